@@ -1,0 +1,72 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Flag describes one setting as a command-line flag.
+type Flag struct {
+	Name, Default, Usage string
+}
+
+// Flags lists every setting that has a flag, in the order of the contract. Secrets have none: a command line is visible
+// to everyone on the machine.
+func Flags() []Flag {
+	var out []Flag
+	for _, s := range settings {
+		if s.secret && s.env != "GATEHOUSE_DATABASE_URL" {
+			continue
+		}
+		doc, _, _ := strings.Cut(s.doc, ". ")
+		out = append(out, Flag{Name: s.flag(), Default: s.def, Usage: strings.ReplaceAll(strings.TrimSuffix(doc, "."), "`", "") + " (" + s.env + ")"})
+	}
+	return out
+}
+
+// Print writes the settings in force as environment lines, secrets redacted.
+func (c Config) Print(w io.Writer) error {
+	for _, s := range settings {
+		if _, err := fmt.Fprintf(w, "%s=%s\n", s.env, s.get(&c)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Map is the settings in force by environment name, secrets redacted.
+func (c Config) Map() map[string]string {
+	out := make(map[string]string, len(settings))
+	for _, s := range settings {
+		out[s.env] = s.get(&c)
+	}
+	return out
+}
+
+// Markdown is the text of docs/config.md.
+func Markdown() string {
+	var b strings.Builder
+	b.WriteString("# Settings\n\n<!-- Generated from package config by `make golden`; do not edit. -->\n\n" +
+		"Every setting is an environment variable and a flag of `serve` and `dev`; the flag wins. Those marked *file* can\n" +
+		"also be read from the file that `…_FILE` names, and those marked *secret* have no flag and are redacted by\n" +
+		"`gatehouse config print`. `gatehouse config check` reports every mistake at once.\n\n" +
+		"| Environment | Flag | Default | Meaning |\n|---|---|---|---|\n")
+	for _, s := range settings {
+		name, flag, def, doc := "`"+s.env+"`", "`--"+s.flag()+"`", "", s.doc
+		if s.file {
+			name += " *file*"
+		}
+		if s.secret && s.env != "GATEHOUSE_DATABASE_URL" {
+			name, flag = name+" *secret*", ""
+		}
+		if s.def != "" {
+			def = "`" + s.def + "`"
+		}
+		if s.pending != "" {
+			doc += " *Accepted with a warning; " + s.pending + " is not part of this version.*"
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", name, flag, def, doc)
+	}
+	return b.String()
+}

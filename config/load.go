@@ -1,0 +1,112 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+)
+
+// Mistakes is every mistake in a set of settings, each with what to write instead.
+type Mistakes []string
+
+func (m Mistakes) Error() string {
+	return "the settings have mistakes:\n  - " + strings.Join(m, "\n  - ")
+}
+
+// Load builds the settings from the environment and then the flags, which win. flags maps a flag's name without dashes
+// to its value and holds only the flags that were given. It returns the settings with the warnings that serving them
+// should print, or Mistakes with all that is wrong.
+func Load(getenv func(string) string, flags map[string]string) (Config, []string, error) {
+	var c Config
+	var mistakes Mistakes
+	var warnings []string
+	for _, s := range settings {
+		value, from, given, err := s.read(getenv, flags)
+		if err != nil {
+			mistakes = append(mistakes, err.Error())
+			continue
+		}
+		if err := s.set(&c, value); err != nil {
+			mistakes = append(mistakes, from+": "+err.Error())
+			continue
+		}
+		if given && s.pending != "" {
+			warnings = append(warnings, from+" is accepted but has no effect yet: "+s.pending+" is not part of this version")
+		}
+	}
+	mistakes = append(mistakes, c.conflicts()...)
+	if len(mistakes) > 0 {
+		return Config{}, nil, mistakes
+	}
+	return c, append(warnings, c.warnings()...), nil
+}
+
+// read finds the value of s and the name of where it stood.
+func (s setting) read(getenv func(string) string, flags map[string]string) (value, from string, given bool, err error) {
+	if v, ok := flags[s.flag()]; ok {
+		return v, "--" + s.flag(), true, nil
+	}
+	v := getenv(s.env)
+	if s.file {
+		path := getenv(s.env + "_FILE")
+		if v != "" && path != "" {
+			return "", "", false, fmt.Errorf("%s and %s_FILE are both set; set only one", s.env, s.env)
+		}
+		if path != "" {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return "", "", false, fmt.Errorf("%s_FILE: cannot read the file: %w", s.env, err)
+			}
+			return strings.TrimRight(string(b), "\r\n"), s.env + "_FILE", true, nil
+		}
+	}
+	if v == "" {
+		return s.def, s.env, false, nil
+	}
+	return v, s.env, true, nil
+}
+
+// conflicts lists settings that are fine alone and wrong together.
+func (c Config) conflicts() (m Mistakes) {
+	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {
+		m = append(m, "GATEHOUSE_TLS_CERT_FILE and GATEHOUSE_TLS_KEY_FILE belong together; set both or none")
+	}
+	if c.Secure() && c.TLSCertFile == "" && len(c.TrustedProxies) == 0 {
+		m = append(m, "GATEHOUSE_ISSUER is https but the listener is plain http; set GATEHOUSE_TLS_CERT_FILE and GATEHOUSE_TLS_KEY_FILE, or name the TLS proxy in front in GATEHOUSE_TRUSTED_PROXIES")
+	}
+	if c.Issuer != "" && !c.Secure() && c.TLSCertFile != "" {
+		m = append(m, "GATEHOUSE_TLS_CERT_FILE is set but GATEHOUSE_ISSUER is http; write the issuer as https://…")
+	}
+	if _, embedded := c.Embedded(); c.DatabaseURL != "" && !embedded && c.SecretKey == nil {
+		m = append(m, "GATEHOUSE_SECRET_KEY is required with PostgreSQL, the same for every process; make one with: openssl rand -base64 32")
+	}
+	if c.RefreshIdleTTL > c.RefreshMaxTTL {
+		m = append(m, "GATEHOUSE_REFRESH_IDLE_TTL is longer than GATEHOUSE_REFRESH_MAX_TTL; make it at most "+plainDuration(c.RefreshMaxTTL))
+	}
+	if c.SessionIdleTTL > c.SessionMaxTTL {
+		m = append(m, "GATEHOUSE_SESSION_IDLE_TTL is longer than GATEHOUSE_SESSION_MAX_TTL; make it at most "+plainDuration(c.SessionMaxTTL))
+	}
+	return m
+}
+
+func (c Config) warnings() (w []string) {
+	if c.AccessTokenTTL < 5*time.Minute || c.AccessTokenTTL > time.Hour {
+		w = append(w, "GATEHOUSE_ACCESS_TOKEN_TTL is "+plainDuration(c.AccessTokenTTL)+"; 5 to 60 minutes is usual: shorter means more refreshing, longer means revoked tokens live on at APIs that only check signatures")
+	}
+	if c.RateLimitsOff {
+		w = append(w, "GATEHOUSE_RATE_LIMITS is off: nothing slows down guessing of client secrets")
+	}
+	host, _, _ := net.SplitHostPort(c.Listen)
+	if loopback(c.IssuerURL().Hostname()) && !loopback(host) {
+		w = append(w, "GATEHOUSE_LISTEN "+c.Listen+" is reachable from other machines although GATEHOUSE_ISSUER "+c.Issuer+" is loopback; set the issuer to the name people use, or listen on 127.0.0.1")
+	}
+	if a, _, err := net.SplitHostPort(c.AdminListen); err == nil && !loopback(a) {
+		if ip, err := netip.ParseAddr(a); err != nil || !ip.IsPrivate() {
+			w = append(w, "GATEHOUSE_ADMIN_LISTEN "+c.AdminListen+" may be reachable from outside; it has profiling and no sign-in")
+		}
+	}
+	return w
+}

@@ -1,0 +1,114 @@
+// Package credential decides what the opaque credentials of Gatehouse look like: authorization codes, refresh tokens,
+// client secrets. Each carries its kind and a checksum, so that one kind never passes for another, a mistyped one is
+// refused without the database, and a secret scanner recognises a leaked one by
+//
+//	gate_[a-z]{2}_(live|test)_[0-9A-Za-z]{49}
+//
+// Where they are kept (hashed) and what they are good for is left to others.
+package credential
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"hash/crc32"
+	"strings"
+)
+
+// Kind says what a credential is for.
+type Kind string
+
+// The kinds in use.
+const (
+	Code         Kind = "ac" // authorization code (RFC 6749 §4.1.2)
+	RefreshToken Kind = "rt" // refresh token (RFC 6749 §1.5)
+	ClientSecret Kind = "cs" // client secret (RFC 6749 §2.3.1)
+)
+
+const (
+	alphabet   = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	randomSize = 43 // base62 digits: 256 bits
+	nameSize   = 21 // of those, what names the grant of a refresh token: 125 bits
+	checkSize  = 6  // base62 digits of a CRC-32
+)
+
+// Format makes and checks credentials of one environment, "live" or "test".
+type Format struct{ Env string }
+
+// New returns a new credential of 256 random bits.
+func (f Format) New(kind Kind) string { return f.seal(kind, Random(randomSize)) }
+
+// NewRefreshToken returns a refresh token for the grant that name names; an empty name makes a new one.
+func (f Format) NewRefreshToken(name string) (token, grantName string) {
+	if name == "" {
+		name = Random(nameSize)
+	}
+	return f.seal(RefreshToken, name+Random(randomSize-nameSize)), name
+}
+
+// GrantName returns the part of a valid refresh token that names its grant.
+func (f Format) GrantName(token string) string {
+	start := len(f.prefix(RefreshToken))
+	return token[start : start+nameSize]
+}
+
+// GrantID is the id of the grant that name names. It is a hash: whoever knows the id, from a log or an access token,
+// cannot make up a refresh token that reaches the grant.
+func GrantID(name string) string {
+	sum := sha256.Sum256([]byte("grant\x00" + name))
+	return base64.RawURLEncoding.EncodeToString(sum[:16])
+}
+
+// Valid reports whether s has the form of a credential of that kind and environment, checksum included. It says nothing
+// about whether such a credential was ever issued.
+func (f Format) Valid(kind Kind, s string) bool {
+	prefix := f.prefix(kind)
+	if len(s) != len(prefix)+randomSize+checkSize || !strings.HasPrefix(s, prefix) {
+		return false
+	}
+	for i := len(prefix); i < len(s); i++ {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
+			return false
+		}
+	}
+	body := s[:len(prefix)+randomSize]
+	return s[len(body):] == checksum(body)
+}
+
+// Hash is what is stored of a credential: its SHA-256. 256 random bits need no slow hash.
+func Hash(s string) []byte {
+	sum := sha256.Sum256([]byte(s))
+	return sum[:]
+}
+
+func (f Format) prefix(kind Kind) string { return "gate_" + string(kind) + "_" + f.Env + "_" }
+
+func (f Format) seal(kind Kind, random string) string {
+	body := f.prefix(kind) + random
+	return body + checksum(body)
+}
+
+func checksum(s string) string {
+	n := crc32.ChecksumIEEE([]byte(s))
+	var out [checkSize]byte
+	for i := checkSize - 1; i >= 0; i-- {
+		out[i] = alphabet[n%62]
+		n /= 62
+	}
+	return string(out[:])
+}
+
+// Random returns n base62 digits, each drawn evenly.
+func Random(n int) string {
+	out := make([]byte, 0, n)
+	var buf [64]byte
+	for len(out) < n {
+		_, _ = rand.Read(buf[:]) // never fails: the program would have ended
+		for _, b := range buf {
+			if b < 4*62 && len(out) < n { // the rest of the bytes would favour the first digits
+				out = append(out, alphabet[b%62])
+			}
+		}
+	}
+	return string(out)
+}

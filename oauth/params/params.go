@@ -1,0 +1,109 @@
+// Package params reads the parameters of a protocol request as strictly as RFC 6749 §3.1 and §3.2 ask: nothing twice,
+// nothing malformed, an empty value is no value, credentials never in a query string. What the parameters mean is left
+// to the endpoints.
+package params
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+)
+
+// MaxBody is the largest request body in bytes.
+const MaxBody = 64 << 10
+
+// Error is a request that cannot be read. Its text is for the developer and quotes parameter names at most.
+type Error struct {
+	Status int // 400, 405, 413 or 415
+	Text   string
+}
+
+func (e *Error) Error() string { return e.Text }
+
+func bad(text string) error { return &Error{Status: http.StatusBadRequest, Text: text} }
+
+// sensitive parameters must not be in a URL, where logs and histories keep them (RFC 6749 §2.3.1, RFC 9700 §4.3.2).
+var sensitive = []string{"client_secret", "client_assertion", "password", "code", "code_verifier", "refresh_token", "token", "access_token", "subject_token", "device_code"}
+
+// Form reads the body of a POST. Parameters of the query string are ignored, and refused when they are credentials.
+func Form(w http.ResponseWriter, r *http.Request) (url.Values, error) {
+	if r.Method != http.MethodPost {
+		return nil, &Error{Status: http.StatusMethodNotAllowed, Text: "Send this request by POST."}
+	}
+	query, err := parse(r.URL.RawQuery)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range sensitive {
+		if query.Has(name) {
+			return nil, bad("The parameter " + name + " must be in the request body, never in the URL.")
+		}
+	}
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || kind != "application/x-www-form-urlencoded" {
+		return nil, &Error{Status: http.StatusBadRequest, Text: "Send the parameters as application/x-www-form-urlencoded."}
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+	if err != nil {
+		if tooBig := (*http.MaxBytesError)(nil); errors.As(err, &tooBig) {
+			return nil, &Error{Status: http.StatusRequestEntityTooLarge, Text: "The request body is larger than 64 KiB."}
+		}
+		return nil, bad("The request body could not be read.")
+	}
+	return parse(string(body))
+}
+
+// Query reads the parameters of a GET.
+func Query(r *http.Request) (url.Values, error) {
+	if len(r.URL.RawQuery) > MaxBody {
+		return nil, bad("The query string is larger than 64 KiB.")
+	}
+	return parse(r.URL.RawQuery)
+}
+
+// parse decodes and checks parameters. Only resource may be repeated (RFC 8707 §2).
+func parse(raw string) (url.Values, error) {
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return nil, bad("The parameters are not valid application/x-www-form-urlencoded.")
+	}
+	for name, list := range values {
+		if len(list) > 1 && name != "resource" {
+			return nil, bad("The parameter " + Printable(name) + " is given more than once.")
+		}
+		kept := list[:0]
+		for _, v := range list {
+			if !utf8.ValidString(v) || strings.ContainsRune(v, 0) {
+				return nil, bad("The parameter " + Printable(name) + " is not valid UTF-8 text.")
+			}
+			if v != "" {
+				kept = append(kept, v)
+			}
+		}
+		if len(kept) == 0 {
+			delete(values, name)
+			continue
+		}
+		values[name] = kept
+	}
+	return values, nil
+}
+
+// Printable returns s cut to 60 characters, with what an error_description may not hold (RFC 6749 §5.2) replaced by "?".
+func Printable(s string) string {
+	out := make([]byte, 0, 64)
+	for _, r := range s {
+		if len(out) == 60 {
+			break
+		}
+		if r < 0x20 || r > 0x7e || r == '"' || r == '\\' {
+			r = '?'
+		}
+		out = append(out, byte(r)) //nolint:gosec // r is printable ASCII here
+	}
+	return string(out)
+}

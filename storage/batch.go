@@ -1,0 +1,134 @@
+package storage
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"gorm.io/gorm/clause"
+)
+
+const (
+	batchQueue = 8192
+	batchRows  = 500
+	batchEvery = 100 * time.Millisecond
+	batchWait  = time.Second
+)
+
+// batch writes audit rows of plain issues in groups. Its queue is bounded: when the database cannot keep up, callers
+// wait and then fail rather than memory growing or records getting lost in silence.
+type batch struct {
+	store *Store
+	rows  chan AuditEvent
+	quit  chan struct{} // closed when no more rows come
+	done  chan struct{} // closed when all are written
+	once  sync.Once
+	alive bool
+}
+
+func newBatch(s *Store) *batch {
+	return &batch{store: s, rows: make(chan AuditEvent, batchQueue), quit: make(chan struct{}), done: make(chan struct{})}
+}
+
+func (b *batch) start(ctx context.Context) {
+	b.alive = true
+	go b.run(ctx)
+}
+
+func (b *batch) add(ctx context.Context, row AuditEvent) error {
+	select {
+	case b.rows <- row:
+		return nil
+	default:
+	}
+	wait, cancel := context.WithTimeout(ctx, batchWait)
+	defer cancel()
+	select {
+	case b.rows <- row:
+		return nil
+	case <-wait.Done():
+		return ErrBusy
+	}
+}
+
+// run collects rows for a short while or until a group is full, writes them, and keeps them until that succeeds.
+func (b *batch) run(ctx context.Context) {
+	defer close(b.done)
+	tick := time.NewTicker(batchEvery)
+	defer tick.Stop()
+	pending := make([]AuditEvent, 0, batchRows)
+	for {
+		var rows <-chan AuditEvent
+		if len(pending) < batchRows {
+			rows = b.rows
+		}
+		select {
+		case row := <-rows:
+			if pending = append(pending, row); len(pending) < batchRows {
+				continue
+			}
+		case <-tick.C:
+		case <-b.quit:
+			b.drain(ctx, pending)
+			return
+		case <-ctx.Done():
+			return
+		}
+		pending = b.flush(ctx, pending)
+	}
+}
+
+// drain writes everything that is left.
+func (b *batch) drain(ctx context.Context, pending []AuditEvent) {
+	for ctx.Err() == nil {
+		for len(pending) < batchRows && len(b.rows) > 0 {
+			pending = append(pending, <-b.rows)
+		}
+		if len(pending) == 0 {
+			return
+		}
+		if rest := b.flush(ctx, pending); len(rest) > 0 {
+			select {
+			case <-time.After(batchEvery):
+			case <-ctx.Done():
+			}
+		} else {
+			pending = rest
+		}
+	}
+}
+
+// flush writes rows, skipping any that an attempt with an unknown outcome wrote before, and returns those that are still to be written: none, or all when the database failed.
+func (b *batch) flush(ctx context.Context, rows []AuditEvent) []AuditEvent {
+	if len(rows) == 0 {
+		return rows
+	}
+	limited, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if err := b.store.write.WithContext(limited).Clauses(clause.OnConflict{DoNothing: true}).Create(&rows).Error; err != nil {
+		if ctx.Err() == nil {
+			b.store.log.ErrorContext(ctx, "cannot write audit rows, will try again", slog.Int("rows", len(rows)), slog.Any("error", err))
+			select {
+			case <-time.After(batchEvery):
+			case <-ctx.Done():
+			}
+		}
+		return rows
+	}
+	return rows[:0]
+}
+
+// close writes what is queued, for no longer than ctx allows.
+func (b *batch) close(ctx context.Context) error {
+	b.once.Do(func() { close(b.quit) })
+	if !b.alive {
+		return nil
+	}
+	select {
+	case <-b.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

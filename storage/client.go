@@ -1,0 +1,232 @@
+package storage
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"time"
+)
+
+// Client authentication methods (RFC 7591 §2).
+const (
+	AuthBasic = "client_secret_basic"
+	AuthPost  = "client_secret_post"
+	AuthNone  = "none"
+)
+
+// Client is an app or a machine that gets tokens (RFC 6749 §2).
+type Client struct {
+	ID              string
+	Name            string
+	Owner           string // who answers for it, in words
+	URI             string
+	PolicyURI       string
+	TosURI          string
+	Contacts        Strings
+	AuthMethod      string // one of AuthBasic, AuthPost, AuthNone
+	GrantTypes      Strings
+	RedirectURIs    Strings `gorm:"column:redirect_uris"`
+	Scopes          Strings // what it may ask for
+	DefaultScopes   Strings // what it gets when it asks for none
+	OptionalScopes  Strings // what a person may untick
+	Audience        Strings // aud when no resource applies
+	Resources       Strings // what it may name as resource; nil: every resource one of its scopes belongs to
+	RequirePKCE     bool    `gorm:"column:require_pkce"`
+	SkipConsent     bool
+	RefreshRotation bool
+	AccessTokenTTL  *time.Duration `gorm:"column:access_token_ttl;serializer:millis"`
+	RefreshIdleTTL  *time.Duration `gorm:"column:refresh_idle_ttl;serializer:millis"`
+	RefreshMaxTTL   *time.Duration `gorm:"column:refresh_max_ttl;serializer:millis"`
+	Epoch           int64
+	CreatedAt       time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
+	UpdatedAt       time.Time  `gorm:"serializer:millis;autoUpdateTime:false"`
+	DisabledAt      *time.Time `gorm:"serializer:millis"`
+
+	Secrets []ClientSecret `gorm:"-"`
+}
+
+// Public reports whether the client has no credentials (RFC 6749 §2.1).
+func (c *Client) Public() bool { return c.AuthMethod == AuthNone }
+
+// ClientSecret is one of a client's secrets. There may be several at once, so that they rotate without downtime.
+type ClientSecret struct {
+	ID        string
+	ClientID  string
+	Hash      []byte     // SHA-256
+	CreatedAt time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
+	ExpiresAt *time.Time `gorm:"serializer:millis"`
+}
+
+// Client returns the client with its secrets, disabled or not, or ErrNotFound. The record is shared: do not change it.
+func (s *Store) Client(ctx context.Context, id string) (*Client, error) {
+	return cached(s,
+		func(c *cache) (*Client, bool) { v, ok := c.clients[id]; return v, ok },
+		func() (*Client, error) { return s.loadClient(ctx, id) },
+		func(c *cache, v *Client) {
+			if len(c.clients) >= cachedClients {
+				for other := range c.clients { // any one: maps iterate in random order
+					delete(c.clients, other)
+					break
+				}
+			}
+			c.clients[id] = v
+		})
+}
+
+func (s *Store) loadClient(ctx context.Context, id string) (*Client, error) {
+	c, err := take[Client](ctx, s.read, "id = ?", id)
+	if err != nil {
+		return nil, wrap("read client", err)
+	}
+	c.Secrets, err = list[ClientSecret](ctx, s.read, "created_at", "client_id = ?", id)
+	return &c, wrap("read client secrets", err)
+}
+
+// Clients returns up to limit clients without their secrets, by id, beginning after the given one.
+func (s *Store) Clients(ctx context.Context, after string, limit int) ([]Client, error) {
+	var out []Client
+	err := s.read.WithContext(ctx).Where("id > ?", after).Order("id").Limit(limit).Find(&out).Error
+	return out, wrap("list clients", err)
+}
+
+// CreateClient adds a client and its secrets.
+func (s *Store) CreateClient(ctx context.Context, c *Client, e Event) error {
+	e.ClientID = c.ID
+	return wrap("create client", s.Tx(ctx, func(tx *Store) error {
+		if err := tx.insert(ctx, c); err != nil {
+			return err
+		}
+		for i := range c.Secrets {
+			if err := tx.insert(ctx, &c.Secrets[i]); err != nil {
+				return err
+			}
+		}
+		tx.changed()
+		return tx.record(ctx, e)
+	}))
+}
+
+// UpdateClient changes the record under change, which gets the stored client and may refuse by returning an error.
+// With bumpEpoch reported by change, every token and grant of the client is dead afterwards.
+func (s *Store) UpdateClient(ctx context.Context, id string, e Event, change func(c *Client) (bumpEpoch bool, err error)) error {
+	e.ClientID = id
+	return wrap("update client", s.Tx(ctx, func(tx *Store) error {
+		if err := tx.lock(ctx, "clients", id); err != nil {
+			return err
+		}
+		c, err := take[Client](ctx, tx.write, "id = ?", id)
+		if err != nil {
+			return err
+		}
+		epoch, disabled := c.Epoch, c.DisabledAt
+		bump, err := change(&c)
+		if err != nil {
+			return err
+		}
+		c.ID, c.Epoch, c.DisabledAt, c.UpdatedAt = id, epoch, disabled, s.now()
+		if bump {
+			c.Epoch++
+		}
+		if err := tx.write.WithContext(ctx).Model(&Client{}).Where("id = ?", id).Select("*").Omit("id", "created_at").Updates(&c).Error; err != nil {
+			return err
+		}
+		tx.changed()
+		return tx.record(ctx, e)
+	}))
+}
+
+// DisableClient makes every token, grant and secret of the client useless until EnableClient. Nothing of it is lost.
+func (s *Store) DisableClient(ctx context.Context, id string, e Event) error {
+	return s.changeClient(ctx, id, e, "UPDATE clients SET disabled_at = ?, updated_at = ? WHERE id = ? AND disabled_at IS NULL",
+		toMillis(s.now()), toMillis(s.now()), id)
+}
+
+// EnableClient reverses DisableClient. Tokens of before are alive again where they have not expired.
+func (s *Store) EnableClient(ctx context.Context, id string, e Event) error {
+	return s.changeClient(ctx, id, e, "UPDATE clients SET disabled_at = NULL, updated_at = ? WHERE id = ? AND disabled_at IS NOT NULL",
+		toMillis(s.now()), id)
+}
+
+// RevokeClientTokens makes every token and grant the client has got so far useless.
+func (s *Store) RevokeClientTokens(ctx context.Context, id string, e Event) error {
+	return s.changeClient(ctx, id, e, "UPDATE clients SET epoch = epoch + 1, updated_at = ? WHERE id = ?", toMillis(s.now()), id)
+}
+
+// DeleteClient removes the client, its secrets and consents. Its grants and tokens are dead with it.
+func (s *Store) DeleteClient(ctx context.Context, id string, e Event) error {
+	return s.changeClient(ctx, id, e, "DELETE FROM clients WHERE id = ?", id)
+}
+
+// changeClient runs one statement on a client. It returns ErrNotFound when there is no such client, and does nothing,
+// without an event, when the client was in that state already.
+func (s *Store) changeClient(ctx context.Context, id string, e Event, query string, args ...any) error {
+	e.ClientID = id
+	return wrap("change client", s.Tx(ctx, func(tx *Store) error {
+		err := tx.execOne(ctx, query, args...)
+		if errors.Is(err, ErrNotFound) {
+			_, err = take[Client](ctx, tx.write, "id = ?", id)
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		tx.changed()
+		return tx.record(ctx, e)
+	}))
+}
+
+// AddClientSecret adds a secret. The others stay valid until expireOthersAt, or as they were when it is nil. With
+// bumpEpoch, which removing a secret early calls for, every token the client has is dead.
+func (s *Store) AddClientSecret(ctx context.Context, secret *ClientSecret, expireOthersAt *time.Time, bumpEpoch bool, e Event) error {
+	e.ClientID = secret.ClientID
+	return wrap("add client secret", s.Tx(ctx, func(tx *Store) error {
+		if err := tx.lock(ctx, "clients", secret.ClientID); err != nil {
+			return err
+		}
+		if expireOthersAt != nil {
+			at := toMillis(*expireOthersAt)
+			if err := tx.exec(ctx, "UPDATE client_secrets SET expires_at = ? WHERE client_id = ? AND (expires_at IS NULL OR expires_at > ?)",
+				at, secret.ClientID, at); err != nil {
+				return err
+			}
+		}
+		if bumpEpoch {
+			if err := tx.exec(ctx, "UPDATE clients SET epoch = epoch + 1 WHERE id = ?", secret.ClientID); err != nil {
+				return err
+			}
+		}
+		if err := tx.insert(ctx, secret); err != nil {
+			return err
+		}
+		tx.changed()
+		return tx.record(ctx, e)
+	}))
+}
+
+// HasSecret reports whether hash is that of one of the client's secrets in force, in the same time for every secret
+// it has. An empty hash never matches.
+func (c *Client) HasSecret(hash []byte, now time.Time) bool {
+	ok := false
+	for _, s := range c.Secrets {
+		if len(hash) == 32 && subtle.ConstantTimeCompare(s.Hash, hash) == 1 && (s.ExpiresAt == nil || now.Before(*s.ExpiresAt)) {
+			ok = true
+		}
+	}
+	return ok
+}
+
+// lock takes the row's lock in a transaction, or returns ErrNotFound. SQLite's transaction holds the only lock already.
+func (s *Store) lock(ctx context.Context, table string, id any) error {
+	query := "SELECT 1 FROM " + table + " WHERE id = ?"
+	if s.engine == Postgres {
+		query += " FOR UPDATE"
+	}
+	var n []int
+	if err := s.write.WithContext(ctx).Raw(query, id).Scan(&n).Error; err != nil {
+		return err
+	}
+	if len(n) == 0 {
+		return ErrNotFound
+	}
+	return nil
+}

@@ -1,0 +1,188 @@
+package storage
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"time"
+)
+
+// AuthorizationCode is a code and all that its grant will be made of (RFC 6749 §4.1.2).
+type AuthorizationCode struct {
+	Hash         []byte `gorm:"primaryKey"` // SHA-256
+	ConsentID    string
+	ClientID     string
+	UserID       string
+	ClientEpoch  int64
+	UserEpoch    int64
+	Scopes       Strings
+	Resources    Strings
+	SessionID    string // the browser session, whose end ends the grant unless Offline
+	Offline      bool
+	AuthTime     time.Time `gorm:"serializer:millis"`
+	ACR          string    `gorm:"column:acr"`
+	AMR          Strings   `gorm:"column:amr"`
+	RedirectURI  string
+	RedirectSent bool       // whether the request named the redirect URI
+	Challenge    *string    // S256 (RFC 7636), NULL when none was sent
+	CreatedAt    time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
+	ExpiresAt    time.Time  `gorm:"serializer:millis"`
+	ConsumedAt   *time.Time `gorm:"serializer:millis"`
+	GrantID      *string    // what the first use made
+}
+
+// live is the condition that a code or grant is alive in all that can end it from outside: the consent, the client, the
+// person and, without offline_access, the browser session. Whoever ends one of those changes that one row.
+func live(table string) string {
+	return `EXISTS (SELECT 1 FROM consents
+			JOIN clients ON clients.id = consents.client_id
+			JOIN users ON users.id = consents.user_id
+			WHERE consents.id = ` + table + `.consent_id AND consents.ended_at IS NULL
+			AND clients.disabled_at IS NULL AND clients.epoch = ` + table + `.client_epoch
+			AND users.disabled_at IS NULL AND users.epoch = ` + table + `.user_epoch)
+		AND (` + table + `.offline OR NOT EXISTS (SELECT 1 FROM browser_sessions
+			WHERE browser_sessions.id = ` + table + `.session_id AND browser_sessions.ended_at IS NOT NULL))`
+}
+
+// Approval is a person's yes to a client.
+type Approval struct {
+	RequestID string  // the stored request it answers, empty when none was stored
+	Refused   Strings // optional scopes that were unticked
+	Code      AuthorizationCode
+	Asked     bool // whether the consent page was shown
+}
+
+// IssueCode records an approval and stores its code, in one transaction. Code.ConsentID is filled in. A request is
+// answered once: the second answer returns ErrConsumed.
+func (s *Store) IssueCode(ctx context.Context, a Approval, e Event) error {
+	e.ClientID, e.UserID, e.Scopes = a.Code.ClientID, a.Code.UserID, a.Code.Scopes.String()
+	issue := func() error {
+		return s.Tx(ctx, func(tx *Store) error {
+			if a.RequestID != "" {
+				if err := tx.DecideRequest(ctx, a.RequestID, nil); err != nil {
+					return err
+				}
+			}
+			id, err := tx.approve(ctx, a.Code.UserID, a.Code.ClientID, a.Code.Scopes, a.Refused)
+			if err != nil {
+				return err
+			}
+			a.Code.ConsentID = id
+			if a.Asked {
+				given := e
+				given.Type = ConsentGiven
+				if err := tx.record(ctx, given); err != nil {
+					return err
+				}
+			}
+			if err := tx.insert(ctx, &a.Code); err != nil {
+				return err
+			}
+			return tx.record(ctx, e)
+		})
+	}
+	err := issue()
+	if errors.Is(err, ErrConflict) { // two first approvals at once: the other one's consent is there now
+		err = issue()
+	}
+	return wrap("issue code", err)
+}
+
+// Code returns a code as it is stored, used or not, or ErrNotFound.
+func (s *Store) Code(ctx context.Context, hash []byte) (AuthorizationCode, error) {
+	c, err := take[AuthorizationCode](ctx, s.write, "hash = ?", hash)
+	return c, wrap("read code", err)
+}
+
+// Redemption is the exchange of a code for a grant.
+type Redemption struct {
+	Hash        []byte
+	ClientID    string
+	Challenge   string  // S256 of the verifier, empty when none was sent
+	RedirectURI *string // as sent, nil when it was not
+
+	GrantID          string
+	GrantExpiresAt   time.Time
+	RefreshHash      []byte // SHA-256 of the first refresh token, nil for none
+	RefreshExpiresAt time.Time
+}
+
+// RedeemCode uses a code up and makes its grant, in one transaction whose gate is one conditional UPDATE: of any number
+// of attempts one wins. It returns ErrNotFound when the code is unknown, expired, dead or fails a binding, which changes
+// nothing. When it was used before and everything else fits, the grant of the first use is revoked and the error is
+// ErrConsumed (RFC 6749 §4.1.2).
+func (s *Store) RedeemCode(ctx context.Context, r Redemption, e Event) (Grant, error) {
+	now := s.now()
+	binding, args := r.binding()
+	var grant Grant
+	won := false
+	err := s.Tx(ctx, func(tx *Store) error {
+		var codes []AuthorizationCode
+		args := append([]any{toMillis(now), r.GrantID, r.Hash, r.ClientID, toMillis(now)}, args...)
+		if err := tx.write.WithContext(ctx).Raw(`UPDATE authorization_codes SET consumed_at = ?, grant_id = ?
+			WHERE hash = ? AND client_id = ? AND consumed_at IS NULL AND expires_at > ? AND `+binding+` AND `+live("authorization_codes")+`
+			RETURNING *`, args...).Scan(&codes).Error; err != nil {
+			return err
+		}
+		if won = len(codes) == 1; !won {
+			return nil
+		}
+		grant = newGrant(codes[0], r, now)
+		if err := tx.insert(ctx, &grant); err != nil {
+			return err
+		}
+		e.ClientID, e.UserID, e.GrantID, e.Scopes = grant.ClientID, grant.UserID, grant.ID, grant.Scopes.String()
+		return tx.record(ctx, e)
+	})
+	if err != nil {
+		return Grant{}, wrap("redeem code", err)
+	}
+	if !won {
+		return Grant{}, s.classifyCode(ctx, r)
+	}
+	return grant, nil
+}
+
+// binding is what must fit besides the client: the PKCE challenge and the redirect URI. A verifier without a challenge
+// is refused like a wrong one, or an attacker could strip PKCE from a request unseen (RFC 9700 §4.8.2).
+func (r Redemption) binding() (string, []any) {
+	var args []any
+	where := "challenge IS NULL"
+	if r.Challenge != "" {
+		where = "challenge = ?"
+		args = append(args, r.Challenge)
+	}
+	if r.RedirectURI == nil {
+		return where + " AND (challenge IS NOT NULL OR NOT redirect_sent)", args
+	}
+	return where + " AND redirect_uri = ?", append(args, *r.RedirectURI)
+}
+
+func (r Redemption) fits(c AuthorizationCode) bool {
+	if c.ClientID != r.ClientID {
+		return false
+	}
+	if r.RedirectURI != nil && *r.RedirectURI != c.RedirectURI || r.RedirectURI == nil && c.RedirectSent && c.Challenge == nil {
+		return false
+	}
+	if c.Challenge == nil {
+		return r.Challenge == ""
+	}
+	return subtle.ConstantTimeCompare([]byte(*c.Challenge), []byte(r.Challenge)) == 1
+}
+
+// classifyCode says why a redemption changed no row, from a read on the writer, and revokes the grant on a replay.
+func (s *Store) classifyCode(ctx context.Context, r Redemption) error {
+	c, err := s.Code(ctx, r.Hash)
+	if err != nil {
+		return err
+	}
+	if !r.fits(c) || c.ConsumedAt == nil || c.GrantID == nil {
+		return ErrNotFound
+	}
+	err = s.RevokeGrant(ctx, *c.GrantID, "code_replayed", Event{Type: CodeReplayed, ClientID: c.ClientID, UserID: c.UserID})
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	return ErrConsumed
+}

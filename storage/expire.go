@@ -1,0 +1,74 @@
+package storage
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	expireRows = 500
+	// Used codes stay recognisable as replays this long after they expired, dead grants as reuse.
+	keepDead = 24 * time.Hour
+)
+
+// expiry is what leaves a table: a condition whose question marks are all the same instant, reckoned back from now.
+type expiry struct {
+	table, where string
+	after        time.Duration
+}
+
+// Ended sessions stay as long as a grant is bound to them: their ended_at is what keeps it dead.
+var expiries = []expiry{
+	{"authorization_requests", "expires_at < ?", 0},
+	{"authorization_codes", "expires_at < ?", keepDead},
+	{"revoked_tokens", "expires_at < ?", time.Minute},
+	{"grants", "expires_at < ?", keepDead},
+	{"browser_sessions", "expires_at < ? AND NOT EXISTS (SELECT 1 FROM grants WHERE grants.session_id = browser_sessions.id)", time.Minute},
+	{"sign_in_attempts", "last_at < ?", 24 * time.Hour},
+	{"client_secrets", "expires_at < ?", keepDead},
+	{"signing_keys", "removed_at < ?", keepDead},
+}
+
+// DeleteExpired removes what has expired in batches of 500 rows, until nothing is left or ctx ends, and returns how
+// many. Many processes may do so at once: on PostgreSQL they skip each other's rows.
+func (s *Store) DeleteExpired(ctx context.Context) (int64, error) {
+	var total int64
+	for _, x := range expiries {
+		before := toMillis(s.now().Add(-x.after))
+		query := "DELETE FROM " + x.table + " WHERE rowid IN (SELECT rowid FROM " + x.table + " WHERE " + x.where + " LIMIT 500)"
+		if s.engine == Postgres {
+			query = "DELETE FROM " + x.table + " WHERE ctid = ANY (ARRAY (SELECT ctid FROM " + x.table + " WHERE " + x.where + " LIMIT 500 FOR UPDATE SKIP LOCKED))"
+		}
+		n, err := s.inBatches(ctx, query, before)
+		total += n
+		if err != nil {
+			return total, wrap("delete expired "+x.table, err)
+		}
+	}
+	return total, nil
+}
+
+// ForgetSuccessors clears the sealed successors whose retry window of grace is over. It scans the grants, so call it
+// seldom: a sealed successor is of no use without the token it replaced.
+func (s *Store) ForgetSuccessors(ctx context.Context, grace time.Duration) error {
+	query := "UPDATE grants SET successor_sealed = NULL WHERE id IN (SELECT id FROM grants WHERE successor_sealed IS NOT NULL AND rotated_at < ? LIMIT 500"
+	if s.engine == Postgres {
+		query += " FOR UPDATE SKIP LOCKED"
+	}
+	_, err := s.inBatches(ctx, query+")", toMillis(s.now().Add(-grace-time.Minute)))
+	return wrap("forget sealed successors", err)
+}
+
+func (s *Store) inBatches(ctx context.Context, query string, arg any) (int64, error) {
+	var total int64
+	for {
+		res := s.write.WithContext(ctx).Exec(query, arg)
+		if res.Error != nil {
+			return total, res.Error
+		}
+		total += res.RowsAffected
+		if res.RowsAffected < expireRows {
+			return total, nil
+		}
+	}
+}

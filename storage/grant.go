@@ -1,0 +1,179 @@
+package storage
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"time"
+
+	"gorm.io/gorm"
+)
+
+// Grant is one completed authorization under a consent: the token family, and its refresh state. Because the state is
+// this one row, a grant has at most one live refresh token.
+type Grant struct {
+	ID               string
+	ConsentID        string
+	ClientID         string
+	UserID           string
+	ClientEpoch      int64
+	UserEpoch        int64
+	Scopes           Strings
+	Resources        Strings
+	SessionID        string
+	Offline          bool
+	AuthTime         time.Time  `gorm:"serializer:millis"`
+	ACR              string     `gorm:"column:acr"`
+	AMR              Strings    `gorm:"column:amr"`
+	CreatedAt        time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
+	ExpiresAt        time.Time  `gorm:"serializer:millis"` // the absolute maximum
+	RevokedAt        *time.Time `gorm:"serializer:millis"`
+	RevokeReason     *string
+	CurrentHash      []byte     // SHA-256 of the live refresh token, NULL when there is none
+	PreviousHash     []byte     // of the one before
+	RotatedAt        *time.Time `gorm:"serializer:millis"`
+	RefreshExpiresAt *time.Time `gorm:"serializer:millis"` // slides with use
+	SuccessorSealed  []byte     // the current token, readable only with the previous one
+}
+
+func newGrant(c AuthorizationCode, r Redemption, now time.Time) Grant {
+	g := Grant{
+		ID: r.GrantID, ConsentID: c.ConsentID, ClientID: c.ClientID, UserID: c.UserID, ClientEpoch: c.ClientEpoch,
+		UserEpoch: c.UserEpoch, Scopes: c.Scopes, Resources: c.Resources, SessionID: c.SessionID, Offline: c.Offline,
+		AuthTime: c.AuthTime, ACR: c.ACR, AMR: c.AMR, CreatedAt: now, ExpiresAt: r.GrantExpiresAt,
+	}
+	if r.RefreshHash != nil {
+		g.CurrentHash, g.RefreshExpiresAt = r.RefreshHash, &r.RefreshExpiresAt
+	}
+	return g
+}
+
+// Grant returns a grant as it is stored, alive or not, or ErrNotFound.
+func (s *Store) Grant(ctx context.Context, id string) (Grant, error) {
+	g, err := take[Grant](ctx, s.write, "id = ?", id)
+	return g, wrap("read grant", err)
+}
+
+// Rotation is the use of a refresh token.
+type Rotation struct {
+	GrantID   string
+	ClientID  string
+	Hash      []byte // SHA-256 of the token presented
+	NextHash  []byte // of its successor; nil leaves the token as it is
+	Sealed    []byte // the successor, sealed under the token presented
+	IdleTTL   time.Duration
+	Grace     time.Duration
+	Lookahead time.Duration // how far rotated_at may lie in the future by clock skew
+}
+
+// Rotated is what a rotation found.
+type Rotated struct {
+	Grant Grant
+	Retry []byte // on an honest retry, the sealed successor to answer again; nil after a rotation
+}
+
+const rotateColumns = "id, user_id, client_id, scopes, resources, auth_time, acr, amr, expires_at"
+
+// RotateRefreshToken replaces the live refresh token of a grant by one conditional UPDATE; of any number of attempts one
+// wins. The token before, presented again within the grace window, gets the sealed successor of the first answer, so a
+// lost response costs nothing and forks nothing. Any other token of the grant is reuse: the grant is revoked and the
+// error is ErrReused. ErrNotFound means unknown, expired, dead or another client's, which changes nothing.
+func (s *Store) RotateRefreshToken(ctx context.Context, r Rotation, e Event) (Rotated, error) {
+	now := toMillis(s.now())
+	next := toMillis(s.now().Add(r.IdleTTL))
+	set, args := "refresh_expires_at = CASE WHEN expires_at < ? THEN expires_at ELSE ? END", []any{next, next}
+	if r.NextHash != nil {
+		set += ", previous_hash = current_hash, current_hash = ?, rotated_at = ?, successor_sealed = ?"
+		args = append(args, r.NextHash, now, r.Sealed)
+	}
+	args = append(args, r.GrantID, r.Hash, r.ClientID, now, now)
+	e.ClientID, e.GrantID = r.ClientID, r.GrantID
+	g, err := s.changeGrant(ctx, e, `UPDATE grants SET `+set+`
+		WHERE id = ? AND current_hash = ? AND client_id = ? AND revoked_at IS NULL AND expires_at > ? AND refresh_expires_at > ?
+		AND `+live("grants")+` RETURNING `+rotateColumns, args)
+	if errors.Is(err, ErrNotFound) {
+		return s.classifyRefresh(ctx, r)
+	}
+	return Rotated{Grant: g}, wrap("rotate refresh token", err)
+}
+
+// changeGrant runs an UPDATE … RETURNING rotateColumns on at most one grant with its audit row: one statement and so one
+// round trip on PostgreSQL, a short transaction on SQLite, which has no INSERT in a WITH.
+func (s *Store) changeGrant(ctx context.Context, e Event, update string, args []any) (g Grant, err error) {
+	row, err := s.row(ctx, e)
+	if err != nil {
+		return Grant{}, err
+	}
+	if s.engine == Postgres {
+		query := `WITH changed AS (` + update + `), recorded AS (
+			INSERT INTO audit_events (id, at, event, actor, client_id, user_id, grant_id, scopes, token, detail, request_id, address, user_agent)
+			SELECT ?, ?::bigint, ?, ?, client_id, user_id, id, scopes, ?, ?, ?, ?, ? FROM changed)
+			SELECT ` + rotateColumns + ` FROM changed`
+		args = append(args, row.ID, toMillis(row.At), row.Event, row.Actor, row.Token, row.Detail, row.RequestID, row.Address, row.UserAgent)
+		return scanRotated(ctx, s.write, query, args)
+	}
+	err = s.Tx(ctx, func(tx *Store) error {
+		if g, err = scanRotated(ctx, tx.write, update, args); err != nil {
+			return err
+		}
+		row.UserID, row.Scopes = g.UserID, g.Scopes.String()
+		return tx.write.WithContext(ctx).Create(&row).Error
+	})
+	return g, err
+}
+
+func scanRotated(ctx context.Context, db *gorm.DB, query string, args []any) (Grant, error) {
+	var g Grant
+	var authTime, expires int64
+	dest := []any{&g.ID, &g.UserID, &g.ClientID, &g.Scopes, &g.Resources, &authTime, &g.ACR, &g.AMR, &expires}
+	err := queryRow(ctx, db, dest, query, args...)
+	g.AuthTime, g.ExpiresAt = fromMillis(authTime), fromMillis(expires)
+	return g, err
+}
+
+// classifyRefresh says why a rotation changed no row, from a read on the writer, and revokes the grant on reuse. A token
+// that is neither the current nor the previous one can never become either again, so the later decision still holds.
+func (s *Store) classifyRefresh(ctx context.Context, r Rotation) (Rotated, error) {
+	now := s.now()
+	g, err := take[Grant](ctx, s.write, "id = ? AND client_id = ? AND revoked_at IS NULL AND expires_at > ? AND refresh_expires_at > ? AND "+live("grants"),
+		r.GrantID, r.ClientID, toMillis(now), toMillis(now))
+	if err != nil {
+		return Rotated{}, wrap("read grant", err)
+	}
+	if bytes.Equal(g.CurrentHash, r.Hash) {
+		return Rotated{}, ErrNotFound // it went and came alive between the two statements
+	}
+	if bytes.Equal(g.PreviousHash, r.Hash) && g.RotatedAt != nil && len(g.SuccessorSealed) > 0 {
+		if age := now.Sub(*g.RotatedAt); age < r.Grace && age > -r.Lookahead {
+			return Rotated{Grant: g, Retry: g.SuccessorSealed}, nil
+		}
+	}
+	err = s.RevokeGrant(ctx, g.ID, "refresh_token_reused", Event{Type: RefreshReused, ClientID: g.ClientID, UserID: g.UserID})
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return Rotated{}, err
+	}
+	return Rotated{}, ErrReused
+}
+
+// RevokeGrant ends a grant with all its tokens. It returns ErrNotFound when there is none or it is revoked already.
+func (s *Store) RevokeGrant(ctx context.Context, id, reason string, e Event) error {
+	e.GrantID = id
+	return wrap("revoke grant", s.Tx(ctx, func(tx *Store) error {
+		if err := tx.execOne(ctx, "UPDATE grants SET revoked_at = ?, revoke_reason = ? WHERE id = ? AND revoked_at IS NULL",
+			toMillis(s.now()), reason, id); err != nil {
+			return err
+		}
+		return tx.record(ctx, e)
+	}))
+}
+
+// LiveGrant returns a grant that is alive in every respect, with the username of its person, or ErrNotFound.
+func (s *Store) LiveGrant(ctx context.Context, id string) (Grant, string, error) {
+	now := toMillis(s.now())
+	g, err := take[Grant](ctx, s.read, "id = ? AND revoked_at IS NULL AND expires_at > ? AND "+live("grants"), id, now)
+	if err != nil {
+		return Grant{}, "", wrap("read grant", err)
+	}
+	u, err := s.User(ctx, g.UserID)
+	return g, u.Username, err
+}

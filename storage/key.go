@@ -1,0 +1,65 @@
+package storage
+
+import (
+	"context"
+	"time"
+)
+
+// SigningKey is a key that signs tokens. Its stage follows from its times alone, the same in every process: published
+// from CreatedAt, signing from ActiveAt until RetiresAt, verifying until RemovedAt.
+type SigningKey struct {
+	ID        string     // the kid
+	Algorithm string     // JWS alg
+	Public    string     // JWK as JSON
+	Sealed    []byte     // the private key, PKCS #8, sealed under the root key
+	CreatedAt time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
+	ActiveAt  time.Time  `gorm:"serializer:millis"`
+	RetiresAt *time.Time `gorm:"serializer:millis"`
+	RemovedAt *time.Time `gorm:"serializer:millis"`
+}
+
+// SigningKeys returns the keys that are not removed yet, oldest first.
+func (s *Store) SigningKeys(ctx context.Context) ([]SigningKey, error) {
+	out, err := list[SigningKey](ctx, s.write, "active_at, id", "removed_at IS NULL OR removed_at > ?", toMillis(s.now()))
+	return out, wrap("list signing keys", err)
+}
+
+// ChangeKeys gives change the keys that are not removed yet, under a lock that every process honours, and stores what
+// it returns: a key to add, or none, and the keys whose RetiresAt or RemovedAt it set. With no key and no changed ones
+// nothing is stored and no event written.
+func (s *Store) ChangeKeys(ctx context.Context, e Event, change func(keys []SigningKey) (add *SigningKey, changed []SigningKey, err error)) error {
+	return wrap("change signing keys", s.Tx(ctx, func(tx *Store) error {
+		if err := tx.lock(ctx, "revision", 1); err != nil {
+			return err
+		}
+		keys, err := tx.SigningKeys(ctx)
+		if err != nil {
+			return err
+		}
+		add, changed, err := change(keys)
+		if err != nil || (add == nil && len(changed) == 0) {
+			return err
+		}
+		for _, k := range changed {
+			if err := tx.exec(ctx, "UPDATE signing_keys SET retires_at = ?, removed_at = ? WHERE id = ?",
+				nullableMillis(k.RetiresAt), nullableMillis(k.RemovedAt), k.ID); err != nil {
+				return err
+			}
+		}
+		if add != nil {
+			if err := tx.insert(ctx, add); err != nil {
+				return err
+			}
+			e = withDetail(e, "kid", add.ID)
+		}
+		tx.changed()
+		return tx.record(ctx, e)
+	}))
+}
+
+func nullableMillis(t *time.Time) any {
+	if t == nil {
+		return nil
+	}
+	return toMillis(*t)
+}

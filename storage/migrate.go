@@ -1,0 +1,112 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+
+	"gatehouse/migrations"
+)
+
+// Migration is one step of the schema's timeline.
+type Migration struct {
+	Version int64  `json:"version"`
+	File    string `json:"file"`
+	Applied bool   `json:"applied"`
+}
+
+func (s *Store) goose() (*goose.Provider, error) {
+	dialect := goose.DialectSQLite3
+	options := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true)}
+	if s.engine == Postgres {
+		dialect = goose.DialectPostgres
+		// Many processes may start at once; one migrates, the others wait and find nothing to do.
+		locker, err := lock.NewPostgresSessionLocker()
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, goose.WithSessionLocker(locker))
+	}
+	files, err := fs.Sub(migrations.FS, s.engine)
+	if err != nil {
+		return nil, err
+	}
+	return goose.NewProvider(dialect, s.pool(), files, options...)
+}
+
+// Migrate applies the migrations that the database lacks, each in a transaction of its own, and returns their files.
+func (s *Store) Migrate(ctx context.Context) ([]string, error) {
+	p, err := s.goose()
+	if err != nil {
+		return nil, wrap("migrate", err)
+	}
+	results, err := p.Up(ctx)
+	if err != nil {
+		// Two processes on one new SQLite file: the other one may just have done it.
+		if behind, _, serr := s.Schema(ctx); serr == nil && !behind {
+			return nil, nil
+		}
+		return nil, wrap("migrate", err)
+	}
+	var files []string
+	for _, r := range results {
+		files = append(files, r.Source.Path)
+	}
+	return files, nil
+}
+
+// Schema reports whether the database lacks migrations that this program has, or has some that this program lacks.
+func (s *Store) Schema(ctx context.Context) (behind, ahead bool, err error) {
+	p, err := s.goose()
+	if err != nil {
+		return false, false, wrap("read the schema version", err)
+	}
+	current, target, err := p.GetVersions(ctx)
+	if err != nil {
+		return false, false, wrap("read the schema version", err)
+	}
+	return current < target, current > target, nil
+}
+
+// Migrations lists the timeline and what of it the database has.
+func (s *Store) Migrations(ctx context.Context) ([]Migration, error) {
+	p, err := s.goose()
+	if err != nil {
+		return nil, wrap("list migrations", err)
+	}
+	status, err := p.Status(ctx)
+	if err != nil {
+		return nil, wrap("list migrations", err)
+	}
+	var out []Migration
+	for _, m := range status {
+		out = append(out, Migration{Version: m.Source.Version, File: m.Source.Path, Applied: m.State == goose.StateApplied})
+	}
+	return out, nil
+}
+
+// ErrSchemaBehind is returned by RequireSchema.
+var ErrSchemaBehind = errors.New("the database schema is behind this version of gatehouse; run `gatehouse migrate up`, or start with `gatehouse serve --migrate`")
+
+// RequireSchema makes the schema fit for use: the embedded database migrates itself, PostgreSQL must have been migrated
+// before and is otherwise refused with ErrSchemaBehind. A schema that is ahead is reported, not refused: a rolling
+// upgrade or a rollback is under way.
+func (s *Store) RequireSchema(ctx context.Context) (ahead bool, err error) {
+	if s.engine == SQLite {
+		if _, err := s.Migrate(ctx); err != nil {
+			return false, err
+		}
+	}
+	behind, ahead, err := s.Schema(ctx)
+	if err != nil {
+		return false, fmt.Errorf("%w", err)
+	}
+	if behind {
+		return false, ErrSchemaBehind
+	}
+	return ahead, nil
+}

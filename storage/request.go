@@ -1,0 +1,64 @@
+package storage
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"time"
+)
+
+// AuthorizationRequest is an authorization request that waits for a person: sign-in, consent, or both.
+type AuthorizationRequest struct {
+	ID          string // random, in the page's address; worthless in another browser
+	ClientID    string
+	Parameters  string     // the request as it came, form-encoded
+	BrowserHash []byte     // SHA-256 of the browser cookie that claimed it, NULL before
+	CreatedAt   time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
+	ExpiresAt   time.Time  `gorm:"serializer:millis"`
+	DecidedAt   *time.Time `gorm:"serializer:millis"` // when it was answered: it is answered once
+}
+
+// CreateRequest stores a request.
+func (s *Store) CreateRequest(ctx context.Context, r *AuthorizationRequest) error {
+	return wrap("store authorization request", s.insert(ctx, r))
+}
+
+// ErrOtherBrowser is returned by ClaimRequest.
+var ErrOtherBrowser = errors.New("claimed by another browser")
+
+// ClaimRequest returns the request for the browser whose cookie has the given hash. The first browser to ask claims it;
+// any other gets ErrOtherBrowser. ErrNotFound means unknown; an expired or decided request is returned as it is.
+func (s *Store) ClaimRequest(ctx context.Context, id string, browserHash []byte) (AuthorizationRequest, error) {
+	err := s.exec(ctx, "UPDATE authorization_requests SET browser_hash = ? WHERE id = ? AND browser_hash IS NULL", browserHash, id)
+	if err != nil {
+		return AuthorizationRequest{}, wrap("claim authorization request", err)
+	}
+	return s.ClaimedRequest(ctx, id, browserHash)
+}
+
+// ClaimedRequest is ClaimRequest for pages that only follow a claim: it never claims.
+func (s *Store) ClaimedRequest(ctx context.Context, id string, browserHash []byte) (AuthorizationRequest, error) {
+	r, err := take[AuthorizationRequest](ctx, s.write, "id = ?", id)
+	if err != nil {
+		return AuthorizationRequest{}, wrap("read authorization request", err)
+	}
+	if len(browserHash) == 0 || subtle.ConstantTimeCompare(r.BrowserHash, browserHash) != 1 {
+		return AuthorizationRequest{ClientID: r.ClientID}, ErrOtherBrowser
+	}
+	return r, nil
+}
+
+// DecideRequest marks a request as answered, once: the second call returns ErrConsumed. The event tells of a denial;
+// an approval is recorded with its code.
+func (s *Store) DecideRequest(ctx context.Context, id string, e *Event) error {
+	return wrap("decide authorization request", s.Tx(ctx, func(tx *Store) error {
+		err := tx.execOne(ctx, "UPDATE authorization_requests SET decided_at = ? WHERE id = ? AND decided_at IS NULL", toMillis(s.now()), id)
+		if errors.Is(err, ErrNotFound) {
+			return ErrConsumed
+		}
+		if err != nil || e == nil {
+			return err
+		}
+		return tx.record(ctx, *e)
+	}))
+}

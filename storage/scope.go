@@ -1,0 +1,146 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Scope is a right with the words a person reads on the consent page (RFC 6749 §3.3).
+type Scope struct {
+	Name        string    `json:"name" gorm:"primaryKey"`
+	Description string    `json:"description"`
+	CreatedAt   time.Time `json:"created_at" gorm:"serializer:millis;autoCreateTime:false"`
+}
+
+// Resource is an API that accepts our access tokens (RFC 8707).
+type Resource struct {
+	Identifier    string    `json:"identifier" gorm:"primaryKey"` // its URI, the aud of its tokens
+	Name          string    `json:"name"`
+	Scopes        Strings   `json:"scopes"`
+	Introspectors Strings   `json:"introspectors"` // clients that may introspect tokens meant for it
+	CreatedAt     time.Time `json:"created_at" gorm:"serializer:millis;autoCreateTime:false"`
+}
+
+// Scopes returns every scope by its name. The map is shared: do not change it.
+func (s *Store) Scopes(ctx context.Context) (map[string]Scope, error) {
+	return cached(s,
+		func(c *cache) (map[string]Scope, bool) { return c.scopes, c.scopes != nil },
+		func() (map[string]Scope, error) {
+			all, err := list[Scope](ctx, s.read, "name", "1 = 1")
+			out := make(map[string]Scope, len(all))
+			for _, v := range all {
+				out[v.Name] = v
+			}
+			return out, wrap("list scopes", err)
+		},
+		func(c *cache, v map[string]Scope) { c.scopes = v })
+}
+
+// Resources returns every resource by its identifier. The map is shared: do not change it.
+func (s *Store) Resources(ctx context.Context) (map[string]Resource, error) {
+	return cached(s,
+		func(c *cache) (map[string]Resource, bool) { return c.resources, c.resources != nil },
+		func() (map[string]Resource, error) {
+			all, err := list[Resource](ctx, s.read, "identifier", "1 = 1")
+			out := make(map[string]Resource, len(all))
+			for _, v := range all {
+				out[v.Identifier] = v
+			}
+			return out, wrap("list resources", err)
+		},
+		func(c *cache, v map[string]Resource) { c.resources = v })
+}
+
+// CreateScope adds a scope, or returns ErrConflict.
+func (s *Store) CreateScope(ctx context.Context, v Scope, e Event) error {
+	e.Scopes = v.Name
+	return wrap("create scope", s.change(ctx, e, func(tx *Store) error { return tx.insert(ctx, &v) }))
+}
+
+// DescribeScope changes the words of a scope, or returns ErrNotFound.
+func (s *Store) DescribeScope(ctx context.Context, name, description string, e Event) error {
+	e.Scopes = name
+	return wrap("describe scope", s.change(ctx, e, func(tx *Store) error {
+		return tx.execOne(ctx, "UPDATE scopes SET description = ? WHERE name = ?", description, name)
+	}))
+}
+
+// DeleteScope removes a scope, or returns ErrNotFound. Clients that list it can no longer get it.
+func (s *Store) DeleteScope(ctx context.Context, name string, e Event) error {
+	e.Scopes = name
+	return wrap("delete scope", s.change(ctx, e, func(tx *Store) error {
+		return tx.execOne(ctx, "DELETE FROM scopes WHERE name = ?", name)
+	}))
+}
+
+// CreateResource adds a resource, or returns ErrConflict.
+func (s *Store) CreateResource(ctx context.Context, v Resource, e Event) error {
+	return wrap("create resource", s.change(ctx, withDetail(e, "resource", v.Identifier), func(tx *Store) error { return tx.insert(ctx, &v) }))
+}
+
+// UpdateResource changes the record under change, or returns ErrNotFound.
+func (s *Store) UpdateResource(ctx context.Context, identifier string, e Event, change func(r *Resource) error) error {
+	return wrap("update resource", s.change(ctx, withDetail(e, "resource", identifier), func(tx *Store) error {
+		r, err := take[Resource](ctx, tx.write, "identifier = ?", identifier)
+		if err != nil {
+			return err
+		}
+		if err := change(&r); err != nil {
+			return err
+		}
+		return tx.write.WithContext(ctx).Model(&Resource{}).Where("identifier = ?", identifier).
+			Select("name", "scopes", "introspectors").Updates(&r).Error
+	}))
+}
+
+// DeleteResource removes a resource, or returns ErrNotFound. No new token names it.
+func (s *Store) DeleteResource(ctx context.Context, identifier string, e Event) error {
+	return wrap("delete resource", s.change(ctx, withDetail(e, "resource", identifier), func(tx *Store) error {
+		return tx.execOne(ctx, "DELETE FROM resources WHERE identifier = ?", identifier)
+	}))
+}
+
+// change runs fn with the event and the raised revision of a cached record, in one transaction.
+func (s *Store) change(ctx context.Context, e Event, fn func(tx *Store) error) error {
+	return s.Tx(ctx, func(tx *Store) error {
+		if err := fn(tx); err != nil {
+			return err
+		}
+		tx.changed()
+		return tx.record(ctx, e)
+	})
+}
+
+func withDetail(e Event, name string, value any) Event {
+	detail := map[string]any{name: value}
+	for k, v := range e.Detail {
+		detail[k] = v
+	}
+	e.Detail = detail
+	return e
+}
+
+// EnsureScopes registers those of the names that do not exist, with the name as description, and returns them. It is
+// part of the transaction it is called in.
+func (s *Store) EnsureScopes(ctx context.Context, names []string) (added []string, err error) {
+	err = s.Tx(ctx, func(tx *Store) error {
+		added = nil
+		for _, name := range names {
+			_, err := take[Scope](ctx, tx.write, "name = ?", name)
+			if err == nil {
+				continue
+			}
+			if !errors.Is(err, ErrNotFound) {
+				return err
+			}
+			v := Scope{Name: name, Description: name, CreatedAt: s.now()}
+			if err := tx.CreateScope(ctx, v, Event{Type: ScopeCreated}); err != nil {
+				return err
+			}
+			added = append(added, name)
+		}
+		return nil
+	})
+	return added, wrap("register scopes", err)
+}

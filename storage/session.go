@@ -1,0 +1,99 @@
+package storage
+
+import (
+	"context"
+	"time"
+)
+
+// BrowserSession is a signed-in browser.
+type BrowserSession struct {
+	ID         string // public: what grants and, later, ID tokens call it
+	TokenHash  []byte // SHA-256 of the cookie
+	UserID     string
+	UserEpoch  int64
+	AuthTime   time.Time `gorm:"serializer:millis"`
+	ACR        string    `gorm:"column:acr"`
+	AMR        Strings   `gorm:"column:amr"`
+	Address    string
+	UserAgent  string
+	CreatedAt  time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
+	LastSeenAt time.Time  `gorm:"serializer:millis"`
+	ExpiresAt  time.Time  `gorm:"serializer:millis"`
+	EndedAt    *time.Time `gorm:"serializer:millis"`
+}
+
+// SessionByToken returns the live session with that cookie hash and its person, or ErrNotFound: when it has ended,
+// expired, idled longer than idle, or its person is disabled or has ended all sessions.
+func (s *Store) SessionByToken(ctx context.Context, hash []byte, idle time.Duration) (BrowserSession, User, error) {
+	now := s.now()
+	b, err := take[BrowserSession](ctx, s.read, "token_hash = ? AND ended_at IS NULL AND expires_at > ? AND last_seen_at > ?",
+		hash, toMillis(now), toMillis(now.Add(-idle)))
+	if err != nil {
+		return BrowserSession{}, User{}, wrap("read session", err)
+	}
+	u, err := take[User](ctx, s.read, "id = ? AND disabled_at IS NULL AND epoch = ?", b.UserID, b.UserEpoch)
+	return b, u, wrap("read the session's user", err)
+}
+
+// Sessions returns a person's live sessions, the latest seen first.
+func (s *Store) Sessions(ctx context.Context, u User, idle time.Duration) ([]BrowserSession, error) {
+	now := s.now()
+	out, err := list[BrowserSession](ctx, s.read, "last_seen_at DESC",
+		"user_id = ? AND user_epoch = ? AND ended_at IS NULL AND expires_at > ? AND last_seen_at > ?",
+		u.ID, u.Epoch, toMillis(now), toMillis(now.Add(-idle)))
+	return out, wrap("list sessions", err)
+}
+
+// CreateSession adds a session at sign-in and ends the one of another person that the browser had before, if any.
+func (s *Store) CreateSession(ctx context.Context, b *BrowserSession, ends string, e Event) error {
+	e.UserID = b.UserID
+	return wrap("create session", s.Tx(ctx, func(tx *Store) error {
+		if ends != "" {
+			if err := tx.exec(ctx, "UPDATE browser_sessions SET ended_at = ? WHERE id = ? AND ended_at IS NULL", toMillis(s.now()), ends); err != nil {
+				return err
+			}
+		}
+		if err := tx.insert(ctx, b); err != nil {
+			return err
+		}
+		return tx.record(ctx, e)
+	}))
+}
+
+// RenewSession records that the person of a live session signed in again: the cookie's hash changes, so that a cookie
+// known before the sign-in is worth nothing after it, and the grants bound to the session stay. It returns ErrNotFound
+// when the session is not live or not that person's.
+func (s *Store) RenewSession(ctx context.Context, b *BrowserSession, e Event) error {
+	e.UserID = b.UserID
+	return wrap("renew session", s.Tx(ctx, func(tx *Store) error {
+		amr, err := b.AMR.Value()
+		if err != nil {
+			return err
+		}
+		if err := tx.execOne(ctx, `UPDATE browser_sessions SET token_hash = ?, user_epoch = ?, auth_time = ?, acr = ?, amr = ?,
+			address = ?, user_agent = ?, last_seen_at = ?, expires_at = ? WHERE id = ? AND user_id = ? AND ended_at IS NULL`,
+			b.TokenHash, b.UserEpoch, toMillis(b.AuthTime), b.ACR, amr, b.Address, b.UserAgent, toMillis(b.LastSeenAt),
+			toMillis(b.ExpiresAt), b.ID, b.UserID); err != nil {
+			return err
+		}
+		return tx.record(ctx, e)
+	}))
+}
+
+// TouchSession notes that the session was used. Callers do so once a minute at most.
+func (s *Store) TouchSession(ctx context.Context, id string) error {
+	return wrap("touch session", s.exec(ctx, "UPDATE browser_sessions SET last_seen_at = ? WHERE id = ? AND ended_at IS NULL", toMillis(s.now()), id))
+}
+
+// EndSession ends one of the person's sessions, and with it every grant bound to it that has no offline_access. It
+// returns ErrNotFound when they have no such live session.
+func (s *Store) EndSession(ctx context.Context, userID, id string, e Event) error {
+	e.UserID = userID
+	return wrap("end session", s.Tx(ctx, func(tx *Store) error {
+		if err := tx.execOne(ctx, "UPDATE browser_sessions SET ended_at = ? WHERE id = ? AND user_id = ? AND ended_at IS NULL",
+			toMillis(s.now()), id, userID); err != nil {
+			return err
+		}
+		return tx.record(ctx, e)
+	}))
+}

@@ -1,0 +1,239 @@
+// Package storage keeps what Gatehouse knows: plain records and every query on them, on PostgreSQL and on embedded
+// SQLite, behind one concrete Store. It decides what is single use, what is still alive and what belongs in one
+// transaction, writes the audit trail, and holds the caches. HTTP, OAuth and the meaning of a token are left to others.
+package storage
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"gorm.io/gorm"
+)
+
+var (
+	// ErrNotFound is returned when no live record has the given name.
+	ErrNotFound = errors.New("not found")
+	// ErrConflict is returned when a record with the same unique name exists.
+	ErrConflict = errors.New("already exists")
+	// ErrConsumed is returned, with the record, when something single use was used before.
+	ErrConsumed = errors.New("already used")
+	// ErrReused is returned when a refresh token that was replaced is presented again; its grant is revoked by then.
+	ErrReused = errors.New("refresh token reused")
+	// ErrNoEvent is returned by a changing method that was given no audit event.
+	ErrNoEvent = errors.New("a change without an audit event")
+	// ErrBusy is returned when a bounded queue stayed full.
+	ErrBusy = errors.New("too busy")
+)
+
+// The two engines.
+const (
+	SQLite   = "sqlite"
+	Postgres = "postgres"
+)
+
+// Options say how to open a Store.
+type Options struct {
+	URL  string           // sqlite:PATH or postgres://…
+	Pool int              // most connections, 0 for four per core
+	Now  func() time.Time // the clock, time.Now when nil
+	Log  *slog.Logger     // for what goes wrong in the background, discarded when nil
+}
+
+// Store is the database. Inside Tx it is the transaction. A Store is safe for use by many goroutines, except one that
+// is a transaction.
+type Store struct {
+	write *gorm.DB // every change, and every read that decides one
+	read  *gorm.DB // other reads: SQLite's reader pool, elsewhere the same as write
+	tx    *txState // nil outside a transaction
+	*shared
+}
+
+type shared struct {
+	engine string
+	now    func() time.Time
+	log    *slog.Logger
+	pools  []*sql.DB
+	cache  *cache
+	batch  *batch
+	root   RootKey
+	stop   context.CancelFunc
+	wait   sync.WaitGroup
+}
+
+// txState is what a transaction owes when it commits.
+type txState struct{ bump bool }
+
+// Open connects to the database. It neither creates nor migrates the schema. Background work begins with Start.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Store{shared: &shared{now: o.Now, log: o.Log}}
+	s.cache = newCache()
+	s.batch = newBatch(s)
+	if err := s.connect(ctx, o); err != nil {
+		s.closePools()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Engine is SQLite or Postgres.
+func (s *Store) Engine() string { return s.engine }
+
+// Now is the store's clock.
+func (s *Store) Now() time.Time { return s.now() }
+
+// Ping reports whether the database answers.
+func (s *Store) Ping(ctx context.Context) error {
+	var one int
+	return queryRow(ctx, s.write, []any{&one}, "SELECT 1")
+}
+
+// Start begins the background work: following the revision and writing batched audit rows. Close ends it.
+func (s *Store) Start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	s.stop = cancel
+	s.wait.Go(func() { s.followRevision(ctx) })
+	s.batch.start(ctx)
+}
+
+// Close writes what is still queued, waiting no longer than ctx allows, and closes the connections.
+func (s *Store) Close(ctx context.Context) error {
+	err := s.batch.close(ctx)
+	if s.stop != nil {
+		s.stop()
+	}
+	s.wait.Wait()
+	return errors.Join(err, s.closePools())
+}
+
+func (s *Store) closePools() error {
+	var errs []error
+	for _, p := range s.pools {
+		errs = append(errs, p.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Tx runs fn in one transaction, which commits when fn returns nil. fn must use only the store it is given: with
+// SQLite's single writer any other waits for the transaction it is called from. A transaction that PostgreSQL gave up
+// as a deadlock or serialization failure is run again, so fn must be safe to repeat.
+func (s *Store) Tx(ctx context.Context, fn func(tx *Store) error) error {
+	if s.tx != nil {
+		return fn(s)
+	}
+	var err error
+	for range 3 {
+		if err = s.once(ctx, fn); !retryable(err) {
+			break
+		}
+	}
+	return err
+}
+
+func (s *Store) once(ctx context.Context, fn func(tx *Store) error) error {
+	state := &txState{}
+	err := s.write.WithContext(ctx).Transaction(func(db *gorm.DB) error {
+		tx := &Store{write: db, read: db, tx: state, shared: s.shared}
+		if err := fn(tx); err != nil {
+			return err
+		}
+		if state.bump {
+			return tx.exec(ctx, "UPDATE revision SET value = value + 1 WHERE id = 1")
+		}
+		return nil
+	})
+	if state.bump {
+		// Also after a failed commit: its outcome may be unknown, and an empty cache is never wrong.
+		s.cache.drop()
+	}
+	return err
+}
+
+func retryable(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && (pg.Code == "40001" || pg.Code == "40P01")
+}
+
+// changed makes the transaction raise the revision when it commits, which drops the caches of every process.
+func (s *Store) changed() { s.tx.bump = true }
+
+// exec runs one statement whose row count does not matter.
+func (s *Store) exec(ctx context.Context, query string, args ...any) error {
+	return s.write.WithContext(ctx).Exec(query, args...).Error
+}
+
+// execOne runs one conditional statement and returns ErrNotFound when it changed no row.
+func (s *Store) execOne(ctx context.Context, query string, args ...any) error {
+	res := s.write.WithContext(ctx).Exec(query, args...)
+	if res.Error != nil {
+		return res.Error
+	}
+	if res.RowsAffected == 0 {
+		return ErrNotFound
+	}
+	return nil
+}
+
+// insert adds one record.
+func (s *Store) insert(ctx context.Context, record any) error {
+	err := s.write.WithContext(ctx).Create(record).Error
+	if errors.Is(err, gorm.ErrDuplicatedKey) {
+		return ErrConflict
+	}
+	return err
+}
+
+// take reads the one record that the condition names, from db.
+func take[T any](ctx context.Context, db *gorm.DB, where string, args ...any) (T, error) {
+	var out []T
+	if err := db.WithContext(ctx).Where(where, args...).Limit(1).Find(&out).Error; err != nil {
+		return *new(T), err
+	}
+	if len(out) == 0 {
+		return *new(T), ErrNotFound
+	}
+	return out[0], nil
+}
+
+// list reads the records that the condition names in the given order.
+func list[T any](ctx context.Context, db *gorm.DB, order, where string, args ...any) ([]T, error) {
+	out := []T{}
+	err := db.WithContext(ctx).Where(where, args...).Order(order).Find(&out).Error
+	return out, err
+}
+
+// queryRow reads the columns of one row into dest, or returns ErrNotFound. It goes by Rows, because gorm's Row hides the
+// error of a statement that could not be prepared.
+func queryRow(ctx context.Context, db *gorm.DB, dest []any, query string, args ...any) (err error) {
+	rows, err := db.WithContext(ctx).Raw(query, args...).Rows()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	if !rows.Next() {
+		if err := rows.Err(); err != nil {
+			return err
+		}
+		return ErrNotFound
+	}
+	return rows.Scan(dest...)
+}
+
+// wrap gives a storage error its operation; the sentinels stay visible to errors.Is.
+func wrap(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", op, err)
+}

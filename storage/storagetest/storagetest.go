@@ -1,0 +1,160 @@
+// Package storagetest runs a test on both engines: a SQLite file in a temporary folder and a schema of its own in a real
+// PostgreSQL. It decides nothing about storage; whatever passes here passes on what production uses.
+package storagetest
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver of the tests' own connection
+
+	"gatehouse/storage"
+)
+
+// Key is the root key of every test store.
+var Key = sha256.Sum256([]byte("a root key for tests"))
+
+// Clock is a clock that tests move.
+type Clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+// NewClock returns a clock that stands at the present second.
+func NewClock() *Clock { return &Clock{now: time.Now().UTC().Truncate(time.Second)} }
+
+// Now is the clock's time.
+func (c *Clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+// Advance moves the clock.
+func (c *Clock) Advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// Each runs fn as a subtest on each engine, in parallel, with the URL of an empty database of its own. Without
+// TEST_POSTGRES_DSN the PostgreSQL half is skipped, and fails when CI is set.
+func Each(t *testing.T, fn func(t *testing.T, url string)) {
+	t.Helper()
+	for _, engine := range Engines(t) {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			fn(t, URL(t, engine))
+		})
+	}
+}
+
+// Engines lists the engines this run can test.
+func Engines(t testing.TB) []string {
+	t.Helper()
+	if os.Getenv("TEST_POSTGRES_DSN") != "" {
+		return []string{storage.SQLite, storage.Postgres}
+	}
+	if os.Getenv("CI") != "" {
+		t.Fatal("TEST_POSTGRES_DSN is not set: in CI every test runs on both engines; `make test` starts a PostgreSQL")
+	}
+	t.Log("TEST_POSTGRES_DSN is not set: SQLite only; `make test` runs both engines")
+	return []string{storage.SQLite}
+}
+
+// URL makes an empty database on the engine and returns its URL. It is gone after the test.
+func URL(t testing.TB, engine string) string {
+	t.Helper()
+	if engine == storage.SQLite {
+		return "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db")
+	}
+	dsn := os.Getenv("TEST_POSTGRES_DSN")
+	db, err := sql.Open("pgx", dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := "t_" + uuid.NewString()[:13]
+	if _, err := db.ExecContext(t.Context(), `CREATE SCHEMA "`+name+`"`); err != nil {
+		t.Fatalf("make a schema for the test: %v", err)
+	}
+	t.Cleanup(func() {
+		if _, err := db.ExecContext(context.Background(), `DROP SCHEMA "`+name+`" CASCADE`); err != nil {
+			t.Errorf("drop the test's schema: %v", err)
+		}
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatalf("TEST_POSTGRES_DSN is not a postgres:// URL: %v", err)
+	}
+	q := u.Query()
+	q.Set("search_path", name)
+	u.RawQuery = q.Encode()
+	return u.String()
+}
+
+// Open opens a migrated store with the tests' root key and production's pools (but fewer connections), and starts its
+// background work.
+func Open(t testing.TB, url string, clock *Clock) *storage.Store {
+	t.Helper()
+	ctx := context.Background()
+	s, err := storage.Open(ctx, storage.Options{URL: url, Pool: 4, Now: clock.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := s.Close(ctx); err != nil {
+			t.Errorf("close the store: %v", err)
+		}
+	})
+	if _, err := s.Migrate(ctx); err != nil {
+		t.Fatal(err)
+	}
+	root, err := storage.NewRootKey(Key[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.UseRootKey(ctx, root); err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	return s
+}
+
+// Do runs fn in n goroutines that begin together and returns when all are done.
+func Do(n int, fn func(i int)) {
+	var wait sync.WaitGroup
+	start := make(chan struct{})
+	for i := range n {
+		wait.Go(func() {
+			<-start
+			fn(i)
+		})
+	}
+	close(start)
+	wait.Wait()
+}
+
+// Event is an audit event for tests that care about something else.
+func Event(name string) storage.Event { return storage.Event{Type: "test." + name} }
+
+// Must fails the test on an error.
+func Must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(fmt.Errorf("unexpected error: %w", err))
+	}
+}

@@ -1,0 +1,114 @@
+package storage
+
+import (
+	"context"
+	"database/sql/driver"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	"gorm.io/gorm/schema"
+)
+
+// Strings is a list of words without spaces (scopes, URIs, grant types), one text column with spaces between them.
+type Strings []string
+
+// Value implements driver.Valuer.
+func (s Strings) Value() (driver.Value, error) {
+	for _, w := range s {
+		if w == "" || strings.ContainsAny(w, " \t\r\n") {
+			return nil, fmt.Errorf("%q does not fit a list of words", w)
+		}
+	}
+	return strings.Join(s, " "), nil
+}
+
+// Scan implements sql.Scanner. NULL reads as nil and the empty text as an empty list.
+func (s *Strings) Scan(v any) error {
+	switch v := v.(type) {
+	case nil:
+		*s = nil
+	case string:
+		*s = append(Strings{}, strings.Fields(v)...)
+	case []byte:
+		*s = append(Strings{}, strings.Fields(string(v))...)
+	default:
+		return fmt.Errorf("cannot read %T as a list of words", v)
+	}
+	return nil
+}
+
+// Has reports whether word is in the list.
+func (s Strings) Has(word string) bool {
+	for _, w := range s {
+		if w == word {
+			return true
+		}
+	}
+	return false
+}
+
+// String joins the list with spaces, the form of a scope parameter (RFC 6749 §3.3).
+func (s Strings) String() string { return strings.Join(s, " ") }
+
+// millis is the one scanner of instants and durations: time.Time, *time.Time and *time.Duration in Go, BIGINT
+// milliseconds in both databases, NULL for what has not happened. Text times with offsets compare wrongly in SQLite,
+// and the two engines round timestamps differently.
+type millis struct{}
+
+func (millis) Scan(ctx context.Context, field *schema.Field, dst reflect.Value, v any) error {
+	if v == nil {
+		return field.Set(ctx, dst, reflect.Zero(field.FieldType).Interface())
+	}
+	n, ok := v.(int64)
+	if !ok {
+		return fmt.Errorf("column %s holds %T, not milliseconds", field.DBName, v)
+	}
+	var out any
+	switch field.FieldType {
+	case reflect.TypeFor[time.Time]():
+		out = fromMillis(n)
+	case reflect.TypeFor[*time.Time]():
+		t := fromMillis(n)
+		out = &t
+	case reflect.TypeFor[*time.Duration]():
+		d := time.Duration(n) * time.Millisecond
+		out = &d
+	default:
+		return fmt.Errorf("field %s is %s, which is no instant", field.Name, field.FieldType)
+	}
+	field.ReflectValueOf(ctx, dst).Set(reflect.ValueOf(out))
+	return nil
+}
+
+func (millis) Value(_ context.Context, field *schema.Field, _ reflect.Value, v any) (any, error) {
+	switch v := v.(type) {
+	case time.Time:
+		return toMillis(v), nil
+	case *time.Time:
+		if v == nil {
+			return nil, nil
+		}
+		return toMillis(*v), nil
+	case *time.Duration:
+		if v == nil {
+			return nil, nil
+		}
+		return v.Milliseconds(), nil
+	}
+	return nil, fmt.Errorf("field %s is %T, which is no instant", field.Name, v)
+}
+
+func toMillis(t time.Time) int64 { return t.UnixMilli() }
+
+func fromMillis(n int64) time.Time { return time.UnixMilli(n).UTC() }
+
+// optionalTime reads a nullable column.
+func optionalTime(n *int64) *time.Time {
+	if n == nil {
+		return nil
+	}
+	t := fromMillis(*n)
+	return &t
+}

@@ -1,0 +1,123 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// User is a person who signs in.
+type User struct {
+	ID          string // a random UUIDv4: the sub of their tokens
+	Username    string // as typed, never with an @
+	UsernameKey string // normalised, unique
+	Email       string
+	EmailKey    string // normalised, unique
+	Name        string
+	Admin       bool
+	Epoch       int64
+	CreatedAt   time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
+	UpdatedAt   time.Time  `gorm:"serializer:millis;autoUpdateTime:false"`
+	DisabledAt  *time.Time `gorm:"serializer:millis"`
+}
+
+// Password is the Argon2id hash of a person's password, in PHC string form.
+type Password struct {
+	UserID    string `gorm:"primaryKey"`
+	Hash      string
+	ChangedAt time.Time `gorm:"serializer:millis"`
+}
+
+// User returns a person by id, or ErrNotFound.
+func (s *Store) User(ctx context.Context, id string) (User, error) {
+	u, err := take[User](ctx, s.read, "id = ?", id)
+	return u, wrap("read user", err)
+}
+
+// UserByKey returns a person by normalised username or e-mail address, which share one namespace, or ErrNotFound.
+func (s *Store) UserByKey(ctx context.Context, key string) (User, error) {
+	u, err := take[User](ctx, s.read, "username_key = ? OR email_key = ?", key, key)
+	return u, wrap("read user", err)
+}
+
+// PasswordOf returns a person's password hash, or ErrNotFound when they have none.
+func (s *Store) PasswordOf(ctx context.Context, userID string) (Password, error) {
+	p, err := take[Password](ctx, s.read, "user_id = ?", userID)
+	return p, wrap("read password", err)
+}
+
+// Users returns up to limit people by id, beginning after the given one.
+func (s *Store) Users(ctx context.Context, after string, limit int) ([]User, error) {
+	var out []User
+	err := s.read.WithContext(ctx).Where("id > ?", after).Order("id").Limit(limit).Find(&out).Error
+	return out, wrap("list users", err)
+}
+
+// CreateUser adds a person and their password, or returns ErrConflict when the username or e-mail address is taken.
+func (s *Store) CreateUser(ctx context.Context, u *User, passwordHash string, e Event) error {
+	e.UserID = u.ID
+	return wrap("create user", s.Tx(ctx, func(tx *Store) error {
+		if err := tx.insert(ctx, u); err != nil {
+			return err
+		}
+		if err := tx.insert(ctx, &Password{UserID: u.ID, Hash: passwordHash, ChangedAt: s.now()}); err != nil {
+			return err
+		}
+		return tx.record(ctx, e)
+	}))
+}
+
+// SetPassword replaces a person's password. Their sessions, grants and tokens are dead afterwards: whoever knew the old
+// password keeps nothing.
+func (s *Store) SetPassword(ctx context.Context, userID, hash string, e Event) error {
+	e.UserID = userID
+	return wrap("set password", s.Tx(ctx, func(tx *Store) error {
+		now := toMillis(s.now())
+		if err := tx.execOne(ctx, "UPDATE users SET epoch = epoch + 1, updated_at = ? WHERE id = ?", now, userID); err != nil {
+			return err
+		}
+		if err := tx.exec(ctx, `INSERT INTO passwords (user_id, hash, changed_at) VALUES (?, ?, ?)
+			ON CONFLICT (user_id) DO UPDATE SET hash = excluded.hash, changed_at = excluded.changed_at`, userID, hash, now); err != nil {
+			return err
+		}
+		return tx.record(ctx, e)
+	}))
+}
+
+// DisableUser makes sign-in, sessions, grants and tokens of the person useless until EnableUser.
+func (s *Store) DisableUser(ctx context.Context, id string, e Event) error {
+	return s.changeUser(ctx, id, e, "UPDATE users SET disabled_at = ?, updated_at = ? WHERE id = ? AND disabled_at IS NULL",
+		toMillis(s.now()), toMillis(s.now()), id)
+}
+
+// EnableUser reverses DisableUser.
+func (s *Store) EnableUser(ctx context.Context, id string, e Event) error {
+	return s.changeUser(ctx, id, e, "UPDATE users SET disabled_at = NULL, updated_at = ? WHERE id = ? AND disabled_at IS NOT NULL",
+		toMillis(s.now()), id)
+}
+
+// RevokeUserTokens ends every session, grant and token of the person.
+func (s *Store) RevokeUserTokens(ctx context.Context, id string, e Event) error {
+	return s.changeUser(ctx, id, e, "UPDATE users SET epoch = epoch + 1, updated_at = ? WHERE id = ?", toMillis(s.now()), id)
+}
+
+// DeleteUser removes the person with their password, sessions and consents. Their grants and tokens are dead with them.
+func (s *Store) DeleteUser(ctx context.Context, id string, e Event) error {
+	return s.changeUser(ctx, id, e, "DELETE FROM users WHERE id = ?", id)
+}
+
+// changeUser is changeClient for a person; people are never cached, so the revision stays.
+func (s *Store) changeUser(ctx context.Context, id string, e Event, query string, args ...any) error {
+	e.UserID = id
+	return wrap("change user", s.Tx(ctx, func(tx *Store) error {
+		err := tx.execOne(ctx, query, args...)
+		if errors.Is(err, ErrNotFound) {
+			_, err = take[User](ctx, tx.write, "id = ?", id)
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		return tx.record(ctx, e)
+	}))
+}
