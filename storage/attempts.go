@@ -15,33 +15,45 @@ type SignInAttempt struct {
 	BlockedUntil *time.Time `gorm:"serializer:millis"`
 }
 
-// SignInAttempt returns the count, or a zero one when there were no failures.
-func (s *Store) SignInAttempt(ctx context.Context, account []byte, network string) (SignInAttempt, error) {
-	// From the writer: on SQLite a reader may lag a failure that was counted a moment ago.
-	a, err := take[SignInAttempt](ctx, s.write, "account = ? AND network = ?", account, network)
-	if errors.Is(err, ErrNotFound) {
-		return SignInAttempt{Account: account, Network: network}, nil
-	}
-	return a, wrap("read sign-in attempts", err)
+// SignInLimit says how failed sign-ins slow the next attempt: Free failures cost nothing, and from then on each doubles
+// the wait, from one second up to Longest. Failures older than Forget count no more.
+type SignInLimit struct {
+	Free            int64
+	Longest, Forget time.Duration
 }
 
-// CountSignInFailure adds one failure and returns the new count. Failures older than forget count no more.
-func (s *Store) CountSignInFailure(ctx context.Context, account []byte, network string, forget time.Duration) (int64, error) {
+// AttemptSignIn takes one attempt in advance, by one conditional statement: of attempts that come together none slips
+// through unseen. It returns ErrBusy, with when to come back, while the account is blocked from that network. The
+// caller forgets the failures when the password turns out right.
+func (s *Store) AttemptSignIn(ctx context.Context, account []byte, network string, limit SignInLimit) (retryAt time.Time, err error) {
 	now := s.now()
-	var n int64
-	err := queryRow(ctx, s.write, []any{&n}, `INSERT INTO sign_in_attempts (network, account, failures, last_at) VALUES (?, ?, 1, ?)
-		ON CONFLICT (account, network) DO UPDATE SET
-			failures = CASE WHEN sign_in_attempts.last_at < ? THEN 1 ELSE sign_in_attempts.failures + 1 END,
-			last_at = excluded.last_at
-		RETURNING failures`, network, account, toMillis(now), toMillis(now.Add(-forget)))
-	return n, wrap("count sign-in failure", err)
-}
-
-// BlockSignIn refuses sign-ins on the account from the network until the given time, never less long than before.
-func (s *Store) BlockSignIn(ctx context.Context, account []byte, network string, until time.Time) error {
-	return wrap("block sign-in", s.exec(ctx, `UPDATE sign_in_attempts SET blocked_until = ?
-		WHERE account = ? AND network = ? AND (blocked_until IS NULL OR blocked_until < ?)`,
-		toMillis(until), account, network, toMillis(until)))
+	at, stale := toMillis(now), toMillis(now.Add(-limit.Forget))
+	// "counted" is the number of failures including this one; 1 << 20 seconds is beyond every limit.
+	const counted = "(CASE WHEN sign_in_attempts.last_at < ? THEN 1 ELSE sign_in_attempts.failures + 1 END)"
+	query := `INSERT INTO sign_in_attempts (network, account, failures, last_at) VALUES (?, ?, 1, ?)
+		ON CONFLICT (account, network) DO UPDATE SET failures = ` + counted + `, last_at = excluded.last_at,
+			blocked_until = CASE
+				WHEN ` + counted + ` < ? THEN NULL
+				WHEN ` + counted + ` - ? > 20 OR 1000 * (1 << CAST(` + counted + ` - ? AS INTEGER)) > ? THEN ? + 0
+				ELSE ? + 1000 * (1 << CAST(` + counted + ` - ? AS INTEGER)) END
+		WHERE sign_in_attempts.blocked_until IS NULL OR sign_in_attempts.blocked_until <= ?
+		RETURNING failures`
+	var failures int64
+	err = queryRow(ctx, s.write, []any{&failures}, query, network, account, at, stale,
+		stale, limit.Free,
+		stale, limit.Free, stale, limit.Free, limit.Longest.Milliseconds(), at+limit.Longest.Milliseconds(),
+		at, stale, limit.Free, at)
+	if errors.Is(err, ErrNotFound) {
+		a, err := take[SignInAttempt](ctx, s.write, "account = ? AND network = ?", account, network)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return time.Time{}, wrap("read sign-in attempts", err)
+		}
+		if a.BlockedUntil == nil {
+			return now.Add(time.Second), ErrBusy // forgotten between the two statements
+		}
+		return *a.BlockedUntil, ErrBusy
+	}
+	return time.Time{}, wrap("attempt sign-in", err)
 }
 
 // ForgetSignInFailures clears the count after a right password.

@@ -10,7 +10,7 @@ import (
 
 // Origin is where a request came from. Middleware sets it once, and it is the only value carried in a context.
 type Origin struct {
-	Actor     string // "user:…", "client:…", "cli" or "system"
+	Actor     string // "user:…", "cli", "system"; empty for a protocol request, whose actor is its client
 	Address   string
 	UserAgent string
 	RequestID string
@@ -109,6 +109,12 @@ func (s *Store) row(ctx context.Context, e Event) (AuditEvent, error) {
 		ID: uuid.Must(uuid.NewV7()).String(), At: s.now(), Event: e.Type, Actor: o.Actor,
 		ClientID: e.ClientID, UserID: e.UserID, GrantID: e.GrantID, Scopes: e.Scopes, Token: e.Token,
 		RequestID: o.RequestID, Address: o.Address, UserAgent: clip(o.UserAgent, 256),
+	}
+	if row.Actor == "" {
+		row.Actor = "anonymous"
+		if e.ClientID != "" {
+			row.Actor = "client:" + e.ClientID
+		}
 	}
 	if len(e.Detail) > 0 {
 		b, err := json.Marshal(e.Detail)

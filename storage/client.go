@@ -25,13 +25,13 @@ type Client struct {
 	Contacts        Strings
 	AuthMethod      string // one of AuthBasic, AuthPost, AuthNone
 	GrantTypes      Strings
-	RedirectURIs    Strings `gorm:"column:redirect_uris"`
-	Scopes          Strings // what it may ask for
-	DefaultScopes   Strings // what it gets when it asks for none
-	OptionalScopes  Strings // what a person may untick
-	Audience        Strings // aud when no resource applies
-	Resources       Strings // what it may name as resource; nil: every resource one of its scopes belongs to
-	RequirePKCE     bool    `gorm:"column:require_pkce"`
+	RedirectURIs    Strings  `gorm:"column:redirect_uris"`
+	Scopes          Strings  // what it may ask for
+	DefaultScopes   *Strings // what it gets when it asks for none; nil: all it may ask for, but offline_access
+	OptionalScopes  Strings  // what a person may untick
+	Audience        Strings  // aud when no resource applies
+	Resources       *Strings // what it may name as resource; nil: every resource one of its scopes belongs to
+	RequirePKCE     bool     `gorm:"column:require_pkce"`
 	SkipConsent     bool
 	RefreshRotation bool
 	AccessTokenTTL  *time.Duration `gorm:"column:access_token_ttl;serializer:millis"`
@@ -80,6 +80,13 @@ func (s *Store) loadClient(ctx context.Context, id string) (*Client, error) {
 	}
 	c.Secrets, err = list[ClientSecret](ctx, s.read, "created_at", "client_id = ?", id)
 	return &c, wrap("read client secrets", err)
+}
+
+// LongestAccessTokenTTL is the longest access token life that a client has of its own, 0 when none has.
+func (s *Store) LongestAccessTokenTTL(ctx context.Context) (time.Duration, error) {
+	var ms int64
+	err := queryRow(ctx, s.write, []any{&ms}, "SELECT coalesce(max(access_token_ttl), 0) FROM clients")
+	return time.Duration(ms) * time.Millisecond, wrap("read token lives", err)
 }
 
 // Clients returns up to limit clients without their secrets, by id, beginning after the given one.

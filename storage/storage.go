@@ -27,6 +27,8 @@ var (
 	ErrReused = errors.New("refresh token reused")
 	// ErrNoEvent is returned by a changing method that was given no audit event.
 	ErrNoEvent = errors.New("a change without an audit event")
+	// ErrUnavailable is returned when the database could not do what it was asked: it is away, full or failing.
+	ErrUnavailable = errors.New("the database failed")
 	// ErrBusy is returned when a bounded queue stayed full.
 	ErrBusy = errors.New("too busy")
 )
@@ -230,10 +232,16 @@ func queryRow(ctx context.Context, db *gorm.DB, dest []any, query string, args .
 	return rows.Scan(dest...)
 }
 
-// wrap gives a storage error its operation; the sentinels stay visible to errors.Is.
+// wrap gives a storage error its operation; the sentinels stay visible to errors.Is, and whatever is not one of them is
+// ErrUnavailable.
 func wrap(op string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%s: %w", op, err)
+	for _, known := range []error{ErrNotFound, ErrConflict, ErrConsumed, ErrReused, ErrOtherBrowser, ErrNoEvent, ErrBusy, ErrUnavailable} {
+		if errors.Is(err, known) {
+			return fmt.Errorf("%s: %w", op, err)
+		}
+	}
+	return fmt.Errorf("%s: %w: %w", op, ErrUnavailable, err)
 }

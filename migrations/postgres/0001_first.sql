@@ -21,7 +21,7 @@ CREATE TABLE clients (
     grant_types      TEXT    NOT NULL,
     redirect_uris    TEXT    NOT NULL,
     scopes           TEXT    NOT NULL,
-    default_scopes   TEXT    NOT NULL,
+    default_scopes   TEXT,
     optional_scopes  TEXT    NOT NULL,
     audience         TEXT    NOT NULL,
     resources        TEXT,

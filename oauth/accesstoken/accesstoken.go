@@ -101,7 +101,9 @@ func (c *Claims) append(b []byte) []byte {
 		b = appendStrings(b, c.Audience)
 	}
 	b = appendString(append(b, `,"client_id":`...), c.ClientID)
-	b = appendString(append(b, `,"scope":`...), c.Scope)
+	if c.Scope != "" {
+		b = appendString(append(b, `,"scope":`...), c.Scope)
+	}
 	b = appendString(append(b, `,"jti":`...), c.JTI)
 	b = strconv.AppendInt(append(b, `,"iat":`...), c.IssuedAt, 10)
 	b = strconv.AppendInt(append(b, `,"exp":`...), c.ExpiresAt, 10)

@@ -1,0 +1,298 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"gatehouse/oauth"
+	"gatehouse/storage"
+)
+
+func (a *app) clientCommand() *cobra.Command {
+	return a.group("client", "Manage apps and machine clients", "",
+		a.clientCreate(), a.clientList(), a.clientShow(), a.clientUpdate(), a.clientState(true), a.clientState(false),
+		a.clientDelete(), a.clientRotate(), a.clientRevoke())
+}
+
+// A metadataFlag is a member of the client metadata as a flag, for people.
+type metadataFlag struct {
+	flag, member, usage string
+	kind                string // "text", "list", "bool" or "duration"
+}
+
+var metadataFlags = []metadataFlag{
+	{"name", "client_name", "the name people see", "text"},
+	{"uri", "client_uri", "the app's home page", "text"},
+	{"owner", "gatehouse_owner", "who answers for the app, shown to people", "text"},
+	{"redirect-uri", "redirect_uris", "where answers may be sent (repeat for several)", "list"},
+	{"grant-type", "grant_types", "authorization_code, refresh_token, client_credentials (repeat for several)", "list"},
+	{"auth-method", "token_endpoint_auth_method", "client_secret_basic, client_secret_post or none (a public client)", "text"},
+	{"scope", "scope", "scopes the client may ask for, with spaces between", "text"},
+	{"default-scope", "gatehouse_default_scopes", "scopes it gets when it asks for none (default: all but offline_access)", "list"},
+	{"optional-scope", "gatehouse_optional_scopes", "scopes a person may untick", "list"},
+	{"audience", "gatehouse_audience", "aud of its tokens when no resource applies", "list"},
+	{"resource", "gatehouse_resources", "resources it may ask for (default: those of its scopes)", "list"},
+	{"contact", "contacts", "e-mail address of a person responsible", "list"},
+	{"policy-uri", "policy_uri", "its privacy policy", "text"},
+	{"tos-uri", "tos_uri", "its terms of service", "text"},
+	{"require-pkce", "gatehouse_require_pkce", "PKCE is required (default true)", "bool"},
+	{"skip-consent", "gatehouse_skip_consent", "do not ask people (an app of your own)", "bool"},
+	{"refresh-rotation", "gatehouse_refresh_rotation", "refresh tokens rotate (default true)", "bool"},
+	{"access-ttl", "gatehouse_access_token_ttl", "life of its access tokens, like 5m", "duration"},
+	{"refresh-idle", "gatehouse_refresh_idle_ttl", "how long its refresh tokens may be unused", "duration"},
+	{"refresh-max", "gatehouse_refresh_max_ttl", "how long its grants last at most", "duration"},
+}
+
+// addMetadataFlags adds --metadata and a flag per member, and returns a function that gathers them into one JSON object.
+func (a *app) addMetadataFlags(cmd *cobra.Command) func() ([]byte, error) {
+	file := cmd.Flags().String("metadata", "", "RFC 7591 client metadata as JSON: a file, or - for standard input")
+	for _, f := range metadataFlags {
+		switch f.kind {
+		case "list":
+			cmd.Flags().StringArray(f.flag, nil, f.usage)
+		case "bool":
+			cmd.Flags().Bool(f.flag, false, f.usage)
+		default:
+			cmd.Flags().String(f.flag, "", f.usage)
+		}
+	}
+	return func() ([]byte, error) {
+		members := map[string]any{}
+		if *file != "" {
+			b, err := a.readFile(*file)
+			if err != nil {
+				return nil, fmt.Errorf("cannot read the metadata: %w", err)
+			}
+			if err := json.Unmarshal(b, &members); err != nil {
+				return nil, fmt.Errorf("the metadata is not a JSON object: %w", err)
+			}
+		}
+		for _, f := range metadataFlags {
+			if cmd.Flags().Changed(f.flag) {
+				members[f.member] = flagValue(cmd.Flags(), f)
+			}
+		}
+		if len(members) == 0 {
+			return nil, usageError{fmt.Errorf("say what the client is, with --metadata or flags; see `%s --help`", cmd.CommandPath())}
+		}
+		return json.Marshal(members)
+	}
+}
+
+func flagValue(flags *pflag.FlagSet, f metadataFlag) any {
+	switch f.kind {
+	case "list":
+		v, _ := flags.GetStringArray(f.flag)
+		return v
+	case "bool":
+		v, _ := flags.GetBool(f.flag)
+		return v
+	}
+	v, _ := flags.GetString(f.flag)
+	return v
+}
+
+func (a *app) readFile(name string) ([]byte, error) {
+	if name == "-" {
+		return io.ReadAll(io.LimitReader(a.stdin, 1<<20))
+	}
+	return os.ReadFile(name)
+}
+
+// tellAdded says which scopes were registered by the way.
+func (a *app) tellAdded(added []string) {
+	if len(added) > 0 {
+		fmt.Fprintf(a.stderr, "gatehouse: registered new scopes: %s; describe them for people with `gatehouse scope update NAME --description …`\n", strings.Join(added, ", "))
+	}
+}
+
+func (a *app) clientCreate() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "create", Short: "Register a client",
+		Long: "Register a client from RFC 7591 metadata or flags and print the RFC 7591 response, the client_secret this once.\n" +
+			"Scopes that do not exist yet are registered.",
+		Example: "  gatehouse client create --name Notes --redirect-uri https://notes.example/callback --grant-type authorization_code --grant-type refresh_token --scope 'notes.read offline_access'\n" +
+			"  gatehouse client create --name 'Nightly report' --grant-type client_credentials --scope reports.read\n" +
+			"  gatehouse client create --metadata client.json",
+		Args: exactly(),
+	}
+	gather := a.addMetadataFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		raw, err := gather()
+		if err != nil {
+			return err
+		}
+		m, err := oauth.ParseMetadata(raw)
+		if err != nil {
+			return plain(err, "client")
+		}
+		return a.with(cmd, func(ctx context.Context, s *system) error {
+			info, added, err := s.oauth.CreateClient(ctx, m)
+			if err != nil {
+				return plain(err, "client")
+			}
+			a.tellAdded(added)
+			return a.printJSON(info)
+		})
+	}
+	return cmd
+}
+
+func (a *app) clientList() *cobra.Command {
+	cmd := &cobra.Command{Use: "list", Short: "List clients", Args: exactly()}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return a.with(cmd, func(ctx context.Context, s *system) error {
+			infos := []oauth.ClientInformation{}
+			var rows [][]string
+			for after := ""; ; {
+				page, err := s.store.Clients(ctx, after, 1000)
+				if err != nil {
+					return err
+				}
+				for _, c := range page {
+					infos = append(infos, oauth.Information(&c))
+					rows = append(rows, []string{c.ID, c.Name, c.AuthMethod, c.GrantTypes.String(), c.Scopes.String(), enabled(c.DisabledAt)})
+					after = c.ID
+				}
+				if len(page) < 1000 {
+					break
+				}
+			}
+			if *asJSON {
+				return a.printJSON(infos)
+			}
+			return a.table("there are no clients; register one with `gatehouse client create`", []string{"client_id", "name", "auth method", "grant types", "scopes", "state"}, rows)
+		})
+	}
+	return cmd
+}
+
+func enabled(disabledAt *time.Time) string {
+	if disabledAt != nil {
+		return "disabled"
+	}
+	return "enabled"
+}
+
+func (a *app) clientShow() *cobra.Command {
+	cmd := &cobra.Command{Use: "show ID", Short: "Show a client as JSON", Args: exactly("ID")}
+	jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return a.with(cmd, func(ctx context.Context, s *system) error {
+			c, err := s.store.Client(ctx, args[0])
+			if err != nil {
+				return plain(err, "client "+args[0])
+			}
+			return a.printJSON(oauth.Information(c))
+		})
+	}
+	return cmd
+}
+
+func (a *app) clientUpdate() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "update ID", Short: "Change a client",
+		Long: "Change what the flags or the metadata say; a member that is null in the metadata is taken away. Taking scopes, resources\n" +
+			"or audiences from a client makes every token and grant it has useless.",
+		Args: exactly("ID"),
+	}
+	gather := a.addMetadataFlags(cmd)
+	jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		patch, err := gather()
+		if err != nil {
+			return err
+		}
+		return a.with(cmd, func(ctx context.Context, s *system) error {
+			info, added, err := s.oauth.UpdateClient(ctx, args[0], patch)
+			if err != nil {
+				return plain(err, "client "+args[0])
+			}
+			a.tellAdded(added)
+			return a.printJSON(info)
+		})
+	}
+	return cmd
+}
+
+// clientChange is a command that does one thing to one client.
+func (a *app) clientChange(use, short, long, done, question string, change func(ctx context.Context, s *system, id string) error) *cobra.Command {
+	return &cobra.Command{
+		Use: use + " ID", Short: short, Long: long, Args: exactly("ID"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if question != "" {
+				if err := a.confirm(fmt.Sprintf(question, args[0])); err != nil {
+					return err
+				}
+			}
+			return a.with(cmd, func(ctx context.Context, s *system) error {
+				if err := change(ctx, s, args[0]); err != nil {
+					return plain(err, "client "+args[0])
+				}
+				_, err := fmt.Fprintf(a.stdout, done+"\n", args[0])
+				return err
+			})
+		},
+	}
+}
+
+func (a *app) clientState(disable bool) *cobra.Command {
+	if disable {
+		return a.clientChange("disable", "Make a client and all its tokens useless", "Refuse the client and every token and grant it has, until `client enable`.",
+			"client %s is disabled", "", func(ctx context.Context, s *system, id string) error {
+				return s.store.DisableClient(ctx, id, storage.Event{Type: storage.ClientDisabled})
+			})
+	}
+	return a.clientChange("enable", "Make a disabled client useful again", "", "client %s is enabled", "",
+		func(ctx context.Context, s *system, id string) error {
+			return s.store.EnableClient(ctx, id, storage.Event{Type: storage.ClientEnabled})
+		})
+}
+
+func (a *app) clientDelete() *cobra.Command {
+	return a.clientChange("delete", "Delete a client with its secrets and consents", "", "client %s is deleted",
+		"Delete client %s with its secrets and everything people allowed it?", func(ctx context.Context, s *system, id string) error {
+			return s.store.DeleteClient(ctx, id, storage.Event{Type: storage.ClientDeleted})
+		})
+}
+
+func (a *app) clientRevoke() *cobra.Command {
+	return a.clientChange("revoke-tokens", "Make every token and grant a client has useless", "The client itself stays and can get new ones.", "every token of client %s is revoked",
+		"", func(ctx context.Context, s *system, id string) error {
+			return s.store.RevokeClientTokens(ctx, id, storage.Event{Type: storage.ClientTokensRevoked})
+		})
+}
+
+func (a *app) clientRotate() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "rotate-secret ID", Short: "Give a client a new secret",
+		Long: "Make a new secret and print it this once. The old ones stay valid for --overlap, so that the client can change over without\n" +
+			"downtime. With --overlap 0, for a leak, they end at once and every token the client has with them.",
+		Args: exactly("ID"),
+	}
+	overlap := cmd.Flags().Duration("overlap", 24*time.Hour, "how long the old secrets stay valid")
+	jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if *overlap < 0 || *overlap > 90*24*time.Hour {
+			return usageError{errors.New("--overlap must be 0 to 2160h")}
+		}
+		return a.with(cmd, func(ctx context.Context, s *system) error {
+			info, err := s.oauth.RotateSecret(ctx, args[0], *overlap)
+			if err != nil {
+				return plain(err, "client "+args[0])
+			}
+			return a.printJSON(info)
+		})
+	}
+	return cmd
+}

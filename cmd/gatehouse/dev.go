@@ -1,0 +1,241 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"gatehouse/cmd/gatehouse/sample"
+	"gatehouse/config"
+	"gatehouse/identity"
+	"gatehouse/oauth"
+	"gatehouse/oauth/credential"
+	"gatehouse/storage"
+)
+
+// devData is what `gatehouse dev` made and must know at its next start. It is in dev.json, readable by its owner alone.
+type devData struct {
+	Username      string `json:"username"`
+	Password      string `json:"password"`
+	AppID         string `json:"app_client_id"`
+	AppSecret     string `json:"app_client_secret"`
+	MachineID     string `json:"machine_client_id"`
+	MachineSecret string `json:"machine_client_secret"`
+}
+
+func (a *app) devCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Start everything on this machine, with a sample app to sign in to",
+		Long: "Start the server for development, with a demo person, a demo machine client and a sample third-party app with a small API.\n" +
+			"It keeps its data in the folder of the database and can be started again. It listens on loopback only and refuses requests\n" +
+			"under any other name than the issuer's.",
+		Args: exactly(),
+	}
+	sampleListen := cmd.Flags().String("sample-listen", "127.0.0.1:8090", "address of the sample app")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := a.settings(cmd, func(w string) { fmt.Fprintln(a.stderr, "warning: "+w) })
+		if err != nil {
+			return err
+		}
+		for name, address := range map[string]string{"--listen": cfg.Listen, "--sample-listen": *sampleListen} {
+			if !loopbackAddress(address) {
+				return usageError{fmt.Errorf("%s %s is reachable from other machines; dev listens on loopback only, `gatehouse serve` is for more", name, address)}
+			}
+		}
+		if host := cfg.IssuerURL().Hostname(); host != "localhost" && !loopbackAddress(net.JoinHostPort(host, "0")) {
+			return usageError{fmt.Errorf("the issuer %s is not on loopback; `gatehouse serve` is for that", cfg.Issuer)}
+		}
+		cfg.LogLevel = max(cfg.LogLevel, 4) // warnings: the page below is what there is to read
+		log := a.logger(cfg)
+		ctx := storage.WithOrigin(cmd.Context(), storage.Origin{Actor: "cli"})
+		s, err := openSystem(ctx, cfg, log, true, func(text string) { fmt.Fprintln(a.stderr, "gatehouse: "+text) })
+		if err != nil {
+			return err
+		}
+		url := "http://" + *sampleListen
+		data, err := s.prepareDev(ctx, url)
+		if err != nil {
+			return errors.Join(err, s.close(ctx))
+		}
+		app, err := sample.New(sample.Config{Issuer: cfg.Issuer, ClientID: data.AppID, ClientSecret: data.AppSecret, URL: url})
+		if err != nil {
+			return errors.Join(err, s.close(ctx))
+		}
+		return s.serve(ctx, log, serveOptions{
+			strictHost: true,
+			also:       map[string]http.Handler{*sampleListen: app},
+			ready:      func(net.Addr) { fmt.Fprint(a.stdout, devPage(cfg, data, url)) },
+		})
+	}
+	return listsSettings(cmd)
+}
+
+func loopbackAddress(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}
+
+// prepareDev makes what is missing: the demo person, the sample app's client and API, and the machine client.
+func (s *system) prepareDev(ctx context.Context, sampleURL string) (devData, error) {
+	dir := "gatehouse-data"
+	if path, ok := s.config.Embedded(); ok {
+		dir = filepath.Dir(path)
+	}
+	file := filepath.Join(dir, "dev.json")
+	var data devData
+	b, err := os.ReadFile(file)
+	if err == nil {
+		if err := json.Unmarshal(b, &data); err != nil {
+			return devData{}, fmt.Errorf("%s is damaged; delete it to get new demo credentials: %w", file, err)
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return devData{}, err
+	}
+	before := data
+	if err := s.devScopes(ctx, sampleURL); err != nil {
+		return devData{}, err
+	}
+	if err := s.devPerson(ctx, &data); err != nil {
+		return devData{}, err
+	}
+	if err := s.devClients(ctx, &data, sampleURL); err != nil {
+		return devData{}, err
+	}
+	if data == before {
+		return data, nil
+	}
+	b, err = json.MarshalIndent(data, "", "  ")
+	if err != nil {
+		return devData{}, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return devData{}, err
+	}
+	return data, os.WriteFile(file, append(b, '\n'), 0o600)
+}
+
+func (s *system) devScopes(ctx context.Context, sampleURL string) error {
+	for _, v := range []storage.Scope{
+		{Name: "notes.read", Description: "Read your notes"},
+		{Name: "notes.write", Description: "Write and change your notes"},
+		{Name: "reports.read", Description: "Read reports"},
+	} {
+		v.CreatedAt = s.store.Now()
+		if err := s.store.CreateScope(ctx, v, storage.Event{Type: storage.ScopeCreated}); err != nil && !errors.Is(err, storage.ErrConflict) {
+			return err
+		}
+	}
+	r := storage.Resource{Identifier: sampleURL + "/api", Name: "Sample Notes API", Scopes: storage.Strings{"notes.read", "notes.write"}, CreatedAt: s.store.Now()}
+	err := s.store.CreateResource(ctx, r, storage.Event{Type: storage.ResourceCreated})
+	if errors.Is(err, storage.ErrConflict) {
+		return nil
+	}
+	return err
+}
+
+func (s *system) devPerson(ctx context.Context, data *devData) error {
+	_, err := s.people.Find(ctx, "demo")
+	if err == nil && data.Password != "" {
+		return nil
+	}
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return err
+	}
+	data.Username, data.Password = "demo", credential.Random(12)
+	if err == nil {
+		u, err := s.people.Find(ctx, "demo")
+		if err != nil {
+			return err
+		}
+		return s.people.SetPassword(ctx, u, data.Password)
+	}
+	_, err = s.people.Create(ctx, identity.NewUser{Username: "demo", Email: "demo@example.com", Name: "Demo Person", Password: data.Password})
+	return err
+}
+
+func (s *system) devClients(ctx context.Context, data *devData, sampleURL string) error {
+	have := func(id string) (bool, error) {
+		if id == "" {
+			return false, nil
+		}
+		c, err := s.store.Client(ctx, id)
+		if errors.Is(err, storage.ErrNotFound) {
+			return false, nil
+		}
+		return err == nil && (!c.GrantTypes.Has("authorization_code") || c.RedirectURIs.Has(sampleURL+"/callback")), err
+	}
+	for _, c := range []struct {
+		id, secret *string
+		metadata   oauth.Metadata
+	}{
+		{&data.AppID, &data.AppSecret, oauth.Metadata{
+			ClientName: "Sample Notes", Owner: "the Gatehouse demo", ClientURI: sampleURL, RedirectURIs: oauth.List{sampleURL + "/callback"},
+			GrantTypes: oauth.List{"authorization_code", "refresh_token"}, Scope: oauth.Words(sample.Scopes),
+			OptionalScopes: oauth.List{"notes.write"},
+		}},
+		{&data.MachineID, &data.MachineSecret, oauth.Metadata{
+			ClientName: "Nightly report", GrantTypes: oauth.List{"client_credentials"}, Scope: oauth.Words{"reports.read"},
+		}},
+	} {
+		ok, err := have(*c.id)
+		if err != nil {
+			return err
+		}
+		if ok {
+			continue
+		}
+		info, _, err := s.oauth.CreateClient(ctx, c.metadata)
+		if err != nil {
+			return err
+		}
+		*c.id, *c.secret = info.ClientID, info.ClientSecret
+	}
+	return nil
+}
+
+// devPage is what there is to open and to type.
+func devPage(cfg config.Config, d devData, sampleURL string) string {
+	basic := "-u '" + d.MachineID + ":" + d.MachineSecret + "'"
+	return strings.NewReplacer("{issuer}", cfg.Issuer, "{sample}", sampleURL, "{user}", d.Username, "{password}", d.Password, "{basic}", basic).Replace(`
+Gatehouse is running for development. Stop it with Ctrl-C; it keeps its data.
+
+  Sample app     {sample}
+                 sign in as   {user}
+                 password     {password}
+  Your account   {issuer}/account
+  Metadata       {issuer}/.well-known/oauth-authorization-server
+
+Get a machine token:
+
+  curl -s {basic} -d grant_type=client_credentials {issuer}/oauth2/token
+
+Keep it, and ask about it:
+
+  TOKEN=$(curl -s {basic} -d grant_type=client_credentials {issuer}/oauth2/token | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
+  curl -s {basic} -d token="$TOKEN" {issuer}/oauth2/introspect
+
+Revoke it, and ask again:
+
+  curl -s {basic} -d token="$TOKEN" {issuer}/oauth2/revoke
+  curl -s {basic} -d token="$TOKEN" {issuer}/oauth2/introspect
+
+`)
+}

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// job is work that every process does again and again; its owner makes it safe to do at once in many.
+type job struct {
+	name  string
+	every time.Duration
+	run   func(ctx context.Context) error
+}
+
+func (s *system) jobs() []job {
+	return []job{
+		{"delete what has expired", time.Minute, func(ctx context.Context) error {
+			_, err := s.store.DeleteExpired(ctx)
+			return err
+		}},
+		{"forget sealed successors", time.Hour, func(ctx context.Context) error {
+			return s.store.ForgetSuccessors(ctx, s.config.RefreshGrace)
+		}},
+		{"advance signing keys", time.Hour, s.oauth.AdvanceKeys},
+	}
+}
+
+// startJobs runs every job now and then at its interval, and returns a function that ends them and waits.
+func startJobs(ctx context.Context, s *system, log *slog.Logger) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wait sync.WaitGroup
+	for _, j := range s.jobs() {
+		wait.Go(func() {
+			tick := time.NewTicker(j.every)
+			defer tick.Stop()
+			for {
+				if err := j.run(ctx); err != nil && ctx.Err() == nil {
+					log.ErrorContext(ctx, "a job failed; it runs again later", slog.String("job", j.name), slog.Any("error", err))
+				}
+				select {
+				case <-ctx.Done():
+					return
+				case <-tick.C:
+				}
+			}
+		})
+	}
+	return func() { cancel(); wait.Wait() }
+}

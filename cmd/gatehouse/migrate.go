@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"gatehouse/storage"
+)
+
+func (a *app) migrateCommand() *cobra.Command {
+	up := &cobra.Command{
+		Use: "up", Short: "Bring the database schema up to date",
+		Long: "Apply the migrations that the database lacks. It is safe while the previous version still serves, and when several processes do it at once.",
+		Args: exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withStore(cmd, func(ctx context.Context, s *storage.Store) error {
+				files, err := s.Migrate(ctx)
+				for _, f := range files {
+					fmt.Fprintln(a.stdout, "applied", filepath.Base(f))
+				}
+				if err == nil && len(files) == 0 {
+					fmt.Fprintln(a.stdout, "the schema is up to date")
+				}
+				return err
+			})
+		},
+	}
+	status := &cobra.Command{Use: "status", Short: "Show which migrations the database has", Args: exactly()}
+	asJSON := jsonFlag(status)
+	status.RunE = func(cmd *cobra.Command, _ []string) error {
+		return a.withStore(cmd, func(ctx context.Context, s *storage.Store) error {
+			all, err := s.Migrations(ctx)
+			if err != nil {
+				return err
+			}
+			for i := range all {
+				all[i].File = filepath.Base(all[i].File)
+			}
+			if *asJSON {
+				return a.printJSON(all)
+			}
+			var rows [][]string
+			for _, m := range all {
+				rows = append(rows, []string{strconv.FormatInt(m.Version, 10), m.File, map[bool]string{true: "applied", false: "pending"}[m.Applied]})
+			}
+			return a.table("there are no migrations", []string{"version", "file", "state"}, rows)
+		})
+	}
+	return a.group("migrate", "Manage the database schema", "", up, status)
+}
+
+// withStore opens the database alone, whatever its schema and root key.
+func (a *app) withStore(cmd *cobra.Command, fn func(ctx context.Context, s *storage.Store) error) error {
+	cfg, err := a.settings(cmd, nil)
+	if err != nil {
+		return err
+	}
+	s, err := storage.Open(cmd.Context(), storage.Options{URL: cfg.DatabaseURL, Pool: 2})
+	if err != nil {
+		return err
+	}
+	return errors.Join(fn(cmd.Context(), s), s.Close(cmd.Context()))
+}
+
+// jsonFlag adds --json.
+func jsonFlag(cmd *cobra.Command) *bool {
+	return cmd.Flags().Bool("json", false, "print JSON")
+}

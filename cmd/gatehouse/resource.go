@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"gatehouse/oauth"
+	"gatehouse/storage"
+)
+
+func (a *app) resourceCommand() *cobra.Command {
+	return a.group("resource", "Manage APIs that accept our tokens", "", a.resourceCreate(), a.resourceUpdate(), a.resourceList(), a.resourceDelete())
+}
+
+// resourceFlags are the parts of a resource as flags.
+type resourceFlags struct {
+	name                  *string
+	scopes, introspectors *[]string
+}
+
+func addResourceFlags(cmd *cobra.Command) resourceFlags {
+	return resourceFlags{
+		name:          cmd.Flags().String("name", "", "what people call the API"),
+		scopes:        cmd.Flags().StringArray("scope", nil, "a scope of the API (repeat for several)"),
+		introspectors: cmd.Flags().StringArray("introspector", nil, "client_id of the API, which may introspect tokens meant for it (repeat for several)"),
+	}
+}
+
+// apply copies the given flags into the record, and registers scopes that do not exist.
+func (f resourceFlags) apply(ctx context.Context, a *app, cmd *cobra.Command, tx *storage.Store, r *storage.Resource) error {
+	if cmd.Flags().Changed("name") {
+		r.Name = *f.name
+	}
+	if cmd.Flags().Changed("introspector") {
+		for _, id := range *f.introspectors {
+			if _, err := tx.Client(ctx, id); err != nil {
+				return plain(err, "client "+id)
+			}
+		}
+		r.Introspectors = *f.introspectors
+	}
+	if !cmd.Flags().Changed("scope") {
+		return nil
+	}
+	var scopes storage.Strings
+	for _, words := range *f.scopes {
+		var more storage.Strings
+		if err := more.Scan(words); err != nil {
+			return err
+		}
+		scopes = append(scopes, more...)
+	}
+	for _, name := range scopes {
+		if !oauth.ValidScope(name) {
+			return fmt.Errorf("the scope %q has a character that a scope must not have", name)
+		}
+	}
+	added, err := tx.EnsureScopes(ctx, scopes)
+	if err != nil {
+		return err
+	}
+	a.tellAdded(added)
+	r.Scopes = scopes
+	return nil
+}
+
+func (a *app) resourceCreate() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "create URI", Short: "Register an API",
+		Long: "Register an API by its identifier, an absolute URI: the aud of tokens meant for it (RFC 8707). Tokens with one of its scopes\n" +
+			"are meant for it by themselves.",
+		Example: "  gatehouse resource create https://api.example.com --name 'Notes API' --scope notes.read --scope notes.write --introspector CLIENT_ID",
+		Args:    exactly("URI"),
+	}
+	flags := addResourceFlags(cmd)
+	jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := oauth.ValidResource(args[0]); err != nil {
+			return usageError{fmt.Errorf("%q %w", args[0], err)}
+		}
+		return a.with(cmd, func(ctx context.Context, s *system) error {
+			r := storage.Resource{Identifier: args[0], CreatedAt: s.store.Now()}
+			err := s.store.Tx(ctx, func(tx *storage.Store) error {
+				if err := flags.apply(ctx, a, cmd, tx, &r); err != nil {
+					return err
+				}
+				return tx.CreateResource(ctx, r, storage.Event{Type: storage.ResourceCreated})
+			})
+			if err != nil {
+				return plain(err, "resource "+args[0])
+			}
+			return a.printJSON(r)
+		})
+	}
+	return cmd
+}
+
+func (a *app) resourceUpdate() *cobra.Command {
+	cmd := &cobra.Command{Use: "update URI", Short: "Change an API", Long: "Change what the flags say; a list replaces the whole list.", Args: exactly("URI")}
+	flags := addResourceFlags(cmd)
+	jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return a.with(cmd, func(ctx context.Context, s *system) error {
+			var after storage.Resource
+			err := s.store.Tx(ctx, func(tx *storage.Store) error {
+				return tx.UpdateResource(ctx, args[0], storage.Event{Type: storage.ResourceUpdated}, func(r *storage.Resource) error {
+					if err := flags.apply(ctx, a, cmd, tx, r); err != nil {
+						return err
+					}
+					after = *r
+					return nil
+				})
+			})
+			if err != nil {
+				return plain(err, "resource "+args[0])
+			}
+			return a.printJSON(after)
+		})
+	}
+	return cmd
+}
+
+func (a *app) resourceList() *cobra.Command {
+	cmd := &cobra.Command{Use: "list", Short: "List APIs", Args: exactly()}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return a.with(cmd, func(ctx context.Context, s *system) error {
+			known, err := s.store.Resources(ctx)
+			if err != nil {
+				return err
+			}
+			all := []storage.Resource{}
+			var rows [][]string
+			for _, id := range slices.Sorted(maps.Keys(known)) {
+				r := known[id]
+				all = append(all, r)
+				rows = append(rows, []string{id, r.Name, r.Scopes.String(), r.Introspectors.String()})
+			}
+			if *asJSON {
+				return a.printJSON(all)
+			}
+			return a.table("there are no resources; register one with `gatehouse resource create`", []string{"identifier", "name", "scopes", "introspectors"}, rows)
+		})
+	}
+	return cmd
+}
+
+func (a *app) resourceDelete() *cobra.Command {
+	return &cobra.Command{
+		Use: "delete URI", Short: "Delete an API", Long: "Delete an API. No new token is meant for it; those that are out stay so until they expire.", Args: exactly("URI"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := a.confirm("Delete resource " + args[0] + "?"); err != nil {
+				return err
+			}
+			return a.with(cmd, func(ctx context.Context, s *system) error {
+				err := s.store.DeleteResource(ctx, args[0], storage.Event{Type: storage.ResourceDeleted})
+				if err == nil {
+					_, err = fmt.Fprintf(a.stdout, "resource %s is deleted\n", args[0])
+				}
+				return plain(err, "resource "+args[0])
+			})
+		},
+	}
+}

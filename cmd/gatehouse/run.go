@@ -1,0 +1,229 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+
+	"gatehouse/config"
+	"gatehouse/identity"
+	"gatehouse/oauth"
+	"gatehouse/storage"
+)
+
+// Exit codes of every command.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// app is what every command is given: the world outside, so that tests run commands as the shell does.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	getenv         func(string) string
+}
+
+// usageError is a command line that makes no sense; it ends with exit code 2.
+type usageError struct{ error }
+
+// run is the whole program. It returns the exit code.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) int {
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintln(stderr, "gatehouse: "+err.Error())
+	var usage usageError
+	if errors.As(err, &usage) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+func (a *app) root() *cobra.Command {
+	root := a.group("gatehouse", "A self-hosted OAuth 2.0 authorization server",
+		"Gatehouse signs people in to apps and gives machines their tokens.\n\n"+
+			"Start with `gatehouse dev`: it runs everything on this machine, with a sample app to sign in to.\n"+
+			"Settings come from the environment (GATEHOUSE_…) and, over it, from flags; `gatehouse config print` shows them.",
+		a.devCommand(), a.serveCommand(), a.migrateCommand(), a.clientCommand(), a.userCommand(), a.scopeCommand(),
+		a.resourceCommand(), a.keyCommand(), a.auditCommand(), a.configCommand(), a.versionCommand())
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
+	})
+	for _, f := range config.Flags() {
+		root.PersistentFlags().String(f.Name, f.Default, f.Usage)
+		// Every command takes every setting, but only those that start a server list them in their help.
+		if f.Name != "database-url" {
+			root.PersistentFlags().Lookup(f.Name).Hidden = true
+		}
+	}
+	return root
+}
+
+// group is a command that only has others below it.
+func (a *app) group(use, short, long string, children ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Long: long}
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usageError{fmt.Errorf("unknown command %q; see `%s --help`", args[0], cmd.CommandPath())}
+		}
+		return nil
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	cmd.AddCommand(children...)
+	return cmd
+}
+
+// exactly is cobra.ExactArgs with our exit code.
+func exactly(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != len(names) {
+			if len(names) == 0 {
+				return usageError{fmt.Errorf("%s takes no arguments; see `%s --help`", cmd.CommandPath(), cmd.CommandPath())}
+			}
+			return usageError{fmt.Errorf("%s takes %s; see `%s --help`", cmd.CommandPath(), strings.Join(names, " "), cmd.CommandPath())}
+		}
+		return nil
+	}
+}
+
+// listsSettings makes the command's help show every setting.
+func listsSettings(cmd *cobra.Command) *cobra.Command {
+	help := cmd.HelpFunc()
+	cmd.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		cmd.InheritedFlags().VisitAll(func(f *pflag.Flag) { f.Hidden = false })
+		help(cmd, args)
+	})
+	return cmd
+}
+
+// settings reads the settings of the environment and this command line. Warnings go to warn, which may be nil.
+func (a *app) settings(cmd *cobra.Command, warn func(string)) (config.Config, error) {
+	given := map[string]string{}
+	known := map[string]bool{}
+	for _, f := range config.Flags() {
+		known[f.Name] = true
+	}
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if known[f.Name] {
+			given[f.Name] = f.Value.String()
+		}
+	})
+	cfg, warnings, err := config.Load(a.getenv, given)
+	if warn != nil {
+		for _, w := range warnings {
+			warn(w)
+		}
+	}
+	return cfg, err
+}
+
+// system is an open database with everything that works on it.
+type system struct {
+	config config.Config
+	store  *storage.Store
+	people *identity.People
+	oauth  *oauth.Server
+}
+
+// with opens the database of the settings for a command and closes it afterwards.
+func (a *app) with(cmd *cobra.Command, fn func(ctx context.Context, s *system) error) error {
+	cfg, err := a.settings(cmd, nil)
+	if err != nil {
+		return err
+	}
+	ctx := storage.WithOrigin(cmd.Context(), storage.Origin{Actor: "cli"})
+	s, err := openSystem(ctx, cfg, nil, false, func(text string) { fmt.Fprintln(a.stderr, "gatehouse: "+text) })
+	if err != nil {
+		return err
+	}
+	return errors.Join(fn(ctx, s), s.close(ctx))
+}
+
+func (s *system) close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	return s.store.Close(ctx)
+}
+
+// printJSON writes a record.
+func (a *app) printJSON(v any) error {
+	enc := json.NewEncoder(a.stdout)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// table writes rows under a heading, or says that there are none.
+func (a *app) table(none string, heading []string, rows [][]string) error {
+	if len(rows) == 0 {
+		_, err := fmt.Fprintln(a.stderr, none)
+		return err
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(w, strings.ToUpper(strings.Join(heading, "\t")))
+	for _, row := range rows {
+		fmt.Fprintln(w, strings.Join(row, "\t"))
+	}
+	return w.Flush()
+}
+
+// confirm asks before something that cannot be undone, when a person is at the keyboard. A script has decided already.
+func (a *app) confirm(question string) error {
+	f, ok := a.stdin.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return nil
+	}
+	fmt.Fprintf(a.stderr, "%s [y/N] ", question)
+	answer, err := bufio.NewReader(a.stdin).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
+		return errors.New("nothing was changed")
+	}
+	return nil
+}
+
+// plain turns an error into a line for the operator.
+func plain(err error, what string) error {
+	var e *oauth.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, storage.ErrNotFound):
+		return fmt.Errorf("there is no %s", what)
+	case errors.Is(err, storage.ErrConflict):
+		return fmt.Errorf("%s exists already", what)
+	case errors.As(err, &e) && e.Err == nil:
+		return errors.New(e.Code + ": " + e.Description)
+	}
+	return err
+}
+
+func stamp(t *time.Time) string {
+	if t == nil {
+		return "-"
+	}
+	return t.UTC().Format("2006-01-02 15:04:05Z")
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"gatehouse/oauth"
+	"gatehouse/storage"
+)
+
+func (a *app) scopeCommand() *cobra.Command {
+	create := &cobra.Command{
+		Use: "create NAME", Short: "Register a scope",
+		Long:    "Register a scope with the words that people read when an app asks for it.",
+		Example: "  gatehouse scope create notes.read --description 'Read your notes'",
+		Args:    exactly("NAME"),
+	}
+	description := create.Flags().String("description", "", "what it lets an app do, in plain words")
+	jsonFlag(create)
+	create.RunE = func(cmd *cobra.Command, args []string) error {
+		if !oauth.ValidScope(args[0]) {
+			return usageError{errors.New("a scope has 1 to 100 printable ASCII characters, without space, \" and \\")}
+		}
+		if *description == "" {
+			*description = args[0]
+			fmt.Fprintln(a.stderr, "gatehouse: people read the description when an app asks for the scope; without --description they see only its name")
+		}
+		return a.with(cmd, func(ctx context.Context, s *system) error {
+			v := storage.Scope{Name: args[0], Description: *description, CreatedAt: s.store.Now()}
+			if err := s.store.CreateScope(ctx, v, storage.Event{Type: storage.ScopeCreated}); err != nil {
+				return plain(err, "scope "+args[0])
+			}
+			return a.printJSON(v)
+		})
+	}
+	update := &cobra.Command{Use: "update NAME --description TEXT", Short: "Change the words of a scope", Args: exactly("NAME")}
+	words := update.Flags().String("description", "", "what it lets an app do, in plain words")
+	update.RunE = func(cmd *cobra.Command, args []string) error {
+		if *words == "" {
+			return usageError{errors.New("--description is required")}
+		}
+		return a.with(cmd, func(ctx context.Context, s *system) error {
+			err := s.store.DescribeScope(ctx, args[0], *words, storage.Event{Type: storage.ScopeUpdated})
+			if err == nil {
+				_, err = fmt.Fprintf(a.stdout, "scope %s is updated\n", args[0])
+			}
+			return plain(err, "scope "+args[0])
+		})
+	}
+	list := &cobra.Command{Use: "list", Short: "List scopes", Args: exactly()}
+	asJSON := jsonFlag(list)
+	list.RunE = func(cmd *cobra.Command, _ []string) error {
+		return a.with(cmd, func(ctx context.Context, s *system) error {
+			known, err := s.store.Scopes(ctx)
+			if err != nil {
+				return err
+			}
+			all := []storage.Scope{}
+			var rows [][]string
+			for _, name := range slices.Sorted(maps.Keys(known)) {
+				all = append(all, known[name])
+				rows = append(rows, []string{name, known[name].Description})
+			}
+			if *asJSON {
+				return a.printJSON(all)
+			}
+			return a.table("there are no scopes", []string{"name", "description"}, rows)
+		})
+	}
+	remove := &cobra.Command{
+		Use: "delete NAME", Short: "Delete a scope", Long: "Delete a scope. No new token has it; those that are out keep it until they expire.", Args: exactly("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := a.confirm("Delete scope " + args[0] + "?"); err != nil {
+				return err
+			}
+			return a.with(cmd, func(ctx context.Context, s *system) error {
+				err := s.store.DeleteScope(ctx, args[0], storage.Event{Type: storage.ScopeDeleted})
+				if err == nil {
+					_, err = fmt.Fprintf(a.stdout, "scope %s is deleted\n", args[0])
+				}
+				return plain(err, "scope "+args[0])
+			})
+		},
+	}
+	return a.group("scope", "Manage scopes", "", create, update, list, remove)
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"gatehouse/config"
+	"gatehouse/identity"
+	"gatehouse/oauth"
+	"gatehouse/storage"
+)
+
+// openSystem opens the database of the settings, checks its schema and root key, and puts the packages together. With
+// migrate it brings a PostgreSQL schema up to date; the embedded database does so by itself. notice tells the operator
+// what they should know.
+func openSystem(ctx context.Context, cfg config.Config, log *slog.Logger, migrate bool, notice func(string)) (*system, error) {
+	store, err := storage.Open(ctx, storage.Options{URL: cfg.DatabaseURL, Pool: cfg.DatabasePool, Log: log})
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the database: %w", err)
+	}
+	s, err := assemble(ctx, cfg, store, log, migrate, notice)
+	if err != nil {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		return nil, errors.Join(err, store.Close(closing))
+	}
+	return s, nil
+}
+
+func assemble(ctx context.Context, cfg config.Config, store *storage.Store, log *slog.Logger, migrate bool, notice func(string)) (*system, error) {
+	if migrate {
+		if _, err := store.Migrate(ctx); err != nil {
+			return nil, err
+		}
+	}
+	ahead, err := store.RequireSchema(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if ahead {
+		notice("the database schema is newer than this version of gatehouse; this is fine while you upgrade or roll back")
+	}
+	if err := useRootKey(ctx, cfg, store, notice); err != nil {
+		return nil, err
+	}
+	server, err := oauth.New(ctx, store, oauth.Options{
+		Issuer: cfg.Issuer, Environment: cfg.Environment, AccessTokenTTL: cfg.AccessTokenTTL, CodeTTL: cfg.CodeTTL,
+		RefreshIdleTTL: cfg.RefreshIdleTTL, RefreshMaxTTL: cfg.RefreshMaxTTL, RefreshGrace: cfg.RefreshGrace,
+		RequestTTL: cfg.RequestTTL, KeyRotationPeriod: cfg.KeyRotationPeriod, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	people := identity.New(store, identity.Options{
+		Secure: cfg.Secure(), SessionIdleTTL: cfg.SessionIdleTTL, SessionMaxTTL: cfg.SessionMaxTTL,
+		PasswordMinLength: cfg.PasswordMinLength, Concurrency: cfg.PasswordConcurrency,
+	})
+	return &system{config: cfg, store: store, people: people, oauth: server}, nil
+}
+
+// useRootKey finds the root key, or makes one beside a new embedded database, and ties the store to it.
+func useRootKey(ctx context.Context, cfg config.Config, store *storage.Store, notice func(string)) error {
+	key := cfg.SecretKey
+	if path, embedded := cfg.Embedded(); key == nil && embedded {
+		var err error
+		if key, err = keyFile(ctx, filepath.Join(filepath.Dir(path), "secret.key"), store, notice); err != nil {
+			return err
+		}
+	}
+	root, err := storage.NewRootKey(key)
+	if err != nil {
+		return err
+	}
+	return store.UseRootKey(ctx, root)
+}
+
+// keyFile reads the root key beside an embedded database, and makes it when neither the file nor anything sealed under
+// another key exists.
+func keyFile(ctx context.Context, path string, store *storage.Store, notice func(string)) ([]byte, error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		used, err := store.HasRootKey(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if used {
+			return nil, fmt.Errorf("%s is missing, and the database was made with a root key; put the file back or set GATEHOUSE_SECRET_KEY", path)
+		}
+		key := make([]byte, 32)
+		if _, err := rand.Read(key); err != nil {
+			return nil, err
+		}
+		err = writeNew(path, []byte(config.EncodeKey(key)+"\n"))
+		if err == nil {
+			notice("made a new root key in " + path + "; keep a copy of it: without it the database is worthless")
+			return key, nil
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			return nil, fmt.Errorf("write the root key: %w", err)
+		}
+		b, err = os.ReadFile(path) // another process was first
+		if err != nil {
+			return nil, fmt.Errorf("read the root key: %w", err)
+		}
+	} else if err != nil {
+		return nil, fmt.Errorf("read the root key: %w", err)
+	}
+	key, ok := config.DecodeKey(string(b))
+	if !ok {
+		return nil, fmt.Errorf("%s does not hold base64 of 32 bytes", path)
+	}
+	return key, nil
+}
+
+// writeNew writes a file that only its owner may read, all of it or none, and never over another.
+func writeNew(path string, content []byte) error {
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*") // 0600
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(tmp.Name()) }() // gone already when all went well
+	if _, err := tmp.Write(content); err != nil {
+		return errors.Join(err, tmp.Close())
+	}
+	if err := errors.Join(tmp.Sync(), tmp.Close()); err != nil {
+		return err
+	}
+	return os.Link(tmp.Name(), path)
+}

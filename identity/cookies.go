@@ -1,0 +1,127 @@
+package identity
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// cookie makes a cookie of ours: HttpOnly, SameSite=Lax and, over https, bound to this very host and Secure. On
+// loopback http browsers refuse the __Host- prefix, so it goes without.
+func (p *People) cookie(name, value string, maxAge time.Duration) *http.Cookie {
+	return &http.Cookie{
+		Name: p.cookieName(name), Value: value, Path: "/", MaxAge: int(maxAge.Seconds()),
+		HttpOnly: true, Secure: p.options.Secure, SameSite: http.SameSiteLaxMode,
+	}
+}
+
+func (p *People) cookieName(name string) string {
+	if p.options.Secure {
+		return "__Host-gatehouse_" + name
+	}
+	return "gatehouse_" + name
+}
+
+// value returns the cookie's value, or "" when it is missing, sent twice or not of our making.
+func (p *People) value(r *http.Request, name string) string {
+	found := r.CookiesNamed(p.cookieName(name))
+	if len(found) != 1 || len(found[0].Value) > 1024 {
+		return ""
+	}
+	return found[0].Value
+}
+
+func random() string {
+	b := make([]byte, 32)
+	_, _ = rand.Read(b) // never fails: the program would have ended
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+func hash(s string) []byte {
+	sum := sha256.Sum256([]byte(s))
+	return sum[:]
+}
+
+const browserCookie = "browser"
+
+// Browser returns the hash of the cookie that tells browsers apart before anyone signs in, and sets the cookie when
+// there is none. It gives no rights and does not change at sign-in, so several tabs can wait for one.
+func (p *People) Browser(w http.ResponseWriter, r *http.Request) []byte {
+	if h := p.BrowserOf(r); h != nil {
+		return h
+	}
+	v := random()
+	http.SetCookie(w, p.cookie(browserCookie, v, 0))
+	return hash(v)
+}
+
+// BrowserOf is Browser for requests that must have come with the cookie; it returns nil without one.
+func (p *People) BrowserOf(r *http.Request) []byte {
+	v := p.value(r, browserCookie)
+	if len(v) != 43 {
+		return nil
+	}
+	return hash(v)
+}
+
+const (
+	deviceCookie = "device"
+	deviceLife   = 365 * 24 * time.Hour
+	devicePeople = 8
+)
+
+// Device is the memory of a browser of who signed in there before. It only spares those people the limits that
+// guessing from elsewhere brings down on their accounts.
+type Device struct {
+	nonce string
+	marks []string
+	mac   func(message string) string
+}
+
+// DeviceOf reads the browser's device cookie.
+func (p *People) DeviceOf(r *http.Request) Device {
+	d := Device{mac: func(message string) string {
+		return base64.RawURLEncoding.EncodeToString(p.store.Root().MAC("device", []byte(message))[:18])
+	}}
+	if parts := strings.Split(p.value(r, deviceCookie), "."); len(parts) > 1 && len(parts) <= devicePeople+1 && len(parts[0]) == 43 {
+		d.nonce, d.marks = parts[0], parts[1:]
+	}
+	return d
+}
+
+func (d Device) mark(userID string) string { return d.mac(d.nonce + "\x00" + userID) }
+
+// Knows reports whether that person signed in with this browser before.
+func (d Device) Knows(userID string) bool {
+	if d.nonce == "" {
+		return false
+	}
+	want, ok := d.mark(userID), false
+	for _, m := range d.marks {
+		ok = hmac.Equal([]byte(m), []byte(want)) || ok
+	}
+	return ok
+}
+
+func (d Device) id() string { return hex.EncodeToString(hash(d.nonce)[:8]) }
+
+// remember adds the person to the browser's device cookie.
+func (p *People) remember(w http.ResponseWriter, r *http.Request, userID string) {
+	d := p.DeviceOf(r)
+	if d.Knows(userID) {
+		return
+	}
+	if d.nonce == "" {
+		d.nonce = random()
+	}
+	marks := append([]string{d.mark(userID)}, d.marks...)
+	if len(marks) > devicePeople {
+		marks = marks[:devicePeople]
+	}
+	http.SetCookie(w, p.cookie(deviceCookie, d.nonce+"."+strings.Join(marks, "."), deviceLife))
+}

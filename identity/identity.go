@@ -1,0 +1,143 @@
+// Package identity knows people: how their names are compared, how their passwords are kept and checked, how guessing
+// is slowed down, and which browser is signed in as whom. What a signed-in person may allow an app is left to oauth,
+// and how it all looks to web.
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/mail"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+	"golang.org/x/text/secure/precis"
+
+	"gatehouse/storage"
+)
+
+// People is everything this package does, on one store.
+type People struct {
+	store   *storage.Store
+	options Options
+	hasher  *hasher
+}
+
+// Options are the settings of this package.
+type Options struct {
+	Secure            bool // cookies demand https
+	SessionIdleTTL    time.Duration
+	SessionMaxTTL     time.Duration
+	PasswordMinLength int
+	Concurrency       int // password hashes at once, 0 for half the cores
+}
+
+// New returns the People of a store.
+func New(store *storage.Store, o Options) *People {
+	return &People{store: store, options: o, hasher: newHasher(o.Concurrency)}
+}
+
+// Problem is something wrong with what a person or operator typed, in words for them.
+type Problem struct{ Text string }
+
+func (p *Problem) Error() string { return p.Text }
+
+// key returns the form of a username or e-mail address by which it is unique and looked up: width, case and Unicode
+// composition do not matter (RFC 8265).
+func key(name string) (string, error) {
+	return precis.UsernameCaseMapped.CompareKey(strings.TrimSpace(name))
+}
+
+// NewUser is a person to be created.
+type NewUser struct {
+	Username, Email, Name string
+	Admin                 bool
+	Password              string
+}
+
+// Create adds a person. It returns a *Problem when a field is not acceptable or taken.
+func (p *People) Create(ctx context.Context, n NewUser) (storage.User, error) {
+	n.Username, n.Email, n.Name = strings.TrimSpace(n.Username), strings.TrimSpace(n.Email), strings.TrimSpace(n.Name)
+	usernameKey, err := key(n.Username)
+	switch {
+	case n.Username == "" || utf8.RuneCountInString(n.Username) > 64:
+		return storage.User{}, &Problem{"the username must have 1 to 64 characters"}
+	case strings.Contains(n.Username, "@"):
+		return storage.User{}, &Problem{"the username must not contain an @, or it could be taken for an e-mail address"}
+	case err != nil:
+		return storage.User{}, &Problem{"the username has a character that is not allowed, such as a space"}
+	}
+	address, err := mail.ParseAddress(n.Email)
+	emailKey, kerr := key(n.Email)
+	if err != nil || kerr != nil || address.Address != n.Email || len(n.Email) > 254 {
+		return storage.User{}, &Problem{"the e-mail address is not valid; write it like alice@example.com"}
+	}
+	if utf8.RuneCountInString(n.Name) > 200 || strings.ContainsFunc(n.Name, isControl) {
+		return storage.User{}, &Problem{"the name is longer than 200 characters or has control characters"}
+	}
+	if err := p.checkPassword(n.Password, usernameKey, emailKey); err != nil {
+		return storage.User{}, err
+	}
+	hash, err := p.hasher.hash(ctx, n.Password)
+	if err != nil {
+		return storage.User{}, err
+	}
+	now := p.store.Now()
+	u := storage.User{
+		ID: uuid.NewString(), Username: n.Username, UsernameKey: usernameKey, Email: n.Email, EmailKey: emailKey,
+		Name: n.Name, Admin: n.Admin, Epoch: 1, CreatedAt: now, UpdatedAt: now,
+	}
+	err = p.store.CreateUser(ctx, &u, hash, storage.Event{Type: storage.UserCreated})
+	if errors.Is(err, storage.ErrConflict) {
+		return storage.User{}, &Problem{"a person with this username or e-mail address exists already"}
+	}
+	return u, err
+}
+
+func isControl(r rune) bool { return r < 0x20 || r == 0x7f }
+
+func (p *People) checkPassword(password, usernameKey, emailKey string) error {
+	if n := utf8.RuneCountInString(password); n < p.options.PasswordMinLength {
+		return &Problem{fmt.Sprintf("the password is too short: it has %d characters and needs at least %d", n, p.options.PasswordMinLength)}
+	}
+	if len(password) > maxPassword {
+		return &Problem{fmt.Sprintf("the password is longer than %d bytes", maxPassword)}
+	}
+	if !utf8.ValidString(password) {
+		return &Problem{"the password is not valid UTF-8 text"}
+	}
+	if k, err := key(password); err == nil && (k == usernameKey || k == emailKey) {
+		return &Problem{"the password must not be the username or e-mail address"}
+	}
+	if strings.Count(password, password[:1]) == len(password) {
+		return &Problem{"the password is one character repeated"}
+	}
+	return nil
+}
+
+// Find returns a person by username, e-mail address or id, or storage.ErrNotFound.
+func (p *People) Find(ctx context.Context, name string) (storage.User, error) {
+	if _, err := uuid.Parse(name); err == nil && len(name) == 36 {
+		return p.store.User(ctx, strings.ToLower(name))
+	}
+	k, err := key(name)
+	if err != nil {
+		return storage.User{}, storage.ErrNotFound
+	}
+	return p.store.UserByKey(ctx, k)
+}
+
+// SetPassword replaces a person's password and ends their sessions and grants. It returns a *Problem when the password
+// is not acceptable.
+func (p *People) SetPassword(ctx context.Context, u storage.User, password string) error {
+	if err := p.checkPassword(password, u.UsernameKey, u.EmailKey); err != nil {
+		return err
+	}
+	hash, err := p.hasher.hash(ctx, password)
+	if err != nil {
+		return err
+	}
+	return p.store.SetPassword(ctx, u.ID, hash, storage.Event{Type: storage.UserPasswordSet})
+}

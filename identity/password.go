@@ -1,0 +1,121 @@
+package identity
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/crypto/argon2"
+	"golang.org/x/text/unicode/norm"
+)
+
+// Argon2id with 19 MiB, two passes and one lane, the first choice of the OWASP password storage guidance.
+const (
+	argonMemory = 19 * 1024 // KiB
+	argonTime   = 2
+	argonLanes  = 1
+	saltSize    = 16
+	hashSize    = 32
+	maxPassword = 1024 // bytes
+	maxWaiting  = 128  // attempts that wait for a turn; each costs only its request
+)
+
+// ErrBusy is returned when too many passwords are being checked already.
+var ErrBusy = errors.New("too many passwords are being checked")
+
+// hasher computes password hashes, only so many at once: a burst of sign-ins waits for its turn instead of taking all
+// memory and cores from the token endpoints.
+type hasher struct {
+	turns   chan struct{}
+	waiting atomic.Int64
+	dummy   string // a hash that no password has, checked for people who do not exist
+}
+
+func newHasher(concurrency int) *hasher {
+	if concurrency == 0 {
+		concurrency = max(1, runtime.GOMAXPROCS(0)/2)
+	}
+	salt := make([]byte, saltSize)
+	_, _ = rand.Read(salt) // never fails: the program would have ended
+	sum := make([]byte, hashSize)
+	_, _ = rand.Read(sum)
+	return &hasher{turns: make(chan struct{}, concurrency), dummy: phc(salt, sum)}
+}
+
+func (h *hasher) compute(ctx context.Context, password string, salt []byte, time, memory uint32, lanes uint8, size uint32) ([]byte, error) {
+	if h.waiting.Add(1) > maxWaiting {
+		h.waiting.Add(-1)
+		return nil, ErrBusy
+	}
+	select {
+	case h.turns <- struct{}{}:
+		h.waiting.Add(-1)
+	case <-ctx.Done():
+		h.waiting.Add(-1)
+		return nil, ctx.Err()
+	}
+	defer func() { <-h.turns }()
+	return argon2.IDKey([]byte(norm.NFC.String(password)), salt, time, memory, lanes, size), nil
+}
+
+// hash returns the PHC string of a new password. It returns ErrBusy when there are too many.
+func (h *hasher) hash(ctx context.Context, password string) (string, error) {
+	salt := make([]byte, saltSize)
+	if _, err := rand.Read(salt); err != nil {
+		return "", err
+	}
+	sum, err := h.compute(ctx, password, salt, argonTime, argonMemory, argonLanes, hashSize)
+	if err != nil {
+		return "", err
+	}
+	return phc(salt, sum), nil
+}
+
+func phc(salt, sum []byte) string {
+	enc := base64.RawStdEncoding
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemory, argonTime, argonLanes, enc.EncodeToString(salt), enc.EncodeToString(sum))
+}
+
+// verify reports whether password has the hash. An empty hash, of a person who does not exist or has no password, takes
+// the same time and is never right.
+func (h *hasher) verify(ctx context.Context, hash, password string) (bool, error) {
+	known := hash != ""
+	if !known {
+		hash = h.dummy
+	}
+	var version int
+	var memory, time uint32
+	var lanes uint8
+	parts := strings.Split(hash, "$")
+	if len(parts) != 6 || parts[1] != "argon2id" {
+		return false, errors.New("stored password hash: not argon2id")
+	}
+	if _, err := fmt.Sscanf(parts[2]+" "+parts[3], "v=%d m=%d,t=%d,p=%d", &version, &memory, &time, &lanes); err != nil {
+		return false, fmt.Errorf("stored password hash: %w", err)
+	}
+	salt, err := base64.RawStdEncoding.DecodeString(parts[4])
+	if err != nil {
+		return false, fmt.Errorf("stored password hash: %w", err)
+	}
+	want, err := base64.RawStdEncoding.DecodeString(parts[5])
+	if err != nil {
+		return false, fmt.Errorf("stored password hash: %w", err)
+	}
+	if version != argon2.Version || memory > 1<<20 || memory < 8 || time < 1 || time > 16 || lanes < 1 || len(want) < 16 || len(want) > 64 {
+		return false, errors.New("stored password hash: parameters out of bounds")
+	}
+	if len(password) > maxPassword {
+		password = "" // never right, and costs no more than any other
+	}
+	got, err := h.compute(ctx, password, salt, time, memory, lanes, uint32(len(want))) //nolint:gosec // at most 64
+	if err != nil {
+		return false, err
+	}
+	return subtle.ConstantTimeCompare(got, want) == 1 && known && password != "", nil
+}

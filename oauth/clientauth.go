@@ -1,0 +1,116 @@
+package oauth
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/ory/fosite"
+
+	"gatehouse/oauth/credential"
+	"gatehouse/oauth/params"
+	"gatehouse/storage"
+)
+
+// presented is how a request says who its client is.
+type presented struct {
+	method     string // storage.AuthBasic, AuthPost or AuthNone
+	id, secret string
+}
+
+// authenticate is the client authentication of every endpoint (RFC 6749 §2.3): one method per request, and only the one
+// the client is registered for. Whatever fails, the answer is the same.
+func (s *Server) authenticate(ctx context.Context, r *http.Request, form url.Values) (fosite.Client, error) {
+	p, err := present(r, form)
+	if err != nil {
+		return nil, err
+	}
+	refuse := &Error{
+		Code: InvalidClient, Description: "Client authentication failed: unknown client, wrong credentials, or another method than the client is registered for.",
+		ClientID: p.id, challenge: p.method == storage.AuthBasic,
+	}
+	var hash []byte
+	if p.method != storage.AuthNone && s.format.Valid(credential.ClientSecret, p.secret) {
+		hash = credential.Hash(p.secret)
+	}
+	if p.id == "" || len(p.id) > 100 || strings.ContainsRune(p.id, 0) {
+		return nil, refuse
+	}
+	c, err := s.store.Client(ctx, p.id)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, refuse
+	}
+	if err != nil {
+		return nil, unavailable(err) // a database that is away is not a wrong secret
+	}
+	switch {
+	case c.DisabledAt != nil, c.AuthMethod != p.method:
+		return nil, refuse
+	case p.method != storage.AuthNone && !c.HasSecret(hash, s.store.Now()):
+		return nil, refuse
+	}
+	return fositeClient{c}, nil
+}
+
+// present reads the credentials, and refuses more than one method in one request.
+func present(r *http.Request, form url.Values) (presented, error) {
+	headers := r.Header.Values("Authorization")
+	if form.Has("client_assertion") || form.Has("client_assertion_type") {
+		return presented{}, &Error{Code: InvalidClient, Description: "Client assertions are not supported; authenticate with client_secret_basic or client_secret_post."}
+	}
+	if len(headers) == 0 {
+		if form.Has("client_secret") {
+			return presented{storage.AuthPost, form.Get("client_id"), form.Get("client_secret")}, nil
+		}
+		if !form.Has("client_id") {
+			return presented{}, &Error{Code: InvalidClient, Description: "No client authentication: send it as HTTP Basic, or client_id and client_secret in the body."}
+		}
+		return presented{storage.AuthNone, form.Get("client_id"), ""}, nil
+	}
+	if len(headers) > 1 || form.Has("client_secret") {
+		return presented{}, fail(InvalidRequest, "Use one client authentication method: the Authorization header or the body, not both.")
+	}
+	id, secret, ok := basic(headers[0])
+	if !ok {
+		return presented{}, &Error{Code: InvalidClient, Description: "The Authorization header is not valid HTTP Basic with form-encoded client_id and client_secret.", challenge: true}
+	}
+	if form.Has("client_id") && form.Get("client_id") != id {
+		return presented{}, fail(InvalidRequest, "The client_id in the body is not the one in the Authorization header.")
+	}
+	return presented{storage.AuthBasic, id, secret}, nil
+}
+
+// basic decodes the Basic scheme, whose two parts are form-encoded first (RFC 6749 §2.3.1).
+func basic(header string) (id, secret string, ok bool) {
+	scheme, encoded, _ := strings.Cut(header, " ")
+	if !strings.EqualFold(scheme, "Basic") {
+		return "", "", false
+	}
+	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(encoded))
+	if err != nil {
+		return "", "", false
+	}
+	user, password, ok := strings.Cut(string(raw), ":")
+	if !ok {
+		return "", "", false
+	}
+	id, err1 := url.QueryUnescape(user)
+	secret, err2 := url.QueryUnescape(password)
+	return id, secret, err1 == nil && err2 == nil
+}
+
+// client reads a request to a protocol endpoint and authenticates its client.
+func (s *Server) client(w http.ResponseWriter, r *http.Request) (*storage.Client, url.Values, error) {
+	form, err := params.Form(w, r)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := s.provider.AuthenticateClient(r.Context(), withForm(r, form), form)
+	if err != nil {
+		return nil, nil, err
+	}
+	return c.(fositeClient).Client, form, nil
+}

@@ -1,0 +1,138 @@
+package oauth
+
+import (
+	"context"
+	"crypto/sha256"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ory/fosite"
+
+	"gatehouse/oauth/credential"
+	"gatehouse/storage"
+)
+
+// authorizationCode exchanges codes (RFC 6749 §4.1.3, RFC 7636 §4.5).
+type authorizationCode struct{ grantHandler }
+
+const errCode = "The code is unknown, expired or already used, or was issued to another client, redirect_uri or code_challenge."
+
+// HandleTokenEndpointRequest redeems the code. What may be wrong for the honest client is checked before it is consumed.
+// Consuming comes before signing: should signing fail the person signs in again, but a replayed code can never yield a
+// second token.
+func (h authorizationCode) HandleTokenEndpointRequest(ctx context.Context, r fosite.AccessRequester) error {
+	c, state, form := clientOf(r), stateOf(r), r.GetRequestForm()
+	if err := h.allowed(c); err != nil {
+		return err
+	}
+	redemption, err := h.redemption(c, form)
+	if err != nil {
+		return err
+	}
+	now := h.store.Now()
+	state.ttl = h.accessTTL(c)
+	redemption.GrantExpiresAt = now.Add(state.ttl + time.Minute)
+	refresh, name := h.format.NewRefreshToken("")
+	redemption.GrantID = credential.GrantID(name)
+	if c.GrantTypes.Has(grantRefresh) {
+		state.refresh = refresh
+		redemption.RefreshHash = credential.Hash(refresh)
+		redemption.GrantExpiresAt = now.Add(orDefault(c.RefreshMaxTTL, h.options.RefreshMaxTTL))
+		redemption.RefreshExpiresAt = earlier(redemption.GrantExpiresAt, now.Add(orDefault(c.RefreshIdleTTL, h.options.RefreshIdleTTL)))
+	}
+	if len(form["resource"]) > 0 {
+		code, err := h.store.Code(ctx, redemption.Hash)
+		if err != nil {
+			return codeError(err)
+		}
+		if err := h.narrowable(ctx, c, form["resource"], code.Resources, code.Scopes, code.Scopes); err != nil {
+			return err
+		}
+	}
+	grant, err := h.store.RedeemCode(ctx, redemption, storage.Event{Type: storage.CodeRedeemed})
+	if err != nil {
+		return codeError(err)
+	}
+	state.recorded = true
+	return h.use(ctx, c, state, grant, grant.Scopes, form["resource"])
+}
+
+func codeError(err error) error {
+	e := AsError(err)
+	if e.Code == InvalidGrant {
+		e.Description = errCode
+	}
+	return e
+}
+
+// redemption reads the parameters of a code exchange.
+func (h authorizationCode) redemption(c *storage.Client, form url.Values) (storage.Redemption, error) {
+	code, verifier := form.Get("code"), form.Get("code_verifier")
+	if code == "" {
+		return storage.Redemption{}, fail(InvalidRequest, "The parameter code is missing.")
+	}
+	if !h.format.Valid(credential.Code, code) {
+		return storage.Redemption{}, fail(InvalidGrant, errCode)
+	}
+	r := storage.Redemption{Hash: credential.Hash(code), ClientID: c.ID}
+	if form.Has("redirect_uri") {
+		uri := form.Get("redirect_uri")
+		r.RedirectURI = &uri
+	}
+	if form.Has("code_verifier") {
+		if len(verifier) < 43 || len(verifier) > 128 || strings.ContainsFunc(verifier, notUnreserved) {
+			return storage.Redemption{}, fail(InvalidGrant, "The code_verifier must have 43 to 128 characters of A-Z a-z 0-9 - . _ ~ (RFC 7636 section 4.1).")
+		}
+		sum := sha256.Sum256([]byte(verifier))
+		r.Challenge = base64url(sum[:])
+	}
+	return r, nil
+}
+
+func notUnreserved(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-._~", r)
+}
+
+// narrowable refuses resources beyond those granted with the scopes (RFC 8707 §2.2), and ones for which none of the kept
+// scopes is of use.
+func (s *Server) narrowable(ctx context.Context, c *storage.Client, asked, granted, scopes, kept []string) error {
+	if len(asked) == 0 {
+		return nil
+	}
+	if len(granted) == 0 {
+		var err error
+		if granted, _, err = s.audience(ctx, c, nil, scopes); err != nil {
+			return err
+		}
+	}
+	for _, identifier := range asked {
+		if !slices.Contains(granted, identifier) {
+			return fail(InvalidTarget, "The resource was not granted with this authorization.")
+		}
+	}
+	_, _, err := s.audience(ctx, c, asked, kept)
+	return err
+}
+
+// use fills in the state of a person's token from their grant. asked narrows the resources.
+func (s *Server) use(ctx context.Context, c *storage.Client, state *tokenState, grant storage.Grant, scopes, asked []string) error {
+	if len(asked) == 0 {
+		asked = grant.Resources
+	}
+	var err error
+	if state.audience, state.scopes, err = s.audience(ctx, c, asked, scopes); err != nil {
+		return err
+	}
+	state.subject, state.grant = grant.UserID, grant
+	state.ttl = min(state.ttl, max(time.Second, grant.ExpiresAt.Sub(s.store.Now()))).Truncate(time.Second)
+	return nil
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,156 @@
+package oauth
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ory/fosite"
+
+	"gatehouse/oauth/credential"
+	"gatehouse/storage"
+)
+
+// refreshToken rotates refresh tokens (RFC 6749 §6, RFC 9700 §4.14.2).
+type refreshToken struct{ grantHandler }
+
+const errRefresh = "The refresh token is unknown, expired, revoked or already used, or was issued to another client."
+
+// clockSkew is how far apart the clocks of two Gatehouse processes may be.
+const clockSkew = 5 * time.Second
+
+// HandleTokenEndpointRequest rotates the token. A request that narrows what it asks for is checked first, so that a
+// refusal costs the honest client nothing.
+func (h refreshToken) HandleTokenEndpointRequest(ctx context.Context, r fosite.AccessRequester) error {
+	c, state, form := clientOf(r), stateOf(r), r.GetRequestForm()
+	if err := h.allowed(c); err != nil {
+		return err
+	}
+	token := form.Get("refresh_token")
+	if token == "" {
+		return fail(InvalidRequest, "The parameter refresh_token is missing.")
+	}
+	if !h.format.Valid(credential.RefreshToken, token) {
+		return fail(InvalidGrant, errRefresh)
+	}
+	name := h.format.GrantName(token)
+	rotation := storage.Rotation{
+		GrantID: credential.GrantID(name), ClientID: c.ID, Hash: credential.Hash(token),
+		IdleTTL: orDefault(c.RefreshIdleTTL, h.options.RefreshIdleTTL), Grace: h.options.RefreshGrace, Lookahead: clockSkew,
+	}
+	asked := strings.Fields(form.Get("scope"))
+	if len(asked) > 0 || len(form["resource"]) > 0 {
+		if err := h.narrows(ctx, c, rotation, asked, form["resource"]); err != nil {
+			return err
+		}
+	}
+	if c.RefreshRotation || c.Public() {
+		state.refresh, _ = h.format.NewRefreshToken(name)
+		rotation.NextHash = credential.Hash(state.refresh)
+		sealed, err := h.sealSuccessor(token, rotation.GrantID, state.refresh)
+		if err != nil {
+			return err
+		}
+		rotation.Sealed = sealed
+	}
+	rotated, err := h.store.RotateRefreshToken(ctx, rotation, storage.Event{Type: storage.RefreshRotated})
+	if err != nil {
+		return h.refreshError(ctx, rotation, err)
+	}
+	state.recorded = true
+	if rotated.Retry != nil {
+		state.recorded = false
+		if state.refresh, err = h.openSuccessor(token, rotation.GrantID, rotated.Retry); err != nil {
+			return err
+		}
+	}
+	scopes := []string(rotated.Grant.Scopes)
+	if len(asked) > 0 {
+		scopes = slices.DeleteFunc(slices.Clone(scopes), func(name string) bool { return !slices.Contains(asked, name) })
+	}
+	state.ttl = h.accessTTL(c)
+	return h.use(ctx, c, state, rotated.Grant, scopes, form["resource"])
+}
+
+func (h refreshToken) refreshError(ctx context.Context, r storage.Rotation, err error) error {
+	if errors.Is(err, storage.ErrReused) {
+		h.options.Log.WarnContext(ctx, "refresh token reused: its grant is revoked", slog.String("alert", "refresh_token_reuse"),
+			slog.String("client_id", r.ClientID), slog.String("grant_id", r.GrantID))
+	}
+	e := AsError(err)
+	if e.Code == InvalidGrant {
+		e.Description = errRefresh
+	}
+	return e
+}
+
+// narrows refuses scopes and resources beyond the grant's (RFC 6749 §6).
+func (h refreshToken) narrows(ctx context.Context, c *storage.Client, r storage.Rotation, scopes, resources []string) error {
+	grant, err := h.store.Grant(ctx, r.GrantID)
+	if err != nil || grant.ClientID != c.ID {
+		if err == nil {
+			err = storage.ErrNotFound
+		}
+		return h.refreshError(ctx, r, err)
+	}
+	for _, name := range scopes {
+		if !grant.Scopes.Has(name) {
+			return fail(InvalidScope, "A refresh can only narrow the scopes that were granted.")
+		}
+	}
+	kept := scopes
+	if len(kept) == 0 {
+		kept = grant.Scopes
+	}
+	return h.narrowable(ctx, c, resources, grant.Resources, grant.Scopes, kept)
+}
+
+// successorCipher is the key under which a successor waits for a retry. It takes the token that was replaced and the
+// root key to derive it, so neither the database nor the two together tell the successor.
+func (s *Server) successorCipher(token, grantID string) (cipher.AEAD, error) {
+	key, err := hkdf.Key(sha256.New, []byte(token), s.store.Root().Derive("refresh-successor"), grantID, 32)
+	if err != nil {
+		return nil, err
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}
+
+func (s *Server) sealSuccessor(token, grantID, successor string) ([]byte, error) {
+	aead, err := s.successorCipher(token, grantID)
+	if err != nil {
+		return nil, err
+	}
+	nonce := make([]byte, aead.NonceSize())
+	if _, err := rand.Read(nonce); err != nil {
+		return nil, err
+	}
+	return aead.Seal(nonce, nonce, []byte(successor), nil), nil
+}
+
+func (s *Server) openSuccessor(token, grantID string, sealed []byte) (string, error) {
+	aead, err := s.successorCipher(token, grantID)
+	if err != nil {
+		return "", err
+	}
+	n := aead.NonceSize()
+	if len(sealed) < n {
+		return "", errors.New("the sealed successor is damaged")
+	}
+	successor, err := aead.Open(nil, sealed[:n], sealed[n:], nil)
+	return string(successor), err
+}
+
+func base64url(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }

@@ -1,0 +1,116 @@
+package oauth
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"gatehouse/oauth/accesstoken"
+	"gatehouse/oauth/credential"
+	"gatehouse/storage"
+)
+
+// introspection is the JSON of an introspection response (RFC 7662 §2.2).
+type introspection struct {
+	Active    bool     `json:"active"`
+	Scope     string   `json:"scope,omitempty"`
+	ClientID  string   `json:"client_id,omitempty"`
+	Username  string   `json:"username,omitempty"`
+	TokenType string   `json:"token_type,omitempty"`
+	Exp       int64    `json:"exp,omitempty"`
+	Iat       int64    `json:"iat,omitempty"`
+	Sub       string   `json:"sub,omitempty"`
+	Aud       []string `json:"aud,omitempty"`
+	Iss       string   `json:"iss,omitempty"`
+	JTI       string   `json:"jti,omitempty"`
+	AuthTime  int64    `json:"auth_time,omitempty"`
+	ACR       string   `json:"acr,omitempty"`
+	AMR       []string `json:"amr,omitempty"`
+}
+
+// Introspect serves POST /oauth2/introspect (RFC 7662 §2). Only confidential clients may ask. A token that is unknown,
+// expired, revoked or not meant for the caller is inactive, and nothing more is said.
+func (s *Server) Introspect(w http.ResponseWriter, r *http.Request) error {
+	caller, form, err := s.client(w, r)
+	if err != nil {
+		return err
+	}
+	if caller.Public() {
+		return &Error{Code: InvalidClient, Description: "A public client cannot introspect tokens.", ClientID: caller.ID}
+	}
+	token := form.Get("token")
+	if token == "" {
+		return fail(InvalidRequest, "The parameter token is missing.")
+	}
+	answer, err := s.introspect(r.Context(), caller, token)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, answer)
+	return nil
+}
+
+// introspect tells the kinds apart by their form, so a wrong token_type_hint never matters.
+func (s *Server) introspect(ctx context.Context, caller *storage.Client, token string) (introspection, error) {
+	if s.format.Valid(credential.RefreshToken, token) {
+		return s.introspectRefresh(ctx, caller, token)
+	}
+	claims, err := s.keys.verify(ctx, token)
+	if errors.Is(err, accesstoken.ErrInvalid) {
+		return introspection{}, nil
+	}
+	if err != nil {
+		return introspection{}, err
+	}
+	meant, err := s.meantFor(ctx, claims, caller)
+	if err != nil || !meant {
+		return introspection{}, err
+	}
+	ref := storage.TokenRef{JTI: claims.JTI, ClientID: claims.ClientID, ClientEpoch: claims.ClientEpoch, GrantID: claims.GrantID, UserID: claims.Subject}
+	username, err := s.store.LiveToken(ctx, ref)
+	if errors.Is(err, storage.ErrNotFound) {
+		return introspection{}, nil
+	}
+	if err != nil {
+		return introspection{}, unavailable(err)
+	}
+	return introspection{
+		Active: true, Scope: claims.Scope, ClientID: claims.ClientID, Username: username, TokenType: "Bearer",
+		Exp: claims.ExpiresAt, Iat: claims.IssuedAt, Sub: claims.Subject, Aud: claims.Audience, Iss: claims.Issuer,
+		JTI: claims.JTI, AuthTime: claims.AuthTime, ACR: claims.ACR, AMR: claims.AMR,
+	}, nil
+}
+
+// meantFor reports whether the caller may know about the token: it is the client it was issued to, or a resource in its
+// aud lists the caller as introspector.
+func (s *Server) meantFor(ctx context.Context, claims *accesstoken.Claims, caller *storage.Client) (bool, error) {
+	if claims.ClientID == caller.ID {
+		return true, nil
+	}
+	known, err := s.store.Resources(ctx)
+	if err != nil {
+		return false, unavailable(err)
+	}
+	return slices.ContainsFunc(claims.Audience, func(aud string) bool { return known[aud].Introspectors.Has(caller.ID) }), nil
+}
+
+// introspectRefresh answers for a refresh token, which only its own client may ask about.
+func (s *Server) introspectRefresh(ctx context.Context, caller *storage.Client, token string) (introspection, error) {
+	grant, username, err := s.store.LiveGrant(ctx, credential.GrantID(s.format.GrantName(token)))
+	if errors.Is(err, storage.ErrNotFound) {
+		return introspection{}, nil
+	}
+	if err != nil {
+		return introspection{}, unavailable(err)
+	}
+	if grant.ClientID != caller.ID || !slices.Equal(grant.CurrentHash, credential.Hash(token)) ||
+		grant.RefreshExpiresAt == nil || !s.store.Now().Before(*grant.RefreshExpiresAt) {
+		return introspection{}, nil
+	}
+	return introspection{
+		Active: true, Scope: strings.Join(grant.Scopes, " "), ClientID: grant.ClientID, Username: username, TokenType: "refresh_token",
+		Exp: grant.RefreshExpiresAt.Unix(), Iat: grant.CreatedAt.Unix(), Sub: grant.UserID, Iss: s.options.Issuer,
+	}, nil
+}

@@ -1,0 +1,73 @@
+package oauth
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/ory/fosite"
+
+	"gatehouse/oauth/accesstoken"
+	"gatehouse/oauth/credential"
+	"gatehouse/oauth/params"
+	"gatehouse/storage"
+)
+
+// Revoke serves POST /oauth2/revoke (RFC 7009 §2). Revoking a refresh token ends its grant with every access token under
+// it; revoking an access token ends that token alone. An unknown token, or another client's, is answered 200 and nothing
+// happens (§2.2).
+func (s *Server) Revoke(w http.ResponseWriter, r *http.Request) error {
+	form, err := params.Form(w, r)
+	if err != nil {
+		return err
+	}
+	if form.Get("token") == "" {
+		// Who asks comes first: 401 is told before 400.
+		if _, err := s.provider.AuthenticateClient(r.Context(), withForm(r, form), form); err != nil {
+			return err
+		}
+		return fail(InvalidRequest, "The parameter token is missing.")
+	}
+	if err := s.provider.NewRevocationRequest(r.Context(), withForm(r, form)); err != nil {
+		return err
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// revoker is fosite's revocation handler for both kinds of token.
+type revoker struct{ *Server }
+
+// RevokeToken tells the kinds apart by their form, so a wrong token_type_hint never matters.
+func (h revoker) RevokeToken(ctx context.Context, token string, _ fosite.TokenType, client fosite.Client) error {
+	clientID := client.GetID()
+	if h.format.Valid(credential.RefreshToken, token) {
+		grant, err := h.store.Grant(ctx, credential.GrantID(h.format.GrantName(token)))
+		if err == nil && grant.ClientID == clientID {
+			err = h.store.RevokeGrant(ctx, grant.ID, "revoked_by_client", storage.Event{Type: storage.GrantRevoked, ClientID: clientID, UserID: grant.UserID})
+		}
+		return notFoundIsFine(err)
+	}
+	claims, err := h.keys.verify(ctx, token)
+	if errors.Is(err, accesstoken.ErrInvalid) {
+		return nil
+	}
+	if err != nil || claims.ClientID != clientID {
+		return err
+	}
+	event := storage.Event{Type: storage.TokenRevoked, ClientID: clientID, GrantID: claims.GrantID}
+	if claims.GrantID != "" {
+		event.UserID = claims.Subject
+	}
+	return notFoundIsFine(h.store.RevokeToken(ctx, storage.RevokedToken{JTI: claims.JTI, ExpiresAt: time.Unix(claims.ExpiresAt, 0)}, event))
+}
+
+// notFoundIsFine turns a storage fault into 503 and an unknown token into success.
+func notFoundIsFine(err error) error {
+	if err == nil || errors.Is(err, storage.ErrNotFound) {
+		return nil
+	}
+	return unavailable(err)
+}

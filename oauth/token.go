@@ -1,0 +1,128 @@
+package oauth
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/ory/fosite"
+
+	"gatehouse/oauth/accesstoken"
+	"gatehouse/oauth/params"
+	"gatehouse/storage"
+)
+
+// tokenBody is the JSON of a successful token response (RFC 6749 §5.1).
+type tokenBody struct {
+	AccessToken  string `json:"access_token"`
+	TokenType    string `json:"token_type"`
+	ExpiresIn    int64  `json:"expires_in"`
+	RefreshToken string `json:"refresh_token,omitempty"`
+	Scope        string `json:"scope,omitempty"`
+}
+
+// Token serves POST /oauth2/token (RFC 6749 §3.2). It dispatches on grant_type.
+func (s *Server) Token(w http.ResponseWriter, r *http.Request) error {
+	form, err := params.Form(w, r)
+	if err != nil {
+		return err
+	}
+	switch form.Get("grant_type") {
+	case grantClientCredentials, grantCode, grantRefresh:
+	case "":
+		return fail(InvalidRequest, "The parameter grant_type is missing.")
+	default:
+		return fail(UnsupportedGrantType, "The grant type is not supported; the metadata lists those that are.")
+	}
+	ctx, state := r.Context(), &tokenState{}
+	access, err := s.provider.NewAccessRequest(ctx, withForm(r, form), state)
+	if err != nil {
+		return err
+	}
+	response, err := s.provider.NewAccessResponse(ctx, access)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, tokenBody{
+		AccessToken: response.GetAccessToken(), TokenType: response.GetTokenType(), ExpiresIn: int64(state.ttl / time.Second),
+		RefreshToken: state.refresh, Scope: strings.Join(state.scopes, " "),
+	})
+	return nil
+}
+
+// grantHandler is the part of a token endpoint handler that is alike for all grant types.
+type grantHandler struct {
+	*Server
+	grantType string
+}
+
+func (h grantHandler) CanSkipClientAuth(context.Context, fosite.AccessRequester) bool { return false }
+
+func (h grantHandler) CanHandleTokenEndpointRequest(_ context.Context, r fosite.AccessRequester) bool {
+	return r.GetGrantTypes().ExactOne(h.grantType)
+}
+
+// PopulateTokenEndpointResponse signs the token that the handler decided on.
+func (h grantHandler) PopulateTokenEndpointResponse(ctx context.Context, r fosite.AccessRequester, response fosite.AccessResponder) error {
+	if !h.CanHandleTokenEndpointRequest(ctx, r) {
+		return fosite.ErrUnknownRequest
+	}
+	return h.issue(ctx, r, response)
+}
+
+// allowed refuses a client that is not registered for the grant type.
+func (h grantHandler) allowed(c *storage.Client) error {
+	if !c.GrantTypes.Has(h.grantType) {
+		return fail(UnauthorizedClient, "The client is not registered for this grant type.")
+	}
+	return nil
+}
+
+// issue signs the access token that the state describes and puts it in the response. Nothing of it is stored; where no
+// state change has recorded it, its audit row follows in a batch.
+func (s *Server) issue(ctx context.Context, r fosite.AccessRequester, response fosite.AccessResponder) error {
+	c, state, now := clientOf(r), stateOf(r), s.store.Now()
+	jti, err := uuid.NewV7()
+	if err != nil {
+		return err
+	}
+	claims := &accesstoken.Claims{
+		Issuer: s.options.Issuer, Subject: state.subject, Audience: state.audience, ClientID: c.ID,
+		Scope: strings.Join(state.scopes, " "), JTI: jti.String(), IssuedAt: now.Unix(), ExpiresAt: now.Add(state.ttl).Unix(),
+	}
+	if g := state.grant; g.ID != "" {
+		claims.GrantID, claims.AuthTime, claims.ACR, claims.AMR = g.ID, g.AuthTime.Unix(), g.ACR, g.AMR
+	} else {
+		claims.ClientEpoch = c.Epoch
+	}
+	token, err := s.keys.sign(ctx, claims)
+	if err != nil {
+		return err
+	}
+	if !state.recorded {
+		event := storage.Event{Type: storage.TokenIssued, ClientID: c.ID, UserID: state.grant.UserID, GrantID: state.grant.ID, Scopes: claims.Scope, Token: claims.JTI}
+		if err := s.store.RecordLater(ctx, event); err != nil {
+			return unavailable(err)
+		}
+	}
+	response.SetAccessToken(token)
+	response.SetTokenType("Bearer")
+	return nil
+}
+
+// accessTTL is how long the client's access tokens live, in whole seconds.
+func (s *Server) accessTTL(c *storage.Client) time.Duration {
+	if c.AccessTokenTTL != nil {
+		return *c.AccessTokenTTL
+	}
+	return s.options.AccessTokenTTL.Truncate(time.Second)
+}
+
+func orDefault(own *time.Duration, otherwise time.Duration) time.Duration {
+	if own != nil {
+		return *own
+	}
+	return otherwise
+}

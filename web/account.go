@@ -1,0 +1,230 @@
+package web
+
+import (
+	"crypto/hmac"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"gatehouse/identity"
+	"gatehouse/oauth/params"
+	"gatehouse/storage"
+)
+
+type accountPage struct {
+	basePage
+	Person, Email, SignOutToken, Notice string
+	Apps                                []connectedApp
+	Sessions                            []signedInBrowser
+}
+
+type connectedApp struct {
+	ID, Name, Host, Since, SinceText string
+	Scopes                           []string
+}
+
+type signedInBrowser struct {
+	ID, Browser, Address, Since, SinceText, FormToken string
+	Current                                           bool
+}
+
+func (s *Site) home(w http.ResponseWriter, _ *http.Request) error { return s.to(w, "/account") }
+
+// signedIn returns who uses the browser; nobody means that the browser was sent to sign in.
+func (s *Site) signedIn(w http.ResponseWriter, r *http.Request) (*identity.SignedIn, error) {
+	who, err := s.people.Current(r)
+	if err != nil {
+		return nil, err
+	}
+	if who == nil {
+		return nil, s.to(w, "/login")
+	}
+	return who, nil
+}
+
+// showAccount serves GET /account: the apps that have access, and where the person is signed in.
+func (s *Site) showAccount(w http.ResponseWriter, r *http.Request) error {
+	who, err := s.signedIn(w, r)
+	if err != nil || who == nil {
+		return err
+	}
+	p := accountPage{
+		basePage: s.frame(r, s.pages.say("account.title")), Person: personName(who), Email: who.User.Email,
+		SignOutToken: s.accountToken(who, "sign-out", ""),
+	}
+	p.Width = "wide"
+	switch r.URL.RawQuery {
+	case "withdrawn", "ended":
+		p.Notice = s.pages.say("account." + r.URL.RawQuery)
+	}
+	if p.Apps, err = s.connectedApps(r, who); err != nil {
+		return err
+	}
+	sessions, err := s.people.Sessions(r, who.User)
+	if err != nil {
+		return err
+	}
+	for _, b := range sessions {
+		p.Sessions = append(p.Sessions, signedInBrowser{
+			ID: b.ID, Browser: s.browserName(b.UserAgent), Address: b.Address, Since: b.AuthTime.Format(time.RFC3339), SinceText: when(b.AuthTime),
+			FormToken: s.accountToken(who, "end", b.ID), Current: b.ID == who.Session.ID,
+		})
+	}
+	return s.show(w, http.StatusOK, "account", p)
+}
+
+func (s *Site) connectedApps(r *http.Request, who *identity.SignedIn) ([]connectedApp, error) {
+	consents, err := s.store.Consents(r.Context(), who.User.ID)
+	if err != nil {
+		return nil, err
+	}
+	var apps []connectedApp
+	for _, c := range consents {
+		app, err := s.connectedApp(r, c)
+		if errors.Is(err, storage.ErrNotFound) {
+			continue // the client was deleted a moment ago
+		}
+		if err != nil {
+			return nil, err
+		}
+		apps = append(apps, app)
+	}
+	return apps, nil
+}
+
+func (s *Site) connectedApp(r *http.Request, c storage.Consent) (connectedApp, error) {
+	client, err := s.store.Client(r.Context(), c.ClientID)
+	if err != nil {
+		return connectedApp{}, err
+	}
+	known, err := s.store.Scopes(r.Context())
+	if err != nil {
+		return connectedApp{}, err
+	}
+	app := connectedApp{ID: c.ID, Name: client.Name, Host: hostOf(client.URI), Since: c.CreatedAt.Format(time.RFC3339), SinceText: when(c.CreatedAt)}
+	for _, name := range c.Scopes {
+		app.Scopes = append(app.Scopes, describe(known, name))
+	}
+	return app, nil
+}
+
+// accountToken binds an account form to the session and to the one thing it does.
+func (s *Site) accountToken(who *identity.SignedIn, action, id string) string {
+	return s.formToken("account", who.Session.ID, who.User.ID, action, id)
+}
+
+// changing is the start of every form of the account page: who sends it, and whether it is theirs.
+func (s *Site) changing(w http.ResponseWriter, r *http.Request, action, id string) (*identity.SignedIn, error) {
+	form, err := params.Form(w, r)
+	if err != nil {
+		return nil, err
+	}
+	who, err := s.signedIn(w, r)
+	if err != nil || who == nil {
+		return nil, err
+	}
+	if !hmac.Equal([]byte(form.Get("form_token")), []byte(s.accountToken(who, action, id))) {
+		return nil, &pageError{status: http.StatusForbidden, text: "error.form", link: s.base + "/account"}
+	}
+	return who, nil
+}
+
+type withdrawPage struct {
+	basePage
+	ID, App, FormToken string
+	Scopes             []string
+}
+
+// showWithdraw serves GET /account/apps/{id}: what the app can do, before it is taken away.
+func (s *Site) showWithdraw(w http.ResponseWriter, r *http.Request) error {
+	who, err := s.signedIn(w, r)
+	if err != nil || who == nil {
+		return err
+	}
+	consents, err := s.store.Consents(r.Context(), who.User.ID)
+	if err != nil {
+		return err
+	}
+	for _, c := range consents {
+		if c.ID != r.PathValue("id") {
+			continue
+		}
+		app, err := s.connectedApp(r, c)
+		if err != nil {
+			return err
+		}
+		return s.show(w, http.StatusOK, "withdraw", withdrawPage{
+			basePage: s.frame(r, s.pages.say("account.withdraw")), ID: c.ID, App: app.Name, Scopes: app.Scopes,
+			FormToken: s.accountToken(who, "withdraw", c.ID),
+		})
+	}
+	return s.missing(w, r)
+}
+
+// withdraw serves POST /account/apps/{id}/withdraw. Every token of the app for this person is dead afterwards.
+func (s *Site) withdraw(w http.ResponseWriter, r *http.Request) error {
+	id := r.PathValue("id")
+	who, err := s.changing(w, r, "withdraw", id)
+	if err != nil || who == nil {
+		return err
+	}
+	err = s.oauth.Withdraw(r.Context(), who.User.ID, id)
+	if errors.Is(err, storage.ErrNotFound) {
+		return s.missing(w, r)
+	}
+	if err != nil {
+		return err
+	}
+	return s.to(w, "/account?withdrawn")
+}
+
+// endSession serves POST /account/sessions/{id}/end.
+func (s *Site) endSession(w http.ResponseWriter, r *http.Request) error {
+	id := r.PathValue("id")
+	who, err := s.changing(w, r, "end", id)
+	if err != nil || who == nil {
+		return err
+	}
+	err = s.store.EndSession(r.Context(), who.User.ID, id, storage.Event{Type: storage.SessionEnded})
+	if err != nil && !errors.Is(err, storage.ErrNotFound) { // over already is as good
+		return err
+	}
+	return s.to(w, "/account?ended")
+}
+
+// signOut serves POST /account/sign-out.
+func (s *Site) signOut(w http.ResponseWriter, r *http.Request) error {
+	who, err := s.changing(w, r, "sign-out", "")
+	if err != nil || who == nil {
+		return err
+	}
+	if err := s.people.End(w, r); err != nil {
+		return err
+	}
+	return s.to(w, "/signed-out")
+}
+
+// browserName makes a user agent readable. It only helps a person tell their browsers apart.
+func (s *Site) browserName(agent string) string {
+	browser, system := "", ""
+	for _, b := range [][2]string{{"Edg/", "Edge"}, {"OPR/", "Opera"}, {"Firefox/", "Firefox"}, {"Chrome/", "Chrome"}, {"Safari/", "Safari"}} {
+		if strings.Contains(agent, b[0]) {
+			browser = b[1]
+			break
+		}
+	}
+	for _, o := range [][2]string{{"Android", "Android"}, {"iPhone", "iPhone"}, {"iPad", "iPad"}, {"Windows", "Windows"}, {"Mac OS X", "macOS"}, {"CrOS", "ChromeOS"}, {"Linux", "Linux"}} {
+		if strings.Contains(agent, o[0]) {
+			system = o[1]
+			break
+		}
+	}
+	switch {
+	case browser == "":
+		return s.pages.say("browser.unknown")
+	case system == "":
+		return browser
+	}
+	return s.pages.say("browser.on", browser, system)
+}

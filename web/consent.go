@@ -1,0 +1,148 @@
+package web
+
+import (
+	"crypto/hmac"
+	"net/http"
+	"slices"
+	"strings"
+
+	"gatehouse/identity"
+	"gatehouse/oauth"
+	"gatehouse/oauth/params"
+	"gatehouse/oauth/redirect"
+	"gatehouse/storage"
+)
+
+type consentPage struct {
+	basePage
+	App, AppHost, Owner, Person, Destination string
+	Request, FormToken, Warning              string
+	PolicyURI, TosURI                        string
+	Required, Optional                       []consentScope
+}
+
+type consentScope struct {
+	Name, Description string
+	New, Ticked       bool
+}
+
+// pending returns the request that a consent page is about, or nothing when its next step is another one: then the
+// browser has been sent there.
+func (s *Site) pending(w http.ResponseWriter, r *http.Request, request string) (*oauth.Authorization, *identity.SignedIn, error) {
+	a, err := s.oauth.Resume(r.Context(), request, s.people.BrowserOf(r), false)
+	if err != nil {
+		return nil, nil, s.tell(w, err)
+	}
+	who, next, _, err := s.decide(r, a)
+	if err != nil {
+		return nil, nil, err
+	}
+	if next != oauth.Consent {
+		return nil, nil, s.to(w, "/oauth2/authorize/"+a.ID)
+	}
+	s.pageHeaders(w, redirect.Source(a.RedirectURI))
+	return a, who, nil
+}
+
+// showConsent serves GET /consent: who asks, for what, and where the answer goes.
+func (s *Site) showConsent(w http.ResponseWriter, r *http.Request) error {
+	form, err := params.Query(r)
+	if err != nil {
+		return err
+	}
+	a, who, err := s.pending(w, r, form.Get("request"))
+	if err != nil || a == nil {
+		return err
+	}
+	known, err := s.store.Scopes(r.Context())
+	if err != nil {
+		return err
+	}
+	before, err := s.oauth.Consent(r.Context(), a, who)
+	if err != nil {
+		return err
+	}
+	p := consentPage{
+		basePage: s.frame(r, a.Client.Name), App: a.Client.Name, AppHost: hostOf(a.Client.URI), Owner: a.Client.Owner,
+		Person: personName(who), Destination: redirect.Destination(a.RedirectURI), Request: a.ID, FormToken: s.consentToken(a, who),
+		PolicyURI: a.Client.PolicyURI, TosURI: a.Client.TosURI,
+	}
+	if redirect.Impersonable(a.RedirectURI) && a.Client.Public() {
+		p.Warning = s.pages.say("consent.impersonable")
+	}
+	for _, name := range a.Scopes {
+		remembered := before != nil && before.Scopes.Has(name)
+		row := consentScope{Name: name, Description: describe(known, name), New: before != nil && !remembered, Ticked: true}
+		if a.Client.OptionalScopes.Has(name) {
+			p.Optional = append(p.Optional, row)
+		} else {
+			p.Required = append(p.Required, row)
+		}
+	}
+	return s.show(w, http.StatusOK, "consent", p)
+}
+
+func describe(known map[string]storage.Scope, name string) string {
+	if v, ok := known[name]; ok && v.Description != "" {
+		return v.Description
+	}
+	return name
+}
+
+// consentToken binds the form to the session, the request, the person and the very scopes shown.
+func (s *Site) consentToken(a *oauth.Authorization, who *identity.SignedIn) string {
+	return s.formToken("consent", who.Session.ID, a.ID, who.User.ID, strings.Join(a.Scopes, " "), strings.Join(a.Client.OptionalScopes, " "))
+}
+
+// consent serves POST /consent. Granted are the required scopes and the optional ones that are ticked, of this request.
+func (s *Site) consent(w http.ResponseWriter, r *http.Request) error {
+	form, ticked, err := consentForm(w, r)
+	if err != nil {
+		return err
+	}
+	a, who, err := s.pending(w, r, form.request)
+	if err != nil || a == nil {
+		return err
+	}
+	if !hmac.Equal([]byte(form.token), []byte(s.consentToken(a, who))) {
+		return &pageError{status: http.StatusForbidden, text: "error.form", message: s.pages.say("consent.stale")}
+	}
+	switch form.decision {
+	case "approve":
+		granted := slices.DeleteFunc(slices.Clone(a.Scopes), func(name string) bool {
+			return a.Client.OptionalScopes.Has(name) && !slices.Contains(ticked, name)
+		})
+		location, err := s.oauth.Approve(r.Context(), a, who, granted, true)
+		if err != nil {
+			return err
+		}
+		return s.redirect(w, location)
+	case "deny":
+		location, err := s.oauth.Deny(r.Context(), a, who)
+		if err != nil {
+			return err
+		}
+		return s.redirect(w, location)
+	}
+	return &pageError{status: http.StatusBadRequest, text: "error.form"}
+}
+
+type consentAnswer struct{ request, token, decision string }
+
+// consentForm reads the form: one scope field per ticked box, everything else once.
+func consentForm(w http.ResponseWriter, r *http.Request) (consentAnswer, []string, error) {
+	r.Body = http.MaxBytesReader(w, r.Body, params.MaxBody)
+	if kind := r.Header.Get("Content-Type"); !strings.HasPrefix(kind, "application/x-www-form-urlencoded") {
+		return consentAnswer{}, nil, &pageError{status: http.StatusUnsupportedMediaType, text: "error.form"}
+	}
+	if err := r.ParseForm(); err != nil {
+		return consentAnswer{}, nil, &pageError{status: http.StatusBadRequest, text: "error.form", cause: err}
+	}
+	f := r.PostForm
+	for _, name := range []string{"request", "form_token", "decision"} {
+		if len(f[name]) > 1 {
+			return consentAnswer{}, nil, &pageError{status: http.StatusBadRequest, text: "error.form"}
+		}
+	}
+	return consentAnswer{f.Get("request"), f.Get("form_token"), f.Get("decision")}, f["scope"], nil
+}

@@ -1,0 +1,112 @@
+package web
+
+import (
+	"crypto/hmac"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"gatehouse/identity"
+	"gatehouse/oauth"
+	"gatehouse/oauth/params"
+	"gatehouse/oauth/redirect"
+)
+
+type loginPage struct {
+	basePage
+	App, AppHost, Request, FormToken, Username, Problem string
+}
+
+// showLogin serves GET /login. With a request it is a step of an authorization, else the way to the account page.
+func (s *Site) showLogin(w http.ResponseWriter, r *http.Request) error {
+	form, err := params.Query(r)
+	if err != nil {
+		return err
+	}
+	return s.loginPage(w, r, http.StatusOK, form.Get("request"), "", "")
+}
+
+// loginPage shows the form, with the problem of the attempt before if there was one.
+func (s *Site) loginPage(w http.ResponseWriter, r *http.Request, status int, request, username, problem string) error {
+	browser := s.people.Browser(w, r)
+	p := loginPage{basePage: s.frame(r, s.pages.say("login.title")), Request: request, Username: username, Problem: problem}
+	if request != "" {
+		a, err := s.oauth.Resume(r.Context(), request, browser, false)
+		if err != nil {
+			return s.tell(w, err)
+		}
+		p.App, p.AppHost = a.Client.Name, hostOf(a.Client.URI)
+		if p.Username == "" {
+			p.Username = a.LoginHint
+		}
+		s.pageHeaders(w, redirect.Source(a.RedirectURI))
+	}
+	p.FormToken = s.loginToken(browser, request)
+	return s.show(w, status, "login", p)
+}
+
+func (s *Site) loginToken(browser []byte, request string) string {
+	return s.formToken("login", hex.EncodeToString(browser), request)
+}
+
+// login serves POST /login.
+func (s *Site) login(w http.ResponseWriter, r *http.Request) error {
+	form, err := params.Form(w, r)
+	if err != nil {
+		return err
+	}
+	request, username := form.Get("request"), form.Get("username")
+	browser := s.people.BrowserOf(r)
+	if browser == nil || !hmac.Equal([]byte(form.Get("form_token")), []byte(s.loginToken(browser, request))) {
+		return s.loginPage(w, r, http.StatusForbidden, request, username, s.pages.say("login.stale"))
+	}
+	var a *oauth.Authorization
+	if request != "" {
+		// Before the password: a request that is over needs none.
+		if a, err = s.oauth.Resume(r.Context(), request, browser, false); err != nil {
+			return s.tell(w, err)
+		}
+	}
+	user, err := s.people.SignIn(r.Context(), username, form.Get("password"), s.people.DeviceOf(r))
+	if err != nil {
+		return s.loginFailed(w, r, request, username, err)
+	}
+	if err := s.people.Begin(w, r, user, "pwd"); err != nil {
+		return err
+	}
+	if a == nil {
+		return s.to(w, "/account")
+	}
+	return s.to(w, "/oauth2/authorize/"+a.ID)
+}
+
+// loginFailed shows the form again. A wrong name and a wrong password look the same.
+func (s *Site) loginFailed(w http.ResponseWriter, r *http.Request, request, username string, err error) error {
+	var throttled *identity.Throttled
+	switch {
+	case errors.Is(err, identity.ErrWrong):
+		return s.loginPage(w, r, http.StatusUnauthorized, request, username, s.pages.say("login.wrong"))
+	case errors.As(err, &throttled):
+		wait := max(time.Second, throttled.RetryAt.Sub(s.store.Now()).Round(time.Second))
+		w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())))
+		return s.loginPage(w, r, http.StatusTooManyRequests, request, username, s.pages.say("login.throttled", plainWait(wait)))
+	case errors.Is(err, identity.ErrBusy):
+		w.Header().Set("Retry-After", "5")
+		return s.loginPage(w, r, http.StatusServiceUnavailable, request, username, s.pages.say("login.busy"))
+	}
+	return err
+}
+
+// plainWait says how long in words.
+func plainWait(d time.Duration) string {
+	if d < 90*time.Second {
+		return strconv.Itoa(int(d.Seconds())) + " seconds"
+	}
+	return strconv.Itoa(int((d+time.Minute-1)/time.Minute)) + " minutes"
+}
+
+func (s *Site) showSignedOut(w http.ResponseWriter, r *http.Request) error {
+	return s.show(w, http.StatusOK, "signed_out", struct{ basePage }{s.frame(r, s.pages.say("signed_out.title"))})
+}

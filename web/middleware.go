@@ -1,0 +1,268 @@
+package web
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"gatehouse/oauth"
+	"gatehouse/storage"
+)
+
+// maxURL bounds the request line.
+const maxURL = 32 << 10
+
+// recorder remembers what was answered.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	return r.ResponseWriter.Write(b)
+}
+
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// outermost gives every request its id and origin, and refuses what no route should see.
+func (s *Site) outermost(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var id [8]byte
+		_, _ = rand.Read(id[:]) // never fails: the program would have ended
+		origin := storage.Origin{Address: s.clientAddress(r), UserAgent: r.UserAgent(), RequestID: hex.EncodeToString(id[:])}
+		h := w.Header()
+		h.Set("X-Request-Id", origin.RequestID)
+		h.Set("X-Content-Type-Options", "nosniff")
+		if s.issuer.Scheme == "https" {
+			h.Set("Strict-Transport-Security", "max-age=31536000")
+		}
+		r = r.WithContext(storage.WithOrigin(r.Context(), origin))
+		switch {
+		case len(r.RequestURI) > maxURL:
+			s.serve(route{kind: page, handler: refuse(http.StatusRequestURITooLong, "error.request")}).ServeHTTP(w, r)
+		case s.strict && r.Host != s.issuer.Host:
+			s.serve(route{kind: page, handler: refuse(http.StatusMisdirectedRequest, "error.host")}).ServeHTTP(w, r)
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+// serve is the adapter of a route: it sets the headers of the route's kind, runs the handler, answers its error in the
+// kind's own language, and writes one log line.
+func (s *Site) serve(rt route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		rec := &recorder{ResponseWriter: w}
+		err := s.run(rt, rec, r)
+		if err != nil && rec.status == 0 {
+			switch rt.kind {
+			case page, door:
+				s.answerPage(rec, r, err)
+			case health:
+				http.Error(rec, "not ready", http.StatusServiceUnavailable)
+			default:
+				err = s.answerJSON(rec, r, err)
+			}
+		}
+		if rt.kind != health {
+			s.logRequest(rec, r, err, time.Since(began))
+		}
+	})
+}
+
+// run calls the handler behind the guards of its kind. A panic becomes an error and the process lives.
+func (s *Site) run(rt route, w http.ResponseWriter, r *http.Request) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			if p == http.ErrAbortHandler { //nolint:errorlint // the sentinel itself is what net/http panics with
+				panic(p)
+			}
+			s.log.ErrorContext(r.Context(), "panic", slog.Any("panic", p), slog.String("stack", string(debug.Stack())),
+				slog.String("request_id", storage.OriginOf(r.Context()).RequestID))
+			err = errors.New("panic in a handler")
+		}
+	}()
+	switch rt.kind {
+	case public, api:
+		h := w.Header()
+		h.Set("Access-Control-Allow-Origin", "*")
+		h.Set("Vary", "Origin")
+		if r.Method == http.MethodOptions {
+			h.Set("Access-Control-Allow-Methods", "GET, POST")
+			h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
+			h.Set("Access-Control-Max-Age", "3600")
+			w.WriteHeader(http.StatusNoContent)
+			return nil
+		}
+	case page:
+		if err := s.cross.Check(r); err != nil {
+			return &pageError{status: http.StatusForbidden, text: "error.cross", cause: err}
+		}
+		s.pageHeaders(w, "")
+		if err := s.setActor(r); err != nil {
+			return err
+		}
+	case door:
+		s.pageHeaders(w, "")
+		if err := s.setActor(r); err != nil {
+			return err
+		}
+	}
+	return rt.handler(s, w, r)
+}
+
+// setActor makes the signed-in person the origin of what a page does.
+func (s *Site) setActor(r *http.Request) error {
+	who, err := s.people.Current(r)
+	if err != nil {
+		return err
+	}
+	origin := storage.OriginOf(r.Context())
+	origin.Actor = "anonymous"
+	if who != nil {
+		origin.Actor = "user:" + who.User.ID
+	}
+	*r = *r.WithContext(storage.WithOrigin(r.Context(), origin))
+	return nil
+}
+
+// answerJSON writes a protocol error. Failed client authentication counts against the client and the network, and past
+// the limit the answer is 429: only what has failed is ever slowed down.
+func (s *Site) answerJSON(w http.ResponseWriter, r *http.Request, err error) error {
+	e := oauth.AsError(err)
+	if e.Code == oauth.InvalidClient {
+		net := networkOf(storage.OriginOf(r.Context()).Address)
+		ok, wait := s.limits.Take("client_failure", e.ClientID+" "+net)
+		if ok {
+			ok, wait = s.limits.Take("address_failure", net)
+		}
+		if !ok {
+			e = &oauth.Error{Code: oauth.SlowDown, Description: "Too many failed client authentications. Wait, and check the client's credentials.", Err: err, ClientID: e.ClientID, RetryAfter: max(wait, time.Second)}
+		}
+	}
+	oauth.WriteError(w, e)
+	return e
+}
+
+// logRequest writes the request's one log line: information for what the caller got wrong, an error for what we did.
+func (s *Site) logRequest(w *recorder, r *http.Request, err error, took time.Duration) {
+	level := slog.LevelInfo
+	pattern := r.Pattern
+	if pattern == "" {
+		pattern = "none"
+	}
+	origin := storage.OriginOf(r.Context())
+	attrs := make([]slog.Attr, 0, 12)
+	attrs = append(attrs, slog.String("request_id", origin.RequestID), slog.String("method", r.Method), slog.String("route", pattern),
+		slog.Int("status", w.status), slog.Duration("took", took), slog.String("address", origin.Address))
+	if id := clientOf(r); id != "" {
+		attrs = append(attrs, slog.String("client_id", id))
+	}
+	if grant := r.PostForm.Get("grant_type"); grant != "" {
+		attrs = append(attrs, slog.String("grant_type", clip(grant, 60)))
+	}
+	if err != nil {
+		var e *oauth.Error
+		if errors.As(err, &e) {
+			attrs = append(attrs, slog.String("error", e.Code), slog.String("description", e.Description))
+		}
+		if cause := causeOf(err); cause != nil {
+			attrs = append(attrs, slog.String("cause", cause.Error()))
+		}
+		if w.status >= 500 && !errors.Is(err, context.Canceled) {
+			level = slog.LevelError
+		}
+	}
+	s.log.LogAttrs(r.Context(), level, "request", attrs...)
+}
+
+// causeOf is what the log says beyond code and description.
+func causeOf(err error) error {
+	var e *oauth.Error
+	if errors.As(err, &e) {
+		return e.Err
+	}
+	return err
+}
+
+// clientOf is the client a request names, right or wrong.
+func clientOf(r *http.Request) string {
+	if id, _, ok := r.BasicAuth(); ok {
+		return clip(id, 60)
+	}
+	return clip(r.Form.Get("client_id"), 60)
+}
+
+func clip(s string, n int) string {
+	if len(s) > n {
+		return s[:n]
+	}
+	return s
+}
+
+// clientAddress is the caller's IP address: the peer's or, when that is a trusted proxy, the last one in
+// X-Forwarded-For that is not.
+func (s *Site) clientAddress(r *http.Request) string {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		host, _, _ := net.SplitHostPort(r.RemoteAddr)
+		return host
+	}
+	addr := peer.Addr().Unmap().WithZone("")
+	if !s.trusted(addr) {
+		return addr.String()
+	}
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0; i-- {
+		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			break
+		}
+		addr = hop.Unmap().WithZone("")
+		if !s.trusted(addr) {
+			break
+		}
+	}
+	return addr.String()
+}
+
+func (s *Site) trusted(a netip.Addr) bool {
+	for _, p := range s.proxies {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// networkOf is the part of an address that counts as one caller: an IPv4 address, or the /64 of an IPv6 one.
+func networkOf(address string) string {
+	a, err := netip.ParseAddr(address)
+	if err != nil || a.Is4() {
+		return address
+	}
+	p, err := a.Prefix(64)
+	if err != nil {
+		return address
+	}
+	return p.String()
+}

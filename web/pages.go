@@ -1,0 +1,255 @@
+package web
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"gatehouse/identity"
+	"gatehouse/oauth"
+	"gatehouse/storage"
+	"gatehouse/templates"
+)
+
+// pages is every template, parsed once at start, and every text.
+type pages struct {
+	sets  map[string]*template.Template
+	texts map[string]string
+	css   []byte
+	sheet string // the stylesheet's name, with its hash
+	base  string
+	host  string
+	last  []byte // the page that is left when rendering fails
+}
+
+var pageNames = []string{"login", "consent", "error", "signed_out", "account", "withdraw"}
+
+func loadPages(issuer *url.URL) (*pages, error) {
+	p := &pages{sets: map[string]*template.Template{}, base: issuer.Path, host: issuer.Host}
+	raw, err := templates.FS.ReadFile("en.json")
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(raw, &p.texts); err != nil {
+		return nil, fmt.Errorf("en.json: %w", err)
+	}
+	if p.css, err = templates.FS.ReadFile("style.css"); err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(p.css)
+	p.sheet = "style." + hex.EncodeToString(sum[:6]) + ".css"
+	funcs := template.FuncMap{"text": p.lookup}
+	for _, name := range pageNames {
+		set, err := template.New(name).Funcs(funcs).ParseFS(templates.FS, "layout.html", name+".html")
+		if err != nil {
+			return nil, err
+		}
+		p.sets[name] = set
+	}
+	frame := basePage{Title: p.texts["error.server.title"], Base: p.base, Host: p.host, Stylesheet: p.sheet}
+	p.last, err = p.render("error", errorPage{basePage: frame, Heading: p.texts["error.server.title"], Message: p.texts["error.server.message"]})
+	return p, err
+}
+
+// lookup is the template function text. A text that does not exist fails the render, so no page goes out without it.
+func (p *pages) lookup(key string) (string, error) {
+	t, ok := p.texts[key]
+	if !ok {
+		return "", fmt.Errorf("there is no text %q", key)
+	}
+	return t, nil
+}
+
+// say is a text with its values filled in.
+func (p *pages) say(key string, values ...any) string {
+	if len(values) == 0 {
+		return p.texts[key]
+	}
+	return fmt.Sprintf(p.texts[key], values...)
+}
+
+func (p *pages) render(name string, data any) ([]byte, error) {
+	var b bytes.Buffer
+	if err := p.sets[name].ExecuteTemplate(&b, "layout", data); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+// basePage is what every page needs.
+type basePage struct {
+	Title, Base, Host, Stylesheet, RequestID, Width string
+}
+
+func (s *Site) frame(r *http.Request, title string) basePage {
+	return basePage{Title: title, Base: s.base, Host: s.issuer.Host, Stylesheet: s.pages.sheet, RequestID: storage.OriginOf(r.Context()).RequestID}
+}
+
+// show renders a page into a buffer and then writes it.
+func (s *Site) show(w http.ResponseWriter, status int, name string, data any) error {
+	b, err := s.pages.render(name, data)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write(b) // a browser that went away
+	return nil
+}
+
+// pageHeaders are the headers of everything a person sees. Chromium applies form-action to every redirect that answers a
+// form, so the sign-in and consent pages add where the pending request's answer will go.
+func (s *Site) pageHeaders(w http.ResponseWriter, formTarget string) {
+	h := w.Header()
+	h.Set("Content-Security-Policy", strings.TrimSpace("default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'; form-action 'self' "+formTarget))
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+}
+
+// redirect answers 303: the browser goes on with GET, so that a form with a password is never sent on (RFC 9700 §4.12).
+func (s *Site) redirect(w http.ResponseWriter, location string) error {
+	w.Header().Set("Location", location)
+	w.WriteHeader(http.StatusSeeOther)
+	return nil
+}
+
+// to redirects to a path of ours.
+func (s *Site) to(w http.ResponseWriter, path string) error { return s.redirect(w, s.base+path) }
+
+// pageError is an error with a page of its own: text names its title and message in en.json.
+type pageError struct {
+	status  int
+	text    string
+	message string // instead of the text's message
+	detail  string // for the developer
+	link    string
+	cause   error
+}
+
+func (e *pageError) Error() string {
+	if e.cause != nil {
+		return e.text + ": " + e.cause.Error()
+	}
+	return e.text
+}
+
+func (e *pageError) Unwrap() error { return e.cause }
+
+type errorPage struct {
+	basePage
+	Heading, Message, Detail, Link, LinkText string
+}
+
+// refuse is a handler that only shows an error page.
+func refuse(status int, text string) handler {
+	return func(*Site, http.ResponseWriter, *http.Request) error { return &pageError{status: status, text: text} }
+}
+
+func (s *Site) missing(_ http.ResponseWriter, r *http.Request) error {
+	return &pageError{status: http.StatusNotFound, text: "error.missing", link: s.base + "/account"}
+}
+
+// answerPage shows an error as a page. A protocol error says what its developer must fix; of anything else the page
+// tells no more than whose fault it is and the request's id.
+func (s *Site) answerPage(w http.ResponseWriter, r *http.Request, err error) {
+	s.pageHeaders(w, "")
+	e := s.pageErrorOf(err)
+	page := errorPage{basePage: s.frame(r, s.pages.say(e.text+".title")), Heading: s.pages.say(e.text + ".title"), Message: e.message, Detail: e.detail}
+	if page.Message == "" {
+		page.Message = s.pages.say(e.text + ".message")
+	}
+	if e.link != "" {
+		page.Link, page.LinkText = e.link, s.pages.say("error.account")
+	}
+	if e.status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1")
+	}
+	if err := s.show(w, e.status, "error", page); err != nil {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.WriteHeader(http.StatusInternalServerError)
+		_, _ = w.Write(s.pages.last)
+	}
+}
+
+func (s *Site) pageErrorOf(err error) *pageError {
+	var own *pageError
+	if errors.As(err, &own) {
+		return own
+	}
+	var expired *oauth.ErrExpired
+	switch {
+	case errors.As(err, &expired):
+		text, key := "error.expired", "error.expired.unknown"
+		if expired.Client != nil {
+			key = "error.expired.app"
+			if expired.Answered {
+				text, key = "error.answered", "error.answered.app"
+			}
+			return &pageError{status: http.StatusGone, text: text, message: s.pages.say(key, expired.Client.Name)}
+		}
+		return &pageError{status: http.StatusGone, text: text, message: s.pages.say(key)}
+	case errors.Is(err, storage.ErrOtherBrowser):
+		return &pageError{status: http.StatusForbidden, text: "error.browser"}
+	case errors.Is(err, storage.ErrNotFound):
+		return &pageError{status: http.StatusNotFound, text: "error.expired", message: s.pages.say("error.expired.unknown")}
+	}
+	switch e := oauth.AsError(err); e.Code {
+	case oauth.TemporarilyUnavailable:
+		return &pageError{status: http.StatusServiceUnavailable, text: "error.unavailable"}
+	case oauth.ServerError:
+		return &pageError{status: http.StatusInternalServerError, text: "error.server"}
+	default:
+		return &pageError{status: http.StatusBadRequest, text: "error.request", detail: e.Code + ": " + e.Description}
+	}
+}
+
+// stylesheet serves the one static file, under a name that changes with its content.
+func (s *Site) stylesheet(w http.ResponseWriter, r *http.Request) error {
+	if r.PathValue("file") != s.pages.sheet {
+		http.NotFound(w, r)
+		return nil
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/css; charset=utf-8")
+	h.Set("Cache-Control", "public, max-age=31536000, immutable")
+	h.Set("Content-Length", strconv.Itoa(len(s.pages.css)))
+	_, err := w.Write(s.pages.css)
+	return err
+}
+
+// formToken binds a form to what it does and who it was shown to, so that nobody can make a browser send it, or send it
+// for something else (RFC 9700 §4.7).
+func (s *Site) formToken(parts ...string) string {
+	mac := s.store.Root().MAC("form", []byte(strings.Join(parts, "\x00")))
+	return hex.EncodeToString(mac[:16])
+}
+
+// personName is what a page calls a person.
+func personName(who *identity.SignedIn) string {
+	if who.User.Name != "" {
+		return who.User.Name
+	}
+	return who.User.Username
+}
+
+// hostOf is the host of a client's home page.
+func hostOf(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
+func when(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") }

@@ -1,0 +1,90 @@
+package web
+
+import "net/http"
+
+// kind says who a route is for, and so which adapter and which guards it gets.
+type kind int
+
+const (
+	health kind = iota // plain text, no log line
+	public             // public documents: any origin may read them
+	api                // protocol endpoints for clients: JSON errors, any origin, no cookies
+	page               // pages and forms for people: HTML errors, strict headers, same origin only
+	door               // GET and POST of the authorization endpoint: a page that other sites may send people to
+	static             // stylesheet
+)
+
+type handler func(s *Site, w http.ResponseWriter, r *http.Request) error
+
+type route struct {
+	path    string
+	kind    kind
+	handler handler
+}
+
+const metadataPath = "/.well-known/oauth-authorization-server"
+
+// routes is every route there is.
+var routes = []route{
+	{"GET /healthz", health, (*Site).healthy},
+	{"GET /readyz", health, (*Site).ready},
+
+	{"GET " + metadataPath, public, (*Site).metadata},
+	{"GET /.well-known/jwks.json", public, (*Site).jwks},
+
+	{"/oauth2/token", api, (*Site).token},
+	{"/oauth2/introspect", api, (*Site).introspect},
+	{"/oauth2/revoke", api, (*Site).revoke},
+
+	{"GET /oauth2/authorize", door, (*Site).authorize},
+	{"POST /oauth2/authorize", door, (*Site).authorize},
+	{"GET /oauth2/authorize/{id}", page, (*Site).resume},
+
+	{"GET /login", page, (*Site).showLogin},
+	{"POST /login", page, (*Site).login},
+	{"GET /consent", page, (*Site).showConsent},
+	{"POST /consent", page, (*Site).consent},
+	{"GET /signed-out", page, (*Site).showSignedOut},
+
+	{"GET /{$}", page, (*Site).home},
+	{"GET /account", page, (*Site).showAccount},
+	{"GET /account/apps/{id}", page, (*Site).showWithdraw},
+	{"POST /account/apps/{id}/withdraw", page, (*Site).withdraw},
+	{"POST /account/sessions/{id}/end", page, (*Site).endSession},
+	{"POST /account/sign-out", page, (*Site).signOut},
+
+	{"GET /static/{file}", static, (*Site).stylesheet},
+}
+
+func (s *Site) metadata(w http.ResponseWriter, r *http.Request) error { return s.oauth.Metadata(w, r) }
+func (s *Site) jwks(w http.ResponseWriter, r *http.Request) error     { return s.oauth.JWKS(w, r) }
+func (s *Site) token(w http.ResponseWriter, r *http.Request) error    { return s.oauth.Token(w, r) }
+func (s *Site) introspect(w http.ResponseWriter, r *http.Request) error {
+	return s.oauth.Introspect(w, r)
+}
+func (s *Site) revoke(w http.ResponseWriter, r *http.Request) error { return s.oauth.Revoke(w, r) }
+
+func (s *Site) healthy(w http.ResponseWriter, _ *http.Request) error {
+	_, err := w.Write([]byte("ok\n"))
+	return err
+}
+
+// ready is healthy and reaches the database.
+func (s *Site) ready(w http.ResponseWriter, r *http.Request) error {
+	if err := s.store.Ping(r.Context()); err != nil {
+		http.Error(w, "the database does not answer", http.StatusServiceUnavailable)
+		return err
+	}
+	return s.healthy(w, r)
+}
+
+// Health serves /healthz and /readyz alone, for the admin listener.
+func (s *Site) Health() http.Handler {
+	mux := http.NewServeMux()
+	for _, r := range routes {
+		if r.kind == health {
+			mux.Handle(r.path, s.serve(r))
+		}
+	}
+	return mux
+}

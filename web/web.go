@@ -1,0 +1,96 @@
+// Package web is what a browser or an HTTP client meets: the route table, the middleware, the pages and the adapters
+// that turn errors into answers. It shows what oauth and identity decide and decides nothing about grants, tokens,
+// clients or keys itself.
+package web
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"gatehouse/config"
+	"gatehouse/identity"
+	"gatehouse/oauth"
+	"gatehouse/storage"
+	"gatehouse/web/limit"
+)
+
+// Site is the public web site on one store.
+type Site struct {
+	store   *storage.Store
+	people  *identity.People
+	oauth   *oauth.Server
+	log     *slog.Logger
+	limits  *limit.Limits
+	pages   *pages
+	issuer  *url.URL
+	base    string // the issuer's path
+	proxies []netip.Prefix
+	strict  bool // refuse other Hosts
+	cross   *http.CrossOriginProtection
+}
+
+// Options are what a Site is made of.
+type Options struct {
+	Config config.Config
+	Store  *storage.Store
+	People *identity.People
+	OAuth  *oauth.Server
+	Log    *slog.Logger
+	// StrictHost refuses requests whose Host is not the issuer's, which stops another site from reaching a development
+	// server through a name it controls (DNS rebinding).
+	StrictHost bool
+}
+
+// New returns the site. It fails when a template or a text is missing.
+func New(o Options) (*Site, error) {
+	issuer := o.Config.IssuerURL()
+	pages, err := loadPages(issuer)
+	if err != nil {
+		return nil, err
+	}
+	s := &Site{
+		store: o.Store, people: o.People, oauth: o.OAuth, log: o.Log, pages: pages, issuer: issuer, base: issuer.Path,
+		proxies: o.Config.TrustedProxies, strict: o.StrictHost, cross: http.NewCrossOriginProtection(),
+	}
+	if err := s.cross.AddTrustedOrigin(issuer.Scheme + "://" + issuer.Host); err != nil {
+		return nil, fmt.Errorf("issuer: %w", err)
+	}
+	if !o.Config.RateLimitsOff {
+		s.limits = limit.New(o.Config.RateLimits, o.Store.Now)
+	}
+	return s, nil
+}
+
+// Handler serves every route.
+func (s *Site) Handler() http.Handler {
+	mux := http.NewServeMux()
+	for _, r := range routes {
+		mux.Handle(r.pattern(s), s.serve(r))
+	}
+	mux.Handle("/", s.serve(route{kind: page, handler: (*Site).missing}))
+	return s.outermost(mux)
+}
+
+// pattern is the route's pattern below the issuer's path. Well-known documents go before that path (RFC 8414 §3.1).
+func (r route) pattern(s *Site) string {
+	if s.base == "" {
+		return r.path
+	}
+	method, path, found := strings.Cut(r.path, " ")
+	if !found {
+		method, path = "", method
+	} else {
+		method += " "
+	}
+	if path == metadataPath {
+		return method + path + s.base
+	}
+	if r.kind == health {
+		return r.path
+	}
+	return method + s.base + path
+}
