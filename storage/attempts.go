@@ -33,9 +33,9 @@ func (s *Store) AttemptSignIn(ctx context.Context, account []byte, network strin
 	query := `INSERT INTO sign_in_attempts (network, account, failures, last_at) VALUES (?, ?, 1, ?)
 		ON CONFLICT (account, network) DO UPDATE SET failures = ` + counted + `, last_at = excluded.last_at,
 			blocked_until = CASE
-				WHEN ` + counted + ` < ? THEN NULL
-				WHEN ` + counted + ` - ? > 20 OR 1000 * (1 << CAST(` + counted + ` - ? AS INTEGER)) > ? THEN ? + 0
-				ELSE ? + 1000 * (1 << CAST(` + counted + ` - ? AS INTEGER)) END
+				WHEN ` + counted + ` < CAST(? AS BIGINT) THEN NULL
+				WHEN ` + counted + ` - CAST(? AS BIGINT) > 20 OR 1000 * (1 << CAST(` + counted + ` - CAST(? AS BIGINT) AS INTEGER)) > CAST(? AS BIGINT) THEN CAST(? AS BIGINT)
+				ELSE CAST(? AS BIGINT) + 1000 * (1 << CAST(` + counted + ` - CAST(? AS BIGINT) AS INTEGER)) END
 		WHERE sign_in_attempts.blocked_until IS NULL OR sign_in_attempts.blocked_until <= ?
 		RETURNING failures`
 	var failures int64

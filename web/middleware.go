@@ -113,6 +113,11 @@ func (s *Site) run(rt route, w http.ResponseWriter, r *http.Request) (err error)
 			w.WriteHeader(http.StatusNoContent)
 			return nil
 		}
+		if rt.kind == public && r.Method != http.MethodGet && r.Method != http.MethodHead {
+			h.Set("Allow", "GET")
+			http.Error(w, "only GET", http.StatusMethodNotAllowed)
+			return nil
+		}
 	case page:
 		if err := s.cross.Check(r); err != nil {
 			return &pageError{status: http.StatusForbidden, text: "error.cross", cause: err}

@@ -29,8 +29,8 @@ var routes = []route{
 	{"GET /healthz", health, (*Site).healthy},
 	{"GET /readyz", health, (*Site).ready},
 
-	{"GET " + metadataPath, public, (*Site).metadata},
-	{"GET /.well-known/jwks.json", public, (*Site).jwks},
+	{metadataPath, public, (*Site).metadata},
+	{"/.well-known/jwks.json", public, (*Site).jwks},
 
 	{"/oauth2/token", api, (*Site).token},
 	{"/oauth2/introspect", api, (*Site).introspect},

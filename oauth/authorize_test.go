@@ -1,0 +1,387 @@
+package oauth_test
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/oauth"
+	"gatehouse/storage"
+	"gatehouse/storage/storagetest"
+	"gatehouse/web/webtest"
+)
+
+func TestAuthorizationEndpoint(t *testing.T) { webtest.Run(t, authorizationEndpoint) }
+
+var authorizationEndpoint = []webtest.Requirement{
+	webtest.Req("P1", "RFC 9700 §2.1, §4.1", "a redirect_uri that differs in anything gets an error page, never a redirect", func(t *testing.T, s *webtest.Server) {
+		c := s.App()
+		for _, uri := range []string{
+			"https://app.example/callbacc", "https://app.example/Callback", "https://APP.example/callback", "https://app.example/callback/",
+			"https://app.example/callback?x=1", "https://app.example/callback#f", "http://app.example/callback", "https://app.example:443/callback",
+			"https://app.example/%63allback", "https://app.example/a/../callback", "https://app.example", "callback", "//app.example/callback",
+		} {
+			s.Browser().Open("/oauth2/authorize?"+webtest.AuthorizeForm(c, "redirect_uri", uri).Encode()).WantErrorPage(t, http.StatusBadRequest)
+		}
+	}),
+	webtest.Req("P2", "RFC 8252 §7.3", "a loopback IP literal takes any port, and nothing else may differ", func(t *testing.T, s *webtest.Server) {
+		c := s.Client(`{"client_name":"CLI","token_endpoint_auth_method":"none","redirect_uris":["http://127.0.0.1/cb","http://[::1]/cb","http://localhost:7000/cb"],"scope":"read"}`)
+		for _, uri := range []string{"http://127.0.0.1:51234/cb", "http://127.0.0.1/cb", "http://[::1]:9/cb", "http://localhost:7000/cb"} {
+			p := s.Browser().Authorize(c, "redirect_uri", uri, "scope", "read")
+			if p.Status != 200 || !strings.Contains(p.URL, "/login") {
+				t.Errorf("%s: got %d %s, want the sign-in page", uri, p.Status, p.URL)
+			}
+		}
+		for _, uri := range []string{
+			"http://localhost:7001/cb", "http://localhost/cb", "https://127.0.0.1:51234/cb", "http://127.0.0.1:51234/cB", "http://127.0.0.2:51234/cb",
+			"http://user@127.0.0.1:51234/cb", "http://127.0.0.1:51234/%63b", "http://127.0.0.1:51234/cb?x", "http://127.0.0.1:99999/cb",
+			"http://127.0.0.1:/cb", "http://127.0.0.1:80@evil.example/cb", "http://127.0.0.1.evil.example/cb", "http://127.1:80/cb", "http://0x7f.0.0.1/cb",
+		} {
+			s.Browser().Open("/oauth2/authorize?"+webtest.AuthorizeForm(c, "redirect_uri", uri, "scope", "read").Encode()).WantErrorPage(t, http.StatusBadRequest)
+		}
+	}),
+	webtest.Req("P3", "RFC 9700 §2.1, RFC 8252 §7.1", "redirect URIs that could be abused cannot be registered", func(t *testing.T, s *webtest.Server) {
+		for _, uri := range []string{
+			"https://app.example/cb#f", "https://*.app.example/cb", "https://app.example/*", "https://u@app.example/cb", "https://u:p@app.example/cb",
+			"javascript:alert(1)", "data:text/html,x", "vbscript:x", "http://app.example/cb", "myapp://cb", "myapp:/cb", "", "/cb", "app.example/cb",
+			"https:///cb", "https://app.example/cb?code=1", "https://app.example/cb?iss=x", "https://app.example/cb?a=1&state=x", "https://app.example\\@evil.example/",
+			"https://app.example/ cb", "HTTPS://app.example/cb", "https://app.example:0/cb", "file:///etc/passwd", "blob:https://app.example/x",
+		} {
+			_, _, err := s.OAuth.CreateClient(t.Context(), oauth.Metadata{RedirectURIs: oauth.List{uri}})
+			if e := oauth.AsError(err); err == nil || e.Code != oauth.InvalidRedirectURI && e.Code != oauth.InvalidClientMetadata {
+				t.Errorf("%q: got %v, want it refused", uri, err)
+			}
+		}
+		for _, uri := range []string{"https://app.example/cb", "https://app.example:8443/cb?tenant=1", "http://127.0.0.1/cb", "http://localhost:3000/cb", "com.example.app:/cb", "com.example.app://host/cb"} {
+			if _, _, err := s.OAuth.CreateClient(t.Context(), oauth.Metadata{RedirectURIs: oauth.List{uri}}); err != nil {
+				t.Errorf("%q: got %v, want it accepted", uri, err)
+			}
+		}
+	}),
+	webtest.Req("P4", "RFC 6749 §4.1.2.1", "an unknown client_id never redirects", func(t *testing.T, s *webtest.Server) {
+		c := s.App()
+		for _, id := range []string{"nobody", "", "<script>", strings.Repeat("x", 5000)} {
+			s.Browser().Open("/oauth2/authorize?"+webtest.AuthorizeForm(c, "client_id", id).Encode()).WantErrorPage(t, http.StatusBadRequest)
+		}
+		storagetest.Must(t, s.Store.DisableClient(t.Context(), c.ClientID, storagetest.Event("disable")))
+		s.Browser().Open("/oauth2/authorize?"+webtest.AuthorizeForm(c).Encode()).WantErrorPage(t, http.StatusBadRequest)
+	}),
+	webtest.Req("P5", "RFC 6749 §3.1.2.3", "without redirect_uri the only registered one is used; of several, or with openid, none is", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		to := s.Browser().Code(s.App(), "alice", "redirect_uri", "")
+		if got := to.Host; got != "app.example" {
+			t.Errorf("redirected to %s", to)
+		}
+		two := s.Client(`{"redirect_uris":["https://app.example/callback","https://app.example/other"],"scope":"read"}`)
+		s.Browser().Authorize(two, "redirect_uri", "").WantErrorPage(t, http.StatusBadRequest)
+		one := s.Client(`{"redirect_uris":["https://app.example/callback"],"scope":"openid"}`)
+		s.Browser().Authorize(one, "redirect_uri", "", "scope", "openid").WantErrorPage(t, http.StatusBadRequest)
+	}),
+	webtest.Req("P6", "RFC 9700 §2.1.1", "a public client without code_challenge is refused", func(t *testing.T, s *webtest.Server) {
+		s.Browser().Authorize(s.Public(), "code_challenge", "", "code_challenge_method", "").WantRedirectError(t, s, "invalid_request")
+		s.Browser().Authorize(s.App(), "code_challenge", "", "code_challenge_method", "").WantRedirectError(t, s, "invalid_request")
+	}),
+	webtest.Req("P7", "RFC 7636 §4.3", "only the S256 method is accepted and advertised", func(t *testing.T, s *webtest.Server) {
+		for _, method := range []string{"plain", "s256", "S512", ""} {
+			s.Browser().Authorize(s.Public(), "code_challenge_method", method).WantRedirectError(t, s, "invalid_request")
+		}
+		s.Browser().Authorize(s.Public(), "code_challenge", "").WantRedirectError(t, s, "invalid_request")
+		if got := s.Get("/.well-known/oauth-authorization-server").Body; !strings.Contains(got, `"code_challenge_methods_supported":["S256"]`) {
+			t.Error(got)
+		}
+	}),
+	webtest.Req("P8", "RFC 7636 §4.2", "a code_challenge that is no S256 value is refused", func(t *testing.T, s *webtest.Server) {
+		c := s.Public()
+		good := webtest.Challenge(webtest.Verifier)
+		for _, challenge := range []string{good[:42], good + "A", good[:42] + "=", good[:42] + "+", good[:42] + ".", "x"} {
+			s.Browser().Authorize(c, "code_challenge", challenge).WantRedirectError(t, s, "invalid_request")
+		}
+	}),
+	webtest.Req("P12", "RFC 9700 §2.1.2", "no response_type but code, and none gives a token in a redirect", func(t *testing.T, s *webtest.Server) {
+		c := s.App()
+		for _, kind := range []string{"token", "id_token", "code token", "code id_token", "none", "Code"} {
+			p := s.Browser().Authorize(c, "response_type", kind)
+			p.WantRedirectError(t, s, "unsupported_response_type")
+			if strings.Contains(p.Header.Get("Location"), "access_token=") || p.Location().Fragment != "" {
+				t.Errorf("%s: %s", kind, p.Header.Get("Location"))
+			}
+		}
+	}),
+	webtest.Req("P13", "RFC 6749 §4.1.2.1", "a missing response_type is invalid_request", func(t *testing.T, s *webtest.Server) {
+		s.Browser().Authorize(s.App(), "response_type", "").WantRedirectError(t, s, "invalid_request")
+	}),
+	webtest.Req("P14", "RFC 6749 §3.3", "an unknown scope, or one the client does not have, is invalid_scope", func(t *testing.T, s *webtest.Server) {
+		c := s.App()
+		s.Machine("admin")
+		for _, scope := range []string{"nothing", "read nothing", "admin", "READ", "read\"", "réad"} {
+			s.Browser().Authorize(c, "scope", scope).WantRedirectError(t, s, "invalid_scope")
+		}
+	}),
+	webtest.Req("P15", "RFC 6749 §3.1", "unknown parameters are ignored", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		s.Browser().Code(s.App(), "alice", "utm_source", "x", "audience", "https://evil.example", "nonce", "n", "claims", "{}")
+	}),
+	webtest.Req("P16", "RFC 6749 §3.1", "a repeated parameter is refused", func(t *testing.T, s *webtest.Server) {
+		c := s.App()
+		for _, name := range []string{"client_id", "redirect_uri", "scope", "state", "code_challenge", "response_type", "unknown"} {
+			q := webtest.AuthorizeForm(c)
+			q[name] = append(q[name], "a", "a")
+			s.Browser().Open("/oauth2/authorize?"+q.Encode()).WantErrorPage(t, http.StatusBadRequest)
+		}
+	}),
+	webtest.Req("P17", "RFC 6749 §3.1", "a parameter without a value counts as left out", func(t *testing.T, s *webtest.Server) {
+		c := s.Public()
+		p := s.Browser().Open("/oauth2/authorize?" + webtest.AuthorizeForm(c, "code_challenge_method", "", "code_challenge", "").Encode() + "&code_challenge=&code_challenge_method=")
+		p.WantRedirectError(t, s, "invalid_request")
+		s.User("alice")
+		q := webtest.AuthorizeForm(c, "state", "").Encode() + "&state=&scope2="
+		b := s.Browser()
+		page := b.Follow(b.Open("/oauth2/authorize?" + q))
+		to := b.Decide(b.SignIn(page, "alice"), "approve").Location()
+		if to.Query().Has("state") || to.Query().Get("code") == "" {
+			t.Errorf("got %s, want a code and no state", to)
+		}
+	}),
+	webtest.Req("P18", "RFC 6749 §3.1", "GET and POST both work, and POST is answered 303", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.App()
+		b := s.Browser()
+		p := b.SubmitFrom("https://app.example", "/oauth2/authorize", webtest.AuthorizeForm(c))
+		if p.Status != http.StatusSeeOther {
+			t.Fatalf("got %d, want 303", p.Status)
+		}
+		to := b.Decide(b.SignIn(b.Follow(p), "alice"), "approve").Location()
+		if to.Query().Get("code") == "" {
+			t.Errorf("no code in %s", to)
+		}
+		// Also when nothing needs to be asked: the cookies of the POST were not sent.
+		p = b.SubmitFrom("https://app.example", "/oauth2/authorize", webtest.AuthorizeForm(c))
+		if to := b.Follow(p).Location(); p.Status != http.StatusSeeOther || to.Query().Get("code") == "" {
+			t.Errorf("second time: %d %s", p.Status, to)
+		}
+	}),
+	webtest.Req("P19", "RFC 6749 §4.1.2", "state comes back byte for byte, on success and on error", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.App()
+		b := s.Browser()
+		for _, state := range []string{"x", "a b+c%20d", "ü€😀", "<script>\"'&=?#/", strings.Repeat("s", 3000), "%00", "{\"j\":1}"} {
+			if got := b.Code(c, "alice", "state", state).Query().Get("state"); got != state {
+				t.Errorf("got %q, want %q", got, state)
+			}
+			p := b.Authorize(c, "state", state, "scope", "nothing")
+			if got := p.Location().Query().Get("state"); got != state || p.Location().Query().Get("error") == "" {
+				t.Errorf("on error: got %q, want %q", got, state)
+			}
+		}
+		if b.Code(c, "alice", "state", "").Query().Has("state") {
+			t.Error("a state came from nowhere")
+		}
+	}),
+	webtest.Req("P20", "RFC 9207 §2", "iss is in every answer and equals the metadata's issuer", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.App()
+		issuer := s.Get("/.well-known/oauth-authorization-server").Text("issuer")
+		if got := s.Browser().Code(c, "alice").Query().Get("iss"); got != issuer || issuer != s.Issuer {
+			t.Errorf("iss is %q, issuer %q", got, issuer)
+		}
+		s.Browser().Authorize(c, "scope", "nothing").WantRedirectError(t, s, "invalid_scope")
+		if s.Get("/.well-known/oauth-authorization-server").JSON["authorization_response_iss_parameter_supported"] != true {
+			t.Error("it is not advertised")
+		}
+	}),
+	webtest.Req("P21", "RFC 9700 §4.12", "a form with a password or a decision is answered 303", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		b := s.Browser()
+		page := b.Authorize(s.App())
+		form := page.Fields()
+		form.Set("username", "alice")
+		form.Set("password", webtest.Password)
+		signedIn := b.Submit("/login", form)
+		decided := b.Decide(b.Follow(signedIn), "approve")
+		if signedIn.Status != http.StatusSeeOther || decided.Status != http.StatusSeeOther {
+			t.Errorf("got %d and %d, want 303", signedIn.Status, decided.Status)
+		}
+	}),
+	webtest.Req("P22", "RFC 9700 §4.2.4, §4.16", "pages cannot be framed or cached and send no Referer", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		b := s.Browser()
+		login := b.Authorize(s.App())
+		consent := b.SignIn(login, "alice")
+		for _, p := range []webtest.Page{login, consent, b.Open("/account"), b.Open("/signed-out"), b.Open("/nothing"), b.Open("/oauth2/authorize?client_id=x")} {
+			csp := p.Header.Get("Content-Security-Policy")
+			if !strings.Contains(csp, "frame-ancestors 'none'") || !strings.Contains(csp, "default-src 'none'") || strings.Contains(csp, "unsafe") ||
+				p.Header.Get("X-Frame-Options") != "DENY" || p.Header.Get("Cache-Control") != "no-store" || p.Header.Get("Referrer-Policy") != "no-referrer" {
+				t.Errorf("%s: %v", p.URL, p.Header)
+			}
+		}
+		if csp := login.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "form-action 'self' https://app.example") {
+			t.Errorf("the sign-in form cannot lead to the app in Chromium: %s", csp)
+		}
+	}),
+	webtest.Req("P23", "RFC 9700 §2.6", "the authorization endpoint and the pages send no CORS headers; protocol documents do", func(t *testing.T, s *webtest.Server) {
+		for _, path := range []string{"/oauth2/authorize?client_id=x", "/login", "/account", "/signed-out"} {
+			req := s.Request(http.MethodGet, path, nil)
+			req.Header.Set("Origin", "https://evil.example")
+			if got := s.Do(req).Header.Get("Access-Control-Allow-Origin"); got != "" {
+				t.Errorf("%s allows %s", path, got)
+			}
+		}
+		for _, path := range []string{"/.well-known/oauth-authorization-server", "/.well-known/jwks.json", "/oauth2/token", "/oauth2/revoke"} {
+			r := s.Do(s.Request(http.MethodOptions, path, nil))
+			if r.Header.Get("Access-Control-Allow-Origin") != "*" || r.Header.Get("Access-Control-Allow-Credentials") != "" {
+				t.Errorf("%s: %v", path, r.Header)
+			}
+		}
+	}),
+	webtest.Req("P24", "RFC 9700 §4.7", "consent needs a form of this session and of the very request shown", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		s.User("mallory")
+		c, other := s.App(), s.App()
+		b := s.Browser()
+		page := b.SignIn(b.Authorize(c), "alice")
+		form := page.Fields()
+		form.Set("decision", "approve")
+		if p := b.SubmitFrom("https://evil.example", "/consent", form); p.Status != http.StatusForbidden {
+			t.Errorf("from another site: %d, want 403", p.Status)
+		}
+		wrong := url.Values{"request": form["request"], "decision": {"approve"}}
+		if p := b.Submit("/consent", wrong); p.Status != http.StatusForbidden {
+			t.Errorf("without a token: %d, want 403", p.Status)
+		}
+		// A token of another request of the same person.
+		second := b.Authorize(other)
+		mixed := url.Values{"request": second.Fields()["request"], "form_token": form["form_token"], "decision": {"approve"}}
+		if p := b.Submit("/consent", mixed); p.Status != http.StatusForbidden {
+			t.Errorf("with another request's token: %d, want 403", p.Status)
+		}
+		// The attacker's own token in the victim's browser.
+		m := s.Browser()
+		stolen := m.SignIn(m.Authorize(c), "mallory").Fields()
+		mixed = url.Values{"request": form["request"], "form_token": stolen["form_token"], "decision": {"approve"}}
+		if p := b.Submit("/consent", mixed); p.Status != http.StatusForbidden {
+			t.Errorf("with another person's token: %d, want 403", p.Status)
+		}
+		if p := b.Submit("/consent", form); p.Location().Query().Get("code") == "" {
+			t.Errorf("the honest form: %d %s", p.Status, p.Text())
+		}
+	}),
+	webtest.Req("P25", "RFC 6749 §4.1.2.1", "a denial is access_denied by redirect; a fault of ours tells nothing", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		b := s.Browser()
+		page := b.SignIn(b.Authorize(s.App()), "alice")
+		b.Decide(page, "deny").WantRedirectError(t, s, "access_denied")
+		// Answered once: the same form again is over.
+		if p := b.Decide(page, "approve"); p.Status != http.StatusGone {
+			t.Errorf("after the denial: %d %s", p.Status, p.Text())
+		}
+	}),
+	webtest.Req("P26", "OIDC Core §3.1.2.6", "prompt=none is login_required or consent_required, and goes with nothing else", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.App()
+		b := s.Browser()
+		b.Authorize(c, "prompt", "none").WantRedirectError(t, s, "login_required")
+		b.SignIn(b.Open("/login"), "alice")
+		b.Authorize(c, "prompt", "none").WantRedirectError(t, s, "consent_required")
+		b.Code(c, "alice")
+		if p := b.Authorize(c, "prompt", "none"); p.Location().Query().Get("code") == "" {
+			t.Errorf("with both: %s", p.Header.Get("Location"))
+		}
+		b.Authorize(c, "prompt", "none", "scope", "read write offline_access").WantRedirectError(t, s, "consent_required")
+		b.Authorize(c, "prompt", "none login").WantRedirectError(t, s, "invalid_request")
+		b.Authorize(c, "prompt", "dance").WantRedirectError(t, s, "invalid_request")
+	}),
+	webtest.Req("P27", "OIDC Core §3.1.2.1", "prompt=login and an expired max_age ask for a fresh sign-in, and auth_time follows", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.App()
+		b := s.Browser()
+		first := claims(t, s.Token(c, webtest.CodeForm(b.Code(c, "alice"), c)).OK(t).Text("access_token"))
+		for _, change := range [][]string{{"prompt", "login"}, {"max_age", "60"}, {"max_age", "0"}, {"prompt", "select_account"}} {
+			s.Clock.Advance(2 * time.Minute)
+			page := b.Authorize(c, change...)
+			if !strings.Contains(page.URL, "/login") {
+				t.Fatalf("%v: got %s, want the sign-in page", change, page.URL)
+			}
+			// Going around the form is no way to the code.
+			if p := b.Follow(b.Open("/oauth2/authorize/" + page.Fields().Get("request"))); !strings.Contains(p.URL, "/login") {
+				t.Errorf("%v: skipped to %s", change, p.URL)
+			}
+			s.Clock.Advance(time.Second)
+			to := b.SignIn(page, "alice").Location()
+			again := claims(t, s.Token(c, webtest.CodeForm(to, c)).OK(t).Text("access_token"))
+			if again["auth_time"].(float64) <= first["auth_time"].(float64) {
+				t.Errorf("%v: auth_time stayed %v", change, again["auth_time"])
+			}
+			first = again
+		}
+		if p := b.Authorize(c, "max_age", "3600"); p.Location().Query().Get("code") == "" {
+			t.Errorf("a recent sign-in was not enough: %s", p.URL)
+		}
+		b.Authorize(c, "max_age", "-1").WantRedirectError(t, s, "invalid_request")
+		b.Authorize(c, "max_age", "soon").WantRedirectError(t, s, "invalid_request")
+	}),
+	webtest.Req("P28", "RFC 9700 §4.7, session fixation", "the session cookie changes at every sign-in, and the old one is dead", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		b := s.Browser()
+		b.SetCookie("session", "planted-by-somebody-else-0000000000000000000")
+		b.SignIn(b.Open("/login"), "alice")
+		one := b.Cookie("session")
+		b.SignIn(b.Open("/login"), "alice")
+		two := b.Cookie("session")
+		if one == "" || one == two || strings.HasPrefix(one, "planted") {
+			t.Fatalf("the cookie went from %q to %q", one, two)
+		}
+		thief := s.Browser()
+		thief.SetCookie("session", one)
+		if p := thief.Open("/account"); p.Status == http.StatusOK {
+			t.Error("the cookie of before still works")
+		}
+	}),
+	webtest.Req("P29", "RFC 9700 §4.7, RFC 8252 §8.6", "the consent page names the app, what it can do and where the answer goes, and warns of device apps", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		storagetest.Must(t, s.Store.CreateScope(t.Context(), scope("files", "Read the files you share"), storagetest.Event("scope")))
+		c := s.Client(`{"client_name":"File Viewer","gatehouse_owner":"Example Ltd","client_uri":"https://viewer.example","token_endpoint_auth_method":"none","redirect_uris":["http://127.0.0.1/cb"],"scope":"files"}`)
+		b := s.Browser()
+		page := b.SignIn(b.Authorize(c, "scope", "files", "redirect_uri", "http://127.0.0.1:5555/cb"), "alice")
+		for _, want := range []string{"File Viewer", "Example Ltd", "viewer.example", "Read the files you share", "127.0.0.1:5555", "pretend"} {
+			if !strings.Contains(page.Text(), want) {
+				t.Errorf("no %q in: %s", want, page.Text())
+			}
+		}
+		// Remembered or not, such an app is asked about every time.
+		b.Decide(page, "approve")
+		if p := b.Authorize(c, "scope", "files", "redirect_uri", "http://127.0.0.1:5556/cb"); !strings.Contains(p.URL, "/consent") {
+			t.Errorf("the second time: %s", p.URL)
+		}
+	}),
+	webtest.Req("P30", "CWE-79", "whatever a page repeats is escaped", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		const script = `"><script>alert(1)</script>`
+		c := s.Client(`{"client_name":"\"><script>alert(1)</script>","gatehouse_owner":"\"><script>alert(1)</script>","redirect_uris":["https://app.example/callback"],"scope":"read"}`)
+		b := s.Browser()
+		login := b.Authorize(c, "scope", "read", "login_hint", script, "state", script)
+		consent := b.SignIn(login, "alice")
+		b.Decide(consent, "approve")
+		pages := []webtest.Page{
+			login, consent, b.Open("/account"), b.Open("/oauth2/authorize?client_id=" + url.QueryEscape(script)),
+			b.Open("/login?request=" + url.QueryEscape(script)), b.Open("/" + url.PathEscape(script)),
+			b.Submit("/login", url.Values{"username": {script}, "password": {script}, "request": {""}}),
+		}
+		for _, p := range pages {
+			if strings.Contains(p.Body, "<script") {
+				t.Errorf("%s: a script got through", p.URL)
+			}
+		}
+	}),
+}
+
+// claims reads the payload of a JWT without checking it.
+func claims(t testing.TB, token string) map[string]any {
+	t.Helper()
+	return decodePart(t, token, 1)
+}
+
+func scope(name, description string) storage.Scope {
+	return storage.Scope{Name: name, Description: description, CreatedAt: time.Unix(0, 0)}
+}

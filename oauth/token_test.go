@@ -1,0 +1,428 @@
+package oauth_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gatehouse/oauth"
+	"gatehouse/storage"
+	"gatehouse/storage/storagetest"
+	"gatehouse/web/webtest"
+)
+
+func TestCodes(t *testing.T)         { webtest.Run(t, codes) }
+func TestTokenEndpoint(t *testing.T) { webtest.Run(t, tokenEndpoint) }
+
+func decodePart(t testing.TB, token string, n int) map[string]any {
+	t.Helper()
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		t.Fatalf("not a JWT: %q", token)
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(parts[n])
+	storagetest.Must(t, err)
+	var out map[string]any
+	storagetest.Must(t, json.Unmarshal(raw, &out))
+	return out
+}
+
+var codes = []webtest.Requirement{
+	webtest.Req("P9", "RFC 7636 §4.6, fosite#883", "a challenge is enforced, also after a failed attempt", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		for _, c := range []oauth.ClientInformation{s.App(), s.Public(), s.Client(`{"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_require_pkce":false}`)} {
+			to := s.Browser().Code(c, "alice")
+			s.Token(c, webtest.CodeForm(to, c, "code_verifier", "")).Want(t, 400, "invalid_grant")
+			s.Token(c, webtest.CodeForm(to, c, "code_verifier", strings.Repeat("w", 43))).Want(t, 400, "invalid_grant")
+			s.Token(c, webtest.CodeForm(to, c, "code_verifier", "")).Want(t, 400, "invalid_grant")
+			s.Token(c, webtest.CodeForm(to, c)).OK(t)
+		}
+	}),
+	webtest.Req("P10", "RFC 9700 §4.8.2", "a verifier without a challenge is refused", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.Client(`{"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_require_pkce":false}`)
+		to := s.Browser().Code(c, "alice", "code_challenge", "", "code_challenge_method", "")
+		s.Token(c, webtest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
+		s.Token(c, webtest.CodeForm(to, c, "code_verifier", "")).OK(t)
+	}),
+	webtest.Req("P11", "RFC 7636 §4.6", "a wrong or malformed verifier is invalid_grant and costs nothing", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.Public()
+		to := s.Browser().Code(c, "alice")
+		for _, verifier := range []string{strings.Repeat("w", 43), webtest.Verifier[:42], strings.Repeat("a", 129), webtest.Verifier + "+", webtest.Challenge(webtest.Verifier), "é" + strings.Repeat("a", 45)} {
+			s.Token(c, webtest.CodeForm(to, c, "code_verifier", verifier)).Want(t, 400, "invalid_grant")
+		}
+		s.Token(c, webtest.CodeForm(to, c)).OK(t)
+	}),
+	webtest.Req("P31", "RFC 6749 §4.1.2", "a code is single use, and a valid replay kills what the first use gave", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.App()
+		to := s.Browser().Code(c, "alice")
+		first := s.Token(c, webtest.CodeForm(to, c)).OK(t)
+		if !s.Active(c, first.Text("access_token")) {
+			t.Fatal("the first token is not active")
+		}
+		s.Token(c, webtest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
+		if s.Active(c, first.Text("access_token")) || s.Active(c, first.Text("refresh_token")) {
+			t.Error("the tokens of the first use live on")
+		}
+		s.Refresh(c, first.Text("refresh_token")).Want(t, 400, "invalid_grant")
+		wantEvent(t, s, storage.CodeReplayed)
+	}),
+	webtest.Req("P32", "RFC 9700 §4.5", "a replay by another client or with a wrong verifier changes nothing", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c, other := s.App(), s.App()
+		to := s.Browser().Code(c, "alice")
+		first := s.Token(c, webtest.CodeForm(to, c)).OK(t)
+		s.Token(other, webtest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
+		s.Token(c, webtest.CodeForm(to, c, "code_verifier", strings.Repeat("w", 43))).Want(t, 400, "invalid_grant")
+		s.Token(c, webtest.CodeForm(to, c, "redirect_uri", "https://app.example/other")).Want(t, 400, "invalid_grant")
+		broken := c
+		broken.ClientSecret = other.ClientSecret
+		s.Token(broken, webtest.CodeForm(to, c)).Want(t, 401, "invalid_client")
+		if !s.Active(c, first.Text("access_token")) {
+			t.Error("a stranger killed the token")
+		}
+	}),
+	webtest.Req("P33", "RFC 6749 §4.1.2, two processes", "of 50 parallel redemptions on two processes one wins, and its tokens are dead afterwards", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.App()
+		to := s.Browser().Code(c, "alice")
+		nodes := []*webtest.Server{s, s.Another()}
+		won := parallel(t, 50, func(i int) webtest.Response { return nodes[i%2].Token(c, webtest.CodeForm(to, c)) })
+		if len(won) != 1 {
+			t.Fatalf("%d winners, want 1", len(won))
+		}
+		if s.Active(c, won[0].Text("access_token")) || nodes[1].Active(c, won[0].Text("refresh_token")) {
+			t.Error("the winner's tokens are alive although 49 replays were seen")
+		}
+	}),
+	webtest.Req("P34", "RFC 6749 §4.1.2", "a code older than its life is invalid_grant", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.App()
+		to := s.Browser().Code(c, "alice")
+		s.Clock.Advance(time.Minute)
+		s.Token(c, webtest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
+	}),
+	webtest.Req("P35", "RFC 6749 §4.1.3", "a code is bound to its client", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.App()
+		to := s.Browser().Code(c, "alice")
+		s.Token(s.App(), webtest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
+		s.Token(s.Public(), webtest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
+		s.Token(c, webtest.CodeForm(to, c)).OK(t)
+	}),
+	webtest.Req("P36", "RFC 6749 §4.1.3, OAuth 2.1", "redirect_uri must match when sent; a PKCE client may leave it out", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.App()
+		to := s.Browser().Code(c, "alice")
+		s.Token(c, webtest.CodeForm(to, c, "redirect_uri", webtest.Callback+"/")).Want(t, 400, "invalid_grant")
+		s.Token(c, webtest.CodeForm(to, c, "redirect_uri", "")).OK(t)
+		old := s.Client(`{"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_require_pkce":false}`)
+		to = s.Browser().Code(old, "alice", "code_challenge", "", "code_challenge_method", "")
+		s.Token(old, webtest.CodeForm(to, old, "code_verifier", "", "redirect_uri", "")).Want(t, 400, "invalid_grant")
+		s.Token(old, webtest.CodeForm(to, old, "code_verifier", "")).OK(t)
+	}),
+	webtest.Req("P37", "RFC 9700 §4.14", "a code is dead once its person, consent, client or session is", func(t *testing.T, s *webtest.Server) {
+		for name, end := range endings(s) {
+			u := s.User(name)
+			c := s.App()
+			b := s.Browser()
+			to := b.Code(c, name)
+			end(t, u, c, b)
+			r := s.Token(c, webtest.CodeForm(to, c))
+			if r.Status == 200 {
+				t.Errorf("%s: the code still works", name)
+			}
+		}
+	}),
+}
+
+// endings are the ways in which everything a person allowed a client comes to an end.
+func endings(s *webtest.Server) map[string]func(t *testing.T, u storage.User, c oauth.ClientInformation, b *webtest.Browser) {
+	e := storagetest.Event("ending")
+	return map[string]func(t *testing.T, u storage.User, c oauth.ClientInformation, b *webtest.Browser){
+		"user-disabled": func(t *testing.T, u storage.User, _ oauth.ClientInformation, _ *webtest.Browser) {
+			storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID, e))
+		},
+		"user-deleted": func(t *testing.T, u storage.User, _ oauth.ClientInformation, _ *webtest.Browser) {
+			storagetest.Must(t, s.Store.DeleteUser(t.Context(), u.ID, e))
+		},
+		"user-tokens-revoked": func(t *testing.T, u storage.User, _ oauth.ClientInformation, _ *webtest.Browser) {
+			storagetest.Must(t, s.Store.RevokeUserTokens(t.Context(), u.ID, e))
+		},
+		"password-changed": func(t *testing.T, u storage.User, _ oauth.ClientInformation, _ *webtest.Browser) {
+			storagetest.Must(t, s.People.SetPassword(t.Context(), u, "another good password"))
+		},
+		"client-tokens-revoked": func(t *testing.T, _ storage.User, c oauth.ClientInformation, _ *webtest.Browser) {
+			storagetest.Must(t, s.Store.RevokeClientTokens(t.Context(), c.ClientID, e))
+		},
+		"client-disabled": func(t *testing.T, _ storage.User, c oauth.ClientInformation, _ *webtest.Browser) {
+			storagetest.Must(t, s.Store.DisableClient(t.Context(), c.ClientID, e))
+		},
+		"client-deleted": func(t *testing.T, _ storage.User, c oauth.ClientInformation, _ *webtest.Browser) {
+			storagetest.Must(t, s.Store.DeleteClient(t.Context(), c.ClientID, e))
+		},
+		"scope-narrowed": func(t *testing.T, _ storage.User, c oauth.ClientInformation, _ *webtest.Browser) {
+			_, _, err := s.OAuth.UpdateClient(t.Context(), c.ClientID, []byte(`{"scope":"read"}`))
+			storagetest.Must(t, err)
+		},
+		"secret-rotated-for-a-leak": func(t *testing.T, _ storage.User, c oauth.ClientInformation, _ *webtest.Browser) {
+			_, err := s.OAuth.RotateSecret(t.Context(), c.ClientID, 0)
+			storagetest.Must(t, err)
+		},
+		"consent-withdrawn": func(t *testing.T, u storage.User, c oauth.ClientInformation, _ *webtest.Browser) {
+			consent, err := s.Store.Consent(t.Context(), u.ID, c.ClientID)
+			storagetest.Must(t, err)
+			storagetest.Must(t, s.OAuth.Withdraw(t.Context(), u.ID, consent.ID))
+		},
+		"session-ended": func(t *testing.T, _ storage.User, _ oauth.ClientInformation, b *webtest.Browser) {
+			form := b.Open("/account").Fields()
+			if p := b.Submit("/account/sign-out", url.Values{"form_token": form["form_token"][:1]}); p.Status != http.StatusSeeOther {
+				t.Fatalf("sign-out: %d %s", p.Status, p.Text())
+			}
+		},
+	}
+}
+
+func wantEvent(t *testing.T, s *webtest.Server, event string) {
+	t.Helper()
+	events, err := s.Store.AuditEvents(t.Context(), storage.AuditFilter{Event: event})
+	storagetest.Must(t, err)
+	if len(events) == 0 {
+		t.Errorf("no audit event %s", event)
+	}
+}
+
+// parallel runs n requests at once and returns those that succeeded; every other must be invalid_grant.
+func parallel(t *testing.T, n int, request func(i int) webtest.Response) []webtest.Response {
+	t.Helper()
+	var mu sync.Mutex
+	var won []webtest.Response
+	storagetest.Do(n, func(i int) {
+		r := request(i)
+		mu.Lock()
+		defer mu.Unlock()
+		if r.Status == http.StatusOK {
+			won = append(won, r)
+		} else if r.Text("error") != "invalid_grant" {
+			t.Errorf("a loser got %d %s", r.Status, r.Body)
+		}
+	})
+	return won
+}
+
+var machineGrant = url.Values{"grant_type": {"client_credentials"}}
+
+func with(form url.Values, changes ...string) url.Values {
+	out := url.Values{}
+	for k, v := range form {
+		out[k] = v
+	}
+	for i := 0; i+1 < len(changes); i += 2 {
+		out.Set(changes[i], changes[i+1])
+	}
+	return out
+}
+
+var tokenEndpoint = []webtest.Requirement{
+	webtest.Req("P38", "RFC 6749 §3.2", "only a POST form works, never the query string", func(t *testing.T, s *webtest.Server) {
+		c := s.Machine("jobs")
+		q := with(machineGrant, "client_id", c.ClientID, "client_secret", c.ClientSecret).Encode()
+		if r := s.Get("/oauth2/token?" + q); r.Status != http.StatusMethodNotAllowed || r.Header.Get("Allow") != "POST" {
+			t.Errorf("GET: %d %s", r.Status, r.Body)
+		}
+		s.Do(s.Request(http.MethodPost, "/oauth2/token?"+q, url.Values{})).Want(t, 400, "invalid_request")
+		s.Do(s.Request(http.MethodPost, "/oauth2/token?client_secret="+c.ClientSecret, machineGrant)).Want(t, 400, "invalid_request")
+		req := s.Request(http.MethodPost, "/oauth2/token?grant_type=client_credentials", url.Values{"x": {"y"}})
+		req.SetBasicAuth(c.ClientID, c.ClientSecret)
+		s.Do(req).Want(t, 400, "invalid_request")
+		req = s.AsClient("/oauth2/token", c, machineGrant)
+		req.Header.Set("Content-Type", "multipart/form-data; boundary=x")
+		s.Do(req).Want(t, 400, "invalid_request")
+		req = s.AsClient("/oauth2/token", c, machineGrant)
+		req.Header.Set("Content-Type", "application/json")
+		s.Do(req).Want(t, 400, "invalid_request")
+	}),
+	webtest.Req("P39", "RFC 6749 §5.1", "answers are JSON, not cached, and say type, life and scope", func(t *testing.T, s *webtest.Server) {
+		c := s.Machine("jobs other")
+		r := s.Token(c, with(machineGrant, "scope", "jobs")).OK(t)
+		if r.Header.Get("Cache-Control") != "no-store" || r.Header.Get("Content-Type") != "application/json" ||
+			r.Text("token_type") != "Bearer" || r.JSON["expires_in"] != float64(900) || r.Text("scope") != "jobs" {
+			t.Errorf("%v %s", r.Header, r.Body)
+		}
+	}),
+	webtest.Req("P40", "RFC 6749 §5.2", "failed client authentication is 401 invalid_client, with a challenge when the header was used", func(t *testing.T, s *webtest.Server) {
+		c := s.Machine("jobs")
+		wrong := c
+		wrong.ClientSecret = s.Machine("jobs").ClientSecret
+		r := s.Token(wrong, machineGrant)
+		r.Want(t, 401, "invalid_client")
+		if !strings.HasPrefix(r.Header.Get("WWW-Authenticate"), "Basic ") {
+			t.Errorf("WWW-Authenticate is %q", r.Header.Get("WWW-Authenticate"))
+		}
+		wrong.TokenEndpointAuthMethod = storage.AuthPost
+		r = s.Token(wrong, machineGrant)
+		r.Want(t, 401, "invalid_client")
+		if r.Header.Get("WWW-Authenticate") != "" {
+			t.Error("a challenge although the body was used")
+		}
+		for _, header := range []string{"Basic", "Basic !!!", "Basic " + base64.StdEncoding.EncodeToString([]byte("no-colon")), "Bearer x", "Basic " + base64.StdEncoding.EncodeToString([]byte("%zz:x"))} {
+			req := s.Request(http.MethodPost, "/oauth2/token", machineGrant)
+			req.Header.Set("Authorization", header)
+			s.Do(req).Want(t, 401, "invalid_client")
+		}
+		s.Do(s.Request(http.MethodPost, "/oauth2/token", machineGrant)).Want(t, 401, "invalid_client")
+	}),
+	webtest.Req("P41", "RFC 6749 §5.2", "an unknown client and a wrong secret get the same answer", func(t *testing.T, s *webtest.Server) {
+		c := s.Machine("jobs")
+		wrong, unknown := c, c
+		wrong.ClientSecret = s.Machine("jobs").ClientSecret
+		unknown.ClientID = "gcAAAAAAAAAAAAAAAAAAAA"
+		a, b := s.Token(wrong, machineGrant), s.Token(unknown, machineGrant)
+		if a.Body != b.Body || a.Status != b.Status || a.Header.Get("WWW-Authenticate") != b.Header.Get("WWW-Authenticate") {
+			t.Errorf("%d %s and %d %s", a.Status, a.Body, b.Status, b.Body)
+		}
+	}),
+	webtest.Req("P42", "RFC 6749 §2.3", "two authentication methods in one request are refused", func(t *testing.T, s *webtest.Server) {
+		c := s.Machine("jobs")
+		s.Token(c, with(machineGrant, "client_secret", c.ClientSecret)).Want(t, 400, "invalid_request")
+		s.Token(c, with(machineGrant, "client_id", "another")).Want(t, 400, "invalid_request")
+		req := s.AsClient("/oauth2/token", c, machineGrant)
+		req.Header.Add("Authorization", req.Header.Get("Authorization"))
+		s.Do(req).Want(t, 400, "invalid_request")
+		s.Token(c, with(machineGrant, "client_id", c.ClientID)).OK(t)
+	}),
+	webtest.Req("P43", "RFC 7591 §2", "a client uses only the method it is registered for", func(t *testing.T, s *webtest.Server) {
+		basic := s.Machine("jobs")
+		post := s.Client(`{"grant_types":["client_credentials"],"token_endpoint_auth_method":"client_secret_post","scope":"jobs"}`)
+		s.Token(basic, machineGrant).OK(t)
+		s.Token(post, machineGrant).OK(t)
+		basic.TokenEndpointAuthMethod, post.TokenEndpointAuthMethod = post.TokenEndpointAuthMethod, basic.TokenEndpointAuthMethod
+		s.Token(basic, machineGrant).Want(t, 401, "invalid_client")
+		s.Token(post, machineGrant).Want(t, 401, "invalid_client")
+		none := basic
+		none.TokenEndpointAuthMethod = storage.AuthNone
+		s.Token(none, machineGrant).Want(t, 401, "invalid_client")
+		public := s.Public()
+		public.TokenEndpointAuthMethod, public.ClientSecret = storage.AuthPost, basic.ClientSecret
+		s.Token(public, machineGrant).Want(t, 401, "invalid_client")
+	}),
+	webtest.Req("P44", "RFC 6749 §2.3.1", "the two parts of Basic are form-encoded", func(t *testing.T, s *webtest.Server) {
+		c := s.Machine("jobs")
+		encoded := ""
+		for _, b := range []byte(c.ClientID) {
+			encoded += fmt.Sprintf("%%%02X", b)
+		}
+		for _, pair := range []string{encoded + ":" + url.QueryEscape(c.ClientSecret), c.ClientID + ":" + strings.ReplaceAll(c.ClientSecret, "_", "%5F")} {
+			req := s.Request(http.MethodPost, "/oauth2/token", machineGrant)
+			req.Header.Set("Authorization", "basic "+base64.StdEncoding.EncodeToString([]byte(pair)))
+			s.Do(req).OK(t)
+		}
+		for _, pair := range []string{c.ClientID + ":" + c.ClientSecret + "%20", c.ClientID + ":" + c.ClientSecret + ":", "ü+ :" + c.ClientSecret} {
+			req := s.Request(http.MethodPost, "/oauth2/token", machineGrant)
+			req.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(pair)))
+			s.Do(req).Want(t, 401, "invalid_client")
+		}
+	}),
+	webtest.Req("P45", "RFC 6749 §5.2", "a missing, unknown or not allowed grant_type has its own error each", func(t *testing.T, s *webtest.Server) {
+		c := s.Machine("jobs")
+		s.Token(c, url.Values{"scope": {"jobs"}}).Want(t, 400, "invalid_request")
+		s.Token(c, url.Values{"grant_type": {"magic"}}).Want(t, 400, "unsupported_grant_type")
+		s.Token(c, url.Values{"grant_type": {"client_credentials authorization_code"}}).Want(t, 400, "unsupported_grant_type")
+		s.Token(c, url.Values{"grant_type": {"authorization_code"}, "code": {"x"}}).Want(t, 400, "unauthorized_client")
+		s.Token(c, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {"x"}}).Want(t, 400, "unauthorized_client")
+		s.Token(s.App(), machineGrant).Want(t, 400, "unauthorized_client")
+		s.Token(s.App(), url.Values{"grant_type": {"authorization_code"}}).Want(t, 400, "invalid_request")
+		s.Token(s.App(), url.Values{"grant_type": {"refresh_token"}}).Want(t, 400, "invalid_request")
+		dup := s.AsClient("/oauth2/token", c, url.Values{"grant_type": {"client_credentials", "client_credentials"}})
+		s.Do(dup).Want(t, 400, "invalid_request")
+	}),
+	webtest.Req("P46", "RFC 6749 §4.4, RFC 9700 §4.15", "client_credentials: confidential only, no refresh token, scopes as allowed, sub is the client and no person", func(t *testing.T, s *webtest.Server) {
+		c := s.Machine("jobs offline_access")
+		r := s.Token(c, machineGrant).OK(t)
+		if r.Text("refresh_token") != "" || r.Text("scope") != "jobs" {
+			t.Errorf("%s", r.Body)
+		}
+		if got := claims(t, r.Text("access_token")); got["sub"] != c.ClientID || got["client_id"] != c.ClientID || got["auth_time"] != nil {
+			t.Errorf("%v", got)
+		}
+		s.App()
+		for _, scope := range []string{"read", "jobs read", "nothing"} {
+			s.Token(c, with(machineGrant, "scope", scope)).Want(t, 400, "invalid_scope")
+		}
+		if r := s.Token(s.Public(), machineGrant); r.Status == 200 {
+			t.Error("a public client got a machine token")
+		}
+		if strings.Count(c.ClientID, "-") == 4 {
+			t.Errorf("client_id %s could be a person's sub", c.ClientID)
+		}
+		if _, _, err := s.OAuth.CreateClient(t.Context(), oauth.Metadata{TokenEndpointAuthMethod: "none", GrantTypes: oauth.List{"client_credentials"}}); err == nil {
+			t.Error("a public client was registered for client_credentials")
+		}
+	}),
+	webtest.Req("P47", "RFC 9700 §2.4", "the password grant does not exist", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		s.Token(s.App(), url.Values{"grant_type": {"password"}, "username": {"alice"}, "password": {webtest.Password}}).Want(t, 400, "unsupported_grant_type")
+	}),
+	webtest.Req("P48", "RFC 6749 §5.2", "error codes are registered ones, and descriptions keep to their characters", func(t *testing.T, s *webtest.Server) {
+		c := s.Machine("jobs")
+		for _, scope := range []string{"\"", "\\", "é", "\x7f", "\t", "a\nb", strings.Repeat("x", 500)} {
+			s.Token(c, with(machineGrant, "scope", scope)).Want(t, 400, "invalid_scope")
+		}
+		s.Token(c, with(machineGrant, "grant_type", "\"é")).Want(t, 400, "unsupported_grant_type")
+		req := s.AsClient("/oauth2/token", c, nil)
+		req.Body = http.NoBody
+		s.Do(req).Want(t, 400, "invalid_request")
+	}),
+	webtest.Req("P49", "OAuth 2.1 §2.4.1", "repeated failures are 429 with Retry-After, and never touch the honest client", func(t *testing.T, s *webtest.Server) {
+		c := s.Machine("jobs")
+		wrong := c
+		wrong.ClientSecret = s.Machine("jobs").ClientSecret
+		var last webtest.Response
+		for range 25 {
+			last = s.Token(wrong, machineGrant)
+		}
+		if last.Status != http.StatusTooManyRequests || last.Header.Get("Retry-After") == "" {
+			t.Errorf("after 25 failures: %d %v", last.Status, last.Header)
+		}
+		s.Token(c, machineGrant).OK(t)
+		s.Clock.Advance(time.Minute)
+		s.Token(wrong, machineGrant).Want(t, 401, "invalid_client")
+		for i := range 80 { // many names from one network
+			wrong.ClientID = fmt.Sprintf("gc%020d", i)
+			last = s.Token(wrong, machineGrant)
+		}
+		if last.Status != http.StatusTooManyRequests {
+			t.Errorf("after 80 names: %d", last.Status)
+		}
+		s.Token(c, machineGrant).OK(t)
+	}),
+	webtest.Req("P50", "RFC 6749 §2.3.1, §10", "secrets have 256 bits, are stored hashed, and old and new overlap while they rotate", func(t *testing.T, s *webtest.Server) {
+		c := s.Machine("jobs")
+		if len(c.ClientSecret) != len("gate_cs_live_")+49 || !strings.HasPrefix(c.ClientSecret, "gate_cs_live_") {
+			t.Errorf("the secret is %q", c.ClientSecret)
+		}
+		record, err := s.Store.Client(t.Context(), c.ClientID)
+		storagetest.Must(t, err)
+		if strings.Contains(fmt.Sprintf("%s", record.Secrets[0].Hash), "gate_") || len(record.Secrets[0].Hash) != 32 {
+			t.Error("the secret is stored as it is")
+		}
+		fresh, err := s.OAuth.RotateSecret(t.Context(), c.ClientID, time.Hour)
+		storagetest.Must(t, err)
+		s.Token(c, machineGrant).OK(t)
+		s.Token(fresh, machineGrant).OK(t)
+		s.Clock.Advance(time.Hour)
+		s.Token(c, machineGrant).Want(t, 401, "invalid_client")
+		s.Token(fresh, machineGrant).OK(t)
+		if info := oauth.Information(record); info.ClientSecret != "" {
+			t.Error("the secret is shown twice")
+		}
+	}),
+}

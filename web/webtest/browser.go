@@ -1,0 +1,279 @@
+package webtest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"strings"
+
+	"golang.org/x/net/html"
+
+	"gatehouse/oauth"
+	"gatehouse/storage/storagetest"
+)
+
+// Browser keeps cookies and follows redirects by hand, like a person's browser without JavaScript.
+type Browser struct {
+	*Server
+
+	client *http.Client
+}
+
+// Browser opens a new one.
+func (s *Server) Browser() *Browser {
+	jar, err := cookiejar.New(nil)
+	storagetest.Must(s.T, err)
+	return &Browser{Server: s, client: &http.Client{
+		Jar: jar, Timeout: s.HTTP.Timeout, Transport: s.HTTP.Transport, CheckRedirect: s.HTTP.CheckRedirect,
+	}}
+}
+
+// Cookies are what the browser sends to the server.
+func (b *Browser) Cookies() []*http.Cookie {
+	u, err := url.Parse(b.URL)
+	storagetest.Must(b.T, err)
+	return b.client.Jar.Cookies(u)
+}
+
+// Cookie is the value of one of ours, or "".
+func (b *Browser) Cookie(name string) string {
+	for _, c := range b.Cookies() {
+		if c.Name == "gatehouse_"+name {
+			return c.Value
+		}
+	}
+	return ""
+}
+
+// SetCookie plants a cookie.
+func (b *Browser) SetCookie(name, value string) {
+	u, err := url.Parse(b.URL)
+	storagetest.Must(b.T, err)
+	b.client.Jar.SetCookies(u, []*http.Cookie{{Name: "gatehouse_" + name, Value: value, Path: "/"}})
+}
+
+// Open gets an address, absolute or a path of the server.
+func (b *Browser) Open(address string) Page {
+	b.T.Helper()
+	return b.send(http.MethodGet, address, nil, nil)
+}
+
+// Submit posts a form as a browser on our own page does.
+func (b *Browser) Submit(address string, form url.Values) Page {
+	b.T.Helper()
+	return b.send(http.MethodPost, address, form, map[string]string{"Sec-Fetch-Site": "same-origin", "Origin": origin(b.URL)})
+}
+
+// SubmitFrom posts a form as a browser on another site's page does.
+func (b *Browser) SubmitFrom(site, address string, form url.Values) Page {
+	b.T.Helper()
+	return b.send(http.MethodPost, address, form, map[string]string{"Sec-Fetch-Site": "cross-site", "Origin": site})
+}
+
+func origin(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
+}
+
+func (b *Browser) send(method, address string, form url.Values, headers map[string]string) Page {
+	b.T.Helper()
+	if !strings.Contains(address, "://") {
+		address = b.URL + address
+	}
+	var req *http.Request
+	var err error
+	if form != nil {
+		req, err = http.NewRequestWithContext(context.Background(), method, address, strings.NewReader(form.Encode()))
+	} else {
+		req, err = http.NewRequestWithContext(context.Background(), method, address, nil)
+	}
+	storagetest.Must(b.T, err)
+	if form != nil {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	req.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64) Chrome/150.0")
+	for k, v := range headers {
+		req.Header.Set(k, v)
+	}
+	r, err := send(b.client, req)
+	storagetest.Must(b.T, err)
+	return Page{Response: r, URL: address}
+}
+
+// Follow follows redirects as long as they stay on the issuer, and returns the last answer: a page, or the redirect to
+// somewhere else.
+func (b *Browser) Follow(p Page) Page {
+	b.T.Helper()
+	for range 10 {
+		to := p.Header.Get("Location")
+		if to == "" {
+			return p
+		}
+		base, err := url.Parse(p.URL)
+		storagetest.Must(b.T, err)
+		next, err := base.Parse(to)
+		storagetest.Must(b.T, err)
+		if next.Host != base.Host {
+			return p
+		}
+		p = b.Open(next.String())
+	}
+	b.T.Fatal("too many redirects")
+	return p
+}
+
+// Page is an answer and where it came from.
+type Page struct {
+	Response
+
+	URL string
+}
+
+// Fields are the values of the page's form: hidden fields, and boxes that are ticked.
+func (p Page) Fields() url.Values {
+	out := url.Values{}
+	doc, err := html.Parse(strings.NewReader(p.Body))
+	if err != nil {
+		return out
+	}
+	for n := range doc.Descendants() {
+		if n.Type != html.ElementNode || n.Data != "input" {
+			continue
+		}
+		at := map[string]string{}
+		for _, a := range n.Attr {
+			at[a.Key] = a.Val
+		}
+		_, ticked := at["checked"]
+		if at["type"] == "hidden" || at["type"] == "checkbox" && ticked {
+			out.Add(at["name"], at["value"])
+		}
+	}
+	return out
+}
+
+// Text is what a person reads: the page without tags, spaces folded.
+func (p Page) Text() string {
+	doc, err := html.Parse(strings.NewReader(p.Body))
+	if err != nil {
+		return ""
+	}
+	var b strings.Builder
+	for n := range doc.Descendants() {
+		if n.Type == html.TextNode {
+			b.WriteString(n.Data + " ")
+		}
+	}
+	return strings.Join(strings.Fields(b.String()), " ")
+}
+
+// SignIn fills in the sign-in form that the page shows and follows where it leads.
+func (b *Browser) SignIn(p Page, username string) Page {
+	b.T.Helper()
+	form := p.Fields()
+	form.Set("username", username)
+	form.Set("password", Password)
+	answer := b.Submit("/login", form)
+	if answer.Status != http.StatusSeeOther {
+		b.T.Fatalf("sign-in: %d %s", answer.Status, answer.Text())
+	}
+	return b.Follow(answer)
+}
+
+// Decide answers the consent form that the page shows and returns the redirect to the app.
+func (b *Browser) Decide(p Page, value string) Page {
+	b.T.Helper()
+	form := p.Fields()
+	form.Set("decision", value)
+	return b.Submit("/consent", form)
+}
+
+// Verifier is the PKCE verifier of every test that cares for nothing else.
+const Verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+
+// Challenge is the S256 challenge of a verifier.
+func Challenge(verifier string) string {
+	sum := sha256.Sum256([]byte(verifier))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// AuthorizeForm is a good authorization request of the client, with the changes: an empty value takes a parameter away.
+func AuthorizeForm(c oauth.ClientInformation, changes ...string) url.Values {
+	v := url.Values{
+		"response_type": {"code"}, "client_id": {c.ClientID}, "scope": {"read write"}, "state": {"the state"},
+		"code_challenge": {Challenge(Verifier)}, "code_challenge_method": {"S256"},
+	}
+	if len(c.RedirectURIs) > 0 {
+		v.Set("redirect_uri", c.RedirectURIs[0])
+	}
+	for i := 0; i+1 < len(changes); i += 2 {
+		if changes[i+1] == "" {
+			v.Del(changes[i])
+		} else {
+			v.Set(changes[i], changes[i+1])
+		}
+	}
+	return v
+}
+
+// Authorize opens the authorization endpoint and follows it to the first page or to the app.
+func (b *Browser) Authorize(c oauth.ClientInformation, changes ...string) Page {
+	b.T.Helper()
+	return b.Follow(b.Open("/oauth2/authorize?" + AuthorizeForm(c, changes...).Encode()))
+}
+
+// Code takes the browser through sign-in and consent, whichever is asked for, and returns the redirect to the app.
+func (b *Browser) Code(c oauth.ClientInformation, username string, changes ...string) *url.URL {
+	b.T.Helper()
+	p := b.Authorize(c, changes...)
+	if strings.Contains(p.URL, "/login") {
+		p = b.SignIn(p, username)
+	}
+	if strings.Contains(p.URL, "/consent") {
+		p = b.Decide(p, "approve")
+	}
+	to := p.Location()
+	if p.Status != http.StatusSeeOther || to.Query().Get("code") == "" {
+		b.T.Fatalf("no code: %d %s %s", p.Status, p.Header.Get("Location"), p.Text())
+	}
+	return to
+}
+
+// CodeForm is a good exchange of the code in a redirect to the app.
+func CodeForm(to *url.URL, c oauth.ClientInformation, changes ...string) url.Values {
+	v := url.Values{"grant_type": {"authorization_code"}, "code": {to.Query().Get("code")}, "code_verifier": {Verifier}, "redirect_uri": {c.RedirectURIs[0]}}
+	for i := 0; i+1 < len(changes); i += 2 {
+		if changes[i+1] == "" {
+			v.Del(changes[i])
+		} else {
+			v.Set(changes[i], changes[i+1])
+		}
+	}
+	return v
+}
+
+// Tokens signs a person in to a client in a new browser and exchanges the code.
+func (s *Server) Tokens(c oauth.ClientInformation, username string, changes ...string) Response {
+	s.T.Helper()
+	r := s.Token(c, CodeForm(s.Browser().Code(c, username, changes...), c))
+	if r.Status != http.StatusOK {
+		s.T.Fatalf("code exchange: %d %s", r.Status, r.Body)
+	}
+	return r
+}
+
+// Refresh presents a refresh token.
+func (s *Server) Refresh(c oauth.ClientInformation, token string, changes ...string) Response {
+	s.T.Helper()
+	v := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}}
+	for i := 0; i+1 < len(changes); i += 2 {
+		v.Set(changes[i], changes[i+1])
+	}
+	return s.Token(c, v)
+}

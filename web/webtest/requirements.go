@@ -1,0 +1,112 @@
+package webtest
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"gatehouse/storage/storagetest"
+)
+
+// Requirement is one line of the protocol, or one published flaw never to be repeated, as a black-box test.
+type Requirement struct {
+	ID   string // its place in our checklist, "P31", or the flaw's published id
+	Spec string // RFC and section
+	Text string
+	Test func(t *testing.T, s *Server)
+}
+
+// Req makes a Requirement.
+func Req(id, spec, text string, test func(t *testing.T, s *Server)) Requirement {
+	return Requirement{ID: id, Spec: spec, Text: text, Test: test}
+}
+
+// Run tests every requirement on both engines, each on a server of its own.
+func Run(t *testing.T, table []Requirement) {
+	t.Helper()
+	t.Parallel()
+	for _, r := range table {
+		t.Run(name(r), func(t *testing.T) {
+			t.Parallel()
+			storagetest.Each(t, func(t *testing.T, db string) { r.Test(t, Start(t, db, Options{})) })
+		})
+	}
+}
+
+func name(r Requirement) string {
+	return strings.NewReplacer(" ", "_", "/", "_").Replace(r.ID + " " + r.Text)
+}
+
+// Markdown lists requirements for docs/conformance.md.
+func Markdown(title string, table []Requirement) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n## %s\n\n| No. | Source | Requirement |\n|---|---|---|\n", title)
+	for _, r := range table {
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", r.ID, r.Spec, strings.ReplaceAll(r.Text, "|", "\\|"))
+	}
+	return b.String()
+}
+
+// Want fails the test unless the answer is the protocol error with the status.
+func (r Response) Want(t testing.TB, status int, code string) {
+	t.Helper()
+	if r.Status != status || r.Text("error") != code {
+		t.Errorf("got %d %q (%s), want %d %q", r.Status, r.Text("error"), clip(r.Body), status, code)
+	}
+	r.wantClean(t)
+}
+
+// OK fails the test unless the answer is a success.
+func (r Response) OK(t testing.TB) Response {
+	t.Helper()
+	if r.Status != 200 {
+		t.Fatalf("got %d %s, want 200", r.Status, clip(r.Body))
+	}
+	return r
+}
+
+// wantClean checks what holds for every protocol error (RFC 6749 §5.2).
+func (r Response) wantClean(t testing.TB) {
+	t.Helper()
+	if got := r.Header.Get("Cache-Control"); got != "no-store" {
+		t.Errorf("Cache-Control is %q, want no-store", got)
+	}
+	for _, c := range r.Text("error_description") {
+		if c < 0x20 || c > 0x7e || c == '"' || c == '\\' {
+			t.Errorf("error_description has %q: %s", c, r.Text("error_description"))
+		}
+	}
+	if r.Text("error_description") == "" {
+		t.Errorf("no error_description: %s", r.Body)
+	}
+	for _, leak := range []string{"sql", "SQL", "gorm", "fosite", "storage", "pgx", "goroutine", ".go:"} {
+		if strings.Contains(r.Body, leak) {
+			t.Errorf("the answer tells of our insides (%q): %s", leak, r.Body)
+		}
+	}
+}
+
+// WantRedirectError fails the test unless the page redirects to the callback with the error, the state and iss.
+func (p Page) WantRedirectError(t testing.TB, s *Server, code string) {
+	t.Helper()
+	to := p.Location()
+	q := to.Query()
+	if p.Status != 303 || to.Host != "app.example" || q.Get("error") != code || q.Get("iss") != s.Issuer || q.Get("state") != "the state" || q.Get("code") != "" {
+		t.Errorf("got %d %q, want a redirect with %s, state and iss (%s)", p.Status, p.Header.Get("Location"), code, clip(p.Text()))
+	}
+}
+
+// WantErrorPage fails the test unless the page is an error for the person, and no redirect.
+func (p Page) WantErrorPage(t testing.TB, status int) {
+	t.Helper()
+	if p.Status != status || p.Header.Get("Location") != "" || !strings.Contains(p.Header.Get("Content-Type"), "text/html") {
+		t.Errorf("got %d, Location %q, want an error page with %d: %s", p.Status, p.Header.Get("Location"), status, clip(p.Text()))
+	}
+}
+
+func clip(s string) string {
+	if len(s) > 300 {
+		return s[:300] + "…"
+	}
+	return s
+}

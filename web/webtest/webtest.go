@@ -1,0 +1,283 @@
+// Package webtest runs the whole server for black-box tests: a real listener, a real database on either engine, and a
+// clock that the test moves. Nothing in it is a stand-in for our own code.
+package webtest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gatehouse/config"
+	"gatehouse/identity"
+	"gatehouse/oauth"
+	"gatehouse/storage"
+	"gatehouse/storage/storagetest"
+	"gatehouse/web"
+)
+
+// Server is one running process of Gatehouse.
+type Server struct {
+	T      testing.TB
+	URL    string // where it listens
+	Issuer string // the same, but for a second process
+	DB     string
+	Store  *storage.Store
+	OAuth  *oauth.Server
+	People *identity.People
+	Clock  *storagetest.Clock
+	Log    *Buffer
+	Config config.Config
+	HTTP   *http.Client // follows no redirects and keeps no cookies
+}
+
+// Buffer is a log that a test reads while it is written.
+type Buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (b *Buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+// String is what was written so far.
+func (b *Buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// Options vary a server.
+type Options struct {
+	Issuer string // of another process; empty: this one's own URL
+	Env    map[string]string
+	Clock  *storagetest.Clock
+	Path   string // the issuer's path
+}
+
+// Start runs a server on the database until the test ends.
+func Start(t testing.TB, db string, o Options) *Server {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	storagetest.Must(t, err)
+	s := &Server{T: t, URL: "http://" + listener.Addr().String() + o.Path, DB: db, Clock: o.Clock, Log: &Buffer{}, Issuer: o.Issuer}
+	if s.Clock == nil {
+		s.Clock = storagetest.NewClock()
+	}
+	if s.Issuer == "" {
+		s.Issuer = s.URL
+	}
+	env := map[string]string{"GATEHOUSE_ISSUER": s.Issuer, "GATEHOUSE_DATABASE_URL": db, "GATEHOUSE_SECRET_KEY": config.EncodeKey(storagetest.Key[:])}
+	for k, v := range o.Env {
+		env[k] = v
+	}
+	s.Config, _, err = config.Load(func(name string) string { return env[name] }, nil)
+	storagetest.Must(t, err)
+	s.Store = storagetest.Open(t, db, s.Clock)
+	log := slog.New(slog.NewJSONHandler(s.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	s.OAuth, err = oauth.New(t.Context(), s.Store, oauth.Options{
+		Issuer: s.Issuer, Environment: "live", AccessTokenTTL: s.Config.AccessTokenTTL, CodeTTL: s.Config.CodeTTL,
+		RefreshIdleTTL: s.Config.RefreshIdleTTL, RefreshMaxTTL: s.Config.RefreshMaxTTL, RefreshGrace: s.Config.RefreshGrace,
+		RequestTTL: s.Config.RequestTTL, KeyRotationPeriod: s.Config.KeyRotationPeriod, Log: log,
+	})
+	storagetest.Must(t, err)
+	s.People = identity.New(s.Store, identity.Options{
+		Secure: s.Config.Secure(), SessionIdleTTL: s.Config.SessionIdleTTL, SessionMaxTTL: s.Config.SessionMaxTTL, PasswordMinLength: s.Config.PasswordMinLength,
+	})
+	site, err := web.New(web.Options{Config: s.Config, Store: s.Store, People: s.People, OAuth: s.OAuth, Log: log})
+	storagetest.Must(t, err)
+	hs := &httptest.Server{Listener: listener, Config: &http.Server{Handler: site.Handler(), ReadHeaderTimeout: 10 * time.Second}}
+	hs.Start()
+	t.Cleanup(hs.Close)
+	s.HTTP = &http.Client{
+		Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	t.Cleanup(s.HTTP.CloseIdleConnections)
+	return s
+}
+
+// Another runs a second process on the same database, with the same issuer and clock.
+func (s *Server) Another() *Server {
+	return Start(s.T, s.DB, Options{Issuer: s.Issuer, Clock: s.Clock})
+}
+
+// Response is an answer, read whole.
+type Response struct {
+	Status int
+	Header http.Header
+	Body   string
+	JSON   map[string]any // nil when the body is no JSON object
+}
+
+// Text is a string member of the JSON.
+func (r Response) Text(name string) string {
+	s, _ := r.JSON[name].(string)
+	return s
+}
+
+// Location is the parsed Location header.
+func (r Response) Location() *url.URL {
+	u, err := url.Parse(r.Header.Get("Location"))
+	if err != nil {
+		return &url.URL{}
+	}
+	return u
+}
+
+// Do sends a request.
+func (s *Server) Do(req *http.Request) Response {
+	s.T.Helper()
+	r, err := send(s.HTTP, req)
+	if err != nil {
+		s.T.Fatal(err)
+	}
+	return r
+}
+
+func send(c *http.Client, req *http.Request) (Response, error) {
+	res, err := c.Do(req)
+	if err != nil {
+		return Response{}, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return Response{}, err
+	}
+	out := Response{Status: res.StatusCode, Header: res.Header, Body: string(body)}
+	_ = json.Unmarshal(body, &out.JSON) // a page stays without
+	return out, nil
+}
+
+// Request makes a request to a path of the server. A form is sent as the body.
+func (s *Server) Request(method, path string, form url.Values) *http.Request {
+	s.T.Helper()
+	var body io.Reader
+	if form != nil {
+		body = strings.NewReader(form.Encode())
+	}
+	req, err := http.NewRequestWithContext(context.Background(), method, s.URL+path, body)
+	storagetest.Must(s.T, err)
+	if form != nil {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	return req
+}
+
+// Get gets a path.
+func (s *Server) Get(path string) Response { return s.Do(s.Request(http.MethodGet, path, nil)) }
+
+// Post posts a form as the client, by the method it is registered for; a zero client posts the form alone.
+func (s *Server) Post(path string, c oauth.ClientInformation, form url.Values) Response {
+	s.T.Helper()
+	return s.Do(s.AsClient(path, c, form))
+}
+
+// AsClient is the request that Post sends.
+func (s *Server) AsClient(path string, c oauth.ClientInformation, form url.Values) *http.Request {
+	full := url.Values{}
+	for k, v := range form {
+		full[k] = v
+	}
+	switch c.TokenEndpointAuthMethod {
+	case storage.AuthNone:
+		full.Set("client_id", c.ClientID)
+	case storage.AuthPost:
+		full.Set("client_id", c.ClientID)
+		full.Set("client_secret", c.ClientSecret)
+	}
+	req := s.Request(http.MethodPost, path, full)
+	if c.TokenEndpointAuthMethod == storage.AuthBasic {
+		req.SetBasicAuth(url.QueryEscape(c.ClientID), url.QueryEscape(c.ClientSecret))
+	}
+	return req
+}
+
+// Token posts to the token endpoint.
+func (s *Server) Token(c oauth.ClientInformation, form url.Values) Response {
+	s.T.Helper()
+	return s.Post("/oauth2/token", c, form)
+}
+
+// Introspect asks about a token.
+func (s *Server) Introspect(c oauth.ClientInformation, token string) Response {
+	s.T.Helper()
+	r := s.Post("/oauth2/introspect", c, url.Values{"token": {token}})
+	if r.Status != http.StatusOK {
+		s.T.Fatalf("introspection: %d %s", r.Status, r.Body)
+	}
+	return r
+}
+
+// Active reports whether a token is active for its own client.
+func (s *Server) Active(c oauth.ClientInformation, token string) bool {
+	s.T.Helper()
+	return s.Introspect(c, token).JSON["active"] == true
+}
+
+// Client registers a client from metadata in JSON.
+func (s *Server) Client(metadata string) oauth.ClientInformation {
+	s.T.Helper()
+	m, err := oauth.ParseMetadata([]byte(metadata))
+	storagetest.Must(s.T, err)
+	info, _, err := s.OAuth.CreateClient(s.T.Context(), m)
+	storagetest.Must(s.T, err)
+	return info
+}
+
+// Machine registers a client for client credentials.
+func (s *Server) Machine(scope string) oauth.ClientInformation {
+	s.T.Helper()
+	return s.Client(fmt.Sprintf(`{"client_name":"Machine","grant_types":["client_credentials"],"scope":%q}`, scope))
+}
+
+// The redirect URI of App and Public.
+const Callback = "https://app.example/callback"
+
+// App registers a confidential web app with refresh tokens and the scopes read, write and offline_access.
+func (s *Server) App() oauth.ClientInformation {
+	s.T.Helper()
+	return s.Client(`{"client_name":"App","client_uri":"https://app.example","grant_types":["authorization_code","refresh_token"],"redirect_uris":["` + Callback + `"],"scope":"read write offline_access"}`)
+}
+
+// Public registers a public web app like App.
+func (s *Server) Public() oauth.ClientInformation {
+	s.T.Helper()
+	return s.Client(`{"client_name":"Public","token_endpoint_auth_method":"none","grant_types":["authorization_code","refresh_token"],"redirect_uris":["` + Callback + `"],"scope":"read write offline_access"}`)
+}
+
+// Password is everybody's password.
+const Password = "correct horse battery"
+
+// User makes a person with the username, and Password.
+func (s *Server) User(username string) storage.User {
+	s.T.Helper()
+	u, err := s.People.Create(s.T.Context(), identity.NewUser{Username: username, Email: username + "@example.com", Password: Password})
+	storagetest.Must(s.T, err)
+	return u
+}
+
+// MachineToken gets a client credentials token.
+func (s *Server) MachineToken(c oauth.ClientInformation) string {
+	s.T.Helper()
+	r := s.Token(c, url.Values{"grant_type": {"client_credentials"}})
+	if r.Status != http.StatusOK {
+		s.T.Fatalf("client credentials: %d %s", r.Status, r.Body)
+	}
+	return r.Text("access_token")
+}
