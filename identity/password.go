@@ -48,20 +48,25 @@ func newHasher(concurrency int) *hasher {
 	return &hasher{turns: make(chan struct{}, concurrency), dummy: phc(salt, sum)}
 }
 
-func (h *hasher) compute(ctx context.Context, password string, salt []byte, time, memory uint32, lanes uint8, size uint32) ([]byte, error) {
+// inTurn runs fn when it is this caller's turn. It returns ErrBusy when too many wait already.
+func (h *hasher) inTurn(ctx context.Context, fn func() error) error {
 	if h.waiting.Add(1) > maxWaiting {
 		h.waiting.Add(-1)
-		return nil, ErrBusy
+		return ErrBusy
 	}
 	select {
 	case h.turns <- struct{}{}:
 		h.waiting.Add(-1)
 	case <-ctx.Done():
 		h.waiting.Add(-1)
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
 	defer func() { <-h.turns }()
-	return argon2.IDKey([]byte(norm.NFC.String(password)), salt, time, memory, lanes, size), nil
+	return fn()
+}
+
+func compute(password string, salt []byte, time, memory uint32, lanes uint8, size uint32) []byte {
+	return argon2.IDKey([]byte(norm.NFC.String(password)), salt, time, memory, lanes, size)
 }
 
 // hash returns the PHC string of a new password. It returns ErrBusy when there are too many.
@@ -70,11 +75,12 @@ func (h *hasher) hash(ctx context.Context, password string) (string, error) {
 	if _, err := rand.Read(salt); err != nil {
 		return "", err
 	}
-	sum, err := h.compute(ctx, password, salt, argonTime, argonMemory, argonLanes, hashSize)
-	if err != nil {
-		return "", err
-	}
-	return phc(salt, sum), nil
+	var sum []byte
+	err := h.inTurn(ctx, func() error {
+		sum = compute(password, salt, argonTime, argonMemory, argonLanes, hashSize)
+		return nil
+	})
+	return phc(salt, sum), err
 }
 
 func phc(salt, sum []byte) string {
@@ -83,8 +89,8 @@ func phc(salt, sum []byte) string {
 }
 
 // verify reports whether password has the hash. An empty hash, of a person who does not exist or has no password, takes
-// the same time and is never right.
-func (h *hasher) verify(ctx context.Context, hash, password string) (bool, error) {
+// the same time and is never right. Call it in turn.
+func (h *hasher) verify(hash, password string) (bool, error) {
 	known := hash != ""
 	if !known {
 		hash = h.dummy
@@ -113,9 +119,6 @@ func (h *hasher) verify(ctx context.Context, hash, password string) (bool, error
 	if len(password) > maxPassword {
 		password = "" // never right, and costs no more than any other
 	}
-	got, err := h.compute(ctx, password, salt, time, memory, lanes, uint32(len(want))) //nolint:gosec // at most 64
-	if err != nil {
-		return false, err
-	}
+	got := compute(password, salt, time, memory, lanes, uint32(len(want))) //nolint:gosec // at most 64
 	return subtle.ConstantTimeCompare(got, want) == 1 && known && password != "", nil
 }

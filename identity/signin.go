@@ -50,58 +50,58 @@ func (p *People) SignIn(ctx context.Context, name, password string, device Devic
 		}
 		hash = stored.Hash
 	}
-	counts, err := p.attempt(ctx, account, user.ID, device)
+	counts := p.counts(ctx, account, user.ID, device)
+	right := false
+	// The limits are asked and the failure is counted while this attempt has its turn, so that of many guesses that
+	// come together no more slip through than passwords are checked at once.
+	err = p.hasher.inTurn(ctx, func() error {
+		for _, c := range counts {
+			until, err := p.store.SignInBlocked(ctx, c.account, c.network)
+			if err != nil {
+				return err
+			}
+			if until != nil {
+				return &Throttled{RetryAt: *until}
+			}
+		}
+		var err error
+		if right, err = p.hasher.verify(hash, password); err != nil || right {
+			return err
+		}
+		for _, c := range counts {
+			if err := p.store.CountSignInFailure(ctx, c.account, c.network, c.limit); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	if err != nil {
 		return storage.User{}, err
 	}
-	ok, err := p.hasher.verify(ctx, hash, password)
-	if err != nil {
-		return storage.User{}, err
-	}
-	if !ok || user.DisabledAt != nil {
-		event := storage.Event{Type: storage.UserSignInFailed, UserID: user.ID}
-		if err := p.store.Record(ctx, event); err != nil {
+	if !right || user.DisabledAt != nil {
+		if err := p.store.Record(ctx, storage.Event{Type: storage.UserSignInFailed, UserID: user.ID}); err != nil {
 			return storage.User{}, err
 		}
 		return storage.User{}, ErrWrong
 	}
-	for _, c := range counts {
-		if err := p.store.ForgetSignInFailures(ctx, c.account, c.network); err != nil {
-			return storage.User{}, err
-		}
-	}
-	return user, nil
+	return user, p.store.ForgetSignInFailures(ctx, counts[0].account, counts[0].network)
 }
 
+// count is one limit that an attempt falls under.
 type count struct {
 	account []byte
 	network string
+	limit   storage.SignInLimit
 }
 
-// attempt takes an attempt from every limit that applies, before the password is looked at.
-func (p *People) attempt(ctx context.Context, account, userID string, device Device) ([]count, error) {
+// counts are the limits that apply: that of the browser, where the person has signed in before, or those of its network
+// and of the account as a whole.
+func (p *People) counts(ctx context.Context, account, userID string, device Device) []count {
 	mac := p.store.Root().MAC("sign-in", []byte(account))
-	own := count{mac, network(storage.OriginOf(ctx).Address)}
 	if userID != "" && device.Knows(userID) {
-		own.network = "device " + device.id()
-	} else {
-		at, err := p.store.AttemptSignIn(ctx, mac, "*", accountLimit)
-		if err != nil {
-			return nil, throttled(at, err)
-		}
+		return []count{{mac, "device " + device.id(), networkLimit}}
 	}
-	at, err := p.store.AttemptSignIn(ctx, mac, own.network, networkLimit)
-	if err != nil {
-		return nil, throttled(at, err)
-	}
-	return []count{own}, nil
-}
-
-func throttled(at time.Time, err error) error {
-	if errors.Is(err, storage.ErrBusy) {
-		return &Throttled{RetryAt: at}
-	}
-	return err
+	return []count{{mac, network(storage.OriginOf(ctx).Address), networkLimit}, {mac, "*", accountLimit}}
 }
 
 // network is the part of an address that one attacker is taken to hold: /24 of IPv4, /64 of IPv6.

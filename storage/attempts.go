@@ -15,45 +15,38 @@ type SignInAttempt struct {
 	BlockedUntil *time.Time `gorm:"serializer:millis"`
 }
 
-// SignInLimit says how failed sign-ins slow the next attempt: Free failures cost nothing, and from then on each doubles
+// SignInLimit says how failed sign-ins slow the next attempt: fewer than Free cost nothing, and from then on each doubles
 // the wait, from one second up to Longest. Failures older than Forget count no more.
 type SignInLimit struct {
 	Free            int64
 	Longest, Forget time.Duration
 }
 
-// AttemptSignIn takes one attempt in advance, by one conditional statement: of attempts that come together none slips
-// through unseen. It returns ErrBusy, with when to come back, while the account is blocked from that network. The
-// caller forgets the failures when the password turns out right.
-func (s *Store) AttemptSignIn(ctx context.Context, account []byte, network string, limit SignInLimit) (retryAt time.Time, err error) {
-	now := s.now()
-	at, stale := toMillis(now), toMillis(now.Add(-limit.Forget))
-	// "counted" is the number of failures including this one; 1 << 20 seconds is beyond every limit.
-	const counted = "(CASE WHEN sign_in_attempts.last_at < ? THEN 1 ELSE sign_in_attempts.failures + 1 END)"
-	query := `INSERT INTO sign_in_attempts (network, account, failures, last_at) VALUES (?, ?, 1, ?)
-		ON CONFLICT (account, network) DO UPDATE SET failures = ` + counted + `, last_at = excluded.last_at,
-			blocked_until = CASE
-				WHEN ` + counted + ` < CAST(? AS BIGINT) THEN NULL
-				WHEN ` + counted + ` - CAST(? AS BIGINT) > 20 OR 1000 * (1 << CAST(` + counted + ` - CAST(? AS BIGINT) AS INTEGER)) > CAST(? AS BIGINT) THEN CAST(? AS BIGINT)
-				ELSE CAST(? AS BIGINT) + 1000 * (1 << CAST(` + counted + ` - CAST(? AS BIGINT) AS INTEGER)) END
-		WHERE sign_in_attempts.blocked_until IS NULL OR sign_in_attempts.blocked_until <= ?
-		RETURNING failures`
-	var failures int64
-	err = queryRow(ctx, s.write, []any{&failures}, query, network, account, at, stale,
-		stale, limit.Free,
-		stale, limit.Free, stale, limit.Free, limit.Longest.Milliseconds(), at+limit.Longest.Milliseconds(),
-		at, stale, limit.Free, at)
-	if errors.Is(err, ErrNotFound) {
-		a, err := take[SignInAttempt](ctx, s.write, "account = ? AND network = ?", account, network)
-		if err != nil && !errors.Is(err, ErrNotFound) {
-			return time.Time{}, wrap("read sign-in attempts", err)
-		}
-		if a.BlockedUntil == nil {
-			return now.Add(time.Second), ErrBusy // forgotten between the two statements
-		}
-		return *a.BlockedUntil, ErrBusy
+// SignInBlocked returns until when sign-ins on the account from the network are refused, or nil.
+func (s *Store) SignInBlocked(ctx context.Context, account []byte, network string) (*time.Time, error) {
+	// From the writer: a failure that was counted a moment ago must be seen.
+	a, err := take[SignInAttempt](ctx, s.write, "account = ? AND network = ?", account, network)
+	if errors.Is(err, ErrNotFound) || err == nil && (a.BlockedUntil == nil || !s.now().Before(*a.BlockedUntil)) {
+		return nil, nil
 	}
-	return time.Time{}, wrap("attempt sign-in", err)
+	return a.BlockedUntil, wrap("read sign-in attempts", err)
+}
+
+// CountSignInFailure counts a failed sign-in and sets how long the next one must wait, in one statement.
+func (s *Store) CountSignInFailure(ctx context.Context, account []byte, network string, limit SignInLimit) error {
+	at, stale, longest := toMillis(s.now()), toMillis(s.now().Add(-limit.Forget)), limit.Longest.Milliseconds()
+	const counted = "(CASE WHEN sign_in_attempts.last_at < ? THEN 1 ELSE sign_in_attempts.failures + 1 END)"
+	// 1 << 20 seconds is beyond every limit; a larger shift would not fit.
+	const wait = "1000 * (1 << CAST(" + counted + " - CAST(? AS BIGINT) AS INTEGER))"
+	return wrap("count sign-in failure", s.exec(ctx, `INSERT INTO sign_in_attempts (network, account, failures, last_at) VALUES (?, ?, 1, ?)
+		ON CONFLICT (account, network) DO UPDATE SET failures = `+counted+`, last_at = excluded.last_at,
+			blocked_until = CASE
+				WHEN `+counted+` < CAST(? AS BIGINT) THEN NULL
+				WHEN `+counted+` - CAST(? AS BIGINT) > 20 OR `+wait+` > CAST(? AS BIGINT) THEN CAST(? AS BIGINT)
+				ELSE CAST(? AS BIGINT) + `+wait+` END`,
+		network, account, at, stale,
+		stale, limit.Free, stale, limit.Free, stale, limit.Free, longest, at+longest,
+		at, stale, limit.Free))
 }
 
 // ForgetSignInFailures clears the count after a right password.

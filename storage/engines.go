@@ -65,7 +65,9 @@ func (s *Store) connectSQLite(path string, readers int) error {
 	}}
 	name := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + pragmas.Encode()
 	var err error
-	if s.write, err = s.open(sqlite.Open(name+"&_txlock=immediate"), true); err != nil {
+	// No statement cache on the one writer: gorm lets only one caller prepare a statement, and if that one waits for the
+	// connection while the transaction that holds it needs the same statement, both wait for ever.
+	if s.write, err = s.open(sqlite.Open(name+"&_txlock=immediate"), false); err != nil {
 		return err
 	}
 	if s.read, err = s.open(sqlite.Open(name+"&_pragma=query_only(1)"), true); err != nil {

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -157,4 +158,50 @@ func Must(t testing.TB, err error) {
 	if err != nil {
 		t.Fatal(fmt.Errorf("unexpected error: %w", err))
 	}
+}
+
+// Dump is every row of every table as text, a line each that begins with the table's name: what an attacker with the
+// database would read. It opens the database by itself.
+func Dump(t testing.TB, s *storage.Store, dsn string) string {
+	t.Helper()
+	driver, tables := "pgx", "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1"
+	if s.Engine() == storage.SQLite {
+		driver, dsn = "sqlite", strings.TrimPrefix(dsn, "sqlite:")
+		tables = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY 1"
+	}
+	db, err := sql.Open(driver, dsn)
+	Must(t, err)
+	defer func() { Must(t, db.Close()) }()
+	var b strings.Builder
+	for _, table := range queryAll(t, db, tables) {
+		for _, row := range queryAll(t, db, `SELECT * FROM "`+strings.TrimSpace(table)+`"`) {
+			b.WriteString(strings.TrimSpace(table) + ": " + row + "\n")
+		}
+	}
+	return b.String()
+}
+
+func queryAll(t testing.TB, db *sql.DB, query string) []string {
+	t.Helper()
+	rows, err := db.QueryContext(context.Background(), query)
+	Must(t, err)
+	defer func() { Must(t, rows.Close()) }()
+	columns, err := rows.Columns()
+	Must(t, err)
+	var out []string
+	for rows.Next() {
+		values := make([]sql.RawBytes, len(columns))
+		dest := make([]any, len(columns))
+		for i := range values {
+			dest[i] = &values[i]
+		}
+		Must(t, rows.Scan(dest...))
+		line := ""
+		for _, v := range values {
+			line += string(v) + " "
+		}
+		out = append(out, line)
+	}
+	Must(t, rows.Err())
+	return out
 }

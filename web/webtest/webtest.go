@@ -281,3 +281,10 @@ func (s *Server) MachineToken(c oauth.ClientInformation) string {
 	}
 	return r.Text("access_token")
 }
+
+// Nobody is a client that does not exist.
+func Nobody(id string) oauth.ClientInformation {
+	c := oauth.ClientInformation{ClientID: id, ClientSecret: "gate_cs_live_x"}
+	c.TokenEndpointAuthMethod = storage.AuthBasic
+	return c
+}

@@ -1,0 +1,465 @@
+package oauth_test
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gatehouse/oauth"
+	"gatehouse/storage"
+	"gatehouse/storage/storagetest"
+	"gatehouse/web/webtest"
+)
+
+// TestAdvisories repeats the published flaws of servers like ours.
+func TestAdvisories(t *testing.T) { webtest.Run(t, advisories) }
+
+var advisories = []webtest.Requirement{
+	webtest.Req("A1", "CVE-2026-55672 (Zitadel), CVE-2026-32245 (Tinyauth)", "a code or refresh token of one client is worth nothing to another", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		a, b := s.App(), s.App()
+		br := s.Browser()
+		s.Token(b, webtest.CodeForm(br.Code(a, "alice"), a)).Want(t, 400, "invalid_grant")
+		s.Refresh(b, s.Tokens(a, "alice").Text("refresh_token")).Want(t, 400, "invalid_grant")
+	}),
+	webtest.Req("A2", "CVE-2026-28513 (Pocket ID)", "each binding of a code is enough to refuse it", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.App()
+		to := s.Browser().Code(c, "alice")
+		wrongV, wrongR := strings.Repeat("w", 43), webtest.Callback+"x"
+		s.Token(c, webtest.CodeForm(to, c, "code_verifier", wrongV)).Want(t, 400, "invalid_grant")
+		s.Token(c, webtest.CodeForm(to, c, "redirect_uri", wrongR)).Want(t, 400, "invalid_grant")
+		s.Token(s.App(), webtest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
+		s.Token(s.App(), webtest.CodeForm(to, c, "code_verifier", wrongV, "redirect_uri", wrongR)).Want(t, 400, "invalid_grant")
+		s.Token(c, webtest.CodeForm(to, c)).OK(t)
+	}),
+	webtest.Req("A4", "CVE-2022-39222 (dex)", "a stolen request id opens nothing in another browser", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		s.User("mallory")
+		c := s.App()
+		victim := s.Browser()
+		page := victim.SignIn(victim.Authorize(c), "alice")
+		id := page.Fields().Get("request")
+		thief := s.Browser()
+		thief.SignIn(thief.Open("/login"), "mallory")
+		for _, p := range []webtest.Page{thief.Open("/consent?request=" + id), thief.Open("/oauth2/authorize/" + id), thief.Open("/login?request=" + id), thief.Submit("/consent", with(page.Fields(), "decision", "approve"))} {
+			p.WantErrorPage(t, http.StatusForbidden)
+			if strings.Contains(p.Text(), "App wants") {
+				t.Error("the stranger saw the request")
+			}
+		}
+		if victim.Decide(page, "approve").Location().Query().Get("code") == "" {
+			t.Error("the victim cannot go on")
+		}
+	}),
+	webtest.Req("A5", "CVE-2026-53512 (better-auth)", "a confidential client's refresh token is worth nothing without its secret", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.App()
+		token := s.Tokens(c, "alice").Text("refresh_token")
+		c.TokenEndpointAuthMethod = storage.AuthNone
+		s.Refresh(c, token).Want(t, 401, "invalid_client")
+	}),
+	webtest.Req("A6", "CVE-2026-67332 (better-auth)", "a grant's audience cannot change at token or refresh", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		api(t, s)
+		storagetest.Must(t, s.Store.CreateResource(t.Context(), storage.Resource{Identifier: "https://second.example", Scopes: storage.Strings{"read"}, CreatedAt: s.Clock.Now()}, storagetest.Event("resource")))
+		c := s.App()
+		to := s.Browser().Code(c, "alice", "resource", "https://api.example")
+		s.Token(c, webtest.CodeForm(to, c, "resource", "https://second.example")).Want(t, 400, "invalid_target")
+		tokens := s.Token(c, webtest.CodeForm(to, c)).OK(t)
+		s.Refresh(c, tokens.Text("refresh_token"), "resource", "https://second.example").Want(t, 400, "invalid_target")
+	}),
+	webtest.Req("A9", "fosite PR#883; CVE-2024-23647, CVE-2023-48228 (authentik); CVE-2024-22258 (Spring); CVE-2025-4144 (workers-oauth-provider)", "PKCE cannot be stripped, downgraded or worn out", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.Client(`{"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_require_pkce":false}`)
+		to := s.Browser().Code(c, "alice")
+		for range 3 {
+			s.Token(c, webtest.CodeForm(to, c, "code_verifier", strings.Repeat("w", 43))).Want(t, 400, "invalid_grant")
+			s.Token(c, webtest.CodeForm(to, c, "code_verifier", "")).Want(t, 400, "invalid_grant")
+		}
+		to = s.Browser().Code(c, "alice", "code_challenge", "", "code_challenge_method", "")
+		s.Token(c, webtest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
+	}),
+	webtest.Req("A11", "CVE-2020-15233, CVE-2020-15234 (fosite); CVE-2026-28512 (Pocket ID); CVE-2025-4143, CVE-2024-52289, CVE-2023-6291, CVE-2024-8883, CVE-2024-1132, CVE-2026-3872, CVE-2026-7504", "no trick with URLs moves a redirect", func(t *testing.T, s *webtest.Server) {
+		c := s.Client(`{"redirect_uris":["https://good.example/cb","http://127.0.0.1:8000/cb"],"scope":"read"}`)
+		for _, uri := range []string{
+			"https://good.example@evil.example/cb", "https://good.example:pw@evil.example/cb", "https://evil.example#good.example/cb", "https://evil.example?good.example/cb",
+			"https://evil.example\\@good.example/cb", "https://good.example\\.evil.example/cb", "https://good.example.evil.example/cb", "https://evilgood.example/cb",
+			"https://good.example/cb/../../evil", "https://good.example/cb/..", "https://good.example/cb%2f..", "https://good.example//cb", "https://good.example/cb;x", "https://good.example/cb?",
+			"https://good.example/cb#", "https://GOOD.example/cb", "HTTPS://good.example/cb", "https://good.example/CB", "https:good.example/cb", "https:/good.example/cb", "https:///good.example/cb",
+			"//good.example/cb", "https://good.example:443/cb", "https://good.example:/cb", "https://good.example/cb\t", " https://good.example/cb", "https://good.example/cb\n", "https://good.example\u2025/cb",
+			"https://good\u3002example/cb", "javascript://good.example/%0aalert(1)", "data:text/html,https://good.example/cb", "http://good.example/cb", "https://[good.example]/cb",
+			"http://127.0.0.1:8000/cb/evil", "http://127.0.0.1:8000@evil.example/cb", "http://127.0.0.1.evil.example/cb", "http://localhost:8000/cb", "https://127.0.0.1:8000/cb", "http://127.0.0.1:8000//cb", "http://[::1]:8000/cb",
+		} {
+			p := s.Browser().Open("/oauth2/authorize?" + webtest.AuthorizeForm(c, "redirect_uri", uri, "scope", "read").Encode())
+			p.WantErrorPage(t, http.StatusBadRequest)
+		}
+	}),
+	webtest.Req("A14", "CVE-2026-9689 (Keycloak)", "a redirect URI cannot bring its own response parameters", func(t *testing.T, s *webtest.Server) {
+		for _, q := range []string{"code=x", "state=x", "iss=x", "error=x", "a=b&%63ode=x"} {
+			if _, _, err := s.OAuth.CreateClient(t.Context(), oauth.Metadata{RedirectURIs: oauth.List{"https://app.example/cb?" + q}}); err == nil {
+				t.Errorf("%s was registered", q)
+			}
+		}
+		s.User("alice")
+		c := s.Client(`{"redirect_uris":["https://app.example/cb?tenant=1&x=%20y"],"scope":"read"}`)
+		to := s.Browser().Code(c, "alice", "scope", "read")
+		if !strings.HasPrefix(to.String(), "https://app.example/cb?tenant=1&x=%20y&") || len(to.Query()["code"]) != 1 || len(to.Query()["iss"]) != 1 {
+			t.Errorf("got %s", to)
+		}
+	}),
+	webtest.Req("A15", "CVE-2026-67333 (better-auth), CVE-2024-21637 (authentik)", "javascript: and its like are no redirect URIs", func(t *testing.T, s *webtest.Server) {
+		for _, uri := range []string{"javascript:alert(1)", "JaVaScRiPt:alert(1)", "java\tscript:alert(1)", "data:text/html,x", "vbscript:x", "javascript.x:alert(1)//\n", "view-source:https://x"} {
+			if _, _, err := s.OAuth.CreateClient(t.Context(), oauth.Metadata{RedirectURIs: oauth.List{uri}}); err == nil {
+				t.Errorf("%q was registered", uri)
+			}
+		}
+	}),
+	webtest.Req("A16", "CVE-2026-67336 (better-auth)", "neither alg none nor plain PKCE", func(t *testing.T, s *webtest.Server) {
+		c := s.Machine("jobs")
+		token := s.MachineToken(c)
+		if s.Active(c, forge(t, token, map[string]any{"alg": "none", "typ": "at+jwt"}, nil)) {
+			t.Error("alg none is accepted")
+		}
+		s.Browser().Authorize(s.Public(), "code_challenge_method", "plain").WantRedirectError(t, s, "invalid_request")
+	}),
+	webtest.Req("A17", "CVE-2026-1035 (Keycloak)", "parallel refreshes leave one line", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.Public()
+		old := s.Tokens(c, "alice").Text("refresh_token")
+		successors := map[string]bool{}
+		for _, r := range parallel(t, 50, func(int) webtest.Response { return s.Refresh(c, old) }) {
+			successors[r.Text("refresh_token")] = true
+		}
+		if len(successors) != 1 {
+			t.Errorf("%d successors", len(successors))
+		}
+	}),
+	webtest.Req("A18", "CVE-2026-9802 (Keycloak)", "what was revoked stays so after a restart", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.App()
+		tokens := s.Tokens(c, "alice")
+		s.Post("/oauth2/revoke", c, url.Values{"token": {tokens.Text("refresh_token")}}).OK(t)
+		storagetest.Must(t, s.Store.Close(t.Context()))
+		again := s.Another()
+		again.Refresh(c, tokens.Text("refresh_token")).Want(t, 400, "invalid_grant")
+		if again.Active(c, tokens.Text("access_token")) {
+			t.Error("the access token is back")
+		}
+	}),
+	webtest.Req("A19", "CVE-2026-4282 (Keycloak)", "no kind of credential passes for another", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.App()
+		b := s.Browser()
+		tokens := s.Token(c, webtest.CodeForm(b.Code(c, "alice"), c)).OK(t)
+		code := b.Code(c, "alice")
+		all := map[string]string{
+			"code": code.Query().Get("code"), "refresh_token": tokens.Text("refresh_token"), "access_token": tokens.Text("access_token"), "secret": c.ClientSecret,
+			"session": b.Cookie("session"), "browser": b.Cookie("browser"),
+		}
+		for kind, v := range all {
+			if kind != "code" {
+				s.Token(c, webtest.CodeForm(code, c, "code", v)).Want(t, 400, "invalid_grant")
+			}
+			if kind != "refresh_token" {
+				s.Refresh(c, v).Want(t, 400, "invalid_grant")
+			}
+			if kind != "refresh_token" && kind != "access_token" && s.Active(c, v) {
+				t.Errorf("a %s is an active token", kind)
+			}
+			if kind != "secret" {
+				other := c
+				other.ClientSecret = v
+				s.Refresh(other, tokens.Text("refresh_token")).Want(t, 401, "invalid_client")
+			}
+			if kind != "session" {
+				thief := s.Browser()
+				thief.SetCookie("session", v)
+				if thief.Open("/account").Status == 200 {
+					t.Errorf("a %s is a session", kind)
+				}
+			}
+		}
+	}),
+	webtest.Req("A22", "CVE-2026-27840 (Zitadel)", "a credential cut, extended or changed by a bit is refused", func(t *testing.T, s *webtest.Server) {
+		c := s.Machine("jobs")
+		user := s.User("alice")
+		app := s.App()
+		token := s.Tokens(app, user.Username).Text("refresh_token")
+		change := func(v string) []string {
+			out := []string{v[:len(v)-1], v[1:], v + "A", "x" + v, strings.ToUpper(v), strings.ToLower(v), v + " ", strings.Replace(v, "live", "test", 1)}
+			for i := 0; i < len(v); i += 7 {
+				out = append(out, v[:i]+string(v[i]^1)+v[i+1:])
+			}
+			return out
+		}
+		for i, bad := range change(c.ClientSecret) {
+			wrong := c
+			wrong.ClientSecret = bad
+			if r := s.Token(wrong, machineGrant); r.Status == 200 {
+				t.Errorf("secret variant %d works", i)
+			}
+		}
+		for i, bad := range change(token) {
+			if r := s.Refresh(app, bad); r.Status == 200 {
+				t.Errorf("refresh token variant %d works", i)
+			}
+		}
+		s.Refresh(app, token).OK(t)
+	}),
+	webtest.Req("A23", "CVE-2026-33496 (Oathkeeper)", "the answer to one caller is never given to another", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		caller, c := api(t, s), s.App()
+		token := s.Tokens(c, "alice").Text("access_token")
+		stranger := s.Machine("jobs")
+		for range 3 {
+			if !s.Active(caller, token) || s.Active(stranger, token) {
+				t.Fatal("the answers mix")
+			}
+		}
+	}),
+	webtest.Req("A24", "CVE-2026-33544 (Tinyauth)", "parallel sign-ins of two people never mix", func(t *testing.T, s *webtest.Server) {
+		ids := map[string]string{"alice": s.User("alice").ID, "bob": s.User("bob").ID}
+		c := s.App()
+		var mu sync.Mutex
+		var wrong []string
+		storagetest.Do(40, func(i int) {
+			name := []string{"alice", "bob"}[i%2]
+			tokens := s.Tokens(c, name)
+			if sub := claims(t, tokens.Text("access_token"))["sub"]; sub != ids[name] {
+				mu.Lock()
+				wrong = append(wrong, name)
+				mu.Unlock()
+			}
+		})
+		if wrong != nil {
+			t.Errorf("mixed up: %v", wrong)
+		}
+	}),
+	webtest.Req("A25", "CVE-2025-12390 (Keycloak), CVE-2026-7507", "a cookie planted before the sign-in is worth nothing after it", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		s.User("mallory")
+		m := s.Browser()
+		m.SignIn(m.Open("/login"), "mallory")
+		planted := m.Cookie("session")
+		victim := s.Browser()
+		victim.SetCookie("session", planted)
+		victim.SignIn(victim.Open("/login"), "alice")
+		if strings.Contains(m.Open("/account").Text(), "alice@") || victim.Cookie("session") == planted {
+			t.Error("the planted session became alice's")
+		}
+	}),
+	webtest.Req("A26", "CVE-2023-22492, CVE-2024-47000, CVE-2024-46999 (Zitadel); CVE-2025-64521 (authentik); CVE-2026-43983 (Pocket ID); CVE-2026-8922 (Keycloak)", "a disabled person or machine is out of everything at once", func(t *testing.T, s *webtest.Server) {
+		u := s.User("alice")
+		c, m := s.App(), s.Machine("jobs")
+		b := s.Browser()
+		tokens := s.Token(c, webtest.CodeForm(b.Code(c, "alice"), c)).OK(t)
+		machine := s.MachineToken(m)
+		storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID, storagetest.Event("disable")))
+		if s.Active(c, tokens.Text("access_token")) || b.Open("/account").Status == 200 {
+			t.Error("the disabled person is still in")
+		}
+		s.Refresh(c, tokens.Text("refresh_token")).Want(t, 400, "invalid_grant")
+		form := b.Open("/login").Fields()
+		form.Set("username", "alice")
+		form.Set("password", webtest.Password)
+		if p := b.Submit("/login", form); p.Status != http.StatusUnauthorized {
+			t.Errorf("sign-in of a disabled person: %d", p.Status)
+		}
+		if p := b.Authorize(c, "prompt", "none"); p.Location().Query().Get("error") != "login_required" {
+			t.Errorf("%s", p.Header.Get("Location"))
+		}
+		introspector := s.Machine("jobs")
+		storagetest.Must(t, s.Store.DisableClient(t.Context(), m.ClientID, storagetest.Event("disable")))
+		s.Token(m, machineGrant).Want(t, 401, "invalid_client")
+		if s.Introspect(introspector, machine).JSON["active"] == true {
+			t.Error("a disabled machine's token is active")
+		}
+		s.Post("/oauth2/introspect", m, url.Values{"token": {machine}}).Want(t, 401, "invalid_client")
+	}),
+	webtest.Req("A29", "CVE-2022-3916, CVE-2026-1486 (Keycloak)", "the next person at a browser gets nothing of the last one", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		bob := s.User("bob")
+		c := s.App()
+		b := s.Browser()
+		b.Code(c, "alice", "scope", "read offline_access")
+		page := b.Authorize(c, "prompt", "login")
+		s.Clock.Advance(time.Second)
+		page = b.SignIn(page, "bob")
+		if !strings.Contains(page.URL, "/consent") {
+			t.Fatalf("alice's consent counted for bob: %s", page.URL)
+		}
+		to := b.Decide(page, "approve").Location()
+		if got := claims(t, s.Token(c, webtest.CodeForm(to, c)).OK(t).Text("access_token"))["sub"]; got != bob.ID {
+			t.Errorf("sub is %v", got)
+		}
+		if strings.Contains(b.Open("/account").Text(), "alice") {
+			t.Error("bob sees alice's account")
+		}
+	}),
+	webtest.Req("A30", "CVE-2024-52287 (authentik)", "a machine gets no scope beyond its own", func(t *testing.T, s *webtest.Server) {
+		s.Machine("admin")
+		s.Token(s.Machine("jobs"), with(machineGrant, "scope", "jobs admin")).Want(t, 400, "invalid_scope")
+	}),
+	webtest.Req("A32", "CVE-2026-9704 (Keycloak)", "an oversized parameter is an error, never a fallback", func(t *testing.T, s *webtest.Server) {
+		c := s.Machine("jobs")
+		for _, name := range []string{"scope", "client_id", "client_secret", "resource", "grant_type", "unknown", "client_assertion"} {
+			for _, size := range []int{5000, 70_000} {
+				r := s.Token(c, with(machineGrant, name, strings.Repeat("x", size)))
+				if name == "unknown" && size == 5000 {
+					r.OK(t)
+				} else if r.Status < 400 || r.Status >= 500 {
+					t.Errorf("%s of %d: %d %s", name, size, r.Status, r.Body)
+				}
+			}
+		}
+	}),
+	webtest.Req("A35", "CVE-2026-11800 (Keycloak)", "a token MACed with the public key is refused", func(t *testing.T, s *webtest.Server) {
+		c := s.Machine("jobs")
+		token := s.MachineToken(c)
+		header := decodePart(t, token, 0)
+		for _, alg := range []string{"HS256", "HS384", "none", "None", "ES512", "RS256", "", "dir"} {
+			header["alg"] = alg
+			if s.Active(c, forge(t, token, header, map[string]any{"scope": "admin"})) {
+				t.Errorf("alg %q is accepted", alg)
+			}
+		}
+	}),
+	webtest.Req("A37", "CVE-2026-119128, CVE-2026-109373 (Zitadel)", "an edited cookie is no session", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		b := s.Browser()
+		b.SignIn(b.Open("/login"), "alice")
+		good := b.Cookie("session")
+		for _, bad := range []string{good[:len(good)-1], good + "A", flip(good[0]) + good[1:], strings.ToUpper(good), "", "null"} {
+			x := s.Browser()
+			x.SetCookie("session", bad)
+			if p := x.Open("/account"); p.Status == 200 {
+				t.Errorf("%q is a session", bad)
+			}
+		}
+	}),
+	webtest.Req("A38", "CVE-2026-34986, CVE-2025-27144, CVE-2024-28180 (go-jose); CVE-2025-30204", "malformed tokens are refused fast", func(t *testing.T, s *webtest.Server) {
+		c := s.Machine("jobs")
+		for _, token := range []string{
+			strings.Repeat(".", 60_000), strings.Repeat("a.", 30_000), "eyJ." + strings.Repeat("A", 60_000), "e30.e30.", "e30.e30.e30.e30.e30", `{"payload":"x","signatures":[]}`, "eyJhbGciOiJkaXIiLCJlbmMiOiJBMTI4R0NNIn0....", "\x00",
+		} {
+			began := time.Now()
+			r := s.Post("/oauth2/introspect", c, url.Values{"token": {token}})
+			if r.Status >= 500 || r.JSON["active"] == true || time.Since(began) > 2*time.Second {
+				t.Errorf("%.20q: %d after %v", token, r.Status, time.Since(began))
+			}
+		}
+	}),
+	webtest.Req("A41", "CVE-2025-24358, CVE-2025-47909 (gorilla/csrf)", "a form sent from another site is 403", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		b := s.Browser()
+		b.Code(s.App(), "alice")
+		form := b.Open("/login").Fields()
+		form.Set("username", "alice")
+		form.Set("password", webtest.Password)
+		account := b.Open("/account").Fields()
+		for _, site := range []string{"https://evil.example", "http://evil.example", "null", strings.Replace(s.URL, "http:", "https:", 1) + "0"} {
+			for path, f := range map[string]url.Values{"/login": form, "/account/sign-out": account, "/consent": form} {
+				if p := b.SubmitFrom(site, path, f); p.Status != http.StatusForbidden {
+					t.Errorf("%s from %s: %d", path, site, p.Status)
+				}
+			}
+		}
+		if b.Open("/account").Status != 200 {
+			t.Error("alice was signed out all the same")
+		}
+	}),
+	webtest.Req("A42", "CVE-2019-8400 (Hydra), CVE-2026-33525 (Authelia)", "no script in an error reaches a page", func(t *testing.T, s *webtest.Server) {
+		const script = "<script>alert(1)</script>"
+		for _, name := range []string{"client_id", "error", "error_hint", "error_description", "redirect_uri", "scope", "state", "login_hint"} {
+			q := webtest.AuthorizeForm(s.App(), name, script)
+			if p := s.Browser().Open("/oauth2/authorize?" + q.Encode()); strings.Contains(p.Body, script) {
+				t.Errorf("%s is reflected", name)
+			}
+		}
+	}),
+	webtest.Req("A44", "CVE-2026-44883 (Portainer)", "no token is taken from or put in a URL", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.App()
+		tokens := s.Tokens(c, "alice")
+		req := s.AsClient("/oauth2/introspect?token="+tokens.Text("access_token"), c, url.Values{"x": {"y"}})
+		s.Do(req).Want(t, 400, "invalid_request")
+		req = s.AsClient("/oauth2/revoke?token="+tokens.Text("refresh_token"), c, url.Values{"x": {"y"}})
+		s.Do(req).Want(t, 400, "invalid_request")
+		if strings.Contains(s.Log.String(), tokens.Text("access_token")) {
+			t.Error("the log has a token")
+		}
+	}),
+	webtest.Req("A45", "CVE-2026-18963 (Keycloak), CVE-2026-9090 (Casdoor), CVE-2026-32246 (Tinyauth), Pocket ID GHSA-hp74-gm6m-2qm5", "a half-finished sign-in reaches no code", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.App()
+		b := s.Browser()
+		page := b.Authorize(c)
+		id := page.Fields().Get("request")
+		wrong := page.Fields()
+		wrong.Set("username", "alice")
+		wrong.Set("password", "not the password")
+		if p := b.Submit("/login", wrong); p.Status != http.StatusUnauthorized || b.Cookie("session") != "" {
+			t.Errorf("wrong password: %d, cookie %q", p.Status, b.Cookie("session"))
+		}
+		for _, p := range []webtest.Page{b.Follow(b.Open("/consent?request=" + id)), b.Follow(b.Open("/oauth2/authorize/" + id)), b.Follow(b.Submit("/consent", url.Values{"request": {id}, "decision": {"approve"}}))} {
+			if !strings.Contains(p.URL, "/login") {
+				t.Errorf("reached %s", p.URL)
+			}
+		}
+	}),
+	webtest.Req("A46", "CVE-2025-64102 (Zitadel), CVE-2025-24806 (Authelia), CVE-2026-9798 (Keycloak)", "guesses count per account, whatever name is used, and lock nobody else out", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		known := s.Browser()
+		known.SignIn(known.Open("/login"), "alice")
+		b := s.Browser()
+		form := b.Open("/login").Fields()
+		last := 0
+		for i := range 8 {
+			form.Set("username", []string{"alice", "ALICE", "alice@example.com", " Alice@Example.com"}[i%4])
+			form.Set("password", "guess")
+			p := b.Submit("/login", form)
+			last = p.Status
+			if last == http.StatusTooManyRequests && p.Header.Get("Retry-After") == "" {
+				t.Error("no Retry-After")
+			}
+		}
+		if last != http.StatusTooManyRequests {
+			t.Errorf("after 8 guesses: %d", last)
+		}
+		form.Set("password", webtest.Password)
+		if p := b.Submit("/login", form); p.Status != http.StatusTooManyRequests {
+			t.Errorf("the right password while blocked: %d", p.Status)
+		}
+		// The rightful person, on a browser of before, in the same network.
+		known.SignIn(known.Open("/login"), "alice")
+		s.Clock.Advance(15 * time.Minute)
+		b.SignIn(b.Open("/login"), "alice")
+	}),
+	webtest.Req("A47", "CVE-2026-23511, CVE-2024-41952 (Zitadel)", "an unknown person and a wrong password look alike, also to the limits", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		try := func(name string) []string {
+			b := s.Browser()
+			form := b.Open("/login").Fields()
+			var out []string
+			for range 7 {
+				form.Set("username", name)
+				form.Set("password", "guess")
+				p := b.Submit("/login", form)
+				text := strings.NewReplacer(name, "NAME").Replace(p.Text())
+				text, _, _ = strings.Cut(text, " Request ")
+				out = append(out, http.StatusText(p.Status)+" "+p.Header.Get("Retry-After")+" "+text)
+			}
+			return out
+		}
+		known, unknown := try("alice"), try("nobody")
+		for i := range known {
+			if known[i] != unknown[i] {
+				t.Errorf("attempt %d: %q and %q", i+1, known[i], unknown[i])
+			}
+		}
+	}),
+}

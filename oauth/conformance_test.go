@@ -1,0 +1,45 @@
+package oauth_test
+
+import (
+	"flag"
+	"os"
+	"testing"
+
+	"gatehouse/web/webtest"
+)
+
+var update = flag.Bool("update", false, "rewrite golden files")
+
+// TestConformanceDocument keeps docs/conformance.md in step with the tables of requirements.
+func TestConformanceDocument(t *testing.T) {
+	t.Parallel()
+	want := "# Conformance\n\n<!-- Generated from the tables in oauth/*_test.go by `make golden`; do not edit. -->\n\n" +
+		"Each line is a black-box test over HTTP, run on PostgreSQL and on SQLite by `make test`. Departures are in\n[divergences.md](divergences.md).\n"
+	seen := map[string]bool{}
+	for _, part := range []struct {
+		title string
+		table []webtest.Requirement
+	}{
+		{"Authorization endpoint", authorizationEndpoint}, {"Codes and PKCE", codes}, {"Token endpoint", tokenEndpoint},
+		{"Refresh", refresh}, {"Access tokens", accessTokens}, {"Introspection", introspection}, {"Revocation", revocation},
+		{"Metadata and keys", metadataAndKeys}, {"Housekeeping", housekeeping}, {"Published flaws, never repeated", advisories},
+	} {
+		want += webtest.Markdown(part.title, part.table)
+		for _, r := range part.table {
+			if seen[r.ID] || r.Spec == "" || r.Text == "" {
+				t.Errorf("requirement %q is there twice, or says nothing", r.ID)
+			}
+			seen[r.ID] = true
+		}
+	}
+	const file = "../docs/conformance.md"
+	if *update {
+		if err := os.WriteFile(file, []byte(want), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(file)
+	if err != nil || string(got) != want {
+		t.Errorf("%s is not what the tables say; run `make golden` (%v)", file, err)
+	}
+}
