@@ -1,6 +1,7 @@
 package oauth_test
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -411,7 +412,7 @@ var tokenEndpoint = []webtest.Requirement{
 		}
 		record, err := s.Store.Client(t.Context(), c.ClientID)
 		storagetest.Must(t, err)
-		if strings.Contains(fmt.Sprintf("%s", record.Secrets[0].Hash), "gate_") || len(record.Secrets[0].Hash) != 32 {
+		if bytes.Contains(record.Secrets[0].Hash, []byte("gate_")) || len(record.Secrets[0].Hash) != 32 {
 			t.Error("the secret is stored as it is")
 		}
 		fresh, err := s.OAuth.RotateSecret(t.Context(), c.ClientID, time.Hour)

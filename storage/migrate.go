@@ -25,7 +25,7 @@ func (s *Store) goose() (*goose.Provider, error) {
 	if s.engine == Postgres {
 		dialect = goose.DialectPostgres
 		// Many processes may start at once; one migrates, the others wait and find nothing to do.
-		locker, err := lock.NewPostgresSessionLocker()
+		locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300), lock.WithUnlockTimeout(1, 60)) // look every second
 		if err != nil {
 			return nil, err
 		}

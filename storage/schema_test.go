@@ -39,7 +39,7 @@ func testURL(t *testing.T, engine string) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_, _ = db.Exec(`DROP SCHEMA "` + name + `" CASCADE`) //nolint:noctx // clean-up, the test's context has ended
+		_, _ = db.Exec(`DROP SCHEMA "` + name + `" CASCADE`)
 		_ = db.Close()
 	})
 	sep := "?"

@@ -83,8 +83,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s.cache = newCache()
 	s.batch = newBatch(s)
 	if err := s.connect(ctx, o); err != nil {
-		s.closePools()
-		return nil, err
+		return nil, errors.Join(err, s.closePools())
 	}
 	return s, nil
 }

@@ -103,12 +103,3 @@ func (millis) Value(_ context.Context, field *schema.Field, _ reflect.Value, v a
 func toMillis(t time.Time) int64 { return t.UnixMilli() }
 
 func fromMillis(n int64) time.Time { return time.UnixMilli(n).UTC() }
-
-// optionalTime reads a nullable column.
-func optionalTime(n *int64) *time.Time {
-	if n == nil {
-		return nil
-	}
-	t := fromMillis(*n)
-	return &t
-}

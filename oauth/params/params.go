@@ -103,7 +103,7 @@ func Printable(s string) string {
 		if r < 0x20 || r > 0x7e || r == '"' || r == '\\' {
 			r = '?'
 		}
-		out = append(out, byte(r)) //nolint:gosec // r is printable ASCII here
+		out = append(out, string(r)...)
 	}
 	return string(out)
 }

@@ -1,0 +1,53 @@
+# Daily commands. `make help` lists them.
+.PHONY: help run check test e2e fuzz bench golden migration db lint build image
+
+LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+FUZZ_TIME ?= 30s
+CHROME ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+
+help: ## list these commands
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+run: ## start everything on this machine, with the sample app
+	go run ./cmd/gatehouse dev
+
+check: ## format, vet and test on SQLite, before every commit
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
+	go vet ./...
+	env -u CI -u TEST_POSTGRES_DSN CHROME= go test ./...
+
+test: ## every test: both engines, race detector, browser
+	scripts/test.sh
+
+e2e: ## the browser journeys alone
+	CHROME=$(CHROME) go test -count=1 -run 'Browser' ./cmd/gatehouse
+
+fuzz: ## every fuzz target for FUZZ_TIME
+	go test -run '^$$' -fuzz FuzzMatch -fuzztime $(FUZZ_TIME) ./oauth/redirect
+	go test -run '^$$' -fuzz FuzzValidate -fuzztime $(FUZZ_TIME) ./oauth/redirect
+	go test -run '^$$' -fuzz FuzzForm -fuzztime $(FUZZ_TIME) ./oauth/params
+	go test -run '^$$' -fuzz FuzzVerify -fuzztime $(FUZZ_TIME) ./oauth/accesstoken
+
+bench: ## benchmarks beside their bare twins, into docs/performance.md
+	scripts/bench.sh
+
+golden: ## rewrite generated documents
+	go test ./oauth -run TestConformanceDocument -update
+	go test ./cmd/gatehouse -run TestConfigDocument -update
+
+migration: ## make an empty pair of migrations: make migration name=add_x
+	@test -n "$(name)" || { echo "say name=…"; exit 2; }
+	@n=$$(printf %04d $$(( $$(ls migrations/postgres | tail -n 1 | cut -c1-4 | sed 's/^0*//') + 1 ))); \
+	for d in postgres sqlite; do echo '-- +goose Up' > migrations/$$d/$${n}_$(name).sql; done; ls migrations/*/$${n}_*
+
+db: ## start a throwaway PostgreSQL and print its URL; stop it with scripts/postgres.sh stop .db
+	scripts/postgres.sh start $(CURDIR)/.db
+
+lint: ## golangci-lint as .golangci.yml says
+	go run $(LINT) run
+
+build: ## static binary in bin/
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/gatehouse ./cmd/gatehouse
+
+image: ## container image
+	docker build -t gatehouse .

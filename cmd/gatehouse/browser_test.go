@@ -1,0 +1,286 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"gatehouse/storage"
+)
+
+// tab is a tab of a real Chromium.
+type tab struct {
+	context.Context
+
+	t testing.TB
+}
+
+// openBrowser starts Chromium with a profile of its own.
+func openBrowser(t testing.TB) *tab {
+	t.Helper()
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(needs(t, "CHROME")), chromedp.UserDataDir(t.TempDir()), chromedp.NoSandbox,
+		chromedp.Flag("disable-gpu", true), chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
+		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true), chromedp.WSURLReadTimeout(time.Minute))
+	allocator, cancel := chromedp.NewExecAllocator(context.Background(), options...)
+	t.Cleanup(cancel)
+	ctx, cancel := chromedp.NewContext(allocator)
+	t.Cleanup(cancel)
+	ctx, cancel = context.WithTimeout(ctx, 2*time.Minute)
+	t.Cleanup(cancel)
+	if err := chromedp.Do(ctx); err != nil { // the first call starts it and must not have a limit of its own
+		t.Fatal(err)
+	}
+	return &tab{ctx, t}
+}
+
+// another opens a second tab of the same browser.
+func (b *tab) another() *tab {
+	ctx, cancel := chromedp.NewContext(b.Context)
+	b.t.Cleanup(cancel)
+	if err := chromedp.Do(ctx); err != nil {
+		b.t.Fatal(err)
+	}
+	return &tab{ctx, b.t}
+}
+
+// do runs actions. When they fail it keeps a screenshot and the page's HTML where SCREENSHOTS names a folder.
+func (b *tab) do(what string, actions ...step) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.Context, 40*time.Second)
+	defer cancel()
+	if err := chromedp.Do(ctx, actions...); err != nil {
+		b.save("failed-"+strings.ReplaceAll(b.t.Name(), "/", "-"), true)
+		b.t.Fatalf("%s: %v\non the page: %s", what, err, b.text())
+	}
+}
+
+// evaluate asks the page.
+func evaluate[T any](b *tab, expression string) T {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.Context, 40*time.Second)
+	defer cancel()
+	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return v
+}
+
+// step is an action on a page.
+type step = chromedp.Action[chromedp.Void]
+
+// visible waits for text on the page.
+func visible(text string) step {
+	return chromedp.WaitVisible(`//body//*[text()[contains(normalize-space(.), "` + text + `")]]`)
+}
+
+func button(label string) string { return `//button[normalize-space(.)="` + label + `"]` }
+
+func press(label string) step { return chromedp.Click(button(label)) }
+
+func (b *tab) text() string {
+	ctx, cancel := context.WithTimeout(b.Context, 5*time.Second)
+	defer cancel()
+	url, err := chromedp.Run(ctx, chromedp.Location())
+	if err != nil {
+		return err.Error()
+	}
+	text, err := chromedp.Run(ctx, chromedp.Text(chromedp.CSS("body")))
+	if err != nil {
+		return url + ": " + err.Error()
+	}
+	return url + "\n" + text
+}
+
+// save keeps a screenshot, and the HTML, in the folder that SCREENSHOTS names.
+func (b *tab) save(name string, withHTML bool) {
+	b.t.Helper()
+	dir := os.Getenv("SCREENSHOTS")
+	if dir == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(b.Context, 10*time.Second)
+	defer cancel()
+	png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+	if err != nil {
+		b.t.Logf("screenshot: %v", err)
+		return
+	}
+	html, err := chromedp.Run(ctx, chromedp.OuterHTML(chromedp.CSS("html")))
+	if err != nil {
+		b.t.Logf("HTML: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, name+".png"), png, 0o600); err != nil {
+		b.t.Log(err)
+	}
+	if withHTML {
+		if err := os.WriteFile(filepath.Join(dir, name+".html"), []byte(html), 0o600); err != nil {
+			b.t.Log(err)
+		}
+	}
+}
+
+// looks saves the page on a phone and a desktop, light and dark, and leaves the desktop's light one.
+func (b *tab) looks(name string) {
+	b.t.Helper()
+	for _, scheme := range []string{"dark", "light"} {
+		for _, width := range []int64{375, 1280} {
+			b.do("look at it", chromedp.EmulateViewport(width, 800), chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+				_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+				return err
+			}))
+			if evaluate[bool](b, `document.documentElement.scrollWidth > document.documentElement.clientWidth`) {
+				b.t.Errorf("%s scrolls sideways at %d pixels", name, width)
+			}
+			b.save(name+"-"+scheme+"-"+map[int64]string{375: "phone", 1280: "desktop"}[width], false)
+		}
+	}
+}
+
+// signIn fills in the sign-in form.
+func (b *tab) signIn(d *devServer) {
+	b.t.Helper()
+	b.do("sign in", visible("to continue to"), chromedp.SendKeys(chromedp.CSS("#username"), "demo"),
+		chromedp.SendKeys(chromedp.CSS("#password"), d.password), press("Sign in"))
+}
+
+// begin goes from the sample app to the sign-in page.
+func (b *tab) begin(d *devServer) {
+	b.t.Helper()
+	b.do("open the app", chromedp.Navigate(d.sample), press("Sign in with Gatehouse"), visible("to continue to"))
+}
+
+func TestBrowserJourneys(t *testing.T) {
+	needs(t, "CHROME")
+	d := startDev(t, t.TempDir(), nil)
+
+	t.Run("sign in, use, refresh, revoke and sign out", func(t *testing.T) {
+		b := openBrowser(t)
+		b.begin(d)
+		b.looks("login")
+		b.signIn(d)
+		b.do("consent", visible("wants access to your account"), visible("Write and change your notes"))
+		b.looks("consent")
+		b.do("allow", press("Allow"), visible("You are signed in"), visible("notes.write"), visible("at+jwt"))
+		b.looks("sample")
+		b.do("call the API", press("Call the API"), visible("Read RFC 9700"))
+		b.do("refresh", press("Refresh the tokens"), visible("The tokens are new"), press("Refresh the tokens"), visible("The tokens are new"))
+		b.do("revoke", press("Revoke the tokens"), visible("The tokens are revoked"))
+		b.do("refresh in vain", press("Refresh the tokens"), visible("invalid_grant"))
+		b.do("sign out of the app", press("Sign out"), visible("You are signed out of this app"), visible("You are not signed in"))
+		// Signed in at Gatehouse, and the consent remembered: no page this time.
+		b.do("sign in again", press("Sign in with Gatehouse"), visible("You are signed in"))
+	})
+
+	t.Run("deny", func(t *testing.T) {
+		b := openBrowser(t)
+		b.begin(d)
+		b.do("ask again for consent", chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error { return forget(ctx, d) }))
+		b.signIn(d)
+		b.do("deny", visible("wants access"), press("Don’t allow"), visible("you did not allow it"), visible("You are not signed in"))
+	})
+
+	t.Run("untick a scope", func(t *testing.T) {
+		b := openBrowser(t)
+		b.begin(d)
+		b.signIn(d)
+		b.do("untick", visible("wants access"), chromedp.Click(chromedp.CSS(`input[name=scope][value="notes.write"]`)), press("Allow"), visible("You are signed in"))
+		if text := b.text(); strings.Contains(text, "notes.write") || !strings.Contains(text, "notes.read") {
+			t.Errorf("the unticked scope was granted: %s", text)
+		}
+		b.do("the next time it is new", chromedp.Navigate(d.sample), press("Sign out"), visible("You are not signed in"), press("Sign in with Gatehouse"), visible("wants access"),
+			chromedp.WaitVisible(chromedp.CSS(".badge")), press("Allow"), visible("notes.write"))
+	})
+
+	t.Run("withdraw on the account page", func(t *testing.T) {
+		b := openBrowser(t)
+		b.begin(d)
+		b.signIn(d)
+		b.do("get to the app", visible("You are signed in"))
+		b.do("open the account", chromedp.Navigate(d.issuer+"/account"), visible("Connected apps"), visible("Sample Notes"), visible("this browser"))
+		b.looks("account")
+		b.do("withdraw", chromedp.Click(`//a[normalize-space(.)="Withdraw access"]`), visible("Withdraw the access of"))
+		b.looks("withdraw")
+		b.do("confirm", press("Withdraw access"), visible("Access was withdrawn"), visible("No app has access"))
+		b.looks("account-empty")
+		b.do("the app is out", chromedp.Navigate(d.sample), press("Refresh the tokens"), visible("invalid_grant"))
+		b.do("sign out", chromedp.Navigate(d.issuer+"/account"), press("Sign out"), visible("You are signed out"))
+		b.looks("signed-out")
+	})
+
+	t.Run("two tabs", func(t *testing.T) {
+		b := openBrowser(t)
+		b.begin(d)
+		second := b.another()
+		second.do("the same request twice over", chromedp.Navigate(d.issuer+"/login"), visible("Sign in"))
+		second.do("sign in there", chromedp.SendKeys(chromedp.CSS("#username"), "demo@example.com"), chromedp.SendKeys(chromedp.CSS("#password"), d.password), press("Sign in"), visible("Your account"))
+		b.signIn(d)
+		b.do("the first tab goes on", visible("wants access"), press("Allow"), visible("You are signed in"))
+	})
+
+	t.Run("without JavaScript", func(t *testing.T) {
+		b := openBrowser(t)
+		b.do("turn it off", chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+			_, err := cdp.Call(ctx, t, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+			return err
+		}))
+		b.begin(d)
+		b.signIn(d)
+		b.do("get to the app", visible("You are signed in"), visible("notes.read"))
+	})
+
+	t.Run("by keyboard alone", func(t *testing.T) {
+		b := openBrowser(t)
+		b.begin(d)
+		b.do("the name has the focus", chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error { return forget(ctx, d) }), chromedp.KeyEvent("demo"+kb.Tab+d.password+kb.Enter), visible("wants access"))
+		// Skip link, not-you link or box, then the buttons: each reachable by Tab, in the order of the page.
+		var order []string
+		for range 4 {
+			b.do("tab", chromedp.KeyEvent(kb.Tab))
+			order = append(order, evaluate[string](b, `(document.activeElement.name || "") + "=" + (document.activeElement.value || document.activeElement.textContent)`))
+		}
+		if got := strings.Join(order, ","); !strings.HasPrefix(got, "=Skip to the content,scope=notes.write,decision=approve,decision=deny") {
+			t.Errorf("the order of the keyboard is %s", got)
+		}
+		b.do("back to Allow", chromedp.Focus(chromedp.CSS(`button[value=approve]`)), chromedp.KeyEvent(kb.Enter), visible("You are signed in"))
+	})
+
+	t.Run("wrong password and error pages", func(t *testing.T) {
+		b := openBrowser(t)
+		b.begin(d)
+		b.do("a wrong password", chromedp.SendKeys(chromedp.CSS("#username"), "demo"), chromedp.SendKeys(chromedp.CSS("#password"), "wrong"), press("Sign in"), visible("do not match"))
+		b.looks("login-wrong")
+		b.do("an unknown app", chromedp.Navigate(d.issuer+"/oauth2/authorize?client_id=nobody&response_type=code"), visible("does not work"), visible("No app is registered"))
+		b.looks("error")
+		if violations := evaluate[int](b, `document.querySelectorAll("script, [style], [onclick]").length`); violations > 0 {
+			t.Errorf("%d inline scripts or styles", violations)
+		}
+	})
+}
+
+// forget withdraws what the demo person allowed, so that the next request asks.
+func forget(ctx context.Context, d *devServer) error {
+	store, err := storage.Open(ctx, storage.Options{URL: d.env["GATEHOUSE_DATABASE_URL"], Pool: 1})
+	if err != nil {
+		return err
+	}
+	user, err := store.UserByKey(ctx, "demo")
+	if err != nil {
+		return err
+	}
+	consents, err := store.Consents(ctx, user.ID)
+	for _, c := range consents {
+		err = errors.Join(err, store.WithdrawConsent(ctx, user.ID, c.ID, storage.Event{Type: storage.ConsentWithdrawn}))
+	}
+	return errors.Join(err, store.Close(ctx))
+}
