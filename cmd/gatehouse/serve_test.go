@@ -1,0 +1,313 @@
+package main
+
+import (
+	"bufio"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/clientcredentials"
+
+	"gatehouse/storage"
+	"gatehouse/storage/storagetest"
+)
+
+// cluster is two serve processes on one database.
+type cluster struct {
+	env    map[string]string
+	issuer string
+	nodes  []*process
+	urls   []string
+}
+
+func startCluster(t *testing.T, db string) *cluster {
+	t.Helper()
+	c := &cluster{env: map[string]string{
+		"GATEHOUSE_DATABASE_URL": db, "GATEHOUSE_SECRET_KEY": base64.StdEncoding.EncodeToString(storagetest.Key[:]), "GATEHOUSE_DATABASE_POOL": "4",
+	}}
+	addresses := []string{freeAddress(t), freeAddress(t)}
+	c.issuer = "http://" + addresses[0]
+	c.env["GATEHOUSE_ISSUER"] = c.issuer
+	if _, stderr, code := command(t, c.env, "", "migrate", "up"); code != exitOK {
+		t.Fatalf("migrate: %s", stderr)
+	}
+	for _, address := range addresses {
+		env := map[string]string{"GATEHOUSE_LISTEN": address}
+		for k, v := range c.env {
+			env[k] = v
+		}
+		p := start(t, env, "serve")
+		p.stderr.waitFor(t, `"msg":"listening"`, p.ended)
+		c.nodes, c.urls = append(c.nodes, p), append(c.urls, "http://"+address)
+	}
+	return c
+}
+
+// client registers a client by the command line, beside the running processes.
+func (c *cluster) client(t *testing.T, metadata string) (id, secret string) {
+	t.Helper()
+	stdout, stderr, code := command(t, c.env, metadata, "client", "create", "--metadata", "-")
+	if code != exitOK {
+		t.Fatal(stderr)
+	}
+	var info struct {
+		ID     string `json:"client_id"`
+		Secret string `json:"client_secret"`
+	}
+	if err := json.Unmarshal([]byte(stdout), &info); err != nil {
+		t.Fatal(err)
+	}
+	return info.ID, info.Secret
+}
+
+var hidden = regexp.MustCompile(`name="(request|form_token)" value="([^"]*)"`)
+
+// consentedCode goes through sign-in and consent with a cookie jar, as a browser would, and returns the callback.
+func consentedCode(t *testing.T, address, username, password string) *url.URL {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	storagetest.Must(t, err)
+	var callback *url.URL
+	browser := &http.Client{Jar: jar, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
+		if r.URL.Host == "app.example" {
+			callback = r.URL
+			return http.ErrUseLastResponse
+		}
+		return nil
+	}}
+	do := func(method, to string, form url.Values) string {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), method, to, strings.NewReader(form.Encode()))
+		storagetest.Must(t, err)
+		if form != nil {
+			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		}
+		res, err := browser.Do(req)
+		storagetest.Must(t, err)
+		defer func() { _ = res.Body.Close() }()
+		b, err := io.ReadAll(res.Body)
+		storagetest.Must(t, err)
+		return string(b)
+	}
+	fields := func(page string, more ...string) url.Values {
+		v := url.Values{}
+		for _, m := range hidden.FindAllStringSubmatch(page, -1) {
+			v.Set(m[1], m[2])
+		}
+		for i := 0; i < len(more); i += 2 {
+			v.Set(more[i], more[i+1])
+		}
+		return v
+	}
+	u, err := url.Parse(address)
+	storagetest.Must(t, err)
+	root := u.Scheme + "://" + u.Host
+	page := do(http.MethodGet, address, nil)
+	page = do(http.MethodPost, root+"/login", fields(page, "username", username, "password", password))
+	if callback == nil {
+		do(http.MethodPost, root+"/consent", fields(page, "decision", "approve"))
+	}
+	if callback == nil || callback.Query().Get("code") == "" {
+		t.Fatalf("no code: %v\n%s", callback, page)
+	}
+	return callback
+}
+
+// TestTwoProcessesServeOrdinaryClients runs the whole journey through golang.org/x/oauth2 and the remote key set of
+// coreos/go-oidc, each step at the other process.
+func TestTwoProcessesServeOrdinaryClients(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		c := startCluster(t, db)
+		machineID, machineSecret := c.client(t, `{"client_name":"Machine","grant_types":["client_credentials"],"scope":"jobs"}`)
+		appID, appSecret := c.client(t, `{"client_name":"App","grant_types":["authorization_code","refresh_token"],"redirect_uris":["https://app.example/cb"],"scope":"read offline_access"}`)
+		const password = "a password of the journey"
+		if _, stderr, code := command(t, c.env, password+"\n", "user", "create", "--username", "alice", "--email", "alice@example.com", "--password-stdin"); code != exitOK {
+			t.Fatal(stderr)
+		}
+
+		ctx := t.Context()
+		machine := clientcredentials.Config{ClientID: machineID, ClientSecret: machineSecret, TokenURL: c.urls[1] + "/oauth2/token", Scopes: []string{"jobs"}}
+		machineToken, err := machine.Token(ctx)
+		storagetest.Must(t, err)
+		keys := oidc.NewRemoteKeySet(ctx, c.urls[0]+"/.well-known/jwks.json")
+		if _, err := keys.VerifySignature(ctx, machineToken.AccessToken); err != nil {
+			t.Errorf("the machine's token: %v", err)
+		}
+
+		app := oauth2.Config{
+			ClientID: appID, ClientSecret: appSecret, RedirectURL: "https://app.example/cb", Scopes: []string{"read", "offline_access"},
+			Endpoint: oauth2.Endpoint{AuthURL: c.urls[0] + "/oauth2/authorize", TokenURL: c.urls[1] + "/oauth2/token"}, // the library finds the method
+		}
+		verifier := oauth2.GenerateVerifier()
+		callback := consentedCode(t, app.AuthCodeURL("state", oauth2.S256ChallengeOption(verifier)), "alice", password)
+		if callback.Query().Get("iss") != c.issuer || callback.Query().Get("state") != "state" {
+			t.Errorf("the callback is %s", callback)
+		}
+		token, err := app.Exchange(ctx, callback.Query().Get("code"), oauth2.VerifierOption(verifier))
+		storagetest.Must(t, err)
+		payload, err := keys.VerifySignature(ctx, token.AccessToken)
+		if err != nil || !strings.Contains(string(payload), c.issuer) {
+			t.Errorf("the person's token: %v %s", err, payload)
+		}
+		app.Endpoint.TokenURL = c.urls[0] + "/oauth2/token"
+		fresh, err := app.TokenSource(ctx, &oauth2.Token{RefreshToken: token.RefreshToken}).Token()
+		storagetest.Must(t, err)
+		if fresh.RefreshToken == token.RefreshToken {
+			t.Error("the refresh token did not rotate")
+		}
+		post := func(node int, path, id, secret, value string) string {
+			t.Helper()
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.urls[node]+path, strings.NewReader(url.Values{"token": {value}}.Encode()))
+			storagetest.Must(t, err)
+			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			req.SetBasicAuth(id, secret)
+			res, err := http.DefaultClient.Do(req)
+			storagetest.Must(t, err)
+			defer func() { _ = res.Body.Close() }()
+			b, err := io.ReadAll(res.Body)
+			storagetest.Must(t, err)
+			return fmt.Sprint(res.StatusCode, " ", string(b))
+		}
+		if got := post(1, "/oauth2/introspect", appID, appSecret, fresh.AccessToken); !strings.Contains(got, `"active":true`) {
+			t.Errorf("introspection: %s", got)
+		}
+		if got := post(0, "/oauth2/revoke", appID, appSecret, fresh.RefreshToken); !strings.HasPrefix(got, "200") {
+			t.Errorf("revocation: %s", got)
+		}
+		if got := post(1, "/oauth2/introspect", appID, appSecret, fresh.AccessToken); got != `200 {"active":false}` {
+			t.Errorf("after revocation at the other process: %s", got)
+		}
+
+		for _, p := range c.nodes {
+			if code := p.stop(t); code != exitOK {
+				t.Errorf("serve ended with %d:\n%s", code, p.stderr)
+			}
+		}
+		// What the run leaves behind has none of its secrets.
+		stdout, _, _ := command(t, c.env, "", "audit", "list", "--json", "--limit", "1000")
+		if !strings.Contains(stdout, storage.TokenIssued) || !strings.Contains(stdout, storage.RefreshRotated) {
+			t.Errorf("the audit log misses issues that were queued when the processes stopped:\n%s", stdout)
+		}
+		s := storagetest.Open(t, db, storagetest.NewClock())
+		left := map[string]string{"the audit log": stdout, "the database": storagetest.Dump(t, s, db), "a log": c.nodes[0].stderr.String() + c.nodes[1].stderr.String()}
+		for where, text := range left {
+			for name, secret := range map[string]string{
+				"the machine's secret": machineSecret, "the app's secret": appSecret, "the password": password, "the verifier": verifier, "the code": callback.Query().Get("code"),
+				"an access token": token.AccessToken, "the refresh token": token.RefreshToken, "its successor": fresh.RefreshToken, "the machine's token": machineToken.AccessToken,
+				"the root key": c.env["GATEHOUSE_SECRET_KEY"],
+			} {
+				if strings.Contains(text, secret) {
+					t.Errorf("%s has %s", where, name)
+				}
+			}
+		}
+	})
+}
+
+func TestServeRefusesAnOldSchemaAndMigratesWhenTold(t *testing.T) {
+	t.Parallel()
+	needs(t, "TEST_POSTGRES_DSN")
+	env := map[string]string{
+		"GATEHOUSE_DATABASE_URL": storagetest.URL(t, storage.Postgres), "GATEHOUSE_SECRET_KEY": base64.StdEncoding.EncodeToString(storagetest.Key[:]),
+		"GATEHOUSE_LISTEN": freeAddress(t),
+	}
+	_, stderr, code := command(t, env, "", "serve")
+	if code != exitFailed || !strings.Contains(stderr, "gatehouse migrate up") {
+		t.Errorf("%d %s", code, stderr)
+	}
+	p := start(t, env, "serve", "--migrate")
+	p.stderr.waitFor(t, `"msg":"listening"`, p.ended)
+	if status, body := get(t, "http://"+env["GATEHOUSE_LISTEN"]+"/readyz"); status != http.StatusOK || body != "ok\n" {
+		t.Errorf("readyz: %d %s", status, body)
+	}
+}
+
+// TestServeStopsGracefully sends half a request, tells the server to stop, and sends the rest.
+func TestServeStopsGracefully(t *testing.T) {
+	t.Parallel()
+	env := map[string]string{"GATEHOUSE_DATABASE_URL": "sqlite:" + t.TempDir() + "/gatehouse.db", "GATEHOUSE_LISTEN": freeAddress(t), "GATEHOUSE_ADMIN_LISTEN": freeAddress(t)}
+	p := start(t, env, "serve")
+	p.stderr.waitFor(t, `"msg":"listening"`, p.ended)
+	c := &cluster{env: env}
+	id, secret := c.client(t, `{"grant_types":["client_credentials"],"scope":"jobs"}`)
+	if status, _ := get(t, "http://"+env["GATEHOUSE_ADMIN_LISTEN"]+"/debug/pprof/cmdline"); status != http.StatusOK {
+		t.Errorf("profiling: %d", status)
+	}
+	if status, _ := get(t, "http://"+env["GATEHOUSE_LISTEN"]+"/debug/pprof/"); status != http.StatusNotFound {
+		t.Errorf("profiling on the public listener: %d", status)
+	}
+
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", env["GATEHOUSE_LISTEN"])
+	storagetest.Must(t, err)
+	defer func() { _ = conn.Close() }()
+	body := "grant_type=client_credentials"
+	_, err = fmt.Fprintf(conn, "POST /oauth2/token HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\nAuthorization: Basic %s\r\n\r\n", len(body), base64.StdEncoding.EncodeToString([]byte(id+":"+secret)))
+	storagetest.Must(t, err)
+	answer := bufio.NewReader(conn)
+	line, err := answer.ReadString('\n') // 100: the handler is reading the body
+	if err != nil || !strings.Contains(line, "100") {
+		t.Fatalf("%q %v", line, err)
+	}
+	p.cancel()
+	p.stderr.waitFor(t, `"msg":"stopping"`, p.ended)
+	_, err = conn.Write([]byte(body))
+	storagetest.Must(t, err)
+	_, err = answer.ReadString('\n')
+	storagetest.Must(t, err)
+	res, err := http.ReadResponse(answer, nil)
+	if err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("the request in flight was not finished: %v %v", res, err)
+	}
+	_ = res.Body.Close()
+	if code := p.stop(t); code != exitOK {
+		t.Errorf("it ended with %d:\n%s", code, p.stderr)
+	}
+	if _, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", env["GATEHOUSE_LISTEN"]); err == nil {
+		t.Error("it still listens")
+	}
+	if stdout, _, _ := command(t, env, "", "audit", "list", "--event", storage.TokenIssued); !strings.Contains(stdout, id) {
+		t.Errorf("the record of the last token was lost:\n%s", stdout)
+	}
+}
+
+func TestDevKeepsItsDataAndAnswersUnderItsNameAlone(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first := startDev(t, dir, nil)
+	page := first.stdout.String()
+	for _, want := range []string{"/oauth2/token", "/oauth2/introspect", "/oauth2/revoke", "curl", "demo"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("no %q in:\n%s", want, page)
+		}
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, first.issuer+"/login", nil)
+	storagetest.Must(t, err)
+	req.Host = "evil.example"
+	res, err := http.DefaultClient.Do(req)
+	storagetest.Must(t, err)
+	_ = res.Body.Close()
+	if res.StatusCode != http.StatusMisdirectedRequest {
+		t.Errorf("under another name: %d", res.StatusCode)
+	}
+	if code := first.stop(t); code != exitOK {
+		t.Fatalf("%d: %s", code, first.stderr)
+	}
+	second := startDev(t, dir, nil)
+	if second.password != first.password {
+		t.Error("the second start has another password")
+	}
+	if _, stderr, code := command(t, map[string]string{}, "", "dev", "--listen", "0.0.0.0:0"); code != exitUsage || !strings.Contains(stderr, "loopback only") {
+		t.Errorf("%d %s", code, stderr)
+	}
+}
