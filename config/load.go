@@ -83,6 +83,9 @@ func (c Config) conflicts() (m Mistakes) {
 	if _, embedded := c.Embedded(); c.DatabaseURL != "" && !embedded && c.SecretKey == nil {
 		m = append(m, "GATEHOUSE_SECRET_KEY is required with PostgreSQL, the same for every process; make one with: openssl rand -base64 32")
 	}
+	if c.AdminListen != "" && c.AdminListen == c.Listen {
+		m = append(m, "GATEHOUSE_ADMIN_LISTEN is the public listener; give it an address of its own, like 127.0.0.1:8081")
+	}
 	if c.RefreshIdleTTL > c.RefreshMaxTTL {
 		m = append(m, "GATEHOUSE_REFRESH_IDLE_TTL is longer than GATEHOUSE_REFRESH_MAX_TTL; make it at most "+plainDuration(c.RefreshMaxTTL))
 	}

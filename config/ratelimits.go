@@ -9,11 +9,12 @@ import (
 	"time"
 )
 
-// DefaultRateLimits are the limits in force unless GATEHOUSE_RATE_LIMITS says otherwise. They only ever refuse a
-// request that has already failed: a right client secret is never refused because of somebody else's wrong ones.
+// DefaultRateLimits are the limits in force unless GATEHOUSE_RATE_LIMITS says otherwise. Those on failures refuse only
+// what has failed already: a right client secret is never refused because of somebody else's wrong ones.
 var DefaultRateLimits = map[string]Rate{
-	"client_failure":  {Count: 20, Period: time.Minute}, // failed client authentication, per client and network
-	"address_failure": {Count: 60, Period: time.Minute}, // failed client authentication, per network
+	"client_failure":  {Count: 20, Period: time.Minute},  // failed client authentication, per client and network
+	"address_failure": {Count: 60, Period: time.Minute},  // failed client authentication, per network
+	"stored_request":  {Count: 300, Period: time.Minute}, // authorization requests kept for a page, per network
 }
 
 // setRateLimits reads "default", "off" or "name=count/period,…".

@@ -64,14 +64,14 @@ func (p *People) Create(ctx context.Context, n NewUser) (storage.User, error) {
 	switch {
 	case n.Username == "" || utf8.RuneCountInString(n.Username) > 64:
 		return storage.User{}, &Problem{"the username must have 1 to 64 characters"}
-	case strings.Contains(n.Username, "@"):
+	case strings.Contains(n.Username+usernameKey, "@"): // also what the normal form makes of other at signs
 		return storage.User{}, &Problem{"the username must not contain an @, or it could be taken for an e-mail address"}
 	case err != nil:
 		return storage.User{}, &Problem{"the username has a character that is not allowed, such as a space"}
 	}
 	address, err := mail.ParseAddress(n.Email)
 	emailKey, kerr := key(n.Email)
-	if err != nil || kerr != nil || address.Address != n.Email || len(n.Email) > 254 {
+	if err != nil || kerr != nil || address.Address != n.Email || len(n.Email) > 254 || strings.Count(emailKey, "@") != 1 {
 		return storage.User{}, &Problem{"the e-mail address is not valid; write it like alice@example.com"}
 	}
 	if utf8.RuneCountInString(n.Name) > 200 || strings.ContainsFunc(n.Name, isControl) {

@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
-	"sync/atomic"
+	"sync"
 
 	"golang.org/x/crypto/argon2"
 	"golang.org/x/text/unicode/norm"
@@ -17,13 +17,14 @@ import (
 
 // Argon2id with 19 MiB, two passes and one lane, the first choice of the OWASP password storage guidance.
 const (
-	argonMemory = 19 * 1024 // KiB
-	argonTime   = 2
-	argonLanes  = 1
-	saltSize    = 16
-	hashSize    = 32
-	maxPassword = 1024 // bytes
-	maxWaiting  = 128  // attempts that wait for a turn; each costs only its request
+	argonMemory  = 19 * 1024 // KiB
+	argonTime    = 2
+	argonLanes   = 1
+	saltSize     = 16
+	hashSize     = 32
+	maxPassword  = 1024 // bytes
+	maxWaiting   = 512  // attempts that wait for a turn; each costs only its request
+	maxWaitingOf = 32   // of those, from one network or known device
 )
 
 // ErrBusy is returned when too many passwords are being checked already.
@@ -32,9 +33,12 @@ var ErrBusy = errors.New("too many passwords are being checked")
 // hasher computes password hashes, only so many at once: a burst of sign-ins waits for its turn instead of taking all
 // memory and cores from the token endpoints.
 type hasher struct {
-	turns   chan struct{}
-	waiting atomic.Int64
-	dummy   string // a hash that no password has, checked for people who do not exist
+	turns chan struct{}
+	dummy string // a hash that no password has, checked for people who do not exist
+
+	mu      sync.Mutex
+	waiting int
+	of      map[string]int // by who waits
 }
 
 func newHasher(concurrency int) *hasher {
@@ -45,24 +49,44 @@ func newHasher(concurrency int) *hasher {
 	_, _ = rand.Read(salt) // never fails: the program would have ended
 	sum := make([]byte, hashSize)
 	_, _ = rand.Read(sum)
-	return &hasher{turns: make(chan struct{}, concurrency), dummy: phc(salt, sum)}
+	return &hasher{turns: make(chan struct{}, concurrency), dummy: phc(salt, sum), of: map[string]int{}}
 }
 
-// inTurn runs fn when it is this caller's turn. It returns ErrBusy when too many wait already.
-func (h *hasher) inTurn(ctx context.Context, fn func() error) error {
-	if h.waiting.Add(1) > maxWaiting {
-		h.waiting.Add(-1)
+// inTurn runs fn when it is this caller's turn. It returns ErrBusy when too many wait already, in all or of the same
+// network, so that one network cannot take every place.
+func (h *hasher) inTurn(ctx context.Context, who string, fn func() error) error {
+	if !h.queue(who) {
 		return ErrBusy
 	}
 	select {
 	case h.turns <- struct{}{}:
-		h.waiting.Add(-1)
+		h.leave(who)
 	case <-ctx.Done():
-		h.waiting.Add(-1)
+		h.leave(who)
 		return ctx.Err()
 	}
 	defer func() { <-h.turns }()
 	return fn()
+}
+
+func (h *hasher) queue(who string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.waiting >= maxWaiting || h.of[who] >= maxWaitingOf {
+		return false
+	}
+	h.waiting++
+	h.of[who]++
+	return true
+}
+
+func (h *hasher) leave(who string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.waiting--
+	if h.of[who]--; h.of[who] == 0 {
+		delete(h.of, who)
+	}
 }
 
 func compute(password string, salt []byte, time, memory uint32, lanes uint8, size uint32) []byte {
@@ -76,7 +100,7 @@ func (h *hasher) hash(ctx context.Context, password string) (string, error) {
 		return "", err
 	}
 	var sum []byte
-	err := h.inTurn(ctx, func() error {
+	err := h.inTurn(ctx, "new password", func() error {
 		sum = compute(password, salt, argonTime, argonMemory, argonLanes, hashSize)
 		return nil
 	})

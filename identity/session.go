@@ -92,11 +92,11 @@ func (p *People) Current(r *http.Request) (*SignedIn, error) {
 }
 
 // Begin signs a person in to the browser after they proved who they are by the given methods (RFC 8176). The cookie is
-// new in any case. The same person's session goes on under it, with the apps that are bound to it; another person's is
-// ended.
+// new in any case. The same person's session goes on under it, expired or not, with the apps that are bound to it, so
+// that signing out ends those too; another person's is ended.
 func (p *People) Begin(w http.ResponseWriter, r *http.Request, user storage.User, methods ...string) error {
-	before, err := p.Current(r)
-	if err != nil {
+	before, err := p.store.UnendedSession(r.Context(), hash(p.value(r, sessionCookie)))
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
 		return err
 	}
 	session, err := rows{p}.Get(r, sessionCookie)
@@ -106,19 +106,18 @@ func (p *People) Begin(w http.ResponseWriter, r *http.Request, user storage.User
 	now, origin, token := p.store.Now(), storage.OriginOf(r.Context()), random()
 	row := storage.BrowserSession{
 		ID: uuid.NewString(), TokenHash: hash(token), UserID: user.ID, UserEpoch: user.Epoch,
-		AuthTime: now, ACR: "1", AMR: methods, Address: origin.Address, UserAgent: clip(origin.UserAgent, 256),
+		AuthTime: now, ACR: "1", AMR: methods, Address: origin.Address, UserAgent: origin.UserAgent,
 		CreatedAt: now, LastSeenAt: now, ExpiresAt: now.Add(p.options.SessionMaxTTL),
 	}
 	event := storage.Event{Type: storage.UserSignedIn, UserID: user.ID}
-	if before != nil && before.User.ID == user.ID {
-		row.ID = before.Session.ID
+	switch before.UserID {
+	case user.ID:
+		row.ID = before.ID
 		err = p.store.RenewSession(r.Context(), &row, event)
-	} else {
-		ends := ""
-		if before != nil {
-			ends = before.Session.ID
-		}
-		err = p.store.CreateSession(r.Context(), &row, ends, event)
+	case "":
+		err = p.store.CreateSession(r.Context(), &row, nil, event)
+	default:
+		err = p.store.CreateSession(r.Context(), &row, &before, event)
 	}
 	if err != nil {
 		return err
@@ -153,11 +152,4 @@ func (p *People) End(w http.ResponseWriter, r *http.Request) error {
 // Sessions lists a person's live sessions, the latest seen first.
 func (p *People) Sessions(r *http.Request, user storage.User) ([]storage.BrowserSession, error) {
 	return p.store.Sessions(r.Context(), user, p.options.SessionIdleTTL)
-}
-
-func clip(s string, n int) string {
-	if len(s) > n {
-		return s[:n]
-	}
-	return s
 }

@@ -54,7 +54,7 @@ func (p *People) SignIn(ctx context.Context, name, password string, device Devic
 	right := false
 	// The limits are asked and the failure is counted while this attempt has its turn, so that of many guesses that
 	// come together no more slip through than passwords are checked at once.
-	err = p.hasher.inTurn(ctx, func() error {
+	err = p.hasher.inTurn(ctx, counts[0].network, func() error {
 		for _, c := range counts {
 			until, err := p.store.SignInBlocked(ctx, c.account, c.network)
 			if err != nil {
@@ -64,8 +64,8 @@ func (p *People) SignIn(ctx context.Context, name, password string, device Devic
 				return &Throttled{RetryAt: *until}
 			}
 		}
-		var err error
-		if right, err = p.hasher.verify(hash, password); err != nil || right {
+		matches, err := p.hasher.verify(hash, password)
+		if right = matches && user.DisabledAt == nil; err != nil || right {
 			return err
 		}
 		for _, c := range counts {
@@ -78,7 +78,7 @@ func (p *People) SignIn(ctx context.Context, name, password string, device Devic
 	if err != nil {
 		return storage.User{}, err
 	}
-	if !right || user.DisabledAt != nil {
+	if !right {
 		if err := p.store.Record(ctx, storage.Event{Type: storage.UserSignInFailed, UserID: user.ID}); err != nil {
 			return storage.User{}, err
 		}

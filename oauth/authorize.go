@@ -64,8 +64,8 @@ func (s *Server) Begin(ctx context.Context, form url.Values) (*Authorization, er
 // resolveClient settles the two things that decide whether anything may be redirected: the client and its redirect URI.
 func (s *Server) resolveClient(ctx context.Context, form url.Values) (*Authorization, error) {
 	id, uri := form.Get("client_id"), form.Get("redirect_uri")
-	if id == "" || len(id) > 100 {
-		return nil, fail(InvalidRequest, "The parameter client_id is missing or too long.")
+	if !plausibleID(id) {
+		return nil, fail(InvalidRequest, "The parameter client_id is missing or is none of this server's.")
 	}
 	c, err := s.store.Client(ctx, id)
 	if errors.Is(err, storage.ErrNotFound) || err == nil && c.DisabledAt != nil {
@@ -184,11 +184,20 @@ func (s *Server) fositeRequest(ctx context.Context, a *Authorization) (fosite.Au
 	return provider.NewAuthorizeRequest(ctx, r)
 }
 
+const (
+	requestIDSize = 32
+	maxStored     = 16 << 10
+)
+
 // Store keeps a request that waits for a person and gives it its ID.
 func (s *Server) Store(ctx context.Context, a *Authorization) error {
-	a.ID = credential.Random(32)
+	parameters := a.form.Encode()
+	if len(parameters) > maxStored {
+		return &Error{Code: InvalidRequest, Description: "The request is larger than 16 KiB.", ClientID: a.Client.ID, status: http.StatusRequestEntityTooLarge}
+	}
+	a.ID = credential.Random(requestIDSize)
 	r := storage.AuthorizationRequest{
-		ID: a.ID, ClientID: a.Client.ID, Parameters: a.form.Encode(), CreatedAt: a.CreatedAt, ExpiresAt: a.CreatedAt.Add(s.options.RequestTTL),
+		ID: a.ID, ClientID: a.Client.ID, Parameters: parameters, CreatedAt: a.CreatedAt, ExpiresAt: a.CreatedAt.Add(s.options.RequestTTL),
 	}
 	if err := s.store.CreateRequest(ctx, &r); err != nil {
 		return unavailable(err)
@@ -212,6 +221,9 @@ func (s *Server) Resume(ctx context.Context, id string, browser []byte, claim bo
 	read := s.store.ClaimedRequest
 	if claim {
 		read = s.store.ClaimRequest
+	}
+	if len(id) != requestIDSize || !plausibleID(id) {
+		return nil, storage.ErrNotFound
 	}
 	r, err := read(ctx, id, browser)
 	if err != nil {
@@ -251,19 +263,31 @@ func (s *Server) Consent(ctx context.Context, a *Authorization, who *identity.Si
 	return &c, nil
 }
 
-// Approve issues a code for the person and returns where to send the browser. granted is what they allow: the required
-// scopes and the optional ones they left ticked. asked says whether the consent page was shown. A stored request is
-// answered once; the second answer is *ErrExpired.
-func (s *Server) Approve(ctx context.Context, a *Authorization, who *identity.SignedIn, granted []string, asked bool) (string, error) {
+// Answer is a yes to an authorization request.
+type Answer struct {
+	Granted []string         // the required scopes, and the optional ones that were left ticked
+	Asked   bool             // whether the person said so on the consent page just now
+	Consent *storage.Consent // otherwise, what they said before, on which Decide relied; nil when the operator vouches
+}
+
+// ErrConsentGone is returned by Approve when the consent it relied on was withdrawn meanwhile: the person must be asked.
+var ErrConsentGone = errors.New("the consent was withdrawn")
+
+// Approve issues a code for the person and returns where to send the browser. A stored request is answered once; the
+// second answer is *ErrExpired.
+func (s *Server) Approve(ctx context.Context, a *Authorization, who *identity.SignedIn, answer Answer) (string, error) {
 	request, err := s.fositeRequest(ctx, a)
 	if err != nil {
 		return "", err
 	}
 	request.SetResponseTypeHandled("code")
-	approval := &approval{Authorization: a, who: who, granted: granted, asked: asked}
+	approval := &approval{Authorization: a, who: who, answer: answer}
 	response, err := fosite.NewOAuth2Provider(clientManager{s}, s.config).NewAuthorizeResponse(ctx, request, approval)
 	if errors.Is(err, storage.ErrConsumed) {
 		return "", &ErrExpired{Client: a.Client, Answered: true}
+	}
+	if errors.Is(err, storage.ErrConsentGone) {
+		return "", ErrConsentGone
 	}
 	if err != nil {
 		return "", err
@@ -276,9 +300,8 @@ type approval struct {
 	*Authorization
 	tokenState
 
-	who     *identity.SignedIn
-	granted []string
-	asked   bool
+	who    *identity.SignedIn
+	answer Answer
 }
 
 func (a *approval) Clone() fosite.Session { c := *a; return &c }
@@ -291,19 +314,23 @@ func (h issueCode) HandleAuthorizeEndpointRequest(ctx context.Context, r fosite.
 	if !ok {
 		return errNotUsed
 	}
-	now := h.store.Now()
+	now, granted := h.store.Now(), a.answer.Granted
 	code := h.format.New(credential.Code)
 	row := storage.AuthorizationCode{
 		Hash: credential.Hash(code), ClientID: a.Client.ID, UserID: a.who.User.ID, ClientEpoch: a.Client.Epoch, UserEpoch: a.who.User.Epoch,
-		Scopes: a.granted, Resources: a.Resources, SessionID: a.who.Session.ID, Offline: slices.Contains(a.granted, OfflineAccess),
+		Scopes: granted, Resources: a.Resources, SessionID: a.who.Session.ID, Offline: slices.Contains(granted, OfflineAccess),
 		AuthTime: a.who.Session.AuthTime, ACR: a.who.Session.ACR, AMR: a.who.Session.AMR,
 		RedirectURI: a.RedirectURI, RedirectSent: a.redirectSent, CreatedAt: now, ExpiresAt: now.Add(h.options.CodeTTL),
 	}
 	if a.challenge != "" {
 		row.Challenge = &a.challenge
 	}
-	refused := slices.DeleteFunc(slices.Clone(a.Scopes), func(name string) bool { return slices.Contains(a.granted, name) })
-	err := h.store.IssueCode(ctx, storage.Approval{RequestID: a.ID, Refused: refused, Code: row, Asked: a.asked}, storage.Event{Type: storage.CodeIssued})
+	refused := slices.DeleteFunc(slices.Clone(a.Scopes), func(name string) bool { return slices.Contains(granted, name) })
+	approval := storage.Approval{RequestID: a.ID, Refused: refused, Code: row, Asked: a.answer.Asked}
+	if c := a.answer.Consent; c != nil && !a.Client.SkipConsent {
+		approval.ConsentID = c.ID
+	}
+	err := h.store.IssueCode(ctx, approval, storage.Event{Type: storage.CodeIssued})
 	if err != nil {
 		return err
 	}

@@ -30,14 +30,15 @@ func (s *Server) authenticate(ctx context.Context, r *http.Request, form url.Val
 	}
 	refuse := &Error{
 		Code: InvalidClient, Description: "Client authentication failed: unknown client, wrong credentials, or another method than the client is registered for.",
-		ClientID: p.id, challenge: p.method == storage.AuthBasic,
+		challenge: p.method == storage.AuthBasic,
 	}
+	if !plausibleID(p.id) {
+		return nil, refuse
+	}
+	refuse.ClientID = p.id
 	var hash []byte
 	if p.method != storage.AuthNone && s.format.Valid(credential.ClientSecret, p.secret) {
 		hash = credential.Hash(p.secret)
-	}
-	if p.id == "" || len(p.id) > 100 || strings.ContainsRune(p.id, 0) {
-		return nil, refuse
 	}
 	c, err := s.store.Client(ctx, p.id)
 	if errors.Is(err, storage.ErrNotFound) {
@@ -53,6 +54,12 @@ func (s *Server) authenticate(ctx context.Context, r *http.Request, form url.Val
 		return nil, refuse
 	}
 	return fositeClient{c}, nil
+}
+
+// plausibleID reports whether an id could be one of ours: short, and plain ASCII. Anything else is refused before it
+// reaches the database, a limit or a log.
+func plausibleID(id string) bool {
+	return id != "" && len(id) <= 100 && !strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 // present reads the credentials, and refuses more than one method in one request.

@@ -116,14 +116,29 @@ func (s *Server) narrowable(ctx context.Context, c *storage.Client, asked, grant
 	return err
 }
 
-// use fills in the state of a person's token from their grant. asked narrows the resources.
+// use fills in the state of a person's token from their grant. asked narrows the resources. The code or refresh token is
+// used up by now, so what the operator has taken away since the grant was made is left out rather than refused: scopes
+// and resources that do not exist any more, and, if nothing remains, a token for this server alone that can do nothing.
 func (s *Server) use(ctx context.Context, c *storage.Client, state *tokenState, grant storage.Grant, scopes, asked []string) error {
 	if len(asked) == 0 {
 		asked = grant.Resources
 	}
-	var err error
-	if state.audience, state.scopes, err = s.audience(ctx, c, asked, scopes); err != nil {
+	knownScopes, err := s.store.Scopes(ctx)
+	if err != nil {
 		return err
+	}
+	knownResources, err := s.store.Resources(ctx)
+	if err != nil {
+		return err
+	}
+	scopes = slices.DeleteFunc(slices.Clone(scopes), func(name string) bool { _, ok := knownScopes[name]; return !ok })
+	left := slices.DeleteFunc(slices.Clone(asked), func(id string) bool { r, ok := knownResources[id]; return !ok || !permitted(c, r) })
+	state.audience, state.scopes, err = s.audience(ctx, c, left, scopes)
+	if err != nil || len(asked) > 0 && len(left) == 0 {
+		if e := AsError(err); err != nil && e.Code != InvalidScope {
+			return err
+		}
+		state.audience, state.scopes = []string{s.options.Issuer}, nil
 	}
 	state.subject, state.grant = grant.UserID, grant
 	state.ttl = min(state.ttl, max(time.Second, grant.ExpiresAt.Sub(s.store.Now()))).Truncate(time.Second)

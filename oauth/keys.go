@@ -39,6 +39,7 @@ type keys struct {
 	ring     []ringKey
 	byID     map[string]*accesstoken.Key
 	jwks     document
+	until    time.Time // when the next key is removed by its times alone
 }
 
 type ringKey struct {
@@ -56,7 +57,7 @@ func (k *keys) load(ctx context.Context) error {
 	revision, looked := k.store.KnownRevision()
 	fresh := !looked.IsZero() && k.store.Now().Sub(looked) <= time.Second
 	k.mu.RLock()
-	current := fresh && k.revision == revision
+	current := fresh && k.revision == revision && k.store.Now().Before(k.until)
 	k.mu.RUnlock()
 	if current {
 		return nil
@@ -77,7 +78,11 @@ func (k *keys) set(rows []storage.SigningKey, revision int64) error {
 	byID := make(map[string]*accesstoken.Key, len(rows))
 	ring := make([]ringKey, 0, len(rows))
 	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}
+	until := k.store.Now().Add(time.Hour)
 	for _, row := range rows {
+		if row.RemovedAt != nil && row.RemovedAt.Before(until) {
+			until = *row.RemovedAt
+		}
 		key := k.byID[row.ID]
 		if key == nil {
 			var err error
@@ -89,7 +94,7 @@ func (k *keys) set(rows []storage.SigningKey, revision int64) error {
 		ring = append(ring, ringKey{row, key})
 		set.Keys = append(set.Keys, key.JWK())
 	}
-	k.ring, k.byID, k.revision = ring, byID, revision
+	k.ring, k.byID, k.revision, k.until = ring, byID, revision, until
 	k.jwks = newDocument(set, jwksMaxAge)
 	return nil
 }

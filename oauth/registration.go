@@ -91,6 +91,9 @@ type Seconds time.Duration
 func (s *Seconds) UnmarshalJSON(b []byte) error {
 	var n int64
 	if json.Unmarshal(b, &n) == nil {
+		if n < 0 || n > int64(maxLife/time.Second) {
+			n = 0 // out of every bound, and no overflow
+		}
 		*s = Seconds(time.Duration(n) * time.Second)
 		return nil
 	}
@@ -99,9 +102,15 @@ func (s *Seconds) UnmarshalJSON(b []byte) error {
 		return errors.New("must be a number of seconds or a duration like \"15m\"")
 	}
 	d, err := time.ParseDuration(text)
+	if err == nil && d%time.Second != 0 {
+		return errors.New("must be whole seconds")
+	}
 	*s = Seconds(d)
 	return err
 }
+
+// maxLife is the longest duration that any member may have.
+const maxLife = 10 * 365 * 24 * time.Hour
 
 // MarshalJSON implements json.Marshaler.
 func (s Seconds) MarshalJSON() ([]byte, error) {
@@ -198,8 +207,8 @@ func (m *Metadata) complete() error {
 		{utf8.RuneCountInString(m.ClientName) > 100 || utf8.RuneCountInString(m.Owner) > 100, "client_name and gatehouse_owner may have 100 characters"},
 		{strings.ContainsFunc(m.ClientName+m.Owner, unprintable), "client_name and gatehouse_owner must not have control or direction characters"},
 		{outOfBounds(m.AccessTokenTTL, time.Second, 24*time.Hour), "gatehouse_access_token_ttl must be 1 second to 24 hours"},
-		{outOfBounds(m.RefreshIdleTTL, time.Second, 10*365*24*time.Hour), "gatehouse_refresh_idle_ttl must be 1 second to 10 years"},
-		{outOfBounds(m.RefreshMaxTTL, time.Second, 10*365*24*time.Hour), "gatehouse_refresh_max_ttl must be 1 second to 10 years"},
+		{outOfBounds(m.RefreshIdleTTL, time.Second, maxLife), "gatehouse_refresh_idle_ttl must be 1 second to 10 years"},
+		{outOfBounds(m.RefreshMaxTTL, time.Second, maxLife), "gatehouse_refresh_max_ttl must be 1 second to 10 years"},
 		{slices.ContainsFunc(m.OptionalScopes, func(name string) bool { return !slices.Contains(m.Scope, name) }), "gatehouse_optional_scopes must be among the scopes of scope"},
 		{m.DefaultScopes != nil && slices.ContainsFunc(*m.DefaultScopes, func(name string) bool { return !slices.Contains(m.Scope, name) }), "gatehouse_default_scopes must be among the scopes of scope"},
 	} {

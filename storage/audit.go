@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -18,8 +19,10 @@ type Origin struct {
 
 type originKey struct{}
 
-// WithOrigin returns a context that carries o.
+// WithOrigin returns a context that carries o. What the caller wrote into its headers is cut and made valid text here,
+// once: PostgreSQL refuses anything else, and with the audit row the change it belongs to.
 func WithOrigin(ctx context.Context, o Origin) context.Context {
+	o.UserAgent, o.Address = plainText(o.UserAgent), plainText(o.Address)
 	return context.WithValue(ctx, originKey{}, o)
 }
 
@@ -108,7 +111,7 @@ func (s *Store) row(ctx context.Context, e Event) (AuditEvent, error) {
 	row := AuditEvent{
 		ID: uuid.Must(uuid.NewV7()).String(), At: s.now(), Event: e.Type, Actor: o.Actor,
 		ClientID: e.ClientID, UserID: e.UserID, GrantID: e.GrantID, Scopes: e.Scopes, Token: e.Token,
-		RequestID: o.RequestID, Address: o.Address, UserAgent: clip(o.UserAgent, 256),
+		RequestID: o.RequestID, Address: o.Address, UserAgent: o.UserAgent,
 	}
 	if row.Actor == "" {
 		row.Actor = "anonymous"
@@ -126,11 +129,12 @@ func (s *Store) row(ctx context.Context, e Event) (AuditEvent, error) {
 	return row, nil
 }
 
-func clip(s string, n int) string {
-	if len(s) > n {
-		return s[:n]
+// plainText is s as valid UTF-8 of at most 256 bytes, without NUL.
+func plainText(s string) string {
+	if len(s) > 256 {
+		s = s[:256]
 	}
-	return s
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "?"), "\x00", "?")
 }
 
 // record writes the audit row of a change inside its transaction.

@@ -2,10 +2,13 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"gorm.io/gorm/clause"
 )
 
@@ -106,7 +109,11 @@ func (b *batch) flush(ctx context.Context, rows []AuditEvent) []AuditEvent {
 	}
 	limited, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	if err := b.store.write.WithContext(limited).Clauses(clause.OnConflict{DoNothing: true}).Create(&rows).Error; err != nil {
+	err := b.insert(limited, rows...)
+	if err != nil && len(rows) > 0 && refusedData(err) {
+		rows, err = b.insertEach(limited, rows)
+	}
+	if err != nil {
 		if ctx.Err() == nil {
 			b.store.log.ErrorContext(ctx, "cannot write audit rows, will try again", slog.Int("rows", len(rows)), slog.Any("error", err))
 			select {
@@ -117,6 +124,32 @@ func (b *batch) flush(ctx context.Context, rows []AuditEvent) []AuditEvent {
 		return rows
 	}
 	return rows[:0]
+}
+
+func (b *batch) insert(ctx context.Context, rows ...AuditEvent) error {
+	return b.store.write.WithContext(ctx).Clauses(clause.OnConflict{DoNothing: true}).Create(&rows).Error
+}
+
+// insertEach writes rows one by one and drops those that the database refuses, so that one of them cannot keep back all
+// others for ever. It returns the rows that are still to be written.
+func (b *batch) insertEach(ctx context.Context, rows []AuditEvent) ([]AuditEvent, error) {
+	for i, row := range rows {
+		switch err := b.insert(ctx, row); {
+		case err == nil:
+		case refusedData(err):
+			b.store.log.ErrorContext(ctx, "the database refuses an audit row, which is lost", slog.String("event", row.Event), slog.String("request_id", row.RequestID), slog.Any("error", err))
+		default:
+			return rows[i:], err
+		}
+	}
+	return rows[:0], nil
+}
+
+// refusedData reports whether the database refused what it was given (SQLSTATE classes 22 and 23), which no further
+// attempt will change.
+func refusedData(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && (strings.HasPrefix(pg.Code, "22") || strings.HasPrefix(pg.Code, "23"))
 }
 
 // close writes what is queued, for no longer than ctx allows.

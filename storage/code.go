@@ -49,11 +49,12 @@ type Approval struct {
 	RequestID string  // the stored request it answers, empty when none was stored
 	Refused   Strings // optional scopes that were unticked
 	Code      AuthorizationCode
-	Asked     bool // whether the consent page was shown
+	Asked     bool   // whether the person said so on the consent page just now; only then is anything remembered
+	ConsentID string // the consent that it relies on instead, which must still be live; empty when the operator vouches
 }
 
 // IssueCode records an approval and stores its code, in one transaction. Code.ConsentID is filled in. A request is
-// answered once: the second answer returns ErrConsumed.
+// answered once: the second answer returns ErrConsumed. ErrConsentGone means that the consent it relies on was withdrawn.
 func (s *Store) IssueCode(ctx context.Context, a Approval, e Event) error {
 	e.ClientID, e.UserID, e.Scopes = a.Code.ClientID, a.Code.UserID, a.Code.Scopes.String()
 	issue := func() error {
@@ -63,7 +64,7 @@ func (s *Store) IssueCode(ctx context.Context, a Approval, e Event) error {
 					return err
 				}
 			}
-			id, err := tx.approve(ctx, a.Code.UserID, a.Code.ClientID, a.Code.Scopes, a.Refused)
+			id, err := tx.approve(ctx, a)
 			if err != nil {
 				return err
 			}

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/google/uuid"
@@ -48,40 +49,52 @@ func (s *Store) WithdrawConsent(ctx context.Context, userID, id string, e Event)
 	}))
 }
 
-// approve finds or makes the live consent, remembers the granted scopes, forgets the refused ones, and returns its id.
-func (s *Store) approve(ctx context.Context, userID, clientID string, granted, refused Strings) (string, error) {
-	where := "user_id = ? AND client_id = ? AND ended_at IS NULL"
+// ErrConsentGone is returned by IssueCode.
+var ErrConsentGone = errors.New("the consent was withdrawn")
+
+// approve finds or makes the live consent that a code is issued under and returns its id. What the person was asked is
+// remembered: the granted scopes are added and the refused ones forgotten. What the operator vouched for is not.
+func (s *Store) approve(ctx context.Context, a Approval) (string, error) {
+	query, args := "user_id = ? AND client_id = ? AND ended_at IS NULL", []any{a.Code.UserID, a.Code.ClientID}
+	if a.ConsentID != "" && !a.Asked {
+		query, args = query+" AND id = ?", append(args, a.ConsentID)
+	}
 	if s.engine == Postgres {
-		if err := s.exec(ctx, "SELECT 1 FROM consents WHERE "+where+" FOR UPDATE", userID, clientID); err != nil {
+		if err := s.exec(ctx, "SELECT 1 FROM consents WHERE "+query+" FOR UPDATE", args...); err != nil {
 			return "", err
 		}
 	}
-	now := s.now()
-	found, err := list[Consent](ctx, s.write, "id", where, userID, clientID)
+	found, err := list[Consent](ctx, s.write, "id", query, args...)
 	if err != nil {
 		return "", err
 	}
-	if len(found) == 0 {
-		c := Consent{ID: uuid.NewString(), UserID: userID, ClientID: clientID, Scopes: granted, CreatedAt: now, UpdatedAt: now}
-		return c.ID, s.insert(ctx, &c)
+	now := s.now()
+	switch {
+	case len(found) == 1 && !a.Asked:
+		return found[0].ID, nil
+	case len(found) == 1:
+		return found[0].ID, s.remember(ctx, found[0], a)
+	case a.ConsentID != "" && !a.Asked:
+		return "", ErrConsentGone
 	}
-	c := found[0]
-	scopes := append(Strings{}, granted...)
-	same := len(refused) == 0
+	c := Consent{ID: uuid.NewString(), UserID: a.Code.UserID, ClientID: a.Code.ClientID, Scopes: Strings{}, CreatedAt: now, UpdatedAt: now}
+	if a.Asked {
+		c.Scopes = a.Code.Scopes
+	}
+	return c.ID, s.insert(ctx, &c)
+}
+
+// remember updates what a person has allowed so far by what they have just said.
+func (s *Store) remember(ctx context.Context, c Consent, a Approval) error {
+	scopes := append(Strings{}, a.Code.Scopes...)
 	for _, name := range c.Scopes {
-		if !granted.Has(name) && !refused.Has(name) {
+		if !scopes.Has(name) && !a.Refused.Has(name) {
 			scopes = append(scopes, name)
 		}
 	}
-	for _, name := range granted {
-		same = same && c.Scopes.Has(name)
-	}
-	if same {
-		return c.ID, nil // nothing new to remember: one statement less for an app that signs people in often
-	}
 	text, err := scopes.Value()
 	if err != nil {
-		return "", err
+		return err
 	}
-	return c.ID, s.exec(ctx, "UPDATE consents SET scopes = ?, updated_at = ? WHERE id = ?", text, toMillis(now), c.ID)
+	return s.exec(ctx, "UPDATE consents SET scopes = ?, updated_at = ? WHERE id = ?", text, toMillis(s.now()), c.ID)
 }

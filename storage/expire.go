@@ -23,7 +23,7 @@ var expiries = []expiry{
 	{"authorization_codes", "expires_at < ?", keepDead},
 	{"revoked_tokens", "expires_at < ?", time.Minute},
 	{"grants", "expires_at < ?", keepDead},
-	{"browser_sessions", "expires_at < ? AND NOT EXISTS (SELECT 1 FROM grants WHERE grants.session_id = browser_sessions.id)", time.Minute},
+	{"browser_sessions", "expires_at < ? AND NOT EXISTS (SELECT 1 FROM grants WHERE grants.session_id = browser_sessions.id)", 15 * time.Minute}, // longer than any code lives
 	{"sign_in_attempts", "last_at < ?", 24 * time.Hour},
 	{"client_secrets", "expires_at < ?", keepDead},
 	{"signing_keys", "removed_at < ?", keepDead},

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -35,6 +36,13 @@ func (s *Store) SessionByToken(ctx context.Context, hash []byte, idle time.Durat
 	return b, u, wrap("read the session's user", err)
 }
 
+// UnendedSession returns the session with that cookie hash that nobody has ended, though it may have expired, or
+// ErrNotFound.
+func (s *Store) UnendedSession(ctx context.Context, hash []byte) (BrowserSession, error) {
+	b, err := take[BrowserSession](ctx, s.write, "token_hash = ? AND ended_at IS NULL", hash)
+	return b, wrap("read session", err)
+}
+
 // Sessions returns a person's live sessions, the latest seen first.
 func (s *Store) Sessions(ctx context.Context, u User, idle time.Duration) ([]BrowserSession, error) {
 	now := s.now()
@@ -45,11 +53,12 @@ func (s *Store) Sessions(ctx context.Context, u User, idle time.Duration) ([]Bro
 }
 
 // CreateSession adds a session at sign-in and ends the one of another person that the browser had before, if any.
-func (s *Store) CreateSession(ctx context.Context, b *BrowserSession, ends string, e Event) error {
+func (s *Store) CreateSession(ctx context.Context, b, ends *BrowserSession, e Event) error {
 	e.UserID = b.UserID
 	return wrap("create session", s.Tx(ctx, func(tx *Store) error {
-		if ends != "" {
-			if err := tx.exec(ctx, "UPDATE browser_sessions SET ended_at = ? WHERE id = ? AND ended_at IS NULL", toMillis(s.now()), ends); err != nil {
+		if ends != nil {
+			err := tx.EndSession(ctx, ends.UserID, ends.ID, Event{Type: SessionEnded})
+			if err != nil && !errors.Is(err, ErrNotFound) {
 				return err
 			}
 		}

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strconv"
 
 	"gatehouse/identity"
 	"gatehouse/oauth"
 	"gatehouse/oauth/params"
+	"gatehouse/storage"
 )
 
 // authorize serves GET and POST /oauth2/authorize (RFC 6749 §3.1). A POST comes from another site, without our cookies,
@@ -46,6 +48,10 @@ func (s *Site) tell(w http.ResponseWriter, err error) error {
 }
 
 func (s *Site) keep(w http.ResponseWriter, r *http.Request, a *oauth.Authorization) error {
+	if ok, wait := s.limits.Take("stored_request", networkOf(storage.OriginOf(r.Context()).Address)); !ok {
+		w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())+1))
+		return &pageError{status: http.StatusTooManyRequests, text: "error.limit"}
+	}
 	if err := s.oauth.Store(r.Context(), a); err != nil {
 		return err
 	}
@@ -63,7 +69,7 @@ func (s *Site) resume(w http.ResponseWriter, r *http.Request) error {
 
 // step does what oauth.Decide says.
 func (s *Site) step(w http.ResponseWriter, r *http.Request, a *oauth.Authorization) error {
-	who, next, refusal, err := s.decide(r, a)
+	who, consent, next, refusal, err := s.decide(r, a)
 	if err != nil {
 		return err
 	}
@@ -71,11 +77,17 @@ func (s *Site) step(w http.ResponseWriter, r *http.Request, a *oauth.Authorizati
 	case oauth.Refuse:
 		return s.tell(w, refusal)
 	case oauth.Issue:
-		location, err := s.oauth.Approve(r.Context(), a, who, a.Scopes, false)
+		location, err := s.oauth.Approve(r.Context(), a, who, oauth.Answer{Granted: a.Scopes, Consent: consent})
+		if errors.Is(err, oauth.ErrConsentGone) { // withdrawn a moment ago: ask
+			next = oauth.Consent
+			break
+		}
 		if err != nil {
 			return err
 		}
 		return s.redirect(w, location)
+	}
+	switch next {
 	case oauth.Login, oauth.Consent:
 		if a.ID == "" {
 			return s.keep(w, r, a)
@@ -88,15 +100,15 @@ func (s *Site) step(w http.ResponseWriter, r *http.Request, a *oauth.Authorizati
 	return errors.New("unknown step")
 }
 
-func (s *Site) decide(r *http.Request, a *oauth.Authorization) (*identity.SignedIn, oauth.Step, *oauth.RedirectError, error) {
+func (s *Site) decide(r *http.Request, a *oauth.Authorization) (*identity.SignedIn, *storage.Consent, oauth.Step, *oauth.RedirectError, error) {
 	who, err := s.people.Current(r)
 	if err != nil {
-		return nil, 0, nil, err
+		return nil, nil, 0, nil, err
 	}
 	consent, err := s.oauth.Consent(r.Context(), a, who)
 	if err != nil {
-		return nil, 0, nil, err
+		return nil, nil, 0, nil, err
 	}
 	next, refusal := oauth.Decide(a, who, consent, s.store.Now())
-	return who, next, refusal, nil
+	return who, consent, next, refusal, nil
 }

@@ -33,7 +33,7 @@ func (s *Site) pending(w http.ResponseWriter, r *http.Request, request string) (
 	if err != nil {
 		return nil, nil, s.tell(w, err)
 	}
-	who, next, _, err := s.decide(r, a)
+	who, _, next, _, err := s.decide(r, a)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -112,7 +112,7 @@ func (s *Site) consent(w http.ResponseWriter, r *http.Request) error {
 		granted := slices.DeleteFunc(slices.Clone(a.Scopes), func(name string) bool {
 			return a.Client.OptionalScopes.Has(name) && !slices.Contains(ticked, name)
 		})
-		location, err := s.oauth.Approve(r.Context(), a, who, granted, true)
+		location, err := s.oauth.Approve(r.Context(), a, who, oauth.Answer{Granted: granted, Asked: true})
 		if err != nil {
 			return err
 		}

@@ -156,9 +156,9 @@ func (s *Site) answerJSON(w http.ResponseWriter, r *http.Request, err error) err
 	e := oauth.AsError(err)
 	if e.Code == oauth.InvalidClient {
 		net := networkOf(storage.OriginOf(r.Context()).Address)
-		ok, wait := s.limits.Take("client_failure", e.ClientID+" "+net)
+		ok, wait := s.limits.Take("address_failure", net)
 		if ok {
-			ok, wait = s.limits.Take("address_failure", net)
+			ok, wait = s.limits.Take("client_failure", e.ClientID+" "+net)
 		}
 		if !ok {
 			e = &oauth.Error{Code: oauth.SlowDown, Description: "Too many failed client authentications. Wait, and check the client's credentials.", Err: err, ClientID: e.ClientID, RetryAfter: max(wait, time.Second)}

@@ -6,12 +6,13 @@ import "net/http"
 type kind int
 
 const (
-	health kind = iota // plain text, no log line
-	public             // public documents: any origin may read them
-	api                // protocol endpoints for clients: JSON errors, any origin, no cookies
-	page               // pages and forms for people: HTML errors, strict headers, same origin only
-	door               // GET and POST of the authorization endpoint: a page that other sites may send people to
-	static             // stylesheet
+	health  kind = iota // plain text, no log line
+	public              // public documents: any origin may read them
+	api                 // protocol endpoints for clients: JSON errors, any origin, no cookies
+	backend             // the same for servers alone: no other origin
+	page                // pages and forms for people: HTML errors, strict headers, same origin only
+	door                // GET and POST of the authorization endpoint: a page that other sites may send people to
+	static              // stylesheet
 )
 
 type handler func(s *Site, w http.ResponseWriter, r *http.Request) error
@@ -33,7 +34,7 @@ var routes = []route{
 	{"/.well-known/jwks.json", public, (*Site).jwks},
 
 	{"/oauth2/token", api, (*Site).token},
-	{"/oauth2/introspect", api, (*Site).introspect},
+	{"/oauth2/introspect", backend, (*Site).introspect},
 	{"/oauth2/revoke", api, (*Site).revoke},
 
 	{"GET /oauth2/authorize", door, (*Site).authorize},

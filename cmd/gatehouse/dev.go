@@ -48,8 +48,8 @@ func (a *app) devCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		for name, address := range map[string]string{"--listen": cfg.Listen, "--sample-listen": *sampleListen} {
-			if !loopbackAddress(address) {
+		for name, address := range map[string]string{"--listen": cfg.Listen, "--sample-listen": *sampleListen, "--admin-listen": cfg.AdminListen} {
+			if address != "" && !loopbackAddress(address) {
 				return usageError{fmt.Errorf("%s %s is reachable from other machines; dev listens on loopback only, `gatehouse serve` is for more", name, address)}
 			}
 		}

@@ -84,6 +84,13 @@ func (s *system) serve(ctx context.Context, log *slog.Logger, o serveOptions) er
 	for address, h := range o.also {
 		handlers[address] = h
 	}
+	if o.strictHost { // against DNS rebinding; the public site does it by itself
+		for address, h := range handlers {
+			if address != s.config.Listen {
+				handlers[address] = loopbackHost(h)
+			}
+		}
+	}
 	var servers []*http.Server
 	var public net.Addr
 	failed := make(chan error, len(handlers))
@@ -155,6 +162,17 @@ func serveOn(server *http.Server, l net.Listener) error {
 		return server.ServeTLS(l, "", "")
 	}
 	return server.Serve(l)
+}
+
+// loopbackHost refuses requests under any name but those of this machine.
+func loopbackHost(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !loopbackAddress(r.Host) && !loopbackAddress(r.Host+":0") {
+			http.Error(w, "this server answers only under its own name", http.StatusMisdirectedRequest)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // adminHandler is the admin listener: health and profiling.

@@ -11,8 +11,11 @@ import (
 	"gatehouse/config"
 )
 
-// maxKeys bounds the memory: about 15 MB at the very most.
-const maxKeys = 100_000
+// maxKeys and maxKey bound the memory: about 30 MB at the very most.
+const (
+	maxKeys = 100_000
+	maxKey  = 160 // bytes
+)
 
 // Limits holds a bucket per name and key. A nil *Limits allows everything.
 type Limits struct {
@@ -39,6 +42,9 @@ func (l *Limits) Take(name, key string) (ok bool, retryAfter time.Duration) {
 	r, limited := l.rates[name]
 	if !limited {
 		return true, 0
+	}
+	if len(key) > maxKey {
+		key = key[:maxKey]
 	}
 	now := l.now()
 	l.mu.Lock()

@@ -236,7 +236,7 @@ func (b *Browser) Code(c oauth.ClientInformation, username string, changes ...st
 		p = b.SignIn(p, username)
 	}
 	if strings.Contains(p.URL, "/consent") {
-		p = b.Decide(p, "approve")
+		p = b.Follow(b.Decide(p, "approve"))
 	}
 	to := p.Location()
 	if p.Status != http.StatusSeeOther || to.Query().Get("code") == "" {

@@ -1,0 +1,199 @@
+package oauth_test
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/oauth"
+	"gatehouse/storage"
+	"gatehouse/storage/storagetest"
+	"gatehouse/web/webtest"
+)
+
+// TestRobustness holds what reviews of this server found, so that it is never so again.
+func TestRobustness(t *testing.T) { webtest.Run(t, robustness) }
+
+var robustness = []webtest.Requirement{
+	webtest.Req("G1", "audit", "bytes that are no text in a header neither stop the audit log nor undo a revocation", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c, m := s.App(), s.Machine("jobs")
+		bad := func(client oauth.ClientInformation, form url.Values) webtest.Response {
+			req := s.AsClient("/oauth2/token", client, form)
+			req.Header.Set("User-Agent", "x\xff\xfe "+strings.Repeat("ü", 200))
+			return s.Do(req)
+		}
+		for range 3 {
+			bad(m, machineGrant).OK(t)
+		}
+		old := s.Tokens(c, "alice").Text("refresh_token")
+		fresh := s.Refresh(c, old).OK(t)
+		s.Clock.Advance(time.Minute)
+		bad(c, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {old}}).Want(t, 400, "invalid_grant")
+		s.Refresh(c, fresh.Text("refresh_token")).Want(t, 400, "invalid_grant")
+		storagetest.Must(t, s.Store.Close(t.Context()))
+		events, err := storagetest.Open(t, s.DB, s.Clock).AuditEvents(t.Context(), storage.AuditFilter{Event: storage.TokenIssued})
+		storagetest.Must(t, err)
+		if len(events) != 3 {
+			t.Errorf("%d issue records, want 3", len(events))
+		}
+	}),
+	webtest.Req("G4", "hostile input", "names that are no text are unknown, never a fault", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		b := s.Browser()
+		b.SignIn(b.Open("/login"), "alice")
+		for _, id := range []string{"%ff", "%00", "a%ff", strings.Repeat("x", 200), "%F0%9F%98%80"} {
+			raw, err := url.QueryUnescape(id)
+			storagetest.Must(t, err)
+			s.Token(webtest.Nobody(raw), machineGrant).Want(t, 401, "invalid_client")
+			for _, p := range []webtest.Page{
+				b.Open("/oauth2/authorize/" + id), b.Open("/login?request=" + id), b.Open("/consent?request=" + id), b.Open("/oauth2/authorize?client_id=" + id),
+				b.Submit("/consent", url.Values{"request": {raw}, "decision": {"approve"}}), b.Submit("/login", url.Values{"request": {raw}, "username": {raw}, "password": {"x"}}),
+				b.Open("/account/apps/" + id), b.Submit("/account/apps/"+id+"/withdraw", url.Values{"form_token": {"x"}}), b.Submit("/account/sessions/"+id+"/end", url.Values{"form_token": {"x"}}),
+			} {
+				if p.Status >= 500 || p.Status < 400 {
+					t.Errorf("%s: %d", p.URL, p.Status)
+				}
+			}
+		}
+	}),
+	webtest.Req("G6", "hostile input", "a stranger cannot fill the database with authorization requests", func(t *testing.T, s *webtest.Server) {
+		c := s.App()
+		b := s.Browser()
+		if p := b.SubmitFrom("https://app.example", "/oauth2/authorize", webtest.AuthorizeForm(c, "state", strings.Repeat("s", 20_000))); p.Status != http.StatusRequestEntityTooLarge && p.Status != http.StatusBadRequest {
+			t.Errorf("20 kB of state: %d", p.Status)
+		}
+		last := 0
+		for range 310 {
+			last = b.Open("/oauth2/authorize?" + webtest.AuthorizeForm(c).Encode()).Status
+		}
+		if last != http.StatusTooManyRequests {
+			t.Errorf("after 310 requests: %d", last)
+		}
+		s.Clock.Advance(time.Minute)
+		if p := b.Authorize(c); p.Status != http.StatusOK {
+			t.Errorf("a minute later: %d", p.Status)
+		}
+	}),
+	webtest.Req("G7", "consent", "a consent that is withdrawn while a code is made is asked for again, not made anew", func(t *testing.T, s *webtest.Server) {
+		u := s.User("alice")
+		c := s.App()
+		b := s.Browser()
+		b.Code(c, "alice")
+		before, err := s.Store.Consent(t.Context(), u.ID, c.ClientID)
+		storagetest.Must(t, err)
+		r := b.Open("/account")
+		who, err := s.People.Current(func() *http.Request {
+			req := s.Request(http.MethodGet, "/account", nil)
+			for _, cookie := range b.Cookies() {
+				req.AddCookie(cookie)
+			}
+			return req
+		}())
+		storagetest.Must(t, err)
+		if who == nil {
+			t.Fatalf("not signed in: %d", r.Status)
+		}
+		a, err := s.OAuth.Begin(t.Context(), webtest.AuthorizeForm(c))
+		storagetest.Must(t, err)
+		storagetest.Must(t, s.OAuth.Withdraw(t.Context(), u.ID, before.ID))
+		if _, err := s.OAuth.Approve(t.Context(), a, who, oauth.Answer{Granted: a.Scopes, Consent: &before}); !errors.Is(err, oauth.ErrConsentGone) {
+			t.Errorf("got %v, want ErrConsentGone", err)
+		}
+		if _, err := s.Store.Consent(t.Context(), u.ID, c.ClientID); !errors.Is(err, storage.ErrNotFound) {
+			t.Errorf("the consent is back: %v", err)
+		}
+	}),
+	webtest.Req("G8", "consent", "what the operator vouched for is not remembered as the person's word", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.Client(`{"grant_types":["authorization_code"],"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_skip_consent":true}`)
+		b := s.Browser()
+		b.SignIn(b.Open("/login"), "alice")
+		if to := b.Authorize(c).Location(); to.Query().Get("code") == "" {
+			t.Fatalf("it was asked: %s", to)
+		}
+		_, _, err := s.OAuth.UpdateClient(t.Context(), c.ClientID, []byte(`{"gatehouse_skip_consent":false}`))
+		storagetest.Must(t, err)
+		if p := b.Authorize(c); !strings.Contains(p.URL, "/consent") {
+			t.Errorf("not asked: %s", p.Header.Get("Location"))
+		}
+	}),
+	webtest.Req("G9", "RFC 8707 §2", "no new token has a scope or resource that was deleted, and no client is out for it", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		api(t, s)
+		c := s.App()
+		b := s.Browser()
+		token := s.Token(c, webtest.CodeForm(b.Code(c, "alice", "resource", "https://api.example"), c)).OK(t).Text("refresh_token")
+		storagetest.Must(t, s.Store.DeleteScope(t.Context(), "write", storagetest.Event("delete")))
+		r := s.Refresh(c, token).OK(t)
+		if r.Text("scope") != "read" {
+			t.Errorf("after the scope went: %s", r.Body)
+		}
+		storagetest.Must(t, s.Store.DeleteResource(t.Context(), "https://api.example", storagetest.Event("delete")))
+		r = s.Refresh(c, r.Text("refresh_token")).OK(t)
+		if got := claims(t, r.Text("access_token")); got["aud"] != s.Issuer || got["scope"] != nil {
+			t.Errorf("after the resource went: %v", got)
+		}
+		s.Clock.Advance(time.Minute)
+		s.Refresh(c, r.Text("refresh_token")).OK(t)
+	}),
+	webtest.Req("G12", "DESIGN §4", "signing out ends also what an expired session of the browser had bound to it", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.App()
+		b := s.Browser()
+		tokens := s.Token(c, webtest.CodeForm(b.Code(c, "alice", "scope", "read"), c)).OK(t)
+		s.Clock.Advance(3 * time.Hour)
+		b.SignIn(b.Open("/login"), "alice")
+		if p := b.Submit("/account/sign-out", url.Values{"form_token": b.Open("/account").Fields()["form_token"][:1]}); p.Status != http.StatusSeeOther {
+			t.Fatalf("sign-out: %d", p.Status)
+		}
+		s.Refresh(c, tokens.Text("refresh_token")).Want(t, 400, "invalid_grant")
+	}),
+	webtest.Req("G13", "audit", "a sign-in as somebody else ends the session before it, on record", func(t *testing.T, s *webtest.Server) {
+		u := s.User("alice")
+		s.User("bob")
+		b := s.Browser()
+		b.SignIn(b.Open("/login"), "alice")
+		b.SignIn(b.Open("/login"), "bob")
+		events, err := s.Store.AuditEvents(t.Context(), storage.AuditFilter{Event: storage.SessionEnded, UserID: u.ID})
+		storagetest.Must(t, err)
+		if len(events) != 1 {
+			t.Errorf("%d events, want 1", len(events))
+		}
+	}),
+	webtest.Req("G14", "enumeration", "the password of a disabled person can be guessed no better than any other", func(t *testing.T, s *webtest.Server) {
+		u := s.User("alice")
+		storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID, storagetest.Event("disable")))
+		b := s.Browser()
+		form := b.Open("/login").Fields()
+		form.Set("username", "alice")
+		form.Set("password", webtest.Password)
+		last := 0
+		for range 8 {
+			last = b.Submit("/login", form).Status
+		}
+		if last != http.StatusTooManyRequests {
+			t.Errorf("after 8 right guesses: %d", last)
+		}
+	}),
+	webtest.Req("G15", "DESIGN §3", "introspection is for servers: no other origin may call it", func(t *testing.T, s *webtest.Server) {
+		r := s.Post("/oauth2/introspect", s.Machine("jobs"), url.Values{"token": {"x"}}).OK(t)
+		if got := r.Header.Get("Access-Control-Allow-Origin"); got != "" {
+			t.Errorf("it allows %s", got)
+		}
+	}),
+	webtest.Req("G16", "RFC 7591 §2", "a duration that is no whole number of seconds within bounds is refused", func(t *testing.T, s *webtest.Server) {
+		for _, v := range []string{"18446744075", "-1", "0", `"1500ms"`, `"1000h"`, "1.5", "true"} {
+			m, err := oauth.ParseMetadata([]byte(`{"grant_types":["client_credentials"],"gatehouse_access_token_ttl":` + v + `}`))
+			if err == nil {
+				_, _, err = s.OAuth.CreateClient(t.Context(), m)
+			}
+			if err == nil {
+				t.Errorf("%s is accepted", v)
+			}
+		}
+	}),
+}
