@@ -24,7 +24,7 @@ const (
 	hashSize     = 32
 	maxPassword  = 1024 // bytes
 	maxWaiting   = 512  // attempts that wait for a turn; each costs only its request
-	maxWaitingOf = 32   // of those, from one network or known device
+	maxWaitingOf = 256  // of those, from one network or known device
 )
 
 // ErrBusy is returned when too many passwords are being checked already.

@@ -28,7 +28,8 @@ binaries() {
 }
 
 start_local() {
-	local bin=$1 port socket="$dir/socket"
+	local bin=$1 port socket="$dir/socket" fast="-c fsync=off -c full_page_writes=off -c synchronous_commit=off"
+	[ -z "${DURABLE:-}" ] || fast="" # benchmarks pay for durability
 	if [ "$(id -u)" = 0 ]; then
 		if id postgres >/dev/null 2>&1; then echo postgres; else echo nobody; fi >"$dir/account"
 		chown "$(cat "$dir/account")" "$dir"
@@ -38,7 +39,7 @@ start_local() {
 	as "$bin/initdb" -D "$dir/data" -U gatehouse -A trust -E UTF8 --no-sync >"$dir/initdb.log" 2>&1 || { cat "$dir/initdb.log" >&2; exit 1; }
 	for port in $(shuf -i 20000-29999 -n 20 2>/dev/null || seq 20432 20452); do
 		if as "$bin/pg_ctl" -D "$dir/data" -w -t 60 -l "$dir/data/server.log" \
-			-o "-p $port -k $socket -c listen_addresses=127.0.0.1 -c max_connections=300 -c fsync=off -c full_page_writes=off -c synchronous_commit=off" \
+			-o "-p $port -k $socket -c listen_addresses=127.0.0.1 -c max_connections=300 $fast" \
 			start >"$dir/start.log" 2>&1; then
 			echo "$bin" >"$dir/bin"
 			echo "postgres://gatehouse@127.0.0.1:$port/postgres?sslmode=disable"

@@ -1,0 +1,203 @@
+package oauth_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"database/sql"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"gatehouse/oauth/accesstoken"
+	"gatehouse/oauth/credential"
+	"gatehouse/storage"
+	"gatehouse/storage/storagetest"
+	"gatehouse/web/webtest"
+)
+
+// The benchmarks measure a handler without the network, beside a bare one that does only the unavoidable work: parse the
+// form, compare a SHA-256 secret, sign or verify ES256, or run the one SQL statement. `make bench` puts both and their
+// ratio into docs/performance.md.
+
+func eachEngine(b *testing.B, fn func(b *testing.B, s *webtest.Server)) {
+	b.Helper()
+	for _, engine := range storagetest.Engines(b) {
+		b.Run(engine, func(b *testing.B) {
+			clock := storagetest.NewClock()
+			s := webtest.Start(b, storagetest.URL(b, engine), webtest.Options{Clock: clock})
+			eventually(b, "the caches are in use", func() bool { _, looked := s.Store.KnownRevision(); return !looked.IsZero() })
+			fn(b, s)
+		})
+	}
+}
+
+// post makes a request for a handler.
+func post(form url.Values, id, secret string) *http.Request {
+	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(form.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if secret != "" {
+		r.SetBasicAuth(id, secret)
+	}
+	return r
+}
+
+func mustServe(b *testing.B, err error, w *httptest.ResponseRecorder) {
+	b.Helper()
+	if err != nil || w.Code != http.StatusOK {
+		b.Fatalf("%v %d %s", err, w.Code, w.Body)
+	}
+}
+
+// bareSecret is the client check of a bare handler.
+func bareSecret(b *testing.B, r *http.Request, hash []byte) {
+	b.Helper()
+	_, secret, _ := r.BasicAuth()
+	sum := sha256.Sum256([]byte(secret))
+	if err := r.ParseForm(); err != nil || subtle.ConstantTimeCompare(sum[:], hash) != 1 {
+		b.Fatal("wrong secret")
+	}
+}
+
+func newBareKey(b *testing.B) *accesstoken.Key {
+	b.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	storagetest.Must(b, err)
+	key, err := accesstoken.NewKey("bare", private)
+	storagetest.Must(b, err)
+	return key
+}
+
+func bareClaims(now time.Time) *accesstoken.Claims {
+	return &accesstoken.Claims{
+		Issuer: "https://id.example", Subject: "gcAAAAAAAAAAAAAAAAAAAA", Audience: []string{"https://id.example"}, ClientID: "gcAAAAAAAAAAAAAAAAAAAA",
+		Scope: "jobs", JTI: uuid.NewString(), IssuedAt: now.Unix(), ExpiresAt: now.Unix() + 900, ClientEpoch: 1,
+	}
+}
+
+func BenchmarkClientCredentials(b *testing.B) {
+	eachEngine(b, func(b *testing.B, s *webtest.Server) {
+		c := s.Machine("jobs")
+		s.MachineToken(c)
+		b.Run("gatehouse", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				w := httptest.NewRecorder()
+				mustServe(b, s.OAuth.Token(w, post(machineGrant, c.ClientID, c.ClientSecret)), w)
+			}
+		})
+		b.Run("bare", func(b *testing.B) {
+			key, hash := newBareKey(b), credential.Hash(c.ClientSecret)
+			b.ReportAllocs()
+			for b.Loop() {
+				w, r := httptest.NewRecorder(), post(machineGrant, c.ClientID, c.ClientSecret)
+				bareSecret(b, r, hash)
+				token, err := key.Sign(bareClaims(time.Now()))
+				storagetest.Must(b, err)
+				storagetest.Must(b, json.NewEncoder(w).Encode(map[string]any{"access_token": token, "token_type": "Bearer", "expires_in": 900}))
+			}
+		})
+	})
+}
+
+func BenchmarkIntrospection(b *testing.B) {
+	eachEngine(b, func(b *testing.B, s *webtest.Server) {
+		c := s.Machine("jobs")
+		form := url.Values{"token": {s.MachineToken(c)}}
+		b.Run("gatehouse", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				w := httptest.NewRecorder()
+				mustServe(b, s.OAuth.Introspect(w, post(form, c.ClientID, c.ClientSecret)), w)
+			}
+		})
+		b.Run("bare", func(b *testing.B) {
+			db := bareDB(b, s)
+			key, hash := newBareKey(b), credential.Hash(c.ClientSecret)
+			token, err := key.Sign(bareClaims(time.Now()))
+			storagetest.Must(b, err)
+			form := url.Values{"token": {token}}
+			query := "SELECT 1 FROM clients WHERE id = $1 AND epoch = $2 AND disabled_at IS NULL AND NOT EXISTS (SELECT 1 FROM revoked_tokens WHERE jti = $3)"
+			b.ReportAllocs()
+			for b.Loop() {
+				w, r := httptest.NewRecorder(), post(form, c.ClientID, c.ClientSecret)
+				bareSecret(b, r, hash)
+				claims, err := accesstoken.Verify(r.PostForm.Get("token"), "https://id.example", func(string) *accesstoken.Key { return key }, time.Now())
+				storagetest.Must(b, err)
+				var one int
+				storagetest.Must(b, db.QueryRowContext(b.Context(), query, c.ClientID, 1, claims.JTI).Scan(&one))
+				storagetest.Must(b, json.NewEncoder(w).Encode(map[string]any{"active": true, "client_id": claims.ClientID, "scope": claims.Scope, "exp": claims.ExpiresAt}))
+			}
+		})
+	})
+}
+
+func BenchmarkRefresh(b *testing.B) {
+	eachEngine(b, func(b *testing.B, s *webtest.Server) {
+		s.User("alice")
+		c := s.App()
+		token := s.Tokens(c, "alice").Text("refresh_token")
+		b.Run("gatehouse", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				w := httptest.NewRecorder()
+				form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}}
+				mustServe(b, s.OAuth.Token(w, post(form, c.ClientID, c.ClientSecret)), w)
+				var body struct {
+					RefreshToken string `json:"refresh_token"`
+				}
+				storagetest.Must(b, json.Unmarshal(w.Body.Bytes(), &body))
+				token = body.RefreshToken
+			}
+		})
+		b.Run("bare", func(b *testing.B) {
+			db := bareDB(b, s)
+			key, hash := newBareKey(b), credential.Hash(c.ClientSecret)
+			form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}}
+			id, previous := credential.GrantID(credential.Format{Env: "live"}.GrantName(token)), credential.Hash(token)
+			update := "UPDATE grants SET previous_hash = current_hash, current_hash = $1, rotated_at = $2 WHERE id = $3 AND current_hash = $4"
+			insert := "INSERT INTO audit_events (id, at, event, actor, client_id, user_id, grant_id, scopes, token, detail, request_id, address, user_agent) VALUES ($1, $2, 'bare', '', '', '', '', '', '', '', '', '', '')"
+			b.ReportAllocs()
+			for b.Loop() {
+				w, r := httptest.NewRecorder(), post(form, c.ClientID, c.ClientSecret)
+				bareSecret(b, r, hash)
+				next, _ := credential.Format{Env: "live"}.NewRefreshToken("")
+				nextHash := credential.Hash(next)
+				tx, err := db.BeginTx(b.Context(), nil)
+				storagetest.Must(b, err)
+				_, err = tx.ExecContext(b.Context(), update, nextHash, time.Now().UnixMilli(), id, previous)
+				storagetest.Must(b, err)
+				_, err = tx.ExecContext(b.Context(), insert, uuid.NewString(), time.Now().UnixMilli())
+				storagetest.Must(b, err)
+				storagetest.Must(b, tx.Commit())
+				previous = nextHash
+				signed, err := key.Sign(bareClaims(time.Now()))
+				storagetest.Must(b, err)
+				storagetest.Must(b, json.NewEncoder(w).Encode(map[string]any{"access_token": signed, "refresh_token": next, "token_type": "Bearer", "expires_in": 900}))
+			}
+		})
+	})
+}
+
+// bareDB is a connection to the server's database by the driver alone, with the same durability.
+func bareDB(b *testing.B, s *webtest.Server) *sql.DB {
+	b.Helper()
+	driver, dsn := "pgx", s.DB
+	if s.Store.Engine() == storage.SQLite {
+		driver = "sqlite"
+		dsn = "file:" + strings.TrimPrefix(s.DB, "sqlite:") + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"
+	}
+	db, err := sql.Open(driver, dsn)
+	storagetest.Must(b, err)
+	db.SetMaxOpenConns(1)
+	b.Cleanup(func() { storagetest.Must(b, db.Close()) })
+	return db
+}
