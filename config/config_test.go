@@ -1,0 +1,99 @@
+package config_test
+
+import (
+	"encoding/base64"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/config"
+)
+
+func load(env map[string]string, flags map[string]string) (config.Config, []string, error) {
+	return config.Load(func(name string) string { return env[name] }, flags)
+}
+
+func TestDefaultsAreThoseOfTheContract(t *testing.T) {
+	t.Parallel()
+	c, warnings, err := load(nil, nil)
+	if err != nil || len(warnings) > 0 {
+		t.Fatal(err, warnings)
+	}
+	if c.Issuer != "http://localhost:8080" || c.Listen != "127.0.0.1:8080" || c.DatabaseURL != "sqlite:gatehouse-data/gatehouse.db" || c.AccessTokenTTL != 15*time.Minute ||
+		c.CodeTTL != time.Minute || c.RefreshIdleTTL != 720*time.Hour || c.RefreshMaxTTL != 2160*time.Hour || c.RefreshGrace != 10*time.Second ||
+		c.SessionIdleTTL != 2*time.Hour || c.SessionMaxTTL != 24*time.Hour || c.DeviceCodeTTL != 10*time.Minute || !c.RegistrationRequirePKCE {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestFlagsWinOverTheEnvironment(t *testing.T) {
+	t.Parallel()
+	c, _, err := load(map[string]string{"GATEHOUSE_CODE_TTL": "30s"}, map[string]string{"code-ttl": "45s"})
+	if err != nil || c.CodeTTL != 45*time.Second {
+		t.Errorf("%v %v", c.CodeTTL, err)
+	}
+}
+
+func TestEveryMistakeIsReportedAtOnce(t *testing.T) {
+	t.Parallel()
+	_, _, err := load(map[string]string{
+		"GATEHOUSE_ISSUER": "https://id.example/?q", "GATEHOUSE_LISTEN": "x", "GATEHOUSE_CODE_TTL": "11m", "GATEHOUSE_REFRESH_GRACE": "61s", "GATEHOUSE_SECRET_KEY": "x", "GATEHOUSE_TRUSTED_PROXIES": "everyone",
+	}, nil)
+	var mistakes config.Mistakes
+	if !errors.As(err, &mistakes) || len(mistakes) != 6 {
+		t.Errorf("%v", err)
+	}
+	for _, issuer := range []string{"id.example", "ftp://id.example", "http://id.example", "https://id.example/", "https://id.example#f", "https://u@id.example", "https://ID.example", "https://", "https://id.example/%41"} {
+		if _, _, err := load(map[string]string{"GATEHOUSE_ISSUER": issuer, "GATEHOUSE_TRUSTED_PROXIES": "10.0.0.0/8"}, nil); err == nil {
+			t.Errorf("issuer %q is accepted", issuer)
+		}
+	}
+	for _, issuer := range []string{"https://id.example", "https://id.example:8443/tenant", "http://127.0.0.1:8080", "http://[::1]:8080", "http://localhost"} {
+		if _, _, err := load(map[string]string{"GATEHOUSE_ISSUER": issuer, "GATEHOUSE_TRUSTED_PROXIES": "10.0.0.0/8"}, nil); err != nil {
+			t.Errorf("issuer %q: %v", issuer, err)
+		}
+	}
+}
+
+func TestSecretsAreNeverPrinted(t *testing.T) {
+	t.Parallel()
+	key := base64.StdEncoding.EncodeToString([]byte("0123456789abcdef0123456789abcdef"))
+	c, _, err := load(map[string]string{
+		"GATEHOUSE_SECRET_KEY": key, "GATEHOUSE_SECRET_KEY_PREVIOUS": key, "GATEHOUSE_DATABASE_URL": "postgres://u:hunter2@h/d?password=hunter3", "GATEHOUSE_REDIS_URL": "redis://:hunter4@h",
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	if err := c.Print(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{key, "hunter2", "hunter3", "hunter4"} {
+		if strings.Contains(b.String(), secret) {
+			t.Errorf("%s is in\n%s", secret, b.String())
+		}
+	}
+	for _, f := range config.Flags() {
+		if f.Name == "secret-key" || f.Name == "redis-url" {
+			t.Errorf("the secret %s has a flag, which everyone on the machine can read", f.Name)
+		}
+	}
+}
+
+func TestRateLimits(t *testing.T) {
+	t.Parallel()
+	c, _, err := load(map[string]string{"GATEHOUSE_RATE_LIMITS": "client_failure=5/10s"}, nil)
+	if err != nil || c.RateLimits["client_failure"] != (config.Rate{Count: 5, Period: 10 * time.Second}) || c.RateLimits["address_failure"] != config.DefaultRateLimits["address_failure"] {
+		t.Errorf("%v %v", c.RateLimits, err)
+	}
+	c, warnings, err := load(map[string]string{"GATEHOUSE_RATE_LIMITS": "off"}, nil)
+	if err != nil || !c.RateLimitsOff || len(warnings) != 1 {
+		t.Errorf("%v %v %v", c.RateLimitsOff, warnings, err)
+	}
+	for _, bad := range []string{"x", "client_failure", "client_failure=5", "client_failure=0/1s", "client_failure=5/0s", "nobody=5/1s"} {
+		if _, _, err := load(map[string]string{"GATEHOUSE_RATE_LIMITS": bad}, nil); err == nil {
+			t.Errorf("%q is accepted", bad)
+		}
+	}
+}

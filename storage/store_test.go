@@ -1,0 +1,266 @@
+package storage_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"gatehouse/storage"
+	"gatehouse/storage/storagetest"
+)
+
+// world is a store with a person, a client and a live consent.
+type world struct {
+	*storage.Store
+
+	clock  *storagetest.Clock
+	user   storage.User
+	client *storage.Client
+}
+
+func newWorld(t testing.TB, url string) *world {
+	t.Helper()
+	clock := storagetest.NewClock()
+	w := &world{Store: storagetest.Open(t, url, clock), clock: clock}
+	now := clock.Now()
+	w.user = storage.User{ID: uuid.NewString(), Username: "alice", UsernameKey: "alice", Email: "a@example.com", EmailKey: "a@example.com", Epoch: 1, CreatedAt: now, UpdatedAt: now}
+	storagetest.Must(t, w.CreateUser(t.Context(), &w.user, "hash", storagetest.Event("user")))
+	w.client = &storage.Client{
+		ID: "gc1", Name: "App", AuthMethod: storage.AuthBasic, Contacts: storage.Strings{}, GrantTypes: storage.Strings{"authorization_code"}, RedirectURIs: storage.Strings{"https://a/cb"},
+		Scopes: storage.Strings{"read"}, OptionalScopes: storage.Strings{}, Audience: storage.Strings{}, Epoch: 1, CreatedAt: now, UpdatedAt: now,
+		Secrets: []storage.ClientSecret{{ID: "s1", ClientID: "gc1", Hash: make([]byte, 32), CreatedAt: now}},
+	}
+	storagetest.Must(t, w.CreateClient(t.Context(), w.client, storagetest.Event("client")))
+	return w
+}
+
+// code stores a code with the given hash and returns the redemption that fits it.
+func (w *world) code(t testing.TB, hash string) storage.Redemption {
+	t.Helper()
+	now := w.clock.Now()
+	challenge := "the challenge"
+	c := storage.AuthorizationCode{
+		Hash: []byte(hash), ClientID: w.client.ID, UserID: w.user.ID, ClientEpoch: 1, UserEpoch: 1, Scopes: storage.Strings{"read"}, Resources: storage.Strings{}, AMR: storage.Strings{"pwd"},
+		AuthTime: now, RedirectURI: "https://a/cb", RedirectSent: true, Challenge: &challenge, CreatedAt: now, ExpiresAt: now.Add(time.Minute),
+	}
+	storagetest.Must(t, w.IssueCode(t.Context(), storage.Approval{Code: c, Asked: true}, storagetest.Event("code")))
+	uri := "https://a/cb"
+	return storage.Redemption{
+		Hash: []byte(hash), ClientID: w.client.ID, Challenge: challenge, RedirectURI: &uri, GrantID: "grant-" + hash, GrantExpiresAt: now.Add(time.Hour),
+		RefreshHash: []byte("refresh 0"), RefreshExpiresAt: now.Add(time.Hour),
+	}
+}
+
+func TestACodeHasOneWinner(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		w := newWorld(t, url)
+		r := w.code(t, "a code")
+		var won, replayed atomic.Int64
+		storagetest.Do(50, func(i int) {
+			mine := r
+			mine.GrantID += uuid.NewString()
+			_, err := w.RedeemCode(t.Context(), mine, storagetest.Event("redeem"))
+			switch {
+			case err == nil:
+				won.Add(1)
+			case errors.Is(err, storage.ErrConsumed):
+				replayed.Add(1)
+			default:
+				t.Error(err)
+			}
+		})
+		if won.Load() != 1 || replayed.Load() != 49 {
+			t.Errorf("%d won, %d replays", won.Load(), replayed.Load())
+		}
+	})
+}
+
+func TestARefreshTokenHasOneWinner(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		w := newWorld(t, url)
+		r := w.code(t, "a code")
+		_, err := w.RedeemCode(t.Context(), r, storagetest.Event("redeem"))
+		storagetest.Must(t, err)
+		var rotated, retried atomic.Int64
+		rotation := storage.Rotation{GrantID: r.GrantID, ClientID: w.client.ID, Hash: []byte("refresh 0"), IdleTTL: time.Hour, Grace: 10 * time.Second, Lookahead: time.Second}
+		storagetest.Do(50, func(i int) {
+			mine := rotation
+			mine.NextHash, mine.Sealed = []byte(uuid.NewString()), []byte("sealed")
+			got, err := w.RotateRefreshToken(t.Context(), mine, storagetest.Event("rotate"))
+			switch {
+			case err == nil && got.Retry == nil:
+				rotated.Add(1)
+			case err == nil:
+				retried.Add(1)
+			default:
+				t.Error(err)
+			}
+		})
+		if rotated.Load() != 1 || retried.Load() != 49 {
+			t.Errorf("%d rotated, %d retried", rotated.Load(), retried.Load())
+		}
+		w.clock.Advance(10 * time.Second)
+		if _, err := w.RotateRefreshToken(t.Context(), rotation, storagetest.Event("rotate")); !errors.Is(err, storage.ErrReused) {
+			t.Errorf("after the window: %v", err)
+		}
+		g, err := w.Grant(t.Context(), r.GrantID)
+		storagetest.Must(t, err)
+		if g.RevokedAt == nil || g.RevokeReason == nil || *g.RevokeReason != "refresh_token_reused" {
+			t.Errorf("the grant is %+v", g)
+		}
+	})
+}
+
+func TestAClockThatLagsIsWithinTheWindow(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		w := newWorld(t, url)
+		r := w.code(t, "a code")
+		_, err := w.RedeemCode(t.Context(), r, storagetest.Event("redeem"))
+		storagetest.Must(t, err)
+		rotation := storage.Rotation{GrantID: r.GrantID, ClientID: w.client.ID, Hash: []byte("refresh 0"), NextHash: []byte("refresh 1"), Sealed: []byte("sealed"), IdleTTL: time.Hour, Grace: 10 * time.Second, Lookahead: 5 * time.Second}
+		_, err = w.RotateRefreshToken(t.Context(), rotation, storagetest.Event("rotate"))
+		storagetest.Must(t, err)
+		w.clock.Advance(-3 * time.Second) // the retry reaches a process whose clock is behind
+		got, err := w.RotateRefreshToken(t.Context(), rotation, storagetest.Event("rotate"))
+		if err != nil || got.Retry == nil {
+			t.Errorf("%+v %v", got, err)
+		}
+	})
+}
+
+func TestAChangeWithoutAnEventIsRefused(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		w := newWorld(t, url)
+		for name, err := range map[string]error{
+			"disable client": w.DisableClient(t.Context(), w.client.ID, storage.Event{}), "disable user": w.DisableUser(t.Context(), w.user.ID, storage.Event{}),
+			"scope": w.CreateScope(t.Context(), storage.Scope{Name: "x", CreatedAt: w.clock.Now()}, storage.Event{}), "later": w.RecordLater(t.Context(), storage.Event{}),
+		} {
+			if !errors.Is(err, storage.ErrNoEvent) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		c, err := w.Client(t.Context(), w.client.ID)
+		storagetest.Must(t, err)
+		if c.DisabledAt != nil {
+			t.Error("the change was made all the same")
+		}
+		known, err := w.Scopes(t.Context())
+		storagetest.Must(t, err)
+		if _, ok := known["x"]; ok {
+			t.Error("the scope was made all the same")
+		}
+	})
+}
+
+// TestATransactionUsesItsStoreAlone would wait for ever on SQLite's one writer if a method inside a transaction took the
+// store outside. It runs with production's pools.
+func TestATransactionUsesItsStoreAlone(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		w := newWorld(t, url)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		storagetest.Do(8, func(int) {
+			err := w.Tx(ctx, func(tx *storage.Store) error {
+				if _, err := tx.Client(ctx, w.client.ID); err != nil {
+					return err
+				}
+				if _, err := tx.EnsureScopes(ctx, []string{"read"}); err != nil && !errors.Is(err, storage.ErrConflict) {
+					return err
+				}
+				if err := tx.UpdateClient(ctx, w.client.ID, storagetest.Event("update"), func(c *storage.Client) (bool, error) { return false, nil }); err != nil {
+					return err
+				}
+				if err := tx.SetPassword(ctx, w.user.ID, "hash", storagetest.Event("password")); err != nil {
+					return err
+				}
+				return tx.Record(ctx, storagetest.Event("inside"))
+			})
+			if err != nil && !errors.Is(err, storage.ErrConflict) {
+				t.Error(err)
+			}
+		})
+	})
+}
+
+func TestAFailedTransactionLeavesNothing(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		w := newWorld(t, url)
+		before, err := w.Revision(t.Context())
+		storagetest.Must(t, err)
+		wrong := errors.New("wrong")
+		err = w.Tx(t.Context(), func(tx *storage.Store) error {
+			storagetest.Must(t, tx.CreateScope(t.Context(), storage.Scope{Name: "x", CreatedAt: w.clock.Now()}, storagetest.Event("scope")))
+			return wrong
+		})
+		if !errors.Is(err, wrong) {
+			t.Error(err)
+		}
+		func() {
+			defer func() { _ = recover() }()
+			_ = w.Tx(t.Context(), func(tx *storage.Store) error {
+				storagetest.Must(t, tx.CreateScope(t.Context(), storage.Scope{Name: "y", CreatedAt: w.clock.Now()}, storagetest.Event("scope")))
+				panic("in a transaction")
+			})
+		}()
+		known, err := w.Scopes(t.Context())
+		storagetest.Must(t, err)
+		after, err := w.Revision(t.Context())
+		storagetest.Must(t, err)
+		if len(known) != 1 || after != before {
+			t.Errorf("%v, revision %d and then %d", known, before, after)
+		}
+	})
+}
+
+func TestBatchedRecordsSurviveAClose(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		w := newWorld(t, url)
+		const n = 1234
+		for range n {
+			storagetest.Must(t, w.RecordLater(t.Context(), storagetest.Event("issue")))
+		}
+		storagetest.Must(t, w.Close(t.Context()))
+		events, err := storagetest.Open(t, url, w.clock).AuditEvents(t.Context(), storage.AuditFilter{Event: "test.issue", Limit: 10_000})
+		storagetest.Must(t, err)
+		if len(events) != n {
+			t.Errorf("%d records, want %d", len(events), n)
+		}
+	})
+}
+
+func TestSealedValuesOpenInTheirPlaceAlone(t *testing.T) {
+	t.Parallel()
+	root, err := storage.NewRootKey(storagetest.Key[:])
+	storagetest.Must(t, err)
+	sealed, err := root.Seal("purpose", "row", []byte("a secret"))
+	storagetest.Must(t, err)
+	if got, err := root.Open("purpose", "row", sealed); err != nil || string(got) != "a secret" {
+		t.Errorf("%q %v", got, err)
+	}
+	other, err := storage.NewRootKey(make([]byte, 32))
+	storagetest.Must(t, err)
+	for name, open := range map[string]func() ([]byte, error){
+		"another row": func() ([]byte, error) { return root.Open("purpose", "other", sealed) }, "another purpose": func() ([]byte, error) { return root.Open("other", "row", sealed) },
+		"another key": func() ([]byte, error) { return other.Open("purpose", "row", sealed) }, "cut": func() ([]byte, error) { return root.Open("purpose", "row", sealed[:10]) },
+		"changed": func() ([]byte, error) {
+			bad := append([]byte{}, sealed...)
+			bad[len(bad)-1] ^= 1
+			return root.Open("purpose", "row", bad)
+		},
+	} {
+		if got, err := open(); err == nil {
+			t.Errorf("%s: opened as %q", name, got)
+		}
+	}
+}

@@ -1,0 +1,37 @@
+package web
+
+import (
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"gatehouse/storage"
+	"gatehouse/web/limit"
+)
+
+// TestAPanicIsAnAnswer: a bug in one handler costs its request alone, and the page tells nothing of it.
+func TestAPanicIsAnAnswer(t *testing.T) {
+	t.Parallel()
+	issuer := &url.URL{Scheme: "http", Host: "id.example"}
+	pages, err := loadPages(issuer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	s := &Site{pages: pages, issuer: issuer, log: slog.New(slog.NewTextHandler(&log, nil)), limits: (*limit.Limits)(nil)}
+	for _, k := range []kind{api, static, public} {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r = r.WithContext(storage.WithOrigin(r.Context(), storage.Origin{RequestID: "the-id"}))
+		s.serve(route{kind: k, handler: func(*Site, http.ResponseWriter, *http.Request) error { panic("a secret cause") }}).ServeHTTP(w, r)
+		if w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "secret cause") {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+	}
+	if !strings.Contains(log.String(), "a secret cause") || !strings.Contains(log.String(), "the-id") {
+		t.Errorf("the log says %s", log.String())
+	}
+}

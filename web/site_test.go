@@ -1,0 +1,144 @@
+package web_test
+
+import (
+	"encoding/json"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"gatehouse/storage/storagetest"
+	"gatehouse/templates"
+	"gatehouse/web/webtest"
+)
+
+func TestCookiesOverHTTPSBelongToThisHostAlone(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		s := webtest.Start(t, db, webtest.Options{Issuer: "https://id.example", Env: map[string]string{"GATEHOUSE_TRUSTED_PROXIES": "127.0.0.0/8"}})
+		s.User("alice")
+		login := s.Get("/login")
+		if login.Header.Get("Strict-Transport-Security") == "" {
+			t.Error("no HSTS")
+		}
+		browser := login.Header.Get("Set-Cookie")
+		form := webtest.Page{Response: login}.Fields()
+		form.Set("username", "alice")
+		form.Set("password", webtest.Password)
+		send := func(origin string) webtest.Response {
+			req := s.Request(http.MethodPost, "/login", form)
+			req.Host = "id.example"
+			req.Header.Set("Origin", origin)
+			req.Header.Set("Cookie", strings.Split(browser, ";")[0])
+			return s.Do(req)
+		}
+		for _, evil := range []string{"https://evil.example", "http://id.example.evil.example", "null"} {
+			if r := send(evil); r.Status != http.StatusForbidden {
+				t.Errorf("from %s: %d", evil, r.Status)
+			}
+		}
+		r := send("https://id.example")
+		if r.Status != http.StatusSeeOther {
+			t.Fatalf("%d %s", r.Status, r.Body)
+		}
+		for _, c := range append(r.Header.Values("Set-Cookie"), browser) {
+			if !strings.HasPrefix(c, "__Host-gatehouse_") || !strings.Contains(c, "Secure") || !strings.Contains(c, "HttpOnly") || !strings.Contains(c, "SameSite=Lax") || !strings.Contains(c, "Path=/") || strings.Contains(c, "Domain") {
+				t.Errorf("cookie %s", c)
+			}
+		}
+	})
+}
+
+func TestForwardedAddressesAreBelievedOfTrustedProxiesAlone(t *testing.T) {
+	t.Parallel()
+	db := storagetest.URL(t, "sqlite")
+	plain := webtest.Start(t, db, webtest.Options{})
+	behind := webtest.Start(t, storagetest.URL(t, "sqlite"), webtest.Options{Env: map[string]string{"GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1,10.0.0.0/8"}})
+	address := func(s *webtest.Server, forwarded string) string {
+		req := s.Request(http.MethodGet, "/login", nil)
+		req.Header.Set("X-Forwarded-For", forwarded)
+		r := s.Do(req)
+		for line := range strings.Lines(s.Log.String()) {
+			var e map[string]any
+			if json.Unmarshal([]byte(line), &e) == nil && e["request_id"] == r.Header.Get("X-Request-Id") {
+				a, _ := e["address"].(string)
+				return a
+			}
+		}
+		t.Fatalf("no log line for the request in %s", s.Log)
+		return ""
+	}
+	for _, c := range []struct {
+		s               *webtest.Server
+		forwarded, want string
+	}{
+		{plain, "203.0.113.9", "127.0.0.1"},
+		{behind, "203.0.113.9", "203.0.113.9"},
+		{behind, "198.51.100.1, 203.0.113.9", "203.0.113.9"}, // what the client itself claims does not count
+		{behind, "203.0.113.9, 10.1.2.3", "203.0.113.9"},
+		{behind, "garbage", "127.0.0.1"},
+		{behind, "2001:db8::1", "2001:db8::1"},
+		{behind, "", "127.0.0.1"},
+	} {
+		if got := address(c.s, c.forwarded); got != c.want {
+			t.Errorf("%q: got %s, want %s", c.forwarded, got, c.want)
+		}
+	}
+}
+
+func TestUnknownAndMisusedAddressesGetPages(t *testing.T) {
+	t.Parallel()
+	s := webtest.Start(t, storagetest.URL(t, "sqlite"), webtest.Options{})
+	for path, want := range map[string]int{"/nothing": 404, "/static/other.css": 404, "/account/apps/x": 303, "/": 303, "/account": 303, "/healthz": 200, "/readyz": 200} {
+		if r := s.Get(path); r.Status != want {
+			t.Errorf("%s: %d, want %d", path, r.Status, want)
+		}
+	}
+	if r := s.Get("/login?" + strings.Repeat("x", 40<<10)); r.Status != http.StatusRequestURITooLong {
+		t.Errorf("a long address: %d", r.Status)
+	}
+	r := s.Get("/nothing")
+	if id := r.Header.Get("X-Request-Id"); len(id) != 16 || !strings.Contains(r.Body, id) {
+		t.Errorf("the page does not tell the request id %q", id)
+	}
+	css := regexp.MustCompile(`/static/style\.[0-9a-f]{12}\.css`).FindString(r.Body)
+	if sheet := s.Get(css); sheet.Status != 200 || !strings.Contains(sheet.Header.Get("Cache-Control"), "immutable") {
+		t.Errorf("%s: %d %v", css, sheet.Status, sheet.Header)
+	}
+}
+
+// TestTemplatesKeepToTheirRules: no inline script or style, which the policy forbids, and every text is used.
+func TestTemplatesKeepToTheirRules(t *testing.T) {
+	t.Parallel()
+	raw, err := templates.FS.ReadFile("en.json")
+	storagetest.Must(t, err)
+	var texts map[string]string
+	storagetest.Must(t, json.Unmarshal(raw, &texts))
+	all := ""
+	names, err := fs.Glob(templates.FS, "*.html")
+	storagetest.Must(t, err)
+	for _, name := range names {
+		b, err := templates.FS.ReadFile(name)
+		storagetest.Must(t, err)
+		all += string(b)
+		if regexp.MustCompile(`(?i)<script|<style|\sstyle=|\son[a-z]+=|javascript:`).Match(b) {
+			t.Errorf("%s has inline script or style", name)
+		}
+	}
+	sources, err := filepath.Glob("*.go")
+	storagetest.Must(t, err)
+	for _, name := range sources {
+		b, err := os.ReadFile(name)
+		storagetest.Must(t, err)
+		all += string(b)
+	}
+	for key := range texts {
+		stem := strings.TrimSuffix(strings.TrimSuffix(key, ".title"), ".message")
+		if !strings.Contains(all, `"`+key+`"`) && !strings.Contains(all, `"`+stem+`"`) && key != "account.withdrawn" && key != "account.ended" {
+			t.Errorf("nothing uses the text %s", key)
+		}
+	}
+}
