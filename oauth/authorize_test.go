@@ -42,6 +42,25 @@ var authorizationEndpoint = []webtest.Requirement{
 			s.Browser().Open("/oauth2/authorize?"+webtest.AuthorizeForm(c, "redirect_uri", uri, "scope", "read").Encode()).WantErrorPage(t, http.StatusBadRequest)
 		}
 	}),
+	webtest.Req("P2b", "RFC 8252 §7.1", "an app's own scheme takes the whole journey, with consent every time", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.Client(`{"client_name":"Phone","token_endpoint_auth_method":"none","grant_types":["authorization_code","refresh_token"],"redirect_uris":["com.example.phone:/callback"],"scope":"read"}`)
+		b := s.Browser()
+		for range 2 {
+			page := b.Authorize(c, "scope", "read")
+			if strings.Contains(page.URL, "/login") {
+				page = b.SignIn(page, "alice")
+			}
+			if csp := page.Header.Get("Content-Security-Policy"); !strings.Contains(page.URL, "/consent") || !strings.HasSuffix(csp, "form-action 'self' com.example.phone:") {
+				t.Fatalf("%s %s", page.URL, csp)
+			}
+			to := b.Decide(page, "approve").Location()
+			if !strings.HasPrefix(to.String(), "com.example.phone:/callback?") {
+				t.Fatalf("redirected to %s", to)
+			}
+			s.Token(c, webtest.CodeForm(to, c)).OK(t)
+		}
+	}),
 	webtest.Req("P3", "RFC 9700 §2.1, RFC 8252 §7.1", "redirect URIs that could be abused cannot be registered", func(t *testing.T, s *webtest.Server) {
 		for _, uri := range []string{
 			"https://app.example/cb#f", "https://*.app.example/cb", "https://app.example/*", "https://u@app.example/cb", "https://u:p@app.example/cb",
