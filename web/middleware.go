@@ -178,7 +178,7 @@ func (s *Site) logRequest(w *recorder, r *http.Request, err error, took time.Dur
 	origin := storage.OriginOf(r.Context())
 	attrs := make([]slog.Attr, 0, 12)
 	attrs = append(attrs, slog.String("request_id", origin.RequestID), slog.String("method", r.Method), slog.String("route", pattern),
-		slog.Int("status", w.status), slog.Duration("took", took), slog.String("address", origin.Address))
+		slog.Int("status", w.status), slog.Float64("took_ms", float64(took.Microseconds())/1000), slog.String("address", origin.Address))
 	if id := clientOf(r); id != "" {
 		attrs = append(attrs, slog.String("client_id", id))
 	}

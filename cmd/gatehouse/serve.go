@@ -128,7 +128,7 @@ func (s *system) serve(ctx context.Context, log *slog.Logger, o serveOptions) er
 	endJobs := startJobs(ctx, s, log)
 	select {
 	case <-ctx.Done():
-		log.Info("stopping", slog.Duration("at_most", s.config.ShutdownTimeout))
+		log.Info("stopping", slog.String("at_most", s.config.ShutdownTimeout.String()))
 	case err = <-failed:
 	}
 	endJobs()
