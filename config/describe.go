@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -19,7 +21,10 @@ func Flags() []Flag {
 		if s.secret && s.env != "GATEHOUSE_DATABASE_URL" {
 			continue
 		}
-		doc, _, _ := strings.Cut(s.doc, ". ")
+		doc, _, _ := strings.Cut(strings.ReplaceAll(s.doc, " in [operate.md](operate.md)", " "+strings.Join(slices.Sorted(maps.Keys(DefaultRateLimits)), ", ")), ". ")
+		if s.pending != "" {
+			doc += "; without effect in this version"
+		}
 		out = append(out, Flag{Name: s.flag(), Default: s.def, Usage: strings.ReplaceAll(strings.TrimSuffix(doc, "."), "`", "") + " (" + s.env + ")"})
 	}
 	return out

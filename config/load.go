@@ -1,10 +1,12 @@
 package config
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -37,7 +39,12 @@ func Load(getenv func(string) string, flags map[string]string) (Config, []string
 			warnings = append(warnings, from+" is accepted but has no effect yet: "+s.pending+" is not part of this version")
 		}
 	}
-	mistakes = append(mistakes, c.conflicts()...)
+	for _, m := range c.conflicts() {
+		// A setting that could not be read is not missing as well.
+		if name, _, _ := strings.Cut(m, " "); !slices.ContainsFunc(mistakes, func(other string) bool { return strings.HasPrefix(other, name) }) {
+			mistakes = append(mistakes, m)
+		}
+	}
 	if len(mistakes) > 0 {
 		return Config{}, nil, mistakes
 	}
@@ -74,6 +81,11 @@ func (c Config) conflicts() (m Mistakes) {
 	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {
 		m = append(m, "GATEHOUSE_TLS_CERT_FILE and GATEHOUSE_TLS_KEY_FILE belong together; set both or none")
 	}
+	if c.TLSCertFile != "" && c.TLSKeyFile != "" {
+		if _, err := tls.LoadX509KeyPair(c.TLSCertFile, c.TLSKeyFile); err != nil {
+			m = append(m, "GATEHOUSE_TLS_CERT_FILE and GATEHOUSE_TLS_KEY_FILE cannot be used: "+err.Error())
+		}
+	}
 	if c.Secure() && c.TLSCertFile == "" && len(c.TrustedProxies) == 0 {
 		m = append(m, "GATEHOUSE_ISSUER is https but the listener is plain http; set GATEHOUSE_TLS_CERT_FILE and GATEHOUSE_TLS_KEY_FILE, or name the TLS proxy in front in GATEHOUSE_TRUSTED_PROXIES")
 	}
@@ -102,7 +114,10 @@ func (c Config) warnings() (w []string) {
 	if c.RateLimitsOff {
 		w = append(w, "GATEHOUSE_RATE_LIMITS is off: nothing slows down guessing of client secrets")
 	}
-	host, _, _ := net.SplitHostPort(c.Listen)
+	host, port, _ := net.SplitHostPort(c.Listen)
+	if u := c.IssuerURL(); loopback(u.Hostname()) && u.Port() != port && port != "0" && len(c.TrustedProxies) == 0 {
+		w = append(w, "GATEHOUSE_ISSUER "+c.Issuer+" is not where GATEHOUSE_LISTEN "+c.Listen+" is; unless something forwards one to the other, give both the same port")
+	}
 	if loopback(c.IssuerURL().Hostname()) && !loopback(host) {
 		w = append(w, "GATEHOUSE_LISTEN "+c.Listen+" is reachable from other machines although GATEHOUSE_ISSUER "+c.Issuer+" is loopback; set the issuer to the name people use, or listen on 127.0.0.1")
 	}

@@ -4,24 +4,17 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-if ! command -v go >/dev/null; then
-	echo "Go is missing: install Go 1.26 or newer from https://go.dev/dl/ and run this again." >&2
-	exit 1
-fi
-if ! command -v gcc >/dev/null && ! command -v clang >/dev/null; then
-	echo "The race detector needs a C compiler: sudo apt-get install -y gcc libc6-dev" >&2
-	exit 1
-fi
-if [ -z "${CHROME:-}" ]; then
-	for name in chromium chromium-browser google-chrome google-chrome-stable; do
-		if command -v "$name" >/dev/null; then
-			CHROME=$(command -v "$name")
-			break
-		fi
-	done
-fi
-if [ -z "${CHROME:-}" ]; then
-	echo "The browser journeys need Chromium: sudo apt-get install -y chromium (or set CHROME to a Chromium binary)" >&2
+missing=()
+command -v go >/dev/null || missing+=("Go 1.26 or newer: https://go.dev/dl/")
+# The race detector needs a C compiler.
+command -v gcc >/dev/null || command -v clang >/dev/null || missing+=("a C compiler: sudo apt-get install -y gcc libc6-dev")
+for name in chromium chromium-browser google-chrome google-chrome-stable; do
+	[ -n "${CHROME:-}" ] || CHROME=$(command -v "$name" || true)
+done
+[ -n "${CHROME:-}" ] || missing+=("Chromium, for the browser journeys: sudo apt-get install -y chromium (or set CHROME to its binary)")
+if [ ${#missing[@]} -gt 0 ]; then
+	printf 'The tests need, and did not find:\n' >&2
+	printf '  - %s\n' "${missing[@]}" >&2
 	exit 1
 fi
 export CHROME

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/subtle"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -159,9 +160,28 @@ func (s *Store) RevokeClientTokens(ctx context.Context, id string, e Event) erro
 	return s.changeClient(ctx, id, e, "UPDATE clients SET epoch = epoch + 1, updated_at = ? WHERE id = ?", toMillis(s.now()), id)
 }
 
-// DeleteClient removes the client, its secrets and consents. Its grants and tokens are dead with it.
+// DeleteClient removes the client, its secrets and consents, and its right to introspect for resources. Its grants and tokens are dead with it.
 func (s *Store) DeleteClient(ctx context.Context, id string, e Event) error {
-	return s.changeClient(ctx, id, e, "DELETE FROM clients WHERE id = ?", id)
+	return s.Tx(ctx, func(tx *Store) error {
+		if err := tx.changeClient(ctx, id, e, "DELETE FROM clients WHERE id = ?", id); err != nil {
+			return err
+		}
+		all, err := list[Resource](ctx, tx.write, "identifier", "introspectors LIKE ?", "%"+id+"%")
+		if err != nil {
+			return wrap("read resources", err)
+		}
+		for _, r := range all {
+			r.Introspectors = slices.DeleteFunc(r.Introspectors, func(other string) bool { return other == id })
+			text, err := r.Introspectors.Value()
+			if err != nil {
+				return err
+			}
+			if err := tx.exec(ctx, "UPDATE resources SET introspectors = ? WHERE identifier = ?", text, r.Identifier); err != nil {
+				return wrap("update resource", err)
+			}
+		}
+		return nil
+	})
 }
 
 // changeClient runs one statement on a client. It returns ErrNotFound when there is no such client, and does nothing,

@@ -127,15 +127,16 @@ func (s *Store) EnsureScopes(ctx context.Context, names []string) (added []strin
 	err = s.Tx(ctx, func(tx *Store) error {
 		added = nil
 		for _, name := range names {
-			_, err := take[Scope](ctx, tx.write, "name = ?", name)
-			if err == nil {
+			// Not asked for first: another process may be registering it at this moment.
+			err := tx.execOne(ctx, "INSERT INTO scopes (name, description, created_at) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING", name, name, toMillis(s.now()))
+			if errors.Is(err, ErrNotFound) {
 				continue
 			}
-			if !errors.Is(err, ErrNotFound) {
+			if err != nil {
 				return err
 			}
-			v := Scope{Name: name, Description: name, CreatedAt: s.now()}
-			if err := tx.CreateScope(ctx, v, Event{Type: ScopeCreated}); err != nil {
+			tx.changed()
+			if err := tx.record(ctx, Event{Type: ScopeCreated, Scopes: name}); err != nil {
 				return err
 			}
 			added = append(added, name)

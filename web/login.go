@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"encoding/hex"
 	"errors"
@@ -82,25 +83,28 @@ func (s *Site) login(w http.ResponseWriter, r *http.Request) error {
 	return s.to(w, "/oauth2/authorize/"+a.ID)
 }
 
-// loginFailed shows the form again. A wrong name and a wrong password look the same.
+// loginFailed shows the form again and returns the reason for the log. A wrong name and a wrong password look the same.
 func (s *Site) loginFailed(w http.ResponseWriter, r *http.Request, request, username string, err error) error {
 	var throttled *identity.Throttled
 	switch {
 	case errors.Is(err, identity.ErrWrong):
-		return s.loginPage(w, r, http.StatusUnauthorized, request, username, s.pages.say("login.wrong"))
+		return cmp.Or(s.loginPage(w, r, http.StatusUnauthorized, request, username, s.pages.say("login.wrong")), err)
 	case errors.As(err, &throttled):
 		wait := max(time.Second, throttled.RetryAt.Sub(s.store.Now()).Round(time.Second))
 		w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())))
-		return s.loginPage(w, r, http.StatusTooManyRequests, request, username, s.pages.say("login.throttled", plainWait(wait)))
+		return cmp.Or(s.loginPage(w, r, http.StatusTooManyRequests, request, username, s.pages.say("login.throttled", plainWait(wait))), err)
 	case errors.Is(err, identity.ErrBusy):
 		w.Header().Set("Retry-After", "5")
-		return s.loginPage(w, r, http.StatusServiceUnavailable, request, username, s.pages.say("login.busy"))
+		return cmp.Or(s.loginPage(w, r, http.StatusServiceUnavailable, request, username, s.pages.say("login.busy")), err)
 	}
 	return err
 }
 
 // plainWait says how long in words.
 func plainWait(d time.Duration) string {
+	if d == time.Second {
+		return "1 second"
+	}
 	if d < 90*time.Second {
 		return strconv.Itoa(int(d.Seconds())) + " seconds"
 	}

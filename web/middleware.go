@@ -172,6 +172,9 @@ func (s *Site) answerJSON(w http.ResponseWriter, r *http.Request, err error) err
 func (s *Site) logRequest(w *recorder, r *http.Request, err error, took time.Duration) {
 	level := slog.LevelInfo
 	pattern := r.Pattern
+	if _, path, ok := strings.Cut(pattern, " "); ok {
+		pattern = path
+	}
 	if pattern == "" {
 		pattern = "none"
 	}
@@ -205,6 +208,10 @@ func causeOf(err error) error {
 	var e *oauth.Error
 	if errors.As(err, &e) {
 		return e.Err
+	}
+	var p *pageError
+	if errors.As(err, &p) {
+		return p.cause
 	}
 	return err
 }

@@ -202,7 +202,7 @@ func (s *Site) pageErrorOf(err error) *pageError {
 	case errors.Is(err, storage.ErrOtherBrowser):
 		return &pageError{status: http.StatusForbidden, text: "error.browser"}
 	case errors.Is(err, storage.ErrNotFound):
-		return &pageError{status: http.StatusNotFound, text: "error.expired", message: s.pages.say("error.expired.unknown")}
+		return &pageError{status: http.StatusNotFound, text: "error.unknown"}
 	}
 	switch e := oauth.AsError(err); e.Code {
 	case oauth.TemporarilyUnavailable:

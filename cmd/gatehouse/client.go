@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,7 +27,7 @@ func (a *app) clientCommand() *cobra.Command {
 // A metadataFlag is a member of the client metadata as a flag, for people.
 type metadataFlag struct {
 	flag, member, usage string
-	kind                string // "text", "list", "bool" or "duration"
+	kind                string // "text", "list", "words" (commas too), "bool" or "duration"
 }
 
 var metadataFlags = []metadataFlag{
@@ -34,14 +35,14 @@ var metadataFlags = []metadataFlag{
 	{"uri", "client_uri", "the app's home page", "text"},
 	{"owner", "gatehouse_owner", "who answers for the app, shown to people", "text"},
 	{"redirect-uri", "redirect_uris", "where answers may be sent (repeat for several)", "list"},
-	{"grant-type", "grant_types", "authorization_code, refresh_token, client_credentials (repeat for several)", "list"},
+	{"grant-type", "grant_types", "authorization_code, refresh_token, client_credentials (repeat for several)", "words"},
 	{"auth-method", "token_endpoint_auth_method", "client_secret_basic, client_secret_post or none (a public client)", "text"},
 	{"scope", "scope", "scopes the client may ask for, with spaces between", "text"},
-	{"default-scope", "gatehouse_default_scopes", "scopes it gets when it asks for none (default: all but offline_access)", "list"},
-	{"optional-scope", "gatehouse_optional_scopes", "scopes a person may untick", "list"},
+	{"default-scope", "gatehouse_default_scopes", "scopes it gets when it asks for none (default: all but offline_access)", "words"},
+	{"optional-scope", "gatehouse_optional_scopes", "scopes a person may untick", "words"},
 	{"audience", "gatehouse_audience", "aud of its tokens when no resource applies", "list"},
 	{"resource", "gatehouse_resources", "resources it may ask for (default: those of its scopes)", "list"},
-	{"contact", "contacts", "e-mail address of a person responsible", "list"},
+	{"contact", "contacts", "e-mail address of a person responsible", "words"},
 	{"policy-uri", "policy_uri", "its privacy policy", "text"},
 	{"tos-uri", "tos_uri", "its terms of service", "text"},
 	{"require-pkce", "gatehouse_require_pkce", "PKCE is required (default true)", "bool"},
@@ -54,11 +55,18 @@ var metadataFlags = []metadataFlag{
 
 // addMetadataFlags adds --metadata and a flag per member, and returns a function that gathers them into one JSON object.
 func (a *app) addMetadataFlags(cmd *cobra.Command) func() ([]byte, error) {
+	defer func() {
+		for flag, values := range map[string][]string{"auth-method": {"client_secret_basic", "client_secret_post", "none"}, "grant-type": {"authorization_code", "refresh_token", "client_credentials"}} {
+			_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)) // the flags are there
+		}
+	}()
 	file := cmd.Flags().String("metadata", "", "RFC 7591 client metadata as JSON: a file, or - for standard input")
 	for _, f := range metadataFlags {
 		switch f.kind {
 		case "list":
 			cmd.Flags().StringArray(f.flag, nil, f.usage)
+		case "words":
+			cmd.Flags().StringSlice(f.flag, nil, f.usage)
 		case "bool":
 			cmd.Flags().Bool(f.flag, false, f.usage)
 		default:
@@ -92,6 +100,9 @@ func flagValue(flags *pflag.FlagSet, f metadataFlag) any {
 	switch f.kind {
 	case "list":
 		v, _ := flags.GetStringArray(f.flag)
+		return v
+	case "words":
+		v, _ := flags.GetStringSlice(f.flag)
 		return v
 	case "bool":
 		v, _ := flags.GetBool(f.flag)
@@ -141,10 +152,34 @@ func (a *app) clientCreate() *cobra.Command {
 				return plain(err, "client")
 			}
 			a.tellAdded(added)
+			if err := a.tellOdd(ctx, s, info); err != nil {
+				return err
+			}
 			return a.printJSON(info)
 		})
 	}
 	return cmd
+}
+
+// tellOdd points out what is allowed and probably not meant.
+func (a *app) tellOdd(ctx context.Context, s *system, info oauth.ClientInformation) error {
+	tell := func(text string) { fmt.Fprintln(a.stderr, "gatehouse: "+text) }
+	if info.ClientName == info.ClientID {
+		tell("the client has no client_name; people see its client_id")
+	}
+	if slices.Contains(info.Scope, oauth.OfflineAccess) && !slices.Contains(info.GrantTypes, "refresh_token") {
+		tell("offline_access has no effect without the grant type refresh_token")
+	}
+	if info.Resources == nil {
+		return nil
+	}
+	known, err := s.store.Resources(ctx)
+	for _, id := range *info.Resources {
+		if _, ok := known[id]; !ok {
+			tell("there is no resource " + id + " yet; register it with `gatehouse resource create`")
+		}
+	}
+	return err
 }
 
 func (a *app) clientList() *cobra.Command {
@@ -154,19 +189,13 @@ func (a *app) clientList() *cobra.Command {
 		return a.with(cmd, func(ctx context.Context, s *system) error {
 			infos := []oauth.ClientInformation{}
 			var rows [][]string
-			for after := ""; ; {
-				page, err := s.store.Clients(ctx, after, 1000)
-				if err != nil {
-					return err
-				}
-				for _, c := range page {
-					infos = append(infos, oauth.Information(&c))
-					rows = append(rows, []string{c.ID, c.Name, c.AuthMethod, c.GrantTypes.String(), c.Scopes.String(), enabled(c.DisabledAt)})
-					after = c.ID
-				}
-				if len(page) < 1000 {
-					break
-				}
+			err := s.eachClient(ctx, func(c storage.Client) error {
+				infos = append(infos, oauth.Information(&c))
+				rows = append(rows, []string{c.ID, c.Name, c.AuthMethod, c.GrantTypes.String(), c.Scopes.String(), enabled(c.DisabledAt)})
+				return nil
+			})
+			if err != nil {
+				return err
 			}
 			if *asJSON {
 				return a.printJSON(infos)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -33,6 +34,13 @@ type devData struct {
 	MachineSecret string `json:"machine_client_secret"`
 }
 
+const devFile = "dev.json"
+
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
+}
+
 func (a *app) devCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dev",
@@ -44,6 +52,18 @@ func (a *app) devCommand() *cobra.Command {
 	}
 	sampleListen := cmd.Flags().String("sample-listen", "127.0.0.1:8090", "address of the sample app")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if a.getenv("GATEHOUSE_ISSUER") == "" && !cmd.Flags().Changed("issuer") {
+			// Another port means another issuer, or nothing that is printed below would work.
+			listen := a.getenv("GATEHOUSE_LISTEN")
+			if f := cmd.Flags().Lookup("listen"); f.Changed || listen == "" {
+				listen = f.Value.String()
+			}
+			if _, port, err := net.SplitHostPort(listen); err == nil {
+				if err := cmd.Flags().Set("issuer", "http://localhost:"+port); err != nil {
+					return err
+				}
+			}
+		}
 		cfg, err := a.settings(cmd, func(w string) { fmt.Fprintln(a.stderr, "warning: "+w) })
 		if err != nil {
 			return err
@@ -56,7 +76,9 @@ func (a *app) devCommand() *cobra.Command {
 		if host := cfg.IssuerURL().Hostname(); host != "localhost" && !loopbackAddress(net.JoinHostPort(host, "0")) {
 			return usageError{fmt.Errorf("the issuer %s is not on loopback; `gatehouse serve` is for that", cfg.Issuer)}
 		}
-		cfg.LogLevel = max(cfg.LogLevel, 4) // warnings: the page below is what there is to read
+		if a.getenv("GATEHOUSE_LOG_LEVEL") == "" && !cmd.Flags().Changed("log-level") {
+			cfg.LogLevel = slog.LevelWarn // the page below is what there is to read; --log-level info shows every request
+		}
 		log := a.logger(cfg)
 		ctx := storage.WithOrigin(cmd.Context(), storage.Origin{Actor: "cli"})
 		s, err := openSystem(ctx, cfg, log, true, func(text string) { fmt.Fprintln(a.stderr, "gatehouse: "+text) })
@@ -99,7 +121,7 @@ func (s *system) prepareDev(ctx context.Context, sampleURL string) (devData, err
 	if path, ok := s.config.Embedded(); ok {
 		dir = filepath.Dir(path)
 	}
-	file := filepath.Join(dir, "dev.json")
+	file := filepath.Join(dir, devFile)
 	var data devData
 	b, err := os.ReadFile(file)
 	if err == nil {
@@ -215,7 +237,7 @@ func (s *system) devClients(ctx context.Context, data *devData, sampleURL string
 func devPage(cfg config.Config, d devData, sampleURL string) string {
 	basic := "-u '" + d.MachineID + ":" + d.MachineSecret + "'"
 	return strings.NewReplacer("{issuer}", cfg.Issuer, "{sample}", sampleURL, "{user}", d.Username, "{password}", d.Password, "{basic}", basic).Replace(`
-Gatehouse is running for development. Stop it with Ctrl-C; it keeps its data.
+Gatehouse is running for development. Stop it with Ctrl-C; it keeps its data. --log-level info shows every request.
 
   Sample app     {sample}
                  sign in as   {user}

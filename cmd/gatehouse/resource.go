@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -37,6 +38,9 @@ func (f resourceFlags) apply(ctx context.Context, a *app, cmd *cobra.Command, tx
 	}
 	if cmd.Flags().Changed("introspector") {
 		for _, id := range *f.introspectors {
+			if id == "" {
+				return errors.New("--introspector is empty; give it the client_id of the API")
+			}
 			if _, err := tx.Client(ctx, id); err != nil {
 				return plain(err, "client "+id)
 			}
@@ -83,7 +87,7 @@ func (a *app) resourceCreate() *cobra.Command {
 			return usageError{fmt.Errorf("%q %w", args[0], err)}
 		}
 		return a.with(cmd, func(ctx context.Context, s *system) error {
-			r := storage.Resource{Identifier: args[0], CreatedAt: s.store.Now()}
+			r := storage.Resource{Identifier: args[0], Scopes: storage.Strings{}, Introspectors: storage.Strings{}, CreatedAt: s.store.Now()}
 			err := s.store.Tx(ctx, func(tx *storage.Store) error {
 				if err := flags.apply(ctx, a, cmd, tx, &r); err != nil {
 					return err

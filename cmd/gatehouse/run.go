@@ -66,7 +66,7 @@ func (a *app) root() *cobra.Command {
 			"Settings come from the environment (GATEHOUSE_…) and, over it, from flags; `gatehouse config print` shows them.",
 		a.devCommand(), a.serveCommand(), a.migrateCommand(), a.clientCommand(), a.userCommand(), a.scopeCommand(),
 		a.resourceCommand(), a.keyCommand(), a.auditCommand(), a.configCommand(), a.versionCommand())
-	root.SilenceErrors, root.SilenceUsage = true, true
+	root.SilenceErrors, root.SilenceUsage, root.Version = true, true, version
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
 	})
@@ -82,9 +82,12 @@ func (a *app) root() *cobra.Command {
 
 // group is a command that only has others below it.
 func (a *app) group(use, short, long string, children ...*cobra.Command) *cobra.Command {
-	cmd := &cobra.Command{Use: use, Short: short, Long: long}
+	cmd := &cobra.Command{Use: use, Short: short, Long: long, DisableFlagsInUseLine: true, SuggestionsMinimumDistance: 2}
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {
+			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+				return usageError{fmt.Errorf("unknown command %q; did you mean %s?", args[0], strings.Join(near, " or "))}
+			}
 			return usageError{fmt.Errorf("unknown command %q; see `%s --help`", args[0], cmd.CommandPath())}
 		}
 		return nil
@@ -152,6 +155,9 @@ func (a *app) with(cmd *cobra.Command, fn func(ctx context.Context, s *system) e
 	if err != nil {
 		return err
 	}
+	if path, embedded := cfg.Embedded(); embedded && cmd.Name() != "create" && !exists(path) {
+		return fmt.Errorf("there is no database at %s; run this where `gatehouse serve` runs, or set --database-url", path)
+	}
 	ctx := storage.WithOrigin(cmd.Context(), storage.Origin{Actor: "cli"})
 	s, err := openSystem(ctx, cfg, nil, false, func(text string) { fmt.Fprintln(a.stderr, "gatehouse: "+text) })
 	if err != nil {
@@ -215,7 +221,7 @@ func plain(err error, what string) error {
 		return fmt.Errorf("there is no %s", what)
 	case errors.Is(err, storage.ErrConflict):
 		return fmt.Errorf("%s exists already", what)
-	case errors.As(err, &e) && e.Err == nil:
+	case errors.As(err, &e) && (e.Err == nil || e.Code == oauth.InvalidClientMetadata):
 		return errors.New(e.Code + ": " + e.Description)
 	}
 	return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -73,19 +74,64 @@ func (a *app) scopeCommand() *cobra.Command {
 		})
 	}
 	remove := &cobra.Command{
-		Use: "delete NAME", Short: "Delete a scope", Long: "Delete a scope. No new token has it; those that are out keep it until they expire.", Args: exactly("NAME"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := a.confirm("Delete scope " + args[0] + "?"); err != nil {
-				return err
+		Use: "delete NAME", Short: "Delete a scope", Args: exactly("NAME"),
+		Long: "Delete a scope. No new token has it; those that are out keep it until they expire. A scope that clients or resources still name\n" +
+			"is refused, for they would get invalid_scope; --force deletes it all the same.",
+	}
+	force := remove.Flags().Bool("force", false, "also when clients or resources name it")
+	remove.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := a.confirm("Delete scope " + args[0] + "?"); err != nil {
+			return err
+		}
+		return a.with(cmd, func(ctx context.Context, s *system) error {
+			if users, err := scopeUsers(ctx, s, args[0]); err != nil || len(users) > 0 && !*force {
+				return errors.Join(err, fmt.Errorf("scope %s is still named by %s; take it from them first, or use --force", args[0], strings.Join(users, ", ")))
 			}
-			return a.with(cmd, func(ctx context.Context, s *system) error {
-				err := s.store.DeleteScope(ctx, args[0], storage.Event{Type: storage.ScopeDeleted})
-				if err == nil {
-					_, err = fmt.Fprintf(a.stdout, "scope %s is deleted\n", args[0])
-				}
-				return plain(err, "scope "+args[0])
-			})
-		},
+			err := s.store.DeleteScope(ctx, args[0], storage.Event{Type: storage.ScopeDeleted})
+			if err == nil {
+				_, err = fmt.Fprintf(a.stdout, "scope %s is deleted\n", args[0])
+			}
+			return plain(err, "scope "+args[0])
+		})
 	}
 	return a.group("scope", "Manage scopes", "", create, update, list, remove)
+}
+
+// scopeUsers lists the clients and resources that name a scope.
+func scopeUsers(ctx context.Context, s *system, name string) (users []string, err error) {
+	resources, err := s.store.Resources(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range slices.Sorted(maps.Keys(resources)) {
+		if resources[id].Scopes.Has(name) {
+			users = append(users, "resource "+id)
+		}
+	}
+	return users, s.eachClient(ctx, func(c storage.Client) error {
+		if c.Scopes.Has(name) {
+			users = append(users, "client "+c.ID+" ("+c.Name+")")
+		}
+		return nil
+	})
+}
+
+// eachClient calls fn for every client, by id.
+func (s *system) eachClient(ctx context.Context, fn func(c storage.Client) error) error {
+	const page = 1000
+	for after := ""; ; {
+		clients, err := s.store.Clients(ctx, after, page)
+		if err != nil {
+			return err
+		}
+		for _, c := range clients {
+			if err := fn(c); err != nil {
+				return err
+			}
+			after = c.ID
+		}
+		if len(clients) < page {
+			return nil
+		}
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -41,6 +42,9 @@ func (a *app) serveCommand() *cobra.Command {
 			log.Warn(w)
 		}
 		ctx := storage.WithOrigin(cmd.Context(), storage.Origin{Actor: "system"})
+		if path, embedded := cfg.Embedded(); embedded && exists(filepath.Join(filepath.Dir(path), devFile)) {
+			log.Warn("this database was made by `gatehouse dev`: its demo person and demo clients work here too; for real use set GATEHOUSE_DATABASE_URL to a new file")
+		}
 		s, err := openSystem(ctx, cfg, log, *migrate, func(text string) { log.Info(text) })
 		if err != nil {
 			return err
@@ -141,7 +145,14 @@ func (s *system) serve(ctx context.Context, log *slog.Logger, o serveOptions) er
 func (s *system) listen(ctx context.Context, address string, h http.Handler, log *slog.Logger) (*http.Server, net.Listener, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
-		return nil, nil, fmt.Errorf("cannot listen: %w", err)
+		setting := "--sample-listen"
+		switch address {
+		case s.config.Listen:
+			setting = "GATEHOUSE_LISTEN (--listen)"
+		case s.config.AdminListen:
+			setting = "GATEHOUSE_ADMIN_LISTEN (--admin-listen)"
+		}
+		return nil, nil, fmt.Errorf("cannot listen; free the address or set %s to another: %w", setting, err)
 	}
 	var certificate *tls.Config
 	if s.config.TLSCertFile != "" && address == s.config.Listen {

@@ -112,6 +112,9 @@ func keyFile(ctx context.Context, path string, store *storage.Store, notice func
 	} else if err != nil {
 		return nil, fmt.Errorf("read the root key: %w", err)
 	}
+	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
+		notice(path + " can be read by others on this machine; run: chmod 600 " + path)
+	}
 	key, ok := config.DecodeKey(string(b))
 	if !ok {
 		return nil, fmt.Errorf("%s does not hold base64 of 32 bytes", path)

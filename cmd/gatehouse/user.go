@@ -193,7 +193,7 @@ func (a *app) userSetPassword() *cobra.Command {
 			if err := s.people.SetPassword(ctx, u, password); err != nil {
 				return err
 			}
-			_, err := fmt.Fprintf(a.stdout, "the password of user %s is set and their sessions are ended\n", u.Username)
+			_, err := fmt.Fprintf(a.stdout, "the password of user %s is set; their sessions, grants and tokens are ended\n", u.Username)
 			return err
 		})
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // version is set by the linker in a release build.
-var version = "dev"
+var version = "unreleased"
 
 type versionRecord struct {
 	Version  string `json:"version"`

@@ -59,6 +59,7 @@ type session struct {
 	// The verifier of the sign-in under way (RFC 7636).
 	verifier string
 	token    *oauth2.Token
+	revoked  bool   // the app gave its tokens back
 	said     string // what the last action brought
 	failed   bool
 	made     time.Time
@@ -98,7 +99,20 @@ func New(c Config) (http.Handler, error) {
 	mux.HandleFunc("POST /sign-out", a.signOut)
 	mux.Handle("/api/", newAPI(a))
 	// Forms of this app can only be sent from this app.
-	return http.NewCrossOriginProtection().Handler(mux), nil
+	return a.canonical(http.NewCrossOriginProtection().Handler(mux)), nil
+}
+
+// canonical sends a browser that came under another name, such as localhost, to the app's own: cookies are kept by name,
+// and the answer of a sign-in comes to this one.
+func (a *app) canonical(next http.Handler) http.Handler {
+	own, err := url.Parse(a.config.URL)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err == nil && r.Host != own.Host && r.Method == http.MethodGet && r.URL.Path == "/" {
+			http.Redirect(w, r, a.config.URL, http.StatusSeeOther)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // discover fetches the metadata once it is needed, and checks that it is the issuer's own (RFC 8414 §3.3).
@@ -226,6 +240,7 @@ func (a *app) callback(w http.ResponseWriter, r *http.Request) {
 	}
 	conf, _, err := a.oauth(r.Context())
 	if err == nil {
+		s.revoked = false
 		s.token, err = conf.Exchange(a.context(r), q.Get("code"), oauth2.VerifierOption(verifier))
 	}
 	s.tell(w, r, err, "You are signed in.")
@@ -277,7 +292,7 @@ func (a *app) refresh(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		s.token = fresh
 	}
-	s.tell(w, r, err, "The tokens are new; the old refresh token is worth nothing now.")
+	s.tell(w, r, err, "The tokens are new: the refresh token was replaced by this use.")
 }
 
 // revoke gives the grant back (RFC 7009).
@@ -289,7 +304,9 @@ func (a *app) revoke(w http.ResponseWriter, r *http.Request) {
 		s.tell(w, r, errors.New("sign in first"), "")
 		return
 	}
-	s.tell(w, r, a.giveBack(r.Context(), s.token), "The tokens are revoked. Refreshing fails from now on; the API, which only checks signatures, accepts the access token until it expires.")
+	err := a.giveBack(r.Context(), s.token)
+	s.revoked = err == nil
+	s.tell(w, r, err, "The tokens are revoked. Refreshing fails from now on; the API, which only checks signatures, accepts the access token until it expires.")
 }
 
 func (a *app) giveBack(ctx context.Context, t *oauth2.Token) error {
@@ -350,7 +367,7 @@ func (s *session) tell(w http.ResponseWriter, r *http.Request, err error, done s
 
 type view struct {
 	Issuer, Said, Header, Claims, Expires string
-	SignedIn, Failed, CanRefresh          bool
+	SignedIn, Revoked, Failed, CanRefresh bool
 	Scopes                                []string
 }
 
@@ -361,7 +378,7 @@ func (a *app) home(w http.ResponseWriter, r *http.Request) {
 	v := view{Issuer: a.config.Issuer, Said: s.said, Failed: s.failed}
 	s.said = ""
 	if s.token != nil {
-		v.SignedIn, v.CanRefresh = true, s.token.RefreshToken != ""
+		v.SignedIn, v.Revoked, v.CanRefresh = true, s.revoked, s.token.RefreshToken != ""
 		v.Header, v.Claims = decode(s.token.AccessToken)
 		v.Expires = s.token.Expiry.UTC().Format("15:04:05 UTC")
 		if scope, ok := s.token.Extra("scope").(string); ok {
