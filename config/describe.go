@@ -23,7 +23,7 @@ func Flags() []Flag {
 		}
 		doc, _, _ := strings.Cut(strings.ReplaceAll(s.doc, " in [operate.md](operate.md)", " "+strings.Join(slices.Sorted(maps.Keys(DefaultRateLimits)), ", ")), ". ")
 		if s.pending != "" {
-			doc += "; without effect in this version"
+			doc = strings.TrimSuffix(doc, ".") + "; without effect in this version"
 		}
 		out = append(out, Flag{Name: s.flag(), Default: s.def, Usage: strings.ReplaceAll(strings.TrimSuffix(doc, "."), "`", "") + " (" + s.env + ")"})
 	}

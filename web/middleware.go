@@ -59,7 +59,7 @@ func (s *Site) outermost(next http.Handler) http.Handler {
 		case len(r.RequestURI) > maxURL:
 			s.serve(route{kind: page, handler: refuse(http.StatusRequestURITooLong, "error.request")}).ServeHTTP(w, r)
 		case s.strict && r.Host != s.issuer.Host:
-			s.serve(route{kind: page, handler: refuse(http.StatusMisdirectedRequest, "error.host")}).ServeHTTP(w, r)
+			s.serve(route{kind: page, handler: (*Site).otherName}).ServeHTTP(w, r)
 		default:
 			next.ServeHTTP(w, r)
 		}

@@ -156,6 +156,11 @@ func refuse(status int, text string) handler {
 	return func(*Site, http.ResponseWriter, *http.Request) error { return &pageError{status: status, text: text} }
 }
 
+// otherName answers a request under a name that is not the issuer's.
+func (s *Site) otherName(http.ResponseWriter, *http.Request) error {
+	return &pageError{status: http.StatusMisdirectedRequest, text: "error.host", message: s.pages.say("error.host.message", s.issuer.String())}
+}
+
 func (s *Site) missing(_ http.ResponseWriter, r *http.Request) error {
 	return &pageError{status: http.StatusNotFound, text: "error.missing", link: s.base + "/account"}
 }

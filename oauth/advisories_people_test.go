@@ -1,0 +1,205 @@
+package oauth_test
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gatehouse/storage/storagetest"
+	"gatehouse/web/webtest"
+)
+
+var peopleAdvisories = []webtest.Requirement{
+	webtest.Req("A24", "CVE-2026-33544 (Tinyauth)", "parallel sign-ins of two people never mix", func(t *testing.T, s *webtest.Server) {
+		ids := map[string]string{"alice": s.User("alice").ID, "bob": s.User("bob").ID}
+		c := s.App()
+		var mu sync.Mutex
+		var wrong []string
+		storagetest.Do(40, func(i int) {
+			name := []string{"alice", "bob"}[i%2]
+			tokens := s.Tokens(c, name)
+			if sub := claims(t, tokens.Text("access_token"))["sub"]; sub != ids[name] {
+				mu.Lock()
+				wrong = append(wrong, name)
+				mu.Unlock()
+			}
+		})
+		if wrong != nil {
+			t.Errorf("mixed up: %v", wrong)
+		}
+	}),
+	webtest.Req("A25", "CVE-2025-12390 (Keycloak), CVE-2026-7507", "a cookie planted before the sign-in is worth nothing after it", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		s.User("mallory")
+		m := s.Browser()
+		m.SignIn(m.Open("/login"), "mallory")
+		planted := m.Cookie("session")
+		victim := s.Browser()
+		victim.SetCookie("session", planted)
+		victim.SignIn(victim.Open("/login"), "alice")
+		if strings.Contains(m.Open("/account").Text(), "alice@") || victim.Cookie("session") == planted {
+			t.Error("the planted session became alice's")
+		}
+	}),
+	webtest.Req("A26", "CVE-2023-22492, CVE-2024-47000, CVE-2024-46999 (Zitadel); CVE-2025-64521 (authentik); CVE-2026-43983 (Pocket ID); CVE-2026-8922 (Keycloak)", "a disabled person or machine is out of everything at once", func(t *testing.T, s *webtest.Server) {
+		u := s.User("alice")
+		c, m := s.App(), s.Machine("jobs")
+		b := s.Browser()
+		tokens := s.Token(c, webtest.CodeForm(b.Code(c, "alice"), c)).OK(t)
+		machine := s.MachineToken(m)
+		storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID, storagetest.Event("disable")))
+		if s.Active(c, tokens.Text("access_token")) || b.Open("/account").Status == 200 {
+			t.Error("the disabled person is still in")
+		}
+		s.Refresh(c, tokens.Text("refresh_token")).Want(t, 400, "invalid_grant")
+		form := b.Open("/login").Fields()
+		form.Set("username", "alice")
+		form.Set("password", webtest.Password)
+		if p := b.Submit("/login", form); p.Status != http.StatusUnauthorized {
+			t.Errorf("sign-in of a disabled person: %d", p.Status)
+		}
+		if p := b.Authorize(c, "prompt", "none"); p.Location().Query().Get("error") != "login_required" {
+			t.Errorf("%s", p.Header.Get("Location"))
+		}
+		introspector := s.Machine("jobs")
+		storagetest.Must(t, s.Store.DisableClient(t.Context(), m.ClientID, storagetest.Event("disable")))
+		s.Token(m, machineGrant).Want(t, 401, "invalid_client")
+		if s.Introspect(introspector, machine).JSON["active"] == true {
+			t.Error("a disabled machine's token is active")
+		}
+		s.Post("/oauth2/introspect", m, url.Values{"token": {machine}}).Want(t, 401, "invalid_client")
+	}),
+	webtest.Req("A29", "CVE-2022-3916, CVE-2026-1486 (Keycloak)", "the next person at a browser gets nothing of the last one", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		bob := s.User("bob")
+		c := s.App()
+		b := s.Browser()
+		b.Code(c, "alice", "scope", "read offline_access")
+		page := b.Authorize(c, "prompt", "login")
+		s.Clock.Advance(time.Second)
+		page = b.SignIn(page, "bob")
+		if !strings.Contains(page.URL, "/consent") {
+			t.Fatalf("alice's consent counted for bob: %s", page.URL)
+		}
+		to := b.Decide(page, "approve").Location()
+		if got := claims(t, s.Token(c, webtest.CodeForm(to, c)).OK(t).Text("access_token"))["sub"]; got != bob.ID {
+			t.Errorf("sub is %v", got)
+		}
+		if strings.Contains(b.Open("/account").Text(), "alice") {
+			t.Error("bob sees alice's account")
+		}
+	}),
+	webtest.Req("A37", "CVE-2026-119128, CVE-2026-109373 (Zitadel)", "an edited cookie is no session", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		b := s.Browser()
+		b.SignIn(b.Open("/login"), "alice")
+		good := b.Cookie("session")
+		for _, bad := range []string{good[:len(good)-1], good + "A", flip(good[0]) + good[1:], strings.ToUpper(good), "", "null"} {
+			x := s.Browser()
+			x.SetCookie("session", bad)
+			if p := x.Open("/account"); p.Status == 200 {
+				t.Errorf("%q is a session", bad)
+			}
+		}
+	}),
+	webtest.Req("A41", "CVE-2025-24358, CVE-2025-47909 (gorilla/csrf)", "a form sent from another site is 403", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		b := s.Browser()
+		b.Code(s.App(), "alice")
+		form := b.Open("/login").Fields()
+		form.Set("username", "alice")
+		form.Set("password", webtest.Password)
+		account := b.Open("/account").Fields()
+		for _, site := range []string{"https://evil.example", "http://evil.example", "null", strings.Replace(s.URL, "http:", "https:", 1) + "0"} {
+			for path, f := range map[string]url.Values{"/login": form, "/account/sign-out": account, "/consent": form} {
+				if p := b.SubmitFrom(site, path, f); p.Status != http.StatusForbidden {
+					t.Errorf("%s from %s: %d", path, site, p.Status)
+				}
+			}
+		}
+		if b.Open("/account").Status != 200 {
+			t.Error("alice was signed out all the same")
+		}
+	}),
+	webtest.Req("A42", "CVE-2019-8400 (Hydra), CVE-2026-33525 (Authelia)", "no script in an error reaches a page", func(t *testing.T, s *webtest.Server) {
+		const script = "<script>alert(1)</script>"
+		for _, name := range []string{"client_id", "error", "error_hint", "error_description", "redirect_uri", "scope", "state", "login_hint"} {
+			q := webtest.AuthorizeForm(s.App(), name, script)
+			if p := s.Browser().Open("/oauth2/authorize?" + q.Encode()); strings.Contains(p.Body, script) {
+				t.Errorf("%s is reflected", name)
+			}
+		}
+	}),
+	webtest.Req("A45", "CVE-2026-18963 (Keycloak), CVE-2026-9090 (Casdoor), CVE-2026-32246 (Tinyauth), Pocket ID GHSA-hp74-gm6m-2qm5", "a half-finished sign-in reaches no code", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.App()
+		b := s.Browser()
+		page := b.Authorize(c)
+		id := page.Fields().Get("request")
+		wrong := page.Fields()
+		wrong.Set("username", "alice")
+		wrong.Set("password", "not the password")
+		if p := b.Submit("/login", wrong); p.Status != http.StatusUnauthorized || b.Cookie("session") != "" {
+			t.Errorf("wrong password: %d, cookie %q", p.Status, b.Cookie("session"))
+		}
+		for _, p := range []webtest.Page{b.Follow(b.Open("/consent?request=" + id)), b.Follow(b.Open("/oauth2/authorize/" + id)), b.Follow(b.Submit("/consent", url.Values{"request": {id}, "decision": {"approve"}}))} {
+			if !strings.Contains(p.URL, "/login") {
+				t.Errorf("reached %s", p.URL)
+			}
+		}
+	}),
+	webtest.Req("A46", "CVE-2025-64102 (Zitadel), CVE-2025-24806 (Authelia), CVE-2026-9798 (Keycloak)", "guesses count per account, whatever name is used, and lock nobody else out", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		known := s.Browser()
+		known.SignIn(known.Open("/login"), "alice")
+		b := s.Browser()
+		form := b.Open("/login").Fields()
+		last := 0
+		for i := range 8 {
+			form.Set("username", []string{"alice", "ALICE", "alice@example.com", " Alice@Example.com"}[i%4])
+			form.Set("password", "guess")
+			p := b.Submit("/login", form)
+			last = p.Status
+			if last == http.StatusTooManyRequests && p.Header.Get("Retry-After") == "" {
+				t.Error("no Retry-After")
+			}
+		}
+		if last != http.StatusTooManyRequests {
+			t.Errorf("after 8 guesses: %d", last)
+		}
+		form.Set("password", webtest.Password)
+		if p := b.Submit("/login", form); p.Status != http.StatusTooManyRequests {
+			t.Errorf("the right password while blocked: %d", p.Status)
+		}
+		// The rightful person, on a browser of before, in the same network.
+		known.SignIn(known.Open("/login"), "alice")
+		s.Clock.Advance(15 * time.Minute)
+		b.SignIn(b.Open("/login"), "alice")
+	}),
+	webtest.Req("A47", "CVE-2026-23511, CVE-2024-41952 (Zitadel)", "an unknown person and a wrong password look alike, also to the limits", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		try := func(name string) []string {
+			b := s.Browser()
+			form := b.Open("/login").Fields()
+			var out []string
+			for range 7 {
+				form.Set("username", name)
+				form.Set("password", "guess")
+				p := b.Submit("/login", form)
+				text := strings.NewReplacer(name, "NAME").Replace(p.Text())
+				text, _, _ = strings.Cut(text, " Request ")
+				out = append(out, http.StatusText(p.Status)+" "+p.Header.Get("Retry-After")+" "+text)
+			}
+			return out
+		}
+		known, unknown := try("alice"), try("nobody")
+		for i := range known {
+			if known[i] != unknown[i] {
+				t.Errorf("attempt %d: %q and %q", i+1, known[i], unknown[i])
+			}
+		}
+	}),
+}
