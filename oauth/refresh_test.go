@@ -83,7 +83,7 @@ var refresh = []webtest.Requirement{
 		broken := c
 		broken.ClientSecret = other.ClientSecret
 		s.Refresh(broken, old).Want(t, 401, "invalid_client")
-		s.Refresh(c, old[:len(old)-1]+"0").Want(t, 400, "invalid_grant")
+		s.Refresh(c, old[:len(old)-1]+flip(old[len(old)-1])).Want(t, 400, "invalid_grant")
 		s.Refresh(c, fresh.Text("refresh_token")).OK(t)
 	}),
 	webtest.Req("P55", "RFC 9700 §4.14.2, two processes", "50 parallel refreshes on two processes leave one live line", func(t *testing.T, s *webtest.Server) {
