@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -81,11 +82,6 @@ func (c Config) conflicts() (m Mistakes) {
 	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {
 		m = append(m, "GATEHOUSE_TLS_CERT_FILE and GATEHOUSE_TLS_KEY_FILE belong together; set both or none")
 	}
-	if c.TLSCertFile != "" && c.TLSKeyFile != "" {
-		if _, err := tls.LoadX509KeyPair(c.TLSCertFile, c.TLSKeyFile); err != nil {
-			m = append(m, "GATEHOUSE_TLS_CERT_FILE and GATEHOUSE_TLS_KEY_FILE cannot be used: "+err.Error())
-		}
-	}
 	if c.Secure() && c.TLSCertFile == "" && len(c.TrustedProxies) == 0 {
 		m = append(m, "GATEHOUSE_ISSUER is https but the listener is plain http; set GATEHOUSE_TLS_CERT_FILE and GATEHOUSE_TLS_KEY_FILE, or name the TLS proxy in front in GATEHOUSE_TRUSTED_PROXIES")
 	}
@@ -107,6 +103,17 @@ func (c Config) conflicts() (m Mistakes) {
 	return m
 }
 
+// CheckFiles says what is wrong with the files that serving would read.
+func (c Config) CheckFiles() error {
+	if c.TLSCertFile == "" {
+		return nil
+	}
+	if _, err := tls.LoadX509KeyPair(c.TLSCertFile, c.TLSKeyFile); err != nil {
+		return Mistakes{"GATEHOUSE_TLS_CERT_FILE and GATEHOUSE_TLS_KEY_FILE cannot be used: " + err.Error()}
+	}
+	return nil
+}
+
 func (c Config) warnings() (w []string) {
 	if c.AccessTokenTTL < 5*time.Minute || c.AccessTokenTTL > time.Hour {
 		w = append(w, "GATEHOUSE_ACCESS_TOKEN_TTL is "+plainDuration(c.AccessTokenTTL)+"; 5 to 60 minutes is usual: shorter means more refreshing, longer means revoked tokens live on at APIs that only check signatures")
@@ -115,7 +122,7 @@ func (c Config) warnings() (w []string) {
 		w = append(w, "GATEHOUSE_RATE_LIMITS is off: nothing slows down guessing of client secrets")
 	}
 	host, port, _ := net.SplitHostPort(c.Listen)
-	if u := c.IssuerURL(); loopback(u.Hostname()) && u.Port() != port && port != "0" && len(c.TrustedProxies) == 0 {
+	if u := c.IssuerURL(); loopback(u.Hostname()) && effectivePort(u) != port && port != "0" && len(c.TrustedProxies) == 0 {
 		w = append(w, "GATEHOUSE_ISSUER "+c.Issuer+" is not where GATEHOUSE_LISTEN "+c.Listen+" is; unless something forwards one to the other, give both the same port")
 	}
 	if loopback(c.IssuerURL().Hostname()) && !loopback(host) {
@@ -127,4 +134,15 @@ func (c Config) warnings() (w []string) {
 		}
 	}
 	return w
+}
+
+// effectivePort is the port that a URL leads to.
+func effectivePort(u *url.URL) string {
+	if p := u.Port(); p != "" {
+		return p
+	}
+	if u.Scheme == "https" {
+		return "443"
+	}
+	return "80"
 }

@@ -112,8 +112,12 @@ func (p *People) Begin(w http.ResponseWriter, r *http.Request, user storage.User
 	event := storage.Event{Type: storage.UserSignedIn, UserID: user.ID}
 	switch before.UserID {
 	case user.ID:
+		fresh := row.ID
 		row.ID = before.ID
-		err = p.store.RenewSession(r.Context(), &row, event)
+		if err = p.store.RenewSession(r.Context(), &row, event); errors.Is(err, storage.ErrNotFound) { // ended a moment ago
+			row.ID = fresh
+			err = p.store.CreateSession(r.Context(), &row, nil, event)
+		}
 	case "":
 		err = p.store.CreateSession(r.Context(), &row, nil, event)
 	default:

@@ -65,5 +65,6 @@ func needsConsent(a *Authorization, consent *storage.Consent) bool {
 	if a.Client.SkipConsent {
 		return false
 	}
-	return consent == nil || slices.ContainsFunc(a.Scopes, func(name string) bool { return !consent.Scopes.Has(name) })
+	// A consent without scopes may be one that the operator vouched for, which nobody was asked about.
+	return consent == nil || len(consent.Scopes) == 0 || slices.ContainsFunc(a.Scopes, func(name string) bool { return !consent.Scopes.Has(name) })
 }

@@ -101,6 +101,9 @@ func (s *Server) narrowable(ctx context.Context, c *storage.Client, asked, grant
 	if len(asked) == 0 {
 		return nil
 	}
+	if _, err := s.resources(ctx, c, asked); err != nil {
+		return err
+	}
 	if len(granted) == 0 {
 		var err error
 		if granted, _, err = s.audience(ctx, c, nil, scopes); err != nil {

@@ -102,9 +102,13 @@ func (h refreshToken) narrows(ctx context.Context, c *storage.Client, r storage.
 		}
 		return h.refreshError(ctx, r, err)
 	}
+	known, err := h.store.Scopes(ctx)
+	if err != nil {
+		return err
+	}
 	for _, name := range scopes {
-		if !grant.Scopes.Has(name) {
-			return fail(InvalidScope, "A refresh can only narrow the scopes that were granted.")
+		if _, ok := known[name]; !ok || !grant.Scopes.Has(name) {
+			return fail(InvalidScope, "A refresh can only narrow the scopes that were granted, and those must still exist.")
 		}
 	}
 	kept := scopes

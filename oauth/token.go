@@ -20,7 +20,7 @@ type tokenBody struct {
 	TokenType    string `json:"token_type"`
 	ExpiresIn    int64  `json:"expires_in"`
 	RefreshToken string `json:"refresh_token,omitempty"`
-	Scope        string `json:"scope,omitempty"`
+	Scope        string `json:"scope"` // always: it may be less than was asked for
 }
 
 // Token serves POST /oauth2/token (RFC 6749 §3.2). It dispatches on grant_type.

@@ -166,6 +166,9 @@ func (s *Store) DeleteClient(ctx context.Context, id string, e Event) error {
 		if err := tx.changeClient(ctx, id, e, "DELETE FROM clients WHERE id = ?", id); err != nil {
 			return err
 		}
+		if err := tx.lockResources(ctx); err != nil {
+			return wrap("lock resources", err)
+		}
 		all, err := list[Resource](ctx, tx.write, "identifier", "introspectors LIKE ?", "%"+id+"%")
 		if err != nil {
 			return wrap("read resources", err)

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -71,6 +72,9 @@ func (s *Store) approve(ctx context.Context, a Approval) (string, error) {
 	now := s.now()
 	switch {
 	case len(found) == 1 && !a.Asked:
+		if a.ConsentID != "" && slices.ContainsFunc(a.Code.Scopes, func(name string) bool { return !found[0].Scopes.Has(name) }) {
+			return "", ErrConsentGone // a part of it was taken back meanwhile
+		}
 		return found[0].ID, nil
 	case len(found) == 1:
 		return found[0].ID, s.remember(ctx, found[0], a)

@@ -82,6 +82,9 @@ func (s *Store) CreateResource(ctx context.Context, v Resource, e Event) error {
 // UpdateResource changes the record under change, or returns ErrNotFound.
 func (s *Store) UpdateResource(ctx context.Context, identifier string, e Event, change func(r *Resource) error) error {
 	return wrap("update resource", s.change(ctx, withDetail(e, "resource", identifier), func(tx *Store) error {
+		if err := tx.lockResources(ctx); err != nil {
+			return err
+		}
 		r, err := take[Resource](ctx, tx.write, "identifier = ?", identifier)
 		if err != nil {
 			return err
@@ -92,6 +95,14 @@ func (s *Store) UpdateResource(ctx context.Context, identifier string, e Event, 
 		return tx.write.WithContext(ctx).Model(&Resource{}).Where("identifier = ?", identifier).
 			Select("name", "scopes", "introspectors").Updates(&r).Error
 	}))
+}
+
+// lockResources makes changes that read a list and write it back wait for each other.
+func (s *Store) lockResources(ctx context.Context) error {
+	if s.engine != Postgres {
+		return nil // the transaction holds the only lock
+	}
+	return s.exec(ctx, "SELECT 1 FROM resources FOR UPDATE")
 }
 
 // DeleteResource removes a resource, or returns ErrNotFound. No new token names it.

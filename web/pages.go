@@ -215,7 +215,11 @@ func (s *Site) pageErrorOf(err error) *pageError {
 	case oauth.ServerError:
 		return &pageError{status: http.StatusInternalServerError, text: "error.server"}
 	default:
-		return &pageError{status: http.StatusBadRequest, text: "error.request", detail: e.Code + ": " + e.Description}
+		status := http.StatusBadRequest
+		if e.Status() == http.StatusRequestEntityTooLarge {
+			status = e.Status()
+		}
+		return &pageError{status: status, text: "error.request", detail: e.Code + ": " + e.Description}
 	}
 }
 

@@ -174,7 +174,7 @@ func TestBrowserJourneys(t *testing.T) {
 		b.do("allow", press("Allow"), visible("You are signed in"), visible("notes.write"), visible("at+jwt"))
 		b.looks("sample")
 		b.do("call the API", press("Call the API"), visible("Read RFC 9700"))
-		b.do("refresh", press("Refresh the tokens"), visible("The tokens are new"), press("Refresh the tokens"), visible("The tokens are new"))
+		b.do("refresh", press("Refresh the tokens"), visible("The tokens are new"), press("Call the API"), visible("Read RFC 9700"), press("Refresh the tokens"), visible("The tokens are new"))
 		b.do("revoke", press("Revoke the tokens"), visible("The tokens are revoked"))
 		b.do("refresh in vain", press("Refresh the tokens"), visible("invalid_grant"))
 		b.do("sign out of the app", press("Sign out"), visible("You are signed out of this app"), visible("You are not signed in"))

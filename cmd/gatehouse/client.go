@@ -151,11 +151,11 @@ func (a *app) clientCreate() *cobra.Command {
 			if err != nil {
 				return plain(err, "client")
 			}
-			a.tellAdded(added)
-			if err := a.tellOdd(ctx, s, info); err != nil {
+			if err := a.printJSON(info); err != nil { // first: the secret is shown this once
 				return err
 			}
-			return a.printJSON(info)
+			a.tellAdded(added)
+			return a.tellOdd(ctx, s, info)
 		})
 	}
 	return cmd

@@ -10,8 +10,11 @@ func (a *app) configCommand() *cobra.Command {
 	check := &cobra.Command{
 		Use: "check", Short: "Check the settings, and report every mistake at once", Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := a.settings(cmd, func(w string) { fmt.Fprintln(a.stderr, "warning: "+w) })
+			cfg, err := a.settings(cmd, func(w string) { fmt.Fprintln(a.stderr, "warning: "+w) })
 			if err != nil {
+				return err
+			}
+			if err := cfg.CheckFiles(); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintln(a.stdout, "the settings are valid")

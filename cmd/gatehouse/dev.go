@@ -59,7 +59,7 @@ func (a *app) devCommand() *cobra.Command {
 				listen = f.Value.String()
 			}
 			if _, port, err := net.SplitHostPort(listen); err == nil {
-				if err := cmd.Flags().Set("issuer", "http://localhost:"+port); err != nil {
+				if err := cmd.Flags().Set("issuer", httpURL(net.JoinHostPort("localhost", port))); err != nil {
 					return err
 				}
 			}
@@ -85,7 +85,7 @@ func (a *app) devCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		url := "http://" + *sampleListen
+		url := httpURL(*sampleListen)
 		data, err := s.prepareDev(ctx, url)
 		if err != nil {
 			return errors.Join(err, s.close(ctx))
@@ -102,6 +102,9 @@ func (a *app) devCommand() *cobra.Command {
 	}
 	return listsSettings(cmd)
 }
+
+// httpURL is the address as browsers write it: without the port that http has anyway.
+func httpURL(address string) string { return "http://" + strings.TrimSuffix(address, ":80") }
 
 func loopbackAddress(address string) bool {
 	host, _, err := net.SplitHostPort(address)

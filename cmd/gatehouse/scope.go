@@ -108,12 +108,13 @@ func scopeUsers(ctx context.Context, s *system, name string) (users []string, er
 			users = append(users, "resource "+id)
 		}
 	}
-	return users, s.eachClient(ctx, func(c storage.Client) error {
+	err = s.eachClient(ctx, func(c storage.Client) error {
 		if c.Scopes.Has(name) {
 			users = append(users, "client "+c.ID+" ("+c.Name+")")
 		}
 		return nil
 	})
+	return users, err
 }
 
 // eachClient calls fn for every client, by id.
