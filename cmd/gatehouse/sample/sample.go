@@ -246,8 +246,8 @@ func (a *app) callback(w http.ResponseWriter, r *http.Request) {
 	s.tell(w, r, err, "You are signed in.")
 }
 
-// call asks the API with the access token.
-func (a *app) call(w http.ResponseWriter, r *http.Request) {
+// use runs an action of a signed-in browser and shows what it brought.
+func (a *app) use(w http.ResponseWriter, r *http.Request, action func(s *session) (done string, err error)) {
 	s := a.session(w, r)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -255,58 +255,54 @@ func (a *app) call(w http.ResponseWriter, r *http.Request) {
 		s.tell(w, r, errors.New("sign in first"), "")
 		return
 	}
-	req, err := http.NewRequestWithContext(r.Context(), http.MethodGet, a.config.URL+"/api/notes", nil)
-	if err != nil {
-		s.tell(w, r, err, "")
-		return
-	}
-	s.token.SetAuthHeader(req)
-	res, err := a.config.Client.Do(req)
-	if err != nil {
-		s.tell(w, r, err, "")
-		return
-	}
-	defer func() { _ = res.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(res.Body, 1<<16))
-	if err == nil && res.StatusCode != http.StatusOK {
-		err = fmt.Errorf("the API answered %s: %s", res.Status, res.Header.Get("WWW-Authenticate"))
-	}
-	s.tell(w, r, err, "The API verified the token offline and answered: "+string(body))
+	done, err := action(s)
+	s.tell(w, r, err, done)
+}
+
+// call asks the API with the access token.
+func (a *app) call(w http.ResponseWriter, r *http.Request) {
+	a.use(w, r, func(s *session) (string, error) {
+		req, err := http.NewRequestWithContext(r.Context(), http.MethodGet, a.config.URL+"/api/notes", nil)
+		if err != nil {
+			return "", err
+		}
+		s.token.SetAuthHeader(req)
+		res, err := a.config.Client.Do(req)
+		if err != nil {
+			return "", err
+		}
+		defer func() { _ = res.Body.Close() }()
+		body, err := io.ReadAll(io.LimitReader(res.Body, 1<<16))
+		if err == nil && res.StatusCode != http.StatusOK {
+			err = fmt.Errorf("the API answered %s: %s", res.Status, res.Header.Get("WWW-Authenticate"))
+		}
+		return "The API verified the token offline and answered: " + string(body), err
+	})
 }
 
 // refresh trades the refresh token for new tokens.
 func (a *app) refresh(w http.ResponseWriter, r *http.Request) {
-	s := a.session(w, r)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.token == nil {
-		s.tell(w, r, errors.New("sign in first"), "")
-		return
-	}
-	conf, _, err := a.oauth(r.Context())
-	if err != nil {
-		s.tell(w, r, err, "")
-		return
-	}
-	fresh, err := conf.TokenSource(a.context(r), &oauth2.Token{RefreshToken: s.token.RefreshToken}).Token()
-	if err == nil {
+	a.use(w, r, func(s *session) (string, error) {
+		conf, _, err := a.oauth(r.Context())
+		if err != nil {
+			return "", err
+		}
+		fresh, err := conf.TokenSource(a.context(r), &oauth2.Token{RefreshToken: s.token.RefreshToken}).Token()
+		if err != nil {
+			return "", err
+		}
 		s.token = fresh
-	}
-	s.tell(w, r, err, "The tokens are new: the refresh token was replaced by this use.")
+		return "The tokens are new: the refresh token was replaced by this use.", nil
+	})
 }
 
 // revoke gives the grant back (RFC 7009).
 func (a *app) revoke(w http.ResponseWriter, r *http.Request) {
-	s := a.session(w, r)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.token == nil {
-		s.tell(w, r, errors.New("sign in first"), "")
-		return
-	}
-	err := a.giveBack(r.Context(), s.token)
-	s.revoked = err == nil
-	s.tell(w, r, err, "The tokens are revoked. Refreshing fails from now on; the API, which only checks signatures, accepts the access token until it expires.")
+	a.use(w, r, func(s *session) (string, error) {
+		err := a.giveBack(r.Context(), s.token)
+		s.revoked = err == nil
+		return "The tokens are revoked. Refreshing fails from now on; the API, which only checks signatures, accepts the access token until it expires.", err
+	})
 }
 
 func (a *app) giveBack(ctx context.Context, t *oauth2.Token) error {
