@@ -75,9 +75,12 @@ func TestSecretsAreNeverPrinted(t *testing.T) {
 		}
 	}
 	for _, f := range config.Flags() {
-		if f.Name == "secret-key" || f.Name == "redis-url" {
-			t.Errorf("the secret %s has a flag, which everyone on the machine can read", f.Name)
+		if f.Hidden != (f.Name == "secret-key" || f.Name == "secret-key-previous" || f.Name == "redis-url") {
+			t.Errorf("the flag %s is hidden: %t", f.Name, f.Hidden)
 		}
+	}
+	if _, warnings, err := load(nil, map[string]string{"secret-key": key}); err != nil || len(warnings) != 1 || strings.Contains(warnings[0], key) {
+		t.Errorf("%v %v", warnings, err)
 	}
 }
 

@@ -11,21 +11,18 @@ import (
 // Flag describes one setting as a command-line flag.
 type Flag struct {
 	Name, Default, Usage string
+	Hidden               bool // a secret, which help does not suggest: everyone on the machine can read a command line
 }
 
-// Flags lists every setting that has a flag, in the order of the contract. Secrets have none: a command line is visible
-// to everyone on the machine.
+// Flags lists every setting as a flag, in the order of the contract.
 func Flags() []Flag {
 	var out []Flag
 	for _, s := range settings {
-		if s.secret && s.env != "GATEHOUSE_DATABASE_URL" {
-			continue
-		}
 		doc, _, _ := strings.Cut(strings.ReplaceAll(s.doc, " in [operate.md](operate.md)", " "+strings.Join(slices.Sorted(maps.Keys(DefaultRateLimits)), ", ")), ". ")
 		if s.pending != "" {
 			doc = strings.TrimSuffix(doc, ".") + "; without effect in this version"
 		}
-		out = append(out, Flag{Name: s.flag(), Default: s.def, Usage: strings.ReplaceAll(strings.TrimSuffix(doc, "."), "`", "") + " (" + s.env + ")"})
+		out = append(out, Flag{Name: s.flag(), Default: s.def, Usage: strings.ReplaceAll(strings.TrimSuffix(doc, "."), "`", "") + " (" + s.env + ")", Hidden: s.hidden()})
 	}
 	return out
 }
@@ -53,17 +50,17 @@ func (c Config) Map() map[string]string {
 func Markdown() string {
 	var b strings.Builder
 	b.WriteString("# Settings\n\n<!-- Generated from package config by `make golden`; do not edit. -->\n\n" +
-		"Every setting is an environment variable and a flag of `serve` and `dev`; the flag wins. Those marked *file* can\n" +
-		"also be read from the file that `…_FILE` names, and those marked *secret* have no flag and are redacted by\n" +
-		"`gatehouse config print`. `gatehouse config check` reports every mistake at once.\n\n" +
+		"Every setting is an environment variable and a flag; the flag wins. Those marked *file* can also be read from the file\n" +
+		"that `…_FILE` names. Those marked *secret* are redacted by `gatehouse config print`; their flags work with a warning,\n" +
+		"because everyone on the machine can read a command line. `gatehouse config check` reports every mistake at once.\n\n" +
 		"| Environment | Flag | Default | Meaning |\n|---|---|---|---|\n")
 	for _, s := range settings {
 		name, flag, def, doc := "`"+s.env+"`", "`--"+s.flag()+"`", "", s.doc
 		if s.file {
 			name += " *file*"
 		}
-		if s.secret && s.env != "GATEHOUSE_DATABASE_URL" {
-			name, flag = name+" *secret*", ""
+		if s.hidden() {
+			name += " *secret*"
 		}
 		if s.def != "" {
 			def = "`" + s.def + "`"

@@ -36,6 +36,9 @@ func Load(getenv func(string) string, flags map[string]string) (Config, []string
 			mistakes = append(mistakes, from+": "+err.Error())
 			continue
 		}
+		if s.hidden() && strings.HasPrefix(from, "--") {
+			warnings = append(warnings, from+" shows a secret to everyone on this machine; use "+s.env+" or "+s.env+"_FILE instead")
+		}
 		if given && s.pending != "" {
 			warnings = append(warnings, from+" is accepted but has no effect yet: "+s.pending+" is not part of this version")
 		}

@@ -28,6 +28,9 @@ func (s setting) flag() string {
 	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(s.env, "GATEHOUSE_")), "_", "-")
 }
 
+// hidden reports whether the setting is a secret as a whole; a database URL is useful as a flag and may have no password.
+func (s setting) hidden() bool { return s.secret && s.env != "GATEHOUSE_DATABASE_URL" }
+
 var settings = []setting{
 	{env: "GATEHOUSE_ISSUER", def: "http://localhost:8080",
 		doc: "The issuer URL, which every token and redirect carries. https unless the host is loopback. Never derived from a request.",

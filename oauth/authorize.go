@@ -34,6 +34,7 @@ type Authorization struct {
 	redirectSent bool
 	challenge    string
 	form         url.Values
+	request      fosite.AuthorizeRequester
 }
 
 // RedirectError is an error of an authorization request whose client and redirect URI are good, so that it is told to
@@ -122,7 +123,7 @@ func (s *Server) check(ctx context.Context, a *Authorization) error {
 	if a.Resources, err = s.resources(ctx, c, form["resource"]); err != nil {
 		return err
 	}
-	_, err = s.fositeRequest(ctx, a)
+	a.request, err = s.fositeRequest(ctx, a)
 	return err
 }
 
@@ -276,13 +277,9 @@ var ErrConsentGone = errors.New("the consent was withdrawn")
 // Approve issues a code for the person and returns where to send the browser. A stored request is answered once; the
 // second answer is *ErrExpired.
 func (s *Server) Approve(ctx context.Context, a *Authorization, who *identity.SignedIn, answer Answer) (string, error) {
-	request, err := s.fositeRequest(ctx, a)
-	if err != nil {
-		return "", err
-	}
-	request.SetResponseTypeHandled("code")
+	a.request.SetResponseTypeHandled("code")
 	approval := &approval{Authorization: a, who: who, answer: answer}
-	response, err := fosite.NewOAuth2Provider(clientManager{s}, s.config).NewAuthorizeResponse(ctx, request, approval)
+	response, err := fosite.NewOAuth2Provider(clientManager{s}, s.config).NewAuthorizeResponse(ctx, a.request, approval)
 	if errors.Is(err, storage.ErrConsumed) {
 		return "", &ErrExpired{Client: a.Client, Answered: true}
 	}

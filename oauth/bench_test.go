@@ -34,7 +34,7 @@ func eachEngine(b *testing.B, fn func(b *testing.B, s *webtest.Server)) {
 		b.Run(engine, func(b *testing.B) {
 			clock := storagetest.NewClock()
 			s := webtest.Start(b, storagetest.URL(b, engine), webtest.Options{Clock: clock})
-			eventually(b, "the caches are in use", func() bool { _, looked := s.Store.KnownRevision(); return !looked.IsZero() })
+			eventually(b, "the caches are in use", func() bool { _, fresh := s.Store.Generation(); return fresh })
 			fn(b, s)
 		})
 	}

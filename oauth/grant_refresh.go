@@ -121,7 +121,7 @@ func (h refreshToken) narrows(ctx context.Context, c *storage.Client, r storage.
 // successorCipher is the key under which a successor waits for a retry. It takes the token that was replaced and the
 // root key to derive it, so neither the database nor the two together tell the successor.
 func (s *Server) successorCipher(token, grantID string) (cipher.AEAD, error) {
-	key, err := hkdf.Key(sha256.New, []byte(token), s.store.Root().Derive("refresh-successor"), grantID, 32)
+	key, err := hkdf.Key(sha256.New, []byte(token), s.successorSalt, grantID, 32)
 	if err != nil {
 		return nil, err
 	}

@@ -91,7 +91,7 @@ var housekeeping = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("P98", "DESIGN §4", "a dump of the database has nothing that opens anything", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("P98", "[design](design.md)", "a dump of the database has nothing that opens anything", func(t *testing.T, s *webtest.Server) {
 		used := useEverything(t, s)
 		storagetest.Must(t, s.Store.Close(t.Context()))
 		again := storagetest.Open(t, s.DB, s.Clock)
@@ -108,7 +108,7 @@ var housekeeping = []webtest.Requirement{
 			t.Error("the database has a private key in clear")
 		}
 	}),
-	webtest.Req("P99", "DESIGN §5", "expired rows leave by themselves, in batches, and nothing alive with them", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("P99", "[design](design.md)", "expired rows leave by themselves, in batches, and nothing alive with them", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")
 		c := s.App()
 		b := s.Browser()
@@ -140,7 +140,7 @@ var housekeeping = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("P100", "DESIGN §5", "a change reaches every process within a second, and its own at once", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("P100", "[design](design.md)", "a change reaches every process within a second, and its own at once", func(t *testing.T, s *webtest.Server) {
 		other := s.Another()
 		c := s.Machine("jobs")
 		s.MachineToken(c)

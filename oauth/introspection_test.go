@@ -216,7 +216,7 @@ var metadataAndKeys = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("P83", "ADVISORIES 39", "nothing is derived from Host or X-Forwarded headers", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("P83", "CVE-2025-64101, GHSA-93m4-mfpg-c3xf (Zitadel)", "nothing is derived from Host or X-Forwarded headers", func(t *testing.T, s *webtest.Server) {
 		for _, path := range []string{"/.well-known/oauth-authorization-server", "/login", "/oauth2/authorize?client_id=x", "/account"} {
 			req := s.Request(http.MethodGet, path, nil)
 			req.Host = "evil.example"

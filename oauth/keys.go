@@ -29,17 +29,17 @@ const (
 	keyPurpose = "signing-key"
 )
 
-// keys is the key ring: every key that is not removed, opened. It is read again whenever the revision moved.
+// keys is the key ring: every key that is not removed, opened. It is read again whenever the store's caches are dropped.
 type keys struct {
 	store   *storage.Store
 	options Options
 
-	mu       sync.RWMutex
-	revision int64
-	ring     []ringKey
-	byID     map[string]*accesstoken.Key
-	jwks     document
-	until    time.Time // when the next key is removed by its times alone
+	mu         sync.RWMutex
+	generation uint64 // of the store's caches when the ring was read
+	ring       []ringKey
+	byID       map[string]*accesstoken.Key
+	jwks       document
+	until      time.Time // when the next key is removed by its times alone; zero: the ring must be read
 }
 
 type ringKey struct {
@@ -48,31 +48,27 @@ type ringKey struct {
 }
 
 func newKeys(store *storage.Store, o Options) *keys {
-	return &keys{store: store, options: o, revision: -1}
+	return &keys{store: store, options: o}
 }
 
-// load returns the ring of the current revision. When the revision was not seen for over a second the database is
-// asked every time, so that no process signs with a key that others have given up.
+// load brings the ring up to date. When the revision was not seen for over a second the database is asked every time, so
+// that no process signs with a key that others have given up.
 func (k *keys) load(ctx context.Context) error {
-	revision, looked := k.store.KnownRevision()
-	fresh := !looked.IsZero() && k.store.Now().Sub(looked) <= time.Second
+	generation, fresh := k.store.Generation()
 	k.mu.RLock()
-	current := fresh && k.revision == revision && k.store.Now().Before(k.until)
+	current := fresh && k.generation == generation && k.store.Now().Before(k.until)
 	k.mu.RUnlock()
 	if current {
 		return nil
-	}
-	if !fresh {
-		revision = -1
 	}
 	rows, err := k.store.SigningKeys(ctx)
 	if err != nil {
 		return err
 	}
-	return k.set(rows, revision)
+	return k.set(rows, generation)
 }
 
-func (k *keys) set(rows []storage.SigningKey, revision int64) error {
+func (k *keys) set(rows []storage.SigningKey, generation uint64) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	byID := make(map[string]*accesstoken.Key, len(rows))
@@ -94,7 +90,7 @@ func (k *keys) set(rows []storage.SigningKey, revision int64) error {
 		ring = append(ring, ringKey{row, key})
 		set.Keys = append(set.Keys, key.JWK())
 	}
-	k.ring, k.byID, k.revision, k.until = ring, byID, revision, until
+	k.ring, k.byID, k.generation, k.until = ring, byID, generation, until
 	k.jwks = newDocument(set, jwksMaxAge)
 	return nil
 }

@@ -176,7 +176,7 @@ var refresh = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("P59b", "DESIGN §4", "offline_access outlives the end of the browser session, and nothing else", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("P59b", "[design](design.md)", "offline_access outlives the end of the browser session, and nothing else", func(t *testing.T, s *webtest.Server) {
 		u := s.User("alice")
 		c := s.App()
 		b := s.Browser()
@@ -189,7 +189,7 @@ var refresh = []webtest.Requirement{
 		endings(s)["consent-withdrawn"](t, u, c, b)
 		s.Refresh(c, fresh.Text("refresh_token")).Want(t, 400, "invalid_grant")
 	}),
-	webtest.Req("P59c", "DESIGN §4", "a session that merely expires ends no grant", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("P59c", "[design](design.md)", "a session that merely expires ends no grant", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")
 		c := s.App()
 		tokens := s.Tokens(c, "alice")

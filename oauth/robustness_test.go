@@ -144,7 +144,7 @@ var robustness = []webtest.Requirement{
 		s.Clock.Advance(time.Minute)
 		s.Refresh(c, r.Text("refresh_token")).OK(t)
 	}),
-	webtest.Req("G12", "DESIGN §4", "signing out ends also what an expired session of the browser had bound to it", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("G12", "[design](design.md)", "signing out ends also what an expired session of the browser had bound to it", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")
 		c := s.App()
 		b := s.Browser()
@@ -183,10 +183,23 @@ var robustness = []webtest.Requirement{
 			t.Errorf("after 8 right guesses: %d", last)
 		}
 	}),
-	webtest.Req("G15", "DESIGN §3", "introspection is for servers: no other origin may call it", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("G15", "[design](design.md)", "introspection is for servers: no other origin may call it", func(t *testing.T, s *webtest.Server) {
 		r := s.Post("/oauth2/introspect", s.Machine("jobs"), url.Values{"token": {"x"}}).OK(t)
 		if got := r.Header.Get("Access-Control-Allow-Origin"); got != "" {
 			t.Errorf("it allows %s", got)
+		}
+	}),
+	webtest.Req("G17", "[design](design.md)", "the process that gives up a leaked key refuses its tokens at once", func(t *testing.T, s *webtest.Server) {
+		c := s.Machine("jobs")
+		for range 5 {
+			token := s.MachineToken(c)
+			if !s.Active(c, token) {
+				t.Fatal("a fresh token is not active")
+			}
+			storagetest.Must(t, s.OAuth.RotateKeys(t.Context(), true))
+			if s.Active(c, token) {
+				t.Error("active after its key was given up")
+			}
 		}
 	}),
 	webtest.Req("G16", "RFC 7591 §2", "a duration that is no whole number of seconds within bounds is refused", func(t *testing.T, s *webtest.Server) {

@@ -89,7 +89,7 @@ func permitted(c *storage.Client, r storage.Resource) bool {
 	return c.Audience.Has(r.Identifier) || slices.ContainsFunc(r.Scopes, c.Scopes.Has)
 }
 
-// audience decides what a token is meant for (DESIGN §4): the resources asked for; else those of its scopes; else the
+// audience decides what a token is meant for: the resources asked for; else those of its scopes; else the
 // client's own audience; else the issuer. With resources asked for, scopes that belong only to others are left out of
 // the token; a request that is left with none is refused.
 func (s *Server) audience(ctx context.Context, c *storage.Client, asked, scopes []string) (aud, kept []string, err error) {

@@ -36,6 +36,8 @@ type Server struct {
 	config   *fosite.Config
 	provider *fosite.Fosite
 	metadata document
+	// What the keys of sealed successors are derived with, besides the token that was replaced.
+	successorSalt []byte
 }
 
 // New returns a server. The store must have its schema and root key; the first signing key is made if there is none.
@@ -47,6 +49,7 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 	s.keys = newKeys(store, o)
 	s.config = s.fositeConfig()
 	s.provider = fosite.NewOAuth2Provider(clientManager{s}, s.config)
+	s.successorSalt = store.Root().Derive("refresh-successor")
 	s.metadata = newDocument(s.describe(), time.Hour)
 	if err := s.keys.ensure(ctx); err != nil {
 		return nil, err

@@ -93,11 +93,13 @@ func (s *Store) Revision(ctx context.Context) (int64, error) {
 	return n, wrap("read the revision", err)
 }
 
-// KnownRevision is the revision last seen and when that look began; the zero time before the first.
-func (s *Store) KnownRevision() (int64, time.Time) {
+// Generation is a number that moves whenever the caches are dropped: at once after a change of this process, and when
+// the revision was seen to move. fresh says whether it may be relied on; otherwise ask the database. Who keeps something
+// of its own by it takes the generation before loading, so that a change in between is noticed.
+func (s *Store) Generation() (generation uint64, fresh bool) {
 	s.cache.mu.RLock()
 	defer s.cache.mu.RUnlock()
-	return s.cache.revision, s.cache.looked
+	return s.cache.generation, s.cache.fresh(s.now())
 }
 
 // followRevision looks at the revision four times a second until ctx ends.

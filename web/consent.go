@@ -26,22 +26,22 @@ type consentScope struct {
 	New, Ticked       bool
 }
 
-// pending returns the request that a consent page is about, or nothing when its next step is another one: then the
+// pending returns the request that a consent page is about, who decides and what they allowed before, or nothing when its next step is another one: then the
 // browser has been sent there.
-func (s *Site) pending(w http.ResponseWriter, r *http.Request, request string) (*oauth.Authorization, *identity.SignedIn, error) {
+func (s *Site) pending(w http.ResponseWriter, r *http.Request, request string) (*oauth.Authorization, *identity.SignedIn, *storage.Consent, error) {
 	a, err := s.oauth.Resume(r.Context(), request, s.people.BrowserOf(r), false)
 	if err != nil {
-		return nil, nil, s.tell(w, err)
+		return nil, nil, nil, s.tell(w, err)
 	}
-	who, _, next, _, err := s.decide(r, a)
+	who, before, next, _, err := s.decide(r, a)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if next != oauth.Consent {
-		return nil, nil, s.to(w, "/oauth2/authorize/"+a.ID)
+		return nil, nil, nil, s.to(w, "/oauth2/authorize/"+a.ID)
 	}
 	s.pageHeaders(w, redirect.Source(a.RedirectURI))
-	return a, who, nil
+	return a, who, before, nil
 }
 
 // showConsent serves GET /consent: who asks, for what, and where the answer goes.
@@ -50,15 +50,11 @@ func (s *Site) showConsent(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	a, who, err := s.pending(w, r, form.Get("request"))
+	a, who, before, err := s.pending(w, r, form.Get("request"))
 	if err != nil || a == nil {
 		return err
 	}
 	known, err := s.store.Scopes(r.Context())
-	if err != nil {
-		return err
-	}
-	before, err := s.oauth.Consent(r.Context(), a, who)
 	if err != nil {
 		return err
 	}
@@ -100,7 +96,7 @@ func (s *Site) consent(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	a, who, err := s.pending(w, r, form.request)
+	a, who, _, err := s.pending(w, r, form.request)
 	if err != nil || a == nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -240,8 +241,9 @@ func (s *Site) stylesheet(w http.ResponseWriter, r *http.Request) error {
 // formToken binds a form to what it does and who it was shown to, so that nobody can make a browser send it, or send it
 // for something else (RFC 9700 §4.7).
 func (s *Site) formToken(parts ...string) string {
-	mac := s.store.Root().MAC("form", []byte(strings.Join(parts, "\x00")))
-	return hex.EncodeToString(mac[:16])
+	mac := hmac.New(sha256.New, s.formKey)
+	mac.Write([]byte(strings.Join(parts, "\x00")))
+	return hex.EncodeToString(mac.Sum(nil)[:16])
 }
 
 // personName is what a page calls a person.

@@ -31,6 +31,7 @@ type Site struct {
 	proxies []netip.Prefix
 	strict  bool // refuse other Hosts
 	cross   *http.CrossOriginProtection
+	formKey []byte // of the form tokens
 }
 
 // Options are what a Site is made of.
@@ -55,6 +56,7 @@ func New(o Options) (*Site, error) {
 	s := &Site{
 		store: o.Store, people: o.People, oauth: o.OAuth, log: o.Log, pages: pages, issuer: issuer, base: issuer.Path,
 		proxies: o.Config.TrustedProxies, strict: o.StrictHost, cross: http.NewCrossOriginProtection(),
+		formKey: o.Store.Root().Derive("form"),
 	}
 	if err := s.cross.AddTrustedOrigin(issuer.Scheme + "://" + issuer.Host); err != nil {
 		return nil, fmt.Errorf("issuer: %w", err)

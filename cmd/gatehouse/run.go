@@ -114,7 +114,11 @@ func exactly(names ...string) cobra.PositionalArgs {
 func listsSettings(cmd *cobra.Command) *cobra.Command {
 	help := cmd.HelpFunc()
 	cmd.SetHelpFunc(func(cmd *cobra.Command, args []string) {
-		cmd.InheritedFlags().VisitAll(func(f *pflag.Flag) { f.Hidden = false })
+		for _, setting := range config.Flags() {
+			if f := cmd.InheritedFlags().Lookup(setting.Name); f != nil {
+				f.Hidden = setting.Hidden
+			}
+		}
 		help(cmd, args)
 	})
 	return cmd
