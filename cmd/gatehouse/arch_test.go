@@ -46,7 +46,7 @@ var layers = [][]string{
 }
 
 // leaves need neither the store nor fosite; web may use them like oauth does.
-var leaves = []string{"gatehouse/oauth/accesstoken", "gatehouse/oauth/credential", "gatehouse/oauth/params", "gatehouse/oauth/redirect"}
+var leaves = []string{"gatehouse/oauth/accesstoken", "gatehouse/oauth/credential", "gatehouse/oauth/fetch", "gatehouse/oauth/jwt", "gatehouse/oauth/params", "gatehouse/oauth/redirect"}
 
 // testing packages run the real thing for tests and are imported by tests alone.
 var forTests = []string{"gatehouse/storage/storagetest", "gatehouse/web/webtest"}

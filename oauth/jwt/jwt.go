@@ -1,0 +1,255 @@
+// Package jwt signs the JWTs that relying parties read (ID tokens, logout tokens, signed userinfo) and verifies those that
+// clients sign (assertions, request objects). It decides which algorithms exist and which key fits a token; what the
+// claims mean, and which keys there are, is left to others. Access tokens have a package of their own.
+package jwt
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+// The algorithms in use (RFC 7518 §3.1, RFC 8037 §3.1): asymmetric ones, and the strict ones of each family.
+const (
+	RS256 = string(jose.RS256)
+	PS256 = string(jose.PS256)
+	ES256 = string(jose.ES256)
+	EdDSA = string(jose.EdDSA) // Ed25519
+)
+
+// Algorithms lists them, the one that every relying party knows first.
+var Algorithms = []string{RS256, PS256, ES256, EdDSA}
+
+// MaxSize is the largest token in bytes that Parse looks at.
+const MaxSize = 32 << 10
+
+// minRSA is the fewest bits of an RSA key (RFC 7518 §3.3).
+const minRSA = 2048
+
+// ErrInvalid is returned, wrapped with the reason for the log, for a token that is not whole, signed by another key or
+// with another algorithm.
+var ErrInvalid = errors.New("invalid JWT")
+
+// Key is a private key that signs with one algorithm.
+type Key struct {
+	ID, Algorithm string
+	private       crypto.Signer
+	signers       map[string]jose.Signer // by typ
+}
+
+// The typ headers that are signed.
+const (
+	TypeJWT    = "JWT"
+	TypeLogout = "logout+jwt" // OIDC Back-Channel Logout §2.4
+)
+
+// Generate returns a new private key for an algorithm.
+func Generate(algorithm string) (crypto.Signer, error) {
+	switch algorithm {
+	case ES256:
+		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	case RS256, PS256:
+		return rsa.GenerateKey(rand.Reader, minRSA)
+	case EdDSA:
+		_, private, err := ed25519.GenerateKey(rand.Reader)
+		return private, err
+	}
+	return nil, fmt.Errorf("there is no algorithm %q", algorithm)
+}
+
+// NewKey returns a key that signs. It refuses a key of another kind than the algorithm's.
+func NewKey(id, algorithm string, private crypto.Signer) (*Key, error) {
+	if !fits(private.Public(), algorithm) {
+		return nil, fmt.Errorf("a %T does not fit %s", private, algorithm)
+	}
+	k := &Key{ID: id, Algorithm: algorithm, private: private, signers: map[string]jose.Signer{}}
+	for _, typ := range []string{"", TypeJWT, TypeLogout} {
+		options := &jose.SignerOptions{}
+		if typ != "" {
+			options = options.WithType(jose.ContentType(typ))
+		}
+		signer, err := jose.NewSigner(jose.SigningKey{
+			Algorithm: jose.SignatureAlgorithm(algorithm), Key: jose.JSONWebKey{Key: private, KeyID: id},
+		}, options)
+		if err != nil {
+			return nil, fmt.Errorf("make a signer: %w", err)
+		}
+		k.signers[typ] = signer
+	}
+	return k, nil
+}
+
+// Sign returns the compact serialization of the claims, which must marshal to a JSON object. typ is "", TypeJWT or
+// TypeLogout.
+func (k *Key) Sign(typ string, claims any) (string, error) {
+	signer, ok := k.signers[typ]
+	if !ok {
+		return "", fmt.Errorf("nothing is signed as %q", typ)
+	}
+	payload, err := json.Marshal(claims)
+	if err != nil {
+		return "", err
+	}
+	jws, err := signer.Sign(payload)
+	if err != nil {
+		return "", fmt.Errorf("sign: %w", err)
+	}
+	return jws.CompactSerialize()
+}
+
+// JWK is the public half for a key set (RFC 7517).
+func (k *Key) JWK() jose.JSONWebKey {
+	return jose.JSONWebKey{Key: k.private.Public(), KeyID: k.ID, Algorithm: k.Algorithm, Use: "sig"}
+}
+
+// HalfHash is the left half of the value's hash under the algorithm, as at_hash has it (OIDC Core §3.1.3.6).
+func HalfHash(algorithm, value string) string {
+	if algorithm == EdDSA { // Ed25519 hashes with SHA-512
+		sum := sha512.Sum512([]byte(value))
+		return base64.RawURLEncoding.EncodeToString(sum[:32])
+	}
+	sum := sha256.Sum256([]byte(value))
+	return base64.RawURLEncoding.EncodeToString(sum[:16])
+}
+
+// Token is a JWT whose signature is good.
+type Token struct {
+	Type    string // the typ header, "" when there is none
+	KeyID   string
+	Payload []byte // a JSON object
+}
+
+// Parse verifies a compact JWT that is signed with one of the algorithms by one of the keys that find returns for its
+// key id and algorithm. An id that names no key is the end of it; without an id every fitting key is tried. Whatever
+// fails is ErrInvalid, but for an error of find itself.
+func Parse(token string, algorithms []string, find func(kid, alg string) ([]jose.JSONWebKey, error)) (Token, error) {
+	if len(token) > MaxSize {
+		return Token{}, fmt.Errorf("%w: too large", ErrInvalid)
+	}
+	allowed := make([]jose.SignatureAlgorithm, 0, len(algorithms))
+	for _, alg := range algorithms {
+		allowed = append(allowed, jose.SignatureAlgorithm(alg))
+	}
+	jws, err := jose.ParseSignedCompact(token, allowed)
+	if err != nil {
+		return Token{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	header := jws.Signatures[0].Protected
+	typ, _ := header.ExtraHeaders[jose.HeaderType].(string)
+	keys, err := find(header.KeyID, header.Algorithm)
+	if err != nil {
+		return Token{}, err
+	}
+	for _, key := range keys {
+		if !usable(key, header.KeyID, header.Algorithm) {
+			continue
+		}
+		payload, err := jws.Verify(key.Key)
+		if err != nil {
+			continue
+		}
+		var object map[string]json.RawMessage
+		if err := json.Unmarshal(payload, &object); err != nil || object == nil {
+			return Token{}, fmt.Errorf("%w: the payload is not a JSON object", ErrInvalid)
+		}
+		return Token{Type: typ, KeyID: header.KeyID, Payload: payload}, nil
+	}
+	return Token{}, fmt.Errorf("%w: no key fits, or the signature is wrong", ErrInvalid)
+}
+
+// UnverifiedIssuer is the iss of a JWT whose signature is still to be verified, to know with whose keys, or "".
+func UnverifiedIssuer(token string) string {
+	parts := strings.Split(token, ".")
+	if len(token) > MaxSize || len(parts) != 3 {
+		return ""
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	var claims struct {
+		Issuer string `json:"iss"`
+	}
+	if err != nil || json.Unmarshal(payload, &claims) != nil {
+		return ""
+	}
+	return claims.Issuer
+}
+
+func usable(key jose.JSONWebKey, kid, alg string) bool {
+	return (kid == "" || key.KeyID == kid) && (key.Use == "" || key.Use == "sig") && (key.Algorithm == "" || key.Algorithm == alg) && fits(key.Key, alg)
+}
+
+// fits reports whether a public key is of the algorithm's kind and strong enough.
+func fits(public any, algorithm string) bool {
+	switch k := public.(type) {
+	case *rsa.PublicKey:
+		return (algorithm == RS256 || algorithm == PS256) && k.N.BitLen() >= minRSA
+	case *ecdsa.PublicKey:
+		return algorithm == ES256 && k.Curve == elliptic.P256()
+	case ed25519.PublicKey:
+		return algorithm == EdDSA
+	}
+	return false
+}
+
+// ParseKeys reads a JWK set of public keys (RFC 7517 §5). A key of a kind that is not known is left out (§5); one that
+// is private or symmetric is refused, for its secret is out.
+func ParseKeys(raw []byte) ([]jose.JSONWebKey, error) {
+	var set struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(raw, &set); err != nil || set.Keys == nil {
+		return nil, errors.New("is not a JWK set: an object with the member keys")
+	}
+	var keys []jose.JSONWebKey
+	for _, one := range set.Keys {
+		var private struct {
+			D, K json.RawMessage
+		}
+		if err := json.Unmarshal(one, &private); err != nil {
+			return nil, errors.New("has a key that is not a JSON object")
+		}
+		if private.D != nil || private.K != nil {
+			return nil, errors.New("has a private or symmetric key; publish public keys only, and replace this one")
+		}
+		var key jose.JSONWebKey
+		if err := json.Unmarshal(one, &key); err == nil && slices.ContainsFunc(Algorithms, func(alg string) bool { return fits(key.Key, alg) }) {
+			keys = append(keys, key)
+		}
+	}
+	return keys, nil
+}
+
+// Leeway is how far the clock of whoever signed may differ.
+const Leeway = 30 * time.Second
+
+// Instant is a NumericDate (RFC 7519 §2): seconds, perhaps with a fraction.
+type Instant float64
+
+// Time is the instant, to the second.
+func (i Instant) Time() time.Time { return time.Unix(int64(i), 0) }
+
+// Audience is the one-or-many form of aud (RFC 7519 §4.1.3).
+type Audience []string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (a *Audience) UnmarshalJSON(b []byte) error {
+	var one string
+	if json.Unmarshal(b, &one) == nil {
+		*a = Audience{one}
+		return nil
+	}
+	return json.Unmarshal(b, (*[]string)(a))
+}
