@@ -43,6 +43,7 @@ type Config struct {
 	SessionMaxTTL     time.Duration
 	RequestTTL        time.Duration
 	KeyRotationPeriod time.Duration
+	IDTokenTTL        time.Duration
 	ShutdownTimeout   time.Duration
 
 	PasswordMinLength   int // characters
@@ -51,6 +52,8 @@ type Config struct {
 	RateLimits              map[string]Rate // nil when off; only what differs from the defaults
 	RateLimitsOff           bool
 	FetchAllowHosts         []string
+	Registration            string   // "off", "token" or "open"
+	RegistrationScopes      []string // what a client that registers itself may ask for
 	RegistrationRequirePKCE bool
 }
 

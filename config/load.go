@@ -121,6 +121,9 @@ func (c Config) warnings() (w []string) {
 	if c.AccessTokenTTL < 5*time.Minute || c.AccessTokenTTL > time.Hour {
 		w = append(w, "GATEHOUSE_ACCESS_TOKEN_TTL is "+plainDuration(c.AccessTokenTTL)+"; 5 to 60 minutes is usual: shorter means more refreshing, longer means revoked tokens live on at APIs that only check signatures")
 	}
+	if c.Registration == "open" && !loopback(c.IssuerURL().Hostname()) {
+		w = append(w, "GATEHOUSE_REGISTRATION is open: everyone who reaches this server can register clients; people are always asked, and told that nobody vouches for such an app")
+	}
 	if c.RateLimitsOff {
 		w = append(w, "GATEHOUSE_RATE_LIMITS is off: nothing slows down guessing of client secrets")
 	}

@@ -14,6 +14,7 @@ import (
 var DefaultRateLimits = map[string]Rate{
 	"client_failure":  {Count: 20, Period: time.Minute},  // failed client authentication, per client and network
 	"address_failure": {Count: 60, Period: time.Minute},  // failed client authentication, per network
+	"registration":    {Count: 100, Period: time.Minute}, // clients that register themselves, per network
 	"stored_request":  {Count: 300, Period: time.Minute}, // authorization requests kept for a page, per network
 }
 

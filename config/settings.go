@@ -97,6 +97,8 @@ var settings = []setting{
 		"How long an authorization request waits for its sign-in and consent.", func(c *Config) *time.Duration { return &c.RequestTTL }),
 	duration("GATEHOUSE_KEY_ROTATION_PERIOD", "2160h", 24*time.Hour, 10*365*24*time.Hour, "",
 		"A signing key is replaced by itself when it is this old.", func(c *Config) *time.Duration { return &c.KeyRotationPeriod }),
+	duration("GATEHOUSE_ID_TOKEN_TTL", "1h", time.Minute, 24*time.Hour, "",
+		"Life of an ID token: how long an app may take to read it. It opens nothing.", func(c *Config) *time.Duration { return &c.IDTokenTTL }),
 	duration("GATEHOUSE_SHUTDOWN_TIMEOUT", "15s", time.Second, 10*time.Minute, "",
 		"How long `serve` lets requests in flight finish when it is told to stop.", func(c *Config) *time.Duration { return &c.ShutdownTimeout }),
 
@@ -109,11 +111,16 @@ var settings = []setting{
 	{env: "GATEHOUSE_RATE_LIMITS", def: "default",
 		doc: "`default`, `off` (with a warning), or `name=count/period,…` over the defaults; the names are in [operate.md](operate.md).",
 		set: setRateLimits, get: getRateLimits},
-	{env: "GATEHOUSE_FETCH_ALLOW_HOSTS", pending: "fetching client documents",
-		doc: "Comma-separated hosts the guarded fetcher may reach although private or http (tests, intranets).",
-		set: func(c *Config, v string) error { c.FetchAllowHosts = splitList(v); return nil },
-		get: func(c *Config) string { return strings.Join(c.FetchAllowHosts, ",") }},
-	{env: "GATEHOUSE_REGISTRATION_REQUIRE_PKCE", def: "true", pending: "dynamic client registration",
+	{env: "GATEHOUSE_FETCH_ALLOW_HOSTS",
+		doc: "Comma-separated hosts, with a port if only that one is meant, that may be fetched from and posted to although private or http (tests, intranets). Key sets, sector documents, logos, request objects and back-channel logouts go to public https addresses only.",
+		set: setHosts, get: func(c *Config) string { return strings.Join(c.FetchAllowHosts, ",") }},
+	{env: "GATEHOUSE_REGISTRATION", def: "off",
+		doc: "Who may register clients at `/oauth2/register`: `off`, `token` (who has an initial access token of `gatehouse registration-token create`) or `open` (everyone).",
+		set: oneOf(func(c *Config) *string { return &c.Registration }, "off", "token", "open"), get: func(c *Config) string { return c.Registration }},
+	{env: "GATEHOUSE_REGISTRATION_SCOPES", def: "openid,profile,email,address,phone,offline_access",
+		doc: "Comma-separated scopes that a client which registered itself may ask for. Others it names are left out.",
+		set: setScopes, get: func(c *Config) string { return strings.Join(c.RegistrationScopes, ",") }},
+	{env: "GATEHOUSE_REGISTRATION_REQUIRE_PKCE", def: "true",
 		doc: "Whether dynamically registered confidential clients must use PKCE.",
 		set: setBool(func(c *Config) *bool { return &c.RegistrationRequirePKCE }), get: func(c *Config) string { return strconv.FormatBool(c.RegistrationRequirePKCE) }},
 }
@@ -271,6 +278,27 @@ func setTrustedProxies(c *Config, v string) error {
 			p = netip.PrefixFrom(a, a.BitLen())
 		}
 		c.TrustedProxies = append(c.TrustedProxies, p.Masked())
+	}
+	return nil
+}
+
+// setHosts reads names and addresses, each perhaps with a port.
+func setHosts(c *Config, v string) error {
+	c.FetchAllowHosts = splitList(v)
+	for _, h := range c.FetchAllowHosts {
+		if strings.ContainsAny(h, "/*@ ") {
+			return fmt.Errorf("%q is not a host; write a name or address, perhaps with a port, like app.internal or 127.0.0.1:9000", h)
+		}
+	}
+	return nil
+}
+
+func setScopes(c *Config, v string) error {
+	c.RegistrationScopes = splitList(v)
+	for _, name := range c.RegistrationScopes {
+		if strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
+			return fmt.Errorf("%q is not a scope; separate scopes with commas", name)
+		}
 	}
 	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/mail"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -53,6 +52,9 @@ func key(name string) (string, error) {
 // NewUser is a person to be created.
 type NewUser struct {
 	Username, Email, Name string
+	Profile               storage.Profile
+	EmailVerified         bool
+	PhoneVerified         bool
 	Admin                 bool
 	Password              string
 }
@@ -69,13 +71,12 @@ func (p *People) Create(ctx context.Context, n NewUser) (storage.User, error) {
 	case err != nil:
 		return storage.User{}, &Problem{"the username has a character that is not allowed, such as a space"}
 	}
-	address, err := mail.ParseAddress(n.Email)
-	emailKey, kerr := key(n.Email)
-	if err != nil || kerr != nil || address.Address != n.Email || len(n.Email) > 254 || strings.Count(emailKey, "@") != 1 {
-		return storage.User{}, &Problem{"the e-mail address is not valid; write it like alice@example.com"}
+	emailKey, err := checkEmail(n.Email)
+	if err != nil {
+		return storage.User{}, err
 	}
-	if utf8.RuneCountInString(n.Name) > 200 || strings.ContainsFunc(n.Name, isControl) {
-		return storage.User{}, &Problem{"the name is longer than 200 characters or has control characters"}
+	if err := checkProfile(n.Name, &n.Profile); err != nil {
+		return storage.User{}, err
 	}
 	if err := p.checkPassword(n.Password, usernameKey, emailKey); err != nil {
 		return storage.User{}, err
@@ -87,8 +88,10 @@ func (p *People) Create(ctx context.Context, n NewUser) (storage.User, error) {
 	now := p.store.Now()
 	u := storage.User{
 		ID: uuid.NewString(), Username: n.Username, UsernameKey: usernameKey, Email: n.Email, EmailKey: emailKey,
-		Name: n.Name, Admin: n.Admin, Epoch: 1, CreatedAt: now, UpdatedAt: now,
+		Name: n.Name, Profile: n.Profile, Admin: n.Admin, Epoch: 1, CreatedAt: now, UpdatedAt: now,
 	}
+	verify(&u.EmailVerifiedAt, &n.EmailVerified, now)
+	verify(&u.PhoneVerifiedAt, &n.PhoneVerified, now)
 	err = p.store.CreateUser(ctx, &u, hash, storage.Event{Type: storage.UserCreated})
 	if errors.Is(err, storage.ErrConflict) {
 		return storage.User{}, &Problem{"a person with this username or e-mail address exists already"}

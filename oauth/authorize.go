@@ -2,7 +2,9 @@ package oauth
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -12,8 +14,8 @@ import (
 
 	"github.com/ory/fosite"
 
-	"gatehouse/identity"
 	"gatehouse/oauth/credential"
+	"gatehouse/oauth/jwt"
 	"gatehouse/oauth/params"
 	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
@@ -27,10 +29,16 @@ type Authorization struct {
 	State        string
 	Scopes       []string
 	Resources    []string
+	Claims       []string // asked for one by one, in the words of a consent
 	Prompt       []string
 	MaxAge       *time.Duration
 	LoginHint    string
+	Subject      string // the only person that may answer, as the client knows them; empty: anyone
+	SessionID    string // of the person who was chosen on the way; empty before
 	CreatedAt    time.Time
+	mode         string
+	nonce        string
+	claims       claimsRequest
 	redirectSent bool
 	challenge    string
 	form         url.Values
@@ -40,24 +48,42 @@ type Authorization struct {
 // RedirectError is an error of an authorization request whose client and redirect URI are good, so that it is told to
 // the client by redirect. An *Error that is not in one must not leave this server (RFC 6749 §4.1.2.1).
 type RedirectError struct {
-	Cause              *Error
-	RedirectURI, State string
+	Cause                    *Error
+	RedirectURI, State, mode string
 }
 
 func (e *RedirectError) Error() string { return e.Cause.Error() }
 func (e *RedirectError) Unwrap() error { return e.Cause }
 
+// refuse is an error for the client of the request.
+func (a *Authorization) refuse(e *Error) *RedirectError {
+	if a.Client != nil {
+		e.ClientID = a.Client.ID
+	}
+	return &RedirectError{Cause: e, RedirectURI: a.RedirectURI, State: a.State, mode: a.mode}
+}
+
+// OpenID reports whether the request is one of OpenID Connect.
+func (a *Authorization) OpenID() bool { return slices.Contains(a.Scopes, OpenID) }
+
 // Begin checks an authorization request. It returns a *RedirectError when the client may be told, and an *Error for the
 // person's eyes when the client or its redirect URI is in doubt.
 func (s *Server) Begin(ctx context.Context, form url.Values) (*Authorization, error) {
-	a, err := s.resolveClient(ctx, form)
+	parameters, wrong := form, error(nil)
+	if form.Has("request") || form.Has("request_uri") {
+		if parameters, wrong = s.requestObject(ctx, form); wrong != nil {
+			parameters = form // where to tell it
+		}
+	}
+	a, err := s.resolveClient(ctx, parameters)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.check(ctx, a); err != nil {
-		e := AsError(err)
-		e.ClientID = a.Client.ID
-		return nil, &RedirectError{Cause: e, RedirectURI: a.RedirectURI, State: a.State}
+	if wrong == nil {
+		wrong = s.check(ctx, a)
+	}
+	if wrong != nil {
+		return nil, a.refuse(AsError(wrong))
 	}
 	return a, nil
 }
@@ -77,7 +103,10 @@ func (s *Server) resolveClient(ctx context.Context, form url.Values) (*Authoriza
 	}
 	a := &Authorization{
 		Client: c, RedirectURI: uri, State: form.Get("state"), LoginHint: form.Get("login_hint"),
-		CreatedAt: s.store.Now(), redirectSent: uri != "", form: form,
+		CreatedAt: s.store.Now(), redirectSent: uri != "", form: form, nonce: form.Get("nonce"),
+	}
+	if form.Get("response_mode") == modeFormPost {
+		a.mode = modeFormPost
 	}
 	switch {
 	case uri == "" && len(c.RedirectURIs) == 1 && !slices.Contains(strings.Fields(form.Get("scope")), "openid"):
@@ -94,18 +123,20 @@ func (s *Server) resolveClient(ctx context.Context, form url.Values) (*Authoriza
 func (s *Server) check(ctx context.Context, a *Authorization) error {
 	form, c := a.form, a.Client
 	switch {
-	case form.Has("request"):
-		return fail(RequestNotSupported, "Request objects are not supported.")
-	case form.Has("request_uri"):
-		return fail(RequestURINotSupported, "The parameter request_uri is not supported.")
+	case form.Has("registration"):
+		return fail(RegistrationNotSupported, "The parameter registration is not supported.")
 	case !form.Has("response_type"):
 		return fail(InvalidRequest, "The parameter response_type is missing.")
 	case form.Get("response_type") != "code":
 		return fail(UnsupportedResponseType, "The only response_type is code.")
-	case form.Has("response_mode") && form.Get("response_mode") != "query":
-		return fail(InvalidRequest, "The only response_mode is query.")
+	case form.Has("response_mode") && form.Get("response_mode") != modeQuery && a.mode == "":
+		return fail(InvalidRequest, "The response_mode must be query or form_post.")
+	case a.mode == modeFormPost && !strings.HasPrefix(a.RedirectURI, "http"):
+		return fail(InvalidRequest, "The response_mode form_post needs a redirect_uri of http or https.")
 	case !c.GrantTypes.Has(grantCode):
 		return fail(UnauthorizedClient, "The client is not registered for authorization_code.")
+	case len(a.nonce) > 1000:
+		return fail(InvalidRequest, "The nonce is longer than 1000 characters.")
 	}
 	if err := a.checkPKCE(); err != nil {
 		return err
@@ -122,6 +153,11 @@ func (s *Server) check(ctx context.Context, a *Authorization) error {
 	}
 	if a.Resources, err = s.resources(ctx, c, form["resource"]); err != nil {
 		return err
+	}
+	if a.OpenID() {
+		if err := s.checkOpenID(ctx, a); err != nil {
+			return err
+		}
 	}
 	a.request, err = s.fositeRequest(ctx, a)
 	return err
@@ -149,17 +185,21 @@ func (a *Authorization) checkPKCE() error {
 	return nil
 }
 
+// prompts are the values of the parameter prompt (OIDC Core §3.1.2.1).
+var prompts = []string{"none", "login", "consent", "select_account"}
+
 // checkPrompt reads prompt and max_age (OIDC Core §3.1.2.1).
 func (a *Authorization) checkPrompt() error {
 	a.Prompt = strings.Fields(a.form.Get("prompt"))
 	for _, p := range a.Prompt {
-		if !slices.Contains([]string{"none", "login", "consent", "select_account"}, p) {
+		if !slices.Contains(prompts, p) {
 			return fail(InvalidRequest, "The prompt "+params.Printable(p)+" is not supported.")
 		}
 	}
 	if slices.Contains(a.Prompt, "none") && len(a.Prompt) > 1 {
 		return fail(InvalidRequest, "The prompt none cannot be combined with others.")
 	}
+	a.MaxAge = a.Client.DefaultMaxAge
 	if v := a.form.Get("max_age"); v != "" {
 		n, err := strconv.ParseInt(v, 10, 32)
 		if err != nil || n < 0 {
@@ -169,6 +209,66 @@ func (a *Authorization) checkPrompt() error {
 		a.MaxAge = &d
 	}
 	return nil
+}
+
+// acrPassword is the one authentication context class there is: a password.
+const acrPassword = "1"
+
+// checkOpenID reads what only OpenID Connect has: claims and id_token_hint. Both may say who must answer.
+func (s *Server) checkOpenID(ctx context.Context, a *Authorization) error {
+	var err error
+	if a.claims, err = parseClaims(a.form.Get("claims")); err != nil {
+		return err
+	}
+	a.Claims = a.claims.askedByName(a.Client, a.Scopes)
+	if acr := a.claims.IDToken["acr"]; acr != nil && acr.Essential && !acr.accepts(acrPassword) {
+		return fail(UnmetRequirements, "None of the acr values that are essential can be met; the metadata lists those that there are.")
+	}
+	a.Subject = a.claims.IDToken["sub"].one()
+	hint := a.form.Get("id_token_hint")
+	if hint == "" {
+		return nil
+	}
+	h, err := s.idTokenHint(ctx, hint)
+	if err != nil {
+		return err
+	}
+	if h == nil || h.ClientID() != a.Client.ID {
+		return fail(InvalidRequest, "The id_token_hint is not an ID token that this server issued to the client, or its key is gone by now; leave it out.")
+	}
+	if a.Subject != "" && a.Subject != h.Subject {
+		return fail(InvalidRequest, "The id_token_hint and the claims parameter name different people.")
+	}
+	a.Subject = h.Subject
+	return nil
+}
+
+// idTokenHint is an ID token of ours, expired or not: it names somebody, and proves nothing.
+type idTokenHint struct {
+	Issuer   string       `json:"iss"`
+	Subject  string       `json:"sub"`
+	Audience jwt.Audience `json:"aud"`
+	SID      string       `json:"sid"`
+	Expires  int64        `json:"exp"`
+}
+
+// ClientID is the client that the token was issued to.
+func (h *idTokenHint) ClientID() string { return h.Audience[0] }
+
+// idTokenHint reads an ID token that this server issued, or returns nil when it is none.
+func (s *Server) idTokenHint(ctx context.Context, token string) (*idTokenHint, error) {
+	t, err := s.keys.verifyJWT(ctx, token)
+	if errors.Is(err, jwt.ErrInvalid) {
+		return nil, nil //nolint:nilnil // it names nobody
+	}
+	if err != nil {
+		return nil, err
+	}
+	var h idTokenHint
+	if err := json.Unmarshal(t.Payload, &h); err != nil || t.Type != jwt.TypeJWT || h.Issuer != s.options.Issuer || h.Subject == "" || len(h.Audience) != 1 || h.Expires == 0 {
+		return nil, nil //nolint:nilerr,nilnil // another kind of token
+	}
+	return &h, nil
 }
 
 // fositeRequest has fosite parse the request too, as the object that its response dispatch takes. It gets the one
@@ -192,13 +292,16 @@ const (
 
 // Store keeps a request that waits for a person and gives it its ID.
 func (s *Server) Store(ctx context.Context, a *Authorization) error {
-	parameters := a.form.Encode()
+	form := maps.Clone(a.form)
+	form.Del("id_token_hint") // no token is kept; what it says is
+	parameters := form.Encode()
 	if len(parameters) > maxStored {
 		return &Error{Code: InvalidRequest, Description: "The request is larger than 16 KiB.", ClientID: a.Client.ID, status: http.StatusRequestEntityTooLarge}
 	}
 	a.ID = credential.Random(requestIDSize)
 	r := storage.AuthorizationRequest{
 		ID: a.ID, ClientID: a.Client.ID, Parameters: parameters, CreatedAt: a.CreatedAt, ExpiresAt: a.CreatedAt.Add(s.options.RequestTTL),
+		HintSubject: a.Subject,
 	}
 	if err := s.store.CreateRequest(ctx, &r); err != nil {
 		return unavailable(err)
@@ -245,136 +348,6 @@ func (s *Server) Resume(ctx context.Context, id string, browser []byte, claim bo
 	if err != nil {
 		return nil, err
 	}
-	a.ID, a.CreatedAt = r.ID, r.CreatedAt
+	a.ID, a.CreatedAt, a.SessionID, a.Subject = r.ID, r.CreatedAt, r.SessionID, r.HintSubject
 	return a, nil
-}
-
-// Consent returns what the person allowed the client before, or nil.
-func (s *Server) Consent(ctx context.Context, a *Authorization, who *identity.SignedIn) (*storage.Consent, error) {
-	if who == nil {
-		return nil, nil //nolint:nilnil // nobody has allowed anything
-	}
-	c, err := s.store.Consent(ctx, who.User.ID, a.Client.ID)
-	if errors.Is(err, storage.ErrNotFound) {
-		return nil, nil //nolint:nilnil // as above
-	}
-	if err != nil {
-		return nil, unavailable(err)
-	}
-	return &c, nil
-}
-
-// Answer is a yes to an authorization request.
-type Answer struct {
-	Granted []string         // the required scopes, and the optional ones that were left ticked
-	Asked   bool             // whether the person said so on the consent page just now
-	Consent *storage.Consent // otherwise, what they said before, on which Decide relied; nil when the operator vouches
-}
-
-// ErrConsentGone is returned by Approve when the consent it relied on was withdrawn meanwhile: the person must be asked.
-var ErrConsentGone = errors.New("the consent was withdrawn")
-
-// Approve issues a code for the person and returns where to send the browser. A stored request is answered once; the
-// second answer is *ErrExpired.
-func (s *Server) Approve(ctx context.Context, a *Authorization, who *identity.SignedIn, answer Answer) (string, error) {
-	a.request.SetResponseTypeHandled("code")
-	approval := &approval{Authorization: a, who: who, answer: answer}
-	response, err := fosite.NewOAuth2Provider(clientManager{s}, s.config).NewAuthorizeResponse(ctx, a.request, approval)
-	if errors.Is(err, storage.ErrConsumed) {
-		return "", &ErrExpired{Client: a.Client, Answered: true}
-	}
-	if errors.Is(err, storage.ErrConsentGone) {
-		return "", ErrConsentGone
-	}
-	if err != nil {
-		return "", err
-	}
-	return s.location(a.RedirectURI, a.State, url.Values{"code": {response.GetCode()}}), nil
-}
-
-// approval is what issueCode is handed as fosite's session.
-type approval struct {
-	*Authorization
-	tokenState
-
-	who    *identity.SignedIn
-	answer Answer
-}
-
-func (a *approval) Clone() fosite.Session { c := *a; return &c }
-
-// issueCode is the handler of the authorization endpoint: it stores the code with all its grant will be made of.
-type issueCode struct{ *Server }
-
-func (h issueCode) HandleAuthorizeEndpointRequest(ctx context.Context, r fosite.AuthorizeRequester, response fosite.AuthorizeResponder) error {
-	a, ok := r.GetSession().(*approval)
-	if !ok {
-		return errNotUsed
-	}
-	now, granted := h.store.Now(), a.answer.Granted
-	code := h.format.New(credential.Code)
-	row := storage.AuthorizationCode{
-		Hash: credential.Hash(code), ClientID: a.Client.ID, UserID: a.who.User.ID, ClientEpoch: a.Client.Epoch, UserEpoch: a.who.User.Epoch,
-		Scopes: granted, Resources: a.Resources, SessionID: a.who.Session.ID, Offline: slices.Contains(granted, OfflineAccess),
-		AuthTime: a.who.Session.AuthTime, ACR: a.who.Session.ACR, AMR: a.who.Session.AMR,
-		RedirectURI: a.RedirectURI, RedirectSent: a.redirectSent, CreatedAt: now, ExpiresAt: now.Add(h.options.CodeTTL),
-	}
-	if a.challenge != "" {
-		row.Challenge = &a.challenge
-	}
-	refused := slices.DeleteFunc(slices.Clone(a.Scopes), func(name string) bool { return slices.Contains(granted, name) })
-	approval := storage.Approval{RequestID: a.ID, Refused: refused, Code: row, Asked: a.answer.Asked}
-	if c := a.answer.Consent; c != nil && !a.Client.SkipConsent {
-		approval.ConsentID = c.ID
-	}
-	err := h.store.IssueCode(ctx, approval, storage.Event{Type: storage.CodeIssued})
-	if err != nil {
-		return err
-	}
-	response.AddParameter("code", code)
-	return nil
-}
-
-// Deny answers a request with access_denied and returns where to send the browser.
-func (s *Server) Deny(ctx context.Context, a *Authorization, who *identity.SignedIn) (string, error) {
-	event := storage.Event{Type: storage.ConsentDenied, ClientID: a.Client.ID, Scopes: strings.Join(a.Scopes, " ")}
-	if who != nil {
-		event.UserID = who.User.ID
-	}
-	err := s.store.DecideRequest(ctx, a.ID, &event)
-	if errors.Is(err, storage.ErrConsumed) {
-		return "", &ErrExpired{Client: a.Client, Answered: true}
-	}
-	if err != nil {
-		return "", unavailable(err)
-	}
-	return s.ErrorLocation(&RedirectError{Cause: fail(AccessDenied, "The person did not allow it."), RedirectURI: a.RedirectURI, State: a.State}), nil
-}
-
-// ErrorLocation is where to send the browser with an error.
-func (s *Server) ErrorLocation(e *RedirectError) string {
-	return s.location(e.RedirectURI, e.State, url.Values{"error": {e.Cause.Code}, "error_description": {e.Cause.Description}})
-}
-
-// location adds the response to the redirect URI, whose own query stays as it is. state comes back byte for byte, and
-// iss says who answers (RFC 9207 §2).
-func (s *Server) location(uri, state string, response url.Values) string {
-	if state != "" {
-		response.Set("state", state)
-	}
-	response.Set("iss", s.options.Issuer)
-	separator := "?"
-	if strings.Contains(uri, "?") {
-		separator = "&"
-		if strings.HasSuffix(uri, "?") || strings.HasSuffix(uri, "&") {
-			separator = ""
-		}
-	}
-	return uri + separator + response.Encode()
-}
-
-// Withdraw ends a person's consent, and with it every grant and token of the client for them. It returns
-// storage.ErrNotFound when they have no such consent.
-func (s *Server) Withdraw(ctx context.Context, userID, consentID string) error {
-	return s.store.WithdrawConsent(ctx, userID, consentID, storage.Event{Type: storage.ConsentWithdrawn})
 }

@@ -316,9 +316,14 @@ var authorizationEndpoint = []webtest.Requirement{
 		c := s.App()
 		b := s.Browser()
 		first := claims(t, s.Token(c, webtest.CodeForm(b.Code(c, "alice"), c)).OK(t).Text("access_token"))
-		for _, change := range [][]string{{"prompt", "login"}, {"max_age", "60"}, {"max_age", "0"}, {"prompt", "select_account"}} {
+		for _, change := range [][]string{{"prompt", "login"}, {"max_age", "60"}, {"max_age", "0"}, {"prompt", "login select_account"}} {
 			s.Clock.Advance(2 * time.Minute)
 			page := b.Authorize(c, change...)
+			if strings.Contains(page.URL, "/select") {
+				form := page.Fields()
+				form.Set("session", page.Buttons("session")[0])
+				page = b.Follow(b.Submit("/select", form))
+			}
 			if !strings.Contains(page.URL, "/login") {
 				t.Fatalf("%v: got %s, want the sign-in page", change, page.URL)
 			}

@@ -17,8 +17,8 @@ import (
 
 // presented is how a request says who its client is.
 type presented struct {
-	method     string // storage.AuthBasic, AuthPost or AuthNone
-	id, secret string
+	method     string // storage.AuthBasic, AuthPost, AuthPrivateKey or AuthNone
+	id, secret string // with AuthPrivateKey the secret is the assertion
 }
 
 // authenticate is the client authentication of every endpoint (RFC 6749 §2.3): one method per request, and only the one
@@ -37,7 +37,7 @@ func (s *Server) authenticate(ctx context.Context, r *http.Request, form url.Val
 	}
 	refuse.ClientID = p.id
 	var hash []byte
-	if p.method != storage.AuthNone && s.format.Valid(credential.ClientSecret, p.secret) {
+	if (p.method == storage.AuthBasic || p.method == storage.AuthPost) && s.format.Valid(credential.ClientSecret, p.secret) {
 		hash = credential.Hash(p.secret)
 	}
 	c, err := s.store.Client(ctx, p.id)
@@ -50,6 +50,15 @@ func (s *Server) authenticate(ctx context.Context, r *http.Request, form url.Val
 	switch {
 	case c.DisabledAt != nil, c.AuthMethod != p.method:
 		return nil, refuse
+	case p.method == storage.AuthPrivateKey:
+		reason, err := s.checkAssertion(ctx, c, p.secret)
+		if e := (*Error)(nil); errors.As(err, &e) {
+			return nil, e // a fault of ours
+		}
+		if reason != "" {
+			refuse.Description, refuse.Err = "The client_assertion was refused: "+reason+".", err
+			return nil, refuse
+		}
 	case p.method != storage.AuthNone && !c.HasSecret(hash, s.store.Now()):
 		return nil, refuse
 	}
@@ -66,14 +75,21 @@ func plausibleID(id string) bool {
 func present(r *http.Request, form url.Values) (presented, error) {
 	headers := r.Header.Values("Authorization")
 	if form.Has("client_assertion") || form.Has("client_assertion_type") {
-		return presented{}, &Error{Code: InvalidClient, Description: "Client assertions are not supported; authenticate with client_secret_basic or client_secret_post."}
+		if len(headers) > 0 || form.Has("client_secret") {
+			return presented{}, fail(InvalidRequest, "Use one client authentication method: an assertion, the Authorization header or a secret in the body.")
+		}
+		id, err := assertedID(form)
+		if err != nil {
+			return presented{}, err
+		}
+		return presented{storage.AuthPrivateKey, id, form.Get("client_assertion")}, nil
 	}
 	if len(headers) == 0 {
 		if form.Has("client_secret") {
 			return presented{storage.AuthPost, form.Get("client_id"), form.Get("client_secret")}, nil
 		}
 		if !form.Has("client_id") {
-			return presented{}, &Error{Code: InvalidClient, Description: "No client authentication: send it as HTTP Basic, or client_id and client_secret in the body."}
+			return presented{}, &Error{Code: InvalidClient, Description: "No client authentication: send it as HTTP Basic, client_id and client_secret in the body, or a client_assertion."}
 		}
 		return presented{storage.AuthNone, form.Get("client_id"), ""}, nil
 	}

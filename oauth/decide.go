@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"gatehouse/identity"
@@ -14,26 +15,73 @@ type Step int
 
 // The steps.
 const (
-	Login   Step = iota // the person signs in, perhaps again
-	Consent             // the person decides
-	Issue               // a code is issued without asking
-	Refuse              // prompt=none cannot be met
+	Login         Step = iota // the person signs in, perhaps again
+	SelectAccount             // the person says which of the people signed in here they are
+	Consent                   // the person decides
+	Issue                     // a code is issued without asking
+	Refuse                    // the request cannot be met
 )
 
-// Decide is the only place that chooses the next step, and a pure function. who is nil when nobody is signed in, and
-// consent is nil when the person has not allowed the client anything. With Refuse comes the error to tell the client.
-func Decide(a *Authorization, who *identity.SignedIn, consent *storage.Consent, now time.Time) (Step, *RedirectError) {
+// Choose finds, among the people signed in to the browser, who the request is about: the one who was chosen on the way,
+// the one whom id_token_hint or the claims parameter name, or the only one; of several, the one whom login_hint names.
+// It is nil when there is none, or when of several it is not clear which.
+func (s *Server) Choose(a *Authorization, people []*identity.SignedIn) *identity.SignedIn {
+	find := func(is func(p *identity.SignedIn) bool) *identity.SignedIn {
+		if i := slices.IndexFunc(people, is); i >= 0 {
+			return people[i]
+		}
+		return nil
+	}
+	switch {
+	case a.SessionID != "":
+		return find(func(p *identity.SignedIn) bool { return p.Session.ID == a.SessionID })
+	case a.Subject != "":
+		return find(func(p *identity.SignedIn) bool { return s.isSubject(a, p) })
+	case len(people) == 1:
+		return people[0]
+	case a.LoginHint != "":
+		return find(func(p *identity.SignedIn) bool {
+			return strings.EqualFold(a.LoginHint, p.User.Username) || strings.EqualFold(a.LoginHint, p.User.Email)
+		})
+	}
+	return nil
+}
+
+func (s *Server) isSubject(a *Authorization, who *identity.SignedIn) bool {
+	return a.Subject == s.Subject(a.Client, who.User.ID)
+}
+
+// Situation is what Decide looks at.
+type Situation struct {
+	People  int                // signed in to the browser
+	Who     *identity.SignedIn // of whom Choose chose this one, or nil
+	Other   bool               // Who is not whom the request demands
+	Consent *storage.Consent   // what Who allowed the client before, or nil
+}
+
+// Decide is the only place that chooses the next step, and a pure function. With Refuse comes the error to tell the
+// client.
+func Decide(a *Authorization, in Situation, now time.Time) (Step, *RedirectError) {
 	silent := slices.Contains(a.Prompt, "none")
 	refuse := func(code, description string) (Step, *RedirectError) {
-		return Refuse, &RedirectError{Cause: fail(code, description), RedirectURI: a.RedirectURI, State: a.State}
+		return Refuse, a.refuse(fail(code, description))
 	}
-	if needsLogin(a, who, now) {
+	if in.Other { // chosen or signed in on the way: asking again would go round for ever
+		return refuse(LoginRequired, "Another person signed in than the one whom the request names.")
+	}
+	if needsSelection(a, in) {
+		if silent {
+			return refuse(SelectionRequired, "Several people are signed in; name one with id_token_hint or login_hint, or ask without prompt=none.")
+		}
+		return SelectAccount, nil
+	}
+	if needsLogin(a, in.Who, now) {
 		if silent {
 			return refuse(LoginRequired, "The person must sign in first.")
 		}
 		return Login, nil
 	}
-	if needsConsent(a, consent) {
+	if needsConsent(a, in.Consent) {
 		if silent {
 			return refuse(ConsentRequired, "The person must be asked first.")
 		}
@@ -42,7 +90,18 @@ func Decide(a *Authorization, who *identity.SignedIn, consent *storage.Consent, 
 	return Issue, nil
 }
 
-// needsLogin: prompt=login, select_account and an exceeded max_age are met only by a sign-in after the request was made.
+// needsSelection: nobody was chosen on the way, and the request wants somebody to be, or several could be meant.
+func needsSelection(a *Authorization, in Situation) bool {
+	if a.SessionID != "" || in.People == 0 {
+		return false
+	}
+	if slices.Contains(a.Prompt, "select_account") {
+		return true
+	}
+	return in.Who == nil && in.People > 1 && a.Subject == "" && !slices.Contains(a.Prompt, "login")
+}
+
+// needsLogin: prompt=login and an exceeded max_age are met only by a sign-in after the request was made.
 func needsLogin(a *Authorization, who *identity.SignedIn, now time.Time) bool {
 	if who == nil {
 		return true
@@ -50,7 +109,7 @@ func needsLogin(a *Authorization, who *identity.SignedIn, now time.Time) bool {
 	if who.Session.AuthTime.After(a.CreatedAt) {
 		return false
 	}
-	if slices.Contains(a.Prompt, "login") || slices.Contains(a.Prompt, "select_account") {
+	if slices.Contains(a.Prompt, "login") {
 		return true
 	}
 	return a.MaxAge != nil && now.Sub(who.Session.AuthTime) >= *a.MaxAge
@@ -65,6 +124,14 @@ func needsConsent(a *Authorization, consent *storage.Consent) bool {
 	if a.Client.SkipConsent {
 		return false
 	}
+	missing := func(word string) bool { return !consent.Scopes.Has(word) }
 	// A consent without scopes may be one that the operator vouched for, which nobody was asked about.
-	return consent == nil || len(consent.Scopes) == 0 || slices.ContainsFunc(a.Scopes, func(name string) bool { return !consent.Scopes.Has(name) })
+	return consent == nil || len(consent.Scopes) == 0 || slices.ContainsFunc(a.Scopes, missing) || slices.ContainsFunc(a.Claims, missing)
+}
+
+// Situation tells Decide who is there, and Approve whom it is about.
+func (s *Server) Situation(a *Authorization, people []*identity.SignedIn) Situation {
+	in := Situation{People: len(people), Who: s.Choose(a, people)}
+	in.Other = in.Who != nil && a.Subject != "" && !s.isSubject(a, in.Who)
+	return in
 }

@@ -52,7 +52,54 @@ func TestDecide(t *testing.T) {
 		{"max_age 0, after", oauth.Authorization{Client: web, RedirectURI: https, MaxAge: maxAge(0), CreatedAt: made}, signedIn(time.Second), allowed("read"), oauth.Issue, ""},
 		{"too old, silently", oauth.Authorization{Client: web, RedirectURI: https, MaxAge: maxAge(time.Minute), Prompt: []string{"none"}, CreatedAt: made}, signedIn(time.Hour), allowed("read"), oauth.Refuse, oauth.LoginRequired},
 	} {
-		got, refusal := oauth.Decide(&c.a, c.who, c.consent, now)
+		in := oauth.Situation{Who: c.who, Consent: c.consent}
+		if c.who != nil {
+			in.People = 1
+		}
+		got, refusal := oauth.Decide(&c.a, in, now)
+		code := ""
+		if refusal != nil {
+			code = refusal.Cause.Code
+		}
+		if got != c.want || code != c.code {
+			t.Errorf("%s: got %d %q, want %d %q", c.name, got, code, c.want, c.code)
+		}
+	}
+}
+
+func TestDecideAmongSeveral(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_800_000_000, 0)
+	who := &identity.SignedIn{Session: storage.BrowserSession{AuthTime: now.Add(-time.Hour)}}
+	allowed := &storage.Consent{Scopes: []string{"openid", "claim:email"}}
+	web := &storage.Client{AuthMethod: storage.AuthBasic}
+	request := func(a oauth.Authorization) oauth.Authorization {
+		a.Client, a.RedirectURI, a.Scopes, a.CreatedAt = web, "https://app.example/cb", []string{"openid"}, now.Add(-time.Minute)
+		return a
+	}
+	for _, c := range []struct {
+		name string
+		a    oauth.Authorization
+		in   oauth.Situation
+		want oauth.Step
+		code string
+	}{
+		{"which of two", oauth.Authorization{}, oauth.Situation{People: 2}, oauth.SelectAccount, ""},
+		{"which of two, silently", oauth.Authorization{Prompt: []string{"none"}}, oauth.Situation{People: 2}, oauth.Refuse, oauth.SelectionRequired},
+		{"one of two by a hint", oauth.Authorization{Prompt: []string{"none"}}, oauth.Situation{People: 2, Who: who, Consent: allowed}, oauth.Issue, ""},
+		{"the named one is not here", oauth.Authorization{Subject: "x"}, oauth.Situation{People: 2}, oauth.Login, ""},
+		{"the named one is not here, silently", oauth.Authorization{Subject: "x", Prompt: []string{"none"}}, oauth.Situation{People: 2}, oauth.Refuse, oauth.LoginRequired},
+		{"another signed in", oauth.Authorization{Subject: "x", SessionID: "s"}, oauth.Situation{People: 1, Who: who, Other: true}, oauth.Refuse, oauth.LoginRequired},
+		{"asked to choose among one", oauth.Authorization{Prompt: []string{"select_account"}}, oauth.Situation{People: 1, Who: who, Consent: allowed}, oauth.SelectAccount, ""},
+		{"asked to choose, nobody here", oauth.Authorization{Prompt: []string{"select_account"}}, oauth.Situation{}, oauth.Login, ""},
+		{"chosen", oauth.Authorization{Prompt: []string{"select_account"}, SessionID: "s"}, oauth.Situation{People: 2, Who: who, Consent: allowed}, oauth.Issue, ""},
+		{"chosen, and signed out since", oauth.Authorization{SessionID: "s"}, oauth.Situation{People: 1}, oauth.Login, ""},
+		{"login wanted, two here", oauth.Authorization{Prompt: []string{"login"}}, oauth.Situation{People: 2}, oauth.Login, ""},
+		{"a claim that was allowed", oauth.Authorization{Claims: []string{"claim:email"}}, oauth.Situation{People: 1, Who: who, Consent: allowed}, oauth.Issue, ""},
+		{"a claim that was not", oauth.Authorization{Claims: []string{"claim:name"}}, oauth.Situation{People: 1, Who: who, Consent: allowed}, oauth.Consent, ""},
+	} {
+		a := request(c.a)
+		got, refusal := oauth.Decide(&a, c.in, now)
 		code := ""
 		if refusal != nil {
 			code = refusal.Cause.Code

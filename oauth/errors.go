@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,24 +17,30 @@ import (
 
 // Error codes, in the words of their RFCs.
 const (
-	InvalidRequest          = "invalid_request"
-	InvalidClient           = "invalid_client"
-	InvalidGrant            = "invalid_grant"
-	InvalidScope            = "invalid_scope"
-	InvalidTarget           = "invalid_target" // RFC 8707 §2
-	UnauthorizedClient      = "unauthorized_client"
-	UnsupportedGrantType    = "unsupported_grant_type"
-	UnsupportedResponseType = "unsupported_response_type"
-	AccessDenied            = "access_denied"
-	ServerError             = "server_error"
-	TemporarilyUnavailable  = "temporarily_unavailable"
-	LoginRequired           = "login_required" // OIDC Core §3.1.2.6
-	ConsentRequired         = "consent_required"
-	RequestNotSupported     = "request_not_supported"
-	RequestURINotSupported  = "request_uri_not_supported"
-	InvalidClientMetadata   = "invalid_client_metadata" // RFC 7591 §3.2.2
-	InvalidRedirectURI      = "invalid_redirect_uri"
-	SlowDown                = "rate_limited" // ours: no RFC names one for 429
+	InvalidRequest           = "invalid_request"
+	InvalidClient            = "invalid_client"
+	InvalidGrant             = "invalid_grant"
+	InvalidScope             = "invalid_scope"
+	InvalidTarget            = "invalid_target" // RFC 8707 §2
+	UnauthorizedClient       = "unauthorized_client"
+	UnsupportedGrantType     = "unsupported_grant_type"
+	UnsupportedResponseType  = "unsupported_response_type"
+	AccessDenied             = "access_denied"
+	ServerError              = "server_error"
+	TemporarilyUnavailable   = "temporarily_unavailable"
+	LoginRequired            = "login_required" // OIDC Core §3.1.2.6
+	ConsentRequired          = "consent_required"
+	InteractionRequired      = "interaction_required"
+	SelectionRequired        = "account_selection_required"
+	UnmetRequirements        = "unmet_authentication_requirements" // OIDC Unmet Authentication Requirements §2
+	InvalidRequestObject     = "invalid_request_object"            // RFC 9101 §7
+	InvalidRequestURI        = "invalid_request_uri"
+	RegistrationNotSupported = "registration_not_supported" // OIDC Core §3.1.2.6
+	InvalidToken             = "invalid_token"              // RFC 6750 §3.1
+	InsufficientScope        = "insufficient_scope"
+	InvalidClientMetadata    = "invalid_client_metadata" // RFC 7591 §3.2.2
+	InvalidRedirectURI       = "invalid_redirect_uri"
+	SlowDown                 = "rate_limited" // ours: no RFC names one for 429
 )
 
 // Error is a protocol error. Code and Description go to the client: Description is constant or quotes the client's own
@@ -47,6 +54,9 @@ type Error struct {
 	RetryAfter time.Duration // with 429 and 503
 	status     int           // overrides the table
 	challenge  bool          // the client used the Authorization header
+	bearer     bool          // of a protected resource: it is told in WWW-Authenticate too
+	scope      string        // that the resource needs
+	allow      string        // the methods, with 405
 }
 
 func (e *Error) Error() string {
@@ -65,8 +75,10 @@ func (e *Error) Status() int {
 		return e.status
 	}
 	switch e.Code {
-	case InvalidClient:
+	case InvalidClient, InvalidToken, "":
 		return http.StatusUnauthorized
+	case InsufficientScope:
+		return http.StatusForbidden
 	case SlowDown:
 		return http.StatusTooManyRequests
 	case ServerError:
@@ -134,13 +146,32 @@ func WriteError(w http.ResponseWriter, e *Error) {
 	if e.Code == InvalidClient && e.challenge {
 		h.Set("WWW-Authenticate", `Basic realm="gatehouse", charset="UTF-8"`)
 	}
+	if e.bearer {
+		h.Set("WWW-Authenticate", e.bearerChallenge())
+	}
 	if e.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.FormatInt(int64((e.RetryAfter+time.Second-1)/time.Second), 10))
 	}
 	if e.Status() == http.StatusMethodNotAllowed {
-		h.Set("Allow", http.MethodPost)
+		h.Set("Allow", cmp.Or(e.allow, http.MethodPost))
+	}
+	if e.Code == "" { // no token was sent, and no more is told (RFC 6750 §3.1)
+		e = &Error{Code: InvalidToken, Description: "Send an access token in the Authorization header, after Bearer."}
 	}
 	writeJSON(w, e.Status(), errorBody{e.Code, e.Description})
+}
+
+// bearerChallenge is the WWW-Authenticate of a protected resource (RFC 6750 §3). A description never has a quote.
+func (e *Error) bearerChallenge() string {
+	s := `Bearer realm="gatehouse"`
+	if e.Code == "" {
+		return s
+	}
+	s += `, error="` + e.Code + `", error_description="` + e.Description + `"`
+	if e.scope != "" {
+		s += `, scope="` + e.scope + `"`
+	}
+	return s
 }
 
 // writeJSON answers with a body that no cache may keep (RFC 6749 §5.1).

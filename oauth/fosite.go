@@ -99,6 +99,7 @@ type tokenState struct {
 	scopes    []string
 	ttl       time.Duration
 	refresh   string // the refresh token to hand out
+	idToken   string // the ID token to hand out
 	recorded  bool   // whether the transaction of a state change told of this token
 	expiresAt map[fosite.TokenType]time.Time
 }

@@ -10,8 +10,8 @@ import (
 // clientCredentials is the grant of machines (RFC 6749 §4.4). It asks the database nothing while the caches hold.
 type clientCredentials struct{ grantHandler }
 
-// HandleTokenEndpointRequest decides scopes and audience. There is never a refresh token (RFC 6749 §4.4.3), so
-// offline_access is left out.
+// HandleTokenEndpointRequest decides scopes and audience. There is never a refresh token (RFC 6749 §4.4.3) and no person,
+// so offline_access, openid and the scopes of a person's claims are left out.
 func (h clientCredentials) HandleTokenEndpointRequest(ctx context.Context, r fosite.AccessRequester) error {
 	c, state, form := clientOf(r), stateOf(r), r.GetRequestForm()
 	if c.Public() {
@@ -28,7 +28,7 @@ func (h clientCredentials) HandleTokenEndpointRequest(ctx context.Context, r fos
 	if err != nil {
 		return err
 	}
-	scopes = slices.DeleteFunc(slices.Clone(scopes), func(name string) bool { return name == OfflineAccess })
+	scopes = slices.DeleteFunc(slices.Clone(scopes), func(name string) bool { return slices.Contains(StandardScopes, name) })
 	if state.audience, state.scopes, err = h.audience(ctx, c, asked, scopes); err != nil {
 		return err
 	}

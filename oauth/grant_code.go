@@ -143,6 +143,10 @@ func (s *Server) use(ctx context.Context, c *storage.Client, state *tokenState, 
 		}
 		state.audience, state.scopes = []string{s.options.Issuer}, nil
 	}
+	// The userinfo endpoint is a resource of this server. A token request that names resources wants a token for those alone.
+	if narrowed := len(asked) > 0 && !slices.Equal(asked, grant.Resources); slices.Contains(state.scopes, OpenID) && !narrowed && !slices.Contains(state.audience, s.options.Issuer) {
+		state.audience = append(slices.Clone(state.audience), s.options.Issuer)
+	}
 	state.subject, state.grant = grant.UserID, grant
 	state.ttl = min(state.ttl, max(time.Second, grant.ExpiresAt.Sub(s.store.Now()))).Truncate(time.Second)
 	return nil

@@ -68,7 +68,7 @@ func (s *Server) introspect(ctx context.Context, caller *storage.Client, token s
 	if err != nil || !meant {
 		return introspection{}, err
 	}
-	ref := storage.TokenRef{JTI: claims.JTI, ClientID: claims.ClientID, ClientEpoch: claims.ClientEpoch, GrantID: claims.GrantID, UserID: claims.Subject}
+	ref := storage.TokenRef{JTI: claims.JTI, ClientID: claims.ClientID, ClientEpoch: claims.ClientEpoch, GrantID: claims.GrantID}
 	username, err := s.store.LiveToken(ctx, ref)
 	if errors.Is(err, storage.ErrNotFound) {
 		return introspection{}, nil
@@ -76,11 +76,29 @@ func (s *Server) introspect(ctx context.Context, caller *storage.Client, token s
 	if err != nil {
 		return introspection{}, unavailable(err)
 	}
+	if username, err = s.tellable(ctx, claims.ClientID, username); err != nil {
+		return introspection{}, err
+	}
 	return introspection{
 		Active: true, Scope: claims.Scope, ClientID: claims.ClientID, Username: username, TokenType: "Bearer",
 		Exp: claims.ExpiresAt, Iat: claims.IssuedAt, Sub: claims.Subject, Aud: claims.Audience, Iss: claims.Issuer,
 		JTI: claims.JTI, AuthTime: claims.AuthTime, ACR: claims.ACR, AMR: claims.AMR,
 	}, nil
+}
+
+// tellable is the username, unless the token's client must not tell its people from those of others (OIDC Core §8.1).
+func (s *Server) tellable(ctx context.Context, clientID, username string) (string, error) {
+	if username == "" {
+		return "", nil
+	}
+	c, err := s.store.Client(ctx, clientID)
+	if err != nil {
+		return "", unavailable(err)
+	}
+	if c.Pairwise() {
+		return "", nil
+	}
+	return username, nil
 }
 
 // meantFor reports whether the caller may know about the token: it is the client it was issued to, or a resource in its
@@ -109,8 +127,11 @@ func (s *Server) introspectRefresh(ctx context.Context, caller *storage.Client, 
 		grant.RefreshExpiresAt == nil || !s.store.Now().Before(*grant.RefreshExpiresAt) {
 		return introspection{}, nil
 	}
+	if caller.Pairwise() {
+		username = ""
+	}
 	return introspection{
 		Active: true, Scope: strings.Join(grant.Scopes, " "), ClientID: grant.ClientID, Username: username, TokenType: "refresh_token",
-		Exp: grant.RefreshExpiresAt.Unix(), Iat: grant.CreatedAt.Unix(), Sub: grant.UserID, Iss: s.options.Issuer,
+		Exp: grant.RefreshExpiresAt.Unix(), Iat: grant.CreatedAt.Unix(), Sub: s.Subject(caller, grant.UserID), Iss: s.options.Issuer,
 	}, nil
 }

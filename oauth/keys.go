@@ -4,19 +4,19 @@ import (
 	"context"
 	"crypto"
 	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 
 	"gatehouse/oauth/accesstoken"
+	"gatehouse/oauth/jwt"
 	"gatehouse/storage"
 )
 
@@ -27,6 +27,8 @@ const (
 	// keySlack covers clocks that differ between processes and APIs.
 	keySlack   = 5 * time.Minute
 	keyPurpose = "signing-key"
+	// accessTokenAlg is what APIs verify.
+	accessTokenAlg = jwt.ES256
 )
 
 // keys is the key ring: every key that is not removed, opened. It is read again whenever the store's caches are dropped.
@@ -37,14 +39,17 @@ type keys struct {
 	mu         sync.RWMutex
 	generation uint64 // of the store's caches when the ring was read
 	ring       []ringKey
-	byID       map[string]*accesstoken.Key
+	byID       map[string]ringKey
 	jwks       document
 	until      time.Time // when the next key is removed by its times alone; zero: the ring must be read
 }
 
+// ringKey is an opened key: jwt signs for relying parties, and access, where the algorithm is that of access tokens, for
+// APIs.
 type ringKey struct {
 	storage.SigningKey
-	key *accesstoken.Key
+	jwt    *jwt.Key
+	access *accesstoken.Key
 }
 
 func newKeys(store *storage.Store, o Options) *keys {
@@ -71,7 +76,7 @@ func (k *keys) load(ctx context.Context) error {
 func (k *keys) set(rows []storage.SigningKey, generation uint64) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	byID := make(map[string]*accesstoken.Key, len(rows))
+	byID := make(map[string]ringKey, len(rows))
 	ring := make([]ringKey, 0, len(rows))
 	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}
 	until := k.store.Now().Add(time.Hour)
@@ -79,56 +84,102 @@ func (k *keys) set(rows []storage.SigningKey, generation uint64) error {
 		if row.RemovedAt != nil && row.RemovedAt.Before(until) {
 			until = *row.RemovedAt
 		}
-		key := k.byID[row.ID]
-		if key == nil {
+		key, known := k.byID[row.ID]
+		if !known {
 			var err error
 			if key, err = k.open(row); err != nil {
 				return err
 			}
 		}
+		key.SigningKey = row
 		byID[row.ID] = key
-		ring = append(ring, ringKey{row, key})
-		set.Keys = append(set.Keys, key.JWK())
+		ring = append(ring, key)
+		set.Keys = append(set.Keys, key.jwt.JWK())
 	}
 	k.ring, k.byID, k.generation, k.until = ring, byID, generation, until
 	k.jwks = newDocument(set, jwksMaxAge)
 	return nil
 }
 
-func (k *keys) open(row storage.SigningKey) (*accesstoken.Key, error) {
+func (k *keys) open(row storage.SigningKey) (ringKey, error) {
 	der, err := k.store.Root().Open(keyPurpose, row.ID, row.Sealed)
 	if err != nil {
-		return nil, fmt.Errorf("open signing key %s: %w", row.ID, err)
+		return ringKey{}, fmt.Errorf("open signing key %s: %w", row.ID, err)
 	}
 	parsed, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
-		return nil, fmt.Errorf("read signing key %s: %w", row.ID, err)
+		return ringKey{}, fmt.Errorf("read signing key %s: %w", row.ID, err)
 	}
-	private, ok := parsed.(*ecdsa.PrivateKey)
+	private, ok := parsed.(crypto.Signer)
 	if !ok {
-		return nil, fmt.Errorf("signing key %s is a %T", row.ID, parsed)
+		return ringKey{}, fmt.Errorf("signing key %s is a %T", row.ID, parsed)
 	}
-	return accesstoken.NewKey(row.ID, private)
+	opened := ringKey{}
+	if opened.jwt, err = jwt.NewKey(row.ID, row.Algorithm, private); err != nil {
+		return ringKey{}, fmt.Errorf("signing key %s: %w", row.ID, err)
+	}
+	if ec, ok := private.(*ecdsa.PrivateKey); ok {
+		opened.access, err = accesstoken.NewKey(row.ID, ec)
+	}
+	return opened, err
 }
 
-// sign signs with the active key.
-func (k *keys) sign(ctx context.Context, c *accesstoken.Claims) (string, error) {
+// active is the key that signs with the algorithm now.
+func (k *keys) active(ctx context.Context, algorithm string) (ringKey, error) {
 	if err := k.load(ctx); err != nil {
-		return "", unavailable(err)
+		return ringKey{}, unavailable(err)
 	}
 	now := k.store.Now()
 	k.mu.RLock()
-	var active *accesstoken.Key
-	for _, r := range k.ring { // oldest first: the last one that is active wins
-		if Stage(r.SigningKey, now) == StageActive {
-			active = r.key
+	defer k.mu.RUnlock()
+	for _, r := range slices.Backward(k.ring) { // oldest first: the last one that is active wins
+		if r.Algorithm == algorithm && Stage(r.SigningKey, now) == StageActive {
+			return r, nil
 		}
 	}
-	k.mu.RUnlock()
-	if active == nil {
-		return "", unavailable(errors.New("no active signing key"))
+	return ringKey{}, unavailable(errors.New("no active signing key for " + algorithm))
+}
+
+// sign signs an access token.
+func (k *keys) sign(ctx context.Context, c *accesstoken.Claims) (string, error) {
+	key, err := k.active(ctx, accessTokenAlg)
+	if err != nil {
+		return "", err
 	}
-	return active.Sign(c)
+	return key.access.Sign(c)
+}
+
+// signJWT signs what a relying party reads, with the algorithm it registered.
+func (k *keys) signJWT(ctx context.Context, algorithm, typ string, claims any) (string, error) {
+	key, err := k.active(ctx, algorithm)
+	if err != nil {
+		return "", err
+	}
+	return key.jwt.Sign(typ, claims)
+}
+
+// byKeyID is the key with that id that may still verify, or nil.
+func (k *keys) byKeyID(kid string) *ringKey {
+	now := k.store.Now()
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	if r, ok := k.byID[kid]; ok && Stage(r.SigningKey, now) != StageRemoved {
+		return &r
+	}
+	return nil
+}
+
+// verifyJWT returns one of our own JWTs that is no access token. The error is jwt.ErrInvalid or a fault.
+func (k *keys) verifyJWT(ctx context.Context, token string) (jwt.Token, error) {
+	if err := k.load(ctx); err != nil {
+		return jwt.Token{}, unavailable(err)
+	}
+	return jwt.Parse(token, jwt.Algorithms, func(kid, _ string) ([]jose.JSONWebKey, error) {
+		if r := k.byKeyID(kid); r != nil {
+			return []jose.JSONWebKey{r.jwt.JWK()}, nil
+		}
+		return nil, nil
+	})
 }
 
 // verify returns the claims of one of our access tokens. The error is accesstoken.ErrInvalid or a fault.
@@ -136,18 +187,13 @@ func (k *keys) verify(ctx context.Context, token string) (*accesstoken.Claims, e
 	if err := k.load(ctx); err != nil {
 		return nil, unavailable(err)
 	}
-	now := k.store.Now()
 	find := func(kid string) *accesstoken.Key {
-		k.mu.RLock()
-		defer k.mu.RUnlock()
-		for _, r := range k.ring {
-			if r.ID == kid && Stage(r.SigningKey, now) != StageRemoved {
-				return r.key
-			}
+		if r := k.byKeyID(kid); r != nil {
+			return r.access
 		}
 		return nil
 	}
-	return accesstoken.Verify(token, k.options.Issuer, find, now)
+	return accesstoken.Verify(token, k.options.Issuer, find, k.store.Now())
 }
 
 // JWKS serves GET /.well-known/jwks.json (RFC 7517 §5). When the database is away it serves what it knows, so that APIs
@@ -187,14 +233,20 @@ func Stage(k storage.SigningKey, now time.Time) string {
 	return StageActive
 }
 
-// ensure makes the first key, under the lock that every process honours.
+// ensure makes the first key of every algorithm that has none, under the lock that every process honours.
 func (k *keys) ensure(ctx context.Context) error {
-	return k.store.ChangeKeys(ctx, storage.Event{Type: storage.KeyCreated}, func(have []storage.SigningKey) (*storage.SigningKey, []storage.SigningKey, error) {
-		if len(have) > 0 {
-			return nil, nil, nil
+	return k.store.ChangeKeys(ctx, storage.Event{Type: storage.KeyCreated}, func(have []storage.SigningKey) (add, changed []storage.SigningKey, err error) {
+		for _, alg := range jwt.Algorithms {
+			if slices.ContainsFunc(have, func(key storage.SigningKey) bool { return key.Algorithm == alg }) {
+				continue
+			}
+			key, err := k.generate(alg, k.store.Now())
+			if err != nil {
+				return nil, nil, err
+			}
+			add = append(add, key)
 		}
-		key, err := k.generate(k.store.Now())
-		return key, nil, err
+		return add, nil, nil
 	})
 }
 
@@ -206,17 +258,17 @@ func (s *Server) SigningKeys(ctx context.Context) ([]storage.SigningKey, error) 
 // ErrRotating is returned by RotateKeys while a new key waits to become active.
 var ErrRotating = errors.New("a new key is published already and not active yet")
 
-// RotateKeys adds a key. It is published at once and signs after ten minutes, when everyone who caches the JWKS knows
-// it; the present key then only verifies, until the last token it signed has expired. With leaked, the new key signs at
-// once and every other key is removed: all tokens out are refused from now on.
+// RotateKeys adds a key for every algorithm. They are published at once and sign after ten minutes, when everyone who
+// caches the JWKS knows them; the present keys then only verify, until the last token they signed has expired. With
+// leaked, the new keys sign at once and every other key is removed: all tokens out are refused from now on.
 func (s *Server) RotateKeys(ctx context.Context, leaked bool) error {
-	return s.rotateKeys(ctx, leaked, func([]storage.SigningKey) bool { return true })
+	return s.rotateKeys(ctx, leaked, func(storage.SigningKey) bool { return true })
 }
 
-// AdvanceKeys rotates when the newest key is older than the rotation period.
+// AdvanceKeys rotates the algorithms whose newest key is older than the rotation period.
 func (s *Server) AdvanceKeys(ctx context.Context) error {
-	err := s.rotateKeys(ctx, false, func(have []storage.SigningKey) bool {
-		return len(have) > 0 && s.store.Now().Sub(have[len(have)-1].ActiveAt) >= s.options.KeyRotationPeriod
+	err := s.rotateKeys(ctx, false, func(newest storage.SigningKey) bool {
+		return s.store.Now().Sub(newest.ActiveAt) >= s.options.KeyRotationPeriod
 	})
 	if errors.Is(err, ErrRotating) {
 		return nil
@@ -224,32 +276,33 @@ func (s *Server) AdvanceKeys(ctx context.Context) error {
 	return err
 }
 
-func (s *Server) rotateKeys(ctx context.Context, leaked bool, due func([]storage.SigningKey) bool) error {
+func (s *Server) rotateKeys(ctx context.Context, leaked bool, due func(newest storage.SigningKey) bool) error {
 	longest, err := s.store.LongestAccessTokenTTL(ctx)
 	if err != nil {
 		return err
 	}
-	keep := max(longest, s.options.AccessTokenTTL) + keySlack
+	keep := max(longest, s.options.AccessTokenTTL, s.options.IDTokenTTL) + keySlack
 	event := storage.Event{Type: storage.KeyRotated}
 	if leaked {
 		event.Type = storage.KeyRevoked
 	}
-	return s.store.ChangeKeys(ctx, event, func(have []storage.SigningKey) (*storage.SigningKey, []storage.SigningKey, error) {
-		if !due(have) {
-			return nil, nil, nil
-		}
+	return s.store.ChangeKeys(ctx, event, func(have []storage.SigningKey) (add, changed []storage.SigningKey, err error) {
 		now := s.store.Now()
+		newest := map[string]storage.SigningKey{}
+		for _, k := range have { // oldest first
+			newest[k.Algorithm] = k
+		}
 		active := now
 		if !leaked {
 			active = now.Add(publishAhead)
 		}
-		var changed []storage.SigningKey
 		for _, k := range have {
 			stage := Stage(k, now)
 			switch {
 			case leaked:
 				k.RetiresAt, k.RemovedAt = &now, &now
 				changed = append(changed, k)
+			case !due(newest[k.Algorithm]):
 			case stage == StagePublished:
 				return nil, nil, ErrRotating
 			case stage == StageActive:
@@ -258,36 +311,45 @@ func (s *Server) rotateKeys(ctx context.Context, leaked bool, due func([]storage
 				changed = append(changed, k)
 			}
 		}
-		key, err := s.keys.generate(active)
-		return key, changed, err
+		for _, alg := range jwt.Algorithms {
+			if k, ok := newest[alg]; ok && !due(k) {
+				continue
+			}
+			key, err := s.keys.generate(alg, active)
+			if err != nil {
+				return nil, nil, err
+			}
+			add = append(add, key)
+		}
+		return add, changed, nil
 	})
 }
 
-func (k *keys) generate(active time.Time) (*storage.SigningKey, error) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+func (k *keys) generate(algorithm string, active time.Time) (storage.SigningKey, error) {
+	private, err := jwt.Generate(algorithm)
 	if err != nil {
-		return nil, err
+		return storage.SigningKey{}, err
 	}
-	thumbprint, err := (&jose.JSONWebKey{Key: &private.PublicKey}).Thumbprint(crypto.SHA256)
+	thumbprint, err := (&jose.JSONWebKey{Key: private.Public()}).Thumbprint(crypto.SHA256)
 	if err != nil {
-		return nil, err
+		return storage.SigningKey{}, err
 	}
 	id := base64url(thumbprint[:16])
-	key, err := accesstoken.NewKey(id, private)
+	key, err := jwt.NewKey(id, algorithm, private)
 	if err != nil {
-		return nil, err
+		return storage.SigningKey{}, err
 	}
 	public, err := json.Marshal(key.JWK())
 	if err != nil {
-		return nil, err
+		return storage.SigningKey{}, err
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(private)
 	if err != nil {
-		return nil, err
+		return storage.SigningKey{}, err
 	}
 	sealed, err := k.store.Root().Seal(keyPurpose, id, der)
 	if err != nil {
-		return nil, err
+		return storage.SigningKey{}, err
 	}
-	return &storage.SigningKey{ID: id, Algorithm: string(jose.ES256), Public: string(public), Sealed: sealed, CreatedAt: k.store.Now(), ActiveAt: active}, nil
+	return storage.SigningKey{ID: id, Algorithm: algorithm, Public: string(public), Sealed: sealed, CreatedAt: k.store.Now(), ActiveAt: active}, nil
 }

@@ -59,7 +59,11 @@ func (h revoker) RevokeToken(ctx context.Context, token string, _ fosite.TokenTy
 	}
 	event := storage.Event{Type: storage.TokenRevoked, ClientID: clientID, GrantID: claims.GrantID}
 	if claims.GrantID != "" {
-		event.UserID = claims.Subject
+		grant, err := h.store.Grant(ctx, claims.GrantID)
+		if err != nil {
+			return notFoundIsFine(err)
+		}
+		event.UserID = grant.UserID
 	}
 	return notFoundIsFine(h.store.RevokeToken(ctx, storage.RevokedToken{JTI: claims.JTI, ExpiresAt: time.Unix(claims.ExpiresAt, 0)}, event))
 }

@@ -156,16 +156,24 @@ var robustness = []webtest.Requirement{
 		}
 		s.Refresh(c, tokens.Text("refresh_token")).Want(t, 400, "invalid_grant")
 	}),
-	webtest.Req("G13", "audit", "a sign-in as somebody else ends the session before it, on record", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("G13", "audit", "of several people in one browser each is signed out by themselves, on record", func(t *testing.T, s *webtest.Server) {
 		u := s.User("alice")
 		s.User("bob")
 		b := s.Browser()
 		b.SignIn(b.Open("/login"), "alice")
 		b.SignIn(b.Open("/login"), "bob")
-		events, err := s.Store.AuditEvents(t.Context(), storage.AuditFilter{Event: storage.SessionEnded, UserID: u.ID})
+		page := b.Open("/account")
+		if !strings.Contains(page.Text(), "bob@example.com") {
+			t.Errorf("the one who signed in last is not the one shown: %s", page.Text())
+		}
+		b.Submit("/account/sign-out", url.Values{"form_token": page.Fields()["form_token"][:1]})
+		if page := b.Open("/account"); !strings.Contains(page.Text(), "alice@example.com") {
+			t.Errorf("signing bob out did not leave alice: %d %s", page.Status, page.Text())
+		}
+		events, err := s.Store.AuditEvents(t.Context(), storage.AuditFilter{Event: storage.SessionEnded})
 		storagetest.Must(t, err)
-		if len(events) != 1 {
-			t.Errorf("%d events, want 1", len(events))
+		if len(events) != 1 || events[0].UserID == u.ID {
+			t.Errorf("events %v, want bob's end alone", events)
 		}
 	}),
 	webtest.Req("G14", "enumeration", "the password of a disabled person can be guessed no better than any other", func(t *testing.T, s *webtest.Server) {

@@ -2,14 +2,16 @@ package oauth
 
 import (
 	"context"
-	"encoding/json"
+	"crypto/hmac"
+	"crypto/sha256"
 	"log/slog"
-	"net/http"
+	"strings"
 	"time"
 
 	"github.com/ory/fosite"
 
 	"gatehouse/oauth/credential"
+	"gatehouse/oauth/fetch"
 	"gatehouse/storage"
 )
 
@@ -24,8 +26,25 @@ type Options struct {
 	RefreshGrace      time.Duration
 	RequestTTL        time.Duration
 	KeyRotationPeriod time.Duration
+	IDTokenTTL        time.Duration
+	Registration      Registration
+	FetchAllowHosts   []string     // hosts that may be fetched from although private or plain http
 	Log               *slog.Logger // alerts, discarded when nil
 }
+
+// Registration says who may register clients by themselves (RFC 7591) and what those get.
+type Registration struct {
+	Mode        string   // RegistrationOff, RegistrationToken or RegistrationOpen
+	Scopes      []string // what such a client may ask for
+	RequirePKCE bool     // also of confidential ones
+}
+
+// The modes of dynamic registration.
+const (
+	RegistrationOff   = "off"
+	RegistrationToken = "token" // with an initial access token
+	RegistrationOpen  = "open"
+)
 
 // Server is the authorization server on one store.
 type Server struct {
@@ -36,11 +55,15 @@ type Server struct {
 	config   *fosite.Config
 	provider *fosite.Fosite
 	metadata document
+	fetch    *fetch.Client
 	// What the keys of sealed successors are derived with, besides the token that was replaced.
 	successorSalt []byte
+	pairwiseKey   []byte // of pairwise subjects; it never changes
+	sidKey        []byte // of the names that clients know sessions by
+	logoutKey     []byte // seals logout requests into an address
 }
 
-// New returns a server. The store must have its schema and root key; the first signing key is made if there is none.
+// New returns a server. The store must have its schema and root key; the first signing keys are made if there are none.
 func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -49,9 +72,15 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 	s.keys = newKeys(store, o)
 	s.config = s.fositeConfig()
 	s.provider = fosite.NewOAuth2Provider(clientManager{s}, s.config)
+	s.fetch = fetch.New(o.FetchAllowHosts, store.Now)
 	s.successorSalt = store.Root().Derive("refresh-successor")
+	s.sidKey, s.logoutKey = store.Root().Derive("sid"), store.Root().Derive("logout")
 	s.metadata = newDocument(s.describe(), time.Hour)
 	if err := s.keys.ensure(ctx); err != nil {
+		return nil, err
+	}
+	var err error
+	if s.pairwiseKey, err = store.Secret(ctx, "pairwise-subjects"); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -60,61 +89,9 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 // Issuer is the issuer URL.
 func (s *Server) Issuer() string { return s.options.Issuer }
 
-// Metadata serves GET /.well-known/oauth-authorization-server (RFC 8414 §3).
-func (s *Server) Metadata(w http.ResponseWriter, r *http.Request) error {
-	s.metadata.serve(w, r)
-	return nil
-}
-
-// description is the metadata document. It says exactly what works (RFC 8414 §2).
-type description struct {
-	Issuer                string   `json:"issuer"`
-	AuthorizationEndpoint string   `json:"authorization_endpoint"`
-	TokenEndpoint         string   `json:"token_endpoint"`
-	JWKSURI               string   `json:"jwks_uri"`
-	RevocationEndpoint    string   `json:"revocation_endpoint"`
-	IntrospectionEndpoint string   `json:"introspection_endpoint"`
-	ResponseTypes         []string `json:"response_types_supported"`
-	ResponseModes         []string `json:"response_modes_supported"`
-	GrantTypes            []string `json:"grant_types_supported"`
-	TokenAuthMethods      []string `json:"token_endpoint_auth_methods_supported"`
-	RevocationAuthMethods []string `json:"revocation_endpoint_auth_methods_supported"`
-	IntrospectAuthMethods []string `json:"introspection_endpoint_auth_methods_supported"`
-	ChallengeMethods      []string `json:"code_challenge_methods_supported"`
-	IssParameter          bool     `json:"authorization_response_iss_parameter_supported"`
-	RequestParameter      bool     `json:"request_parameter_supported"`
-	RequestURIParameter   bool     `json:"request_uri_parameter_supported"`
-	PromptValues          []string `json:"prompt_values_supported"`
-}
-
-func (s *Server) describe() description {
-	secret := []string{storage.AuthBasic, storage.AuthPost}
-	any := append(append([]string{}, secret...), storage.AuthNone)
-	iss := s.options.Issuer
-	return description{
-		Issuer:                iss,
-		AuthorizationEndpoint: iss + "/oauth2/authorize",
-		TokenEndpoint:         iss + "/oauth2/token",
-		JWKSURI:               iss + "/.well-known/jwks.json",
-		RevocationEndpoint:    iss + "/oauth2/revoke",
-		IntrospectionEndpoint: iss + "/oauth2/introspect",
-		ResponseTypes:         []string{"code"},
-		ResponseModes:         []string{"query"},
-		GrantTypes:            []string{grantCode, grantRefresh, grantClientCredentials},
-		TokenAuthMethods:      any,
-		RevocationAuthMethods: any,
-		IntrospectAuthMethods: secret,
-		ChallengeMethods:      []string{"S256"},
-		IssParameter:          true,
-		PromptValues:          []string{"none", "login", "consent", "select_account"},
-	}
-}
-
-// newDocument marshals once what is served often.
-func newDocument(body any, maxAge time.Duration) document {
-	b, err := json.Marshal(body)
-	if err != nil {
-		panic("marshal a document: " + err.Error()) // our own structs always marshal
-	}
-	return documentOf(b, maxAge)
+// mac authenticates parts, none of which has a NUL, under a key.
+func mac(key []byte, parts ...string) []byte {
+	h := hmac.New(sha256.New, key)
+	h.Write([]byte(strings.Join(parts, "\x00")))
+	return h.Sum(nil)
 }

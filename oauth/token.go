@@ -3,6 +3,7 @@ package oauth
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/ory/fosite"
 
 	"gatehouse/oauth/accesstoken"
+	"gatehouse/oauth/jwt"
 	"gatehouse/oauth/params"
 	"gatehouse/storage"
 )
@@ -20,7 +22,8 @@ type tokenBody struct {
 	TokenType    string `json:"token_type"`
 	ExpiresIn    int64  `json:"expires_in"`
 	RefreshToken string `json:"refresh_token,omitempty"`
-	Scope        string `json:"scope"` // always: it may be less than was asked for
+	IDToken      string `json:"id_token,omitempty"` // OIDC Core §3.1.3.3
+	Scope        string `json:"scope"`              // always: it may be less than was asked for
 }
 
 // Token serves POST /oauth2/token (RFC 6749 §3.2). It dispatches on grant_type.
@@ -47,7 +50,7 @@ func (s *Server) Token(w http.ResponseWriter, r *http.Request) error {
 	}
 	writeJSON(w, http.StatusOK, tokenBody{
 		AccessToken: response.GetAccessToken(), TokenType: response.GetTokenType(), ExpiresIn: int64(state.ttl / time.Second),
-		RefreshToken: state.refresh, Scope: strings.Join(state.scopes, " "),
+		RefreshToken: state.refresh, IDToken: state.idToken, Scope: strings.Join(state.scopes, " "),
 	})
 	return nil
 }
@@ -93,6 +96,7 @@ func (s *Server) issue(ctx context.Context, r fosite.AccessRequester, response f
 		Scope: strings.Join(state.scopes, " "), JTI: jti.String(), IssuedAt: now.Unix(), ExpiresAt: now.Add(state.ttl).Unix(),
 	}
 	if g := state.grant; g.ID != "" {
+		claims.Subject = s.Subject(c, state.subject)
 		claims.GrantID, claims.AuthTime, claims.ACR, claims.AMR = g.ID, g.AuthTime.Unix(), g.ACR, g.AMR
 	} else {
 		claims.ClientEpoch = c.Epoch
@@ -107,9 +111,23 @@ func (s *Server) issue(ctx context.Context, r fosite.AccessRequester, response f
 			return unavailable(err)
 		}
 	}
+	if state.grant.ID != "" && slices.Contains(state.scopes, OpenID) {
+		if state.idToken, err = s.idToken(ctx, c, state, token); err != nil {
+			return err
+		}
+	}
 	response.SetAccessToken(token)
 	response.SetTokenType("Bearer")
 	return nil
+}
+
+// idToken signs the ID token that goes with an access token.
+func (s *Server) idToken(ctx context.Context, c *storage.Client, state *tokenState, accessToken string) (string, error) {
+	claims, err := s.idTokenClaims(ctx, c, state.grant, state.scopes, jwt.HalfHash(c.IDTokenAlg, accessToken))
+	if err != nil {
+		return "", err
+	}
+	return s.keys.signJWT(ctx, c.IDTokenAlg, jwt.TypeJWT, claims)
 }
 
 // accessTTL is how long the client's access tokens live, in whole seconds.

@@ -43,7 +43,9 @@ const (
 	ClientDeleted       = "client.deleted"
 	ClientSecretAdded   = "client.secret_added"
 	ClientTokensRevoked = "client.tokens_revoked"
+	ClientRegistered    = "client.registered"
 	UserCreated         = "user.created"
+	UserUpdated         = "user.updated"
 	UserDisabled        = "user.disabled"
 	UserEnabled         = "user.enabled"
 	UserDeleted         = "user.deleted"
@@ -72,6 +74,10 @@ const (
 	KeyCreated          = "key.created"
 	KeyRotated          = "key.rotated"
 	KeyRevoked          = "key.revoked"
+	RegistrationOpened  = "registration_token.created"
+	RegistrationClosed  = "registration_token.deleted"
+	LogoutDelivered     = "logout.delivered"
+	LogoutUndelivered   = "logout.undelivered"
 )
 
 // Event is what an audit row says beyond its origin and time. Every changing method takes one, so none is forgotten.

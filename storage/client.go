@@ -8,11 +8,18 @@ import (
 	"time"
 )
 
-// Client authentication methods (RFC 7591 §2).
+// Client authentication methods (RFC 7591 §2, OIDC Core §9).
 const (
-	AuthBasic = "client_secret_basic"
-	AuthPost  = "client_secret_post"
-	AuthNone  = "none"
+	AuthBasic      = "client_secret_basic"
+	AuthPost       = "client_secret_post"
+	AuthPrivateKey = "private_key_jwt"
+	AuthNone       = "none"
+)
+
+// Subject types (OIDC Core §8).
+const (
+	SubjectPublic   = "public"
+	SubjectPairwise = "pairwise"
 )
 
 // Client is an app or a machine that gets tokens (RFC 6749 §2).
@@ -24,30 +31,63 @@ type Client struct {
 	PolicyURI       string
 	TosURI          string
 	Contacts        Strings
-	AuthMethod      string // one of AuthBasic, AuthPost, AuthNone
-	GrantTypes      Strings
-	RedirectURIs    Strings  `gorm:"column:redirect_uris"`
-	Scopes          Strings  // what it may ask for
-	DefaultScopes   *Strings // what it gets when it asks for none; nil: all it may ask for, but offline_access
-	OptionalScopes  Strings  // what a person may untick
-	Audience        Strings  // aud when no resource applies
-	Resources       *Strings // what it may name as resource; nil: every resource one of its scopes belongs to
-	RequirePKCE     bool     `gorm:"column:require_pkce"`
-	SkipConsent     bool
-	RefreshRotation bool
-	AccessTokenTTL  *time.Duration `gorm:"column:access_token_ttl;serializer:millis"`
-	RefreshIdleTTL  *time.Duration `gorm:"column:refresh_idle_ttl;serializer:millis"`
-	RefreshMaxTTL   *time.Duration `gorm:"column:refresh_max_ttl;serializer:millis"`
-	Epoch           int64
-	CreatedAt       time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
-	UpdatedAt       time.Time  `gorm:"serializer:millis;autoUpdateTime:false"`
-	DisabledAt      *time.Time `gorm:"serializer:millis"`
+	LogoURI         string `gorm:"column:logo_uri"`
+	ApplicationType string // "web" or "native"; told by the client, and nothing is decided on it
+	SoftwareID      string
+	SoftwareVersion string
+	AuthMethod      string // one of AuthBasic, AuthPost, AuthPrivateKey, AuthNone
+	AuthAlg         string // the one JWS alg of its assertions; empty: any that its key fits
+	// Its assertions may also be meant for the token endpoint (OIDC Core §9) instead of the issuer.
+	TokenEndpointAudience bool
+	JWKS                  string `gorm:"column:jwks"` // its public keys as JSON, or
+	JWKSURI               string `gorm:"column:jwks_uri"`
+	GrantTypes            Strings
+	RedirectURIs          Strings  `gorm:"column:redirect_uris"`
+	Scopes                Strings  // what it may ask for
+	DefaultScopes         *Strings // what it gets when it asks for none; nil: all it may ask for, but offline_access
+	OptionalScopes        Strings  // what a person may untick
+	Audience              Strings  // aud when no resource applies
+	Resources             *Strings // what it may name as resource; nil: every resource one of its scopes belongs to
+	RequirePKCE           bool     `gorm:"column:require_pkce"`
+	SkipConsent           bool
+	RefreshRotation       bool
+	AccessTokenTTL        *time.Duration `gorm:"column:access_token_ttl;serializer:millis"`
+	RefreshIdleTTL        *time.Duration `gorm:"column:refresh_idle_ttl;serializer:millis"`
+	RefreshMaxTTL         *time.Duration `gorm:"column:refresh_max_ttl;serializer:millis"`
+	Epoch                 int64
+	CreatedAt             time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
+	UpdatedAt             time.Time  `gorm:"serializer:millis;autoUpdateTime:false"`
+	DisabledAt            *time.Time `gorm:"serializer:millis"`
+
+	// OpenID Connect.
+	IDTokenAlg                 string         `gorm:"column:id_token_alg"`
+	IDTokenClaims              bool           `gorm:"column:id_token_claims"` // the claims of its scopes stand in ID tokens too
+	UserinfoAlg                string         // empty: plain JSON
+	RequestObjectAlg           string         // empty: any that its key fits
+	RequestURIs                Strings        `gorm:"column:request_uris"`
+	SubjectType                string         // SubjectPublic or SubjectPairwise
+	SectorIdentifierURI        string         `gorm:"column:sector_identifier_uri"`
+	Sector                     string         // the host that pairwise subjects are made for
+	DefaultMaxAge              *time.Duration `gorm:"serializer:millis"`
+	RequireAuthTime            bool
+	DefaultACRValues           Strings `gorm:"column:default_acr_values"`
+	InitiateLoginURI           string  `gorm:"column:initiate_login_uri"`
+	PostLogoutRedirectURIs     Strings `gorm:"column:post_logout_redirect_uris"`
+	BackchannelLogoutURI       string  `gorm:"column:backchannel_logout_uri"`
+	BackchannelSessionRequired bool
+	RegistrationHash           []byte // SHA-256 of the registration access token (RFC 7592), NULL when the operator registered it
 
 	Secrets []ClientSecret `gorm:"-"`
 }
 
 // Public reports whether the client has no credentials (RFC 6749 §2.1).
 func (c *Client) Public() bool { return c.AuthMethod == AuthNone }
+
+// SelfRegistered reports whether the client came by dynamic registration, so that nobody vouches for what it says.
+func (c *Client) SelfRegistered() bool { return c.RegistrationHash != nil }
+
+// Pairwise reports whether the client gets subjects of its own sector (OIDC Core §8.1).
+func (c *Client) Pairwise() bool { return c.SubjectType == SubjectPairwise }
 
 // ClientSecret is one of a client's secrets. There may be several at once, so that they rotate without downtime.
 type ClientSecret struct {

@@ -24,6 +24,8 @@ type AuthorizationCode struct {
 	AMR          Strings   `gorm:"column:amr"`
 	RedirectURI  string
 	RedirectSent bool       // whether the request named the redirect URI
+	Nonce        string     // for the ID token (OIDC Core §3.1.2.1)
+	Claims       string     // the claims asked for one by one and allowed, as JSON (§5.5)
 	Challenge    *string    // S256 (RFC 7636), NULL when none was sent
 	CreatedAt    time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
 	ExpiresAt    time.Time  `gorm:"serializer:millis"`
@@ -48,6 +50,7 @@ func live(table string) string {
 type Approval struct {
 	RequestID string  // the stored request it answers, empty when none was stored
 	Refused   Strings // optional scopes that were unticked
+	Claims    Strings // claims asked for one by one, in the words of a consent
 	Code      AuthorizationCode
 	Asked     bool   // whether the person said so on the consent page just now; only then is anything remembered
 	ConsentID string // the consent that it relies on instead, which must still be live; empty when the operator vouches

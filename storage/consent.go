@@ -15,7 +15,7 @@ type Consent struct {
 	ID        string
 	UserID    string
 	ClientID  string
-	Scopes    Strings    // remembered from all approvals
+	Scopes    Strings    // remembered from all approvals, with "claim:NAME" for a claim asked for by itself
 	CreatedAt time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
 	UpdatedAt time.Time  `gorm:"serializer:millis;autoUpdateTime:false"`
 	EndedAt   *time.Time `gorm:"serializer:millis"`
@@ -72,7 +72,7 @@ func (s *Store) approve(ctx context.Context, a Approval) (string, error) {
 	now := s.now()
 	switch {
 	case len(found) == 1 && !a.Asked:
-		if a.ConsentID != "" && slices.ContainsFunc(a.Code.Scopes, func(name string) bool { return !found[0].Scopes.Has(name) }) {
+		if a.ConsentID != "" && slices.ContainsFunc(a.allowed(), func(name string) bool { return !found[0].Scopes.Has(name) }) {
 			return "", ErrConsentGone // a part of it was taken back meanwhile
 		}
 		return found[0].ID, nil
@@ -83,14 +83,17 @@ func (s *Store) approve(ctx context.Context, a Approval) (string, error) {
 	}
 	c := Consent{ID: uuid.NewString(), UserID: a.Code.UserID, ClientID: a.Code.ClientID, Scopes: Strings{}, CreatedAt: now, UpdatedAt: now}
 	if a.Asked {
-		c.Scopes = a.Code.Scopes
+		c.Scopes = a.allowed()
 	}
 	return c.ID, s.insert(ctx, &c)
 }
 
+// allowed is everything that the answer allows, in the words that a consent remembers.
+func (a Approval) allowed() Strings { return append(slices.Clone(a.Code.Scopes), a.Claims...) }
+
 // remember updates what a person has allowed so far by what they have just said.
 func (s *Store) remember(ctx context.Context, c Consent, a Approval) error {
-	scopes := append(Strings{}, a.Code.Scopes...)
+	scopes := a.allowed()
 	for _, name := range c.Scopes {
 		if !scopes.Has(name) && !a.Refused.Has(name) {
 			scopes = append(scopes, name)

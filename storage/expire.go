@@ -2,6 +2,8 @@ package storage
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -22,9 +24,12 @@ var expiries = []expiry{
 	{"authorization_requests", "expires_at < ?", 0},
 	{"authorization_codes", "expires_at < ?", keepDead},
 	{"revoked_tokens", "expires_at < ?", time.Minute},
-	{"grants", "expires_at < ?", keepDead},
+	// A grant tells which apps a session was used for, who are told when it ends, so it stays as long as the session can.
+	{"grants", "expires_at < ? AND NOT EXISTS (SELECT 1 FROM browser_sessions WHERE browser_sessions.id = grants.session_id AND browser_sessions.ended_at IS NULL AND browser_sessions.expires_at >= ?)", keepDead},
 	{"browser_sessions", "expires_at < ? AND NOT EXISTS (SELECT 1 FROM grants WHERE grants.session_id = browser_sessions.id)", 15 * time.Minute}, // longer than any code lives
 	{"sign_in_attempts", "last_at < ?", 24 * time.Hour},
+	{"used_assertions", "expires_at < ?", time.Minute},
+	{"registration_tokens", "expires_at < ?", keepDead},
 	{"client_secrets", "expires_at < ?", keepDead},
 	{"signing_keys", "removed_at < ?", keepDead},
 }
@@ -39,7 +44,7 @@ func (s *Store) DeleteExpired(ctx context.Context) (int64, error) {
 		if s.engine == Postgres {
 			query = "DELETE FROM " + x.table + " WHERE ctid = ANY (ARRAY (SELECT ctid FROM " + x.table + " WHERE " + x.where + " LIMIT 500 FOR UPDATE SKIP LOCKED))"
 		}
-		n, err := s.inBatches(ctx, query, before)
+		n, err := s.inBatches(ctx, query, slices.Repeat([]any{before}, strings.Count(x.where, "?"))...)
 		total += n
 		if err != nil {
 			return total, wrap("delete expired "+x.table, err)
@@ -59,10 +64,10 @@ func (s *Store) ForgetSuccessors(ctx context.Context, grace time.Duration) error
 	return wrap("forget sealed successors", err)
 }
 
-func (s *Store) inBatches(ctx context.Context, query string, arg any) (int64, error) {
+func (s *Store) inBatches(ctx context.Context, query string, args ...any) (int64, error) {
 	var total int64
 	for {
-		res := s.write.WithContext(ctx).Exec(query, arg)
+		res := s.write.WithContext(ctx).Exec(query, args...)
 		if res.Error != nil {
 			return total, res.Error
 		}

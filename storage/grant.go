@@ -20,6 +20,7 @@ type Grant struct {
 	UserEpoch        int64
 	Scopes           Strings
 	Resources        Strings
+	Claims           string // asked for one by one and allowed, as JSON; empty for none
 	SessionID        string
 	Offline          bool
 	AuthTime         time.Time  `gorm:"serializer:millis"`
@@ -34,13 +35,16 @@ type Grant struct {
 	RotatedAt        *time.Time `gorm:"serializer:millis"`
 	RefreshExpiresAt *time.Time `gorm:"serializer:millis"` // slides with use
 	SuccessorSealed  []byte     // the current token, readable only with the previous one
+
+	Nonce string `gorm:"-"` // of the code that has just made it, for its first ID token alone
 }
 
 func newGrant(c AuthorizationCode, r Redemption, now time.Time) Grant {
 	g := Grant{
 		ID: r.GrantID, ConsentID: c.ConsentID, ClientID: c.ClientID, UserID: c.UserID, ClientEpoch: c.ClientEpoch,
-		UserEpoch: c.UserEpoch, Scopes: c.Scopes, Resources: c.Resources, SessionID: c.SessionID, Offline: c.Offline,
+		UserEpoch: c.UserEpoch, Scopes: c.Scopes, Resources: c.Resources, Claims: c.Claims, SessionID: c.SessionID, Offline: c.Offline,
 		AuthTime: c.AuthTime, ACR: c.ACR, AMR: c.AMR, CreatedAt: now, ExpiresAt: r.GrantExpiresAt,
+		Nonce: c.Nonce,
 	}
 	if r.RefreshHash != nil {
 		g.CurrentHash, g.RefreshExpiresAt = r.RefreshHash, &r.RefreshExpiresAt
@@ -72,7 +76,7 @@ type Rotated struct {
 	Retry []byte // on an honest retry, the sealed successor to answer again; nil after a rotation
 }
 
-const rotateColumns = "id, user_id, client_id, scopes, resources, auth_time, acr, amr, expires_at"
+const rotateColumns = "id, user_id, client_id, scopes, resources, claims, session_id, auth_time, acr, amr, expires_at"
 
 // RotateRefreshToken replaces the live refresh token of a grant by one conditional UPDATE; of any number of attempts one
 // wins. The token before, presented again within the grace window, gets the sealed successor of the first answer, so a
@@ -125,7 +129,7 @@ func (s *Store) changeGrant(ctx context.Context, e Event, update string, args []
 func scanRotated(ctx context.Context, db *gorm.DB, query string, args []any) (Grant, error) {
 	var g Grant
 	var authTime, expires int64
-	dest := []any{&g.ID, &g.UserID, &g.ClientID, &g.Scopes, &g.Resources, &authTime, &g.ACR, &g.AMR, &expires}
+	dest := []any{&g.ID, &g.UserID, &g.ClientID, &g.Scopes, &g.Resources, &g.Claims, &g.SessionID, &authTime, &g.ACR, &g.AMR, &expires}
 	err := queryRow(ctx, db, dest, query, args...)
 	g.AuthTime, g.ExpiresAt = fromMillis(authTime), fromMillis(expires)
 	return g, err

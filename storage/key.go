@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"strings"
 	"time"
 )
 
@@ -25,9 +26,9 @@ func (s *Store) SigningKeys(ctx context.Context) ([]SigningKey, error) {
 }
 
 // ChangeKeys gives change the keys that are not removed yet, under a lock that every process honours, and stores what
-// it returns: a key to add, or none, and the keys whose RetiresAt or RemovedAt it set. With no key and no changed ones
-// nothing is stored and no event written.
-func (s *Store) ChangeKeys(ctx context.Context, e Event, change func(keys []SigningKey) (add *SigningKey, changed []SigningKey, err error)) error {
+// it returns: keys to add, and the keys whose RetiresAt or RemovedAt it set. With none of either nothing is stored and no
+// event written.
+func (s *Store) ChangeKeys(ctx context.Context, e Event, change func(keys []SigningKey) (add, changed []SigningKey, err error)) error {
 	return wrap("change signing keys", s.Tx(ctx, func(tx *Store) error {
 		if err := tx.lock(ctx, "revision", 1); err != nil {
 			return err
@@ -37,7 +38,7 @@ func (s *Store) ChangeKeys(ctx context.Context, e Event, change func(keys []Sign
 			return err
 		}
 		add, changed, err := change(keys)
-		if err != nil || (add == nil && len(changed) == 0) {
+		if err != nil || len(add) == 0 && len(changed) == 0 {
 			return err
 		}
 		for _, k := range changed {
@@ -46,11 +47,15 @@ func (s *Store) ChangeKeys(ctx context.Context, e Event, change func(keys []Sign
 				return err
 			}
 		}
-		if add != nil {
-			if err := tx.insert(ctx, add); err != nil {
+		ids := make([]string, 0, len(add))
+		for i := range add {
+			if err := tx.insert(ctx, &add[i]); err != nil {
 				return err
 			}
-			e = withDetail(e, "kid", add.ID)
+			ids = append(ids, add[i].ID)
+		}
+		if len(ids) > 0 {
+			e = withDetail(e, "kid", strings.Join(ids, " "))
 		}
 		tx.changed()
 		return tx.record(ctx, e)

@@ -16,6 +16,8 @@ type AuthorizationRequest struct {
 	CreatedAt   time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
 	ExpiresAt   time.Time  `gorm:"serializer:millis"`
 	DecidedAt   *time.Time `gorm:"serializer:millis"` // when it was answered: it is answered once
+	SessionID   string     // of the person who was chosen for it, empty before
+	HintSubject string     // the sub of its id_token_hint, which is not kept itself
 }
 
 // CreateRequest stores a request.
@@ -46,6 +48,13 @@ func (s *Store) ClaimedRequest(ctx context.Context, id string, browserHash []byt
 		return AuthorizationRequest{ClientID: r.ClientID}, ErrOtherBrowser
 	}
 	return r, nil
+}
+
+// ChooseSession settles which of the people signed in to the browser a request is about. It returns ErrNotFound when the
+// request is not that browser's or is answered.
+func (s *Store) ChooseSession(ctx context.Context, id string, browserHash []byte, sessionID string) error {
+	return wrap("choose a session", s.execOne(ctx,
+		"UPDATE authorization_requests SET session_id = ? WHERE id = ? AND browser_hash = ? AND decided_at IS NULL", sessionID, id, browserHash))
 }
 
 // DecideRequest marks a request as answered, once: the second call returns ErrConsumed. The event tells of a denial;

@@ -2,7 +2,6 @@ package storage
 
 import (
 	"context"
-	"errors"
 	"time"
 )
 
@@ -52,16 +51,10 @@ func (s *Store) Sessions(ctx context.Context, u User, idle time.Duration) ([]Bro
 	return out, wrap("list sessions", err)
 }
 
-// CreateSession adds a session at sign-in and ends the one of another person that the browser had before, if any.
-func (s *Store) CreateSession(ctx context.Context, b, ends *BrowserSession, e Event) error {
+// CreateSession adds a session at sign-in.
+func (s *Store) CreateSession(ctx context.Context, b *BrowserSession, e Event) error {
 	e.UserID = b.UserID
 	return wrap("create session", s.Tx(ctx, func(tx *Store) error {
-		if ends != nil {
-			err := tx.EndSession(ctx, ends.UserID, ends.ID, Event{Type: SessionEnded})
-			if err != nil && !errors.Is(err, ErrNotFound) {
-				return err
-			}
-		}
 		if err := tx.insert(ctx, b); err != nil {
 			return err
 		}
@@ -94,13 +87,17 @@ func (s *Store) TouchSession(ctx context.Context, id string) error {
 	return wrap("touch session", s.exec(ctx, "UPDATE browser_sessions SET last_seen_at = ? WHERE id = ? AND ended_at IS NULL", toMillis(s.now()), id))
 }
 
-// EndSession ends one of the person's sessions, and with it every grant bound to it that has no offline_access. It
-// returns ErrNotFound when they have no such live session.
+// EndSession ends one of the person's sessions, and with it every grant bound to it that has no offline_access. The apps
+// that were used in it and want to know are told (OIDC Back-Channel Logout §2.3). It returns ErrNotFound when they have no
+// such live session.
 func (s *Store) EndSession(ctx context.Context, userID, id string, e Event) error {
 	e.UserID = userID
 	return wrap("end session", s.Tx(ctx, func(tx *Store) error {
 		if err := tx.execOne(ctx, "UPDATE browser_sessions SET ended_at = ? WHERE id = ? AND user_id = ? AND ended_at IS NULL",
 			toMillis(s.now()), id, userID); err != nil {
+			return err
+		}
+		if err := tx.tellOfLogout(ctx, "grants.session_id = ?", id); err != nil {
 			return err
 		}
 		return tx.record(ctx, e)

@@ -20,11 +20,10 @@ type TokenRef struct {
 	ClientID    string
 	ClientEpoch int64
 	GrantID     string // empty for a machine's token
-	UserID      string
 }
 
-var liveUserToken = `SELECT users.username FROM grants JOIN users ON users.id = grants.user_id
-	WHERE grants.id = ? AND grants.client_id = ? AND grants.user_id = ? AND grants.revoked_at IS NULL AND ` + live("grants") + `
+var liveUserToken = ` FROM grants JOIN users ON users.id = grants.user_id
+	WHERE grants.id = ? AND grants.client_id = ? AND grants.revoked_at IS NULL AND ` + live("grants") + `
 	AND NOT EXISTS (SELECT 1 FROM revoked_tokens WHERE jti = ?)`
 
 const liveMachineToken = `SELECT 1 FROM clients WHERE id = ? AND epoch = ? AND disabled_at IS NULL
@@ -34,12 +33,29 @@ const liveMachineToken = `SELECT 1 FROM clients WHERE id = ? AND epoch = ? AND d
 // username. ErrNotFound means dead.
 func (s *Store) LiveToken(ctx context.Context, t TokenRef) (username string, err error) {
 	if t.GrantID != "" {
-		err = queryRow(ctx, s.read, []any{&username}, liveUserToken, t.GrantID, t.ClientID, t.UserID, t.JTI)
+		err = queryRow(ctx, s.read, []any{&username}, "SELECT users.username"+liveUserToken, t.GrantID, t.ClientID, t.JTI)
 		return username, wrap("check token", err)
 	}
 	var one int
 	err = queryRow(ctx, s.read, []any{&one}, liveMachineToken, t.ClientID, t.ClientEpoch, t.JTI)
 	return "", wrap("check token", err)
+}
+
+// LivePerson is LiveToken for a person's token at the userinfo endpoint: it returns the person, and the claims that were
+// asked for one by one with the token's grant. ErrNotFound means dead.
+func (s *Store) LivePerson(ctx context.Context, t TokenRef) (User, string, error) {
+	var found []struct {
+		User        `gorm:"embedded"`
+		GrantClaims string
+	}
+	err := s.read.WithContext(ctx).Raw("SELECT users.*, grants.claims AS grant_claims"+liveUserToken, t.GrantID, t.ClientID, t.JTI).Scan(&found).Error
+	if err == nil && len(found) == 0 {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return User{}, "", wrap("check token", err)
+	}
+	return found[0].User, found[0].GrantClaims, nil
 }
 
 // RevokeToken makes one access token useless. Revoking it again changes nothing and writes no event.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"gorm.io/gorm"
 )
 
 // User is a person who signs in.
@@ -14,11 +16,41 @@ type User struct {
 	Email       string
 	EmailKey    string // normalised, unique
 	Name        string
+	Profile     Profile `gorm:"serializer:json"`
 	Admin       bool
 	Epoch       int64
 	CreatedAt   time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
 	UpdatedAt   time.Time  `gorm:"serializer:millis;autoUpdateTime:false"`
 	DisabledAt  *time.Time `gorm:"serializer:millis"`
+
+	EmailVerifiedAt *time.Time `gorm:"serializer:millis"`
+	PhoneVerifiedAt *time.Time `gorm:"serializer:millis"`
+}
+
+// Profile is what a person tells of themselves, in the words of OIDC Core §5.1. Nothing is decided on it.
+type Profile struct {
+	GivenName   string  `json:"given_name,omitempty"`
+	FamilyName  string  `json:"family_name,omitempty"`
+	MiddleName  string  `json:"middle_name,omitempty"`
+	Nickname    string  `json:"nickname,omitempty"`
+	Profile     string  `json:"profile,omitempty"` // URL of a page about them
+	Picture     string  `json:"picture,omitempty"` // URL
+	Website     string  `json:"website,omitempty"` // URL
+	Gender      string  `json:"gender,omitempty"`
+	Birthdate   string  `json:"birthdate,omitempty"` // YYYY-MM-DD, YYYY or 0000-MM-DD
+	Zoneinfo    string  `json:"zoneinfo,omitempty"`  // IANA time zone
+	Locale      string  `json:"locale,omitempty"`    // BCP 47
+	PhoneNumber string  `json:"phone_number,omitempty"`
+	Address     Address `json:"address,omitzero"`
+}
+
+// Address is a postal address (OIDC Core §5.1.1).
+type Address struct {
+	Street     string `json:"street_address,omitempty"`
+	Locality   string `json:"locality,omitempty"`
+	Region     string `json:"region,omitempty"`
+	PostalCode string `json:"postal_code,omitempty"`
+	Country    string `json:"country,omitempty"`
 }
 
 // Password is the Argon2id hash of a person's password, in PHC string form.
@@ -73,6 +105,9 @@ func (s *Store) SetPassword(ctx context.Context, userID, hash string, e Event) e
 	e.UserID = userID
 	return wrap("set password", s.Tx(ctx, func(tx *Store) error {
 		now := toMillis(s.now())
+		if err := tx.tellAllOfLogout(ctx, userID); err != nil {
+			return err
+		}
 		if err := tx.execOne(ctx, "UPDATE users SET epoch = epoch + 1, updated_at = ? WHERE id = ?", now, userID); err != nil {
 			return err
 		}
@@ -84,9 +119,39 @@ func (s *Store) SetPassword(ctx context.Context, userID, hash string, e Event) e
 	}))
 }
 
+// UpdateUser changes the name, the profile, the e-mail address and what is verified of them under change, which gets the
+// stored person and may refuse by returning an error. It returns ErrNotFound, or ErrConflict when the address is taken.
+func (s *Store) UpdateUser(ctx context.Context, id string, e Event, change func(u *User) error) (User, error) {
+	e.UserID = id
+	var u User
+	err := s.Tx(ctx, func(tx *Store) error {
+		if err := tx.lock(ctx, "users", id); err != nil {
+			return err
+		}
+		var err error
+		if u, err = take[User](ctx, tx.write, "id = ?", id); err != nil {
+			return err
+		}
+		if err := change(&u); err != nil {
+			return err
+		}
+		u.UpdatedAt = s.now()
+		err = tx.write.WithContext(ctx).Model(&User{}).Where("id = ?", id).
+			Select("email", "email_key", "name", "profile", "email_verified_at", "phone_verified_at", "updated_at").Updates(&u).Error
+		if errors.Is(err, gorm.ErrDuplicatedKey) {
+			return ErrConflict
+		}
+		if err != nil {
+			return err
+		}
+		return tx.record(ctx, e)
+	})
+	return u, wrap("update user", err)
+}
+
 // DisableUser makes sign-in, sessions, grants and tokens of the person useless until EnableUser.
 func (s *Store) DisableUser(ctx context.Context, id string, e Event) error {
-	return s.changeUser(ctx, id, e, "UPDATE users SET disabled_at = ?, updated_at = ? WHERE id = ? AND disabled_at IS NULL",
+	return s.endUser(ctx, id, e, "UPDATE users SET disabled_at = ?, updated_at = ? WHERE id = ? AND disabled_at IS NULL",
 		toMillis(s.now()), toMillis(s.now()), id)
 }
 
@@ -98,12 +163,22 @@ func (s *Store) EnableUser(ctx context.Context, id string, e Event) error {
 
 // RevokeUserTokens ends every session, grant and token of the person.
 func (s *Store) RevokeUserTokens(ctx context.Context, id string, e Event) error {
-	return s.changeUser(ctx, id, e, "UPDATE users SET epoch = epoch + 1, updated_at = ? WHERE id = ?", toMillis(s.now()), id)
+	return s.endUser(ctx, id, e, "UPDATE users SET epoch = epoch + 1, updated_at = ? WHERE id = ?", toMillis(s.now()), id)
 }
 
 // DeleteUser removes the person with their password, sessions and consents. Their grants and tokens are dead with them.
 func (s *Store) DeleteUser(ctx context.Context, id string, e Event) error {
-	return s.changeUser(ctx, id, e, "DELETE FROM users WHERE id = ?", id)
+	return s.endUser(ctx, id, e, "DELETE FROM users WHERE id = ?", id)
+}
+
+// endUser is changeUser for what ends every session of the person: the apps used in them are told.
+func (s *Store) endUser(ctx context.Context, id string, e Event, query string, args ...any) error {
+	return s.Tx(ctx, func(tx *Store) error {
+		if err := tx.tellAllOfLogout(ctx, id); err != nil {
+			return wrap("tell of a logout", err)
+		}
+		return tx.changeUser(ctx, id, e, query, args...)
+	})
 }
 
 // changeUser is changeClient for a person; people are never cached, so the revision stays.

@@ -4,7 +4,7 @@ package templates
 
 import "embed"
 
-// FS has *.html, style.css and en.json.
+// FS has *.html, style.css, form_post.js and en.json.
 //
-//go:embed *.html style.css en.json
+//go:embed *.html style.css form_post.js en.json
 var FS embed.FS

@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -17,11 +18,13 @@ type accountPage struct {
 	Person, Email, SignOutToken, Notice string
 	Apps                                []connectedApp
 	Sessions                            []signedInBrowser
+	Others                              bool // are signed in here too
 }
 
 type connectedApp struct {
 	ID, Name, Host, Since, SinceText string
 	Scopes                           []string
+	Open                             string // where the app begins a sign-in, "" when it does not say
 }
 
 type signedInBrowser struct {
@@ -53,9 +56,14 @@ func (s *Site) showAccount(w http.ResponseWriter, r *http.Request) error {
 		basePage: s.frame(r, s.pages.say("account.title")), Person: personName(who), Email: who.User.Email,
 		SignOutToken: s.accountToken(who, "sign-out", ""),
 	}
+	people, err := s.people.All(r)
+	if err != nil {
+		return err
+	}
+	p.Others = len(people) > 1
 	p.Width = "wide"
 	switch r.URL.RawQuery {
-	case "withdrawn", "ended":
+	case "withdrawn", "ended", "saved":
 		p.Notice = s.pages.say("account." + r.URL.RawQuery)
 	}
 	if p.Apps, err = s.connectedApps(r, who); err != nil {
@@ -81,7 +89,7 @@ func (s *Site) connectedApps(r *http.Request, who *identity.SignedIn) ([]connect
 	}
 	var apps []connectedApp
 	for _, c := range consents {
-		app, err := s.connectedApp(r, c)
+		app, err := s.connectedApp(r, c, who.User.Username)
 		if errors.Is(err, storage.ErrNotFound) {
 			continue // the client was deleted a moment ago
 		}
@@ -93,7 +101,7 @@ func (s *Site) connectedApps(r *http.Request, who *identity.SignedIn) ([]connect
 	return apps, nil
 }
 
-func (s *Site) connectedApp(r *http.Request, c storage.Consent) (connectedApp, error) {
+func (s *Site) connectedApp(r *http.Request, c storage.Consent, hint string) (connectedApp, error) {
 	client, err := s.store.Client(r.Context(), c.ClientID)
 	if err != nil {
 		return connectedApp{}, err
@@ -104,7 +112,10 @@ func (s *Site) connectedApp(r *http.Request, c storage.Consent) (connectedApp, e
 	}
 	app := connectedApp{ID: c.ID, Name: client.Name, Host: hostOf(client.URI), Since: c.CreatedAt.Format(time.RFC3339), SinceText: when(c.CreatedAt)}
 	for _, name := range c.Scopes {
-		app.Scopes = append(app.Scopes, describe(known, name))
+		app.Scopes = append(app.Scopes, s.describe(known, name))
+	}
+	if client.DisabledAt == nil {
+		app.Open = s.oauth.InitiateLogin(client, hint)
 	}
 	return app, nil
 }
@@ -115,19 +126,19 @@ func (s *Site) accountToken(who *identity.SignedIn, action, id string) string {
 }
 
 // changing is the start of every form of the account page: who sends it, and whether it is theirs.
-func (s *Site) changing(w http.ResponseWriter, r *http.Request, action, id string) (*identity.SignedIn, error) {
+func (s *Site) changing(w http.ResponseWriter, r *http.Request, action, id string) (*identity.SignedIn, url.Values, error) {
 	form, err := params.Form(w, r)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	who, err := s.signedIn(w, r)
 	if err != nil || who == nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if !hmac.Equal([]byte(form.Get("form_token")), []byte(s.accountToken(who, action, id))) {
-		return nil, &pageError{status: http.StatusForbidden, text: "error.form", link: s.base + "/account"}
+		return nil, nil, &pageError{status: http.StatusForbidden, text: "error.form", link: s.base + "/account"}
 	}
-	return who, nil
+	return who, form, nil
 }
 
 type withdrawPage struct {
@@ -150,7 +161,7 @@ func (s *Site) showWithdraw(w http.ResponseWriter, r *http.Request) error {
 		if c.ID != r.PathValue("id") {
 			continue
 		}
-		app, err := s.connectedApp(r, c)
+		app, err := s.connectedApp(r, c, who.User.Username)
 		if err != nil {
 			return err
 		}
@@ -165,7 +176,7 @@ func (s *Site) showWithdraw(w http.ResponseWriter, r *http.Request) error {
 // withdraw serves POST /account/apps/{id}/withdraw. Every token of the app for this person is dead afterwards.
 func (s *Site) withdraw(w http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("id")
-	who, err := s.changing(w, r, "withdraw", id)
+	who, _, err := s.changing(w, r, "withdraw", id)
 	if err != nil || who == nil {
 		return err
 	}
@@ -182,7 +193,7 @@ func (s *Site) withdraw(w http.ResponseWriter, r *http.Request) error {
 // endSession serves POST /account/sessions/{id}/end.
 func (s *Site) endSession(w http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("id")
-	who, err := s.changing(w, r, "end", id)
+	who, _, err := s.changing(w, r, "end", id)
 	if err != nil || who == nil {
 		return err
 	}
@@ -195,11 +206,11 @@ func (s *Site) endSession(w http.ResponseWriter, r *http.Request) error {
 
 // signOut serves POST /account/sign-out.
 func (s *Site) signOut(w http.ResponseWriter, r *http.Request) error {
-	who, err := s.changing(w, r, "sign-out", "")
+	who, _, err := s.changing(w, r, "sign-out", "")
 	if err != nil || who == nil {
 		return err
 	}
-	if err := s.people.End(w, r); err != nil {
+	if err := s.people.End(w, r, who); err != nil {
 		return err
 	}
 	return s.to(w, "/signed-out")

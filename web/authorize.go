@@ -6,9 +6,9 @@ import (
 	"net/url"
 	"strconv"
 
-	"gatehouse/identity"
 	"gatehouse/oauth"
 	"gatehouse/oauth/params"
+	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
 )
 
@@ -23,7 +23,7 @@ func (s *Site) authorize(w http.ResponseWriter, r *http.Request) error {
 	r.Form = form
 	a, err := s.oauth.Begin(r.Context(), form)
 	if err != nil {
-		return s.tell(w, err)
+		return s.tell(w, r, err)
 	}
 	if r.Method == http.MethodPost {
 		return s.keep(w, r, a)
@@ -39,12 +39,33 @@ func (s *Site) authorizeForm(w http.ResponseWriter, r *http.Request) (url.Values
 }
 
 // tell sends an error to the client where it may be told, and else to the person.
-func (s *Site) tell(w http.ResponseWriter, err error) error {
+func (s *Site) tell(w http.ResponseWriter, r *http.Request, err error) error {
 	var e *oauth.RedirectError
 	if errors.As(err, &e) {
-		_ = s.redirect(w, s.oauth.ErrorLocation(e))
+		_ = s.answer(w, r, s.oauth.ErrorResponse(e))
 	}
 	return err // for the log, and for the page where nothing was answered
+}
+
+type formPostPage struct {
+	basePage
+	App, Action, Script string
+	Fields              url.Values
+}
+
+// answer brings an answer to the client: by a redirect, or by a form that posts itself (OAuth 2.0 Form Post Response Mode).
+func (s *Site) answer(w http.ResponseWriter, r *http.Request, a oauth.Response) error {
+	if !a.FormPost {
+		return s.redirect(w, a.Location())
+	}
+	// form-action is left out: Chromium applies it to every redirect that follows, and where the app sends the person next is
+	// its own affair. There is nothing else on the page that could be submitted.
+	s.pageHeaders(w, "")
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'")
+	return s.show(w, http.StatusOK, "form_post", formPostPage{
+		basePage: s.frame(r, s.pages.say("form_post.title")), App: redirect.Destination(a.RedirectURI), Action: a.RedirectURI,
+		Script: s.pages.script, Fields: a.Parameters,
+	})
 }
 
 func (s *Site) keep(w http.ResponseWriter, r *http.Request, a *oauth.Authorization) error {
@@ -62,22 +83,22 @@ func (s *Site) keep(w http.ResponseWriter, r *http.Request, a *oauth.Authorizati
 func (s *Site) resume(w http.ResponseWriter, r *http.Request) error {
 	a, err := s.oauth.Resume(r.Context(), r.PathValue("id"), s.people.Browser(w, r), true)
 	if err != nil {
-		return s.tell(w, err)
+		return s.tell(w, r, err)
 	}
 	return s.step(w, r, a)
 }
 
 // step does what oauth.Decide says.
 func (s *Site) step(w http.ResponseWriter, r *http.Request, a *oauth.Authorization) error {
-	who, consent, next, refusal, err := s.decide(r, a)
+	in, next, refusal, err := s.decide(r, a)
 	if err != nil {
 		return err
 	}
 	switch next {
 	case oauth.Refuse:
-		return s.tell(w, refusal)
+		return s.tell(w, r, refusal)
 	case oauth.Issue:
-		location, err := s.oauth.Approve(r.Context(), a, who, oauth.Answer{Granted: a.Scopes, Consent: consent})
+		response, err := s.oauth.Approve(r.Context(), a, in.Who, oauth.Answer{Granted: a.Scopes, Consent: in.Consent})
 		if errors.Is(err, oauth.ErrConsentGone) { // withdrawn a moment ago: ask
 			next = oauth.Consent
 			break
@@ -85,30 +106,35 @@ func (s *Site) step(w http.ResponseWriter, r *http.Request, a *oauth.Authorizati
 		if err != nil {
 			return err
 		}
-		return s.redirect(w, location)
+		return s.answer(w, r, response)
+	}
+	if a.ID == "" {
+		return s.keep(w, r, a)
 	}
 	switch next {
-	case oauth.Login, oauth.Consent:
-		if a.ID == "" {
-			return s.keep(w, r, a)
-		}
-		if next == oauth.Login {
-			return s.to(w, "/login?request="+a.ID)
-		}
+	case oauth.Login:
+		return s.to(w, "/login?request="+a.ID)
+	case oauth.SelectAccount:
+		return s.to(w, "/select?request="+a.ID)
+	case oauth.Consent:
 		return s.to(w, "/consent?request="+a.ID)
 	}
 	return errors.New("unknown step")
 }
 
-func (s *Site) decide(r *http.Request, a *oauth.Authorization) (*identity.SignedIn, *storage.Consent, oauth.Step, *oauth.RedirectError, error) {
-	who, err := s.people.Current(r)
+// decide finds out who the request is about and what comes next, and makes that person the actor of it.
+func (s *Site) decide(r *http.Request, a *oauth.Authorization) (oauth.Situation, oauth.Step, *oauth.RedirectError, error) {
+	people, err := s.people.All(r)
 	if err != nil {
-		return nil, nil, 0, nil, err
+		return oauth.Situation{}, 0, nil, err
 	}
-	consent, err := s.oauth.Consent(r.Context(), a, who)
-	if err != nil {
-		return nil, nil, 0, nil, err
+	in := s.oauth.Situation(a, people)
+	if in.Consent, err = s.oauth.Consent(r.Context(), a, in.Who); err != nil {
+		return oauth.Situation{}, 0, nil, err
 	}
-	next, refusal := oauth.Decide(a, who, consent, s.store.Now())
-	return who, consent, next, refusal, nil
+	if in.Who != nil {
+		actAs(r, in.Who)
+	}
+	next, refusal := oauth.Decide(a, in, s.store.Now())
+	return in, next, refusal, nil
 }

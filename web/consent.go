@@ -15,10 +15,11 @@ import (
 
 type consentPage struct {
 	basePage
-	App, AppHost, Owner, Person, Destination string
-	Request, FormToken, Warning              string
-	PolicyURI, TosURI                        string
-	Required, Optional                       []consentScope
+	appView
+	Owner, Person, Destination string
+	Request, FormToken         string
+	Warnings                   []string
+	Required, Optional         []consentScope
 }
 
 type consentScope struct {
@@ -31,9 +32,9 @@ type consentScope struct {
 func (s *Site) pending(w http.ResponseWriter, r *http.Request, request string) (*oauth.Authorization, *identity.SignedIn, *storage.Consent, error) {
 	a, err := s.oauth.Resume(r.Context(), request, s.people.BrowserOf(r), false)
 	if err != nil {
-		return nil, nil, nil, s.tell(w, err)
+		return nil, nil, nil, s.tell(w, r, err)
 	}
-	who, before, next, _, err := s.decide(r, a)
+	in, next, _, err := s.decide(r, a)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -41,7 +42,7 @@ func (s *Site) pending(w http.ResponseWriter, r *http.Request, request string) (
 		return nil, nil, nil, s.to(w, "/oauth2/authorize/"+a.ID)
 	}
 	s.pageHeaders(w, redirect.Source(a.RedirectURI))
-	return a, who, before, nil
+	return a, in.Who, in.Consent, nil
 }
 
 // showConsent serves GET /consent: who asks, for what, and where the answer goes.
@@ -59,16 +60,18 @@ func (s *Site) showConsent(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p := consentPage{
-		basePage: s.frame(r, a.Client.Name), App: a.Client.Name, AppHost: hostOf(a.Client.URI), Owner: a.Client.Owner,
+		basePage: s.frame(r, a.Client.Name), appView: s.viewOf(a.Client), Owner: a.Client.Owner,
 		Person: personName(who), Destination: redirect.Destination(a.RedirectURI), Request: a.ID, FormToken: s.consentToken(a, who),
-		PolicyURI: a.Client.PolicyURI, TosURI: a.Client.TosURI,
+	}
+	if a.Client.SelfRegistered() {
+		p.Warnings = append(p.Warnings, s.pages.say("consent.unverified", p.Destination))
 	}
 	if redirect.Impersonable(a.RedirectURI) && a.Client.Public() {
-		p.Warning = s.pages.say("consent.impersonable")
+		p.Warnings = append(p.Warnings, s.pages.say("consent.impersonable"))
 	}
-	for _, name := range a.Scopes {
+	for _, name := range append(slices.Clone(a.Scopes), a.Claims...) {
 		remembered := before != nil && before.Scopes.Has(name)
-		row := consentScope{Name: name, Description: describe(known, name), New: before != nil && !remembered, Ticked: true}
+		row := consentScope{Name: name, Description: s.describe(known, name), New: before != nil && !remembered, Ticked: true}
 		if a.Client.OptionalScopes.Has(name) {
 			p.Optional = append(p.Optional, row)
 		} else {
@@ -78,7 +81,11 @@ func (s *Site) showConsent(w http.ResponseWriter, r *http.Request) error {
 	return s.show(w, http.StatusOK, "consent", p)
 }
 
-func describe(known map[string]storage.Scope, name string) string {
+// describe says in words what a scope, or a claim asked for by itself, lets an app do.
+func (s *Site) describe(known map[string]storage.Scope, name string) string {
+	if claim, ok := oauth.ClaimOf(name); ok {
+		return s.pages.say("claim." + claim)
+	}
 	if v, ok := known[name]; ok && v.Description != "" {
 		return v.Description
 	}
@@ -87,7 +94,7 @@ func describe(known map[string]storage.Scope, name string) string {
 
 // consentToken binds the form to the session, the request, the person and the very scopes shown.
 func (s *Site) consentToken(a *oauth.Authorization, who *identity.SignedIn) string {
-	return s.formToken("consent", who.Session.ID, a.ID, who.User.ID, strings.Join(a.Scopes, " "), strings.Join(a.Client.OptionalScopes, " "))
+	return s.formToken("consent", who.Session.ID, a.ID, who.User.ID, strings.Join(a.Scopes, " "), strings.Join(a.Claims, " "), strings.Join(a.Client.OptionalScopes, " "))
 }
 
 // consent serves POST /consent. Granted are the required scopes and the optional ones that are ticked, of this request.
@@ -108,17 +115,17 @@ func (s *Site) consent(w http.ResponseWriter, r *http.Request) error {
 		granted := slices.DeleteFunc(slices.Clone(a.Scopes), func(name string) bool {
 			return a.Client.OptionalScopes.Has(name) && !slices.Contains(ticked, name)
 		})
-		location, err := s.oauth.Approve(r.Context(), a, who, oauth.Answer{Granted: granted, Asked: true})
+		response, err := s.oauth.Approve(r.Context(), a, who, oauth.Answer{Granted: granted, Asked: true})
 		if err != nil {
 			return err
 		}
-		return s.redirect(w, location)
+		return s.answer(w, r, response)
 	case "deny":
-		location, err := s.oauth.Deny(r.Context(), a, who)
+		response, err := s.oauth.Deny(r.Context(), a, who)
 		if err != nil {
 			return err
 		}
-		return s.redirect(w, location)
+		return s.answer(w, r, response)
 	}
 	return &pageError{status: http.StatusBadRequest, text: "error.form"}
 }

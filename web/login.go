@@ -13,11 +13,28 @@ import (
 	"gatehouse/oauth"
 	"gatehouse/oauth/params"
 	"gatehouse/oauth/redirect"
+	"gatehouse/storage"
 )
 
 type loginPage struct {
 	basePage
-	App, AppHost, Request, FormToken, Username, Problem string
+	appView
+	Request, FormToken, Username, Problem string
+	Again                                 bool // somebody is signed in and must show that it is them
+	Others                                bool // the account chooser has somebody to choose
+}
+
+// appView is what pages tell of an app.
+type appView struct {
+	App, AppHost, Logo, PolicyURI, TosURI string
+}
+
+func (s *Site) viewOf(c *storage.Client) appView {
+	v := appView{App: c.Name, AppHost: hostOf(c.URI), PolicyURI: c.PolicyURI, TosURI: c.TosURI}
+	if c.LogoURI != "" {
+		v.Logo = s.base + "/logo/" + c.ID
+	}
+	return v
 }
 
 // showLogin serves GET /login. With a request it is a step of an authorization, else the way to the account page.
@@ -36,12 +53,19 @@ func (s *Site) loginPage(w http.ResponseWriter, r *http.Request, status int, req
 	if request != "" {
 		a, err := s.oauth.Resume(r.Context(), request, browser, false)
 		if err != nil {
-			return s.tell(w, err)
+			return s.tell(w, r, err)
 		}
-		p.App, p.AppHost = a.Client.Name, hostOf(a.Client.URI)
-		if p.Username == "" {
-			p.Username = a.LoginHint
+		p.appView = s.viewOf(a.Client)
+		people, err := s.people.All(r)
+		if err != nil {
+			return err
 		}
+		p.Others = len(people) > 0 && a.Subject == ""
+		if who := s.oauth.Choose(a, people); who != nil {
+			p.Again = true
+			p.Username = cmp.Or(p.Username, who.User.Username)
+		}
+		p.Username = cmp.Or(p.Username, a.LoginHint)
 		s.pageHeaders(w, redirect.Source(a.RedirectURI))
 	}
 	p.FormToken = s.loginToken(browser, request)
@@ -67,18 +91,22 @@ func (s *Site) login(w http.ResponseWriter, r *http.Request) error {
 	if request != "" {
 		// Before the password: a request that is over needs none.
 		if a, err = s.oauth.Resume(r.Context(), request, browser, false); err != nil {
-			return s.tell(w, err)
+			return s.tell(w, r, err)
 		}
 	}
 	user, err := s.people.SignIn(r.Context(), username, form.Get("password"), s.people.DeviceOf(r))
 	if err != nil {
 		return s.loginFailed(w, r, request, username, err)
 	}
-	if err := s.people.Begin(w, r, user, "pwd"); err != nil {
+	who, err := s.people.Begin(w, r, user, "pwd")
+	if err != nil {
 		return err
 	}
 	if a == nil {
 		return s.to(w, "/account")
+	}
+	if err := s.store.ChooseSession(r.Context(), a.ID, browser, who.Session.ID); err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return err // not found: answered in another tab meanwhile, as the next page says
 	}
 	return s.to(w, "/oauth2/authorize/"+a.ID)
 }

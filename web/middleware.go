@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse/identity"
 	"gatehouse/oauth"
 	"gatehouse/storage"
 )
@@ -106,6 +107,7 @@ func (s *Site) run(rt route, w http.ResponseWriter, r *http.Request) (err error)
 		h := w.Header()
 		h.Set("Access-Control-Allow-Origin", "*")
 		h.Set("Vary", "Origin")
+		h.Set("Access-Control-Expose-Headers", "WWW-Authenticate, Retry-After")
 		if r.Method == http.MethodOptions {
 			h.Set("Access-Control-Allow-Methods", "GET, POST")
 			h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
@@ -135,19 +137,24 @@ func (s *Site) run(rt route, w http.ResponseWriter, r *http.Request) (err error)
 	return rt.handler(s, w, r)
 }
 
-// setActor makes the signed-in person the origin of what a page does.
+// setActor makes the person last chosen in the browser the origin of what a page does.
 func (s *Site) setActor(r *http.Request) error {
 	who, err := s.people.Current(r)
 	if err != nil {
 		return err
 	}
+	actAs(r, who)
+	return nil
+}
+
+// actAs makes a person the origin of what the request does, nobody when it is nil.
+func actAs(r *http.Request, who *identity.SignedIn) {
 	origin := storage.OriginOf(r.Context())
 	origin.Actor = "anonymous"
 	if who != nil {
 		origin.Actor = "user:" + who.User.ID
 	}
 	*r = *r.WithContext(storage.WithOrigin(r.Context(), origin))
-	return nil
 }
 
 // answerJSON writes a protocol error. Failed client authentication counts against the client and the network, and past

@@ -23,16 +23,18 @@ import (
 
 // pages is every template, parsed once at start, and every text.
 type pages struct {
-	sets  map[string]*template.Template
-	texts map[string]string
-	css   []byte
-	sheet string // the stylesheet's name, with its hash
-	base  string
-	host  string
-	last  []byte // the page that is left when rendering fails
+	sets   map[string]*template.Template
+	texts  map[string]string
+	css    []byte
+	sheet  string // the stylesheet's name, with its hash
+	js     []byte
+	script string // the same for the one script
+	base   string
+	host   string
+	last   []byte // the page that is left when rendering fails
 }
 
-var pageNames = []string{"login", "consent", "error", "signed_out", "account", "withdraw"}
+var pageNames = []string{"login", "select", "consent", "form_post", "error", "logout", "signed_out", "account", "profile", "withdraw"}
 
 func loadPages(issuer *url.URL) (*pages, error) {
 	p := &pages{sets: map[string]*template.Template{}, base: issuer.Path, host: issuer.Host}
@@ -46,8 +48,11 @@ func loadPages(issuer *url.URL) (*pages, error) {
 	if p.css, err = templates.FS.ReadFile("style.css"); err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256(p.css)
-	p.sheet = "style." + hex.EncodeToString(sum[:6]) + ".css"
+	p.sheet = hashedName("style", p.css, ".css")
+	if p.js, err = templates.FS.ReadFile("form_post.js"); err != nil {
+		return nil, err
+	}
+	p.script = hashedName("form_post", p.js, ".js")
 	funcs := template.FuncMap{"text": p.lookup}
 	for _, name := range pageNames {
 		set, err := template.New(name).Funcs(funcs).ParseFS(templates.FS, "layout.html", name+".html")
@@ -224,17 +229,49 @@ func (s *Site) pageErrorOf(err error) *pageError {
 	}
 }
 
-// stylesheet serves the one static file, under a name that changes with its content.
-func (s *Site) stylesheet(w http.ResponseWriter, r *http.Request) error {
-	if r.PathValue("file") != s.pages.sheet {
+// hashedName is a file name that changes with the content.
+func hashedName(name string, content []byte, suffix string) string {
+	sum := sha256.Sum256(content)
+	return name + "." + hex.EncodeToString(sum[:6]) + suffix
+}
+
+// file serves the stylesheet and the script.
+func (s *Site) file(w http.ResponseWriter, r *http.Request) error {
+	var kind string
+	var content []byte
+	switch r.PathValue("file") {
+	case s.pages.sheet:
+		kind, content = "text/css; charset=utf-8", s.pages.css
+	case s.pages.script:
+		kind, content = "text/javascript; charset=utf-8", s.pages.js
+	default:
 		http.NotFound(w, r)
 		return nil
 	}
 	h := w.Header()
-	h.Set("Content-Type", "text/css; charset=utf-8")
+	h.Set("Content-Type", kind)
 	h.Set("Cache-Control", "public, max-age=31536000, immutable")
-	h.Set("Content-Length", strconv.Itoa(len(s.pages.css)))
-	_, err := w.Write(s.pages.css)
+	h.Set("Content-Length", strconv.Itoa(len(content)))
+	_, err := w.Write(content)
+	return err
+}
+
+// logo serves an app's logo, which is somebody else's picture: it is shown, and nothing in it runs.
+func (s *Site) logo(w http.ResponseWriter, r *http.Request) error {
+	body, kind, err := s.oauth.Logo(r.Context(), r.PathValue("id"))
+	if errors.Is(err, storage.ErrNotFound) {
+		http.NotFound(w, r)
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", kind)
+	h.Set("Cache-Control", "public, max-age=3600")
+	h.Set("Content-Security-Policy", "default-src 'none'; sandbox")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	_, err = w.Write(body)
 	return err
 }
 

@@ -1,6 +1,12 @@
 package web
 
-import "net/http"
+import (
+	"net/http"
+	"time"
+
+	"gatehouse/oauth"
+	"gatehouse/storage"
+)
 
 // kind says who a route is for, and so which adapter and which guards it gets.
 type kind int
@@ -23,7 +29,10 @@ type route struct {
 	handler handler
 }
 
-const metadataPath = "/.well-known/oauth-authorization-server"
+const (
+	metadataPath = "/.well-known/oauth-authorization-server"
+	openidPath   = "/.well-known/openid-configuration"
+)
 
 // routes is every route there is.
 var routes = []route{
@@ -31,16 +40,26 @@ var routes = []route{
 	{"GET /readyz", health, (*Site).ready},
 
 	{metadataPath, public, (*Site).metadata},
+	{openidPath, public, (*Site).metadata},
 	{"/.well-known/jwks.json", public, (*Site).jwks},
 
 	{"/oauth2/token", api, (*Site).token},
 	{"/oauth2/introspect", backend, (*Site).introspect},
 	{"/oauth2/revoke", api, (*Site).revoke},
+	{"/oauth2/userinfo", api, (*Site).userinfo},
+	{"/oauth2/register", backend, (*Site).register},
+	{"/oauth2/register/{id}", backend, (*Site).registered},
 
 	{"GET /oauth2/authorize", door, (*Site).authorize},
 	{"POST /oauth2/authorize", door, (*Site).authorize},
 	{"GET /oauth2/authorize/{id}", page, (*Site).resume},
 
+	{"GET /oauth2/logout", door, (*Site).logout},
+	{"POST /oauth2/logout", door, (*Site).keepLogout},
+	{"POST /oauth2/logout/confirm", page, (*Site).confirmLogout},
+
+	{"GET /select", page, (*Site).showSelect},
+	{"POST /select", page, (*Site).selectAccount},
 	{"GET /login", page, (*Site).showLogin},
 	{"POST /login", page, (*Site).login},
 	{"GET /consent", page, (*Site).showConsent},
@@ -49,12 +68,15 @@ var routes = []route{
 
 	{"GET /{$}", page, (*Site).home},
 	{"GET /account", page, (*Site).showAccount},
+	{"GET /account/profile", page, (*Site).showProfile},
+	{"POST /account/profile", page, (*Site).changeProfile},
 	{"GET /account/apps/{id}", page, (*Site).showWithdraw},
 	{"POST /account/apps/{id}/withdraw", page, (*Site).withdraw},
 	{"POST /account/sessions/{id}/end", page, (*Site).endSession},
 	{"POST /account/sign-out", page, (*Site).signOut},
 
-	{"GET /static/{file}", static, (*Site).stylesheet},
+	{"GET /static/{file}", static, (*Site).file},
+	{"GET /logo/{id}", static, (*Site).logo},
 }
 
 func (s *Site) metadata(w http.ResponseWriter, r *http.Request) error { return s.oauth.Metadata(w, r) }
@@ -63,7 +85,31 @@ func (s *Site) token(w http.ResponseWriter, r *http.Request) error    { return s
 func (s *Site) introspect(w http.ResponseWriter, r *http.Request) error {
 	return s.oauth.Introspect(w, r)
 }
-func (s *Site) revoke(w http.ResponseWriter, r *http.Request) error { return s.oauth.Revoke(w, r) }
+func (s *Site) revoke(w http.ResponseWriter, r *http.Request) error   { return s.oauth.Revoke(w, r) }
+func (s *Site) userinfo(w http.ResponseWriter, r *http.Request) error { return s.oauth.Userinfo(w, r) }
+
+// register and its reading, changing and deleting are limited alike: each may make this server fetch.
+func (s *Site) register(w http.ResponseWriter, r *http.Request) error {
+	if err := s.limitRegistration(r); err != nil {
+		return err
+	}
+	return s.oauth.Register(w, r)
+}
+
+func (s *Site) registered(w http.ResponseWriter, r *http.Request) error {
+	if err := s.limitRegistration(r); err != nil {
+		return err
+	}
+	return s.oauth.RegisteredClient(w, r)
+}
+
+func (s *Site) limitRegistration(r *http.Request) error {
+	ok, wait := s.limits.Take("registration", networkOf(storage.OriginOf(r.Context()).Address))
+	if ok {
+		return nil
+	}
+	return &oauth.Error{Code: oauth.SlowDown, Description: "Too many registrations from your network. Wait, then try again.", RetryAfter: max(wait, time.Second)}
+}
 
 func (s *Site) healthy(w http.ResponseWriter, _ *http.Request) error {
 	_, err := w.Write([]byte("ok\n"))

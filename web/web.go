@@ -73,11 +73,14 @@ func (s *Site) Handler() http.Handler {
 	for _, r := range routes {
 		mux.Handle(r.pattern(s), s.serve(r))
 	}
+	if s.base != "" { // OAuth's rule for the same document (RFC 8414 §5)
+		mux.Handle(openidPath+s.base, s.serve(route{kind: public, handler: (*Site).metadata}))
+	}
 	mux.Handle("/", s.serve(route{kind: page, handler: (*Site).missing}))
 	return s.outermost(mux)
 }
 
-// pattern is the route's pattern below the issuer's path. Well-known documents go before that path (RFC 8414 §3.1).
+// pattern is the route's pattern below the issuer's path. OAuth's metadata goes before that path (RFC 8414 §3.1).
 func (r route) pattern(s *Site) string {
 	if s.base == "" {
 		return r.path

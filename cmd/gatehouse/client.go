@@ -36,7 +36,15 @@ var metadataFlags = []metadataFlag{
 	{"owner", "gatehouse_owner", "who answers for the app, shown to people", "text"},
 	{"redirect-uri", "redirect_uris", "where answers may be sent (repeat for several)", "list"},
 	{"grant-type", "grant_types", "authorization_code, refresh_token, client_credentials (repeat for several)", "words"},
-	{"auth-method", "token_endpoint_auth_method", "client_secret_basic, client_secret_post or none (a public client)", "text"},
+	{"auth-method", "token_endpoint_auth_method", "client_secret_basic, client_secret_post, private_key_jwt or none (a public client)", "text"},
+	{"jwks-uri", "jwks_uri", "where the client publishes its public keys", "text"},
+	{"logo-uri", "logo_uri", "its logo: PNG, JPEG, GIF or WebP", "text"},
+	{"post-logout-redirect-uri", "post_logout_redirect_uris", "where a sign-out may lead (repeat for several)", "list"},
+	{"backchannel-logout-uri", "backchannel_logout_uri", "where it is told that a session is over", "text"},
+	{"initiate-login-uri", "initiate_login_uri", "where it begins a sign-in when a person opens it from their account page", "text"},
+	{"id-token-alg", "id_token_signed_response_alg", "RS256 (default), PS256, ES256 or EdDSA", "text"},
+	{"subject-type", "subject_type", "public (default) or pairwise: what it knows people as", "text"},
+	{"id-token-claims", "gatehouse_id_token_claims", "put the claims of its scopes into ID tokens too, for libraries that read nothing else", "bool"},
 	{"scope", "scope", "scopes the client may ask for, with spaces between", "text"},
 	{"default-scope", "gatehouse_default_scopes", "scopes it gets when it asks for none (default: all but offline_access)", "words"},
 	{"optional-scope", "gatehouse_optional_scopes", "scopes a person may untick", "words"},
@@ -56,7 +64,7 @@ var metadataFlags = []metadataFlag{
 // addMetadataFlags adds --metadata and a flag per member, and returns a function that gathers them into one JSON object.
 func (a *app) addMetadataFlags(cmd *cobra.Command) func() ([]byte, error) {
 	defer func() {
-		for flag, values := range map[string][]string{"auth-method": {"client_secret_basic", "client_secret_post", "none"}, "grant-type": {"authorization_code", "refresh_token", "client_credentials"}} {
+		for flag, values := range map[string][]string{"auth-method": {"client_secret_basic", "client_secret_post", "private_key_jwt", "none"}, "id-token-alg": {"RS256", "PS256", "ES256", "EdDSA"}, "subject-type": {"public", "pairwise"}, "grant-type": {"authorization_code", "refresh_token", "client_credentials"}} {
 			_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)) // the flags are there
 		}
 	}()
@@ -166,6 +174,9 @@ func (a *app) tellOdd(ctx context.Context, s *system, info oauth.ClientInformati
 	tell := func(text string) { fmt.Fprintln(a.stderr, "gatehouse: "+text) }
 	if info.ClientName == info.ClientID {
 		tell("the client has no client_name; people see its client_id")
+	}
+	if !slices.Contains(info.Scope, oauth.OpenID) && slices.ContainsFunc(info.Scope, func(name string) bool { return slices.Contains([]string{"profile", "email", "address", "phone"}, name) }) {
+		tell("the scopes of a person's claims are of use only with openid among the scopes")
 	}
 	if slices.Contains(info.Scope, oauth.OfflineAccess) && !slices.Contains(info.GrantTypes, "refresh_token") {
 		tell("offline_access has no effect without the grant type refresh_token")

@@ -80,6 +80,7 @@ func (a *app) devCommand() *cobra.Command {
 			cfg.LogLevel = slog.LevelWarn // the page below is what there is to read; --log-level info shows every request
 		}
 		log := a.logger(cfg)
+		cfg.FetchAllowHosts = append(cfg.FetchAllowHosts, *sampleListen) // the sample app takes logouts
 		ctx := storage.WithOrigin(cmd.Context(), storage.Origin{Actor: "cli"})
 		s, err := openSystem(ctx, cfg, log, true, func(text string) { fmt.Fprintln(a.stderr, "gatehouse: "+text) })
 		if err != nil {
@@ -192,7 +193,8 @@ func (s *system) devPerson(ctx context.Context, data *devData) error {
 		}
 		return s.people.SetPassword(ctx, u, data.Password)
 	}
-	_, err = s.people.Create(ctx, identity.NewUser{Username: "demo", Email: "demo@example.com", Name: "Demo Person", Password: data.Password})
+	_, err = s.people.Create(ctx, identity.NewUser{Username: "demo", Email: "demo@example.com", Name: "Demo Person", Password: data.Password, EmailVerified: true,
+		Profile: storage.Profile{GivenName: "Demo", FamilyName: "Person", Locale: "en"}})
 	return err
 }
 
@@ -205,7 +207,7 @@ func (s *system) devClients(ctx context.Context, data *devData, sampleURL string
 		if errors.Is(err, storage.ErrNotFound) {
 			return false, nil
 		}
-		return err == nil && (!c.GrantTypes.Has("authorization_code") || c.RedirectURIs.Has(sampleURL+"/callback")), err
+		return err == nil && (!c.GrantTypes.Has("authorization_code") || c.RedirectURIs.Has(sampleURL+"/callback") && c.Scopes.Has(oauth.OpenID)), err
 	}
 	for _, c := range []struct {
 		id, secret *string
@@ -214,7 +216,8 @@ func (s *system) devClients(ctx context.Context, data *devData, sampleURL string
 		{&data.AppID, &data.AppSecret, oauth.Metadata{
 			ClientName: "Sample Notes", Owner: "the Gatehouse demo", ClientURI: sampleURL, RedirectURIs: oauth.List{sampleURL + "/callback"},
 			GrantTypes: oauth.List{"authorization_code", "refresh_token"}, Scope: oauth.Words(sample.Scopes),
-			OptionalScopes: oauth.List{"notes.write"},
+			OptionalScopes: oauth.List{"notes.write"}, PostLogoutRedirectURIs: oauth.List{sampleURL + "/"},
+			BackchannelLogoutURI: sampleURL + "/backchannel-logout", InitiateLoginURI: sampleURL + "/start",
 		}},
 		{&data.MachineID, &data.MachineSecret, oauth.Metadata{
 			ClientName: "Nightly report", GrantTypes: oauth.List{"client_credentials"}, Scope: oauth.Words{"reports.read"},
@@ -246,7 +249,7 @@ Gatehouse is running for development. Stop it with Ctrl-C; it keeps its data. --
                  sign in as   {user}
                  password     {password}
   Your account   {issuer}/account
-  Metadata       {issuer}/.well-known/oauth-authorization-server
+  Metadata       {issuer}/.well-known/openid-configuration
 
 Get a machine token:
 

@@ -23,6 +23,7 @@ func (s *system) jobs() []job {
 		{"forget sealed successors", time.Hour, func(ctx context.Context) error {
 			return s.store.ForgetSuccessors(ctx, s.config.RefreshGrace)
 		}},
+		{"deliver logouts", time.Second, s.oauth.Deliver},
 		{"advance signing keys", time.Hour, s.oauth.AdvanceKeys},
 	}
 }

@@ -60,12 +60,12 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 }
 
 func (a *app) root() *cobra.Command {
-	root := a.group("gatehouse", "A self-hosted OAuth 2.0 authorization server",
+	root := a.group("gatehouse", "A self-hosted OAuth 2.0 authorization server and OpenID Provider",
 		"Gatehouse signs people in to apps and gives machines their tokens.\n\n"+
 			"Start with `gatehouse dev`: it runs everything on this machine, with a sample app to sign in to.\n"+
 			"Settings come from the environment (GATEHOUSE_…) and, over it, from flags; `gatehouse config print` shows them.",
 		a.devCommand(), a.serveCommand(), a.migrateCommand(), a.clientCommand(), a.userCommand(), a.scopeCommand(),
-		a.resourceCommand(), a.keyCommand(), a.auditCommand(), a.configCommand(), a.versionCommand())
+		a.resourceCommand(), a.registrationTokenCommand(), a.keyCommand(), a.auditCommand(), a.configCommand(), a.versionCommand())
 	root.SilenceErrors, root.SilenceUsage, root.Version = true, true, version
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}

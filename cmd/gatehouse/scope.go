@@ -80,6 +80,9 @@ func (a *app) scopeCommand() *cobra.Command {
 	}
 	force := remove.Flags().Bool("force", false, "also when clients or resources name it")
 	remove.RunE = func(cmd *cobra.Command, args []string) error {
+		if slices.Contains(oauth.StandardScopes, args[0]) {
+			return usageError{fmt.Errorf("scope %s is part of OpenID Connect and cannot be deleted; take it from clients with `gatehouse client update`", args[0])}
+		}
 		if err := a.confirm("Delete scope " + args[0] + "?"); err != nil {
 			return err
 		}

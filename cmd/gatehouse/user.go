@@ -25,10 +25,15 @@ type userRecord struct {
 	Admin      bool       `json:"admin"`
 	CreatedAt  time.Time  `json:"created_at"`
 	DisabledAt *time.Time `json:"disabled_at,omitempty"`
+
+	EmailVerified bool `json:"email_verified"`
+	PhoneVerified bool `json:"phone_number_verified"`
+	storage.Profile
 }
 
 func userOf(u storage.User) userRecord {
-	return userRecord{Sub: u.ID, Username: u.Username, Email: u.Email, Name: u.Name, Admin: u.Admin, CreatedAt: u.CreatedAt, DisabledAt: u.DisabledAt}
+	return userRecord{Sub: u.ID, Username: u.Username, Email: u.Email, Name: u.Name, Admin: u.Admin, CreatedAt: u.CreatedAt, DisabledAt: u.DisabledAt,
+		EmailVerified: u.EmailVerifiedAt != nil, PhoneVerified: u.PhoneVerifiedAt != nil, Profile: u.Profile}
 }
 
 func (a *app) userCommand() *cobra.Command {
@@ -51,7 +56,7 @@ func (a *app) userCommand() *cobra.Command {
 			},
 		}
 	}
-	return a.group("user", "Manage people", "", a.userCreate(), a.userList(), a.userShow(), a.userSetPassword(),
+	return a.group("user", "Manage people", "", a.userCreate(), a.userList(), a.userShow(), a.userUpdate(), a.userSetPassword(),
 		change("disable", "Refuse a person and every session and token they have", "user %s is disabled", "", func(ctx context.Context, s *system, u storage.User) error {
 			return s.store.DisableUser(ctx, u.ID, storage.Event{Type: storage.UserDisabled})
 		}),
@@ -89,6 +94,7 @@ func (a *app) userCreate() *cobra.Command {
 	cmd.Flags().StringVar(&n.Email, "email", "", "e-mail address, also good to sign in with")
 	cmd.Flags().StringVar(&n.Name, "name", "", "full name")
 	cmd.Flags().BoolVar(&n.Admin, "admin", false, "the person administers this server")
+	profile := addProfileFlags(cmd)
 	fromStdin := cmd.Flags().Bool("password-stdin", false, "read the password from standard input")
 	jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -99,6 +105,8 @@ func (a *app) userCreate() *cobra.Command {
 		if n.Password, err = a.password(*fromStdin); err != nil {
 			return err
 		}
+		profile.into(cmd, &n.Profile)
+		n.EmailVerified, n.PhoneVerified = profile.emailVerified, profile.phoneVerified
 		return a.with(cmd, func(ctx context.Context, s *system) error {
 			u, err := s.people.Create(ctx, n)
 			if err != nil {
@@ -174,6 +182,94 @@ func (a *app) userShow() *cobra.Command {
 	jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return a.withUser(cmd, args[0], func(_ context.Context, _ *system, u storage.User) error { return a.printJSON(userOf(u)) })
+	}
+	return cmd
+}
+
+// profileFlags are what a person tells of themselves, as flags.
+type profileFlags struct {
+	values                       map[string]*string
+	emailVerified, phoneVerified bool
+}
+
+// profileMembers lists the flags with the field each is for (OIDC Core §5.1).
+var profileMembers = []struct {
+	flag, usage string
+	field       func(p *storage.Profile) *string
+}{
+	{"given-name", "given name", func(p *storage.Profile) *string { return &p.GivenName }},
+	{"family-name", "family name", func(p *storage.Profile) *string { return &p.FamilyName }},
+	{"middle-name", "middle name", func(p *storage.Profile) *string { return &p.MiddleName }},
+	{"nickname", "nickname", func(p *storage.Profile) *string { return &p.Nickname }},
+	{"profile", "web address of a page about the person", func(p *storage.Profile) *string { return &p.Profile }},
+	{"picture", "web address of a picture", func(p *storage.Profile) *string { return &p.Picture }},
+	{"website", "web address of the person's own site", func(p *storage.Profile) *string { return &p.Website }},
+	{"gender", "gender", func(p *storage.Profile) *string { return &p.Gender }},
+	{"birthdate", "like 1990-12-31, 1990 or 0000-12-31", func(p *storage.Profile) *string { return &p.Birthdate }},
+	{"zoneinfo", "time zone, like Europe/Paris", func(p *storage.Profile) *string { return &p.Zoneinfo }},
+	{"locale", "language, like en or de-CH", func(p *storage.Profile) *string { return &p.Locale }},
+	{"phone-number", "like '+1 604 555 1234'", func(p *storage.Profile) *string { return &p.PhoneNumber }},
+	{"street-address", "street and number", func(p *storage.Profile) *string { return &p.Address.Street }},
+	{"locality", "town", func(p *storage.Profile) *string { return &p.Address.Locality }},
+	{"region", "state or region", func(p *storage.Profile) *string { return &p.Address.Region }},
+	{"postal-code", "postal code", func(p *storage.Profile) *string { return &p.Address.PostalCode }},
+	{"country", "country", func(p *storage.Profile) *string { return &p.Address.Country }},
+}
+
+func addProfileFlags(cmd *cobra.Command) *profileFlags {
+	f := &profileFlags{values: map[string]*string{}}
+	for _, m := range profileMembers {
+		f.values[m.flag] = cmd.Flags().String(m.flag, "", m.usage)
+	}
+	cmd.Flags().BoolVar(&f.emailVerified, "email-verified", false, "the e-mail address is known to be theirs")
+	cmd.Flags().BoolVar(&f.phoneVerified, "phone-number-verified", false, "the phone number is known to be theirs")
+	return f
+}
+
+// into puts the flags that were given into a profile.
+func (f *profileFlags) into(cmd *cobra.Command, p *storage.Profile) {
+	for _, m := range profileMembers {
+		if cmd.Flags().Changed(m.flag) {
+			*m.field(p) = *f.values[m.flag]
+		}
+	}
+}
+
+func (a *app) userUpdate() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "update USER", Short: "Change a person's name, e-mail address or profile",
+		Long: "Change what the flags say and print the person as JSON; an empty value takes something away. A changed e-mail address or phone\n" +
+			"number counts as not verified unless the command says so.",
+		Example: "  gatehouse user update alice --name 'Alice Example' --email-verified --locale en-GB",
+		Args:    exactly("USER"),
+	}
+	email := cmd.Flags().String("email", "", "e-mail address, also good to sign in with")
+	name := cmd.Flags().String("name", "", "full name")
+	profile := addProfileFlags(cmd)
+	jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if cmd.Flags().NFlag() == 0 {
+			return usageError{fmt.Errorf("say what to change; see `%s --help`", cmd.CommandPath())}
+		}
+		return a.withUser(cmd, args[0], func(ctx context.Context, s *system, u storage.User) error {
+			changed := u.Profile
+			profile.into(cmd, &changed)
+			c := identity.Changes{Profile: &changed}
+			for flag, set := range map[string]func(){
+				"name": func() { c.Name = name }, "email": func() { c.Email = email },
+				"email-verified":        func() { c.EmailVerified = &profile.emailVerified },
+				"phone-number-verified": func() { c.PhoneVerified = &profile.phoneVerified },
+			} {
+				if cmd.Flags().Changed(flag) {
+					set()
+				}
+			}
+			updated, err := s.people.Update(ctx, u, c)
+			if err != nil {
+				return err
+			}
+			return a.printJSON(userOf(updated))
+		})
 	}
 	return cmd
 }

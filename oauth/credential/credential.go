@@ -1,5 +1,5 @@
 // Package credential decides what the opaque credentials of Gatehouse look like: authorization codes, refresh tokens,
-// client secrets. Each carries its kind and a checksum, so that one kind never passes for another, a mistyped one is
+// client secrets, registration tokens. Each carries its kind and a checksum, so that one kind never passes for another, a mistyped one is
 // refused without the database, and a secret scanner recognises a leaked one by
 //
 //	gate_[a-z]{2}_(live|test)_[0-9A-Za-z]{49}
@@ -23,6 +23,9 @@ const (
 	Code         Kind = "ac" // authorization code (RFC 6749 §4.1.2)
 	RefreshToken Kind = "rt" // refresh token (RFC 6749 §1.5)
 	ClientSecret Kind = "cs" // client secret (RFC 6749 §2.3.1)
+
+	RegistrationAccess Kind = "ra" // registration access token (RFC 7592 §3)
+	InitialAccess      Kind = "ia" // initial access token of registration (RFC 7591 §3)
 )
 
 const (

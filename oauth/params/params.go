@@ -13,6 +13,9 @@ import (
 	"unicode/utf8"
 )
 
+// FormType is the media type of every form.
+const FormType = "application/x-www-form-urlencoded"
+
 // MaxBody is the largest request body in bytes.
 const MaxBody = 64 << 10
 
@@ -23,6 +26,14 @@ type Error struct {
 }
 
 func (e *Error) Error() string { return e.Text }
+
+// Text is the text of an *Error in err, or a plain word where there is none.
+func Text(err error) string {
+	if e := (*Error)(nil); errors.As(err, &e) {
+		return e.Text
+	}
+	return "The request cannot be read."
+}
 
 func bad(text string) error { return &Error{Status: http.StatusBadRequest, Text: text} }
 
@@ -44,8 +55,8 @@ func Form(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 		}
 	}
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || kind != "application/x-www-form-urlencoded" {
-		return nil, &Error{Status: http.StatusBadRequest, Text: "Send the parameters as application/x-www-form-urlencoded."}
+	if err != nil || kind != FormType {
+		return nil, &Error{Status: http.StatusBadRequest, Text: "Send the parameters as " + FormType + "."}
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	if err != nil {

@@ -158,6 +158,28 @@ func (p Page) Fields() url.Values {
 	return out
 }
 
+// Buttons are the values of the page's buttons of that name.
+func (p Page) Buttons(name string) []string {
+	var out []string
+	doc, err := html.Parse(strings.NewReader(p.Body))
+	if err != nil {
+		return nil
+	}
+	for n := range doc.Descendants() {
+		if n.Type != html.ElementNode || n.Data != "button" {
+			continue
+		}
+		at := map[string]string{}
+		for _, a := range n.Attr {
+			at[a.Key] = a.Val
+		}
+		if at["name"] == name {
+			out = append(out, at["value"])
+		}
+	}
+	return out
+}
+
 // Text is what a person reads: the page without tags, spaces folded.
 func (p Page) Text() string {
 	doc, err := html.Parse(strings.NewReader(p.Body))

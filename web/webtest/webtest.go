@@ -88,13 +88,17 @@ func Start(t testing.TB, db string, o Options) *Server {
 	s.Config, _, err = config.Load(func(name string) string { return env[name] }, nil)
 	storagetest.Must(t, err)
 	s.Store = storagetest.Open(t, db, s.Clock)
+	lendKeys(t, s.Store)
 	log := slog.New(slog.NewJSONHandler(s.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s.OAuth, err = oauth.New(t.Context(), s.Store, oauth.Options{
 		Issuer: s.Issuer, Environment: "live", AccessTokenTTL: s.Config.AccessTokenTTL, CodeTTL: s.Config.CodeTTL,
 		RefreshIdleTTL: s.Config.RefreshIdleTTL, RefreshMaxTTL: s.Config.RefreshMaxTTL, RefreshGrace: s.Config.RefreshGrace,
-		RequestTTL: s.Config.RequestTTL, KeyRotationPeriod: s.Config.KeyRotationPeriod, Log: log,
+		RequestTTL: s.Config.RequestTTL, KeyRotationPeriod: s.Config.KeyRotationPeriod, IDTokenTTL: s.Config.IDTokenTTL,
+		Registration:    oauth.Registration{Mode: s.Config.Registration, Scopes: s.Config.RegistrationScopes, RequirePKCE: s.Config.RegistrationRequirePKCE},
+		FetchAllowHosts: s.Config.FetchAllowHosts, Log: log,
 	})
 	storagetest.Must(t, err)
+	keepKeys(t, s.Store)
 	s.People = identity.New(s.Store, identity.Options{
 		Secure: s.Config.Secure(), SessionIdleTTL: s.Config.SessionIdleTTL, SessionMaxTTL: s.Config.SessionMaxTTL, PasswordMinLength: s.Config.PasswordMinLength,
 	})
@@ -109,6 +113,42 @@ func Start(t testing.TB, db string, o Options) *Server {
 	}
 	t.Cleanup(s.HTTP.CloseIdleConnections)
 	return s
+}
+
+// signingKeys are those that the first server of this test run made. RSA keys take seconds under the race detector, and
+// every test store has the same root key, so the servers after it are lent them.
+var signingKeys struct {
+	sync.Mutex
+	made []storage.SigningKey
+}
+
+func lendKeys(t testing.TB, store *storage.Store) {
+	t.Helper()
+	signingKeys.Lock()
+	defer signingKeys.Unlock()
+	storagetest.Must(t, store.ChangeKeys(context.Background(), storage.Event{Type: storage.KeyCreated}, func(have []storage.SigningKey) (add, changed []storage.SigningKey, err error) {
+		if len(have) > 0 {
+			return nil, nil, nil
+		}
+		now := store.Now()
+		for _, k := range signingKeys.made {
+			k.CreatedAt, k.ActiveAt = now, now
+			add = append(add, k)
+		}
+		return add, nil, nil
+	}))
+}
+
+// keepKeys remembers the keys of the first server.
+func keepKeys(t testing.TB, store *storage.Store) {
+	t.Helper()
+	signingKeys.Lock()
+	defer signingKeys.Unlock()
+	if signingKeys.made == nil {
+		var err error
+		signingKeys.made, err = store.SigningKeys(context.Background())
+		storagetest.Must(t, err)
+	}
 }
 
 // Another runs a second process on the same database, with the same issuer and clock.

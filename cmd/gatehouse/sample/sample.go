@@ -1,10 +1,11 @@
 // Package sample is a third-party app and a small API, as a stranger would write them with ordinary libraries: it
-// imports nothing of Gatehouse and knows it only by its metadata. The app signs people in with the authorization code
-// flow and PKCE, and keeps their tokens on its server behind an HttpOnly cookie; the API verifies access tokens offline
-// through the JWKS.
+// imports nothing of Gatehouse and knows it only by its metadata. The app signs people in by OpenID Connect with the
+// authorization code flow and PKCE, and keeps their tokens on its server behind an HttpOnly cookie; the API verifies
+// access tokens offline through the JWKS.
 package sample
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
@@ -15,6 +16,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -22,6 +24,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
 )
 
@@ -38,7 +41,7 @@ type Config struct {
 }
 
 // Scopes is what the app asks for.
-var Scopes = []string{"notes.read", "notes.write", "offline_access"}
+var Scopes = []string{"openid", "profile", "email", "notes.read", "notes.write", "offline_access"}
 
 // app is the third-party app.
 type app struct {
@@ -47,31 +50,34 @@ type app struct {
 	css    []byte
 
 	mu       sync.Mutex
-	server   *metadata
+	server   *provider
 	sessions map[string]*session
 	notes    []string
 }
 
 // session is one browser of this app.
 type session struct {
-	mu    sync.Mutex
-	state string
-	// The verifier of the sign-in under way (RFC 7636).
-	verifier string
+	mu sync.Mutex
+	// Of the sign-in under way: its state, its nonce, and its PKCE verifier (RFC 7636).
+	state, nonce, verifier string
+
 	token    *oauth2.Token
+	idToken  string // as it came, for the sign-out
+	sid, sub string // what the ID token calls the session and the person
+	userinfo string
 	revoked  bool   // the app gave its tokens back
 	said     string // what the last action brought
 	failed   bool
 	made     time.Time
 }
 
-// metadata is what the app needs of RFC 8414 metadata.
-type metadata struct {
-	Issuer                string `json:"issuer"`
-	AuthorizationEndpoint string `json:"authorization_endpoint"`
-	TokenEndpoint         string `json:"token_endpoint"`
-	RevocationEndpoint    string `json:"revocation_endpoint"`
-	JWKSURI               string `json:"jwks_uri"`
+// provider is the OpenID Provider as discovery describes it.
+type provider struct {
+	*oidc.Provider
+
+	RevocationEndpoint string `json:"revocation_endpoint"`
+	EndSessionEndpoint string `json:"end_session_endpoint"`
+	JWKSURI            string `json:"jwks_uri"`
 }
 
 // New returns the app and, under /api/, its API.
@@ -93,8 +99,11 @@ func New(c Config) (http.Handler, error) {
 	mux.HandleFunc("GET /app.css", a.style)
 	mux.HandleFunc("GET /callback", a.callback)
 	mux.HandleFunc("POST /sign-in", a.signIn)
+	mux.HandleFunc("GET /start", a.start)
+	mux.HandleFunc("POST /backchannel-logout", a.backchannelLogout)
 	mux.HandleFunc("POST /call", a.call)
 	mux.HandleFunc("POST /refresh", a.refresh)
+	mux.HandleFunc("POST /userinfo", a.askUserinfo)
 	mux.HandleFunc("POST /revoke", a.revoke)
 	mux.HandleFunc("POST /sign-out", a.signOut)
 	mux.Handle("/api/", newAPI(a))
@@ -115,48 +124,37 @@ func (a *app) canonical(next http.Handler) http.Handler {
 	})
 }
 
-// discover fetches the metadata once it is needed, and checks that it is the issuer's own (RFC 8414 §3.3).
-func (a *app) discover(ctx context.Context) (*metadata, error) {
+// discover fetches the metadata once it is needed; go-oidc checks that it is the issuer's own (OIDC Discovery §4.3).
+func (a *app) discover(ctx context.Context) (*provider, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.server != nil {
 		return a.server, nil
 	}
-	issuer, err := url.Parse(a.config.Issuer)
+	// The key set of the provider outlives this request.
+	found, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), a.config.Client), a.config.Issuer)
 	if err != nil {
 		return nil, err
 	}
-	at := issuer.Scheme + "://" + issuer.Host + "/.well-known/oauth-authorization-server" + issuer.Path
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
-	if err != nil {
-		return nil, err
-	}
-	res, err := a.config.Client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = res.Body.Close() }()
-	var m metadata
-	if err := json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&m); err != nil {
+	p := &provider{Provider: found}
+	if err := found.Claims(p); err != nil {
 		return nil, fmt.Errorf("metadata: %w", err)
 	}
-	if m.Issuer != a.config.Issuer {
-		return nil, fmt.Errorf("the metadata is of another issuer, %q", m.Issuer)
-	}
-	a.server = &m
-	return a.server, nil
+	a.server = p
+	return p, nil
 }
 
 // oauth is the golang.org/x/oauth2 client of this app.
-func (a *app) oauth(ctx context.Context) (*oauth2.Config, *metadata, error) {
-	m, err := a.discover(ctx)
+func (a *app) oauth(ctx context.Context) (*oauth2.Config, *provider, error) {
+	p, err := a.discover(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
+	endpoint := p.Endpoint()
+	endpoint.AuthStyle = oauth2.AuthStyleInHeader
 	return &oauth2.Config{
-		ClientID: a.config.ClientID, ClientSecret: a.config.ClientSecret, RedirectURL: a.config.URL + "/callback", Scopes: Scopes,
-		Endpoint: oauth2.Endpoint{AuthURL: m.AuthorizationEndpoint, TokenURL: m.TokenEndpoint, AuthStyle: oauth2.AuthStyleInHeader},
-	}, m, nil
+		ClientID: a.config.ClientID, ClientSecret: a.config.ClientSecret, RedirectURL: a.config.URL + "/callback", Scopes: Scopes, Endpoint: endpoint,
+	}, p, nil
 }
 
 func (a *app) context(r *http.Request) context.Context {
@@ -201,6 +199,16 @@ func random() string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
+// start begins a sign-in that somebody else asks for: the person's account page at the server (OIDC Core §4). Nothing is
+// begun for a server other than the app's own.
+func (a *app) start(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Query().Get("iss") != a.config.Issuer {
+		http.Error(w, "this app signs in with "+a.config.Issuer+" alone", http.StatusBadRequest)
+		return
+	}
+	a.signIn(w, r)
+}
+
 // signIn sends the browser to the authorization server.
 func (a *app) signIn(w http.ResponseWriter, r *http.Request) {
 	s := a.session(w, r)
@@ -211,8 +219,12 @@ func (a *app) signIn(w http.ResponseWriter, r *http.Request) {
 		s.tell(w, r, fmt.Errorf("cannot reach the authorization server: %w", err), "")
 		return
 	}
-	s.state, s.verifier = random(), oauth2.GenerateVerifier()
-	http.Redirect(w, r, conf.AuthCodeURL(s.state, oauth2.S256ChallengeOption(s.verifier)), http.StatusSeeOther)
+	s.state, s.nonce, s.verifier = random(), random(), oauth2.GenerateVerifier()
+	options := []oauth2.AuthCodeOption{oauth2.S256ChallengeOption(s.verifier), oidc.Nonce(s.nonce)}
+	if hint := r.URL.Query().Get("login_hint"); hint != "" {
+		options = append(options, oauth2.SetAuthURLParam("login_hint", hint))
+	}
+	http.Redirect(w, r, conf.AuthCodeURL(s.state, options...), http.StatusSeeOther)
 }
 
 // callback takes the answer: it must carry the state of this very browser and the iss of the server that was asked
@@ -222,8 +234,8 @@ func (a *app) callback(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	q := r.URL.Query()
-	state, verifier := s.state, s.verifier
-	s.state, s.verifier = "", ""
+	state, nonce, verifier := s.state, s.nonce, s.verifier
+	s.state, s.nonce, s.verifier = "", "", ""
 	switch {
 	case state == "" || subtle.ConstantTimeCompare([]byte(q.Get("state")), []byte(state)) != 1:
 		s.tell(w, r, errors.New("this answer does not belong to a sign-in of this browser"), "")
@@ -238,12 +250,61 @@ func (a *app) callback(w http.ResponseWriter, r *http.Request) {
 		s.tell(w, r, fmt.Errorf("the server refused: %s: %s", q.Get("error"), q.Get("error_description")), "")
 		return
 	}
-	conf, _, err := a.oauth(r.Context())
-	if err == nil {
-		s.revoked = false
-		s.token, err = conf.Exchange(a.context(r), q.Get("code"), oauth2.VerifierOption(verifier))
+	s.tell(w, r, a.exchange(a.context(r), s, q.Get("code"), nonce, verifier), "You are signed in.")
+}
+
+// exchange trades the code for tokens and checks the ID token: its signature, issuer, audience and times, that it is of
+// this very sign-in, and that it came with this very access token (OIDC Core §3.1.3.7).
+func (a *app) exchange(ctx context.Context, s *session, code, nonce, verifier string) error {
+	conf, p, err := a.oauth(ctx)
+	if err != nil {
+		return err
 	}
-	s.tell(w, r, err, "You are signed in.")
+	token, err := conf.Exchange(ctx, code, oauth2.VerifierOption(verifier))
+	if err != nil {
+		return err
+	}
+	raw, _ := token.Extra("id_token").(string)
+	idToken, err := p.Verifier(&oidc.Config{ClientID: a.config.ClientID}).Verify(ctx, raw)
+	if err != nil {
+		return err
+	}
+	if subtle.ConstantTimeCompare([]byte(idToken.Nonce), []byte(nonce)) != 1 {
+		return errors.New("the ID token is of another sign-in")
+	}
+	if err := idToken.VerifyAccessToken(token.AccessToken); err != nil {
+		return err
+	}
+	var claims struct {
+		SID string `json:"sid"`
+	}
+	if err := idToken.Claims(&claims); err != nil {
+		return err
+	}
+	s.token, s.revoked, s.idToken, s.sid, s.sub = token, false, raw, claims.SID, idToken.Subject
+	return a.readUserinfo(ctx, s)
+}
+
+// readUserinfo asks who the person is. The answer must be about whom the ID token is about (OIDC Core §5.3.2).
+func (a *app) readUserinfo(ctx context.Context, s *session) error {
+	_, p, err := a.oauth(ctx)
+	if err != nil {
+		return err
+	}
+	info, err := p.UserInfo(ctx, oauth2.StaticTokenSource(s.token))
+	if err != nil {
+		return err
+	}
+	if info.Subject != s.sub {
+		return errors.New("the userinfo is about somebody else")
+	}
+	var claims map[string]any
+	if err := info.Claims(&claims); err != nil {
+		return err
+	}
+	pretty, err := json.MarshalIndent(claims, "", "  ")
+	s.userinfo = string(pretty)
+	return err
 }
 
 // use runs an action of a signed-in browser and shows what it brought.
@@ -280,6 +341,13 @@ func (a *app) call(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
+// askUserinfo reads the userinfo again.
+func (a *app) askUserinfo(w http.ResponseWriter, r *http.Request) {
+	a.use(w, r, func(s *session) (string, error) {
+		return "The server told again who you are.", a.readUserinfo(a.context(r), s)
+	})
+}
+
 // refresh trades the refresh token for new tokens.
 func (a *app) refresh(w http.ResponseWriter, r *http.Request) {
 	a.use(w, r, func(s *session) (string, error) {
@@ -290,6 +358,9 @@ func (a *app) refresh(w http.ResponseWriter, r *http.Request) {
 		fresh, err := conf.TokenSource(a.context(r), &oauth2.Token{RefreshToken: s.token.RefreshToken}).Token()
 		if err != nil {
 			return "", err
+		}
+		if raw, ok := fresh.Extra("id_token").(string); ok {
+			s.idToken = raw
 		}
 		s.token = fresh
 		return "The tokens are new: the refresh token was replaced by this use.", nil
@@ -306,12 +377,12 @@ func (a *app) revoke(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *app) giveBack(ctx context.Context, t *oauth2.Token) error {
-	_, m, err := a.oauth(ctx)
+	_, p, err := a.oauth(ctx)
 	if err != nil {
 		return err
 	}
 	form := url.Values{"token": {t.RefreshToken}, "token_type_hint": {"refresh_token"}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, m.RevocationEndpoint, strings.NewReader(form.Encode()))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.RevocationEndpoint, strings.NewReader(form.Encode()))
 	if err != nil {
 		return err
 	}
@@ -328,24 +399,63 @@ func (a *app) giveBack(ctx context.Context, t *oauth2.Token) error {
 	return nil
 }
 
-// signOut revokes the tokens and forgets the session.
+// signOut revokes the tokens, forgets the session, and asks the server to sign the person out too (OIDC RP-Initiated
+// Logout §2).
 func (a *app) signOut(w http.ResponseWriter, r *http.Request) {
 	s := a.session(w, r)
 	s.mu.Lock()
-	token := s.token
-	s.token = nil
+	token, idToken := s.token, s.idToken
+	s.token, s.idToken = nil, ""
 	s.mu.Unlock()
 	var err error
 	if token != nil && token.RefreshToken != "" {
 		err = a.giveBack(r.Context(), token)
 	}
+	_, p, perr := a.oauth(r.Context())
 	a.mu.Lock()
 	if c, cerr := r.Cookie(cookie); cerr == nil {
 		delete(a.sessions, c.Value)
 	}
 	fresh := a.newSession(w)
 	a.mu.Unlock()
-	fresh.tell(w, r, err, "You are signed out of this app, and its tokens are revoked.")
+	const done = "You are signed out of this app, and its tokens are revoked."
+	if err = errors.Join(err, perr); err != nil || idToken == "" {
+		fresh.tell(w, r, err, done)
+		return
+	}
+	fresh.mu.Lock()
+	fresh.said = done
+	fresh.mu.Unlock()
+	v := url.Values{"id_token_hint": {idToken}, "post_logout_redirect_uri": {a.config.URL + "/"}}
+	http.Redirect(w, r, p.EndSessionEndpoint+"?"+v.Encode(), http.StatusSeeOther)
+}
+
+// backchannelLogout is called by the server when a session there is over, however it ended: the sessions here that were
+// begun in it end too (OIDC Back-Channel Logout §2.6).
+func (a *app) backchannelLogout(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
+	_, p, err := a.oauth(r.Context())
+	if err != nil {
+		http.Error(w, "cannot reach the authorization server", http.StatusServiceUnavailable)
+		return
+	}
+	logout, err := p.Verifier(&oidc.Config{ClientID: a.config.ClientID}).VerifyLogout(a.context(r), r.PostFormValue("logout_token"))
+	if err != nil {
+		http.Error(w, "the logout token is not valid", http.StatusBadRequest)
+		return
+	}
+	a.mu.Lock()
+	all := slices.Collect(maps.Values(a.sessions)) // not locked together: a session asks for the app while it is locked
+	a.mu.Unlock()
+	for _, s := range all {
+		s.mu.Lock()
+		if s.token != nil && (s.sid == logout.SessionID || logout.SessionID == "" && s.sub == logout.Subject) {
+			s.token, s.idToken, s.userinfo = nil, "", ""
+			s.said, s.failed = "You were signed out where you had signed in, so you are signed out here too.", false
+		}
+		s.mu.Unlock()
+	}
 }
 
 // tell remembers what to say and shows the page.
@@ -363,6 +473,7 @@ func (s *session) tell(w http.ResponseWriter, r *http.Request, err error, done s
 
 type view struct {
 	Issuer, Said, Header, Claims, Expires string
+	IDToken, Userinfo, Person             string
 	SignedIn, Revoked, Failed, CanRefresh bool
 	Scopes                                []string
 }
@@ -376,6 +487,8 @@ func (a *app) home(w http.ResponseWriter, r *http.Request) {
 	if s.token != nil {
 		v.SignedIn, v.Revoked, v.CanRefresh = true, s.revoked, s.token.RefreshToken != ""
 		v.Header, v.Claims = decode(s.token.AccessToken)
+		_, v.IDToken = decode(s.idToken)
+		v.Userinfo, v.Person = s.userinfo, nameIn(s.userinfo)
 		v.Expires = s.token.Expiry.UTC().Format("15:04:05 UTC")
 		if scope, ok := s.token.Extra("scope").(string); ok {
 			v.Scopes = slices.Sorted(slices.Values(strings.Fields(scope)))
@@ -390,6 +503,13 @@ func (a *app) home(w http.ResponseWriter, r *http.Request) {
 	if err := a.page.Execute(w, v); err != nil {
 		return // the browser went away
 	}
+}
+
+// nameIn is what to call the person of a userinfo answer.
+func nameIn(userinfo string) string {
+	var claims struct{ Name, Sub string }
+	_ = json.Unmarshal([]byte(userinfo), &claims) // without one nothing is shown
+	return cmp.Or(claims.Name, claims.Sub)
 }
 
 // decode shows the two readable parts of a JWT.

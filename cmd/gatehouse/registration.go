@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"gatehouse/storage"
+)
+
+func (a *app) registrationTokenCommand() *cobra.Command {
+	return a.group("registration-token", "Manage who may register clients by themselves",
+		"With GATEHOUSE_REGISTRATION=token, whoever holds an initial access token may register clients at /oauth2/register (RFC 7591).",
+		a.registrationTokenCreate(), a.registrationTokenList(), a.registrationTokenDelete())
+}
+
+func (a *app) registrationTokenCreate() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "create", Short: "Make an initial access token",
+		Long:    "Make an initial access token and print it this once. Each registration takes one use of it.",
+		Example: "  gatehouse registration-token create --note 'for the team of Notes' --uses 5 --expires 72h",
+		Args:    exactly(),
+	}
+	note := cmd.Flags().String("note", "", "whom or what it is for")
+	uses := cmd.Flags().Int64("uses", 1, "how many clients it may register")
+	expires := cmd.Flags().Duration("expires", 24*time.Hour, "how long it is good")
+	jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *uses < 1 || *uses > 1_000_000 {
+			return usageError{errors.New("--uses must be 1 to 1000000")}
+		}
+		if *expires < time.Minute || *expires > 10*365*24*time.Hour {
+			return usageError{errors.New("--expires must be 1m to 87600h")}
+		}
+		return a.with(cmd, func(ctx context.Context, s *system) error {
+			token, row, err := s.oauth.CreateInitialAccess(ctx, *note, *uses, *expires)
+			if err != nil {
+				return err
+			}
+			if err := a.printJSON(struct {
+				Token string `json:"initial_access_token"`
+				storage.RegistrationToken
+			}{token, row}); err != nil {
+				return err
+			}
+			if s.config.Registration == "off" {
+				fmt.Fprintln(a.stderr, "gatehouse: GATEHOUSE_REGISTRATION is off here; the token is good once the server runs with GATEHOUSE_REGISTRATION=token")
+			}
+			return nil
+		})
+	}
+	return cmd
+}
+
+func (a *app) registrationTokenList() *cobra.Command {
+	cmd := &cobra.Command{Use: "list", Short: "List initial access tokens", Args: exactly()}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return a.with(cmd, func(ctx context.Context, s *system) error {
+			all, err := s.store.RegistrationTokens(ctx)
+			if err != nil {
+				return err
+			}
+			if *asJSON {
+				return a.printJSON(all)
+			}
+			var rows [][]string
+			for _, t := range all {
+				rows = append(rows, []string{t.ID, t.Note, strconv.FormatInt(t.UsesLeft, 10), stamp(&t.ExpiresAt)})
+			}
+			return a.table("there are no initial access tokens; make one with `gatehouse registration-token create`", []string{"id", "note", "uses left", "expires at"}, rows)
+		})
+	}
+	return cmd
+}
+
+func (a *app) registrationTokenDelete() *cobra.Command {
+	return &cobra.Command{
+		Use: "delete ID", Short: "Make an initial access token useless", Args: exactly("ID"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.with(cmd, func(ctx context.Context, s *system) error {
+				if err := s.store.DeleteRegistrationToken(ctx, args[0], storage.Event{Type: storage.RegistrationClosed}); err != nil {
+					return plain(err, "initial access token "+args[0])
+				}
+				_, err := fmt.Fprintf(a.stdout, "initial access token %s is deleted\n", args[0])
+				return err
+			})
+		},
+	}
+}

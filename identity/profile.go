@@ -1,0 +1,131 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/mail"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+	_ "time/tzdata" // the empty base of the container has no time zones
+	"unicode/utf8"
+
+	"golang.org/x/text/language"
+
+	"gatehouse/storage"
+)
+
+var (
+	birthdate   = regexp.MustCompile(`^(\d{4})(-\d{2}-\d{2})?$`)
+	phoneNumber = regexp.MustCompile(`^\+[0-9][0-9 ().-]{4,30}(;ext=[0-9]{1,10})?$`)
+)
+
+// checkProfile returns a *Problem with the first thing that is not of the form OIDC Core §5.1 asks for.
+func checkProfile(name string, p *storage.Profile) error {
+	for what, s := range map[string]string{
+		"name": name, "given name": p.GivenName, "family name": p.FamilyName, "middle name": p.MiddleName, "nickname": p.Nickname,
+		"gender": p.Gender, "town": p.Address.Locality, "region": p.Address.Region, "postal code": p.Address.PostalCode, "country": p.Address.Country,
+	} {
+		if utf8.RuneCountInString(s) > 200 || strings.ContainsFunc(s, isControl) {
+			return &Problem{"the " + what + " is longer than 200 characters or has control characters"}
+		}
+	}
+	if len(p.Address.Street) > 500 || strings.ContainsFunc(p.Address.Street, func(r rune) bool { return isControl(r) && r != '\n' }) {
+		return &Problem{"the street is longer than 500 bytes or has control characters"}
+	}
+	for what, s := range map[string]string{"profile page": p.Profile, "picture": p.Picture, "website": p.Website} {
+		if u, err := url.Parse(s); s != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || len(s) > 500) {
+			return &Problem{"the " + what + " must be a web address like https://example.com/me"}
+		}
+	}
+	if m := birthdate.FindStringSubmatch(p.Birthdate); p.Birthdate != "" && (m == nil || !realDate(m[1], m[2])) {
+		return &Problem{"the birthdate must be a date like 1990-12-31, a year like 1990, or 0000-12-31 without the year"}
+	}
+	if _, err := time.LoadLocation(p.Zoneinfo); p.Zoneinfo != "" && (err != nil || p.Zoneinfo == "Local") {
+		return &Problem{"the time zone must be one like Europe/Paris"}
+	}
+	if _, err := language.Parse(p.Locale); p.Locale != "" && err != nil {
+		return &Problem{"the language must be a tag like en, de-CH or pt-BR"}
+	}
+	if p.PhoneNumber != "" && !phoneNumber.MatchString(p.PhoneNumber) {
+		return &Problem{"the phone number must begin with + and the country, like +1 604 555 1234"}
+	}
+	return nil
+}
+
+// realDate reports whether there is such a day. Year 0000 stands for no year, which may be a leap year.
+func realDate(year, monthDay string) bool {
+	if monthDay == "" {
+		return year != "0000"
+	}
+	if year == "0000" {
+		year = "2000"
+	}
+	_, err := time.Parse(time.DateOnly, year+monthDay)
+	return err == nil
+}
+
+// Changes are what is to be changed of a person; nil leaves a field as it is.
+type Changes struct {
+	Name          *string
+	Email         *string
+	Profile       *storage.Profile
+	EmailVerified *bool
+	PhoneVerified *bool
+}
+
+// Update changes a person's name, profile and e-mail address. A changed address or phone number is not verified any more.
+// It returns a *Problem when a field is not acceptable or taken.
+func (p *People) Update(ctx context.Context, u storage.User, c Changes) (storage.User, error) {
+	updated, err := p.store.UpdateUser(ctx, u.ID, storage.Event{Type: storage.UserUpdated}, func(u *storage.User) error {
+		if c.Name != nil {
+			u.Name = strings.TrimSpace(*c.Name)
+		}
+		if c.Profile != nil {
+			if c.Profile.PhoneNumber != u.Profile.PhoneNumber {
+				u.PhoneVerifiedAt = nil
+			}
+			u.Profile = *c.Profile
+		}
+		if c.Email != nil && *c.Email != u.Email {
+			emailKey, err := checkEmail(*c.Email)
+			if err != nil {
+				return err
+			}
+			u.Email, u.EmailKey, u.EmailVerifiedAt = *c.Email, emailKey, nil
+		}
+		now := p.store.Now()
+		verify(&u.EmailVerifiedAt, c.EmailVerified, now)
+		verify(&u.PhoneVerifiedAt, c.PhoneVerified, now)
+		if u.Profile.PhoneNumber == "" {
+			u.PhoneVerifiedAt = nil
+		}
+		return checkProfile(u.Name, &u.Profile)
+	})
+	if errors.Is(err, storage.ErrConflict) {
+		return storage.User{}, &Problem{"a person with this e-mail address exists already"}
+	}
+	return updated, err
+}
+
+func verify(at **time.Time, verified *bool, now time.Time) {
+	switch {
+	case verified == nil:
+	case !*verified:
+		*at = nil
+	case *at == nil:
+		*at = &now
+	}
+}
+
+// checkEmail returns the form of an e-mail address by which it is unique, or a *Problem.
+func checkEmail(address string) (string, error) {
+	parsed, err := mail.ParseAddress(address)
+	k, kerr := key(address)
+	if err != nil || kerr != nil || parsed.Address != address || len(address) > 254 || strings.Count(k, "@") != 1 {
+		return "", &Problem{fmt.Sprintf("the e-mail address %q is not valid; write it like alice@example.com", address)}
+	}
+	return k, nil
+}

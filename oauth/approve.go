@@ -1,0 +1,128 @@
+package oauth
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/ory/fosite"
+
+	"gatehouse/identity"
+	"gatehouse/oauth/credential"
+	"gatehouse/storage"
+)
+
+// Consent returns what the person allowed the client before, or nil.
+func (s *Server) Consent(ctx context.Context, a *Authorization, who *identity.SignedIn) (*storage.Consent, error) {
+	if who == nil {
+		return nil, nil //nolint:nilnil // nobody has allowed anything
+	}
+	c, err := s.store.Consent(ctx, who.User.ID, a.Client.ID)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, nil //nolint:nilnil // as above
+	}
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	return &c, nil
+}
+
+// Answer is a yes to an authorization request.
+type Answer struct {
+	Granted []string         // the required scopes, and the optional ones that were left ticked
+	Asked   bool             // whether the person said so on the consent page just now
+	Consent *storage.Consent // otherwise, what they said before, on which Decide relied; nil when the operator vouches
+}
+
+// ErrConsentGone is returned by Approve when the consent it relied on was withdrawn meanwhile: the person must be asked.
+var ErrConsentGone = errors.New("the consent was withdrawn")
+
+// Approve issues a code for the person and returns the answer to the client. A stored request is answered once; the second
+// answer is *ErrExpired.
+func (s *Server) Approve(ctx context.Context, a *Authorization, who *identity.SignedIn, answer Answer) (Response, error) {
+	a.request.SetResponseTypeHandled("code")
+	approval := &approval{Authorization: a, who: who, answer: answer}
+	response, err := fosite.NewOAuth2Provider(clientManager{s}, s.config).NewAuthorizeResponse(ctx, a.request, approval)
+	if errors.Is(err, storage.ErrConsumed) {
+		return Response{}, &ErrExpired{Client: a.Client, Answered: true}
+	}
+	if errors.Is(err, storage.ErrConsentGone) {
+		return Response{}, ErrConsentGone
+	}
+	if err != nil {
+		return Response{}, err
+	}
+	return s.response(a.RedirectURI, a.State, a.mode, url.Values{"code": {response.GetCode()}}), nil
+}
+
+// approval is what issueCode is handed as fosite's session.
+type approval struct {
+	*Authorization
+	tokenState
+
+	who    *identity.SignedIn
+	answer Answer
+}
+
+func (a *approval) Clone() fosite.Session { c := *a; return &c }
+
+// issueCode is the handler of the authorization endpoint: it stores the code with all its grant will be made of.
+type issueCode struct{ *Server }
+
+func (h issueCode) HandleAuthorizeEndpointRequest(ctx context.Context, r fosite.AuthorizeRequester, response fosite.AuthorizeResponder) error {
+	a, ok := r.GetSession().(*approval)
+	if !ok {
+		return errNotUsed
+	}
+	now, granted := h.store.Now(), a.answer.Granted
+	code := h.format.New(credential.Code)
+	row := storage.AuthorizationCode{
+		Hash: credential.Hash(code), ClientID: a.Client.ID, UserID: a.who.User.ID, ClientEpoch: a.Client.Epoch, UserEpoch: a.who.User.Epoch,
+		Scopes: granted, Resources: a.Resources, SessionID: a.who.Session.ID, Offline: slices.Contains(granted, OfflineAccess),
+		AuthTime: a.who.Session.AuthTime, ACR: a.who.Session.ACR, AMR: a.who.Session.AMR,
+		RedirectURI: a.RedirectURI, RedirectSent: a.redirectSent, CreatedAt: now, ExpiresAt: now.Add(h.options.CodeTTL),
+	}
+	if a.challenge != "" {
+		row.Challenge = &a.challenge
+	}
+	words := a.Claims
+	row.Nonce, row.Claims = a.nonce, a.claims.kept(granted, words)
+	if !slices.Contains(granted, OpenID) {
+		row.Nonce, row.Claims, words = "", "", nil
+	}
+	refused := slices.DeleteFunc(slices.Clone(a.Scopes), func(name string) bool { return slices.Contains(granted, name) })
+	approval := storage.Approval{RequestID: a.ID, Refused: refused, Claims: words, Code: row, Asked: a.answer.Asked}
+	if c := a.answer.Consent; c != nil && !a.Client.SkipConsent {
+		approval.ConsentID = c.ID
+	}
+	err := h.store.IssueCode(ctx, approval, storage.Event{Type: storage.CodeIssued})
+	if err != nil {
+		return err
+	}
+	response.AddParameter("code", code)
+	return nil
+}
+
+// Deny answers a request with access_denied and returns the answer to the client.
+func (s *Server) Deny(ctx context.Context, a *Authorization, who *identity.SignedIn) (Response, error) {
+	event := storage.Event{Type: storage.ConsentDenied, ClientID: a.Client.ID, Scopes: strings.Join(a.Scopes, " ")}
+	if who != nil {
+		event.UserID = who.User.ID
+	}
+	err := s.store.DecideRequest(ctx, a.ID, &event)
+	if errors.Is(err, storage.ErrConsumed) {
+		return Response{}, &ErrExpired{Client: a.Client, Answered: true}
+	}
+	if err != nil {
+		return Response{}, unavailable(err)
+	}
+	return s.ErrorResponse(a.refuse(fail(AccessDenied, "The person did not allow it."))), nil
+}
+
+// Withdraw ends a person's consent, and with it every grant and token of the client for them. It returns
+// storage.ErrNotFound when they have no such consent.
+func (s *Server) Withdraw(ctx context.Context, userID, consentID string) error {
+	return s.store.WithdrawConsent(ctx, userID, consentID, storage.Event{Type: storage.ConsentWithdrawn})
+}

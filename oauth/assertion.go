@@ -1,0 +1,102 @@
+package oauth
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/url"
+	"slices"
+	"time"
+
+	"gatehouse/oauth/jwt"
+	"gatehouse/storage"
+)
+
+// assertionType is the one client_assertion_type (RFC 7523 §2.2).
+const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+// maxAssertion is how long before its end an assertion may be used at most: long enough for clocks that differ, too
+// short to be worth stealing.
+const maxAssertion = 5 * time.Minute
+
+// assertion is what a client signs to authenticate (RFC 7523 §3, OIDC Core §9).
+type assertion struct {
+	Issuer    string          `json:"iss"`
+	Subject   string          `json:"sub"`
+	Audience  json.RawMessage `json:"aud"`
+	Expires   jwt.Instant     `json:"exp"`
+	NotBefore jwt.Instant     `json:"nbf"`
+	IssuedAt  jwt.Instant     `json:"iat"`
+	JTI       string          `json:"jti"`
+}
+
+// assertedID is the client that an assertion claims to be of. Nothing is verified yet.
+func assertedID(form url.Values) (string, *Error) {
+	if form.Get("client_assertion_type") != assertionType || !form.Has("client_assertion") {
+		return "", &Error{Code: InvalidClient, Description: "An assertion needs both client_assertion and client_assertion_type, which is " + assertionType + "."}
+	}
+	id := jwt.UnverifiedIssuer(form.Get("client_assertion"))
+	if id == "" {
+		return "", &Error{Code: InvalidClient, Description: "The client_assertion is not a signed JWT with the client_id as iss."}
+	}
+	if form.Has("client_id") && form.Get("client_id") != id {
+		return "", fail(InvalidRequest, "The client_id in the body is not the iss of the client_assertion.")
+	}
+	return id, nil
+}
+
+// checkAssertion verifies a client's assertion and uses it up. Its jti is noted last, so that a stranger cannot burn one.
+// The reason it returns is for the developer; it tells nothing that the sender of the assertion does not know.
+func (s *Server) checkAssertion(ctx context.Context, c *storage.Client, token string) (reason string, err error) {
+	t, err := s.verifyClientJWT(ctx, c, c.AuthAlg, token)
+	switch {
+	case errors.Is(err, errNoKeys):
+		return "it has registered neither jwks nor jwks_uri", err
+	case errors.Is(err, jwt.ErrInvalid):
+		return "the signature is not by one of its keys, or alg is another than registered", err
+	case err != nil:
+		return "its keys cannot be read from jwks_uri", err
+	}
+	var a assertion
+	if err := json.Unmarshal(t.Payload, &a); err != nil {
+		return "a claim has the wrong type", err
+	}
+	now := s.store.Now()
+	switch {
+	case a.Issuer != c.ID || a.Subject != c.ID:
+		return "iss and sub must both be the client_id", nil
+	case !s.onlyUs(c, a.Audience):
+		return "aud must be the issuer of this server, " + s.options.Issuer + ", as a text and nothing else", nil
+	case a.JTI == "" || len(a.JTI) > 500:
+		return "jti must be there, with 500 characters at most", nil
+	case !now.Before(a.Expires.Time().Add(jwt.Leeway)):
+		return "it has expired", nil
+	case a.Expires.Time().After(now.Add(maxAssertion + jwt.Leeway)):
+		return "exp must be at most 5 minutes ahead", nil
+	case a.NotBefore != 0 && a.NotBefore.Time().After(now.Add(jwt.Leeway)), a.IssuedAt != 0 && a.IssuedAt.Time().After(now.Add(jwt.Leeway)):
+		return "nbf or iat lies in the future", nil
+	}
+	err = s.store.UseAssertion(ctx, c.ID, a.JTI, a.Expires.Time().Add(2*jwt.Leeway))
+	if errors.Is(err, storage.ErrConsumed) {
+		return "it was used before; jti must be new in each", err
+	}
+	if err != nil {
+		return "", unavailable(err)
+	}
+	return "", nil
+}
+
+// onlyUs reports whether an aud is this issuer as a text: an assertion that is also meant for others could be used by them
+// here. A client that goes by the older words of OIDC Core §9 may name the token endpoint, or put either into an array.
+func (s *Server) onlyUs(c *storage.Client, raw json.RawMessage) bool {
+	var one string
+	if json.Unmarshal(raw, &one) == nil && one == s.options.Issuer {
+		return true
+	}
+	var aud jwt.Audience
+	if !c.TokenEndpointAudience || json.Unmarshal(raw, &aud) != nil {
+		return false
+	}
+	ours := []string{s.options.Issuer, s.options.Issuer + "/oauth2/token"}
+	return len(aud) > 0 && !slices.ContainsFunc(aud, func(item string) bool { return !slices.Contains(ours, item) })
+}

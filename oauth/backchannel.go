@@ -1,0 +1,111 @@
+package oauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"gatehouse/oauth/jwt"
+	"gatehouse/storage"
+)
+
+const (
+	deliveryBatch = 20
+	// deliveryLease is longer than any attempt takes.
+	deliveryLease = 30 * time.Second
+	// deliveryLife is how long an app may be away and still hear of a logout.
+	deliveryLife   = 24 * time.Hour
+	longestBackOff = time.Hour
+	logoutTokenTTL = 2 * time.Minute
+	logoutEvent    = "http://schemas.openid.net/event/backchannel-logout"
+)
+
+// Deliver sends what is due, and returns when nothing is. Every process may do so at once.
+func (s *Server) Deliver(ctx context.Context) error {
+	for {
+		due, err := s.store.DueDeliveries(ctx, deliveryBatch, deliveryLease)
+		if err != nil || len(due) == 0 {
+			return err
+		}
+		errs := make([]error, len(due))
+		var wait sync.WaitGroup
+		for i, d := range due {
+			wait.Go(func() { errs[i] = s.deliver(ctx, d) })
+		}
+		wait.Wait()
+		if err := errors.Join(errs...); err != nil || len(due) < deliveryBatch {
+			return err
+		}
+	}
+}
+
+// deliver makes one attempt. What fails is tried again, each time after twice as long, for a day.
+func (s *Server) deliver(ctx context.Context, d storage.Delivery) error {
+	c, err := s.store.Client(ctx, d.ClientID)
+	if errors.Is(err, storage.ErrNotFound) || err == nil && (c.BackchannelLogoutURI == "" || c.DisabledAt != nil) {
+		return s.store.FinishDelivery(ctx, d, storage.Event{Type: storage.LogoutUndelivered, Detail: map[string]any{"reason": "the client takes no logouts any more"}})
+	}
+	if err != nil {
+		return err
+	}
+	failure := s.sendLogout(ctx, c, d)
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // the process stops; the lease runs out and another attempt follows
+	}
+	if failure == nil {
+		return s.store.FinishDelivery(ctx, d, storage.Event{Type: storage.LogoutDelivered, Detail: map[string]any{"attempts": d.Attempts}})
+	}
+	s.options.Log.WarnContext(ctx, "a logout did not reach its app", slog.String("client_id", c.ID), slog.Int64("attempt", d.Attempts), slog.Any("cause", failure))
+	now := s.store.Now()
+	if now.Sub(d.CreatedAt) >= deliveryLife {
+		return s.store.FinishDelivery(ctx, d, storage.Event{Type: storage.LogoutUndelivered, Detail: map[string]any{"attempts": d.Attempts}})
+	}
+	return s.store.PostponeDelivery(ctx, d.ID, now.Add(backOff(d.Attempts)))
+}
+
+// backOff is 1, 2, 4 … seconds, an hour at most.
+func backOff(attempts int64) time.Duration {
+	if attempts > 12 {
+		return longestBackOff
+	}
+	return min(time.Second<<max(0, attempts-1), longestBackOff)
+}
+
+// logoutToken tells an app that a session is over (OIDC Back-Channel Logout §2.4).
+type logoutToken struct {
+	Issuer   string              `json:"iss"`
+	Subject  string              `json:"sub"`
+	Audience string              `json:"aud"`
+	IssuedAt int64               `json:"iat"`
+	Expires  int64               `json:"exp"`
+	JTI      string              `json:"jti"`
+	Events   map[string]struct{} `json:"events"`
+	SID      string              `json:"sid"`
+}
+
+// sendLogout posts a fresh logout token (§2.5). 200 is the answer of an app that signed the person out, and 204 of some.
+func (s *Server) sendLogout(ctx context.Context, c *storage.Client, d storage.Delivery) error {
+	now := s.store.Now()
+	token, err := s.keys.signJWT(ctx, c.IDTokenAlg, jwt.TypeLogout, logoutToken{
+		Issuer: s.options.Issuer, Subject: s.Subject(c, d.UserID), Audience: c.ID, IssuedAt: now.Unix(), Expires: now.Add(logoutTokenTTL).Unix(),
+		JTI: uuid.NewString(), Events: map[string]struct{}{logoutEvent: {}}, SID: s.sid(c, d.SessionID),
+	})
+	if err != nil {
+		return err
+	}
+	status, err := s.fetch.Post(ctx, c.BackchannelLogoutURI, url.Values{"logout_token": {token}})
+	if err != nil {
+		return err
+	}
+	if status != http.StatusOK && status != http.StatusNoContent {
+		return fmt.Errorf("answered %d", status)
+	}
+	return nil
+}

@@ -1,0 +1,246 @@
+package oauth
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"gatehouse/storage"
+)
+
+// OpenID is the scope that makes a request one of OpenID Connect (OIDC Core §3.1.2.1).
+const OpenID = "openid"
+
+// StandardScopes are the scopes that mean something to this server; they cannot be deleted.
+var StandardScopes = []string{OpenID, "profile", "email", "address", "phone", OfflineAccess}
+
+// standardClaim is a claim about a person (OIDC Core §5.1) and the scope that holds it (§5.4).
+type standardClaim struct {
+	name, scope string
+	value       func(u *storage.User) any // nil when there is nothing to tell
+}
+
+var standardClaims = []standardClaim{
+	{"name", "profile", func(u *storage.User) any { return text(u.Name) }},
+	{"given_name", "profile", func(u *storage.User) any { return text(u.Profile.GivenName) }},
+	{"family_name", "profile", func(u *storage.User) any { return text(u.Profile.FamilyName) }},
+	{"middle_name", "profile", func(u *storage.User) any { return text(u.Profile.MiddleName) }},
+	{"nickname", "profile", func(u *storage.User) any { return text(u.Profile.Nickname) }},
+	{"preferred_username", "profile", func(u *storage.User) any { return text(u.Username) }},
+	{"profile", "profile", func(u *storage.User) any { return text(u.Profile.Profile) }},
+	{"picture", "profile", func(u *storage.User) any { return text(u.Profile.Picture) }},
+	{"website", "profile", func(u *storage.User) any { return text(u.Profile.Website) }},
+	{"gender", "profile", func(u *storage.User) any { return text(u.Profile.Gender) }},
+	{"birthdate", "profile", func(u *storage.User) any { return text(u.Profile.Birthdate) }},
+	{"zoneinfo", "profile", func(u *storage.User) any { return text(u.Profile.Zoneinfo) }},
+	{"locale", "profile", func(u *storage.User) any { return text(u.Profile.Locale) }},
+	{"updated_at", "profile", func(u *storage.User) any { return u.UpdatedAt.Unix() }},
+	{"email", "email", func(u *storage.User) any { return text(u.Email) }},
+	{"email_verified", "email", func(u *storage.User) any { return u.EmailVerifiedAt != nil }},
+	{"address", "address", address},
+	{"phone_number", "phone", func(u *storage.User) any { return text(u.Profile.PhoneNumber) }},
+	{"phone_number_verified", "phone", func(u *storage.User) any {
+		if u.Profile.PhoneNumber == "" {
+			return nil
+		}
+		return u.PhoneVerifiedAt != nil
+	}},
+}
+
+func text(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}
+
+// addressClaim is the address with the lines of an envelope (OIDC Core §5.1.1).
+type addressClaim struct {
+	Formatted string `json:"formatted"`
+	storage.Address
+}
+
+func address(u *storage.User) any {
+	a := u.Profile.Address
+	if a == (storage.Address{}) {
+		return nil
+	}
+	var lines []string
+	for _, line := range []string{a.Street, strings.TrimSpace(a.PostalCode + " " + a.Locality), a.Region, a.Country} {
+		if line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return addressClaim{strings.Join(lines, "\n"), a}
+}
+
+// ClaimNames lists the claims about a person that there are.
+func ClaimNames() []string {
+	out := make([]string, 0, len(standardClaims))
+	for _, c := range standardClaims {
+		out = append(out, c.name)
+	}
+	return out
+}
+
+// claimsRequest is the claims parameter (OIDC Core §5.5), and what of it a grant keeps.
+type claimsRequest struct {
+	Userinfo map[string]*wantedClaim `json:"userinfo,omitempty"`
+	IDToken  map[string]*wantedClaim `json:"id_token,omitempty"`
+}
+
+// wantedClaim says how a claim is wanted; nil: in the default manner (§5.5.1).
+type wantedClaim struct {
+	Essential bool              `json:"essential,omitempty"`
+	Value     json.RawMessage   `json:"value,omitempty"`
+	Values    []json.RawMessage `json:"values,omitempty"`
+}
+
+// accepts reports whether a value is one of those asked for, where any is.
+func (w *wantedClaim) accepts(value any) bool {
+	if w == nil || len(w.Value) == 0 && len(w.Values) == 0 {
+		return true
+	}
+	raw, err := json.Marshal(value)
+	if err != nil {
+		return false
+	}
+	same := func(want json.RawMessage) bool {
+		var compact bytes.Buffer
+		return json.Compact(&compact, want) == nil && bytes.Equal(compact.Bytes(), raw)
+	}
+	return len(w.Value) > 0 && same(w.Value) || slices.ContainsFunc(w.Values, same)
+}
+
+// one is the single text that the claim must have, or "".
+func (w *wantedClaim) one() string {
+	var s string
+	if w != nil && len(w.Value) > 0 {
+		_ = json.Unmarshal(w.Value, &s) // another type is no text that we have
+	}
+	return s
+}
+
+const maxClaims = 4 << 10
+
+// parseClaims reads the parameter. Members that are not known are ignored (§5.5).
+func parseClaims(parameter string) (claimsRequest, error) {
+	var c claimsRequest
+	if parameter == "" {
+		return c, nil
+	}
+	if len(parameter) > maxClaims {
+		return c, fail(InvalidRequest, "The claims parameter is larger than 4 KiB.")
+	}
+	if err := json.Unmarshal([]byte(parameter), &c); err != nil {
+		return c, &Error{Code: InvalidRequest, Description: "The claims parameter is not JSON of the form that OIDC Core section 5.5 describes.", Err: err}
+	}
+	return c, nil
+}
+
+// claimWord is how a consent remembers a claim that was asked for by itself.
+func claimWord(name string) string { return "claim:" + name }
+
+// ClaimOf is the claim that a word of a consent stands for.
+func ClaimOf(word string) (name string, ok bool) { return strings.CutPrefix(word, "claim:") }
+
+// askedByName lists, in the order of the standard, the words of the claims that are asked for by name and that none of
+// the scopes holds. A claim of a scope that the client is not registered for is not asked for at all.
+func (c claimsRequest) askedByName(client *storage.Client, scopes []string) []string {
+	var out []string
+	for _, s := range standardClaims {
+		_, userinfo := c.Userinfo[s.name]
+		_, idToken := c.IDToken[s.name]
+		if (userinfo || idToken) && client.Scopes.Has(s.scope) && !slices.Contains(scopes, s.scope) {
+			out = append(out, claimWord(s.name))
+		}
+	}
+	return out
+}
+
+// kept is what a grant keeps of the request: the claims that a granted scope holds or that were allowed by name. It is
+// "" when that is nothing.
+func (c claimsRequest) kept(granted, words []string) string {
+	allowed := func(wanted map[string]*wantedClaim) map[string]*wantedClaim {
+		out := map[string]*wantedClaim{}
+		for _, s := range standardClaims {
+			if w, ok := wanted[s.name]; ok && (slices.Contains(granted, s.scope) || slices.Contains(words, claimWord(s.name))) {
+				out[s.name] = w
+			}
+		}
+		return out
+	}
+	k := claimsRequest{Userinfo: allowed(c.Userinfo), IDToken: allowed(c.IDToken)}
+	if len(k.Userinfo) == 0 && len(k.IDToken) == 0 {
+		return ""
+	}
+	b, err := json.Marshal(k)
+	if err != nil {
+		return "" // what was read as JSON is written as JSON
+	}
+	return string(b)
+}
+
+// keptClaims reads what a grant kept.
+func keptClaims(stored string) claimsRequest {
+	c, err := parseClaims(stored)
+	if err != nil {
+		return claimsRequest{}
+	}
+	return c
+}
+
+// addClaims puts into out what the scopes hold and what is wanted by name.
+func addClaims(out map[string]any, u *storage.User, scopes []string, wanted map[string]*wantedClaim) {
+	for _, s := range standardClaims {
+		w, named := wanted[s.name]
+		if !named && !slices.Contains(scopes, s.scope) {
+			continue
+		}
+		if v := s.value(u); v != nil && w.accepts(v) {
+			out[s.name] = v
+		}
+	}
+}
+
+// Subject is what the client knows the person as: their id or, with pairwise subjects, a value of its sector alone
+// (OIDC Core §8.1), which stays the same for ever.
+func (s *Server) Subject(c *storage.Client, userID string) string {
+	if !c.Pairwise() {
+		return userID
+	}
+	return base64url(mac(s.pairwiseKey, c.Sector, userID))
+}
+
+// sid is what the client knows a browser session as. Each client gets its own, so that two of them cannot tell by it
+// that they have the same person.
+func (s *Server) sid(c *storage.Client, sessionID string) string {
+	return base64url(mac(s.sidKey, c.ID, sessionID)[:16])
+}
+
+// idTokenClaims is the ID token of a person's grant (OIDC Core §2). nonce is empty on a refresh (§12.2).
+func (s *Server) idTokenClaims(ctx context.Context, c *storage.Client, g storage.Grant, scopes []string, at string) (map[string]any, error) {
+	now := s.store.Now()
+	out := map[string]any{}
+	wanted := keptClaims(g.Claims).IDToken
+	if c.IDTokenClaims || len(wanted) > 0 {
+		u, err := s.store.User(ctx, g.UserID)
+		if err != nil {
+			return nil, err
+		}
+		var held []string
+		if c.IDTokenClaims {
+			held = scopes
+		}
+		addClaims(out, &u, held, wanted)
+	}
+	out["iss"], out["sub"], out["aud"], out["azp"] = s.options.Issuer, s.Subject(c, g.UserID), c.ID, c.ID
+	out["iat"], out["exp"], out["auth_time"] = now.Unix(), now.Add(s.options.IDTokenTTL).Unix(), g.AuthTime.Unix()
+	out["acr"], out["amr"], out["sid"], out["at_hash"] = g.ACR, []string(g.AMR), s.sid(c, g.SessionID), at
+	if g.Nonce != "" {
+		out["nonce"] = g.Nonce
+	}
+	return out, nil
+}

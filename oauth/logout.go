@@ -1,0 +1,182 @@
+package oauth
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net/url"
+	"slices"
+	"time"
+
+	"gatehouse/identity"
+	"gatehouse/storage"
+)
+
+// Logout is a valid logout request (OIDC RP-Initiated Logout §2).
+type Logout struct {
+	Client *storage.Client // who asks, nil when unknown
+	// RedirectURI is where to go afterwards, with the state; empty: a page of ours. When the request had no id_token_hint
+	// it is followed only after the person said yes.
+	RedirectURI string
+	State       string
+	hint        *idTokenHint
+}
+
+// BeginLogout checks a logout request. An *Error is for the person's eyes: nobody was signed out, and nothing that cannot
+// be trusted is followed.
+func (s *Server) BeginLogout(ctx context.Context, form url.Values) (*Logout, error) {
+	l := &Logout{RedirectURI: form.Get("post_logout_redirect_uri"), State: form.Get("state")}
+	id := form.Get("client_id")
+	if token := form.Get("id_token_hint"); token != "" {
+		var err error
+		if l.hint, err = s.idTokenHint(ctx, token); err != nil {
+			return nil, err
+		}
+		if l.hint == nil {
+			return nil, fail(InvalidRequest, "The id_token_hint is not an ID token that this server issued, or its key is gone by now.")
+		}
+		if id != "" && id != l.hint.ClientID() {
+			return nil, fail(InvalidRequest, "The client_id is not the one that the id_token_hint was issued to.")
+		}
+		id = l.hint.ClientID()
+	}
+	if id != "" {
+		if !plausibleID(id) {
+			return nil, fail(InvalidRequest, "The client_id is none of this server's.")
+		}
+		c, err := s.store.Client(ctx, id)
+		if errors.Is(err, storage.ErrNotFound) || err == nil && c.DisabledAt != nil {
+			return nil, fail(InvalidRequest, "No app is registered here under the client_id.")
+		}
+		if err != nil {
+			return nil, unavailable(err)
+		}
+		l.Client = c
+	}
+	if l.RedirectURI == "" {
+		return l, nil
+	}
+	if l.Client == nil {
+		return nil, fail(InvalidRequest, "A post_logout_redirect_uri needs an id_token_hint or a client_id.")
+	}
+	if !slices.Contains(l.Client.PostLogoutRedirectURIs, l.RedirectURI) {
+		return nil, &Error{Code: InvalidRequest, ClientID: l.Client.ID, Description: "The post_logout_redirect_uri is not one the app is registered with. They must be equal to the letter."}
+	}
+	return l, nil
+}
+
+// Target is, of the people signed in to the browser, the one in whose session the hint was issued or, where that session
+// is over, whom the hint names. It is nil without such a hint: then the person must be asked.
+func (s *Server) Target(l *Logout, people []*identity.SignedIn) *identity.SignedIn {
+	if l.hint == nil {
+		return nil
+	}
+	if i := slices.IndexFunc(people, func(who *identity.SignedIn) bool { return l.hint.SID == s.sid(l.Client, who.Session.ID) }); i >= 0 {
+		return people[i]
+	}
+	if i := slices.IndexFunc(people, func(who *identity.SignedIn) bool { return l.hint.Subject == s.Subject(l.Client, who.User.ID) }); i >= 0 {
+		return people[i]
+	}
+	return nil
+}
+
+// Trusted reports whether the request proves by its hint that it comes from an app that signed somebody in here.
+func (l *Logout) Trusted() bool { return l.hint != nil }
+
+// Location is where the browser goes afterwards, or "".
+func (l *Logout) Location() string {
+	if l.RedirectURI == "" {
+		return ""
+	}
+	v := url.Values{}
+	if l.State != "" {
+		v.Set("state", l.State)
+	}
+	return addQuery(l.RedirectURI, v)
+}
+
+// logoutLife is how long a kept logout request waits.
+const logoutLife = 10 * time.Minute
+
+// keptLogout is a logout request on its way through an address or a form of ours.
+type keptLogout struct {
+	Form    url.Values `json:"form"`
+	Expires int64      `json:"exp"`
+}
+
+// KeepLogout seals a logout request, so that it can go through an address and a form without showing its ID token.
+func (s *Server) KeepLogout(form url.Values) (string, error) {
+	kept := keptLogout{Form: url.Values{}, Expires: s.store.Now().Add(logoutLife).Unix()}
+	for _, name := range []string{"id_token_hint", "client_id", "post_logout_redirect_uri", "state"} {
+		if form.Has(name) {
+			kept.Form.Set(name, form.Get(name))
+		}
+	}
+	plain, err := json.Marshal(kept)
+	if err != nil {
+		return "", err
+	}
+	if len(plain) > 16<<10 {
+		return "", fail(InvalidRequest, "The request is larger than 16 KiB.")
+	}
+	aead, err := s.logoutCipher()
+	if err != nil {
+		return "", err
+	}
+	nonce := make([]byte, aead.NonceSize())
+	if _, err := rand.Read(nonce); err != nil {
+		return "", err
+	}
+	return base64url(aead.Seal(nonce, nonce, plain, nil)), nil
+}
+
+// KeptLogout opens what KeepLogout sealed. An *Error means that it is damaged or waited too long.
+func (s *Server) KeptLogout(sealed string) (url.Values, error) {
+	refuse := fail(InvalidRequest, "The request waited for too long. Sign out again in the app.")
+	raw, err := base64.RawURLEncoding.DecodeString(sealed)
+	if err != nil {
+		return nil, refuse
+	}
+	aead, err := s.logoutCipher()
+	if err != nil {
+		return nil, err
+	}
+	n := aead.NonceSize()
+	if len(raw) < n {
+		return nil, refuse
+	}
+	plain, err := aead.Open(nil, raw[:n], raw[n:], nil)
+	if err != nil {
+		return nil, refuse
+	}
+	var kept keptLogout
+	if err := json.Unmarshal(plain, &kept); err != nil || s.store.Now().Unix() >= kept.Expires {
+		return nil, refuse
+	}
+	return kept.Form, nil
+}
+
+func (s *Server) logoutCipher() (cipher.AEAD, error) {
+	block, err := aes.NewCipher(s.logoutKey)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}
+
+// InitiateLogin is the address by which this server makes an app begin a sign-in (OIDC Core §4), "" when the app does not
+// take that. A client with pairwise subjects gets no hint, for a username would tell it who that is.
+func (s *Server) InitiateLogin(c *storage.Client, loginHint string) string {
+	if c.InitiateLoginURI == "" {
+		return ""
+	}
+	v := url.Values{"iss": {s.options.Issuer}}
+	if !c.Pairwise() && loginHint != "" {
+		v.Set("login_hint", loginHint)
+	}
+	return addQuery(c.InitiateLoginURI, v)
+}

@@ -1,0 +1,115 @@
+package oauth
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"gatehouse/oauth/jwt"
+	"gatehouse/storage"
+)
+
+// Metadata serves the one metadata document under both of its names: GET /.well-known/oauth-authorization-server (RFC 8414
+// §3) and /.well-known/openid-configuration (OIDC Discovery §4).
+func (s *Server) Metadata(w http.ResponseWriter, r *http.Request) error {
+	s.metadata.serve(w, r)
+	return nil
+}
+
+// description is the metadata document. It says exactly what works (RFC 8414 §2, OIDC Discovery §3).
+type description struct {
+	Issuer                string   `json:"issuer"`
+	AuthorizationEndpoint string   `json:"authorization_endpoint"`
+	TokenEndpoint         string   `json:"token_endpoint"`
+	UserinfoEndpoint      string   `json:"userinfo_endpoint"`
+	JWKSURI               string   `json:"jwks_uri"`
+	RegistrationEndpoint  string   `json:"registration_endpoint,omitempty"`
+	RevocationEndpoint    string   `json:"revocation_endpoint"`
+	IntrospectionEndpoint string   `json:"introspection_endpoint"`
+	EndSessionEndpoint    string   `json:"end_session_endpoint"`
+	Scopes                []string `json:"scopes_supported"`
+	ResponseTypes         []string `json:"response_types_supported"`
+	ResponseModes         []string `json:"response_modes_supported"`
+	GrantTypes            []string `json:"grant_types_supported"`
+	ACRValues             []string `json:"acr_values_supported"`
+	SubjectTypes          []string `json:"subject_types_supported"`
+	IDTokenAlgs           []string `json:"id_token_signing_alg_values_supported"`
+	UserinfoAlgs          []string `json:"userinfo_signing_alg_values_supported"`
+	RequestObjectAlgs     []string `json:"request_object_signing_alg_values_supported"`
+	TokenAuthMethods      []string `json:"token_endpoint_auth_methods_supported"`
+	TokenAuthAlgs         []string `json:"token_endpoint_auth_signing_alg_values_supported"`
+	RevocationAuthMethods []string `json:"revocation_endpoint_auth_methods_supported"`
+	RevocationAuthAlgs    []string `json:"revocation_endpoint_auth_signing_alg_values_supported"`
+	IntrospectAuthMethods []string `json:"introspection_endpoint_auth_methods_supported"`
+	IntrospectAuthAlgs    []string `json:"introspection_endpoint_auth_signing_alg_values_supported"`
+	DisplayValues         []string `json:"display_values_supported"`
+	ClaimTypes            []string `json:"claim_types_supported"`
+	Claims                []string `json:"claims_supported"`
+	ClaimsParameter       bool     `json:"claims_parameter_supported"`
+	UILocales             []string `json:"ui_locales_supported"`
+	ChallengeMethods      []string `json:"code_challenge_methods_supported"`
+	IssParameter          bool     `json:"authorization_response_iss_parameter_supported"`
+	RequestParameter      bool     `json:"request_parameter_supported"`
+	RequestURIParameter   bool     `json:"request_uri_parameter_supported"`
+	RequestURIRegistered  bool     `json:"require_request_uri_registration"`
+	PromptValues          []string `json:"prompt_values_supported"`
+	BackchannelLogout     bool     `json:"backchannel_logout_supported"`
+	BackchannelSession    bool     `json:"backchannel_logout_session_supported"`
+}
+
+func (s *Server) describe() description {
+	confidential := []string{storage.AuthBasic, storage.AuthPost, storage.AuthPrivateKey}
+	everyone := append(append([]string{}, confidential...), storage.AuthNone)
+	iss := s.options.Issuer
+	d := description{
+		Issuer:                iss,
+		AuthorizationEndpoint: iss + "/oauth2/authorize",
+		TokenEndpoint:         iss + "/oauth2/token",
+		UserinfoEndpoint:      iss + "/oauth2/userinfo",
+		JWKSURI:               iss + "/.well-known/jwks.json",
+		RevocationEndpoint:    iss + "/oauth2/revoke",
+		IntrospectionEndpoint: iss + "/oauth2/introspect",
+		EndSessionEndpoint:    iss + "/oauth2/logout",
+		Scopes:                StandardScopes,
+		ResponseTypes:         []string{"code"},
+		ResponseModes:         []string{modeQuery, modeFormPost},
+		GrantTypes:            []string{grantCode, grantRefresh, grantClientCredentials},
+		ACRValues:             []string{acrPassword},
+		SubjectTypes:          []string{storage.SubjectPublic, storage.SubjectPairwise},
+		IDTokenAlgs:           jwt.Algorithms,
+		UserinfoAlgs:          jwt.Algorithms,
+		RequestObjectAlgs:     jwt.Algorithms,
+		TokenAuthMethods:      everyone,
+		TokenAuthAlgs:         jwt.Algorithms,
+		RevocationAuthMethods: everyone,
+		RevocationAuthAlgs:    jwt.Algorithms,
+		IntrospectAuthMethods: confidential,
+		IntrospectAuthAlgs:    jwt.Algorithms,
+		DisplayValues:         []string{"page"},
+		ClaimTypes:            []string{"normal"},
+		Claims:                append([]string{"iss", "sub", "aud", "azp", "exp", "iat", "auth_time", "nonce", "acr", "amr", "at_hash", "sid"}, ClaimNames()...),
+		ClaimsParameter:       true,
+		UILocales:             []string{"en"},
+		ChallengeMethods:      []string{"S256"},
+		IssParameter:          true,
+		RequestParameter:      true,
+		RequestURIParameter:   true,
+		RequestURIRegistered:  true,
+		PromptValues:          prompts,
+		BackchannelLogout:     true,
+		BackchannelSession:    true,
+	}
+	if s.options.Registration.open() {
+		d.RegistrationEndpoint = iss + "/oauth2/register"
+	}
+	return d
+}
+
+// newDocument marshals once what is served often.
+func newDocument(body any, maxAge time.Duration) document {
+	b, err := json.Marshal(body)
+	if err != nil {
+		panic("marshal a document: " + err.Error()) // our own structs always marshal
+	}
+	return documentOf(b, maxAge)
+}

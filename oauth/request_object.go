@@ -1,0 +1,146 @@
+package oauth
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/url"
+	"slices"
+	"strings"
+
+	"gatehouse/oauth/jwt"
+	"gatehouse/oauth/params"
+	"gatehouse/storage"
+)
+
+// requestObjectType is the typ of a request object (RFC 9101 §10.8). Clients of OpenID Connect send none, or JWT.
+const requestObjectType = "oauth-authz-req+jwt"
+
+// requestObject returns the parameters of a request that came as a signed JWT, by value or from an address that the client
+// registered (RFC 9101, OIDC Core §6). Only what was signed counts: parameters beside the request object could have been
+// added by anybody (RFC 9101 §6.3).
+func (s *Server) requestObject(ctx context.Context, form url.Values) (url.Values, error) {
+	id := form.Get("client_id")
+	if !plausibleID(id) {
+		return nil, fail(InvalidRequest, "The parameter client_id must stand beside the request object.")
+	}
+	c, err := s.store.Client(ctx, id)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, fail(InvalidClient, "No app is registered here under the client_id.")
+	}
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	token := form.Get("request")
+	if form.Has("request_uri") {
+		if form.Has("request") {
+			return nil, fail(InvalidRequest, "Send request or request_uri, not both.")
+		}
+		if token, err = s.fetchRequestObject(ctx, c, form.Get("request_uri")); err != nil {
+			return nil, err
+		}
+	}
+	t, err := s.verifyClientJWT(ctx, c, c.RequestObjectAlg, token)
+	if err != nil {
+		return nil, requestObjectError("The request object is not a JWT signed by one of the client's registered keys with an algorithm that the metadata lists and the client may use; unsigned ones are refused.", err)
+	}
+	if t.Type != "" && !strings.EqualFold(t.Type, "JWT") && !strings.EqualFold(strings.TrimPrefix(strings.ToLower(t.Type), "application/"), requestObjectType) {
+		return nil, requestObjectError("The typ of the request object must be "+requestObjectType+" or JWT.", nil)
+	}
+	var claims map[string]json.RawMessage
+	if err := json.Unmarshal(t.Payload, &claims); err != nil {
+		return nil, requestObjectError("The request object is not a JSON object.", err)
+	}
+	if err := s.checkRequestObject(c, t.Payload, claims); err != nil {
+		return nil, err
+	}
+	return objectParameters(claims)
+}
+
+func requestObjectError(description string, cause error) *Error {
+	return &Error{Code: InvalidRequestObject, Description: description, Err: cause}
+}
+
+// fetchRequestObject gets a request object from its address, which must be registered: no stranger's link makes this
+// server fetch anything.
+func (s *Server) fetchRequestObject(ctx context.Context, c *storage.Client, address string) (string, error) {
+	registered := slices.ContainsFunc(c.RequestURIs, func(r string) bool {
+		plain, _, _ := strings.Cut(r, "#")
+		asked, _, _ := strings.Cut(address, "#")
+		return r == address || plain == asked
+	})
+	if !registered {
+		return "", &Error{Code: InvalidRequestURI, Description: "The request_uri is not one that the client registered in request_uris."}
+	}
+	doc, err := s.fetch.Get(ctx, address, maxRequestObject)
+	if err != nil {
+		return "", &Error{Code: InvalidRequestURI, Description: "The request object could not be fetched from the request_uri.", Err: err}
+	}
+	return string(bytes.TrimSpace(doc.Body)), nil
+}
+
+// checkRequestObject checks the claims that are about the object itself. A client assertion has a sub and no client_id,
+// so neither passes for the other (RFC 9101 §10.8).
+func (s *Server) checkRequestObject(c *storage.Client, payload []byte, claims map[string]json.RawMessage) error {
+	var o struct {
+		Issuer    string       `json:"iss"`
+		Subject   string       `json:"sub"`
+		Audience  jwt.Audience `json:"aud"`
+		ClientID  string       `json:"client_id"`
+		Expires   jwt.Instant  `json:"exp"`
+		NotBefore jwt.Instant  `json:"nbf"`
+		IssuedAt  jwt.Instant  `json:"iat"`
+	}
+	if err := json.Unmarshal(payload, &o); err != nil {
+		return requestObjectError("A claim of the request object has the wrong type.", err)
+	}
+	now := s.store.Now()
+	for _, wrong := range []struct {
+		when bool
+		text string
+	}{
+		{o.ClientID != c.ID, "The client_id in the request object must be there and be the one beside it."},
+		{claims["iss"] != nil && o.Issuer != c.ID, "The iss of the request object must be the client_id."},
+		{claims["aud"] != nil && !slices.Contains(o.Audience, s.options.Issuer), "The aud of the request object must be the issuer of this server, " + s.options.Issuer + "."},
+		{o.Subject == c.ID, "The sub of a request object must not be the client_id."},
+		{claims["request"] != nil || claims["request_uri"] != nil, "A request object must not have request or request_uri in it."},
+		{claims["exp"] != nil && !now.Before(o.Expires.Time().Add(jwt.Leeway)), "The request object has expired."},
+		{o.NotBefore.Time().After(now.Add(jwt.Leeway)) || o.IssuedAt.Time().After(now.Add(jwt.Leeway)), "The nbf or iat of the request object lies in the future."},
+	} {
+		if wrong.when {
+			return requestObjectError(wrong.text, nil)
+		}
+	}
+	return nil
+}
+
+// aboutTheObject are claims of the JWT itself and no parameters.
+var aboutTheObject = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti"}
+
+// objectParameters turns claims into parameters: texts as they are, anything else as its JSON. As in a query, what is
+// empty is left out; only resource may be a list.
+func objectParameters(claims map[string]json.RawMessage) (url.Values, error) {
+	out := url.Values{}
+	for name, raw := range claims {
+		if slices.Contains(aboutTheObject, name) {
+			continue
+		}
+		var one string
+		var many []string
+		switch {
+		case json.Unmarshal(raw, &one) == nil:
+			if one != "" {
+				out.Set(name, one)
+			}
+		case name == "resource" && json.Unmarshal(raw, &many) == nil:
+			out[name] = many
+		default:
+			out.Set(name, string(raw))
+		}
+		if strings.ContainsRune(out.Get(name), 0) {
+			return nil, requestObjectError("The parameter "+params.Printable(name)+" has a NUL.", nil)
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,51 @@
+package oauth
+
+import (
+	"net/url"
+	"strings"
+)
+
+// How an answer travels: in the query of the redirect URI, or in a form that the browser posts to it (OAuth 2.0 Form Post
+// Response Mode).
+const (
+	modeQuery    = "query"
+	modeFormPost = "form_post"
+)
+
+// Response is the answer to an authorization request (RFC 6749 §4.1.2).
+type Response struct {
+	RedirectURI string
+	FormPost    bool // to be posted there; else Location is where to send the browser
+	Parameters  url.Values
+}
+
+// response makes an answer: state comes back byte for byte, and iss says who answers (RFC 9207 §2).
+func (s *Server) response(uri, state, mode string, parameters url.Values) Response {
+	if state != "" {
+		parameters.Set("state", state)
+	}
+	parameters.Set("iss", s.options.Issuer)
+	return Response{RedirectURI: uri, FormPost: mode == modeFormPost, Parameters: parameters}
+}
+
+// ErrorResponse tells the client of an error.
+func (s *Server) ErrorResponse(e *RedirectError) Response {
+	return s.response(e.RedirectURI, e.State, e.mode, url.Values{"error": {e.Cause.Code}, "error_description": {e.Cause.Description}})
+}
+
+// Location is the redirect URI, whose own query stays as it is, with the answer in its query.
+func (r Response) Location() string { return addQuery(r.RedirectURI, r.Parameters) }
+
+func addQuery(uri string, parameters url.Values) string {
+	if len(parameters) == 0 {
+		return uri
+	}
+	separator := "?"
+	if strings.Contains(uri, "?") {
+		separator = "&"
+		if strings.HasSuffix(uri, "?") || strings.HasSuffix(uri, "&") {
+			separator = ""
+		}
+	}
+	return uri + separator + parameters.Encode()
+}

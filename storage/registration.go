@@ -1,0 +1,79 @@
+package storage
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"time"
+)
+
+// UsedAssertion is a client assertion that was accepted. It is good once (RFC 7523 §3).
+type UsedAssertion struct {
+	ClientID  string    `gorm:"primaryKey"`
+	JTIHash   []byte    `gorm:"column:jti_hash;primaryKey"`
+	ExpiresAt time.Time `gorm:"serializer:millis"`
+}
+
+// UseAssertion notes the jti of a client's assertion until it expires. It returns ErrConsumed when it was used before:
+// of any number of attempts, in any number of processes, one wins.
+func (s *Store) UseAssertion(ctx context.Context, clientID, jti string, expires time.Time) error {
+	sum := sha256.Sum256([]byte(jti))
+	err := s.execOne(ctx, "INSERT INTO used_assertions (client_id, jti_hash, expires_at) VALUES (?, ?, ?) ON CONFLICT (client_id, jti_hash) DO NOTHING",
+		clientID, sum[:], toMillis(expires))
+	if errors.Is(err, ErrNotFound) {
+		err = ErrConsumed
+	}
+	return wrap("use an assertion", err)
+}
+
+// RegistrationToken is an initial access token: it lets its holder register clients (RFC 7591 §3).
+type RegistrationToken struct {
+	ID        string    `json:"id"`
+	Hash      []byte    `json:"-"` // SHA-256
+	Note      string    `json:"note,omitempty"`
+	UsesLeft  int64     `json:"uses_left"`
+	CreatedAt time.Time `json:"created_at" gorm:"serializer:millis;autoCreateTime:false"`
+	ExpiresAt time.Time `json:"expires_at" gorm:"serializer:millis"`
+}
+
+// CreateRegistrationToken adds an initial access token.
+func (s *Store) CreateRegistrationToken(ctx context.Context, t *RegistrationToken, e Event) error {
+	return wrap("create registration token", s.Tx(ctx, func(tx *Store) error {
+		if err := tx.insert(ctx, t); err != nil {
+			return err
+		}
+		return tx.record(ctx, withDetail(e, "id", t.ID))
+	}))
+}
+
+// RegistrationTokens lists the initial access tokens, the newest first.
+func (s *Store) RegistrationTokens(ctx context.Context) ([]RegistrationToken, error) {
+	out, err := list[RegistrationToken](ctx, s.read, "created_at DESC, id", "1 = 1")
+	return out, wrap("list registration tokens", err)
+}
+
+// DeleteRegistrationToken makes an initial access token useless, or returns ErrNotFound.
+func (s *Store) DeleteRegistrationToken(ctx context.Context, id string, e Event) error {
+	return wrap("delete registration token", s.Tx(ctx, func(tx *Store) error {
+		if err := tx.execOne(ctx, "DELETE FROM registration_tokens WHERE id = ?", id); err != nil {
+			return err
+		}
+		return tx.record(ctx, withDetail(e, "id", id))
+	}))
+}
+
+// UseRegistrationToken takes one use of the token with that hash, or returns ErrNotFound when it is unknown, expired or
+// used up.
+func (s *Store) UseRegistrationToken(ctx context.Context, hash []byte) error {
+	return wrap("use registration token", s.execOne(ctx,
+		"UPDATE registration_tokens SET uses_left = uses_left - 1 WHERE hash = ? AND uses_left > 0 AND expires_at > ?", hash, toMillis(s.now())))
+}
+
+// HasRegistrationToken reports whether UseRegistrationToken would find a use, and takes none.
+func (s *Store) HasRegistrationToken(ctx context.Context, hash []byte) (bool, error) {
+	_, err := take[RegistrationToken](ctx, s.write, "hash = ? AND uses_left > 0 AND expires_at > ?", hash, toMillis(s.now()))
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, wrap("read registration token", err)
+}

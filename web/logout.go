@@ -1,0 +1,160 @@
+package web
+
+import (
+	"crypto/hmac"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"gatehouse/identity"
+	"gatehouse/oauth"
+	"gatehouse/oauth/params"
+	"gatehouse/oauth/redirect"
+)
+
+type logoutPage struct {
+	basePage
+	App, Request, FormToken, Destination string
+	People                               []choice
+}
+
+// logout serves GET /oauth2/logout (OIDC RP-Initiated Logout §2). An ID token of the very person who is signed in here is
+// reason enough to sign them out; without one they are asked.
+func (s *Site) logout(w http.ResponseWriter, r *http.Request) error {
+	form, err := params.Query(r)
+	if err != nil {
+		return err
+	}
+	if sealed := form.Get("request"); sealed != "" {
+		if form, err = s.oauth.KeptLogout(sealed); err != nil {
+			return logoutError(err)
+		}
+	}
+	l, err := s.oauth.BeginLogout(r.Context(), form)
+	if err != nil {
+		return logoutError(err)
+	}
+	people, err := s.people.All(r)
+	if err != nil {
+		return err
+	}
+	target := s.oauth.Target(l, people)
+	switch {
+	case target != nil:
+		return s.signOutAndGo(w, r, l, target)
+	case len(people) > 0:
+		return s.askLogout(w, r, l, form, people)
+	case l.Trusted():
+		return s.signOutAndGo(w, r, l)
+	}
+	return s.to(w, "/signed-out")
+}
+
+// signOutAndGo ends these sessions and sends the browser where the request wants.
+func (s *Site) signOutAndGo(w http.ResponseWriter, r *http.Request, l *oauth.Logout, out ...*identity.SignedIn) error {
+	if len(out) > 0 {
+		actAs(r, out[0])
+		if err := s.people.End(w, r, out...); err != nil {
+			return err
+		}
+	}
+	if to := l.Location(); to != "" {
+		return s.redirect(w, to)
+	}
+	return s.to(w, "/signed-out")
+}
+
+// keepLogout serves POST /oauth2/logout. It comes from another site, without our cookies, so it is answered with a redirect
+// to its own page, in whose address the request is sealed.
+func (s *Site) keepLogout(w http.ResponseWriter, r *http.Request) error {
+	form, err := params.Form(w, r)
+	if err != nil {
+		return err
+	}
+	if _, err := s.oauth.BeginLogout(r.Context(), form); err != nil {
+		return logoutError(err)
+	}
+	sealed, err := s.oauth.KeepLogout(form)
+	if err != nil {
+		return logoutError(err)
+	}
+	return s.to(w, "/oauth2/logout?request="+sealed)
+}
+
+// askLogout shows who is signed in and asks who is to be signed out.
+func (s *Site) askLogout(w http.ResponseWriter, r *http.Request, l *oauth.Logout, form url.Values, people []*identity.SignedIn) error {
+	sealed, err := s.oauth.KeepLogout(form)
+	if err != nil {
+		return logoutError(err)
+	}
+	p := logoutPage{
+		basePage: s.frame(r, s.pages.say("logout.title")), Request: sealed, People: choices(people), FormToken: s.logoutToken(sealed, people),
+	}
+	target := ""
+	if l.RedirectURI != "" {
+		p.Destination, target = redirect.Destination(l.RedirectURI), redirect.Source(l.RedirectURI)
+	}
+	if l.Client != nil {
+		p.App = l.Client.Name
+	}
+	s.pageHeaders(w, target)
+	return s.show(w, http.StatusOK, "logout", p)
+}
+
+func (s *Site) logoutToken(sealed string, people []*identity.SignedIn) string {
+	parts := []string{"logout", sealed}
+	for _, who := range people {
+		parts = append(parts, who.Session.ID)
+	}
+	return s.formToken(parts...)
+}
+
+// confirmLogout serves POST /oauth2/logout/confirm.
+func (s *Site) confirmLogout(w http.ResponseWriter, r *http.Request) error {
+	r.Body = http.MaxBytesReader(w, r.Body, params.MaxBody)
+	if kind := r.Header.Get("Content-Type"); !strings.HasPrefix(kind, params.FormType) {
+		return &pageError{status: http.StatusUnsupportedMediaType, text: "error.form"}
+	}
+	if err := r.ParseForm(); err != nil {
+		return &pageError{status: http.StatusBadRequest, text: "error.form", cause: err}
+	}
+	people, err := s.people.All(r)
+	if err != nil {
+		return err
+	}
+	sealed := r.PostForm.Get("request")
+	if len(people) == 0 {
+		return s.to(w, "/signed-out")
+	}
+	if !hmac.Equal([]byte(r.PostForm.Get("form_token")), []byte(s.logoutToken(sealed, people))) {
+		return &pageError{status: http.StatusForbidden, text: "error.form", link: s.base + "/account"}
+	}
+	form, err := s.oauth.KeptLogout(sealed)
+	if err != nil {
+		return logoutError(err)
+	}
+	l, err := s.oauth.BeginLogout(r.Context(), form)
+	if err != nil {
+		return logoutError(err)
+	}
+	if r.PostForm.Get("decision") != "sign-out" {
+		return s.to(w, "/account")
+	}
+	out := slices.DeleteFunc(slices.Clone(people), func(who *identity.SignedIn) bool {
+		return !slices.Contains(r.PostForm["session"], who.Session.ID)
+	})
+	if len(out) == 0 {
+		return s.to(w, "/account")
+	}
+	return s.signOutAndGo(w, r, l, out...)
+}
+
+// logoutError is a bad logout request, for the person's eyes: they are still signed in.
+func logoutError(err error) error {
+	e := oauth.AsError(err)
+	if e.Code == oauth.InvalidRequest {
+		return &pageError{status: http.StatusBadRequest, text: "error.logout", detail: e.Code + ": " + e.Description, cause: e.Err}
+	}
+	return err
+}

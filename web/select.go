@@ -1,0 +1,103 @@
+package web
+
+import (
+	"crypto/hmac"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"net/url"
+
+	"gatehouse/identity"
+	"gatehouse/oauth/params"
+	"gatehouse/oauth/redirect"
+	"gatehouse/storage"
+)
+
+type selectPage struct {
+	basePage
+	appView
+	Request, FormToken string
+	People             []choice
+}
+
+// choice is one of the people signed in to the browser.
+type choice struct {
+	Session, Name, Email string
+	Ticked               bool
+}
+
+func choices(people []*identity.SignedIn) []choice {
+	out := make([]choice, 0, len(people))
+	for _, who := range people {
+		out = append(out, choice{Session: who.Session.ID, Name: personName(who), Email: who.User.Email, Ticked: true})
+	}
+	return out
+}
+
+// showSelect serves GET /select, the account chooser: for an authorization request, or for the account pages.
+func (s *Site) showSelect(w http.ResponseWriter, r *http.Request) error {
+	form, err := params.Query(r)
+	if err != nil {
+		return err
+	}
+	people, err := s.people.All(r)
+	if err != nil {
+		return err
+	}
+	request := form.Get("request")
+	if len(people) == 0 {
+		if request == "" {
+			return s.to(w, "/login")
+		}
+		return s.to(w, "/login?request="+url.QueryEscape(request))
+	}
+	browser := s.people.Browser(w, r)
+	p := selectPage{basePage: s.frame(r, s.pages.say("select.title")), Request: request, People: choices(people)}
+	if request != "" {
+		a, err := s.oauth.Resume(r.Context(), request, browser, false)
+		if err != nil {
+			return s.tell(w, r, err)
+		}
+		p.appView = s.viewOf(a.Client)
+		s.pageHeaders(w, redirect.Source(a.RedirectURI))
+	}
+	p.FormToken = s.selectToken(browser, request)
+	return s.show(w, http.StatusOK, "select", p)
+}
+
+func (s *Site) selectToken(browser []byte, request string) string {
+	return s.formToken("select", hex.EncodeToString(browser), request)
+}
+
+// selectAccount serves POST /select.
+func (s *Site) selectAccount(w http.ResponseWriter, r *http.Request) error {
+	form, err := params.Form(w, r)
+	if err != nil {
+		return err
+	}
+	request, browser := form.Get("request"), s.people.BrowserOf(r)
+	if browser == nil || !hmac.Equal([]byte(form.Get("form_token")), []byte(s.selectToken(browser, request))) {
+		return &pageError{status: http.StatusForbidden, text: "error.form", link: s.base + "/account"}
+	}
+	who, err := s.people.Select(w, r, form.Get("session"))
+	if errors.Is(err, storage.ErrNotFound) { // signed out meanwhile
+		if request == "" {
+			return s.to(w, "/select")
+		}
+		return s.to(w, "/select?request="+url.QueryEscape(request))
+	}
+	if err != nil {
+		return err
+	}
+	if request == "" {
+		return s.to(w, "/account")
+	}
+	a, err := s.oauth.Resume(r.Context(), request, browser, false)
+	if err != nil {
+		return s.tell(w, r, err)
+	}
+	if err := s.store.ChooseSession(r.Context(), a.ID, browser, who.Session.ID); err != nil {
+		return err
+	}
+	return s.to(w, "/oauth2/authorize/"+a.ID)
+}
