@@ -27,6 +27,9 @@ fuzz: ## every fuzz target for FUZZ_TIME
 	go test -run '^$$' -fuzz FuzzValidate -fuzztime $(FUZZ_TIME) ./oauth/redirect
 	go test -run '^$$' -fuzz FuzzForm -fuzztime $(FUZZ_TIME) ./oauth/params
 	go test -run '^$$' -fuzz FuzzVerify -fuzztime $(FUZZ_TIME) ./oauth/accesstoken
+	go test -run '^$$' -fuzz 'FuzzParse$$' -fuzztime $(FUZZ_TIME) ./oauth/jwt
+	go test -run '^$$' -fuzz FuzzParseKeys -fuzztime $(FUZZ_TIME) ./oauth/jwt
+	go test -run '^$$' -fuzz FuzzCheck -fuzztime $(FUZZ_TIME) ./oauth/fetch
 
 bench: ## benchmarks beside their bare twins, into docs/performance.md
 	scripts/bench.sh

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"gatehouse/oauth/jwt"
+	"gatehouse/oauth/params"
 	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
 )
@@ -113,21 +114,21 @@ func (s *Seconds) UnmarshalJSON(b []byte) error {
 	var n int64
 	if json.Unmarshal(b, &n) == nil {
 		if n < 0 || n > int64(maxLife/time.Second) {
-			n = 0 // out of every bound, and no overflow
+			n = -1 // out of every bound, and no overflow
 		}
 		*s = Seconds(time.Duration(n) * time.Second)
 		return nil
 	}
 	var text string
 	if err := json.Unmarshal(b, &text); err != nil {
-		return errors.New("must be a number of seconds or a duration like \"15m\"")
+		return errors.New("must be a number of seconds or a duration of whole seconds like 15m")
 	}
 	d, err := time.ParseDuration(text)
-	if err == nil && d%time.Second != 0 {
-		return errors.New("must be whole seconds")
+	if err != nil || d%time.Second != 0 {
+		return errors.New("must be a number of seconds or a duration of whole seconds like 15m")
 	}
 	*s = Seconds(d)
-	return err
+	return nil
 }
 
 // maxLife is the longest duration that any member may have.
@@ -289,12 +290,12 @@ func oneOf(values []string) string {
 func (m *Metadata) checkTexts() error {
 	for _, uri := range m.RedirectURIs {
 		if err := redirect.Validate(uri); err != nil {
-			return &Error{Code: InvalidRedirectURI, Description: fmt.Sprintf("The redirect URI %q %s.", uri, err)}
+			return &Error{Code: InvalidRedirectURI, Description: fmt.Sprintf("The redirect URI %s %s.", params.Printable(uri), err)}
 		}
 	}
 	for _, name := range m.Scope {
 		if !ValidScope(name) {
-			return fail(InvalidClientMetadata, fmt.Sprintf("The scope %q has a character that a scope must not have (RFC 6749 section 3.3), or is longer than 100.", name))
+			return fail(InvalidClientMetadata, fmt.Sprintf("The scope %s has a character that a scope must not have (RFC 6749 section 3.3), or is longer than 100.", params.Printable(name)))
 		}
 	}
 	for name, uri := range map[string]string{"client_uri": m.ClientURI, "tos_uri": m.TosURI, "policy_uri": m.PolicyURI, "initiate_login_uri": m.InitiateLoginURI} {
@@ -304,7 +305,7 @@ func (m *Metadata) checkTexts() error {
 	}
 	for _, uri := range m.PostLogoutRedirectURIs {
 		if err := redirect.Validate(uri); err != nil {
-			return fail(InvalidClientMetadata, fmt.Sprintf("The post-logout redirect URI %q %s.", uri, err))
+			return fail(InvalidClientMetadata, fmt.Sprintf("The post-logout redirect URI %s %s.", params.Printable(uri), err))
 		}
 	}
 	if m.JWKS != nil {
@@ -319,7 +320,7 @@ func (m *Metadata) checkTexts() error {
 	for _, list := range [][]string{m.Audience, deref(m.Resources)} {
 		for _, identifier := range list {
 			if err := ValidResource(identifier); err != nil {
-				return fail(InvalidClientMetadata, fmt.Sprintf("The audience or resource %q %s.", identifier, err))
+				return fail(InvalidClientMetadata, fmt.Sprintf("The audience or resource %s %s.", params.Printable(identifier), err))
 			}
 		}
 	}

@@ -348,7 +348,7 @@ var accessTokens = []webtest.Requirement{
 				t.Errorf("%s is active", name)
 			}
 		}
-		stranger := webtest.Start(t, storagetest.URL(t, s.Store.Engine()), webtest.Options{Issuer: s.Issuer, Clock: s.Clock})
+		stranger := webtest.Start(t, storagetest.URL(t, s.Store.Engine()), webtest.Options{Issuer: s.Issuer, Clock: s.Clock, OwnKeys: true})
 		if s.Active(c, stranger.MachineToken(stranger.Machine("jobs"))) {
 			t.Error("a token signed by another server's key is active")
 		}

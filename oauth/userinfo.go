@@ -16,6 +16,9 @@ import (
 // Userinfo serves GET and POST /oauth2/userinfo (OIDC Core §5.3). The access token comes in the header or in the body of
 // a form (RFC 6750 §2.1, §2.2), never in the query.
 func (s *Server) Userinfo(w http.ResponseWriter, r *http.Request) error {
+	if r.Method != http.MethodGet && r.Method != http.MethodPost {
+		return &Error{Code: InvalidRequest, Description: "Send GET or POST.", status: http.StatusMethodNotAllowed, allow: "GET, POST", bearer: true}
+	}
 	token, err := bearer(w, r)
 	if err != nil {
 		return err

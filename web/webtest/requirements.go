@@ -13,12 +13,23 @@ type Requirement struct {
 	ID   string // its place in our checklist, "P31", or the flaw's published id
 	Spec string // RFC and section
 	Text string
+	Env  map[string]string // settings besides the defaults
 	Test func(t *testing.T, s *Server)
 }
 
 // Req makes a Requirement.
 func Req(id, spec, text string, test func(t *testing.T, s *Server)) Requirement {
 	return Requirement{ID: id, Spec: spec, Text: text, Test: test}
+}
+
+// With is the requirement on a server with these settings, each "NAME=value".
+func (r Requirement) With(settings ...string) Requirement {
+	r.Env = map[string]string{}
+	for _, s := range settings {
+		name, value, _ := strings.Cut(s, "=")
+		r.Env[name] = value
+	}
+	return r
 }
 
 // Run tests every requirement on both engines, each on a server of its own.
@@ -28,7 +39,7 @@ func Run(t *testing.T, table []Requirement) {
 	for _, r := range table {
 		t.Run(name(r), func(t *testing.T) {
 			t.Parallel()
-			storagetest.Each(t, func(t *testing.T, db string) { r.Test(t, Start(t, db, Options{})) })
+			storagetest.Each(t, func(t *testing.T, db string) { r.Test(t, Start(t, db, Options{Env: r.Env})) })
 		})
 	}
 }

@@ -39,6 +39,8 @@ type Server struct {
 	Log    *Buffer
 	Config config.Config
 	HTTP   *http.Client // follows no redirects and keeps no cookies
+
+	env map[string]string
 }
 
 // Buffer is a log that a test reads while it is written.
@@ -67,6 +69,8 @@ type Options struct {
 	Env    map[string]string
 	Clock  *storagetest.Clock
 	Path   string // the issuer's path
+	// OwnKeys makes signing keys instead of using those of the servers before.
+	OwnKeys bool
 }
 
 // Start runs a server on the database until the test ends.
@@ -74,7 +78,7 @@ func Start(t testing.TB, db string, o Options) *Server {
 	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	storagetest.Must(t, err)
-	s := &Server{T: t, URL: "http://" + listener.Addr().String() + o.Path, DB: db, Clock: o.Clock, Log: &Buffer{}, Issuer: o.Issuer}
+	s := &Server{T: t, URL: "http://" + listener.Addr().String() + o.Path, DB: db, Clock: o.Clock, Log: &Buffer{}, Issuer: o.Issuer, env: o.Env}
 	if s.Clock == nil {
 		s.Clock = storagetest.NewClock()
 	}
@@ -88,7 +92,9 @@ func Start(t testing.TB, db string, o Options) *Server {
 	s.Config, _, err = config.Load(func(name string) string { return env[name] }, nil)
 	storagetest.Must(t, err)
 	s.Store = storagetest.Open(t, db, s.Clock)
-	lendKeys(t, s.Store)
+	if !o.OwnKeys {
+		lendKeys(t, s.Store)
+	}
 	log := slog.New(slog.NewJSONHandler(s.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s.OAuth, err = oauth.New(t.Context(), s.Store, oauth.Options{
 		Issuer: s.Issuer, Environment: "live", AccessTokenTTL: s.Config.AccessTokenTTL, CodeTTL: s.Config.CodeTTL,
@@ -153,7 +159,7 @@ func keepKeys(t testing.TB, store *storage.Store) {
 
 // Another runs a second process on the same database, with the same issuer and clock.
 func (s *Server) Another() *Server {
-	return Start(s.T, s.DB, Options{Issuer: s.Issuer, Clock: s.Clock})
+	return Start(s.T, s.DB, Options{Issuer: s.Issuer, Clock: s.Clock, Env: s.env})
 }
 
 // Response is an answer, read whole.

@@ -1,0 +1,166 @@
+package jwt_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"gatehouse/oauth/jwt"
+)
+
+func newKey(t testing.TB, id, alg string) *jwt.Key {
+	t.Helper()
+	private, err := jwt.Generate(alg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := jwt.NewKey(id, alg, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func in(keys ...jose.JSONWebKey) func(string, string) ([]jose.JSONWebKey, error) {
+	return func(string, string) ([]jose.JSONWebKey, error) { return keys, nil }
+}
+
+func TestWhatIsSignedVerifies(t *testing.T) {
+	t.Parallel()
+	for _, alg := range jwt.Algorithms {
+		k, other := newKey(t, "1", alg), newKey(t, "1", alg)
+		for _, typ := range []string{"", jwt.TypeJWT, jwt.TypeLogout} {
+			token, err := k.Sign(typ, map[string]string{"iss": "x"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := jwt.Parse(token, jwt.Algorithms, in(k.JWK()))
+			if err != nil || got.Type != typ || got.KeyID != "1" || string(got.Payload) != `{"iss":"x"}` {
+				t.Errorf("%s %q: %v %+v", alg, typ, err, got)
+			}
+			for name, err := range map[string]error{
+				"another key":       parse(token, jwt.Algorithms, other.JWK()),
+				"another algorithm": parse(token, without(alg), k.JWK()),
+				"no key":            parse(token, jwt.Algorithms),
+				"cut":               parse(token[:len(token)-2], jwt.Algorithms, k.JWK()),
+				"a key for encryption": parse(token, jwt.Algorithms, func() jose.JSONWebKey {
+					j := k.JWK()
+					j.Use = "enc"
+					return j
+				}()),
+				"unsigned": parse(strings.Join(append([]string{base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none"}`))}, strings.Split(token, ".")[1], ""), "."), jwt.Algorithms, k.JWK()),
+			} {
+				if !errors.Is(err, jwt.ErrInvalid) {
+					t.Errorf("%s, %s: %v", alg, name, err)
+				}
+			}
+		}
+		if _, err := k.Sign("at+jwt", map[string]string{}); err == nil {
+			t.Error("an access token is signed")
+		}
+	}
+}
+
+func parse(token string, algs []string, keys ...jose.JSONWebKey) error {
+	_, err := jwt.Parse(token, algs, in(keys...))
+	return err
+}
+
+func without(alg string) []string {
+	var out []string
+	for _, a := range jwt.Algorithms {
+		if a != alg {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+func TestKeysFitTheirAlgorithm(t *testing.T) {
+	t.Parallel()
+	small, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err == nil {
+		if _, err := jwt.NewKey("1", jwt.RS256, small); err == nil {
+			t.Error("an RSA key of 1024 bits signs")
+		}
+	}
+	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := jwt.NewKey("1", jwt.ES256, p384); err == nil {
+		t.Error("P-384 signs ES256")
+	}
+	if _, err := jwt.Generate("none"); err == nil {
+		t.Error("there is a key for none")
+	}
+}
+
+func TestParseKeysRefusesPrivateOnes(t *testing.T) {
+	t.Parallel()
+	k := newKey(t, "1", jwt.ES256)
+	public, err := json.Marshal(k.JWK())
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := jwt.Generate(jwt.EdDSA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := json.Marshal(jose.JSONWebKey{Key: private, KeyID: "2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := jwt.ParseKeys([]byte(`{"keys":[` + string(public) + `,{"kty":"new","x":1},{"kty":"EC","crv":"P-521","x":"AA","y":"AA"}]}`))
+	if err != nil || len(keys) != 1 || keys[0].KeyID != "1" {
+		t.Errorf("%v %v", keys, err)
+	}
+	for _, bad := range []string{"", "[]", "{}", `{"keys":{}}`, `{"keys":["x"]}`, `{"keys":[` + string(secret) + `]}`, `{"keys":[{"kty":"oct","k":"AAAA"}]}`} {
+		if keys, err := jwt.ParseKeys([]byte(bad)); err == nil {
+			t.Errorf("%s gives %v", bad, keys)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	k := newKey(f, "1", jwt.ES256)
+	good, err := k.Sign(jwt.TypeJWT, map[string]string{"iss": "x"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add("a.b.c")
+	f.Add(strings.Repeat(".", 100))
+	f.Fuzz(func(t *testing.T, token string) {
+		jwt.UnverifiedIssuer(token)
+		got, err := jwt.Parse(token, jwt.Algorithms, in(k.JWK()))
+		if err != nil {
+			return
+		}
+		// Nobody has the key: whatever is accepted says what was signed.
+		if string(got.Payload) != `{"iss":"x"}` {
+			t.Errorf("accepted %s", got.Payload)
+		}
+	})
+}
+
+func FuzzParseKeys(f *testing.F) {
+	f.Add([]byte(`{"keys":[{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}`))
+	f.Add([]byte(`{"keys":[{"kty":"oct","k":"AA"}]}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		keys, err := jwt.ParseKeys(raw)
+		for _, k := range keys {
+			if err == nil && !k.IsPublic() {
+				t.Errorf("a private key came through: %s", raw)
+			}
+		}
+	})
+}

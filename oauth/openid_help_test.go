@@ -1,0 +1,43 @@
+package oauth_test
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+
+	"gatehouse/oauth"
+	"gatehouse/storage/storagetest"
+	"gatehouse/web/webtest"
+)
+
+type webtestClient = oauth.ClientInformation
+
+// register registers a client as the operator does and returns the code of the error.
+func register(t *testing.T, s *webtest.Server, metadata string) (string, error) {
+	t.Helper()
+	m, err := oauth.ParseMetadata([]byte(metadata))
+	if err == nil {
+		_, _, err = s.OAuth.CreateClient(t.Context(), m)
+	}
+	if err != nil {
+		return oauth.AsError(err).Code, err
+	}
+	return "", nil
+}
+
+// flipped is the token with one character of its signature changed.
+func flipped(token string) string {
+	i := len(token) - 10
+	return token[:i] + flip(token[i]) + token[i+1:]
+}
+
+// verified is the payload of a JWT of the server's.
+func verified(t *testing.T, s *webtest.Server, token string) map[string]any {
+	t.Helper()
+	payload, err := oidc.NewRemoteKeySet(t.Context(), s.URL+"/.well-known/jwks.json").VerifySignature(t.Context(), token)
+	storagetest.Must(t, err)
+	out := map[string]any{}
+	storagetest.Must(t, json.Unmarshal(payload, &out))
+	return out
+}

@@ -1,0 +1,323 @@
+package oauth_test
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/oauth/jwt"
+	"gatehouse/storage/storagetest"
+	"gatehouse/web/webtest"
+)
+
+func TestRegistration(t *testing.T) { webtest.Run(t, registration) }
+
+const (
+	openRegistration  = "GATEHOUSE_REGISTRATION=open"
+	gatedRegistration = "GATEHOUSE_REGISTRATION=token"
+	loopbackHosts     = "GATEHOUSE_FETCH_ALLOW_HOSTS=127.0.0.1"
+)
+
+// registrationRequest sends JSON to the registration endpoint or below it.
+func registrationRequest(s *webtest.Server, method, address, token, body string) webtest.Response {
+	s.T.Helper()
+	req, err := http.NewRequestWithContext(s.T.Context(), method, address, strings.NewReader(body))
+	storagetest.Must(s.T, err)
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	return s.Do(req)
+}
+
+func selfRegister(s *webtest.Server, body string) webtest.Response {
+	s.T.Helper()
+	return registrationRequest(s, http.MethodPost, s.URL+"/oauth2/register", "", body)
+}
+
+const minimal = `{"redirect_uris":["` + webtest.Callback + `"]}`
+
+// clientOf is the client that an answer of the registration endpoint describes.
+func clientOf(r webtest.Response) webtestClient {
+	c := webtestClient{ClientID: r.Text("client_id"), ClientSecret: r.Text("client_secret")}
+	c.TokenEndpointAuthMethod = r.Text("token_endpoint_auth_method")
+	c.RedirectURIs = []string{webtest.Callback}
+	return c
+}
+
+var registration = []webtest.Requirement{
+	webtest.Req("R1", "RFC 7591 §3, OIDC Registration §3", "registration is off unless the operator turns it on, and only then advertised", func(t *testing.T, s *webtest.Server) {
+		if r := selfRegister(s, minimal); r.Status != 404 || s.Get("/.well-known/openid-configuration").JSON["registration_endpoint"] != nil {
+			t.Errorf("%d %s", r.Status, r.Body)
+		}
+		open := webtest.Start(t, storagetest.URL(t, s.Store.Engine()), webtest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open"}})
+		at := open.Get("/.well-known/openid-configuration").Text("registration_endpoint")
+		if at != open.Issuer+"/oauth2/register" {
+			t.Errorf("advertised at %q", at)
+		}
+		if r := open.Get("/oauth2/register"); r.Status != 405 || r.Header.Get("Allow") != "POST" {
+			t.Errorf("GET: %d", r.Status)
+		}
+	}),
+	webtest.Req("R2", "RFC 7591 §3.2.1, RFC 7592 §3", "a client gets its defaults, secret and registration access token, and everything works with them", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		r := selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],"client_name":"New app","contacts":["dev@app.example"],"grant_types":["authorization_code","refresh_token"],
+			"response_types":["code"],"tos_uri":"https://elsewhere.example/tos","unknown_member":{"x":1},"logo_uri":"","policy_uri":"","post_logout_redirect_uris":[],
+			"gatehouse_skip_consent":true,"gatehouse_require_pkce":false,"gatehouse_access_token_ttl":"24h","gatehouse_nonsense":1}`)
+		if r.Status != 201 || r.Header.Get("Cache-Control") != "no-store" || r.Header.Get("Content-Type") != "application/json" {
+			t.Fatalf("%d %s", r.Status, r.Body)
+		}
+		for name, want := range map[string]any{
+			"token_endpoint_auth_method": "client_secret_basic", "application_type": "web", "id_token_signed_response_alg": "RS256", "subject_type": "public",
+			"client_name": "New app", "client_secret_expires_at": 0.0, "scope": "openid profile email address phone offline_access",
+			"registration_client_uri": s.Issuer + "/oauth2/register/" + r.Text("client_id"),
+		} {
+			if r.JSON[name] != want {
+				t.Errorf("%s is %v, want %v", name, r.JSON[name], want)
+			}
+		}
+		for _, absent := range []string{"unknown_member", "logo_uri", "policy_uri", "post_logout_redirect_uris", "jwks", "gatehouse_require_pkce", "gatehouse_skip_consent", "gatehouse_access_token_ttl", "gatehouse_token_endpoint_audience"} {
+			if _, there := r.JSON[absent]; there {
+				t.Errorf("%s is there", absent)
+			}
+		}
+		if !strings.HasPrefix(r.Text("client_secret"), "gate_cs_live_") || !strings.HasPrefix(r.Text("registration_access_token"), "gate_ra_live_") {
+			t.Error(r.Body)
+		}
+		c := clientOf(r)
+		b := s.Browser()
+		b.Authorize(c, "scope", "openid", "code_challenge", "", "code_challenge_method", "").WantRedirectError(t, s, "invalid_request")
+		page := b.SignIn(b.Authorize(c, "scope", "openid email"), "alice")
+		if !strings.Contains(page.URL, "/consent") || !strings.Contains(page.Text(), "Nobody has checked this app") || !strings.Contains(page.Text(), "app.example") {
+			t.Errorf("no warning, or no consent at all: %s %s", page.URL, page.Text())
+		}
+		s.IDToken(c, s.Redeem(c, b.Decide(page, "approve").Location()))
+		dump := storagetest.Dump(t, s.Store, s.DB)
+		if strings.Contains(dump, r.Text("registration_access_token")) || strings.Contains(dump, r.Text("client_secret")) || strings.Contains(s.Log.String(), "gate_ra_live_") {
+			t.Error("a token or secret is kept in clear")
+		}
+	}).With(openRegistration),
+	webtest.Req("R3", "RFC 7591 §3.2.2, OIDC Registration §2, CVE-2026-67333, CVE-2026-59354", "each mistake is refused with its code and says what to fix", func(t *testing.T, s *webtest.Server) {
+		uris := func(more string) string { return `{"redirect_uris":["` + webtest.Callback + `"],` + more + `}` }
+		private := `{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0","d":"jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI"}`
+		for body, code := range map[string]string{
+			`{}`: "invalid_client_metadata", `[]`: "invalid_client_metadata", `x`: "invalid_client_metadata", `null`: "invalid_client_metadata",
+			`{"redirect_uris":["javascript:alert(1)"]}`: "invalid_redirect_uri", `{"redirect_uris":["https://*.app.example/cb"]}`: "invalid_redirect_uri",
+			`{"redirect_uris":["https://app.example/cb#foobar"]}`: "invalid_redirect_uri", `{"redirect_uris":["https://u:p@app.example/cb"]}`: "invalid_redirect_uri",
+			`{"redirect_uris":["http://app.example/cb"]}`: "invalid_redirect_uri", `{"redirect_uris":["data:text/html,x"]}`: "invalid_redirect_uri",
+			`{"redirect_uris":"` + webtest.Callback + `x y"}`:                     "invalid_redirect_uri",
+			uris(`"grant_types":["client_credentials"]`):                          "invalid_client_metadata",
+			uris(`"grant_types":["implicit"]`):                                    "invalid_client_metadata",
+			uris(`"response_types":["id_token"]`):                                 "invalid_client_metadata",
+			uris(`"token_endpoint_auth_method":"client_secret_jwt"`):              "invalid_client_metadata",
+			uris(`"token_endpoint_auth_method":"private_key_jwt"`):                "invalid_client_metadata",
+			uris(`"jwks":{"keys":[` + private + `]}`):                             "invalid_client_metadata",
+			uris(`"jwks":{"keys":[{"kty":"oct","k":"AAAA"}]}`):                    "invalid_client_metadata",
+			uris(`"jwks":{"keys":[]}`):                                            "invalid_client_metadata",
+			uris(`"jwks":{"keys":[{"kty":"x"}]},"jwks_uri":"https://x.example/"`): "invalid_client_metadata",
+			uris(`"jwks_uri":"http://app.example/jwks"`):                          "invalid_client_metadata",
+			uris(`"jwks_uri":"https://10.0.0.1/jwks"`):                            "invalid_client_metadata",
+			uris(`"logo_uri":"javascript:alert(1)"`):                              "invalid_client_metadata",
+			uris(`"policy_uri":"javascript:alert(1)"`):                            "invalid_client_metadata",
+			uris(`"initiate_login_uri":"http://app.example/start"`):               "invalid_client_metadata",
+			uris(`"initiate_login_uri":"http://localhost:9/start"`):               "invalid_client_metadata",
+			uris(`"sector_identifier_uri":"http://app.example/s.json"`):           "invalid_client_metadata",
+			uris(`"request_uris":["http://app.example/r"]`):                       "invalid_client_metadata",
+			uris(`"backchannel_logout_uri":"https://169.254.169.254/"`):           "invalid_client_metadata",
+			uris(`"post_logout_redirect_uris":["https://app.example/*"]`):         "invalid_client_metadata",
+			uris(`"id_token_signed_response_alg":"none"`):                         "invalid_client_metadata",
+			uris(`"userinfo_signed_response_alg":"HS256"`):                        "invalid_client_metadata",
+			uris(`"request_object_signing_alg":"none"`):                           "invalid_client_metadata",
+			uris(`"id_token_encrypted_response_alg":"RSA-OAEP"`):                  "invalid_client_metadata",
+			uris(`"subject_type":"secret"`):                                       "invalid_client_metadata",
+			uris(`"application_type":"desktop"`):                                  "invalid_client_metadata",
+			uris(`"default_max_age":-1`):                                          "invalid_client_metadata",
+			uris(`"require_auth_time":"yes"`):                                     "invalid_client_metadata",
+			uris(`"client_name":7`):                                               "invalid_client_metadata",
+			uris(`"client_name":"` + strings.Repeat("x", 101) + `"`):              "invalid_client_metadata",
+		} {
+			r := selfRegister(s, body)
+			if r.Status != 400 || r.Text("error") != code {
+				t.Errorf("%s: %d %s", body, r.Status, r.Body)
+			}
+			for _, leak := range []string{"Go ", "json:", "oauth.", "struct", ".go"} {
+				if strings.Contains(r.Body, leak) {
+					t.Errorf("%s tells of our insides: %s", body, r.Body)
+				}
+			}
+		}
+		form := s.Post("/oauth2/register", webtestClient{}, url.Values{"redirect_uris": {webtest.Callback}})
+		form.Want(t, 400, "invalid_client_metadata")
+		selfRegister(s, `{"client_name":"`+strings.Repeat("x", 70<<10)+`"}`).Want(t, 400, "invalid_client_metadata")
+	}).With(openRegistration),
+	webtest.Req("R4", "RFC 7591 §3", "where registration is gated, each use of an initial access token registers one client", func(t *testing.T, s *webtest.Server) {
+		at := s.URL + "/oauth2/register"
+		refused := func(name, token string) {
+			t.Helper()
+			r := registrationRequest(s, http.MethodPost, at, token, minimal)
+			if r.Status != 401 || r.Text("error") != "invalid_token" || !strings.HasPrefix(r.Header.Get("WWW-Authenticate"), "Bearer ") {
+				t.Errorf("%s: %d %s", name, r.Status, r.Body)
+			}
+		}
+		refused("no token", "")
+		refused("garbage", "x")
+		token, row, err := s.OAuth.CreateInitialAccess(t.Context(), "team", 3, time.Hour)
+		storagetest.Must(t, err)
+		r := registrationRequest(s, http.MethodPost, at, token, minimal)
+		if r.Status != 201 {
+			t.Fatalf("%d %s", r.Status, r.Body)
+		}
+		refused("a registration access token", r.Text("registration_access_token"))
+		registrationRequest(s, http.MethodPost, at, token, `{}`).Want(t, 400, "invalid_client_metadata") // costs no use
+		other := s.Another()
+		statuses := make([]int, 20)
+		storagetest.Do(20, func(i int) {
+			n := s
+			if i%2 == 0 {
+				n = other
+			}
+			statuses[i] = registrationRequest(n, http.MethodPost, n.URL+"/oauth2/register", token, minimal).Status
+		})
+		made := 0
+		for _, status := range statuses {
+			if status == 201 {
+				made++
+			} else if status != 401 {
+				t.Errorf("status %d", status)
+			}
+		}
+		if made != 2 {
+			t.Errorf("%d registrations with 2 uses", made)
+		}
+		late, _, err := s.OAuth.CreateInitialAccess(t.Context(), "", 1, time.Hour)
+		storagetest.Must(t, err)
+		gone, row2, err := s.OAuth.CreateInitialAccess(t.Context(), "", 1, time.Hour)
+		storagetest.Must(t, err)
+		storagetest.Must(t, s.Store.DeleteRegistrationToken(t.Context(), row2.ID, storagetest.Event("delete")))
+		refused("deleted", gone)
+		s.Clock.Advance(time.Hour)
+		refused("expired", late)
+		if strings.Contains(storagetest.Dump(t, s.Store, s.DB), token) || row.UsesLeft != 3 {
+			t.Error("the token is kept in clear")
+		}
+	}).With(gatedRegistration),
+	webtest.Req("R5", "RFC 7592 §2", "a client reads, changes and deletes its own registration with its own token, and nobody else does", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		r := selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],"client_name":"One","initiate_login_uri":"https://app.example/start","grant_types":["authorization_code","refresh_token"]}`)
+		other := selfRegister(s, minimal)
+		operators := s.App()
+		at, token := s.URL+"/oauth2/register/"+r.Text("client_id"), r.Text("registration_access_token")
+		for name, x := range map[string][2]string{
+			"no token": {at, ""}, "another client's": {at, other.Text("registration_access_token")}, "garbage": {at, "gate_ra_live_x"}, "a secret": {at, r.Text("client_secret")},
+			"unknown client": {s.URL + "/oauth2/register/nobody", token}, "an operator's client": {s.URL + "/oauth2/register/" + operators.ClientID, token},
+		} {
+			for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodDelete} {
+				if got := registrationRequest(s, method, x[0], x[1], minimal); got.Status != 401 || got.JSON["client_id"] != nil {
+					t.Errorf("%s %s: %d %s", name, method, got.Status, got.Body)
+				}
+			}
+		}
+		read := registrationRequest(s, http.MethodGet, at, token, "").OK(t)
+		if read.Text("initiate_login_uri") != "https://app.example/start" || read.Text("client_name") != "One" || read.Text("registration_access_token") != token || read.JSON["client_secret"] != nil {
+			t.Error(read.Body)
+		}
+		c := clientOf(r)
+		tokens := s.Tokens(c, "alice", "scope", "openid email offline_access")
+		put := func(body string) webtest.Response { return registrationRequest(s, http.MethodPut, at, token, body) }
+		with := func(more string) string {
+			return `{"client_id":"` + c.ClientID + `","redirect_uris":["` + webtest.Callback + `"],"grant_types":["authorization_code","refresh_token"]` + more + `}`
+		}
+		for name, body := range map[string]string{
+			"no client_id": minimal, "another client_id": `{"client_id":"x","redirect_uris":["` + webtest.Callback + `"]}`, "a chosen secret": with(`,"client_secret":"mine"`),
+			"with its token": with(`,"registration_access_token":"` + token + `"`), "with times": with(`,"client_id_issued_at":1`), "to public": with(`,"token_endpoint_auth_method":"none"`),
+		} {
+			if got := put(body); got.Status != 400 || got.Text("error") != "invalid_client_metadata" {
+				t.Errorf("%s: %d %s", name, got.Status, got.Body)
+			}
+		}
+		put(`{"client_id":"`+c.ClientID+`","redirect_uris":["javascript:x"]}`).Want(t, 400, "invalid_redirect_uri")
+		changed := put(with(`,"client_name":"Two","client_secret":"` + c.ClientSecret + `"`)).OK(t)
+		if changed.Text("client_name") != "Two" || changed.JSON["initiate_login_uri"] != nil {
+			t.Errorf("what was left out stays: %s", changed.Body)
+		}
+		if !s.Active(c, tokens.Text("access_token")) {
+			t.Error("a change of name ended its tokens")
+		}
+		put(with(`,"scope":"openid"`)).OK(t)
+		if s.Active(c, tokens.Text("access_token")) {
+			t.Error("tokens with a scope that it gave up live on")
+		}
+		if got := registrationRequest(s, http.MethodPatch, at, token, "{}"); got.Status != 405 {
+			t.Errorf("PATCH: %d", got.Status)
+		}
+		tokens = s.Tokens(c, "alice", "scope", "openid")
+		if got := registrationRequest(s, http.MethodDelete, at, token, ""); got.Status != 204 || got.Body != "" {
+			t.Errorf("DELETE: %d %s", got.Status, got.Body)
+		}
+		if got := registrationRequest(s, http.MethodGet, at, token, ""); got.Status != 401 {
+			t.Errorf("after DELETE: %d", got.Status)
+		}
+		s.Refresh(c, tokens.Text("refresh_token")).Want(t, 401, "invalid_client")
+	}).With(openRegistration),
+	webtest.Req("R6", "RFC 7591 §2, RFC 9700 §4.1", "a client that registered itself gets only the scopes the operator lists, and PKCE as the operator says", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		s.Machine("admin notes")
+		r := selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],"scope":"openid notes admin nothing"}`)
+		if r.Text("scope") != "openid notes" {
+			t.Errorf("scope is %q", r.Text("scope"))
+		}
+		c := clientOf(r)
+		s.Browser().Authorize(c, "scope", "openid admin").WantRedirectError(t, s, "invalid_scope")
+		to := s.Browser().Code(c, "alice", "scope", "openid", "code_challenge", "", "code_challenge_method", "")
+		s.IDToken(c, s.Token(c, webtest.CodeForm(to, c, "code_verifier", "")).OK(t))
+		public := clientOf(selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],"token_endpoint_auth_method":"none"}`))
+		s.Browser().Authorize(public, "scope", "openid", "code_challenge", "", "code_challenge_method", "").WantRedirectError(t, s, "invalid_request")
+	}).With(openRegistration, "GATEHOUSE_REGISTRATION_REQUIRE_PKCE=false", "GATEHOUSE_REGISTRATION_SCOPES=openid,notes,offline_access"),
+	webtest.Req("R7", "RFC 7591 §5", "registrations are limited per network", func(t *testing.T, s *webtest.Server) {
+		for range 3 {
+			if r := selfRegister(s, minimal); r.Status != 201 {
+				t.Fatalf("%d %s", r.Status, r.Body)
+			}
+		}
+		if r := selfRegister(s, minimal); r.Status != 429 || r.Header.Get("Retry-After") == "" {
+			t.Errorf("the fourth: %d", r.Status)
+		}
+	}).With(openRegistration, "GATEHOUSE_RATE_LIMITS=registration=3/1m"),
+	webtest.Req("R8", "CVE-2026-101062, CVE-2026-56739", "a client that registered itself gets no code in silence, and makes this server fetch nothing private", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		b := s.Browser()
+		b.SignIn(b.Open("/login"), "alice")
+		c := clientOf(selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],"gatehouse_skip_consent":true}`))
+		b.Authorize(c, "scope", "openid", "prompt", "none").WantRedirectError(t, s, "consent_required")
+		host := webtest.NewHost(t)
+		key := clientKey(t, jwt.ES256, "1")
+		host.Serve("/jwks", "application/json", webtest.KeySet(t, key))
+		for _, address := range []string{host.URL + "/jwks", strings.Replace(host.URL, "127.0.0.1", "localhost", 1) + "/jwks", strings.Replace(host.URL, "http:", "https:", 1) + "/jwks"} {
+			selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],"token_endpoint_auth_method":"private_key_jwt","jwks_uri":"`+address+`"}`)
+		}
+		if host.Asked("/jwks") != 0 {
+			t.Error("it was fetched")
+		}
+	}).With(openRegistration), webtest.Req("R9", "CVE-2019-8400, CVE-2026-33525", "what a client says of itself is escaped wherever a person reads it", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		const evil = `<img src=x onerror=alert(1)>`
+		r := selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],"client_name":"`+evil+`","client_uri":"https://app.example/\"><script>","policy_uri":"https://app.example/\"><script>","tos_uri":"https://app.example/'onclick='x","initiate_login_uri":"https://app.example/\"><script>"}`)
+		if r.Status != 201 {
+			t.Fatalf("%d %s", r.Status, r.Body)
+		}
+		c := clientOf(r)
+		b := s.Browser()
+		login := b.Authorize(c, "scope", "openid", "login_hint", evil)
+		consent := b.SignIn(login, "alice")
+		b.Decide(consent, "approve")
+		for _, p := range []webtest.Page{login, consent, b.Open("/account"), b.Open("/oauth2/logout?client_id=" + c.ClientID)} {
+			if p.Status != 200 || strings.Contains(p.Body, "<img src=x") || strings.Contains(p.Body, "<script>") || strings.Contains(p.Body, "'onclick") || !strings.Contains(p.Body, "onerror=alert(1)") {
+				t.Errorf("%s: %d %s", p.URL, p.Status, p.Body)
+			}
+		}
+	}).With(openRegistration),
+}
