@@ -12,6 +12,8 @@ for name in chromium chromium-browser google-chrome google-chrome-stable; do
 	[ -n "${CHROME:-}" ] || CHROME=$(command -v "$name" || true)
 done
 [ -n "${CHROME:-}" ] || missing+=("Chromium, for the browser journeys: sudo apt-get install -y chromium (or set CHROME to its binary)")
+# The relying parties of other people's libraries.
+command -v node >/dev/null && command -v npm >/dev/null || missing+=("Node.js 20 or newer with npm, for relying parties from npm: sudo apt-get install -y nodejs npm")
 if [ ${#missing[@]} -gt 0 ]; then
 	printf 'The tests need, and did not find:\n' >&2
 	printf '  - %s\n' "${missing[@]}" >&2
@@ -20,7 +22,10 @@ fi
 export CHROME
 
 dir=$(mktemp -d)
-trap 'scripts/postgres.sh stop "$dir"' EXIT
+parties=$(mktemp -d)
+trap 'scripts/postgres.sh stop "$dir"; rm -rf "$parties"' EXIT
+scripts/relying-parties.sh prepare "$parties"
+export RELYING_PARTIES=$parties
 TEST_POSTGRES_DSN=$(scripts/postgres.sh start "$dir")
 export TEST_POSTGRES_DSN
 # With everything found nothing may skip.

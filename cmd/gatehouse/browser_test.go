@@ -11,6 +11,7 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
@@ -25,12 +26,13 @@ type tab struct {
 }
 
 // openBrowser starts Chromium with a profile of its own.
-func openBrowser(t testing.TB) *tab {
+func openBrowser(t testing.TB, more ...chromedp.ExecAllocatorOption) *tab {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(needs(t, "CHROME")), chromedp.UserDataDir(t.TempDir()), chromedp.NoSandbox,
 		chromedp.Flag("disable-gpu", true), chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true), chromedp.WSURLReadTimeout(time.Minute))
+	options = append(options, more...)
 	allocator, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(cancel)
 	ctx, cancel := chromedp.NewContext(allocator)
@@ -178,8 +180,82 @@ func TestBrowserJourneys(t *testing.T) {
 		b.do("revoke", press("Revoke the tokens"), visible("The tokens are revoked"))
 		b.do("refresh in vain", press("Refresh the tokens"), visible("invalid_grant"))
 		b.do("sign out of the app", press("Sign out"), visible("You are signed out of this app"), visible("You are not signed in"))
-		// Signed in at Gatehouse, and the consent remembered: no page this time.
-		b.do("sign in again", press("Sign in with Gatehouse"), visible("You are signed in"))
+		// Signed out at Gatehouse too, and sent back; the consent is remembered.
+		b.do("sign in again", press("Sign in with Gatehouse"))
+		b.signIn(d)
+		b.do("without being asked", visible("You are signed in"))
+		// Signed in at Gatehouse: no page at all for another app session.
+		b.do("forget the app's own cookie", chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+			_, err := cdp.Call(ctx, t, network.DeleteCookies, network.DeleteCookiesParams{Name: "sample_session", URL: d.sample})
+			return err
+		}), chromedp.Navigate(d.sample), press("Sign in with Gatehouse"), visible("You are signed in"))
+	})
+
+	t.Run("who you are, by ID token and userinfo", func(t *testing.T) {
+		b := openBrowser(t)
+		b.begin(d)
+		b.signIn(d)
+		b.do("get to the app", visible("You are signed in as Demo Person"))
+		id, info := evaluate[string](b, `document.querySelector("#id-token").textContent`), evaluate[string](b, `document.querySelector("#userinfo").textContent`)
+		if !strings.Contains(id, `"nonce"`) || !strings.Contains(id, d.issuer) || strings.Contains(id, "demo@example.com") || !strings.Contains(info, `"email": "demo@example.com"`) {
+			t.Errorf("ID token %s\nuserinfo %s", id, info)
+		}
+		b.do("open the profile", chromedp.Navigate(d.issuer+"/account"), chromedp.Click(`//a[normalize-space(.)="Your profile"]`), visible("Where you are reached"))
+		b.looks("profile")
+		b.do("change it", chromedp.SetValue(chromedp.CSS("#nickname"), "Demi"), chromedp.SetValue(chromedp.CSS("#birthdate"), "tomorrow"), press("Save"), visible("Nothing was saved"))
+		b.looks("profile-wrong")
+		b.do("mend it", chromedp.SetValue(chromedp.CSS("#birthdate"), "1990-12-31"), press("Save"), visible("Your profile is saved"),
+			chromedp.Navigate(d.sample), press("Ask who you are"), visible("Demi"), visible("1990-12-31"))
+	})
+
+	t.Run("several people choose, and a sign-out reaches the app", func(t *testing.T) {
+		env := map[string]string{}
+		for k, v := range d.env {
+			env[k] = v
+		}
+		if _, stderr, code := command(t, env, "a second password\n", "user", "create", "--username", "second", "--email", "second@example.com", "--name", "Second Person", "--password-stdin"); code != exitOK {
+			t.Fatal(stderr)
+		}
+		b := openBrowser(t)
+		b.begin(d)
+		b.signIn(d)
+		b.do("get to the app", visible("You are signed in as Demo Person"))
+		b.do("add an account", chromedp.Navigate(d.issuer+"/account"), chromedp.Click(`//a[normalize-space(.)="Add an account"]`), visible("Sign in"),
+			chromedp.SendKeys(chromedp.CSS("#username"), "second"), chromedp.SendKeys(chromedp.CSS("#password"), "a second password"), press("Sign in"), visible("Second Person"), visible("Switch account"))
+		b.looks("account-two")
+		app := b.another()
+		app.do("start anew", chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+			_, err := cdp.Call(ctx, t, network.DeleteCookies, network.DeleteCookiesParams{Name: "sample_session", URL: d.sample})
+			return err
+		}), chromedp.Navigate(d.sample), press("Sign in with Gatehouse"), visible("Choose an account"), visible("second@example.com"))
+		app.looks("select")
+		app.do("choose", chromedp.Click(`//button[contains(., "Demo Person")]`), visible("You are signed in as Demo Person"))
+		b.do("open the chooser of the account pages", chromedp.Navigate(d.issuer+"/select"), chromedp.Click(`//button[contains(., "Demo Person")]`), visible("Demo Person"), visible("Connected apps"))
+		b.do("sign out at the server", press("Sign out"), visible("You are signed out"))
+		b.looks("signed-out")
+		deadline := time.Now().Add(20 * time.Second)
+		for !strings.Contains(app.text(), "signed out where you had signed in") {
+			if time.Now().After(deadline) {
+				t.Fatalf("the app was not told: %s", app.text())
+			}
+			app.do("look again", chromedp.Navigate(d.sample), visible("Sample Notes"))
+		}
+		b.do("the other is still there", chromedp.Navigate(d.issuer+"/account"), visible("Second Person"))
+		b.do("ask to sign out", chromedp.Navigate(d.issuer+"/oauth2/logout"), visible("Sign out?"), visible("second@example.com"))
+		b.looks("logout")
+		b.do("stay", press("Stay signed in"), visible("Second Person"))
+		b.do("and go", chromedp.Navigate(d.issuer+"/oauth2/logout"), press("Sign out"), visible("You are signed out"))
+	})
+
+	t.Run("open the app from the account page", func(t *testing.T) {
+		b := openBrowser(t)
+		b.begin(d)
+		b.signIn(d)
+		b.do("get to the app", visible("You are signed in"))
+		b.do("open it from the account page", chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+			_, err := cdp.Call(ctx, t, network.DeleteCookies, network.DeleteCookiesParams{Name: "sample_session", URL: d.sample})
+			return err
+		}), chromedp.Navigate(d.issuer+"/account"), chromedp.Click(`//a[normalize-space(.)="Open"]`), visible("You are signed in as Demo Person"))
 	})
 
 	t.Run("deny", func(t *testing.T) {
@@ -198,7 +274,9 @@ func TestBrowserJourneys(t *testing.T) {
 		if text := b.text(); strings.Contains(text, "notes.write") || !strings.Contains(text, "notes.read") {
 			t.Errorf("the unticked scope was granted: %s", text)
 		}
-		b.do("the next time it is new", chromedp.Navigate(d.sample), press("Sign out"), visible("You are not signed in"), press("Sign in with Gatehouse"), visible("wants access"),
+		b.do("the next time it is new", chromedp.Navigate(d.sample), press("Sign out"), visible("You are not signed in"), press("Sign in with Gatehouse"))
+		b.signIn(d)
+		b.do("and asked for", visible("wants access"),
 			chromedp.WaitVisible(chromedp.CSS(".badge")), press("Allow"), visible("notes.write"))
 	})
 

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -10,6 +12,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -72,13 +75,22 @@ func (c *cluster) client(t *testing.T, metadata string) (id, secret string) {
 
 var hidden = regexp.MustCompile(`name="(request|form_token)" value="([^"]*)"`)
 
-// consentedCode goes through sign-in and consent with a cookie jar, as a browser would, and returns the callback.
-func consentedCode(t *testing.T, address, username, password string) *url.URL {
+// consentedCode goes through sign-in and consent with a cookie jar, as a browser would, and returns the callback. It
+// trusts the certificates in the files.
+func consentedCode(t *testing.T, address, username, password string, trusted ...string) *url.URL {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	storagetest.Must(t, err)
+	roots := x509.NewCertPool()
+	for _, file := range trusted {
+		b, err := os.ReadFile(file)
+		storagetest.Must(t, err)
+		roots.AppendCertsFromPEM(b)
+	}
 	var callback *url.URL
-	browser := &http.Client{Jar: jar, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
+	defer transport.CloseIdleConnections()
+	browser := &http.Client{Transport: transport, Jar: jar, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
 		if r.URL.Host == "app.example" {
 			callback = r.URL
 			return http.ErrUseLastResponse
