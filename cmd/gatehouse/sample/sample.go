@@ -224,7 +224,7 @@ func (a *app) signIn(w http.ResponseWriter, r *http.Request) {
 	if hint := r.URL.Query().Get("login_hint"); hint != "" {
 		options = append(options, oauth2.SetAuthURLParam("login_hint", hint))
 	}
-	http.Redirect(w, r, conf.AuthCodeURL(s.state, options...), http.StatusSeeOther)
+	http.Redirect(w, r, conf.AuthCodeURL(s.state, options...), http.StatusSeeOther) //nolint:gosec // to the endpoint that discovery told; the hint is a parameter of it
 }
 
 // callback takes the answer: it must carry the state of this very browser and the iss of the server that was asked
