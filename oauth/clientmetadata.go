@@ -325,8 +325,10 @@ func (m *Metadata) checkTexts() error {
 		}
 	}
 	for _, list := range [][]string{m.Contacts, m.RedirectURIs, m.RequestURIs, m.DefaultACRValues, m.PostLogoutRedirectURIs} {
-		if slices.ContainsFunc(list, func(s string) bool { return s == "" || strings.ContainsAny(s, " \t\r\n") }) {
-			return fail(InvalidClientMetadata, "Lists of URIs, contacts and acr values must not have empty items or spaces.")
+		if slices.ContainsFunc(list, func(s string) bool {
+			return s == "" || strings.ContainsAny(s, " ") || strings.ContainsFunc(s, unprintable)
+		}) {
+			return fail(InvalidClientMetadata, "Lists of URIs, contacts and acr values must not have empty items, spaces or control characters.")
 		}
 	}
 	return nil

@@ -17,7 +17,7 @@ import (
 func TestOpenIDCore(t *testing.T) { webtest.Run(t, openidCore) }
 
 var openidCore = []webtest.Requirement{
-	webtest.Req("C1", "OIDC Core §2, §3.1.3.6", "a code gives an ID token, RS256 by default, with every claim, checked by an ordinary library", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("C1", "OIDC Core §2, §3.1.3.6, CVE-2026-15612", "a code gives an ID token, RS256 by default, with every claim, checked by an ordinary library", func(t *testing.T, s *webtest.Server) {
 		u := s.Person("alice")
 		c := s.RelyingParty()
 		b := s.Browser()
@@ -126,6 +126,9 @@ var openidCore = []webtest.Requirement{
 				t.Errorf("%s: %d %s", at, r.Status, r.Body)
 			}
 		}
+		deep.User("alice")
+		party := deep.RelyingParty()
+		deep.IDToken(party, deep.Tokens(party, "alice", "scope", "openid"))
 	}),
 	webtest.Req("C5", "OIDC Core §5.3, RFC 6750 §2, §3, CVE-2026-55669", "userinfo takes the token in the header or the body of a form, and tells every mistake by its code", func(t *testing.T, s *webtest.Server) {
 		u := s.User("alice")

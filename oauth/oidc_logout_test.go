@@ -145,7 +145,7 @@ var logout = []webtest.Requirement{
 		b.Open(kept).WantErrorPage(t, http.StatusBadRequest)
 		b.SubmitFrom("https://app.example", "/oauth2/logout", url.Values{"id_token_hint": {"x"}}).WantErrorPage(t, http.StatusBadRequest)
 	}),
-	webtest.Req("L6", "OIDC Core §11, design §4", "ending a session ends the grants bound to it and no others: offline_access and other sessions live on", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("L6", "OIDC Core §11, [design](design.md), CVE-2022-3916", "ending a session ends the grants bound to it and no others: offline_access and other sessions live on", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")
 		s.User("bob")
 		c := s.RelyingParty()

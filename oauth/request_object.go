@@ -138,7 +138,7 @@ func objectParameters(claims map[string]json.RawMessage) (url.Values, error) {
 		default:
 			out.Set(name, string(raw))
 		}
-		if strings.ContainsRune(out.Get(name), 0) {
+		if strings.Contains(strings.Join(out[name], " ")+name, "\x00") {
 			return nil, requestObjectError("The parameter "+params.Printable(name)+" has a NUL.", nil)
 		}
 	}

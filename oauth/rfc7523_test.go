@@ -96,7 +96,7 @@ var assertions = []webtest.Requirement{
 			"no iss": {"iss", nil}, "another iss": {"iss", other.ClientID}, "no sub": {"sub", nil}, "another sub": {"sub", other.ClientID}, "no aud": {"aud", nil},
 			"another aud": {"aud", "https://evil.example"}, "token endpoint": {"aud", s.Issuer + "/oauth2/token"}, "slash": {"aud", s.Issuer + "/"}, "array": {"aud", []string{s.Issuer}},
 			"issuer and another": {"aud", []string{s.Issuer, "https://evil.example"}}, "no jti": {"jti", nil}, "empty jti": {"jti", ""}, "long jti": {"jti", strings.Repeat("x", 501)},
-			"no exp": {"exp", nil}, "expired": {"exp", now - 31}, "an hour": {"exp", now + 3600}, "ten years": {"exp", now + 315360000}, "exp text": {"exp", "soon"}, "not yet": {"nbf", now + 120}, "from the future": {"iat", now + 120},
+			"no exp": {"exp", nil}, "expired": {"exp", now - 31}, "an hour": {"exp", now + 3600}, "ten years": {"exp", now + 315360000}, "exp text": {"exp", "soon"}, "not yet": {"nbf", now + 120}, "never": {"nbf", 1e300}, "for ever": {"exp", 1e300}, "from the future": {"iat", now + 120},
 			"jti number": {"jti", 7},
 		} {
 			r := present(s, key.Sign(t, asserted(s, c, change...), nil), "client_id", c.ClientID)
@@ -108,7 +108,7 @@ var assertions = []webtest.Requirement{
 			}
 		}
 		present(s, key.Sign(t, asserted(s, c), nil)).OK(t)
-	}),
+	}).With("GATEHOUSE_RATE_LIMITS=client_failure=1000/1m,address_failure=1000/1m"),
 	webtest.Req("K3", "RFC 7523 §3, CVE-2020-15222, CVE-2020-5300", "an assertion is good once, across processes and restarts, and one that fails is not used up", func(t *testing.T, s *webtest.Server) {
 		key := clientKey(t, jwt.ES256, "1")
 		c, second := keyedMachine(t, s, "", key), keyedMachine(t, s, "", key)

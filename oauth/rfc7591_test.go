@@ -137,6 +137,10 @@ var registration = []webtest.Requirement{
 			uris(`"application_type":"desktop"`):                                  "invalid_client_metadata",
 			uris(`"default_max_age":-1`):                                          "invalid_client_metadata",
 			uris(`"require_auth_time":"yes"`):                                     "invalid_client_metadata",
+			uris(`"contacts":["a\u0000b"]`):                                       "invalid_client_metadata",
+			uris(`"default_acr_values":["a b"]`):                                  "invalid_client_metadata",
+			uris(`"client_name":"a\u0000b"`):                                      "invalid_client_metadata",
+			uris(`"default_max_age":1e999`):                                       "invalid_client_metadata",
 			uris(`"client_name":7`):                                               "invalid_client_metadata",
 			uris(`"client_name":"` + strings.Repeat("x", 101) + `"`):              "invalid_client_metadata",
 		} {

@@ -1,8 +1,10 @@
 package storage_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -263,4 +265,33 @@ func TestSealedValuesOpenInTheirPlaceAlone(t *testing.T) {
 			t.Errorf("%s: opened as %q", name, got)
 		}
 	}
+}
+
+// TestASecretStaysWhatItIs: pairwise subjects hang on it, so every process gets the same, the first time and ever after.
+func TestASecretStaysWhatItIs(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		w := newWorld(t, url)
+		other := storagetest.Open(t, url, w.clock)
+		got := make([][]byte, 8)
+		storagetest.Do(len(got), func(i int) {
+			s := w.Store
+			if i%2 == 0 {
+				s = other
+			}
+			var err error
+			got[i], err = s.Secret(t.Context(), "a name")
+			storagetest.Must(t, err)
+		})
+		for _, v := range got {
+			if len(v) != 32 || !bytes.Equal(v, got[0]) {
+				t.Fatalf("%x and %x", v, got[0])
+			}
+		}
+		another, err := w.Secret(t.Context(), "another name")
+		storagetest.Must(t, err)
+		if bytes.Equal(another, got[0]) || strings.Contains(storagetest.Dump(t, w.Store, url), string(got[0])) {
+			t.Error("two names have one value, or it is kept in clear")
+		}
+	})
 }

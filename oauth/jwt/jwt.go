@@ -238,8 +238,11 @@ const Leeway = 30 * time.Second
 // Instant is a NumericDate (RFC 7519 §2): seconds, perhaps with a fraction.
 type Instant float64
 
-// Time is the instant, to the second.
-func (i Instant) Time() time.Time { return time.Unix(int64(i), 0) }
+// Time is the instant, to the second. What is beyond every calendar stays far away on its own side.
+func (i Instant) Time() time.Time {
+	const far = 1 << 40
+	return time.Unix(int64(max(-far, min(i, far))), 0)
+}
 
 // Audience is the one-or-many form of aud (RFC 7519 §4.1.3).
 type Audience []string
