@@ -35,31 +35,44 @@ type rows struct{ people *People }
 
 var _ sessions.Store = rows{}
 
-// peopleKey is the value of a gorilla session: []*SignedIn.
-const peopleKey = "people"
+// The values of a gorilla session.
+const (
+	peopleKey  = "people"  // []*SignedIn
+	dormantKey = "dormant" // []dormant
+)
+
+// dormant is a session in the cookie that has expired and that nobody has ended. It signs nobody in; but when its person
+// comes back it goes on, with the apps that are bound to it, so that their sign-out ends those too.
+type dormant struct{ token, sessionID, userID string }
 
 // Get returns the request's session, read once per request.
 func (s rows) Get(r *http.Request, name string) (*sessions.Session, error) {
 	return sessions.GetRegistry(r).Get(s, name)
 }
 
-// New reads the sessions that the cookie names. Missing, unknown or dead ones are left out.
+// New reads the sessions that the cookie names. Missing, unknown or ended ones are left out. To be read is not to be used:
+// no session lives longer because somebody else uses the browser.
 func (s rows) New(r *http.Request, name string) (*sessions.Session, error) {
 	session := sessions.NewSession(s, name)
 	session.IsNew = true
-	people := []*SignedIn{}
+	people, asleep := []*SignedIn{}, []dormant{}
 	for _, token := range s.people.tokens(r) {
-		who, err := s.people.signedIn(r, token)
-		if errors.Is(err, storage.ErrNotFound) {
+		row, user, err := s.people.store.SessionByToken(r.Context(), hash(token), s.people.options.SessionIdleTTL)
+		if err == nil {
+			people = append(people, &SignedIn{Session: row, User: user, token: token})
 			continue
 		}
-		if err != nil {
+		if errors.Is(err, storage.ErrNotFound) {
+			if row, err = s.people.store.UnendedSession(r.Context(), hash(token)); err == nil {
+				asleep = append(asleep, dormant{token, row.ID, row.UserID})
+			}
+		}
+		if err != nil && !errors.Is(err, storage.ErrNotFound) {
 			return session, err
 		}
-		people = append(people, who)
 	}
 	session.IsNew = len(people) == 0
-	session.Values[peopleKey] = people
+	session.Values[peopleKey], session.Values[dormantKey] = people, asleep
 	return session, nil
 }
 
@@ -73,27 +86,30 @@ func (p *People) tokens(r *http.Request) []string {
 	return parts[:min(len(parts), maxPeople)]
 }
 
-func (p *People) signedIn(r *http.Request, token string) (*SignedIn, error) {
-	row, user, err := p.store.SessionByToken(r.Context(), hash(token), p.options.SessionIdleTTL)
-	if err != nil {
-		return nil, err
+// Touch notes that a person uses the browser, once a minute at most.
+func (p *People) Touch(r *http.Request, who *SignedIn) error {
+	now := p.store.Now()
+	if now.Sub(who.Session.LastSeenAt) < touchEvery {
+		return nil
 	}
-	if now := p.store.Now(); now.Sub(row.LastSeenAt) >= touchEvery {
-		if err := p.store.TouchSession(r.Context(), row.ID); err != nil {
-			return nil, err
-		}
-		row.LastSeenAt = now
+	if err := p.store.TouchSession(r.Context(), who.Session.ID); err != nil {
+		return err
 	}
-	return &SignedIn{Session: row, User: user, token: token}, nil
+	who.Session.LastSeenAt = now
+	return nil
 }
 
 // Save sets the cookie, or clears it when nobody is left.
 func (s rows) Save(_ *http.Request, w http.ResponseWriter, session *sessions.Session) error {
 	p := s.people
 	people, _ := session.Values[peopleKey].([]*SignedIn)
-	tokens := make([]string, 0, len(people))
+	asleep, _ := session.Values[dormantKey].([]dormant)
+	tokens := make([]string, 0, len(people)+len(asleep))
 	for _, who := range people {
 		tokens = append(tokens, who.token)
+	}
+	for _, d := range asleep {
+		tokens = append(tokens, d.token)
 	}
 	life := p.options.SessionMaxTTL
 	if len(tokens) == 0 {
@@ -123,28 +139,61 @@ func (p *People) Current(r *http.Request) (*SignedIn, error) {
 	return people[0], nil
 }
 
-// save makes these the people of the browser.
-func (p *People) save(w http.ResponseWriter, r *http.Request, people []*SignedIn) error {
+// save makes these the people of the browser. Where that is too many the dormant sessions are ended, and then those of
+// the people longest unused.
+func (p *People) save(w http.ResponseWriter, r *http.Request, people []*SignedIn, asleep []dormant) error {
 	session, err := rows{p}.Get(r, sessionCookie)
 	if err != nil {
 		return err
 	}
-	session.Values[peopleKey] = people
+	for len(people)+len(asleep) > maxPeople {
+		userID, sessionID := "", ""
+		if n := len(asleep) - 1; n >= 0 {
+			userID, sessionID, asleep = asleep[n].userID, asleep[n].sessionID, asleep[:n]
+		} else {
+			last := people[len(people)-1]
+			userID, sessionID, people = last.User.ID, last.Session.ID, people[:len(people)-1]
+		}
+		if err := p.end(r, userID, sessionID); err != nil {
+			return err
+		}
+	}
+	session.Values[peopleKey], session.Values[dormantKey] = people, asleep
 	return session.Save(r, w)
+}
+
+// asleep are the dormant sessions of the browser.
+func (p *People) asleep(r *http.Request) ([]dormant, error) {
+	session, err := rows{p}.Get(r, sessionCookie)
+	if err != nil {
+		return nil, err
+	}
+	d, _ := session.Values[dormantKey].([]dormant)
+	return slices.Clone(d), nil
 }
 
 // Begin signs a person in to the browser after they proved who they are by the given methods (RFC 8176). Their part of
 // the cookie is new in any case. Their session in this browser goes on under it, expired or not, with the apps that are
-// bound to it, so that signing out ends those too. Others who are signed in stay so, up to five people; then the one
-// longest unused is signed out.
+// bound to it, so that signing out ends those too. Others who are signed in stay so, up to five people.
 func (p *People) Begin(w http.ResponseWriter, r *http.Request, user storage.User, methods ...string) (*SignedIn, error) {
 	others, err := p.All(r)
 	if err != nil {
 		return nil, err
 	}
-	before, err := p.sessionHere(r, user.ID)
+	asleep, err := p.asleep(r)
 	if err != nil {
 		return nil, err
+	}
+	before := ""
+	for _, d := range asleep {
+		if d.userID == user.ID {
+			before = d.sessionID
+		}
+	}
+	for _, o := range others {
+		if o.User.ID == user.ID {
+			before = o.Session.ID
+		}
 	}
 	now, origin, token := p.store.Now(), storage.OriginOf(r.Context()), random()
 	row := storage.BrowserSession{
@@ -169,28 +218,8 @@ func (p *People) Begin(w http.ResponseWriter, r *http.Request, user storage.User
 	}
 	who := &SignedIn{Session: row, User: user, token: token}
 	people := append([]*SignedIn{who}, slices.DeleteFunc(slices.Clone(others), func(o *SignedIn) bool { return o.User.ID == user.ID })...)
-	for len(people) > maxPeople {
-		if err := p.end(r, people[len(people)-1]); err != nil {
-			return nil, err
-		}
-		people = people[:len(people)-1]
-	}
 	p.remember(w, r, user.ID)
-	return who, p.save(w, r, people)
-}
-
-// sessionHere is the id of the person's session in this browser that nobody has ended, though it may have expired, or "".
-func (p *People) sessionHere(r *http.Request, userID string) (string, error) {
-	for _, token := range p.tokens(r) {
-		b, err := p.store.UnendedSession(r.Context(), hash(token))
-		if err != nil && !errors.Is(err, storage.ErrNotFound) {
-			return "", err
-		}
-		if err == nil && b.UserID == userID {
-			return b.ID, nil
-		}
-	}
-	return "", nil
+	return who, p.save(w, r, people, slices.DeleteFunc(asleep, func(d dormant) bool { return d.userID == user.ID }))
 }
 
 // Select makes the person with that session the one last chosen. It returns storage.ErrNotFound when they are not signed
@@ -204,8 +233,12 @@ func (p *People) Select(w http.ResponseWriter, r *http.Request, sessionID string
 	if i < 0 {
 		return nil, storage.ErrNotFound
 	}
+	asleep, err := p.asleep(r)
+	if err != nil {
+		return nil, err
+	}
 	chosen := people[i]
-	return chosen, p.save(w, r, append([]*SignedIn{chosen}, slices.Delete(slices.Clone(people), i, i+1)...))
+	return chosen, p.save(w, r, append([]*SignedIn{chosen}, slices.Delete(slices.Clone(people), i, i+1)...), asleep)
 }
 
 // End signs these people out of the browser. Signing out twice is no error.
@@ -214,18 +247,25 @@ func (p *People) End(w http.ResponseWriter, r *http.Request, out ...*SignedIn) e
 	if err != nil {
 		return err
 	}
+	asleep, err := p.asleep(r)
+	if err != nil {
+		return err
+	}
 	for _, who := range out {
-		if err := p.end(r, who); err != nil {
+		if err := p.end(r, who.User.ID, who.Session.ID); err != nil {
 			return err
 		}
 	}
 	return p.save(w, r, slices.DeleteFunc(slices.Clone(people), func(who *SignedIn) bool {
 		return slices.ContainsFunc(out, func(o *SignedIn) bool { return o.Session.ID == who.Session.ID })
-	}))
+	}), asleep)
 }
 
-func (p *People) end(r *http.Request, who *SignedIn) error {
-	err := p.store.EndSession(r.Context(), who.User.ID, who.Session.ID, storage.Event{Type: storage.SessionEnded})
+// end ends one session, as its own person's doing.
+func (p *People) end(r *http.Request, userID, sessionID string) error {
+	origin := storage.OriginOf(r.Context())
+	origin.Actor = "user:" + userID
+	err := p.store.EndSession(storage.WithOrigin(r.Context(), origin), userID, sessionID, storage.Event{Type: storage.SessionEnded})
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil
 	}

@@ -32,6 +32,7 @@ func (s *Server) Consent(ctx context.Context, a *Authorization, who *identity.Si
 // Answer is a yes to an authorization request.
 type Answer struct {
 	Granted []string         // the required scopes, and the optional ones that were left ticked
+	Refused []string         // claims asked for one by one that were unticked
 	Asked   bool             // whether the person said so on the consent page just now
 	Consent *storage.Consent // otherwise, what they said before, on which Decide relied; nil when the operator vouches
 }
@@ -87,12 +88,13 @@ func (h issueCode) HandleAuthorizeEndpointRequest(ctx context.Context, r fosite.
 	if a.challenge != "" {
 		row.Challenge = &a.challenge
 	}
-	words := a.Claims
+	words := slices.DeleteFunc(slices.Clone(a.Claims), func(word string) bool { return slices.Contains(a.answer.Refused, word) })
 	row.Nonce, row.Claims = a.nonce, a.claims.kept(granted, words)
 	if !slices.Contains(granted, OpenID) {
 		row.Nonce, row.Claims, words = "", "", nil
 	}
 	refused := slices.DeleteFunc(slices.Clone(a.Scopes), func(name string) bool { return slices.Contains(granted, name) })
+	refused = append(refused, a.answer.Refused...)
 	approval := storage.Approval{RequestID: a.ID, Refused: refused, Claims: words, Code: row, Asked: a.answer.Asked}
 	if c := a.answer.Consent; c != nil && !a.Client.SkipConsent {
 		approval.ConsentID = c.ID

@@ -58,7 +58,11 @@ func (s *Server) checkAssertion(ctx context.Context, c *storage.Client, token st
 		return "its keys cannot be read from jwks_uri", err
 	}
 	var a assertion
-	if err := json.Unmarshal(t.Payload, &a); err != nil {
+	claims := map[string]json.RawMessage{}
+	if err := json.Unmarshal(t.Payload, &claims); err != nil {
+		return "it is not a JSON object", err
+	}
+	if err := jwt.Exactly(claims, &a); err != nil {
 		return "a claim has the wrong type", err
 	}
 	now := s.store.Now()

@@ -79,6 +79,9 @@ func (s *Server) Begin(ctx context.Context, form url.Values) (*Authorization, er
 	if err != nil {
 		return nil, err
 	}
+	if wrong == nil && a.Client.ID != form.Get("client_id") {
+		wrong = requestObjectError("The request object is of another client.", nil)
+	}
 	if wrong == nil {
 		wrong = s.check(ctx, a)
 	}
@@ -105,9 +108,6 @@ func (s *Server) resolveClient(ctx context.Context, form url.Values) (*Authoriza
 		Client: c, RedirectURI: uri, State: form.Get("state"), LoginHint: form.Get("login_hint"),
 		CreatedAt: s.store.Now(), redirectSent: uri != "", form: form, nonce: form.Get("nonce"),
 	}
-	if form.Get("response_mode") == modeFormPost {
-		a.mode = modeFormPost
-	}
 	switch {
 	case uri == "" && len(c.RedirectURIs) == 1 && !slices.Contains(strings.Fields(form.Get("scope")), "openid"):
 		a.RedirectURI = c.RedirectURIs[0]
@@ -115,6 +115,9 @@ func (s *Server) resolveClient(ctx context.Context, form url.Values) (*Authoriza
 		return nil, &Error{Code: InvalidRequest, Description: "The parameter redirect_uri is missing.", ClientID: id}
 	case !redirect.Match(c.RedirectURIs, uri):
 		return nil, &Error{Code: InvalidRequest, Description: "The redirect_uri is not one the app is registered with. They must be equal to the letter.", ClientID: id}
+	}
+	if form.Get("response_mode") == modeFormPost && strings.HasPrefix(a.RedirectURI, "http") { // an app's own scheme takes no form
+		a.mode = modeFormPost
 	}
 	return a, nil
 }
@@ -130,9 +133,7 @@ func (s *Server) check(ctx context.Context, a *Authorization) error {
 	case form.Get("response_type") != "code":
 		return fail(UnsupportedResponseType, "The only response_type is code.")
 	case form.Has("response_mode") && form.Get("response_mode") != modeQuery && a.mode == "":
-		return fail(InvalidRequest, "The response_mode must be query or form_post.")
-	case a.mode == modeFormPost && !strings.HasPrefix(a.RedirectURI, "http"):
-		return fail(InvalidRequest, "The response_mode form_post needs a redirect_uri of http or https.")
+		return fail(InvalidRequest, "The response_mode must be query, or form_post with a redirect_uri of http or https.")
 	case !c.GrantTypes.Has(grantCode):
 		return fail(UnauthorizedClient, "The client is not registered for authorization_code.")
 	case len(a.nonce) > 1000:

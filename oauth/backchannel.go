@@ -17,7 +17,9 @@ import (
 )
 
 const (
-	deliveryBatch = 20
+	deliveryPlaces = 64
+	deliveryBatch  = 20
+	deliveryPause  = 100 * time.Millisecond
 	// deliveryLease is longer than any attempt takes.
 	deliveryLease = 30 * time.Second
 	// deliveryLife is how long an app may be away and still hear of a logout.
@@ -27,21 +29,46 @@ const (
 	logoutEvent    = "http://schemas.openid.net/event/backchannel-logout"
 )
 
-// Deliver sends what is due, and returns when nothing is. Every process may do so at once.
+// Deliver sends what is due, and returns when nothing is. Every process may do so at once. An app that is slow to answer
+// takes one of many places and keeps nobody else waiting.
 func (s *Server) Deliver(ctx context.Context) error {
+	var wait sync.WaitGroup
+	var mu sync.Mutex
+	var errs []error
+	places := make(chan struct{}, deliveryPlaces)
 	for {
-		due, err := s.store.DueDeliveries(ctx, deliveryBatch, deliveryLease)
-		if err != nil || len(due) == 0 {
-			return err
+		free := 1
+		places <- struct{}{} // until one is free
+		for more := true; more && free < deliveryBatch; {
+			select {
+			case places <- struct{}{}:
+				free++
+			default:
+				more = false
+			}
 		}
-		errs := make([]error, len(due))
-		var wait sync.WaitGroup
-		for i, d := range due {
-			wait.Go(func() { errs[i] = s.deliver(ctx, d) })
+		due, err := s.store.DueDeliveries(ctx, free, deliveryLease)
+		for range free - len(due) {
+			<-places
 		}
-		wait.Wait()
-		if err := errors.Join(errs...); err != nil || len(due) < deliveryBatch {
-			return err
+		for _, d := range due {
+			wait.Go(func() {
+				err := s.deliver(ctx, d)
+				<-places
+				mu.Lock()
+				defer mu.Unlock()
+				errs = append(errs, err)
+			})
+		}
+		if err != nil || len(due) == 0 && len(places) == 0 {
+			wait.Wait()
+			return errors.Join(append(errs, err)...)
+		}
+		if len(due) < free {
+			select { // the rest is on its way: look for more in a moment
+			case <-time.After(deliveryPause):
+			case <-ctx.Done():
+			}
 		}
 	}
 }

@@ -127,12 +127,15 @@ const maxClaims = 4 << 10
 
 // parseClaims reads the parameter. Members that are not known are ignored (§5.5).
 func parseClaims(parameter string) (claimsRequest, error) {
-	var c claimsRequest
+	if len(parameter) > maxClaims {
+		return claimsRequest{}, fail(InvalidRequest, "The claims parameter is larger than 4 KiB.")
+	}
+	return readClaims(parameter)
+}
+
+func readClaims(parameter string) (c claimsRequest, err error) {
 	if parameter == "" {
 		return c, nil
-	}
-	if len(parameter) > maxClaims {
-		return c, fail(InvalidRequest, "The claims parameter is larger than 4 KiB.")
 	}
 	if err := json.Unmarshal([]byte(parameter), &c); err != nil {
 		return c, &Error{Code: InvalidRequest, Description: "The claims parameter is not JSON of the form that OIDC Core section 5.5 describes.", Err: err}
@@ -142,6 +145,12 @@ func parseClaims(parameter string) (claimsRequest, error) {
 
 // claimWord is how a consent remembers a claim that was asked for by itself.
 func claimWord(name string) string { return "claim:" + name }
+
+// OptionalClaim reports whether a word stands for a claim whose scope a person may untick, and so the claim too.
+func OptionalClaim(c *storage.Client, word string) bool {
+	name, ok := ClaimOf(word)
+	return ok && slices.ContainsFunc(standardClaims, func(s standardClaim) bool { return s.name == name && c.OptionalScopes.Has(s.scope) })
+}
 
 // ClaimOf is the claim that a word of a consent stands for.
 func ClaimOf(word string) (name string, ok bool) { return strings.CutPrefix(word, "claim:") }
@@ -185,18 +194,19 @@ func (c claimsRequest) kept(granted, words []string) string {
 
 // keptClaims reads what a grant kept.
 func keptClaims(stored string) claimsRequest {
-	c, err := parseClaims(stored)
+	c, err := readClaims(stored)
 	if err != nil {
 		return claimsRequest{}
 	}
 	return c
 }
 
-// addClaims puts into out what the scopes hold and what is wanted by name.
-func addClaims(out map[string]any, u *storage.User, scopes []string, wanted map[string]*wantedClaim) {
+// addClaims puts into out what the token's scopes hold and what was allowed by name. A claim that the grant got with its
+// scope needs that scope in the token too, or a narrowed token would tell what it was narrowed of.
+func addClaims(out map[string]any, u *storage.User, scopes, granted []string, wanted map[string]*wantedClaim) {
 	for _, s := range standardClaims {
 		w, named := wanted[s.name]
-		if !named && !slices.Contains(scopes, s.scope) {
+		if !slices.Contains(scopes, s.scope) && (!named || slices.Contains(granted, s.scope)) {
 			continue
 		}
 		if v := s.value(u); v != nil && w.accepts(v) {
@@ -230,11 +240,17 @@ func (s *Server) idTokenClaims(ctx context.Context, c *storage.Client, g storage
 		if err != nil {
 			return nil, err
 		}
-		var held []string
 		if c.IDTokenClaims {
-			held = scopes
+			addClaims(out, &u, scopes, g.Scopes, wanted)
+		} else { // of the scopes' claims only those that are wanted here
+			all := map[string]any{}
+			addClaims(all, &u, scopes, g.Scopes, wanted)
+			for name := range wanted {
+				if v, ok := all[name]; ok {
+					out[name] = v
+				}
+			}
 		}
-		addClaims(out, &u, held, wanted)
 	}
 	out["iss"], out["sub"], out["aud"], out["azp"] = s.options.Issuer, s.Subject(c, g.UserID), c.ID, c.ID
 	out["iat"], out["exp"], out["auth_time"] = now.Unix(), now.Add(s.options.IDTokenTTL).Unix(), g.AuthTime.Unix()

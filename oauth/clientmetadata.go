@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"gatehouse/oauth/jwt"
@@ -170,9 +173,12 @@ func (m *Metadata) Merge(patch []byte) error {
 		if strings.HasPrefix(name, "gatehouse_") && !slices.Contains(ownMembers, name) {
 			return fail(InvalidClientMetadata, "There is no "+name+"; ours are "+strings.Join(ownMembers, ", ")+".")
 		}
-		if bytes.Equal(bytes.TrimSpace(value), []byte("null")) {
+		switch {
+		case !slices.Contains(memberNames(), name):
+			// Ignored here, and not left to encoding/json, which takes a name in other letters for the same.
+		case bytes.Equal(bytes.TrimSpace(value), []byte("null")):
 			delete(all, name)
-		} else {
+		default:
 			all[name] = value
 		}
 	}
@@ -186,6 +192,22 @@ func (m *Metadata) Merge(patch []byte) error {
 	}
 	*m = out
 	return nil
+}
+
+// memberNames are the names of all members, to the letter.
+var memberNames = sync.OnceValue(func() (names []string) {
+	for field := range reflect.TypeFor[Metadata]().Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		names = append(names, name)
+	}
+	return names
+})
+
+// forgetOwn takes away what only the operator may set.
+func (m *Metadata) forgetOwn() {
+	m.Owner, m.RequirePKCE, m.SkipConsent, m.DefaultScopes, m.OptionalScopes, m.Audience, m.Resources = "", nil, false, nil, nil, nil, nil
+	m.AccessTokenTTL, m.RefreshIdleTTL, m.RefreshMaxTTL, m.RefreshRotation = nil, nil, nil, nil
+	m.IDTokenClaims, m.TokenEndpointAudience = false, false
 }
 
 // wrongType says which member has the wrong type. What encoding/json says would name our own types.
@@ -326,7 +348,7 @@ func (m *Metadata) checkTexts() error {
 	}
 	for _, list := range [][]string{m.Contacts, m.RedirectURIs, m.RequestURIs, m.DefaultACRValues, m.PostLogoutRedirectURIs} {
 		if slices.ContainsFunc(list, func(s string) bool {
-			return s == "" || strings.ContainsAny(s, " ") || strings.ContainsFunc(s, unprintable)
+			return s == "" || strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unprintable(r) })
 		}) {
 			return fail(InvalidClientMetadata, "Lists of URIs, contacts and acr values must not have empty items, spaces or control characters.")
 		}

@@ -56,6 +56,7 @@ type Situation struct {
 	People  int                // signed in to the browser
 	Who     *identity.SignedIn // of whom Choose chose this one, or nil
 	Other   bool               // Who is not whom the request demands
+	Guessed bool               // Who was found by login_hint among several, which anybody can write
 	Consent *storage.Consent   // what Who allowed the client before, or nil
 }
 
@@ -69,7 +70,9 @@ func Decide(a *Authorization, in Situation, now time.Time) (Step, *RedirectError
 	if in.Other { // chosen or signed in on the way: asking again would go round for ever
 		return refuse(LoginRequired, "Another person signed in than the one whom the request names.")
 	}
-	if needsSelection(a, in) {
+	// In silence, whether a guessed name is signed in here is told only to an app that this person allowed.
+	unsure := silent && in.Guessed && (needsLogin(a, in.Who, now) || needsConsent(a, in.Consent))
+	if unsure || needsSelection(a, in) {
 		if silent {
 			return refuse(SelectionRequired, "Several people are signed in; name one with id_token_hint or login_hint, or ask without prompt=none.")
 		}
@@ -125,6 +128,9 @@ func needsConsent(a *Authorization, consent *storage.Consent) bool {
 		return false
 	}
 	missing := func(word string) bool { return !consent.Scopes.Has(word) }
+	if consent != nil && a.Client.DescribedAt != nil && consent.UpdatedAt.Before(*a.Client.DescribedAt) {
+		return true // they allowed it under another name, or for another place
+	}
 	// A consent without scopes may be one that the operator vouched for, which nobody was asked about.
 	return consent == nil || len(consent.Scopes) == 0 || slices.ContainsFunc(a.Scopes, missing) || slices.ContainsFunc(a.Claims, missing)
 }
@@ -132,6 +138,7 @@ func needsConsent(a *Authorization, consent *storage.Consent) bool {
 // Situation tells Decide who is there, and Approve whom it is about.
 func (s *Server) Situation(a *Authorization, people []*identity.SignedIn) Situation {
 	in := Situation{People: len(people), Who: s.Choose(a, people)}
+	in.Guessed = in.Who != nil && len(people) > 1 && a.SessionID == "" && a.Subject == ""
 	in.Other = in.Who != nil && a.Subject != "" && !s.isSubject(a, in.Who)
 	return in
 }

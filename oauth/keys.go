@@ -84,6 +84,9 @@ func (k *keys) set(rows []storage.SigningKey, generation uint64) error {
 		if row.RemovedAt != nil && row.RemovedAt.Before(until) {
 			until = *row.RemovedAt
 		}
+		if !slices.Contains(jwt.Algorithms, row.Algorithm) {
+			continue // of a later version, while it is rolled out or back
+		}
 		key, known := k.byID[row.ID]
 		if !known {
 			var err error
@@ -281,7 +284,8 @@ func (s *Server) rotateKeys(ctx context.Context, leaked bool, due func(newest st
 	if err != nil {
 		return err
 	}
-	keep := max(longest, s.options.AccessTokenTTL, s.options.IDTokenTTL) + keySlack
+	// An ID token is a hint at sign-out long after it expired, as long as its session can last.
+	keep := max(longest, s.options.AccessTokenTTL, s.options.IDTokenTTL, s.options.HintTTL) + keySlack
 	event := storage.Event{Type: storage.KeyRotated}
 	if leaked {
 		event.Type = storage.KeyRevoked

@@ -36,13 +36,15 @@ func (s *Server) BeginLogout(ctx context.Context, form url.Values) (*Logout, err
 		if l.hint, err = s.idTokenHint(ctx, token); err != nil {
 			return nil, err
 		}
-		if l.hint == nil {
-			return nil, fail(InvalidRequest, "The id_token_hint is not an ID token that this server issued, or its key is gone by now.")
-		}
-		if id != "" && id != l.hint.ClientID() {
+		switch {
+		case l.hint == nil && id == "":
+			l.RedirectURI = "" // it proves nothing, so the person is asked and nobody is sent anywhere
+		case l.hint == nil:
+		case id != "" && id != l.hint.ClientID():
 			return nil, fail(InvalidRequest, "The client_id is not the one that the id_token_hint was issued to.")
+		default:
+			id = l.hint.ClientID()
 		}
-		id = l.hint.ClientID()
 	}
 	if id != "" {
 		if !plausibleID(id) {
@@ -169,13 +171,14 @@ func (s *Server) logoutCipher() (cipher.AEAD, error) {
 }
 
 // InitiateLogin is the address by which this server makes an app begin a sign-in (OIDC Core §4), "" when the app does not
-// take that. A client with pairwise subjects gets no hint, for a username would tell it who that is.
-func (s *Server) InitiateLogin(c *storage.Client, loginHint string) string {
+// take that. A client with pairwise subjects gets no hint, for a username would tell it who that is, and none gets one that
+// may not know it by its scopes.
+func (s *Server) InitiateLogin(c *storage.Client, allowed storage.Strings, loginHint string) string {
 	if c.InitiateLoginURI == "" {
 		return ""
 	}
 	v := url.Values{"iss": {s.options.Issuer}}
-	if !c.Pairwise() && loginHint != "" {
+	if !c.Pairwise() && (allowed.Has("profile") || allowed.Has("email")) {
 		v.Set("login_hint", loginHint)
 	}
 	return addQuery(c.InitiateLoginURI, v)

@@ -309,6 +309,38 @@ var openidCore = []webtest.Requirement{
 			t.Error("an acr that can be met is refused")
 		}
 	}),
+	webtest.Req("C8c", "RFC 6749 §6, CVE-2026-55982", "a token narrowed by a refresh does not tell what it was narrowed of, though claims asked for it by name", func(t *testing.T, s *webtest.Server) {
+		s.Person("alice")
+		c := s.RelyingParty()
+		r := s.Tokens(c, "alice", "scope", "openid email phone", "claims", `{"userinfo":{"email":null,"name":null},"id_token":{"email":null}}`)
+		if got := s.Userinfo(r.Text("access_token")).OK(t).JSON; got["email"] == nil || got["phone_number"] == nil || got["name"] == nil {
+			t.Errorf("at first %v", got)
+		}
+		narrow := s.Refresh(c, r.Text("refresh_token"), "scope", "openid").OK(t)
+		if got := s.Userinfo(narrow.Text("access_token")).OK(t).JSON; got["email"] != nil || got["phone_number"] != nil || got["name"] == nil {
+			t.Errorf("narrowed %v", got)
+		}
+		if got := s.IDToken(c, narrow); got["email"] != nil {
+			t.Errorf("narrowed, ID token %v", got)
+		}
+	}),
+	webtest.Req("C8d", "OIDC Core §5.5", "a claim of an optional scope, asked for by its name alone, can be unticked too", func(t *testing.T, s *webtest.Server) {
+		s.Person("alice")
+		c := s.RelyingParty(`"gatehouse_optional_scopes":["email"]`)
+		b := s.Browser()
+		page := b.SignIn(b.Authorize(c, "scope", "openid", "claims", `{"userinfo":{"email":null,"name":null}}`), "alice")
+		form := page.Fields()
+		if got := form["scope"]; len(got) != 1 || got[0] != "claim:email" {
+			t.Fatalf("the boxes are %v", got)
+		}
+		form.Del("scope")
+		form.Set("decision", "approve")
+		got := s.Userinfo(s.Redeem(c, b.Submit("/consent", form).Location()).Text("access_token")).OK(t).JSON
+		if got["email"] != nil || got["name"] == nil {
+			t.Errorf("%v", got)
+		}
+		b.Authorize(c, "scope", "openid", "claims", `{"userinfo":{"email":null}}`, "prompt", "none").WantRedirectError(t, s, "consent_required")
+	}),
 	webtest.Req("C8b", "OIDC Core §5.5", "a claim of a scope that the person unticked is not given by its name either", func(t *testing.T, s *webtest.Server) {
 		s.Person("alice")
 		c := s.RelyingParty(`"gatehouse_optional_scopes":["email"]`)
@@ -353,8 +385,20 @@ var openidCore = []webtest.Requirement{
 		if s.Active(one, first.Text("access_token")) {
 			t.Error("it cannot be revoked")
 		}
-		if _, err := register(t, s, `{"redirect_uris":["https://a.example/cb","https://b.example/cb"],"subject_type":"pairwise"}`); err == nil {
-			t.Error("two hosts without a sector document")
+		for _, uris := range []string{`"https://a.example/cb","https://b.example/cb"`, `"https://a.example/cb","com.example.app:/cb"`} {
+			if _, err := register(t, s, `{"redirect_uris":[`+uris+`],"subject_type":"pairwise"}`); err == nil {
+				t.Errorf("%s without a sector document", uris)
+			}
+		}
+		// The host of an app's own scheme, or a loopback address, proves nothing: each such client is a sector of its own.
+		seen := map[any]bool{a["sub"]: true}
+		for _, uri := range []string{"com.evil.app://app.example/callback", "http://127.0.0.1/cb", "http://127.0.0.1/cb"} {
+			native := s.Client(`{"redirect_uris":["` + uri + `"],"subject_type":"pairwise","scope":"openid"}`)
+			sub := s.IDToken(native, s.Redeem(native, s.Browser().Code(native, "alice", "scope", "openid")))["sub"]
+			if seen[sub] {
+				t.Errorf("%s has the subjects of another", uri)
+			}
+			seen[sub] = true
 		}
 	}),
 	webtest.Req("C9b", "OIDC Core §8.1, OIDC Registration §5", "a sector document joins hosts; it must list every redirect URI", func(t *testing.T, s *webtest.Server) {
@@ -424,6 +468,11 @@ var openidCore = []webtest.Requirement{
 		}
 		if p := b.Authorize(c, "scope", "openid", "prompt", "none", "login_hint", "Alice@Example.com"); p.Location().Query().Get("code") == "" {
 			t.Errorf("by login_hint: %s", p.Header.Get("Location"))
+		}
+		// A guessed name tells an app that nobody allowed nothing of who is here.
+		stranger := s.RelyingParty()
+		for _, name := range []string{"alice", "bob", "carol"} {
+			b.Authorize(stranger, "scope", "openid", "prompt", "none", "login_hint", name).WantRedirectError(t, s, "account_selection_required")
 		}
 		page := b.Authorize(c, "scope", "openid")
 		if !strings.Contains(page.URL, "/select") || !strings.Contains(page.Text(), "alice@example.com") || !strings.Contains(page.Text(), "bob@example.com") {
@@ -520,7 +569,7 @@ var openidCore = []webtest.Requirement{
 			b.Authorize(c, "response_mode", mode).WantRedirectError(t, s, "invalid_request")
 		}
 		app := s.Client(`{"token_endpoint_auth_method":"none","redirect_uris":["com.example.app:/cb"],"scope":"openid"}`)
-		if p := b.Authorize(app, "scope", "openid", "response_mode", "form_post"); p.Status == 303 && !strings.Contains(p.Header.Get("Location"), "error=") {
+		if p := b.Authorize(app, "scope", "openid", "response_mode", "form_post"); p.Status != 303 || !strings.Contains(p.Header.Get("Location"), "com.example.app:/cb?error=invalid_request") {
 			t.Errorf("a form to an app's own scheme: %d %s", p.Status, p.Header.Get("Location"))
 		}
 	}),

@@ -67,12 +67,15 @@ func (s *Server) Register(w http.ResponseWriter, r *http.Request) error {
 	token := s.format.New(credential.RegistrationAccess)
 	c.RegistrationHash = credential.Hash(token)
 	err = s.store.Tx(ctx, func(tx *storage.Store) error {
+		event := storage.Event{Type: storage.ClientRegistered, Scopes: c.Scopes.String()}
 		if hash != nil {
-			if err := tx.UseRegistrationToken(ctx, hash); err != nil {
+			id, err := tx.UseRegistrationToken(ctx, hash)
+			if err != nil {
 				return err
 			}
+			event.Detail = map[string]any{"registration_token": id}
 		}
-		return tx.CreateClient(ctx, c, storage.Event{Type: storage.ClientRegistered, Scopes: c.Scopes.String()})
+		return tx.CreateClient(ctx, c, event)
 	})
 	if errors.Is(err, storage.ErrNotFound) {
 		return bearerError(InvalidToken, errInitialAccess)
@@ -146,6 +149,7 @@ func (s *Server) selfDescribed(body []byte, allowed []string) (Metadata, error) 
 	if err != nil {
 		return Metadata{}, err
 	}
+	m.forgetOwn() // whatever way it came in
 	if slices.Contains(m.GrantTypes, grantClientCredentials) {
 		return Metadata{}, fail(InvalidClientMetadata, "The grant type client_credentials is for clients that the operator registers.")
 	}
@@ -153,7 +157,7 @@ func (s *Server) selfDescribed(body []byte, allowed []string) (Metadata, error) 
 		return Metadata{}, fail(InvalidClientMetadata, "initiate_login_uri must be https.")
 	}
 	if len(m.Scope) == 0 {
-		m.Scope = slices.Clone(s.options.Registration.Scopes)
+		m.Scope = slices.Clone(allowed)
 	}
 	m.Scope = slices.DeleteFunc(m.Scope, func(name string) bool { return !slices.Contains(allowed, name) })
 	m.RequirePKCE = ptr(s.options.Registration.RequirePKCE || m.TokenEndpointAuthMethod == storage.AuthNone)
@@ -164,10 +168,8 @@ func (s *Server) selfDescribed(body []byte, allowed []string) (Metadata, error) 
 // registered is the record in the words of the standard, without the operator's settings.
 func (s *Server) registered(c *storage.Client, secret, token string) registered {
 	info := withSecret(Information(c), secret)
-	m := &info.Metadata
-	m.Owner, m.RequirePKCE, m.SkipConsent, m.DefaultScopes, m.OptionalScopes, m.Audience, m.Resources = "", nil, false, nil, nil, nil, nil
-	m.AccessTokenTTL, m.RefreshIdleTTL, m.RefreshMaxTTL, m.RefreshRotation = nil, nil, nil, nil
-	m.IDTokenClaims, m.TokenEndpointAudience, info.DisabledAt = false, false, nil
+	info.Metadata.forgetOwn()
+	info.DisabledAt = nil
 	return registered{info, token, s.options.Issuer + "/oauth2/register/" + c.ID}
 }
 
@@ -252,7 +254,7 @@ func (s *Server) replaceRegistration(w http.ResponseWriter, r *http.Request, c *
 		return nil, fail(InvalidClientMetadata, "The client_secret is not the one of this client; a new one cannot be chosen.")
 	}
 	_, _, err = s.changeClient(r.Context(), c.ID, func(c *storage.Client) (Metadata, error) {
-		m, err := s.selfDescribed(body, append(slices.Clone(s.options.Registration.Scopes), c.Scopes...))
+		m, err := s.selfDescribed(body, c.Scopes) // what the operator took away stays away
 		if err != nil {
 			return Metadata{}, err
 		}

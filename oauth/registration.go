@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
 
 	"gatehouse/oauth/credential"
+	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
 )
 
@@ -45,7 +48,7 @@ func (s *Server) newClient(ctx context.Context, m *Metadata) (c *storage.Client,
 	now := s.store.Now()
 	c = &storage.Client{ID: "gc" + credential.Random(20), Epoch: 1, CreatedAt: now, UpdatedAt: now}
 	m.fill(c)
-	if c.Sector, err = s.sector(ctx, m); err != nil {
+	if c.Sector, err = s.sector(ctx, c.ID, m); err != nil {
 		return nil, "", err
 	}
 	if c.AuthMethod == storage.AuthBasic || c.AuthMethod == storage.AuthPost {
@@ -68,7 +71,7 @@ const maxSectorDocument = 64 << 10
 // sector is the host that the client's pairwise subjects are made for (OIDC Core §8.1), "" with public ones. A sector
 // document, which vouches for redirect URIs of several hosts, is fetched and must list every one (OIDC Registration §5).
 // So must everything be fetchable that this server is to fetch.
-func (s *Server) sector(ctx context.Context, m *Metadata) (string, error) {
+func (s *Server) sector(ctx context.Context, clientID string, m *Metadata) (string, error) {
 	for name, list := range map[string][]string{
 		"jwks_uri": {m.JWKSURI}, "sector_identifier_uri": {m.SectorIdentifierURI}, "logo_uri": {m.LogoURI},
 		"backchannel_logout_uri": {m.BackchannelLogoutURI}, "request_uris": m.RequestURIs,
@@ -100,17 +103,25 @@ func (s *Server) sector(ctx context.Context, m *Metadata) (string, error) {
 		return "", nil
 	}
 	var host string
+	own := 0
 	for _, uri := range m.RedirectURIs {
-		h := hostname(uri)
-		if h == "" || host != "" && h != host {
-			return "", fail(InvalidClientMetadata, "Pairwise subjects need redirect_uris of one host, or a sector_identifier_uri that lists them.")
+		if !strings.HasPrefix(uri, "https://") { // a loopback address or an app's own scheme: its host proves nothing
+			own++
+			continue
 		}
-		host = h
+		if h := hostname(uri); host == "" || h == host {
+			host = h
+			continue
+		}
+		return "", fail(InvalidClientMetadata, "Pairwise subjects need redirect_uris of one host, or a sector_identifier_uri that lists them.")
 	}
-	if host == "" {
-		return "", fail(InvalidClientMetadata, "Pairwise subjects need redirect_uris.")
+	switch {
+	case own == 0 && host != "":
+		return host, nil
+	case own == len(m.RedirectURIs) && own > 0:
+		return "client " + clientID, nil // a sector of its own
 	}
-	return host, nil
+	return "", fail(InvalidClientMetadata, "Pairwise subjects need redirect_uris, and those of a host and of a device together a sector_identifier_uri that lists them.")
 }
 
 func hostname(uri string) string {
@@ -136,41 +147,60 @@ func (s *Server) UpdateClient(ctx context.Context, id string, patch []byte) (Cli
 	})
 }
 
-// changeClient gives the client the metadata that next makes of its record. next is asked twice: once before the
-// transaction, so that what has to be fetched is in memory by then.
+// changeClient gives the client the metadata that next makes of its record. What has to be fetched is fetched before the
+// transaction; when the record changed meanwhile in what that hangs on, it begins anew.
 func (s *Server) changeClient(ctx context.Context, id string, next func(c *storage.Client) (Metadata, error)) (ClientInformation, []string, error) {
-	prepare := func(c *storage.Client) (Metadata, string, error) {
-		m, err := next(c)
-		if err == nil {
-			err = m.complete()
-		}
+	for range 3 {
+		c, err := s.store.Client(ctx, id)
 		if err != nil {
-			return Metadata{}, "", err
+			return ClientInformation{}, nil, err
 		}
-		if (m.TokenEndpointAuthMethod == storage.AuthNone) != c.Public() {
-			return Metadata{}, "", fail(InvalidClientMetadata, "A public client cannot become confidential or the reverse; register a new one.")
+		m, err := changedMetadata(c, next)
+		if err != nil {
+			return ClientInformation{}, nil, err
 		}
-		sector, err := s.sector(ctx, &m)
-		return m, sector, err
+		sector, err := s.sector(ctx, id, &m)
+		if err != nil {
+			return ClientInformation{}, nil, err
+		}
+		info, added, err := s.writeClient(ctx, id, next, &m, sector)
+		if !errors.Is(err, errMoved) {
+			return info, added, err
+		}
 	}
-	c, err := s.store.Client(ctx, id)
-	if err != nil {
-		return ClientInformation{}, nil, err
+	return ClientInformation{}, nil, unavailable(errMoved)
+}
+
+// errMoved says that a client's record is not what it was a moment ago.
+var errMoved = errors.New("the client was changed meanwhile")
+
+func changedMetadata(c *storage.Client, next func(c *storage.Client) (Metadata, error)) (Metadata, error) {
+	m, err := next(c)
+	if err == nil {
+		err = m.complete()
 	}
-	if _, _, err := prepare(c); err != nil {
-		return ClientInformation{}, nil, err
+	if err == nil && (m.TokenEndpointAuthMethod == storage.AuthNone) != c.Public() {
+		err = fail(InvalidClientMetadata, "A public client cannot become confidential or the reverse; register a new one.")
 	}
-	var info ClientInformation
-	var added []string
+	return m, err
+}
+
+func (s *Server) writeClient(ctx context.Context, id string, next func(c *storage.Client) (Metadata, error), checked *Metadata, sector string) (info ClientInformation, added []string, err error) {
 	err = s.store.Tx(ctx, func(tx *storage.Store) error {
 		return tx.UpdateClient(ctx, id, storage.Event{Type: storage.ClientUpdated}, func(c *storage.Client) (bool, error) {
-			m, sector, err := prepare(c)
+			m, err := changedMetadata(c, next)
 			if err != nil {
 				return false, err
+			}
+			if !slices.Equal(m.fetched(), checked.fetched()) {
+				return false, errMoved
 			}
 			before := *c
 			m.fill(c)
 			c.Sector = sector
+			if c.SelfRegistered() && differs(&before, c) {
+				c.DescribedAt = ptr(s.store.Now())
+			}
 			if added, err = tx.EnsureScopes(ctx, c.Scopes); err != nil {
 				return false, err
 			}
@@ -179,6 +209,25 @@ func (s *Server) changeClient(ctx context.Context, id string, next func(c *stora
 		})
 	})
 	return info, added, err
+}
+
+// fetched is what sector depends on.
+func (m *Metadata) fetched() []string {
+	return append([]string{m.SectorIdentifierURI, m.SubjectType, m.JWKSURI, m.LogoURI, m.BackchannelLogoutURI, strings.Join(m.RequestURIs, " ")}, m.RedirectURIs...)
+}
+
+// differs reports whether people would take the client for another one than they allowed: by its name, its home page, its
+// logo, or where answers go.
+func differs(before, after *storage.Client) bool {
+	hosts := func(c *storage.Client) (out []string) {
+		for _, uri := range c.RedirectURIs {
+			out = append(out, redirect.Destination(uri))
+		}
+		return out
+	}
+	known := hosts(before)
+	return before.Name != after.Name || before.URI != after.URI || before.LogoURI != after.LogoURI ||
+		slices.ContainsFunc(hosts(after), func(host string) bool { return !slices.Contains(known, host) })
 }
 
 // narrowed reports whether the client lost a scope, resource or audience that tokens out may have.

@@ -26,7 +26,7 @@ func (s *Server) requestObject(ctx context.Context, form url.Values) (url.Values
 		return nil, fail(InvalidRequest, "The parameter client_id must stand beside the request object.")
 	}
 	c, err := s.store.Client(ctx, id)
-	if errors.Is(err, storage.ErrNotFound) {
+	if errors.Is(err, storage.ErrNotFound) || err == nil && c.DisabledAt != nil {
 		return nil, fail(InvalidClient, "No app is registered here under the client_id.")
 	}
 	if err != nil {
@@ -52,7 +52,7 @@ func (s *Server) requestObject(ctx context.Context, form url.Values) (url.Values
 	if err := json.Unmarshal(t.Payload, &claims); err != nil {
 		return nil, requestObjectError("The request object is not a JSON object.", err)
 	}
-	if err := s.checkRequestObject(c, t.Payload, claims); err != nil {
+	if err := s.checkRequestObject(c, claims); err != nil {
 		return nil, err
 	}
 	return objectParameters(claims)
@@ -73,7 +73,8 @@ func (s *Server) fetchRequestObject(ctx context.Context, c *storage.Client, addr
 	if !registered {
 		return "", &Error{Code: InvalidRequestURI, Description: "The request_uri is not one that the client registered in request_uris."}
 	}
-	doc, err := s.fetch.Get(ctx, address, maxRequestObject)
+	plain, _, _ := strings.Cut(address, "#") // or every other fragment would be fetched anew
+	doc, err := s.fetch.Get(ctx, plain, maxRequestObject)
 	if err != nil {
 		return "", &Error{Code: InvalidRequestURI, Description: "The request object could not be fetched from the request_uri.", Err: err}
 	}
@@ -82,7 +83,7 @@ func (s *Server) fetchRequestObject(ctx context.Context, c *storage.Client, addr
 
 // checkRequestObject checks the claims that are about the object itself. A client assertion has a sub and no client_id,
 // so neither passes for the other (RFC 9101 §10.8).
-func (s *Server) checkRequestObject(c *storage.Client, payload []byte, claims map[string]json.RawMessage) error {
+func (s *Server) checkRequestObject(c *storage.Client, claims map[string]json.RawMessage) error {
 	var o struct {
 		Issuer    string       `json:"iss"`
 		Subject   string       `json:"sub"`
@@ -92,7 +93,7 @@ func (s *Server) checkRequestObject(c *storage.Client, payload []byte, claims ma
 		NotBefore jwt.Instant  `json:"nbf"`
 		IssuedAt  jwt.Instant  `json:"iat"`
 	}
-	if err := json.Unmarshal(payload, &o); err != nil {
+	if err := jwt.Exactly(claims, &o); err != nil {
 		return requestObjectError("A claim of the request object has the wrong type.", err)
 	}
 	now := s.store.Now()

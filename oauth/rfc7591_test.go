@@ -67,7 +67,9 @@ var registration = []webtest.Requirement{
 		s.User("alice")
 		r := selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],"client_name":"New app","contacts":["dev@app.example"],"grant_types":["authorization_code","refresh_token"],
 			"response_types":["code"],"tos_uri":"https://elsewhere.example/tos","unknown_member":{"x":1},"logo_uri":"","policy_uri":"","post_logout_redirect_uris":[],
-			"gatehouse_skip_consent":true,"gatehouse_require_pkce":false,"gatehouse_access_token_ttl":"24h","gatehouse_nonsense":1}`)
+			"gatehouse_skip_consent":true,"gatehouse_require_pkce":false,"gatehouse_access_token_ttl":"24h","gatehouse_nonsense":1,
+			"Gatehouse_skip_consent":true,"GATEHOUSE_ACCESS_TOKEN_TTL":"24h","gatehouſe_skip_consent":true,"gatehousE_audience":["https://internal.example/"],
+			"Gatehouse_owner":"Your Bank","Gatehouse_id_token_claims":true,"REDIRECT_URIS":["https://evil.example/cb"]}`)
 		if r.Status != 201 || r.Header.Get("Cache-Control") != "no-store" || r.Header.Get("Content-Type") != "application/json" {
 			t.Fatalf("%d %s", r.Status, r.Body)
 		}
@@ -89,6 +91,11 @@ var registration = []webtest.Requirement{
 			t.Error(r.Body)
 		}
 		c := clientOf(r)
+		record, err := s.Store.Client(t.Context(), c.ClientID)
+		storagetest.Must(t, err)
+		if record.SkipConsent || record.AccessTokenTTL != nil || len(record.Audience) > 0 || record.Owner != "" || record.IDTokenClaims || len(record.RedirectURIs) != 1 || record.RedirectURIs[0] != webtest.Callback {
+			t.Errorf("the client chose what only the operator may: %+v", record)
+		}
 		b := s.Browser()
 		b.Authorize(c, "scope", "openid", "code_challenge", "", "code_challenge_method", "").WantRedirectError(t, s, "invalid_request")
 		page := b.SignIn(b.Authorize(c, "scope", "openid email"), "alice")
@@ -255,6 +262,10 @@ var registration = []webtest.Requirement{
 		if s.Active(c, tokens.Text("access_token")) {
 			t.Error("tokens with a scope that it gave up live on")
 		}
+		// What it gave up, or the operator took away, does not come back by leaving scope out.
+		if got := put(with("")).OK(t); got.Text("scope") != "openid" {
+			t.Errorf("scope is %q", got.Text("scope"))
+		}
 		if got := registrationRequest(s, http.MethodPatch, at, token, "{}"); got.Status != 405 {
 			t.Errorf("PATCH: %d", got.Status)
 		}
@@ -266,6 +277,34 @@ var registration = []webtest.Requirement{
 			t.Errorf("after DELETE: %d", got.Status)
 		}
 		s.Refresh(c, tokens.Text("refresh_token")).Want(t, 401, "invalid_client")
+	}).With(openRegistration),
+	webtest.Req("R5b", "RFC 7592 §2.2, RFC 9700 §4.1", "a consent holds for what people were shown: when a client that registered itself changes name or host, they are asked again", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		r := selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],"client_name":"Notes"}`)
+		c := clientOf(r)
+		b := s.Browser()
+		b.Code(c, "alice", "scope", "openid")
+		put := func(uri, name string) {
+			t.Helper()
+			s.Clock.Advance(time.Second)
+			registrationRequest(s, http.MethodPut, r.Text("registration_client_uri"), r.Text("registration_access_token"),
+				`{"client_id":"`+c.ClientID+`","redirect_uris":["`+uri+`"],"client_name":"`+name+`"}`).OK(t)
+		}
+		put("https://app.example/elsewhere", "Notes")
+		if b.Authorize(c, "scope", "openid", "prompt", "none", "redirect_uri", "https://app.example/elsewhere").Location().Query().Get("code") == "" {
+			t.Error("asked again for another path of the same host")
+		}
+		for _, change := range [][2]string{{"https://other.example/cb", "Notes"}, {"https://other.example/cb", "Your bank"}} {
+			put(change[0], change[1])
+			if got := b.Authorize(c, "scope", "openid", "prompt", "none", "redirect_uri", change[0]).Location().Query().Get("error"); got != "consent_required" {
+				t.Errorf("%v: %q", change, got)
+			}
+			s.Clock.Advance(time.Second)
+			b.Code(c, "alice", "scope", "openid", "redirect_uri", change[0])
+			if b.Authorize(c, "scope", "openid", "prompt", "none", "redirect_uri", change[0]).Location().Query().Get("code") == "" {
+				t.Errorf("%v: asked for ever", change)
+			}
+		}
 	}).With(openRegistration),
 	webtest.Req("R6", "RFC 7591 §2, RFC 9700 §4.1", "a client that registered itself gets only the scopes the operator lists, and PKCE as the operator says", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")

@@ -79,7 +79,8 @@ var requestObjects = []webtest.Requirement{
 			"a client assertion": {c, key.Sign(t, asserted(s, c), nil)}, "our ID token": {c, idToken}, "expired": {c, key.Sign(t, objectClaims(s, c, "exp", now-31), nil)}, "not yet": {c, key.Sign(t, objectClaims(s, c, "nbf", now+120), nil)},
 			"nested": {c, key.Sign(t, objectClaims(s, c, "request", good), nil)}, "request_uri inside": {c, key.Sign(t, objectClaims(s, c, "request_uri", "https://app.example/r"), nil)},
 			"another alg than registered": {pinned, key.Sign(t, objectClaims(s, pinned), nil)}, "no keys": {keyless, key.Sign(t, objectClaims(s, keyless), nil)},
-			"another typ": {c, key.Sign(t, objectClaims(s, c), map[jose.HeaderKey]any{"typ": "at+jwt"})},
+			"client_id twice": {c, key.Sign(t, objectClaims(s, other, "iss", c.ClientID, "CLIENT_ID", c.ClientID), nil)},
+			"another typ":     {c, key.Sign(t, objectClaims(s, c), map[jose.HeaderKey]any{"typ": "at+jwt"})},
 		} {
 			withObject(b, "client_id", x.c.ClientID, "request", x.object, "redirect_uri", webtest.Callback, "state", "the state", "response_type", "code").WantRedirectError(t, s, "invalid_request_object")
 			if t.Failed() {
@@ -119,6 +120,12 @@ var requestObjects = []webtest.Requirement{
 			ask(uri).WantRedirectError(t, s, "invalid_request_uri")
 		}
 		ask(host.URL+"/none").WantRedirectError(t, s, "invalid_request_object")
+		for i := range 20 {
+			ask(host.URL + "/object#" + strings.Repeat("x", i))
+		}
+		if n := host.Asked("/object"); n != 1 {
+			t.Errorf("fragments made it ask %d times", n)
+		}
 		if host.Asked("/unregistered") != 0 {
 			t.Error("an address that nobody registered was fetched")
 		}

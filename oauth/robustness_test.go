@@ -176,6 +176,26 @@ var robustness = []webtest.Requirement{
 			t.Errorf("events %v, want bob's end alone", events)
 		}
 	}),
+	webtest.Req("G13b", "[design](design.md)", "one person's use of a browser keeps nobody else's session alive, and who comes back after another signed in still signs out what is theirs", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		s.User("bob")
+		c := s.App()
+		b := s.Browser()
+		tokens := s.Token(c, webtest.CodeForm(b.Code(c, "alice", "scope", "read"), c)).OK(t)
+		b.SignIn(b.Open("/login"), "bob")
+		for range 3 {
+			s.Clock.Advance(90 * time.Minute)
+			if !strings.Contains(b.Open("/account").Text(), "bob@example.com") {
+				t.Fatal("bob is not here")
+			}
+		}
+		if p := b.Open("/select"); strings.Contains(p.Text(), "alice@example.com") {
+			t.Error("alice, idle for hours, can be chosen")
+		}
+		b.SignIn(b.Open("/login"), "alice")
+		b.Submit("/account/sign-out", url.Values{"form_token": b.Open("/account").Fields()["form_token"][:1]})
+		s.Refresh(c, tokens.Text("refresh_token")).Want(t, 400, "invalid_grant")
+	}),
 	webtest.Req("G14", "enumeration", "the password of a disabled person can be guessed no better than any other", func(t *testing.T, s *webtest.Server) {
 		u := s.User("alice")
 		storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID, storagetest.Event("disable")))

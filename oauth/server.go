@@ -27,6 +27,7 @@ type Options struct {
 	RequestTTL        time.Duration
 	KeyRotationPeriod time.Duration
 	IDTokenTTL        time.Duration
+	HintTTL           time.Duration // how long an ID token must be recognised after its key was replaced
 	Registration      Registration
 	FetchAllowHosts   []string     // hosts that may be fetched from although private or plain http
 	Log               *slog.Logger // alerts, discarded when nil

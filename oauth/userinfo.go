@@ -58,7 +58,7 @@ func (s *Server) userinfo(ctx context.Context, token string) (*storage.Client, m
 	if claims.GrantID == "" || !slices.Contains(claims.Audience, s.options.Issuer) {
 		return nil, nil, refuse
 	}
-	u, kept, err := s.store.LivePerson(ctx, storage.TokenRef{JTI: claims.JTI, ClientID: claims.ClientID, GrantID: claims.GrantID})
+	u, grant, err := s.store.LivePerson(ctx, storage.TokenRef{JTI: claims.JTI, ClientID: claims.ClientID, GrantID: claims.GrantID})
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil, nil, refuse
 	}
@@ -75,7 +75,7 @@ func (s *Server) userinfo(ctx context.Context, token string) (*storage.Client, m
 		return nil, nil, unavailable(err)
 	}
 	out := map[string]any{}
-	addClaims(out, &u, scopes, keptClaims(kept).Userinfo)
+	addClaims(out, &u, scopes, grant.Scopes, keptClaims(grant.Claims).Userinfo)
 	out["sub"] = s.Subject(c, u.ID)
 	return c, out, nil
 }

@@ -75,7 +75,8 @@ type Client struct {
 	PostLogoutRedirectURIs     Strings `gorm:"column:post_logout_redirect_uris"`
 	BackchannelLogoutURI       string  `gorm:"column:backchannel_logout_uri"`
 	BackchannelSessionRequired bool
-	RegistrationHash           []byte // SHA-256 of the registration access token (RFC 7592), NULL when the operator registered it
+	DescribedAt                *time.Time `gorm:"serializer:millis"` // when what people are shown of a self-registered client last changed
+	RegistrationHash           []byte     // SHA-256 of the registration access token (RFC 7592), NULL when the operator registered it
 
 	Secrets []ClientSecret `gorm:"-"`
 }

@@ -47,8 +47,8 @@ func (s *Store) tellOfLogout(ctx context.Context, where string, arg any) error {
 	return nil
 }
 
-// DueDeliveries takes up to limit deliveries whose time has come and gives each a lease: whoever takes one has that long
-// to send it before any process tries again. Of many processes each gets others.
+// DueDeliveries takes up to limit deliveries whose time has come, those that failed least first, and gives each a lease:
+// whoever takes one has that long to send it before any process tries again. Of many processes each gets others.
 func (s *Store) DueDeliveries(ctx context.Context, limit int, lease time.Duration) ([]Delivery, error) {
 	now, skip := s.now(), ""
 	// Most of the time there are none, and asking costs no lock.
@@ -65,7 +65,7 @@ func (s *Store) DueDeliveries(ctx context.Context, limit int, lease time.Duratio
 	}
 	var out []Delivery
 	err = s.write.WithContext(ctx).Raw(`UPDATE deliveries SET attempts = attempts + 1, next_at = ?
-		WHERE id IN (SELECT id FROM deliveries WHERE next_at <= ? ORDER BY next_at LIMIT ?`+skip+`) RETURNING *`,
+		WHERE id IN (SELECT id FROM deliveries WHERE next_at <= ? ORDER BY attempts, next_at LIMIT ?`+skip+`) RETURNING *`,
 		toMillis(now.Add(lease)), toMillis(now), limit).Scan(&out).Error
 	return out, wrap("take deliveries", err)
 }

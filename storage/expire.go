@@ -24,14 +24,20 @@ var expiries = []expiry{
 	{"authorization_requests", "expires_at < ?", 0},
 	{"authorization_codes", "expires_at < ?", keepDead},
 	{"revoked_tokens", "expires_at < ?", time.Minute},
-	// A grant tells which apps a session was used for, who are told when it ends, so it stays as long as the session can.
-	{"grants", "expires_at < ? AND NOT EXISTS (SELECT 1 FROM browser_sessions WHERE browser_sessions.id = grants.session_id AND browser_sessions.ended_at IS NULL AND browser_sessions.expires_at >= ?)", keepDead},
+	// The last grant that an app has from a session tells that it wants to hear of the session's end, so it stays as long as
+	// the session can.
+	{"grants", `expires_at < ? AND NOT (
+		EXISTS (SELECT 1 FROM clients WHERE clients.id = grants.client_id AND clients.backchannel_logout_uri <> '')
+		AND EXISTS (SELECT 1 FROM browser_sessions WHERE browser_sessions.id = grants.session_id AND browser_sessions.ended_at IS NULL AND browser_sessions.expires_at >= ?)
+		AND NOT EXISTS (SELECT 1 FROM grants later WHERE later.session_id = grants.session_id AND later.client_id = grants.client_id
+			AND (later.expires_at, later.id) > (grants.expires_at, grants.id)))`, keepDead},
 	{"browser_sessions", "expires_at < ? AND NOT EXISTS (SELECT 1 FROM grants WHERE grants.session_id = browser_sessions.id)", 15 * time.Minute}, // longer than any code lives
 	{"sign_in_attempts", "last_at < ?", 24 * time.Hour},
 	{"used_assertions", "expires_at < ?", time.Minute},
 	{"registration_tokens", "expires_at < ?", keepDead},
 	{"client_secrets", "expires_at < ?", keepDead},
 	{"signing_keys", "removed_at < ?", keepDead},
+	{"openid_keys", "removed_at < ?", keepDead},
 }
 
 // DeleteExpired removes what has expired in batches of 500 rows, until nothing is left or ctx ends, and returns how

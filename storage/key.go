@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 )
@@ -19,9 +20,27 @@ type SigningKey struct {
 	RemovedAt *time.Time `gorm:"serializer:millis"`
 }
 
+// OpenIDKey is a SigningKey of another algorithm than that of access tokens. It has a table of its own because the version
+// before OpenID Connect takes every row of the other for a key that it can read.
+type OpenIDKey struct{ SigningKey }
+
+// TableName implements gorm's Tabler.
+func (OpenIDKey) TableName() string { return "openid_keys" }
+
+// firstAlgorithm is the one algorithm of the table signing_keys.
+const firstAlgorithm = "ES256"
+
 // SigningKeys returns the keys that are not removed yet, oldest first.
 func (s *Store) SigningKeys(ctx context.Context) ([]SigningKey, error) {
 	out, err := list[SigningKey](ctx, s.write, "active_at, id", "removed_at IS NULL OR removed_at > ?", toMillis(s.now()))
+	if err != nil {
+		return nil, wrap("list signing keys", err)
+	}
+	others, err := list[OpenIDKey](ctx, s.write, "active_at, id", "removed_at IS NULL OR removed_at > ?", toMillis(s.now()))
+	for _, k := range others {
+		out = append(out, k.SigningKey)
+	}
+	slices.SortStableFunc(out, func(a, b SigningKey) int { return a.ActiveAt.Compare(b.ActiveAt) })
 	return out, wrap("list signing keys", err)
 }
 
@@ -42,14 +61,22 @@ func (s *Store) ChangeKeys(ctx context.Context, e Event, change func(keys []Sign
 			return err
 		}
 		for _, k := range changed {
-			if err := tx.exec(ctx, "UPDATE signing_keys SET retires_at = ?, removed_at = ? WHERE id = ?",
+			table := "openid_keys"
+			if k.Algorithm == firstAlgorithm {
+				table = "signing_keys"
+			}
+			if err := tx.exec(ctx, "UPDATE "+table+" SET retires_at = ?, removed_at = ? WHERE id = ?",
 				nullableMillis(k.RetiresAt), nullableMillis(k.RemovedAt), k.ID); err != nil {
 				return err
 			}
 		}
 		ids := make([]string, 0, len(add))
 		for i := range add {
-			if err := tx.insert(ctx, &add[i]); err != nil {
+			var record any = &OpenIDKey{add[i]}
+			if add[i].Algorithm == firstAlgorithm {
+				record = &add[i]
+			}
+			if err := tx.insert(ctx, record); err != nil {
 				return err
 			}
 			ids = append(ids, add[i].ID)

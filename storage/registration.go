@@ -62,11 +62,12 @@ func (s *Store) DeleteRegistrationToken(ctx context.Context, id string, e Event)
 	}))
 }
 
-// UseRegistrationToken takes one use of the token with that hash, or returns ErrNotFound when it is unknown, expired or
-// used up.
-func (s *Store) UseRegistrationToken(ctx context.Context, hash []byte) error {
-	return wrap("use registration token", s.execOne(ctx,
-		"UPDATE registration_tokens SET uses_left = uses_left - 1 WHERE hash = ? AND uses_left > 0 AND expires_at > ?", hash, toMillis(s.now())))
+// UseRegistrationToken takes one use of the token with that hash and returns its id, or ErrNotFound when it is unknown,
+// expired or used up.
+func (s *Store) UseRegistrationToken(ctx context.Context, hash []byte) (id string, err error) {
+	err = queryRow(ctx, s.write, []any{&id},
+		"UPDATE registration_tokens SET uses_left = uses_left - 1 WHERE hash = ? AND uses_left > 0 AND expires_at > ? RETURNING id", hash, toMillis(s.now()))
+	return id, wrap("use registration token", err)
 }
 
 // HasRegistrationToken reports whether UseRegistrationToken would find a use, and takes none.

@@ -41,21 +41,27 @@ func (s *Store) LiveToken(ctx context.Context, t TokenRef) (username string, err
 	return "", wrap("check token", err)
 }
 
-// LivePerson is LiveToken for a person's token at the userinfo endpoint: it returns the person, and the claims that were
-// asked for one by one with the token's grant. ErrNotFound means dead.
-func (s *Store) LivePerson(ctx context.Context, t TokenRef) (User, string, error) {
+// Granted is what a person's grant lets an app know of them.
+type Granted struct {
+	Scopes Strings `gorm:"column:granted_scopes"`
+	Claims string  `gorm:"column:granted_claims"` // asked for one by one, as JSON
+}
+
+// LivePerson is LiveToken for a person's token at the userinfo endpoint: it returns the person, and what the token's grant
+// holds. ErrNotFound means dead.
+func (s *Store) LivePerson(ctx context.Context, t TokenRef) (User, Granted, error) {
 	var found []struct {
-		User        `gorm:"embedded"`
-		GrantClaims string
+		User    `gorm:"embedded"`
+		Granted `gorm:"embedded"`
 	}
-	err := s.read.WithContext(ctx).Raw("SELECT users.*, grants.claims AS grant_claims"+liveUserToken, t.GrantID, t.ClientID, t.JTI).Scan(&found).Error
+	err := s.read.WithContext(ctx).Raw("SELECT users.*, grants.scopes AS granted_scopes, grants.claims AS granted_claims"+liveUserToken, t.GrantID, t.ClientID, t.JTI).Scan(&found).Error
 	if err == nil && len(found) == 0 {
 		err = ErrNotFound
 	}
 	if err != nil {
-		return User{}, "", wrap("check token", err)
+		return User{}, Granted{}, wrap("check token", err)
 	}
-	return found[0].User, found[0].GrantClaims, nil
+	return found[0].User, found[0].Granted, nil
 }
 
 // RevokeToken makes one access token useless. Revoking it again changes nothing and writes no event.

@@ -30,14 +30,17 @@ func (s *Strings) Scan(v any) error {
 	case nil:
 		*s = nil
 	case string:
-		*s = append(Strings{}, strings.Fields(v)...)
+		*s = append(Strings{}, words(v)...)
 	case []byte:
-		*s = append(Strings{}, strings.Fields(string(v))...)
+		*s = append(Strings{}, words(string(v))...)
 	default:
 		return fmt.Errorf("cannot read %T as a list of words", v)
 	}
 	return nil
 }
+
+// words are the parts between spaces, and between nothing else: what Unicode calls a space may stand in a word.
+func words(s string) []string { return strings.FieldsFunc(s, func(r rune) bool { return r == ' ' }) }
 
 // Has reports whether word is in the list.
 func (s Strings) Has(word string) bool {

@@ -43,7 +43,7 @@ func (s *Site) signedIn(w http.ResponseWriter, r *http.Request) (*identity.Signe
 	if who == nil {
 		return nil, s.to(w, "/login")
 	}
-	return who, nil
+	return who, s.people.Touch(r, who)
 }
 
 // showAccount serves GET /account: the apps that have access, and where the person is signed in.
@@ -115,7 +115,7 @@ func (s *Site) connectedApp(r *http.Request, c storage.Consent, hint string) (co
 		app.Scopes = append(app.Scopes, s.describe(known, name))
 	}
 	if client.DisabledAt == nil {
-		app.Open = s.oauth.InitiateLogin(client, hint)
+		app.Open = s.oauth.InitiateLogin(client, c.Scopes, hint)
 	}
 	return app, nil
 }

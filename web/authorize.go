@@ -134,6 +134,9 @@ func (s *Site) decide(r *http.Request, a *oauth.Authorization) (oauth.Situation,
 	}
 	if in.Who != nil {
 		actAs(r, in.Who)
+		if err := s.people.Touch(r, in.Who); err != nil {
+			return oauth.Situation{}, 0, nil, err
+		}
 	}
 	next, refusal := oauth.Decide(a, in, s.store.Now())
 	return in, next, refusal, nil

@@ -72,7 +72,7 @@ func (s *Site) showConsent(w http.ResponseWriter, r *http.Request) error {
 	for _, name := range append(slices.Clone(a.Scopes), a.Claims...) {
 		remembered := before != nil && before.Scopes.Has(name)
 		row := consentScope{Name: name, Description: s.describe(known, name), New: before != nil && !remembered, Ticked: true}
-		if a.Client.OptionalScopes.Has(name) {
+		if a.Client.OptionalScopes.Has(name) || oauth.OptionalClaim(a.Client, name) {
 			p.Optional = append(p.Optional, row)
 		} else {
 			p.Required = append(p.Required, row)
@@ -115,7 +115,10 @@ func (s *Site) consent(w http.ResponseWriter, r *http.Request) error {
 		granted := slices.DeleteFunc(slices.Clone(a.Scopes), func(name string) bool {
 			return a.Client.OptionalScopes.Has(name) && !slices.Contains(ticked, name)
 		})
-		response, err := s.oauth.Approve(r.Context(), a, who, oauth.Answer{Granted: granted, Asked: true})
+		refused := slices.DeleteFunc(slices.Clone(a.Claims), func(word string) bool {
+			return !oauth.OptionalClaim(a.Client, word) || slices.Contains(ticked, word)
+		})
+		response, err := s.oauth.Approve(r.Context(), a, who, oauth.Answer{Granted: granted, Refused: refused, Asked: true})
 		if err != nil {
 			return err
 		}

@@ -53,7 +53,7 @@ func assemble(ctx context.Context, cfg config.Config, store *storage.Store, log 
 	server, err := oauth.New(ctx, store, oauth.Options{
 		Issuer: cfg.Issuer, Environment: cfg.Environment, AccessTokenTTL: cfg.AccessTokenTTL, CodeTTL: cfg.CodeTTL,
 		RefreshIdleTTL: cfg.RefreshIdleTTL, RefreshMaxTTL: cfg.RefreshMaxTTL, RefreshGrace: cfg.RefreshGrace,
-		RequestTTL: cfg.RequestTTL, KeyRotationPeriod: cfg.KeyRotationPeriod, IDTokenTTL: cfg.IDTokenTTL,
+		RequestTTL: cfg.RequestTTL, KeyRotationPeriod: cfg.KeyRotationPeriod, IDTokenTTL: cfg.IDTokenTTL, HintTTL: cfg.SessionMaxTTL,
 		Registration:    oauth.Registration{Mode: cfg.Registration, Scopes: cfg.RegistrationScopes, RequirePKCE: cfg.RegistrationRequirePKCE},
 		FetchAllowHosts: cfg.FetchAllowHosts, Log: log,
 	})

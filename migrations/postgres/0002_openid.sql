@@ -24,6 +24,7 @@ ALTER TABLE clients ADD COLUMN post_logout_redirect_uris TEXT NOT NULL DEFAULT '
 ALTER TABLE clients ADD COLUMN backchannel_logout_uri TEXT NOT NULL DEFAULT '';
 ALTER TABLE clients ADD COLUMN backchannel_session_required BOOLEAN NOT NULL DEFAULT FALSE;
 ALTER TABLE clients ADD COLUMN id_token_claims BOOLEAN NOT NULL DEFAULT FALSE;
+ALTER TABLE clients ADD COLUMN described_at BIGINT;
 ALTER TABLE clients ADD COLUMN registration_hash BYTEA;
 
 ALTER TABLE users ADD COLUMN profile TEXT NOT NULL DEFAULT '{}';
@@ -79,6 +80,18 @@ INSERT INTO scopes (name, description, created_at) VALUES
     ('phone', 'See your phone number', 0)
 ON CONFLICT (name) DO UPDATE SET description = excluded.description WHERE scopes.description = scopes.name;
 UPDATE revision SET value = value + 1 WHERE id = 1;
+
+-- The keys of ID tokens with other algorithms than access tokens have, which the version before this one cannot read.
+CREATE TABLE openid_keys (
+    id         TEXT   NOT NULL PRIMARY KEY,
+    algorithm  TEXT   NOT NULL,
+    public     TEXT   NOT NULL,
+    sealed     BYTEA  NOT NULL,
+    created_at BIGINT NOT NULL,
+    active_at  BIGINT NOT NULL,
+    retires_at BIGINT,
+    removed_at BIGINT
+);
 
 -- Random values that must stay what they are when the root key is rotated, sealed under it.
 CREATE TABLE secrets (

@@ -23,6 +23,7 @@ const (
 	timeout      = 5 * time.Second
 	maxRedirects = 3
 	maxURL       = 2000
+	maxAtOnce    = 64
 )
 
 // ErrRefused is returned, wrapped with the reason, for an address that must not be reached.
@@ -33,12 +34,13 @@ type Client struct {
 	allow []string
 	http  *http.Client
 	cache *cache
+	slots chan struct{} // as many requests at once as this holds
 }
 
 // New returns a client. allowHosts are names or addresses, with a port if only that one is meant, which may be private and
 // plain http. now is the clock of the cache.
 func New(allowHosts []string, now func() time.Time) *Client {
-	c := &Client{cache: newCache(now)}
+	c := &Client{cache: newCache(now), slots: make(chan struct{}, maxAtOnce)}
 	for _, h := range allowHosts {
 		c.allow = append(c.allow, strings.ToLower(h))
 	}
@@ -74,7 +76,7 @@ func (c *Client) allowed(host string) bool {
 // check refuses an address by its form.
 func (c *Client) check(u *url.URL) error {
 	switch {
-	case u.Host == "" || u.User != nil || u.Opaque != "" || len(u.String()) > maxURL:
+	case u.Host == "" || u.User != nil || u.Opaque != "" || len(u.String()) > maxURL || strings.ContainsFunc(u.String(), func(r rune) bool { return r <= ' ' || r > '~' }):
 		return fmt.Errorf("%w: not an absolute URL of a server", ErrRefused)
 	case u.Scheme == "https", u.Scheme == "http" && c.allowed(u.Host):
 		return nil
@@ -113,6 +115,9 @@ func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, e
 	return d.DialContext(ctx, network, address)
 }
 
+// globalUnicast is the part of IPv6 that public addresses are of.
+var globalUnicast = netip.MustParsePrefix("2000::/3")
+
 // special are the ranges that are no public unicast addresses (the IANA special-purpose registries), and those that hide
 // an IPv4 address in an IPv6 one.
 var special = func() (out []netip.Prefix) {
@@ -120,8 +125,7 @@ var special = func() (out []netip.Prefix) {
 		"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24",
 		"192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24", "198.18.0.0/15", "198.51.100.0/24",
 		"203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
-		"::/96", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20", "5f00::/16",
-		"fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8",
+		"2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20",
 	} {
 		out = append(out, netip.MustParsePrefix(s))
 	}
@@ -131,6 +135,9 @@ var special = func() (out []netip.Prefix) {
 // public refuses every address that is not a public one.
 func public(a netip.Addr) error {
 	a = a.Unmap().WithZone("")
+	if a.Is6() && !globalUnicast.Contains(a) {
+		return fmt.Errorf("%w: %s is not a public address", ErrRefused, a)
+	}
 	for _, p := range special {
 		if p.Contains(a) {
 			return fmt.Errorf("%w: %s is not a public address", ErrRefused, a)

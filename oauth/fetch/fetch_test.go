@@ -48,7 +48,7 @@ func TestPrivateAddressesAreNeverReached(t *testing.T) {
 	for _, host := range []string{
 		"127.0.0.1", "localhost", "[::1]", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "0.0.0.0", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]",
 		"10.0.0.1", "172.16.0.1", "192.168.0.1", "100.64.0.1", "169.254.169.254", "198.18.0.1", "224.0.0.1", "255.255.255.255", "[fe80::1]", "[fd00::1]",
-		"[64:ff9b::7f00:1]", "[2002:7f00:1::]", "[fec0::1]", "[ff02::1]", "[2001:db8::1]",
+		"[64:ff9b::7f00:1]", "[::ffff:0:7f00:1]", "[4000::1]", "[2002:7f00:1::]", "[fec0::1]", "[ff02::1]", "[2001:db8::1]",
 	} {
 		for _, address := range []string{"https://" + host + ":" + port + "/", "https://" + host + "/"} {
 			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
@@ -205,6 +205,24 @@ func TestAnswersAreBoundedAndKept(t *testing.T) {
 	wait.Wait()
 	times(1, "twenty at once")
 	status.Store(http.StatusInternalServerError)
+	now.advance(23 * time.Hour)
+	if err := get("/short"); err == nil { // the last good one is over a day old by now
+		t.Error("a document is answered for ever")
+	}
+	asked.Store(0)
+	status.Store(http.StatusOK)
+	now.advance(time.Minute)
+	if err := get("/short"); err != nil {
+		t.Error(err)
+	}
+	status.Store(http.StatusInternalServerError)
+	now.advance(2 * time.Minute)
+	for range 3 {
+		if err := get("/short"); err != nil {
+			t.Errorf("while the server fails: %v", err)
+		}
+	}
+	times(2, "one hiccup costs one more question and nothing else")
 	if err := get("/broken"); err == nil {
 		t.Error("500 is no document")
 	}

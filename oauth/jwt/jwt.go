@@ -16,6 +16,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -230,6 +231,22 @@ func ParseKeys(raw []byte) ([]jose.JSONWebKey, error) {
 		}
 	}
 	return keys, nil
+}
+
+// Exactly reads claims into the fields of a struct whose json names they have to the letter. encoding/json alone takes a
+// name in other letters for the same, so that two readers of one token could see two things.
+func Exactly(claims map[string]json.RawMessage, v any) error {
+	known := map[string]json.RawMessage{}
+	for field := range reflect.TypeOf(v).Elem().Fields() {
+		if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); claims[name] != nil {
+			known[name] = claims[name]
+		}
+	}
+	b, err := json.Marshal(known)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(b, v)
 }
 
 // Leeway is how far the clock of whoever signed may differ.

@@ -99,7 +99,7 @@ func Start(t testing.TB, db string, o Options) *Server {
 	s.OAuth, err = oauth.New(t.Context(), s.Store, oauth.Options{
 		Issuer: s.Issuer, Environment: "live", AccessTokenTTL: s.Config.AccessTokenTTL, CodeTTL: s.Config.CodeTTL,
 		RefreshIdleTTL: s.Config.RefreshIdleTTL, RefreshMaxTTL: s.Config.RefreshMaxTTL, RefreshGrace: s.Config.RefreshGrace,
-		RequestTTL: s.Config.RequestTTL, KeyRotationPeriod: s.Config.KeyRotationPeriod, IDTokenTTL: s.Config.IDTokenTTL,
+		RequestTTL: s.Config.RequestTTL, KeyRotationPeriod: s.Config.KeyRotationPeriod, IDTokenTTL: s.Config.IDTokenTTL, HintTTL: s.Config.SessionMaxTTL,
 		Registration:    oauth.Registration{Mode: s.Config.Registration, Scopes: s.Config.RegistrationScopes, RequirePKCE: s.Config.RegistrationRequirePKCE},
 		FetchAllowHosts: s.Config.FetchAllowHosts, Log: log,
 	})
