@@ -75,6 +75,9 @@ func (p *People) Create(ctx context.Context, n NewUser) (storage.User, error) {
 	if err != nil {
 		return storage.User{}, err
 	}
+	if n.PhoneVerified && n.Profile.PhoneNumber == "" {
+		return storage.User{}, errNoPhone
+	}
 	if err := checkProfile(n.Name, &n.Profile); err != nil {
 		return storage.User{}, err
 	}

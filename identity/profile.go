@@ -67,6 +67,8 @@ func realDate(year, monthDay string) bool {
 	return err == nil
 }
 
+var errNoPhone = &Problem{"there is no phone number to be verified"}
+
 // Changes are what is to be changed of a person; nil leaves a field as it is.
 type Changes struct {
 	Name          *string
@@ -99,12 +101,16 @@ func (p *People) Update(ctx context.Context, u storage.User, c Changes) (storage
 		now := p.store.Now()
 		verify(&u.EmailVerifiedAt, c.EmailVerified, now)
 		verify(&u.PhoneVerifiedAt, c.PhoneVerified, now)
-		if u.Profile.PhoneNumber == "" {
-			u.PhoneVerifiedAt = nil
+		if u.Profile.PhoneNumber == "" && u.PhoneVerifiedAt != nil {
+			return errNoPhone
 		}
 		return checkProfile(u.Name, &u.Profile)
 	})
-	if errors.Is(err, storage.ErrConflict) {
+	var problem *Problem
+	switch {
+	case errors.As(err, &problem):
+		return storage.User{}, problem // without what the store says around it
+	case errors.Is(err, storage.ErrConflict):
 		return storage.User{}, &Problem{"a person with this e-mail address exists already"}
 	}
 	return updated, err

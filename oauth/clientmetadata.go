@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -79,7 +81,8 @@ type ClientInformation struct {
 	IssuedAt        int64  `json:"client_id_issued_at"`
 	SecretExpiresAt *int64 `json:"client_secret_expires_at,omitempty"` // 0: never
 	Metadata
-	DisabledAt *time.Time `json:"gatehouse_disabled_at,omitempty"`
+	DisabledAt     *time.Time `json:"gatehouse_disabled_at,omitempty"`
+	SelfRegistered bool       `json:"gatehouse_self_registered,omitempty"`
 }
 
 // List reads an array or words with spaces between, and writes an array.
@@ -125,6 +128,9 @@ func (s *Seconds) UnmarshalJSON(b []byte) error {
 	var text string
 	if err := json.Unmarshal(b, &text); err != nil {
 		return errors.New("must be a number of seconds or a duration of whole seconds like 15m")
+	}
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return s.UnmarshalJSON(strconv.AppendInt(nil, n, 10))
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d%time.Second != 0 {
@@ -202,6 +208,16 @@ var memberNames = sync.OnceValue(func() (names []string) {
 	}
 	return names
 })
+
+// UnknownMembers lists the members of client metadata that mean nothing here. A server ignores them (RFC 7591 §2); who
+// types them may want to know.
+func UnknownMembers(raw []byte) []string {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &members); err != nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(members)), func(name string) bool { return slices.Contains(memberNames(), name) })
+}
 
 // forgetOwn takes away what only the operator may set.
 func (m *Metadata) forgetOwn() {
@@ -321,7 +337,11 @@ func (m *Metadata) checkTexts() error {
 		}
 	}
 	for name, uri := range map[string]string{"client_uri": m.ClientURI, "tos_uri": m.TosURI, "policy_uri": m.PolicyURI, "initiate_login_uri": m.InitiateLoginURI} {
-		if u, err := url.Parse(uri); uri != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil) {
+		u, err := url.Parse(uri)
+		if name == "initiate_login_uri" && err == nil && u.Scheme == "http" && !redirect.Loopback(u.Hostname()) && u.Hostname() != "localhost" {
+			return fail(InvalidClientMetadata, "initiate_login_uri must be https, which only 127.0.0.1, [::1] and localhost can do without.")
+		}
+		if uri != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil) {
 			return fail(InvalidClientMetadata, name+" must be an absolute http or https URL.")
 		}
 	}
@@ -433,5 +453,5 @@ func Information(c *storage.Client) ClientInformation {
 	if c.GrantTypes.Has(grantCode) {
 		m.ResponseTypes = List{"code"}
 	}
-	return ClientInformation{ClientID: c.ID, IssuedAt: c.CreatedAt.Unix(), Metadata: m, DisabledAt: c.DisabledAt}
+	return ClientInformation{ClientID: c.ID, IssuedAt: c.CreatedAt.Unix(), Metadata: m, DisabledAt: c.DisabledAt, SelfRegistered: c.SelfRegistered()}
 }

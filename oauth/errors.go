@@ -156,7 +156,7 @@ func WriteError(w http.ResponseWriter, e *Error) {
 		h.Set("Allow", cmp.Or(e.allow, http.MethodPost))
 	}
 	if e.Code == "" { // no token was sent, and no more is told (RFC 6750 §3.1)
-		e = &Error{Code: InvalidToken, Description: "Send an access token in the Authorization header, after Bearer."}
+		e = &Error{Code: InvalidToken, Description: cmp.Or(e.Description, "Send an access token in the Authorization header, after Bearer.")}
 	}
 	writeJSON(w, e.Status(), errorBody{e.Code, e.Description})
 }

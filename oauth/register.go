@@ -89,7 +89,7 @@ func (s *Server) Register(w http.ResponseWriter, r *http.Request) error {
 
 // initialAccess is the hash of a good initial access token. It is used up later, with the registration.
 func (s *Server) initialAccess(r *http.Request) ([]byte, error) {
-	token, err := s.presentedToken(r, credential.InitialAccess, errInitialAccess)
+	token, err := s.presentedToken(r, credential.InitialAccess, "Send an initial access token, which whoever runs this server gives out, in the Authorization header, after Bearer.", errInitialAccess)
 	if err != nil {
 		return nil, err
 	}
@@ -105,10 +105,10 @@ func (s *Server) initialAccess(r *http.Request) ([]byte, error) {
 }
 
 // presentedToken is the bearer token of a registration request, of the right kind.
-func (s *Server) presentedToken(r *http.Request, kind credential.Kind, refusal string) (string, error) {
+func (s *Server) presentedToken(r *http.Request, kind credential.Kind, missing, refusal string) (string, error) {
 	headers := r.Header.Values("Authorization")
 	if len(headers) != 1 {
-		return "", bearerError("", "")
+		return "", bearerError("", missing)
 	}
 	scheme, token, _ := strings.Cut(headers[0], " ")
 	if token = strings.TrimSpace(token); !strings.EqualFold(scheme, "Bearer") || !s.format.Valid(kind, token) {
@@ -169,7 +169,7 @@ func (s *Server) selfDescribed(body []byte, allowed []string) (Metadata, error) 
 func (s *Server) registered(c *storage.Client, secret, token string) registered {
 	info := withSecret(Information(c), secret)
 	info.Metadata.forgetOwn()
-	info.DisabledAt = nil
+	info.DisabledAt, info.SelfRegistered = nil, false
 	return registered{info, token, s.options.Issuer + "/oauth2/register/" + c.ID}
 }
 
@@ -206,7 +206,7 @@ func (s *Server) RegisteredClient(w http.ResponseWriter, r *http.Request) error 
 // alike (RFC 7592 §2.1).
 func (s *Server) registeredClient(r *http.Request) (*storage.Client, string, error) {
 	refuse := bearerError(InvalidToken, errRegistrationAccess)
-	token, err := s.presentedToken(r, credential.RegistrationAccess, errRegistrationAccess)
+	token, err := s.presentedToken(r, credential.RegistrationAccess, "Send the registration access token of this client in the Authorization header, after Bearer.", errRegistrationAccess)
 	if err != nil {
 		return nil, "", err
 	}

@@ -80,8 +80,11 @@ func (s *Server) sector(ctx context.Context, clientID string, m *Metadata) (stri
 			if uri == "" {
 				continue
 			}
+			if name != "request_uris" && strings.Contains(uri, "#") {
+				return "", fail(InvalidClientMetadata, "The "+name+" has a fragment; leave out # and what follows.")
+			}
 			if err := s.fetch.Check(uri); err != nil {
-				return "", &Error{Code: InvalidClientMetadata, Description: "The URL of " + name + " must be https and on a public address, without user part.", Err: err}
+				return "", &Error{Code: InvalidClientMetadata, Description: "The " + name + " must be an https URL of a server on a public address, without user part.", Err: err}
 			}
 		}
 	}

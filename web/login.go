@@ -22,6 +22,7 @@ type loginPage struct {
 	Request, FormToken, Username, Problem string
 	Again                                 bool // somebody is signed in and must show that it is them
 	Others                                bool // the account chooser has somebody to choose
+	Stays                                 string
 }
 
 // appView is what pages tell of an app.
@@ -67,6 +68,15 @@ func (s *Site) loginPage(w http.ResponseWriter, r *http.Request, status int, req
 		}
 		p.Username = cmp.Or(p.Username, a.LoginHint)
 		s.pageHeaders(w, redirect.Source(a.RedirectURI))
+	}
+	if request == "" {
+		who, err := s.people.Current(r)
+		if err != nil {
+			return err
+		}
+		if who != nil {
+			p.Stays = personName(who)
+		}
 	}
 	p.FormToken = s.loginToken(browser, request)
 	return s.show(w, status, "login", p)
@@ -139,6 +149,15 @@ func plainWait(d time.Duration) string {
 	return strconv.Itoa(int((d+time.Minute-1)/time.Minute)) + " minutes"
 }
 
+type signedOutPage struct {
+	basePage
+	Still []choice // who is signed in here all the same
+}
+
 func (s *Site) showSignedOut(w http.ResponseWriter, r *http.Request) error {
-	return s.show(w, http.StatusOK, "signed_out", struct{ basePage }{s.frame(r, s.pages.say("signed_out.title"))})
+	people, err := s.people.All(r)
+	if err != nil {
+		return err
+	}
+	return s.show(w, http.StatusOK, "signed_out", signedOutPage{s.frame(r, s.pages.say("signed_out.title")), choices(people)})
 }

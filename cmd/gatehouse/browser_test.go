@@ -179,7 +179,7 @@ func TestBrowserJourneys(t *testing.T) {
 		b.do("refresh", press("Refresh the tokens"), visible("The tokens are new"), press("Call the API"), visible("Read RFC 9700"), press("Refresh the tokens"), visible("The tokens are new"))
 		b.do("revoke", press("Revoke the tokens"), visible("The tokens are revoked"))
 		b.do("refresh in vain", press("Refresh the tokens"), visible("invalid_grant"))
-		b.do("sign out of the app", press("Sign out"), visible("You are signed out of this app"), visible("You are not signed in"))
+		b.do("sign out of the app", press("Sign out"), visible("You are signed out of this app and at"), visible("You are not signed in"))
 		// Signed out at Gatehouse too, and sent back; the consent is remembered.
 		b.do("sign in again", press("Sign in with Gatehouse"))
 		b.signIn(d)
@@ -231,7 +231,7 @@ func TestBrowserJourneys(t *testing.T) {
 		app.looks("select")
 		app.do("choose", chromedp.Click(`//button[contains(., "Demo Person")]`), visible("You are signed in as Demo Person"))
 		b.do("open the chooser of the account pages", chromedp.Navigate(d.issuer+"/select"), chromedp.Click(`//button[contains(., "Demo Person")]`), visible("Demo Person"), visible("Connected apps"))
-		b.do("sign out at the server", press("Sign out"), visible("You are signed out"))
+		b.do("sign out at the server", press("Sign out"), visible("You are signed out"), visible("Still signed in to this browser"), visible("second@example.com"))
 		b.looks("signed-out")
 		deadline := time.Now().Add(20 * time.Second)
 		for !strings.Contains(app.text(), "signed out where you had signed in") {

@@ -44,6 +44,7 @@ var metadataFlags = []metadataFlag{
 	{"initiate-login-uri", "initiate_login_uri", "where it begins a sign-in when a person opens it from their account page", "text"},
 	{"id-token-alg", "id_token_signed_response_alg", "RS256 (default), PS256, ES256 or EdDSA", "text"},
 	{"subject-type", "subject_type", "public (default) or pairwise: what it knows people as", "text"},
+	{"token-endpoint-audience", "gatehouse_token_endpoint_audience", "its assertions may name the token endpoint as aud instead of the issuer", "bool"},
 	{"id-token-claims", "gatehouse_id_token_claims", "put the claims of its scopes into ID tokens too, for libraries that read nothing else", "bool"},
 	{"scope", "scope", "scopes the client may ask for, with spaces between", "text"},
 	{"default-scope", "gatehouse_default_scopes", "scopes it gets when it asks for none (default: all but offline_access)", "words"},
@@ -127,6 +128,13 @@ func (a *app) readFile(name string) ([]byte, error) {
 	return os.ReadFile(name)
 }
 
+// tellIgnored says which members mean nothing here: one of them may be misspelt.
+func (a *app) tellIgnored(raw []byte) {
+	if unknown := oauth.UnknownMembers(raw); len(unknown) > 0 {
+		fmt.Fprintf(a.stderr, "gatehouse: ignored what is no client metadata: %s\n", strings.Join(unknown, ", "))
+	}
+}
+
 // tellAdded says which scopes were registered by the way.
 func (a *app) tellAdded(added []string) {
 	if len(added) > 0 {
@@ -138,7 +146,8 @@ func (a *app) clientCreate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "create", Short: "Register a client",
 		Long: "Register a client from RFC 7591 metadata or flags and print the RFC 7591 response, the client_secret this once.\n" +
-			"Scopes that do not exist yet are registered.",
+			"Scopes that do not exist yet are registered. Only --metadata has jwks, request_uris, sector_identifier_uri, userinfo_signed_response_alg,\n" +
+			"request_object_signing_alg, default_max_age and the other members of RFC 7591 and OpenID Connect that have no flag.",
 		Example: "  gatehouse client create --name Notes --redirect-uri https://notes.example/callback --grant-type authorization_code --grant-type refresh_token --scope 'notes.read offline_access'\n" +
 			"  gatehouse client create --name 'Nightly report' --grant-type client_credentials --scope reports.read\n" +
 			"  gatehouse client create --metadata client.json",
@@ -154,6 +163,7 @@ func (a *app) clientCreate() *cobra.Command {
 		if err != nil {
 			return plain(err, "client")
 		}
+		a.tellIgnored(raw)
 		return a.with(cmd, func(ctx context.Context, s *system) error {
 			info, added, err := s.oauth.CreateClient(ctx, m)
 			if err != nil {
@@ -174,6 +184,9 @@ func (a *app) tellOdd(ctx context.Context, s *system, info oauth.ClientInformati
 	tell := func(text string) { fmt.Fprintln(a.stderr, "gatehouse: "+text) }
 	if info.ClientName == info.ClientID {
 		tell("the client has no client_name; people see its client_id")
+	}
+	if len(info.Scope) == 0 {
+		tell("the client has no scope, so it can ask for none, not even openid; add them with `gatehouse client update " + info.ClientID + " --scope …`")
 	}
 	if !slices.Contains(info.Scope, oauth.OpenID) && slices.ContainsFunc(info.Scope, func(name string) bool { return slices.Contains([]string{"profile", "email", "address", "phone"}, name) }) {
 		tell("the scopes of a person's claims are of use only with openid among the scopes")
@@ -202,7 +215,7 @@ func (a *app) clientList() *cobra.Command {
 			var rows [][]string
 			err := s.eachClient(ctx, func(c storage.Client) error {
 				infos = append(infos, oauth.Information(&c))
-				rows = append(rows, []string{c.ID, c.Name, c.AuthMethod, c.GrantTypes.String(), c.Scopes.String(), enabled(c.DisabledAt)})
+				rows = append(rows, []string{c.ID, c.Name, c.AuthMethod, c.GrantTypes.String(), c.Scopes.String(), registeredBy(c), enabled(c.DisabledAt)})
 				return nil
 			})
 			if err != nil {
@@ -211,10 +224,17 @@ func (a *app) clientList() *cobra.Command {
 			if *asJSON {
 				return a.printJSON(infos)
 			}
-			return a.table("there are no clients; register one with `gatehouse client create`", []string{"client_id", "name", "auth method", "grant types", "scopes", "state"}, rows)
+			return a.table("there are no clients; register one with `gatehouse client create`", []string{"client_id", "name", "auth method", "grant types", "scopes", "registered by", "state"}, rows)
 		})
 	}
 	return cmd
+}
+
+func registeredBy(c storage.Client) string {
+	if c.SelfRegistered() {
+		return "itself"
+	}
+	return "operator"
 }
 
 func enabled(disabledAt *time.Time) string {
@@ -258,6 +278,7 @@ func (a *app) clientUpdate() *cobra.Command {
 			if err != nil {
 				return plain(err, "client "+args[0])
 			}
+			a.tellIgnored(patch)
 			a.tellAdded(added)
 			return a.printJSON(info)
 		})

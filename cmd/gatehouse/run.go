@@ -19,6 +19,7 @@ import (
 	"gatehouse/config"
 	"gatehouse/identity"
 	"gatehouse/oauth"
+	"gatehouse/oauth/fetch"
 	"gatehouse/storage"
 )
 
@@ -225,6 +226,8 @@ func plain(err error, what string) error {
 		return fmt.Errorf("there is no %s", what)
 	case errors.Is(err, storage.ErrConflict):
 		return fmt.Errorf("%s exists already", what)
+	case errors.As(err, &e) && errors.Is(e.Err, fetch.ErrRefused):
+		return errors.New(e.Code + ": " + e.Description + " If it is on your own network, name its host in GATEHOUSE_FETCH_ALLOW_HOSTS, for this command and for the server.")
 	case errors.As(err, &e) && (e.Err == nil || e.Code == oauth.InvalidClientMetadata):
 		return errors.New(e.Code + ": " + e.Description)
 	}

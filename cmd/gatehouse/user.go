@@ -239,7 +239,7 @@ func (a *app) userUpdate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "update USER", Short: "Change a person's name, e-mail address or profile",
 		Long: "Change what the flags say and print the person as JSON; an empty value takes something away. A changed e-mail address or phone\n" +
-			"number counts as not verified unless the command says so.",
+			"number counts as not verified unless the command says so. The username cannot be changed.",
 		Example: "  gatehouse user update alice --name 'Alice Example' --email-verified --locale en-GB",
 		Args:    exactly("USER"),
 	}

@@ -418,7 +418,7 @@ func (a *app) signOut(w http.ResponseWriter, r *http.Request) {
 	}
 	fresh := a.newSession(w)
 	a.mu.Unlock()
-	const done = "You are signed out of this app, and its tokens are revoked."
+	done := "You are signed out of this app and at " + a.config.Issuer + ", and its tokens are revoked."
 	if err = errors.Join(err, perr); err != nil || idToken == "" {
 		fresh.tell(w, r, err, done)
 		return
@@ -507,9 +507,12 @@ func (a *app) home(w http.ResponseWriter, r *http.Request) {
 
 // nameIn is what to call the person of a userinfo answer.
 func nameIn(userinfo string) string {
-	var claims struct{ Name, Sub string }
+	var claims struct {
+		Name, Sub string
+		Username  string `json:"preferred_username"`
+	}
 	_ = json.Unmarshal([]byte(userinfo), &claims) // without one nothing is shown
-	return cmp.Or(claims.Name, claims.Sub)
+	return cmp.Or(claims.Name, claims.Username, claims.Sub)
 }
 
 // decode shows the two readable parts of a JWT.
