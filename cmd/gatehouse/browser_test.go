@@ -243,7 +243,7 @@ func TestBrowserJourneys(t *testing.T) {
 		b.do("the other is still there", chromedp.Navigate(d.issuer+"/account"), visible("Second Person"))
 		b.do("ask to sign out", chromedp.Navigate(d.issuer+"/oauth2/logout"), visible("Sign out?"), visible("second@example.com"))
 		b.looks("logout")
-		b.do("stay", press("Stay signed in"), visible("Second Person"))
+		b.do("stay", press("Stay signed in"), visible("Connected apps"), visible("Second Person"))
 		b.do("and go", chromedp.Navigate(d.issuer+"/oauth2/logout"), press("Sign out"), visible("You are signed out"))
 	})
 
