@@ -4,21 +4,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
-	"net/url"
 	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
-	"gatehouse/oauth/jwt"
-	"gatehouse/oauth/params"
-	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
 )
 
@@ -247,165 +240,6 @@ var ownMembers = []string{
 	"gatehouse_owner", "gatehouse_require_pkce", "gatehouse_skip_consent", "gatehouse_default_scopes", "gatehouse_optional_scopes",
 	"gatehouse_audience", "gatehouse_resources", "gatehouse_access_token_ttl", "gatehouse_refresh_idle_ttl", "gatehouse_refresh_max_ttl",
 	"gatehouse_refresh_rotation", "gatehouse_id_token_claims", "gatehouse_token_endpoint_audience",
-}
-
-// complete fills in the defaults of RFC 7591 §2 and ours, and returns what is wrong with the rest.
-func (m *Metadata) complete() error {
-	if m.TokenEndpointAuthMethod == "" {
-		m.TokenEndpointAuthMethod = storage.AuthBasic
-	}
-	if len(m.GrantTypes) == 0 {
-		m.GrantTypes = List{grantCode}
-	}
-	people := slices.Contains(m.GrantTypes, grantCode)
-	if len(m.ResponseTypes) == 0 && people {
-		m.ResponseTypes = List{"code"}
-	}
-	if m.ApplicationType == "" {
-		m.ApplicationType = "web"
-	}
-	if m.IDTokenAlg == "" {
-		m.IDTokenAlg = jwt.RS256
-	}
-	if m.SubjectType == "" {
-		m.SubjectType = storage.SubjectPublic
-	}
-	if m.RequirePKCE == nil {
-		m.RequirePKCE = ptr(true)
-	}
-	if m.RefreshRotation == nil {
-		m.RefreshRotation = ptr(true)
-	}
-	public := m.TokenEndpointAuthMethod == storage.AuthNone
-	for _, wrong := range []struct {
-		when bool
-		text string
-	}{
-		{!slices.Contains(authMethods, m.TokenEndpointAuthMethod), "token_endpoint_auth_method must be " + oneOf(authMethods)},
-		{m.TokenEndpointAuthMethod == storage.AuthPrivateKey && m.JWKS == nil && m.JWKSURI == "", "private_key_jwt needs jwks or jwks_uri"},
-		{m.JWKS != nil && m.JWKSURI != "", "jwks and jwks_uri exclude each other"},
-		{!validAlg(m.IDTokenAlg), "id_token_signed_response_alg must be " + oneOf(jwt.Algorithms)},
-		{m.UserinfoAlg != "" && !validAlg(m.UserinfoAlg), "userinfo_signed_response_alg must be " + oneOf(jwt.Algorithms) + ", or left out"},
-		{m.RequestObjectAlg != "" && !validAlg(m.RequestObjectAlg), "request_object_signing_alg must be " + oneOf(jwt.Algorithms)},
-		{m.TokenEndpointAuthAlg != "" && !validAlg(m.TokenEndpointAuthAlg), "token_endpoint_auth_signing_alg must be " + oneOf(jwt.Algorithms)},
-		{m.ApplicationType != "web" && m.ApplicationType != "native", "application_type must be web or native"},
-		{m.SubjectType != storage.SubjectPublic && m.SubjectType != storage.SubjectPairwise, "subject_type must be public or pairwise"},
-		{outOfBounds(m.DefaultMaxAge, 0, maxLife), "default_max_age must be a number of seconds"},
-		{len(m.SoftwareID) > 200 || len(m.SoftwareVersion) > 200, "software_id and software_version may have 200 characters"},
-		{slices.ContainsFunc(m.GrantTypes, func(g string) bool {
-			return !slices.Contains([]string{grantCode, grantRefresh, grantClientCredentials}, g)
-		}), "grant_types may have authorization_code, refresh_token and client_credentials"},
-		{slices.ContainsFunc(m.ResponseTypes, func(r string) bool { return r != "code" }), "response_types may have only code"},
-		{!people && len(m.ResponseTypes) > 0, "response_types needs the grant type authorization_code"},
-		{!people && slices.Contains(m.GrantTypes, grantRefresh), "the grant type refresh_token needs authorization_code"},
-		{public && slices.Contains(m.GrantTypes, grantClientCredentials), "a public client (token_endpoint_auth_method none) cannot use client_credentials"},
-		{people && len(m.RedirectURIs) == 0, "authorization_code needs at least one of redirect_uris"},
-		{public && !*m.RequirePKCE, "gatehouse_require_pkce can be false only for a confidential client"},
-		{public && !*m.RefreshRotation, "gatehouse_refresh_rotation can be false only for a confidential client"},
-		{utf8.RuneCountInString(m.ClientName) > 100 || utf8.RuneCountInString(m.Owner) > 100, "client_name and gatehouse_owner may have 100 characters"},
-		{strings.ContainsFunc(m.ClientName+m.Owner+m.SoftwareID+m.SoftwareVersion, unprintable), "client_name, software_id, software_version and gatehouse_owner must not have control or direction characters"},
-		{outOfBounds(m.AccessTokenTTL, time.Second, 24*time.Hour), "gatehouse_access_token_ttl must be 1 second to 24 hours"},
-		{outOfBounds(m.RefreshIdleTTL, time.Second, maxLife), "gatehouse_refresh_idle_ttl must be 1 second to 10 years"},
-		{outOfBounds(m.RefreshMaxTTL, time.Second, maxLife), "gatehouse_refresh_max_ttl must be 1 second to 10 years"},
-		{slices.ContainsFunc(m.OptionalScopes, func(name string) bool { return !slices.Contains(m.Scope, name) }), "gatehouse_optional_scopes must be among the scopes of scope"},
-		{m.DefaultScopes != nil && slices.ContainsFunc(*m.DefaultScopes, func(name string) bool { return !slices.Contains(m.Scope, name) }), "gatehouse_default_scopes must be among the scopes of scope"},
-	} {
-		if wrong.when {
-			return fail(InvalidClientMetadata, wrong.text+".")
-		}
-	}
-	return m.checkTexts()
-}
-
-var authMethods = []string{storage.AuthBasic, storage.AuthPost, storage.AuthPrivateKey, storage.AuthNone}
-
-func validAlg(alg string) bool { return slices.Contains(jwt.Algorithms, alg) }
-
-func oneOf(values []string) string {
-	return strings.Join(values[:len(values)-1], ", ") + " or " + values[len(values)-1]
-}
-
-func (m *Metadata) checkTexts() error {
-	for _, uri := range m.RedirectURIs {
-		if err := redirect.Validate(uri); err != nil {
-			return &Error{Code: InvalidRedirectURI, Description: fmt.Sprintf("The redirect URI %s %s.", params.Printable(uri), err)}
-		}
-	}
-	for _, name := range m.Scope {
-		if !ValidScope(name) {
-			return fail(InvalidClientMetadata, fmt.Sprintf("The scope %s has a character that a scope must not have (RFC 6749 section 3.3), or is longer than 100.", params.Printable(name)))
-		}
-	}
-	for name, uri := range map[string]string{"client_uri": m.ClientURI, "tos_uri": m.TosURI, "policy_uri": m.PolicyURI, "initiate_login_uri": m.InitiateLoginURI} {
-		u, err := url.Parse(uri)
-		if name == "initiate_login_uri" && err == nil && u.Scheme == "http" && !redirect.Loopback(u.Hostname()) && u.Hostname() != "localhost" {
-			return fail(InvalidClientMetadata, "initiate_login_uri must be https, which only 127.0.0.1, [::1] and localhost can do without.")
-		}
-		if uri != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil) {
-			return fail(InvalidClientMetadata, name+" must be an absolute http or https URL.")
-		}
-	}
-	for _, uri := range m.PostLogoutRedirectURIs {
-		if err := redirect.Validate(uri); err != nil {
-			return fail(InvalidClientMetadata, fmt.Sprintf("The post-logout redirect URI %s %s.", params.Printable(uri), err))
-		}
-	}
-	if m.JWKS != nil {
-		keys, err := jwt.ParseKeys(m.JWKS)
-		if err != nil {
-			return fail(InvalidClientMetadata, "The member jwks "+err.Error()+".")
-		}
-		if len(keys) == 0 {
-			return fail(InvalidClientMetadata, "The member jwks has no key that can be used: RSA of 2048 bits at least, P-256 or Ed25519.")
-		}
-	}
-	for _, list := range [][]string{m.Audience, deref(m.Resources)} {
-		for _, identifier := range list {
-			if err := ValidResource(identifier); err != nil {
-				return fail(InvalidClientMetadata, fmt.Sprintf("The audience or resource %s %s.", params.Printable(identifier), err))
-			}
-		}
-	}
-	for _, list := range [][]string{m.Contacts, m.RedirectURIs, m.RequestURIs, m.DefaultACRValues, m.PostLogoutRedirectURIs} {
-		if slices.ContainsFunc(list, func(s string) bool {
-			return s == "" || strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unprintable(r) })
-		}) {
-			return fail(InvalidClientMetadata, "Lists of URIs, contacts and acr values must not have empty items, spaces or control characters.")
-		}
-	}
-	return nil
-}
-
-// ValidScope reports whether name is a scope-token (RFC 6749 §3.3) of at most 100 characters.
-func ValidScope(name string) bool {
-	return name != "" && len(name) <= 100 && !strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' })
-}
-
-// ValidResource says why identifier cannot name a resource (RFC 8707 §2), or nil.
-func ValidResource(identifier string) error {
-	u, err := url.Parse(identifier)
-	if err != nil || !u.IsAbs() || strings.Contains(identifier, "#") || strings.ContainsFunc(identifier, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return errors.New("is not an absolute URI without fragment and spaces")
-	}
-	return nil
-}
-
-// unprintable finds what could make a name on the consent page read as something else.
-func unprintable(r rune) bool {
-	return r < 0x20 || r == 0x7f || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0x200e || r == 0x200f || r == utf8.RuneError
-}
-
-func outOfBounds(s *Seconds, low, high time.Duration) bool {
-	return s != nil && (time.Duration(*s) < low || time.Duration(*s) > high)
-}
-
-func ptr[T any](v T) *T { return &v }
-
-func deref[T any](v *T) T {
-	if v == nil {
-		return *new(T)
-	}
-	return *v
 }
 
 // fill copies valid metadata into the record.

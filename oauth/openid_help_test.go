@@ -26,6 +26,19 @@ func register(t *testing.T, s *webtest.Server, metadata string) (string, error) 
 	return "", nil
 }
 
+// changed sets claims, given as names and values in turn; nil takes one away.
+func changed(claims map[string]any, changes []any) map[string]any {
+	for i := 0; i+1 < len(changes); i += 2 {
+		name, _ := changes[i].(string)
+		if changes[i+1] == nil {
+			delete(claims, name)
+		} else {
+			claims[name] = changes[i+1]
+		}
+	}
+	return claims
+}
+
 // flipped is the token with one character of its signature changed.
 func flipped(token string) string {
 	i := len(token) - 10

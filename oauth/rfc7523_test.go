@@ -38,15 +38,7 @@ func keyedMachine(t *testing.T, s *webtest.Server, more string, keys ...webtest.
 func asserted(s *webtest.Server, c webtestClient, changes ...any) map[string]any {
 	now := s.Clock.Now().Unix()
 	claims := map[string]any{"iss": c.ClientID, "sub": c.ClientID, "aud": s.Issuer, "jti": uuid.NewString(), "exp": now + 60, "iat": now, "nbf": now}
-	for i := 0; i+1 < len(changes); i += 2 {
-		name, _ := changes[i].(string)
-		if changes[i+1] == nil {
-			delete(claims, name)
-		} else {
-			claims[name] = changes[i+1]
-		}
-	}
-	return claims
+	return changed(claims, changes)
 }
 
 // present asks for a machine token with an assertion.

@@ -21,15 +21,7 @@ func objectClaims(s *webtest.Server, c webtestClient, changes ...any) map[string
 	for name, v := range webtest.AuthorizeForm(c, "scope", "openid") {
 		claims[name] = v[0]
 	}
-	for i := 0; i+1 < len(changes); i += 2 {
-		name, _ := changes[i].(string)
-		if changes[i+1] == nil {
-			delete(claims, name)
-		} else {
-			claims[name] = changes[i+1]
-		}
-	}
-	return claims
+	return changed(claims, changes)
 }
 
 // withObject opens the authorization endpoint with parameters that stand beside the object.

@@ -232,7 +232,7 @@ func TestBrowserJourneys(t *testing.T) {
 		app.do("choose", chromedp.Click(`//button[contains(., "Demo Person")]`), visible("You are signed in as Demo Person"))
 		b.do("open the chooser of the account pages", chromedp.Navigate(d.issuer+"/select"), chromedp.Click(`//button[contains(., "Demo Person")]`), visible("Demo Person"), visible("Connected apps"))
 		b.do("sign out at the server", press("Sign out"), visible("You are signed out"), visible("Still signed in to this browser"), visible("second@example.com"))
-		b.looks("signed-out")
+		b.looks("signed-out-others")
 		deadline := time.Now().Add(20 * time.Second)
 		for !strings.Contains(app.text(), "signed out where you had signed in") {
 			if time.Now().After(deadline) {

@@ -135,21 +135,29 @@ type Page struct {
 	URL string
 }
 
-// Fields are the values of the page's form: hidden fields, and boxes that are ticked.
-func (p Page) Fields() url.Values {
-	out := url.Values{}
+// elements are the attributes of every element of that name on the page.
+func (p Page) elements(name string) (out []map[string]string) {
 	doc, err := html.Parse(strings.NewReader(p.Body))
 	if err != nil {
-		return out
+		return nil
 	}
 	for n := range doc.Descendants() {
-		if n.Type != html.ElementNode || n.Data != "input" {
+		if n.Type != html.ElementNode || n.Data != name {
 			continue
 		}
 		at := map[string]string{}
 		for _, a := range n.Attr {
 			at[a.Key] = a.Val
 		}
+		out = append(out, at)
+	}
+	return out
+}
+
+// Fields are the values of the page's form: hidden fields, and boxes that are ticked.
+func (p Page) Fields() url.Values {
+	out := url.Values{}
+	for _, at := range p.elements("input") {
 		_, ticked := at["checked"]
 		if at["type"] == "hidden" || at["type"] == "checkbox" && ticked {
 			out.Add(at["name"], at["value"])
@@ -159,20 +167,8 @@ func (p Page) Fields() url.Values {
 }
 
 // Buttons are the values of the page's buttons of that name.
-func (p Page) Buttons(name string) []string {
-	var out []string
-	doc, err := html.Parse(strings.NewReader(p.Body))
-	if err != nil {
-		return nil
-	}
-	for n := range doc.Descendants() {
-		if n.Type != html.ElementNode || n.Data != "button" {
-			continue
-		}
-		at := map[string]string{}
-		for _, a := range n.Attr {
-			at[a.Key] = a.Val
-		}
+func (p Page) Buttons(name string) (out []string) {
+	for _, at := range p.elements("button") {
 		if at["name"] == name {
 			out = append(out, at["value"])
 		}

@@ -1,0 +1,167 @@
+package sample
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/oauth2"
+)
+
+// use runs an action of a signed-in browser and shows what it brought.
+func (a *app) use(w http.ResponseWriter, r *http.Request, action func(s *session) (done string, err error)) {
+	s := a.session(w, r)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.token == nil {
+		s.tell(w, r, errors.New("sign in first"), "")
+		return
+	}
+	done, err := action(s)
+	s.tell(w, r, err, done)
+}
+
+// call asks the API with the access token.
+func (a *app) call(w http.ResponseWriter, r *http.Request) {
+	a.use(w, r, func(s *session) (string, error) {
+		req, err := http.NewRequestWithContext(r.Context(), http.MethodGet, a.config.URL+"/api/notes", nil)
+		if err != nil {
+			return "", err
+		}
+		s.token.SetAuthHeader(req)
+		res, err := a.config.Client.Do(req)
+		if err != nil {
+			return "", err
+		}
+		defer func() { _ = res.Body.Close() }()
+		body, err := io.ReadAll(io.LimitReader(res.Body, 1<<16))
+		if err == nil && res.StatusCode != http.StatusOK {
+			err = fmt.Errorf("the API answered %s: %s", res.Status, res.Header.Get("WWW-Authenticate"))
+		}
+		return "The API verified the token offline and answered: " + string(body), err
+	})
+}
+
+// askUserinfo reads the userinfo again.
+func (a *app) askUserinfo(w http.ResponseWriter, r *http.Request) {
+	a.use(w, r, func(s *session) (string, error) {
+		return "The server told again who you are.", a.readUserinfo(a.context(r), s)
+	})
+}
+
+// refresh trades the refresh token for new tokens.
+func (a *app) refresh(w http.ResponseWriter, r *http.Request) {
+	a.use(w, r, func(s *session) (string, error) {
+		conf, _, err := a.oauth(r.Context())
+		if err != nil {
+			return "", err
+		}
+		fresh, err := conf.TokenSource(a.context(r), &oauth2.Token{RefreshToken: s.token.RefreshToken}).Token()
+		if err != nil {
+			return "", err
+		}
+		if raw, ok := fresh.Extra("id_token").(string); ok {
+			s.idToken = raw
+		}
+		s.token = fresh
+		return "The tokens are new: the refresh token was replaced by this use.", nil
+	})
+}
+
+// revoke gives the grant back (RFC 7009).
+func (a *app) revoke(w http.ResponseWriter, r *http.Request) {
+	a.use(w, r, func(s *session) (string, error) {
+		err := a.giveBack(r.Context(), s.token)
+		s.revoked = err == nil
+		return "The tokens are revoked. Refreshing fails from now on; the API, which only checks signatures, accepts the access token until it expires.", err
+	})
+}
+
+func (a *app) giveBack(ctx context.Context, t *oauth2.Token) error {
+	_, p, err := a.oauth(ctx)
+	if err != nil {
+		return err
+	}
+	form := url.Values{"token": {t.RefreshToken}, "token_type_hint": {"refresh_token"}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.RevocationEndpoint, strings.NewReader(form.Encode()))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.SetBasicAuth(url.QueryEscape(a.config.ClientID), url.QueryEscape(a.config.ClientSecret))
+	res, err := a.config.Client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("the server answered %s", res.Status)
+	}
+	return nil
+}
+
+// signOut revokes the tokens, forgets the session, and asks the server to sign the person out too (OIDC RP-Initiated
+// Logout §2).
+func (a *app) signOut(w http.ResponseWriter, r *http.Request) {
+	s := a.session(w, r)
+	s.mu.Lock()
+	token, idToken := s.token, s.idToken
+	s.token, s.idToken = nil, ""
+	s.mu.Unlock()
+	var err error
+	if token != nil && token.RefreshToken != "" {
+		err = a.giveBack(r.Context(), token)
+	}
+	_, p, perr := a.oauth(r.Context())
+	a.mu.Lock()
+	if c, cerr := r.Cookie(cookie); cerr == nil {
+		delete(a.sessions, c.Value)
+	}
+	fresh := a.newSession(w)
+	a.mu.Unlock()
+	done := "You are signed out of this app and at " + a.config.Issuer + ", and its tokens are revoked."
+	if err = errors.Join(err, perr); err != nil || idToken == "" {
+		fresh.tell(w, r, err, done)
+		return
+	}
+	fresh.mu.Lock()
+	fresh.said = done
+	fresh.mu.Unlock()
+	v := url.Values{"id_token_hint": {idToken}, "post_logout_redirect_uri": {a.config.URL + "/"}}
+	http.Redirect(w, r, p.EndSessionEndpoint+"?"+v.Encode(), http.StatusSeeOther)
+}
+
+// backchannelLogout is called by the server when a session there is over, however it ended: the sessions here that were
+// begun in it end too (OIDC Back-Channel Logout §2.6).
+func (a *app) backchannelLogout(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
+	_, p, err := a.oauth(r.Context())
+	if err != nil {
+		http.Error(w, "cannot reach the authorization server", http.StatusServiceUnavailable)
+		return
+	}
+	logout, err := p.Verifier(&oidc.Config{ClientID: a.config.ClientID}).VerifyLogout(a.context(r), r.PostFormValue("logout_token"))
+	if err != nil {
+		http.Error(w, "the logout token is not valid", http.StatusBadRequest)
+		return
+	}
+	a.mu.Lock()
+	all := slices.Collect(maps.Values(a.sessions)) // not locked together: a session asks for the app while it is locked
+	a.mu.Unlock()
+	for _, s := range all {
+		s.mu.Lock()
+		if s.token != nil && (s.sid == logout.SessionID || logout.SessionID == "" && s.sub == logout.Subject) {
+			s.token, s.idToken, s.userinfo = nil, "", ""
+			s.said, s.failed = "You were signed out where you had signed in, so you are signed out here too.", false
+		}
+		s.mu.Unlock()
+	}
+}
