@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/oauth/jwt"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 	"gatehouse/web/webtest"
@@ -189,6 +190,20 @@ func useEverything(t *testing.T, s *webtest.Server) map[string]string {
 	s.Refresh(public, mobile).OK(t)
 	s.Clock.Advance(time.Minute)
 	s.Refresh(public, mobile).Want(t, 400, "invalid_grant")
+	party, key := s.RelyingParty(), clientKey(t, jwt.ES256, "1")
+	keyed := keyedMachine(t, s, "", key)
+	reader := s.Browser()
+	about := s.Redeem(party, reader.Code(party, "alice", "scope", "openid email", "nonce", "the nonce of a sign-in"))
+	s.Userinfo(about.Text("access_token")).OK(t)
+	reader.Authorize(party, "scope", "openid", "prompt", "login", "id_token_hint", about.Text("id_token"))
+	reader.SubmitFrom("https://app.example", "/oauth2/logout", url.Values{"id_token_hint": {about.Text("id_token")}})
+	reader.Open(logoutPath("id_token_hint", about.Text("id_token")))
+	assertion := key.Sign(t, asserted(s, keyed), nil)
+	present(s, assertion).OK(t)
+	initial, _, err := s.OAuth.CreateInitialAccess(t.Context(), "note", 1, time.Hour)
+	storagetest.Must(t, err)
+	pairwise, err := s.Store.Secret(t.Context(), "pairwise-subjects")
+	storagetest.Must(t, err)
 	s.Do(s.Request(http.MethodPost, "/oauth2/token?client_secret=planted-in-the-url", url.Values{"x": {"y"}}))
 	s.Get("/oauth2/authorize?access_token=planted-in-the-url&client_id=x")
 	out := map[string]string{
@@ -198,6 +213,8 @@ func useEverything(t *testing.T, s *webtest.Server) map[string]string {
 		"the access token": tokens.Text("access_token"), "the second access token": second.Text("access_token"), "the machine token": machine,
 		"the public refresh token": mobile, "the session cookie": b.Cookie("session"), "the browser cookie": b.Cookie("browser"), "the device cookie": b.Cookie("device"),
 		"the form token": form.Get("form_token"), "the root key": string(storagetest.Key[:]),
+		"the ID token": about.Text("id_token"), "its access token": about.Text("access_token"), "the assertion": assertion, "the initial access token": initial,
+		"the key of pairwise subjects": string(pairwise),
 	}
 	for name, secret := range out {
 		if len(secret) < 16 {

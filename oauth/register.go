@@ -168,7 +168,7 @@ func (s *Server) selfDescribed(body []byte, allowed []string) (Metadata, error) 
 // registered is the record in the words of the standard, without the operator's settings.
 func (s *Server) registered(c *storage.Client, secret, token string) registered {
 	info := withSecret(Information(c), secret)
-	info.Metadata.forgetOwn()
+	info.forgetOwn()
 	info.DisabledAt, info.SelfRegistered = nil, false
 	return registered{info, token, s.options.Issuer + "/oauth2/register/" + c.ID}
 }

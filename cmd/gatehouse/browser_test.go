@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +17,7 @@ import (
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+	"golang.org/x/oauth2"
 
 	"gatehouse/storage"
 )
@@ -245,6 +249,39 @@ func TestBrowserJourneys(t *testing.T) {
 		b.looks("logout")
 		b.do("stay", press("Stay signed in"), visible("Connected apps"), visible("Second Person"))
 		b.do("and go", chromedp.Navigate(d.issuer+"/oauth2/logout"), press("Sign out"), visible("You are signed out"))
+	})
+
+	t.Run("an answer by form, with and without JavaScript", func(t *testing.T) {
+		posted := make(chan url.Values, 1)
+		app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPost && r.ParseForm() == nil {
+				posted <- r.PostForm
+			}
+			_, _ = w.Write([]byte("the app has the answer"))
+		}))
+		defer app.Close()
+		id, _ := (&cluster{env: d.env}).client(t, `{"client_name":"Form","redirect_uris":["`+app.URL+`/cb"],"scope":"openid"}`)
+		verifier := oauth2.GenerateVerifier()
+		address := (&oauth2.Config{ClientID: id, RedirectURL: app.URL + "/cb", Scopes: []string{"openid"}, Endpoint: oauth2.Endpoint{AuthURL: d.issuer + "/oauth2/authorize"}}).
+			AuthCodeURL("the state", oauth2.S256ChallengeOption(verifier), oauth2.SetAuthURLParam("response_mode", "form_post"))
+		answered := func() {
+			t.Helper()
+			if form := <-posted; form.Get("code") == "" || form.Get("state") != "the state" || form.Get("iss") != d.issuer {
+				t.Errorf("posted %v", form)
+			}
+		}
+		b := openBrowser(t)
+		b.do("ask", chromedp.Navigate(address))
+		b.signIn(d)
+		b.do("allow", visible("wants access"), press("Allow"), visible("the app has the answer"))
+		answered()
+		b.do("without JavaScript", chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+			_, err := cdp.Call(ctx, t, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+			return err
+		}), chromedp.Navigate(address), visible("Your browser does not run scripts"))
+		b.looks("form-post")
+		b.do("go on", press("Continue"), visible("the app has the answer"))
+		answered()
 	})
 
 	t.Run("open the app from the account page", func(t *testing.T) {
