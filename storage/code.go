@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/subtle"
 	"errors"
+	"sync"
 	"time"
 )
 
@@ -125,7 +126,7 @@ func (s *Store) RedeemCode(ctx context.Context, r Redemption, e Event) (Grant, e
 		args := append([]any{toMillis(now), r.GrantID, r.Hash, r.ClientID, toMillis(now)}, args...)
 		if err := tx.write.WithContext(ctx).Raw(`UPDATE authorization_codes SET consumed_at = ?, grant_id = ?
 			WHERE hash = ? AND client_id = ? AND consumed_at IS NULL AND expires_at > ? AND `+binding+` AND `+live("authorization_codes")+`
-			RETURNING *`, args...).Scan(&codes).Error; err != nil {
+			RETURNING `+codeColumns(), args...).Scan(&codes).Error; err != nil {
 			return err
 		}
 		if won = len(codes) == 1; !won {
@@ -146,6 +147,8 @@ func (s *Store) RedeemCode(ctx context.Context, r Redemption, e Event) (Grant, e
 	}
 	return grant, nil
 }
+
+var codeColumns = sync.OnceValue(func() string { return columnsOf(&AuthorizationCode{}, "authorization_codes") })
 
 // binding is what must fit besides the client: the PKCE challenge and the redirect URI. A verifier without a challenge
 // is refused like a wrong one, or an attacker could strip PKCE from a request unseen (RFC 9700 §4.8.2).

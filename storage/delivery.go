@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -65,10 +66,12 @@ func (s *Store) DueDeliveries(ctx context.Context, limit int, lease time.Duratio
 	}
 	var out []Delivery
 	err = s.write.WithContext(ctx).Raw(`UPDATE deliveries SET attempts = attempts + 1, next_at = ?
-		WHERE id IN (SELECT id FROM deliveries WHERE next_at <= ? ORDER BY attempts, next_at LIMIT ?`+skip+`) RETURNING *`,
+		WHERE id IN (SELECT id FROM deliveries WHERE next_at <= ? ORDER BY attempts, next_at LIMIT ?`+skip+`) RETURNING `+deliveryColumns(),
 		toMillis(now.Add(lease)), toMillis(now), limit).Scan(&out).Error
 	return out, wrap("take deliveries", err)
 }
+
+var deliveryColumns = sync.OnceValue(func() string { return columnsOf(&Delivery{}, "deliveries") })
 
 // PostponeDelivery sets when a delivery that failed is tried again.
 func (s *Store) PostponeDelivery(ctx context.Context, id string, next time.Time) error {

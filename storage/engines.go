@@ -96,13 +96,15 @@ func (s *Store) connectPostgres(dsn string, pool int) error {
 func (s *Store) open(d gorm.Dialector, prepare bool) (*gorm.DB, error) {
 	db, err := gorm.Open(d, &gorm.Config{
 		SkipDefaultTransaction: true,
-		TranslateError:         true,
-		PrepareStmt:            prepare,
-		PrepareStmtMaxSize:     256,
-		PrepareStmtTTL:         time.Hour,
-		NowFunc:                func() time.Time { return s.now().UTC() },
-		Logger:                 quiet{s.log},
-		DisableAutomaticPing:   true,
+		// Columns by their names, never *: PostgreSQL refuses a prepared * once a later version has added a column.
+		QueryFields:          true,
+		TranslateError:       true,
+		PrepareStmt:          prepare,
+		PrepareStmtMaxSize:   256,
+		PrepareStmtTTL:       time.Hour,
+		NowFunc:              func() time.Time { return s.now().UTC() },
+		Logger:               quiet{s.log},
+		DisableAutomaticPing: true,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)

@@ -295,3 +295,44 @@ func TestASecretStaysWhatItIs(t *testing.T) {
 		}
 	})
 }
+
+// TestALaterVersionMayAddColumns: a process that runs while the schema grows answers as before, on every connection.
+func TestALaterVersionMayAddColumns(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		w := newWorld(t, url)
+		everything := func() {
+			t.Helper()
+			ctx := t.Context()
+			hash := uuid.NewString()
+			redemption := w.code(t, hash)
+			g, err := w.RedeemCode(ctx, redemption, storagetest.Event("redeem"))
+			storagetest.Must(t, err)
+			for _, read := range []func() error{
+				func() error { _, err := w.Clients(ctx, "", 10); return err },
+				func() error { _, err := w.User(ctx, w.user.ID); return err },
+				func() error { _, _, err := w.LiveGrant(ctx, g.ID); return err },
+				func() error { _, err := w.Consents(ctx, w.user.ID); return err },
+				func() error {
+					_, _, err := w.LivePerson(ctx, storage.TokenRef{JTI: "x", ClientID: w.client.ID, GrantID: g.ID})
+					return err
+				},
+				func() error { _, err := w.SigningKeys(ctx); return err },
+				func() error { _, err := w.AuditEvents(ctx, storage.AuditFilter{}); return err },
+				func() error {
+					return w.Tx(ctx, func(tx *storage.Store) error { _, err := tx.Client(ctx, w.client.ID); return err })
+				},
+				func() error { _, err := w.DueDeliveries(ctx, 1, time.Minute); return err },
+			} {
+				storagetest.Must(t, read())
+			}
+		}
+		for range 8 { // every connection has its statements prepared
+			everything()
+		}
+		storagetest.Grow(t, w.Store, url)
+		for range 8 {
+			everything()
+		}
+	})
+}

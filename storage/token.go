@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 )
 
@@ -41,6 +42,8 @@ func (s *Store) LiveToken(ctx context.Context, t TokenRef) (username string, err
 	return "", wrap("check token", err)
 }
 
+var userColumns = sync.OnceValue(func() string { return columnsOf(&User{}, "users") })
+
 // Granted is what a person's grant lets an app know of them.
 type Granted struct {
 	Scopes Strings `gorm:"column:granted_scopes"`
@@ -54,7 +57,7 @@ func (s *Store) LivePerson(ctx context.Context, t TokenRef) (User, Granted, erro
 		User    `gorm:"embedded"`
 		Granted `gorm:"embedded"`
 	}
-	err := s.read.WithContext(ctx).Raw("SELECT users.*, grants.scopes AS granted_scopes, grants.claims AS granted_claims"+liveUserToken, t.GrantID, t.ClientID, t.JTI).Scan(&found).Error
+	err := s.read.WithContext(ctx).Raw("SELECT "+userColumns()+", grants.scopes AS granted_scopes, grants.claims AS granted_claims"+liveUserToken, t.GrantID, t.ClientID, t.JTI).Scan(&found).Error
 	if err == nil && len(found) == 0 {
 		err = ErrNotFound
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"sync"
 	"time"
 
 	"gorm.io/gorm/schema"
@@ -41,6 +42,19 @@ func (s *Strings) Scan(v any) error {
 
 // words are the parts between spaces, and between nothing else: what Unicode calls a space may stand in a word.
 func words(s string) []string { return strings.FieldsFunc(s, func(r rune) bool { return r == ' ' }) }
+
+// columnsOf lists the columns of a record, for statements that are written out.
+func columnsOf(record any, table string) string {
+	sch, err := schema.Parse(record, &sync.Map{}, schema.NamingStrategy{})
+	if err != nil {
+		panic("parse a record: " + err.Error()) // our own structs always parse
+	}
+	names := make([]string, 0, len(sch.DBNames))
+	for _, name := range sch.DBNames {
+		names = append(names, table+"."+name)
+	}
+	return strings.Join(names, ", ")
+}
 
 // Has reports whether word is in the list.
 func (s Strings) Has(word string) bool {

@@ -181,6 +181,22 @@ func Dump(t testing.TB, s *storage.Store, dsn string) string {
 	return b.String()
 }
 
+// Grow adds a column to every table, as a later version does. It opens the database by itself.
+func Grow(t testing.TB, s *storage.Store, dsn string) {
+	t.Helper()
+	driver, tables := "pgx", "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
+	if s.Engine() == storage.SQLite {
+		driver, dsn, tables = "sqlite", strings.TrimPrefix(dsn, "sqlite:"), "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+	}
+	db, err := sql.Open(driver, dsn)
+	Must(t, err)
+	defer func() { Must(t, db.Close()) }()
+	for _, table := range queryAll(t, db, tables) {
+		_, err := db.ExecContext(context.Background(), `ALTER TABLE "`+strings.TrimSpace(table)+`" ADD COLUMN of_a_later_version TEXT`)
+		Must(t, err)
+	}
+}
+
 func queryAll(t testing.TB, db *sql.DB, query string) []string {
 	t.Helper()
 	rows, err := db.QueryContext(context.Background(), query)
