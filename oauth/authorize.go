@@ -116,7 +116,8 @@ func (s *Server) resolveClient(ctx context.Context, form url.Values) (*Authoriza
 	case !redirect.Match(c.RedirectURIs, uri):
 		return nil, &Error{Code: InvalidRequest, Description: "The redirect_uri is not one the app is registered with. They must be equal to the letter.", ClientID: id}
 	}
-	if form.Get("response_mode") == modeFormPost && strings.HasPrefix(a.RedirectURI, "http") { // an app's own scheme takes no form
+	web := strings.HasPrefix(a.RedirectURI, "https://") || strings.HasPrefix(a.RedirectURI, "http://")
+	if web && form.Get("response_mode") == modeFormPost { // an app's own scheme takes no form
 		a.mode = modeFormPost
 	}
 	return a, nil

@@ -16,7 +16,7 @@ import (
 func TestOpenIDCore(t *testing.T) { webtest.Run(t, openidCore) }
 
 var openidCore = []webtest.Requirement{
-	webtest.Req("C1", "OIDC Core §2, §3.1.3.6, CVE-2026-15612", "a code gives an ID token, RS256 by default, with every claim, checked by an ordinary library", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("C1", "OIDC Core §2, §3.1.3.6, CVE-2026-15612, P96", "a code gives an ID token, RS256 by default, with every claim, checked by an ordinary library", func(t *testing.T, s *webtest.Server) {
 		u := s.Person("alice")
 		c := s.RelyingParty()
 		b := s.Browser()
@@ -129,7 +129,7 @@ var openidCore = []webtest.Requirement{
 		party := deep.RelyingParty()
 		deep.IDToken(party, deep.Tokens(party, "alice", "scope", "openid"))
 	}),
-	webtest.Req("C5", "OIDC Core §5.3, RFC 6750 §2, §3, CVE-2026-55669", "userinfo takes the token in the header or the body of a form, and tells every mistake by its code", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("C5", "OIDC Core §5.3, RFC 6750 §2, §3, CVE-2026-55669, P64, P66", "userinfo takes the token in the header or the body of a form, and tells every mistake by its code", func(t *testing.T, s *webtest.Server) {
 		u := s.User("alice")
 		c := s.RelyingParty()
 		tokens := s.Tokens(c, "alice", "scope", "openid offline_access")
@@ -353,7 +353,7 @@ var openidCore = []webtest.Requirement{
 			t.Error("the e-mail address is told all the same")
 		}
 	}),
-	webtest.Req("C9", "OIDC Core §8.1", "pairwise subjects: one per sector, the same everywhere in it, and nothing tells two sectors that they have one person", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("C9", "OIDC Core §8.1, P96", "pairwise subjects: one per sector, the same everywhere in it, and nothing tells two sectors that they have one person", func(t *testing.T, s *webtest.Server) {
 		u := s.User("alice")
 		pair := func(host string) (c webtestClient) {
 			c = s.Client(`{"client_name":"` + host + `","grant_types":["authorization_code","refresh_token"],"redirect_uris":["https://` + host + `/callback"],"subject_type":"pairwise","scope":"openid email read"}`)

@@ -48,7 +48,7 @@ var logout = []webtest.Requirement{
 			b.Authorize(c, "scope", "openid", "prompt", "none").WantRedirectError(t, s, "login_required")
 		}
 	}),
-	webtest.Req("L2", "OIDC RP-Initiated Logout §2", "an expired ID token is as good a hint, and without post_logout_redirect_uri a page says so", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("L2", "OIDC RP-Initiated Logout §2, P94", "an expired ID token is as good a hint, and without post_logout_redirect_uri a page says so", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")
 		c := s.RelyingParty()
 		b := s.Browser()
@@ -107,7 +107,7 @@ var logout = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("L4", "OIDC RP-Initiated Logout §3", "a post_logout_redirect_uri that differs in anything, or comes without a client, is an error page, and the person stays signed in", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("L4", "OIDC RP-Initiated Logout §3, P93", "a post_logout_redirect_uri that differs in anything, or comes without a client, is an error page, and the person stays signed in", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")
 		c := s.RelyingParty()
 		b := s.Browser()
@@ -146,7 +146,7 @@ var logout = []webtest.Requirement{
 		b.Open(kept).WantErrorPage(t, http.StatusBadRequest)
 		b.SubmitFrom("https://app.example", "/oauth2/logout", url.Values{"client_id": {"x"}}).WantErrorPage(t, http.StatusBadRequest)
 	}),
-	webtest.Req("L6", "OIDC Core §11, [design](design.md), CVE-2022-3916", "ending a session ends the grants bound to it and no others: offline_access and other sessions live on", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("L6", "OIDC Core §11, [design](design.md), CVE-2022-3916, P95", "ending a session ends the grants bound to it and no others: offline_access and other sessions live on", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")
 		s.User("bob")
 		c := s.RelyingParty()

@@ -108,7 +108,7 @@ var registration = []webtest.Requirement{
 			t.Error("a token or secret is kept in clear")
 		}
 	}).With(openRegistration),
-	webtest.Req("R3", "RFC 7591 §3.2.2, OIDC Registration §2, CVE-2026-67333, CVE-2026-59354", "each mistake is refused with its code and says what to fix", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("R3", "RFC 7591 §3.2.2, OIDC Registration §2, CVE-2026-67333, CVE-2026-59354, P90", "each mistake is refused with its code and says what to fix", func(t *testing.T, s *webtest.Server) {
 		uris := func(more string) string { return `{"redirect_uris":["` + webtest.Callback + `"],` + more + `}` }
 		private := `{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0","d":"jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI"}`
 		for body, code := range map[string]string{
@@ -330,7 +330,7 @@ var registration = []webtest.Requirement{
 			t.Errorf("the fourth: %d", r.Status)
 		}
 	}).With(openRegistration, "GATEHOUSE_RATE_LIMITS=registration=3/1m"),
-	webtest.Req("R8", "CVE-2026-101062, CVE-2026-56739", "a client that registered itself gets no code in silence, and makes this server fetch nothing private", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("R8", "CVE-2026-101062, CVE-2026-56739, P91", "a client that registered itself gets no code in silence, and makes this server fetch nothing private", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")
 		b := s.Browser()
 		b.SignIn(b.Open("/login"), "alice")

@@ -7,10 +7,10 @@ cd "$(dirname "$0")/.."
 
 prepare() {
 	local dir=$1
-	command -v node >/dev/null && command -v npm >/dev/null || {
-		echo "the relying parties need Node.js 20 or newer with npm: https://nodejs.org/ or sudo apt-get install -y nodejs npm" >&2
+	if ! command -v npm >/dev/null || [ "$(node -p 'process.versions.node.split(".")[0]' 2>/dev/null || echo 0)" -lt 20 ]; then
+		echo "the relying parties need Node.js 20 or newer with npm: https://nodejs.org/" >&2
 		exit 1
-	}
+	fi
 	cp -R cmd/gatehouse/testdata/relying-parties/. "$dir/"
 	(cd "$dir" && npm ci --silent --ignore-scripts >&2)
 	(cd "$dir/zitadel" && go build -o ../relying-party . >&2)

@@ -13,7 +13,8 @@ for name in chromium chromium-browser google-chrome google-chrome-stable; do
 done
 [ -n "${CHROME:-}" ] || missing+=("Chromium, for the browser journeys: sudo apt-get install -y chromium (or set CHROME to its binary)")
 # The relying parties of other people's libraries.
-command -v node >/dev/null && command -v npm >/dev/null || missing+=("Node.js 20 or newer with npm, for relying parties from npm: sudo apt-get install -y nodejs npm")
+[ "$(node -p 'process.versions.node.split(".")[0]' 2>/dev/null || echo 0)" -ge 20 ] && command -v npm >/dev/null ||
+	missing+=("Node.js 20 or newer with npm, for relying parties from npm: https://nodejs.org/")
 if [ ${#missing[@]} -gt 0 ]; then
 	printf 'The tests need, and did not find:\n' >&2
 	printf '  - %s\n' "${missing[@]}" >&2
