@@ -37,8 +37,13 @@ func (s *Server) Deliver(ctx context.Context) error {
 	var errs []error
 	places := make(chan struct{}, deliveryPlaces)
 	for {
+		select {
+		case places <- struct{}{}: // as soon as one is free
+		case <-ctx.Done():
+			wait.Wait() // none goes on without its context
+			return errors.Join(errs...)
+		}
 		free := 1
-		places <- struct{}{} // until one is free
 		for more := true; more && free < deliveryBatch; {
 			select {
 			case places <- struct{}{}:

@@ -51,7 +51,7 @@ func (s *Store) tellOfLogout(ctx context.Context, where string, arg any) error {
 // DueDeliveries takes up to limit deliveries whose time has come, those that failed least first, and gives each a lease:
 // whoever takes one has that long to send it before any process tries again. Of many processes each gets others.
 func (s *Store) DueDeliveries(ctx context.Context, limit int, lease time.Duration) ([]Delivery, error) {
-	now, skip := s.now(), ""
+	now := s.now()
 	// Most of the time there are none, and asking costs no lock.
 	var one int
 	err := queryRow(ctx, s.read, []any{&one}, "SELECT 1 FROM deliveries WHERE next_at <= ? LIMIT 1", toMillis(now))
@@ -61,12 +61,9 @@ func (s *Store) DueDeliveries(ctx context.Context, limit int, lease time.Duratio
 	if err != nil {
 		return nil, wrap("look for deliveries", err)
 	}
-	if s.engine == Postgres {
-		skip = " FOR UPDATE SKIP LOCKED"
-	}
 	var out []Delivery
-	err = s.write.WithContext(ctx).Raw(`UPDATE deliveries SET attempts = attempts + 1, next_at = ?
-		WHERE id IN (SELECT id FROM deliveries WHERE next_at <= ? ORDER BY attempts, next_at LIMIT ?`+skip+`) RETURNING `+deliveryColumns(),
+	err = s.write.WithContext(ctx).Raw("UPDATE deliveries SET attempts = attempts + 1, next_at = ? WHERE "+
+		s.theseRows("id", "SELECT id FROM deliveries WHERE next_at <= ? ORDER BY attempts, next_at LIMIT ?")+" RETURNING "+deliveryColumns(),
 		toMillis(now.Add(lease)), toMillis(now), limit).Scan(&out).Error
 	return out, wrap("take deliveries", err)
 }

@@ -46,10 +46,11 @@ func (s *Store) DeleteExpired(ctx context.Context) (int64, error) {
 	var total int64
 	for _, x := range expiries {
 		before := toMillis(s.now().Add(-x.after))
-		query := "DELETE FROM " + x.table + " WHERE rowid IN (SELECT rowid FROM " + x.table + " WHERE " + x.where + " LIMIT 500)"
+		row := "rowid"
 		if s.engine == Postgres {
-			query = "DELETE FROM " + x.table + " WHERE ctid = ANY (ARRAY (SELECT ctid FROM " + x.table + " WHERE " + x.where + " LIMIT 500 FOR UPDATE SKIP LOCKED))"
+			row = "ctid"
 		}
+		query := "DELETE FROM " + x.table + " WHERE " + s.theseRows(row, "SELECT "+row+" FROM "+x.table+" WHERE "+x.where+" LIMIT 500")
 		n, err := s.inBatches(ctx, query, slices.Repeat([]any{before}, strings.Count(x.where, "?"))...)
 		total += n
 		if err != nil {
@@ -62,12 +63,19 @@ func (s *Store) DeleteExpired(ctx context.Context) (int64, error) {
 // ForgetSuccessors clears the sealed successors whose retry window of grace is over. It scans the grants, so call it
 // seldom: a sealed successor is of no use without the token it replaced.
 func (s *Store) ForgetSuccessors(ctx context.Context, grace time.Duration) error {
-	query := "UPDATE grants SET successor_sealed = NULL WHERE id IN (SELECT id FROM grants WHERE successor_sealed IS NOT NULL AND rotated_at < ? LIMIT 500"
-	if s.engine == Postgres {
-		query += " FOR UPDATE SKIP LOCKED"
-	}
-	_, err := s.inBatches(ctx, query+")", toMillis(s.now().Add(-grace-time.Minute)))
+	query := "UPDATE grants SET successor_sealed = NULL WHERE " +
+		s.theseRows("id", "SELECT id FROM grants WHERE successor_sealed IS NOT NULL AND rotated_at < ? LIMIT 500")
+	_, err := s.inBatches(ctx, query, toMillis(s.now().Add(-grace-time.Minute)))
 	return wrap("forget sealed successors", err)
+}
+
+// theseRows is the condition that a column is among what the query selects, and on PostgreSQL locks. There it is an array,
+// which is made once: for IN the planner may run the query again for every row, so that its LIMIT bounds nothing.
+func (s *Store) theseRows(column, query string) string {
+	if s.engine == Postgres {
+		return column + " = ANY (ARRAY (" + query + " FOR UPDATE SKIP LOCKED))"
+	}
+	return column + " IN (" + query + ")"
 }
 
 func (s *Store) inBatches(ctx context.Context, query string, args ...any) (int64, error) {

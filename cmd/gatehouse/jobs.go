@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -28,8 +29,9 @@ func (s *system) jobs() []job {
 	}
 }
 
-// startJobs runs every job now and then at its interval, and returns a function that ends them and waits.
-func startJobs(ctx context.Context, s *system, log *slog.Logger) (end func()) {
+// startJobs runs every job now and then at its interval, and returns a function that ends them and waits, as long as its
+// own context allows.
+func startJobs(ctx context.Context, s *system, log *slog.Logger) (end func(limited context.Context) error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var wait sync.WaitGroup
 	for _, j := range s.jobs() {
@@ -48,5 +50,18 @@ func startJobs(ctx context.Context, s *system, log *slog.Logger) (end func()) {
 			}
 		})
 	}
-	return func() { cancel(); wait.Wait() }
+	return func(limited context.Context) error {
+		cancel()
+		ended := make(chan struct{})
+		go func() {
+			wait.Wait()
+			close(ended)
+		}()
+		select {
+		case <-ended:
+			return nil
+		case <-limited.Done():
+			return errors.New("a job did not end in time")
+		}
+	}
 }

@@ -98,6 +98,7 @@ func (s *system) serve(ctx context.Context, log *slog.Logger, o serveOptions) er
 	var servers []*http.Server
 	var public net.Addr
 	failed := make(chan error, len(handlers))
+	endJobs := func(context.Context) error { return nil } // none runs yet
 	stop := func() error {
 		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.ShutdownTimeout)
 		defer cancel()
@@ -107,7 +108,7 @@ func (s *system) serve(ctx context.Context, log *slog.Logger, o serveOptions) er
 				errs = append(errs, fmt.Errorf("requests were still in flight: %w", err), server.Close())
 			}
 		}
-		return errors.Join(append(errs, s.store.Close(limited))...)
+		return errors.Join(append(errs, endJobs(limited), s.store.Close(limited))...)
 	}
 	s.store.Start()
 	for address, h := range handlers {
@@ -129,13 +130,12 @@ func (s *system) serve(ctx context.Context, log *slog.Logger, o serveOptions) er
 	if o.ready != nil {
 		o.ready(public)
 	}
-	endJobs := startJobs(ctx, s, log)
+	endJobs = startJobs(ctx, s, log)
 	select {
 	case <-ctx.Done():
 		log.Info("stopping", slog.String("at_most", s.config.ShutdownTimeout.String()))
 	case err = <-failed:
 	}
-	endJobs()
 	err = errors.Join(err, stop())
 	log.Info("stopped")
 	return err

@@ -161,40 +161,61 @@ func Must(t testing.TB, err error) {
 }
 
 // Dump is every row of every table as text, a line each that begins with the table's name: what an attacker with the
-// database would read. It opens the database by itself.
+// database would read.
 func Dump(t testing.TB, s *storage.Store, dsn string) string {
 	t.Helper()
-	driver, tables := "pgx", "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1"
-	if s.Engine() == storage.SQLite {
-		driver, dsn = "sqlite", strings.TrimPrefix(dsn, "sqlite:")
-		tables = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY 1"
-	}
-	db, err := sql.Open(driver, dsn)
-	Must(t, err)
-	defer func() { Must(t, db.Close()) }()
+	db := connect(t, s, dsn)
 	var b strings.Builder
-	for _, table := range queryAll(t, db, tables) {
-		for _, row := range queryAll(t, db, `SELECT * FROM "`+strings.TrimSpace(table)+`"`) {
-			b.WriteString(strings.TrimSpace(table) + ": " + row + "\n")
+	for _, table := range tables(t, s, db) {
+		for _, row := range queryAll(t, db, `SELECT * FROM "`+table+`"`) {
+			b.WriteString(table + ": " + row + "\n")
 		}
 	}
 	return b.String()
 }
 
-// Grow adds a column to every table, as a later version does. It opens the database by itself.
+// Grow adds a column to every table, as a later version does.
 func Grow(t testing.TB, s *storage.Store, dsn string) {
 	t.Helper()
-	driver, tables := "pgx", "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
+	for _, table := range tables(t, s, connect(t, s, dsn)) {
+		Exec(t, s, dsn, `ALTER TABLE "`+table+`" ADD COLUMN of_a_later_version TEXT`)
+	}
+}
+
+// Exec changes the database past the store, as another program does.
+func Exec(t testing.TB, s *storage.Store, dsn string, statements ...string) {
+	t.Helper()
+	db := connect(t, s, dsn)
+	for _, statement := range statements {
+		_, err := db.ExecContext(context.Background(), statement)
+		Must(t, err)
+	}
+}
+
+// connect opens the database by itself, until the test ends.
+func connect(t testing.TB, s *storage.Store, dsn string) *sql.DB {
+	t.Helper()
+	driver := "pgx"
 	if s.Engine() == storage.SQLite {
-		driver, dsn, tables = "sqlite", strings.TrimPrefix(dsn, "sqlite:"), "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+		driver, dsn = "sqlite", strings.TrimPrefix(dsn, "sqlite:")
 	}
 	db, err := sql.Open(driver, dsn)
 	Must(t, err)
-	defer func() { Must(t, db.Close()) }()
-	for _, table := range queryAll(t, db, tables) {
-		_, err := db.ExecContext(context.Background(), `ALTER TABLE "`+strings.TrimSpace(table)+`" ADD COLUMN of_a_later_version TEXT`)
-		Must(t, err)
+	t.Cleanup(func() { Must(t, db.Close()) })
+	return db
+}
+
+func tables(t testing.TB, s *storage.Store, db *sql.DB) []string {
+	t.Helper()
+	query := "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1"
+	if s.Engine() == storage.SQLite {
+		query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY 1"
 	}
+	names := queryAll(t, db, query)
+	for i := range names {
+		names[i] = strings.TrimSpace(names[i])
+	}
+	return names
 }
 
 func queryAll(t testing.TB, db *sql.DB, query string) []string {
