@@ -52,6 +52,8 @@ func (s *Server) checkAssertion(ctx context.Context, c *storage.Client, token st
 	switch {
 	case errors.Is(err, errNoKeys):
 		return "it has registered neither jwks nor jwks_uri", err
+	case overloaded(ctx, err):
+		return "", unavailable(err)
 	case errors.Is(err, jwt.ErrInvalid):
 		return "the signature is not by one of its keys, or alg is another than registered", err
 	case err != nil:

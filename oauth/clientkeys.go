@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	maxKeySet        = 256 << 10
+	maxKeySet        = 64 << 10
 	maxRequestObject = jwt.MaxSize
 )
 
@@ -46,7 +46,13 @@ func hasKey(keys []jose.JSONWebKey, kid string) bool {
 	return false
 }
 
-type getter func(ctx context.Context, address string, limit int64) (fetch.Document, error)
+// overloaded reports whether a fetch failed for want of room here, or because whoever asked went away: no fault of the
+// document's server, and of nobody's credentials.
+func overloaded(ctx context.Context, err error) bool {
+	return errors.Is(err, fetch.ErrBusy) || err != nil && ctx.Err() != nil
+}
+
+type getter func(ctx context.Context, owner, address string, limit int64) (fetch.Document, error)
 
 // clientKeys are the client's public keys, from its record or from where it publishes them.
 func (s *Server) clientKeys(ctx context.Context, c *storage.Client, get getter) ([]jose.JSONWebKey, error) {
@@ -56,7 +62,7 @@ func (s *Server) clientKeys(ctx context.Context, c *storage.Client, get getter) 
 	case c.JWKSURI == "":
 		return nil, errNoKeys
 	}
-	doc, err := get(ctx, c.JWKSURI, maxKeySet)
+	doc, err := get(ctx, c.ID, c.JWKSURI, maxKeySet)
 	if err != nil {
 		return nil, fmt.Errorf("fetch jwks_uri: %w", err)
 	}

@@ -26,7 +26,7 @@ func (s *Server) Logo(ctx context.Context, clientID string) (body []byte, conten
 	if c.LogoURI == "" || c.DisabledAt != nil {
 		return nil, "", storage.ErrNotFound
 	}
-	doc, err := s.fetch.Get(ctx, c.LogoURI, maxLogo)
+	doc, err := s.fetch.Get(ctx, c.ID, c.LogoURI, maxLogo)
 	if err != nil {
 		return nil, "", errors.Join(storage.ErrNotFound, err)
 	}

@@ -89,7 +89,10 @@ func (s *Server) sector(ctx context.Context, clientID string, m *Metadata) (stri
 		}
 	}
 	if m.SectorIdentifierURI != "" {
-		doc, err := s.fetch.Get(ctx, m.SectorIdentifierURI, maxSectorDocument)
+		doc, err := s.fetch.Get(ctx, clientID, m.SectorIdentifierURI, maxSectorDocument)
+		if overloaded(ctx, err) {
+			return "", unavailable(err)
+		}
 		if err != nil {
 			return "", &Error{Code: InvalidClientMetadata, Description: "The sector_identifier_uri could not be fetched.", Err: err}
 		}

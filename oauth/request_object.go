@@ -42,6 +42,9 @@ func (s *Server) requestObject(ctx context.Context, form url.Values) (url.Values
 		}
 	}
 	t, err := s.verifyClientJWT(ctx, c, c.RequestObjectAlg, token)
+	if overloaded(ctx, err) {
+		return nil, unavailable(err)
+	}
 	if err != nil {
 		return nil, requestObjectError("The request object is not a JWT signed by one of the client's registered keys with an algorithm that the metadata lists and the client may use; unsigned ones are refused.", err)
 	}
@@ -74,7 +77,10 @@ func (s *Server) fetchRequestObject(ctx context.Context, c *storage.Client, addr
 		return "", &Error{Code: InvalidRequestURI, Description: "The request_uri is not one that the client registered in request_uris."}
 	}
 	plain, _, _ := strings.Cut(address, "#") // or every other fragment would be fetched anew
-	doc, err := s.fetch.Get(ctx, plain, maxRequestObject)
+	doc, err := s.fetch.Get(ctx, c.ID, plain, maxRequestObject)
+	if overloaded(ctx, err) {
+		return "", unavailable(err)
+	}
 	if err != nil {
 		return "", &Error{Code: InvalidRequestURI, Description: "The request object could not be fetched from the request_uri.", Err: err}
 	}

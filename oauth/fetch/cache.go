@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,26 +18,30 @@ const (
 	failed    = 30 * time.Second // a server that does not answer is not asked again at once
 	again     = 10 * time.Second // nor one whose answer did not satisfy
 	maxKept   = 1000
-	maxMemory = 32 << 20 // bytes of all documents together
+	maxMemory = 64 << 20 // bytes of all documents together, with what those under way may become
+
+	maxOwnKept   = 30 // documents of one owner
+	maxOwnAtOnce = 6  // and those of them that are under way
 )
 
-// ErrBusy is returned when so much is being fetched that there is no room for more.
+// ErrBusy is returned when so much is being fetched, in all or for this owner, that there is no room for more.
 var ErrBusy = errors.New("too much is being fetched")
 
 // cache keeps documents and failures, and lets only one request at a time ask for the same address. While a server fails,
-// its last good document is answered for up to a day.
+// its last good document is answered for up to a day. Owners share room and nothing else: what one makes this server fetch
+// neither pushes out nor holds up what another needs, but for the oldest of all once everything is full.
 type cache struct {
 	now func() time.Time
 
 	mu      sync.Mutex
 	entries map[wanted]*entry
-	bytes   int
+	bytes   int64
 }
 
-// wanted is a document of at most limit bytes: what is too large for one caller may be welcome to another.
+// wanted is a document of at most limit bytes, which an owner needs.
 type wanted struct {
-	address string
-	limit   int64
+	owner, address string
+	limit          int64
 }
 
 type entry struct {
@@ -46,21 +51,23 @@ type entry struct {
 	asked   time.Time // when the server was last asked
 	good    time.Time // when the document came
 	until   time.Time
-	fetched bool // whether the answer is there, under the cache's lock
+	used    time.Time
+	size    int64 // what the entry counts for
+	fetched bool  // whether the answer is there, under the cache's lock
 	before  *entry
 }
 
 func newCache(now func() time.Time) *cache { return &cache{now: now, entries: map[wanted]*entry{}} }
 
-// Get returns a document of at most limit bytes, from memory where that is fresh.
-func (c *Client) Get(ctx context.Context, address string, limit int64) (Document, error) {
-	return c.from(ctx, wanted{address, limit}, func(e *entry) bool { return c.cache.now().Before(e.until) })
+// Get returns a document of at most limit bytes that an owner, a client, needs: from memory where that is fresh.
+func (c *Client) Get(ctx context.Context, owner, address string, limit int64) (Document, error) {
+	return c.from(ctx, wanted{owner, address, limit}, func(e *entry) bool { return c.cache.now().Before(e.until) })
 }
 
 // GetAgain is Get for a caller whom the document in memory did not satisfy: a key that is not in it. It asks the server
 // again, but no more often than every ten seconds.
-func (c *Client) GetAgain(ctx context.Context, address string, limit int64) (Document, error) {
-	return c.from(ctx, wanted{address, limit}, func(e *entry) bool {
+func (c *Client) GetAgain(ctx context.Context, owner, address string, limit int64) (Document, error) {
+	return c.from(ctx, wanted{owner, address, limit}, func(e *entry) bool {
 		now := c.cache.now()
 		return now.Before(e.until) && (e.err != nil || now.Sub(e.asked) < again)
 	})
@@ -75,15 +82,16 @@ func (c *Client) from(ctx context.Context, w wanted, fresh func(e *entry) bool) 
 		e = e.before // it will do, while somebody else wants a newer one
 	}
 	if e == nil || e.fetched && !fresh(e) {
-		before := e
-		if before == nil && !k.makeRoom() {
+		if !k.makeRoom(w) {
 			k.mu.Unlock()
 			return Document{}, ErrBusy
 		}
-		e = &entry{ready: make(chan struct{}), asked: k.now(), before: before}
+		e = &entry{ready: make(chan struct{}), asked: k.now(), before: e, size: w.limit}
 		k.entries[w] = e
+		k.bytes += e.size
 		go c.fill(context.WithoutCancel(ctx), w, e)
 	}
+	e.used = k.now()
 	k.mu.Unlock()
 	select {
 	case <-e.ready:
@@ -114,44 +122,66 @@ func (c *Client) fill(ctx context.Context, w wanted, e *entry) {
 	e.doc, e.err, e.good, e.until = doc, err, now, now.Add(keep)
 	if err != nil {
 		e.until = now.Add(failed)
+		if errors.Is(err, ErrBusy) {
+			e.until = now // the server was not asked
+		}
 		if before != nil && before.err == nil && now.Sub(before.good) < longest {
 			e.doc, e.err, e.good = before.doc, nil, before.good
 		}
 	}
 	e.fetched, e.before = true, nil
+	k.bytes -= e.size
 	if before != nil {
-		k.bytes -= len(before.doc.Body)
+		k.bytes -= before.size
 	}
-	if k.entries[w] == e {
-		k.bytes += len(e.doc.Body)
-	}
+	e.size = int64(len(e.doc.Body))
+	k.bytes += e.size
 	close(e.ready)
 }
 
-// makeRoom forgets what is stale, and if that is not enough, any that nobody waits for. It reports whether there is room.
-func (k *cache) makeRoom() bool {
-	if len(k.entries) < maxKept && k.bytes < maxMemory {
-		return true
-	}
-	for w, e := range k.entries {
-		if e.fetched && !k.now().Before(e.until) {
-			k.remove(w, e)
+// makeRoom reports whether there is room to fetch a document. For it the owner's own, and when all is full anybody's
+// longest unused ones are forgotten, but none that somebody waits for and not w itself.
+func (k *cache) makeRoom(w wanted) bool {
+	_, known := k.entries[w]
+	kept, atOnce := 0, 0
+	for other, e := range k.entries {
+		if other.owner == w.owner {
+			kept++
+			if !e.fetched {
+				atOnce++
+			}
 		}
 	}
-	for w, e := range k.entries { // in random order
-		if len(k.entries) < maxKept*9/10 && k.bytes < maxMemory*9/10 {
-			break
-		}
-		if e.fetched {
-			k.remove(w, e)
-		}
+	if atOnce >= maxOwnAtOnce {
+		return false
 	}
-	return len(k.entries) < maxKept
+	if !known && kept >= maxOwnKept {
+		k.forget(func(other wanted) bool { return other.owner == w.owner }, func() bool { kept--; return kept < maxOwnKept })
+	}
+	enough := func() bool { return (known || len(k.entries) < maxKept) && k.bytes+w.limit <= maxMemory }
+	if !enough() {
+		// More than is needed, so that the next need not look again.
+		k.forget(func(other wanted) bool { return other != w }, func() bool { return len(k.entries) < maxKept*9/10 && k.bytes+w.limit <= maxMemory*9/10 })
+	}
+	return enough()
 }
 
-func (k *cache) remove(w wanted, e *entry) {
-	k.bytes -= len(e.doc.Body)
-	delete(k.entries, w)
+// forget removes entries, the longest unused first, until that is enough.
+func (k *cache) forget(which func(w wanted) bool, enough func() bool) {
+	var idle []wanted
+	for w, e := range k.entries {
+		if e.fetched && which(w) {
+			idle = append(idle, w)
+		}
+	}
+	slices.SortFunc(idle, func(a, b wanted) int { return k.entries[a].used.Compare(k.entries[b].used) })
+	for _, w := range idle {
+		k.bytes -= k.entries[w].size
+		delete(k.entries, w)
+		if enough() {
+			return
+		}
+	}
 }
 
 // keepFor reads max-age of Cache-Control, within our bounds.

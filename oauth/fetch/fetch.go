@@ -23,7 +23,7 @@ const (
 	timeout      = 5 * time.Second
 	maxRedirects = 3
 	maxURL       = 2000
-	maxAtOnce    = 64
+	maxAtOnce    = 128
 )
 
 // ErrRefused is returned, wrapped with the reason, for an address that must not be reached.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -52,7 +53,7 @@ func TestPrivateAddressesAreNeverReached(t *testing.T) {
 	} {
 		for _, address := range []string{"https://" + host + ":" + port + "/", "https://" + host + "/"} {
 			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
-			if doc, err := c.Get(ctx, address, 1000); err == nil {
+			if doc, err := c.Get(ctx, "app", address, 1000); err == nil {
 				t.Errorf("%s answered %q", address, doc.Body)
 			}
 			if status, err := c.Post(ctx, address, url.Values{"a": {"b"}}); err == nil {
@@ -102,14 +103,14 @@ func TestRedirectsAreCheckedAgain(t *testing.T) {
 	defer open.Close()
 	c := fetch.New([]string{"127.0.0.1"}, time.Now)
 	for _, path := range []string{"/hidden", "/loop"} {
-		if doc, err := c.Get(t.Context(), open.URL+path, 1000); !errors.Is(err, fetch.ErrRefused) {
+		if doc, err := c.Get(t.Context(), "app", open.URL+path, 1000); !errors.Is(err, fetch.ErrRefused) {
 			t.Errorf("%s: %q %v", path, doc.Body, err)
 		}
 	}
 	if n := loops.Load(); n > 5 {
 		t.Errorf("%d redirects were followed", n)
 	}
-	if doc, err := c.Get(t.Context(), open.URL+"/once", 1000); err != nil || string(doc.Body) != "there" {
+	if doc, err := c.Get(t.Context(), "app", open.URL+"/once", 1000); err != nil || string(doc.Body) != "there" {
 		t.Errorf("%q %v", doc.Body, err)
 	}
 	if status, err := c.Post(t.Context(), open.URL+"/hidden", url.Values{}); err != nil || status != http.StatusFound {
@@ -141,7 +142,7 @@ func TestAnswersAreBoundedAndKept(t *testing.T) {
 	now := &clock{now: time.Now()}
 	c := fetch.New([]string{"127.0.0.1"}, now.Now)
 	get := func(path string) error {
-		_, err := c.Get(t.Context(), server.URL+path, 1000)
+		_, err := c.Get(t.Context(), "app", server.URL+path, 1000)
 		return err
 	}
 	times := func(want int32, what string) {
@@ -176,19 +177,19 @@ func TestAnswersAreBoundedAndKept(t *testing.T) {
 	now.advance(2 * time.Hour)
 	_ = get("/long")
 	times(1, "and then again")
-	if _, err := c.GetAgain(t.Context(), server.URL+"/long", 1000); err != nil {
+	if _, err := c.GetAgain(t.Context(), "app", server.URL+"/long", 1000); err != nil {
 		t.Fatal(err)
 	}
 	times(0, "a second look within ten seconds")
 	now.advance(11 * time.Second)
-	_, _ = c.GetAgain(t.Context(), server.URL+"/long", 1000)
+	_, _ = c.GetAgain(t.Context(), "app", server.URL+"/long", 1000)
 	times(1, "a second look later")
 
 	// Many who want the same ask once, and one who goes away spoils it for nobody.
 	gone, cancel := context.WithCancel(t.Context())
 	var wait sync.WaitGroup
 	wait.Go(func() {
-		if _, err := c.Get(gone, server.URL+"/slow", 1000); !errors.Is(err, context.Canceled) {
+		if _, err := c.Get(gone, "app", server.URL+"/slow", 1000); !errors.Is(err, context.Canceled) {
 			t.Errorf("went away with %v", err)
 		}
 	})
@@ -225,6 +226,100 @@ func TestAnswersAreBoundedAndKept(t *testing.T) {
 	times(2, "one hiccup costs one more question and nothing else")
 	if err := get("/broken"); err == nil {
 		t.Error("500 is no document")
+	}
+}
+
+// TestOneOwnerHoldsUpNoOther: whoever makes this server fetch from a host that stalls, or very many documents, is refused
+// more, and what others need stays in memory and is fetched at once.
+func TestOneOwnerHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	hold := make(chan struct{})
+	var good, stalled atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/stall") {
+			stalled.Add(1)
+			<-hold
+		}
+		if r.URL.Path == "/good" {
+			good.Add(1)
+		}
+	}))
+	defer server.Close()
+	now := &clock{now: time.Now()}
+	c := fetch.New([]string{"127.0.0.1"}, now.Now)
+	fine := func(path string) {
+		t.Helper()
+		if _, err := c.Get(t.Context(), "honest", server.URL+path, 1000); err != nil {
+			t.Fatal(path, err)
+		}
+	}
+	fine("/good")
+	gone, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var wait sync.WaitGroup
+	var refused atomic.Int32
+	for i := range 200 {
+		wait.Go(func() {
+			_, err := c.Get(gone, "evil", server.URL+"/stall"+strconv.Itoa(i), 1000)
+			if errors.Is(err, fetch.ErrBusy) && refused.Add(1) == 194 {
+				cancel() // the others hang, and going away ends none of them
+			}
+		})
+	}
+	wait.Wait()
+	if n := refused.Load(); n != 194 {
+		t.Errorf("%d of 200 are refused", n)
+	}
+	fine("/good")
+	fine("/other")
+	close(hold)
+	if n := stalled.Load(); n > 6 {
+		t.Errorf("%d are under way for one owner", n)
+	}
+
+	// A hundred owners together fill everything: the longest unused goes, and not what is in use.
+	for i := range 2000 {
+		now.advance(time.Millisecond)
+		if _, err := c.Get(t.Context(), "owner"+strconv.Itoa(i%100), server.URL+"/many"+strconv.Itoa(i), 1000); err != nil {
+			t.Fatal(err)
+		}
+		fine("/good")
+	}
+	if n := good.Load(); n != 1 {
+		t.Errorf("a document in use was fetched %d times", n)
+	}
+}
+
+// TestMemoryIsBounded: what is under way counts for what it may become.
+func TestMemoryIsBounded(t *testing.T) {
+	t.Parallel()
+	hold := make(chan struct{})
+	var open sync.Once
+	release := func() { open.Do(func() { close(hold) }) }
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hold }))
+	defer server.Close()
+	defer release()
+	c := fetch.New([]string{"127.0.0.1"}, time.Now)
+	var wait sync.WaitGroup
+	var refused atomic.Int32
+	for i := range 100 {
+		wait.Go(func() {
+			_, err := c.Get(t.Context(), "owner"+strconv.Itoa(i), server.URL, 1<<20)
+			if errors.Is(err, fetch.ErrBusy) {
+				if refused.Add(1) == 36 { // 64 MiB are under way
+					release()
+				}
+			} else if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wait.Wait()
+	if n := refused.Load(); n != 36 {
+		t.Errorf("%d of 100 were refused", n)
+	}
+	if _, err := c.Get(t.Context(), "late", server.URL, 1<<20); err != nil {
+		t.Errorf("the room is not given back: %v", err)
 	}
 }
 
