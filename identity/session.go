@@ -139,22 +139,21 @@ func (p *People) Current(r *http.Request) (*SignedIn, error) {
 	return people[0], nil
 }
 
-// save makes these the people of the browser. Where that is too many the dormant sessions are ended, and then those of
-// the people longest unused.
+// save makes these the people of the browser. Where that is too many the dormant sessions leave the cookie, which gave
+// nobody a right to end them, and then the people longest unused are signed out.
 func (p *People) save(w http.ResponseWriter, r *http.Request, people []*SignedIn, asleep []dormant) error {
 	session, err := rows{p}.Get(r, sessionCookie)
 	if err != nil {
 		return err
 	}
 	for len(people)+len(asleep) > maxPeople {
-		userID, sessionID := "", ""
 		if n := len(asleep) - 1; n >= 0 {
-			userID, sessionID, asleep = asleep[n].userID, asleep[n].sessionID, asleep[:n]
-		} else {
-			last := people[len(people)-1]
-			userID, sessionID, people = last.User.ID, last.Session.ID, people[:len(people)-1]
+			asleep = asleep[:n]
+			continue
 		}
-		if err := p.end(r, userID, sessionID); err != nil {
+		last := people[len(people)-1]
+		people = people[:len(people)-1]
+		if err := p.end(r, last, people[0]); err != nil {
 			return err
 		}
 	}
@@ -252,7 +251,7 @@ func (p *People) End(w http.ResponseWriter, r *http.Request, out ...*SignedIn) e
 		return err
 	}
 	for _, who := range out {
-		if err := p.end(r, who.User.ID, who.Session.ID); err != nil {
+		if err := p.end(r, who, who); err != nil {
 			return err
 		}
 	}
@@ -261,11 +260,11 @@ func (p *People) End(w http.ResponseWriter, r *http.Request, out ...*SignedIn) e
 	}), asleep)
 }
 
-// end ends one session, as its own person's doing.
-func (p *People) end(r *http.Request, userID, sessionID string) error {
+// end ends one person's session, by the doing of them or of another who uses the browser.
+func (p *People) end(r *http.Request, who, by *SignedIn) error {
 	origin := storage.OriginOf(r.Context())
-	origin.Actor = "user:" + userID
-	err := p.store.EndSession(storage.WithOrigin(r.Context(), origin), userID, sessionID, storage.Event{Type: storage.SessionEnded})
+	origin.Actor = "user:" + by.User.ID
+	err := p.store.EndSession(storage.WithOrigin(r.Context(), origin), who.User.ID, who.Session.ID, storage.Event{Type: storage.SessionEnded})
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil
 	}

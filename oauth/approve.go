@@ -37,7 +37,8 @@ type Answer struct {
 	Consent *storage.Consent // otherwise, what they said before, on which Decide relied; nil when the operator vouches
 }
 
-// ErrConsentGone is returned by Approve when the consent it relied on was withdrawn meanwhile: the person must be asked.
+// ErrConsentGone is returned by Approve when the consent it relied on was withdrawn meanwhile, or the client is not any more
+// what the person was shown: the person must be asked.
 var ErrConsentGone = errors.New("the consent was withdrawn")
 
 // Approve issues a code for the person and returns the answer to the client. A stored request is answered once; the second
@@ -95,7 +96,7 @@ func (h issueCode) HandleAuthorizeEndpointRequest(ctx context.Context, r fosite.
 	}
 	refused := slices.DeleteFunc(slices.Clone(a.Scopes), func(name string) bool { return slices.Contains(granted, name) })
 	refused = append(refused, a.answer.Refused...)
-	approval := storage.Approval{RequestID: a.ID, Refused: refused, Claims: words, Code: row, Asked: a.answer.Asked}
+	approval := storage.Approval{RequestID: a.ID, Refused: refused, Claims: words, Code: row, Asked: a.answer.Asked, Described: a.Client.DescribedAt}
 	if c := a.answer.Consent; c != nil && !a.Client.SkipConsent {
 		approval.ConsentID = c.ID
 	}

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"gatehouse/storage"
 )
@@ -137,7 +139,11 @@ func readClaims(parameter string) (c claimsRequest, err error) {
 	if parameter == "" {
 		return c, nil
 	}
-	if err := json.Unmarshal([]byte(parameter), &c); err != nil {
+	err = json.Unmarshal([]byte(parameter), &c)
+	if err == nil && (!utf8.ValidString(parameter) || strings.Contains(strings.ToLower(parameter), `\u0000`)) {
+		err = errors.New("it has a NUL or is not UTF-8") // which no database would keep
+	}
+	if err != nil {
 		return c, &Error{Code: InvalidRequest, Description: "The claims parameter is not JSON of the form that OIDC Core section 5.5 describes.", Err: err}
 	}
 	return c, nil

@@ -100,11 +100,14 @@ func (m *Metadata) checkTexts() error {
 	}
 	for _, name := range m.Scope {
 		if !ValidScope(name) {
-			return fail(InvalidClientMetadata, fmt.Sprintf("The scope %s has a character that a scope must not have (RFC 6749 section 3.3), or is longer than 100.", params.Printable(name)))
+			return fail(InvalidClientMetadata, fmt.Sprintf("The scope %s has a character that a scope must not have (RFC 6749 section 3.3), is longer than 100, or begins with claim:, which is ours.", params.Printable(name)))
 		}
 	}
 	for name, uri := range map[string]string{"client_uri": m.ClientURI, "tos_uri": m.TosURI, "policy_uri": m.PolicyURI, "initiate_login_uri": m.InitiateLoginURI} {
 		u, err := url.Parse(uri)
+		if err == nil && (strings.ContainsFunc(uri, unprintable) || strings.ContainsFunc(u.Host, func(r rune) bool { return r <= ' ' || r > '~' })) {
+			return fail(InvalidClientMetadata, name+" must have its host in ASCII (a name in other letters as xn--) and no control or direction characters.")
+		}
 		if name == "initiate_login_uri" && err == nil && u.Scheme == "http" && !redirect.Loopback(u.Hostname()) && u.Hostname() != "localhost" {
 			return fail(InvalidClientMetadata, "initiate_login_uri must be https, which only 127.0.0.1, [::1] and localhost can do without.")
 		}
@@ -133,7 +136,12 @@ func (m *Metadata) checkTexts() error {
 			}
 		}
 	}
-	for _, list := range [][]string{m.Contacts, m.RedirectURIs, m.RequestURIs, m.DefaultACRValues, m.PostLogoutRedirectURIs} {
+	for name, list := range map[string][]string{
+		"contacts": m.Contacts, "redirect_uris": m.RedirectURIs, "request_uris": m.RequestURIs, "default_acr_values": m.DefaultACRValues, "post_logout_redirect_uris": m.PostLogoutRedirectURIs,
+	} {
+		if most := longestList(name); len(list) > most {
+			return fail(InvalidClientMetadata, fmt.Sprintf("%s may have %d items.", name, most))
+		}
 		if slices.ContainsFunc(list, func(s string) bool {
 			return s == "" || strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unprintable(r) })
 		}) {
@@ -143,8 +151,20 @@ func (m *Metadata) checkTexts() error {
 	return nil
 }
 
-// ValidScope reports whether name is a scope-token (RFC 6749 §3.3) of at most 100 characters.
+// longestList is how many items a list may have: of what this server fetches fewer than it keeps for a client.
+func longestList(name string) int {
+	if name == "redirect_uris" || name == "post_logout_redirect_uris" {
+		return 200
+	}
+	return 20
+}
+
+// ValidScope reports whether name is a scope-token (RFC 6749 §3.3) of at most 100 characters, and not one of the words by
+// which consents remember claims.
 func ValidScope(name string) bool {
+	if _, claim := ClaimOf(name); claim {
+		return false
+	}
 	return name != "" && len(name) <= 100 && !strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' })
 }
 

@@ -78,6 +78,11 @@ type ClientInformation struct {
 	SelfRegistered bool       `json:"gatehouse_self_registered,omitempty"`
 }
 
+// errShape is what a member must be, in words for the developer.
+type errShape string
+
+func (e errShape) Error() string { return string(e) }
+
 // List reads an array or words with spaces between, and writes an array.
 type List []string
 
@@ -90,7 +95,7 @@ func (l *List) UnmarshalJSON(b []byte) error {
 	}
 	var items []string
 	if err := json.Unmarshal(b, &items); err != nil {
-		return errors.New("must be an array of strings, or words with spaces between")
+		return errShape("must be an array of strings, or words with spaces between")
 	}
 	*l = items
 	return nil
@@ -120,14 +125,14 @@ func (s *Seconds) UnmarshalJSON(b []byte) error {
 	}
 	var text string
 	if err := json.Unmarshal(b, &text); err != nil {
-		return errors.New("must be a number of seconds or a duration of whole seconds like 15m")
+		return errShape("must be a number of seconds or a duration of whole seconds like 15m")
 	}
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
 		return s.UnmarshalJSON(strconv.AppendInt(nil, n, 10))
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d%time.Second != 0 {
-		return errors.New("must be a number of seconds or a duration of whole seconds like 15m")
+		return errShape("must be a number of seconds or a duration of whole seconds like 15m")
 	}
 	*s = Seconds(d)
 	return nil
@@ -225,9 +230,12 @@ func wrongType(err error) error {
 	if t := (*json.UnmarshalTypeError)(nil); errors.As(err, &t) {
 		name = t.Field[strings.LastIndexByte(t.Field, '.')+1:]
 	}
-	text := "The client metadata has a member of the wrong type: " + err.Error() + "."
+	text := "The client metadata has a member of the wrong type."
 	if name != "" {
 		text = "The member " + name + " of the client metadata has the wrong type."
+	}
+	if shape := errShape(""); errors.As(err, &shape) {
+		text = "A member of the client metadata " + shape.Error() + "."
 	}
 	return &Error{Code: InvalidClientMetadata, Description: text, Err: err}
 }

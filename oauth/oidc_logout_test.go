@@ -333,4 +333,43 @@ var logout = []webtest.Requirement{
 			t.Error(page)
 		}
 	}),
+	webtest.Req("L11", "OIDC Core §11, [design](design.md)", "a cookie that expired gives nobody the right to end its session, and the audit names who signed in and who signed whom out", func(t *testing.T, s *webtest.Server) {
+		alice := s.User("alice")
+		c := s.RelyingParty(`"grant_types":["authorization_code","refresh_token"]`)
+		b := s.Browser()
+		tokens := s.Redeem(c, b.Code(c, "alice", "scope", "openid")).OK(t)
+		stolen := b.Cookie("session")
+		s.Clock.Advance(3 * time.Hour) // idle: it signs nobody in
+		thief := s.Browser()
+		thief.SetCookie("session", stolen)
+		names := []string{"m1", "m2", "m3", "m4", "m5", "m6"}
+		ids := map[string]string{}
+		for _, name := range names {
+			ids[name] = s.User(name).ID
+			thief.SignIn(thief.Open("/login"), name)
+		}
+		s.Refresh(c, tokens.Text("refresh_token")).OK(t)
+		ended, err := s.Store.AuditEvents(t.Context(), storage.AuditFilter{Event: storage.SessionEnded})
+		storagetest.Must(t, err)
+		if len(ended) != 1 || ended[0].UserID != ids["m1"] || ended[0].Actor != "user:"+ids["m6"] {
+			t.Errorf("ended were %+v", ended)
+		}
+		ids["alice"] = alice.ID
+		for name, id := range ids {
+			in, err := s.Store.AuditEvents(t.Context(), storage.AuditFilter{Event: storage.UserSignedIn, UserID: id})
+			storagetest.Must(t, err)
+			if len(in) != 1 || in[0].Actor != "user:"+id {
+				t.Errorf("%s signed in: %+v", name, in)
+			}
+		}
+		form := thief.Open("/login").Fields()
+		form.Set("username", "alice")
+		form.Set("password", "wrong")
+		thief.Submit("/login", form)
+		failed, err := s.Store.AuditEvents(t.Context(), storage.AuditFilter{Event: storage.UserSignInFailed})
+		storagetest.Must(t, err)
+		if len(failed) != 1 || failed[0].Actor != "anonymous" {
+			t.Errorf("failed: %+v", failed)
+		}
+	}),
 }

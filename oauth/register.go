@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -117,7 +118,7 @@ func (s *Server) presentedToken(r *http.Request, kind credential.Kind, missing, 
 	return token, nil
 }
 
-// jsonBody reads the body of a registration.
+// jsonBody reads the body of a registration, which is a JSON object.
 func jsonBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		return nil, fail(InvalidClientMetadata, "Send the client metadata as application/json.")
@@ -126,6 +127,10 @@ func jsonBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if err != nil {
 		return nil, &Error{Code: InvalidClientMetadata, Description: "The client metadata is larger than 64 KiB or could not be read.", Err: err}
 	}
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(body, &object); err != nil || object == nil || !utf8.Valid(body) {
+		return nil, &Error{Code: InvalidClientMetadata, Description: "The client metadata is not a JSON object in UTF-8.", Err: err}
+	}
 	return body, nil
 }
 
@@ -133,8 +138,8 @@ func jsonBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 // not have are left out (RFC 7591 §2), and it may use the flows of people alone.
 func (s *Server) selfDescribed(body []byte, allowed []string) (Metadata, error) {
 	var members map[string]json.RawMessage
-	if err := json.Unmarshal(body, &members); err != nil || members == nil {
-		return Metadata{}, fail(InvalidClientMetadata, "The client metadata is not a JSON object.")
+	if err := json.Unmarshal(body, &members); err != nil {
+		return Metadata{}, wrongType(err)
 	}
 	for name, raw := range members {
 		if strings.HasPrefix(name, "gatehouse_") || string(raw) == `""` || string(raw) == "[]" {
@@ -253,7 +258,7 @@ func (s *Server) replaceRegistration(w http.ResponseWriter, r *http.Request, c *
 	case about.Secret != nil && !c.HasSecret(credential.Hash(*about.Secret), s.store.Now()):
 		return nil, fail(InvalidClientMetadata, "The client_secret is not the one of this client; a new one cannot be chosen.")
 	}
-	_, _, err = s.changeClient(r.Context(), c.ID, func(c *storage.Client) (Metadata, error) {
+	_, _, err = s.changeClient(r.Context(), c.ID, true, func(c *storage.Client) (Metadata, error) {
 		m, err := s.selfDescribed(body, c.Scopes) // what the operator took away stays away
 		if err != nil {
 			return Metadata{}, err

@@ -141,7 +141,7 @@ func hostname(uri string) string {
 // UpdateClient changes what the patch has (RFC 7396). Taking scopes or resources away from the client makes its tokens
 // and grants useless. It returns scopes that were registered, or storage.ErrNotFound.
 func (s *Server) UpdateClient(ctx context.Context, id string, patch []byte) (ClientInformation, []string, error) {
-	return s.changeClient(ctx, id, func(c *storage.Client) (Metadata, error) {
+	return s.changeClient(ctx, id, false, func(c *storage.Client) (Metadata, error) {
 		m := Information(c).Metadata
 		if err := m.Merge(patch); err != nil {
 			return Metadata{}, err
@@ -154,8 +154,9 @@ func (s *Server) UpdateClient(ctx context.Context, id string, patch []byte) (Cli
 }
 
 // changeClient gives the client the metadata that next makes of its record. What has to be fetched is fetched before the
-// transaction; when the record changed meanwhile in what that hangs on, it begins anew.
-func (s *Server) changeClient(ctx context.Context, id string, next func(c *storage.Client) (Metadata, error)) (ClientInformation, []string, error) {
+// transaction; when the record changed meanwhile in what that hangs on, it begins anew. bySelf tells a client that changes
+// its own registration from the operator.
+func (s *Server) changeClient(ctx context.Context, id string, bySelf bool, next func(c *storage.Client) (Metadata, error)) (ClientInformation, []string, error) {
 	for range 3 {
 		c, err := s.store.Client(ctx, id)
 		if err != nil {
@@ -169,7 +170,7 @@ func (s *Server) changeClient(ctx context.Context, id string, next func(c *stora
 		if err != nil {
 			return ClientInformation{}, nil, err
 		}
-		info, added, err := s.writeClient(ctx, id, next, &m, sector)
+		info, added, err := s.writeClient(ctx, id, bySelf, next, &m, sector)
 		if !errors.Is(err, errMoved) {
 			return info, added, err
 		}
@@ -191,7 +192,7 @@ func changedMetadata(c *storage.Client, next func(c *storage.Client) (Metadata, 
 	return m, err
 }
 
-func (s *Server) writeClient(ctx context.Context, id string, next func(c *storage.Client) (Metadata, error), checked *Metadata, sector string) (info ClientInformation, added []string, err error) {
+func (s *Server) writeClient(ctx context.Context, id string, bySelf bool, next func(c *storage.Client) (Metadata, error), checked *Metadata, sector string) (info ClientInformation, added []string, err error) {
 	err = s.store.Tx(ctx, func(tx *storage.Store) error {
 		return tx.UpdateClient(ctx, id, storage.Event{Type: storage.ClientUpdated}, func(c *storage.Client) (bool, error) {
 			m, err := changedMetadata(c, next)
@@ -204,11 +205,16 @@ func (s *Server) writeClient(ctx context.Context, id string, next func(c *storag
 			before := *c
 			m.fill(c)
 			c.Sector = sector
+			if bySelf {
+				err = s.keepWithin(ctx, tx, &before, c)
+			} else {
+				added, err = tx.EnsureScopes(ctx, c.Scopes)
+			}
+			if err != nil {
+				return false, err
+			}
 			if c.SelfRegistered() && differs(&before, c) {
 				c.DescribedAt = ptr(s.store.Now())
-			}
-			if added, err = tx.EnsureScopes(ctx, c.Scopes); err != nil {
-				return false, err
 			}
 			info = Information(c)
 			return narrowed(&before, c), nil
@@ -217,13 +223,28 @@ func (s *Server) writeClient(ctx context.Context, id string, next func(c *storag
 	return info, added, err
 }
 
+// keepWithin bounds what a client may make of itself. It cannot become another sector's, or it would learn by which subject
+// others know its people; scopes that are gone stay gone; and what the operator vouched for was the client as it was.
+func (s *Server) keepWithin(ctx context.Context, tx *storage.Store, before, after *storage.Client) error {
+	if before.SubjectType != after.SubjectType || before.Sector != after.Sector {
+		return fail(InvalidClientMetadata, "A registered client keeps its subject_type and, if that is pairwise, the host that its subjects are made for; register a new one.")
+	}
+	known, err := tx.Scopes(ctx)
+	if err != nil {
+		return err
+	}
+	after.Scopes = slices.DeleteFunc(after.Scopes, func(name string) bool { _, ok := known[name]; return !ok })
+	after.SkipConsent = after.SkipConsent && !differs(before, after)
+	return nil
+}
+
 // fetched is what sector depends on.
 func (m *Metadata) fetched() []string {
 	return append([]string{m.SectorIdentifierURI, m.SubjectType, m.JWKSURI, m.LogoURI, m.BackchannelLogoutURI, strings.Join(m.RequestURIs, " ")}, m.RedirectURIs...)
 }
 
-// differs reports whether people would take the client for another one than they allowed: by its name, its home page, its
-// logo, or where answers go.
+// differs reports whether people would take the client for another one than they allowed: by its name, its pages, its logo
+// (by address; what is served there is the client's affair), or where answers go.
 func differs(before, after *storage.Client) bool {
 	hosts := func(c *storage.Client) (out []string) {
 		for _, uri := range c.RedirectURIs {
@@ -232,16 +253,20 @@ func differs(before, after *storage.Client) bool {
 		return out
 	}
 	known := hosts(before)
-	return before.Name != after.Name || before.URI != after.URI || before.LogoURI != after.LogoURI ||
+	return before.Name != after.Name || before.URI != after.URI || before.LogoURI != after.LogoURI || before.PolicyURI != after.PolicyURI || before.TosURI != after.TosURI ||
 		slices.ContainsFunc(hosts(after), func(host string) bool { return !slices.Contains(known, host) })
 }
 
-// narrowed reports whether the client lost a scope, resource or audience that tokens out may have.
+// narrowed reports whether the client lost a scope, resource or audience that tokens out may have, or the subjects in them
+// would be others from now on (OIDC Core §12.2 wants a refreshed ID token to have the same).
 func narrowed(before, after *storage.Client) bool {
 	lost := func(a, b []string) bool {
 		return slices.ContainsFunc(a, func(item string) bool { return !slices.Contains(b, item) })
 	}
 	if after.Resources != nil && (before.Resources == nil || lost(*before.Resources, *after.Resources)) {
+		return true
+	}
+	if before.SubjectType != after.SubjectType || before.Sector != after.Sector {
 		return true
 	}
 	return lost(before.Scopes, after.Scopes) || lost(before.Audience, after.Audience) || before.Resources != nil && after.Resources == nil

@@ -53,12 +53,14 @@ type Approval struct {
 	Refused   Strings // optional scopes that were unticked
 	Claims    Strings // claims asked for one by one, in the words of a consent
 	Code      AuthorizationCode
-	Asked     bool   // whether the person said so on the consent page just now; only then is anything remembered
-	ConsentID string // the consent that it relies on instead, which must still be live; empty when the operator vouches
+	Asked     bool       // whether the person said so on the consent page just now; only then is anything remembered
+	Described *time.Time // when the client was last described, by what the person was shown
+	ConsentID string     // the consent that it relies on instead, which must still be live; empty when the operator vouches
 }
 
 // IssueCode records an approval and stores its code, in one transaction. Code.ConsentID is filled in. A request is
-// answered once: the second answer returns ErrConsumed. ErrConsentGone means that the consent it relies on was withdrawn.
+// answered once: the second answer returns ErrConsumed. ErrConsentGone means that the consent it relies on was withdrawn, or
+// that the client is not described any more as the person was shown.
 func (s *Store) IssueCode(ctx context.Context, a Approval, e Event) error {
 	e.ClientID, e.UserID, e.Scopes = a.Code.ClientID, a.Code.UserID, a.Code.Scopes.String()
 	issue := func() error {

@@ -69,6 +69,11 @@ func (s *Store) approve(ctx context.Context, a Approval) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if a.Asked {
+		if err := s.stillDescribed(ctx, a); err != nil {
+			return "", err
+		}
+	}
 	now := s.now()
 	switch {
 	case len(found) == 1 && !a.Asked:
@@ -88,12 +93,35 @@ func (s *Store) approve(ctx context.Context, a Approval) (string, error) {
 	return c.ID, s.insert(ctx, &c)
 }
 
+// stillDescribed holds the client's description until the transaction ends, and returns ErrConsentGone when it is another
+// than the person was shown.
+func (s *Store) stillDescribed(ctx context.Context, a Approval) error {
+	query := "SELECT COALESCE(described_at, 0) FROM clients WHERE id = ?"
+	if s.engine == Postgres {
+		query += " FOR SHARE"
+	}
+	var described, shown int64
+	if a.Described != nil {
+		shown = toMillis(*a.Described)
+	}
+	if err := queryRow(ctx, s.write, []any{&described}, query, a.Code.ClientID); err != nil {
+		return err
+	}
+	if described != shown {
+		return ErrConsentGone
+	}
+	return nil
+}
+
 // allowed is everything that the answer allows, in the words that a consent remembers.
 func (a Approval) allowed() Strings { return append(slices.Clone(a.Code.Scopes), a.Claims...) }
 
 // remember updates what a person has allowed so far by what they have just said.
 func (s *Store) remember(ctx context.Context, c Consent, a Approval) error {
 	scopes := a.allowed()
+	if a.Described != nil && c.UpdatedAt.Before(*a.Described) {
+		c.Scopes = nil // it was allowed as another
+	}
 	for _, name := range c.Scopes {
 		if !scopes.Has(name) && !a.Refused.Has(name) {
 			scopes = append(scopes, name)

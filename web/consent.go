@@ -2,6 +2,7 @@ package web
 
 import (
 	"crypto/hmac"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -60,7 +61,7 @@ func (s *Site) showConsent(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p := consentPage{
-		basePage: s.frame(r, a.Client.Name), appView: s.viewOf(a.Client), Owner: a.Client.Owner,
+		basePage: s.frame(r, a.Client.Name), appView: s.viewOf(a), Owner: a.Client.Owner,
 		Person: personName(who), Destination: redirect.Destination(a.RedirectURI), Request: a.ID, FormToken: s.consentToken(a, who),
 	}
 	if a.Client.SelfRegistered() {
@@ -92,9 +93,14 @@ func (s *Site) describe(known map[string]storage.Scope, name string) string {
 	return name
 }
 
-// consentToken binds the form to the session, the request, the person and the very scopes shown.
+// consentToken binds the form to the session, the request, the person, the very scopes shown and the client as it was
+// described: a yes to a page is none to what the client calls itself a moment later.
 func (s *Site) consentToken(a *oauth.Authorization, who *identity.SignedIn) string {
-	return s.formToken("consent", who.Session.ID, a.ID, who.User.ID, strings.Join(a.Scopes, " "), strings.Join(a.Claims, " "), strings.Join(a.Client.OptionalScopes, " "))
+	described := ""
+	if at := a.Client.DescribedAt; at != nil {
+		described = at.String()
+	}
+	return s.formToken("consent", who.Session.ID, a.ID, who.User.ID, strings.Join(a.Scopes, " "), strings.Join(a.Claims, " "), strings.Join(a.Client.OptionalScopes, " "), described)
 }
 
 // consent serves POST /consent. Granted are the required scopes and the optional ones that are ticked, of this request.
@@ -119,6 +125,9 @@ func (s *Site) consent(w http.ResponseWriter, r *http.Request) error {
 			return !oauth.OptionalClaim(a.Client, word) || slices.Contains(ticked, word)
 		})
 		response, err := s.oauth.Approve(r.Context(), a, who, oauth.Answer{Granted: granted, Refused: refused, Asked: true})
+		if errors.Is(err, oauth.ErrConsentGone) { // the app calls itself something else since: ask again
+			return s.to(w, "/oauth2/authorize/"+a.ID)
+		}
 		if err != nil {
 			return err
 		}

@@ -30,8 +30,12 @@ type appView struct {
 	App, AppHost, Logo, PolicyURI, TosURI string
 }
 
-func (s *Site) viewOf(c *storage.Client) appView {
+func (s *Site) viewOf(a *oauth.Authorization) appView {
+	c := a.Client
 	v := appView{App: c.Name, AppHost: hostOf(c.URI), PolicyURI: c.PolicyURI, TosURI: c.TosURI}
+	if c.SelfRegistered() { // it may name anybody's home page: what is sure is where the answer goes
+		v.AppHost = redirect.Destination(a.RedirectURI)
+	}
 	if c.LogoURI != "" {
 		v.Logo = s.base + "/logo/" + c.ID
 	}
@@ -56,7 +60,7 @@ func (s *Site) loginPage(w http.ResponseWriter, r *http.Request, status int, req
 		if err != nil {
 			return s.tell(w, r, err)
 		}
-		p.appView = s.viewOf(a.Client)
+		p.appView = s.viewOf(a)
 		people, err := s.people.All(r)
 		if err != nil {
 			return err
@@ -104,10 +108,12 @@ func (s *Site) login(w http.ResponseWriter, r *http.Request) error {
 			return s.tell(w, r, err)
 		}
 	}
+	actAs(r, nil) // whoever else is signed in here is not who does this
 	user, err := s.people.SignIn(r.Context(), username, form.Get("password"), s.people.DeviceOf(r))
 	if err != nil {
 		return s.loginFailed(w, r, request, username, err)
 	}
+	actAs(r, &identity.SignedIn{User: user})
 	who, err := s.people.Begin(w, r, user, "pwd")
 	if err != nil {
 		return err

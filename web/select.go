@@ -58,7 +58,7 @@ func (s *Site) showSelect(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return s.tell(w, r, err)
 		}
-		p.appView = s.viewOf(a.Client)
+		p.appView = s.viewOf(a)
 		s.pageHeaders(w, redirect.Source(a.RedirectURI))
 	}
 	p.FormToken = s.selectToken(browser, request)

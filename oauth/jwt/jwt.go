@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-jose/go-jose/v4"
 )
@@ -164,8 +165,8 @@ func Parse(token string, algorithms []string, find func(kid, alg string) ([]jose
 			continue
 		}
 		var object map[string]json.RawMessage
-		if err := json.Unmarshal(payload, &object); err != nil || object == nil {
-			return Token{}, fmt.Errorf("%w: the payload is not a JSON object", ErrInvalid)
+		if err := json.Unmarshal(payload, &object); err != nil || object == nil || !utf8.Valid(payload) {
+			return Token{}, fmt.Errorf("%w: the payload is not a JSON object in UTF-8", ErrInvalid)
 		}
 		return Token{Type: typ, KeyID: header.KeyID, Payload: payload}, nil
 	}

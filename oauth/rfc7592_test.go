@@ -1,0 +1,165 @@
+package oauth_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/storage/storagetest"
+	"gatehouse/web/webtest"
+)
+
+func TestManagement(t *testing.T) { webtest.Run(t, management) }
+
+// replace sends the PUT of RFC 7592 §2.2. The members stand for themselves; client_id is added.
+func replace(s *webtest.Server, registered webtest.Response, members string) webtest.Response {
+	s.T.Helper()
+	return registrationRequest(s, http.MethodPut, registered.Text("registration_client_uri"), registered.Text("registration_access_token"),
+		`{"client_id":"`+registered.Text("client_id")+`",`+members+`}`)
+}
+
+var management = []webtest.Requirement{
+	webtest.Req("M1", "OIDC Core §8, §12.2", "no client learns by which subject another sector knows a person: a registered one keeps its subject type and sector, and when the operator changes them its grants end", func(t *testing.T, s *webtest.Server) {
+		u := s.User("alice")
+		const victim = "https://victim.example/cb"
+		pairwise := `"subject_type":"pairwise","grant_types":["authorization_code","refresh_token"],"scope":"openid offline_access"`
+		r := selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],`+pairwise+`}`)
+		c := clientOf(r)
+		tokens := s.Tokens(c, "alice", "scope", "openid offline_access")
+		sub := s.Userinfo(tokens.Text("access_token")).Text("sub")
+		replace(s, r, `"redirect_uris":["`+victim+`"],`+pairwise).Want(t, 400, "invalid_client_metadata")
+		replace(s, r, `"redirect_uris":["`+webtest.Callback+`"],"subject_type":"public"`).Want(t, 400, "invalid_client_metadata")
+		if got := s.Userinfo(tokens.Text("access_token")).OK(t).Text("sub"); got != sub || got == u.ID {
+			t.Errorf("the subject became %s", got)
+		}
+		replace(s, r, `"redirect_uris":["`+webtest.Callback+`/other"],`+pairwise).OK(t)
+		tokens = s.Refresh(c, tokens.Text("refresh_token")).OK(t)
+		if got := verified(t, s, tokens.Text("id_token"))["sub"]; got != sub {
+			t.Errorf("another path of the same host, another subject: %v", got)
+		}
+		_, _, err := s.OAuth.UpdateClient(t.Context(), c.ClientID, []byte(`{"redirect_uris":["`+victim+`"]}`))
+		storagetest.Must(t, err)
+		s.Userinfo(tokens.Text("access_token")).Want(t, 401, "invalid_token")
+		s.Refresh(c, tokens.Text("refresh_token")).Want(t, 400, "invalid_grant")
+	}).With(openRegistration),
+	webtest.Req("M2", "RFC 9700 §4.1", "a yes to the consent page holds for the client as the page showed it", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		r := selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],"client_name":"Notes"}`)
+		c := clientOf(r)
+		b := s.Browser()
+		page := b.SignIn(b.Authorize(c, "scope", "openid email"), "alice")
+		s.Clock.Advance(time.Second)
+		const evil = "https://evil.example/cb"
+		replace(s, r, `"redirect_uris":["`+webtest.Callback+`","`+evil+`"],"client_name":"Your bank"`).OK(t)
+		s.Clock.Advance(time.Second)
+		if answer := b.Decide(page, "approve"); answer.Status != 403 || !strings.Contains(answer.Text(), "Nothing was allowed") {
+			t.Errorf("the page for another name was answered with %d", answer.Status)
+		}
+		silent := func(scope string) string {
+			return b.Authorize(c, "scope", scope, "prompt", "none", "redirect_uri", evil).Location().Query().Get("error")
+		}
+		if got := silent("openid email"); got != "consent_required" {
+			t.Errorf("in silence: %q", got)
+		}
+		// Asked again for less, what was allowed under the old name is not allowed under the new one.
+		b.Code(c, "alice", "scope", "openid email")
+		s.Clock.Advance(time.Second)
+		replace(s, r, `"redirect_uris":["`+webtest.Callback+`","`+evil+`"],"client_name":"Your other bank"`).OK(t)
+		s.Clock.Advance(time.Second)
+		b.Code(c, "alice", "scope", "openid")
+		if got := silent("openid"); got != "" {
+			t.Errorf("what was just allowed: %q", got)
+		}
+		if got := silent("openid email"); got != "consent_required" {
+			t.Errorf("what was allowed under another name: %q", got)
+		}
+	}).With(openRegistration),
+	webtest.Req("M3", "RFC 7592 §2.2", "what the operator vouched for was the client as it was, and a scope that they deleted stays away", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		s.Machine("notes")
+		r := selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],"scope":"openid notes","client_name":"Notes"}`)
+		c := clientOf(r)
+		_, _, err := s.OAuth.UpdateClient(t.Context(), c.ClientID, []byte(`{"gatehouse_skip_consent":true}`))
+		storagetest.Must(t, err)
+		storagetest.Must(t, s.Store.DeleteScope(t.Context(), "notes", storagetest.Event("delete")))
+		b := s.Browser()
+		b.SignIn(b.Open("/login"), "alice")
+		silent := func(uri string) url.Values {
+			return b.Authorize(c, "scope", "openid", "prompt", "none", "redirect_uri", uri).Location().Query()
+		}
+		kept := replace(s, r, `"redirect_uris":["`+webtest.Callback+`"],"client_name":"Notes","contacts":["dev@app.example"]`).OK(t)
+		if silent(webtest.Callback).Get("code") == "" {
+			t.Error("a change that nobody sees took the operator's word away")
+		}
+		known, err := s.Store.Scopes(t.Context())
+		storagetest.Must(t, err)
+		if _, again := known["notes"]; again || kept.Text("scope") != "openid" {
+			t.Errorf("a deleted scope came back: %v %q", again, kept.Text("scope"))
+		}
+		replace(s, r, `"redirect_uris":["https://evil.example/cb"],"client_name":"Notes"`).OK(t)
+		if got := silent("https://evil.example/cb").Get("error"); got != "consent_required" {
+			t.Errorf("the operator's word was taken elsewhere: %q", got)
+		}
+	}).With(openRegistration, "GATEHOUSE_REGISTRATION_SCOPES=openid,notes"),
+	webtest.Req("M4", "RFC 7591 §3.2.2", "what is no JSON object, no UTF-8 or too many is refused, at registration and at change, and nothing of ours is told", func(t *testing.T, s *webtest.Server) {
+		r := selfRegister(s, minimal)
+		many := strings.Repeat(`"https://app.example/x",`, 20) + `"https://app.example/y"`
+		keys := strings.Replace(webtest.KeySet(t, clientKey(t, "ES256", "1")), `"kid":"1"`, "\"kid\":\"1\xff\"", 1)
+		with := func(more string) string {
+			return `{"client_id":"` + r.Text("client_id") + `","redirect_uris":["` + webtest.Callback + `"],` + more + `}`
+		}
+		for _, body := range []string{
+			`[]`, `x`, `"a"`, `null`, `{`, `{"client_id":7}`, with(`"redirect_uris":[7]`), with(`"contacts":7`), with(`"default_max_age":"soon"`), with(`"software_id":{}`),
+			with(`"request_uris":[` + many + `]`), with(`"contacts":[` + many + `]`), with(`"jwks":` + keys), with("\"client_name\":\"\xff\""), with(`"client_name":"a\u0000b"`),
+			with(`"client_uri":"https://аpple.com/"`), with(`"client_uri":"https://%D0%B0pple.com/"`), with(`"tos_uri":"https://a%E2%80%AEb.example/"`), with("\"policy_uri\":\"https://a.example/\u202e\""),
+			with(`"scope":"claim:email","redirect_uris":"javascript:x"`),
+		} {
+			answers := []webtest.Response{
+				registrationRequest(s, http.MethodPut, r.Text("registration_client_uri"), r.Text("registration_access_token"), body),
+				selfRegister(s, body),
+			}
+			if body == `{"client_id":7}` {
+				answers = answers[:1] // a registration ignores the member
+			}
+			for _, got := range answers {
+				if got.Status != 400 || got.Text("error_description") == "" {
+					t.Errorf("%q: %d %s", body, got.Status, got.Body)
+				}
+				if text := got.Text("error_description"); strings.Contains(text, "json:") || strings.Contains(text, "struct") || strings.Contains(text, "Go ") || strings.Contains(text, "invalid character") {
+					t.Errorf("%q: tells of our own %q", body, text)
+				}
+			}
+		}
+		if _, err := register(t, s, `{"redirect_uris":["`+webtest.Callback+`"],"scope":"openid claim:email"}`); err == nil {
+			t.Error("a scope may be called like the word of a claim")
+		}
+	}).With(openRegistration, "GATEHOUSE_RATE_LIMITS=registration=1000/1m"),
+	webtest.Req("M5", "RFC 7591 §5", "beside the name of an app that registered itself stands where its answers go, not the home page it claims", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		r := selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],"client_name":"Sign-in","client_uri":"https://google.com/"}`)
+		b := s.Browser()
+		login := b.Authorize(clientOf(r), "scope", "openid")
+		for _, page := range []webtest.Page{login, b.SignIn(login, "alice")} {
+			if text := page.Text(); strings.Contains(text, "google.com") || !strings.Contains(text, "app.example") {
+				t.Errorf("%s shows %s", page.URL, text)
+			}
+		}
+	}).With(openRegistration),
+	webtest.Req("M6", "RFC 7515 §7.1, OIDC Core §5.5", "text that no database keeps is the client's mistake and no fault of the server", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		key := clientKey(t, "ES256", "1")
+		c := s.RelyingParty(`"jwks":` + webtest.KeySet(t, key))
+		s.Browser().Authorize(c, "scope", "openid", "claims", `{"id_token":{"sub":{"value":"a\u0000b"}}}`).WantRedirectError(t, s, "invalid_request")
+		claims := map[string]any{"client_id": c.ClientID}
+		form := webtest.AuthorizeForm(c, "scope", "openid email")
+		for name := range form {
+			claims[name] = form.Get(name)
+		}
+		claims["claims"] = json.RawMessage("{\"id_token\":{\"email\":{\"values\":[\"\xff\"]}}}")
+		b := s.Browser()
+		b.Follow(b.Open("/oauth2/authorize?"+url.Values{"client_id": {c.ClientID}, "request": {key.Sign(t, claims, nil)}, "response_type": {"code"}, "scope": {"openid"}}.Encode())).WantErrorPage(t, 400)
+	}),
+}
