@@ -125,7 +125,7 @@ func (c Config) warnings() (w []string) {
 		w = append(w, "GATEHOUSE_REGISTRATION is open: everyone who reaches this server can register clients; people are always asked, and told that nobody vouches for such an app")
 	}
 	if c.Registration == "open" && len(c.FetchAllowHosts) > 0 {
-		w = append(w, "GATEHOUSE_REGISTRATION is open and GATEHOUSE_FETCH_ALLOW_HOSTS names hosts: whoever registers a client can make this server fetch from and post to any path on "+strings.Join(c.FetchAllowHosts, ", ")+"; name ports, or keep one of the two off")
+		w = append(w, "GATEHOUSE_REGISTRATION is open and GATEHOUSE_FETCH_ALLOW_HOSTS names hosts: whoever registers a client can make this server fetch from and post to any path on "+strings.Join(c.FetchAllowHosts, ", ")+"; unless nothing there minds, keep one of the two off")
 	}
 	if c.RateLimitsOff {
 		w = append(w, "GATEHOUSE_RATE_LIMITS is off: nothing slows down guessing of client secrets")

@@ -23,6 +23,7 @@ type Logout struct {
 	// it is followed only after the person said yes.
 	RedirectURI string
 	State       string
+	Unproven    bool // the request had an id_token_hint that proves nothing
 	hint        *idTokenHint
 }
 
@@ -36,6 +37,7 @@ func (s *Server) BeginLogout(ctx context.Context, form url.Values) (*Logout, err
 		if l.hint, err = s.idTokenHint(ctx, token); err != nil {
 			return nil, err
 		}
+		l.Unproven = l.hint == nil
 		switch {
 		case l.hint == nil && id == "":
 			l.RedirectURI = "" // it proves nothing, so the person is asked and nobody is sent anywhere

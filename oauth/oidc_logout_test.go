@@ -79,6 +79,10 @@ var logout = []webtest.Requirement{
 				t.Errorf("%s: %d %s", name, p.Status, p.Text())
 				continue
 			}
+			invalid := name == "modified" || name == "alg none" || name == "garbage"
+			if told := strings.Contains(p.Text(), "id_token_hint is not an ID token"); told != invalid {
+				t.Errorf("%s: that the request is not valid is told: %v", name, told)
+			}
 			form := p.Fields()
 			form.Set("decision", "stay")
 			if q := b.Follow(b.Submit("/oauth2/logout/confirm", form)); !strings.Contains(q.URL, "/account") || !signedIn(b) {

@@ -89,7 +89,7 @@ func (s *Server) sector(ctx context.Context, clientID string, m *Metadata) (stri
 		}
 	}
 	if m.SectorIdentifierURI != "" {
-		doc, err := s.fetch.Get(ctx, clientID, m.SectorIdentifierURI, maxSectorDocument)
+		doc, err := s.fetch.GetNow(ctx, clientID, m.SectorIdentifierURI, maxSectorDocument)
 		if overloaded(ctx, err) {
 			return "", unavailable(err)
 		}

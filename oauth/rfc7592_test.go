@@ -162,4 +162,25 @@ var management = []webtest.Requirement{
 		b := s.Browser()
 		b.Follow(b.Open("/oauth2/authorize?"+url.Values{"client_id": {c.ClientID}, "request": {key.Sign(t, claims, nil)}, "response_type": {"code"}, "scope": {"openid"}}.Encode())).WantErrorPage(t, 400)
 	}),
+	webtest.Req("M7", "OIDC Registration §5, OIDC Core §10.1", "a sector document is read as it is now, and what one client's key set was says nothing of another's at the same address", func(t *testing.T, s *webtest.Server) {
+		host := webtest.NewHost(t)
+		body := `{"redirect_uris":["` + webtest.Callback + `"],"subject_type":"pairwise","sector_identifier_uri":"` + host.URL + `/sector"}`
+		host.Serve("/sector", "application/json", `["`+webtest.Callback+`"]`)
+		r := selfRegister(s, body)
+		if r.Status != 201 {
+			t.Fatal(r.Body)
+		}
+		host.Serve("/sector", "application/json", `["https://app.example/op"]`)
+		selfRegister(s, body).Want(t, 400, "invalid_client_metadata")
+		replace(s, r, body[1:len(body)-1]).Want(t, 400, "invalid_client_metadata")
+
+		keyed := func(key webtest.ClientKey) {
+			t.Helper()
+			host.Serve("/jwks", "application/json", webtest.KeySet(t, key))
+			c := s.Client(`{"client_name":"Keyed","grant_types":["client_credentials"],"scope":"jobs","token_endpoint_auth_method":"private_key_jwt","jwks_uri":"` + host.URL + `/jwks"}`)
+			present(s, key.Sign(t, asserted(s, c), nil)).OK(t)
+		}
+		keyed(clientKey(t, "ES256", "1"))
+		keyed(clientKey(t, "ES256", "2"))
+	}).With(openRegistration, loopbackHosts),
 }

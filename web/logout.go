@@ -17,6 +17,7 @@ type logoutPage struct {
 	basePage
 	App, Request, FormToken, Destination string
 	People                               []choice
+	Unproven                             bool
 }
 
 // logout serves GET /oauth2/logout (OIDC RP-Initiated Logout §2). An ID token of the very person who is signed in here is
@@ -89,7 +90,7 @@ func (s *Site) askLogout(w http.ResponseWriter, r *http.Request, l *oauth.Logout
 		return logoutError(err)
 	}
 	p := logoutPage{
-		basePage: s.frame(r, s.pages.say("logout.title")), Request: sealed, People: choices(people), FormToken: s.logoutToken(sealed, people),
+		basePage: s.frame(r, s.pages.say("logout.title")), Request: sealed, People: choices(people), FormToken: s.logoutToken(sealed, people), Unproven: l.Unproven,
 	}
 	target := ""
 	if l.RedirectURI != "" {

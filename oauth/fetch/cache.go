@@ -42,6 +42,7 @@ type cache struct {
 type wanted struct {
 	owner, address string
 	limit          int64
+	now            bool // as it is now: nothing is kept
 }
 
 type entry struct {
@@ -61,16 +62,21 @@ func newCache(now func() time.Time) *cache { return &cache{now: now, entries: ma
 
 // Get returns a document of at most limit bytes that an owner, a client, needs: from memory where that is fresh.
 func (c *Client) Get(ctx context.Context, owner, address string, limit int64) (Document, error) {
-	return c.from(ctx, wanted{owner, address, limit}, func(e *entry) bool { return c.cache.now().Before(e.until) })
+	return c.from(ctx, wanted{owner: owner, address: address, limit: limit}, func(e *entry) bool { return c.cache.now().Before(e.until) })
 }
 
 // GetAgain is Get for a caller whom the document in memory did not satisfy: a key that is not in it. It asks the server
 // again, but no more often than every ten seconds.
 func (c *Client) GetAgain(ctx context.Context, owner, address string, limit int64) (Document, error) {
-	return c.from(ctx, wanted{owner, address, limit}, func(e *entry) bool {
+	return c.from(ctx, wanted{owner: owner, address: address, limit: limit}, func(e *entry) bool {
 		now := c.cache.now()
 		return now.Before(e.until) && (e.err != nil || now.Sub(e.asked) < again)
 	})
+}
+
+// GetNow is Get for a caller to whom only the document as it is now will do.
+func (c *Client) GetNow(ctx context.Context, owner, address string, limit int64) (Document, error) {
+	return c.from(ctx, wanted{owner: owner, address: address, limit: limit, now: true}, func(*entry) bool { return false })
 }
 
 // from answers from memory when the entry there will do or is on its way, and else asks the server.
@@ -135,7 +141,11 @@ func (c *Client) fill(ctx context.Context, w wanted, e *entry) {
 		k.bytes -= before.size
 	}
 	e.size = int64(len(e.doc.Body))
-	k.bytes += e.size
+	if w.now {
+		delete(k.entries, w)
+	} else {
+		k.bytes += e.size
+	}
 	close(e.ready)
 }
 

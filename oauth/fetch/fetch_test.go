@@ -177,6 +177,12 @@ func TestAnswersAreBoundedAndKept(t *testing.T) {
 	now.advance(2 * time.Hour)
 	_ = get("/long")
 	times(1, "and then again")
+	for range 2 {
+		if _, err := c.GetNow(t.Context(), "app", server.URL+"/long", 1000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	times(2, "as it is now")
 	if _, err := c.GetAgain(t.Context(), "app", server.URL+"/long", 1000); err != nil {
 		t.Fatal(err)
 	}
@@ -224,6 +230,9 @@ func TestAnswersAreBoundedAndKept(t *testing.T) {
 		}
 	}
 	times(2, "one hiccup costs one more question and nothing else")
+	if _, err := c.GetNow(t.Context(), "app", server.URL+"/short", 1000); err == nil {
+		t.Error("what was good is answered as what is now")
+	}
 	if err := get("/broken"); err == nil {
 		t.Error("500 is no document")
 	}
