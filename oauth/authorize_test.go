@@ -63,7 +63,7 @@ var authorizationEndpoint = []webtest.Requirement{
 	}),
 	webtest.Req("P3", "RFC 9700 §2.1, RFC 8252 §7.1", "redirect URIs that could be abused cannot be registered", func(t *testing.T, s *webtest.Server) {
 		for _, uri := range []string{
-			"https://app.example/cb#f", "https://*.app.example/cb", "https://app.example/*", "https://u@app.example/cb", "https://u:p@app.example/cb",
+			"https://app.example/cb#f", "https://*.app.example/cb", "https://app.example/*", "https://u@app.example/cb", "https://u:p@app.example/cb", "https://app.example;script-src/cb", "https://a,b.example/cb", "https://'self'/cb",
 			"javascript:alert(1)", "data:text/html,x", "vbscript:x", "http://app.example/cb", "myapp://cb", "myapp:/cb", "", "/cb", "app.example/cb",
 			"https:///cb", "https://app.example/cb?code=1", "https://app.example/cb?iss=x", "https://app.example/cb?a=1&state=x", "https://app.example\\@evil.example/",
 			"https://app.example/ cb", "HTTPS://app.example/cb", "https://app.example:0/cb", "file:///etc/passwd", "blob:https://app.example/x",

@@ -56,6 +56,10 @@ func validateScheme(u *url.URL) error {
 		if u.Opaque != "" || u.Hostname() == "" {
 			return errors.New("has no host")
 		}
+		// In a Content-Security-Policy, where the host goes too, these separate one thing from the next.
+		if strings.ContainsAny(u.Host, ";,'") {
+			return errors.New("has a character in its host that no host name has")
+		}
 		if p := u.Port(); p == "" && strings.HasSuffix(u.Host, ":") || p != "" && !validPort(p) {
 			return errors.New("has an invalid port")
 		}

@@ -93,7 +93,7 @@ func FuzzMatch(f *testing.F) {
 
 // FuzzValidate: whatever may be registered leads to a secure place, or a loopback one, or an app, and stays one line.
 func FuzzValidate(f *testing.F) {
-	for _, s := range []string{"https://a.example/cb", "javascript:x", "http://localhost/cb", "com.example:/cb", "https://a@b/", "https://a.example/cb#", "https://[::1", "a.b:c"} {
+	for _, s := range []string{"https://a.example/cb", "javascript:x", "http://localhost/cb", "com.example:/cb", "https://a@b/", "https://a.example/cb#", "https://[::1", "a.b:c", "https://a;b/"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, uri string) {
@@ -109,6 +109,9 @@ func FuzzValidate(f *testing.F) {
 		}
 		if u.Scheme == "http" && !redirect.Loopback(u.Hostname()) && u.Hostname() != "localhost" {
 			t.Errorf("%q is accepted without TLS", uri)
+		}
+		if strings.ContainsAny(redirect.Source(uri), ";,' ") {
+			t.Errorf("%q is accepted and would be more than one word of a policy", uri)
 		}
 	})
 }
