@@ -56,6 +56,11 @@ var ErrConsentGone = errors.New("the consent was withdrawn")
 // approve finds or makes the live consent that a code is issued under and returns its id. What the person was asked is
 // remembered: the granted scopes are added and the refused ones forgotten. What the operator vouched for is not.
 func (s *Store) approve(ctx context.Context, a Approval) (string, error) {
+	if a.Asked { // first: whoever deletes a client locks it before its consents
+		if err := s.stillDescribed(ctx, a); err != nil {
+			return "", err
+		}
+	}
 	query, args := "user_id = ? AND client_id = ? AND ended_at IS NULL", []any{a.Code.UserID, a.Code.ClientID}
 	if a.ConsentID != "" && !a.Asked {
 		query, args = query+" AND id = ?", append(args, a.ConsentID)
@@ -68,11 +73,6 @@ func (s *Store) approve(ctx context.Context, a Approval) (string, error) {
 	found, err := list[Consent](ctx, s.write, "id", query, args...)
 	if err != nil {
 		return "", err
-	}
-	if a.Asked {
-		if err := s.stillDescribed(ctx, a); err != nil {
-			return "", err
-		}
 	}
 	now := s.now()
 	switch {
