@@ -94,7 +94,7 @@ func (s *Store) approve(ctx context.Context, a Approval) (string, error) {
 }
 
 // stillDescribed holds the client's description until the transaction ends, and returns ErrConsentGone when it is another
-// than the person was shown.
+// than the person was shown, or the client is gone.
 func (s *Store) stillDescribed(ctx context.Context, a Approval) error {
 	query := "SELECT COALESCE(described_at, 0) FROM clients WHERE id = ?"
 	if s.engine == Postgres {
@@ -104,13 +104,11 @@ func (s *Store) stillDescribed(ctx context.Context, a Approval) error {
 	if a.Described != nil {
 		shown = toMillis(*a.Described)
 	}
-	if err := queryRow(ctx, s.write, []any{&described}, query, a.Code.ClientID); err != nil {
-		return err
-	}
-	if described != shown {
+	err := queryRow(ctx, s.write, []any{&described}, query, a.Code.ClientID)
+	if errors.Is(err, ErrNotFound) || err == nil && described != shown {
 		return ErrConsentGone
 	}
-	return nil
+	return err
 }
 
 // allowed is everything that the answer allows, in the words that a consent remembers.
