@@ -28,12 +28,12 @@ func (s *Server) verifyClientJWT(ctx context.Context, c *storage.Client, algorit
 		algorithms = []string{algorithm}
 	}
 	return jwt.Parse(token, algorithms, func(kid, _ string) ([]jose.JSONWebKey, error) {
-		keys, err := s.clientKeys(ctx, c, s.fetch.Get)
+		keys, err := s.clientKeys(ctx, c, s.fetchKeys.Get)
 		if err != nil || c.JWKSURI == "" || kid != "" && hasKey(keys, kid) {
 			return keys, err
 		}
 		// It may have rotated its keys since (OIDC Core §10.1.1).
-		return s.clientKeys(ctx, c, s.fetch.GetAgain)
+		return s.clientKeys(ctx, c, s.fetchKeys.GetAgain)
 	})
 }
 

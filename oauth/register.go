@@ -271,6 +271,10 @@ func (s *Server) replaceRegistration(w http.ResponseWriter, r *http.Request, c *
 		}
 		own := Information(c).Metadata
 		m.Owner, m.SkipConsent, m.DefaultScopes, m.OptionalScopes, m.Audience, m.Resources = own.Owner, own.SkipConsent, own.DefaultScopes, own.OptionalScopes, own.Audience, own.Resources
+		m.OptionalScopes = among(m.OptionalScopes, m.Scope)
+		if m.DefaultScopes != nil {
+			m.DefaultScopes = ptr(among(*m.DefaultScopes, m.Scope))
+		}
 		m.AccessTokenTTL, m.RefreshIdleTTL, m.RefreshMaxTTL, m.RefreshRotation = own.AccessTokenTTL, own.RefreshIdleTTL, own.RefreshMaxTTL, own.RefreshRotation
 		m.RequirePKCE, m.IDTokenClaims, m.TokenEndpointAudience = own.RequirePKCE, own.IDTokenClaims, own.TokenEndpointAudience
 		return m, nil
@@ -279,6 +283,11 @@ func (s *Server) replaceRegistration(w http.ResponseWriter, r *http.Request, c *
 		return nil, err
 	}
 	return s.store.Client(r.Context(), c.ID)
+}
+
+// among is the part of a list that the client still has.
+func among(list List, scopes Words) List {
+	return slices.DeleteFunc(slices.Clone(list), func(name string) bool { return !slices.Contains(scopes, name) })
 }
 
 // CreateInitialAccess makes an initial access token and returns it this once.

@@ -89,7 +89,8 @@ func (s *Server) sector(ctx context.Context, clientID string, m *Metadata) (stri
 		}
 	}
 	if m.SectorIdentifierURI != "" {
-		doc, err := s.fetch.GetNow(ctx, clientID, m.SectorIdentifierURI, maxSectorDocument)
+		// On the account of whoever asks: the client may have been made up a moment ago.
+		doc, err := s.fetch.GetNow(ctx, "registration from "+storage.OriginOf(ctx).Address, m.SectorIdentifierURI, maxSectorDocument)
 		if overloaded(ctx, err) {
 			return "", unavailable(err)
 		}
@@ -226,14 +227,18 @@ func (s *Server) writeClient(ctx context.Context, id string, bySelf bool, next f
 // keepWithin bounds what a client may make of itself. It cannot become another sector's, or it would learn by which subject
 // others know its people; scopes that are gone stay gone; and what the operator vouched for was the client as it was.
 func (s *Server) keepWithin(ctx context.Context, tx *storage.Store, before, after *storage.Client) error {
-	if before.SubjectType != after.SubjectType || before.Sector != after.Sector {
+	if otherSubjects(before, after) {
 		return fail(InvalidClientMetadata, "A registered client keeps its subject_type and, if that is pairwise, the host that its subjects are made for; register a new one.")
 	}
 	known, err := tx.Scopes(ctx)
 	if err != nil {
 		return err
 	}
-	after.Scopes = slices.DeleteFunc(after.Scopes, func(name string) bool { _, ok := known[name]; return !ok })
+	for _, list := range []*storage.Strings{&before.Scopes, &after.Scopes, &after.OptionalScopes, after.DefaultScopes} {
+		if list != nil {
+			*list = slices.DeleteFunc(slices.Clone(*list), func(name string) bool { _, ok := known[name]; return !ok })
+		}
+	}
 	after.SkipConsent = after.SkipConsent && !differs(before, after)
 	return nil
 }
@@ -266,10 +271,15 @@ func narrowed(before, after *storage.Client) bool {
 	if after.Resources != nil && (before.Resources == nil || lost(*before.Resources, *after.Resources)) {
 		return true
 	}
-	if before.SubjectType != after.SubjectType || before.Sector != after.Sector {
+	if otherSubjects(before, after) {
 		return true
 	}
 	return lost(before.Scopes, after.Scopes) || lost(before.Audience, after.Audience) || before.Resources != nil && after.Resources == nil
+}
+
+// otherSubjects reports whether people have other subjects at the client than before.
+func otherSubjects(before, after *storage.Client) bool {
+	return before.SubjectType != after.SubjectType || after.SubjectType == storage.SubjectPairwise && before.Sector != after.Sector
 }
 
 // RotateSecret adds a secret and returns it. The others stay valid for overlap; with none they end at once, and every

@@ -104,6 +104,43 @@ var management = []webtest.Requirement{
 			t.Errorf("the operator's word was taken elsewhere: %q", got)
 		}
 	}).With(openRegistration, "GATEHOUSE_REGISTRATION_SCOPES=openid,notes"),
+	webtest.Req("M3b", "RFC 7592 §2.2", "what the operator has set or deleted keeps no client from an ordinary change, and no such change ends its grants", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		s.Machine("notes")
+		members := `"redirect_uris":["` + webtest.Callback + `"],"grant_types":["authorization_code","refresh_token"],"client_name":"Notes"`
+		r := selfRegister(s, `{`+members+`}`)
+		c := clientOf(r)
+		tokens := s.Tokens(c, "alice", "scope", "openid email offline_access")
+		_, _, err := s.OAuth.UpdateClient(t.Context(), c.ClientID, []byte(`{"gatehouse_optional_scopes":["email","notes"],"gatehouse_default_scopes":["openid","notes"]}`))
+		storagetest.Must(t, err)
+		storagetest.Must(t, s.Store.DeleteScope(t.Context(), "notes", storagetest.Event("delete")))
+		for range 2 {
+			replace(s, r, members).OK(t)
+			replace(s, r, members+`,"sector_identifier_uri":""`).OK(t)
+		}
+		tokens = s.Refresh(c, tokens.Text("refresh_token")).OK(t)
+		replace(s, r, members+`,"scope":"openid offline_access"`).OK(t)
+		_, _, err = s.OAuth.UpdateClient(t.Context(), c.ClientID, []byte(`{"gatehouse_owner":"Us"}`))
+		storagetest.Must(t, err)
+		record, err := s.Store.Client(t.Context(), c.ClientID)
+		storagetest.Must(t, err)
+		if len(record.OptionalScopes) != 0 || record.DefaultScopes == nil || len(*record.DefaultScopes) != 1 {
+			t.Errorf("optional %v, default %v", record.OptionalScopes, record.DefaultScopes)
+		}
+		s.Refresh(c, tokens.Text("refresh_token")).Want(t, 400, "invalid_grant") // it gave up a scope of its grants
+	}).With(openRegistration, "GATEHOUSE_REGISTRATION_SCOPES=openid,email,offline_access,notes"),
+	webtest.Req("M3c", "OIDC Registration §5", "a sector document means nothing to public subjects: adding or dropping it is an ordinary change", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		host := webtest.NewHost(t)
+		host.Serve("/sector", "application/json", `["`+webtest.Callback+`"]`)
+		members := `"redirect_uris":["` + webtest.Callback + `"],"grant_types":["authorization_code","refresh_token"]`
+		r := selfRegister(s, `{`+members+`}`)
+		c := clientOf(r)
+		tokens := s.Tokens(c, "alice", "scope", "openid offline_access")
+		replace(s, r, members+`,"sector_identifier_uri":"`+host.URL+`/sector"`).OK(t)
+		replace(s, r, members).OK(t)
+		s.Refresh(c, tokens.Text("refresh_token")).OK(t)
+	}).With(openRegistration, loopbackHosts),
 	webtest.Req("M4", "RFC 7591 §3.2.2", "what is no JSON object, no UTF-8 or too many is refused, at registration and at change, and nothing of ours is told", func(t *testing.T, s *webtest.Server) {
 		r := selfRegister(s, minimal)
 		many := strings.Repeat(`"https://app.example/x",`, 20) + `"https://app.example/y"`

@@ -57,6 +57,8 @@ type Server struct {
 	provider *fosite.Fosite
 	metadata document
 	fetch    *fetch.Client
+	// Key sets have room of their own: whoever opens links to logos and request objects keeps nobody from authenticating.
+	fetchKeys *fetch.Client
 	// What the keys of sealed successors are derived with, besides the token that was replaced.
 	successorSalt []byte
 	pairwiseKey   []byte // of pairwise subjects; it never changes
@@ -73,7 +75,7 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 	s.keys = newKeys(store, o)
 	s.config = s.fositeConfig()
 	s.provider = fosite.NewOAuth2Provider(clientManager{s}, s.config)
-	s.fetch = fetch.New(o.FetchAllowHosts, store.Now)
+	s.fetch, s.fetchKeys = fetch.New(o.FetchAllowHosts, store.Now), fetch.New(o.FetchAllowHosts, store.Now)
 	s.successorSalt = store.Root().Derive("refresh-successor")
 	s.sidKey, s.logoutKey = store.Root().Derive("sid"), store.Root().Derive("logout")
 	s.metadata = newDocument(s.describe(), time.Hour)

@@ -29,13 +29,12 @@ func (s *system) jobs() []job {
 	}
 }
 
-// startJobs runs every job now and then at its interval, and returns a function that ends them and waits, as long as its
-// own context allows.
-func startJobs(ctx context.Context, s *system, log *slog.Logger) (end func(limited context.Context) error) {
-	ctx, cancel := context.WithCancel(ctx)
-	var wait sync.WaitGroup
+// startJobs runs every job now and then at its interval until ctx ends. The function that it returns waits for that, as
+// long as its own context allows.
+func startJobs(ctx context.Context, s *system, log *slog.Logger) (wait func(limited context.Context) error) {
+	var running sync.WaitGroup
 	for _, j := range s.jobs() {
-		wait.Go(func() {
+		running.Go(func() {
 			tick := time.NewTicker(j.every)
 			defer tick.Stop()
 			for {
@@ -50,13 +49,17 @@ func startJobs(ctx context.Context, s *system, log *slog.Logger) (end func(limit
 			}
 		})
 	}
+	ended := make(chan struct{})
+	go func() {
+		running.Wait()
+		close(ended)
+	}()
 	return func(limited context.Context) error {
-		cancel()
-		ended := make(chan struct{})
-		go func() {
-			wait.Wait()
-			close(ended)
-		}()
+		select {
+		case <-ended:
+			return nil
+		default:
+		}
 		select {
 		case <-ended:
 			return nil

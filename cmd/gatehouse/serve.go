@@ -98,8 +98,10 @@ func (s *system) serve(ctx context.Context, log *slog.Logger, o serveOptions) er
 	var servers []*http.Server
 	var public net.Addr
 	failed := make(chan error, len(handlers))
-	endJobs := func(context.Context) error { return nil } // none runs yet
+	jobs, endJobs := context.WithCancel(ctx)
+	waitForJobs := func(context.Context) error { return nil } // none runs yet
 	stop := func() error {
+		endJobs()
 		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.ShutdownTimeout)
 		defer cancel()
 		var errs []error
@@ -108,7 +110,7 @@ func (s *system) serve(ctx context.Context, log *slog.Logger, o serveOptions) er
 				errs = append(errs, fmt.Errorf("requests were still in flight: %w", err), server.Close())
 			}
 		}
-		return errors.Join(append(errs, endJobs(limited), s.store.Close(limited))...)
+		return errors.Join(append(errs, waitForJobs(limited), s.store.Close(limited))...)
 	}
 	s.store.Start()
 	for address, h := range handlers {
@@ -130,7 +132,7 @@ func (s *system) serve(ctx context.Context, log *slog.Logger, o serveOptions) er
 	if o.ready != nil {
 		o.ready(public)
 	}
-	endJobs = startJobs(ctx, s, log)
+	waitForJobs = startJobs(jobs, s, log)
 	select {
 	case <-ctx.Done():
 		log.Info("stopping", slog.String("at_most", s.config.ShutdownTimeout.String()))

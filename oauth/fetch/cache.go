@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -89,7 +88,10 @@ func (c *Client) from(ctx context.Context, w wanted, fresh func(e *entry) bool) 
 	}
 	if e == nil || e.fetched && !fresh(e) {
 		if !k.makeRoom(w) {
-			k.mu.Unlock()
+			defer k.mu.Unlock()
+			if e != nil && e.err == nil && k.now().Sub(e.good) < longest {
+				return e.doc, nil
+			}
 			return Document{}, ErrBusy
 		}
 		e = &entry{ready: make(chan struct{}), asked: k.now(), before: e, size: w.limit}
@@ -150,19 +152,25 @@ func (c *Client) fill(ctx context.Context, w wanted, e *entry) {
 }
 
 // makeRoom reports whether there is room to fetch a document. For it the owner's own, and when all is full anybody's
-// longest unused ones are forgotten, but none that somebody waits for and not w itself.
+// longest unused ones are forgotten, but none that somebody waits for and not w itself; and none at all when that would
+// not be enough.
 func (k *cache) makeRoom(w wanted) bool {
 	_, known := k.entries[w]
-	kept, atOnce := 0, 0
+	kept, atOnce, waiting, bytes := 0, 0, 0, w.limit
 	for other, e := range k.entries {
 		if other.owner == w.owner {
 			kept++
-			if !e.fetched {
-				atOnce++
-			}
+		}
+		if e.fetched && other != w {
+			continue
+		}
+		waiting++
+		bytes += e.size
+		if !e.fetched && other.owner == w.owner {
+			atOnce++
 		}
 	}
-	if atOnce >= maxOwnAtOnce {
+	if atOnce >= maxOwnAtOnce || waiting >= maxKept || bytes > maxMemory {
 		return false
 	}
 	if !known && kept >= maxOwnKept {
@@ -170,24 +178,26 @@ func (k *cache) makeRoom(w wanted) bool {
 	}
 	enough := func() bool { return (known || len(k.entries) < maxKept) && k.bytes+w.limit <= maxMemory }
 	if !enough() {
-		// More than is needed, so that the next need not look again.
-		k.forget(func(other wanted) bool { return other != w }, func() bool { return len(k.entries) < maxKept*9/10 && k.bytes+w.limit <= maxMemory*9/10 })
+		k.forget(func(other wanted) bool { return other != w }, enough)
 	}
 	return enough()
 }
 
 // forget removes entries, the longest unused first, until that is enough.
 func (k *cache) forget(which func(w wanted) bool, enough func() bool) {
-	var idle []wanted
-	for w, e := range k.entries {
-		if e.fetched && which(w) {
-			idle = append(idle, w)
+	for {
+		var oldest wanted
+		var e *entry
+		for w, other := range k.entries {
+			if other.fetched && which(w) && (e == nil || other.used.Before(e.used)) {
+				oldest, e = w, other
+			}
 		}
-	}
-	slices.SortFunc(idle, func(a, b wanted) int { return k.entries[a].used.Compare(k.entries[b].used) })
-	for _, w := range idle {
-		k.bytes -= k.entries[w].size
-		delete(k.entries, w)
+		if e == nil {
+			return
+		}
+		k.bytes -= e.size
+		delete(k.entries, oldest)
 		if enough() {
 			return
 		}

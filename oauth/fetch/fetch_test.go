@@ -299,6 +299,65 @@ func TestOneOwnerHoldsUpNoOther(t *testing.T) {
 	}
 }
 
+// TestAGoodDocumentIsAnsweredWithoutRoomForANewer: what is under way for an owner, or for all, costs nobody what is there.
+func TestAGoodDocumentIsAnsweredWithoutRoomForANewer(t *testing.T) {
+	t.Parallel()
+	hold := make(chan struct{})
+	arrived := make(chan struct{}, 200)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/stall") {
+			arrived <- struct{}{}
+			<-hold
+		}
+	}))
+	defer server.Close()
+	now := &clock{now: time.Now()}
+	c := fetch.New([]string{"127.0.0.1"}, now.Now)
+	get := func(owner, path string, limit int64) error {
+		_, err := c.Get(t.Context(), owner, server.URL+path, limit)
+		return err
+	}
+	owners := []string{"app", "another"}
+	for _, owner := range owners {
+		if err := get(owner, "/keys", 1000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var wait sync.WaitGroup
+	stall := func(owner string, limit int64) {
+		wait.Go(func() { _ = get(owner, "/stall", limit) })
+		<-arrived
+	}
+	check := func(what string) {
+		t.Helper()
+		for _, owner := range owners {
+			if err := get(owner, "/keys", 1000); err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+	}
+	for i := range 6 {
+		stall("app", int64(1000+i))
+	}
+	now.advance(time.Hour)
+	check("six under way for one")
+	for i := range 63 {
+		stall("owner"+strconv.Itoa(i), 1<<20)
+	}
+	if err := get("large", "/large", 1<<20); !errors.Is(err, fetch.ErrBusy) {
+		t.Errorf("no room at all: %v", err)
+	}
+	check("fresh, and all is full")
+	now.advance(time.Hour)
+	check("stale, and all is full")
+	now.advance(25 * time.Hour)
+	if err := get("app", "/keys", 1000); !errors.Is(err, fetch.ErrBusy) {
+		t.Errorf("over a day old: %v", err)
+	}
+	close(hold)
+	wait.Wait()
+}
+
 // TestMemoryIsBounded: what is under way counts for what it may become.
 func TestMemoryIsBounded(t *testing.T) {
 	t.Parallel()
