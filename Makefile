@@ -39,7 +39,7 @@ bench: ## benchmarks beside their bare twins, into docs/performance.md
 
 golden: ## rewrite generated documents
 	go test ./oauth -run TestConformanceDocument -update
-	go test ./cmd/gatehouse -run TestConfigDocument -update
+	go test ./cmd/gatehouse -run 'TestConfigDocument|TestLimitsDocument' -update
 
 migration: ## make an empty pair of migrations: make migration name=add_x
 	@test -n "$(name)" || { echo "say name=…"; exit 2; }

@@ -45,6 +45,11 @@ type Config struct {
 	KeyRotationPeriod time.Duration
 	IDTokenTTL        time.Duration
 	ShutdownTimeout   time.Duration
+	ShutdownDelay     time.Duration // how long it still serves after it was told to stop
+	RequestTimeout    time.Duration
+	AuditRetention    time.Duration // 0: for ever
+
+	MaxRequests int // worked on at once, 0: any number
 
 	PasswordMinLength   int // characters
 	PasswordConcurrency int // password hashes computed at once, 0 for half the cores

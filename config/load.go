@@ -103,6 +103,9 @@ func (c Config) conflicts() (m Mistakes) {
 	if c.SessionIdleTTL > c.SessionMaxTTL {
 		m = append(m, "GATEHOUSE_SESSION_IDLE_TTL is longer than GATEHOUSE_SESSION_MAX_TTL; make it at most "+plainDuration(c.SessionMaxTTL))
 	}
+	if c.AuditRetention != 0 && c.AuditRetention < 24*time.Hour {
+		m = append(m, "GATEHOUSE_AUDIT_RETENTION is shorter than a day; write 24h at least, or 0 to keep audit rows for ever")
+	}
 	return m
 }
 
@@ -128,7 +131,7 @@ func (c Config) warnings() (w []string) {
 		w = append(w, "GATEHOUSE_REGISTRATION is open and GATEHOUSE_FETCH_ALLOW_HOSTS names hosts: whoever registers a client can make this server fetch from and post to any path on "+strings.Join(c.FetchAllowHosts, ", ")+"; unless nothing there minds, keep one of the two off")
 	}
 	if c.RateLimitsOff {
-		w = append(w, "GATEHOUSE_RATE_LIMITS is off: nothing slows down guessing of client secrets")
+		w = append(w, "GATEHOUSE_RATE_LIMITS is off: nothing slows down guessing of client secrets, or keeps one caller from taking all this server can do")
 	}
 	host, port, _ := net.SplitHostPort(c.Listen)
 	if u := c.IssuerURL(); loopback(u.Hostname()) && effectivePort(u) != port && port != "0" && len(c.TrustedProxies) == 0 {

@@ -9,14 +9,91 @@ import (
 	"time"
 )
 
-// DefaultRateLimits are the limits in force unless GATEHOUSE_RATE_LIMITS says otherwise. Those on failures refuse only
-// what has failed already: a right client secret is never refused because of somebody else's wrong ones.
-var DefaultRateLimits = map[string]Rate{
-	"client_failure":  {Count: 20, Period: time.Minute},  // failed client authentication, per client and network
-	"address_failure": {Count: 60, Period: time.Minute},  // failed client authentication, per network
-	"registration":    {Count: 100, Period: time.Minute}, // clients that register themselves, per network
-	"stored_request":  {Count: 300, Period: time.Minute}, // authorization requests kept for a page, per network
+// The limits, by their names in GATEHOUSE_RATE_LIMITS.
+const (
+	LimitAuthorize       = "authorize"
+	LimitSignIn          = "sign_in"
+	LimitStoredRequest   = "stored_request"
+	LimitTokenAddress    = "token_address"
+	LimitTokenClient     = "token_client"
+	LimitTokenPerson     = "token_person"
+	LimitIntrospection   = "introspection"
+	LimitRevocation      = "revocation"
+	LimitRegistration    = "registration"
+	LimitClientFailure   = "client_failure"
+	LimitAddressFailure  = "address_failure"
+	LimitRecordedFailure = "recorded_failure"
+)
+
+// A limit is a row of the table that loading, `--help` and the documents walk.
+type limitRow struct {
+	name    string
+	rate    Rate
+	backOff bool // whoever goes on past it waits twice as long each time
+	counts  string
 }
+
+var limitRows = []limitRow{
+	{LimitAuthorize, Rate{3000, time.Minute}, false, "authorization requests, per network"},
+	{LimitSignIn, Rate{300, time.Minute}, false, "passwords sent, per network; failed ones are slowed down per account besides"},
+	{LimitStoredRequest, Rate{300, time.Minute}, false, "authorization requests that wait for a person, per network"},
+	{LimitTokenAddress, Rate{300_000, time.Minute}, false, "token requests with the right credentials, per network"},
+	{LimitTokenClient, Rate{300_000, time.Minute}, false, "the same per client; of a public client, which anyone may name, per client and network"},
+	{LimitTokenPerson, Rate{6000, time.Minute}, false, "per person and app: authorization codes; and refreshes, of each grant by itself, so that one device gone wild signs no other out"},
+	{LimitIntrospection, Rate{600_000, time.Minute}, false, "introspections, per client"},
+	{LimitRevocation, Rate{60_000, time.Minute}, false, "revocations, per client (public: and network)"},
+	{LimitRegistration, Rate{100, time.Minute}, false, "requests to the registration endpoints, per network"},
+	{LimitClientFailure, Rate{20, time.Minute}, true, "failed client authentication, per client and network; over it the failure is 429, the wait doubles with each further one up to 15 minutes, and a right secret is never refused"},
+	{LimitAddressFailure, Rate{60, time.Minute}, true, "the same, per network"},
+	{LimitRecordedFailure, Rate{60, time.Minute}, false, "failures of one kind that get an audit row, per client and network; others are in the log and the metrics"},
+}
+
+// DefaultRateLimits are the limits in force unless GATEHOUSE_RATE_LIMITS says otherwise.
+var DefaultRateLimits = func() map[string]Rate {
+	out := map[string]Rate{}
+	for _, l := range limitRows {
+		out[l.name] = l.rate
+	}
+	return out
+}()
+
+// BacksOff reports whether the wait of a limit doubles for whoever goes on past it. Only failures are counted by such.
+func BacksOff(name string) bool {
+	return slices.ContainsFunc(limitRows, func(l limitRow) bool { return l.name == name && l.backOff })
+}
+
+// RateLimitsMarkdown is the table of the limits in docs/operate.md.
+func RateLimitsMarkdown() string {
+	var b strings.Builder
+	b.WriteString("| Name | Default | Counts |\n|---|---|---|\n")
+	for _, l := range limitRows {
+		fmt.Fprintf(&b, "| `%s` | %d/%s | %s |\n", l.name, l.rate.Count, plainDuration(l.rate.Period), l.counts)
+	}
+	return b.String()
+}
+
+// Count is one event to be counted: by the limit of that name, for whom the key says.
+type Count struct{ Limit, Key string }
+
+// Verdict says whether events are within their limits: of the one that refuses or, when none does, the one with the least
+// left.
+type Verdict struct {
+	Refused   bool
+	Limit     string        // empty when nothing was limited
+	Rate      Rate          // of that limit
+	Remaining int           // events that are left now
+	Wait      time.Duration // when refused, until the next one; else until all are back
+}
+
+// Fields are the values of the header fields RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers).
+func (v Verdict) Fields() (policy, state string) {
+	return fmt.Sprintf(`"%s";q=%d;w=%d`, v.Limit, v.Rate.Count, seconds(v.Rate.Period)), fmt.Sprintf(`"%s";r=%d;t=%d`, v.Limit, v.Remaining, seconds(v.Wait))
+}
+
+// Scarce reports whether a caller should be told how little is left.
+func (v Verdict) Scarce() bool { return v.Refused || v.Limit != "" && v.Remaining*10 < v.Rate.Count }
+
+func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
 // setRateLimits reads "default", "off" or "name=count/period,…".
 func setRateLimits(c *Config, v string) error {

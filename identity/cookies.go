@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"gatehouse/storage"
 )
 
 // cookie makes a cookie of ours: HttpOnly, SameSite=Lax and, over https, bound to this very host and Secure. On
@@ -86,12 +88,18 @@ type Device struct {
 // DeviceOf reads the browser's device cookie.
 func (p *People) DeviceOf(r *http.Request) Device {
 	d := Device{mac: func(message string) string {
-		return base64.RawURLEncoding.EncodeToString(p.store.Root().MAC("device", []byte(message))[:18])
+		return base64.RawURLEncoding.EncodeToString(mac(p.store.Key(storage.DeviceKey), message)[:18])
 	}}
 	if parts := strings.Split(p.value(r, deviceCookie), "."); len(parts) > 1 && len(parts) <= devicePeople+1 && len(parts[0]) == 43 {
 		d.nonce, d.marks = parts[0], parts[1:]
 	}
 	return d
+}
+
+func mac(key []byte, message string) []byte {
+	h := hmac.New(sha256.New, key)
+	h.Write([]byte(message))
+	return h.Sum(nil)
 }
 
 func (d Device) mark(userID string) string { return d.mac(d.nonce + "\x00" + userID) }

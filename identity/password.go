@@ -69,6 +69,13 @@ func (h *hasher) inTurn(ctx context.Context, who string, fn func() error) error 
 	return fn()
 }
 
+// Waiting is how many passwords wait to be checked.
+func (p *People) Waiting() int {
+	p.hasher.mu.Lock()
+	defer p.hasher.mu.Unlock()
+	return p.hasher.waiting
+}
+
 func (h *hasher) queue(who string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

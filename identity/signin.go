@@ -97,11 +97,11 @@ type count struct {
 // counts are the limits that apply: that of the browser, where the person has signed in before, or those of its network
 // and of the account as a whole.
 func (p *People) counts(ctx context.Context, account, userID string, device Device) []count {
-	mac := p.store.Root().MAC("sign-in", []byte(account))
+	name := mac(p.store.Key(storage.SignInKey), account)
 	if userID != "" && device.Knows(userID) {
-		return []count{{mac, "device " + device.id(), networkLimit}}
+		return []count{{name, "device " + device.id(), networkLimit}}
 	}
-	return []count{{mac, network(storage.OriginOf(ctx).Address), networkLimit}, {mac, "*", accountLimit}}
+	return []count{{name, network(storage.OriginOf(ctx).Address), networkLimit}, {name, "*", accountLimit}}
 }
 
 // network is the part of an address that one attacker is taken to hold: /24 of IPv4, /64 of IPv6.

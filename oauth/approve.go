@@ -44,6 +44,9 @@ var ErrConsentGone = errors.New("the consent was withdrawn")
 // Approve issues a code for the person and returns the answer to the client. A stored request is answered once; the second
 // answer is *ErrExpired.
 func (s *Server) Approve(ctx context.Context, a *Authorization, who *identity.SignedIn, answer Answer) (Response, error) {
+	if err := s.admitPerson(ctx, who.User.ID+" "+a.Client.ID); err != nil {
+		return Response{}, err
+	}
 	a.request.SetResponseTypeHandled("code")
 	approval := &approval{Authorization: a, who: who, answer: answer}
 	response, err := fosite.NewOAuth2Provider(clientManager{s}, s.config).NewAuthorizeResponse(ctx, a.request, approval)

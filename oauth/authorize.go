@@ -86,6 +86,7 @@ func (s *Server) Begin(ctx context.Context, form url.Values) (*Authorization, er
 		wrong = s.check(ctx, a)
 	}
 	if wrong != nil {
+		s.notable(ctx, a.Client.ID, parameters, wrong)
 		return nil, a.refuse(AsError(wrong))
 	}
 	return a, nil

@@ -28,41 +28,69 @@ func (s *Server) authenticate(ctx context.Context, r *http.Request, form url.Val
 	if err != nil {
 		return nil, err
 	}
+	c, reason, err := s.identify(ctx, p)
+	if e := (*Error)(nil); errors.As(err, &e) && e.Code == InvalidClient {
+		event := storage.Event{Type: storage.AuthenticationFailed, ClientID: e.ClientID, Detail: map[string]any{"reason": reason, "method": p.method, "path": r.URL.Path}}
+		if reason == otherAddress {
+			event.Type = storage.AddressRefused
+		}
+		s.note(ctx, event)
+		if e.Err == nil {
+			e.Err = errors.New(reason)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return fositeClient{c}, nil
+}
+
+// otherAddress is the reason why a client is refused whose secret was not even looked at.
+const otherAddress = "an address that the client may not come from"
+
+// identify finds the client and checks its credentials. The reason of a refusal is for the log and the audit log alone.
+func (s *Server) identify(ctx context.Context, p presented) (c *storage.Client, reason string, err error) {
 	refuse := &Error{
 		Code: InvalidClient, Description: "Client authentication failed: unknown client, wrong credentials, or another method than the client is registered for.",
 		challenge: p.method == storage.AuthBasic,
 	}
 	if !plausibleID(p.id) {
-		return nil, refuse
+		return nil, "an impossible client_id", refuse
 	}
 	refuse.ClientID = p.id
 	var hash []byte
 	if (p.method == storage.AuthBasic || p.method == storage.AuthPost) && s.format.Valid(credential.ClientSecret, p.secret) {
 		hash = credential.Hash(p.secret)
 	}
-	c, err := s.store.Client(ctx, p.id)
+	c, err = s.store.Client(ctx, p.id)
 	if errors.Is(err, storage.ErrNotFound) {
-		return nil, refuse
+		return nil, "an unknown client", refuse
 	}
 	if err != nil {
-		return nil, unavailable(err) // a database that is away is not a wrong secret
+		return nil, "", unavailable(err) // a database that is away is not a wrong secret
 	}
 	switch {
-	case c.DisabledAt != nil, c.AuthMethod != p.method:
-		return nil, refuse
+	case c.DisabledAt != nil:
+		return nil, "the client is disabled", refuse
+	case c.AuthMethod != p.method:
+		return nil, "the client is registered for " + c.AuthMethod, refuse
+	case !mayComeFrom(ctx, c):
+		// Before the secret, so that whoever stole it does not learn that it is right.
+		refuse.Description = "This client may not authenticate from this address; its operator allows certain networks alone."
+		return nil, otherAddress, refuse
 	case p.method == storage.AuthPrivateKey:
 		reason, err := s.checkAssertion(ctx, c, p.secret)
 		if e := (*Error)(nil); errors.As(err, &e) {
-			return nil, e // a fault of ours
+			return nil, "", e // a fault of ours
 		}
 		if reason != "" {
 			refuse.Description, refuse.Err = "The client_assertion was refused: "+reason+".", err
-			return nil, refuse
+			return nil, "the assertion: " + reason, refuse
 		}
 	case p.method != storage.AuthNone && !c.HasSecret(hash, s.store.Now()):
-		return nil, refuse
+		return nil, "a wrong secret", refuse
 	}
-	return fositeClient{c}, nil
+	return c, "", nil
 }
 
 // plausibleID reports whether an id could be one of ours: short, and plain ASCII. Anything else is refused before it

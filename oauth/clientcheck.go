@@ -71,6 +71,8 @@ func (m *Metadata) complete() error {
 		{public && !*m.RefreshRotation, "gatehouse_refresh_rotation can be false only for a confidential client"},
 		{utf8.RuneCountInString(m.ClientName) > 100 || utf8.RuneCountInString(m.Owner) > 100, "client_name and gatehouse_owner may have 100 characters"},
 		{strings.ContainsFunc(m.ClientName+m.Owner+m.SoftwareID+m.SoftwareVersion, unprintable), "client_name, software_id, software_version and gatehouse_owner must not have control or direction characters"},
+		{public && len(m.AllowedNetworks) > 0, "gatehouse_allowed_networks needs a client with credentials: one that has none is used from everywhere"},
+		{len(m.AllowedNetworks) > 100, "gatehouse_allowed_networks may have 100 networks"},
 		{outOfBounds(m.AccessTokenTTL, time.Second, 24*time.Hour), "gatehouse_access_token_ttl must be 1 second to 24 hours"},
 		{outOfBounds(m.RefreshIdleTTL, time.Second, maxLife), "gatehouse_refresh_idle_ttl must be 1 second to 10 years"},
 		{outOfBounds(m.RefreshMaxTTL, time.Second, maxLife), "gatehouse_refresh_max_ttl must be 1 second to 10 years"},
@@ -80,6 +82,10 @@ func (m *Metadata) complete() error {
 		if wrong.when {
 			return fail(InvalidClientMetadata, wrong.text+".")
 		}
+	}
+	var err error
+	if m.AllowedNetworks, err = networks(m.AllowedNetworks); err != nil {
+		return err
 	}
 	return m.checkTexts()
 }

@@ -64,6 +64,7 @@ type Metadata struct {
 	IDTokenClaims   bool     `json:"gatehouse_id_token_claims,omitempty"`
 
 	TokenEndpointAudience bool `json:"gatehouse_token_endpoint_audience,omitempty"`
+	AllowedNetworks       List `json:"gatehouse_allowed_networks,omitempty"`
 }
 
 // ClientInformation is a registered client as the operator sees it (RFC 7591 §3.2.1). The secret is there only when it
@@ -221,7 +222,7 @@ func UnknownMembers(raw []byte) []string {
 func (m *Metadata) forgetOwn() {
 	m.Owner, m.RequirePKCE, m.SkipConsent, m.DefaultScopes, m.OptionalScopes, m.Audience, m.Resources = "", nil, false, nil, nil, nil, nil
 	m.AccessTokenTTL, m.RefreshIdleTTL, m.RefreshMaxTTL, m.RefreshRotation = nil, nil, nil, nil
-	m.IDTokenClaims, m.TokenEndpointAudience = false, false
+	m.IDTokenClaims, m.TokenEndpointAudience, m.AllowedNetworks = false, false, nil
 }
 
 // wrongType says which member has the wrong type. What encoding/json says would name our own types.
@@ -268,6 +269,7 @@ func (m *Metadata) fill(c *storage.Client) {
 	c.Contacts, c.GrantTypes, c.RedirectURIs = storage.Strings(m.Contacts), storage.Strings(m.GrantTypes), storage.Strings(m.RedirectURIs)
 	c.Scopes, c.OptionalScopes, c.Audience = storage.Strings(m.Scope), storage.Strings(m.OptionalScopes), storage.Strings(m.Audience)
 	c.DefaultScopes, c.Resources = (*storage.Strings)(m.DefaultScopes), (*storage.Strings)(m.Resources)
+	c.AllowedNetworks = storage.Strings(m.AllowedNetworks)
 	c.RequirePKCE, c.SkipConsent, c.RefreshRotation = *m.RequirePKCE, m.SkipConsent, *m.RefreshRotation
 	c.AccessTokenTTL, c.RefreshIdleTTL, c.RefreshMaxTTL = (*time.Duration)(m.AccessTokenTTL), (*time.Duration)(m.RefreshIdleTTL), (*time.Duration)(m.RefreshMaxTTL)
 }
@@ -280,7 +282,7 @@ func Information(c *storage.Client) ClientInformation {
 		Owner: c.Owner, RequirePKCE: ptr(c.RequirePKCE), SkipConsent: c.SkipConsent, DefaultScopes: (*List)(c.DefaultScopes),
 		OptionalScopes: List(c.OptionalScopes), Audience: List(c.Audience), Resources: (*List)(c.Resources),
 		AccessTokenTTL: (*Seconds)(c.AccessTokenTTL), RefreshIdleTTL: (*Seconds)(c.RefreshIdleTTL), RefreshMaxTTL: (*Seconds)(c.RefreshMaxTTL),
-		RefreshRotation: ptr(c.RefreshRotation), IDTokenClaims: c.IDTokenClaims, TokenEndpointAudience: c.TokenEndpointAudience,
+		RefreshRotation: ptr(c.RefreshRotation), IDTokenClaims: c.IDTokenClaims, TokenEndpointAudience: c.TokenEndpointAudience, AllowedNetworks: List(c.AllowedNetworks),
 		TokenEndpointAuthAlg: c.AuthAlg, LogoURI: c.LogoURI, ApplicationType: c.ApplicationType, SoftwareID: c.SoftwareID,
 		SoftwareVersion: c.SoftwareVersion, JWKSURI: c.JWKSURI, IDTokenAlg: c.IDTokenAlg, UserinfoAlg: c.UserinfoAlg,
 		RequestObjectAlg: c.RequestObjectAlg, RequestURIs: List(c.RequestURIs), SubjectType: c.SubjectType,

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ory/fosite"
 
+	"gatehouse/config"
 	"gatehouse/oauth/params"
 	"gatehouse/storage"
 )
@@ -57,6 +58,8 @@ type Error struct {
 	bearer     bool          // of a protected resource: it is told in WWW-Authenticate too
 	scope      string        // that the resource needs
 	allow      string        // the methods, with 405
+
+	verdict config.Verdict // of the limit, with 429
 }
 
 func (e *Error) Error() string {
@@ -152,6 +155,7 @@ func WriteError(w http.ResponseWriter, e *Error) {
 	if e.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.FormatInt(int64((e.RetryAfter+time.Second-1)/time.Second), 10))
 	}
+	TellLimit(h, e.verdict)
 	if e.Status() == http.StatusMethodNotAllowed {
 		h.Set("Allow", cmp.Or(e.allow, http.MethodPost))
 	}
@@ -160,6 +164,18 @@ func WriteError(w http.ResponseWriter, e *Error) {
 	}
 	writeJSON(w, e.Status(), errorBody{e.Code, e.Description})
 }
+
+// TellLimit writes how much of a limit is left, where that is little (draft-ietf-httpapi-ratelimit-headers).
+func TellLimit(h http.Header, v config.Verdict) {
+	if v.Scarce() {
+		policy, state := v.Fields()
+		h.Set("RateLimit-Policy", policy)
+		h.Set("RateLimit", state)
+	}
+}
+
+// Verdict is that of the limit which refused, with 429.
+func (e *Error) Verdict() config.Verdict { return e.verdict }
 
 // bearerChallenge is the WWW-Authenticate of a protected resource (RFC 6750 §3). A description never has a quote.
 func (e *Error) bearerChallenge() string {

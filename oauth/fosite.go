@@ -9,6 +9,7 @@ import (
 
 	"github.com/ory/fosite"
 
+	"gatehouse/config"
 	"gatehouse/storage"
 )
 
@@ -98,9 +99,10 @@ type tokenState struct {
 	audience  []string
 	scopes    []string
 	ttl       time.Duration
-	refresh   string // the refresh token to hand out
-	idToken   string // the ID token to hand out
-	recorded  bool   // whether the transaction of a state change told of this token
+	refresh   string         // the refresh token to hand out
+	idToken   string         // the ID token to hand out
+	recorded  bool           // whether the transaction of a state change told of this token
+	verdict   config.Verdict // of the limits
 	expiresAt map[fosite.TokenType]time.Time
 }
 
@@ -130,6 +132,14 @@ var (
 
 // clientOf is the client that authenticate put in the request.
 func clientOf(r fosite.Requester) *storage.Client { return r.GetClient().(fositeClient).Client }
+
+// clientIDOf is the client of a request that may have failed before it had one.
+func clientIDOf(r fosite.Requester) string {
+	if c, ok := r.GetClient().(fositeClient); ok {
+		return c.ID
+	}
+	return ""
+}
 
 // stateOf is the state that Token gave the request.
 func stateOf(r fosite.Requester) *tokenState { return r.GetSession().(*tokenState) }

@@ -17,7 +17,7 @@ func (h clientCredentials) HandleTokenEndpointRequest(ctx context.Context, r fos
 	if c.Public() {
 		return fail(UnauthorizedClient, "A public client cannot use client_credentials.")
 	}
-	if err := h.allowed(c); err != nil {
+	if err := h.allowed(ctx, c, state); err != nil {
 		return err
 	}
 	scopes, err := h.scopes(ctx, c, form.Get("scope"))

@@ -24,7 +24,7 @@ const errCode = "The code is unknown, expired or already used, or was issued to 
 // second token.
 func (h authorizationCode) HandleTokenEndpointRequest(ctx context.Context, r fosite.AccessRequester) error {
 	c, state, form := clientOf(r), stateOf(r), r.GetRequestForm()
-	if err := h.allowed(c); err != nil {
+	if err := h.allowed(ctx, c, state); err != nil {
 		return err
 	}
 	redemption, err := h.redemption(c, form)

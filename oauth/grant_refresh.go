@@ -32,7 +32,7 @@ const clockSkew = 5 * time.Second
 // refusal costs the honest client nothing.
 func (h refreshToken) HandleTokenEndpointRequest(ctx context.Context, r fosite.AccessRequester) error {
 	c, state, form := clientOf(r), stateOf(r), r.GetRequestForm()
-	if err := h.allowed(c); err != nil {
+	if err := h.allowed(ctx, c, state); err != nil {
 		return err
 	}
 	token := form.Get("refresh_token")
@@ -46,6 +46,9 @@ func (h refreshToken) HandleTokenEndpointRequest(ctx context.Context, r fosite.A
 	rotation := storage.Rotation{
 		GrantID: credential.GrantID(name), ClientID: c.ID, Hash: credential.Hash(token),
 		IdleTTL: orDefault(c.RefreshIdleTTL, h.options.RefreshIdleTTL), Grace: h.options.RefreshGrace, Lookahead: clockSkew,
+	}
+	if err := h.admitPerson(ctx, rotation.GrantID); err != nil {
+		return err
 	}
 	asked := strings.Fields(form.Get("scope"))
 	if len(asked) > 0 || len(form["resource"]) > 0 {

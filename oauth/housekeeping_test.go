@@ -202,8 +202,6 @@ func useEverything(t *testing.T, s *webtest.Server) map[string]string {
 	present(s, assertion).OK(t)
 	initial, _, err := s.OAuth.CreateInitialAccess(t.Context(), "note", 1, time.Hour)
 	storagetest.Must(t, err)
-	pairwise, err := s.Store.Secret(t.Context(), "pairwise-subjects")
-	storagetest.Must(t, err)
 	s.Do(s.Request(http.MethodPost, "/oauth2/token?client_secret=planted-in-the-url", url.Values{"x": {"y"}}))
 	s.Get("/oauth2/authorize?access_token=planted-in-the-url&client_id=x")
 	out := map[string]string{
@@ -214,7 +212,7 @@ func useEverything(t *testing.T, s *webtest.Server) map[string]string {
 		"the public refresh token": mobile, "the session cookie": b.Cookie("session"), "the browser cookie": b.Cookie("browser"), "the device cookie": b.Cookie("device"),
 		"the form token": form.Get("form_token"), "the root key": string(storagetest.Key[:]),
 		"the ID token": about.Text("id_token"), "its access token": about.Text("access_token"), "the assertion": assertion, "the initial access token": initial,
-		"the key of pairwise subjects": string(pairwise),
+		"the key of pairwise subjects": string(s.Store.Key(storage.PairwiseKey)),
 	}
 	for name, secret := range out {
 		if len(secret) < 16 {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"gatehouse/config"
 	"gatehouse/oauth/accesstoken"
 	"gatehouse/oauth/credential"
 	"gatehouse/storage"
@@ -37,6 +38,11 @@ func (s *Server) Introspect(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	verdict := s.take(r.Context(), config.Count{Limit: config.LimitIntrospection, Key: countedAs(r.Context(), caller)})
+	if err := TooMany(verdict, "Too many introspections. Verify the signature offline, or keep an answer for a few seconds."); err != nil {
+		return err
+	}
+	TellLimit(w.Header(), verdict)
 	if caller.Public() {
 		return &Error{Code: InvalidClient, Description: "A public client cannot introspect tokens.", ClientID: caller.ID}
 	}
@@ -59,19 +65,22 @@ func (s *Server) introspect(ctx context.Context, caller *storage.Client, token s
 	}
 	claims, err := s.keys.verify(ctx, token)
 	if errors.Is(err, accesstoken.ErrInvalid) {
-		return introspection{}, nil
+		return s.inactive(ctx, caller, token, nil, "unknown, forged or expired")
 	}
 	if err != nil {
 		return introspection{}, err
 	}
 	meant, err := s.meantFor(ctx, claims, caller)
-	if err != nil || !meant {
+	if err != nil {
 		return introspection{}, err
+	}
+	if !meant {
+		return s.inactive(ctx, caller, token, claims, "not meant for this client")
 	}
 	ref := storage.TokenRef{JTI: claims.JTI, ClientID: claims.ClientID, ClientEpoch: claims.ClientEpoch, GrantID: claims.GrantID}
 	username, err := s.store.LiveToken(ctx, ref)
 	if errors.Is(err, storage.ErrNotFound) {
-		return introspection{}, nil
+		return s.inactive(ctx, caller, token, claims, "revoked")
 	}
 	if err != nil {
 		return introspection{}, unavailable(err)
@@ -84,6 +93,17 @@ func (s *Server) introspect(ctx context.Context, caller *storage.Client, token s
 		Exp: claims.ExpiresAt, Iat: claims.IssuedAt, Sub: claims.Subject, Aud: claims.Audience, Iss: claims.Issuer,
 		JTI: claims.JTI, AuthTime: claims.AuthTime, ACR: claims.ACR, AMR: claims.AMR,
 	}, nil
+}
+
+// inactive is the answer for a token that is worth nothing to the caller, who is not told why. The operator is.
+func (s *Server) inactive(ctx context.Context, caller *storage.Client, token string, claims *accesstoken.Claims, reason string) (introspection, error) {
+	event := storage.Event{Type: storage.IntrospectionFailed, ClientID: caller.ID, Token: storage.TokenReference(token), Detail: map[string]any{"reason": reason}}
+	if claims != nil {
+		event.GrantID = claims.GrantID
+		event.Detail["token_client"] = claims.ClientID
+	}
+	s.note(ctx, event)
+	return introspection{}, nil
 }
 
 // tellable is the username, unless the token's client must not tell its people from those of others (OIDC Core §8.1).
@@ -118,14 +138,14 @@ func (s *Server) meantFor(ctx context.Context, claims *accesstoken.Claims, calle
 func (s *Server) introspectRefresh(ctx context.Context, caller *storage.Client, token string) (introspection, error) {
 	grant, username, err := s.store.LiveGrant(ctx, credential.GrantID(s.format.GrantName(token)))
 	if errors.Is(err, storage.ErrNotFound) {
-		return introspection{}, nil
+		return s.inactive(ctx, caller, token, nil, "unknown, revoked or expired")
 	}
 	if err != nil {
 		return introspection{}, unavailable(err)
 	}
 	if grant.ClientID != caller.ID || !slices.Equal(grant.CurrentHash, credential.Hash(token)) ||
 		grant.RefreshExpiresAt == nil || !s.store.Now().Before(*grant.RefreshExpiresAt) {
-		return introspection{}, nil
+		return s.inactive(ctx, caller, token, nil, "another client's, replaced or expired")
 	}
 	if caller.Pairwise() {
 		username = ""

@@ -25,8 +25,7 @@ const (
 	publishAhead = 10 * time.Minute
 	jwksMaxAge   = 5 * time.Minute
 	// keySlack covers clocks that differ between processes and APIs.
-	keySlack   = 5 * time.Minute
-	keyPurpose = "signing-key"
+	keySlack = 5 * time.Minute
 	// accessTokenAlg is what APIs verify.
 	accessTokenAlg = jwt.ES256
 )
@@ -105,9 +104,9 @@ func (k *keys) set(rows []storage.SigningKey, generation uint64) error {
 }
 
 func (k *keys) open(row storage.SigningKey) (ringKey, error) {
-	der, err := k.store.Root().Open(keyPurpose, row.ID, row.Sealed)
+	der, err := k.store.OpenKey(row)
 	if err != nil {
-		return ringKey{}, fmt.Errorf("open signing key %s: %w", row.ID, err)
+		return ringKey{}, err
 	}
 	parsed, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
@@ -351,9 +350,5 @@ func (k *keys) generate(algorithm string, active time.Time) (storage.SigningKey,
 	if err != nil {
 		return storage.SigningKey{}, err
 	}
-	sealed, err := k.store.Root().Seal(keyPurpose, id, der)
-	if err != nil {
-		return storage.SigningKey{}, err
-	}
-	return storage.SigningKey{ID: id, Algorithm: algorithm, Public: string(public), Sealed: sealed, CreatedAt: k.store.Now(), ActiveAt: active}, nil
+	return storage.SigningKey{ID: id, Algorithm: algorithm, Public: string(public), Private: der, CreatedAt: k.store.Now(), ActiveAt: active}, nil
 }

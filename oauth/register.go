@@ -277,6 +277,7 @@ func (s *Server) replaceRegistration(w http.ResponseWriter, r *http.Request, c *
 		}
 		m.AccessTokenTTL, m.RefreshIdleTTL, m.RefreshMaxTTL, m.RefreshRotation = own.AccessTokenTTL, own.RefreshIdleTTL, own.RefreshMaxTTL, own.RefreshRotation
 		m.RequirePKCE, m.IDTokenClaims, m.TokenEndpointAudience = own.RequirePKCE, own.IDTokenClaims, own.TokenEndpointAudience
+		m.AllowedNetworks = own.AllowedNetworks
 		return m, nil
 	})
 	if err != nil {

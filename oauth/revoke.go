@@ -8,6 +8,7 @@ import (
 
 	"github.com/ory/fosite"
 
+	"gatehouse/config"
 	"gatehouse/oauth/accesstoken"
 	"gatehouse/oauth/credential"
 	"gatehouse/oauth/params"
@@ -42,11 +43,18 @@ type revoker struct{ *Server }
 
 // RevokeToken tells the kinds apart by their form, so a wrong token_type_hint never matters.
 func (h revoker) RevokeToken(ctx context.Context, token string, _ fosite.TokenType, client fosite.Client) error {
-	clientID := client.GetID()
+	c, ok := client.(fositeClient)
+	if !ok {
+		return errNotUsed
+	}
+	clientID := c.ID
+	if err := TooMany(h.take(ctx, config.Count{Limit: config.LimitRevocation, Key: countedAs(ctx, c.Client)}), "Too many revocations. Wait, and send each token once."); err != nil {
+		return err
+	}
 	if h.format.Valid(credential.RefreshToken, token) {
 		grant, err := h.store.Grant(ctx, credential.GrantID(h.format.GrantName(token)))
 		if err == nil && grant.ClientID == clientID {
-			err = h.store.RevokeGrant(ctx, grant.ID, "revoked_by_client", storage.Event{Type: storage.GrantRevoked, ClientID: clientID, UserID: grant.UserID})
+			err = h.store.RevokeGrant(ctx, grant.ID, "revoked_by_client", storage.Event{Type: storage.GrantRevoked, ClientID: clientID, UserID: grant.UserID, Token: storage.TokenReference(token)})
 		}
 		return notFoundIsFine(err)
 	}
@@ -57,7 +65,7 @@ func (h revoker) RevokeToken(ctx context.Context, token string, _ fosite.TokenTy
 	if err != nil || claims.ClientID != clientID {
 		return err
 	}
-	event := storage.Event{Type: storage.TokenRevoked, ClientID: clientID, GrantID: claims.GrantID}
+	event := storage.Event{Type: storage.TokenRevoked, ClientID: clientID, GrantID: claims.GrantID, Scopes: claims.Scope, Token: storage.TokenReference(token)}
 	if claims.GrantID != "" {
 		grant, err := h.store.Grant(ctx, claims.GrantID)
 		if err != nil {

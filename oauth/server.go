@@ -30,6 +30,7 @@ type Options struct {
 	HintTTL           time.Duration // how long an ID token must be recognised after its key was replaced
 	Registration      Registration
 	FetchAllowHosts   []string     // hosts that may be fetched from although private or plain http
+	Limits            Limits       // nil: nothing is limited
 	Log               *slog.Logger // alerts, discarded when nil
 }
 
@@ -76,14 +77,10 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 	s.config = s.fositeConfig()
 	s.provider = fosite.NewOAuth2Provider(clientManager{s}, s.config)
 	s.fetch, s.fetchKeys = fetch.New(o.FetchAllowHosts, store.Now), fetch.New(o.FetchAllowHosts, store.Now)
-	s.successorSalt = store.Root().Derive("refresh-successor")
-	s.sidKey, s.logoutKey = store.Root().Derive("sid"), store.Root().Derive("logout")
+	s.successorSalt, s.pairwiseKey = store.Key(storage.SuccessorKey), store.Key(storage.PairwiseKey)
+	s.sidKey, s.logoutKey = store.Key(storage.SessionIDKey), store.Key(storage.LogoutKey)
 	s.metadata = newDocument(s.describe(), time.Hour)
 	if err := s.keys.ensure(ctx); err != nil {
-		return nil, err
-	}
-	var err error
-	if s.pairwiseKey, err = store.Secret(ctx, "pairwise-subjects"); err != nil {
 		return nil, err
 	}
 	return s, nil

@@ -42,12 +42,16 @@ func (s *Server) Token(w http.ResponseWriter, r *http.Request) error {
 	ctx, state := r.Context(), &tokenState{}
 	access, err := s.provider.NewAccessRequest(ctx, withForm(r, form), state)
 	if err != nil {
+		if access != nil {
+			s.notable(ctx, clientIDOf(access), form, err)
+		}
 		return err
 	}
 	response, err := s.provider.NewAccessResponse(ctx, access)
 	if err != nil {
 		return err
 	}
+	TellLimit(w.Header(), state.verdict)
 	writeJSON(w, http.StatusOK, tokenBody{
 		AccessToken: response.GetAccessToken(), TokenType: response.GetTokenType(), ExpiresIn: int64(state.ttl / time.Second),
 		RefreshToken: state.refresh, IDToken: state.idToken, Scope: strings.Join(state.scopes, " "),
@@ -75,8 +79,11 @@ func (h grantHandler) PopulateTokenEndpointResponse(ctx context.Context, r fosit
 	return h.issue(ctx, r, response)
 }
 
-// allowed refuses a client that is not registered for the grant type.
-func (h grantHandler) allowed(c *storage.Client) error {
+// allowed refuses a client that is not registered for the grant type, or asks too often.
+func (h grantHandler) allowed(ctx context.Context, c *storage.Client, state *tokenState) (err error) {
+	if state.verdict, err = h.admit(ctx, c); err != nil {
+		return err
+	}
 	if !c.GrantTypes.Has(h.grantType) {
 		return fail(UnauthorizedClient, "The client is not registered for this grant type.")
 	}
@@ -106,7 +113,7 @@ func (s *Server) issue(ctx context.Context, r fosite.AccessRequester, response f
 		return err
 	}
 	if !state.recorded {
-		event := storage.Event{Type: storage.TokenIssued, ClientID: c.ID, UserID: state.grant.UserID, GrantID: state.grant.ID, Scopes: claims.Scope, Token: claims.JTI}
+		event := storage.Event{Type: storage.TokenIssued, ClientID: c.ID, UserID: state.grant.UserID, GrantID: state.grant.ID, Scopes: claims.Scope, Token: storage.TokenReference(token)}
 		if err := s.store.RecordLater(ctx, event); err != nil {
 			return unavailable(err)
 		}

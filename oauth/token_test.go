@@ -393,8 +393,13 @@ var tokenEndpoint = []webtest.Requirement{
 		if last.Status != http.StatusTooManyRequests || last.Header.Get("Retry-After") == "" {
 			t.Errorf("after 25 failures: %d %v", last.Status, last.Header)
 		}
+		if policy, state := last.Header.Get("RateLimit-Policy"), last.Header.Get("RateLimit"); policy != `"client_failure";q=20;w=60` || !strings.HasPrefix(state, `"client_failure";r=0;t=`) {
+			t.Errorf("RateLimit-Policy %s, RateLimit %s", policy, state)
+		}
 		s.Token(c, machineGrant).OK(t)
 		s.Clock.Advance(time.Minute)
+		s.Token(wrong, machineGrant).Want(t, 429, "rate_limited") // the wait doubles for who goes on
+		s.Clock.Advance(20 * time.Minute)
 		s.Token(wrong, machineGrant).Want(t, 401, "invalid_client")
 		for i := range 80 { // many names from one network
 			wrong.ClientID = fmt.Sprintf("gc%020d", i)

@@ -2,7 +2,10 @@ package storage
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -11,10 +14,23 @@ import (
 
 // Origin is where a request came from. Middleware sets it once, and it is the only value carried in a context.
 type Origin struct {
-	Actor     string // "user:…", "cli", "system"; empty for a protocol request, whose actor is its client
+	Actor     string // "user:…", "cli:…", "system"; empty for a protocol request, whose actor is its client
 	Address   string
 	UserAgent string
 	RequestID string
+}
+
+// Network is the part of the address that counts as one caller: an IPv4 address, or the /64 of an IPv6 one.
+func (o Origin) Network() string {
+	a, err := netip.ParseAddr(o.Address)
+	if err != nil || a.Is4() {
+		return o.Address
+	}
+	p, err := a.Prefix(64)
+	if err != nil {
+		return o.Address
+	}
+	return p.String()
 }
 
 type originKey struct{}
@@ -78,6 +94,17 @@ const (
 	RegistrationClosed  = "registration_token.deleted"
 	LogoutDelivered     = "logout.delivered"
 	LogoutUndelivered   = "logout.undelivered"
+
+	// What failed, and changed nothing.
+	AuthenticationFailed = "client.authentication_failed"
+	AddressRefused       = "client.address_refused"
+	ScopeRefused         = "client.scope_refused"
+	IntrospectionFailed  = "introspection.failed"
+
+	// What the operator did to the record itself.
+	AuditRetired    = "audit.retired"
+	AuditErased     = "audit.erased"
+	RootKeyReplaced = "root_key.replaced"
 )
 
 // Event is what an audit row says beyond its origin and time. Every changing method takes one, so none is forgotten.
@@ -87,28 +114,42 @@ type Event struct {
 	UserID   string
 	GrantID  string
 	Scopes   string
-	Token    string         // a reference: the first characters of the token's hash or its jti, never the token
+	Token    string         // a reference by TokenReference, never the token
 	Detail   map[string]any // small, without secrets
 }
 
-// AuditEvent is a stored audit row.
-type AuditEvent struct {
-	ID        string    `json:"id"`
-	At        time.Time `json:"at" gorm:"serializer:millis"`
-	Event     string    `json:"event"`
-	Actor     string    `json:"actor"`
-	ClientID  string    `json:"client_id,omitempty"`
-	UserID    string    `json:"user_id,omitempty"`
-	GrantID   string    `json:"grant_id,omitempty"`
-	Scopes    string    `json:"scopes,omitempty"`
-	Token     string    `json:"token,omitempty"`
-	Detail    string    `json:"detail,omitempty"`
-	RequestID string    `json:"request_id,omitempty"`
-	Address   string    `json:"address,omitempty"`
-	UserAgent string    `json:"user_agent,omitempty"`
-	Seal      *int64    `json:"-"`
+// TokenReference names a token, code or secret in the audit log without telling it: the first 16 hexadecimal digits of its
+// SHA-256. Who finds a token finds its record.
+func TokenReference(token string) string {
+	sum := sha256.Sum256([]byte(token))
+	return HashReference(sum[:])
 }
 
+// HashReference is the TokenReference of a token whose SHA-256 is known.
+func HashReference(hash []byte) string { return hex.EncodeToString(hash[:min(8, len(hash))]) }
+
+// AuditEvent is a stored audit row. Address and UserAgent are personal data, stored sealed in Personal under a key that
+// PersonalKey makes; rows of the first version have them in clear.
+type AuditEvent struct {
+	ID          string    `json:"id"`
+	At          time.Time `json:"at" gorm:"serializer:millis"`
+	Event       string    `json:"event"`
+	Actor       string    `json:"actor"`
+	ClientID    string    `json:"client_id,omitempty"`
+	UserID      string    `json:"user_id,omitempty"`
+	GrantID     string    `json:"grant_id,omitempty"`
+	Scopes      string    `json:"scopes,omitempty"`
+	Token       string    `json:"token,omitempty"`
+	Detail      string    `json:"detail,omitempty"`
+	RequestID   string    `json:"request_id,omitempty"`
+	Address     string    `json:"address,omitempty"`
+	UserAgent   string    `json:"user_agent,omitempty"`
+	Personal    []byte    `json:"-"`
+	PersonalKey []byte    `json:"-"`
+	Seal        *int64    `json:"seal,omitempty"`
+}
+
+// row makes the audit row of an event. What callers wrote into names and scopes is made text that every database takes.
 func (s *Store) row(ctx context.Context, e Event) (AuditEvent, error) {
 	if e.Type == "" {
 		return AuditEvent{}, ErrNoEvent
@@ -116,13 +157,12 @@ func (s *Store) row(ctx context.Context, e Event) (AuditEvent, error) {
 	o := OriginOf(ctx)
 	row := AuditEvent{
 		ID: uuid.Must(uuid.NewV7()).String(), At: s.now(), Event: e.Type, Actor: o.Actor,
-		ClientID: e.ClientID, UserID: e.UserID, GrantID: e.GrantID, Scopes: e.Scopes, Token: e.Token,
-		RequestID: o.RequestID, Address: o.Address, UserAgent: o.UserAgent,
+		ClientID: plainText(e.ClientID), UserID: e.UserID, GrantID: e.GrantID, Scopes: e.Scopes, Token: e.Token, RequestID: o.RequestID,
 	}
 	if row.Actor == "" {
 		row.Actor = "anonymous"
-		if e.ClientID != "" {
-			row.Actor = "client:" + e.ClientID
+		if row.ClientID != "" {
+			row.Actor = "client:" + row.ClientID
 		}
 	}
 	if len(e.Detail) > 0 {
@@ -131,6 +171,11 @@ func (s *Store) row(ctx context.Context, e Event) (AuditEvent, error) {
 			return AuditEvent{}, err
 		}
 		row.Detail = string(b)
+	}
+	if o.Address != "" || o.UserAgent != "" {
+		if err := s.sealPersonal(&row, o); err != nil {
+			return AuditEvent{}, err
+		}
 	}
 	return row, nil
 }
@@ -149,7 +194,11 @@ func (s *Store) record(ctx context.Context, e Event) error {
 	if err != nil {
 		return err
 	}
-	return s.write.WithContext(ctx).Create(&row).Error
+	if err := s.write.WithContext(ctx).Create(&row).Error; err != nil {
+		return err
+	}
+	s.count(e.Type)
+	return nil
 }
 
 // Record writes an audit row that belongs to no other change, such as a failed sign-in.
@@ -157,40 +206,26 @@ func (s *Store) Record(ctx context.Context, e Event) error {
 	return wrap("record an event", s.record(ctx, e))
 }
 
-// RecordLater queues the audit row of a plain token issue, off the request's path. When the queue is full it waits up
-// to a second and then returns ErrBusy. A crash may lose the last second of these rows, and nothing else.
+// RecordLater queues the audit row of a plain token issue, or of what failed and changed nothing, off the request's path.
+// When the queue is full it waits up to a second and then returns ErrBusy. A crash may lose the last second of these rows,
+// and nothing else.
 func (s *Store) RecordLater(ctx context.Context, e Event) error {
 	row, err := s.row(ctx, e)
 	if err != nil {
 		return err
 	}
-	return s.batch.add(ctx, row)
+	if err := s.batch.add(ctx, row); err != nil {
+		return err
+	}
+	s.count(e.Type)
+	return nil
 }
 
-// AuditFilter chooses audit rows. Empty fields choose all.
-type AuditFilter struct {
-	Event, ClientID, UserID string
-	Since, Until            time.Time
-	Limit                   int // at most this many, the newest first; 0 means 100
-}
-
-// AuditEvents returns the newest rows that pass the filter, newest first.
-func (s *Store) AuditEvents(ctx context.Context, f AuditFilter) ([]AuditEvent, error) {
-	q := s.read.WithContext(ctx).Order("at DESC, id DESC").Limit(f.Limit)
-	if f.Limit == 0 {
-		q = q.Limit(100)
+// count counts an event for Stats; in a transaction when it commits.
+func (s *Store) count(event string) {
+	if s.tx != nil {
+		s.tx.events = append(s.tx.events, event)
+		return
 	}
-	for column, value := range map[string]string{"event": f.Event, "client_id": f.ClientID, "user_id": f.UserID} {
-		if value != "" {
-			q = q.Where(column+" = ?", value)
-		}
-	}
-	if !f.Since.IsZero() {
-		q = q.Where("at >= ?", toMillis(f.Since))
-	}
-	if !f.Until.IsZero() {
-		q = q.Where("at < ?", toMillis(f.Until))
-	}
-	out := []AuditEvent{}
-	return out, wrap("list audit events", q.Find(&out).Error)
+	s.counts.add(event)
 }

@@ -2,13 +2,12 @@ package storage
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"gorm.io/gorm/clause"
 )
 
@@ -28,6 +27,8 @@ type batch struct {
 	done  chan struct{} // closed when all are written
 	once  sync.Once
 	alive bool
+
+	failed atomic.Uint64 // attempts
 }
 
 func newBatch(s *Store) *batch {
@@ -115,6 +116,7 @@ func (b *batch) flush(ctx context.Context, rows []AuditEvent) []AuditEvent {
 	}
 	if err != nil {
 		if ctx.Err() == nil {
+			b.failed.Add(1)
 			b.store.log.ErrorContext(ctx, "cannot write audit rows, will try again", slog.Int("rows", len(rows)), slog.Any("error", err))
 			select {
 			case <-time.After(batchEvery):
@@ -148,8 +150,8 @@ func (b *batch) insertEach(ctx context.Context, rows []AuditEvent) ([]AuditEvent
 // refusedData reports whether the database refused what it was given (SQLSTATE classes 22 and 23), which no further
 // attempt will change.
 func refusedData(err error) bool {
-	var pg *pgconn.PgError
-	return errors.As(err, &pg) && (strings.HasPrefix(pg.Code, "22") || strings.HasPrefix(pg.Code, "23"))
+	code := sqlState(err)
+	return strings.HasPrefix(code, "22") || strings.HasPrefix(code, "23")
 }
 
 // close writes what is queued, for no longer than ctx allows.

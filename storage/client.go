@@ -78,6 +78,8 @@ type Client struct {
 	DescribedAt                *time.Time `gorm:"serializer:millis"` // when what people are shown of a self-registered client last changed
 	RegistrationHash           []byte     // SHA-256 of the registration access token (RFC 7592), NULL when the operator registered it
 
+	AllowedNetworks Strings // CIDRs it may authenticate from; empty: anywhere
+
 	Secrets []ClientSecret `gorm:"-"`
 }
 

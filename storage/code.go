@@ -62,7 +62,7 @@ type Approval struct {
 // answered once: the second answer returns ErrConsumed. ErrConsentGone means that the consent it relies on was withdrawn, or
 // that the client is not described any more as the person was shown.
 func (s *Store) IssueCode(ctx context.Context, a Approval, e Event) error {
-	e.ClientID, e.UserID, e.Scopes = a.Code.ClientID, a.Code.UserID, a.Code.Scopes.String()
+	e.ClientID, e.UserID, e.Scopes, e.Token = a.Code.ClientID, a.Code.UserID, a.Code.Scopes.String(), HashReference(a.Code.Hash)
 	issue := func() error {
 		return s.Tx(ctx, func(tx *Store) error {
 			if a.RequestID != "" {
@@ -138,7 +138,7 @@ func (s *Store) RedeemCode(ctx context.Context, r Redemption, e Event) (Grant, e
 		if err := tx.insert(ctx, &grant); err != nil {
 			return err
 		}
-		e.ClientID, e.UserID, e.GrantID, e.Scopes = grant.ClientID, grant.UserID, grant.ID, grant.Scopes.String()
+		e.ClientID, e.UserID, e.GrantID, e.Scopes, e.Token = grant.ClientID, grant.UserID, grant.ID, grant.Scopes.String(), HashReference(r.Hash)
 		return tx.record(ctx, e)
 	})
 	if err != nil {
@@ -189,7 +189,7 @@ func (s *Store) classifyCode(ctx context.Context, r Redemption) error {
 	if !r.fits(c) || c.ConsumedAt == nil || c.GrantID == nil {
 		return ErrNotFound
 	}
-	err = s.RevokeGrant(ctx, *c.GrantID, "code_replayed", Event{Type: CodeReplayed, ClientID: c.ClientID, UserID: c.UserID})
+	err = s.RevokeGrant(ctx, *c.GrantID, "code_replayed", Event{Type: CodeReplayed, ClientID: c.ClientID, UserID: c.UserID, Scopes: c.Scopes.String(), Token: HashReference(r.Hash)})
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}

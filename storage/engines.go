@@ -12,9 +12,13 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/glebarez/sqlite"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
@@ -41,8 +45,15 @@ func (s *Store) connect(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	return wrap("reach the database", s.Ping(ctx))
+	limited, cancel := context.WithTimeoutCause(ctx, 5*time.Second, errPingTimeout)
+	defer cancel()
+	if err = s.Ping(limited); err != nil && errors.Is(context.Cause(limited), errPingTimeout) {
+		err = errors.Join(errPingTimeout, err)
+	}
+	return wrap("reach the database", err)
 }
+
+var errPingTimeout = errors.New("no answer within five seconds")
 
 // connectSQLite opens one writer connection and a pool of readers. FULL costs about 0.3 ms a commit, but with NORMAL a
 // power loss could forget a revocation. Transactions take the write lock at once, or two of them could wait for each
@@ -67,10 +78,10 @@ func (s *Store) connectSQLite(path string, readers int) error {
 	var err error
 	// No statement cache on the one writer: gorm lets only one caller prepare a statement, and if that one waits for the
 	// connection while the transaction that holds it needs the same statement, both wait for ever.
-	if s.write, err = s.open(sqlite.Open(name+"&_txlock=immediate"), false); err != nil {
+	if s.write, err = s.openPool(sqlite.Open(name+"&_txlock=immediate"), false); err != nil {
 		return err
 	}
-	if s.read, err = s.open(sqlite.Open(name+"&_pragma=query_only(1)"), true); err != nil {
+	if s.read, err = s.openPool(sqlite.Open(name+"&_pragma=query_only(1)"), true); err != nil {
 		return err
 	}
 	s.pools[0].SetMaxOpenConns(1)
@@ -81,7 +92,7 @@ func (s *Store) connectSQLite(path string, readers int) error {
 
 func (s *Store) connectPostgres(dsn string, pool int) error {
 	// pgx keeps prepared statements itself, so gorm's own cache stays off.
-	db, err := s.open(postgres.New(postgres.Config{DSN: dsn}), false)
+	db, err := s.openPool(postgres.New(postgres.Config{DSN: dsn}), false)
 	if err != nil {
 		return err
 	}
@@ -93,7 +104,7 @@ func (s *Store) connectPostgres(dsn string, pool int) error {
 	return nil
 }
 
-func (s *Store) open(d gorm.Dialector, prepare bool) (*gorm.DB, error) {
+func (s *Store) openPool(d gorm.Dialector, prepare bool) (*gorm.DB, error) {
 	db, err := gorm.Open(d, &gorm.Config{
 		SkipDefaultTransaction: true,
 		// Columns by their names, never *: PostgreSQL refuses a prepared * once a later version has added a column.
@@ -103,7 +114,7 @@ func (s *Store) open(d gorm.Dialector, prepare bool) (*gorm.DB, error) {
 		PrepareStmtMaxSize:   256,
 		PrepareStmtTTL:       time.Hour,
 		NowFunc:              func() time.Time { return s.now().UTC() },
-		Logger:               quiet{s.log},
+		Logger:               quiet{s.log, &s.slow},
 		DisableAutomaticPing: true,
 	})
 	if err != nil {
@@ -119,7 +130,10 @@ func (s *Store) open(d gorm.Dialector, prepare bool) (*gorm.DB, error) {
 
 // quiet is gorm's logger: it reports slow statements by their text alone. Arguments carry hashes and personal data,
 // and errors are reported by whoever asked.
-type quiet struct{ log *slog.Logger }
+type quiet struct {
+	log  *slog.Logger
+	slow *atomic.Uint64
+}
 
 func (q quiet) LogMode(logger.LogLevel) logger.Interface { return q }
 func (q quiet) Info(context.Context, string, ...any)     {}
@@ -129,8 +143,19 @@ func (q quiet) ParamsFilter(_ context.Context, sql string, _ ...any) (string, []
 	return sql, nil
 }
 
+// Trace also makes the statement part of the trace of its request, where that is traced.
 func (q quiet) Trace(ctx context.Context, begin time.Time, fc func() (string, int64), err error) {
+	if span := trace.SpanFromContext(ctx); span.IsRecording() {
+		query, _ := fc()
+		_, statement := span.TracerProvider().Tracer("gatehouse/storage").Start(ctx, "database", trace.WithTimestamp(begin), trace.WithSpanKind(trace.SpanKindClient),
+			trace.WithAttributes(attribute.String("db.query.text", query)))
+		if err != nil && !errors.Is(err, context.Canceled) {
+			statement.SetStatus(codes.Error, "")
+		}
+		statement.End()
+	}
 	if took := time.Since(begin); took > time.Second && !errors.Is(err, context.Canceled) {
+		q.slow.Add(1)
 		query, rows := fc()
 		q.log.WarnContext(ctx, "slow statement", slog.String("sql", query), slog.Int64("rows", rows), slog.Duration("took", took))
 	}

@@ -78,6 +78,14 @@ type Rotated struct {
 
 const rotateColumns = "id, user_id, client_id, scopes, resources, claims, session_id, auth_time, acr, amr, expires_at"
 
+// issued is the hash of the token that the client has after it.
+func (r Rotation) issued() []byte {
+	if r.NextHash != nil {
+		return r.NextHash
+	}
+	return r.Hash
+}
+
 // RotateRefreshToken replaces the live refresh token of a grant by one conditional UPDATE; of any number of attempts one
 // wins. The token before, presented again within the grace window, gets the sealed successor of the first answer, so a
 // lost response costs nothing and forks nothing. Any other token of the grant is reuse: the grant is revoked and the
@@ -91,7 +99,7 @@ func (s *Store) RotateRefreshToken(ctx context.Context, r Rotation, e Event) (Ro
 		args = append(args, r.NextHash, now, r.Sealed)
 	}
 	args = append(args, r.GrantID, r.Hash, r.ClientID, now, now)
-	e.ClientID, e.GrantID = r.ClientID, r.GrantID
+	e.ClientID, e.GrantID, e.Token = r.ClientID, r.GrantID, HashReference(r.issued())
 	g, err := s.changeGrant(ctx, e, `UPDATE grants SET `+set+`
 		WHERE id = ? AND current_hash = ? AND client_id = ? AND revoked_at IS NULL AND expires_at > ? AND refresh_expires_at > ?
 		AND `+live("grants")+` RETURNING `+rotateColumns, args)
@@ -110,17 +118,21 @@ func (s *Store) changeGrant(ctx context.Context, e Event, update string, args []
 	}
 	if s.engine == Postgres {
 		query := `WITH changed AS (` + update + `), recorded AS (
-			INSERT INTO audit_events (id, at, event, actor, client_id, user_id, grant_id, scopes, token, detail, request_id, address, user_agent)
-			SELECT ?, ?::bigint, ?, ?, client_id, user_id, id, scopes, ?, ?, ?, ?, ? FROM changed)
+			INSERT INTO audit_events (id, at, event, actor, client_id, user_id, grant_id, scopes, token, detail, request_id, address, user_agent, personal, personal_key)
+			SELECT ?, ?::bigint, ?, ?, client_id, user_id, id, scopes, ?, ?, ?, '', '', ?, ? FROM changed)
 			SELECT ` + rotateColumns + ` FROM changed`
-		args = append(args, row.ID, toMillis(row.At), row.Event, row.Actor, row.Token, row.Detail, row.RequestID, row.Address, row.UserAgent)
-		return scanRotated(ctx, s.write, query, args)
+		args = append(args, row.ID, toMillis(row.At), row.Event, row.Actor, row.Token, row.Detail, row.RequestID, row.Personal, row.PersonalKey)
+		if g, err = scanRotated(ctx, s.write, query, args); err == nil {
+			s.count(e.Type)
+		}
+		return g, err
 	}
 	err = s.Tx(ctx, func(tx *Store) error {
 		if g, err = scanRotated(ctx, tx.write, update, args); err != nil {
 			return err
 		}
 		row.UserID, row.Scopes = g.UserID, g.Scopes.String()
+		tx.count(e.Type)
 		return tx.write.WithContext(ctx).Create(&row).Error
 	})
 	return g, err
@@ -152,7 +164,7 @@ func (s *Store) classifyRefresh(ctx context.Context, r Rotation) (Rotated, error
 			return Rotated{Grant: g, Retry: g.SuccessorSealed}, nil
 		}
 	}
-	err = s.RevokeGrant(ctx, g.ID, "refresh_token_reused", Event{Type: RefreshReused, ClientID: g.ClientID, UserID: g.UserID})
+	err = s.RevokeGrant(ctx, g.ID, "refresh_token_reused", Event{Type: RefreshReused, ClientID: g.ClientID, UserID: g.UserID, Scopes: g.Scopes.String(), Token: HashReference(r.Hash)})
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return Rotated{}, err
 	}

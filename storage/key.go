@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +15,7 @@ type SigningKey struct {
 	Algorithm string     // JWS alg
 	Public    string     // JWK as JSON
 	Sealed    []byte     // the private key, PKCS #8, sealed under the root key
+	Private   []byte     `gorm:"-" json:"-"` // the same in clear, in keys that ChangeKeys is to add
 	CreatedAt time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
 	ActiveAt  time.Time  `gorm:"serializer:millis"`
 	RetiresAt *time.Time `gorm:"serializer:millis"`
@@ -72,6 +74,11 @@ func (s *Store) ChangeKeys(ctx context.Context, e Event, change func(keys []Sign
 		}
 		ids := make([]string, 0, len(add))
 		for i := range add {
+			if add[i].Private != nil {
+				if add[i].Sealed, err = tx.seal(ctx, signingKeyPurpose, add[i].ID, add[i].Private); err != nil {
+					return err
+				}
+			}
 			var record any = &OpenIDKey{add[i]}
 			if add[i].Algorithm == firstAlgorithm {
 				record = &add[i]
@@ -87,6 +94,17 @@ func (s *Store) ChangeKeys(ctx context.Context, e Event, change func(keys []Sign
 		tx.changed()
 		return tx.record(ctx, e)
 	}))
+}
+
+const signingKeyPurpose = "signing-key"
+
+// OpenKey returns the private key, PKCS #8.
+func (s *Store) OpenKey(k SigningKey) ([]byte, error) {
+	der, err := s.unseal(signingKeyPurpose, k.ID, k.Sealed)
+	if err != nil {
+		return nil, fmt.Errorf("open signing key %s: %w", k.ID, err)
+	}
+	return der, nil
 }
 
 func nullableMillis(t *time.Time) any {

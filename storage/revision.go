@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -23,6 +24,8 @@ type cache struct {
 	clients    map[string]*Client
 	scopes     map[string]Scope
 	resources  map[string]Resource
+
+	hits, misses atomic.Uint64
 }
 
 func newCache() *cache {
@@ -51,13 +54,12 @@ func (c *cache) saw(revision int64, began time.Time) {
 		c.clear()
 		c.revision = revision
 	}
-	if began.After(c.looked) {
-		c.looked = began
-	}
+	c.looked = began // also when the clock was set back
 }
 
 func (c *cache) fresh(now time.Time) bool {
-	return !c.looked.IsZero() && now.Sub(c.looked) <= revisionStale
+	age := now.Sub(c.looked)
+	return !c.looked.IsZero() && age <= revisionStale && age >= -revisionStale
 }
 
 // cached answers from the cache through get, or loads and offers the result to put.
@@ -72,8 +74,10 @@ func cached[T any](s *Store, get func(c *cache) (T, bool), load func() (T, error
 	generation := c.generation
 	c.mu.RUnlock()
 	if ok {
+		c.hits.Add(1)
 		return v, nil
 	}
+	c.misses.Add(1)
 	v, err := load()
 	if err != nil {
 		return v, err

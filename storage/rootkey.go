@@ -65,11 +65,18 @@ func (r RootKey) Open(purpose, row string, sealed []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n := aead.NonceSize(); len(sealed) < 5+n || sealed[0] != 1 || !hmac.Equal(sealed[1:5], r.id()) {
-		return nil, errors.New("sealed under another root key, or damaged")
-	} else {
-		return aead.Open(nil, sealed[5:5+n], sealed[5+n:], []byte(purpose+"\x00"+row))
+	n := aead.NonceSize()
+	if len(sealed) < 5+n || !r.sealed(sealed) {
+		return nil, errDamaged
 	}
+	return aead.Open(nil, sealed[5:5+n], sealed[5+n:], []byte(purpose+"\x00"+row))
+}
+
+var errDamaged = errors.New("sealed under another root key, or damaged")
+
+// sealed reports whether a value says that this key sealed it.
+func (r RootKey) sealed(value []byte) bool {
+	return len(value) >= 5 && value[0] == 1 && hmac.Equal(value[1:5], r.id())
 }
 
 func newGCM(key []byte) (cipher.AEAD, error) {
@@ -83,22 +90,111 @@ func newGCM(key []byte) (cipher.AEAD, error) {
 // ErrOtherKey is returned by UseRootKey when the database belongs to another root key.
 var ErrOtherKey = errors.New("the root key does not fit this database; set GATEHOUSE_SECRET_KEY (or secret.key beside an embedded database) to the key it was made with")
 
-// UseRootKey ties the store to its root key. The first key ever used leaves its fingerprint in the database; any other
-// is refused with ErrOtherKey, before anything is generated or sealed under it.
-func (s *Store) UseRootKey(ctx context.Context, root RootKey) error {
-	mine := hex.EncodeToString(root.MAC("fingerprint", nil))
+// The purposes of Key.
+const (
+	FormKey      = "form"              // form tokens of pages
+	SignInKey    = "sign-in"           // names of accounts that were guessed at
+	DeviceKey    = "device"            // cookies of browsers that a person signed in with
+	SessionIDKey = "sid"               // the names that apps know sessions by
+	LogoutKey    = "logout"            // logout requests that wait in an address
+	SuccessorKey = "refresh-successor" // sealed successors of refresh tokens, besides the token replaced
+	PairwiseKey  = "pairwise-subjects" // pairwise subjects
+	auditSealKey = "audit-seal"        // the chain of audit seals
+	personalKey  = "audit-personal"    // where events came from
+)
+
+var keyPurposes = []string{FormKey, SignInKey, DeviceKey, SessionIDKey, LogoutKey, SuccessorKey, PairwiseKey, auditSealKey, personalKey}
+
+// UseRootKey ties the store to its root key and reads the keys that are sealed under it. The first root key ever used
+// leaves its fingerprint in the database; any other is refused with ErrOtherKey, before anything is generated or sealed
+// under it. While the root key is being replaced there is a previous one too: either may then open what is stored, and what
+// is new is sealed under the one whose fingerprint the database has, so that processes that only know that one go on.
+func (s *Store) UseRootKey(ctx context.Context, root RootKey, previous ...RootKey) error {
+	mine := root.fingerprint()
 	if err := s.exec(ctx, "UPDATE revision SET key_fingerprint = ? WHERE id = 1 AND key_fingerprint IS NULL", mine); err != nil {
 		return wrap("check the root key", err)
 	}
-	var stored string
-	if err := queryRow(ctx, s.write, []any{&stored}, "SELECT key_fingerprint FROM revision WHERE id = 1"); err != nil {
-		return wrap("check the root key", err)
+	stored, err := s.fingerprint(ctx)
+	if err != nil {
+		return err
 	}
-	if !hmac.Equal([]byte(stored), []byte(mine)) {
+	s.roots = append([]RootKey{root}, previous...)
+	if _, ok := s.rootOf(stored); !ok {
+		s.roots = nil
 		return ErrOtherKey
 	}
-	s.root = root
+	return s.readKeys(ctx)
+}
+
+func (s *Store) readKeys(ctx context.Context) error {
+	known, err := list[Secret](ctx, s.write, "id", "id IN ?", keyPurposes)
+	if err != nil {
+		return wrap("read secrets", err)
+	}
+	s.keys = map[string][]byte{}
+	for _, row := range known {
+		if s.keys[row.ID], err = s.unseal(secretPurpose, row.ID, row.Sealed); err != nil {
+			return wrap("open the secret "+row.ID, err)
+		}
+	}
+	for _, purpose := range keyPurposes {
+		if s.keys[purpose] == nil {
+			if s.keys[purpose], err = s.Secret(ctx, purpose); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
+}
+
+// Key is the 32-byte key for one purpose, the same in every process and under every root key.
+func (s *Store) Key(purpose string) []byte {
+	key := s.keys[purpose]
+	if len(key) != 32 {
+		panic("no key for " + purpose) // UseRootKey comes first
+	}
+	return key
+}
+
+func (r RootKey) fingerprint() string { return hex.EncodeToString(r.MAC("fingerprint", nil)) }
+
+func (s *Store) fingerprint(ctx context.Context) (string, error) {
+	var stored string
+	err := queryRow(ctx, s.write, []any{&stored}, "SELECT key_fingerprint FROM revision WHERE id = 1")
+	return stored, wrap("check the root key", err)
+}
+
+func (s *Store) rootOf(fingerprint string) (RootKey, bool) {
+	for _, r := range s.roots {
+		if hmac.Equal([]byte(r.fingerprint()), []byte(fingerprint)) {
+			return r, true
+		}
+	}
+	return RootKey{}, false
+}
+
+// seal encrypts under the root key that the database belongs to now. In a transaction that holds the lock of the revision
+// it cannot come between a rekey and its end.
+func (s *Store) seal(ctx context.Context, purpose, row string, plaintext []byte) ([]byte, error) {
+	stored, err := s.fingerprint(ctx)
+	if err != nil {
+		return nil, err
+	}
+	root, ok := s.rootOf(stored)
+	if !ok {
+		return nil, ErrOtherKey
+	}
+	return root.Seal(purpose, row, plaintext)
+}
+
+// unseal decrypts what was sealed under any of the root keys.
+func (s *Store) unseal(purpose, row string, sealed []byte) ([]byte, error) {
+	for _, r := range s.roots {
+		if r.sealed(sealed) {
+			return r.Open(purpose, row, sealed)
+		}
+	}
+	return nil, errDamaged
 }
 
 // HasRootKey reports whether a root key was ever used with this database.
@@ -110,6 +206,3 @@ func (s *Store) HasRootKey(ctx context.Context) (bool, error) {
 	}
 	return n > 0, nil
 }
-
-// Root is the key given to UseRootKey.
-func (s *Store) Root() RootKey { return s.root }

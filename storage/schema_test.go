@@ -22,7 +22,7 @@ import (
 var records = []any{
 	&Client{}, &ClientSecret{}, &User{}, &Password{}, &BrowserSession{}, &SignInAttempt{}, &Scope{}, &Resource{},
 	&Consent{}, &Grant{}, &AuthorizationRequest{}, &AuthorizationCode{}, &RevokedToken{}, &SigningKey{}, &AuditEvent{},
-	&UsedAssertion{}, &RegistrationToken{}, &Delivery{}, &Secret{}, &OpenIDKey{},
+	&UsedAssertion{}, &RegistrationToken{}, &Delivery{}, &Secret{}, &OpenIDKey{}, &AuditSeal{},
 }
 
 func testURL(t *testing.T, engine string) string {

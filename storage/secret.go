@@ -17,27 +17,39 @@ type Secret struct {
 const secretPurpose = "secret"
 
 // Secret returns the 32 bytes of that name, the same in every process. They are made at the first call.
-func (s *Store) Secret(ctx context.Context, id string) ([]byte, error) {
-	row, err := take[Secret](ctx, s.write, "id = ?", id)
-	if errors.Is(err, ErrNotFound) {
-		value := make([]byte, 32)
-		if _, err := rand.Read(value); err != nil {
-			return nil, err
+func (s *Store) Secret(ctx context.Context, id string) (value []byte, err error) {
+	err = s.Tx(ctx, func(tx *Store) error {
+		row, err := take[Secret](ctx, tx.write, "id = ?", id)
+		if errors.Is(err, ErrNotFound) {
+			if err := tx.lock(ctx, "revision", 1); err != nil { // or two processes make it, or a rekey passes it by
+				return err
+			}
+			if row, err = take[Secret](ctx, tx.write, "id = ?", id); errors.Is(err, ErrNotFound) {
+				row, err = tx.newSecret(ctx, id)
+			}
 		}
-		sealed, err := s.root.Seal(secretPurpose, id, value)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		// Another process may be first; then its value holds.
-		if err := s.exec(ctx, "INSERT INTO secrets (id, sealed, created_at) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING", id, sealed, toMillis(s.now())); err != nil {
-			return nil, wrap("make a secret", err)
-		}
-		row, err = take[Secret](ctx, s.write, "id = ?", id)
-		if err != nil {
-			return nil, wrap("read a secret", err)
-		}
-	} else if err != nil {
-		return nil, wrap("read a secret", err)
+		value, err = tx.unseal(secretPurpose, id, row.Sealed)
+		return err
+	})
+	return value, wrap("read a secret", err)
+}
+
+// newSecret makes a random secret. That of the audit seals is derived from the root key instead.
+func (s *Store) newSecret(ctx context.Context, id string) (Secret, error) {
+	value := make([]byte, 32)
+	if _, err := rand.Read(value); err != nil {
+		return Secret{}, err
 	}
-	return s.root.Open(secretPurpose, id, row.Sealed)
+	if id == auditSealKey {
+		value = s.roots[0].Derive(id)
+	}
+	sealed, err := s.seal(ctx, secretPurpose, id, value)
+	if err != nil {
+		return Secret{}, err
+	}
+	row := Secret{ID: id, Sealed: sealed, CreatedAt: s.now()}
+	return row, s.insert(ctx, &row)
 }

@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -63,13 +65,20 @@ type shared struct {
 	pools  []*sql.DB
 	cache  *cache
 	batch  *batch
-	root   RootKey
+	roots  []RootKey // the root key, and while it is being replaced the one before
+	keys   map[string][]byte
+	counts counts
+	slow   atomic.Uint64
+	sealed atomic.Int64 // the last seal this process knows of
 	stop   context.CancelFunc
 	wait   sync.WaitGroup
 }
 
 // txState is what a transaction owes when it commits.
-type txState struct{ bump bool }
+type txState struct {
+	bump   bool
+	events []string
+}
 
 // Open connects to the database. It neither creates nor migrates the schema. Background work begins with Start.
 func Open(ctx context.Context, o Options) (*Store, error) {
@@ -154,6 +163,9 @@ func (s *Store) once(ctx context.Context, fn func(tx *Store) error) error {
 		}
 		return nil
 	})
+	if err == nil {
+		s.counts.add(state.events...)
+	}
 	if state.bump {
 		// Also after a failed commit: its outcome may be unknown, and an empty cache is never wrong.
 		s.cache.drop()
@@ -162,8 +174,30 @@ func (s *Store) once(ctx context.Context, fn func(tx *Store) error) error {
 }
 
 func retryable(err error) bool {
-	var pg *pgconn.PgError
-	return errors.As(err, &pg) && (pg.Code == "40001" || pg.Code == "40P01")
+	code := sqlState(err)
+	return code == "40001" || code == "40P01"
+}
+
+// Away reports whether the database could not be reached, or is starting or stopping: something that passes, unlike a wrong
+// password.
+func Away(err error) bool {
+	switch sqlState(err) {
+	case "57P01", "57P02", "57P03", "53300":
+		return true
+	case "":
+		var refused *pgconn.ConnectError
+		var network net.Error
+		return errors.As(err, &refused) || errors.As(err, &network) || errors.Is(err, errPingTimeout)
+	}
+	return false
+}
+
+// sqlState is PostgreSQL's code of an error, or empty.
+func sqlState(err error) string {
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
+		return pg.Code
+	}
+	return ""
 }
 
 // changed makes the transaction raise the revision when it commits, which drops the caches of every process.

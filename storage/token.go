@@ -69,7 +69,6 @@ func (s *Store) LivePerson(ctx context.Context, t TokenRef) (User, Granted, erro
 
 // RevokeToken makes one access token useless. Revoking it again changes nothing and writes no event.
 func (s *Store) RevokeToken(ctx context.Context, t RevokedToken, e Event) error {
-	e.Token = t.JTI
 	return wrap("revoke token", s.Tx(ctx, func(tx *Store) error {
 		err := tx.execOne(ctx, "INSERT INTO revoked_tokens (jti, revoked_at, expires_at) VALUES (?, ?, ?) ON CONFLICT (jti) DO NOTHING",
 			t.JTI, toMillis(s.now()), toMillis(t.ExpiresAt))

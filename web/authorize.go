@@ -4,18 +4,20 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"strconv"
 
+	"gatehouse/config"
 	"gatehouse/oauth"
 	"gatehouse/oauth/params"
 	"gatehouse/oauth/redirect"
-	"gatehouse/storage"
 )
 
 // authorize serves GET and POST /oauth2/authorize (RFC 6749 §3.1). A POST comes from another site, without our cookies,
 // so it is always kept and answered with a redirect to its own page. A GET that needs no page is answered at once and
 // never stored.
 func (s *Site) authorize(w http.ResponseWriter, r *http.Request) error {
+	if err := s.limitPage(r, config.LimitAuthorize); err != nil {
+		return err
+	}
 	form, err := s.authorizeForm(w, r)
 	if err != nil {
 		return err
@@ -29,6 +31,11 @@ func (s *Site) authorize(w http.ResponseWriter, r *http.Request) error {
 		return s.keep(w, r, a)
 	}
 	return s.step(w, r, a)
+}
+
+// limitPage is limitNetwork for pages.
+func (s *Site) limitPage(r *http.Request, name string) error {
+	return oauth.TooMany(s.limitNetwork(r, name), "Too many sign-ins from your network.")
 }
 
 func (s *Site) authorizeForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
@@ -69,9 +76,8 @@ func (s *Site) answer(w http.ResponseWriter, r *http.Request, a oauth.Response) 
 }
 
 func (s *Site) keep(w http.ResponseWriter, r *http.Request, a *oauth.Authorization) error {
-	if ok, wait := s.limits.Take("stored_request", networkOf(storage.OriginOf(r.Context()).Address)); !ok {
-		w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())+1))
-		return &pageError{status: http.StatusTooManyRequests, text: "error.limit"}
+	if err := s.limitPage(r, config.LimitStoredRequest); err != nil {
+		return err
 	}
 	if err := s.oauth.Store(r.Context(), a); err != nil {
 		return err

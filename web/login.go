@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"gatehouse/config"
 	"gatehouse/identity"
 	"gatehouse/oauth"
 	"gatehouse/oauth/params"
@@ -107,6 +108,9 @@ func (s *Site) login(w http.ResponseWriter, r *http.Request) error {
 		if a, err = s.oauth.Resume(r.Context(), request, browser, false); err != nil {
 			return s.tell(w, r, err)
 		}
+	}
+	if err := s.limitPage(r, config.LimitSignIn); err != nil {
+		return err
 	}
 	actAs(r, nil) // whoever else is signed in here is not who does this
 	user, err := s.people.SignIn(r.Context(), username, form.Get("password"), s.people.DeviceOf(r))

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse/config"
 	"gatehouse/identity"
 	"gatehouse/oauth"
 	"gatehouse/storage"
@@ -73,7 +74,16 @@ func (s *Site) serve(rt route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
 		rec := &recorder{ResponseWriter: w}
-		err := s.run(rt, rec, r)
+		ctx, end := s.begin(rt, r)
+		r = r.WithContext(ctx)
+		var err error
+		if rt.kind == health {
+			err = s.run(rt, rec, r)
+		} else if readBody(r); true {
+			if err = s.enter(); err == nil {
+				err = s.inPlace(rt, rec, r)
+			}
+		}
 		if err != nil && rec.status == 0 {
 			switch rt.kind {
 			case page, door:
@@ -84,10 +94,47 @@ func (s *Site) serve(rt route) http.Handler {
 				err = s.answerJSON(rec, r, err)
 			}
 		}
+		took := time.Since(began)
+		end(rec.status, err)
 		if rt.kind != health {
-			s.logRequest(rec, r, err, time.Since(began))
+			s.metrics.count(routeOf(r), r.Method, rec.status, err, took)
+			s.logRequest(rec, r, err, took)
 		}
 	})
+}
+
+// inPlace runs the handler and gives its place back, also when it panics.
+func (s *Site) inPlace(rt route, w http.ResponseWriter, r *http.Request) error {
+	defer s.leave()
+	return s.run(rt, w, r)
+}
+
+// begin limits the time of a request and starts its trace. end finishes both.
+func (s *Site) begin(rt route, r *http.Request) (ctx context.Context, end func(status int, err error)) {
+	ctx, cancel := r.Context(), context.CancelFunc(func() {})
+	if s.timeout > 0 {
+		ctx, cancel = context.WithTimeout(ctx, s.timeout)
+	}
+	if s.tracer == nil || rt.kind == health {
+		return ctx, func(int, error) { cancel() }
+	}
+	ctx, span := s.startSpan(ctx, r)
+	return ctx, func(status int, err error) {
+		endSpan(span, status, err)
+		cancel()
+	}
+}
+
+// routeOf is the pattern of the request's route, without its method.
+func routeOf(r *http.Request) string {
+	pattern := r.Pattern
+	if _, path, ok := strings.Cut(pattern, " "); ok {
+		pattern = path
+	}
+	if pattern == "" {
+		return "none"
+	}
+	return pattern
 }
 
 // run calls the handler behind the guards of its kind. A panic becomes an error and the process lives.
@@ -97,8 +144,7 @@ func (s *Site) run(rt route, w http.ResponseWriter, r *http.Request) (err error)
 			if p == http.ErrAbortHandler { //nolint:errorlint // the sentinel itself is what net/http panics with
 				panic(p)
 			}
-			s.log.ErrorContext(r.Context(), "panic", slog.Any("panic", p), slog.String("stack", string(debug.Stack())),
-				slog.String("request_id", storage.OriginOf(r.Context()).RequestID))
+			s.log.ErrorContext(r.Context(), "panic", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
 			err = errors.New("panic in a handler")
 		}
 	}()
@@ -162,13 +208,11 @@ func actAs(r *http.Request, who *identity.SignedIn) {
 func (s *Site) answerJSON(w http.ResponseWriter, r *http.Request, err error) error {
 	e := oauth.AsError(err)
 	if e.Code == oauth.InvalidClient {
-		net := networkOf(storage.OriginOf(r.Context()).Address)
-		ok, wait := s.limits.Take("address_failure", net)
-		if ok {
-			ok, wait = s.limits.Take("client_failure", e.ClientID+" "+net)
-		}
-		if !ok {
-			e = &oauth.Error{Code: oauth.SlowDown, Description: "Too many failed client authentications. Wait, and check the client's credentials.", Err: err, ClientID: e.ClientID, RetryAfter: max(wait, time.Second)}
+		network := storage.OriginOf(r.Context()).Network()
+		v := s.limits.Take(r.Context(), config.Count{Limit: config.LimitAddressFailure, Key: network}, config.Count{Limit: config.LimitClientFailure, Key: e.ClientID + " " + network})
+		if over := (*oauth.Error)(nil); errors.As(oauth.TooMany(v, "Too many failed client authentications. Wait, and check the client's credentials."), &over) {
+			over.Err, over.ClientID = err, e.ClientID
+			e = over
 		}
 	}
 	oauth.WriteError(w, e)
@@ -178,16 +222,9 @@ func (s *Site) answerJSON(w http.ResponseWriter, r *http.Request, err error) err
 // logRequest writes the request's one log line: information for what the caller got wrong, an error for what we did.
 func (s *Site) logRequest(w *recorder, r *http.Request, err error, took time.Duration) {
 	level := slog.LevelInfo
-	pattern := r.Pattern
-	if _, path, ok := strings.Cut(pattern, " "); ok {
-		pattern = path
-	}
-	if pattern == "" {
-		pattern = "none"
-	}
 	origin := storage.OriginOf(r.Context())
 	attrs := make([]slog.Attr, 0, 12)
-	attrs = append(attrs, slog.String("request_id", origin.RequestID), slog.String("method", r.Method), slog.String("route", pattern),
+	attrs = append(attrs, slog.String("method", r.Method), slog.String("route", routeOf(r)),
 		slog.Int("status", w.status), slog.Float64("took_ms", float64(took.Microseconds())/1000), slog.String("address", origin.Address))
 	if id := clientOf(r); id != "" {
 		attrs = append(attrs, slog.String("client_id", id))
@@ -248,6 +285,7 @@ func (s *Site) clientAddress(r *http.Request) string {
 	}
 	addr := peer.Addr().Unmap().WithZone("")
 	if !s.trusted(addr) {
+		s.peers.see(r, addr)
 		return addr.String()
 	}
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
@@ -271,17 +309,4 @@ func (s *Site) trusted(a netip.Addr) bool {
 		}
 	}
 	return false
-}
-
-// networkOf is the part of an address that counts as one caller: an IPv4 address, or the /64 of an IPv6 one.
-func networkOf(address string) string {
-	a, err := netip.ParseAddr(address)
-	if err != nil || a.Is4() {
-		return address
-	}
-	p, err := a.Prefix(64)
-	if err != nil {
-		return address
-	}
-	return p.String()
 }

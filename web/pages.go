@@ -186,6 +186,11 @@ func (s *Site) answerPage(w http.ResponseWriter, r *http.Request, err error) {
 	if e.status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")
 	}
+	if e.status == http.StatusTooManyRequests {
+		over := oauth.AsError(err)
+		w.Header().Set("Retry-After", strconv.Itoa(int((over.RetryAfter+time.Second-1)/time.Second)))
+		oauth.TellLimit(w.Header(), over.Verdict())
+	}
 	if err := s.show(w, e.status, "error", page); err != nil {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.WriteHeader(http.StatusInternalServerError)
@@ -216,6 +221,8 @@ func (s *Site) pageErrorOf(err error) *pageError {
 		return &pageError{status: http.StatusNotFound, text: "error.unknown"}
 	}
 	switch e := oauth.AsError(err); e.Code {
+	case oauth.SlowDown:
+		return &pageError{status: http.StatusTooManyRequests, text: "error.limit", cause: e}
 	case oauth.TemporarilyUnavailable:
 		return &pageError{status: http.StatusServiceUnavailable, text: "error.unavailable"}
 	case oauth.ServerError:

@@ -21,7 +21,10 @@ func TestAPanicIsAnAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log strings.Builder
-	s := &Site{pages: pages, issuer: issuer, log: slog.New(slog.NewTextHandler(&log, nil)), limits: (*limit.Limits)(nil)}
+	s := &Site{pages: pages, issuer: issuer, log: slog.New(LogHandler(slog.NewTextHandler(&log, nil))), limits: (*limit.Limits)(nil)}
+	if s.metrics, err = newMetrics(s, nil); err != nil {
+		t.Fatal(err)
+	}
 	for _, k := range []kind{api, static, public} {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
@@ -30,6 +33,9 @@ func TestAPanicIsAnAnswer(t *testing.T) {
 		if w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "secret cause") {
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
+	}
+	if n := s.inFlight.Load(); n != 0 {
+		t.Errorf("%d places are still taken", n)
 	}
 	if !strings.Contains(log.String(), "a secret cause") || !strings.Contains(log.String(), "the-id") {
 		t.Errorf("the log says %s", log.String())

@@ -2,8 +2,8 @@ package web
 
 import (
 	"net/http"
-	"time"
 
+	"gatehouse/config"
 	"gatehouse/oauth"
 	"gatehouse/storage"
 )
@@ -104,11 +104,12 @@ func (s *Site) registered(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Site) limitRegistration(r *http.Request) error {
-	ok, wait := s.limits.Take("registration", networkOf(storage.OriginOf(r.Context()).Address))
-	if ok {
-		return nil
-	}
-	return &oauth.Error{Code: oauth.SlowDown, Description: "Too many registrations from your network. Wait, then try again.", RetryAfter: max(wait, time.Second)}
+	return oauth.TooMany(s.limitNetwork(r, config.LimitRegistration), "Too many registrations from your network. Wait, then try again.")
+}
+
+// limitNetwork counts a request against a limit of the network that it comes from.
+func (s *Site) limitNetwork(r *http.Request, name string) config.Verdict {
+	return s.limits.Take(r.Context(), config.Count{Limit: name, Key: storage.OriginOf(r.Context()).Network()})
 }
 
 func (s *Site) healthy(w http.ResponseWriter, _ *http.Request) error {
@@ -116,8 +117,12 @@ func (s *Site) healthy(w http.ResponseWriter, _ *http.Request) error {
 	return err
 }
 
-// ready is healthy and reaches the database.
+// ready is healthy, reaches the database and is not about to stop.
 func (s *Site) ready(w http.ResponseWriter, r *http.Request) error {
+	if s.draining.Load() {
+		http.Error(w, "stopping", http.StatusServiceUnavailable)
+		return nil
+	}
 	if err := s.store.Ping(r.Context()); err != nil {
 		http.Error(w, "the database does not answer", http.StatusServiceUnavailable)
 		return err

@@ -10,6 +10,11 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"gatehouse/config"
 	"gatehouse/identity"
@@ -32,6 +37,14 @@ type Site struct {
 	strict  bool // refuse other Hosts
 	cross   *http.CrossOriginProtection
 	formKey []byte // of the form tokens
+	peers   *peers
+	metrics *metrics
+	tracer  trace.Tracer // nil: requests are not traced
+
+	inFlight atomic.Int64
+	most     int64         // requests in flight at once, 0: any number
+	timeout  time.Duration // of one request, 0: none
+	draining atomic.Bool
 }
 
 // Options are what a Site is made of.
@@ -41,6 +54,9 @@ type Options struct {
 	People *identity.People
 	OAuth  *oauth.Server
 	Log    *slog.Logger
+	Limits *limit.Limits         // nil: nothing is limited
+	Meters prometheus.Registerer // nil: nobody reads them
+	Tracer trace.Tracer          // nil: requests are not traced
 	// StrictHost refuses requests whose Host is not the issuer's, which stops another site from reaching a development
 	// server through a name it controls (DNS rebinding).
 	StrictHost bool
@@ -56,16 +72,22 @@ func New(o Options) (*Site, error) {
 	s := &Site{
 		store: o.Store, people: o.People, oauth: o.OAuth, log: o.Log, pages: pages, issuer: issuer, base: issuer.Path,
 		proxies: o.Config.TrustedProxies, strict: o.StrictHost, cross: http.NewCrossOriginProtection(),
-		formKey: o.Store.Root().Derive("form"),
+		formKey: o.Store.Key(storage.FormKey),
 	}
 	if err := s.cross.AddTrustedOrigin(issuer.Scheme + "://" + issuer.Host); err != nil {
 		return nil, fmt.Errorf("issuer: %w", err)
 	}
-	if !o.Config.RateLimitsOff {
-		s.limits = limit.New(o.Config.RateLimits, o.Store.Now)
+	s.limits, s.tracer, s.most, s.timeout = o.Limits, o.Tracer, int64(o.Config.MaxRequests), o.Config.RequestTimeout
+	host, _ := netip.ParseAddr(issuer.Hostname())
+	s.peers = &peers{log: o.Log, local: issuer.Hostname() == "localhost" || host.IsLoopback()}
+	if s.metrics, err = newMetrics(s, o.Meters); err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
 	}
 	return s, nil
 }
+
+// Drain makes /readyz answer that this process is about to stop, while it goes on serving.
+func (s *Site) Drain() { s.draining.Store(true) }
 
 // Handler serves every route.
 func (s *Site) Handler() http.Handler {

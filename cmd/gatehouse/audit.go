@@ -1,60 +1,362 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"encoding/csv"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"gatehouse/storage"
 )
 
 func (a *app) auditCommand() *cobra.Command {
-	list := &cobra.Command{
-		Use: "list", Short: "List what happened, newest first",
-		Example: "  gatehouse audit list --since 24h --event refresh_token.reused",
-		Args:    exactly(),
-	}
+	return a.group("audit", "Read, check and keep the audit log", "", a.auditList(), a.auditExport(), a.auditVerify(), a.auditRetire(), a.auditErase())
+}
+
+// auditFilter adds the flags that choose audit rows, and returns what they chose.
+func (a *app) auditFilter(cmd *cobra.Command) func(ctx context.Context, s *system) (storage.AuditFilter, error) {
 	var f storage.AuditFilter
-	list.Flags().StringVar(&f.Event, "event", "", "only this type, like user.signed_in")
-	list.Flags().StringVar(&f.ClientID, "client", "", "only this client_id")
-	user := list.Flags().String("user", "", "only this person: username, e-mail address or sub")
-	since := list.Flags().Duration("since", 0, "only what is younger than this, like 24h")
-	list.Flags().IntVar(&f.Limit, "limit", 100, "at most so many, 1 to 10000")
-	asJSON := jsonFlag(list)
-	list.RunE = func(cmd *cobra.Command, _ []string) error {
-		if f.Limit < 1 || f.Limit > 10_000 {
-			return usageError{errors.New("--limit must be 1 to 10000")}
+	var user, since, until string
+	var token bool
+	flags := cmd.Flags()
+	flags.StringVar(&f.Event, "event", "", "only this type, like user.signed_in, or all that begin alike, like 'key.*'")
+	flags.StringVar(&f.Actor, "actor", "", "only what this actor did, like client:ID, user:SUB or cli:NAME")
+	flags.StringVar(&f.ClientID, "client", "", "only this client_id")
+	flags.StringVar(&user, "user", "", "only this person: username, e-mail address or sub")
+	flags.StringVar(&f.GrantID, "grant", "", "only this grant (gid)")
+	flags.StringVar(&f.RequestID, "request", "", "only this request id (X-Request-Id)")
+	flags.BoolVar(&token, "token-stdin", false, "only the token, code or secret that standard input has: where a leaked one came from")
+	flags.StringVar(&since, "since", "", "only what is younger than this: 24h, 7d, or a time like 2026-11-25T08:00:00Z")
+	flags.StringVar(&until, "until", "", "only what is older than this")
+	return func(ctx context.Context, s *system) (storage.AuditFilter, error) {
+		var err error
+		if f.UserID, err = s.auditUser(ctx, user); err != nil {
+			return f, err
+		}
+		if f.Since, err = moment(since, s.store.Now()); err != nil {
+			return f, usageError{fmt.Errorf("--since: %w", err)}
+		}
+		if f.Until, err = moment(until, s.store.Now()); err != nil {
+			return f, usageError{fmt.Errorf("--until: %w", err)}
+		}
+		if token {
+			line, err := bufio.NewReader(io.LimitReader(a.stdin, 1<<20)).ReadString('\n')
+			if err != nil && !errors.Is(err, io.EOF) {
+				return f, err
+			}
+			if line = strings.TrimSpace(line); line == "" {
+				return f, usageError{errors.New("--token-stdin: standard input is empty")}
+			}
+			f.Token = storage.TokenReference(line)
+		}
+		return f, nil
+	}
+}
+
+// auditUser is the id of a person, who may be deleted by now if it is their sub that is given.
+func (s *system) auditUser(ctx context.Context, name string) (string, error) {
+	if name == "" {
+		return "", nil
+	}
+	u, err := s.people.Find(ctx, name)
+	if _, perr := uuid.Parse(name); perr == nil && errors.Is(err, storage.ErrNotFound) {
+		return strings.ToLower(name), nil
+	}
+	return u.ID, plain(err, "user "+name)
+}
+
+// moment reads a time, or how long ago it was: a duration as Go writes it, with d for days too.
+func moment(s string, now time.Time) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	if at, err := time.Parse(time.RFC3339, s); err == nil {
+		return at, nil
+	}
+	ago, err := days(s)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("%q is neither a duration like 24h or 7d nor a time like 2026-11-25T08:00:00Z", s)
+	}
+	return now.Add(-ago), nil
+}
+
+func days(s string) (time.Duration, error) {
+	if n, ok := strings.CutSuffix(s, "d"); ok {
+		d, err := strconv.Atoi(n)
+		if err != nil || d < 0 || d > 36500 {
+			return 0, errors.New("not a number of days")
+		}
+		return time.Duration(d) * 24 * time.Hour, nil
+	}
+	d, err := time.ParseDuration(s)
+	if err == nil && d < 0 {
+		err = errors.New("in the future")
+	}
+	return d, err
+}
+
+func (a *app) auditList() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "list", Short: "List what happened, newest first",
+		Example: "  gatehouse audit list --since 24h --event refresh_token.reused\n" +
+			"  gatehouse audit list --user alice --since 7d\n" +
+			"  printf %s \"$LEAKED\" | gatehouse audit list --token-stdin",
+		Args: exactly(),
+	}
+	filter := a.auditFilter(cmd)
+	limit := cmd.Flags().Int("limit", 100, "at most so many, 1 to 10000")
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *limit < 1 || *limit > 10_000 {
+			return usageError{errors.New("--limit must be 1 to 10000; `gatehouse audit export` has no limit")}
 		}
 		return a.with(cmd, func(ctx context.Context, s *system) error {
-			if *user != "" {
-				u, err := s.people.Find(ctx, *user)
-				if err != nil {
-					return plain(err, "user "+*user)
-				}
-				f.UserID = u.ID
+			f, err := filter(ctx, s)
+			if err != nil {
+				return err
 			}
-			if *since > 0 {
-				f.Since = s.store.Now().Add(-*since)
-			}
+			f.Limit = *limit
 			events, err := s.store.AuditEvents(ctx, f)
 			if err != nil {
 				return err
 			}
-			return a.printEvents(events, *asJSON)
+			if *asJSON {
+				return a.printJSON(events)
+			}
+			var rows [][]string
+			for _, e := range events {
+				rows = append(rows, []string{e.At.UTC().Format(time.RFC3339), e.Event, e.Actor, e.ClientID, e.UserID, e.Scopes, e.Address, e.Detail})
+			}
+			return a.table("there are no such events", []string{"at", "event", "actor", "client", "user", "scopes", "address", "detail"}, rows)
 		})
 	}
-	return a.group("audit", "Read the audit log", "", list)
+	return cmd
 }
 
-func (a *app) printEvents(events []storage.AuditEvent, asJSON bool) error {
-	if asJSON {
-		return a.printJSON(events)
+func (a *app) auditExport() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "export", Short: "Write out what happened, oldest first, as JSON lines or CSV",
+		Example: "  gatehouse audit export --since 2026-11-01T00:00:00Z --output november.jsonl\n" +
+			"  gatehouse audit export --format csv --client \"$CLIENT_ID\" > client.csv",
+		Args: exactly(),
 	}
-	var rows [][]string
-	for _, e := range events {
-		rows = append(rows, []string{e.At.UTC().Format(time.RFC3339), e.Event, e.Actor, e.ClientID, e.UserID, e.Scopes, e.Address})
+	filter := a.auditFilter(cmd)
+	format := cmd.Flags().String("format", "jsonl", "jsonl or csv")
+	output := cmd.Flags().String("output", "-", "the file to write, which must not exist yet; - for standard output")
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"jsonl", "csv"}, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *format != "jsonl" && *format != "csv" {
+			return usageError{errors.New("--format must be jsonl or csv")}
+		}
+		return a.with(cmd, func(ctx context.Context, s *system) (err error) {
+			f, err := filter(ctx, s)
+			if err != nil {
+				return err
+			}
+			out := a.stdout
+			if *output != "-" {
+				file, err := os.OpenFile(*output, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+				if err != nil {
+					return err
+				}
+				defer func() { err = errors.Join(err, file.Sync(), file.Close()) }()
+				out = file
+			}
+			return a.export(ctx, s, f, *format, out)
+		})
 	}
-	return a.table("there are no such events", []string{"at", "event", "actor", "client", "user", "scopes", "address"}, rows)
+	return cmd
+}
+
+var auditColumns = []string{"id", "at", "event", "actor", "client_id", "user_id", "grant_id", "scopes", "token", "detail", "request_id", "address", "user_agent", "seal"}
+
+func (a *app) export(ctx context.Context, s *system, f storage.AuditFilter, format string, out io.Writer) error {
+	total, err := s.store.CountAuditEvents(ctx, f)
+	if err != nil {
+		return err
+	}
+	show, end := a.progress("exporting")
+	defer end()
+	buffered := bufio.NewWriterSize(out, 64<<10)
+	lines, table := json.NewEncoder(buffered), csv.NewWriter(buffered)
+	lines.SetEscapeHTML(false)
+	if format == "csv" {
+		if err := table.Write(auditColumns); err != nil {
+			return err
+		}
+	}
+	n := int64(0)
+	err = s.store.EachAuditEvent(ctx, f, func(e storage.AuditEvent) error {
+		if n++; n%100 == 0 || n == total {
+			show(n, total)
+		}
+		if format == "jsonl" {
+			return lines.Encode(e)
+		}
+		seal := ""
+		if e.Seal != nil {
+			seal = strconv.FormatInt(*e.Seal, 10)
+		}
+		row := []string{e.ID, e.At.UTC().Format(time.RFC3339Nano), e.Event, e.Actor, e.ClientID, e.UserID, e.GrantID, e.Scopes, e.Token, e.Detail, e.RequestID, e.Address, e.UserAgent, seal}
+		for i := range row {
+			row[i] = notAFormula(row[i])
+		}
+		return table.Write(row)
+	})
+	table.Flush()
+	if err = errors.Join(err, table.Error(), buffered.Flush()); err == nil {
+		fmt.Fprintf(a.stderr, "gatehouse: %d events\n", n)
+	}
+	return err
+}
+
+// notAFormula keeps a spreadsheet from running what a stranger wrote into a header.
+func notAFormula(s string) string {
+	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
+		return "'" + s
+	}
+	return s
+}
+
+func (a *app) auditVerify() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "verify", Short: "Check that no audit row was changed or removed",
+		Long: "Check every seal of the audit log against the rows that are there, in one snapshot. A seal is made each second over the rows since the last; without\n" +
+			"the root key nobody can make one that fits other rows. Rows younger than the last seal are counted, not checked.\n" +
+			"To find out that the end was cut off, give the number and head of a seal that was noted elsewhere; the server logs them every hour.\n" +
+			"It ends with 1 when something is wrong.",
+		Example: "  gatehouse audit verify --head 8412:0f3c…",
+		Args:    exactly(),
+	}
+	head := cmd.Flags().String("head", "", "a seal that was noted before, as NUMBER:HEAD")
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		known := storage.AuditSeal{}
+		if *head != "" {
+			number, mac, _ := strings.Cut(*head, ":")
+			id, err := strconv.ParseInt(number, 10, 64)
+			b, err2 := hex.DecodeString(mac)
+			if err != nil || err2 != nil || id < 1 || len(b) != 32 {
+				return usageError{errors.New("--head must be a number, a colon and 64 hexadecimal digits")}
+			}
+			known = storage.AuditSeal{ID: id, MAC: b}
+		}
+		return a.with(cmd, func(ctx context.Context, s *system) error {
+			show, end := a.progress("verifying")
+			report, err := s.store.VerifyAudit(ctx, known, show)
+			end()
+			if err != nil {
+				return err
+			}
+			if *asJSON {
+				err = a.printJSON(report)
+			} else {
+				a.printReport(report)
+			}
+			if err == nil && report.Count > 0 {
+				return errors.New("the audit log is not what was sealed")
+			}
+			return err
+		})
+	}
+	return cmd
+}
+
+func (a *app) printReport(r storage.AuditReport) {
+	for _, p := range r.Problems {
+		fmt.Fprintln(a.stdout, "PROBLEM: "+p)
+	}
+	if more := r.Count - len(r.Problems); more > 0 {
+		fmt.Fprintf(a.stdout, "and %d more\n", more)
+	}
+	fmt.Fprintf(a.stdout, "%d seals, %d of them retired; %d rows sealed and present\n", r.Seals, r.Retired, r.Rows)
+	if r.Unsealed > 0 {
+		fmt.Fprintf(a.stdout, "%d rows not sealed yet, the oldest of %s; the server seals every second\n", r.Unsealed, stamp(r.Oldest))
+	}
+	if r.Last > 0 {
+		fmt.Fprintf(a.stdout, "head: %d:%s\n", r.Last, r.Head)
+	}
+	if r.Count == 0 {
+		fmt.Fprintln(a.stdout, "the audit log is whole")
+	}
+}
+
+func (a *app) auditRetire() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "retire", Short: "Delete old audit rows; their seals stay",
+		Long: "Delete the rows of every seal that is older than --older-than, whole seals alone. The seals stay, so that the rest can still be verified, and one\n" +
+			"event tells of it. With a role for the server that may not delete (docs/operate.md), run this as the owner of the schema.",
+		Example: "  gatehouse audit retire --older-than 400d",
+		Args:    exactly(),
+	}
+	older := cmd.Flags().String("older-than", "", "how old a seal must be: 400d, 9600h, or a time")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *older == "" {
+			return usageError{errors.New("say how old with --older-than, like 400d")}
+		}
+		return a.with(cmd, func(ctx context.Context, s *system) error {
+			before, err := moment(*older, s.store.Now())
+			if err != nil {
+				return usageError{fmt.Errorf("--older-than: %w", err)}
+			}
+			if before.After(s.store.Now().Add(-24 * time.Hour)) {
+				return usageError{errors.New("--older-than must be a day at least")}
+			}
+			if err := a.confirm("Delete every audit row sealed before " + stamp(&before) + "?"); err != nil {
+				return err
+			}
+			show, end := a.progress("retiring")
+			n, err := s.store.RetireAudit(ctx, before, show)
+			end()
+			if storage.Denied(err) {
+				return errors.New("this database role may not delete audit rows, which is as it should be; run this as the owner of the schema")
+			}
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(a.stdout, "%d rows are gone\n", n)
+			return err
+		})
+	}
+	return cmd
+}
+
+func (a *app) auditErase() *cobra.Command {
+	return &cobra.Command{
+		Use: "erase USER", Short: "Erase a person's addresses and user agents from the audit log",
+		Long: "Make the addresses and user agents in the audit rows of a person unreadable for good, by erasing their keys. The rows stay, with the person's sub and\n" +
+			"nothing else of them, and their seals hold. USER may be the sub of somebody who is deleted. Backups made before still have the keys.",
+		Args: exactly("USER"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.with(cmd, func(ctx context.Context, s *system) error {
+				id, err := s.auditUser(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				if err := a.confirm("Erase where " + args[0] + " came from, in every audit row, for good?"); err != nil {
+					return err
+				}
+				n, err := s.store.EraseAudit(ctx, id)
+				if storage.Denied(err) {
+					return errors.New("this database role may not change audit rows, which is as it should be; run this as the owner of the schema")
+				}
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(a.stdout, "%d rows no longer tell where from\n", n)
+				return err
+			})
+		},
+	}
 }

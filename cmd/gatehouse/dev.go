@@ -81,7 +81,7 @@ func (a *app) devCommand() *cobra.Command {
 		}
 		log := a.logger(cfg)
 		cfg.FetchAllowHosts = append(cfg.FetchAllowHosts, *sampleListen) // the sample app takes logouts
-		ctx := storage.WithOrigin(cmd.Context(), storage.Origin{Actor: "cli"})
+		ctx := storage.WithOrigin(cmd.Context(), storage.Origin{Actor: operator()})
 		s, err := openSystem(ctx, cfg, log, true, func(text string) { fmt.Fprintln(a.stderr, "gatehouse: "+text) })
 		if err != nil {
 			return err
@@ -95,7 +95,12 @@ func (a *app) devCommand() *cobra.Command {
 		if err != nil {
 			return errors.Join(err, s.close(ctx))
 		}
-		return s.serve(ctx, log, serveOptions{
+		g, err := openGates(ctx, cfg, log, cfg.Listen, cfg.AdminListen, *sampleListen)
+		if err != nil {
+			return errors.Join(err, s.close(ctx))
+		}
+		return s.serve(ctx, log, g, serveOptions{
+			getenv:     a.getenv,
 			strictHost: true,
 			also:       map[string]http.Handler{*sampleListen: app},
 			ready:      func(net.Addr) { fmt.Fprint(a.stdout, devPage(cfg, data, url)) },

@@ -6,6 +6,10 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gatehouse/storage"
 )
 
 // job is work that every process does again and again; its owner makes it safe to do at once in many.
@@ -15,8 +19,8 @@ type job struct {
 	run   func(ctx context.Context) error
 }
 
-func (s *system) jobs() []job {
-	return []job{
+func (s *system) jobs(log *slog.Logger) []job {
+	jobs := []job{
 		{"delete what has expired", time.Minute, func(ctx context.Context) error {
 			_, err := s.store.DeleteExpired(ctx)
 			return err
@@ -26,6 +30,40 @@ func (s *system) jobs() []job {
 		}},
 		{"deliver logouts", time.Second, s.oauth.Deliver},
 		{"advance signing keys", time.Hour, s.oauth.AdvanceKeys},
+		{"seal the audit log", time.Second, func(ctx context.Context) error {
+			_, err := s.store.SealAudit(ctx)
+			return err
+		}},
+		{"tell the head of the audit log", time.Hour, func(ctx context.Context) error {
+			last, err := s.store.LastSeal(ctx)
+			if err == nil {
+				log.InfoContext(ctx, "audit seal", slog.Int64("number", last.ID), slog.String("head", last.Head()))
+			}
+			return err
+		}},
+	}
+	if s.config.AuditRetention > 0 {
+		jobs = append(jobs, job{"retire the audit log", time.Hour, func(ctx context.Context) error {
+			_, err := s.store.RetireAudit(ctx, s.store.Now().Add(-s.config.AuditRetention), func(int64, int64) {})
+			if storage.Denied(err) {
+				return errors.New("this database role may not delete audit rows, which is as it should be; run `gatehouse audit retire` as the owner of the schema")
+			}
+			return err
+		}})
+	}
+	return jobs
+}
+
+// work is what /metrics tells of the jobs.
+type work struct {
+	failures *prometheus.CounterVec
+	finished *prometheus.GaugeVec
+}
+
+func newWork() *work {
+	return &work{
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gatehouse_job_failures_total", Help: "Background jobs that failed; they run again."}, []string{"job"}),
+		finished: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "gatehouse_job_last_success_timestamp_seconds", Help: "When a background job last succeeded in this process."}, []string{"job"}),
 	}
 }
 
@@ -33,14 +71,12 @@ func (s *system) jobs() []job {
 // long as its own context allows.
 func startJobs(ctx context.Context, s *system, log *slog.Logger) (wait func(limited context.Context) error) {
 	var running sync.WaitGroup
-	for _, j := range s.jobs() {
+	for _, j := range s.jobs(log) {
 		running.Go(func() {
 			tick := time.NewTicker(j.every)
 			defer tick.Stop()
 			for {
-				if err := j.run(ctx); err != nil && ctx.Err() == nil {
-					log.ErrorContext(ctx, "a job failed; it runs again later", slog.String("job", j.name), slog.Any("error", err))
-				}
+				s.do(ctx, j, log)
 				select {
 				case <-ctx.Done():
 					return
@@ -66,5 +102,15 @@ func startJobs(ctx context.Context, s *system, log *slog.Logger) (wait func(limi
 		case <-limited.Done():
 			return errors.New("a job did not end in time")
 		}
+	}
+}
+
+func (s *system) do(ctx context.Context, j job, log *slog.Logger) {
+	switch err := j.run(ctx); {
+	case err == nil:
+		s.work.finished.WithLabelValues(j.name).SetToCurrentTime()
+	case ctx.Err() == nil:
+		s.work.failures.WithLabelValues(j.name).Inc()
+		log.ErrorContext(ctx, "a job failed; it runs again later", slog.String("job", j.name), slog.Any("error", err))
 	}
 }

@@ -17,18 +17,26 @@ func (a *app) migrateCommand() *cobra.Command {
 		Use: "up", Short: "Bring the database schema up to date",
 		Long: "Apply the migrations that the database lacks. It is safe while the previous version still serves, and when several processes do it at once.",
 		Args: exactly(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withStore(cmd, func(ctx context.Context, s *storage.Store) error {
-				files, err := s.Migrate(ctx)
-				for _, f := range files {
-					fmt.Fprintln(a.stdout, "applied", filepath.Base(f))
-				}
-				if err == nil && len(files) == 0 {
-					fmt.Fprintln(a.stdout, "the schema is up to date")
-				}
+	}
+	grantTo := up.Flags().String("grant-to", "", "also give this PostgreSQL role what `gatehouse serve` needs, and no more: no DDL, and no changing or deleting of audit rows")
+	up.RunE = func(cmd *cobra.Command, _ []string) error {
+		return a.withStore(cmd, func(ctx context.Context, s *storage.Store) error {
+			files, err := s.Migrate(ctx)
+			for _, f := range files {
+				fmt.Fprintln(a.stdout, "applied", filepath.Base(f))
+			}
+			if err == nil && len(files) == 0 {
+				fmt.Fprintln(a.stdout, "the schema is up to date")
+			}
+			if err != nil || *grantTo == "" {
 				return err
-			})
-		},
+			}
+			if err := s.GrantRuntime(ctx, *grantTo); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(a.stdout, "granted to", *grantTo)
+			return err
+		})
 	}
 	status := &cobra.Command{Use: "status", Short: "Show which migrations the database has", Args: exactly()}
 	asJSON := jsonFlag(status)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/user"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"gatehouse/oauth"
 	"gatehouse/oauth/fetch"
 	"gatehouse/storage"
+	"gatehouse/web/limit"
 )
 
 // Exit codes of every command.
@@ -66,7 +68,7 @@ func (a *app) root() *cobra.Command {
 			"Start with `gatehouse dev`: it runs everything on this machine, with a sample app to sign in to.\n"+
 			"Settings come from the environment (GATEHOUSE_…) and, over it, from flags; `gatehouse config print` shows them.",
 		a.devCommand(), a.serveCommand(), a.migrateCommand(), a.clientCommand(), a.userCommand(), a.scopeCommand(),
-		a.resourceCommand(), a.registrationTokenCommand(), a.keyCommand(), a.auditCommand(), a.configCommand(), a.versionCommand())
+		a.resourceCommand(), a.registrationTokenCommand(), a.keyCommand(), a.auditCommand(), a.backupCommand(), a.rekeyCommand(), a.configCommand(), a.versionCommand())
 	root.SilenceErrors, root.SilenceUsage, root.Version = true, true, version
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
@@ -152,6 +154,8 @@ type system struct {
 	store  *storage.Store
 	people *identity.People
 	oauth  *oauth.Server
+	limits *limit.Limits // nil when off
+	work   *work
 }
 
 // with opens the database of the settings for a command and closes it afterwards.
@@ -163,7 +167,7 @@ func (a *app) with(cmd *cobra.Command, fn func(ctx context.Context, s *system) e
 	if path, embedded := cfg.Embedded(); embedded && cmd.Name() != "create" && !exists(path) {
 		return fmt.Errorf("there is no database at %s; run this where `gatehouse serve` runs, or set --database-url", path)
 	}
-	ctx := storage.WithOrigin(cmd.Context(), storage.Origin{Actor: "cli"})
+	ctx := storage.WithOrigin(cmd.Context(), storage.Origin{Actor: operator()})
 	s, err := openSystem(ctx, cfg, nil, false, func(text string) { fmt.Fprintln(a.stderr, "gatehouse: "+text) })
 	if err != nil {
 		return err
@@ -171,10 +175,18 @@ func (a *app) with(cmd *cobra.Command, fn func(ctx context.Context, s *system) e
 	return errors.Join(fn(ctx, s), s.close(ctx))
 }
 
+// operator is who types commands, as this machine knows them.
+func operator() string {
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		return "cli:" + u.Username
+	}
+	return "cli"
+}
+
 func (s *system) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	return s.store.Close(ctx)
+	return errors.Join(s.store.Close(ctx), s.limits.Close())
 }
 
 // printJSON writes a record.

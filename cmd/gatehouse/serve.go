@@ -2,20 +2,16 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof"
-	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"gatehouse/config"
 	"gatehouse/storage"
@@ -27,7 +23,8 @@ func (a *app) serveCommand() *cobra.Command {
 		Use:   "serve",
 		Short: "Run the server",
 		Long: "Run the server until SIGINT or SIGTERM, which lets requests in flight finish.\n\n" +
-			"An embedded database migrates itself. A PostgreSQL schema that is behind is refused: run `gatehouse migrate up` first, or start with --migrate.",
+			"An embedded database migrates itself. A PostgreSQL schema that is behind is refused: run `gatehouse migrate up` first, or start with --migrate.\n" +
+			"A PostgreSQL that is away is waited for, with /readyz red.",
 		Args: exactly(),
 	}
 	migrate := cmd.Flags().Bool("migrate", false, "bring the database schema up to date first")
@@ -45,136 +42,99 @@ func (a *app) serveCommand() *cobra.Command {
 		if path, embedded := cfg.Embedded(); embedded && exists(filepath.Join(filepath.Dir(path), devFile)) {
 			log.Warn("this database was made by `gatehouse dev`: its demo person and demo clients work here too; for real use set GATEHOUSE_DATABASE_URL to a new file")
 		}
-		s, err := openSystem(ctx, cfg, log, *migrate, func(text string) { log.Info(text) })
+		// The listeners open first: while the database is away, /healthz is green and /readyz red.
+		g, err := openGates(ctx, cfg, log, cfg.Listen, cfg.AdminListen)
 		if err != nil {
 			return err
 		}
-		return s.serve(ctx, log, serveOptions{})
+		s, err := a.openPatiently(ctx, cfg, log, *migrate)
+		if err != nil {
+			return errors.Join(err, g.shutdown(ctx, time.Second))
+		}
+		return s.serve(ctx, log, g, serveOptions{getenv: a.getenv})
 	}
 	return listsSettings(cmd)
 }
 
-// logger writes structured events to standard error.
-func (a *app) logger(cfg config.Config) *slog.Logger {
-	options := &slog.HandlerOptions{Level: cfg.LogLevel}
-	if cfg.LogFormat == "text" || cfg.LogFormat == "auto" && isTerminal(a.stderr) {
-		return slog.New(slog.NewTextHandler(a.stderr, options))
+// openPatiently is openSystem that waits for a PostgreSQL that is away, until ctx ends.
+func (a *app) openPatiently(ctx context.Context, cfg config.Config, log *slog.Logger, migrate bool) (*system, error) {
+	for wait := 250 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		s, err := openSystem(ctx, cfg, log, migrate, func(text string) { log.Info(text) })
+		if err == nil || !storage.Away(err) || ctx.Err() != nil {
+			return s, err
+		}
+		log.WarnContext(ctx, "the database is away; trying again", slog.String("in", wait.String()), slog.Any("error", err))
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil, err
+		}
 	}
-	return slog.New(slog.NewJSONHandler(a.stderr, options))
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 type serveOptions struct {
 	strictHost bool
-	ready      func(address net.Addr) // called with the public address once every listener is open
+	ready      func(address net.Addr) // called with the public address once everything answers
 	also       map[string]http.Handler
+	getenv     func(string) string // for what is no setting of ours: OTEL_…
 }
 
-// serve runs the listeners and the jobs until ctx ends, then stops in order: no new connections, requests in flight
-// finish, jobs end, queued audit rows are written. It takes no longer than the shutdown timeout and closes the system.
-func (s *system) serve(ctx context.Context, log *slog.Logger, o serveOptions) error {
-	site, err := web.New(web.Options{Config: s.config, Store: s.store, People: s.people, OAuth: s.oauth, Log: log, StrictHost: o.strictHost})
+// serve runs the site behind the gates and the jobs until ctx ends, then stops in order: /readyz turns red, and after the
+// shutdown delay there are no new connections, requests in flight finish, jobs end, queued audit rows are written. It
+// takes no longer than the delay and the shutdown timeout and closes the system.
+func (s *system) serve(ctx context.Context, log *slog.Logger, g *gates, o serveOptions) error {
+	registry, err := s.newRegistry()
 	if err != nil {
-		return errors.Join(err, s.close(ctx))
+		return errors.Join(err, g.shutdown(ctx, time.Second), s.close(ctx))
+	}
+	tracer, stopTraces, err := startTraces(ctx, o.getenv)
+	if err != nil {
+		return errors.Join(err, g.shutdown(ctx, time.Second), s.close(ctx))
+	}
+	site, err := web.New(web.Options{
+		Config: s.config, Store: s.store, People: s.people, OAuth: s.oauth, Log: log, Limits: s.limits, Meters: registry, Tracer: tracer, StrictHost: o.strictHost,
+	})
+	if err != nil {
+		return errors.Join(err, g.shutdown(ctx, time.Second), s.close(ctx))
+	}
+	if g.certificate != nil {
+		registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "gatehouse_tls_certificate_expiry_timestamp_seconds", Help: "When the TLS certificate in force expires."}, g.certificate.expiry))
 	}
 	handlers := map[string]http.Handler{s.config.Listen: site.Handler()}
 	if s.config.AdminListen != "" {
-		handlers[s.config.AdminListen] = adminHandler(site)
+		handlers[s.config.AdminListen] = adminHandler(site, registry)
 	}
 	for address, h := range o.also {
 		handlers[address] = h
 	}
-	if o.strictHost { // against DNS rebinding; the public site does it by itself
-		for address, h := range handlers {
-			if address != s.config.Listen {
-				handlers[address] = loopbackHost(h)
-			}
-		}
-	}
-	var servers []*http.Server
-	var public net.Addr
-	failed := make(chan error, len(handlers))
-	jobs, endJobs := context.WithCancel(ctx)
-	waitForJobs := func(context.Context) error { return nil } // none runs yet
-	stop := func() error {
-		endJobs()
-		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.ShutdownTimeout)
-		defer cancel()
-		var errs []error
-		for _, server := range servers {
-			if err := server.Shutdown(limited); err != nil {
-				errs = append(errs, fmt.Errorf("requests were still in flight: %w", err), server.Close())
-			}
-		}
-		return errors.Join(append(errs, waitForJobs(limited), s.store.Close(limited))...)
-	}
 	s.store.Start()
 	for address, h := range handlers {
-		server, listener, err := s.listen(ctx, address, h, log)
-		if err != nil {
-			return errors.Join(err, stop())
+		if o.strictHost && address != s.config.Listen { // against DNS rebinding; the public site does it by itself
+			h = loopbackHost(h)
 		}
-		servers = append(servers, server)
-		go func() {
-			if err := serveOn(server, listener); !errors.Is(err, http.ErrServerClosed) {
-				failed <- err
-			}
-		}()
-		if address == s.config.Listen {
-			log.Info("listening", slog.String("address", listener.Addr().String()), slog.String("issuer", s.config.Issuer), slog.String("database", s.store.Engine()))
-			public = listener.Addr()
-		}
+		g.open(address, h)
 	}
+	public := g.address(s.config.Listen)
+	log.Info("listening", slog.String("address", public.String()), slog.String("issuer", s.config.Issuer), slog.String("database", s.store.Engine()))
 	if o.ready != nil {
 		o.ready(public)
 	}
-	waitForJobs = startJobs(jobs, s, log)
+	jobs, endJobs := context.WithCancel(context.WithoutCancel(ctx))
+	defer endJobs()
+	waitForJobs := startJobs(jobs, s, log)
 	select {
 	case <-ctx.Done():
-		log.Info("stopping", slog.String("at_most", s.config.ShutdownTimeout.String()))
-	case err = <-failed:
+		log.Info("stopping", slog.String("after", s.config.ShutdownDelay.String()), slog.String("at_most", s.config.ShutdownTimeout.String()))
+		site.Drain()
+		g.drain(s.config.ShutdownDelay)
+	case err = <-g.failed:
 	}
-	err = errors.Join(err, stop())
+	endJobs()
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.ShutdownTimeout)
+	defer cancel()
+	err = errors.Join(err, g.shutdown(limited, s.config.ShutdownTimeout), waitForJobs(limited), s.store.Close(limited), s.limits.Close(), stopTraces(limited))
 	log.Info("stopped")
 	return err
-}
-
-// listen opens one listener. The public one speaks TLS when there is a certificate.
-func (s *system) listen(ctx context.Context, address string, h http.Handler, log *slog.Logger) (*http.Server, net.Listener, error) {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
-	if err != nil {
-		setting := "--sample-listen"
-		switch address {
-		case s.config.Listen:
-			setting = "GATEHOUSE_LISTEN (--listen)"
-		case s.config.AdminListen:
-			setting = "GATEHOUSE_ADMIN_LISTEN (--admin-listen)"
-		}
-		return nil, nil, fmt.Errorf("cannot listen; free the address or set %s to another: %w", setting, err)
-	}
-	var certificate *tls.Config
-	if s.config.TLSCertFile != "" && address == s.config.Listen {
-		if certificate, err = loadCertificate(s.config.TLSCertFile, s.config.TLSKeyFile, log); err != nil {
-			return nil, nil, errors.Join(err, listener.Close())
-		}
-	}
-	return &http.Server{
-		TLSConfig: certificate,
-		Handler:   h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: time.Minute,
-		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}, listener, nil
-}
-
-func serveOn(server *http.Server, l net.Listener) error {
-	if server.TLSConfig != nil {
-		return server.ServeTLS(l, "", "")
-	}
-	return server.Serve(l)
 }
 
 // loopbackHost refuses requests under any name but those of this machine.
@@ -188,10 +148,11 @@ func loopbackHost(h http.Handler) http.Handler {
 	})
 }
 
-// adminHandler is the admin listener: health and profiling.
-func adminHandler(site *web.Site) http.Handler {
+// adminHandler is the admin listener: health, metrics and profiling.
+func adminHandler(site *web.Site, registry *prometheus.Registry) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", site.Health())
+	mux.Handle("GET /metrics", metricsHandler(registry))
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)

@@ -15,6 +15,7 @@ import (
 	"gatehouse/identity"
 	"gatehouse/oauth"
 	"gatehouse/storage"
+	"gatehouse/web/limit"
 )
 
 // openSystem opens the database of the settings, checks its schema and root key, and puts the packages together. With
@@ -50,12 +51,20 @@ func assemble(ctx context.Context, cfg config.Config, store *storage.Store, log 
 	if err := useRootKey(ctx, cfg, store, notice); err != nil {
 		return nil, err
 	}
+	var limits *limit.Limits
+	var counting oauth.Limits // a nil *limit.Limits in an interface is not nil
+	if !cfg.RateLimitsOff {
+		if limits, err = limit.New(limit.Options{Rates: cfg.RateLimits, RedisURL: cfg.RedisURL, Now: store.Now, Log: orSilent(log)}); err != nil {
+			return nil, err
+		}
+		counting = limits
+	}
 	server, err := oauth.New(ctx, store, oauth.Options{
 		Issuer: cfg.Issuer, Environment: cfg.Environment, AccessTokenTTL: cfg.AccessTokenTTL, CodeTTL: cfg.CodeTTL,
 		RefreshIdleTTL: cfg.RefreshIdleTTL, RefreshMaxTTL: cfg.RefreshMaxTTL, RefreshGrace: cfg.RefreshGrace,
 		RequestTTL: cfg.RequestTTL, KeyRotationPeriod: cfg.KeyRotationPeriod, IDTokenTTL: cfg.IDTokenTTL, HintTTL: cfg.SessionMaxTTL,
 		Registration:    oauth.Registration{Mode: cfg.Registration, Scopes: cfg.RegistrationScopes, RequirePKCE: cfg.RegistrationRequirePKCE},
-		FetchAllowHosts: cfg.FetchAllowHosts, Log: log,
+		FetchAllowHosts: cfg.FetchAllowHosts, Limits: counting, Log: log,
 	})
 	if err != nil {
 		return nil, err
@@ -64,7 +73,14 @@ func assemble(ctx context.Context, cfg config.Config, store *storage.Store, log 
 		Secure: cfg.Secure(), SessionIdleTTL: cfg.SessionIdleTTL, SessionMaxTTL: cfg.SessionMaxTTL,
 		PasswordMinLength: cfg.PasswordMinLength, Concurrency: cfg.PasswordConcurrency,
 	})
-	return &system{config: cfg, store: store, people: people, oauth: server}, nil
+	return &system{config: cfg, store: store, people: people, oauth: server, limits: limits, work: newWork()}, nil
+}
+
+func orSilent(log *slog.Logger) *slog.Logger {
+	if log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return log
 }
 
 // useRootKey finds the root key, or makes one beside a new embedded database, and ties the store to it.
@@ -80,7 +96,18 @@ func useRootKey(ctx context.Context, cfg config.Config, store *storage.Store, no
 	if err != nil {
 		return err
 	}
-	return store.UseRootKey(ctx, root)
+	if cfg.SecretKeyPrevious == nil {
+		err = store.UseRootKey(ctx, root)
+		if path, embedded := cfg.Embedded(); embedded && errors.Is(err, storage.ErrOtherKey) && exists(filepath.Join(filepath.Dir(path), "secret.key.new")) {
+			return fmt.Errorf("%w; there is a secret.key.new beside it: a rekey was not finished, run `gatehouse rekey`", err)
+		}
+		return err
+	}
+	previous, err := storage.NewRootKey(cfg.SecretKeyPrevious)
+	if err != nil {
+		return err
+	}
+	return store.UseRootKey(ctx, root, previous)
 }
 
 // keyFile reads the root key beside an embedded database, and makes it when neither the file nor anything sealed under

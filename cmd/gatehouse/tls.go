@@ -21,12 +21,22 @@ type certificate struct {
 }
 
 // loadCertificate fails when the certificate cannot be used now; a bad one later leaves the last good one in force.
-func loadCertificate(certFile, keyFile string, log *slog.Logger) (*tls.Config, error) {
+func loadCertificate(certFile, keyFile string, log *slog.Logger) (*certificate, error) {
 	c := &certificate{certFile: certFile, keyFile: keyFile, log: log}
 	if err := c.read(c.fileStamp()); err != nil {
 		return nil, fmt.Errorf("GATEHOUSE_TLS_CERT_FILE: %w", err)
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.get}, nil
+	return c, nil
+}
+
+// expiry is when the certificate in force expires, in Unix seconds.
+func (c *certificate) expiry() float64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.current.Leaf == nil {
+		return 0
+	}
+	return float64(c.current.Leaf.NotAfter.Unix())
 }
 
 func (c *certificate) read(stamp string) error {

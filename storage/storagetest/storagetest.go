@@ -192,6 +192,13 @@ func Exec(t testing.TB, s *storage.Store, dsn string, statements ...string) {
 	}
 }
 
+// Try runs one statement past the store and returns its error, wrapped as the store's own are.
+func Try(t testing.TB, s *storage.Store, dsn, statement string) error {
+	t.Helper()
+	_, err := connect(t, s, dsn).ExecContext(context.Background(), statement)
+	return err
+}
+
 // connect opens the database by itself, until the test ends.
 func connect(t testing.TB, s *storage.Store, dsn string) *sql.DB {
 	t.Helper()

@@ -1,80 +1,162 @@
-// Package limit counts events against named rates, per key, in the memory of one process. What is counted, and what
-// becomes of a request over the limit, is left to web.
+// Package limit counts events against named rates, per key, by the generic cell rate algorithm: in the memory of one process
+// or, shared by all, in Redis. What is counted, and what becomes of a request over the limit, is left to oauth and web.
 package limit
 
 import (
-	"sync"
+	"context"
+	"log/slog"
+	"sync/atomic"
 	"time"
-
-	"golang.org/x/time/rate"
 
 	"gatehouse/config"
 )
 
-// maxKeys and maxKey bound the memory: about 30 MB at the very most.
-const (
-	maxKeys = 100_000
-	maxKey  = 160 // bytes
-)
+// longest is how long a limit that backs off makes anyone wait.
+const longest = 15 * time.Minute
 
-// Limits holds a bucket per name and key. A nil *Limits allows everything.
+// Limits holds what was counted. A nil *Limits allows everything.
 type Limits struct {
-	rates map[string]config.Rate
-	now   func() time.Time
+	rates  map[string]rate
+	memory *memory
+	shared *shared // nil without Redis
 
-	mu      sync.Mutex
-	buckets map[bucket]*rate.Limiter
+	allowed, refused map[string]*atomic.Uint64 // by limit
 }
 
-type bucket struct{ name, key string }
-
-// New returns limits with the given rates; now is the clock.
-func New(rates map[string]config.Rate, now func() time.Time) *Limits {
-	return &Limits{rates: rates, now: now, buckets: map[bucket]*rate.Limiter{}}
+// rate is a limit as the algorithm sees it: an event every interval, and as many at once as the period has intervals.
+type rate struct {
+	config.Rate
+	interval time.Duration
+	most     time.Duration // how far ahead the next free moment may lie: the period, or longer where the wait doubles
 }
 
-// Take counts one event and reports whether it is within the limit, and if not, when the next one will be. A name
-// without a rate is not limited.
-func (l *Limits) Take(name, key string) (ok bool, retryAfter time.Duration) {
+// Options are what Limits are made of.
+type Options struct {
+	Rates    map[string]config.Rate
+	RedisURL string // empty: each process counts by itself
+	Now      func() time.Time
+	Log      *slog.Logger
+}
+
+// New returns limits. It fails when the Redis URL makes no sense; a Redis that is away is met later.
+func New(o Options) (*Limits, error) {
+	l := &Limits{rates: map[string]rate{}, memory: newMemory(o.Now), allowed: map[string]*atomic.Uint64{}, refused: map[string]*atomic.Uint64{}}
+	for name, r := range o.Rates {
+		l.rates[name] = rate{Rate: r, interval: r.Period / time.Duration(r.Count), most: r.Period}
+		if config.BacksOff(name) {
+			l.rates[name] = rate{Rate: r, interval: r.Period / time.Duration(r.Count), most: r.Period + longest}
+		}
+		l.allowed[name], l.refused[name] = &atomic.Uint64{}, &atomic.Uint64{}
+	}
+	if o.RedisURL != "" {
+		var err error
+		if l.shared, err = newShared(o.RedisURL, o.Log); err != nil {
+			return nil, err
+		}
+	}
+	return l, nil
+}
+
+// Take counts one event for each limit and key, up to the first that refuses. Give the wide limits first. A limit without a
+// rate counts nothing. With Redis it asks once for all; when Redis does not answer this process counts by itself.
+func (l *Limits) Take(ctx context.Context, counts ...config.Count) config.Verdict {
 	if l == nil {
-		return true, 0
+		return config.Verdict{}
 	}
-	r, limited := l.rates[name]
-	if !limited {
-		return true, 0
-	}
-	if len(key) > maxKey {
-		key = key[:maxKey]
-	}
-	now := l.now()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	b := l.buckets[bucket{name, key}]
-	if b == nil {
-		if len(l.buckets) >= maxKeys {
-			l.makeRoom(now)
+	var verdicts []config.Verdict
+	var known [maxCounts]config.Count
+	asked := known[:0]
+	for _, c := range counts {
+		if _, limited := l.rates[c.Limit]; limited {
+			asked = append(asked, c)
 		}
-		b = rate.NewLimiter(rate.Limit(float64(r.Count)/r.Period.Seconds()), r.Count)
-		l.buckets[bucket{name, key}] = b
 	}
-	if b.AllowN(now, 1) {
-		return true, 0
+	if len(asked) == 0 {
+		return config.Verdict{}
 	}
-	missing := 1 - b.TokensAt(now)
-	return false, time.Duration(missing / float64(b.Limit()) * float64(time.Second))
+	if l.shared != nil {
+		verdicts = l.shared.take(ctx, l.rates, asked)
+	}
+	if verdicts == nil {
+		var room [maxCounts]config.Verdict
+		verdicts = room[:0]
+		for _, c := range asked {
+			v := l.memory.take(l.rates[c.Limit], c)
+			if verdicts = append(verdicts, v); v.Refused {
+				break
+			}
+		}
+	}
+	return l.judge(verdicts)
 }
 
-// makeRoom forgets the keys that are back to a full bucket, and if none is, any thousand.
-func (l *Limits) makeRoom(now time.Time) {
-	for k, b := range l.buckets {
-		if b.TokensAt(now) >= float64(b.Burst()) {
-			delete(l.buckets, k)
+// judge counts what was decided and picks the verdict that says most.
+func (l *Limits) judge(verdicts []config.Verdict) config.Verdict {
+	least := verdicts[0]
+	for _, v := range verdicts {
+		if v.Refused {
+			l.refused[v.Limit].Add(1)
+			return v
+		}
+		l.allowed[v.Limit].Add(1)
+		if v.Remaining < least.Remaining {
+			least = v
 		}
 	}
-	for k := range l.buckets {
-		if len(l.buckets) <= maxKeys-1000 {
-			return
-		}
-		delete(l.buckets, k)
+	return least
+}
+
+// Stats is what was decided since start, by limit, and whether Redis is in use and answers.
+type Stats struct {
+	Allowed, Refused map[string]uint64
+	Keys             int // in memory
+	Shared, Degraded bool
+	Failures         uint64 // of Redis
+}
+
+// Stats of nil Limits are empty.
+func (l *Limits) Stats() Stats {
+	out := Stats{Allowed: map[string]uint64{}, Refused: map[string]uint64{}}
+	if l == nil {
+		return out
 	}
+	for name := range l.rates {
+		out.Allowed[name], out.Refused[name] = l.allowed[name].Load(), l.refused[name].Load()
+	}
+	out.Keys = l.memory.keys()
+	if l.shared != nil {
+		out.Shared, out.Degraded, out.Failures = true, l.shared.down.Load(), l.shared.failures.Load()
+	}
+	return out
+}
+
+// Close ends the connections to Redis.
+func (l *Limits) Close() error {
+	if l == nil || l.shared == nil {
+		return nil
+	}
+	return l.shared.pool.Close()
+}
+
+// step is the algorithm. ahead is how far from now the next free moment lies; it returns that after the event, and whether
+// the event is refused, which leaves it where it is or, where the wait doubles, moves it on.
+func (r rate) step(ahead time.Duration) (after time.Duration, refused bool) {
+	ahead = min(max(ahead, 0), r.most) // beyond the most only when the clock was set back
+	if ahead+r.interval <= r.Period {
+		return ahead + r.interval, false
+	}
+	if r.most > r.Period {
+		ahead = min(2*ahead, r.most)
+	}
+	return ahead, true
+}
+
+func (r rate) verdict(limit string, after time.Duration, refused bool) config.Verdict {
+	v := config.Verdict{Limit: limit, Rate: r.Rate, Refused: refused, Wait: after}
+	if refused {
+		v.Wait = max(after+r.interval-r.Period, 0)
+		return v
+	}
+	v.Remaining = int((r.Period - after) / r.interval)
+	return v
 }

@@ -1,7 +1,17 @@
 package limit_test
 
 import (
+	"bufio"
+	"context"
 	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -9,33 +19,323 @@ import (
 	"gatehouse/web/limit"
 )
 
-func TestTake(t *testing.T) {
+var rates = map[string]config.Rate{
+	"x":                       {Count: 3, Period: time.Minute},
+	config.LimitClientFailure: {Count: 2, Period: time.Minute},
+}
+
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+func newClock() *clock { return &clock{now: time.Unix(1_800_000_000, 0)} }
+
+func open(t *testing.T, redisURL string, now func() time.Time, log *slog.Logger) *limit.Limits {
+	t.Helper()
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	l, err := limit.New(limit.Options{Rates: rates, RedisURL: redisURL, Now: now, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+func take(l *limit.Limits, name, key string) config.Verdict {
+	return l.Take(context.Background(), config.Count{Limit: name, Key: key})
+}
+
+func TestTheFourthOfThreeIsRefusedUntilOneIsBack(t *testing.T) {
 	t.Parallel()
-	now := time.Unix(1_800_000_000, 0)
-	l := limit.New(map[string]config.Rate{"x": {Count: 3, Period: time.Minute}}, func() time.Time { return now })
+	c := newClock()
+	l := open(t, "", c.Now, nil)
 	for i := range 3 {
-		if ok, _ := l.Take("x", "a"); !ok {
-			t.Errorf("event %d is over the limit", i+1)
+		if v := take(l, "x", "a"); v.Refused || v.Remaining != 2-i || v.Wait != time.Duration(i+1)*20*time.Second {
+			t.Errorf("event %d: %+v", i+1, v)
 		}
 	}
-	ok, wait := l.Take("x", "a")
-	if ok || wait < 19*time.Second || wait > 21*time.Second {
-		t.Errorf("the fourth: %t, wait %v", ok, wait)
+	v := take(l, "x", "a")
+	if !v.Refused || v.Wait != 20*time.Second {
+		t.Errorf("the fourth: %+v", v)
 	}
-	if ok, _ := l.Take("x", "b"); !ok {
-		t.Error("another key is over the limit")
+	if policy, state := v.Fields(); policy != `"x";q=3;w=60` || state != `"x";r=0;t=20` {
+		t.Errorf("%s %s", policy, state)
 	}
-	if ok, _ := l.Take("unknown", "a"); !ok {
-		t.Error("a name without a rate is limited")
+	if take(l, "x", "b").Refused {
+		t.Error("another key is refused")
 	}
-	now = now.Add(20 * time.Second)
-	if ok, _ := l.Take("x", "a"); !ok {
-		t.Error("still over the limit after the wait")
+	if v := take(l, "unknown", "a"); v.Refused || v.Limit != "" {
+		t.Errorf("a name without a rate: %+v", v)
 	}
-	for i := range 120_000 { // more keys than it keeps
-		l.Take("x", fmt.Sprint(i))
+	c.advance(20 * time.Second)
+	if take(l, "x", "a").Refused {
+		t.Error("refused after the wait")
 	}
-	if ok, _ := (*limit.Limits)(nil).Take("x", "a"); !ok {
-		t.Error("limits that are off limit")
+	if (*limit.Limits)(nil).Take(context.Background(), config.Count{Limit: "x", Key: "a"}).Refused {
+		t.Error("limits that are off refuse")
 	}
+}
+
+func TestTheWaitForFailuresDoublesAndEnds(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	l := open(t, "", c.Now, nil)
+	take(l, config.LimitClientFailure, "a")
+	take(l, config.LimitClientFailure, "a")
+	var waits []time.Duration
+	for range 8 {
+		v := take(l, config.LimitClientFailure, "a")
+		if !v.Refused {
+			t.Fatalf("not refused: %+v", v)
+		}
+		waits = append(waits, v.Wait)
+	}
+	// Two in a minute are allowed: a minute ahead, doubled each time, less what may be ahead and still be allowed.
+	for i, want := range []time.Duration{90, 210, 450, 930, 930} {
+		if waits[i] != want*time.Second {
+			t.Errorf("waits are %v, want number %d to be %v", waits, i+1, want*time.Second)
+		}
+	}
+	c.advance(930*time.Second - time.Millisecond)
+	if !take(l, config.LimitClientFailure, "a").Refused {
+		t.Error("not refused although the wait is not over")
+	}
+	c.advance(longEnough)
+	if take(l, config.LimitClientFailure, "a").Refused {
+		t.Error("refused for ever")
+	}
+}
+
+const longEnough = 20 * time.Minute
+
+// TestAClockSetBackLocksNobodyOut: what lies in the future because the clock was set back counts as the period at most.
+func TestAClockSetBackLocksNobodyOut(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	l := open(t, "", c.Now, nil)
+	for range 4 {
+		take(l, "x", "a")
+	}
+	c.advance(-24 * time.Hour)
+	if v := take(l, "x", "a"); !v.Refused || v.Wait > time.Minute {
+		t.Errorf("after a day back: %+v", v)
+	}
+	c.advance(time.Minute)
+	if take(l, "x", "a").Refused {
+		t.Error("still refused after the period")
+	}
+}
+
+func TestMemoryIsBoundedAndKeepsWhoIsRefused(t *testing.T) {
+	t.Parallel()
+	l := open(t, "", newClock().Now, nil)
+	for range 4 {
+		take(l, "x", "attacker")
+	}
+	for i := range 150_000 {
+		take(l, "x", fmt.Sprint(i))
+	}
+	if n := l.Stats().Keys; n > 100_000 {
+		t.Errorf("%d keys", n)
+	}
+	if !take(l, "x", "attacker").Refused {
+		t.Error("made-up keys displaced one that was refused")
+	}
+}
+
+func TestTheFirstThatRefusesEndsTheCounting(t *testing.T) {
+	t.Parallel()
+	for name, l := range map[string]*limit.Limits{"memory": open(t, "", newClock().Now, nil), "redis": open(t, startRedis(t).url, time.Now, nil)} {
+		for range 4 {
+			take(l, "x", "wide")
+		}
+		v := l.Take(context.Background(), config.Count{Limit: "x", Key: "wide"}, config.Count{Limit: "x", Key: "narrow"})
+		if !v.Refused {
+			t.Errorf("%s: %+v", name, v)
+		}
+		if v := take(l, "x", "narrow"); v.Remaining != 2 {
+			t.Errorf("%s: the narrow limit was counted too: %+v", name, v)
+		}
+		if s := l.Stats(); s.Refused["x"] != 2 || s.Allowed["x"] != 4 {
+			t.Errorf("%s: %+v", name, s)
+		}
+	}
+}
+
+// TestRedisIsSharedAndDecidesAsMemoryDoes counts in two processes' limits on one Redis, in parallel.
+func TestRedisIsSharedAndDecidesAsMemoryDoes(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	one, two := open(t, r.url, time.Now, nil), open(t, r.url, time.Now, nil)
+	var allowed atomic.Int64
+	var wait sync.WaitGroup
+	for i := range 40 {
+		l := one
+		if i%2 == 0 {
+			l = two
+		}
+		wait.Go(func() {
+			if !take(l, "x", "a").Refused {
+				allowed.Add(1)
+			}
+		})
+	}
+	wait.Wait()
+	if allowed.Load() != 3 {
+		t.Errorf("%d of 40 were allowed, want 3", allowed.Load())
+	}
+	c := newClock()
+	memory := open(t, "", c.Now, nil)
+	for i := range 12 {
+		a, b := take(one, config.LimitClientFailure, "same"), take(memory, config.LimitClientFailure, "same")
+		if a.Refused != b.Refused || a.Remaining != b.Remaining || (a.Wait-b.Wait).Abs() > 5*time.Second {
+			t.Errorf("event %d: Redis says %+v, memory %+v", i+1, a, b)
+		}
+	}
+	if s := one.Stats(); !s.Shared || s.Degraded || s.Failures > 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestWithoutRedisEachProcessCountsByItself kills Redis and starts it again.
+func TestWithoutRedisEachProcessCountsByItself(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	var log lines
+	l := open(t, r.url, time.Now, slog.New(slog.NewTextHandler(&log, nil)))
+	take(l, "x", "a")
+	r.kill(t)
+	for i := range 3 {
+		if take(l, "x", "a").Refused {
+			t.Errorf("event %d was refused", i+1)
+		}
+	}
+	if !take(l, "x", "a").Refused {
+		t.Error("nothing limits while Redis is away")
+	}
+	if s := l.Stats(); !s.Degraded || s.Failures == 0 {
+		t.Errorf("%+v", s)
+	}
+	if n := log.count("Redis does not answer"); n != 1 {
+		t.Errorf("%d lines of the log tell of it:\n%s", n, log.String())
+	}
+	r.start(t)
+	deadline := time.Now().Add(20 * time.Second)
+	for l.Stats().Degraded {
+		if time.Now().After(deadline) {
+			t.Fatal("Redis is back, and not used")
+		}
+		take(l, "x", "b")
+	}
+	if log.count("Redis answers again") != 1 {
+		t.Errorf("the log does not tell that it is back:\n%s", log.String())
+	}
+}
+
+type lines struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (l *lines) count(text string) int { return strings.Count(l.String(), text) }
+
+// redisServer is a real Redis on a port of its own.
+type redisServer struct {
+	url, port, dir string
+	cmd            *exec.Cmd
+}
+
+func startRedis(t *testing.T) *redisServer {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("there is no redis-server; `make test` says how to install it")
+		}
+		t.Skip("there is no redis-server")
+	}
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r := &redisServer{url: "redis://127.0.0.1:" + port, port: port, dir: t.TempDir()}
+	r.start(t)
+	t.Cleanup(func() { r.kill(t) })
+	return r
+}
+
+// start returns when it says that it is ready.
+func (r *redisServer) start(t *testing.T) {
+	t.Helper()
+	r.cmd = exec.Command("redis-server", "--port", r.port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", r.dir)
+	out, err := r.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	said := ""
+	for s := bufio.NewScanner(out); s.Scan(); {
+		if said += s.Text() + "\n"; strings.Contains(s.Text(), "Ready to accept connections") {
+			go func() { _, _ = io.Copy(io.Discard, out) }()
+			return
+		}
+	}
+	t.Fatalf("redis-server does not start:\n%s", said)
+}
+
+func (r *redisServer) kill(t *testing.T) {
+	t.Helper()
+	if r.cmd.ProcessState == nil {
+		_ = r.cmd.Process.Kill()
+		_ = r.cmd.Wait() // killed
+	}
+}
+
+func BenchmarkTake(b *testing.B) {
+	l, err := limit.New(limit.Options{Rates: map[string]config.Rate{"x": {Count: 1_000_000, Period: time.Second}}, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			l.Take(context.Background(), config.Count{Limit: "x", Key: "192.0.2.1"}, config.Count{Limit: "x", Key: "gcAAAAAAAAAAAAAAAAAAAA"})
+		}
+	})
 }

@@ -24,6 +24,7 @@ import (
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 	"gatehouse/web"
+	"gatehouse/web/limit"
 )
 
 // Server is one running process of Gatehouse.
@@ -95,20 +96,28 @@ func Start(t testing.TB, db string, o Options) *Server {
 	if !o.OwnKeys {
 		lendKeys(t, s.Store)
 	}
-	log := slog.New(slog.NewJSONHandler(s.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	log := slog.New(web.LogHandler(slog.NewJSONHandler(s.Log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	var limits *limit.Limits
+	var counting oauth.Limits
+	if !s.Config.RateLimitsOff {
+		limits, err = limit.New(limit.Options{Rates: s.Config.RateLimits, RedisURL: s.Config.RedisURL, Now: s.Clock.Now, Log: log})
+		storagetest.Must(t, err)
+		t.Cleanup(func() { storagetest.Must(t, limits.Close()) })
+		counting = limits
+	}
 	s.OAuth, err = oauth.New(t.Context(), s.Store, oauth.Options{
 		Issuer: s.Issuer, Environment: "live", AccessTokenTTL: s.Config.AccessTokenTTL, CodeTTL: s.Config.CodeTTL,
 		RefreshIdleTTL: s.Config.RefreshIdleTTL, RefreshMaxTTL: s.Config.RefreshMaxTTL, RefreshGrace: s.Config.RefreshGrace,
 		RequestTTL: s.Config.RequestTTL, KeyRotationPeriod: s.Config.KeyRotationPeriod, IDTokenTTL: s.Config.IDTokenTTL, HintTTL: s.Config.SessionMaxTTL,
 		Registration:    oauth.Registration{Mode: s.Config.Registration, Scopes: s.Config.RegistrationScopes, RequirePKCE: s.Config.RegistrationRequirePKCE},
-		FetchAllowHosts: s.Config.FetchAllowHosts, Log: log,
+		FetchAllowHosts: s.Config.FetchAllowHosts, Limits: counting, Log: log,
 	})
 	storagetest.Must(t, err)
 	keepKeys(t, s.Store)
 	s.People = identity.New(s.Store, identity.Options{
 		Secure: s.Config.Secure(), SessionIdleTTL: s.Config.SessionIdleTTL, SessionMaxTTL: s.Config.SessionMaxTTL, PasswordMinLength: s.Config.PasswordMinLength,
 	})
-	site, err := web.New(web.Options{Config: s.Config, Store: s.Store, People: s.People, OAuth: s.OAuth, Log: log})
+	site, err := web.New(web.Options{Config: s.Config, Store: s.Store, People: s.People, OAuth: s.OAuth, Log: log, Limits: limits})
 	storagetest.Must(t, err)
 	hs := &httptest.Server{Listener: listener, Config: &http.Server{Handler: site.Handler(), ReadHeaderTimeout: 10 * time.Second}}
 	hs.Start()

@@ -1,0 +1,34 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+)
+
+func (a *app) backupCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "backup FILE", Short: "Copy the embedded database while it is in use",
+		Long: "Write a copy of the embedded database as it is at this moment; the server goes on. The copy is checked before it appears under its name,\n" +
+			"and replaces nothing. To restore it, stop the server, put the file where the database was (without gatehouse.db-wal and gatehouse.db-shm) and\n" +
+			"the secret.key of its time beside it. The copy holds no key; keep secret.key elsewhere.\n" +
+			"PostgreSQL has its own tools: pg_dump, or a base backup.",
+		Example: "  gatehouse backup /var/backups/gatehouse-$(date +%F).db",
+		Args:    exactly("FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.with(cmd, func(ctx context.Context, s *system) error {
+				path, err := filepath.Abs(args[0])
+				if err != nil {
+					return err
+				}
+				if err := s.store.Backup(ctx, path); err != nil {
+					return err
+				}
+				_, err = fmt.Fprintln(a.stdout, "wrote "+path)
+				return err
+			})
+		},
+	}
+}

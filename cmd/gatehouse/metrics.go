@@ -1,0 +1,99 @@
+package main
+
+import (
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// newRegistry is everything that /metrics tells but the requests, which the site adds.
+func (s *system) newRegistry() (*prometheus.Registry, error) {
+	registry := prometheus.NewRegistry()
+	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "gatehouse_build_info", Help: "Always 1; the version is a label.", ConstLabels: prometheus.Labels{"version": version}})
+	build.Set(1)
+	for _, c := range []prometheus.Collector{collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), build, stateCollector{s}, s.work.failures, s.work.finished} {
+		if err := registry.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return registry, nil
+}
+
+func metricsHandler(registry *prometheus.Registry) http.Handler {
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry})
+}
+
+// stateCollector reads what the store, the limits and the password queue have counted when somebody asks.
+type stateCollector struct{ *system }
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("gatehouse_"+name, help, labels, nil)
+}
+
+var (
+	eventsDesc      = describe("audit_events_total", "Audit events by type: what was issued, rotated, revoked, refused and changed.", "event")
+	queueDesc       = describe("audit_queue_rows", "Audit rows that wait to be written.")
+	queueLimitDesc  = describe("audit_queue_limit_rows", "Audit rows that may wait before requests do.")
+	unwrittenDesc   = describe("audit_write_failures_total", "Attempts to write a batch of audit rows that failed and are repeated.")
+	sealDesc        = describe("audit_last_seal", "Number of the last seal that this process made, 0 before.")
+	slowDesc        = describe("database_slow_statements_total", "Statements that took over a second.")
+	connectionsDesc = describe("database_connections", "Connections to the database, by pool and state.", "pool", "state")
+	maximumDesc     = describe("database_connections_limit", "Most connections of a pool.", "pool")
+	waitsDesc       = describe("database_connection_waits_total", "Times that a connection had to be waited for.", "pool")
+	waitedDesc      = describe("database_connection_wait_seconds_total", "Time spent waiting for connections.", "pool")
+	cacheDesc       = describe("cache_lookups_total", "Questions to the caches of clients, scopes and resources.", "result")
+	cachedDesc      = describe("cached_clients", "Clients in the cache.")
+	limitDesc       = describe("rate_limit_decisions_total", "Events counted by rate limits.", "limit", "decision")
+	limitKeysDesc   = describe("rate_limit_keys", "Keys counted in the memory of this process.")
+	redisDesc       = describe("redis_up", "Whether the rate limits are shared: 1 while Redis answers, 0 while each process counts by itself. Absent without Redis.")
+	redisErrorsDesc = describe("redis_failures_total", "Questions that Redis did not answer.")
+	passwordsDesc   = describe("passwords_waiting", "Sign-ins that wait for their turn to have a password checked.")
+)
+
+// Describe implements prometheus.Collector: the names follow from Collect.
+func (c stateCollector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+
+// Collect implements prometheus.Collector.
+func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
+	counter := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	store, limits := c.store.Stats(), c.limits.Stats()
+	for event, n := range store.Events {
+		counter(eventsDesc, float64(n), event)
+	}
+	gauge(queueDesc, float64(store.Queue))
+	gauge(queueLimitDesc, float64(store.QueueLimit))
+	counter(unwrittenDesc, float64(store.Unwritten))
+	gauge(sealDesc, float64(store.Sealed))
+	counter(slowDesc, float64(store.Slow))
+	for pool, s := range store.Pools {
+		gauge(connectionsDesc, float64(s.InUse), pool, "in_use")
+		gauge(connectionsDesc, float64(s.Idle), pool, "idle")
+		gauge(maximumDesc, float64(s.MaxOpenConnections), pool)
+		counter(waitsDesc, float64(s.WaitCount), pool)
+		counter(waitedDesc, s.WaitDuration.Seconds(), pool)
+	}
+	counter(cacheDesc, float64(store.CacheHits), "hit")
+	counter(cacheDesc, float64(store.CacheMiss), "miss")
+	gauge(cachedDesc, float64(store.Cached))
+	for name, n := range limits.Allowed {
+		counter(limitDesc, float64(n), name, "allowed")
+		counter(limitDesc, float64(limits.Refused[name]), name, "refused")
+	}
+	gauge(limitKeysDesc, float64(limits.Keys))
+	if limits.Shared {
+		up := 1.0
+		if limits.Degraded {
+			up = 0
+		}
+		gauge(redisDesc, up)
+		counter(redisErrorsDesc, float64(limits.Failures))
+	}
+	gauge(passwordsDesc, float64(c.people.Waiting()))
+}

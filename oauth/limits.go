@@ -1,0 +1,113 @@
+package oauth
+
+import (
+	"context"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"gatehouse/config"
+	"gatehouse/storage"
+)
+
+// Limits counts events, and says when there are too many. A nil one is not asked.
+type Limits interface {
+	// Take counts one event for each of the counts up to the first that refuses; the wide ones come first.
+	Take(ctx context.Context, counts ...config.Count) config.Verdict
+}
+
+// TooMany is the error of a limit that refuses, or nil.
+func TooMany(v config.Verdict, description string) error {
+	if !v.Refused {
+		return nil
+	}
+	return &Error{Code: SlowDown, Description: description, RetryAfter: max(v.Wait, time.Second), verdict: v}
+}
+
+func (s *Server) take(ctx context.Context, counts ...config.Count) config.Verdict {
+	if s.options.Limits == nil {
+		return config.Verdict{}
+	}
+	return s.options.Limits.Take(ctx, counts...)
+}
+
+// countedAs is whom the requests of an authenticated client are counted for. A public client is named by anyone, so that
+// each network has a count of its own and none can use up that of the others.
+func countedAs(ctx context.Context, c *storage.Client) string {
+	if c.Public() {
+		return c.ID + " " + storage.OriginOf(ctx).Network()
+	}
+	return c.ID
+}
+
+// admit counts a token request of an authenticated client.
+func (s *Server) admit(ctx context.Context, c *storage.Client) (config.Verdict, error) {
+	v := s.take(ctx, config.Count{Limit: config.LimitTokenAddress, Key: storage.OriginOf(ctx).Network()}, config.Count{Limit: config.LimitTokenClient, Key: countedAs(ctx, c)})
+	return v, TooMany(v, "Too many token requests. Keep a token until shortly before it expires, and use it for every call.")
+}
+
+// admitPerson counts what a person's apps do, by what names the person and app, or the one grant.
+func (s *Server) admitPerson(ctx context.Context, key string) error {
+	return TooMany(s.take(ctx, config.Count{Limit: config.LimitTokenPerson, Key: key}), "Too many tokens for this person. Keep a token until shortly before it expires.")
+}
+
+// note records a failure that changed nothing. It never makes the answer another one: what cannot be recorded now is in the
+// log all the same. Only so many of a kind get a row, or whoever fails fastest would fill the disk.
+func (s *Server) note(ctx context.Context, e storage.Event) {
+	key := e.Type + " " + e.ClientID + " " + storage.OriginOf(ctx).Network()
+	if s.take(ctx, config.Count{Limit: config.LimitRecordedFailure, Key: key}).Refused {
+		return
+	}
+	if err := s.store.RecordLater(ctx, e); err != nil {
+		s.options.Log.WarnContext(ctx, "a failure was not recorded", "event", e.Type, "error", err)
+	}
+}
+
+// notable records the errors that an operator looks for: refused scopes. Failed authentication is recorded where it fails.
+func (s *Server) notable(ctx context.Context, clientID string, form url.Values, err error) {
+	if err != nil && AsError(err).Code == InvalidScope {
+		scope := form.Get("scope")
+		if len(scope) > 500 {
+			scope = scope[:500]
+		}
+		s.note(ctx, storage.Event{Type: storage.ScopeRefused, ClientID: clientID, Detail: map[string]any{"asked": strings.ToValidUTF8(scope, "?")}})
+	}
+}
+
+// mayComeFrom reports whether the client may authenticate from where the request came.
+func mayComeFrom(ctx context.Context, c *storage.Client) bool {
+	if len(c.AllowedNetworks) == 0 {
+		return true
+	}
+	address, err := netip.ParseAddr(storage.OriginOf(ctx).Address)
+	if err != nil {
+		return false
+	}
+	for _, network := range c.AllowedNetworks {
+		if p, err := netip.ParsePrefix(network); err == nil && p.Contains(address) {
+			return true
+		}
+	}
+	return false
+}
+
+// networks puts CIDRs and single addresses into plain form, or says which is neither.
+func networks(list List) (List, error) {
+	var out List
+	for _, item := range list {
+		p, err := netip.ParsePrefix(item)
+		if err != nil {
+			a, aerr := netip.ParseAddr(item)
+			if aerr != nil || a.Zone() != "" {
+				return nil, fail(InvalidClientMetadata, "gatehouse_allowed_networks must be CIDRs like 192.0.2.0/24 or 2001:db8::/32, or single addresses.")
+			}
+			p = netip.PrefixFrom(a, a.BitLen())
+		}
+		if p.Addr().Is4In6() {
+			return nil, fail(InvalidClientMetadata, "gatehouse_allowed_networks must have IPv4 networks in their own form, like 192.0.2.0/24.")
+		}
+		out = append(out, p.Masked().String())
+	}
+	return out, nil
+}

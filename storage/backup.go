@@ -1,0 +1,62 @@
+package storage
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+)
+
+// ErrNotEmbedded is returned by Backup on PostgreSQL.
+var ErrNotEmbedded = errors.New("PostgreSQL is backed up by its own tools: pg_dump, or a base backup with its write-ahead log")
+
+// Backup writes a copy of the embedded database as it is at one moment, while others go on using it. The copy is checked,
+// readable by its owner alone, and appears under its name when it is whole. A file that exists is never replaced.
+func (s *Store) Backup(ctx context.Context, path string) (err error) {
+	if s.engine != SQLite {
+		return ErrNotEmbedded
+	}
+	if _, err := os.Lstat(path); err == nil {
+		return fmt.Errorf("%s exists already; a backup replaces nothing", path)
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".backup-*") // 0600
+	if err != nil {
+		return fmt.Errorf("write the backup: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(tmp.Name())) }() // gone already when all went well
+	if err := s.write.WithContext(ctx).Exec("VACUUM INTO ?", tmp.Name()).Error; err != nil {
+		return errors.Join(fmt.Errorf("write the backup: %w", err), tmp.Close())
+	}
+	if err := errors.Join(tmp.Sync(), tmp.Close(), checkBackup(ctx, tmp.Name())); err != nil {
+		return err
+	}
+	if err := os.Link(tmp.Name(), path); err != nil {
+		return fmt.Errorf("name the backup: %w", err)
+	}
+	return syncFolder(filepath.Dir(path))
+}
+
+func checkBackup(ctx context.Context, path string) (err error) {
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?mode=ro&_pragma=query_only(1)")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	var verdict string
+	if err := db.QueryRowContext(ctx, "PRAGMA integrity_check").Scan(&verdict); err != nil || verdict != "ok" {
+		return errors.Join(err, fmt.Errorf("the copy is damaged: %s", verdict))
+	}
+	return nil
+}
+
+// syncFolder makes a new name last through a power loss.
+func syncFolder(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

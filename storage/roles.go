@@ -1,0 +1,55 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+
+	"github.com/jackc/pgx/v5"
+)
+
+var roleName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_$-]{0,62}$`)
+
+// ErrOneRole is returned by GrantRuntime on the embedded database, which has no roles.
+var ErrOneRole = errors.New("only PostgreSQL has roles")
+
+// GrantRuntime gives a PostgreSQL role what `gatehouse serve` needs and no more: no DDL, and of the audit log to add rows,
+// read them, and say which seal covers them. The role must exist; the store must be connected as the owner of the schema.
+func (s *Store) GrantRuntime(ctx context.Context, role string) error {
+	if s.engine != Postgres {
+		return ErrOneRole
+	}
+	if !roleName.MatchString(role) {
+		return fmt.Errorf("%q is not the name of a role", role)
+	}
+	var schema string
+	if err := queryRow(ctx, s.write, []any{&schema}, "SELECT current_schema()"); err != nil {
+		return wrap("read the schema", err)
+	}
+	to, in := pgx.Identifier{role}.Sanitize(), pgx.Identifier{schema}.Sanitize()
+	return wrap("grant the runtime role", s.Tx(ctx, func(tx *Store) error {
+		for _, statement := range []string{
+			"REVOKE ALL ON ALL TABLES IN SCHEMA " + in + " FROM " + to,
+			"REVOKE CREATE ON SCHEMA " + in + " FROM " + to + ", PUBLIC",
+			"GRANT USAGE ON SCHEMA " + in + " TO " + to,
+			"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA " + in + " TO " + to,
+			"REVOKE ALL ON " + in + ".audit_events, " + in + ".audit_seals, " + in + ".goose_db_version FROM " + to,
+			"GRANT INSERT, SELECT, UPDATE (seal) ON " + in + ".audit_events TO " + to,
+			// To lock the last seal takes a right to change it. Who marks one as retired without the root key is found out.
+			"GRANT INSERT, SELECT, UPDATE (retired_at) ON " + in + ".audit_seals TO " + to,
+			"GRANT SELECT ON " + in + ".goose_db_version TO " + to,
+		} {
+			if err := tx.exec(ctx, statement); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+}
+
+// Denied reports whether the database refused for want of a right.
+func Denied(err error) bool {
+	code := sqlState(err)
+	return code == "42501"
+}

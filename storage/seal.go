@@ -1,0 +1,198 @@
+package storage
+
+import (
+	"cmp"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"hash"
+	"slices"
+	"sync"
+	"time"
+)
+
+// sealRows is the most rows of one seal.
+const sealRows = 2000
+
+// AuditSeal says which audit rows there were: how many, and a MAC over them and the seal before. Rows that are changed or
+// missing no longer fit it, and without the root key nobody makes one that does. Its rows may be retired; the seal stays.
+type AuditSeal struct {
+	ID         int64 `gorm:"primaryKey;autoIncrement:false"` // 1 and up without a gap; 0 is where the chain begins
+	RowCount   int64
+	MAC        []byte     `gorm:"column:mac"` // HMAC-SHA256
+	SealedAt   time.Time  `gorm:"serializer:millis"`
+	RetiredAt  *time.Time `gorm:"serializer:millis"`
+	RetiredMAC []byte     `gorm:"column:retired_mac"`
+}
+
+// Head names a seal, and with it everything before, in a line of the log or a note elsewhere.
+func (a AuditSeal) Head() string { return hex.EncodeToString(a.MAC) }
+
+// sealer computes the MAC of a seal from its rows, in the order of their ids.
+type sealer struct{ hash.Hash }
+
+func (s *Store) newSealer(seal AuditSeal, before []byte) sealer {
+	h := sealer{hmac.New(sha256.New, s.Key(auditSealKey))}
+	h.text("gatehouse audit seal 1")
+	h.number(seal.ID)
+	h.number(seal.RowCount)
+	h.number(toMillis(seal.SealedAt))
+	h.text(string(before))
+	return h
+}
+
+func (h sealer) number(n int64) {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], uint64(n)) //nolint:gosec // the bits matter, not the sign
+	h.Write(b[:])
+}
+
+func (h sealer) text(s string) {
+	h.number(int64(len(s)))
+	h.Write([]byte(s))
+}
+
+// row adds the row as it is stored. What was personal is there as ciphertext alone, so that its key may be erased.
+func (h sealer) row(e *AuditEvent) {
+	h.text(e.ID)
+	h.number(toMillis(e.At))
+	for _, s := range []string{e.Event, e.Actor, e.ClientID, e.UserID, e.GrantID, e.Scopes, e.Token, e.Detail, e.RequestID, e.Address, e.UserAgent, string(e.Personal)} {
+		h.text(s)
+	}
+}
+
+func (s *Store) retiredMAC(seal AuditSeal) []byte {
+	h := sealer{hmac.New(sha256.New, s.Key(auditSealKey))}
+	h.text("gatehouse audit seal retired 1")
+	h.number(seal.ID)
+	h.number(toMillis(*seal.RetiredAt))
+	h.text(string(seal.MAC))
+	return h.Sum(nil)
+}
+
+var (
+	auditColumns = sync.OnceValue(func() string { return columnsOf(&AuditEvent{}, "audit_events") })
+	sealColumns  = sync.OnceValue(func() string { return columnsOf(&AuditSeal{}, "audit_seals") })
+)
+
+// SealAudit seals the audit rows that are committed and not sealed, and returns how many. Of many processes one does so at a
+// time; rows that commit later fall into the next seal. Call it every second.
+func (s *Store) SealAudit(ctx context.Context) (int64, error) {
+	var total int64
+	for {
+		var one int
+		err := queryRow(ctx, s.read, []any{&one}, "SELECT 1 FROM audit_events WHERE seal IS NULL LIMIT 1")
+		if errors.Is(err, ErrNotFound) {
+			return total, nil
+		}
+		n := int64(0)
+		if err == nil {
+			n, err = s.sealOnce(ctx)
+		}
+		total += n
+		if errors.Is(err, ErrConflict) || errors.Is(err, ErrNotFound) { // another process seals
+			return total, nil
+		}
+		if err != nil || n < sealRows {
+			return total, wrap("seal the audit log", err)
+		}
+	}
+}
+
+func (s *Store) sealOnce(ctx context.Context) (n int64, err error) {
+	err = s.Tx(ctx, func(tx *Store) error {
+		lock := ""
+		if s.engine == Postgres {
+			lock = " FOR UPDATE SKIP LOCKED"
+		}
+		var last []AuditSeal
+		if err := tx.write.WithContext(ctx).Raw("SELECT " + sealColumns() + " FROM audit_seals ORDER BY id DESC LIMIT 1" + lock).Scan(&last).Error; err != nil {
+			return err
+		}
+		if len(last) == 0 {
+			return ErrNotFound
+		}
+		next := AuditSeal{ID: last[0].ID + 1, SealedAt: s.now()}
+		var rows []AuditEvent
+		if err := tx.write.WithContext(ctx).Raw("UPDATE audit_events SET seal = ? WHERE "+
+			s.theseRows("id", "SELECT id FROM audit_events WHERE seal IS NULL ORDER BY id LIMIT ?")+" RETURNING "+auditColumns(), next.ID, sealRows).Scan(&rows).Error; err != nil {
+			return err
+		}
+		if n = int64(len(rows)); n == 0 {
+			return nil
+		}
+		slices.SortFunc(rows, func(a, b AuditEvent) int { return cmp.Compare(a.ID, b.ID) })
+		next.RowCount = n
+		mac := s.newSealer(next, last[0].MAC)
+		for i := range rows {
+			mac.row(&rows[i])
+		}
+		next.MAC = mac.Sum(nil)
+		s.sealed.Store(next.ID)
+		return tx.insert(ctx, &next)
+	})
+	return n, err
+}
+
+// LastSeal is the head of the chain.
+func (s *Store) LastSeal(ctx context.Context) (AuditSeal, error) {
+	var last []AuditSeal
+	err := s.read.WithContext(ctx).Order("id DESC").Limit(1).Find(&last).Error
+	if err == nil && len(last) == 0 {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return AuditSeal{}, wrap("read the last seal", err)
+	}
+	return last[0], nil
+}
+
+// RetireAudit lets the rows of every seal go that was made before the given time, whole seals alone, and keeps the seals.
+// It returns how many rows. done is told of the progress in seals.
+func (s *Store) RetireAudit(ctx context.Context, before time.Time, done func(now, total int64)) (rows int64, err error) {
+	const due = "id > 0 AND retired_at IS NULL AND sealed_at < ?"
+	var total, count int64
+	if err := s.write.WithContext(ctx).Model(&AuditSeal{}).Where(due, toMillis(before)).Count(&total).Error; err != nil || total == 0 {
+		return 0, wrap("retire audit rows", err)
+	}
+	for err == nil {
+		var seal AuditSeal
+		err = s.Tx(ctx, func(tx *Store) error {
+			due, err := list[AuditSeal](ctx, tx.write.Limit(1), "id", due, toMillis(before))
+			if err != nil || len(due) == 0 {
+				return cmp.Or(err, error(ErrNotFound))
+			}
+			seal = due[0]
+			now := s.now()
+			seal.RetiredAt = &now
+			res := tx.write.WithContext(ctx).Exec("DELETE FROM audit_events WHERE seal = ?", seal.ID)
+			if res.Error != nil {
+				return res.Error
+			}
+			rows += res.RowsAffected
+			return tx.exec(ctx, "UPDATE audit_seals SET retired_at = ?, retired_mac = ? WHERE id = ?", toMillis(now), s.retiredMAC(seal), seal.ID)
+		})
+		if err == nil {
+			count++
+			done(count, total)
+		}
+	}
+	if !errors.Is(err, ErrNotFound) {
+		return rows, wrap("retire audit rows", err)
+	}
+	return rows, s.Record(ctx, Event{Type: AuditRetired, Detail: map[string]any{"seals": count, "rows": rows, "sealed_before": before.UTC().Format(time.RFC3339)}})
+}
+
+// EraseAudit makes the addresses and user agents in a person's audit rows unreadable for good. The rows themselves stay, and
+// their seals hold. It returns how many rows.
+func (s *Store) EraseAudit(ctx context.Context, userID string) (int64, error) {
+	n, err := s.inBatches(ctx, "UPDATE audit_events SET personal_key = NULL WHERE "+
+		s.theseRows("id", "SELECT id FROM audit_events WHERE user_id = ? AND personal_key IS NOT NULL LIMIT 500"), userID)
+	if err != nil {
+		return n, wrap("erase personal data", err)
+	}
+	return n, s.Record(ctx, Event{Type: AuditErased, UserID: userID, Detail: map[string]any{"rows": n}})
+}

@@ -1,0 +1,274 @@
+package storage_test
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"gatehouse/storage"
+	"gatehouse/storage/storagetest"
+)
+
+// from is a request of somebody.
+func from(ctx context.Context) context.Context {
+	return storage.WithOrigin(ctx, storage.Origin{Actor: "user:alice", Address: "192.0.2.77", UserAgent: "Browser/77", RequestID: "the-request"})
+}
+
+// sealedLog has three seals of four rows each.
+func sealedLog(t *testing.T, url string) (*storage.Store, *storagetest.Clock) {
+	t.Helper()
+	clock := storagetest.NewClock()
+	s := storagetest.Open(t, url, clock)
+	for i := range 3 {
+		for j := range 4 {
+			storagetest.Must(t, s.Record(from(t.Context()), storage.Event{Type: "test.sealed", UserID: "alice", Detail: map[string]any{"n": 4*i + j}}))
+		}
+		n, err := s.SealAudit(t.Context())
+		if err != nil || n < 4 {
+			t.Fatalf("sealed %d: %v", n, err)
+		}
+		clock.Advance(time.Second)
+	}
+	return s, clock
+}
+
+func verify(t *testing.T, s *storage.Store, known storage.AuditSeal) storage.AuditReport {
+	t.Helper()
+	report, err := s.VerifyAudit(t.Context(), known, func(int64, int64) {})
+	storagetest.Must(t, err)
+	return report
+}
+
+func TestASealFindsEveryChange(t *testing.T) {
+	t.Parallel()
+	for name, tamper := range map[string]string{
+		"a changed detail":     `UPDATE audit_events SET detail = '{}' WHERE seal = 2`,
+		"a changed time":       `UPDATE audit_events SET at = at + 1 WHERE seal = 3`,
+		"a changed person":     `UPDATE audit_events SET user_id = 'bob' WHERE seal = 1`,
+		"a changed address":    `UPDATE audit_events SET personal = NULL WHERE seal = 1`,
+		"a row removed":        `DELETE FROM audit_events WHERE id = (SELECT min(id) FROM audit_events WHERE seal = 2)`,
+		"a row moved":          `UPDATE audit_events SET seal = 3 WHERE id = (SELECT min(id) FROM audit_events WHERE seal = 2)`,
+		"a row of no seal":     `UPDATE audit_events SET seal = 99 WHERE id = (SELECT min(id) FROM audit_events WHERE seal = 2)`,
+		"a seal removed":       `DELETE FROM audit_seals WHERE id = 2`,
+		"a seal with its rows": `DELETE FROM audit_seals WHERE id = 2; DELETE FROM audit_events WHERE seal = 2`,
+		"a count changed":      `UPDATE audit_seals SET row_count = 3 WHERE id = 2; DELETE FROM audit_events WHERE id = (SELECT min(id) FROM audit_events WHERE seal = 2)`,
+		"a time of sealing":    `UPDATE audit_seals SET sealed_at = sealed_at + 1 WHERE id = 1`,
+		"retired by a thief":   `DELETE FROM audit_events WHERE seal = 2; UPDATE audit_seals SET retired_at = 1, retired_mac = mac WHERE id = 2`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			storagetest.Each(t, func(t *testing.T, url string) {
+				s, _ := sealedLog(t, url)
+				if r := verify(t, s, storage.AuditSeal{}); r.Count != 0 || r.Seals != 3 || r.Rows < 12 || r.Last != 3 || r.Unsealed != 0 {
+					t.Fatalf("before: %+v", r)
+				}
+				for statement := range strings.SplitSeq(tamper, "; ") {
+					storagetest.Exec(t, s, url, statement)
+				}
+				if r := verify(t, s, storage.AuditSeal{}); r.Count == 0 {
+					t.Errorf("it was not found: %+v", r)
+				}
+			})
+		})
+	}
+}
+
+func TestANotedHeadShowsThatTheEndWasCutOff(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		s, _ := sealedLog(t, url)
+		head, err := s.LastSeal(t.Context())
+		storagetest.Must(t, err)
+		storagetest.Exec(t, s, url, "DELETE FROM audit_events WHERE seal = 3", "DELETE FROM audit_seals WHERE id = 3")
+		if r := verify(t, s, storage.AuditSeal{}); r.Count != 0 {
+			t.Errorf("without the head: %+v", r)
+		}
+		if r := verify(t, s, head); r.Count == 0 {
+			t.Errorf("with the head: %+v", r)
+		}
+		storagetest.Must(t, s.Record(t.Context(), storagetest.Event("made_up")))
+		if _, err := s.SealAudit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if r := verify(t, s, head); r.Count == 0 {
+			t.Errorf("after the log was made anew: %+v", r)
+		}
+	})
+}
+
+// TestManyProcessesSealOneChain: rows are written and sealed by four at once, and every row is in one seal.
+func TestManyProcessesSealOneChain(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		clock := storagetest.NewClock()
+		stores := make([]*storage.Store, 4)
+		for i := range stores {
+			stores[i] = storagetest.Open(t, url, clock)
+		}
+		var written sync.WaitGroup
+		quit := make(chan struct{})
+		for _, s := range stores {
+			written.Go(func() {
+				for range 60 {
+					if err := s.Record(from(t.Context()), storagetest.Event("written")); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		var sealing sync.WaitGroup
+		for _, s := range stores {
+			sealing.Go(func() {
+				for {
+					if _, err := s.SealAudit(t.Context()); err != nil {
+						t.Error(err)
+					}
+					select {
+					case <-quit:
+						return
+					default:
+					}
+				}
+			})
+		}
+		written.Wait()
+		close(quit)
+		sealing.Wait()
+		if _, err := stores[0].SealAudit(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if r := verify(t, stores[0], storage.AuditSeal{}); r.Count != 0 || r.Unsealed != 0 || r.Rows < 240 {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+func TestRetiringKeepsTheSealsAndErasingTheRows(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		s, clock := sealedLog(t, url)
+		if strings.Contains(storagetest.Dump(t, s, url), "192.0.2.77") || strings.Contains(storagetest.Dump(t, s, url), "Browser/77") {
+			t.Error("the database has an address in clear")
+		}
+		events, err := s.AuditEvents(t.Context(), storage.AuditFilter{UserID: "alice"})
+		storagetest.Must(t, err)
+		if len(events) != 12 || events[0].Address != "192.0.2.77" || events[0].UserAgent != "Browser/77" || events[0].RequestID != "the-request" {
+			t.Fatalf("%d events, the first %+v", len(events), events[0])
+		}
+		n, err := s.EraseAudit(t.Context(), "alice")
+		if err != nil || n != 12 {
+			t.Errorf("erased %d: %v", n, err)
+		}
+		if events, err = s.AuditEvents(t.Context(), storage.AuditFilter{UserID: "alice", Event: "test.*"}); err != nil || len(events) != 12 || events[0].Address+events[0].UserAgent != "" {
+			t.Errorf("after erasing: %v %+v", err, events)
+		}
+		if r := verify(t, s, storage.AuditSeal{}); r.Count != 0 {
+			t.Errorf("after erasing: %+v", r)
+		}
+		clock.Advance(48 * time.Hour)
+		storagetest.Must(t, s.Record(t.Context(), storagetest.Event("young")))
+		if _, err := s.SealAudit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		rows, err := s.RetireAudit(t.Context(), clock.Now().Add(-24*time.Hour), func(int64, int64) {})
+		if err != nil || rows < 12 {
+			t.Errorf("retired %d: %v", rows, err)
+		}
+		if r := verify(t, s, storage.AuditSeal{}); r.Count != 0 || r.Retired != 3 || r.Seals != 4 {
+			t.Errorf("after retiring: %+v", r)
+		}
+		if events, err = s.AuditEvents(t.Context(), storage.AuditFilter{Event: storage.AuditRetired}); err != nil || len(events) != 1 {
+			t.Errorf("no event tells of it: %v %v", events, err)
+		}
+		if again, err := s.RetireAudit(t.Context(), clock.Now().Add(-24*time.Hour), func(int64, int64) {}); again != 0 || err != nil {
+			t.Errorf("again: %d %v", again, err)
+		}
+	})
+}
+
+func TestExportGoesThroughAllInOrder(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		clock := storagetest.NewClock()
+		s := storagetest.Open(t, url, clock)
+		for i := range 2300 { // over two pages, many of one instant
+			if i%700 == 0 {
+				clock.Advance(time.Second)
+			}
+			storagetest.Must(t, s.RecordLater(from(t.Context()), storage.Event{Type: "test.exported", ClientID: fmt.Sprint(i % 2)}))
+		}
+		storagetest.Must(t, s.Close(t.Context()))
+		s = storagetest.Open(t, url, clock)
+		var seen []storage.AuditEvent
+		storagetest.Must(t, s.EachAuditEvent(t.Context(), storage.AuditFilter{Event: "test.exported", ClientID: "1"}, func(e storage.AuditEvent) error {
+			seen = append(seen, e)
+			return nil
+		}))
+		if len(seen) != 1150 {
+			t.Fatalf("%d events", len(seen))
+		}
+		for i := 1; i < len(seen); i++ {
+			if seen[i].At.Before(seen[i-1].At) || seen[i].ID == seen[i-1].ID {
+				t.Fatalf("%+v comes after %+v", seen[i], seen[i-1])
+			}
+		}
+	})
+}
+
+// TestTheRuntimeRoleCanServeAndNotRewriteHistory runs on PostgreSQL with a role of its own.
+func TestTheRuntimeRoleCanServeAndNotRewriteHistory(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, dsn string) {
+		owner := storagetest.Open(t, dsn, storagetest.NewClock())
+		role := "runtime_" + uuid.NewString()[:8]
+		if owner.Engine() == storage.SQLite {
+			if err := owner.GrantRuntime(t.Context(), role); err == nil {
+				t.Error("SQLite has roles now")
+			}
+			return
+		}
+		storagetest.Exec(t, owner, dsn, `CREATE ROLE "`+role+`" LOGIN`)
+		t.Cleanup(func() { storagetest.Exec(t, owner, dsn, `DROP OWNED BY "`+role+`"`, `DROP ROLE "`+role+`"`) })
+		if err := owner.GrantRuntime(t.Context(), `x"; DROP TABLE clients; --`); err == nil {
+			t.Error("that is no role")
+		}
+		storagetest.Must(t, owner.GrantRuntime(t.Context(), role))
+		u, err := url.Parse(dsn)
+		storagetest.Must(t, err)
+		u.User = url.User(role)
+		s, err := storage.Open(t.Context(), storage.Options{URL: u.String(), Pool: 2})
+		storagetest.Must(t, err)
+		defer func() { storagetest.Must(t, s.Close(t.Context())) }()
+		if ahead, err := s.RequireSchema(t.Context()); ahead || err != nil {
+			t.Errorf("%t %v", ahead, err)
+		}
+		root, err := storage.NewRootKey(storagetest.Key[:])
+		storagetest.Must(t, err)
+		storagetest.Must(t, s.UseRootKey(t.Context(), root))
+		storagetest.Must(t, s.Record(from(t.Context()), storagetest.Event("by_the_role")))
+		if n, err := s.SealAudit(t.Context()); n == 0 || err != nil {
+			t.Errorf("sealed %d: %v", n, err)
+		}
+		if _, err := s.DeleteExpired(t.Context()); err != nil {
+			t.Errorf("clean-up: %v", err)
+		}
+		for _, statement := range []string{
+			"DELETE FROM audit_events", "UPDATE audit_events SET detail = 'x'", "UPDATE audit_events SET personal_key = NULL", "TRUNCATE audit_events",
+			"DELETE FROM audit_seals", "UPDATE audit_seals SET mac = ''", "CREATE TABLE mine (x INT)", "DROP TABLE clients", "ALTER TABLE audit_events DISABLE TRIGGER ALL",
+			"INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, true)",
+		} {
+			if err := storagetest.Try(t, s, u.String(), statement); !storage.Denied(err) {
+				t.Errorf("%s: %v", statement, err)
+			}
+		}
+		if _, err := s.RetireAudit(t.Context(), time.Now().Add(time.Hour), func(int64, int64) {}); !storage.Denied(err) {
+			t.Errorf("retiring: %v", err)
+		}
+	})
+}

@@ -1,0 +1,60 @@
+package storage
+
+import (
+	"database/sql"
+	"maps"
+	"sync"
+)
+
+// Stats is what the store has counted, and its state now.
+type Stats struct {
+	Events     map[string]uint64 // audit events by type, since start
+	Queue      int               // audit rows that wait to be written
+	QueueLimit int
+	Unwritten  uint64 // attempts to write a batch of audit rows that failed
+	Slow       uint64 // statements of more than a second
+	Pools      map[string]sql.DBStats
+	CacheHits  uint64
+	CacheMiss  uint64
+	Cached     int // clients in the cache
+	Sealed     int64
+}
+
+// counts are events by type.
+type counts struct {
+	mu sync.Mutex
+	by map[string]uint64
+}
+
+func (c *counts) add(events ...string) {
+	if len(events) == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.by == nil {
+		c.by = map[string]uint64{}
+	}
+	for _, e := range events {
+		c.by[e]++
+	}
+}
+
+// Stats takes no time worth mentioning and asks the database nothing.
+func (s *Store) Stats() Stats {
+	out := Stats{
+		Queue: len(s.batch.rows), QueueLimit: batchQueue, Unwritten: s.batch.failed.Load(), Slow: s.slow.Load(),
+		Pools: map[string]sql.DBStats{}, CacheHits: s.cache.hits.Load(), CacheMiss: s.cache.misses.Load(), Sealed: s.sealed.Load(),
+	}
+	s.counts.mu.Lock()
+	out.Events = maps.Clone(s.counts.by)
+	s.counts.mu.Unlock()
+	names := []string{"write", "read"}
+	for i, p := range s.pools {
+		out.Pools[names[i]] = p.Stats()
+	}
+	s.cache.mu.RLock()
+	out.Cached = len(s.cache.clients)
+	s.cache.mu.RUnlock()
+	return out
+}

@@ -1,0 +1,159 @@
+package storage
+
+import (
+	"context"
+	"crypto/hmac"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"gorm.io/gorm"
+)
+
+// AuditReport is what VerifyAudit found.
+type AuditReport struct {
+	Seals    int64      `json:"seals"`
+	Rows     int64      `json:"rows"` // sealed and present
+	Retired  int64      `json:"retired_seals"`
+	Unsealed int64      `json:"unsealed_rows"`
+	Oldest   *time.Time `json:"oldest_unsealed,omitempty"`
+	Head     string     `json:"head"`     // of the last seal
+	Last     int64      `json:"last"`     // its number
+	Problems []string   `json:"problems"` // the first hundred; none: the log is whole
+	Count    int        `json:"problem_count"`
+}
+
+func (r *AuditReport) problem(format string, args ...any) {
+	if r.Count++; r.Count <= 100 {
+		r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
+	}
+}
+
+// VerifyAudit checks every seal against the rows that are there, in one snapshot of the database. A known head, noted down
+// earlier, shows that nothing was cut off the end since; its number is 0 when there is none. done is told of the progress in
+// seals.
+func (s *Store) VerifyAudit(ctx context.Context, known AuditSeal, done func(now, total int64)) (AuditReport, error) {
+	report := AuditReport{Problems: []string{}}
+	var options []*sql.TxOptions
+	if s.engine == Postgres {
+		options = append(options, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+	}
+	err := s.read.WithContext(ctx).Transaction(func(db *gorm.DB) error {
+		return (&verification{s: s, db: db, report: &report, known: known, done: done}).run()
+	}, options...)
+	return report, wrap("verify the audit log", err)
+}
+
+type verification struct {
+	s      *Store
+	db     *gorm.DB
+	report *AuditReport
+	known  AuditSeal
+	done   func(now, total int64)
+	before []byte // the MAC of the seal before
+}
+
+func (v *verification) run() error {
+	var total int64
+	if err := v.db.Model(&AuditSeal{}).Where("id > 0").Count(&total).Error; err != nil {
+		return err
+	}
+	for next := int64(1); ; {
+		var seals []AuditSeal
+		if err := v.db.Where("id >= ?", next).Order("id").Limit(200).Find(&seals).Error; err != nil {
+			return err
+		}
+		if len(seals) == 0 {
+			break
+		}
+		if err := v.batch(next, seals); err != nil {
+			return err
+		}
+		next = seals[len(seals)-1].ID + 1
+		v.done(v.report.Seals, total)
+	}
+	if v.known.ID > v.report.Last {
+		v.report.problem("the log ends with seal %d, but seal %d was noted: the end is cut off", v.report.Last, v.known.ID)
+	}
+	return v.rest()
+}
+
+// batch checks seals that follow each other. expected is the number of the first.
+func (v *verification) batch(expected int64, seals []AuditSeal) error {
+	rows, err := v.db.Model(&AuditEvent{}).Where("seal >= ? AND seal <= ?", seals[0].ID, seals[len(seals)-1].ID).Order("seal, id").Rows()
+	if err != nil {
+		return err
+	}
+	more, row := rows.Next(), AuditEvent{}
+	scan := func() error {
+		row = AuditEvent{}
+		return v.db.ScanRows(rows, &row)
+	}
+	if more {
+		err = scan()
+	}
+	for _, seal := range seals {
+		if err != nil {
+			break
+		}
+		if seal.ID != expected {
+			v.report.problem("seals %d to %d are missing", expected, seal.ID-1)
+		}
+		expected = seal.ID + 1
+		mac, n := v.s.newSealer(seal, v.before), int64(0)
+		for more && *row.Seal == seal.ID {
+			mac.row(&row)
+			n++
+			if more = rows.Next(); more {
+				if err = scan(); err != nil {
+					break
+				}
+			}
+		}
+		v.judge(seal, n, mac.Sum(nil))
+	}
+	return errors.Join(err, rows.Err(), rows.Close())
+}
+
+func (v *verification) judge(seal AuditSeal, rows int64, mac []byte) {
+	r := v.report
+	r.Seals++
+	r.Rows += rows
+	switch {
+	case seal.RetiredAt != nil:
+		r.Retired++
+		if !hmac.Equal(seal.RetiredMAC, v.s.retiredMAC(seal)) {
+			r.problem("seal %d: it is marked as retired, but not by who has the root key", seal.ID)
+		}
+	case rows != seal.RowCount:
+		r.problem("seal %d of %s: it has %d rows, but sealed %d", seal.ID, seal.SealedAt.Format(time.RFC3339), rows, seal.RowCount)
+	case !hmac.Equal(mac, seal.MAC):
+		r.problem("seal %d of %s: one of its %d rows, or the seal before it, was changed", seal.ID, seal.SealedAt.Format(time.RFC3339), rows)
+	}
+	if seal.ID == v.known.ID && !hmac.Equal(seal.MAC, v.known.MAC) {
+		r.problem("seal %d is not the one that was noted: the log was made anew", seal.ID)
+	}
+	v.before, r.Last, r.Head = seal.MAC, seal.ID, hex.EncodeToString(seal.MAC)
+}
+
+// rest looks at the rows that no seal covers.
+func (v *verification) rest() error {
+	var stray int64
+	if err := v.db.Model(&AuditEvent{}).Where("seal < 1 OR seal > ?", v.report.Last).Count(&stray).Error; err != nil {
+		return err
+	}
+	if stray > 0 {
+		v.report.problem("%d rows name a seal that does not exist", stray)
+	}
+	var oldest sql.NullInt64
+	if err := queryRow(v.db.Statement.Context, v.db, []any{&v.report.Unsealed, &oldest}, "SELECT count(*), min(at) FROM audit_events WHERE seal IS NULL"); err != nil {
+		return err
+	}
+	if oldest.Valid {
+		at := fromMillis(oldest.Int64)
+		v.report.Oldest = &at
+	}
+	return nil
+}

@@ -1,0 +1,23 @@
+-- Counts one event for each key, up to the first that refuses (generic cell rate algorithm, as rate.step does it in Go).
+-- ARGV has three numbers per key, in microseconds: interval, period, and how far ahead the next free moment may lie.
+-- Answers two numbers per key: how far ahead it lies now, and 1 if the event is refused.
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local answer = {}
+for i, key in ipairs(KEYS) do
+	local interval, period, most = tonumber(ARGV[3 * i - 2]), tonumber(ARGV[3 * i - 1]), tonumber(ARGV[3 * i])
+	local ahead = math.min(math.max((tonumber(redis.call('GET', key)) or now) - now, 0), most)
+	local refused = ahead + interval > period
+	if not refused then
+		ahead = ahead + interval
+	elseif most > period then
+		ahead = math.min(2 * ahead, most)
+	end
+	redis.call('SET', key, string.format('%.0f', now + ahead), 'PX', math.ceil(ahead / 1000) + 1000)
+	answer[#answer + 1] = ahead
+	answer[#answer + 1] = refused and 1 or 0
+	if refused then
+		break
+	end
+end
+return answer

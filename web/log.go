@@ -1,0 +1,30 @@
+package web
+
+import (
+	"context"
+	"log/slog"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"gatehouse/storage"
+)
+
+// LogHandler adds to every line the id of the request that it belongs to, and that of its trace where there is one.
+func LogHandler(h slog.Handler) slog.Handler { return ofRequest{h} }
+
+type ofRequest struct{ slog.Handler }
+
+func (h ofRequest) Handle(ctx context.Context, r slog.Record) error {
+	if id := storage.OriginOf(ctx).RequestID; id != "" {
+		r.AddAttrs(slog.String("request_id", id))
+	}
+	if span := trace.SpanContextFromContext(ctx); span.IsSampled() {
+		r.AddAttrs(slog.String("trace_id", span.TraceID().String()))
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+func (h ofRequest) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return ofRequest{h.Handler.WithAttrs(attrs)}
+}
+func (h ofRequest) WithGroup(name string) slog.Handler { return ofRequest{h.Handler.WithGroup(name)} }
