@@ -248,7 +248,7 @@ var encryption = []string{"id_token_encrypted_response_alg", "id_token_encrypted
 var ownMembers = []string{
 	"gatehouse_owner", "gatehouse_require_pkce", "gatehouse_skip_consent", "gatehouse_default_scopes", "gatehouse_optional_scopes",
 	"gatehouse_audience", "gatehouse_resources", "gatehouse_access_token_ttl", "gatehouse_refresh_idle_ttl", "gatehouse_refresh_max_ttl",
-	"gatehouse_refresh_rotation", "gatehouse_id_token_claims", "gatehouse_token_endpoint_audience",
+	"gatehouse_refresh_rotation", "gatehouse_id_token_claims", "gatehouse_token_endpoint_audience", "gatehouse_allowed_networks",
 }
 
 // fill copies valid metadata into the record.

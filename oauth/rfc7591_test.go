@@ -82,7 +82,7 @@ var registration = []webtest.Requirement{
 				t.Errorf("%s is %v, want %v", name, r.JSON[name], want)
 			}
 		}
-		for _, absent := range []string{"unknown_member", "logo_uri", "policy_uri", "post_logout_redirect_uris", "jwks", "gatehouse_require_pkce", "gatehouse_skip_consent", "gatehouse_access_token_ttl", "gatehouse_token_endpoint_audience"} {
+		for _, absent := range []string{"unknown_member", "logo_uri", "policy_uri", "post_logout_redirect_uris", "jwks", "gatehouse_require_pkce", "gatehouse_skip_consent", "gatehouse_access_token_ttl", "gatehouse_token_endpoint_audience", "gatehouse_allowed_networks"} {
 			if _, there := r.JSON[absent]; there {
 				t.Errorf("%s is there", absent)
 			}

@@ -15,6 +15,8 @@ done
 # The relying parties of other people's libraries.
 [ "$(node -p 'process.versions.node.split(".")[0]' 2>/dev/null || echo 0)" -ge 20 ] && command -v npm >/dev/null ||
 	missing+=("Node.js 20 or newer with npm, for relying parties from npm: https://nodejs.org/")
+command -v redis-server >/dev/null || missing+=("Redis, for shared rate limits: sudo apt-get install -y redis-server")
+command -v promtool >/dev/null || missing+=("promtool, for metrics and alert rules: sudo apt-get install -y prometheus")
 if [ ${#missing[@]} -gt 0 ]; then
 	printf 'The tests need, and did not find:\n' >&2
 	printf '  - %s\n' "${missing[@]}" >&2

@@ -70,8 +70,9 @@ func (s *Store) connectSQLite(path string, readers int) error {
 	} else if err := f.Close(); err != nil {
 		return fmt.Errorf("open the database: %w", err)
 	}
+	// A wait inside SQLite hears of no deadline, so it is short, and Tx waits on.
 	pragmas := url.Values{"_pragma": {
-		"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "temp_store(2)",
+		"busy_timeout(1000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "temp_store(2)",
 		"journal_size_limit(67108864)",
 	}}
 	name := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + pragmas.Encode()

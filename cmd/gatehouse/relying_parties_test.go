@@ -33,11 +33,20 @@ import (
 type provider struct {
 	issuer, cert, key string
 	env               map[string]string
+	server            *process
 }
 
 const rpPassword = "a password for relying parties"
 
 func startProvider(t *testing.T) *provider {
+	t.Helper()
+	p := newProvider(t)
+	p.serve(t)
+	return p
+}
+
+// newProvider has a person and is not started yet.
+func newProvider(t *testing.T) *provider {
 	t.Helper()
 	dir := t.TempDir()
 	address := freeAddress(t)
@@ -51,9 +60,14 @@ func startProvider(t *testing.T) *provider {
 	if _, stderr, code := command(t, p.env, rpPassword+"\n", "user", "create", "--username", "alice", "--email", "alice@example.com", "--name", "Alice Example", "--password-stdin"); code != exitOK {
 		t.Fatal(stderr)
 	}
-	server := start(t, p.env, "serve")
-	server.stderr.waitFor(t, `"msg":"listening"`, server.ended)
 	return p
+}
+
+func (p *provider) serve(t *testing.T) *process {
+	t.Helper()
+	p.server = start(t, p.env, "serve")
+	p.server.stderr.waitFor(t, `"msg":"listening"`, p.server.ended)
+	return p.server
 }
 
 // selfSigned writes a certificate for 127.0.0.1 that signs itself.

@@ -192,6 +192,27 @@ func Exec(t testing.TB, s *storage.Store, dsn string, statements ...string) {
 	}
 }
 
+// Lock keeps everybody else from changing a table, on SQLite the whole database, until release.
+func Lock(t testing.TB, s *storage.Store, dsn, table string) (release func()) {
+	t.Helper()
+	conn, err := connect(t, s, dsn).Conn(context.Background())
+	Must(t, err)
+	statements := []string{"BEGIN", `LOCK TABLE "` + table + `" IN ACCESS EXCLUSIVE MODE`}
+	if s.Engine() == storage.SQLite {
+		statements = []string{"BEGIN IMMEDIATE"}
+	}
+	for _, statement := range statements {
+		_, err := conn.ExecContext(context.Background(), statement)
+		Must(t, err)
+	}
+	return func() {
+		t.Helper()
+		_, err := conn.ExecContext(context.Background(), "ROLLBACK")
+		Must(t, err)
+		Must(t, conn.Close())
+	}
+}
+
 // Try runs one statement past the store and returns its error, wrapped as the store's own are.
 func Try(t testing.TB, s *storage.Store, dsn, statement string) error {
 	t.Helper()

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"net/http"
+	"os"
+	"testing"
+
+	"gatehouse/storage/storagetest"
+)
+
+// trusting is a client that trusts the certificate in a file and negotiates HTTP/2 as browsers do.
+func trusting(t *testing.T, cert string) *http.Client {
+	t.Helper()
+	b, err := os.ReadFile(cert)
+	storagetest.Must(t, err)
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(b)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
+// TestTLS: 1.2 at least, HTTP/2, HSTS; a changed certificate is in force without a restart, and a broken one leaves the last
+// good one.
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	p := startProvider(t)
+	get := func() (*http.Response, error) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.issuer+"/healthz", nil)
+		storagetest.Must(t, err)
+		res, err := trusting(t, p.cert).Do(req)
+		if err == nil {
+			_ = res.Body.Close()
+		}
+		return res, err
+	}
+	res, err := get()
+	storagetest.Must(t, err)
+	if res.ProtoMajor != 2 || res.TLS.Version != tls.VersionTLS13 || res.Header.Get("Strict-Transport-Security") != "max-age=31536000" {
+		t.Errorf("%s, TLS %x, HSTS %q", res.Proto, res.TLS.Version, res.Header.Get("Strict-Transport-Security"))
+	}
+	first := res.TLS.PeerCertificates[0]
+	dial := func(most uint16) (*tls.Conn, error) {
+		return tls.Dial("tcp", p.env["GATEHOUSE_LISTEN"], &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: most}) //nolint:gosec // the server has to refuse it
+	}
+	if conn, err := dial(tls.VersionTLS11); err == nil {
+		_ = conn.Close()
+		t.Error("it speaks TLS 1.1")
+	}
+	conn, err := dial(tls.VersionTLS12)
+	storagetest.Must(t, err)
+	storagetest.Must(t, conn.Close())
+
+	presented := func() *x509.Certificate {
+		conn, err := dial(tls.VersionTLS13)
+		storagetest.Must(t, err)
+		defer func() { _ = conn.Close() }()
+		return conn.ConnectionState().PeerCertificates[0]
+	}
+	storagetest.Must(t, os.WriteFile(p.cert, []byte("half a file"), 0o600))
+	eventually(t, "the log tells of the broken file", func() bool {
+		if !presented().Equal(first) {
+			t.Fatal("another certificate")
+		}
+		return p.server.stderr.contains("cannot read the changed TLS certificate")
+	})
+	selfSigned(t, p.cert, p.key)
+	eventually(t, "the new certificate is in force", func() bool { return !presented().Equal(first) })
+	if _, err := get(); err != nil {
+		t.Errorf("with the new certificate: %v", err)
+	}
+}

@@ -1,0 +1,355 @@
+package oauth_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/oauth"
+	"gatehouse/storage"
+	"gatehouse/storage/storagetest"
+	"gatehouse/web/webtest"
+)
+
+func TestDefence(t *testing.T) { webtest.Run(t, defence) }
+
+const behindProxy = "GATEHOUSE_TRUSTED_PROXIES=127.0.0.1"
+
+// wantLimited fails the test unless the answer is 429 of that limit, with when to come back.
+func wantLimited(t *testing.T, r webtest.Response, limit string) {
+	t.Helper()
+	if r.Status != http.StatusTooManyRequests || r.Header.Get("Retry-After") == "" || !strings.HasPrefix(r.Header.Get("RateLimit"), `"`+limit+`";r=0;t=`) || !strings.HasPrefix(r.Header.Get("RateLimit-Policy"), `"`+limit+`";q=`) {
+		t.Errorf("got %d, Retry-After %q, RateLimit %q, want 429 of %s: %.200s", r.Status, r.Header.Get("Retry-After"), r.Header.Get("RateLimit"), limit, r.Body)
+	}
+}
+
+// sentFrom sends a request as from an address, through the trusted proxy.
+func sentFrom(s *webtest.Server, address string, req *http.Request) webtest.Response {
+	req.Header.Set("X-Forwarded-For", address)
+	return s.Do(req)
+}
+
+// recorded waits until there are so many audit rows of an event, and returns them.
+func recorded(t *testing.T, s *webtest.Server, event string, n int) (events []storage.AuditEvent) {
+	t.Helper()
+	eventually(t, fmt.Sprint(n, " rows of ", event), func() bool {
+		var err error
+		events, err = s.Store.AuditEvents(t.Context(), storage.AuditFilter{Event: event, Limit: 1000})
+		storagetest.Must(t, err)
+		return len(events) >= n
+	})
+	return events
+}
+
+var defence = []webtest.Requirement{
+	webtest.Req("D1", "RFC 6585 §4", "token requests are limited per client, and another client and the time after are not touched", func(t *testing.T, s *webtest.Server) {
+		c, other := s.Machine("jobs"), s.Machine("jobs")
+		for range 3 {
+			s.Token(c, machineGrant).OK(t)
+		}
+		r := s.Token(c, machineGrant)
+		wantLimited(t, r, "token_client")
+		r.Want(t, 429, "rate_limited")
+		s.Token(other, machineGrant).OK(t)
+		s.Clock.Advance(20 * time.Second)
+		if r := s.Token(c, machineGrant).OK(t); !strings.HasPrefix(r.Header.Get("RateLimit"), `"token_client";r=0;t=60`) {
+			t.Errorf("the last of three does not tell that it is: %v", r.Header)
+		}
+	}).With("GATEHOUSE_RATE_LIMITS=token_client=3/1m"),
+	webtest.Req("D2", "RFC 6585 §4", "token requests are limited per network, IPv6 by /64, and forwarded addresses count", func(t *testing.T, s *webtest.Server) {
+		c := s.Machine("jobs")
+		token := func(address string) webtest.Response {
+			return sentFrom(s, address, s.AsClient("/oauth2/token", c, machineGrant))
+		}
+		token("2001:db8:1:2::1").OK(t)
+		token("2001:db8:1:2:ffff::9").OK(t)
+		wantLimited(t, token("2001:db8:1:2::3"), "token_address")
+		token("2001:db8:1:3::1").OK(t)
+		token("192.0.2.1").OK(t)
+		token("::ffff:192.0.2.1").OK(t)
+		wantLimited(t, token("192.0.2.1"), "token_address")
+		token("192.0.2.2").OK(t)
+	}).With("GATEHOUSE_RATE_LIMITS=token_address=2/1m", behindProxy),
+	webtest.Req("D3", "RFC 6585 §4", "a person's codes and refreshes are limited, and a refused refresh costs no grant", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.App()
+		b := s.Browser()
+		one := s.Token(c, webtest.CodeForm(b.Code(c, "alice"), c)).OK(t)
+		two := s.Token(c, webtest.CodeForm(b.Authorize(c).Location(), c)).OK(t)
+		if p := b.Authorize(c); p.Status != http.StatusTooManyRequests || p.Header.Get("Retry-After") == "" || !strings.Contains(p.Text(), "Too many") {
+			t.Errorf("a third code: %d %v %s", p.Status, p.Header, p.Text())
+		}
+		refresh := one.Text("refresh_token")
+		for range 2 {
+			refresh = s.Refresh(c, refresh).OK(t).Text("refresh_token")
+		}
+		wantLimited(t, s.Refresh(c, refresh), "token_person")
+		s.Refresh(c, two.Text("refresh_token")).OK(t)
+		s.Clock.Advance(time.Minute)
+		s.Refresh(c, refresh).OK(t)
+	}).With("GATEHOUSE_RATE_LIMITS=token_person=2/1m"),
+	webtest.Req("D4", "RFC 6585 §4", "introspection and revocation are limited per client", func(t *testing.T, s *webtest.Server) {
+		c, other := s.Machine("jobs"), s.Machine("jobs")
+		form := url.Values{"token": {s.MachineToken(c)}}
+		for _, path := range []string{"/oauth2/introspect", "/oauth2/revoke"} {
+			s.Post(path, c, form).OK(t)
+			s.Post(path, c, form).OK(t)
+			wantLimited(t, s.Post(path, c, form), map[string]string{"/oauth2/introspect": "introspection", "/oauth2/revoke": "revocation"}[path])
+			s.Post(path, other, form).OK(t)
+		}
+	}).With("GATEHOUSE_RATE_LIMITS=introspection=2/1m,revocation=2/1m"),
+	webtest.Req("D5", "RFC 6585 §4", "who only names a public client uses up no limit of others", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.Public()
+		refresh := s.Tokens(c, "alice").Text("refresh_token")
+		ask := func(address, token string) webtest.Response {
+			return sentFrom(s, address, s.AsClient("/oauth2/token", c, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}}))
+		}
+		for range 5 {
+			ask("198.51.100.1", "gate_rt_live_x")
+		}
+		wantLimited(t, ask("198.51.100.1", "gate_rt_live_x"), "token_client")
+		ask("203.0.113.9", refresh).OK(t)
+	}).With("GATEHOUSE_RATE_LIMITS=token_client=3/1m", behindProxy),
+	webtest.Req("D6", "RFC 6585 §4", "authorization requests and passwords are limited per network, with a page, and other networks are not touched", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.App()
+		open := func(address string) webtest.Response {
+			return sentFrom(s, address, s.Request(http.MethodGet, "/oauth2/authorize?"+webtest.AuthorizeForm(c).Encode(), nil))
+		}
+		for range 3 {
+			if r := open("192.0.2.1"); r.Status != http.StatusSeeOther {
+				t.Fatalf("%d %s", r.Status, r.Body)
+			}
+		}
+		wantLimited(t, open("192.0.2.1"), "authorize")
+		if r := open("192.0.2.2"); r.Status != http.StatusSeeOther {
+			t.Errorf("another network: %d", r.Status)
+		}
+		b := s.Browser()
+		form := b.Open("/login").Fields()
+		form.Set("username", "alice")
+		form.Set("password", "wrong")
+		for range 2 {
+			b.Submit("/login", form)
+		}
+		form.Set("password", webtest.Password)
+		if p := b.Submit("/login", form); p.Status != http.StatusTooManyRequests || p.Header.Get("Retry-After") == "" {
+			t.Errorf("a third password: %d %s", p.Status, p.Text())
+		}
+		req := s.Request(http.MethodPost, "/login", form)
+		for _, k := range b.Cookies() {
+			req.AddCookie(k)
+		}
+		req.Header.Set("Origin", s.Issuer)
+		if r := sentFrom(s, "192.0.2.3", req); r.Status != http.StatusSeeOther {
+			t.Errorf("the right password from another network: %d %s", r.Status, r.Body)
+		}
+	}).With("GATEHOUSE_RATE_LIMITS=authorize=3/1m,sign_in=2/1m", behindProxy),
+	webtest.Req("D7", "RFC 6749 §10.2", "a client with allowed networks authenticates from those alone, whatever else is right, and a refusal is recorded", func(t *testing.T, s *webtest.Server) {
+		c := s.Client(`{"grant_types":["client_credentials"],"scope":"jobs","gatehouse_allowed_networks":["192.0.2.0/24","2001:db8::/32"]}`)
+		wrong := c
+		wrong.ClientSecret = "gate_cs_live_x"
+		from := func(address, path string, c oauth.ClientInformation, form url.Values) webtest.Response {
+			return sentFrom(s, address, s.AsClient(path, c, form))
+		}
+		token := from("192.0.2.200", "/oauth2/token", c, machineGrant).OK(t).Text("access_token")
+		from("2001:db8:9::1", "/oauth2/token", c, machineGrant).OK(t)
+		for _, path := range []string{"/oauth2/token", "/oauth2/introspect", "/oauth2/revoke"} {
+			form := url.Values{"grant_type": {"client_credentials"}, "token": {token}}
+			right, guessed := from("198.51.100.7", path, c, form), from("198.51.100.7", path, wrong, form)
+			right.Want(t, 401, "invalid_client")
+			if right.Body != guessed.Body || !strings.Contains(right.Text("error_description"), "address") {
+				t.Errorf("%s: the answer tells whether the secret is right, or not what is wrong:\n%s\n%s", path, right.Body, guessed.Body)
+			}
+		}
+		e := recorded(t, s, storage.AddressRefused, 6)[0]
+		if e.ClientID != c.ClientID || e.Address != "198.51.100.7" || e.RequestID == "" {
+			t.Errorf("the record is %+v", e)
+		}
+		for networks, want := range map[string]string{`["10.0.0.0/33"]`: "CIDR", `["everywhere"]`: "CIDR", `["::ffff:10.0.0.0/104"]`: "IPv4", `["fe80::1%eth0"]`: "CIDR"} {
+			_, err := oauth.ParseMetadata([]byte(`{"gatehouse_allowed_networks":` + networks + `}`))
+			storagetest.Must(t, err)
+			if _, _, err := s.OAuth.UpdateClient(t.Context(), c.ClientID, []byte(`{"gatehouse_allowed_networks":`+networks+`}`)); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v", networks, err)
+			}
+		}
+		if _, _, err := s.OAuth.CreateClient(t.Context(), oauth.Metadata{TokenEndpointAuthMethod: "none", RedirectURIs: oauth.List{webtest.Callback}, AllowedNetworks: oauth.List{"10.0.0.0/8"}}); err == nil {
+			t.Error("a public client with networks")
+		}
+		info, _, err := s.OAuth.UpdateClient(t.Context(), c.ClientID, []byte(`{"gatehouse_allowed_networks":["198.51.100.7"]}`))
+		storagetest.Must(t, err)
+		if info.AllowedNetworks[0] != "198.51.100.7/32" {
+			t.Errorf("%v", info.AllowedNetworks)
+		}
+		from("198.51.100.7", "/oauth2/token", c, machineGrant).OK(t)
+	}).With(behindProxy),
+	webtest.Req("D8", "RFC 9700 §4.14.2, [design](design.md)", "what failed is recorded too: who, when, from where, by what, for what, and why", func(t *testing.T, s *webtest.Server) {
+		c, other := s.Machine("jobs"), s.Machine("jobs")
+		wrong := c
+		wrong.ClientSecret = other.ClientSecret
+		req := s.AsClient("/oauth2/token", wrong, machineGrant)
+		req.Header.Set("User-Agent", "Guesser/1.0")
+		req.Header.Set("X-Forwarded-For", "192.0.2.44")
+		r := s.Do(req)
+		r.Want(t, 401, "invalid_client")
+		e := recorded(t, s, storage.AuthenticationFailed, 1)[0]
+		if e.ClientID != c.ClientID || e.Address != "192.0.2.44" || e.UserAgent != "Guesser/1.0" || e.RequestID != r.Header.Get("X-Request-Id") || !strings.Contains(e.Detail, "wrong secret") || !e.At.Equal(s.Clock.Now()) || e.Actor != "client:"+c.ClientID {
+			t.Errorf("failed authentication: %+v", e)
+		}
+		s.Token(c, with(machineGrant, "scope", "admin")).Want(t, 400, "invalid_scope")
+		if e := recorded(t, s, storage.ScopeRefused, 1)[0]; e.ClientID != c.ClientID || !strings.Contains(e.Detail, "admin") {
+			t.Errorf("refused scope: %+v", e)
+		}
+		app := s.App()
+		s.Browser().Authorize(app, "scope", "everything")
+		if e := recorded(t, s, storage.ScopeRefused, 2)[0]; e.ClientID != app.ClientID {
+			t.Errorf("refused scope of an authorization request: %+v", e)
+		}
+		token := s.MachineToken(other)
+		s.Introspect(c, token)
+		s.Introspect(c, "rubbish")
+		for _, e := range recorded(t, s, storage.IntrospectionFailed, 2) {
+			if e.ClientID != c.ClientID || e.Token != storage.TokenReference(token) && e.Token != storage.TokenReference("rubbish") || !strings.Contains(e.Detail, "reason") {
+				t.Errorf("failed introspection: %+v", e)
+			}
+		}
+	}).With(behindProxy),
+	webtest.Req("D9", "[design](design.md)", "who fails fastest fills no disk: of one kind from one place only so many are recorded", func(t *testing.T, s *webtest.Server) {
+		c := s.Machine("jobs")
+		for i := range 90 {
+			s.Introspect(c, fmt.Sprint("made up ", i))
+		}
+		s.MachineToken(c) // queued after them
+		recorded(t, s, storage.TokenIssued, 1)
+		if events := recorded(t, s, storage.IntrospectionFailed, 60); len(events) != 60 {
+			t.Errorf("%d rows", len(events))
+		}
+	}),
+	webtest.Req("D10", "[design](design.md)", "a token that was found somewhere leads to its record, which does not hold it", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c, m := s.App(), s.Machine("jobs")
+		to := s.Browser().Code(c, "alice")
+		tokens := s.Token(c, webtest.CodeForm(to, c)).OK(t)
+		fresh := s.Refresh(c, tokens.Text("refresh_token")).OK(t)
+		machine := s.MachineToken(m)
+		s.Post("/oauth2/revoke", m, url.Values{"token": {machine}}).OK(t)
+		for token, want := range map[string][]string{
+			to.Query().Get("code"): {storage.CodeIssued, storage.CodeRedeemed}, fresh.Text("refresh_token"): {storage.RefreshRotated}, machine: {storage.TokenIssued, storage.TokenRevoked},
+		} {
+			for _, event := range want {
+				recorded(t, s, event, 1)
+				events, err := s.Store.AuditEvents(t.Context(), storage.AuditFilter{Event: event, Token: storage.TokenReference(token)})
+				storagetest.Must(t, err)
+				if len(events) != 1 {
+					t.Errorf("%d rows of %s", len(events), event)
+				}
+			}
+		}
+	}),
+	webtest.Req("D11", "[design](design.md)", "every answer has the id of its request, and every line of the log that is about it", func(t *testing.T, s *webtest.Server) {
+		seen := map[string]bool{}
+		for _, path := range []string{"/healthz", "/readyz", "/.well-known/jwks.json", "/oauth2/authorize", "/login", "/nothing", "/static/x", "/logo/x", "/login?" + strings.Repeat("x", 40<<10)} {
+			id := s.Get(path).Header.Get("X-Request-Id")
+			if len(id) != 16 || seen[id] {
+				t.Errorf("%s: %q", path, id)
+			}
+			seen[id] = true
+			if !strings.HasSuffix(path, "z") && strings.Count(s.Log.String(), `"request_id":"`+id+`"`) != 1 {
+				t.Errorf("%s: no line of the log, or several", path)
+			}
+		}
+		s.User("alice")
+		c := s.App()
+		refresh := s.Tokens(c, "alice").Text("refresh_token")
+		s.Refresh(c, refresh).OK(t)
+		s.Clock.Advance(time.Minute)
+		id := s.Refresh(c, refresh).Header.Get("X-Request-Id")
+		if strings.Count(s.Log.String(), `"request_id":"`+id+`"`) != 2 {
+			t.Errorf("the alert of reuse does not name its request %s:\n%s", id, s.Log)
+		}
+	}),
+	webtest.Req("D12", "RFC 9110 §15.6.4", "beyond what it can work on at once it refuses quickly, and slow senders take no place", func(t *testing.T, s *webtest.Server) {
+		entered, release := make(chan struct{}), make(chan struct{})
+		slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			entered <- struct{}{}
+			<-release
+			_, _ = w.Write([]byte(`["https://app.example/callback"]`))
+		}))
+		defer slow.Close()
+		c := s.Machine("jobs")
+		half, write := slowBody(t, s) // it has begun to send, and holds nothing
+		done := make(chan webtest.Response)
+		go func() {
+			done <- s.Do(jsonRequest(s, "/oauth2/register", `{"redirect_uris":["https://app.example/callback"],"sector_identifier_uri":"`+slow.URL+`"}`))
+		}()
+		<-entered
+		began := time.Now()
+		r := s.Token(c, machineGrant)
+		r.Want(t, 503, "temporarily_unavailable")
+		if r.Header.Get("Retry-After") == "" || time.Since(began) > time.Second {
+			t.Errorf("%v after %v", r.Header, time.Since(began))
+		}
+		if p := s.Browser().Open("/login"); p.Status != http.StatusServiceUnavailable || p.Header.Get("Retry-After") == "" {
+			t.Errorf("a page: %d", p.Status)
+		}
+		if r := s.Get("/healthz"); r.Status != 200 {
+			t.Errorf("/healthz: %d", r.Status)
+		}
+		close(release)
+		<-done
+		s.Token(c, machineGrant).OK(t)
+		write()
+		if r := <-half; r != http.StatusBadRequest {
+			t.Errorf("the slow request: %d", r)
+		}
+	}).With("GATEHOUSE_MAX_REQUESTS=1", "GATEHOUSE_REGISTRATION=open", "GATEHOUSE_FETCH_ALLOW_HOSTS=127.0.0.1"),
+	webtest.Req("D13", "RFC 9110 §15.6.4", "a database that takes too long is 503, and nothing waits for it longer", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.App()
+		refresh := s.Tokens(c, "alice").Text("refresh_token")
+		release := storagetest.Lock(t, s.Store, s.DB, "grants")
+		began := time.Now()
+		s.Refresh(c, refresh).Want(t, 503, "temporarily_unavailable")
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("it waited %v", took)
+		}
+		release()
+		s.Refresh(c, refresh).OK(t)
+	}).With("GATEHOUSE_REQUEST_TIMEOUT=1s"),
+}
+
+// jsonRequest is a POST of JSON.
+func jsonRequest(s *webtest.Server, path, body string) *http.Request {
+	req, err := http.NewRequest(http.MethodPost, s.URL+path, strings.NewReader(body))
+	storagetest.Must(s.T, err)
+	req.Header.Set("Content-Type", "application/json")
+	return req
+}
+
+// slowBody sends the head of a token request and one byte of its body. write sends the rest; the channel gives the status.
+func slowBody(t *testing.T, s *webtest.Server) (status <-chan int, write func()) {
+	t.Helper()
+	reader, writer := io.Pipe()
+	req, err := http.NewRequest(http.MethodPost, s.URL+"/oauth2/token", reader)
+	storagetest.Must(t, err)
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	out := make(chan int, 1)
+	go func() {
+		res, err := s.HTTP.Do(req)
+		if err != nil {
+			out <- 0
+			return
+		}
+		_ = res.Body.Close()
+		out <- res.StatusCode
+	}()
+	_, err = writer.Write([]byte("x"))
+	storagetest.Must(t, err)
+	return out, func() { storagetest.Must(t, writer.Close()) }
+}
