@@ -1,5 +1,5 @@
 # Daily commands. `make help` lists them.
-.PHONY: help run check test e2e parties fuzz bench golden migration db lint build image
+.PHONY: help run check test torture e2e parties fuzz bench golden migration db lint build image
 
 LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZ_TIME ?= 30s
@@ -21,6 +21,9 @@ test: ## every test: both engines, race detector, browser
 
 e2e: ## the browser journeys alone
 	CHROME=$(CHROME) go test -count=1 -run 'Browser' ./cmd/gatehouse
+
+torture: ## faults for longer: kill -9, databases that go, ten thousand connections, every requirement on three processes
+	scripts/torture.sh
 
 parties: ## the relying parties of other people's libraries alone
 	scripts/relying-parties.sh

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Gives the tests a PostgreSQL: prints the URL of TEST_POSTGRES_DSN if that is set; else makes a throwaway cluster from
 # local binaries, never as root; else starts a container. `postgres.sh start DIR` prints the URL, `postgres.sh stop DIR`
-# ends what start began and removes DIR.
+# ends what start began and removes DIR; between the two `down DIR` and `up DIR` stop and start it as an operator would.
+# `start` with OWN=1 makes one of its own even when TEST_POSTGRES_DSN is set.
 set -euo pipefail
 command=${1:-} dir=${2:-}
 if [ -z "$command" ] || [ -z "$dir" ]; then
-	echo "usage: postgres.sh start|stop DIR" >&2
+	echo "usage: postgres.sh start|down|up|stop DIR" >&2
 	exit 2
 fi
 
@@ -42,6 +43,7 @@ start_local() {
 			-o "-p $port -k $socket -c listen_addresses=127.0.0.1 -c max_connections=300 $fast" \
 			start >"$dir/start.log" 2>&1; then
 			echo "$bin" >"$dir/bin"
+			echo "-p $port -k $socket -c listen_addresses=127.0.0.1 -c max_connections=300 $fast" >"$dir/options"
 			echo "postgres://gatehouse@127.0.0.1:$port/postgres?sslmode=disable"
 			return
 		fi
@@ -52,7 +54,7 @@ start_local() {
 
 start_docker() {
 	local id port
-	id=$(docker run -d --rm -e POSTGRES_USER=gatehouse -e POSTGRES_HOST_AUTH_METHOD=trust -p 127.0.0.1::5432 postgres:17 \
+	id=$(docker run -d -e POSTGRES_USER=gatehouse -e POSTGRES_HOST_AUTH_METHOD=trust -p 127.0.0.1::5432 postgres:17 \
 		-c max_connections=300 -c fsync=off)
 	echo "$id" >"$dir/container"
 	for _ in $(seq 60); do
@@ -69,7 +71,7 @@ start_docker() {
 
 case $command in
 start)
-	if [ -n "${TEST_POSTGRES_DSN:-}" ]; then
+	if [ -n "${TEST_POSTGRES_DSN:-}" ] && [ -z "${OWN:-}" ]; then
 		echo "$TEST_POSTGRES_DSN"
 		exit 0
 	fi
@@ -89,6 +91,20 @@ start)
 		exit 1
 	fi
 	;;
+down)
+	if [ -f "$dir/container" ]; then
+		docker stop "$(cat "$dir/container")" >/dev/null
+	else
+		as "$(cat "$dir/bin")/pg_ctl" -D "$dir/data" -m fast -w stop >/dev/null
+	fi
+	;;
+up)
+	if [ -f "$dir/container" ]; then
+		docker start "$(cat "$dir/container")" >/dev/null
+	else
+		as "$(cat "$dir/bin")/pg_ctl" -D "$dir/data" -w -t 60 -l "$dir/data/server.log" -o "$(cat "$dir/options")" start >/dev/null
+	fi
+	;;
 stop)
 	if [ -f "$dir/container" ]; then
 		docker rm -f "$(cat "$dir/container")" >/dev/null
@@ -98,7 +114,7 @@ stop)
 	rm -rf "$dir"
 	;;
 *)
-	echo "usage: postgres.sh start|stop DIR" >&2
+	echo "usage: postgres.sh start|down|up|stop DIR" >&2
 	exit 2
 	;;
 esac

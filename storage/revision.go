@@ -97,6 +97,13 @@ func (s *Store) Revision(ctx context.Context) (int64, error) {
 	return n, wrap("read the revision", err)
 }
 
+// RevisionSeen is the revision that this process last saw, and that its caches are of.
+func (s *Store) RevisionSeen() int64 {
+	s.cache.mu.RLock()
+	defer s.cache.mu.RUnlock()
+	return s.cache.revision
+}
+
 // Generation is a number that moves whenever the caches are dropped: at once after a change of this process, and when
 // the revision was seen to move. fresh says whether it may be relied on; otherwise ask the database. Who keeps something
 // of its own by it takes the generation before loading, so that a change in between is noticed.

@@ -1,21 +1,15 @@
 package main
 
 import (
-	"context"
 	"encoding/base64"
-	"os"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestMain lets testscript run this very program as the command gatehouse.
+// TestMain lets testscript, and tests that send signals, run this very program as the command gatehouse.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
-		"gatehouse": func() {
-			os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Getenv))
-		},
-	})
+	testscript.Main(m, map[string]func(){"gatehouse": main})
 }
 
 func TestCommandLine(t *testing.T) {

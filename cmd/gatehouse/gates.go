@@ -29,6 +29,7 @@ type gate struct {
 	server   *http.Server
 	listener net.Listener
 	handler  atomic.Pointer[http.Handler]
+	draining atomic.Bool
 }
 
 // The time limits of a connection. A body of 64 KiB takes no honest caller long.
@@ -95,6 +96,9 @@ func (g *gates) listen(ctx context.Context, address string) error {
 
 // ServeHTTP leads to what the gate was opened to. Before, only /healthz is green.
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if g.draining.Load() {
+		w.Header().Set("Connection", "close") // a connection closed while idle may lose the request that is just coming
+	}
 	if h := g.handler.Load(); h != nil {
 		(*h).ServeHTTP(w, r)
 		return
@@ -116,7 +120,7 @@ func (g *gates) address(address string) net.Addr { return g.all[address].listene
 // drain goes on serving for a while, and asks every client to come back by another connection.
 func (g *gates) drain(d time.Duration) {
 	for _, one := range g.all {
-		one.server.SetKeepAlivesEnabled(false)
+		one.draining.Store(true)
 	}
 	if d > 0 {
 		<-time.After(d)

@@ -40,6 +40,12 @@ func (o *output) String() string {
 	return o.b.String()
 }
 
+// tail is the end of it, for a failure that needs no more.
+func (o *output) tail() string {
+	lines := strings.Split(strings.TrimSpace(o.String()), "\n")
+	return strings.Join(lines[max(0, len(lines)-12):], "\n")
+}
+
 func (o *output) contains(text string) bool { return strings.Contains(o.String(), text) }
 
 // eventually waits for something that another process or goroutine does and tells nobody of.

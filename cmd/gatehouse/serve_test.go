@@ -87,10 +87,16 @@ func consentedCode(t *testing.T, address, username, password string, trusted ...
 		storagetest.Must(t, err)
 		roots.AppendCertsFromPEM(b)
 	}
-	var callback *url.URL
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
 	defer transport.CloseIdleConnections()
-	browser := &http.Client{Transport: transport, Jar: jar, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
+	return throughPages(t, &http.Client{Transport: transport, Jar: jar}, address, username, password)
+}
+
+// throughPages signs in and consents in a browser that keeps cookies.
+func throughPages(t testing.TB, client *http.Client, address, username, password string) *url.URL {
+	t.Helper()
+	var callback *url.URL
+	browser := &http.Client{Transport: client.Transport, Jar: client.Jar, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
 		if r.URL.Host == "app.example" {
 			callback = r.URL
 			return http.ErrUseLastResponse

@@ -192,6 +192,13 @@ func Exec(t testing.TB, s *storage.Store, dsn string, statements ...string) {
 	}
 }
 
+// Count is the number that a query past the store gives.
+func Count(t testing.TB, s *storage.Store, dsn, query string) (n int64) {
+	t.Helper()
+	Must(t, connect(t, s, dsn).QueryRowContext(context.Background(), query).Scan(&n))
+	return n
+}
+
 // Lock keeps everybody else from changing a table, on SQLite the whole database, until release.
 func Lock(t testing.TB, s *storage.Store, dsn, table string) (release func()) {
 	t.Helper()

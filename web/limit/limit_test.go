@@ -1,14 +1,9 @@
 package limit_test
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
-	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,6 +12,7 @@ import (
 
 	"gatehouse/config"
 	"gatehouse/web/limit"
+	"gatehouse/web/webtest"
 )
 
 var rates = map[string]config.Rate{
@@ -164,7 +160,7 @@ func TestMemoryIsBoundedAndKeepsWhoIsRefused(t *testing.T) {
 
 func TestTheFirstThatRefusesEndsTheCounting(t *testing.T) {
 	t.Parallel()
-	for name, l := range map[string]*limit.Limits{"memory": open(t, "", newClock().Now, nil), "redis": open(t, startRedis(t).url, time.Now, nil)} {
+	for name, l := range map[string]*limit.Limits{"memory": open(t, "", newClock().Now, nil), "redis": open(t, webtest.StartRedis(t).URL, time.Now, nil)} {
 		for range 4 {
 			take(l, "x", "wide")
 		}
@@ -184,8 +180,8 @@ func TestTheFirstThatRefusesEndsTheCounting(t *testing.T) {
 // TestRedisIsSharedAndDecidesAsMemoryDoes counts in two processes' limits on one Redis, in parallel.
 func TestRedisIsSharedAndDecidesAsMemoryDoes(t *testing.T) {
 	t.Parallel()
-	r := startRedis(t)
-	one, two := open(t, r.url, time.Now, nil), open(t, r.url, time.Now, nil)
+	r := webtest.StartRedis(t)
+	one, two := open(t, r.URL, time.Now, nil), open(t, r.URL, time.Now, nil)
 	var allowed atomic.Int64
 	var wait sync.WaitGroup
 	for i := range 40 {
@@ -219,11 +215,11 @@ func TestRedisIsSharedAndDecidesAsMemoryDoes(t *testing.T) {
 // TestWithoutRedisEachProcessCountsByItself kills Redis and starts it again.
 func TestWithoutRedisEachProcessCountsByItself(t *testing.T) {
 	t.Parallel()
-	r := startRedis(t)
+	r := webtest.StartRedis(t)
 	var log lines
-	l := open(t, r.url, time.Now, slog.New(slog.NewTextHandler(&log, nil)))
+	l := open(t, r.URL, time.Now, slog.New(slog.NewTextHandler(&log, nil)))
 	take(l, "x", "a")
-	r.kill(t)
+	r.Kill()
 	for i := range 3 {
 		if take(l, "x", "a").Refused {
 			t.Errorf("event %d was refused", i+1)
@@ -238,7 +234,7 @@ func TestWithoutRedisEachProcessCountsByItself(t *testing.T) {
 	if n := log.count("Redis does not answer"); n != 1 {
 		t.Errorf("%d lines of the log tell of it:\n%s", n, log.String())
 	}
-	r.start(t)
+	r.Start()
 	deadline := time.Now().Add(20 * time.Second)
 	for l.Stats().Degraded {
 		if time.Now().After(deadline) {
@@ -269,63 +265,6 @@ func (l *lines) String() string {
 }
 
 func (l *lines) count(text string) int { return strings.Count(l.String(), text) }
-
-// redisServer is a real Redis on a port of its own.
-type redisServer struct {
-	url, port, dir string
-	cmd            *exec.Cmd
-}
-
-func startRedis(t *testing.T) *redisServer {
-	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("there is no redis-server; `make test` says how to install it")
-		}
-		t.Skip("there is no redis-server")
-	}
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
-	r := &redisServer{url: "redis://127.0.0.1:" + port, port: port, dir: t.TempDir()}
-	r.start(t)
-	t.Cleanup(func() { r.kill(t) })
-	return r
-}
-
-// start returns when it says that it is ready.
-func (r *redisServer) start(t *testing.T) {
-	t.Helper()
-	r.cmd = exec.Command("redis-server", "--port", r.port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", r.dir)
-	out, err := r.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := r.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	said := ""
-	for s := bufio.NewScanner(out); s.Scan(); {
-		if said += s.Text() + "\n"; strings.Contains(s.Text(), "Ready to accept connections") {
-			go func() { _, _ = io.Copy(io.Discard, out) }()
-			return
-		}
-	}
-	t.Fatalf("redis-server does not start:\n%s", said)
-}
-
-func (r *redisServer) kill(t *testing.T) {
-	t.Helper()
-	if r.cmd.ProcessState == nil {
-		_ = r.cmd.Process.Kill()
-		_ = r.cmd.Wait() // killed
-	}
-}
 
 func BenchmarkTake(b *testing.B) {
 	l, err := limit.New(limit.Options{Rates: map[string]config.Rate{"x": {Count: 1_000_000, Period: time.Second}}, Now: time.Now, Log: slog.New(slog.DiscardHandler)})

@@ -1,0 +1,245 @@
+package main
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/oauth2"
+
+	"gatehouse/storage/storagetest"
+)
+
+// child is a process of its own, which a signal can kill: this test binary, run under the name of the command.
+type child struct {
+	cmd            *exec.Cmd
+	stdout, stderr *output
+	ended          chan struct{}
+}
+
+func startChild(t testing.TB, env map[string]string, args ...string) *child {
+	t.Helper()
+	self, err := os.Executable()
+	storagetest.Must(t, err)
+	name := filepath.Join(t.TempDir(), "gatehouse")
+	storagetest.Must(t, os.Symlink(self, name))
+	c := &child{cmd: exec.Command(name, args...), stdout: newOutput(), stderr: newOutput(), ended: make(chan struct{})}
+	c.cmd.Stdout, c.cmd.Stderr = c.stdout, c.stderr
+	c.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TMPDIR=" + os.TempDir()}
+	for k, v := range env {
+		c.cmd.Env = append(c.cmd.Env, k+"="+v)
+	}
+	storagetest.Must(t, c.cmd.Start())
+	go func() {
+		_ = c.cmd.Wait() // how it ended is in cmd.ProcessState
+		close(c.ended)
+	}()
+	t.Cleanup(func() { c.signal(syscall.SIGKILL) })
+	return c
+}
+
+// serveChild returns when it listens.
+func serveChild(t testing.TB, env map[string]string) *child {
+	t.Helper()
+	c := startChild(t, env, "serve")
+	c.stderr.waitFor(t, `"msg":"listening"`, c.ended)
+	return c
+}
+
+// signal sends a signal; with SIGKILL it returns when the process is gone.
+func (c *child) signal(s syscall.Signal) {
+	_ = c.cmd.Process.Signal(s) // it may be gone
+	if s == syscall.SIGKILL {
+		<-c.ended
+	}
+}
+
+// wait returns the exit code.
+func (c *child) wait(t testing.TB) int {
+	t.Helper()
+	select {
+	case <-c.ended:
+	case <-time.After(60 * time.Second):
+		t.Errorf("it does not end:\n%s", c.stderr)
+		c.signal(syscall.SIGKILL)
+	}
+	return c.cmd.ProcessState.ExitCode()
+}
+
+// world is what clients of a server need: its address, a machine, an app, and a person.
+type world struct {
+	env                     map[string]string
+	issuer                  string
+	machineID, machineKey   string
+	appID, appKey           string
+	resourceID, resourceKey string // a client that may introspect every token
+}
+
+const worldPassword = "a password of the world"
+
+// newWorld migrates a database and registers everybody in it.
+func newWorld(t *testing.T, db string, more map[string]string) *world {
+	t.Helper()
+	address := freeAddress(t)
+	w := &world{issuer: "http://" + address, env: map[string]string{
+		"GATEHOUSE_ISSUER": "http://" + address, "GATEHOUSE_LISTEN": address, "GATEHOUSE_DATABASE_URL": db, "GATEHOUSE_SECRET_KEY": keyText,
+	}}
+	for k, v := range more {
+		w.env[k] = v
+	}
+	c := &cluster{env: w.env}
+	for _, args := range [][]string{{"migrate", "up"}, {"user", "create", "--username", "alice", "--email", "alice@example.com", "--password-stdin"}} {
+		if _, stderr, code := command(t, w.env, worldPassword+"\n", args...); code != exitOK {
+			t.Fatal(stderr)
+		}
+	}
+	w.machineID, w.machineKey = c.client(t, `{"client_name":"Machine","grant_types":["client_credentials"],"scope":"jobs"}`)
+	w.appID, w.appKey = c.client(t, `{"client_name":"App","grant_types":["authorization_code","refresh_token"],"redirect_uris":["https://app.example/cb"],"scope":"read offline_access"}`)
+	w.resourceID, w.resourceKey = c.client(t, `{"client_name":"API","grant_types":["client_credentials"],"scope":"jobs"}`)
+	if _, stderr, code := command(t, w.env, "", "resource", "create", "https://api.example", "--scope", "read", "--scope", "jobs", "--introspector", w.resourceID); code != exitOK {
+		t.Fatal(stderr)
+	}
+	return w
+}
+
+// caller is one client of a server, with connections of its own.
+type caller struct {
+	*world
+
+	at   string // where it calls, the issuer unless told otherwise
+	http *http.Client
+	jar  http.CookieJar
+}
+
+func (w *world) caller(t testing.TB) *caller {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	storagetest.Must(t, err)
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &caller{world: w, at: w.issuer, jar: jar, http: &http.Client{
+		Transport: transport, Jar: jar, Timeout: 30 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+// answer is a JSON answer. err is set when there was none.
+type answer struct {
+	status int
+	body   map[string]any
+	header http.Header
+	last   bool // the server closes the connection after it
+	err    error
+}
+
+func (a answer) text(name string) string { s, _ := a.body[name].(string); return s }
+
+func (a answer) String() string { return fmt.Sprint(a.status, " ", a.body, " ", a.err) }
+
+func (c *caller) post(path, id, secret string, form url.Values) answer {
+	req, err := http.NewRequest(http.MethodPost, c.at+path, strings.NewReader(form.Encode()))
+	if err != nil {
+		return answer{err: err}
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.SetBasicAuth(id, secret)
+	res, err := c.http.Do(req)
+	if err != nil {
+		return answer{err: err}
+	}
+	defer func() { _ = res.Body.Close() }()
+	b, err := io.ReadAll(res.Body)
+	out := answer{status: res.StatusCode, header: res.Header, last: res.Close, err: err}
+	if len(b) > 0 {
+		if jerr := json.Unmarshal(b, &out.body); jerr != nil && err == nil && res.StatusCode == http.StatusOK {
+			out.err = fmt.Errorf("%w in %q", jerr, b)
+		}
+	}
+	return out
+}
+
+func (c *caller) machine() answer {
+	return c.post("/oauth2/token", c.machineID, c.machineKey, url.Values{"grant_type": {"client_credentials"}})
+}
+
+func (c *caller) refresh(token string) answer {
+	return c.post("/oauth2/token", c.appID, c.appKey, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}})
+}
+
+func (c *caller) exchange(code string) answer {
+	return c.post("/oauth2/token", c.appID, c.appKey, url.Values{"grant_type": {"authorization_code"}, "code": {code}, "redirect_uri": {"https://app.example/cb"}, "code_verifier": {verifier}})
+}
+
+func (c *caller) introspect(token string) answer {
+	return c.post("/oauth2/introspect", c.resourceID, c.resourceKey, url.Values{"token": {token}})
+}
+
+func (c *caller) revoke(id, secret, token string) answer {
+	return c.post("/oauth2/revoke", id, secret, url.Values{"token": {token}})
+}
+
+const verifier = "a-verifier-that-is-long-enough-for-rfc-7636-to-take"
+
+func (c *caller) authorizeURL() string {
+	app := oauth2.Config{ClientID: c.appID, RedirectURL: "https://app.example/cb", Scopes: []string{"read", "offline_access"}, Endpoint: oauth2.Endpoint{AuthURL: c.at + "/oauth2/authorize"}}
+	return app.AuthCodeURL("state", oauth2.S256ChallengeOption(verifier))
+}
+
+// signIn goes through the pages; the caller's jar has the session afterwards, and the consent is remembered.
+func (c *caller) signIn(t testing.TB) (code string) {
+	t.Helper()
+	return throughPages(t, c.http, c.authorizeURL(), "alice", worldPassword).Query().Get("code")
+}
+
+// code gets one by the remembered consent.
+func (c *caller) code() (string, error) {
+	req, err := http.NewRequest(http.MethodGet, c.authorizeURL(), nil)
+	if err != nil {
+		return "", err
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return "", err
+	}
+	_ = res.Body.Close()
+	to, err := url.Parse(res.Header.Get("Location"))
+	if err != nil || to.Query().Get("code") == "" {
+		return "", fmt.Errorf("%d %s: %w", res.StatusCode, to, errNoCode)
+	}
+	return to.Query().Get("code"), nil
+}
+
+var errNoCode = errors.New("no code")
+
+// load runs the function in n goroutines again and again until stop, and returns when all are done.
+func load(n int, stop <-chan struct{}, fn func(i int)) (done func()) {
+	var running sync.WaitGroup
+	for i := range n {
+		running.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					fn(i)
+				}
+			}
+		})
+	}
+	return running.Wait
+}
+
+var keyText = base64.StdEncoding.EncodeToString(storagetest.Key[:])

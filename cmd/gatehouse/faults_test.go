@@ -1,0 +1,390 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"gatehouse/storage"
+	"gatehouse/storage/storagetest"
+)
+
+// rounds is how often a fault is made: a few times in `make test`, often in `make torture`.
+func rounds(few, many int) int {
+	if os.Getenv("TORTURE") != "" {
+		return many
+	}
+	return few
+}
+
+// journal is what one worker was told, and what it asked without hearing the answer.
+type journal struct {
+	live, revoked []string // access tokens
+	refresh       string   // the last refresh token it was given
+	asked         string   // a refresh token it sent, without an answer
+	ended         []string // refresh tokens whose grant it revoked
+	codes         []string // it has not used
+	unsure        string   // a code it sent, without an answer
+	step          int
+}
+
+// work does the next kind of request. It reports whether it was answered; any answer but success is an error.
+func (j *journal) work(t *testing.T, c *caller) bool {
+	j.step++
+	told := func(a answer, what string) bool {
+		if a.err == nil && a.status != http.StatusOK {
+			t.Errorf("%s: %s", what, a)
+		}
+		return a.err == nil && a.status == http.StatusOK
+	}
+	switch {
+	case j.refresh == "" || j.step%7 == 1: // a new grant
+		code, err := c.code()
+		if errors.Is(err, errNoCode) {
+			t.Error(err)
+		}
+		if err != nil {
+			return false
+		}
+		if j.step%14 == 1 && len(j.codes) < 5 {
+			j.codes = append(j.codes, code)
+			return true
+		}
+		j.unsure = code
+		a := c.exchange(code)
+		if !told(a, "exchange") {
+			return false
+		}
+		j.unsure, j.refresh = "", a.text("refresh_token")
+		j.live = append(j.live, a.text("access_token"))
+	case j.step%7 == 2:
+		a := c.machine()
+		if !told(a, "machine") {
+			return false
+		}
+		j.live = append(j.live, a.text("access_token"))
+	case j.step%7 == 3: // revoke a machine token
+		a := c.machine()
+		if !told(a, "machine") {
+			return false
+		}
+		if !told(c.revoke(c.machineID, c.machineKey, a.text("access_token")), "revoke") {
+			return false
+		}
+		j.revoked = append(j.revoked, a.text("access_token"))
+	case j.step%21 == 4: // end the grant, with every access token under it
+		token := j.refresh
+		j.refresh = ""
+		j.live = nil
+		if !told(c.revoke(c.appID, c.appKey, token), "revoke the grant") {
+			return false
+		}
+		j.ended = append(j.ended, token)
+	case j.step%7 == 5:
+		if len(j.live) == 0 {
+			return true
+		}
+		a := c.introspect(j.live[len(j.live)-1])
+		if told(a, "introspect") && a.body["active"] != true {
+			t.Errorf("a live token is not active: %s", a)
+		}
+		return a.err == nil
+	default:
+		j.asked = j.refresh
+		a := c.refresh(j.refresh)
+		if !told(a, "refresh") {
+			return false
+		}
+		j.asked, j.refresh = "", a.text("refresh_token")
+		j.live = append(j.live, a.text("access_token"))
+	}
+	return true
+}
+
+// check asks a server that was started again for everything the worker was told.
+func (j *journal) check(t *testing.T, c *caller) {
+	t.Helper()
+	for _, token := range j.live {
+		if a := c.introspect(token); a.body["active"] != true {
+			t.Errorf("an acknowledged token is lost: %s", a)
+		}
+	}
+	for _, token := range j.revoked {
+		if a := c.introspect(token); a.status != http.StatusOK || a.body["active"] != false {
+			t.Errorf("a revoked token is back: %s", a)
+		}
+	}
+	for _, token := range j.ended {
+		if a := c.refresh(token); a.text("error") != "invalid_grant" {
+			t.Errorf("a revoked grant is back: %s", a)
+		}
+	}
+	for _, code := range j.codes {
+		if a := c.exchange(code); a.status != http.StatusOK {
+			t.Errorf("an acknowledged code is lost: %s", a)
+		}
+	}
+	if j.unsure != "" {
+		if a := c.exchange(j.unsure); a.status != http.StatusOK && a.text("error") != "invalid_grant" {
+			t.Errorf("a code whose answer was lost: %s", a)
+		}
+	}
+	// The answer was lost or not: either way this token, sent again, goes on.
+	if token := j.refresh; token != "" {
+		a := c.refresh(token)
+		if a.status != http.StatusOK {
+			t.Errorf("a refresh token (answer lost: %t) does not go on: %s", j.asked != "", a)
+		}
+		j.refresh = a.text("refresh_token")
+	}
+	j.codes, j.unsure, j.asked = nil, "", ""
+	j.live = j.live[max(0, len(j.live)-20):]
+}
+
+// TestKilledInAStreamOfRequests: nothing acknowledged is lost, nothing revoked comes back, no grant is half made.
+func TestKilledInAStreamOfRequests(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		w := newWorld(t, db, map[string]string{"GATEHOUSE_REFRESH_GRACE": "60s", "GATEHOUSE_SHUTDOWN_TIMEOUT": "5s"})
+		const workers = 6
+		journals, callers := make([]journal, workers), make([]*caller, workers)
+		first := serveChild(t, w.env)
+		for i := range callers {
+			callers[i] = w.caller(t)
+			callers[i].exchange(callers[i].signIn(t))
+		}
+		server := first
+		for round := range rounds(2, 12) {
+			stop := make(chan struct{})
+			var answered atomic.Int64
+			var kill sync.Once
+			done := load(workers, stop, func(i int) {
+				if !journals[i].work(t, callers[i]) {
+					kill.Do(func() { close(stop) }) // it is dead: nobody asks on
+					return
+				}
+				if answered.Add(1) == int64(150+97*round) {
+					go server.signal(syscall.SIGKILL)
+				}
+			})
+			done()
+			if n := answered.Load(); n < 150 {
+				t.Fatalf("it ended after %d answers:\n%s", n, server.stderr.tail())
+			}
+			<-server.ended
+			server = serveChild(t, w.env)
+			for i := range journals {
+				journals[i].check(t, callers[i])
+			}
+			if t.Failed() {
+				break
+			}
+		}
+		server.signal(syscall.SIGTERM)
+		if code := server.wait(t); code != exitOK {
+			t.Errorf("it ended with %d:\n%s", code, server.stderr.tail())
+		}
+		s := storagetest.Open(t, db, storagetest.NewClock())
+		for what, query := range map[string]string{
+			"used codes without a grant":        "SELECT count(*) FROM authorization_codes WHERE consumed_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM grants WHERE grants.id = authorization_codes.grant_id)",
+			"grants without a code":             "SELECT count(*) FROM grants WHERE NOT EXISTS (SELECT 1 FROM authorization_codes WHERE authorization_codes.grant_id = grants.id)",
+			"used codes without an audit row":   "SELECT count(*) FROM authorization_codes WHERE consumed_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM audit_events WHERE event = 'code.redeemed' AND audit_events.grant_id = authorization_codes.grant_id)",
+			"revocations without an audit row":  "SELECT (SELECT count(*) FROM revoked_tokens) - (SELECT count(*) FROM audit_events WHERE event = '" + storage.TokenRevoked + "')",
+			"audit rows of grants that are not": "SELECT count(*) FROM audit_events WHERE event = 'code.redeemed' AND NOT EXISTS (SELECT 1 FROM grants WHERE grants.id = audit_events.grant_id)",
+		} {
+			if n := storagetest.Count(t, s, db, query); n != 0 {
+				t.Errorf("%d %s", n, what)
+			}
+		}
+		if stdout, stderr, code := command(t, w.env, "", "audit", "verify"); code != exitOK {
+			t.Errorf("%s%s", stdout, stderr)
+		}
+	})
+}
+
+// TestToldToStopUnderLoad: every request that got in is answered whole, and no record of an issue is lost.
+func TestToldToStopUnderLoad(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		w := newWorld(t, db, map[string]string{"GATEHOUSE_SHUTDOWN_DELAY": "300ms"})
+		server := serveChild(t, w.env)
+		var issued atomic.Int64
+		storagetest.Do(8, func(int) {
+			c := w.caller(t)
+			for { // until it is told to go elsewhere
+				a := c.machine()
+				if a.err != nil || a.status != http.StatusOK {
+					t.Errorf("a request was not finished: %s", a)
+					return
+				}
+				if issued.Add(1) == 300 {
+					server.signal(syscall.SIGTERM)
+				}
+				if a.last {
+					return
+				}
+			}
+		})
+		if code := server.wait(t); code != exitOK {
+			t.Errorf("it ended with %d:\n%s", code, server.stderr.tail())
+		}
+		s := storagetest.Open(t, db, storagetest.NewClock())
+		if n := storagetest.Count(t, s, db, "SELECT count(*) FROM audit_events WHERE event = '"+storage.TokenIssued+"'"); n != issued.Load() {
+			t.Errorf("%d issues are recorded, %d were acknowledged", n, issued.Load())
+		}
+	})
+}
+
+// ready waits until a server says so, or says not.
+func ready(t *testing.T, issuer string, want int) {
+	t.Helper()
+	eventually(t, fmt.Sprint("/readyz is ", want), func() bool {
+		res, err := http.Get(issuer + "/readyz") //nolint:noctx // its own deadline is that of eventually
+		if err != nil {
+			return false
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		_ = res.Body.Close()
+		return res.StatusCode == want
+	})
+}
+
+// TestTheDatabaseGoesAndComesBack stops PostgreSQL before the start, and under load.
+func TestTheDatabaseGoesAndComesBack(t *testing.T) {
+	t.Parallel()
+	needs(t, "TEST_POSTGRES_DSN")
+	pg := ownPostgres(t)
+	w := newWorld(t, pg.url+"&application_name=gatehouse", map[string]string{"GATEHOUSE_DATABASE_POOL": "6", "GATEHOUSE_REQUEST_TIMEOUT": "3s"})
+
+	pg.run(t, "down")
+	server := startChild(t, w.env, "serve")
+	server.stderr.waitFor(t, "the database is away; trying again", server.ended)
+	ready(t, w.issuer, http.StatusServiceUnavailable)
+	if status, body := get(t, w.issuer+"/healthz"); status != http.StatusOK {
+		t.Errorf("/healthz: %d %s", status, body)
+	}
+	if a := w.caller(t).machine(); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
+		t.Errorf("a token request before the database is there: %s", a)
+	}
+	pg.run(t, "up")
+	server.stderr.waitFor(t, `"msg":"listening"`, server.ended)
+	ready(t, w.issuer, http.StatusOK)
+
+	journals, callers := make([]journal, 8), make([]*caller, 8)
+	for i := range callers {
+		callers[i] = w.caller(t)
+		callers[i].exchange(callers[i].signIn(t))
+	}
+	var away, failed, worked atomic.Int64
+	stop := make(chan struct{})
+	done := load(len(callers), stop, func(i int) {
+		c := callers[i]
+		if j := &journals[i]; j.refresh == "" {
+			if code, err := c.code(); err == nil {
+				j.refresh = c.exchange(code).text("refresh_token")
+			}
+		}
+		a := c.refresh(journals[i].refresh)
+		switch {
+		case a.err != nil:
+			t.Errorf("no answer: %v", a.err)
+		case a.status == http.StatusOK:
+			journals[i].refresh = a.text("refresh_token")
+			worked.Add(1)
+		case a.status == http.StatusServiceUnavailable:
+			failed.Add(1)
+			if away.Load() == 0 {
+				t.Errorf("503 although the database is there: %s", a)
+			}
+		default:
+			journals[i].refresh = "" // the answer of a rotation was lost for longer than the retry window: sign in again
+			if away.Load() == 0 && a.text("error") != "invalid_grant" && a.text("error") != "invalid_request" {
+				t.Errorf("%s", a)
+			}
+		}
+	})
+	more := func(n *atomic.Int64, by int64) func() bool {
+		from := n.Load()
+		return func() bool { return n.Load() >= from+by }
+	}
+	eventually(t, "it works", more(&worked, 50))
+	for range rounds(1, 5) {
+		away.Store(1)
+		pg.run(t, "down")
+		eventually(t, "it answers 503", more(&failed, 50))
+		ready(t, w.issuer, http.StatusServiceUnavailable)
+		pg.run(t, "up")
+		ready(t, w.issuer, http.StatusOK)
+		eventually(t, "it works again", more(&worked, 200))
+		away.Store(0)
+	}
+	close(stop)
+	done()
+	s := storagetest.Open(t, pg.url, storagetest.NewClock())
+	if n := storagetest.Count(t, s, pg.url, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'gatehouse'"); n > 6 || n == 0 {
+		t.Errorf("%d connections are open, the pool has 6", n)
+	}
+	if n := strings.Count(server.stderr.String(), `"msg":"listening"`); n != 1 {
+		t.Errorf("it was started %d times", n)
+	}
+	server.signal(syscall.SIGTERM)
+	if code := server.wait(t); code != exitOK {
+		t.Errorf("it ended with %d", code)
+	}
+}
+
+// TestASlowDatabaseShedsLoad puts a line between Gatehouse and PostgreSQL that holds everything back.
+func TestASlowDatabaseShedsLoad(t *testing.T) {
+	t.Parallel()
+	needs(t, "TEST_POSTGRES_DSN")
+	db := storagetest.URL(t, storage.Postgres)
+	line := newSlowLine(t, db)
+	w := newWorld(t, line.url, map[string]string{"GATEHOUSE_DATABASE_POOL": "4", "GATEHOUSE_REQUEST_TIMEOUT": "1s", "GATEHOUSE_MAX_REQUESTS": "16"})
+	server := serveChild(t, w.env)
+	tokens := make([]string, 64)
+	callers := make([]*caller, len(tokens))
+	first := w.caller(t)
+	for i := range callers {
+		callers[i] = w.caller(t)
+		tokens[i] = first.machine().text("access_token")
+	}
+	line.delay.Store(int64(400))
+	var shed, slow, good atomic.Int64
+	storagetest.Do(len(callers), func(i int) {
+		for range 3 {
+			switch a := callers[i].introspect(tokens[i]); {
+			case a.err != nil:
+				t.Errorf("no answer: %v", a.err)
+			case a.status == http.StatusOK && a.body["active"] == true:
+				good.Add(1)
+			case a.status == http.StatusServiceUnavailable && strings.Contains(a.text("error_description"), "more requests"):
+				shed.Add(1)
+			case a.status == http.StatusServiceUnavailable:
+				slow.Add(1)
+			default:
+				t.Errorf("%s", a)
+			}
+		}
+	})
+	if shed.Load() == 0 || good.Load()+slow.Load() == 0 {
+		t.Errorf("shed %d, too slow %d, answered %d", shed.Load(), slow.Load(), good.Load())
+	}
+	line.delay.Store(0)
+	eventually(t, "it answers as before", func() bool { return first.introspect(tokens[0]).body["active"] == true })
+	for i := range 20 {
+		if a := first.introspect(tokens[i]); a.body["active"] != true {
+			t.Errorf("after the slow time: %s", a)
+		}
+	}
+	server.signal(syscall.SIGTERM)
+	if code := server.wait(t); code != exitOK {
+		t.Errorf("it ended with %d:\n%s", code, server.stderr.tail())
+	}
+}

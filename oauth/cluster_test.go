@@ -1,0 +1,94 @@
+package oauth_test
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"gatehouse/storage"
+	"gatehouse/storage/storagetest"
+	"gatehouse/web/webtest"
+)
+
+// TestEveryFlowOnThreeProcesses goes through the requirements once more, every request at another process. `make torture` goes
+// through them all.
+func TestEveryFlowOnThreeProcesses(t *testing.T) {
+	t.Parallel()
+	parts := [][]webtest.Requirement{codes, refresh, revocation, logout}
+	if os.Getenv("TORTURE") != "" {
+		parts = append(parts, authorizationEndpoint, tokenEndpoint, accessTokens, introspection, metadataAndKeys, openidCore, openidRequests,
+			registration, management, assertions, requestObjects, housekeeping, defence, advisories, robustness)
+	}
+	for _, part := range parts {
+		webtest.RunOnThree(t, part,
+			"D1", "D3", "G6", "P49", // move the clock of this process, and the limits go by that of Redis
+			"D11", "P53", // read the log of one process
+			"D12", "P78", // fill or break one process
+			"C17", "J3", "K6", // count what one process fetches
+		)
+	}
+}
+
+// TestAChangeIsEverywhereWithinASecond changes what is cached at one process and asks the others all the while. What is asked
+// a second after the change or later is answered by it, however busy the machine is; tokens and single use change at once.
+func TestAChangeIsEverywhereWithinASecond(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		s := webtest.Start(t, db, webtest.Options{})
+		all := []*webtest.Server{s, s.Another(), s.Another()}
+		within := func(what string, change func(), done func(s *webtest.Server) bool) {
+			t.Helper()
+			change()
+			changed := time.Now()
+			for i, other := range all {
+				eventually(t, what, func() bool {
+					asked := time.Now()
+					is := done(other)
+					if !is && (asked.Sub(changed) > time.Second || i == 0) {
+						t.Fatalf("%s: process %d was asked %v after the change and does not know of it", what, i, asked.Sub(changed))
+					}
+					return is
+				})
+			}
+		}
+		c := s.Machine("jobs")
+		old := c
+		for _, other := range all {
+			eventually(t, "everybody knows the client", func() bool { return other.Token(c, machineGrant).Status == 200 })
+		}
+		within("a new secret", func() {
+			fresh, err := s.OAuth.RotateSecret(t.Context(), c.ClientID, 0)
+			storagetest.Must(t, err)
+			c.ClientSecret = fresh.ClientSecret
+		}, func(o *webtest.Server) bool {
+			return o.Token(old, machineGrant).Status == 401 && o.Token(c, machineGrant).Status == 200
+		})
+		within("a scope more", func() {
+			_, _, err := s.OAuth.UpdateClient(t.Context(), c.ClientID, []byte(`{"scope":"jobs more"}`))
+			storagetest.Must(t, err)
+		}, func(o *webtest.Server) bool { return o.Token(c, with(machineGrant, "scope", "more")).Status == 200 })
+		within("a scope less", func() {
+			_, _, err := s.OAuth.UpdateClient(t.Context(), c.ClientID, []byte(`{"scope":"jobs"}`))
+			storagetest.Must(t, err)
+		}, func(o *webtest.Server) bool { return o.Token(c, with(machineGrant, "scope", "more")).Status == 400 })
+		keys := s.Get("/.well-known/jwks.json").Body
+		within("new keys", func() { storagetest.Must(t, s.OAuth.RotateKeys(t.Context(), false)) },
+			func(o *webtest.Server) bool { return o.Get("/.well-known/jwks.json").Body != keys })
+		token := s.MachineToken(c)
+		within("a leaked key", func() { storagetest.Must(t, s.OAuth.RotateKeys(t.Context(), true)) },
+			func(o *webtest.Server) bool { return !o.Active(c, token) })
+		token = s.MachineToken(c)
+		for _, other := range all {
+			eventually(t, "everybody knows the new key", func() bool { return other.Active(c, token) })
+		}
+		s.Post("/oauth2/revoke", c, map[string][]string{"token": {token}}).OK(t)
+		for i, other := range all {
+			if other.Active(c, token) {
+				t.Errorf("process %d takes a revoked token", i)
+			}
+		}
+		within("a disabled client", func() {
+			storagetest.Must(t, s.Store.DisableClient(t.Context(), c.ClientID, storage.Event{Type: storage.ClientDisabled}))
+		}, func(o *webtest.Server) bool { return o.Token(c, machineGrant).Status == 401 })
+	})
+}

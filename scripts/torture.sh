@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Runs the tests of faults for longer, and every requirement on three processes: kill -9 again and again, PostgreSQL stopped
+# and started, ten thousand connections. `make test` runs a short form of each.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+dir=$(mktemp -d)
+trap 'scripts/postgres.sh stop "$dir"' EXIT
+TEST_POSTGRES_DSN=$(scripts/postgres.sh start "$dir")
+export TEST_POSTGRES_DSN CI=true TORTURE=1
+go test -count=1 -timeout 15m -run 'TestKilled|TestToldToStop|TestTheDatabaseGoes|TestASlow|TestARolling|TestManyIdle' ./cmd/gatehouse
+go test -count=1 -timeout 15m -run 'TestEveryFlowOnThree|TestAChangeIs|TestTheRefreshLine|TestStrangers' ./oauth ./storage ./web

@@ -1,0 +1,91 @@
+package webtest
+
+import (
+	"context"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"gatehouse/storage"
+	"gatehouse/storage/storagetest"
+)
+
+// Cluster runs n processes on one database behind a proxy that gives each request to the next. What it returns is the first
+// of them, called through the proxy.
+func Cluster(t testing.TB, db string, n int, o Options) *Server {
+	t.Helper()
+	type backend struct {
+		*Server
+		*httputil.ReverseProxy
+	}
+	var backends []backend
+	var turn atomic.Uint64
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b := backends[turn.Add(1)%uint64(len(backends))]
+		catchUp(r.Context(), b.Store)
+		b.ServeHTTP(w, r)
+	}))
+	t.Cleanup(front.Close)
+	env := map[string]string{"GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1"}
+	maps.Copy(env, o.Env)
+	o.Env, o.Issuer = env, front.URL+o.Path
+	var first *Server
+	for range n {
+		s := Start(t, db, o)
+		to, err := url.Parse(s.URL)
+		storagetest.Must(t, err)
+		to.Path = ""
+		backends = append(backends, backend{s, &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(to)
+			r.Out.Host = r.In.Host
+			r.Out.Header["X-Forwarded-For"] = r.In.Header["X-Forwarded-For"]
+			r.SetXForwarded()
+		}}})
+		if first == nil {
+			first, o.Clock = s, s.Clock
+		}
+	}
+	first.URL = front.URL + o.Path
+	return first
+}
+
+// catchUp waits until a process has seen the last change of what it caches, which takes it up to a second. That it does not
+// take longer is a test of its own.
+func catchUp(ctx context.Context, s *storage.Store) {
+	now, err := s.Revision(ctx)
+	look := time.NewTicker(2 * time.Millisecond)
+	defer look.Stop()
+	for err == nil && ctx.Err() == nil && s.RevisionSeen() < now {
+		<-look.C
+	}
+}
+
+// RunOnThree tests requirements on three processes behind a proxy that share one PostgreSQL and one Redis, but for those named,
+// which are about one process alone.
+func RunOnThree(t *testing.T, table []Requirement, but ...string) {
+	t.Helper()
+	skip := map[string]bool{}
+	for _, id := range but {
+		skip[id] = true
+	}
+	for _, r := range table {
+		if skip[r.ID] {
+			continue
+		}
+		t.Run(name(r), func(t *testing.T) {
+			t.Parallel()
+			for _, engine := range storagetest.Engines(t) {
+				if engine == "postgres" {
+					env := map[string]string{"GATEHOUSE_REDIS_URL": StartRedis(t).URL}
+					maps.Copy(env, r.Env)
+					r.Test(t, Cluster(t, storagetest.URL(t, engine), 3, Options{Env: env}))
+				}
+			}
+		})
+	}
+}
