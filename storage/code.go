@@ -189,7 +189,10 @@ func (s *Store) classifyCode(ctx context.Context, r Redemption) error {
 	if !r.fits(c) || c.ConsumedAt == nil || c.GrantID == nil {
 		return ErrNotFound
 	}
-	err = s.RevokeGrant(ctx, *c.GrantID, "code_replayed", Event{Type: CodeReplayed, ClientID: c.ClientID, UserID: c.UserID, Scopes: c.Scopes.String(), Token: HashReference(r.Hash)})
+	// Also when the caller has gone: a thief who hangs up is noticed all the same.
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
+	defer cancel()
+	err = s.RevokeGrant(limited, *c.GrantID, "code_replayed", Event{Type: CodeReplayed, ClientID: c.ClientID, UserID: c.UserID, Scopes: c.Scopes.String(), Token: HashReference(r.Hash)})
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}

@@ -60,12 +60,12 @@ func (s *Store) DeleteExpired(ctx context.Context) (int64, error) {
 	return total, nil
 }
 
-// ForgetSuccessors clears the sealed successors whose retry window of grace is over. It scans the grants, so call it
-// seldom: a sealed successor is of no use without the token it replaced.
-func (s *Store) ForgetSuccessors(ctx context.Context, grace time.Duration) error {
+// ForgetSuccessors clears the sealed successors of rotations longer ago than the retry window and any request can last
+// together. It scans the grants, so call it seldom: a sealed successor is of no use without the token it replaced.
+func (s *Store) ForgetSuccessors(ctx context.Context, after time.Duration) error {
 	query := "UPDATE grants SET successor_sealed = NULL WHERE " +
 		s.theseRows("id", "SELECT id FROM grants WHERE successor_sealed IS NOT NULL AND rotated_at < ? LIMIT 500")
-	_, err := s.inBatches(ctx, query, toMillis(s.now().Add(-grace-time.Minute)))
+	_, err := s.inBatches(ctx, query, toMillis(s.now().Add(-after-time.Minute)))
 	return wrap("forget sealed successors", err)
 }
 

@@ -78,6 +78,9 @@ type Rotated struct {
 
 const rotateColumns = "id, user_id, client_id, scopes, resources, claims, session_id, auth_time, acr, amr, expires_at"
 
+// revokeTimeout is how long a revocation that nobody waits for may take.
+const revokeTimeout = 10 * time.Second
+
 // issued is the hash of the token that the client has after it.
 func (r Rotation) issued() []byte {
 	if r.NextHash != nil {
@@ -91,8 +94,8 @@ func (r Rotation) issued() []byte {
 // lost response costs nothing and forks nothing. Any other token of the grant is reuse: the grant is revoked and the
 // error is ErrReused. ErrNotFound means unknown, expired, dead or another client's, which changes nothing.
 func (s *Store) RotateRefreshToken(ctx context.Context, r Rotation, e Event) (Rotated, error) {
-	now := toMillis(s.now())
-	next := toMillis(s.now().Add(r.IdleTTL))
+	arrived := s.now()
+	now, next := toMillis(arrived), toMillis(arrived.Add(r.IdleTTL))
 	set, args := "refresh_expires_at = CASE WHEN expires_at < ? THEN expires_at ELSE ? END", []any{next, next}
 	if r.NextHash != nil {
 		set += ", previous_hash = current_hash, current_hash = ?, rotated_at = ?, successor_sealed = ?"
@@ -104,7 +107,7 @@ func (s *Store) RotateRefreshToken(ctx context.Context, r Rotation, e Event) (Ro
 		WHERE id = ? AND current_hash = ? AND client_id = ? AND revoked_at IS NULL AND expires_at > ? AND refresh_expires_at > ?
 		AND `+live("grants")+` RETURNING `+rotateColumns, args)
 	if errors.Is(err, ErrNotFound) {
-		return s.classifyRefresh(ctx, r)
+		return s.classifyRefresh(ctx, r, arrived)
 	}
 	return Rotated{Grant: g}, wrap("rotate refresh token", err)
 }
@@ -149,7 +152,9 @@ func scanRotated(ctx context.Context, db *gorm.DB, query string, args []any) (Gr
 
 // classifyRefresh says why a rotation changed no row, from a read on the writer, and revokes the grant on reuse. A token
 // that is neither the current nor the previous one can never become either again, so the later decision still holds.
-func (s *Store) classifyRefresh(ctx context.Context, r Rotation) (Rotated, error) {
+//
+// Whether a retry is inside the window goes by when it arrived: one that a slow database held up is no reuse.
+func (s *Store) classifyRefresh(ctx context.Context, r Rotation, arrived time.Time) (Rotated, error) {
 	now := s.now()
 	g, err := take[Grant](ctx, s.write, "id = ? AND client_id = ? AND revoked_at IS NULL AND expires_at > ? AND refresh_expires_at > ? AND "+live("grants"),
 		r.GrantID, r.ClientID, toMillis(now), toMillis(now))
@@ -160,11 +165,14 @@ func (s *Store) classifyRefresh(ctx context.Context, r Rotation) (Rotated, error
 		return Rotated{}, ErrNotFound // it went and came alive between the two statements
 	}
 	if bytes.Equal(g.PreviousHash, r.Hash) && g.RotatedAt != nil && len(g.SuccessorSealed) > 0 {
-		if age := now.Sub(*g.RotatedAt); age < r.Grace && age > -r.Lookahead {
+		if arrived.Sub(*g.RotatedAt) < r.Grace && now.Sub(*g.RotatedAt) > -r.Lookahead {
 			return Rotated{Grant: g, Retry: g.SuccessorSealed}, nil
 		}
 	}
-	err = s.RevokeGrant(ctx, g.ID, "refresh_token_reused", Event{Type: RefreshReused, ClientID: g.ClientID, UserID: g.UserID, Scopes: g.Scopes.String(), Token: HashReference(r.Hash)})
+	// Also when the caller has gone: a thief who hangs up is noticed all the same.
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
+	defer cancel()
+	err = s.RevokeGrant(limited, g.ID, "refresh_token_reused", Event{Type: RefreshReused, ClientID: g.ClientID, UserID: g.UserID, Scopes: g.Scopes.String(), Token: HashReference(r.Hash)})
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return Rotated{}, err
 	}

@@ -20,6 +20,7 @@ type world struct {
 	*storage.Store
 
 	clock  *storagetest.Clock
+	ctx    context.Context // of the test, where a step has no other
 	user   storage.User
 	client *storage.Client
 }

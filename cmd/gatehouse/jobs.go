@@ -26,7 +26,7 @@ func (s *system) jobs(log *slog.Logger) []job {
 			return err
 		}},
 		{"forget sealed successors", time.Hour, func(ctx context.Context) error {
-			return s.store.ForgetSuccessors(ctx, s.config.RefreshGrace)
+			return s.store.ForgetSuccessors(ctx, s.config.RefreshGrace+s.config.RequestTimeout)
 		}},
 		{"deliver logouts", time.Second, s.oauth.Deliver},
 		{"advance signing keys", time.Hour, s.oauth.AdvanceKeys},

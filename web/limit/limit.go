@@ -141,7 +141,9 @@ func (l *Limits) Close() error {
 // step is the algorithm. ahead is how far from now the next free moment lies; it returns that after the event, and whether
 // the event is refused, which leaves it where it is or, where the wait doubles, moves it on.
 func (r rate) step(ahead time.Duration) (after time.Duration, refused bool) {
-	ahead = min(max(ahead, 0), r.most) // beyond the most only when the clock was set back
+	if ahead < 0 || ahead > r.most { // nothing counted is that far ahead: the clock was set back
+		ahead = 0
+	}
 	if ahead+r.interval <= r.Period {
 		return ahead + r.interval, false
 	}

@@ -123,7 +123,7 @@ func TestTheWaitForFailuresDoublesAndEnds(t *testing.T) {
 
 const longEnough = 20 * time.Minute
 
-// TestAClockSetBackLocksNobodyOut: what lies in the future because the clock was set back counts as the period at most.
+// TestAClockSetBackLocksNobodyOut: what lies in the future because the clock was set back is forgotten.
 func TestAClockSetBackLocksNobodyOut(t *testing.T) {
 	t.Parallel()
 	c := newClock()
@@ -132,12 +132,8 @@ func TestAClockSetBackLocksNobodyOut(t *testing.T) {
 		take(l, "x", "a")
 	}
 	c.advance(-24 * time.Hour)
-	if v := take(l, "x", "a"); !v.Refused || v.Wait > time.Minute {
+	if v := take(l, "x", "a"); v.Refused || v.Remaining != 2 {
 		t.Errorf("after a day back: %+v", v)
-	}
-	c.advance(time.Minute)
-	if take(l, "x", "a").Refused {
-		t.Error("still refused after the period")
 	}
 }
 

@@ -6,7 +6,10 @@ local now = time[1] * 1000000 + time[2]
 local answer = {}
 for i, key in ipairs(KEYS) do
 	local interval, period, most = tonumber(ARGV[3 * i - 2]), tonumber(ARGV[3 * i - 1]), tonumber(ARGV[3 * i])
-	local ahead = math.min(math.max((tonumber(redis.call('GET', key)) or now) - now, 0), most)
+	local ahead = (tonumber(redis.call('GET', key)) or now) - now
+	if ahead < 0 or ahead > most then -- nothing counted is that far ahead: the clock was set back
+		ahead = 0
+	end
 	local refused = ahead + interval > period
 	if not refused then
 		ahead = ahead + interval

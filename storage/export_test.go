@@ -1,0 +1,25 @@
+package storage
+
+import (
+	"context"
+	"strconv"
+)
+
+// Fill makes SQLite find its disk full: the file may not grow any more. free gives it room again.
+func (s *Store) Fill(ctx context.Context) (free func() error, err error) {
+	var pages int64
+	if err := queryRow(ctx, s.write, []any{&pages}, "PRAGMA page_count"); err != nil {
+		return nil, err
+	}
+	limit := func(n int64) error {
+		var got int64
+		return queryRow(ctx, s.write, []any{&got}, "PRAGMA max_page_count = "+strconv.FormatInt(n, 10))
+	}
+	return func() error { return limit(1 << 30) }, limit(pages)
+}
+
+// Freeze makes SQLite find its file read-only. thaw undoes it.
+func (s *Store) Freeze(ctx context.Context) (thaw func() error, err error) {
+	set := func(value string) error { return s.exec(ctx, "PRAGMA query_only = "+value) }
+	return func() error { return set("0") }, set("1")
+}

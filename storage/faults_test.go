@@ -1,0 +1,130 @@
+package storage_test
+
+import (
+	"net/http"
+	"net/url"
+	"testing"
+	"time"
+
+	"gatehouse/storage"
+	"gatehouse/storage/storagetest"
+	"gatehouse/web/webtest"
+)
+
+var machineGrant = url.Values{"grant_type": {"client_credentials"}}
+
+// TestADiskThatIsFullOrReadOnly: what has to be written is 503, what needs only reading goes on, and afterwards all is as it
+// was: nothing is damaged, and nothing happened by halves.
+func TestADiskThatIsFullOrReadOnly(t *testing.T) {
+	t.Parallel()
+	for name, damage := range map[string]func(*storage.Store, *testing.T) (func() error, error){
+		"full":      func(s *storage.Store, t *testing.T) (func() error, error) { return s.Fill(t.Context()) },
+		"read-only": func(s *storage.Store, t *testing.T) (func() error, error) { return s.Freeze(t.Context()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := webtest.Start(t, storagetest.URL(t, storage.SQLite), webtest.Options{})
+			s.User("alice")
+			c, m := s.App(), s.Machine("jobs")
+			b := s.Browser()
+			tokens := s.Token(c, webtest.CodeForm(b.Code(c, "alice"), c)).OK(t)
+			code := b.Code(c, "alice")
+			machine := s.MachineToken(m)
+			repair, err := damage(s.Store, t)
+			storagetest.Must(t, err)
+
+			refused := map[string]int{}
+			for i := range 400 { // small writes find room in pages that are there, until they are full too
+				for what, r := range map[string]webtest.Response{
+					"refresh": s.Refresh(c, tokens.Text("refresh_token")), "revoke": s.Post("/oauth2/revoke", m, url.Values{"token": {s.MachineToken(m)}}),
+				} {
+					switch {
+					case r.Status == http.StatusServiceUnavailable:
+						r.Want(t, 503, "temporarily_unavailable")
+						refused[what]++
+					case r.Status != http.StatusOK:
+						t.Fatalf("%s: %d %s", what, r.Status, r.Body)
+					case what == "refresh":
+						tokens = r
+					}
+				}
+				if refused["refresh"] > 2 && refused["revoke"] > 2 {
+					break
+				}
+				if i == 399 {
+					t.Fatalf("nothing was refused: %v", refused)
+				}
+			}
+			if r := s.Token(c, webtest.CodeForm(code, c)); r.Status != http.StatusServiceUnavailable {
+				t.Errorf("a code: %d %s", r.Status, r.Body)
+			}
+			if !s.Active(m, machine) || s.Get("/.well-known/jwks.json").Status != http.StatusOK {
+				t.Error("what needs only reading does not work either")
+			}
+			storagetest.Must(t, repair())
+			s.Token(c, webtest.CodeForm(code, c)).OK(t)
+			s.Refresh(c, tokens.Text("refresh_token")).OK(t)
+			s.Post("/oauth2/revoke", m, url.Values{"token": {machine}}).OK(t)
+			if s.Active(m, machine) {
+				t.Error("the token is still active")
+			}
+			if n := storagetest.Count(t, s.Store, s.DB, "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'"); n != 0 {
+				t.Errorf("the database is damaged in %d places", n)
+			}
+		})
+	}
+}
+
+// TestAClockThatMoves: set forward, everything ages; set back, nothing that ended comes back and nobody is locked out.
+func TestAClockThatMoves(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		s := webtest.Start(t, db, webtest.Options{})
+		s.User("alice")
+		c, m := s.App(), s.Machine("jobs")
+		b := s.Browser()
+		tokens := s.Token(c, webtest.CodeForm(b.Code(c, "alice"), c)).OK(t)
+		machine, dead := s.MachineToken(m), s.MachineToken(m)
+		s.Post("/oauth2/revoke", m, url.Values{"token": {dead}}).OK(t)
+		used := tokens.Text("refresh_token")
+		tokens = s.Refresh(c, used).OK(t)
+
+		s.Clock.Advance(-time.Hour) // by hand, or by a time server that was wrong before
+		s.Token(m, machineGrant).OK(t)
+		if s.Active(m, dead) {
+			t.Error("a revoked token is back")
+		}
+		second := s.Refresh(c, tokens.Text("refresh_token")).OK(t)
+		if r := s.Refresh(c, second.Text("refresh_token")); r.Status != http.StatusOK {
+			t.Errorf("a refresh after the clock was set back: %d %s", r.Status, r.Body)
+		} else {
+			tokens = r
+		}
+		wrong := m
+		wrong.ClientSecret = s.Machine("jobs").ClientSecret
+		for range 30 {
+			s.Token(wrong, machineGrant)
+		}
+		s.Token(m, machineGrant).OK(t)
+		if _, err := s.Store.DeleteExpired(t.Context()); err != nil {
+			t.Error(err)
+		}
+		storagetest.Must(t, s.Store.Record(t.Context(), storagetest.Event("in_the_past")))
+		if _, err := s.Store.SealAudit(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if report := verify(t, s.Store, storage.AuditSeal{}); report.Count != 0 {
+			t.Errorf("%+v", report)
+		}
+
+		s.Clock.Advance(26 * time.Hour)
+		if s.Active(m, machine) {
+			t.Error("a token does not expire when the clock is set forward")
+		}
+		s.Token(m, machineGrant).OK(t)
+		s.Refresh(c, tokens.Text("refresh_token")).OK(t)
+		if p := b.Open("/account"); p.Status != http.StatusSeeOther {
+			t.Errorf("a session of yesterday: %d", p.Status)
+		}
+	})
+}

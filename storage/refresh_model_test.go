@@ -1,0 +1,476 @@
+package storage_test
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"gatehouse/storage"
+	"gatehouse/storage/storagetest"
+)
+
+// This file is the refresh line as a small state model, checked exhaustively: every interleaving of the statements that the
+// store runs, by two processes, with answers that get lost, replays by a thief, revocation, expiry and clean-up.
+//
+// What must hold, in every state that can be reached:
+//
+//	one      At most one token of a grant can be rotated. (The grant row is the refresh state, so this is structural; the model
+//	         checks that no answer ever hands out another.)
+//	same     Whoever presents the same token is given the same successor, or none.
+//	dead     A grant that is revoked or expired rotates nothing more, and never comes back.
+//	replay   A replay outside the window that completes leaves no live token: the grant is revoked.
+//	honest   A client that sends its token again inside the window, because the answer was lost or as it sent it twice, never
+//	         loses its grant. Honest is who uses a successor only when no request with the token before is under way.
+//	stranger A request that is not valid in all else changes nothing. (It fails in the WHERE of every statement; the walk of
+//	         the real store below has it among its steps.)
+//
+// TestTheRefreshLineOfTheStore walks the real store, on both engines, through every sequence of steps and finds it in the
+// state of the model after each.
+
+// The model's time goes in steps of half a window.
+const (
+	windowSteps  = 2
+	patience     = 2                      // a request that takes longer is given up (GATEHOUSE_REQUEST_TIMEOUT)
+	forgetSteps  = windowSteps + patience // clean-up clears the sealed successor of a rotation longer ago than that
+	tokensAtMost = 3
+)
+
+// line is the grant's row. Tokens are numbers in the order in which they were made; 0 is the first.
+type line struct {
+	current, previous int8 // previous -1: none
+	made              int8 // tokens made so far
+	age               int8 // steps since the rotation
+	sealed            bool // the successor can still be read with the previous token
+	revoked, expired  bool
+}
+
+func (l line) live() bool { return !l.revoked && !l.expired }
+
+// outcome is how a use of a token ended.
+type outcome int8
+
+const (
+	pending outcome = iota
+	rotated
+	retried
+	refused
+	reused
+)
+
+// request is a use of a token in one process. at says which statement comes next.
+type request struct {
+	token int8
+	at    int8 // 0 not sent, 1 UPDATE, 2 read on the writer, 3 revocation, 4 done
+	out   outcome
+	given int8
+	held  int8 // how long ago it arrived
+	lost  bool // the answer never arrives
+	thief bool
+}
+
+// update is the first statement of storage.RotateRefreshToken.
+func (l *line) update(token int8) (won bool) {
+	if !l.live() || l.current != token {
+		return false
+	}
+	l.previous, l.current, l.made, l.age, l.sealed = l.current, l.made, l.made+1, 0, true
+	return true
+}
+
+// classify is the read that tells why the update changed nothing, of a request that arrived so long ago.
+func (l line) classify(token, held int8) outcome {
+	switch {
+	case !l.live() || l.current == token:
+		return refused
+	case l.previous == token && l.sealed && l.age-held < windowSteps:
+		return retried
+	}
+	return reused
+}
+
+// forget is storage.ForgetSuccessors.
+func (l *line) forget() {
+	if l.age > forgetSteps {
+		l.sealed = false
+	}
+}
+
+// world is everything at one moment: the row, the requests under way, and what the client knows.
+type modelWorld struct {
+	line     line
+	requests [3]request
+	hand     int8 // the token that the honest client holds
+	ticks    int8
+	honest   bool // there is no thief, nobody revokes, and nothing expires
+	late     bool // the client repeated itself outside the window
+}
+
+// step advances one request by one statement.
+func (w modelWorld) step(i int) modelWorld {
+	r := &w.requests[i]
+	switch r.at {
+	case 1:
+		if w.line.update(r.token) {
+			r.out, r.given, r.at = rotated, w.line.current, 4
+		} else {
+			r.at = 2
+		}
+	case 2:
+		switch r.out = w.line.classify(r.token, r.held); r.out {
+		case retried:
+			r.given, r.at = w.line.current, 4
+		case reused:
+			r.at = 3
+		default:
+			r.at = 4
+		}
+	case 3:
+		w.line.revoked = true
+		r.at = 4
+	}
+	return w
+}
+
+// successors are all worlds one event later.
+func (w modelWorld) successors() (out []modelWorld) {
+	for i, r := range w.requests[:w.places()] {
+		switch {
+		case r.at == 0: // sent: by the client with what it holds, by a thief with anything there ever was
+			if w.mayUse(w.hand) {
+				for _, lost := range []bool{false, true} {
+					n := w
+					n.requests[i] = request{token: w.hand, at: 1, lost: lost}
+					if w.line.previous == w.hand && w.line.age >= windowSteps {
+						n.late = true // the client waited for longer than the window: no promise holds
+					}
+					out = append(out, n)
+				}
+			}
+			if !w.honest {
+				for token := range min(w.line.made, tokensAtMost) {
+					n := w
+					n.requests[i] = request{token: token, at: 1, thief: true}
+					out = append(out, n)
+				}
+			}
+		case r.at < 4:
+			out = append(out, w.step(i))
+		default: // the answer arrives, or does not, and the place is free again
+			n := w
+			n.requests[i] = request{}
+			if !r.thief && !r.lost && (r.out == rotated || r.out == retried) && r.token == w.hand {
+				n.hand = r.given
+			}
+			out = append(out, n)
+		}
+	}
+	if w.ticks < 5 {
+		n := w
+		n.ticks++
+		n.line.age++
+		for i := range n.requests {
+			r := &n.requests[i]
+			if r.at == 0 || r.at == 4 {
+				continue
+			}
+			if r.held++; r.held > patience {
+				r.at, r.out, r.lost = 4, pending, true
+			}
+		}
+		out = append(out, n)
+	}
+	n := w
+	n.line.forget()
+	out = append(out, n)
+	if !w.honest {
+		n = w
+		n.line.revoked = true
+		out = append(out, n)
+		n = w
+		n.line.expired = true
+		out = append(out, n)
+	}
+	return out
+}
+
+// plain gives worlds that do not differ in anything that matters one form.
+func (w modelWorld) plain() modelWorld {
+	w.line.age = min(w.line.age, forgetSteps+1)
+	for i := range w.requests {
+		if w.requests[i].at == 4 {
+			w.requests[i].held = 0
+		}
+	}
+	slices.SortFunc(w.requests[:w.places()], func(a, b request) int { return cmp.Compare(a.key(), b.key()) })
+	return w
+}
+
+func (r request) key() (n int) {
+	for _, part := range []int8{r.at, r.token, int8(r.out), r.given, r.held} {
+		n = n<<4 | int(part)
+	}
+	for _, is := range []bool{r.lost, r.thief} {
+		n <<= 1
+		if is {
+			n++
+		}
+	}
+	return n
+}
+
+// places is how many requests are under way at once: with a thief there is one of the client and one of theirs, or two of
+// either.
+func (w modelWorld) places() int {
+	if w.honest {
+		return 3
+	}
+	return 2
+}
+
+// mayUse reports whether an honest client would send the token: it is not too many, and no request with an older one is under
+// way.
+func (w modelWorld) mayUse(token int8) bool {
+	if w.line.made >= tokensAtMost {
+		return false
+	}
+	for _, r := range w.requests {
+		if r.at > 0 && !r.thief && r.token != token {
+			return false
+		}
+	}
+	return true
+}
+
+// broken says which invariant does not hold after an event, or nothing.
+func broken(before, after modelWorld) string {
+	switch {
+	case before.line.revoked && !after.line.revoked, before.line.expired && !after.line.expired:
+		return "dead: a grant came back"
+	case !before.line.live() && after.line.current != before.line.current:
+		return "dead: a dead grant was rotated"
+	case after.honest && !after.late && after.line.revoked:
+		return "honest: a client that repeated inside the window lost its grant"
+	}
+	for i, r := range after.requests {
+		if r.at != 4 {
+			continue
+		}
+		if r.out == reused && !after.line.revoked {
+			return "replay: it was noticed, and the grant lives"
+		}
+		if (r.out == rotated || r.out == retried) && r.given != r.token+1 {
+			return "one: an answer hands out a token that is not the successor"
+		}
+		if before.line.live() && !slices.Contains(before.requests[:], r) && r.thief && r.token != before.line.current && r.token != before.line.previous && !after.line.revoked && r.out != pending {
+			return "replay: an old token was used, and the grant lives"
+		}
+		for j, other := range after.requests {
+			if j != i && other.at == 4 && other.token == r.token && other.given != r.given && r.given > 0 && other.given > 0 {
+				return "same: one token has two successors"
+			}
+		}
+	}
+	return ""
+}
+
+// TestTheRefreshLineHoldsInEveryInterleaving explores every state that can be reached, with and without a thief.
+func TestTheRefreshLineHoldsInEveryInterleaving(t *testing.T) {
+	t.Parallel()
+	for _, honest := range []bool{true, false} {
+		start := modelWorld{line: line{previous: -1, made: 1}, honest: honest}
+		seen := map[modelWorld]modelWorld{start: start} // by which state each was reached
+		queue := []modelWorld{start}
+		outcomes := map[outcome]int{}
+		for len(queue) > 0 {
+			w := queue[0]
+			queue = queue[1:]
+			for _, next := range w.successors() {
+				next = next.plain()
+				if why := broken(w, next); why != "" {
+					t.Fatalf("honest alone: %t: %s\n%s", honest, why, history(seen, w)+fmt.Sprintf("%+v\n", next))
+				}
+				if len(seen) > 3_000_000 {
+					t.Fatal("there are more states than this test has room for; make the model smaller")
+				}
+				if _, known := seen[next]; !known {
+					seen[next] = w
+					queue = append(queue, next)
+					for _, r := range next.requests {
+						outcomes[r.out]++
+					}
+				}
+			}
+		}
+		t.Logf("honest alone: %t: %d states, ends: rotated %d, retried %d, refused %d, reused %d", honest, len(seen), outcomes[rotated], outcomes[retried], outcomes[refused], outcomes[reused])
+		if outcomes[rotated] == 0 || outcomes[retried] == 0 || !honest && outcomes[reused] == 0 {
+			t.Error("the model does not get anywhere")
+		}
+	}
+}
+
+func history(seen map[modelWorld]modelWorld, w modelWorld) (out string) {
+	for {
+		out = fmt.Sprintf("%+v\n", w) + out
+		before := seen[w]
+		if before == w {
+			return out
+		}
+		w = before
+	}
+}
+
+// A step of the walk through the real store.
+type modelStep struct {
+	name string
+	// on the model, by which token is used where one is
+	model func(l *line) (out outcome, given int8)
+	// on the store
+	store func(r *realLine) (out outcome, err error)
+}
+
+// realLine is a grant in a store.
+type realLine struct {
+	*world
+
+	grant  string
+	tokens []string // in the order in which they were made
+}
+
+func (r *realLine) hash(i int8) []byte { return []byte(r.grant + " token " + r.tokens[i]) }
+
+// use presents a token as the client, or as another.
+func (r *realLine) use(i int8, client string) (outcome, error) {
+	next := fmt.Sprint(len(r.tokens))
+	rotation := storage.Rotation{
+		GrantID: r.grant, ClientID: client, Hash: r.hash(i), NextHash: []byte(r.grant + " token " + next), Sealed: []byte("sealed " + next),
+		IdleTTL: time.Hour, Grace: windowSteps * stepTime, Lookahead: time.Second,
+	}
+	got, err := r.RotateRefreshToken(r.ctx, rotation, storagetest.Event("rotate"))
+	switch {
+	case errors.Is(err, storage.ErrReused):
+		return reused, nil
+	case errors.Is(err, storage.ErrNotFound):
+		return refused, nil
+	case err != nil:
+		return pending, err
+	case got.Retry != nil:
+		if string(got.Retry) != "sealed "+r.tokens[len(r.tokens)-1] {
+			return pending, fmt.Errorf("the retry gives %q", got.Retry)
+		}
+		return retried, nil
+	}
+	r.tokens = append(r.tokens, next)
+	return rotated, nil
+}
+
+const stepTime = 5 * time.Second
+
+func useOf(name string, which func(l line) int8) modelStep {
+	return modelStep{name,
+		func(l *line) (outcome, int8) {
+			token := which(*l)
+			if l.update(token) {
+				return rotated, l.current
+			}
+			out := l.classify(token, 0)
+			if out == reused {
+				l.revoked = true
+			}
+			return out, l.current
+		},
+		func(r *realLine) (outcome, error) { return r.use(which(r.asModel()), "gc1") },
+	}
+}
+
+// asModel is as much of the line as choosing a token needs.
+func (r *realLine) asModel() line {
+	n := int8(len(r.tokens)) //nolint:gosec // a handful
+	return line{current: n - 1, previous: max(n-2, 0), made: n}
+}
+
+var modelSteps = []modelStep{
+	useOf("the current token", func(l line) int8 { return l.current }),
+	useOf("the one before", func(l line) int8 { return max(l.previous, 0) }),
+	useOf("the first", func(line) int8 { return 0 }),
+	{"a stranger with the current token", func(*line) (outcome, int8) { return refused, 0 },
+		func(r *realLine) (outcome, error) { return r.use(int8(len(r.tokens)-1), "gc2") }}, //nolint:gosec // a handful
+	{"half a window passes", func(l *line) (outcome, int8) { l.age++; return pending, 0 },
+		func(r *realLine) (outcome, error) { r.clock.Advance(stepTime); return pending, nil }},
+	{"minutes pass", func(l *line) (outcome, int8) { l.age += 100; return pending, 0 },
+		func(r *realLine) (outcome, error) { r.clock.Advance(100 * stepTime); return pending, nil }},
+	{"clean-up", func(l *line) (outcome, int8) {
+		if l.age >= 50 { // the store waits a minute longer than the window
+			l.sealed = false
+		}
+		return pending, 0
+	}, func(r *realLine) (outcome, error) {
+		return pending, r.ForgetSuccessors(r.ctx, windowSteps*stepTime)
+	}},
+	{"revocation", func(l *line) (outcome, int8) { l.revoked = true; return pending, 0 },
+		func(r *realLine) (outcome, error) {
+			err := r.RevokeGrant(r.ctx, r.grant, "model", storagetest.Event("revoke"))
+			if errors.Is(err, storage.ErrNotFound) {
+				err = nil
+			}
+			return pending, err
+		}},
+}
+
+// TestTheRefreshLineOfTheStore walks both engines through every sequence of steps and compares.
+func TestTheRefreshLineOfTheStore(t *testing.T) {
+	t.Parallel()
+	depth := 3
+	if os.Getenv("TORTURE") != "" {
+		depth = 4
+	}
+	storagetest.Each(t, func(t *testing.T, url string) {
+		w := newWorld(t, url)
+		w.ctx = t.Context()
+		n := 0
+		var walk func(path []int)
+		walk = func(path []int) {
+			if len(path) == depth {
+				n++
+				walkOnce(t, w, fmt.Sprint("g", n), path)
+				return
+			}
+			for i := range modelSteps {
+				if t.Failed() {
+					return
+				}
+				walk(append(path[:len(path):len(path)], i))
+			}
+		}
+		walk(nil)
+	})
+}
+
+func walkOnce(t *testing.T, w *world, name string, path []int) {
+	t.Helper()
+	r := &realLine{world: w, grant: name, tokens: []string{"0"}}
+	redemption := w.code(t, "code of "+name)
+	redemption.GrantID, redemption.RefreshHash = name, r.hash(0)
+	redemption.GrantExpiresAt, redemption.RefreshExpiresAt = w.clock.Now().Add(24*time.Hour), w.clock.Now().Add(24*time.Hour)
+	_, err := w.RedeemCode(t.Context(), redemption, storagetest.Event("redeem"))
+	storagetest.Must(t, err)
+	model := line{previous: -1, made: 1}
+	said := ""
+	for _, i := range path {
+		step := modelSteps[i]
+		said += step.name + "; "
+		want, _ := step.model(&model)
+		got, err := step.store(r)
+		if err != nil || got != want {
+			t.Fatalf("after %s the store says %d (%v), the model %d", said, got, err, want)
+		}
+		g, err := w.Grant(t.Context(), name)
+		storagetest.Must(t, err)
+		if (g.RevokedAt != nil) != model.revoked || string(g.CurrentHash) != string(r.hash(model.current)) || (len(g.SuccessorSealed) > 0) != model.sealed {
+			t.Fatalf("after %s the row is %+v, the model %+v", said, g, model)
+		}
+	}
+}
