@@ -29,13 +29,7 @@ parties: ## the relying parties of other people's libraries alone
 	scripts/relying-parties.sh
 
 fuzz: ## every fuzz target for FUZZ_TIME
-	go test -run '^$$' -fuzz FuzzMatch -fuzztime $(FUZZ_TIME) ./oauth/redirect
-	go test -run '^$$' -fuzz FuzzValidate -fuzztime $(FUZZ_TIME) ./oauth/redirect
-	go test -run '^$$' -fuzz FuzzForm -fuzztime $(FUZZ_TIME) ./oauth/params
-	go test -run '^$$' -fuzz FuzzVerify -fuzztime $(FUZZ_TIME) ./oauth/accesstoken
-	go test -run '^$$' -fuzz 'FuzzParse$$' -fuzztime $(FUZZ_TIME) ./oauth/jwt
-	go test -run '^$$' -fuzz FuzzParseKeys -fuzztime $(FUZZ_TIME) ./oauth/jwt
-	go test -run '^$$' -fuzz FuzzCheck -fuzztime $(FUZZ_TIME) ./oauth/fetch
+	FUZZ_TIME=$(FUZZ_TIME) scripts/fuzz.sh
 
 bench: ## benchmarks beside their bare twins, into docs/performance.md
 	scripts/bench.sh

@@ -11,7 +11,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,12 +31,15 @@ import (
 // form, compare a SHA-256 secret, sign or verify ES256, or run the one SQL statement. `make bench` puts both and their
 // ratio into docs/performance.md.
 
+// wideLimits are on, and wide enough for a clock that stands still.
+const wideLimits = "token_address=1000000/1s,token_client=1000000/1s,token_person=1000000/1s,introspection=1000000/1s"
+
 func eachEngine(b *testing.B, fn func(b *testing.B, s *webtest.Server)) {
 	b.Helper()
 	for _, engine := range storagetest.Engines(b) {
 		b.Run(engine, func(b *testing.B) {
 			clock := storagetest.NewClock()
-			s := webtest.Start(b, storagetest.URL(b, engine), webtest.Options{Clock: clock})
+			s := webtest.Start(b, storagetest.URL(b, engine), webtest.Options{Clock: clock, Env: map[string]string{"GATEHOUSE_RATE_LIMITS": wideLimits}})
 			eventually(b, "the caches are in use", func() bool { _, fresh := s.Store.Generation(); return fresh })
 			fn(b, s)
 		})
@@ -200,4 +206,83 @@ func bareDB(b *testing.B, s *webtest.Server) *sql.DB {
 	db.SetMaxOpenConns(1)
 	b.Cleanup(func() { storagetest.Must(b, db.Close()) })
 	return db
+}
+
+// BenchmarkCleanUp measures the 99th percentile of refreshes, by four clients at once, before and while a million expired rows
+// are deleted. It runs once: -benchtime 1x.
+func BenchmarkCleanUp(b *testing.B) {
+	eachEngine(b, func(b *testing.B, s *webtest.Server) {
+		s.User("alice")
+		c := s.App()
+		refresh := make([]string, 4)
+		for i := range refresh {
+			refresh[i] = s.Tokens(c, "alice").Text("refresh_token")
+		}
+		measure := func(until func() bool) (p99 time.Duration) {
+			var mu sync.Mutex
+			var took []time.Duration
+			storagetest.Do(len(refresh), func(i int) {
+				var mine []time.Duration
+				for !until() {
+					w := httptest.NewRecorder()
+					r := post(url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refresh[i]}}, c.ClientID, c.ClientSecret)
+					began := time.Now()
+					err := s.OAuth.Token(w, r)
+					mine = append(mine, time.Since(began))
+					var body struct {
+						RefreshToken string `json:"refresh_token"`
+					}
+					if err != nil || json.Unmarshal(w.Body.Bytes(), &body) != nil {
+						b.Errorf("%v %d %s", err, w.Code, w.Body)
+						return
+					}
+					refresh[i] = body.RefreshToken
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				took = append(took, mine...)
+			})
+			slices.Sort(took)
+			return took[len(took)*99/100]
+		}
+		const rows = 1_000_000
+		for range b.N {
+			series := "SELECT n FROM generate_series(1, 250000) AS n"
+			if s.Store.Engine() == storage.SQLite {
+				series = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 250000) SELECT n FROM numbers"
+			}
+			storagetest.Exec(b, s.Store, s.DB,
+				"INSERT INTO revoked_tokens (jti, revoked_at, expires_at) SELECT 'old' || n, 1, 1 FROM ("+series+") AS x",
+				"INSERT INTO authorization_requests (id, client_id, parameters, created_at, expires_at) SELECT 'old' || n, 'gc', 'response_type=code&state=abcdef', 1, 1 FROM ("+series+") AS x",
+				"INSERT INTO used_assertions (client_id, jti_hash, expires_at) SELECT 'old' || n, "+blob(s)+", 1 FROM ("+series+") AS x",
+				`INSERT INTO grants (id, consent_id, client_id, user_id, client_epoch, user_epoch, scopes, resources, session_id, offline, auth_time, acr, amr, created_at, expires_at)
+					SELECT 'old' || n, 'c', 'gc', 'u', 1, 1, 'read write', '', 's', true, 1, '', 'pwd', 1, 1 FROM (`+series+`) AS x`)
+			began := time.Now()
+			quiet := measure(func() bool { return time.Since(began) > 5*time.Second })
+			var deleted atomic.Int64
+			began = time.Now()
+			go func() {
+				n, err := s.Store.DeleteExpired(b.Context())
+				if err != nil {
+					b.Error(err)
+				}
+				deleted.Store(max(n, 1))
+			}()
+			cleaning := measure(func() bool { return deleted.Load() > 0 })
+			if deleted.Load() < rows {
+				b.Errorf("%d of %d rows are gone", deleted.Load(), rows)
+			}
+			b.ReportMetric(float64(quiet.Microseconds()), "quiet-p99-µs")
+			b.ReportMetric(float64(cleaning.Microseconds()), "cleaning-p99-µs")
+			b.ReportMetric(float64(cleaning)/float64(quiet), "times")
+			b.ReportMetric(float64(deleted.Load())/time.Since(began).Seconds(), "rows/s")
+		}
+	})
+}
+
+func blob(s *webtest.Server) string {
+	if s.Store.Engine() == storage.SQLite {
+		return "CAST('old' AS BLOB)"
+	}
+	return "'old'::bytea"
 }

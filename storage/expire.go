@@ -9,6 +9,7 @@ import (
 
 const (
 	expireRows = 500
+	batchRest  = 3 // times as long as a batch took
 	// Used codes stay recognisable as replays this long after they expired, dead grants as reuse.
 	keepDead = 24 * time.Hour
 )
@@ -78,9 +79,12 @@ func (s *Store) theseRows(column, query string) string {
 	return column + " IN (" + query + ")"
 }
 
+// inBatches runs a statement that changes 500 rows at most until it finds no more. Between two batches it rests for longer
+// than a batch took, so that however much there is to do the requests go first.
 func (s *Store) inBatches(ctx context.Context, query string, args ...any) (int64, error) {
 	var total int64
 	for {
+		began := time.Now()
 		res := s.write.WithContext(ctx).Exec(query, args...)
 		if res.Error != nil {
 			return total, res.Error
@@ -88,6 +92,11 @@ func (s *Store) inBatches(ctx context.Context, query string, args ...any) (int64
 		total += res.RowsAffected
 		if res.RowsAffected < expireRows {
 			return total, nil
+		}
+		select {
+		case <-time.After(batchRest * time.Since(began)):
+		case <-ctx.Done():
+			return total, ctx.Err()
 		}
 	}
 }

@@ -1,0 +1,60 @@
+package identity
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"gatehouse/storage"
+)
+
+// FuzzKey: a name in its normal form stays what it is, so that two names are one person's or never.
+func FuzzKey(f *testing.F) {
+	for _, s := range []string{"alice", "ALICE", "ａｌｉｃｅ", "a@Example.COM", "İ", "ǅ", "\u212b", " x ", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		k, err := key(name)
+		if err != nil {
+			return
+		}
+		if again, err := key(k); err != nil || again != k {
+			t.Errorf("%q gives %q, and that %q %v", name, k, again, err)
+		}
+	})
+}
+
+// FuzzProfile: a profile that is accepted is accepted again, as it is.
+func FuzzProfile(f *testing.F) {
+	f.Add("Alice", "https://a.example", "1990-02-30", "Europe/Berlin", "de-CH", "+491234")
+	f.Add("\u202e", "javascript:x", "0000-12-31", "../etc", "xx-", "")
+	f.Fuzz(func(t *testing.T, name, website, birthdate, zone, locale, phone string) {
+		p := storage.Profile{Website: website, Birthdate: birthdate, Zoneinfo: zone, Locale: locale, PhoneNumber: phone}
+		if checkProfile(name, &p) != nil {
+			return
+		}
+		again := p
+		if err := checkProfile(name, &again); err != nil || again != p {
+			t.Errorf("%+v and then %+v: %v", p, again, err)
+		}
+		if strings.HasPrefix(strings.ToLower(strings.TrimSpace(p.Website)), "javascript:") {
+			t.Errorf("a website of %q", p.Website)
+		}
+	})
+}
+
+// FuzzDeviceCookie: a cookie that was made up knows nobody.
+func FuzzDeviceCookie(f *testing.F) {
+	f.Add(strings.Repeat("a", 43) + ".mark")
+	f.Add("....")
+	f.Fuzz(func(t *testing.T, value string) {
+		p := &People{}
+		r := &http.Request{Header: http.Header{}}
+		r.AddCookie(&http.Cookie{Name: "gatehouse_device", Value: value})
+		d := p.DeviceOf(r)
+		d.mac = func(message string) string { return "the mac of " + message }
+		if d.Knows("somebody") {
+			t.Errorf("%q knows somebody", value)
+		}
+	})
+}
