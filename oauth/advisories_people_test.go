@@ -133,7 +133,7 @@ var peopleAdvisories = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("A45", "CVE-2026-18963 (Keycloak), CVE-2026-9090 (Casdoor), CVE-2026-32246 (Tinyauth), Pocket ID GHSA-hp74-gm6m-2qm5", "a half-finished sign-in reaches no code", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("A45", "CVE-2026-18963 (Keycloak), CVE-2026-9090 (Casdoor), CVE-2026-32246 (Tinyauth), Pocket ID GHSA-hp74-gm6m-2qm5, see P27 too", "a half-finished sign-in reaches no code", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")
 		c := s.App()
 		b := s.Browser()

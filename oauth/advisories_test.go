@@ -1,12 +1,20 @@
 package oauth_test
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 
 	"gatehouse/oauth"
 	"gatehouse/storage"
@@ -39,7 +47,7 @@ var clientAdvisories = []webtest.Requirement{
 		s.Token(s.App(), webtest.CodeForm(to, c, "code_verifier", wrongV, "redirect_uri", wrongR)).Want(t, 400, "invalid_grant")
 		s.Token(c, webtest.CodeForm(to, c)).OK(t)
 	}),
-	webtest.Req("A4", "CVE-2022-39222 (dex)", "a stolen request id opens nothing in another browser", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("A4", "CVE-2022-39222, GHSA-vh7g-p26c-j2cw (dex)", "a stolen request id opens nothing in another browser", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")
 		s.User("mallory")
 		c := s.App()
@@ -86,7 +94,7 @@ var clientAdvisories = []webtest.Requirement{
 		to = s.Browser().Code(c, "alice", "code_challenge", "", "code_challenge_method", "")
 		s.Token(c, webtest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
 	}),
-	webtest.Req("A11", "CVE-2020-15233, CVE-2020-15234 (fosite); CVE-2026-28512 (Pocket ID); CVE-2025-4143, CVE-2024-52289, CVE-2023-6291, CVE-2024-8883, CVE-2024-1132, CVE-2026-3872, CVE-2026-7504", "no trick with URLs moves a redirect", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("A11", "CVE-2020-15233, CVE-2020-15234 (fosite); CVE-2026-28512 (Pocket ID); CVE-2025-4143, CVE-2024-52289, CVE-2023-6291, CVE-2024-8883, CVE-2024-1132, CVE-2026-3872, CVE-2026-7504, CVE-2026-54072", "no trick with URLs moves a redirect", func(t *testing.T, s *webtest.Server) {
 		c := s.Client(`{"redirect_uris":["https://good.example/cb","http://127.0.0.1:8000/cb"],"scope":"read"}`)
 		for _, uri := range []string{
 			"https://good.example@evil.example/cb", "https://good.example:pw@evil.example/cb", "https://evil.example#good.example/cb", "https://evil.example?good.example/cb",
@@ -249,6 +257,26 @@ var clientAdvisories = []webtest.Requirement{
 			header["alg"] = alg
 			if s.Active(c, forge(t, token, header, map[string]any{"scope": "admin"})) {
 				t.Errorf("alg %q is accepted", alg)
+			}
+		}
+		// With a real MAC, under the public key in each form that a careless verifier might take for a secret.
+		var set struct {
+			Keys []json.RawMessage `json:"keys"`
+		}
+		storagetest.Must(t, json.Unmarshal([]byte(s.Get("/.well-known/jwks.json").Body), &set))
+		for _, raw := range set.Keys {
+			var jwk jose.JSONWebKey
+			storagetest.Must(t, json.Unmarshal(raw, &jwk))
+			der, err := x509.MarshalPKIXPublicKey(jwk.Key)
+			storagetest.Must(t, err)
+			for _, secret := range [][]byte{raw, der, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})} {
+				header["alg"], header["kid"] = "HS256", jwk.KeyID
+				parts := strings.Split(forge(t, token, header, map[string]any{"scope": "admin"}), ".")
+				mac := hmac.New(sha256.New, secret)
+				mac.Write([]byte(parts[0] + "." + parts[1]))
+				if s.Active(c, parts[0]+"."+parts[1]+"."+base64.RawURLEncoding.EncodeToString(mac.Sum(nil))) {
+					t.Errorf("a MAC under the public key %s is accepted", jwk.KeyID)
+				}
 			}
 		}
 	}),

@@ -254,7 +254,7 @@ var authorizationEndpoint = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("P24", "RFC 9700 §4.7", "consent needs a form of this session and of the very request shown", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("P24", "RFC 9700 §4.7, CVE-2026-54618", "consent needs a form of this session and of the very request shown", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")
 		s.User("mallory")
 		c, other := s.App(), s.App()
@@ -311,7 +311,7 @@ var authorizationEndpoint = []webtest.Requirement{
 		b.Authorize(c, "prompt", "none login").WantRedirectError(t, s, "invalid_request")
 		b.Authorize(c, "prompt", "dance").WantRedirectError(t, s, "invalid_request")
 	}),
-	webtest.Req("P27", "OIDC Core §3.1.2.1", "prompt=login and an expired max_age ask for a fresh sign-in, and auth_time follows", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("P27", "OIDC Core §3.1.2.1, GHSA-hp74-gm6m-2qm5", "prompt=login and an expired max_age ask for a fresh sign-in, and auth_time follows", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")
 		c := s.App()
 		b := s.Browser()

@@ -129,7 +129,7 @@ var openidCore = []webtest.Requirement{
 		party := deep.RelyingParty()
 		deep.IDToken(party, deep.Tokens(party, "alice", "scope", "openid"))
 	}),
-	webtest.Req("C5", "OIDC Core §5.3, RFC 6750 §2, §3, CVE-2026-55669, P64, P66", "userinfo takes the token in the header or the body of a form, and tells every mistake by its code", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("C5", "OIDC Core §5.3, RFC 6750 §2, §3, CVE-2026-55669, GHSA-wxg7, P64, P66", "userinfo takes the token in the header or the body of a form, and tells every mistake by its code", func(t *testing.T, s *webtest.Server) {
 		u := s.User("alice")
 		c := s.RelyingParty()
 		tokens := s.Tokens(c, "alice", "scope", "openid offline_access")

@@ -155,7 +155,7 @@ var refresh = []webtest.Requirement{
 		s.Clock.Advance(time.Minute)
 		s.Refresh(c, last.Text("refresh_token")).Want(t, 400, "invalid_grant")
 	}),
-	webtest.Req("P59", "RFC 9700 §4.14.2", "whatever ends a person's allowance ends refresh and introspection at once", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("P59", "RFC 9700 §4.14.2, CVE-2026-8922, CVE-2026-43983", "whatever ends a person's allowance ends refresh and introspection at once", func(t *testing.T, s *webtest.Server) {
 		api := s.Machine("jobs")
 		storagetest.Must(t, s.Store.CreateResource(t.Context(), storage.Resource{Identifier: "https://api.example", Scopes: storage.Strings{"read"}, Introspectors: storage.Strings{api.ClientID}, CreatedAt: s.Clock.Now()}, storagetest.Event("resource")))
 		other := s.Another()

@@ -340,7 +340,13 @@ var registration = []webtest.Requirement{
 		key := clientKey(t, jwt.ES256, "1")
 		host.Serve("/jwks", "application/json", webtest.KeySet(t, key))
 		for _, address := range []string{host.URL + "/jwks", strings.Replace(host.URL, "127.0.0.1", "localhost", 1) + "/jwks", strings.Replace(host.URL, "http:", "https:", 1) + "/jwks"} {
-			selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],"token_endpoint_auth_method":"private_key_jwt","jwks_uri":"`+address+`"}`)
+			r := selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],"token_endpoint_auth_method":"private_key_jwt","jwks_uri":"`+address+`"}`)
+			if r.Status != http.StatusCreated {
+				r.Want(t, 400, "invalid_client_metadata")
+				continue
+			}
+			// Registered, for a name tells nothing yet: an assertion makes this server look.
+			present(s, key.Sign(t, asserted(s, clientOf(r)), nil)).Want(t, 401, "invalid_client")
 		}
 		if host.Asked("/jwks") != 0 {
 			t.Error("it was fetched")

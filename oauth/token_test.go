@@ -35,7 +35,7 @@ func decodePart(t testing.TB, token string, n int) map[string]any {
 }
 
 var codes = []webtest.Requirement{
-	webtest.Req("P9", "RFC 7636 §4.6, fosite#883", "a challenge is enforced, also after a failed attempt", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("P9", "RFC 7636 §4.6, fosite#883, CVE-2026-123545, CVE-2026-123542", "a challenge is enforced, also after a failed attempt", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")
 		for _, c := range []oauth.ClientInformation{s.App(), s.Public(), s.Client(`{"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_require_pkce":false}`)} {
 			to := s.Browser().Code(c, "alice")

@@ -89,6 +89,37 @@ func TestForwardedAddressesAreBelievedOfTrustedProxiesAlone(t *testing.T) {
 	}
 }
 
+// TestAnUnnamedProxyIsNoticed: a private peer that everything comes from is told of once, and others are not.
+func TestAnUnnamedProxyIsNoticed(t *testing.T) {
+	t.Parallel()
+	const warning = "every request so far came from one private address"
+	for _, c := range []struct {
+		issuer, trusted string
+		want            int
+	}{
+		{"https://id.example", "10.0.0.0/8", 1}, // the tests call from 127.0.0.1
+		{"https://id.example", "127.0.0.1", 0},
+		{"", "", 0}, // on loopback, loopback is who calls
+	} {
+		env := map[string]string{}
+		if c.trusted != "" {
+			env["GATEHOUSE_TRUSTED_PROXIES"] = c.trusted
+		}
+		s := webtest.Start(t, storagetest.URL(t, "sqlite"), webtest.Options{Issuer: c.issuer, Env: env})
+		for range 450 {
+			req := s.Request(http.MethodGet, "/healthz", nil)
+			req.Header.Set("X-Forwarded-For", "203.0.113.9")
+			s.Do(req)
+		}
+		if got := strings.Count(s.Log.String(), warning); got != c.want {
+			t.Errorf("issuer %q, trusted %q: told of %d times, want %d", c.issuer, c.trusted, got, c.want)
+		}
+		if c.want == 1 && (!strings.Contains(s.Log.String(), "127.0.0.1") || !strings.Contains(s.Log.String(), "X-Forwarded-For")) {
+			t.Errorf("it does not say who:\n%s", s.Log)
+		}
+	}
+}
+
 func TestUnknownAndMisusedAddressesGetPages(t *testing.T) {
 	t.Parallel()
 	s := webtest.Start(t, storagetest.URL(t, "sqlite"), webtest.Options{})

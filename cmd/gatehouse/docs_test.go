@@ -2,7 +2,10 @@ package main
 
 import (
 	"flag"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -46,5 +49,61 @@ func TestConfigDocument(t *testing.T) {
 	got, err := os.ReadFile(file)
 	if err != nil || string(got) != want {
 		t.Errorf("%s is not what the settings say; run `make golden` (%v)", file, err)
+	}
+}
+
+// TestSecurityDocument finds every test that docs/security.md names, and every published flaw's id in the test it is said to
+// be found by.
+func TestSecurityDocument(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile("../../docs/security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	conformance, err := os.ReadFile("../../docs/conformance.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	functions := ""
+	err = filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		source, err := os.ReadFile(path)
+		functions += string(source)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z]+)`").FindAllStringSubmatch(string(b), -1) {
+		if !strings.Contains(functions, "func "+name[1]+"(") {
+			t.Errorf("there is no %s", name[1])
+		}
+	}
+	rows := map[string]string{}
+	for _, row := range regexp.MustCompile(`(?m)^\| ([A-Z]\d+b?) \|.*$`).FindAllStringSubmatch(string(conformance), -1) {
+		rows[row[1]] = row[0]
+	}
+	requirement := regexp.MustCompile(`\b([PCLRMKJDAG]\d+b?)\b`)
+	flaw := regexp.MustCompile(`CVE-\d+-\d+|GHSA-[a-z0-9]{4}(-[a-z0-9]{4}){0,2}|fosite#\d+`)
+	for line := range strings.Lines(string(b)) {
+		cells := strings.Split(strings.TrimSpace(line), "|")
+		if len(cells) < 4 {
+			continue
+		}
+		text, tests := cells[1], cells[len(cells)-2]
+		named := ""
+		for _, id := range requirement.FindAllString(tests, -1) {
+			if rows[id] == "" {
+				t.Errorf("there is no requirement %s: %s", id, line)
+			}
+			named += rows[id]
+		}
+		for _, id := range flaw.FindAllString(text, -1) {
+			if !strings.Contains(named, id) && !strings.Contains(functions, id) {
+				t.Errorf("no test names %s", id)
+			}
+		}
 	}
 }
