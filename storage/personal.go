@@ -20,7 +20,7 @@ func (s *Store) sealPersonal(row *AuditEvent, o Origin) error {
 	if err != nil {
 		return err
 	}
-	row.Personal = aead.Seal(nil, make([]byte, aead.NonceSize()), []byte(o.Address+"\x00"+o.UserAgent), []byte(row.ID))
+	row.Personal = aead.Seal(nil, make([]byte, aead.NonceSize()), []byte(o.Address+"\x00"+o.UserAgent), []byte(row.ID)) //nolint:gosec // each key is used once
 	return nil
 }
 

@@ -388,7 +388,7 @@ func useOf(name string, which func(l line) int8) modelStep {
 
 // asModel is as much of the line as choosing a token needs.
 func (r *realLine) asModel() line {
-	n := int8(len(r.tokens)) //nolint:gosec // a handful
+	n := int8(len(r.tokens))
 	return line{current: n - 1, previous: max(n-2, 0), made: n}
 }
 
@@ -397,7 +397,7 @@ var modelSteps = []modelStep{
 	useOf("the one before", func(l line) int8 { return max(l.previous, 0) }),
 	useOf("the first", func(line) int8 { return 0 }),
 	{"a stranger with the current token", func(*line) (outcome, int8) { return refused, 0 },
-		func(r *realLine) (outcome, error) { return r.use(int8(len(r.tokens)-1), "gc2") }}, //nolint:gosec // a handful
+		func(r *realLine) (outcome, error) { return r.use(int8(len(r.tokens)-1), "gc2") }},
 	{"half a window passes", func(l *line) (outcome, int8) { l.age++; return pending, 0 },
 		func(r *realLine) (outcome, error) { r.clock.Advance(stepTime); return pending, nil }},
 	{"minutes pass", func(l *line) (outcome, int8) { l.age += 100; return pending, 0 },

@@ -144,7 +144,7 @@ var insides = []string{"goroutine ", "runtime error", ".go:", "gorm", "SQLSTATE"
 // that fails is in its message.
 func TestEveryRouteMeetsStrangers(t *testing.T) {
 	t.Parallel()
-	n, seeds := 1500, []uint64{1, uint64(time.Now().UnixNano())} //nolint:gosec // any number is a seed
+	n, seeds := 1500, []uint64{1, uint64(time.Now().UnixNano())}
 	if os.Getenv("TORTURE") != "" {
 		n = 15_000
 	}
@@ -165,7 +165,7 @@ func TestEveryRouteMeetsStrangers(t *testing.T) {
 			words = append(words, list...)
 		}
 		for _, seed := range seeds {
-			f := &stranger{Rand: rand.New(rand.NewPCG(seed, 7)), s: s, app: app, machine: machine, browser: b, words: words, patterns: web.Patterns()} //nolint:gosec // to be repeated
+			f := &stranger{Rand: rand.New(rand.NewPCG(seed, 7)), s: s, app: app, machine: machine, browser: b, words: words, patterns: web.Patterns()}
 			for i := range n {
 				req := f.request()
 				if req == nil {

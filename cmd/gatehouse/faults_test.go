@@ -246,7 +246,7 @@ func TestToldToStopUnderLoad(t *testing.T) {
 func ready(t *testing.T, issuer string, want int) {
 	t.Helper()
 	eventually(t, fmt.Sprint("/readyz is ", want), func() bool {
-		res, err := http.Get(issuer + "/readyz") //nolint:noctx // its own deadline is that of eventually
+		res, err := http.Get(issuer + "/readyz")
 		if err != nil {
 			return false
 		}

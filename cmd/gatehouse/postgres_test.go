@@ -25,7 +25,7 @@ func ownPostgres(t *testing.T) *postgresServer {
 	dir, err := os.MkdirTemp("", "gatehouse-pg-")
 	storagetest.Must(t, err)
 	p := &postgresServer{dir: filepath.Join(dir, "server")}
-	storagetest.Must(t, os.Chmod(dir, 0o755)) //nolint:gosec // the same
+	storagetest.Must(t, os.Chmod(dir, 0o755))
 	t.Cleanup(func() {
 		p.run(t, "stop")
 		storagetest.Must(t, os.RemoveAll(dir))
