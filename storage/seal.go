@@ -47,7 +47,7 @@ func (s *Store) newSealer(seal AuditSeal, before []byte) sealer {
 func (h sealer) number(n int64) {
 	var b [8]byte
 	binary.BigEndian.PutUint64(b[:], uint64(n)) //nolint:gosec // the bits matter, not the sign
-	_, _ = h.Write(b[:]) // a hash never fails
+	_, _ = h.Write(b[:])                        // a hash never fails
 }
 
 func (h sealer) text(s string) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gatehouse/config"
+	"gatehouse/storage/storagetest"
 	"gatehouse/web/limit"
 	"gatehouse/web/webtest"
 )
@@ -19,25 +20,6 @@ var rates = map[string]config.Rate{
 	"x":                       {Count: 3, Period: time.Minute},
 	config.LimitClientFailure: {Count: 2, Period: time.Minute},
 }
-
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
-func newClock() *clock { return &clock{now: time.Unix(1_800_000_000, 0)} }
 
 func open(t *testing.T, redisURL string, now func() time.Time, log *slog.Logger) *limit.Limits {
 	t.Helper()
@@ -62,7 +44,7 @@ func take(l *limit.Limits, name, key string) config.Verdict {
 
 func TestTheFourthOfThreeIsRefusedUntilOneIsBack(t *testing.T) {
 	t.Parallel()
-	c := newClock()
+	c := storagetest.NewClock()
 	l := open(t, "", c.Now, nil)
 	for i := range 3 {
 		if v := take(l, "x", "a"); v.Refused || v.Remaining != 2-i || v.Wait != time.Duration(i+1)*20*time.Second {
@@ -82,7 +64,7 @@ func TestTheFourthOfThreeIsRefusedUntilOneIsBack(t *testing.T) {
 	if v := take(l, "unknown", "a"); v.Refused || v.Limit != "" {
 		t.Errorf("a name without a rate: %+v", v)
 	}
-	c.advance(20 * time.Second)
+	c.Advance(20 * time.Second)
 	if take(l, "x", "a").Refused {
 		t.Error("refused after the wait")
 	}
@@ -93,7 +75,7 @@ func TestTheFourthOfThreeIsRefusedUntilOneIsBack(t *testing.T) {
 
 func TestTheWaitForFailuresDoublesAndEnds(t *testing.T) {
 	t.Parallel()
-	c := newClock()
+	c := storagetest.NewClock()
 	l := open(t, "", c.Now, nil)
 	take(l, config.LimitClientFailure, "a")
 	take(l, config.LimitClientFailure, "a")
@@ -111,11 +93,11 @@ func TestTheWaitForFailuresDoublesAndEnds(t *testing.T) {
 			t.Errorf("waits are %v, want number %d to be %v", waits, i+1, want*time.Second)
 		}
 	}
-	c.advance(930*time.Second - time.Millisecond)
+	c.Advance(930*time.Second - time.Millisecond)
 	if !take(l, config.LimitClientFailure, "a").Refused {
 		t.Error("not refused although the wait is not over")
 	}
-	c.advance(longEnough)
+	c.Advance(longEnough)
 	if take(l, config.LimitClientFailure, "a").Refused {
 		t.Error("refused for ever")
 	}
@@ -126,12 +108,12 @@ const longEnough = 20 * time.Minute
 // TestAClockSetBackLocksNobodyOut: what lies in the future because the clock was set back is forgotten.
 func TestAClockSetBackLocksNobodyOut(t *testing.T) {
 	t.Parallel()
-	c := newClock()
+	c := storagetest.NewClock()
 	l := open(t, "", c.Now, nil)
 	for range 4 {
 		take(l, "x", "a")
 	}
-	c.advance(-24 * time.Hour)
+	c.Advance(-24 * time.Hour)
 	if v := take(l, "x", "a"); v.Refused || v.Remaining != 2 {
 		t.Errorf("after a day back: %+v", v)
 	}
@@ -139,7 +121,7 @@ func TestAClockSetBackLocksNobodyOut(t *testing.T) {
 
 func TestMemoryIsBoundedAndKeepsWhoIsRefused(t *testing.T) {
 	t.Parallel()
-	l := open(t, "", newClock().Now, nil)
+	l := open(t, "", storagetest.NewClock().Now, nil)
 	for range 4 {
 		take(l, "x", "attacker")
 	}
@@ -156,7 +138,7 @@ func TestMemoryIsBoundedAndKeepsWhoIsRefused(t *testing.T) {
 
 func TestTheFirstThatRefusesEndsTheCounting(t *testing.T) {
 	t.Parallel()
-	for name, l := range map[string]*limit.Limits{"memory": open(t, "", newClock().Now, nil), "redis": open(t, webtest.StartRedis(t).URL, time.Now, nil)} {
+	for name, l := range map[string]*limit.Limits{"memory": open(t, "", storagetest.NewClock().Now, nil), "redis": open(t, webtest.StartRedis(t).URL, time.Now, nil)} {
 		for range 4 {
 			take(l, "x", "wide")
 		}
@@ -195,7 +177,7 @@ func TestRedisIsSharedAndDecidesAsMemoryDoes(t *testing.T) {
 	if allowed.Load() != 3 {
 		t.Errorf("%d of 40 were allowed, want 3", allowed.Load())
 	}
-	c := newClock()
+	c := storagetest.NewClock()
 	memory := open(t, "", c.Now, nil)
 	for i := range 12 {
 		a, b := take(one, config.LimitClientFailure, "same"), take(memory, config.LimitClientFailure, "same")
