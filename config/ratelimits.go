@@ -23,6 +23,7 @@ const (
 	LimitClientFailure   = "client_failure"
 	LimitAddressFailure  = "address_failure"
 	LimitRecordedFailure = "recorded_failure"
+	LimitAllRecorded     = "recorded_failures"
 )
 
 // A limit is a row of the table that loading, `--help` and the documents walk.
@@ -45,7 +46,8 @@ var limitRows = []limitRow{
 	{LimitRegistration, Rate{100, time.Minute}, false, "requests to the registration endpoints, per network"},
 	{LimitClientFailure, Rate{20, time.Minute}, true, "failed client authentication, per client and network; over it the failure is 429, the wait doubles with each further one up to 15 minutes, and a right secret is never refused"},
 	{LimitAddressFailure, Rate{60, time.Minute}, true, "the same, per network"},
-	{LimitRecordedFailure, Rate{60, time.Minute}, false, "failures of one kind that get an audit row, per client and network; others are in the log and the metrics"},
+	{LimitRecordedFailure, Rate{60, time.Minute}, false, "failures of one kind that get an audit row, per network; others are in the log and the metrics"},
+	{LimitAllRecorded, Rate{3000, time.Minute}, false, "the same in all, so that nobody with many networks fills the disk"},
 }
 
 // DefaultRateLimits are the limits in force unless GATEHOUSE_RATE_LIMITS says otherwise.

@@ -224,11 +224,15 @@ var defence = []webtest.Requirement{
 		c := s.Machine("jobs")
 		for i := range 90 {
 			s.Introspect(c, fmt.Sprint("made up ", i))
+			s.Token(webtest.Nobody(fmt.Sprint("gcmadeup", i)), machineGrant)
 		}
 		s.MachineToken(c) // queued after them
 		recorded(t, s, storage.TokenIssued, 1)
 		if events := recorded(t, s, storage.IntrospectionFailed, 60); len(events) != 60 {
 			t.Errorf("%d rows", len(events))
+		}
+		if events := recorded(t, s, storage.AuthenticationFailed, 60); len(events) != 60 {
+			t.Errorf("%d rows of names that were made up", len(events))
 		}
 	}),
 	webtest.Req("D10", "[design](design.md)", "a token that was found somewhere leads to its record, which does not hold it", func(t *testing.T, s *webtest.Server) {

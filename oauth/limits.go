@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"context"
+	"log/slog"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -53,14 +54,15 @@ func (s *Server) admitPerson(ctx context.Context, key string) error {
 }
 
 // note records a failure that changed nothing. It never makes the answer another one: what cannot be recorded now is in the
-// log all the same. Only so many of a kind get a row, or whoever fails fastest would fill the disk.
+// log all the same. Only so many of a kind get a row, or whoever fails fastest would fill the disk; who is over the limit of
+// their network takes nothing from that of all.
 func (s *Server) note(ctx context.Context, e storage.Event) {
-	key := e.Type + " " + e.ClientID + " " + storage.OriginOf(ctx).Network()
-	if s.take(ctx, config.Count{Limit: config.LimitRecordedFailure, Key: key}).Refused {
+	v := s.take(ctx, config.Count{Limit: config.LimitRecordedFailure, Key: e.Type + " " + storage.OriginOf(ctx).Network()}, config.Count{Limit: config.LimitAllRecorded})
+	if v.Refused {
 		return
 	}
-	if err := s.store.RecordLater(ctx, e); err != nil {
-		s.options.Log.WarnContext(ctx, "a failure was not recorded", "event", e.Type, "error", err)
+	if err := s.store.RecordIfRoom(ctx, e); err != nil {
+		s.options.Log.WarnContext(ctx, "a failure was not recorded", slog.String("event", e.Type), slog.Any("error", err))
 	}
 }
 

@@ -206,8 +206,23 @@ func (s *Store) Record(ctx context.Context, e Event) error {
 	return wrap("record an event", s.record(ctx, e))
 }
 
-// RecordLater queues the audit row of a plain token issue, or of what failed and changed nothing, off the request's path.
-// When the queue is full it waits up to a second and then returns ErrBusy. A crash may lose the last second of these rows,
+// RecordIfRoom queues the audit row of what failed and changed nothing. When the queue is full it returns ErrBusy at once: a
+// failure is not worth waiting for.
+func (s *Store) RecordIfRoom(ctx context.Context, e Event) error {
+	row, err := s.row(ctx, e)
+	if err != nil {
+		return err
+	}
+	select {
+	case s.batch.rows <- row:
+		s.count(e.Type)
+		return nil
+	default:
+		return ErrBusy
+	}
+}
+
+// RecordLater queues the audit row of a plain token issue, off the request's path. When the queue is full it waits up to a second and then returns ErrBusy. A crash may lose the last second of these rows,
 // and nothing else.
 func (s *Store) RecordLater(ctx context.Context, e Event) error {
 	row, err := s.row(ctx, e)

@@ -109,7 +109,7 @@ func (s *Store) sealOnce(ctx context.Context) (n int64, err error) {
 			lock = " FOR UPDATE SKIP LOCKED"
 		}
 		var last []AuditSeal
-		if err := tx.write.WithContext(ctx).Raw("SELECT " + sealColumns() + " FROM audit_seals ORDER BY id DESC LIMIT 1" + lock).Scan(&last).Error; err != nil {
+		if err := tx.write.WithContext(ctx).Raw("SELECT " + sealColumns() + " FROM audit_seals WHERE id = (SELECT max(id) FROM audit_seals)" + lock).Scan(&last).Error; err != nil {
 			return err
 		}
 		if len(last) == 0 {

@@ -74,16 +74,10 @@ func (s *Site) serve(rt route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
 		rec := &recorder{ResponseWriter: w}
+		readBody(r) // before the time of the request begins, and before it takes a place
 		ctx, end := s.begin(rt, r)
 		r = r.WithContext(ctx)
-		var err error
-		if rt.kind == health {
-			err = s.run(rt, rec, r)
-		} else if readBody(r); true {
-			if err = s.enter(); err == nil {
-				err = s.inPlace(rt, rec, r)
-			}
-		}
+		err := s.work(rt, rec, r)
 		if err != nil && rec.status == 0 {
 			switch rt.kind {
 			case page, door:
@@ -103,9 +97,15 @@ func (s *Site) serve(rt route) http.Handler {
 	})
 }
 
-// inPlace runs the handler and gives its place back, also when it panics.
-func (s *Site) inPlace(rt route, w http.ResponseWriter, r *http.Request) error {
-	defer s.leave()
+// work runs the handler in a place of its own, which it gives back also when the handler panics. Whether the process lives
+// is told without one.
+func (s *Site) work(rt route, w http.ResponseWriter, r *http.Request) error {
+	if rt.kind != health {
+		if err := s.enter(); err != nil {
+			return err
+		}
+		defer s.leave()
+	}
 	return s.run(rt, w, r)
 }
 
