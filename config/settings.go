@@ -104,7 +104,7 @@ var settings = []setting{
 
 	duration("GATEHOUSE_SHUTDOWN_DELAY", "0s", 0, 5*time.Minute, "",
 		"How long `serve` goes on taking requests after it was told to stop, with `/readyz` red, so that whatever balances the load sends them elsewhere.", func(c *Config) *time.Duration { return &c.ShutdownDelay }),
-	duration("GATEHOUSE_REQUEST_TIMEOUT", "10s", time.Second, 5*time.Minute, "",
+	duration("GATEHOUSE_REQUEST_TIMEOUT", "30s", time.Second, 5*time.Minute, "",
 		"A request that takes longer, for the database is slow, is answered 503.", func(c *Config) *time.Duration { return &c.RequestTimeout }),
 	{env: "GATEHOUSE_MAX_REQUESTS", def: "1024",
 		doc: "Requests that this process works on at once, 0 to 100000. More are answered 503 at once. 0 means any number.",

@@ -52,7 +52,7 @@ func newHasher(concurrency int) *hasher {
 	return &hasher{turns: make(chan struct{}, concurrency), dummy: phc(salt, sum), of: map[string]int{}}
 }
 
-// inTurn runs fn when it is this caller's turn. It returns ErrBusy when too many wait already, in all or of the same
+// inTurn runs fn when it is this caller's turn. It returns ErrBusy when that does not come in time, or too many wait already, in all or of the same
 // network, so that one network cannot take every place.
 func (h *hasher) inTurn(ctx context.Context, who string, fn func() error) error {
 	if !h.queue(who) {
@@ -63,6 +63,9 @@ func (h *hasher) inTurn(ctx context.Context, who string, fn func() error) error 
 		h.leave(who)
 	case <-ctx.Done():
 		h.leave(who)
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return ErrBusy
+		}
 		return ctx.Err()
 	}
 	defer func() { <-h.turns }()

@@ -87,6 +87,7 @@ func Start(t testing.TB, db string, o Options) *Server {
 		s.Issuer = s.URL
 	}
 	env := map[string]string{"GATEHOUSE_ISSUER": s.Issuer, "GATEHOUSE_DATABASE_URL": db, "GATEHOUSE_SECRET_KEY": config.EncodeKey(storagetest.Key[:])}
+	env["GATEHOUSE_REQUEST_TIMEOUT"] = "2m" // the race detector makes passwords take seconds
 	for k, v := range o.Env {
 		env[k] = v
 	}
