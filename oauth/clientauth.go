@@ -45,8 +45,8 @@ func (s *Server) authenticate(ctx context.Context, r *http.Request, form url.Val
 	return fositeClient{c}, nil
 }
 
-// otherAddress is the reason why a client is refused whose secret was not even looked at.
-const otherAddress = "an address that the client may not come from"
+// otherAddress is the reason why a client with the right secret is refused.
+const otherAddress = "the right secret, from an address that the client may not come from"
 
 // identify finds the client and checks its credentials. The reason of a refusal is for the log and the audit log alone.
 func (s *Server) identify(ctx context.Context, p presented) (c *storage.Client, reason string, err error) {
@@ -75,9 +75,12 @@ func (s *Server) identify(ctx context.Context, p presented) (c *storage.Client, 
 	case c.AuthMethod != p.method:
 		return nil, "the client is registered for " + c.AuthMethod, refuse
 	case !mayComeFrom(ctx, c):
-		// Before the secret, so that whoever stole it does not learn that it is right.
+		// The answer is the same whether the secret is right, so that whoever stole it does not learn that; the record is not.
 		refuse.Description = "This client may not authenticate from this address; its operator allows certain networks alone."
-		return nil, otherAddress, refuse
+		if (p.method == storage.AuthBasic || p.method == storage.AuthPost) && c.HasSecret(hash, s.store.Now()) {
+			return nil, otherAddress, refuse
+		}
+		return nil, "wrong credentials from an address that the client may not come from", refuse
 	case p.method == storage.AuthPrivateKey:
 		reason, err := s.checkAssertion(ctx, c, p.secret)
 		if e := (*Error)(nil); errors.As(err, &e) {

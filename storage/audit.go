@@ -107,6 +107,17 @@ const (
 	RootKeyReplaced = "root_key.replaced"
 )
 
+// eventTypes is all of them: a counter has to be there, at nothing, before the first event for an alert to see that one.
+var eventTypes = []string{
+	ClientCreated, ClientUpdated, ClientDisabled, ClientEnabled, ClientDeleted, ClientSecretAdded, ClientTokensRevoked,
+	ClientRegistered, UserCreated, UserUpdated, UserDisabled, UserEnabled, UserDeleted, UserPasswordSet,
+	UserTokensRevoked, UserSignedIn, UserSignInFailed, SessionEnded, ScopeCreated, ScopeUpdated, ScopeDeleted,
+	ResourceCreated, ResourceUpdated, ResourceDeleted, ConsentGiven, ConsentDenied, ConsentWithdrawn, CodeIssued,
+	CodeRedeemed, CodeReplayed, RefreshRotated, RefreshReused, GrantRevoked, TokenIssued, TokenRevoked, KeyCreated,
+	KeyRotated, KeyRevoked, RegistrationOpened, RegistrationClosed, LogoutDelivered, LogoutUndelivered,
+	AuthenticationFailed, AddressRefused, ScopeRefused, IntrospectionFailed, AuditRetired, AuditErased, RootKeyReplaced,
+}
+
 // Event is what an audit row says beyond its origin and time. Every changing method takes one, so none is forgotten.
 type Event struct {
 	Type     string

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"hash"
 	"slices"
 	"sync"
@@ -150,8 +151,12 @@ func (s *Store) LastSeal(ctx context.Context) (AuditSeal, error) {
 	return last[0], nil
 }
 
+// ErrTampered is returned by RetireAudit for a seal that does not fit its rows: nothing that is evidence is deleted.
+var ErrTampered = errors.New("a seal does not fit its rows, which stay; see `gatehouse audit verify`")
+
 // RetireAudit lets the rows of every seal go that was made before the given time, whole seals alone, and keeps the seals.
-// It returns how many rows. done is told of the progress in seals.
+// Each is verified first, or a changed time would have this server destroy the evidence: ErrTampered. It returns how many
+// rows. done is told of the progress in seals.
 func (s *Store) RetireAudit(ctx context.Context, before time.Time, done func(now, total int64)) (rows int64, err error) {
 	const due = "id > 0 AND retired_at IS NULL AND sealed_at < ?"
 	var total, count int64
@@ -166,6 +171,9 @@ func (s *Store) RetireAudit(ctx context.Context, before time.Time, done func(now
 				return cmp.Or(err, error(ErrNotFound))
 			}
 			seal = due[0]
+			if err := tx.fits(ctx, seal); err != nil {
+				return err
+			}
 			now := s.now()
 			seal.RetiredAt = &now
 			res := tx.write.WithContext(ctx).Exec("DELETE FROM audit_events WHERE seal = ?", seal.ID)
@@ -180,10 +188,40 @@ func (s *Store) RetireAudit(ctx context.Context, before time.Time, done func(now
 			done(count, total)
 		}
 	}
+	if errors.Is(err, ErrTampered) {
+		return rows, err
+	}
 	if !errors.Is(err, ErrNotFound) {
 		return rows, wrap("retire audit rows", err)
 	}
 	return rows, s.Record(ctx, Event{Type: AuditRetired, Detail: map[string]any{"seals": count, "rows": rows, "sealed_before": before.UTC().Format(time.RFC3339)}})
+}
+
+// fits verifies one seal against its rows and the seal before.
+func (s *Store) fits(ctx context.Context, seal AuditSeal) error {
+	before, err := take[AuditSeal](ctx, s.write, "id = ?", seal.ID-1)
+	if err != nil {
+		return cmp.Or(ignoreNotFound(err), ErrTampered)
+	}
+	rows, err := list[AuditEvent](ctx, s.write, "id", "seal = ?", seal.ID)
+	if err != nil {
+		return err
+	}
+	mac := s.newSealer(seal, before.MAC)
+	for i := range rows {
+		mac.row(&rows[i])
+	}
+	if int64(len(rows)) != seal.RowCount || !hmac.Equal(mac.Sum(nil), seal.MAC) {
+		return fmt.Errorf("seal %d: %w", seal.ID, ErrTampered)
+	}
+	return nil
+}
+
+func ignoreNotFound(err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
 }
 
 // EraseAudit makes the addresses and user agents in a person's audit rows unreadable for good. The rows themselves stay, and

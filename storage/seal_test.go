@@ -2,6 +2,7 @@ package storage_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -59,6 +60,7 @@ func TestASealFindsEveryChange(t *testing.T) {
 		"a seal with its rows": `DELETE FROM audit_seals WHERE id = 2; DELETE FROM audit_events WHERE seal = 2`,
 		"a count changed":      `UPDATE audit_seals SET row_count = 3 WHERE id = 2; DELETE FROM audit_events WHERE id = (SELECT min(id) FROM audit_events WHERE seal = 2)`,
 		"a time of sealing":    `UPDATE audit_seals SET sealed_at = sealed_at + 1 WHERE id = 1`,
+		"emptied":              `DELETE FROM audit_events; DELETE FROM audit_seals`,
 		"retired by a thief":   `DELETE FROM audit_events WHERE seal = 2; UPDATE audit_seals SET retired_at = 1, retired_mac = mac WHERE id = 2`,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -190,6 +192,29 @@ func TestRetiringKeepsTheSealsAndErasingTheRows(t *testing.T) {
 			t.Errorf("again: %d %v", again, err)
 		}
 	})
+}
+
+// TestRetirementDestroysNoEvidence: a seal whose time or rows were changed is not retired, however old it says it is.
+func TestRetirementDestroysNoEvidence(t *testing.T) {
+	t.Parallel()
+	for name, tamper := range map[string]string{
+		"a time": "UPDATE audit_seals SET sealed_at = 1 WHERE id = 1", "a row": "UPDATE audit_events SET detail = 'x' WHERE seal = 1", "a seal before": "DELETE FROM audit_seals WHERE id = 0",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			storagetest.Each(t, func(t *testing.T, url string) {
+				s, clock := sealedLog(t, url)
+				storagetest.Exec(t, s, url, tamper)
+				clock.Advance(48 * time.Hour)
+				if n, err := s.RetireAudit(t.Context(), clock.Now().Add(-24*time.Hour), func(int64, int64) {}); n != 0 || !errors.Is(err, storage.ErrTampered) {
+					t.Errorf("%d rows are gone: %v", n, err)
+				}
+				if r := verify(t, s, storage.AuditSeal{}); r.Count == 0 || r.Rows < 12 {
+					t.Errorf("the evidence is gone: %+v", r)
+				}
+			})
+		})
+	}
 }
 
 func TestExportGoesThroughAllInOrder(t *testing.T) {

@@ -44,10 +44,13 @@ func (c *counts) add(events ...string) {
 func (s *Store) Stats() Stats {
 	out := Stats{
 		Queue: len(s.batch.rows), QueueLimit: batchQueue, Unwritten: s.batch.failed.Load(), Slow: s.slow.Load(),
-		Pools: map[string]sql.DBStats{}, CacheHits: s.cache.hits.Load(), CacheMiss: s.cache.misses.Load(), Sealed: s.sealed.Load(),
+		Events: map[string]uint64{}, Pools: map[string]sql.DBStats{}, CacheHits: s.cache.hits.Load(), CacheMiss: s.cache.misses.Load(), Sealed: s.sealed.Load(),
 	}
 	s.counts.mu.Lock()
-	out.Events = maps.Clone(s.counts.by)
+	for _, e := range eventTypes {
+		out.Events[e] = 0
+	}
+	maps.Copy(out.Events, s.counts.by)
 	s.counts.mu.Unlock()
 	names := []string{"write", "read"}
 	for i, p := range s.pools {

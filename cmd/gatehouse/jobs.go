@@ -72,6 +72,7 @@ func newWork() *work {
 func startJobs(ctx context.Context, s *system, log *slog.Logger) (wait func(limited context.Context) error) {
 	var running sync.WaitGroup
 	for _, j := range s.jobs(log) {
+		s.work.failures.WithLabelValues(j.name).Add(0) // there before the first, or no alert sees that one
 		running.Go(func() {
 			tick := time.NewTicker(j.every)
 			defer tick.Stop()

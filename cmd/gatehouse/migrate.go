@@ -18,7 +18,7 @@ func (a *app) migrateCommand() *cobra.Command {
 		Long: "Apply the migrations that the database lacks. It is safe while the previous version still serves, and when several processes do it at once.",
 		Args: exactly(),
 	}
-	grantTo := up.Flags().String("grant-to", "", "also give this PostgreSQL role what `gatehouse serve` needs, and no more: no DDL, and no changing or deleting of audit rows")
+	grantTo := up.Flags().String("grant-to", "", "also give this PostgreSQL `ROLE` what serving needs, and no more: no DDL, and no changing or deleting of audit rows")
 	up.RunE = func(cmd *cobra.Command, _ []string) error {
 		return a.withStore(cmd, func(ctx context.Context, s *storage.Store) error {
 			files, err := s.Migrate(ctx)
