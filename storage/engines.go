@@ -158,7 +158,7 @@ func (q quiet) Trace(ctx context.Context, begin time.Time, fc func() (string, in
 	if took := time.Since(begin); took > time.Second && !errors.Is(err, context.Canceled) {
 		q.slow.Add(1)
 		query, rows := fc()
-		q.log.WarnContext(ctx, "slow statement", slog.String("sql", query), slog.Int64("rows", rows), slog.Duration("took", took))
+		q.log.WarnContext(ctx, "slow statement", slog.String("sql", query), slog.Int64("rows", rows), slog.Float64("took_ms", float64(took.Microseconds())/1000))
 	}
 }
 

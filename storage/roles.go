@@ -14,6 +14,22 @@ var roleName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_$-]{0,62}$`)
 // ErrOneRole is returned by GrantRuntime on the embedded database, which has no roles.
 var ErrOneRole = errors.New("only PostgreSQL has roles")
 
+// CheckRole says what is wrong with the name of a role, or that there is none; the empty name is no role and right.
+func (s *Store) CheckRole(ctx context.Context, role string) error {
+	if role == "" {
+		return nil
+	}
+	if !roleName.MatchString(role) {
+		return fmt.Errorf("%q is not the name of a role", role)
+	}
+	var one int
+	err := queryRow(ctx, s.write, []any{&one}, "SELECT 1 FROM pg_roles WHERE rolname = ?", role)
+	if errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("there is no role %s; make it first: createuser %s --pwprompt", role, role)
+	}
+	return wrap("look for the role", err)
+}
+
 // GrantRuntime gives a PostgreSQL role what `gatehouse serve` needs and no more: no DDL, and of the audit log to add rows,
 // read them, and say which seal covers them. The role must exist; the store must be connected as the owner of the schema.
 func (s *Store) GrantRuntime(ctx context.Context, role string) error {

@@ -232,5 +232,8 @@ func (s *Store) EraseAudit(ctx context.Context, userID string) (int64, error) {
 	if err != nil {
 		return n, wrap("erase personal data", err)
 	}
+	if n == 0 {
+		return 0, nil
+	}
 	return n, s.Record(ctx, Event{Type: AuditErased, UserID: userID, Detail: map[string]any{"rows": n}})
 }

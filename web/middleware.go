@@ -153,7 +153,7 @@ func (s *Site) run(rt route, w http.ResponseWriter, r *http.Request) (err error)
 		h := w.Header()
 		h.Set("Access-Control-Allow-Origin", "*")
 		h.Set("Vary", "Origin")
-		h.Set("Access-Control-Expose-Headers", "WWW-Authenticate, Retry-After")
+		h.Set("Access-Control-Expose-Headers", "WWW-Authenticate, Retry-After, RateLimit, RateLimit-Policy")
 		if r.Method == http.MethodOptions {
 			h.Set("Access-Control-Allow-Methods", "GET, POST")
 			h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
@@ -236,6 +236,9 @@ func (s *Site) logRequest(w *recorder, r *http.Request, err error, took time.Dur
 		var e *oauth.Error
 		if errors.As(err, &e) {
 			attrs = append(attrs, slog.String("error", e.Code), slog.String("description", e.Description))
+			if v := e.Verdict(); v.Refused {
+				attrs = append(attrs, slog.String("limit", v.Limit))
+			}
 		}
 		if cause := causeOf(err); cause != nil {
 			attrs = append(attrs, slog.String("cause", cause.Error()))

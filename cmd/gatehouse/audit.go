@@ -354,7 +354,10 @@ func (a *app) auditErase() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				_, err = fmt.Fprintf(a.stdout, "%d rows no longer tell where from\n", n)
+				if n == 0 {
+					return fmt.Errorf("no audit row tells where %s came from", args[0])
+				}
+				_, err = fmt.Fprintf(a.stdout, "%d rows no longer tell where from; what comes from now on does again\n", n)
 				return err
 			})
 		},

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -36,8 +37,8 @@ func (s *system) jobs(log *slog.Logger) []job {
 		}},
 		{"tell the head of the audit log", time.Hour, func(ctx context.Context) error {
 			last, err := s.store.LastSeal(ctx)
-			if err == nil {
-				log.InfoContext(ctx, "audit seal", slog.Int64("number", last.ID), slog.String("head", last.Head()))
+			if err == nil && last.ID > 0 {
+				log.InfoContext(ctx, "audit seal", slog.String("head", fmt.Sprint(last.ID, ":", last.Head())))
 			}
 			return err
 		}},

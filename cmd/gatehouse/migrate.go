@@ -20,7 +20,15 @@ func (a *app) migrateCommand() *cobra.Command {
 	}
 	grantTo := up.Flags().String("grant-to", "", "also give this PostgreSQL `ROLE` what serving needs, and no more: no DDL, and no changing or deleting of audit rows")
 	up.RunE = func(cmd *cobra.Command, _ []string) error {
+		if cfg, err := a.settings(cmd, nil); err == nil && *grantTo != "" {
+			if _, embedded := cfg.Embedded(); embedded { // before a file is made
+				return storage.ErrOneRole
+			}
+		}
 		return a.withStore(cmd, func(ctx context.Context, s *storage.Store) error {
+			if err := s.CheckRole(ctx, *grantTo); err != nil {
+				return err
+			}
 			files, err := s.Migrate(ctx)
 			for _, f := range files {
 				fmt.Fprintln(a.stdout, "applied", filepath.Base(f))

@@ -21,7 +21,7 @@ func (a *app) rekeyCommand() *cobra.Command {
 		Long: "Seal everything that is sealed in the database under a new root key. Stopped half-way, run it again.\n\n" +
 			"With GATEHOUSE_SECRET_KEY: set it to the new key and GATEHOUSE_SECRET_KEY_PREVIOUS to the old one, restart every process with both, run this,\n" +
 			"and take GATEHOUSE_SECRET_KEY_PREVIOUS away again. Nothing stops meanwhile.\n" +
-			"With secret.key beside an embedded database: run this, and restart the server. The new key takes the place of the old one, which stays as\n" +
+			"With secret.key beside an embedded database: run this, and restart the server at once: it cannot make or read new keys before. The new key takes the place of the old one, which stays as\n" +
 			"secret.key.old-…: backups made before need it.",
 		Args: exactly(),
 	}
@@ -59,13 +59,18 @@ func (a *app) rekeyCommand() *cobra.Command {
 			return err
 		}
 		if file != "" {
-			old = file + ".old-" + time.Now().UTC().Format("20060102T150405Z")
+			old = file + ".old-" + time.Now().UTC().Format("20060102T150405.000000000Z")
 			if err := os.Link(file, old); err != nil {
 				return fmt.Errorf("the database has the new key, which is in %s.new; keep a copy of the old one and run this again: %w", file, err)
 			}
 			if err := os.Rename(file+".new", file); err != nil {
 				return fmt.Errorf("the database has the new key, which is in %s.new; run this again: %w", file, err)
 			}
+		}
+		if n == 0 && file == "" {
+			fmt.Fprintln(a.stdout, "nothing was sealed: the database is under GATEHOUSE_SECRET_KEY already")
+			fmt.Fprintln(a.stderr, "gatehouse: if you meant to replace that key, the two settings are swapped: GATEHOUSE_SECRET_KEY is the new one")
+			return nil
 		}
 		fmt.Fprintf(a.stdout, "the database has its new root key; %d rows were sealed under it\n", n)
 		if file != "" {

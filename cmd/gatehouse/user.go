@@ -67,7 +67,11 @@ func (a *app) userCommand() *cobra.Command {
 			return s.store.RevokeUserTokens(ctx, u.ID, storage.Event{Type: storage.UserTokensRevoked})
 		}),
 		change("delete", "Delete a person with their sessions and consents", "user %s is deleted", "Delete user %s with everything they allowed?", func(ctx context.Context, s *system, u storage.User) error {
-			return s.store.DeleteUser(ctx, u.ID, storage.Event{Type: storage.UserDeleted})
+			if err := s.store.DeleteUser(ctx, u.ID, storage.Event{Type: storage.UserDeleted}); err != nil {
+				return err
+			}
+			fmt.Fprintf(a.stderr, "gatehouse: their sub was %s; `gatehouse audit erase %s` erases from the audit log where they came from\n", u.ID, u.ID)
+			return nil
 		}))
 }
 
