@@ -400,7 +400,7 @@ var modelSteps = []modelStep{
 		func(r *realLine) (outcome, error) { return r.use(int8(len(r.tokens)-1), "gc2") }},
 	{"half a window passes", func(l *line) (outcome, int8) { l.age++; return pending, 0 },
 		func(r *realLine) (outcome, error) { r.clock.Advance(stepTime); return pending, nil }},
-	{"minutes pass", func(l *line) (outcome, int8) { l.age += 100; return pending, 0 },
+	{"minutes pass", func(l *line) (outcome, int8) { l.age = min(l.age, 20) + 100; return pending, 0 },
 		func(r *realLine) (outcome, error) { r.clock.Advance(100 * stepTime); return pending, nil }},
 	{"clean-up", func(l *line) (outcome, int8) {
 		if l.age >= 50 { // the store waits a minute longer than the window
