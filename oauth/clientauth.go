@@ -22,7 +22,8 @@ type presented struct {
 }
 
 // authenticate is the client authentication of every endpoint (RFC 6749 §2.3): one method per request, and only the one
-// the client is registered for. Whatever fails, the answer is the same.
+// the client is registered for. Whatever fails, the answer is the same, but for a client of allowed networks, whose developer
+// needs to know; that such a client exists is no secret, and whether its secret is right is not told.
 func (s *Server) authenticate(ctx context.Context, r *http.Request, form url.Values) (fosite.Client, error) {
 	p, err := present(r, form)
 	if err != nil {

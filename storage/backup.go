@@ -36,7 +36,7 @@ func (s *Store) Backup(ctx context.Context, path string) (err error) {
 	if err := os.Link(tmp.Name(), path); err != nil {
 		return fmt.Errorf("name the backup: %w", err)
 	}
-	return syncFolder(filepath.Dir(path))
+	return SyncFolder(filepath.Dir(path))
 }
 
 func checkBackup(ctx context.Context, path string) (err error) {
@@ -52,8 +52,8 @@ func checkBackup(ctx context.Context, path string) (err error) {
 	return nil
 }
 
-// syncFolder makes a new name last through a power loss.
-func syncFolder(path string) error {
+// SyncFolder makes the names in a folder last through a power loss.
+func SyncFolder(path string) error {
 	d, err := os.Open(path)
 	if err != nil {
 		return err

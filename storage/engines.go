@@ -47,7 +47,7 @@ func (s *Store) connect(ctx context.Context, o Options) error {
 	}
 	limited, cancel := context.WithTimeoutCause(ctx, 5*time.Second, errPingTimeout)
 	defer cancel()
-	if err = s.Ping(limited); err != nil && errors.Is(context.Cause(limited), errPingTimeout) {
+	if err = queryRow(limited, s.write, []any{new(int64)}, "SELECT 1"); err != nil && errors.Is(context.Cause(limited), errPingTimeout) {
 		err = errors.Join(errPingTimeout, err)
 	}
 	return wrap("reach the database", err)

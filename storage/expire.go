@@ -9,7 +9,7 @@ import (
 
 const (
 	expireRows = 500
-	batchRest  = 3 // times as long as a batch took
+	batchRest  = 8 // times as long as a batch took
 	// Used codes stay recognisable as replays this long after they expired, dead grants as reuse.
 	keepDead = 24 * time.Hour
 )

@@ -65,12 +65,15 @@ func (h sealer) row(e *AuditEvent) {
 	}
 }
 
-func (s *Store) retiredMAC(seal AuditSeal) []byte {
+func (s *Store) retiredMAC(seal AuditSeal, before []byte) []byte {
 	h := sealer{hmac.New(sha256.New, s.Key(auditSealKey))}
 	h.text("gatehouse audit seal retired 1")
 	h.number(seal.ID)
+	h.number(seal.RowCount)
+	h.number(toMillis(seal.SealedAt))
 	h.number(toMillis(*seal.RetiredAt))
 	h.text(string(seal.MAC))
+	h.text(string(before))
 	return h.Sum(nil)
 }
 
@@ -114,7 +117,14 @@ func (s *Store) sealOnce(ctx context.Context) (n int64, err error) {
 			return err
 		}
 		if len(last) == 0 {
-			return ErrNotFound
+			var there int64
+			if err := queryRow(ctx, tx.write, []any{&there}, "SELECT count(*) FROM audit_seals"); err != nil {
+				return err
+			}
+			if there == 0 {
+				return errors.New("the seal that every chain begins with is missing: the log was emptied")
+			}
+			return ErrNotFound // another process seals
 		}
 		next := AuditSeal{ID: last[0].ID + 1, SealedAt: s.now()}
 		var rows []AuditEvent
@@ -171,7 +181,8 @@ func (s *Store) RetireAudit(ctx context.Context, before time.Time, done func(now
 				return cmp.Or(err, error(ErrNotFound))
 			}
 			seal = due[0]
-			if err := tx.fits(ctx, seal); err != nil {
+			before, err := tx.fits(ctx, seal)
+			if err != nil {
 				return err
 			}
 			now := s.now()
@@ -180,8 +191,11 @@ func (s *Store) RetireAudit(ctx context.Context, before time.Time, done func(now
 			if res.Error != nil {
 				return res.Error
 			}
+			if res.RowsAffected != seal.RowCount { // a row was put under it a moment ago
+				return fmt.Errorf("seal %d: %w", seal.ID, ErrTampered)
+			}
 			rows += res.RowsAffected
-			return tx.exec(ctx, "UPDATE audit_seals SET retired_at = ?, retired_mac = ? WHERE id = ?", toMillis(now), s.retiredMAC(seal), seal.ID)
+			return tx.exec(ctx, "UPDATE audit_seals SET retired_at = ?, retired_mac = ? WHERE id = ?", toMillis(now), s.retiredMAC(seal, before), seal.ID)
 		})
 		if err == nil {
 			count++
@@ -197,24 +211,24 @@ func (s *Store) RetireAudit(ctx context.Context, before time.Time, done func(now
 	return rows, s.Record(ctx, Event{Type: AuditRetired, Detail: map[string]any{"seals": count, "rows": rows, "sealed_before": before.UTC().Format(time.RFC3339)}})
 }
 
-// fits verifies one seal against its rows and the seal before.
-func (s *Store) fits(ctx context.Context, seal AuditSeal) error {
+// fits verifies one seal against its rows and the seal before, whose MAC it returns.
+func (s *Store) fits(ctx context.Context, seal AuditSeal) ([]byte, error) {
 	before, err := take[AuditSeal](ctx, s.write, "id = ?", seal.ID-1)
 	if err != nil {
-		return cmp.Or(ignoreNotFound(err), ErrTampered)
+		return nil, cmp.Or(ignoreNotFound(err), ErrTampered)
 	}
 	rows, err := list[AuditEvent](ctx, s.write, "id", "seal = ?", seal.ID)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	mac := s.newSealer(seal, before.MAC)
 	for i := range rows {
 		mac.row(&rows[i])
 	}
 	if int64(len(rows)) != seal.RowCount || !hmac.Equal(mac.Sum(nil), seal.MAC) {
-		return fmt.Errorf("seal %d: %w", seal.ID, ErrTampered)
+		return nil, fmt.Errorf("seal %d: %w", seal.ID, ErrTampered)
 	}
-	return nil
+	return before.MAC, nil
 }
 
 func ignoreNotFound(err error) error {
@@ -228,7 +242,7 @@ func ignoreNotFound(err error) error {
 // their seals hold. It returns how many rows.
 func (s *Store) EraseAudit(ctx context.Context, userID string) (int64, error) {
 	n, err := s.inBatches(ctx, "UPDATE audit_events SET personal_key = NULL WHERE "+
-		s.theseRows("id", "SELECT id FROM audit_events WHERE user_id = ? AND personal_key IS NOT NULL LIMIT 500"), userID)
+		s.theseRows("id", "SELECT id FROM audit_events WHERE (user_id = ? OR actor = ?) AND personal_key IS NOT NULL LIMIT 500"), userID, "user:"+userID)
 	if err != nil {
 		return n, wrap("erase personal data", err)
 	}

@@ -188,6 +188,10 @@ func TestRetiringKeepsTheSealsAndErasingTheRows(t *testing.T) {
 		if events, err = s.AuditEvents(t.Context(), storage.AuditFilter{Event: storage.AuditRetired}); err != nil || len(events) != 1 {
 			t.Errorf("no event tells of it: %v %v", events, err)
 		}
+		storagetest.Must(t, s.Record(storage.WithOrigin(t.Context(), storage.Origin{Actor: "user:alice", Address: "192.0.2.78"}), storagetest.Event("as_actor")))
+		if n, err := s.EraseAudit(t.Context(), "alice"); err != nil || n != 1 {
+			t.Errorf("of what she did without being named, %d rows were erased: %v", n, err)
+		}
 		if again, err := s.RetireAudit(t.Context(), clock.Now().Add(-24*time.Hour), func(int64, int64) {}); again != 0 || err != nil {
 			t.Errorf("again: %d %v", again, err)
 		}
@@ -211,6 +215,42 @@ func TestRetirementDestroysNoEvidence(t *testing.T) {
 				}
 				if r := verify(t, s, storage.AuditSeal{}); r.Count == 0 || r.Rows < 12 {
 					t.Errorf("the evidence is gone: %+v", r)
+				}
+			})
+		})
+	}
+}
+
+// TestNothingHidesUnderARetiredSeal: rows put under one are found, and so is a change of it; and a seal of an absurd number is
+// refused by the database, or sealing would end with it.
+func TestNothingHidesUnderARetiredSeal(t *testing.T) {
+	t.Parallel()
+	for name, tamper := range map[string]string{
+		"a row":   "UPDATE audit_events SET seal = 1 WHERE seal = 4",
+		"a count": "UPDATE audit_seals SET row_count = 99 WHERE id = 1",
+		"a time":  "UPDATE audit_seals SET sealed_at = 99 WHERE id = 1",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			storagetest.Each(t, func(t *testing.T, url string) {
+				s, clock := sealedLog(t, url)
+				clock.Advance(48 * time.Hour)
+				storagetest.Must(t, s.Record(t.Context(), storagetest.Event("young")))
+				if _, err := s.SealAudit(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := s.RetireAudit(t.Context(), clock.Now().Add(-24*time.Hour), func(int64, int64) {}); err != nil {
+					t.Fatal(err)
+				}
+				if r := verify(t, s, storage.AuditSeal{}); r.Count != 0 || r.Retired != 3 {
+					t.Fatalf("before: %+v", r)
+				}
+				if err := storagetest.Try(t, s, url, "INSERT INTO audit_seals (id, row_count, mac, sealed_at) VALUES (9223372036854775807, 0, '', 0)"); err == nil {
+					t.Error("there is a last seal now")
+				}
+				storagetest.Exec(t, s, url, tamper)
+				if r := verify(t, s, storage.AuditSeal{}); r.Count == 0 {
+					t.Errorf("it was not found: %+v", r)
 				}
 			})
 		})

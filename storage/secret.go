@@ -37,14 +37,11 @@ func (s *Store) Secret(ctx context.Context, id string) (value []byte, err error)
 	return value, wrap("read a secret", err)
 }
 
-// newSecret makes a random secret. That of the audit seals is derived from the root key instead.
+// newSecret makes a random secret.
 func (s *Store) newSecret(ctx context.Context, id string) (Secret, error) {
 	value := make([]byte, 32)
 	if _, err := rand.Read(value); err != nil {
 		return Secret{}, err
-	}
-	if id == auditSealKey {
-		value = s.roots[0].Derive(id)
 	}
 	sealed, err := s.seal(ctx, secretPurpose, id, value)
 	if err != nil {

@@ -106,7 +106,7 @@ func (v *verification) batch(expected int64, seals []AuditSeal) error {
 			break
 		}
 		if seal.ID != expected {
-			v.report.problem("seals %d to %d are missing", expected, seal.ID-1)
+			v.report.problem("of the seals %d to %d there are none", expected, seal.ID-1)
 		}
 		expected = seal.ID + 1
 		mac, n := v.s.newSealer(seal, v.before), int64(0)
@@ -133,8 +133,11 @@ func (v *verification) judge(seal AuditSeal, rows int64, mac []byte) {
 	switch {
 	case seal.RetiredAt != nil:
 		r.Retired++
-		if !hmac.Equal(seal.RetiredMAC, v.s.retiredMAC(seal)) {
-			r.problem("seal %d: it is marked as retired, but not by who has the root key", seal.ID)
+		if !hmac.Equal(seal.RetiredMAC, v.s.retiredMAC(seal, v.before)) {
+			r.problem("seal %d: it is marked as retired, but not by who has the root key, or it or the seal before was changed since", seal.ID)
+		}
+		if rows > 0 {
+			r.problem("seal %d: its rows were retired, and %d stand under it", seal.ID, rows)
 		}
 	case rows != seal.RowCount:
 		r.problem("seal %d of %s: it has %d rows, but sealed %d", seal.ID, seal.SealedAt.Format(time.RFC3339), rows, seal.RowCount)

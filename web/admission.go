@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"io"
 	"net/http"
 	"time"
@@ -9,8 +10,12 @@ import (
 	"gatehouse/oauth"
 )
 
-// bodyRoom is more than any endpoint reads.
-const bodyRoom = 256 << 10
+const (
+	bodyRoom  = 128 << 10 // more than any endpoint reads
+	firstRoom = 4 << 10
+	// writeTime is how long the caller may take to read an answer.
+	writeTime = 15 * time.Second
+)
 
 // readBody reads the body before the request is let in, so that whoever sends one byte a second holds a connection and none
 // of the places that requests work in. What is too large stays unread, for the endpoint to refuse.
@@ -18,8 +23,9 @@ func readBody(r *http.Request) {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return
 	}
-	size := min(max(r.ContentLength, 512), bodyRoom)
-	b := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead)) // one allocation for a body that says how long it is
+	// One allocation for a usual body. A longer one gets more room as it arrives, not because it says that it will.
+	size := min(max(r.ContentLength, 512), firstRoom)
+	b := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead))
 	_, err := b.ReadFrom(io.LimitReader(r.Body, bodyRoom))
 	rest := r.Body
 	if err != nil {
@@ -47,6 +53,32 @@ func (s *Site) enter() error {
 		return &oauth.Error{Code: oauth.TemporarilyUnavailable, Description: "The server has more requests than it can work on. Try again shortly.", RetryAfter: time.Second}
 	}
 	return nil
+}
+
+// recorder keeps an answer until the handler is done, so that who reads slowly holds no place. Answers are small: pages,
+// JSON, a logo of 256 KiB at most.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	body   bytes.Buffer
+}
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	r.WriteHeader(http.StatusOK)
+	return r.body.Write(b)
+}
+
+// send writes what was kept, for no longer than writeTime.
+func (r *recorder) send() {
+	_ = http.NewResponseController(r.ResponseWriter).SetWriteDeadline(time.Now().Add(writeTime)) // tests have no connection
+	r.ResponseWriter.WriteHeader(cmp.Or(r.status, http.StatusOK))
+	_, _ = r.ResponseWriter.Write(r.body.Bytes()) // a caller that went away
 }
 
 func (s *Site) leave() { s.inFlight.Add(-1) }

@@ -53,12 +53,17 @@ func newMetrics(s *Site, registry prometheus.Registerer) (*metrics, error) {
 
 var methods = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodOptions, http.MethodPatch}
 
+// knownMethod is the method, or "other" for one that a caller made up.
+func knownMethod(method string) string {
+	if slices.Contains(methods, method) {
+		return method
+	}
+	return "other"
+}
+
 // count counts a request. Looking up its counters by label costs more than the counting, so they are kept.
 func (m *metrics) count(route, method string, status int, err error, took time.Duration) {
-	s := seen{route: route, method: method, status: status}
-	if !slices.Contains(methods, method) {
-		s.method = "other"
-	}
+	s := seen{route: route, method: knownMethod(method), status: status}
 	if e := (*oauth.Error)(nil); err != nil && errors.As(err, &e) {
 		s.code = e.Code
 	}

@@ -22,28 +22,6 @@ import (
 // maxURL bounds the request line.
 const maxURL = 32 << 10
 
-// recorder remembers what was answered.
-type recorder struct {
-	http.ResponseWriter
-	status int
-}
-
-func (r *recorder) WriteHeader(status int) {
-	if r.status == 0 {
-		r.status = status
-	}
-	r.ResponseWriter.WriteHeader(status)
-}
-
-func (r *recorder) Write(b []byte) (int, error) {
-	if r.status == 0 {
-		r.status = http.StatusOK
-	}
-	return r.ResponseWriter.Write(b)
-}
-
-func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
-
 // outermost gives every request its id and origin, and refuses what no route should see.
 func (s *Site) outermost(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -88,6 +66,7 @@ func (s *Site) serve(rt route) http.Handler {
 				err = s.answerJSON(rec, r, err)
 			}
 		}
+		rec.send()
 		took := time.Since(began)
 		end(rec.status, err)
 		if rt.kind != health {

@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"net/http"
+	"net/netip"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -13,13 +14,15 @@ import (
 	"gatehouse/storage"
 )
 
-// startSpan begins the span of a request, below that of the caller if it sent one (W3C Trace Context). Nothing that a caller
-// wrote is in it but the method.
+// startSpan begins the span of a request, below that of a trusted proxy if it sent one (W3C Trace Context), or on a loopback
+// issuer of anybody: else strangers would decide what is traced. Nothing that a caller wrote is in it.
 func (s *Site) startSpan(ctx context.Context, r *http.Request) (context.Context, trace.Span) {
-	ctx = propagation.TraceContext{}.Extract(ctx, propagation.HeaderCarrier(r.Header))
-	route := routeOf(r)
-	return s.tracer.Start(ctx, r.Method+" "+route, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
-		attribute.String("http.request.method", r.Method), attribute.String("http.route", route),
+	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && (s.trusted(peer.Addr().Unmap()) || s.peers.local) {
+		ctx = propagation.TraceContext{}.Extract(ctx, propagation.HeaderCarrier(r.Header))
+	}
+	route, method := routeOf(r), knownMethod(r.Method)
+	return s.tracer.Start(ctx, method+" "+route, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
+		attribute.String("http.request.method", method), attribute.String("http.route", route),
 		attribute.String("gatehouse.request_id", storage.OriginOf(ctx).RequestID)))
 }
 

@@ -71,6 +71,8 @@ func (g *gates) listen(ctx context.Context, address string) error {
 	}
 	server := &http.Server{
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: g.config.RequestTimeout + time.Minute,
+		// A place in work costs less than what a stream may hold: few streams, many connections.
+		HTTP2:       &http.HTTP2Config{MaxConcurrentStreams: 64},
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
 	}
 	if g.config.TLSCertFile != "" && address == g.config.Listen {

@@ -66,6 +66,9 @@ func (a *app) rekeyCommand() *cobra.Command {
 			if err := os.Rename(file+".new", file); err != nil {
 				return fmt.Errorf("the database has the new key, which is in %s.new; run this again: %w", file, err)
 			}
+			if err := storage.SyncFolder(filepath.Dir(file)); err != nil {
+				return err
+			}
 		}
 		if n == 0 && file == "" {
 			fmt.Fprintln(a.stdout, "nothing was sealed: the database is under GATEHOUSE_SECRET_KEY already")

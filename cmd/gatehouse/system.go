@@ -167,5 +167,8 @@ func writeNew(path string, content []byte) error {
 	if err := errors.Join(tmp.Sync(), tmp.Close()); err != nil {
 		return err
 	}
-	return os.Link(tmp.Name(), path)
+	if err := os.Link(tmp.Name(), path); err != nil {
+		return err
+	}
+	return storage.SyncFolder(filepath.Dir(path)) // before anything is sealed under it
 }

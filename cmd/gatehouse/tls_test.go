@@ -1,11 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"io"
 	"net/http"
 	"os"
+	"regexp"
 	"testing"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 
 	"gatehouse/storage/storagetest"
 )
@@ -70,5 +76,53 @@ func TestTLS(t *testing.T) {
 	eventually(t, "the new certificate is in force", func() bool { return !presented().Equal(first) })
 	if _, err := get(); err != nil {
 		t.Errorf("with the new certificate: %v", err)
+	}
+}
+
+// TestSlowReadersHoldNoPlace asks for more answers than there are places and reads none of them.
+func TestSlowReadersHoldNoPlace(t *testing.T) {
+	t.Parallel()
+	p := newProvider(t)
+	p.env["GATEHOUSE_MAX_REQUESTS"] = "4"
+	p.serve(t)
+	page := func() (int, string) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.issuer+"/login", nil)
+		storagetest.Must(t, err)
+		res, err := trusting(t, p.cert).Do(req)
+		storagetest.Must(t, err)
+		defer func() { _ = res.Body.Close() }()
+		b, err := io.ReadAll(res.Body)
+		storagetest.Must(t, err)
+		return res.StatusCode, string(b)
+	}
+	_, text := page()
+	sheet := regexp.MustCompile(`/static/style[^"]+`).FindString(text)
+	conn, err := tls.Dial("tcp", p.env["GATEHOUSE_LISTEN"], &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"}})
+	storagetest.Must(t, err)
+	defer func() { _ = conn.Close() }()
+	_, err = io.WriteString(conn, http2.ClientPreface)
+	storagetest.Must(t, err)
+	framer := http2.NewFramer(conn, conn)
+	storagetest.Must(t, framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}))
+	const streams = 40
+	for i := range uint32(streams) {
+		var head bytes.Buffer
+		encoder := hpack.NewEncoder(&head)
+		for _, f := range [][2]string{{":method", "GET"}, {":scheme", "https"}, {":authority", p.env["GATEHOUSE_LISTEN"]}, {":path", sheet}} {
+			storagetest.Must(t, encoder.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}))
+		}
+		storagetest.Must(t, framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 2*i + 1, BlockFragment: head.Bytes(), EndStream: true, EndHeaders: true}))
+	}
+	for answered := 0; answered < streams; { // the heads come, the bodies have no room
+		frame, err := framer.ReadFrame()
+		storagetest.Must(t, err)
+		if frame.Header().Type == http2.FrameHeaders {
+			answered++
+		}
+	}
+	for range 5 {
+		if status, _ := page(); status != http.StatusOK {
+			t.Errorf("somebody else is answered %d", status)
+		}
 	}
 }

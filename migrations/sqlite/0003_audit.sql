@@ -11,7 +11,7 @@ CREATE INDEX audit_events_seal ON audit_events (seal, id) WHERE seal IS NOT NULL
 -- The chain of seals. Each mac covers the seal before it and the rows it sealed. retired_mac says that the operator, who has
 -- the root key, let the rows go.
 CREATE TABLE audit_seals (
-    id          BIGINT NOT NULL PRIMARY KEY,
+    id          BIGINT NOT NULL PRIMARY KEY CHECK (id BETWEEN 0 AND 9007199254740992),
     row_count   BIGINT NOT NULL,
     mac         BLOB  NOT NULL,
     sealed_at   BIGINT NOT NULL,

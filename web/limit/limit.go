@@ -11,8 +11,10 @@ import (
 	"gatehouse/config"
 )
 
-// longest is how long a limit that backs off makes anyone wait.
-const longest = 15 * time.Minute
+const (
+	longest = 15 * time.Minute // that a limit which backs off makes anyone wait
+	skew    = 5 * time.Second  // by which two clocks may differ, as those of a Redis and of the one that takes over from it
+)
 
 // Limits holds what was counted. A nil *Limits allows everything.
 type Limits struct {
@@ -141,9 +143,10 @@ func (l *Limits) Close() error {
 // step is the algorithm. ahead is how far from now the next free moment lies; it returns that after the event, and whether
 // the event is refused, which leaves it where it is or, where the wait doubles, moves it on.
 func (r rate) step(ahead time.Duration) (after time.Duration, refused bool) {
-	if ahead < 0 || ahead > r.most { // nothing counted is that far ahead: the clock was set back
+	if ahead < 0 || ahead > r.most+skew { // nothing counted is that far ahead: the clock was set back
 		ahead = 0
 	}
+	ahead = min(ahead, r.most)
 	if ahead+r.interval <= r.Period {
 		return ahead + r.interval, false
 	}

@@ -40,9 +40,9 @@ func (m *memory) take(r rate, c config.Count) config.Verdict {
 		c.Key = c.Key[:maxKey]
 	}
 	s := &m.shards[maphash.Comparable(m.seed, c)%shards]
-	now := m.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := m.now() // under the lock, or it may lie before what another has just written
 	next, known := s.free[c]
 	if !known {
 		next = now

@@ -7,9 +7,10 @@ local answer = {}
 for i, key in ipairs(KEYS) do
 	local interval, period, most = tonumber(ARGV[3 * i - 2]), tonumber(ARGV[3 * i - 1]), tonumber(ARGV[3 * i])
 	local ahead = (tonumber(redis.call('GET', key)) or now) - now
-	if ahead < 0 or ahead > most then -- nothing counted is that far ahead: the clock was set back
+	if ahead < 0 or ahead > most + 5000000 then -- nothing counted is that far ahead: the clock was set back
 		ahead = 0
 	end
+	ahead = math.min(ahead, most)
 	local refused = ahead + interval > period
 	if not refused then
 		ahead = ahead + interval

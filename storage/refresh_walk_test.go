@@ -1,0 +1,166 @@
+package storage_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"gatehouse/storage"
+	"gatehouse/storage/storagetest"
+)
+
+// The walk of the real store beside the model of refresh_model_test.go.
+
+// A step of the walk through the real store.
+type modelStep struct {
+	name string
+	// on the model, by which token is used where one is
+	model func(l *line) (out outcome, given int8)
+	// on the store
+	store func(r *realLine) (out outcome, err error)
+}
+
+// realLine is a grant in a store.
+type realLine struct {
+	*world
+
+	grant  string
+	tokens []string // in the order in which they were made
+}
+
+func (r *realLine) hash(i int8) []byte { return []byte(r.grant + " token " + r.tokens[i]) }
+
+// use presents a token as the client, or as another.
+func (r *realLine) use(i int8, client string) (outcome, error) {
+	next := fmt.Sprint(len(r.tokens))
+	rotation := storage.Rotation{
+		GrantID: r.grant, ClientID: client, Hash: r.hash(i), NextHash: []byte(r.grant + " token " + next), Sealed: []byte("sealed " + next),
+		IdleTTL: time.Hour, Grace: windowSteps * stepTime, Lookahead: time.Second,
+	}
+	got, err := r.RotateRefreshToken(r.ctx, rotation, storagetest.Event("rotate"))
+	switch {
+	case errors.Is(err, storage.ErrReused):
+		return reused, nil
+	case errors.Is(err, storage.ErrNotFound):
+		return refused, nil
+	case err != nil:
+		return pending, err
+	case got.Retry != nil:
+		if string(got.Retry) != "sealed "+r.tokens[len(r.tokens)-1] {
+			return pending, fmt.Errorf("the retry gives %q", got.Retry)
+		}
+		return retried, nil
+	}
+	r.tokens = append(r.tokens, next)
+	return rotated, nil
+}
+
+const stepTime = 5 * time.Second
+
+func useOf(name string, which func(l line) int8) modelStep {
+	return modelStep{name,
+		func(l *line) (outcome, int8) {
+			token := which(*l)
+			if l.update(token) {
+				return rotated, l.current
+			}
+			out := l.classify(token, 0)
+			if out == reused {
+				l.revoked = true
+			}
+			return out, l.current
+		},
+		func(r *realLine) (outcome, error) { return r.use(which(r.asModel()), "gc1") },
+	}
+}
+
+// asModel is as much of the line as choosing a token needs.
+func (r *realLine) asModel() line {
+	n := int8(len(r.tokens))
+	return line{current: n - 1, previous: max(n-2, 0), made: n}
+}
+
+var modelSteps = []modelStep{
+	useOf("the current token", func(l line) int8 { return l.current }),
+	useOf("the one before", func(l line) int8 { return max(l.previous, 0) }),
+	useOf("the first", func(line) int8 { return 0 }),
+	{"a stranger with the current token", func(*line) (outcome, int8) { return refused, 0 },
+		func(r *realLine) (outcome, error) { return r.use(int8(len(r.tokens)-1), "gc2") }},
+	{"half a window passes", func(l *line) (outcome, int8) { l.age++; return pending, 0 },
+		func(r *realLine) (outcome, error) { r.clock.Advance(stepTime); return pending, nil }},
+	{"minutes pass", func(l *line) (outcome, int8) { l.age = min(l.age, 20) + 100; return pending, 0 },
+		func(r *realLine) (outcome, error) { r.clock.Advance(100 * stepTime); return pending, nil }},
+	{"clean-up", func(l *line) (outcome, int8) {
+		if l.age >= 50 { // the store waits a minute longer than the window
+			l.sealed = false
+		}
+		return pending, 0
+	}, func(r *realLine) (outcome, error) {
+		return pending, r.ForgetSuccessors(r.ctx, windowSteps*stepTime)
+	}},
+	{"revocation", func(l *line) (outcome, int8) { l.revoked = true; return pending, 0 },
+		func(r *realLine) (outcome, error) {
+			err := r.RevokeGrant(r.ctx, r.grant, "model", storagetest.Event("revoke"))
+			if errors.Is(err, storage.ErrNotFound) {
+				err = nil
+			}
+			return pending, err
+		}},
+}
+
+// TestTheRefreshLineOfTheStore walks both engines through every sequence of steps and compares.
+func TestTheRefreshLineOfTheStore(t *testing.T) {
+	t.Parallel()
+	depth := 3
+	if os.Getenv("TORTURE") != "" {
+		depth = 4
+	}
+	storagetest.Each(t, func(t *testing.T, url string) {
+		w := newWorld(t, url)
+		w.ctx = t.Context()
+		n := 0
+		var walk func(path []int)
+		walk = func(path []int) {
+			if len(path) == depth {
+				n++
+				walkOnce(t, w, fmt.Sprint("g", n), path)
+				return
+			}
+			for i := range modelSteps {
+				if t.Failed() {
+					return
+				}
+				walk(append(path[:len(path):len(path)], i))
+			}
+		}
+		walk(nil)
+	})
+}
+
+func walkOnce(t *testing.T, w *world, name string, path []int) {
+	t.Helper()
+	r := &realLine{world: w, grant: name, tokens: []string{"0"}}
+	redemption := w.code(t, "code of "+name)
+	redemption.GrantID, redemption.RefreshHash = name, r.hash(0)
+	redemption.GrantExpiresAt, redemption.RefreshExpiresAt = w.clock.Now().Add(24*time.Hour), w.clock.Now().Add(24*time.Hour)
+	_, err := w.RedeemCode(t.Context(), redemption, storagetest.Event("redeem"))
+	storagetest.Must(t, err)
+	model := line{previous: -1, made: 1}
+	said := ""
+	for _, i := range path {
+		step := modelSteps[i]
+		said += step.name + "; "
+		want, _ := step.model(&model)
+		got, err := step.store(r)
+		if err != nil || got != want {
+			t.Fatalf("after %s the store says %d (%v), the model %d", said, got, err, want)
+		}
+		g, err := w.Grant(t.Context(), name)
+		storagetest.Must(t, err)
+		if (g.RevokedAt != nil) != model.revoked || string(g.CurrentHash) != string(r.hash(model.current)) || (len(g.SuccessorSealed) > 0) != model.sealed {
+			t.Fatalf("after %s the row is %+v, the model %+v", said, g, model)
+		}
+	}
+}
