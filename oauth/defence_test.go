@@ -189,6 +189,9 @@ var defence = []webtest.Requirement{
 			t.Errorf("%v", info.AllowedNetworks)
 		}
 		from("198.51.100.7", "/oauth2/token", c, machineGrant).OK(t)
+		if e := recorded(t, s, storage.ClientUpdated, 1)[0]; e.Detail != `{"changed":["gatehouse_allowed_networks"],"was":{"gatehouse_allowed_networks":["192.0.2.0/24","2001:db8::/32"]}}` {
+			t.Errorf("the record of the change is %s", e.Detail)
+		}
 	}).With(behindProxy),
 	webtest.Req("D8", "RFC 9700 §4.14.2, [design](design.md)", "what failed is recorded too: who, when, from where, by what, for what, and why", func(t *testing.T, s *webtest.Server) {
 		c, other := s.Machine("jobs"), s.Machine("jobs")

@@ -194,8 +194,9 @@ func changedMetadata(c *storage.Client, next func(c *storage.Client) (Metadata, 
 }
 
 func (s *Server) writeClient(ctx context.Context, id string, bySelf bool, next func(c *storage.Client) (Metadata, error), checked *Metadata, sector string) (info ClientInformation, added []string, err error) {
+	event := storage.Event{Type: storage.ClientUpdated, Detail: map[string]any{}} // filled in once it is known
 	err = s.store.Tx(ctx, func(tx *storage.Store) error {
-		return tx.UpdateClient(ctx, id, storage.Event{Type: storage.ClientUpdated}, func(c *storage.Client) (bool, error) {
+		return tx.UpdateClient(ctx, id, event, func(c *storage.Client) (bool, error) {
 			m, err := changedMetadata(c, next)
 			if err != nil {
 				return false, err
@@ -218,10 +219,41 @@ func (s *Server) writeClient(ctx context.Context, id string, bySelf bool, next f
 				c.DescribedAt = ptr(s.store.Now())
 			}
 			info = Information(c)
-			return narrowed(&before, c), nil
+			clear(event.Detail)
+			return narrowed(&before, c), tellChanges(event.Detail, Information(&before).Metadata, info.Metadata)
 		})
 	})
 	return info, added, err
+}
+
+// tellChanges says in an audit row which members changed and, of those that decide who may come from where and get what, what
+// they were.
+func tellChanges(detail map[string]any, before, after Metadata) error {
+	var was, is map[string]json.RawMessage
+	for to, m := range map[*map[string]json.RawMessage]Metadata{&was: before, &is: after} {
+		b, err := json.Marshal(m)
+		if err != nil {
+			return err
+		}
+		if err := json.Unmarshal(b, to); err != nil {
+			return err
+		}
+	}
+	changed, old := []string{}, map[string]json.RawMessage{}
+	for _, name := range memberNames() {
+		if bytes.Equal(was[name], is[name]) {
+			continue
+		}
+		changed = append(changed, name)
+		if slices.Contains([]string{"scope", "redirect_uris", "grant_types", "token_endpoint_auth_method", "jwks_uri", "gatehouse_allowed_networks", "gatehouse_skip_consent", "gatehouse_require_pkce"}, name) {
+			old[name] = was[name] // nil: it was not there
+		}
+	}
+	detail["changed"] = changed
+	if len(old) > 0 {
+		detail["was"] = old
+	}
+	return nil
 }
 
 // keepWithin bounds what a client may make of itself. It cannot become another sector's, or it would learn by which subject

@@ -49,7 +49,7 @@ var metadataFlags = []metadataFlag{
 	{"scope", "scope", "scopes the client may ask for, with spaces between", "text"},
 	{"default-scope", "gatehouse_default_scopes", "scopes it gets when it asks for none (default: all but offline_access)", "words"},
 	{"optional-scope", "gatehouse_optional_scopes", "scopes a person may untick", "words"},
-	{"allowed-network", "gatehouse_allowed_networks", "CIDR it may authenticate from (repeat for several; default: anywhere)", "words"},
+	{"allowed-network", "gatehouse_allowed_networks", "CIDR or address it may authenticate from (repeat for several; they replace those before; any: from anywhere)", "words"},
 	{"audience", "gatehouse_audience", "aud of its tokens when no resource applies", "list"},
 	{"resource", "gatehouse_resources", "resources it may ask for (default: those of its scopes)", "list"},
 	{"contact", "contacts", "e-mail address of a person responsible", "words"},
@@ -97,6 +97,14 @@ func (a *app) addMetadataFlags(cmd *cobra.Command) func() ([]byte, error) {
 		for _, f := range metadataFlags {
 			if cmd.Flags().Changed(f.flag) {
 				members[f.member] = flagValue(cmd.Flags(), f)
+			}
+		}
+		if list, ok := members["gatehouse_allowed_networks"].([]string); ok {
+			switch { // an unset variable must not open a client to the world
+			case len(list) == 0 || slices.Contains(list, ""):
+				return nil, usageError{errors.New("--allowed-network is empty; write a network, or any to let the client come from anywhere")}
+			case len(list) == 1 && list[0] == "any":
+				members["gatehouse_allowed_networks"] = nil
 			}
 		}
 		if len(members) == 0 {
