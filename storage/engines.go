@@ -70,17 +70,20 @@ func (s *Store) connectSQLite(path string, readers int) error {
 	} else if err := f.Close(); err != nil {
 		return fmt.Errorf("open the database: %w", err)
 	}
-	// A wait inside SQLite hears of no deadline, so it is short, and Tx waits on.
+	// A wait inside SQLite hears of no deadline, so it is short, and patient waits on.
 	pragmas := url.Values{"_pragma": {
 		"busy_timeout(1000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "temp_store(2)",
 		"journal_size_limit(67108864)",
 	}}
 	name := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + pragmas.Encode()
-	var err error
 	// No statement cache on the one writer: gorm lets only one caller prepare a statement, and if that one waits for the
 	// connection while the transaction that holds it needs the same statement, both wait for ever.
-	if s.write, err = s.openPool(sqlite.Open(name+"&_txlock=immediate"), false); err != nil {
-		return err
+	writer, err := sql.Open(sqlite.DriverName, name+"&_txlock=immediate")
+	if err != nil {
+		return fmt.Errorf("open the database: %w", err)
+	}
+	if s.write, err = s.openPool(sqlite.Dialector{Conn: patient{writer}}, false); err != nil {
+		return errors.Join(err, writer.Close())
 	}
 	if s.read, err = s.openPool(sqlite.Open(name+"&_pragma=query_only(1)"), true); err != nil {
 		return err

@@ -114,33 +114,29 @@ func TestManyProcessesSealOneChain(t *testing.T) {
 			stores[i] = storagetest.Open(t, url, clock)
 		}
 		var written sync.WaitGroup
-		quit := make(chan struct{})
+		wrote := make(chan struct{}, 240)
 		for _, s := range stores {
 			written.Go(func() {
 				for range 60 {
 					if err := s.Record(from(t.Context()), storagetest.Event("written")); err != nil {
 						t.Error(err)
 					}
+					wrote <- struct{}{}
 				}
 			})
 		}
 		var sealing sync.WaitGroup
 		for _, s := range stores {
 			sealing.Go(func() {
-				for {
+				for range wrote {
 					if _, err := s.SealAudit(t.Context()); err != nil {
 						t.Error(err)
-					}
-					select {
-					case <-quit:
-						return
-					default:
 					}
 				}
 			})
 		}
 		written.Wait()
-		close(quit)
+		close(wrote)
 		sealing.Wait()
 		if _, err := stores[0].SealAudit(t.Context()); err != nil {
 			t.Error(err)

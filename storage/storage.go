@@ -142,25 +142,12 @@ func (s *Store) Tx(ctx context.Context, fn func(tx *Store) error) error {
 	if s.tx != nil {
 		return fn(s)
 	}
-	began := time.Now()
 	for attempt := 1; ; attempt++ {
 		err := s.once(ctx, fn)
-		if busy(err) && ctx.Err() == nil && time.Since(began) < busyWait {
-			continue // another process writes; nothing was done yet
-		}
 		if attempt >= 3 || !retryable(err) {
 			return err
 		}
 	}
-}
-
-// busyWait is how long a transaction on SQLite waits for that of another process, such as a command.
-const busyWait = 10 * time.Second
-
-// busy reports whether SQLite could not begin to write because another process does.
-func busy(err error) bool {
-	var e interface{ Code() int }
-	return errors.As(err, &e) && e.Code()&0xff == 5
 }
 
 func (s *Store) once(ctx context.Context, fn func(tx *Store) error) error {

@@ -1,0 +1,46 @@
+package storage
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+)
+
+// busyWait is how long a statement on SQLite waits for another process to finish writing, such as a command beside a server.
+const busyWait = 10 * time.Second
+
+// patient is SQLite's writer. Its connection waits for another process's write inside SQLite, where no deadline is heard, so
+// only for a second; patient tries again until busyWait or the context is over. A statement that is busy has done nothing, and a
+// transaction takes the lock when it begins, so nothing inside one is ever busy.
+type patient struct{ *sql.DB }
+
+// GetDBConn gives gorm the pool.
+func (p patient) GetDBConn() (*sql.DB, error) { return p.DB, nil }
+
+func (p patient) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	return patiently(ctx, func() (sql.Result, error) { return p.DB.ExecContext(ctx, query, args...) })
+}
+
+func (p patient) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	return patiently(ctx, func() (*sql.Rows, error) { return p.DB.QueryContext(ctx, query, args...) }) //nolint:sqlclosecheck // the caller's
+}
+
+func (p patient) BeginTx(ctx context.Context, opts *sql.TxOptions) (*sql.Tx, error) {
+	return patiently(ctx, func() (*sql.Tx, error) { return p.DB.BeginTx(ctx, opts) })
+}
+
+func patiently[T any](ctx context.Context, try func() (T, error)) (T, error) {
+	for began := time.Now(); ; {
+		got, err := try()
+		if !busy(err) || ctx.Err() != nil || time.Since(began) >= busyWait {
+			return got, err
+		}
+	}
+}
+
+// busy reports whether SQLite could not begin to write because another process does.
+func busy(err error) bool {
+	var e interface{ Code() int }
+	return errors.As(err, &e) && e.Code()&0xff == 5
+}

@@ -1,0 +1,48 @@
+package storage_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"gatehouse/storage"
+	"gatehouse/storage/storagetest"
+)
+
+// TestAServerWaitsForACommandThatWrites: beside a running server a command may write for longer than SQLite itself waits. No
+// statement of the server fails by that, and none waits past its own deadline.
+func TestAServerWaitsForACommandThatWrites(t *testing.T) {
+	t.Parallel()
+	url := storagetest.URL(t, storage.SQLite)
+	s := storagetest.Open(t, url, storagetest.NewClock())
+	release := storagetest.Lock(t, s, url, "audit_events")
+	limited, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := s.Record(limited, storagetest.Event("hurried")); !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("past its deadline: %v", err)
+	}
+	ended := make(chan error, 3)
+	go func() { ended <- s.Record(t.Context(), storagetest.Event("alone")) }()
+	go func() {
+		ended <- s.Tx(t.Context(), func(tx *storage.Store) error { return tx.Record(t.Context(), storagetest.Event("together")) })
+	}()
+	go func() {
+		_, err := s.EraseAudit(t.Context(), "nobody")
+		ended <- err
+	}()
+	<-time.After(1500 * time.Millisecond) // longer than busy_timeout
+	select {
+	case err := <-ended:
+		t.Errorf("done while another process writes: %v", err)
+		ended <- nil
+	default:
+	}
+	release()
+	for range 3 {
+		storagetest.Must(t, <-ended)
+	}
+	if n := storagetest.Count(t, s, url, "SELECT count(*) FROM audit_events WHERE event IN ('test.alone', 'test.together')"); n != 2 {
+		t.Errorf("%d rows", n)
+	}
+}
