@@ -59,8 +59,9 @@ func TestEveryMistakeIsReportedAtOnce(t *testing.T) {
 func TestSecretsAreNeverPrinted(t *testing.T) {
 	t.Parallel()
 	key := base64.StdEncoding.EncodeToString([]byte("0123456789abcdef0123456789abcdef"))
+	previous := base64.StdEncoding.EncodeToString([]byte("0123456789abcdef0123456789abcdeg"))
 	c, _, err := load(map[string]string{
-		"GATEHOUSE_SECRET_KEY": key, "GATEHOUSE_SECRET_KEY_PREVIOUS": key, "GATEHOUSE_DATABASE_URL": "postgres://u:hunter2@h/d?password=hunter3", "GATEHOUSE_REDIS_URL": "redis://:hunter4@h",
+		"GATEHOUSE_SECRET_KEY": key, "GATEHOUSE_SECRET_KEY_PREVIOUS": previous, "GATEHOUSE_DATABASE_URL": "postgres://u:hunter2@h/d?password=hunter3", "GATEHOUSE_REDIS_URL": "redis://:hunter4@h",
 	}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +70,7 @@ func TestSecretsAreNeverPrinted(t *testing.T) {
 	if err := c.Print(&b); err != nil {
 		t.Fatal(err)
 	}
-	for _, secret := range []string{key, "hunter2", "hunter3", "hunter4"} {
+	for _, secret := range []string{key, previous, "hunter2", "hunter3", "hunter4"} {
 		if strings.Contains(b.String(), secret) {
 			t.Errorf("%s is in\n%s", secret, b.String())
 		}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -55,6 +56,21 @@ func Load(getenv func(string) string, flags map[string]string) (Config, []string
 	return c, append(warnings, c.warnings()...), nil
 }
 
+// Unknown says which variables of the environment look like settings and are none, as os.Environ lists them. Those that
+// Kubernetes sets for a service called gatehouse are nobody's mistake.
+func Unknown(environ []string) (warnings []string) {
+	for _, v := range environ {
+		name, _, _ := strings.Cut(v, "=")
+		if !strings.HasPrefix(name, "GATEHOUSE_") || strings.HasPrefix(name, "GATEHOUSE_SERVICE_") || strings.HasPrefix(name, "GATEHOUSE_PORT") {
+			continue
+		}
+		if !slices.ContainsFunc(settings, func(s setting) bool { return s.env == name || s.file && s.env+"_FILE" == name }) {
+			warnings = append(warnings, name+" is no setting of this version and has no effect; `gatehouse config print` lists them all")
+		}
+	}
+	return warnings
+}
+
 // read finds the value of s and the name of where it stood.
 func (s setting) read(getenv func(string) string, flags map[string]string) (value, from string, given bool, err error) {
 	if v, ok := flags[s.flag()]; ok {
@@ -93,6 +109,9 @@ func (c Config) conflicts() (m Mistakes) {
 	}
 	if _, embedded := c.Embedded(); c.DatabaseURL != "" && !embedded && c.SecretKey == nil {
 		m = append(m, "GATEHOUSE_SECRET_KEY is required with PostgreSQL, the same for every process; make one with: openssl rand -base64 32")
+	}
+	if c.SecretKey != nil && bytes.Equal(c.SecretKey, c.SecretKeyPrevious) {
+		m = append(m, "GATEHOUSE_SECRET_KEY_PREVIOUS is GATEHOUSE_SECRET_KEY; set it to the key before, or take it away")
 	}
 	if c.AdminListen != "" && c.AdminListen == c.Listen {
 		m = append(m, "GATEHOUSE_ADMIN_LISTEN is the public listener; give it an address of its own, like 127.0.0.1:8081")

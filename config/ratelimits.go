@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -107,27 +108,42 @@ func setRateLimits(c *Config, v string) error {
 		c.RateLimits, c.RateLimitsOff = nil, true
 		return nil
 	}
+	var mistakes []string
+	given := map[string]bool{}
 	for _, item := range splitList(v) {
-		name, value, ok := strings.Cut(item, "=")
-		count, period, ok2 := strings.Cut(value, "/")
-		if !ok || !ok2 {
-			return fmt.Errorf("%q is not a limit; write name=count/period, like client_failure=20/1m", item)
+		name, rate, err := parseRateLimit(item)
+		if err == nil && given[name] {
+			err = fmt.Errorf("%s is given twice", name)
 		}
-		if _, known := DefaultRateLimits[name]; !known {
-			return fmt.Errorf("%q is not the name of a limit; the names are %s", name,
-				strings.Join(slices.Sorted(maps.Keys(DefaultRateLimits)), ", "))
+		if err != nil {
+			mistakes = append(mistakes, err.Error())
+			continue
 		}
-		n, err := strconv.Atoi(count)
-		d, derr := time.ParseDuration(period)
-		if err != nil || n < 1 || n > 1_000_000 {
-			return fmt.Errorf("%q: the count must be a whole number from 1 to 1000000", item)
-		}
-		if derr != nil || d < time.Second || d > 24*time.Hour {
-			return fmt.Errorf("%q: the period must be a duration from 1s to 24h, like 1m", item)
-		}
-		c.RateLimits[name] = Rate{Count: n, Period: d}
+		given[name], c.RateLimits[name] = true, rate
+	}
+	if mistakes != nil {
+		return errors.New(strings.Join(mistakes, "; "))
 	}
 	return nil
+}
+
+func parseRateLimit(item string) (name string, r Rate, err error) {
+	name, value, ok := strings.Cut(item, "=")
+	count, period, ok2 := strings.Cut(value, "/")
+	if !ok || !ok2 {
+		return "", Rate{}, fmt.Errorf("%q is not a limit, write name=count/period, like client_failure=20/1m", item)
+	}
+	if _, known := DefaultRateLimits[name]; !known {
+		return "", Rate{}, fmt.Errorf("%q is not the name of a limit, the names are %s", name,
+			strings.Join(slices.Sorted(maps.Keys(DefaultRateLimits)), ", "))
+	}
+	if r.Count, err = strconv.Atoi(count); err != nil || r.Count < 1 || r.Count > 1_000_000 {
+		return "", Rate{}, fmt.Errorf("%q: the count must be a whole number from 1 to 1000000", item)
+	}
+	if r.Period, err = time.ParseDuration(period); err != nil || r.Period < time.Second || r.Period > 24*time.Hour {
+		return "", Rate{}, fmt.Errorf("%q: the period must be a duration from 1s to 24h, like 1m", item)
+	}
+	return name, r, nil
 }
 
 func getRateLimits(c *Config) string {

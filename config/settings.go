@@ -120,7 +120,7 @@ var settings = []setting{
 		doc: "Password hashes computed at once, 0 to 256; each takes 19 MiB and one core. 0 means half the cores.",
 		set: integer(func(c *Config) *int { return &c.PasswordConcurrency }, 0, 256), get: func(c *Config) string { return strconv.Itoa(c.PasswordConcurrency) }},
 	{env: "GATEHOUSE_RATE_LIMITS", def: "default",
-		doc: "`default`, `off` (with a warning), or `name=count/period,…` over the defaults; the names are in [operate.md](operate.md).",
+		doc: "`default`, `off` (with a warning), or `name=count/period,…` over the defaults: counts from 1 to 1000000, periods from 1s to 24h; the names are in [operate.md](operate.md).",
 		set: setRateLimits, get: getRateLimits},
 	{env: "GATEHOUSE_FETCH_ALLOW_HOSTS",
 		doc: "Comma-separated hosts, with a port if only that one is meant, that may be fetched from and posted to although private or http (tests, intranets). Key sets, sector documents, logos, request objects and back-channel logouts go to public https addresses only.",

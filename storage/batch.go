@@ -16,6 +16,8 @@ const (
 	batchRows  = 500
 	batchEvery = 100 * time.Millisecond
 	batchWait  = time.Second
+
+	failureEvery = time.Minute // how often the log hears of a failure that goes on
 )
 
 // batch writes audit rows of plain issues in groups. Its queue is bounded: when the database cannot keep up, callers
@@ -29,6 +31,8 @@ type batch struct {
 	alive bool
 
 	failed atomic.Uint64 // attempts
+	held   atomic.Int64  // rows that left the queue and are not written yet
+	said   time.Time     // when the log was last told of a failure
 }
 
 func newBatch(s *Store) *batch {
@@ -69,7 +73,9 @@ func (b *batch) run(ctx context.Context) {
 		}
 		select {
 		case row := <-rows:
-			if pending = append(pending, row); len(pending) < batchRows {
+			pending = append(pending, row)
+			b.held.Store(int64(len(pending)))
+			if len(pending) < batchRows {
 				continue
 			}
 		case <-tick.C:
@@ -88,6 +94,7 @@ func (b *batch) drain(ctx context.Context, pending []AuditEvent) {
 	for ctx.Err() == nil {
 		for len(pending) < batchRows && len(b.rows) > 0 {
 			pending = append(pending, <-b.rows)
+			b.held.Store(int64(len(pending)))
 		}
 		if len(pending) == 0 {
 			return
@@ -114,10 +121,16 @@ func (b *batch) flush(ctx context.Context, rows []AuditEvent) []AuditEvent {
 	if err != nil && len(rows) > 0 && refusedData(err) {
 		rows, err = b.insertEach(limited, rows)
 	}
+	b.held.Store(int64(len(rows)))
 	if err != nil {
 		if ctx.Err() == nil {
 			b.failed.Add(1)
+		}
+		if ctx.Err() == nil && time.Since(b.said) > failureEvery {
+			b.said = time.Now()
 			b.store.log.ErrorContext(ctx, "cannot write audit rows, will try again", slog.Int("rows", len(rows)), slog.Any("error", err))
+		}
+		if ctx.Err() == nil {
 			select {
 			case <-time.After(batchEvery):
 			case <-ctx.Done():
@@ -125,6 +138,11 @@ func (b *batch) flush(ctx context.Context, rows []AuditEvent) []AuditEvent {
 		}
 		return rows
 	}
+	if !b.said.IsZero() {
+		b.said = time.Time{}
+		b.store.log.InfoContext(ctx, "audit rows are written again")
+	}
+	b.held.Store(0)
 	return rows[:0]
 }
 

@@ -143,6 +143,9 @@ func (s *Store) Clients(ctx context.Context, after string, limit int) ([]Client,
 // CreateClient adds a client and its secrets.
 func (s *Store) CreateClient(ctx context.Context, c *Client, e Event) error {
 	e.ClientID = c.ID
+	if len(c.Secrets) > 0 {
+		e.Token = HashReference(c.Secrets[0].Hash)
+	}
 	return wrap("create client", s.Tx(ctx, func(tx *Store) error {
 		if err := tx.insert(ctx, c); err != nil {
 			return err
@@ -251,7 +254,7 @@ func (s *Store) changeClient(ctx context.Context, id string, e Event, query stri
 // AddClientSecret adds a secret. The others stay valid until expireOthersAt, or as they were when it is nil. With
 // bumpEpoch, which removing a secret early calls for, every token the client has is dead.
 func (s *Store) AddClientSecret(ctx context.Context, secret *ClientSecret, expireOthersAt *time.Time, bumpEpoch bool, e Event) error {
-	e.ClientID = secret.ClientID
+	e.ClientID, e.Token = secret.ClientID, HashReference(secret.Hash)
 	return wrap("add client secret", s.Tx(ctx, func(tx *Store) error {
 		if err := tx.lock(ctx, "clients", secret.ClientID); err != nil {
 			return err

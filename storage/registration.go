@@ -38,6 +38,7 @@ type RegistrationToken struct {
 
 // CreateRegistrationToken adds an initial access token.
 func (s *Store) CreateRegistrationToken(ctx context.Context, t *RegistrationToken, e Event) error {
+	e.Token = HashReference(t.Hash)
 	return wrap("create registration token", s.Tx(ctx, func(tx *Store) error {
 		if err := tx.insert(ctx, t); err != nil {
 			return err

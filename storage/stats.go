@@ -43,7 +43,7 @@ func (c *counts) add(events ...string) {
 // Stats takes no time worth mentioning and asks the database nothing.
 func (s *Store) Stats() Stats {
 	out := Stats{
-		Queue: len(s.batch.rows), QueueLimit: batchQueue, Unwritten: s.batch.failed.Load(), Slow: s.slow.Load(),
+		Queue: len(s.batch.rows) + int(s.batch.held.Load()), QueueLimit: batchQueue, Unwritten: s.batch.failed.Load(), Slow: s.slow.Load(),
 		Events: map[string]uint64{}, Pools: map[string]sql.DBStats{}, CacheHits: s.cache.hits.Load(), CacheMiss: s.cache.misses.Load(), Sealed: s.sealed.Load(),
 	}
 	s.counts.mu.Lock()

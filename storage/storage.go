@@ -117,11 +117,16 @@ func (s *Store) Start() {
 	s.batch.start(ctx)
 }
 
-// Close writes what is still queued, waiting no longer than ctx allows, and closes the connections.
+// Close writes what is still queued, seals it if this process seals, waiting no longer than ctx allows, and closes the
+// connections.
 func (s *Store) Close(ctx context.Context) error {
 	err := s.batch.close(ctx)
 	if s.stop != nil {
+		if err == nil {
+			_, err = s.SealAudit(ctx)
+		}
 		s.stop()
+		s.stop = nil
 	}
 	s.wait.Wait()
 	return errors.Join(err, s.closePools())

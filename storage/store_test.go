@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -238,6 +239,9 @@ func TestBatchedRecordsSurviveAClose(t *testing.T) {
 		storagetest.Must(t, err)
 		if len(events) != n {
 			t.Errorf("%d records, want %d", len(events), n)
+		}
+		if slices.ContainsFunc(events, func(e storage.AuditEvent) bool { return e.Seal == nil }) {
+			t.Error("some are not sealed")
 		}
 	})
 }

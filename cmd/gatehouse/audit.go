@@ -126,10 +126,14 @@ func (a *app) auditList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			f.Limit = *limit
+			f.Limit = *limit + 1
 			events, err := s.store.AuditEvents(ctx, f)
 			if err != nil {
 				return err
+			}
+			if len(events) > *limit {
+				events = events[:*limit]
+				fmt.Fprintf(a.stderr, "gatehouse: these are the newest %d; --limit shows more, `gatehouse audit export` all\n", *limit)
 			}
 			if *asJSON {
 				return a.printJSON(events)

@@ -73,12 +73,13 @@ func newWork() *work {
 func startJobs(ctx context.Context, s *system, log *slog.Logger) (wait func(limited context.Context) error) {
 	var running sync.WaitGroup
 	for _, j := range s.jobs(log) {
+		var said time.Time
 		s.work.failures.WithLabelValues(j.name).Add(0) // there before the first, or no alert sees that one
 		running.Go(func() {
 			tick := time.NewTicker(j.every)
 			defer tick.Stop()
 			for {
-				s.do(ctx, j, log)
+				said = s.do(ctx, j, log, said)
 				select {
 				case <-ctx.Done():
 					return
@@ -107,12 +108,25 @@ func startJobs(ctx context.Context, s *system, log *slog.Logger) (wait func(limi
 	}
 }
 
-func (s *system) do(ctx context.Context, j job, log *slog.Logger) {
+// failureEvery is how often the log hears of a job that goes on failing.
+const failureEvery = time.Minute
+
+// do runs a job once. said is when the log last heard that it fails, zero while it does not; do returns what that is now.
+func (s *system) do(ctx context.Context, j job, log *slog.Logger, said time.Time) time.Time {
 	switch err := j.run(ctx); {
 	case err == nil:
+		if !said.IsZero() {
+			log.InfoContext(ctx, "a job succeeds again", slog.String("job", j.name))
+		}
+		said = time.Time{}
 		s.work.finished.WithLabelValues(j.name).SetToCurrentTime()
 	case ctx.Err() == nil:
 		s.work.failures.WithLabelValues(j.name).Inc()
+		if time.Since(said) < failureEvery {
+			break
+		}
+		said = time.Now()
 		log.ErrorContext(ctx, "a job failed; it runs again later", slog.String("job", j.name), slog.Any("error", err))
 	}
+	return said
 }

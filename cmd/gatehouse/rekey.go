@@ -31,24 +31,29 @@ func (a *app) rekeyCommand() *cobra.Command {
 			return err
 		}
 		path, embedded := cfg.Embedded()
-		file, old := "", ""
+		file, old, made := "", "", false
 		switch {
 		case embedded && !exists(path):
 			return fmt.Errorf("there is no database at %s", path)
 		case cfg.SecretKeyPrevious != nil:
 		case embedded && cfg.SecretKey == nil:
 			file = filepath.Join(filepath.Dir(path), "secret.key")
-			if err := twoKeys(&cfg, file); err != nil {
-				return err
-			}
 		default:
 			return usageError{errors.New("set GATEHOUSE_SECRET_KEY to the new root key and GATEHOUSE_SECRET_KEY_PREVIOUS to the present one; see `gatehouse rekey --help`")}
 		}
 		if err := a.confirm("Replace the root key of this database?"); err != nil {
 			return err
 		}
+		if file != "" {
+			if made, err = twoKeys(&cfg, file); err != nil {
+				return err
+			}
+		}
 		ctx := storage.WithOrigin(cmd.Context(), storage.Origin{Actor: operator()})
 		s, err := openSystem(ctx, cfg, nil, false, func(text string) { fmt.Fprintln(a.stderr, "gatehouse: "+text) })
+		if made && errors.Is(err, storage.ErrOtherKey) { // nothing is sealed under the new one
+			err = errors.Join(err, os.Remove(file+".new"))
+		}
 		if err != nil {
 			return err
 		}
@@ -87,28 +92,30 @@ func (a *app) rekeyCommand() *cobra.Command {
 }
 
 // twoKeys reads the key in the file as the previous one, and the new one from the file beside it, which it makes unless an
-// attempt before did.
-func twoKeys(cfg *config.Config, file string) error {
+// attempt before did, and reports whether it did.
+func twoKeys(cfg *config.Config, file string) (made bool, err error) {
 	old, err := os.ReadFile(file)
 	if err != nil {
-		return fmt.Errorf("read the root key: %w", err)
+		return false, fmt.Errorf("read the root key: %w", err)
 	}
 	fresh := make([]byte, 32)
 	if _, err := rand.Read(fresh); err != nil {
-		return err
+		return false, err
 	}
-	if err := writeNew(file+".new", []byte(config.EncodeKey(fresh)+"\n")); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("write the new root key: %w", err)
+	err = writeNew(file+".new", []byte(config.EncodeKey(fresh)+"\n"))
+	made = err == nil
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return false, fmt.Errorf("write the new root key: %w", err)
 	}
 	kept, err := os.ReadFile(file + ".new")
 	if err != nil {
-		return fmt.Errorf("read the new root key: %w", err)
+		return made, fmt.Errorf("read the new root key: %w", err)
 	}
 	var ok, ok2 bool
 	cfg.SecretKeyPrevious, ok = config.DecodeKey(string(old))
 	cfg.SecretKey, ok2 = config.DecodeKey(string(kept))
 	if !ok || !ok2 {
-		return fmt.Errorf("%s or %s.new does not hold base64 of 32 bytes", file, file)
+		return made, fmt.Errorf("%s or %s.new does not hold base64 of 32 bytes", file, file)
 	}
-	return nil
+	return made, nil
 }

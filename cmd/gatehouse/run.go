@@ -141,7 +141,7 @@ func (a *app) settings(cmd *cobra.Command, warn func(string)) (config.Config, er
 	})
 	cfg, warnings, err := config.Load(a.getenv, given)
 	if warn != nil {
-		for _, w := range warnings {
+		for _, w := range append(warnings, config.Unknown(os.Environ())...) {
 			warn(w)
 		}
 	}

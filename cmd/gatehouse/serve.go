@@ -22,9 +22,11 @@ func (a *app) serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the server",
-		Long: "Run the server until SIGINT or SIGTERM, which lets requests in flight finish.\n\n" +
+		Long: "Run the server until SIGINT or SIGTERM, which lets requests in flight finish; a second one ends it at once.\n\n" +
 			"An embedded database migrates itself. A PostgreSQL schema that is behind is refused: run `gatehouse migrate up` first, or start with --migrate.\n" +
-			"A PostgreSQL that is away is waited for, with /readyz red.",
+			"A PostgreSQL that is away is waited for, with /readyz red.\n\n" +
+			"Secrets come from the environment, not from flags: GATEHOUSE_SECRET_KEY, GATEHOUSE_SECRET_KEY_PREVIOUS and GATEHOUSE_REDIS_URL,\n" +
+			"each also from the file that the same name with _FILE gives. docs/config.md has all settings.",
 		Args: exactly(),
 	}
 	migrate := cmd.Flags().Bool("migrate", false, "bring the database schema up to date first")
@@ -121,6 +123,7 @@ func (s *system) serve(ctx context.Context, log *slog.Logger, g *gates, o serveO
 	}
 	jobs, endJobs := context.WithCancel(context.WithoutCancel(ctx))
 	defer endJobs()
+	s.limits.Try(ctx)
 	waitForJobs := startJobs(jobs, s, log)
 	select {
 	case <-ctx.Done():

@@ -132,6 +132,18 @@ func (l *Limits) Stats() Stats {
 	return out
 }
 
+// Try asks Redis, where there is one, so that the log tells at start whether it answers.
+func (l *Limits) Try(ctx context.Context) {
+	if l == nil || l.shared == nil {
+		return
+	}
+	if err := l.shared.try(ctx); err != nil {
+		l.shared.failed(ctx, err)
+		return
+	}
+	l.shared.log.InfoContext(ctx, "the rate limits are shared through Redis")
+}
+
 // Close ends the connections to Redis.
 func (l *Limits) Close() error {
 	if l == nil || l.shared == nil {

@@ -228,8 +228,14 @@ func TestWithoutRedisEachProcessCountsByItself(t *testing.T) {
 	r := webtest.StartRedis(t)
 	var log lines
 	l := open(t, r.URL, time.Now, slog.New(slog.NewTextHandler(&log, nil)))
+	if l.Try(t.Context()); log.count("the rate limits are shared through Redis") != 1 || l.Stats().Degraded {
+		t.Errorf("at start: %s", log.String())
+	}
 	take(l, "x", "a")
 	r.Kill()
+	if l.Try(t.Context()); !l.Stats().Degraded {
+		t.Error("a Redis that is away at start is not noticed")
+	}
 	for i := range 3 {
 		if take(l, "x", "a").Refused {
 			t.Errorf("event %d was refused", i+1)

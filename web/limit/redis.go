@@ -101,6 +101,18 @@ func (s *shared) ask(ctx context.Context, keys int, args []any) (answer []int64,
 	return redis.Int64s(s.scripts[keys].DoContext(ctx, conn, args...))
 }
 
+func (s *shared) try(ctx context.Context) (err error) {
+	limited, cancel := context.WithTimeout(ctx, 2*redisTimeout)
+	defer cancel()
+	conn, err := s.pool.GetContext(limited)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	_, err = redis.DoContext(conn, limited, "PING")
+	return err
+}
+
 func (s *shared) failed(ctx context.Context, err error) {
 	s.failures.Add(1)
 	s.retryAt.Store(time.Now().UnixNano() + int64(redisRest))
