@@ -68,7 +68,7 @@ func (a *app) root() *cobra.Command {
 			"Start with `gatehouse dev`: it runs everything on this machine, with a sample app to sign in to.\n"+
 			"Settings come from the environment (GATEHOUSE_…) and, over it, from flags; `gatehouse config print` shows them.",
 		a.devCommand(), a.serveCommand(), a.migrateCommand(), a.clientCommand(), a.userCommand(), a.scopeCommand(),
-		a.resourceCommand(), a.registrationTokenCommand(), a.keyCommand(), a.auditCommand(), a.backupCommand(), a.rekeyCommand(), a.configCommand(), a.versionCommand())
+		a.resourceCommand(), a.registrationTokenCommand(), a.keyCommand(), a.auditCommand(), a.backupCommand(), a.rekeyCommand(), a.benchCommand(), a.configCommand(), a.versionCommand())
 	root.SilenceErrors, root.SilenceUsage, root.Version = true, true, version
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
