@@ -199,6 +199,17 @@ func plainText(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "?"), "\x00", "?")
 }
 
+// recordOf writes the audit row of a change in the same statement, where PostgreSQL can: of whom it is about is in the row that
+// changed, as the CTE from returns it; the rest are the arguments that recorded gives.
+func recordOf(from, grant string) string {
+	return `INSERT INTO audit_events (id, at, event, actor, client_id, user_id, grant_id, scopes, token, detail, request_id, address, user_agent, personal, personal_key)
+		SELECT ?, ?::bigint, ?, ?, client_id, user_id, ` + grant + `, scopes, ?, ?, ?, '', '', ?, ? FROM ` + from
+}
+
+func (row *AuditEvent) recorded() []any {
+	return []any{row.ID, toMillis(row.At), row.Event, row.Actor, row.Token, row.Detail, row.RequestID, row.Personal, row.PersonalKey}
+}
+
 // record writes the audit row of a change inside its transaction.
 func (s *Store) record(ctx context.Context, e Event) error {
 	row, err := s.row(ctx, e)

@@ -88,11 +88,46 @@ func (s *Store) IssueCode(ctx context.Context, a Approval, e Event) error {
 			return tx.record(ctx, e)
 		})
 	}
+	if s.engine == Postgres && a.RequestID == "" && !a.Asked && a.ConsentID != "" {
+		err := s.issueAtOnce(ctx, a, e)
+		if !errors.Is(err, ErrNotFound) {
+			return wrap("issue code", err)
+		}
+		// What was allowed has changed; the transaction finds out how.
+	}
 	err := issue()
 	if errors.Is(err, ErrConflict) { // two first approvals at once: the other one's consent is there now
 		err = issue()
 	}
 	return wrap("issue code", err)
+}
+
+// issueAtOnce is IssueCode in one statement, for who allowed it before and waits for no page. It returns ErrNotFound when the
+// consent is gone, or a part of it.
+func (s *Store) issueAtOnce(ctx context.Context, a Approval, e Event) error {
+	row, err := s.row(ctx, e)
+	if err != nil {
+		return err
+	}
+	c := &a.Code
+	args := []any{
+		c.Hash, c.ClientID, c.UserID, c.ClientEpoch, c.UserEpoch, c.Scopes, c.Resources, c.SessionID, c.Offline, toMillis(c.AuthTime), c.ACR, c.AMR,
+		c.RedirectURI, c.RedirectSent, c.Nonce, c.Claims, c.Challenge, toMillis(c.CreatedAt), toMillis(c.ExpiresAt),
+		a.ConsentID, c.UserID, c.ClientID, a.allowed(),
+	}
+	var one int
+	err = queryRow(ctx, s.write, []any{&one}, `WITH issued AS (
+			INSERT INTO authorization_codes (hash, consent_id, client_id, user_id, client_epoch, user_epoch, scopes, resources, session_id, offline, auth_time, acr, amr,
+				redirect_uri, redirect_sent, nonce, claims, challenge, created_at, expires_at)
+			SELECT ?, id, ?, ?, ?::bigint, ?::bigint, ?, ?, ?, ?::boolean, ?::bigint, ?, ?, ?, ?::boolean, ?, ?, ?, ?::bigint, ?::bigint FROM consents
+			WHERE id = ? AND user_id = ? AND client_id = ? AND ended_at IS NULL AND string_to_array(scopes, ' ') @> string_to_array(?, ' ')
+			RETURNING client_id, user_id, scopes),
+		recorded AS (`+recordOf("issued", "''")+`)
+		SELECT 1 FROM issued`, append(args, row.recorded()...)...)
+	if err == nil {
+		s.count(e.Type)
+	}
+	return err
 }
 
 // Code returns a code as it is stored, used or not, or ErrNotFound.
@@ -121,6 +156,13 @@ type Redemption struct {
 func (s *Store) RedeemCode(ctx context.Context, r Redemption, e Event) (Grant, error) {
 	now := s.now()
 	binding, args := r.binding()
+	if s.engine == Postgres {
+		grant, err := s.redeemAtOnce(ctx, r, e, now, binding, args)
+		if errors.Is(err, ErrNotFound) {
+			return Grant{}, s.classifyCode(ctx, r)
+		}
+		return grant, wrap("redeem code", err)
+	}
 	var grant Grant
 	won := false
 	err := s.Tx(ctx, func(tx *Store) error {
@@ -148,6 +190,38 @@ func (s *Store) RedeemCode(ctx context.Context, r Redemption, e Event) (Grant, e
 		return Grant{}, s.classifyCode(ctx, r)
 	}
 	return grant, nil
+}
+
+// redeemAtOnce is RedeemCode in one statement. It returns ErrNotFound when the code does not fit.
+func (s *Store) redeemAtOnce(ctx context.Context, r Redemption, e Event, now time.Time, binding string, bound []any) (Grant, error) {
+	e.ClientID, e.Token = r.ClientID, HashReference(r.Hash)
+	row, err := s.row(ctx, e)
+	if err != nil {
+		return Grant{}, err
+	}
+	var refreshHash, refreshExpires any
+	if r.RefreshHash != nil {
+		refreshHash, refreshExpires = r.RefreshHash, toMillis(r.RefreshExpiresAt)
+	}
+	args := append([]any{toMillis(now), r.GrantID, r.Hash, r.ClientID, toMillis(now)}, bound...)
+	args = append(args, toMillis(now), toMillis(r.GrantExpiresAt), refreshHash, refreshExpires)
+	var c AuthorizationCode
+	dest := []any{&c.ConsentID, &c.ClientID, &c.UserID, &c.ClientEpoch, &c.UserEpoch, &c.Scopes, &c.Resources, &c.Claims, &c.SessionID, &c.Offline, instant{&c.AuthTime}, &c.ACR, &c.AMR, &c.Nonce}
+	const same = "consent_id, client_id, user_id, client_epoch, user_epoch, scopes, resources, claims, session_id, offline, auth_time, acr, amr"
+	err = queryRow(ctx, s.write, dest, `WITH redeemed AS (
+			UPDATE authorization_codes SET consumed_at = ?, grant_id = ?
+			WHERE hash = ? AND client_id = ? AND consumed_at IS NULL AND expires_at > ? AND `+binding+` AND `+live("authorization_codes")+`
+			RETURNING `+same+`, nonce, grant_id),
+		granted AS (
+			INSERT INTO grants (id, `+same+`, created_at, expires_at, current_hash, refresh_expires_at)
+			SELECT grant_id, `+same+`, ?::bigint, ?::bigint, ?::bytea, ?::bigint FROM redeemed),
+		recorded AS (`+recordOf("redeemed", "grant_id")+`)
+		SELECT `+same+`, nonce FROM redeemed`, append(args, row.recorded()...)...)
+	if err != nil {
+		return Grant{}, err
+	}
+	s.count(e.Type)
+	return newGrant(c, r, now), nil
 }
 
 var codeColumns = sync.OnceValue(func() string { return columnsOf(&AuthorizationCode{}, "authorization_codes") })

@@ -120,11 +120,8 @@ func (s *Store) changeGrant(ctx context.Context, e Event, update string, args []
 		return Grant{}, err
 	}
 	if s.engine == Postgres {
-		query := `WITH changed AS (` + update + `), recorded AS (
-			INSERT INTO audit_events (id, at, event, actor, client_id, user_id, grant_id, scopes, token, detail, request_id, address, user_agent, personal, personal_key)
-			SELECT ?, ?::bigint, ?, ?, client_id, user_id, id, scopes, ?, ?, ?, '', '', ?, ? FROM changed)
-			SELECT ` + rotateColumns + ` FROM changed`
-		args = append(args, row.ID, toMillis(row.At), row.Event, row.Actor, row.Token, row.Detail, row.RequestID, row.Personal, row.PersonalKey)
+		query := `WITH changed AS (` + update + `), recorded AS (` + recordOf("changed", "id") + `) SELECT ` + rotateColumns + ` FROM changed`
+		args = append(args, row.recorded()...)
 		if g, err = scanRotated(ctx, s.write, query, args); err == nil {
 			s.count(e.Type)
 		}

@@ -2,6 +2,8 @@ package storage
 
 import (
 	"context"
+	"encoding/json"
+	"sync"
 	"time"
 )
 
@@ -26,14 +28,23 @@ type BrowserSession struct {
 // expired, idled longer than idle, or its person is disabled or has ended all sessions.
 func (s *Store) SessionByToken(ctx context.Context, hash []byte, idle time.Duration) (BrowserSession, User, error) {
 	now := s.now()
-	b, err := take[BrowserSession](ctx, s.read, "token_hash = ? AND ended_at IS NULL AND expires_at > ? AND last_seen_at > ?",
-		hash, toMillis(now), toMillis(now.Add(-idle)))
-	if err != nil {
-		return BrowserSession{}, User{}, wrap("read session", err)
+	var b BrowserSession
+	var u User
+	var profile []byte
+	dest := []any{
+		&b.ID, &b.TokenHash, &b.UserID, &b.UserEpoch, instant{&b.AuthTime}, &b.ACR, &b.AMR, &b.Address, &b.UserAgent, instant{&b.CreatedAt}, instant{&b.LastSeenAt}, instant{&b.ExpiresAt}, moment{&b.EndedAt},
+		&u.ID, &u.Username, &u.UsernameKey, &u.Email, &u.EmailKey, &u.Name, &profile, &u.Admin, &u.Epoch, instant{&u.CreatedAt}, instant{&u.UpdatedAt}, moment{&u.DisabledAt}, moment{&u.EmailVerifiedAt}, moment{&u.PhoneVerifiedAt},
 	}
-	u, err := take[User](ctx, s.read, "id = ? AND disabled_at IS NULL AND epoch = ?", b.UserID, b.UserEpoch)
-	return b, u, wrap("read the session's user", err)
+	err := queryRow(ctx, s.read, dest, "SELECT "+sessionColumns()+", "+userColumns()+` FROM browser_sessions
+		JOIN users ON users.id = browser_sessions.user_id AND users.disabled_at IS NULL AND users.epoch = browser_sessions.user_epoch
+		WHERE token_hash = ? AND ended_at IS NULL AND expires_at > ? AND last_seen_at > ?`, hash, toMillis(now), toMillis(now.Add(-idle)))
+	if err == nil && len(profile) > 0 {
+		err = json.Unmarshal(profile, &u.Profile)
+	}
+	return b, u, wrap("read session", err)
 }
+
+var sessionColumns = sync.OnceValue(func() string { return columnsOf(&BrowserSession{}, "browser_sessions") })
 
 // UnendedSession returns the session with that cookie hash that nobody has ended, though it may have expired, or
 // ErrNotFound.

@@ -117,6 +117,32 @@ func (millis) Value(_ context.Context, field *schema.Field, _ reflect.Value, v a
 	return nil, fmt.Errorf("field %s is %T, which is no instant", field.Name, v)
 }
 
+// instant and moment read an instant, and one that may not have happened, from a row by hand.
+type (
+	instant struct{ *time.Time }
+	moment  struct{ at **time.Time }
+)
+
+// Scan implements sql.Scanner.
+func (i instant) Scan(v any) error {
+	n, ok := v.(int64)
+	if !ok {
+		return fmt.Errorf("%T is not milliseconds", v)
+	}
+	*i.Time = fromMillis(n)
+	return nil
+}
+
+// Scan implements sql.Scanner.
+func (m moment) Scan(v any) error {
+	if v == nil {
+		*m.at = nil
+		return nil
+	}
+	*m.at = new(time.Time)
+	return instant{*m.at}.Scan(v)
+}
+
 func toMillis(t time.Time) int64 { return t.UnixMilli() }
 
 func fromMillis(n int64) time.Time { return time.UnixMilli(n).UTC() }
