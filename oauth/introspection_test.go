@@ -344,3 +344,45 @@ func eventually(t testing.TB, what string, ok func() bool) {
 		}
 	}
 }
+
+// TestARememberedSignatureProvesNothingElse: a token that was verified before is refused like any other once it is revoked,
+// expired or of a leaked key, and its signature goes with no other text.
+func TestARememberedSignatureProvesNothingElse(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		s := webtest.Start(t, db, webtest.Options{})
+		other := s.Another()
+		c := s.Machine("jobs")
+		known := func() string {
+			token := s.MachineToken(c)
+			for range 2 {
+				if !s.Active(c, token) || !other.Active(c, token) {
+					t.Fatal("a new token is not active")
+				}
+			}
+			return token
+		}
+		revoked := known()
+		s.Post("/oauth2/revoke", c, url.Values{"token": {revoked}}).OK(t)
+		if s.Active(c, revoked) || other.Active(c, revoked) {
+			t.Error("active after revocation")
+		}
+		token := known()
+		for _, changed := range []string{token + "A", token[:len(token)-2] + "AA", "A" + token, forge(t, token, map[string]any{"alg": "none"}, nil), forge(t, token, decodePart(t, token, 0), map[string]any{"scope": "admin"})} {
+			if s.Active(c, changed) {
+				t.Errorf("%s is active", changed)
+			}
+		}
+		expired := known()
+		s.Clock.Advance(20 * time.Minute)
+		if s.Active(c, expired) || other.Active(c, expired) {
+			t.Error("active after it expired")
+		}
+		leaked := known()
+		storagetest.Must(t, s.OAuth.RotateKeys(t.Context(), true))
+		if s.Active(c, leaked) {
+			t.Error("active although its key leaked")
+		}
+		eventually(t, "the other process refuses the leaked key", func() bool { return !other.Active(c, leaked) })
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	lru "github.com/hashicorp/golang-lru/v2"
 
 	"gatehouse/oauth/accesstoken"
 	"gatehouse/oauth/jwt"
@@ -40,6 +42,7 @@ type keys struct {
 	ring       []ringKey
 	byID       map[string]ringKey
 	jwks       document
+	verified   *lru.Cache[[sha256.Size]byte, verified]
 	until      time.Time // when the next key is removed by its times alone; zero: the ring must be read
 }
 
@@ -51,8 +54,18 @@ type ringKey struct {
 	access *accesstoken.Key
 }
 
-func newKeys(store *storage.Store, o Options) *keys {
-	return &keys{store: store, options: o}
+// verified is a token whose signature was found good, by which key. The key of the cache is the hash of the whole token.
+type verified struct {
+	claims *accesstoken.Claims
+	key    *accesstoken.Key
+}
+
+// maxVerified bounds the cache: about 6 MB.
+const maxVerified = 8192
+
+func newKeys(store *storage.Store, o Options) (*keys, error) {
+	cache, err := lru.New[[sha256.Size]byte, verified](maxVerified)
+	return &keys{store: store, options: o, verified: cache}, err
 }
 
 // load brings the ring up to date. When the revision was not seen for over a second the database is asked every time, so
@@ -190,7 +203,9 @@ func (k *keys) verifyJWT(ctx context.Context, token string) (jwt.Token, error) {
 	})
 }
 
-// verify returns the claims of one of our access tokens. The error is accesstoken.ErrInvalid or a fault.
+// verify returns the claims of one of our access tokens, which are not to be changed. The error is accesstoken.ErrInvalid or a
+// fault. That a signature is good is remembered; whether its key is still trusted, and whether the token is expired, is asked
+// every time, and whether it is revoked by the caller.
 func (k *keys) verify(ctx context.Context, token string) (*accesstoken.Claims, error) {
 	if err := k.load(ctx); err != nil {
 		return nil, unavailable(err)
@@ -201,7 +216,20 @@ func (k *keys) verify(ctx context.Context, token string) (*accesstoken.Claims, e
 		}
 		return nil
 	}
-	return accesstoken.Verify(token, k.options.Issuer, find, k.store.Now())
+	now, hash := k.store.Now(), sha256.Sum256([]byte(token))
+	if known, ok := k.verified.Get(hash); ok && find(known.key.ID) == known.key {
+		if err := known.claims.Current(now); err != nil {
+			return nil, err
+		}
+		return known.claims, nil
+	}
+	var key *accesstoken.Key
+	claims, err := accesstoken.Verify(token, k.options.Issuer, func(kid string) *accesstoken.Key { key = find(kid); return key }, now)
+	if err != nil {
+		return nil, err
+	}
+	k.verified.Add(hash, verified{claims, key})
+	return claims, nil
 }
 
 // JWKS serves GET /.well-known/jwks.json (RFC 7517 §5). When the database is away it serves what it knows, so that APIs

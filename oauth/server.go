@@ -73,7 +73,10 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{options: o, store: store, format: credential.Format{Env: o.Environment}}
-	s.keys = newKeys(store, o)
+	var err error
+	if s.keys, err = newKeys(store, o); err != nil {
+		return nil, err
+	}
 	s.config = s.fositeConfig()
 	s.provider = fosite.NewOAuth2Provider(clientManager{s}, s.config)
 	s.fetch, s.fetchKeys = fetch.New(o.FetchAllowHosts, store.Now), fetch.New(o.FetchAllowHosts, store.Now)

@@ -210,10 +210,18 @@ func Verify(token, issuer string, find func(kid string) *Key, now time.Time) (*C
 	if c.Issuer != issuer || c.Subject == "" || c.ClientID == "" || c.JTI == "" || len(c.Audience) == 0 {
 		return nil, fmt.Errorf("%w: a claim is missing or foreign", ErrInvalid)
 	}
-	if now.Unix() >= c.ExpiresAt || c.IssuedAt > now.Add(leeway).Unix() {
-		return nil, fmt.Errorf("%w: expired or not yet valid", ErrInvalid)
+	if err := c.Current(now); err != nil {
+		return nil, err
 	}
 	return c, nil
+}
+
+// Current returns ErrInvalid unless the claims hold at now: not expired, and not issued in the future.
+func (c *Claims) Current(now time.Time) error {
+	if now.Unix() >= c.ExpiresAt || c.IssuedAt > now.Add(leeway).Unix() {
+		return fmt.Errorf("%w: expired or not yet valid", ErrInvalid)
+	}
+	return nil
 }
 
 // audience reads the one-or-many form of aud (RFC 7519 §4.1.3).
