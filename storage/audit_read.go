@@ -44,7 +44,7 @@ func (s *Store) AuditEvents(ctx context.Context, f AuditFilter) ([]AuditEvent, e
 		f.Limit = 100
 	}
 	out := []AuditEvent{}
-	if err := s.chosen(ctx, f).Order("at DESC, id DESC").Limit(f.Limit).Find(&out).Error; err != nil {
+	if err := s.chosen(ctx, f).Order("id DESC").Limit(f.Limit).Find(&out).Error; err != nil {
 		return nil, wrap("list audit events", err)
 	}
 	for i := range out {
@@ -62,10 +62,10 @@ func (s *Store) CountAuditEvents(ctx context.Context, f AuditFilter) (int64, err
 // EachAuditEvent calls fn with every row that passes the filter, oldest first, a thousand in memory at a time. Rows that
 // come while it runs may be among them. It ends with the first error.
 func (s *Store) EachAuditEvent(ctx context.Context, f AuditFilter, fn func(AuditEvent) error) error {
-	at, id := int64(-1), ""
+	id := "" // a UUIDv7: its order is that of time
 	for {
 		var page []AuditEvent
-		if err := s.chosen(ctx, f).Where("(at, id) > (?, ?)", at, id).Order("at, id").Limit(1000).Find(&page).Error; err != nil {
+		if err := s.chosen(ctx, f).Where("id > ?", id).Order("id").Limit(1000).Find(&page).Error; err != nil {
 			return wrap("read audit events", err)
 		}
 		for i := range page {
@@ -77,7 +77,6 @@ func (s *Store) EachAuditEvent(ctx context.Context, f AuditFilter, fn func(Audit
 		if len(page) < 1000 {
 			return nil
 		}
-		last := page[len(page)-1]
-		at, id = toMillis(last.At), last.ID
+		id = page[len(page)-1].ID
 	}
 }

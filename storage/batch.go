@@ -147,6 +147,9 @@ func (b *batch) flush(ctx context.Context, rows []AuditEvent) []AuditEvent {
 }
 
 func (b *batch) insert(ctx context.Context, rows ...AuditEvent) error {
+	if b.store.engine == Postgres {
+		return b.store.insertAudit(ctx, rows)
+	}
 	return b.store.write.WithContext(ctx).Clauses(clause.OnConflict{DoNothing: true}).Create(&rows).Error
 }
 

@@ -77,10 +77,7 @@ func (s *Store) retiredMAC(seal AuditSeal, before []byte) []byte {
 	return h.Sum(nil)
 }
 
-var (
-	auditColumns = sync.OnceValue(func() string { return columnsOf(&AuditEvent{}, "audit_events") })
-	sealColumns  = sync.OnceValue(func() string { return columnsOf(&AuditSeal{}, "audit_seals") })
-)
+var sealColumns = sync.OnceValue(func() string { return columnsOf(&AuditSeal{}, "audit_seals") })
 
 // SealAudit seals the audit rows that are committed and not sealed, and returns how many. Of many processes one does so at a
 // time; rows that commit later fall into the next seal. Call it every second.
@@ -127,9 +124,8 @@ func (s *Store) sealOnce(ctx context.Context) (n int64, err error) {
 			return ErrNotFound // another process seals
 		}
 		next := AuditSeal{ID: last[0].ID + 1, SealedAt: s.now()}
-		var rows []AuditEvent
-		if err := tx.write.WithContext(ctx).Raw("UPDATE audit_events SET seal = ? WHERE "+
-			s.theseRows("id", "SELECT id FROM audit_events WHERE seal IS NULL ORDER BY id LIMIT ?")+" RETURNING "+auditColumns(), next.ID, sealRows).Scan(&rows).Error; err != nil {
+		rows, err := tx.numbered(ctx, next.ID)
+		if err != nil {
 			return err
 		}
 		if n = int64(len(rows)); n == 0 {
@@ -146,6 +142,25 @@ func (s *Store) sealOnce(ctx context.Context) (n int64, err error) {
 		return tx.insert(ctx, &next)
 	})
 	return n, err
+}
+
+// numbered gives rows that have no seal this one, and returns them.
+func (s *Store) numbered(ctx context.Context, seal int64) (out []AuditEvent, err error) {
+	rows, err := s.write.WithContext(ctx).Raw("UPDATE audit_events SET seal = ? WHERE "+
+		s.theseRows("id", "SELECT id FROM audit_events WHERE seal IS NULL ORDER BY id LIMIT ?")+
+		" RETURNING id, at, event, actor, client_id, user_id, grant_id, scopes, token, detail, request_id, address, user_agent, personal", seal, sealRows).Rows()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var e AuditEvent
+		if err := rows.Scan(&e.ID, instant{&e.At}, &e.Event, &e.Actor, &e.ClientID, &e.UserID, &e.GrantID, &e.Scopes, &e.Token, &e.Detail, &e.RequestID, &e.Address, &e.UserAgent, &e.Personal); err != nil {
+			return nil, err
+		}
+		out = append(out, e)
+	}
+	return out, rows.Err()
 }
 
 // LastSeal is the head of the chain.
