@@ -28,6 +28,8 @@ const (
 	jwksMaxAge   = 5 * time.Minute
 	// keySlack covers clocks that differ between processes and APIs.
 	keySlack = 5 * time.Minute
+	// keysTimeout bounds how long a request waits for the ring to be read.
+	keysTimeout = 10 * time.Second
 	// accessTokenAlg is what APIs verify.
 	accessTokenAlg = jwt.ES256
 )
@@ -78,7 +80,9 @@ func (k *keys) load(ctx context.Context) error {
 	if current {
 		return nil
 	}
-	rows, err := k.store.SigningKeys(ctx)
+	limited, cancel := context.WithTimeout(ctx, keysTimeout)
+	defer cancel()
+	rows, err := k.store.SigningKeys(limited)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"io"
 	"net/http"
+	"strconv"
+	"sync"
 	"time"
 
 	"gatehouse/oauth"
@@ -74,9 +76,35 @@ func (r *recorder) Write(b []byte) (int, error) {
 	return r.body.Write(b)
 }
 
-// send writes what was kept, for no longer than writeTime.
-func (r *recorder) send() {
-	_ = http.NewResponseController(r.ResponseWriter).SetWriteDeadline(time.Now().Add(writeTime)) // tests have no connection
+// recorders are used again, with the room of their bodies.
+var recorders = sync.Pool{New: func() any { return &recorder{} }}
+
+const keptRoom = 16 << 10
+
+func newRecorder(w http.ResponseWriter) *recorder {
+	r, _ := recorders.Get().(*recorder)
+	r.ResponseWriter, r.status = w, 0
+	r.body.Reset()
+	return r
+}
+
+// free gives the recorder back. Nobody may hold it any more.
+func (r *recorder) free() {
+	if r.body.Cap() <= keptRoom {
+		r.ResponseWriter = nil
+		recorders.Put(r)
+	}
+}
+
+// send writes what was kept, for no longer than writeTime where it may have to wait: what is small fits into what the system
+// takes at once, except where HTTP/2 has windows of its own.
+func (r *recorder) send(req *http.Request) {
+	if req.ProtoMajor > 1 || r.body.Len() > keptRoom {
+		_ = http.NewResponseController(r.ResponseWriter).SetWriteDeadline(time.Now().Add(writeTime)) // tests have no connection
+	}
+	if n := r.body.Len(); n > 0 { // or it would be sent in chunks
+		r.Header().Set("Content-Length", strconv.Itoa(n))
+	}
 	r.ResponseWriter.WriteHeader(cmp.Or(r.status, http.StatusOK))
 	_, _ = r.ResponseWriter.Write(r.body.Bytes()) // a caller that went away
 }

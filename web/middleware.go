@@ -51,7 +51,8 @@ func (s *Site) outermost(next http.Handler) http.Handler {
 func (s *Site) serve(rt route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
-		rec := &recorder{ResponseWriter: w}
+		rec := newRecorder(w)
+		defer rec.free()
 		readBody(r) // before the time of the request begins, and before it takes a place
 		ctx, end := s.begin(rt, r)
 		r = r.WithContext(ctx)
@@ -66,7 +67,7 @@ func (s *Site) serve(rt route) http.Handler {
 				err = s.answerJSON(rec, r, err)
 			}
 		}
-		rec.send()
+		rec.send(r)
 		took := time.Since(began)
 		end(rec.status, err)
 		if rt.kind != health {
@@ -91,7 +92,7 @@ func (s *Site) work(rt route, w http.ResponseWriter, r *http.Request) error {
 // begin limits the time of a request and starts its trace. end finishes both.
 func (s *Site) begin(rt route, r *http.Request) (ctx context.Context, end func(status int, err error)) {
 	ctx, cancel := r.Context(), context.CancelFunc(func() {})
-	if s.timeout > 0 {
+	if s.timeout > 0 && rt.kind != public { // those wait for nothing but, seldom, for keys, which has a limit of its own
 		ctx, cancel = context.WithTimeout(ctx, s.timeout)
 	}
 	if s.tracer == nil || rt.kind == health {
