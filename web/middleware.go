@@ -133,7 +133,9 @@ func (s *Site) run(rt route, w http.ResponseWriter, r *http.Request) (err error)
 		h := w.Header()
 		h.Set("Access-Control-Allow-Origin", "*")
 		h.Set("Vary", "Origin")
-		h.Set("Access-Control-Expose-Headers", "WWW-Authenticate, Retry-After, RateLimit, RateLimit-Policy")
+		if rt.kind == api {
+			h.Set("Access-Control-Expose-Headers", "WWW-Authenticate, Retry-After, RateLimit, RateLimit-Policy")
+		}
 		if r.Method == http.MethodOptions {
 			h.Set("Access-Control-Allow-Methods", "GET, POST")
 			h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")

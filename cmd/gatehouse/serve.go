@@ -78,7 +78,7 @@ func (a *app) openPatiently(ctx context.Context, cfg config.Config, log *slog.Lo
 
 // gcPercent trades memory for time: what lives is small, 10 MB or so, and most of what is made dies with its request. GOGC
 // in the environment overrules it.
-const gcPercent = 300
+const gcPercent = 200
 
 type serveOptions struct {
 	strictHost bool
