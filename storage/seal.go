@@ -33,10 +33,14 @@ type AuditSeal struct {
 func (a AuditSeal) Head() string { return hex.EncodeToString(a.MAC) }
 
 // sealer computes the MAC of a seal from its rows, in the order of their ids.
-type sealer struct{ hash.Hash }
+type sealer struct {
+	hash.Hash
 
-func (s *Store) newSealer(seal AuditSeal, before []byte) sealer {
-	h := sealer{hmac.New(sha256.New, s.Key(auditSealKey))}
+	room []byte // for one row
+}
+
+func (s *Store) newSealer(seal AuditSeal, before []byte) *sealer {
+	h := &sealer{Hash: hmac.New(sha256.New, s.Key(auditSealKey))}
 	h.text("gatehouse audit seal 1")
 	h.number(seal.ID)
 	h.number(seal.RowCount)
@@ -45,28 +49,29 @@ func (s *Store) newSealer(seal AuditSeal, before []byte) sealer {
 	return h
 }
 
-func (h sealer) number(n int64) {
-	var b [8]byte
-	binary.BigEndian.PutUint64(b[:], uint64(n)) //nolint:gosec // the bits matter, not the sign
-	_, _ = h.Write(b[:])                        // a hash never fails
+func (h *sealer) number(n int64) { _, _ = h.Write(number(nil, n)) } // a hash never fails
+
+func (h *sealer) text(s string) { _, _ = h.Write(text(nil, s)) }
+
+func number(b []byte, n int64) []byte {
+	return binary.BigEndian.AppendUint64(b, uint64(n)) //nolint:gosec // the bits matter, not the sign
 }
 
-func (h sealer) text(s string) {
-	h.number(int64(len(s)))
-	_, _ = h.Write([]byte(s))
-}
+func text(b []byte, s string) []byte { return append(number(b, int64(len(s))), s...) }
 
-// row adds the row as it is stored. What was personal is there as ciphertext alone, so that its key may be erased.
-func (h sealer) row(e *AuditEvent) {
-	h.text(e.ID)
-	h.number(toMillis(e.At))
-	for _, s := range []string{e.Event, e.Actor, e.ClientID, e.UserID, e.GrantID, e.Scopes, e.Token, e.Detail, e.RequestID, e.Address, e.UserAgent, string(e.Personal)} {
-		h.text(s)
+// add adds the row as it is stored. What was personal is there as ciphertext alone, so that its key may be erased.
+func (h *sealer) add(e *AuditEvent) {
+	b := number(text(h.room[:0], e.ID), toMillis(e.At))
+	for _, s := range [...]string{e.Event, e.Actor, e.ClientID, e.UserID, e.GrantID, e.Scopes, e.Token, e.Detail, e.RequestID, e.Address, e.UserAgent} {
+		b = text(b, s)
 	}
+	b = append(number(b, int64(len(e.Personal))), e.Personal...)
+	_, _ = h.Write(b)
+	h.room = b
 }
 
 func (s *Store) retiredMAC(seal AuditSeal, before []byte) []byte {
-	h := sealer{hmac.New(sha256.New, s.Key(auditSealKey))}
+	h := &sealer{Hash: hmac.New(sha256.New, s.Key(auditSealKey))}
 	h.text("gatehouse audit seal retired 1")
 	h.number(seal.ID)
 	h.number(seal.RowCount)
@@ -135,7 +140,7 @@ func (s *Store) sealOnce(ctx context.Context) (n int64, err error) {
 		next.RowCount = n
 		mac := s.newSealer(next, last[0].MAC)
 		for i := range rows {
-			mac.row(&rows[i])
+			mac.add(&rows[i])
 		}
 		next.MAC = mac.Sum(nil)
 		s.sealed.Store(next.ID)
@@ -238,7 +243,7 @@ func (s *Store) fits(ctx context.Context, seal AuditSeal) ([]byte, error) {
 	}
 	mac := s.newSealer(seal, before.MAC)
 	for i := range rows {
-		mac.row(&rows[i])
+		mac.add(&rows[i])
 	}
 	if int64(len(rows)) != seal.RowCount || !hmac.Equal(mac.Sum(nil), seal.MAC) {
 		return nil, fmt.Errorf("seal %d: %w", seal.ID, ErrTampered)

@@ -112,7 +112,7 @@ func (v *verification) batch(expected int64, seals []AuditSeal) error {
 		mac, n := v.s.newSealer(seal, v.before), int64(0)
 		for more && *row.Seal <= seal.ID {
 			if *row.Seal == seal.ID { // one before is of a seal that is missing, which was told
-				mac.row(&row)
+				mac.add(&row)
 				n++
 			}
 			if more = rows.Next(); more {

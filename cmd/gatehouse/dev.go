@@ -79,8 +79,8 @@ func (a *app) devCommand() *cobra.Command {
 		if a.getenv("GATEHOUSE_LOG_LEVEL") == "" && !cmd.Flags().Changed("log-level") {
 			cfg.LogLevel = slog.LevelWarn // the page below is what there is to read; --log-level info shows every request
 		}
-		log, flush := a.logger(cfg)
-		defer flush()
+		log, end := a.logger(cfg)
+		defer end()
 		cfg.FetchAllowHosts = append(cfg.FetchAllowHosts, *sampleListen) // the sample app takes logouts
 		ctx := storage.WithOrigin(cmd.Context(), storage.Origin{Actor: operator()})
 		s, err := openSystem(ctx, cfg, log, true, func(text string) { fmt.Fprintln(a.stderr, "gatehouse: "+text) })

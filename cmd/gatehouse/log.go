@@ -15,8 +15,8 @@ import (
 )
 
 // logger writes structured events to standard error, each with the id of the request that it belongs to. Unless somebody looks
-// on, lines wait a moment for others to be written with; flush ends that.
-func (a *app) logger(cfg config.Config) (log *slog.Logger, flush func()) {
+// on, lines wait a moment for others to be written with; end writes what waits, and from then on none does.
+func (a *app) logger(cfg config.Config) (log *slog.Logger, end func()) {
 	options := &slog.HandlerOptions{Level: cfg.LogLevel}
 	if cfg.LogFormat == "auto" && isTerminal(a.stderr) {
 		return slog.New(web.LogHandler(slog.NewTextHandler(a.stderr, options))), func() {}
@@ -26,7 +26,7 @@ func (a *app) logger(cfg config.Config) (log *slog.Logger, flush func()) {
 	if cfg.LogFormat == "text" {
 		h = slog.NewTextHandler(lines, options)
 	}
-	return slog.New(web.LogHandler(prompt{h, lines})), lines.flush
+	return slog.New(web.LogHandler(prompt{h, lines})), lines.end
 }
 
 func isTerminal(w io.Writer) bool {
@@ -47,13 +47,14 @@ type lines struct {
 	mu      sync.Mutex
 	waiting []byte
 	armed   bool
+	ended   bool
 }
 
 func (l *lines) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.waiting = append(l.waiting, b...)
-	if len(l.waiting) >= linesRoom {
+	if l.ended || len(l.waiting) >= linesRoom {
 		return len(b), l.write()
 	}
 	if !l.armed {
@@ -64,6 +65,9 @@ func (l *lines) Write(b []byte) (int, error) {
 }
 
 func (l *lines) write() error {
+	if len(l.waiting) == 0 {
+		return nil
+	}
 	_, err := l.to.Write(l.waiting)
 	l.waiting = l.waiting[:0]
 	return err
@@ -74,6 +78,13 @@ func (l *lines) flush() {
 	defer l.mu.Unlock()
 	l.armed = false
 	_ = l.write() // there is nobody to tell
+}
+
+func (l *lines) end() {
+	l.flush()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended = true
 }
 
 // prompt lets no warning wait.

@@ -37,8 +37,8 @@ func (a *app) serveCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		log, flush := a.logger(cfg)
-		defer flush()
+		log, end := a.logger(cfg)
+		defer end()
 		for _, w := range warnings {
 			log.Warn(w)
 		}

@@ -29,17 +29,18 @@ import (
 
 // Server is one running process of Gatehouse.
 type Server struct {
-	T      testing.TB
-	URL    string // where it listens
-	Issuer string // the same, but for a second process
-	DB     string
-	Store  *storage.Store
-	OAuth  *oauth.Server
-	People *identity.People
-	Clock  *storagetest.Clock
-	Log    *Buffer
-	Config config.Config
-	HTTP   *http.Client // follows no redirects and keeps no cookies
+	T       testing.TB
+	URL     string // where it listens
+	Issuer  string // the same, but for a second process
+	DB      string
+	Store   *storage.Store
+	OAuth   *oauth.Server
+	People  *identity.People
+	Clock   *storagetest.Clock
+	Log     *Buffer
+	Config  config.Config
+	HTTP    *http.Client // follows no redirects and keeps no cookies
+	Handler http.Handler // of the site, without the network
 
 	env map[string]string
 }
@@ -120,7 +121,8 @@ func Start(t testing.TB, db string, o Options) *Server {
 	})
 	site, err := web.New(web.Options{Config: s.Config, Store: s.Store, People: s.People, OAuth: s.OAuth, Log: log, Limits: limits})
 	storagetest.Must(t, err)
-	hs := &httptest.Server{Listener: listener, Config: &http.Server{Handler: site.Handler(), ReadHeaderTimeout: 10 * time.Second}}
+	s.Handler = site.Handler()
+	hs := &httptest.Server{Listener: listener, Config: &http.Server{Handler: s.Handler, ReadHeaderTimeout: 10 * time.Second}}
 	hs.Start()
 	t.Cleanup(hs.Close)
 	s.HTTP = &http.Client{
