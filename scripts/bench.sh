@@ -49,7 +49,9 @@ bench() { "$gatehouse" bench --profile "$work/profile.json" "$@"; }
 
 # table prints what bench printed as Markdown.
 table() {
-	awk '{ gsub(/  +/, "|"); sub(/\|$/, "") } NR == 1 { print "| " tolower($0) " |"; n = gsub(/\|/, "|"); printf "|"; for (i = 0; i <= n; i++) printf "---|"; print ""; next } { print "| " $0 " |" }' | sed 's/|/ | /g; s/^ *| *|/|/; s/ | *$/ |/; s/^ //; s/ *| *--- */|---/g; s/|---|$/|---|/'
+	awk '{ gsub(/  +/, " | "); sub(/ \| $/, ""); sub(/ +$/, "") }
+		NR == 1 { print "| " tolower($0) " |"; n = gsub(/ \| /, " | "); printf "|"; for (i = 0; i <= n; i++) printf "---|"; print ""; next }
+		{ print "| " $0 " |" }'
 }
 
 handlers() {
@@ -115,7 +117,7 @@ overload() {
 	echo
 	echo 'Token traffic of two connections, without and with a storm of sign-ins (16 connections that sign in with a password without a pause):'
 	echo
-	bench --workload client_credentials,refresh --connections 2 --time 10s --rounds 1 | sed '2,$s/^/quiet: /' >"$work/storm.txt"
+	bench --workload client_credentials,refresh --connections 2 --time 10s --rounds 1 | sed '1s/^/when: /; 2,$s/^/quiet: /' >"$work/storm.txt"
 	bench --workload sign_in --connections 16 --time 40s --rounds 1 >"$work/signins.txt" &
 	local storm=$!
 	sleep 4 # into the storm
@@ -167,7 +169,7 @@ growth() {
 	prepare
 	serve 18080
 	local what=client_credentials,introspection_hot,introspection_spread,refresh,code
-	bench --workload $what --connections 8 --time "${BENCH_TIME:-4s}" --rounds 3 | sed '2,$s/^/empty: /' >"$work/growth.txt"
+	bench --workload $what --connections 8 --time "${BENCH_TIME:-4s}" --rounds 3 | sed '1s/^/when: /; 2,$s/^/empty: /' >"$work/growth.txt"
 	psql -q -v ON_ERROR_STOP=1 -v rows="${GROWTH_ROWS:-10000000}" -f scripts/growth.sql "$DSN" >&2
 	bench --workload $what --connections 8 --time "${BENCH_TIME:-4s}" --rounds 3 | sed '1d; s/^/grown: /' >>"$work/growth.txt"
 	tee /dev/stderr <"$work/growth.txt" | table

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/glebarez/sqlite"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
@@ -95,10 +97,15 @@ func (s *Store) connectSQLite(path string, readers int) error {
 }
 
 func (s *Store) connectPostgres(dsn string, pool int) error {
-	// pgx keeps prepared statements itself, so gorm's own cache stays off.
-	db, err := s.openPool(postgres.New(postgres.Config{DSN: dsn}), false)
+	cfg, err := pgx.ParseConfig(dsn)
 	if err != nil {
-		return err
+		return fmt.Errorf("open the database: %w", err)
+	}
+	conns := stdlib.OpenDB(*cfg, stdlib.OptionAfterConnect(indexed))
+	// pgx keeps prepared statements itself, so gorm's own cache stays off.
+	db, err := s.openPool(postgres.New(postgres.Config{Conn: conns}), false)
+	if err != nil {
+		return errors.Join(err, conns.Close())
 	}
 	s.write, s.read = db, db
 	s.pools[0].SetMaxOpenConns(pool)
@@ -106,6 +113,14 @@ func (s *Store) connectPostgres(dsn string, pool int) error {
 	s.pools[0].SetConnMaxLifetime(30 * time.Minute)
 	s.pools[0].SetConnMaxIdleTime(5 * time.Minute)
 	return nil
+}
+
+// indexed keeps PostgreSQL from planning a statement, while its table is young and small, as a scan of it all: the plan is kept,
+// and the table may have grown a thousandfold before statistics tell. Where there is no index a scan is still what it does, and
+// must not be compiled for its pretended cost. It is no startup parameter, which PgBouncer would refuse.
+func indexed(ctx context.Context, c *pgx.Conn) error {
+	_, err := c.Exec(ctx, "SET enable_seqscan = off; SET jit = off", pgx.QueryExecModeSimpleProtocol)
+	return err
 }
 
 func (s *Store) openPool(d gorm.Dialector, prepare bool) (*gorm.DB, error) {

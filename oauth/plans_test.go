@@ -1,0 +1,59 @@
+package oauth_test
+
+import (
+	"database/sql"
+	"net/url"
+	"testing"
+
+	"gatehouse/storage"
+	"gatehouse/storage/storagetest"
+	"gatehouse/web/webtest"
+)
+
+// TestHotPathsScanNoTable: PostgreSQL is told that its tables are tiny, which makes reading them whole look cheap, and yet no
+// request of the hot paths does so; or it would go on doing so when they have grown.
+func TestHotPathsScanNoTable(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		s := webtest.Start(t, db, webtest.Options{})
+		if s.Store.Engine() != storage.Postgres {
+			return // SQLite's planner goes by the indexes that there are
+		}
+		s.User("alice")
+		c, m, b := s.App(), s.Machine("jobs"), s.Browser()
+		b.Code(c, "alice")
+		flow := func() {
+			tokens := s.Token(c, webtest.CodeForm(b.Code(c, "alice"), c)).OK(t)
+			tokens = s.Refresh(c, tokens.Text("refresh_token")).OK(t)
+			machine := s.MachineToken(m)
+			if !s.Active(c, tokens.Text("access_token")) || !s.Active(c, tokens.Text("refresh_token")) || !s.Active(m, machine) {
+				t.Error("a token is not active")
+			}
+			s.Post("/oauth2/revoke", m, url.Values{"token": {machine}}).OK(t)
+		}
+		flow()
+		storagetest.Exec(t, s.Store, s.DB, "ANALYZE")
+		direct, err := sql.Open("pgx", s.DB)
+		storagetest.Must(t, err)
+		t.Cleanup(func() { storagetest.Must(t, direct.Close()) })
+		// Scans of whole tables and lookups by index, in all tables that the hot paths read.
+		count := func() (scans, lookups int64, which string) {
+			storagetest.Must(t, direct.QueryRowContext(t.Context(), `SELECT sum(seq_scan), sum(coalesce(idx_scan, 0)), string_agg(relname || ' ' || seq_scan, ', ') FROM pg_stat_user_tables WHERE schemaname = current_schema()
+				AND relname IN ('clients', 'client_secrets', 'users', 'browser_sessions', 'consents', 'grants', 'authorization_codes', 'revoked_tokens')`).Scan(&scans, &lookups, &which))
+			return scans, lookups, which
+		}
+		// Each index was made by a scan, which the statistics tell a moment later.
+		const indexes = "SELECT count(*) FROM pg_stat_user_indexes WHERE schemaname = current_schema() AND relname IN ('clients', 'client_secrets', 'users', 'browser_sessions', 'consents', 'grants', 'authorization_codes', 'revoked_tokens')"
+		made := storagetest.Count(t, s.Store, s.DB, indexes)
+		eventually(t, "the indexes are counted", func() bool { n, _, _ := count(); return n >= made })
+		scans, lookups, before := count()
+		const flows = 12 // a prepared statement gets its lasting plan at the sixth run
+		for range flows {
+			flow()
+		}
+		eventually(t, "the statistics are there", func() bool { _, n, _ := count(); return n >= lookups+10*flows })
+		if n, _, after := count(); n != scans {
+			t.Errorf("%d scans of whole tables in %d flows: %s, before %s", n-scans, flows, after, before)
+		}
+	})
+}
