@@ -15,6 +15,7 @@ const (
 	LimitAuthorize       = "authorize"
 	LimitSignIn          = "sign_in"
 	LimitStoredRequest   = "stored_request"
+	LimitAllStored       = "stored_requests"
 	LimitTokenAddress    = "token_address"
 	LimitTokenClient     = "token_client"
 	LimitTokenPerson     = "token_person"
@@ -39,13 +40,14 @@ var limitRows = []limitRow{
 	{LimitAuthorize, Rate{3000, time.Minute}, false, "authorization requests, per network"},
 	{LimitSignIn, Rate{300, time.Minute}, false, "passwords sent, per network; failed ones are slowed down per account besides"},
 	{LimitStoredRequest, Rate{300, time.Minute}, false, "authorization requests that wait for a person, per network"},
+	{LimitAllStored, Rate{30_000, time.Minute}, false, "the same in all, one for each 2 KiB of a request, so that nobody with many networks fills the disk"},
 	{LimitTokenAddress, Rate{300_000, time.Minute}, false, "token requests with the right credentials, per network"},
 	{LimitTokenClient, Rate{300_000, time.Minute}, false, "the same per client; of a public client, which anyone may name, per client and network"},
 	{LimitTokenPerson, Rate{6000, time.Minute}, false, "per person and app: authorization codes; and refreshes, of each grant by itself, so that one device gone wild signs no other out"},
 	{LimitIntrospection, Rate{600_000, time.Minute}, false, "introspections, per client"},
 	{LimitRevocation, Rate{60_000, time.Minute}, false, "revocations, per client (public: and network)"},
 	{LimitRegistration, Rate{100, time.Minute}, false, "requests to the registration endpoints, per network"},
-	{LimitClientFailure, Rate{20, time.Minute}, true, "failed client authentication, per client and network; over it the failure is 429, the wait doubles with each further one up to 15 minutes, and a right secret is never refused"},
+	{LimitClientFailure, Rate{20, time.Minute}, true, "failed client authentication, per client and network; over it the failure is 429, the wait begins with the period and about doubles with each further one, up to 15 minutes, and a right secret is never refused"},
 	{LimitAddressFailure, Rate{60, time.Minute}, true, "the same, per network"},
 	{LimitRecordedFailure, Rate{60, time.Minute}, false, "failures of one kind that get an audit row, per network; others are in the log and the metrics"},
 	{LimitAllRecorded, Rate{3000, time.Minute}, false, "the same in all, so that nobody with many networks fills the disk"},
@@ -85,7 +87,7 @@ type Verdict struct {
 	Limit     string        // empty when nothing was limited
 	Rate      Rate          // of that limit
 	Remaining int           // events that are left now
-	Wait      time.Duration // when refused, until the next one; else until all are back
+	Wait      time.Duration // when none is left, until the next one; else until all are back
 }
 
 // Fields are the values of the header fields RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers).

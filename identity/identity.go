@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/text/secure/precis"
 
+	"gatehouse/config"
 	"gatehouse/storage"
 )
 
@@ -31,6 +32,12 @@ type Options struct {
 	SessionMaxTTL     time.Duration
 	PasswordMinLength int
 	Concurrency       int // password hashes at once, 0 for half the cores
+	Limits            Limits
+}
+
+// Limits counts events, and says when there are too many. A nil one is not asked.
+type Limits interface {
+	Take(ctx context.Context, counts ...config.Count) config.Verdict
 }
 
 // New returns the People of a store.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse/config"
 	"gatehouse/storage"
 )
 
@@ -79,12 +80,27 @@ func (p *People) SignIn(ctx context.Context, name, password string, device Devic
 		return storage.User{}, err
 	}
 	if !right {
-		if err := p.store.Record(ctx, storage.Event{Type: storage.UserSignInFailed, UserID: user.ID}); err != nil {
+		if err := p.recordFailure(ctx, user.ID); err != nil {
 			return storage.User{}, err
 		}
 		return storage.User{}, ErrWrong
 	}
 	return user, p.store.ForgetSignInFailures(ctx, counts[0].account, counts[0].network)
+}
+
+// recordFailure writes the audit row of a failed sign-in, of so many: each account has a number of its own, and names that are
+// nobody's share those of all failures, or whoever makes names up would fill the disk.
+func (p *People) recordFailure(ctx context.Context, userID string) error {
+	e := storage.Event{Type: storage.UserSignInFailed, UserID: userID}
+	counts := []config.Count{{Limit: config.LimitRecordedFailure, Key: e.Type + " " + userID}}
+	if userID == "" {
+		counts = []config.Count{{Limit: config.LimitRecordedFailure, Key: e.Type + " " + storage.OriginOf(ctx).Network()}, {Limit: config.LimitAllRecorded}}
+	}
+	if p.options.Limits != nil && p.options.Limits.Take(ctx, counts...).Refused {
+		p.store.Seen(e)
+		return nil
+	}
+	return p.store.Record(ctx, e)
 }
 
 // count is one limit that an attempt falls under.

@@ -293,6 +293,16 @@ const (
 	maxStored     = 16 << 10
 )
 
+// Size is about how many bytes of parameters Store keeps.
+func (a *Authorization) Size() (n int) {
+	for name, values := range a.form {
+		for _, v := range values {
+			n += len(name) + len(v)
+		}
+	}
+	return n
+}
+
 // Store keeps a request that waits for a person and gives it its ID.
 func (s *Server) Store(ctx context.Context, a *Authorization) error {
 	form := maps.Clone(a.form)

@@ -57,7 +57,7 @@ var defence = []webtest.Requirement{
 		r.Want(t, 429, "rate_limited")
 		s.Token(other, machineGrant).OK(t)
 		s.Clock.Advance(20 * time.Second)
-		if r := s.Token(c, machineGrant).OK(t); !strings.HasPrefix(r.Header.Get("RateLimit"), `"token_client";r=0;t=60`) {
+		if r := s.Token(c, machineGrant).OK(t); !strings.HasPrefix(r.Header.Get("RateLimit"), `"token_client";r=0;t=20`) {
 			t.Errorf("the last of three does not tell that it is: %v", r.Header)
 		}
 	}).With("GATEHOUSE_RATE_LIMITS=token_client=3/1m"),
@@ -173,7 +173,17 @@ var defence = []webtest.Requirement{
 		if e.ClientID != c.ClientID || e.Address != "198.51.100.7" || e.RequestID == "" {
 			t.Errorf("the record is %+v", e)
 		}
-		for networks, want := range map[string]string{`["10.0.0.0/33"]`: "CIDR", `["everywhere"]`: "CIDR", `["::ffff:10.0.0.0/104"]`: "IPv4", `["fe80::1%eth0"]`: "CIDR"} {
+		nobody := c
+		nobody.ClientID = "gcNobody"
+		for i := range 5 { // strangers fail from many networks, and hide nothing by it
+			sentFrom(s, fmt.Sprintf("203.0.113.%d", i), s.AsClient("/oauth2/token", nobody, machineGrant)).Want(t, 401, "invalid_client")
+		}
+		from("198.51.100.8", "/oauth2/token", c, machineGrant).Want(t, 401, "invalid_client")
+		recorded(t, s, storage.AddressRefused, 4)
+		if n := s.Store.Stats().Events[storage.AddressRefused]; n != 4 || !strings.Contains(s.Log.String(), `"level":"WARN","msg":"the right secret of a client came from an address`) {
+			t.Errorf("the counter says %d", n)
+		}
+		for networks, want := range map[string]string{`["10.0.0.5/8"]`: "10.0.0.0/8", `["10.0.0.0/33"]`: "CIDR", `["everywhere"]`: "CIDR", `["::ffff:10.0.0.0/104"]`: "IPv4", `["fe80::1%eth0"]`: "CIDR"} {
 			_, err := oauth.ParseMetadata([]byte(`{"gatehouse_allowed_networks":` + networks + `}`))
 			storagetest.Must(t, err)
 			if _, _, err := s.OAuth.UpdateClient(t.Context(), c.ClientID, []byte(`{"gatehouse_allowed_networks":`+networks+`}`)); err == nil || !strings.Contains(err.Error(), want) {
@@ -192,7 +202,7 @@ var defence = []webtest.Requirement{
 		if e := recorded(t, s, storage.ClientUpdated, 1)[0]; e.Detail != `{"changed":["gatehouse_allowed_networks"],"was":{"gatehouse_allowed_networks":["192.0.2.0/24","2001:db8::/32"]}}` {
 			t.Errorf("the record of the change is %s", e.Detail)
 		}
-	}).With(behindProxy),
+	}).With(behindProxy, "GATEHOUSE_RATE_LIMITS=recorded_failures=3/1m"),
 	webtest.Req("D8", "RFC 9700 §4.14.2, [design](design.md)", "what failed is recorded too: who, when, from where, by what, for what, and why", func(t *testing.T, s *webtest.Server) {
 		c, other := s.Machine("jobs"), s.Machine("jobs")
 		wrong := c
@@ -330,6 +340,43 @@ var defence = []webtest.Requirement{
 		release()
 		s.Refresh(c, refresh).OK(t)
 	}).With("GATEHOUSE_REQUEST_TIMEOUT=1s"),
+	webtest.Req("D14", "RFC 6749 §10.10, [design](design.md) §6", "what strangers make this server keep is bounded over all of them together", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.App()
+		stored := func(address, state string) int {
+			return sentFrom(s, address, s.Request(http.MethodGet, "/oauth2/authorize?"+webtest.AuthorizeForm(c, "state", state).Encode(), nil)).Status
+		}
+		if got := stored("192.0.2.1", "x"); got != http.StatusSeeOther {
+			t.Fatalf("the first request: %d", got)
+		}
+		if got := stored("192.0.2.2", strings.Repeat("x", 7000)); got != http.StatusTooManyRequests { // counts as four
+			t.Errorf("a large one: %d", got)
+		}
+		if got := stored("192.0.2.3", "x"); got != http.StatusTooManyRequests {
+			t.Errorf("another when all are used: %d", got)
+		}
+		b := s.Browser()
+		page := b.Open("/login")
+		for i := range 4 {
+			form := url.Values{"username": {fmt.Sprint("nobody", i)}, "password": {"x"}}
+			for name, values := range page.Fields() {
+				if form.Get(name) == "" {
+					form[name] = values
+				}
+			}
+			req := s.Request(http.MethodPost, "/login", form)
+			for _, cookie := range b.Cookies() {
+				req.AddCookie(cookie)
+			}
+			req.Header.Set("Sec-Fetch-Site", "same-origin")
+			if r := sentFrom(s, fmt.Sprintf("198.51.100.%d", i), req); r.Status == http.StatusTooManyRequests || !strings.Contains(r.Body, "password") {
+				t.Fatalf("a wrong password: %d %.300s", r.Status, r.Body)
+			}
+		}
+		if n := len(recorded(t, s, storage.UserSignInFailed, 2)); n != 2 || s.Store.Stats().Events[storage.UserSignInFailed] != 4 {
+			t.Errorf("%d rows, %d counted", n, s.Store.Stats().Events[storage.UserSignInFailed])
+		}
+	}).With(behindProxy, "GATEHOUSE_RATE_LIMITS=stored_requests=4/1h,recorded_failures=2/1h"),
 }
 
 // jsonRequest is a POST of JSON.

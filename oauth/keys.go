@@ -236,6 +236,9 @@ func (k *keys) verify(ctx context.Context, token string) (*accesstoken.Claims, e
 	return claims, nil
 }
 
+// Ready returns an error when this process cannot sign: the keys cannot be read, or are sealed under another root key than its own.
+func (s *Server) Ready(ctx context.Context) error { return s.keys.load(ctx) }
+
 // JWKS serves GET /.well-known/jwks.json (RFC 7517 §5). When the database is away it serves what it knows, so that APIs
 // go on verifying.
 func (s *Server) JWKS(w http.ResponseWriter, r *http.Request) error {

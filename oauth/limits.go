@@ -57,8 +57,14 @@ func (s *Server) admitPerson(ctx context.Context, key string) error {
 // log all the same. Only so many of a kind get a row, or whoever fails fastest would fill the disk; who is over the limit of
 // their network takes nothing from that of all.
 func (s *Server) note(ctx context.Context, e storage.Event) {
-	v := s.take(ctx, config.Count{Limit: config.LimitRecordedFailure, Key: e.Type + " " + storage.OriginOf(ctx).Network()}, config.Count{Limit: config.LimitAllRecorded})
-	if v.Refused {
+	s.store.Seen(e)
+	counts := []config.Count{{Limit: config.LimitRecordedFailure, Key: e.Type + " " + storage.OriginOf(ctx).Network()}, {Limit: config.LimitAllRecorded}}
+	if e.Type == storage.AddressRefused {
+		// It takes the right secret, so no stranger's failures stand in its way.
+		counts = []config.Count{{Limit: config.LimitRecordedFailure, Key: e.Type + " " + e.ClientID}}
+		s.options.Log.WarnContext(ctx, "the right secret of a client came from an address that it may not come from", slog.String("client_id", e.ClientID))
+	}
+	if s.take(ctx, counts...).Refused {
 		return
 	}
 	if err := s.store.RecordIfRoom(ctx, e); err != nil {
@@ -102,9 +108,12 @@ func networks(list List) (List, error) {
 		if err != nil {
 			a, aerr := netip.ParseAddr(item)
 			if aerr != nil || a.Zone() != "" {
-				return nil, fail(InvalidClientMetadata, "gatehouse_allowed_networks must be CIDRs like 192.0.2.0/24 or 2001:db8::/32, or single addresses.")
+				return nil, fail(InvalidClientMetadata, "gatehouse_allowed_networks: "+item+" is neither a CIDR like 192.0.2.0/24 or 2001:db8::/32 nor a single address.")
 			}
 			p = netip.PrefixFrom(a, a.BitLen())
+		}
+		if p != p.Masked() {
+			return nil, fail(InvalidClientMetadata, "gatehouse_allowed_networks: "+item+" has bits set that its mask leaves out; write "+p.Masked().String()+", or the one address alone.")
 		}
 		if p.Addr().Is4In6() {
 			return nil, fail(InvalidClientMetadata, "gatehouse_allowed_networks must have IPv4 networks in their own form, like 192.0.2.0/24.")

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -105,6 +106,8 @@ const (
 	AuditRetired    = "audit.retired"
 	AuditErased     = "audit.erased"
 	RootKeyReplaced = "root_key.replaced"
+	AuditExported   = "audit.exported"
+	BackupMade      = "database.backed_up"
 )
 
 // eventTypes is all of them: a counter has to be there, at nothing, before the first event for an alert to see that one.
@@ -116,6 +119,16 @@ var eventTypes = []string{
 	CodeRedeemed, CodeReplayed, RefreshRotated, RefreshReused, GrantRevoked, TokenIssued, TokenRevoked, KeyCreated,
 	KeyRotated, KeyRevoked, RegistrationOpened, RegistrationClosed, LogoutDelivered, LogoutUndelivered,
 	AuthenticationFailed, AddressRefused, ScopeRefused, IntrospectionFailed, AuditRetired, AuditErased, RootKeyReplaced,
+	AuditExported, BackupMade,
+}
+
+// EventTypes are all types of events.
+func EventTypes() []string { return slices.Sorted(slices.Values(eventTypes)) }
+
+// IsEventType reports whether a filter's event, which may end in *, can ever be met. Empty is any.
+func IsEventType(filter string) bool {
+	prefix, open := strings.CutSuffix(filter, "*")
+	return filter == "" || slices.ContainsFunc(eventTypes, func(t string) bool { return t == filter || open && strings.HasPrefix(t, prefix) })
 }
 
 // Event is what an audit row says beyond its origin and time. Every changing method takes one, so none is forgotten.
@@ -253,8 +266,11 @@ func (s *Store) Record(ctx context.Context, e Event) error {
 	return wrap("record an event", s.record(ctx, e))
 }
 
-// RecordIfRoom queues the audit row of what failed and changed nothing. When the queue is full it returns ErrBusy at once: a
-// failure is not worth waiting for.
+// Seen counts a failure for Stats, whether or not it gets a row.
+func (s *Store) Seen(e Event) { s.counts.add(e.Type) }
+
+// RecordIfRoom queues the audit row of a failure that changed nothing and that Seen has counted. When the queue is full it
+// returns ErrBusy at once: a failure is not worth waiting for.
 func (s *Store) RecordIfRoom(ctx context.Context, e Event) error {
 	row, err := s.row(ctx, e)
 	if err != nil {
@@ -262,7 +278,6 @@ func (s *Store) RecordIfRoom(ctx context.Context, e Event) error {
 	}
 	select {
 	case s.batch.rows <- row:
-		s.count(e.Type)
 		return nil
 	default:
 		return ErrBusy

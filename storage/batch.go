@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -185,6 +186,6 @@ func (b *batch) close(ctx context.Context) error {
 	case <-b.done:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return fmt.Errorf("%d audit rows were not written and are lost: %w", int(b.held.Load())+len(b.rows), ctx.Err())
 	}
 }

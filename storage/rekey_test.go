@@ -90,6 +90,9 @@ func TestTheRootKeyIsReplacedWhileAllGoOn(t *testing.T) {
 		}
 		opens(t, both, "first", "second")
 		storagetest.Must(t, addKey(t.Context(), both, "third"))
+		if err := before.CheckRootKey(t.Context()); !errors.Is(err, storage.ErrOtherKey) {
+			t.Errorf("a process with the old key alone does not notice: %v", err)
+		}
 		if err := addKey(t.Context(), before, "of the old key"); !errors.Is(err, storage.ErrOtherKey) {
 			t.Errorf("a process with the old key alone makes keys: %v", err)
 		}

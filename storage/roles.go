@@ -55,6 +55,8 @@ func (s *Store) GrantRuntime(ctx context.Context, role string) error {
 			// To lock the last seal takes a right to change it. Who marks one as retired without the root key is found out.
 			"GRANT INSERT, SELECT, UPDATE (retired_at) ON " + in + ".audit_seals TO " + to,
 			"GRANT SELECT ON " + in + ".goose_db_version TO " + to,
+			// Without the keys in it every address is lost and every seal in doubt. Rekeying is for the owner.
+			"REVOKE UPDATE, DELETE ON " + in + ".secrets FROM " + to,
 		} {
 			if err := tx.exec(ctx, statement); err != nil {
 				return err
@@ -66,6 +68,5 @@ func (s *Store) GrantRuntime(ctx context.Context, role string) error {
 
 // Denied reports whether the database refused for want of a right.
 func Denied(err error) bool {
-	code := sqlState(err)
-	return code == "42501"
+	return sqlState(err) == "42501" || errors.Is(err, errNotOwner)
 }

@@ -139,12 +139,36 @@ func (s *Store) readKeys(ctx context.Context) error {
 	}
 	for _, purpose := range keyPurposes {
 		if s.keys[purpose] == nil {
+			if err := s.mayMake(ctx, purpose); err != nil {
+				return err
+			}
 			if s.keys[purpose], err = s.Secret(ctx, purpose); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// mayMake refuses to make a key that this database must have had: a new one would make all that was sealed with it worthless, in
+// silence.
+func (s *Store) mayMake(ctx context.Context, purpose string) error {
+	used, ok := map[string]string{
+		auditSealKey: "SELECT 1 FROM audit_seals WHERE id > 0 LIMIT 1",
+		personalKey:  "SELECT 1 FROM audit_events WHERE personal IS NOT NULL LIMIT 1",
+	}[purpose]
+	if !ok {
+		return nil
+	}
+	var one int
+	err := queryRow(ctx, s.write, []any{&one}, used)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err == nil {
+		err = fmt.Errorf("the key %s is missing from the table secrets although it was in use: somebody deleted it; restore that row from a backup", purpose)
+	}
+	return wrap("read secrets", err)
 }
 
 // Key is the 32-byte key for one purpose, the same in every process and under every root key.
@@ -157,6 +181,18 @@ func (s *Store) Key(purpose string) []byte {
 }
 
 func (r RootKey) fingerprint() string { return hex.EncodeToString(r.MAC("fingerprint", nil)) }
+
+// CheckRootKey returns ErrOtherKey when the database was given another root key since this process started.
+func (s *Store) CheckRootKey(ctx context.Context) error {
+	stored, err := s.fingerprint(ctx)
+	if err != nil {
+		return err
+	}
+	if _, ok := s.rootOf(stored); !ok {
+		return ErrOtherKey
+	}
+	return nil
+}
 
 func (s *Store) fingerprint(ctx context.Context) (string, error) {
 	var stored string

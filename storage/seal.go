@@ -188,6 +188,9 @@ var ErrTampered = errors.New("a seal does not fit its rows, which stay; see `gat
 // Each is verified first, or a changed time would have this server destroy the evidence: ErrTampered. It returns how many
 // rows. done is told of the progress in seals.
 func (s *Store) RetireAudit(ctx context.Context, before time.Time, done func(now, total int64)) (rows int64, err error) {
+	if err := s.mayDelete(ctx); err != nil {
+		return 0, err
+	}
 	const due = "id > 0 AND retired_at IS NULL AND sealed_at < ?"
 	var total, count int64
 	if err := s.write.WithContext(ctx).Model(&AuditSeal{}).Where(due, toMillis(before)).Count(&total).Error; err != nil || total == 0 {
@@ -229,6 +232,22 @@ func (s *Store) RetireAudit(ctx context.Context, before time.Time, done func(now
 		return rows, wrap("retire audit rows", err)
 	}
 	return rows, s.Record(ctx, Event{Type: AuditRetired, Detail: map[string]any{"seals": count, "rows": rows, "sealed_before": before.UTC().Format(time.RFC3339)}})
+}
+
+// errNotOwner is a role that GrantRuntime made.
+var errNotOwner = errors.New("the role may not delete audit rows")
+
+// mayDelete tells at once what would else be found out when the first row is old enough.
+func (s *Store) mayDelete(ctx context.Context) error {
+	if s.engine != Postgres {
+		return nil
+	}
+	var may bool
+	err := queryRow(ctx, s.write, []any{&may}, "SELECT has_table_privilege('audit_events', 'DELETE')")
+	if err == nil && !may {
+		err = errNotOwner
+	}
+	return wrap("retire audit rows", err)
 }
 
 // fits verifies one seal against its rows and the seal before, whose MAC it returns.

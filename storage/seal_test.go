@@ -195,6 +195,27 @@ func TestRetiringKeepsTheSealsAndErasingTheRows(t *testing.T) {
 }
 
 // TestRetirementDestroysNoEvidence: a seal whose time or rows were changed is not retired, however old it says it is.
+// TestNoKeyIsMadeInPlaceOfOneThatWasDeleted: whoever deletes the keys of the audit log does not get it to go on with others.
+func TestNoKeyIsMadeInPlaceOfOneThatWasDeleted(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, dsn string) {
+		s, clock := sealedLog(t, dsn)
+		for _, key := range []string{"audit-seal", "audit-personal"} {
+			storagetest.Exec(t, s, dsn, "CREATE TABLE kept AS SELECT * FROM secrets WHERE id = '"+key+"'", "DELETE FROM secrets WHERE id = '"+key+"'")
+			again, err := storage.Open(t.Context(), storage.Options{URL: dsn, Pool: 2, Now: clock.Now})
+			storagetest.Must(t, err)
+			root, err := storage.NewRootKey(storagetest.Key[:])
+			storagetest.Must(t, err)
+			if err := again.UseRootKey(t.Context(), root); err == nil || !strings.Contains(err.Error(), key+" is missing") {
+				t.Errorf("without %s: %v", key, err)
+			}
+			storagetest.Exec(t, s, dsn, "INSERT INTO secrets SELECT * FROM kept", "DROP TABLE kept")
+			storagetest.Must(t, again.UseRootKey(t.Context(), root))
+			storagetest.Must(t, again.Close(t.Context()))
+		}
+	})
+}
+
 func TestRetirementDestroysNoEvidence(t *testing.T) {
 	t.Parallel()
 	for name, tamper := range map[string]string{
@@ -322,6 +343,7 @@ func TestTheRuntimeRoleCanServeAndNotRewriteHistory(t *testing.T) {
 		for _, statement := range []string{
 			"DELETE FROM audit_events", "UPDATE audit_events SET detail = 'x'", "UPDATE audit_events SET personal_key = NULL", "TRUNCATE audit_events",
 			"DELETE FROM audit_seals", "UPDATE audit_seals SET mac = ''", "CREATE TABLE mine (x INT)", "DROP TABLE clients", "ALTER TABLE audit_events DISABLE TRIGGER ALL",
+			"DELETE FROM secrets", "UPDATE secrets SET sealed = ''",
 			"INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, true)",
 		} {
 			if err := storagetest.Try(t, s, u.String(), statement); !storage.Denied(err) {

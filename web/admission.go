@@ -13,28 +13,45 @@ import (
 )
 
 const (
-	bodyRoom  = 128 << 10 // more than any endpoint reads
+	bodyRoom  = 64<<10 + 1 // more than any endpoint reads
 	firstRoom = 4 << 10
+	// maxLarge is how many bodies of more than firstRoom may be on their way at once: 32 MB of them.
+	maxLarge = 256
 	// writeTime is how long the caller may take to read an answer.
 	writeTime = 15 * time.Second
 )
 
 // readBody reads the body before the request is let in, so that whoever sends one byte a second holds a connection and none
-// of the places that requests work in. What is too large stays unread, for the endpoint to refuse.
-func readBody(r *http.Request) {
+// of the places that requests work in. What is too large stays unread, for the endpoint to refuse. Of large bodies only so many
+// are read at once.
+func (s *Site) readBody(r *http.Request) error {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
-		return
+		return nil
 	}
 	// One allocation for a usual body. A longer one gets more room as it arrives, not because it says that it will.
 	size := min(max(r.ContentLength, 512), firstRoom)
 	b := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead))
-	_, err := b.ReadFrom(io.LimitReader(r.Body, bodyRoom))
 	rest := r.Body
+	n, err := b.ReadFrom(io.LimitReader(rest, firstRoom))
+	if err == nil && n == firstRoom {
+		if s.large.Add(1) > maxLarge {
+			s.large.Add(-1)
+			return tooMuch()
+		}
+		defer s.large.Add(-1)
+		_, err = b.ReadFrom(io.LimitReader(rest, bodyRoom-firstRoom))
+	}
 	if err != nil {
 		r.Body = body{io.MultiReader(b, failing{err}), rest}
-		return
+		return nil
 	}
 	r.Body = body{io.MultiReader(b, rest), rest}
+	return nil
+}
+
+// tooMuch is a quick refusal.
+func tooMuch() error {
+	return &oauth.Error{Code: oauth.TemporarilyUnavailable, Description: "The server has more requests than it can work on. Try again shortly.", RetryAfter: time.Second}
 }
 
 type body struct {
@@ -52,7 +69,7 @@ func (s *Site) enter() error {
 	if n := s.inFlight.Add(1); s.most > 0 && n > s.most {
 		s.inFlight.Add(-1)
 		s.metrics.shed.Inc()
-		return &oauth.Error{Code: oauth.TemporarilyUnavailable, Description: "The server has more requests than it can work on. Try again shortly.", RetryAfter: time.Second}
+		return tooMuch()
 	}
 	return nil
 }

@@ -75,9 +75,17 @@ func (s *Site) answer(w http.ResponseWriter, r *http.Request, a oauth.Response) 
 	})
 }
 
+// storedPiece is how many bytes of a stored request count as one.
+const storedPiece = 2 << 10
+
 func (s *Site) keep(w http.ResponseWriter, r *http.Request, a *oauth.Authorization) error {
 	if err := s.limitPage(r, config.LimitStoredRequest); err != nil {
 		return err
+	}
+	for size := 0; size <= a.Size(); size += storedPiece {
+		if err := oauth.TooMany(s.limits.Take(r.Context(), config.Count{Limit: config.LimitAllStored}), "Too many sign-ins at once."); err != nil {
+			return err
+		}
 	}
 	if err := s.oauth.Store(r.Context(), a); err != nil {
 		return err

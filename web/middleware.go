@@ -53,10 +53,15 @@ func (s *Site) serve(rt route) http.Handler {
 		began := time.Now()
 		rec := newRecorder(w)
 		defer rec.free()
-		readBody(r) // before the time of the request begins, and before it takes a place
+		var err error
+		if rt.kind != health && rt.kind != public && rt.kind != static { // those read none
+			err = s.readBody(r) // before the time of the request begins, and before it takes a place
+		}
 		ctx, end := s.begin(rt, r)
 		r = r.WithContext(ctx)
-		err := s.work(rt, rec, r)
+		if err == nil {
+			err = s.work(rt, rec, r)
+		}
 		if err != nil && rec.status == 0 {
 			switch rt.kind {
 			case page, door:
@@ -126,6 +131,10 @@ func (s *Site) run(rt route, w http.ResponseWriter, r *http.Request) (err error)
 			}
 			s.log.ErrorContext(r.Context(), "panic", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
 			err = errors.New("panic in a handler")
+			if rec, ok := w.(*recorder); ok { // nothing was sent: the answer is that it failed
+				rec.status = 0
+				rec.body.Reset()
+			}
 		}
 	}()
 	switch rt.kind {

@@ -34,6 +34,14 @@ func TestAPanicIsAnAnswer(t *testing.T) {
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
 	}
+	w := httptest.NewRecorder()
+	s.serve(route{kind: api, handler: func(_ *Site, w http.ResponseWriter, _ *http.Request) error {
+		_, _ = w.Write([]byte("half of an answer"))
+		panic("in the middle")
+	}}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+	if w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "half") {
+		t.Errorf("after half an answer: %d %s", w.Code, w.Body)
+	}
 	if n := s.inFlight.Load(); n != 0 {
 		t.Errorf("%d places are still taken", n)
 	}

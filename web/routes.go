@@ -117,7 +117,7 @@ func (s *Site) healthy(w http.ResponseWriter, _ *http.Request) error {
 	return err
 }
 
-// ready is healthy, reaches the database and is not about to stop.
+// ready is healthy, reaches the database, has keys to sign with and is not about to stop.
 func (s *Site) ready(w http.ResponseWriter, r *http.Request) error {
 	if s.draining.Load() {
 		http.Error(w, "stopping", http.StatusServiceUnavailable)
@@ -125,6 +125,10 @@ func (s *Site) ready(w http.ResponseWriter, r *http.Request) error {
 	}
 	if err := s.store.Ping(r.Context()); err != nil {
 		http.Error(w, "the database does not answer", http.StatusServiceUnavailable)
+		return err
+	}
+	if err := s.oauth.Ready(r.Context()); err != nil {
+		http.Error(w, "the signing keys cannot be read", http.StatusServiceUnavailable)
 		return err
 	}
 	return s.healthy(w, r)

@@ -42,6 +42,7 @@ type Site struct {
 	tracer  trace.Tracer // nil: requests are not traced
 
 	inFlight atomic.Int64
+	large    atomic.Int64  // bodies beyond firstRoom that are being read
 	most     int64         // requests in flight at once, 0: any number
 	timeout  time.Duration // of one request, 0: none
 	draining atomic.Bool

@@ -50,6 +50,12 @@ func (a *app) auditFilter(cmd *cobra.Command) func(ctx context.Context, s *syste
 		if f.Until, err = moment(until, s.store.Now()); err != nil {
 			return f, usageError{fmt.Errorf("--until: %w", err)}
 		}
+		if !f.Since.IsZero() && !f.Until.IsZero() && !f.Since.Before(f.Until) {
+			return f, usageError{errors.New("--since must be before --until: durations count back from now, so --since is the longer one")}
+		}
+		if !storage.IsEventType(f.Event) {
+			return f, usageError{fmt.Errorf("--event: there is no event %s; the types are %s", f.Event, strings.Join(storage.EventTypes(), ", "))}
+		}
 		if token {
 			line, err := bufio.NewReader(io.LimitReader(a.stdin, 1<<20)).ReadString('\n')
 			if err != nil && !errors.Is(err, io.EOF) {
@@ -221,6 +227,7 @@ func (a *app) export(ctx context.Context, s *system, f storage.AuditFilter, form
 	table.Flush()
 	if err = errors.Join(err, table.Error(), buffered.Flush()); err == nil {
 		fmt.Fprintf(a.stderr, "gatehouse: %d events\n", n)
+		err = s.store.Record(ctx, storage.Event{Type: storage.AuditExported, ClientID: f.ClientID, UserID: f.UserID, Detail: map[string]any{"rows": n}})
 	}
 	return err
 }
@@ -304,7 +311,7 @@ func (a *app) auditRetire() *cobra.Command {
 		Example: "  gatehouse audit retire --older-than 400d",
 		Args:    exactly(),
 	}
-	older := cmd.Flags().String("older-than", "", "how old a seal must be: 400d, 9600h, or a time")
+	older := cmd.Flags().String("older-than", "", "how old a seal must be, a day at least: 400d, 9600h, or a time")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *older == "" {
 			return usageError{errors.New("say how old with --older-than, like 400d")}
@@ -359,7 +366,7 @@ func (a *app) auditErase() *cobra.Command {
 					return err
 				}
 				if n == 0 {
-					return fmt.Errorf("no audit row tells where %s came from", args[0])
+					fmt.Fprintf(a.stderr, "gatehouse: no audit row tells where %s came from\n", args[0])
 				}
 				_, err = fmt.Fprintf(a.stdout, "%d rows no longer tell where from; what comes from now on does again\n", n)
 				return err

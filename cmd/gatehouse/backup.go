@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+
+	"gatehouse/storage"
 )
 
 func (a *app) backupCommand() *cobra.Command {
@@ -24,6 +26,9 @@ func (a *app) backupCommand() *cobra.Command {
 					return err
 				}
 				if err := s.store.Backup(ctx, path); err != nil {
+					return err
+				}
+				if err := s.store.Record(ctx, storage.Event{Type: storage.BackupMade, Detail: map[string]any{"file": filepath.Base(path)}}); err != nil {
 					return err
 				}
 				_, err = fmt.Fprintln(a.stdout, "wrote "+path)

@@ -79,6 +79,11 @@ func (a *app) benchCommand() *cobra.Command {
 		}
 		results, err := bench.Run(cmd.Context(), target, bare, o)
 		end()
+		for _, r := range results {
+			if r.Target.Count == 0 && err == nil {
+				err = fmt.Errorf("of %s nothing succeeded: %s", r.Workload, r.Target.Error)
+			}
+		}
 		if *asJSON {
 			return errors.Join(a.printJSON(results), err)
 		}
@@ -190,7 +195,9 @@ func (a *app) benchPrepare() *cobra.Command {
 	return &cobra.Command{
 		Use: "prepare", Short: "Make clients and a person to measure with, and print their profile",
 		Long: "Make a machine client, an app and a person in the database of these settings, and print them, with their secrets, as the profile that `gatehouse bench` takes.\n" +
-			"Take them away afterwards: `gatehouse client delete ID` and `gatehouse user delete USER` with the names in the profile.",
+			"Take them away afterwards: `gatehouse client delete ID` and `gatehouse user delete USER` with the names in the profile,\n" +
+			"and `gatehouse scope delete bench`. The audit rows of what was measured stay, like all others. The settings must be those of the server: the\n" +
+			"profile has GATEHOUSE_ISSUER.",
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.with(cmd, func(ctx context.Context, s *system) error {

@@ -68,7 +68,7 @@ func TestBenchCountsNoErrors(t *testing.T) {
 	storagetest.Must(t, os.WriteFile(file, b, 0o600))
 	stdout, stderr, code := command(t, w.env, "", "bench", "--profile", file, "--workload", "client_credentials", "--connections", "2", "--time", "30s", "--warm-up", "0s", "--rounds", "1", "--json")
 	var results []bench.Result
-	if err := json.Unmarshal([]byte(stdout), &results); err != nil || code != exitOK || len(results) != 1 || results[0].Target.Count != 0 || results[0].Target.Errors < 1000 || !strings.Contains(results[0].Target.Error, "invalid_client") {
+	if err := json.Unmarshal([]byte(stdout), &results); err != nil || code != exitFailed || len(results) != 1 || results[0].Target.Count != 0 || results[0].Target.Errors < 1000 || !strings.Contains(results[0].Target.Error, "invalid_client") {
 		t.Errorf("%v %d %s %s", err, code, stdout, stderr)
 	}
 	if _, stderr, code := command(t, w.env, "", "bench", "--profile", file, "--workload", "client_credentials"); code != exitFailed || !strings.Contains(stderr, "client_credentials on "+w.issuer) {

@@ -195,7 +195,11 @@ func (a *app) tellOdd(ctx context.Context, s *system, info oauth.ClientInformati
 		tell("the client has no client_name; people see its client_id")
 	}
 	if len(info.Scope) == 0 {
-		tell("the client has no scope, so it can ask for none, not even openid; add them with `gatehouse client update " + info.ClientID + " --scope …`")
+		notEven := ""
+		if slices.Contains(info.GrantTypes, "authorization_code") {
+			notEven = ", not even openid"
+		}
+		tell("the client has no scope, so it can ask for none" + notEven + "; add them with `gatehouse client update " + info.ClientID + " --scope …`")
 	}
 	if !slices.Contains(info.Scope, oauth.OpenID) && slices.ContainsFunc(info.Scope, func(name string) bool { return slices.Contains([]string{"profile", "email", "address", "phone"}, name) }) {
 		tell("the scopes of a person's claims are of use only with openid among the scopes")

@@ -103,6 +103,7 @@ func (a *app) devCommand() *cobra.Command {
 		return s.serve(ctx, log, g, serveOptions{
 			getenv:     a.getenv,
 			strictHost: true,
+			foreground: true,
 			also:       map[string]http.Handler{*sampleListen: app},
 			ready:      func(net.Addr) { fmt.Fprint(a.stdout, devPage(cfg, data, url)) },
 		})

@@ -21,6 +21,7 @@ type job struct {
 }
 
 func (s *system) jobs(log *slog.Logger) []job {
+	var told time.Time // when the log last had the head of the audit log
 	jobs := []job{
 		{"delete what has expired", time.Minute, func(ctx context.Context) error {
 			_, err := s.store.DeleteExpired(ctx)
@@ -35,9 +36,17 @@ func (s *system) jobs(log *slog.Logger) []job {
 			_, err := s.store.SealAudit(ctx)
 			return err
 		}},
-		{"tell the head of the audit log", time.Hour, func(ctx context.Context) error {
+		{"check the root key", time.Minute, func(ctx context.Context) error {
+			err := s.store.CheckRootKey(ctx)
+			if errors.Is(err, storage.ErrOtherKey) {
+				return errors.New("the root key of the database was replaced, and this process has the old one; restart it with the new one")
+			}
+			return err
+		}},
+		{"tell the head of the audit log", time.Minute, func(ctx context.Context) error {
 			last, err := s.store.LastSeal(ctx)
-			if err == nil && last.ID > 0 {
+			if err == nil && last.ID > 0 && time.Since(told) >= time.Hour {
+				told = time.Now()
 				log.InfoContext(ctx, "audit seal", slog.String("head", fmt.Sprint(last.ID, ":", last.Head())))
 			}
 			return err

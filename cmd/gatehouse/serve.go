@@ -7,8 +7,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -55,7 +57,7 @@ func (a *app) serveCommand() *cobra.Command {
 		if err != nil {
 			return errors.Join(err, g.shutdown(ctx, time.Second))
 		}
-		return s.serve(ctx, log, g, serveOptions{getenv: a.getenv})
+		return s.serve(ctx, log, g, serveOptions{getenv: a.getenv, foreground: isTerminal(a.stderr)})
 	}
 	return listsSettings(cmd)
 }
@@ -81,6 +83,7 @@ func (a *app) openPatiently(ctx context.Context, cfg config.Config, log *slog.Lo
 const gcPercent = 200
 
 type serveOptions struct {
+	foreground bool // a terminal that is closed ends it
 	strictHost bool
 	ready      func(address net.Addr) // called with the public address once everything answers
 	also       map[string]http.Handler
@@ -132,6 +135,9 @@ func (s *system) serve(ctx context.Context, log *slog.Logger, g *gates, o serveO
 	}
 	jobs, endJobs := context.WithCancel(context.WithoutCancel(ctx))
 	defer endJobs()
+	if !o.foreground {
+		signal.Ignore(syscall.SIGHUP) // what asks others to read their files again; here they are looked at by themselves
+	}
 	s.limits.Try(ctx)
 	waitForJobs := startJobs(jobs, s, log)
 	select {
@@ -145,8 +151,12 @@ func (s *system) serve(ctx context.Context, log *slog.Logger, g *gates, o serveO
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.ShutdownTimeout)
 	defer cancel()
 	err = errors.Join(err, g.shutdown(limited, s.config.ShutdownTimeout), waitForJobs(limited), s.store.Close(limited), s.limits.Close(), stopTraces(limited))
+	if err != nil {
+		log.Error("stopped, and not all was done", slog.Any("error", err))
+		return err
+	}
 	log.Info("stopped")
-	return err
+	return nil
 }
 
 // loopbackHost refuses requests under any name but those of this machine.

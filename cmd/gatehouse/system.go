@@ -74,7 +74,7 @@ func assemble(ctx context.Context, cfg config.Config, store *storage.Store, log 
 	}
 	people := identity.New(store, identity.Options{
 		Secure: cfg.Secure(), SessionIdleTTL: cfg.SessionIdleTTL, SessionMaxTTL: cfg.SessionMaxTTL,
-		PasswordMinLength: cfg.PasswordMinLength, Concurrency: cfg.PasswordConcurrency,
+		PasswordMinLength: cfg.PasswordMinLength, Concurrency: cfg.PasswordConcurrency, Limits: counting,
 	})
 	return &system{config: cfg, store: store, people: people, oauth: server, limits: limits, work: newWork()}, nil
 }

@@ -31,12 +31,8 @@ func loadCertificate(certFile, keyFile string, log *slog.Logger) (*certificate, 
 
 // expiry is when the certificate in force expires, in Unix seconds.
 func (c *certificate) expiry() float64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.current.Leaf == nil {
-		return 0
-	}
-	return float64(c.current.Leaf.NotAfter.Unix())
+	current, _ := c.get(nil)
+	return float64(current.Leaf.NotAfter.Unix())
 }
 
 func (c *certificate) read(stamp string) error {
@@ -68,6 +64,8 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			if err := c.read(stamp); err != nil {
 				c.log.Error("cannot read the changed TLS certificate; the last one stays in force", slog.Any("error", err))
 				c.stamp = stamp
+			} else {
+				c.log.Info("the changed TLS certificate is in force", slog.Time("expires", c.current.Leaf.NotAfter))
 			}
 		}
 	}

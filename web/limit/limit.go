@@ -46,7 +46,7 @@ func New(o Options) (*Limits, error) {
 	for name, r := range o.Rates {
 		l.rates[name] = rate{Rate: r, interval: r.Period / time.Duration(r.Count), most: r.Period}
 		if config.BacksOff(name) {
-			l.rates[name] = rate{Rate: r, interval: r.Period / time.Duration(r.Count), most: r.Period + longest}
+			l.rates[name] = rate{Rate: r, interval: r.Period / time.Duration(r.Count), most: r.Period + longest - r.Period/time.Duration(r.Count)}
 		}
 		l.allowed[name], l.refused[name] = &atomic.Uint64{}, &atomic.Uint64{}
 	}
@@ -174,6 +174,8 @@ func (r rate) verdict(limit string, after time.Duration, refused bool) config.Ve
 		v.Wait = max(after+r.interval-r.Period, 0)
 		return v
 	}
-	v.Remaining = int((r.Period - after) / r.interval)
+	if v.Remaining = int((r.Period - after) / r.interval); v.Remaining == 0 {
+		v.Wait = max(after+r.interval-r.Period, 0)
+	}
 	return v
 }

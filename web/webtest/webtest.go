@@ -117,7 +117,7 @@ func Start(t testing.TB, db string, o Options) *Server {
 	storagetest.Must(t, err)
 	keepKeys(t, s.Store)
 	s.People = identity.New(s.Store, identity.Options{
-		Secure: s.Config.Secure(), SessionIdleTTL: s.Config.SessionIdleTTL, SessionMaxTTL: s.Config.SessionMaxTTL, PasswordMinLength: s.Config.PasswordMinLength,
+		Secure: s.Config.Secure(), SessionIdleTTL: s.Config.SessionIdleTTL, SessionMaxTTL: s.Config.SessionMaxTTL, PasswordMinLength: s.Config.PasswordMinLength, Limits: counting,
 	})
 	site, err := web.New(web.Options{Config: s.Config, Store: s.Store, People: s.People, OAuth: s.OAuth, Log: log, Limits: limits})
 	storagetest.Must(t, err)
