@@ -20,7 +20,7 @@ trap finish EXIT
 DSN=$(DURABLE=1 scripts/postgres.sh start "$work/pg")
 export GATEHOUSE_DATABASE_URL=$DSN TEST_POSTGRES_DSN=$DSN
 export GATEHOUSE_SECRET_KEY=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
-GATEHOUSE_RATE_LIMITS=$(for l in authorize sign_in stored_request token_address token_client token_person introspection revocation; do printf '%s=1000000/1s,' $l; done)
+GATEHOUSE_RATE_LIMITS=$(for l in authorize sign_in stored_request stored_requests token_address token_client token_person introspection revocation; do printf '%s=1000000/1s,' $l; done)
 export GATEHOUSE_RATE_LIMITS=${GATEHOUSE_RATE_LIMITS%,} GATEHOUSE_ISSUER=http://127.0.0.1:18080
 CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$work/gatehouse" ./cmd/gatehouse
 gatehouse=$work/gatehouse
@@ -128,8 +128,40 @@ overload() {
 	kill "$server" && wait "$server" || true
 }
 
+# ticks sums the processor time of processes, in hundredths of a second: of one pid, or of all that are called so.
+ticks() {
+	local pid total=0 fields
+	for pid in $([ "$1" = postgres ] && pgrep -x postgres || echo "$1"); do
+		fields=$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null) || continue
+		set -- "$1" $fields
+		total=$((total + ${13} + ${14}))
+	done
+	echo "$total"
+}
+
+costs() {
+	serve 18080
+	echo '| operation | server µs | PostgreSQL µs | WAL bytes |'
+	echo '|---|---|---|---|'
+	local w server_before postgres_before wal_before n
+	for w in client_credentials introspection_hot introspection_spread refresh code revocation; do
+		server_before=$(ticks "$server") postgres_before=$(ticks postgres)
+		wal_before=$(psql -At -c 'SELECT pg_current_wal_lsn()' "$DSN")
+		bench --workload $w --connections 8 --time 5s --warm-up 0s --rounds 1 --json >"$work/cost.json"
+		sleep 1.5 # the seals of the last rows
+		n=$(awk '/"operations"/ { print $2 + 0 }' "$work/cost.json")
+		case $w in introspection_spread | revocation) n="$n 20000" ;; *) n="$n 0" ;; esac # they also made the tokens that they used
+		echo "$w $n $(($(ticks "$server") - server_before)) $(($(ticks postgres) - postgres_before)) $(psql -At -c "SELECT pg_current_wal_lsn() - '$wal_before'::pg_lsn" "$DSN")"
+	done >"$work/costs.txt"
+	awk '{ n = $2 } $1 == "client_credentials" { s = $4 / n; p = $5 / n; l = $6 / n }
+		{ printf "| %s | %.0f | %.0f | %.0f |\n", $1, 1e4 * ($4 - $3 * s) / n, 1e4 * ($5 - $3 * p) / n, ($6 - $3 * l) / n }' "$work/costs.txt" | tee -a /dev/stderr
+	kill "$server" && wait "$server" || true
+}
+
 scale() {
 	prepare
+	costs
+	echo
 	echo '| processes | workload | per second, all together | worst p99 ms |'
 	echo '|---|---|---|---|'
 	local n i w started=()
@@ -178,11 +210,13 @@ growth() {
 
 # replace puts the text of a part between its marks.
 replace() {
+	[ "$1" != scale ] || document=docs/scale.md
 	awk -v part="$1" -v file="$2" '
 		$0 == "<!-- " part " -->" { print; print ""; while ((getline line < file) > 0) print line; print ""; skip = 1; next }
 		$0 == "<!-- /" part " -->" { skip = 0 }
 		!skip' "$document" >"$work/document"
 	cat "$work/document" >"$document"
+	document=docs/performance.md
 }
 
 parts=("$@")

@@ -142,7 +142,11 @@ func (a *app) auditList() *cobra.Command {
 				fmt.Fprintf(a.stderr, "gatehouse: these are the newest %d; --limit shows more, `gatehouse audit export` all\n", *limit)
 			}
 			if *asJSON {
-				return a.printJSON(events)
+				out := make([]printedEvent, 0, len(events))
+				for _, e := range events {
+					out = append(out, printed(e))
+				}
+				return a.printJSON(out)
 			}
 			var rows [][]string
 			for _, e := range events {
@@ -152,6 +156,21 @@ func (a *app) auditList() *cobra.Command {
 		})
 	}
 	return cmd
+}
+
+// printedEvent has the detail of an event as the object that it is.
+type printedEvent struct {
+	storage.AuditEvent
+
+	Detail json.RawMessage `json:"detail,omitempty"`
+}
+
+func printed(e storage.AuditEvent) printedEvent {
+	p := printedEvent{AuditEvent: e}
+	if json.Valid([]byte(e.Detail)) {
+		p.Detail = json.RawMessage(e.Detail)
+	}
+	return p
 }
 
 func (a *app) auditExport() *cobra.Command {
@@ -212,7 +231,7 @@ func (a *app) export(ctx context.Context, s *system, f storage.AuditFilter, form
 			show(n, total)
 		}
 		if format == "jsonl" {
-			return lines.Encode(e)
+			return lines.Encode(printed(e))
 		}
 		seal := ""
 		if e.Seal != nil {
