@@ -97,10 +97,10 @@ func (s *Server) identify(ctx context.Context, p presented) (c *storage.Client, 
 	return c, "", nil
 }
 
-// plausibleID reports whether an id could be one of ours: short, and plain ASCII. Anything else is refused before it
-// reaches the database, a limit or a log.
+// plausibleID reports whether an id could be one of ours: short, plain ASCII, and no credential of ours that somebody put in the
+// wrong place. Anything else is refused before it reaches the database, a limit or a log.
 func plausibleID(id string) bool {
-	return id != "" && len(id) <= 100 && !strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' })
+	return id != "" && !strings.HasPrefix(id, "gate_") && len(id) <= 100 && !strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 // present reads the credentials, and refuses more than one method in one request.

@@ -67,6 +67,11 @@ var housekeeping = []webtest.Requirement{
 	}),
 	webtest.Req("P97", "RFC 9700 §4.3", "no log line, audit row or address of ours has a token, code, secret, verifier or password", func(t *testing.T, s *webtest.Server) {
 		used := useEverything(t, s)
+		swapped := s.Machine("jobs")
+		used["a secret in the place of the id"] = swapped.ClientSecret
+		swapped.ClientID, swapped.ClientSecret = swapped.ClientSecret, swapped.ClientID
+		s.Token(swapped, url.Values{"grant_type": {swapped.ClientID}}).Want(t, 400, "unsupported_grant_type")
+		s.Token(swapped, machineGrant).Want(t, 401, "invalid_client")
 		storagetest.Must(t, s.Store.Close(t.Context())) // writes the batched rows
 		again := storagetest.Open(t, s.DB, s.Clock)
 		events, err := again.AuditEvents(t.Context(), storage.AuditFilter{Limit: 10_000})

@@ -100,12 +100,28 @@ func (s *Store) SealAudit(ctx context.Context) (int64, error) {
 		}
 		total += n
 		if errors.Is(err, ErrConflict) || errors.Is(err, ErrNotFound) { // another process seals
-			return total, nil
+			return total, wrap("seal the audit log", s.waitingLong(ctx))
 		}
 		if err != nil || n < sealRows {
 			return total, wrap("seal the audit log", err)
 		}
 	}
+}
+
+// longUnsealed is how long a row may wait for its seal although somebody else is said to seal.
+const longUnsealed = time.Minute
+
+// waitingLong returns an error when nobody has sealed for a while: whoever holds the last seal locked would stop all in silence.
+func (s *Store) waitingLong(ctx context.Context) error {
+	var at int64
+	err := queryRow(ctx, s.read, []any{&at}, "SELECT at FROM audit_events WHERE seal IS NULL ORDER BY id LIMIT 1")
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if age := s.now().Sub(fromMillis(at)); err == nil && age > longUnsealed {
+		err = fmt.Errorf("rows wait for a seal since %s, and another session holds the last one locked", age.Round(time.Second))
+	}
+	return err
 }
 
 func (s *Store) sealOnce(ctx context.Context) (n int64, err error) {

@@ -195,6 +195,30 @@ func TestRetiringKeepsTheSealsAndErasingTheRows(t *testing.T) {
 }
 
 // TestRetirementDestroysNoEvidence: a seal whose time or rows were changed is not retired, however old it says it is.
+// TestSealingThatIsHeldUpIsNoSuccess: a session that keeps the last seal locked stops all sealing, and the job says so.
+func TestSealingThatIsHeldUpIsNoSuccess(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, dsn string) {
+		s, clock := sealedLog(t, dsn)
+		storagetest.Must(t, s.Record(t.Context(), storagetest.Event("waits")))
+		if s.Engine() != storage.Postgres {
+			return // SQLite's lock is for writing alone, and does not outlive who holds it
+		}
+		release := storagetest.LockRow(t, s, dsn, "SELECT 1 FROM audit_seals WHERE id = (SELECT max(id) FROM audit_seals) FOR UPDATE")
+		if n, err := s.SealAudit(t.Context()); n != 0 || err != nil {
+			t.Errorf("for a moment that is how it is: %d %v", n, err)
+		}
+		clock.Advance(2 * time.Minute)
+		if _, err := s.SealAudit(t.Context()); err == nil || !strings.Contains(err.Error(), "wait for a seal") {
+			t.Errorf("after two minutes: %v", err)
+		}
+		release()
+		if n, err := s.SealAudit(t.Context()); n == 0 || err != nil {
+			t.Errorf("afterwards: %d %v", n, err)
+		}
+	})
+}
+
 // TestNoKeyIsMadeInPlaceOfOneThatWasDeleted: whoever deletes the keys of the audit log does not get it to go on with others.
 func TestNoKeyIsMadeInPlaceOfOneThatWasDeleted(t *testing.T) {
 	t.Parallel()

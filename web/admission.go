@@ -96,7 +96,10 @@ func (r *recorder) Write(b []byte) (int, error) {
 // recorders are used again, with the room of their bodies.
 var recorders = sync.Pool{New: func() any { return &recorder{} }}
 
-const keptRoom = 16 << 10
+const (
+	keptRoom   = 16 << 10
+	maxSending = 64 << 20
+)
 
 func newRecorder(w http.ResponseWriter) *recorder {
 	r, _ := recorders.Get().(*recorder)
@@ -115,7 +118,18 @@ func (r *recorder) free() {
 
 // send writes what was kept, for no longer than writeTime where it may have to wait: what is small fits into what the system
 // takes at once, except where HTTP/2 has windows of its own.
-func (r *recorder) send(req *http.Request) {
+//
+// All answers on their way together take maxSending at most: whoever reads none of them gets no more.
+func (s *Site) send(r *recorder, req *http.Request) {
+	n := int64(r.body.Len())
+	defer s.sending.Add(-n)
+	if s.sending.Add(n) > maxSending {
+		r.body.Reset()
+		r.status = http.StatusServiceUnavailable
+		h := r.Header()
+		h.Set("Retry-After", "1")
+		h.Set("Content-Type", "text/plain; charset=utf-8")
+	}
 	if req.ProtoMajor > 1 || r.body.Len() > keptRoom {
 		_ = http.NewResponseController(r.ResponseWriter).SetWriteDeadline(time.Now().Add(writeTime)) // tests have no connection
 	}

@@ -72,7 +72,7 @@ func (s *Site) serve(rt route) http.Handler {
 				err = s.answerJSON(rec, r, err)
 			}
 		}
-		rec.send(r)
+		s.send(rec, r)
 		took := time.Since(began)
 		end(rec.status, err)
 		if rt.kind != health {
@@ -221,7 +221,7 @@ func (s *Site) logRequest(w *recorder, r *http.Request, err error, took time.Dur
 		attrs = append(attrs, slog.String("client_id", id))
 	}
 	if grant := r.PostForm.Get("grant_type"); grant != "" {
-		attrs = append(attrs, slog.String("grant_type", clip(grant, 60)))
+		attrs = append(attrs, slog.String("grant_type", loggable(grant)))
 	}
 	if err != nil {
 		var e *oauth.Error
@@ -256,10 +256,19 @@ func causeOf(err error) error {
 
 // clientOf is the client a request names, right or wrong.
 func clientOf(r *http.Request) string {
-	if id, _, ok := r.BasicAuth(); ok {
-		return clip(id, 60)
+	id, _, ok := r.BasicAuth()
+	if !ok {
+		id = r.Form.Get("client_id")
 	}
-	return clip(r.Form.Get("client_id"), 60)
+	return loggable(id)
+}
+
+// loggable is what the log may have of a parameter. Somebody puts a secret where a name belongs sooner or later.
+func loggable(s string) string {
+	if strings.HasPrefix(s, "gate_") {
+		return "(a credential)"
+	}
+	return clip(s, 60)
 }
 
 func clip(s string, n int) string {

@@ -1,7 +1,11 @@
 package web
 
 import (
+	"context"
+	"errors"
 	"net/http"
+	"sync"
+	"time"
 
 	"gatehouse/config"
 	"gatehouse/oauth"
@@ -123,15 +127,36 @@ func (s *Site) ready(w http.ResponseWriter, r *http.Request) error {
 		http.Error(w, "stopping", http.StatusServiceUnavailable)
 		return nil
 	}
-	if err := s.store.Ping(r.Context()); err != nil {
-		http.Error(w, "the database does not answer", http.StatusServiceUnavailable)
-		return err
-	}
-	if err := s.oauth.Ready(r.Context()); err != nil {
-		http.Error(w, "the signing keys cannot be read", http.StatusServiceUnavailable)
+	if err := s.readiness.ask(r.Context(), s); err != nil {
+		http.Error(w, "the database does not answer, or the signing keys cannot be read", http.StatusServiceUnavailable)
 		return err
 	}
 	return s.healthy(w, r)
+}
+
+// readiness is asked of the database by one request at a time and a few times a second at most, whoever wants to know.
+type readiness struct {
+	mu  sync.Mutex
+	at  time.Time
+	err error
+}
+
+const (
+	readyFor     = 200 * time.Millisecond
+	readyTimeout = 5 * time.Second
+)
+
+func (a *readiness) ask(ctx context.Context, s *Site) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if time.Since(a.at) < readyFor {
+		return a.err
+	}
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), readyTimeout)
+	defer cancel()
+	a.err = errors.Join(s.store.Ping(limited), s.oauth.Ready(limited))
+	a.at = time.Now()
+	return a.err
 }
 
 // Health serves /healthz and /readyz alone, for the admin listener.

@@ -42,10 +42,13 @@ type Site struct {
 	tracer  trace.Tracer // nil: requests are not traced
 
 	inFlight atomic.Int64
+	sending  atomic.Int64  // bytes of answers on their way
 	large    atomic.Int64  // bodies beyond firstRoom that are being read
 	most     int64         // requests in flight at once, 0: any number
 	timeout  time.Duration // of one request, 0: none
 	draining atomic.Bool
+
+	readiness readiness
 }
 
 // Options are what a Site is made of.

@@ -21,6 +21,10 @@ const (
 
 	maxOwnKept   = 30 // documents of one owner
 	maxOwnAtOnce = 6  // and those of them that are under way
+
+	// Who waits for a document holds a place of this server's. So only so many wait, of one owner and in all.
+	maxOwnWaiting = 32
+	maxWaiting    = 256
 )
 
 // ErrBusy is returned when so much is being fetched, in all or for this owner, that there is no room for more.
@@ -35,6 +39,8 @@ type cache struct {
 	mu      sync.Mutex
 	entries map[wanted]*entry
 	bytes   int64
+	waiting map[string]int // by owner
+	waiters int            // in all
 }
 
 // wanted is a document of at most limit bytes, which an owner needs.
@@ -57,7 +63,9 @@ type entry struct {
 	before  *entry
 }
 
-func newCache(now func() time.Time) *cache { return &cache{now: now, entries: map[wanted]*entry{}} }
+func newCache(now func() time.Time) *cache {
+	return &cache{now: now, entries: map[wanted]*entry{}, waiting: map[string]int{}}
+}
 
 // Get returns a document of at most limit bytes that an owner, a client, needs: from memory where that is fresh.
 func (c *Client) Get(ctx context.Context, owner, address string, limit int64) (Document, error) {
@@ -100,12 +108,43 @@ func (c *Client) from(ctx context.Context, w wanted, fresh func(e *entry) bool) 
 		go c.fill(context.WithoutCancel(ctx), w, e)
 	}
 	e.used = k.now()
+	if e.fetched {
+		defer k.mu.Unlock()
+		return e.doc, e.err
+	}
+	if !k.queue(w.owner) {
+		defer k.mu.Unlock()
+		if b := e.before; b != nil && b.err == nil && k.now().Sub(b.good) < longest {
+			return b.doc, nil
+		}
+		return Document{}, ErrBusy
+	}
 	k.mu.Unlock()
+	defer k.leave(w.owner)
 	select {
 	case <-e.ready:
 		return e.doc, e.err
 	case <-ctx.Done():
 		return Document{}, ctx.Err()
+	}
+}
+
+// queue takes a place among those who wait, or reports that there is none.
+func (k *cache) queue(owner string) bool {
+	if k.waiting[owner] >= maxOwnWaiting || k.waiters >= maxWaiting {
+		return false
+	}
+	k.waiting[owner]++
+	k.waiters++
+	return true
+}
+
+func (k *cache) leave(owner string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.waiters--
+	if k.waiting[owner]--; k.waiting[owner] == 0 {
+		delete(k.waiting, owner)
 	}
 }
 

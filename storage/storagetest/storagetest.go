@@ -220,6 +220,19 @@ func Lock(t testing.TB, s *storage.Store, dsn, table string) (release func()) {
 	}
 }
 
+// LockRow runs a statement that locks rows in PostgreSQL, and keeps them locked until release.
+func LockRow(t testing.TB, s *storage.Store, dsn, statement string) (release func()) {
+	t.Helper()
+	tx, err := connect(t, s, dsn).BeginTx(context.Background(), nil)
+	Must(t, err)
+	_, err = tx.ExecContext(context.Background(), statement)
+	Must(t, err)
+	return func() {
+		t.Helper()
+		Must(t, tx.Rollback())
+	}
+}
+
 // Try runs one statement past the store and returns its error, wrapped as the store's own are.
 func Try(t testing.TB, s *storage.Store, dsn, statement string) error {
 	t.Helper()
