@@ -49,3 +49,28 @@ func TestAPanicIsAnAnswer(t *testing.T) {
 		t.Errorf("the log says %s", log.String())
 	}
 }
+
+// TestAnswersThatNobodyReadsAreBounded: when too much is on its way already, an answer becomes a short refusal.
+func TestAnswersThatNobodyReadsAreBounded(t *testing.T) {
+	t.Parallel()
+	s := &Site{log: slog.New(slog.DiscardHandler)}
+	var err error
+	if s.metrics, err = newMetrics(s, nil); err != nil {
+		t.Fatal(err)
+	}
+	answer := route{kind: public, handler: func(_ *Site, w http.ResponseWriter, _ *http.Request) error {
+		_, err := w.Write(make([]byte, 1000))
+		return err
+	}}
+	for _, on := range []int64{maxSending - 1000, maxSending - 999} {
+		s.sending.Store(on)
+		w := httptest.NewRecorder()
+		s.serve(answer).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+		if full := on == maxSending-999; full != (w.Code == http.StatusServiceUnavailable) || full != (w.Header().Get("Retry-After") != "") || full != (w.Body.Len() == 0) {
+			t.Errorf("with %d bytes on their way: %d, %d bytes", on, w.Code, w.Body.Len())
+		}
+		if n := s.sending.Load(); n != on {
+			t.Errorf("%d bytes are counted afterwards, not %d", n, on)
+		}
+	}
+}
