@@ -57,3 +57,55 @@ func TestHotPathsScanNoTable(t *testing.T) {
 		}
 	})
 }
+
+// TestStatementsOfEachOperation: what a request asks the database is a number that does not grow by accident.
+func TestStatementsOfEachOperation(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		s := webtest.Start(t, db, webtest.Options{})
+		s.User("alice")
+		c, m, b := s.App(), s.Machine("jobs"), s.Browser()
+		tokens := s.Token(c, webtest.CodeForm(b.Code(c, "alice"), c)).OK(t)
+		machine := s.MachineToken(m)
+		s.Active(m, machine)
+		eventually(t, "the caches are in use", func() bool { _, fresh := s.Store.Generation(); return fresh })
+		var code *url.URL
+		for _, op := range []struct {
+			name             string
+			postgres, sqlite uint64
+			do, first        func() // first is not counted
+		}{
+			{"client credentials", 0, 0, func() { s.MachineToken(m) }, nil},
+			{"introspection of a machine's token", 1, 1, func() { s.Active(m, machine) }, nil},
+			{"introspection of a person's token", 1, 1, func() { s.Active(c, tokens.Text("access_token")) }, nil},
+			{"authorize, signed in and allowed before", 3, 5, func() { code = b.Authorize(c).Location() }, nil},
+			{"exchange of the code", 1, 3, func() { s.Token(c, webtest.CodeForm(code, c)).OK(t) }, func() { code = b.Authorize(c).Location() }},
+			{"refresh", 1, 2, func() { tokens = s.Refresh(c, tokens.Text("refresh_token")).OK(t) }, nil},
+			{"the key set", 0, 0, func() { s.Get("/.well-known/jwks.json").OK(t) }, nil},
+		} {
+			want := op.postgres
+			if s.Store.Engine() == storage.SQLite {
+				want = op.sqlite
+			}
+			count := func() uint64 {
+				if op.first != nil {
+					op.first()
+				}
+				before := s.Store.Stats().Statements
+				op.do()
+				return s.Store.Stats().Statements - before
+			}
+			count() // whatever is done once
+			n := count()
+			for range 20 { // a machine so busy that the revision was not read for a second has no use of its caches
+				if n == want {
+					break
+				}
+				n = count()
+			}
+			if n != want {
+				t.Errorf("%s: %d statements, not %d", op.name, n, want)
+			}
+		}
+	})
+}

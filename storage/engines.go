@@ -133,7 +133,7 @@ func (s *Store) openPool(d gorm.Dialector, prepare bool) (*gorm.DB, error) {
 		PrepareStmtMaxSize:   256,
 		PrepareStmtTTL:       time.Hour,
 		NowFunc:              func() time.Time { return s.now().UTC() },
-		Logger:               quiet{s.log, &s.slow},
+		Logger:               quiet{s.log, &s.slow, &s.asked},
 		DisableAutomaticPing: true,
 	})
 	if err != nil {
@@ -152,6 +152,8 @@ func (s *Store) openPool(d gorm.Dialector, prepare bool) (*gorm.DB, error) {
 type quiet struct {
 	log  *slog.Logger
 	slow *atomic.Uint64
+	// asked counts the statements of requests, which have an id; those of jobs are others.
+	asked *atomic.Uint64
 }
 
 func (q quiet) LogMode(logger.LogLevel) logger.Interface { return q }
@@ -164,6 +166,9 @@ func (q quiet) ParamsFilter(_ context.Context, sql string, _ ...any) (string, []
 
 // Trace also makes the statement part of the trace of its request, where that is traced.
 func (q quiet) Trace(ctx context.Context, begin time.Time, fc func() (string, int64), err error) {
+	if OriginOf(ctx).RequestID != "" {
+		q.asked.Add(1)
+	}
 	if span := trace.SpanFromContext(ctx); span.IsRecording() {
 		query, _ := fc()
 		_, statement := span.TracerProvider().Tracer("gatehouse/storage").Start(ctx, "database", trace.WithTimestamp(begin), trace.WithSpanKind(trace.SpanKindClient),

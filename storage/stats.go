@@ -13,6 +13,7 @@ type Stats struct {
 	QueueLimit int
 	Unwritten  uint64 // attempts to write a batch of audit rows that failed
 	Slow       uint64 // statements of more than a second
+	Statements uint64 // of requests
 	Pools      map[string]sql.DBStats
 	CacheHits  uint64
 	CacheMiss  uint64
@@ -43,7 +44,7 @@ func (c *counts) add(events ...string) {
 // Stats takes no time worth mentioning and asks the database nothing.
 func (s *Store) Stats() Stats {
 	out := Stats{
-		Queue: len(s.batch.rows) + int(s.batch.held.Load()), QueueLimit: batchQueue, Unwritten: s.batch.failed.Load(), Slow: s.slow.Load(),
+		Queue: len(s.batch.rows) + int(s.batch.held.Load()), QueueLimit: batchQueue, Unwritten: s.batch.failed.Load(), Slow: s.slow.Load(), Statements: s.asked.Load(),
 		Events: map[string]uint64{}, Pools: map[string]sql.DBStats{}, CacheHits: s.cache.hits.Load(), CacheMiss: s.cache.misses.Load(), Sealed: s.sealed.Load(),
 	}
 	s.counts.mu.Lock()

@@ -69,6 +69,7 @@ type shared struct {
 	keys   map[string][]byte
 	counts counts
 	slow   atomic.Uint64
+	asked  atomic.Uint64
 	sealed atomic.Int64 // the last seal this process knows of
 	stop   context.CancelFunc
 	wait   sync.WaitGroup

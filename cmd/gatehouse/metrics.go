@@ -38,6 +38,7 @@ var (
 	queueLimitDesc  = describe("audit_queue_limit_rows", "Audit rows that may wait before requests do.")
 	unwrittenDesc   = describe("audit_write_failures_total", "Attempts to write a batch of audit rows that failed and are repeated.")
 	sealDesc        = describe("audit_last_seal", "Number of the last seal that this process made, 0 before.")
+	statementsDesc  = describe("database_statements_total", "Statements that requests ran.")
 	slowDesc        = describe("database_slow_statements_total", "Statements that took over a second.")
 	connectionsDesc = describe("database_connections", "Connections to the database, by pool and state.", "pool", "state")
 	maximumDesc     = describe("database_connections_limit", "Most connections of a pool.", "pool")
@@ -71,6 +72,7 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(queueLimitDesc, float64(store.QueueLimit))
 	counter(unwrittenDesc, float64(store.Unwritten))
 	gauge(sealDesc, float64(store.Sealed))
+	counter(statementsDesc, float64(store.Statements))
 	counter(slowDesc, float64(store.Slow))
 	for pool, s := range store.Pools {
 		gauge(connectionsDesc, float64(s.InUse), pool, "in_use")
