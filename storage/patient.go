@@ -23,7 +23,7 @@ func (p patient) ExecContext(ctx context.Context, query string, args ...any) (sq
 }
 
 func (p patient) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	return patiently(ctx, func() (*sql.Rows, error) { return p.DB.QueryContext(ctx, query, args...) }) //nolint:sqlclosecheck // the caller's
+	return patiently(ctx, func() (*sql.Rows, error) { return p.DB.QueryContext(ctx, query, args...) })
 }
 
 func (p patient) BeginTx(ctx context.Context, opts *sql.TxOptions) (*sql.Tx, error) {

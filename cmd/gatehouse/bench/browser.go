@@ -62,7 +62,7 @@ func (c *caller) browse(ctx context.Context, address, callback string) (*url.URL
 		return nil, err
 	}
 	for range steps {
-		res, body, err := c.do(r)
+		res, body, err := c.do(r) //nolint:bodyclose // do closes it
 		if err != nil {
 			return nil, err
 		}

@@ -136,7 +136,7 @@ func (b *bare) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/introspect":
 		err = b.introspect(w, r)
 	case "/revoke":
-		err = b.revoke(w, r)
+		err = b.revoke(r)
 	case "/authorize":
 		err = b.authorize(w, r)
 	default:
@@ -219,7 +219,7 @@ func (b *bare) introspect(w http.ResponseWriter, r *http.Request) error {
 	return err
 }
 
-func (b *bare) revoke(w http.ResponseWriter, r *http.Request) error {
+func (b *bare) revoke(r *http.Request) error {
 	if err := b.client(r); err != nil {
 		return err
 	}

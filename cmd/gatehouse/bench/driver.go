@@ -110,7 +110,7 @@ func (c *caller) post(ctx context.Context, endpoint string, as Client, form url.
 }
 
 func (c *caller) ok(r *http.Request) ([]byte, error) {
-	res, body, err := c.do(r)
+	res, body, err := c.do(r) //nolint:bodyclose // do closes it
 	if err != nil {
 		return nil, err
 	}
