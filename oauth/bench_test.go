@@ -32,7 +32,7 @@ import (
 // ratio into docs/performance.md.
 
 // wideLimits are on, and wide enough for a clock that stands still.
-const wideLimits = "token_address=1000000/1s,token_client=1000000/1s,token_person=1000000/1s,introspection=1000000/1s"
+const wideLimits = "authorize=1000000/1s,token_address=1000000/1s,token_client=1000000/1s,token_person=1000000/1s,introspection=1000000/1s"
 
 func eachEngine(b *testing.B, fn func(b *testing.B, s *webtest.Server)) {
 	b.Helper()
