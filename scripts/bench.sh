@@ -56,7 +56,7 @@ table() {
 
 handlers() {
 	go test ./oauth -run '^$' -bench 'ClientCredentials|Introspection|Refresh|Code|Metadata' -benchtime "${BENCH_TIME:-2s}" -count "${BENCH_COUNT:-3}" | tee "$work/handlers.txt" >&2
-	! grep -q -e '--- FAIL' "$work/handlers.txt"
+	if grep -q -e '--- FAIL' "$work/handlers.txt"; then return 1; fi
 	echo '| Operation | Engine | Gatehouse µs | allocs | bare µs | allocs | ratio |'
 	echo '|---|---|---|---|---|---|---|'
 	awk '/^Benchmark/ {
