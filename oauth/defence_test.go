@@ -180,7 +180,7 @@ var defence = []webtest.Requirement{
 		}
 		from("198.51.100.8", "/oauth2/token", c, machineGrant).Want(t, 401, "invalid_client")
 		recorded(t, s, storage.AddressRefused, 4)
-		if n := s.Store.Stats().Events[storage.AddressRefused]; n != 4 || !strings.Contains(s.Log.String(), `"level":"WARN","msg":"the right secret of a client came from an address`) {
+		if n := s.Counted(storage.AddressRefused); n != 4 || !strings.Contains(s.Logs(), `"level":"WARN","msg":"the right secret of a client came from an address`) {
 			t.Errorf("the counter says %d", n)
 		}
 		for networks, want := range map[string]string{`["10.0.0.5/8"]`: "10.0.0.0/8", `["10.0.0.0/33"]`: "CIDR", `["everywhere"]`: "CIDR", `["::ffff:10.0.0.0/104"]`: "IPv4", `["fe80::1%eth0"]`: "CIDR"} {
@@ -373,8 +373,8 @@ var defence = []webtest.Requirement{
 				t.Fatalf("a wrong password: %d %.300s", r.Status, r.Body)
 			}
 		}
-		if n := len(recorded(t, s, storage.UserSignInFailed, 2)); n != 2 || s.Store.Stats().Events[storage.UserSignInFailed] != 4 {
-			t.Errorf("%d rows, %d counted", n, s.Store.Stats().Events[storage.UserSignInFailed])
+		if n := len(recorded(t, s, storage.UserSignInFailed, 2)); n != 2 || s.Counted(storage.UserSignInFailed) != 4 {
+			t.Errorf("%d rows, %d counted", n, s.Counted(storage.UserSignInFailed))
 		}
 	}).With(behindProxy, "GATEHOUSE_RATE_LIMITS=stored_requests=4/1h,recorded_failures=2/1h"),
 }

@@ -51,7 +51,28 @@ func Cluster(t testing.TB, db string, n int, o Options) *Server {
 		}
 	}
 	first.URL = front.URL + o.Path
+	for _, b := range backends[1:] {
+		first.others = append(first.others, b.Server)
+	}
 	return first
+}
+
+// Counted is how often the processes, this one and those behind the same proxy, have counted an event.
+func (s *Server) Counted(event string) uint64 {
+	n := s.Store.Stats().Events[event]
+	for _, other := range s.others {
+		n += other.Counted(event)
+	}
+	return n
+}
+
+// Logs is what all of them have logged.
+func (s *Server) Logs() string {
+	all := s.Log.String()
+	for _, other := range s.others {
+		all += other.Logs()
+	}
+	return all
 }
 
 // catchUp waits until a process has seen the last change of what it caches, which takes it up to a second. That it does not

@@ -42,7 +42,8 @@ type Server struct {
 	HTTP    *http.Client // follows no redirects and keeps no cookies
 	Handler http.Handler // of the site, without the network
 
-	env map[string]string
+	env    map[string]string
+	others []*Server // behind the same proxy
 }
 
 // Buffer is a log that a test reads while it is written.
