@@ -127,6 +127,7 @@ func (s *Site) send(r *recorder, req *http.Request) {
 		r.body.Reset()
 		r.status = http.StatusServiceUnavailable
 		h := r.Header()
+		h.Del("Content-Length") // of the answer that does not come
 		h.Set("Retry-After", "1")
 		h.Set("Content-Type", "text/plain; charset=utf-8")
 	}

@@ -59,6 +59,7 @@ func TestAnswersThatNobodyReadsAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	answer := route{kind: public, handler: func(_ *Site, w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Content-Length", "1000")
 		_, err := w.Write(make([]byte, 1000))
 		return err
 	}}
@@ -66,7 +67,7 @@ func TestAnswersThatNobodyReadsAreBounded(t *testing.T) {
 		s.sending.Store(on)
 		w := httptest.NewRecorder()
 		s.serve(answer).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
-		if full := on == maxSending-999; full != (w.Code == http.StatusServiceUnavailable) || full != (w.Header().Get("Retry-After") != "") || full != (w.Body.Len() == 0) {
+		if full := on == maxSending-999; full != (w.Code == http.StatusServiceUnavailable) || full != (w.Header().Get("Retry-After") != "") || full != (w.Body.Len() == 0) || full != (w.Header().Get("Content-Length") == "") {
 			t.Errorf("with %d bytes on their way: %d, %d bytes", on, w.Code, w.Body.Len())
 		}
 		if n := s.sending.Load(); n != on {
