@@ -42,7 +42,7 @@ type keys struct {
 	mu         sync.RWMutex
 	generation uint64 // of the store's caches when the ring was read
 	ring       []ringKey
-	byID       map[string]ringKey
+	byID       map[string]*ringKey
 	jwks       document
 	verified   *lru.Cache[[sha256.Size]byte, verified]
 	until      time.Time // when the next key is removed by its times alone; zero: the ring must be read
@@ -92,7 +92,7 @@ func (k *keys) load(ctx context.Context) error {
 func (k *keys) set(rows []storage.SigningKey, generation uint64) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	byID := make(map[string]ringKey, len(rows))
+	byID := make(map[string]*ringKey, len(rows))
 	ring := make([]ringKey, 0, len(rows))
 	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}
 	until := k.store.Now().Add(time.Hour)
@@ -103,15 +103,16 @@ func (k *keys) set(rows []storage.SigningKey, generation uint64) error {
 		if !slices.Contains(jwt.Algorithms, row.Algorithm) {
 			continue // of a later version, while it is rolled out or back
 		}
-		key, known := k.byID[row.ID]
-		if !known {
-			var err error
-			if key, err = k.open(row); err != nil {
-				return err
-			}
+		var key ringKey
+		if known := k.byID[row.ID]; known != nil {
+			key = *known
+		} else if opened, err := k.open(row); err != nil {
+			return err
+		} else {
+			key = opened
 		}
 		key.SigningKey = row
-		byID[row.ID] = key
+		byID[row.ID] = &key
 		ring = append(ring, key)
 		set.Keys = append(set.Keys, key.jwt.JWK())
 	}
@@ -188,8 +189,8 @@ func (k *keys) byKeyID(kid string) *ringKey {
 	now := k.store.Now()
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	if r, ok := k.byID[kid]; ok && Stage(r.SigningKey, now) != StageRemoved {
-		return &r
+	if r := k.byID[kid]; r != nil && Stage(r.SigningKey, now) != StageRemoved {
+		return r
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ import (
 // it; revoking an access token ends that token alone. An unknown token, or another client's, is answered 200 and nothing
 // happens (§2.2).
 func (s *Server) Revoke(w http.ResponseWriter, r *http.Request) error {
-	form, err := params.Form(w, r)
+	form, err := params.Form(r)
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ type tokenBody struct {
 
 // Token serves POST /oauth2/token (RFC 6749 §3.2). It dispatches on grant_type.
 func (s *Server) Token(w http.ResponseWriter, r *http.Request) error {
-	form, err := params.Form(w, r)
+	form, err := params.Form(r)
 	if err != nil {
 		return err
 	}

@@ -91,7 +91,7 @@ func bearer(w http.ResponseWriter, r *http.Request) (string, error) {
 	}
 	inBody := ""
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); r.Method == http.MethodPost && err == nil && kind == params.FormType {
-		form, err := params.Form(w, r)
+		form, err := params.Form(r)
 		if err != nil {
 			return "", bearerError(InvalidRequest, params.Text(err))
 		}

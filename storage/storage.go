@@ -208,23 +208,6 @@ func sqlState(err error) string {
 // changed makes the transaction raise the revision when it commits, which drops the caches of every process.
 func (s *Store) changed() { s.tx.bump = true }
 
-// exec runs one statement whose row count does not matter.
-func (s *Store) exec(ctx context.Context, query string, args ...any) error {
-	return s.write.WithContext(ctx).Exec(query, args...).Error
-}
-
-// execOne runs one conditional statement and returns ErrNotFound when it changed no row.
-func (s *Store) execOne(ctx context.Context, query string, args ...any) error {
-	res := s.write.WithContext(ctx).Exec(query, args...)
-	if res.Error != nil {
-		return res.Error
-	}
-	if res.RowsAffected == 0 {
-		return ErrNotFound
-	}
-	return nil
-}
-
 // insert adds one record.
 func (s *Store) insert(ctx context.Context, record any) error {
 	err := s.write.WithContext(ctx).Create(record).Error
@@ -251,23 +234,6 @@ func list[T any](ctx context.Context, db *gorm.DB, order, where string, args ...
 	out := []T{}
 	err := db.WithContext(ctx).Where(where, args...).Order(order).Find(&out).Error
 	return out, err
-}
-
-// queryRow reads the columns of one row into dest, or returns ErrNotFound. It goes by Rows, because gorm's Row hides the
-// error of a statement that could not be prepared.
-func queryRow(ctx context.Context, db *gorm.DB, dest []any, query string, args ...any) (err error) {
-	rows, err := db.WithContext(ctx).Raw(query, args...).Rows()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	if !rows.Next() {
-		if err := rows.Err(); err != nil {
-			return err
-		}
-		return ErrNotFound
-	}
-	return rows.Scan(dest...)
 }
 
 // wrap gives a storage error its operation; the sentinels stay visible to errors.Is, and whatever is not one of them is

@@ -127,7 +127,7 @@ func (s *Site) accountToken(who *identity.SignedIn, action, id string) string {
 
 // changing is the start of every form of the account page: who sends it, and whether it is theirs.
 func (s *Site) changing(w http.ResponseWriter, r *http.Request, action, id string) (*identity.SignedIn, url.Values, error) {
-	form, err := params.Form(w, r)
+	form, err := params.Form(r)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -23,45 +23,51 @@ const (
 
 // readBody reads the body before the request is let in, so that whoever sends one byte a second holds a connection and none
 // of the places that requests work in. What is too large stays unread, for the endpoint to refuse. Of large bodies only so many
-// are read at once.
-func (s *Site) readBody(r *http.Request) error {
+// are read at once. The body lives as long as the recorder of its answer.
+func (s *Site) readBody(rec *recorder, r *http.Request) error {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return nil
 	}
-	// One allocation for a usual body. A longer one gets more room as it arrives, not because it says that it will.
-	size := min(max(r.ContentLength, 512), firstRoom)
-	b := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead))
-	rest := r.Body
-	n, err := b.ReadFrom(io.LimitReader(rest, firstRoom))
+	// A body gets more room as it arrives, not because it says that it will.
+	b := &rec.asked
+	b.rest = r.Body
+	n, err := b.read.ReadFrom(io.LimitReader(b.rest, firstRoom))
 	if err == nil && n == firstRoom {
 		if s.large.Add(1) > maxLarge {
 			s.large.Add(-1)
 			return tooMuch()
 		}
 		defer s.large.Add(-1)
-		_, err = b.ReadFrom(io.LimitReader(rest, bodyRoom-firstRoom))
+		_, err = b.read.ReadFrom(io.LimitReader(b.rest, bodyRoom-firstRoom))
 	}
-	if err != nil {
-		r.Body = body{io.MultiReader(b, failing{err}), rest}
-		return nil
-	}
-	r.Body = body{io.MultiReader(b, rest), rest}
+	b.err = err
+	r.Body = b
 	return nil
 }
+
+// body is what was read of a request's body, then how reading it ended, or the rest.
+type body struct {
+	read bytes.Buffer
+	err  error
+	rest io.ReadCloser
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	if b.read.Len() > 0 {
+		return b.read.Read(p)
+	}
+	if b.err != nil {
+		return 0, b.err
+	}
+	return b.rest.Read(p)
+}
+
+func (b *body) Close() error { return b.rest.Close() }
 
 // tooMuch is a quick refusal.
 func tooMuch() error {
 	return &oauth.Error{Code: oauth.TemporarilyUnavailable, Description: "The server has more requests than it can work on. Try again shortly.", RetryAfter: time.Second}
 }
-
-type body struct {
-	io.Reader
-	io.Closer
-}
-
-type failing struct{ error }
-
-func (f failing) Read([]byte) (int, error) { return 0, f.error }
 
 // enter takes a place for a request, or says that there is none: beyond what this process can work on at once, a quick
 // refusal is better for everybody than a queue that only grows.
@@ -78,6 +84,7 @@ func (s *Site) enter() error {
 // JSON, a logo of 256 KiB at most.
 type recorder struct {
 	http.ResponseWriter
+	asked  body // the request's
 	status int
 	body   bytes.Buffer
 }
@@ -93,7 +100,7 @@ func (r *recorder) Write(b []byte) (int, error) {
 	return r.body.Write(b)
 }
 
-// recorders are used again, with the room of their bodies.
+// recorders are used again, with the room of their two bodies.
 var recorders = sync.Pool{New: func() any { return &recorder{} }}
 
 const (
@@ -103,17 +110,19 @@ const (
 
 func newRecorder(w http.ResponseWriter) *recorder {
 	r, _ := recorders.Get().(*recorder)
-	r.ResponseWriter, r.status = w, 0
-	r.body.Reset()
+	r.ResponseWriter = w
 	return r
 }
 
 // free gives the recorder back. Nobody may hold it any more.
 func (r *recorder) free() {
-	if r.body.Cap() <= keptRoom {
-		r.ResponseWriter = nil
-		recorders.Put(r)
+	if r.body.Cap() > keptRoom || r.asked.read.Cap() > keptRoom {
+		return
 	}
+	r.body.Reset()
+	r.asked.read.Reset()
+	*r = recorder{asked: body{read: r.asked.read}, body: r.body}
+	recorders.Put(r)
 }
 
 // send writes what was kept, for no longer than writeTime where it may have to wait: what is small fits into what the system

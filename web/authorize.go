@@ -40,7 +40,7 @@ func (s *Site) limitPage(r *http.Request, name string) error {
 
 func (s *Site) authorizeForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	if r.Method == http.MethodPost {
-		return params.Form(w, r)
+		return params.Form(r)
 	}
 	return params.Query(r)
 }

@@ -93,7 +93,7 @@ func (s *Site) loginToken(browser []byte, request string) string {
 
 // login serves POST /login.
 func (s *Site) login(w http.ResponseWriter, r *http.Request) error {
-	form, err := params.Form(w, r)
+	form, err := params.Form(r)
 	if err != nil {
 		return err
 	}

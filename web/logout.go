@@ -69,7 +69,7 @@ func (s *Site) signOutAndGo(w http.ResponseWriter, r *http.Request, l *oauth.Log
 // keepLogout serves POST /oauth2/logout. It comes from another site, without our cookies, so it is answered with a redirect
 // to its own page, in whose address the request is sealed.
 func (s *Site) keepLogout(w http.ResponseWriter, r *http.Request) error {
-	form, err := params.Form(w, r)
+	form, err := params.Form(r)
 	if err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func (s *Site) serve(rt route) http.Handler {
 		defer rec.free()
 		var err error
 		if rt.kind != health && rt.kind != public && rt.kind != static { // those read none
-			err = s.readBody(r) // before the time of the request begins, and before it takes a place
+			err = s.readBody(rec, r) // before the time of the request begins, and before it takes a place
 		}
 		ctx, end := s.begin(rt, r)
 		r = r.WithContext(ctx)

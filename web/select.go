@@ -71,7 +71,7 @@ func (s *Site) selectToken(browser []byte, request string) string {
 
 // selectAccount serves POST /select.
 func (s *Site) selectAccount(w http.ResponseWriter, r *http.Request) error {
-	form, err := params.Form(w, r)
+	form, err := params.Form(r)
 	if err != nil {
 		return err
 	}

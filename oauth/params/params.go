@@ -41,7 +41,7 @@ func bad(text string) error { return &Error{Status: http.StatusBadRequest, Text:
 var sensitive = []string{"client_secret", "client_assertion", "password", "code", "code_verifier", "refresh_token", "token", "access_token", "subject_token", "device_code"}
 
 // Form reads the body of a POST. Parameters of the query string are ignored, and refused when they are credentials.
-func Form(w http.ResponseWriter, r *http.Request) (url.Values, error) {
+func Form(r *http.Request) (url.Values, error) {
 	if r.Method != http.MethodPost {
 		return nil, &Error{Status: http.StatusMethodNotAllowed, Text: "Send this request by POST."}
 	}
@@ -58,14 +58,29 @@ func Form(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	if err != nil || kind != FormType {
 		return nil, &Error{Status: http.StatusBadRequest, Text: "Send the parameters as " + FormType + "."}
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+	if r.ContentLength > MaxBody {
+		return nil, tooLarge
+	}
+	body, err := read(r)
 	if err != nil {
-		if tooBig := (*http.MaxBytesError)(nil); errors.As(err, &tooBig) {
-			return nil, &Error{Status: http.StatusRequestEntityTooLarge, Text: "The request body is larger than 64 KiB."}
-		}
 		return nil, bad("The request body could not be read.")
 	}
+	if len(body) > MaxBody {
+		return nil, tooLarge
+	}
 	return parse(string(body))
+}
+
+var tooLarge = &Error{Status: http.StatusRequestEntityTooLarge, Text: "The request body is larger than 64 KiB."}
+
+// read reads the body, no more than is needed to see that it is too large, into just the room it needs where that is told.
+func read(r *http.Request) ([]byte, error) {
+	if r.ContentLength < 0 {
+		return io.ReadAll(io.LimitReader(r.Body, MaxBody+1))
+	}
+	body := make([]byte, r.ContentLength)
+	_, err := io.ReadFull(r.Body, body)
+	return body, err
 }
 
 // Query reads the parameters of a GET.
