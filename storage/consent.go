@@ -23,8 +23,13 @@ type Consent struct {
 
 // Consent returns the live consent of a person for a client, or ErrNotFound.
 func (s *Store) Consent(ctx context.Context, userID, clientID string) (Consent, error) {
-	c, err := take[Consent](ctx, s.read, "user_id = ? AND client_id = ? AND ended_at IS NULL", userID, clientID)
-	return c, wrap("read consent", err)
+	var c Consent
+	err := queryRow(ctx, s.read, []any{&c.ID, &c.UserID, &c.ClientID, &c.Scopes, instant{&c.CreatedAt}, instant{&c.UpdatedAt}},
+		"SELECT id, user_id, client_id, scopes, created_at, updated_at FROM consents WHERE user_id = ? AND client_id = ? AND ended_at IS NULL", userID, clientID)
+	if err != nil {
+		return Consent{}, wrap("read consent", err)
+	}
+	return c, nil
 }
 
 // Consents returns a person's live consents, the latest first.

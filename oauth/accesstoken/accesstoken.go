@@ -6,9 +6,6 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +13,8 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"gatehouse/oauth/jwt"
 )
 
 // Type is the typ header of every access token (RFC 9068 §2.1). No other JWT of ours has it, so none passes for one.
@@ -61,34 +60,20 @@ func NewKey(id string, private *ecdsa.PrivateKey) (*Key, error) {
 	if private.Curve != elliptic.P256() {
 		return nil, errors.New("ES256 needs a P-256 key")
 	}
-	header, err := json.Marshal(map[string]string{"alg": string(jose.ES256), "kid": id, "typ": Type})
+	header, err := jwt.Header(id, Type)
 	if err != nil {
 		return nil, err
 	}
-	return &Key{ID: id, Public: &private.PublicKey, private: private, header: base64.RawURLEncoding.EncodeToString(header) + "."}, nil
+	return &Key{ID: id, Public: &private.PublicKey, private: private, header: header}, nil
 }
 
-// Sign returns the compact serialization of c. The claims are written in one buffer and signed there, which saves half
-// the allocations of a general JWS library; go-jose verifies the result in every test.
+// Sign returns the compact serialization of c.
 func (k *Key) Sign(c *Claims) (string, error) {
 	if len(c.Audience) == 0 || c.Issuer == "" || c.Subject == "" || c.ClientID == "" || c.JTI == "" {
 		return "", errors.New("an access token needs iss, sub, aud, client_id and jti")
 	}
 	payload := c.append(make([]byte, 0, 512))
-	enc := base64.RawURLEncoding
-	out := make([]byte, 0, len(k.header)+enc.EncodedLen(len(payload))+1+enc.EncodedLen(64))
-	out = append(out, k.header...)
-	out = enc.AppendEncode(out, payload)
-	digest := sha256.Sum256(out)
-	r, s, err := ecdsa.Sign(rand.Reader, k.private, digest[:])
-	if err != nil {
-		return "", fmt.Errorf("sign: %w", err)
-	}
-	var signature [64]byte
-	r.FillBytes(signature[:32])
-	s.FillBytes(signature[32:])
-	out = append(out, '.')
-	return string(enc.AppendEncode(out, signature[:])), nil
+	return jwt.SignES256(k.private, k.header, payload)
 }
 
 func (c *Claims) append(b []byte) []byte {

@@ -51,6 +51,7 @@ type Key struct {
 	ID, Algorithm string
 	private       crypto.Signer
 	signers       map[string]jose.Signer // by typ
+	headers       map[string]string      // by typ: the encoded header with its dot, where SignES256 does the work
 }
 
 // The typ headers that are signed.
@@ -78,7 +79,7 @@ func NewKey(id, algorithm string, private crypto.Signer) (*Key, error) {
 	if !fits(private.Public(), algorithm) {
 		return nil, fmt.Errorf("a %T does not fit %s", private, algorithm)
 	}
-	k := &Key{ID: id, Algorithm: algorithm, private: private, signers: map[string]jose.Signer{}}
+	k := &Key{ID: id, Algorithm: algorithm, private: private, signers: map[string]jose.Signer{}, headers: map[string]string{}}
 	for _, typ := range []string{"", TypeJWT, TypeLogout} {
 		options := &jose.SignerOptions{}
 		if typ != "" {
@@ -91,6 +92,11 @@ func NewKey(id, algorithm string, private crypto.Signer) (*Key, error) {
 			return nil, fmt.Errorf("make a signer: %w", err)
 		}
 		k.signers[typ] = signer
+		if algorithm == ES256 {
+			if k.headers[typ], err = Header(id, typ); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return k, nil
 }
@@ -106,11 +112,44 @@ func (k *Key) Sign(typ string, claims any) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if ec, ok := k.private.(*ecdsa.PrivateKey); ok {
+		return SignES256(ec, k.headers[typ], payload)
+	}
 	jws, err := signer.Sign(payload)
 	if err != nil {
 		return "", fmt.Errorf("sign: %w", err)
 	}
 	return jws.CompactSerialize()
+}
+
+// Header is the encoded JOSE header of an ES256 signature, with its dot (RFC 7515 §4).
+func Header(id, typ string) (string, error) {
+	header, err := json.Marshal(struct {
+		Algorithm string `json:"alg"`
+		KeyID     string `json:"kid"`
+		Type      string `json:"typ,omitempty"`
+	}{ES256, id, typ})
+	return base64.RawURLEncoding.EncodeToString(header) + ".", err
+}
+
+// SignES256 returns the compact serialization of a payload signed by a P-256 key, whose Header is given (RFC 7518 §3.4). It is
+// written in one buffer and signed there, which saves half the allocations of a general JWS library; go-jose verifies the result
+// in every test.
+func SignES256(private *ecdsa.PrivateKey, header string, payload []byte) (string, error) {
+	enc := base64.RawURLEncoding
+	out := make([]byte, 0, len(header)+enc.EncodedLen(len(payload))+1+enc.EncodedLen(64))
+	out = append(out, header...)
+	out = enc.AppendEncode(out, payload)
+	digest := sha256.Sum256(out)
+	r, s, err := ecdsa.Sign(rand.Reader, private, digest[:])
+	if err != nil {
+		return "", fmt.Errorf("sign: %w", err)
+	}
+	var signature [64]byte
+	r.FillBytes(signature[:32])
+	s.FillBytes(signature[32:])
+	out = append(out, '.')
+	return string(enc.AppendEncode(out, signature[:])), nil
 }
 
 // JWK is the public half for a key set (RFC 7517).
