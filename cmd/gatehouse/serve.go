@@ -9,7 +9,9 @@ import (
 	"net/http/pprof"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
+	"sync"
 	"syscall"
 	"time"
 
@@ -183,5 +185,27 @@ func adminHandler(site *web.Site, registry *prometheus.Registry) http.Handler {
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	mux.Handle("/debug/pprof/mutex", whileAsked(pprof.Handler("mutex"), func(rate int) { runtime.SetMutexProfileFraction(rate) }))
+	mux.Handle("/debug/pprof/block", whileAsked(pprof.Handler("block"), func(rate int) { runtime.SetBlockProfileRate(rate * 1000) })) // of each microsecond
 	return mux
+}
+
+// whileAsked counts contention only for as long as somebody waits for its profile (?seconds=N): nobody else pays for that.
+func whileAsked(profile http.Handler, rate func(int)) http.Handler {
+	var mu sync.Mutex
+	asking := 0
+	change := func(by int) {
+		mu.Lock()
+		defer mu.Unlock()
+		if asking += by; asking == 0 {
+			rate(0)
+		} else {
+			rate(1)
+		}
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		change(1)
+		defer change(-1)
+		profile.ServeHTTP(w, r)
+	})
 }

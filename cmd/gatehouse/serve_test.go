@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"compress/gzip"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
@@ -251,6 +252,15 @@ func TestServeRefusesAnOldSchemaAndMigratesWhenTold(t *testing.T) {
 	}
 }
 
+func gunzip(t *testing.T, s string) string {
+	t.Helper()
+	r, err := gzip.NewReader(strings.NewReader(s))
+	storagetest.Must(t, err)
+	plain, err := io.ReadAll(r)
+	storagetest.Must(t, err)
+	return string(plain)
+}
+
 // TestServeStopsGracefully sends half a request, tells the server to stop, and sends the rest.
 func TestServeStopsGracefully(t *testing.T) {
 	t.Parallel()
@@ -261,6 +271,9 @@ func TestServeStopsGracefully(t *testing.T) {
 	id, secret := c.client(t, `{"grant_types":["client_credentials"],"scope":"jobs"}`)
 	if status, _ := get(t, "http://"+env["GATEHOUSE_ADMIN_LISTEN"]+"/debug/pprof/cmdline"); status != http.StatusOK {
 		t.Errorf("profiling: %d", status)
+	}
+	if status, body := get(t, "http://"+env["GATEHOUSE_ADMIN_LISTEN"]+"/debug/pprof/block?seconds=1"); status != http.StatusOK || !strings.Contains(gunzip(t, body), "gatehouse/storage.(*batch).run") {
+		t.Errorf("the profile of what blocks: %d", status)
 	}
 	if status, _ := get(t, "http://"+env["GATEHOUSE_LISTEN"]+"/debug/pprof/"); status != http.StatusNotFound {
 		t.Errorf("profiling on the public listener: %d", status)
