@@ -32,7 +32,7 @@ import (
 // ratio into docs/performance.md.
 
 // wideLimits are on, and wide enough for a clock that stands still.
-const wideLimits = "authorize=1000000/1s,token_address=1000000/1s,token_client=1000000/1s,token_person=1000000/1s,introspection=1000000/1s"
+const wideLimits = "authorize=1000000/1s,token_address=1000000/1s,token_client=1000000/1s,token_person=1000000/1s,introspection=1000000/1s,revocation=1000000/1s"
 
 func eachEngine(b *testing.B, fn func(b *testing.B, s *webtest.Server)) {
 	b.Helper()
@@ -188,6 +188,45 @@ func BenchmarkRefresh(b *testing.B) {
 				signed, err := key.Sign(bareClaims(time.Now()))
 				storagetest.Must(b, err)
 				storagetest.Must(b, json.NewEncoder(w).Encode(map[string]any{"access_token": signed, "refresh_token": next, "token_type": "Bearer", "expires_in": 900}))
+			}
+		})
+	})
+}
+
+func BenchmarkRevocation(b *testing.B) {
+	eachEngine(b, func(b *testing.B, s *webtest.Server) {
+		c := s.Machine("jobs")
+		b.Run("gatehouse", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				b.StopTimer()
+				form := url.Values{"token": {s.MachineToken(c)}}
+				b.StartTimer()
+				w := httptest.NewRecorder()
+				mustServe(b, s.OAuth.Revoke(w, post(form, c.ClientID, c.ClientSecret)), w)
+			}
+		})
+		b.Run("bare", func(b *testing.B) {
+			db := bareDB(b, s)
+			key, hash := newBareKey(b), credential.Hash(c.ClientSecret)
+			signed, err := key.Sign(bareClaims(time.Now()))
+			storagetest.Must(b, err)
+			form := url.Values{"token": {signed}}
+			insert := "INSERT INTO revoked_tokens (jti, revoked_at, expires_at) VALUES ($1, $2, $3)"
+			record := "INSERT INTO audit_events (id, at, event, actor, client_id, user_id, grant_id, scopes, token, detail, request_id, address, user_agent) VALUES ($1, $2, 'bare', '', '', '', '', '', '', '', '', '', '')"
+			b.ReportAllocs()
+			for b.Loop() {
+				r := post(form, c.ClientID, c.ClientSecret)
+				bareSecret(b, r, hash)
+				_, err := accesstoken.Verify(r.PostForm.Get("token"), "https://id.example", func(string) *accesstoken.Key { return key }, time.Now())
+				storagetest.Must(b, err)
+				tx, err := db.BeginTx(b.Context(), nil)
+				storagetest.Must(b, err)
+				_, err = tx.ExecContext(b.Context(), insert, uuid.NewString(), time.Now().UnixMilli(), time.Now().UnixMilli()+900_000)
+				storagetest.Must(b, err)
+				_, err = tx.ExecContext(b.Context(), record, uuid.NewString(), time.Now().UnixMilli())
+				storagetest.Must(b, err)
+				storagetest.Must(b, tx.Commit())
 			}
 		})
 	})

@@ -81,6 +81,7 @@ func TestStatementsOfEachOperation(t *testing.T) {
 			{"authorize, signed in and allowed before", 3, 5, func() { code = b.Authorize(c).Location() }, nil},
 			{"exchange of the code", 1, 3, func() { s.Token(c, webtest.CodeForm(code, c)).OK(t) }, func() { code = b.Authorize(c).Location() }},
 			{"refresh", 1, 2, func() { tokens = s.Refresh(c, tokens.Text("refresh_token")).OK(t) }, nil},
+			{"revocation of an access token", 1, 2, func() { s.Post("/oauth2/revoke", m, url.Values{"token": {machine}}).OK(t) }, func() { machine = s.MachineToken(m) }},
 			{"the key set", 0, 0, func() { s.Get("/.well-known/jwks.json").OK(t) }, nil},
 		} {
 			want := op.postgres

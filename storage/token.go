@@ -69,6 +69,9 @@ func (s *Store) LivePerson(ctx context.Context, t TokenRef) (User, Granted, erro
 
 // RevokeToken makes one access token useless. Revoking it again changes nothing and writes no event.
 func (s *Store) RevokeToken(ctx context.Context, t RevokedToken, e Event) error {
+	if s.engine == Postgres && s.tx == nil {
+		return wrap("revoke token", s.revokeAtOnce(ctx, t, e))
+	}
 	return wrap("revoke token", s.Tx(ctx, func(tx *Store) error {
 		err := tx.execOne(ctx, "INSERT INTO revoked_tokens (jti, revoked_at, expires_at) VALUES (?, ?, ?) ON CONFLICT (jti) DO NOTHING",
 			t.JTI, toMillis(s.now()), toMillis(t.ExpiresAt))
@@ -80,4 +83,26 @@ func (s *Store) RevokeToken(ctx context.Context, t RevokedToken, e Event) error 
 		}
 		return tx.record(ctx, e)
 	}))
+}
+
+// revokeAtOnce is RevokeToken in one statement.
+func (s *Store) revokeAtOnce(ctx context.Context, t RevokedToken, e Event) error {
+	row, err := s.row(ctx, e)
+	if err != nil {
+		return err
+	}
+	var one int
+	err = queryRow(ctx, s.write, []any{&one}, `WITH revoked AS (
+			INSERT INTO revoked_tokens (jti, revoked_at, expires_at) VALUES (?, ?, ?) ON CONFLICT (jti) DO NOTHING RETURNING jti),
+		whose AS (SELECT ?::text AS client_id, ?::text AS user_id, ?::text AS grant_id, ?::text AS scopes FROM revoked),
+		recorded AS (`+recordOf("whose", "grant_id")+`)
+		SELECT 1 FROM revoked`,
+		append([]any{t.JTI, toMillis(s.now()), toMillis(t.ExpiresAt), row.ClientID, row.UserID, row.GrantID, row.Scopes}, row.recorded()...)...)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err == nil {
+		s.count(e.Type)
+	}
+	return err
 }
