@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"net/url"
 	"testing"
+	"time"
 
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
@@ -54,6 +55,65 @@ func TestHotPathsScanNoTable(t *testing.T) {
 		eventually(t, "the statistics are there", func() bool { _, n, _ := count(); return n >= lookups+10*flows })
 		if n, _, after := count(); n != scans {
 			t.Errorf("%d scans of whole tables in %d flows: %s, before %s", n-scans, flows, after, before)
+		}
+	})
+}
+
+// TestJobsScanNoTable: nor does what every process does each second, minute and hour read a table whole that grows.
+func TestJobsScanNoTable(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		clock := storagetest.NewClock()
+		s := webtest.Start(t, db, webtest.Options{Clock: clock, Env: map[string]string{"GATEHOUSE_DATABASE_POOL": "1"}})
+		if s.Store.Engine() != storage.Postgres {
+			return
+		}
+		u := s.User("alice")
+		c, b := s.App(), s.Browser()
+		s.Refresh(c, s.Token(c, webtest.CodeForm(b.Code(c, "alice"), c)).OK(t).Text("refresh_token")).OK(t)
+		jobs := func() {
+			_, err := s.Store.DeleteExpired(t.Context())
+			storagetest.Must(t, err)
+			storagetest.Must(t, s.Store.ForgetSuccessors(t.Context(), 10*time.Second))
+			storagetest.Must(t, s.OAuth.AdvanceKeys(t.Context()))
+			storagetest.Must(t, s.OAuth.Deliver(t.Context()))
+			_, err = s.Store.SealAudit(t.Context())
+			storagetest.Must(t, err)
+			_, err = s.Store.LastSeal(t.Context())
+			storagetest.Must(t, err)
+			storagetest.Must(t, s.Store.CheckRootKey(t.Context()))
+		}
+		jobs()
+		storagetest.Exec(t, s.Store, s.DB, "ANALYZE")
+		direct, err := sql.Open("pgx", s.DB)
+		storagetest.Must(t, err)
+		t.Cleanup(func() { storagetest.Must(t, direct.Close()) })
+		count := func(where string) (scans, lookups int64, which string) {
+			storagetest.Must(t, direct.QueryRowContext(t.Context(), `SELECT sum(seq_scan), sum(coalesce(idx_scan, 0)), string_agg(relname || ' ' || seq_scan, ', ' ORDER BY relname) FROM pg_stat_user_tables
+				WHERE schemaname = current_schema() AND `+where).Scan(&scans, &lookups, &which))
+			return scans, lookups, which
+		}
+		// The statistics of the server's one connection are told in the order of its statements, some time later. No job reads the
+		// consents: when they have one lookup more, all that was before it is told.
+		settled := func() (int64, string) {
+			_, before, _ := count("relname = 'consents'")
+			eventually(t, "the statistics are there", func() bool {
+				_, err := s.Store.Consent(t.Context(), u.ID, c.ClientID)
+				storagetest.Must(t, err)
+				_, now, _ := count("relname = 'consents'")
+				return now > before
+			})
+			// What an operator makes by hand stays small.
+			scans, _, which := count("relname NOT IN ('revision', 'secrets', 'signing_keys', 'openid_keys', 'scopes', 'resources', 'goose_db_version')")
+			return scans, which
+		}
+		before, _ := settled()
+		for range 6 {
+			clock.Advance(time.Hour)
+			jobs()
+		}
+		if after, which := settled(); after != before {
+			t.Errorf("%d scans of whole tables: %s", after-before, which)
 		}
 	})
 }

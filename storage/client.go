@@ -129,7 +129,7 @@ func (s *Store) loadClient(ctx context.Context, id string) (*Client, error) {
 // LongestAccessTokenTTL is the longest access token life that a client has of its own, 0 when none has.
 func (s *Store) LongestAccessTokenTTL(ctx context.Context) (time.Duration, error) {
 	var ms int64
-	err := queryRow(ctx, s.write, []any{&ms}, "SELECT coalesce(max(access_token_ttl), 0) FROM clients")
+	err := queryRow(ctx, s.write, []any{&ms}, "SELECT coalesce(max(access_token_ttl), 0) FROM clients WHERE access_token_ttl IS NOT NULL")
 	return time.Duration(ms) * time.Millisecond, wrap("read token lives", err)
 }
 

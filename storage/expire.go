@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -62,12 +63,35 @@ func (s *Store) DeleteExpired(ctx context.Context) (int64, error) {
 }
 
 // ForgetSuccessors clears the sealed successors of rotations longer ago than the retry window and any request can last
-// together. It scans the grants, so call it seldom: a sealed successor is of no use without the token it replaced.
+// together. An index would cost every rotation, so it walks through all grants, a part at a time; call it seldom: a sealed
+// successor is of no use without the token it replaced.
 func (s *Store) ForgetSuccessors(ctx context.Context, after time.Duration) error {
-	query := "UPDATE grants SET successor_sealed = NULL WHERE " +
-		s.theseRows("id", "SELECT id FROM grants WHERE successor_sealed IS NOT NULL AND rotated_at < ? LIMIT 500")
-	_, err := s.inBatches(ctx, query, toMillis(s.now().Add(-after-time.Minute)))
+	before := toMillis(s.now().Add(-after - time.Minute))
+	size, part, where := "SELECT coalesce(max(rowid), 0) + 1 FROM grants", int64(2000), "rowid >= ? AND rowid < ?"
+	place := func(n int64) any { return n }
+	if s.engine == Postgres {
+		size, part, where = "SELECT pg_relation_size('grants') / current_setting('block_size')::bigint", 256, "ctid >= ?::tid AND ctid < ?::tid"
+		place = func(block int64) any { return fmt.Sprintf("(%d,0)", block) }
+	}
+	var end int64
+	err := queryRow(ctx, s.read, []any{&end}, size)
+	for from := int64(0); err == nil && from < end; from += part {
+		began := time.Now()
+		if err = s.exec(ctx, "UPDATE grants SET successor_sealed = NULL WHERE "+where+" AND successor_sealed IS NOT NULL AND rotated_at < ?", place(from), place(from+part), before); err == nil && from+part < end {
+			err = rest(ctx, began)
+		}
+	}
 	return wrap("forget sealed successors", err)
+}
+
+// rest waits for longer than what has begun then took, so that however much there is to do the requests go first.
+func rest(ctx context.Context, began time.Time) error {
+	select {
+	case <-time.After(batchRest * time.Since(began)):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // theseRows is the condition that a column is among what the query selects, and on PostgreSQL locks. There it is an array,
@@ -79,24 +103,18 @@ func (s *Store) theseRows(column, query string) string {
 	return column + " IN (" + query + ")"
 }
 
-// inBatches runs a statement that changes 500 rows at most until it finds no more. Between two batches it rests for longer
-// than a batch took, so that however much there is to do the requests go first.
+// inBatches runs a statement that changes 500 rows at most until it finds no more, and rests between two batches.
 func (s *Store) inBatches(ctx context.Context, query string, args ...any) (int64, error) {
 	var total int64
 	for {
 		began := time.Now()
-		res := s.write.WithContext(ctx).Exec(query, args...)
-		if res.Error != nil {
-			return total, res.Error
+		n, err := run(ctx, s.write, query, args)
+		total += n
+		if err != nil || n < expireRows {
+			return total, err
 		}
-		total += res.RowsAffected
-		if res.RowsAffected < expireRows {
-			return total, nil
-		}
-		select {
-		case <-time.After(batchRest * time.Since(began)):
-		case <-ctx.Done():
-			return total, ctx.Err()
+		if err := rest(ctx, began); err != nil {
+			return total, err
 		}
 	}
 }

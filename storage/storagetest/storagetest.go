@@ -109,8 +109,14 @@ func URL(t testing.TB, engine string) string {
 // background work.
 func Open(t testing.TB, url string, clock *Clock) *storage.Store {
 	t.Helper()
+	return OpenPool(t, url, clock, 4)
+}
+
+// OpenPool is Open with so many connections at most.
+func OpenPool(t testing.TB, url string, clock *Clock, pool int) *storage.Store {
+	t.Helper()
 	ctx := context.Background()
-	s, err := storage.Open(ctx, storage.Options{URL: url, Pool: 4, Now: clock.Now})
+	s, err := storage.Open(ctx, storage.Options{URL: url, Pool: pool, Now: clock.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ package webtest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -95,7 +96,7 @@ func Start(t testing.TB, db string, o Options) *Server {
 	}
 	s.Config, _, err = config.Load(func(name string) string { return env[name] }, nil)
 	storagetest.Must(t, err)
-	s.Store = storagetest.Open(t, db, s.Clock)
+	s.Store = storagetest.OpenPool(t, db, s.Clock, cmp.Or(s.Config.DatabasePool, 4))
 	if !o.OwnKeys {
 		lendKeys(t, s.Store)
 	}
