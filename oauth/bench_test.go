@@ -175,7 +175,7 @@ func BenchmarkRefresh(b *testing.B) {
 			for b.Loop() {
 				w, r := httptest.NewRecorder(), post(form, c.ClientID, c.ClientSecret)
 				bareSecret(b, r, hash)
-				next, _ := credential.Format{Env: "live"}.NewRefreshToken("")
+				next := credential.Format{Env: "live"}.NewRefreshToken(credential.NewGrantName(time.Now()))
 				nextHash := credential.Hash(next)
 				tx, err := db.BeginTx(b.Context(), nil)
 				storagetest.Must(b, err)

@@ -34,11 +34,11 @@ func (h authorizationCode) HandleTokenEndpointRequest(ctx context.Context, r fos
 	now := h.store.Now()
 	state.ttl = h.accessTTL(c)
 	redemption.GrantExpiresAt = now.Add(state.ttl + time.Minute)
-	refresh, name := h.format.NewRefreshToken("")
+	name := credential.NewGrantName(now)
 	redemption.GrantID = credential.GrantID(name)
 	if c.GrantTypes.Has(grantRefresh) {
-		state.refresh = refresh
-		redemption.RefreshHash = credential.Hash(refresh)
+		state.refresh = h.format.NewRefreshToken(name)
+		redemption.RefreshHash = credential.Hash(state.refresh)
 		redemption.GrantExpiresAt = now.Add(orDefault(c.RefreshMaxTTL, h.options.RefreshMaxTTL))
 		redemption.RefreshExpiresAt = earlier(redemption.GrantExpiresAt, now.Add(orDefault(c.RefreshIdleTTL, h.options.RefreshIdleTTL)))
 	}

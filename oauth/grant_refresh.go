@@ -57,7 +57,7 @@ func (h refreshToken) HandleTokenEndpointRequest(ctx context.Context, r fosite.A
 		}
 	}
 	if c.RefreshRotation || c.Public() {
-		state.refresh, _ = h.format.NewRefreshToken(name)
+		state.refresh = h.format.NewRefreshToken(name)
 		rotation.NextHash = credential.Hash(state.refresh)
 		sealed, err := h.sealSuccessor(token, rotation.GrantID, state.refresh)
 		if err != nil {

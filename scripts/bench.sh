@@ -55,7 +55,7 @@ table() {
 }
 
 handlers() {
-	go test ./oauth -run '^$' -bench 'ClientCredentials|Introspection|Refresh|Code|Metadata' -benchtime "${BENCH_TIME:-2s}" -count "${BENCH_COUNT:-3}" | tee "$work/handlers.txt" >&2
+	go test ./oauth -run '^$' -bench 'ClientCredentials|Introspection|Revocation|Refresh|Code|Metadata' -benchtime "${BENCH_TIME:-2s}" -count "${BENCH_COUNT:-3}" | tee "$work/handlers.txt" >&2
 	if grep -q -e '--- FAIL' "$work/handlers.txt"; then return 1; fi
 	echo '| Operation | Engine | Gatehouse µs | allocs | bare µs | allocs | ratio |'
 	echo '|---|---|---|---|---|---|---|'
@@ -209,6 +209,28 @@ growth() {
 	kill "$server" && wait "$server" || true
 }
 
+# statements asks pg_stat_statements what each operation costs: whatever runs at least once in ten operations, or takes a microsecond
+# of each, which rows written together do.
+statements() {
+	prepare
+	local count=20000 w
+	psql -q "$DSN" -c "ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'"
+	scripts/postgres.sh down "$work/pg" && scripts/postgres.sh up "$work/pg"
+	psql -q "$DSN" -c 'CREATE EXTENSION IF NOT EXISTS pg_stat_statements'
+	serve 18080
+	echo '| Operation | Runs per operation | µs each | µs per operation | WAL bytes per operation | Statement |'
+	echo '|---|---|---|---|---|---|'
+	for w in client_credentials introspection_hot introspection_spread revocation refresh code; do
+		psql -qAt "$DSN" -c 'SELECT pg_stat_statements_reset()' >/dev/null
+		bench --workload $w --connections 8 --count $count --time 60s --warm-up 0s --rounds 1 >&2
+		sleep 2 # the last seal
+		psql -qAt "$DSN" -c "SELECT format('| %s | %s | %s | %s | %s | \`%s…\` |', '$w', round(calls / $count.0, 3), round((total_exec_time * 1000 / calls)::numeric, 1),
+				round((total_exec_time * 1000 / $count)::numeric, 1), round(wal_bytes / $count.0), left(regexp_replace(replace(query, '\"', ''), '\s+', ' ', 'g'), 60))
+			FROM pg_stat_statements WHERE calls >= $count / 10 OR total_exec_time * 1000 >= $count ORDER BY total_exec_time DESC"
+	done
+	kill "$server" && wait "$server" || true
+}
+
 # replace puts the text of a part between its marks.
 replace() {
 	[ "$1" != scale ] || document=docs/scale.md
@@ -221,7 +243,7 @@ replace() {
 }
 
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(handlers http overload scale cleanup)
+[ ${#parts[@]} -gt 0 ] || parts=(handlers http statements overload scale cleanup)
 for part in "${parts[@]}"; do
 	"$part" >"$work/part.md"
 	printf '\nMeasured at %s with %s, %s, on %s, %s cores, load by processes on the same machine. Repeat with `scripts/bench.sh %s`.\n' \

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"gatehouse/oauth/credential"
 )
@@ -34,13 +35,25 @@ func TestKindsAndEnvironmentsDoNotPassForEachOther(t *testing.T) {
 
 func TestRefreshTokensOfAGrantShareItsNameAlone(t *testing.T) {
 	t.Parallel()
-	one, name := live.NewRefreshToken("")
-	two, again := live.NewRefreshToken(name)
-	if name != again || live.GrantName(one) != name || live.GrantName(two) != name || one == two || !live.Valid(credential.RefreshToken, two) {
+	name := credential.NewGrantName(time.Unix(1_790_000_000, 0))
+	one, two := live.NewRefreshToken(name), live.NewRefreshToken(name)
+	if live.GrantName(one) != name || live.GrantName(two) != name || one == two || !live.Valid(credential.RefreshToken, two) {
 		t.Errorf("%q %q %q", one, two, name)
 	}
-	if id := credential.GrantID(name); strings.Contains(id, name) || len(id) != 22 || id != credential.GrantID(again) {
+	if id := credential.GrantID(name); strings.Contains(id, name[5:]) || len(id) != 23 || id != credential.GrantID(live.GrantName(two)) {
 		t.Errorf("the grant id is %q", id)
+	}
+}
+
+func TestGrantsOfTheSameSecondAreNeighbours(t *testing.T) {
+	t.Parallel()
+	at := time.Unix(1_790_000_000, 0)
+	one, two, later := credential.NewGrantName(at), credential.NewGrantName(at.Add(999*time.Millisecond)), credential.NewGrantName(at.Add(time.Second))
+	if one == two || one[:5] != two[:5] || later[:5] <= one[:5] {
+		t.Errorf("%q %q %q", one, two, later)
+	}
+	if a, b, c := credential.GrantID(one), credential.GrantID(two), credential.GrantID(later); a == b || a[:5] != b[:5] || c[:5] <= a[:5] {
+		t.Errorf("%q %q %q", a, b, c)
 	}
 }
 
