@@ -1,5 +1,5 @@
 -- Fills a database that is only measured: :rows grants and audit rows, a tenth as many clients, people and consents. Ids are as
--- random as the real ones, so that indexes are as scattered.
+-- random as the real ones, so that indexes are as scattered; those of grants and audit rows begin with their time, as the real ones do.
 SET synchronous_commit = off;
 SET maintenance_work_mem = '512MB';
 
@@ -21,7 +21,7 @@ SELECT md5('consent' || n)::uuid::text, md5('user' || n)::uuid::text, 'gc' || md
 FROM generate_series(1, :rows / 10) AS n;
 
 INSERT INTO grants (id, consent_id, client_id, user_id, client_epoch, user_epoch, scopes, resources, session_id, offline, auth_time, acr, amr, created_at, expires_at, current_hash, refresh_expires_at)
-SELECT md5('grant' || n), md5('consent' || o)::uuid::text, 'gc' || md5('client' || o), md5('user' || o)::uuid::text, 1, 1, 'openid profile email', '', md5('session' || n)::uuid::text, true,
+SELECT 'w' || lpad(to_hex(n / 1000), 4, '0') || left(md5('grant' || n), 18), md5('consent' || o)::uuid::text, 'gc' || md5('client' || o), md5('user' || o)::uuid::text, 1, 1, 'openid profile email', '', md5('session' || n)::uuid::text, true,
     1790000000000 + n, '', 'pwd', 1790000000000 + n, 4102444800000, sha256(('grant' || n)::bytea), 4102444800000
 FROM generate_series(1, :rows) AS n, LATERAL (SELECT 1 + n % (:rows / 10)) AS owner (o);
 
