@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -236,33 +237,54 @@ func (s *Server) sid(c *storage.Client, sessionID string) string {
 	return base64url(mac(s.sidKey, c.ID, sessionID)[:16])
 }
 
-// idTokenClaims is the ID token of a person's grant (OIDC Core §2). nonce is empty on a refresh (§12.2).
-func (s *Server) idTokenClaims(ctx context.Context, c *storage.Client, g storage.Grant, scopes []string, at string) (map[string]any, error) {
+// idTokenClaims are the claims of every ID token (OIDC Core §2). Nonce is empty on a refresh (§12.2).
+type idTokenClaims struct {
+	Issuer          string   `json:"iss"`
+	Subject         string   `json:"sub"`
+	Audience        string   `json:"aud"`
+	AuthorizedParty string   `json:"azp"`
+	IssuedAt        int64    `json:"iat"`
+	ExpiresAt       int64    `json:"exp"`
+	AuthTime        int64    `json:"auth_time"`
+	ACR             string   `json:"acr"`
+	AMR             []string `json:"amr"`
+	SessionID       string   `json:"sid"`
+	AccessTokenHash string   `json:"at_hash"`
+	Nonce           string   `json:"nonce,omitempty"`
+}
+
+// idTokenClaims returns what the ID token of a person's grant says, to be marshalled: the claims of every ID token, and those of the
+// person that are wanted there.
+func (s *Server) idTokenClaims(ctx context.Context, c *storage.Client, g storage.Grant, scopes []string, at string) (any, error) {
 	now := s.store.Now()
-	out := map[string]any{}
+	claims := &idTokenClaims{
+		Issuer: s.options.Issuer, Subject: s.Subject(c, g.UserID), Audience: c.ID, AuthorizedParty: c.ID,
+		IssuedAt: now.Unix(), ExpiresAt: now.Add(s.options.IDTokenTTL).Unix(), AuthTime: g.AuthTime.Unix(),
+		ACR: g.ACR, AMR: g.AMR, SessionID: s.sid(c, g.SessionID), AccessTokenHash: at, Nonce: g.Nonce,
+	}
 	wanted := keptClaims(g.Claims).IDToken
-	if c.IDTokenClaims || len(wanted) > 0 {
-		u, err := s.store.User(ctx, g.UserID)
-		if err != nil {
-			return nil, err
-		}
-		if c.IDTokenClaims {
-			addClaims(out, &u, scopes, g.Scopes, wanted)
-		} else { // of the scopes' claims only those that are wanted here
-			all := map[string]any{}
-			addClaims(all, &u, scopes, g.Scopes, wanted)
-			for name := range wanted {
-				if v, ok := all[name]; ok {
-					out[name] = v
-				}
-			}
-		}
+	if !c.IDTokenClaims && len(wanted) == 0 {
+		return claims, nil
 	}
-	out["iss"], out["sub"], out["aud"], out["azp"] = s.options.Issuer, s.Subject(c, g.UserID), c.ID, c.ID
-	out["iat"], out["exp"], out["auth_time"] = now.Unix(), now.Add(s.options.IDTokenTTL).Unix(), g.AuthTime.Unix()
-	out["acr"], out["amr"], out["sid"], out["at_hash"] = g.ACR, []string(g.AMR), s.sid(c, g.SessionID), at
-	if g.Nonce != "" {
-		out["nonce"] = g.Nonce
+	u, err := s.store.User(ctx, g.UserID)
+	if err != nil {
+		return nil, err
 	}
-	return out, nil
+	personal := map[string]any{}
+	addClaims(personal, &u, scopes, g.Scopes, wanted)
+	if !c.IDTokenClaims { // of the scopes' claims only those that are wanted here
+		maps.DeleteFunc(personal, func(name string, _ any) bool { _, ok := wanted[name]; return !ok })
+	}
+	if len(personal) == 0 {
+		return claims, nil
+	}
+	one, err := json.Marshal(claims)
+	if err != nil {
+		return nil, err
+	}
+	two, err := json.Marshal(personal)
+	if err != nil {
+		return nil, err
+	}
+	return json.RawMessage(append(append(one[:len(one)-1], ','), two[1:]...)), nil
 }

@@ -368,7 +368,11 @@ func TestARememberedSignatureProvesNothingElse(t *testing.T) {
 			t.Error("active after revocation")
 		}
 		token := known()
-		for _, changed := range []string{token + "A", token[:len(token)-2] + "AA", "A" + token, forge(t, token, map[string]any{"alg": "none"}, nil), forge(t, token, decodePart(t, token, 0), map[string]any{"scope": "admin"})} {
+		end := "AA"
+		if strings.HasSuffix(token, end) { // one in 256
+			end = "gA"
+		}
+		for _, changed := range []string{token + "A", token[:len(token)-2] + end, "A" + token, forge(t, token, map[string]any{"alg": "none"}, nil), forge(t, token, decodePart(t, token, 0), map[string]any{"scope": "admin"})} {
 			if s.Active(c, changed) {
 				t.Errorf("%s is active", changed)
 			}
