@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -227,7 +228,7 @@ func (s *Server) writeClient(ctx context.Context, id string, bySelf bool, next f
 }
 
 // tellChanges says in an audit row which members changed and, of those that decide who may come from where and get what, what
-// they were.
+// they were and are.
 func tellChanges(detail map[string]any, before, after Metadata) error {
 	var was, is map[string]json.RawMessage
 	for to, m := range map[*map[string]json.RawMessage]Metadata{&was: before, &is: after} {
@@ -239,21 +240,29 @@ func tellChanges(detail map[string]any, before, after Metadata) error {
 			return err
 		}
 	}
-	changed, old := []string{}, map[string]json.RawMessage{}
+	changed, old, now := []string{}, map[string]json.RawMessage{}, map[string]json.RawMessage{}
 	for _, name := range memberNames() {
 		if bytes.Equal(was[name], is[name]) {
 			continue
 		}
 		changed = append(changed, name)
 		if slices.Contains([]string{"scope", "redirect_uris", "grant_types", "token_endpoint_auth_method", "jwks_uri", "gatehouse_allowed_networks", "gatehouse_skip_consent", "gatehouse_require_pkce"}, name) {
-			old[name] = was[name] // nil: it was not there
+			old[name], now[name] = short(was[name]), short(is[name]) // nil: it was not there
 		}
 	}
 	detail["changed"] = changed
 	if len(old) > 0 {
-		detail["was"] = old
+		detail["was"], detail["now"] = old, now
 	}
 	return nil
+}
+
+// short keeps a client that registered itself from filling the audit log with long members.
+func short(v json.RawMessage) json.RawMessage {
+	if len(v) > 2048 {
+		return json.RawMessage(fmt.Sprintf(`"(%d bytes)"`, len(v)))
+	}
+	return v
 }
 
 // keepWithin bounds what a client may make of itself. It cannot become another sector's, or it would learn by which subject
