@@ -199,7 +199,7 @@ var defence = []webtest.Requirement{
 			t.Errorf("%v", info.AllowedNetworks)
 		}
 		from("198.51.100.7", "/oauth2/token", c, machineGrant).OK(t)
-		if e := recorded(t, s, storage.ClientUpdated, 1)[0]; e.Detail != `{"changed":["gatehouse_allowed_networks"],"was":{"gatehouse_allowed_networks":["192.0.2.0/24","2001:db8::/32"]}}` {
+		if e := recorded(t, s, storage.ClientUpdated, 1)[0]; e.Detail != `{"changed":["gatehouse_allowed_networks"],"now":{"gatehouse_allowed_networks":["198.51.100.7/32"]},"was":{"gatehouse_allowed_networks":["192.0.2.0/24","2001:db8::/32"]}}` {
 			t.Errorf("the record of the change is %s", e.Detail)
 		}
 	}).With(behindProxy, "GATEHOUSE_RATE_LIMITS=recorded_failures=3/1m"),
@@ -377,6 +377,24 @@ var defence = []webtest.Requirement{
 			t.Errorf("%d rows, %d counted", n, s.Counted(storage.UserSignInFailed))
 		}
 	}).With(behindProxy, "GATEHOUSE_RATE_LIMITS=stored_requests=4/1h,recorded_failures=2/1h"),
+	webtest.Req("D15", "RFC 9700 §4.14.2", "a thief who refreshes as fast as he may is found out all the same", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.App()
+		first := s.Token(c, webtest.CodeForm(s.Browser().Code(c, "alice"), c)).OK(t)
+		owners := first.Text("refresh_token")
+		thiefs := owners
+		for range 2 {
+			thiefs = s.Refresh(c, thiefs).OK(t).Text("refresh_token")
+		}
+		wantLimited(t, s.Refresh(c, thiefs), "token_person")
+		s.Refresh(c, owners).Want(t, http.StatusBadRequest, "invalid_grant")
+		if s.Active(c, first.Text("access_token")) {
+			t.Error("the stolen grant lives")
+		}
+		if n := s.Counted("refresh_token.reused"); n != 1 {
+			t.Errorf("%d reuses", n)
+		}
+	}).With("GATEHOUSE_RATE_LIMITS=token_person=2/1m"),
 }
 
 // jsonRequest is a POST of JSON.

@@ -48,6 +48,10 @@ func (h refreshToken) HandleTokenEndpointRequest(ctx context.Context, r fosite.A
 		IdleTTL: orDefault(c.RefreshIdleTTL, h.options.RefreshIdleTTL), Grace: h.options.RefreshGrace, Lookahead: clockSkew,
 	}
 	if err := h.admitPerson(ctx, rotation.GrantID); err != nil {
+		// Or a thief who refreshes as fast as he may would keep the owner out, whose token gives him away.
+		if reused := h.store.RevokeIfReused(ctx, rotation); reused != nil {
+			return h.refreshError(ctx, rotation, reused)
+		}
 		return err
 	}
 	asked := strings.Fields(form.Get("scope"))

@@ -176,6 +176,15 @@ func (s *Store) classifyRefresh(ctx context.Context, r Rotation, arrived time.Ti
 	return Rotated{}, ErrReused
 }
 
+// RevokeIfReused returns ErrReused, and revokes the grant, when the token presented is neither its live one nor one that may be tried
+// again; else nil. It rotates nothing.
+func (s *Store) RevokeIfReused(ctx context.Context, r Rotation) error {
+	if _, err := s.classifyRefresh(ctx, r, s.now()); errors.Is(err, ErrReused) {
+		return err
+	}
+	return nil
+}
+
 // RevokeGrant ends a grant with all its tokens. It returns ErrNotFound when there is none or it is revoked already.
 func (s *Store) RevokeGrant(ctx context.Context, id, reason string, e Event) error {
 	e.GrantID = id
