@@ -158,7 +158,7 @@ func basic(header string) (id, secret string, ok bool) {
 }
 
 // client reads a request to a protocol endpoint and authenticates its client.
-func (s *Server) client(w http.ResponseWriter, r *http.Request) (*storage.Client, url.Values, error) {
+func (s *Server) client(r *http.Request) (*storage.Client, url.Values, error) {
 	form, err := params.Form(r)
 	if err != nil {
 		return nil, nil, err

@@ -34,7 +34,7 @@ type introspection struct {
 // Introspect serves POST /oauth2/introspect (RFC 7662 §2). Only confidential clients may ask. A token that is unknown,
 // expired, revoked or not meant for the caller is inactive, and nothing more is said.
 func (s *Server) Introspect(w http.ResponseWriter, r *http.Request) error {
-	caller, form, err := s.client(w, r)
+	caller, form, err := s.client(r)
 	if err != nil {
 		return err
 	}

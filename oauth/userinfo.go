@@ -19,7 +19,7 @@ func (s *Server) Userinfo(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
 		return &Error{Code: InvalidRequest, Description: "Send GET or POST.", status: http.StatusMethodNotAllowed, allow: "GET, POST", bearer: true}
 	}
-	token, err := bearer(w, r)
+	token, err := bearer(r)
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func (s *Server) userinfo(ctx context.Context, token string) (*storage.Client, m
 }
 
 // bearer reads the one access token of a request to a protected resource (RFC 6750 §2).
-func bearer(w http.ResponseWriter, r *http.Request) (string, error) {
+func bearer(r *http.Request) (string, error) {
 	query, err := params.Query(r)
 	if err != nil {
 		return "", bearerError(InvalidRequest, params.Text(err))

@@ -18,7 +18,7 @@ func (s *Site) authorize(w http.ResponseWriter, r *http.Request) error {
 	if err := s.limitPage(r, config.LimitAuthorize); err != nil {
 		return err
 	}
-	form, err := s.authorizeForm(w, r)
+	form, err := s.authorizeForm(r)
 	if err != nil {
 		return err
 	}
@@ -38,7 +38,7 @@ func (s *Site) limitPage(r *http.Request, name string) error {
 	return oauth.TooMany(s.limitNetwork(r, name), "Too many sign-ins from your network.")
 }
 
-func (s *Site) authorizeForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
+func (s *Site) authorizeForm(r *http.Request) (url.Values, error) {
 	if r.Method == http.MethodPost {
 		return params.Form(r)
 	}
