@@ -81,7 +81,7 @@ var defence = []webtest.Requirement{
 		b := s.Browser()
 		one := s.Token(c, webtest.CodeForm(b.Code(c, "alice"), c)).OK(t)
 		two := s.Token(c, webtest.CodeForm(b.Authorize(c).Location(), c)).OK(t)
-		if p := b.Authorize(c); p.Status != http.StatusTooManyRequests || p.Header.Get("Retry-After") == "" || !strings.Contains(p.Text(), "Too many") {
+		if p := b.Authorize(c); p.Status != http.StatusTooManyRequests || p.Header.Get("Retry-After") == "" || !strings.Contains(p.Text(), "Too many sign-ins to this app") {
 			t.Errorf("a third code: %d %v %s", p.Status, p.Header, p.Text())
 		}
 		refresh := one.Text("refresh_token")
@@ -343,17 +343,18 @@ var defence = []webtest.Requirement{
 	webtest.Req("D14", "RFC 6749 §10.10, [design](design.md) §6", "what strangers make this server keep is bounded over all of them together", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")
 		c := s.App()
-		stored := func(address, state string) int {
-			return sentFrom(s, address, s.Request(http.MethodGet, "/oauth2/authorize?"+webtest.AuthorizeForm(c, "state", state).Encode(), nil)).Status
+		ask := func(address, state string) webtest.Response {
+			return sentFrom(s, address, s.Request(http.MethodGet, "/oauth2/authorize?"+webtest.AuthorizeForm(c, "state", state).Encode(), nil))
 		}
+		stored := func(address, state string) int { return ask(address, state).Status }
 		if got := stored("192.0.2.1", "x"); got != http.StatusSeeOther {
 			t.Fatalf("the first request: %d", got)
 		}
 		if got := stored("192.0.2.2", strings.Repeat("x", 7000)); got != http.StatusTooManyRequests { // counts as four
 			t.Errorf("a large one: %d", got)
 		}
-		if got := stored("192.0.2.3", "x"); got != http.StatusTooManyRequests {
-			t.Errorf("another when all are used: %d", got)
+		if got := ask("192.0.2.3", "x"); got.Status != http.StatusTooManyRequests || !strings.Contains(got.Body, "Too many people are signing in") {
+			t.Errorf("another when all are used: %d %s", got.Status, got.Body)
 		}
 		b := s.Browser()
 		page := b.Open("/login")

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse/config"
 	"gatehouse/identity"
 	"gatehouse/oauth"
 	"gatehouse/storage"
@@ -222,7 +223,14 @@ func (s *Site) pageErrorOf(err error) *pageError {
 	}
 	switch e := oauth.AsError(err); e.Code {
 	case oauth.SlowDown:
-		return &pageError{status: http.StatusTooManyRequests, text: "error.limit", cause: e}
+		text := "error.limit"
+		switch e.Verdict().Limit {
+		case config.LimitAllStored:
+			text = "error.crowded"
+		case config.LimitTokenPerson:
+			text = "error.often"
+		}
+		return &pageError{status: http.StatusTooManyRequests, text: text, cause: e}
 	case oauth.TemporarilyUnavailable:
 		return &pageError{status: http.StatusServiceUnavailable, text: "error.unavailable"}
 	case oauth.ServerError:
