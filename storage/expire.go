@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -63,25 +64,34 @@ func (s *Store) DeleteExpired(ctx context.Context) (int64, error) {
 }
 
 // ForgetSuccessors clears the sealed successors of rotations longer ago than the retry window and any request can last
-// together. An index would cost every rotation, so it walks through all grants, a part at a time; call it seldom: a sealed
-// successor is of no use without the token it replaced.
+// together. An index would cost every rotation, so it walks through all grants, a part at a time, beginning anywhere; call it
+// seldom: a sealed successor is of no use without the token it replaced.
 func (s *Store) ForgetSuccessors(ctx context.Context, after time.Duration) error {
 	before := toMillis(s.now().Add(-after - time.Minute))
-	size, part, where := "SELECT coalesce(max(rowid), 0) + 1 FROM grants", int64(2000), "rowid >= ? AND rowid < ?"
+	size, part, row, where := "SELECT coalesce(max(rowid), 0) + 1 FROM grants", int64(2000), "rowid", "rowid >= ? AND rowid < ?"
 	place := func(n int64) any { return n }
 	if s.engine == Postgres {
-		size, part, where = "SELECT pg_relation_size('grants') / current_setting('block_size')::bigint", 256, "ctid >= ?::tid AND ctid < ?::tid"
+		size, part, row, where = "SELECT pg_relation_size('grants') / current_setting('block_size')::bigint", 256, "ctid", "ctid >= ?::tid AND ctid < ?::tid"
 		place = func(block int64) any { return fmt.Sprintf("(%d,0)", block) }
 	}
+	query := "UPDATE grants SET successor_sealed = NULL WHERE " +
+		s.theseRows(row, "SELECT "+row+" FROM grants WHERE "+where+" AND successor_sealed IS NOT NULL AND rotated_at < ?")
 	var end int64
-	err := queryRow(ctx, s.read, []any{&end}, size)
-	for from := int64(0); err == nil && from < end; from += part {
-		began := time.Now()
-		if err = s.exec(ctx, "UPDATE grants SET successor_sealed = NULL WHERE "+where+" AND successor_sealed IS NOT NULL AND rotated_at < ?", place(from), place(from+part), before); err == nil && from+part < end {
+	if err := queryRow(ctx, s.read, []any{&end}, size); err != nil {
+		return wrap("forget sealed successors", err)
+	}
+	parts := (end + part - 1) / part
+	for first, i := rand.Int64N(max(parts, 1)), int64(0); i < parts; i++ {
+		from, began := (first+i)%parts*part, time.Now()
+		err := s.exec(ctx, query, place(from), place(from+part), before)
+		if err == nil && i < parts-1 {
 			err = rest(ctx, began)
 		}
+		if err != nil {
+			return wrap("forget sealed successors", err)
+		}
 	}
-	return wrap("forget sealed successors", err)
+	return nil
 }
 
 // rest waits for longer than what has begun then took, so that however much there is to do the requests go first.
