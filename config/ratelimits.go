@@ -46,7 +46,7 @@ var limitRows = []limitRow{
 	{LimitTokenPerson, Rate{6000, time.Minute}, false, "per person and app: authorization codes; and refreshes, of each grant by itself, so that one device gone wild signs no other out"},
 	{LimitIntrospection, Rate{600_000, time.Minute}, false, "introspections, per client"},
 	{LimitRevocation, Rate{60_000, time.Minute}, false, "revocations, per client (public: and network)"},
-	{LimitRegistration, Rate{100, time.Minute}, false, "requests to the registration endpoints, per network"},
+	{LimitRegistration, Rate{100, time.Minute}, false, "requests to the registration endpoints, per network, one for each 4 KiB"},
 	{LimitClientFailure, Rate{20, time.Minute}, true, "failed client authentication, per client and network; over it the failure is 429, the wait begins with the period and about doubles with each further one, up to 15 minutes, and a right secret is never refused"},
 	{LimitAddressFailure, Rate{60, time.Minute}, true, "the same, per network"},
 	{LimitRecordedFailure, Rate{60, time.Minute}, false, "failures of one kind that get an audit row, per network; others are in the log and the metrics"},

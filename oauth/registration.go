@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -247,7 +246,7 @@ func tellChanges(detail map[string]any, before, after Metadata) error {
 		}
 		changed = append(changed, name)
 		if slices.Contains([]string{"scope", "redirect_uris", "grant_types", "token_endpoint_auth_method", "jwks_uri", "gatehouse_allowed_networks", "gatehouse_skip_consent", "gatehouse_require_pkce"}, name) {
-			old[name], now[name] = short(was[name]), short(is[name]) // nil: it was not there
+			old[name], now[name] = was[name], is[name] // nil: it was not there
 		}
 	}
 	detail["changed"] = changed
@@ -255,14 +254,6 @@ func tellChanges(detail map[string]any, before, after Metadata) error {
 		detail["was"], detail["now"] = old, now
 	}
 	return nil
-}
-
-// short keeps a client that registered itself from filling the audit log with long members.
-func short(v json.RawMessage) json.RawMessage {
-	if len(v) > 2048 {
-		return json.RawMessage(fmt.Sprintf(`"(%d bytes)"`, len(v)))
-	}
-	return v
 }
 
 // keepWithin bounds what a client may make of itself. It cannot become another sector's, or it would learn by which subject

@@ -326,10 +326,14 @@ var registration = []webtest.Requirement{
 				t.Fatalf("%d %s", r.Status, r.Body)
 			}
 		}
+		long := `{"redirect_uris":["` + webtest.Callback + `"],"client_name":"` + strings.Repeat("x", 9000) + `"}`
+		if r := selfRegister(s, long); r.Status == 429 {
+			t.Errorf("one that counts as three: %d", r.Status)
+		}
 		if r := selfRegister(s, minimal); r.Status != 429 || r.Header.Get("Retry-After") == "" {
 			t.Errorf("the fourth: %d", r.Status)
 		}
-	}).With(openRegistration, "GATEHOUSE_RATE_LIMITS=registration=3/1m"),
+	}).With(openRegistration, "GATEHOUSE_RATE_LIMITS=registration=6/1m"),
 	webtest.Req("R8", "CVE-2026-101062, CVE-2026-56739, P91", "a client that registered itself gets no code in silence, and makes this server fetch nothing private", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")
 		b := s.Browser()

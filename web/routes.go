@@ -107,8 +107,20 @@ func (s *Site) registered(w http.ResponseWriter, r *http.Request) error {
 	return s.oauth.RegisteredClient(w, r)
 }
 
+// registrationPiece is how many bytes of a request count as one: what a client was before stays in the audit log.
+const registrationPiece = 4 << 10
+
 func (s *Site) limitRegistration(r *http.Request) error {
-	return oauth.TooMany(s.limitNetwork(r, config.LimitRegistration), "Too many registrations from your network. Wait, then try again.")
+	size := 0
+	if b, ok := r.Body.(*body); ok {
+		size = b.read.Len()
+	}
+	for piece := 0; piece <= size; piece += registrationPiece {
+		if err := oauth.TooMany(s.limitNetwork(r, config.LimitRegistration), "Too many or too long registrations from your network. Wait, then try again."); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // limitNetwork counts a request against a limit of the network that it comes from.
