@@ -29,7 +29,7 @@ func (s *Store) execOne(ctx context.Context, query string, args ...any) error {
 }
 
 func run(ctx context.Context, db *gorm.DB, query string, args []any) (changed int64, err error) {
-	query = placed(db, query)
+	query = placed(db, query, args)
 	defer traced(ctx, db, time.Now(), query, &changed, &err)
 	res, err := db.Statement.ConnPool.ExecContext(ctx, query, args...)
 	if err != nil {
@@ -40,7 +40,7 @@ func run(ctx context.Context, db *gorm.DB, query string, args []any) (changed in
 
 // queryRow reads the columns of one row into dest, or returns ErrNotFound.
 func queryRow(ctx context.Context, db *gorm.DB, dest []any, query string, args ...any) (err error) {
-	query = placed(db, query)
+	query = placed(db, query, args)
 	found := int64(0)
 	defer traced(ctx, db, time.Now(), query, &found, &err)
 	rows, err := db.Statement.ConnPool.QueryContext(ctx, query, args...)
@@ -67,9 +67,10 @@ func traced(ctx context.Context, db *gorm.DB, began time.Time, query string, row
 	db.Logger.Trace(ctx, began, func() (string, int64) { return query, *rows }, cause)
 }
 
-// placed writes the places of values, "?" in this package, as the engine does. No statement has a question mark otherwise.
-func placed(db *gorm.DB, query string) string {
-	if db.Name() != Postgres {
+// placed writes the places of values, "?" in this package, as the engine does. A statement with values has no question mark
+// otherwise; one without, which may have the name of a role in it, stays as it is.
+func placed(db *gorm.DB, query string, args []any) string {
+	if db.Name() != Postgres || len(args) == 0 {
 		return query
 	}
 	var out strings.Builder
