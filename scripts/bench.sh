@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Measures, and writes what it found into docs/performance.md, each part between marks of its own: bench.sh [part …]. Without
-# parts it does all but growth, which loads twenty million rows first. Nothing else should run on the machine.
+# parts it does all but growth, which loads twenty million rows first (12 GB of disk and ten minutes; GROWTH_ROWS says how many
+# of each). Nothing else should run on the machine. It takes psql and curl.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 document=docs/performance.md
@@ -15,9 +16,9 @@ finish() {
 }
 trap finish EXIT
 
-# A durable PostgreSQL and everything that the processes of this run have in common. Limits, log, metrics and audit are on; the
+# A durable PostgreSQL of its own and everything that the processes of this run have in common. Limits, log, metrics and audit are on; the
 # limits are wide enough for one client that does the work of thousands.
-DSN=$(DURABLE=1 scripts/postgres.sh start "$work/pg")
+DSN=$(OWN=1 DURABLE=1 scripts/postgres.sh start "$work/pg")
 export GATEHOUSE_DATABASE_URL=$DSN TEST_POSTGRES_DSN=$DSN
 export GATEHOUSE_SECRET_KEY=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
 GATEHOUSE_RATE_LIMITS=$(for l in authorize sign_in stored_request stored_requests token_address token_client token_person introspection revocation; do printf '%s=1000000/1s,' $l; done)
@@ -29,6 +30,10 @@ milliseconds() { echo $(($(date +%s%N) / 1000000)); }
 
 # serve PORT starts a process and waits until it is ready; its pid is in $server.
 serve() {
+	if curl -s -o /dev/null "http://127.0.0.1:$1/"; then
+		echo "something else listens on port $1" >&2
+		exit 1
+	fi
 	GATEHOUSE_LISTEN=127.0.0.1:$1 GATEHOUSE_ADMIN_LISTEN=127.0.0.1:$(($1 + 1000)) "$gatehouse" serve 2>"$work/log.$1" &
 	server=$!
 	pids+=("$server")

@@ -2,7 +2,8 @@
 # Gives the tests a PostgreSQL: prints the URL of TEST_POSTGRES_DSN if that is set; else makes a throwaway cluster from
 # local binaries, never as root; else starts a container. `postgres.sh start DIR` prints the URL, `postgres.sh stop DIR`
 # ends what start began and removes DIR; between the two `down DIR` and `up DIR` stop and start it as an operator would.
-# `start` with OWN=1 makes one of its own even when TEST_POSTGRES_DSN is set.
+# `start` with OWN=1 makes one of its own even when TEST_POSTGRES_DSN is set. It forgets what is committed when the machine stops,
+# which suits tests; with DURABLE=1 it does not, which is what to measure.
 set -euo pipefail
 command=${1:-} dir=${2:-}
 if [ -z "$command" ] || [ -z "$dir" ]; then

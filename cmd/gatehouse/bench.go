@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,8 +31,9 @@ func (a *app) benchCommand() *cobra.Command {
 			"metadata. The profile says who to be: `gatehouse bench prepare` makes one for the server of these settings; for another server write it by hand.\n" +
 			"It makes real tokens, grants and audit rows, as fast as it can: measure a server that nobody else uses. What fails is never counted as done.\n\n" +
 			"With --ceiling each measurement is followed by the same of a bare process on this machine that does the unavoidable alone, in the same PostgreSQL\n" +
-			"(GATEHOUSE_DATABASE_URL, in a schema of its own that is removed afterwards), and the table has the ratio.\n\n" +
-			"The rate limits of the server must let it through: see GATEHOUSE_RATE_LIMITS.\n\nWorkloads:\n" + bench.Describe(),
+			"(GATEHOUSE_DATABASE_URL, by a role that may create a schema; it is removed afterwards), and the table has the ratio. Without a PostgreSQL only\n" +
+			strings.Join(bench.WithoutDatabase, ", ") + " are compared.\n\n" +
+			"The rate limits of the server must let it through: start that with GATEHOUSE_RATE_LIMITS=off, or with wide ones.\n\nWorkloads:\n" + bench.Describe(),
 		Example: "  gatehouse bench prepare > profile.json\n" +
 			"  gatehouse bench --profile profile.json --workload client_credentials,refresh --time 5s",
 		Args: exactly(),
@@ -76,6 +78,13 @@ func (a *app) benchCommand() *cobra.Command {
 			}
 			defer stop()
 			bare = &p
+			cfg, err := a.settings(cmd, nil)
+			if err != nil {
+				return err
+			}
+			if _, o.NoDatabase = cfg.Embedded(); o.NoDatabase {
+				fmt.Fprintln(a.stderr, "gatehouse: GATEHOUSE_DATABASE_URL names no PostgreSQL for the bare process: compared are only "+strings.Join(bench.WithoutDatabase, ", "))
+			}
 		}
 		results, err := bench.Run(cmd.Context(), target, bare, o)
 		end()
@@ -111,12 +120,15 @@ func (a *app) readProfile(path string) (p bench.Profile, err error) {
 
 func (a *app) benchTable(results []bench.Result) error {
 	heading := []string{"workload", "connections", "per second", "±%", "p50 ms", "p90 ms", "p99 ms", "max ms", "errors", "ceiling", "% of it", "p99 times"}
+	compared := slices.ContainsFunc(results, func(r bench.Result) bool { return r.Ceiling != nil })
 	var rows [][]string
 	for _, r := range results {
-		row := []string{r.Workload, strconv.Itoa(r.Connections), fmt.Sprintf("%.0f", r.Target.PerSecond), fmt.Sprintf("%.0f", r.Target.Spread/2),
+		row := []string{r.Workload, strconv.Itoa(r.Connections), fmt.Sprintf("%.0f", r.Target.PerSecond), spread(r.Target),
 			fmt.Sprintf("%.2f", r.Target.P50), fmt.Sprintf("%.2f", r.Target.P90), fmt.Sprintf("%.2f", r.Target.P99), fmt.Sprintf("%.1f", r.Target.Max), strconv.Itoa(r.Target.Errors)}
 		if r.Ceiling != nil {
 			row = append(row, fmt.Sprintf("%.0f", r.Ceiling.PerSecond), fmt.Sprintf("%.0f", r.Percent), fmt.Sprintf("%.1f", r.TimesP99))
+		} else if compared {
+			row = append(row, "-", "-", "-")
 		}
 		rows = append(rows, row)
 		if r.Target.Error != "" {
@@ -126,10 +138,18 @@ func (a *app) benchTable(results []bench.Result) error {
 			fmt.Fprintf(a.stderr, "gatehouse: %s, %d connections, bare process: %s\n", r.Workload, r.Connections, r.Ceiling.Error)
 		}
 	}
-	if len(results) > 0 && results[0].Ceiling == nil {
+	if !compared {
 		heading = heading[:9]
 	}
 	return a.table("nothing was measured", heading, rows)
+}
+
+// spread is nothing to tell of one round.
+func spread(f bench.Figures) string {
+	if f.Rounds < 2 {
+		return "-"
+	}
+	return fmt.Sprintf("%.0f", f.Spread/2)
 }
 
 // startCeiling starts the bare process, for a fair share of the machine as a process of its own.
@@ -149,13 +169,19 @@ func (a *app) startCeiling(cmd *cobra.Command) (p bench.Profile, stop func(), er
 	ctx, cancel := context.WithCancel(cmd.Context())
 	child := exec.CommandContext(ctx, self, "bench", "ceiling") //nolint:gosec // this very program
 	child.Args[0] = "gatehouse"
-	child.Stdin = strings.NewReader(url + "\n") // it has a password in it, which no argument should
 	child.Stderr = a.stderr
 	child.Cancel = func() error { return child.Process.Signal(os.Interrupt) }
 	child.WaitDelay = 15 * time.Second
 	out, err := child.StdoutPipe()
+	var in io.WriteCloser
+	if err == nil {
+		in, err = child.StdinPipe()
+	}
 	if err == nil {
 		err = child.Start()
+	}
+	if err == nil {
+		_, err = io.WriteString(in, url+"\n") // it has a password in it, which no argument should
 	}
 	if err != nil {
 		cancel()
@@ -163,6 +189,7 @@ func (a *app) startCeiling(cmd *cobra.Command) (p bench.Profile, stop func(), er
 	}
 	stop = func() {
 		cancel()
+		_ = in.Close()
 		_ = child.Wait() // it was told to end
 	}
 	if err := json.NewDecoder(out).Decode(&p); err != nil {
@@ -173,12 +200,13 @@ func (a *app) startCeiling(cmd *cobra.Command) (p bench.Profile, stop func(), er
 }
 
 // benchCeiling is the bare process. It reads the URL of its PostgreSQL from standard input, tells its profile on standard output
-// and serves until it is interrupted.
+// and serves until it is interrupted or standard input ends, as it does when whoever started it is gone.
 func (a *app) benchCeiling() *cobra.Command {
 	return &cobra.Command{
 		Use: "ceiling", Short: "Be the bare process of --ceiling", Hidden: true, Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			url, err := bufio.NewReader(io.LimitReader(a.stdin, 4<<10)).ReadString('\n')
+			in := bufio.NewReader(io.LimitReader(a.stdin, 4<<10))
+			url, err := in.ReadString('\n')
 			if err != nil {
 				return usageError{errors.New("`gatehouse bench --ceiling` starts this by itself")}
 			}
@@ -186,7 +214,13 @@ func (a *app) benchCeiling() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return bench.Ceiling(cmd.Context(), listener, strings.TrimSpace(url), func(p bench.Profile) error { return a.printJSON(p) })
+			ctx, cancel := context.WithCancel(cmd.Context())
+			defer cancel()
+			go func() {
+				_, _ = io.Copy(io.Discard, in)
+				cancel()
+			}()
+			return bench.Ceiling(ctx, listener, strings.TrimSpace(url), func(p bench.Profile) error { return a.printJSON(p) })
 		},
 	}
 }

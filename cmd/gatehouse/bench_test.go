@@ -25,10 +25,7 @@ func TestBenchMeasuresARealServer(t *testing.T) {
 			t.Fatal(stderr)
 		}
 		postgres := strings.HasPrefix(db, "postgres")
-		args := []string{"bench", "--profile", "-", "--workload", strings.Join(bench.Names(), ","), "--connections", "2", "--count", "20", "--time", "1m", "--warm-up", "10ms", "--rounds", "2", "--json"}
-		if postgres {
-			args = append(args, "--ceiling")
-		}
+		args := []string{"bench", "--profile", "-", "--workload", strings.Join(bench.Names(), ","), "--connections", "2", "--count", "20", "--time", "1m", "--warm-up", "10ms", "--rounds", "2", "--json", "--ceiling"}
 		stdout, stderr, code := command(t, w.env, profile, args...)
 		var results []bench.Result
 		if err := json.Unmarshal([]byte(stdout), &results); err != nil || code != exitOK || len(results) != len(bench.Names()) {
@@ -36,7 +33,11 @@ func TestBenchMeasuresARealServer(t *testing.T) {
 		}
 		for _, r := range results {
 			figures := []bench.Figures{r.Target}
-			if postgres {
+			compared := postgres || slices.Contains(bench.WithoutDatabase, r.Workload)
+			if compared != (r.Ceiling != nil) {
+				t.Fatalf("%+v", r)
+			}
+			if compared {
 				figures = append(figures, *r.Ceiling)
 			}
 			for _, f := range figures {
@@ -44,22 +45,38 @@ func TestBenchMeasuresARealServer(t *testing.T) {
 					t.Errorf("%s: %+v", r.Workload, f)
 				}
 			}
-			if postgres && (r.Percent <= 0 || r.TimesP99 <= 0) {
+			if compared && (r.Percent <= 0 || r.TimesP99 <= 0) {
 				t.Errorf("%+v", r)
 			}
 		}
 		if s := storagetest.Open(t, db, storagetest.NewClock()); postgres {
-			if n := storagetest.Count(t, s, db, "SELECT count(*) FROM pg_namespace WHERE nspname = 'gatehouse_bench_ceiling'"); n != 0 {
+			if n := storagetest.Count(t, s, db, "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'gatehouse_bench_ceiling%'"); n != 0 {
 				t.Error("the bare process left its tables")
 			}
 		}
 	})
 }
 
+// TestBenchSaysThatItIsLimited: what a server lets through by its limits is no measure of it.
+func TestBenchSaysThatItIsLimited(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, storagetest.URL(t, storage.SQLite), map[string]string{"GATEHOUSE_RATE_LIMITS": "token_client=50/1m"})
+	p := start(t, w.env, "serve")
+	p.stderr.waitFor(t, `"msg":"listening"`, p.ended)
+	profile, stderr, code := command(t, w.env, "", "bench", "prepare")
+	if code != exitOK {
+		t.Fatal(stderr)
+	}
+	_, stderr, code = command(t, w.env, profile, "bench", "--profile", "-", "--workload", "client_credentials", "--connections", "2", "--time", "30s", "--warm-up", "0s", "--rounds", "1")
+	if code != exitFailed || !strings.Contains(stderr, "GATEHOUSE_RATE_LIMITS=off") || !strings.Contains(stderr, "token_client") {
+		t.Errorf("%d %s", code, stderr)
+	}
+}
+
 // TestBenchCountsNoErrors: what a server refuses is no throughput, and ends the measurement.
 func TestBenchCountsNoErrors(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, storagetest.URL(t, storage.SQLite), nil)
+	w := newWorld(t, storagetest.URL(t, storage.SQLite), map[string]string{"GATEHOUSE_RATE_LIMITS": "off"})
 	p := start(t, w.env, "serve")
 	p.stderr.waitFor(t, `"msg":"listening"`, p.ended)
 	b, err := json.Marshal(bench.Profile{Issuer: w.issuer, Machine: bench.Client{ID: w.machineID, Secret: "wrong"}, App: bench.Client{ID: w.appID, RedirectURI: "https://app.example/cb"}, Person: bench.Person{Username: "alice", Password: "wrong"}})

@@ -41,7 +41,8 @@ type Options struct {
 	Time        time.Duration // of each measurement
 	Count       int           // operations of each measurement; 0: as many as the time allows
 	WarmUp      time.Duration
-	Rounds      int // of each measurement; the median is told
+	Rounds      int  // of each measurement; the median is told
+	NoDatabase  bool // the ceiling has no PostgreSQL, and is measured only in what needs none
 	Progress    func(now, total int64)
 }
 
@@ -70,6 +71,7 @@ type Figures struct {
 	P90       float64 `json:"p90_ms"`
 	P99       float64 `json:"p99_ms"`
 	Max       float64 `json:"max_ms"`
+	Rounds    int     `json:"rounds"`
 	Count     int     `json:"operations"` // of all rounds
 	Errors    int     `json:"errors"`
 	Error     string  `json:"first_error,omitempty"`
@@ -136,13 +138,18 @@ func Run(ctx context.Context, target Profile, ceiling *Profile, o Options) ([]Re
 		drivers = append(drivers, d)
 	}
 	var results []Result
-	done, total := int64(0), int64(len(o.Workloads)*len(o.Connections)*o.Rounds*len(drivers))
+	total := int64(0)
+	for _, name := range o.Workloads {
+		total += int64(len(o.Connections) * o.Rounds * len(o.measured(drivers, name)))
+	}
+	done := int64(0)
 	for _, name := range o.Workloads {
 		w := workloads[slices.IndexFunc(workloads, func(w workload) bool { return w.name == name })]
+		measured := o.measured(drivers, name)
 		for _, connections := range o.Connections {
-			rounds := make([][]round, len(drivers))
+			rounds := make([][]round, len(measured))
 			for range o.Rounds {
-				for i, d := range drivers {
+				for i, d := range measured {
 					r, err := d.measure(ctx, w, connections, o)
 					if err != nil {
 						return results, fmt.Errorf("%s on %s: %w", name, d.profile.Issuer, err)
@@ -156,6 +163,17 @@ func Run(ctx context.Context, target Profile, ceiling *Profile, o Options) ([]Re
 		}
 	}
 	return results, nil
+}
+
+// WithoutDatabase are the workloads that the bare process does without a PostgreSQL.
+var WithoutDatabase = []string{"metadata", "jwks", "client_credentials"}
+
+// measured are the target and, where it can do the workload, the ceiling.
+func (o Options) measured(drivers []*driver, workload string) []*driver {
+	if o.NoDatabase && !slices.Contains(WithoutDatabase, workload) {
+		return drivers[:1]
+	}
+	return drivers
 }
 
 func compare(name string, connections int, rounds [][]round) Result {

@@ -75,7 +75,7 @@ func (c *caller) browse(ctx context.Context, address, callback string) (*url.URL
 		case res.StatusCode == http.StatusOK:
 			r, err = c.fill(ctx, res.Request.URL, body)
 		default:
-			err = fmt.Errorf("%s: %d %.200s", res.Request.URL.Path, res.StatusCode, body)
+			err = refused(res.Request, res, body)
 		}
 		if err != nil {
 			return nil, err

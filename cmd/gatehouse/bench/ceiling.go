@@ -34,8 +34,8 @@ type bare struct {
 	db       *pgxpool.Pool // nil without PostgreSQL
 }
 
-// ceilingSchema is where the bare process has its tables, which are gone afterwards.
-const ceilingSchema = "gatehouse_bench_ceiling"
+// ceilingSchema begins the name of the schema where the bare process has its tables, which are gone afterwards.
+const ceilingSchema = "gatehouse_bench_ceiling_"
 
 const ceilingTables = `
 	CREATE TABLE clients (id TEXT PRIMARY KEY, epoch BIGINT NOT NULL, disabled_at BIGINT);
@@ -83,14 +83,15 @@ func (b *bare) connect(ctx context.Context, databaseURL string) (done func() err
 	if err != nil {
 		return nil, errors.New("the database URL is not one of PostgreSQL")
 	}
-	cfg.ConnConfig.RuntimeParams["search_path"] = ceilingSchema
+	schema := ceilingSchema + strings.ToLower(rand.Text()[:8])
+	cfg.ConnConfig.RuntimeParams["search_path"] = schema
 	if b.db, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
 		return nil, err
 	}
-	for _, statement := range []string{"DROP SCHEMA IF EXISTS " + ceilingSchema + " CASCADE", "CREATE SCHEMA " + ceilingSchema, ceilingTables} {
+	for _, statement := range []string{"CREATE SCHEMA " + schema, ceilingTables} {
 		if _, err := b.db.Exec(ctx, statement, pgx.QueryExecModeSimpleProtocol); err != nil {
 			b.db.Close()
-			return nil, fmt.Errorf("make the tables of the bare process: %w", err)
+			return nil, fmt.Errorf("make the tables of the bare process, which takes a role that may create a schema, such as the owner of the database: %w", err)
 		}
 	}
 	session := sha256.Sum256([]byte("session"))
@@ -101,7 +102,7 @@ func (b *bare) connect(ctx context.Context, databaseURL string) (done func() err
 	return func() error {
 		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
-		_, err := b.db.Exec(limited, "DROP SCHEMA "+ceilingSchema+" CASCADE")
+		_, err := b.db.Exec(limited, "DROP SCHEMA "+schema+" CASCADE")
 		b.db.Close()
 		return err
 	}, nil
@@ -204,12 +205,13 @@ func (b *bare) introspect(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if b.db != nil {
-		var one int
-		if err := b.db.QueryRow(r.Context(), "SELECT 1 FROM clients WHERE id = $1 AND epoch = $2 AND disabled_at IS NULL AND NOT EXISTS (SELECT 1 FROM revoked_tokens WHERE jti = $3)",
-			found.ClientID, 1, found.JTI).Scan(&one); err != nil {
-			return err
-		}
+	if err := b.needed(); err != nil {
+		return err
+	}
+	var one int
+	if err := b.db.QueryRow(r.Context(), "SELECT 1 FROM clients WHERE id = $1 AND epoch = $2 AND disabled_at IS NULL AND NOT EXISTS (SELECT 1 FROM revoked_tokens WHERE jti = $3)",
+		found.ClientID, 1, found.JTI).Scan(&one); err != nil {
+		return err
 	}
 	body, err := json.Marshal(struct {
 		Active bool `json:"active"`

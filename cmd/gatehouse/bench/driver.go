@@ -115,9 +115,24 @@ func (c *caller) ok(r *http.Request) ([]byte, error) {
 		return nil, err
 	}
 	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s %s: %d %.200s", r.Method, r.URL.Path, res.StatusCode, body)
+		return nil, refused(r, res, body)
 	}
 	return body, nil
+}
+
+// errLimited is a server that answers 429 (RFC 6585 §4): how fast it would be is not to be learnt from it.
+var errLimited = errors.New("429, it limits its callers")
+
+// refused is the error of an answer that is not what was asked for.
+func refused(r *http.Request, res *http.Response, body []byte) error {
+	if res.StatusCode == http.StatusTooManyRequests {
+		policy := res.Header.Get("RateLimit-Policy")
+		if policy != "" {
+			policy = " (" + policy + ")"
+		}
+		return fmt.Errorf("%s %s: %w%s; measure Gatehouse with GATEHOUSE_RATE_LIMITS=off, or with limits wide enough", r.Method, r.URL.Path, errLimited, policy)
+	}
+	return fmt.Errorf("%s %s: %d %.200s", r.Method, r.URL.Path, res.StatusCode, body)
 }
 
 // tokens is what a token endpoint answers.

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -50,7 +51,11 @@ func (d *driver) measure(ctx context.Context, w workload, connections int, o Opt
 			return round{}, err
 		}
 	}
-	return drive(ctx, operations, o.Time, most)
+	r, err := drive(ctx, operations, o.Time, most)
+	if err == nil && errors.Is(r.first, errLimited) {
+		err = r.first
+	}
+	return r, err
 }
 
 // drive calls each operation from a goroutine of its own until the time is up or so many are done in all.
@@ -75,6 +80,9 @@ func drive(ctx context.Context, operations []operation, limit time.Duration, mos
 					return
 				default:
 					failures.Add(1)
+					if errors.Is(err, errLimited) {
+						failures.Add(errorsAllowed)
+					}
 					r.errors++
 					if r.first == nil {
 						r.first = err
@@ -116,7 +124,7 @@ func figures(rounds []round) Figures {
 		slices.Sort(all)
 		return (all[(len(all)-1)/2] + all[len(all)/2]) / 2
 	}
-	f := Figures{PerSecond: median(round.perSecond)}
+	f := Figures{PerSecond: median(round.perSecond), Rounds: len(rounds)}
 	low, high := rounds[0].perSecond(), rounds[0].perSecond()
 	for _, r := range rounds {
 		low, high = min(low, r.perSecond()), max(high, r.perSecond())
