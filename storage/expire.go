@@ -81,7 +81,7 @@ func (s *Store) ForgetSuccessors(ctx context.Context, after time.Duration) error
 		return wrap("forget sealed successors", err)
 	}
 	parts := (end + part - 1) / part
-	for first, i := rand.Int64N(max(parts, 1)), int64(0); i < parts; i++ {
+	for first, i := rand.Int64N(max(parts, 1)), int64(0); i < parts; i++ { //nolint:gosec // anywhere will do
 		from, began := (first+i)%parts*part, time.Now()
 		err := s.exec(ctx, query, place(from), place(from+part), before)
 		if err == nil && i < parts-1 {

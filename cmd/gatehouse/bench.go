@@ -72,19 +72,21 @@ func (a *app) benchCommand() *cobra.Command {
 		o.Progress = show
 		var bare *bench.Profile
 		if *ceiling {
-			p, stop, err := a.startCeiling(cmd)
+			cfg, err := a.settings(cmd, nil)
+			if err != nil {
+				return err
+			}
+			url := cfg.DatabaseURL
+			if _, o.NoDatabase = cfg.Embedded(); o.NoDatabase {
+				url = ""
+				fmt.Fprintln(a.stderr, "gatehouse: GATEHOUSE_DATABASE_URL names no PostgreSQL for the bare process: compared are only "+strings.Join(bench.WithoutDatabase, ", "))
+			}
+			p, stop, err := a.startCeiling(cmd, url)
 			if err != nil {
 				return err
 			}
 			defer stop()
 			bare = &p
-			cfg, err := a.settings(cmd, nil)
-			if err != nil {
-				return err
-			}
-			if _, o.NoDatabase = cfg.Embedded(); o.NoDatabase {
-				fmt.Fprintln(a.stderr, "gatehouse: GATEHOUSE_DATABASE_URL names no PostgreSQL for the bare process: compared are only "+strings.Join(bench.WithoutDatabase, ", "))
-			}
 		}
 		results, err := bench.Run(cmd.Context(), target, bare, o)
 		end()
@@ -152,19 +154,11 @@ func spread(f bench.Figures) string {
 	return fmt.Sprintf("%.0f", f.Spread/2)
 }
 
-// startCeiling starts the bare process, for a fair share of the machine as a process of its own.
-func (a *app) startCeiling(cmd *cobra.Command) (p bench.Profile, stop func(), err error) {
+// startCeiling starts the bare process with the PostgreSQL of that URL, or none, for a fair share of the machine as a process of its own.
+func (a *app) startCeiling(cmd *cobra.Command, url string) (p bench.Profile, stop func(), err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return p, nil, err
-	}
-	cfg, err := a.settings(cmd, nil)
-	if err != nil {
-		return p, nil, err
-	}
-	url := cfg.DatabaseURL
-	if _, embedded := cfg.Embedded(); embedded {
-		url = ""
 	}
 	ctx, cancel := context.WithCancel(cmd.Context())
 	child := exec.CommandContext(ctx, self, "bench", "ceiling") //nolint:gosec // this very program
