@@ -69,7 +69,7 @@ func (s *Store) LivePerson(ctx context.Context, t TokenRef) (User, Granted, erro
 
 // RevokeToken makes one access token useless. Revoking it again changes nothing and writes no event.
 func (s *Store) RevokeToken(ctx context.Context, t RevokedToken, e Event) error {
-	if s.engine == Postgres && s.tx == nil {
+	if s.engine == Postgres {
 		return wrap("revoke token", s.revokeAtOnce(ctx, t, e))
 	}
 	return wrap("revoke token", s.Tx(ctx, func(tx *Store) error {

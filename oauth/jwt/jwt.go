@@ -50,8 +50,8 @@ var ErrInvalid = errors.New("invalid JWT")
 type Key struct {
 	ID, Algorithm string
 	private       crypto.Signer
-	signers       map[string]jose.Signer // by typ
-	headers       map[string]string      // by typ: the encoded header with its dot, where SignES256 does the work
+	signers       map[string]jose.Signer // by typ, but for ES256
+	headers       map[string]string      // by typ: the Header for SignES256
 }
 
 // The typ headers that are signed.
@@ -81,6 +81,14 @@ func NewKey(id, algorithm string, private crypto.Signer) (*Key, error) {
 	}
 	k := &Key{ID: id, Algorithm: algorithm, private: private, signers: map[string]jose.Signer{}, headers: map[string]string{}}
 	for _, typ := range []string{"", TypeJWT, TypeLogout} {
+		if algorithm == ES256 {
+			header, err := Header(id, typ)
+			if err != nil {
+				return nil, err
+			}
+			k.headers[typ] = header
+			continue
+		}
 		options := &jose.SignerOptions{}
 		if typ != "" {
 			options = options.WithType(jose.ContentType(typ))
@@ -92,11 +100,6 @@ func NewKey(id, algorithm string, private crypto.Signer) (*Key, error) {
 			return nil, fmt.Errorf("make a signer: %w", err)
 		}
 		k.signers[typ] = signer
-		if algorithm == ES256 {
-			if k.headers[typ], err = Header(id, typ); err != nil {
-				return nil, err
-			}
-		}
 	}
 	return k, nil
 }
@@ -104,8 +107,8 @@ func NewKey(id, algorithm string, private crypto.Signer) (*Key, error) {
 // Sign returns the compact serialization of the claims, which must marshal to a JSON object. typ is "", TypeJWT or
 // TypeLogout.
 func (k *Key) Sign(typ string, claims any) (string, error) {
-	signer, ok := k.signers[typ]
-	if !ok {
+	signer, header := k.signers[typ], k.headers[typ]
+	if signer == nil && header == "" {
 		return "", fmt.Errorf("nothing is signed as %q", typ)
 	}
 	payload, err := json.Marshal(claims)
@@ -113,7 +116,7 @@ func (k *Key) Sign(typ string, claims any) (string, error) {
 		return "", err
 	}
 	if ec, ok := k.private.(*ecdsa.PrivateKey); ok {
-		return SignES256(ec, k.headers[typ], payload)
+		return SignES256(ec, header, payload)
 	}
 	jws, err := signer.Sign(payload)
 	if err != nil {
