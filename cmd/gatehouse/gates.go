@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"gatehouse/config"
+	"gatehouse/oauth/fetch"
 )
 
 // gates are the listeners. Each is open before what it leads to is there, and says so until then.
@@ -79,7 +80,7 @@ func (g *gates) listen(ctx context.Context, address string) error {
 		if g.certificate, err = loadCertificate(g.config.TLSCertFile, g.config.TLSKeyFile, g.log); err != nil {
 			return errors.Join(err, listener.Close())
 		}
-		server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: g.certificate.get}
+		server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, CipherSuites: fetch.TLS12CipherSuites(), GetCertificate: g.certificate.get}
 	}
 	one := &gate{server: server, listener: listener}
 	server.Handler = one

@@ -2,17 +2,28 @@ package main
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"io"
+	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"regexp"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
+	"gatehouse/config"
 	"gatehouse/storage/storagetest"
 )
 
@@ -76,6 +87,50 @@ func TestTLS(t *testing.T) {
 	eventually(t, "the new certificate is in force", func() bool { return !presented().Equal(first) })
 	if _, err := get(); err != nil {
 		t.Errorf("with the new certificate: %v", err)
+	}
+}
+
+// TestTLS12AcceptsOnlyTheSuitesOfRFC9325 makes a real handshake with every suite of TLS 1.2 that Go can offer, against a
+// listener with an ECDSA and one with an RSA certificate, so that no suite is refused only for its kind of key.
+func TestTLS12AcceptsOnlyTheSuitesOfRFC9325(t *testing.T) {
+	t.Parallel()
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	storagetest.Must(t, err)
+	ecdsaKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	storagetest.Must(t, err)
+	accepted := map[string]bool{}
+	tried := 0
+	for kind, private := range map[string]crypto.Signer{"RSA": rsaKey, "ECDSA": ecdsaKey} {
+		dir := t.TempDir()
+		cfg := config.Config{Listen: "127.0.0.1:0", TLSCertFile: dir + "/cert.pem", TLSKeyFile: dir + "/key.pem", RequestTimeout: time.Second}
+		selfSignedBy(t, private, cfg.TLSCertFile, cfg.TLSKeyFile)
+		g, err := openGates(t.Context(), cfg, slog.New(slog.DiscardHandler), cfg.Listen)
+		storagetest.Must(t, err)
+		t.Cleanup(func() { storagetest.Must(t, g.shutdown(t.Context(), time.Second)) })
+		for _, suite := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
+			if !slices.Contains(suite.SupportedVersions, tls.VersionTLS12) {
+				continue
+			}
+			tried++
+			conn, err := tls.Dial("tcp", g.address(cfg.Listen).String(), &tls.Config{
+				InsecureSkipVerify: true, MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{suite.ID},
+			})
+			if err != nil {
+				continue
+			}
+			if got := conn.ConnectionState().CipherSuite; got != suite.ID || !strings.Contains(suite.Name, kind) {
+				t.Errorf("with an %s certificate: offered %s, got %s", kind, suite.Name, tls.CipherSuiteName(got))
+			}
+			accepted[suite.Name] = true
+			storagetest.Must(t, conn.Close())
+		}
+	}
+	want := map[string]bool{
+		"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": true, "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256": true,
+		"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384": true, "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384": true,
+	}
+	if tried < 30 || !maps.Equal(accepted, want) {
+		t.Errorf("of %d handshakes with TLS 1.2, accepted = %v, want %v", tried, accepted, want)
 	}
 }
 

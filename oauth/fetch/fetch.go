@@ -6,6 +6,7 @@ package fetch
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -47,6 +48,7 @@ func New(allowHosts []string, now func() time.Time) *Client {
 	transport := &http.Transport{
 		Proxy:                  nil, // a proxy would resolve names itself, past the guard
 		DialContext:            c.dial,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, CipherSuites: TLS12CipherSuites()},
 		TLSHandshakeTimeout:    timeout,
 		ResponseHeaderTimeout:  timeout,
 		MaxResponseHeaderBytes: 16 << 10,
@@ -62,6 +64,15 @@ func New(allowHosts []string, now func() time.Time) *Client {
 		return c.check(r.URL)
 	}}
 	return c
+}
+
+// TLS12CipherSuites returns the TLS 1.2 cipher suites that Gatehouse uses, as a server and when it fetches: the four that
+// RFC 9325 §4.2 recommends. The suites of TLS 1.3 are not configurable.
+func TLS12CipherSuites() []uint16 {
+	return []uint16{
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+	}
 }
 
 // allowed reports whether the operator vouches for the host of u.

@@ -2,7 +2,11 @@ package fetch_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -64,6 +68,27 @@ func TestPrivateAddressesAreNeverReached(t *testing.T) {
 	}
 	if n := reached.Load(); n != 0 {
 		t.Errorf("reached %d times", n)
+	}
+}
+
+// TestFetchOffersOnlyTheSuitesOfRFC9325 fetches from servers that support one suite of TLS 1.2 each. Where the handshake gets
+// past the choice of a suite, what fails is the unknown certificate.
+func TestFetchOffersOnlyTheSuitesOfRFC9325(t *testing.T) {
+	t.Parallel()
+	for suite, offered := range map[uint16]bool{
+		tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256: true, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384: true,
+		tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA: false, tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA: false, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256: false,
+	} {
+		server := httptest.NewUnstartedServer(http.NotFoundHandler())
+		server.TLS = &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{suite}}
+		server.Config.ErrorLog = log.New(io.Discard, "", 0)
+		server.StartTLS()
+		_, err := fetch.New([]string{"127.0.0.1"}, time.Now).Get(t.Context(), "app", server.URL, 1000)
+		var unknown x509.UnknownAuthorityError
+		if got := errors.As(err, &unknown); got != offered {
+			t.Errorf("%s is offered: %t, want %t (%v)", tls.CipherSuiteName(suite), got, offered, err)
+		}
+		server.Close()
 	}
 }
 
