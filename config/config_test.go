@@ -56,6 +56,15 @@ func TestEveryMistakeIsReportedAtOnce(t *testing.T) {
 	}
 }
 
+func TestTrustedProxiesThatMatchNoRequestAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, bad := range []string{"::ffff:10.0.0.1", "::ffff:10.0.0.0/104", "fe80::1%eth0", "10.0.0.1:80", "10.0.0.0/33"} {
+		if _, _, err := load(map[string]string{"GATEHOUSE_TRUSTED_PROXIES": bad}, nil); err == nil {
+			t.Errorf("GATEHOUSE_TRUSTED_PROXIES=%s is accepted", bad)
+		}
+	}
+}
+
 func TestSecretsAreNeverPrinted(t *testing.T) {
 	t.Parallel()
 	key := base64.StdEncoding.EncodeToString([]byte("0123456789abcdef0123456789abcdef"))

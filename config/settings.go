@@ -283,10 +283,13 @@ func setTrustedProxies(c *Config, v string) error {
 		p, err := netip.ParsePrefix(item)
 		if err != nil {
 			a, aerr := netip.ParseAddr(item)
-			if aerr != nil {
+			if aerr != nil || a.Zone() != "" {
 				return fmt.Errorf("%q is not a CIDR; write one like 10.0.0.0/8", item)
 			}
 			p = netip.PrefixFrom(a, a.BitLen())
+		}
+		if p.Addr().Is4In6() { // it would match no request: addresses are compared in their IPv4 form
+			return fmt.Errorf("%q is an IPv4 network in IPv6 form; write it like 10.0.0.0/8", item)
 		}
 		c.TrustedProxies = append(c.TrustedProxies, p.Masked())
 	}

@@ -11,7 +11,7 @@ import (
 // FuzzClientAddress: a peer that is not trusted is who it is, whatever it claims; of a trusted one the answer is an address in
 // plain form.
 func FuzzClientAddress(f *testing.F) {
-	for _, s := range []string{"203.0.113.9", "1.2.3.4, 10.0.0.1", "::ffff:1.2.3.4", "fe80::1%eth0, x", ",,,", "[2001:db8::1]:80", strings.Repeat("1.1.1.1,", 3000)} {
+	for _, s := range []string{"203.0.113.9", "1.2.3.4, 10.0.0.1", "::ffff:1.2.3.4", "fe80::1%eth0, x", ",,,", "[2001:db8::1]:80", "203.0.113.9:80", "[2001:db8::1]", strings.Repeat("1.1.1.1,", 3000)} {
 		f.Add("10.0.0.1:1", s)
 		f.Add("192.0.2.1:1", s)
 	}

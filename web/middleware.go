@@ -279,7 +279,8 @@ func clip(s string, n int) string {
 }
 
 // clientAddress is the caller's IP address: the peer's or, when that is a trusted proxy, the last one in
-// X-Forwarded-For that is not.
+// X-Forwarded-For that is not. What stands before a value that cannot be read may be the caller's own invention, so the
+// search ends there.
 func (s *Site) clientAddress(r *http.Request) string {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -291,18 +292,45 @@ func (s *Site) clientAddress(r *http.Request) string {
 		s.peers.see(r, addr)
 		return addr.String()
 	}
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	forwarded := r.Header.Values("X-Forwarded-For")
+	if len(forwarded) == 0 {
+		return addr.String()
+	}
+	hops := strings.Split(strings.Join(forwarded, ","), ",")
 	for i := len(hops) - 1; i >= 0; i-- {
-		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil {
+		hop, ok := forwardedAddress(hops[i])
+		if !ok {
+			s.peers.warnUnreadable(addr, hops[i])
 			break
 		}
-		addr = hop.Unmap().WithZone("")
+		addr = hop
 		if !s.trusted(addr) {
 			break
 		}
 	}
 	return addr.String()
+}
+
+// forwardedAddress reads one element of X-Forwarded-For: an IP address, which some proxies write with a port or, for IPv6, in
+// brackets. Zones have a meaning on the proxy's machine alone and are refused.
+func forwardedAddress(element string) (netip.Addr, bool) {
+	element = strings.Trim(element, " \t")
+	addr, err := netip.ParseAddr(element)
+	if err != nil {
+		var withPort netip.AddrPort
+		if inner, ok := strings.CutPrefix(element, "["); ok && strings.HasSuffix(inner, "]") {
+			addr, err = netip.ParseAddr(strings.TrimSuffix(inner, "]"))
+			if addr.Is4() {
+				return netip.Addr{}, false
+			}
+		} else if withPort, err = netip.ParseAddrPort(element); err == nil {
+			addr = withPort.Addr()
+		}
+	}
+	if err != nil || addr.Zone() != "" {
+		return netip.Addr{}, false
+	}
+	return addr.Unmap(), true
 }
 
 func (s *Site) trusted(a netip.Addr) bool {

@@ -15,6 +15,16 @@ type peers struct {
 	done   atomic.Bool
 	only   atomic.Pointer[netip.Addr]
 	number atomic.Int64
+
+	unreadable atomic.Bool // whether the log has had a value that could not be read
+}
+
+// warnUnreadable logs, once, that a trusted proxy sent something that is no address: its callers then share the proxy's.
+func (p *peers) warnUnreadable(proxy netip.Addr, value string) {
+	if p.unreadable.CompareAndSwap(false, true) {
+		p.log.Warn("cannot read the X-Forwarded-For of a trusted proxy; its requests count as the proxy's own",
+			slog.String("proxy", proxy.String()), slog.String("value", loggable(value)))
+	}
 }
 
 // enoughPeers is how many requests in a row must come from one peer.

@@ -59,7 +59,7 @@ func TestForwardedAddressesAreBelievedOfTrustedProxiesAlone(t *testing.T) {
 	behind := webtest.Start(t, storagetest.URL(t, "sqlite"), webtest.Options{Env: map[string]string{"GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1,10.0.0.0/8"}})
 	address := func(s *webtest.Server, forwarded string) string {
 		req := s.Request(http.MethodGet, "/login", nil)
-		req.Header.Set("X-Forwarded-For", forwarded)
+		req.Header["X-Forwarded-For"] = strings.Split(forwarded, "\n")
 		r := s.Do(req)
 		for line := range strings.Lines(s.Log.String()) {
 			var e map[string]any
@@ -82,10 +82,50 @@ func TestForwardedAddressesAreBelievedOfTrustedProxiesAlone(t *testing.T) {
 		{behind, "garbage", "127.0.0.1"},
 		{behind, "2001:db8::1", "2001:db8::1"},
 		{behind, "", "127.0.0.1"},
+		{behind, "203.0.113.7:5678", "203.0.113.7"},
+		{behind, "[2001:db8::7]:443", "2001:db8::7"},
+		{behind, "[2001:db8::7]", "2001:db8::7"},
+		{behind, "::ffff:203.0.113.7", "203.0.113.7"},
+		{behind, "[::ffff:203.0.113.7]:443", "203.0.113.7"},
+		{behind, "198.51.100.1:99, 203.0.113.9:5678 ,\t10.1.2.3:80", "203.0.113.9"},
+		{behind, "198.51.100.1\n203.0.113.9:5678\n10.1.2.3", "203.0.113.9"}, // three headers
+		{behind, "2001:db8::7%eth0", "127.0.0.1"},
+		{behind, "[2001:db8::7%eth0]:443", "127.0.0.1"},
+		{behind, "198.51.100.1, ", "127.0.0.1"}, // an empty element hides who called the proxy
+		{behind, "203.0.113.7:", "127.0.0.1"},
+		{behind, "203.0.113.7:99999", "127.0.0.1"},
+		{behind, "[203.0.113.7]", "127.0.0.1"},
+		{behind, "2001:db8::7]:443", "127.0.0.1"},
+		{behind, "unknown", "127.0.0.1"},
 	} {
 		if got := address(c.s, c.forwarded); got != c.want {
 			t.Errorf("%q: got %s, want %s", c.forwarded, got, c.want)
 		}
+	}
+}
+
+// TestUnreadableForwardedAddressWarnsOnce: the operator learns that all callers of a proxy count as one, and a proxy that sends
+// no header (a health check) or readable ones is no reason for a warning.
+func TestUnreadableForwardedAddressWarnsOnce(t *testing.T) {
+	t.Parallel()
+	const warning = "cannot read the X-Forwarded-For of a trusted proxy"
+	s := webtest.Start(t, storagetest.URL(t, "sqlite"), webtest.Options{Env: map[string]string{"GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1"}})
+	send := func(forwarded ...string) int {
+		req := s.Request(http.MethodGet, "/login", nil)
+		if len(forwarded) > 0 {
+			req.Header["X-Forwarded-For"] = forwarded
+		}
+		s.Do(req)
+		return strings.Count(s.Log.String(), warning)
+	}
+	if n := send() + send("203.0.113.7:5678") + send("198.51.100.1", "[2001:db8::7]:443"); n != 0 {
+		t.Errorf("readable values gave %d warnings, want 0:\n%s", n, s.Log)
+	}
+	if n := send("_hidden"); n != 1 || !strings.Contains(s.Log.String(), `"proxy":"127.0.0.1","value":"_hidden"`) {
+		t.Errorf("an unreadable value gave %d warnings, want 1 with the proxy and the value:\n%s", n, s.Log)
+	}
+	if n := send("_other"); n != 1 {
+		t.Errorf("two unreadable values gave %d warnings, want 1", n)
 	}
 }
 
