@@ -182,8 +182,8 @@ func (a *Authorization) checkPKCE() error {
 	if method != "S256" {
 		return fail(InvalidRequest, "The code_challenge_method must be S256; left out, it means plain, which is refused.")
 	}
-	if len(a.challenge) != 43 || strings.ContainsFunc(a.challenge, func(r rune) bool { return notUnreserved(r) || r == '.' || r == '~' }) {
-		return fail(InvalidRequest, "The code_challenge must be 43 characters of base64url (RFC 7636 section 4.2).")
+	if len(a.challenge) != 43 || !jwt.Canonical(a.challenge) { // no verifier matches another spelling
+		return fail(InvalidRequest, "The code_challenge must be the base64url encoding of a SHA-256 hash, 43 characters (RFC 7636 section 4.2).")
 	}
 	return nil
 }

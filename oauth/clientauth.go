@@ -144,7 +144,7 @@ func basic(header string) (id, secret string, ok bool) {
 	if !strings.EqualFold(scheme, "Basic") {
 		return "", "", false
 	}
-	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(encoded))
+	raw, err := base64.StdEncoding.Strict().DecodeString(strings.TrimSpace(encoded))
 	if err != nil {
 		return "", "", false
 	}

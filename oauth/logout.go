@@ -5,7 +5,6 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"net/url"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"gatehouse/identity"
+	"gatehouse/oauth/jwt"
 	"gatehouse/storage"
 )
 
@@ -141,7 +141,7 @@ func (s *Server) KeepLogout(form url.Values) (string, error) {
 // KeptLogout opens what KeepLogout sealed. An *Error means that it is damaged or waited too long.
 func (s *Server) KeptLogout(sealed string) (url.Values, error) {
 	refuse := fail(InvalidRequest, "The request waited for too long. Sign out again in the app.")
-	raw, err := base64.RawURLEncoding.DecodeString(sealed)
+	raw, err := jwt.Decode(sealed)
 	if err != nil {
 		return nil, refuse
 	}

@@ -97,7 +97,8 @@ func TestVerifyRefuses(t *testing.T) {
 	for name, err := range map[string]error{
 		"expired": verify(good, "https://id.example", now.Add(time.Minute)), "other issuer": verify(good, "https://other.example", now),
 		"from the future": verify(early, "https://id.example", now), "too large": verify(good+strings.Repeat("A", accesstoken.MaxSize), "https://id.example", now),
-		"empty": verify("", "https://id.example", now), "another key": func() error {
+		"empty": verify("", "https://id.example", now), "a line break": verify(good+"\n", "https://id.example", now),
+		"another last character": verify(good[:len(good)-1]+string(good[len(good)-1]+1), "https://id.example", now), "another key": func() error {
 			other, _ := newKey(t).Sign(person())
 			return verify(other, "https://id.example", now)
 		}(),

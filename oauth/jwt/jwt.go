@@ -181,19 +181,21 @@ type Token struct {
 // key id and algorithm. An id that names no key is the end of it; without an id every fitting key is tried. Whatever
 // fails is ErrInvalid, but for an error of find itself.
 func Parse(token string, algorithms []string, find func(kid, alg string) ([]jose.JSONWebKey, error)) (Token, error) {
-	if len(token) > MaxSize {
-		return Token{}, fmt.Errorf("%w: too large", ErrInvalid)
-	}
 	allowed := make([]jose.SignatureAlgorithm, 0, len(algorithms))
 	for _, alg := range algorithms {
 		allowed = append(allowed, jose.SignatureAlgorithm(alg))
 	}
-	jws, err := jose.ParseSignedCompact(token, allowed)
+	jws, err := ParseCompact(token, MaxSize, allowed)
 	if err != nil {
-		return Token{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+		return Token{}, err
 	}
 	header := jws.Signatures[0].Protected
-	typ, _ := header.ExtraHeaders[jose.HeaderType].(string)
+	var typ string
+	if v, ok := header.ExtraHeaders[jose.HeaderType]; ok {
+		if typ, _ = v.(string); typ == "" { // which must not pass for a header without typ
+			return Token{}, fmt.Errorf("%w: typ is not a string", ErrInvalid)
+		}
+	}
 	keys, err := find(header.KeyID, header.Algorithm)
 	if err != nil {
 		return Token{}, err
@@ -217,11 +219,11 @@ func Parse(token string, algorithms []string, find func(kid, alg string) ([]jose
 
 // UnverifiedIssuer is the iss of a JWT whose signature is still to be verified, to know with whose keys, or "".
 func UnverifiedIssuer(token string) string {
-	parts := strings.Split(token, ".")
-	if len(token) > MaxSize || len(parts) != 3 {
+	_, encoded, err := split(token, MaxSize)
+	if err != nil {
 		return ""
 	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	payload, err := Decode(encoded)
 	var claims struct {
 		Issuer string `json:"iss"`
 	}
@@ -262,11 +264,17 @@ func ParseKeys(raw []byte) ([]jose.JSONWebKey, error) {
 		var private struct {
 			D, K json.RawMessage
 		}
+		var public struct {
+			N, E, X, Y string
+		}
 		if err := json.Unmarshal(one, &private); err != nil {
 			return nil, errors.New("has a key that is not a JSON object")
 		}
 		if private.D != nil || private.K != nil {
 			return nil, errors.New("has a private or symmetric key; publish public keys only, and replace this one")
+		}
+		if json.Unmarshal(one, &public) != nil || !Canonical(public.N) || !Canonical(public.E) || !Canonical(public.X) || !Canonical(public.Y) {
+			continue
 		}
 		var key jose.JSONWebKey
 		if err := json.Unmarshal(one, &key); err == nil && slices.ContainsFunc(Algorithms, func(alg string) bool { return fits(key.Key, alg) }) {

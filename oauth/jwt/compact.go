@@ -1,0 +1,93 @@
+package jwt
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+// maxHeader is the largest encoded JOSE header in bytes. Real headers have less than 200, with a certificate chain 6000.
+const maxHeader = 8 << 10
+
+// ParseCompact parses a JWS in the compact serialization, of at most maxSize bytes and with one of the algorithms. It does
+// not verify the signature. There is exactly one spelling of every token: three parts of base64url without padding, line
+// breaks or other characters, each of which ends in the canonical character (RFC 7515 §2, RFC 4648 §3.5). go-jose alone
+// ignores white space and the unused bits of the last character. The error is ErrInvalid.
+func ParseCompact(token string, maxSize int, algorithms []jose.SignatureAlgorithm) (*jose.JSONWebSignature, error) {
+	header, _, err := split(token, maxSize)
+	if err != nil {
+		return nil, err
+	}
+	if len(header) > maxHeader {
+		return nil, fmt.Errorf("%w: the header is larger than %d bytes", ErrInvalid, maxHeader)
+	}
+	jws, err := jose.ParseSignedCompact(token, algorithms)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	extra := jws.Signatures[0].Protected.ExtraHeaders
+	for _, name := range []jose.HeaderKey{"crit", "b64"} { // no extension is supported, and RFC 7797 §7 has none in a JWT
+		if extra[name] != nil {
+			return nil, fmt.Errorf("%w: the header has %s", ErrInvalid, name)
+		}
+	}
+	return jws, nil
+}
+
+// split returns the encoded header and payload of a compact JWS whose three parts are canonical base64url.
+func split(token string, maxSize int) (header, payload string, err error) {
+	if len(token) > maxSize {
+		return "", "", fmt.Errorf("%w: too large", ErrInvalid)
+	}
+	header, rest, ok := strings.Cut(token, ".")
+	payload, signature, ok2 := strings.Cut(rest, ".")
+	if !ok || !ok2 || header == "" || payload == "" || signature == "" {
+		return "", "", fmt.Errorf("%w: not three parts", ErrInvalid)
+	}
+	if !Canonical(header) || !Canonical(payload) || !Canonical(signature) {
+		return "", "", fmt.Errorf("%w: not canonical base64url", ErrInvalid)
+	}
+	return header, payload, nil
+}
+
+// Canonical reports whether s is the one base64url encoding without padding of some bytes: only characters of the alphabet,
+// and zero in the bits of the last character that encode nothing (RFC 4648 §3.5).
+func Canonical(s string) bool {
+	last := byte(0)
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c >= 'A' && c <= 'Z':
+			last = c - 'A'
+		case c >= 'a' && c <= 'z':
+			last = c - 'a' + 26
+		case c >= '0' && c <= '9':
+			last = c - '0' + 52
+		case c == '-':
+			last = 62
+		case c == '_':
+			last = 63
+		default:
+			return false
+		}
+	}
+	switch len(s) % 4 {
+	case 1:
+		return false
+	case 2:
+		return last&0xf == 0
+	case 3:
+		return last&0x3 == 0
+	}
+	return true
+}
+
+// Decode returns the bytes of which s is the Canonical encoding.
+func Decode(s string) ([]byte, error) {
+	if !Canonical(s) {
+		return nil, errors.New("not canonical base64url")
+	}
+	return base64.RawURLEncoding.DecodeString(s)
+}

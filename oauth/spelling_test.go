@@ -1,0 +1,88 @@
+package oauth_test
+
+import (
+	"encoding/base64"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"gatehouse/oauth/jwt"
+	"gatehouse/storage/storagetest"
+	"gatehouse/web/webtest"
+)
+
+// spelled returns other spellings of a token that a lenient decoder takes for the same.
+func spelled(t *testing.T, token string) []string {
+	t.Helper()
+	last := token[len(token)-1]
+	next := token[:len(token)-1] + string(last+1) // canonical endings are A, Q, g and w, so the next has an unused bit set
+	signature := func(s string) string { return s[strings.LastIndexByte(s, '.')+1:] }
+	a, errA := base64.RawURLEncoding.DecodeString(signature(token))
+	b, errB := base64.RawURLEncoding.DecodeString(signature(next))
+	if errA != nil || errB != nil || string(a) != string(b) {
+		t.Fatalf("%s is no other spelling", next)
+	}
+	return []string{next, token[:30] + "\n" + token[30:], token + "\r\n", " " + token}
+}
+
+func TestOtherSpellingsOfATokenAreRefusedEverywhere(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "off"}})
+		s.User("alice")
+		key := clientKey(t, jwt.ES256, "1")
+		c := s.RelyingParty(`"jwks":` + webtest.KeySet(t, key))
+		b := s.Browser()
+		tokens := s.Redeem(c, b.Code(c, "alice", "scope", "openid"))
+		token, idToken := tokens.Text("access_token"), tokens.Text("id_token")
+		if !s.Active(c, token) {
+			t.Fatal("the token is not active")
+		}
+		for i, other := range spelled(t, token) {
+			if s.Active(c, other) {
+				t.Errorf("spelling %d is active", i)
+			}
+			s.Post("/oauth2/revoke", c, url.Values{"token": {other}}).OK(t)
+			form := s.Request(http.MethodPost, "/oauth2/userinfo", url.Values{"access_token": {other}})
+			s.Do(form).Want(t, 401, "invalid_token")
+		}
+		if !s.Active(c, token) {
+			t.Error("another spelling revoked the token")
+		}
+		machine := keyedMachine(t, s, "", key)
+		for _, other := range spelled(t, key.Sign(t, asserted(s, machine), nil)) {
+			present(s, other).Want(t, 401, "invalid_client")
+		}
+		for _, other := range spelled(t, key.Sign(t, objectClaims(s, c), nil)) {
+			withObject(s.Browser(), "client_id", c.ClientID, "request", other, "redirect_uri", webtest.Callback, "state", "the state", "response_type", "code").
+				WantRedirectError(t, s, "invalid_request_object")
+		}
+		hints := idToken
+		if len(idToken[strings.LastIndexByte(idToken, '.')+1:])%4 == 0 {
+			t.Fatal("the signature has no unused bits")
+		}
+		for i, other := range spelled(t, hints) {
+			b.Authorize(c, "scope", "openid", "prompt", "none", "id_token_hint", other).WantRedirectError(t, s, "invalid_request")
+			l, err := s.OAuth.BeginLogout(t.Context(), url.Values{"id_token_hint": {other}})
+			storagetest.Must(t, err)
+			if l.Trusted() {
+				t.Errorf("spelling %d of an ID token is a hint at sign-out", i)
+			}
+		}
+	})
+}
+
+func TestACodeChallengeHasOneSpelling(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		s := webtest.Start(t, db, webtest.Options{})
+		c := s.Public()
+		challenge := webtest.AuthorizeForm(c).Get("code_challenge")
+		other := challenge[:42] + string(challenge[42]+1)
+		s.Browser().Authorize(c, "code_challenge", other).WantRedirectError(t, s, "invalid_request")
+		if p := s.Browser().Authorize(c, "code_challenge", challenge); p.Status != 200 {
+			t.Errorf("%d %s", p.Status, p.Text())
+		}
+	})
+}
