@@ -15,6 +15,10 @@ import (
 // assertionType is the one client_assertion_type (RFC 7523 §2.2).
 const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
+// assertionTokenType is the typ that marks a client assertion explicitly (draft-ietf-oauth-rfc7523bis). Most clients send JWT
+// or none.
+const assertionTokenType = "client-authentication+jwt"
+
 // maxAssertion is how long before its end an assertion may be used at most: long enough for clocks that differ, too
 // short to be worth stealing.
 const maxAssertion = 5 * time.Minute
@@ -58,6 +62,9 @@ func (s *Server) checkAssertion(ctx context.Context, c *storage.Client, token st
 		return "the signature is not by one of its keys, or alg is another than registered", err
 	case err != nil:
 		return "its keys cannot be read from jwks_uri", err
+	}
+	if !t.HasType("", jwt.TypeJWT, assertionTokenType) { // a token of another kind, signed for another use
+		return "typ must be " + assertionTokenType + ", JWT or absent", nil
 	}
 	var a assertion
 	claims := map[string]json.RawMessage{}

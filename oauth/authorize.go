@@ -70,17 +70,27 @@ func (a *Authorization) OpenID() bool { return slices.Contains(a.Scopes, OpenID)
 // person's eyes when the client or its redirect URI is in doubt.
 func (s *Server) Begin(ctx context.Context, form url.Values) (*Authorization, error) {
 	parameters, wrong := form, error(nil)
-	if form.Has("request") || form.Has("request_uri") {
+	signed := form.Has("request") || form.Has("request_uri")
+	if signed {
 		if parameters, wrong = s.requestObject(ctx, form); wrong != nil {
 			parameters = form // where to tell it
 		}
 	}
+	return s.begin(ctx, form, parameters, signed, wrong)
+}
+
+// begin checks the parameters of a request that came as form. A request with wrong has failed already and only needs the place
+// to which the error is sent. signed reports whether the parameters are those of a verified request object.
+func (s *Server) begin(ctx context.Context, form, parameters url.Values, signed bool, wrong error) (*Authorization, error) {
 	a, err := s.resolveClient(ctx, parameters)
 	if err != nil {
 		return nil, err
 	}
 	if wrong == nil && a.Client.ID != form.Get("client_id") {
 		wrong = requestObjectError("The request object is of another client.", nil)
+	}
+	if wrong == nil && a.Client.RequireSignedRequestObject && !signed {
+		wrong = fail(InvalidRequest, "The client must send its parameters in a signed request object: it is registered with require_signed_request_object (RFC 9101).")
 	}
 	if wrong == nil {
 		wrong = s.check(ctx, a)
@@ -357,7 +367,8 @@ func (s *Server) Resume(ctx context.Context, id string, browser []byte, claim bo
 	if err != nil {
 		return nil, err
 	}
-	a, err := s.Begin(ctx, form)
+	// What is stored are parameters: if they had to be signed, Begin verified that before Store.
+	a, err := s.begin(ctx, form, form, true, nil)
 	if err != nil {
 		return nil, err
 	}

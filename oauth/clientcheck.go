@@ -54,6 +54,7 @@ func (m *Metadata) complete() error {
 		{!validAlg(m.IDTokenAlg), "id_token_signed_response_alg must be " + oneOf(jwt.Algorithms)},
 		{m.UserinfoAlg != "" && !validAlg(m.UserinfoAlg), "userinfo_signed_response_alg must be " + oneOf(jwt.Algorithms) + ", or left out"},
 		{m.RequestObjectAlg != "" && !validAlg(m.RequestObjectAlg), "request_object_signing_alg must be " + oneOf(jwt.Algorithms)},
+		{m.RequireSignedRequestObject && m.JWKS == nil && m.JWKSURI == "", "require_signed_request_object needs jwks or jwks_uri"},
 		{m.TokenEndpointAuthAlg != "" && !validAlg(m.TokenEndpointAuthAlg), "token_endpoint_auth_signing_alg must be " + oneOf(jwt.Algorithms)},
 		{m.ApplicationType != "web" && m.ApplicationType != "native", "application_type must be web or native"},
 		{m.SubjectType != storage.SubjectPublic && m.SubjectType != storage.SubjectPairwise, "subject_type must be public or pairwise"},

@@ -39,6 +39,7 @@ type Metadata struct {
 	IDTokenAlg                 string          `json:"id_token_signed_response_alg,omitempty"`
 	UserinfoAlg                string          `json:"userinfo_signed_response_alg,omitempty"`
 	RequestObjectAlg           string          `json:"request_object_signing_alg,omitempty"`
+	RequireSignedRequestObject bool            `json:"require_signed_request_object,omitempty"`
 	RequestURIs                List            `json:"request_uris,omitempty"`
 	SubjectType                string          `json:"subject_type,omitempty"`
 	SectorIdentifierURI        string          `json:"sector_identifier_uri,omitempty"`
@@ -261,6 +262,7 @@ func (m *Metadata) fill(c *storage.Client) {
 	c.LogoURI, c.ApplicationType, c.SoftwareID, c.SoftwareVersion = m.LogoURI, m.ApplicationType, m.SoftwareID, m.SoftwareVersion
 	c.JWKS, c.JWKSURI = string(m.JWKS), m.JWKSURI
 	c.IDTokenAlg, c.UserinfoAlg, c.RequestObjectAlg, c.IDTokenClaims = m.IDTokenAlg, m.UserinfoAlg, m.RequestObjectAlg, m.IDTokenClaims
+	c.RequireSignedRequestObject = m.RequireSignedRequestObject
 	c.RequestURIs, c.DefaultACRValues = storage.Strings(m.RequestURIs), storage.Strings(m.DefaultACRValues)
 	c.SubjectType, c.SectorIdentifierURI = m.SubjectType, m.SectorIdentifierURI
 	c.DefaultMaxAge, c.RequireAuthTime, c.InitiateLoginURI = (*time.Duration)(m.DefaultMaxAge), m.RequireAuthTime, m.InitiateLoginURI
@@ -289,7 +291,7 @@ func Information(c *storage.Client) ClientInformation {
 		SectorIdentifierURI: c.SectorIdentifierURI, DefaultMaxAge: (*Seconds)(c.DefaultMaxAge), RequireAuthTime: c.RequireAuthTime,
 		DefaultACRValues: List(c.DefaultACRValues), InitiateLoginURI: c.InitiateLoginURI,
 		PostLogoutRedirectURIs: List(c.PostLogoutRedirectURIs), BackchannelLogoutURI: c.BackchannelLogoutURI,
-		BackchannelSessionRequired: c.BackchannelSessionRequired,
+		BackchannelSessionRequired: c.BackchannelSessionRequired, RequireSignedRequestObject: c.RequireSignedRequestObject,
 	}
 	if c.JWKS != "" {
 		m.JWKS = json.RawMessage(c.JWKS)

@@ -52,6 +52,7 @@ type description struct {
 	RequestParameter      bool     `json:"request_parameter_supported"`
 	RequestURIParameter   bool     `json:"request_uri_parameter_supported"`
 	RequestURIRegistered  bool     `json:"require_request_uri_registration"`
+	RequestObjectRequired bool     `json:"require_signed_request_object"` // each client decides (RFC 9101 §10.5)
 	PromptValues          []string `json:"prompt_values_supported"`
 	BackchannelLogout     bool     `json:"backchannel_logout_supported"`
 	BackchannelSession    bool     `json:"backchannel_logout_session_supported"`

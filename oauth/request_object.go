@@ -48,7 +48,7 @@ func (s *Server) requestObject(ctx context.Context, form url.Values) (url.Values
 	if err != nil {
 		return nil, requestObjectError("The request object is not a JWT signed by one of the client's registered keys with an algorithm that the metadata lists and the client may use; unsigned ones are refused.", err)
 	}
-	if t.Type != "" && !strings.EqualFold(t.Type, "JWT") && !strings.EqualFold(strings.TrimPrefix(strings.ToLower(t.Type), "application/"), requestObjectType) {
+	if !t.HasType("", jwt.TypeJWT, requestObjectType) {
 		return nil, requestObjectError("The typ of the request object must be "+requestObjectType+" or JWT.", nil)
 	}
 	var claims map[string]json.RawMessage

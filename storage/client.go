@@ -64,6 +64,7 @@ type Client struct {
 	IDTokenClaims              bool           `gorm:"column:id_token_claims"` // the claims of its scopes stand in ID tokens too
 	UserinfoAlg                string         // empty: plain JSON
 	RequestObjectAlg           string         // empty: any that its key fits
+	RequireSignedRequestObject bool           // its authorization requests must be signed request objects (RFC 9101 §10.5)
 	RequestURIs                Strings        `gorm:"column:request_uris"`
 	SubjectType                string         // SubjectPublic or SubjectPairwise
 	SectorIdentifierURI        string         `gorm:"column:sector_identifier_uri"`

@@ -44,6 +44,7 @@ var metadataFlags = []metadataFlag{
 	{"initiate-login-uri", "initiate_login_uri", "where it begins a sign-in when a person opens it from their account page", "text"},
 	{"id-token-alg", "id_token_signed_response_alg", "RS256 (default), PS256, ES256 or EdDSA", "text"},
 	{"subject-type", "subject_type", "public (default) or pairwise: what it knows people as", "text"},
+	{"require-signed-request-object", "require_signed_request_object", "refuse its authorization requests unless they are signed request objects (RFC 9101)", "bool"},
 	{"token-endpoint-audience", "gatehouse_token_endpoint_audience", "its assertions may name the token endpoint as aud instead of the issuer", "bool"},
 	{"id-token-claims", "gatehouse_id_token_claims", "put the claims of its scopes into ID tokens too, for libraries that read nothing else", "bool"},
 	{"scope", "scope", "scopes the client may ask for, with spaces between", "text"},

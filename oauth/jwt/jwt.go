@@ -177,6 +177,16 @@ type Token struct {
 	Payload []byte // a JSON object
 }
 
+// HasType reports whether the typ header is one of the types, in any case and with or without the prefix application/
+// (RFC 7515 §4.1.9). The type "" stands for a token without typ.
+func (t Token) HasType(types ...string) bool {
+	plain := strings.ToLower(t.Type)
+	if media, ok := strings.CutPrefix(plain, "application/"); ok && media != "" {
+		plain = media
+	}
+	return slices.ContainsFunc(types, func(one string) bool { return strings.ToLower(one) == plain })
+}
+
 // Parse verifies a compact JWT that is signed with one of the algorithms by one of the keys that find returns for its
 // key id and algorithm. An id that names no key is the end of it; without an id every fitting key is tried. Whatever
 // fails is ErrInvalid, but for an error of find itself.
