@@ -63,14 +63,14 @@ var errPingTimeout = errors.New("no answer within five seconds")
 func (s *Store) connectSQLite(path string, readers int) error {
 	if dir := filepath.Dir(path); dir != "." {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return fmt.Errorf("make the folder of the database: %w", err)
+			return wrap("create the directory of the database", err)
 		}
 	}
 	// The database holds hashes and sealed keys only, but nobody else on the machine has business with it.
 	if f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600); err != nil {
-		return fmt.Errorf("open the database: %w", err)
+		return wrap("open the database", err)
 	} else if err := f.Close(); err != nil {
-		return fmt.Errorf("open the database: %w", err)
+		return wrap("open the database", err)
 	}
 	// A wait inside SQLite hears of no deadline, so it is short, and patient waits on.
 	pragmas := url.Values{"_pragma": {
@@ -137,7 +137,7 @@ func (s *Store) openPool(d gorm.Dialector, prepare bool) (*gorm.DB, error) {
 		DisableAutomaticPing: true,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("open the database: %w", err)
+		return nil, wrap("open the database", err)
 	}
 	pool, err := db.DB()
 	if err != nil {

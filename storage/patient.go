@@ -3,7 +3,6 @@ package storage
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"time"
 )
 
@@ -40,7 +39,4 @@ func patiently[T any](ctx context.Context, try func() (T, error)) (T, error) {
 }
 
 // busy reports whether SQLite could not begin to write because another process does.
-func busy(err error) bool {
-	var e interface{ Code() int }
-	return errors.As(err, &e) && e.Code()&0xff == 5
-}
+func busy(err error) bool { return sqliteCode(err) == sqliteBusy }

@@ -9,12 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"gorm.io/gorm"
 )
 
@@ -181,28 +179,6 @@ func (s *Store) once(ctx context.Context, fn func(tx *Store) error) error {
 func retryable(err error) bool {
 	code := sqlState(err)
 	return code == "40001" || code == "40P01"
-}
-
-// Away reports whether the database could not be reached, or is starting or stopping: something that passes, unlike a wrong
-// password.
-func Away(err error) bool {
-	switch sqlState(err) {
-	case "57P01", "57P02", "57P03", "53300":
-		return true
-	case "":
-		var refused *pgconn.ConnectError
-		var network net.Error
-		return errors.As(err, &refused) || errors.As(err, &network) || errors.Is(err, errPingTimeout)
-	}
-	return false
-}
-
-// sqlState is PostgreSQL's code of an error, or empty.
-func sqlState(err error) string {
-	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
-		return pg.Code
-	}
-	return ""
 }
 
 // changed makes the transaction raise the revision when it commits, which drops the caches of every process.

@@ -55,6 +55,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exitOK
 	}
 	fmt.Fprintln(stderr, "gatehouse: "+err.Error())
+	if remedy := storage.Remedy(err); remedy != "" {
+		fmt.Fprintln(stderr, "gatehouse: "+remedy)
+	}
 	var usage usageError
 	if errors.As(err, &usage) {
 		return exitUsage

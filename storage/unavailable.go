@@ -1,0 +1,154 @@
+package storage
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"strings"
+	"syscall"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Away reports whether the database could not be reached, is starting or stopping, or was locked: conditions that end
+// without the operator. A wrong password, a missing database and every error of an embedded database's file are not
+// among them; Remedy returns what to do about those.
+func Away(err error) bool {
+	state := sqlState(err)
+	switch state {
+	case "57P01", "57P02", "57P03", "53300", "55P03", "25P03":
+		return true
+	case "":
+		return refusedTLS(err) == "" && !errors.Is(err, fs.ErrPermission) && network(err)
+	}
+	return strings.HasPrefix(state, "08") && poolerMisconfigured(err) == ""
+}
+
+// network reports whether a connection failed, at its start or later. Errors of files do not count: a syscall.Errno
+// implements net.Error too.
+func network(err error) bool {
+	var refused *pgconn.ConnectError
+	var op *net.OpError
+	var dns *net.DNSError
+	return errors.As(err, &refused) || errors.As(err, &op) || errors.As(err, &dns) || errors.Is(err, errPingTimeout) ||
+		errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// sqlState is PostgreSQL's code of an error, or empty.
+func sqlState(err error) string {
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
+		return pg.Code
+	}
+	return ""
+}
+
+// sqliteCode is SQLite's primary result code of an error, or 0.
+func sqliteCode(err error) int {
+	if e := (interface{ Code() int })(nil); errors.As(err, &e) {
+		return e.Code() & 0xff
+	}
+	return 0
+}
+
+// SQLite's result codes (sqlite.org/rescode.html).
+const (
+	sqliteBusy     = 5
+	sqliteReadOnly = 8
+	sqliteCorrupt  = 11
+	sqliteFull     = 13
+	sqliteCantOpen = 14
+	sqliteNotADB   = 26
+)
+
+// Remedy returns what the operator can do about an error of the database that does not end on its own, or "".
+func Remedy(err error) string {
+	if !errors.Is(err, ErrUnavailable) {
+		return ""
+	}
+	if remedy := refusedTLS(err); remedy != "" {
+		return remedy
+	}
+	if remedy := poolerMisconfigured(err); remedy != "" {
+		return remedy
+	}
+	switch sqlState(err) {
+	case "28P01":
+		return "check the user and the password in GATEHOUSE_DATABASE_URL"
+	case "28000":
+		return "check the user in GATEHOUSE_DATABASE_URL, and that pg_hba.conf lets it connect from this machine"
+	case "3D000":
+		return "create the database with createdb, or correct its name in GATEHOUSE_DATABASE_URL"
+	case "42704":
+		return "remove the unknown parameter from GATEHOUSE_DATABASE_URL"
+	case "26000", "42P05":
+		return "the connections of this URL are shared by a pooler; remove default_query_exec_mode from GATEHOUSE_DATABASE_URL, or set it to cache_describe"
+	case "53100":
+		return "free space on the disk of the PostgreSQL server"
+	}
+	switch sqliteCode(err) {
+	case sqliteReadOnly, sqliteCantOpen:
+		return "let the user that runs gatehouse write the database and its directory: check their owner, their mode and whether the disk is read-only"
+	case sqliteCorrupt:
+		return "the database file is damaged; restore a backup"
+	case sqliteFull:
+		return "free space on the disk of the database"
+	case sqliteNotADB:
+		return "GATEHOUSE_DATABASE_URL names a file that is not a SQLite database; name another path, or restore a backup"
+	}
+	switch {
+	case errors.As(err, new(*pgconn.ConnectError)):
+		if errors.Is(err, fs.ErrPermission) {
+			return "let the user that runs gatehouse use the socket of PostgreSQL"
+		}
+	case errors.Is(err, syscall.EISDIR):
+		return "GATEHOUSE_DATABASE_URL names a directory; add the name of a file, such as /gatehouse.db"
+	case errors.Is(err, syscall.ENOTDIR):
+		return "a part of the path in GATEHOUSE_DATABASE_URL is a file, not a directory; correct the path"
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		return "let the user that runs gatehouse write the database and its directory (check owner, mode and mount), or set GATEHOUSE_DATABASE_URL to a path that it can write"
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return "free space on the disk of the database"
+	case errors.Is(err, fs.ErrNotExist):
+		return "correct the path in GATEHOUSE_DATABASE_URL; its directory cannot be created"
+	}
+	return ""
+}
+
+// refusedTLS returns what to do when the TLS handshake failed for a reason that stays, or "".
+func refusedTLS(err error) string {
+	var refused *pgconn.ConnectError
+	if !errors.As(err, &refused) || sqlState(err) != "" {
+		return ""
+	}
+	switch {
+	case strings.Contains(refused.Error(), "server refused TLS connection"):
+		return "PostgreSQL has TLS switched off: switch it on (ssl = on), or set sslmode in GATEHOUSE_DATABASE_URL"
+	case errors.As(err, new(*tls.CertificateVerificationError)):
+		return "the certificate of PostgreSQL is not trusted: set sslrootcert in GATEHOUSE_DATABASE_URL to the file of its CA, and name the host as the certificate does"
+	case errors.As(err, new(tls.AlertError)):
+		return "PostgreSQL refused the TLS handshake: check sslcert and sslkey in GATEHOUSE_DATABASE_URL"
+	}
+	return ""
+}
+
+// poolerMisconfigured returns what to do about an error of PgBouncer that stays, or "". PgBouncer has one code for nearly
+// all its errors, also for those of a PostgreSQL that is unavailable.
+func poolerMisconfigured(err error) string {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) || !strings.HasPrefix(pg.Code, "08") {
+		return ""
+	}
+	switch {
+	case strings.Contains(pg.Message, "unsupported startup parameter"):
+		return "PgBouncer refuses a parameter of GATEHOUSE_DATABASE_URL: remove it there, or add it to ignore_startup_parameters in pgbouncer.ini"
+	case strings.Contains(pg.Message, "no such database"), strings.Contains(pg.Message, "does not exist"):
+		return "correct the name of the database in GATEHOUSE_DATABASE_URL or in the section [databases] of pgbouncer.ini"
+	case strings.Contains(pg.Message, "no such user"), strings.Contains(pg.Message, "password"), strings.Contains(pg.Message, "auth"):
+		return "check the user and the password in GATEHOUSE_DATABASE_URL and in the auth_file of PgBouncer"
+	case strings.Contains(pg.Message, "SSL required"), strings.Contains(pg.Message, "TLS required"):
+		return "PgBouncer requires TLS: set sslmode=require or verify-full in GATEHOUSE_DATABASE_URL"
+	}
+	return ""
+}
