@@ -38,6 +38,9 @@ type Options struct {
 	RedisURL string // empty: each process counts by itself
 	Now      func() time.Time
 	Log      *slog.Logger
+
+	RedisNow     func() time.Time // clock of the counters in Redis; nil: the clock of Redis, which all processes share
+	RedisTimeout time.Duration    // of one command; zero: 100 ms
 }
 
 // New returns limits. It fails when the Redis URL makes no sense; a Redis that is away is met later.
@@ -52,7 +55,7 @@ func New(o Options) (*Limits, error) {
 	}
 	if o.RedisURL != "" {
 		var err error
-		if l.shared, err = newShared(o.RedisURL, o.Log); err != nil {
+		if l.shared, err = newShared(o); err != nil {
 			return nil, err
 		}
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	redisTimeout = 100 * time.Millisecond // of one question
+	redisTimeout = 100 * time.Millisecond // of one command
 	redisRest    = time.Second            // how long Redis is left alone after it failed
 )
 
@@ -27,6 +27,8 @@ var takeScript string
 // shared counts in Redis, by its clock. It holds no state but whether Redis answers.
 type shared struct {
 	pool     *redis.Pool
+	timeout  time.Duration         // of one command
+	now      func() time.Time      // counts by this clock instead of that of Redis when not nil
 	scripts  map[int]*redis.Script // by their number of keys
 	log      *slog.Logger
 	down     atomic.Bool
@@ -37,19 +39,23 @@ type shared struct {
 // maxCounts is the most that one request is counted by.
 const maxCounts = 4
 
-func newShared(address string, log *slog.Logger) (*shared, error) {
-	u, err := url.Parse(address)
+func newShared(o Options) (*shared, error) {
+	u, err := url.Parse(o.RedisURL)
 	if err != nil || u.Scheme != "redis" && u.Scheme != "rediss" || u.Host == "" {
 		return nil, errors.New("GATEHOUSE_REDIS_URL is not a Redis URL; write redis://host:6379")
 	}
-	s := &shared{log: log, scripts: map[int]*redis.Script{}}
+	s := &shared{log: o.Log, now: o.RedisNow, timeout: o.RedisTimeout, scripts: map[int]*redis.Script{}}
+	if s.timeout == 0 {
+		s.timeout = redisTimeout
+	}
 	for n := 1; n <= maxCounts; n++ {
 		s.scripts[n] = redis.NewScript(n, takeScript)
 	}
 	s.pool = &redis.Pool{
 		MaxIdle: 32, MaxActive: 64, Wait: true, IdleTimeout: 5 * time.Minute,
 		DialContext: func(ctx context.Context) (redis.Conn, error) {
-			return redis.DialURLContext(ctx, address, redis.DialConnectTimeout(redisTimeout), redis.DialReadTimeout(redisTimeout), redis.DialWriteTimeout(redisTimeout))
+			return redis.DialURLContext(ctx, o.RedisURL,
+				redis.DialConnectTimeout(s.timeout), redis.DialReadTimeout(s.timeout), redis.DialWriteTimeout(s.timeout))
 		},
 	}
 	return s, nil
@@ -65,7 +71,7 @@ func (s *shared) take(ctx context.Context, rates map[string]rate, counts []confi
 			return nil
 		}
 	}
-	args := make([]any, 0, 4*len(counts))
+	args := make([]any, 0, 4*len(counts)+1)
 	for _, c := range counts {
 		sum := sha256.Sum256([]byte(c.Key)) // who it is about is nobody's business there
 		args = append(args, "gatehouse:limit:"+c.Limit+":"+hex.EncodeToString(sum[:16]))
@@ -74,7 +80,10 @@ func (s *shared) take(ctx context.Context, rates map[string]rate, counts []confi
 		r := rates[c.Limit]
 		args = append(args, r.interval.Microseconds(), r.Period.Microseconds(), r.most.Microseconds())
 	}
-	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*redisTimeout) // a caller that leaves is no failure
+	if s.now != nil {
+		args = append(args, s.now().UnixMicro())
+	}
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*s.timeout) // a caller that leaves is no failure
 	defer cancel()
 	answer, err := s.ask(limited, len(counts), args)
 	if err != nil || len(answer) == 0 || len(answer)%2 != 0 {
@@ -102,7 +111,7 @@ func (s *shared) ask(ctx context.Context, keys int, args []any) (answer []int64,
 }
 
 func (s *shared) try(ctx context.Context) (err error) {
-	limited, cancel := context.WithTimeout(ctx, 2*redisTimeout)
+	limited, cancel := context.WithTimeout(ctx, 2*s.timeout)
 	defer cancel()
 	conn, err := s.pool.GetContext(limited)
 	if err != nil {

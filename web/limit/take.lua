@@ -1,8 +1,12 @@
 -- Counts one event for each key, up to the first that refuses (generic cell rate algorithm, as rate.step does it in Go).
 -- ARGV has three numbers per key, in microseconds: interval, period, and how far ahead the next free moment may lie.
+-- One more number may follow: the time to count by, in Unix microseconds; without it, the clock of Redis decides.
 -- Answers two numbers per key: how far ahead it lies now, and 1 if the event is refused.
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
+local now = tonumber(ARGV[3 * #KEYS + 1])
+if not now then
+	local time = redis.call('TIME')
+	now = time[1] * 1000000 + time[2]
+end
 local answer = {}
 for i, key in ipairs(KEYS) do
 	local interval, period, most = tonumber(ARGV[3 * i - 2]), tonumber(ARGV[3 * i - 1]), tonumber(ARGV[3 * i])
