@@ -307,11 +307,10 @@ var defence = []webtest.Requirement{
 			done <- s.Do(jsonRequest(s, "/oauth2/register", `{"redirect_uris":["https://app.example/callback"],"sector_identifier_uri":"`+slow.URL+`"}`))
 		}()
 		<-entered
-		began := time.Now()
-		r := s.Token(c, machineGrant)
+		r := s.Token(c, machineGrant) // answered while the first request still holds the only slot
 		r.Want(t, 503, "temporarily_unavailable")
-		if r.Header.Get("Retry-After") == "" || time.Since(began) > time.Second {
-			t.Errorf("%v after %v", r.Header, time.Since(began))
+		if r.Header.Get("Retry-After") == "" {
+			t.Errorf("no Retry-After in %v", r.Header)
 		}
 		if p := s.Browser().Open("/login"); p.Status != http.StatusServiceUnavailable || p.Header.Get("Retry-After") == "" {
 			t.Errorf("a page: %d", p.Status)
@@ -331,15 +330,15 @@ var defence = []webtest.Requirement{
 		s.User("alice")
 		c := s.App()
 		refresh := s.Tokens(c, "alice").Text("refresh_token")
+		hurried := s.AnotherWith("GATEHOUSE_REQUEST_TIMEOUT=1s")
+		eventually(t, "the process with the short limit has read the client", func() bool {
+			return hurried.Refresh(c, "unknown").Status == http.StatusBadRequest
+		})
 		release := storagetest.Lock(t, s.Store, s.DB, "grants")
-		began := time.Now()
-		s.Refresh(c, refresh).Want(t, 503, "temporarily_unavailable")
-		if took := time.Since(began); took > 5*time.Second {
-			t.Errorf("it waited %v", took)
-		}
+		hurried.Refresh(c, refresh).Want(t, 503, "temporarily_unavailable") // while the table is still locked
 		release()
 		s.Refresh(c, refresh).OK(t)
-	}).With("GATEHOUSE_REQUEST_TIMEOUT=1s"),
+	}),
 	webtest.Req("D14", "RFC 6749 §10.10, [design](design.md) §6", "what strangers make this server keep is bounded over all of them together", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")
 		c := s.App()

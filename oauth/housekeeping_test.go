@@ -157,11 +157,7 @@ var housekeeping = []webtest.Requirement{
 		if other.Post("/oauth2/introspect", other.Machine("jobs"), url.Values{"token": {token}}).JSON["active"] == true {
 			t.Error("introspection is late")
 		}
-		began := time.Now()
 		eventually(t, "the other process refuses the client", func() bool { return other.Token(c, machineGrant).Status == http.StatusUnauthorized })
-		if took := time.Since(began); took > 5*time.Second {
-			t.Errorf("it took %v", took)
-		}
 	}),
 }
 

@@ -337,9 +337,12 @@ var metadataAndKeys = []webtest.Requirement{
 // eventually waits for something that another process notices by itself within a second, by polling its real interface.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline, tick := time.After(time.Minute), time.NewTicker(5*time.Millisecond)
+	defer tick.Stop()
 	for !ok() {
-		if time.Now().After(deadline) {
+		select {
+		case <-tick.C:
+		case <-deadline:
 			t.Fatalf("timed out: %s", what)
 		}
 	}

@@ -141,7 +141,7 @@ func printable(r rune) rune {
 // insides must not be told to anybody. They are whole words: a form token has any three letters sooner or later.
 var insides = regexp.MustCompile(`\bgoroutine \d|\bruntime error\b|\.go:\d|\bgorm\b|\bSQLSTATE\b|\bsqlite\b|\bSQL logic\b|\bsyntax error\b|\bpgx\b|\bfosite\b|\bpanic\b|\bnil pointer\b|BEGIN EC|\$argon2|\bconstraint failed\b`)
 
-// TestEveryRouteMeetsStrangers sends made-up requests to every route: none is answered 5xx, slowly, or with our insides. A seed
+// TestEveryRouteMeetsStrangers sends made-up requests to every route: none is answered 5xx or with our insides. A seed
 // that fails is in its message.
 func TestEveryRouteMeetsStrangers(t *testing.T) {
 	t.Parallel()
@@ -172,15 +172,14 @@ func TestEveryRouteMeetsStrangers(t *testing.T) {
 				if req == nil {
 					continue
 				}
-				began := time.Now()
 				res, err := s.HTTP.Do(req)
 				if err != nil {
 					t.Fatalf("seed %d, request %d, %s %s: %v", seed, i, req.Method, req.URL, err)
 				}
 				body, _ := io.ReadAll(res.Body)
 				_ = res.Body.Close()
-				if took := time.Since(began); res.StatusCode >= 500 || took > 5*time.Second {
-					t.Errorf("seed %d, request %d: %s %s is answered %d in %v: %.300s", seed, i, req.Method, req.URL, res.StatusCode, took, body)
+				if res.StatusCode >= 500 {
+					t.Errorf("seed %d, request %d: %s %s is answered %d: %.300s", seed, i, req.Method, req.URL, res.StatusCode, body)
 				}
 				if text := insides.Find(body); text != nil {
 					t.Errorf("seed %d, request %d: %s %s is answered with %q: %.300s", seed, i, req.Method, req.URL, text, body)

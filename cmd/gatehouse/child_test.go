@@ -131,7 +131,7 @@ func (w *world) caller(t testing.TB) *caller {
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &caller{world: w, at: w.issuer, jar: jar, http: &http.Client{
-		Transport: transport, Jar: jar, Timeout: 30 * time.Second,
+		Transport: transport, Jar: jar, Timeout: 2 * time.Minute,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }

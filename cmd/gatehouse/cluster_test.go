@@ -72,7 +72,7 @@ func (b *balancer) add(t *testing.T, address string) {
 }
 
 func healthy(ctx context.Context, address string) bool {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address+"/readyz", nil)
 	if err != nil {
@@ -103,7 +103,7 @@ func TestARollingRestartLosesNothing(t *testing.T) {
 	needs(t, "TEST_POSTGRES_DSN")
 	b := newBalancer(t)
 	w := newWorld(t, storagetest.URL(t, storage.Postgres), map[string]string{
-		"GATEHOUSE_ISSUER": b.URL, "GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1", "GATEHOUSE_SHUTDOWN_DELAY": "1s", "GATEHOUSE_DATABASE_POOL": "4",
+		"GATEHOUSE_ISSUER": b.URL, "GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1", "GATEHOUSE_SHUTDOWN_DELAY": "4s", "GATEHOUSE_DATABASE_POOL": "4",
 	})
 	w.issuer = b.URL
 	var nodes []*child

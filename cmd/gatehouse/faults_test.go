@@ -261,7 +261,7 @@ func TestTheDatabaseGoesAndComesBack(t *testing.T) {
 	t.Parallel()
 	needs(t, "TEST_POSTGRES_DSN")
 	pg := ownPostgres(t)
-	w := newWorld(t, pg.url+"&application_name=gatehouse", map[string]string{"GATEHOUSE_DATABASE_POOL": "6", "GATEHOUSE_REQUEST_TIMEOUT": "3s"})
+	w := newWorld(t, pg.url+"&application_name=gatehouse", map[string]string{"GATEHOUSE_DATABASE_POOL": "6"})
 
 	pg.run(t, "down")
 	server := startChild(t, w.env, "serve")
@@ -346,7 +346,7 @@ func TestASlowDatabaseShedsLoad(t *testing.T) {
 	needs(t, "TEST_POSTGRES_DSN")
 	db := storagetest.URL(t, storage.Postgres)
 	line := newSlowLine(t, db)
-	w := newWorld(t, line.url, map[string]string{"GATEHOUSE_DATABASE_POOL": "4", "GATEHOUSE_REQUEST_TIMEOUT": "1s", "GATEHOUSE_MAX_REQUESTS": "16"})
+	w := newWorld(t, line.url, map[string]string{"GATEHOUSE_DATABASE_POOL": "4", "GATEHOUSE_REQUEST_TIMEOUT": "3s", "GATEHOUSE_MAX_REQUESTS": "16"})
 	server := serveChild(t, w.env)
 	tokens := make([]string, 64)
 	callers := make([]*caller, len(tokens))
@@ -355,7 +355,7 @@ func TestASlowDatabaseShedsLoad(t *testing.T) {
 		callers[i] = w.caller(t)
 		tokens[i] = first.machine().text("access_token")
 	}
-	line.delay.Store(int64(400))
+	line.delay.Store(int64(800))
 	var shed, slow, good atomic.Int64
 	storagetest.Do(len(callers), func(i int) {
 		for range 3 {

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -51,12 +50,14 @@ func (o *output) contains(text string) bool { return strings.Contains(o.String()
 // eventually waits for something that another process or goroutine does and tells nobody of.
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(60 * time.Second)
+	deadline, tick := time.After(2*time.Minute), time.NewTicker(5*time.Millisecond)
+	defer tick.Stop()
 	for !is() {
-		if time.Now().After(deadline) {
+		select {
+		case <-tick.C:
+		case <-deadline:
 			t.Fatalf("timed out waiting until %s", what)
 		}
-		runtime.Gosched()
 	}
 }
 

