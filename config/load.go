@@ -20,9 +20,13 @@ func (m Mistakes) Error() string {
 	return "the settings have mistakes:\n  - " + strings.Join(m, "\n  - ")
 }
 
+// MissingKey is the mistake of a PostgreSQL database without a root key. Load cannot know whether the database is new.
+const MissingKey = "GATEHOUSE_SECRET_KEY is required with PostgreSQL; set it, or GATEHOUSE_SECRET_KEY_FILE, to the key that every other process of " +
+	"this database uses. Only for a new database make one with: openssl rand -base64 32"
+
 // Load builds the settings from the environment and then the flags, which win. flags maps a flag's name without dashes
 // to its value and holds only the flags that were given. It returns the settings with the warnings that serving them
-// should print, or Mistakes with all that is wrong.
+// should print, or Mistakes with all that is wrong and the settings that could be read.
 func Load(getenv func(string) string, flags map[string]string) (Config, []string, error) {
 	var c Config
 	var mistakes Mistakes
@@ -51,22 +55,39 @@ func Load(getenv func(string) string, flags map[string]string) (Config, []string
 		}
 	}
 	if len(mistakes) > 0 {
-		return Config{}, nil, mistakes
+		return c, nil, mistakes
 	}
 	return c, append(warnings, c.warnings()...), nil
 }
 
-// Unknown says which variables of the environment look like settings and are none, as os.Environ lists them. Those that
-// Kubernetes sets for a service called gatehouse are nobody's mistake.
+// Unknown returns a warning for each variable of the environment, as os.Environ lists them, that looks like a setting and
+// is none, with the name that was most likely meant. Variables that Kubernetes sets for a service called gatehouse are
+// left out.
 func Unknown(environ []string) (warnings []string) {
+	const prefix = "GATEHOUSE_"
+	var names, short []string
+	for _, s := range settings {
+		names = append(names, s.env)
+		if s.file {
+			names = append(names, s.env+"_FILE")
+		}
+	}
+	for _, name := range names {
+		short = append(short, strings.TrimPrefix(name, prefix))
+	}
 	for _, v := range environ {
 		name, _, _ := strings.Cut(v, "=")
-		if !strings.HasPrefix(name, "GATEHOUSE_") || strings.HasPrefix(name, "GATEHOUSE_SERVICE_") || strings.HasPrefix(name, "GATEHOUSE_PORT") {
+		if !strings.HasPrefix(name, prefix) || strings.HasPrefix(name, "GATEHOUSE_SERVICE_") || strings.HasPrefix(name, "GATEHOUSE_PORT") {
 			continue
 		}
-		if !slices.ContainsFunc(settings, func(s setting) bool { return s.env == name || s.file && s.env+"_FILE" == name }) {
-			warnings = append(warnings, name+" is no setting of this version and has no effect; `gatehouse config print` lists them all")
+		if slices.Contains(names, name) {
+			continue
 		}
+		if near := Nearest(strings.TrimPrefix(name, prefix), short); near != "" {
+			warnings = append(warnings, name+" is no setting of this version and has no effect; did you mean "+prefix+near+"?")
+			continue
+		}
+		warnings = append(warnings, name+" is no setting of this version and has no effect; `gatehouse config print` lists them all")
 	}
 	return warnings
 }
@@ -108,7 +129,7 @@ func (c Config) conflicts() (m Mistakes) {
 		m = append(m, "GATEHOUSE_TLS_CERT_FILE is set but GATEHOUSE_ISSUER is http; write the issuer as https://…")
 	}
 	if _, embedded := c.Embedded(); c.DatabaseURL != "" && !embedded && c.SecretKey == nil {
-		m = append(m, "GATEHOUSE_SECRET_KEY is required with PostgreSQL, the same for every process; make one with: openssl rand -base64 32")
+		m = append(m, MissingKey)
 	}
 	if c.SecretKey != nil && bytes.Equal(c.SecretKey, c.SecretKeyPrevious) {
 		m = append(m, "GATEHOUSE_SECRET_KEY_PREVIOUS is GATEHOUSE_SECRET_KEY; set it to the key before, or take it away")

@@ -136,13 +136,13 @@ func parseRateLimit(item string) (name string, r Rate, err error) {
 		return "", Rate{}, fmt.Errorf("%q is not a limit, write name=count/period, like client_failure=20/1m", item)
 	}
 	if _, known := DefaultRateLimits[name]; !known {
-		return "", Rate{}, fmt.Errorf("%q is not the name of a limit, the names are %s", name,
-			strings.Join(slices.Sorted(maps.Keys(DefaultRateLimits)), ", "))
+		names := slices.Sorted(maps.Keys(DefaultRateLimits))
+		return "", Rate{}, fmt.Errorf("%q is not the name of a limit, the names are %s%s", name, strings.Join(names, ", "), DidYouMean(name, names))
 	}
 	if r.Count, err = strconv.Atoi(count); err != nil || r.Count < 1 || r.Count > 1_000_000 {
 		return "", Rate{}, fmt.Errorf("%q: the count must be a whole number from 1 to 1000000", item)
 	}
-	if r.Period, err = time.ParseDuration(period); err != nil || r.Period < time.Second || r.Period > 24*time.Hour {
+	if r.Period, err = ParseDuration(period); err != nil || r.Period < time.Second || r.Period > 24*time.Hour {
 		return "", Rate{}, fmt.Errorf("%q: the period must be a duration from 1s to 24h, like 1m", item)
 	}
 	return name, r, nil

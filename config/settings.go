@@ -140,9 +140,9 @@ func duration(env, def string, low, high time.Duration, pending, doc string, fie
 	return setting{env: env, def: def, pending: pending,
 		doc: doc + " From " + plainDuration(low) + " to " + plainDuration(high) + ".",
 		set: func(c *Config, v string) error {
-			d, err := time.ParseDuration(v)
+			d, err := ParseDuration(v)
 			if err != nil {
-				return fmt.Errorf("%q is not a duration; write a number and a unit, like 15m or 720h", v)
+				return fmt.Errorf("%q is not a duration; write a number and a unit, like 15m, 12h or 30d", v)
 			}
 			if d < low || d > high {
 				return fmt.Errorf("%s is out of bounds; write a duration from %s to %s", v, plainDuration(low), plainDuration(high))
@@ -210,7 +210,7 @@ func key(field func(*Config) *[]byte) func(*Config, string) error {
 		}
 		k, ok := DecodeKey(v)
 		if !ok {
-			return fmt.Errorf("is not base64 of 32 bytes; make one with: openssl rand -base64 32")
+			return fmt.Errorf("is not base64 of 32 bytes; copy the key of this database completely. Only for a new database make one with: openssl rand -base64 32")
 		}
 		*field(c) = k
 		return nil

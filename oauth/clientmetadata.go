@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"gatehouse/config"
 	"gatehouse/storage"
 )
 
@@ -132,7 +133,7 @@ func (s *Seconds) UnmarshalJSON(b []byte) error {
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
 		return s.UnmarshalJSON(strconv.AppendInt(nil, n, 10))
 	}
-	d, err := time.ParseDuration(text)
+	d, err := config.ParseDuration(text)
 	if err != nil || d%time.Second != 0 {
 		return errShape("must be a number of seconds or a duration of whole seconds like 15m")
 	}
@@ -210,13 +211,20 @@ var memberNames = sync.OnceValue(func() (names []string) {
 })
 
 // UnknownMembers lists the members of client metadata that mean nothing here. A server ignores them (RFC 7591 §2); who
-// types them may want to know.
+// types them may want to know. A name that is nearly that of a member is followed by it.
 func UnknownMembers(raw []byte) []string {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &members); err != nil {
 		return nil
 	}
-	return slices.DeleteFunc(slices.Sorted(maps.Keys(members)), func(name string) bool { return slices.Contains(memberNames(), name) })
+	known := memberNames()
+	unknown := slices.DeleteFunc(slices.Sorted(maps.Keys(members)), func(name string) bool { return slices.Contains(known, name) })
+	for i, name := range unknown {
+		if near := config.Nearest(name, known); near != "" {
+			unknown[i] = name + " (did you mean " + near + "?)"
+		}
+	}
+	return unknown
 }
 
 // forgetOwn takes away what only the operator may set.

@@ -1,0 +1,47 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ParseDuration parses a duration as time.ParseDuration does, with weeks and days of 24 hours in front: 7d, 2w, 1d12h.
+func ParseDuration(s string) (time.Duration, error) {
+	rest, negative := strings.CutPrefix(s, "-")
+	total, found := time.Duration(0), false
+	for _, unit := range []struct {
+		suffix string
+		length time.Duration
+	}{{"w", 7 * 24 * time.Hour}, {"d", 24 * time.Hour}} {
+		digits, after, ok := strings.Cut(rest, unit.suffix)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseUint(digits, 10, 32)
+		if err != nil {
+			return 0, fmt.Errorf("%q is not a duration", s)
+		}
+		if time.Duration(n) > (math.MaxInt64-total)/unit.length {
+			return 0, errors.New("the duration is too long")
+		}
+		total += time.Duration(n) * unit.length
+		rest, found = after, true
+	}
+	if rest != "" || !found {
+		d, err := time.ParseDuration(rest)
+		if err != nil || strings.HasPrefix(rest, "-") || strings.HasPrefix(rest, "+") && found {
+			return 0, fmt.Errorf("%q is not a duration", s)
+		}
+		if total += d; total < 0 {
+			return 0, errors.New("the duration is too long")
+		}
+	}
+	if negative {
+		total = -total
+	}
+	return total, nil
+}
