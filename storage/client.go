@@ -141,6 +141,13 @@ func (s *Store) Clients(ctx context.Context, after string, limit int) ([]Client,
 	return out, wrap("list clients", err)
 }
 
+// ClientsByName returns the clients with exactly that name by id, at most 100 of them, without their secrets.
+func (s *Store) ClientsByName(ctx context.Context, name string) ([]Client, error) {
+	var out []Client
+	err := s.read.WithContext(ctx).Where("name = ?", name).Order("id").Limit(100).Find(&out).Error
+	return out, wrap("find clients by name", err)
+}
+
 // CreateClient adds a client and its secrets.
 func (s *Store) CreateClient(ctx context.Context, c *Client, e Event) error {
 	e.ClientID = c.ID

@@ -17,6 +17,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"gatehouse/config"
 	"gatehouse/storage"
 )
 
@@ -27,21 +28,24 @@ func (a *app) auditCommand() *cobra.Command {
 // auditFilter adds the flags that choose audit rows, and returns what they chose.
 func (a *app) auditFilter(cmd *cobra.Command) func(ctx context.Context, s *system) (storage.AuditFilter, error) {
 	var f storage.AuditFilter
-	var user, since, until string
+	var client, user, since, until string
 	var token bool
 	flags := cmd.Flags()
 	flags.StringVar(&f.Event, "event", "", "only this type, like user.signed_in, or all that begin alike, like 'key.*'")
 	flags.StringVar(&f.Actor, "actor", "", "only what this actor did, like client:ID, user:SUB or cli:NAME")
-	flags.StringVar(&f.ClientID, "client", "", "only this client_id")
+	flags.StringVar(&client, "client", "", "only this client: client_id or name")
 	flags.StringVar(&user, "user", "", "only this person: username, e-mail address or sub")
 	flags.StringVar(&f.GrantID, "grant", "", "only this grant (gid)")
 	flags.StringVar(&f.RequestID, "request", "", "only this request id (X-Request-Id)")
 	flags.BoolVar(&token, "token-stdin", false, "only the token, code or secret that standard input has: where a leaked one came from")
 	flags.StringVar(&since, "since", "", "only what is younger than this: 24h, 7d, or a time like 2026-11-25T08:00:00Z")
-	flags.StringVar(&until, "until", "", "only what is older than this")
+	flags.StringVar(&until, "until", "", "only what is older than this: a duration or a time, as --since")
 	return func(ctx context.Context, s *system) (storage.AuditFilter, error) {
 		var err error
 		if f.UserID, err = s.auditUser(ctx, user); err != nil {
+			return f, err
+		}
+		if f.ClientID, err = s.auditClient(ctx, client); err != nil {
 			return f, err
 		}
 		if f.Since, err = moment(since, s.store.Now()); err != nil {
@@ -54,7 +58,7 @@ func (a *app) auditFilter(cmd *cobra.Command) func(ctx context.Context, s *syste
 			return f, usageError{errors.New("--since must be before --until: durations count back from now, so --since is the longer one")}
 		}
 		if !storage.IsEventType(f.Event) {
-			return f, usageError{fmt.Errorf("--event: there is no event %s; the types are %s", f.Event, strings.Join(storage.EventTypes(), ", "))}
+			return f, usageError{fmt.Errorf("--event: there is no event %s; the types are %s%s", f.Event, strings.Join(storage.EventTypes(), ", "), config.DidYouMean(f.Event, storage.EventTypes()))}
 		}
 		if token {
 			line, err := bufio.NewReader(io.LimitReader(a.stdin, 1<<20)).ReadString('\n')
@@ -70,6 +74,22 @@ func (a *app) auditFilter(cmd *cobra.Command) func(ctx context.Context, s *syste
 	}
 }
 
+// auditClient returns the id of a client by id or name. Any other text is returned as it is: the client may be deleted, or
+// unknown to this server and named in a failed request.
+func (s *system) auditClient(ctx context.Context, idOrName string) (string, error) {
+	if idOrName == "" {
+		return "", nil
+	}
+	c, err := findClient(ctx, s.store, idOrName)
+	if errors.Is(err, storage.ErrNotFound) {
+		return idOrName, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return c.ID, nil
+}
+
 // auditUser is the id of a person, who may be deleted by now if it is their sub that is given.
 func (s *system) auditUser(ctx context.Context, name string) (string, error) {
 	if name == "" {
@@ -82,7 +102,7 @@ func (s *system) auditUser(ctx context.Context, name string) (string, error) {
 	return u.ID, plain(err, "user "+name)
 }
 
-// moment reads a time, or how long ago it was: a duration as Go writes it, with d for days too.
+// moment parses a time, or a duration that counts back from now.
 func moment(s string, now time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
@@ -90,26 +110,11 @@ func moment(s string, now time.Time) (time.Time, error) {
 	if at, err := time.Parse(time.RFC3339, s); err == nil {
 		return at, nil
 	}
-	ago, err := days(s)
-	if err != nil {
+	ago, err := config.ParseDuration(s)
+	if err != nil || ago < 0 || ago > 100*365*24*time.Hour {
 		return time.Time{}, fmt.Errorf("%q is neither a duration like 24h or 7d nor a time like 2026-11-25T08:00:00Z", s)
 	}
 	return now.Add(-ago), nil
-}
-
-func days(s string) (time.Duration, error) {
-	if n, ok := strings.CutSuffix(s, "d"); ok {
-		d, err := strconv.Atoi(n)
-		if err != nil || d < 0 || d > 36500 {
-			return 0, errors.New("not a number of days")
-		}
-		return time.Duration(d) * 24 * time.Hour, nil
-	}
-	d, err := time.ParseDuration(s)
-	if err == nil && d < 0 {
-		err = errors.New("in the future")
-	}
-	return d, err
 }
 
 func (a *app) auditList() *cobra.Command {
@@ -330,7 +335,8 @@ func (a *app) auditRetire() *cobra.Command {
 		Example: "  gatehouse audit retire --older-than 400d",
 		Args:    exactly(),
 	}
-	older := cmd.Flags().String("older-than", "", "how old a seal must be, a day at least: 400d, 9600h, or a time")
+	yes := yesFlag(cmd)
+	older := cmd.Flags().String("older-than", "", "how old a seal must be, a day at least: 400d, 58w, or a time")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *older == "" {
 			return usageError{errors.New("say how old with --older-than, like 400d")}
@@ -343,7 +349,7 @@ func (a *app) auditRetire() *cobra.Command {
 			if before.After(s.store.Now().Add(-24 * time.Hour)) {
 				return usageError{errors.New("--older-than must be a day at least")}
 			}
-			if err := a.confirm("Delete every audit row sealed before " + stamp(&before) + "?"); err != nil {
+			if err := a.confirm(*yes, "Delete every audit row sealed before "+stamp(&before)+"?"); err != nil {
 				return err
 			}
 			show, end := a.progress("retiring")
@@ -363,33 +369,35 @@ func (a *app) auditRetire() *cobra.Command {
 }
 
 func (a *app) auditErase() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "erase USER", Short: "Erase a person's addresses and user agents from the audit log",
 		Long: "Make the addresses and user agents in the audit rows of a person unreadable for good, by erasing their keys. The rows stay, with the person's sub and\n" +
 			"nothing else of them, and their seals hold. USER may be the sub of somebody who is deleted. Backups made before still have the keys.",
 		Args: exactly("USER"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.with(cmd, func(ctx context.Context, s *system) error {
-				id, err := s.auditUser(ctx, args[0])
-				if err != nil {
-					return err
-				}
-				if err := a.confirm("Erase where " + args[0] + " came from, in every audit row, for good?"); err != nil {
-					return err
-				}
-				n, err := s.store.EraseAudit(ctx, id)
-				if storage.Denied(err) {
-					return errors.New("this database role may not change audit rows, which is as it should be; run this as the owner of the schema")
-				}
-				if err != nil {
-					return err
-				}
-				if n == 0 {
-					fmt.Fprintf(a.stderr, "gatehouse: no audit row tells where %s came from\n", args[0])
-				}
-				_, err = fmt.Fprintf(a.stdout, "%d rows no longer tell where from; what comes from now on does again\n", n)
-				return err
-			})
-		},
 	}
+	yes := yesFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return a.with(cmd, func(ctx context.Context, s *system) error {
+			id, err := s.auditUser(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			if err := a.confirm(*yes, "Erase where "+args[0]+" came from, in every audit row, for good?"); err != nil {
+				return err
+			}
+			n, err := s.store.EraseAudit(ctx, id)
+			if storage.Denied(err) {
+				return errors.New("this database role may not change audit rows, which is as it should be; run this as the owner of the schema")
+			}
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				fmt.Fprintf(a.stderr, "gatehouse: no audit row tells where %s came from\n", args[0])
+			}
+			_, err = fmt.Fprintf(a.stdout, "%d rows no longer tell where from; what comes from now on does again\n", n)
+			return err
+		})
+	}
+	return cmd
 }

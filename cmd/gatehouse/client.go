@@ -59,9 +59,9 @@ var metadataFlags = []metadataFlag{
 	{"require-pkce", "gatehouse_require_pkce", "PKCE is required (default true)", "bool"},
 	{"skip-consent", "gatehouse_skip_consent", "do not ask people (an app of your own)", "bool"},
 	{"refresh-rotation", "gatehouse_refresh_rotation", "refresh tokens rotate (default true)", "bool"},
-	{"access-ttl", "gatehouse_access_token_ttl", "life of its access tokens, like 5m", "duration"},
-	{"refresh-idle", "gatehouse_refresh_idle_ttl", "how long its refresh tokens may be unused", "duration"},
-	{"refresh-max", "gatehouse_refresh_max_ttl", "how long its grants last at most", "duration"},
+	{"access-ttl", "gatehouse_access_token_ttl", "lifetime of its access tokens, like 5m", "duration"},
+	{"refresh-idle", "gatehouse_refresh_idle_ttl", "how long its refresh tokens may be unused, like 30d", "duration"},
+	{"refresh-max", "gatehouse_refresh_max_ttl", "how long its grants last at most, like 90d", "duration"},
 }
 
 // addMetadataFlags adds --metadata and a flag per member, and returns a function that gathers them into one JSON object.
@@ -221,19 +221,24 @@ func (a *app) tellOdd(ctx context.Context, s *system, info oauth.ClientInformati
 }
 
 func (a *app) clientList() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "List clients", Args: exactly()}
+	cmd := &cobra.Command{Use: "list", Short: "List clients by name", Args: exactly()}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return a.with(cmd, func(ctx context.Context, s *system) error {
-			infos := []oauth.ClientInformation{}
-			var rows [][]string
+			var clients []storage.Client
 			err := s.eachClient(ctx, func(c storage.Client) error {
-				infos = append(infos, oauth.Information(&c))
-				rows = append(rows, []string{c.ID, c.Name, c.AuthMethod, c.GrantTypes.String(), c.Scopes.String(), registeredBy(c), enabled(c.DisabledAt)})
+				clients = append(clients, c)
 				return nil
 			})
 			if err != nil {
 				return err
+			}
+			sortByName(clients, func(c storage.Client) (string, string) { return c.Name, c.ID })
+			infos := []oauth.ClientInformation{}
+			var rows [][]string
+			for _, c := range clients {
+				infos = append(infos, oauth.Information(&c))
+				rows = append(rows, []string{c.ID, c.Name, c.AuthMethod, c.GrantTypes.String(), c.Scopes.String(), registeredBy(c), enabled(c.DisabledAt)})
 			}
 			if *asJSON {
 				return a.printJSON(infos)
@@ -259,11 +264,11 @@ func enabled(disabledAt *time.Time) string {
 }
 
 func (a *app) clientShow() *cobra.Command {
-	cmd := &cobra.Command{Use: "show ID", Short: "Show a client as JSON", Args: exactly("ID")}
+	cmd := &cobra.Command{Use: "show ID", Short: "Show a client as JSON", Long: "Show a client as JSON. " + clientArgument, Args: exactly("ID")}
 	jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return a.with(cmd, func(ctx context.Context, s *system) error {
-			c, err := s.store.Client(ctx, args[0])
+			c, err := findClient(ctx, s.store, args[0])
 			if err != nil {
 				return plain(err, "client "+args[0])
 			}
@@ -277,7 +282,7 @@ func (a *app) clientUpdate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "update ID", Short: "Change a client",
 		Long: "Change what the flags or the metadata say; a member that is null in the metadata is taken away. Taking scopes, resources\n" +
-			"or audiences from a client makes every token and grant it has useless.",
+			"or audiences from a client makes every token and grant it has useless. " + clientArgument,
 		Args: exactly("ID"),
 	}
 	gather := a.addMetadataFlags(cmd)
@@ -288,7 +293,11 @@ func (a *app) clientUpdate() *cobra.Command {
 			return err
 		}
 		return a.with(cmd, func(ctx context.Context, s *system) error {
-			info, added, err := s.oauth.UpdateClient(ctx, args[0], patch)
+			c, err := findClient(ctx, s.store, args[0])
+			if err != nil {
+				return plain(err, "client "+args[0])
+			}
+			info, added, err := s.oauth.UpdateClient(ctx, c.ID, patch)
 			if err != nil {
 				return plain(err, "client "+args[0])
 			}
@@ -300,25 +309,68 @@ func (a *app) clientUpdate() *cobra.Command {
 	return cmd
 }
 
+// clientArgument says in help what ID may be.
+const clientArgument = "ID is a client_id, or the name of a client that an operator registered when no other has it."
+
+// findClient returns the client with that id, else the only client of an operator with that name. Clients that registered
+// themselves are not found by name: third parties choose those names. It returns storage.ErrNotFound when there is none.
+func findClient(ctx context.Context, store *storage.Store, idOrName string) (*storage.Client, error) {
+	c, err := store.Client(ctx, idOrName)
+	if !errors.Is(err, storage.ErrNotFound) {
+		return c, err
+	}
+	named, err := store.ClientsByName(ctx, idOrName)
+	if err != nil {
+		return nil, err
+	}
+	var own, registered []string // client_ids
+	for _, c := range named {
+		if c.SelfRegistered() {
+			registered = append(registered, c.ID)
+		} else {
+			own = append(own, c.ID)
+		}
+	}
+	switch {
+	case len(own) == 1:
+		return store.Client(ctx, own[0])
+	case len(own) > 1:
+		return nil, fmt.Errorf("%d clients are named %q; give one by its client_id: %s", len(own), idOrName, strings.Join(own, ", "))
+	case len(registered) > 0:
+		return nil, fmt.Errorf("a client that registered itself is not found by its name; give it by its client_id: %s", strings.Join(registered, ", "))
+	}
+	return nil, storage.ErrNotFound
+}
+
 // clientChange is a command that does one thing to one client.
 func (a *app) clientChange(use, short, long, done, question string, change func(ctx context.Context, s *system, id string) error) *cobra.Command {
-	return &cobra.Command{
-		Use: use + " ID", Short: short, Long: long, Args: exactly("ID"),
-		RunE: func(cmd *cobra.Command, args []string) error {
+	if long == "" {
+		long = short + "."
+	}
+	cmd := &cobra.Command{Use: use + " ID", Short: short, Long: long + " " + clientArgument, Args: exactly("ID")}
+	yes := new(bool)
+	if question != "" {
+		yes = yesFlag(cmd)
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return a.with(cmd, func(ctx context.Context, s *system) error {
+			c, err := findClient(ctx, s.store, args[0])
+			if err != nil {
+				return plain(err, "client "+args[0])
+			}
 			if question != "" {
-				if err := a.confirm(fmt.Sprintf(question, args[0])); err != nil {
+				if err := a.confirm(*yes, fmt.Sprintf(question, fmt.Sprintf("%s (%q)", c.ID, c.Name))); err != nil {
 					return err
 				}
 			}
-			return a.with(cmd, func(ctx context.Context, s *system) error {
-				if err := change(ctx, s, args[0]); err != nil {
-					return plain(err, "client "+args[0])
-				}
-				_, err := fmt.Fprintf(a.stdout, done+"\n", args[0])
-				return err
-			})
-		},
+			if err := change(ctx, s, c.ID); err != nil {
+				return plain(err, "client "+c.ID)
+			}
+			_, err = fmt.Fprintf(a.stdout, done+"\n", c.ID)
+			return err
+		})
 	}
+	return cmd
 }
 
 func (a *app) clientState(disable bool) *cobra.Command {
@@ -343,7 +395,7 @@ func (a *app) clientDelete() *cobra.Command {
 
 func (a *app) clientRevoke() *cobra.Command {
 	return a.clientChange("revoke-tokens", "Make every token and grant a client has useless", "The client itself stays and can get new ones.", "every token of client %s is revoked",
-		"", func(ctx context.Context, s *system, id string) error {
+		"Revoke every token and grant of client %s?", func(ctx context.Context, s *system, id string) error {
 			return s.store.RevokeClientTokens(ctx, id, storage.Event{Type: storage.ClientTokensRevoked})
 		})
 }
@@ -352,19 +404,30 @@ func (a *app) clientRotate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "rotate-secret ID", Short: "Give a client a new secret",
 		Long: "Make a new secret and print it this once. The old ones stay valid for --overlap, so that the client can change over without\n" +
-			"downtime. With --overlap 0, for a leak, they end at once and every token the client has with them.",
+			"downtime. With --overlap 0, for a leak, they end at once and every token the client has with them.\n" +
+			clientArgument,
 		Args: exactly("ID"),
 	}
-	overlap := cmd.Flags().Duration("overlap", 24*time.Hour, "how long the old secrets stay valid")
+	overlap := durationFlag(cmd, "overlap", 24*time.Hour, "how long the old secrets stay valid, like 12h or 7d")
+	yes := yesFlag(cmd)
 	jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if *overlap < 0 || *overlap > 90*24*time.Hour {
-			return usageError{errors.New("--overlap must be 0 to 2160h")}
+			return usageError{errors.New("--overlap must be 0 to 90d")}
 		}
 		return a.with(cmd, func(ctx context.Context, s *system) error {
-			info, err := s.oauth.RotateSecret(ctx, args[0], *overlap)
+			c, err := findClient(ctx, s.store, args[0])
 			if err != nil {
 				return plain(err, "client "+args[0])
+			}
+			if *overlap == 0 {
+				if err := a.confirm(*yes, fmt.Sprintf("End every secret and token of client %s (%q) now?", c.ID, c.Name)); err != nil {
+					return err
+				}
+			}
+			info, err := s.oauth.RotateSecret(ctx, c.ID, *overlap)
+			if err != nil {
+				return plain(err, "client "+c.ID)
 			}
 			return a.printJSON(info)
 		})

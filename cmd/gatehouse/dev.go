@@ -64,7 +64,7 @@ func (a *app) devCommand() *cobra.Command {
 				}
 			}
 		}
-		cfg, err := a.settings(cmd, func(w string) { fmt.Fprintln(a.stderr, "warning: "+w) })
+		cfg, err := a.databaseSettings(cmd, func(w string) { fmt.Fprintln(a.stderr, "warning: "+w) })
 		if err != nil {
 			return err
 		}

@@ -39,9 +39,10 @@ func (a *app) keyCommand() *cobra.Command {
 	}
 	now := rotate.Flags().Bool("now", false, "the key has leaked: refuse everything it signed")
 	rotateJSON := jsonFlag(rotate)
+	yes := yesFlag(rotate)
 	rotate.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *now {
-			if err := a.confirm("Refuse every access token that is out?"); err != nil {
+			if err := a.confirm(*yes, "Replace the signing keys now, and refuse every access token issued before?"); err != nil {
 				return err
 			}
 		}

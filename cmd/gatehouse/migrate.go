@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gatehouse/config"
 	"gatehouse/storage"
 )
 
@@ -20,12 +21,14 @@ func (a *app) migrateCommand() *cobra.Command {
 	}
 	grantTo := up.Flags().String("grant-to", "", "also give this PostgreSQL `ROLE` what serving needs, and no more: no DDL, and no changing or deleting of audit rows")
 	up.RunE = func(cmd *cobra.Command, _ []string) error {
-		if cfg, err := a.settings(cmd, nil); err == nil && *grantTo != "" {
-			if _, embedded := cfg.Embedded(); embedded { // before a file is made
-				return storage.ErrOneRole
-			}
+		cfg, err := a.databaseSettings(cmd, nil)
+		if err != nil {
+			return err
 		}
-		return a.withStore(cmd, func(ctx context.Context, s *storage.Store) error {
+		if _, embedded := cfg.Embedded(); embedded && *grantTo != "" { // before a file is made
+			return storage.ErrOneRole
+		}
+		return withStore(cmd.Context(), cfg, func(ctx context.Context, s *storage.Store) error {
 			if err := s.CheckRole(ctx, *grantTo); err != nil {
 				return err
 			}
@@ -49,7 +52,11 @@ func (a *app) migrateCommand() *cobra.Command {
 	status := &cobra.Command{Use: "status", Short: "Show which migrations the database has", Args: exactly()}
 	asJSON := jsonFlag(status)
 	status.RunE = func(cmd *cobra.Command, _ []string) error {
-		return a.withStore(cmd, func(ctx context.Context, s *storage.Store) error {
+		cfg, err := a.databaseSettings(cmd, nil)
+		if err != nil {
+			return err
+		}
+		return withStore(cmd.Context(), cfg, func(ctx context.Context, s *storage.Store) error {
 			all, err := s.Migrations(ctx)
 			if err != nil {
 				return err
@@ -71,16 +78,12 @@ func (a *app) migrateCommand() *cobra.Command {
 }
 
 // withStore opens the database alone, whatever its schema and root key.
-func (a *app) withStore(cmd *cobra.Command, fn func(ctx context.Context, s *storage.Store) error) error {
-	cfg, err := a.settings(cmd, nil)
+func withStore(ctx context.Context, cfg config.Config, fn func(ctx context.Context, s *storage.Store) error) error {
+	s, err := storage.Open(ctx, storage.Options{URL: cfg.DatabaseURL, Pool: 2})
 	if err != nil {
 		return err
 	}
-	s, err := storage.Open(cmd.Context(), storage.Options{URL: cfg.DatabaseURL, Pool: 2})
-	if err != nil {
-		return err
-	}
-	return errors.Join(fn(cmd.Context(), s), s.Close(cmd.Context()))
+	return errors.Join(fn(ctx, s), s.Close(ctx))
 }
 
 // jsonFlag adds --json.

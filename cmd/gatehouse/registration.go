@@ -27,14 +27,14 @@ func (a *app) registrationTokenCreate() *cobra.Command {
 	}
 	note := cmd.Flags().String("note", "", "whom or what it is for")
 	uses := cmd.Flags().Int64("uses", 1, "how many clients it may register")
-	expires := cmd.Flags().Duration("expires", 24*time.Hour, "how long it is good")
+	expires := durationFlag(cmd, "expires", 24*time.Hour, "how long it is valid, like 72h or 7d")
 	jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *uses < 1 || *uses > 1_000_000 {
 			return usageError{errors.New("--uses must be 1 to 1000000")}
 		}
 		if *expires < time.Minute || *expires > 10*365*24*time.Hour {
-			return usageError{errors.New("--expires must be 1m to 87600h")}
+			return usageError{errors.New("--expires must be 1m to 3650d")}
 		}
 		return a.with(cmd, func(ctx context.Context, s *system) error {
 			token, row, err := s.oauth.CreateInitialAccess(ctx, *note, *uses, *expires)
@@ -79,16 +79,19 @@ func (a *app) registrationTokenList() *cobra.Command {
 }
 
 func (a *app) registrationTokenDelete() *cobra.Command {
-	return &cobra.Command{
-		Use: "delete ID", Short: "Make an initial access token useless", Args: exactly("ID"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.with(cmd, func(ctx context.Context, s *system) error {
-				if err := s.store.DeleteRegistrationToken(ctx, args[0], storage.Event{Type: storage.RegistrationClosed}); err != nil {
-					return plain(err, "initial access token "+args[0])
-				}
-				_, err := fmt.Fprintf(a.stdout, "initial access token %s is deleted\n", args[0])
-				return err
-			})
-		},
+	cmd := &cobra.Command{Use: "delete ID", Short: "Make an initial access token useless", Args: exactly("ID")}
+	yes := yesFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := a.confirm(*yes, "Delete initial access token "+args[0]+"?"); err != nil {
+			return err
+		}
+		return a.with(cmd, func(ctx context.Context, s *system) error {
+			if err := s.store.DeleteRegistrationToken(ctx, args[0], storage.Event{Type: storage.RegistrationClosed}); err != nil {
+				return plain(err, "initial access token "+args[0])
+			}
+			_, err := fmt.Fprintf(a.stdout, "initial access token %s is deleted\n", args[0])
+			return err
+		})
 	}
+	return cmd
 }

@@ -25,8 +25,9 @@ func (a *app) rekeyCommand() *cobra.Command {
 			"secret.key.old-…: backups made before need it.",
 		Args: exactly(),
 	}
+	yes := yesFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		cfg, err := a.settings(cmd, nil)
+		cfg, err := a.databaseSettings(cmd, nil)
 		if err != nil {
 			return err
 		}
@@ -41,7 +42,7 @@ func (a *app) rekeyCommand() *cobra.Command {
 		default:
 			return usageError{errors.New("set GATEHOUSE_SECRET_KEY to the new root key and GATEHOUSE_SECRET_KEY_PREVIOUS to the present one; see `gatehouse rekey --help`")}
 		}
-		if err := a.confirm("Replace the root key of this database?"); err != nil {
+		if err := a.confirm(*yes, "Replace the root key of this database?"); err != nil {
 			return err
 		}
 		if file != "" {

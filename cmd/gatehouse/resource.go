@@ -27,7 +27,7 @@ func addResourceFlags(cmd *cobra.Command) resourceFlags {
 	return resourceFlags{
 		name:          cmd.Flags().String("name", "", "what people call the API"),
 		scopes:        cmd.Flags().StringArray("scope", nil, "a scope of the API (repeat for several)"),
-		introspectors: cmd.Flags().StringArray("introspector", nil, "client_id of the API, which may introspect tokens meant for it (repeat for several)"),
+		introspectors: cmd.Flags().StringArray("introspector", nil, "client of the API (client_id or name), which may introspect tokens meant for it (repeat for several)"),
 	}
 }
 
@@ -37,15 +37,18 @@ func (f resourceFlags) apply(ctx context.Context, a *app, cmd *cobra.Command, tx
 		r.Name = *f.name
 	}
 	if cmd.Flags().Changed("introspector") {
+		introspectors := storage.Strings{}
 		for _, id := range *f.introspectors {
 			if id == "" {
 				return errors.New("--introspector is empty; give it the client_id of the API")
 			}
-			if _, err := tx.Client(ctx, id); err != nil {
+			c, err := findClient(ctx, tx, id)
+			if err != nil {
 				return plain(err, "client "+id)
 			}
+			introspectors = append(introspectors, c.ID)
 		}
-		r.Introspectors = *f.introspectors
+		r.Introspectors = introspectors
 	}
 	if !cmd.Flags().Changed("scope") {
 		return nil
@@ -154,19 +157,21 @@ func (a *app) resourceList() *cobra.Command {
 }
 
 func (a *app) resourceDelete() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "delete URI", Short: "Delete an API", Long: "Delete an API. No new token is meant for it; those that are out stay so until they expire.", Args: exactly("URI"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := a.confirm("Delete resource " + args[0] + "?"); err != nil {
-				return err
-			}
-			return a.with(cmd, func(ctx context.Context, s *system) error {
-				err := s.store.DeleteResource(ctx, args[0], storage.Event{Type: storage.ResourceDeleted})
-				if err == nil {
-					_, err = fmt.Fprintf(a.stdout, "resource %s is deleted\n", args[0])
-				}
-				return plain(err, "resource "+args[0])
-			})
-		},
 	}
+	yes := yesFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := a.confirm(*yes, "Delete resource "+args[0]+"?"); err != nil {
+			return err
+		}
+		return a.with(cmd, func(ctx context.Context, s *system) error {
+			err := s.store.DeleteResource(ctx, args[0], storage.Event{Type: storage.ResourceDeleted})
+			if err == nil {
+				_, err = fmt.Fprintf(a.stdout, "resource %s is deleted\n", args[0])
+			}
+			return plain(err, "resource "+args[0])
+		})
+	}
+	return cmd
 }

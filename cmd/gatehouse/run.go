@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/user"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -74,6 +76,13 @@ func (a *app) root() *cobra.Command {
 		a.resourceCommand(), a.registrationTokenCommand(), a.keyCommand(), a.auditCommand(), a.backupCommand(), a.rekeyCommand(), a.benchCommand(), a.configCommand(), a.versionCommand())
 	root.SilenceErrors, root.SilenceUsage, root.Version = true, true, version
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if unknown := (*pflag.NotExistError)(nil); errors.As(err, &unknown) {
+			var names []string
+			cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+			if near := config.Nearest(unknown.GetSpecifiedName(), names); near != "" {
+				return usageError{fmt.Errorf("%w; did you mean --%s?", err, near)}
+			}
+		}
 		return usageError{fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
 	})
 	for _, f := range config.Flags() {
@@ -130,7 +139,8 @@ func listsSettings(cmd *cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// settings reads the settings of the environment and this command line. Warnings go to warn, which may be nil.
+// settings reads the settings of the environment and this command line. Warnings go to warn. With a nil warn only unknown
+// names are reported, on standard error: a command with a misspelt setting may work on another database than intended.
 func (a *app) settings(cmd *cobra.Command, warn func(string)) (config.Config, error) {
 	given := map[string]string{}
 	known := map[string]bool{}
@@ -143,12 +153,40 @@ func (a *app) settings(cmd *cobra.Command, warn func(string)) (config.Config, er
 		}
 	})
 	cfg, warnings, err := config.Load(a.getenv, given)
-	if warn != nil {
-		for _, w := range append(warnings, config.Unknown(os.Environ())...) {
-			warn(w)
-		}
+	unknown := config.Unknown(os.Environ())
+	if warn == nil {
+		warnings, warn = nil, func(w string) { fmt.Fprintln(a.stderr, "gatehouse: warning: "+w) }
+	}
+	for _, w := range append(warnings, unknown...) {
+		warn(w)
 	}
 	return cfg, err
+}
+
+// databaseSettings reads the settings as settings does, for a command that opens the database. When the root key is
+// missing and the database has one already, the error names that key and does not suggest creating another.
+func (a *app) databaseSettings(cmd *cobra.Command, warn func(string)) (config.Config, error) {
+	cfg, err := a.settings(cmd, warn)
+	var mistakes config.Mistakes
+	if !errors.As(err, &mistakes) {
+		return cfg, err
+	}
+	missing := slices.Index(mistakes, config.MissingKey)
+	if missing < 0 {
+		return cfg, err
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), 5*time.Second)
+	defer cancel()
+	store, openErr := storage.Open(ctx, storage.Options{URL: cfg.DatabaseURL, Pool: 1})
+	if openErr != nil {
+		return cfg, err // the database cannot be asked; the general advice stands
+	}
+	used, openErr := store.HasRootKey(ctx)
+	if openErr = errors.Join(openErr, store.Close(ctx)); openErr == nil && used {
+		mistakes[missing] = "GATEHOUSE_SECRET_KEY is not set, and this database has a root key already; " +
+			"set GATEHOUSE_SECRET_KEY or GATEHOUSE_SECRET_KEY_FILE to the key that its server uses"
+	}
+	return cfg, mistakes
 }
 
 // system is an open database with everything that works on it.
@@ -163,7 +201,7 @@ type system struct {
 
 // with opens the database of the settings for a command and closes it afterwards.
 func (a *app) with(cmd *cobra.Command, fn func(ctx context.Context, s *system) error) error {
-	cfg, err := a.settings(cmd, nil)
+	cfg, err := a.databaseSettings(cmd, nil)
 	if err != nil {
 		return err
 	}
@@ -214,10 +252,16 @@ func (a *app) table(none string, heading []string, rows [][]string) error {
 	return w.Flush()
 }
 
-// confirm asks before something that cannot be undone, when a person is at the keyboard. A script has decided already.
-func (a *app) confirm(question string) error {
+// yesFlag adds --yes to a command that prompts before it does what cannot be undone.
+func yesFlag(cmd *cobra.Command) *bool {
+	return cmd.Flags().Bool("yes", false, "do not prompt (without a terminal there is no prompt)")
+}
+
+// confirm prompts before something that cannot be undone, when standard input is a terminal and --yes was not given.
+// Without a terminal it does not prompt: scripts that were written before --yes existed keep working.
+func (a *app) confirm(yes bool, question string) error {
 	f, ok := a.stdin.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	if yes || !ok || !term.IsTerminal(int(f.Fd())) {
 		return nil
 	}
 	fmt.Fprintf(a.stderr, "%s [y/N] ", question)
@@ -226,10 +270,43 @@ func (a *app) confirm(question string) error {
 		return err
 	}
 	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
-		return errors.New("nothing was changed")
+		return errors.New("not confirmed; nothing was changed")
 	}
 	return nil
 }
+
+// sortByName sorts records by name without regard to case, then by id. It is done here because the order of text in
+// PostgreSQL depends on the collation of the database.
+func sortByName[T any](records []T, key func(T) (name, id string)) {
+	slices.SortFunc(records, func(a, b T) int {
+		nameA, idA := key(a)
+		nameB, idB := key(b)
+		return cmp.Or(cmp.Compare(strings.ToLower(nameA), strings.ToLower(nameB)), cmp.Compare(nameA, nameB), cmp.Compare(idA, idB))
+	})
+}
+
+// durationFlag adds a flag for a duration, which may have days and weeks.
+func durationFlag(cmd *cobra.Command, name string, value time.Duration, usage string) *time.Duration {
+	v := durationValue(value)
+	cmd.Flags().Var(&v, name, usage)
+	return (*time.Duration)(&v)
+}
+
+// durationValue implements pflag.Value with config.ParseDuration.
+type durationValue time.Duration
+
+// String implements pflag.Value.
+func (d *durationValue) String() string { return time.Duration(*d).String() }
+
+// Set implements pflag.Value.
+func (d *durationValue) Set(s string) error {
+	v, err := config.ParseDuration(s)
+	*d = durationValue(v)
+	return err
+}
+
+// Type implements pflag.Value.
+func (d *durationValue) Type() string { return "duration" }
 
 // plain turns an error into a line for the operator.
 func plain(err error, what string) error {

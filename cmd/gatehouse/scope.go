@@ -79,11 +79,12 @@ func (a *app) scopeCommand() *cobra.Command {
 			"is refused, for they would get invalid_scope; --force deletes it all the same.",
 	}
 	force := remove.Flags().Bool("force", false, "also when clients or resources name it")
+	yes := yesFlag(remove)
 	remove.RunE = func(cmd *cobra.Command, args []string) error {
 		if slices.Contains(oauth.StandardScopes, args[0]) {
 			return usageError{fmt.Errorf("scope %s is part of OpenID Connect and cannot be deleted; take it from clients with `gatehouse client update`", args[0])}
 		}
-		if err := a.confirm("Delete scope " + args[0] + "?"); err != nil {
+		if err := a.confirm(*yes, "Delete scope "+args[0]+"?"); err != nil {
 			return err
 		}
 		return a.with(cmd, func(ctx context.Context, s *system) error {

@@ -37,7 +37,7 @@ func (a *app) serveCommand() *cobra.Command {
 	migrate := cmd.Flags().Bool("migrate", false, "bring the database schema up to date first")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		var warnings []string
-		cfg, err := a.settings(cmd, func(w string) { warnings = append(warnings, w) })
+		cfg, err := a.databaseSettings(cmd, func(w string) { warnings = append(warnings, w) })
 		if err != nil {
 			return err
 		}

@@ -38,23 +38,26 @@ func userOf(u storage.User) userRecord {
 
 func (a *app) userCommand() *cobra.Command {
 	change := func(use, short, done, question string, fn func(ctx context.Context, s *system, u storage.User) error) *cobra.Command {
-		return &cobra.Command{
-			Use: use + " USER", Short: short, Long: short + ". USER is a username, e-mail address or sub.", Args: exactly("USER"),
-			RunE: func(cmd *cobra.Command, args []string) error {
+		cmd := &cobra.Command{Use: use + " USER", Short: short, Long: short + ". USER is a username, e-mail address or sub.", Args: exactly("USER")}
+		yes := new(bool)
+		if question != "" {
+			yes = yesFlag(cmd)
+		}
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			return a.withUser(cmd, args[0], func(ctx context.Context, s *system, u storage.User) error {
 				if question != "" {
-					if err := a.confirm(fmt.Sprintf(question, args[0])); err != nil {
+					if err := a.confirm(*yes, fmt.Sprintf(question, fmt.Sprintf("%q <%s>", u.Username, u.Email))); err != nil {
 						return err
 					}
 				}
-				return a.withUser(cmd, args[0], func(ctx context.Context, s *system, u storage.User) error {
-					if err := fn(ctx, s, u); err != nil {
-						return plain(err, "user "+args[0])
-					}
-					_, err := fmt.Fprintf(a.stdout, done+"\n", u.Username)
-					return err
-				})
-			},
+				if err := fn(ctx, s, u); err != nil {
+					return plain(err, "user "+args[0])
+				}
+				_, err := fmt.Fprintf(a.stdout, done+"\n", u.Username)
+				return err
+			})
 		}
+		return cmd
 	}
 	return a.group("user", "Manage people", "", a.userCreate(), a.userList(), a.userShow(), a.userUpdate(), a.userSetPassword(),
 		change("disable", "Refuse a person and every session and token they have", "user %s is disabled", "", func(ctx context.Context, s *system, u storage.User) error {
@@ -63,7 +66,7 @@ func (a *app) userCommand() *cobra.Command {
 		change("enable", "Let a disabled person in again", "user %s is enabled", "", func(ctx context.Context, s *system, u storage.User) error {
 			return s.store.EnableUser(ctx, u.ID, storage.Event{Type: storage.UserEnabled})
 		}),
-		change("revoke-tokens", "End every session, grant and token of a person", "every session and token of user %s is revoked", "", func(ctx context.Context, s *system, u storage.User) error {
+		change("revoke-tokens", "End every session, grant and token of a person", "every session and token of user %s is revoked", "End every session, grant and token of user %s?", func(ctx context.Context, s *system, u storage.User) error {
 			return s.store.RevokeUserTokens(ctx, u.ID, storage.Event{Type: storage.UserTokensRevoked})
 		}),
 		change("delete", "Delete a person with their sessions and consents", "user %s is deleted", "Delete user %s with everything they allowed?", func(ctx context.Context, s *system, u storage.User) error {
@@ -97,7 +100,7 @@ func (a *app) userCreate() *cobra.Command {
 	cmd.Flags().StringVar(&n.Username, "username", "", "name to sign in with, without an @")
 	cmd.Flags().StringVar(&n.Email, "email", "", "e-mail address, also good to sign in with")
 	cmd.Flags().StringVar(&n.Name, "name", "", "full name")
-	cmd.Flags().BoolVar(&n.Admin, "admin", false, "the person administers this server")
+	cmd.Flags().BoolVar(&n.Admin, "admin", false, "the person will administer this server; stored, and without effect in this version")
 	profile := addProfileFlags(cmd)
 	fromStdin := cmd.Flags().Bool("password-stdin", false, "read the password from standard input")
 	jsonFlag(cmd)
@@ -116,7 +119,13 @@ func (a *app) userCreate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.printJSON(userOf(u))
+			if err := a.printJSON(userOf(u)); err != nil {
+				return err
+			}
+			if u.Admin {
+				fmt.Fprintln(a.stderr, "gatehouse: --admin is stored with the user and has no effect yet: this version has no administration pages or API")
+			}
+			return nil
 		})
 	}
 	return cmd
@@ -152,7 +161,7 @@ func (a *app) password(fromStdin bool) (string, error) {
 }
 
 func (a *app) userList() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "List people", Args: exactly()}
+	cmd := &cobra.Command{Use: "list", Short: "List people by username", Args: exactly()}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return a.with(cmd, func(ctx context.Context, s *system) error {
@@ -165,15 +174,18 @@ func (a *app) userList() *cobra.Command {
 				}
 				for _, u := range page {
 					records = append(records, userOf(u))
-					rows = append(rows, []string{u.ID, u.Username, u.Email, u.Name, enabled(u.DisabledAt)})
 					after = u.ID
 				}
 				if len(page) < 1000 {
 					break
 				}
 			}
+			sortByName(records, func(u userRecord) (string, string) { return u.Username, u.Sub })
 			if *asJSON {
 				return a.printJSON(records)
+			}
+			for _, u := range records {
+				rows = append(rows, []string{u.Sub, u.Username, u.Email, u.Name, enabled(u.DisabledAt)})
 			}
 			return a.table("there are no people; create one with `gatehouse user create`", []string{"sub", "username", "e-mail", "name", "state"}, rows)
 		})
