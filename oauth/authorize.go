@@ -167,6 +167,9 @@ func (s *Server) check(ctx context.Context, a *Authorization) error {
 	if a.Resources, err = s.resources(ctx, c, form["resource"]); err != nil {
 		return err
 	}
+	if a.claims, err = parseClaims(form.Get("claims")); err != nil {
+		return err
+	}
 	if a.OpenID() {
 		if err := s.checkOpenID(ctx, a); err != nil {
 			return err
@@ -229,15 +232,14 @@ const acrPassword = "1"
 
 // checkOpenID reads what only OpenID Connect has: claims and id_token_hint. Both may say who must answer.
 func (s *Server) checkOpenID(ctx context.Context, a *Authorization) error {
-	var err error
-	if a.claims, err = parseClaims(a.form.Get("claims")); err != nil {
-		return err
-	}
 	a.Claims = a.claims.askedByName(a.Client, a.Scopes)
 	if acr := a.claims.IDToken["acr"]; acr != nil && acr.Essential && !acr.accepts(acrPassword) {
 		return fail(UnmetRequirements, "None of the acr values that are essential can be met; the metadata lists those that there are.")
 	}
-	a.Subject = a.claims.IDToken["sub"].one()
+	var err error
+	if a.Subject, err = a.claims.subject(); err != nil {
+		return err
+	}
 	hint := a.form.Get("id_token_hint")
 	if hint == "" {
 		return nil

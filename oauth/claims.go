@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -117,37 +119,125 @@ func (w *wantedClaim) accepts(value any) bool {
 	return len(w.Value) > 0 && same(w.Value) || slices.ContainsFunc(w.Values, same)
 }
 
-// one is the single text that the claim must have, or "".
-func (w *wantedClaim) one() string {
-	var s string
-	if w != nil && len(w.Value) > 0 {
-		_ = json.Unmarshal(w.Value, &s) // another type is no text that we have
-	}
-	return s
-}
-
 const maxClaims = 4 << 10
 
-// parseClaims reads the parameter. Members that are not known are ignored (§5.5).
-func parseClaims(parameter string) (claimsRequest, error) {
-	if len(parameter) > maxClaims {
-		return claimsRequest{}, fail(InvalidRequest, "The claims parameter is larger than 4 KiB.")
-	}
-	return readClaims(parameter)
-}
-
-func readClaims(parameter string) (c claimsRequest, err error) {
+// parseClaims reads the claims parameter and returns invalid_request unless it is an object of the defined form. Members
+// that are not known are ignored (OIDC Core §5.5).
+func parseClaims(parameter string) (c claimsRequest, err error) {
 	if parameter == "" {
 		return c, nil
 	}
-	err = json.Unmarshal([]byte(parameter), &c)
-	if err == nil && (!utf8.ValidString(parameter) || strings.Contains(strings.ToLower(parameter), `\u0000`)) {
-		err = errors.New("it has a NUL or is not UTF-8") // which no database would keep
+	if len(parameter) > maxClaims {
+		return c, fail(InvalidRequest, "The claims parameter is larger than 4 KiB.")
 	}
+	refuse := func(err error) (claimsRequest, error) {
+		return claimsRequest{}, &Error{Code: InvalidRequest, Description: "The claims parameter is not JSON of the form that OIDC Core section 5.5 describes.", Err: err}
+	}
+	if !utf8.ValidString(parameter) || strings.Contains(strings.ToLower(parameter), `\u0000`) {
+		return refuse(errors.New("it has a NUL or is not UTF-8")) // which no database would keep
+	}
+	top, err := jsonMembers([]byte(parameter))
 	if err != nil {
-		return c, &Error{Code: InvalidRequest, Description: "The claims parameter is not JSON of the form that OIDC Core section 5.5 describes.", Err: err}
+		return refuse(err)
+	}
+	for name, into := range map[string]*map[string]*wantedClaim{"userinfo": &c.Userinfo, "id_token": &c.IDToken} {
+		if top[name] == nil {
+			continue
+		}
+		if *into, err = parseWantedClaims(top[name]); err != nil {
+			return refuse(fmt.Errorf("%s: %w", name, err))
+		}
 	}
 	return c, nil
+}
+
+// parseWantedClaims reads the member userinfo or id_token of the claims parameter (OIDC Core §5.5.1).
+func parseWantedClaims(raw json.RawMessage) (map[string]*wantedClaim, error) {
+	members, err := jsonMembers(raw)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]*wantedClaim, len(members))
+	for name, raw := range members {
+		if string(raw) == "null" {
+			out[name] = nil
+			continue
+		}
+		details, err := jsonMembers(raw)
+		if err != nil {
+			return nil, fmt.Errorf("%q: %w", name, err)
+		}
+		w := &wantedClaim{Value: details["value"]}
+		if v := string(details["essential"]); v != "" && v != "true" && v != "false" {
+			return nil, fmt.Errorf("%q: essential is not a boolean", name)
+		}
+		w.Essential = string(details["essential"]) == "true"
+		if v := details["values"]; v != nil && (v[0] != '[' || json.Unmarshal(v, &w.Values) != nil) {
+			return nil, fmt.Errorf("%q: values is not an array", name)
+		}
+		out[name] = w
+	}
+	return out, nil
+}
+
+// jsonMembers returns the members of a JSON object by their exact names. It returns an error for any other value and for
+// a name that occurs twice.
+func jsonMembers(raw []byte) (map[string]json.RawMessage, error) {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return nil, errors.New("not a JSON object")
+	}
+	out := map[string]json.RawMessage{}
+	for d.More() {
+		t, err := d.Token()
+		if err != nil {
+			return nil, err
+		}
+		name, _ := t.(string) // the decoder accepts nothing else here
+		if out[name] != nil {
+			return nil, fmt.Errorf("%q occurs twice", name)
+		}
+		var v json.RawMessage
+		if err := d.Decode(&v); err != nil {
+			return nil, err
+		}
+		out[name] = v
+	}
+	if _, err := d.Token(); err != nil {
+		return nil, err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("something follows the JSON object")
+	}
+	return out, nil
+}
+
+// subject returns the one subject that the request demands, or "" when it demands none (OIDC Core §3.1.2.2, §5.5.1). It
+// returns invalid_request when the demand is not a single string: to ignore it would let any user respond.
+func (c claimsRequest) subject() (string, error) {
+	var demanded []string
+	for _, w := range []*wantedClaim{c.IDToken["sub"], c.Userinfo["sub"]} {
+		if w == nil {
+			continue
+		}
+		values := w.Values
+		if w.Value != nil {
+			values = append(slices.Clone(values), w.Value)
+		}
+		for _, raw := range values {
+			var sub string
+			if err := json.Unmarshal(raw, &sub); err != nil || sub == "" {
+				return "", fail(InvalidRequest, "The value of the claim sub in the claims parameter must be a string that is not empty.")
+			}
+			if !slices.Contains(demanded, sub) {
+				demanded = append(demanded, sub)
+			}
+		}
+	}
+	if len(demanded) > 1 {
+		return "", fail(InvalidRequest, "The claims parameter names more than one sub.")
+	}
+	return strings.Join(demanded, ""), nil
 }
 
 // claimWord is how a consent remembers a claim that was asked for by itself.
@@ -201,8 +291,8 @@ func (c claimsRequest) kept(granted, words []string) string {
 
 // keptClaims reads what a grant kept.
 func keptClaims(stored string) claimsRequest {
-	c, err := readClaims(stored)
-	if err != nil {
+	var c claimsRequest
+	if stored == "" || json.Unmarshal([]byte(stored), &c) != nil {
 		return claimsRequest{}
 	}
 	return c

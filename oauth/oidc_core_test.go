@@ -1,6 +1,7 @@
 package oauth_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/oauth/jwt"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 	"gatehouse/web/webtest"
@@ -339,6 +341,44 @@ var openidCore = []webtest.Requirement{
 			t.Errorf("%v", got)
 		}
 		b.Authorize(c, "scope", "openid", "claims", `{"userinfo":{"email":null}}`, "prompt", "none").WantRedirectError(t, s, "consent_required")
+	}),
+	webtest.Req("C8e", "OIDC Core §5.5, §5.5.1", "a claims parameter that is not an object of the defined form is invalid_request, also without openid and inside a request object", func(t *testing.T, s *webtest.Server) {
+		alice := s.User("alice")
+		key := clientKey(t, jwt.ES256, "1")
+		c := s.RelyingParty(`"jwks":` + webtest.KeySet(t, key))
+		b := s.Browser()
+		for _, wrong := range []string{
+			`null`, `[]`, `"x"`, `7`, `true`, `x`, `{`, `{}x`, `{} {}`, `{"userinfo":null}`, `{"userinfo":"x"}`, `{"userinfo":[]}`, `{"id_token":7}`, `{"id_token":{"email":"x"}}`,
+			`{"id_token":{"email":[]}}`, `{"id_token":{"email":true}}`, `{"userinfo":{"unheard_of":1}}`, `{"id_token":{"email":{"essential":"true"}}}`, `{"id_token":{"email":{"essential":null}}}`,
+			`{"id_token":{"email":{"values":"x"}}}`, `{"id_token":{"email":{"values":{}}}}`, `{"id_token":{"email":{"values":null}}}`, `{"userinfo":{},"userinfo":{}}`,
+			`{"userinfo":{"email":null,"email":{"essential":true}}}`, `{"userinfo":{"email":{"value":"a","value":"b"}}}`,
+			`{"id_token":{"sub":{"value":7}}}`, `{"id_token":{"sub":{"value":null}}}`, `{"id_token":{"sub":{"value":""}}}`, `{"id_token":{"sub":{"values":["a","b"]}}}`, `{"id_token":{"sub":{"values":[7]}}}`,
+			`{"id_token":{"sub":{"value":"a"}},"userinfo":{"sub":{"value":"b"}}}`,
+		} {
+			b.Authorize(c, "scope", "openid", "claims", wrong).WantRedirectError(t, s, "invalid_request")
+			if strings.Contains(wrong, "sub") {
+				continue // means something to OpenID Connect alone
+			}
+			b.Authorize(c, "scope", "read", "claims", wrong).WantRedirectError(t, s, "invalid_request")
+			if json.Valid([]byte(wrong)) {
+				withObject(b, "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c, "claims", json.RawMessage(wrong)), nil)).WantRedirectError(t, s, "invalid_request")
+			}
+			if t.Failed() {
+				t.Fatalf("claims=%s", wrong)
+			}
+		}
+		for _, empty := range []string{`""`, `"{}"`} { // a string is no object, also one that holds an object
+			withObject(b, "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c, "claims", json.RawMessage(empty)), nil)).WantRedirectError(t, s, "invalid_request")
+		}
+		for _, right := range []string{
+			`{}`, ` {"userinfo":{}} `, `{"other":7,"Userinfo":"x"}`, `{"id_token":{"email":{"essential":false,"value":null,"values":[],"extension":1}}}`,
+			`{"id_token":{"sub":{"value":"` + alice.ID + `"}},"userinfo":{"sub":{"values":["` + alice.ID + `"]}}}`,
+		} {
+			b.Code(c, "alice", "scope", "openid", "claims", right)
+		}
+		// A single value of values demands the user as value does.
+		b.Authorize(c, "scope", "openid", "prompt", "none", "claims", `{"id_token":{"sub":{"values":["x"]}}}`).WantRedirectError(t, s, "login_required")
+		b.Authorize(c, "scope", "openid", "prompt", "none", "claims", `{"userinfo":{"sub":{"value":"x"}}}`).WantRedirectError(t, s, "login_required")
 	}),
 	webtest.Req("C8b", "OIDC Core §5.5", "a claim of a scope that the person unticked is not given by its name either", func(t *testing.T, s *webtest.Server) {
 		s.Person("alice")

@@ -131,4 +131,36 @@ var requestObjects = []webtest.Requirement{
 		s.Clock.Advance(5 * time.Minute)
 		s.Redeem(c, b.Decide(b.SignIn(page, "alice"), "approve").Location())
 	}),
+	webtest.Req("J5", "RFC 9101 §4", "a parameter of the wrong type in a request object is refused, and an unknown one is ignored", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		key := clientKey(t, jwt.ES256, "1")
+		c := s.RelyingParty(`"jwks":` + webtest.KeySet(t, key))
+		b := s.Browser()
+		b.Code(c, "alice", "scope", "openid")
+		send := func(name string, v any) webtest.Page {
+			return withObject(b, "client_id", c.ClientID, "redirect_uri", webtest.Callback, "state", "the state", "request", key.Sign(t, objectClaims(s, c, name, v), nil))
+		}
+		for _, name := range []string{
+			"response_type", "response_mode", "redirect_uri", "scope", "state", "nonce", "prompt", "display", "login_hint", "id_token_hint", "acr_values", "ui_locales", "claims_locales",
+			"code_challenge", "code_challenge_method",
+		} {
+			for _, wrong := range []any{7, true, []string{"openid"}, map[string]any{"a": 1}} {
+				send(name, wrong).WantRedirectError(t, s, "invalid_request_object")
+				if t.Failed() {
+					t.Fatalf("%s: %v", name, wrong)
+				}
+			}
+		}
+		for _, wrong := range []any{true, []int{1}, 1.5, "soon"} {
+			send("max_age", wrong).WantRedirectError(t, s, "invalid_request")
+		}
+		for _, wrong := range []any{7, []any{7}, []any{nil}, map[string]any{}} {
+			send("resource", wrong).WantRedirectError(t, s, "invalid_target")
+		}
+		for name, right := range map[string]any{"max_age": 3600, "extension": []any{1}, "resource": []string{}, "display": nil} {
+			if p := send(name, right); p.Location().Query().Get("code") == "" {
+				t.Errorf("%s %v: %s", name, right, p.Header.Get("Location"))
+			}
+		}
+	}),
 }
