@@ -73,19 +73,30 @@ func (s *Server) BeginLogout(ctx context.Context, form url.Values) (*Logout, err
 	return l, nil
 }
 
-// Target is, of the people signed in to the browser, the one in whose session the hint was issued or, where that session
-// is over, whom the hint names. It is nil without such a hint: then the person must be asked.
-func (s *Server) Target(l *Logout, people []*identity.SignedIn) *identity.SignedIn {
-	if l.hint == nil {
-		return nil
+// Target returns, of the users signed in to the browser, the one whom the request signs out without a page: the hint was
+// issued in exactly this session, and the user still allows the client. Anything less proves only that the client once
+// had this user, so that the user must be asked.
+func (s *Server) Target(ctx context.Context, l *Logout, people []*identity.SignedIn) (*identity.SignedIn, error) {
+	if l.hint == nil || l.hint.SID == "" {
+		return nil, nil //nolint:nilnil // no session is named
 	}
-	if i := slices.IndexFunc(people, func(who *identity.SignedIn) bool { return l.hint.SID == s.sid(l.Client, who.Session.ID) }); i >= 0 {
-		return people[i]
+	i := slices.IndexFunc(people, func(who *identity.SignedIn) bool { return l.hint.SID == s.sid(l.Client, who.Session.ID) })
+	if i < 0 {
+		return nil, nil //nolint:nilnil // of a session that is over, or of another browser
 	}
-	if i := slices.IndexFunc(people, func(who *identity.SignedIn) bool { return l.hint.Subject == s.Subject(l.Client, who.User.ID) }); i >= 0 {
-		return people[i]
+	_, err := s.store.Consent(ctx, people[i].User.ID, l.Client.ID)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, nil //nolint:nilnil // the user withdrew it
 	}
-	return nil
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	return people[i], nil
+}
+
+// Names reports whether the hint of the request names the user, by session or subject. It proves nothing.
+func (s *Server) Names(l *Logout, who *identity.SignedIn) bool {
+	return l.hint != nil && (l.hint.SID == s.sid(l.Client, who.Session.ID) || l.hint.Subject == s.Subject(l.Client, who.User.ID))
 }
 
 // Trusted reports whether the request proves by its hint that it comes from an app that signed somebody in here.

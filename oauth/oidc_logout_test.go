@@ -111,6 +111,65 @@ var logout = []webtest.Requirement{
 			}
 		}
 	}),
+	webtest.Req("L3b", "OIDC RP-Initiated Logout §2, §6", "a hint of an ended session, of another browser or of an app that was withdrawn signs out only after a page; one of a disabled or deleted client never", func(t *testing.T, s *webtest.Server) {
+		alice := s.User("alice")
+		s.User("bob")
+		c := s.RelyingParty()
+		ended := s.Browser()
+		old := s.Redeem(c, ended.Code(c, "alice", "scope", "openid")).Text("id_token")
+		ended.Follow(ended.Open(logoutPath("id_token_hint", old)))
+		if signedIn(ended) {
+			t.Fatal("the session did not end")
+		}
+		elsewhere := s.Redeem(c, s.Browser().Code(c, "alice", "scope", "openid")).Text("id_token")
+		withdrawn := s.Browser()
+		gone := s.Redeem(c, withdrawn.Code(c, "alice", "scope", "openid")).Text("id_token")
+		asks := func(name string, b *webtest.Browser, hint string) {
+			t.Helper()
+			for _, path := range []string{logoutPath("id_token_hint", hint), logoutPath("id_token_hint", hint, "post_logout_redirect_uri", bye)} {
+				p := b.Open(path)
+				if p.Status != 200 || !strings.Contains(p.Text(), "Sign out?") || !signedIn(b) {
+					t.Errorf("%s: %d %s", name, p.Status, p.Header.Get("Location"))
+				}
+				posted := b.SubmitFrom("https://app.example", "/oauth2/logout", url.Values{"id_token_hint": {hint}})
+				if p := b.Follow(posted); !strings.Contains(p.Text(), "Sign out?") || !signedIn(b) {
+					t.Errorf("%s, by POST: %d %s", name, p.Status, p.Header.Get("Location"))
+				}
+			}
+		}
+		fresh := s.Browser()
+		fresh.SignIn(fresh.Open("/login"), "alice")
+		asks("an ended session", fresh, old)
+		asks("another browser", fresh, elsewhere)
+		ended.SignIn(ended.Open("/login"), "alice")
+		asks("the same browser, a new session", ended, old)
+		fresh.SignIn(fresh.Open("/login"), "bob")
+		if p := fresh.Open(logoutPath("id_token_hint", old)); len(p.Fields()["session"]) != 1 {
+			t.Errorf("not only the one whom the hint names is ticked: %v", p.Fields()["session"])
+		}
+		consent, err := s.Store.Consent(t.Context(), alice.ID, c.ClientID)
+		storagetest.Must(t, err)
+		storagetest.Must(t, s.OAuth.Withdraw(t.Context(), alice.ID, consent.ID))
+		asks("an app that was withdrawn", withdrawn, gone)
+		// Allowed again in the same session, it may.
+		again := s.Redeem(c, withdrawn.Code(c, "alice", "scope", "openid")).Text("id_token")
+		storagetest.Must(t, s.Store.DisableClient(t.Context(), c.ClientID, storagetest.Event("disable")))
+		withdrawn.Open(logoutPath("id_token_hint", again)).WantErrorPage(t, http.StatusBadRequest)
+		if !signedIn(withdrawn) {
+			t.Error("a disabled client signed alice out")
+		}
+		storagetest.Must(t, s.Store.EnableClient(t.Context(), c.ClientID, storagetest.Event("enable")))
+		withdrawn.Open(logoutPath("id_token_hint", again))
+		if signedIn(withdrawn) {
+			t.Error("an app that is allowed again cannot sign out")
+		}
+		withdrawn.SignIn(withdrawn.Open("/login"), "alice")
+		storagetest.Must(t, s.Store.DeleteClient(t.Context(), c.ClientID, storagetest.Event("delete")))
+		withdrawn.Open(logoutPath("id_token_hint", again)).WantErrorPage(t, http.StatusBadRequest)
+		if !signedIn(withdrawn) {
+			t.Error("a deleted client signed alice out")
+		}
+	}),
 	webtest.Req("L4", "OIDC RP-Initiated Logout §3, P93", "a post_logout_redirect_uri that differs in anything, or comes without a client, is an error page, and the person stays signed in", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")
 		c := s.RelyingParty()

@@ -20,8 +20,8 @@ type logoutPage struct {
 	Unproven                             bool
 }
 
-// logout serves GET /oauth2/logout (OIDC RP-Initiated Logout §2). An ID token of the very person who is signed in here is
-// reason enough to sign them out; without one they are asked.
+// logout serves GET /oauth2/logout (OIDC RP-Initiated Logout §2). An ID token of this very session, from a client that its
+// user still allows, signs that user out; anything less asks.
 func (s *Site) logout(w http.ResponseWriter, r *http.Request) error {
 	form, err := params.Query(r)
 	if err != nil {
@@ -40,7 +40,10 @@ func (s *Site) logout(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	target := s.oauth.Target(l, people)
+	target, err := s.oauth.Target(r.Context(), l, people)
+	if err != nil {
+		return err
+	}
 	switch {
 	case target != nil:
 		return s.signOutAndGo(w, r, l, target)
@@ -91,6 +94,11 @@ func (s *Site) askLogout(w http.ResponseWriter, r *http.Request, l *oauth.Logout
 	}
 	p := logoutPage{
 		basePage: s.frame(r, s.pages.say("logout.title")), Request: sealed, People: choices(people), FormToken: s.logoutToken(sealed, people), Unproven: l.Unproven,
+	}
+	if slices.ContainsFunc(people, func(who *identity.SignedIn) bool { return s.oauth.Names(l, who) }) {
+		for i, who := range people {
+			p.People[i].Ticked = s.oauth.Names(l, who)
+		}
 	}
 	target := ""
 	if l.RedirectURI != "" {
