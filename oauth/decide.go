@@ -70,9 +70,19 @@ func Decide(a *Authorization, in Situation, now time.Time) (Step, *RedirectError
 	if in.Other { // chosen or signed in on the way: asking again would go round for ever
 		return refuse(LoginRequired, "Another person signed in than the one whom the request names.")
 	}
-	// In silence, whether a guessed name is signed in here is told only to an app that this person allowed.
-	unsure := silent && in.Guessed && (needsLogin(a, in.Who, now) || needsConsent(a, in.Consent))
-	if unsure || needsSelection(a, in) {
+	if silent && in.Who != nil {
+		// Consent comes first: when the user signed in is not for a client that the user does not allow. Whether a user whom
+		// the request names is signed in is disclosed by a code alone: otherwise the response is that of their absence.
+		refused := needsConsent(a, in.Consent)
+		named := a.Subject != "" || in.Guessed
+		if refused && !named {
+			return refuse(ConsentRequired, "The person must be asked first.")
+		}
+		if named && (refused || needsLogin(a, in.Who, now)) {
+			in.Who = nil
+		}
+	}
+	if needsSelection(a, in) {
 		if silent {
 			return refuse(SelectionRequired, "Several people are signed in; name one with id_token_hint or login_hint, or ask without prompt=none.")
 		}
@@ -85,9 +95,6 @@ func Decide(a *Authorization, in Situation, now time.Time) (Step, *RedirectError
 		return Login, nil
 	}
 	if needsConsent(a, in.Consent) {
-		if silent {
-			return refuse(ConsentRequired, "The person must be asked first.")
-		}
 		return Consent, nil
 	}
 	return Issue, nil

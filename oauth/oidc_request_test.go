@@ -111,6 +111,79 @@ var openidRequests = []webtest.Requirement{
 			t.Errorf("select_account with one person: %s", p.URL)
 		}
 	}),
+	webtest.Req("C11b", "OIDC Core §3.1.2.1, §3.1.2.6", "prompt=none for an app that the user does not allow discloses how many are signed in, and never who or since when", func(t *testing.T, s *webtest.Server) {
+		ids := map[string]string{"nobody": "none-of-ours"}
+		for _, name := range []string{"alice", "bob", "carol"} {
+			ids[name] = s.User(name).ID
+		}
+		c, stranger := s.RelyingParty(), s.RelyingParty()
+		phone := s.Client(`{"client_name":"Phone","token_endpoint_auth_method":"none","redirect_uris":["http://127.0.0.1/cb"],"gatehouse_skip_consent":true,"scope":"openid"}`)
+		type named struct{ name, parameter string }
+		browsers := map[string]*webtest.Browser{}
+		open := func(users ...string) *webtest.Browser {
+			b := s.Browser()
+			for _, name := range users {
+				b.SignIn(b.Open("/login"), name)
+			}
+			browsers[strings.Join(users, " and ")] = b
+			return b
+		}
+		open()
+		open("alice")
+		open("bob")
+		open("alice", "bob")
+		open("bob", "carol")
+		// alice allowed the stranger once, which has an ID token of hers since, and withdrew it.
+		once := s.Browser()
+		hint := s.Redeem(stranger, once.Code(stranger, "alice", "scope", "openid")).Text("id_token")
+		consent, err := s.Store.Consent(t.Context(), ids["alice"], stranger.ClientID)
+		storagetest.Must(t, err)
+		storagetest.Must(t, s.OAuth.Withdraw(t.Context(), ids["alice"], consent.ID))
+		s.Clock.Advance(time.Minute)
+		// The response by the number of users signed in: 0, 1, 2.
+		byCount := []string{"login_required", "consent_required", "account_selection_required"}
+		always := []string{"login_required", "login_required", "login_required"}
+		for _, client := range []webtestClient{stranger, phone} {
+			for what, want := range map[named][]string{
+				{"", ""}: byCount, {"alice", "login_hint"}: byCount, {"bob@example.com", "login_hint"}: byCount, {"nobody", "login_hint"}: byCount,
+				{"alice", "claims"}: always, {"bob", "claims"}: always, {"nobody", "claims"}: always, {"alice", "id_token_hint"}: always,
+			} {
+				if what.parameter == "id_token_hint" && client.ClientID != stranger.ClientID {
+					continue // it has none
+				}
+				value := map[string]string{"login_hint": what.name, "claims": `{"id_token":{"sub":{"value":"` + ids[what.name] + `"}}}`, "id_token_hint": hint}[what.parameter]
+				seen := map[int]string{}
+				for who, b := range browsers {
+					count := 0
+					if who != "" {
+						count = 1 + strings.Count(who, " and ")
+					}
+					for _, age := range []string{"", "0", "30", "3600"} { // the sign-ins are a minute old
+						p := b.Authorize(client, "scope", "openid", "prompt", "none", "max_age", age, what.parameter, value)
+						to := p.Header.Get("Location")
+						if got := p.Location().Query().Get("error"); got != want[count] {
+							t.Errorf("%s %s %q, signed in %q, max_age %q: got %q, want %q", client.ClientName, what.parameter, what.name, who, age, got, want[count])
+						}
+						if before, ok := seen[count]; ok && before != to {
+							t.Errorf("%s %s %q, signed in %q, max_age %q: %s differs from %s", client.ClientName, what.parameter, what.name, who, age, to, before)
+						}
+						seen[count] = to
+					}
+				}
+			}
+		}
+		// An app that alice allows learns it, and not that she must sign in again.
+		b := browsers["alice and bob"]
+		page := b.Authorize(c, "scope", "openid", "login_hint", "alice")
+		s.Redeem(c, b.Decide(page, "approve").Location())
+		sub := `{"id_token":{"sub":{"value":"` + ids["alice"] + `"}}}`
+		if p := b.Authorize(c, "scope", "openid", "prompt", "none", "claims", sub); p.Location().Query().Get("code") == "" {
+			t.Errorf("an app that alice allows: %s", p.Header.Get("Location"))
+		}
+		b.Authorize(c, "scope", "openid", "prompt", "none", "claims", sub, "max_age", "30").WantRedirectError(t, s, "login_required")
+		b.Authorize(c, "scope", "openid email", "prompt", "none", "claims", sub).WantRedirectError(t, s, "login_required")
+		browsers["bob"].Authorize(c, "scope", "openid", "prompt", "none", "claims", sub).WantRedirectError(t, s, "login_required")
+	}),
 	webtest.Req("C12", "OIDC Core §3.1.2.1", "max_age 0 and default_max_age ask for a fresh sign-in; login_hint fills the name in; what is not known is ignored", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")
 		c := s.RelyingParty()
