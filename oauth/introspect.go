@@ -70,11 +70,11 @@ func (s *Server) introspect(ctx context.Context, caller *storage.Client, token s
 	if err != nil {
 		return introspection{}, err
 	}
-	meant, err := s.meantFor(ctx, claims, caller)
+	aud, scope, err := s.visibleTo(ctx, claims, caller)
 	if err != nil {
 		return introspection{}, err
 	}
-	if !meant {
+	if len(aud) == 0 {
 		return s.inactive(ctx, caller, token, claims, "not meant for this client")
 	}
 	ref := storage.TokenRef{JTI: claims.JTI, ClientID: claims.ClientID, ClientEpoch: claims.ClientEpoch, GrantID: claims.GrantID}
@@ -85,12 +85,15 @@ func (s *Server) introspect(ctx context.Context, caller *storage.Client, token s
 	if err != nil {
 		return introspection{}, unavailable(err)
 	}
+	if username != "" && !slices.Contains(strings.Fields(claims.Scope), usernameScope) {
+		username = ""
+	}
 	if username, err = s.tellable(ctx, claims.ClientID, username); err != nil {
 		return introspection{}, err
 	}
 	return introspection{
-		Active: true, Scope: claims.Scope, ClientID: claims.ClientID, Username: username, TokenType: "Bearer",
-		Exp: claims.ExpiresAt, Iat: claims.IssuedAt, Sub: claims.Subject, Aud: claims.Audience, Iss: claims.Issuer,
+		Active: true, Scope: scope, ClientID: claims.ClientID, Username: username, TokenType: "Bearer",
+		Exp: claims.ExpiresAt, Iat: claims.IssuedAt, Sub: claims.Subject, Aud: aud, Iss: claims.Issuer,
 		JTI: claims.JTI, AuthTime: claims.AuthTime, ACR: claims.ACR, AMR: claims.AMR,
 	}, nil
 }
@@ -121,17 +124,45 @@ func (s *Server) tellable(ctx context.Context, clientID, username string) (strin
 	return username, nil
 }
 
-// meantFor reports whether the caller may know about the token: it is the client it was issued to, or a resource in its
-// aud lists the caller as introspector.
-func (s *Server) meantFor(ctx context.Context, claims *accesstoken.Claims, caller *storage.Client) (bool, error) {
+// usernameScope is the scope that holds the username (preferred_username, OIDC Core §5.4). Without it neither the client nor an
+// API learns the username from a token (RFC 7662 §4).
+const usernameScope = "profile"
+
+// visibleTo returns the part of the token's aud and scope that concerns the caller; no aud means that the token is not intended
+// for it. The client that the token was issued to sees everything. An introspector of resources in aud sees those resources
+// alone, and neither scopes that belong only to others nor the standard scopes, which are about this server's claims
+// (RFC 7662 §2.2, §4).
+func (s *Server) visibleTo(ctx context.Context, claims *accesstoken.Claims, caller *storage.Client) (aud []string, scope string, err error) {
 	if claims.ClientID == caller.ID {
-		return true, nil
+		return claims.Audience, claims.Scope, nil
 	}
 	known, err := s.store.Resources(ctx)
 	if err != nil {
-		return false, unavailable(err)
+		return nil, "", unavailable(err)
 	}
-	return slices.ContainsFunc(claims.Audience, func(aud string) bool { return known[aud].Introspectors.Has(caller.ID) }), nil
+	for _, identifier := range claims.Audience {
+		if known[identifier].Introspectors.Has(caller.ID) {
+			aud = append(aud, identifier)
+		}
+	}
+	if len(aud) == 0 {
+		return nil, "", nil
+	}
+	scopes := slices.DeleteFunc(strings.Fields(claims.Scope), func(name string) bool {
+		if slices.ContainsFunc(aud, func(identifier string) bool { return known[identifier].Scopes.Has(name) }) {
+			return false
+		}
+		if slices.Contains(StandardScopes, name) {
+			return true
+		}
+		for _, r := range known {
+			if r.Scopes.Has(name) {
+				return true
+			}
+		}
+		return false // a scope of no resource may be for any
+	})
+	return aud, strings.Join(scopes, " "), nil
 }
 
 // introspectRefresh answers for a refresh token, which only its own client may ask about.
@@ -147,7 +178,7 @@ func (s *Server) introspectRefresh(ctx context.Context, caller *storage.Client, 
 		grant.RefreshExpiresAt == nil || !s.store.Now().Before(*grant.RefreshExpiresAt) {
 		return s.inactive(ctx, caller, token, nil, "another client's, replaced or expired")
 	}
-	if caller.Pairwise() {
+	if caller.Pairwise() || !grant.Scopes.Has(usernameScope) {
 		username = ""
 	}
 	return introspection{
