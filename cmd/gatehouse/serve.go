@@ -3,14 +3,19 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
+	"os"
 	"os/signal"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -118,7 +123,7 @@ func (s *system) serve(ctx context.Context, log *slog.Logger, g *gates, o serveO
 	}
 	handlers := map[string]http.Handler{s.config.Listen: site.Handler()}
 	if s.config.AdminListen != "" {
-		handlers[s.config.AdminListen] = adminHandler(site, registry)
+		handlers[s.config.AdminListen] = adminHandler(site, registry, s.config)
 	}
 	for address, h := range o.also {
 		handlers[address] = h
@@ -126,7 +131,7 @@ func (s *system) serve(ctx context.Context, log *slog.Logger, g *gates, o serveO
 	s.store.Start()
 	for address, h := range handlers {
 		if o.strictHost && address != s.config.Listen { // against DNS rebinding; the public site does it by itself
-			h = loopbackHost(h)
+			h = checkHost(h, loopbackName)
 		}
 		g.open(address, h)
 	}
@@ -164,30 +169,65 @@ func (s *system) serve(ctx context.Context, log *slog.Logger, g *gates, o serveO
 	return nil
 }
 
-// loopbackHost refuses requests under any name but those of this machine.
-func loopbackHost(h http.Handler) http.Handler {
+// checkHost refuses requests whose Host header has a name that is not allowed, which stops a web site from reaching this
+// server through a browser and a DNS name of its own (DNS rebinding). allowed gets the name in lower case, without port.
+func checkHost(h http.Handler, allowed func(name string) bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !loopbackAddress(r.Host) && !loopbackAddress(r.Host+":0") {
-			http.Error(w, "this server answers only under its own name", http.StatusMisdirectedRequest)
+		name, _, err := net.SplitHostPort(r.Host)
+		if err != nil {
+			name = strings.Trim(r.Host, "[]")
+		}
+		if !allowed(strings.ToLower(strings.TrimSuffix(name, "."))) {
+			http.Error(w, "this server does not answer under this host name; use its IP address", http.StatusMisdirectedRequest)
 			return
 		}
 		h.ServeHTTP(w, r)
 	})
 }
 
-// adminHandler is the admin listener: health, metrics and profiling.
-func adminHandler(site *web.Site, registry *prometheus.Registry) http.Handler {
+// loopbackName reports whether a name is one that every machine has for itself.
+func loopbackName(name string) bool { return loopbackAddress(net.JoinHostPort(name, "0")) }
+
+// adminName returns a function that reports whether the admin listener answers under a name. No attacker can bring a browser here by
+// an IP address, and none controls localhost, this machine's own name, or those in the settings. On a listener that other machines
+// reach, names without a dot and those of Kubernetes and private zones, by which Prometheus finds a service, are allowed too.
+func adminName(cfg config.Config) func(name string) bool {
+	machine, _ := os.Hostname() // without one there is one name less
+	listen, _, _ := net.SplitHostPort(cfg.AdminListen)
+	own := []string{"localhost", strings.ToLower(machine), strings.ToLower(listen), cfg.IssuerURL().Hostname()}
+	return func(name string) bool {
+		if _, err := netip.ParseAddr(name); err == nil {
+			return true
+		}
+		if name == "" || slices.Contains(own, name) {
+			return name != ""
+		}
+		if loopbackName(listen) { // only this machine reaches it, and needs no other name
+			return false
+		}
+		return !strings.Contains(name, ".") || strings.HasSuffix(name, ".svc") || strings.HasSuffix(name, ".cluster.local") || strings.HasSuffix(name, ".internal")
+	}
+}
+
+// adminHandler is the admin listener: health, metrics and profiling. Health, which tells nothing, has any name, as the public
+// listener has: the health check of a load balancer sends a name of its own.
+func adminHandler(site *web.Site, registry *prometheus.Registry, cfg config.Config) http.Handler {
+	outer := http.NewServeMux()
 	mux := http.NewServeMux()
-	mux.Handle("/", site.Health())
+	outer.Handle("/", site.Health())
+	outer.Handle("/metrics", checkHost(mux, adminName(cfg)))
+	outer.Handle("/debug/pprof/", checkHost(mux, adminName(cfg)))
 	mux.Handle("GET /metrics", metricsHandler(registry))
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
-	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/cmdline", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, os.Args[0]) // the arguments may have secrets
+	})
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	mux.Handle("/debug/pprof/mutex", whileAsked(pprof.Handler("mutex"), func(rate int) { runtime.SetMutexProfileFraction(rate) }))
 	mux.Handle("/debug/pprof/block", whileAsked(pprof.Handler("block"), func(rate int) { runtime.SetBlockProfileRate(rate * 1000) })) // of each microsecond
-	return mux
+	return outer
 }
 
 // whileAsked counts contention only for as long as somebody waits for its profile (?seconds=N): nobody else pays for that.

@@ -312,6 +312,83 @@ func TestServeStopsGracefully(t *testing.T) {
 	}
 }
 
+// TestAdminListenerRefusesForeignHostNames: a web site cannot reach metrics and profiles through a browser and a DNS name of its
+// own, while scrapers and probes by IP address or service name can.
+func TestAdminListenerRefusesForeignHostNames(t *testing.T) {
+	t.Parallel()
+	machine, err := os.Hostname()
+	storagetest.Must(t, err)
+	for _, c := range []struct {
+		listen           string
+		allowed, refused []string
+	}{
+		{"127.0.0.1", []string{"127.0.0.1", "localhost", "LOCALHOST.", "[::1]", "10.2.3.4", machine, "id.example"}, []string{"evil.example", "gatehouse", "gatehouse.auth.svc", "evil.local", "127.0.0.1.evil.example", ""}},
+		{"0.0.0.0", []string{"10.2.3.4", "[2001:db8::1]", "localhost", "gatehouse", "gatehouse.auth.svc", "gatehouse.auth.svc.cluster.local", "gatehouse.corp.internal", machine, "id.example"}, []string{"evil.example", "evil.local", "id.example.evil.example", ""}},
+	} {
+		public, admin := freeAddress(t), freeAddress(t)
+		_, port, err := net.SplitHostPort(admin)
+		storagetest.Must(t, err)
+		p := start(t, map[string]string{
+			"GATEHOUSE_DATABASE_URL": "sqlite:" + t.TempDir() + "/gatehouse.db", "GATEHOUSE_LISTEN": public, "GATEHOUSE_ADMIN_LISTEN": net.JoinHostPort(c.listen, port),
+			"GATEHOUSE_ISSUER": "https://id.example", "GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1",
+		}, "serve")
+		p.stderr.waitFor(t, `"msg":"listening"`, p.ended)
+		status := func(host, path string) int {
+			t.Helper()
+			conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", admin) // net/http would send no empty Host
+			storagetest.Must(t, err)
+			defer func() { _ = conn.Close() }()
+			_, err = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", path, host)
+			storagetest.Must(t, err)
+			res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			storagetest.Must(t, err)
+			_ = res.Body.Close()
+			return res.StatusCode
+		}
+		for _, path := range []string{"/metrics", "/debug/pprof/", "/debug/pprof/cmdline"} {
+			for _, name := range c.allowed {
+				for _, host := range []string{name, name + ":" + port} {
+					if got := status(host, path); got != http.StatusOK {
+						t.Errorf("listening on %s, %s with Host %q: %d, want 200", c.listen, path, host, got)
+					}
+				}
+			}
+			for _, host := range append(c.refused, "evil.example:"+port) {
+				if got := status(host, path); got != http.StatusMisdirectedRequest {
+					t.Errorf("listening on %s, %s with Host %q: %d, want 421", c.listen, path, host, got)
+				}
+			}
+		}
+		for _, path := range []string{"/healthz", "/readyz"} {
+			if got := status("balancer.example", path); got != http.StatusOK {
+				t.Errorf("%s with the Host of a load balancer: %d, want 200", path, got)
+			}
+		}
+	}
+}
+
+// TestProfilesShowNoSecretOfTheCommandLine starts a server with its root key as a flag, which is a warning, and reads every profile
+// that has text.
+func TestProfilesShowNoSecretOfTheCommandLine(t *testing.T) {
+	t.Parallel()
+	admin := freeAddress(t)
+	p := startChild(t, nil, "serve", "--database-url", "sqlite:"+t.TempDir()+"/gatehouse.db", "--listen", freeAddress(t), "--admin-listen", admin, "--secret-key", keyText)
+	p.stderr.waitFor(t, `"msg":"listening"`, p.ended)
+	if !p.stderr.contains("--secret-key shows a secret to everyone on this machine") {
+		t.Errorf("the log has no warning of the secret on the command line:\n%s", p.stderr)
+	}
+	for _, path := range []string{"cmdline", "goroutine?debug=2", "heap?debug=1", "allocs?debug=1", "threadcreate?debug=1", "mutex?debug=1", "block?debug=1", "symbol", ""} {
+		status, body := get(t, "http://"+admin+"/debug/pprof/"+path)
+		if status != http.StatusOK || strings.Contains(body, keyText) {
+			t.Errorf("/debug/pprof/%s: %d, has the secret: %t", path, status, strings.Contains(body, keyText))
+		}
+	}
+	_, stderr, _ := command(t, nil, "", "client", "list", "--database-url", "sqlite:"+t.TempDir()+"/none.db", "--secret-key", keyText)
+	if !strings.Contains(stderr, "--secret-key shows a secret") || strings.Contains(stderr, keyText) {
+		t.Errorf("a command with a secret as a flag: %s", stderr)
+	}
+}
+
 func TestDevKeepsItsDataAndAnswersUnderItsNameAlone(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
