@@ -89,6 +89,34 @@ func TestSecretsAreNeverPrinted(t *testing.T) {
 			t.Errorf("the flag %s is hidden: %t", f.Name, f.Hidden)
 		}
 	}
+	for _, postgres := range []string{
+		"postgres://u:hunter2@h/d", "postgres://u@h/d?password=hunter2", "postgres://u@h/d?pass%77ord=hunter2", "postgres://u@h/d?sslmode=verify-full&sslpassword=hunter2",
+		"postgres://u@h/d?sslinline=true&sslkey=hunter2", "postgres://u@h/d?scram_client_key=hunter2", "postgres://u@h/d?oauth_client_secret=hunter2",
+		"postgres://u@h1:1,h2:2/d?PASSWORD=hunter2&password=hunter2", "postgres://u@h/d?password=hunter2;x", "postgres://u@h/d?password=hunter2%zz",
+		"postgres://u:1?hunter2@h/d", "postgres://u:1/hunter2@h/d", // not percent-encoded: the rest of the password is read as a query or a path
+	} {
+		c, _, err := load(map[string]string{"GATEHOUSE_DATABASE_URL": postgres, "GATEHOUSE_SECRET_KEY": key}, nil)
+		if err != nil {
+			t.Errorf("%s: %v", postgres, err)
+			continue
+		}
+		if got := c.Map()["GATEHOUSE_DATABASE_URL"]; strings.Contains(got, "hunter") {
+			t.Errorf("config print shows the password of %s as %s", postgres, got)
+		}
+		if _, warnings, err := load(map[string]string{"GATEHOUSE_SECRET_KEY": key}, map[string]string{"database-url": postgres}); err != nil || len(warnings) != 1 ||
+			!strings.Contains(warnings[0], "GATEHOUSE_DATABASE_URL_FILE") || strings.Contains(warnings[0], "hunter") {
+			t.Errorf("--database-url %s: warnings %v, error %v, want one warning that names GATEHOUSE_DATABASE_URL_FILE", postgres, warnings, err)
+		}
+	}
+	for _, plain := range []string{"postgres://u@h/d?sslmode=verify-full&sslrootcert=/ca.pem&passfile=/run/pgpass&application_name=x", "sqlite:/data/a@b.db"} {
+		c, warnings, err := load(map[string]string{"GATEHOUSE_SECRET_KEY": key}, map[string]string{"database-url": plain})
+		if err != nil || len(warnings) > 0 || c.Map()["GATEHOUSE_DATABASE_URL"] != plain {
+			t.Errorf("--database-url %s without a secret: printed %s, warnings %v, error %v", plain, c.Map()["GATEHOUSE_DATABASE_URL"], warnings, err)
+		}
+	}
+	if _, _, err := load(map[string]string{"GATEHOUSE_DATABASE_URL": "postgres://u:1#hunter2@h/d", "GATEHOUSE_SECRET_KEY": key}, nil); err == nil || strings.Contains(err.Error(), "hunter") {
+		t.Errorf("a # in the password: %v, want an error without it", err)
+	}
 	if _, warnings, err := load(nil, map[string]string{"secret-key": key}); err != nil || len(warnings) != 1 || strings.Contains(warnings[0], key) {
 		t.Errorf("%v %v", warnings, err)
 	}

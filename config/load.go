@@ -41,9 +41,6 @@ func Load(getenv func(string) string, flags map[string]string) (Config, []string
 			mistakes = append(mistakes, from+": "+err.Error())
 			continue
 		}
-		if s.hidden() && strings.HasPrefix(from, "--") {
-			warnings = append(warnings, from+" shows a secret to everyone on this machine; use "+s.env+" or "+s.env+"_FILE instead")
-		}
 		if given && s.pending != "" {
 			warnings = append(warnings, from+" is accepted but has no effect yet: "+s.pending+" is not part of this version")
 		}
@@ -57,7 +54,18 @@ func Load(getenv func(string) string, flags map[string]string) (Config, []string
 	if len(mistakes) > 0 {
 		return c, nil, mistakes
 	}
-	return c, append(warnings, c.warnings()...), nil
+	return c, append(append(warnings, SecretFlags(flags)...), c.warnings()...), nil
+}
+
+// SecretFlags returns a warning for each of the given flags that has a secret: every user of the machine can read the arguments
+// of a process.
+func SecretFlags(flags map[string]string) (warnings []string) {
+	for _, s := range settings {
+		if value, ok := flags[s.flag()]; ok && s.secretValue(value) {
+			warnings = append(warnings, "--"+s.flag()+" shows a secret to everyone on this machine; use "+s.env+" or "+s.env+"_FILE instead")
+		}
+	}
+	return warnings
 }
 
 // Unknown returns a warning for each variable of the environment, as os.Environ lists them, that looks like a setting and
@@ -90,6 +98,15 @@ func Unknown(environ []string) (warnings []string) {
 		warnings = append(warnings, name+" is no setting of this version and has no effect; `gatehouse config print` lists them all")
 	}
 	return warnings
+}
+
+// secretValue reports whether a value of s has a secret in it.
+func (s setting) secretValue(value string) bool {
+	if s.hidden() {
+		return true
+	}
+	_, found := redactURL(value)
+	return s.secret && found
 }
 
 // read finds the value of s and the name of where it stood.

@@ -43,7 +43,7 @@ var settings = []setting{
 		set: address(func(c *Config) *string { return &c.AdminListen }, true), get: func(c *Config) string { return c.AdminListen }},
 	{env: "GATEHOUSE_DATABASE_URL", def: "sqlite:gatehouse-data/gatehouse.db", secret: true, file: true,
 		doc: "`sqlite:PATH` for the embedded database, or `postgres://…`.",
-		set: setDatabaseURL, get: func(c *Config) string { return redactURL(c.DatabaseURL) }},
+		set: setDatabaseURL, get: func(c *Config) string { return redacted(c.DatabaseURL) }},
 	{env: "GATEHOUSE_DATABASE_POOL", def: "0",
 		doc: "Most connections this process opens to the database, 0 to 1000. 0 means four per core.",
 		set: integer(func(c *Config) *int { return &c.DatabasePool }, 0, 1000), get: func(c *Config) string { return strconv.Itoa(c.DatabasePool) }},
@@ -64,7 +64,7 @@ var settings = []setting{
 		set: setTrustedProxies, get: func(c *Config) string { return joinStringers(c.TrustedProxies) }},
 	{env: "GATEHOUSE_REDIS_URL", secret: true, file: true,
 		doc: "`redis://…` or `rediss://…`: shares the rate limits between processes. While it does not answer each process counts by itself.",
-		set: setRedisURL, get: func(c *Config) string { return redactURL(c.RedisURL) }},
+		set: setRedisURL, get: func(c *Config) string { return redacted(c.RedisURL) }},
 	{env: "GATEHOUSE_LOG_LEVEL", def: "info",
 		doc: "`debug`, `info`, `warn` or `error`.",
 		set: setLogLevel, get: func(c *Config) string { return strings.ToLower(c.LogLevel.String()) }},
@@ -259,7 +259,7 @@ func setDatabaseURL(c *Config, v string) error {
 			return fmt.Errorf("sqlite: takes a plain path; leave out ? and #")
 		}
 	case strings.HasPrefix(v, "postgres://") || strings.HasPrefix(v, "postgresql://"):
-		if _, err := url.Parse(v); err != nil {
+		if u, err := url.Parse(v); err != nil || u.Fragment != "" {
 			return fmt.Errorf("is not a valid postgres:// URL; percent-encode special characters in the password")
 		}
 	default:
@@ -343,19 +343,47 @@ func joinStringers(list []netip.Prefix) string {
 	return strings.Join(out, ",")
 }
 
-func redactURL(raw string) string {
+// redactURL returns a database or Redis URL without its secrets, and whether it had any. What reads like a secret that is not
+// percent-encoded, so that it fell into another part of the URL, hides all but the scheme.
+func redactURL(raw string) (redacted string, secret bool) {
 	u, err := url.Parse(raw)
 	if err != nil {
-		return "(redacted)"
+		return "(redacted)", true
+	}
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil || u.Fragment != "" || u.Scheme != "sqlite" && strings.Contains(u.Path+u.Opaque+u.RawQuery, "@") {
+		return u.Scheme + "://(redacted)", true
 	}
 	if _, has := u.User.Password(); has {
-		u.User = url.UserPassword(u.User.Username(), "redacted")
+		u.User, secret = url.UserPassword(u.User.Username(), "redacted"), true
 	}
-	if q := u.Query(); q.Has("password") {
-		q.Set("password", "redacted")
-		u.RawQuery = q.Encode()
+	for name := range query {
+		if secretParameter(name) {
+			query.Set(name, "redacted")
+			secret = true
+		}
 	}
-	return u.String()
+	if secret {
+		u.RawQuery = query.Encode()
+	}
+	return u.String(), secret
+}
+
+// secretParameter reports whether a parameter of a connection URL is a secret: password, sslpassword, sslkey (the key itself with
+// sslinline), and those of other authentication methods of libpq. passfile, a path, is none.
+func secretParameter(name string) bool {
+	name = strings.ToLower(name)
+	for _, part := range []string{"password", "secret", "key", "token"} {
+		if strings.Contains(name, part) {
+			return true
+		}
+	}
+	return false
+}
+
+func redacted(raw string) string {
+	s, _ := redactURL(raw)
+	return s
 }
 
 func redactKey(k []byte) string {

@@ -139,8 +139,9 @@ func listsSettings(cmd *cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// settings reads the settings of the environment and this command line. Warnings go to warn. With a nil warn only unknown
-// names are reported, on standard error: a command with a misspelt setting may work on another database than intended.
+// settings reads the settings of the environment and this command line. Warnings go to warn. With a nil warn only secrets
+// in flags and unknown names are reported, on standard error: every user of the machine can read a command line, and a command
+// with a misspelt setting may work on another database than intended.
 func (a *app) settings(cmd *cobra.Command, warn func(string)) (config.Config, error) {
 	given := map[string]string{}
 	known := map[string]bool{}
@@ -155,7 +156,7 @@ func (a *app) settings(cmd *cobra.Command, warn func(string)) (config.Config, er
 	cfg, warnings, err := config.Load(a.getenv, given)
 	unknown := config.Unknown(os.Environ())
 	if warn == nil {
-		warnings, warn = nil, func(w string) { fmt.Fprintln(a.stderr, "gatehouse: warning: "+w) }
+		warnings, warn = config.SecretFlags(given), func(w string) { fmt.Fprintln(a.stderr, "gatehouse: warning: "+w) }
 	}
 	for _, w := range append(warnings, unknown...) {
 		warn(w)
