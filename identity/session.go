@@ -15,7 +15,8 @@ import (
 
 const (
 	sessionCookie = "session"
-	touchEvery    = time.Minute
+	// touchEvery is how often the use of a session is written at most.
+	touchEvery = time.Minute
 	// maxPeople is how many may be signed in to one browser at once.
 	maxPeople = 5
 )
@@ -86,10 +87,11 @@ func (p *People) tokens(r *http.Request) []string {
 	return parts[:min(len(parts), maxPeople)]
 }
 
-// Touch notes that a person uses the browser, once a minute at most.
+// Touch notes that a person uses the browser, once a minute at most, and four times in the idle lifetime at least: a session
+// that is in use must not expire as idle.
 func (p *People) Touch(r *http.Request, who *SignedIn) error {
 	now := p.store.Now()
-	if now.Sub(who.Session.LastSeenAt) < touchEvery {
+	if now.Sub(who.Session.LastSeenAt) < min(touchEvery, p.options.SessionIdleTTL/4) {
 		return nil
 	}
 	if err := p.store.TouchSession(r.Context(), who.Session.ID); err != nil {

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"gatehouse/storage/storagetest"
 	"gatehouse/templates"
@@ -158,6 +159,30 @@ func TestAnUnnamedProxyIsNoticed(t *testing.T) {
 			t.Errorf("it does not say who:\n%s", s.Log)
 		}
 	}
+}
+
+// TestSessionInUseDoesNotExpireAsIdle uses a session more often than its idle lifetime, for the shortest that the settings allow and
+// for the default.
+func TestSessionInUseDoesNotExpireAsIdle(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		for _, idle := range []time.Duration{time.Minute, 90 * time.Second, 2 * time.Hour} {
+			s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_SESSION_IDLE_TTL": idle.String()}})
+			s.User("alice" + strings.ReplaceAll(idle.String(), ".", ""))
+			b := s.Browser()
+			b.SignIn(b.Open("/login"), "alice"+strings.ReplaceAll(idle.String(), ".", ""))
+			for range 12 {
+				s.Clock.Advance(idle * 7 / 10)
+				if p := b.Open("/account"); p.Status != http.StatusOK {
+					t.Fatalf("with an idle lifetime of %s, a session used every %s answers %d", idle, idle*7/10, p.Status)
+				}
+			}
+			s.Clock.Advance(idle)
+			if p := b.Open("/account"); p.Status == http.StatusOK {
+				t.Errorf("with an idle lifetime of %s, an unused session is not idle", idle)
+			}
+		}
+	})
 }
 
 func TestUnknownAndMisusedAddressesGetPages(t *testing.T) {
