@@ -31,7 +31,7 @@ func (s *Server) authenticate(ctx context.Context, r *http.Request, form url.Val
 	}
 	c, reason, err := s.identify(ctx, p)
 	if e := (*Error)(nil); errors.As(err, &e) && e.Code == InvalidClient {
-		event := storage.Event{Type: storage.AuthenticationFailed, ClientID: e.ClientID, Detail: map[string]any{"reason": reason, "method": p.method, "path": r.URL.Path}}
+		event := storage.Event{Type: storage.AuthenticationFailed, ClientID: e.ClientID, Claimed: true, Detail: map[string]any{"reason": reason, "method": p.method, "path": r.URL.Path}}
 		if reason == otherAddress {
 			event.Type = storage.AddressRefused
 		}

@@ -173,6 +173,13 @@ var defence = []webtest.Requirement{
 		if e.ClientID != c.ClientID || e.Address != "198.51.100.7" || e.RequestID == "" {
 			t.Errorf("the record is %+v", e)
 		}
+		for _, event := range []string{storage.AuthenticationFailed, storage.AddressRefused} {
+			for _, e := range recorded(t, s, event, 3) {
+				if e.Actor != "anonymous" || e.ClientID != c.ClientID {
+					t.Errorf("%s has the actor %s and the client %s, want anonymous and the claimed client %s", event, e.Actor, e.ClientID, c.ClientID)
+				}
+			}
+		}
 		nobody := c
 		nobody.ClientID = "gcNobody"
 		for i := range 5 { // strangers fail from many networks, and hide nothing by it
@@ -213,7 +220,7 @@ var defence = []webtest.Requirement{
 		r := s.Do(req)
 		r.Want(t, 401, "invalid_client")
 		e := recorded(t, s, storage.AuthenticationFailed, 1)[0]
-		if e.ClientID != c.ClientID || e.Address != "192.0.2.44" || e.UserAgent != "Guesser/1.0" || e.RequestID != r.Header.Get("X-Request-Id") || !strings.Contains(e.Detail, "wrong secret") || !e.At.Equal(s.Clock.Now()) || e.Actor != "client:"+c.ClientID {
+		if e.ClientID != c.ClientID || e.Address != "192.0.2.44" || e.UserAgent != "Guesser/1.0" || e.RequestID != r.Header.Get("X-Request-Id") || !strings.Contains(e.Detail, "wrong secret") || !e.At.Equal(s.Clock.Now()) || e.Actor != "anonymous" { // who failed to authenticate is not the client
 			t.Errorf("failed authentication: %+v", e)
 		}
 		s.Token(c, with(machineGrant, "scope", "admin")).Want(t, 400, "invalid_scope")

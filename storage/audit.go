@@ -140,6 +140,7 @@ type Event struct {
 	Scopes   string
 	Token    string         // a reference by TokenReference, never the token
 	Detail   map[string]any // small, without secrets
+	Claimed  bool           // ClientID is what an unauthenticated caller claims to be: it is not the actor
 }
 
 // TokenReference names a token, code or secret in the audit log without telling it: the first 16 hexadecimal digits of its
@@ -185,7 +186,7 @@ func (s *Store) row(ctx context.Context, e Event) (AuditEvent, error) {
 	}
 	if row.Actor == "" {
 		row.Actor = "anonymous"
-		if row.ClientID != "" {
+		if row.ClientID != "" && !e.Claimed {
 			row.Actor = "client:" + row.ClientID
 		}
 	}
