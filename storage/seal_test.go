@@ -104,6 +104,71 @@ func TestANotedHeadShowsThatTheEndWasCutOff(t *testing.T) {
 	})
 }
 
+// TestVerifyFindsALogThatWasCutAtEitherEnd removes rows with all their seals, as an attacker does who knows the chain. Records that
+// were created with a row of the log remain.
+func TestVerifyFindsALogThatWasCutAtEitherEnd(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		s, clock := sealedLog(t, url)
+		create := func(id string) {
+			t.Helper()
+			now := clock.Now()
+			storagetest.Must(t, s.CreateClient(t.Context(), &storage.Client{ID: id, CreatedAt: now, UpdatedAt: now}, storage.Event{Type: storage.ClientCreated}))
+			clock.Advance(time.Hour)
+		}
+		seal := func() {
+			t.Helper()
+			if _, err := s.SealAudit(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := func(problem string) {
+			t.Helper()
+			r := verify(t, s, storage.AuditSeal{})
+			if problem == "" && r.Count != 0 || problem != "" && (r.Count == 0 || !strings.Contains(strings.Join(r.Problems, "\n"), problem)) {
+				t.Errorf("problems = %q, want %q", r.Problems, problem)
+			}
+		}
+		create("first")
+		want("") // the row of the client has no seal yet
+		seal()
+		storagetest.Must(t, s.Record(t.Context(), storagetest.Event("between")))
+		seal()
+		create("last")
+		seal()
+		want("")
+		storagetest.Exec(t, s, url, "DELETE FROM audit_events WHERE seal >= 5", "DELETE FROM audit_seals WHERE id >= 5")
+		want("the end was removed")
+		storagetest.Exec(t, s, url, "DELETE FROM clients WHERE id = 'last'")
+		want("") // nothing is left of its time: a head that was noted elsewhere would find it
+		storagetest.Exec(t, s, url, "DELETE FROM audit_events", "DELETE FROM audit_seals WHERE id > 0")
+		want("the log was emptied")
+		storagetest.Must(t, s.Record(t.Context(), storagetest.Event("after")))
+		seal()
+		want("the beginning was removed")
+	})
+}
+
+// TestVerifyAcceptsALogWhoseBeginningWasRetired: what the operator retired is older than records that stay.
+func TestVerifyAcceptsALogWhoseBeginningWasRetired(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		s, clock := sealedLog(t, url)
+		now := clock.Now()
+		storagetest.Must(t, s.CreateClient(t.Context(), &storage.Client{ID: "old", CreatedAt: now, UpdatedAt: now}, storage.Event{Type: storage.ClientCreated}))
+		if _, err := s.SealAudit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		clock.Advance(48 * time.Hour)
+		if rows, err := s.RetireAudit(t.Context(), clock.Now().Add(-24*time.Hour), func(int64, int64) {}); err != nil || rows < 13 {
+			t.Fatalf("retired %d rows: %v", rows, err)
+		}
+		if r := verify(t, s, storage.AuditSeal{}); r.Count != 0 || r.Retired != 4 {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
 // TestManyProcessesSealOneChain: rows are written and sealed by four at once, and every row is in one seal.
 func TestManyProcessesSealOneChain(t *testing.T) {
 	t.Parallel()

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"gorm.io/gorm"
@@ -19,9 +20,10 @@ type AuditReport struct {
 	Retired  int64      `json:"retired_seals"`
 	Unsealed int64      `json:"unsealed_rows"`
 	Oldest   *time.Time `json:"oldest_unsealed,omitempty"`
-	Head     string     `json:"head"`     // of the last seal
-	Last     int64      `json:"last"`     // its number
-	Problems []string   `json:"problems"` // the first hundred; none: the log is whole
+	Head     string     `json:"head"`          // of the last seal
+	Last     int64      `json:"last"`          // its number
+	Compared bool       `json:"head_compared"` // whether a head that was noted elsewhere was given
+	Problems []string   `json:"problems"`      // the first hundred; none: the log is whole
 	Count    int        `json:"problem_count"`
 }
 
@@ -35,7 +37,7 @@ func (r *AuditReport) problem(format string, args ...any) {
 // earlier, shows that nothing was cut off the end since; its number is 0 when there is none. done is told of the progress in
 // seals.
 func (s *Store) VerifyAudit(ctx context.Context, known AuditSeal, done func(now, total int64)) (AuditReport, error) {
-	report := AuditReport{Problems: []string{}}
+	report := AuditReport{Problems: []string{}, Compared: known.ID > 0}
 	var options []*sql.TxOptions
 	if s.engine == Postgres {
 		options = append(options, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
@@ -84,7 +86,44 @@ func (v *verification) run() error {
 	if v.known.ID > v.report.Last {
 		v.report.problem("the log ends with seal %d, but seal %d was noted: the end is cut off", v.report.Last, v.known.ID)
 	}
-	return v.rest()
+	return errors.Join(v.rest(), v.compareRecords())
+}
+
+// recordTables have records that are each created in one transaction with an audit row.
+var recordTables = []string{"clients", "users", "consents", "grants", "signing_keys"}
+
+// recordSlack is how far the creation time of a record may be from that of its audit row.
+const recordSlack = 2 * time.Minute
+
+// compareRecords reports a log that begins after the oldest record was created, or ends before the newest was: each of them has
+// an audit row, so rows were removed together with their seals. An attacker who also removes the records is found by a
+// head that was noted elsewhere alone.
+func (v *verification) compareRecords() error {
+	var union []string
+	for _, table := range recordTables {
+		union = append(union, "SELECT created_at FROM "+table)
+	}
+	var oldest, newest, first, last sql.NullInt64
+	ctx := v.db.Statement.Context
+	if err := queryRow(ctx, v.db, []any{&oldest, &newest}, "SELECT min(created_at), max(created_at) FROM ("+strings.Join(union, " UNION ALL ")+") AS records"); err != nil {
+		return err
+	}
+	if err := queryRow(ctx, v.db, []any{&first, &last}, "SELECT min(at), max(at) FROM audit_events"); err != nil {
+		return err
+	}
+	retired := v.report.Retired > 0
+	switch slack := recordSlack.Milliseconds(); {
+	case !oldest.Valid || retired && !first.Valid:
+	case !first.Valid:
+		v.report.problem("the log has no rows, but the database has records that each had one, the first of %s: the log was emptied", fromMillis(oldest.Int64).Format(time.RFC3339))
+	case !retired && oldest.Int64 < first.Int64-slack:
+		v.report.problem("the log begins at %s, but the database has records of %s that each had a row: the beginning was removed",
+			fromMillis(first.Int64).Format(time.RFC3339), fromMillis(oldest.Int64).Format(time.RFC3339))
+	case newest.Int64 > last.Int64+slack:
+		v.report.problem("the log ends at %s, but the database has records of %s that each had a row: the end was removed",
+			fromMillis(last.Int64).Format(time.RFC3339), fromMillis(newest.Int64).Format(time.RFC3339))
+	}
+	return nil
 }
 
 // batch checks seals that follow each other. expected is the number of the first.

@@ -269,7 +269,8 @@ func (a *app) auditVerify() *cobra.Command {
 		Use: "verify", Short: "Check that no audit row was changed or removed",
 		Long: "Check every seal of the audit log against the rows that are there, in one snapshot. A seal is made each second over the rows since the last; without\n" +
 			"the root key nobody can make one that fits other rows. Rows younger than the last seal are counted, not checked.\n" +
-			"To find out that the end was cut off, give the number and head of a seal that was noted elsewhere; the server logs them every hour.\n" +
+			"Without --head, the removal of the newest rows together with their seals cannot be detected unless records of their time are left. Give the number\n" +
+			"and head of a seal that was noted elsewhere; the server logs them every hour.\n" +
 			"It ends with 1 when something is wrong.",
 		Example: "  gatehouse audit verify --head 8412:0f3c…",
 		Args:    exactly(),
@@ -322,8 +323,10 @@ func (a *app) printReport(r storage.AuditReport) {
 	if r.Last > 0 {
 		fmt.Fprintf(a.stdout, "head: %d:%s\n", r.Last, r.Head)
 	}
-	if r.Count == 0 {
-		fmt.Fprintln(a.stdout, "the audit log is whole")
+	if r.Count == 0 && r.Compared {
+		fmt.Fprintln(a.stdout, "audit log verified: no problems found")
+	} else if r.Count == 0 {
+		fmt.Fprintln(a.stdout, "no problems found; without --head, the removal of the newest rows together with their seals cannot be detected")
 	}
 }
 
