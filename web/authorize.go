@@ -65,10 +65,8 @@ func (s *Site) answer(w http.ResponseWriter, r *http.Request, a oauth.Response) 
 	if !a.FormPost {
 		return s.redirect(w, a.Location())
 	}
-	// form-action is left out: Chromium applies it to every redirect that follows, and where the app sends the person next is
-	// its own affair. There is nothing else on the page that could be submitted.
-	s.pageHeaders(w, "")
-	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'")
+	s.pageHeaders(w)
+	w.Header().Set("Content-Security-Policy", policy+"; script-src 'self'") // without form-action, see allowLeaving
 	return s.show(w, http.StatusOK, "form_post", formPostPage{
 		basePage: s.frame(r, s.pages.say("form_post.title")), App: redirect.Destination(a.RedirectURI), Action: a.RedirectURI,
 		Script: s.pages.script, Fields: a.Parameters,

@@ -42,7 +42,7 @@ func (s *Site) pending(w http.ResponseWriter, r *http.Request, request string) (
 	if next != oauth.Consent {
 		return nil, nil, nil, s.to(w, "/oauth2/authorize/"+a.ID)
 	}
-	s.pageHeaders(w, redirect.Source(a.RedirectURI))
+	s.allowLeaving(w)
 	return a, in.Who, in.Consent, nil
 }
 

@@ -72,7 +72,7 @@ func (s *Site) loginPage(w http.ResponseWriter, r *http.Request, status int, req
 			p.Username = cmp.Or(p.Username, who.User.Username)
 		}
 		p.Username = cmp.Or(p.Username, a.LoginHint)
-		s.pageHeaders(w, redirect.Source(a.RedirectURI))
+		s.allowLeaving(w)
 	}
 	if request == "" {
 		who, err := s.people.Current(r)

@@ -100,14 +100,13 @@ func (s *Site) askLogout(w http.ResponseWriter, r *http.Request, l *oauth.Logout
 			p.People[i].Ticked = s.oauth.Names(l, who)
 		}
 	}
-	target := ""
 	if l.RedirectURI != "" {
-		p.Destination, target = redirect.Destination(l.RedirectURI), redirect.Source(l.RedirectURI)
+		p.Destination = redirect.Destination(l.RedirectURI)
+		s.allowLeaving(w)
 	}
 	if l.Client != nil {
 		p.App = l.Client.Name
 	}
-	s.pageHeaders(w, target)
 	return s.show(w, http.StatusOK, "logout", p)
 }
 

@@ -161,12 +161,12 @@ func (s *Site) run(rt route, w http.ResponseWriter, r *http.Request) (err error)
 		if err := s.cross.Check(r); err != nil {
 			return &pageError{status: http.StatusForbidden, text: "error.cross", cause: err}
 		}
-		s.pageHeaders(w, "")
+		s.pageHeaders(w)
 		if err := s.setActor(r); err != nil {
 			return err
 		}
 	case door:
-		s.pageHeaders(w, "")
+		s.pageHeaders(w)
 		if err := s.setActor(r); err != nil {
 			return err
 		}

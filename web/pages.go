@@ -113,15 +113,23 @@ func (s *Site) show(w http.ResponseWriter, status int, name string, data any) er
 	return nil
 }
 
-// pageHeaders are the headers of everything a person sees. Chromium applies form-action to every redirect that answers a
-// form, so the sign-in and consent pages add where the pending request's answer will go.
-func (s *Site) pageHeaders(w http.ResponseWriter, formTarget string) {
+// policy is the Content-Security-Policy of every page.
+const policy = "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
+
+// pageHeaders sets the headers of every page. The forms of a page may be submitted to this server only.
+func (s *Site) pageHeaders(w http.ResponseWriter) {
 	h := w.Header()
-	h.Set("Content-Security-Policy", strings.TrimSpace("default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'; form-action 'self' "+formTarget))
+	h.Set("Content-Security-Policy", policy+"; form-action 'self'")
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+}
+
+// allowLeaving drops form-action from the policy of a page whose form can end at a client. Chromium applies form-action to
+// every redirect that follows a form, the client's own included, and where the client redirects to is not known here.
+func (s *Site) allowLeaving(w http.ResponseWriter) {
+	w.Header().Set("Content-Security-Policy", policy)
 }
 
 // redirect answers 303: the browser goes on with GET, so that a form with a password is never sent on (RFC 9700 §4.12).
@@ -175,7 +183,7 @@ func (s *Site) missing(_ http.ResponseWriter, r *http.Request) error {
 // answerPage shows an error as a page. A protocol error says what its developer must fix; of anything else the page
 // tells no more than whose fault it is and the request's id.
 func (s *Site) answerPage(w http.ResponseWriter, r *http.Request, err error) {
-	s.pageHeaders(w, "")
+	s.pageHeaders(w)
 	e := s.pageErrorOf(err)
 	page := errorPage{basePage: s.frame(r, s.pages.say(e.text+".title")), Heading: s.pages.say(e.text + ".title"), Message: e.message, Detail: e.detail}
 	if page.Message == "" {

@@ -9,7 +9,6 @@ import (
 
 	"gatehouse/identity"
 	"gatehouse/oauth/params"
-	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
 )
 
@@ -59,7 +58,7 @@ func (s *Site) showSelect(w http.ResponseWriter, r *http.Request) error {
 			return s.tell(w, r, err)
 		}
 		p.appView = s.viewOf(a)
-		s.pageHeaders(w, redirect.Source(a.RedirectURI))
+		s.allowLeaving(w)
 	}
 	p.FormToken = s.selectToken(browser, request)
 	return s.show(w, http.StatusOK, "select", p)

@@ -56,7 +56,6 @@ func validateScheme(u *url.URL) error {
 		if u.Opaque != "" || u.Hostname() == "" {
 			return errors.New("has no host")
 		}
-		// In a Content-Security-Policy, where the host goes too, these separate one thing from the next.
 		if strings.ContainsAny(u.Host, ";,'") {
 			return errors.New("has a character in its host that no host name has")
 		}
@@ -133,18 +132,6 @@ func Impersonable(uri string) bool {
 		return true
 	}
 	return u.Scheme == "http"
-}
-
-// Source is the Content-Security-Policy source that covers uri: its origin, or its scheme when it is an app's own.
-func Source(uri string) string {
-	u, err := url.Parse(uri)
-	if err != nil || u.Scheme == "" {
-		return ""
-	}
-	if u.Scheme == "https" || u.Scheme == "http" {
-		return u.Scheme + "://" + u.Host
-	}
-	return u.Scheme + ":"
 }
 
 // Destination is where uri leads, in words for a person: its host, or the name of the app's own scheme.

@@ -52,7 +52,9 @@ func (a *app) home(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src data:; form-action 'self' "+a.config.Issuer+"; base-uri 'none'; frame-ancestors 'none'")
+	// Without form-action: Chromium applies it to every redirect that follows a form, and where the issuer redirects to, an
+	// identity provider of another company for example, an app does not know.
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'")
 	h.Set("Referrer-Policy", "no-referrer")
 	if err := a.page.Execute(w, v); err != nil {
 		return // the browser went away
