@@ -1,6 +1,7 @@
 package oauth_test
 
 import (
+	"net/http"
 	"os"
 	"testing"
 	"time"
@@ -90,5 +91,43 @@ func TestAChangeIsEverywhereWithinASecond(t *testing.T) {
 		within("a disabled client", func() {
 			storagetest.Must(t, s.Store.DisableClient(t.Context(), c.ClientID, storage.Event{Type: storage.ClientDisabled}))
 		}, func(o *webtest.Server) bool { return o.Token(c, machineGrant).Status == 401 })
+	})
+}
+
+// TestRegistrationLeavesOtherClientsCached: with open registration a third party decides how often clients are registered and
+// changed.
+func TestRegistrationLeavesOtherClientsCached(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open"}})
+		all := []*webtest.Server{s, s.Another(), s.Another()}
+		c := s.Machine("jobs")
+		generations := map[*webtest.Server]uint64{}
+		for _, one := range all {
+			storagetest.Must(t, one.Store.CatchUp(t.Context()))
+			one.MachineToken(c)
+			generations[one], _ = one.Store.Generation()
+		}
+		for range 3 {
+			r := registrationRequest(s, http.MethodPost, s.URL+"/oauth2/register", "", `{"redirect_uris":["https://app.example/cb"]}`)
+			if r.Status != http.StatusCreated {
+				t.Fatalf("register: %d %s", r.Status, r.Body)
+			}
+			id := r.Text("client_id")
+			if r := registrationRequest(s, http.MethodPut, s.URL+"/oauth2/register/"+id, r.Text("registration_access_token"), `{"client_id":"`+id+`","redirect_uris":["https://app.example/cb2"]}`); r.Status != http.StatusOK {
+				t.Fatalf("update: %d %s", r.Status, r.Body)
+			}
+		}
+		for i, one := range all {
+			storagetest.Must(t, one.Store.CatchUp(t.Context()))
+			before := one.Store.Stats().CacheMiss
+			one.MachineToken(c)
+			if n := one.Store.Stats().CacheMiss - before; n != 0 {
+				t.Errorf("process %d read the database %d times for what it had cached", i, n)
+			}
+			if now, _ := one.Store.Generation(); now != generations[one] {
+				t.Errorf("process %d dropped everything", i)
+			}
+		}
 	})
 }

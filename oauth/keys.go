@@ -70,7 +70,7 @@ func newKeys(store *storage.Store, o Options) (*keys, error) {
 	return &keys{store: store, options: o, verified: cache}, err
 }
 
-// load brings the ring up to date. When the revision was not seen for over a second the database is asked every time, so
+// load brings the ring up to date. When the changes were not read for over a second the database is read every time, so
 // that no process signs with a key that others have given up.
 func (k *keys) load(ctx context.Context) error {
 	generation, fresh := k.store.Generation()

@@ -158,7 +158,7 @@ func TestStatementsOfEachOperation(t *testing.T) {
 			}
 			count() // whatever is done once
 			n := count()
-			for range 20 { // a machine so busy that the revision was not read for a second has no use of its caches
+			for range 20 { // a machine so busy that the changes were not read for a second has no use of its caches
 				if n == want {
 					break
 				}

@@ -107,15 +107,7 @@ func (s *Store) Client(ctx context.Context, id string) (*Client, error) {
 	return cached(s,
 		func(c *cache) (*Client, bool) { v, ok := c.clients[id]; return v, ok },
 		func() (*Client, error) { return s.loadClient(ctx, id) },
-		func(c *cache, v *Client) {
-			if len(c.clients) >= cachedClients {
-				for other := range c.clients { // any one: maps iterate in random order
-					delete(c.clients, other)
-					break
-				}
-			}
-			c.clients[id] = v
-		})
+		(*cache).putClient)
 }
 
 func (s *Store) loadClient(ctx context.Context, id string) (*Client, error) {
@@ -163,7 +155,7 @@ func (s *Store) CreateClient(ctx context.Context, c *Client, e Event) error {
 				return err
 			}
 		}
-		tx.changed()
+		// No process can have cached it: that a client is missing is not cached.
 		return tx.record(ctx, e)
 	}))
 }
@@ -192,7 +184,7 @@ func (s *Store) UpdateClient(ctx context.Context, id string, e Event, change fun
 		if err := tx.write.WithContext(ctx).Model(&Client{}).Where("id = ?", id).Select("*").Omit("id", "created_at").Updates(&c).Error; err != nil {
 			return err
 		}
-		tx.changed()
+		tx.changedClient(id)
 		return tx.record(ctx, e)
 	}))
 }
@@ -220,7 +212,7 @@ func (s *Store) DeleteClient(ctx context.Context, id string, e Event) error {
 		if err := tx.changeClient(ctx, id, e, "DELETE FROM clients WHERE id = ?", id); err != nil {
 			return err
 		}
-		if err := tx.lockResources(ctx); err != nil {
+		if err := tx.lockResources(ctx, "true"); err != nil {
 			return wrap("lock resources", err)
 		}
 		all, err := list[Resource](ctx, tx.write, "identifier", "introspectors LIKE ?", "%"+id+"%")
@@ -236,6 +228,7 @@ func (s *Store) DeleteClient(ctx context.Context, id string, e Event) error {
 			if err := tx.exec(ctx, "UPDATE resources SET introspectors = ? WHERE identifier = ?", text, r.Identifier); err != nil {
 				return wrap("update resource", err)
 			}
+			tx.changedAll()
 		}
 		return nil
 	})
@@ -254,7 +247,7 @@ func (s *Store) changeClient(ctx context.Context, id string, e Event, query stri
 		if err != nil {
 			return err
 		}
-		tx.changed()
+		tx.changedClient(id)
 		return tx.record(ctx, e)
 	}))
 }
@@ -282,7 +275,7 @@ func (s *Store) AddClientSecret(ctx context.Context, secret *ClientSecret, expir
 		if err := tx.insert(ctx, secret); err != nil {
 			return err
 		}
-		tx.changed()
+		tx.changedClient(secret.ClientID)
 		return tx.record(ctx, e)
 	}))
 }

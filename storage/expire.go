@@ -60,7 +60,7 @@ func (s *Store) DeleteExpired(ctx context.Context) (int64, error) {
 			return total, wrap("delete expired "+x.table, err)
 		}
 	}
-	return total, nil
+	return total, wrap("delete old changes", s.deleteChanges(ctx))
 }
 
 // ForgetSuccessors clears the sealed successors of rotations longer ago than the retry window and any request can last

@@ -91,7 +91,7 @@ func (s *Store) ChangeKeys(ctx context.Context, e Event, change func(keys []Sign
 		if len(ids) > 0 {
 			e = withDetail(e, "kid", strings.Join(ids, " "))
 		}
-		tx.changed()
+		tx.changedAll()
 		return tx.record(ctx, e)
 	}))
 }

@@ -193,6 +193,7 @@ func TestEveryFieldHasItsColumn(t *testing.T) {
 	t.Parallel()
 	have := sqliteSchema(t, migrated(t, SQLite))
 	delete(have, "revision") // two numbers, read by hand
+	delete(have, "changes")  // written and read by hand
 	for _, record := range records {
 		sch, err := schema.Parse(record, &sync.Map{}, schema.NamingStrategy{})
 		if err != nil {

@@ -82,7 +82,7 @@ func (s *Store) CreateResource(ctx context.Context, v Resource, e Event) error {
 // UpdateResource changes the record under change, or returns ErrNotFound.
 func (s *Store) UpdateResource(ctx context.Context, identifier string, e Event, change func(r *Resource) error) error {
 	return wrap("update resource", s.change(ctx, withDetail(e, "resource", identifier), func(tx *Store) error {
-		if err := tx.lockResources(ctx); err != nil {
+		if err := tx.lockResources(ctx, "identifier = ?", identifier); err != nil {
 			return err
 		}
 		r, err := take[Resource](ctx, tx.write, "identifier = ?", identifier)
@@ -98,11 +98,11 @@ func (s *Store) UpdateResource(ctx context.Context, identifier string, e Event, 
 }
 
 // lockResources makes changes that read a list and write it back wait for each other.
-func (s *Store) lockResources(ctx context.Context) error {
+func (s *Store) lockResources(ctx context.Context, where string, args ...any) error {
 	if s.engine != Postgres {
 		return nil // the transaction holds the only lock
 	}
-	return s.exec(ctx, "SELECT 1 FROM resources FOR UPDATE")
+	return s.exec(ctx, "SELECT 1 FROM resources WHERE "+where+" FOR UPDATE", args...)
 }
 
 // DeleteResource removes a resource, or returns ErrNotFound. No new token names it.
@@ -112,13 +112,13 @@ func (s *Store) DeleteResource(ctx context.Context, identifier string, e Event) 
 	}))
 }
 
-// change runs fn with the event and the raised revision of a cached record, in one transaction.
+// change runs fn with the event and the recorded change of a cached record, in one transaction.
 func (s *Store) change(ctx context.Context, e Event, fn func(tx *Store) error) error {
 	return s.Tx(ctx, func(tx *Store) error {
 		if err := fn(tx); err != nil {
 			return err
 		}
-		tx.changed()
+		tx.changedAll()
 		return tx.record(ctx, e)
 	})
 }
@@ -146,7 +146,7 @@ func (s *Store) EnsureScopes(ctx context.Context, names []string) (added []strin
 			if err != nil {
 				return err
 			}
-			tx.changed()
+			tx.changedAll()
 			if err := tx.record(ctx, Event{Type: ScopeCreated, Scopes: name}); err != nil {
 				return err
 			}

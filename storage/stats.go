@@ -17,7 +17,8 @@ type Stats struct {
 	Pools      map[string]sql.DBStats
 	CacheHits  uint64
 	CacheMiss  uint64
-	Cached     int // clients in the cache
+	Cached     int   // clients in the cache
+	CacheBytes int64 // the memory of those, estimated
 	Sealed     int64
 }
 
@@ -58,7 +59,7 @@ func (s *Store) Stats() Stats {
 		out.Pools[names[i]] = p.Stats()
 	}
 	s.cache.mu.RLock()
-	out.Cached = len(s.cache.clients)
+	out.Cached, out.CacheBytes = len(s.cache.clients), s.cache.bytes
 	s.cache.mu.RUnlock()
 	return out
 }

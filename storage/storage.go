@@ -62,21 +62,24 @@ type shared struct {
 	log    *slog.Logger
 	pools  []*sql.DB
 	cache  *cache
-	batch  *batch
-	roots  []RootKey // the root key, and while it is being replaced the one before
-	keys   map[string][]byte
-	counts counts
-	slow   atomic.Uint64
-	asked  atomic.Uint64
-	sealed atomic.Int64 // the last seal this process knows of
-	stop   context.CancelFunc
-	wait   sync.WaitGroup
+
+	catchUp sync.Mutex // one read of the changes follows the other
+	place   place
+	batch   *batch
+	roots   []RootKey // the root key, and while it is being replaced the one before
+	keys    map[string][]byte
+	counts  counts
+	slow    atomic.Uint64
+	asked   atomic.Uint64
+	sealed  atomic.Int64 // the last seal this process knows of
+	stop    context.CancelFunc
+	wait    sync.WaitGroup
 }
 
 // txState is what a transaction owes when it commits.
 type txState struct {
-	bump   bool
-	events []string
+	changed []string // ids of clients, or everything
+	events  []string
 }
 
 // Open connects to the database. It neither creates nor migrates the schema. Background work begins with Start.
@@ -108,11 +111,11 @@ func (s *Store) Ping(ctx context.Context) error {
 	return queryRow(ctx, s.read, []any{&n}, "SELECT 1")
 }
 
-// Start begins the background work: following the revision and writing batched audit rows. Close ends it.
+// Start begins the background work: following the changes of other processes and writing batched audit rows. Close ends it.
 func (s *Store) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
-	s.wait.Go(func() { s.followRevision(ctx) })
+	s.wait.Go(func() { s.followChanges(ctx) })
 	s.batch.start(ctx)
 }
 
@@ -161,18 +164,13 @@ func (s *Store) once(ctx context.Context, fn func(tx *Store) error) error {
 		if err := fn(tx); err != nil {
 			return err
 		}
-		if state.bump {
-			return tx.exec(ctx, "UPDATE revision SET value = value + 1 WHERE id = 1")
-		}
-		return nil
+		return tx.recordChanges(ctx)
 	})
 	if err == nil {
 		s.counts.add(state.events...)
 	}
-	if state.bump {
-		// Also after a failed commit: its outcome may be unknown, and an empty cache is never wrong.
-		s.cache.drop()
-	}
+	// Also after a failed commit: its outcome may be unknown, and an empty cache is never wrong.
+	s.cache.drop(state.changed...)
 	return err
 }
 
@@ -180,9 +178,6 @@ func retryable(err error) bool {
 	code := sqlState(err)
 	return code == "40001" || code == "40P01"
 }
-
-// changed makes the transaction raise the revision when it commits, which drops the caches of every process.
-func (s *Store) changed() { s.tx.bump = true }
 
 // insert adds one record.
 func (s *Store) insert(ctx context.Context, record any) error {

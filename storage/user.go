@@ -181,7 +181,7 @@ func (s *Store) endUser(ctx context.Context, id string, e Event, query string, a
 	})
 }
 
-// changeUser is changeClient for a person; people are never cached, so the revision stays.
+// changeUser is changeClient for a person; users are never cached, so no change is recorded.
 func (s *Store) changeUser(ctx context.Context, id string, e Event, query string, args ...any) error {
 	e.UserID = id
 	return wrap("change user", s.Tx(ctx, func(tx *Store) error {

@@ -46,6 +46,7 @@ var (
 	waitedDesc      = describe("database_connection_wait_seconds_total", "Time spent waiting for connections.", "pool")
 	cacheDesc       = describe("cache_lookups_total", "Questions to the caches of clients, scopes and resources.", "result")
 	cachedDesc      = describe("cached_clients", "Clients in the cache.")
+	cacheBytesDesc  = describe("cache_bytes", "Memory of the clients in the cache, estimated.")
 	limitDesc       = describe("rate_limit_decisions_total", "Events counted by rate limits.", "limit", "decision")
 	limitKeysDesc   = describe("rate_limit_keys", "Keys counted in the memory of this process.")
 	redisDesc       = describe("redis_up", "Whether the rate limits are shared: 1 while Redis answers, 0 while each process counts by itself. Absent without Redis.")
@@ -84,6 +85,7 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 	counter(cacheDesc, float64(store.CacheHits), "hit")
 	counter(cacheDesc, float64(store.CacheMiss), "miss")
 	gauge(cachedDesc, float64(store.Cached))
+	gauge(cacheBytesDesc, float64(store.CacheBytes))
 	for name, n := range limits.Allowed {
 		counter(limitDesc, float64(n), name, "allowed")
 		counter(limitDesc, float64(limits.Refused[name]), name, "refused")

@@ -1,7 +1,6 @@
 package webtest
 
 import (
-	"context"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -9,9 +8,7 @@ import (
 	"net/url"
 	"sync/atomic"
 	"testing"
-	"time"
 
-	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 )
 
@@ -27,7 +24,10 @@ func Cluster(t testing.TB, db string, n int, o Options) *Server {
 	var turn atomic.Uint64
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b := backends[turn.Add(1)%uint64(len(backends))]
-		catchUp(r.Context(), b.Store)
+		// Otherwise it takes up to a second. That it does not take longer is a test of its own.
+		if err := b.Store.CatchUp(r.Context()); err != nil && r.Context().Err() == nil {
+			t.Errorf("read the changes of other processes: %v", err)
+		}
 		b.ServeHTTP(w, r)
 	}))
 	t.Cleanup(front.Close)
@@ -73,17 +73,6 @@ func (s *Server) Logs() string {
 		all += other.Logs()
 	}
 	return all
-}
-
-// catchUp waits until a process has seen the last change of what it caches, which takes it up to a second. That it does not
-// take longer is a test of its own.
-func catchUp(ctx context.Context, s *storage.Store) {
-	now, err := s.Revision(ctx)
-	look := time.NewTicker(2 * time.Millisecond)
-	defer look.Stop()
-	for err == nil && ctx.Err() == nil && s.RevisionSeen() < now {
-		<-look.C
-	}
 }
 
 // RunOnThree tests requirements on three processes behind a proxy that share one PostgreSQL and one Redis, but for those named,

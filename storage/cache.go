@@ -1,0 +1,156 @@
+package storage
+
+import (
+	"reflect"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// cacheBytes bounds the clients in the cache, by an estimate of their memory.
+const cacheBytes = 32 << 20
+
+// cache holds what hot paths read repeatedly: clients with their secrets, scopes and resources. followChanges drops what
+// was changed. An entry is stored only if nothing was dropped while it was loaded, and nothing is returned from the cache
+// when the changes were last read over a second ago.
+type cache struct {
+	mu         sync.RWMutex
+	drops      uint64    // raised whenever something is dropped
+	generation uint64    // raised whenever everything is dropped
+	looked     time.Time // when the last successful read of the changes began
+	clients    map[string]*Client
+	bytes      int64 // of clients
+	scopes     map[string]Scope
+	resources  map[string]Resource
+
+	hits, misses atomic.Uint64
+}
+
+func newCache() *cache {
+	c := &cache{}
+	c.drop(everything)
+	return c
+}
+
+// drop removes the clients with these ids, or with everything among them all that is cached.
+func (c *cache) drop(ids ...string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dropLocked(ids)
+}
+
+func (c *cache) dropLocked(ids []string) {
+	if len(ids) == 0 {
+		return
+	}
+	c.drops++
+	if slices.Contains(ids, everything) {
+		c.generation++
+		c.clients, c.bytes, c.scopes, c.resources = map[string]*Client{}, 0, nil, nil
+	}
+	for _, id := range ids {
+		c.remove(id)
+	}
+}
+
+func (c *cache) remove(id string) {
+	if v, ok := c.clients[id]; ok {
+		c.bytes -= sizeOf(reflect.ValueOf(*v))
+		delete(c.clients, id)
+	}
+}
+
+// putClient stores a client, and evicts others while there are too many bytes.
+func (c *cache) putClient(v *Client) {
+	size := sizeOf(reflect.ValueOf(*v))
+	c.remove(v.ID)
+	for other := range c.clients { // in random order
+		if c.bytes+size <= cacheBytes {
+			break
+		}
+		c.remove(other)
+	}
+	if c.bytes+size <= cacheBytes {
+		c.clients[v.ID], c.bytes = v, c.bytes+size
+	}
+}
+
+// sizeOf estimates the memory of a record.
+func sizeOf(v reflect.Value) int64 {
+	size := int64(v.Type().Size())
+	switch v.Kind() {
+	case reflect.String:
+		size += int64(v.Len())
+	case reflect.Slice:
+		for i := range v.Len() {
+			size += sizeOf(v.Index(i))
+		}
+	case reflect.Pointer:
+		if !v.IsNil() {
+			size += sizeOf(v.Elem())
+		}
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[time.Time]() {
+			break
+		}
+		for i := range v.NumField() {
+			size += sizeOf(v.Field(i)) - int64(v.Field(i).Type().Size())
+		}
+	}
+	return size
+}
+
+// caughtUp records a successful read of the changes, which began at the given time, and drops what was changed. After a gap
+// that is everything: the rows of the time between may be deleted, or the database may be another one.
+func (c *cache) caughtUp(ids []string, began time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	// Also by the wall clock, which alone counts the time that this machine was suspended.
+	if !c.fresh(began) || began.Round(0).Sub(c.looked.Round(0)).Abs() > changesStale {
+		ids = []string{everything}
+	}
+	c.dropLocked(ids)
+	c.looked = began // also when the clock was set back
+}
+
+func (c *cache) fresh(now time.Time) bool {
+	return !c.looked.IsZero() && now.Sub(c.looked).Abs() <= changesStale
+}
+
+// cached answers from the cache through get, or loads and offers the result to put.
+func cached[T any](s *Store, get func(c *cache) (T, bool), load func() (T, error), put func(c *cache, v T)) (T, error) {
+	if s.tx != nil {
+		return load()
+	}
+	c := s.cache
+	c.mu.RLock()
+	v, ok := get(c)
+	ok = ok && c.fresh(s.now())
+	drops := c.drops
+	c.mu.RUnlock()
+	if ok {
+		c.hits.Add(1)
+		return v, nil
+	}
+	c.misses.Add(1)
+	v, err := load()
+	if err != nil {
+		return v, err
+	}
+	c.mu.Lock()
+	if c.drops == drops && c.fresh(s.now()) {
+		put(c, v)
+	}
+	c.mu.Unlock()
+	return v, nil
+}
+
+// Generation returns a number that moves whenever everything is dropped from the caches: a scope, resource or key was
+// changed, or a change may have been missed. fresh reports whether it can be relied on; otherwise read the database. A
+// caller that stores something by it takes the generation before loading, so that a change in between is noticed.
+func (s *Store) Generation() (generation uint64, fresh bool) {
+	s.cache.mu.RLock()
+	defer s.cache.mu.RUnlock()
+	return s.cache.generation, s.cache.fresh(s.now())
+}

@@ -1,0 +1,118 @@
+package storage
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	changesEvery = 250 * time.Millisecond
+	changesStale = time.Second
+	// changesKept is longer than any transaction can be open and any clock can be off. A process that has read nothing for a
+	// second drops everything anyway.
+	changesKept = 24 * time.Hour
+
+	// everything stands for all clients, scopes, resources and keys.
+	everything = "*"
+)
+
+// changedClient makes the transaction record a change to a client when it commits, which drops the client from the caches
+// of every process.
+func (s *Store) changedClient(id string) { s.tx.changed = append(s.tx.changed, id) }
+
+// changedAll makes the transaction record a change to what all clients share, which empties the caches of every process.
+func (s *Store) changedAll() { s.changedClient(everything) }
+
+// recordChanges adds the rows of a transaction's changes.
+func (s *Store) recordChanges(ctx context.Context) error {
+	ids := s.tx.changed
+	if slices.Contains(ids, everything) {
+		ids = []string{everything}
+	}
+	for _, id := range slices.Compact(slices.Sorted(slices.Values(ids))) {
+		var err error
+		if s.engine == Postgres {
+			// A row of the same position can only come from the dump of another cluster.
+			err = s.exec(ctx, `INSERT INTO changes (position, client_id, at)
+				VALUES (pg_current_xact_id()::text::bigint, ?, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)
+				ON CONFLICT (position, client_id) DO UPDATE SET at = excluded.at`, id)
+		} else {
+			err = s.exec(ctx, "INSERT INTO changes (position, client_id, at) SELECT coalesce(max(position), 0) + 1, ?, ? FROM changes",
+				id, toMillis(s.now()))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// place is how far the changes were read: what was visible, and in which server.
+type place struct{ snapshot, server string }
+
+// readChanges returns the ids of the clients that were changed since place, and the new place. Both come from one
+// statement, which sees one state of the database. On PostgreSQL transactions commit in another order than that of their
+// ids, so what is new are the rows that the snapshot at place could not see. Rows with the id of a transaction that has not
+// begun come from the dump of another cluster and mean nothing here.
+func (s *Store) readChanges(ctx context.Context, from place) (ids []string, to place, err error) {
+	query := `SELECT coalesce(max(position), ?), '', coalesce(group_concat(DISTINCT client_id), '') FROM changes WHERE position > ?`
+	if s.engine == Postgres {
+		query = `SELECT pg_current_snapshot()::text, extract(epoch FROM pg_postmaster_start_time())::text, coalesce((
+			SELECT string_agg(DISTINCT client_id, ',') FROM changes
+			WHERE position >= pg_snapshot_xmin(?::text::pg_snapshot)::text::bigint
+			AND position < pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+			AND NOT pg_visible_in_snapshot(position::text::xid8, ?::text::pg_snapshot)), '')`
+	}
+	var changed string
+	if from.snapshot == "" { // nothing was read yet
+		from.snapshot = map[string]string{Postgres: "1:1:", SQLite: "0"}[s.engine]
+	}
+	err = queryRow(ctx, s.read, []any{&to.snapshot, &to.server, &changed}, query, from.snapshot, from.snapshot)
+	return strings.FieldsFunc(changed, func(r rune) bool { return r == ',' }), to, wrap("read the changes", err)
+}
+
+// CatchUp reads what other processes have changed since the last read, and drops it from the caches. The background work
+// does so four times a second.
+func (s *Store) CatchUp(ctx context.Context) error {
+	s.catchUp.Lock()
+	defer s.catchUp.Unlock()
+	began, before := s.now(), s.place
+	ids, now, err := s.readChanges(ctx, before)
+	if err != nil {
+		return err
+	}
+	// Another server may have lost transactions, and use their ids again.
+	if s.place = now; now.server != before.server {
+		ids = []string{everything}
+	}
+	s.cache.caughtUp(ids, began)
+	return nil
+}
+
+// followChanges catches up four times a second until ctx ends.
+func (s *Store) followChanges(ctx context.Context) {
+	tick := time.NewTicker(changesEvery)
+	defer tick.Stop()
+	for {
+		limited, cancel := context.WithTimeout(ctx, changesStale)
+		_ = s.CatchUp(limited) // without success for a second the caches are bypassed
+		cancel()
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// deleteChanges deletes the rows that every process has read.
+func (s *Store) deleteChanges(ctx context.Context) error {
+	kept := changesKept.Milliseconds()
+	if s.engine == Postgres {
+		return s.exec(ctx, "DELETE FROM changes WHERE at < (extract(epoch FROM clock_timestamp()) * 1000)::bigint - ?::bigint", kept)
+	}
+	// The last row stays: it has the position that the next one follows.
+	return s.exec(ctx, "DELETE FROM changes WHERE at < ? AND position < (SELECT max(position) FROM changes)", toMillis(s.now())-kept)
+}
