@@ -1,5 +1,5 @@
 # Daily commands. `make help` lists them.
-.PHONY: help run check test torture e2e parties fuzz bench golden migration db lint build image
+.PHONY: help run check test torture e2e parties apis fuzz bench golden migration db lint build image
 
 LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZ_TIME ?= 30s
@@ -27,6 +27,9 @@ torture: ## faults for longer: kill -9, databases that go, ten thousand connecti
 
 parties: ## the relying parties of other people's libraries alone
 	scripts/relying-parties.sh
+
+apis: ## the programs of docs/apis.md alone
+	scripts/apis.sh
 
 fuzz: ## every fuzz target for FUZZ_TIME
 	FUZZ_TIME=$(FUZZ_TIME) scripts/fuzz.sh

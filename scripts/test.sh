@@ -26,9 +26,12 @@ export CHROME
 
 dir=$(mktemp -d)
 parties=$(mktemp -d)
-trap 'scripts/postgres.sh stop "$dir"; rm -rf "$parties"' EXIT
+apis=$(mktemp -d)
+trap 'scripts/postgres.sh stop "$dir"; rm -rf "$parties" "$apis"' EXIT
 scripts/relying-parties.sh prepare "$parties"
 export RELYING_PARTIES=$parties
+scripts/apis.sh prepare "$apis"
+export APIS=$apis
 TEST_POSTGRES_DSN=$(scripts/postgres.sh start "$dir")
 export TEST_POSTGRES_DSN
 # With everything found nothing may skip.
