@@ -24,6 +24,7 @@ const (
 	LimitRegistration    = "registration"
 	LimitClientFailure   = "client_failure"
 	LimitAddressFailure  = "address_failure"
+	LimitObjectFailure   = "request_object_failure"
 	LimitRecordedFailure = "recorded_failure"
 	LimitAllRecorded     = "recorded_failures"
 )
@@ -47,8 +48,9 @@ var limitRows = []limitRow{
 	{LimitIntrospection, Rate{600_000, time.Minute}, false, "introspections, per client"},
 	{LimitRevocation, Rate{60_000, time.Minute}, false, "revocations, per client (public: and network)"},
 	{LimitRegistration, Rate{100, time.Minute}, false, "requests to the registration endpoints, per network, one for each 4 KiB"},
-	{LimitClientFailure, Rate{20, time.Minute}, true, "failed client authentication, per client and network; over it the failure is 429, the wait begins with the period and about doubles with each further one, up to 15 minutes, and a right secret is never refused"},
-	{LimitAddressFailure, Rate{60, time.Minute}, true, "the same, per network"},
+	{LimitClientFailure, Rate{20, time.Minute}, true, "failed client authentication, per client and network; over it the failure is 429, the wait begins with the period and about doubles with each further one, up to 15 minutes, and a valid secret is never refused; an assertion is refused before its signature is verified, which costs more than it costs to send one"},
+	{LimitAddressFailure, Rate{60, time.Minute}, true, "the same, per network; the assertions of dynamically registered clients are refused by it too"},
+	{LimitObjectFailure, Rate{60, time.Minute}, false, "request objects whose signature is not valid, per client and network; over it none is verified"},
 	{LimitRecordedFailure, Rate{60, time.Minute}, false, "failures of one kind that get an audit row, per network; others are in the log and the metrics"},
 	{LimitAllRecorded, Rate{3000, time.Minute}, false, "the same in all, so that nobody with many networks fills the disk"},
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 	"time"
@@ -52,14 +53,19 @@ func assertedID(form url.Values) (string, *Error) {
 // checkAssertion verifies a client's assertion and uses it up. Its jti is noted last, so that a stranger cannot burn one.
 // The reason it returns is for the developer; it tells nothing that the sender of the assertion does not know.
 func (s *Server) checkAssertion(ctx context.Context, c *storage.Client, token string) (reason string, err error) {
+	var refused jwt.KeySetError
 	t, err := s.verifyClientJWT(ctx, c, c.AuthAlg, token)
 	switch {
 	case errors.Is(err, errNoKeys):
 		return "it has registered neither jwks nor jwks_uri", err
 	case overloaded(ctx, err):
 		return "", unavailable(err)
+	case errors.Is(err, jwt.ErrManyCandidates):
+		return fmt.Sprintf("more than %d of its keys are candidates; send a kid that one key has", jwt.MaxCandidates), err
 	case errors.Is(err, jwt.ErrInvalid):
-		return "the signature is not by one of its keys, or alg is another than registered", err
+		return "the signature is not by one of its keys that can be used (RSA of 2048 to 4096 bits, P-256, Ed25519), or alg is another than registered", err
+	case errors.As(err, &refused):
+		return "its key set " + refused.Error(), err
 	case err != nil:
 		return "its keys cannot be read from jwks_uri", err
 	}

@@ -73,6 +73,9 @@ func (s *Server) Begin(ctx context.Context, form url.Values) (*Authorization, er
 	signed := form.Has("request") || form.Has("request_uri")
 	if signed {
 		if parameters, wrong = s.requestObject(ctx, form); wrong != nil {
+			if AsError(wrong).Code == SlowDown {
+				return nil, wrong // for the user: no error code of OAuth says it
+			}
 			parameters = form // where to tell it
 		}
 	}

@@ -133,7 +133,7 @@ func (m *Metadata) checkTexts() error {
 			return fail(InvalidClientMetadata, "The member jwks "+err.Error()+".")
 		}
 		if len(keys) == 0 {
-			return fail(InvalidClientMetadata, "The member jwks has no key that can be used: RSA of 2048 bits at least, P-256 or Ed25519.")
+			return fail(InvalidClientMetadata, "The member jwks has no key that can be used: RSA of 2048 to 4096 bits with an exponent of at most 131072, P-256 or Ed25519.")
 		}
 	}
 	for _, list := range [][]string{m.Audience, deref(m.Resources)} {

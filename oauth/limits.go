@@ -16,6 +16,8 @@ import (
 type Limits interface {
 	// Take counts one event for each of the counts up to the first that refuses; the wide ones come first.
 	Take(ctx context.Context, counts ...config.Count) config.Verdict
+	// Check reports what Take would decide, and counts nothing.
+	Check(ctx context.Context, counts ...config.Count) config.Verdict
 }
 
 // TooMany is the error of a limit that refuses, or nil.
@@ -31,6 +33,39 @@ func (s *Server) take(ctx context.Context, counts ...config.Count) config.Verdic
 		return config.Verdict{}
 	}
 	return s.options.Limits.Take(ctx, counts...)
+}
+
+func (s *Server) checkLimits(ctx context.Context, counts ...config.Count) config.Verdict {
+	if s.options.Limits == nil {
+		return config.Verdict{}
+	}
+	return s.options.Limits.Check(ctx, counts...)
+}
+
+const errManyFailures = "Too many failed client authentications. Wait, and check the client's credentials."
+
+// CountFailure counts a failed client authentication for the network and for the client in that network. It returns the error
+// of a limit that is exceeded, or nil.
+func (s *Server) CountFailure(ctx context.Context, clientID string) error {
+	address, client := failureCounts(ctx, clientID)
+	return TooMany(s.take(ctx, address, client), errManyFailures)
+}
+
+func failureCounts(ctx context.Context, clientID string) (address, client config.Count) {
+	network := storage.OriginOf(ctx).Network()
+	return config.Count{Limit: config.LimitAddressFailure, Key: network}, config.Count{Limit: config.LimitClientFailure, Key: clientID + " " + network}
+}
+
+// admitAssertion refuses an assertion before its signature is verified when too many of the client's authentications from this
+// network have failed. A dynamically registered client is also refused by the failures of the whole network: an attacker can
+// register another one at any time. For a client that the operator registered, the failures of a neighbour do not count.
+func (s *Server) admitAssertion(ctx context.Context, c *storage.Client) error {
+	address, client := failureCounts(ctx, c.ID)
+	counts := []config.Count{client}
+	if c.SelfRegistered() {
+		counts = []config.Count{address, client}
+	}
+	return TooMany(s.checkLimits(ctx, counts...), errManyFailures)
 }
 
 // countedAs is whom the requests of an authenticated client are counted for. A public client is named by anyone, so that

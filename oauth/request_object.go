@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"gatehouse/config"
 	"gatehouse/oauth/jwt"
 	"gatehouse/oauth/params"
 	"gatehouse/storage"
@@ -32,6 +33,10 @@ func (s *Server) requestObject(ctx context.Context, form url.Values) (url.Values
 	if err != nil {
 		return nil, unavailable(err)
 	}
+	failures := config.Count{Limit: config.LimitObjectFailure, Key: c.ID + " " + storage.OriginOf(ctx).Network()}
+	if err := TooMany(s.checkLimits(ctx, failures), "Too many request objects of this client were not valid. Wait, then try again."); err != nil {
+		return nil, err
+	}
 	token := form.Get("request")
 	if form.Has("request_uri") {
 		if form.Has("request") {
@@ -44,6 +49,9 @@ func (s *Server) requestObject(ctx context.Context, form url.Values) (url.Values
 	t, err := s.verifyClientJWT(ctx, c, c.RequestObjectAlg, token)
 	if overloaded(ctx, err) {
 		return nil, unavailable(err)
+	}
+	if errors.Is(err, jwt.ErrInvalid) {
+		s.take(ctx, failures)
 	}
 	if err != nil {
 		return nil, requestObjectError("The request object is not a JWT signed by one of the client's registered keys with an algorithm that the metadata lists and the client may use; unsigned ones are refused.", err)

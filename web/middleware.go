@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"gatehouse/config"
 	"gatehouse/identity"
 	"gatehouse/oauth"
 	"gatehouse/storage"
@@ -199,9 +198,7 @@ func actAs(r *http.Request, who *identity.SignedIn) {
 func (s *Site) answerJSON(w http.ResponseWriter, r *http.Request, err error) error {
 	e := oauth.AsError(err)
 	if e.Code == oauth.InvalidClient {
-		network := storage.OriginOf(r.Context()).Network()
-		v := s.limits.Take(r.Context(), config.Count{Limit: config.LimitAddressFailure, Key: network}, config.Count{Limit: config.LimitClientFailure, Key: e.ClientID + " " + network})
-		if over := (*oauth.Error)(nil); errors.As(oauth.TooMany(v, "Too many failed client authentications. Wait, and check the client's credentials."), &over) {
+		if over := (*oauth.Error)(nil); errors.As(s.oauth.CountFailure(r.Context(), e.ClientID), &over) {
 			over.Err, over.ClientID = err, e.ClientID
 			e = over
 		}

@@ -16,6 +16,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/big"
 	"reflect"
 	"slices"
 	"strings"
@@ -39,8 +40,29 @@ var Algorithms = []string{RS256, PS256, ES256, EdDSA}
 // MaxSize is the largest token in bytes that Parse looks at.
 const MaxSize = 32 << 10
 
-// minRSA is the fewest bits of an RSA key (RFC 7518 §3.3).
-const minRSA = 2048
+// The bounds of an RSA key: at least 2048 bits (RFC 7518 §3.3), and no more work for a verification than a key that real
+// clients have. Time grows with the square of the bits and the length of the exponent, which is 65537 nearly everywhere.
+const (
+	minRSA      = 2048
+	maxRSA      = 4096
+	maxExponent = 1 << 17
+)
+
+// MaxKeys is how many keys a set may have, and MaxCandidates how many of them are tried for one token.
+const (
+	MaxKeys       = 16
+	MaxCandidates = 4
+)
+
+// ErrManyCandidates is the ErrInvalid of a token for which more than MaxCandidates keys are candidates: without a kid, or with
+// a kid that several keys have.
+var ErrManyCandidates = fmt.Errorf("%w: more than %d keys are candidates", ErrInvalid, MaxCandidates)
+
+// A KeySetError is what ParseKeys returns: the reason why a key set is refused, to follow its name.
+type KeySetError string
+
+// Error implements error.
+func (e KeySetError) Error() string { return string(e) }
 
 // ErrInvalid is returned, wrapped with the reason for the log, for a token that is not whole, signed by another key or
 // with another algorithm.
@@ -188,8 +210,8 @@ func (t Token) HasType(types ...string) bool {
 }
 
 // Parse verifies a compact JWT that is signed with one of the algorithms by one of the keys that find returns for its
-// key id and algorithm. An id that names no key is the end of it; without an id every fitting key is tried. Whatever
-// fails is ErrInvalid, but for an error of find itself.
+// key id and algorithm. An id that names no key is the end of it; without an id every matching key is tried, up to MaxCandidates.
+// The error is ErrInvalid or one of find itself.
 func Parse(token string, algorithms []string, find func(kid, alg string) ([]jose.JSONWebKey, error)) (Token, error) {
 	allowed := make([]jose.SignatureAlgorithm, 0, len(algorithms))
 	for _, alg := range algorithms {
@@ -210,10 +232,17 @@ func Parse(token string, algorithms []string, find func(kid, alg string) ([]jose
 	if err != nil {
 		return Token{}, err
 	}
+	candidates := make([]jose.JSONWebKey, 0, MaxCandidates)
 	for _, key := range keys {
 		if !usable(key, header.KeyID, header.Algorithm) {
 			continue
 		}
+		if len(candidates) == MaxCandidates {
+			return Token{}, ErrManyCandidates
+		}
+		candidates = append(candidates, key)
+	}
+	for _, key := range candidates {
 		payload, err := jws.Verify(key.Key)
 		if err != nil {
 			continue
@@ -251,7 +280,7 @@ func usable(key jose.JSONWebKey, kid, alg string) bool {
 func fits(public any, algorithm string) bool {
 	switch k := public.(type) {
 	case *rsa.PublicKey:
-		return (algorithm == RS256 || algorithm == PS256) && k.N.BitLen() >= minRSA
+		return (algorithm == RS256 || algorithm == PS256) && k.N.BitLen() >= minRSA && k.N.BitLen() <= maxRSA && k.E > 1 && k.E <= maxExponent
 	case *ecdsa.PublicKey:
 		return algorithm == ES256 && k.Curve == elliptic.P256()
 	case ed25519.PublicKey:
@@ -260,38 +289,70 @@ func fits(public any, algorithm string) bool {
 	return false
 }
 
-// ParseKeys reads a JWK set of public keys (RFC 7517 §5). A key of a kind that is not known is left out (§5); one that
-// is private or symmetric is refused, for its secret is out.
+// publicKey is what is read of a JWK (RFC 7517 §4, RFC 7518 §6). Certificates and other members are not even parsed.
+type publicKey struct {
+	KeyType   string `json:"kty"`
+	Use       string `json:"use,omitempty"`
+	KeyID     string `json:"kid,omitempty"`
+	Algorithm string `json:"alg,omitempty"`
+	Curve     string `json:"crv,omitempty"`
+	N         string `json:"n,omitempty"`
+	E         string `json:"e,omitempty"`
+	X         string `json:"x,omitempty"`
+	Y         string `json:"y,omitempty"`
+}
+
+// ParseKeys returns the keys of a JWK set of public keys (RFC 7517 §5). A key of a kind that is not supported, or beyond the
+// bounds of its kind, is left out (§5). The error is a KeySetError: for more than MaxKeys keys, and for one that is private or
+// symmetric, which is no longer a secret.
 func ParseKeys(raw []byte) ([]jose.JSONWebKey, error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
 	if err := json.Unmarshal(raw, &set); err != nil || set.Keys == nil {
-		return nil, errors.New("is not a JWK set: an object with the member keys")
+		return nil, KeySetError("is not a JWK set: an object with the member keys")
+	}
+	if len(set.Keys) > MaxKeys {
+		return nil, KeySetError(fmt.Sprintf("has more than %d keys", MaxKeys))
 	}
 	var keys []jose.JSONWebKey
 	for _, one := range set.Keys {
-		var private struct {
-			D, K json.RawMessage
+		var members map[string]json.RawMessage
+		if err := json.Unmarshal(one, &members); err != nil || members == nil {
+			return nil, KeySetError("has a key that is not a JSON object")
 		}
-		var public struct {
-			N, E, X, Y string
+		for name := range members {
+			if strings.EqualFold(name, "d") || strings.EqualFold(name, "k") {
+				return nil, KeySetError("has a private or symmetric key; publish public keys only, and replace this one")
+			}
 		}
-		if err := json.Unmarshal(one, &private); err != nil {
-			return nil, errors.New("has a key that is not a JSON object")
-		}
-		if private.D != nil || private.K != nil {
-			return nil, errors.New("has a private or symmetric key; publish public keys only, and replace this one")
-		}
-		if json.Unmarshal(one, &public) != nil || !Canonical(public.N) || !Canonical(public.E) || !Canonical(public.X) || !Canonical(public.Y) {
-			continue
-		}
-		var key jose.JSONWebKey
-		if err := json.Unmarshal(one, &key); err == nil && slices.ContainsFunc(Algorithms, func(alg string) bool { return fits(key.Key, alg) }) {
+		if key, ok := parseKey(members); ok {
 			keys = append(keys, key)
 		}
 	}
 	return keys, nil
+}
+
+func parseKey(members map[string]json.RawMessage) (key jose.JSONWebKey, ok bool) {
+	var public publicKey
+	if err := Exactly(members, &public); err != nil {
+		return key, false
+	}
+	for _, number := range []string{public.N, public.E, public.X, public.Y} {
+		if !Canonical(number) {
+			return key, false
+		}
+	}
+	// go-jose reads the exponent into an int and drops what does not fit.
+	if e, err := Decode(public.E); err != nil || new(big.Int).SetBytes(e).Cmp(big.NewInt(maxExponent)) > 0 {
+		return key, false
+	}
+	plain, err := json.Marshal(public)
+	if err != nil {
+		return key, false
+	}
+	err = json.Unmarshal(plain, &key)
+	return key, err == nil && slices.ContainsFunc(Algorithms, func(alg string) bool { return fits(key.Key, alg) })
 }
 
 // Exactly reads claims into the fields of a struct whose json names they have to the letter. encoding/json alone takes a

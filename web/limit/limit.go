@@ -65,6 +65,10 @@ func New(o Options) (*Limits, error) {
 // Take counts one event for each limit and key, up to the first that refuses. Give the wide limits first. A limit without a
 // rate counts nothing. With Redis it asks once for all; when Redis does not answer this process counts by itself.
 func (l *Limits) Take(ctx context.Context, counts ...config.Count) config.Verdict {
+	return l.decide(ctx, false, counts)
+}
+
+func (l *Limits) decide(ctx context.Context, peek bool, counts []config.Count) config.Verdict {
 	if l == nil {
 		return config.Verdict{}
 	}
@@ -80,30 +84,37 @@ func (l *Limits) Take(ctx context.Context, counts ...config.Count) config.Verdic
 		return config.Verdict{}
 	}
 	if l.shared != nil {
-		verdicts = l.shared.take(ctx, l.rates, asked)
+		verdicts = l.shared.take(ctx, l.rates, peek, asked)
 	}
 	if verdicts == nil {
 		var room [maxCounts]config.Verdict
 		verdicts = room[:0]
 		for _, c := range asked {
-			v := l.memory.take(l.rates[c.Limit], c)
+			v := l.memory.take(l.rates[c.Limit], peek, c)
 			if verdicts = append(verdicts, v); v.Refused {
 				break
 			}
 		}
 	}
-	return l.judge(verdicts)
+	return l.judge(peek, verdicts)
+}
+
+// Check reports what Take would decide, and counts nothing.
+func (l *Limits) Check(ctx context.Context, counts ...config.Count) config.Verdict {
+	return l.decide(ctx, true, counts)
 }
 
 // judge counts what was decided and picks the verdict that says most.
-func (l *Limits) judge(verdicts []config.Verdict) config.Verdict {
+func (l *Limits) judge(peek bool, verdicts []config.Verdict) config.Verdict {
 	least := verdicts[0]
 	for _, v := range verdicts {
 		if v.Refused {
 			l.refused[v.Limit].Add(1)
 			return v
 		}
-		l.allowed[v.Limit].Add(1)
+		if !peek {
+			l.allowed[v.Limit].Add(1)
+		}
 		if v.Remaining < least.Remaining {
 			least = v
 		}
@@ -158,10 +169,7 @@ func (l *Limits) Close() error {
 // step is the algorithm. ahead is how far from now the next free moment lies; it returns that after the event, and whether
 // the event is refused, which leaves it where it is or, where the wait doubles, moves it on.
 func (r rate) step(ahead time.Duration) (after time.Duration, refused bool) {
-	if ahead < 0 || ahead > r.most+skew { // nothing counted is that far ahead: the clock was set back
-		ahead = 0
-	}
-	ahead = min(ahead, r.most)
+	ahead = r.bounded(ahead)
 	if ahead+r.interval <= r.Period {
 		return ahead + r.interval, false
 	}
@@ -169,6 +177,13 @@ func (r rate) step(ahead time.Duration) (after time.Duration, refused bool) {
 		ahead = min(2*ahead, r.most)
 	}
 	return ahead, true
+}
+
+func (r rate) bounded(ahead time.Duration) time.Duration {
+	if ahead < 0 || ahead > r.most+skew { // nothing counted is that far ahead: the clock was set back
+		return 0
+	}
+	return min(ahead, r.most)
 }
 
 func (r rate) verdict(limit string, after time.Duration, refused bool) config.Verdict {

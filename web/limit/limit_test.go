@@ -212,6 +212,44 @@ func TestTheFirstThatRefusesEndsTheCounting(t *testing.T) {
 	}
 }
 
+func TestCheckCountsNothing(t *testing.T) {
+	t.Parallel()
+	clock := storagetest.NewClock()
+	for name, l := range map[string]*limit.Limits{"memory": open(t, "", clock.Now, nil), "redis": open(t, webtest.StartRedis(t).URL, clock.Now, nil)} {
+		check := func(key string) config.Verdict {
+			return l.Check(context.Background(), config.Count{Limit: config.LimitClientFailure, Key: key})
+		}
+		for range 9 {
+			if check("a").Refused {
+				t.Errorf("%s: refused before anything was counted", name)
+			}
+		}
+		for range 2 {
+			if check("a").Refused || take(l, config.LimitClientFailure, "a").Refused {
+				t.Errorf("%s: refused too early", name)
+			}
+		}
+		first := check("a")
+		if !first.Refused || first.Wait <= 0 {
+			t.Errorf("%s: %+v", name, first)
+		}
+		for range 9 {
+			if v := check("a"); v != first {
+				t.Errorf("%s: checking changed %+v to %+v", name, first, v)
+			}
+		}
+		if check("b").Refused {
+			t.Errorf("%s: another key is refused", name)
+		}
+		if s := l.Stats(); s.Allowed[config.LimitClientFailure] != 2 || s.Refused[config.LimitClientFailure] != 10 {
+			t.Errorf("%s: %+v", name, s)
+		}
+		if v := l.Check(context.Background(), config.Count{Limit: config.LimitClientFailure, Key: "b"}, config.Count{Limit: config.LimitClientFailure, Key: "a"}); !v.Refused {
+			t.Errorf("%s: the second count was not checked", name)
+		}
+	}
+}
+
 // TestRedisIsSharedAndDecidesAsMemoryDoes counts in two processes' limits on one Redis, in parallel.
 func TestRedisIsSharedAndDecidesAsMemoryDoes(t *testing.T) {
 	t.Parallel()

@@ -35,7 +35,7 @@ func newMemory(now func() time.Time) *memory {
 	return m
 }
 
-func (m *memory) take(r rate, c config.Count) config.Verdict {
+func (m *memory) take(r rate, peek bool, c config.Count) config.Verdict {
 	if len(c.Key) > maxKey {
 		c.Key = c.Key[:maxKey]
 	}
@@ -44,6 +44,13 @@ func (m *memory) take(r rate, c config.Count) config.Verdict {
 	defer s.mu.Unlock()
 	now := m.now() // under the lock, or it may lie before what another has just written
 	next, known := s.free[c]
+	if peek {
+		ahead := time.Duration(0)
+		if known {
+			ahead = r.bounded(next.Sub(now))
+		}
+		return r.verdict(c.Limit, ahead, ahead+r.interval > r.Period)
+	}
 	if !known {
 		next = now
 		if len(s.free) >= maxKeys/shards {

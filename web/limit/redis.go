@@ -63,7 +63,7 @@ func newShared(o Options) (*shared, error) {
 
 // take returns a verdict for each count up to the first that refuses, or nil when Redis does not answer. Of many requests
 // one a second tries a Redis that is away; the others do not wait for it.
-func (s *shared) take(ctx context.Context, rates map[string]rate, counts []config.Count) []config.Verdict {
+func (s *shared) take(ctx context.Context, rates map[string]rate, peek bool, counts []config.Count) []config.Verdict {
 	if s.down.Load() {
 		at := s.retryAt.Load()
 		now := time.Now().UnixNano()
@@ -71,7 +71,7 @@ func (s *shared) take(ctx context.Context, rates map[string]rate, counts []confi
 			return nil
 		}
 	}
-	args := make([]any, 0, 4*len(counts)+1)
+	args := make([]any, 0, 4*len(counts)+2)
 	for _, c := range counts {
 		sum := sha256.Sum256([]byte(c.Key)) // who it is about is nobody's business there
 		args = append(args, "gatehouse:limit:"+c.Limit+":"+hex.EncodeToString(sum[:16]))
@@ -80,6 +80,11 @@ func (s *shared) take(ctx context.Context, rates map[string]rate, counts []confi
 		r := rates[c.Limit]
 		args = append(args, r.interval.Microseconds(), r.Period.Microseconds(), r.most.Microseconds())
 	}
+	mode := "count"
+	if peek {
+		mode = "peek"
+	}
+	args = append(args, mode)
 	if s.now != nil {
 		args = append(args, s.now().UnixMicro())
 	}

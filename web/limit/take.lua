@@ -1,13 +1,13 @@
 -- Counts one event for each key, up to the first that refuses (generic cell rate algorithm, as rate.step does it in Go).
 -- ARGV has three numbers per key, in microseconds: interval, period, and how far ahead the next free moment may lie.
--- One more number may follow: the time to count by, in Unix microseconds; without it, the clock of Redis decides.
+-- Then comes "count", or "peek" to count nothing. One more number may follow: the time to count by, in Unix microseconds; without it, the clock of Redis decides.
 -- Answers two numbers per key: how far ahead it lies now, and 1 if the event is refused.
-local now = tonumber(ARGV[3 * #KEYS + 1])
+local now = tonumber(ARGV[3 * #KEYS + 2])
 if not now then
 	local time = redis.call('TIME')
 	now = time[1] * 1000000 + time[2]
 end
-local answer = {}
+local answer, count = {}, ARGV[3 * #KEYS + 1] == 'count'
 for i, key in ipairs(KEYS) do
 	local interval, period, most = tonumber(ARGV[3 * i - 2]), tonumber(ARGV[3 * i - 1]), tonumber(ARGV[3 * i])
 	local ahead = (tonumber(redis.call('GET', key)) or now) - now
@@ -16,12 +16,14 @@ for i, key in ipairs(KEYS) do
 	end
 	ahead = math.min(ahead, most)
 	local refused = ahead + interval > period
-	if not refused then
-		ahead = ahead + interval
-	elseif most > period then
-		ahead = math.min(2 * ahead, most)
+	if count then
+		if not refused then
+			ahead = ahead + interval
+		elseif most > period then
+			ahead = math.min(2 * ahead, most)
+		end
+		redis.call('SET', key, string.format('%.0f', now + ahead), 'PX', math.ceil(ahead / 1000) + 1000)
 	end
-	redis.call('SET', key, string.format('%.0f', now + ahead), 'PX', math.ceil(ahead / 1000) + 1000)
 	answer[#answer + 1] = ahead
 	answer[#answer + 1] = refused and 1 or 0
 	if refused then

@@ -1,0 +1,114 @@
+package jwt_test
+
+import (
+	"crypto/rsa"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+	"strings"
+	"testing"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"gatehouse/oauth/jwt"
+)
+
+// rsaKey is an RSA key as JSON whose modulus has the bits; nothing verifies with it.
+func rsaKey(id string, bits int, exponent *big.Int) string {
+	n := new(big.Int).Lsh(big.NewInt(1), uint(bits-1))
+	n.SetBit(n, 0, 1)
+	enc := base64.RawURLEncoding.EncodeToString
+	return fmt.Sprintf(`{"kty":"RSA","kid":%q,"n":%q,"e":%q}`, id, enc(n.Bytes()), enc(exponent.Bytes()))
+}
+
+func set(keys ...string) []byte { return []byte(`{"keys":[` + strings.Join(keys, ",") + `]}`) }
+
+func TestKeysThatCostMuchAreRefused(t *testing.T) {
+	t.Parallel()
+	usual := big.NewInt(65537)
+	for name, x := range map[string]struct {
+		key string
+		ok  bool
+	}{
+		"2048 bits": {rsaKey("1", 2048, usual), true}, "4096 bits": {rsaKey("1", 4096, usual), true}, "exponent 3": {rsaKey("1", 2048, big.NewInt(3)), true},
+		"exponent with a leading zero": {strings.Replace(rsaKey("1", 2048, usual), `"AQAB"`, `"AAEAAQ"`, 1), true},
+		"exponent 2^17":                {rsaKey("1", 2048, big.NewInt(1<<17)), true}, "exponent over 2^17": {rsaKey("1", 2048, big.NewInt(1<<17+1)), false},
+		"exponent 1": {rsaKey("1", 2048, big.NewInt(1)), false}, "exponent 2^31-1": {rsaKey("1", 2048, big.NewInt(1<<31-1)), false},
+		"an exponent that overflows to 65537": {rsaKey("1", 2048, new(big.Int).Add(new(big.Int).Lsh(big.NewInt(1), 64), usual)), false},
+		"4097 bits":                           {rsaKey("1", 4097, usual), false}, "16384 bits": {rsaKey("1", 16384, usual), false}, "2047 bits": {rsaKey("1", 2047, usual), false},
+	} {
+		keys, err := jwt.ParseKeys(set(x.key))
+		if err != nil || (len(keys) == 1) != x.ok {
+			t.Errorf("%s: %d keys, %v", name, len(keys), err)
+		}
+	}
+	many := make([]string, jwt.MaxKeys+1)
+	for i := range many {
+		many[i] = rsaKey(fmt.Sprint(i), 2048, usual)
+	}
+	if keys, err := jwt.ParseKeys(set(many[:jwt.MaxKeys]...)); err != nil || len(keys) != jwt.MaxKeys {
+		t.Errorf("%d keys, %v", len(keys), err)
+	}
+	var refused jwt.KeySetError
+	if keys, err := jwt.ParseKeys(set(many...)); !errors.As(err, &refused) || keys != nil || refused.Error() != "has more than 16 keys" {
+		t.Errorf("%d keys, %v", len(keys), err)
+	}
+	for i := range many {
+		many[i] = `{"kty":"new"}`
+	}
+	if _, err := jwt.ParseKeys(set(many...)); err == nil {
+		t.Error("keys of other kinds are not counted")
+	}
+}
+
+func TestCertificatesInKeysAreNotParsed(t *testing.T) {
+	t.Parallel()
+	key := strings.Replace(rsaKey("1", 2048, big.NewInt(65537)), `{`, `{"x5c":["`+base64.StdEncoding.EncodeToString([]byte("no certificate"))+`"],"x5t":7,`, 1)
+	if keys, err := jwt.ParseKeys(set(key)); err != nil || len(keys) != 1 || len(keys[0].Certificates) != 0 {
+		t.Errorf("%v %v", keys, err)
+	}
+}
+
+func TestFewKeysAreTriedForOneToken(t *testing.T) {
+	t.Parallel()
+	k := newKey(t, "", jwt.RS256)
+	named := newKey(t, "5", jwt.RS256)
+	token, err := k.Sign(jwt.TypeJWT, map[string]string{"iss": "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	withID, err := named.Sign(jwt.TypeJWT, map[string]string{"iss": "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var others []jose.JSONWebKey
+	for i := range jwt.MaxCandidates {
+		var other jose.JSONWebKey
+		if err := json.Unmarshal([]byte(rsaKey(fmt.Sprint(i), 2048, big.NewInt(65537))), &other); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := other.Key.(*rsa.PublicKey); !ok {
+			t.Fatalf("%T", other.Key)
+		}
+		others = append(others, other)
+	}
+	if err := parse(token, jwt.Algorithms, append(others[1:], k.JWK())...); err != nil {
+		t.Errorf("four candidates: %v", err)
+	}
+	if err := parse(token, jwt.Algorithms, append(others, k.JWK())...); !errors.Is(err, jwt.ErrManyCandidates) || !errors.Is(err, jwt.ErrInvalid) {
+		t.Errorf("five candidates: %v", err)
+	}
+	if err := parse(withID, jwt.Algorithms, append(others, named.JWK())...); err != nil {
+		t.Errorf("five keys and a kid: %v", err)
+	}
+	same := make([]jose.JSONWebKey, 0, len(others)+1)
+	for _, other := range others {
+		other.KeyID = "5"
+		same = append(same, other)
+	}
+	if err := parse(withID, jwt.Algorithms, append(same, named.JWK())...); !errors.Is(err, jwt.ErrManyCandidates) {
+		t.Errorf("five keys of one kid: %v", err)
+	}
+}

@@ -1,0 +1,139 @@
+package oauth_test
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/oauth/jwt"
+	"gatehouse/storage"
+	"gatehouse/storage/storagetest"
+	"gatehouse/web/webtest"
+)
+
+// manyKeys are one key under n ids.
+func manyKeys(key webtest.ClientKey, n int) []webtest.ClientKey {
+	out := make([]webtest.ClientKey, n)
+	for i := range out {
+		out[i] = key
+		out[i].ID = fmt.Sprint(i)
+	}
+	return out
+}
+
+func TestKeySetsWithManyKeysAreRefusedWhereverTheyComeFrom(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_FETCH_ALLOW_HOSTS": "127.0.0.1"}})
+		key := clientKey(t, jwt.ES256, "0")
+		most, tooMany := webtest.KeySet(t, manyKeys(key, jwt.MaxKeys)...), webtest.KeySet(t, manyKeys(key, jwt.MaxKeys+1)...)
+		r := selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+tooMany+`}`)
+		r.Want(t, 400, "invalid_client_metadata")
+		if r.Text("error_description") != "The member jwks has more than 16 keys." {
+			t.Error(r.Body)
+		}
+		if r := selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+most+`}`); r.Status != 201 {
+			t.Errorf("%d %s", r.Status, r.Body)
+		}
+
+		// One that the operator registered, and one that was registered by an earlier version.
+		c := keyedMachine(t, s, "", key)
+		present(s, key.Sign(t, asserted(s, c), nil)).OK(t)
+		_, _, err := s.OAuth.UpdateClient(t.Context(), c.ClientID, []byte(`{"jwks":`+tooMany+`}`))
+		if err == nil || !strings.Contains(err.Error(), "more than 16 keys") {
+			t.Errorf("the operator's: %v", err)
+		}
+		storagetest.Must(t, s.Store.UpdateClient(t.Context(), c.ClientID, storagetest.Event("client"), func(c *storage.Client) (bool, error) {
+			c.JWKS = tooMany
+			return false, nil
+		}))
+		r = present(s, key.Sign(t, asserted(s, c), nil))
+		r.Want(t, 401, "invalid_client")
+		if !strings.Contains(r.Text("error_description"), "its key set has more than 16 keys") {
+			t.Error(r.Body)
+		}
+
+		host := webtest.NewHost(t)
+		host.Serve("/jwks", "application/json", tooMany)
+		byURI := s.Client(`{"grant_types":["client_credentials"],"scope":"jobs","token_endpoint_auth_method":"private_key_jwt","jwks_uri":"` + host.URL + `/jwks"}`)
+		r = present(s, key.Sign(t, asserted(s, byURI), nil))
+		r.Want(t, 401, "invalid_client")
+		if !strings.Contains(r.Text("error_description"), "its key set has more than 16 keys") {
+			t.Error(r.Body)
+		}
+
+		// Without a kid only few are tried.
+		ambiguous := keyedMachine(t, s, "", manyKeys(key, jwt.MaxCandidates+1)...)
+		r = present(s, webtest.ClientKey{Private: key.Private, Alg: jwt.ES256}.Sign(t, asserted(s, ambiguous), nil))
+		r.Want(t, 401, "invalid_client")
+		if !strings.Contains(r.Text("error_description"), "more than 4 of its keys are candidates; send a kid") {
+			t.Error(r.Body)
+		}
+		present(s, key.Sign(t, asserted(s, ambiguous), nil)).OK(t)
+	})
+}
+
+func TestFailuresAreCheckedBeforeAnAssertionIsVerified(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_RATE_LIMITS": "client_failure=3/1m,address_failure=10/1m"}})
+		key := clientKey(t, jwt.ES256, "1")
+		c, neighbour := keyedMachine(t, s, "", key), keyedMachine(t, s, "", key)
+		self := clientOf(selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+webtest.KeySet(t, key)+`}`))
+		ask := func(path string, c webtestClient, assertion string) webtest.Response {
+			return s.Do(s.Request("POST", path, url.Values{"grant_type": {"client_credentials"}, "token": {"x"}, "client_assertion_type": {assertionType}, "client_assertion": {assertion}}))
+		}
+		for range 3 {
+			ask("/oauth2/token", c, flipped(key.Sign(t, asserted(s, c), nil))).Want(t, 401, "invalid_client")
+		}
+		valid := key.Sign(t, asserted(s, c), nil)
+		for _, path := range []string{"/oauth2/token", "/oauth2/introspect", "/oauth2/revoke"} {
+			r := ask(path, c, valid)
+			r.Want(t, 429, "rate_limited")
+			if r.Header.Get("Retry-After") == "" {
+				t.Errorf("%s: no Retry-After", path)
+			}
+		}
+		// It was not verified, so it was not consumed either, and asking did not make the wait longer.
+		s.Clock.Advance(21 * time.Second)
+		ask("/oauth2/token", c, valid).OK(t)
+		for range 3 {
+			ask("/oauth2/token", c, key.Sign(t, asserted(s, c), nil)).OK(t)
+		}
+		// What others in the network get wrong stops clients that anyone can register, and no others.
+		for i := range 12 {
+			s.Token(webtest.Nobody(fmt.Sprint("gcunknown", i)), machineGrant)
+		}
+		ask("/oauth2/token", neighbour, key.Sign(t, asserted(s, neighbour), nil)).OK(t)
+		ask("/oauth2/token", self, key.Sign(t, asserted(s, self), nil)).Want(t, 429, "rate_limited")
+	})
+}
+
+func TestFailuresAreCheckedBeforeARequestObjectIsVerified(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "request_object_failure=3/1m"}})
+		key := clientKey(t, jwt.ES256, "1")
+		c := s.RelyingParty(`"jwks":`+webtest.KeySet(t, key), `"token_endpoint_auth_method":"private_key_jwt"`)
+		other := s.RelyingParty(`"jwks":` + webtest.KeySet(t, key))
+		open := func(c webtestClient, object string) webtest.Page {
+			return withObject(s.Browser(), "client_id", c.ClientID, "request", object, "redirect_uri", webtest.Callback, "state", "the state", "response_type", "code")
+		}
+		for range 3 {
+			open(c, flipped(key.Sign(t, objectClaims(s, c), nil))).WantRedirectError(t, s, "invalid_request_object")
+		}
+		open(c, key.Sign(t, objectClaims(s, c), nil)).WantErrorPage(t, 429)
+		if p := open(other, key.Sign(t, objectClaims(s, other), nil)); p.Status != 200 {
+			t.Errorf("another client: %d", p.Status)
+		}
+		// The client's own authentication is another matter.
+		r := s.Do(s.Request("POST", "/oauth2/introspect", url.Values{"token": {"x"}, "client_assertion_type": {assertionType}, "client_assertion": {key.Sign(t, asserted(s, c), nil)}}))
+		r.OK(t)
+		s.Clock.Advance(21 * time.Second)
+		if p := open(c, key.Sign(t, objectClaims(s, c), nil)); p.Status != 200 {
+			t.Errorf("later: %d %s", p.Status, p.Text())
+		}
+	})
+}
