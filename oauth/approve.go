@@ -81,33 +81,55 @@ func (h issueCode) HandleAuthorizeEndpointRequest(ctx context.Context, r fosite.
 	if !ok {
 		return errNotUsed
 	}
-	now, granted := h.store.Now(), a.answer.Granted
 	code := h.format.New(credential.Code)
+	record := h.approvalRecord(a.Authorization, a.who, a.answer)
+	record.Code.Hash = credential.Hash(code)
+	if err := h.store.IssueCode(ctx, record, storage.Event{Type: storage.CodeIssued}); err != nil {
+		return err
+	}
+	response.AddParameter("code", code)
+	return nil
+}
+
+// approvalRecord returns the approval as it is stored, with a code that has no hash yet.
+func (s *Server) approvalRecord(a *Authorization, who *identity.SignedIn, answer Answer) storage.Approval {
+	now, granted := s.store.Now(), answer.Granted
 	row := storage.AuthorizationCode{
-		Hash: credential.Hash(code), ClientID: a.Client.ID, UserID: a.who.User.ID, ClientEpoch: a.Client.Epoch, UserEpoch: a.who.User.Epoch,
-		Scopes: granted, Resources: a.Resources, SessionID: a.who.Session.ID, Offline: slices.Contains(granted, OfflineAccess),
-		AuthTime: a.who.Session.AuthTime, ACR: a.who.Session.ACR, AMR: a.who.Session.AMR,
-		RedirectURI: a.RedirectURI, RedirectSent: a.redirectSent, CreatedAt: now, ExpiresAt: now.Add(h.options.CodeTTL),
+		ClientID: a.Client.ID, UserID: who.User.ID, ClientEpoch: a.Client.Epoch, UserEpoch: who.User.Epoch,
+		Scopes: granted, Resources: a.Resources, SessionID: who.Session.ID, Offline: slices.Contains(granted, OfflineAccess),
+		AuthTime: who.Session.AuthTime, ACR: who.Session.ACR, AMR: who.Session.AMR,
+		RedirectURI: a.RedirectURI, RedirectSent: a.redirectSent, CreatedAt: now, ExpiresAt: now.Add(s.options.CodeTTL),
 	}
 	if a.challenge != "" {
 		row.Challenge = &a.challenge
 	}
-	words := slices.DeleteFunc(slices.Clone(a.Claims), func(word string) bool { return slices.Contains(a.answer.Refused, word) })
+	words := slices.DeleteFunc(slices.Clone(a.Claims), func(word string) bool { return slices.Contains(answer.Refused, word) })
 	row.Nonce, row.Claims = a.nonce, a.claims.kept(granted, words)
 	if !slices.Contains(granted, OpenID) {
 		row.Nonce, row.Claims, words = "", "", nil
 	}
 	refused := slices.DeleteFunc(slices.Clone(a.Scopes), func(name string) bool { return slices.Contains(granted, name) })
-	refused = append(refused, a.answer.Refused...)
-	approval := storage.Approval{RequestID: a.ID, Refused: refused, Claims: words, Code: row, Asked: a.answer.Asked, Described: a.Client.DescribedAt}
-	if c := a.answer.Consent; c != nil && !a.Client.SkipConsent {
-		approval.ConsentID = c.ID
+	refused = append(refused, answer.Refused...)
+	record := storage.Approval{RequestID: a.ID, Refused: refused, Claims: words, Code: row, Asked: answer.Asked, Described: a.Client.DescribedAt}
+	if c := answer.Consent; c != nil && !a.Client.SkipConsent {
+		record.ConsentID = c.ID
 	}
-	err := h.store.IssueCode(ctx, approval, storage.Event{Type: storage.CodeIssued})
-	if err != nil {
-		return err
+	return record
+}
+
+// RecordApproval stores what the user allowed on the consent page without a code, for the user must sign in again first:
+// max_age passed while the page stood open. It returns *ErrExpired when the request was answered already, and
+// ErrConsentGone when the client is not any more what the user was shown.
+func (s *Server) RecordApproval(ctx context.Context, a *Authorization, who *identity.SignedIn, answer Answer) error {
+	err := s.store.RecordApproval(ctx, s.approvalRecord(a, who, answer))
+	switch {
+	case errors.Is(err, storage.ErrConsumed):
+		return &ErrExpired{Client: a.Client, Answered: true}
+	case errors.Is(err, storage.ErrConsentGone):
+		return ErrConsentGone
+	case err != nil:
+		return unavailable(err)
 	}
-	response.AddParameter("code", code)
 	return nil
 }
 

@@ -35,6 +35,8 @@ type Authorization struct {
 	LoginHint    string
 	Subject      string // the only person that may answer, as the client knows them; empty: anyone
 	SessionID    string // of the person who was chosen on the way; empty before
+	SignedIn     bool   // that person signed in for this very request
+	Approved     bool   // that person allowed it on its consent page already, and only had to sign in again
 	CreatedAt    time.Time
 	mode         string
 	nonce        string
@@ -378,5 +380,6 @@ func (s *Server) Resume(ctx context.Context, id string, browser []byte, claim bo
 		return nil, err
 	}
 	a.ID, a.CreatedAt, a.SessionID, a.Subject = r.ID, r.CreatedAt, r.SessionID, r.HintSubject
+	a.SignedIn, a.Approved = r.SignedInAt != nil, r.ApprovedAt != nil
 	return a, nil
 }

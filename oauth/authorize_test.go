@@ -3,6 +3,7 @@ package oauth_test
 import (
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -367,6 +368,110 @@ var authorizationEndpoint = []webtest.Requirement{
 		}
 		b.Authorize(c, "max_age", "-1").WantRedirectError(t, s, "invalid_request")
 		b.Authorize(c, "max_age", "soon").WantRedirectError(t, s, "invalid_request")
+	}),
+	webtest.Req("P27b", "OIDC Core §3.1.2.1", "prompt=login is met only by a sign-in for that very request, and other requests by any", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		s.User("bob")
+		c := s.App()
+		b := s.Browser()
+		b.Code(c, "alice")
+		for _, change := range [][]string{{"prompt", "login"}, {"max_age", "0"}} {
+			page := b.Authorize(c, change...)
+			other := b.Authorize(c, change...)
+			again := func(after string) {
+				t.Helper()
+				if p := b.Follow(b.Open("/oauth2/authorize/" + page.Fields().Get("request"))); !strings.Contains(p.URL, "/login") {
+					t.Fatalf("%v: met by %s: %s %s", change, after, p.URL, p.Header.Get("Location"))
+				}
+			}
+			s.Clock.Advance(time.Second)
+			b.SignIn(b.Open("/login"), "alice")
+			again("a sign-in to the account page")
+			s.Clock.Advance(time.Second)
+			if p := b.SignIn(other, "alice"); p.Location().Query().Get("code") == "" {
+				t.Fatalf("%v: the other request: %s", change, p.URL)
+			}
+			again("a sign-in for another request")
+			if p := b.SignIn(page, "alice"); p.Location().Query().Get("code") == "" {
+				t.Errorf("%v: its own sign-in: %s", change, p.URL)
+			}
+		}
+		// Nor by the sign-in of another user for this request, when the user chooses one who was signed in before.
+		page := b.SignIn(b.Authorize(c, "prompt", "login"), "bob")
+		if !strings.Contains(page.URL, "/consent") {
+			t.Fatalf("bob is at %s", page.URL)
+		}
+		id := page.Fields().Get("request")
+		form := b.Open("/select?request=" + id).Fields()
+		for _, session := range b.Open("/select?request=" + id).Buttons("session") {
+			form.Set("session", session)
+			p := b.Follow(b.Submit("/select", form))
+			if strings.Contains(b.Open("/login?request="+id).Body, `value="alice"`) && !strings.Contains(p.URL, "/login") {
+				t.Errorf("alice, whom bob's sign-in says nothing of, is at %s", p.URL)
+			}
+		}
+		// A request that demands no sign-in goes on with the one of another tab, whoever that is.
+		fresh := s.Browser()
+		waiting := fresh.Authorize(c)
+		fresh.SignIn(fresh.Open("/login"), "alice")
+		if p := fresh.Follow(fresh.Open("/oauth2/authorize/" + waiting.Fields().Get("request"))); p.Location().Query().Get("code") == "" {
+			t.Errorf("single sign-on: %s", p.URL)
+		}
+		choose := fresh.Authorize(c, "prompt", "select_account")
+		p := fresh.SignIn(fresh.Open("/login?request="+choose.Fields().Get("request")), "bob")
+		if !strings.Contains(p.URL, "/consent") || !strings.Contains(p.Text(), "bob") {
+			t.Errorf("select_account and another account: %s %s", p.URL, p.Text())
+		}
+	}),
+	webtest.Req("P27c", "OIDC Core §3.1.2.1, §3.1.3.7", "auth_time is never older than max_age when the code is issued, however long a page stood open, and it takes two sign-ins at most", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		phone := s.Client(`{"client_name":"Phone","token_endpoint_auth_method":"none","redirect_uris":["http://127.0.0.1/cb"],"scope":"read write"}`)
+		for _, maxAge := range []int{1, 3} {
+			for name, x := range map[string]struct {
+				c       webtestClient
+				changes []string
+			}{
+				"first time": {s.App(), nil}, "prompt=consent": {s.App(), []string{"prompt", "consent"}}, "prompt=login consent": {s.App(), []string{"prompt", "login consent"}},
+				"an app on a device": {phone, nil},
+			} {
+				b := s.Browser()
+				page := b.SignIn(b.Authorize(x.c, append([]string{"max_age", strconv.Itoa(maxAge)}, x.changes...)...), "alice")
+				s.Clock.Advance(6 * time.Second)
+				page = b.Follow(b.Open(strings.TrimPrefix(page.URL, s.URL))) // a reload shows the page, and not the sign-in
+				if !strings.Contains(page.URL, "/consent") {
+					t.Fatalf("%s: %s", name, page.URL)
+				}
+				page = b.Follow(b.Decide(page, "approve"))
+				if !strings.Contains(page.URL, "/login") {
+					t.Fatalf("%s, max_age %d: a sign-in of 6 s ago is answered at %s", name, maxAge, page.URL)
+				}
+				s.Clock.Advance(20 * time.Second)
+				to := b.SignIn(page, "alice").Location()
+				if to.Query().Get("code") == "" {
+					t.Fatalf("%s, max_age %d: the approval was lost: %s", name, maxAge, to)
+				}
+				got := claims(t, s.Token(x.c, webtest.CodeForm(to, x.c)).OK(t).Text("access_token"))
+				if age := float64(s.Clock.Now().Unix()) - got["auth_time"].(float64); age > float64(maxAge) {
+					t.Errorf("%s, max_age %d: auth_time is %v s old", name, maxAge, age)
+				}
+			}
+		}
+		// max_age=0 means prompt=login: no time could meet it.
+		c := s.App()
+		b := s.Browser()
+		page := b.SignIn(b.Authorize(c, "max_age", "0"), "alice")
+		s.Clock.Advance(6 * time.Second)
+		if p := b.Decide(page, "approve"); p.Location().Query().Get("code") == "" {
+			t.Errorf("max_age=0: %s", p.Header.Get("Location"))
+		}
+		// The approval of one user is none of another, who signs in instead.
+		s.User("bob")
+		page = b.SignIn(b.Authorize(c, "max_age", "3", "prompt", "login consent"), "alice")
+		s.Clock.Advance(6 * time.Second)
+		page = b.Follow(b.Decide(page, "approve"))
+		if p := b.SignIn(page, "bob"); !strings.Contains(p.URL, "/consent") {
+			t.Errorf("alice's approval counts for bob: %s %s", p.URL, p.Header.Get("Location"))
+		}
 	}),
 	webtest.Req("P28", "RFC 9700 §4.7, session fixation", "the session cookie changes at every sign-in, and the old one is dead", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")

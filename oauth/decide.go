@@ -97,6 +97,12 @@ func Decide(a *Authorization, in Situation, now time.Time) (Step, *RedirectError
 	if needsConsent(a, in.Consent) {
 		return Consent, nil
 	}
+	if a.TooOld(in.Who, now) { // while a page stood open
+		if silent {
+			return refuse(LoginRequired, "The person must sign in first.")
+		}
+		return Login, nil
+	}
 	return Issue, nil
 }
 
@@ -111,24 +117,29 @@ func needsSelection(a *Authorization, in Situation) bool {
 	return in.Who == nil && in.People > 1 && a.Subject == "" && !slices.Contains(a.Prompt, "login")
 }
 
-// needsLogin: prompt=login and an exceeded max_age are met only by a sign-in after the request was made.
+// needsLogin reports whether the user must sign in before a page is shown. Only a sign-in for this very request meets
+// prompt=login. Any sign-in that is young enough meets max_age; one for this request may grow too old while its pages are
+// open, which is checked when a code is due.
 func needsLogin(a *Authorization, who *identity.SignedIn, now time.Time) bool {
 	if who == nil {
 		return true
 	}
-	if who.Session.AuthTime.After(a.CreatedAt) {
+	return !a.SignedIn && (slices.Contains(a.Prompt, "login") || a.TooOld(who, now))
+}
+
+// TooOld reports whether the user must sign in again before a code is issued, because of max_age. max_age=0 means
+// prompt=login (OIDC Core §3.1.2.1): no time could meet it.
+func (a *Authorization) TooOld(who *identity.SignedIn, now time.Time) bool {
+	if a.MaxAge == nil || a.SignedIn && *a.MaxAge == 0 {
 		return false
 	}
-	if slices.Contains(a.Prompt, "login") {
-		return true
-	}
-	return a.MaxAge != nil && now.Sub(who.Session.AuthTime) >= *a.MaxAge
+	return now.Sub(who.Session.AuthTime) >= *a.MaxAge
 }
 
 // needsConsent: everything asked for was allowed before, or the operator vouches for the client. Neither counts for a
 // public client whose answer any app on the device could catch (RFC 8252 §8.6).
 func needsConsent(a *Authorization, consent *storage.Consent) bool {
-	if slices.Contains(a.Prompt, "consent") || a.Client.Public() && redirect.Impersonable(a.RedirectURI) {
+	if !a.Approved && (slices.Contains(a.Prompt, "consent") || a.Client.Public() && redirect.Impersonable(a.RedirectURI)) {
 		return true
 	}
 	if a.Client.SkipConsent {

@@ -45,11 +45,16 @@ func TestDecide(t *testing.T) {
 		{"public app scheme, silently", oauth.Authorization{Client: ownPublic, RedirectURI: "com.example:/cb", Prompt: []string{"none"}}, signedIn(time.Hour), allowed("read"), oauth.Refuse, oauth.ConsentRequired},
 		{"confidential on loopback", oauth.Authorization{Client: web, RedirectURI: loopback}, signedIn(time.Hour), allowed("read"), oauth.Issue, ""},
 		{"login wanted", oauth.Authorization{Client: web, RedirectURI: https, Prompt: []string{"login"}, CreatedAt: made}, signedIn(time.Hour), allowed("read"), oauth.Login, ""},
-		{"login done", oauth.Authorization{Client: web, RedirectURI: https, Prompt: []string{"login"}, CreatedAt: made}, signedIn(time.Second), allowed("read"), oauth.Issue, ""},
+		{"signed in for something else", oauth.Authorization{Client: web, RedirectURI: https, Prompt: []string{"login"}, CreatedAt: made}, signedIn(time.Second), allowed("read"), oauth.Login, ""},
+		{"login done", oauth.Authorization{Client: web, RedirectURI: https, Prompt: []string{"login"}, CreatedAt: made, SignedIn: true}, signedIn(time.Second), allowed("read"), oauth.Issue, ""},
 		{"too old", oauth.Authorization{Client: web, RedirectURI: https, MaxAge: maxAge(time.Minute), CreatedAt: made}, signedIn(time.Hour), allowed("read"), oauth.Login, ""},
 		{"young enough", oauth.Authorization{Client: web, RedirectURI: https, MaxAge: maxAge(2 * time.Hour), CreatedAt: made}, signedIn(time.Hour), allowed("read"), oauth.Issue, ""},
 		{"max_age 0, before", oauth.Authorization{Client: web, RedirectURI: https, MaxAge: maxAge(0), CreatedAt: made}, signedIn(time.Minute), allowed("read"), oauth.Login, ""},
-		{"max_age 0, after", oauth.Authorization{Client: web, RedirectURI: https, MaxAge: maxAge(0), CreatedAt: made}, signedIn(time.Second), allowed("read"), oauth.Issue, ""},
+		{"max_age 0, after", oauth.Authorization{Client: web, RedirectURI: https, MaxAge: maxAge(0), CreatedAt: made, SignedIn: true}, signedIn(time.Second), allowed("read"), oauth.Issue, ""},
+		{"max_age 3, signed in for it, consent first", oauth.Authorization{Client: web, RedirectURI: https, MaxAge: maxAge(3 * time.Second), CreatedAt: made, SignedIn: true}, signedIn(6 * time.Second), nil, oauth.Consent, ""},
+		{"max_age 3, signed in for it, too long ago", oauth.Authorization{Client: web, RedirectURI: https, MaxAge: maxAge(3 * time.Second), CreatedAt: made, SignedIn: true}, signedIn(6 * time.Second), allowed("read"), oauth.Login, ""},
+		{"max_age 3, signed in for something else in time", oauth.Authorization{Client: web, RedirectURI: https, MaxAge: maxAge(3 * time.Second), CreatedAt: made}, signedIn(time.Second), allowed("read"), oauth.Issue, ""},
+		{"max_age 3 after prompt=consent", oauth.Authorization{Client: web, RedirectURI: https, MaxAge: maxAge(3 * time.Second), Prompt: []string{"consent"}, CreatedAt: made, SignedIn: true, Approved: true}, signedIn(time.Second), allowed("read"), oauth.Issue, ""},
 		{"too old, silently", oauth.Authorization{Client: web, RedirectURI: https, MaxAge: maxAge(time.Minute), Prompt: []string{"none"}, CreatedAt: made}, signedIn(time.Hour), allowed("read"), oauth.Refuse, oauth.LoginRequired},
 	} {
 		in := oauth.Situation{Who: c.who, Consent: c.consent}

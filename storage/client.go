@@ -46,18 +46,20 @@ type Client struct {
 	Scopes                Strings  // what it may ask for
 	DefaultScopes         *Strings // what it gets when it asks for none; nil: all it may ask for, but offline_access
 	OptionalScopes        Strings  // what a person may untick
-	Audience              Strings  // aud when no resource applies
-	Resources             *Strings // what it may name as resource; nil: every resource one of its scopes belongs to
-	RequirePKCE           bool     `gorm:"column:require_pkce"`
-	SkipConsent           bool
-	RefreshRotation       bool
-	AccessTokenTTL        *time.Duration `gorm:"column:access_token_ttl;serializer:millis"`
-	RefreshIdleTTL        *time.Duration `gorm:"column:refresh_idle_ttl;serializer:millis"`
-	RefreshMaxTTL         *time.Duration `gorm:"column:refresh_max_ttl;serializer:millis"`
-	Epoch                 int64
-	CreatedAt             time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
-	UpdatedAt             time.Time  `gorm:"serializer:millis;autoUpdateTime:false"`
-	DisabledAt            *time.Time `gorm:"serializer:millis"`
+	// Whether they start ticked on the consent page; nil: unless the client registered itself.
+	OptionalScopesSelected *bool
+	Audience               Strings  // aud when no resource applies
+	Resources              *Strings // what it may name as resource; nil: every resource one of its scopes belongs to
+	RequirePKCE            bool     `gorm:"column:require_pkce"`
+	SkipConsent            bool
+	RefreshRotation        bool
+	AccessTokenTTL         *time.Duration `gorm:"column:access_token_ttl;serializer:millis"`
+	RefreshIdleTTL         *time.Duration `gorm:"column:refresh_idle_ttl;serializer:millis"`
+	RefreshMaxTTL          *time.Duration `gorm:"column:refresh_max_ttl;serializer:millis"`
+	Epoch                  int64
+	CreatedAt              time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
+	UpdatedAt              time.Time  `gorm:"serializer:millis;autoUpdateTime:false"`
+	DisabledAt             *time.Time `gorm:"serializer:millis"`
 
 	// OpenID Connect.
 	IDTokenAlg                 string         `gorm:"column:id_token_alg"`

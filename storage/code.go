@@ -102,6 +102,27 @@ func (s *Store) IssueCode(ctx context.Context, a Approval, e Event) error {
 	return wrap("issue code", err)
 }
 
+// RecordApproval records what the user allowed on the consent page of a stored request that still waits for a sign-in, in
+// one transaction. It returns ErrConsumed when the request was answered or is now about another session, and
+// ErrConsentGone when the client is not described any more as the user was shown.
+func (s *Store) RecordApproval(ctx context.Context, a Approval) error {
+	given := Event{Type: ConsentGiven, ClientID: a.Code.ClientID, UserID: a.Code.UserID, Scopes: a.Code.Scopes.String()}
+	return wrap("record approval", s.Tx(ctx, func(tx *Store) error {
+		err := tx.execOne(ctx, "UPDATE authorization_requests SET session_id = ?, approved_at = ? WHERE id = ? AND session_id IN ('', ?) AND decided_at IS NULL",
+			a.Code.SessionID, toMillis(s.now()), a.RequestID, a.Code.SessionID)
+		if errors.Is(err, ErrNotFound) {
+			return ErrConsumed
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := tx.approve(ctx, a); err != nil {
+			return err
+		}
+		return tx.record(ctx, given)
+	}))
+}
+
 // issueAtOnce is IssueCode in one statement, for who allowed it before and waits for no page. It returns ErrNotFound when the
 // consent is gone, or a part of it.
 func (s *Store) issueAtOnce(ctx context.Context, a Approval, e Event) error {

@@ -12,13 +12,16 @@ import (
 // Consent is what one person allowed one client: the connected app. Withdrawing ends it, and with it every grant under
 // it; allowing the client again makes a new one, so nothing of before comes back to life.
 type Consent struct {
-	ID        string
-	UserID    string
-	ClientID  string
-	Scopes    Strings    // remembered from all approvals, with "claim:NAME" for a claim asked for by itself
-	CreatedAt time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
-	UpdatedAt time.Time  `gorm:"serializer:millis;autoUpdateTime:false"`
-	EndedAt   *time.Time `gorm:"serializer:millis"`
+	ID       string
+	UserID   string
+	ClientID string
+	Scopes   Strings // remembered from all approvals, with "claim:NAME" for a claim asked for by itself
+	// What the scopes cover: each word is a resource, '#', and a scope. nil: stored by a version that knew only scopes.
+	ResourceScopes Strings
+	Refused        Strings    // optional ones that were unticked, in the same words
+	CreatedAt      time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
+	UpdatedAt      time.Time  `gorm:"serializer:millis;autoUpdateTime:false"`
+	EndedAt        *time.Time `gorm:"serializer:millis"`
 }
 
 // Consent returns the live consent of a person for a client, or ErrNotFound.

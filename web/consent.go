@@ -124,7 +124,14 @@ func (s *Site) consent(w http.ResponseWriter, r *http.Request) error {
 		refused := slices.DeleteFunc(slices.Clone(a.Claims), func(word string) bool {
 			return !oauth.OptionalClaim(a.Client, word) || slices.Contains(ticked, word)
 		})
-		response, err := s.oauth.Approve(r.Context(), a, who, oauth.Answer{Granted: granted, Refused: refused, Asked: true})
+		answer := oauth.Answer{Granted: granted, Refused: refused, Asked: true}
+		if a.TooOld(who, s.store.Now()) {
+			if err := s.oauth.RecordApproval(r.Context(), a, who, answer); err != nil && !errors.Is(err, oauth.ErrConsentGone) {
+				return err
+			}
+			return s.to(w, "/oauth2/authorize/"+a.ID)
+		}
+		response, err := s.oauth.Approve(r.Context(), a, who, answer)
 		if errors.Is(err, oauth.ErrConsentGone) { // the app calls itself something else since: ask again
 			return s.to(w, "/oauth2/authorize/"+a.ID)
 		}

@@ -125,10 +125,17 @@ func (s *Site) login(w http.ResponseWriter, r *http.Request) error {
 	if a == nil {
 		return s.to(w, "/account")
 	}
-	if err := s.store.ChooseSession(r.Context(), a.ID, browser, who.Session.ID); err != nil && !errors.Is(err, storage.ErrNotFound) {
-		return err // not found: answered in another tab meanwhile, as the next page says
+	err = s.store.RecordSignIn(r.Context(), a.ID, browser, who.Session.ID)
+	if errors.Is(err, storage.ErrNotFound) { // answered in another tab meanwhile, as the next page says
+		return s.to(w, "/oauth2/authorize/"+a.ID)
 	}
-	return s.to(w, "/oauth2/authorize/"+a.ID)
+	if err != nil {
+		return err
+	}
+	// Without a redirect on the way, so that max_age=1 can be met however slow the network is.
+	a.Approved = a.Approved && a.SessionID == who.Session.ID
+	a.SessionID, a.SignedIn = who.Session.ID, true
+	return s.step(w, r, a)
 }
 
 // loginFailed shows the form again and returns the reason for the log. A wrong name and a wrong password look the same.
