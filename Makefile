@@ -1,12 +1,14 @@
 # Daily commands. `make help` lists them.
-.PHONY: help run check test torture e2e parties apis fuzz bench golden migration db lint build image
+.PHONY: help setup run check test torture e2e parties apis fuzz bench golden migration db lint build image
 
 LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZ_TIME ?= 30s
-CHROME ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
 help: ## list these commands
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: ## install what the tests need (Debian, Ubuntu; elsewhere print it)
+	@scripts/setup.sh >/dev/null
 
 run: ## start everything on this machine, with the sample app
 	go run ./cmd/gatehouse dev
@@ -20,7 +22,7 @@ test: ## every test: both engines, race detector, browser
 	scripts/test.sh
 
 e2e: ## the browser journeys alone
-	CHROME=$(CHROME) go test -count=1 -run 'Browser' ./cmd/gatehouse
+	@tools=$$(scripts/setup.sh) && eval "$$tools" && go test -count=1 -run 'Browser' ./cmd/gatehouse
 
 torture: ## faults for longer: kill -9, databases that go, ten thousand connections, every requirement on three processes
 	scripts/torture.sh

@@ -83,11 +83,9 @@ start)
 		start_docker
 	else
 		cat >&2 <<-'HELP'
-			The tests need a PostgreSQL and found none. Do one of these and run them again:
-			  - install it:      sudo apt-get install -y postgresql
-			  - or use yours:    export TEST_POSTGRES_DSN='postgres://user:password@127.0.0.1:5432/database?sslmode=disable'
-			    (each test makes and drops a schema of its own)
-			  - or start Docker
+			The tests need a PostgreSQL and found none. "make test" installs one on Debian and Ubuntu; elsewhere install it, start
+			Docker, or use a server of yours, in which each test creates and drops a schema:
+			  export TEST_POSTGRES_DSN='postgres://user:password@127.0.0.1:5432/database?sslmode=disable'
 		HELP
 		exit 1
 	fi

@@ -7,10 +7,6 @@ cd "$(dirname "$0")/.."
 
 prepare() {
 	local dir=$1
-	if ! command -v npm >/dev/null || [ "$(node -p 'process.versions.node.split(".")[0]' 2>/dev/null || echo 0)" -lt 20 ]; then
-		echo "the relying parties need Node.js 20 or newer with npm: https://nodejs.org/" >&2
-		exit 1
-	fi
 	cp -R cmd/gatehouse/testdata/relying-parties/. "$dir/"
 	(cd "$dir" && npm ci --silent --ignore-scripts >&2)
 	(cd "$dir/zitadel" && go build -o ../relying-party . >&2)
@@ -21,10 +17,12 @@ prepare)
 	prepare "$2"
 	;;
 run)
+	tools=$(scripts/setup.sh)
+	eval "$tools"
 	dir=$(mktemp -d)
 	trap 'rm -rf "$dir"' EXIT
 	prepare "$dir"
-	RELYING_PARTIES=$dir CHROME=${CHROME:-$(command -v chromium || command -v chromium-browser || command -v google-chrome)} CI=true \
+	RELYING_PARTIES=$dir CI=true \
 		go test -count=1 -v -run RelyingParties ./cmd/gatehouse
 	;;
 *)

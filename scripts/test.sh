@@ -1,28 +1,11 @@
 #!/usr/bin/env bash
-# Runs every test: both engines, the race detector, the browser journeys in Chromium. It finds or starts what it needs
-# and says how to install what is missing.
+# Runs every test: both engines, the race detector, the browser journeys in Chromium. scripts/setup.sh installs what is
+# missing; PostgreSQL and the other servers that the tests need are started and stopped here.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-missing=()
-command -v go >/dev/null || missing+=("Go 1.26 or newer: https://go.dev/dl/")
-# The race detector needs a C compiler.
-command -v gcc >/dev/null || command -v clang >/dev/null || missing+=("a C compiler: sudo apt-get install -y gcc libc6-dev")
-for name in chromium chromium-browser google-chrome google-chrome-stable; do
-	[ -n "${CHROME:-}" ] || CHROME=$(command -v "$name" || true)
-done
-[ -n "${CHROME:-}" ] || missing+=("Chromium, for the browser journeys: sudo apt-get install -y chromium (or set CHROME to its binary)")
-# The relying parties of other people's libraries.
-[ "$(node -p 'process.versions.node.split(".")[0]' 2>/dev/null || echo 0)" -ge 20 ] && command -v npm >/dev/null ||
-	missing+=("Node.js 20 or newer with npm, for relying parties from npm: https://nodejs.org/")
-command -v redis-server >/dev/null || missing+=("Redis, for shared rate limits: sudo apt-get install -y redis-server")
-command -v promtool >/dev/null || missing+=("promtool, for metrics and alert rules: sudo apt-get install -y prometheus")
-if [ ${#missing[@]} -gt 0 ]; then
-	printf 'The tests need, and did not find:\n' >&2
-	printf '  - %s\n' "${missing[@]}" >&2
-	exit 1
-fi
-export CHROME
+tools=$(scripts/setup.sh)
+eval "$tools"
 
 dir=$(mktemp -d)
 parties=$(mktemp -d)

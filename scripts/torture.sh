@@ -3,6 +3,8 @@
 # and started, ten thousand connections. `make test` runs a short form of each.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+tools=$(scripts/setup.sh)
+eval "$tools"
 dir=$(mktemp -d)
 trap 'scripts/postgres.sh stop "$dir"' EXIT
 TEST_POSTGRES_DSN=$(scripts/postgres.sh start "$dir")

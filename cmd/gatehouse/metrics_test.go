@@ -108,7 +108,7 @@ func promtool(t *testing.T, dir, stdin string, args ...string) {
 	path, err := exec.LookPath("promtool")
 	if err != nil {
 		if os.Getenv("CI") != "" {
-			t.Fatal("there is no promtool; `make test` says how to install it")
+			t.Fatal("there is no promtool; `make setup` installs it")
 		}
 		t.Skip("there is no promtool on this machine, without which `make check` has to work; in CI this fails")
 	}

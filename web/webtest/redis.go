@@ -27,7 +27,7 @@ func StartRedis(t testing.TB) *Redis {
 	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		if os.Getenv("CI") != "" {
-			t.Fatal("there is no redis-server; `make test` says how to install it")
+			t.Fatal("there is no redis-server; `make setup` installs it")
 		}
 		t.Skip("there is no redis-server")
 	}
