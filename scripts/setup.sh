@@ -64,7 +64,7 @@ install_packages() {
 	fi
 	# shellcheck disable=SC2086 # several packages
 	"${sudo[@]}" apt-get update -qq >&2 &&
-		"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >&2 || failed=yes
+		"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null || failed=yes
 	[ -z "$created" ] || "${sudo[@]}" rm -f "$policy"
 	[ -z "$failed" ] || { say "apt-get failed; its messages are above."; exit 1; }
 	if has systemctl; then
