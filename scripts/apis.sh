@@ -5,13 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 prepare() {
-	local dir=$1 name
-	for name in npm go javac mvn python3; do
-		command -v "$name" >/dev/null || {
-			echo "the programs of docs/apis.md need $name (Debian, Ubuntu: nodejs npm golang default-jdk-headless maven python3-venv)" >&2
-			exit 1
-		}
-	done
+	local dir=$1
 	cp -R cmd/gatehouse/testdata/apis/. "$dir/"
 	(cd "$dir/node" && npm ci --silent --ignore-scripts >&2)
 	(cd "$dir/go" && go mod download >&2)
@@ -24,6 +18,8 @@ prepare)
 	prepare "$2"
 	;;
 run)
+	tools=$(scripts/setup.sh)
+	eval "$tools"
 	dir=$(mktemp -d)
 	trap 'rm -rf "$dir"' EXIT
 	prepare "$dir"
