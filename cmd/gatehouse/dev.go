@@ -47,7 +47,7 @@ func (a *app) devCommand() *cobra.Command {
 		Short: "Start everything on this machine, with a sample app to sign in to",
 		Long: "Start the server for development, with a demo person, a demo machine client and a sample third-party app with a small API.\n" +
 			"It keeps its data in the folder of the database and can be started again. It listens on loopback only and refuses requests\n" +
-			"under any other name than the issuer's.",
+			"under any other name than the issuer's. It refuses a database that it did not create.",
 		Args: exactly(),
 	}
 	sampleListen := cmd.Flags().String("sample-listen", "127.0.0.1:8090", "address of the sample app")
@@ -83,12 +83,23 @@ func (a *app) devCommand() *cobra.Command {
 		defer end()
 		cfg.FetchAllowHosts = append(cfg.FetchAllowHosts, *sampleListen) // the sample app takes logouts
 		ctx := storage.WithOrigin(cmd.Context(), storage.Origin{Actor: operator()})
-		s, err := openSystem(ctx, cfg, log, true, func(text string) { fmt.Fprintln(a.stderr, "gatehouse: "+text) })
+		data, err := readDevData(cfg)
+		if err != nil {
+			return err
+		}
+		s, err := openSystemAfter(ctx, cfg, log, true, func(text string) { fmt.Fprintln(a.stderr, "gatehouse: "+text) }, func(store *storage.Store) error {
+			err := store.ClaimDev(ctx, data.AppID, data.MachineID)
+			if errors.Is(err, storage.ErrNotDev) {
+				return errors.New("this database was not created by `gatehouse dev`, which adds demo clients and a demo user to it; nothing was changed. " +
+					"Give dev a database of its own, like --database-url sqlite:gatehouse-dev/gatehouse.db, or run `gatehouse serve` on this one")
+			}
+			return err
+		})
 		if err != nil {
 			return err
 		}
 		url := httpURL(*sampleListen)
-		data, err := s.prepareDev(ctx, url)
+		data, err = s.prepareDev(ctx, data, url)
 		if err != nil {
 			return errors.Join(err, s.close(ctx))
 		}
@@ -126,22 +137,31 @@ func loopbackAddress(address string) bool {
 	return err == nil && ip.IsLoopback()
 }
 
-// prepareDev makes what is missing: the demo person, the sample app's client and API, and the machine client.
-func (s *system) prepareDev(ctx context.Context, sampleURL string) (devData, error) {
-	dir := "gatehouse-data"
-	if path, ok := s.config.Embedded(); ok {
-		dir = filepath.Dir(path)
+// devDataFile is the path of dev.json: next to an embedded database.
+func devDataFile(cfg config.Config) string {
+	if path, ok := cfg.Embedded(); ok {
+		return filepath.Join(filepath.Dir(path), devFile)
 	}
-	file := filepath.Join(dir, devFile)
-	var data devData
+	return filepath.Join("gatehouse-data", devFile)
+}
+
+// readDevData reads dev.json; without the file the data is empty.
+func readDevData(cfg config.Config) (data devData, err error) {
+	file := devDataFile(cfg)
 	b, err := os.ReadFile(file)
-	if err == nil {
-		if err := json.Unmarshal(b, &data); err != nil {
-			return devData{}, fmt.Errorf("%s is damaged; delete it to get new demo credentials: %w", file, err)
-		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return devData{}, err
+	if errors.Is(err, fs.ErrNotExist) {
+		return devData{}, nil
 	}
+	if err == nil {
+		if err = json.Unmarshal(b, &data); err != nil {
+			err = fmt.Errorf("%s is damaged; delete it to get new demo credentials: %w", file, err)
+		}
+	}
+	return data, err
+}
+
+// prepareDev makes what is missing: the demo person, the sample app's client and API, and the machine client.
+func (s *system) prepareDev(ctx context.Context, data devData, sampleURL string) (devData, error) {
 	before := data
 	if err := s.devScopes(ctx, sampleURL); err != nil {
 		return devData{}, err
@@ -155,11 +175,12 @@ func (s *system) prepareDev(ctx context.Context, sampleURL string) (devData, err
 	if data == before {
 		return data, nil
 	}
-	b, err = json.MarshalIndent(data, "", "  ")
+	b, err := json.MarshalIndent(data, "", "  ")
 	if err != nil {
 		return devData{}, err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	file := devDataFile(s.config)
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return devData{}, err
 	}
 	return data, os.WriteFile(file, append(b, '\n'), 0o600)

@@ -22,11 +22,21 @@ import (
 // migrate it brings a PostgreSQL schema up to date; the embedded database does so by itself. notice tells the operator
 // what they should know.
 func openSystem(ctx context.Context, cfg config.Config, log *slog.Logger, migrate bool, notice func(string)) (*system, error) {
+	return openSystemAfter(ctx, cfg, log, migrate, notice, func(*storage.Store) error { return nil })
+}
+
+// openSystemAfter is openSystem with a check of the database before anything in it is changed.
+func openSystemAfter(
+	ctx context.Context, cfg config.Config, log *slog.Logger, migrate bool, notice func(string), check func(store *storage.Store) error,
+) (*system, error) {
 	store, err := storage.Open(ctx, storage.Options{URL: cfg.DatabaseURL, Pool: cfg.DatabasePool, Log: log})
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the database: %w", err)
 	}
-	s, err := assemble(ctx, cfg, store, log, migrate, notice)
+	var s *system
+	if err = check(store); err == nil {
+		s, err = assemble(ctx, cfg, store, log, migrate, notice)
+	}
 	if err != nil {
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"encoding/base64"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"gatehouse/storage/storagetest"
+)
+
+func TestDevRefusesADatabaseThatItDidNotCreate(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		dir := t.TempDir()
+		if path, embedded := strings.CutPrefix(url, "sqlite:"); embedded {
+			dir = filepath.Dir(path)
+		}
+		key := base64.StdEncoding.EncodeToString(storagetest.Key[:])
+		env := map[string]string{"GATEHOUSE_DATABASE_URL": url, "GATEHOUSE_SECRET_KEY": key, "GATEHOUSE_LISTEN": "127.0.0.1:0"}
+		if strings.HasPrefix(url, "postgres") {
+			if _, stderr, code := command(t, env, "", "migrate", "up"); code != exitOK {
+				t.Fatal(stderr)
+			}
+		}
+		const password = "the password of a real user\n"
+		if _, stderr, code := command(t, env, password, "user", "create", "--username", "demo", "--email", "real@example.com", "--password-stdin"); code != exitOK {
+			t.Fatal(stderr)
+		}
+		store := storagetest.Open(t, url, storagetest.NewClock())
+		before := storagetest.Dump(t, store, url)
+		stdout, stderr, code := command(t, env, "", "dev", "--sample-listen", "127.0.0.1:0")
+		if code != exitFailed || stdout != "" || !strings.Contains(stderr, "was not created by `gatehouse dev`") || !strings.Contains(stderr, "--database-url sqlite:") {
+			t.Errorf("exit %d, want %d with what to do:\n%s%s", code, exitFailed, stdout, stderr)
+		}
+		if after := storagetest.Dump(t, store, url); after != before {
+			t.Error("dev changed a database that it did not create")
+		}
+		if exists(filepath.Join(dir, devFile)) {
+			t.Errorf("dev left a %s", devFile)
+		}
+	})
+}
+
+// It is not parallel: with PostgreSQL dev.json is below the working directory.
+func TestDevStartsAgainOnItsOwnDatabase(t *testing.T) {
+	for _, engine := range storagetest.Engines(t) {
+		url := storagetest.URL(t, engine)
+		dir := t.TempDir()
+		t.Chdir(dir)
+		data := filepath.Join(dir, "gatehouse-data", devFile)
+		if path, embedded := strings.CutPrefix(url, "sqlite:"); embedded {
+			data = filepath.Join(filepath.Dir(path), devFile)
+		}
+		more := map[string]string{"GATEHOUSE_SECRET_KEY": base64.StdEncoding.EncodeToString(storagetest.Key[:]), "GATEHOUSE_DATABASE_URL": url}
+		first := startDev(t, dir, more)
+		first.stop(t)
+		second := startDev(t, dir, more)
+		second.stop(t)
+		if second.password != first.password {
+			t.Error("the second start has another password")
+		}
+		// A database of the version before the mark existed is known by its clients.
+		store := storagetest.Open(t, url, storagetest.NewClock())
+		storagetest.Exec(t, store, url, "UPDATE revision SET created_by = NULL")
+		startDev(t, dir, map[string]string{"GATEHOUSE_SECRET_KEY": more["GATEHOUSE_SECRET_KEY"], "GATEHOUSE_DATABASE_URL": url}).stop(t)
+		if n := storagetest.Count(t, store, url, "SELECT count(*) FROM revision WHERE created_by = 'dev'"); n != 1 {
+			t.Error("the database of an earlier version was not marked")
+		}
+		// Without dev.json the demo user of its own database gets a new password.
+		storagetest.Must(t, os.Remove(data))
+		third := startDev(t, dir, more)
+		third.stop(t)
+		if third.password == first.password {
+			t.Error("the password is the same without dev.json")
+		}
+	}
+}

@@ -1,0 +1,63 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// ErrNotDev is returned by ClaimDev for a database that `gatehouse dev` did not create.
+var ErrNotDev = errors.New("the database was not created by gatehouse dev")
+
+// devVersion is the migration with the column created_by.
+const devVersion = 13
+
+// ClaimDev migrates a database that is new, or that `gatehouse dev` created, and marks it as one of `gatehouse dev`. It
+// changes no other database and returns ErrNotDev. A database without the mark, from a version before there was one,
+// counts as created by `gatehouse dev` when it has one of the clients.
+func (s *Store) ClaimDev(ctx context.Context, clients ...string) error {
+	own, err := s.createdByDev(ctx, clients)
+	if err != nil {
+		return fmt.Errorf("find out what created the database: %w", err)
+	}
+	if !own {
+		return ErrNotDev
+	}
+	if _, err := s.Migrate(ctx); err != nil {
+		return err
+	}
+	return wrap("mark the database", s.exec(ctx, "UPDATE revision SET created_by = 'dev' WHERE id = 1"))
+}
+
+func (s *Store) createdByDev(ctx context.Context, clients []string) (bool, error) {
+	all, err := s.Migrations(ctx)
+	if err != nil {
+		return false, err
+	}
+	applied, marks := 0, false
+	for _, m := range all {
+		if m.Applied {
+			applied++
+			marks = marks || m.Version == devVersion
+		}
+	}
+	if applied == 0 {
+		return true, nil
+	}
+	used, err := s.HasRootKey(ctx)
+	if err != nil || !used {
+		return err == nil, err // migrated, and never opened by a server or a command
+	}
+	n := int64(0)
+	if marks {
+		if err := queryRow(ctx, s.write, []any{&n}, "SELECT count(*) FROM revision WHERE created_by = 'dev'"); err != nil || n > 0 {
+			return n > 0, err
+		}
+	}
+	for _, id := range clients {
+		if err := queryRow(ctx, s.write, []any{&n}, "SELECT count(*) FROM clients WHERE id = ?", id); err != nil || n > 0 {
+			return n > 0, err
+		}
+	}
+	return false, nil
+}
