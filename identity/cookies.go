@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -102,14 +103,17 @@ func mac(key []byte, message string) []byte {
 	return h.Sum(nil)
 }
 
-func (d Device) mark(userID string) string { return d.mac(d.nonce + "\x00" + userID) }
+// mark is bound to the user's epoch: a browser of before the user was disabled or got a new password is not known any more.
+func (d Device) mark(u storage.User) string {
+	return d.mac(d.nonce + "\x00" + u.ID + "\x00" + strconv.FormatInt(u.Epoch, 10))
+}
 
-// Knows reports whether that person signed in with this browser before.
-func (d Device) Knows(userID string) bool {
-	if d.nonce == "" {
+// Knows reports whether the user signed in with this browser before, in the user's present epoch.
+func (d Device) Knows(u storage.User) bool {
+	if d.nonce == "" || u.ID == "" {
 		return false
 	}
-	want, ok := d.mark(userID), false
+	want, ok := d.mark(u), false
 	for _, m := range d.marks {
 		ok = hmac.Equal([]byte(m), []byte(want)) || ok
 	}
@@ -118,16 +122,16 @@ func (d Device) Knows(userID string) bool {
 
 func (d Device) id() string { return hex.EncodeToString(hash(d.nonce)[:8]) }
 
-// remember adds the person to the browser's device cookie.
-func (p *People) remember(w http.ResponseWriter, r *http.Request, userID string) {
+// remember adds the user to the browser's device cookie.
+func (p *People) remember(w http.ResponseWriter, r *http.Request, u storage.User) {
 	d := p.DeviceOf(r)
-	if d.Knows(userID) {
+	if d.Knows(u) {
 		return
 	}
 	if d.nonce == "" {
 		d.nonce = random()
 	}
-	marks := append([]string{d.mark(userID)}, d.marks...)
+	marks := append([]string{d.mark(u)}, d.marks...)
 	if len(marks) > devicePeople {
 		marks = marks[:devicePeople]
 	}

@@ -53,7 +53,7 @@ func FuzzDeviceCookie(f *testing.F) {
 		r.AddCookie(&http.Cookie{Name: "gatehouse_device", Value: value})
 		d := p.DeviceOf(r)
 		d.mac = func(message string) string { return "the mac of " + message }
-		if d.Knows("somebody") {
+		if d.Knows(storage.User{ID: "somebody", Epoch: 1}) {
 			t.Errorf("%q knows somebody", value)
 		}
 	})

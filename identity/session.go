@@ -219,7 +219,7 @@ func (p *People) Begin(w http.ResponseWriter, r *http.Request, user storage.User
 	}
 	who := &SignedIn{Session: row, User: user, token: token}
 	people := append([]*SignedIn{who}, slices.DeleteFunc(slices.Clone(others), func(o *SignedIn) bool { return o.User.ID == user.ID })...)
-	p.remember(w, r, user.ID)
+	p.remember(w, r, user)
 	return who, p.save(w, r, people, slices.DeleteFunc(asleep, func(d dormant) bool { return d.userID == user.ID }))
 }
 

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"net/netip"
 	"strings"
@@ -51,11 +52,11 @@ func (p *People) SignIn(ctx context.Context, name, password string, device Devic
 		}
 		hash = stored.Hash
 	}
-	counts := p.counts(ctx, account, user.ID, device)
+	counts := p.counts(ctx, account, user, device)
 	right := false
 	// The limits are asked and the failure is counted while this attempt has its turn, so that of many guesses that
 	// come together no more slip through than passwords are checked at once.
-	err = p.hasher.inTurn(ctx, counts[0].network, func() error {
+	err = p.hasher.inTurn(ctx, network(storage.OriginOf(ctx).Address), func() error {
 		for _, c := range counts {
 			until, err := p.store.SignInBlocked(ctx, c.account, c.network)
 			if err != nil {
@@ -112,12 +113,16 @@ type count struct {
 
 // counts are the limits that apply: that of the browser, where the person has signed in before, or those of its network
 // and of the account as a whole.
-func (p *People) counts(ctx context.Context, account, userID string, device Device) []count {
-	name := mac(p.store.Key(storage.SignInKey), account)
-	if userID != "" && device.Knows(userID) {
-		return []count{{name, "device " + device.id(), networkLimit}}
+func (p *People) counts(ctx context.Context, account string, user storage.User, device Device) []count {
+	key := p.store.Key(storage.SignInKey)
+	name := mac(key, account)
+	from := func(place string) string { // as the account it is compared only
+		return base64.RawURLEncoding.EncodeToString(mac(key, "network\x00"+account+"\x00"+place)[:16])
 	}
-	return []count{{name, network(storage.OriginOf(ctx).Address), networkLimit}, {name, "*", accountLimit}}
+	if device.Knows(user) {
+		return []count{{name, from("device " + device.id()), networkLimit}}
+	}
+	return []count{{name, from(network(storage.OriginOf(ctx).Address)), networkLimit}, {name, "*", accountLimit}}
 }
 
 // network is the part of an address that one attacker is taken to hold: /24 of IPv4, /64 of IPv6.

@@ -197,12 +197,9 @@ func (s *Store) row(ctx context.Context, e Event) (AuditEvent, error) {
 		}
 		row.Detail = string(b)
 	}
-	if o.Address != "" || o.UserAgent != "" {
-		if err := s.sealPersonal(&row, o); err != nil {
-			return AuditEvent{}, err
-		}
-	}
-	return row, nil
+	var err error
+	row.PersonalKey, row.Personal, err = s.sealOrigin(row.ID, o.Address, o.UserAgent)
+	return row, err
 }
 
 // plainText is s as valid UTF-8 of at most 256 bytes, without NUL.

@@ -44,7 +44,8 @@ var expiries = []expiry{
 }
 
 // DeleteExpired removes what has expired in batches of 500 rows, until nothing is left or ctx ends, and returns how
-// many. Many processes may do so at once: on PostgreSQL they skip each other's rows.
+// many. It also clears what an earlier version left in clear. Many processes may do so at once: on PostgreSQL they skip
+// each other's rows.
 func (s *Store) DeleteExpired(ctx context.Context) (int64, error) {
 	var total int64
 	for _, x := range expiries {
@@ -60,7 +61,18 @@ func (s *Store) DeleteExpired(ctx context.Context) (int64, error) {
 			return total, wrap("delete expired "+x.table, err)
 		}
 	}
-	return total, wrap("delete old changes", s.deleteChanges(ctx))
+	if err := s.deleteChanges(ctx); err != nil {
+		return total, wrap("delete old changes", err)
+	}
+	return total, s.clearPlainOrigins(ctx)
+}
+
+// clearPlainOrigins clears the addresses and user agents that a process of an earlier version, which serves during an
+// upgrade, has stored in clear.
+func (s *Store) clearPlainOrigins(ctx context.Context) error {
+	_, err := s.inBatches(ctx, "UPDATE browser_sessions SET address = '', user_agent = '' WHERE "+
+		s.theseRows("id", "SELECT id FROM browser_sessions WHERE length(address || user_agent) > 0 LIMIT 500"))
+	return wrap("clear addresses of sessions", err)
 }
 
 // ForgetSuccessors clears the sealed successors of rotations longer ago than the retry window and any request can last

@@ -8,20 +8,40 @@ import (
 	"strings"
 )
 
-// sealPersonal seals where the event came from. Every row has a key of its own, made from random bytes in the row and a key
-// sealed under the root key: whoever erases those bytes erases the address, and the ciphertext, which the seal of the row
-// covers, stays what it is.
-func (s *Store) sealPersonal(row *AuditEvent, o Origin) error {
-	row.PersonalKey = make([]byte, 16)
-	if _, err := rand.Read(row.PersonalKey); err != nil {
-		return err
+// sealOrigin seals the address and user agent of the row with that id. Every row has a key of its own, derived from random
+// bytes in the row and a key that is sealed under the root key and survives its replacement: erasing those bytes erases the
+// address. It returns the random bytes and the ciphertext.
+func (s *Store) sealOrigin(id, address, userAgent string) (random, sealed []byte, err error) {
+	if address == "" && userAgent == "" {
+		return nil, nil, nil
 	}
-	aead, err := s.personalCipher(row.PersonalKey)
+	random = make([]byte, 16)
+	if _, err := rand.Read(random); err != nil {
+		return nil, nil, err
+	}
+	aead, err := s.personalCipher(random)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	row.Personal = aead.Seal(nil, make([]byte, aead.NonceSize()), []byte(o.Address+"\x00"+o.UserAgent), []byte(row.ID)) //nolint:gosec // each key is used once
-	return nil
+	nonce := make([]byte, aead.NonceSize())
+	return random, aead.Seal(nil, nonce, []byte(address+"\x00"+userAgent), []byte(id)), nil //nolint:gosec // each key is used once
+}
+
+// openOrigin reverses sealOrigin. It returns empty strings when the row has none, or it was erased or cannot be read.
+func (s *Store) openOrigin(id string, random, sealed []byte) (address, userAgent string) {
+	if len(random) == 0 || s.keys == nil {
+		return "", ""
+	}
+	aead, err := s.personalCipher(random)
+	if err != nil {
+		return "", ""
+	}
+	plain, err := aead.Open(nil, make([]byte, aead.NonceSize()), sealed, []byte(id))
+	if err != nil {
+		return "", ""
+	}
+	address, userAgent, _ = strings.Cut(string(plain), "\x00")
+	return address, userAgent
 }
 
 // personalCipher is used once with each key, so that its nonce may be constant.
@@ -33,14 +53,19 @@ func (s *Store) personalCipher(random []byte) (cipher.AEAD, error) {
 
 // readPersonal fills in where an event came from, unless that was erased or cannot be read.
 func (s *Store) readPersonal(row *AuditEvent) {
-	if len(row.PersonalKey) == 0 || s.keys == nil {
-		return
+	if address, userAgent := s.openOrigin(row.ID, row.PersonalKey, row.Personal); address != "" || userAgent != "" {
+		row.Address, row.UserAgent = address, userAgent
 	}
-	aead, err := s.personalCipher(row.PersonalKey)
-	if err != nil {
-		return
-	}
-	if plain, err := aead.Open(nil, make([]byte, aead.NonceSize()), row.Personal, []byte(row.ID)); err == nil {
-		row.Address, row.UserAgent, _ = strings.Cut(string(plain), "\x00")
-	}
+}
+
+// seal seals the session's address and user agent for storing, and clears the columns that have them in clear.
+func (b *BrowserSession) seal(s *Store) (err error) {
+	b.PersonalKey, b.Personal, err = s.sealOrigin(b.ID, b.Address, b.UserAgent)
+	b.Address, b.UserAgent = "", ""
+	return err
+}
+
+// open fills in the session's address and user agent. A row of an earlier version may have them in clear: they are left out.
+func (b *BrowserSession) open(s *Store) {
+	b.Address, b.UserAgent = s.openOrigin(b.ID, b.PersonalKey, b.Personal)
 }

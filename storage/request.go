@@ -20,6 +20,7 @@ type AuthorizationRequest struct {
 	HintSubject string     // the sub of its id_token_hint, which is not kept itself
 	SignedInAt  *time.Time `gorm:"serializer:millis"` // when the chosen session was signed in for this very request
 	ApprovedAt  *time.Time `gorm:"serializer:millis"` // when its user allowed it, though the sign-in was too old for a code
+	ClientEpoch *int64     // of the client when the request came; nil in rows of versions before migration 9
 }
 
 // CreateRequest stores a request.

@@ -99,11 +99,12 @@ const (
 	LogoutKey    = "logout"            // logout requests that wait in an address
 	SuccessorKey = "refresh-successor" // sealed successors of refresh tokens, besides the token replaced
 	PairwiseKey  = "pairwise-subjects" // pairwise subjects
+	LimitKey     = "rate-limits"       // what the rate limits in Redis count
 	auditSealKey = "audit-seal"        // the chain of audit seals
-	personalKey  = "audit-personal"    // where events came from
+	personalKey  = "audit-personal"    // where events and sessions came from
 )
 
-var keyPurposes = []string{FormKey, SignInKey, DeviceKey, SessionIDKey, LogoutKey, SuccessorKey, PairwiseKey, auditSealKey, personalKey}
+var keyPurposes = []string{FormKey, SignInKey, DeviceKey, SessionIDKey, LogoutKey, SuccessorKey, PairwiseKey, LimitKey, auditSealKey, personalKey}
 
 // UseRootKey ties the store to its root key and reads the keys that are sealed under it. The first root key ever used
 // leaves its fingerprint in the database; any other is refused with ErrOtherKey, before anything is generated or sealed
@@ -155,7 +156,7 @@ func (s *Store) readKeys(ctx context.Context) error {
 func (s *Store) mayMake(ctx context.Context, purpose string) error {
 	used, ok := map[string]string{
 		auditSealKey: "SELECT 1 FROM audit_seals WHERE id > 0 LIMIT 1",
-		personalKey:  "SELECT 1 FROM audit_events WHERE personal IS NOT NULL LIMIT 1",
+		personalKey:  "SELECT 1 FROM audit_events WHERE personal IS NOT NULL UNION ALL SELECT 1 FROM browser_sessions WHERE personal IS NOT NULL LIMIT 1",
 	}[purpose]
 	if !ok {
 		return nil

@@ -293,16 +293,22 @@ func ignoreNotFound(err error) error {
 	return err
 }
 
-// EraseAudit makes the addresses and user agents in a person's audit rows unreadable for good. The rows themselves stay, and
-// their seals hold. It returns how many rows.
+// EraseAudit makes the addresses and user agents in a person's audit rows and browser sessions unreadable for good. The rows
+// themselves stay, and their seals hold. It returns how many rows, of both.
 func (s *Store) EraseAudit(ctx context.Context, userID string) (int64, error) {
 	n, err := s.inBatches(ctx, "UPDATE audit_events SET personal_key = NULL WHERE "+
 		s.theseRows("id", "SELECT id FROM audit_events WHERE (user_id = ? OR actor = ?) AND personal_key IS NOT NULL LIMIT 500"), userID, "user:"+userID)
 	if err != nil {
 		return n, wrap("erase personal data", err)
 	}
-	if n == 0 {
+	sessions, err := s.inBatches(ctx, "UPDATE browser_sessions SET personal = NULL, personal_key = NULL WHERE "+
+		s.theseRows("id", "SELECT id FROM browser_sessions WHERE user_id = ? AND personal_key IS NOT NULL LIMIT 500"), userID)
+	if err != nil {
+		return n, wrap("erase personal data", err)
+	}
+	if n+sessions == 0 {
 		return 0, nil
 	}
-	return n, s.Record(ctx, Event{Type: AuditErased, UserID: userID, Detail: map[string]any{"rows": n}})
+	detail := map[string]any{"rows": n, "sessions": sessions}
+	return n + sessions, s.Record(ctx, Event{Type: AuditErased, UserID: userID, Detail: detail})
 }

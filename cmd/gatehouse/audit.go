@@ -374,7 +374,7 @@ func (a *app) auditRetire() *cobra.Command {
 func (a *app) auditErase() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "erase USER", Short: "Erase a person's addresses and user agents from the audit log",
-		Long: "Make the addresses and user agents in the audit rows of a person unreadable for good, by erasing their keys. The rows stay, with the person's sub and\n" +
+		Long: "Make the addresses and user agents in the audit rows and browser sessions of a person unreadable for good, by erasing their keys. The rows stay, with the person's sub and\n" +
 			"nothing else of them, and their seals hold. USER may be the sub of somebody who is deleted. Backups made before still have the keys.",
 		Args: exactly("USER"),
 	}
@@ -385,7 +385,7 @@ func (a *app) auditErase() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := a.confirm(*yes, "Erase where "+args[0]+" came from, in every audit row, for good?"); err != nil {
+			if err := a.confirm(*yes, "Erase where "+args[0]+" came from, in every audit row and session, for good?"); err != nil {
 				return err
 			}
 			n, err := s.store.EraseAudit(ctx, id)
@@ -396,7 +396,7 @@ func (a *app) auditErase() *cobra.Command {
 				return err
 			}
 			if n == 0 {
-				fmt.Fprintf(a.stderr, "gatehouse: no audit row tells where %s came from\n", args[0])
+				fmt.Fprintf(a.stderr, "gatehouse: no audit row or session tells where %s came from\n", args[0])
 			}
 			_, err = fmt.Fprintf(a.stdout, "%d rows no longer tell where from; what comes from now on does again\n", n)
 			return err

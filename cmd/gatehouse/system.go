@@ -67,7 +67,9 @@ func assemble(ctx context.Context, cfg config.Config, store *storage.Store, log 
 	var limits *limit.Limits
 	var counting oauth.Limits // a nil *limit.Limits in an interface is not nil
 	if !cfg.RateLimitsOff {
-		if limits, err = limit.New(limit.Options{Rates: cfg.RateLimits, RedisURL: cfg.RedisURL, Now: store.Now, Log: orSilent(log)}); err != nil {
+		if limits, err = limit.New(limit.Options{
+			Rates: cfg.RateLimits, RedisURL: cfg.RedisURL, Key: store.Key(storage.LimitKey), Now: store.Now, Log: orSilent(log),
+		}); err != nil {
 			return nil, err
 		}
 		counting = limits

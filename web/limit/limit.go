@@ -36,6 +36,7 @@ type rate struct {
 type Options struct {
 	Rates    map[string]config.Rate
 	RedisURL string // empty: each process counts by itself
+	Key      []byte // of the HMAC that hides in Redis what is counted, the same in every process
 	Now      func() time.Time
 	Log      *slog.Logger
 

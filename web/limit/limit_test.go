@@ -2,6 +2,8 @@ package limit_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -9,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/gomodule/redigo/redis"
 
 	"gatehouse/config"
 	"gatehouse/storage/storagetest"
@@ -190,6 +194,35 @@ func TestMemoryIsBoundedAndKeepsWhoIsRefused(t *testing.T) {
 	}
 	if !take(l, "x", "attacker").Refused {
 		t.Error("made-up keys displaced one that was refused")
+	}
+}
+
+func TestRedisKeysHideWhatIsCounted(t *testing.T) {
+	t.Parallel()
+	r := webtest.StartRedis(t)
+	const address = "203.0.113.77"
+	keys := func(key string) []string {
+		l, err := limit.New(limit.Options{Rates: rates, RedisURL: r.URL, Key: []byte(key), Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+		storagetest.Must(t, err)
+		defer func() { storagetest.Must(t, l.Close()) }()
+		take(l, "x", address)
+		conn, err := redis.DialURL(r.URL)
+		storagetest.Must(t, err)
+		defer func() { storagetest.Must(t, conn.Close()) }()
+		found, err := redis.Strings(conn.Do("KEYS", "gatehouse:limit:*"))
+		storagetest.Must(t, err)
+		return found
+	}
+	first := keys("one key")
+	sum := sha256.Sum256([]byte(address))
+	if len(first) != 1 || strings.Contains(first[0], address) || strings.Contains(first[0], hex.EncodeToString(sum[:16])) {
+		t.Errorf("Redis has the keys %v, want one that cannot be computed from the address", first)
+	}
+	if same := keys("one key"); len(same) != 1 {
+		t.Errorf("another process with the same key counts by itself: %v", same)
+	}
+	if both := keys("another key"); len(both) != 2 {
+		t.Errorf("the key of the HMAC makes no difference: %v", both)
 	}
 }
 

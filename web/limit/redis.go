@@ -2,6 +2,7 @@ package limit
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
@@ -30,6 +31,7 @@ type shared struct {
 	timeout  time.Duration         // of one command
 	now      func() time.Time      // counts by this clock instead of that of Redis when not nil
 	scripts  map[int]*redis.Script // by their number of keys
+	key      []byte
 	log      *slog.Logger
 	down     atomic.Bool
 	retryAt  atomic.Int64 // Unix nanoseconds
@@ -44,7 +46,7 @@ func newShared(o Options) (*shared, error) {
 	if err != nil || u.Scheme != "redis" && u.Scheme != "rediss" || u.Host == "" {
 		return nil, errors.New("GATEHOUSE_REDIS_URL is not a Redis URL; write redis://host:6379")
 	}
-	s := &shared{log: o.Log, now: o.RedisNow, timeout: o.RedisTimeout, scripts: map[int]*redis.Script{}}
+	s := &shared{key: o.Key, log: o.Log, now: o.RedisNow, timeout: o.RedisTimeout, scripts: map[int]*redis.Script{}}
 	if s.timeout == 0 {
 		s.timeout = redisTimeout
 	}
@@ -73,8 +75,7 @@ func (s *shared) take(ctx context.Context, rates map[string]rate, peek bool, cou
 	}
 	args := make([]any, 0, 4*len(counts)+2)
 	for _, c := range counts {
-		sum := sha256.Sum256([]byte(c.Key)) // who it is about is nobody's business there
-		args = append(args, "gatehouse:limit:"+c.Limit+":"+hex.EncodeToString(sum[:16]))
+		args = append(args, s.redisKey(c))
 	}
 	for _, c := range counts {
 		r := rates[c.Limit]
@@ -104,6 +105,13 @@ func (s *shared) take(ctx context.Context, rates map[string]rate, peek bool, cou
 		out = append(out, rates[c.Limit].verdict(c.Limit, time.Duration(answer[i])*time.Microsecond, answer[i+1] == 1))
 	}
 	return out
+}
+
+// redisKey is where Redis counts. An address would be found from its plain hash by trying all of them.
+func (s *shared) redisKey(c config.Count) string {
+	h := hmac.New(sha256.New, s.key)
+	h.Write([]byte(c.Key))
+	return "gatehouse:limit:" + c.Limit + ":" + hex.EncodeToString(h.Sum(nil)[:16])
 }
 
 func (s *shared) ask(ctx context.Context, keys int, args []any) (answer []int64, err error) {

@@ -105,7 +105,9 @@ func Start(t testing.TB, db string, o Options) *Server {
 	var limits *limit.Limits
 	var counting oauth.Limits
 	if !s.Config.RateLimitsOff {
-		limits, err = limit.New(limit.Options{Rates: s.Config.RateLimits, RedisURL: s.Config.RedisURL, Now: s.Clock.Now, RedisNow: s.Clock.Now, Log: log})
+		limits, err = limit.New(limit.Options{
+			Rates: s.Config.RateLimits, RedisURL: s.Config.RedisURL, Key: s.Store.Key(storage.LimitKey), Now: s.Clock.Now, RedisNow: s.Clock.Now, Log: log,
+		})
 		storagetest.Must(t, err)
 		t.Cleanup(func() { storagetest.Must(t, limits.Close()) })
 		counting = limits

@@ -1,0 +1,16 @@
+-- +goose Up
+
+-- The client's epoch when an authorization request was stored: after the client was disabled, or its tokens were revoked,
+-- the request is expired.
+ALTER TABLE authorization_requests ADD COLUMN client_epoch BIGINT;
+
+-- The address and user agent of a session are personal data: personal seals them under a key that personal_key makes, as in
+-- audit_events. The columns address and user_agent are filled by the version before this one only; every process clears
+-- them, and finds such rows by the index.
+ALTER TABLE browser_sessions ADD COLUMN personal BLOB;
+ALTER TABLE browser_sessions ADD COLUMN personal_key BLOB;
+UPDATE browser_sessions SET address = '', user_agent = '';
+CREATE INDEX browser_sessions_clear ON browser_sessions (id) WHERE length(address || user_agent) > 0;
+
+-- The column network is an HMAC from now on. Rows from before have networks in clear and count for nothing any more.
+DELETE FROM sign_in_attempts;

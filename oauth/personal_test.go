@@ -1,0 +1,56 @@
+package oauth_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"gatehouse/storage/storagetest"
+	"gatehouse/web/webtest"
+)
+
+// fromAddress sends every request as a trusted proxy would for a caller with that address.
+type fromAddress struct {
+	next    http.RoundTripper
+	address string
+}
+
+func (f fromAddress) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("X-Forwarded-For", f.address)
+	return f.next.RoundTrip(r)
+}
+
+// TestDatabaseHasNoAddressInClear goes through every flow and looks for the caller's address, network and user agent in
+// every column of every table.
+func TestDatabaseHasNoAddressInClear(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, address, network string }{{"IPv4", "203.0.113.77", "203.0.113."}, {"IPv6", "2001:db8:7:7::77", "2001:db8:7:7:"}} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			storagetest.Each(t, func(t *testing.T, db string) { findInClear(t, db, c.address, c.network) })
+		})
+	}
+}
+
+func findInClear(t *testing.T, db, address, network string) {
+	t.Helper()
+	s := webtest.Start(t, db, webtest.Options{Env: map[string]string{
+		"GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1", "GATEHOUSE_FETCH_ALLOW_HOSTS": "127.0.0.1",
+	}})
+	s.HTTP.Transport = fromAddress{s.HTTP.Transport, address}
+	useEverything(t, s)
+	b := s.Browser()
+	if text := b.Follow(b.SignIn(b.Open("/login"), "alice")).Text(); !strings.Contains(text, address) {
+		t.Errorf("the account page does not show the address %s of the session:\n%s", address, text)
+	}
+	storagetest.Must(t, s.Store.Close(t.Context())) // writes the batched rows
+	again := storagetest.Open(t, s.DB, s.Clock)
+	for row := range strings.Lines(storagetest.Dump(t, again, s.DB)) {
+		for _, clear := range []string{address, network, "Chrome/150.0"} {
+			if strings.Contains(row, clear) {
+				t.Errorf("%q is in clear in the row %.300q", clear, row)
+			}
+		}
+	}
+}

@@ -1,0 +1,106 @@
+package storage_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"gatehouse/storage"
+	"gatehouse/storage/storagetest"
+)
+
+// session adds a session of the user from an address and returns it as it was before it was stored.
+func session(t *testing.T, s *storage.Store, clock *storagetest.Clock, userID, token string) storage.BrowserSession {
+	t.Helper()
+	b := storage.BrowserSession{
+		ID: uuid.NewString(), TokenHash: []byte(token), UserID: userID, UserEpoch: 1, AuthTime: clock.Now(), ACR: "1", AMR: storage.Strings{"pwd"},
+		Address: "203.0.113.77", UserAgent: "Browser/77", CreatedAt: clock.Now(), LastSeenAt: clock.Now(), ExpiresAt: clock.Now().Add(time.Hour),
+	}
+	storagetest.Must(t, s.CreateSession(t.Context(), &b, storagetest.Event("session")))
+	return b
+}
+
+// wantOrigin fails the test unless every way to read the session returns that address and user agent.
+func wantOrigin(t *testing.T, s *storage.Store, token, address, userAgent string) {
+	t.Helper()
+	live, u, err := s.SessionByToken(t.Context(), []byte(token), time.Hour)
+	storagetest.Must(t, err)
+	unended, err := s.UnendedSession(t.Context(), []byte(token))
+	storagetest.Must(t, err)
+	listed, err := s.Sessions(t.Context(), u, time.Hour)
+	storagetest.Must(t, err)
+	for _, b := range append(listed, live, unended) {
+		if b.ID == live.ID && (b.Address != address || b.UserAgent != userAgent) {
+			t.Errorf("the session is from %q with %q, want %q and %q", b.Address, b.UserAgent, address, userAgent)
+		}
+	}
+}
+
+func TestSessionOriginIsSealedAndErasable(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		w := newWorld(t, url)
+		b := session(t, w.Store, w.clock, w.user.ID, "a token")
+		if b.Address != "203.0.113.77" || b.UserAgent != "Browser/77" {
+			t.Errorf("creating the session changed the caller's record: %+v", b)
+		}
+		wantOrigin(t, w.Store, "a token", "203.0.113.77", "Browser/77")
+		b.TokenHash, b.Address = []byte("another token"), "203.0.113.78"
+		storagetest.Must(t, w.RenewSession(t.Context(), &b, storagetest.Event("renew")))
+		wantOrigin(t, w.Store, "another token", "203.0.113.78", "Browser/77")
+		for _, clear := range []string{"203.0.113.", "Browser/77"} {
+			if strings.Contains(storagetest.Dump(t, w.Store, url), clear) {
+				t.Errorf("the database has %q in clear", clear)
+			}
+		}
+
+		// Sealed values belong to their row.
+		other := session(t, w.Store, w.clock, w.user.ID, "a third token")
+		storagetest.Exec(t, w.Store, url, "UPDATE browser_sessions SET personal = (SELECT personal FROM browser_sessions WHERE id = '"+b.ID+"'), "+
+			"personal_key = (SELECT personal_key FROM browser_sessions WHERE id = '"+b.ID+"') WHERE id = '"+other.ID+"'")
+		wantOrigin(t, w.Store, "a third token", "", "")
+
+		// After a rekey they are readable with the new root key alone.
+		fresh := rootKey(t, "the new root key")
+		both, err := withKeys(t, url, fresh, rootKey(t, ""))
+		storagetest.Must(t, err)
+		_, err = both.Rekey(t.Context(), func(int64, int64) {})
+		storagetest.Must(t, err)
+		alone, err := withKeys(t, url, fresh)
+		storagetest.Must(t, err)
+		sessions, err := alone.Sessions(t.Context(), w.user, time.Hour)
+		storagetest.Must(t, err)
+		if len(sessions) != 2 || sessions[0].Address+sessions[1].Address != "203.0.113.78" {
+			t.Errorf("after the rekey the sessions are %+v", sessions)
+		}
+
+		n, err := w.EraseAudit(t.Context(), w.user.ID)
+		storagetest.Must(t, err)
+		if n != 2 {
+			t.Errorf("%d rows were erased, want the 2 sessions", n)
+		}
+		wantOrigin(t, w.Store, "another token", "", "")
+		if n := storagetest.Count(t, w.Store, url, "SELECT count(*) FROM audit_events WHERE event = 'audit.erased'"); n != 1 {
+			t.Errorf("%d audit rows of the erasure, want 1", n)
+		}
+	})
+}
+
+// TestOriginOfOlderVersionIsCleared covers a process of the version before, which serves during an upgrade.
+func TestOriginOfOlderVersionIsCleared(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		w := newWorld(t, url)
+		b := session(t, w.Store, w.clock, w.user.ID, "a token")
+		storagetest.Exec(t, w.Store, url, "UPDATE browser_sessions SET address = '203.0.113.99', user_agent = 'Old/1', personal = NULL, personal_key = NULL WHERE id = '"+b.ID+"'")
+		wantOrigin(t, w.Store, "a token", "", "")
+		_, err := w.DeleteExpired(t.Context())
+		storagetest.Must(t, err)
+		if dump := storagetest.Dump(t, w.Store, url); strings.Contains(dump, "203.0.113.99") || strings.Contains(dump, "Old/1") {
+			t.Error("the address of a session of an older version is still in the database")
+		}
+		wantOrigin(t, w.Store, "a token", "", "")
+	})
+}
