@@ -331,7 +331,7 @@ func (s *Server) Store(ctx context.Context, a *Authorization) error {
 	a.ID = credential.Random(requestIDSize)
 	r := storage.AuthorizationRequest{
 		ID: a.ID, ClientID: a.Client.ID, Parameters: parameters, CreatedAt: a.CreatedAt, ExpiresAt: a.CreatedAt.Add(s.options.RequestTTL),
-		HintSubject: a.Subject,
+		HintSubject: a.Subject, ClientEpoch: &a.Client.Epoch,
 	}
 	if err := s.store.CreateRequest(ctx, &r); err != nil {
 		return unavailable(err)
@@ -339,8 +339,8 @@ func (s *Server) Store(ctx context.Context, a *Authorization) error {
 	return nil
 }
 
-// ErrExpired is returned by Resume, with the request's client if it still exists, for a request that waited too long or
-// was answered already.
+// ErrExpired is returned by Resume, with the request's client if it still exists, for a request that waited too long, was
+// answered already, or came before everything of its client was revoked.
 type ErrExpired struct {
 	Client   *storage.Client
 	Answered bool
@@ -378,6 +378,9 @@ func (s *Server) Resume(ctx context.Context, id string, browser []byte, claim bo
 	a, err := s.begin(ctx, form, form, true, nil)
 	if err != nil {
 		return nil, err
+	}
+	if r.ClientEpoch != nil && *r.ClientEpoch < a.Client.Epoch { // the client was disabled in the meantime, or its tokens revoked
+		return nil, &ErrExpired{Client: a.Client}
 	}
 	a.ID, a.CreatedAt, a.SessionID, a.Subject = r.ID, r.CreatedAt, r.SessionID, r.HintSubject
 	a.SignedIn, a.Approved = r.SignedInAt != nil, r.ApprovedAt != nil

@@ -134,8 +134,16 @@ func (s *Server) use(ctx context.Context, c *storage.Client, state *tokenState, 
 	if err != nil {
 		return err
 	}
-	scopes = slices.DeleteFunc(slices.Clone(scopes), func(name string) bool { _, ok := knownScopes[name]; return !ok })
-	left := slices.DeleteFunc(slices.Clone(asked), func(id string) bool { r, ok := knownResources[id]; return !ok || !permitted(c, r) })
+	// A scope or resource that was deleted and created again is another one, which this grant does not have.
+	ofGrant := func(created time.Time) bool { return !created.After(grant.CreatedAt.Add(clockSkew)) }
+	scopes = slices.DeleteFunc(slices.Clone(scopes), func(name string) bool {
+		known, ok := knownScopes[name]
+		return !ok || !ofGrant(known.CreatedAt)
+	})
+	left := slices.DeleteFunc(slices.Clone(asked), func(id string) bool {
+		known, ok := knownResources[id]
+		return !ok || !ofGrant(known.CreatedAt) || !permitted(c, known)
+	})
 	state.audience, state.scopes, err = s.audience(ctx, c, left, scopes)
 	if err != nil || len(asked) > 0 && len(left) == 0 {
 		if e := AsError(err); err != nil && e.Code != InvalidScope {

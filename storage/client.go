@@ -191,13 +191,17 @@ func (s *Store) UpdateClient(ctx context.Context, id string, e Event, change fun
 	}))
 }
 
-// DisableClient makes every token, grant and secret of the client useless until EnableClient. Nothing of it is lost.
+// DisableClient refuses the client and its secrets until EnableClient, and ends every grant, token and code of the client
+// for good: the epoch that they carry is raised. It returns ErrNotFound when there is no such client, and changes nothing
+// when the client is disabled already.
 func (s *Store) DisableClient(ctx context.Context, id string, e Event) error {
-	return s.changeClient(ctx, id, e, "UPDATE clients SET disabled_at = ?, updated_at = ? WHERE id = ? AND disabled_at IS NULL",
-		toMillis(s.now()), toMillis(s.now()), id)
+	now := toMillis(s.now())
+	return s.changeClient(ctx, id, e, "UPDATE clients SET disabled_at = ?, epoch = epoch + 1, updated_at = ? WHERE id = ? AND disabled_at IS NULL",
+		now, now, id)
 }
 
-// EnableClient reverses DisableClient. Tokens of before are alive again where they have not expired.
+// EnableClient accepts a disabled client and its secrets again. Grants, tokens and codes from before DisableClient stay
+// ended.
 func (s *Store) EnableClient(ctx context.Context, id string, e Event) error {
 	return s.changeClient(ctx, id, e, "UPDATE clients SET disabled_at = NULL, updated_at = ? WHERE id = ? AND disabled_at IS NOT NULL",
 		toMillis(s.now()), id)

@@ -76,7 +76,7 @@ type Rotated struct {
 	Retry []byte // on an honest retry, the sealed successor to answer again; nil after a rotation
 }
 
-const rotateColumns = "id, user_id, client_id, scopes, resources, claims, session_id, auth_time, acr, amr, expires_at"
+const rotateColumns = "id, user_id, client_id, scopes, resources, claims, session_id, auth_time, acr, amr, created_at, expires_at"
 
 // revokeTimeout is how long a revocation that nobody waits for may take.
 const revokeTimeout = 10 * time.Second
@@ -140,10 +140,10 @@ func (s *Store) changeGrant(ctx context.Context, e Event, update string, args []
 
 func scanRotated(ctx context.Context, db *gorm.DB, query string, args []any) (Grant, error) {
 	var g Grant
-	var authTime, expires int64
-	dest := []any{&g.ID, &g.UserID, &g.ClientID, &g.Scopes, &g.Resources, &g.Claims, &g.SessionID, &authTime, &g.ACR, &g.AMR, &expires}
+	var authTime, created, expires int64
+	dest := []any{&g.ID, &g.UserID, &g.ClientID, &g.Scopes, &g.Resources, &g.Claims, &g.SessionID, &authTime, &g.ACR, &g.AMR, &created, &expires}
 	err := queryRow(ctx, db, dest, query, args...)
-	g.AuthTime, g.ExpiresAt = fromMillis(authTime), fromMillis(expires)
+	g.AuthTime, g.CreatedAt, g.ExpiresAt = fromMillis(authTime), fromMillis(created), fromMillis(expires)
 	return g, err
 }
 

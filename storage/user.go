@@ -105,10 +105,10 @@ func (s *Store) SetPassword(ctx context.Context, userID, hash string, e Event) e
 	e.UserID = userID
 	return wrap("set password", s.Tx(ctx, func(tx *Store) error {
 		now := toMillis(s.now())
-		if err := tx.tellAllOfLogout(ctx, userID); err != nil {
+		if err := tx.execOne(ctx, "UPDATE users SET epoch = epoch + 1, updated_at = ? WHERE id = ?", now, userID); err != nil {
 			return err
 		}
-		if err := tx.execOne(ctx, "UPDATE users SET epoch = epoch + 1, updated_at = ? WHERE id = ?", now, userID); err != nil {
+		if err := tx.endSessions(ctx, userID); err != nil {
 			return err
 		}
 		if err := tx.exec(ctx, `INSERT INTO passwords (user_id, hash, changed_at) VALUES (?, ?, ?)
@@ -149,15 +149,18 @@ func (s *Store) UpdateUser(ctx context.Context, id string, e Event, change func(
 	return u, wrap("update user", err)
 }
 
-// DisableUser makes sign-in, sessions, grants and tokens of the person useless until EnableUser.
+// DisableUser refuses the user until EnableUser, and ends every session, grant and token of the user for good: the epoch
+// that they carry is raised. It returns ErrNotFound when there is no such user, and changes nothing when the user is
+// disabled already.
 func (s *Store) DisableUser(ctx context.Context, id string, e Event) error {
-	return s.endUser(ctx, id, e, "UPDATE users SET disabled_at = ?, updated_at = ? WHERE id = ? AND disabled_at IS NULL",
-		toMillis(s.now()), toMillis(s.now()), id)
+	now := toMillis(s.now())
+	return s.endUser(ctx, id, e, "UPDATE users SET disabled_at = ?, epoch = epoch + 1, updated_at = ? WHERE id = ? AND disabled_at IS NULL",
+		now, now, id)
 }
 
-// EnableUser reverses DisableUser.
+// EnableUser lets a disabled user sign in again. Sessions, grants and tokens from before DisableUser stay ended.
 func (s *Store) EnableUser(ctx context.Context, id string, e Event) error {
-	return s.changeUser(ctx, id, e, "UPDATE users SET disabled_at = NULL, updated_at = ? WHERE id = ? AND disabled_at IS NOT NULL",
+	return s.changeUser(ctx, id, e, nil, "UPDATE users SET disabled_at = NULL, updated_at = ? WHERE id = ? AND disabled_at IS NOT NULL",
 		toMillis(s.now()), id)
 }
 
@@ -168,27 +171,40 @@ func (s *Store) RevokeUserTokens(ctx context.Context, id string, e Event) error 
 
 // DeleteUser removes the person with their password, sessions and consents. Their grants and tokens are dead with them.
 func (s *Store) DeleteUser(ctx context.Context, id string, e Event) error {
-	return s.endUser(ctx, id, e, "DELETE FROM users WHERE id = ?", id)
-}
-
-// endUser is changeUser for what ends every session of the person: the apps used in them are told.
-func (s *Store) endUser(ctx context.Context, id string, e Event, query string, args ...any) error {
 	return s.Tx(ctx, func(tx *Store) error {
-		if err := tx.tellAllOfLogout(ctx, id); err != nil {
+		if err := tx.tellAllOfLogout(ctx, id); err != nil { // before the consents that lead to the clients are gone
 			return wrap("tell of a logout", err)
 		}
-		return tx.changeUser(ctx, id, e, query, args...)
+		return tx.changeUser(ctx, id, e, nil, "DELETE FROM users WHERE id = ?", id)
 	})
 }
 
-// changeUser is changeClient for a person; users are never cached, so no change is recorded.
-func (s *Store) changeUser(ctx context.Context, id string, e Event, query string, args ...any) error {
+// endUser is changeUser for a change that ends every session of the user.
+func (s *Store) endUser(ctx context.Context, id string, e Event, query string, args ...any) error {
+	return s.changeUser(ctx, id, e, func(tx *Store) error { return tx.endSessions(ctx, id) }, query, args...)
+}
+
+// endSessions ends every session of the user and queues the back-channel logouts of the clients that were used in them.
+func (s *Store) endSessions(ctx context.Context, userID string) error {
+	if err := s.exec(ctx, "UPDATE browser_sessions SET ended_at = ? WHERE user_id = ? AND ended_at IS NULL", toMillis(s.now()), userID); err != nil {
+		return err
+	}
+	return s.tellAllOfLogout(ctx, userID)
+}
+
+// changeUser runs one statement on a user, and then also, which may be nil, in one transaction with the audit row. It
+// returns ErrNotFound when there is no such user, and does nothing, without an event, when the user was in that state
+// already. Users are never cached, so no change is recorded.
+func (s *Store) changeUser(ctx context.Context, id string, e Event, also func(tx *Store) error, query string, args ...any) error {
 	e.UserID = id
 	return wrap("change user", s.Tx(ctx, func(tx *Store) error {
 		err := tx.execOne(ctx, query, args...)
 		if errors.Is(err, ErrNotFound) {
 			_, err = take[User](ctx, tx.write, "id = ?", id)
 			return err
+		}
+		if err == nil && also != nil {
+			err = also(tx)
 		}
 		if err != nil {
 			return err

@@ -375,12 +375,15 @@ func (a *app) clientChange(use, short, long, done, question string, change func(
 
 func (a *app) clientState(disable bool) *cobra.Command {
 	if disable {
-		return a.clientChange("disable", "Make a client and all its tokens useless", "Refuse the client and every token and grant it has, until `client enable`.",
+		return a.clientChange("disable", "Disable a client and revoke its tokens",
+			"Refuse the client until `client enable`, and end every grant and token it has for good: enabling it again brings none of\n"+
+				"them back, and users who were on its sign-in pages begin again. Its secrets, its registration access token and what\n"+
+				"users allowed it stay; after a leak of a secret also run `client rotate-secret ID --overlap 0`.",
 			"client %s is disabled", "", func(ctx context.Context, s *system, id string) error {
 				return s.store.DisableClient(ctx, id, storage.Event{Type: storage.ClientDisabled})
 			})
 	}
-	return a.clientChange("enable", "Make a disabled client useful again", "", "client %s is enabled", "",
+	return a.clientChange("enable", "Enable a disabled client", "Accept the client and its secrets again. Grants and tokens from before it was disabled stay revoked.", "client %s is enabled", "",
 		func(ctx context.Context, s *system, id string) error {
 			return s.store.EnableClient(ctx, id, storage.Event{Type: storage.ClientEnabled})
 		})

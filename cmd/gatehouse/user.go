@@ -59,13 +59,18 @@ func (a *app) userCommand() *cobra.Command {
 		}
 		return cmd
 	}
+	disable := change("disable", "Disable a user and end their sessions and tokens", "user %s is disabled", "", func(ctx context.Context, s *system, u storage.User) error {
+		return s.store.DisableUser(ctx, u.ID, storage.Event{Type: storage.UserDisabled})
+	})
+	disable.Long = "Refuse the user until `user enable`, and end every session, grant and token of the user for good: enabling the user again\n" +
+		"brings none of them back. Clients with a backchannel_logout_uri are sent a logout token. What the user allowed stays.\n" +
+		"USER is a username, e-mail address or sub."
+	enable := change("enable", "Enable a disabled user", "user %s is enabled", "", func(ctx context.Context, s *system, u storage.User) error {
+		return s.store.EnableUser(ctx, u.ID, storage.Event{Type: storage.UserEnabled})
+	})
+	enable.Long = "Let a disabled user sign in again. Sessions and tokens from before stay ended. USER is a username, e-mail address or sub."
 	return a.group("user", "Manage people", "", a.userCreate(), a.userList(), a.userShow(), a.userUpdate(), a.userSetPassword(),
-		change("disable", "Refuse a person and every session and token they have", "user %s is disabled", "", func(ctx context.Context, s *system, u storage.User) error {
-			return s.store.DisableUser(ctx, u.ID, storage.Event{Type: storage.UserDisabled})
-		}),
-		change("enable", "Let a disabled person in again", "user %s is enabled", "", func(ctx context.Context, s *system, u storage.User) error {
-			return s.store.EnableUser(ctx, u.ID, storage.Event{Type: storage.UserEnabled})
-		}),
+		disable, enable,
 		change("revoke-tokens", "End every session, grant and token of a person", "every session and token of user %s is revoked", "End every session, grant and token of user %s?", func(ctx context.Context, s *system, u storage.User) error {
 			return s.store.RevokeUserTokens(ctx, u.ID, storage.Event{Type: storage.UserTokensRevoked})
 		}),

@@ -1,0 +1,173 @@
+package oauth_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/oauth"
+	"gatehouse/storage"
+	"gatehouse/storage/storagetest"
+	"gatehouse/web/webtest"
+)
+
+// issued is what a user's browser and an app had before the user or the app was disabled.
+type issued struct {
+	s       *webtest.Server
+	app     oauth.ClientInformation
+	browser *webtest.Browser
+	tokens  webtest.Response
+	code    webtest.Response // of a code that is not redeemed yet
+	pending string           // path of an authorization request that waits for consent
+}
+
+func issueEverything(t *testing.T, s *webtest.Server, username string) issued {
+	t.Helper()
+	i := issued{s: s, app: s.App(), browser: s.Browser()}
+	i.tokens = s.Token(i.app, webtest.CodeForm(i.browser.Code(i.app, username, "scope", "read offline_access"), i.app)).OK(t)
+	i.code = i.browser.Authorize(i.app, "scope", "read offline_access").Response
+	if i.code.Location().Query().Get("code") == "" {
+		t.Fatalf("got %d %s, want a code", i.code.Status, i.code.Header.Get("Location"))
+	}
+	page := i.browser.Authorize(i.app, "prompt", "consent")
+	i.pending = "/oauth2/authorize/" + page.Fields().Get("request")
+	return i
+}
+
+// wantDead fails the test when anything from before is accepted.
+func (i issued) wantDead(t *testing.T) {
+	t.Helper()
+	if i.s.Active(i.app, i.tokens.Text("access_token")) {
+		t.Error("the access token of before is active again")
+	}
+	i.s.Refresh(i.app, i.tokens.Text("refresh_token")).Want(t, http.StatusBadRequest, "invalid_grant")
+	i.s.Token(i.app, webtest.CodeForm(i.code.Location(), i.app)).Want(t, http.StatusBadRequest, "invalid_grant")
+}
+
+func TestEnabledUserGetsNothingBack(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_FETCH_ALLOW_HOSTS": "127.0.0.1"}})
+		u := s.User("alice")
+		host := webtest.NewHost(t)
+		rp := s.RelyingParty(`"backchannel_logout_uri":"` + host.URL + `/logout"`)
+		had := issueEverything(t, s, "alice")
+		had.browser.Code(rp, "alice", "scope", "openid")
+		before, err := s.Store.Sessions(t.Context(), u, time.Hour)
+		storagetest.Must(t, err)
+		s.Redeem(rp, had.browser.Authorize(rp, "scope", "openid").Location())
+
+		storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID, storage.Event{Type: storage.UserDisabled}))
+		storagetest.Must(t, s.Store.EnableUser(t.Context(), u.ID, storage.Event{Type: storage.UserEnabled}))
+
+		had.wantDead(t)
+		if p := had.browser.Open("/account"); p.Status == http.StatusOK {
+			t.Error("the session of before is live again")
+		}
+		if p := had.browser.Follow(had.browser.Open(had.pending)); !strings.Contains(p.URL, "/login") {
+			t.Errorf("the pending request went on to %s without a sign-in", p.URL)
+		}
+		if n := storagetest.Count(t, s.Store, s.DB, "SELECT count(*) FROM browser_sessions WHERE ended_at IS NULL"); n != 0 {
+			t.Errorf("%d sessions have no ended_at", n)
+		}
+		s.Deliver()
+		if n := len(host.Posted()); n != 1 {
+			t.Errorf("%d logout tokens were sent, want 1", n)
+		}
+		// Signing in again begins a session of its own.
+		had.browser.SignIn(had.browser.Open("/login"), "alice")
+		u, err = s.Store.User(t.Context(), u.ID)
+		storagetest.Must(t, err)
+		after, err := s.Store.Sessions(t.Context(), u, time.Hour)
+		storagetest.Must(t, err)
+		if len(after) != 1 || after[0].ID == before[0].ID {
+			t.Errorf("sessions after the sign-in: %+v, want a new one", after)
+		}
+		had.wantDead(t)
+	})
+}
+
+func TestDisablingADisabledUserChangesNothing(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		s := webtest.Start(t, db, webtest.Options{})
+		u := s.User("alice")
+		rp := s.RelyingParty(`"backchannel_logout_uri":"https://app.example/logout"`)
+		s.Redeem(rp, s.Browser().Code(rp, "alice", "scope", "openid"))
+		for range 2 {
+			storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID, storage.Event{Type: storage.UserDisabled}))
+		}
+		for query, want := range map[string]int64{
+			"SELECT count(*) FROM deliveries":                                 1,
+			"SELECT count(*) FROM audit_events WHERE event = 'user.disabled'": 1,
+			"SELECT epoch FROM users WHERE username = 'alice'":                2,
+		} {
+			if got := storagetest.Count(t, s.Store, s.DB, query); got != want {
+				t.Errorf("%s: %d, want %d", query, got, want)
+			}
+		}
+	})
+}
+
+func TestEnabledClientGetsNothingBack(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		s := webtest.Start(t, db, webtest.Options{})
+		s.User("alice")
+		had := issueEverything(t, s, "alice")
+		machine, introspector := s.Machine("jobs"), s.Machine("jobs")
+		token := s.MachineToken(machine)
+		for _, id := range []string{had.app.ClientID, machine.ClientID} {
+			storagetest.Must(t, s.Store.DisableClient(t.Context(), id, storage.Event{Type: storage.ClientDisabled}))
+			storagetest.Must(t, s.Store.EnableClient(t.Context(), id, storage.Event{Type: storage.ClientEnabled}))
+		}
+		had.wantDead(t)
+		if s.Introspect(machine, token).JSON["active"] == true || s.Introspect(introspector, token).JSON["active"] == true {
+			t.Error("the service's token of before is active again")
+		}
+		if p := had.browser.Follow(had.browser.Open(had.pending)); p.Status == http.StatusOK || strings.Contains(p.URL, "code=") {
+			t.Errorf("the pending request of before went on: %d %s", p.Status, p.URL)
+		}
+		s.MachineToken(machine) // its secret is as before
+		if code := had.browser.Code(had.app, "alice"); code.Query().Get("code") == "" {
+			t.Errorf("a new authorization request: %s", code)
+		}
+	})
+}
+
+// TestRecreatedScopeIsNotInOldGrants covers scopes and resources, which have a name that can be used again.
+func TestRecreatedScopeIsNotInOldGrants(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		s := webtest.Start(t, db, webtest.Options{})
+		s.User("alice")
+		const api = "https://api.example/"
+		event := storagetest.Event("scope")
+		resource := func() storage.Resource {
+			return storage.Resource{Identifier: api, Name: "API", Scopes: storage.Strings{"read"}, CreatedAt: s.Clock.Now()}
+		}
+		app := s.App()
+		storagetest.Must(t, s.Store.CreateResource(t.Context(), resource(), event))
+		ofResource := s.Tokens(app, "alice", "scope", "read write offline_access", "resource", api)
+		ofScope := s.Tokens(app, "alice", "scope", "read write offline_access")
+		s.Clock.Advance(time.Minute)
+		storagetest.Must(t, s.Store.DeleteScope(t.Context(), "write", event))
+		storagetest.Must(t, s.Store.DeleteResource(t.Context(), api, event))
+		storagetest.Must(t, s.Store.CreateScope(t.Context(), storage.Scope{Name: "write", Description: "Something else", CreatedAt: s.Clock.Now()}, event))
+		storagetest.Must(t, s.Store.CreateResource(t.Context(), resource(), event))
+
+		if scope := s.Refresh(app, ofScope.Text("refresh_token")).OK(t).Text("scope"); scope != "read offline_access" {
+			t.Errorf("the scope after the refresh is %q, want it without write", scope)
+		}
+		token := s.Refresh(app, ofResource.Text("refresh_token")).OK(t).Text("access_token")
+		if aud := claims(t, token)["aud"]; strings.Contains(fmt.Sprint(aud), api) {
+			t.Errorf("aud after the refresh is %v, want it without the resource", aud)
+		}
+		fresh := s.Tokens(app, "alice", "scope", "read write", "resource", api).Text("access_token")
+		if aud := claims(t, fresh)["aud"]; !strings.Contains(fmt.Sprint(aud), api) {
+			t.Errorf("aud of a new grant is %v, want %s", aud, api)
+		}
+	})
+}
