@@ -20,6 +20,7 @@ const (
 	deliveryPlaces = 64
 	deliveryBatch  = 20
 	deliveryPause  = 100 * time.Millisecond
+	dueTimeout     = 10 * time.Second
 	// deliveryLease is longer than any attempt takes.
 	deliveryLease = 30 * time.Second
 	// deliveryLife is how long an app may be away and still hear of a logout.
@@ -52,7 +53,9 @@ func (s *Server) Deliver(ctx context.Context) error {
 				more = false
 			}
 		}
-		due, err := s.store.DueDeliveries(ctx, free, deliveryLease)
+		limited, cancel := context.WithTimeout(ctx, dueTimeout)
+		due, err := s.store.DueDeliveries(limited, free, deliveryLease)
+		cancel()
 		for range free - len(due) {
 			<-places
 		}
@@ -78,8 +81,10 @@ func (s *Server) Deliver(ctx context.Context) error {
 	}
 }
 
-// deliver makes one attempt. What fails is tried again, each time after twice as long, for a day.
-func (s *Server) deliver(ctx context.Context, d storage.Delivery) error {
+// deliver makes one attempt, within its lease. What fails is tried again, each time after twice as long, for a day.
+func (s *Server) deliver(all context.Context, d storage.Delivery) error {
+	ctx, cancel := context.WithTimeout(all, deliveryLease)
+	defer cancel()
 	c, err := s.store.Client(ctx, d.ClientID)
 	if errors.Is(err, storage.ErrNotFound) || err == nil && (c.BackchannelLogoutURI == "" || c.DisabledAt != nil) {
 		return s.store.FinishDelivery(ctx, d, storage.Event{Type: storage.LogoutUndelivered, Detail: map[string]any{"reason": "the client takes no logouts any more"}})
@@ -88,7 +93,7 @@ func (s *Server) deliver(ctx context.Context, d storage.Delivery) error {
 		return err
 	}
 	failure := s.sendLogout(ctx, c, d)
-	if ctx.Err() != nil {
+	if all.Err() != nil {
 		return nil //nolint:nilerr // the process stops; the lease runs out and another attempt follows
 	}
 	if failure == nil {

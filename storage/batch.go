@@ -34,6 +34,7 @@ type batch struct {
 	failed atomic.Uint64 // attempts
 	held   atomic.Int64  // rows that left the queue and are not written yet
 	said   time.Time     // when the log was last told of a failure
+	wrote  heartbeat
 }
 
 func newBatch(s *Store) *batch {
@@ -114,6 +115,7 @@ func (b *batch) drain(ctx context.Context, pending []AuditEvent) {
 // flush writes rows, skipping any that an attempt with an unknown outcome wrote before, and returns those that are still to be written: none, or all when the database failed.
 func (b *batch) flush(ctx context.Context, rows []AuditEvent) []AuditEvent {
 	if len(rows) == 0 {
+		b.wrote.beat()
 		return rows
 	}
 	limited, cancel := context.WithTimeout(ctx, 10*time.Second)
@@ -144,6 +146,7 @@ func (b *batch) flush(ctx context.Context, rows []AuditEvent) []AuditEvent {
 		b.store.log.InfoContext(ctx, "audit rows are written again")
 	}
 	b.held.Store(0)
+	b.wrote.beat()
 	return rows[:0]
 }
 

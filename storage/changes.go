@@ -97,7 +97,9 @@ func (s *Store) followChanges(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		limited, cancel := context.WithTimeout(ctx, changesStale)
-		_ = s.CatchUp(limited) // without success for a second the caches are bypassed
+		if s.CatchUp(limited) == nil { // without success for a second the caches are bypassed
+			s.followed.beat()
+		}
 		cancel()
 		select {
 		case <-ctx.Done():

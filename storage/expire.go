@@ -11,7 +11,9 @@ import (
 
 const (
 	expireRows = 500
-	batchRest  = 8 // times as long as a batch took
+	// batchTimeout is how long one statement of a long walk may take.
+	batchTimeout = 30 * time.Second
+	batchRest    = 8 // times as long as a batch took
 	// Used codes stay recognisable as replays this long after they expired, dead grants as reuse.
 	keepDead = 24 * time.Hour
 )
@@ -95,7 +97,9 @@ func (s *Store) ForgetSuccessors(ctx context.Context, after time.Duration) error
 	parts := (end + part - 1) / part
 	for first, i := rand.Int64N(max(parts, 1)), int64(0); i < parts; i++ { //nolint:gosec // anywhere will do
 		from, began := (first+i)%parts*part, time.Now()
-		err := s.exec(ctx, query, place(from), place(from+part), before)
+		limited, cancel := context.WithTimeout(ctx, batchTimeout) // the walk may take long, one statement does not
+		err := s.exec(limited, query, place(from), place(from+part), before)
+		cancel()
 		if err == nil && i < parts-1 {
 			err = rest(ctx, began)
 		}

@@ -111,6 +111,9 @@ func (s *Store) SealAudit(ctx context.Context) (int64, error) {
 // longUnsealed is how long a row may wait for its seal although somebody else is said to seal.
 const longUnsealed = time.Minute
 
+// ErrSealLocked is returned by SealAudit when another session has kept the last seal locked for a while.
+var ErrSealLocked = errors.New("another session holds the last seal locked")
+
 // waitingLong returns an error when nobody has sealed for a while: whoever holds the last seal locked would stop all in silence.
 func (s *Store) waitingLong(ctx context.Context) error {
 	var at int64
@@ -119,7 +122,7 @@ func (s *Store) waitingLong(ctx context.Context) error {
 		return nil
 	}
 	if age := s.now().Sub(fromMillis(at)); err == nil && age > longUnsealed {
-		err = fmt.Errorf("rows wait for a seal since %s, and another session holds the last one locked", age.Round(time.Second))
+		err = fmt.Errorf("rows wait for a seal since %s: %w", age.Round(time.Second), ErrSealLocked)
 	}
 	return err
 }

@@ -72,8 +72,11 @@ type shared struct {
 	slow    atomic.Uint64
 	asked   atomic.Uint64
 	sealed  atomic.Int64 // the last seal this process knows of
-	stop    context.CancelFunc
-	wait    sync.WaitGroup
+
+	followed heartbeat // of followChanges
+
+	stop context.CancelFunc
+	wait sync.WaitGroup
 }
 
 // txState is what a transaction owes when it commits.
@@ -115,6 +118,8 @@ func (s *Store) Ping(ctx context.Context) error {
 func (s *Store) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
+	s.followed.beat()
+	s.batch.wrote.beat()
 	s.wait.Go(func() { s.followChanges(ctx) })
 	s.batch.start(ctx)
 }

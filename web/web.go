@@ -49,6 +49,7 @@ type Site struct {
 	draining atomic.Bool
 
 	readiness readiness
+	also      func() error // a further condition of /readyz
 }
 
 // Options are what a Site is made of.
@@ -61,6 +62,7 @@ type Options struct {
 	Limits *limit.Limits         // nil: nothing is limited
 	Meters prometheus.Registerer // nil: nobody reads them
 	Tracer trace.Tracer          // nil: requests are not traced
+	Ready  func() error          // a further condition of /readyz; nil: none
 	// StrictHost refuses requests whose Host is not the issuer's, which stops another site from reaching a development
 	// server through a name it controls (DNS rebinding).
 	StrictHost bool
@@ -80,6 +82,9 @@ func New(o Options) (*Site, error) {
 	}
 	if err := s.cross.AddTrustedOrigin(issuer.Scheme + "://" + issuer.Host); err != nil {
 		return nil, fmt.Errorf("issuer: %w", err)
+	}
+	if s.also = o.Ready; s.also == nil {
+		s.also = func() error { return nil }
 	}
 	s.limits, s.tracer, s.most, s.timeout = o.Limits, o.Tracer, int64(o.Config.MaxRequests), o.Config.RequestTimeout
 	host, _ := netip.ParseAddr(issuer.Hostname())

@@ -13,37 +13,60 @@ import (
 	"gatehouse/storage"
 )
 
-// job is work that every process does again and again; its owner makes it safe to do at once in many.
+// job is work that every process does repeatedly; its owner makes it safe to run in many processes at once. Each run has a time
+// limit, so that a connection that no longer answers fails one run instead of ending the job.
 type job struct {
 	name  string
 	every time.Duration
+	limit time.Duration // of one run
+	ready bool          // whether /readyz depends on it
 	run   func(ctx context.Context) error
+}
+
+const (
+	// shortLimit is for runs of a few statements.
+	shortLimit = 10 * time.Second
+	// retryAfter is how long a job that /readyz depends on waits after a failure, at most.
+	retryAfter = 5 * time.Second
+)
+
+// maxAge is the age of the last success from which a job counts as stalled.
+func (j job) maxAge() time.Duration { return max(time.Minute, 3*j.every+j.limit) }
+
+// progressed returns nil instead of the error of a run that its time limit ended while it worked off a backlog.
+func progressed(ctx context.Context, rows int64, err error) error {
+	if rows > 0 && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return nil
+	}
+	return err
 }
 
 func (s *system) jobs(log *slog.Logger) []job {
 	var told time.Time // when the log last had the head of the audit log
 	jobs := []job{
-		{"delete what has expired", time.Minute, func(ctx context.Context) error {
-			_, err := s.store.DeleteExpired(ctx)
-			return err
+		{"delete what has expired", time.Minute, 5 * time.Minute, false, func(ctx context.Context) error {
+			n, err := s.store.DeleteExpired(ctx)
+			return progressed(ctx, n, err)
 		}},
-		{"forget sealed successors", time.Hour, func(ctx context.Context) error {
+		{"forget sealed successors", time.Hour, time.Hour, false, func(ctx context.Context) error {
 			return s.store.ForgetSuccessors(ctx, s.config.RefreshGrace+s.config.RequestTimeout)
 		}},
-		{"deliver logouts", time.Second, s.oauth.Deliver},
-		{"advance signing keys", time.Hour, s.oauth.AdvanceKeys},
-		{"seal the audit log", time.Second, func(ctx context.Context) error {
-			_, err := s.store.SealAudit(ctx)
-			return err
+		{"deliver logouts", time.Second, 5 * time.Minute, false, s.oauth.Deliver},
+		{"advance signing keys", time.Hour, time.Minute, false, s.oauth.AdvanceKeys},
+		{"seal the audit log", time.Second, shortLimit, true, func(ctx context.Context) error {
+			n, err := s.store.SealAudit(ctx)
+			return progressed(ctx, n, err)
 		}},
-		{"check the root key", time.Minute, func(ctx context.Context) error {
+		{"check the root key", time.Minute, shortLimit, true, func(ctx context.Context) error {
 			err := s.store.CheckRootKey(ctx)
 			if errors.Is(err, storage.ErrOtherKey) {
 				return errors.New("the root key of the database was replaced, and this process has the old one; restart it with the new one")
 			}
 			return err
 		}},
-		{"tell the head of the audit log", time.Minute, func(ctx context.Context) error {
+		{"follow changes", time.Second, shortLimit, true, func(context.Context) error { return s.store.CheckChangesFollowed() }},
+		{"write the audit queue", time.Second, shortLimit, true, func(context.Context) error { return s.store.CheckAuditWritten() }},
+		{"tell the head of the audit log", time.Minute, shortLimit, false, func(ctx context.Context) error {
 			last, err := s.store.LastSeal(ctx)
 			if err == nil && last.ID > 0 && time.Since(told) >= time.Hour {
 				told = time.Now()
@@ -53,46 +76,96 @@ func (s *system) jobs(log *slog.Logger) []job {
 		}},
 	}
 	if s.config.AuditRetention > 0 {
-		jobs = append(jobs, job{"retire the audit log", time.Hour, func(ctx context.Context) error {
-			_, err := s.store.RetireAudit(ctx, s.store.Now().Add(-s.config.AuditRetention), func(int64, int64) {})
+		jobs = append(jobs, job{"retire the audit log", time.Hour, 10 * time.Minute, false, func(ctx context.Context) error {
+			n, err := s.store.RetireAudit(ctx, s.store.Now().Add(-s.config.AuditRetention), func(int64, int64) {})
 			if storage.Denied(err) {
 				return errors.New("this database role may not delete audit rows, which is as it should be; run `gatehouse audit retire` as the owner of the schema")
 			}
-			return err
+			return progressed(ctx, n, err)
 		}})
 	}
 	return jobs
 }
 
-// work is what /metrics tells of the jobs.
+// work is what /metrics and /readyz report of the jobs.
 type work struct {
 	failures *prometheus.CounterVec
 	finished *prometheus.GaugeVec
+	oldest   *prometheus.GaugeVec
+	now      func() time.Time
+
+	mu       sync.Mutex
+	required map[string]requirement // the jobs that /readyz depends on
+}
+
+// requirement is a job that /readyz depends on.
+type requirement struct {
+	job
+	last time.Time // its last success, or the start of the process
 }
 
 func newWork() *work {
 	return &work{
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gatehouse_job_failures_total", Help: "Background jobs that failed; they run again."}, []string{"job"}),
-		finished: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "gatehouse_job_last_success_timestamp_seconds", Help: "When a background job last succeeded in this process."}, []string{"job"}),
+		finished: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "gatehouse_job_last_success_timestamp_seconds", Help: "When a background job last succeeded in this process; the start of the process before the first time."}, []string{"job"}),
+		oldest:   prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "gatehouse_job_max_age_seconds", Help: "Age of the last success from which a background job counts as stalled."}, []string{"job"}),
+		now:      time.Now, required: map[string]requirement{},
 	}
 }
 
-// startJobs runs every job now and then at its interval until ctx ends. The function that it returns waits for that, as
+// begin makes the series of a job exist before its first run, or no alert would see that it never succeeds.
+func (w *work) begin(j job) {
+	w.failures.WithLabelValues(j.name).Add(0)
+	w.oldest.WithLabelValues(j.name).Set(j.maxAge().Seconds())
+	w.succeeded(j)
+}
+
+func (w *work) succeeded(j job) {
+	w.finished.WithLabelValues(j.name).SetToCurrentTime()
+	w.alive(j)
+}
+
+// alive notes that this process can do the job, whether or not it is the process that has to.
+func (w *work) alive(j job) {
+	if !j.ready {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.required[j.name] = requirement{j, w.now()}
+}
+
+// stalled returns an error that names the jobs that /readyz depends on and that have not succeeded for too long.
+func (w *work) stalled() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var errs []error
+	for name, r := range w.required {
+		if age := w.now().Sub(r.last); age > r.maxAge() {
+			errs = append(errs, fmt.Errorf("the background job %q has not succeeded for %s", name, age.Round(time.Second)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// startJobs runs every job immediately and at its interval until ctx ends. The function that it returns waits for that, as
 // long as its own context allows.
 func startJobs(ctx context.Context, s *system, log *slog.Logger) (wait func(limited context.Context) error) {
 	var running sync.WaitGroup
 	for _, j := range s.jobs(log) {
 		var said time.Time
-		s.work.failures.WithLabelValues(j.name).Add(0) // there before the first, or no alert sees that one
+		s.work.begin(j)
 		running.Go(func() {
-			tick := time.NewTicker(j.every)
-			defer tick.Stop()
 			for {
 				said = s.do(ctx, j, log, said)
+				pause := j.every
+				if !said.IsZero() && j.ready {
+					pause = min(pause, retryAfter) // or a process would stay unready after what was wrong has passed
+				}
 				select {
 				case <-ctx.Done():
 					return
-				case <-tick.C:
+				case <-time.After(pause):
 				}
 			}
 		})
@@ -122,15 +195,20 @@ const failureEvery = time.Minute
 
 // do runs a job once. said is when the log last heard that it fails, zero while it does not; do returns what that is now.
 func (s *system) do(ctx context.Context, j job, log *slog.Logger, said time.Time) time.Time {
-	switch err := j.run(ctx); {
+	limited, cancel := context.WithTimeout(ctx, j.limit)
+	defer cancel()
+	switch err := j.run(limited); {
 	case err == nil:
 		if !said.IsZero() {
 			log.InfoContext(ctx, "a job succeeds again", slog.String("job", j.name))
 		}
 		said = time.Time{}
-		s.work.finished.WithLabelValues(j.name).SetToCurrentTime()
+		s.work.succeeded(j)
 	case ctx.Err() == nil:
 		s.work.failures.WithLabelValues(j.name).Inc()
+		if errors.Is(err, storage.ErrSealLocked) { // what another session does makes no other process unready
+			s.work.alive(j)
+		}
 		if time.Since(said) < failureEvery {
 			break
 		}

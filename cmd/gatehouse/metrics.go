@@ -13,7 +13,7 @@ func (s *system) newRegistry() (*prometheus.Registry, error) {
 	registry := prometheus.NewRegistry()
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "gatehouse_build_info", Help: "Always 1; the version is a label.", ConstLabels: prometheus.Labels{"version": version}})
 	build.Set(1)
-	for _, c := range []prometheus.Collector{collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), build, stateCollector{s}, s.work.failures, s.work.finished} {
+	for _, c := range []prometheus.Collector{collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), build, stateCollector{s}, s.work.failures, s.work.finished, s.work.oldest} {
 		if err := registry.Register(c); err != nil {
 			return nil, err
 		}

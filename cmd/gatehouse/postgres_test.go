@@ -54,6 +54,8 @@ func (p *postgresServer) run(t *testing.T, command string) string {
 type slowLine struct {
 	url   string
 	delay atomic.Int64 // milliseconds
+
+	silenced atomic.Int64 // how often silence was called
 }
 
 func newSlowLine(t *testing.T, db string) *slowLine {
@@ -73,13 +75,16 @@ func newSlowLine(t *testing.T, db string) *slowLine {
 			if err != nil {
 				return
 			}
-			go l.forward(conn, behind)
+			go l.forward(conn, behind, l.silenced.Load())
 		}
 	}()
 	return l
 }
 
-func (l *slowLine) forward(conn net.Conn, behind string) {
+// silence makes every connection that is open now stay open, without an answer.
+func (l *slowLine) silence() { l.silenced.Add(1) }
+
+func (l *slowLine) forward(conn net.Conn, behind string, silenced int64) {
 	defer func() { _ = conn.Close() }()
 	to, err := (&net.Dialer{}).DialContext(context.Background(), "tcp", behind)
 	if err != nil {
@@ -96,7 +101,7 @@ func (l *slowLine) forward(conn net.Conn, behind string) {
 		if d := l.delay.Load(); d > 0 {
 			<-time.After(time.Duration(d) * time.Millisecond) // this is what the line is for
 		}
-		if n > 0 {
+		if n > 0 && l.silenced.Load() == silenced {
 			if _, werr := conn.Write(b[:n]); werr != nil {
 				return
 			}
