@@ -112,14 +112,19 @@ func (m *Metadata) checkTexts() error {
 	}
 	for name, uri := range map[string]string{"client_uri": m.ClientURI, "tos_uri": m.TosURI, "policy_uri": m.PolicyURI, "initiate_login_uri": m.InitiateLoginURI} {
 		u, err := url.Parse(uri)
-		if err == nil && (strings.ContainsFunc(uri, unprintable) || strings.ContainsFunc(u.Host, func(r rune) bool { return r <= ' ' || r > '~' })) {
-			return fail(InvalidClientMetadata, name+" must have its host in ASCII (a name in other letters as xn--) and no control or direction characters.")
+		if strings.ContainsFunc(uri, func(r rune) bool { return r <= ' ' || r == 0x7f || unprintable(r) }) {
+			return fail(InvalidClientMetadata, name+" must not have spaces and no control or direction characters.")
 		}
 		if name == "initiate_login_uri" && err == nil && u.Scheme == "http" && !redirect.Loopback(u.Hostname()) && u.Hostname() != "localhost" {
 			return fail(InvalidClientMetadata, "initiate_login_uri must be https, which only 127.0.0.1, [::1] and localhost can do without.")
 		}
 		if uri != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil) {
 			return fail(InvalidClientMetadata, name+" must be an absolute http or https URL.")
+		}
+		if uri != "" {
+			if err := redirect.CheckHost(uri); err != nil {
+				return fail(InvalidClientMetadata, name+" "+err.Error()+".")
+			}
 		}
 	}
 	for _, uri := range m.PostLogoutRedirectURIs {

@@ -83,6 +83,9 @@ func (s *Server) sector(ctx context.Context, clientID string, m *Metadata) (stri
 			if name != "request_uris" && strings.Contains(uri, "#") {
 				return "", fail(InvalidClientMetadata, "The "+name+" has a fragment; leave out # and what follows.")
 			}
+			if err := redirect.CheckHost(uri); err != nil {
+				return "", fail(InvalidClientMetadata, "The "+name+" "+err.Error()+".")
+			}
 			if err := s.fetch.Check(uri); err != nil {
 				return "", &Error{Code: InvalidClientMetadata, Description: "The " + name + " must be an https URL of a server on a public address, without user part.", Err: err}
 			}
@@ -283,15 +286,15 @@ func (m *Metadata) fetched() []string {
 // differs reports whether people would take the client for another one than they allowed: by its name, its pages, its logo
 // (by address; what is served there is the client's affair), or where answers go.
 func differs(before, after *storage.Client) bool {
-	hosts := func(c *storage.Client) (out []string) {
+	hosts := func(c *storage.Client) (out []redirect.Destination) {
 		for _, uri := range c.RedirectURIs {
-			out = append(out, redirect.Destination(uri))
+			out = append(out, redirect.DestinationOf(uri))
 		}
 		return out
 	}
 	known := hosts(before)
 	return before.Name != after.Name || before.URI != after.URI || before.LogoURI != after.LogoURI || before.PolicyURI != after.PolicyURI || before.TosURI != after.TosURI ||
-		slices.ContainsFunc(hosts(after), func(host string) bool { return !slices.Contains(known, host) })
+		slices.ContainsFunc(hosts(after), func(host redirect.Destination) bool { return !slices.Contains(known, host) })
 }
 
 // narrowed reports whether the client lost a scope, resource or audience that tokens out may have, or the subjects in them

@@ -8,7 +8,6 @@ import (
 	"gatehouse/config"
 	"gatehouse/oauth"
 	"gatehouse/oauth/params"
-	"gatehouse/oauth/redirect"
 )
 
 // authorize serves GET and POST /oauth2/authorize (RFC 6749 §3.1). A POST comes from another site, without our cookies,
@@ -68,7 +67,7 @@ func (s *Site) answer(w http.ResponseWriter, r *http.Request, a oauth.Response) 
 	s.pageHeaders(w)
 	w.Header().Set("Content-Security-Policy", policy+"; script-src 'self'") // without form-action, see allowLeaving
 	return s.show(w, http.StatusOK, "form_post", formPostPage{
-		basePage: s.frame(r, s.pages.say("form_post.title")), App: redirect.Destination(a.RedirectURI), Action: a.RedirectURI,
+		basePage: s.frame(r, s.pages.say("form_post.title")), App: s.pages.destination(a.RedirectURI), Action: a.RedirectURI,
 		Script: s.pages.script, Fields: a.Parameters,
 	})
 }

@@ -62,10 +62,14 @@ func (s *Site) showConsent(w http.ResponseWriter, r *http.Request) error {
 	}
 	p := consentPage{
 		basePage: s.frame(r, a.Client.Name), appView: s.viewOf(a), Owner: a.Client.Owner,
-		Person: personName(who), Destination: redirect.Destination(a.RedirectURI), Request: a.ID, FormToken: s.consentToken(a, who),
+		Person: personName(who), Destination: s.pages.destination(a.RedirectURI), Request: a.ID, FormToken: s.consentToken(a, who),
 	}
 	if a.Client.SelfRegistered() {
-		p.Warnings = append(p.Warnings, s.pages.say("consent.unverified", p.Destination))
+		unverified := s.pages.say("consent.unverified", p.Destination)
+		if redirect.DestinationOf(a.RedirectURI).Scheme != "" {
+			unverified = s.pages.say("consent.unverified.device")
+		}
+		p.Warnings = append(p.Warnings, unverified)
 	}
 	if redirect.Impersonable(a.RedirectURI) && a.Client.Public() {
 		p.Warnings = append(p.Warnings, s.pages.say("consent.impersonable"))

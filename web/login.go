@@ -33,9 +33,9 @@ type appView struct {
 
 func (s *Site) viewOf(a *oauth.Authorization) appView {
 	c := a.Client
-	v := appView{App: c.Name, AppHost: hostOf(c.URI), PolicyURI: c.PolicyURI, TosURI: c.TosURI}
+	v := appView{App: c.Name, AppHost: redirect.DestinationOf(c.URI).Host, PolicyURI: c.PolicyURI, TosURI: c.TosURI}
 	if c.SelfRegistered() { // it may name anybody's home page: what is sure is where the answer goes
-		v.AppHost = redirect.Destination(a.RedirectURI)
+		v.AppHost = s.pages.destination(a.RedirectURI)
 	}
 	if c.LogoURI != "" {
 		v.Logo = s.base + "/logo/" + c.ID

@@ -10,7 +10,6 @@ import (
 	"gatehouse/identity"
 	"gatehouse/oauth"
 	"gatehouse/oauth/params"
-	"gatehouse/oauth/redirect"
 )
 
 type logoutPage struct {
@@ -101,7 +100,7 @@ func (s *Site) askLogout(w http.ResponseWriter, r *http.Request, l *oauth.Logout
 		}
 	}
 	if l.RedirectURI != "" {
-		p.Destination = redirect.Destination(l.RedirectURI)
+		p.Destination = s.pages.destination(l.RedirectURI)
 		s.allowLeaving(w)
 	}
 	if l.Client != nil {

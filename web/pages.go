@@ -18,6 +18,7 @@ import (
 	"gatehouse/config"
 	"gatehouse/identity"
 	"gatehouse/oauth"
+	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
 	"gatehouse/templates"
 )
@@ -314,13 +315,17 @@ func personName(who *identity.SignedIn) string {
 	return who.User.Username
 }
 
-// hostOf is the host of a client's home page.
-func hostOf(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return ""
+// destination returns how a page names the place that a redirect to uri leads to. A private-use scheme is spelled with
+// spaces, so that it cannot be taken for a host.
+func (p *pages) destination(uri string) string {
+	d := redirect.DestinationOf(uri)
+	switch {
+	case d.Host != "":
+		return d.Host
+	case d.Scheme != "":
+		return p.say("destination.device", strings.ReplaceAll(d.Scheme, ".", " · "))
 	}
-	return u.Host
+	return p.say("destination.unreadable")
 }
 
 func when(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") }

@@ -56,8 +56,8 @@ func validateScheme(u *url.URL) error {
 		if u.Opaque != "" || u.Hostname() == "" {
 			return errors.New("has no host")
 		}
-		if strings.ContainsAny(u.Host, ";,'") {
-			return errors.New("has a character in its host that no host name has")
+		if err := checkHost(u); err != nil {
+			return err
 		}
 		if p := u.Port(); p == "" && strings.HasSuffix(u.Host, ":") || p != "" && !validPort(p) {
 			return errors.New("has an invalid port")
@@ -132,16 +132,4 @@ func Impersonable(uri string) bool {
 		return true
 	}
 	return u.Scheme == "http"
-}
-
-// Destination is where uri leads, in words for a person: its host, or the name of the app's own scheme.
-func Destination(uri string) string {
-	u, err := url.Parse(uri)
-	if err != nil {
-		return uri
-	}
-	if u.Scheme == "https" || u.Scheme == "http" {
-		return u.Host
-	}
-	return u.Scheme
 }

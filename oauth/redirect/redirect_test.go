@@ -41,21 +41,67 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-func TestDestinationAndImpersonable(t *testing.T) {
+func TestImpersonable(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct {
-		uri, destination string
-		impersonable     bool
-	}{
-		{"https://a.example:8443/cb?x", "a.example:8443", false},
-		{"http://127.0.0.1:9/cb", "127.0.0.1:9", true},
-		{"com.example.app:/cb", "com.example.app", true},
-	} {
-		if got := redirect.Destination(c.uri); got != c.destination {
-			t.Errorf("Destination(%q) = %q", c.uri, got)
+	for uri, want := range map[string]bool{"https://a.example:8443/cb?x": false, "http://127.0.0.1:9/cb": true, "com.example.app:/cb": true} {
+		if got := redirect.Impersonable(uri); got != want {
+			t.Errorf("Impersonable(%q) = %t, want %t", uri, got, want)
 		}
-		if got := redirect.Impersonable(c.uri); got != c.impersonable {
-			t.Errorf("Impersonable(%q) = %t", c.uri, got)
+	}
+}
+
+func TestDestinationIsTheHostThatTheBrowserGoesTo(t *testing.T) {
+	t.Parallel()
+	for uri, want := range map[string]redirect.Destination{
+		"https://a.example/cb":                 {Host: "a.example"},
+		"https://a.example:443/cb":             {Host: "a.example"},
+		"https://a.example:8443/cb?x":          {Host: "a.example:8443"},
+		"https://my_app.example/":              {Host: "my_app.example"},
+		"http://127.0.0.1:9/cb":                {Host: "127.0.0.1:9"},
+		"http://[::1]:9/cb":                    {Host: "[::1]:9"},
+		"https://%D0%B0pple.com/cb":            {Host: "xn--pple-43d.com"}, // Cyrillic a
+		"https://\u0430pple.com/cb":            {Host: "xn--pple-43d.com"},
+		"https://xn--pple-43d.com/cb":          {Host: "xn--pple-43d.com"},
+		"https://BANK.example/":                {Host: "bank.example"},
+		"https://stra%C3%9Fe.example/":         {Host: "xn--strae-oqa.example"},
+		"https://bank%E3%80%82example/":        {Host: "bank.example"}, // ideographic full stop
+		"https://127%E3%80%820%E3%80%820.1/":   {Host: "127.0.0.1"},
+		"https://%EF%BC%91%EF%BC%92.example/":  {Host: "12.example"}, // full-width digits
+		"https://bank.example@evil.example/":   {Host: "evil.example"},
+		"https://bank.example%40evil.example/": {},
+		"https://bank.example%2fevil.example/": {},
+		"https://bank.example\\@evil.example/": {},
+		"https://bank.example\t.evil.example/": {},
+		"https://bank.example./":               {},
+		"https://bank..example/":               {},
+		"https://0x7f.1/":                      {},
+		"https://2130706433/":                  {},
+		"https://127.1/":                       {},
+		"https://0177.0.0.1/":                  {},
+		"https://1.2.3.4.5/":                   {},
+		"https://[::ffff:1.2.3.4]/":            {},
+		"https://bank.example;evil/":           {},
+		"https://bank.example,evil/":           {},
+		"https://xn--a/":                       {},
+		"https://%E2%80%AEelpmaxe.bank/":       {}, // right-to-left override
+		"https:///evil.example/":               {},
+		"https:evil.example":                   {},
+		"":                                     {},
+		"com.example.app:/cb":                  {Scheme: "com.example.app"},
+		"bank.example://bank.example/cb":       {Scheme: "bank.example"},
+	} {
+		if got := redirect.DestinationOf(uri); got != want {
+			t.Errorf("DestinationOf(%q) = %+v, want %+v", uri, got, want)
+		}
+		if want.Scheme != "" {
+			continue
+		}
+		// What may be registered is written the way it is shown.
+		if err := redirect.Validate(uri); err == nil && !strings.HasPrefix(strings.SplitN(uri, "://", 2)[1], want.Host) {
+			t.Errorf("Validate(%q) accepts what is shown as %q", uri, want.Host)
+		}
+		if err := redirect.CheckHost(uri); err == nil && want.Host == "" {
+			t.Errorf("CheckHost(%q) accepts a host that is not shown", uri)
 		}
 	}
 }
@@ -90,7 +136,7 @@ func FuzzMatch(f *testing.F) {
 
 // FuzzValidate: whatever may be registered leads to a secure place, or a loopback one, or an app, and stays one line.
 func FuzzValidate(f *testing.F) {
-	for _, s := range []string{"https://a.example/cb", "javascript:x", "http://localhost/cb", "com.example:/cb", "https://a@b/", "https://a.example/cb#", "https://[::1", "a.b:c", "https://a;b/"} {
+	for _, s := range []string{"https://a.example/cb", "javascript:x", "http://localhost/cb", "com.example:/cb", "https://a@b/", "https://a.example/cb#", "https://[::1", "a.b:c", "https://a;b/", "https://%D0%B0pple.com/", "https://0x7f.1/", "https://a.example./"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, uri string) {
@@ -106,6 +152,14 @@ func FuzzValidate(f *testing.F) {
 		}
 		if u.Scheme == "http" && !redirect.Loopback(u.Hostname()) && u.Hostname() != "localhost" {
 			t.Errorf("%q is accepted without TLS", uri)
+		}
+		switch d := redirect.DestinationOf(uri); {
+		case u.Scheme != "http" && u.Scheme != "https":
+			if d.Scheme != u.Scheme || d.Host != "" {
+				t.Errorf("%q is shown as %+v", uri, d)
+			}
+		case !strings.HasPrefix(uri, u.Scheme+"://"+d.Host) || strings.ContainsFunc(d.Host, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("/@\\%?#;,'", r) }):
+			t.Errorf("%q is shown as %+v", uri, d)
 		}
 	})
 }

@@ -1,0 +1,97 @@
+package redirect
+
+import (
+	"errors"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"golang.org/x/net/idna"
+)
+
+// Destination is where a browser goes when it is redirected.
+type Destination struct {
+	// Host is the host that the browser really goes to, of an http or https URI: an A-label or an IP address, with the port
+	// unless it is the scheme's own. It is empty when no browser can be trusted to go there.
+	Host string
+	// Scheme is the private-use scheme of a client on the user's device (RFC 8252 §7.1). A page must not show it like a host:
+	// anybody can use the scheme bank.example.
+	Scheme string
+}
+
+// DestinationOf returns where a browser goes for uri.
+func DestinationOf(uri string) Destination {
+	u, err := url.Parse(uri)
+	switch {
+	case err != nil || u.Scheme == "":
+		return Destination{}
+	case u.Scheme != "http" && u.Scheme != "https":
+		return Destination{Scheme: u.Scheme}
+	case u.Opaque != "":
+		return Destination{}
+	}
+	host, ok := hostOf(u)
+	if !ok {
+		return Destination{}
+	}
+	if p := u.Port(); p != "" && (u.Scheme != "https" || p != "443") && (u.Scheme != "http" || p != "80") {
+		host += ":" + p
+	}
+	return Destination{Host: host}
+}
+
+// CheckHost returns why the host of an http or https URL is not one that is shown to users as it is written, or nil.
+func CheckHost(raw string) error {
+	u, err := url.Parse(raw)
+	if err != nil || u.Opaque != "" {
+		return errors.New("is not an absolute URL")
+	}
+	return checkHost(u)
+}
+
+func checkHost(u *url.URL) error {
+	if host, ok := hostOf(u); !ok || host != strings.ToLower(strings.TrimSuffix(u.Host, ":"+u.Port())) {
+		return errors.New("has a host that is neither a plain name nor an IP address as a browser writes it; " +
+			"write a name in other letters as xn--, an IPv4 address as four decimal numbers, and no dot at the end")
+	}
+	return nil
+}
+
+// profile is how browsers read a host name (URL Standard §3.3, domain to ASCII, not strict).
+var profile = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.StrictDomainName(false), idna.CheckHyphens(false), idna.BidiRule())
+
+// hostOf returns the host of a URL the way a browser reads it, without the port. Go has decoded the percent signs in it.
+func hostOf(u *url.URL) (string, bool) {
+	name := u.Hostname()
+	if strings.HasPrefix(u.Host, "[") {
+		a, err := netip.ParseAddr(name)
+		return "[" + a.String() + "]", err == nil && a.Zone() == "" && !a.Is4In6()
+	}
+	ascii, err := profile.ToASCII(name)
+	if err != nil || len(ascii) > 253 || strings.ContainsFunc(ascii, notHostCharacter) {
+		return "", false
+	}
+	labels := strings.Split(ascii, ".")
+	for _, label := range labels {
+		if label == "" || len(label) > 63 {
+			return "", false
+		}
+	}
+	if last := labels[len(labels)-1]; numeric(last) {
+		a, err := netip.ParseAddr(ascii)
+		return ascii, err == nil && a.Is4() // a browser reads 127.1, 0x7f.1 and 2130706433 as 127.0.0.1
+	}
+	return ascii, true
+}
+
+func notHostCharacter(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '.' && r != '_'
+}
+
+// numeric reports whether a browser takes a name with this last label for an IPv4 address (URL Standard §3.5).
+func numeric(label string) bool {
+	if digits, hex := strings.CutPrefix(label, "0x"); hex {
+		return strings.Trim(digits, "0123456789abcdef") == ""
+	}
+	return strings.Trim(label, "0123456789") == ""
+}
