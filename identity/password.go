@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
-	"sync"
 
 	"golang.org/x/crypto/argon2"
 	"golang.org/x/text/unicode/norm"
@@ -17,14 +16,12 @@ import (
 
 // Argon2id with 19 MiB, two passes and one lane, the first choice of the OWASP password storage guidance.
 const (
-	argonMemory  = 19 * 1024 // KiB
-	argonTime    = 2
-	argonLanes   = 1
-	saltSize     = 16
-	hashSize     = 32
-	maxPassword  = 1024 // bytes
-	maxWaiting   = 512  // attempts that wait for a turn; each costs only its request
-	maxWaitingOf = 256  // of those, from one network or known device
+	argonMemory = 19 * 1024 // KiB
+	argonTime   = 2
+	argonLanes  = 1
+	saltSize    = 16
+	hashSize    = 32
+	maxPassword = 1024 // bytes
 )
 
 // ErrBusy is returned when too many passwords are being checked already.
@@ -33,12 +30,8 @@ var ErrBusy = errors.New("too many passwords are being checked")
 // hasher computes password hashes, only so many at once: a burst of sign-ins waits for its turn instead of taking all
 // memory and cores from the token endpoints.
 type hasher struct {
-	turns chan struct{}
+	turns *turns
 	dummy string // a hash that no password has, checked for people who do not exist
-
-	mu      sync.Mutex
-	waiting int
-	of      map[string]int // by who waits
 }
 
 func newHasher(concurrency int) *hasher {
@@ -49,55 +42,31 @@ func newHasher(concurrency int) *hasher {
 	_, _ = rand.Read(salt) // never fails: the program would have ended
 	sum := make([]byte, hashSize)
 	_, _ = rand.Read(sum)
-	return &hasher{turns: make(chan struct{}, concurrency), dummy: phc(salt, sum), of: map[string]int{}}
+	return &hasher{turns: newTurns(concurrency), dummy: phc(salt, sum)}
 }
 
-// inTurn runs fn when it is this caller's turn. It returns ErrBusy when that does not come in time, or too many wait already, in all or of the same
-// network, so that one network cannot take every place.
-func (h *hasher) inTurn(ctx context.Context, who string, fn func() error) error {
-	if !h.queue(who) {
+// inTurn runs fn when it is this caller's turn. It returns ErrBusy when that does not come before the context's deadline,
+// and immediately when the queue has no room for the caller.
+func (h *hasher) inTurn(ctx context.Context, caller caller, fn func() error) error {
+	t, ok := h.turns.enqueue(caller)
+	if !ok {
 		return ErrBusy
 	}
 	select {
-	case h.turns <- struct{}{}:
-		h.leave(who)
+	case <-t.ready:
 	case <-ctx.Done():
-		h.leave(who)
+		h.turns.abandon(t)
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			return ErrBusy
 		}
 		return ctx.Err()
 	}
-	defer func() { <-h.turns }()
+	defer h.turns.release()
 	return fn()
 }
 
 // Waiting is how many passwords wait to be checked.
-func (p *People) Waiting() int {
-	p.hasher.mu.Lock()
-	defer p.hasher.mu.Unlock()
-	return p.hasher.waiting
-}
-
-func (h *hasher) queue(who string) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.waiting >= maxWaiting || h.of[who] >= maxWaitingOf {
-		return false
-	}
-	h.waiting++
-	h.of[who]++
-	return true
-}
-
-func (h *hasher) leave(who string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.waiting--
-	if h.of[who]--; h.of[who] == 0 {
-		delete(h.of, who)
-	}
-}
+func (p *People) Waiting() int { return p.hasher.turns.count() }
 
 func compute(password string, salt []byte, time, memory uint32, lanes uint8, size uint32) []byte {
 	return argon2.IDKey([]byte(norm.NFC.String(password)), salt, time, memory, lanes, size)
@@ -110,7 +79,7 @@ func (h *hasher) hash(ctx context.Context, password string) (string, error) {
 		return "", err
 	}
 	var sum []byte
-	err := h.inTurn(ctx, "new password", func() error {
+	err := h.inTurn(ctx, caller{name: "new password"}, func() error {
 		sum = compute(password, salt, argonTime, argonMemory, argonLanes, hashSize)
 		return nil
 	})

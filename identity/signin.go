@@ -53,18 +53,20 @@ func (p *People) SignIn(ctx context.Context, name, password string, device Devic
 		hash = stored.Hash
 	}
 	counts := p.counts(ctx, account, user, device)
+	queued := caller{name: network(storage.OriginOf(ctx).Address)}
+	if device.Knows(user) {
+		queued = caller{name: user.ID, known: true}
+	}
+	// First, so that an attempt that is refused in any case takes no place in the queue.
+	if err := p.checkLimits(ctx, counts); err != nil {
+		return storage.User{}, err
+	}
 	right := false
-	// The limits are asked and the failure is counted while this attempt has its turn, so that of many guesses that
+	// The limits are asked again and the failure is counted while this attempt has its turn, so that of many guesses that
 	// come together no more slip through than passwords are checked at once.
-	err = p.hasher.inTurn(ctx, network(storage.OriginOf(ctx).Address), func() error {
-		for _, c := range counts {
-			until, err := p.store.SignInBlocked(ctx, c.account, c.network)
-			if err != nil {
-				return err
-			}
-			if until != nil {
-				return &Throttled{RetryAt: *until}
-			}
+	err = p.hasher.inTurn(ctx, queued, func() error {
+		if err := p.checkLimits(ctx, counts); err != nil {
+			return err
 		}
 		matches, err := p.hasher.verify(hash, password)
 		if right = matches && user.DisabledAt == nil; err != nil || right {
@@ -87,6 +89,20 @@ func (p *People) SignIn(ctx context.Context, name, password string, device Devic
 		return storage.User{}, ErrWrong
 	}
 	return user, p.store.ForgetSignInFailures(ctx, counts[0].account, counts[0].network)
+}
+
+// checkLimits returns a *Throttled when one of the counts refuses the attempt.
+func (p *People) checkLimits(ctx context.Context, counts []count) error {
+	for _, c := range counts {
+		until, err := p.store.SignInBlocked(ctx, c.account, c.network)
+		if err != nil {
+			return err
+		}
+		if until != nil {
+			return &Throttled{RetryAt: *until}
+		}
+	}
+	return nil
 }
 
 // recordFailure writes the audit row of a failed sign-in, of so many: each account has a number of its own, and names that are

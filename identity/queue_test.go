@@ -1,0 +1,98 @@
+package identity_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"sync"
+	"testing"
+
+	"gatehouse/identity"
+	"gatehouse/storage"
+	"gatehouse/storage/storagetest"
+)
+
+// from is a context of a request from that address.
+func from(t *testing.T, address string) context.Context {
+	t.Helper()
+	return storage.WithOrigin(t.Context(), storage.Origin{Address: address})
+}
+
+// knownDevice is the device cookie of a browser in which the user has just signed in.
+func knownDevice(t *testing.T, p *identity.People, u storage.User) identity.Device {
+	t.Helper()
+	w, r := httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/login", nil)
+	_, err := p.Begin(w, r, u, "pwd")
+	storagetest.Must(t, err)
+	next := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/login", nil)
+	for _, c := range w.Result().Cookies() {
+		next.AddCookie(c)
+	}
+	return p.DeviceOf(next)
+}
+
+// waitFor returns once so many attempts wait for their turn.
+func waitFor(p *identity.People, n int) {
+	for p.Waiting() < n {
+		runtime.Gosched()
+	}
+}
+
+// TestKnownBrowserSignsInDuringAFlood: with the queue full of guesses from many networks, others are refused immediately, and a
+// browser known to the account gets the next turn.
+func TestKnownBrowserSignsInDuringAFlood(t *testing.T) {
+	t.Parallel()
+	p, _, _ := people(t, storagetest.URL(t, storage.SQLite))
+	u, err := p.Create(t.Context(), identity.NewUser{Username: "alice", Email: "alice@example.com", Password: "correct horse"})
+	storagetest.Must(t, err)
+	device := knownDevice(t, p, u)
+	release := p.HoldTurns()
+	flood, stop := context.WithCancel(t.Context())
+	var wait sync.WaitGroup
+	const networks, each = 8, 64
+	for i := range networks * each {
+		ctx := storage.WithOrigin(flood, storage.Origin{Address: fmt.Sprintf("192.0.%d.1", i%networks)})
+		wait.Go(func() {
+			_, _ = p.SignIn(ctx, fmt.Sprint("nobody ", i), "a guess", identity.Device{})
+		})
+	}
+	waitFor(p, networks*each)
+	if _, err := p.SignIn(from(t, "198.51.100.1"), "alice", "correct horse", identity.Device{}); !errors.Is(err, identity.ErrBusy) {
+		t.Errorf("an unknown browser with a full queue: %v, want ErrBusy", err)
+	}
+	signedIn := make(chan error, 1)
+	go func() {
+		_, err := p.SignIn(from(t, "192.0.1.1"), "alice", "correct horse", device)
+		signedIn <- err
+	}()
+	waitFor(p, networks*each+1)
+	release()
+	if err := <-signedIn; err != nil {
+		t.Errorf("the known browser with the right password: %v", err)
+	}
+	stop()
+	wait.Wait()
+}
+
+// TestThrottledSignInDoesNotQueue: no turn is ever given back, so that an attempt that queued would not return.
+func TestThrottledSignInDoesNotQueue(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		p, _, _ := people(t, url)
+		_, err := p.Create(t.Context(), identity.NewUser{Username: "alice", Email: "alice@example.com", Password: "correct horse"})
+		storagetest.Must(t, err)
+		for range 5 {
+			if _, err := p.SignIn(from(t, "192.0.2.1"), "alice", "a guess", identity.Device{}); !errors.Is(err, identity.ErrWrong) {
+				t.Fatalf("a guess: %v, want ErrWrong", err)
+			}
+		}
+		p.HoldTurns()
+		var throttled *identity.Throttled
+		if _, err := p.SignIn(from(t, "192.0.2.1"), "alice", "a guess", identity.Device{}); !errors.As(err, &throttled) {
+			t.Errorf("got %v, want to be throttled", err)
+		}
+	})
+}
