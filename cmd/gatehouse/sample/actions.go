@@ -17,15 +17,19 @@ import (
 
 // use runs an action of a signed-in browser and shows what it brought.
 func (a *app) use(w http.ResponseWriter, r *http.Request, action func(s *session) (done string, err error)) {
-	s := a.session(w, r)
+	s := a.session(r)
+	if s == nil {
+		a.tell(w, r, errors.New("sign in first"), "")
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.token == nil {
-		s.tell(w, r, errors.New("sign in first"), "")
+	if s.ended {
+		a.tell(w, r, errors.New("sign in first"), "")
 		return
 	}
 	done, err := action(s)
-	s.tell(w, r, err, done)
+	a.tell(w, r, err, done)
 }
 
 // call asks the API with the access token.
@@ -59,7 +63,7 @@ func (a *app) askUserinfo(w http.ResponseWriter, r *http.Request) {
 // refresh trades the refresh token for new tokens.
 func (a *app) refresh(w http.ResponseWriter, r *http.Request) {
 	a.use(w, r, func(s *session) (string, error) {
-		conf, _, err := a.oauth(r.Context())
+		conf, p, err := a.oauth(r.Context())
 		if err != nil {
 			return "", err
 		}
@@ -67,10 +71,18 @@ func (a *app) refresh(w http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			return "", err
 		}
+		s.token = fresh // first: the refresh token before it is used up
 		if raw, ok := fresh.Extra("id_token").(string); ok {
+			// It must be about the same user (OIDC Core §12.2).
+			idToken, err := p.Verifier(&oidc.Config{ClientID: a.config.ClientID}).Verify(a.context(r), raw)
+			if err != nil {
+				return "", err
+			}
+			if idToken.Subject != s.sub {
+				return "", errors.New("the new ID token is about another user")
+			}
 			s.idToken = raw
 		}
-		s.token = fresh
 		return "The tokens are new: the refresh token was replaced by this use.", nil
 	})
 }
@@ -110,30 +122,27 @@ func (a *app) giveBack(ctx context.Context, t *oauth2.Token) error {
 // signOut revokes the tokens, forgets the session, and asks the server to sign the person out too (OIDC RP-Initiated
 // Logout §2).
 func (a *app) signOut(w http.ResponseWriter, r *http.Request) {
-	s := a.session(w, r)
+	s := a.session(r)
+	a.forget(w, r)
+	done := "You are signed out of this app and at " + a.config.Issuer + ", and its tokens are revoked."
+	if s == nil {
+		a.tell(w, r, nil, "You are signed out of this app.")
+		return
+	}
 	s.mu.Lock()
 	token, idToken := s.token, s.idToken
-	s.token, s.idToken = nil, ""
+	s.ended = true // for a request that has the session already
 	s.mu.Unlock()
 	var err error
-	if token != nil && token.RefreshToken != "" {
+	if token.RefreshToken != "" {
 		err = a.giveBack(r.Context(), token)
 	}
 	_, p, perr := a.oauth(r.Context())
-	a.mu.Lock()
-	if c, cerr := r.Cookie(cookie); cerr == nil {
-		delete(a.sessions, c.Value)
-	}
-	fresh := a.newSession(w)
-	a.mu.Unlock()
-	done := "You are signed out of this app and at " + a.config.Issuer + ", and its tokens are revoked."
-	if err = errors.Join(err, perr); err != nil || idToken == "" {
-		fresh.tell(w, r, err, done)
+	if err = errors.Join(err, perr); err != nil {
+		a.tell(w, r, fmt.Errorf("you are signed out of this app, but perhaps not at %s: %w", a.config.Issuer, err), "")
 		return
 	}
-	fresh.mu.Lock()
-	fresh.said = done
-	fresh.mu.Unlock()
+	a.setSealed(w, noticeCookie, notice{Text: done}, noticeLifetime)
 	v := url.Values{"id_token_hint": {idToken}, "post_logout_redirect_uri": {a.config.URL + "/"}}
 	http.Redirect(w, r, p.EndSessionEndpoint+"?"+v.Encode(), http.StatusSeeOther)
 }
@@ -158,9 +167,8 @@ func (a *app) backchannelLogout(w http.ResponseWriter, r *http.Request) {
 	a.mu.Unlock()
 	for _, s := range all {
 		s.mu.Lock()
-		if s.token != nil && (s.sid == logout.SessionID || logout.SessionID == "" && s.sub == logout.Subject) {
-			s.token, s.idToken, s.userinfo = nil, "", ""
-			s.said, s.failed = "You were signed out where you had signed in, so you are signed out here too.", false
+		if logout.SessionID != "" && s.sid == logout.SessionID || logout.SessionID == "" && s.sub == logout.Subject {
+			s.ended = true
 		}
 		s.mu.Unlock()
 	}

@@ -12,20 +12,23 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// tell remembers what to say and shows the page.
-func (s *session) tell(w http.ResponseWriter, r *http.Request, err error, done string) {
-	s.said, s.failed = done, false
+// tell leads the browser to the page, which reports what an action did.
+func (a *app) tell(w http.ResponseWriter, r *http.Request, err error, done string) {
+	n := notice{Text: done}
 	if err != nil {
-		s.said, s.failed = "That did not work: "+err.Error(), true
+		n = notice{"That did not work: " + err.Error(), true}
 		var refused *oauth2.RetrieveError
 		if errors.As(err, &refused) {
-			s.said = "The server refused: " + refused.ErrorCode + ": " + refused.ErrorDescription
+			n.Text = "The server refused: " + refused.ErrorCode + ": " + refused.ErrorDescription
 		}
 	}
+	n.Text = strings.ToValidUTF8(n.Text[:min(len(n.Text), maxNotice)], "")
+	a.setSealed(w, noticeCookie, n, noticeLifetime)
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 }
 
 type view struct {
+	Links                                 []Link
 	Issuer, Said, Header, Claims, Expires string
 	IDToken, Userinfo, Person             string
 	SignedIn, Revoked, Failed, CanRefresh bool
@@ -34,11 +37,32 @@ type view struct {
 
 // home shows whether somebody is signed in and what their access token says.
 func (a *app) home(w http.ResponseWriter, r *http.Request) {
-	s := a.session(w, r)
+	var n notice
+	if a.sealed(r, noticeCookie, &n) {
+		a.setCookie(w, noticeCookie, "", 0)
+	}
+	a.show(w, r, http.StatusOK, n)
+}
+
+// notFound answers what is no page of this app.
+func (a *app) notFound(w http.ResponseWriter, r *http.Request) {
+	a.show(w, r, http.StatusNotFound, notice{"This app has no such page.", true})
+}
+
+// show writes the page with a notice.
+func (a *app) show(w http.ResponseWriter, r *http.Request, status int, n notice) {
+	s := a.session(r)
+	if s == nil {
+		s = &session{ended: true}
+	} else if s.hasEnded() {
+		a.forget(w, r)
+		if n.Text == "" {
+			n.Text = "You were signed out where you had signed in, so you are signed out here too."
+		}
+	}
 	s.mu.Lock()
-	v := view{Issuer: a.config.Issuer, Said: s.said, Failed: s.failed}
-	s.said = ""
-	if s.token != nil {
+	v := view{Issuer: a.config.Issuer, Said: n.Text, Failed: n.Failed, Links: a.config.Links}
+	if !s.ended {
 		v.SignedIn, v.Revoked, v.CanRefresh = true, s.revoked, s.token.RefreshToken != ""
 		v.Header, v.Claims = decode(s.token.AccessToken)
 		_, v.IDToken = decode(s.idToken)
@@ -56,9 +80,16 @@ func (a *app) home(w http.ResponseWriter, r *http.Request) {
 	// identity provider of another company for example, an app does not know.
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'")
 	h.Set("Referrer-Policy", "no-referrer")
+	w.WriteHeader(status)
 	if err := a.page.Execute(w, v); err != nil {
 		return // the browser went away
 	}
+}
+
+func (s *session) hasEnded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
 }
 
 // nameIn is what to call the person of a userinfo answer.

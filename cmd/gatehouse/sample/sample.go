@@ -9,11 +9,12 @@ import (
 	"crypto/rand"
 	"embed"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"html/template"
 	"net/http"
 	"net/url"
-	"strings"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,7 +32,11 @@ type Config struct {
 	ClientSecret string
 	URL          string // where this app runs
 	Client       *http.Client
+	Links        []Link // where a developer may want to go from here
 }
+
+// Link is a link at the end of every page.
+type Link struct{ Text, URL string }
 
 // Scopes is what the app asks for.
 var Scopes = []string{"openid", "profile", "email", "notes.read", "notes.write", "offline_access"}
@@ -41,26 +46,23 @@ type app struct {
 	config Config
 	page   *template.Template
 	css    []byte
+	seal   sealer
 
 	mu       sync.Mutex
 	server   *provider
-	sessions map[string]*session
+	sessions map[string]*session // by the value of the cookie
 	notes    []string
 }
 
-// session is one browser of this app.
+// session is one browser in which a user is signed in to this app. A browser without a user has none.
 type session struct {
-	mu sync.Mutex
-	// Of the sign-in under way: its state, its nonce, and its PKCE verifier (RFC 7636).
-	state, nonce, verifier string
-
+	mu       sync.Mutex
 	token    *oauth2.Token
 	idToken  string // as it came, for the sign-out
 	sid, sub string // what the ID token calls the session and the person
 	userinfo string
-	revoked  bool   // the app gave its tokens back
-	said     string // what the last action brought
-	failed   bool
+	revoked  bool // the app gave its tokens back
+	ended    bool // the server ended the session; the next page says so
 	made     time.Time
 }
 
@@ -86,7 +88,11 @@ func New(c Config) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &app{config: c, page: page, css: css, sessions: map[string]*session{}, notes: []string{"Buy milk", "Read RFC 9700"}}
+	seal, err := newSealer()
+	if err != nil {
+		return nil, err
+	}
+	a := &app{config: c, page: page, css: css, seal: seal, sessions: map[string]*session{}, notes: []string{"Buy milk", "Read RFC 9700"}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", a.home)
 	mux.HandleFunc("GET /app.css", a.style)
@@ -100,6 +106,7 @@ func New(c Config) (http.Handler, error) {
 	mux.HandleFunc("POST /revoke", a.revoke)
 	mux.HandleFunc("POST /sign-out", a.signOut)
 	mux.Handle("/api/", newAPI(a))
+	mux.HandleFunc("/", a.notFound)
 	// Forms of this app can only be sent from this app.
 	return a.canonical(http.NewCrossOriginProtection().Handler(mux)), nil
 }
@@ -154,36 +161,63 @@ func (a *app) context(r *http.Request) context.Context {
 	return context.WithValue(r.Context(), oauth2.HTTPClient, a.config.Client)
 }
 
+// Bounds of the sessions. A user who signs in often loses their own oldest session; when the app is full nobody new can sign
+// in, and nobody is signed out.
 const (
-	cookie      = "sample_session"
-	sessionLife = 24 * time.Hour
-	maxSessions = 1000
+	maxSessions     = 1000
+	maxUserSessions = 10
 )
 
-// session returns the browser's session, and makes one when there is none.
-func (a *app) session(w http.ResponseWriter, r *http.Request) *session {
+var errFull = errors.New("too many users are signed in; try again later")
+
+// session returns the session of a browser, or nil when no user is signed in there.
+func (a *app) session(r *http.Request) *session {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if c, err := r.Cookie(cookie); err == nil {
-		if s := a.sessions[c.Value]; s != nil && time.Since(s.made) < sessionLife {
-			return s
-		}
+	s := a.sessions[a.cookie(r, sessionCookie)]
+	if s == nil || time.Since(s.made) >= sessionLifetime {
+		return nil
 	}
-	if len(a.sessions) >= maxSessions {
-		clear(a.sessions)
-	}
-	return a.newSession(w)
+	return s
 }
 
-func (a *app) newSession(w http.ResponseWriter) *session {
+// signedIn stores the session of a new sign-in under a new id, which a third party cannot know, in place of the one that
+// the browser had.
+func (a *app) signedIn(w http.ResponseWriter, r *http.Request, s *session) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var own []string
+	for id, other := range a.sessions {
+		switch {
+		case time.Since(other.made) >= sessionLifetime:
+			delete(a.sessions, id)
+		case other.sub == s.sub:
+			own = append(own, id)
+		}
+	}
+	before := a.cookie(r, sessionCookie)
+	if _, replaced := a.sessions[before]; !replaced && len(own) < maxUserSessions && len(a.sessions) >= maxSessions {
+		return errFull
+	}
+	delete(a.sessions, before)
+	own = slices.DeleteFunc(own, func(id string) bool { return id == before })
+	slices.SortFunc(own, func(x, y string) int { return a.sessions[x].made.Compare(a.sessions[y].made) })
+	for len(own) >= maxUserSessions {
+		delete(a.sessions, own[0])
+		own = own[1:]
+	}
 	id := random()
-	s := &session{made: time.Now()}
 	a.sessions[id] = s
-	http.SetCookie(w, &http.Cookie{
-		Name: cookie, Value: id, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode, MaxAge: int(sessionLife.Seconds()),
-		Secure: strings.HasPrefix(a.config.URL, "https://"),
-	})
-	return s
+	a.setCookie(w, sessionCookie, id, sessionLifetime)
+	return nil
+}
+
+// forget removes the session of a browser.
+func (a *app) forget(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.sessions, a.cookie(r, sessionCookie))
+	a.setCookie(w, sessionCookie, "", 0)
 }
 
 func random() string {

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
@@ -16,7 +18,7 @@ import (
 // begun for a server other than the app's own.
 func (a *app) start(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Query().Get("iss") != a.config.Issuer {
-		http.Error(w, "this app signs in with "+a.config.Issuer+" alone", http.StatusBadRequest)
+		a.show(w, r, http.StatusBadRequest, notice{"This app signs in with " + a.config.Issuer + " only.", true})
 		return
 	}
 	a.signIn(w, r)
@@ -24,78 +26,83 @@ func (a *app) start(w http.ResponseWriter, r *http.Request) {
 
 // signIn sends the browser to the authorization server.
 func (a *app) signIn(w http.ResponseWriter, r *http.Request) {
-	s := a.session(w, r)
 	conf, _, err := a.oauth(r.Context())
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if err != nil {
-		s.tell(w, r, fmt.Errorf("cannot reach the authorization server: %w", err), "")
+		a.tell(w, r, fmt.Errorf("cannot reach the authorization server: %w", err), "")
 		return
 	}
-	s.state, s.nonce, s.verifier = random(), random(), oauth2.GenerateVerifier()
-	options := []oauth2.AuthCodeOption{oauth2.S256ChallengeOption(s.verifier), oidc.Nonce(s.nonce)}
+	p := pending{State: random(), Nonce: random(), Verifier: oauth2.GenerateVerifier(), Started: time.Now()}
+	all := append(a.pendingOf(r), p)
+	a.setSealed(w, pendingCookie, all[max(0, len(all)-maxPending):], pendingLifetime)
+	options := []oauth2.AuthCodeOption{oauth2.S256ChallengeOption(p.Verifier), oidc.Nonce(p.Nonce)}
 	if hint := r.URL.Query().Get("login_hint"); hint != "" {
 		options = append(options, oauth2.SetAuthURLParam("login_hint", hint))
 	}
-	http.Redirect(w, r, conf.AuthCodeURL(s.state, options...), http.StatusSeeOther) //nolint:gosec // to the endpoint that discovery told; the hint is a parameter of it
+	http.Redirect(w, r, conf.AuthCodeURL(p.State, options...), http.StatusSeeOther) //nolint:gosec // to the endpoint that discovery told; the hint is a parameter of it
 }
 
-// callback takes the answer: it must carry the state of this very browser and the iss of the server that was asked
-// (RFC 9207).
+// callback takes the response: it must carry the state of a sign-in of this browser and the iss of the server that was asked
+// (RFC 9207). Any other response may be forged and changes nothing: a user stays signed in, and a sign-in under way can
+// still finish. A response with an error ends the sign-in that it is for, and no session.
 func (a *app) callback(w http.ResponseWriter, r *http.Request) {
-	s := a.session(w, r)
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	q := r.URL.Query()
-	state, nonce, verifier := s.state, s.nonce, s.verifier
-	s.state, s.nonce, s.verifier = "", "", ""
-	switch {
-	case state == "" || subtle.ConstantTimeCompare([]byte(q.Get("state")), []byte(state)) != 1:
-		s.tell(w, r, errors.New("this answer does not belong to a sign-in of this browser"), "")
-		return
-	case q.Get("iss") != a.config.Issuer:
-		s.tell(w, r, errors.New("this answer is from another server"), "")
-		return
-	case q.Get("error") == "access_denied":
-		s.tell(w, r, errors.New("you did not allow it, so you are not signed in"), "")
-		return
-	case q.Get("error") != "":
-		s.tell(w, r, fmt.Errorf("the server refused: %s: %s", q.Get("error"), q.Get("error_description")), "")
+	all := a.pendingOf(r)
+	i := slices.IndexFunc(all, func(p pending) bool { return subtle.ConstantTimeCompare([]byte(q.Get("state")), []byte(p.State)) == 1 })
+	if i < 0 {
+		a.tell(w, r, errors.New("this response does not belong to a sign-in of this browser"), "")
 		return
 	}
-	s.tell(w, r, a.exchange(a.context(r), s, q.Get("code"), nonce, verifier), "You are signed in.")
+	if q.Get("iss") != a.config.Issuer {
+		a.tell(w, r, errors.New("this response is from another server"), "")
+		return
+	}
+	p := all[i]
+	a.setSealed(w, pendingCookie, slices.Delete(all, i, i+1), pendingLifetime)
+	switch {
+	case q.Get("error") == "access_denied":
+		a.tell(w, r, errors.New("you did not allow it"), "")
+		return
+	case q.Get("error") != "":
+		a.tell(w, r, fmt.Errorf("the server refused: %s: %s", q.Get("error"), q.Get("error_description")), "")
+		return
+	}
+	s, err := a.exchange(a.context(r), q.Get("code"), p)
+	if err == nil {
+		err = a.signedIn(w, r, s)
+	}
+	a.tell(w, r, err, "You are signed in.")
 }
 
 // exchange trades the code for tokens and checks the ID token: its signature, issuer, audience and times, that it is of
 // this very sign-in, and that it came with this very access token (OIDC Core §3.1.3.7).
-func (a *app) exchange(ctx context.Context, s *session, code, nonce, verifier string) error {
-	conf, p, err := a.oauth(ctx)
+func (a *app) exchange(ctx context.Context, code string, p pending) (*session, error) {
+	conf, server, err := a.oauth(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	token, err := conf.Exchange(ctx, code, oauth2.VerifierOption(verifier))
+	token, err := conf.Exchange(ctx, code, oauth2.VerifierOption(p.Verifier))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	raw, _ := token.Extra("id_token").(string)
-	idToken, err := p.Verifier(&oidc.Config{ClientID: a.config.ClientID}).Verify(ctx, raw)
+	idToken, err := server.Verifier(&oidc.Config{ClientID: a.config.ClientID}).Verify(ctx, raw)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if subtle.ConstantTimeCompare([]byte(idToken.Nonce), []byte(nonce)) != 1 {
-		return errors.New("the ID token is of another sign-in")
+	if subtle.ConstantTimeCompare([]byte(idToken.Nonce), []byte(p.Nonce)) != 1 {
+		return nil, errors.New("the ID token is of another sign-in")
 	}
 	if err := idToken.VerifyAccessToken(token.AccessToken); err != nil {
-		return err
+		return nil, err
 	}
 	var claims struct {
 		SID string `json:"sid"`
 	}
 	if err := idToken.Claims(&claims); err != nil {
-		return err
+		return nil, err
 	}
-	s.token, s.revoked, s.idToken, s.sid, s.sub = token, false, raw, claims.SID, idToken.Subject
-	return a.readUserinfo(ctx, s)
+	s := &session{token: token, idToken: raw, sid: claims.SID, sub: idToken.Subject, made: time.Now()}
+	return s, a.readUserinfo(ctx, s)
 }
 
 // readUserinfo asks who the person is. The answer must be about whom the ID token is about (OIDC Core §5.3.2).

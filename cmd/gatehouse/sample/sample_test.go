@@ -1,0 +1,93 @@
+package sample
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+)
+
+func newApp(t *testing.T) *app {
+	t.Helper()
+	seal, err := newSealer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &app{config: Config{URL: "https://app.example"}, seal: seal, sessions: map[string]*session{}}
+}
+
+func signInAs(a *app, sub string, cookies ...*http.Cookie) (id string, err error) {
+	r := httptest.NewRequest(http.MethodGet, "/callback", nil)
+	for _, c := range cookies {
+		r.AddCookie(c)
+	}
+	w := httptest.NewRecorder()
+	if err := a.signedIn(w, r, &session{sub: sub, made: time.Now()}); err != nil {
+		return "", err
+	}
+	return w.Result().Cookies()[0].Value, nil
+}
+
+func TestFullSessionStoreSignsNobodyOut(t *testing.T) {
+	t.Parallel()
+	a := newApp(t)
+	first, err := signInAs(a, "user 0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 1; i < maxSessions; i++ {
+		if _, err := signInAs(a, fmt.Sprint("user ", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := signInAs(a, "another"); !errors.Is(err, errFull) {
+		t.Errorf("sign-in to a full store: %v, want %v", err, errFull)
+	}
+	if len(a.sessions) != maxSessions || a.sessions[first] == nil {
+		t.Errorf("%d sessions, and the first is there: %t", len(a.sessions), a.sessions[first] != nil)
+	}
+	// Whoever is signed in can sign in again, and an expired session gives its place to another user.
+	again, err := signInAs(a, "user 0", &http.Cookie{Name: "__Host-" + sessionCookie, Value: first})
+	if err != nil || again == first || a.sessions[first] != nil {
+		t.Errorf("sign-in again: %v", err)
+	}
+	a.sessions[again].made = time.Now().Add(-sessionLifetime)
+	if _, err := signInAs(a, "another"); err != nil {
+		t.Errorf("sign-in after one has expired: %v", err)
+	}
+}
+
+func TestUserWithManySessionsLosesTheirOldest(t *testing.T) {
+	t.Parallel()
+	a := newApp(t)
+	other, err := signInAs(a, "other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for i := range maxUserSessions + 3 {
+		id, err := signInAs(a, "user")
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.sessions[id].made = time.Now().Add(time.Duration(i-100) * time.Second)
+		ids = append(ids, id)
+	}
+	if len(a.sessions) != maxUserSessions+1 || a.sessions[other] == nil || a.sessions[ids[2]] != nil || a.sessions[ids[3]] == nil {
+		t.Errorf("%d sessions, other: %t", len(a.sessions), a.sessions[other] != nil)
+	}
+}
+
+func TestSealedCookieIsBoundToItsName(t *testing.T) {
+	t.Parallel()
+	a := newApp(t)
+	w := httptest.NewRecorder()
+	a.setSealed(w, noticeCookie, []pending{{State: "x", Started: time.Now()}}, time.Minute)
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	r.AddCookie(&http.Cookie{Name: "__Host-" + pendingCookie, Value: w.Result().Cookies()[0].Value})
+	if got := a.pendingOf(r); len(got) != 0 {
+		t.Errorf("a cookie of another name was accepted: %v", got)
+	}
+}
