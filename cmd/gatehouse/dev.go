@@ -103,7 +103,10 @@ func (a *app) devCommand() *cobra.Command {
 		if err != nil {
 			return errors.Join(err, s.close(ctx))
 		}
-		app, err := sample.New(sample.Config{Issuer: cfg.Issuer, ClientID: data.AppID, ClientSecret: data.AppSecret, URL: url})
+		app, err := sample.New(sample.Config{Issuer: cfg.Issuer, ClientID: data.AppID, ClientSecret: data.AppSecret, URL: url, Links: []sample.Link{
+			{Text: "Your account at the server: what you allowed this app, and a way to withdraw it", URL: cfg.Issuer + "/account"},
+			{Text: "What the server publishes about itself", URL: cfg.Issuer + "/.well-known/openid-configuration"},
+		}})
 		if err != nil {
 			return errors.Join(err, s.close(ctx))
 		}
@@ -267,10 +270,22 @@ func (s *system) devClients(ctx context.Context, data *devData, sampleURL string
 	return nil
 }
 
+// devDatabase says how the commands on the page find the database.
+func devDatabase(cfg config.Config) string {
+	path, embedded := cfg.Embedded()
+	switch {
+	case !embedded:
+		return " with the same GATEHOUSE_DATABASE_URL and GATEHOUSE_SECRET_KEY"
+	case filepath.IsAbs(path):
+		return " after: export GATEHOUSE_DATABASE_URL='sqlite:" + path + "'"
+	}
+	return " in this directory"
+}
+
 // devPage is what there is to open and to type.
 func devPage(cfg config.Config, d devData, sampleURL string) string {
 	basic := "-u '" + d.MachineID + ":" + d.MachineSecret + "'"
-	return strings.NewReplacer("{issuer}", cfg.Issuer, "{sample}", sampleURL, "{user}", d.Username, "{password}", d.Password, "{basic}", basic).Replace(`
+	return strings.NewReplacer("{issuer}", cfg.Issuer, "{sample}", sampleURL, "{user}", d.Username, "{password}", d.Password, "{basic}", basic, "{where}", devDatabase(cfg)).Replace(`
 Gatehouse is running for development. Stop it with Ctrl-C; it keeps its data. --log-level info shows every request.
 
   Sample app     {sample}
@@ -292,6 +307,16 @@ Revoke it, and ask again:
 
   curl -s {basic} -d token="$TOKEN" {issuer}/oauth2/revoke
   curl -s {basic} -d token="$TOKEN" {issuer}/oauth2/introspect
+
+What next, in a second terminal{where}:
+
+  Register an app       gatehouse client create --name 'My app' --redirect-uri http://127.0.0.1:3000/callback --scope 'openid email'
+                        docs/relying-parties: what to type in common apps and libraries
+  Register a service    gatehouse client create --name 'My service' --grant-type client_credentials --scope reports.read
+  Register an API       gatehouse resource create http://127.0.0.1:4000 --name 'My API' --scope my.read
+                        docs/apis.md: how it verifies tokens in Spring Boot, Node.js, Go and Python
+  Administer            gatehouse client list, gatehouse user list, gatehouse audit list, gatehouse --help
+  Go to production      docs/operate.md; start with an empty database of its own, ` + "`gatehouse serve`" + ` and ` + "`gatehouse user create`" + `
 
 `)
 }

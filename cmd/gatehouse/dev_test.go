@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -74,6 +75,41 @@ func TestDevStartsAgainOnItsOwnDatabase(t *testing.T) {
 		third.stop(t)
 		if third.password == first.password {
 			t.Error("the password is the same without dev.json")
+		}
+	}
+}
+
+func TestDevShowsWhatToDoNext(t *testing.T) {
+	t.Parallel()
+	d := startDev(t, t.TempDir(), nil)
+	page := d.stdout.String()
+	for _, document := range regexp.MustCompile(`docs/[a-z-]+(\.md)?`).FindAllString(page, -1) {
+		if !exists("../../" + document) {
+			t.Errorf("the page names %s, which does not exist", document)
+		}
+	}
+	// Every command on the page runs as it is printed, on the database that the page names.
+	database := regexp.MustCompile(`export GATEHOUSE_DATABASE_URL='(.*)'`).FindStringSubmatch(page)
+	if database == nil {
+		t.Fatalf("the page does not say where the database is:\n%s", page)
+	}
+	ran := 0
+	for _, m := range regexp.MustCompile(`(?m)  gatehouse ((?:client|resource) create .*)$`).FindAllStringSubmatch(page, -1) {
+		var args []string
+		for _, quoted := range regexp.MustCompile(`'([^']*)'|(\S+)`).FindAllStringSubmatch(m[1], -1) {
+			args = append(args, quoted[1]+quoted[2])
+		}
+		if _, stderr, code := command(t, map[string]string{"GATEHOUSE_DATABASE_URL": database[1]}, "", args...); code != exitOK {
+			t.Errorf("gatehouse %s: %s", m[1], stderr)
+		}
+		ran++
+	}
+	if ran != 3 {
+		t.Errorf("%d commands on the page, want 3: an app, a service and an API\n%s", ran, page)
+	}
+	for _, text := range []string{"gatehouse client list", "gatehouse user list", "gatehouse audit list", "gatehouse serve", "docs/apis.md", "docs/operate.md", "docs/relying-parties"} {
+		if !strings.Contains(page, text) {
+			t.Errorf("the page does not have %q", text)
 		}
 	}
 }
