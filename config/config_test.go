@@ -21,7 +21,7 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 		t.Fatal(err, warnings)
 	}
 	if c.Issuer != "http://localhost:8080" || c.Listen != "127.0.0.1:8080" || c.DatabaseURL != "sqlite:gatehouse-data/gatehouse.db" || c.AccessTokenTTL != 15*time.Minute ||
-		c.CodeTTL != time.Minute || c.RefreshIdleTTL != 720*time.Hour || c.RefreshMaxTTL != 2160*time.Hour || c.RefreshGrace != 10*time.Second ||
+		c.CodeTTL != time.Minute || c.RefreshIdleTTL != 720*time.Hour || c.RefreshMaxTTL != 2160*time.Hour || c.RefreshGrace != time.Minute ||
 		c.SessionIdleTTL != 2*time.Hour || c.SessionMaxTTL != 24*time.Hour || c.DeviceCodeTTL != 10*time.Minute || !c.RegistrationRequirePKCE {
 		t.Errorf("%+v", c)
 	}
@@ -38,7 +38,7 @@ func TestFlagsWinOverTheEnvironment(t *testing.T) {
 func TestEveryMistakeIsReportedAtOnce(t *testing.T) {
 	t.Parallel()
 	_, _, err := load(map[string]string{
-		"GATEHOUSE_ISSUER": "https://id.example/?q", "GATEHOUSE_LISTEN": "x", "GATEHOUSE_CODE_TTL": "11m", "GATEHOUSE_REFRESH_GRACE": "61s", "GATEHOUSE_SECRET_KEY": "x", "GATEHOUSE_TRUSTED_PROXIES": "everyone",
+		"GATEHOUSE_ISSUER": "https://id.example/?q", "GATEHOUSE_LISTEN": "x", "GATEHOUSE_CODE_TTL": "11m", "GATEHOUSE_REFRESH_GRACE": "601s", "GATEHOUSE_SECRET_KEY": "x", "GATEHOUSE_TRUSTED_PROXIES": "everyone",
 	}, nil)
 	var mistakes config.Mistakes
 	if !errors.As(err, &mistakes) || len(mistakes) != 6 {

@@ -77,6 +77,7 @@ func (m *Metadata) complete() error {
 		{outOfBounds(m.AccessTokenTTL, time.Second, 24*time.Hour), "gatehouse_access_token_ttl must be 1 second to 24 hours"},
 		{outOfBounds(m.RefreshIdleTTL, time.Second, maxLife), "gatehouse_refresh_idle_ttl must be 1 second to 10 years"},
 		{outOfBounds(m.RefreshMaxTTL, time.Second, maxLife), "gatehouse_refresh_max_ttl must be 1 second to 10 years"},
+		{outOfBounds(m.RefreshGrace, 0, storage.MaxRefreshGrace), "gatehouse_refresh_grace must be 0 (off) to 10 minutes"},
 		{slices.ContainsFunc(m.OptionalScopes, func(name string) bool { return !slices.Contains(m.Scope, name) }), "gatehouse_optional_scopes must be among the scopes of scope"},
 		{m.DefaultScopes != nil && slices.ContainsFunc(*m.DefaultScopes, func(name string) bool { return !slices.Contains(m.Scope, name) }), "gatehouse_default_scopes must be among the scopes of scope"},
 	} {

@@ -62,6 +62,7 @@ type Metadata struct {
 	AccessTokenTTL  *Seconds `json:"gatehouse_access_token_ttl,omitempty"`
 	RefreshIdleTTL  *Seconds `json:"gatehouse_refresh_idle_ttl,omitempty"`
 	RefreshMaxTTL   *Seconds `json:"gatehouse_refresh_max_ttl,omitempty"`
+	RefreshGrace    *Seconds `json:"gatehouse_refresh_grace,omitempty"`
 	RefreshRotation *bool    `json:"gatehouse_refresh_rotation,omitempty"`
 	IDTokenClaims   bool     `json:"gatehouse_id_token_claims,omitempty"`
 
@@ -230,7 +231,7 @@ func UnknownMembers(raw []byte) []string {
 // forgetOwn takes away what only the operator may set.
 func (m *Metadata) forgetOwn() {
 	m.Owner, m.RequirePKCE, m.SkipConsent, m.DefaultScopes, m.OptionalScopes, m.Audience, m.Resources = "", nil, false, nil, nil, nil, nil
-	m.AccessTokenTTL, m.RefreshIdleTTL, m.RefreshMaxTTL, m.RefreshRotation = nil, nil, nil, nil
+	m.AccessTokenTTL, m.RefreshIdleTTL, m.RefreshMaxTTL, m.RefreshGrace, m.RefreshRotation = nil, nil, nil, nil, nil
 	m.IDTokenClaims, m.TokenEndpointAudience, m.AllowedNetworks = false, false, nil
 }
 
@@ -257,7 +258,7 @@ var encryption = []string{"id_token_encrypted_response_alg", "id_token_encrypted
 var ownMembers = []string{
 	"gatehouse_owner", "gatehouse_require_pkce", "gatehouse_skip_consent", "gatehouse_default_scopes", "gatehouse_optional_scopes",
 	"gatehouse_audience", "gatehouse_resources", "gatehouse_access_token_ttl", "gatehouse_refresh_idle_ttl", "gatehouse_refresh_max_ttl",
-	"gatehouse_refresh_rotation", "gatehouse_id_token_claims", "gatehouse_token_endpoint_audience", "gatehouse_allowed_networks",
+	"gatehouse_refresh_grace", "gatehouse_refresh_rotation", "gatehouse_id_token_claims", "gatehouse_token_endpoint_audience", "gatehouse_allowed_networks",
 }
 
 // fill copies valid metadata into the record.
@@ -282,6 +283,7 @@ func (m *Metadata) fill(c *storage.Client) {
 	c.AllowedNetworks = storage.Strings(m.AllowedNetworks)
 	c.RequirePKCE, c.SkipConsent, c.RefreshRotation = *m.RequirePKCE, m.SkipConsent, *m.RefreshRotation
 	c.AccessTokenTTL, c.RefreshIdleTTL, c.RefreshMaxTTL = (*time.Duration)(m.AccessTokenTTL), (*time.Duration)(m.RefreshIdleTTL), (*time.Duration)(m.RefreshMaxTTL)
+	c.RefreshGrace = (*time.Duration)(m.RefreshGrace)
 }
 
 // Information is the record in the words of RFC 7591, without the secret.
@@ -292,6 +294,7 @@ func Information(c *storage.Client) ClientInformation {
 		Owner: c.Owner, RequirePKCE: ptr(c.RequirePKCE), SkipConsent: c.SkipConsent, DefaultScopes: (*List)(c.DefaultScopes),
 		OptionalScopes: List(c.OptionalScopes), Audience: List(c.Audience), Resources: (*List)(c.Resources),
 		AccessTokenTTL: (*Seconds)(c.AccessTokenTTL), RefreshIdleTTL: (*Seconds)(c.RefreshIdleTTL), RefreshMaxTTL: (*Seconds)(c.RefreshMaxTTL),
+		RefreshGrace:    (*Seconds)(c.RefreshGrace),
 		RefreshRotation: ptr(c.RefreshRotation), IDTokenClaims: c.IDTokenClaims, TokenEndpointAudience: c.TokenEndpointAudience, AllowedNetworks: List(c.AllowedNetworks),
 		TokenEndpointAuthAlg: c.AuthAlg, LogoURI: c.LogoURI, ApplicationType: c.ApplicationType, SoftwareID: c.SoftwareID,
 		SoftwareVersion: c.SoftwareVersion, JWKSURI: c.JWKSURI, IDTokenAlg: c.IDTokenAlg, UserinfoAlg: c.UserinfoAlg,

@@ -102,6 +102,7 @@ type tokenState struct {
 	refresh   string         // the refresh token to hand out
 	idToken   string         // the ID token to hand out
 	recorded  bool           // whether the transaction of a state change told of this token
+	detail    map[string]any // of the audit row where recorded is false
 	verdict   config.Verdict // of the limits
 	expiresAt map[fosite.TokenType]time.Time
 }

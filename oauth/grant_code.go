@@ -119,6 +119,9 @@ func (s *Server) narrowable(ctx context.Context, c *storage.Client, asked, grant
 	return err
 }
 
+// clockSkew is how far apart the times of two processes on SQLite may be; on PostgreSQL they share the database's.
+const clockSkew = 5 * time.Second
+
 // use fills in the state of a person's token from their grant. asked narrows the resources. The code or refresh token is
 // used up by now, so what the operator has taken away since the grant was made is left out rather than refused: scopes
 // and resources that do not exist any more, and, if nothing remains, a token for this server alone that can do nothing.

@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/ory/fosite"
 
@@ -24,9 +23,6 @@ import (
 type refreshToken struct{ grantHandler }
 
 const errRefresh = "The refresh token is unknown, expired, revoked or already used, or was issued to another client."
-
-// clockSkew is how far apart the clocks of two Gatehouse processes may be.
-const clockSkew = 5 * time.Second
 
 // HandleTokenEndpointRequest rotates the token. A request that narrows what it asks for is checked first, so that a
 // refusal costs the honest client nothing.
@@ -45,7 +41,7 @@ func (h refreshToken) HandleTokenEndpointRequest(ctx context.Context, r fosite.A
 	name := h.format.GrantName(token)
 	rotation := storage.Rotation{
 		GrantID: credential.GrantID(name), ClientID: c.ID, Hash: credential.Hash(token),
-		IdleTTL: orDefault(c.RefreshIdleTTL, h.options.RefreshIdleTTL), Grace: h.options.RefreshGrace, Lookahead: clockSkew,
+		IdleTTL: orDefault(c.RefreshIdleTTL, h.options.RefreshIdleTTL), Grace: orDefault(c.RefreshGrace, h.options.RefreshGrace),
 	}
 	if err := h.admitPerson(ctx, rotation.GrantID); err != nil {
 		// Or a thief who refreshes as fast as he may would keep the owner out, whose token gives him away.
@@ -76,6 +72,9 @@ func (h refreshToken) HandleTokenEndpointRequest(ctx context.Context, r fosite.A
 	state.recorded = true
 	if rotated.Retry != nil {
 		state.recorded = false
+		state.detail = map[string]any{"refresh_retry": true, "rotated_ms_ago": rotated.Age.Milliseconds(), "outage_ms": rotated.Outage.Milliseconds()}
+		h.options.Log.InfoContext(ctx, "refresh retried, same successor issued", slog.String("client_id", c.ID), slog.String("grant_id", rotation.GrantID),
+			slog.Float64("rotated_s_ago", rotated.Age.Seconds()), slog.Float64("outage_s", rotated.Outage.Seconds()))
 		if state.refresh, err = h.openSuccessor(token, rotation.GrantID, rotated.Retry); err != nil {
 			return err
 		}

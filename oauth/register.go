@@ -275,7 +275,7 @@ func (s *Server) replaceRegistration(w http.ResponseWriter, r *http.Request, c *
 		if m.DefaultScopes != nil {
 			m.DefaultScopes = ptr(among(*m.DefaultScopes, m.Scope))
 		}
-		m.AccessTokenTTL, m.RefreshIdleTTL, m.RefreshMaxTTL, m.RefreshRotation = own.AccessTokenTTL, own.RefreshIdleTTL, own.RefreshMaxTTL, own.RefreshRotation
+		m.AccessTokenTTL, m.RefreshIdleTTL, m.RefreshMaxTTL, m.RefreshGrace, m.RefreshRotation = own.AccessTokenTTL, own.RefreshIdleTTL, own.RefreshMaxTTL, own.RefreshGrace, own.RefreshRotation
 		m.RequirePKCE, m.IDTokenClaims, m.TokenEndpointAudience = own.RequirePKCE, own.IDTokenClaims, own.TokenEndpointAudience
 		m.AllowedNetworks = own.AllowedNetworks
 		return m, nil

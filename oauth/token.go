@@ -113,7 +113,7 @@ func (s *Server) issue(ctx context.Context, r fosite.AccessRequester, response f
 		return err
 	}
 	if !state.recorded {
-		event := storage.Event{Type: storage.TokenIssued, ClientID: c.ID, UserID: state.grant.UserID, GrantID: state.grant.ID, Scopes: claims.Scope, Token: storage.TokenReference(token)}
+		event := storage.Event{Type: storage.TokenIssued, ClientID: c.ID, UserID: state.grant.UserID, GrantID: state.grant.ID, Scopes: claims.Scope, Token: storage.TokenReference(token), Detail: state.detail}
 		if err := s.store.RecordLater(ctx, event); err != nil {
 			return unavailable(err)
 		}

@@ -126,7 +126,7 @@ func cached[T any](s *Store, get func(c *cache) (T, bool), load func() (T, error
 	c := s.cache
 	c.mu.RLock()
 	v, ok := get(c)
-	ok = ok && c.fresh(s.now())
+	ok = ok && c.fresh(s.clock.local())
 	drops := c.drops
 	c.mu.RUnlock()
 	if ok {
@@ -139,7 +139,7 @@ func cached[T any](s *Store, get func(c *cache) (T, bool), load func() (T, error
 		return v, err
 	}
 	c.mu.Lock()
-	if c.drops == drops && c.fresh(s.now()) {
+	if c.drops == drops && c.fresh(s.clock.local()) {
 		put(c, v)
 	}
 	c.mu.Unlock()
@@ -152,5 +152,5 @@ func cached[T any](s *Store, get func(c *cache) (T, bool), load func() (T, error
 func (s *Store) Generation() (generation uint64, fresh bool) {
 	s.cache.mu.RLock()
 	defer s.cache.mu.RUnlock()
-	return s.cache.generation, s.cache.fresh(s.now())
+	return s.cache.generation, s.cache.fresh(s.clock.local())
 }

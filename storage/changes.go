@@ -78,7 +78,7 @@ func (s *Store) readChanges(ctx context.Context, from place) (ids []string, to p
 func (s *Store) CatchUp(ctx context.Context) error {
 	s.catchUp.Lock()
 	defer s.catchUp.Unlock()
-	began, before := s.now(), s.place
+	began, before := s.clock.local(), s.place
 	ids, now, err := s.readChanges(ctx, before)
 	if err != nil {
 		return err

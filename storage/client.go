@@ -56,6 +56,7 @@ type Client struct {
 	AccessTokenTTL         *time.Duration `gorm:"column:access_token_ttl;serializer:millis"`
 	RefreshIdleTTL         *time.Duration `gorm:"column:refresh_idle_ttl;serializer:millis"`
 	RefreshMaxTTL          *time.Duration `gorm:"column:refresh_max_ttl;serializer:millis"`
+	RefreshGrace           *time.Duration `gorm:"serializer:millis"` // the retry window; nil: the server's, 0: none
 	Epoch                  int64
 	CreatedAt              time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
 	UpdatedAt              time.Time  `gorm:"serializer:millis;autoUpdateTime:false"`

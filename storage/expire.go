@@ -14,7 +14,11 @@ const (
 	// batchTimeout is how long one statement of a long walk may take.
 	batchTimeout = 30 * time.Second
 	batchRest    = 8 // times as long as a batch took
-	// Used codes stay recognisable as replays this long after they expired, dead grants as reuse.
+	// keepRequests and keepSuccessors cover what CleanupTime may be ahead by, and a request and a retry window.
+	keepRequests   = 2 * time.Hour
+	keepSuccessors = 2 * time.Hour
+	// Used codes stay recognisable as replays this long after they expired, dead grants as reuse. What denies something,
+	// a revoked token or a used assertion, stays as long, so that no process with a slow clock accepts it again.
 	keepDead = 24 * time.Hour
 )
 
@@ -26,9 +30,9 @@ type expiry struct {
 
 // Ended sessions stay as long as a grant is bound to them: their ended_at is what keeps it dead.
 var expiries = []expiry{
-	{"authorization_requests", "expires_at < ?", 0},
+	{"authorization_requests", "expires_at < ?", keepRequests},
 	{"authorization_codes", "expires_at < ?", keepDead},
-	{"revoked_tokens", "expires_at < ?", time.Minute},
+	{"revoked_tokens", "expires_at < ?", keepDead},
 	// The last grant that an app has from a session tells that it wants to hear of the session's end, so it stays as long as
 	// the session can.
 	{"grants", `expires_at < ? AND NOT (
@@ -36,28 +40,36 @@ var expiries = []expiry{
 		AND EXISTS (SELECT 1 FROM browser_sessions WHERE browser_sessions.id = grants.session_id AND browser_sessions.ended_at IS NULL AND browser_sessions.expires_at >= ?)
 		AND NOT EXISTS (SELECT 1 FROM grants later WHERE later.session_id = grants.session_id AND later.client_id = grants.client_id
 			AND (later.expires_at, later.id) > (grants.expires_at, grants.id)))`, keepDead},
-	{"browser_sessions", "expires_at < ? AND NOT EXISTS (SELECT 1 FROM grants WHERE grants.session_id = browser_sessions.id)", 15 * time.Minute}, // longer than any code lives
+	{"browser_sessions", "expires_at < ? AND NOT EXISTS (SELECT 1 FROM grants WHERE grants.session_id = browser_sessions.id)", keepDead},
 	{"sign_in_attempts", "last_at < ?", 24 * time.Hour},
-	{"used_assertions", "expires_at < ?", time.Minute},
+	{"used_assertions", "expires_at < ?", keepDead},
 	{"registration_tokens", "expires_at < ?", keepDead},
 	{"client_secrets", "expires_at < ?", keepDead},
 	{"signing_keys", "removed_at < ?", keepDead},
 	{"openid_keys", "removed_at < ?", keepDead},
+	{"outages", "ended_at < ?", keepDead},
 }
 
 // DeleteExpired removes what has expired in batches of 500 rows, until nothing is left or ctx ends, and returns how
 // many. It also clears what an earlier version left in clear. Many processes may do so at once: on PostgreSQL they skip
-// each other's rows.
+// each other's rows. What has expired goes by CleanupTime, and a large share of a table is deleted with a warning.
 func (s *Store) DeleteExpired(ctx context.Context) (int64, error) {
+	now, err := s.CleanupTime(ctx)
+	if err != nil {
+		return 0, err
+	}
 	var total int64
 	for _, x := range expiries {
-		before := toMillis(s.now().Add(-x.after))
+		before := slices.Repeat([]any{toMillis(now.Add(-x.after))}, strings.Count(x.where, "?"))
+		if err := s.warnOfLargeDeletion(ctx, x.table, x.where, before...); err != nil {
+			return total, wrap("count expired "+x.table, err)
+		}
 		row := "rowid"
 		if s.engine == Postgres {
 			row = "ctid"
 		}
 		query := "DELETE FROM " + x.table + " WHERE " + s.theseRows(row, "SELECT "+row+" FROM "+x.table+" WHERE "+x.where+" LIMIT 500")
-		n, err := s.inBatches(ctx, query, slices.Repeat([]any{before}, strings.Count(x.where, "?"))...)
+		n, err := s.inBatches(ctx, query, before...)
 		total += n
 		if err != nil {
 			return total, wrap("delete expired "+x.table, err)
@@ -77,11 +89,15 @@ func (s *Store) clearPlainOrigins(ctx context.Context) error {
 	return wrap("clear addresses of sessions", err)
 }
 
-// ForgetSuccessors clears the sealed successors of rotations longer ago than the retry window and any request can last
+// ForgetSuccessors clears the sealed successors of rotations longer ago than any retry window and any request can last
 // together. An index would cost every rotation, so it walks through all grants, a part at a time, beginning anywhere; call it
 // seldom: a sealed successor is of no use without the token it replaced.
-func (s *Store) ForgetSuccessors(ctx context.Context, after time.Duration) error {
-	before := toMillis(s.now().Add(-after - time.Minute))
+func (s *Store) ForgetSuccessors(ctx context.Context) error {
+	now, err := s.CleanupTime(ctx)
+	if err != nil {
+		return err
+	}
+	before := toMillis(now.Add(-keepSuccessors))
 	size, part, row, where := "SELECT coalesce(max(rowid), 0) + 1 FROM grants", int64(2000), "rowid", "rowid >= ? AND rowid < ?"
 	place := func(n int64) any { return n }
 	if s.engine == Postgres {

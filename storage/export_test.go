@@ -3,7 +3,20 @@ package storage
 import (
 	"context"
 	"strconv"
+	"time"
+
+	"github.com/google/uuid"
 )
+
+// RecordOutage adds an outage, as the process that had it does when it is over.
+func (s *Store) RecordOutage(ctx context.Context, from, to time.Time) error {
+	return s.insert(ctx, &Outage{ID: uuid.NewString(), StartedAt: from, EndedAt: to})
+}
+
+// TrustClock is storagetest.TrustClock.
+func (s *Store) TrustClock(ctx context.Context) error {
+	return s.exec(ctx, "UPDATE liveness SET cleanup_at = NULL")
+}
 
 // Fill makes SQLite find its disk full: the file may not grow any more. free gives it room again.
 func (s *Store) Fill(ctx context.Context) (free func() error, err error) {

@@ -60,20 +60,25 @@ func (s *Store) Grant(ctx context.Context, id string) (Grant, error) {
 
 // Rotation is the use of a refresh token.
 type Rotation struct {
-	GrantID   string
-	ClientID  string
-	Hash      []byte // SHA-256 of the token presented
-	NextHash  []byte // of its successor; nil leaves the token as it is
-	Sealed    []byte // the successor, sealed under the token presented
-	IdleTTL   time.Duration
-	Grace     time.Duration
-	Lookahead time.Duration // how far rotated_at may lie in the future by clock skew
+	GrantID  string
+	ClientID string
+	Hash     []byte // SHA-256 of the token presented
+	NextHash []byte // of its successor; nil leaves the token as it is
+	Sealed   []byte // the successor, sealed under the token presented
+	IdleTTL  time.Duration
+	Grace    time.Duration // the retry window, 0 for none
 }
+
+// MaxRefreshGrace is how long after a rotation a retry can be answered at most, however long an outage extends its window.
+const MaxRefreshGrace = 10 * time.Minute
 
 // Rotated is what a rotation found.
 type Rotated struct {
 	Grant Grant
-	Retry []byte // on an honest retry, the sealed successor to answer again; nil after a rotation
+	Retry []byte        // on an honest retry, the sealed successor to answer again; nil after a rotation
+	Age   time.Duration // of the rotation that is retried
+	// Outage is for how much of Age the database was unavailable, where that decided.
+	Outage time.Duration
 }
 
 const rotateColumns = "id, user_id, client_id, scopes, resources, claims, session_id, auth_time, acr, amr, created_at, expires_at"
@@ -90,9 +95,9 @@ func (r Rotation) issued() []byte {
 }
 
 // RotateRefreshToken replaces the live refresh token of a grant by one conditional UPDATE; of any number of attempts one
-// wins. The token before, presented again within the grace window, gets the sealed successor of the first answer, so a
-// lost response costs nothing and forks nothing. Any other token of the grant is reuse: the grant is revoked and the
-// error is ErrReused. ErrNotFound means unknown, expired, dead or another client's, which changes nothing.
+// wins. The token before, presented again within the retry window and before its successor was used, gets the sealed
+// successor of the first answer, so a lost response costs nothing and forks nothing. Any other token of the grant is
+// reuse: the grant is revoked and the error is ErrReused. ErrNotFound means unknown, expired, dead or another client's, which changes nothing.
 func (s *Store) RotateRefreshToken(ctx context.Context, r Rotation, e Event) (Rotated, error) {
 	arrived := s.now()
 	now, next := toMillis(arrived), toMillis(arrived.Add(r.IdleTTL))
@@ -100,6 +105,8 @@ func (s *Store) RotateRefreshToken(ctx context.Context, r Rotation, e Event) (Ro
 	if r.NextHash != nil {
 		set += ", previous_hash = current_hash, current_hash = ?, rotated_at = ?, successor_sealed = ?"
 		args = append(args, r.NextHash, now, r.Sealed)
+	} else {
+		set += ", successor_sealed = NULL" // its use ends the retry window of the token before
 	}
 	args = append(args, r.GrantID, r.Hash, r.ClientID, now, now)
 	e.ClientID, e.GrantID, e.Token = r.ClientID, r.GrantID, HashReference(r.issued())
@@ -162,8 +169,12 @@ func (s *Store) classifyRefresh(ctx context.Context, r Rotation, arrived time.Ti
 		return Rotated{}, ErrNotFound // it went and came alive between the two statements
 	}
 	if bytes.Equal(g.PreviousHash, r.Hash) && g.RotatedAt != nil && len(g.SuccessorSealed) > 0 {
-		if arrived.Sub(*g.RotatedAt) < r.Grace && now.Sub(*g.RotatedAt) > -r.Lookahead {
-			return Rotated{Grant: g, Retry: g.SuccessorSealed}, nil
+		allowed, outage, err := s.retryAllowed(ctx, r.Grace, *g.RotatedAt, arrived)
+		if err != nil {
+			return Rotated{}, wrap("read outages", err)
+		}
+		if allowed {
+			return Rotated{Grant: g, Retry: g.SuccessorSealed, Age: arrived.Sub(*g.RotatedAt), Outage: outage}, nil
 		}
 	}
 	// Also when the caller has gone: a thief who hangs up is noticed all the same.
@@ -174,6 +185,18 @@ func (s *Store) classifyRefresh(ctx context.Context, r Rotation, arrived time.Ti
 		return Rotated{}, err
 	}
 	return Rotated{}, ErrReused
+}
+
+// retryAllowed reports whether a retry that arrived is within the retry window of a rotation. A time in which a process
+// could not use the database does not count, so that the client has the whole window when its retries are answered again.
+// A rotation in the future, by a process with another clock, is one of just now.
+func (s *Store) retryAllowed(ctx context.Context, grace time.Duration, rotated, arrived time.Time) (ok bool, outage time.Duration, err error) {
+	age := arrived.Sub(rotated)
+	if grace <= 0 || age < grace || age >= MaxRefreshGrace {
+		return grace > 0 && age < grace, 0, nil
+	}
+	outage, err = s.outageBetween(ctx, rotated, arrived)
+	return age-outage < grace, outage, err
 }
 
 // RevokeIfReused returns ErrReused, and revokes the grant, when the token presented is neither its live one nor one that may be tried

@@ -17,8 +17,11 @@ import (
 //	same     Whoever presents the same token is given the same successor, or none.
 //	dead     A grant that is revoked or expired rotates nothing more, and never comes back.
 //	replay   A replay outside the window that completes leaves no live token: the grant is revoked.
+//	used     Once the successor was used, the token before gets no answer any more: the window is over.
 //	honest   A client that sends its token again inside the window, because the answer was lost or as it sent it twice, never
 //	         loses its grant. Honest is who uses a successor only when no request with the token before is under way.
+//	outage   A time in which the database was unavailable does not count: a client whose window it covers keeps its grant.
+//	bound    However long the outage, a rotation longer ago than the limit is never answered again.
 //	stranger A request that is not valid in all else changes nothing. (It fails in the WHERE of every statement; the walk of
 //	         the real store below has it among its steps.)
 //
@@ -28,8 +31,9 @@ import (
 // The model's time goes in steps of half a window.
 const (
 	windowSteps  = 2
-	patience     = 2                      // a request that takes longer is given up (GATEHOUSE_REQUEST_TIMEOUT)
-	forgetSteps  = windowSteps + patience // clean-up clears the sealed successor of a rotation longer ago than that
+	patience     = 2 // a request that takes longer is given up (GATEHOUSE_REQUEST_TIMEOUT)
+	limitSteps   = windowSteps + 1
+	forgetSteps  = limitSteps + patience // clean-up clears the sealed successor of a rotation longer ago than that
 	tokensAtMost = 3
 )
 
@@ -38,8 +42,10 @@ type line struct {
 	current, previous int8 // previous -1: none
 	made              int8 // tokens made so far
 	age               int8 // steps since the rotation
+	outage            int8 // of those, steps in which the database was unavailable
 	sealed            bool // the successor can still be read with the previous token
 	revoked, expired  bool
+	limit             int8 // a rotation so many steps ago is not answered again, whatever outage there was
 }
 
 func (l line) live() bool { return !l.revoked && !l.expired }
@@ -71,7 +77,7 @@ func (l *line) update(token int8) (won bool) {
 	if !l.live() || l.current != token {
 		return false
 	}
-	l.previous, l.current, l.made, l.age, l.sealed = l.current, l.made, l.made+1, 0, true
+	l.previous, l.current, l.made, l.age, l.outage, l.sealed = l.current, l.made, l.made+1, 0, 0, true
 	return true
 }
 
@@ -80,10 +86,16 @@ func (l line) classify(token, held int8) outcome {
 	switch {
 	case !l.live() || l.current == token:
 		return refused
-	case l.previous == token && l.sealed && l.age-held < windowSteps:
+	case l.previous == token && l.sealed && !l.late(held):
 		return retried
 	}
 	return reused
+}
+
+// late reports whether a retry that arrived so long ago is outside the window.
+func (l line) late(held int8) bool {
+	age := l.age - held
+	return age >= l.limit || age-l.outage >= windowSteps
 }
 
 // forget is storage.ForgetSuccessors.
@@ -138,7 +150,7 @@ func (w modelWorld) successors() (out []modelWorld) {
 				for _, lost := range []bool{false, true} {
 					n := w
 					n.requests[i] = request{token: w.hand, at: 1, lost: lost}
-					if w.line.previous == w.hand && w.line.age >= windowSteps {
+					if w.line.previous == w.hand && w.line.late(0) {
 						n.late = true // the client waited for longer than the window: no promise holds
 					}
 					out = append(out, n)
@@ -162,16 +174,20 @@ func (w modelWorld) successors() (out []modelWorld) {
 			out = append(out, n)
 		}
 	}
-	if w.ticks < 5 {
+	for _, outage := range []int8{0, 1} {
+		if w.ticks >= 6 || w.line.outage+outage > 1 {
+			break
+		}
 		n := w
 		n.ticks++
 		n.line.age++
+		n.line.outage += outage
 		for i := range n.requests {
 			r := &n.requests[i]
 			if r.at == 0 || r.at == 4 {
 				continue
 			}
-			if r.held++; r.held > patience {
+			if r.held++; r.held > patience || outage > 0 { // without the database it is answered 503
 				r.at, r.out, r.lost = 4, pending, true
 			}
 		}
@@ -194,6 +210,9 @@ func (w modelWorld) successors() (out []modelWorld) {
 // plain gives worlds that do not differ in anything that matters one form.
 func (w modelWorld) plain() modelWorld {
 	w.line.age = min(w.line.age, forgetSteps+1)
+	if w.line.age-patience >= limitSteps {
+		w.line.outage = 0 // decides nothing any more
+	}
 	for i := range w.requests {
 		if w.requests[i].at == 4 {
 			w.requests[i].held = 0
@@ -253,6 +272,11 @@ func broken(before, after modelWorld) string {
 		if r.at != 4 {
 			continue
 		}
+		if retry := r.out == retried && !slices.Contains(before.requests[:], r); retry && before.line.current != r.token+1 {
+			return "used: a token was answered although its successor was used"
+		} else if retry && before.line.age-r.held >= before.line.limit {
+			return "bound: a rotation was answered again after the limit"
+		}
 		if r.out == reused && !after.line.revoked {
 			return "replay: it was noticed, and the grant lives"
 		}
@@ -275,7 +299,7 @@ func broken(before, after modelWorld) string {
 func TestTheRefreshLineHoldsInEveryInterleaving(t *testing.T) {
 	t.Parallel()
 	for _, honest := range []bool{true, false} {
-		start := modelWorld{line: line{previous: -1, made: 1}, honest: honest}
+		start := modelWorld{line: line{previous: -1, made: 1, limit: limitSteps}, honest: honest}
 		seen := map[modelWorld]modelWorld{start: start} // by which state each was reached
 		queue := []modelWorld{start}
 		outcomes := map[outcome]int{}
@@ -283,8 +307,9 @@ func TestTheRefreshLineHoldsInEveryInterleaving(t *testing.T) {
 			w := queue[0]
 			queue = queue[1:]
 			for _, next := range w.successors() {
+				why := broken(w, next)
 				next = next.plain()
-				if why := broken(w, next); why != "" {
+				if why != "" {
 					t.Fatalf("honest alone: %t: %s\n%s", honest, why, history(seen, w)+fmt.Sprintf("%+v\n", next))
 				}
 				if len(seen) > 3_000_000 {

@@ -37,7 +37,7 @@ func (r *realLine) use(i int8, client string) (outcome, error) {
 	next := fmt.Sprint(len(r.tokens))
 	rotation := storage.Rotation{
 		GrantID: r.grant, ClientID: client, Hash: r.hash(i), NextHash: []byte(r.grant + " token " + next), Sealed: []byte("sealed " + next),
-		IdleTTL: time.Hour, Grace: windowSteps * stepTime, Lookahead: time.Second,
+		IdleTTL: 24 * time.Hour, Grace: windowSteps * stepTime,
 	}
 	got, err := r.RotateRefreshToken(r.ctx, rotation, storagetest.Event("rotate"))
 	switch {
@@ -58,6 +58,9 @@ func (r *realLine) use(i int8, client string) (outcome, error) {
 }
 
 const stepTime = 5 * time.Second
+
+// hours is an age beyond every window and clean-up.
+const hours = 100
 
 func useOf(name string, which func(l line) int8) modelStep {
 	return modelStep{name,
@@ -90,15 +93,25 @@ var modelSteps = []modelStep{
 		func(r *realLine) (outcome, error) { return r.use(int8(len(r.tokens)-1), "gc2") }},
 	{"half a window passes", func(l *line) (outcome, int8) { l.age++; return pending, 0 },
 		func(r *realLine) (outcome, error) { r.clock.Advance(stepTime); return pending, nil }},
-	{"minutes pass", func(l *line) (outcome, int8) { l.age = min(l.age, 20) + 100; return pending, 0 },
-		func(r *realLine) (outcome, error) { r.clock.Advance(100 * stepTime); return pending, nil }},
+	{"an outage of two windows passes", func(l *line) (outcome, int8) {
+		l.age += 2 * windowSteps
+		l.outage += 2 * windowSteps
+		return pending, 0
+	},
+		func(r *realLine) (outcome, error) {
+			from := r.clock.Now()
+			r.clock.Advance(2 * windowSteps * stepTime)
+			return pending, r.RecordOutage(r.ctx, from, r.clock.Now())
+		}},
+	{"hours pass", func(l *line) (outcome, int8) { l.age = hours; return pending, 0 },
+		func(r *realLine) (outcome, error) { r.clock.Advance(3 * time.Hour); return pending, nil }},
 	{"clean-up", func(l *line) (outcome, int8) {
-		if l.age >= 50 { // the store waits a minute longer than the window
+		if l.age >= hours { // the store waits for two hours, longer than any window
 			l.sealed = false
 		}
 		return pending, 0
 	}, func(r *realLine) (outcome, error) {
-		return pending, r.ForgetSuccessors(r.ctx, windowSteps*stepTime)
+		return pending, errors.Join(r.TrustClock(r.ctx), r.ForgetSuccessors(r.ctx))
 	}},
 	{"revocation", func(l *line) (outcome, int8) { l.revoked = true; return pending, 0 },
 		func(r *realLine) (outcome, error) {
@@ -144,10 +157,10 @@ func walkOnce(t *testing.T, w *world, name string, path []int) {
 	r := &realLine{world: w, grant: name, tokens: []string{"0"}}
 	redemption := w.code(t, "code of "+name)
 	redemption.GrantID, redemption.RefreshHash = name, r.hash(0)
-	redemption.GrantExpiresAt, redemption.RefreshExpiresAt = w.clock.Now().Add(24*time.Hour), w.clock.Now().Add(24*time.Hour)
+	redemption.GrantExpiresAt, redemption.RefreshExpiresAt = w.clock.Now().Add(72*time.Hour), w.clock.Now().Add(72*time.Hour)
 	_, err := w.RedeemCode(t.Context(), redemption, storagetest.Event("redeem"))
 	storagetest.Must(t, err)
-	model := line{previous: -1, made: 1}
+	model := line{previous: -1, made: 1, limit: hours} // ten minutes in the store: no path comes near but by hours
 	said := ""
 	for _, i := range path {
 		step := modelSteps[i]

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"maps"
 	"sync"
+	"time"
 )
 
 // Stats is what the store has counted, and its state now.
@@ -20,6 +21,11 @@ type Stats struct {
 	Cached     int   // clients in the cache
 	CacheBytes int64 // the memory of those, estimated
 	Sealed     int64
+
+	DatabaseUp     bool          // whether the last contact with the database succeeded
+	ClockSkew      time.Duration // this machine's clock minus the database's; 0 on SQLite
+	CleanupBehind  time.Duration // by how much deletion lags the clock, which jumped
+	LargeDeletions uint64        // deletions of a large share of a table
 }
 
 // counts are events by type.
@@ -47,6 +53,7 @@ func (s *Store) Stats() Stats {
 	out := Stats{
 		Queue: len(s.batch.rows) + int(s.batch.held.Load()), QueueLimit: batchQueue, Unwritten: s.batch.failed.Load(), Slow: s.slow.Load(), Statements: s.asked.Load(),
 		Events: map[string]uint64{}, Pools: map[string]sql.DBStats{}, CacheHits: s.cache.hits.Load(), CacheMiss: s.cache.misses.Load(), Sealed: s.sealed.Load(),
+		DatabaseUp: !s.contact.current().failing, ClockSkew: time.Duration(s.clock.skew.Load()), CleanupBehind: time.Duration(s.clock.behind.Load()), LargeDeletions: s.largeDeletions.Load(),
 	}
 	s.counts.mu.Lock()
 	for _, e := range eventTypes {

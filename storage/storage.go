@@ -43,8 +43,10 @@ const (
 type Options struct {
 	URL  string           // sqlite:PATH or postgres://…
 	Pool int              // most connections, 0 for four per core
-	Now  func() time.Time // the clock, time.Now when nil
-	Log  *slog.Logger     // for what goes wrong in the background, discarded when nil
+	Now  func() time.Time // this machine's clock, time.Now when nil
+	// DatabaseNow replaces the clock of a PostgreSQL in tests that move the time.
+	DatabaseNow func() time.Time
+	Log         *slog.Logger // for what goes wrong in the background, discarded when nil
 }
 
 // Store is the database. Inside Tx it is the transaction. A Store is safe for use by many goroutines, except one that
@@ -58,7 +60,8 @@ type Store struct {
 
 type shared struct {
 	engine string
-	now    func() time.Time
+	now    func() time.Time // the time that all processes share
+	clock  clock
 	log    *slog.Logger
 	pools  []*sql.DB
 	cache  *cache
@@ -74,6 +77,9 @@ type shared struct {
 	sealed  atomic.Int64 // the last seal this process knows of
 
 	followed heartbeat // of followChanges
+
+	contact        contact
+	largeDeletions atomic.Uint64
 
 	stop context.CancelFunc
 	wait sync.WaitGroup
@@ -93,11 +99,15 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{shared: &shared{now: o.Now, log: o.Log}}
+	s := &Store{shared: &shared{clock: clock{local: o.Now, database: o.DatabaseNow}, log: o.Log}}
+	s.now = s.clock.now
 	s.cache = newCache()
 	s.batch = newBatch(s)
 	if err := s.connect(ctx, o); err != nil {
 		return nil, errors.Join(err, s.closePools())
+	}
+	if _, err := s.readClock(ctx); err != nil {
+		return nil, errors.Join(wrap("read the database's clock", err), s.closePools())
 	}
 	return s, nil
 }
@@ -105,7 +115,8 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 // Engine is SQLite or Postgres.
 func (s *Store) Engine() string { return s.engine }
 
-// Now is the store's clock.
+// Now returns the time that all processes of the database share: on PostgreSQL that of the database's clock, on SQLite
+// that of this machine.
 func (s *Store) Now() time.Time { return s.now() }
 
 // Ping reports whether the database answers. It keeps no writer waiting.
@@ -114,13 +125,15 @@ func (s *Store) Ping(ctx context.Context) error {
 	return queryRow(ctx, s.read, []any{&n}, "SELECT 1")
 }
 
-// Start begins the background work: following the changes of other processes and writing batched audit rows. Close ends it.
+// Start begins the background work: following the changes of other processes and the database's clock, and
+// writing batched audit rows. Close ends it.
 func (s *Store) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
 	s.followed.beat()
 	s.batch.wrote.beat()
 	s.wait.Go(func() { s.followChanges(ctx) })
+	s.wait.Go(func() { s.watchDatabase(ctx) })
 	s.batch.start(ctx)
 }
 

@@ -62,6 +62,7 @@ var metadataFlags = []metadataFlag{
 	{"access-ttl", "gatehouse_access_token_ttl", "lifetime of its access tokens, like 5m", "duration"},
 	{"refresh-idle", "gatehouse_refresh_idle_ttl", "how long its refresh tokens may be unused, like 30d", "duration"},
 	{"refresh-max", "gatehouse_refresh_max_ttl", "how long its grants last at most, like 90d", "duration"},
+	{"refresh-grace", "gatehouse_refresh_grace", "how long a refresh whose response was lost can be retried, 10m at most, 0s for not at all", "duration"},
 }
 
 // addMetadataFlags adds --metadata and a flag per member, and returns a function that gathers them into one JSON object.

@@ -48,9 +48,7 @@ func (s *system) jobs(log *slog.Logger) []job {
 			n, err := s.store.DeleteExpired(ctx)
 			return progressed(ctx, n, err)
 		}},
-		{"forget sealed successors", time.Hour, time.Hour, false, func(ctx context.Context) error {
-			return s.store.ForgetSuccessors(ctx, s.config.RefreshGrace+s.config.RequestTimeout)
-		}},
+		{"forget sealed successors", time.Hour, time.Hour, false, s.store.ForgetSuccessors},
 		{"deliver logouts", time.Second, 5 * time.Minute, false, s.oauth.Deliver},
 		{"advance signing keys", time.Hour, time.Minute, false, s.oauth.AdvanceKeys},
 		{"seal the audit log", time.Second, shortLimit, true, func(ctx context.Context) error {
@@ -77,7 +75,11 @@ func (s *system) jobs(log *slog.Logger) []job {
 	}
 	if s.config.AuditRetention > 0 {
 		jobs = append(jobs, job{"retire the audit log", time.Hour, 10 * time.Minute, false, func(ctx context.Context) error {
-			n, err := s.store.RetireAudit(ctx, s.store.Now().Add(-s.config.AuditRetention), func(int64, int64) {})
+			now, err := s.store.CleanupTime(ctx)
+			if err != nil {
+				return err
+			}
+			n, err := s.store.RetireAudit(ctx, now.Add(-s.config.AuditRetention), func(int64, int64) {})
 			if storage.Denied(err) {
 				return errors.New("this database role may not delete audit rows, which is as it should be; run `gatehouse audit retire` as the owner of the schema")
 			}

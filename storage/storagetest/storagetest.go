@@ -24,27 +24,43 @@ import (
 // Key is the root key of every test store.
 var Key = sha256.Sum256([]byte("a root key for tests"))
 
-// Clock is a clock that tests move.
+// Clock is a clock that tests move: that of the database, and of every process that is not given a skewed one.
 type Clock struct {
-	mu  sync.Mutex
-	now time.Time
+	mu    sync.Mutex
+	now   time.Time
+	of    *Clock // the clock that this one is ahead of, nil for none
+	ahead time.Duration
 }
 
 // NewClock returns a clock that stands at the present second.
 func NewClock() *Clock { return &Clock{now: time.Now().UTC().Truncate(time.Second)} }
 
+// Skewed returns the clock of a machine that is ahead of c by d, which may be negative.
+func (c *Clock) Skewed(d time.Duration) *Clock { return &Clock{of: c, ahead: d} }
+
 // Now is the clock's time.
 func (c *Clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.of != nil {
+		return c.of.Now().Add(c.ahead)
+	}
 	return c.now
 }
 
-// Advance moves the clock.
+// Database returns the time of the database that the machine uses.
+func (c *Clock) Database() time.Time {
+	if c.of != nil {
+		return c.of.Now()
+	}
+	return c.Now()
+}
+
+// Advance moves the clock; a skewed one away from the database's.
 func (c *Clock) Advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
+	c.now, c.ahead = c.now.Add(d), c.ahead+d
 }
 
 // Each runs fn as a subtest on each engine, in parallel, with the URL of an empty database of its own. Without
@@ -116,7 +132,7 @@ func Open(t testing.TB, url string, clock *Clock) *storage.Store {
 func OpenPool(t testing.TB, url string, clock *Clock, pool int) *storage.Store {
 	t.Helper()
 	ctx := context.Background()
-	s, err := storage.Open(ctx, storage.Options{URL: url, Pool: pool, Now: clock.Now})
+	s, err := storage.Open(ctx, storage.Options{URL: url, Pool: pool, Now: clock.Now, DatabaseNow: clock.Database})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,6 +212,12 @@ func Exec(t testing.TB, s *storage.Store, dsn string, statements ...string) {
 		_, err := db.ExecContext(context.Background(), statement)
 		Must(t, err)
 	}
+}
+
+// TrustClock lets deletion follow a clock that a test has advanced by more than an hour, as it would after a while.
+func TrustClock(t testing.TB, s *storage.Store, dsn string) {
+	t.Helper()
+	Exec(t, s, dsn, "UPDATE liveness SET cleanup_at = NULL")
 }
 
 // Count is the number that a query past the store gives.

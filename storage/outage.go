@@ -1,0 +1,150 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+const (
+	contactEvery   = time.Second
+	contactTimeout = 5 * time.Second
+	// livenessEvery is how many contacts there are for one write of the time to the database.
+	livenessEvery = 5
+	// restartGap is how long no process may have written the time before the next start counts it as an outage.
+	restartGap = 15 * time.Second
+)
+
+// Outage is a time in which a process could not use the database, so that responses of committed changes were lost.
+type Outage struct {
+	ID        string
+	StartedAt time.Time `gorm:"serializer:millis"`
+	EndedAt   time.Time `gorm:"serializer:millis"`
+}
+
+// contact is what this process knows of its connection to the database.
+type contact struct {
+	mu    sync.Mutex // held by the one that tries
+	count int        // successes
+	state atomic.Pointer[contactState]
+}
+
+type contactState struct {
+	last    time.Time // when the last success began; zero before the first
+	failing bool      // a later attempt failed
+}
+
+func (c *contact) current() contactState {
+	if state := c.state.Load(); state != nil {
+		return *state
+	}
+	return contactState{}
+}
+
+// watchDatabase reads the database's clock every second and writes the time to the database every five, until ctx ends.
+func (s *Store) watchDatabase(ctx context.Context) {
+	tick := time.NewTicker(contactEvery)
+	defer tick.Stop()
+	for {
+		limited, cancel := context.WithTimeout(ctx, contactTimeout)
+		_ = s.contactDatabase(limited) // noted as an outage; the callers of the database report the cause
+		cancel()
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// contactDatabase finds out whether the database can be used. The first success after a failure records the outage.
+func (s *Store) contactDatabase(ctx context.Context) error {
+	c := &s.contact
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before := c.current()
+	_, err := s.readClock(ctx)
+	began := s.now()
+	if err == nil && (before.failing || c.count%livenessEvery == 0) {
+		err = s.writeLiveness(ctx, before, began)
+	}
+	switch {
+	case err == nil:
+		c.count++
+		c.state.Store(&contactState{last: began})
+		if before.failing {
+			s.log.InfoContext(ctx, "database available again", slog.Float64("after_s", began.Sub(before.last).Seconds()))
+		}
+	case Denied(err), errors.Is(ctx.Err(), context.Canceled): // no outage: a missing privilege, or the process stops
+	case !before.failing && !before.last.IsZero():
+		s.log.WarnContext(ctx, "database unavailable", slog.Any("error", err))
+		c.state.Store(&contactState{last: before.last, failing: true})
+	}
+	return err
+}
+
+// writeLiveness notes in the database that it could be used now, and the outage that this ends. After a start that is the
+// time since any process did so.
+func (s *Store) writeLiveness(ctx context.Context, before contactState, now time.Time) error {
+	if !before.last.IsZero() && !before.failing {
+		return s.exec(ctx, "UPDATE liveness SET seen_at = ? WHERE id = 1", toMillis(now))
+	}
+	return s.Tx(ctx, func(tx *Store) error {
+		from := before.last
+		if from.IsZero() {
+			var seen *time.Time
+			if err := queryRow(ctx, tx.write, []any{moment{&seen}}, "SELECT seen_at FROM liveness WHERE id = 1"); err != nil {
+				return err
+			}
+			if seen != nil && now.Sub(*seen) > restartGap {
+				from = *seen
+			}
+		}
+		if err := tx.exec(ctx, "UPDATE liveness SET seen_at = ? WHERE id = 1", toMillis(now)); err != nil {
+			return err
+		}
+		if from.IsZero() || !from.Before(now) {
+			return nil
+		}
+		return tx.insert(ctx, &Outage{ID: uuid.NewString(), StartedAt: from, EndedAt: now})
+	})
+}
+
+// outageBetween returns for how much of the time between two moments a process could not use the database. The outages of
+// several processes that overlap count once.
+func (s *Store) outageBetween(ctx context.Context, from, to time.Time) (time.Duration, error) {
+	if s.contact.current().last.IsZero() { // a request came before the first contact of this process
+		if err := s.contactDatabase(ctx); err != nil {
+			return 0, err
+		}
+	}
+	outages, err := list[Outage](ctx, s.write, "started_at", "ended_at > ? AND started_at < ?", toMillis(from), toMillis(to))
+	if err != nil {
+		return 0, err
+	}
+	if c := s.contact.current(); c.failing {
+		outages = append(outages, Outage{StartedAt: c.last, EndedAt: to})
+		slices.SortFunc(outages, func(a, b Outage) int { return a.StartedAt.Compare(b.StartedAt) })
+	}
+	var total time.Duration
+	for _, o := range outages {
+		start, end := o.StartedAt, o.EndedAt
+		if start.Before(from) {
+			start = from
+		}
+		if end.After(to) {
+			end = to
+		}
+		if end.After(start) {
+			total += end.Sub(start)
+			from = end
+		}
+	}
+	return total, nil
+}
