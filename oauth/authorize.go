@@ -142,6 +142,9 @@ func (s *Server) resolveClient(ctx context.Context, form url.Values) (*Authoriza
 // check is everything that the client may be told by redirect.
 func (s *Server) check(ctx context.Context, a *Authorization) error {
 	form, c := a.form, a.Client
+	if err := params.CheckLists(form); err != nil {
+		return AsError(err)
+	}
 	switch {
 	case form.Has("registration"):
 		return fail(RegistrationNotSupported, "The parameter registration is not supported.")

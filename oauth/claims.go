@@ -12,6 +12,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"gatehouse/oauth/jwt"
+	"gatehouse/oauth/params"
 	"gatehouse/storage"
 )
 
@@ -135,6 +137,9 @@ func parseClaims(parameter string) (c claimsRequest, err error) {
 	}
 	if !utf8.ValidString(parameter) || strings.Contains(strings.ToLower(parameter), `\u0000`) {
 		return refuse(errors.New("it has a NUL or is not UTF-8")) // which no database would keep
+	}
+	if err := jwt.CheckJSON([]byte(parameter), params.MaxValues); err != nil {
+		return c, fail(InvalidRequest, "The parameter claims "+err.Error()+".")
 	}
 	top, err := jsonMembers([]byte(parameter))
 	if err != nil {

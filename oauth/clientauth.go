@@ -141,10 +141,13 @@ func present(r *http.Request, form url.Values) (presented, error) {
 	return presented{storage.AuthBasic, id, secret}, nil
 }
 
+// maxBasic is the largest encoded Basic credential: an id and a secret have at most 100 characters each.
+const maxBasic = 2 << 10
+
 // basic decodes the Basic scheme, whose two parts are form-encoded first (RFC 6749 §2.3.1).
 func basic(header string) (id, secret string, ok bool) {
 	scheme, encoded, _ := strings.Cut(header, " ")
-	if !strings.EqualFold(scheme, "Basic") {
+	if !strings.EqualFold(scheme, "Basic") || len(encoded) > maxBasic {
 		return "", "", false
 	}
 	raw, err := base64.StdEncoding.Strict().DecodeString(strings.TrimSpace(encoded))
@@ -164,6 +167,9 @@ func basic(header string) (id, secret string, ok bool) {
 func (s *Server) client(r *http.Request) (*storage.Client, url.Values, error) {
 	form, err := params.Form(r)
 	if err != nil {
+		return nil, nil, err
+	}
+	if err := params.CheckLists(form); err != nil {
 		return nil, nil, err
 	}
 	c, err := s.provider.AuthenticateClient(r.Context(), withForm(r, form), form)

@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -166,10 +167,34 @@ func (m *Metadata) checkTexts() error {
 
 // longestList is how many items a list may have: of what this server fetches fewer than it keeps for a client.
 func longestList(name string) int {
-	if name == "redirect_uris" || name == "post_logout_redirect_uris" {
-		return 200
+	switch name {
+	case "redirect_uris", "post_logout_redirect_uris":
+		return maxItems
+	case "contacts", "request_uris", "default_acr_values", "grant_types", "response_types":
+		return 20
 	}
-	return 20
+	return params.MaxValues
+}
+
+// maxItems is the longest list of client metadata.
+const maxItems = 200
+
+// checkLists refuses a list that is too long, as an array or as a string with spaces between, before it is read.
+func checkLists(members map[string]json.RawMessage) error {
+	for _, name := range listMembers() {
+		var text string
+		var items []json.RawMessage
+		n := 0
+		if raw := members[name]; json.Unmarshal(raw, &text) == nil {
+			n = params.CountSpaces(text) + 1
+		} else if json.Unmarshal(raw, &items) == nil {
+			n = len(items)
+		}
+		if most := longestList(name); n > most {
+			return fail(InvalidClientMetadata, fmt.Sprintf("%s may have %d items.", name, most))
+		}
+	}
+	return nil
 }
 
 // ValidScope reports whether name is a scope-token (RFC 6749 §3.3) of at most 100 characters, and not one of the words by

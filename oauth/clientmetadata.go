@@ -166,6 +166,9 @@ func (m *Metadata) Merge(patch []byte) error {
 	if err := json.Unmarshal(patch, &members); err != nil {
 		return fail(InvalidClientMetadata, "The client metadata is not a JSON object.")
 	}
+	if err := checkLists(members); err != nil {
+		return err
+	}
 	current, err := json.Marshal(m)
 	if err != nil {
 		return err
@@ -207,6 +210,17 @@ var memberNames = sync.OnceValue(func() (names []string) {
 	for field := range reflect.TypeFor[Metadata]().Fields() {
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		names = append(names, name)
+	}
+	return names
+})
+
+// listMembers are the names of the members that are lists.
+var listMembers = sync.OnceValue(func() (names []string) {
+	for field := range reflect.TypeFor[Metadata]().Fields() {
+		if t := field.Type; t == reflect.TypeFor[List]() || t == reflect.TypeFor[*List]() || t == reflect.TypeFor[Words]() {
+			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+			names = append(names, name)
+		}
 	}
 	return names
 })

@@ -107,7 +107,7 @@ func AsError(err error) *Error {
 		return e
 	}
 	if p := (*params.Error)(nil); errors.As(err, &p) {
-		return &Error{Code: InvalidRequest, Description: p.Text, status: p.Status}
+		return &Error{Code: cmp.Or(p.Code, InvalidRequest), Description: p.Text, status: p.Status}
 	}
 	switch {
 	case errors.Is(err, storage.ErrNotFound), errors.Is(err, storage.ErrConsumed), errors.Is(err, storage.ErrReused):

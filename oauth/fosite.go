@@ -94,6 +94,7 @@ type noFetcher struct{ fosite.JWKSFetcherStrategy }
 
 // tokenState is what fosite calls a session: the token being made, from handler to response.
 type tokenState struct {
+	form      url.Values // of the request
 	subject   string
 	grant     storage.Grant // of a person's token; empty for a machine's
 	audience  []string
@@ -144,6 +145,18 @@ func clientIDOf(r fosite.Requester) string {
 
 // stateOf is the state that Token gave the request.
 func stateOf(r fosite.Requester) *tokenState { return r.GetSession().(*tokenState) }
+
+// forFosite are the parameters that fosite is given: those by which a client authenticates, the grant type and the token to revoke.
+// Others, whose lists it would parse before it authenticates the client, are read by our handlers alone.
+func forFosite(form url.Values) url.Values {
+	out := url.Values{}
+	for _, name := range []string{"grant_type", "client_id", "client_secret", "client_assertion", "client_assertion_type", "token", "token_type_hint"} {
+		if form.Has(name) {
+			out.Set(name, form.Get(name))
+		}
+	}
+	return out
+}
 
 // withForm returns r with its parameters replaced by the ones that were read strictly, so that nothing downstream
 // parses the body again, or differently.

@@ -13,7 +13,8 @@ type clientCredentials struct{ grantHandler }
 // HandleTokenEndpointRequest decides scopes and audience. There is never a refresh token (RFC 6749 §4.4.3) and no person,
 // so offline_access, openid and the scopes of a person's claims are left out.
 func (h clientCredentials) HandleTokenEndpointRequest(ctx context.Context, r fosite.AccessRequester) error {
-	c, state, form := clientOf(r), stateOf(r), r.GetRequestForm()
+	c, state := clientOf(r), stateOf(r)
+	form := state.form
 	if c.Public() {
 		return fail(UnauthorizedClient, "A public client cannot use client_credentials.")
 	}

@@ -23,7 +23,8 @@ const errCode = "The code is unknown, expired or already used, or was issued to 
 // Consuming comes before signing: should signing fail the person signs in again, but a replayed code can never yield a
 // second token.
 func (h authorizationCode) HandleTokenEndpointRequest(ctx context.Context, r fosite.AccessRequester) error {
-	c, state, form := clientOf(r), stateOf(r), r.GetRequestForm()
+	c, state := clientOf(r), stateOf(r)
+	form := state.form
 	if err := h.allowed(ctx, c, state); err != nil {
 		return err
 	}

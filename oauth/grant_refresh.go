@@ -27,7 +27,8 @@ const errRefresh = "The refresh token is unknown, expired, revoked or already us
 // HandleTokenEndpointRequest rotates the token. A request that narrows what it asks for is checked first, so that a
 // refusal costs the honest client nothing.
 func (h refreshToken) HandleTokenEndpointRequest(ctx context.Context, r fosite.AccessRequester) error {
-	c, state, form := clientOf(r), stateOf(r), r.GetRequestForm()
+	c, state := clientOf(r), stateOf(r)
+	form := state.form
 	if err := h.allowed(ctx, c, state); err != nil {
 		return err
 	}

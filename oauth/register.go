@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"gatehouse/oauth/credential"
+	"gatehouse/oauth/jwt"
 	"gatehouse/oauth/params"
 	"gatehouse/storage"
 )
@@ -126,6 +127,9 @@ func jsonBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, params.MaxBody))
 	if err != nil {
 		return nil, &Error{Code: InvalidClientMetadata, Description: "The client metadata is larger than 64 KiB or could not be read.", Err: err}
+	}
+	if err := jwt.CheckJSON(body, maxItems); err != nil {
+		return nil, fail(InvalidClientMetadata, "The client metadata "+err.Error()+".")
 	}
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal(body, &object); err != nil || object == nil || !utf8.Valid(body) {

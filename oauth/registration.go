@@ -104,7 +104,11 @@ func (s *Server) sector(ctx context.Context, clientID string, m *Metadata) (stri
 		if err := json.Unmarshal(doc.Body, &listed); err != nil {
 			return "", fail(InvalidClientMetadata, "The document at sector_identifier_uri is not a JSON array of redirect URIs.")
 		}
-		if slices.ContainsFunc(m.RedirectURIs, func(uri string) bool { return !slices.Contains(listed, uri) }) {
+		has := make(map[string]bool, len(listed))
+		for _, uri := range listed {
+			has[uri] = true
+		}
+		if slices.ContainsFunc(m.RedirectURIs, func(uri string) bool { return !has[uri] }) {
 			return "", fail(InvalidClientMetadata, "The document at sector_identifier_uri does not list every one of redirect_uris.")
 		}
 		return hostname(m.SectorIdentifierURI), nil

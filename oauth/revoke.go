@@ -23,6 +23,9 @@ func (s *Server) Revoke(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := params.CheckLists(form); err != nil {
+		return err
+	}
 	if form.Get("token") == "" {
 		// Who asks comes first: 401 is told before 400.
 		if _, err := s.provider.AuthenticateClient(r.Context(), withForm(r, form), form); err != nil {
@@ -30,7 +33,7 @@ func (s *Server) Revoke(w http.ResponseWriter, r *http.Request) error {
 		}
 		return fail(InvalidRequest, "The parameter token is missing.")
 	}
-	if err := s.provider.NewRevocationRequest(r.Context(), withForm(r, form)); err != nil {
+	if err := s.provider.NewRevocationRequest(r.Context(), withForm(r, forFosite(form))); err != nil {
 		return err
 	}
 	w.Header().Set("Cache-Control", "no-store")

@@ -39,8 +39,11 @@ func (s *Server) Token(w http.ResponseWriter, r *http.Request) error {
 	default:
 		return fail(UnsupportedGrantType, "The grant type is not supported; the metadata lists those that are.")
 	}
-	ctx, state := r.Context(), &tokenState{}
-	access, err := s.provider.NewAccessRequest(ctx, withForm(r, form), state)
+	if err := params.CheckLists(form); err != nil {
+		return err
+	}
+	ctx, state := r.Context(), &tokenState{form: form}
+	access, err := s.provider.NewAccessRequest(ctx, withForm(r, forFosite(form)), state)
 	if err != nil {
 		if access != nil {
 			s.notable(ctx, clientIDOf(access), form, err)

@@ -15,11 +15,19 @@ import (
 
 	"gatehouse/identity"
 	"gatehouse/oauth"
+	"gatehouse/oauth/params"
 	"gatehouse/storage"
 )
 
-// maxURL bounds the request line.
-const maxURL = 32 << 10
+const (
+	maxURL = 32 << 10 // bytes of the request line
+	// Browsers keep at most 180 cookies of a site, and servers in front of this one allow 100 header fields.
+	maxFields  = 100
+	maxCookies = 200
+	maxHops    = 100 // proxies in X-Forwarded-For, from the last one on
+	// Media types have one or two parameters, and quoting and continuations take time to read.
+	maxContentType = 500
+)
 
 // outermost gives every request its id and origin, and refuses what no route should see.
 func (s *Site) outermost(next http.Handler) http.Handler {
@@ -37,12 +45,37 @@ func (s *Site) outermost(next http.Handler) http.Handler {
 		switch {
 		case len(r.RequestURI) > maxURL:
 			s.serve(route{kind: page, handler: refuse(http.StatusRequestURITooLong, "error.request")}).ServeHTTP(w, r)
+		case largeHeader(r.Header):
+			s.serve(route{kind: page, handler: refuse(http.StatusRequestHeaderFieldsTooLarge, "error.header")}).ServeHTTP(w, r)
 		case s.strict && r.Host != s.issuer.Host:
 			s.serve(route{kind: page, handler: (*Site).otherName}).ServeHTTP(w, r)
 		default:
 			next.ServeHTTP(w, r)
 		}
 	})
+}
+
+// largeHeader reports whether a header has more fields, cookies or parameters of the media type than real clients send.
+func largeHeader(h http.Header) bool {
+	fields, cookies := 0, 0
+	for _, values := range h {
+		fields += len(values)
+	}
+	for _, v := range h["Cookie"] {
+		cookies += strings.Count(v, ";") + 1
+	}
+	return fields > maxFields || cookies > maxCookies || len(h.Get("Content-Type")) > maxContentType
+}
+
+// tooMany refuses more parameters, in the query or in a form, than real clients send.
+func tooMany(r *http.Request) error {
+	if err := params.CheckCount(r.URL.RawQuery); err != nil {
+		return err
+	}
+	if b, ok := r.Body.(*body); ok && strings.HasPrefix(strings.ToLower(r.Header.Get("Content-Type")), params.FormType) {
+		return params.CheckCount(b.read.Bytes())
+	}
+	return nil
 }
 
 // serve is the adapter of a route: it sets the headers of the route's kind, runs the handler, answers its error in the
@@ -55,6 +88,9 @@ func (s *Site) serve(rt route) http.Handler {
 		var err error
 		if rt.kind != health && rt.kind != public && rt.kind != static { // those read none
 			err = s.readBody(rec, r) // before the time of the request begins, and before it takes a place
+			if err == nil {
+				err = tooMany(r)
+			}
 		}
 		ctx, end := s.begin(rt, r)
 		r = r.WithContext(ctx)
@@ -293,16 +329,22 @@ func (s *Site) clientAddress(r *http.Request) string {
 	if len(forwarded) == 0 {
 		return addr.String()
 	}
-	hops := strings.Split(strings.Join(forwarded, ","), ",")
-	for i := len(hops) - 1; i >= 0; i-- {
-		hop, ok := forwardedAddress(hops[i])
-		if !ok {
-			s.peers.warnUnreadable(addr, hops[i])
-			break
-		}
-		addr = hop
-		if !s.trusted(addr) {
-			break
+	hops := 0
+	for i := len(forwarded) - 1; i >= 0; i-- {
+		for rest, more := forwarded[i], true; more; hops++ {
+			var hop string
+			if hop, rest, more = lastElement(rest); hops == maxHops {
+				return addr.String()
+			}
+			hopAddress, ok := forwardedAddress(hop)
+			if !ok {
+				s.peers.warnUnreadable(addr, hop)
+				return addr.String()
+			}
+			addr = hopAddress
+			if !s.trusted(addr) {
+				return addr.String()
+			}
 		}
 	}
 	return addr.String()
@@ -328,6 +370,15 @@ func forwardedAddress(element string) (netip.Addr, bool) {
 		return netip.Addr{}, false
 	}
 	return addr.Unmap(), true
+}
+
+// lastElement cuts the last element off a list with commas between. more reports whether there is another before it.
+func lastElement(list string) (element, before string, more bool) {
+	i := strings.LastIndexByte(list, ',')
+	if i < 0 {
+		return list, "", false
+	}
+	return list[i+1:], list[:i], true
 }
 
 func (s *Site) trusted(a netip.Addr) bool {

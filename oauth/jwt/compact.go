@@ -12,6 +12,9 @@ import (
 // maxHeader is the largest encoded JOSE header in bytes. Real headers have less than 200, with a certificate chain 6000.
 const maxHeader = 8 << 10
 
+// maxMembers is how many members an object or array in a header, payload or key set may have.
+const maxMembers = 100
+
 // ParseCompact parses a JWS in the compact serialization, of at most maxSize bytes and with one of the algorithms. It does
 // not verify the signature. There is exactly one spelling of every token: three parts of base64url without padding, line
 // breaks or other characters, each of which ends in the canonical character (RFC 7515 §2, RFC 4648 §3.5). go-jose alone
@@ -23,6 +26,9 @@ func ParseCompact(token string, maxSize int, algorithms []jose.SignatureAlgorith
 	}
 	if len(header) > maxHeader {
 		return nil, fmt.Errorf("%w: the header is larger than %d bytes", ErrInvalid, maxHeader)
+	}
+	if raw, err := base64.RawURLEncoding.DecodeString(header); err != nil || CheckJSON(raw, maxMembers) != nil {
+		return nil, fmt.Errorf("%w: the header has too many members", ErrInvalid)
 	}
 	jws, err := jose.ParseSignedCompact(token, algorithms)
 	if err != nil {

@@ -247,6 +247,9 @@ func Parse(token string, algorithms []string, find func(kid, alg string) ([]jose
 		if err != nil {
 			continue
 		}
+		if err := CheckJSON(payload, maxMembers); err != nil {
+			return Token{}, fmt.Errorf("%w: the payload %w", ErrInvalid, err)
+		}
 		var object map[string]json.RawMessage
 		if err := json.Unmarshal(payload, &object); err != nil || object == nil || !utf8.Valid(payload) {
 			return Token{}, fmt.Errorf("%w: the payload is not a JSON object in UTF-8", ErrInvalid)
@@ -266,7 +269,7 @@ func UnverifiedIssuer(token string) string {
 	var claims struct {
 		Issuer string `json:"iss"`
 	}
-	if err != nil || json.Unmarshal(payload, &claims) != nil {
+	if err != nil || CheckJSON(payload, maxMembers) != nil || json.Unmarshal(payload, &claims) != nil {
 		return ""
 	}
 	return claims.Issuer
@@ -306,6 +309,9 @@ type publicKey struct {
 // bounds of its kind, is left out (§5). The error is a KeySetError: for more than MaxKeys keys, and for one that is private or
 // symmetric, which is no longer a secret.
 func ParseKeys(raw []byte) ([]jose.JSONWebKey, error) {
+	if err := CheckJSON(raw, maxMembers); err != nil {
+		return nil, KeySetError(err.Error())
+	}
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
 	}

@@ -5,11 +5,13 @@ package params
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
 	"net/url"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -19,9 +21,17 @@ const FormType = "application/x-www-form-urlencoded"
 // MaxBody is the largest request body in bytes.
 const MaxBody = 64 << 10
 
+// What real clients send has fewer than twenty parameters, and lists of a few values. Libraries that read such lists take time
+// that grows with the square of their length, so that they are counted before any library gets them.
+const (
+	MaxParameters = 100 // of one request, repeated ones too
+	MaxValues     = 100 // of one list
+)
+
 // Error is a request that cannot be read. Its text is for the developer and quotes parameter names at most.
 type Error struct {
-	Status int // 400, 405, 413 or 415
+	Status int    // 400, 405, 413 or 415
+	Code   string // of the OAuth error; empty: invalid_request
 	Text   string
 }
 
@@ -83,6 +93,51 @@ func read(r *http.Request) ([]byte, error) {
 	return body, err
 }
 
+// lists are the parameters whose value is a list with spaces between, and the error code for one that is too long.
+var lists = []struct{ name, code string }{
+	{"scope", "invalid_scope"}, {"audience", ""}, {"prompt", ""}, {"acr_values", ""}, {"ui_locales", ""}, {"claims_locales", ""},
+	{"response_type", ""}, {"grant_type", ""},
+}
+
+// CheckLists returns an *Error when a parameter that is a list has more than MaxValues values.
+func CheckLists(values url.Values) error {
+	for _, list := range lists {
+		for _, v := range values[list.name] {
+			if CountSpaces(v) >= MaxValues {
+				return &Error{Status: http.StatusBadRequest, Code: list.code, Text: fmt.Sprintf("The parameter %s has more than %d values.", list.name, MaxValues)}
+			}
+		}
+	}
+	if len(values["resource"]) > MaxValues {
+		return &Error{Status: http.StatusBadRequest, Code: "invalid_target", Text: fmt.Sprintf("The parameter resource has more than %d values.", MaxValues)}
+	}
+	return nil
+}
+
+// CountSpaces returns how many characters of s separate values for one reader or another.
+func CountSpaces(s string) (n int) {
+	for _, r := range s {
+		if unicode.IsSpace(r) {
+			n++
+		}
+	}
+	return n
+}
+
+// CheckCount returns an *Error when an encoded query or form has more than MaxParameters parameters.
+func CheckCount[T string | []byte](raw T) error {
+	n := 1
+	for i := range len(raw) {
+		if raw[i] == '&' {
+			n++
+		}
+	}
+	if n > MaxParameters {
+		return bad(fmt.Sprintf("The request has more than %d parameters.", MaxParameters))
+	}
+	return nil
+}
+
 // Query reads the parameters of a GET.
 func Query(r *http.Request) (url.Values, error) {
 	if len(r.URL.RawQuery) > MaxBody {
@@ -93,6 +148,9 @@ func Query(r *http.Request) (url.Values, error) {
 
 // parse decodes and checks parameters. Only resource may be repeated (RFC 8707 §2).
 func parse(raw string) (url.Values, error) {
+	if err := CheckCount(raw); err != nil {
+		return nil, err
+	}
 	values, err := url.ParseQuery(raw)
 	if err != nil {
 		return nil, bad("The parameters are not valid application/x-www-form-urlencoded.")

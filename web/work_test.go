@@ -1,0 +1,207 @@
+package web_test
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"runtime"
+	"strings"
+	"testing"
+
+	"gatehouse/storage/storagetest"
+	"gatehouse/web"
+	"gatehouse/web/webtest"
+)
+
+// A load is a part of a request that a client can make as large as it likes. fill puts n of something into the request.
+type load struct {
+	name string
+	most int // the largest n, so that the part is about as large as the server reads
+	fill func(r *shape, n int)
+}
+
+// shape is a request before it is sent.
+type shape struct {
+	query, body, kind string
+	header            http.Header
+}
+
+// repeated is n values with a separator between; %d in the value is its number.
+func repeated(n int, value, separator string) string {
+	var b strings.Builder
+	for i := range n {
+		if i > 0 {
+			b.WriteString(separator)
+		}
+		if strings.Contains(value, "%d") {
+			fmt.Fprintf(&b, value, i)
+		} else {
+			b.WriteString(value)
+		}
+	}
+	return b.String()
+}
+
+func loads() []load {
+	const form, object = "application/x-www-form-urlencoded", "application/json"
+	var out []load
+	add := func(name string, most int, fill func(r *shape, n int)) { out = append(out, load{name, most, fill}) }
+	for _, p := range []string{"scope", "audience", "prompt", "acr_values", "ui_locales", "claims_locales", "response_type", "grant_type"} {
+		add("query "+p, 5000, func(r *shape, n int) { r.query = p + "=" + repeated(n, "w%d", "+") })
+		add("form "+p, 8000, func(r *shape, n int) { r.body, r.kind = p+"="+repeated(n, "w%d", "+"), form })
+	}
+	for _, p := range []string{"scope=w%d", "resource=https://%d.example", "p%d=v", "session=%d", "="} {
+		add("query repeated "+p, 1000, func(r *shape, n int) { r.query = repeated(n, p, "&") })
+		add("form repeated "+p, 2000, func(r *shape, n int) { r.body, r.kind = repeated(n, p, "&"), form })
+	}
+	for _, p := range []string{
+		"client_id", "redirect_uri", "state", "nonce", "login_hint", "claims", "request", "request_uri", "id_token_hint", "token", "client_assertion", "code", "code_verifier", "refresh_token",
+		"username", "password", "form_token", "decision", "logout_hint", "name",
+	} {
+		add("query long "+p, 30_000, func(r *shape, n int) { r.query = p + "=" + strings.Repeat("x", n) })
+		add("form long "+p, 60_000, func(r *shape, n int) {
+			r.body, r.kind = "grant_type=client_credentials&client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer&"+p+"="+strings.Repeat("x", n), form
+		})
+	}
+	jws := func(header, payload string) string {
+		enc := base64.RawURLEncoding.EncodeToString
+		return enc([]byte(header)) + "." + enc([]byte(payload)) + "." + enc(make([]byte, 64))
+	}
+	for name, token := range map[string]func(n int) string{
+		"header members":  func(n int) string { return jws(`{"alg":"ES256",`+repeated(n, `"h%d":1`, ",")+`}`, `{"iss":"x"}`) },
+		"payload members": func(n int) string { return jws(`{"alg":"ES256"}`, `{"iss":"x",`+repeated(n, `"h%d":1`, ",")+`}`) },
+		"nested payload": func(n int) string {
+			return jws(`{"alg":"ES256"}`, `{"iss":"x","a":`+strings.Repeat("[", n)+strings.Repeat("]", n)+`}`)
+		},
+	} {
+		for _, p := range []string{"client_assertion", "request", "id_token_hint", "token", "access_token"} {
+			add("query "+p+" with "+name, 1500, func(r *shape, n int) { r.query = p + "=" + token(n) })
+			add("form "+p+" with "+name, 2000, func(r *shape, n int) {
+				r.body, r.kind = "grant_type=client_credentials&client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer&"+p+"="+token(n), form
+			})
+		}
+		add("bearer with "+name, 1000, func(r *shape, n int) { r.header.Set("Authorization", "Bearer "+token(n)) })
+	}
+	claims := func(n int) string { return `{"userinfo":{` + repeated(n, `"c%d":null`, ",") + `}}` }
+	add("query claims members", 200, func(r *shape, n int) { r.query = "claims=" + claims(n) })
+	add("form claims members", 200, func(r *shape, n int) { r.body, r.kind = "claims="+claims(n), form })
+	for name, body := range map[string]func(n int) string{
+		"members":            func(n int) string { return `{` + repeated(n, `"m%d":1`, ",") + `}` },
+		"nested":             func(n int) string { return `{"a":` + strings.Repeat("[", n) + strings.Repeat("]", n) + `}` },
+		"nested objects":     func(n int) string { return strings.Repeat(`{"a":`, n) + "1" + strings.Repeat("}", n) },
+		"scope":              func(n int) string { return `{"scope":"` + repeated(n, "w%d", " ") + `"}` },
+		"scope array":        func(n int) string { return `{"scope":[` + repeated(n, `"w%d"`, ",") + `]}` },
+		"redirect_uris":      func(n int) string { return `{"redirect_uris":[` + repeated(n, `"https://%d.e"`, ",") + `]}` },
+		"redirect_uris text": func(n int) string { return `{"redirect_uris":"` + repeated(n, `https://%d.e`, `\t`) + `"}` },
+		"contacts": func(n int) string {
+			return `{"redirect_uris":["https://a.example/"],"contacts":[` + repeated(n, `"a%d"`, ",") + `]}`
+		},
+		"jwks": func(n int) string {
+			return `{"redirect_uris":["https://a.example/"],"jwks":{"keys":[` + repeated(n, `{"kty":"%d"}`, ",") + `]}}`
+		},
+	} {
+		add("JSON "+name, 2000, func(r *shape, n int) { r.body, r.kind = body(n), object })
+	}
+	header := func(name, value, separator string, most int) {
+		add("header "+name, most, func(r *shape, n int) { r.header.Set(name, repeated(n, value, separator)) })
+	}
+	header("X-Forwarded-For", "192.0.2.1", ",", 5000)
+	header("X-Forwarded-For", "127.0.0.1", ", ", 5000)
+	header("Accept-Language", "l%d;q=0.5", ",", 4000)
+	header("Accept", "a/%d", ",", 6000)
+	header("Cookie", "c%d=v", "; ", 6000)
+	header("If-None-Match", `"e%d"`, ",", 6000)
+	header("Content-Type", "; p%d=v", "", 6000)
+	header("User-Agent", "a%d/1", " ", 6000)
+	header("Traceparent", "%d", "-", 6000)
+	header("Forwarded", "for=192.0.2.%d", ",", 3000)
+	add("many header fields", 2000, func(r *shape, n int) {
+		for i := range n {
+			r.header.Add("X-Forwarded-For", fmt.Sprint("192.0.2.", i%250))
+		}
+	})
+	add("long Basic", 40_000, func(r *shape, n int) {
+		r.body, r.kind = "grant_type=client_credentials", form
+		r.header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("id:"+strings.Repeat("s", n))))
+	})
+	return out
+}
+
+// with adds the parameters to an encoded form that has some, but for those that it has.
+func with(base url.Values, form string) string {
+	if form == "" {
+		return ""
+	}
+	for name := range base {
+		if !strings.Contains("&"+form, "&"+name+"=") {
+			form += "&" + url.Values{name: base[name]}.Encode()
+		}
+	}
+	return form
+}
+
+// work is what a request makes the server do, in allocations and bytes that are allocated.
+type work struct{ allocations, bytes uint64 }
+
+// measure serves a request three times and returns the least work, for other goroutines of the process allocate too.
+func measure(t *testing.T, s *webtest.Server, method, path string, base url.Values, l load, n int) (w work, size int, res *httptest.ResponseRecorder) {
+	t.Helper()
+	w = work{1 << 62, 1 << 62}
+	for range 3 {
+		r := shape{header: http.Header{}}
+		l.fill(&r, n)
+		if r.kind == "" || strings.Contains(r.kind, "form") {
+			r.query, r.body = with(base, r.query), with(base, r.body)
+		}
+		req := httptest.NewRequest(method, s.URL+path, strings.NewReader(r.body))
+		req.URL.RawQuery, req.Header, req.RemoteAddr = r.query, r.header, "127.0.0.1:4711"
+		req.RequestURI = req.URL.RequestURI()
+		if r.kind != "" {
+			req.Header.Set("Content-Type", r.kind)
+		}
+		size = len(r.query) + len(r.body)
+		for name, values := range req.Header {
+			size += len(name) + len(strings.Join(values, ","))
+		}
+		res = httptest.NewRecorder()
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		s.Handler.ServeHTTP(res, req)
+		runtime.ReadMemStats(&after)
+		w.allocations, w.bytes = min(w.allocations, after.Mallocs-before.Mallocs), min(w.bytes, after.TotalAlloc-before.TotalAlloc)
+	}
+	return w, size, res
+}
+
+// TestNoRouteWorksMoreForManyValues sends every route requests with many and long parts, and compares the work with that for a
+// short one. It is not parallel, so that no other test of the package allocates meanwhile. Work that allocates nothing, like a quadratic
+// search for duplicates, is not seen in it: TestLongListsAreRefusedBeforeAnythingReadsThem shows that none gets a long list.
+func TestNoRouteWorksMoreForManyValues(t *testing.T) {
+	s := webtest.Start(t, storagetest.URL(t, storagetest.Engines(t)[0]), webtest.Options{Env: map[string]string{
+		"GATEHOUSE_RATE_LIMITS": "off", "GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1",
+	}})
+	app := s.Public()
+	base := webtest.AuthorizeForm(app, "grant_type", "refresh_token") // a registered client, so that requests get as far as they can
+	base.Del("state")
+	measured := 0
+	for _, pattern := range web.Patterns() {
+		method, path, found := strings.Cut(pattern, " ")
+		if !found {
+			method, path = http.MethodPost, method
+		}
+		path = strings.NewReplacer("{id}", "x", "{file}", "x", "{$}", "").Replace(path)
+		for _, l := range loads() {
+			short, _, _ := measure(t, s, method, path, base, l, 1)
+			long, size, res := measure(t, s, method, path, base, l, l.most)
+			measured++
+			if long.allocations > 2*short.allocations+400 || long.bytes > 2*short.bytes+12*uint64(size)+64<<10 {
+				t.Errorf("%s, %s (%d bytes): %+v, a short one %+v: %d %.200s", pattern, l.name, size, long, short, res.Code, res.Body)
+			}
+		}
+	}
+	if measured < 1000 {
+		t.Errorf("only %d requests were measured", measured)
+	}
+}
