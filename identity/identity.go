@@ -15,6 +15,7 @@ import (
 	"golang.org/x/text/secure/precis"
 
 	"gatehouse/config"
+	"gatehouse/display"
 	"gatehouse/storage"
 )
 
@@ -75,8 +76,8 @@ func (p *People) Create(ctx context.Context, n NewUser) (storage.User, error) {
 		return storage.User{}, &Problem{"the username must have 1 to 64 characters"}
 	case strings.Contains(n.Username+usernameKey, "@"): // also what the normal form makes of other at signs
 		return storage.User{}, &Problem{"the username must not contain an @, or it could be taken for an e-mail address"}
-	case err != nil:
-		return storage.User{}, &Problem{"the username has a character that is not allowed, such as a space"}
+	case err != nil || display.CheckName(n.Username) != nil:
+		return storage.User{}, &Problem{"the username has a character that is not allowed, such as a space or an invisible one"}
 	}
 	emailKey, err := checkEmail(n.Email)
 	if err != nil {
@@ -108,8 +109,6 @@ func (p *People) Create(ctx context.Context, n NewUser) (storage.User, error) {
 	}
 	return u, err
 }
-
-func isControl(r rune) bool { return r < 0x20 || r == 0x7f }
 
 func (p *People) checkPassword(password, usernameKey, emailKey string) error {
 	if n := utf8.RuneCountInString(password); n < p.options.PasswordMinLength {

@@ -51,6 +51,41 @@ func TestNamesShareOneNormalisedNamespace(t *testing.T) {
 	})
 }
 
+func TestNamesThatCannotBeReadAreRefused(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		p, _, _ := people(t, url)
+		made, err := p.Create(t.Context(), identity.NewUser{Username: "carol", Email: "carol@example.com", Password: "correct horse"})
+		storagetest.Must(t, err)
+		for _, bad := range []string{"\u200b", "Car\u200bol", "\u202elorac", "Carol\u009b2J", "Carol\x1b[2J", "Car\nol", "\u3164", "\u2800", "\u0301"} {
+			for what, n := range map[string]identity.NewUser{
+				"username": {Username: bad, Email: "x@example.com"}, "email": {Username: "x", Email: bad + "x@example.com"}, "name": {Username: "x", Email: "x@example.com", Name: bad},
+			} {
+				n.Password = "correct horse"
+				var problem *identity.Problem
+				if _, err := p.Create(t.Context(), n); !errors.As(err, &problem) {
+					t.Errorf("created with the %s %q: %v", what, bad, err)
+				}
+			}
+			address := storage.Address{Street: bad, Locality: bad, Region: bad, PostalCode: bad, Country: bad}
+			for what, c := range map[string]identity.Changes{
+				"name": {Name: &bad}, "given name": {Profile: &storage.Profile{GivenName: bad}}, "family name": {Profile: &storage.Profile{FamilyName: bad}},
+				"middle name": {Profile: &storage.Profile{MiddleName: bad}}, "nickname": {Profile: &storage.Profile{Nickname: bad}}, "gender": {Profile: &storage.Profile{Gender: bad}},
+				"website": {Profile: &storage.Profile{Website: "https://a.example/" + bad + "x"}}, "street": {Profile: &storage.Profile{Address: storage.Address{Street: bad}}},
+				"town": {Profile: &storage.Profile{Address: storage.Address{Locality: bad}}}, "address": {Profile: &storage.Profile{Address: address}},
+			} {
+				if what == "website" && bad == "\u0301" || what == "street" && bad == "Car\nol" {
+					continue // an accent on a letter, and two lines
+				}
+				var problem *identity.Problem
+				if _, err := p.Update(t.Context(), made, c); !errors.As(err, &problem) {
+					t.Errorf("updated with the %s %q: %v", what, bad, err)
+				}
+			}
+		}
+	})
+}
+
 func TestPasswordsMatchInWhateverUnicodeForm(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {

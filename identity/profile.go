@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/text/language"
 
+	"gatehouse/display"
 	"gatehouse/storage"
 )
 
@@ -28,15 +29,23 @@ func checkProfile(name string, p *storage.Profile) error {
 		"name": name, "given name": p.GivenName, "family name": p.FamilyName, "middle name": p.MiddleName, "nickname": p.Nickname,
 		"gender": p.Gender, "town": p.Address.Locality, "region": p.Address.Region, "postal code": p.Address.PostalCode, "country": p.Address.Country,
 	} {
-		if utf8.RuneCountInString(s) > 200 || strings.ContainsFunc(s, isControl) {
-			return &Problem{"the " + what + " is longer than 200 characters or has control characters"}
+		if utf8.RuneCountInString(s) > 200 {
+			return &Problem{"the " + what + " is longer than 200 characters"}
+		}
+		if err := display.CheckName(s); s != "" && err != nil {
+			return &Problem{"the " + what + " " + err.Error()}
 		}
 	}
-	if len(p.Address.Street) > 500 || strings.ContainsFunc(p.Address.Street, func(r rune) bool { return isControl(r) && r != '\n' }) {
-		return &Problem{"the street is longer than 500 bytes or has control characters"}
+	if len(p.Address.Street) > 500 {
+		return &Problem{"the street is longer than 500 bytes"}
+	}
+	for line := range strings.SplitSeq(p.Address.Street, "\n") {
+		if err := display.CheckName(line); line != "" && err != nil {
+			return &Problem{"the street " + err.Error()}
+		}
 	}
 	for what, s := range map[string]string{"profile page": p.Profile, "picture": p.Picture, "website": p.Website} {
-		if u, err := url.Parse(s); s != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || len(s) > 500) {
+		if u, err := url.Parse(s); s != "" && (err != nil || display.CheckName(s) != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || len(s) > 500) {
 			return &Problem{"the " + what + " must be a web address like https://example.com/me"}
 		}
 	}
@@ -130,7 +139,7 @@ func verify(at **time.Time, verified *bool, now time.Time) {
 func checkEmail(address string) (string, error) {
 	parsed, err := mail.ParseAddress(address)
 	k, kerr := key(address)
-	if err != nil || kerr != nil || parsed.Address != address || len(address) > 254 || strings.Count(k, "@") != 1 {
+	if err != nil || kerr != nil || display.CheckName(address) != nil || parsed.Address != address || len(address) > 254 || strings.Count(k, "@") != 1 {
 		return "", &Problem{fmt.Sprintf("the e-mail address %q is not valid; write it like alice@example.com", address)}
 	}
 	return k, nil

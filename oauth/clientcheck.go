@@ -8,9 +8,9 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
+	"gatehouse/display"
 	"gatehouse/oauth/jwt"
 	"gatehouse/oauth/params"
 	"gatehouse/oauth/redirect"
@@ -72,7 +72,6 @@ func (m *Metadata) complete() error {
 		{public && !*m.RequirePKCE, "gatehouse_require_pkce can be false only for a confidential client"},
 		{public && !*m.RefreshRotation, "gatehouse_refresh_rotation can be false only for a confidential client"},
 		{utf8.RuneCountInString(m.ClientName) > 100 || utf8.RuneCountInString(m.Owner) > 100, "client_name and gatehouse_owner may have 100 characters"},
-		{strings.ContainsFunc(m.ClientName+m.Owner+m.SoftwareID+m.SoftwareVersion, unprintable), "client_name, software_id, software_version and gatehouse_owner must not have control or direction characters"},
 		{public && len(m.AllowedNetworks) > 0, "gatehouse_allowed_networks needs a client with credentials: one that has none is used from everywhere"},
 		{len(m.AllowedNetworks) > 100, "gatehouse_allowed_networks may have 100 networks"},
 		{outOfBounds(m.AccessTokenTTL, time.Second, 24*time.Hour), "gatehouse_access_token_ttl must be 1 second to 24 hours"},
@@ -102,6 +101,16 @@ func oneOf(values []string) string {
 }
 
 func (m *Metadata) checkTexts() error {
+	for name, value := range map[string]string{
+		"client_name": m.ClientName, "gatehouse_owner": m.Owner, "software_id": m.SoftwareID, "software_version": m.SoftwareVersion,
+	} {
+		if value == "" {
+			continue
+		}
+		if err := display.CheckName(value); err != nil {
+			return fail(InvalidClientMetadata, name+" "+err.Error()+".")
+		}
+	}
 	for _, uri := range m.RedirectURIs {
 		if err := redirect.Validate(uri); err != nil {
 			return &Error{Code: InvalidRedirectURI, Description: fmt.Sprintf("The redirect URI %s %s.", params.Printable(uri), err)}
@@ -114,8 +123,8 @@ func (m *Metadata) checkTexts() error {
 	}
 	for name, uri := range map[string]string{"client_uri": m.ClientURI, "tos_uri": m.TosURI, "policy_uri": m.PolicyURI, "initiate_login_uri": m.InitiateLoginURI} {
 		u, err := url.Parse(uri)
-		if strings.ContainsFunc(uri, func(r rune) bool { return r <= ' ' || r == 0x7f || unprintable(r) }) {
-			return fail(InvalidClientMetadata, name+" must not have spaces and no control or direction characters.")
+		if strings.ContainsFunc(uri, func(r rune) bool { return r == ' ' || !display.Printable(r) }) {
+			return fail(InvalidClientMetadata, name+" must not have spaces or invisible characters.")
 		}
 		if name == "initiate_login_uri" && err == nil && u.Scheme == "http" && !redirect.Loopback(u.Hostname()) && u.Hostname() != "localhost" {
 			return fail(InvalidClientMetadata, "initiate_login_uri must be https, which only 127.0.0.1, [::1] and localhost can do without.")
@@ -156,10 +165,8 @@ func (m *Metadata) checkTexts() error {
 		if most := longestList(name); len(list) > most {
 			return fail(InvalidClientMetadata, fmt.Sprintf("%s may have %d items.", name, most))
 		}
-		if slices.ContainsFunc(list, func(s string) bool {
-			return s == "" || strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unprintable(r) })
-		}) {
-			return fail(InvalidClientMetadata, "Lists of URIs, contacts and acr values must not have empty items, spaces or control characters.")
+		if slices.ContainsFunc(list, func(s string) bool { return display.CheckName(s) != nil || strings.Contains(s, " ") }) {
+			return fail(InvalidClientMetadata, "Lists of URIs, contacts and acr values must not have empty items, spaces or invisible characters.")
 		}
 	}
 	return nil
@@ -213,11 +220,6 @@ func ValidResource(identifier string) error {
 		return errors.New("is not an absolute URI without fragment and spaces")
 	}
 	return nil
-}
-
-// unprintable finds what could make a name on the consent page read as something else.
-func unprintable(r rune) bool {
-	return r < 0x20 || r == 0x7f || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0x200e || r == 0x200f || r == utf8.RuneError
 }
 
 func outOfBounds(s *Seconds, low, high time.Duration) bool {

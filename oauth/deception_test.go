@@ -114,4 +114,62 @@ var deception = []webtest.Requirement{
 			}
 		}
 	}).With(openRegistration),
+
+	webtest.Req("U4", "RFC 7591 §2, §5", "a name that is blank, invisible or changes the text around it is refused, in every member that users or operators see", func(t *testing.T, s *webtest.Server) {
+		known := s.App()
+		registered := selfRegister(s, minimal)
+		for _, member := range []string{"client_name", "software_id", "software_version", "gatehouse_owner", "contacts"} {
+			for _, name := range []string{" ", "\u200b", "Not\u200bes", "\u202eseton", "\u2066Notes\u2069", "Notes\u009b2J", "Notes\u001b[2J", "No\ntes", " Notes", "Notes ", "\u3164", "\u2800", "\u0301"} {
+				metadata := map[string]any{"redirect_uris": []string{webtest.Callback}, member: name}
+				if member == "contacts" {
+					metadata[member] = []string{name}
+				}
+				raw, err := json.Marshal(metadata)
+				storagetest.Must(t, err)
+				m, err := oauth.ParseMetadata(raw)
+				storagetest.Must(t, err)
+				if _, _, err := s.OAuth.CreateClient(t.Context(), m); err == nil {
+					t.Errorf("created with %s %q", member, name)
+				}
+				if _, _, err := s.OAuth.UpdateClient(t.Context(), known.ClientID, raw); err == nil {
+					t.Errorf("updated with %s %q", member, name)
+				}
+				if member == "gatehouse_owner" { // ignored where the client writes it
+					continue
+				}
+				if r := selfRegister(s, string(raw)); r.Status != http.StatusBadRequest {
+					t.Errorf("registered with %s %q: %d", member, name, r.Status)
+				}
+				metadata["client_id"] = registered.Text("client_id")
+				raw, err = json.Marshal(metadata)
+				storagetest.Must(t, err)
+				if r := registrationRequest(s, http.MethodPut, registered.Text("registration_client_uri"), registered.Text("registration_access_token"), string(raw)); r.Status != http.StatusBadRequest {
+					t.Errorf("replaced with %s %q: %d", member, name, r.Status)
+				}
+			}
+		}
+	}).With(openRegistration, "GATEHOUSE_RATE_LIMITS=off"),
+
+	webtest.Req("U5", "RFC 7591 §5", "pages show the client_id and the username instead of a name that an earlier version stored and that cannot be read", func(t *testing.T, s *webtest.Server) {
+		alice := s.User("alice")
+		c := s.App()
+		const hidden = "\u202eknaB"
+		editClient(t, s, c.ClientID, func(row *storage.Client) { row.Name, row.Owner = hidden, hidden })
+		_, err := s.Store.UpdateUser(t.Context(), alice.ID, storagetest.Event("edit"), func(u *storage.User) error { u.Name = hidden; return nil })
+		storagetest.Must(t, err)
+		storagetest.Must(t, s.Store.DescribeScope(t.Context(), "read", hidden, storagetest.Event("edit")))
+		b := s.Browser()
+		login := b.Authorize(c)
+		consent := b.SignIn(login, "alice")
+		b.Decide(consent, "approve")
+		account := b.Open("/account")
+		for _, p := range []webtest.Page{login, consent, account, b.Open("/oauth2/logout?client_id=" + c.ClientID)} {
+			if text := p.Text(); p.Status != http.StatusOK || !strings.Contains(text, c.ClientID) || strings.Contains(p.Body, hidden) {
+				t.Errorf("%s: %d %s", p.URL, p.Status, text)
+			}
+		}
+		if !strings.Contains(account.Text(), "alice") || !strings.Contains(consent.Text(), "alice") || !strings.Contains(consent.Text(), "read") {
+			t.Errorf("the pages do not name the user and the scope: %s\n%s", account.Text(), consent.Text())
+		}
+	}),
 }

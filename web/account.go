@@ -111,7 +111,7 @@ func (s *Site) connectedApp(r *http.Request, c storage.Consent, hint string) (co
 	if err != nil {
 		return connectedApp{}, err
 	}
-	app := connectedApp{ID: c.ID, Name: client.Name, Host: redirect.DestinationOf(client.URI).Host, Since: c.CreatedAt.Format(time.RFC3339), SinceText: when(c.CreatedAt)}
+	app := connectedApp{ID: c.ID, Name: clientName(client), Host: redirect.DestinationOf(client.URI).Host, Since: c.CreatedAt.Format(time.RFC3339), SinceText: when(c.CreatedAt)}
 	for _, name := range c.Scopes {
 		app.Scopes = append(app.Scopes, s.describe(known, name))
 	}

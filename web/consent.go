@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"gatehouse/display"
 	"gatehouse/identity"
 	"gatehouse/oauth"
 	"gatehouse/oauth/params"
@@ -61,7 +62,7 @@ func (s *Site) showConsent(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p := consentPage{
-		basePage: s.frame(r, a.Client.Name), appView: s.viewOf(a), Owner: a.Client.Owner,
+		basePage: s.frame(r, clientName(a.Client)), appView: s.viewOf(a), Owner: display.Name(a.Client.Owner, ""),
 		Person: personName(who), Destination: s.pages.destination(a.RedirectURI), Request: a.ID, FormToken: s.consentToken(a, who),
 	}
 	if a.Client.SelfRegistered() {
@@ -91,10 +92,7 @@ func (s *Site) describe(known map[string]storage.Scope, name string) string {
 	if claim, ok := oauth.ClaimOf(name); ok {
 		return s.pages.say("claim." + claim)
 	}
-	if v, ok := known[name]; ok && v.Description != "" {
-		return v.Description
-	}
-	return name
+	return display.Name(known[name].Description, name)
 }
 
 // consentToken binds the form to the session, the request, the person, the very scopes shown and the client as it was

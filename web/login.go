@@ -33,7 +33,7 @@ type appView struct {
 
 func (s *Site) viewOf(a *oauth.Authorization) appView {
 	c := a.Client
-	v := appView{App: c.Name, AppHost: redirect.DestinationOf(c.URI).Host, PolicyURI: c.PolicyURI, TosURI: c.TosURI}
+	v := appView{App: clientName(c), AppHost: redirect.DestinationOf(c.URI).Host, PolicyURI: c.PolicyURI, TosURI: c.TosURI}
 	if c.SelfRegistered() { // it may name anybody's home page: what is sure is where the answer goes
 		v.AppHost = s.pages.destination(a.RedirectURI)
 	}

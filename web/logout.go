@@ -104,7 +104,7 @@ func (s *Site) askLogout(w http.ResponseWriter, r *http.Request, l *oauth.Logout
 		s.allowLeaving(w)
 	}
 	if l.Client != nil {
-		p.App = l.Client.Name
+		p.App = clientName(l.Client)
 	}
 	return s.show(w, http.StatusOK, "logout", p)
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"gatehouse/config"
+	"gatehouse/display"
 	"gatehouse/identity"
 	"gatehouse/oauth"
 	"gatehouse/oauth/redirect"
@@ -222,7 +223,7 @@ func (s *Site) pageErrorOf(err error) *pageError {
 			if expired.Answered {
 				text, key = "error.answered", "error.answered.app"
 			}
-			return &pageError{status: http.StatusGone, text: text, message: s.pages.say(key, expired.Client.Name)}
+			return &pageError{status: http.StatusGone, text: text, message: s.pages.say(key, clientName(expired.Client))}
 		}
 		return &pageError{status: http.StatusGone, text: text, message: s.pages.say(key)}
 	case errors.Is(err, storage.ErrOtherBrowser):
@@ -308,12 +309,10 @@ func (s *Site) formToken(parts ...string) string {
 }
 
 // personName is what a page calls a person.
-func personName(who *identity.SignedIn) string {
-	if who.User.Name != "" {
-		return who.User.Name
-	}
-	return who.User.Username
-}
+func personName(who *identity.SignedIn) string { return display.Name(who.User.Name, who.User.Username) }
+
+// clientName is what a page calls a client: its client_id when an earlier version stored a name that cannot be shown.
+func clientName(c *storage.Client) string { return display.Name(c.Name, c.ID) }
 
 // destination returns how a page names the place that a redirect to uri leads to. A private-use scheme is spelled with
 // spaces, so that it cannot be taken for a host.

@@ -37,7 +37,7 @@ func packages(t *testing.T) []goPackage {
 
 // layers is the house: a package may be imported only by those in a later layer, and by its own family.
 var layers = [][]string{
-	{"gatehouse/config", "gatehouse/migrations", "gatehouse/templates"},
+	{"gatehouse/config", "gatehouse/display", "gatehouse/migrations", "gatehouse/templates"},
 	{"gatehouse/storage"},
 	{"gatehouse/identity"},
 	{"gatehouse/oauth"},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/csv"
 	"encoding/hex"
@@ -18,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/config"
+	"gatehouse/display"
 	"gatehouse/storage"
 )
 
@@ -223,7 +225,8 @@ func (a *app) export(ctx context.Context, s *system, f storage.AuditFilter, form
 	show, end := a.progress("exporting")
 	defer end()
 	buffered := bufio.NewWriterSize(out, 64<<10)
-	lines, table := json.NewEncoder(buffered), csv.NewWriter(buffered)
+	var line bytes.Buffer
+	lines, table := json.NewEncoder(&line), csv.NewWriter(buffered)
 	lines.SetEscapeHTML(false)
 	if format == "csv" {
 		if err := table.Write(auditColumns); err != nil {
@@ -236,7 +239,12 @@ func (a *app) export(ctx context.Context, s *system, f storage.AuditFilter, form
 			show(n, total)
 		}
 		if format == "jsonl" {
-			return lines.Encode(printed(e))
+			if err := lines.Encode(printed(e)); err != nil {
+				return err
+			}
+			_, err := buffered.WriteString(display.EscapeLines(line.String()))
+			line.Reset()
+			return err
 		}
 		seal := ""
 		if e.Seal != nil {
@@ -244,7 +252,7 @@ func (a *app) export(ctx context.Context, s *system, f storage.AuditFilter, form
 		}
 		row := []string{e.ID, e.At.UTC().Format(time.RFC3339Nano), e.Event, e.Actor, e.ClientID, e.UserID, e.GrantID, e.Scopes, e.Token, e.Detail, e.RequestID, e.Address, e.UserAgent, seal}
 		for i := range row {
-			row[i] = notAFormula(row[i])
+			row[i] = display.Escape(notAFormula(row[i]))
 		}
 		return table.Write(row)
 	})
@@ -311,7 +319,7 @@ func (a *app) auditVerify() *cobra.Command {
 
 func (a *app) printReport(r storage.AuditReport) {
 	for _, p := range r.Problems {
-		fmt.Fprintln(a.stdout, "PROBLEM: "+p)
+		fmt.Fprintln(a.stdout, "PROBLEM: "+display.Escape(p))
 	}
 	if more := r.Count - len(r.Problems); more > 0 {
 		fmt.Fprintf(a.stdout, "and %d more\n", more)
@@ -396,7 +404,7 @@ func (a *app) auditErase() *cobra.Command {
 				return err
 			}
 			if n == 0 {
-				fmt.Fprintf(a.stderr, "gatehouse: no audit row or session tells where %s came from\n", args[0])
+				fmt.Fprintf(a.stderr, "gatehouse: no audit row or session tells where %s came from\n", display.Escape(args[0]))
 			}
 			_, err = fmt.Fprintf(a.stdout, "%d rows no longer tell where from; what comes from now on does again\n", n)
 			return err

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"gatehouse/display"
 	"gatehouse/oauth"
 	"gatehouse/storage"
 )
@@ -142,7 +143,7 @@ func (a *app) readFile(name string) ([]byte, error) {
 // tellIgnored says which members mean nothing here: one of them may be misspelt.
 func (a *app) tellIgnored(raw []byte) {
 	if unknown := oauth.UnknownMembers(raw); len(unknown) > 0 {
-		fmt.Fprintf(a.stderr, "gatehouse: ignored what is no client metadata: %s\n", strings.Join(unknown, ", "))
+		fmt.Fprintf(a.stderr, "gatehouse: ignored what is no client metadata: %s\n", display.Escape(strings.Join(unknown, ", ")))
 	}
 }
 
@@ -192,7 +193,7 @@ func (a *app) clientCreate() *cobra.Command {
 
 // tellOdd points out what is allowed and probably not meant.
 func (a *app) tellOdd(ctx context.Context, s *system, info oauth.ClientInformation) error {
-	tell := func(text string) { fmt.Fprintln(a.stderr, "gatehouse: "+text) }
+	tell := func(text string) { fmt.Fprintln(a.stderr, "gatehouse: "+display.Escape(text)) }
 	if info.ClientName == info.ClientID {
 		tell("the client has no client_name; people see its client_id")
 	}

@@ -36,6 +36,9 @@ func (a *app) registrationTokenCreate() *cobra.Command {
 		if *expires < time.Minute || *expires > 10*365*24*time.Hour {
 			return usageError{errors.New("--expires must be 1m to 3650d")}
 		}
+		if err := checkName("--note", *note); err != nil {
+			return err
+		}
 		return a.with(cmd, func(ctx context.Context, s *system) error {
 			token, row, err := s.oauth.CreateInitialAccess(ctx, *note, *uses, *expires)
 			if err != nil {

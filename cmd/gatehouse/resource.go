@@ -34,6 +34,9 @@ func addResourceFlags(cmd *cobra.Command) resourceFlags {
 // apply copies the given flags into the record, and registers scopes that do not exist.
 func (f resourceFlags) apply(ctx context.Context, a *app, cmd *cobra.Command, tx *storage.Store, r *storage.Resource) error {
 	if cmd.Flags().Changed("name") {
+		if err := checkName("--name", *f.name); err != nil {
+			return err
+		}
 		r.Name = *f.name
 	}
 	if cmd.Flags().Changed("introspector") {

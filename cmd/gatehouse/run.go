@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -20,6 +21,7 @@ import (
 	"golang.org/x/term"
 
 	"gatehouse/config"
+	"gatehouse/display"
 	"gatehouse/identity"
 	"gatehouse/oauth"
 	"gatehouse/oauth/fetch"
@@ -56,7 +58,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintln(stderr, "gatehouse: "+err.Error())
+	fmt.Fprintln(stderr, display.EscapeLines("gatehouse: "+err.Error()))
 	if remedy := storage.Remedy(err); remedy != "" {
 		fmt.Fprintln(stderr, "gatehouse: "+remedy)
 	}
@@ -231,12 +233,17 @@ func (s *system) close(ctx context.Context) error {
 	return errors.Join(s.store.Close(ctx), s.limits.Close())
 }
 
-// printJSON writes a record.
+// printJSON writes a record. What a terminal could act on is escaped, as JSON allows.
 func (a *app) printJSON(v any) error {
-	enc := json.NewEncoder(a.stdout)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
-	return enc.Encode(v)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	_, err := io.WriteString(a.stdout, display.EscapeLines(b.String()))
+	return err
 }
 
 // table writes rows under a heading, or says that there are none.
@@ -248,9 +255,24 @@ func (a *app) table(none string, heading []string, rows [][]string) error {
 	w := tabwriter.NewWriter(a.stdout, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, strings.ToUpper(strings.Join(heading, "\t")))
 	for _, row := range rows {
-		fmt.Fprintln(w, strings.Join(row, "\t"))
+		cells := make([]string, len(row))
+		for i := range row {
+			cells[i] = display.Escape(row[i])
+		}
+		fmt.Fprintln(w, strings.Join(cells, "\t"))
 	}
 	return w.Flush()
+}
+
+// checkName returns a usage error when the value of a flag is neither empty nor a name that can be shown.
+func checkName(flag, value string) error {
+	if value == "" {
+		return nil
+	}
+	if err := display.CheckName(value); err != nil {
+		return usageError{fmt.Errorf("%s %w", flag, err)}
+	}
+	return nil
 }
 
 // yesFlag adds --yes to a command that prompts before it does what cannot be undone.

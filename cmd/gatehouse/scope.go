@@ -27,6 +27,9 @@ func (a *app) scopeCommand() *cobra.Command {
 		if !oauth.ValidScope(args[0]) {
 			return usageError{errors.New("a scope has 1 to 100 printable ASCII characters, without space, \" and \\")}
 		}
+		if err := checkName("--description", *description); err != nil {
+			return err
+		}
 		if *description == "" {
 			*description = args[0]
 			fmt.Fprintln(a.stderr, "gatehouse: people read the description when an app asks for the scope; without --description they see only its name")
@@ -44,6 +47,9 @@ func (a *app) scopeCommand() *cobra.Command {
 	update.RunE = func(cmd *cobra.Command, args []string) error {
 		if *words == "" {
 			return usageError{errors.New("--description is required")}
+		}
+		if err := checkName("--description", *words); err != nil {
+			return err
 		}
 		return a.with(cmd, func(ctx context.Context, s *system) error {
 			err := s.store.DescribeScope(ctx, args[0], *words, storage.Event{Type: storage.ScopeUpdated})

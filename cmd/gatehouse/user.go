@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"gatehouse/display"
 	"gatehouse/identity"
 	"gatehouse/storage"
 )
@@ -53,7 +54,7 @@ func (a *app) userCommand() *cobra.Command {
 				if err := fn(ctx, s, u); err != nil {
 					return plain(err, "user "+args[0])
 				}
-				_, err := fmt.Fprintf(a.stdout, done+"\n", u.Username)
+				_, err := fmt.Fprintf(a.stdout, done+"\n", display.Escape(u.Username))
 				return err
 			})
 		}
@@ -310,7 +311,7 @@ func (a *app) userSetPassword() *cobra.Command {
 			if err := s.people.SetPassword(ctx, u, password); err != nil {
 				return err
 			}
-			_, err := fmt.Fprintf(a.stdout, "the password of user %s is set; their sessions, grants and tokens are ended\n", u.Username)
+			_, err := fmt.Fprintf(a.stdout, "the password of user %s is set; their sessions, grants and tokens are ended\n", display.Escape(u.Username))
 			return err
 		})
 	}

@@ -1,0 +1,88 @@
+// Package display decides which strings may be the name of something that users and operators see, and how stored strings
+// are written where a control character would act: on a terminal and in JSON.
+package display
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// maxMarks is how many combining marks may follow each other. No script needs more; a hundred of them cover the lines above.
+const maxMarks = 5
+
+// CheckName returns why s cannot be a name, or nil: a name is printable, visible and without spaces around it. It has no
+// line breaks, control, zero-width or direction characters.
+func CheckName(s string) error {
+	if !utf8.ValidString(s) {
+		return errors.New("is not valid UTF-8")
+	}
+	visible, marks := false, 0
+	for _, r := range s {
+		if !Printable(r) {
+			return fmt.Errorf("has the character U+%04X, which is invisible or changes how the text around it is shown", r)
+		}
+		marks++
+		if !unicode.IsMark(r) {
+			marks = 0
+		}
+		if marks > maxMarks {
+			return fmt.Errorf("has more than %d combining marks on one character", maxMarks)
+		}
+		visible = visible || r != ' ' && !unicode.IsMark(r)
+	}
+	switch {
+	case !visible:
+		return errors.New("is blank")
+	case strings.TrimSpace(s) != s:
+		return errors.New("begins or ends with a space")
+	}
+	return nil
+}
+
+// Name returns s, or otherwise when s is not a name. It is for showing records that are older than the rule.
+func Name(s, otherwise string) string {
+	if CheckName(s) != nil {
+		return otherwise
+	}
+	return s
+}
+
+// Printable reports whether r is shown by a glyph of its own, combines with the one before, or is an ordinary space.
+func Printable(r rune) bool {
+	// U+2800 is the braille pattern without dots. The others are letters by their category and shown by nothing.
+	return unicode.IsPrint(r) && r != utf8.RuneError && r != 0x2800 && !unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r)
+}
+
+// Escape returns s with every character that is not printable, line breaks too, as \uXXXX. Applied to a line of JSON it
+// yields the same JSON value, because JSON has such characters only inside strings.
+func Escape(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool { return !Printable(r) }) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		switch {
+		case Printable(r):
+			b.WriteRune(r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	return b.String()
+}
+
+// EscapeLines returns s as Escape does, with its line breaks.
+func EscapeLines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i := range lines {
+		lines[i] = Escape(lines[i])
+	}
+	return strings.Join(lines, "\n")
+}
