@@ -279,6 +279,9 @@ func Stage(k storage.SigningKey, now time.Time) string {
 
 // ensure makes the first key of every algorithm that has none, under the lock that every process honours.
 func (k *keys) ensure(ctx context.Context) error {
+	if k.store.ReadOnly() { // only commands that read open it, and they sign nothing
+		return nil
+	}
 	return k.store.ChangeKeys(ctx, storage.Event{Type: storage.KeyCreated}, func(have []storage.SigningKey) (add, changed []storage.SigningKey, err error) {
 		for _, alg := range jwt.Algorithms {
 			if slices.ContainsFunc(have, func(key storage.SigningKey) bool { return key.Algorithm == alg }) {

@@ -289,6 +289,9 @@ func (s *Store) RecordLater(ctx context.Context, e Event) error {
 	if err != nil {
 		return err
 	}
+	if err := s.file.check(); err != nil {
+		return err
+	}
 	if err := s.batch.add(ctx, row); err != nil {
 		return err
 	}

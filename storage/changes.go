@@ -101,6 +101,7 @@ func (s *Store) followChanges(ctx context.Context) {
 			s.followed.beat()
 		}
 		cancel()
+		s.watchFile(ctx)
 		select {
 		case <-ctx.Done():
 			return

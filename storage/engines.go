@@ -39,7 +39,7 @@ func (s *Store) connect(ctx context.Context, o Options) error {
 	var err error
 	if path, ok := strings.CutPrefix(o.URL, "sqlite:"); ok {
 		s.engine = SQLite
-		err = s.connectSQLite(path, pool)
+		err = s.connectSQLite(path, pool, o.ReadOnlyAllowed)
 	} else {
 		s.engine = Postgres
 		err = s.connectPostgres(o.URL, pool)
@@ -60,16 +60,17 @@ var errPingTimeout = errors.New("no answer within five seconds")
 // connectSQLite opens one writer connection and a pool of readers. FULL costs about 0.3 ms a commit, but with NORMAL a
 // power loss could forget a revocation. Transactions take the write lock at once, or two of them could wait for each
 // other's upgrade.
-func (s *Store) connectSQLite(path string, readers int) error {
+func (s *Store) connectSQLite(path string, readers int, readOnlyAllowed bool) (err error) {
 	if dir := filepath.Dir(path); dir != "." {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return wrap("create the directory of the database", err)
 		}
 	}
-	// The database holds hashes and sealed keys only, but nobody else on the machine has business with it.
-	if f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600); err != nil {
-		return wrap("open the database", err)
-	} else if err := f.Close(); err != nil {
+	if s.readOnly, err = openFile(path, readOnlyAllowed); err != nil {
+		return err
+	}
+	s.file = &databaseFile{path: path}
+	if s.file.opened, err = os.Stat(path); err != nil {
 		return wrap("open the database", err)
 	}
 	// A wait inside SQLite hears of no deadline, so it is short, and patient waits on.
@@ -77,14 +78,19 @@ func (s *Store) connectSQLite(path string, readers int) error {
 		"busy_timeout(1000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "temp_store(2)",
 		"journal_size_limit(67108864)",
 	}}
-	name := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + pragmas.Encode()
+	name := "file:" + (&url.URL{Path: path}).EscapedPath()
+	if s.readOnly {
+		name += readOnlyParameters(path)
+	} else {
+		name += "?" + pragmas.Encode()
+	}
 	// No statement cache on the one writer: gorm lets only one caller prepare a statement, and if that one waits for the
 	// connection while the transaction that holds it needs the same statement, both wait for ever.
 	writer, err := sql.Open(sqlite.DriverName, name+"&_txlock=immediate")
 	if err != nil {
 		return fmt.Errorf("open the database: %w", err)
 	}
-	if s.write, err = s.openPool(sqlite.Dialector{Conn: patient{writer}}, false); err != nil {
+	if s.write, err = s.openPool(sqlite.Dialector{Conn: patient{writer, s.file}}, false); err != nil {
 		return errors.Join(err, writer.Close())
 	}
 	if s.read, err = s.openPool(sqlite.Open(name+"&_pragma=query_only(1)"), true); err != nil {

@@ -1,8 +1,11 @@
 package storage_test
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -71,6 +74,56 @@ func TestADiskThatIsFullOrReadOnly(t *testing.T) {
 			if n := storagetest.Count(t, s.Store, s.DB, "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'"); n != 0 {
 				t.Errorf("the database is damaged in %d places", n)
 			}
+		})
+	}
+}
+
+// TestRemovedDatabaseFileStopsWrites: SQLite continues to write a file that has no name any more, and all of it is lost at the
+// restart. Nothing is acknowledged from then on, and everything works again when the file is back.
+func TestRemovedDatabaseFileStopsWrites(t *testing.T) {
+	t.Parallel()
+	for name, remove := range map[string]func(path string) error{
+		"renamed": func(path string) error { return os.Rename(path, path+".old") },
+		"replaced": func(path string) error {
+			return errors.Join(os.Rename(path, path+".old"), os.WriteFile(path, nil, 0o600))
+		},
+		"directory renamed": func(path string) error { return os.Rename(filepath.Dir(path), filepath.Dir(path)+".old") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "data", "gatehouse.db")
+			s := webtest.Start(t, "sqlite:"+path, webtest.Options{})
+			s.User("alice")
+			c, m := s.App(), s.Machine("jobs")
+			b := s.Browser()
+			tokens := s.Token(c, webtest.CodeForm(b.Code(c, "alice"), c)).OK(t)
+			code := b.Code(c, "alice")
+			machine := s.MachineToken(m)
+			storagetest.Must(t, remove(path))
+			for what, r := range map[string]webtest.Response{
+				"client credentials": s.Token(m, machineGrant),
+				"code":               s.Token(c, webtest.CodeForm(code, c)),
+				"refresh":            s.Refresh(c, tokens.Text("refresh_token")),
+				"revocation":         s.Post("/oauth2/revoke", m, url.Values{"token": {machine}}),
+			} {
+				if r.Status != http.StatusServiceUnavailable || r.Text("error") != "temporarily_unavailable" {
+					t.Errorf("%s: %d %s, want 503", what, r.Status, r.Body)
+				}
+			}
+			if r := s.Get("/readyz"); r.Status != http.StatusServiceUnavailable {
+				t.Errorf("/readyz: %d, want 503", r.Status)
+			}
+			if r := s.Get("/healthz"); r.Status != http.StatusOK {
+				t.Errorf("/healthz: %d, want 200", r.Status)
+			}
+			if name == "directory renamed" {
+				storagetest.Must(t, os.Rename(filepath.Dir(path)+".old", filepath.Dir(path)))
+			} else {
+				storagetest.Must(t, os.Rename(path+".old", path))
+			}
+			s.Token(m, machineGrant).OK(t)
+			s.Token(c, webtest.CodeForm(code, c)).OK(t)
+			s.Refresh(c, tokens.Text("refresh_token")).OK(t)
 		})
 	}
 }

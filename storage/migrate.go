@@ -96,7 +96,7 @@ var ErrSchemaBehind = errors.New("the database schema is behind this version of 
 // before and is otherwise refused with ErrSchemaBehind. A schema that is ahead is reported, not refused: a rolling
 // upgrade or a rollback is under way.
 func (s *Store) RequireSchema(ctx context.Context) (ahead bool, err error) {
-	if s.engine == SQLite {
+	if s.engine == SQLite && !s.readOnly {
 		if _, err := s.Migrate(ctx); err != nil {
 			return false, err
 		}
@@ -104,6 +104,9 @@ func (s *Store) RequireSchema(ctx context.Context) (ahead bool, err error) {
 	behind, ahead, err := s.Schema(ctx)
 	if err != nil {
 		return false, fmt.Errorf("%w", err)
+	}
+	if behind && s.readOnly {
+		return false, errors.New("the database is read-only and its schema is behind this version of gatehouse; use the version that wrote it")
 	}
 	if behind {
 		return false, ErrSchemaBehind

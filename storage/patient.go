@@ -12,20 +12,37 @@ const busyWait = 10 * time.Second
 // patient is SQLite's writer. Its connection waits for another process's write inside SQLite, where no deadline is heard, so
 // only for a second; patient tries again until busyWait or the context is over. A statement that is busy has done nothing, and a
 // transaction takes the lock when it begins, so nothing inside one is ever busy.
-type patient struct{ *sql.DB }
+type patient struct {
+	*sql.DB
+
+	file *databaseFile
+}
 
 // GetDBConn gives gorm the pool.
 func (p patient) GetDBConn() (*sql.DB, error) { return p.DB, nil }
 
 func (p patient) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	return patiently(ctx, func() (sql.Result, error) { return p.DB.ExecContext(ctx, query, args...) })
+	if err := p.file.check(); err != nil {
+		return nil, err
+	}
+	res, err := patiently(ctx, func() (sql.Result, error) { return p.DB.ExecContext(ctx, query, args...) })
+	if err == nil {
+		err = p.file.check() // what was written to a file without a name must not be acknowledged
+	}
+	return res, err
 }
 
 func (p patient) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if err := p.file.check(); err != nil {
+		return nil, err
+	}
 	return patiently(ctx, func() (*sql.Rows, error) { return p.DB.QueryContext(ctx, query, args...) })
 }
 
 func (p patient) BeginTx(ctx context.Context, opts *sql.TxOptions) (*sql.Tx, error) {
+	if err := p.file.check(); err != nil {
+		return nil, err
+	}
 	return patiently(ctx, func() (*sql.Tx, error) { return p.DB.BeginTx(ctx, opts) })
 }
 

@@ -112,8 +112,10 @@ var keyPurposes = []string{FormKey, SignInKey, DeviceKey, SessionIDKey, LogoutKe
 // is new is sealed under the one whose fingerprint the database has, so that processes that only know that one go on.
 func (s *Store) UseRootKey(ctx context.Context, root RootKey, previous ...RootKey) error {
 	mine := root.fingerprint()
-	if err := s.exec(ctx, "UPDATE revision SET key_fingerprint = ? WHERE id = 1 AND key_fingerprint IS NULL", mine); err != nil {
-		return wrap("check the root key", err)
+	if !s.readOnly { // where nothing can be written, the database has its fingerprint already
+		if err := s.exec(ctx, "UPDATE revision SET key_fingerprint = ? WHERE id = 1 AND key_fingerprint IS NULL", mine); err != nil {
+			return wrap("check the root key", err)
+		}
 	}
 	stored, err := s.fingerprint(ctx)
 	if err != nil {

@@ -47,6 +47,8 @@ type Options struct {
 	// DatabaseNow replaces the clock of a PostgreSQL in tests that move the time.
 	DatabaseNow func() time.Time
 	Log         *slog.Logger // for what goes wrong in the background, discarded when nil
+	// ReadOnlyAllowed opens an embedded database that cannot be written for reading alone: see ReadOnly.
+	ReadOnlyAllowed bool
 }
 
 // Store is the database. Inside Tx it is the transaction. A Store is safe for use by many goroutines, except one that
@@ -59,12 +61,14 @@ type Store struct {
 }
 
 type shared struct {
-	engine string
-	now    func() time.Time // the time that all processes share
-	clock  clock
-	log    *slog.Logger
-	pools  []*sql.DB
-	cache  *cache
+	engine   string
+	file     *databaseFile // nil on PostgreSQL
+	readOnly bool
+	now      func() time.Time // the time that all processes share
+	clock    clock
+	log      *slog.Logger
+	pools    []*sql.DB
+	cache    *cache
 
 	catchUp sync.Mutex // one read of the changes follows the other
 	place   place
@@ -119,8 +123,11 @@ func (s *Store) Engine() string { return s.engine }
 // that of this machine.
 func (s *Store) Now() time.Time { return s.now() }
 
-// Ping reports whether the database answers. It keeps no writer waiting.
+// Ping reports whether the database answers, and whether an embedded one still has its file. It keeps no writer waiting.
 func (s *Store) Ping(ctx context.Context) error {
+	if err := s.file.check(); err != nil {
+		return err
+	}
 	var n int64
 	return queryRow(ctx, s.read, []any{&n}, "SELECT 1")
 }
@@ -184,6 +191,9 @@ func (s *Store) once(ctx context.Context, fn func(tx *Store) error) error {
 		}
 		return tx.recordChanges(ctx)
 	})
+	if err == nil {
+		err = s.file.check() // what was written to a file without a name must not be acknowledged
+	}
 	if err == nil {
 		s.counts.add(state.events...)
 	}

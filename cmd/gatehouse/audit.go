@@ -259,6 +259,10 @@ func (a *app) export(ctx context.Context, s *system, f storage.AuditFilter, form
 	table.Flush()
 	if err = errors.Join(err, table.Error(), buffered.Flush()); err == nil {
 		fmt.Fprintf(a.stderr, "gatehouse: %d events\n", n)
+		if s.store.ReadOnly() {
+			fmt.Fprintln(a.stderr, "gatehouse: the audit log has no record of this export: the database is read-only")
+			return nil
+		}
 		err = s.store.Record(ctx, storage.Event{Type: storage.AuditExported, ClientID: f.ClientID, UserID: f.UserID, Detail: map[string]any{"rows": n}})
 	}
 	return err

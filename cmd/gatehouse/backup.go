@@ -28,7 +28,9 @@ func (a *app) backupCommand() *cobra.Command {
 				if err := s.store.Backup(ctx, path); err != nil {
 					return err
 				}
-				if err := s.store.Record(ctx, storage.Event{Type: storage.BackupMade, Detail: map[string]any{"file": filepath.Base(path)}}); err != nil {
+				if s.store.ReadOnly() {
+					fmt.Fprintln(a.stderr, "gatehouse: the audit log has no record of this backup: the database is read-only")
+				} else if err := s.store.Record(ctx, storage.Event{Type: storage.BackupMade, Detail: map[string]any{"file": filepath.Base(path)}}); err != nil {
 					return err
 				}
 				_, err = fmt.Fprintln(a.stdout, "wrote "+path)

@@ -36,7 +36,15 @@ func startChild(t testing.TB, env map[string]string, args ...string) *child {
 	storagetest.Must(t, err)
 	name := filepath.Join(t.TempDir(), "gatehouse")
 	storagetest.Must(t, os.Symlink(self, name))
-	c := &child{cmd: exec.Command(name, args...), stdout: newOutput(), stderr: newOutput(), ended: make(chan struct{})}
+	return runChild(t, env, exec.Command(name, args...), false)
+}
+
+func runChild(t testing.TB, env map[string]string, cmd *exec.Cmd, nobody bool) *child {
+	t.Helper()
+	c := &child{cmd: cmd, stdout: newOutput(), stderr: newOutput(), ended: make(chan struct{})}
+	if nobody {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	}
 	c.cmd.Stdout, c.cmd.Stderr = c.stdout, c.stderr
 	c.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TMPDIR=" + os.TempDir()}
 	for k, v := range env {
@@ -49,6 +57,28 @@ func startChild(t testing.TB, env map[string]string, args ...string) *child {
 	}()
 	t.Cleanup(func() { c.signal(syscall.SIGKILL) })
 	return c
+}
+
+// readableDir returns a directory that every user of the machine can read.
+func readableDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "gatehouse")
+	storagetest.Must(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	storagetest.Must(t, os.Chmod(dir, 0o755))
+	return dir
+}
+
+// publicProgram returns the path of a gatehouse that every user of the machine can run.
+func publicProgram(t testing.TB) string {
+	t.Helper()
+	self, err := os.Executable()
+	storagetest.Must(t, err)
+	name := filepath.Join(readableDir(t), "gatehouse")
+	program, err := os.ReadFile(self)
+	storagetest.Must(t, err)
+	storagetest.Must(t, os.WriteFile(name, program, 0o755)) //nolint:gosec // another user runs it
+	return name
 }
 
 // serveChild returns when it listens.

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -240,6 +242,107 @@ func TestToldToStopUnderLoad(t *testing.T) {
 			t.Errorf("%d issues are recorded, %d were acknowledged", n, issued.Load())
 		}
 	})
+}
+
+// TestRemovedDatabaseIsNoticedAndNotCreatedAgain removes the files of a database that is being served. The log has the cause, and the
+// restart does not begin with an empty database in its place.
+func TestRemovedDatabaseIsNoticedAndNotCreatedAgain(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "gatehouse.db")
+	w := newWorld(t, "sqlite:"+path, nil)
+	delete(w.env, "GATEHOUSE_SECRET_KEY")
+	storagetest.Must(t, os.WriteFile(filepath.Join(dir, "secret.key"), []byte(keyText+"\n"), 0o600))
+	server := serveChild(t, w.env)
+	backup := filepath.Join(t.TempDir(), "backup.db")
+	if _, stderr, code := command(t, w.env, "", "backup", backup); code != exitOK {
+		t.Fatal(stderr)
+	}
+	for _, name := range []string{path, path + "-wal", path + "-shm"} {
+		storagetest.Must(t, os.Remove(name))
+	}
+	if a := w.caller(t).machine(); a.status != http.StatusServiceUnavailable {
+		t.Errorf("a token request without the database file: %s, want 503", a)
+	}
+	ready(t, w.issuer, http.StatusServiceUnavailable)
+	server.stderr.waitFor(t, "the database file was removed or replaced while it is open", server.ended)
+	server.signal(syscall.SIGKILL)
+	for _, args := range [][]string{{"serve"}, {"migrate", "up"}, {"migrate", "status"}, {"client", "create", "--name", "x"}, {"client", "list"}} {
+		_, stderr, code := command(t, w.env, "", args...)
+		if code != exitFailed || !strings.Contains(stderr, "there is no database at "+path) || args[0] != "client" && !strings.Contains(stderr, "to restore it, or remove "+dir+"/secret.key too") {
+			t.Errorf("gatehouse %s without the database: %d %s", strings.Join(args, " "), code, stderr)
+		}
+		if exists(path) {
+			t.Fatalf("gatehouse %s created a database", strings.Join(args, " "))
+		}
+	}
+	storagetest.Must(t, os.Rename(backup, path))
+	again := serveChild(t, w.env)
+	if a := w.caller(t).machine(); a.status != http.StatusOK {
+		t.Errorf("a token request after the backup was restored: %s", a)
+	}
+	again.signal(syscall.SIGTERM)
+	again.wait(t)
+}
+
+// TestCommandsReadADatabaseThatCannotBeWritten runs commands as a user who may only read, as on a disk that became read-only.
+func TestCommandsReadADatabaseThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	program := publicProgram(t)
+	for _, running := range []bool{false, true} {
+		dir := readableDir(t)
+		path := filepath.Join(dir, "gatehouse.db")
+		w := newWorld(t, "sqlite:"+path, nil)
+		server := serveChild(t, w.env)
+		if a := w.caller(t).machine(); a.status != http.StatusOK {
+			t.Fatal(a)
+		}
+		server.signal(map[bool]syscall.Signal{false: syscall.SIGTERM, true: syscall.SIGKILL}[running]) // killed, it leaves a log of changes
+		<-server.ended
+		if exists(path+"-wal") != running {
+			t.Fatalf("killed: %t, but there is a log of changes: %t", running, !running)
+		}
+		storagetest.Must(t, filepath.WalkDir(dir, func(name string, entry os.DirEntry, err error) error {
+			mode := os.FileMode(0o444)
+			if err == nil && entry.IsDir() {
+				mode = 0o555
+			}
+			return errors.Join(err, os.Chmod(name, mode))
+		}))
+		t.Cleanup(func() { _ = os.Chmod(dir, 0o755) }) // so that it can be removed
+		out := readableDir(t)
+		storagetest.Must(t, os.Chmod(out, 0o777))
+		backup := filepath.Join(out, "backup.db")
+		as := func(args ...string) (string, int) {
+			t.Helper()
+			c := runChild(t, w.env, exec.Command(program, args...), os.Getuid() == 0) // modes of files do not bind root
+			code := c.wait(t)
+			return c.stdout.String() + c.stderr.String(), code
+		}
+		for want, args := range map[string][]string{
+			w.machineID: {"client", "list", "--json"}, "alice@example.com": {"user", "list"}, "client.created": {"audit", "list", "--limit", "1000"},
+			"ES256": {"key", "list"}, "no problems found": {"audit", "verify"}, "applied": {"migrate", "status"},
+			"wrote " + backup: {"backup", backup}, "the audit log has no record of this export": {"audit", "export", "--output", filepath.Join(out, "audit.jsonl")},
+		} {
+			if text, code := as(args...); code != exitOK || !strings.Contains(text, want) {
+				t.Errorf("killed: %t, gatehouse %s: %d, want %q in\n%s", running, strings.Join(args, " "), code, want, text)
+			}
+		}
+		for _, args := range [][]string{{"client", "create", "--grant-type", "client_credentials"}, {"client", "disable", w.machineID}, {"serve"}} {
+			if text, code := as(args...); code != exitFailed || !strings.Contains(text, "let the user that runs gatehouse write the database") {
+				t.Errorf("killed: %t, gatehouse %s: %d, want a remedy in\n%s", running, strings.Join(args, " "), code, text)
+			}
+		}
+		env := map[string]string{}
+		for k, v := range w.env {
+			env[k] = v
+		}
+		storagetest.Must(t, os.Chmod(backup, 0o600))
+		env["GATEHOUSE_DATABASE_URL"] = "sqlite:" + backup
+		if stdout, stderr, code := command(t, env, "", "audit", "verify"); code != exitOK {
+			t.Errorf("the backup: %s%s", stdout, stderr)
+		}
+	}
 }
 
 // ready waits until a server says so, or says not.

@@ -79,7 +79,10 @@ func (a *app) migrateCommand() *cobra.Command {
 
 // withStore opens the database alone, whatever its schema and root key.
 func withStore(ctx context.Context, cfg config.Config, fn func(ctx context.Context, s *storage.Store) error) error {
-	s, err := storage.Open(ctx, storage.Options{URL: cfg.DatabaseURL, Pool: 2})
+	if err := checkNotLost(cfg); err != nil {
+		return err
+	}
+	s, err := storage.Open(ctx, storage.Options{URL: cfg.DatabaseURL, Pool: 2, ReadOnlyAllowed: true})
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,11 @@ func openSystem(ctx context.Context, cfg config.Config, log *slog.Logger, migrat
 func openSystemAfter(
 	ctx context.Context, cfg config.Config, log *slog.Logger, migrate bool, notice func(string), check func(store *storage.Store) error,
 ) (*system, error) {
-	store, err := storage.Open(ctx, storage.Options{URL: cfg.DatabaseURL, Pool: cfg.DatabasePool, Log: log})
+	if err := checkNotLost(cfg); err != nil {
+		return nil, err
+	}
+	// A server has a log. A command without one may only have to read.
+	store, err := storage.Open(ctx, storage.Options{URL: cfg.DatabaseURL, Pool: cfg.DatabasePool, Log: log, ReadOnlyAllowed: log == nil})
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the database: %w", err)
 	}
@@ -43,6 +47,27 @@ func openSystemAfter(
 		return nil, errors.Join(err, store.Close(closing))
 	}
 	return s, nil
+}
+
+// checkNotLost refuses to create an embedded database next to the root key of another: that one was removed, or the path is wrong, and
+// a new one would have no clients and no users.
+func checkNotLost(cfg config.Config) error {
+	path, embedded := cfg.Embedded()
+	if !embedded {
+		return nil
+	}
+	size := func(name string) int64 {
+		info, err := os.Stat(name)
+		if err != nil {
+			return 0
+		}
+		return info.Size()
+	}
+	key := filepath.Join(filepath.Dir(path), "secret.key")
+	if size(path) > 0 || size(path+"-wal") > 0 || !exists(key) {
+		return nil
+	}
+	return fmt.Errorf("there is no database at %s, but its root key %s exists; put a backup of the database there to restore it, or remove %s too to start over with an empty database", path, key, key)
 }
 
 func assemble(ctx context.Context, cfg config.Config, store *storage.Store, log *slog.Logger, migrate bool, notice func(string)) (*system, error) {
