@@ -39,6 +39,7 @@ missing_tools() {
 	has promtool || echo "metrics and alert rules|prometheus|promtool (part of Prometheus)"
 	[ -n "$(find_chrome)" ] || echo "browser tests|$(chromium_package) fonts-liberation|Chromium or Google Chrome (or set CHROME to its binary)"
 	has pgbouncer || [ -x /usr/sbin/pgbouncer ] || echo "PostgreSQL behind a connection pool|pgbouncer|PgBouncer"
+	has nginx || [ -x /usr/sbin/nginx ] || echo "the configuration of docs/reverse-proxies.md|nginx|nginx"
 	{ has javac && has mvn; } || echo "the programs of docs/apis.md|default-jdk-headless maven|a JDK (17 or newer) and Maven"
 	python3 -c 'import venv, ensurepip' 2>/dev/null || echo "the programs of docs/apis.md|python3-venv|Python 3 with venv"
 	{ has node && has npm; } || echo "relying parties|nodejs npm|Node.js $node_major or newer with npm"

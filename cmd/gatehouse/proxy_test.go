@@ -1,0 +1,157 @@
+package main
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/storage"
+	"gatehouse/storage/storagetest"
+	"gatehouse/web/webtest"
+)
+
+// startNginx runs a real nginx with the server block of docs/reverse-proxies.md on an address of its own.
+func startNginx(t *testing.T, server, address, upstream string) {
+	t.Helper()
+	nginx, err := exec.LookPath("nginx")
+	if err != nil {
+		nginx = "/usr/sbin/nginx"
+	}
+	if !exists(nginx) {
+		if os.Getenv("CI") != "" {
+			t.Fatal("nginx is not installed, and in CI nothing may skip")
+		}
+		t.Skip("nginx is not installed")
+	}
+	dir := t.TempDir()
+	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	selfSigned(t, cert, key)
+	changed := strings.NewReplacer(
+		"server 127.0.0.1:8080;", "server "+upstream+";", "listen 443 ssl;", "listen "+address+" ssl;", "server_name id.example.com;", "",
+		"/etc/ssl/id.example.com.pem", cert, "/etc/ssl/id.example.com.key", key, "/var/log/nginx/gatehouse.log", filepath.Join(dir, "access.log"),
+		"proxy_set_header Host $host;", "proxy_set_header Host $http_host;", // the test's port is not 443
+	).Replace(server)
+	temporary := ""
+	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
+		temporary += kind + "_temp_path " + filepath.Join(dir, kind) + ";\n"
+	}
+	file := filepath.Join(dir, "nginx.conf")
+	storagetest.Must(t, os.WriteFile(file, []byte("daemon off;\nmaster_process off;\npid "+dir+"/pid;\nerror_log "+dir+"/error.log;\nevents {}\nhttp {\n"+temporary+changed+"}\n"), 0o600))
+	out := newOutput()
+	cmd := exec.Command(nginx, "-p", dir, "-e", filepath.Join(dir, "error.log"), "-c", file)
+	cmd.Stdout, cmd.Stderr = out, out
+	storagetest.Must(t, cmd.Start())
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // it is killed
+		close(ended)
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill() // it may have ended
+		<-ended
+		if b, err := os.ReadFile(filepath.Join(dir, "error.log")); err == nil && t.Failed() {
+			t.Logf("nginx:\n%s", b)
+		}
+	})
+	eventually(t, "nginx listens", func() bool {
+		select {
+		case <-ended:
+			b, _ := os.ReadFile(filepath.Join(dir, "error.log")) // may be missing
+			t.Fatalf("nginx ended: %s%s", out, b)
+		default:
+		}
+		c, err := (&net.Dialer{Timeout: time.Second}).DialContext(t.Context(), "tcp", address)
+		if err == nil {
+			_ = c.Close() // nothing was sent
+		}
+		return err == nil
+	})
+}
+
+// behindNginx is a Gatehouse behind nginx with the issuer's path, and a client that trusts any certificate.
+func behindNginx(t *testing.T, conf, path string) (s *webtest.Server, client *http.Client) {
+	t.Helper()
+	address := freeAddress(t)
+	s = webtest.Start(t, storagetest.URL(t, storagetest.Engines(t)[0]), webtest.Options{
+		Issuer: "https://" + address + path, Path: path, Env: map[string]string{"GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1/32"},
+	})
+	u, err := url.Parse(s.URL)
+	storagetest.Must(t, err)
+	startNginx(t, conf, address, u.Host)
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}                                                                      // not the address of the proxy
+	transport := &http.Transport{DialContext: dialer.DialContext, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableCompression: true} //nolint:gosec // a certificate of this test
+	t.Cleanup(transport.CloseIdleConnections)
+	s.HTTP.Transport = transport
+	s.URL = s.Issuer
+	return s, s.HTTP
+}
+
+func TestSignInWithLargeStateThroughNginx(t *testing.T) {
+	t.Parallel()
+	s, _ := behindNginx(t, documentFiles(t, "../../docs/reverse-proxies.md")["nginx.conf"], "")
+	s.User("alice")
+	app := s.App()
+	for _, size := range []int{4 << 10, 8 << 10, 12 << 10} {
+		state := strings.Repeat("s", size)
+		if to := s.Browser().Code(app, "alice", "state", state); to.Query().Get("state") != state {
+			t.Errorf("a state of %d bytes came back with %d", size, len(to.Query().Get("state")))
+		}
+	}
+}
+
+func TestClientAddressThroughNginx(t *testing.T) {
+	t.Parallel()
+	s, client := behindNginx(t, documentFiles(t, "../../docs/reverse-proxies.md")["nginx.conf"], "")
+	machine := s.Machine("jobs")
+	req := s.AsClient("/oauth2/token", machine, url.Values{"grant_type": {"client_credentials"}})
+	req.Header.Set("X-Forwarded-For", "203.0.113.7") // forged
+	res, err := client.Do(req)
+	storagetest.Must(t, err)
+	storagetest.Must(t, res.Body.Close())
+	if res.StatusCode != http.StatusOK {
+		t.Fatal(res.Status)
+	}
+	eventually(t, "the audit row is written", func() bool {
+		events, err := s.Store.AuditEvents(t.Context(), storage.AuditFilter{Event: "access_token.issued", Limit: 1})
+		storagetest.Must(t, err)
+		if len(events) == 1 && events[0].Address != "127.0.0.2" {
+			t.Fatalf("the address is %s, want 127.0.0.2", events[0].Address)
+		}
+		return len(events) == 1
+	})
+}
+
+func TestIssuerBelowAPathThroughNginx(t *testing.T) {
+	t.Parallel()
+	files := documentFiles(t, "../../docs/reverse-proxies.md")
+	server, locations := files["nginx.conf"], files["nginx-path.conf"]
+	begin := strings.Index(server, "    location / {")
+	if begin < 0 || locations == "" {
+		t.Fatal("docs/reverse-proxies.md has no location block")
+	}
+	s, client := behindNginx(t, server[:begin]+locations+"}\n", "/auth")
+	host := strings.TrimSuffix(s.Issuer, "/auth")
+	for _, path := range []string{"/auth/.well-known/openid-configuration", "/.well-known/oauth-authorization-server/auth", "/.well-known/openid-configuration/auth"} {
+		res, err := client.Get(host + path)
+		storagetest.Must(t, err)
+		body, err := io.ReadAll(res.Body)
+		storagetest.Must(t, err)
+		storagetest.Must(t, res.Body.Close())
+		if res.StatusCode != http.StatusOK || !strings.Contains(string(body), `"issuer":"`+s.Issuer+`"`) {
+			t.Errorf("%s: %s %s", path, res.Status, body)
+		}
+	}
+	s.User("alice")
+	app := s.App()
+	if r := s.Token(app, webtest.CodeForm(s.Browser().Code(app, "alice"), app)); r.Status != http.StatusOK {
+		t.Errorf("code exchange: %d %s", r.Status, r.Body)
+	}
+}
