@@ -208,10 +208,22 @@ func (k *keys) verifyJWT(ctx context.Context, token string) (jwt.Token, error) {
 	})
 }
 
-// verify returns the claims of one of our access tokens, which are not to be changed. The error is accesstoken.ErrInvalid or a
-// fault. That a signature is good is remembered; whether its key is still trusted, and whether the token is expired, is asked
-// every time, and whether it is revoked by the caller.
+// verify returns the claims of one of our access tokens that is current, which are not to be changed. The error is
+// accesstoken.ErrInvalid or a fault. Whether the token is revoked is asked by the caller.
 func (k *keys) verify(ctx context.Context, token string) (*accesstoken.Claims, error) {
+	claims, err := k.parse(ctx, token)
+	if err != nil {
+		return nil, err
+	}
+	if err := claims.Current(k.store.Now()); err != nil {
+		return nil, err
+	}
+	return claims, nil
+}
+
+// parse is verify for a token whose times do not matter. That a signature is good is remembered; whether its key is still
+// trusted is asked every time.
+func (k *keys) parse(ctx context.Context, token string) (*accesstoken.Claims, error) {
 	if err := k.load(ctx); err != nil {
 		return nil, unavailable(err)
 	}
@@ -221,15 +233,12 @@ func (k *keys) verify(ctx context.Context, token string) (*accesstoken.Claims, e
 		}
 		return nil
 	}
-	now, hash := k.store.Now(), sha256.Sum256([]byte(token))
+	hash := sha256.Sum256([]byte(token))
 	if known, ok := k.verified.Get(hash); ok && find(known.key.ID) == known.key {
-		if err := known.claims.Current(now); err != nil {
-			return nil, err
-		}
 		return known.claims, nil
 	}
 	var key *accesstoken.Key
-	claims, err := accesstoken.Verify(token, k.options.Issuer, func(kid string) *accesstoken.Key { key = find(kid); return key }, now)
+	claims, err := accesstoken.Parse(token, k.options.Issuer, func(kid string) *accesstoken.Key { key = find(kid); return key })
 	if err != nil {
 		return nil, err
 	}

@@ -93,7 +93,7 @@ func (s *Store) CheckClock() error {
 }
 
 // CleanupTime returns the time by which stored rows may be deleted: that of the database's clock, but at most an hour
-// later than the call before, whose result is stored. A clock that is wrong for a moment, of the database's host or with
+// later than the call before, whose result is stored; than the last sign of any process before the first call. A clock that is wrong for a moment, of the database's host or with
 // SQLite of this machine, therefore deletes next to nothing; after a long stop deletion catches up by an hour a call.
 func (s *Store) CleanupTime(ctx context.Context) (time.Time, error) {
 	now, err := s.readClock(ctx)
@@ -102,7 +102,8 @@ func (s *Store) CleanupTime(ctx context.Context) (time.Time, error) {
 	}
 	at, step := toMillis(now), maxCleanupStep.Milliseconds()
 	var allowed int64
-	err = queryRow(ctx, s.write, []any{&allowed}, `UPDATE liveness SET cleanup_at = CASE WHEN cleanup_at + ? < ? THEN cleanup_at + ? ELSE ? END
+	err = queryRow(ctx, s.write, []any{&allowed}, `UPDATE liveness SET cleanup_at = CASE
+			WHEN coalesce(cleanup_at, seen_at) + ? < ? THEN coalesce(cleanup_at, seen_at) + ? ELSE ? END
 		WHERE id = 1 RETURNING cleanup_at`, step, at, step, at)
 	if err != nil {
 		return time.Time{}, wrap("advance the time of deletion", err)

@@ -17,9 +17,11 @@ const (
 	// keepRequests and keepSuccessors cover what CleanupTime may be ahead by, and a request and a retry window.
 	keepRequests   = 2 * time.Hour
 	keepSuccessors = 2 * time.Hour
-	// Used codes stay recognisable as replays this long after they expired, dead grants as reuse. What denies something,
-	// a revoked token or a used assertion, stays as long, so that no process with a slow clock accepts it again.
+	// Used codes stay recognisable as replays this long after they expired, dead grants as reuse.
 	keepDead = 24 * time.Hour
+	// KeepRevoked is how long the row of a revoked token or a used assertion stays after it expired, so that no process with
+	// a slow clock accepts it again.
+	KeepRevoked = 24 * time.Hour
 )
 
 // expiry is what leaves a table: a condition whose question marks are all the same instant, reckoned back from now.
@@ -32,7 +34,7 @@ type expiry struct {
 var expiries = []expiry{
 	{"authorization_requests", "expires_at < ?", keepRequests},
 	{"authorization_codes", "expires_at < ?", keepDead},
-	{"revoked_tokens", "expires_at < ?", keepDead},
+	{"revoked_tokens", "expires_at < ?", KeepRevoked},
 	// The last grant that an app has from a session tells that it wants to hear of the session's end, so it stays as long as
 	// the session can.
 	{"grants", `expires_at < ? AND NOT (
@@ -42,7 +44,7 @@ var expiries = []expiry{
 			AND (later.expires_at, later.id) > (grants.expires_at, grants.id)))`, keepDead},
 	{"browser_sessions", "expires_at < ? AND NOT EXISTS (SELECT 1 FROM grants WHERE grants.session_id = browser_sessions.id)", keepDead},
 	{"sign_in_attempts", "last_at < ?", 24 * time.Hour},
-	{"used_assertions", "expires_at < ?", keepDead},
+	{"used_assertions", "expires_at < ?", KeepRevoked},
 	{"registration_tokens", "expires_at < ?", keepDead},
 	{"client_secrets", "expires_at < ?", keepDead},
 	{"signing_keys", "removed_at < ?", keepDead},

@@ -15,7 +15,7 @@ func (s *Store) RecordOutage(ctx context.Context, from, to time.Time) error {
 
 // TrustClock is storagetest.TrustClock.
 func (s *Store) TrustClock(ctx context.Context) error {
-	return s.exec(ctx, "UPDATE liveness SET cleanup_at = NULL")
+	return s.exec(ctx, "UPDATE liveness SET cleanup_at = NULL, seen_at = NULL")
 }
 
 // Fill makes SQLite find its disk full: the file may not grow any more. free gives it room again.

@@ -133,14 +133,15 @@ func (s *Site) healthy(w http.ResponseWriter, _ *http.Request) error {
 	return err
 }
 
-// ready is healthy, reaches the database, has keys to sign with, has no stalled background job and is not about to stop.
+// ready is healthy, reaches the database, has keys to sign with, has no stalled background job, has about the database's time and
+// is not about to stop.
 func (s *Site) ready(w http.ResponseWriter, r *http.Request) error {
 	if s.draining.Load() {
 		http.Error(w, "stopping", http.StatusServiceUnavailable)
 		return nil
 	}
 	if err := s.readiness.ask(r.Context(), s); err != nil {
-		http.Error(w, "not ready: the database is unavailable, the signing keys cannot be read, or a background job is stalled; the log has the cause", http.StatusServiceUnavailable)
+		http.Error(w, "not ready: the database is unavailable, the signing keys cannot be read, a background job is stalled, or the clock is wrong; the log has the cause", http.StatusServiceUnavailable)
 		return err
 	}
 	return s.healthy(w, r)
@@ -166,7 +167,7 @@ func (a *readiness) ask(ctx context.Context, s *Site) error {
 	}
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), readyTimeout)
 	defer cancel()
-	a.err = errors.Join(s.store.Ping(limited), s.oauth.Ready(limited), s.also())
+	a.err = errors.Join(s.store.Ping(limited), s.oauth.Ready(limited), s.store.CheckClock(), s.also())
 	a.at = time.Now()
 	return a.err
 }

@@ -6,6 +6,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"gatehouse/storage"
 )
 
 // newRegistry is everything that /metrics tells but the requests, which the site adds.
@@ -44,6 +46,10 @@ var (
 	maximumDesc     = describe("database_connections_limit", "Most connections of a pool.", "pool")
 	waitsDesc       = describe("database_connection_waits_total", "Times that a connection had to be waited for.", "pool")
 	waitedDesc      = describe("database_connection_wait_seconds_total", "Time spent waiting for connections.", "pool")
+	upDesc          = describe("database_up", "Whether this process could use its database at the last attempt, one a second.")
+	skewDesc        = describe("clock_skew_seconds", "This machine's clock minus the database's. Absent with SQLite, which has none.")
+	behindDesc      = describe("cleanup_behind_seconds", "How far the deletion of expired rows lags the clock because the clock jumped ahead.")
+	largeDesc       = describe("large_deletions_total", "Deletions of a large share of a table at once.")
 	cacheDesc       = describe("cache_lookups_total", "Questions to the caches of clients, scopes and resources.", "result")
 	cachedDesc      = describe("cached_clients", "Clients in the cache.")
 	cacheBytesDesc  = describe("cache_bytes", "Memory of the clients in the cache, estimated.")
@@ -82,6 +88,16 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 		counter(waitsDesc, float64(s.WaitCount), pool)
 		counter(waitedDesc, s.WaitDuration.Seconds(), pool)
 	}
+	up := 0.0
+	if store.DatabaseUp {
+		up = 1
+	}
+	gauge(upDesc, up)
+	if c.store.Engine() == storage.Postgres {
+		gauge(skewDesc, store.ClockSkew.Seconds())
+	}
+	gauge(behindDesc, store.CleanupBehind.Seconds())
+	counter(largeDesc, float64(store.LargeDeletions))
 	counter(cacheDesc, float64(store.CacheHits), "hit")
 	counter(cacheDesc, float64(store.CacheMiss), "miss")
 	gauge(cachedDesc, float64(store.Cached))

@@ -217,7 +217,7 @@ func Exec(t testing.TB, s *storage.Store, dsn string, statements ...string) {
 // TrustClock lets deletion follow a clock that a test has advanced by more than an hour, as it would after a while.
 func TrustClock(t testing.TB, s *storage.Store, dsn string) {
 	t.Helper()
-	Exec(t, s, dsn, "UPDATE liveness SET cleanup_at = NULL")
+	Exec(t, s, dsn, "UPDATE liveness SET cleanup_at = NULL, seen_at = NULL")
 }
 
 // Count is the number that a query past the store gives.

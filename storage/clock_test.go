@@ -1,0 +1,160 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+)
+
+// manualClock is a clock that is set.
+type manualClock struct{ at time.Time }
+
+func (m *manualClock) now() time.Time { return m.at }
+
+func TestClockFollowsTheDatabase(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	machine := &manualClock{at: start}
+	c := clock{local: machine.now}
+	if got := c.now(); !got.Equal(start) {
+		t.Errorf("before the first reading the time is %s", got)
+	}
+	read := func(roundTrip, ahead time.Duration) {
+		before := machine.at
+		machine.at = before.Add(roundTrip)
+		c.observe(before, before.Add(roundTrip/2).Add(-ahead), machine.at)
+	}
+	want := func(what string, ahead time.Duration) {
+		t.Helper()
+		if got := machine.at.Sub(c.now()); got != ahead {
+			t.Errorf("%s: the machine is ahead of the time by %s, want %s", what, got, ahead)
+		}
+	}
+	read(2*time.Millisecond, 20*time.Minute)
+	want("a fast machine", 20*time.Minute)
+	read(2*time.Millisecond, 20*time.Minute+time.Millisecond)
+	want("a reading that agrees within its uncertainty", 20*time.Minute)
+	read(10*time.Second, 0)
+	want("a reading that took too long", 20*time.Minute)
+	read(2*time.Millisecond, 20*time.Minute+3*time.Millisecond)
+	want("drift", 20*time.Minute+3*time.Millisecond)
+	machine.at = machine.at.Add(time.Hour)
+	want("without a reading for an hour", 20*time.Minute+3*time.Millisecond)
+	read(time.Millisecond, -time.Minute)
+	want("a slow machine", -time.Minute)
+	if skew := time.Duration(c.skew.Load()); skew != -time.Minute {
+		t.Errorf("the skew is %s", skew)
+	}
+}
+
+// TestStoreTimeIsTheDatabases: with the clock of a real PostgreSQL.
+func TestStoreTimeIsTheDatabases(t *testing.T) {
+	t.Parallel()
+	for _, engine := range engines(t) {
+		for _, ahead := range []time.Duration{20 * time.Minute, -20 * time.Minute, 100 * 24 * time.Hour} {
+			t.Run(fmt.Sprint(engine, ahead), func(t *testing.T) {
+				t.Parallel()
+				s, err := Open(t.Context(), Options{URL: testURL(t, engine), Pool: 2, Now: func() time.Time { return time.Now().Add(ahead) }})
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = s.closePools() })
+				if _, err := s.Migrate(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				off, err := time.Since(s.Now()).Abs() < 2*time.Minute, s.CheckClock()
+				if engine == SQLite {
+					if off || err != nil {
+						t.Errorf("SQLite has a clock of its own: %s, %v", s.Now(), err)
+					}
+					return
+				}
+				if !off {
+					t.Errorf("the time is %s", s.Now())
+				}
+				if !errors.Is(err, ErrClockSkew) {
+					t.Errorf("a clock that is wrong by %s: %v", ahead, err)
+				}
+				at, err := s.CleanupTime(t.Context())
+				if err != nil || time.Since(at).Abs() > 2*time.Minute {
+					t.Errorf("rows are deleted by %s (%v)", at, err)
+				}
+			})
+		}
+	}
+}
+
+func TestCleanupTimeAdvancesByAnHourAtMost(t *testing.T) {
+	t.Parallel()
+	for _, engine := range engines(t) {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			machine := &manualClock{at: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+			s, err := Open(t.Context(), Options{URL: testURL(t, engine), Pool: 2, Now: machine.now, DatabaseNow: machine.now})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = s.closePools() })
+			if _, err := s.Migrate(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			want := func(what string, lag time.Duration) {
+				t.Helper()
+				at, err := s.CleanupTime(context.Background())
+				if err != nil || machine.at.Sub(at) != lag || s.Stats().CleanupBehind != lag {
+					t.Errorf("%s: rows are deleted by %s (%v), the clock is %s, behind by %s", what, at, err, machine.at, s.Stats().CleanupBehind)
+				}
+			}
+			want("at first", 0)
+			machine.at = machine.at.Add(time.Minute)
+			want("a minute later", 0)
+			machine.at = machine.at.Add(100 * 24 * time.Hour)
+			want("a clock that jumped", 100*24*time.Hour-time.Hour)
+			machine.at = machine.at.Add(-100*24*time.Hour + 4*time.Second)
+			want("a clock that was set right", 0)
+			machine.at = machine.at.Add(3 * time.Hour)
+			want("after a long stop", 2*time.Hour)
+			want("the next time", time.Hour)
+			want("the third time", 0)
+		})
+	}
+}
+
+// TestALargeDeletionIsReported: that nine of ten rows expire at once is how a wrong clock shows.
+func TestALargeDeletionIsReported(t *testing.T) {
+	t.Parallel()
+	for _, engine := range engines(t) {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			s := migrated(t, engine)
+			ctx := t.Context()
+			add := func(n int, expires time.Time) {
+				t.Helper()
+				rows := make([]RevokedToken, n)
+				for i := range rows {
+					rows[i] = RevokedToken{JTI: fmt.Sprint(expires.UnixNano(), " ", i), RevokedAt: expires, ExpiresAt: expires}
+				}
+				if err := s.write.WithContext(ctx).CreateInBatches(&rows, 500).Error; err != nil {
+					t.Fatal(err)
+				}
+			}
+			expired := func() time.Time { return time.Now().Add(-48 * time.Hour) }
+			add(largeDeletion-1, expired())
+			if n, err := s.DeleteExpired(ctx); n != largeDeletion-1 || err != nil || s.Stats().LargeDeletions != 0 {
+				t.Fatalf("%d rows, %v, %d reports", n, err, s.Stats().LargeDeletions)
+			}
+			add(largeDeletion, expired())
+			add(largeDeletion, time.Now())
+			if n, err := s.DeleteExpired(ctx); n != largeDeletion || err != nil || s.Stats().LargeDeletions != 1 {
+				t.Fatalf("%d rows, %v, %d reports", n, err, s.Stats().LargeDeletions)
+			}
+			add(9*largeDeletion, time.Now())
+			add(largeDeletion, expired())
+			if n, err := s.DeleteExpired(ctx); n != largeDeletion || err != nil || s.Stats().LargeDeletions != 1 {
+				t.Fatalf("%d rows, %v, %d reports", n, err, s.Stats().LargeDeletions)
+			}
+		})
+	}
+}
