@@ -138,11 +138,18 @@ func (s *Store) warnOfLargeDeletion(ctx context.Context, table, due string, args
 		return err
 	}
 	total, err := count(table, rows*largeDeletionShare)
-	if err != nil || total == rows*largeDeletionShare {
-		return err
+	if err == nil {
+		s.reportDeletion(ctx, table, rows, total)
+	}
+	return err
+}
+
+// reportDeletion logs and counts a deletion of rows of a table if that is a large share of all.
+func (s *Store) reportDeletion(ctx context.Context, table string, rows, total int64) {
+	if rows < largeDeletion || rows*largeDeletionShare <= total {
+		return
 	}
 	s.largeDeletions.Add(1)
 	s.log.WarnContext(ctx, "deleting a large share of a table at once; check the clocks", slog.String("table", table),
 		slog.Int64("expired_rows_at_least", rows), slog.Int64("rows", total))
-	return nil
 }

@@ -205,16 +205,20 @@ var ErrTampered = errors.New("a seal does not fit its rows, which stay; see `gat
 
 // RetireAudit lets the rows of every seal go that was made before the given time, whole seals alone, and keeps the seals.
 // Each is verified first, or a changed time would have this server destroy the evidence: ErrTampered. It returns how many
-// rows. done is told of the progress in seals.
+// rows; a large share of all is reported first. done is told of the progress in seals.
 func (s *Store) RetireAudit(ctx context.Context, before time.Time, done func(now, total int64)) (rows int64, err error) {
 	if err := s.mayDelete(ctx); err != nil {
 		return 0, err
 	}
 	const due = "id > 0 AND retired_at IS NULL AND sealed_at < ?"
-	var total, count int64
-	if err := s.write.WithContext(ctx).Model(&AuditSeal{}).Where(due, toMillis(before)).Count(&total).Error; err != nil || total == 0 {
+	var total, expired, all, count int64
+	err = queryRow(ctx, s.write, []any{&total, &expired, &all}, `SELECT
+		count(CASE WHEN sealed_at < ? THEN 1 END), CAST(coalesce(sum(CASE WHEN sealed_at < ? THEN row_count END), 0) AS BIGINT), CAST(coalesce(sum(row_count), 0) AS BIGINT)
+		FROM audit_seals WHERE id > 0 AND retired_at IS NULL`, toMillis(before), toMillis(before))
+	if err != nil || total == 0 {
 		return 0, wrap("retire audit rows", err)
 	}
+	s.reportDeletion(ctx, "audit_events", expired, all)
 	for err == nil {
 		var seal AuditSeal
 		err = s.Tx(ctx, func(tx *Store) error {

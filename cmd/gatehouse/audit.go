@@ -357,11 +357,19 @@ func (a *app) auditRetire() *cobra.Command {
 			return usageError{errors.New("say how old with --older-than, like 400d")}
 		}
 		return a.with(cmd, func(ctx context.Context, s *system) error {
-			before, err := moment(*older, s.store.Now())
+			now, err := s.store.CleanupTime(ctx)
+			if err != nil {
+				return err
+			}
+			if behind := s.store.Stats().CleanupBehind; behind > 0 {
+				fmt.Fprintf(a.stderr, "the clock is %s ahead of the last deletion in this database; counting from %s. If the clock is right, repeat this later or run `gatehouse serve` for a while.\n",
+					behind.Round(time.Second), stamp(&now))
+			}
+			before, err := moment(*older, now)
 			if err != nil {
 				return usageError{fmt.Errorf("--older-than: %w", err)}
 			}
-			if before.After(s.store.Now().Add(-24 * time.Hour)) {
+			if before.After(now.Add(-24 * time.Hour)) {
 				return usageError{errors.New("--older-than must be a day at least")}
 			}
 			if err := a.confirm(*yes, "Delete every audit row sealed before "+stamp(&before)+"?"); err != nil {

@@ -6,8 +6,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"gatehouse/storage"
 )
 
 // newRegistry is everything that /metrics tells but the requests, which the site adds.
@@ -47,7 +45,7 @@ var (
 	waitsDesc       = describe("database_connection_waits_total", "Times that a connection had to be waited for.", "pool")
 	waitedDesc      = describe("database_connection_wait_seconds_total", "Time spent waiting for connections.", "pool")
 	upDesc          = describe("database_up", "Whether this process could use its database at the last attempt, one a second.")
-	skewDesc        = describe("clock_skew_seconds", "This machine's clock minus the database's. Absent with SQLite, which has none.")
+	skewDesc        = describe("clock_skew_seconds", "This machine's clock minus the database's. 0 with SQLite, which has none.")
 	behindDesc      = describe("cleanup_behind_seconds", "How far the deletion of expired rows lags the clock because the clock jumped ahead.")
 	largeDesc       = describe("large_deletions_total", "Deletions of a large share of a table at once.")
 	cacheDesc       = describe("cache_lookups_total", "Questions to the caches of clients, scopes and resources.", "result")
@@ -93,9 +91,7 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 		up = 1
 	}
 	gauge(upDesc, up)
-	if c.store.Engine() == storage.Postgres {
-		gauge(skewDesc, store.ClockSkew.Seconds())
-	}
+	gauge(skewDesc, store.ClockSkew.Seconds())
 	gauge(behindDesc, store.CleanupBehind.Seconds())
 	counter(largeDesc, float64(store.LargeDeletions))
 	counter(cacheDesc, float64(store.CacheHits), "hit")

@@ -65,7 +65,7 @@ func TestMetrics(t *testing.T) {
 		`gatehouse_rate_limit_decisions_total{decision="allowed",limit="token_client"} 1`, `gatehouse_redis_up 0`,
 		`gatehouse_http_request_duration_seconds_count{route="/oauth2/token"} 2`, `gatehouse_database_connections{pool="write",state="idle"}`,
 		`gatehouse_cache_lookups_total{result="hit"}`, `gatehouse_tls_certificate_expiry_timestamp_seconds`, `go_goroutines`, `process_open_fds`,
-		first, `gatehouse_audit_events_total{event="refresh_token.reused"} 0`, `gatehouse_job_failures_total{job="seal the audit log"} 0`, `gatehouse_passwords_waiting 0`, `gatehouse_build_info{version="unreleased"} 1`,
+		first, `gatehouse_audit_events_total{event="refresh_token.reused"} 0`, `gatehouse_job_failures_total{job="seal the audit log"} 0`, `gatehouse_passwords_waiting 0`, `gatehouse_database_up 1`, `gatehouse_clock_skew_seconds 0`, `gatehouse_cleanup_behind_seconds 0`, `gatehouse_large_deletions_total 0`, `gatehouse_build_info{version="unreleased"} 1`,
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %s", want)
