@@ -2,10 +2,13 @@ package oauth_test
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gatehouse/oauth"
 	"gatehouse/storage"
@@ -172,4 +175,105 @@ var deception = []webtest.Requirement{
 			t.Errorf("the pages do not name the user and the scope: %s\n%s", account.Text(), consent.Text())
 		}
 	}),
+
+	webtest.Req("U6", "RFC 7591 §5, OIDC Core §4", "the account page shows a client that registered itself by the host that the user agreed to, as not checked, and opens no other host", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		const other = "https://other.example/cb"
+		open := func(b *webtest.Browser) bool {
+			return slices.ContainsFunc(b.Open("/account").Links(), func(href string) bool { return strings.Contains(href, "/start?") })
+		}
+		for name, body := range map[string]string{
+			"another host": `"initiate_login_uri":"https://evil.example/start"`, "another port": `"initiate_login_uri":"https://app.example:8443/start"`,
+		} {
+			if r := selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],`+body+`}`); r.Status != http.StatusBadRequest {
+				t.Errorf("registered with %s: %d", name, r.Status)
+			}
+		}
+		registered := selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`","`+other+`"],"client_name":"Bank","client_uri":"https://bank.example/","policy_uri":"https://policy.example/p","initiate_login_uri":"https://app.example/start"}`)
+		c := clientOf(registered)
+		b := s.Browser()
+		login := b.Authorize(c, "scope", "openid")
+		if !strings.Contains(login.Text(), "(policy.example)") {
+			t.Errorf("the sign-in page does not show where the policy is: %s", login.Text())
+		}
+		b.Decide(b.SignIn(login, "alice"), "approve")
+		account := b.Open("/account")
+		withdraw := b.Open(slices.DeleteFunc(account.Links(), func(href string) bool { return !strings.Contains(href, "/account/apps/") })[0])
+		for _, p := range []webtest.Page{account, withdraw} {
+			if text := p.Text(); !strings.Contains(text, "Bank") || !strings.Contains(text, "app.example") || !strings.Contains(text, "Nobody has checked this app") || strings.Contains(text, "bank.example") || strings.Contains(text, "other.example") {
+				t.Errorf("%s: %s", p.URL, text)
+			}
+		}
+		if !open(b) {
+			t.Error("the client cannot be opened where the user agreed to go")
+		}
+		// Consent at the other host: that is what is shown, and there is nothing to open there.
+		b.Decide(b.Authorize(c, "scope", "openid", "prompt", "consent", "redirect_uri", other), "approve")
+		if text := b.Open("/account").Text(); !strings.Contains(text, "other.example") || strings.Contains(text, "app.example") || open(b) {
+			t.Errorf("after consent at the other host: %s", text)
+		}
+		// A consent that is older than the record of where it led, of a client with two hosts.
+		storagetest.Exec(t, s.Store, s.DB, "UPDATE consents SET redirect_uri = ''")
+		if text := b.Open("/account").Text(); strings.Contains(text, "other.example") || strings.Contains(text, "app.example") || open(b) {
+			t.Errorf("an old consent: %s", text)
+		}
+		// A row that an earlier version let the client write.
+		b.Decide(b.Authorize(c, "scope", "openid", "prompt", "consent"), "approve")
+		editClient(t, s, c.ClientID, func(row *storage.Client) { row.InitiateLoginURI = "https://evil.example/start" })
+		if open(b) {
+			t.Error("an initiate_login_uri of another host is opened")
+		}
+		// What the operator registered is as it was.
+		own := s.Client(`{"client_name":"Own","client_uri":"https://own.example/","initiate_login_uri":"https://start.example/start","redirect_uris":["` + webtest.Callback + `"],"scope":"read"}`)
+		b.Decide(b.Authorize(own, "scope", "read"), "approve")
+		if text := b.Open("/account").Text(); !strings.Contains(text, "own.example") || !open(b) {
+			t.Errorf("a client of the operator: %s", text)
+		}
+	}).With(openRegistration),
+
+	webtest.Req("U7", "RFC 7592 §2.2, RFC 7591 §5", "a client that changes what users are shown of it, or where it is opened, has to ask again and is not opened before", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		metadata := map[string]any{
+			"redirect_uris": []string{webtest.Callback}, "client_name": "Notes", "client_uri": "https://app.example/", "initiate_login_uri": "https://app.example/start",
+			"logo_uri": "https://app.example/logo.png", "policy_uri": "https://app.example/policy", "tos_uri": "https://app.example/tos",
+		}
+		for member, value := range map[string]any{
+			"client_name": "Bank", "client_uri": "https://bank.example/", "initiate_login_uri": "https://app.example/other", "logo_uri": "https://app.example/other.png",
+			"policy_uri": "https://app.example/other", "tos_uri": "https://app.example/other", "redirect_uris": []string{webtest.Callback, "https://bank.example/cb"},
+		} {
+			raw, err := json.Marshal(metadata)
+			storagetest.Must(t, err)
+			registered := selfRegister(s, string(raw))
+			c := clientOf(registered)
+			b := s.Browser()
+			b.Decide(b.SignIn(b.Authorize(c, "scope", "openid"), "alice"), "approve")
+			if p := b.Authorize(c, "scope", "openid"); p.Location().Query().Get("code") == "" {
+				t.Fatalf("%s: asked again without a change: %s", member, p.Text())
+			}
+			changed := maps.Clone(metadata)
+			changed["client_id"], changed[member] = c.ClientID, value
+			raw, err = json.Marshal(changed)
+			storagetest.Must(t, err)
+			s.Clock.Advance(time.Second)
+			if r := registrationRequest(s, http.MethodPut, registered.Text("registration_client_uri"), registered.Text("registration_access_token"), string(raw)); r.Status != http.StatusOK {
+				t.Fatalf("%s: %d %s", member, r.Status, r.Body)
+			}
+			account := b.Open("/account")
+			if !strings.Contains(account.Text(), "has changed how it describes itself") || slices.ContainsFunc(account.Links(), func(href string) bool {
+				return strings.Contains(href, c.ClientID) || strings.Contains(href, "app.example")
+			}) {
+				t.Errorf("%s changed: %s", member, account.Text())
+			}
+			p := b.Authorize(c, "scope", "openid")
+			if !strings.Contains(p.URL, "/consent") {
+				t.Errorf("%s changed: not asked again: %s %s", member, p.URL, p.Header.Get("Location"))
+				continue
+			}
+			b.Decide(p, "approve")
+			if strings.Contains(b.Open("/account").Text(), "has changed how it describes itself") {
+				t.Errorf("%s: still shown as changed after the user agreed", member)
+			}
+			storagetest.Must(t, s.Store.DeleteClient(t.Context(), c.ClientID, storagetest.Event("delete")))
+		}
+	}).With(openRegistration, "GATEHOUSE_RATE_LIMITS=off"),
 }

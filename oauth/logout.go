@@ -13,6 +13,7 @@ import (
 
 	"gatehouse/identity"
 	"gatehouse/oauth/jwt"
+	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
 )
 
@@ -186,13 +187,38 @@ func (s *Server) logoutCipher() (cipher.AEAD, error) {
 // InitiateLogin is the address by which this server makes an app begin a sign-in (OIDC Core §4), "" when the app does not
 // take that. A client with pairwise subjects gets no hint, for a username would tell it who that is, and none gets one that
 // may not know it by its scopes.
-func (s *Server) InitiateLogin(c *storage.Client, allowed storage.Strings, loginHint string) string {
-	if c.InitiateLoginURI == "" {
+//
+// A client that registered itself gets none unless it is where the user agreed to go, and has not changed since.
+func (s *Server) InitiateLogin(c *storage.Client, consent storage.Consent, loginHint string) string {
+	if c.InitiateLoginURI == "" || c.SelfRegistered() && (Redescribed(c, consent) || !sameOrigin(AgreedRedirectURI(c, consent), c.InitiateLoginURI)) {
 		return ""
 	}
+	allowed := consent.Scopes
 	v := url.Values{"iss": {s.options.Issuer}}
 	if !c.Pairwise() && (allowed.Has("profile") || allowed.Has("email")) {
 		v.Set("login_hint", loginHint)
 	}
 	return addQuery(c.InitiateLoginURI, v)
+}
+
+// AgreedRedirectURI returns the redirect URI that the consent page named when the user agreed. For a consent that is older
+// than this record, it is one of the client's when all of them lead to the same place, else empty.
+func AgreedRedirectURI(c *storage.Client, consent storage.Consent) string {
+	if consent.RedirectURI != "" {
+		return consent.RedirectURI
+	}
+	for _, uri := range c.RedirectURIs {
+		if redirect.DestinationOf(uri) != redirect.DestinationOf(c.RedirectURIs[0]) {
+			return ""
+		}
+	}
+	if len(c.RedirectURIs) == 0 {
+		return ""
+	}
+	return c.RedirectURIs[0]
+}
+
+// Redescribed reports whether a client that registered itself has changed what users are shown of it since they agreed.
+func Redescribed(c *storage.Client, consent storage.Consent) bool {
+	return c.DescribedAt != nil && consent.UpdatedAt.Before(*c.DescribedAt)
 }

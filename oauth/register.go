@@ -18,6 +18,7 @@ import (
 	"gatehouse/oauth/credential"
 	"gatehouse/oauth/jwt"
 	"gatehouse/oauth/params"
+	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
 )
 
@@ -165,6 +166,9 @@ func (s *Server) selfDescribed(body []byte, allowed []string) (Metadata, error) 
 	if uri := m.InitiateLoginURI; uri != "" && !strings.HasPrefix(uri, "https://") {
 		return Metadata{}, fail(InvalidClientMetadata, "initiate_login_uri must be https.")
 	}
+	if uri := m.InitiateLoginURI; uri != "" && !slices.ContainsFunc(m.RedirectURIs, func(r string) bool { return sameOrigin(r, uri) }) {
+		return Metadata{}, fail(InvalidClientMetadata, "initiate_login_uri must have the host and port of one of redirect_uris.")
+	}
 	if len(m.Scope) == 0 {
 		m.Scope = slices.Clone(allowed)
 	}
@@ -172,6 +176,12 @@ func (s *Server) selfDescribed(body []byte, allowed []string) (Metadata, error) 
 	m.RequirePKCE = ptr(s.options.Registration.RequirePKCE || m.TokenEndpointAuthMethod == storage.AuthNone)
 	m.TokenEndpointAudience = true // it may know no more than OpenID Connect, which says so
 	return m, nil
+}
+
+// sameOrigin reports whether a browser goes to the same https host and port for both URIs.
+func sameOrigin(a, b string) bool {
+	host := redirect.DestinationOf(a).Host
+	return host != "" && host == redirect.DestinationOf(b).Host && strings.HasPrefix(a, "https://") && strings.HasPrefix(b, "https://")
 }
 
 // registered is the record in the words of the standard, without the operator's settings.

@@ -288,7 +288,7 @@ func (m *Metadata) fetched() []string {
 }
 
 // differs reports whether people would take the client for another one than they allowed: by its name, its pages, its logo
-// (by address; what is served there is the client's affair), or where answers go.
+// (by address; what is served there is the client's affair), where answers go, or where the account page leads.
 func differs(before, after *storage.Client) bool {
 	hosts := func(c *storage.Client) (out []redirect.Destination) {
 		for _, uri := range c.RedirectURIs {
@@ -298,6 +298,7 @@ func differs(before, after *storage.Client) bool {
 	}
 	known := hosts(before)
 	return before.Name != after.Name || before.URI != after.URI || before.LogoURI != after.LogoURI || before.PolicyURI != after.PolicyURI || before.TosURI != after.TosURI ||
+		before.InitiateLoginURI != after.InitiateLoginURI ||
 		slices.ContainsFunc(hosts(after), func(host redirect.Destination) bool { return !slices.Contains(known, host) })
 }
 

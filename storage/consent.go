@@ -19,6 +19,7 @@ type Consent struct {
 	// What the scopes cover: each word is a resource, '#', and a scope. nil: stored by a version that knew only scopes.
 	ResourceScopes Strings
 	Refused        Strings    // optional ones that were unticked, in the same words
+	RedirectURI    string     `gorm:"column:redirect_uri"` // where the response went when the user last agreed; empty: unknown
 	CreatedAt      time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
 	UpdatedAt      time.Time  `gorm:"serializer:millis;autoUpdateTime:false"`
 	EndedAt        *time.Time `gorm:"serializer:millis"`
@@ -96,7 +97,7 @@ func (s *Store) approve(ctx context.Context, a Approval) (string, error) {
 	}
 	c := Consent{ID: uuid.NewString(), UserID: a.Code.UserID, ClientID: a.Code.ClientID, Scopes: Strings{}, CreatedAt: now, UpdatedAt: now}
 	if a.Asked {
-		c.Scopes = a.allowed()
+		c.Scopes, c.RedirectURI = a.allowed(), a.Code.RedirectURI
 	}
 	return c.ID, s.insert(ctx, &c)
 }
@@ -137,5 +138,5 @@ func (s *Store) remember(ctx context.Context, c Consent, a Approval) error {
 	if err != nil {
 		return err
 	}
-	return s.exec(ctx, "UPDATE consents SET scopes = ?, updated_at = ? WHERE id = ?", text, toMillis(s.now()), c.ID)
+	return s.exec(ctx, "UPDATE consents SET scopes = ?, redirect_uri = ?, updated_at = ? WHERE id = ?", text, a.Code.RedirectURI, toMillis(s.now()), c.ID)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gatehouse/identity"
+	"gatehouse/oauth"
 	"gatehouse/oauth/params"
 	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
@@ -26,6 +27,7 @@ type connectedApp struct {
 	ID, Name, Host, Since, SinceText string
 	Scopes                           []string
 	Open                             string // where the app begins a sign-in, "" when it does not say
+	Unverified, Changed              bool   // registered itself; describes itself in another way than the user agreed to
 }
 
 type signedInBrowser struct {
@@ -115,8 +117,14 @@ func (s *Site) connectedApp(r *http.Request, c storage.Consent, hint string) (co
 	for _, name := range c.Scopes {
 		app.Scopes = append(app.Scopes, s.describe(known, name))
 	}
+	if client.SelfRegistered() { // it may name any home page: what is sure is where the user agreed to go
+		app.Unverified, app.Changed, app.Host = true, oauth.Redescribed(client, c), ""
+		if agreed := oauth.AgreedRedirectURI(client, c); agreed != "" {
+			app.Host = s.pages.destination(agreed)
+		}
+	}
 	if client.DisabledAt == nil {
-		app.Open = s.oauth.InitiateLogin(client, c.Scopes, hint)
+		app.Open = s.oauth.InitiateLogin(client, c, hint)
 	}
 	return app, nil
 }
@@ -144,8 +152,8 @@ func (s *Site) changing(w http.ResponseWriter, r *http.Request, action, id strin
 
 type withdrawPage struct {
 	basePage
-	ID, App, FormToken string
-	Scopes             []string
+	App       connectedApp
+	FormToken string
 }
 
 // showWithdraw serves GET /account/apps/{id}: what the app can do, before it is taken away.
@@ -167,7 +175,7 @@ func (s *Site) showWithdraw(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		return s.show(w, http.StatusOK, "withdraw", withdrawPage{
-			basePage: s.frame(r, s.pages.say("account.withdraw")), ID: c.ID, App: app.Name, Scopes: app.Scopes,
+			basePage: s.frame(r, s.pages.say("account.withdraw")), App: app,
 			FormToken: s.accountToken(who, "withdraw", c.ID),
 		})
 	}

@@ -29,6 +29,7 @@ type loginPage struct {
 // appView is what pages tell of an app.
 type appView struct {
 	App, AppHost, Logo, PolicyURI, TosURI string
+	PolicyHost, TosHost                   string // of a client that registered itself
 }
 
 func (s *Site) viewOf(a *oauth.Authorization) appView {
@@ -36,6 +37,7 @@ func (s *Site) viewOf(a *oauth.Authorization) appView {
 	v := appView{App: clientName(c), AppHost: redirect.DestinationOf(c.URI).Host, PolicyURI: c.PolicyURI, TosURI: c.TosURI}
 	if c.SelfRegistered() { // it may name anybody's home page: what is sure is where the answer goes
 		v.AppHost = s.pages.destination(a.RedirectURI)
+		v.PolicyHost, v.TosHost = redirect.DestinationOf(c.PolicyURI).Host, redirect.DestinationOf(c.TosURI).Host
 	}
 	if c.LogoURI != "" {
 		v.Logo = s.base + "/logo/" + c.ID

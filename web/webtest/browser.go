@@ -166,6 +166,14 @@ func (p Page) Fields() url.Values {
 	return out
 }
 
+// Links returns the href of every link on the page.
+func (p Page) Links() (out []string) {
+	for _, at := range p.elements("a") {
+		out = append(out, at["href"])
+	}
+	return out
+}
+
 // Buttons are the values of the page's buttons of that name.
 func (p Page) Buttons(name string) (out []string) {
 	for _, at := range p.elements("button") {
