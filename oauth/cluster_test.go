@@ -11,8 +11,20 @@ import (
 	"gatehouse/web/webtest"
 )
 
-// TestEveryFlowOnThreeProcesses goes through the requirements once more, every request at another process. `make torture` goes
-// through them all.
+// onThree tests requirements on three processes, every request at another one.
+func onThree(t *testing.T, database func(t *testing.T) string, parts ...[]webtest.Requirement) {
+	t.Helper()
+	for _, part := range parts {
+		webtest.RunOnThree(t, part, database,
+			"D1", "D3", "G6", "P49", // move the clock of this process, and the limits go by that of Redis
+			"D11", "P53", // read the log of one process
+			"D12", "P78", // fill or break one process
+			"C17", "J3", "K6", // count what one process fetches
+		)
+	}
+}
+
+// TestEveryFlowOnThreeProcesses goes through the requirements once more. `make torture` goes through them all.
 func TestEveryFlowOnThreeProcesses(t *testing.T) {
 	t.Parallel()
 	parts := [][]webtest.Requirement{codes, refresh, revocation, logout}
@@ -20,13 +32,25 @@ func TestEveryFlowOnThreeProcesses(t *testing.T) {
 		parts = append(parts, authorizationEndpoint, tokenEndpoint, accessTokens, introspection, metadataAndKeys, openidCore, openidRequests,
 			registration, management, assertions, requestObjects, housekeeping, defence, advisories, robustness)
 	}
-	for _, part := range parts {
-		webtest.RunOnThree(t, part,
-			"D1", "D3", "G6", "P49", // move the clock of this process, and the limits go by that of Redis
-			"D11", "P53", // read the log of one process
-			"D12", "P78", // fill or break one process
-			"C17", "J3", "K6", // count what one process fetches
-		)
+	for _, engine := range storagetest.Engines(t) {
+		if engine == storage.Postgres {
+			onThree(t, func(t *testing.T) string { return storagetest.URL(t, engine) }, parts...)
+		}
+	}
+}
+
+// TestEveryFlowThroughPgBouncer is TestEveryFlowOnThreeProcesses with PgBouncer between, which needs no setting.
+func TestEveryFlowThroughPgBouncer(t *testing.T) {
+	t.Parallel()
+	for _, mode := range storagetest.PoolModes {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			parts := [][]webtest.Requirement{codes, refresh, revocation, logout}
+			if os.Getenv("TORTURE") != "" {
+				parts = append(parts, authorizationEndpoint, tokenEndpoint, introspection, openidCore, registration, management, assertions)
+			}
+			onThree(t, func(t *testing.T) string { return storagetest.StartPgBouncer(t, mode).URL }, parts...)
+		})
 	}
 }
 

@@ -16,12 +16,9 @@ import (
 	"time"
 
 	"github.com/glebarez/sqlite"
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
-	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
 	"gorm.io/gorm/schema"
@@ -47,7 +44,7 @@ func (s *Store) connect(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	limited, cancel := context.WithTimeoutCause(ctx, 5*time.Second, errPingTimeout)
+	limited, cancel := context.WithTimeoutCause(ctx, s.pg.connectTime()+5*time.Second, errPingTimeout)
 	defer cancel()
 	if err = queryRow(limited, s.write, []any{new(int64)}, "SELECT 1"); err != nil && errors.Is(context.Cause(limited), errPingTimeout) {
 		err = errors.Join(errPingTimeout, err)
@@ -55,7 +52,7 @@ func (s *Store) connect(ctx context.Context, o Options) error {
 	return wrap("reach the database", err)
 }
 
-var errPingTimeout = errors.New("no answer within five seconds")
+var errPingTimeout = errors.New("no answer within the time limit")
 
 // connectSQLite opens one writer connection and a pool of readers. FULL costs about 0.3 ms a commit, but with NORMAL a
 // power loss could forget a revocation. Transactions take the write lock at once, or two of them could wait for each
@@ -100,33 +97,6 @@ func (s *Store) connectSQLite(path string, readers int, readOnlyAllowed bool) (e
 	s.pools[1].SetMaxOpenConns(readers)
 	s.pools[1].SetMaxIdleConns(readers)
 	return nil
-}
-
-func (s *Store) connectPostgres(dsn string, pool int) error {
-	cfg, err := pgx.ParseConfig(dsn)
-	if err != nil {
-		return fmt.Errorf("open the database: %w", err)
-	}
-	conns := stdlib.OpenDB(*cfg, stdlib.OptionAfterConnect(indexed))
-	// pgx keeps prepared statements itself, so gorm's own cache stays off.
-	db, err := s.openPool(postgres.New(postgres.Config{Conn: conns}), false)
-	if err != nil {
-		return errors.Join(err, conns.Close())
-	}
-	s.write, s.read = db, db
-	s.pools[0].SetMaxOpenConns(pool)
-	s.pools[0].SetMaxIdleConns(pool)
-	s.pools[0].SetConnMaxLifetime(30 * time.Minute)
-	s.pools[0].SetConnMaxIdleTime(5 * time.Minute)
-	return nil
-}
-
-// indexed keeps PostgreSQL from planning a statement, while its table is young and small, as a scan of it all: the plan is kept,
-// and the table may have grown a thousandfold before statistics tell. Where there is no index a scan is still what it does, and
-// must not be compiled for its pretended cost. It is no startup parameter, which PgBouncer would refuse.
-func indexed(ctx context.Context, c *pgx.Conn) error {
-	_, err := c.Exec(ctx, "SET enable_seqscan = off; SET jit = off", pgx.QueryExecModeSimpleProtocol)
-	return err
 }
 
 func (s *Store) openPool(d gorm.Dialector, prepare bool) (*gorm.DB, error) {

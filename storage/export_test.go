@@ -36,3 +36,9 @@ func (s *Store) Freeze(ctx context.Context) (thaw func() error, err error) {
 	set := func(value string) error { return s.exec(ctx, "PRAGMA query_only = "+value) }
 	return func() error { return set("0") }, set("1")
 }
+
+// Setting returns a setting of PostgreSQL as it is on some connection.
+func (s *Store) Setting(ctx context.Context, name string) (value string, err error) {
+	err = queryRow(ctx, s.write, []any{&value}, "SELECT current_setting(?)", name)
+	return value, err
+}

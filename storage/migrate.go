@@ -2,12 +2,12 @@ package storage
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
 
 	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/lock"
 
 	"gatehouse/migrations"
 )
@@ -19,28 +19,29 @@ type Migration struct {
 	Applied bool   `json:"applied"`
 }
 
-func (s *Store) goose() (*goose.Provider, error) {
+func (s *Store) goose(db *sql.DB, options ...goose.ProviderOption) (*goose.Provider, error) {
 	dialect := goose.DialectSQLite3
-	options := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true)}
 	if s.engine == Postgres {
 		dialect = goose.DialectPostgres
-		// Many processes may start at once; one migrates, the others wait and find nothing to do.
-		locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300), lock.WithUnlockTimeout(1, 60)) // look every second
-		if err != nil {
-			return nil, err
-		}
-		options = append(options, goose.WithSessionLocker(locker))
 	}
 	files, err := fs.Sub(migrations.FS, s.engine)
 	if err != nil {
 		return nil, err
 	}
-	return goose.NewProvider(dialect, s.pool(), files, options...)
+	return goose.NewProvider(dialect, db, files, append(options, goose.WithDisableGlobalRegistry(true))...)
 }
 
 // Migrate applies the migrations that the database lacks, each in a transaction of its own, and returns their files.
-func (s *Store) Migrate(ctx context.Context) ([]string, error) {
-	p, err := s.goose()
+func (s *Store) Migrate(ctx context.Context) (files []string, err error) {
+	db, options := s.pool(), []goose.ProviderOption(nil)
+	if s.engine == Postgres {
+		// Many processes may start at once; one migrates, the others wait and find nothing to do. Connections of its own: a
+		// statement of a migration may take longer than others, and the pool may be one connection.
+		db = s.pg.open(migrationLimits)
+		defer func() { err = errors.Join(err, db.Close()) }()
+		options = append(options, goose.WithLocker(&migrationLock{limits: s.pg.statements(migrationLimits, true)}))
+	}
+	p, err := s.goose(db, options...)
 	if err != nil {
 		return nil, wrap("migrate", err)
 	}
@@ -52,7 +53,6 @@ func (s *Store) Migrate(ctx context.Context) ([]string, error) {
 		}
 		return nil, wrap("migrate", err)
 	}
-	var files []string
 	for _, r := range results {
 		files = append(files, r.Source.Path)
 	}
@@ -61,7 +61,7 @@ func (s *Store) Migrate(ctx context.Context) ([]string, error) {
 
 // Schema reports whether the database lacks migrations that this program has, or has some that this program lacks.
 func (s *Store) Schema(ctx context.Context) (behind, ahead bool, err error) {
-	p, err := s.goose()
+	p, err := s.goose(s.pool())
 	if err != nil {
 		return false, false, wrap("read the schema version", err)
 	}
@@ -74,7 +74,7 @@ func (s *Store) Schema(ctx context.Context) (behind, ahead bool, err error) {
 
 // Migrations lists the timeline and what of it the database has.
 func (s *Store) Migrations(ctx context.Context) ([]Migration, error) {
-	p, err := s.goose()
+	p, err := s.goose(s.pool())
 	if err != nil {
 		return nil, wrap("list migrations", err)
 	}

@@ -63,6 +63,7 @@ type Store struct {
 type shared struct {
 	engine   string
 	file     *databaseFile // nil on PostgreSQL
+	pg       *postgresURL  // nil on SQLite
 	readOnly bool
 	now      func() time.Time // the time that all processes share
 	clock    clock

@@ -84,6 +84,8 @@ func Remedy(err error) string {
 		return "remove the unknown parameter from GATEHOUSE_DATABASE_URL"
 	case "26000", "42P05":
 		return "the connections of this URL are shared by a pooler; remove default_query_exec_mode from GATEHOUSE_DATABASE_URL, or set it to cache_describe"
+	case "55P03":
+		return "another process is changing the same records, or stopped in the middle of that; PostgreSQL ends it within a minute, so run this again then"
 	case "53100":
 		return "free space on the disk of the PostgreSQL server"
 	}

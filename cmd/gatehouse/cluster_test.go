@@ -101,8 +101,24 @@ func (b *balancer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func TestARollingRestartLosesNothing(t *testing.T) {
 	t.Parallel()
 	needs(t, "TEST_POSTGRES_DSN")
+	rollingRestart(t, storagetest.URL(t, storage.Postgres))
+}
+
+// TestRollingRestartThroughPgBouncer is the same with PgBouncer between, which needs no setting.
+func TestRollingRestartThroughPgBouncer(t *testing.T) {
+	t.Parallel()
+	for _, mode := range storagetest.PoolModes {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			rollingRestart(t, storagetest.StartPgBouncer(t, mode).URL)
+		})
+	}
+}
+
+func rollingRestart(t *testing.T, db string) {
+	t.Helper()
 	b := newBalancer(t)
-	w := newWorld(t, storagetest.URL(t, storage.Postgres), map[string]string{
+	w := newWorld(t, db, map[string]string{
 		"GATEHOUSE_ISSUER": b.URL, "GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1", "GATEHOUSE_SHUTDOWN_DELAY": "4s", "GATEHOUSE_DATABASE_POOL": "4",
 	})
 	w.issuer = b.URL

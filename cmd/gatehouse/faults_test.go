@@ -364,8 +364,33 @@ func TestTheDatabaseGoesAndComesBack(t *testing.T) {
 	t.Parallel()
 	needs(t, "TEST_POSTGRES_DSN")
 	pg := ownPostgres(t)
-	w := newWorld(t, pg.url+"&application_name=gatehouse", map[string]string{"GATEHOUSE_DATABASE_POOL": "6"})
+	server := goesAndComesBack(t, pg, pg.url+"&application_name=gatehouse")
+	s := storagetest.Open(t, pg.url, storagetest.NewClock())
+	if n := storagetest.Count(t, s, pg.url, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'gatehouse'"); n > 6 || n == 0 {
+		t.Errorf("%d connections are open, the pool has 6", n)
+	}
+	server.signal(syscall.SIGTERM)
+	if code := server.wait(t); code != exitOK {
+		t.Errorf("it ended with %d", code)
+	}
+}
 
+// TestDatabaseGoesAndComesBackBehindPgBouncer: PgBouncer accepts connections all the while, and reports errors of its own.
+func TestDatabaseGoesAndComesBackBehindPgBouncer(t *testing.T) {
+	t.Parallel()
+	needs(t, "TEST_POSTGRES_DSN")
+	pg := ownPostgres(t)
+	// Otherwise it holds statements back for two minutes.
+	server := goesAndComesBack(t, pg, storagetest.PgBouncerFor(t, "transaction", pg.url, "query_wait_timeout = 2").URL)
+	server.signal(syscall.SIGTERM)
+	if code := server.wait(t); code != exitOK {
+		t.Errorf("it ended with %d", code)
+	}
+}
+
+func goesAndComesBack(t *testing.T, pg *postgresServer, db string) *child {
+	t.Helper()
+	w := newWorld(t, db, map[string]string{"GATEHOUSE_DATABASE_POOL": "6"})
 	pg.run(t, "down")
 	server := startChild(t, w.env, "serve")
 	server.stderr.waitFor(t, "the database is away; trying again", server.ended)
@@ -431,17 +456,10 @@ func TestTheDatabaseGoesAndComesBack(t *testing.T) {
 	}
 	close(stop)
 	done()
-	s := storagetest.Open(t, pg.url, storagetest.NewClock())
-	if n := storagetest.Count(t, s, pg.url, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'gatehouse'"); n > 6 || n == 0 {
-		t.Errorf("%d connections are open, the pool has 6", n)
-	}
 	if n := strings.Count(server.stderr.String(), `"msg":"listening"`); n != 1 {
 		t.Errorf("it was started %d times", n)
 	}
-	server.signal(syscall.SIGTERM)
-	if code := server.wait(t); code != exitOK {
-		t.Errorf("it ended with %d", code)
-	}
+	return server
 }
 
 // TestASlowDatabaseShedsLoad puts a line between Gatehouse and PostgreSQL that holds everything back.

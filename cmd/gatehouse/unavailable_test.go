@@ -41,14 +41,19 @@ func TestPermanentDatabaseErrorsEndEveryCommand(t *testing.T) {
 		if engine != storage.Postgres {
 			continue
 		}
-		change := func(fn func(u *url.URL, q url.Values)) string {
-			u, err := url.Parse(storagetest.URL(t, engine))
+		direct, through := storagetest.URL(t, engine), storagetest.StartPgBouncer(t, "transaction").URL
+		changed := func(db string, fn func(u *url.URL, q url.Values)) string {
+			u, err := url.Parse(db)
 			storagetest.Must(t, err)
 			q := u.Query()
 			fn(u, q)
 			u.RawQuery = q.Encode()
 			return u.String()
 		}
+		change := func(fn func(u *url.URL, q url.Values)) string { return changed(direct, fn) }
+		cases["PgBouncer, unknown database"] = struct{ url, want string }{changed(through, func(u *url.URL, _ url.Values) { u.Path = "/nowhere" }), "name of the database"}
+		cases["PgBouncer, unknown user"] = struct{ url, want string }{changed(through, func(u *url.URL, _ url.Values) { u.User = url.User("nobody_here") }), "check the user"}
+		cases["PgBouncer, refused parameter"] = struct{ url, want string }{changed(through, func(_ *url.URL, q url.Values) { q.Set("search_path", "x") }), "ignore_startup_parameters"}
 		cases["unknown database"] = struct{ url, want string }{change(func(u *url.URL, _ url.Values) { u.Path = "/nowhere" }), "createdb"}
 		cases["unknown role"] = struct{ url, want string }{change(func(u *url.URL, _ url.Values) { u.User = url.User("nobody_here") }), "check the user"}
 		cases["unknown parameter"] = struct{ url, want string }{change(func(_ *url.URL, q url.Values) { q.Set("no_such_parameter", "1") }), "unknown parameter"}

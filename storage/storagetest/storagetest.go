@@ -16,7 +16,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	_ "github.com/jackc/pgx/v5/stdlib" // the driver of the tests' own connection
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
 
 	"gatehouse/storage"
 )
@@ -271,12 +272,17 @@ func Try(t testing.TB, s *storage.Store, dsn, statement string) error {
 // connect opens the database by itself, until the test ends.
 func connect(t testing.TB, s *storage.Store, dsn string) *sql.DB {
 	t.Helper()
-	driver := "pgx"
+	var db *sql.DB
 	if s.Engine() == storage.SQLite {
-		driver, dsn = "sqlite", strings.TrimPrefix(dsn, "sqlite:")
+		var err error
+		db, err = sql.Open("sqlite", strings.TrimPrefix(dsn, "sqlite:"))
+		Must(t, err)
+	} else {
+		config, err := pgx.ParseConfig(dsn)
+		Must(t, err)
+		config.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol // PgBouncer may be between
+		db = stdlib.OpenDB(*config)
 	}
-	db, err := sql.Open(driver, dsn)
-	Must(t, err)
 	t.Cleanup(func() { Must(t, db.Close()) })
 	return db
 }

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"sync/atomic"
 	"testing"
 
@@ -76,26 +77,18 @@ func (s *Server) Logs() string {
 }
 
 // RunOnThree tests requirements on three processes behind a proxy that share one PostgreSQL and one Redis, but for those named,
-// which are about one process alone.
-func RunOnThree(t *testing.T, table []Requirement, but ...string) {
+// which are about one process alone. database returns the URL of an empty database.
+func RunOnThree(t *testing.T, table []Requirement, database func(t *testing.T) string, but ...string) {
 	t.Helper()
-	skip := map[string]bool{}
-	for _, id := range but {
-		skip[id] = true
-	}
 	for _, r := range table {
-		if skip[r.ID] {
+		if slices.Contains(but, r.ID) {
 			continue
 		}
 		t.Run(name(r), func(t *testing.T) {
 			t.Parallel()
-			for _, engine := range storagetest.Engines(t) {
-				if engine == "postgres" {
-					env := map[string]string{"GATEHOUSE_REDIS_URL": StartRedis(t).URL}
-					maps.Copy(env, r.Env)
-					r.Test(t, Cluster(t, storagetest.URL(t, engine), 3, Options{Env: env}))
-				}
-			}
+			env := map[string]string{"GATEHOUSE_REDIS_URL": StartRedis(t).URL}
+			maps.Copy(env, r.Env)
+			r.Test(t, Cluster(t, database(t), 3, Options{Env: env}))
 		})
 	}
 }

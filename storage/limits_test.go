@@ -1,0 +1,139 @@
+package storage_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/storage"
+	"gatehouse/storage/storagetest"
+)
+
+// onPostgres runs a test on PostgreSQL alone.
+func onPostgres(t *testing.T, fn func(t *testing.T, url string)) {
+	t.Helper()
+	for _, engine := range storagetest.Engines(t) {
+		if engine == storage.Postgres {
+			fn(t, storagetest.URL(t, engine))
+		}
+	}
+}
+
+func with(t *testing.T, db string, parameters ...string) string {
+	t.Helper()
+	u, err := url.Parse(db)
+	storagetest.Must(t, err)
+	q := u.Query()
+	for i := 0; i < len(parameters); i += 2 {
+		q.Set(parameters[i], parameters[i+1])
+	}
+	u.RawQuery = q.Encode()
+	return u.String()
+}
+
+// opened opens a database that need not be migrated.
+func opened(t *testing.T, db string) *storage.Store {
+	t.Helper()
+	s, err := storage.Open(t.Context(), storage.Options{URL: db})
+	storagetest.Must(t, err)
+	t.Cleanup(func() { storagetest.Must(t, s.Close(context.Background())) })
+	return s
+}
+
+func TestConnectionsHaveTimeLimits(t *testing.T) {
+	t.Parallel()
+	onPostgres(t, func(t *testing.T, db string) {
+		for own, want := range map[string]map[string]string{
+			"": {"lock_timeout": "20s", "idle_in_transaction_session_timeout": "30s", "statement_timeout": "2min", "enable_seqscan": "off"},
+			"lock_timeout=3s statement_timeout=0 options=-cidle_in_transaction_session_timeout=7s": {"lock_timeout": "3s", "idle_in_transaction_session_timeout": "7s", "statement_timeout": "0"},
+		} {
+			dsn := db
+			for _, parameter := range strings.Fields(own) {
+				name, value, _ := strings.Cut(parameter, "=")
+				dsn = with(t, dsn, name, value)
+			}
+			s := opened(t, dsn)
+			for name, value := range want {
+				if got, err := s.Setting(t.Context(), name); err != nil || got != value {
+					t.Errorf("with %q in the URL %s is %q, want %q, %v", own, name, got, value, err)
+				}
+			}
+		}
+	})
+}
+
+// TestSilentFirstHostIsLeft: a host that was cut off accepts no connection and refuses none.
+func TestSilentFirstHostIsLeft(t *testing.T) {
+	t.Parallel()
+	onPostgres(t, func(t *testing.T, db string) {
+		silent, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0") // the kernel accepts, nobody answers
+		storagetest.Must(t, err)
+		t.Cleanup(func() { _ = silent.Close() })
+		u, err := url.Parse(db)
+		storagetest.Must(t, err)
+		u.Host = silent.Addr().String() + "," + u.Host
+		s, err := storage.Open(t.Context(), storage.Options{URL: u.String()})
+		storagetest.Must(t, err)
+		storagetest.Must(t, s.Close(t.Context()))
+	})
+}
+
+// TestStoppedTransactionIsEnded: PostgreSQL ends the transaction of a process that stopped in the middle of a change, and the
+// change of the same record that waits for it succeeds.
+func TestStoppedTransactionIsEnded(t *testing.T) {
+	t.Parallel()
+	onPostgres(t, func(t *testing.T, db string) {
+		w := newWorld(t, with(t, db, "idle_in_transaction_session_timeout", "500"))
+		other := follower(t, db, w.clock)
+		err := w.Tx(t.Context(), func(tx *storage.Store) error {
+			storagetest.Must(t, tx.RevokeClientTokens(t.Context(), "gc1", storagetest.Event("revoke")))
+			// The transaction goes on when the other change is done.
+			return other.DisableClient(t.Context(), "gc1", storagetest.Event("disable"))
+		})
+		if err == nil {
+			t.Error("a transaction that PostgreSQL ended was committed")
+		}
+		c, err := other.Client(t.Context(), "gc1")
+		if err != nil || c.DisabledAt == nil || c.Epoch != 1 {
+			t.Errorf("%+v, %v", c, err)
+		}
+	})
+}
+
+// TestWaitForLockIsBounded: a change that waits for a transaction that stays open fails with an error that ends on its own.
+func TestWaitForLockIsBounded(t *testing.T) {
+	t.Parallel()
+	onPostgres(t, func(t *testing.T, db string) {
+		w := newWorld(t, db)
+		other := follower(t, with(t, db, "lock_timeout", "300"), w.clock)
+		storagetest.Must(t, w.Tx(t.Context(), func(tx *storage.Store) error {
+			storagetest.Must(t, tx.RevokeClientTokens(t.Context(), "gc1", storagetest.Event("revoke")))
+			err := other.DisableClient(context.WithoutCancel(t.Context()), "gc1", storagetest.Event("disable"))
+			if !errors.Is(err, storage.ErrUnavailable) || !storage.Away(err) || storage.Remedy(err) == "" {
+				t.Errorf("%v; away %t, remedy %q", err, storage.Away(err), storage.Remedy(err))
+			}
+			return nil
+		}))
+	})
+}
+
+// TestMigrationWaitsForAnother also checks that the lock ends with the transaction of its holder.
+func TestMigrationWaitsForAnother(t *testing.T) {
+	t.Parallel()
+	onPostgres(t, func(t *testing.T, db string) {
+		holder, waiter := opened(t, db), opened(t, db)
+		release := storagetest.LockRow(t, holder, db, "SELECT pg_advisory_xact_lock(4097083626)") // of goose, and of the version before
+		limited, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer cancel()
+		if _, err := waiter.Migrate(limited); err == nil {
+			t.Error("two processes migrate at once")
+		}
+		release()
+		_, err := waiter.Migrate(t.Context())
+		storagetest.Must(t, err)
+	})
+}
