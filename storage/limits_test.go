@@ -98,7 +98,7 @@ func TestStoppedTransactionIsEnded(t *testing.T) {
 			t.Error("a transaction that PostgreSQL ended was committed")
 		}
 		c, err := other.Client(t.Context(), "gc1")
-		if err != nil || c.DisabledAt == nil || c.Epoch != 1 {
+		if err != nil || c.DisabledAt == nil || c.Epoch != 2 { // disabling raises it, and the other change is undone
 			t.Errorf("%+v, %v", c, err)
 		}
 	})
