@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -51,8 +52,9 @@ var apiPrograms = map[string][][]string{
 	"python": {{"venv/bin/python", "api.py"}},
 }
 
-// issuerWithTestKey is a Gatehouse behind a proxy that adds a key to its JWKS, so that the test can sign tokens that Gatehouse never issues.
-func issuerWithTestKey(t *testing.T) (s *webtest.Server, sign func(typ string, claims map[string]any) string) {
+// issuerWithTestKey is a Gatehouse behind a proxy that adds a key to its JWKS, so that the test can sign tokens that
+// Gatehouse never issues. While down is set, nothing behind the proxy can be reached.
+func issuerWithTestKey(t *testing.T, down *atomic.Bool) (s *webtest.Server, sign func(typ string, claims map[string]any) string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	storagetest.Must(t, err)
@@ -76,7 +78,13 @@ func issuerWithTestKey(t *testing.T) (s *webtest.Server, sign func(typ string, c
 		res.Header.Set("Content-Length", fmt.Sprint(len(b)))
 		return err
 	}
-	front.Config.Handler = proxy
+	front.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if down.Load() {
+			http.Error(w, "down", http.StatusServiceUnavailable)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	})
 	front.Start()
 	t.Cleanup(front.Close)
 	return s, func(typ string, claims map[string]any) string {
@@ -100,7 +108,8 @@ func apiResource(identifier string, scopes ...string) storage.Resource {
 func TestAPIsInTheDocumentVerifyAccessTokens(t *testing.T) {
 	dir := needs(t, "APIS")
 	files := documentFiles(t, "../../docs/apis.md")
-	s, sign := issuerWithTestKey(t)
+	var down atomic.Bool
+	s, sign := issuerWithTestKey(t, &down)
 	const audience = "https://api.example.com"
 	storagetest.Must(t, s.Store.CreateResource(t.Context(), apiResource(audience, "notes.read", "notes.write"), storagetest.Event("created")))
 	storagetest.Must(t, s.Store.CreateResource(t.Context(), apiResource("https://other.example.com", "other"), storagetest.Event("created")))
@@ -120,7 +129,6 @@ func TestAPIsInTheDocumentVerifyAccessTokens(t *testing.T) {
 
 	for name, commands := range apiPrograms {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			found := 0
 			for file, content := range files {
 				if strings.HasPrefix(file, name+"/") {
@@ -167,6 +175,26 @@ func TestAPIsInTheDocumentVerifyAccessTokens(t *testing.T) {
 				}
 				return err == nil
 			})
+			call := func(what, authorization string) (status int, challenge, body string) {
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/notes", nil)
+				storagetest.Must(t, err)
+				if authorization != "" {
+					req.Header.Set("Authorization", authorization)
+				}
+				res, err := http.DefaultClient.Do(req)
+				if err != nil {
+					t.Fatalf("%s: %v\n%s", what, err, out.tail())
+				}
+				b, err := io.ReadAll(res.Body)
+				storagetest.Must(t, err)
+				storagetest.Must(t, res.Body.Close())
+				return res.StatusCode, res.Header.Get("WWW-Authenticate"), string(b)
+			}
+			down.Store(true)
+			if status, _, body := call("an issuer that is down", "Bearer "+reader); status < 500 {
+				t.Errorf("with the keys out of reach: %d %s, want 5xx: the token is valid", status, body)
+			}
+			down.Store(false)
 			for _, c := range []struct {
 				what, authorization string
 				status              int
@@ -191,22 +219,10 @@ func TestAPIsInTheDocumentVerifyAccessTokens(t *testing.T) {
 				{"no signature", "Bearer " + unsigned, 401, `error="invalid_token"`},
 				{"no JWT", "Bearer abc", 401, `error="invalid_token"`},
 			} {
-				req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/notes", nil)
-				storagetest.Must(t, err)
-				if c.authorization != "" {
-					req.Header.Set("Authorization", c.authorization)
-				}
-				res, err := http.DefaultClient.Do(req)
-				if err != nil {
-					t.Fatalf("%s: %v\n%s", c.what, err, out.tail())
-				}
-				body, err := io.ReadAll(res.Body)
-				storagetest.Must(t, err)
-				storagetest.Must(t, res.Body.Close())
-				challenge := res.Header.Get("WWW-Authenticate")
-				if res.StatusCode != c.status || !strings.Contains(challenge, c.challenge) || c.status == 401 && !strings.HasPrefix(challenge, "Bearer") ||
-					c.challenge == "Bearer" && strings.Contains(challenge, "error=") || (c.status == 200) != strings.Contains(string(body), "a note of") {
-					t.Errorf("%s: got %d, %q, %s, want %d with %q\n%s", c.what, res.StatusCode, challenge, body, c.status, c.challenge, out.tail())
+				status, challenge, body := call(c.what, c.authorization)
+				if status != c.status || !strings.Contains(challenge, c.challenge) || c.status == 401 && !strings.HasPrefix(challenge, "Bearer") ||
+					c.challenge == "Bearer" && strings.Contains(challenge, "error=") || (c.status == 200) != strings.Contains(body, "a note of") {
+					t.Errorf("%s: got %d, %q, %s, want %d with %q\n%s", c.what, status, challenge, body, c.status, c.challenge, out.tail())
 				}
 			}
 		})
