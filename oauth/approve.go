@@ -47,6 +47,11 @@ func (s *Server) Approve(ctx context.Context, a *Authorization, who *identity.Si
 	if err := s.admitPerson(ctx, who.User.ID+" "+a.Client.ID); err != nil {
 		return Response{}, err
 	}
+	if a.Client.UseDue(s.store.Now()) {
+		if err := s.store.UseClient(ctx, a.Client.ID); err != nil {
+			return Response{}, unavailable(err)
+		}
+	}
 	a.request.SetResponseTypeHandled("code")
 	approval := &approval{Authorization: a, who: who, answer: answer}
 	response, err := fosite.NewOAuth2Provider(clientManager{s}, s.config).NewAuthorizeResponse(ctx, a.request, approval)
@@ -121,6 +126,11 @@ func (s *Server) approvalRecord(a *Authorization, who *identity.SignedIn, answer
 // max_age passed while the page stood open. It returns *ErrExpired when the request was answered already, and
 // ErrConsentGone when the client is not any more what the user was shown.
 func (s *Server) RecordApproval(ctx context.Context, a *Authorization, who *identity.SignedIn, answer Answer) error {
+	if a.Client.UseDue(s.store.Now()) {
+		if err := s.store.UseClient(ctx, a.Client.ID); err != nil {
+			return unavailable(err)
+		}
+	}
 	err := s.store.RecordApproval(ctx, s.approvalRecord(a, who, answer))
 	switch {
 	case errors.Is(err, storage.ErrConsumed):

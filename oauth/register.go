@@ -77,6 +77,7 @@ func (s *Server) Register(w http.ResponseWriter, r *http.Request) error {
 				return err
 			}
 			event.Detail = map[string]any{"registration_token": id}
+			c.LastUsedAt = &c.CreatedAt // the operator lets it register, so it may wait for its first user
 		}
 		return tx.CreateClient(ctx, c, event)
 	})

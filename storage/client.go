@@ -80,6 +80,7 @@ type Client struct {
 	BackchannelLogoutURI       string  `gorm:"column:backchannel_logout_uri"`
 	BackchannelSessionRequired bool
 	DescribedAt                *time.Time `gorm:"serializer:millis"` // when what people are shown of a self-registered client last changed
+	LastUsedAt                 *time.Time `gorm:"serializer:millis"` // to the day: when a dynamically registered client last got an authorization
 	RegistrationHash           []byte     // SHA-256 of the registration access token (RFC 7592), NULL when the operator registered it
 
 	AllowedNetworks Strings // CIDRs it may authenticate from; empty: anywhere

@@ -53,7 +53,7 @@ var expiries = []expiry{
 }
 
 // DeleteExpired removes what has expired in batches of 500 rows, until nothing is left or ctx ends, and returns how
-// many. It also clears what an earlier version left in clear. Many processes may do so at once: on PostgreSQL they skip
+// many, dynamically registered clients that are not used among them. It also clears what an earlier version left in clear. Many processes may do so at once: on PostgreSQL they skip
 // each other's rows. What has expired goes by CleanupTime, and a large share of a table is deleted with a warning.
 func (s *Store) DeleteExpired(ctx context.Context) (int64, error) {
 	now, err := s.CleanupTime(ctx)
@@ -76,6 +76,11 @@ func (s *Store) DeleteExpired(ctx context.Context) (int64, error) {
 		if err != nil {
 			return total, wrap("delete expired "+x.table, err)
 		}
+	}
+	n, err := s.deleteUnusedClients(ctx, now)
+	total += n
+	if err != nil {
+		return total, err
 	}
 	if err := s.deleteChanges(ctx); err != nil {
 		return total, wrap("delete old changes", err)

@@ -1,0 +1,211 @@
+package oauth_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/storage"
+	"gatehouse/storage/storagetest"
+	"gatehouse/web/webtest"
+)
+
+const withRefresh = `{"redirect_uris":["` + webtest.Callback + `"],"grant_types":["authorization_code","refresh_token"],"scope":"openid"}`
+
+// later moves the clock and deletes what has expired.
+func later(t *testing.T, s *webtest.Server, d time.Duration) {
+	t.Helper()
+	s.Clock.Advance(d)
+	storagetest.TrustClock(t, s.Store, s.DB)
+	_, err := s.Store.DeleteExpired(context.Background())
+	storagetest.Must(t, err)
+}
+
+// exists reports whether the client is there, in the database and for a request.
+func exists(t *testing.T, s *webtest.Server, c webtestClient) bool {
+	t.Helper()
+	n := storagetest.Count(t, s.Store, s.DB, "SELECT count(*) FROM clients WHERE id = '"+c.ClientID+"'")
+	_, err := s.Store.Client(t.Context(), c.ClientID)
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		t.Fatal(err)
+	}
+	if (n == 1) != (err == nil) {
+		t.Errorf("the database has %d, and the cache: %v", n, err)
+	}
+	return n == 1
+}
+
+func TestDynamicallyRegisteredClientsExpireUnused(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid,offline_access", "GATEHOUSE_RATE_LIMITS": "off"}})
+		s.User("alice")
+		operators := s.App()
+		var clients []webtestClient
+		for range 8 {
+			r := selfRegister(s, withRefresh)
+			if r.Status != 201 {
+				t.Fatal(r.Body)
+			}
+			clients = append(clients, clientOf(r))
+		}
+		unused, opened, signedIn, disabled, introspects, refreshes, removed, loses := clients[0], clients[1], clients[2], clients[3], clients[4], clients[5], clients[6], clients[7]
+		s.Browser().Authorize(opened, "scope", "openid") // nobody signed in
+		s.Redeem(signedIn, s.Browser().Code(signedIn, "alice", "scope", "openid"))
+		storagetest.Must(t, s.Store.DisableClient(t.Context(), disabled.ClientID, storagetest.Event("client")))
+		storagetest.Must(t, s.Store.CreateResource(t.Context(), storage.Resource{
+			Identifier: "https://api.example", Name: "API", Introspectors: storage.Strings{introspects.ClientID}, CreatedAt: s.Clock.Now(),
+		}, storagetest.Event("resource")))
+		s.Redeem(refreshes, s.Browser().Code(refreshes, "alice", "scope", "openid"))
+		s.Redeem(removed, s.Browser().Code(removed, "alice", "scope", "openid"))
+		s.Redeem(loses, s.Browser().Code(loses, "alice", "scope", "openid"))
+		want := func(when string, stays ...webtestClient) {
+			t.Helper()
+			for i, c := range append(clients, operators) {
+				expected := c.ClientID == operators.ClientID
+				for _, other := range stays {
+					expected = expected || other.ClientID == c.ClientID
+				}
+				if exists(t, s, c) != expected {
+					t.Errorf("%s: client %d exists: %v", when, i, !expected)
+				}
+			}
+		}
+		later(t, s, 23*time.Hour)
+		want("before a day", clients...)
+		later(t, s, 2*time.Hour)
+		want("after a day", signedIn, disabled, introspects, refreshes, removed, loses)
+		s.Browser().Authorize(unused, "scope", "openid").WantErrorPage(t, http.StatusBadRequest)
+	})
+}
+
+func TestUsedClientsExpireAfterNinetyDaysWithoutAUse(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{
+			"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid,offline_access", "GATEHOUSE_RATE_LIMITS": "off",
+			"GATEHOUSE_REFRESH_IDLE_TTL": "720h", "GATEHOUSE_REFRESH_MAX_TTL": "8760h",
+		}})
+		s.User("alice")
+		register := func() webtestClient {
+			r := selfRegister(s, strings.Replace(withRefresh, `"openid"`, `"openid offline_access"`, 1))
+			if r.Status != 201 {
+				t.Fatal(r.Body)
+			}
+			return clientOf(r)
+		}
+		once, again, refreshes := register(), register(), register()
+		for _, c := range []webtestClient{once, again} {
+			s.Browser().Code(c, "alice", "scope", "openid") // a code that is not even redeemed
+		}
+		token := s.Redeem(refreshes, s.Browser().Code(refreshes, "alice", "scope", "openid offline_access")).Text("refresh_token")
+		for range 4 { // 88 days
+			later(t, s, 22*24*time.Hour)
+			token = s.Refresh(refreshes, token).OK(t).Text("refresh_token")
+		}
+		s.Browser().Code(again, "alice", "scope", "openid") // allowed before: no page asks
+		if !exists(t, s, once) {
+			t.Error("deleted before 90 days")
+		}
+		later(t, s, 3*24*time.Hour)
+		if exists(t, s, once) || !exists(t, s, again) || !exists(t, s, refreshes) {
+			t.Errorf("after 91 days: once %v, again %v, refreshes %v", exists(t, s, once), exists(t, s, again), exists(t, s, refreshes))
+		}
+		wantEvent(t, s, storage.ClientDeleted)
+		later(t, s, 87*24*time.Hour)
+		if !exists(t, s, again) {
+			t.Error("deleted before 90 days after the last use")
+		}
+		later(t, s, 2*24*time.Hour)
+		if exists(t, s, again) || exists(t, s, refreshes) {
+			t.Error("not deleted 90 days after the last use, or after the refresh token expired")
+		}
+	})
+}
+
+func TestAClientOfAnInitialAccessTokenMayWaitForItsFirstUser(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "token", "GATEHOUSE_REGISTRATION_SCOPES": "openid"}})
+		token, _, err := s.OAuth.CreateInitialAccess(t.Context(), "", 1, time.Hour)
+		storagetest.Must(t, err)
+		r := registrationRequest(s, http.MethodPost, s.URL+"/oauth2/register", token, withRefresh)
+		if r.Status != 201 {
+			t.Fatal(r.Body)
+		}
+		later(t, s, 89*24*time.Hour)
+		if !exists(t, s, clientOf(r)) {
+			t.Error("deleted before 90 days")
+		}
+		later(t, s, 2*24*time.Hour)
+		if exists(t, s, clientOf(r)) {
+			t.Error("not deleted after 91 days")
+		}
+	})
+}
+
+func TestAUseIsStoredOnceADay(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid"}})
+		s.User("alice")
+		c := clientOf(selfRegister(s, withRefresh))
+		used := func() time.Time {
+			stored, err := s.Store.Client(t.Context(), c.ClientID)
+			storagetest.Must(t, err)
+			if stored.LastUsedAt == nil {
+				t.Fatal("no use is stored")
+			}
+			return *stored.LastUsedAt
+		}
+		b := s.Browser()
+		b.Code(c, "alice", "scope", "openid")
+		first := used()
+		s.Clock.Advance(23 * time.Hour)
+		b.Code(c, "alice", "scope", "openid")
+		if !used().Equal(first) {
+			t.Error("a second use within a day is stored")
+		}
+		s.Clock.Advance(time.Hour)
+		b.Code(c, "alice", "scope", "openid")
+		if !used().After(first) {
+			t.Error("a use after a day is not stored")
+		}
+	})
+}
+
+// TestAClientInUseIsNotDeleted has many approvals race the deletion: none of a client that got a code is deleted.
+func TestAClientInUseIsNotDeleted(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid", "GATEHOUSE_RATE_LIMITS": "off"}})
+		const n = 60
+		ids := make([]string, n)
+		for i := range ids {
+			ids[i] = clientOf(selfRegister(s, withRefresh)).ClientID
+		}
+		s.Clock.Advance(25 * time.Hour)
+		storagetest.TrustClock(t, s.Store, s.DB)
+		used := make([]bool, n)
+		storagetest.Do(n+4, func(i int) {
+			if i >= n {
+				_, err := s.Store.DeleteExpired(context.Background())
+				storagetest.Must(t, err)
+				return
+			}
+			if i%2 == 0 {
+				return
+			}
+			storagetest.Must(t, s.Store.UseClient(context.Background(), ids[i]))
+			used[i] = storagetest.Count(t, s.Store, s.DB, "SELECT count(*) FROM clients WHERE last_used_at IS NOT NULL AND id = '"+ids[i]+"'") == 1
+		})
+		for i, id := range ids {
+			if left := storagetest.Count(t, s.Store, s.DB, "SELECT count(*) FROM clients WHERE id = '"+id+"'") == 1; left != used[i] {
+				t.Errorf("client %d: used %v, there %v", i, used[i], left)
+			}
+		}
+	})
+}

@@ -1,0 +1,115 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// neverUsedTTL is how long a dynamically registered client stays that never got an authorization, and unusedTTL how long
+	// one stays that got none since, has refreshed nothing and has no refresh token that is valid.
+	neverUsedTTL = 24 * time.Hour
+	unusedTTL    = 90 * 24 * time.Hour
+	// useInterval is how exactly the time of the last use is stored: a client that is used a lot writes once a day.
+	useInterval = 24 * time.Hour
+
+	unusedBatch = 50
+)
+
+// unusedClients are the dynamically registered clients that expire. A client that the operator disabled, or that introspects
+// for a resource, stays.
+var unusedClients = func() []expiry {
+	const dynamic, stays = "registration_hash IS NOT NULL AND disabled_at IS NULL AND ",
+		" AND NOT EXISTS (SELECT 1 FROM resources WHERE resources.introspectors LIKE '%' || clients.id || '%')"
+	return []expiry{
+		{"clients", dynamic + "last_used_at IS NULL AND created_at < ? AND NOT EXISTS (SELECT 1 FROM consents WHERE consents.client_id = clients.id)" + stays, neverUsedTTL},
+		{"clients", dynamic + fmt.Sprintf(`last_used_at < ? AND NOT EXISTS (SELECT 1 FROM consents JOIN grants ON grants.consent_id = consents.id
+			WHERE consents.client_id = clients.id AND (coalesce(rotated_at, grants.created_at) >= ?
+				OR grants.revoked_at IS NULL AND coalesce(refresh_expires_at, expires_at) >= ? + %d))`, unusedTTL.Milliseconds()) + stays, unusedTTL},
+	}
+}()
+
+// UseDue reports whether a use of the client at now must be stored with UseClient: it registered dynamically, so that it expires
+// unless it is used.
+func (c *Client) UseDue(now time.Time) bool {
+	return c.SelfRegistered() && (c.LastUsedAt == nil || now.Sub(*c.LastUsedAt) >= useInterval)
+}
+
+// UseClient stores that a dynamically registered client is used now. Call it before the client gets an authorization, so that
+// deleteUnusedClients, which decides by the same row, does not delete it in the meantime. It does nothing for a client that does
+// not exist, or whose use is not due.
+func (s *Store) UseClient(ctx context.Context, id string) error {
+	now := s.now()
+	return wrap("store the use of a client", s.Tx(ctx, func(tx *Store) error {
+		err := tx.execOne(ctx, "UPDATE clients SET last_used_at = ? WHERE id = ? AND (last_used_at IS NULL OR last_used_at <= ?)",
+			toMillis(now), id, toMillis(now.Add(-useInterval)))
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		if err == nil {
+			tx.changedClient(id)
+		}
+		return err
+	}))
+}
+
+// deleteUnusedClients deletes the dynamically registered clients that expired unused at now, each with an audit row in a
+// transaction of its own, and returns how many.
+func (s *Store) deleteUnusedClients(ctx context.Context, now time.Time) (total int64, err error) {
+	for _, x := range unusedClients {
+		due := slices.Repeat([]any{toMillis(now.Add(-x.after))}, strings.Count(x.where, "?"))
+		if err := s.warnOfLargeDeletion(ctx, x.table, x.where, due...); err != nil {
+			return total, wrap("count unused clients", err)
+		}
+		for more := true; more; {
+			began := time.Now()
+			ids, err := s.unusedIDs(ctx, x, due)
+			if err != nil {
+				return total, wrap("find unused clients", err)
+			}
+			deleted := int64(0)
+			for _, id := range ids {
+				n, err := s.deleteUnusedClient(ctx, x, id, due)
+				if err != nil {
+					return total + deleted, err
+				}
+				deleted += n
+			}
+			total += deleted
+			// Without any, other processes delete the same ones.
+			if more = len(ids) == unusedBatch && deleted > 0; more {
+				if err := rest(ctx, began); err != nil {
+					return total, err
+				}
+			}
+		}
+	}
+	return total, nil
+}
+
+func (s *Store) unusedIDs(ctx context.Context, x expiry, due []any) (ids []string, err error) {
+	err = s.write.WithContext(ctx).Raw("SELECT id FROM "+x.table+" WHERE "+x.where+" LIMIT ?", append(slices.Clone(due), unusedBatch)...).Scan(&ids).Error
+	return ids, err
+}
+
+// deleteUnusedClient deletes the client if it is still unused, and returns how many it deleted.
+func (s *Store) deleteUnusedClient(ctx context.Context, x expiry, id string, due []any) (n int64, err error) {
+	err = s.Tx(ctx, func(tx *Store) error {
+		n = 0
+		err := tx.execOne(ctx, "DELETE FROM clients WHERE id = ? AND "+x.where, append([]any{id}, due...)...)
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		n = 1
+		tx.changedClient(id)
+		return tx.record(ctx, Event{Type: ClientDeleted, ClientID: id, Detail: map[string]any{"reason": "unused", "unused_hours": int64(x.after / time.Hour)}})
+	})
+	return n, wrap("delete unused client", err)
+}
