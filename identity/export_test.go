@@ -1,5 +1,13 @@
 package identity
 
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"gatehouse/storage"
+)
+
 // HoldTurns takes every turn to compute a password hash until release.
 func (p *People) HoldTurns() (release func()) {
 	t := p.hasher.turns
@@ -12,4 +20,19 @@ func (p *People) HoldTurns() (release func()) {
 			t.release()
 		}
 	}
+}
+
+// CountFailure counts a failed sign-in of an unknown browser without computing a password hash.
+func (p *People) CountFailure(ctx context.Context, name string) error {
+	k, err := key(name)
+	if err != nil {
+		return err
+	}
+	user, err := p.store.UserByKey(ctx, k)
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return err
+	}
+	a := p.attempt(ctx, k, user, Device{})
+	_, err = p.store.CountSignInFailures(ctx, slices.Concat(a.visible, a.hidden), a.names)
+	return err
 }

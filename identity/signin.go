@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,105 +14,200 @@ import (
 	"gatehouse/storage"
 )
 
-// The limits on failed sign-ins: strict per account and network, so that nobody on another network is locked out by
-// them; and, against guessing from many networks, a wide one on the account as a whole, which only browsers that never
-// signed in to that account feel.
+// The limits on failed sign-ins: strict per name or account and network, so that nobody on another network is locked out;
+// and, against guessing from many networks, a wide one on the name and account as a whole.
 var (
 	networkLimit = storage.SignInLimit{Free: 5, Longest: 15 * time.Minute, Forget: time.Hour}
 	accountLimit = storage.SignInLimit{Free: 100, Longest: time.Minute, Forget: time.Hour}
 )
 
+const (
+	longestNames = 15 * time.Minute // that a network in which many names failed has to wait
+	signInCredit = 2                // names that an account which signs in makes up for
+)
+
 // ErrWrong is returned for a wrong name or password, without saying which.
 var ErrWrong = errors.New("wrong name or password")
 
-// Throttled is returned when an account is guessed at too often from the person's network.
-type Throttled struct{ RetryAt time.Time }
+// errUnderPressure is ErrWrong for an attempt whose password was not checked. An outsider cannot tell the two apart.
+var errUnderPressure = fmt.Errorf("%w: not checked, for too many sign-ins failed on the account", ErrWrong)
 
-func (t *Throttled) Error() string { return "too many failed sign-ins" }
+// Throttled is returned when too many sign-ins failed, with that name or, with Network, of many names from the network.
+type Throttled struct {
+	RetryAt time.Time
+	Network bool
+}
+
+func (t *Throttled) Error() string {
+	if t.Network {
+		return "too many names failed to sign in from this network"
+	}
+	return "too many failed sign-ins"
+}
 
 // SignIn checks a name and password and returns the person. device is what DeviceOf found in the browser. It returns
 // ErrWrong, a *Throttled, or ErrBusy.
 //
-// Whoever the name belongs to, or whether to anyone, the same work is done and the same answers given.
+// Whoever the name belongs to, or whether to anyone, the same work is done and the same answers given. What makes a
+// *Throttled of an attempt from an unknown browser depends on the name as it was typed and on the network alone, so that
+// nobody learns from it which names are one account's.
 func (p *People) SignIn(ctx context.Context, name, password string, device Device) (storage.User, error) {
 	k, err := key(name)
 	if err != nil {
 		k = strings.ToLower(strings.TrimSpace(name))
 	}
 	user, hash := storage.User{}, ""
-	account := "name\x00" + k
 	if err == nil {
 		if user, err = p.store.UserByKey(ctx, k); err != nil && !errors.Is(err, storage.ErrNotFound) {
 			return storage.User{}, err
 		}
 	}
 	if user.ID != "" {
-		account = "user\x00" + user.ID // one count for the username and the e-mail address
 		stored, err := p.store.PasswordOf(ctx, user.ID)
 		if err != nil && !errors.Is(err, storage.ErrNotFound) {
 			return storage.User{}, err
 		}
 		hash = stored.Hash
 	}
-	counts := p.counts(ctx, account, user, device)
-	queued := caller{name: network(storage.OriginOf(ctx).Address)}
-	if device.Knows(user) {
-		queued = caller{name: user.ID, known: true}
-	}
+	a := p.attempt(ctx, k, user, device)
 	// First, so that an attempt that is refused in any case takes no place in the queue.
-	if err := p.checkLimits(ctx, counts); err != nil {
+	if err := p.checkLimits(ctx, a); err != nil {
 		return storage.User{}, err
 	}
-	right := false
+	right, pressed, names := false, false, storage.SignInNames{}
 	// The limits are asked again and the failure is counted while this attempt has its turn, so that of many guesses that
 	// come together no more slip through than passwords are checked at once.
-	err = p.hasher.inTurn(ctx, queued, func() error {
-		if err := p.checkLimits(ctx, counts); err != nil {
+	err = p.hasher.inTurn(ctx, a.caller, func() error {
+		if err := p.checkLimits(ctx, a); err != nil {
 			return err
+		}
+		if pressed, err = p.underPressure(ctx, a); err != nil {
+			return err
+		}
+		counts := slices.Concat(a.visible, a.hidden)
+		if pressed {
+			// As for a wrong password in all that can be seen: also for the right one, or it would be told.
+			hash, counts = "", a.visible
 		}
 		matches, err := p.hasher.verify(hash, password)
 		if right = matches && user.DisabledAt == nil; err != nil || right {
 			return err
 		}
-		for _, c := range counts {
-			if err := p.store.CountSignInFailure(ctx, c.account, c.network, c.limit); err != nil {
-				return err
-			}
-		}
-		return nil
+		names, err = p.store.CountSignInFailures(ctx, counts, a.names)
+		return err
 	})
 	if err != nil {
 		return storage.User{}, err
 	}
 	if !right {
-		if err := p.recordFailure(ctx, user.ID); err != nil {
+		return storage.User{}, p.failed(ctx, user.ID, pressed, names)
+	}
+	if a.names != nil {
+		if err := p.store.CreditSignIn(ctx, *a.names, a.success, signInCredit); err != nil {
 			return storage.User{}, err
 		}
-		return storage.User{}, ErrWrong
 	}
-	return user, p.store.ForgetSignInFailures(ctx, counts[0].account, counts[0].network)
+	return user, p.store.ForgetSignInFailures(ctx, a.forget...)
 }
 
-// checkLimits returns a *Throttled when one of the counts refuses the attempt.
-func (p *People) checkLimits(ctx context.Context, counts []count) error {
-	for _, c := range counts {
-		until, err := p.store.SignInBlocked(ctx, c.account, c.network)
-		if err != nil {
+// attempt is what a sign-in is queued and counted by.
+type attempt struct {
+	caller  caller
+	visible []storage.SignInCount // each refuses the attempt with a *Throttled
+	hidden  []storage.SignInCount // each makes of the attempt one with a wrong password
+	forget  []storage.SignInCount // cleared when it succeeds
+	names   *storage.SignInCount  // names that failed from the network; nil when that is not limited
+	refused bool                  // by names: not in a browser that is known to the account
+	success storage.SignInCount   // the row of a successful sign-in, for CreditSignIn
+}
+
+// attempt returns by what an attempt is counted. A browser in which the user has signed in before has a count of its own,
+// so that nobody else's guesses lock it out. Any other is counted by the name as it was typed, which is what its sender
+// sees, and by the account, so that alternating between its names gains nothing.
+func (p *People) attempt(ctx context.Context, typed string, user storage.User, device Device) attempt {
+	key := p.store.Key(storage.SignInKey)
+	place := network(storage.OriginOf(ctx).Address)
+	count := func(account, from string, limit storage.SignInLimit) storage.SignInCount {
+		c := storage.SignInCount{Account: mac(key, account), Network: "*", Limit: limit}
+		if from != "*" { // as the account it is compared only
+			c.Network = base64.RawURLEncoding.EncodeToString(mac(key, "network\x00"+account+"\x00"+from)[:16])
+		}
+		return c
+	}
+	account := "user\x00" + user.ID
+	if user.ID == "" {
+		account = "unknown\x00" + typed // for the same work
+	}
+	a := attempt{caller: caller{name: place}, success: count(account, "success "+place, networkLimit)}
+	if r := p.options.NamesLimit; r.Count > 0 {
+		names := count("names", place, storage.SignInLimit{Free: int64(r.Count), Longest: longestNames, Forget: r.Period})
+		a.names = &names
+	}
+	if device.Knows(user) {
+		a.caller = caller{name: user.ID, known: true}
+		a.visible = []storage.SignInCount{count(account, "device "+device.id(), networkLimit)}
+		a.forget = a.visible
+		return a
+	}
+	a.refused = a.names != nil
+	a.visible = []storage.SignInCount{count("typed\x00"+typed, place, networkLimit), count("typed\x00"+typed, "*", accountLimit)}
+	a.hidden = []storage.SignInCount{count(account, place, networkLimit), count(account, "*", accountLimit)}
+	a.forget = []storage.SignInCount{a.visible[0], a.hidden[0]}
+	return a
+}
+
+// checkLimits returns a *Throttled when a limit refuses the attempt.
+func (p *People) checkLimits(ctx context.Context, a attempt) error {
+	until, err := p.store.SignInBlocked(ctx, a.visible...)
+	if err != nil {
+		return err
+	}
+	if until != nil {
+		return &Throttled{RetryAt: *until}
+	}
+	if !a.refused {
+		return nil
+	}
+	if until, err = p.store.SignInBlocked(ctx, *a.names); err != nil || until == nil {
+		return err
+	}
+	return &Throttled{RetryAt: *until, Network: true}
+}
+
+// underPressure reports whether too many sign-ins on the account failed for one of an unknown browser to be checked.
+func (p *People) underPressure(ctx context.Context, a attempt) (bool, error) {
+	if len(a.hidden) == 0 {
+		return false, nil
+	}
+	until, err := p.store.SignInBlocked(ctx, a.hidden...)
+	return until != nil, err
+}
+
+// failed records a sign-in that failed, and the network when that made it wait, and returns what the caller is told.
+func (p *People) failed(ctx context.Context, userID string, pressed bool, names storage.SignInNames) error {
+	e := storage.Event{Type: storage.UserSignInFailed, UserID: userID}
+	result := ErrWrong
+	if pressed {
+		e.Detail = map[string]any{"reason": "too many failed sign-ins on the account"}
+		result = errUnderPressure
+	}
+	if err := p.record(ctx, e); err != nil {
+		return err
+	}
+	if names.BlockedUntil != nil {
+		e := storage.Event{Type: storage.SignInLimited, Detail: map[string]any{"names": names.Failed, "until": names.BlockedUntil.UTC().Format(time.RFC3339)}}
+		if err := p.record(ctx, e); err != nil {
 			return err
 		}
-		if until != nil {
-			return &Throttled{RetryAt: *until}
-		}
 	}
-	return nil
+	return result
 }
 
-// recordFailure writes the audit row of a failed sign-in, of so many: each account has a number of its own, and names that are
+// record writes the audit row of a failure, of so many: each account has a number of its own, and names that are
 // nobody's share those of all failures, or whoever makes names up would fill the disk.
-func (p *People) recordFailure(ctx context.Context, userID string) error {
-	e := storage.Event{Type: storage.UserSignInFailed, UserID: userID}
-	counts := []config.Count{{Limit: config.LimitRecordedFailure, Key: e.Type + " " + userID}}
-	if userID == "" {
+func (p *People) record(ctx context.Context, e storage.Event) error {
+	counts := []config.Count{{Limit: config.LimitRecordedFailure, Key: e.Type + " " + e.UserID}}
+	if e.UserID == "" {
 		counts = []config.Count{{Limit: config.LimitRecordedFailure, Key: e.Type + " " + storage.OriginOf(ctx).Network()}, {Limit: config.LimitAllRecorded}}
 	}
 	if p.options.Limits != nil && p.options.Limits.Take(ctx, counts...).Refused {
@@ -118,27 +215,6 @@ func (p *People) recordFailure(ctx context.Context, userID string) error {
 		return nil
 	}
 	return p.store.Record(ctx, e)
-}
-
-// count is one limit that an attempt falls under.
-type count struct {
-	account []byte
-	network string
-	limit   storage.SignInLimit
-}
-
-// counts are the limits that apply: that of the browser, where the person has signed in before, or those of its network
-// and of the account as a whole.
-func (p *People) counts(ctx context.Context, account string, user storage.User, device Device) []count {
-	key := p.store.Key(storage.SignInKey)
-	name := mac(key, account)
-	from := func(place string) string { // as the account it is compared only
-		return base64.RawURLEncoding.EncodeToString(mac(key, "network\x00"+account+"\x00"+place)[:16])
-	}
-	if device.Knows(user) {
-		return []count{{name, from("device " + device.id()), networkLimit}}
-	}
-	return []count{{name, from(network(storage.OriginOf(ctx).Address)), networkLimit}, {name, "*", accountLimit}}
 }
 
 // network is the part of an address that one attacker is taken to hold: /24 of IPv4, /64 of IPv6.

@@ -3,10 +3,12 @@ package storage
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 )
 
-// SignInAttempt counts the failed sign-ins on one account from one network; network "*" is the account as a whole.
+// SignInAttempt counts the failed sign-ins on one account from one network; network "*" is the account as a whole. Both are
+// HMACs: they are compared only.
 type SignInAttempt struct {
 	Account      []byte `gorm:"primaryKey"`
 	Network      string `gorm:"primaryKey"`
@@ -22,34 +24,113 @@ type SignInLimit struct {
 	Longest, Forget time.Duration
 }
 
-// SignInBlocked returns until when sign-ins on the account from the network are refused, or nil.
-func (s *Store) SignInBlocked(ctx context.Context, account []byte, network string) (*time.Time, error) {
-	// From the writer: a failure that was counted a moment ago must be seen.
-	a, err := take[SignInAttempt](ctx, s.write, "account = ? AND network = ?", account, network)
-	if errors.Is(err, ErrNotFound) || err == nil && (a.BlockedUntil == nil || !s.now().Before(*a.BlockedUntil)) {
-		return nil, nil
-	}
-	return a.BlockedUntil, wrap("read sign-in attempts", err)
+// SignInCount is one count of failed sign-ins and the limit on it.
+type SignInCount struct {
+	Account []byte // an HMAC of what was signed in to
+	Network string // an HMAC of where from, or "*" for anywhere
+	Limit   SignInLimit
 }
 
-// CountSignInFailure counts a failed sign-in and sets how long the next one must wait, in one statement.
-func (s *Store) CountSignInFailure(ctx context.Context, account []byte, network string, limit SignInLimit) error {
+// SignInBlocked returns until when sign-ins are refused by the counts: the latest time of those that refuse, or nil.
+func (s *Store) SignInBlocked(ctx context.Context, counts ...SignInCount) (*time.Time, error) {
+	args := []any{toMillis(s.now())}
+	where := make([]string, 0, len(counts))
+	for _, c := range counts {
+		where = append(where, "account = ? AND network = ?")
+		args = append(args, c.Account, c.Network)
+	}
+	var until *time.Time
+	// From the writer: a failure that was counted a moment ago must be seen.
+	err := queryRow(ctx, s.write, []any{moment{&until}},
+		"SELECT max(blocked_until) FROM sign_in_attempts WHERE blocked_until > ? AND ("+strings.Join(where, " OR ")+")", args...)
+	return until, wrap("read sign-in attempts", err)
+}
+
+// SignInNames is what CountSignInFailures found of a network.
+type SignInNames struct {
+	Failed       int64      // how many names failed to sign in
+	BlockedUntil *time.Time // nil when that is within the limit
+}
+
+// CountSignInFailures counts a failed sign-in by each of the counts, the first being that of the name from the network, and
+// sets how long the next one must wait, in one transaction. Where names is not nil and this is the first failure of the
+// name, names counts it too.
+func (s *Store) CountSignInFailures(ctx context.Context, counts []SignInCount, names *SignInCount) (found SignInNames, err error) {
+	return found, wrap("count sign-in failure", s.Tx(ctx, func(tx *Store) error {
+		found = SignInNames{}
+		first := false
+		for i, c := range counts {
+			failures, _, err := tx.countSignInFailure(ctx, c)
+			if err != nil {
+				return err
+			}
+			first = first || i == 0 && failures == 1
+		}
+		if names == nil || !first {
+			return nil
+		}
+		found.Failed, found.BlockedUntil, err = tx.countSignInFailure(ctx, *names)
+		return err
+	}))
+}
+
+// countSignInFailure is CountSignInFailures for one count, in one statement.
+func (s *Store) countSignInFailure(ctx context.Context, c SignInCount) (failures int64, blocked *time.Time, err error) {
+	limit := c.Limit
 	at, stale, longest := toMillis(s.now()), toMillis(s.now().Add(-limit.Forget)), limit.Longest.Milliseconds()
 	const counted = "(CASE WHEN sign_in_attempts.last_at < ? THEN 1 ELSE sign_in_attempts.failures + 1 END)"
 	// 1 << 20 seconds is beyond every limit; a larger shift would not fit.
 	const wait = "1000 * (1 << CAST(" + counted + " - CAST(? AS BIGINT) AS INTEGER))"
-	return wrap("count sign-in failure", s.exec(ctx, `INSERT INTO sign_in_attempts (network, account, failures, last_at) VALUES (?, ?, 1, ?)
+	err = queryRow(ctx, s.write, []any{&failures, moment{&blocked}}, `INSERT INTO sign_in_attempts (network, account, failures, last_at, blocked_until)
+		VALUES (?, ?, 1, ?, CASE WHEN 1 < CAST(? AS BIGINT) THEN NULL ELSE CAST(? AS BIGINT) END)
 		ON CONFLICT (account, network) DO UPDATE SET failures = `+counted+`, last_at = excluded.last_at,
 			blocked_until = CASE
 				WHEN `+counted+` < CAST(? AS BIGINT) THEN NULL
 				WHEN `+counted+` - CAST(? AS BIGINT) > 20 OR `+wait+` > CAST(? AS BIGINT) THEN CAST(? AS BIGINT)
-				ELSE CAST(? AS BIGINT) + `+wait+` END`,
-		network, account, at, stale,
+				ELSE CAST(? AS BIGINT) + `+wait+` END
+		RETURNING failures, blocked_until`,
+		c.Network, c.Account, at, limit.Free, at+1000,
+		stale,
 		stale, limit.Free, stale, limit.Free, stale, limit.Free, longest, at+longest,
-		at, stale, limit.Free))
+		at, stale, limit.Free)
+	return failures, blocked, err
 }
 
-// ForgetSignInFailures clears the count after a right password.
-func (s *Store) ForgetSignInFailures(ctx context.Context, account []byte, network string) error {
-	return wrap("forget sign-in failures", s.exec(ctx, "DELETE FROM sign_in_attempts WHERE account = ? AND network = ?", account, network))
+// ForgetSignInFailures clears counts after a right password.
+func (s *Store) ForgetSignInFailures(ctx context.Context, counts ...SignInCount) error {
+	for _, c := range counts {
+		if err := s.exec(ctx, "DELETE FROM sign_in_attempts WHERE account = ? AND network = ?", c.Account, c.Network); err != nil {
+			return wrap("forget sign-in failures", err)
+		}
+	}
+	return nil
+}
+
+// CreditSignIn subtracts a sign-in from the names that failed in its network, and ends a wait. It does so once for each
+// account and network within the limit's Forget, so that signing in again and again gains nothing: success names the row
+// that says so.
+func (s *Store) CreditSignIn(ctx context.Context, names, success SignInCount, credit int64) error {
+	var failures int64
+	err := queryRow(ctx, s.write, []any{&failures}, "SELECT failures FROM sign_in_attempts WHERE account = ? AND network = ? AND failures > 0",
+		names.Account, names.Network)
+	if errors.Is(err, ErrNotFound) {
+		return nil // nothing to subtract from
+	}
+	if err != nil {
+		return wrap("credit a sign-in", err)
+	}
+	return wrap("credit a sign-in", s.Tx(ctx, func(tx *Store) error {
+		now := s.now()
+		err := tx.execOne(ctx, `INSERT INTO sign_in_attempts (account, network, failures, last_at) VALUES (?, ?, 0, ?)
+			ON CONFLICT (account, network) DO UPDATE SET last_at = excluded.last_at WHERE sign_in_attempts.last_at < ?`,
+			success.Account, success.Network, toMillis(now), toMillis(now.Add(-names.Limit.Forget)))
+		if errors.Is(err, ErrNotFound) {
+			return nil // credited already
+		}
+		if err != nil {
+			return err
+		}
+		return tx.exec(ctx, `UPDATE sign_in_attempts SET failures = CASE WHEN failures > ? THEN failures - ? ELSE 0 END, blocked_until = NULL
+			WHERE account = ? AND network = ?`, credit, credit, names.Account, names.Network)
+	}))
 }

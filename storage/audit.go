@@ -100,6 +100,7 @@ const (
 	AuthenticationFailed = "client.authentication_failed"
 	AddressRefused       = "client.address_refused"
 	ScopeRefused         = "client.scope_refused"
+	SignInLimited        = "network.sign_in_limited"
 	IntrospectionFailed  = "introspection.failed"
 
 	// What the operator did to the record itself.
@@ -118,7 +119,7 @@ var eventTypes = []string{
 	ResourceCreated, ResourceUpdated, ResourceDeleted, ConsentGiven, ConsentDenied, ConsentWithdrawn, CodeIssued,
 	CodeRedeemed, CodeReplayed, RefreshRotated, RefreshReused, GrantRevoked, TokenIssued, TokenRevoked, KeyCreated,
 	KeyRotated, KeyRevoked, RegistrationOpened, RegistrationClosed, LogoutDelivered, LogoutUndelivered,
-	AuthenticationFailed, AddressRefused, ScopeRefused, IntrospectionFailed, AuditRetired, AuditErased, RootKeyReplaced,
+	AuthenticationFailed, AddressRefused, ScopeRefused, SignInLimited, IntrospectionFailed, AuditRetired, AuditErased, RootKeyReplaced,
 	AuditExported, BackupMade,
 }
 

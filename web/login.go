@@ -149,7 +149,11 @@ func (s *Site) loginFailed(w http.ResponseWriter, r *http.Request, request, user
 	case errors.As(err, &throttled):
 		wait := max(time.Second, throttled.RetryAt.Sub(s.store.Now()).Round(time.Second))
 		w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())))
-		return cmp.Or(s.loginPage(w, r, http.StatusTooManyRequests, request, username, s.pages.say("login.throttled", plainWait(wait))), err)
+		problem := s.pages.say("login.throttled", plainWait(wait))
+		if throttled.Network {
+			problem = s.pages.say("login.throttled_network", plainWait(wait))
+		}
+		return cmp.Or(s.loginPage(w, r, http.StatusTooManyRequests, request, username, problem), err)
 	case errors.Is(err, identity.ErrBusy):
 		w.Header().Set("Retry-After", "5")
 		return cmp.Or(s.loginPage(w, r, http.StatusServiceUnavailable, request, username, s.pages.say("login.busy")), err)

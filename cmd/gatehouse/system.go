@@ -112,6 +112,7 @@ func assemble(ctx context.Context, cfg config.Config, store *storage.Store, log 
 	people := identity.New(store, identity.Options{
 		Secure: cfg.Secure(), SessionIdleTTL: cfg.SessionIdleTTL, SessionMaxTTL: cfg.SessionMaxTTL,
 		PasswordMinLength: cfg.PasswordMinLength, Concurrency: cfg.PasswordConcurrency, Limits: counting,
+		NamesLimit: cfg.RateLimits[config.LimitSignInNames],
 	})
 	return &system{config: cfg, store: store, people: people, oauth: server, limits: limits, work: newWork()}, nil
 }

@@ -48,6 +48,9 @@ type Options struct {
 func New(o Options) (*Limits, error) {
 	l := &Limits{rates: map[string]rate{}, memory: newMemory(o.Now), allowed: map[string]*atomic.Uint64{}, refused: map[string]*atomic.Uint64{}}
 	for name, r := range o.Rates {
+		if name == config.LimitSignInNames {
+			continue // counted in the database
+		}
 		l.rates[name] = rate{Rate: r, interval: r.Period / time.Duration(r.Count), most: r.Period}
 		if config.BacksOff(name) {
 			l.rates[name] = rate{Rate: r, interval: r.Period / time.Duration(r.Count), most: r.Period + longest - r.Period/time.Duration(r.Count)}

@@ -123,6 +123,7 @@ func Start(t testing.TB, db string, o Options) *Server {
 	keepKeys(t, s.Store)
 	s.People = identity.New(s.Store, identity.Options{
 		Secure: s.Config.Secure(), SessionIdleTTL: s.Config.SessionIdleTTL, SessionMaxTTL: s.Config.SessionMaxTTL, PasswordMinLength: s.Config.PasswordMinLength, Limits: counting,
+		NamesLimit: s.Config.RateLimits[config.LimitSignInNames],
 	})
 	site, err := web.New(web.Options{Config: s.Config, Store: s.Store, People: s.People, OAuth: s.OAuth, Log: log, Limits: limits})
 	storagetest.Must(t, err)

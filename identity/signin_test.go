@@ -1,0 +1,177 @@
+package identity_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"gatehouse/config"
+	"gatehouse/identity"
+	"gatehouse/storage"
+	"gatehouse/storage/storagetest"
+)
+
+const password = "correct horse"
+
+// limited is the People of a store with a limit on the names that may fail in a network.
+func limited(s *storage.Store, names int) *identity.People {
+	return identity.New(s, identity.Options{
+		SessionIdleTTL: time.Hour, SessionMaxTTL: 24 * time.Hour, PasswordMinLength: 10, Concurrency: 1,
+		NamesLimit: config.Rate{Count: names, Period: time.Hour},
+	})
+}
+
+func user(t *testing.T, p *identity.People, name string) storage.User {
+	t.Helper()
+	u, err := p.Create(t.Context(), identity.NewUser{Username: name, Email: name + "@example.com", Password: password})
+	storagetest.Must(t, err)
+	return u
+}
+
+// outcome is what an outsider sees of a sign-in.
+func outcome(ctx context.Context, p *identity.People, s *storage.Store, name, password string, device identity.Device) string {
+	_, err := p.SignIn(ctx, name, password, device)
+	var throttled *identity.Throttled
+	switch {
+	case err == nil:
+		return "signed in"
+	case errors.Is(err, identity.ErrWrong):
+		return "wrong"
+	case errors.As(err, &throttled) && throttled.Network:
+		return "network waits " + throttled.RetryAt.Sub(s.Now()).String()
+	case errors.As(err, &throttled):
+		return "waits " + throttled.RetryAt.Sub(s.Now()).String()
+	}
+	return err.Error()
+}
+
+// TestThrottlingOfAnAccountIsNotVisible: guesses from many networks by the username do not show in the answers to the e-mail
+// address, which would tell that the two are one account; but they protect it.
+func TestThrottlingOfAnAccountIsNotVisible(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		p, s, clock := people(t, url)
+		alice := user(t, p, "alice")
+		device := knownDevice(t, p, alice)
+		for i := range 120 {
+			ctx := from(t, fmt.Sprintf("192.0.%d.1", i))
+			storagetest.Must(t, p.CountFailure(ctx, "alice"))
+			storagetest.Must(t, p.CountFailure(ctx, "nobody"))
+		}
+		fresh := from(t, "198.51.100.1")
+		for _, names := range [][2]string{{"alice", "nobody"}, {"ALICE", "Nobody"}, {"alice@example.com", "nobody@example.com"}} {
+			for range 6 {
+				one, other := outcome(fresh, p, s, names[0], "a guess", identity.Device{}), outcome(fresh, p, s, names[1], "a guess", identity.Device{})
+				if one != other {
+					t.Errorf("%s: %s, %s: %s", names[0], one, names[1], other)
+				}
+			}
+		}
+		if got := outcome(from(t, "198.51.101.1"), p, s, "alice", password, identity.Device{}); got != "waits 1m0s" {
+			t.Errorf("by the name that was guessed at: %s", got)
+		}
+		if got := outcome(from(t, "198.51.101.1"), p, s, "alice@example.com", password, identity.Device{}); got != "wrong" {
+			t.Errorf("the right password by the other name, which an attacker may have guessed: %s, want wrong", got)
+		}
+		events, err := s.AuditEvents(t.Context(), storage.AuditFilter{Event: storage.UserSignInFailed, UserID: alice.ID, Limit: 1})
+		storagetest.Must(t, err)
+		if len(events) != 1 || events[0].Detail != `{"reason":"too many failed sign-ins on the account"}` {
+			t.Errorf("the audit log does not tell the operator why: %+v", events)
+		}
+		if got := outcome(from(t, "198.51.102.1"), p, s, "alice@example.com", password, device); got != "signed in" {
+			t.Errorf("in a browser known to the account: %s", got)
+		}
+		clock.Advance(time.Minute)
+		if got := outcome(from(t, "198.51.101.1"), p, s, "alice@example.com", password, identity.Device{}); got != "signed in" {
+			t.Errorf("after the wait: %s", got)
+		}
+	})
+}
+
+func TestSprayingFromOneNetworkIsSlowed(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		clock := storagetest.NewClock()
+		s, another := storagetest.Open(t, url, clock), storagetest.Open(t, url, clock)
+		p := limited(s, 3)
+		alice := user(t, p, "alice")
+		device := knownDevice(t, p, alice)
+		network, neighbour, elsewhere := from(t, "192.0.2.1"), from(t, "192.0.2.200"), from(t, "198.51.100.1")
+		for range 2 { // a name counts once
+			for i := range 3 {
+				if got := outcome(network, p, s, fmt.Sprint("user", min(i, 1)), "Spring2026!", identity.Device{}); got != "wrong" {
+					t.Errorf("an attempt within the limit: %s", got)
+				}
+			}
+		}
+		if got := outcome(network, p, s, "alice", "Spring2026!", identity.Device{}); got != "wrong" {
+			t.Errorf("the third name: %s", got)
+		}
+		for _, c := range []struct {
+			where  string
+			ctx    context.Context
+			p      *identity.People
+			device identity.Device
+			want   string
+		}{
+			{"in the same network", network, p, identity.Device{}, "network waits 1s"},
+			{"in the same /24", neighbour, p, identity.Device{}, "network waits 1s"},
+			{"in another process", network, limited(another, 3), identity.Device{}, "network waits 1s"},
+			{"with the limit off", network, limited(s, 0), identity.Device{}, "signed in"},
+			{"in another network", elsewhere, p, identity.Device{}, "signed in"},
+			{"in a known browser", network, p, device, "signed in"}, // which ends the wait
+			{"in the network in which a user signed in", network, p, identity.Device{}, "signed in"},
+		} {
+			if got := outcome(c.ctx, c.p, s, "alice", password, c.device); got != c.want {
+				t.Errorf("%s: %s, want %s", c.where, got, c.want)
+			}
+		}
+
+		// Without another account that signs in the waits double.
+		flood := from(t, "203.0.113.1")
+		for i := range 16 {
+			storagetest.Must(t, p.CountFailure(flood, fmt.Sprint("name", i)))
+			want := map[int]string{2: "1s", 3: "2s", 4: "4s", 10: "4m16s", 12: "15m0s", 15: "15m0s"}[i]
+			if want == "" {
+				continue
+			}
+			if got := outcome(flood, p, s, "alice", password, identity.Device{}); got != "network waits "+want {
+				t.Errorf("after %d names: %s, want %s", i+1, got, want)
+			}
+		}
+		events, err := s.AuditEvents(t.Context(), storage.AuditFilter{Event: storage.SignInLimited})
+		storagetest.Must(t, err)
+		if len(events) != 1 || events[0].Address != "192.0.2.1" || s.Stats().Events[storage.SignInLimited] != 1 {
+			t.Errorf("the audit events are %+v, want one for 192.0.2.1", events)
+		}
+	})
+}
+
+// TestOfficeBehindOneAddressIsNotSlowed: everybody mistypes a password once, and many do so before the first signs in.
+func TestOfficeBehindOneAddressIsNotSlowed(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		s := storagetest.Open(t, url, storagetest.NewClock())
+		p := limited(s, 3)
+		office := from(t, "192.0.2.1")
+		const people = 8
+		for i := range people {
+			user(t, p, fmt.Sprint("user", i))
+		}
+		for i := range people {
+			name := fmt.Sprint("user", i)
+			if i >= 2 {
+				name = fmt.Sprint("user", i-2)
+				if got := outcome(office, p, s, name, password, identity.Device{}); got != "signed in" {
+					t.Errorf("%s: %s", name, got)
+				}
+				name = fmt.Sprint("user", i)
+			}
+			if got := outcome(office, p, s, name, "a typo in it", identity.Device{}); got != "wrong" {
+				t.Errorf("%s: %s", name, got)
+			}
+		}
+	})
+}
