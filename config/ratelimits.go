@@ -41,7 +41,7 @@ type limitRow struct {
 var limitRows = []limitRow{
 	{LimitAuthorize, Rate{3000, time.Minute}, false, "authorization requests, per network"},
 	{LimitSignIn, Rate{300, time.Minute}, false, "passwords sent, per network; failed ones are slowed down per account besides"},
-	{LimitSignInNames, Rate{20, time.Hour}, false, "different names that failed to sign in, per network (/24 or /64), in the database; from that one on browsers in which the user has not signed in before wait, twice as long with each further name, up to 15 minutes; each account that signs in from there makes up for two"},
+	{LimitSignInNames, Rate{20, time.Hour}, false, "different names that failed to sign in, per network (/24 or /64), in the database; from that one on browsers in which the user has not signed in before wait, twice as long with each further name, up to 15 minutes; each account that signs in from there offsets two"},
 	{LimitStoredRequest, Rate{300, time.Minute}, false, "authorization requests that wait for a person, per network"},
 	{LimitAllStored, Rate{30_000, time.Minute}, false, "the same in all, one for each 2 KiB of a request, so that nobody with many networks fills the disk"},
 	{LimitTokenAddress, Rate{300_000, time.Minute}, false, "token requests with the right credentials, per network"},

@@ -8,9 +8,9 @@ import (
 	"gatehouse/storage"
 )
 
-// HoldTurns takes every turn to compute a password hash until release.
-func (p *People) HoldTurns() (release func()) {
-	t := p.hasher.turns
+// HoldSlots acquires every slot for computing a password hash until release.
+func (p *People) HoldSlots() (release func()) {
+	t := p.hasher.slots
 	t.mu.Lock()
 	held := t.free
 	t.free = 0

@@ -30,7 +30,7 @@ var ErrBusy = errors.New("too many passwords are being checked")
 // hasher computes password hashes, only so many at once: a burst of sign-ins waits for its turn instead of taking all
 // memory and cores from the token endpoints.
 type hasher struct {
-	turns *turns
+	slots *slots
 	dummy string // a hash that no password has, checked for people who do not exist
 }
 
@@ -42,31 +42,31 @@ func newHasher(concurrency int) *hasher {
 	_, _ = rand.Read(salt) // never fails: the program would have ended
 	sum := make([]byte, hashSize)
 	_, _ = rand.Read(sum)
-	return &hasher{turns: newTurns(concurrency), dummy: phc(salt, sum)}
+	return &hasher{slots: newSlots(concurrency), dummy: phc(salt, sum)}
 }
 
-// inTurn runs fn when it is this caller's turn. It returns ErrBusy when that does not come before the context's deadline,
-// and immediately when the queue has no room for the caller.
+// inTurn runs fn once the caller has a slot. It returns ErrBusy when that takes longer than the context's deadline, and
+// immediately when the queue, or the caller's share of it, is full.
 func (h *hasher) inTurn(ctx context.Context, caller caller, fn func() error) error {
-	t, ok := h.turns.enqueue(caller)
+	w, ok := h.slots.enqueue(caller)
 	if !ok {
 		return ErrBusy
 	}
 	select {
-	case <-t.ready:
+	case <-w.ready:
 	case <-ctx.Done():
-		h.turns.abandon(t)
+		h.slots.abandon(w)
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			return ErrBusy
 		}
 		return ctx.Err()
 	}
-	defer h.turns.release()
+	defer h.slots.release()
 	return fn()
 }
 
 // Waiting is how many passwords wait to be checked.
-func (p *People) Waiting() int { return p.hasher.turns.count() }
+func (p *People) Waiting() int { return p.hasher.slots.waiting() }
 
 func compute(password string, salt []byte, time, memory uint32, lanes uint8, size uint32) []byte {
 	return argon2.IDKey([]byte(norm.NFC.String(password)), salt, time, memory, lanes, size)

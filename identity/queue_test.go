@@ -34,7 +34,7 @@ func knownDevice(t *testing.T, p *identity.People, u storage.User) identity.Devi
 	return p.DeviceOf(next)
 }
 
-// waitFor returns once so many attempts wait for their turn.
+// waitFor returns once so many attempts wait for a slot.
 func waitFor(p *identity.People, n int) {
 	for p.Waiting() < n {
 		runtime.Gosched()
@@ -42,14 +42,14 @@ func waitFor(p *identity.People, n int) {
 }
 
 // TestKnownBrowserSignsInDuringAFlood: with the queue full of guesses from many networks, others are refused immediately, and a
-// browser known to the account gets the next turn.
+// browser known to the account gets the next slot.
 func TestKnownBrowserSignsInDuringAFlood(t *testing.T) {
 	t.Parallel()
 	p, _, _ := people(t, storagetest.URL(t, storage.SQLite))
 	u, err := p.Create(t.Context(), identity.NewUser{Username: "alice", Email: "alice@example.com", Password: "correct horse"})
 	storagetest.Must(t, err)
 	device := knownDevice(t, p, u)
-	release := p.HoldTurns()
+	release := p.HoldSlots()
 	flood, stop := context.WithCancel(t.Context())
 	var wait sync.WaitGroup
 	const networks, each = 8, 64
@@ -77,7 +77,7 @@ func TestKnownBrowserSignsInDuringAFlood(t *testing.T) {
 	wait.Wait()
 }
 
-// TestThrottledSignInDoesNotQueue: no turn is ever given back, so that an attempt that queued would not return.
+// TestThrottledSignInDoesNotQueue: no slot is ever released, so that an attempt that queued would not return.
 func TestThrottledSignInDoesNotQueue(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
@@ -89,7 +89,7 @@ func TestThrottledSignInDoesNotQueue(t *testing.T) {
 				t.Fatalf("a guess: %v, want ErrWrong", err)
 			}
 		}
-		p.HoldTurns()
+		p.HoldSlots()
 		var throttled *identity.Throttled
 		if _, err := p.SignIn(from(t, "192.0.2.1"), "alice", "a guess", identity.Device{}); !errors.As(err, &throttled) {
 			t.Errorf("got %v, want to be throttled", err)

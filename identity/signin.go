@@ -14,7 +14,7 @@ import (
 	"gatehouse/storage"
 )
 
-// The limits on failed sign-ins: strict per name or account and network, so that nobody on another network is locked out;
+// The limits on failed sign-ins: strict per name or account and network, so that no other network is locked out;
 // and, against guessing from many networks, a wide one on the name and account as a whole.
 var (
 	networkLimit = storage.SignInLimit{Free: 5, Longest: 15 * time.Minute, Forget: time.Hour}
@@ -23,7 +23,7 @@ var (
 
 const (
 	longestNames = 15 * time.Minute // that a network in which many names failed has to wait
-	signInCredit = 2                // names that an account which signs in makes up for
+	signInCredit = 2                // names that an account which signs in offsets
 )
 
 // ErrWrong is returned for a wrong name or password, without saying which.
@@ -50,7 +50,7 @@ func (t *Throttled) Error() string {
 //
 // Whoever the name belongs to, or whether to anyone, the same work is done and the same answers given. What makes a
 // *Throttled of an attempt from an unknown browser depends on the name as it was typed and on the network alone, so that
-// nobody learns from it which names are one account's.
+// it does not reveal which names belong to one account.
 func (p *People) SignIn(ctx context.Context, name, password string, device Device) (storage.User, error) {
 	k, err := key(name)
 	if err != nil {
@@ -70,13 +70,13 @@ func (p *People) SignIn(ctx context.Context, name, password string, device Devic
 		hash = stored.Hash
 	}
 	a := p.attempt(ctx, k, user, device)
-	// First, so that an attempt that is refused in any case takes no place in the queue.
+	// First, so that an attempt that is refused in any case is not queued.
 	if err := p.checkLimits(ctx, a); err != nil {
 		return storage.User{}, err
 	}
 	right, pressed, names := false, false, storage.SignInNames{}
-	// The limits are asked again and the failure is counted while this attempt has its turn, so that of many guesses that
-	// come together no more slip through than passwords are checked at once.
+	// The limits are checked again and the failure is counted while this attempt has its slot, so that of many concurrent
+	// guesses no more pass the limits than there are slots.
 	err = p.hasher.inTurn(ctx, a.caller, func() error {
 		if err := p.checkLimits(ctx, a); err != nil {
 			return err
@@ -86,7 +86,7 @@ func (p *People) SignIn(ctx context.Context, name, password string, device Devic
 		}
 		counts := slices.Concat(a.visible, a.hidden)
 		if pressed {
-			// As for a wrong password in all that can be seen: also for the right one, or it would be told.
+			// The response is that to a wrong password, for the right one too: any other would reveal that it is right.
 			hash, counts = "", a.visible
 		}
 		matches, err := p.hasher.verify(hash, password)
@@ -122,14 +122,14 @@ type attempt struct {
 }
 
 // attempt returns by what an attempt is counted. A browser in which the user has signed in before has a count of its own,
-// so that nobody else's guesses lock it out. Any other is counted by the name as it was typed, which is what its sender
-// sees, and by the account, so that alternating between its names gains nothing.
+// so that failures of other browsers do not lock it out. Any other is counted by the name as it was typed, which decides
+// what its sender sees, and by the account, so that alternating between its names gains nothing.
 func (p *People) attempt(ctx context.Context, typed string, user storage.User, device Device) attempt {
 	key := p.store.Key(storage.SignInKey)
 	place := network(storage.OriginOf(ctx).Address)
 	count := func(account, from string, limit storage.SignInLimit) storage.SignInCount {
 		c := storage.SignInCount{Account: mac(key, account), Network: "*", Limit: limit}
-		if from != "*" { // as the account it is compared only
+		if from != "*" { // only ever compared, as the account
 			c.Network = base64.RawURLEncoding.EncodeToString(mac(key, "network\x00"+account+"\x00"+from)[:16])
 		}
 		return c
@@ -183,7 +183,7 @@ func (p *People) underPressure(ctx context.Context, a attempt) (bool, error) {
 	return until != nil, err
 }
 
-// failed records a sign-in that failed, and the network when that made it wait, and returns what the caller is told.
+// failed records a sign-in that failed, and the network when that made it wait, and returns the error of the sign-in.
 func (p *People) failed(ctx context.Context, userID string, pressed bool, names storage.SignInNames) error {
 	e := storage.Event{Type: storage.UserSignInFailed, UserID: userID}
 	result := ErrWrong

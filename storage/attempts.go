@@ -107,8 +107,8 @@ func (s *Store) ForgetSignInFailures(ctx context.Context, counts ...SignInCount)
 }
 
 // CreditSignIn subtracts a sign-in from the names that failed in its network, and ends a wait. It does so once for each
-// account and network within the limit's Forget, so that signing in again and again gains nothing: success names the row
-// that says so.
+// account and network within the limit's Forget, so that signing in repeatedly gains nothing: success is the row that
+// records it.
 func (s *Store) CreditSignIn(ctx context.Context, names, success SignInCount, credit int64) error {
 	var failures int64
 	err := queryRow(ctx, s.write, []any{&failures}, "SELECT failures FROM sign_in_attempts WHERE account = ? AND network = ? AND failures > 0",

@@ -1,0 +1,155 @@
+package identity
+
+import (
+	"slices"
+	"sync"
+)
+
+// How many attempts may wait for a slot; each costs only its request.
+const (
+	maxWaiting        = 512 // of browsers that are not known to the account
+	maxWaitingOf      = 64  // of those, from one network
+	maxWaitingKnown   = 128 // of browsers in which the user signed in before
+	maxWaitingKnownOf = 8   // of those, for one account
+)
+
+// caller is what an attempt is queued by.
+type caller struct {
+	name  string // the network or, of a known browser, the account
+	known bool   // the user signed in with this browser before
+}
+
+// slots limits how many password hashes are computed concurrently. Known browsers have a queue of their own that gets every
+// second free slot while attempts wait in both queues, so that no number of attempts from unknown browsers delays a known one.
+// Within a queue the callers are served in rotation, so that a caller that sends many attempts delays only its own.
+type slots struct {
+	mu        sync.Mutex
+	free      int // 0 while attempts wait
+	known     queue
+	others    queue
+	lastKnown bool // the last slot went to a known browser
+}
+
+// waiter is an attempt that was queued; ready is closed when it has its slot.
+type waiter struct {
+	caller
+	ready   chan struct{}
+	granted bool
+}
+
+func newSlots(n int) *slots {
+	return &slots{
+		free:   n,
+		known:  queue{most: maxWaitingKnown, mostOf: maxWaitingKnownOf, of: map[string][]*waiter{}},
+		others: queue{most: maxWaiting, mostOf: maxWaitingOf, of: map[string][]*waiter{}},
+	}
+}
+
+func (s *slots) queueOf(c caller) *queue {
+	if c.known {
+		return &s.known
+	}
+	return &s.others
+}
+
+// enqueue acquires a slot when one is free, and otherwise queues for one. ok is false when the queue, or the caller's share
+// of it, is full.
+func (s *slots) enqueue(c caller) (w *waiter, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w = &waiter{caller: c, ready: make(chan struct{})}
+	if s.free > 0 {
+		s.free--
+		w.grant()
+		return w, true
+	}
+	return w, s.queueOf(c).push(w)
+}
+
+// release passes a slot on to the next attempt that waits.
+func (s *slots) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first, second := &s.known, &s.others
+	if s.lastKnown {
+		first, second = second, first
+	}
+	next := first.pop()
+	if next == nil {
+		next = second.pop()
+	}
+	if next == nil {
+		s.free++
+		return
+	}
+	s.lastKnown = next.known
+	next.grant()
+}
+
+// abandon removes an attempt from its queue, or releases its slot when it has one by now.
+func (s *slots) abandon(w *waiter) {
+	s.mu.Lock()
+	granted := w.granted
+	if !granted {
+		s.queueOf(w.caller).remove(w)
+	}
+	s.mu.Unlock()
+	if granted {
+		s.release()
+	}
+}
+
+// waiting returns how many attempts wait.
+func (s *slots) waiting() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.known.waiting + s.others.waiting
+}
+
+func (w *waiter) grant() {
+	w.granted = true
+	close(w.ready)
+}
+
+// queue has the attempts of each caller in the order of arrival, and the callers in the order in which they are served.
+type queue struct {
+	most, mostOf int
+	waiting      int
+	of           map[string][]*waiter
+	order        []string // callers with waiting attempts
+}
+
+// push adds an attempt, or returns false when the queue or the caller's share is full.
+func (q *queue) push(w *waiter) bool {
+	if q.waiting >= q.most || len(q.of[w.name]) >= q.mostOf {
+		return false
+	}
+	if len(q.of[w.name]) == 0 {
+		q.order = append(q.order, w.name)
+	}
+	q.of[w.name] = append(q.of[w.name], w)
+	q.waiting++
+	return true
+}
+
+// pop removes and returns the oldest attempt of the caller that is served next, or nil.
+func (q *queue) pop() *waiter {
+	if len(q.order) == 0 {
+		return nil
+	}
+	name := q.order[0]
+	w := q.of[name][0]
+	q.order = append(q.order[1:], name)
+	q.remove(w)
+	return w
+}
+
+// remove removes an attempt that is in the queue.
+func (q *queue) remove(w *waiter) {
+	q.waiting--
+	q.of[w.name] = slices.DeleteFunc(q.of[w.name], func(o *waiter) bool { return o == w })
+	if len(q.of[w.name]) == 0 {
+		delete(q.of, w.name)
+		q.order = slices.DeleteFunc(q.order, func(name string) bool { return name == w.name })
+	}
+}
