@@ -231,6 +231,63 @@ var deception = []webtest.Requirement{
 		}
 	}).With(openRegistration),
 
+	webtest.Req("U8", "OIDC RP-Initiated Logout §4", "an error page says of the browser only what is so, and links every page that it names", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		faulty := []string{"/oauth2/logout?client_id=nobody", "/oauth2/logout?client_id=a&client_id=b", "/oauth2/logout?request=damaged", "/oauth2/logout?post_logout_redirect_uri=https%3A%2F%2Fevil.example"}
+		b := s.Browser()
+		for _, path := range faulty {
+			p := b.Open(path)
+			if text := p.Text(); p.Status != http.StatusBadRequest || strings.Contains(text, "still signed in") || strings.Contains(text, "account page") || !strings.Contains(text, "Nobody is signed in here") {
+				t.Errorf("%s without a session: %d %s", path, p.Status, text)
+			}
+		}
+		b.SignIn(b.Open("/login"), "alice")
+		for _, path := range faulty {
+			p := b.Open(path)
+			if text := p.Text(); p.Status != http.StatusBadRequest || !strings.Contains(text, "You are still signed in") || !slices.Contains(p.Links(), "/account") {
+				t.Errorf("%s with a session: %d %s", path, p.Status, text)
+			}
+		}
+		for _, p := range []webtest.Page{
+			b.Open("/nothing"), b.Open("/oauth2/logout"), b.Open("/signed-out"), b.Authorize(s.App()), b.Submit("/account/profile", url.Values{"name": {"a", "b"}}),
+			b.Submit("/account/sign-out", url.Values{"form_token": {"x"}}),
+		} {
+			if text := p.Text(); strings.Contains(text, "account page") && !slices.Contains(p.Links(), "/account") || strings.Contains(p.URL, "/account") && strings.Contains(text, "sign-in link") {
+				t.Errorf("%s: %s", p.URL, text)
+			}
+		}
+	}),
+
+	webtest.Req("U9", "OIDC Core §3.1.2.3", "a reloaded sign-in page continues when the user signed in concurrently, and shows the form to who wants another account", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		s.User("bob")
+		c := s.App()
+		b := s.Browser()
+		first, account := b.Authorize(c), b.Follow(b.Open("/account"))
+		if !strings.Contains(first.URL, "/login") || !strings.Contains(account.URL, "/login") {
+			t.Fatalf("%s %s", first.URL, account.URL)
+		}
+		b.SignIn(b.Authorize(c), "alice")
+		if p := b.Follow(b.Open(first.URL)); !strings.Contains(p.URL, "/consent") {
+			t.Errorf("the reloaded page of the request leads to %s", p.URL)
+		}
+		if p := b.Follow(b.Open(account.URL)); !strings.HasSuffix(p.URL, "/account") {
+			t.Errorf("the reloaded page of the account leads to %s", p.URL)
+		}
+		chooser := b.Authorize(c, "prompt", "select_account")
+		other := slices.DeleteFunc(chooser.Links(), func(href string) bool { return !strings.Contains(href, "/login") })
+		if len(other) != 1 {
+			t.Fatalf("the chooser links %v", chooser.Links())
+		}
+		if p := b.SignIn(b.Follow(b.Open(other[0])), "bob"); !strings.Contains(p.URL, "/consent") || !strings.Contains(p.Text(), "bob") {
+			t.Errorf("another account: %s %s", p.URL, p.Text())
+		}
+		// A sign-in that must be new is not met by one of before.
+		if p := b.Follow(b.Open(b.Authorize(c, "prompt", "login").URL)); !strings.Contains(p.URL, "/login") {
+			t.Errorf("prompt=login leads to %s", p.URL)
+		}
+	}),
+
 	webtest.Req("U7", "RFC 7592 §2.2, RFC 7591 §5", "a client that changes what users are shown of it, or where it is opened, has to ask again and is not opened before", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")
 		metadata := map[string]any{

@@ -44,7 +44,7 @@ func (s *Site) signedIn(w http.ResponseWriter, r *http.Request) (*identity.Signe
 		return nil, err
 	}
 	if who == nil {
-		return nil, s.to(w, "/login")
+		return nil, s.to(w, "/login?to=account")
 	}
 	return who, s.people.Touch(r, who)
 }

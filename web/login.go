@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -51,7 +52,40 @@ func (s *Site) showLogin(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.loginPage(w, r, http.StatusOK, form.Get("request"), "", "")
+	request := form.Get("request")
+	if next, err := s.afterLogin(w, r, form); err != nil || next != "" {
+		if err != nil {
+			return err
+		}
+		return s.to(w, next)
+	}
+	return s.loginPage(w, r, http.StatusOK, request, "", "")
+}
+
+// afterLogin returns where a reloaded sign-in page continues when the user has signed in concurrently, in another tab, and
+// "" when the form must be shown. With the parameter another, the user wants to sign in with another account.
+func (s *Site) afterLogin(w http.ResponseWriter, r *http.Request, form url.Values) (string, error) {
+	request := form.Get("request")
+	switch {
+	case form.Get("another") != "":
+		return "", nil
+	case request == "" && form.Get("to") == "account":
+		if who, err := s.people.Current(r); err != nil || who == nil {
+			return "", err
+		}
+		return "/account", nil
+	case request == "":
+		return "", nil
+	}
+	a, err := s.oauth.Resume(r.Context(), request, s.people.Browser(w, r), false)
+	if err != nil {
+		return "", s.tell(w, r, err)
+	}
+	_, next, _, err := s.decide(r, a)
+	if err != nil || next == oauth.Login {
+		return "", err
+	}
+	return "/oauth2/authorize/" + a.ID, nil
 }
 
 // loginPage shows the form, with the problem of the attempt before if there was one.

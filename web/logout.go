@@ -24,16 +24,16 @@ type logoutPage struct {
 func (s *Site) logout(w http.ResponseWriter, r *http.Request) error {
 	form, err := params.Query(r)
 	if err != nil {
-		return err
+		return s.logoutError(r, err)
 	}
 	if sealed := form.Get("request"); sealed != "" {
 		if form, err = s.oauth.KeptLogout(sealed); err != nil {
-			return logoutError(err)
+			return s.logoutError(r, err)
 		}
 	}
 	l, err := s.oauth.BeginLogout(r.Context(), form)
 	if err != nil {
-		return logoutError(err)
+		return s.logoutError(r, err)
 	}
 	people, err := s.people.All(r)
 	if err != nil {
@@ -73,14 +73,14 @@ func (s *Site) signOutAndGo(w http.ResponseWriter, r *http.Request, l *oauth.Log
 func (s *Site) keepLogout(w http.ResponseWriter, r *http.Request) error {
 	form, err := params.Form(r)
 	if err != nil {
-		return err
+		return s.logoutError(r, err)
 	}
 	if _, err := s.oauth.BeginLogout(r.Context(), form); err != nil {
-		return logoutError(err)
+		return s.logoutError(r, err)
 	}
 	sealed, err := s.oauth.KeepLogout(form)
 	if err != nil {
-		return logoutError(err)
+		return s.logoutError(r, err)
 	}
 	return s.to(w, "/oauth2/logout?request="+sealed)
 }
@@ -89,7 +89,7 @@ func (s *Site) keepLogout(w http.ResponseWriter, r *http.Request) error {
 func (s *Site) askLogout(w http.ResponseWriter, r *http.Request, l *oauth.Logout, form url.Values, people []*identity.SignedIn) error {
 	sealed, err := s.oauth.KeepLogout(form)
 	if err != nil {
-		return logoutError(err)
+		return s.logoutError(r, err)
 	}
 	p := logoutPage{
 		basePage: s.frame(r, s.pages.say("logout.title")), Request: sealed, People: choices(people), FormToken: s.logoutToken(sealed, people), Unproven: l.Unproven,
@@ -139,11 +139,11 @@ func (s *Site) confirmLogout(w http.ResponseWriter, r *http.Request) error {
 	}
 	form, err := s.oauth.KeptLogout(sealed)
 	if err != nil {
-		return logoutError(err)
+		return s.logoutError(r, err)
 	}
 	l, err := s.oauth.BeginLogout(r.Context(), form)
 	if err != nil {
-		return logoutError(err)
+		return s.logoutError(r, err)
 	}
 	if r.PostForm.Get("decision") != "sign-out" {
 		return s.to(w, "/account")
@@ -157,11 +157,19 @@ func (s *Site) confirmLogout(w http.ResponseWriter, r *http.Request) error {
 	return s.signOutAndGo(w, r, l, out...)
 }
 
-// logoutError is a bad logout request, for the person's eyes: they are still signed in.
-func logoutError(err error) error {
+// logoutError returns the page of an invalid logout request: nobody was signed out. What it says of the browser is looked up.
+func (s *Site) logoutError(r *http.Request, err error) error {
 	e := oauth.AsError(err)
-	if e.Code == oauth.InvalidRequest {
-		return &pageError{status: http.StatusBadRequest, text: "error.logout", detail: e.Code + ": " + e.Description, cause: e.Err}
+	if e.Code != oauth.InvalidRequest {
+		return err
 	}
-	return err
+	page := &pageError{status: http.StatusBadRequest, text: "error.logout", detail: e.Code + ": " + e.Description, link: s.base + "/account", cause: e.Err}
+	people, err := s.people.All(r)
+	if err != nil {
+		return err
+	}
+	if len(people) == 0 {
+		page.text, page.link = "error.logout.nobody", ""
+	}
+	return page
 }

@@ -44,10 +44,10 @@ func (s *Site) outermost(next http.Handler) http.Handler {
 		r = r.WithContext(storage.WithOrigin(r.Context(), origin))
 		switch {
 		case len(r.RequestURI) > maxURL:
-			s.serve(route{kind: page, handler: refuse(http.StatusRequestURITooLong, "error.request")}).ServeHTTP(w, r)
+			s.serve(route{kind: page, handler: refuse(http.StatusRequestURITooLong, "error.malformed")}).ServeHTTP(w, r)
 		case largeHeader(r.Header):
 			s.serve(route{kind: page, handler: refuse(http.StatusRequestHeaderFieldsTooLarge, "error.header")}).ServeHTTP(w, r)
-		case s.strict && r.Host != s.issuer.Host:
+		case s.strict && r.Host != s.issuer.Host && !strings.HasPrefix(r.URL.Path, s.base+"/static/"): // the refusal has a style
 			s.serve(route{kind: page, handler: (*Site).otherName}).ServeHTTP(w, r)
 		default:
 			next.ServeHTTP(w, r)

@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -151,6 +152,7 @@ type pageError struct {
 	message string // instead of the text's message
 	detail  string // for the developer
 	link    string
+	label   string // of the link; empty: the account page's
 	cause   error
 }
 
@@ -175,7 +177,7 @@ func refuse(status int, text string) handler {
 
 // otherName answers a request under a name that is not the issuer's.
 func (s *Site) otherName(http.ResponseWriter, *http.Request) error {
-	return &pageError{status: http.StatusMisdirectedRequest, text: "error.host", message: s.pages.say("error.host.message", s.issuer.String())}
+	return &pageError{status: http.StatusMisdirectedRequest, text: "error.host", link: s.issuer.String(), label: s.pages.say("error.host.open", s.issuer.String())}
 }
 
 func (s *Site) missing(_ http.ResponseWriter, r *http.Request) error {
@@ -186,13 +188,13 @@ func (s *Site) missing(_ http.ResponseWriter, r *http.Request) error {
 // tells no more than whose fault it is and the request's id.
 func (s *Site) answerPage(w http.ResponseWriter, r *http.Request, err error) {
 	s.pageHeaders(w)
-	e := s.pageErrorOf(err)
+	e := s.pageErrorOf(r, err)
 	page := errorPage{basePage: s.frame(r, s.pages.say(e.text+".title")), Heading: s.pages.say(e.text + ".title"), Message: e.message, Detail: e.detail}
 	if page.Message == "" {
 		page.Message = s.pages.say(e.text + ".message")
 	}
 	if e.link != "" {
-		page.Link, page.LinkText = e.link, s.pages.say("error.account")
+		page.Link, page.LinkText = e.link, cmp.Or(e.label, s.pages.say("error.account"))
 	}
 	if e.status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")
@@ -209,7 +211,7 @@ func (s *Site) answerPage(w http.ResponseWriter, r *http.Request, err error) {
 	}
 }
 
-func (s *Site) pageErrorOf(err error) *pageError {
+func (s *Site) pageErrorOf(r *http.Request, err error) *pageError {
 	var own *pageError
 	if errors.As(err, &own) {
 		return own
@@ -250,7 +252,11 @@ func (s *Site) pageErrorOf(err error) *pageError {
 		if e.Status() == http.StatusRequestEntityTooLarge {
 			status = e.Status()
 		}
-		return &pageError{status: status, text: "error.request", detail: e.Code + ": " + e.Description}
+		detail := e.Code + ": " + e.Description
+		if strings.HasPrefix(r.URL.Path, s.base+"/account") { // no app sent the user there
+			return &pageError{status: status, text: "error.malformed", detail: detail, link: s.base + "/account"}
+		}
+		return &pageError{status: status, text: "error.request", detail: detail}
 	}
 }
 

@@ -136,11 +136,11 @@ func (b *tab) save(name string, withHTML bool) {
 	}
 }
 
-// looks saves the page on a phone and a desktop, light and dark, and leaves the desktop's light one.
+// looks saves the page on a narrow and an ordinary phone and a desktop, light and dark, and leaves the desktop's light one.
 func (b *tab) looks(name string) {
 	b.t.Helper()
 	for _, scheme := range []string{"dark", "light"} {
-		for _, width := range []int64{375, 1280} {
+		for _, width := range []int64{320, 375, 1280} {
 			b.do("look at it", chromedp.EmulateViewport(width, 800), chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
 				_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
 				return err
@@ -148,7 +148,7 @@ func (b *tab) looks(name string) {
 			if evaluate[bool](b, `document.documentElement.scrollWidth > document.documentElement.clientWidth`) {
 				b.t.Errorf("%s scrolls sideways at %d pixels", name, width)
 			}
-			b.save(name+"-"+scheme+"-"+map[int64]string{375: "phone", 1280: "desktop"}[width], false)
+			b.save(name+"-"+scheme+"-"+map[int64]string{320: "narrow", 375: "phone", 1280: "desktop"}[width], false)
 		}
 	}
 }
