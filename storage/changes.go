@@ -113,8 +113,8 @@ func (s *Store) followChanges(ctx context.Context) {
 // deleteChanges deletes the rows that every process has read.
 func (s *Store) deleteChanges(ctx context.Context) error {
 	kept := changesKept.Milliseconds()
-	if s.engine == Postgres {
-		return s.exec(ctx, "DELETE FROM changes WHERE at < (extract(epoch FROM clock_timestamp()) * 1000)::bigint - ?::bigint", kept)
+	if s.engine == Postgres { // clock_timestamp() changes within a statement, so that no index can be used
+		return s.exec(ctx, "DELETE FROM changes WHERE at < (extract(epoch FROM statement_timestamp()) * 1000)::bigint - ?::bigint", kept)
 	}
 	// The last row stays: it has the position that the next one follows.
 	return s.exec(ctx, "DELETE FROM changes WHERE at < ? AND position < (SELECT max(position) FROM changes)", toMillis(s.now())-kept)
