@@ -31,8 +31,7 @@ func (s *Server) Consent(ctx context.Context, a *Authorization, who *identity.Si
 
 // Answer is a yes to an authorization request.
 type Answer struct {
-	Granted []string         // the required scopes, and the optional ones that were left ticked
-	Refused []string         // claims asked for one by one that were unticked
+	Refused []string         // names of the optional permissions that are not granted
 	Asked   bool             // whether the person said so on the consent page just now
 	Consent *storage.Consent // otherwise, what they said before, on which Decide relied; nil when the operator vouches
 }
@@ -98,7 +97,9 @@ func (h issueCode) HandleAuthorizeEndpointRequest(ctx context.Context, r fosite.
 
 // approvalRecord returns the approval as it is stored, with a code that has no hash yet.
 func (s *Server) approvalRecord(a *Authorization, who *identity.SignedIn, answer Answer) storage.Approval {
-	now, granted := s.store.Now(), answer.Granted
+	now, refused := s.store.Now(), func(name string) bool { return slices.Contains(answer.Refused, name) }
+	granted, claims := slices.DeleteFunc(slices.Clone(a.Scopes), refused), slices.DeleteFunc(slices.Clone(a.Claims), refused)
+	openID := slices.Contains(granted, OpenID)
 	row := storage.AuthorizationCode{
 		ClientID: a.Client.ID, UserID: who.User.ID, ClientEpoch: a.Client.Epoch, UserEpoch: who.User.Epoch,
 		Scopes: granted, Resources: a.Resources, SessionID: who.Session.ID, Offline: slices.Contains(granted, OfflineAccess),
@@ -108,14 +109,19 @@ func (s *Server) approvalRecord(a *Authorization, who *identity.SignedIn, answer
 	if a.challenge != "" {
 		row.Challenge = &a.challenge
 	}
-	words := slices.DeleteFunc(slices.Clone(a.Claims), func(word string) bool { return slices.Contains(answer.Refused, word) })
-	row.Nonce, row.Claims = a.nonce, a.claims.kept(granted, words)
-	if !slices.Contains(granted, OpenID) {
-		row.Nonce, row.Claims, words = "", "", nil
+	if openID {
+		row.Nonce, row.Claims = a.nonce, a.claims.kept(granted, claims)
 	}
-	refused := slices.DeleteFunc(slices.Clone(a.Scopes), func(name string) bool { return slices.Contains(granted, name) })
-	refused = append(refused, answer.Refused...)
-	record := storage.Approval{RequestID: a.ID, Refused: refused, Claims: words, Code: row, Asked: answer.Asked, Described: a.Client.DescribedAt}
+	record := storage.Approval{RequestID: a.ID, Code: row, Asked: answer.Asked, Described: a.Client.DescribedAt, Allowed: storage.Strings{}, Refused: storage.Strings{}}
+	for _, p := range a.Permissions {
+		_, claim := ClaimOf(p.Name)
+		switch {
+		case p.Optional && refused(p.Name):
+			record.Refused = append(record.Refused, p.words()...)
+		case openID || !claim: // claims are given by OpenID Connect alone
+			record.Allowed = append(record.Allowed, p.words()...)
+		}
+	}
 	if c := answer.Consent; c != nil && !a.Client.SkipConsent {
 		record.ConsentID = c.ID
 	}

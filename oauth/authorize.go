@@ -29,7 +29,8 @@ type Authorization struct {
 	State        string
 	Scopes       []string
 	Resources    []string
-	Claims       []string // asked for one by one, in the words of a consent
+	Claims       []string     // asked for one by one, in the words of a consent
+	Permissions  []Permission // what the user is asked to allow
 	Prompt       []string
 	MaxAge       *time.Duration
 	LoginHint    string
@@ -182,6 +183,9 @@ func (s *Server) check(ctx context.Context, a *Authorization) error {
 		if err := s.checkOpenID(ctx, a); err != nil {
 			return err
 		}
+	}
+	if err := s.resolvePermissions(ctx, a); err != nil {
+		return err
 	}
 	a.request, err = s.fositeRequest(ctx, a)
 	return err

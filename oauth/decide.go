@@ -136,7 +136,7 @@ func (a *Authorization) TooOld(who *identity.SignedIn, now time.Time) bool {
 	return now.Sub(who.Session.AuthTime) >= *a.MaxAge
 }
 
-// needsConsent: everything asked for was allowed before, or the operator vouches for the client. Neither counts for a
+// needsConsent: everything asked for was allowed before, at the same APIs, or the operator vouches for the client. Neither counts for a
 // public client whose answer any app on the device could catch (RFC 8252 §8.6).
 func needsConsent(a *Authorization, consent *storage.Consent) bool {
 	if !a.Approved && (slices.Contains(a.Prompt, "consent") || a.Client.Public() && redirect.Impersonable(a.RedirectURI)) {
@@ -145,12 +145,11 @@ func needsConsent(a *Authorization, consent *storage.Consent) bool {
 	if a.Client.SkipConsent {
 		return false
 	}
-	missing := func(word string) bool { return !consent.Scopes.Has(word) }
-	if consent != nil && a.Client.DescribedAt != nil && consent.UpdatedAt.Before(*a.Client.DescribedAt) {
-		return true // they allowed it under another name, or for another place
-	}
 	// A consent without scopes may be one that the operator vouched for, which nobody was asked about.
-	return consent == nil || len(consent.Scopes) == 0 || slices.ContainsFunc(a.Scopes, missing) || slices.ContainsFunc(a.Claims, missing)
+	if consent == nil || a.stale(consent) || len(consent.Scopes) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(a.Permissions, func(p Permission) bool { return !p.allowedBy(consent) })
 }
 
 // Situation tells Decide who is there, and Approve whom it is about.

@@ -1,6 +1,7 @@
 package oauth_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -9,6 +10,23 @@ import (
 	"gatehouse/storage"
 )
 
+// consentTo is a consent to scopes, and claims, that belong to no API.
+func consentTo(names ...string) *storage.Consent {
+	c := &storage.Consent{Scopes: names}
+	for _, name := range names {
+		c.ResourceScopes = append(c.ResourceScopes, storage.ResourceScope("", name))
+	}
+	return c
+}
+
+// permissionsOf are the scopes and claims of a request, where no API has any of them.
+func permissionsOf(a oauth.Authorization) (out []oauth.Permission) {
+	for _, name := range slices.Concat(a.Scopes, a.Claims) {
+		out = append(out, oauth.Permission{Name: name})
+	}
+	return out
+}
+
 func TestDecide(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1_800_000_000, 0)
@@ -16,7 +34,7 @@ func TestDecide(t *testing.T) {
 	signedIn := func(ago time.Duration) *identity.SignedIn {
 		return &identity.SignedIn{Session: storage.BrowserSession{AuthTime: now.Add(-ago)}}
 	}
-	allowed := func(scopes ...string) *storage.Consent { return &storage.Consent{Scopes: scopes} }
+	allowed := func(scopes ...string) *storage.Consent { return consentTo(scopes...) }
 	maxAge := func(d time.Duration) *time.Duration { return &d }
 	web := &storage.Client{AuthMethod: storage.AuthBasic}
 	own := &storage.Client{AuthMethod: storage.AuthBasic, SkipConsent: true}
@@ -61,6 +79,7 @@ func TestDecide(t *testing.T) {
 		if c.who != nil {
 			in.People = 1
 		}
+		c.a.Permissions = permissionsOf(c.a)
 		got, refusal := oauth.Decide(&c.a, in, now)
 		code := ""
 		if refusal != nil {
@@ -76,7 +95,7 @@ func TestDecideAmongSeveral(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1_800_000_000, 0)
 	who := &identity.SignedIn{Session: storage.BrowserSession{AuthTime: now.Add(-time.Hour)}}
-	allowed := &storage.Consent{Scopes: []string{"openid", "claim:email"}}
+	allowed := consentTo("openid", "claim:email")
 	web := &storage.Client{AuthMethod: storage.AuthBasic}
 	request := func(a oauth.Authorization) oauth.Authorization {
 		a.Client, a.RedirectURI, a.Scopes, a.CreatedAt = web, "https://app.example/cb", []string{"openid"}, now.Add(-time.Minute)
@@ -104,6 +123,7 @@ func TestDecideAmongSeveral(t *testing.T) {
 		{"a claim that was not", oauth.Authorization{Claims: []string{"claim:name"}}, oauth.Situation{People: 1, Who: who, Consent: allowed}, oauth.Consent, ""},
 	} {
 		a := request(c.a)
+		a.Permissions = permissionsOf(a)
 		got, refusal := oauth.Decide(&a, c.in, now)
 		code := ""
 		if refusal != nil {

@@ -100,7 +100,7 @@ var robustness = []webtest.Requirement{
 		a, err := s.OAuth.Begin(t.Context(), webtest.AuthorizeForm(c))
 		storagetest.Must(t, err)
 		storagetest.Must(t, s.OAuth.Withdraw(t.Context(), u.ID, before.ID))
-		if _, err := s.OAuth.Approve(t.Context(), a, who, oauth.Answer{Granted: a.Scopes, Consent: &before}); !errors.Is(err, oauth.ErrConsentGone) {
+		if _, err := s.OAuth.Approve(t.Context(), a, who, oauth.Answer{Consent: &before}); !errors.Is(err, oauth.ErrConsentGone) {
 			t.Errorf("got %v, want ErrConsentGone", err)
 		}
 		if _, err := s.Store.Consent(t.Context(), u.ID, c.ClientID); !errors.Is(err, storage.ErrNotFound) {

@@ -50,8 +50,8 @@ func live(table string) string {
 // Approval is a person's yes to a client.
 type Approval struct {
 	RequestID string  // the stored request it answers, empty when none was stored
-	Refused   Strings // optional scopes that were unticked
-	Claims    Strings // claims asked for one by one, in the words of a consent
+	Allowed   Strings // what the code needs of the consent, as ResourceScope makes the words
+	Refused   Strings // optional ones that were unticked, in the same words
 	Code      AuthorizationCode
 	Asked     bool       // whether the person said so on the consent page just now; only then is anything remembered
 	Described *time.Time // when the client was last described, by what the person was shown
@@ -134,7 +134,7 @@ func (s *Store) issueAtOnce(ctx context.Context, a Approval, e Event) error {
 	args := []any{
 		c.Hash, c.ClientID, c.UserID, c.ClientEpoch, c.UserEpoch, c.Scopes, c.Resources, c.SessionID, c.Offline, toMillis(c.AuthTime), c.ACR, c.AMR,
 		c.RedirectURI, c.RedirectSent, c.Nonce, c.Claims, c.Challenge, toMillis(c.CreatedAt), toMillis(c.ExpiresAt),
-		a.ConsentID, c.UserID, c.ClientID, a.allowed(),
+		a.ConsentID, c.UserID, c.ClientID, scopesOf(a.Allowed), a.Allowed,
 	}
 	var one int
 	err = queryRow(ctx, s.write, []any{&one}, `WITH issued AS (
@@ -142,6 +142,7 @@ func (s *Store) issueAtOnce(ctx context.Context, a Approval, e Event) error {
 				redirect_uri, redirect_sent, nonce, claims, challenge, created_at, expires_at)
 			SELECT ?, id, ?, ?, ?::bigint, ?::bigint, ?, ?, ?, ?::boolean, ?::bigint, ?, ?, ?, ?::boolean, ?, ?, ?, ?::bigint, ?::bigint FROM consents
 			WHERE id = ? AND user_id = ? AND client_id = ? AND ended_at IS NULL AND string_to_array(scopes, ' ') @> string_to_array(?, ' ')
+				AND (resource_scopes IS NULL OR string_to_array(resource_scopes, ' ') @> string_to_array(?, ' '))
 			RETURNING client_id, user_id, scopes),
 		recorded AS (`+recordOf("issued", "''")+`)
 		SELECT 1 FROM issued`, append(args, row.recorded()...)...)

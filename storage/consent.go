@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -28,17 +29,77 @@ type Consent struct {
 // Consent returns the live consent of a person for a client, or ErrNotFound.
 func (s *Store) Consent(ctx context.Context, userID, clientID string) (Consent, error) {
 	var c Consent
-	err := queryRow(ctx, s.read, []any{&c.ID, &c.UserID, &c.ClientID, &c.Scopes, instant{&c.CreatedAt}, instant{&c.UpdatedAt}},
-		"SELECT id, user_id, client_id, scopes, created_at, updated_at FROM consents WHERE user_id = ? AND client_id = ? AND ended_at IS NULL", userID, clientID)
+	err := queryRow(ctx, s.read, []any{&c.ID, &c.UserID, &c.ClientID, &c.Scopes, &c.ResourceScopes, &c.Refused, instant{&c.CreatedAt}, instant{&c.UpdatedAt}},
+		"SELECT id, user_id, client_id, scopes, resource_scopes, refused, created_at, updated_at FROM consents WHERE user_id = ? AND client_id = ? AND ended_at IS NULL", userID, clientID)
+	if err == nil {
+		err = s.resolveConsent(ctx, &c)
+	}
 	if err != nil {
 		return Consent{}, wrap("read consent", err)
 	}
 	return c, nil
 }
 
+// ResourceScope returns the word that stands in a consent for a scope, or "claim:NAME", at one resource. The resource is
+// empty for what belongs to no API, the scope for access to the API itself. An identifier has no '#', so the word is
+// unambiguous.
+func ResourceScope(resource, scope string) string { return resource + "#" + scope }
+
+// SplitResourceScope returns the resource and the scope of a word that ResourceScope returned.
+func SplitResourceScope(word string) (resource, scope string) {
+	resource, scope, _ = strings.Cut(word, "#")
+	return resource, scope
+}
+
+// scopesOf returns the scopes in the words of a consent, each once.
+func scopesOf(words Strings) Strings {
+	out := Strings{}
+	for _, w := range words {
+		if _, scope := SplitResourceScope(w); scope != "" && !out.Has(scope) {
+			out = append(out, scope)
+		}
+	}
+	return out
+}
+
+// resolveConsent fills in ResourceScopes of a consent that was stored by a version which knew only scopes: such a scope
+// covers the one resource that it belongs to, or none, and where it belongs to several the user must be asked again. That
+// version may also still serve, and have removed scopes from a consent that has ResourceScopes.
+func (s *Store) resolveConsent(ctx context.Context, c *Consent) error {
+	if c.ResourceScopes != nil {
+		c.ResourceScopes = slices.DeleteFunc(c.ResourceScopes, func(w string) bool {
+			_, scope := SplitResourceScope(w)
+			return scope != "" && !c.Scopes.Has(scope)
+		})
+		return nil
+	}
+	resources, err := s.Resources(ctx)
+	if err != nil {
+		return err
+	}
+	c.ResourceScopes = Strings{}
+	for _, scope := range c.Scopes {
+		owner, owners := "", 0
+		for identifier, r := range resources {
+			if r.Scopes.Has(scope) {
+				owner, owners = identifier, owners+1
+			}
+		}
+		if owners <= 1 {
+			c.ResourceScopes = append(c.ResourceScopes, ResourceScope(owner, scope))
+		}
+	}
+	return nil
+}
+
 // Consents returns a person's live consents, the latest first.
 func (s *Store) Consents(ctx context.Context, userID string) ([]Consent, error) {
 	out, err := list[Consent](ctx, s.read, "updated_at DESC", "user_id = ? AND ended_at IS NULL", userID)
+	for i := range out {
+		if err == nil {
+			err = s.resolveConsent(ctx, &out[i])
+		}
+	}
 	return out, wrap("list consents", err)
 }
 
@@ -83,10 +144,15 @@ func (s *Store) approve(ctx context.Context, a Approval) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if len(found) == 1 {
+		if err := s.resolveConsent(ctx, &found[0]); err != nil {
+			return "", err
+		}
+	}
 	now := s.now()
 	switch {
 	case len(found) == 1 && !a.Asked:
-		if a.ConsentID != "" && slices.ContainsFunc(a.allowed(), func(name string) bool { return !found[0].Scopes.Has(name) }) {
+		if a.ConsentID != "" && slices.ContainsFunc(a.Allowed, func(w string) bool { return !found[0].ResourceScopes.Has(w) }) {
 			return "", ErrConsentGone // a part of it was taken back meanwhile
 		}
 		return found[0].ID, nil
@@ -95,9 +161,11 @@ func (s *Store) approve(ctx context.Context, a Approval) (string, error) {
 	case a.ConsentID != "" && !a.Asked:
 		return "", ErrConsentGone
 	}
-	c := Consent{ID: uuid.NewString(), UserID: a.Code.UserID, ClientID: a.Code.ClientID, Scopes: Strings{}, CreatedAt: now, UpdatedAt: now}
+	c := Consent{
+		ID: uuid.NewString(), UserID: a.Code.UserID, ClientID: a.Code.ClientID, Scopes: Strings{}, ResourceScopes: Strings{}, Refused: Strings{}, CreatedAt: now, UpdatedAt: now,
+	}
 	if a.Asked {
-		c.Scopes, c.RedirectURI = a.allowed(), a.Code.RedirectURI
+		c.Scopes, c.ResourceScopes, c.Refused, c.RedirectURI = scopesOf(a.Allowed), a.Allowed, a.Refused, a.Code.RedirectURI
 	}
 	return c.ID, s.insert(ctx, &c)
 }
@@ -120,23 +188,21 @@ func (s *Store) stillDescribed(ctx context.Context, a Approval) error {
 	return err
 }
 
-// allowed is everything that the answer allows, in the words that a consent remembers.
-func (a Approval) allowed() Strings { return append(slices.Clone(a.Code.Scopes), a.Claims...) }
-
-// remember updates what a person has allowed so far by what they have just said.
+// remember updates what a person has allowed and refused so far by what they have just said.
 func (s *Store) remember(ctx context.Context, c Consent, a Approval) error {
-	scopes := a.allowed()
 	if a.Described != nil && c.UpdatedAt.Before(*a.Described) {
-		c.Scopes = nil // it was allowed as another
+		c.ResourceScopes = nil // it was allowed as another
 	}
-	for _, name := range c.Scopes {
-		if !scopes.Has(name) && !a.Refused.Has(name) {
-			scopes = append(scopes, name)
+	add := func(words, earlier, opposite Strings) Strings {
+		words = slices.Clone(words)
+		for _, w := range earlier {
+			if !words.Has(w) && !opposite.Has(w) {
+				words = append(words, w)
+			}
 		}
+		return words
 	}
-	text, err := scopes.Value()
-	if err != nil {
-		return err
-	}
-	return s.exec(ctx, "UPDATE consents SET scopes = ?, redirect_uri = ?, updated_at = ? WHERE id = ?", text, a.Code.RedirectURI, toMillis(s.now()), c.ID)
+	allowed, refused := add(a.Allowed, c.ResourceScopes, a.Refused), add(a.Refused, c.Refused, a.Allowed)
+	return s.exec(ctx, "UPDATE consents SET scopes = ?, resource_scopes = ?, refused = ?, redirect_uri = ?, updated_at = ? WHERE id = ?",
+		scopesOf(allowed), allowed, refused, a.Code.RedirectURI, toMillis(s.now()), c.ID)
 }

@@ -51,12 +51,42 @@ func (w *world) code(t testing.TB, hash string) storage.Redemption {
 		Hash: []byte(hash), ClientID: w.client.ID, UserID: w.user.ID, ClientEpoch: 1, UserEpoch: 1, Scopes: storage.Strings{"read"}, Resources: storage.Strings{}, AMR: storage.Strings{"pwd"},
 		AuthTime: now, RedirectURI: "https://a/cb", RedirectSent: true, Challenge: &challenge, CreatedAt: now, ExpiresAt: now.Add(time.Minute),
 	}
-	storagetest.Must(t, w.IssueCode(t.Context(), storage.Approval{Code: c, Asked: true}, storagetest.Event("code")))
+	storagetest.Must(t, w.IssueCode(t.Context(), storage.Approval{Code: c, Allowed: storage.Strings{"#read"}, Asked: true}, storagetest.Event("code")))
 	uri := "https://a/cb"
 	return storage.Redemption{
 		Hash: []byte(hash), ClientID: w.client.ID, Challenge: challenge, RedirectURI: &uri, GrantID: "grant-" + hash, GrantExpiresAt: now.Add(time.Hour),
 		RefreshHash: []byte("refresh 0"), RefreshExpiresAt: now.Add(time.Hour),
 	}
+}
+
+// TestCodeNeedsConsentForEveryResource: a code that relies on an earlier consent is issued only if that covers each scope
+// at each resource, in one statement or in a transaction.
+func TestCodeNeedsConsentForEveryResource(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		w := newWorld(t, url)
+		w.code(t, "the first code")
+		issue := func(asked bool, consentID string, words ...string) error {
+			code, err := w.Code(t.Context(), []byte("the first code"))
+			storagetest.Must(t, err)
+			code.Hash = []byte(uuid.NewString())
+			return w.IssueCode(t.Context(), storage.Approval{Code: code, Allowed: words, Asked: asked, ConsentID: consentID}, storagetest.Event("code"))
+		}
+		storagetest.Must(t, issue(true, "", "https://a.example#read"))
+		consent, err := w.Consent(t.Context(), w.user.ID, w.client.ID)
+		storagetest.Must(t, err)
+		if got := consent.ResourceScopes.String(); got != "https://a.example#read #read" {
+			t.Errorf("remembered is %q", got)
+		}
+		for words, want := range map[string]error{
+			"#read": nil, "https://a.example#read": nil, "#read https://a.example#read": nil, "https://b.example#read": storage.ErrConsentGone,
+			"https://a.example#read https://b.example#read": storage.ErrConsentGone, "https://a.example#": storage.ErrConsentGone, "#write": storage.ErrConsentGone,
+		} {
+			if err := issue(false, consent.ID, strings.Fields(words)...); !errors.Is(err, want) {
+				t.Errorf("%q: got %v, want %v", words, err, want)
+			}
+		}
+	})
 }
 
 func TestACodeHasOneWinner(t *testing.T) {

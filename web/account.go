@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"errors"
 	"net/http"
@@ -114,8 +115,18 @@ func (s *Site) connectedApp(r *http.Request, c storage.Consent, hint string) (co
 		return connectedApp{}, err
 	}
 	app := connectedApp{ID: c.ID, Name: clientName(client), Host: redirect.DestinationOf(client.URI).Host, Since: c.CreatedAt.Format(time.RFC3339), SinceText: when(c.CreatedAt)}
-	for _, name := range c.Scopes {
-		app.Scopes = append(app.Scopes, s.describe(known, name))
+	resources, err := s.store.Resources(r.Context())
+	if err != nil {
+		return connectedApp{}, err
+	}
+	for _, word := range c.ResourceScopes {
+		identifier, scope := storage.SplitResourceScope(word)
+		row := s.describe(known, scope)
+		if identifier != "" {
+			api := apiViews(resources, []string{identifier})[0]
+			row = s.pages.say("account.at", row, cmp.Or(api.Name, api.Host))
+		}
+		app.Scopes = append(app.Scopes, row)
 	}
 	if client.SelfRegistered() { // it may name any home page: what is sure is where the user agreed to go
 		app.Unverified, app.Changed, app.Host = true, oauth.Redescribed(client, c), ""

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"gatehouse/display"
@@ -21,8 +22,17 @@ type consentPage struct {
 	Owner, Person, Destination string
 	Request, FormToken         string
 	Warnings                   []string
-	Required, Optional         []consentScope
+	Required, Optional         []consentGroup
 }
+
+// consentGroup is what a client asks for at the same APIs; at none of them when APIs is empty.
+type consentGroup struct {
+	APIs   []apiView
+	Scopes []consentScope
+}
+
+// apiView is an API as pages show it.
+type apiView struct{ Name, Host string }
 
 type consentScope struct {
 	Name, Description string
@@ -61,9 +71,13 @@ func (s *Site) showConsent(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	resources, err := s.store.Resources(r.Context())
+	if err != nil {
+		return err
+	}
 	p := consentPage{
 		basePage: s.frame(r, clientName(a.Client)), appView: s.viewOf(a), Owner: display.Name(a.Client.Owner, ""),
-		Person: personName(who), Destination: s.pages.destination(a.RedirectURI), Request: a.ID, FormToken: s.consentToken(a, who),
+		Person: personName(who), Destination: s.pages.destination(a.RedirectURI), Request: a.ID, FormToken: s.consentToken(a, who, resources),
 	}
 	if a.Client.SelfRegistered() {
 		unverified := s.pages.say("consent.unverified", p.Destination)
@@ -75,16 +89,42 @@ func (s *Site) showConsent(w http.ResponseWriter, r *http.Request) error {
 	if redirect.Impersonable(a.RedirectURI) && a.Client.Public() {
 		p.Warnings = append(p.Warnings, s.pages.say("consent.impersonable"))
 	}
-	for _, name := range append(slices.Clone(a.Scopes), a.Claims...) {
-		remembered := before != nil && before.Scopes.Has(name)
-		row := consentScope{Name: name, Description: s.describe(known, name), New: before != nil && !remembered, Ticked: true}
-		if a.Client.OptionalScopes.Has(name) || oauth.OptionalClaim(a.Client, name) {
-			p.Optional = append(p.Optional, row)
-		} else {
-			p.Required = append(p.Required, row)
+	for _, item := range a.Permissions {
+		allowed := a.Allowed(item, before)
+		row := consentScope{Name: item.Name, Description: s.describe(known, item.Name), New: before != nil && !allowed, Ticked: true}
+		list := &p.Required
+		if item.Optional {
+			list = &p.Optional
 		}
+		*list = addToGroup(*list, apiViews(resources, item.Resources), row)
 	}
 	return s.show(w, http.StatusOK, "consent", p)
+}
+
+// addToGroup adds the row to the group of its APIs. What belongs to no API comes first.
+func addToGroup(groups []consentGroup, apis []apiView, row consentScope) []consentGroup {
+	i := slices.IndexFunc(groups, func(g consentGroup) bool { return slices.Equal(g.APIs, apis) })
+	switch {
+	case i >= 0:
+		groups[i].Scopes = append(groups[i].Scopes, row)
+		return groups
+	case len(apis) == 0:
+		return append([]consentGroup{{Scopes: []consentScope{row}}}, groups...)
+	}
+	return append(groups, consentGroup{APIs: apis, Scopes: []consentScope{row}})
+}
+
+// apiViews returns what pages show of APIs: what the operator calls them, and the host that their identifier names.
+func apiViews(known map[string]storage.Resource, identifiers []string) []apiView {
+	var out []apiView
+	for _, identifier := range identifiers {
+		v := apiView{Name: display.Name(known[identifier].Name, ""), Host: redirect.DestinationOf(identifier).Host}
+		if v.Host == "" { // such as a URN
+			v.Host = identifier
+		}
+		out = append(out, v)
+	}
+	return out
 }
 
 // describe says in words what a scope, or a claim asked for by itself, lets an app do.
@@ -92,17 +132,27 @@ func (s *Site) describe(known map[string]storage.Scope, name string) string {
 	if claim, ok := oauth.ClaimOf(name); ok {
 		return s.pages.say("claim." + claim)
 	}
+	if name == "" {
+		return s.pages.say("consent.api")
+	}
 	return display.Name(known[name].Description, name)
 }
 
-// consentToken binds the form to the session, the request, the person, the very scopes shown and the client as it was
-// described: a yes to a page is none to what the client calls itself a moment later.
-func (s *Site) consentToken(a *oauth.Authorization, who *identity.SignedIn) string {
+// consentToken binds the form to the session, the request, the person, the very scopes and APIs shown and the client as it
+// was described: a yes to a page is none to what the client calls itself a moment later.
+func (s *Site) consentToken(a *oauth.Authorization, who *identity.SignedIn, known map[string]storage.Resource) string {
 	described := ""
 	if at := a.Client.DescribedAt; at != nil {
 		described = at.String()
 	}
-	return s.formToken("consent", who.Session.ID, a.ID, who.User.ID, strings.Join(a.Scopes, " "), strings.Join(a.Claims, " "), strings.Join(a.Client.OptionalScopes, " "), described)
+	parts := []string{"consent", who.Session.ID, a.ID, who.User.ID, described}
+	for _, p := range a.Permissions {
+		parts = append(parts, p.Name, strconv.FormatBool(p.Optional), strconv.Itoa(len(p.Resources)))
+		for _, identifier := range p.Resources {
+			parts = append(parts, identifier, known[identifier].Name)
+		}
+	}
+	return s.formToken(parts...)
 }
 
 // consent serves POST /consent. Granted are the required scopes and the optional ones that are ticked, of this request.
@@ -115,18 +165,21 @@ func (s *Site) consent(w http.ResponseWriter, r *http.Request) error {
 	if err != nil || a == nil {
 		return err
 	}
-	if !hmac.Equal([]byte(form.token), []byte(s.consentToken(a, who))) {
+	resources, err := s.store.Resources(r.Context())
+	if err != nil {
+		return err
+	}
+	if !hmac.Equal([]byte(form.token), []byte(s.consentToken(a, who, resources))) {
 		return &pageError{status: http.StatusForbidden, text: "error.form", message: s.pages.say("consent.stale")}
 	}
 	switch form.decision {
 	case "approve":
-		granted := slices.DeleteFunc(slices.Clone(a.Scopes), func(name string) bool {
-			return a.Client.OptionalScopes.Has(name) && !slices.Contains(ticked, name)
-		})
-		refused := slices.DeleteFunc(slices.Clone(a.Claims), func(word string) bool {
-			return !oauth.OptionalClaim(a.Client, word) || slices.Contains(ticked, word)
-		})
-		answer := oauth.Answer{Granted: granted, Refused: refused, Asked: true}
+		answer := oauth.Answer{Asked: true}
+		for _, p := range a.Permissions {
+			if p.Optional && !slices.Contains(ticked, p.Name) {
+				answer.Refused = append(answer.Refused, p.Name)
+			}
+		}
 		if a.TooOld(who, s.store.Now()) {
 			if err := s.oauth.RecordApproval(r.Context(), a, who, answer); err != nil && !errors.Is(err, oauth.ErrConsentGone) {
 				return err

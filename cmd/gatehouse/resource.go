@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -78,11 +79,31 @@ func (f resourceFlags) apply(ctx context.Context, a *app, cmd *cobra.Command, tx
 	return nil
 }
 
+// warnShared notes on stderr which scopes of a resource belong to others too.
+func (a *app) warnShared(ctx context.Context, s *system, r storage.Resource) error {
+	known, err := s.store.Resources(ctx)
+	if err != nil {
+		return err
+	}
+	for _, scope := range r.Scopes {
+		var others []string
+		for _, identifier := range slices.Sorted(maps.Keys(known)) {
+			if identifier != r.Identifier && known[identifier].Scopes.Has(scope) {
+				others = append(others, identifier)
+			}
+		}
+		if len(others) > 0 {
+			fmt.Fprintf(a.stderr, "gatehouse: scope %s also belongs to %s; without the parameter resource a token is for all of them, and users are asked for each\n", scope, strings.Join(others, ", "))
+		}
+	}
+	return nil
+}
+
 func (a *app) resourceCreate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "create URI", Short: "Register an API",
 		Long: "Register an API by its identifier, an absolute URI: the aud of tokens meant for it (RFC 8707). Tokens with one of its scopes\n" +
-			"are meant for it by themselves.",
+			"are meant for it by themselves. A scope that belongs to another API too is noted on stderr: users allow each API separately.",
 		Example: "  gatehouse resource create https://api.example.com --name 'Notes API' --scope notes.read --scope notes.write --introspector CLIENT_ID",
 		Args:    exactly("URI"),
 	}
@@ -103,7 +124,7 @@ func (a *app) resourceCreate() *cobra.Command {
 			if err != nil {
 				return plain(err, "resource "+args[0])
 			}
-			return a.printJSON(r)
+			return errors.Join(a.warnShared(ctx, s, r), a.printJSON(r))
 		})
 	}
 	return cmd
@@ -128,7 +149,7 @@ func (a *app) resourceUpdate() *cobra.Command {
 			if err != nil {
 				return plain(err, "resource "+args[0])
 			}
-			return a.printJSON(after)
+			return errors.Join(a.warnShared(ctx, s, after), a.printJSON(after))
 		})
 	}
 	return cmd

@@ -1,0 +1,149 @@
+package oauth_test
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"gatehouse/storage"
+	"gatehouse/storage/storagetest"
+	"gatehouse/web/webtest"
+)
+
+func TestConsent(t *testing.T) { webtest.Run(t, consents) }
+
+const (
+	notesAPI = "https://notes.example/api"
+	filesAPI = "https://files.example"
+)
+
+// addAPI registers a resource.
+func addAPI(t *testing.T, s *webtest.Server, identifier, name string, scopes ...string) {
+	t.Helper()
+	r := storage.Resource{Identifier: identifier, Name: name, Scopes: scopes, Introspectors: storage.Strings{}, CreatedAt: s.Clock.Now()}
+	storagetest.Must(t, s.Store.CreateResource(t.Context(), r, storagetest.Event("resource")))
+}
+
+// setScopes changes the scopes of a resource.
+func setScopes(t *testing.T, s *webtest.Server, identifier string, scopes ...string) {
+	t.Helper()
+	storagetest.Must(t, s.Store.UpdateResource(t.Context(), identifier, storagetest.Event("resource"), func(r *storage.Resource) error {
+		r.Scopes = scopes
+		return nil
+	}))
+}
+
+// hasCode reports whether the page is a redirect to the app with a code.
+func hasCode(p webtest.Page) bool { return p.Location().Query().Get("code") != "" }
+
+var consents = []webtest.Requirement{
+	webtest.Req("N1", "RFC 8707 §2, §3, [decision 23](decisions/0023-consent-per-resource.md)", "a scope that was allowed at one API is asked again for another, and the page names the API", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.RelyingParty()
+		addAPI(t, s, notesAPI, "Notes API", "read", "write")
+		addAPI(t, s, filesAPI, "", "read")
+		b := s.Browser()
+		page := b.SignIn(b.Authorize(c, "scope", "openid read", "resource", notesAPI), "alice")
+		if text := page.Text(); !strings.Contains(text, "At Notes API notes.example read") || strings.Contains(text, "files.example") {
+			t.Errorf("the page does not name the API: %s", text)
+		}
+		if !hasCode(b.Decide(page, "approve")) || !hasCode(b.Authorize(c, "scope", "openid read", "resource", notesAPI, "prompt", "none")) {
+			t.Fatal("what was allowed is not")
+		}
+		b.Authorize(c, "scope", "openid read", "resource", filesAPI, "prompt", "none").WantRedirectError(t, s, "consent_required")
+		b.Authorize(c, "scope", "openid read", "prompt", "none").WantRedirectError(t, s, "consent_required") // is for both
+		page = b.Authorize(c, "scope", "openid read")
+		if text := page.Text(); !strings.Contains(page.URL, "/consent") || !strings.Contains(text, "At files.example , Notes API notes.example read new") {
+			t.Fatalf("%s %s", page.URL, text)
+		}
+		if !hasCode(b.Decide(page, "approve")) || !hasCode(b.Authorize(c, "scope", "read", "resource", filesAPI, "prompt", "none")) || !hasCode(b.Authorize(c, "scope", "openid read", "prompt", "none")) {
+			t.Error("what was allowed at both is not")
+		}
+		b.Authorize(c, "scope", "write", "resource", notesAPI, "prompt", "none").WantRedirectError(t, s, "consent_required")
+		if text := b.Open("/account").Text(); !strings.Contains(text, "read (Notes API)") || !strings.Contains(text, "read (files.example)") {
+			t.Errorf("the account page: %s", text)
+		}
+		// A form that was made before the operator changed the API says yes to nothing.
+		page = b.Authorize(c, "scope", "write", "resource", notesAPI)
+		setScopes(t, s, filesAPI, "read", "write")
+		if p := b.Decide(page, "approve"); !hasCode(p) {
+			t.Errorf("another API is none of its business: %d", p.Status)
+		}
+		page = b.Authorize(c, "scope", "write")
+		setScopes(t, s, notesAPI, "read")
+		if p := b.Decide(page, "approve"); p.Status != http.StatusForbidden {
+			t.Errorf("a page about two APIs, one of which lost the scope: %d %s", p.Status, p.Header.Get("Location"))
+		}
+	}),
+	webtest.Req("N2", "RFC 8707 §2, [decision 23](decisions/0023-consent-per-resource.md)", "an API is asked for whether its scopes belong to it, to none or to another, and again when a scope moves", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.RelyingParty(`"gatehouse_resources":["` + notesAPI + `","` + filesAPI + `"]`)
+		addAPI(t, s, notesAPI, "Notes API")
+		addAPI(t, s, filesAPI, "Files API")
+		b := s.Browser()
+		silent := func(changes ...string) webtest.Page { return b.Authorize(c, append(changes, "prompt", "none")...) }
+		b.Code(c, "alice", "scope", "openid read")
+		// The scope belongs to no API: each that is named is another right.
+		silent("scope", "openid read", "resource", notesAPI).WantRedirectError(t, s, "consent_required")
+		b.Code(c, "alice", "scope", "openid read", "resource", notesAPI)
+		if !hasCode(silent("scope", "openid read", "resource", notesAPI)) {
+			t.Error("asked again")
+		}
+		silent("scope", "openid read", "resource", filesAPI).WantRedirectError(t, s, "consent_required")
+		// Without a scope of its own, the API itself is what is asked for.
+		silent("scope", "openid", "resource", filesAPI).WantRedirectError(t, s, "consent_required")
+		page := b.Authorize(c, "scope", "openid", "resource", filesAPI)
+		if !strings.Contains(page.Text(), "At Files API files.example Send requests on your behalf") {
+			t.Errorf("%s", page.Text())
+		}
+		if !hasCode(b.Decide(page, "approve")) || !hasCode(silent("scope", "openid", "resource", filesAPI)) {
+			t.Error("asked again for the API itself")
+		}
+		silent("scope", "openid read", "resource", filesAPI).WantRedirectError(t, s, "consent_required")
+		// Now the operator gives the scope to an API, then to another: without resource it is for that one.
+		if !hasCode(silent("scope", "openid read")) {
+			t.Error("of no API: asked again")
+		}
+		setScopes(t, s, notesAPI, "read")
+		if !hasCode(silent("scope", "openid read")) {
+			t.Error("it is for an API where alice allowed it, and she is asked again")
+		}
+		setScopes(t, s, notesAPI)
+		setScopes(t, s, filesAPI, "read")
+		silent("scope", "openid read").WantRedirectError(t, s, "consent_required")
+		setScopes(t, s, notesAPI, "read")
+		silent("scope", "openid read").WantRedirectError(t, s, "consent_required")
+		// A scope of another API than the one named goes nowhere and is remembered as that.
+		b.Code(c, "alice", "scope", "openid write", "resource", notesAPI)
+		setScopes(t, s, filesAPI, "read", "write")
+		silent("scope", "openid write", "resource", filesAPI).WantRedirectError(t, s, "consent_required")
+	}),
+	webtest.Req("N3", "[decision 23](decisions/0023-consent-per-resource.md)", "a consent of a version that knew only scopes covers those of one API or none, and loses what that version takes back", func(t *testing.T, s *webtest.Server) {
+		u := s.User("alice")
+		c := s.RelyingParty()
+		b := s.Browser()
+		addAPI(t, s, notesAPI, "Notes API", "read", "write")
+		b.Code(c, "alice", "scope", "openid read write")
+		storagetest.Exec(t, s.Store, s.DB, "UPDATE consents SET resource_scopes = NULL")
+		silent := func(scope string) webtest.Page { return b.Authorize(c, "scope", scope, "prompt", "none") }
+		if !hasCode(silent("openid read write")) {
+			t.Error("of one API and of none: asked again")
+		}
+		addAPI(t, s, filesAPI, "Files API", "read")
+		silent("openid read").WantRedirectError(t, s, "consent_required")
+		b.Authorize(c, "scope", "openid read", "resource", notesAPI, "prompt", "none").WantRedirectError(t, s, "consent_required")
+		if !hasCode(silent("openid write")) {
+			t.Error("of one API: asked again")
+		}
+		b.Code(c, "alice", "scope", "openid read", "resource", notesAPI)
+		got, err := s.Store.Consent(t.Context(), u.ID, c.ClientID)
+		storagetest.Must(t, err)
+		slices.Sort(got.ResourceScopes)
+		if want := "#openid " + notesAPI + "#read " + notesAPI + "#write"; got.ResourceScopes.String() != want {
+			t.Errorf("after the next approval it is %q, want %q", got.ResourceScopes, want)
+		}
+		storagetest.Exec(t, s.Store, s.DB, "UPDATE consents SET scopes = 'openid write'")
+		b.Authorize(c, "scope", "openid read", "resource", notesAPI, "prompt", "none").WantRedirectError(t, s, "consent_required")
+	}),
+}
