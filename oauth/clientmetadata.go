@@ -52,11 +52,14 @@ type Metadata struct {
 	BackchannelLogoutURI       string          `json:"backchannel_logout_uri,omitempty"`
 	BackchannelSessionRequired bool            `json:"backchannel_logout_session_required,omitempty"`
 
-	Owner           string   `json:"gatehouse_owner,omitempty"`
-	RequirePKCE     *bool    `json:"gatehouse_require_pkce,omitempty"`
-	SkipConsent     bool     `json:"gatehouse_skip_consent,omitempty"`
-	DefaultScopes   *List    `json:"gatehouse_default_scopes,omitempty"`
-	OptionalScopes  List     `json:"gatehouse_optional_scopes,omitempty"`
+	Owner          string `json:"gatehouse_owner,omitempty"`
+	RequirePKCE    *bool  `json:"gatehouse_require_pkce,omitempty"`
+	SkipConsent    bool   `json:"gatehouse_skip_consent,omitempty"`
+	DefaultScopes  *List  `json:"gatehouse_default_scopes,omitempty"`
+	OptionalScopes List   `json:"gatehouse_optional_scopes,omitempty"`
+	// Whether they start ticked on the consent page (default: true, but false for a client that registered itself).
+	OptionalScopesSelected *bool `json:"gatehouse_optional_scopes_selected,omitempty"`
+
 	Audience        List     `json:"gatehouse_audience,omitempty"`
 	Resources       *List    `json:"gatehouse_resources,omitempty"`
 	AccessTokenTTL  *Seconds `json:"gatehouse_access_token_ttl,omitempty"`
@@ -245,6 +248,7 @@ func UnknownMembers(raw []byte) []string {
 // forgetOwn takes away what only the operator may set.
 func (m *Metadata) forgetOwn() {
 	m.Owner, m.RequirePKCE, m.SkipConsent, m.DefaultScopes, m.OptionalScopes, m.Audience, m.Resources = "", nil, false, nil, nil, nil, nil
+	m.OptionalScopesSelected = nil
 	m.AccessTokenTTL, m.RefreshIdleTTL, m.RefreshMaxTTL, m.RefreshGrace, m.RefreshRotation = nil, nil, nil, nil, nil
 	m.IDTokenClaims, m.TokenEndpointAudience, m.AllowedNetworks = false, false, nil
 }
@@ -270,7 +274,7 @@ func wrongType(err error) error {
 var encryption = []string{"id_token_encrypted_response_alg", "id_token_encrypted_response_enc", "userinfo_encrypted_response_alg", "userinfo_encrypted_response_enc"}
 
 var ownMembers = []string{
-	"gatehouse_owner", "gatehouse_require_pkce", "gatehouse_skip_consent", "gatehouse_default_scopes", "gatehouse_optional_scopes",
+	"gatehouse_owner", "gatehouse_require_pkce", "gatehouse_skip_consent", "gatehouse_default_scopes", "gatehouse_optional_scopes", "gatehouse_optional_scopes_selected",
 	"gatehouse_audience", "gatehouse_resources", "gatehouse_access_token_ttl", "gatehouse_refresh_idle_ttl", "gatehouse_refresh_max_ttl",
 	"gatehouse_refresh_grace", "gatehouse_refresh_rotation", "gatehouse_id_token_claims", "gatehouse_token_endpoint_audience", "gatehouse_allowed_networks",
 }
@@ -293,6 +297,7 @@ func (m *Metadata) fill(c *storage.Client) {
 	c.BackchannelLogoutURI, c.BackchannelSessionRequired = m.BackchannelLogoutURI, m.BackchannelSessionRequired
 	c.Contacts, c.GrantTypes, c.RedirectURIs = storage.Strings(m.Contacts), storage.Strings(m.GrantTypes), storage.Strings(m.RedirectURIs)
 	c.Scopes, c.OptionalScopes, c.Audience = storage.Strings(m.Scope), storage.Strings(m.OptionalScopes), storage.Strings(m.Audience)
+	c.OptionalScopesSelected = m.OptionalScopesSelected
 	c.DefaultScopes, c.Resources = (*storage.Strings)(m.DefaultScopes), (*storage.Strings)(m.Resources)
 	c.AllowedNetworks = storage.Strings(m.AllowedNetworks)
 	c.RequirePKCE, c.SkipConsent, c.RefreshRotation = *m.RequirePKCE, m.SkipConsent, *m.RefreshRotation
@@ -306,7 +311,7 @@ func Information(c *storage.Client) ClientInformation {
 		RedirectURIs: List(c.RedirectURIs), TokenEndpointAuthMethod: c.AuthMethod, GrantTypes: List(c.GrantTypes), ClientName: c.Name,
 		ClientURI: c.URI, Scope: Words(c.Scopes), Contacts: List(c.Contacts), TosURI: c.TosURI, PolicyURI: c.PolicyURI,
 		Owner: c.Owner, RequirePKCE: ptr(c.RequirePKCE), SkipConsent: c.SkipConsent, DefaultScopes: (*List)(c.DefaultScopes),
-		OptionalScopes: List(c.OptionalScopes), Audience: List(c.Audience), Resources: (*List)(c.Resources),
+		OptionalScopes: List(c.OptionalScopes), OptionalScopesSelected: c.OptionalScopesSelected, Audience: List(c.Audience), Resources: (*List)(c.Resources),
 		AccessTokenTTL: (*Seconds)(c.AccessTokenTTL), RefreshIdleTTL: (*Seconds)(c.RefreshIdleTTL), RefreshMaxTTL: (*Seconds)(c.RefreshMaxTTL),
 		RefreshGrace:    (*Seconds)(c.RefreshGrace),
 		RefreshRotation: ptr(c.RefreshRotation), IDTokenClaims: c.IDTokenClaims, TokenEndpointAudience: c.TokenEndpointAudience, AllowedNetworks: List(c.AllowedNetworks),

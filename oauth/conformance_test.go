@@ -22,7 +22,7 @@ func TestConformanceDocument(t *testing.T) {
 	}{
 		{"Authorization endpoint", authorizationEndpoint}, {"Codes and PKCE", codes}, {"Token endpoint", tokenEndpoint},
 		{"Refresh", refresh}, {"Access tokens", accessTokens}, {"Introspection", introspection}, {"Revocation", revocation},
-		{"Metadata and keys", metadataAndKeys}, {"OpenID Connect", openidCore}, {"OpenID Connect: requests and people", openidRequests}, {"Logout", logout}, {"Registration", registration}, {"Registration management", management},
+		{"Metadata and keys", metadataAndKeys}, {"OpenID Connect", openidCore}, {"OpenID Connect: requests and people", openidRequests}, {"Consent", consents}, {"Logout", logout}, {"Registration", registration}, {"Registration management", management},
 		{"Client assertions", assertions}, {"Request objects", requestObjects}, {"Housekeeping", housekeeping}, {"Defence", defence}, {"Published flaws, never repeated", advisories}, {"Found in review, never again", robustness}, {"Names and destinations that users see", deception},
 	} {
 		want += webtest.Markdown(part.title, part.table)

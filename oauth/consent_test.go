@@ -1,6 +1,7 @@
 package oauth_test
 
 import (
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -146,4 +147,109 @@ var consents = []webtest.Requirement{
 		storagetest.Exec(t, s.Store, s.DB, "UPDATE consents SET scopes = 'openid write'")
 		b.Authorize(c, "scope", "openid read", "resource", notesAPI, "prompt", "none").WantRedirectError(t, s, "consent_required")
 	}),
+	webtest.Req("N4", "RFC 6749 §3.3, [decision 23](decisions/0023-consent-per-resource.md)", "an optional scope that was refused stays refused without a page, comes unticked on the next one, and can be allowed there", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.RelyingParty(`"gatehouse_optional_scopes":["read","write"]`)
+		addAPI(t, s, notesAPI, "Notes API", "read", "write")
+		addAPI(t, s, filesAPI, "Files API", "read")
+		b := s.Browser()
+		notes := func(scope string, changes ...string) webtest.Page {
+			return b.Authorize(c, append([]string{"scope", scope, "resource", notesAPI}, changes...)...)
+		}
+		granted := func(p webtest.Page) string { return s.Redeem(c, p.Location()).Text("scope") }
+		page := b.SignIn(notes("openid read write"), "alice")
+		if got := page.Fields()["scope"]; len(got) != 2 {
+			t.Fatalf("ticked are %v", got)
+		}
+		form := page.Fields()
+		form["scope"] = []string{"read"}
+		form.Set("decision", "approve")
+		if got := granted(b.Submit("/consent", form)); got != "openid read" {
+			t.Fatalf("granted is %q", got)
+		}
+		if got := granted(notes("openid read write", "prompt", "none")); got != "openid read" {
+			t.Errorf("the second time, without a page, granted is %q", got)
+		}
+		page = notes("openid read write", "prompt", "consent")
+		if got := page.Fields()["scope"]; len(got) != 1 || got[0] != "read" {
+			t.Errorf("with prompt=consent ticked are %v", got)
+		}
+		// Something new brings the page back; what was refused is unticked there too, and not new.
+		page = notes("openid email write")
+		if got := page.Fields()["scope"]; !strings.Contains(page.URL, "/consent") || len(got) != 0 || strings.Count(page.Text(), "new") != 1 {
+			t.Errorf("with another scope: %s, ticked %v: %s", page.URL, got, page.Text())
+		}
+		// Alone it would leave nothing to grant, so the user is asked.
+		if page = notes("write"); !strings.Contains(page.URL, "/consent") {
+			t.Errorf("alone: %s %s", page.URL, page.Header.Get("Location"))
+		}
+		// Allowed after all.
+		form = notes("openid read write", "prompt", "consent").Fields()
+		form["scope"] = []string{"read", "write"}
+		form.Set("decision", "approve")
+		if got := granted(b.Submit("/consent", form)); got != "openid read write" {
+			t.Errorf("allowed after all, granted is %q", got)
+		}
+		if got := granted(notes("openid read write", "prompt", "none")); got != "openid read write" {
+			t.Errorf("and then without a page, granted is %q", got)
+		}
+		// Refused again takes back what was allowed; at another API that says nothing.
+		form = notes("openid read", "prompt", "consent").Fields()
+		form.Del("scope")
+		form.Set("decision", "approve")
+		if got := granted(b.Submit("/consent", form)); got != "openid" {
+			t.Errorf("taken back, granted is %q", got)
+		}
+		b.Authorize(c, "scope", "openid read", "resource", filesAPI, "prompt", "none").WantRedirectError(t, s, "consent_required")
+		page = b.Authorize(c, "scope", "openid read", "resource", filesAPI)
+		if got := page.Fields()["scope"]; len(got) != 1 {
+			t.Errorf("at another API ticked are %v", got)
+		}
+		// What the operator makes required is asked for again.
+		_, _, err := s.OAuth.UpdateClient(t.Context(), c.ClientID, []byte(`{"gatehouse_optional_scopes":["write"]}`))
+		storagetest.Must(t, err)
+		notes("openid read", "prompt", "none").WantRedirectError(t, s, "consent_required")
+	}),
+	webtest.Req("N5", "RFC 7591 §2, [decision 23](decisions/0023-consent-per-resource.md)", "whether optional scopes start ticked is the operator's setting, and for a self-registered app they do not", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		ticked := func(id string) []string {
+			t.Helper()
+			c := webtestClient{ClientID: id}
+			c.RedirectURIs = []string{webtest.Callback}
+			b := s.Browser()
+			page := b.SignIn(b.Authorize(c, "scope", "openid email", "claims", `{"userinfo":{"name":null}}`), "alice")
+			if !strings.Contains(page.Body, `value="email"`) || !strings.Contains(page.Body, `value="claim:name"`) {
+				t.Fatalf("%d %s", page.Status, page.Text())
+			}
+			return page.Fields()["scope"]
+		}
+		set := func(id, metadata string) {
+			t.Helper()
+			_, _, err := s.OAuth.UpdateClient(t.Context(), id, []byte(metadata))
+			storagetest.Must(t, err)
+		}
+		const optional = `"gatehouse_optional_scopes":["email","profile"]`
+		if got := ticked(s.RelyingParty(optional).ClientID); len(got) != 2 {
+			t.Errorf("by default ticked are %v", got)
+		}
+		if got := ticked(s.RelyingParty(optional, `"gatehouse_optional_scopes_selected":false`).ClientID); len(got) != 0 {
+			t.Errorf("set to false, ticked are %v", got)
+		}
+		req := s.Request(http.MethodPost, "/oauth2/register", nil)
+		req.Header.Set("Content-Type", "application/json")
+		req.Body = io.NopCloser(strings.NewReader(`{"redirect_uris":["` + webtest.Callback + `"],"scope":"openid email profile",` + optional + `,"gatehouse_optional_scopes_selected":true}`))
+		registered := s.Do(req)
+		id := registered.Text("client_id")
+		if registered.Status != http.StatusCreated || strings.Contains(registered.Body, "gatehouse_") {
+			t.Fatalf("%d %s", registered.Status, registered.Body)
+		}
+		set(id, "{"+optional+"}")
+		if got := ticked(id); len(got) != 0 {
+			t.Errorf("self-registered, ticked are %v", got)
+		}
+		set(id, `{"gatehouse_optional_scopes_selected":true}`)
+		if got := ticked(id); len(got) != 2 {
+			t.Errorf("self-registered and set to true, ticked are %v", got)
+		}
+	}).With("GATEHOUSE_REGISTRATION=open"),
 }

@@ -136,7 +136,7 @@ func (a *Authorization) TooOld(who *identity.SignedIn, now time.Time) bool {
 	return now.Sub(who.Session.AuthTime) >= *a.MaxAge
 }
 
-// needsConsent: everything asked for was allowed before, at the same APIs, or the operator vouches for the client. Neither counts for a
+// needsConsent: everything asked for was allowed before, at the same APIs, but for what is optional and was refused, or the operator vouches for the client. Neither counts for a
 // public client whose answer any app on the device could catch (RFC 8252 §8.6).
 func needsConsent(a *Authorization, consent *storage.Consent) bool {
 	if !a.Approved && (slices.Contains(a.Prompt, "consent") || a.Client.Public() && redirect.Impersonable(a.RedirectURI)) {
@@ -149,7 +149,11 @@ func needsConsent(a *Authorization, consent *storage.Consent) bool {
 	if consent == nil || a.stale(consent) || len(consent.Scopes) == 0 {
 		return true
 	}
-	return slices.ContainsFunc(a.Permissions, func(p Permission) bool { return !p.allowedBy(consent) })
+	refused := a.RefusedBefore(consent)
+	if len(refused) > 0 && !slices.ContainsFunc(a.Scopes, func(name string) bool { return !slices.Contains(refused, name) }) {
+		return true // or the client would get nothing, each time, without a page
+	}
+	return slices.ContainsFunc(a.Permissions, func(p Permission) bool { return !p.allowedBy(consent) && !p.refusedBy(consent) })
 }
 
 // Situation tells Decide who is there, and Approve whom it is about.

@@ -340,7 +340,15 @@ var openidCore = []webtest.Requirement{
 		if got["email"] != nil || got["name"] == nil {
 			t.Errorf("%v", got)
 		}
-		b.Authorize(c, "scope", "openid", "claims", `{"userinfo":{"email":null}}`, "prompt", "none").WantRedirectError(t, s, "consent_required")
+		// The refusal is remembered: the next request is answered without it, and without a page.
+		again := b.Authorize(c, "scope", "openid", "claims", `{"userinfo":{"email":null}}`, "prompt", "none")
+		if got := s.Userinfo(s.Redeem(c, again.Location()).Text("access_token")).OK(t).JSON; got["email"] != nil {
+			t.Errorf("%v", got)
+		}
+		page = b.Authorize(c, "scope", "openid", "claims", `{"userinfo":{"email":null}}`, "prompt", "consent")
+		if got := page.Fields()["scope"]; len(got) != 0 {
+			t.Errorf("ticked again: %v", got)
+		}
 	}),
 	webtest.Req("C8e", "OIDC Core §5.5, §5.5.1", "a claims parameter that is not an object of the defined form is invalid_request, also without openid and inside a request object", func(t *testing.T, s *webtest.Server) {
 		alice := s.User("alice")

@@ -90,6 +90,23 @@ func (a *Authorization) Allowed(p Permission, c *storage.Consent) bool {
 	return !a.stale(c) && p.allowedBy(c)
 }
 
+// Refused reports whether the user has refused the permission at one of its APIs, whatever it is now.
+func (a *Authorization) Refused(p Permission, c *storage.Consent) bool {
+	return c != nil && slices.ContainsFunc(p.words(), c.Refused.Has)
+}
+
+// Selected reports whether an optional permission starts ticked on the consent page: as the user left it the last time, or
+// as the operator set for the client.
+func (a *Authorization) Selected(p Permission, c *storage.Consent) bool {
+	switch {
+	case a.Allowed(p, c):
+		return true
+	case a.Refused(p, c):
+		return false
+	}
+	return a.Client.SelectsOptionalScopes()
+}
+
 // RefusedBefore returns the names of the optional permissions that the user has refused and not allowed since.
 func (a *Authorization) RefusedBefore(c *storage.Consent) []string {
 	var out []string

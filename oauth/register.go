@@ -286,7 +286,7 @@ func (s *Server) replaceRegistration(w http.ResponseWriter, r *http.Request, c *
 		}
 		own := Information(c).Metadata
 		m.Owner, m.SkipConsent, m.DefaultScopes, m.OptionalScopes, m.Audience, m.Resources = own.Owner, own.SkipConsent, own.DefaultScopes, own.OptionalScopes, own.Audience, own.Resources
-		m.OptionalScopes = among(m.OptionalScopes, m.Scope)
+		m.OptionalScopes, m.OptionalScopesSelected = among(m.OptionalScopes, m.Scope), own.OptionalScopesSelected
 		if m.DefaultScopes != nil {
 			m.DefaultScopes = ptr(among(*m.DefaultScopes, m.Scope))
 		}

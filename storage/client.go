@@ -94,6 +94,15 @@ func (c *Client) Public() bool { return c.AuthMethod == AuthNone }
 // SelfRegistered reports whether the client came by dynamic registration, so that nobody vouches for what it says.
 func (c *Client) SelfRegistered() bool { return c.RegistrationHash != nil }
 
+// SelectsOptionalScopes reports whether optional scopes start ticked on the consent page: as the operator set it, and
+// otherwise unless the client registered itself.
+func (c *Client) SelectsOptionalScopes() bool {
+	if c.OptionalScopesSelected != nil {
+		return *c.OptionalScopesSelected
+	}
+	return !c.SelfRegistered()
+}
+
 // Pairwise reports whether the client gets subjects of its own sector (OIDC Core §8.1).
 func (c *Client) Pairwise() bool { return c.SubjectType == SubjectPairwise }
 

@@ -109,7 +109,7 @@ func (s *Site) step(w http.ResponseWriter, r *http.Request, a *oauth.Authorizati
 	case oauth.Refuse:
 		return s.tell(w, r, refusal)
 	case oauth.Issue:
-		response, err := s.oauth.Approve(r.Context(), a, in.Who, oauth.Answer{Consent: in.Consent})
+		response, err := s.oauth.Approve(r.Context(), a, in.Who, oauth.Answer{Refused: a.RefusedBefore(in.Consent), Consent: in.Consent})
 		if errors.Is(err, oauth.ErrConsentGone) { // withdrawn a moment ago: ask
 			next = oauth.Consent
 			break

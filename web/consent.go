@@ -90,8 +90,8 @@ func (s *Site) showConsent(w http.ResponseWriter, r *http.Request) error {
 		p.Warnings = append(p.Warnings, s.pages.say("consent.impersonable"))
 	}
 	for _, item := range a.Permissions {
-		allowed := a.Allowed(item, before)
-		row := consentScope{Name: item.Name, Description: s.describe(known, item.Name), New: before != nil && !allowed, Ticked: true}
+		row := consentScope{Name: item.Name, Description: s.describe(known, item.Name), Ticked: a.Selected(item, before)}
+		row.New = before != nil && !a.Allowed(item, before) && !a.Refused(item, before)
 		list := &p.Required
 		if item.Optional {
 			list = &p.Optional

@@ -51,6 +51,7 @@ var metadataFlags = []metadataFlag{
 	{"scope", "scope", "scopes the client may ask for, with spaces between", "text"},
 	{"default-scope", "gatehouse_default_scopes", "scopes it gets when it asks for none (default: all but offline_access)", "words"},
 	{"optional-scope", "gatehouse_optional_scopes", "scopes a person may untick", "words"},
+	{"optional-scopes-selected", "gatehouse_optional_scopes_selected", "they start ticked (default true; false for a client that registered itself)", "bool"},
 	{"allowed-network", "gatehouse_allowed_networks", "CIDR or address it may authenticate from (repeat for several; they replace those before; any: from anywhere)", "words"},
 	{"audience", "gatehouse_audience", "aud of its tokens when no resource applies", "list"},
 	{"resource", "gatehouse_resources", "resources it may ask for (default: those of its scopes)", "list"},
