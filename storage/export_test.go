@@ -42,3 +42,6 @@ func (s *Store) Setting(ctx context.Context, name string) (value string, err err
 	err = queryRow(ctx, s.write, []any{&value}, "SELECT current_setting(?)", name)
 	return value, err
 }
+
+// Execute runs one statement.
+func (s *Store) Execute(ctx context.Context, query string) error { return s.exec(ctx, query) }

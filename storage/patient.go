@@ -3,7 +3,10 @@ package storage
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"time"
+
+	"gorm.io/gorm"
 )
 
 // busyWait is how long a statement on SQLite waits for another process to finish writing, such as a command beside a server.
@@ -39,12 +42,47 @@ func (p patient) QueryContext(ctx context.Context, query string, args ...any) (*
 	return patiently(ctx, func() (*sql.Rows, error) { return p.DB.QueryContext(ctx, query, args...) })
 }
 
-func (p patient) BeginTx(ctx context.Context, opts *sql.TxOptions) (*sql.Tx, error) {
-	if err := p.file.check(); err != nil {
-		return nil, err
-	}
-	return patiently(ctx, func() (*sql.Tx, error) { return p.DB.BeginTx(ctx, opts) })
+// BeginTx begins a transaction on a connection that is not given back before it has ended.
+func (p patient) BeginTx(ctx context.Context, opts *sql.TxOptions) (gorm.ConnPool, error) {
+	return patiently(ctx, func() (gorm.ConnPool, error) {
+		conn, err := p.Conn(ctx)
+		if err != nil {
+			return nil, err
+		}
+		tx, err := conn.BeginTx(ctx, opts)
+		if err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
+		return &embeddedTx{tx, conn}, nil
+	})
 }
+
+// embeddedTx is a transaction of SQLite, which stays open when its commit fails: the next statement on its connection would
+// be part of it, and be acknowledged without a commit.
+type embeddedTx struct {
+	*sql.Tx
+
+	conn *sql.Conn
+}
+
+var (
+	_ gorm.ConnPoolBeginner = patient{}
+	_ gorm.TxCommitter      = &embeddedTx{}
+)
+
+// Commit commits, or else rolls back.
+func (t *embeddedTx) Commit() error {
+	err := t.Tx.Commit()
+	if err != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_, _ = t.conn.ExecContext(ctx, "ROLLBACK") // which fails when nothing is open
+	}
+	return errors.Join(err, t.conn.Close())
+}
+
+// Rollback undoes the transaction.
+func (t *embeddedTx) Rollback() error { return errors.Join(t.Tx.Rollback(), t.conn.Close()) }
 
 func patiently[T any](ctx context.Context, try func() (T, error)) (T, error) {
 	for began := time.Now(); ; {

@@ -46,3 +46,28 @@ func TestAServerWaitsForACommandThatWrites(t *testing.T) {
 		t.Errorf("%d rows", n)
 	}
 }
+
+// TestFailedCommitLeavesNoTransactionOpen: what is written afterwards must not become part of it.
+func TestFailedCommitLeavesNoTransactionOpen(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		w := newWorld(t, url)
+		storagetest.Exec(t, w.Store, url, "CREATE TABLE absent (id BIGINT PRIMARY KEY)",
+			"CREATE TABLE broken (id BIGINT REFERENCES absent (id) DEFERRABLE INITIALLY DEFERRED)")
+		err := w.Tx(t.Context(), func(tx *storage.Store) error {
+			storagetest.Must(t, tx.DisableClient(t.Context(), "gc1", storagetest.Event("undone")))
+			return tx.Execute(t.Context(), "INSERT INTO broken VALUES (1)")
+		})
+		if !errors.Is(err, storage.ErrUnavailable) {
+			t.Errorf("a commit that failed: %v", err)
+		}
+		storagetest.Must(t, w.Record(t.Context(), storagetest.Event("alone")))
+		storagetest.Must(t, w.RevokeClientTokens(t.Context(), "gc1", storagetest.Event("together")))
+		if n := storagetest.Count(t, w.Store, url, "SELECT count(*) FROM audit_events WHERE event IN ('test.undone', 'test.alone', 'test.together')"); n != 2 {
+			t.Errorf("%d rows, want 2", n)
+		}
+		if c, err := w.Client(t.Context(), "gc1"); err != nil || c.DisabledAt != nil || c.Epoch != 2 {
+			t.Errorf("%+v, %v", c, err)
+		}
+	})
+}

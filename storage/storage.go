@@ -170,7 +170,8 @@ func (s *Store) closePools() error {
 
 // Tx runs fn in one transaction, which commits when fn returns nil. fn must use only the store it is given: with
 // SQLite's single writer any other waits for the transaction it is called from. A transaction that PostgreSQL gave up
-// as a deadlock or serialization failure is run again, so fn must be safe to repeat.
+// as a deadlock or serialization failure is run again, so fn must be safe to repeat. Tx returns the error of fn, or
+// ErrUnavailable when the transaction cannot begin or commit.
 func (s *Store) Tx(ctx context.Context, fn func(tx *Store) error) error {
 	if s.tx != nil {
 		return fn(s)
@@ -185,13 +186,17 @@ func (s *Store) Tx(ctx context.Context, fn func(tx *Store) error) error {
 
 func (s *Store) once(ctx context.Context, fn func(tx *Store) error) error {
 	state := &txState{}
+	var refused error // by fn
 	err := s.write.WithContext(ctx).Transaction(func(db *gorm.DB) error {
 		tx := &Store{write: db, read: db, tx: state, shared: s.shared}
-		if err := fn(tx); err != nil {
-			return err
+		if refused = fn(tx); refused != nil {
+			return refused
 		}
 		return tx.recordChanges(ctx)
 	})
+	if refused == nil {
+		err = wrap("begin or commit a transaction", err)
+	}
 	if err == nil {
 		err = s.file.check() // what was written to a file without a name must not be acknowledged
 	}

@@ -1,0 +1,261 @@
+package web_test
+
+import (
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"gatehouse/oauth"
+	"gatehouse/storage"
+	"gatehouse/storage/storagetest"
+	"gatehouse/web"
+	"gatehouse/web/webtest"
+)
+
+// failingTransactions are the ways in which a transaction fails as a whole. Each makes the server that it returns fail from the
+// call of arm on.
+var failingTransactions = map[string]func(t *testing.T, s *webtest.Server) (failing *webtest.Server, arm func()){
+	// A constraint that is checked at the commit, behind the audit row that every change has.
+	"commit": func(t *testing.T, s *webtest.Server) (*webtest.Server, func()) {
+		return s.Another(), func() {
+			statements := []string{
+				"CREATE TABLE absent (id BIGINT PRIMARY KEY)",
+				"CREATE TABLE broken (id BIGINT REFERENCES absent (id) DEFERRABLE INITIALLY DEFERRED)",
+			}
+			if s.Store.Engine() == storage.Postgres {
+				statements = append(statements,
+					"CREATE FUNCTION break() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO broken VALUES (1); RETURN NULL; END'",
+					"CREATE TRIGGER break AFTER INSERT ON audit_events FOR EACH ROW EXECUTE FUNCTION break()")
+			} else {
+				statements = append(statements, "CREATE TRIGGER break AFTER INSERT ON audit_events BEGIN INSERT INTO broken VALUES (1); END")
+			}
+			storagetest.Exec(t, s.Store, s.DB, statements...)
+			remove := "DROP TRIGGER break"
+			if s.Store.Engine() == storage.Postgres {
+				remove += " ON audit_events"
+			}
+			t.Cleanup(func() { storagetest.Exec(t, s.Store, s.DB, remove) }) // or what is queued cannot be written at the end
+		}
+	},
+	"begin": func(t *testing.T, s *webtest.Server) (*webtest.Server, func()) {
+		if s.Store.Engine() == storage.Postgres {
+			cut := storagetest.CutAt(t, s.DB, "begin")
+			return webtest.Start(t, cut.URL, webtest.Options{Issuer: s.Issuer, Clock: s.Clock, Env: map[string]string{"GATEHOUSE_REGISTRATION": "open"}}), func() { cut.Arm(t) }
+		}
+		return webtest.Start(t, s.DB, webtest.Options{Issuer: s.Issuer, Clock: s.Clock, Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REQUEST_TIMEOUT": "1s"}}),
+			func() { t.Cleanup(storagetest.Lock(t, s.Store, s.DB, "audit_events")) }
+	},
+}
+
+// TestFailedTransactionIs503OnEveryRoute: neither an internal error nor a success, and nothing is changed by halves.
+func TestFailedTransactionIs503OnEveryRoute(t *testing.T) {
+	t.Parallel()
+	for how, prepare := range failingTransactions {
+		t.Run(how, func(t *testing.T) {
+			storagetest.Each(t, func(t *testing.T, db string) {
+				s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open"}})
+				failing, arm := prepare(t, s)
+				requests := everyRoute(t, s, failing)
+				arm()
+				before := stored(t, s)
+				seen := map[string]bool{}
+				for _, one := range requests {
+					r := one.send()
+					seen[one.route] = true
+					located, _ := url.Parse(r.Header.Get("Location"))
+					redirected := located != nil && located.Query().Get("error") == oauth.TemporarilyUnavailable
+					switch {
+					case r.Status == http.StatusServiceUnavailable:
+						isPage := strings.HasPrefix(r.Header.Get("Content-Type"), "text/html")
+						if r.Header.Get("Retry-After") == "" || isPage == one.json || one.json && r.Text("error") != oauth.TemporarilyUnavailable {
+							t.Errorf("%s: %v %s", one.name, r.Header, r.Body)
+						}
+					case r.Status >= 500:
+						t.Errorf("%s: %d %s", one.name, r.Status, r.Body)
+					case redirected:
+					case one.always, how == "commit" && one.changes:
+						t.Errorf("%s succeeded: %d %s %s", one.name, r.Status, r.Header.Get("Location"), r.Body)
+					}
+				}
+				if after := stored(t, s); how == "commit" && !slices.Equal(before, after) {
+					t.Errorf("something was changed:\n%s\nbefore:\n%s", strings.Join(after, ""), strings.Join(before, ""))
+				}
+				for _, pattern := range web.Patterns() {
+					if !seen[pattern] {
+						t.Errorf("no request for %s", pattern)
+					}
+				}
+			})
+		})
+	}
+}
+
+// stored returns the rows that requests change, and not only read.
+func stored(t *testing.T, s *webtest.Server) (rows []string) {
+	t.Helper()
+	for line := range strings.Lines(storagetest.Dump(t, s.Store, s.DB)) {
+		table, _, _ := strings.Cut(line, ":")
+		if slices.Contains([]string{"clients", "client_secrets", "users", "consents", "grants", "authorization_codes", "revoked_tokens", "registration_tokens", "changes"}, table) {
+			rows = append(rows, line)
+		}
+	}
+	slices.Sort(rows)
+	return rows
+}
+
+// routed is a request that would succeed.
+type routed struct {
+	route, name string
+	json        bool // errors are JSON, else a page
+	changes     bool // it changes something that has an audit row
+	always      bool // it does so in a transaction of several statements on both engines
+	send        func() webtest.Response
+}
+
+// everyRoute prepares a request for each route on a server that works, to be sent to the failing one.
+func everyRoute(t *testing.T, s, failing *webtest.Server) (out []routed) {
+	t.Helper()
+	s.User("alice")
+	app, other, machine := s.App(), s.App(), s.Machine("jobs")
+	b := s.Browser()
+	tokens := s.Token(app, webtest.CodeForm(b.Code(app, "alice"), app)).OK(t)
+	code := webtest.CodeForm(b.Code(app, "alice"), app)
+	registered := s.Do(jsonBody(s, http.MethodPost, "/oauth2/register", "", `{"redirect_uris":["https://a.example/cb"]}`))
+	id, access := registered.Text("client_id"), registered.Text("registration_access_token")
+	s.Browser().Code(app, "alice") // another session
+	account := b.Open("/account")
+	signOut, end := formAt(t, account, "/account/sign-out"), formAt(t, account, "/account/sessions/")
+	profile := b.Open("/account/profile").Fields()
+	profile.Set("name", "Another Name")
+	withdraw := formAt(t, b.Open(linkTo(t, account, "/account/apps/")), "/account/apps/")
+	fresh := s.Browser()
+	login := fresh.Follow(fresh.Authorize(other)).Fields()
+	login.Set("username", "alice")
+	login.Set("password", webtest.Password)
+	consent := b.Follow(b.Authorize(other)).Fields()
+	consent.Set("decision", "approve")
+	logout := b.Open("/oauth2/logout").Fields()
+	logout.Set("decision", "sign-out")
+
+	at := func(b *webtest.Browser) *webtest.Browser { // the same browser at the failing server
+		moved := *b
+		moved.Server = failing
+		return &moved
+	}
+	b, fresh = at(b), at(fresh)
+	api := func(route, name string, changes, always bool, send func() webtest.Response) {
+		out = append(out, routed{route, name, true, changes, always, send})
+	}
+	open := func(route, path string, changes bool) {
+		out = append(out, routed{route, "GET " + path, false, changes, false, func() webtest.Response { return b.Open(path).Response }})
+	}
+	submit := func(route, path string, from *webtest.Browser, form url.Values, changes bool) {
+		out = append(out, routed{route, route, false, changes, false, func() webtest.Response { return from.Submit(path, form).Response }})
+	}
+	for _, path := range []string{"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration", "/.well-known/jwks.json"} {
+		api(path, path, false, false, func() webtest.Response { return failing.Get(path) })
+	}
+	api("/oauth2/token", "exchange", true, false, func() webtest.Response { return failing.Token(app, code) })
+	api("/oauth2/token", "refresh", true, false, func() webtest.Response { return failing.Refresh(app, tokens.Text("refresh_token")) })
+	api("/oauth2/token", "client credentials", false, false, func() webtest.Response {
+		return failing.Token(machine, url.Values{"grant_type": {"client_credentials"}})
+	})
+	api("/oauth2/introspect", "introspect", false, false, func() webtest.Response {
+		return failing.Post("/oauth2/introspect", app, url.Values{"token": {tokens.Text("access_token")}})
+	})
+	api("/oauth2/revoke", "revoke", true, false, func() webtest.Response {
+		return failing.Post("/oauth2/revoke", app, url.Values{"token": {tokens.Text("access_token")}})
+	})
+	api("/oauth2/revoke", "revoke a grant", true, false, func() webtest.Response {
+		return failing.Post("/oauth2/revoke", app, url.Values{"token": {tokens.Text("refresh_token")}})
+	})
+	api("/oauth2/userinfo", "userinfo", false, false, func() webtest.Response { return failing.Userinfo(tokens.Text("access_token")) })
+	api("/oauth2/register", "register", true, true, func() webtest.Response {
+		return failing.Do(jsonBody(failing, http.MethodPost, "/oauth2/register", "", `{"redirect_uris":["https://a.example/cb"]}`))
+	})
+	for method, changes := range map[string]bool{http.MethodGet: false, http.MethodPut: true, http.MethodDelete: true} {
+		body := ""
+		if method == http.MethodPut {
+			body = `{"client_id":"` + id + `","redirect_uris":["https://b.example/cb"]}`
+		}
+		api("/oauth2/register/{id}", method+" a registered client", changes, changes, func() webtest.Response {
+			return failing.Do(jsonBody(failing, method, "/oauth2/register/"+id, access, body))
+		})
+	}
+	form := webtest.AuthorizeForm(app)
+	open("GET /oauth2/authorize", "/oauth2/authorize?"+form.Encode(), true)
+	submit("POST /oauth2/authorize", "/oauth2/authorize", b, form, false)
+	open("GET /oauth2/authorize/{id}", "/oauth2/authorize/"+consent.Get("request"), false)
+	open("GET /select", "/select?request="+consent.Get("request"), false)
+	submit("POST /select", "/select", b, url.Values{"request": {consent.Get("request")}}, false)
+	open("GET /login", "/login", false)
+	submit("POST /login", "/login", fresh, login, true)
+	open("GET /consent", "/consent?request="+consent.Get("request"), false)
+	submit("POST /consent", "/consent", b, consent, true)
+	open("GET /signed-out", "/signed-out", false)
+	open("GET /{$}", "/", false)
+	open("GET /account", "/account", false)
+	open("GET /account/profile", "/account/profile", false)
+	submit("POST /account/profile", "/account/profile", b, profile, true)
+	open("GET /account/apps/{id}", strings.TrimSuffix(withdraw.path, "/withdraw"), false)
+	submit("POST /account/apps/{id}/withdraw", withdraw.path, b, withdraw.fields, true)
+	submit("POST /account/sessions/{id}/end", end.path, b, end.fields, true)
+	submit("POST /account/sign-out", signOut.path, b, signOut.fields, true)
+	open("GET /oauth2/logout", "/oauth2/logout", false)
+	submit("POST /oauth2/logout", "/oauth2/logout", b, url.Values{}, false)
+	submit("POST /oauth2/logout/confirm", "/oauth2/logout/confirm", b, logout, true)
+	open("GET /static/{file}", "/static/style.css", false)
+	open("GET /logo/{id}", "/logo/"+app.ClientID, false)
+	for _, path := range []string{"/healthz", "/readyz"} {
+		out = append(out, routed{"GET " + path, path, false, false, false, func() webtest.Response { return failing.Get(path) }})
+	}
+	return out
+}
+
+// pageForm is a form with a form token.
+type pageForm struct {
+	path   string
+	fields url.Values
+}
+
+var formToken = regexp.MustCompile(`action="(?:https?://[^/"]+)?(/[^"]+)"[^>]*>(?s:.*?)name="form_token" value="([^"]+)"`)
+
+// formAt returns the first form of a page whose path has the prefix.
+func formAt(t *testing.T, p webtest.Page, prefix string) pageForm {
+	t.Helper()
+	for _, m := range formToken.FindAllStringSubmatch(p.Body, -1) {
+		if strings.HasPrefix(m[1], prefix) {
+			return pageForm{m[1], url.Values{"form_token": {m[2]}}}
+		}
+	}
+	t.Fatalf("no form for %s in:\n%s", prefix, p.Body)
+	return pageForm{}
+}
+
+// linkTo returns the first link of a page that has the prefix.
+func linkTo(t *testing.T, p webtest.Page, prefix string) string {
+	t.Helper()
+	for _, link := range p.Links() {
+		if _, path, ok := strings.Cut(link, prefix); ok {
+			return prefix + path
+		}
+	}
+	t.Fatalf("no link to %s in %q", prefix, p.Links())
+	return ""
+}
+
+func jsonBody(s *webtest.Server, method, path, token, body string) *http.Request {
+	s.T.Helper()
+	req, err := http.NewRequestWithContext(s.T.Context(), method, s.URL+path, strings.NewReader(body))
+	storagetest.Must(s.T, err)
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	return req
+}
