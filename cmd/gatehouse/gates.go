@@ -70,6 +70,11 @@ func (g *gates) listen(ctx context.Context, address string) error {
 		}
 		return fmt.Errorf("cannot listen; free the address or set %s to another: %w", setting, err)
 	}
+	most := 0
+	if address == g.config.Listen {
+		most = maxConnections(g.config)
+	}
+	listener = newBoundedListener(listener, most, g.log)
 	server := &http.Server{
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: g.config.RequestTimeout + time.Minute,
 		// A place in work costs less than what a stream may hold: few streams, many connections.

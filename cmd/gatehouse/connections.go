@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"gatehouse/config"
+)
+
+const (
+	// ownFiles are the file descriptors that a process needs besides connections: listeners, log, certificates, admin connections.
+	ownFiles = 64
+	// outgoingFiles are those of fetched documents and deliveries.
+	outgoingFiles = 128
+	// redisFiles are those of the pool to Redis.
+	redisFiles = 64
+	// filesOfSQLite are those of one connection to an embedded database.
+	filesOfSQLite = 3
+	// mostFiles bounds the limits of systems that have none.
+	mostFiles = 1 << 20
+	// reportEvery is how often a listener logs a condition that continues.
+	reportEvery = time.Minute
+)
+
+// maxConnections returns how many connections the public listener may have open at once: what the limit of open files leaves when the
+// admin listener, the database and everything else of the process have what they need, or half of it if that is more.
+func maxConnections(cfg config.Config) int {
+	files := mostFiles
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err == nil && limit.Cur < mostFiles {
+		files = int(limit.Cur) //nolint:gosec // less than mostFiles
+	}
+	pool := cfg.DatabasePool
+	if pool == 0 {
+		pool = 4 * runtime.GOMAXPROCS(0)
+	}
+	reserved := ownFiles + outgoingFiles + pool
+	if _, embedded := cfg.Embedded(); embedded {
+		reserved += (filesOfSQLite - 1) * pool
+	}
+	if cfg.RedisURL != "" {
+		reserved += redisFiles
+	}
+	return max(files-reserved, files/2)
+}
+
+// boundedListener accepts at most so many connections at once, and logs why it cannot accept more: net/http only retries.
+type boundedListener struct {
+	net.Listener
+
+	log    *slog.Logger
+	slots  chan struct{} // nil: any number
+	closed chan struct{}
+	close  func()
+
+	mu       sync.Mutex
+	reported map[string]time.Time
+}
+
+// newBoundedListener wraps a listener. most is the number of connections at once, 0 for any.
+func newBoundedListener(l net.Listener, most int, log *slog.Logger) *boundedListener {
+	b := &boundedListener{Listener: l, log: log, closed: make(chan struct{}), reported: map[string]time.Time{}}
+	b.close = sync.OnceFunc(func() { close(b.closed) })
+	if most > 0 {
+		b.slots = make(chan struct{}, most)
+	}
+	return b
+}
+
+// Accept waits for a slot and then for a connection.
+func (b *boundedListener) Accept() (net.Conn, error) {
+	release := func() {}
+	if b.slots != nil {
+		select {
+		case b.slots <- struct{}{}:
+		default:
+			b.report(slog.LevelWarn, "connection limit reached, further connections wait; raise the limit of open files (ulimit -n, LimitNOFILE)", slog.Int("limit", cap(b.slots)))
+			select {
+			case b.slots <- struct{}{}:
+			case <-b.closed:
+				return nil, net.ErrClosed
+			}
+		}
+		release = sync.OnceFunc(func() { <-b.slots })
+	}
+	conn, err := b.Listener.Accept()
+	if err != nil {
+		release()
+		if !errors.Is(err, net.ErrClosed) {
+			b.report(slog.LevelError, "cannot accept connections", slog.Any("error", err))
+		}
+		return nil, err
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok && b.slots != nil {
+		return &boundedConn{tcp, release}, nil
+	}
+	release()
+	return conn, nil
+}
+
+// Close also ends an Accept that waits for a slot.
+func (b *boundedListener) Close() error {
+	b.close()
+	return b.Listener.Close()
+}
+
+// report logs a condition once in reportEvery.
+func (b *boundedListener) report(level slog.Level, message string, attr slog.Attr) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if last, ok := b.reported[message]; ok && time.Since(last) < reportEvery {
+		return
+	}
+	b.reported[message] = time.Now()
+	b.log.Log(context.Background(), level, message, slog.String("address", b.Addr().String()), attr)
+}
+
+// boundedConn gives its slot back when it is closed.
+type boundedConn struct {
+	*net.TCPConn
+
+	release func()
+}
+
+// Close implements net.Conn.
+func (c *boundedConn) Close() error {
+	defer c.release()
+	return c.TCPConn.Close()
+}
