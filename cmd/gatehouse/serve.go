@@ -142,8 +142,11 @@ func (s *system) serve(ctx context.Context, log *slog.Logger, g *gates, o serveO
 	}
 	jobs, endJobs := context.WithCancel(context.WithoutCancel(ctx))
 	defer endJobs()
-	if err := s.oauth.Ready(ctx); err != nil { // and from now on the key set is served also when the database is away
-		log.Error("the signing keys cannot be read", slog.Any("error", err))
+	reading, endReading := context.WithTimeout(ctx, shortLimit) // or a silent connection would keep the jobs from starting
+	unreadable := s.oauth.Ready(reading)
+	endReading()
+	if unreadable != nil { // and from now on the key set is served also when the database is away
+		log.Error("the signing keys cannot be read", slog.Any("error", unreadable))
 	}
 	if !o.foreground {
 		signal.Ignore(syscall.SIGHUP) // what asks others to read their files again; here they are looked at by themselves
