@@ -100,7 +100,7 @@ func (p *People) SignIn(ctx context.Context, name, password string, device Devic
 		return storage.User{}, err
 	}
 	if !right {
-		return storage.User{}, p.failed(ctx, user.ID, pressed, names)
+		return storage.User{}, p.failed(ctx, user, hash, pressed, names)
 	}
 	if a.names != nil {
 		if err := p.store.CreditSignIn(ctx, *a.names, a.success, signInCredit); err != nil {
@@ -184,13 +184,19 @@ func (p *People) underPressure(ctx context.Context, a attempt) (bool, error) {
 }
 
 // failed records a sign-in that failed, and the network when that made it wait, and returns the error of the sign-in.
-func (p *People) failed(ctx context.Context, userID string, pressed bool, names storage.SignInNames) error {
-	e := storage.Event{Type: storage.UserSignInFailed, UserID: userID}
-	result := ErrWrong
-	if pressed {
-		e.Detail = map[string]any{"reason": "too many failed sign-ins on the account"}
-		result = errUnderPressure
+func (p *People) failed(ctx context.Context, user storage.User, hash string, pressed bool, names storage.SignInNames) error {
+	reason, result := "wrong password", ErrWrong
+	switch {
+	case pressed:
+		reason, result = "too many failed sign-ins on the account", errUnderPressure
+	case user.ID == "":
+		reason = "unknown user"
+	case user.DisabledAt != nil:
+		reason = "the user is disabled"
+	case hash == "":
+		reason = "the user has no password"
 	}
+	e := storage.Event{Type: storage.UserSignInFailed, UserID: user.ID, Detail: map[string]any{"reason": reason}}
 	if err := p.record(ctx, e); err != nil {
 		return err
 	}

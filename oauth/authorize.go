@@ -115,8 +115,8 @@ func (s *Server) resolveClient(ctx context.Context, form url.Values) (*Authoriza
 		return nil, fail(InvalidRequest, "The parameter client_id is missing or is none of this server's.")
 	}
 	c, err := s.store.Client(ctx, id)
-	if errors.Is(err, storage.ErrNotFound) || err == nil && c.DisabledAt != nil {
-		return nil, fail(InvalidClient, "No app is registered here under the client_id "+params.Printable(id)+".")
+	if cause := notServed(c, err); cause != nil {
+		return nil, &Error{Code: InvalidClient, Description: "No app is registered here under the client_id " + params.Printable(id) + ".", Err: cause, ClientID: id}
 	}
 	if err != nil {
 		return nil, unavailable(err)
@@ -131,13 +131,24 @@ func (s *Server) resolveClient(ctx context.Context, form url.Values) (*Authoriza
 	case uri == "":
 		return nil, &Error{Code: InvalidRequest, Description: "The parameter redirect_uri is missing.", ClientID: id}
 	case !redirect.Match(c.RedirectURIs, uri):
-		return nil, &Error{Code: InvalidRequest, Description: "The redirect_uri is not one the app is registered with. They must be equal to the letter.", ClientID: id}
+		return nil, &Error{Code: InvalidRequest, Description: "The redirect_uri is not one the app is registered with. They must be equal to the letter.", ClientID: id, Err: s.noteRefusedRedirect(ctx, id, "redirect_uri", uri)}
 	}
 	web := strings.HasPrefix(a.RedirectURI, "https://") || strings.HasPrefix(a.RedirectURI, "http://")
 	if web && form.Get("response_mode") == modeFormPost { // an app's own scheme takes no form
 		a.mode = modeFormPost
 	}
 	return a, nil
+}
+
+// notServed returns, for the log, why a client that was looked up is answered like an unknown one, or nil.
+func notServed(c *storage.Client, err error) error {
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+		return errors.New("an unknown client")
+	case err == nil && c.DisabledAt != nil:
+		return errors.New("the client is disabled")
+	}
+	return nil
 }
 
 // check is everything that the client may be told by redirect.

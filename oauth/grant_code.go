@@ -3,6 +3,8 @@ package oauth
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -29,6 +31,9 @@ func (h authorizationCode) HandleTokenEndpointRequest(ctx context.Context, r fos
 		return err
 	}
 	redemption, err := h.redemption(c, form)
+	if e := (*Error)(nil); errors.As(err, &e) && e.Code == InvalidGrant {
+		h.noteRefusal(ctx, storage.CodeRefused, c, &storage.Refusal{Reason: e.Err.Error()}, credential.Hash(form.Get("code")), map[string]any{})
+	}
 	if err != nil {
 		return err
 	}
@@ -45,8 +50,11 @@ func (h authorizationCode) HandleTokenEndpointRequest(ctx context.Context, r fos
 	}
 	if len(form["resource"]) > 0 {
 		code, err := h.store.Code(ctx, redemption.Hash)
+		if errors.Is(err, storage.ErrNotFound) {
+			err = &storage.Refusal{Reason: "an unknown code"}
+		}
 		if err != nil {
-			return codeError(err)
+			return h.refused(ctx, c, redemption, err)
 		}
 		if err := h.narrowable(ctx, c, form["resource"], code.Resources, code.Scopes, code.Scopes); err != nil {
 			return err
@@ -54,17 +62,42 @@ func (h authorizationCode) HandleTokenEndpointRequest(ctx context.Context, r fos
 	}
 	grant, err := h.store.RedeemCode(ctx, redemption, storage.Event{Type: storage.CodeRedeemed})
 	if err != nil {
-		return codeError(err)
+		return h.refused(ctx, c, redemption, err)
 	}
 	state.recorded = true
 	return h.use(ctx, c, state, grant, grant.Scopes, form["resource"])
 }
 
-func codeError(err error) error {
+// learned has what the client is told of a code that it could redeem by another request.
+var learned = map[string]string{
+	storage.RefusedRedirectURI:        "redirect_uri must be identical to the one in the authorization request (RFC 6749 section 4.1.3).",
+	storage.RefusedNoRedirectURI:      "redirect_uri is missing: the authorization request had it (RFC 6749 section 4.1.3).",
+	storage.RefusedNoVerifier:         "code_verifier is missing: the authorization request had a code_challenge (RFC 7636 section 4.5).",
+	storage.RefusedVerifier:           "code_verifier does not match the code_challenge of the authorization request (RFC 7636 section 4.6).",
+	storage.RefusedUnexpectedVerifier: "code_verifier was sent, but the authorization request had no code_challenge.",
+}
+
+// refused turns the error of a redemption into that of the client, and records which check failed.
+func (h authorizationCode) refused(ctx context.Context, c *storage.Client, r storage.Redemption, err error) error {
 	e := AsError(err)
-	if e.Code == InvalidGrant {
-		e.Description = errCode
+	if e.Code != InvalidGrant {
+		return e
 	}
+	e.Description = errCode
+	var refusal *storage.Refusal
+	if !errors.As(err, &refusal) {
+		return e
+	}
+	detail := map[string]any{}
+	if refusal.Reason == storage.RefusedRedirectURI {
+		sent := loggableURI(*r.RedirectURI)
+		detail["redirect_uri"] = sent
+		e.Err = fmt.Errorf("%w: %s", err, sent)
+	}
+	if description, ok := learned[refusal.Reason]; ok {
+		e.Description = description
+	}
+	h.noteRefusal(ctx, storage.CodeRefused, c, refusal, r.Hash, detail)
 	return e
 }
 
@@ -75,7 +108,7 @@ func (h authorizationCode) redemption(c *storage.Client, form url.Values) (stora
 		return storage.Redemption{}, fail(InvalidRequest, "The parameter code is missing.")
 	}
 	if !h.format.Valid(credential.Code, code) {
-		return storage.Redemption{}, fail(InvalidGrant, errCode)
+		return storage.Redemption{}, &Error{Code: InvalidGrant, Description: errCode, Err: errors.New("a malformed code")}
 	}
 	r := storage.Redemption{Hash: credential.Hash(code), ClientID: c.ID}
 	if form.Has("redirect_uri") {
@@ -84,7 +117,10 @@ func (h authorizationCode) redemption(c *storage.Client, form url.Values) (stora
 	}
 	if form.Has("code_verifier") {
 		if len(verifier) < 43 || len(verifier) > 128 || strings.ContainsFunc(verifier, notUnreserved) {
-			return storage.Redemption{}, fail(InvalidGrant, "The code_verifier must have 43 to 128 characters of A-Z a-z 0-9 - . _ ~ (RFC 7636 section 4.1).")
+			return storage.Redemption{}, &Error{
+				Code: InvalidGrant, Description: "The code_verifier must have 43 to 128 characters of A-Z a-z 0-9 - . _ ~ (RFC 7636 section 4.1).",
+				Err: errors.New("a malformed code_verifier"),
+			}
 		}
 		sum := sha256.Sum256([]byte(verifier))
 		r.Challenge = base64url(sum[:])

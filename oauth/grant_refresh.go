@@ -37,7 +37,9 @@ func (h refreshToken) HandleTokenEndpointRequest(ctx context.Context, r fosite.A
 		return fail(InvalidRequest, "The parameter refresh_token is missing.")
 	}
 	if !h.format.Valid(credential.RefreshToken, token) {
-		return fail(InvalidGrant, errRefresh)
+		refusal := &storage.Refusal{Reason: "a malformed refresh token"}
+		h.noteRefusal(ctx, storage.RefreshRefused, c, refusal, credential.Hash(token), map[string]any{})
+		return &Error{Code: InvalidGrant, Description: errRefresh, Err: refusal}
 	}
 	name := h.format.GrantName(token)
 	rotation := storage.Rotation{
@@ -47,7 +49,7 @@ func (h refreshToken) HandleTokenEndpointRequest(ctx context.Context, r fosite.A
 	if err := h.admitPerson(ctx, rotation.GrantID); err != nil {
 		// Or a thief who refreshes as fast as he may would keep the owner out, whose token gives him away.
 		if reused := h.store.RevokeIfReused(ctx, rotation); reused != nil {
-			return h.refreshError(ctx, rotation, reused)
+			return h.refreshError(ctx, c, rotation, reused)
 		}
 		return err
 	}
@@ -68,7 +70,7 @@ func (h refreshToken) HandleTokenEndpointRequest(ctx context.Context, r fosite.A
 	}
 	rotated, err := h.store.RotateRefreshToken(ctx, rotation, storage.Event{Type: storage.RefreshRotated})
 	if err != nil {
-		return h.refreshError(ctx, rotation, err)
+		return h.refreshError(ctx, c, rotation, err)
 	}
 	state.recorded = true
 	if rotated.Retry != nil {
@@ -88,7 +90,8 @@ func (h refreshToken) HandleTokenEndpointRequest(ctx context.Context, r fosite.A
 	return h.use(ctx, c, state, rotated.Grant, scopes, form["resource"])
 }
 
-func (h refreshToken) refreshError(ctx context.Context, r storage.Rotation, err error) error {
+// refreshError turns the error of a rotation into that of the client, and records why the token was refused.
+func (h refreshToken) refreshError(ctx context.Context, c *storage.Client, r storage.Rotation, err error) error {
 	if errors.Is(err, storage.ErrReused) {
 		h.options.Log.WarnContext(ctx, "refresh token reused: its grant is revoked", slog.String("alert", "refresh_token_reuse"),
 			slog.String("client_id", r.ClientID), slog.String("grant_id", r.GrantID))
@@ -97,17 +100,20 @@ func (h refreshToken) refreshError(ctx context.Context, r storage.Rotation, err 
 	if e.Code == InvalidGrant {
 		e.Description = errRefresh
 	}
+	if refusal := (*storage.Refusal)(nil); errors.As(err, &refusal) {
+		h.noteRefusal(ctx, storage.RefreshRefused, c, refusal, r.Hash, map[string]any{})
+	}
 	return e
 }
 
 // narrows refuses scopes and resources beyond the grant's (RFC 6749 §6).
 func (h refreshToken) narrows(ctx context.Context, c *storage.Client, r storage.Rotation, scopes, resources []string) error {
 	grant, err := h.store.Grant(ctx, r.GrantID)
-	if err != nil || grant.ClientID != c.ID {
-		if err == nil {
-			err = storage.ErrNotFound
-		}
-		return h.refreshError(ctx, r, err)
+	if errors.Is(err, storage.ErrNotFound) || err == nil && grant.ClientID != c.ID {
+		err = h.store.RefuseGrant(ctx, r.GrantID, c.ID)
+	}
+	if err != nil {
+		return h.refreshError(ctx, c, r, err)
 	}
 	known, err := h.store.Scopes(ctx)
 	if err != nil {

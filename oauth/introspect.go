@@ -3,6 +3,7 @@ package oauth
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -80,7 +81,7 @@ func (s *Server) introspect(ctx context.Context, caller *storage.Client, token s
 	ref := storage.TokenRef{JTI: claims.JTI, ClientID: claims.ClientID, ClientEpoch: claims.ClientEpoch, GrantID: claims.GrantID}
 	username, err := s.store.LiveToken(ctx, ref)
 	if errors.Is(err, storage.ErrNotFound) {
-		return s.inactive(ctx, caller, token, claims, "revoked")
+		return s.inactive(ctx, caller, token, claims, s.revokedReason(ctx, claims))
 	}
 	if err != nil {
 		return introspection{}, unavailable(err)
@@ -106,7 +107,28 @@ func (s *Server) inactive(ctx context.Context, caller *storage.Client, token str
 		event.Detail["token_client"] = claims.ClientID
 	}
 	s.note(ctx, event)
+	s.options.Log.DebugContext(ctx, "introspected token is not active", slog.String("client_id", caller.ID), slog.String("reason", reason))
 	return introspection{}, nil
+}
+
+// revokedReason returns why an access token that is valid in itself is not active. What takes further queries is found out only where
+// the log has it.
+func (s *Server) revokedReason(ctx context.Context, claims *accesstoken.Claims) string {
+	if !s.options.Log.Enabled(ctx, slog.LevelDebug) {
+		return "revoked"
+	}
+	if claims.GrantID == "" {
+		c, err := s.store.Client(ctx, claims.ClientID)
+		if cause := notServed(c, err); cause != nil {
+			return cause.Error()
+		}
+		return "the token, or all tokens of the client, were revoked"
+	}
+	var refusal *storage.Refusal
+	if err := s.store.RefuseGrant(ctx, claims.GrantID, claims.ClientID); errors.As(err, &refusal) {
+		return refusal.Reason
+	}
+	return "revoked"
 }
 
 // tellable is the username, unless the token's client must not tell its people from those of others (OIDC Core §8.1).

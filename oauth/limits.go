@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"net/url"
@@ -105,6 +106,45 @@ func (s *Server) note(ctx context.Context, e storage.Event) {
 	if err := s.store.RecordIfRoom(ctx, e); err != nil {
 		s.options.Log.WarnContext(ctx, "a failure was not recorded", slog.String("event", e.Type), slog.Any("error", err))
 	}
+}
+
+// noteRefusedRedirect records a redirect URI that the client is not registered with, and returns the cause for the log. name is
+// that of the parameter.
+func (s *Server) noteRefusedRedirect(ctx context.Context, clientID, name, uri string) error {
+	sent := loggableURI(uri)
+	s.note(ctx, storage.Event{Type: storage.RedirectRefused, ClientID: clientID, Claimed: true, Detail: map[string]any{"parameter": name, "sent": sent}})
+	return fmt.Errorf("%s is not registered: %s", name, sent)
+}
+
+// maxLoggedURI is how much of a URI the log has.
+const maxLoggedURI = 200
+
+// loggableURI returns what the log and the audit log may have of a URI that a caller sent: neither query nor fragment nor user, which
+// may be secrets, in printable ASCII.
+func loggableURI(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "(not a URI)"
+	}
+	u.User, u.RawQuery, u.ForceQuery, u.Fragment, u.RawFragment = nil, "", false, "", ""
+	s := u.String()
+	if strings.Contains(s, "gate_") {
+		return "(has a credential)"
+	}
+	return strings.Map(func(r rune) rune {
+		if r <= ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, s[:min(len(s), maxLoggedURI)])
+}
+
+// noteRefusal records why a code or refresh token was refused. Of a public client, anyone may name it.
+func (s *Server) noteRefusal(ctx context.Context, event string, c *storage.Client, refusal *storage.Refusal, token []byte, detail map[string]any) {
+	detail["reason"] = refusal.Reason
+	s.note(ctx, storage.Event{
+		Type: event, ClientID: c.ID, Claimed: c.Public(), UserID: refusal.UserID, GrantID: refusal.GrantID, Token: storage.HashReference(token), Detail: detail,
+	})
 }
 
 // notable records the errors that an operator looks for: refused scopes. Failed authentication is recorded where it fails.

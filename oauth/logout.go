@@ -54,8 +54,8 @@ func (s *Server) BeginLogout(ctx context.Context, form url.Values) (*Logout, err
 			return nil, fail(InvalidRequest, "The client_id is none of this server's.")
 		}
 		c, err := s.store.Client(ctx, id)
-		if errors.Is(err, storage.ErrNotFound) || err == nil && c.DisabledAt != nil {
-			return nil, fail(InvalidRequest, "No app is registered here under the client_id.")
+		if cause := notServed(c, err); cause != nil {
+			return nil, &Error{Code: InvalidRequest, Description: "No app is registered here under the client_id.", Err: cause, ClientID: id}
 		}
 		if err != nil {
 			return nil, unavailable(err)
@@ -69,7 +69,8 @@ func (s *Server) BeginLogout(ctx context.Context, form url.Values) (*Logout, err
 		return nil, fail(InvalidRequest, "A post_logout_redirect_uri needs an id_token_hint or a client_id.")
 	}
 	if !slices.Contains(l.Client.PostLogoutRedirectURIs, l.RedirectURI) {
-		return nil, &Error{Code: InvalidRequest, ClientID: l.Client.ID, Description: "The post_logout_redirect_uri is not one the app is registered with. They must be equal to the letter."}
+		cause := s.noteRefusedRedirect(ctx, l.Client.ID, "post_logout_redirect_uri", l.RedirectURI)
+		return nil, &Error{Code: InvalidRequest, ClientID: l.Client.ID, Err: cause, Description: "The post_logout_redirect_uri is not one the app is registered with. They must be equal to the letter."}
 	}
 	return l, nil
 }

@@ -100,6 +100,9 @@ const (
 	AuthenticationFailed = "client.authentication_failed"
 	AddressRefused       = "client.address_refused"
 	ScopeRefused         = "client.scope_refused"
+	RedirectRefused      = "client.redirect_uri_refused"
+	CodeRefused          = "code.refused"
+	RefreshRefused       = "refresh_token.refused"
 	SignInLimited        = "network.sign_in_limited"
 	IntrospectionFailed  = "introspection.failed"
 
@@ -119,6 +122,7 @@ var eventTypes = []string{
 	ResourceCreated, ResourceUpdated, ResourceDeleted, ConsentGiven, ConsentDenied, ConsentWithdrawn, CodeIssued,
 	CodeRedeemed, CodeReplayed, RefreshRotated, RefreshReused, GrantRevoked, TokenIssued, TokenRevoked, KeyCreated,
 	KeyRotated, KeyRevoked, RegistrationOpened, RegistrationClosed, LogoutDelivered, LogoutUndelivered,
+	RedirectRefused, CodeRefused, RefreshRefused,
 	AuthenticationFailed, AddressRefused, ScopeRefused, SignInLimited, IntrospectionFailed, AuditRetired, AuditErased, RootKeyReplaced,
 	AuditExported, BackupMade,
 }

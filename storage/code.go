@@ -173,7 +173,7 @@ type Redemption struct {
 
 // RedeemCode uses a code up and makes its grant, in one transaction whose gate is one conditional UPDATE: of any number
 // of attempts one wins. It returns ErrNotFound when the code is unknown, expired, dead or fails a binding, which changes
-// nothing. When it was used before and everything else fits, the grant of the first use is revoked and the error is
+// nothing; the error is a *Refusal then. When it was used before and everything else fits, the grant of the first use is revoked and the error is
 // ErrConsumed (RFC 6749 §4.1.2).
 func (s *Store) RedeemCode(ctx context.Context, r Redemption, e Event) (Grant, error) {
 	now := s.now()
@@ -279,11 +279,14 @@ func (r Redemption) fits(c AuthorizationCode) bool {
 // classifyCode says why a redemption changed no row, from a read on the writer, and revokes the grant on a replay.
 func (s *Store) classifyCode(ctx context.Context, r Redemption) error {
 	c, err := s.Code(ctx, r.Hash)
+	if errors.Is(err, ErrNotFound) {
+		return &Refusal{Reason: "an unknown code"}
+	}
 	if err != nil {
 		return err
 	}
 	if !r.fits(c) || c.ConsumedAt == nil || c.GrantID == nil {
-		return ErrNotFound
+		return s.refuseCode(ctx, r, c)
 	}
 	// Also when the caller has gone: a thief who hangs up is noticed all the same.
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)

@@ -97,7 +97,8 @@ func (r Rotation) issued() []byte {
 // RotateRefreshToken replaces the live refresh token of a grant by one conditional UPDATE; of any number of attempts one
 // wins. The token before, presented again within the retry window and before its successor was used, gets the sealed
 // successor of the first answer, so a lost response costs nothing and forks nothing. Any other token of the grant is
-// reuse: the grant is revoked and the error is ErrReused. ErrNotFound means unknown, expired, dead or another client's, which changes nothing.
+// reuse: the grant is revoked and the error is ErrReused. ErrNotFound means unknown, expired, dead or
+// another client's, which changes nothing; it is a *Refusal that has the reason.
 func (s *Store) RotateRefreshToken(ctx context.Context, r Rotation, e Event) (Rotated, error) {
 	arrived := s.now()
 	now, next := toMillis(arrived), toMillis(arrived.Add(r.IdleTTL))
@@ -162,6 +163,9 @@ func (s *Store) classifyRefresh(ctx context.Context, r Rotation, arrived time.Ti
 	now := s.now()
 	g, err := take[Grant](ctx, s.write, "id = ? AND client_id = ? AND revoked_at IS NULL AND expires_at > ? AND refresh_expires_at > ? AND "+live("grants"),
 		r.GrantID, r.ClientID, toMillis(now), toMillis(now))
+	if errors.Is(err, ErrNotFound) {
+		err = s.RefuseGrant(ctx, r.GrantID, r.ClientID)
+	}
 	if err != nil {
 		return Rotated{}, wrap("read grant", err)
 	}

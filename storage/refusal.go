@@ -1,0 +1,122 @@
+package storage
+
+import (
+	"context"
+	"errors"
+)
+
+// Refusal is why a code or refresh token was not accepted: for the log and the audit log. errors.Is finds ErrNotFound in it.
+type Refusal struct {
+	Reason  string
+	UserID  string // whose code or grant it is, empty when unknown
+	GrantID string
+}
+
+func (r *Refusal) Error() string { return r.Reason }
+func (r *Refusal) Unwrap() error { return ErrNotFound }
+
+// The reasons of a Refusal that the client can mend, so that it learns them.
+const (
+	RefusedRedirectURI        = "redirect_uri is another than in the authorization request"
+	RefusedNoRedirectURI      = "redirect_uri is missing, and the authorization request had it"
+	RefusedNoVerifier         = "code_verifier is missing, and the authorization request had a code_challenge"
+	RefusedVerifier           = "code_verifier does not match the code_challenge"
+	RefusedUnexpectedVerifier = "code_verifier was sent, and the authorization request had no code_challenge"
+)
+
+// ended returns why a code or grant is not live although it has neither expired nor been revoked itself: see live.
+func (s *Store) ended(ctx context.Context, consentID string, clientEpoch, userEpoch int64, sessionID string) (string, error) {
+	var consentEnded, clientDisabled, userDisabled bool
+	var client, user int64
+	err := queryRow(ctx, s.write, []any{&consentEnded, &clientDisabled, &client, &userDisabled, &user}, `SELECT consents.ended_at IS NOT NULL,
+		clients.disabled_at IS NOT NULL, clients.epoch, users.disabled_at IS NOT NULL, users.epoch
+		FROM consents JOIN clients ON clients.id = consents.client_id JOIN users ON users.id = consents.user_id WHERE consents.id = ?`, consentID)
+	if errors.Is(err, ErrNotFound) {
+		return "the client or the user was deleted", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case clientDisabled:
+		return "the client is disabled", nil
+	case userDisabled:
+		return "the user is disabled", nil
+	case consentEnded:
+		return "the user withdrew the consent", nil
+	case client != clientEpoch:
+		return "the tokens of the client were revoked", nil
+	case user != userEpoch:
+		return "the tokens of the user were revoked", nil
+	}
+	var one int
+	err = queryRow(ctx, s.write, []any{&one}, "SELECT 1 FROM browser_sessions WHERE id = ? AND ended_at IS NOT NULL", sessionID)
+	if errors.Is(err, ErrNotFound) {
+		return "it became valid while it was checked", nil
+	}
+	return "the browser session was ended", err
+}
+
+// refuseCode says which check of a redemption failed first.
+func (s *Store) refuseCode(ctx context.Context, r Redemption, c AuthorizationCode) error {
+	out := &Refusal{UserID: c.UserID}
+	switch {
+	case c.ClientID != r.ClientID:
+		out.Reason = "the code was issued to another client"
+	case r.RedirectURI != nil && *r.RedirectURI != c.RedirectURI:
+		out.Reason = RefusedRedirectURI
+	case c.Challenge != nil && r.Challenge == "":
+		out.Reason = RefusedNoVerifier
+	case c.Challenge == nil && r.Challenge != "":
+		out.Reason = RefusedUnexpectedVerifier
+	case r.RedirectURI == nil && c.RedirectSent && c.Challenge == nil:
+		out.Reason = RefusedNoRedirectURI
+	case !r.fits(c):
+		out.Reason = RefusedVerifier
+	case !c.ExpiresAt.After(s.now()):
+		out.Reason = "the code has expired"
+	default:
+		session := c.SessionID
+		if c.Offline {
+			session = ""
+		}
+		reason, err := s.ended(ctx, c.ConsentID, c.ClientEpoch, c.UserEpoch, session)
+		if err != nil {
+			return wrap("read the consent of a code", err)
+		}
+		out.Reason = reason
+	}
+	return out
+}
+
+// RefuseGrant returns why the grant is not one that the client can use: a *Refusal, or another error when that cannot be read.
+func (s *Store) RefuseGrant(ctx context.Context, id, clientID string) error {
+	g, err := take[Grant](ctx, s.write, "id = ?", id)
+	if errors.Is(err, ErrNotFound) {
+		return &Refusal{Reason: "an unknown grant"}
+	}
+	if err != nil {
+		return wrap("read grant", err)
+	}
+	out := &Refusal{UserID: g.UserID, GrantID: g.ID}
+	now := s.now()
+	switch {
+	case g.ClientID != clientID:
+		out.Reason = "it was issued to another client"
+	case g.RevokedAt != nil:
+		out.Reason = "the grant was revoked"
+	case !g.ExpiresAt.After(now):
+		out.Reason = "the grant has expired"
+	case g.RefreshExpiresAt != nil && !g.RefreshExpiresAt.After(now):
+		out.Reason = "the refresh token was not used for too long"
+	default:
+		session := g.SessionID
+		if g.Offline {
+			session = ""
+		}
+		if out.Reason, err = s.ended(ctx, g.ConsentID, g.ClientEpoch, g.UserEpoch, session); err != nil {
+			return wrap("read the consent of a grant", err)
+		}
+	}
+	return out
+}
