@@ -21,8 +21,8 @@ func (m Mistakes) Error() string {
 }
 
 // MissingKey is the mistake of a PostgreSQL database without a root key. Load cannot know whether the database is new.
-const MissingKey = "GATEHOUSE_SECRET_KEY is required with PostgreSQL; set it, or GATEHOUSE_SECRET_KEY_FILE, to the key that every other process of " +
-	"this database uses. Only for a new database make one with: openssl rand -base64 32"
+const MissingKey = "GATEHOUSE_SECRET_KEY is required with PostgreSQL; set it, or GATEHOUSE_SECRET_KEY_FILE, " +
+	"to the key that every other process of this database uses. Only for a new database make one with: openssl rand -base64 32"
 
 // Load builds the settings from the environment and then the flags, which win. flags maps a flag's name without dashes
 // to its value and holds only the flags that were given. It returns the settings with the warnings that serving them
@@ -72,7 +72,7 @@ func SecretFlags(flags map[string]string) (warnings []string) {
 // is none, with the name that was most likely meant. Variables that Kubernetes sets for a service called gatehouse are
 // left out.
 func Unknown(environ []string) (warnings []string) {
-	const prefix = "GATEHOUSE_"
+	const prefix, none = "GATEHOUSE_", " is no setting of this version and has no effect"
 	var names, short []string
 	for _, s := range settings {
 		names = append(names, s.env)
@@ -92,10 +92,10 @@ func Unknown(environ []string) (warnings []string) {
 			continue
 		}
 		if near := Nearest(strings.TrimPrefix(name, prefix), short); near != "" {
-			warnings = append(warnings, name+" is no setting of this version and has no effect; did you mean "+prefix+near+"?")
+			warnings = append(warnings, name+none+"; did you mean "+prefix+near+"?")
 			continue
 		}
-		warnings = append(warnings, name+" is no setting of this version and has no effect; `gatehouse config print` lists them all")
+		warnings = append(warnings, name+none+"; `gatehouse config print` lists them all")
 	}
 	return warnings
 }

@@ -141,7 +141,8 @@ func parseRateLimit(item string) (name string, r Rate, err error) {
 	}
 	if _, known := DefaultRateLimits[name]; !known {
 		names := slices.Sorted(maps.Keys(DefaultRateLimits))
-		return "", Rate{}, fmt.Errorf("%q is not the name of a limit, the names are %s%s", name, strings.Join(names, ", "), DidYouMean(name, names))
+		return "", Rate{}, fmt.Errorf("%q is not the name of a limit, the names are %s%s",
+			name, strings.Join(names, ", "), DidYouMean(name, names))
 	}
 	if r.Count, err = strconv.Atoi(count); err != nil || r.Count < 1 || r.Count > 1_000_000 {
 		return "", Rate{}, fmt.Errorf("%q: the count must be a whole number from 1 to 1000000", item)

@@ -210,7 +210,8 @@ func key(field func(*Config) *[]byte) func(*Config, string) error {
 		}
 		k, ok := DecodeKey(v)
 		if !ok {
-			return fmt.Errorf("is not base64 of 32 bytes; copy the key of this database completely. Only for a new database make one with: openssl rand -base64 32")
+			return fmt.Errorf("is not base64 of 32 bytes; copy the key of this database completely. " +
+				"Only for a new database make one with: openssl rand -base64 32")
 		}
 		*field(c) = k
 		return nil

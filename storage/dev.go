@@ -50,12 +50,14 @@ func (s *Store) createdByDev(ctx context.Context, clients []string) (bool, error
 	}
 	n := int64(0)
 	if marks {
-		if err := queryRow(ctx, s.write, []any{&n}, "SELECT count(*) FROM revision WHERE created_by = 'dev'"); err != nil || n > 0 {
+		err := queryRow(ctx, s.write, []any{&n}, "SELECT count(*) FROM revision WHERE created_by = 'dev'")
+		if err != nil || n > 0 {
 			return n > 0, err
 		}
 	}
 	for _, id := range clients {
-		if err := queryRow(ctx, s.write, []any{&n}, "SELECT count(*) FROM clients WHERE id = ?", id); err != nil || n > 0 {
+		err := queryRow(ctx, s.write, []any{&n}, "SELECT count(*) FROM clients WHERE id = ?", id)
+		if err != nil || n > 0 {
 			return n > 0, err
 		}
 	}

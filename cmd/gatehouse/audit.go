@@ -60,7 +60,9 @@ func (a *app) auditFilter(cmd *cobra.Command) func(ctx context.Context, s *syste
 			return f, usageError{errors.New("--since must be before --until: durations count back from now, so --since is the longer one")}
 		}
 		if !storage.IsEventType(f.Event) {
-			return f, usageError{fmt.Errorf("--event: there is no event %s; the types are %s%s", f.Event, strings.Join(storage.EventTypes(), ", "), config.DidYouMean(f.Event, storage.EventTypes()))}
+			types := storage.EventTypes()
+			return f, usageError{fmt.Errorf("--event: there is no event %s; the types are %s%s",
+				f.Event, strings.Join(types, ", "), config.DidYouMean(f.Event, types))}
 		}
 		if token {
 			line, err := bufio.NewReader(io.LimitReader(a.stdin, 1<<20)).ReadString('\n')

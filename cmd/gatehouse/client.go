@@ -267,7 +267,9 @@ func enabled(disabledAt *time.Time) string {
 }
 
 func (a *app) clientShow() *cobra.Command {
-	cmd := &cobra.Command{Use: "show ID", Short: "Show a client as JSON", Long: "Show a client as JSON. " + clientArgument, Args: exactly("ID")}
+	cmd := &cobra.Command{
+		Use: "show ID", Short: "Show a client as JSON", Long: "Show a client as JSON. " + clientArgument, Args: exactly("ID"),
+	}
 	jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return a.with(cmd, func(ctx context.Context, s *system) error {
@@ -338,9 +340,11 @@ func findClient(ctx context.Context, store *storage.Store, idOrName string) (*st
 	case len(own) == 1:
 		return store.Client(ctx, own[0])
 	case len(own) > 1:
-		return nil, fmt.Errorf("%d clients are named %q; give one by its client_id: %s", len(own), idOrName, strings.Join(own, ", "))
+		return nil, fmt.Errorf("%d clients are named %q; give one by its client_id: %s",
+			len(own), idOrName, strings.Join(own, ", "))
 	case len(registered) > 0:
-		return nil, fmt.Errorf("a client that registered itself is not found by its name; give it by its client_id: %s", strings.Join(registered, ", "))
+		return nil, fmt.Errorf("a client that registered itself is not found by its name; give it by its client_id: %s",
+			strings.Join(registered, ", "))
 	}
 	return nil, storage.ErrNotFound
 }
@@ -427,7 +431,8 @@ func (a *app) clientRotate() *cobra.Command {
 				return plain(err, "client "+args[0])
 			}
 			if *overlap == 0 {
-				if err := a.confirm(*yes, fmt.Sprintf("End every secret and token of client %s (%q) now?", c.ID, c.Name)); err != nil {
+				question := fmt.Sprintf("End every secret and token of client %s (%q) now?", c.ID, c.Name)
+				if err := a.confirm(*yes, question); err != nil {
 					return err
 				}
 			}

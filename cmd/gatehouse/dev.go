@@ -87,11 +87,13 @@ func (a *app) devCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		s, err := openSystemAfter(ctx, cfg, log, true, func(text string) { fmt.Fprintln(a.stderr, "gatehouse: "+text) }, func(store *storage.Store) error {
+		tell := func(text string) { fmt.Fprintln(a.stderr, "gatehouse: "+text) }
+		s, err := openSystemAfter(ctx, cfg, log, true, tell, func(store *storage.Store) error {
 			err := store.ClaimDev(ctx, data.AppID, data.MachineID)
 			if errors.Is(err, storage.ErrNotDev) {
-				return errors.New("this database was not created by `gatehouse dev`, which adds demo clients and a demo user to it; nothing was changed. " +
-					"Give dev a database of its own, like --database-url sqlite:gatehouse-dev/gatehouse.db, or run `gatehouse serve` on this one")
+				return errors.New("this database was not created by `gatehouse dev`, which adds demo clients and a demo user to it; " +
+					"nothing was changed. Give dev a database of its own, like --database-url sqlite:gatehouse-dev/gatehouse.db, " +
+					"or run `gatehouse serve` on this one")
 			}
 			return err
 		})
@@ -103,10 +105,13 @@ func (a *app) devCommand() *cobra.Command {
 		if err != nil {
 			return errors.Join(err, s.close(ctx))
 		}
-		app, err := sample.New(sample.Config{Issuer: cfg.Issuer, ClientID: data.AppID, ClientSecret: data.AppSecret, URL: url, Links: []sample.Link{
-			{Text: "Your account at the server: what you allowed this app, and a way to withdraw it", URL: cfg.Issuer + "/account"},
+		links := []sample.Link{
+			{Text: "Your account: what you allowed this app, and a way to withdraw it", URL: cfg.Issuer + "/account"},
 			{Text: "What the server publishes about itself", URL: cfg.Issuer + "/.well-known/openid-configuration"},
-		}})
+		}
+		app, err := sample.New(sample.Config{
+			Issuer: cfg.Issuer, ClientID: data.AppID, ClientSecret: data.AppSecret, URL: url, Links: links,
+		})
 		if err != nil {
 			return errors.Join(err, s.close(ctx))
 		}
@@ -285,7 +290,10 @@ func devDatabase(cfg config.Config) string {
 // devPage is what there is to open and to type.
 func devPage(cfg config.Config, d devData, sampleURL string) string {
 	basic := "-u '" + d.MachineID + ":" + d.MachineSecret + "'"
-	return strings.NewReplacer("{issuer}", cfg.Issuer, "{sample}", sampleURL, "{user}", d.Username, "{password}", d.Password, "{basic}", basic, "{where}", devDatabase(cfg)).Replace(`
+	return strings.NewReplacer(
+		"{issuer}", cfg.Issuer, "{sample}", sampleURL, "{user}", d.Username, "{password}", d.Password, "{basic}", basic,
+		"{where}", devDatabase(cfg),
+	).Replace(`
 Gatehouse is running for development. Stop it with Ctrl-C; it keeps its data. --log-level info shows every request.
 
   Sample app     {sample}

@@ -26,9 +26,10 @@ type resourceFlags struct {
 
 func addResourceFlags(cmd *cobra.Command) resourceFlags {
 	return resourceFlags{
-		name:          cmd.Flags().String("name", "", "what people call the API"),
-		scopes:        cmd.Flags().StringArray("scope", nil, "a scope of the API (repeat for several)"),
-		introspectors: cmd.Flags().StringArray("introspector", nil, "client of the API (client_id or name), which may introspect tokens meant for it (repeat for several)"),
+		name:   cmd.Flags().String("name", "", "what people call the API"),
+		scopes: cmd.Flags().StringArray("scope", nil, "a scope of the API (repeat for several)"),
+		introspectors: cmd.Flags().StringArray("introspector", nil,
+			"client of the API (client_id or name), which may introspect tokens meant for it (repeat for several)"),
 	}
 }
 

@@ -304,7 +304,8 @@ func sortByName[T any](records []T, key func(T) (name, id string)) {
 	slices.SortFunc(records, func(a, b T) int {
 		nameA, idA := key(a)
 		nameB, idB := key(b)
-		return cmp.Or(cmp.Compare(strings.ToLower(nameA), strings.ToLower(nameB)), cmp.Compare(nameA, nameB), cmp.Compare(idA, idB))
+		return cmp.Or(strings.Compare(strings.ToLower(nameA), strings.ToLower(nameB)),
+			strings.Compare(nameA, nameB), strings.Compare(idA, idB))
 	})
 }
 

@@ -39,7 +39,9 @@ func userOf(u storage.User) userRecord {
 
 func (a *app) userCommand() *cobra.Command {
 	change := func(use, short, done, question string, fn func(ctx context.Context, s *system, u storage.User) error) *cobra.Command {
-		cmd := &cobra.Command{Use: use + " USER", Short: short, Long: short + ". USER is a username, e-mail address or sub.", Args: exactly("USER")}
+		cmd := &cobra.Command{
+			Use: use + " USER", Short: short, Long: short + ". USER is a username, e-mail address or sub.", Args: exactly("USER"),
+		}
 		yes := new(bool)
 		if question != "" {
 			yes = yesFlag(cmd)
@@ -47,7 +49,8 @@ func (a *app) userCommand() *cobra.Command {
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
 			return a.withUser(cmd, args[0], func(ctx context.Context, s *system, u storage.User) error {
 				if question != "" {
-					if err := a.confirm(*yes, fmt.Sprintf(question, fmt.Sprintf("%q <%s>", u.Username, u.Email))); err != nil {
+					named := fmt.Sprintf("%q <%s>", u.Username, u.Email)
+					if err := a.confirm(*yes, fmt.Sprintf(question, named)); err != nil {
 						return err
 					}
 				}
@@ -106,7 +109,8 @@ func (a *app) userCreate() *cobra.Command {
 	cmd.Flags().StringVar(&n.Username, "username", "", "name to sign in with, without an @")
 	cmd.Flags().StringVar(&n.Email, "email", "", "e-mail address, also good to sign in with")
 	cmd.Flags().StringVar(&n.Name, "name", "", "full name")
-	cmd.Flags().BoolVar(&n.Admin, "admin", false, "the person will administer this server; stored, and without effect in this version")
+	cmd.Flags().BoolVar(&n.Admin, "admin", false,
+		"the person will administer this server; stored, and without effect in this version")
 	profile := addProfileFlags(cmd)
 	fromStdin := cmd.Flags().Bool("password-stdin", false, "read the password from standard input")
 	jsonFlag(cmd)
@@ -129,7 +133,8 @@ func (a *app) userCreate() *cobra.Command {
 				return err
 			}
 			if u.Admin {
-				fmt.Fprintln(a.stderr, "gatehouse: --admin is stored with the user and has no effect yet: this version has no administration pages or API")
+				fmt.Fprintln(a.stderr, "gatehouse: --admin is stored with the user and has no effect yet: "+
+					"this version has no administration pages or API")
 			}
 			return nil
 		})

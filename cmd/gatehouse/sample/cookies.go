@@ -39,7 +39,8 @@ func newSealer() (sealer, error) {
 	return sealer{aead}, err
 }
 
-// cookieName returns the name of a cookie: with the prefix __Host- on https, so that no other host of the domain can set it.
+// cookieName returns the name of a cookie: with the prefix __Host- on https, so that no other host of the domain can set
+// it.
 func (a *app) cookieName(name string) string {
 	if a.secure() {
 		return "__Host-" + name
@@ -51,7 +52,8 @@ func (a *app) secure() bool { return strings.HasPrefix(a.config.URL, "https://")
 
 func (a *app) setCookie(w http.ResponseWriter, name, value string, lifetime time.Duration) {
 	c := &http.Cookie{
-		Name: a.cookieName(name), Value: value, Path: "/", HttpOnly: true, Secure: a.secure(), SameSite: http.SameSiteLaxMode, MaxAge: int(lifetime.Seconds()),
+		Name: a.cookieName(name), Value: value, Path: "/", MaxAge: int(lifetime.Seconds()),
+		HttpOnly: true, Secure: a.secure(), SameSite: http.SameSiteLaxMode,
 	}
 	if value == "" {
 		c.MaxAge = -1
@@ -86,8 +88,8 @@ func (a *app) sealed(r *http.Request, name string, v any) bool {
 	return err == nil && json.Unmarshal(b, v) == nil
 }
 
-// pending is a sign-in under way: its state, its nonce, and its PKCE verifier (RFC 7636). It is stored in the browser that
-// began it, so that a third party who begins many fills no memory here.
+// pending is a sign-in under way: its state, its nonce, and its PKCE verifier (RFC 7636). It is stored in the browser
+// that began it, so that a third party who begins many fills no memory here.
 type pending struct {
 	State, Nonce, Verifier string
 	Started                time.Time

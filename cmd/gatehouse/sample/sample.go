@@ -92,7 +92,9 @@ func New(c Config) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &app{config: c, page: page, css: css, seal: seal, sessions: map[string]*session{}, notes: []string{"Buy milk", "Read RFC 9700"}}
+	a := &app{
+		config: c, page: page, css: css, seal: seal, sessions: map[string]*session{}, notes: []string{"Buy milk", "Read RFC 9700"},
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", a.home)
 	mux.HandleFunc("GET /app.css", a.style)
@@ -161,8 +163,8 @@ func (a *app) context(r *http.Request) context.Context {
 	return context.WithValue(r.Context(), oauth2.HTTPClient, a.config.Client)
 }
 
-// Bounds of the sessions. A user who signs in often loses their own oldest session; when the app is full nobody new can sign
-// in, and nobody is signed out.
+// Bounds of the sessions. A user who signs in often loses their own oldest session; a full app refuses further users and
+// signs no user out.
 const (
 	maxSessions     = 1000
 	maxUserSessions = 10
@@ -181,8 +183,8 @@ func (a *app) session(r *http.Request) *session {
 	return s
 }
 
-// signedIn stores the session of a new sign-in under a new id, which a third party cannot know, in place of the one that
-// the browser had.
+// signedIn stores the session of a new sign-in under a new id, which a third party cannot know, in place of the one
+// that the browser had.
 func (a *app) signedIn(w http.ResponseWriter, r *http.Request, s *session) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()

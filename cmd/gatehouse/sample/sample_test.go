@@ -30,7 +30,7 @@ func signInAs(a *app, sub string, cookies ...*http.Cookie) (id string, err error
 	return w.Result().Cookies()[0].Value, nil
 }
 
-func TestFullSessionStoreSignsNobodyOut(t *testing.T) {
+func TestFullSessionStoreEvictsNoUser(t *testing.T) {
 	t.Parallel()
 	a := newApp(t)
 	first, err := signInAs(a, "user 0")
@@ -48,7 +48,7 @@ func TestFullSessionStoreSignsNobodyOut(t *testing.T) {
 	if len(a.sessions) != maxSessions || a.sessions[first] == nil {
 		t.Errorf("%d sessions, and the first is there: %t", len(a.sessions), a.sessions[first] != nil)
 	}
-	// Whoever is signed in can sign in again, and an expired session gives its place to another user.
+	// A user who is signed in can sign in again, and an expired session gives its place to another user.
 	again, err := signInAs(a, "user 0", &http.Cookie{Name: "__Host-" + sessionCookie, Value: first})
 	if err != nil || again == first || a.sessions[first] != nil {
 		t.Errorf("sign-in again: %v", err)

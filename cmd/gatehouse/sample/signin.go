@@ -38,16 +38,19 @@ func (a *app) signIn(w http.ResponseWriter, r *http.Request) {
 	if hint := r.URL.Query().Get("login_hint"); hint != "" {
 		options = append(options, oauth2.SetAuthURLParam("login_hint", hint))
 	}
-	http.Redirect(w, r, conf.AuthCodeURL(p.State, options...), http.StatusSeeOther) //nolint:gosec // to the endpoint that discovery told; the hint is a parameter of it
+	to := conf.AuthCodeURL(p.State, options...)
+	http.Redirect(w, r, to, http.StatusSeeOther) //nolint:gosec // to the discovered endpoint; the hint is a parameter of it
 }
 
-// callback takes the response: it must carry the state of a sign-in of this browser and the iss of the server that was asked
-// (RFC 9207). Any other response may be forged and changes nothing: a user stays signed in, and a sign-in under way can
+// callback takes the response: it must carry the state of a sign-in of this browser and the iss of the server that was
+// asked (RFC 9207). Any other response may be forged and changes nothing: a user stays signed in, and a sign-in under way can
 // still finish. A response with an error ends the sign-in that it is for, and no session.
 func (a *app) callback(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	all := a.pendingOf(r)
-	i := slices.IndexFunc(all, func(p pending) bool { return subtle.ConstantTimeCompare([]byte(q.Get("state")), []byte(p.State)) == 1 })
+	i := slices.IndexFunc(all, func(p pending) bool {
+		return subtle.ConstantTimeCompare([]byte(q.Get("state")), []byte(p.State)) == 1
+	})
 	if i < 0 {
 		a.tell(w, r, errors.New("this response does not belong to a sign-in of this browser"), "")
 		return
