@@ -406,7 +406,7 @@ var authorizationEndpoint = []webtest.Requirement{
 		for _, session := range b.Open("/select?request=" + id).Buttons("session") {
 			form.Set("session", session)
 			p := b.Follow(b.Submit("/select", form))
-			if strings.Contains(b.Open("/login?request="+id).Body, `value="alice"`) && !strings.Contains(p.URL, "/login") {
+			if strings.Contains(b.Open("/login?another=1&request="+id).Body, `value="alice"`) && !strings.Contains(p.URL, "/login") {
 				t.Errorf("alice, whom bob's sign-in says nothing of, is at %s", p.URL)
 			}
 		}
@@ -418,7 +418,7 @@ var authorizationEndpoint = []webtest.Requirement{
 			t.Errorf("single sign-on: %s", p.URL)
 		}
 		choose := fresh.Authorize(c, "prompt", "select_account")
-		p := fresh.SignIn(fresh.Open("/login?request="+choose.Fields().Get("request")), "bob")
+		p := fresh.SignIn(fresh.Open("/login?another=1&request="+choose.Fields().Get("request")), "bob")
 		if !strings.Contains(p.URL, "/consent") || !strings.Contains(p.Text(), "bob") {
 			t.Errorf("select_account and another account: %s %s", p.URL, p.Text())
 		}
