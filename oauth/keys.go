@@ -62,8 +62,12 @@ type verified struct {
 	key    *accesstoken.Key
 }
 
-// maxVerified bounds the cache: about 6 MB.
-const maxVerified = 8192
+// The cache is bounded to about 6 MB, and 32 MB with the longest tokens. Longer ones, which have more scopes than clients
+// need, are verified each time.
+const (
+	maxVerified     = 8192
+	maxVerifiedSize = 2 << 10
+)
 
 func newKeys(store *storage.Store, o Options) (*keys, error) {
 	cache, err := lru.New[[sha256.Size]byte, verified](maxVerified)
@@ -242,7 +246,9 @@ func (k *keys) parse(ctx context.Context, token string) (*accesstoken.Claims, er
 	if err != nil {
 		return nil, err
 	}
-	k.verified.Add(hash, verified{claims, key})
+	if len(token) <= maxVerifiedSize {
+		k.verified.Add(hash, verified{claims, key})
+	}
 	return claims, nil
 }
 

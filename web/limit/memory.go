@@ -2,6 +2,7 @@ package limit
 
 import (
 	"hash/maphash"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,7 +38,7 @@ func newMemory(now func() time.Time) *memory {
 
 func (m *memory) take(r rate, peek bool, c config.Count) config.Verdict {
 	if len(c.Key) > maxKey {
-		c.Key = c.Key[:maxKey]
+		c.Key = strings.Clone(c.Key[:maxKey]) // or the map retains all that the client sent
 	}
 	s := &m.shards[maphash.Comparable(m.seed, c)%shards]
 	s.mu.Lock()
