@@ -83,13 +83,14 @@ func (a *app) devCommand() *cobra.Command {
 		defer end()
 		cfg.FetchAllowHosts = append(cfg.FetchAllowHosts, *sampleListen) // the sample app takes logouts
 		ctx := storage.WithOrigin(cmd.Context(), storage.Origin{Actor: operator()})
-		data, err := readDevData(cfg)
-		if err != nil {
-			return err
-		}
+		var data devData
 		tell := func(text string) { fmt.Fprintln(a.stderr, "gatehouse: "+text) }
 		s, err := openSystemAfter(ctx, cfg, log, true, tell, func(store *storage.Store) error {
-			err := store.ClaimDev(ctx, data.AppID, data.MachineID)
+			var err error
+			if data, err = readDevData(cfg); err != nil {
+				return err
+			}
+			err = store.ClaimDev(ctx, data.AppID, data.MachineID)
 			if errors.Is(err, storage.ErrNotDev) {
 				return errors.New("this database was not created by `gatehouse dev`, which adds demo clients and a demo user to it; " +
 					"nothing was changed. Give dev a database of its own, like --database-url sqlite:gatehouse-dev/gatehouse.db, " +
