@@ -26,6 +26,8 @@ const (
 	// deliveryLife is how long an app may be away and still hear of a logout.
 	deliveryLife   = 24 * time.Hour
 	longestBackOff = time.Hour
+	// leastAttempts are made before a logout is given up, also by a process whose clock says that it is old.
+	leastAttempts  = 12
 	logoutTokenTTL = 2 * time.Minute
 	logoutEvent    = "http://schemas.openid.net/event/backchannel-logout"
 )
@@ -101,7 +103,7 @@ func (s *Server) deliver(all context.Context, d storage.Delivery) error {
 	}
 	s.options.Log.WarnContext(ctx, "a logout did not reach its app", slog.String("client_id", c.ID), slog.Int64("attempt", d.Attempts), slog.Any("cause", failure))
 	now := s.store.Now()
-	if now.Sub(d.CreatedAt) >= deliveryLife {
+	if now.Sub(d.CreatedAt) >= deliveryLife && d.Attempts >= leastAttempts {
 		return s.store.FinishDelivery(ctx, d, storage.Event{Type: storage.LogoutUndelivered, Detail: map[string]any{"attempts": d.Attempts}})
 	}
 	return s.store.PostponeDelivery(ctx, d.ID, now.Add(backOff(d.Attempts)))

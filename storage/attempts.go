@@ -33,7 +33,9 @@ type SignInCount struct {
 
 // SignInBlocked returns until when sign-ins are refused by the counts: the latest time of those that refuse, or nil.
 func (s *Store) SignInBlocked(ctx context.Context, counts ...SignInCount) (*time.Time, error) {
-	args := []any{toMillis(s.now())}
+	now := s.now()
+	// A failure in the future was counted before the clock was set back; its block would last as long as it was ahead.
+	args := []any{toMillis(now), toMillis(now.Add(MaxClockSkew))}
 	where := make([]string, 0, len(counts))
 	for _, c := range counts {
 		where = append(where, "account = ? AND network = ?")
@@ -42,7 +44,7 @@ func (s *Store) SignInBlocked(ctx context.Context, counts ...SignInCount) (*time
 	var until *time.Time
 	// From the writer: a failure that was counted a moment ago must be seen.
 	err := queryRow(ctx, s.write, []any{moment{&until}},
-		"SELECT max(blocked_until) FROM sign_in_attempts WHERE blocked_until > ? AND ("+strings.Join(where, " OR ")+")", args...)
+		"SELECT max(blocked_until) FROM sign_in_attempts WHERE blocked_until > ? AND last_at <= ? AND ("+strings.Join(where, " OR ")+")", args...)
 	return until, wrap("read sign-in attempts", err)
 }
 

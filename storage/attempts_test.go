@@ -135,3 +135,28 @@ func TestNamesThatFailCountOnceAndSuccessesSubtract(t *testing.T) {
 		}
 	})
 }
+
+// TestAClockSetBackEndsABlock: a failure that was counted while the clock was ahead blocks no user until then.
+func TestAClockSetBackEndsABlock(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		clock := storagetest.NewClock()
+		s := storagetest.Open(t, url, clock)
+		count := storage.SignInCount{Account: []byte("an account"), Network: "net", Limit: storage.SignInLimit{Free: 1, Longest: 30 * time.Second, Forget: time.Hour}}
+		fail := func() {
+			t.Helper()
+			_, err := s.CountSignInFailures(t.Context(), []storage.SignInCount{count}, nil)
+			storagetest.Must(t, err)
+			if until, err := s.SignInBlocked(t.Context(), count); err != nil || until == nil {
+				t.Errorf("blocked until %v (%v)", until, err)
+			}
+		}
+		clock.Advance(100 * 24 * time.Hour)
+		fail()
+		clock.Advance(-100 * 24 * time.Hour)
+		if until, err := s.SignInBlocked(t.Context(), count); until != nil || err != nil {
+			t.Errorf("blocked until %s (%v)", until, err)
+		}
+		fail()
+	})
+}

@@ -89,3 +89,12 @@ func (s *Store) FinishDelivery(ctx context.Context, d Delivery, e Event) error {
 		return tx.record(ctx, e)
 	}))
 }
+
+// longestPostponement is longer than any delivery is postponed.
+const longestPostponement = 2 * time.Hour
+
+// hastenDeliveries makes deliveries due that a process postponed while its clock was far ahead.
+func (s *Store) hastenDeliveries(ctx context.Context) error {
+	now := s.now()
+	return s.exec(ctx, "UPDATE deliveries SET next_at = ? WHERE next_at > ?", toMillis(now), toMillis(now.Add(longestPostponement)))
+}

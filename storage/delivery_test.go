@@ -46,3 +46,22 @@ func TestNoMoreDeliveriesAreTakenThanAskedFor(t *testing.T) {
 		}
 	})
 }
+
+// TestADeliveryPostponedByAWrongClockIsDueAgain when the clock is set back.
+func TestADeliveryPostponedByAWrongClockIsDueAgain(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		w := newWorld(t, url)
+		for id, ahead := range map[string]time.Duration{"backs off": time.Hour, "postponed": 100 * 24 * time.Hour} {
+			at := w.clock.Now().Add(ahead).UnixMilli()
+			storagetest.Exec(t, w.Store, url, fmt.Sprintf(`INSERT INTO deliveries (id, kind, client_id, user_id, session_id, attempts, created_at, next_at)
+				VALUES ('%s', 'backchannel_logout', '%s', '%s', 'session', 1, 1, %d)`, id, w.client.ID, w.user.ID, at))
+		}
+		_, err := w.DeleteExpired(t.Context())
+		storagetest.Must(t, err)
+		due, err := w.DueDeliveries(t.Context(), 10, time.Minute)
+		if err != nil || len(due) != 1 || due[0].ID != "postponed" {
+			t.Errorf("due are %v (%v)", due, err)
+		}
+	})
+}

@@ -14,14 +14,15 @@ const (
 	// batchTimeout is how long one statement of a long walk may take.
 	batchTimeout = 30 * time.Second
 	batchRest    = 8 // times as long as a batch took
-	// keepRequests and keepSuccessors cover what CleanupTime may be ahead by, and a request and a retry window.
-	keepRequests   = 2 * time.Hour
-	keepSuccessors = 2 * time.Hour
+	// keepRequests covers what CleanupTime may be ahead by.
+	keepRequests = 2 * time.Hour
 	// Used codes stay recognisable as replays this long after they expired, dead grants as reuse.
 	keepDead = 24 * time.Hour
 	// KeepRevoked is how long the row of a revoked token or a used assertion stays after it expired, so that no process with
 	// a slow clock accepts it again.
 	KeepRevoked = 24 * time.Hour
+	// keepSuccessors is far longer than a retry window: without its sealed successor a retry is taken for theft.
+	keepSuccessors = 24 * time.Hour
 )
 
 // expiry is what leaves a table: a condition whose question marks are all the same instant, reckoned back from now.
@@ -81,6 +82,9 @@ func (s *Store) DeleteExpired(ctx context.Context) (int64, error) {
 	total += n
 	if err != nil {
 		return total, err
+	}
+	if err := s.hastenDeliveries(ctx); err != nil {
+		return total, wrap("hasten deliveries", err)
 	}
 	if err := s.deleteChanges(ctx); err != nil {
 		return total, wrap("delete old changes", err)

@@ -37,7 +37,7 @@ func (r *realLine) use(i int8, client string) (outcome, error) {
 	next := fmt.Sprint(len(r.tokens))
 	rotation := storage.Rotation{
 		GrantID: r.grant, ClientID: client, Hash: r.hash(i), NextHash: []byte(r.grant + " token " + next), Sealed: []byte("sealed " + next),
-		IdleTTL: 24 * time.Hour, Grace: windowSteps * stepTime,
+		IdleTTL: 720 * time.Hour, Grace: windowSteps * stepTime,
 	}
 	got, err := r.RotateRefreshToken(r.ctx, rotation, storagetest.Event("rotate"))
 	switch {
@@ -104,9 +104,9 @@ var modelSteps = []modelStep{
 			return pending, r.RecordOutage(r.ctx, from, r.clock.Now())
 		}},
 	{"hours pass", func(l *line) (outcome, int8) { l.age = hours; return pending, 0 },
-		func(r *realLine) (outcome, error) { r.clock.Advance(3 * time.Hour); return pending, nil }},
+		func(r *realLine) (outcome, error) { r.clock.Advance(25 * time.Hour); return pending, nil }},
 	{"clean-up", func(l *line) (outcome, int8) {
-		if l.age >= hours { // the store waits for two hours, longer than any window
+		if l.age >= hours { // the store waits for a day, longer than any window
 			l.sealed = false
 		}
 		return pending, 0
@@ -157,7 +157,7 @@ func walkOnce(t *testing.T, w *world, name string, path []int) {
 	r := &realLine{world: w, grant: name, tokens: []string{"0"}}
 	redemption := w.code(t, "code of "+name)
 	redemption.GrantID, redemption.RefreshHash = name, r.hash(0)
-	redemption.GrantExpiresAt, redemption.RefreshExpiresAt = w.clock.Now().Add(72*time.Hour), w.clock.Now().Add(72*time.Hour)
+	redemption.GrantExpiresAt, redemption.RefreshExpiresAt = w.clock.Now().Add(720*time.Hour), w.clock.Now().Add(720*time.Hour)
 	_, err := w.RedeemCode(t.Context(), redemption, storagetest.Event("redeem"))
 	storagetest.Must(t, err)
 	model := line{previous: -1, made: 1, limit: hours} // ten minutes in the store: no path comes near but by hours
