@@ -317,8 +317,8 @@ func TestBrowserJourneys(t *testing.T) {
 		if text := b.text(); strings.Contains(text, "notes.write") || !strings.Contains(text, "notes.read") {
 			t.Errorf("the unticked scope was granted the next time: %s", text)
 		}
-		b.do("start over", chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error { return forget(ctx, d) }),
-			chromedp.Navigate(d.sample), press("Sign out"), visible("You are not signed in"), press("Sign in with Gatehouse"))
+		b.do("start over", chromedp.Navigate(d.sample), press("Sign out"), visible("You are not signed in"),
+			chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error { return forget(ctx, d) }), press("Sign in with Gatehouse"))
 		b.signIn(d)
 		b.do("and asked for all", visible("wants access"), chromedp.WaitVisible(chromedp.CSS(`input[name=scope][value="notes.write"]:checked`)), press("Allow"), visible("notes.write"))
 	})
