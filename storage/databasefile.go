@@ -52,8 +52,10 @@ func (s *Store) ReadOnly() bool { return s.readOnly }
 func openFile(path string, readOnlyAllowed bool) (readOnly bool, err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if readOnlyAllowed && (errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission)) {
-		readOnly = true
-		f, err = os.Open(path)
+		// Where there is no file to read either, the reason that none can be created is the error to report.
+		if existing, openErr := os.Open(path); !errors.Is(openErr, fs.ErrNotExist) {
+			readOnly, f, err = true, existing, openErr
+		}
 	}
 	if err != nil {
 		return false, wrap("open the database", err)

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -158,7 +159,7 @@ func devDataFile(cfg config.Config) string {
 func readDevData(cfg config.Config) (data devData, err error) {
 	file := devDataFile(cfg)
 	b, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) { // the latter is an error of the database's path
 		return devData{}, nil
 	}
 	if err == nil {
