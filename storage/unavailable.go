@@ -113,7 +113,7 @@ func Remedy(err error) string {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return "free space on the disk of the database"
 	case errors.Is(err, fs.ErrNotExist):
-		return "correct the path in GATEHOUSE_DATABASE_URL; its directory cannot be created"
+		return "correct the path in GATEHOUSE_DATABASE_URL: name a directory that the user that runs gatehouse can write"
 	}
 	return ""
 }
