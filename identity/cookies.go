@@ -103,12 +103,13 @@ func mac(key []byte, message string) []byte {
 	return h.Sum(nil)
 }
 
-// mark is bound to the user's epoch: a browser of before the user was disabled or got a new password is not known any more.
+// mark returns the cookie value of a user. It depends on the user's epoch, so that browsers from before the user was disabled
+// or got a new password are unknown.
 func (d Device) mark(u storage.User) string {
 	return d.mac(d.nonce + "\x00" + u.ID + "\x00" + strconv.FormatInt(u.Epoch, 10))
 }
 
-// Knows reports whether the user signed in with this browser before, in the user's present epoch.
+// Knows reports whether the user signed in with this browser before, in the user's current epoch.
 func (d Device) Knows(u storage.User) bool {
 	if d.nonce == "" || u.ID == "" {
 		return false

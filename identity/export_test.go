@@ -8,15 +8,15 @@ import (
 	"gatehouse/storage"
 )
 
-// HoldSlots acquires every slot for computing a password hash until release.
-func (p *People) HoldSlots() (release func()) {
+// AcquireAllSlots acquires every slot for computing a password hash; release releases them.
+func (p *People) AcquireAllSlots() (release func()) {
 	t := p.hasher.slots
 	t.mu.Lock()
-	held := t.free
+	acquired := t.free
 	t.free = 0
 	t.mu.Unlock()
 	return func() {
-		for range held {
+		for range acquired {
 			t.release()
 		}
 	}

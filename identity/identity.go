@@ -34,7 +34,7 @@ type Options struct {
 	PasswordMinLength int
 	Concurrency       int // password hashes at once, 0 for half the cores
 	Limits            Limits
-	NamesLimit        config.Rate // names that may fail to sign in from one network; zero: any number
+	NamesLimit        config.Rate // how many names may fail to sign in from one network; zero: no limit
 }
 
 // Limits counts events, and says when there are too many. A nil one is not asked.

@@ -45,9 +45,9 @@ func newHasher(concurrency int) *hasher {
 	return &hasher{slots: newSlots(concurrency), dummy: phc(salt, sum)}
 }
 
-// inTurn runs fn once the caller has a slot. It returns ErrBusy when that takes longer than the context's deadline, and
-// immediately when the queue, or the caller's share of it, is full.
-func (h *hasher) inTurn(ctx context.Context, caller caller, fn func() error) error {
+// runInSlot calls fn as soon as it has acquired a slot. It returns ErrBusy when that takes longer than the context's deadline,
+// and immediately when the queue or the caller's share of it is full.
+func (h *hasher) runInSlot(ctx context.Context, caller caller, fn func() error) error {
 	w, ok := h.slots.enqueue(caller)
 	if !ok {
 		return ErrBusy
@@ -79,7 +79,7 @@ func (h *hasher) hash(ctx context.Context, password string) (string, error) {
 		return "", err
 	}
 	var sum []byte
-	err := h.inTurn(ctx, caller{name: "new password"}, func() error {
+	err := h.runInSlot(ctx, caller{name: "new password"}, func() error {
 		sum = compute(password, salt, argonTime, argonMemory, argonLanes, hashSize)
 		return nil
 	})

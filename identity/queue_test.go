@@ -15,13 +15,13 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// from is a context of a request from that address.
-func from(t *testing.T, address string) context.Context {
+// requestFrom returns the context of a request from an address.
+func requestFrom(t *testing.T, address string) context.Context {
 	t.Helper()
 	return storage.WithOrigin(t.Context(), storage.Origin{Address: address})
 }
 
-// knownDevice is the device cookie of a browser in which the user has just signed in.
+// knownDevice returns the device cookie of a browser in which the user has just signed in.
 func knownDevice(t *testing.T, p *identity.People, u storage.User) identity.Device {
 	t.Helper()
 	w, r := httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/login", nil)
@@ -34,50 +34,50 @@ func knownDevice(t *testing.T, p *identity.People, u storage.User) identity.Devi
 	return p.DeviceOf(next)
 }
 
-// waitFor returns once so many attempts wait for a slot.
+// waitFor returns as soon as n attempts wait for a slot.
 func waitFor(p *identity.People, n int) {
 	for p.Waiting() < n {
 		runtime.Gosched()
 	}
 }
 
-// TestKnownBrowserSignsInDuringAFlood: with the queue full of guesses from many networks, others are refused immediately, and a
-// browser known to the account gets the next slot.
-func TestKnownBrowserSignsInDuringAFlood(t *testing.T) {
+// TestKnownBrowserSignsInDuringFlood fills the queue with attempts from many networks. Another unknown browser is refused
+// immediately; a browser known to the account gets the next slot.
+func TestKnownBrowserSignsInDuringFlood(t *testing.T) {
 	t.Parallel()
 	p, _, _ := people(t, storagetest.URL(t, storage.SQLite))
 	u, err := p.Create(t.Context(), identity.NewUser{Username: "alice", Email: "alice@example.com", Password: "correct horse"})
 	storagetest.Must(t, err)
 	device := knownDevice(t, p, u)
-	release := p.HoldSlots()
+	release := p.AcquireAllSlots()
 	flood, stop := context.WithCancel(t.Context())
 	var wait sync.WaitGroup
 	const networks, each = 8, 64
 	for i := range networks * each {
 		ctx := storage.WithOrigin(flood, storage.Origin{Address: fmt.Sprintf("192.0.%d.1", i%networks)})
 		wait.Go(func() {
-			_, _ = p.SignIn(ctx, fmt.Sprint("nobody ", i), "a guess", identity.Device{})
+			_, _ = p.SignIn(ctx, fmt.Sprint("nobody ", i), "wrong password", identity.Device{})
 		})
 	}
 	waitFor(p, networks*each)
-	if _, err := p.SignIn(from(t, "198.51.100.1"), "alice", "correct horse", identity.Device{}); !errors.Is(err, identity.ErrBusy) {
+	if _, err := p.SignIn(requestFrom(t, "198.51.100.1"), "alice", "correct horse", identity.Device{}); !errors.Is(err, identity.ErrBusy) {
 		t.Errorf("an unknown browser with a full queue: %v, want ErrBusy", err)
 	}
 	signedIn := make(chan error, 1)
 	go func() {
-		_, err := p.SignIn(from(t, "192.0.1.1"), "alice", "correct horse", device)
+		_, err := p.SignIn(requestFrom(t, "192.0.1.1"), "alice", "correct horse", device)
 		signedIn <- err
 	}()
 	waitFor(p, networks*each+1)
 	release()
 	if err := <-signedIn; err != nil {
-		t.Errorf("the known browser with the right password: %v", err)
+		t.Errorf("known browser with the correct password: %v", err)
 	}
 	stop()
 	wait.Wait()
 }
 
-// TestThrottledSignInDoesNotQueue: no slot is ever released, so that an attempt that queued would not return.
+// TestThrottledSignInDoesNotQueue releases no slot: an attempt that queued would not return.
 func TestThrottledSignInDoesNotQueue(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
@@ -85,14 +85,14 @@ func TestThrottledSignInDoesNotQueue(t *testing.T) {
 		_, err := p.Create(t.Context(), identity.NewUser{Username: "alice", Email: "alice@example.com", Password: "correct horse"})
 		storagetest.Must(t, err)
 		for range 5 {
-			if _, err := p.SignIn(from(t, "192.0.2.1"), "alice", "a guess", identity.Device{}); !errors.Is(err, identity.ErrWrong) {
-				t.Fatalf("a guess: %v, want ErrWrong", err)
+			if _, err := p.SignIn(requestFrom(t, "192.0.2.1"), "alice", "wrong password", identity.Device{}); !errors.Is(err, identity.ErrWrong) {
+				t.Fatalf("sign-in with a wrong password: %v, want ErrWrong", err)
 			}
 		}
-		p.HoldSlots()
+		p.AcquireAllSlots()
 		var throttled *identity.Throttled
-		if _, err := p.SignIn(from(t, "192.0.2.1"), "alice", "a guess", identity.Device{}); !errors.As(err, &throttled) {
-			t.Errorf("got %v, want to be throttled", err)
+		if _, err := p.SignIn(requestFrom(t, "192.0.2.1"), "alice", "wrong password", identity.Device{}); !errors.As(err, &throttled) {
+			t.Errorf("throttled sign-in: %v, want *Throttled", err)
 		}
 	})
 }

@@ -15,7 +15,7 @@ import (
 
 const (
 	sessionCookie = "session"
-	// touchEvery is how often the use of a session is written at most.
+	// touchEvery is the minimum time between two writes of the last use of a session.
 	touchEvery = time.Minute
 	// maxPeople is how many may be signed in to one browser at once.
 	maxPeople = 5
@@ -87,8 +87,8 @@ func (p *People) tokens(r *http.Request) []string {
 	return parts[:min(len(parts), maxPeople)]
 }
 
-// Touch notes that a person uses the browser, once a minute at most, and four times in the idle lifetime at least: a session
-// that is in use must not expire as idle.
+// Touch stores when the session was last used, at most once a minute and at least four times in the idle lifetime, so that a
+// session in use does not expire as idle.
 func (p *People) Touch(r *http.Request, who *SignedIn) error {
 	now := p.store.Now()
 	if now.Sub(who.Session.LastSeenAt) < min(touchEvery, p.options.SessionIdleTTL/4) {

@@ -15,24 +15,25 @@ import (
 )
 
 // The limits on failed sign-ins: strict per name or account and network, so that no other network is locked out;
-// and, against guessing from many networks, a wide one on the name and account as a whole.
+// and a wide one per name and account over all networks, against brute force from many of them.
 var (
 	networkLimit = storage.SignInLimit{Free: 5, Longest: 15 * time.Minute, Forget: time.Hour}
 	accountLimit = storage.SignInLimit{Free: 100, Longest: time.Minute, Forget: time.Hour}
 )
 
 const (
-	longestNames = 15 * time.Minute // that a network in which many names failed has to wait
-	signInCredit = 2                // names that an account which signs in offsets
+	maxNamesWait = 15 * time.Minute // maximum wait of a network from which many names failed
+	signInCredit = 2                // failed names that one successful account offsets
 )
 
 // ErrWrong is returned for a wrong name or password, without saying which.
 var ErrWrong = errors.New("wrong name or password")
 
-// errUnderPressure is ErrWrong for an attempt whose password was not checked. An outsider cannot tell the two apart.
-var errUnderPressure = fmt.Errorf("%w: not checked, for too many sign-ins failed on the account", ErrWrong)
+// errNotChecked is ErrWrong for an attempt whose password was not checked. The response does not show the difference.
+var errNotChecked = fmt.Errorf("%w: not checked because too many sign-ins to the account failed", ErrWrong)
 
-// Throttled is returned when too many sign-ins failed, with that name or, with Network, of many names from the network.
+// Throttled is returned when too many sign-ins failed: with the same name or, if Network is set, with many names from the
+// network.
 type Throttled struct {
 	RetryAt time.Time
 	Network bool
@@ -48,9 +49,9 @@ func (t *Throttled) Error() string {
 // SignIn checks a name and password and returns the person. device is what DeviceOf found in the browser. It returns
 // ErrWrong, a *Throttled, or ErrBusy.
 //
-// Whoever the name belongs to, or whether to anyone, the same work is done and the same answers given. What makes a
-// *Throttled of an attempt from an unknown browser depends on the name as it was typed and on the network alone, so that
-// it does not reveal which names belong to one account.
+// The work and the results are the same for registered and unregistered names. Whether an attempt from an unknown browser
+// returns a *Throttled depends only on the name as typed and on the network, so that it does not reveal which names belong to
+// one account.
 func (p *People) SignIn(ctx context.Context, name, password string, device Device) (storage.User, error) {
 	k, err := key(name)
 	if err != nil {
@@ -70,27 +71,27 @@ func (p *People) SignIn(ctx context.Context, name, password string, device Devic
 		hash = stored.Hash
 	}
 	a := p.attempt(ctx, k, user, device)
-	// First, so that an attempt that is refused in any case is not queued.
+	// Checked before queueing, so that an attempt that would be refused occupies no queue slot.
 	if err := p.checkLimits(ctx, a); err != nil {
 		return storage.User{}, err
 	}
-	right, pressed, names := false, false, storage.SignInNames{}
-	// The limits are checked again and the failure is counted while this attempt has its slot, so that of many concurrent
-	// guesses no more pass the limits than there are slots.
-	err = p.hasher.inTurn(ctx, a.caller, func() error {
+	correct, underAttack, names := false, false, storage.SignInNames{}
+	// The limits are checked again and the failure is counted while this attempt has its slot, so that no more concurrent
+	// attempts pass the limits than there are slots.
+	err = p.hasher.runInSlot(ctx, a.caller, func() error {
 		if err := p.checkLimits(ctx, a); err != nil {
 			return err
 		}
-		if pressed, err = p.underPressure(ctx, a); err != nil {
+		if underAttack, err = p.underAttack(ctx, a); err != nil {
 			return err
 		}
 		counts := slices.Concat(a.visible, a.hidden)
-		if pressed {
-			// The response is that to a wrong password, for the right one too: any other would reveal that it is right.
+		if underAttack {
+			// The response is the one to a wrong password even if the password is correct; another would confirm it.
 			hash, counts = "", a.visible
 		}
 		matches, err := p.hasher.verify(hash, password)
-		if right = matches && user.DisabledAt == nil; err != nil || right {
+		if correct = matches && user.DisabledAt == nil; err != nil || correct {
 			return err
 		}
 		names, err = p.store.CountSignInFailures(ctx, counts, a.names)
@@ -99,60 +100,60 @@ func (p *People) SignIn(ctx context.Context, name, password string, device Devic
 	if err != nil {
 		return storage.User{}, err
 	}
-	if !right {
-		return storage.User{}, p.failed(ctx, user, hash, pressed, names)
+	if !correct {
+		return storage.User{}, p.recordFailed(ctx, user, hash, underAttack, names)
 	}
 	if a.names != nil {
 		if err := p.store.CreditSignIn(ctx, *a.names, a.success, signInCredit); err != nil {
 			return storage.User{}, err
 		}
 	}
-	return user, p.store.ForgetSignInFailures(ctx, a.forget...)
+	return user, p.store.ForgetSignInFailures(ctx, a.clear...)
 }
 
-// attempt is what a sign-in is queued and counted by.
+// attempt contains the keys by which a sign-in is queued and counted.
 type attempt struct {
 	caller  caller
 	visible []storage.SignInCount // each refuses the attempt with a *Throttled
-	hidden  []storage.SignInCount // each makes of the attempt one with a wrong password
-	forget  []storage.SignInCount // cleared when it succeeds
+	hidden  []storage.SignInCount // each makes the attempt fail like one with a wrong password
+	clear   []storage.SignInCount // deleted when the sign-in succeeds
 	names   *storage.SignInCount  // names that failed from the network; nil when that is not limited
-	refused bool                  // by names: not in a browser that is known to the account
+	refused bool                  // names refuses the attempt: false in a browser known to the account
 	success storage.SignInCount   // the row of a successful sign-in, for CreditSignIn
 }
 
-// attempt returns by what an attempt is counted. A browser in which the user has signed in before has a count of its own,
-// so that failures of other browsers do not lock it out. Any other is counted by the name as it was typed, which decides
-// what its sender sees, and by the account, so that alternating between its names gains nothing.
+// attempt returns the counts of a sign-in. A browser in which the user signed in before has a separate count, so that failures
+// in other browsers do not lock it out. Other browsers are counted by the name as typed, which decides what the response shows,
+// and by the account, so that alternating between its names gains nothing.
 func (p *People) attempt(ctx context.Context, typed string, user storage.User, device Device) attempt {
 	key := p.store.Key(storage.SignInKey)
-	place := network(storage.OriginOf(ctx).Address)
+	origin := network(storage.OriginOf(ctx).Address)
 	count := func(account, from string, limit storage.SignInLimit) storage.SignInCount {
 		c := storage.SignInCount{Account: mac(key, account), Network: "*", Limit: limit}
-		if from != "*" { // only ever compared, as the account
+		if from != "*" { // hashed, because it is only compared, like the account
 			c.Network = base64.RawURLEncoding.EncodeToString(mac(key, "network\x00"+account+"\x00"+from)[:16])
 		}
 		return c
 	}
 	account := "user\x00" + user.ID
 	if user.ID == "" {
-		account = "unknown\x00" + typed // for the same work
+		account = "unknown\x00" + typed // so that the work is the same
 	}
-	a := attempt{caller: caller{name: place}, success: count(account, "success "+place, networkLimit)}
+	a := attempt{caller: caller{name: origin}, success: count(account, "success "+origin, networkLimit)}
 	if r := p.options.NamesLimit; r.Count > 0 {
-		names := count("names", place, storage.SignInLimit{Free: int64(r.Count), Longest: longestNames, Forget: r.Period})
+		names := count("names", origin, storage.SignInLimit{Free: int64(r.Count), Longest: maxNamesWait, Forget: r.Period})
 		a.names = &names
 	}
 	if device.Knows(user) {
 		a.caller = caller{name: user.ID, known: true}
 		a.visible = []storage.SignInCount{count(account, "device "+device.id(), networkLimit)}
-		a.forget = a.visible
+		a.clear = a.visible
 		return a
 	}
 	a.refused = a.names != nil
-	a.visible = []storage.SignInCount{count("typed\x00"+typed, place, networkLimit), count("typed\x00"+typed, "*", accountLimit)}
-	a.hidden = []storage.SignInCount{count(account, place, networkLimit), count(account, "*", accountLimit)}
-	a.forget = []storage.SignInCount{a.visible[0], a.hidden[0]}
+	a.visible = []storage.SignInCount{count("typed\x00"+typed, origin, networkLimit), count("typed\x00"+typed, "*", accountLimit)}
+	a.hidden = []storage.SignInCount{count(account, origin, networkLimit), count(account, "*", accountLimit)}
+	a.clear = []storage.SignInCount{a.visible[0], a.hidden[0]}
 	return a
 }
 
@@ -174,8 +175,8 @@ func (p *People) checkLimits(ctx context.Context, a attempt) error {
 	return &Throttled{RetryAt: *until, Network: true}
 }
 
-// underPressure reports whether too many sign-ins on the account failed for one of an unknown browser to be checked.
-func (p *People) underPressure(ctx context.Context, a attempt) (bool, error) {
+// underAttack reports whether so many sign-ins to the account failed that the password from an unknown browser is not checked.
+func (p *People) underAttack(ctx context.Context, a attempt) (bool, error) {
 	if len(a.hidden) == 0 {
 		return false, nil
 	}
@@ -183,12 +184,13 @@ func (p *People) underPressure(ctx context.Context, a attempt) (bool, error) {
 	return until != nil, err
 }
 
-// failed records a sign-in that failed, and the network when that made it wait, and returns the error of the sign-in.
-func (p *People) failed(ctx context.Context, user storage.User, hash string, pressed bool, names storage.SignInNames) error {
+// recordFailed writes the audit row of a failed sign-in, and one for the network if it now has to wait. It returns the error of
+// the sign-in.
+func (p *People) recordFailed(ctx context.Context, user storage.User, hash string, underAttack bool, names storage.SignInNames) error {
 	reason, result := "wrong password", ErrWrong
 	switch {
-	case pressed:
-		reason, result = "too many failed sign-ins on the account", errUnderPressure
+	case underAttack:
+		reason, result = "too many failed sign-ins on the account", errNotChecked
 	case user.ID == "":
 		reason = "unknown user"
 	case user.DisabledAt != nil:
@@ -209,8 +211,8 @@ func (p *People) failed(ctx context.Context, user storage.User, hash string, pre
 	return result
 }
 
-// record writes the audit row of a failure, of so many: each account has a number of its own, and names that are
-// nobody's share those of all failures, or whoever makes names up would fill the disk.
+// record writes the audit row of a failure unless the limit on such rows is reached. Each account has a separate limit. Names
+// without an account share the limits per network and of the server, so that an attacker who invents names cannot fill the disk.
 func (p *People) record(ctx context.Context, e storage.Event) error {
 	counts := []config.Count{{Limit: config.LimitRecordedFailure, Key: e.Type + " " + e.UserID}}
 	if e.UserID == "" {

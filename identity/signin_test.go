@@ -15,7 +15,7 @@ import (
 
 const password = "correct horse"
 
-// limited is the People of a store with a limit on the names that may fail in a network.
+// limited returns a People with a limit on the names that fail from one network.
 func limited(s *storage.Store, names int) *identity.People {
 	return identity.New(s, identity.Options{
 		SessionIdleTTL: time.Hour, SessionMaxTTL: 24 * time.Hour, PasswordMinLength: 10, Concurrency: 1,
@@ -30,8 +30,8 @@ func user(t *testing.T, p *identity.People, name string) storage.User {
 	return u
 }
 
-// outcome is what an outsider sees of a sign-in.
-func outcome(ctx context.Context, p *identity.People, s *storage.Store, name, password string, device identity.Device) string {
+// resultOf returns what the response to a sign-in shows.
+func resultOf(ctx context.Context, p *identity.People, s *storage.Store, name, password string, device identity.Device) string {
 	_, err := p.SignIn(ctx, name, password, device)
 	var throttled *identity.Throttled
 	switch {
@@ -47,8 +47,8 @@ func outcome(ctx context.Context, p *identity.People, s *storage.Store, name, pa
 	return err.Error()
 }
 
-// TestThrottlingOfAnAccountIsNotVisible: guesses from many networks by the username do not show in the answers to the e-mail
-// address, which would tell that the two are one account; but they protect it.
+// TestThrottlingOfAnAccountIsNotVisible fails sign-ins with the username from many networks. The responses for the e-mail address
+// do not change, which would reveal that both names belong to one account, but the account is protected.
 func TestThrottlingOfAnAccountIsNotVisible(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
@@ -56,36 +56,36 @@ func TestThrottlingOfAnAccountIsNotVisible(t *testing.T) {
 		alice := user(t, p, "alice")
 		device := knownDevice(t, p, alice)
 		for i := range 120 {
-			ctx := from(t, fmt.Sprintf("192.0.%d.1", i))
+			ctx := requestFrom(t, fmt.Sprintf("192.0.%d.1", i))
 			storagetest.Must(t, p.CountFailure(ctx, "alice"))
 			storagetest.Must(t, p.CountFailure(ctx, "nobody"))
 		}
-		fresh := from(t, "198.51.100.1")
+		fresh := requestFrom(t, "198.51.100.1")
 		for _, names := range [][2]string{{"alice", "nobody"}, {"ALICE", "Nobody"}, {"alice@example.com", "nobody@example.com"}} {
 			for range 6 {
-				one, other := outcome(fresh, p, s, names[0], "a guess", identity.Device{}), outcome(fresh, p, s, names[1], "a guess", identity.Device{})
+				one, other := resultOf(fresh, p, s, names[0], "a guess", identity.Device{}), resultOf(fresh, p, s, names[1], "a guess", identity.Device{})
 				if one != other {
 					t.Errorf("%s: %s, %s: %s", names[0], one, names[1], other)
 				}
 			}
 		}
-		if got := outcome(from(t, "198.51.101.1"), p, s, "alice", password, identity.Device{}); got != "waits 1m0s" {
-			t.Errorf("by the name that was guessed at: %s", got)
+		if got := resultOf(requestFrom(t, "198.51.101.1"), p, s, "alice", password, identity.Device{}); got != "waits 1m0s" {
+			t.Errorf("sign-in with the attacked name: %s", got)
 		}
-		if got := outcome(from(t, "198.51.101.1"), p, s, "alice@example.com", password, identity.Device{}); got != "wrong" {
-			t.Errorf("the right password by the other name, which an attacker may have guessed: %s, want wrong", got)
+		if got := resultOf(requestFrom(t, "198.51.101.1"), p, s, "alice@example.com", password, identity.Device{}); got != "wrong" {
+			t.Errorf("correct password with the other name during the attack: %s, want wrong", got)
 		}
 		events, err := s.AuditEvents(t.Context(), storage.AuditFilter{Event: storage.UserSignInFailed, UserID: alice.ID, Limit: 1})
 		storagetest.Must(t, err)
 		if len(events) != 1 || events[0].Detail != `{"reason":"too many failed sign-ins on the account"}` {
-			t.Errorf("the audit log does not tell the operator why: %+v", events)
+			t.Errorf("the audit log does not give the reason: %+v", events)
 		}
-		if got := outcome(from(t, "198.51.102.1"), p, s, "alice@example.com", password, device); got != "signed in" {
-			t.Errorf("in a browser known to the account: %s", got)
+		if got := resultOf(requestFrom(t, "198.51.102.1"), p, s, "alice@example.com", password, device); got != "signed in" {
+			t.Errorf("sign-in in a browser known to the account: %s", got)
 		}
 		clock.Advance(time.Minute)
-		if got := outcome(from(t, "198.51.101.1"), p, s, "alice@example.com", password, identity.Device{}); got != "signed in" {
-			t.Errorf("after the wait: %s", got)
+		if got := resultOf(requestFrom(t, "198.51.101.1"), p, s, "alice@example.com", password, identity.Device{}); got != "signed in" {
+			t.Errorf("sign-in after the wait: %s", got)
 		}
 	})
 }
@@ -98,16 +98,16 @@ func TestSprayingFromOneNetworkIsSlowed(t *testing.T) {
 		p := limited(s, 3)
 		alice := user(t, p, "alice")
 		device := knownDevice(t, p, alice)
-		network, neighbour, elsewhere := from(t, "192.0.2.1"), from(t, "192.0.2.200"), from(t, "198.51.100.1")
+		network, neighbour, elsewhere := requestFrom(t, "192.0.2.1"), requestFrom(t, "192.0.2.200"), requestFrom(t, "198.51.100.1")
 		for range 2 { // a name counts once
 			for i := range 3 {
-				if got := outcome(network, p, s, fmt.Sprint("user", min(i, 1)), "Spring2026!", identity.Device{}); got != "wrong" {
-					t.Errorf("an attempt within the limit: %s", got)
+				if got := resultOf(network, p, s, fmt.Sprint("user", min(i, 1)), "Spring2026!", identity.Device{}); got != "wrong" {
+					t.Errorf("attempt within the limit: %s", got)
 				}
 			}
 		}
-		if got := outcome(network, p, s, "alice", "Spring2026!", identity.Device{}); got != "wrong" {
-			t.Errorf("the third name: %s", got)
+		if got := resultOf(network, p, s, "alice", "Spring2026!", identity.Device{}); got != "wrong" {
+			t.Errorf("attempt with the third name: %s", got)
 		}
 		for _, c := range []struct {
 			where  string
@@ -124,20 +124,20 @@ func TestSprayingFromOneNetworkIsSlowed(t *testing.T) {
 			{"in a known browser", network, p, device, "signed in"}, // which ends the wait
 			{"in the network in which a user signed in", network, p, identity.Device{}, "signed in"},
 		} {
-			if got := outcome(c.ctx, c.p, s, "alice", password, c.device); got != c.want {
+			if got := resultOf(c.ctx, c.p, s, "alice", password, c.device); got != c.want {
 				t.Errorf("%s: %s, want %s", c.where, got, c.want)
 			}
 		}
 
 		// Without another account that signs in the waits double.
-		flood := from(t, "203.0.113.1")
+		flood := requestFrom(t, "203.0.113.1")
 		for i := range 16 {
 			storagetest.Must(t, p.CountFailure(flood, fmt.Sprint("name", i)))
 			want := map[int]string{2: "1s", 3: "2s", 4: "4s", 10: "4m16s", 12: "15m0s", 15: "15m0s"}[i]
 			if want == "" {
 				continue
 			}
-			if got := outcome(flood, p, s, "alice", password, identity.Device{}); got != "network waits "+want {
+			if got := resultOf(flood, p, s, "alice", password, identity.Device{}); got != "network waits "+want {
 				t.Errorf("after %d names: %s, want %s", i+1, got, want)
 			}
 		}
@@ -149,13 +149,13 @@ func TestSprayingFromOneNetworkIsSlowed(t *testing.T) {
 	})
 }
 
-// TestOfficeBehindOneAddressIsNotSlowed: everybody mistypes a password once, and many do so before the first signs in.
+// TestOfficeBehindOneAddressIsNotSlowed lets every user mistype the password once, many of them before the first signs in.
 func TestOfficeBehindOneAddressIsNotSlowed(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		s := storagetest.Open(t, url, storagetest.NewClock())
 		p := limited(s, 3)
-		office := from(t, "192.0.2.1")
+		office := requestFrom(t, "192.0.2.1")
 		const people = 8
 		for i := range people {
 			user(t, p, fmt.Sprint("user", i))
@@ -164,12 +164,12 @@ func TestOfficeBehindOneAddressIsNotSlowed(t *testing.T) {
 			name := fmt.Sprint("user", i)
 			if i >= 2 {
 				name = fmt.Sprint("user", i-2)
-				if got := outcome(office, p, s, name, password, identity.Device{}); got != "signed in" {
+				if got := resultOf(office, p, s, name, password, identity.Device{}); got != "signed in" {
 					t.Errorf("%s: %s", name, got)
 				}
 				name = fmt.Sprint("user", i)
 			}
-			if got := outcome(office, p, s, name, "a typo in it", identity.Device{}); got != "wrong" {
+			if got := resultOf(office, p, s, name, "a typo in it", identity.Device{}); got != "wrong" {
 				t.Errorf("%s: %s", name, got)
 			}
 		}

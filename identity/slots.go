@@ -5,23 +5,23 @@ import (
 	"sync"
 )
 
-// How many attempts may wait for a slot; each costs only its request.
+// The maximum numbers of attempts that wait for a slot. A waiting attempt costs no more than its request.
 const (
-	maxWaiting        = 512 // of browsers that are not known to the account
-	maxWaitingOf      = 64  // of those, from one network
-	maxWaitingKnown   = 128 // of browsers in which the user signed in before
-	maxWaitingKnownOf = 8   // of those, for one account
+	maxWaiting           = 512 // of browsers that are not known to the account
+	maxWaitingPerNetwork = 64  // of those, from one network
+	maxWaitingKnown      = 128 // of browsers in which the user signed in before
+	maxKnownPerAccount   = 8   // of those, for one account
 )
 
-// caller is what an attempt is queued by.
+// caller identifies the queue and the share of it that an attempt belongs to.
 type caller struct {
 	name  string // the network or, of a known browser, the account
 	known bool   // the user signed in with this browser before
 }
 
-// slots limits how many password hashes are computed concurrently. Known browsers have a queue of their own that gets every
-// second free slot while attempts wait in both queues, so that no number of attempts from unknown browsers delays a known one.
-// Within a queue the callers are served in rotation, so that a caller that sends many attempts delays only its own.
+// slots limits how many password hashes are computed concurrently. Known browsers have a separate queue. It gets every
+// second free slot while attempts wait in both queues, so that a flood from unknown browsers does not keep known ones waiting.
+// Within a queue the callers are served in rotation, so that a caller with many attempts delays only its own.
 type slots struct {
 	mu        sync.Mutex
 	free      int // 0 while attempts wait
@@ -30,7 +30,7 @@ type slots struct {
 	lastKnown bool // the last slot went to a known browser
 }
 
-// waiter is an attempt that was queued; ready is closed when it has its slot.
+// waiter is an attempt that was queued; ready is closed when it acquires its slot.
 type waiter struct {
 	caller
 	ready   chan struct{}
@@ -40,11 +40,12 @@ type waiter struct {
 func newSlots(n int) *slots {
 	return &slots{
 		free:   n,
-		known:  queue{most: maxWaitingKnown, mostOf: maxWaitingKnownOf, of: map[string][]*waiter{}},
-		others: queue{most: maxWaiting, mostOf: maxWaitingOf, of: map[string][]*waiter{}},
+		known:  queue{max: maxWaitingKnown, maxPerCaller: maxKnownPerAccount, attempts: map[string][]*waiter{}},
+		others: queue{max: maxWaiting, maxPerCaller: maxWaitingPerNetwork, attempts: map[string][]*waiter{}},
 	}
 }
 
+// queueOf returns the queue in which a caller's attempts wait.
 func (s *slots) queueOf(c caller) *queue {
 	if c.known {
 		return &s.known
@@ -52,8 +53,8 @@ func (s *slots) queueOf(c caller) *queue {
 	return &s.others
 }
 
-// enqueue acquires a slot when one is free, and otherwise queues for one. ok is false when the queue, or the caller's share
-// of it, is full.
+// enqueue acquires a slot when one is free and otherwise appends the attempt to the queue. ok is false when the queue or the
+// caller's share of it is full.
 func (s *slots) enqueue(c caller) (w *waiter, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,7 +67,7 @@ func (s *slots) enqueue(c caller) (w *waiter, ok bool) {
 	return w, s.queueOf(c).push(w)
 }
 
-// release passes a slot on to the next attempt that waits.
+// release passes a slot to the next waiting attempt, or frees it.
 func (s *slots) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,7 +87,7 @@ func (s *slots) release() {
 	next.grant()
 }
 
-// abandon removes an attempt from its queue, or releases its slot when it has one by now.
+// abandon removes an attempt from its queue, or releases the slot that it has acquired in the meantime.
 func (s *slots) abandon(w *waiter) {
 	s.mu.Lock()
 	granted := w.granted
@@ -106,6 +107,7 @@ func (s *slots) waiting() int {
 	return s.known.waiting + s.others.waiting
 }
 
+// grant marks the slot as acquired and wakes the attempt.
 func (w *waiter) grant() {
 	w.granted = true
 	close(w.ready)
@@ -113,21 +115,21 @@ func (w *waiter) grant() {
 
 // queue has the attempts of each caller in the order of arrival, and the callers in the order in which they are served.
 type queue struct {
-	most, mostOf int
-	waiting      int
-	of           map[string][]*waiter
-	order        []string // callers with waiting attempts
+	max, maxPerCaller int
+	waiting           int
+	attempts          map[string][]*waiter
+	order             []string // callers with waiting attempts
 }
 
 // push adds an attempt, or returns false when the queue or the caller's share is full.
 func (q *queue) push(w *waiter) bool {
-	if q.waiting >= q.most || len(q.of[w.name]) >= q.mostOf {
+	if q.waiting >= q.max || len(q.attempts[w.name]) >= q.maxPerCaller {
 		return false
 	}
-	if len(q.of[w.name]) == 0 {
+	if len(q.attempts[w.name]) == 0 {
 		q.order = append(q.order, w.name)
 	}
-	q.of[w.name] = append(q.of[w.name], w)
+	q.attempts[w.name] = append(q.attempts[w.name], w)
 	q.waiting++
 	return true
 }
@@ -138,7 +140,7 @@ func (q *queue) pop() *waiter {
 		return nil
 	}
 	name := q.order[0]
-	w := q.of[name][0]
+	w := q.attempts[name][0]
 	q.order = append(q.order[1:], name)
 	q.remove(w)
 	return w
@@ -147,9 +149,9 @@ func (q *queue) pop() *waiter {
 // remove removes an attempt that is in the queue.
 func (q *queue) remove(w *waiter) {
 	q.waiting--
-	q.of[w.name] = slices.DeleteFunc(q.of[w.name], func(o *waiter) bool { return o == w })
-	if len(q.of[w.name]) == 0 {
-		delete(q.of, w.name)
+	q.attempts[w.name] = slices.DeleteFunc(q.attempts[w.name], func(o *waiter) bool { return o == w })
+	if len(q.attempts[w.name]) == 0 {
+		delete(q.attempts, w.name)
 		q.order = slices.DeleteFunc(q.order, func(name string) bool { return name == w.name })
 	}
 }

@@ -40,7 +40,7 @@ func fill(q *slots, c caller) (all []*waiter) {
 func TestKnownBrowserGetsTheNextSlotOfAFullQueue(t *testing.T) {
 	t.Parallel()
 	q := newSlots(1)
-	if held := mustEnqueue(t, q, caller{name: "first"}); !isReady(held) {
+	if acquired := mustEnqueue(t, q, caller{name: "first"}); !isReady(acquired) {
 		t.Fatal("a free slot was not granted")
 	}
 	for i := 0; q.waiting() < maxWaiting; i++ {
@@ -61,10 +61,10 @@ func TestKnownAndOtherBrowsersAlternate(t *testing.T) {
 	q := newSlots(1)
 	mustEnqueue(t, q, caller{name: "first"})
 	known, others := fill(q, caller{"mallory", true}), fill(q, caller{name: "network"})
-	if len(known) != maxWaitingKnownOf || len(others) != maxWaitingOf {
-		t.Fatalf("%d and %d wait, want %d and %d", len(known), len(others), maxWaitingKnownOf, maxWaitingOf)
+	if len(known) != maxKnownPerAccount || len(others) != maxWaitingPerNetwork {
+		t.Fatalf("%d and %d wait, want %d and %d", len(known), len(others), maxKnownPerAccount, maxWaitingPerNetwork)
 	}
-	for i := range 2 * maxWaitingKnownOf {
+	for i := range 2 * maxKnownPerAccount {
 		q.release()
 		if got := isReady(known[i/2]); !got {
 			t.Errorf("slot %d did not go to a known browser", i+1)
@@ -74,7 +74,7 @@ func TestKnownAndOtherBrowsersAlternate(t *testing.T) {
 		}
 	}
 	q.release()
-	if !isReady(others[maxWaitingKnownOf]) {
+	if !isReady(others[maxKnownPerAccount]) {
 		t.Error("a slot is unused while no known browser waits")
 	}
 }
@@ -84,8 +84,8 @@ func TestNetworkWaitsForItsOwnAttempts(t *testing.T) {
 	q := newSlots(1)
 	mustEnqueue(t, q, caller{name: "first"})
 	flood := fill(q, caller{name: "flood"})
-	if len(flood) != maxWaitingOf {
-		t.Fatalf("one network has %d waiting, want %d", len(flood), maxWaitingOf)
+	if len(flood) != maxWaitingPerNetwork {
+		t.Fatalf("one network has %d waiting, want %d", len(flood), maxWaitingPerNetwork)
 	}
 	one := mustEnqueue(t, q, caller{name: "other network"})
 	q.release()
@@ -106,15 +106,15 @@ func TestNetworkWaitsForItsOwnAttempts(t *testing.T) {
 func TestAbandonedSlotGoesToTheNext(t *testing.T) {
 	t.Parallel()
 	q := newSlots(1)
-	held := mustEnqueue(t, q, caller{name: "first"})
+	acquired := mustEnqueue(t, q, caller{name: "first"})
 	second, third := mustEnqueue(t, q, caller{name: "a"}), mustEnqueue(t, q, caller{name: "b"})
-	q.abandon(second) // while it waits
-	q.abandon(held)   // when it has its slot
+	q.abandon(second)   // while it waits
+	q.abandon(acquired) // when it has its slot
 	if isReady(second) || !isReady(third) {
 		t.Error("the slot did not go to the attempt that still waits")
 	}
 	q.release()
-	if q.waiting() != 0 || q.free != 1 || len(q.others.of) != 0 || len(q.others.order) != 0 {
+	if q.waiting() != 0 || q.free != 1 || len(q.others.attempts) != 0 || len(q.others.order) != 0 {
 		t.Errorf("after all have left the queue is %+v", q)
 	}
 }
@@ -125,16 +125,16 @@ func TestFullQueueRefusesImmediately(t *testing.T) {
 	mustEnqueue(t, h.slots, caller{name: "holds the only slot"})
 	fill(h.slots, caller{name: "network"})
 	// The context never ends, and no slot is released: if it waited, the test would not end.
-	err := h.inTurn(context.Background(), caller{name: "network"}, func() error { return errors.New("it ran") })
+	err := h.runInSlot(context.Background(), caller{name: "network"}, func() error { return errors.New("it ran") })
 	if !errors.Is(err, ErrBusy) {
 		t.Errorf("got %v, want ErrBusy", err)
 	}
 	ended, end := context.WithCancel(context.Background())
 	end()
-	if err := h.inTurn(ended, caller{name: "other"}, func() error { return nil }); !errors.Is(err, context.Canceled) {
+	if err := h.runInSlot(ended, caller{name: "other"}, func() error { return nil }); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want the context's error", err)
 	}
-	if n := h.slots.waiting(); n != maxWaitingOf {
-		t.Errorf("%d wait after one has left, want %d", n, maxWaitingOf)
+	if n := h.slots.waiting(); n != maxWaitingPerNetwork {
+		t.Errorf("%d wait after one has left, want %d", n, maxWaitingPerNetwork)
 	}
 }
