@@ -51,7 +51,7 @@ func TestNamesShareOneNormalisedNamespace(t *testing.T) {
 	})
 }
 
-func TestNamesThatCannotBeReadAreRefused(t *testing.T) {
+func TestUnprintableNamesAreRefused(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		p, _, _ := people(t, url)

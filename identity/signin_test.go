@@ -47,9 +47,9 @@ func resultOf(ctx context.Context, p *identity.People, s *storage.Store, name, p
 	return err.Error()
 }
 
-// TestThrottlingOfAnAccountIsNotVisible fails sign-ins with the username from many networks. The responses for the e-mail address
+// TestThrottlingOfAccountIsNotVisible fails sign-ins with the username from many networks. The responses for the e-mail address
 // do not change, which would reveal that both names belong to one account, but the account is protected.
-func TestThrottlingOfAnAccountIsNotVisible(t *testing.T) {
+func TestThrottlingOfAccountIsNotVisible(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		p, s, clock := people(t, url)
@@ -149,8 +149,8 @@ func TestSprayingFromOneNetworkIsSlowed(t *testing.T) {
 	})
 }
 
-// TestOfficeBehindOneAddressIsNotSlowed lets every user mistype the password once, many of them before the first signs in.
-func TestOfficeBehindOneAddressIsNotSlowed(t *testing.T) {
+// TestUsersBehindOneAddressAreNotSlowed lets every user mistype the password once, many of them before the first signs in.
+func TestUsersBehindOneAddressAreNotSlowed(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		s := storagetest.Open(t, url, storagetest.NewClock())

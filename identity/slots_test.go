@@ -37,7 +37,7 @@ func fill(q *slots, c caller) (all []*waiter) {
 	}
 }
 
-func TestKnownBrowserGetsTheNextSlotOfAFullQueue(t *testing.T) {
+func TestKnownBrowserAcquiresNextSlotOfFullQueue(t *testing.T) {
 	t.Parallel()
 	q := newSlots(1)
 	if acquired := mustEnqueue(t, q, caller{name: "first"}); !isReady(acquired) {
@@ -79,7 +79,7 @@ func TestKnownAndOtherBrowsersAlternate(t *testing.T) {
 	}
 }
 
-func TestNetworkWaitsForItsOwnAttempts(t *testing.T) {
+func TestNetworkWaitsOnlyForItsAttempts(t *testing.T) {
 	t.Parallel()
 	q := newSlots(1)
 	mustEnqueue(t, q, caller{name: "first"})
@@ -103,7 +103,7 @@ func TestNetworkWaitsForItsOwnAttempts(t *testing.T) {
 	}
 }
 
-func TestAbandonedSlotGoesToTheNext(t *testing.T) {
+func TestAbandonedSlotIsPassedOn(t *testing.T) {
 	t.Parallel()
 	q := newSlots(1)
 	acquired := mustEnqueue(t, q, caller{name: "first"})

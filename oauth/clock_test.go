@@ -48,8 +48,8 @@ func eachSkew(t *testing.T, skews []time.Duration, test func(t *testing.T, one, 
 	})
 }
 
-// TestRevocationHoldsWhateverTheClock revokes at a process whose clock is wrong, and asks the others.
-func TestRevocationHoldsWhateverTheClock(t *testing.T) {
+// TestRevocationIgnoresClockSkew revokes at a process whose clock is wrong, and asks the others.
+func TestRevocationIgnoresClockSkew(t *testing.T) {
 	t.Parallel()
 	eachSkew(t, []time.Duration{-6 * time.Second, -20 * time.Minute, 20 * time.Minute}, func(t *testing.T, one, two, off *webtest.Server) {
 		one.User("alice")
@@ -68,8 +68,8 @@ func TestRevocationHoldsWhateverTheClock(t *testing.T) {
 	})
 }
 
-// TestThirtySecondsOfSkewHarmNothing sends each request of a flow to another process, one of which is half a minute off.
-func TestThirtySecondsOfSkewHarmNothing(t *testing.T) {
+// TestThirtySecondsOfSkewAreTolerated sends each request of a flow to another process, one of which is half a minute off.
+func TestThirtySecondsOfSkewAreTolerated(t *testing.T) {
 	t.Parallel()
 	eachSkew(t, []time.Duration{-30 * time.Second, 30 * time.Second}, func(t *testing.T, one, two, off *webtest.Server) {
 		one.User("alice")
@@ -98,9 +98,9 @@ func TestThirtySecondsOfSkewHarmNothing(t *testing.T) {
 	})
 }
 
-// TestCleanupByAWrongClockDeletesNothingThatIsNeeded has a process whose clock is far ahead do the jobs of every minute and
+// TestCleanupWithWrongClockDeletesNothingNeeded has a process whose clock is far ahead do the jobs of every minute and
 // hour, and then asks the others for all that has to be there.
-func TestCleanupByAWrongClockDeletesNothingThatIsNeeded(t *testing.T) {
+func TestCleanupWithWrongClockDeletesNothingNeeded(t *testing.T) {
 	t.Parallel()
 	eachSkew(t, []time.Duration{20 * time.Minute, 100 * 24 * time.Hour}, func(t *testing.T, one, two, off *webtest.Server) {
 		one.User("alice")
@@ -154,9 +154,9 @@ func TestCleanupByAWrongClockDeletesNothingThatIsNeeded(t *testing.T) {
 	})
 }
 
-// TestAWrongClockEndsReadiness: beyond the documented bound a process takes itself out of the cluster until its clock is
+// TestClockSkewEndsReadiness: beyond the documented bound a process takes itself out of the cluster until its clock is
 // right.
-func TestAWrongClockEndsReadiness(t *testing.T) {
+func TestClockSkewEndsReadiness(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		if strings.HasPrefix(db, "sqlite:") {

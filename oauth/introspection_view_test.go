@@ -20,7 +20,7 @@ func apiOf(t *testing.T, s *webtest.Server, identifier string, scopes ...string)
 	return c
 }
 
-func TestIntrospectionShowsAnAPIOnlyWhatConcernsIt(t *testing.T) {
+func TestIntrospectionShowsAPIOnlyItsScopes(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := webtest.Start(t, db, webtest.Options{})
@@ -56,7 +56,7 @@ func TestIntrospectionShowsAnAPIOnlyWhatConcernsIt(t *testing.T) {
 	})
 }
 
-func TestIntrospectionShowsTheUsernameWithTheScopeProfileAlone(t *testing.T) {
+func TestIntrospectionShowsUsernameOnlyWithScopeProfile(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := webtest.Start(t, db, webtest.Options{})

@@ -23,7 +23,7 @@ func manyKeys(key webtest.ClientKey, n int) []webtest.ClientKey {
 	return out
 }
 
-func TestKeySetsWithManyKeysAreRefusedWhereverTheyComeFrom(t *testing.T) {
+func TestLargeKeySetsAreRefusedFromEverySource(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_FETCH_ALLOW_HOSTS": "127.0.0.1"}})
@@ -75,7 +75,7 @@ func TestKeySetsWithManyKeysAreRefusedWhereverTheyComeFrom(t *testing.T) {
 	})
 }
 
-func TestFailuresAreCheckedBeforeAnAssertionIsVerified(t *testing.T) {
+func TestFailureLimitPrecedesAssertionVerification(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_RATE_LIMITS": "client_failure=3/1m,address_failure=10/1m"}})
@@ -111,7 +111,7 @@ func TestFailuresAreCheckedBeforeAnAssertionIsVerified(t *testing.T) {
 	})
 }
 
-func TestFailuresAreCheckedBeforeARequestObjectIsVerified(t *testing.T) {
+func TestFailureLimitPrecedesRequestObjectVerification(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "request_object_failure=3/1m"}})

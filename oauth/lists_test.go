@@ -20,9 +20,9 @@ func numbered(n int, format, separator string) string {
 	return strings.Join(items, separator)
 }
 
-// TestLongListsAreRefusedBeforeAnythingReadsThem sends lists without credentials, or with invalid ones: the error is about the list, so
+// TestLongListsAreRefusedBeforeParsing sends lists without credentials, or with invalid ones: the error is about the list, so
 // that the check came before client authentication and before any library.
-func TestLongListsAreRefusedBeforeAnythingReadsThem(t *testing.T) {
+func TestLongListsAreRefusedBeforeParsing(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "off", "GATEHOUSE_REGISTRATION": "open"}})

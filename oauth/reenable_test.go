@@ -46,7 +46,7 @@ func (i issued) wantDead(t *testing.T) {
 	i.s.Token(i.app, webtest.CodeForm(i.code.Location(), i.app)).Want(t, http.StatusBadRequest, "invalid_grant")
 }
 
-func TestEnabledUserGetsNothingBack(t *testing.T) {
+func TestEnablingUserRestoresNoTokens(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_FETCH_ALLOW_HOSTS": "127.0.0.1"}})
@@ -89,7 +89,7 @@ func TestEnabledUserGetsNothingBack(t *testing.T) {
 	})
 }
 
-func TestDisablingADisabledUserChangesNothing(t *testing.T) {
+func TestDisablingDisabledUserChangesNothing(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := webtest.Start(t, db, webtest.Options{})
@@ -111,7 +111,7 @@ func TestDisablingADisabledUserChangesNothing(t *testing.T) {
 	})
 }
 
-func TestEnabledClientGetsNothingBack(t *testing.T) {
+func TestEnablingClientRestoresNoTokens(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := webtest.Start(t, db, webtest.Options{})

@@ -38,13 +38,13 @@ func wantSameSuccessor(t *testing.T, c oauth.ClientInformation, lost string, at 
 	return fresh
 }
 
-// TestRefreshRetryAfterFailoverGetsTheSameSuccessor loses the response of a committed rotation, keeps the database away for
+// TestRefreshRetryAfterFailoverReturnsSameSuccessor loses the response of a committed rotation, keeps the database away for
 // longer than the retry window, and retries at the process that noticed it and at one that did not.
-func TestRefreshRetryAfterFailoverGetsTheSameSuccessor(t *testing.T) {
+func TestRefreshRetryAfterFailoverReturnsSameSuccessor(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		if strings.HasPrefix(db, "sqlite:") {
-			return // its outages are restarts: TestRefreshRetryAfterARestartGetsTheSameSuccessor
+			return // its outages are restarts: TestRefreshRetryAfterRestartReturnsSameSuccessor
 		}
 		proxy := storagetest.NewProxy(t, db)
 		for _, waits := range []bool{true, false} { // for the outage to be recorded, or the retry comes first
@@ -96,9 +96,9 @@ func wantRetryDetail(t *testing.T, s *webtest.Server, outage time.Duration) {
 	})
 }
 
-// TestRefreshRetryAfterARestartGetsTheSameSuccessor stops the only process after a rotation whose response is lost, and
+// TestRefreshRetryAfterRestartReturnsSameSuccessor stops the only process after a rotation whose response is lost, and
 // starts another one when the window is long over.
-func TestRefreshRetryAfterARestartGetsTheSameSuccessor(t *testing.T) {
+func TestRefreshRetryAfterRestartReturnsSameSuccessor(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := webtest.Start(t, db, webtest.Options{})
@@ -120,8 +120,8 @@ func TestRefreshRetryAfterARestartGetsTheSameSuccessor(t *testing.T) {
 	})
 }
 
-// TestRetryWindowEndsAfterTenMinutesWhateverTheOutage retries after a stop that was longer than any window may be.
-func TestRetryWindowEndsAfterTenMinutesWhateverTheOutage(t *testing.T) {
+// TestRetryWindowEndsTenMinutesAfterAnyOutage retries after a stop that was longer than any window may be.
+func TestRetryWindowEndsTenMinutesAfterAnyOutage(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_REFRESH_GRACE": "10m"}})

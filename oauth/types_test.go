@@ -73,7 +73,7 @@ func TestTokensOfAnotherTypeAreRefusedEverywhere(t *testing.T) {
 	})
 }
 
-func TestAClientCanRequireSignedRequestObjects(t *testing.T) {
+func TestClientCanRequireSignedRequestObjects(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid"}})

@@ -82,7 +82,7 @@ func TestDynamicallyRegisteredClientsExpireUnused(t *testing.T) {
 	})
 }
 
-func TestUsedClientsExpireAfterNinetyDaysWithoutAUse(t *testing.T) {
+func TestUsedClientsExpireAfterNinetyUnusedDays(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{
@@ -126,7 +126,7 @@ func TestUsedClientsExpireAfterNinetyDaysWithoutAUse(t *testing.T) {
 	})
 }
 
-func TestAClientOfAnInitialAccessTokenMayWaitForItsFirstUser(t *testing.T) {
+func TestClientOfInitialAccessTokenExpiresLater(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "token", "GATEHOUSE_REGISTRATION_SCOPES": "openid"}})
@@ -147,7 +147,7 @@ func TestAClientOfAnInitialAccessTokenMayWaitForItsFirstUser(t *testing.T) {
 	})
 }
 
-func TestAUseIsStoredOnceADay(t *testing.T) {
+func TestClientUseIsStoredOnceADay(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid"}})
@@ -177,8 +177,8 @@ func TestAUseIsStoredOnceADay(t *testing.T) {
 	})
 }
 
-// TestAClientInUseIsNotDeleted has many approvals race the deletion: none of a client that got a code is deleted.
-func TestAClientInUseIsNotDeleted(t *testing.T) {
+// TestClientInUseIsNotDeleted has many approvals race the deletion: none of a client that got a code is deleted.
+func TestClientInUseIsNotDeleted(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid", "GATEHOUSE_RATE_LIMITS": "off"}})

@@ -88,7 +88,7 @@ func TestSignInIsBlockedUntilTheLatestCount(t *testing.T) {
 	})
 }
 
-func TestNamesThatFailCountOnceAndSuccessesSubtract(t *testing.T) {
+func TestFailedNamesCountOnceAndSuccessesSubtract(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		clock := storagetest.NewClock()
@@ -136,8 +136,8 @@ func TestNamesThatFailCountOnceAndSuccessesSubtract(t *testing.T) {
 	})
 }
 
-// TestAClockSetBackEndsABlock: a failure that was counted while the clock was ahead blocks no user until then.
-func TestAClockSetBackEndsABlock(t *testing.T) {
+// TestClockSetBackEndsSignInBlock: a failure that was counted while the clock was ahead blocks no user until then.
+func TestClockSetBackEndsSignInBlock(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		clock := storagetest.NewClock()

@@ -181,9 +181,9 @@ func TestNoChangeIsMissed(t *testing.T) {
 	})
 }
 
-// TestGapInReadingDropsEverything: a process that could not read the changes for over a second does not rely on rows that may
+// TestGapInReadingDropsCompleteCache: a process that could not read the changes for over a second does not rely on rows that may
 // be deleted by now.
-func TestGapInReadingDropsEverything(t *testing.T) {
+func TestGapInReadingDropsCompleteCache(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		w := newWorld(t, url)

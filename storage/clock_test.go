@@ -49,8 +49,8 @@ func TestClockFollowsTheDatabase(t *testing.T) {
 	}
 }
 
-// TestStoreTimeIsTheDatabases: with the clock of a real PostgreSQL.
-func TestStoreTimeIsTheDatabases(t *testing.T) {
+// TestStoreUsesTheDatabaseTime: with the clock of a real PostgreSQL.
+func TestStoreUsesTheDatabaseTime(t *testing.T) {
 	t.Parallel()
 	for _, engine := range engines(t) {
 		for _, ahead := range []time.Duration{20 * time.Minute, -20 * time.Minute, 100 * 24 * time.Hour} {
@@ -122,8 +122,8 @@ func TestCleanupTimeAdvancesByAnHourAtMost(t *testing.T) {
 	}
 }
 
-// TestALargeDeletionIsReported: that nine of ten rows expire at once is how a wrong clock shows.
-func TestALargeDeletionIsReported(t *testing.T) {
+// TestLargeDeletionIsReported: that nine of ten rows expire at once is how a wrong clock shows.
+func TestLargeDeletionIsReported(t *testing.T) {
 	t.Parallel()
 	for _, engine := range engines(t) {
 		t.Run(engine, func(t *testing.T) {

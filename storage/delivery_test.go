@@ -47,8 +47,8 @@ func TestNoMoreDeliveriesAreTakenThanAskedFor(t *testing.T) {
 	})
 }
 
-// TestADeliveryPostponedByAWrongClockIsDueAgain when the clock is set back.
-func TestADeliveryPostponedByAWrongClockIsDueAgain(t *testing.T) {
+// TestDeliveryPostponedByWrongClockIsDueAgain when the clock is set back.
+func TestDeliveryPostponedByWrongClockIsDueAgain(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		w := newWorld(t, url)

@@ -66,8 +66,8 @@ func TestConnectionsHaveTimeLimits(t *testing.T) {
 	})
 }
 
-// TestSilentFirstHostIsLeft: a host that was cut off accepts no connection and refuses none.
-func TestSilentFirstHostIsLeft(t *testing.T) {
+// TestUnresponsiveFirstHostIsSkipped: a host that was cut off accepts no connection and refuses none.
+func TestUnresponsiveFirstHostIsSkipped(t *testing.T) {
 	t.Parallel()
 	onPostgres(t, func(t *testing.T, db string) {
 		silent, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0") // the kernel accepts, nobody answers
@@ -82,9 +82,9 @@ func TestSilentFirstHostIsLeft(t *testing.T) {
 	})
 }
 
-// TestStoppedTransactionIsEnded: PostgreSQL ends the transaction of a process that stopped in the middle of a change, and the
+// TestIdleTransactionIsTerminated: PostgreSQL ends the transaction of a process that stopped in the middle of a change, and the
 // change of the same record that waits for it succeeds.
-func TestStoppedTransactionIsEnded(t *testing.T) {
+func TestIdleTransactionIsTerminated(t *testing.T) {
 	t.Parallel()
 	onPostgres(t, func(t *testing.T, db string) {
 		w := newWorld(t, with(t, db, "idle_in_transaction_session_timeout", "500"))

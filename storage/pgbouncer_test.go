@@ -51,8 +51,8 @@ func TestPgBouncerNeedsNoSetting(t *testing.T) {
 	})
 }
 
-// TestNoSettingStaysOnSharedConnections: what a connection of Gatehouse sets, another client of PgBouncer would get.
-func TestNoSettingStaysOnSharedConnections(t *testing.T) {
+// TestSettingsAreNotLeftOnSharedConnections: what a connection of Gatehouse sets, another client of PgBouncer would get.
+func TestSettingsAreNotLeftOnSharedConnections(t *testing.T) {
 	t.Parallel()
 	throughPgBouncer(t, func(t *testing.T, b *storagetest.PgBouncer) {
 		w := newWorld(t, b.URL)
@@ -76,8 +76,8 @@ func TestNoSettingStaysOnSharedConnections(t *testing.T) {
 	})
 }
 
-// TestManyMigrateThroughPgBouncer: session locks do not hold there.
-func TestManyMigrateThroughPgBouncer(t *testing.T) {
+// TestConcurrentMigrationsThroughPgBouncer: session locks do not hold there.
+func TestConcurrentMigrationsThroughPgBouncer(t *testing.T) {
 	t.Parallel()
 	throughPgBouncer(t, func(t *testing.T, b *storagetest.PgBouncer) {
 		stores := make([]*storage.Store, 6)

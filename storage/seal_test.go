@@ -104,9 +104,9 @@ func TestANotedHeadShowsThatTheEndWasCutOff(t *testing.T) {
 	})
 }
 
-// TestVerifyFindsALogThatWasCutAtEitherEnd removes rows with all their seals, as an attacker does who knows the chain. Records that
+// TestVerifyDetectsTruncationAtEitherEnd removes rows with all their seals, as an attacker does who knows the chain. Records that
 // were created with a row of the log remain.
-func TestVerifyFindsALogThatWasCutAtEitherEnd(t *testing.T) {
+func TestVerifyDetectsTruncationAtEitherEnd(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		s, clock := sealedLog(t, url)
@@ -149,8 +149,8 @@ func TestVerifyFindsALogThatWasCutAtEitherEnd(t *testing.T) {
 	})
 }
 
-// TestVerifyAcceptsALogWhoseBeginningWasRetired: what the operator retired is older than records that stay.
-func TestVerifyAcceptsALogWhoseBeginningWasRetired(t *testing.T) {
+// TestVerifyAcceptsRetiredBeginning: what the operator retired is older than records that stay.
+func TestVerifyAcceptsRetiredBeginning(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		s, clock := sealedLog(t, url)

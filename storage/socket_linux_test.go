@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestDeadHostsAreNoticed(t *testing.T) {
+func TestUnreachableHostsAreDetected(t *testing.T) {
 	t.Parallel()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {

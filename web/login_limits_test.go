@@ -9,7 +9,7 @@ import (
 	"gatehouse/web/webtest"
 )
 
-func TestSprayedNetworkGetsAPageWithTheWait(t *testing.T) {
+func TestLimitedNetworkSeesPageWithWait(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "sign_in_names=2/1h"}})

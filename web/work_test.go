@@ -176,10 +176,10 @@ func (w work) within(short work, size int) bool {
 	return w.allocations <= 2*short.allocations+400 && w.bytes <= 2*short.bytes+24*uint64(size)+64<<10
 }
 
-// TestNoRouteWorksMoreForManyValues sends every route requests with many and long parts, and compares the work with that for a
+// TestWorkPerRouteIsBoundedForManyValues sends every route requests with many and long parts, and compares the work with that for a
 // short one. It is not parallel, so that no other test of the package allocates meanwhile. Work that allocates nothing, like a quadratic
-// search for duplicates, is not seen in it: TestLongListsAreRefusedBeforeAnythingReadsThem shows that none gets a long list.
-func TestNoRouteWorksMoreForManyValues(t *testing.T) {
+// search for duplicates, is not seen in it: TestLongListsAreRefusedBeforeParsing shows that none gets a long list.
+func TestWorkPerRouteIsBoundedForManyValues(t *testing.T) {
 	s := webtest.Start(t, storagetest.URL(t, storagetest.Engines(t)[0]), webtest.Options{Env: map[string]string{
 		"GATEHOUSE_RATE_LIMITS": "off", "GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1",
 	}})

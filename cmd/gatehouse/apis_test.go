@@ -105,7 +105,7 @@ func apiResource(identifier string, scopes ...string) storage.Resource {
 	return storage.Resource{Identifier: identifier, Name: identifier, Scopes: scopes, Introspectors: storage.Strings{}, CreatedAt: time.Now()}
 }
 
-func TestAPIsInTheDocumentVerifyAccessTokens(t *testing.T) {
+func TestAPIsVerifyAccessTokens(t *testing.T) {
 	dir := needs(t, "APIS")
 	files := documentFiles(t, "../../docs/apis.md")
 	var down atomic.Bool

@@ -50,7 +50,7 @@ func TestSelfRegisteredClientIsNotFoundByName(t *testing.T) {
 	})
 }
 
-func TestMissingKeyDoesNotAdviseAnotherForADatabaseThatHasOne(t *testing.T) {
+func TestMissingRootKeyOfUsedDatabaseAdvisesNoNewKey(t *testing.T) {
 	t.Parallel()
 	needs(t, "TEST_POSTGRES_DSN")
 	env := map[string]string{"GATEHOUSE_DATABASE_URL": storagetest.URL(t, "postgres")}

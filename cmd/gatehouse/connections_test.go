@@ -14,9 +14,9 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// TestAdminListenerAnswersWhenConnectionsUseUpTheFiles opens more connections to the public listener than the process may have files,
+// TestAdminListenerRespondsAtOpenFileLimit opens more connections to the public listener than the process may have files,
 // and sends nothing.
-func TestAdminListenerAnswersWhenConnectionsUseUpTheFiles(t *testing.T) {
+func TestAdminListenerRespondsAtOpenFileLimit(t *testing.T) {
 	t.Parallel()
 	admin := freeAddress(t)
 	w := newWorld(t, "sqlite:"+t.TempDir()+"/gatehouse.db", map[string]string{"GATEHOUSE_ADMIN_LISTEN": admin, "GATEHOUSE_DATABASE_POOL": "4"})
@@ -57,7 +57,7 @@ func (exhausted) Accept() (net.Conn, error) {
 	return nil, &net.OpError{Op: "accept", Net: "tcp", Err: syscall.EMFILE}
 }
 
-func TestListenerLogsThatItCannotAcceptOnceAMinute(t *testing.T) {
+func TestListenerLogsAcceptFailureOnceAMinute(t *testing.T) {
 	t.Parallel()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	storagetest.Must(t, err)

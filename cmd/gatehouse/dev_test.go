@@ -11,7 +11,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-func TestDevRefusesADatabaseThatItDidNotCreate(t *testing.T) {
+func TestDevRefusesForeignDatabase(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		dir := t.TempDir()
@@ -45,7 +45,7 @@ func TestDevRefusesADatabaseThatItDidNotCreate(t *testing.T) {
 }
 
 // It is not parallel: with PostgreSQL dev.json is below the working directory.
-func TestDevStartsAgainOnItsOwnDatabase(t *testing.T) {
+func TestDevRestartsOnItsDatabase(t *testing.T) {
 	for _, engine := range storagetest.Engines(t) {
 		url := storagetest.URL(t, engine)
 		dir := t.TempDir()

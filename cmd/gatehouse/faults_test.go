@@ -244,9 +244,9 @@ func TestToldToStopUnderLoad(t *testing.T) {
 	})
 }
 
-// TestRemovedDatabaseIsNoticedAndNotCreatedAgain removes the files of a database that is being served. The log has the cause, and the
+// TestRemovedDatabaseIsReportedAndNotRecreated removes the files of a database that is being served. The log has the cause, and the
 // restart does not begin with an empty database in its place.
-func TestRemovedDatabaseIsNoticedAndNotCreatedAgain(t *testing.T) {
+func TestRemovedDatabaseIsReportedAndNotRecreated(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "gatehouse.db")
@@ -285,8 +285,8 @@ func TestRemovedDatabaseIsNoticedAndNotCreatedAgain(t *testing.T) {
 	again.wait(t)
 }
 
-// TestCommandsReadADatabaseThatCannotBeWritten runs commands as a user who may only read, as on a disk that became read-only.
-func TestCommandsReadADatabaseThatCannotBeWritten(t *testing.T) {
+// TestCommandsReadReadOnlyDatabase runs commands as a user who may only read, as on a disk that became read-only.
+func TestCommandsReadReadOnlyDatabase(t *testing.T) {
 	t.Parallel()
 	program := publicProgram(t)
 	for _, running := range []bool{false, true} {
@@ -375,8 +375,8 @@ func TestTheDatabaseGoesAndComesBack(t *testing.T) {
 	}
 }
 
-// TestDatabaseGoesAndComesBackBehindPgBouncer: PgBouncer accepts connections all the while, and reports errors of its own.
-func TestDatabaseGoesAndComesBackBehindPgBouncer(t *testing.T) {
+// TestDatabaseOutageBehindPgBouncerRecovers: PgBouncer accepts connections all the while, and reports errors of its own.
+func TestDatabaseOutageBehindPgBouncerRecovers(t *testing.T) {
 	t.Parallel()
 	needs(t, "TEST_POSTGRES_DSN")
 	pg := ownPostgres(t)

@@ -9,8 +9,8 @@ import (
 	"gatehouse/oauth/redirect"
 )
 
-// TestShownHostIsTheOneThatChromiumGoesTo compares the host that pages show with what the URL parser of Chromium yields.
-func TestShownHostIsTheOneThatChromiumGoesTo(t *testing.T) {
+// TestShownHostIsTheHostThatChromiumOpens compares the host that pages show with what the URL parser of Chromium yields.
+func TestShownHostIsTheHostThatChromiumOpens(t *testing.T) {
 	b := openBrowser(t)
 	b.do("open an empty page", chromedp.Navigate("about:blank"))
 	shown := 0

@@ -20,8 +20,8 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// TestJobThatHangsIsEndedAtItsLimit runs a job that waits as long as it may, as on a connection that no longer answers.
-func TestJobThatHangsIsEndedAtItsLimit(t *testing.T) {
+// TestHangingJobEndsAtItsTimeLimit runs a job that waits as long as it may, as on a connection that no longer answers.
+func TestHangingJobEndsAtItsTimeLimit(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
 	s := &system{work: newWork()}
@@ -98,9 +98,9 @@ func TestStalledJobMakesProcessUnreadyButAlive(t *testing.T) {
 	storagetest.Must(t, <-ended)
 }
 
-// TestSilentConnectionsStopNoJob keeps every connection to PostgreSQL open without ever forwarding an answer again, as a firewall
+// TestSilentConnectionsDoNotStopJobs keeps every connection to PostgreSQL open without ever forwarding an answer again, as a firewall
 // does that forgot them. New connections work.
-func TestSilentConnectionsStopNoJob(t *testing.T) {
+func TestSilentConnectionsDoNotStopJobs(t *testing.T) {
 	t.Parallel()
 	needs(t, "TEST_POSTGRES_DSN")
 	line := newSlowLine(t, storagetest.URL(t, storage.Postgres))

@@ -126,8 +126,8 @@ func TestNoPageScrollsSideways(t *testing.T) {
 	}
 }
 
-// TestDevAtAnotherHostShowsAStyledLinkToTheIssuer: 127.0.0.1 is the same server and another host.
-func TestDevAtAnotherHostShowsAStyledLinkToTheIssuer(t *testing.T) {
+// TestDevAtAnotherHostShowsStyledLinkToIssuer: 127.0.0.1 is the same server and another host.
+func TestDevAtAnotherHostShowsStyledLinkToIssuer(t *testing.T) {
 	needs(t, "CHROME")
 	t.Parallel()
 	d := startDev(t, t.TempDir(), nil)

@@ -129,7 +129,7 @@ func TestClientAddressThroughNginx(t *testing.T) {
 	})
 }
 
-func TestIssuerBelowAPathThroughNginx(t *testing.T) {
+func TestIssuerWithPathThroughNginx(t *testing.T) {
 	t.Parallel()
 	files := documentFiles(t, "../../docs/reverse-proxies.md")
 	server, locations := files["nginx.conf"], files["nginx-path.conf"]

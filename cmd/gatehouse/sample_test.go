@@ -227,7 +227,7 @@ func TestSampleAppRefusesFormsOfOtherSites(t *testing.T) {
 	}
 }
 
-func TestSampleAppHasNoDeadEnds(t *testing.T) {
+func TestSampleAppErrorPagesLinkToStart(t *testing.T) {
 	t.Parallel()
 	a := startSample(t)
 	b := a.tab()

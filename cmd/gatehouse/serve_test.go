@@ -367,9 +367,9 @@ func TestAdminListenerRefusesForeignHostNames(t *testing.T) {
 	}
 }
 
-// TestProfilesShowNoSecretOfTheCommandLine starts a server with its root key as a flag, which is a warning, and reads every profile
+// TestProfilesOmitCommandLineSecrets starts a server with its root key as a flag, which is a warning, and reads every profile
 // that has text.
-func TestProfilesShowNoSecretOfTheCommandLine(t *testing.T) {
+func TestProfilesOmitCommandLineSecrets(t *testing.T) {
 	t.Parallel()
 	admin := freeAddress(t)
 	p := startChild(t, nil, "serve", "--database-url", "sqlite:"+t.TempDir()+"/gatehouse.db", "--listen", freeAddress(t), "--admin-listen", admin, "--secret-key", keyText)

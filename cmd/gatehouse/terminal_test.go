@@ -93,7 +93,7 @@ func TestTerminalOutputIsPrintable(t *testing.T) {
 	}
 }
 
-func TestUnreadableNamesAreRefusedByCommands(t *testing.T) {
+func TestCommandsRefuseUnprintableNames(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{"GATEHOUSE_DATABASE_URL": "sqlite:" + t.TempDir() + "/gatehouse.db"}
 	for _, args := range [][]string{

@@ -40,7 +40,7 @@ func spellings(token string) map[string]string {
 	return out
 }
 
-func TestATokenHasOneSpelling(t *testing.T) {
+func TestTokenHasOneSpelling(t *testing.T) {
 	t.Parallel()
 	for _, alg := range jwt.Algorithms {
 		k := newKey(t, "kid1", alg)
@@ -66,7 +66,7 @@ func TestATokenHasOneSpelling(t *testing.T) {
 	}
 }
 
-func TestAHeaderOfAnExtensionIsRefused(t *testing.T) {
+func TestExtensionHeaderIsRefused(t *testing.T) {
 	t.Parallel()
 	private, err := jwt.Generate(jwt.EdDSA)
 	if err != nil {
@@ -95,7 +95,7 @@ func TestAHeaderOfAnExtensionIsRefused(t *testing.T) {
 	}
 }
 
-func TestAKeyHasOneSpelling(t *testing.T) {
+func TestKeyHasOneSpelling(t *testing.T) {
 	t.Parallel()
 	const canonical = `{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}`
 	if keys, err := jwt.ParseKeys([]byte(`{"keys":[` + canonical + `]}`)); err != nil || len(keys) != 1 {

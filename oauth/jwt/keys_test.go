@@ -25,7 +25,7 @@ func rsaKey(id string, bits int, exponent *big.Int) string {
 
 func set(keys ...string) []byte { return []byte(`{"keys":[` + strings.Join(keys, ",") + `]}`) }
 
-func TestKeysThatCostMuchAreRefused(t *testing.T) {
+func TestExpensiveKeysAreRefused(t *testing.T) {
 	t.Parallel()
 	usual := big.NewInt(65537)
 	for name, x := range map[string]struct {

@@ -50,7 +50,7 @@ func TestImpersonable(t *testing.T) {
 	}
 }
 
-func TestDestinationIsTheHostThatTheBrowserGoesTo(t *testing.T) {
+func TestDestinationIsTheHostThatBrowsersOpen(t *testing.T) {
 	t.Parallel()
 	for uri, want := range map[string]redirect.Destination{
 		"https://a.example/cb":                 {Host: "a.example"},

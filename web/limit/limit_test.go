@@ -147,8 +147,8 @@ func TestParallelCallersGetNoMore(t *testing.T) {
 	}
 }
 
-// TestRedisCountsByItsOwnClock leaves the clock to Redis, as processes with different clocks do.
-func TestRedisCountsByItsOwnClock(t *testing.T) {
+// TestRedisCountsByRedisClock leaves the clock to Redis, as processes with different clocks do.
+func TestRedisCountsByRedisClock(t *testing.T) {
 	t.Parallel()
 	r := webtest.StartRedis(t)
 	for i, ahead := range []time.Duration{0, 24 * time.Hour, -24 * time.Hour, 0} {

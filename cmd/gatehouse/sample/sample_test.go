@@ -59,7 +59,7 @@ func TestFullSessionStoreEvictsNoUser(t *testing.T) {
 	}
 }
 
-func TestUserWithManySessionsLosesTheirOldest(t *testing.T) {
+func TestManySessionsOfOneUserEvictTheOldest(t *testing.T) {
 	t.Parallel()
 	a := newApp(t)
 	other, err := signInAs(a, "other")
