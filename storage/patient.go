@@ -44,6 +44,9 @@ func (p patient) QueryContext(ctx context.Context, query string, args ...any) (*
 
 // BeginTx begins a transaction on a connection that is not given back before it has ended.
 func (p patient) BeginTx(ctx context.Context, opts *sql.TxOptions) (gorm.ConnPool, error) {
+	if err := p.file.check(); err != nil {
+		return nil, err
+	}
 	return patiently(ctx, func() (gorm.ConnPool, error) {
 		conn, err := p.Conn(ctx)
 		if err != nil {
@@ -53,7 +56,7 @@ func (p patient) BeginTx(ctx context.Context, opts *sql.TxOptions) (gorm.ConnPoo
 		if err != nil {
 			return nil, errors.Join(err, conn.Close())
 		}
-		return &embeddedTx{tx, conn}, nil
+		return &embeddedTx{tx, conn, p.file}, nil
 	})
 }
 
@@ -63,6 +66,7 @@ type embeddedTx struct {
 	*sql.Tx
 
 	conn *sql.Conn
+	file *databaseFile
 }
 
 var (
@@ -70,8 +74,11 @@ var (
 	_ gorm.TxCommitter      = &embeddedTx{}
 )
 
-// Commit commits, or else rolls back.
+// Commit commits, or else rolls back. It commits nothing to a file that has no name any more.
 func (t *embeddedTx) Commit() error {
+	if err := t.file.check(); err != nil {
+		return errors.Join(err, t.Rollback())
+	}
 	err := t.Tx.Commit()
 	if err != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
