@@ -103,8 +103,8 @@ func mac(key []byte, message string) []byte {
 	return h.Sum(nil)
 }
 
-// mark returns the cookie value of a user. It depends on the user's epoch, so that browsers from before the user was disabled
-// or got a new password are unknown.
+// mark returns the cookie value of a user. It depends on the user's epoch, so that browsers from before the user was
+// disabled or got a new password are unknown.
 func (d Device) mark(u storage.User) string {
 	return d.mac(d.nonce + "\x00" + u.ID + "\x00" + strconv.FormatInt(u.Epoch, 10))
 }

@@ -45,8 +45,8 @@ func newHasher(concurrency int) *hasher {
 	return &hasher{slots: newSlots(concurrency), dummy: phc(salt, sum)}
 }
 
-// runInSlot calls fn as soon as it has acquired a slot. It returns ErrBusy when that takes longer than the context's deadline,
-// and immediately when the queue or the caller's share of it is full.
+// runInSlot calls fn as soon as it has acquired a slot. It returns ErrBusy when that takes longer than the context's
+// deadline, and immediately when the queue or the caller's share of it is full.
 func (h *hasher) runInSlot(ctx context.Context, caller caller, fn func() error) error {
 	w, ok := h.slots.enqueue(caller)
 	if !ok {

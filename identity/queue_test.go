@@ -41,8 +41,8 @@ func waitFor(p *identity.People, n int) {
 	}
 }
 
-// TestKnownBrowserSignsInDuringFlood fills the queue with attempts from many networks. Another unknown browser is refused
-// immediately; a browser known to the account gets the next slot.
+// TestKnownBrowserSignsInDuringFlood fills the queue with attempts from many networks. Another unknown browser is
+// refused immediately; a browser known to the account gets the next slot.
 func TestKnownBrowserSignsInDuringFlood(t *testing.T) {
 	t.Parallel()
 	p, _, _ := people(t, storagetest.URL(t, storage.SQLite))

@@ -87,8 +87,8 @@ func (p *People) tokens(r *http.Request) []string {
 	return parts[:min(len(parts), maxPeople)]
 }
 
-// Touch stores when the session was last used, at most once a minute and at least four times in the idle lifetime, so that a
-// session in use does not expire as idle.
+// Touch stores when the session was last used, at most once a minute and at least four times in the idle lifetime, so
+// that a session in use does not expire as idle.
 func (p *People) Touch(r *http.Request, who *SignedIn) error {
 	now := p.store.Now()
 	if now.Sub(who.Session.LastSeenAt) < min(touchEvery, p.options.SessionIdleTTL/4) {

@@ -32,8 +32,8 @@ var ErrWrong = errors.New("wrong name or password")
 // errNotChecked is ErrWrong for an attempt whose password was not checked. The response does not show the difference.
 var errNotChecked = fmt.Errorf("%w: not checked because too many sign-ins to the account failed", ErrWrong)
 
-// Throttled is returned when too many sign-ins failed: with the same name or, if Network is set, with many names from the
-// network.
+// Throttled is returned when too many sign-ins failed: with the same name or, if Network is set, with many names from
+// the network.
 type Throttled struct {
 	RetryAt time.Time
 	Network bool
@@ -49,9 +49,9 @@ func (t *Throttled) Error() string {
 // SignIn checks a name and password and returns the person. device is what DeviceOf found in the browser. It returns
 // ErrWrong, a *Throttled, or ErrBusy.
 //
-// The work and the results are the same for registered and unregistered names. Whether an attempt from an unknown browser
-// returns a *Throttled depends only on the name as typed and on the network, so that it does not reveal which names belong to
-// one account.
+// The work and the results are the same for registered and unregistered names. Whether an attempt from an unknown
+// browser returns a *Throttled depends only on the name as typed and on the network, so that it does not reveal which
+// names belong to one account.
 func (p *People) SignIn(ctx context.Context, name, password string, device Device) (storage.User, error) {
 	k, err := key(name)
 	if err != nil {
@@ -76,8 +76,8 @@ func (p *People) SignIn(ctx context.Context, name, password string, device Devic
 		return storage.User{}, err
 	}
 	correct, underAttack, names := false, false, storage.SignInNames{}
-	// The limits are checked again and the failure is counted while this attempt has its slot, so that no more concurrent
-	// attempts pass the limits than there are slots.
+	// The limits are checked again and the failure is counted while this attempt has its slot, so that no more
+	// concurrent attempts pass the limits than there are slots.
 	err = p.hasher.runInSlot(ctx, a.caller, func() error {
 		if err := p.checkLimits(ctx, a); err != nil {
 			return err
@@ -122,9 +122,9 @@ type attempt struct {
 	success storage.SignInCount   // the row of a successful sign-in, for CreditSignIn
 }
 
-// attempt returns the counts of a sign-in. A browser in which the user signed in before has a separate count, so that failures
-// in other browsers do not lock it out. Other browsers are counted by the name as typed, which decides what the response shows,
-// and by the account, so that alternating between its names gains nothing.
+// attempt returns the counts of a sign-in. A browser in which the user signed in before has a separate count, so that
+// failures in other browsers do not lock it out. Other browsers are counted by the name as typed, which decides what
+// the response shows, and by the account, so that alternating between its names gains nothing.
 func (p *People) attempt(ctx context.Context, typed string, user storage.User, device Device) attempt {
 	key := p.store.Key(storage.SignInKey)
 	origin := network(storage.OriginOf(ctx).Address)
@@ -175,7 +175,8 @@ func (p *People) checkLimits(ctx context.Context, a attempt) error {
 	return &Throttled{RetryAt: *until, Network: true}
 }
 
-// underAttack reports whether so many sign-ins to the account failed that the password from an unknown browser is not checked.
+// underAttack reports whether so many sign-ins to the account failed that the password from an unknown browser is not
+// checked.
 func (p *People) underAttack(ctx context.Context, a attempt) (bool, error) {
 	if len(a.hidden) == 0 {
 		return false, nil
@@ -184,8 +185,8 @@ func (p *People) underAttack(ctx context.Context, a attempt) (bool, error) {
 	return until != nil, err
 }
 
-// recordFailed writes the audit row of a failed sign-in, and one for the network if it now has to wait. It returns the error of
-// the sign-in.
+// recordFailed writes the audit row of a failed sign-in, and one for the network if it now has to wait. It returns the
+// error of the sign-in.
 func (p *People) recordFailed(ctx context.Context, user storage.User, hash string, underAttack bool, names storage.SignInNames) error {
 	reason, result := "wrong password", ErrWrong
 	switch {
@@ -211,8 +212,9 @@ func (p *People) recordFailed(ctx context.Context, user storage.User, hash strin
 	return result
 }
 
-// record writes the audit row of a failure unless the limit on such rows is reached. Each account has a separate limit. Names
-// without an account share the limits per network and of the server, so that an attacker who invents names cannot fill the disk.
+// record writes the audit row of a failure unless the limit on such rows is reached. Each account has a separate
+// limit. Names without an account share the limits per network and of the server, so that an attacker who invents
+// names cannot fill the disk.
 func (p *People) record(ctx context.Context, e storage.Event) error {
 	counts := []config.Count{{Limit: config.LimitRecordedFailure, Key: e.Type + " " + e.UserID}}
 	if e.UserID == "" {

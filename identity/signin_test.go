@@ -47,8 +47,9 @@ func resultOf(ctx context.Context, p *identity.People, s *storage.Store, name, p
 	return err.Error()
 }
 
-// TestThrottlingOfAccountIsNotVisible fails sign-ins with the username from many networks. The responses for the e-mail address
-// do not change, which would reveal that both names belong to one account, but the account is protected.
+// TestThrottlingOfAccountIsNotVisible fails sign-ins with the username from many networks. The responses for the
+// e-mail address do not change, which would reveal that both names belong to one account, but the account is
+// protected.
 func TestThrottlingOfAccountIsNotVisible(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
@@ -149,7 +150,8 @@ func TestSprayingFromOneNetworkIsSlowed(t *testing.T) {
 	})
 }
 
-// TestUsersBehindOneAddressAreNotSlowed lets every user mistype the password once, many of them before the first signs in.
+// TestUsersBehindOneAddressAreNotSlowed lets every user mistype the password once, many of them before the first signs
+// in.
 func TestUsersBehindOneAddressAreNotSlowed(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {

@@ -20,8 +20,8 @@ type caller struct {
 }
 
 // slots limits how many password hashes are computed concurrently. Known browsers have a separate queue. It gets every
-// second free slot while attempts wait in both queues, so that a flood from unknown browsers does not keep known ones waiting.
-// Within a queue the callers are served in rotation, so that a caller with many attempts delays only its own.
+// second free slot while attempts wait in both queues, so that a flood from unknown browsers does not keep known ones
+// waiting. Within a queue the callers are served in rotation, so that a caller with many attempts delays only its own.
 type slots struct {
 	mu        sync.Mutex
 	free      int // 0 while attempts wait
@@ -53,8 +53,8 @@ func (s *slots) queueOf(c caller) *queue {
 	return &s.others
 }
 
-// enqueue acquires a slot when one is free and otherwise appends the attempt to the queue. ok is false when the queue or the
-// caller's share of it is full.
+// enqueue acquires a slot when one is free and otherwise appends the attempt to the queue. ok is false when the queue
+// or the caller's share of it is full.
 func (s *slots) enqueue(c caller) (w *waiter, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -113,7 +113,8 @@ func (w *waiter) grant() {
 	close(w.ready)
 }
 
-// queue has the attempts of each caller in the order of arrival, and the callers in the order in which they are served.
+// queue has the attempts of each caller in the order of arrival, and the callers in the order in which they are
+// served.
 type queue struct {
 	max, maxPerCaller int
 	waiting           int

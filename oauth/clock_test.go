@@ -126,7 +126,7 @@ func TestCleanupWithWrongClockDeletesNothingNeeded(t *testing.T) {
 
 		_, err = off.Store.DeleteExpired(t.Context())
 		storagetest.Must(t, err)
-		storagetest.Must(t, off.Store.ForgetSuccessors(t.Context()))
+		storagetest.Must(t, off.Store.ClearSealedSuccessors(t.Context()))
 		storagetest.Must(t, off.OAuth.AdvanceKeys(t.Context()))
 		now, err := off.Store.CleanupTime(t.Context())
 		storagetest.Must(t, err)

@@ -126,7 +126,7 @@ var housekeeping = []webtest.Requirement{
 		if n != 0 {
 			t.Errorf("%d rows left although nothing had expired", n)
 		}
-		storagetest.Must(t, s.Store.ForgetSuccessors(t.Context()))
+		storagetest.Must(t, s.Store.ClearSealedSuccessors(t.Context()))
 		s.Clock.Advance(48 * time.Hour)
 		storagetest.TrustClock(t, s.Store, s.DB)
 		n, err = s.Store.DeleteExpired(t.Context())

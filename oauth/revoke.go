@@ -70,7 +70,7 @@ func (h revoker) RevokeToken(ctx context.Context, token string, _ fosite.TokenTy
 		return err
 	}
 	expires := time.Unix(claims.ExpiresAt, 0)
-	if h.store.Now().Sub(expires) >= storage.KeepRevoked {
+	if h.store.Now().Sub(expires) >= storage.RevokedRetention {
 		return nil // expired by every clock, and its row would be deleted immediately
 	}
 	event := storage.Event{Type: storage.TokenRevoked, ClientID: clientID, GrantID: claims.GrantID, Scopes: claims.Scope, Token: storage.TokenReference(token)}

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// SignInAttempt counts the failed sign-ins on one account from one network; network "*" is the account as a whole. Both are
-// HMACs: they are compared only.
+// SignInAttempt counts the failed sign-ins on one account from one network; network "*" is the account as a whole.
+// Both are HMACs: they are compared only.
 type SignInAttempt struct {
 	Account      []byte `gorm:"primaryKey"`
 	Network      string `gorm:"primaryKey"`
@@ -26,12 +26,12 @@ type SignInLimit struct {
 
 // SignInCount is one count of failed sign-ins and the limit on it.
 type SignInCount struct {
-	Account []byte // an HMAC of what was signed in to
-	Network string // an HMAC of where from, or "*" for anywhere
+	Account []byte // an HMAC of the account or name
+	Network string // an HMAC of the network or device, or "*" for all
 	Limit   SignInLimit
 }
 
-// SignInBlocked returns until when sign-ins are refused by the counts: the latest time of those that refuse, or nil.
+// SignInBlocked returns the time until which the counts refuse sign-ins: the latest of them, or nil.
 func (s *Store) SignInBlocked(ctx context.Context, counts ...SignInCount) (*time.Time, error) {
 	now := s.now()
 	// A failure in the future was counted before the clock was set back; its block would last as long as it was ahead.
@@ -42,21 +42,21 @@ func (s *Store) SignInBlocked(ctx context.Context, counts ...SignInCount) (*time
 		args = append(args, c.Account, c.Network)
 	}
 	var until *time.Time
-	// From the writer: a failure that was counted a moment ago must be seen.
+	// Read on the writer connection, which sees a failure that was counted a moment ago.
 	err := queryRow(ctx, s.write, []any{moment{&until}},
 		"SELECT max(blocked_until) FROM sign_in_attempts WHERE blocked_until > ? AND last_at <= ? AND ("+strings.Join(where, " OR ")+")", args...)
 	return until, wrap("read sign-in attempts", err)
 }
 
-// SignInNames is what CountSignInFailures found of a network.
+// SignInNames is the state of a network after CountSignInFailures.
 type SignInNames struct {
 	Failed       int64      // how many names failed to sign in
 	BlockedUntil *time.Time // nil when that is within the limit
 }
 
-// CountSignInFailures counts a failed sign-in by each of the counts, the first being that of the name from the network, and
-// sets how long the next one must wait, in one transaction. Where names is not nil and this is the first failure of the
-// name, names counts it too.
+// CountSignInFailures increments each of the counts and sets how long the next sign-in must wait, in one transaction.
+// The first count is that of the name and network. If names is not nil and this is the first failure of the name, it
+// also increments names.
 func (s *Store) CountSignInFailures(ctx context.Context, counts []SignInCount, names *SignInCount) (found SignInNames, err error) {
 	return found, wrap("count sign-in failure", s.Tx(ctx, func(tx *Store) error {
 		found = SignInNames{}
@@ -76,7 +76,7 @@ func (s *Store) CountSignInFailures(ctx context.Context, counts []SignInCount, n
 	}))
 }
 
-// countSignInFailure is CountSignInFailures for one count, in one statement.
+// countSignInFailure increments one count in one statement.
 func (s *Store) countSignInFailure(ctx context.Context, c SignInCount) (failures int64, blocked *time.Time, err error) {
 	limit := c.Limit
 	at, stale, longest := toMillis(s.now()), toMillis(s.now().Add(-limit.Forget)), limit.Longest.Milliseconds()
@@ -98,7 +98,7 @@ func (s *Store) countSignInFailure(ctx context.Context, c SignInCount) (failures
 	return failures, blocked, err
 }
 
-// ForgetSignInFailures clears counts after a right password.
+// ForgetSignInFailures deletes counts after a correct password.
 func (s *Store) ForgetSignInFailures(ctx context.Context, counts ...SignInCount) error {
 	for _, c := range counts {
 		if err := s.exec(ctx, "DELETE FROM sign_in_attempts WHERE account = ? AND network = ?", c.Account, c.Network); err != nil {
@@ -108,9 +108,9 @@ func (s *Store) ForgetSignInFailures(ctx context.Context, counts ...SignInCount)
 	return nil
 }
 
-// CreditSignIn subtracts a sign-in from the names that failed in its network, and ends a wait. It does so once for each
-// account and network within the limit's Forget, so that signing in repeatedly gains nothing: success is the row that
-// records it.
+// CreditSignIn subtracts a sign-in from the names that failed in its network, and ends a wait. It does so once for
+// each account and network within the limit's Forget, so that repeated sign-ins have no effect. success is the row
+// that records it.
 func (s *Store) CreditSignIn(ctx context.Context, names, success SignInCount, credit int64) error {
 	var failures int64
 	err := queryRow(ctx, s.write, []any{&failures}, "SELECT failures FROM sign_in_attempts WHERE account = ? AND network = ? AND failures > 0",
@@ -127,7 +127,7 @@ func (s *Store) CreditSignIn(ctx context.Context, names, success SignInCount, cr
 			ON CONFLICT (account, network) DO UPDATE SET last_at = excluded.last_at WHERE sign_in_attempts.last_at < ?`,
 			success.Account, success.Network, toMillis(now), toMillis(now.Add(-names.Limit.Forget)))
 		if errors.Is(err, ErrNotFound) {
-			return nil // credited already
+			return nil // already credited
 		}
 		if err != nil {
 			return err

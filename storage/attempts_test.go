@@ -108,7 +108,7 @@ func TestFailedNamesCountOnceAndSuccessesSubtract(t *testing.T) {
 		succeed("before any failure")
 		for range 5 {
 			if fail("alice").BlockedUntil != nil {
-				t.Error("one name alone is too many")
+				t.Error("one failed name blocks the network")
 			}
 		}
 		fail("bob")
@@ -136,7 +136,8 @@ func TestFailedNamesCountOnceAndSuccessesSubtract(t *testing.T) {
 	})
 }
 
-// TestClockSetBackEndsSignInBlock: a failure that was counted while the clock was ahead blocks no user until then.
+// TestClockSetBackEndsSignInBlock counts a failure while the clock is ahead. It must not block after the clock was set
+// back.
 func TestClockSetBackEndsSignInBlock(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {

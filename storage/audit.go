@@ -145,7 +145,7 @@ type Event struct {
 	Scopes   string
 	Token    string         // a reference by TokenReference, never the token
 	Detail   map[string]any // small, without secrets
-	Claimed  bool           // ClientID is what an unauthenticated caller claims to be: it is not the actor
+	Claimed  bool           // ClientID is the claim of an unauthenticated caller, not the actor
 }
 
 // TokenReference names a token, code or secret in the audit log without telling it: the first 16 hexadecimal digits of its

@@ -11,14 +11,14 @@ import (
 // cacheBytes bounds the clients in the cache, by an estimate of their memory.
 const cacheBytes = 32 << 20
 
-// cache holds what hot paths read repeatedly: clients with their secrets, scopes and resources. followChanges drops what
-// was changed. An entry is stored only if nothing was dropped while it was loaded, and nothing is returned from the cache
-// when the changes were last read over a second ago.
+// cache contains what hot paths read repeatedly: clients with their secrets, scopes and resources. followChanges drops
+// changed records. An entry is stored only if nothing was dropped while it was loaded, and nothing is returned from
+// the cache when the changes were last read over a second ago.
 type cache struct {
 	mu         sync.RWMutex
-	drops      uint64    // raised whenever something is dropped
-	generation uint64    // raised whenever everything is dropped
-	looked     time.Time // when the last successful read of the changes began
+	drops      uint64    // incremented when anything is dropped
+	generation uint64    // incremented when everything is dropped
+	lastRead   time.Time // when the last successful read of the changes began
 	clients    map[string]*Client
 	bytes      int64 // of clients
 	scopes     map[string]Scope
@@ -33,7 +33,7 @@ func newCache() *cache {
 	return c
 }
 
-// drop removes the clients with these ids, or with everything among them all that is cached.
+// drop removes the clients with these ids, and the complete cache if everything is among them.
 func (c *cache) drop(ids ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -61,7 +61,7 @@ func (c *cache) remove(id string) {
 	}
 }
 
-// putClient stores a client, and evicts others while there are too many bytes.
+// putClient stores a client and evicts others while the cache exceeds cacheBytes.
 func (c *cache) putClient(v *Client) {
 	size := sizeOf(reflect.ValueOf(*v))
 	c.remove(v.ID)
@@ -101,24 +101,24 @@ func sizeOf(v reflect.Value) int64 {
 	return size
 }
 
-// caughtUp records a successful read of the changes, which began at the given time, and drops what was changed. After a gap
-// that is everything: the rows of the time between may be deleted, or the database may be another one.
-func (c *cache) caughtUp(ids []string, began time.Time) {
+// markRead records a successful read of the changes that began at the given time, and drops the changed records. After
+// a gap it drops everything: the rows in between may have been deleted, or the database may be another one.
+func (c *cache) markRead(ids []string, began time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	// Also by the wall clock, which alone counts the time that this machine was suspended.
-	if !c.fresh(began) || began.Round(0).Sub(c.looked.Round(0)).Abs() > changesStale {
+	// The wall clock is compared too: only it counts the time during which this host was suspended.
+	if !c.fresh(began) || began.Round(0).Sub(c.lastRead.Round(0)).Abs() > changesStale {
 		ids = []string{everything}
 	}
 	c.dropLocked(ids)
-	c.looked = began // also when the clock was set back
+	c.lastRead = began // also when the clock was set back
 }
 
 func (c *cache) fresh(now time.Time) bool {
-	return !c.looked.IsZero() && now.Sub(c.looked).Abs() <= changesStale
+	return !c.lastRead.IsZero() && now.Sub(c.lastRead).Abs() <= changesStale
 }
 
-// cached answers from the cache through get, or loads and offers the result to put.
+// cached returns the cached value of get, or calls load and passes the result to put.
 func cached[T any](s *Store, get func(c *cache) (T, bool), load func() (T, error), put func(c *cache, v T)) (T, error) {
 	if s.tx != nil {
 		return load()
@@ -146,7 +146,7 @@ func cached[T any](s *Store, get func(c *cache) (T, bool), load func() (T, error
 	return v, nil
 }
 
-// Generation returns a number that moves whenever everything is dropped from the caches: a scope, resource or key was
+// Generation returns a number that changes when everything is dropped from the caches: a scope, resource or key was
 // changed, or a change may have been missed. fresh reports whether it can be relied on; otherwise read the database. A
 // caller that stores something by it takes the generation before loading, so that a change in between is noticed.
 func (s *Store) Generation() (generation uint64, fresh bool) {

@@ -10,19 +10,20 @@ import (
 const (
 	changesEvery = 250 * time.Millisecond
 	changesStale = time.Second
-	// changesKept is longer than any transaction can be open and any clock can be off. A process that has read nothing for a
-	// second drops everything anyway.
-	changesKept = 24 * time.Hour
+	// changesRetention exceeds the longest transaction plus the largest clock skew. A process that has read nothing
+	// for a second drops everything anyway.
+	changesRetention = 24 * time.Hour
 
-	// everything stands for all clients, scopes, resources and keys.
+	// everything denotes all clients, scopes, resources and keys.
 	everything = "*"
 )
 
-// changedClient makes the transaction record a change to a client when it commits, which drops the client from the caches
-// of every process.
+// changedClient makes the transaction record a change to a client when it commits, which drops the client from the
+// caches of every process.
 func (s *Store) changedClient(id string) { s.tx.changed = append(s.tx.changed, id) }
 
-// changedAll makes the transaction record a change to what all clients share, which empties the caches of every process.
+// changedAll makes the transaction record a change to what all clients share, which empties the caches of every
+// process.
 func (s *Store) changedAll() { s.changedClient(everything) }
 
 // recordChanges adds the rows of a transaction's changes.
@@ -34,7 +35,7 @@ func (s *Store) recordChanges(ctx context.Context) error {
 	for _, id := range slices.Compact(slices.Sorted(slices.Values(ids))) {
 		var err error
 		if s.engine == Postgres {
-			// A row of the same position can only come from the dump of another cluster.
+			// A row with the same position can only come from the dump of another cluster.
 			err = s.exec(ctx, `INSERT INTO changes (position, client_id, at)
 				VALUES (pg_current_xact_id()::text::bigint, ?, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)
 				ON CONFLICT (position, client_id) DO UPDATE SET at = excluded.at`, id)
@@ -49,14 +50,14 @@ func (s *Store) recordChanges(ctx context.Context) error {
 	return nil
 }
 
-// place is how far the changes were read: what was visible, and in which server.
-type place struct{ snapshot, server string }
+// changePosition is how far the changes were read: the visible snapshot, and the server that it belongs to.
+type changePosition struct{ snapshot, server string }
 
-// readChanges returns the ids of the clients that were changed since place, and the new place. Both come from one
-// statement, which sees one state of the database. On PostgreSQL transactions commit in another order than that of their
-// ids, so what is new are the rows that the snapshot at place could not see. Rows with the id of a transaction that has not
-// begun come from the dump of another cluster and mean nothing here.
-func (s *Store) readChanges(ctx context.Context, from place) (ids []string, to place, err error) {
+// readChanges returns the ids of the clients that were changed since a position, and the new position. Both come from
+// one statement, which reads one state of the database. PostgreSQL does not commit transactions in the order of their
+// ids, so the new rows are those that the previous snapshot could not see. Rows with the id of a transaction that has
+// not begun come from the dump of another cluster and are ignored.
+func (s *Store) readChanges(ctx context.Context, from changePosition) (ids []string, to changePosition, err error) {
 	query := `SELECT coalesce(max(position), ?), '', coalesce(group_concat(DISTINCT client_id), '') FROM changes WHERE position > ?`
 	if s.engine == Postgres {
 		query = `SELECT pg_current_snapshot()::text, extract(epoch FROM pg_postmaster_start_time())::text, coalesce((
@@ -66,28 +67,28 @@ func (s *Store) readChanges(ctx context.Context, from place) (ids []string, to p
 			AND NOT pg_visible_in_snapshot(position::text::xid8, ?::text::pg_snapshot)), '')`
 	}
 	var changed string
-	if from.snapshot == "" { // nothing was read yet
+	if from.snapshot == "" { // first read
 		from.snapshot = map[string]string{Postgres: "1:1:", SQLite: "0"}[s.engine]
 	}
 	err = queryRow(ctx, s.read, []any{&to.snapshot, &to.server, &changed}, query, from.snapshot, from.snapshot)
 	return strings.FieldsFunc(changed, func(r rune) bool { return r == ',' }), to, wrap("read the changes", err)
 }
 
-// CatchUp reads what other processes have changed since the last read, and drops it from the caches. The background work
-// does so four times a second.
+// CatchUp reads the changes of other processes since the last read and drops the changed records from the caches. A
+// background task calls it four times a second.
 func (s *Store) CatchUp(ctx context.Context) error {
 	s.catchUp.Lock()
 	defer s.catchUp.Unlock()
-	began, before := s.clock.local(), s.place
+	began, before := s.clock.local(), s.position
 	ids, now, err := s.readChanges(ctx, before)
 	if err != nil {
 		return err
 	}
 	// Another server may have lost transactions, and use their ids again.
-	if s.place = now; now.server != before.server {
+	if s.position = now; now.server != before.server {
 		ids = []string{everything}
 	}
-	s.cache.caughtUp(ids, began)
+	s.cache.markRead(ids, began)
 	return nil
 }
 
@@ -112,10 +113,10 @@ func (s *Store) followChanges(ctx context.Context) {
 
 // deleteChanges deletes the rows that every process has read.
 func (s *Store) deleteChanges(ctx context.Context) error {
-	kept := changesKept.Milliseconds()
+	retained := changesRetention.Milliseconds()
 	if s.engine == Postgres { // clock_timestamp() changes within a statement, so that no index can be used
-		return s.exec(ctx, "DELETE FROM changes WHERE at < (extract(epoch FROM statement_timestamp()) * 1000)::bigint - ?::bigint", kept)
+		return s.exec(ctx, "DELETE FROM changes WHERE at < (extract(epoch FROM statement_timestamp()) * 1000)::bigint - ?::bigint", retained)
 	}
-	// The last row stays: it has the position that the next one follows.
-	return s.exec(ctx, "DELETE FROM changes WHERE at < ? AND position < (SELECT max(position) FROM changes)", toMillis(s.now())-kept)
+	// The last row is not deleted: it has the position that the next one follows.
+	return s.exec(ctx, "DELETE FROM changes WHERE at < ? AND position < (SELECT max(position) FROM changes)", toMillis(s.now())-retained)
 }

@@ -75,8 +75,8 @@ func TestChangeOfOneClientLeavesOthersCached(t *testing.T) {
 	})
 }
 
-// TestOpenTransactionDelaysNoOtherChange: a process that stops in the middle of a change delays nothing but changes of the same
-// record, and what it changed is dropped when it commits, after changes that began later.
+// TestOpenTransactionDelaysNoOtherChange stops a process within a change. Only changes of the same record wait, and
+// the record is dropped from the caches at the commit, after changes that began later.
 func TestOpenTransactionDelaysNoOtherChange(t *testing.T) {
 	t.Parallel()
 	for _, engine := range storagetest.Engines(t) {
@@ -146,8 +146,8 @@ func TestOpenTransactionDelaysNoOtherChange(t *testing.T) {
 	}
 }
 
-// TestNoChangeIsMissed changes clients in several processes while others read them: what is read after a change was committed
-// has the change.
+// TestNoChangeIsMissed changes clients in several processes while others read them. A read after the commit of a
+// change must return the change.
 func TestNoChangeIsMissed(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
@@ -181,8 +181,8 @@ func TestNoChangeIsMissed(t *testing.T) {
 	})
 }
 
-// TestGapInReadingDropsCompleteCache: a process that could not read the changes for over a second does not rely on rows that may
-// be deleted by now.
+// TestGapInReadingDropsCompleteCache checks a process that could not read the changes for over a second: their rows
+// may have been deleted.
 func TestGapInReadingDropsCompleteCache(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
@@ -199,7 +199,7 @@ func TestGapInReadingDropsCompleteCache(t *testing.T) {
 	})
 }
 
-// TestOldChangesAreDeleted also checks that the positions go on afterwards.
+// TestOldChangesAreDeleted also checks that the positions continue afterwards.
 func TestOldChangesAreDeleted(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
@@ -230,7 +230,7 @@ func TestOldChangesAreDeleted(t *testing.T) {
 	})
 }
 
-// TestRowsOfAnotherClusterDropNothing: a dump that is restored elsewhere brings ids of transactions that have not begun there.
+// TestRowsOfAnotherClusterDropNothing adds rows of a restored dump, with ids of transactions that have not begun here.
 func TestRowsOfAnotherClusterDropNothing(t *testing.T) {
 	t.Parallel()
 	for _, engine := range storagetest.Engines(t) {
@@ -249,7 +249,7 @@ func TestRowsOfAnotherClusterDropNothing(t *testing.T) {
 	}
 }
 
-// TestClientCacheIsBoundedInBytes: self-registered clients choose how large they are.
+// TestClientCacheIsBoundedInBytes caches large clients, as self-registered clients can be.
 func TestClientCacheIsBoundedInBytes(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {

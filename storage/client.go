@@ -46,7 +46,7 @@ type Client struct {
 	Scopes                Strings  // what it may ask for
 	DefaultScopes         *Strings // what it gets when it asks for none; nil: all it may ask for, but offline_access
 	OptionalScopes        Strings  // what a person may untick
-	// Whether they start ticked on the consent page; nil: unless the client registered itself.
+	// Whether they are initially ticked on the consent page; nil: yes unless the client is self-registered.
 	OptionalScopesSelected *bool
 	Audience               Strings  // aud when no resource applies
 	Resources              *Strings // what it may name as resource; nil: every resource one of its scopes belongs to
@@ -94,8 +94,8 @@ func (c *Client) Public() bool { return c.AuthMethod == AuthNone }
 // SelfRegistered reports whether the client came by dynamic registration, so that nobody vouches for what it says.
 func (c *Client) SelfRegistered() bool { return c.RegistrationHash != nil }
 
-// SelectsOptionalScopes reports whether optional scopes start ticked on the consent page: as the operator set it, and
-// otherwise unless the client registered itself.
+// SelectsOptionalScopes reports whether optional scopes are initially ticked on the consent page: as the operator set
+// it, or by default for every client that is not self-registered.
 func (c *Client) SelectsOptionalScopes() bool {
 	if c.OptionalScopesSelected != nil {
 		return *c.OptionalScopesSelected
@@ -146,7 +146,8 @@ func (s *Store) Clients(ctx context.Context, after string, limit int) ([]Client,
 	return out, wrap("list clients", err)
 }
 
-// ClientsByName returns the clients with exactly that name by id, at most 100 of them, without their secrets.
+// ClientsByName returns at most 100 clients with exactly that name, in the order of their ids and without their
+// secrets.
 func (s *Store) ClientsByName(ctx context.Context, name string) ([]Client, error) {
 	var out []Client
 	err := s.read.WithContext(ctx).Where("name = ?", name).Order("id").Limit(100).Find(&out).Error
@@ -168,7 +169,7 @@ func (s *Store) CreateClient(ctx context.Context, c *Client, e Event) error {
 				return err
 			}
 		}
-		// No process can have cached it: that a client is missing is not cached.
+		// No process has cached it: missing clients are not cached.
 		return tx.record(ctx, e)
 	}))
 }
@@ -202,17 +203,17 @@ func (s *Store) UpdateClient(ctx context.Context, id string, e Event, change fun
 	}))
 }
 
-// DisableClient refuses the client and its secrets until EnableClient, and ends every grant, token and code of the client
-// for good: the epoch that they carry is raised. It returns ErrNotFound when there is no such client, and changes nothing
-// when the client is disabled already.
+// DisableClient refuses the client and its secrets until EnableClient, and ends every grant, token and code of the
+// client permanently by incrementing its epoch. It returns ErrNotFound when there is no such client, and changes
+// nothing when the client is already disabled.
 func (s *Store) DisableClient(ctx context.Context, id string, e Event) error {
 	now := toMillis(s.now())
 	return s.changeClient(ctx, id, e, "UPDATE clients SET disabled_at = ?, epoch = epoch + 1, updated_at = ? WHERE id = ? AND disabled_at IS NULL",
 		now, now, id)
 }
 
-// EnableClient accepts a disabled client and its secrets again. Grants, tokens and codes from before DisableClient stay
-// ended.
+// EnableClient accepts a disabled client and its secrets again. Grants, tokens and codes from before DisableClient
+// stay revoked.
 func (s *Store) EnableClient(ctx context.Context, id string, e Event) error {
 	return s.changeClient(ctx, id, e, "UPDATE clients SET disabled_at = NULL, updated_at = ? WHERE id = ? AND disabled_at IS NOT NULL",
 		toMillis(s.now()), id)

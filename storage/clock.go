@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// MaxClockSkew is how far the clock of a process may differ from the database's before CheckClock fails.
+	// MaxClockSkew is the maximum difference between the clocks of a process and the database before CheckClock fails.
 	MaxClockSkew = 30 * time.Second
 	// maxReadingError is the largest error of a reading of the database's clock that is still used.
 	maxReadingError = time.Second
@@ -19,20 +19,20 @@ const (
 )
 
 // clock is the time that all processes of one database share. On PostgreSQL it is the database's time, carried forward
-// from the last reading by this machine's monotonic clock: neither a wrong clock of this machine nor a step of it changes
-// what is decided here. SQLite has no clock of its own, so there it is this machine's.
+// from the last reading by this machine's monotonic clock: a wrong clock on this machine, or a step of it, does not
+// change the time. SQLite has no clock, so it uses this machine's.
 type clock struct {
 	local    func() time.Time
-	database func() time.Time // in tests, instead of the database's own clock
+	database func() time.Time // replaces the database's clock in tests
 	reading  atomic.Pointer[clockReading]
 	skew     atomic.Int64 // this machine's clock minus the database's, in nanoseconds, at the last reading
-	behind   atomic.Int64 // by how much CleanupTime was held back, in nanoseconds
+	behind   atomic.Int64 // by how much CleanupTime lags, in nanoseconds
 }
 
-// clockReading is one moment on both clocks.
+// clockReading is the same time on both clocks.
 type clockReading struct {
 	local, database time.Time
-	uncertainty     time.Duration // by how much database may be wrong: half of the round trip
+	uncertainty     time.Duration // maximum error of database: half of the round trip
 }
 
 func (c *clock) now() time.Time {
@@ -43,8 +43,8 @@ func (c *clock) now() time.Time {
 	return local
 }
 
-// observe uses a reading of the database's clock that was taken between two times of this machine. A reading that agrees
-// with the one in use, within the uncertainty of both, and is no better than it changes nothing, so the time does not
+// observe processes a reading of the database's clock between two times of this machine. It ignores a reading that
+// agrees with the current one within the uncertainty of both and is not more precise, so that the time does not
 // jitter.
 func (c *clock) observe(before, database, after time.Time) {
 	half := after.Sub(before) / 2
@@ -62,7 +62,7 @@ func (c *clock) observe(before, database, after time.Time) {
 	c.reading.Store(&clockReading{local, database, half})
 }
 
-// readClock reads the database's clock, and on PostgreSQL makes it the time of this process.
+// readClock reads the database's clock and, on PostgreSQL, sets the time of this process by it.
 func (s *Store) readClock(ctx context.Context) (time.Time, error) {
 	if s.engine != Postgres {
 		return s.clock.local(), nil
@@ -83,8 +83,8 @@ func (s *Store) readClock(ctx context.Context) (time.Time, error) {
 // ErrClockSkew is returned by CheckClock.
 var ErrClockSkew = errors.New("the clock of this machine differs from the database's")
 
-// CheckClock returns ErrClockSkew when this machine's clock differed from the database's by more than MaxClockSkew at the
-// last reading. It queries nothing. On SQLite it always returns nil.
+// CheckClock returns ErrClockSkew when this machine's clock differed from the database's by more than MaxClockSkew at
+// the last reading. It queries nothing. On SQLite it always returns nil.
 func (s *Store) CheckClock() error {
 	if skew := time.Duration(s.clock.skew.Load()); skew.Abs() > MaxClockSkew {
 		return fmt.Errorf("%w by %s", ErrClockSkew, skew.Round(time.Millisecond))
@@ -92,9 +92,10 @@ func (s *Store) CheckClock() error {
 	return nil
 }
 
-// CleanupTime returns the time by which stored rows may be deleted: that of the database's clock, but at most an hour
-// later than the call before, whose result is stored; than the last sign of any process before the first call. A clock that is wrong for a moment, of the database's host or with
-// SQLite of this machine, therefore deletes next to nothing; after a long stop deletion catches up by an hour a call.
+// CleanupTime returns the time before which expired rows are deleted. It is the time of the database's clock, but at
+// most an hour later than the stored result of the previous call or, on the first call, than the last activity of any
+// process. A temporarily wrong clock therefore deletes almost nothing; after a long stop, deletion catches up by an
+// hour per call.
 func (s *Store) CleanupTime(ctx context.Context) (time.Time, error) {
 	now, err := s.readClock(ctx)
 	if err != nil {
@@ -111,23 +112,23 @@ func (s *Store) CleanupTime(ctx context.Context) (time.Time, error) {
 	behind := time.Duration(at-allowed) * time.Millisecond
 	switch before := time.Duration(s.clock.behind.Swap(int64(behind))); {
 	case behind > 0 && before == 0:
-		s.log.WarnContext(ctx, "the clock is far ahead of the last deletion of expired rows; deleting by an hour a minute until it is reached",
+		s.log.WarnContext(ctx, "clock far ahead of the last cleanup; cleanup advances by an hour a minute",
 			slog.Time("clock", now), slog.Time("deleting_before", fromMillis(allowed)))
 	case behind == 0 && before > 0:
-		s.log.InfoContext(ctx, "deletion of expired rows is on time again")
+		s.log.InfoContext(ctx, "cleanup has caught up with the clock")
 	}
 	return fromMillis(allowed), nil
 }
 
-// Rows that are deleted at once are a large deletion when they are at least this many and a tenth of what there is.
+// A deletion is large when it has at least this many rows and a tenth of the table.
 const (
 	largeDeletion      = 1000
 	largeDeletionShare = 10
 	largeDeletionCount = 10_000 // more are not counted
 )
 
-// warnOfLargeDeletion logs and counts a deletion of a large share of a table before it happens. That is how a wrong clock
-// shows.
+// warnOfLargeDeletion logs and counts a deletion of a large share of a table before it happens: it may be caused by a
+// wrong clock.
 func (s *Store) warnOfLargeDeletion(ctx context.Context, table, due string, args ...any) error {
 	count := func(from string, limit int64, args ...any) (n int64, err error) {
 		err = queryRow(ctx, s.write, []any{&n}, "SELECT count(*) FROM (SELECT 1 FROM "+from+" LIMIT ?) counted", append(args, limit)...)
@@ -144,12 +145,12 @@ func (s *Store) warnOfLargeDeletion(ctx context.Context, table, due string, args
 	return err
 }
 
-// reportDeletion logs and counts a deletion of rows of a table if that is a large share of all.
+// reportDeletion logs and counts a deletion if it is a large share of the table.
 func (s *Store) reportDeletion(ctx context.Context, table string, rows, total int64) {
 	if rows < largeDeletion || rows*largeDeletionShare <= total {
 		return
 	}
 	s.largeDeletions.Add(1)
-	s.log.WarnContext(ctx, "deleting a large share of a table at once; check the clocks", slog.String("table", table),
+	s.log.WarnContext(ctx, "deleting a large share of a table; check the clocks", slog.String("table", table),
 		slog.Int64("expired_rows_at_least", rows), slog.Int64("rows", total))
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// manualClock is a clock that is set.
+// manualClock is a clock that tests set.
 type manualClock struct{ at time.Time }
 
 func (m *manualClock) now() time.Time { return m.at }
@@ -49,7 +49,7 @@ func TestClockFollowsTheDatabase(t *testing.T) {
 	}
 }
 
-// TestStoreUsesTheDatabaseTime: with the clock of a real PostgreSQL.
+// TestStoreUsesTheDatabaseTime reads the clock of PostgreSQL.
 func TestStoreUsesTheDatabaseTime(t *testing.T) {
 	t.Parallel()
 	for _, engine := range engines(t) {
@@ -67,7 +67,7 @@ func TestStoreUsesTheDatabaseTime(t *testing.T) {
 				off, err := time.Since(s.Now()).Abs() < 2*time.Minute, s.CheckClock()
 				if engine == SQLite {
 					if off || err != nil {
-						t.Errorf("SQLite has a clock of its own: %s, %v", s.Now(), err)
+						t.Errorf("SQLite does not use the clock of this machine: %s, %v", s.Now(), err)
 					}
 					return
 				}
@@ -122,7 +122,7 @@ func TestCleanupTimeAdvancesByAnHourAtMost(t *testing.T) {
 	}
 }
 
-// TestLargeDeletionIsReported: that nine of ten rows expire at once is how a wrong clock shows.
+// TestLargeDeletionIsReported lets nine of ten rows expire together, as a wrong clock would.
 func TestLargeDeletionIsReported(t *testing.T) {
 	t.Parallel()
 	for _, engine := range engines(t) {

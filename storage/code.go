@@ -50,8 +50,8 @@ func live(table string) string {
 // Approval is a person's yes to a client.
 type Approval struct {
 	RequestID string  // the stored request it answers, empty when none was stored
-	Allowed   Strings // what the code needs of the consent, as ResourceScope makes the words
-	Refused   Strings // optional ones that were unticked, in the same words
+	Allowed   Strings // the ResourceScope values that the code needs from the consent
+	Refused   Strings // optional ResourceScope values that the user unticked
 	Code      AuthorizationCode
 	Asked     bool       // whether the person said so on the consent page just now; only then is anything remembered
 	Described *time.Time // when the client was last described, by what the person was shown
@@ -102,9 +102,9 @@ func (s *Store) IssueCode(ctx context.Context, a Approval, e Event) error {
 	return wrap("issue code", err)
 }
 
-// RecordApproval records what the user allowed on the consent page of a stored request that still waits for a sign-in, in
-// one transaction. It returns ErrConsumed when the request was answered or is now about another session, and
-// ErrConsentGone when the client is not described any more as the user was shown.
+// RecordApproval records what the user allowed on the consent page of a stored request that still waits for a sign-in,
+// in one transaction. It returns ErrConsumed when the request was already answered or now belongs to another session,
+// and ErrConsentGone when the description of the client is no longer the one that the user was shown.
 func (s *Store) RecordApproval(ctx context.Context, a Approval) error {
 	given := Event{Type: ConsentGiven, ClientID: a.Code.ClientID, UserID: a.Code.UserID, Scopes: a.Code.Scopes.String()}
 	return wrap("record approval", s.Tx(ctx, func(tx *Store) error {
@@ -171,10 +171,10 @@ type Redemption struct {
 	RefreshExpiresAt time.Time
 }
 
-// RedeemCode uses a code up and makes its grant, in one transaction whose gate is one conditional UPDATE: of any number
-// of attempts one wins. It returns ErrNotFound when the code is unknown, expired, dead or fails a binding, which changes
-// nothing; the error is a *Refusal then. When it was used before and everything else fits, the grant of the first use is revoked and the error is
-// ErrConsumed (RFC 6749 §4.1.2).
+// RedeemCode consumes a code and creates its grant in one transaction. A conditional UPDATE lets exactly one of
+// several concurrent attempts succeed. When the code is unknown, expired, revoked or fails a binding, it changes
+// nothing and returns a *Refusal, which is ErrNotFound. When the code was used before and every binding matches, it
+// revokes the grant of the first use and returns ErrConsumed (RFC 6749 §4.1.2).
 func (s *Store) RedeemCode(ctx context.Context, r Redemption, e Event) (Grant, error) {
 	now := s.now()
 	binding, args := r.binding()

@@ -16,11 +16,11 @@ type Consent struct {
 	ID       string
 	UserID   string
 	ClientID string
-	Scopes   Strings // remembered from all approvals, with "claim:NAME" for a claim asked for by itself
-	// What the scopes cover: each word is a resource, '#', and a scope. nil: stored by a version that knew only scopes.
+	Scopes   Strings // of all approvals, with "claim:NAME" for a claim requested by name
+	// ResourceScope values: what the scopes cover. nil: stored by a version that had only scopes.
 	ResourceScopes Strings
-	Refused        Strings    // optional ones that were unticked, in the same words
-	RedirectURI    string     `gorm:"column:redirect_uri"` // where the response went when the user last agreed; empty: unknown
+	Refused        Strings    // optional ResourceScope values that the user unticked
+	RedirectURI    string     `gorm:"column:redirect_uri"` // destination of the last approved response; empty: unknown
 	CreatedAt      time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
 	UpdatedAt      time.Time  `gorm:"serializer:millis;autoUpdateTime:false"`
 	EndedAt        *time.Time `gorm:"serializer:millis"`
@@ -40,18 +40,18 @@ func (s *Store) Consent(ctx context.Context, userID, clientID string) (Consent, 
 	return c, nil
 }
 
-// ResourceScope returns the word that stands in a consent for a scope, or "claim:NAME", at one resource. The resource is
-// empty for what belongs to no API, the scope for access to the API itself. An identifier has no '#', so the word is
-// unambiguous.
+// ResourceScope returns the value that a consent stores for a scope, or "claim:NAME", at one resource. The resource is
+// empty if the scope belongs to no API; the scope is empty for access to the API itself. Resource identifiers have no
+// '#', so the value is unambiguous.
 func ResourceScope(resource, scope string) string { return resource + "#" + scope }
 
-// SplitResourceScope returns the resource and the scope of a word that ResourceScope returned.
+// SplitResourceScope returns the resource and the scope of a value of ResourceScope.
 func SplitResourceScope(word string) (resource, scope string) {
 	resource, scope, _ = strings.Cut(word, "#")
 	return resource, scope
 }
 
-// scopesOf returns the scopes in the words of a consent, each once.
+// scopesOf returns the distinct scopes in the ResourceScope values of a consent.
 func scopesOf(words Strings) Strings {
 	out := Strings{}
 	for _, w := range words {
@@ -62,9 +62,9 @@ func scopesOf(words Strings) Strings {
 	return out
 }
 
-// resolveConsent fills in ResourceScopes of a consent that was stored by a version which knew only scopes: such a scope
-// covers the one resource that it belongs to, or none, and where it belongs to several the user must be asked again. That
-// version may also still serve, and have removed scopes from a consent that has ResourceScopes.
+// resolveConsent fills in ResourceScopes of a consent that was stored by a version that had only scopes. Such a scope
+// covers the resource that it belongs to, if any; when it belongs to several, the user is prompted again. During an
+// upgrade that version may also have removed scopes from a consent that has ResourceScopes.
 func (s *Store) resolveConsent(ctx context.Context, c *Consent) error {
 	if c.ResourceScopes != nil {
 		c.ResourceScopes = slices.DeleteFunc(c.ResourceScopes, func(w string) bool {
@@ -188,10 +188,10 @@ func (s *Store) stillDescribed(ctx context.Context, a Approval) error {
 	return err
 }
 
-// remember updates what a person has allowed and refused so far by what they have just said.
+// remember merges an approval into the stored consent of the user.
 func (s *Store) remember(ctx context.Context, c Consent, a Approval) error {
 	if a.Described != nil && c.UpdatedAt.Before(*a.Described) {
-		c.ResourceScopes = nil // it was allowed as another
+		c.ResourceScopes = nil // the client was described differently then
 	}
 	add := func(words, earlier, opposite Strings) Strings {
 		words = slices.Clone(words)

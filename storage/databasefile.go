@@ -11,17 +11,17 @@ import (
 	"time"
 )
 
-// errFileReplaced is the cause of ErrUnavailable when what is written would be lost at the restart.
+// errFileReplaced is the cause of ErrUnavailable when writes would be lost at the next restart.
 var errFileReplaced = errors.New("the database file was removed or replaced while it is open; put it back, or restore a backup and restart")
 
-// databaseFile is the file of an embedded database. SQLite continues to write a file that has no name any more.
+// databaseFile is the file of an embedded database. SQLite continues to write to a file after it was unlinked.
 type databaseFile struct {
-	path   string
-	opened fs.FileInfo
-	said   time.Time // when the log last had that it is gone
+	path     string
+	opened   fs.FileInfo
+	loggedAt time.Time // when its absence was last logged
 }
 
-// check returns errFileReplaced unless the path still names the file that is open. A nil file has no path.
+// check returns errFileReplaced unless the path still names the open file. A nil file has no path.
 func (f *databaseFile) check() error {
 	if f == nil {
 		return nil
@@ -32,27 +32,27 @@ func (f *databaseFile) check() error {
 	return nil
 }
 
-// watchFile logs that the database file is gone, once a minute, and that it is back.
+// watchFile logs once a minute that the database file is missing, and that it is back.
 func (s *Store) watchFile(ctx context.Context) {
 	switch err := s.file.check(); {
-	case err == nil && s.file != nil && !s.file.said.IsZero():
-		s.file.said = time.Time{}
+	case err == nil && s.file != nil && !s.file.loggedAt.IsZero():
+		s.file.loggedAt = time.Time{}
 		s.log.InfoContext(ctx, "the database file is back")
-	case err != nil && time.Since(s.file.said) > failureEvery:
-		s.file.said = time.Now()
+	case err != nil && time.Since(s.file.loggedAt) > failureEvery:
+		s.file.loggedAt = time.Now()
 		s.log.ErrorContext(ctx, "writes are refused", slog.String("path", s.file.path), slog.Any("error", errFileReplaced))
 	}
 }
 
-// ReadOnly reports whether the database was opened for reading alone.
+// ReadOnly reports whether the database was opened read-only.
 func (s *Store) ReadOnly() bool { return s.readOnly }
 
-// openFile creates the file of the database where there is none, for its owner alone: nobody else on the machine has business with
-// hashes and sealed keys. It reports whether the file can only be read, which is an error unless that is allowed.
+// openFile creates the database file if it does not exist. Only its owner can read it, because it contains hashes and
+// sealed keys. It reports whether the file is read-only, which is an error unless readOnlyAllowed.
 func openFile(path string, readOnlyAllowed bool) (readOnly bool, err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if readOnlyAllowed && (errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission)) {
-		// Where there is no file to read either, the reason that none can be created is the error to report.
+		// If there is no file to read either, the error is the reason why none can be created.
 		if existing, openErr := os.Open(path); !errors.Is(openErr, fs.ErrNotExist) {
 			readOnly, f, err = true, existing, openErr
 		}
@@ -63,8 +63,8 @@ func openFile(path string, readOnlyAllowed bool) (readOnly bool, err error) {
 	return readOnly, wrap("open the database", f.Close())
 }
 
-// readOnlyParameters are those of a connection that only reads. Where there is no log of changes that are not yet in the file, no
-// process has it open for writing, and SQLite need not create the files that it would share with one.
+// readOnlyParameters returns the parameters of a read-only connection. Without a write-ahead log no process has the
+// file open for writing, and SQLite does not need to create the files that it shares with a writer.
 func readOnlyParameters(path string) string {
 	log, err := os.Stat(path + "-wal")
 	return fmt.Sprintf("?mode=ro&immutable=%t&_pragma=busy_timeout(1000)", err != nil || log.Size() == 0)

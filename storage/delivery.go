@@ -90,11 +90,11 @@ func (s *Store) FinishDelivery(ctx context.Context, d Delivery, e Event) error {
 	}))
 }
 
-// longestPostponement is longer than any delivery is postponed.
-const longestPostponement = 2 * time.Hour
+// maxPostponement exceeds the longest delay of a delivery.
+const maxPostponement = 2 * time.Hour
 
-// hastenDeliveries makes deliveries due that a process postponed while its clock was far ahead.
-func (s *Store) hastenDeliveries(ctx context.Context) error {
+// resetPostponedDeliveries makes deliveries due that a process with a clock far ahead has postponed.
+func (s *Store) resetPostponedDeliveries(ctx context.Context) error {
 	now := s.now()
-	return s.exec(ctx, "UPDATE deliveries SET next_at = ? WHERE next_at > ?", toMillis(now), toMillis(now.Add(longestPostponement)))
+	return s.exec(ctx, "UPDATE deliveries SET next_at = ? WHERE next_at > ?", toMillis(now), toMillis(now.Add(maxPostponement)))
 }

@@ -47,7 +47,7 @@ func TestNoMoreDeliveriesAreTakenThanAskedFor(t *testing.T) {
 	})
 }
 
-// TestDeliveryPostponedByWrongClockIsDueAgain when the clock is set back.
+// TestDeliveryPostponedByWrongClockIsDueAgain sets the clock back after a failed delivery.
 func TestDeliveryPostponedByWrongClockIsDueAgain(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {

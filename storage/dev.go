@@ -12,13 +12,13 @@ var ErrNotDev = errors.New("the database was not created by gatehouse dev")
 // devVersion is the migration with the column created_by.
 const devVersion = 13
 
-// ClaimDev migrates a database that is new, or that `gatehouse dev` created, and marks it as one of `gatehouse dev`. It
-// changes no other database and returns ErrNotDev. A database without the mark, from a version before there was one,
-// counts as created by `gatehouse dev` when it has one of the clients.
+// ClaimDev migrates a database that is new or was created by `gatehouse dev`, and marks it. It does not change any
+// other database and returns ErrNotDev. A database without the mark, from an earlier version, counts as created by
+// `gatehouse dev` when it has one of the clients.
 func (s *Store) ClaimDev(ctx context.Context, clients ...string) error {
 	own, err := s.createdByDev(ctx, clients)
 	if err != nil {
-		return fmt.Errorf("find out what created the database: %w", err)
+		return fmt.Errorf("check what created the database: %w", err)
 	}
 	if !own {
 		return ErrNotDev
@@ -29,6 +29,7 @@ func (s *Store) ClaimDev(ctx context.Context, clients ...string) error {
 	return wrap("mark the database", s.exec(ctx, "UPDATE revision SET created_by = 'dev' WHERE id = 1"))
 }
 
+// createdByDev reports whether the database is empty or was created by `gatehouse dev`.
 func (s *Store) createdByDev(ctx context.Context, clients []string) (bool, error) {
 	all, err := s.Migrations(ctx)
 	if err != nil {
@@ -46,7 +47,7 @@ func (s *Store) createdByDev(ctx context.Context, clients []string) (bool, error
 	}
 	used, err := s.HasRootKey(ctx)
 	if err != nil || !used {
-		return err == nil, err // migrated, and never opened by a server or a command
+		return err == nil, err // migrated, but not used yet
 	}
 	n := int64(0)
 	if marks {

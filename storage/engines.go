@@ -52,7 +52,7 @@ func (s *Store) connect(ctx context.Context, o Options) error {
 	return wrap("reach the database", err)
 }
 
-var errPingTimeout = errors.New("no answer within the time limit")
+var errPingTimeout = errors.New("no response within the time limit")
 
 // connectSQLite opens one writer connection and a pool of readers. FULL costs about 0.3 ms a commit, but with NORMAL a
 // power loss could forget a revocation. Transactions take the write lock at once, or two of them could wait for each

@@ -11,18 +11,18 @@ import (
 
 const (
 	expireRows = 500
-	// batchTimeout is how long one statement of a long walk may take.
+	// batchTimeout is how long one statement of a long scan may take.
 	batchTimeout = 30 * time.Second
 	batchRest    = 8 // times as long as a batch took
-	// keepRequests covers what CleanupTime may be ahead by.
-	keepRequests = 2 * time.Hour
+	// requestRetention includes the maximum by which CleanupTime may be ahead.
+	requestRetention = 2 * time.Hour
 	// Used codes stay recognisable as replays this long after they expired, dead grants as reuse.
 	keepDead = 24 * time.Hour
-	// KeepRevoked is how long the row of a revoked token or a used assertion stays after it expired, so that no process with
-	// a slow clock accepts it again.
-	KeepRevoked = 24 * time.Hour
-	// keepSuccessors is far longer than a retry window: without its sealed successor a retry is taken for theft.
-	keepSuccessors = 24 * time.Hour
+	// RevokedRetention is how long the row of a revoked token or a used assertion is stored after it expired, so that
+	// a process with a slow clock does not accept it again.
+	RevokedRetention = 24 * time.Hour
+	// successorRetention is far longer than a retry window: without its sealed successor a retry is handled as theft.
+	successorRetention = 24 * time.Hour
 )
 
 // expiry is what leaves a table: a condition whose question marks are all the same instant, reckoned back from now.
@@ -33,9 +33,9 @@ type expiry struct {
 
 // Ended sessions stay as long as a grant is bound to them: their ended_at is what keeps it dead.
 var expiries = []expiry{
-	{"authorization_requests", "expires_at < ?", keepRequests},
+	{"authorization_requests", "expires_at < ?", requestRetention},
 	{"authorization_codes", "expires_at < ?", keepDead},
-	{"revoked_tokens", "expires_at < ?", KeepRevoked},
+	{"revoked_tokens", "expires_at < ?", RevokedRetention},
 	// The last grant that an app has from a session tells that it wants to hear of the session's end, so it stays as long as
 	// the session can.
 	{"grants", `expires_at < ? AND NOT (
@@ -45,7 +45,7 @@ var expiries = []expiry{
 			AND (later.expires_at, later.id) > (grants.expires_at, grants.id)))`, keepDead},
 	{"browser_sessions", "expires_at < ? AND NOT EXISTS (SELECT 1 FROM grants WHERE grants.session_id = browser_sessions.id)", keepDead},
 	{"sign_in_attempts", "last_at < ?", 24 * time.Hour},
-	{"used_assertions", "expires_at < ?", KeepRevoked},
+	{"used_assertions", "expires_at < ?", RevokedRetention},
 	{"registration_tokens", "expires_at < ?", keepDead},
 	{"client_secrets", "expires_at < ?", keepDead},
 	{"signing_keys", "removed_at < ?", keepDead},
@@ -53,9 +53,10 @@ var expiries = []expiry{
 	{"outages", "ended_at < ?", keepDead},
 }
 
-// DeleteExpired removes what has expired in batches of 500 rows, until nothing is left or ctx ends, and returns how
-// many, dynamically registered clients that are not used among them. It also clears what an earlier version left in clear. Many processes may do so at once: on PostgreSQL they skip
-// each other's rows. What has expired goes by CleanupTime, and a large share of a table is deleted with a warning.
+// DeleteExpired deletes expired rows, including unused dynamically registered clients, in batches of 500 until none is
+// left or ctx ends, and returns how many. It also clears IP addresses that an earlier version stored in clear. Several
+// processes may call it concurrently: on PostgreSQL they skip each other's rows. CleanupTime decides what has expired;
+// deleting a large share of a table logs a warning.
 func (s *Store) DeleteExpired(ctx context.Context) (int64, error) {
 	now, err := s.CleanupTime(ctx)
 	if err != nil {
@@ -83,7 +84,7 @@ func (s *Store) DeleteExpired(ctx context.Context) (int64, error) {
 	if err != nil {
 		return total, err
 	}
-	if err := s.hastenDeliveries(ctx); err != nil {
+	if err := s.resetPostponedDeliveries(ctx); err != nil {
 		return total, wrap("hasten deliveries", err)
 	}
 	if err := s.deleteChanges(ctx); err != nil {
@@ -92,23 +93,23 @@ func (s *Store) DeleteExpired(ctx context.Context) (int64, error) {
 	return total, s.clearPlainOrigins(ctx)
 }
 
-// clearPlainOrigins clears the addresses and user agents that a process of an earlier version, which serves during an
-// upgrade, has stored in clear.
+// clearPlainOrigins clears the addresses and user agents that a process of an earlier version stored in clear during
+// an upgrade.
 func (s *Store) clearPlainOrigins(ctx context.Context) error {
 	_, err := s.inBatches(ctx, "UPDATE browser_sessions SET address = '', user_agent = '' WHERE "+
 		s.theseRows("id", "SELECT id FROM browser_sessions WHERE length(address || user_agent) > 0 LIMIT 500"))
 	return wrap("clear addresses of sessions", err)
 }
 
-// ForgetSuccessors clears the sealed successors of rotations longer ago than any retry window and any request can last
-// together. An index would cost every rotation, so it walks through all grants, a part at a time, beginning anywhere; call it
-// seldom: a sealed successor is of no use without the token it replaced.
-func (s *Store) ForgetSuccessors(ctx context.Context) error {
+// ClearSealedSuccessors clears the sealed successors of rotations that are older than the longest retry window plus
+// the longest request. It scans all grants in parts, from a random position, because an index would slow down every
+// rotation. Call it rarely: a sealed successor is useless without the token that it replaced.
+func (s *Store) ClearSealedSuccessors(ctx context.Context) error {
 	now, err := s.CleanupTime(ctx)
 	if err != nil {
 		return err
 	}
-	before := toMillis(now.Add(-keepSuccessors))
+	before := toMillis(now.Add(-successorRetention))
 	size, part, row, where := "SELECT coalesce(max(rowid), 0) + 1 FROM grants", int64(2000), "rowid", "rowid >= ? AND rowid < ?"
 	place := func(n int64) any { return n }
 	if s.engine == Postgres {
@@ -124,7 +125,7 @@ func (s *Store) ForgetSuccessors(ctx context.Context) error {
 	parts := (end + part - 1) / part
 	for first, i := rand.Int64N(max(parts, 1)), int64(0); i < parts; i++ { //nolint:gosec // anywhere will do
 		from, began := (first+i)%parts*part, time.Now()
-		limited, cancel := context.WithTimeout(ctx, batchTimeout) // the walk may take long, one statement does not
+		limited, cancel := context.WithTimeout(ctx, batchTimeout) // the scan may take long, one statement does not
 		err := s.exec(limited, query, place(from), place(from+part), before)
 		cancel()
 		if err == nil && i < parts-1 {

@@ -8,12 +8,12 @@ import (
 	"github.com/google/uuid"
 )
 
-// RecordOutage adds an outage, as the process that had it does when it is over.
+// RecordOutage adds an outage, as a process does after its end.
 func (s *Store) RecordOutage(ctx context.Context, from, to time.Time) error {
 	return s.insert(ctx, &Outage{ID: uuid.NewString(), StartedAt: from, EndedAt: to})
 }
 
-// TrustClock is storagetest.TrustClock.
+// TrustClock calls storagetest.TrustClock.
 func (s *Store) TrustClock(ctx context.Context) error {
 	return s.exec(ctx, "UPDATE liveness SET cleanup_at = NULL, seen_at = NULL")
 }
@@ -37,11 +37,11 @@ func (s *Store) Freeze(ctx context.Context) (thaw func() error, err error) {
 	return func() error { return set("0") }, set("1")
 }
 
-// Setting returns a setting of PostgreSQL as it is on some connection.
+// Setting returns a setting of PostgreSQL on any connection.
 func (s *Store) Setting(ctx context.Context, name string) (value string, err error) {
 	err = queryRow(ctx, s.write, []any{&value}, "SELECT current_setting(?)", name)
 	return value, err
 }
 
-// Execute runs one statement.
+// Execute executes one statement.
 func (s *Store) Execute(ctx context.Context, query string) error { return s.exec(ctx, query) }

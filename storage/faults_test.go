@@ -78,8 +78,8 @@ func TestADiskThatIsFullOrReadOnly(t *testing.T) {
 	}
 }
 
-// TestRemovedDatabaseFileStopsWrites: SQLite continues to write a file that has no name any more, and all of it is lost at the
-// restart. Nothing is acknowledged from then on, and everything works again when the file is back.
+// TestRemovedDatabaseFileStopsWrites removes the file, to which SQLite would continue to write although all of it is
+// lost at the restart. No write is acknowledged until the file is back.
 func TestRemovedDatabaseFileStopsWrites(t *testing.T) {
 	t.Parallel()
 	for name, remove := range map[string]func(path string) error{

@@ -63,21 +63,22 @@ type Rotation struct {
 	GrantID  string
 	ClientID string
 	Hash     []byte // SHA-256 of the token presented
-	NextHash []byte // of its successor; nil leaves the token as it is
+	NextHash []byte // of its successor; nil does not replace the token
 	Sealed   []byte // the successor, sealed under the token presented
 	IdleTTL  time.Duration
 	Grace    time.Duration // the retry window, 0 for none
 }
 
-// MaxRefreshGrace is how long after a rotation a retry can be answered at most, however long an outage extends its window.
+// MaxRefreshGrace is the maximum time after a rotation in which a retry gets its successor, including extensions by
+// outages.
 const MaxRefreshGrace = 10 * time.Minute
 
 // Rotated is what a rotation found.
 type Rotated struct {
 	Grant Grant
-	Retry []byte        // on an honest retry, the sealed successor to answer again; nil after a rotation
+	Retry []byte        // on a retry, the sealed successor to return again; nil after a rotation
 	Age   time.Duration // of the rotation that is retried
-	// Outage is for how much of Age the database was unavailable, where that decided.
+	// Outage is the part of Age in which the database was unavailable, if it decided.
 	Outage time.Duration
 }
 
@@ -94,11 +95,12 @@ func (r Rotation) issued() []byte {
 	return r.Hash
 }
 
-// RotateRefreshToken replaces the live refresh token of a grant by one conditional UPDATE; of any number of attempts one
-// wins. The token before, presented again within the retry window and before its successor was used, gets the sealed
-// successor of the first answer, so a lost response costs nothing and forks nothing. Any other token of the grant is
-// reuse: the grant is revoked and the error is ErrReused. ErrNotFound means unknown, expired, dead or
-// another client's, which changes nothing; it is a *Refusal that has the reason.
+// RotateRefreshToken replaces the active refresh token of a grant by one conditional UPDATE; of several concurrent
+// attempts one succeeds. The previous token, presented again within the retry window and before its successor was
+// used, gets the sealed successor of the first response, so that a client can recover from a lost response without a
+// fork. Any other token of the grant is reuse: the grant is revoked and the error is ErrReused. For a token that is
+// unknown, expired, revoked or of another client it changes nothing and returns a *Refusal with the reason, which is
+// ErrNotFound.
 func (s *Store) RotateRefreshToken(ctx context.Context, r Rotation, e Event) (Rotated, error) {
 	arrived := s.now()
 	now, next := toMillis(arrived), toMillis(arrived.Add(r.IdleTTL))
@@ -107,7 +109,7 @@ func (s *Store) RotateRefreshToken(ctx context.Context, r Rotation, e Event) (Ro
 		set += ", previous_hash = current_hash, current_hash = ?, rotated_at = ?, successor_sealed = ?"
 		args = append(args, r.NextHash, now, r.Sealed)
 	} else {
-		set += ", successor_sealed = NULL" // its use ends the retry window of the token before
+		set += ", successor_sealed = NULL" // the use ends the retry window of the previous token
 	}
 	args = append(args, r.GrantID, r.Hash, r.ClientID, now, now)
 	e.ClientID, e.GrantID, e.Token = r.ClientID, r.GrantID, HashReference(r.issued())
@@ -191,9 +193,9 @@ func (s *Store) classifyRefresh(ctx context.Context, r Rotation, arrived time.Ti
 	return Rotated{}, ErrReused
 }
 
-// retryAllowed reports whether a retry that arrived is within the retry window of a rotation. A time in which a process
-// could not use the database does not count, so that the client has the whole window when its retries are answered again.
-// A rotation in the future, by a process with another clock, is one of just now.
+// retryAllowed reports whether a retry is within the retry window of a rotation. Time in which a process could not use
+// the database does not count, so that the client has the complete window after an outage. A rotation in the future,
+// by a process with another clock, counts as one of now.
 func (s *Store) retryAllowed(ctx context.Context, grace time.Duration, rotated, arrived time.Time) (ok bool, outage time.Duration, err error) {
 	age := arrived.Sub(rotated)
 	if grace <= 0 || age < grace || age >= MaxRefreshGrace {

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// heartbeat is when a goroutine last did its work, by the monotonic clock of this machine.
+// heartbeat is the monotonic time at which a goroutine last completed its work.
 type heartbeat struct{ at atomic.Pointer[time.Time] }
 
-// heartbeatLimit is how long the store may take for work that it does several times a second.
+// heartbeatLimit is the maximum time without success for work that the store repeats several times a second.
 const heartbeatLimit = 15 * time.Second
 
 func (h *heartbeat) beat() {
@@ -24,8 +24,8 @@ func (h *heartbeat) check(what string) error {
 	return nil
 }
 
-// CheckChangesFollowed returns ErrUnavailable when this process has not read the changes of other processes for a while, so that
-// it uses no cache.
+// CheckChangesFollowed returns ErrUnavailable when this process has not read the changes of other processes for a
+// while and therefore bypasses its caches.
 func (s *Store) CheckChangesFollowed() error { return s.followed.check("read the changes") }
 
 // CheckAuditWritten returns ErrUnavailable when this process has not written its queued audit rows for a while.

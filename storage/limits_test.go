@@ -13,7 +13,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// onPostgres runs a test on PostgreSQL alone.
+// onPostgres runs a test only on PostgreSQL.
 func onPostgres(t *testing.T, fn func(t *testing.T, url string)) {
 	t.Helper()
 	for _, engine := range storagetest.Engines(t) {
@@ -35,7 +35,7 @@ func with(t *testing.T, db string, parameters ...string) string {
 	return u.String()
 }
 
-// opened opens a database that need not be migrated.
+// opened opens a database that may be unmigrated.
 func opened(t *testing.T, db string) *storage.Store {
 	t.Helper()
 	s, err := storage.Open(t.Context(), storage.Options{URL: db})
@@ -66,11 +66,11 @@ func TestConnectionsHaveTimeLimits(t *testing.T) {
 	})
 }
 
-// TestUnresponsiveFirstHostIsSkipped: a host that was cut off accepts no connection and refuses none.
+// TestUnresponsiveFirstHostIsSkipped connects to a first host that neither accepts nor refuses the connection.
 func TestUnresponsiveFirstHostIsSkipped(t *testing.T) {
 	t.Parallel()
 	onPostgres(t, func(t *testing.T, db string) {
-		silent, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0") // the kernel accepts, nobody answers
+		silent, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0") // the kernel accepts, but no process responds
 		storagetest.Must(t, err)
 		t.Cleanup(func() { _ = silent.Close() })
 		u, err := url.Parse(db)
@@ -82,8 +82,8 @@ func TestUnresponsiveFirstHostIsSkipped(t *testing.T) {
 	})
 }
 
-// TestIdleTransactionIsTerminated: PostgreSQL ends the transaction of a process that stopped in the middle of a change, and the
-// change of the same record that waits for it succeeds.
+// TestIdleTransactionIsTerminated stops a process within a change. PostgreSQL ends its transaction, and a change of
+// the same record that waits for it succeeds.
 func TestIdleTransactionIsTerminated(t *testing.T) {
 	t.Parallel()
 	onPostgres(t, func(t *testing.T, db string) {
@@ -91,20 +91,20 @@ func TestIdleTransactionIsTerminated(t *testing.T) {
 		other := follower(t, db, w.clock)
 		err := w.Tx(t.Context(), func(tx *storage.Store) error {
 			storagetest.Must(t, tx.RevokeClientTokens(t.Context(), "gc1", storagetest.Event("revoke")))
-			// The transaction goes on when the other change is done.
+			// The transaction continues after the other change.
 			return other.DisableClient(t.Context(), "gc1", storagetest.Event("disable"))
 		})
 		if err == nil {
 			t.Error("a transaction that PostgreSQL ended was committed")
 		}
 		c, err := other.Client(t.Context(), "gc1")
-		if err != nil || c.DisabledAt == nil || c.Epoch != 2 { // disabling raises it, and the other change is undone
+		if err != nil || c.DisabledAt == nil || c.Epoch != 2 { // disabling increments it, and the other change is rolled back
 			t.Errorf("%+v, %v", c, err)
 		}
 	})
 }
 
-// TestWaitForLockIsBounded: a change that waits for a transaction that stays open fails with an error that ends on its own.
+// TestWaitForLockIsBounded waits for the lock of an open transaction. The error is a temporary one.
 func TestWaitForLockIsBounded(t *testing.T) {
 	t.Parallel()
 	onPostgres(t, func(t *testing.T, db string) {
@@ -126,11 +126,11 @@ func TestMigrationWaitsForAnother(t *testing.T) {
 	t.Parallel()
 	onPostgres(t, func(t *testing.T, db string) {
 		holder, waiter := opened(t, db), opened(t, db)
-		release := storagetest.LockRow(t, holder, db, "SELECT pg_advisory_xact_lock(4097083626)") // of goose, and of the version before
+		release := storagetest.LockRow(t, holder, db, "SELECT pg_advisory_xact_lock(4097083626)") // of goose and the previous version
 		limited, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		defer cancel()
 		if _, err := waiter.Migrate(limited); err == nil {
-			t.Error("two processes migrate at once")
+			t.Error("two processes migrate concurrently")
 		}
 		release()
 		_, err := waiter.Migrate(t.Context())

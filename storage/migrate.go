@@ -19,6 +19,7 @@ type Migration struct {
 	Applied bool   `json:"applied"`
 }
 
+// goose returns the provider of the migrations of the engine.
 func (s *Store) goose(db *sql.DB, options ...goose.ProviderOption) (*goose.Provider, error) {
 	dialect := goose.DialectSQLite3
 	if s.engine == Postgres {
@@ -35,8 +36,9 @@ func (s *Store) goose(db *sql.DB, options ...goose.ProviderOption) (*goose.Provi
 func (s *Store) Migrate(ctx context.Context) (files []string, err error) {
 	db, options := s.pool(), []goose.ProviderOption(nil)
 	if s.engine == Postgres {
-		// Many processes may start at once; one migrates, the others wait and find nothing to do. Connections of its own: a
-		// statement of a migration may take longer than others, and the pool may be one connection.
+		// Several processes may start concurrently: one migrates, the others wait and find nothing to do. It uses
+		// separate connections, because its statements may take longer than others and the pool may have only one
+		// connection.
 		db = s.pg.open(migrationLimits)
 		defer func() { err = errors.Join(err, db.Close()) }()
 		options = append(options, goose.WithLocker(&migrationLock{limits: s.pg.statements(migrationLimits, true)}))

@@ -18,8 +18,8 @@ const (
 
 var errMigrating = errors.New("another process has been migrating the database for five minutes")
 
-// migrationLock lets one of many processes migrate, through a pooler too: the lock belongs to a transaction, not to a
-// session. It implements lock.Locker.
+// migrationLock makes concurrent migrations wait for each other, also through a pooler: the lock belongs to a
+// transaction, not to a session. It implements lock.Locker.
 type migrationLock struct {
 	limits string // the statements that set them
 
@@ -28,13 +28,12 @@ type migrationLock struct {
 	done chan struct{}
 }
 
-// Lock waits for the lock. It tries again and again, for a statement that waits would itself be waited for by CREATE INDEX
-// CONCURRENTLY.
+// Lock acquires the lock. It polls, because CREATE INDEX CONCURRENTLY would wait for a waiting statement.
 func (l *migrationLock) Lock(ctx context.Context, db *sql.DB) error {
 	limited, cancel := context.WithTimeoutCause(ctx, migrationWait, errMigrating)
 	defer cancel()
 	for {
-		tx, err := db.BeginTx(context.WithoutCancel(ctx), nil) // it outlives this call
+		tx, err := db.BeginTx(context.WithoutCancel(ctx), nil) // the transaction continues after this call
 		if err != nil {
 			return err
 		}
@@ -45,12 +44,12 @@ func (l *migrationLock) Lock(ctx context.Context, db *sql.DB) error {
 		}
 		err = tx.QueryRowContext(limited, "SELECT pg_try_advisory_xact_lock($1)", migrationLockID).Scan(&locked)
 		if err == nil && locked {
-			// A statement without parameters: it closes the portal of the one above, which has a snapshot open that CREATE
-			// INDEX CONCURRENTLY would wait for.
+			// A statement without parameters closes the portal of the one above. Its open snapshot would block CREATE
+			// INDEX CONCURRENTLY.
 			if _, err := tx.ExecContext(limited, "SELECT 1"); err != nil {
 				return errors.Join(err, tx.Rollback())
 			}
-			l.hold(tx)
+			l.preventIdle(tx)
 			return nil
 		}
 		if err := errors.Join(err, tx.Rollback()); err != nil {
@@ -64,8 +63,8 @@ func (l *migrationLock) Lock(ctx context.Context, db *sql.DB) error {
 	}
 }
 
-// hold keeps the transaction from being idle for too long.
-func (l *migrationLock) hold(tx *sql.Tx) {
+// preventIdle executes statements so that the transaction is not idle for too long.
+func (l *migrationLock) preventIdle(tx *sql.Tx) {
 	ctx, cancel := context.WithCancel(context.Background())
 	l.tx, l.stop, l.done = tx, cancel, make(chan struct{})
 	go func() {
@@ -75,7 +74,7 @@ func (l *migrationLock) hold(tx *sql.Tx) {
 		for {
 			select {
 			case <-beat.C:
-				_, _ = tx.ExecContext(context.Background(), "SELECT 1") // Unlock reports what is wrong
+				_, _ = tx.ExecContext(context.Background(), "SELECT 1") // Unlock reports errors
 			case <-ctx.Done():
 				return
 			}

@@ -15,9 +15,9 @@ import (
 const (
 	contactEvery   = time.Second
 	contactTimeout = 5 * time.Second
-	// livenessEvery is how many contacts there are for one write of the time to the database.
+	// livenessEvery is the number of contacts per write of the time to the database.
 	livenessEvery = 5
-	// restartGap is how long no process may have written the time before the next start counts it as an outage.
+	// restartGap is the minimum time without a write of any process that the next start counts as an outage.
 	restartGap = 15 * time.Second
 )
 
@@ -28,9 +28,9 @@ type Outage struct {
 	EndedAt   time.Time `gorm:"serializer:millis"`
 }
 
-// contact is what this process knows of its connection to the database.
+// contact is the state of this process's connection to the database.
 type contact struct {
-	mu    sync.Mutex // held by the one that tries
+	mu    sync.Mutex // locked during an attempt
 	count int        // successes
 	state atomic.Pointer[contactState]
 }
@@ -40,6 +40,7 @@ type contactState struct {
 	failing bool      // a later attempt failed
 }
 
+// current returns the state of the connection.
 func (c *contact) current() contactState {
 	if state := c.state.Load(); state != nil {
 		return *state
@@ -47,13 +48,14 @@ func (c *contact) current() contactState {
 	return contactState{}
 }
 
-// watchDatabase reads the database's clock every second and writes the time to the database every five, until ctx ends.
+// watchDatabase reads the database's clock every second and writes the time to the database every five, until ctx
+// ends.
 func (s *Store) watchDatabase(ctx context.Context) {
 	tick := time.NewTicker(contactEvery)
 	defer tick.Stop()
 	for {
 		limited, cancel := context.WithTimeout(ctx, contactTimeout)
-		_ = s.contactDatabase(limited) // noted as an outage; the callers of the database report the cause
+		_ = s.contactDatabase(limited) // recorded as an outage; other database calls report the cause
 		cancel()
 		select {
 		case <-ctx.Done():
@@ -63,7 +65,7 @@ func (s *Store) watchDatabase(ctx context.Context) {
 	}
 }
 
-// contactDatabase finds out whether the database can be used. The first success after a failure records the outage.
+// contactDatabase checks whether the database can be used. The first success after a failure records the outage.
 func (s *Store) contactDatabase(ctx context.Context) error {
 	c := &s.contact
 	c.mu.Lock()
@@ -89,8 +91,8 @@ func (s *Store) contactDatabase(ctx context.Context) error {
 	return err
 }
 
-// writeLiveness notes in the database that it could be used now, and the outage that this ends. After a start that is the
-// time since any process did so.
+// writeLiveness stores in the database that it can be used now, and the outage that ends with it. After a start, the
+// outage is the time since the last write of any process.
 func (s *Store) writeLiveness(ctx context.Context, before contactState, now time.Time) error {
 	if !before.last.IsZero() && !before.failing {
 		return s.exec(ctx, "UPDATE liveness SET seen_at = ? WHERE id = 1", toMillis(now))
@@ -116,8 +118,8 @@ func (s *Store) writeLiveness(ctx context.Context, before contactState, now time
 	})
 }
 
-// outageBetween returns for how much of the time between two moments a process could not use the database. The outages of
-// several processes that overlap count once.
+// outageBetween returns how long a process could not use the database between two times. Overlapping outages of
+// several processes count once.
 func (s *Store) outageBetween(ctx context.Context, from, to time.Time) (time.Duration, error) {
 	if s.contact.current().last.IsZero() { // a request came before the first contact of this process
 		if err := s.contactDatabase(ctx); err != nil {

@@ -30,7 +30,7 @@ func (p patient) ExecContext(ctx context.Context, query string, args ...any) (sq
 	}
 	res, err := patiently(ctx, func() (sql.Result, error) { return p.DB.ExecContext(ctx, query, args...) })
 	if err == nil {
-		err = p.file.check() // what was written to a file without a name must not be acknowledged
+		err = p.file.check() // writes to an unlinked file must not be acknowledged
 	}
 	return res, err
 }
@@ -42,7 +42,7 @@ func (p patient) QueryContext(ctx context.Context, query string, args ...any) (*
 	return patiently(ctx, func() (*sql.Rows, error) { return p.DB.QueryContext(ctx, query, args...) })
 }
 
-// BeginTx begins a transaction on a connection that is not given back before it has ended.
+// BeginTx begins a transaction on a connection that returns to the pool only after the transaction ended.
 func (p patient) BeginTx(ctx context.Context, opts *sql.TxOptions) (gorm.ConnPool, error) {
 	if err := p.file.check(); err != nil {
 		return nil, err
@@ -60,8 +60,8 @@ func (p patient) BeginTx(ctx context.Context, opts *sql.TxOptions) (gorm.ConnPoo
 	})
 }
 
-// embeddedTx is a transaction of SQLite, which stays open when its commit fails: the next statement on its connection would
-// be part of it, and be acknowledged without a commit.
+// embeddedTx is a transaction of SQLite. Such a transaction stays open when its commit fails, and the next statement
+// on its connection would be part of it and be acknowledged without a commit.
 type embeddedTx struct {
 	*sql.Tx
 
@@ -74,7 +74,7 @@ var (
 	_ gorm.TxCommitter      = &embeddedTx{}
 )
 
-// Commit commits, or else rolls back. It commits nothing to a file that has no name any more.
+// Commit commits the transaction, or rolls it back if that fails or the database file was removed.
 func (t *embeddedTx) Commit() error {
 	if err := t.file.check(); err != nil {
 		return errors.Join(err, t.Rollback())
@@ -83,12 +83,12 @@ func (t *embeddedTx) Commit() error {
 	if err != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		_, _ = t.conn.ExecContext(ctx, "ROLLBACK") // which fails when nothing is open
+		_, _ = t.conn.ExecContext(ctx, "ROLLBACK") // fails when no transaction is open
 	}
 	return errors.Join(err, t.conn.Close())
 }
 
-// Rollback undoes the transaction.
+// Rollback rolls the transaction back.
 func (t *embeddedTx) Rollback() error { return errors.Join(t.Tx.Rollback(), t.conn.Close()) }
 
 func patiently[T any](ctx context.Context, try func() (T, error)) (T, error) {

@@ -47,7 +47,7 @@ func TestAServerWaitsForACommandThatWrites(t *testing.T) {
 	}
 }
 
-// TestFailedCommitLeavesNoTransactionOpen: what is written afterwards must not become part of it.
+// TestFailedCommitLeavesNoTransactionOpen checks that later writes do not become part of the failed transaction.
 func TestFailedCommitLeavesNoTransactionOpen(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
@@ -59,7 +59,7 @@ func TestFailedCommitLeavesNoTransactionOpen(t *testing.T) {
 			return tx.Execute(t.Context(), "INSERT INTO broken VALUES (1)")
 		})
 		if !errors.Is(err, storage.ErrUnavailable) {
-			t.Errorf("a commit that failed: %v", err)
+			t.Errorf("failed commit: %v", err)
 		}
 		storagetest.Must(t, w.Record(t.Context(), storagetest.Event("alone")))
 		storagetest.Must(t, w.RevokeClientTokens(t.Context(), "gc1", storagetest.Event("together")))

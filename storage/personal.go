@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// sealOrigin seals the address and user agent of the row with that id. Every row has a key of its own, derived from random
-// bytes in the row and a key that is sealed under the root key and survives its replacement: erasing those bytes erases the
-// address. It returns the random bytes and the ciphertext.
+// sealOrigin seals the address and user agent of a row and returns the random bytes and the ciphertext. The key of the
+// row is derived from random bytes in it and a key that is sealed under the root key and survives its replacement:
+// erasing the random bytes erases the address.
 func (s *Store) sealOrigin(id, address, userAgent string) (random, sealed []byte, err error) {
 	if address == "" && userAgent == "" {
 		return nil, nil, nil
@@ -27,7 +27,8 @@ func (s *Store) sealOrigin(id, address, userAgent string) (random, sealed []byte
 	return random, aead.Seal(nil, nonce, []byte(address+"\x00"+userAgent), []byte(id)), nil //nolint:gosec // each key is used once
 }
 
-// openOrigin reverses sealOrigin. It returns empty strings when the row has none, or it was erased or cannot be read.
+// openOrigin reverses sealOrigin. It returns empty strings if the row has no origin, it was erased or it cannot be
+// read.
 func (s *Store) openOrigin(id string, random, sealed []byte) (address, userAgent string) {
 	if len(random) == 0 || s.keys == nil {
 		return "", ""
@@ -65,7 +66,8 @@ func (b *BrowserSession) seal(s *Store) (err error) {
 	return err
 }
 
-// open fills in the session's address and user agent. A row of an earlier version may have them in clear: they are left out.
+// open fills in the session's address and user agent. Rows of an earlier version may contain them in clear; those are
+// ignored.
 func (b *BrowserSession) open(s *Store) {
 	b.Address, b.UserAgent = s.openOrigin(b.ID, b.PersonalKey, b.Personal)
 }

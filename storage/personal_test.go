@@ -11,7 +11,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// session adds a session of the user from an address and returns it as it was before it was stored.
+// session stores a session of the user from an address and returns the record that was passed to the store.
 func session(t *testing.T, s *storage.Store, clock *storagetest.Clock, userID, token string) storage.BrowserSession {
 	t.Helper()
 	b := storage.BrowserSession{
@@ -52,7 +52,7 @@ func TestSessionOriginIsSealedAndErasable(t *testing.T) {
 		wantOrigin(t, w.Store, "another token", "203.0.113.78", "Browser/77")
 		for _, clear := range []string{"203.0.113.", "Browser/77"} {
 			if strings.Contains(storagetest.Dump(t, w.Store, url), clear) {
-				t.Errorf("the database has %q in clear", clear)
+				t.Errorf("the database contains %q in clear", clear)
 			}
 		}
 
@@ -62,7 +62,7 @@ func TestSessionOriginIsSealedAndErasable(t *testing.T) {
 			"personal_key = (SELECT personal_key FROM browser_sessions WHERE id = '"+b.ID+"') WHERE id = '"+other.ID+"'")
 		wantOrigin(t, w.Store, "a third token", "", "")
 
-		// After a rekey they are readable with the new root key alone.
+		// After a rekey they are readable only with the new root key.
 		fresh := rootKey(t, "the new root key")
 		both, err := withKeys(t, url, fresh, rootKey(t, ""))
 		storagetest.Must(t, err)

@@ -20,8 +20,8 @@ func throughPgBouncer(t *testing.T, fn func(t *testing.T, b *storagetest.PgBounc
 	}
 }
 
-// TestPgBouncerNeedsNoSetting works on many connections at once, so that in transaction mode the server of one statement is
-// not that of the next.
+// TestPgBouncerNeedsNoSetting uses many connections concurrently, so that in transaction mode consecutive statements
+// are executed by different servers.
 func TestPgBouncerNeedsNoSetting(t *testing.T) {
 	t.Parallel()
 	throughPgBouncer(t, func(t *testing.T, b *storagetest.PgBouncer) {
@@ -51,7 +51,8 @@ func TestPgBouncerNeedsNoSetting(t *testing.T) {
 	})
 }
 
-// TestSettingsAreNotLeftOnSharedConnections: what a connection of Gatehouse sets, another client of PgBouncer would get.
+// TestSettingsAreNotLeftOnSharedConnections reads the settings as another client of PgBouncer, which shares the
+// connections.
 func TestSettingsAreNotLeftOnSharedConnections(t *testing.T) {
 	t.Parallel()
 	throughPgBouncer(t, func(t *testing.T, b *storagetest.PgBouncer) {
@@ -76,7 +77,8 @@ func TestSettingsAreNotLeftOnSharedConnections(t *testing.T) {
 	})
 }
 
-// TestConcurrentMigrationsThroughPgBouncer: session locks do not hold there.
+// TestConcurrentMigrationsThroughPgBouncer migrates from several processes through a pooler, where session locks do
+// not work.
 func TestConcurrentMigrationsThroughPgBouncer(t *testing.T) {
 	t.Parallel()
 	throughPgBouncer(t, func(t *testing.T, b *storagetest.PgBouncer) {

@@ -17,28 +17,28 @@ import (
 	"gorm.io/gorm"
 )
 
-// connectTimeout is how long one host of the URL may take to accept a connection, unless the URL has connect_timeout.
+// connectTimeout limits how long one host of the URL takes to accept a connection, unless the URL has connect_timeout.
 const connectTimeout = 5 * time.Second
 
-// limits are what PostgreSQL enforces, so that a process that stops in the middle of a transaction delays others only for so
-// long. Zero is no limit. Values that the URL, the role or the server has win.
+// limits are timeouts that PostgreSQL enforces, so that a process that stops within a transaction does not delay
+// others for longer. Zero is no limit. Values in the URL, of the role or of the server take precedence.
 type limits struct{ lock, idle, statement time.Duration }
 
 var (
-	// usualLimits: a transaction that waits for the lock of a stopped process fails before the request's own timeout, and
-	// soon afterwards PostgreSQL ends the stopped one.
+	// usualLimits: a transaction that waits for the lock of a stopped process fails before the request's own timeout,
+	// and soon afterwards PostgreSQL ends the stopped one.
 	usualLimits = limits{lock: 20 * time.Second, idle: 30 * time.Second, statement: 2 * time.Minute}
 	// migrationLimits: building an index may take hours, and waits for transactions that are open.
 	migrationLimits = limits{lock: 5 * time.Minute, idle: 30 * time.Second}
 )
 
-// postgresURL is how to connect.
+// postgresURL is a parsed connection URL.
 type postgresURL struct {
 	config pgx.ConnConfig
-	// pooled is set when a connection was found to be shared: there is a pooler such as PgBouncer between.
+	// pooled is set when a connection goes through a pooler such as PgBouncer.
 	pooled atomic.Bool
-	// ownMode is set when the URL chooses how statements are executed.
-	ownMode bool
+	// explicitMode is set when the URL chooses how statements are executed.
+	explicitMode bool
 }
 
 func parsePostgresURL(dsn string) (*postgresURL, error) {
@@ -52,13 +52,13 @@ func parsePostgresURL(dsn string) (*postgresURL, error) {
 	config.DialFunc = (&net.Dialer{
 		Timeout: config.ConnectTimeout,
 		Control: controlSocket,
-		// Also a connection that waits for an answer notices within half a minute that the other side is gone.
+		// A connection that waits for a response detects within half a minute that the other side is gone.
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3},
 	}).DialContext
-	return &postgresURL{config: *config, ownMode: strings.Contains(dsn, "default_query_exec_mode")}, nil
+	return &postgresURL{config: *config, explicitMode: strings.Contains(dsn, "default_query_exec_mode")}, nil
 }
 
-// connectTime is how long it may take to go through all hosts.
+// connectTime returns the maximum time to try all hosts.
 func (p *postgresURL) connectTime() time.Duration {
 	if p == nil {
 		return 0
@@ -75,7 +75,7 @@ func (s *Store) connectPostgres(dsn string, pool int) (err error) {
 		return err
 	}
 	conns := s.pg.open(usualLimits)
-	// pgx caches prepared statements itself, so gorm's own cache stays off.
+	// pgx caches prepared statements, so the cache of gorm is off.
 	db, err := s.openPool(postgres.New(postgres.Config{Conn: sharedPool{conns, s.pg}}), false)
 	if err != nil {
 		return errors.Join(err, conns.Close())
@@ -88,13 +88,13 @@ func (s *Store) connectPostgres(dsn string, pool int) (err error) {
 	return nil
 }
 
-// open returns a pool of connections with these limits.
+// open returns a connection pool with these limits.
 func (p *postgresURL) open(l limits) *sql.DB {
 	return stdlib.OpenDB(p.config,
 		stdlib.OptionBeforeConnect(func(_ context.Context, config *pgx.ConnConfig) error {
-			if p.pooled.Load() && !p.ownMode {
-				// Each statement brings its text, and the server that executes it may be another one each time. What
-				// is cached are the types of its parameters and columns.
+			if p.pooled.Load() && !p.explicitMode {
+				// Each statement is sent as text, and each may be executed by another server. Only the types of its
+				// parameters and columns are cached.
 				config.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 			}
 			return nil
@@ -104,15 +104,16 @@ func (p *postgresURL) open(l limits) *sql.DB {
 			if err != nil { // database/sql never sees this connection
 				closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 				defer cancel()
-				_ = c.Close(closing) // err is what matters
+				_ = c.Close(closing) // err is the error to report
 			}
 			return err
 		}))
 }
 
-// prepare sets a connection up. A pooler answers a connection with a key of its own, while pg_backend_pid is that of the
-// server behind it. There nothing may be set that outlives a transaction, for the next one may belong to another client, and
-// prepared statements are not to be relied on; a connection that was opened otherwise is opened again.
+// prepare configures a new connection. Through a pooler the backend key of the connection is the pooler's, while
+// pg_backend_pid is the server's. There, no setting may outlive a transaction, because the next one may belong to
+// another client, and prepared statements are unreliable; a connection that was opened with them is closed and opened
+// again.
 func (p *postgresURL) prepare(ctx context.Context, c *pgx.Conn, l limits) error {
 	var pid uint32
 	if err := c.QueryRow(ctx, "SELECT pg_backend_pid()", pgx.QueryExecModeSimpleProtocol).Scan(&pid); err != nil {
@@ -124,13 +125,13 @@ func (p *postgresURL) prepare(ctx context.Context, c *pgx.Conn, l limits) error 
 		}
 		return nil
 	}
-	// A prepared plan is made while its table is young and small, and kept when the table has grown a thousandfold: without an
-	// index a scan is still what it does, and must not be compiled for its pretended cost.
+	// A prepared plan is created while its table is small and is still used when the table has grown a thousandfold.
+	// Without an index it is a scan, which must not be compiled because of its estimated cost.
 	_, err := c.Exec(ctx, "SET enable_seqscan = off; SET jit = off;"+p.statements(l, false), pgx.QueryExecModeSimpleProtocol)
 	return err
 }
 
-// statements set the limits, for the transaction alone when local.
+// statements returns the statements that set the limits, only for the transaction when local.
 func (p *postgresURL) statements(l limits, local bool) string {
 	var out strings.Builder
 	for _, v := range []struct {
@@ -153,7 +154,7 @@ type sharedPool struct {
 
 var _ gorm.TxBeginner = sharedPool{}
 
-// GetDBConn gives gorm the pool.
+// GetDBConn returns the pool to gorm.
 func (p sharedPool) GetDBConn() (*sql.DB, error) { return p.DB, nil }
 
 // BeginTx begins a transaction with its limits.

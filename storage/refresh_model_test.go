@@ -17,11 +17,11 @@ import (
 //	same     Whoever presents the same token is given the same successor, or none.
 //	dead     A grant that is revoked or expired rotates nothing more, and never comes back.
 //	replay   A replay outside the window that completes leaves no live token: the grant is revoked.
-//	used     Once the successor was used, the token before gets no answer any more: the window is over.
+//	used     Once the successor was used, the previous token is refused: the window has ended.
 //	honest   A client that sends its token again inside the window, because the answer was lost or as it sent it twice, never
 //	         loses its grant. Honest is who uses a successor only when no request with the token before is under way.
 //	outage   A time in which the database was unavailable does not count: a client whose window it covers keeps its grant.
-//	bound    However long the outage, a rotation longer ago than the limit is never answered again.
+//	bound    However long the outage, a retry after the limit gets no successor.
 //	stranger A request that is not valid in all else changes nothing. (It fails in the WHERE of every statement; the walk of
 //	         the real store below has it among its steps.)
 //
@@ -45,7 +45,7 @@ type line struct {
 	outage            int8 // of those, steps in which the database was unavailable
 	sealed            bool // the successor can still be read with the previous token
 	revoked, expired  bool
-	limit             int8 // a rotation so many steps ago is not answered again, whatever outage there was
+	limit             int8 // maximum steps after a rotation in which a retry gets the successor, including outages
 }
 
 func (l line) live() bool { return !l.revoked && !l.expired }
@@ -92,13 +92,13 @@ func (l line) classify(token, held int8) outcome {
 	return reused
 }
 
-// late reports whether a retry that arrived so long ago is outside the window.
+// late reports whether a retry is outside the window.
 func (l line) late(held int8) bool {
 	age := l.age - held
 	return age >= l.limit || age-l.outage >= windowSteps
 }
 
-// forget is storage.ForgetSuccessors.
+// forget is storage.ClearSealedSuccessors.
 func (l *line) forget() {
 	if l.age > forgetSteps {
 		l.sealed = false
@@ -187,7 +187,7 @@ func (w modelWorld) successors() (out []modelWorld) {
 			if r.at == 0 || r.at == 4 {
 				continue
 			}
-			if r.held++; r.held > patience || outage > 0 { // without the database it is answered 503
+			if r.held++; r.held > patience || outage > 0 { // without the database the response is 503
 				r.at, r.out, r.lost = 4, pending, true
 			}
 		}
@@ -211,7 +211,7 @@ func (w modelWorld) successors() (out []modelWorld) {
 func (w modelWorld) plain() modelWorld {
 	w.line.age = min(w.line.age, forgetSteps+1)
 	if w.line.age-patience >= limitSteps {
-		w.line.outage = 0 // decides nothing any more
+		w.line.outage = 0 // no longer relevant
 	}
 	for i := range w.requests {
 		if w.requests[i].at == 4 {

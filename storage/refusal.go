@@ -5,17 +5,17 @@ import (
 	"errors"
 )
 
-// Refusal is why a code or refresh token was not accepted: for the log and the audit log. errors.Is finds ErrNotFound in it.
+// Refusal is the reason why a code or refresh token was refused, for the log and the audit log. It wraps ErrNotFound.
 type Refusal struct {
 	Reason  string
-	UserID  string // whose code or grant it is, empty when unknown
+	UserID  string // of the code or grant, empty when unknown
 	GrantID string
 }
 
 func (r *Refusal) Error() string { return r.Reason }
 func (r *Refusal) Unwrap() error { return ErrNotFound }
 
-// The reasons of a Refusal that the client can mend, so that it learns them.
+// The reasons of a Refusal that the client can fix. They are in the error response.
 const (
 	RefusedRedirectURI        = "redirect_uri is another than in the authorization request"
 	RefusedNoRedirectURI      = "redirect_uri is missing, and the authorization request had it"
@@ -24,7 +24,7 @@ const (
 	RefusedUnexpectedVerifier = "code_verifier was sent, and the authorization request had no code_challenge"
 )
 
-// ended returns why a code or grant is not live although it has neither expired nor been revoked itself: see live.
+// ended returns why a code or grant is not active although it has neither expired nor been revoked itself: see live.
 func (s *Store) ended(ctx context.Context, consentID string, clientEpoch, userEpoch int64, sessionID string) (string, error) {
 	var consentEnded, clientDisabled, userDisabled bool
 	var client, user int64
@@ -57,7 +57,7 @@ func (s *Store) ended(ctx context.Context, consentID string, clientEpoch, userEp
 	return "the browser session was ended", err
 }
 
-// refuseCode says which check of a redemption failed first.
+// refuseCode returns the first check of a redemption that failed, as a *Refusal.
 func (s *Store) refuseCode(ctx context.Context, r Redemption, c AuthorizationCode) error {
 	out := &Refusal{UserID: c.UserID}
 	switch {
@@ -89,7 +89,8 @@ func (s *Store) refuseCode(ctx context.Context, r Redemption, c AuthorizationCod
 	return out
 }
 
-// RefuseGrant returns why the grant is not one that the client can use: a *Refusal, or another error when that cannot be read.
+// RefuseGrant returns the reason why the client cannot use the grant: a *Refusal, or another error when it cannot be
+// read.
 func (s *Store) RefuseGrant(ctx context.Context, id, clientID string) error {
 	g, err := take[Grant](ctx, s.write, "id = ?", id)
 	if errors.Is(err, ErrNotFound) {

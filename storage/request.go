@@ -18,8 +18,8 @@ type AuthorizationRequest struct {
 	DecidedAt   *time.Time `gorm:"serializer:millis"` // when it was answered: it is answered once
 	SessionID   string     // of the person who was chosen for it, empty before
 	HintSubject string     // the sub of its id_token_hint, which is not kept itself
-	SignedInAt  *time.Time `gorm:"serializer:millis"` // when the chosen session was signed in for this very request
-	ApprovedAt  *time.Time `gorm:"serializer:millis"` // when its user allowed it, though the sign-in was too old for a code
+	SignedInAt  *time.Time `gorm:"serializer:millis"` // when the chosen session was signed in for this request
+	ApprovedAt  *time.Time `gorm:"serializer:millis"` // when its user approved it although the sign-in was too old for a code
 	ClientEpoch *int64     // of the client when the request came; nil in rows of versions before migration 9
 }
 
@@ -53,15 +53,15 @@ func (s *Store) ClaimedRequest(ctx context.Context, id string, browserHash []byt
 	return r, nil
 }
 
-// ChooseSession settles which of the people signed in to the browser a request is about. A sign-in and an approval of
-// another session do not count for it. It returns ErrNotFound when the request is not that browser's or is answered.
+// ChooseSession sets which user signed in to the browser a request is for. It ignores a sign-in and an approval of
+// another session. It returns ErrNotFound when the request is not of that browser or is already answered.
 func (s *Store) ChooseSession(ctx context.Context, id string, browserHash []byte, sessionID string) error {
 	return wrap("choose a session", s.execOne(ctx, `UPDATE authorization_requests SET session_id = ?,
 		signed_in_at = CASE WHEN session_id = ? THEN signed_in_at END, approved_at = CASE WHEN session_id = ? THEN approved_at END
 		WHERE id = ? AND browser_hash = ? AND decided_at IS NULL`, sessionID, sessionID, sessionID, id, browserHash))
 }
 
-// RecordSignIn is ChooseSession for a session that was signed in just now, for this request.
+// RecordSignIn does the same as ChooseSession for a session that was just signed in for this request.
 func (s *Store) RecordSignIn(ctx context.Context, id string, browserHash []byte, sessionID string) error {
 	return wrap("record a sign-in", s.execOne(ctx, `UPDATE authorization_requests SET session_id = ?, signed_in_at = ?,
 		approved_at = CASE WHEN session_id = ? THEN approved_at END

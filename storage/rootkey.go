@@ -99,9 +99,9 @@ const (
 	LogoutKey    = "logout"            // logout requests that wait in an address
 	SuccessorKey = "refresh-successor" // sealed successors of refresh tokens, besides the token replaced
 	PairwiseKey  = "pairwise-subjects" // pairwise subjects
-	LimitKey     = "rate-limits"       // what the rate limits in Redis count
+	LimitKey     = "rate-limits"       // hides the keys of the rate limits in Redis
 	auditSealKey = "audit-seal"        // the chain of audit seals
-	personalKey  = "audit-personal"    // where events and sessions came from
+	personalKey  = "audit-personal"    // the origins of events and sessions
 )
 
 var keyPurposes = []string{FormKey, SignInKey, DeviceKey, SessionIDKey, LogoutKey, SuccessorKey, PairwiseKey, LimitKey, auditSealKey, personalKey}
@@ -112,7 +112,7 @@ var keyPurposes = []string{FormKey, SignInKey, DeviceKey, SessionIDKey, LogoutKe
 // is new is sealed under the one whose fingerprint the database has, so that processes that only know that one go on.
 func (s *Store) UseRootKey(ctx context.Context, root RootKey, previous ...RootKey) error {
 	mine := root.fingerprint()
-	if !s.readOnly { // where nothing can be written, the database has its fingerprint already
+	if !s.readOnly { // a read-only database already has the fingerprint
 		if err := s.exec(ctx, "UPDATE revision SET key_fingerprint = ? WHERE id = 1 AND key_fingerprint IS NULL", mine); err != nil {
 			return wrap("check the root key", err)
 		}

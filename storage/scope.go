@@ -112,7 +112,7 @@ func (s *Store) DeleteResource(ctx context.Context, identifier string, e Event) 
 	}))
 }
 
-// change runs fn with the event and the recorded change of a cached record, in one transaction.
+// change runs fn and records the event and the change of a cached record in one transaction.
 func (s *Store) change(ctx context.Context, e Event, fn func(tx *Store) error) error {
 	return s.Tx(ctx, func(tx *Store) error {
 		if err := fn(tx); err != nil {

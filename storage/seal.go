@@ -111,8 +111,8 @@ func (s *Store) SealAudit(ctx context.Context) (int64, error) {
 // longUnsealed is how long a row may wait for its seal although somebody else is said to seal.
 const longUnsealed = time.Minute
 
-// ErrSealLocked is returned by SealAudit when another session has kept the last seal locked for a while.
-var ErrSealLocked = errors.New("another session holds the last seal locked")
+// ErrSealLocked is returned by SealAudit when another session has locked the last seal for a while.
+var ErrSealLocked = errors.New("another session has the last seal locked")
 
 // waitingLong returns an error when nobody has sealed for a while: whoever holds the last seal locked would stop all in silence.
 func (s *Store) waitingLong(ctx context.Context) error {
@@ -205,7 +205,7 @@ var ErrTampered = errors.New("a seal does not fit its rows, which stay; see `gat
 
 // RetireAudit lets the rows of every seal go that was made before the given time, whole seals alone, and keeps the seals.
 // Each is verified first, or a changed time would have this server destroy the evidence: ErrTampered. It returns how many
-// rows; a large share of all is reported first. done is told of the progress in seals.
+// rows; a large share of all is reported first. done is called with the progress in seals.
 func (s *Store) RetireAudit(ctx context.Context, before time.Time, done func(now, total int64)) (rows int64, err error) {
 	if err := s.mayDelete(ctx); err != nil {
 		return 0, err
@@ -300,8 +300,8 @@ func ignoreNotFound(err error) error {
 	return err
 }
 
-// EraseAudit makes the addresses and user agents in a person's audit rows and browser sessions unreadable for good. The rows
-// themselves stay, and their seals hold. It returns how many rows, of both.
+// EraseAudit makes the addresses and user agents in a user's audit rows and browser sessions permanently unreadable.
+// The rows stay and their seals remain valid. It returns the number of rows and sessions.
 func (s *Store) EraseAudit(ctx context.Context, userID string) (int64, error) {
 	n, err := s.inBatches(ctx, "UPDATE audit_events SET personal_key = NULL WHERE "+
 		s.theseRows("id", "SELECT id FROM audit_events WHERE (user_id = ? OR actor = ?) AND personal_key IS NOT NULL LIMIT 500"), userID, "user:"+userID)

@@ -104,8 +104,8 @@ func TestANotedHeadShowsThatTheEndWasCutOff(t *testing.T) {
 	})
 }
 
-// TestVerifyDetectsTruncationAtEitherEnd removes rows with all their seals, as an attacker does who knows the chain. Records that
-// were created with a row of the log remain.
+// TestVerifyDetectsTruncationAtEitherEnd removes rows with all their seals, as an attacker with write access can.
+// Records that were created with a row of the log remain.
 func TestVerifyDetectsTruncationAtEitherEnd(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
@@ -140,7 +140,7 @@ func TestVerifyDetectsTruncationAtEitherEnd(t *testing.T) {
 		storagetest.Exec(t, s, url, "DELETE FROM audit_events WHERE seal >= 5", "DELETE FROM audit_seals WHERE id >= 5")
 		want("the end was removed")
 		storagetest.Exec(t, s, url, "DELETE FROM clients WHERE id = 'last'")
-		want("") // nothing is left of its time: a head that was noted elsewhere would find it
+		want("") // nothing is left of its time: only a head that was stored elsewhere reveals it
 		storagetest.Exec(t, s, url, "DELETE FROM audit_events", "DELETE FROM audit_seals WHERE id > 0")
 		want("the log was emptied")
 		storagetest.Must(t, s.Record(t.Context(), storagetest.Event("after")))
@@ -149,7 +149,7 @@ func TestVerifyDetectsTruncationAtEitherEnd(t *testing.T) {
 	})
 }
 
-// TestVerifyAcceptsRetiredBeginning: what the operator retired is older than records that stay.
+// TestVerifyAcceptsRetiredBeginning retires every row. Records from before the first remaining seal stay.
 func TestVerifyAcceptsRetiredBeginning(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {

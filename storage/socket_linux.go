@@ -9,11 +9,11 @@ import (
 
 const (
 	tcpUserTimeout = 0x12 // TCP_USER_TIMEOUT of linux/tcp.h, which package syscall lacks
-	// sendTimeout is how long sent data may stay without an acknowledgement: keep-alive does not watch for that.
+	// sendTimeout limits how long sent data stays unacknowledged, which keep-alive does not detect.
 	sendTimeout = 30 * time.Second
 )
 
-// controlSocket makes a connection fail when the host at the other end is gone.
+// controlSocket sets a timeout after which a connection to an unreachable host fails.
 func controlSocket(network, _ string, conn syscall.RawConn) (err error) {
 	if !strings.HasPrefix(network, "tcp") {
 		return nil

@@ -19,12 +19,12 @@ type Stats struct {
 	CacheHits  uint64
 	CacheMiss  uint64
 	Cached     int   // clients in the cache
-	CacheBytes int64 // the memory of those, estimated
+	CacheBytes int64 // their estimated memory
 	Sealed     int64
 
 	DatabaseUp     bool          // whether the last contact with the database succeeded
 	ClockSkew      time.Duration // this machine's clock minus the database's; 0 on SQLite
-	CleanupBehind  time.Duration // by how much deletion lags the clock, which jumped
+	CleanupBehind  time.Duration // by how much cleanup lags the clock
 	LargeDeletions uint64        // deletions of a large share of a table
 }
 

@@ -44,10 +44,10 @@ type Options struct {
 	URL  string           // sqlite:PATH or postgres://…
 	Pool int              // most connections, 0 for four per core
 	Now  func() time.Time // this machine's clock, time.Now when nil
-	// DatabaseNow replaces the clock of a PostgreSQL in tests that move the time.
+	// DatabaseNow replaces the clock of PostgreSQL in tests.
 	DatabaseNow func() time.Time
-	Log         *slog.Logger // for what goes wrong in the background, discarded when nil
-	// ReadOnlyAllowed opens an embedded database that cannot be written for reading alone: see ReadOnly.
+	Log         *slog.Logger // for background errors, discarded when nil
+	// ReadOnlyAllowed opens an embedded database that is not writable read-only: see ReadOnly.
 	ReadOnlyAllowed bool
 }
 
@@ -71,15 +71,15 @@ type shared struct {
 	pools    []*sql.DB
 	cache    *cache
 
-	catchUp sync.Mutex // one read of the changes follows the other
-	place   place
-	batch   *batch
-	roots   []RootKey // the root key, and while it is being replaced the one before
-	keys    map[string][]byte
-	counts  counts
-	slow    atomic.Uint64
-	asked   atomic.Uint64
-	sealed  atomic.Int64 // the last seal this process knows of
+	catchUp  sync.Mutex     // serializes reads of the changes
+	position changePosition // of the last read
+	batch    *batch
+	roots    []RootKey // the root key and, while it is being replaced, the previous one
+	keys     map[string][]byte
+	counts   counts
+	slow     atomic.Uint64
+	asked    atomic.Uint64
+	sealed   atomic.Int64 // the last seal that this process has read
 
 	followed heartbeat // of followChanges
 
@@ -124,7 +124,7 @@ func (s *Store) Engine() string { return s.engine }
 // that of this machine.
 func (s *Store) Now() time.Time { return s.now() }
 
-// Ping reports whether the database answers, and whether an embedded one still has its file. It keeps no writer waiting.
+// Ping checks that the database responds and that an embedded one still has its file. It does not block writers.
 func (s *Store) Ping(ctx context.Context) error {
 	if err := s.file.check(); err != nil {
 		return err
@@ -186,7 +186,7 @@ func (s *Store) Tx(ctx context.Context, fn func(tx *Store) error) error {
 
 func (s *Store) once(ctx context.Context, fn func(tx *Store) error) error {
 	state := &txState{}
-	var refused error // by fn
+	var refused error // returned by fn
 	err := s.write.WithContext(ctx).Transaction(func(db *gorm.DB) error {
 		tx := &Store{write: db, read: db, tx: state, shared: s.shared}
 		if refused = fn(tx); refused != nil {
@@ -203,7 +203,7 @@ func (s *Store) once(ctx context.Context, fn func(tx *Store) error) error {
 	if err == nil {
 		s.counts.add(state.events...)
 	}
-	// Also after a failed commit: its outcome may be unknown, and an empty cache is never wrong.
+	// Also after a failed commit: its outcome may be unknown, and an empty cache is always correct.
 	s.cache.drop(state.changed...)
 	return err
 }

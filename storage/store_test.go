@@ -59,8 +59,8 @@ func (w *world) code(t testing.TB, hash string) storage.Redemption {
 	}
 }
 
-// TestCodeNeedsConsentForEveryResource: a code that relies on an earlier consent is issued only if that covers each scope
-// at each resource, in one statement or in a transaction.
+// TestCodeNeedsConsentForEveryResource issues codes that rely on an earlier consent, which must cover each scope at
+// each resource, in one statement or in a transaction.
 func TestCodeNeedsConsentForEveryResource(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
@@ -76,7 +76,7 @@ func TestCodeNeedsConsentForEveryResource(t *testing.T) {
 		consent, err := w.Consent(t.Context(), w.user.ID, w.client.ID)
 		storagetest.Must(t, err)
 		if got := consent.ResourceScopes.String(); got != "https://a.example#read #read" {
-			t.Errorf("remembered is %q", got)
+			t.Errorf("the stored consent is %q", got)
 		}
 		for words, want := range map[string]error{
 			"#read": nil, "https://a.example#read": nil, "#read https://a.example#read": nil, "https://b.example#read": storage.ErrConsentGone,

@@ -13,8 +13,8 @@ import (
 )
 
 // Away reports whether the database could not be reached, is starting or stopping, or was locked: conditions that end
-// without the operator. A wrong password, a missing database and every error of an embedded database's file are not
-// among them; Remedy returns what to do about those.
+// without the operator. A wrong password, a missing database and every error of an embedded database's file do not;
+// Remedy returns their fix.
 func Away(err error) bool {
 	state := sqlState(err)
 	switch state {
@@ -26,8 +26,8 @@ func Away(err error) bool {
 	return strings.HasPrefix(state, "08") && poolerMisconfigured(err) == ""
 }
 
-// network reports whether a connection failed, at its start or later. Errors of files do not count: a syscall.Errno
-// implements net.Error too.
+// network reports whether a connection failed. It excludes file errors, because a syscall.Errno implements net.Error
+// too.
 func network(err error) bool {
 	var refused *pgconn.ConnectError
 	var op *net.OpError
@@ -36,7 +36,7 @@ func network(err error) bool {
 		errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// sqlState is PostgreSQL's code of an error, or empty.
+// sqlState returns PostgreSQL's code of an error, or "".
 func sqlState(err error) string {
 	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
 		return pg.Code
@@ -44,7 +44,7 @@ func sqlState(err error) string {
 	return ""
 }
 
-// sqliteCode is SQLite's primary result code of an error, or 0.
+// sqliteCode returns SQLite's primary result code of an error, or 0.
 func sqliteCode(err error) int {
 	if e := (interface{ Code() int })(nil); errors.As(err, &e) {
 		return e.Code() & 0xff
@@ -83,9 +83,9 @@ func Remedy(err error) string {
 	case "42704":
 		return "remove the unknown parameter from GATEHOUSE_DATABASE_URL"
 	case "26000", "42P05":
-		return "the connections of this URL are shared by a pooler; remove default_query_exec_mode from GATEHOUSE_DATABASE_URL, or set it to cache_describe"
+		return "the connections of this URL go through a pooler; remove default_query_exec_mode from GATEHOUSE_DATABASE_URL, or set it to cache_describe"
 	case "55P03":
-		return "another process is changing the same records, or stopped in the middle of that; PostgreSQL ends it within a minute, so run this again then"
+		return "another process is changing the same records, or stopped while doing so; PostgreSQL ends its transaction within a minute, so retry then"
 	case "53100":
 		return "free space on the disk of the PostgreSQL server"
 	}
@@ -118,7 +118,7 @@ func Remedy(err error) string {
 	return ""
 }
 
-// refusedTLS returns what to do when the TLS handshake failed for a reason that stays, or "".
+// refusedTLS returns what to do when the TLS handshake failed for a permanent reason, or "".
 func refusedTLS(err error) string {
 	var refused *pgconn.ConnectError
 	if !errors.As(err, &refused) || sqlState(err) != "" {
@@ -135,8 +135,8 @@ func refusedTLS(err error) string {
 	return ""
 }
 
-// poolerMisconfigured returns what to do about an error of PgBouncer that stays, or "". PgBouncer has one code for nearly
-// all its errors, also for those of a PostgreSQL that is unavailable.
+// poolerMisconfigured returns what to do about a permanent error of PgBouncer, or "". PgBouncer has one code for
+// nearly all errors, including an unavailable PostgreSQL.
 func poolerMisconfigured(err error) string {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) || !strings.HasPrefix(pg.Code, "08") {

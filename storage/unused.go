@@ -10,38 +10,38 @@ import (
 )
 
 const (
-	// neverUsedTTL is how long a dynamically registered client stays that never got an authorization, and unusedTTL how long
-	// one stays that got none since, has refreshed nothing and has no refresh token that is valid.
+	// neverUsedTTL is the lifetime of a dynamically registered client that never got an authorization. unusedTTL is
+	// the time after the last use of one without valid refresh tokens.
 	neverUsedTTL = 24 * time.Hour
 	unusedTTL    = 90 * 24 * time.Hour
-	// useInterval is how exactly the time of the last use is stored: a client that is used a lot writes once a day.
+	// useInterval is the precision of the last use: a frequently used client is written once a day.
 	useInterval = 24 * time.Hour
 
 	unusedBatch = 50
 )
 
-// unusedClients are the dynamically registered clients that expire. A client that the operator disabled, or that introspects
-// for a resource, stays.
+// unusedClients are the dynamically registered clients that expire. Clients that the operator disabled, or that
+// introspect for a resource, do not.
 var unusedClients = func() []expiry {
-	const dynamic, stays = "registration_hash IS NOT NULL AND disabled_at IS NULL AND ",
+	const dynamic, notIntrospector = "registration_hash IS NOT NULL AND disabled_at IS NULL AND ",
 		" AND NOT EXISTS (SELECT 1 FROM resources WHERE resources.introspectors LIKE '%' || clients.id || '%')"
 	return []expiry{
-		{"clients", dynamic + "last_used_at IS NULL AND created_at < ? AND NOT EXISTS (SELECT 1 FROM consents WHERE consents.client_id = clients.id)" + stays, neverUsedTTL},
+		{"clients", dynamic + "last_used_at IS NULL AND created_at < ? AND NOT EXISTS (SELECT 1 FROM consents WHERE consents.client_id = clients.id)" + notIntrospector, neverUsedTTL},
 		{"clients", dynamic + fmt.Sprintf(`last_used_at < ? AND NOT EXISTS (SELECT 1 FROM consents JOIN grants ON grants.consent_id = consents.id
 			WHERE consents.client_id = clients.id AND (coalesce(rotated_at, grants.created_at) >= ?
-				OR grants.revoked_at IS NULL AND coalesce(refresh_expires_at, expires_at) >= ? + %d))`, unusedTTL.Milliseconds()) + stays, unusedTTL},
+				OR grants.revoked_at IS NULL AND coalesce(refresh_expires_at, expires_at) >= ? + %d))`, unusedTTL.Milliseconds()) + notIntrospector, unusedTTL},
 	}
 }()
 
-// UseDue reports whether a use of the client at now must be stored with UseClient: it registered dynamically, so that it expires
-// unless it is used.
+// UseDue reports whether a use of the client at now must be stored with UseClient: the client registered dynamically
+// and would expire without it.
 func (c *Client) UseDue(now time.Time) bool {
 	return c.SelfRegistered() && (c.LastUsedAt == nil || now.Sub(*c.LastUsedAt) >= useInterval)
 }
 
-// UseClient stores that a dynamically registered client is used now. Call it before the client gets an authorization, so that
-// deleteUnusedClients, which decides by the same row, does not delete it in the meantime. It does nothing for a client that does
-// not exist, or whose use is not due.
+// UseClient stores that a dynamically registered client is used now. Call it before the client gets an authorization,
+// so that deleteUnusedClients, which decides by the same row, does not delete it in the meantime. It does nothing for
+// a client that does not exist, or whose use is not due.
 func (s *Store) UseClient(ctx context.Context, id string) error {
 	now := s.now()
 	return wrap("store the use of a client", s.Tx(ctx, func(tx *Store) error {
@@ -57,8 +57,8 @@ func (s *Store) UseClient(ctx context.Context, id string) error {
 	}))
 }
 
-// deleteUnusedClients deletes the dynamically registered clients that expired unused at now, each with an audit row in a
-// transaction of its own, and returns how many.
+// deleteUnusedClients deletes the dynamically registered clients that expired unused at now, each with its audit row
+// in a separate transaction, and returns how many.
 func (s *Store) deleteUnusedClients(ctx context.Context, now time.Time) (total int64, err error) {
 	for _, x := range unusedClients {
 		due := slices.Repeat([]any{toMillis(now.Add(-x.after))}, strings.Count(x.where, "?"))
@@ -80,7 +80,7 @@ func (s *Store) deleteUnusedClients(ctx context.Context, now time.Time) (total i
 				deleted += n
 			}
 			total += deleted
-			// Without any, other processes delete the same ones.
+			// None was deleted: other processes are deleting the same clients.
 			if more = len(ids) == unusedBatch && deleted > 0; more {
 				if err := rest(ctx, began); err != nil {
 					return total, err

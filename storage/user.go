@@ -149,9 +149,9 @@ func (s *Store) UpdateUser(ctx context.Context, id string, e Event, change func(
 	return u, wrap("update user", err)
 }
 
-// DisableUser refuses the user until EnableUser, and ends every session, grant and token of the user for good: the epoch
-// that they carry is raised. It returns ErrNotFound when there is no such user, and changes nothing when the user is
-// disabled already.
+// DisableUser refuses the user until EnableUser, and ends every session, grant and token of the user permanently by
+// incrementing the epoch. It returns ErrNotFound when there is no such user, and changes nothing when the user is
+// already disabled.
 func (s *Store) DisableUser(ctx context.Context, id string, e Event) error {
 	now := toMillis(s.now())
 	return s.endUser(ctx, id, e, "UPDATE users SET disabled_at = ?, epoch = epoch + 1, updated_at = ? WHERE id = ? AND disabled_at IS NULL",
@@ -179,12 +179,13 @@ func (s *Store) DeleteUser(ctx context.Context, id string, e Event) error {
 	})
 }
 
-// endUser is changeUser for a change that ends every session of the user.
+// endUser calls changeUser for a change that ends every session of the user.
 func (s *Store) endUser(ctx context.Context, id string, e Event, query string, args ...any) error {
 	return s.changeUser(ctx, id, e, func(tx *Store) error { return tx.endSessions(ctx, id) }, query, args...)
 }
 
-// endSessions ends every session of the user and queues the back-channel logouts of the clients that were used in them.
+// endSessions ends every session of the user and queues the back-channel logouts of the clients that were used in
+// them.
 func (s *Store) endSessions(ctx context.Context, userID string) error {
 	if err := s.exec(ctx, "UPDATE browser_sessions SET ended_at = ? WHERE user_id = ? AND ended_at IS NULL", toMillis(s.now()), userID); err != nil {
 		return err
@@ -192,9 +193,9 @@ func (s *Store) endSessions(ctx context.Context, userID string) error {
 	return s.tellAllOfLogout(ctx, userID)
 }
 
-// changeUser runs one statement on a user, and then also, which may be nil, in one transaction with the audit row. It
-// returns ErrNotFound when there is no such user, and does nothing, without an event, when the user was in that state
-// already. Users are never cached, so no change is recorded.
+// changeUser executes one statement on a user and then also, which may be nil, in one transaction with the audit row.
+// It returns ErrNotFound when there is no such user. When the user is already in that state, it changes nothing and
+// writes no event. Users are never cached, so no change is recorded.
 func (s *Store) changeUser(ctx context.Context, id string, e Event, also func(tx *Store) error, query string, args ...any) error {
 	e.UserID = id
 	return wrap("change user", s.Tx(ctx, func(tx *Store) error {

@@ -22,8 +22,8 @@ type AuditReport struct {
 	Oldest   *time.Time `json:"oldest_unsealed,omitempty"`
 	Head     string     `json:"head"`          // of the last seal
 	Last     int64      `json:"last"`          // its number
-	Compared bool       `json:"head_compared"` // whether a head that was noted elsewhere was given
-	Problems []string   `json:"problems"`      // the first hundred; none: the log is whole
+	Compared bool       `json:"head_compared"` // whether a head that was stored elsewhere was passed
+	Problems []string   `json:"problems"`      // the first hundred; none: the log is intact
 	Count    int        `json:"problem_count"`
 }
 
@@ -95,9 +95,9 @@ var recordTables = []string{"clients", "users", "consents", "grants", "signing_k
 // recordSlack is how far the creation time of a record may be from that of its audit row.
 const recordSlack = 2 * time.Minute
 
-// compareRecords reports a log that begins after the oldest record was created, or ends before the newest was: each of them has
-// an audit row, so rows were removed together with their seals. An attacker who also removes the records is found by a
-// head that was noted elsewhere alone.
+// compareRecords reports a log that begins after the oldest record was created, or ends before the newest was: each of
+// them has an audit row, so rows were removed together with their seals. Only a head that was stored elsewhere reveals
+// an attacker who also removes the records.
 func (v *verification) compareRecords() error {
 	var union []string
 	for _, table := range recordTables {

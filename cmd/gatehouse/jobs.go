@@ -48,7 +48,7 @@ func (s *system) jobs(log *slog.Logger) []job {
 			n, err := s.store.DeleteExpired(ctx)
 			return progressed(ctx, n, err)
 		}},
-		{"forget sealed successors", time.Hour, time.Hour, false, s.store.ForgetSuccessors},
+		{"forget sealed successors", time.Hour, time.Hour, false, s.store.ClearSealedSuccessors},
 		{"deliver logouts", time.Second, 5 * time.Minute, false, s.oauth.Deliver},
 		{"advance signing keys", time.Hour, time.Minute, false, s.oauth.AdvanceKeys},
 		{"seal the audit log", time.Second, shortLimit, true, func(ctx context.Context) error {

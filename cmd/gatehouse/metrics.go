@@ -47,7 +47,7 @@ var (
 	upDesc          = describe("database_up", "Whether this process could use its database at the last attempt, one a second.")
 	skewDesc        = describe("clock_skew_seconds", "This machine's clock minus the database's. 0 with SQLite, which has none.")
 	behindDesc      = describe("cleanup_behind_seconds", "How far the deletion of expired rows lags the clock because the clock jumped ahead.")
-	largeDesc       = describe("large_deletions_total", "Deletions of a large share of a table at once.")
+	largeDesc       = describe("large_deletions_total", "Deletions of a large share of a table.")
 	cacheDesc       = describe("cache_lookups_total", "Questions to the caches of clients, scopes and resources.", "result")
 	cachedDesc      = describe("cached_clients", "Clients in the cache.")
 	cacheBytesDesc  = describe("cache_bytes", "Memory of the clients in the cache, estimated.")

@@ -10,14 +10,15 @@ import (
 	"testing"
 )
 
-// Cutter is a connection to PostgreSQL that breaks at a word.
+// Cutter is a proxy to PostgreSQL that closes a connection at a given string.
 type Cutter struct {
-	URL string // through it
+	URL string // through the proxy
 
 	armed atomic.Bool
 }
 
-// CutAt forwards connections to the PostgreSQL of a URL without TLS, and once armed breaks each one that sends the word.
+// CutAt forwards connections to the PostgreSQL of a URL without TLS, and once armed closes each one that sends the
+// string.
 func CutAt(t testing.TB, db, word string) *Cutter {
 	t.Helper()
 	u, err := url.Parse(db)
@@ -41,7 +42,7 @@ func CutAt(t testing.TB, db, word string) *Cutter {
 	return c
 }
 
-// Arm makes connections break from now on, until the test ends.
+// Arm closes connections from now on until the test ends.
 func (c *Cutter) Arm(t testing.TB) {
 	c.armed.Store(true)
 	t.Cleanup(func() { c.armed.Store(false) })

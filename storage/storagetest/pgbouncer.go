@@ -23,15 +23,15 @@ import (
 // PoolModes are the modes of PgBouncer that Gatehouse supports.
 var PoolModes = []string{"transaction", "session"}
 
-// PgBouncer is a real one, in front of an empty database of its own.
+// PgBouncer is a running PgBouncer in front of a separate empty database.
 type PgBouncer struct {
-	URL    string // through it
-	Direct string // past it
+	URL    string // through PgBouncer
+	Direct string // to PostgreSQL
 	Log    string // the name of its log file
 }
 
-// StartPgBouncer runs a PgBouncer in the pool mode until the test ends, in front of the PostgreSQL of TEST_POSTGRES_DSN. Without
-// pgbouncer the test is skipped, and fails when CI is set.
+// StartPgBouncer runs a PgBouncer in the pool mode until the test ends, in front of the PostgreSQL of
+// TEST_POSTGRES_DSN. Without pgbouncer the test is skipped, and fails when CI is set.
 func StartPgBouncer(t testing.TB, mode string) *PgBouncer {
 	t.Helper()
 	dsn := os.Getenv("TEST_POSTGRES_DSN")
@@ -62,20 +62,20 @@ func StartPgBouncer(t testing.TB, mode string) *PgBouncer {
 
 func pgBouncerBinary(t testing.TB) string {
 	t.Helper()
-	for _, name := range []string{"pgbouncer", "/usr/sbin/pgbouncer"} { // which is not in everyone's path
+	for _, name := range []string{"pgbouncer", "/usr/sbin/pgbouncer"} { // not in the PATH of every user
 		if path, err := exec.LookPath(name); err == nil {
 			return path
 		}
 	}
 	if os.Getenv("CI") != "" {
-		t.Fatal("there is no pgbouncer; `make test` says how to install it")
+		t.Fatal("pgbouncer is not installed; `make test` shows how to install it")
 	}
 	t.Skip("there is no pgbouncer")
 	return ""
 }
 
-// PgBouncerFor runs a PgBouncer in front of the database of a URL, which may be down. settings are further lines of its
-// configuration.
+// PgBouncerFor runs a PgBouncer in front of the database of a URL, which may be down. settings are additional lines of
+// its configuration.
 func PgBouncerFor(t testing.TB, mode, direct string, settings ...string) *PgBouncer {
 	t.Helper()
 	u, err := url.Parse(direct)
@@ -85,7 +85,7 @@ func PgBouncerFor(t testing.TB, mode, direct string, settings ...string) *PgBoun
 	_, port, _ := net.SplitHostPort(listener.Addr().String())
 	Must(t, listener.Close())
 
-	// Not below t.TempDir: it may run under another account, which may not look into that.
+	// Not below t.TempDir: the other account under which it may run cannot read that.
 	dir, err := os.MkdirTemp("", "gatehouse-pgbouncer-")
 	Must(t, err)
 	t.Cleanup(func() { Must(t, os.RemoveAll(dir)) })

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Proxy stands between a process and its PostgreSQL and fails as a network or a failover does.
+// Proxy forwards connections to PostgreSQL and simulates failures of the network and failovers.
 type Proxy struct {
 	URL string // of the database, through the proxy
 
@@ -64,7 +64,7 @@ func (p *Proxy) Up() {
 	p.down = false
 }
 
-// LoseResponseTo goes down as soon as the next statement that has the marker among its values is committed, before its
+// LoseResponseTo goes down as soon as the next statement with the marker among its values is committed, before its
 // response arrives.
 func (p *Proxy) LoseResponseTo(marker string) {
 	p.mu.Lock()
@@ -72,8 +72,8 @@ func (p *Proxy) LoseResponseTo(marker string) {
 	p.marker = []byte(marker)
 }
 
-// admit notes the connections unless the proxy is down.
-func (p *Proxy) admit(conns ...net.Conn) bool {
+// track stores the connections so that Down can close them. It returns false while the proxy is down.
+func (p *Proxy) track(conns ...net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, c := range conns {
@@ -97,7 +97,7 @@ func (p *Proxy) marked(b []byte) bool {
 	return true
 }
 
-// readyForQuery is how PostgreSQL ends the response to a statement that is committed.
+// readyForQuery ends the response of PostgreSQL to a committed statement.
 var readyForQuery = []byte{'Z', 0, 0, 0, 5, 'I'}
 
 func (p *Proxy) serve(client net.Conn) {
@@ -106,7 +106,7 @@ func (p *Proxy) serve(client net.Conn) {
 		_ = client.Close()
 		return
 	}
-	if !p.admit(client, server) {
+	if !p.track(client, server) {
 		return
 	}
 	var mu sync.Mutex

@@ -25,11 +25,11 @@ import (
 // Key is the root key of every test store.
 var Key = sha256.Sum256([]byte("a root key for tests"))
 
-// Clock is a clock that tests move: that of the database, and of every process that is not given a skewed one.
+// Clock is the clock of the database and of every process without a skewed one. Tests advance it.
 type Clock struct {
 	mu    sync.Mutex
 	now   time.Time
-	of    *Clock // the clock that this one is ahead of, nil for none
+	base  *Clock // the clock that this one is ahead of, or nil
 	ahead time.Duration
 }
 
@@ -37,27 +37,27 @@ type Clock struct {
 func NewClock() *Clock { return &Clock{now: time.Now().UTC().Truncate(time.Second)} }
 
 // Skewed returns the clock of a machine that is ahead of c by d, which may be negative.
-func (c *Clock) Skewed(d time.Duration) *Clock { return &Clock{of: c, ahead: d} }
+func (c *Clock) Skewed(d time.Duration) *Clock { return &Clock{base: c, ahead: d} }
 
 // Now is the clock's time.
 func (c *Clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.of != nil {
-		return c.of.Now().Add(c.ahead)
+	if c.base != nil {
+		return c.base.Now().Add(c.ahead)
 	}
 	return c.now
 }
 
 // Database returns the time of the database that the machine uses.
 func (c *Clock) Database() time.Time {
-	if c.of != nil {
-		return c.of.Now()
+	if c.base != nil {
+		return c.base.Now()
 	}
 	return c.Now()
 }
 
-// Advance moves the clock; a skewed one away from the database's.
+// Advance moves the clock. A skewed clock moves away from the database's.
 func (c *Clock) Advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -215,7 +215,7 @@ func Exec(t testing.TB, s *storage.Store, dsn string, statements ...string) {
 	}
 }
 
-// TrustClock lets deletion follow a clock that a test has advanced by more than an hour, as it would after a while.
+// TrustClock makes cleanup follow a clock that a test has advanced by more than an hour, as it eventually would.
 func TrustClock(t testing.TB, s *storage.Store, dsn string) {
 	t.Helper()
 	Exec(t, s, dsn, "UPDATE liveness SET cleanup_at = NULL, seen_at = NULL")
