@@ -252,4 +252,30 @@ var consents = []webtest.Requirement{
 			t.Errorf("self-registered and set to true, ticked are %v", got)
 		}
 	}).With("GATEHOUSE_REGISTRATION=open"),
+	webtest.Req("N6", "RFC 8707 §2, [decision 23](decisions/0023-consent-per-resource.md)", "a scope of no API is allowed only at the APIs that the token is for, also when no resource is named", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.Client(`{"redirect_uris":["` + webtest.Callback + `"],"scope":"openid read notes files"}`)
+		addAPI(t, s, notesAPI, "Notes API", "notes")
+		addAPI(t, s, filesAPI, "Files API", "files")
+		b := s.Browser()
+		silent := func(scope string) webtest.Page { return b.Authorize(c, "scope", scope, "prompt", "none") }
+		b.Code(c, "alice", "scope", "openid read")
+		if !hasCode(silent("openid read")) {
+			t.Fatal("what was allowed is not")
+		}
+		// Beside the scope of an API the token is for that API.
+		b.Code(c, "alice", "scope", "openid notes")
+		b.Code(c, "alice", "scope", "openid files")
+		silent("openid read files").WantRedirectError(t, s, "consent_required")
+		silent("openid read notes").WantRedirectError(t, s, "consent_required")
+		page := b.Authorize(c, "scope", "openid read notes")
+		if !strings.Contains(page.Text(), "At Notes API notes.example read") {
+			t.Errorf("the page does not name the API: %s", page.Text())
+		}
+		if !hasCode(b.Decide(page, "approve")) || !hasCode(silent("openid read notes")) {
+			t.Error("asked again")
+		}
+		silent("openid read files").WantRedirectError(t, s, "consent_required")
+		silent("openid read files notes").WantRedirectError(t, s, "consent_required")
+	}),
 }

@@ -47,22 +47,27 @@ func (s *Server) resolvePermissions(ctx context.Context, a *Authorization) error
 		return unavailable(err)
 	}
 	identifiers := slices.Sorted(maps.Keys(known))
+	meant := slices.Sorted(slices.Values(a.Resources)) // what the token is for
+	for _, identifier := range identifiers {
+		if r := known[identifier]; len(a.Resources) == 0 && permitted(a.Client, r) && slices.ContainsFunc(a.Scopes, r.Scopes.Has) {
+			meant = append(meant, identifier)
+		}
+	}
 	required := map[string]bool{} // resources that a required scope is for
 	for _, name := range a.Scopes {
 		p := Permission{Name: name, Optional: a.Client.OptionalScopes.Has(name)}
 		owned := false
 		for _, identifier := range identifiers {
-			r := known[identifier]
-			if !r.Scopes.Has(name) {
+			if !known[identifier].Scopes.Has(name) {
 				continue
 			}
 			owned = true
-			if len(a.Resources) == 0 && permitted(a.Client, r) || slices.Contains(a.Resources, identifier) {
+			if slices.Contains(meant, identifier) {
 				p.Resources = append(p.Resources, identifier)
 			}
 		}
 		if !owned && !slices.Contains(StandardScopes, name) {
-			p.Resources = slices.Sorted(slices.Values(a.Resources)) // every API that gets the token sees it
+			p.Resources = meant // every API that gets the token sees it
 		}
 		for _, identifier := range p.Resources {
 			required[identifier] = required[identifier] || !p.Optional
