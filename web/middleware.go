@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse/display"
 	"gatehouse/identity"
 	"gatehouse/oauth"
 	"gatehouse/oauth/params"
@@ -296,12 +297,13 @@ func clientOf(r *http.Request) string {
 	return loggable(id)
 }
 
-// loggable is what the log may have of a parameter. Somebody puts a secret where a name belongs sooner or later.
+// loggable is what the log may have of a parameter. Somebody puts a secret where a name belongs sooner or later. A control
+// character beyond ASCII, which JSON does not escape, would act on the terminal on which the log is read.
 func loggable(s string) string {
 	if strings.HasPrefix(s, "gate_") {
 		return "(a credential)"
 	}
-	return clip(s, 60)
+	return display.Escape(clip(s, 60))
 }
 
 func clip(s string, n int) string {

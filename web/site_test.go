@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/display"
 	"gatehouse/storage/storagetest"
 	"gatehouse/templates"
 	"gatehouse/web/webtest"
@@ -127,6 +129,27 @@ func TestUnreadableForwardedAddressWarnsOnce(t *testing.T) {
 	}
 	if n := send("_other"); n != 1 {
 		t.Errorf("two unreadable values gave %d warnings, want 1", n)
+	}
+}
+
+// TestLogShowsParametersInPrintableCharacters: JSON escapes only the control characters of ASCII, and a log is read on terminals.
+func TestLogShowsParametersInPrintableCharacters(t *testing.T) {
+	t.Parallel()
+	s := webtest.Start(t, storagetest.URL(t, "sqlite"), webtest.Options{Env: map[string]string{"GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1"}})
+	const evil = "\u009b2J\u202e\u200b\u0085"
+	s.Get("/oauth2/authorize?client_id=" + url.QueryEscape(evil))
+	req := s.Request(http.MethodPost, "/oauth2/token", url.Values{"grant_type": {"client_credentials"}})
+	req.SetBasicAuth(evil, evil)
+	req.Header.Set("X-Forwarded-For", evil)
+	s.Do(req)
+	logged := s.Log.String()
+	for line := range strings.Lines(logged) {
+		if line = strings.TrimSuffix(line, "\n"); display.Escape(line) != line {
+			t.Errorf("%q", line)
+		}
+	}
+	if n := strings.Count(logged, "u009b2J"); n != 3 {
+		t.Errorf("the parameters are logged %d times: %s", n, logged)
 	}
 }
 
