@@ -39,15 +39,19 @@ func TestEveryFlowOnThreeProcesses(t *testing.T) {
 	}
 }
 
-// TestEveryFlowThroughPgBouncer is TestEveryFlowOnThreeProcesses with PgBouncer between, which needs no setting.
+// TestEveryFlowThroughPgBouncer is TestEveryFlowOnThreeProcesses with PgBouncer between, which needs no setting. `make test`
+// goes through half of the requirements in each mode, `make torture` through all in both.
 func TestEveryFlowThroughPgBouncer(t *testing.T) {
 	t.Parallel()
+	parts := map[string][][]webtest.Requirement{"transaction": {codes, refresh}, "session": {revocation, logout}}
 	for _, mode := range storagetest.PoolModes {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
-			parts := [][]webtest.Requirement{codes, refresh, revocation, logout}
+			parts := parts[mode]
 			if os.Getenv("TORTURE") != "" {
-				parts = append(parts, authorizationEndpoint, tokenEndpoint, introspection, openidCore, registration, management, assertions)
+				parts = [][]webtest.Requirement{
+					codes, refresh, revocation, logout, authorizationEndpoint, tokenEndpoint, introspection, openidCore, registration, management, assertions,
+				}
 			}
 			onThree(t, func(t *testing.T) string { return storagetest.StartPgBouncer(t, mode).URL }, parts...)
 		})
