@@ -278,4 +278,23 @@ var consents = []webtest.Requirement{
 		silent("openid read files").WantRedirectError(t, s, "consent_required")
 		silent("openid read files notes").WantRedirectError(t, s, "consent_required")
 	}),
+	webtest.Req("N7", "RFC 8707 §2, [decision 23](decisions/0023-consent-per-resource.md)", "APIs without a name are distinguished by their identifiers, also at the same host", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.Client(`{"redirect_uris":["` + webtest.Callback + `"],"scope":"read files"}`)
+		addAPI(t, s, notesAPI, "", "read")
+		addAPI(t, s, "https://notes.example/admin?all", "", "read")
+		addAPI(t, s, filesAPI, "", "files")
+		b := s.Browser()
+		page := b.SignIn(b.Authorize(c, "scope", "read", "resource", notesAPI), "alice")
+		if text := page.Text(); !strings.Contains(text, "At notes.example/api read") {
+			t.Errorf("the page does not distinguish the API: %s", text)
+		}
+		b.Decide(page, "approve")
+		if text := b.Authorize(c, "scope", "read files").Text(); !strings.Contains(text, "At notes.example/admin?all , notes.example/api read") || !strings.Contains(text, "At files.example files") {
+			t.Errorf("the page does not distinguish the APIs: %s", text)
+		}
+		if text := b.Open("/account").Text(); !strings.Contains(text, "read (notes.example/api)") {
+			t.Errorf("the account page: %s", text)
+		}
+	}),
 }

@@ -114,13 +114,14 @@ func addToGroup(groups []consentGroup, apis []apiView, row consentScope) []conse
 	return append(groups, consentGroup{APIs: apis, Scopes: []consentScope{row}})
 }
 
-// apiViews returns what pages show of APIs: what the operator calls them, and the host that their identifier names.
+// apiViews returns what pages show of APIs: what the operator calls them and the host that their identifier names, or without a
+// name the identifier.
 func apiViews(known map[string]storage.Resource, identifiers []string) []apiView {
 	var out []apiView
 	for _, identifier := range identifiers {
 		v := apiView{Name: display.Name(known[identifier].Name, ""), Host: redirect.DestinationOf(identifier).Host}
-		if v.Host == "" { // such as a URN
-			v.Host = identifier
+		if v.Name == "" || v.Host == "" { // the identifier alone distinguishes it from others at the host, or is a URN
+			v.Host = strings.TrimPrefix(identifier, "https://")
 		}
 		out = append(out, v)
 	}
