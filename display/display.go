@@ -53,8 +53,12 @@ func Name(s, otherwise string) string {
 
 // Printable reports whether r is shown by a glyph of its own, combines with the one before, or is an ordinary space.
 func Printable(r rune) bool {
-	// U+2800 is the braille pattern without dots. The others are letters by their category and shown by nothing.
-	return unicode.IsPrint(r) && r != utf8.RuneError && r != 0x2800 && !unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r)
+	switch r {
+	case 0x2800, 0x1d159, 0x13441, 0x13442, utf8.RuneError: // braille without dots, the null notehead, blank hieroglyphs
+		return false
+	}
+	// The ignorable ones are letters by their category and shown by nothing.
+	return unicode.IsPrint(r) && !unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r)
 }
 
 // Escape returns s with every character that is not printable, line breaks too, as \uXXXX. Applied to a line of JSON it

@@ -35,7 +35,7 @@ func TestNamesAreVisibleAndPrintable(t *testing.T) {
 // invisible are names that cannot be read, or read as another.
 var invisible = []string{
 	"", " ", "\u00a0", "\u3000", "\u200b", "\u200b\u200b", "Not\u200bes", "Not\u200des", "\u2060", "\ufeffNotes", "No\u00adtes", "\u202eseton", "\u2066Notes\u2069", "\u200fNotes", "\u061cNotes",
-	"Notes\x1b[2J", "Notes\u009b2J", "No\ntes", "No\rtes", "No\ttes", "Notes\x00", "Notes\x7f", " Notes", "Notes ", "\u3164", "\u115f", "\uffa0", "\u2800", "\u0301", "\u034f", "\U000e0001", "\ue000",
+	"Notes\x1b[2J", "Notes\u009b2J", "No\ntes", "No\rtes", "No\ttes", "Notes\x00", "Notes\x7f", " Notes", "Notes ", "\u3164", "\u115f", "\uffa0", "\u2800", "\U0001d159", "\U00013441", "\U00013442", "\u0301", "\u034f", "\U000e0001", "\ue000",
 	"No\u2028tes", "Notes\xff", "N" + strings.Repeat("\u0301", 20),
 }
 
