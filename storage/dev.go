@@ -10,7 +10,7 @@ import (
 var ErrNotDev = errors.New("the database was not created by gatehouse dev")
 
 // devVersion is the migration with the column created_by.
-const devVersion = 13
+const devVersion = 12
 
 // ClaimDev migrates a database that is new or was created by `gatehouse dev`, and marks it. It does not change any
 // other database and returns ErrNotDev. A database without the mark, from an earlier version, counts as created by
