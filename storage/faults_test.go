@@ -128,6 +128,24 @@ func TestRemovedDatabaseFileStopsWrites(t *testing.T) {
 	}
 }
 
+// TestRemovedDatabaseFileBeginsNoTransaction: what a transaction commits to a file without a name is refused, and would be there
+// all the same when the file is back: a code would be used up without tokens.
+func TestRemovedDatabaseFileBeginsNoTransaction(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "gatehouse.db")
+	s := storagetest.Open(t, "sqlite:"+path, storagetest.NewClock())
+	storagetest.Must(t, os.Rename(path, path+".old"))
+	err := s.Tx(t.Context(), func(*storage.Store) error {
+		t.Error("a transaction began")
+		return nil
+	})
+	if !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("%v, want ErrUnavailable", err)
+	}
+	storagetest.Must(t, os.Rename(path+".old", path))
+	storagetest.Must(t, s.Tx(t.Context(), func(*storage.Store) error { return nil }))
+}
+
 // TestAClockThatMoves: set forward, everything ages; set back, nothing that ended comes back and nobody is locked out.
 func TestAClockThatMoves(t *testing.T) {
 	t.Parallel()
