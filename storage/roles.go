@@ -66,7 +66,21 @@ func (s *Store) GrantRuntime(ctx context.Context, role string) error {
 	}))
 }
 
+// errNotGranted is a role that GrantRuntime was last run for before the newest tables existed.
+var errNotGranted = errors.New("the role lacks privileges on tables of the newest migrations")
+
+// checkGranted returns errNotGranted unless the role may use the newest tables.
+func (s *Store) checkGranted(ctx context.Context) error {
+	var granted bool
+	err := queryRow(ctx, s.read, []any{&granted}, `SELECT has_table_privilege('changes', 'INSERT') AND has_table_privilege('changes', 'SELECT')
+		AND has_table_privilege('liveness', 'UPDATE') AND has_table_privilege('outages', 'INSERT')`)
+	if err == nil && !granted {
+		err = errNotGranted
+	}
+	return wrap("check the privileges of the role", err)
+}
+
 // Denied reports whether the database refused for want of a right.
 func Denied(err error) bool {
-	return sqlState(err) == "42501" || errors.Is(err, errNotOwner)
+	return sqlState(err) == "42501" || errors.Is(err, errNotOwner) || errors.Is(err, errNotGranted)
 }

@@ -442,5 +442,16 @@ func TestTheRuntimeRoleCanServeAndNotRewriteHistory(t *testing.T) {
 		if _, err := s.RetireAudit(t.Context(), time.Now().Add(time.Hour), func(int64, int64) {}); !storage.Denied(err) {
 			t.Errorf("retiring: %v", err)
 		}
+		// As after an upgrade without --grant-to.
+		for _, table := range []string{"changes", "liveness", "outages"} {
+			storagetest.Exec(t, owner, dsn, `REVOKE ALL ON `+table+` FROM "`+role+`"`)
+			if _, err := s.RequireSchema(t.Context()); !storage.Denied(err) {
+				t.Errorf("without privileges on %s: %v", table, err)
+			}
+			storagetest.Must(t, owner.GrantRuntime(t.Context(), role))
+		}
+		if _, err := s.RequireSchema(t.Context()); err != nil {
+			t.Error(err)
+		}
 	})
 }

@@ -78,7 +78,7 @@ func assemble(ctx context.Context, cfg config.Config, store *storage.Store, log 
 	}
 	ahead, err := store.RequireSchema(ctx)
 	if storage.Denied(err) {
-		return nil, fmt.Errorf("this database role may not read the schema; as the owner of the schema run `gatehouse migrate up --grant-to ROLE`: %w", err)
+		return nil, fmt.Errorf("this database role may not use all tables; as the owner of the schema run `gatehouse migrate up --grant-to ROLE`: %w", err)
 	}
 	if err != nil {
 		return nil, err
