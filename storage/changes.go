@@ -98,7 +98,9 @@ func (s *Store) followChanges(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		limited, cancel := context.WithTimeout(ctx, changesStale)
-		if s.CatchUp(limited) == nil { // without success for a second the caches are bypassed
+		if err := s.CatchUp(limited); err != nil { // without success for a second the caches are bypassed
+			s.followed.missed(err)
+		} else {
 			s.followed.beat()
 		}
 		cancel()

@@ -7,7 +7,10 @@ import (
 )
 
 // heartbeat is the monotonic time at which a goroutine last completed its work.
-type heartbeat struct{ at atomic.Pointer[time.Time] }
+type heartbeat struct {
+	at    atomic.Pointer[time.Time]
+	cause atomic.Pointer[error] // of the last failure since
+}
 
 // heartbeatLimit is the maximum time without success for work that the store repeats several times a second.
 const heartbeatLimit = 15 * time.Second
@@ -15,13 +18,21 @@ const heartbeatLimit = 15 * time.Second
 func (h *heartbeat) beat() {
 	now := time.Now()
 	h.at.Store(&now)
+	h.cause.Store(nil)
 }
 
+// missed notes why the work could not be done.
+func (h *heartbeat) missed(err error) { h.cause.Store(&err) }
+
 func (h *heartbeat) check(what string) error {
-	if at := h.at.Load(); at == nil || time.Since(*at) > heartbeatLimit {
-		return fmt.Errorf("%s: %w: not done for over %s", what, ErrUnavailable, heartbeatLimit)
+	if at := h.at.Load(); at != nil && time.Since(*at) <= heartbeatLimit {
+		return nil
 	}
-	return nil
+	err := fmt.Errorf("%s: %w: not done for over %s", what, ErrUnavailable, heartbeatLimit)
+	if cause := h.cause.Load(); cause != nil {
+		err = fmt.Errorf("%w: %w", err, *cause)
+	}
+	return err
 }
 
 // CheckChangesFollowed returns ErrUnavailable when this process has not read the changes of other processes for a
