@@ -2,6 +2,7 @@ package storage_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"net/url"
@@ -100,6 +101,64 @@ func TestANotedHeadShowsThatTheEndWasCutOff(t *testing.T) {
 		}
 		if r := verify(t, s, head); r.Count == 0 {
 			t.Errorf("after the log was made anew: %+v", r)
+		}
+	})
+}
+
+// TestVerifyDoesNotScanTheAuditLog: one statement over a log of 100 million rows takes longer than PostgreSQL lets a statement
+// take, while the seals are verified in parts.
+func TestVerifyDoesNotScanTheAuditLog(t *testing.T) {
+	t.Parallel()
+	onPostgres(t, func(t *testing.T, url string) {
+		db, err := sql.Open("pgx", url)
+		storagetest.Must(t, err)
+		t.Cleanup(func() { storagetest.Must(t, db.Close()) })
+		count := func(query string) (n int64) {
+			t.Helper()
+			storagetest.Must(t, db.QueryRowContext(t.Context(), query).Scan(&n))
+			return n
+		}
+		// The statistics of a process are complete when its connections are gone.
+		scans := func(run func(s *storage.Store)) int64 {
+			t.Helper()
+			application := strings.ReplaceAll(uuid.NewString(), "-", "")
+			s := opened(t, with(t, url, "application_name", application))
+			_, err := s.Migrate(t.Context())
+			storagetest.Must(t, err)
+			root, err := storage.NewRootKey(storagetest.Key[:])
+			storagetest.Must(t, err)
+			storagetest.Must(t, s.UseRootKey(t.Context(), root))
+			run(s)
+			storagetest.Must(t, s.Close(t.Context()))
+			deadline, tick := time.After(time.Minute), time.NewTicker(time.Millisecond)
+			defer tick.Stop()
+			for count("SELECT count(*) FROM pg_stat_activity WHERE application_name = '"+application+"'") > 0 {
+				select {
+				case <-tick.C:
+				case <-deadline:
+					t.Fatal("the connections stay open")
+				}
+			}
+			return count("SELECT seq_scan FROM pg_stat_user_tables WHERE schemaname = current_schema() AND relname = 'audit_events'")
+		}
+		first := scans(func(s *storage.Store) {
+			storagetest.Must(t, s.Record(t.Context(), storagetest.Event("first")))
+			_, err := s.SealAudit(t.Context())
+			storagetest.Must(t, err)
+		})
+		second := scans(func(s *storage.Store) {
+			storagetest.Must(t, s.Execute(t.Context(), "SELECT min(at) FROM audit_events"))
+		})
+		if second != first+1 {
+			t.Fatalf("a scan was counted %d times", second-first)
+		}
+		third := scans(func(s *storage.Store) {
+			if r := verify(t, s, storage.AuditSeal{}); r.Count != 0 || r.Rows == 0 {
+				t.Errorf("%+v", r)
+			}
+		})
+		if third != second {
+			t.Errorf("the audit log was scanned %d times", third-second)
 		}
 	})
 }

@@ -55,6 +55,18 @@ type verification struct {
 	known  AuditSeal
 	done   func(now, total int64)
 	before []byte // the MAC of the seal before
+
+	first, last *time.Time // of all rows that were read
+}
+
+// seen notes the time of a row.
+func (v *verification) seen(at time.Time) {
+	if v.first == nil || at.Before(*v.first) {
+		v.first = &at
+	}
+	if v.last == nil || at.After(*v.last) {
+		v.last = &at
+	}
 }
 
 func (v *verification) run() error {
@@ -103,25 +115,21 @@ func (v *verification) compareRecords() error {
 	for _, table := range recordTables {
 		union = append(union, "SELECT created_at FROM "+table)
 	}
-	var oldest, newest, first, last sql.NullInt64
-	ctx := v.db.Statement.Context
-	if err := queryRow(ctx, v.db, []any{&oldest, &newest}, "SELECT min(created_at), max(created_at) FROM ("+strings.Join(union, " UNION ALL ")+") AS records"); err != nil {
-		return err
-	}
-	if err := queryRow(ctx, v.db, []any{&first, &last}, "SELECT min(at), max(at) FROM audit_events"); err != nil {
+	var oldest, newest sql.NullInt64
+	if err := queryRow(v.db.Statement.Context, v.db, []any{&oldest, &newest}, "SELECT min(created_at), max(created_at) FROM ("+strings.Join(union, " UNION ALL ")+") AS records"); err != nil {
 		return err
 	}
 	retired := v.report.Retired > 0
-	switch slack := recordSlack.Milliseconds(); {
-	case !oldest.Valid || retired && !first.Valid:
-	case !first.Valid:
+	switch {
+	case !oldest.Valid || retired && v.first == nil:
+	case v.first == nil:
 		v.report.problem("the log has no rows, but the database has records that each had one, the first of %s: the log was emptied", fromMillis(oldest.Int64).Format(time.RFC3339))
-	case !retired && oldest.Int64 < first.Int64-slack:
+	case !retired && fromMillis(oldest.Int64).Before(v.first.Add(-recordSlack)):
 		v.report.problem("the log begins at %s, but the database has records of %s that each had a row: the beginning was removed",
-			fromMillis(first.Int64).Format(time.RFC3339), fromMillis(oldest.Int64).Format(time.RFC3339))
-	case newest.Int64 > last.Int64+slack:
+			v.first.Format(time.RFC3339), fromMillis(oldest.Int64).Format(time.RFC3339))
+	case fromMillis(newest.Int64).After(v.last.Add(recordSlack)):
 		v.report.problem("the log ends at %s, but the database has records of %s that each had a row: the end was removed",
-			fromMillis(last.Int64).Format(time.RFC3339), fromMillis(newest.Int64).Format(time.RFC3339))
+			v.last.Format(time.RFC3339), fromMillis(newest.Int64).Format(time.RFC3339))
 	}
 	return nil
 }
@@ -135,7 +143,9 @@ func (v *verification) batch(expected int64, seals []AuditSeal) error {
 	more, row := rows.Next(), AuditEvent{}
 	scan := func() error {
 		row = AuditEvent{}
-		return v.db.ScanRows(rows, &row)
+		err := v.db.ScanRows(rows, &row)
+		v.seen(row.At)
+		return err
 	}
 	if more {
 		err = scan()
@@ -198,13 +208,15 @@ func (v *verification) rest() error {
 	if stray > 0 {
 		v.report.problem("%d rows name a seal that does not exist", stray)
 	}
-	var oldest sql.NullInt64
-	if err := queryRow(v.db.Statement.Context, v.db, []any{&v.report.Unsealed, &oldest}, "SELECT count(*), min(at) FROM audit_events WHERE seal IS NULL"); err != nil {
+	var oldest, newest sql.NullInt64
+	if err := queryRow(v.db.Statement.Context, v.db, []any{&v.report.Unsealed, &oldest, &newest}, "SELECT count(*), min(at), max(at) FROM audit_events WHERE seal IS NULL"); err != nil {
 		return err
 	}
 	if oldest.Valid {
 		at := fromMillis(oldest.Int64)
 		v.report.Oldest = &at
+		v.seen(at)
+		v.seen(fromMillis(newest.Int64))
 	}
 	return nil
 }
