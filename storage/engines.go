@@ -39,7 +39,11 @@ func (s *Store) connect(ctx context.Context, o Options) error {
 		err = s.connectSQLite(path, pool, o.ReadOnlyAllowed)
 	} else {
 		s.engine = Postgres
-		err = s.connectPostgres(o.URL, pool)
+		limits := usualLimits
+		if o.Command {
+			limits = commandLimits
+		}
+		err = s.connectPostgres(o.URL, pool, limits)
 	}
 	if err != nil {
 		return err

@@ -66,6 +66,22 @@ func TestConnectionsHaveTimeLimits(t *testing.T) {
 	})
 }
 
+// TestCommandsHaveNoStatementLimit: `audit erase`, and `audit list` and `audit export` with a filter, read the whole audit log in
+// one statement, which takes minutes when it is long.
+func TestCommandsHaveNoStatementLimit(t *testing.T) {
+	t.Parallel()
+	onPostgres(t, func(t *testing.T, db string) {
+		s, err := storage.Open(t.Context(), storage.Options{URL: db, Command: true})
+		storagetest.Must(t, err)
+		t.Cleanup(func() { storagetest.Must(t, s.Close(context.Background())) })
+		for name, want := range map[string]string{"lock_timeout": "20s", "idle_in_transaction_session_timeout": "30s", "statement_timeout": "0"} {
+			if got, err := s.Setting(t.Context(), name); err != nil || got != want {
+				t.Errorf("%s is %q, want %q, %v", name, got, want, err)
+			}
+		}
+	})
+}
+
 // TestUnresponsiveFirstHostIsSkipped connects to a first host that neither accepts nor refuses the connection.
 func TestUnresponsiveFirstHostIsSkipped(t *testing.T) {
 	t.Parallel()

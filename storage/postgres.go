@@ -28,6 +28,8 @@ var (
 	// usualLimits: a transaction that waits for the lock of a stopped process fails before the request's own timeout,
 	// and soon afterwards PostgreSQL ends the stopped one.
 	usualLimits = limits{lock: 20 * time.Second, idle: 30 * time.Second, statement: 2 * time.Minute}
+	// commandLimits: a command may read the whole audit log in one statement.
+	commandLimits = limits{lock: usualLimits.lock, idle: usualLimits.idle}
 	// migrationLimits: building an index may take hours, and waits for transactions that are open.
 	migrationLimits = limits{lock: 5 * time.Minute, idle: 30 * time.Second}
 )
@@ -70,13 +72,13 @@ func (p *postgresURL) connectTime() time.Duration {
 	return time.Duration(len(hosts)) * p.config.ConnectTimeout
 }
 
-func (s *Store) connectPostgres(dsn string, pool int) (err error) {
+func (s *Store) connectPostgres(dsn string, pool int, l limits) (err error) {
 	if s.pg, err = parsePostgresURL(dsn); err != nil {
 		return err
 	}
-	conns := s.pg.open(usualLimits)
+	conns := s.pg.open(l)
 	// pgx caches prepared statements, so the cache of gorm is off.
-	db, err := s.openPool(postgres.New(postgres.Config{Conn: sharedPool{conns, s.pg}}), false)
+	db, err := s.openPool(postgres.New(postgres.Config{Conn: sharedPool{conns, s.pg, l}}), false)
 	if err != nil {
 		return errors.Join(err, conns.Close())
 	}
@@ -149,7 +151,8 @@ func (p *postgresURL) statements(l limits, local bool) string {
 type sharedPool struct {
 	*sql.DB
 
-	url *postgresURL
+	url    *postgresURL
+	limits limits
 }
 
 var _ gorm.TxBeginner = sharedPool{}
@@ -163,7 +166,7 @@ func (p sharedPool) BeginTx(ctx context.Context, opts *sql.TxOptions) (*sql.Tx, 
 	if err != nil || !p.url.pooled.Load() {
 		return tx, err
 	}
-	if limits := p.url.statements(usualLimits, true); limits != "" {
+	if limits := p.url.statements(p.limits, true); limits != "" {
 		if _, err := tx.ExecContext(ctx, limits); err != nil {
 			return nil, errors.Join(err, tx.Rollback())
 		}

@@ -33,7 +33,7 @@ func openSystemAfter(
 		return nil, err
 	}
 	// A server has a log. A command without one may only have to read.
-	store, err := storage.Open(ctx, storage.Options{URL: cfg.DatabaseURL, Pool: cfg.DatabasePool, Log: log, ReadOnlyAllowed: log == nil})
+	store, err := storage.Open(ctx, storage.Options{URL: cfg.DatabaseURL, Pool: cfg.DatabasePool, Log: log, Command: log == nil, ReadOnlyAllowed: log == nil})
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the database: %w", err)
 	}
