@@ -147,6 +147,31 @@ func TestClientOfInitialAccessTokenExpiresLater(t *testing.T) {
 	})
 }
 
+// TestRegisteredMachineClientDoesNotExpire: only the operator allows client_credentials, and its tokens are no authorization by which
+// a use is stored.
+func TestRegisteredMachineClientDoesNotExpire(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid"}})
+		s.User("alice")
+		c, used := clientOf(selfRegister(s, withRefresh)), clientOf(selfRegister(s, withRefresh))
+		s.Browser().Code(used, "alice", "scope", "openid")
+		for _, id := range []string{c.ClientID, used.ClientID} {
+			_, _, err := s.OAuth.UpdateClient(t.Context(), id, []byte(`{"grant_types":["authorization_code","client_credentials"],"scope":"openid jobs"}`))
+			storagetest.Must(t, err)
+		}
+		later(t, s, 25*time.Hour)
+		if !exists(t, s, c) {
+			t.Fatal("deleted after a day")
+		}
+		later(t, s, 100*24*time.Hour)
+		if !exists(t, s, used) {
+			t.Error("deleted after 100 days")
+		}
+		s.MachineToken(c)
+	})
+}
+
 func TestClientUseIsStoredOnceADay(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
