@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
@@ -295,6 +296,20 @@ var consents = []webtest.Requirement{
 		}
 		if text := b.Open("/account").Text(); !strings.Contains(text, "read (notes.example/api)") {
 			t.Errorf("the account page: %s", text)
+		}
+	}),
+	webtest.Req("N8", "[decision 23](decisions/0023-consent-per-resource.md)", "a consent of a version that knew only scopes does not cover an API that was registered after it", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		c := s.RelyingParty()
+		addAPI(t, s, notesAPI, "Notes API", "write")
+		b := s.Browser()
+		b.Code(c, "alice", "scope", "openid read write")
+		storagetest.Exec(t, s.Store, s.DB, "UPDATE consents SET resource_scopes = NULL")
+		s.Clock.Advance(time.Minute)
+		addAPI(t, s, filesAPI, "Files API", "read")
+		b.Authorize(c, "scope", "openid read", "prompt", "none").WantRedirectError(t, s, "consent_required")
+		if !hasCode(b.Authorize(c, "scope", "openid write", "prompt", "none")) {
+			t.Error("asked again for an API of before")
 		}
 	}),
 }

@@ -63,8 +63,8 @@ func scopesOf(words Strings) Strings {
 }
 
 // resolveConsent fills in ResourceScopes of a consent that was stored by a version that had only scopes. Such a scope
-// covers the resource that it belongs to, if any; when it belongs to several, the user is prompted again. During an
-// upgrade that version may also have removed scopes from a consent that has ResourceScopes.
+// covers the resource that it belongs to, if any and if it is older than the consent; when it belongs to several, the user is
+// prompted again. During an upgrade that version may also have removed scopes from a consent that has ResourceScopes.
 func (s *Store) resolveConsent(ctx context.Context, c *Consent) error {
 	if c.ResourceScopes != nil {
 		c.ResourceScopes = slices.DeleteFunc(c.ResourceScopes, func(w string) bool {
@@ -81,8 +81,11 @@ func (s *Store) resolveConsent(ctx context.Context, c *Consent) error {
 	for _, scope := range c.Scopes {
 		owner, owners := "", 0
 		for identifier, r := range resources {
-			if r.Scopes.Has(scope) {
-				owner, owners = identifier, owners+1
+			if !r.Scopes.Has(scope) {
+				continue
+			}
+			if owners++; !r.CreatedAt.After(c.UpdatedAt) { // the user cannot have allowed it at an API that did not exist
+				owner = identifier
 			}
 		}
 		if owners <= 1 {
