@@ -169,7 +169,8 @@ var peopleAdvisories = []webtest.Requirement{
 		for i := range 8 { // four of each name, in two spellings
 			guess([]string{"alice", "ALICE", "alice@example.com", " Alice@Example.com"}[i%4], "guess", http.StatusUnauthorized)
 		}
-		// The account has had too many, though no name has: the answer does not tell, and the right password is not accepted.
+		// The account has had too many, though no name has: the answer does not tell, and the right password is not
+		// accepted.
 		guess("alice@example.com", webtest.Password, http.StatusUnauthorized)
 		guess("alice", webtest.Password, http.StatusUnauthorized)
 		guess("Alice", webtest.Password, http.StatusTooManyRequests)

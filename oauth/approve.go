@@ -95,7 +95,7 @@ func (h issueCode) HandleAuthorizeEndpointRequest(ctx context.Context, r fosite.
 	return nil
 }
 
-// approvalRecord returns the approval as it is stored, with a code that has no hash yet.
+// approvalRecord returns the approval to store. Its code has no hash yet.
 func (s *Server) approvalRecord(a *Authorization, who *identity.SignedIn, answer Answer) storage.Approval {
 	now, refused := s.store.Now(), func(name string) bool { return slices.Contains(answer.Refused, name) }
 	granted, claims := slices.DeleteFunc(slices.Clone(a.Scopes), refused), slices.DeleteFunc(slices.Clone(a.Claims), refused)
@@ -117,9 +117,9 @@ func (s *Server) approvalRecord(a *Authorization, who *identity.SignedIn, answer
 		_, claim := ClaimOf(p.Name)
 		switch {
 		case p.Optional && refused(p.Name):
-			record.Refused = append(record.Refused, p.words()...)
-		case openID || !claim: // claims are given by OpenID Connect alone
-			record.Allowed = append(record.Allowed, p.words()...)
+			record.Refused = append(record.Refused, p.consentValues()...)
+		case openID || !claim: // only OpenID Connect has claims
+			record.Allowed = append(record.Allowed, p.consentValues()...)
 		}
 	}
 	if c := answer.Consent; c != nil && !a.Client.SkipConsent {
@@ -128,9 +128,9 @@ func (s *Server) approvalRecord(a *Authorization, who *identity.SignedIn, answer
 	return record
 }
 
-// RecordApproval stores what the user allowed on the consent page without a code, for the user must sign in again first:
-// max_age passed while the page stood open. It returns *ErrExpired when the request was answered already, and
-// ErrConsentGone when the client is not any more what the user was shown.
+// RecordApproval stores what the user allowed on the consent page without issuing a code, because max_age passed while
+// the page was open and the user must sign in again. It returns *ErrExpired when the request was already answered, and
+// ErrConsentGone when the client is no longer described as the user was shown.
 func (s *Server) RecordApproval(ctx context.Context, a *Authorization, who *identity.SignedIn, answer Answer) error {
 	if a.Client.UseDue(s.store.Now()) {
 		if err := s.store.UseClient(ctx, a.Client.ID); err != nil {

@@ -16,8 +16,8 @@ import (
 // assertionType is the one client_assertion_type (RFC 7523 §2.2).
 const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
-// assertionTokenType is the typ that marks a client assertion explicitly (draft-ietf-oauth-rfc7523bis). Most clients send JWT
-// or none.
+// assertionTokenType is the explicit typ of a client assertion (draft-ietf-oauth-rfc7523bis). Most clients send JWT or
+// none.
 const assertionTokenType = "client-authentication+jwt"
 
 // maxAssertion is how long before its end an assertion may be used at most: long enough for clocks that differ, too

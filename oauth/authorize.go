@@ -29,15 +29,15 @@ type Authorization struct {
 	State        string
 	Scopes       []string
 	Resources    []string
-	Claims       []string     // asked for one by one, in the words of a consent
-	Permissions  []Permission // what the user is asked to allow
+	Claims       []string     // requested by name, as a consent stores them
+	Permissions  []Permission // what the user is prompted to allow
 	Prompt       []string
 	MaxAge       *time.Duration
 	LoginHint    string
 	Subject      string // the only person that may answer, as the client knows them; empty: anyone
 	SessionID    string // of the person who was chosen on the way; empty before
-	SignedIn     bool   // that person signed in for this very request
-	Approved     bool   // that person allowed it on its consent page already, and only had to sign in again
+	SignedIn     bool   // that user signed in for this request
+	Approved     bool   // that user already allowed it on its consent page and only had to sign in again
 	CreatedAt    time.Time
 	mode         string
 	nonce        string
@@ -77,7 +77,7 @@ func (s *Server) Begin(ctx context.Context, form url.Values) (*Authorization, er
 	if signed {
 		if parameters, wrong = s.requestObject(ctx, form); wrong != nil {
 			if AsError(wrong).Code == SlowDown {
-				return nil, wrong // for the user: no error code of OAuth says it
+				return nil, wrong // shown to the user: OAuth has no error code for it
 			}
 			parameters = form // where to tell it
 		}
@@ -85,8 +85,9 @@ func (s *Server) Begin(ctx context.Context, form url.Values) (*Authorization, er
 	return s.begin(ctx, form, parameters, signed, wrong)
 }
 
-// begin checks the parameters of a request that came as form. A request with wrong has failed already and only needs the place
-// to which the error is sent. signed reports whether the parameters are those of a verified request object.
+// begin checks the parameters of a request that was sent as form. If wrong is not nil, the request has already failed
+// and only the redirect URI for the error is resolved. signed reports whether the parameters are from a verified
+// request object.
 func (s *Server) begin(ctx context.Context, form, parameters url.Values, signed bool, wrong error) (*Authorization, error) {
 	a, err := s.resolveClient(ctx, parameters)
 	if err != nil {
@@ -131,7 +132,7 @@ func (s *Server) resolveClient(ctx context.Context, form url.Values) (*Authoriza
 	case uri == "":
 		return nil, &Error{Code: InvalidRequest, Description: "The parameter redirect_uri is missing.", ClientID: id}
 	case !redirect.Match(c.RedirectURIs, uri):
-		return nil, &Error{Code: InvalidRequest, Description: "The redirect_uri is not one the app is registered with. They must be equal to the letter.", ClientID: id, Err: s.noteRefusedRedirect(ctx, id, "redirect_uri", uri)}
+		return nil, &Error{Code: InvalidRequest, Description: "The redirect_uri is not one the app is registered with. They must be equal to the letter.", ClientID: id, Err: s.recordRefusedRedirect(ctx, id, "redirect_uri", uri)}
 	}
 	web := strings.HasPrefix(a.RedirectURI, "https://") || strings.HasPrefix(a.RedirectURI, "http://")
 	if web && form.Get("response_mode") == modeFormPost { // an app's own scheme takes no form
@@ -140,11 +141,11 @@ func (s *Server) resolveClient(ctx context.Context, form url.Values) (*Authoriza
 	return a, nil
 }
 
-// notServed returns, for the log, why a client that was looked up is answered like an unknown one, or nil.
+// notServed returns the reason why a client is handled like an unknown one, for the log, or nil.
 func notServed(c *storage.Client, err error) error {
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
-		return errors.New("an unknown client")
+		return errors.New("unknown client")
 	case err == nil && c.DisabledAt != nil:
 		return errors.New("the client is disabled")
 	}
@@ -218,7 +219,7 @@ func (a *Authorization) checkPKCE() error {
 	if method != "S256" {
 		return fail(InvalidRequest, "The code_challenge_method must be S256; left out, it means plain, which is refused.")
 	}
-	if len(a.challenge) != 43 || !jwt.Canonical(a.challenge) { // no verifier matches another spelling
+	if len(a.challenge) != 43 || !jwt.Canonical(a.challenge) { // no code_verifier matches another encoding
 		return fail(InvalidRequest, "The code_challenge must be the base64url encoding of a SHA-256 hash, 43 characters (RFC 7636 section 4.2).")
 	}
 	return nil
@@ -357,8 +358,8 @@ func (s *Server) Store(ctx context.Context, a *Authorization) error {
 	return nil
 }
 
-// ErrExpired is returned by Resume, with the request's client if it still exists, for a request that waited too long, was
-// answered already, or came before everything of its client was revoked.
+// ErrExpired is returned by Resume, with the request's client if it still exists, for a request that expired, was
+// already answered, or was sent before all tokens of its client were revoked.
 type ErrExpired struct {
 	Client   *storage.Client
 	Answered bool
@@ -392,7 +393,7 @@ func (s *Server) Resume(ctx context.Context, id string, browser []byte, claim bo
 	if err != nil {
 		return nil, err
 	}
-	// What is stored are parameters: if they had to be signed, Begin verified that before Store.
+	// The stored parameters are verified: if they had to be signed, Begin checked that before Store.
 	a, err := s.begin(ctx, form, form, true, nil)
 	if err != nil {
 		return nil, err

@@ -26,7 +26,8 @@ const (
 	// deliveryLife is how long an app may be away and still hear of a logout.
 	deliveryLife   = 24 * time.Hour
 	longestBackOff = time.Hour
-	// leastAttempts are made before a logout is given up, also by a process whose clock says that it is old.
+	// leastAttempts is the number of attempts before a logout is given up, even by a process with a clock that is
+	// ahead.
 	leastAttempts  = 12
 	logoutTokenTTL = 2 * time.Minute
 	logoutEvent    = "http://schemas.openid.net/event/backchannel-logout"
@@ -83,7 +84,7 @@ func (s *Server) Deliver(ctx context.Context) error {
 	}
 }
 
-// deliver makes one attempt, within its lease. What fails is tried again, each time after twice as long, for a day.
+// deliver makes one attempt within its lease. A failed delivery is retried for a day with exponential backoff.
 func (s *Server) deliver(all context.Context, d storage.Delivery) error {
 	ctx, cancel := context.WithTimeout(all, deliveryLease)
 	defer cancel()

@@ -123,8 +123,8 @@ func (w *wantedClaim) accepts(value any) bool {
 
 const maxClaims = 4 << 10
 
-// parseClaims reads the claims parameter and returns invalid_request unless it is an object of the defined form. Members
-// that are not known are ignored (OIDC Core §5.5).
+// parseClaims parses the claims parameter and returns invalid_request unless it is an object of the defined form.
+// Unknown members are ignored (OIDC Core §5.5).
 func parseClaims(parameter string) (c claimsRequest, err error) {
 	if parameter == "" {
 		return c, nil
@@ -136,7 +136,7 @@ func parseClaims(parameter string) (c claimsRequest, err error) {
 		return claimsRequest{}, &Error{Code: InvalidRequest, Description: "The claims parameter is not JSON of the form that OIDC Core section 5.5 describes.", Err: err}
 	}
 	if !utf8.ValidString(parameter) || strings.Contains(strings.ToLower(parameter), `\u0000`) {
-		return refuse(errors.New("it has a NUL or is not UTF-8")) // which no database would keep
+		return refuse(errors.New("it has a NUL or is not UTF-8")) // which a database cannot store
 	}
 	if err := jwt.CheckJSON([]byte(parameter), params.MaxValues); err != nil {
 		return c, fail(InvalidRequest, "The parameter claims "+err.Error()+".")
@@ -156,7 +156,7 @@ func parseClaims(parameter string) (c claimsRequest, err error) {
 	return c, nil
 }
 
-// parseWantedClaims reads the member userinfo or id_token of the claims parameter (OIDC Core §5.5.1).
+// parseWantedClaims parses the member userinfo or id_token of the claims parameter (OIDC Core §5.5.1).
 func parseWantedClaims(raw json.RawMessage) (map[string]*wantedClaim, error) {
 	members, err := jsonMembers(raw)
 	if err != nil {
@@ -185,8 +185,8 @@ func parseWantedClaims(raw json.RawMessage) (map[string]*wantedClaim, error) {
 	return out, nil
 }
 
-// jsonMembers returns the members of a JSON object by their exact names. It returns an error for any other value and for
-// a name that occurs twice.
+// jsonMembers returns the members of a JSON object by their exact names. It returns an error for any other value and
+// for a name that occurs twice.
 func jsonMembers(raw []byte) (map[string]json.RawMessage, error) {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
@@ -198,7 +198,7 @@ func jsonMembers(raw []byte) (map[string]json.RawMessage, error) {
 		if err != nil {
 			return nil, err
 		}
-		name, _ := t.(string) // the decoder accepts nothing else here
+		name, _ := t.(string) // the decoder accepts no other type here
 		if out[name] != nil {
 			return nil, fmt.Errorf("%q occurs twice", name)
 		}
@@ -212,13 +212,13 @@ func jsonMembers(raw []byte) (map[string]json.RawMessage, error) {
 		return nil, err
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("something follows the JSON object")
+		return nil, errors.New("data after the JSON object")
 	}
 	return out, nil
 }
 
-// subject returns the one subject that the request demands, or "" when it demands none (OIDC Core §3.1.2.2, §5.5.1). It
-// returns invalid_request when the demand is not a single string: to ignore it would let any user respond.
+// subject returns the subject that the request requires, or "" when it requires none (OIDC Core §3.1.2.2, §5.5.1). It
+// returns invalid_request unless it is a single string: ignoring it would return tokens for any user.
 func (c claimsRequest) subject() (string, error) {
 	var demanded []string
 	for _, w := range []*wantedClaim{c.IDToken["sub"], c.Userinfo["sub"]} {

@@ -83,7 +83,7 @@ func (s *Server) identify(ctx context.Context, p presented) (c *storage.Client, 
 		}
 		return nil, "wrong credentials from an address that the client may not come from", refuse
 	case p.method == storage.AuthPrivateKey:
-		if err := s.admitAssertion(ctx, c); err != nil {
+		if err := s.checkAssertionLimits(ctx, c); err != nil {
 			return nil, "", err
 		}
 		reason, err := s.checkAssertion(ctx, c, p.secret)

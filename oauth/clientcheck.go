@@ -183,10 +183,10 @@ func longestList(name string) int {
 	return params.MaxValues
 }
 
-// maxItems is the longest list of client metadata.
+// maxItems is the maximum length of a list in client metadata.
 const maxItems = 200
 
-// checkLists refuses a list that is too long, as an array or as a string with spaces between, before it is read.
+// checkLists refuses a list that is too long, as an array or a space-separated string, before it is parsed.
 func checkLists(members map[string]json.RawMessage) error {
 	for _, name := range listMembers() {
 		var text string

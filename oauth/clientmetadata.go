@@ -57,7 +57,7 @@ type Metadata struct {
 	SkipConsent    bool   `json:"gatehouse_skip_consent,omitempty"`
 	DefaultScopes  *List  `json:"gatehouse_default_scopes,omitempty"`
 	OptionalScopes List   `json:"gatehouse_optional_scopes,omitempty"`
-	// Whether they start ticked on the consent page (default: true, but false for a client that registered itself).
+	// Whether they are initially ticked on the consent page (default: true, but false for a self-registered client).
 	OptionalScopesSelected *bool `json:"gatehouse_optional_scopes_selected,omitempty"`
 
 	Audience        List     `json:"gatehouse_audience,omitempty"`
@@ -228,8 +228,8 @@ var listMembers = sync.OnceValue(func() (names []string) {
 	return names
 })
 
-// UnknownMembers lists the members of client metadata that mean nothing here. A server ignores them (RFC 7591 §2); who
-// types them may want to know. A name that is nearly that of a member is followed by it.
+// UnknownMembers lists the members of client metadata that are not supported. A server ignores them (RFC 7591 §2), but
+// a warning helps an operator who mistyped one. A name similar to a member is followed by that member.
 func UnknownMembers(raw []byte) []string {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &members); err != nil {

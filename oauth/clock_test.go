@@ -14,8 +14,8 @@ import (
 	"gatehouse/web/webtest"
 )
 
-// threeClocks starts three processes on one database. The clock of the last is ahead by d; later says that it gets so only
-// after the start, when no reading of the database's clock has corrected it yet.
+// threeClocks starts three processes on one database. The clock of the last is ahead by d; later says that it gets so
+// only after the start, when no reading of the database's clock has corrected it yet.
 func threeClocks(t *testing.T, db string, d time.Duration, later bool) (one, two, off *webtest.Server) {
 	t.Helper()
 	one = webtest.Start(t, db, webtest.Options{})
@@ -68,7 +68,8 @@ func TestRevocationIgnoresClockSkew(t *testing.T) {
 	})
 }
 
-// TestThirtySecondsOfSkewAreTolerated sends each request of a flow to another process, one of which is half a minute off.
+// TestThirtySecondsOfSkewAreTolerated sends each request of a flow to another process, one of which is half a minute
+// off.
 func TestThirtySecondsOfSkewAreTolerated(t *testing.T) {
 	t.Parallel()
 	eachSkew(t, []time.Duration{-30 * time.Second, 30 * time.Second}, func(t *testing.T, one, two, off *webtest.Server) {

@@ -122,8 +122,8 @@ func TestAChangeIsEverywhereWithinASecond(t *testing.T) {
 	})
 }
 
-// TestRegistrationLeavesOtherClientsCached: with open registration a third party decides how often clients are registered and
-// changed.
+// TestRegistrationLeavesOtherClientsCached: with open registration a third party decides how often clients are
+// registered and changed.
 func TestRegistrationLeavesOtherClientsCached(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {

@@ -71,8 +71,9 @@ func Decide(a *Authorization, in Situation, now time.Time) (Step, *RedirectError
 		return refuse(LoginRequired, "Another person signed in than the one whom the request names.")
 	}
 	if silent && in.Who != nil {
-		// Consent comes first: when the user signed in is not for a client that the user does not allow. Whether a user whom
-		// the request names is signed in is disclosed by a code alone: otherwise the response is that of their absence.
+		// Consent is checked first: a client that the user does not allow must not learn when the user signed in. Only
+		// a code discloses whether the user that the request names is signed in; otherwise the response is the same as
+		// without a session.
 		refused := needsConsent(a, in.Consent)
 		named := a.Subject != "" || in.Guessed
 		if refused && !named {
@@ -97,7 +98,7 @@ func Decide(a *Authorization, in Situation, now time.Time) (Step, *RedirectError
 	if needsConsent(a, in.Consent) {
 		return Consent, nil
 	}
-	if a.TooOld(in.Who, now) { // while a page stood open
+	if a.TooOld(in.Who, now) { // while a page was open
 		if silent {
 			return refuse(LoginRequired, "The person must sign in first.")
 		}
@@ -117,9 +118,9 @@ func needsSelection(a *Authorization, in Situation) bool {
 	return in.Who == nil && in.People > 1 && a.Subject == "" && !slices.Contains(a.Prompt, "login")
 }
 
-// needsLogin reports whether the user must sign in before a page is shown. Only a sign-in for this very request meets
-// prompt=login. Any sign-in that is young enough meets max_age; one for this request may grow too old while its pages are
-// open, which is checked when a code is due.
+// needsLogin reports whether the user must sign in before a page is shown. Only a sign-in for this request satisfies
+// prompt=login. Any sign-in that is recent enough satisfies max_age. A sign-in for this request may become too old
+// while its pages are open, which is checked before a code is issued.
 func needsLogin(a *Authorization, who *identity.SignedIn, now time.Time) bool {
 	if who == nil {
 		return true
@@ -128,7 +129,7 @@ func needsLogin(a *Authorization, who *identity.SignedIn, now time.Time) bool {
 }
 
 // TooOld reports whether the user must sign in again before a code is issued, because of max_age. max_age=0 means
-// prompt=login (OIDC Core §3.1.2.1): no time could meet it.
+// prompt=login (OIDC Core §3.1.2.1), because no sign-in time satisfies it.
 func (a *Authorization) TooOld(who *identity.SignedIn, now time.Time) bool {
 	if a.MaxAge == nil || a.SignedIn && *a.MaxAge == 0 {
 		return false
@@ -136,8 +137,9 @@ func (a *Authorization) TooOld(who *identity.SignedIn, now time.Time) bool {
 	return now.Sub(who.Session.AuthTime) >= *a.MaxAge
 }
 
-// needsConsent: everything asked for was allowed before, at the same APIs, but for what is optional and was refused, or the operator vouches for the client. Neither counts for a
-// public client whose answer any app on the device could catch (RFC 8252 §8.6).
+// needsConsent reports whether the consent page must be shown. It is skipped when the user allowed everything required
+// before, at the same APIs, or when the operator trusts the client. It is never skipped for a public client whose
+// response any app on the device could receive (RFC 8252 §8.6).
 func needsConsent(a *Authorization, consent *storage.Consent) bool {
 	if !a.Approved && (slices.Contains(a.Prompt, "consent") || a.Client.Public() && redirect.Impersonable(a.RedirectURI)) {
 		return true
@@ -151,7 +153,7 @@ func needsConsent(a *Authorization, consent *storage.Consent) bool {
 	}
 	refused := a.RefusedBefore(consent)
 	if len(refused) > 0 && !slices.ContainsFunc(a.Scopes, func(name string) bool { return !slices.Contains(refused, name) }) {
-		return true // or the client would get nothing, each time, without a page
+		return true // otherwise the client would get nothing, every time, without a page
 	}
 	return slices.ContainsFunc(a.Permissions, func(p Permission) bool { return !p.allowedBy(consent) && !p.refusedBy(consent) })
 }

@@ -146,9 +146,10 @@ func clientIDOf(r fosite.Requester) string {
 // stateOf is the state that Token gave the request.
 func stateOf(r fosite.Requester) *tokenState { return r.GetSession().(*tokenState) }
 
-// forFosite are the parameters that fosite is given: those by which a client authenticates, the grant type and the token to revoke.
-// Others, whose lists it would parse before it authenticates the client, are read by our handlers alone.
-func forFosite(form url.Values) url.Values {
+// fositeParameters returns the parameters that are passed to fosite: client authentication, grant type and the token
+// to revoke. It would parse the lists in other parameters before it authenticates the client; only our handlers read
+// those.
+func fositeParameters(form url.Values) url.Values {
 	out := url.Values{}
 	for _, name := range []string{"grant_type", "client_id", "client_secret", "client_assertion", "client_assertion_type", "token", "token_type_hint"} {
 		if form.Has(name) {

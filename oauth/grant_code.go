@@ -32,7 +32,7 @@ func (h authorizationCode) HandleTokenEndpointRequest(ctx context.Context, r fos
 	}
 	redemption, err := h.redemption(c, form)
 	if e := (*Error)(nil); errors.As(err, &e) && e.Code == InvalidGrant {
-		h.noteRefusal(ctx, storage.CodeRefused, c, &storage.Refusal{Reason: e.Err.Error()}, credential.Hash(form.Get("code")), map[string]any{})
+		h.recordRefusal(ctx, storage.CodeRefused, c, &storage.Refusal{Reason: e.Err.Error()}, credential.Hash(form.Get("code")), map[string]any{})
 	}
 	if err != nil {
 		return err
@@ -68,8 +68,8 @@ func (h authorizationCode) HandleTokenEndpointRequest(ctx context.Context, r fos
 	return h.use(ctx, c, state, grant, grant.Scopes, form["resource"])
 }
 
-// learned has what the client is told of a code that it could redeem by another request.
-var learned = map[string]string{
+// refusalDescriptions are the error descriptions for a code that the client could redeem with a corrected request.
+var refusalDescriptions = map[string]string{
 	storage.RefusedRedirectURI:        "redirect_uri must be identical to the one in the authorization request (RFC 6749 section 4.1.3).",
 	storage.RefusedNoRedirectURI:      "redirect_uri is missing: the authorization request had it (RFC 6749 section 4.1.3).",
 	storage.RefusedNoVerifier:         "code_verifier is missing: the authorization request had a code_challenge (RFC 7636 section 4.5).",
@@ -77,7 +77,7 @@ var learned = map[string]string{
 	storage.RefusedUnexpectedVerifier: "code_verifier was sent, but the authorization request had no code_challenge.",
 }
 
-// refused turns the error of a redemption into that of the client, and records which check failed.
+// refused returns the error response for a failed redemption and records which check failed.
 func (h authorizationCode) refused(ctx context.Context, c *storage.Client, r storage.Redemption, err error) error {
 	e := AsError(err)
 	if e.Code != InvalidGrant {
@@ -94,10 +94,10 @@ func (h authorizationCode) refused(ctx context.Context, c *storage.Client, r sto
 		detail["redirect_uri"] = sent
 		e.Err = fmt.Errorf("%w: %s", err, sent)
 	}
-	if description, ok := learned[refusal.Reason]; ok {
+	if description, ok := refusalDescriptions[refusal.Reason]; ok {
 		e.Description = description
 	}
-	h.noteRefusal(ctx, storage.CodeRefused, c, refusal, r.Hash, detail)
+	h.recordRefusal(ctx, storage.CodeRefused, c, refusal, r.Hash, detail)
 	return e
 }
 
@@ -108,7 +108,7 @@ func (h authorizationCode) redemption(c *storage.Client, form url.Values) (stora
 		return storage.Redemption{}, fail(InvalidRequest, "The parameter code is missing.")
 	}
 	if !h.format.Valid(credential.Code, code) {
-		return storage.Redemption{}, &Error{Code: InvalidGrant, Description: errCode, Err: errors.New("a malformed code")}
+		return storage.Redemption{}, &Error{Code: InvalidGrant, Description: errCode, Err: errors.New("malformed code")}
 	}
 	r := storage.Redemption{Hash: credential.Hash(code), ClientID: c.ID}
 	if form.Has("redirect_uri") {
@@ -119,7 +119,7 @@ func (h authorizationCode) redemption(c *storage.Client, form url.Values) (stora
 		if len(verifier) < 43 || len(verifier) > 128 || strings.ContainsFunc(verifier, notUnreserved) {
 			return storage.Redemption{}, &Error{
 				Code: InvalidGrant, Description: "The code_verifier must have 43 to 128 characters of A-Z a-z 0-9 - . _ ~ (RFC 7636 section 4.1).",
-				Err: errors.New("a malformed code_verifier"),
+				Err: errors.New("malformed code_verifier"),
 			}
 		}
 		sum := sha256.Sum256([]byte(verifier))
@@ -156,7 +156,7 @@ func (s *Server) narrowable(ctx context.Context, c *storage.Client, asked, grant
 	return err
 }
 
-// clockSkew is how far apart the times of two processes on SQLite may be; on PostgreSQL they share the database's.
+// clockSkew is the maximum clock difference of two processes on SQLite; on PostgreSQL they share the database's time.
 const clockSkew = 5 * time.Second
 
 // use fills in the state of a person's token from their grant. asked narrows the resources. The code or refresh token is
@@ -174,7 +174,7 @@ func (s *Server) use(ctx context.Context, c *storage.Client, state *tokenState, 
 	if err != nil {
 		return err
 	}
-	// A scope or resource that was deleted and created again is another one, which this grant does not have.
+	// This grant does not include a scope or resource that was deleted and created again since.
 	ofGrant := func(created time.Time) bool { return !created.After(grant.CreatedAt.Add(clockSkew)) }
 	scopes = slices.DeleteFunc(slices.Clone(scopes), func(name string) bool {
 		known, ok := knownScopes[name]

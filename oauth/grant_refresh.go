@@ -38,7 +38,7 @@ func (h refreshToken) HandleTokenEndpointRequest(ctx context.Context, r fosite.A
 	}
 	if !h.format.Valid(credential.RefreshToken, token) {
 		refusal := &storage.Refusal{Reason: "a malformed refresh token"}
-		h.noteRefusal(ctx, storage.RefreshRefused, c, refusal, credential.Hash(token), map[string]any{})
+		h.recordRefusal(ctx, storage.RefreshRefused, c, refusal, credential.Hash(token), map[string]any{})
 		return &Error{Code: InvalidGrant, Description: errRefresh, Err: refusal}
 	}
 	name := h.format.GrantName(token)
@@ -90,7 +90,7 @@ func (h refreshToken) HandleTokenEndpointRequest(ctx context.Context, r fosite.A
 	return h.use(ctx, c, state, rotated.Grant, scopes, form["resource"])
 }
 
-// refreshError turns the error of a rotation into that of the client, and records why the token was refused.
+// refreshError returns the error response for a failed rotation and records why the token was refused.
 func (h refreshToken) refreshError(ctx context.Context, c *storage.Client, r storage.Rotation, err error) error {
 	if errors.Is(err, storage.ErrReused) {
 		h.options.Log.WarnContext(ctx, "refresh token reused: its grant is revoked", slog.String("alert", "refresh_token_reuse"),
@@ -101,7 +101,7 @@ func (h refreshToken) refreshError(ctx context.Context, c *storage.Client, r sto
 		e.Description = errRefresh
 	}
 	if refusal := (*storage.Refusal)(nil); errors.As(err, &refusal) {
-		h.noteRefusal(ctx, storage.RefreshRefused, c, refusal, r.Hash, map[string]any{})
+		h.recordRefusal(ctx, storage.RefreshRefused, c, refusal, r.Hash, map[string]any{})
 	}
 	return e
 }

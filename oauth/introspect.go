@@ -111,8 +111,8 @@ func (s *Server) inactive(ctx context.Context, caller *storage.Client, token str
 	return introspection{}, nil
 }
 
-// revokedReason returns why an access token that is valid in itself is not active. What takes further queries is found out only where
-// the log has it.
+// revokedReason returns why a valid access token is not active. It makes additional queries only if the reason is
+// logged.
 func (s *Server) revokedReason(ctx context.Context, claims *accesstoken.Claims) string {
 	if !s.options.Log.Enabled(ctx, slog.LevelDebug) {
 		return "revoked"
@@ -146,14 +146,14 @@ func (s *Server) tellable(ctx context.Context, clientID, username string) (strin
 	return username, nil
 }
 
-// usernameScope is the scope that holds the username (preferred_username, OIDC Core §5.4). Without it neither the client nor an
-// API learns the username from a token (RFC 7662 §4).
+// usernameScope is the scope that includes the username (preferred_username, OIDC Core §5.4). Without it, a token does
+// not disclose the username to the client or an API (RFC 7662 §4).
 const usernameScope = "profile"
 
-// visibleTo returns the part of the token's aud and scope that concerns the caller; no aud means that the token is not intended
-// for it. The client that the token was issued to sees everything. An introspector of resources in aud sees those resources
-// alone, and neither scopes that belong only to others nor the standard scopes, which are about this server's claims
-// (RFC 7662 §2.2, §4).
+// visibleTo returns the part of the token's aud and scope that the caller may see; without aud the token is not
+// intended for the caller. The client that the token was issued to sees everything. An introspector of resources in
+// aud sees only those resources. It does not see scopes that belong only to others, nor the standard scopes, which are
+// about the claims of this server (RFC 7662 §2.2, §4).
 func (s *Server) visibleTo(ctx context.Context, claims *accesstoken.Claims, caller *storage.Client) (aud []string, scope string, err error) {
 	if claims.ClientID == caller.ID {
 		return claims.Audience, claims.Scope, nil
@@ -182,7 +182,7 @@ func (s *Server) visibleTo(ctx context.Context, claims *accesstoken.Claims, call
 				return true
 			}
 		}
-		return false // a scope of no resource may be for any
+		return false // a scope without a resource may be for any of them
 	})
 	return aud, strings.Join(scopes, " "), nil
 }

@@ -62,8 +62,8 @@ type verified struct {
 	key    *accesstoken.Key
 }
 
-// The cache is bounded to about 6 MB, and 32 MB with the longest tokens. Longer ones, which have more scopes than clients
-// need, are verified each time.
+// The cache is bounded to about 6 MB, and 32 MB with the longest tokens. Longer tokens, with unusually many scopes,
+// are verified each time.
 const (
 	maxVerified     = 8192
 	maxVerifiedSize = 2 << 10
@@ -74,8 +74,8 @@ func newKeys(store *storage.Store, o Options) (*keys, error) {
 	return &keys{store: store, options: o, verified: cache}, err
 }
 
-// load brings the ring up to date. When the changes were not read for over a second the database is read every time, so
-// that no process signs with a key that others have given up.
+// load updates the key ring. If the changes were not read for over a second, it reads the database every time, so that
+// no process signs with a key that others have retired.
 func (k *keys) load(ctx context.Context) error {
 	generation, fresh := k.store.Generation()
 	k.mu.RLock()
@@ -212,8 +212,8 @@ func (k *keys) verifyJWT(ctx context.Context, token string) (jwt.Token, error) {
 	})
 }
 
-// verify returns the claims of one of our access tokens that is current, which are not to be changed. The error is
-// accesstoken.ErrInvalid or a fault. Whether the token is revoked is asked by the caller.
+// verify returns the claims of an unexpired access token of this server, which the caller must not modify. It returns
+// accesstoken.ErrInvalid or an internal error. The caller checks whether the token is revoked.
 func (k *keys) verify(ctx context.Context, token string) (*accesstoken.Claims, error) {
 	claims, err := k.parse(ctx, token)
 	if err != nil {
@@ -225,8 +225,8 @@ func (k *keys) verify(ctx context.Context, token string) (*accesstoken.Claims, e
 	return claims, nil
 }
 
-// parse is verify for a token whose times do not matter. That a signature is good is remembered; whether its key is still
-// trusted is asked every time.
+// parse does the same as verify without checking the times. It caches that a signature is valid, and checks every time
+// that the key is still trusted.
 func (k *keys) parse(ctx context.Context, token string) (*accesstoken.Claims, error) {
 	if err := k.load(ctx); err != nil {
 		return nil, unavailable(err)
@@ -294,7 +294,7 @@ func Stage(k storage.SigningKey, now time.Time) string {
 
 // ensure makes the first key of every algorithm that has none, under the lock that every process honours.
 func (k *keys) ensure(ctx context.Context) error {
-	if k.store.ReadOnly() { // only commands that read open it, and they sign nothing
+	if k.store.ReadOnly() { // commands that only read do not sign
 		return nil
 	}
 	return k.store.ChangeKeys(ctx, storage.Event{Type: storage.KeyCreated}, func(have []storage.SigningKey) (add, changed []storage.SigningKey, err error) {

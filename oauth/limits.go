@@ -17,7 +17,7 @@ import (
 type Limits interface {
 	// Take counts one event for each of the counts up to the first that refuses; the wide ones come first.
 	Take(ctx context.Context, counts ...config.Count) config.Verdict
-	// Check reports what Take would decide, and counts nothing.
+	// Check returns the decision of Take without counting.
 	Check(ctx context.Context, counts ...config.Count) config.Verdict
 }
 
@@ -45,8 +45,8 @@ func (s *Server) checkLimits(ctx context.Context, counts ...config.Count) config
 
 const errManyFailures = "Too many failed client authentications. Wait, and check the client's credentials."
 
-// CountFailure counts a failed client authentication for the network and for the client in that network. It returns the error
-// of a limit that is exceeded, or nil.
+// CountFailure counts a failed client authentication for the network and for the client in that network. It returns
+// the error of a limit that is exceeded, or nil.
 func (s *Server) CountFailure(ctx context.Context, clientID string) error {
 	address, client := failureCounts(ctx, clientID)
 	return TooMany(s.take(ctx, address, client), errManyFailures)
@@ -57,10 +57,11 @@ func failureCounts(ctx context.Context, clientID string) (address, client config
 	return config.Count{Limit: config.LimitAddressFailure, Key: network}, config.Count{Limit: config.LimitClientFailure, Key: clientID + " " + network}
 }
 
-// admitAssertion refuses an assertion before its signature is verified when too many of the client's authentications from this
-// network have failed. A dynamically registered client is also refused by the failures of the whole network: an attacker can
-// register another one at any time. For a client that the operator registered, the failures of a neighbour do not count.
-func (s *Server) admitAssertion(ctx context.Context, c *storage.Client) error {
+// checkAssertionLimits refuses an assertion before its signature is verified when too many authentications of the
+// client from this network failed. For a dynamically registered client all failures of the network count, because an
+// attacker can register another client at any time. For a client that the operator registered, failures of other
+// clients do not count.
+func (s *Server) checkAssertionLimits(ctx context.Context, c *storage.Client) error {
 	address, client := failureCounts(ctx, c.ID)
 	counts := []config.Count{client}
 	if c.SelfRegistered() {
@@ -108,19 +109,19 @@ func (s *Server) note(ctx context.Context, e storage.Event) {
 	}
 }
 
-// noteRefusedRedirect records a redirect URI that the client is not registered with, and returns the cause for the log. name is
-// that of the parameter.
-func (s *Server) noteRefusedRedirect(ctx context.Context, clientID, name, uri string) error {
+// recordRefusedRedirect records an unregistered redirect URI in the audit log and returns the cause for the log. name
+// is the name of the parameter.
+func (s *Server) recordRefusedRedirect(ctx context.Context, clientID, name, uri string) error {
 	sent := loggableURI(uri)
 	s.note(ctx, storage.Event{Type: storage.RedirectRefused, ClientID: clientID, Claimed: true, Detail: map[string]any{"parameter": name, "sent": sent}})
 	return fmt.Errorf("%s is not registered: %s", name, sent)
 }
 
-// maxLoggedURI is how much of a URI the log has.
+// maxLoggedURI is the maximum length of a logged URI.
 const maxLoggedURI = 200
 
-// loggableURI returns what the log and the audit log may have of a URI that a caller sent: neither query nor fragment nor user, which
-// may be secrets, in printable ASCII.
+// loggableURI returns the parts of a URI that the log and the audit log may contain, in printable ASCII: not the
+// query, fragment and user, which may be secrets.
 func loggableURI(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -129,7 +130,7 @@ func loggableURI(raw string) string {
 	u.User, u.RawQuery, u.ForceQuery, u.Fragment, u.RawFragment = nil, "", false, "", ""
 	s := u.String()
 	if strings.Contains(s, "gate_") {
-		return "(has a credential)"
+		return "(contains a credential)"
 	}
 	return strings.Map(func(r rune) rune {
 		if r <= ' ' || r > '~' {
@@ -139,8 +140,8 @@ func loggableURI(raw string) string {
 	}, s[:min(len(s), maxLoggedURI)])
 }
 
-// noteRefusal records why a code or refresh token was refused. Of a public client, anyone may name it.
-func (s *Server) noteRefusal(ctx context.Context, event string, c *storage.Client, refusal *storage.Refusal, token []byte, detail map[string]any) {
+// recordRefusal records why a code or refresh token was refused. The id of a public client is unauthenticated.
+func (s *Server) recordRefusal(ctx context.Context, event string, c *storage.Client, refusal *storage.Refusal, token []byte, detail map[string]any) {
 	detail["reason"] = refusal.Reason
 	s.note(ctx, storage.Event{
 		Type: event, ClientID: c.ID, Claimed: c.Public(), UserID: refusal.UserID, GrantID: refusal.GrantID, Token: storage.HashReference(token), Detail: detail,

@@ -69,26 +69,26 @@ func (s *Server) BeginLogout(ctx context.Context, form url.Values) (*Logout, err
 		return nil, fail(InvalidRequest, "A post_logout_redirect_uri needs an id_token_hint or a client_id.")
 	}
 	if !slices.Contains(l.Client.PostLogoutRedirectURIs, l.RedirectURI) {
-		cause := s.noteRefusedRedirect(ctx, l.Client.ID, "post_logout_redirect_uri", l.RedirectURI)
+		cause := s.recordRefusedRedirect(ctx, l.Client.ID, "post_logout_redirect_uri", l.RedirectURI)
 		return nil, &Error{Code: InvalidRequest, ClientID: l.Client.ID, Err: cause, Description: "The post_logout_redirect_uri is not one the app is registered with. They must be equal to the letter."}
 	}
 	return l, nil
 }
 
-// Target returns, of the users signed in to the browser, the one whom the request signs out without a page: the hint was
-// issued in exactly this session, and the user still allows the client. Anything less proves only that the client once
-// had this user, so that the user must be asked.
+// Target returns the session of the browser that the request ends without a page: the hint was issued in exactly this
+// session, and the user still allows the client. Any other hint only proves that the client once had this user, so the
+// user is prompted.
 func (s *Server) Target(ctx context.Context, l *Logout, people []*identity.SignedIn) (*identity.SignedIn, error) {
 	if l.hint == nil || l.hint.SID == "" {
-		return nil, nil //nolint:nilnil // no session is named
+		return nil, nil //nolint:nilnil // the hint has no session
 	}
 	i := slices.IndexFunc(people, func(who *identity.SignedIn) bool { return l.hint.SID == s.sid(l.Client, who.Session.ID) })
 	if i < 0 {
-		return nil, nil //nolint:nilnil // of a session that is over, or of another browser
+		return nil, nil //nolint:nilnil // of an ended session, or of another browser
 	}
 	_, err := s.store.Consent(ctx, people[i].User.ID, l.Client.ID)
 	if errors.Is(err, storage.ErrNotFound) {
-		return nil, nil //nolint:nilnil // the user withdrew it
+		return nil, nil //nolint:nilnil // the user withdrew the consent
 	}
 	if err != nil {
 		return nil, unavailable(err)
@@ -96,7 +96,7 @@ func (s *Server) Target(ctx context.Context, l *Logout, people []*identity.Signe
 	return people[i], nil
 }
 
-// Names reports whether the hint of the request names the user, by session or subject. It proves nothing.
+// Names reports whether the hint identifies the user, by session or subject. It is not a proof.
 func (s *Server) Names(l *Logout, who *identity.SignedIn) bool {
 	return l.hint != nil && (l.hint.SID == s.sid(l.Client, who.Session.ID) || l.hint.Subject == s.Subject(l.Client, who.User.ID))
 }
@@ -189,7 +189,7 @@ func (s *Server) logoutCipher() (cipher.AEAD, error) {
 // take that. A client with pairwise subjects gets no hint, for a username would tell it who that is, and none gets one that
 // may not know it by its scopes.
 //
-// A client that registered itself gets none unless it is where the user agreed to go, and has not changed since.
+// A self-registered client gets a link only to the destination that the user agreed to, if it has not changed since.
 func (s *Server) InitiateLogin(c *storage.Client, consent storage.Consent, loginHint string) string {
 	if c.InitiateLoginURI == "" || c.SelfRegistered() && (Redescribed(c, consent) || !sameOrigin(AgreedRedirectURI(c, consent), c.InitiateLoginURI)) {
 		return ""
@@ -202,8 +202,8 @@ func (s *Server) InitiateLogin(c *storage.Client, consent storage.Consent, login
 	return addQuery(c.InitiateLoginURI, v)
 }
 
-// AgreedRedirectURI returns the redirect URI that the consent page named when the user agreed. For a consent that is older
-// than this record, it is one of the client's when all of them lead to the same place, else empty.
+// AgreedRedirectURI returns the redirect URI that the consent page showed when the user agreed. For a consent without
+// this record it returns a redirect URI of the client if all have the same destination, or "".
 func AgreedRedirectURI(c *storage.Client, consent storage.Consent) string {
 	if consent.RedirectURI != "" {
 		return consent.RedirectURI
@@ -219,7 +219,8 @@ func AgreedRedirectURI(c *storage.Client, consent storage.Consent) string {
 	return c.RedirectURIs[0]
 }
 
-// Redescribed reports whether a client that registered itself has changed what users are shown of it since they agreed.
+// Redescribed reports whether a self-registered client has changed the description that users see since the user
+// agreed.
 func Redescribed(c *storage.Client, consent storage.Consent) bool {
 	return c.DescribedAt != nil && consent.UpdatedAt.Before(*c.DescribedAt)
 }

@@ -8,15 +8,15 @@ import (
 	"gatehouse/storage"
 )
 
-// Permission is one thing that an authorization request asks the user to allow.
+// Permission is an item of an authorization request that the user is prompted to allow.
 type Permission struct {
 	Name      string   // a scope, or "claim:NAME" for a claim requested by name; empty: access to the API itself
 	Resources []string // the identifiers of the APIs that it is for (RFC 8707); empty: none
 	Optional  bool     // the user may refuse it and allow the rest
 }
 
-// words returns the permission as a consent stores it.
-func (p Permission) words() storage.Strings {
+// consentValues returns the permission as a consent stores it.
+func (p Permission) consentValues() storage.Strings {
 	if len(p.Resources) == 0 {
 		return storage.Strings{storage.ResourceScope("", p.Name)}
 	}
@@ -29,28 +29,28 @@ func (p Permission) words() storage.Strings {
 
 // allowedBy reports whether the consent covers the permission at every API that it is for.
 func (p Permission) allowedBy(c *storage.Consent) bool {
-	return c != nil && !slices.ContainsFunc(p.words(), func(w string) bool { return !c.ResourceScopes.Has(w) })
+	return c != nil && !slices.ContainsFunc(p.consentValues(), func(w string) bool { return !c.ResourceScopes.Has(w) })
 }
 
-// refusedBy reports whether the user has refused the permission and not allowed it since. What is no longer optional
-// cannot have been refused.
+// refusedBy reports whether the user refused the permission and has not allowed it since. It is false for a permission
+// that is no longer optional.
 func (p Permission) refusedBy(c *storage.Consent) bool {
 	return c != nil && p.Optional && !p.allowedBy(c) &&
-		!slices.ContainsFunc(p.words(), func(w string) bool { return !c.ResourceScopes.Has(w) && !c.Refused.Has(w) })
+		!slices.ContainsFunc(p.consentValues(), func(w string) bool { return !c.ResourceScopes.Has(w) && !c.Refused.Has(w) })
 }
 
-// resolvePermissions decides which APIs the requested scopes are for, by the rules of audience, and what the user is asked
-// to allow.
+// resolvePermissions decides which APIs the requested scopes are for, by the rules of audience, and what the user is
+// prompted to allow.
 func (s *Server) resolvePermissions(ctx context.Context, a *Authorization) error {
 	known, err := s.store.Resources(ctx)
 	if err != nil {
 		return unavailable(err)
 	}
 	identifiers := slices.Sorted(maps.Keys(known))
-	meant := slices.Sorted(slices.Values(a.Resources)) // what the token is for
+	intended := slices.Sorted(slices.Values(a.Resources)) // what the token is for
 	for _, identifier := range identifiers {
 		if r := known[identifier]; len(a.Resources) == 0 && permitted(a.Client, r) && slices.ContainsFunc(a.Scopes, r.Scopes.Has) {
-			meant = append(meant, identifier)
+			intended = append(intended, identifier)
 		}
 	}
 	required := map[string]bool{} // resources that a required scope is for
@@ -62,12 +62,12 @@ func (s *Server) resolvePermissions(ctx context.Context, a *Authorization) error
 				continue
 			}
 			owned = true
-			if slices.Contains(meant, identifier) {
+			if slices.Contains(intended, identifier) {
 				p.Resources = append(p.Resources, identifier)
 			}
 		}
 		if !owned && !slices.Contains(StandardScopes, name) {
-			p.Resources = meant // every API that gets the token sees it
+			p.Resources = intended // every API that receives the token sees the scope
 		}
 		for _, identifier := range p.Resources {
 			required[identifier] = required[identifier] || !p.Optional
@@ -78,30 +78,30 @@ func (s *Server) resolvePermissions(ctx context.Context, a *Authorization) error
 		a.Permissions = append(a.Permissions, Permission{Name: word, Optional: OptionalClaim(a.Client, word)})
 	}
 	for _, identifier := range slices.Sorted(slices.Values(a.Resources)) {
-		if !required[identifier] { // the token is for that API also when the user refuses all that is optional
+		if !required[identifier] { // the token is for that API even if the user refuses every optional scope
 			a.Permissions = append(a.Permissions, Permission{Resources: []string{identifier}})
 		}
 	}
 	return nil
 }
 
-// stale reports whether the user allowed the client under another description, so that nothing counts as allowed.
+// stale reports whether the user allowed the client with another description, which invalidates the consent.
 func (a *Authorization) stale(c *storage.Consent) bool {
 	return c != nil && a.Client.DescribedAt != nil && c.UpdatedAt.Before(*a.Client.DescribedAt)
 }
 
-// Allowed reports whether the user has allowed the permission to the client as it describes itself now.
+// Allowed reports whether the user allowed the permission to the client as it is currently described.
 func (a *Authorization) Allowed(p Permission, c *storage.Consent) bool {
 	return !a.stale(c) && p.allowedBy(c)
 }
 
-// Refused reports whether the user has refused the permission at one of its APIs, whatever it is now.
+// Refused reports whether the user refused the permission at one of its APIs, even if it is no longer optional.
 func (a *Authorization) Refused(p Permission, c *storage.Consent) bool {
-	return c != nil && slices.ContainsFunc(p.words(), c.Refused.Has)
+	return c != nil && slices.ContainsFunc(p.consentValues(), c.Refused.Has)
 }
 
-// Selected reports whether an optional permission starts ticked on the consent page: as the user left it the last time, or
-// as the operator set for the client.
+// Selected reports whether an optional permission is initially ticked on the consent page: as the user last left it,
+// or as the operator set for the client.
 func (a *Authorization) Selected(p Permission, c *storage.Consent) bool {
 	switch {
 	case a.Allowed(p, c):
@@ -112,7 +112,7 @@ func (a *Authorization) Selected(p Permission, c *storage.Consent) bool {
 	return a.Client.SelectsOptionalScopes()
 }
 
-// RefusedBefore returns the names of the optional permissions that the user has refused and not allowed since.
+// RefusedBefore returns the names of the optional permissions that the user refused and has not allowed since.
 func (a *Authorization) RefusedBefore(c *storage.Consent) []string {
 	var out []string
 	for _, p := range a.Permissions {

@@ -21,8 +21,8 @@ func (f fromAddress) RoundTrip(r *http.Request) (*http.Response, error) {
 	return f.next.RoundTrip(r)
 }
 
-// TestDatabaseContainsNoPlainIPAddress goes through every flow and looks for the caller's address, network and user agent in
-// every column of every table.
+// TestDatabaseContainsNoPlainIPAddress goes through every flow and looks for the caller's address, network and user
+// agent in every column of every table.
 func TestDatabaseContainsNoPlainIPAddress(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, address, network string }{{"IPv4", "203.0.113.77", "203.0.113."}, {"IPv6", "2001:db8:7:7::77", "2001:db8:7:7:"}} {

@@ -43,8 +43,8 @@ func refusedWith(t *testing.T, s *webtest.Server, event string, r webtest.Respon
 	return e, detail
 }
 
-// TestRefusedCodeNamesTheFailedCheck: the log and the audit log have the check and what was sent, without secrets. The client learns
-// what it can correct, always as invalid_grant.
+// TestRefusedCodeNamesTheFailedCheck: the log and the audit log have the check and what was sent, without secrets. The
+// client learns what it can correct, always as invalid_grant.
 func TestRefusedCodeNamesTheFailedCheck(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
@@ -63,7 +63,7 @@ func TestRefusedCodeNamesTheFailedCheck(t *testing.T) {
 		}{
 			{name: "no verifier", cause: "code_verifier is missing", description: "code_verifier is missing", change: func(form url.Values) { form.Del("code_verifier") }},
 			{name: "wrong verifier", cause: "code_verifier does not match", description: "code_verifier does not match", change: func(form url.Values) { form.Set("code_verifier", strings.Repeat("x", 50)) }},
-			{name: "malformed verifier", cause: "a malformed code_verifier", description: "43 to 128", change: func(form url.Values) { form.Set("code_verifier", "short-secret") }},
+			{name: "malformed verifier", cause: "malformed code_verifier", description: "43 to 128", change: func(form url.Values) { form.Set("code_verifier", "short-secret") }},
 			{name: "verifier without challenge", client: exempt, cause: "code_verifier was sent", description: "code_verifier was sent", change: func(form url.Values) { form.Set("code_verifier", strings.Repeat("x", 50)) }},
 			{name: "no redirect URI", client: exempt, cause: "redirect_uri is missing", description: "redirect_uri is missing", change: func(form url.Values) { form.Del("redirect_uri") }},
 			{name: "other redirect URI", cause: "redirect_uri is another than in the authorization request: https://evil.example/cb", description: "redirect_uri must be identical", change: func(form url.Values) {
@@ -71,7 +71,7 @@ func TestRefusedCodeNamesTheFailedCheck(t *testing.T) {
 			}},
 			{name: "other client", cause: "issued to another client", description: generic, change: func(url.Values) {}},
 			{name: "unknown code", cause: "an unknown code", description: generic, change: func(form url.Values) { form.Set("code", credential.Format{Env: "live"}.New(credential.Code)) }},
-			{name: "malformed code", cause: "a malformed code", description: generic, change: func(form url.Values) { form.Set("code", "planted4") }},
+			{name: "malformed code", cause: "malformed code", description: generic, change: func(form url.Values) { form.Set("code", "planted4") }},
 			{name: "expired", cause: "the code has expired", description: generic, before: func() func() { s.Clock.Advance(2 * time.Minute); return func() {} }},
 			{name: "disabled user", cause: "the user is disabled", description: generic, before: func() func() {
 				storagetest.Must(t, s.Store.DisableUser(t.Context(), alice.ID, storage.Event{Type: storage.UserDisabled}))
@@ -178,7 +178,8 @@ func TestRefusedRefreshTokenNamesTheFailedCheck(t *testing.T) {
 	})
 }
 
-// TestRefusedRedirectURIIsRecorded: what was sent is in the log and the audit log, at the authorization and the logout endpoint.
+// TestRefusedRedirectURIIsRecorded: what was sent is in the log and the audit log, at the authorization and the logout
+// endpoint.
 func TestRefusedRedirectURIIsRecorded(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
@@ -223,7 +224,7 @@ func TestOperatorSeesDisabledClientsAndUsers(t *testing.T) {
 		s := webtest.Start(t, db, webtest.Options{})
 		alice, c := s.User("alice"), s.App()
 		storagetest.Must(t, s.Store.DisableClient(t.Context(), c.ClientID, storage.Event{Type: storage.ClientDisabled}))
-		for id, want := range map[string]string{c.ClientID: "the client is disabled", "gcunknown": "an unknown client"} {
+		for id, want := range map[string]string{c.ClientID: "the client is disabled", "gcunknown": "unknown client"} {
 			for _, path := range []string{"/oauth2/authorize?response_type=code&client_id=", "/oauth2/logout?client_id="} {
 				r := s.Get(path + id)
 				if cause, _ := logged(t, s, r)["cause"].(string); cause != want {

@@ -77,7 +77,7 @@ func (s *Server) Register(w http.ResponseWriter, r *http.Request) error {
 				return err
 			}
 			event.Detail = map[string]any{"registration_token": id}
-			c.LastUsedAt = &c.CreatedAt // the operator lets it register, so it may wait for its first user
+			c.LastUsedAt = &c.CreatedAt // the operator allowed the registration, so it may stay unused for longer
 		}
 		return tx.CreateClient(ctx, c, event)
 	})

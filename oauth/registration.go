@@ -287,8 +287,8 @@ func (m *Metadata) fetched() []string {
 	return append([]string{m.SectorIdentifierURI, m.SubjectType, m.JWKSURI, m.LogoURI, m.BackchannelLogoutURI, strings.Join(m.RequestURIs, " ")}, m.RedirectURIs...)
 }
 
-// differs reports whether people would take the client for another one than they allowed: by its name, its pages, its logo
-// (by address; what is served there is the client's affair), where answers go, or where the account page leads.
+// differs reports whether the client looks different from what users allowed: its name, its pages, the URL of its
+// logo, the destinations of responses, or the link on the account page.
 func differs(before, after *storage.Client) bool {
 	hosts := func(c *storage.Client) (out []redirect.Destination) {
 		for _, uri := range c.RedirectURIs {

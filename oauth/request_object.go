@@ -133,16 +133,16 @@ func (s *Server) checkRequestObject(c *storage.Client, claims map[string]json.Ra
 // aboutTheObject are claims of the JWT itself and no parameters.
 var aboutTheObject = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti"}
 
-// textParameters are the parameters whose value in a request object must be a string (RFC 9101 §4). The value of another
-// type is refused, because its JSON would pass for a string that the client never sent.
+// textParameters are the parameters whose value in a request object must be a string (RFC 9101 §4). Values of another
+// type are refused, because their JSON would be handled as a string that the client did not send.
 var textParameters = []string{
 	"client_id", "response_type", "response_mode", "redirect_uri", "scope", "state", "nonce", "prompt", "display", "login_hint", "id_token_hint",
 	"acr_values", "ui_locales", "claims_locales", "code_challenge", "code_challenge_method",
 }
 
-// objectParameters turns the claims of a request object into parameters. Strings stay as they are and are left out when
-// they are empty, as in a query. claims is an object and stays JSON, max_age may be a number, and only resource may be a
-// list (RFC 9101 §4, OIDC Core §6.1). Members that are not known are ignored.
+// objectParameters returns the claims of a request object as parameters. Strings are unchanged, and omitted if empty,
+// as in a query. claims is an object that stays JSON, max_age may be a number, and only resource may be a list (RFC
+// 9101 §4, OIDC Core §6.1). Unknown members are ignored.
 func objectParameters(claims map[string]json.RawMessage) (url.Values, error) {
 	out := url.Values{}
 	for name, raw := range claims {
@@ -152,7 +152,7 @@ func objectParameters(claims map[string]json.RawMessage) (url.Values, error) {
 		var one string
 		var many []string
 		switch {
-		case name == "claims": // never a string that holds JSON
+		case name == "claims": // never a string with JSON
 			out.Set(name, string(raw))
 		case json.Unmarshal(raw, &one) == nil:
 			if one != "" {

@@ -14,8 +14,8 @@ import (
 	"gatehouse/web/webtest"
 )
 
-// wantSameSuccessor retries with a refresh token whose response was lost, at several processes, and fails unless all give
-// the same successor, which works, and nothing was taken for theft.
+// wantSameSuccessor retries with a refresh token whose response was lost, at several processes, and fails unless all
+// give the same successor, which works, and nothing was taken for theft.
 func wantSameSuccessor(t *testing.T, c oauth.ClientInformation, lost string, at ...*webtest.Server) (last webtest.Response) {
 	t.Helper()
 	successor := ""
@@ -38,8 +38,8 @@ func wantSameSuccessor(t *testing.T, c oauth.ClientInformation, lost string, at 
 	return fresh
 }
 
-// TestRefreshRetryAfterFailoverReturnsSameSuccessor loses the response of a committed rotation, keeps the database away for
-// longer than the retry window, and retries at the process that noticed it and at one that did not.
+// TestRefreshRetryAfterFailoverReturnsSameSuccessor loses the response of a committed rotation, keeps the database
+// away for longer than the retry window, and retries at the process that noticed it and at one that did not.
 func TestRefreshRetryAfterFailoverReturnsSameSuccessor(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
@@ -178,7 +178,8 @@ func TestRetryWindowOfAClient(t *testing.T) {
 	})
 }
 
-// TestUseOfTheSuccessorEndsTheRetryWindow: also when it does not rotate, because rotation was turned off for the client.
+// TestUseOfTheSuccessorEndsTheRetryWindow: also when it does not rotate, because rotation was turned off for the
+// client.
 func TestUseOfTheSuccessorEndsTheRetryWindow(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {

@@ -33,7 +33,7 @@ func (s *Server) Revoke(w http.ResponseWriter, r *http.Request) error {
 		}
 		return fail(InvalidRequest, "The parameter token is missing.")
 	}
-	if err := s.provider.NewRevocationRequest(r.Context(), withForm(r, forFosite(form))); err != nil {
+	if err := s.provider.NewRevocationRequest(r.Context(), withForm(r, fositeParameters(form))); err != nil {
 		return err
 	}
 	w.Header().Set("Cache-Control", "no-store")
@@ -61,7 +61,8 @@ func (h revoker) RevokeToken(ctx context.Context, token string, _ fosite.TokenTy
 		}
 		return notFoundIsFine(err)
 	}
-	// Whatever its times: a process whose clock is behind or ahead must not answer 200 and leave the token active elsewhere.
+	// The times are not checked: a process with a wrong clock must not respond 200 and leave the token active
+	// elsewhere.
 	claims, err := h.keys.parse(ctx, token)
 	if errors.Is(err, accesstoken.ErrInvalid) {
 		return nil
@@ -71,7 +72,7 @@ func (h revoker) RevokeToken(ctx context.Context, token string, _ fosite.TokenTy
 	}
 	expires := time.Unix(claims.ExpiresAt, 0)
 	if h.store.Now().Sub(expires) >= storage.RevokedRetention {
-		return nil // expired by every clock, and its row would be deleted immediately
+		return nil // expired by every clock; its row would be deleted immediately
 	}
 	event := storage.Event{Type: storage.TokenRevoked, ClientID: clientID, GrantID: claims.GrantID, Scopes: claims.Scope, Token: storage.TokenReference(token)}
 	if claims.GrantID != "" {

@@ -43,7 +43,7 @@ func (s *Server) Token(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	ctx, state := r.Context(), &tokenState{form: form}
-	access, err := s.provider.NewAccessRequest(ctx, withForm(r, forFosite(form)), state)
+	access, err := s.provider.NewAccessRequest(ctx, withForm(r, fositeParameters(form)), state)
 	if err != nil {
 		if access != nil {
 			s.notable(ctx, clientIDOf(access), form, err)

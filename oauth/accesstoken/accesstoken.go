@@ -23,8 +23,8 @@ const Type = "at+jwt"
 // MaxSize is the largest token in bytes that Verify looks at.
 const MaxSize = 16 << 10
 
-// leeway is how far in the future a token of this server may have been issued: more than the clocks of two processes that
-// report ready can differ.
+// leeway is the maximum time in the future at which a token of this server may have been issued. It exceeds the
+// largest difference between the clocks of two ready processes.
 const leeway = time.Minute
 
 // ErrInvalid is returned, wrapped with the reason for the log, for a token that is not ours, not whole or expired.
@@ -167,8 +167,8 @@ func Verify(token, issuer string, find func(kid string) *Key, now time.Time) (*C
 	return c, nil
 }
 
-// Parse returns the claims of a token that issuer signed with one of the keys, whatever its times. Everything else is
-// ErrInvalid.
+// Parse returns the claims of a token that issuer signed with one of the keys. It does not check its times. It returns
+// ErrInvalid for any other token.
 func Parse(token, issuer string, find func(kid string) *Key) (*Claims, error) {
 	jws, err := jwt.ParseCompact(token, MaxSize, []jose.SignatureAlgorithm{jose.ES256})
 	if err != nil {

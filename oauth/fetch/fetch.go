@@ -66,8 +66,8 @@ func New(allowHosts []string, now func() time.Time) *Client {
 	return c
 }
 
-// TLS12CipherSuites returns the TLS 1.2 cipher suites that Gatehouse uses, as a server and when it fetches: the four that
-// RFC 9325 §4.2 recommends. The suites of TLS 1.3 are not configurable.
+// TLS12CipherSuites returns the TLS 1.2 cipher suites that Gatehouse uses, as a server and when it fetches: the four
+// that RFC 9325 §4.2 recommends. The suites of TLS 1.3 are not configurable.
 func TLS12CipherSuites() []uint16 {
 	return []uint16{
 		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,

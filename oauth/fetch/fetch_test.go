@@ -71,8 +71,8 @@ func TestPrivateAddressesAreNeverReached(t *testing.T) {
 	}
 }
 
-// TestFetchOffersOnlyTheSuitesOfRFC9325 fetches from servers that support one suite of TLS 1.2 each. Where the handshake gets
-// past the choice of a suite, what fails is the unknown certificate.
+// TestFetchOffersOnlyTheSuitesOfRFC9325 fetches from servers that support one suite of TLS 1.2 each. Where the
+// handshake gets past the choice of a suite, what fails is the unknown certificate.
 func TestFetchOffersOnlyTheSuitesOfRFC9325(t *testing.T) {
 	t.Parallel()
 	for suite, offered := range map[uint16]bool{

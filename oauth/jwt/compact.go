@@ -9,16 +9,17 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// maxHeader is the largest encoded JOSE header in bytes. Real headers have less than 200, with a certificate chain 6000.
+// maxHeader is the largest encoded JOSE header in bytes. Real headers have less than 200, with a certificate chain
+// 6000.
 const maxHeader = 8 << 10
 
-// maxMembers is how many members an object or array in a header, payload or key set may have.
+// maxMembers is the maximum number of members of an object or array in a header, payload or JWKS.
 const maxMembers = 100
 
-// ParseCompact parses a JWS in the compact serialization, of at most maxSize bytes and with one of the algorithms. It does
-// not verify the signature. There is exactly one spelling of every token: three parts of base64url without padding, line
-// breaks or other characters, each of which ends in the canonical character (RFC 7515 §2, RFC 4648 §3.5). go-jose alone
-// ignores white space and the unused bits of the last character. The error is ErrInvalid.
+// ParseCompact parses a JWS in the compact serialization, of at most maxSize bytes and with one of the algorithms. It
+// does not verify the signature. Every token has exactly one encoding: three parts of base64url without padding, line
+// breaks or other characters, each of which ends in the canonical character (RFC 7515 §2, RFC 4648 §3.5). go-jose
+// ignores white space and the unused bits of the last character. ParseCompact returns ErrInvalid.
 func ParseCompact(token string, maxSize int, algorithms []jose.SignatureAlgorithm) (*jose.JSONWebSignature, error) {
 	header, _, err := split(token, maxSize)
 	if err != nil {
@@ -35,7 +36,7 @@ func ParseCompact(token string, maxSize int, algorithms []jose.SignatureAlgorith
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	extra := jws.Signatures[0].Protected.ExtraHeaders
-	for _, name := range []jose.HeaderKey{"crit", "b64"} { // no extension is supported, and RFC 7797 §7 has none in a JWT
+	for _, name := range []jose.HeaderKey{"crit", "b64"} { // no extension is supported, and RFC 7797 §7 forbids b64 in a JWT
 		if extra[name] != nil {
 			return nil, fmt.Errorf("%w: the header has %s", ErrInvalid, name)
 		}
@@ -59,8 +60,8 @@ func split(token string, maxSize int) (header, payload string, err error) {
 	return header, payload, nil
 }
 
-// Canonical reports whether s is the one base64url encoding without padding of some bytes: only characters of the alphabet,
-// and zero in the bits of the last character that encode nothing (RFC 4648 §3.5).
+// Canonical reports whether s is a canonical base64url encoding without padding: it has only characters of the
+// alphabet, and the unused bits of the last character are zero (RFC 4648 §3.5).
 func Canonical(s string) bool {
 	last := byte(0)
 	for i := range len(s) {

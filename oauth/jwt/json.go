@@ -4,15 +4,16 @@ import (
 	"fmt"
 )
 
-// The bounds of JSON that is read before its sender is authenticated.
+// The limits on JSON that is parsed before the client is authenticated.
 const (
 	maxDepth    = 20
 	maxElements = 2000
 )
 
-// CheckJSON refuses JSON that costs more to read than what real clients send: a value that is nested deeper than 20, an object
-// or array with more than the given number of members, or more than 2000 of them in all. It allocates nothing and does not check
-// the syntax, which is left to the decoder. The error is for the developer, to follow the name of the value.
+// CheckJSON refuses JSON that is more expensive to parse than real clients send: nested deeper than 20, with an object
+// or array that exceeds the given number of members, or with more than 2000 members in total. It allocates nothing and
+// does not check the syntax, which the decoder does. The error message continues a sentence that starts with the name
+// of the value.
 func CheckJSON(raw []byte, members int) error {
 	var counts [maxDepth]int
 	depth, total := 0, 0
@@ -42,7 +43,7 @@ func CheckJSON(raw []byte, members int) error {
 				return fmt.Errorf("has an object or array with more than %d members", members)
 			}
 			if total > maxElements {
-				return fmt.Errorf("has more than %d members in all", maxElements)
+				return fmt.Errorf("has more than %d members in total", maxElements)
 			}
 		}
 	}

@@ -40,25 +40,26 @@ var Algorithms = []string{RS256, PS256, ES256, EdDSA}
 // MaxSize is the largest token in bytes that Parse looks at.
 const MaxSize = 32 << 10
 
-// The bounds of an RSA key: at least 2048 bits (RFC 7518 §3.3), and no more work for a verification than a key that real
-// clients have. Time grows with the square of the bits and the length of the exponent, which is 65537 nearly everywhere.
+// The limits on an RSA key: at least 2048 bits (RFC 7518 §3.3), and not more expensive to verify with than the keys of
+// real clients. The time grows with the square of the bits and with the length of the exponent, which is usually
+// 65537.
 const (
 	minRSA      = 2048
 	maxRSA      = 4096
 	maxExponent = 1 << 17
 )
 
-// MaxKeys is how many keys a set may have, and MaxCandidates how many of them are tried for one token.
+// MaxKeys is the maximum number of keys in a JWKS, MaxCandidates the maximum that is tried for one token.
 const (
 	MaxKeys       = 16
 	MaxCandidates = 4
 )
 
-// ErrManyCandidates is the ErrInvalid of a token for which more than MaxCandidates keys are candidates: without a kid, or with
-// a kid that several keys have.
+// ErrManyCandidates is an ErrInvalid. It is returned for a token with more than MaxCandidates candidate keys: without
+// a kid, or with a kid that several keys have.
 var ErrManyCandidates = fmt.Errorf("%w: more than %d keys are candidates", ErrInvalid, MaxCandidates)
 
-// A KeySetError is what ParseKeys returns: the reason why a key set is refused, to follow its name.
+// KeySetError is the reason why ParseKeys refuses a JWKS. The message continues a sentence that starts with its name.
 type KeySetError string
 
 // Error implements error.
@@ -200,7 +201,7 @@ type Token struct {
 }
 
 // HasType reports whether the typ header is one of the types, in any case and with or without the prefix application/
-// (RFC 7515 §4.1.9). The type "" stands for a token without typ.
+// (RFC 7515 §4.1.9). The type "" matches a token without typ.
 func (t Token) HasType(types ...string) bool {
 	plain := strings.ToLower(t.Type)
 	if media, ok := strings.CutPrefix(plain, "application/"); ok && media != "" {
@@ -210,8 +211,8 @@ func (t Token) HasType(types ...string) bool {
 }
 
 // Parse verifies a compact JWT that is signed with one of the algorithms by one of the keys that find returns for its
-// key id and algorithm. An id that names no key is the end of it; without an id every matching key is tried, up to MaxCandidates.
-// The error is ErrInvalid or one of find itself.
+// key id and algorithm. A key id without a key is an error; without a key id every matching key is tried, up to
+// MaxCandidates. The error is ErrInvalid or the error of find.
 func Parse(token string, algorithms []string, find func(kid, alg string) ([]jose.JSONWebKey, error)) (Token, error) {
 	allowed := make([]jose.SignatureAlgorithm, 0, len(algorithms))
 	for _, alg := range algorithms {
@@ -224,7 +225,7 @@ func Parse(token string, algorithms []string, find func(kid, alg string) ([]jose
 	header := jws.Signatures[0].Protected
 	var typ string
 	if v, ok := header.ExtraHeaders[jose.HeaderType]; ok {
-		if typ, _ = v.(string); typ == "" { // which must not pass for a header without typ
+		if typ, _ = v.(string); typ == "" { // which must not be handled like a header without typ
 			return Token{}, fmt.Errorf("%w: typ is not a string", ErrInvalid)
 		}
 	}
@@ -292,7 +293,8 @@ func fits(public any, algorithm string) bool {
 	return false
 }
 
-// publicKey is what is read of a JWK (RFC 7517 §4, RFC 7518 §6). Certificates and other members are not even parsed.
+// publicKey contains the members of a JWK that are parsed (RFC 7517 §4, RFC 7518 §6). Certificates and other members
+// are ignored.
 type publicKey struct {
 	KeyType   string `json:"kty"`
 	Use       string `json:"use,omitempty"`
@@ -305,9 +307,9 @@ type publicKey struct {
 	Y         string `json:"y,omitempty"`
 }
 
-// ParseKeys returns the keys of a JWK set of public keys (RFC 7517 §5). A key of a kind that is not supported, or beyond the
-// bounds of its kind, is left out (§5). The error is a KeySetError: for more than MaxKeys keys, and for one that is private or
-// symmetric, which is no longer a secret.
+// ParseKeys returns the keys of a JWKS of public keys (RFC 7517 §5). It ignores keys of an unsupported type or beyond
+// the limits (§5). It returns a KeySetError for more than MaxKeys keys, and for a private or symmetric key, which is
+// compromised.
 func ParseKeys(raw []byte) ([]jose.JSONWebKey, error) {
 	if err := CheckJSON(raw, maxMembers); err != nil {
 		return nil, KeySetError(err.Error())
@@ -339,6 +341,7 @@ func ParseKeys(raw []byte) ([]jose.JSONWebKey, error) {
 	return keys, nil
 }
 
+// parseKey returns the public key of a JWK. ok is false if it is not supported.
 func parseKey(members map[string]json.RawMessage) (key jose.JSONWebKey, ok bool) {
 	var public publicKey
 	if err := Exactly(members, &public); err != nil {
@@ -349,7 +352,7 @@ func parseKey(members map[string]json.RawMessage) (key jose.JSONWebKey, ok bool)
 			return key, false
 		}
 	}
-	// go-jose reads the exponent into an int and drops what does not fit.
+	// go-jose parses the exponent as an int and truncates it.
 	if e, err := Decode(public.E); err != nil || new(big.Int).SetBytes(e).Cmp(big.NewInt(maxExponent)) > 0 {
 		return key, false
 	}

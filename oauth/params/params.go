@@ -21,10 +21,10 @@ const FormType = "application/x-www-form-urlencoded"
 // MaxBody is the largest request body in bytes.
 const MaxBody = 64 << 10
 
-// What real clients send has fewer than twenty parameters, and lists of a few values. Libraries that read such lists take time
-// that grows with the square of their length, so that they are counted before any library gets them.
+// Real clients send fewer than twenty parameters, and lists of a few values. Libraries parse such lists in quadratic
+// time, so their values are counted before a library parses them.
 const (
-	MaxParameters = 100 // of one request, repeated ones too
+	MaxParameters = 100 // of one request, including repeated ones
 	MaxValues     = 100 // of one list
 )
 
@@ -93,13 +93,13 @@ func read(r *http.Request) ([]byte, error) {
 	return body, err
 }
 
-// lists are the parameters whose value is a list with spaces between, and the error code for one that is too long.
+// lists are the parameters with a space-separated list as value, and the error code when it is too long.
 var lists = []struct{ name, code string }{
 	{"scope", "invalid_scope"}, {"audience", ""}, {"prompt", ""}, {"acr_values", ""}, {"ui_locales", ""}, {"claims_locales", ""},
 	{"response_type", ""}, {"grant_type", ""},
 }
 
-// CheckLists returns an *Error when a parameter that is a list has more than MaxValues values.
+// CheckLists returns an *Error when a list parameter has more than MaxValues values.
 func CheckLists(values url.Values) error {
 	for _, list := range lists {
 		for _, v := range values[list.name] {
@@ -114,7 +114,7 @@ func CheckLists(values url.Values) error {
 	return nil
 }
 
-// CountSpaces returns how many characters of s separate values for one reader or another.
+// CountSpaces returns the number of characters in s that some parser treats as a separator.
 func CountSpaces(s string) (n int) {
 	for _, r := range s {
 		if unicode.IsSpace(r) {

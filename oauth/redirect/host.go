@@ -9,17 +9,17 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// Destination is where a browser goes when it is redirected.
+// Destination is the target of a redirect.
 type Destination struct {
-	// Host is the host that the browser really goes to, of an http or https URI: an A-label or an IP address, with the port
-	// unless it is the scheme's own. It is empty when no browser can be trusted to go there.
+	// Host is the host that a browser opens for an http or https URI: A-labels or an IP address, with the port unless
+	// it is the default of the scheme. It is empty if browsers may interpret the host differently.
 	Host string
-	// Scheme is the private-use scheme of a client on the user's device (RFC 8252 §7.1). A page must not show it like a host:
-	// anybody can use the scheme bank.example.
+	// Scheme is the private-use scheme of a client on the user's device (RFC 8252 §7.1). A page must not show it like
+	// a host: any client can use the scheme bank.example.
 	Scheme string
 }
 
-// DestinationOf returns where a browser goes for uri.
+// DestinationOf returns the destination of a browser that is redirected to uri.
 func DestinationOf(uri string) Destination {
 	u, err := url.Parse(uri)
 	switch {
@@ -40,7 +40,7 @@ func DestinationOf(uri string) Destination {
 	return Destination{Host: host}
 }
 
-// CheckHost returns why the host of an http or https URL is not one that is shown to users as it is written, or nil.
+// CheckHost returns an error unless the host of an http or https URL can be shown to users as it is written.
 func CheckHost(raw string) error {
 	u, err := url.Parse(raw)
 	if err != nil || u.Opaque != "" {
@@ -52,15 +52,16 @@ func CheckHost(raw string) error {
 func checkHost(u *url.URL) error {
 	if host, ok := hostOf(u); !ok || host != strings.ToLower(strings.TrimSuffix(u.Host, ":"+u.Port())) {
 		return errors.New("has a host that is neither a plain name nor an IP address as a browser writes it; " +
-			"write a name in other letters as xn--, an IPv4 address as four decimal numbers, and no dot at the end")
+			"write a name in another script as xn--, an IPv4 address as four decimal numbers, and no dot at the end")
 	}
 	return nil
 }
 
-// profile is how browsers read a host name (URL Standard §3.3, domain to ASCII, not strict).
+// profile converts host names as browsers do (URL Standard §3.3, domain to ASCII, not strict).
 var profile = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.StrictDomainName(false), idna.CheckHyphens(false), idna.BidiRule())
 
-// hostOf returns the host of a URL the way a browser reads it, without the port. Go has decoded the percent signs in it.
+// hostOf returns the host of a URL as a browser interprets it, without the port. Go has already decoded its
+// percent-encoding.
 func hostOf(u *url.URL) (string, bool) {
 	name := u.Hostname()
 	if strings.HasPrefix(u.Host, "[") {
@@ -79,16 +80,17 @@ func hostOf(u *url.URL) (string, bool) {
 	}
 	if last := labels[len(labels)-1]; numeric(last) {
 		a, err := netip.ParseAddr(ascii)
-		return ascii, err == nil && a.Is4() // a browser reads 127.1, 0x7f.1 and 2130706433 as 127.0.0.1
+		return ascii, err == nil && a.Is4() // browsers interpret 127.1, 0x7f.1 and 2130706433 as 127.0.0.1
 	}
 	return ascii, true
 }
 
+// notHostCharacter reports whether a host name in A-labels cannot contain the character.
 func notHostCharacter(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '.' && r != '_'
 }
 
-// numeric reports whether a browser takes a name with this last label for an IPv4 address (URL Standard §3.5).
+// numeric reports whether browsers parse a name with this last label as an IPv4 address (URL Standard §3.5).
 func numeric(label string) bool {
 	if digits, hex := strings.CutPrefix(label, "0x"); hex {
 		return strings.Trim(digits, "0123456789abcdef") == ""
