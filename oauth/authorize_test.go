@@ -237,7 +237,7 @@ var authorizationEndpoint = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("P22b", "CSP Level 3 §6.4.1", "forms may be submitted to this server alone, except on pages whose form can end at a client", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("P22b", "CSP Level 3 §6.4.1", "forms can be submitted only to this server, except on pages whose form can redirect to a client", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")
 		c := s.Client(`{"client_name":"App","redirect_uris":["` + webtest.Callback + `"],"post_logout_redirect_uris":["https://app.example/out"],"scope":"read"}`)
 		b := s.Browser()
@@ -369,7 +369,7 @@ var authorizationEndpoint = []webtest.Requirement{
 		b.Authorize(c, "max_age", "-1").WantRedirectError(t, s, "invalid_request")
 		b.Authorize(c, "max_age", "soon").WantRedirectError(t, s, "invalid_request")
 	}),
-	webtest.Req("P27b", "OIDC Core §3.1.2.1", "prompt=login is met only by a sign-in for that very request, and other requests by any", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("P27b", "OIDC Core §3.1.2.1", "only a sign-in for the same request satisfies prompt=login; any sign-in satisfies other requests", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")
 		s.User("bob")
 		c := s.App()
@@ -423,7 +423,7 @@ var authorizationEndpoint = []webtest.Requirement{
 			t.Errorf("select_account and another account: %s %s", p.URL, p.Text())
 		}
 	}),
-	webtest.Req("P27c", "OIDC Core §3.1.2.1, §3.1.3.7", "auth_time is never older than max_age when the code is issued, however long a page stood open, and it takes two sign-ins at most", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("P27c", "OIDC Core §3.1.2.1, §3.1.3.7", "auth_time is never older than max_age when the code is issued, even if a page was open for long, and the user signs in at most twice", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")
 		phone := s.Client(`{"client_name":"Phone","token_endpoint_auth_method":"none","redirect_uris":["http://127.0.0.1/cb"],"scope":"read write"}`)
 		for _, maxAge := range []int{1, 3} {

@@ -40,7 +40,7 @@ func setScopes(t *testing.T, s *webtest.Server, identifier string, scopes ...str
 func hasCode(p webtest.Page) bool { return p.Location().Query().Get("code") != "" }
 
 var consents = []webtest.Requirement{
-	webtest.Req("N1", "RFC 8707 §2, §3, [decision 23](decisions/0023-consent-per-resource.md)", "a scope that was allowed at one API is asked again for another, and the page names the API", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("N1", "RFC 8707 §2, §3, [decision 23](decisions/0023-consent-per-resource.md)", "a scope that was allowed at one API needs consent again at another, and the page names the API", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")
 		c := s.RelyingParty()
 		addAPI(t, s, notesAPI, "Notes API", "read", "write")
@@ -78,7 +78,7 @@ var consents = []webtest.Requirement{
 			t.Errorf("a page about two APIs, one of which lost the scope: %d %s", p.Status, p.Header.Get("Location"))
 		}
 	}),
-	webtest.Req("N2", "RFC 8707 §2, [decision 23](decisions/0023-consent-per-resource.md)", "an API is asked for whether its scopes belong to it, to none or to another, and again when a scope moves", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("N2", "RFC 8707 §2, [decision 23](decisions/0023-consent-per-resource.md)", "consent is per API, whether the scopes belong to it, to none or to another, and is required again when a scope moves", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")
 		c := s.RelyingParty(`"gatehouse_resources":["` + notesAPI + `","` + filesAPI + `"]`)
 		addAPI(t, s, notesAPI, "Notes API")
@@ -121,7 +121,7 @@ var consents = []webtest.Requirement{
 		setScopes(t, s, filesAPI, "read", "write")
 		silent("scope", "openid write", "resource", filesAPI).WantRedirectError(t, s, "consent_required")
 	}),
-	webtest.Req("N3", "[decision 23](decisions/0023-consent-per-resource.md)", "a consent of a version that knew only scopes covers those of one API or none, and loses what that version takes back", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("N3", "[decision 23](decisions/0023-consent-per-resource.md)", "a consent of a version that stored only scopes covers scopes of one API or none, and loses the scopes that such a version removes", func(t *testing.T, s *webtest.Server) {
 		u := s.User("alice")
 		c := s.RelyingParty()
 		b := s.Browser()
@@ -148,7 +148,7 @@ var consents = []webtest.Requirement{
 		storagetest.Exec(t, s.Store, s.DB, "UPDATE consents SET scopes = 'openid write'")
 		b.Authorize(c, "scope", "openid read", "resource", notesAPI, "prompt", "none").WantRedirectError(t, s, "consent_required")
 	}),
-	webtest.Req("N4", "RFC 6749 §3.3, [decision 23](decisions/0023-consent-per-resource.md)", "an optional scope that was refused stays refused without a page, comes unticked on the next one, and can be allowed there", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("N4", "RFC 6749 §3.3, [decision 23](decisions/0023-consent-per-resource.md)", "a refused optional scope stays refused without a page, is unticked on the next page, and can be allowed there", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")
 		c := s.RelyingParty(`"gatehouse_optional_scopes":["read","write"]`)
 		addAPI(t, s, notesAPI, "Notes API", "read", "write")
@@ -211,7 +211,7 @@ var consents = []webtest.Requirement{
 		storagetest.Must(t, err)
 		notes("openid read", "prompt", "none").WantRedirectError(t, s, "consent_required")
 	}),
-	webtest.Req("N5", "RFC 7591 §2, [decision 23](decisions/0023-consent-per-resource.md)", "whether optional scopes start ticked is the operator's setting, and for a self-registered app they do not", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("N5", "RFC 7591 §2, [decision 23](decisions/0023-consent-per-resource.md)", "the operator sets whether optional scopes are initially ticked; for a self-registered client they are not", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")
 		ticked := func(id string) []string {
 			t.Helper()

@@ -34,7 +34,7 @@ func editClient(t *testing.T, s *webtest.Server, id string, change func(c *stora
 }
 
 var deception = []webtest.Requirement{
-	webtest.Req("U1", "RFC 8252 §8.6, URL Standard §3", "a URL whose host a browser reads in another way than it is written cannot be registered, in any member", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("U1", "RFC 8252 §8.6, URL Standard §3", "a URL whose host browsers interpret differently from how it is written cannot be registered in any member", func(t *testing.T, s *webtest.Server) {
 		known := s.App()
 		registered := selfRegister(s, minimal)
 		for _, member := range []string{
@@ -75,7 +75,7 @@ var deception = []webtest.Requirement{
 		}
 	}).With(openRegistration, "GATEHOUSE_RATE_LIMITS=off"),
 
-	webtest.Req("U2", "RFC 8252 §8.6", "pages show the host that the browser goes to as an A-label, also of a client that an earlier version registered", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("U2", "RFC 8252 §8.6", "pages show the host that the browser opens as A-labels, also for a client that an earlier version registered", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")
 		for _, c := range []struct{ uri, want string }{
 			{"https://%D0%B0pple.com/cb", "xn--pple-43d.com"},
@@ -153,7 +153,7 @@ var deception = []webtest.Requirement{
 		}
 	}).With(openRegistration, "GATEHOUSE_RATE_LIMITS=off"),
 
-	webtest.Req("U5", "RFC 7591 §5", "pages show the client_id and the username instead of a name that an earlier version stored and that cannot be read", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("U5", "RFC 7591 §5", "pages show the client_id and the username instead of an unprintable name that an earlier version stored", func(t *testing.T, s *webtest.Server) {
 		alice := s.User("alice")
 		c := s.App()
 		const hidden = "\u202eknaB"
@@ -176,7 +176,7 @@ var deception = []webtest.Requirement{
 		}
 	}),
 
-	webtest.Req("U6", "RFC 7591 §5, OIDC Core §4", "the account page shows a client that registered itself by the host that the user agreed to, as not checked, and opens no other host", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("U6", "RFC 7591 §5, OIDC Core §4", "the account page shows a self-registered client by the host that the user agreed to, as not checked, and links to no other host", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")
 		const other = "https://other.example/cb"
 		open := func(b *webtest.Browser) bool {
@@ -231,7 +231,7 @@ var deception = []webtest.Requirement{
 		}
 	}).With(openRegistration),
 
-	webtest.Req("U8", "OIDC RP-Initiated Logout §4", "an error page says of the browser only what is so, and links every page that it names", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("U8", "OIDC RP-Initiated Logout §4", "an error page describes the sessions of the browser correctly and links every page that it names", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")
 		faulty := []string{"/oauth2/logout?client_id=nobody", "/oauth2/logout?client_id=a&client_id=b", "/oauth2/logout?request=damaged", "/oauth2/logout?post_logout_redirect_uri=https%3A%2F%2Fevil.example"}
 		b := s.Browser()
@@ -258,7 +258,7 @@ var deception = []webtest.Requirement{
 		}
 	}),
 
-	webtest.Req("U9", "OIDC Core §3.1.2.3", "a reloaded sign-in page continues when the user signed in concurrently, and shows the form to who wants another account", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("U9", "OIDC Core §3.1.2.3", "a reloaded sign-in page continues when the user signed in concurrently, and shows the form when another account was requested", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")
 		s.User("bob")
 		c := s.App()
@@ -288,7 +288,7 @@ var deception = []webtest.Requirement{
 		}
 	}),
 
-	webtest.Req("U7", "RFC 7592 §2.2, RFC 7591 §5", "a client that changes what users are shown of it, or where it is opened, has to ask again and is not opened before", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("U7", "RFC 7592 §2.2, RFC 7591 §5", "a client that changes its description or its sign-in URL needs consent again and is not linked before", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")
 		metadata := map[string]any{
 			"redirect_uris": []string{webtest.Callback}, "client_name": "Notes", "client_uri": "https://app.example/", "initiate_login_uri": "https://app.example/start",

@@ -154,7 +154,7 @@ func TestLongListsInClientMetadataAreRefused(t *testing.T) {
 			"grant_types may have 20 items.":                                         `{"grant_types":["` + numbered(21, "%d", `","`) + `"]}`,
 			"The client metadata has an object or array with more than 200 members.": `{` + numbered(201, `"m%d":1`, ",") + `}`,
 			"The client metadata is nested deeper than 20.":                          `{"a":` + strings.Repeat("[", 20) + strings.Repeat("]", 20) + `}`,
-			"The client metadata has more than 2000 members in total.":                 `{` + numbered(20, `"m%d":[`+numbered(150, "%d", ",")+`]`, ",") + `}`,
+			"The client metadata has more than 2000 members in total.":               `{` + numbered(20, `"m%d":[`+numbered(150, "%d", ",")+`]`, ",") + `}`,
 		} {
 			r := selfRegister(s, body)
 			r.Want(t, 400, "invalid_client_metadata")

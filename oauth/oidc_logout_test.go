@@ -111,7 +111,7 @@ var logout = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("L3b", "OIDC RP-Initiated Logout §2, §6", "a hint of an ended session, of another browser or of an app that was withdrawn signs out only after a page; one of a disabled or deleted client never", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("L3b", "OIDC RP-Initiated Logout §2, §6", "an ID token hint of an ended session, another browser or a client without consent signs out only after confirmation; a hint of a disabled or deleted client never does", func(t *testing.T, s *webtest.Server) {
 		alice := s.User("alice")
 		s.User("bob")
 		c := s.RelyingParty()

@@ -111,7 +111,7 @@ var openidRequests = []webtest.Requirement{
 			t.Errorf("select_account with one person: %s", p.URL)
 		}
 	}),
-	webtest.Req("C11b", "OIDC Core §3.1.2.1, §3.1.2.6", "prompt=none for an app that the user does not allow discloses how many are signed in, and never who or since when", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("C11b", "OIDC Core §3.1.2.1, §3.1.2.6", "prompt=none for a client without consent discloses how many users are signed in, but neither their identity nor their sign-in time", func(t *testing.T, s *webtest.Server) {
 		ids := map[string]string{"nobody": "none-of-ours"}
 		for _, name := range []string{"alice", "bob", "carol"} {
 			ids[name] = s.User(name).ID

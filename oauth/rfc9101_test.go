@@ -131,7 +131,7 @@ var requestObjects = []webtest.Requirement{
 		s.Clock.Advance(5 * time.Minute)
 		s.Redeem(c, b.Decide(b.SignIn(page, "alice"), "approve").Location())
 	}),
-	webtest.Req("J5", "RFC 9101 §4", "a parameter of the wrong type in a request object is refused, and an unknown one is ignored", func(t *testing.T, s *webtest.Server) {
+	webtest.Req("J5", "RFC 9101 §4", "a request object parameter of an invalid type is refused, and an unknown one is ignored", func(t *testing.T, s *webtest.Server) {
 		s.User("alice")
 		key := clientKey(t, jwt.ES256, "1")
 		c := s.RelyingParty(`"jwks":` + webtest.KeySet(t, key))
