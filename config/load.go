@@ -20,13 +20,13 @@ func (m Mistakes) Error() string {
 	return "the settings have mistakes:\n  - " + strings.Join(m, "\n  - ")
 }
 
-// MissingKey is the mistake of a PostgreSQL database without a root key. Load cannot know whether the database is new.
+// MissingKey is the error for a PostgreSQL database without a root key. Load cannot check whether the database is new.
 const MissingKey = "GATEHOUSE_SECRET_KEY is required with PostgreSQL; set it, or GATEHOUSE_SECRET_KEY_FILE, " +
-	"to the key that every other process of this database uses. Only for a new database make one with: openssl rand -base64 32"
+	"to the key that every other process of this database uses. Only for a new database, create one with: openssl rand -base64 32"
 
 // Load builds the settings from the environment and then the flags, which win. flags maps a flag's name without dashes
 // to its value and holds only the flags that were given. It returns the settings with the warnings that serving them
-// should print, or Mistakes with all that is wrong and the settings that could be read.
+// should print, or Mistakes with all errors and the settings that could be read.
 func Load(getenv func(string) string, flags map[string]string) (Config, []string, error) {
 	var c Config
 	var mistakes Mistakes
@@ -57,7 +57,7 @@ func Load(getenv func(string) string, flags map[string]string) (Config, []string
 	return c, append(append(warnings, SecretFlags(flags)...), c.warnings()...), nil
 }
 
-// SecretFlags returns a warning for each of the given flags that has a secret: every user of the machine can read the arguments
+// SecretFlags returns a warning for each flag whose value is a secret: every user of the machine can read the arguments
 // of a process.
 func SecretFlags(flags map[string]string) (warnings []string) {
 	for _, s := range settings {
@@ -68,9 +68,8 @@ func SecretFlags(flags map[string]string) (warnings []string) {
 	return warnings
 }
 
-// Unknown returns a warning for each variable of the environment, as os.Environ lists them, that looks like a setting and
-// is none, with the name that was most likely meant. Variables that Kubernetes sets for a service called gatehouse are
-// left out.
+// Unknown returns a warning for each variable of the environment, as os.Environ lists them, that starts like a setting
+// but is none, with the most similar name. It ignores the variables that Kubernetes sets for a service named gatehouse.
 func Unknown(environ []string) (warnings []string) {
 	const prefix, none = "GATEHOUSE_", " is no setting of this version and has no effect"
 	var names, short []string
@@ -100,7 +99,7 @@ func Unknown(environ []string) (warnings []string) {
 	return warnings
 }
 
-// secretValue reports whether a value of s has a secret in it.
+// secretValue reports whether a value of s contains a secret.
 func (s setting) secretValue(value string) bool {
 	if s.hidden() {
 		return true

@@ -2,12 +2,11 @@ package config
 
 import "strings"
 
-// minPrefix is the length from which the beginning of a name suggests the whole name.
+// minPrefix is the minimum length of a prefix that suggests a longer name.
 const minPrefix = 4
 
-// Nearest returns the candidate that a misspelt name most likely means: the one with the smallest edit distance, when
-// that is at most a third of the length of the name, or one that begins with the name. It returns the empty string when
-// there is none.
+// Nearest returns the candidate most similar to a misspelt name: the one with the smallest edit distance, if that is at
+// most a third of the length of the name, or one that begins with the name. It returns "" if there is none.
 func Nearest(name string, candidates []string) string {
 	best, least := "", len(name)/3+1
 	for _, c := range candidates {
@@ -22,7 +21,7 @@ func Nearest(name string, candidates []string) string {
 	return best
 }
 
-// DidYouMean returns the question to append to an error about an unknown name, or the empty string.
+// DidYouMean returns the question to append to an error about an unknown name, or "".
 func DidYouMean(name string, candidates []string) string {
 	if near := Nearest(name, candidates); near != "" {
 		return "; did you mean " + near + "?"
@@ -30,7 +29,7 @@ func DidYouMean(name string, candidates []string) string {
 	return ""
 }
 
-// editDistance counts the insertions, deletions, substitutions and swaps of neighbours that turn a into b. Names whose
+// editDistance counts the insertions, deletions, substitutions and swaps of neighbours that change a to b. Names whose
 // lengths differ by limit or more are not compared.
 func editDistance(a, b string, limit int) int {
 	if max(len(a), len(b))-min(len(a), len(b)) >= limit {

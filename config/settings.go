@@ -211,7 +211,7 @@ func key(field func(*Config) *[]byte) func(*Config, string) error {
 		k, ok := DecodeKey(v)
 		if !ok {
 			return fmt.Errorf("is not base64 of 32 bytes; copy the key of this database completely. " +
-				"Only for a new database make one with: openssl rand -base64 32")
+				"Only for a new database, create one with: openssl rand -base64 32")
 		}
 		*field(c) = k
 		return nil
@@ -289,7 +289,7 @@ func setTrustedProxies(c *Config, v string) error {
 			}
 			p = netip.PrefixFrom(a, a.BitLen())
 		}
-		if p.Addr().Is4In6() { // it would match no request: addresses are compared in their IPv4 form
+		if p.Addr().Is4In6() { // it would match no request, because addresses are compared in IPv4 form
 			return fmt.Errorf("%q is an IPv4 network in IPv6 form; write it like 10.0.0.0/8", item)
 		}
 		c.TrustedProxies = append(c.TrustedProxies, p.Masked())
@@ -344,8 +344,8 @@ func joinStringers(list []netip.Prefix) string {
 	return strings.Join(out, ",")
 }
 
-// redactURL returns a database or Redis URL without its secrets, and whether it had any. What reads like a secret that is not
-// percent-encoded, so that it fell into another part of the URL, hides all but the scheme.
+// redactURL returns a database or Redis URL without its secrets, and whether it had any. If an unencoded secret may have been
+// parsed as another part of the URL, only the scheme is returned.
 func redactURL(raw string) (redacted string, secret bool) {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -371,7 +371,7 @@ func redactURL(raw string) (redacted string, secret bool) {
 }
 
 // secretParameter reports whether a parameter of a connection URL is a secret: password, sslpassword, sslkey (the key itself with
-// sslinline), and those of other authentication methods of libpq. passfile, a path, is none.
+// sslinline), and those of other authentication methods of libpq. passfile is a path, not a secret.
 func secretParameter(name string) bool {
 	name = strings.ToLower(name)
 	for _, part := range []string{"password", "secret", "key", "token"} {
