@@ -1,5 +1,5 @@
 // Package display decides which strings may be the name of something that users and operators see, and how stored strings
-// are written where a control character would act: on a terminal and in JSON.
+// are escaped where control characters would take effect: on a terminal and in JSON.
 package display
 
 import (
@@ -11,11 +11,11 @@ import (
 	"unicode/utf8"
 )
 
-// maxMarks is how many combining marks may follow each other. No script needs more; a hundred of them cover the lines above.
+// maxMarks is the maximum number of consecutive combining marks. No script needs more; a hundred cover the lines above.
 const maxMarks = 5
 
-// CheckName returns why s cannot be a name, or nil: a name is printable, visible and without spaces around it. It has no
-// line breaks, control, zero-width or direction characters.
+// CheckName returns an error unless s can be a name: printable, visible, without surrounding spaces, line breaks, control,
+// zero-width or direction characters. The message continues a sentence that starts with what the name is for.
 func CheckName(s string) error {
 	if !utf8.ValidString(s) {
 		return errors.New("is not valid UTF-8")
@@ -43,7 +43,7 @@ func CheckName(s string) error {
 	return nil
 }
 
-// Name returns s, or otherwise when s is not a name. It is for showing records that are older than the rule.
+// Name returns s, or otherwise when s is not a name. It is for records that were stored before CheckName existed.
 func Name(s, otherwise string) string {
 	if CheckName(s) != nil {
 		return otherwise
@@ -51,17 +51,17 @@ func Name(s, otherwise string) string {
 	return s
 }
 
-// Printable reports whether r is shown by a glyph of its own, combines with the one before, or is an ordinary space.
+// Printable reports whether r has a visible glyph, combines with the previous character, or is an ordinary space.
 func Printable(r rune) bool {
 	switch r {
 	case 0x2800, 0x1d159, 0x13441, 0x13442, utf8.RuneError: // braille without dots, the null notehead, blank hieroglyphs
 		return false
 	}
-	// The ignorable ones are letters by their category and shown by nothing.
+	// Ignorable code points are letters by category but invisible.
 	return unicode.IsPrint(r) && !unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r)
 }
 
-// Escape returns s with every character that is not printable, line breaks too, as \uXXXX. Applied to a line of JSON it
+// Escape returns s with every unprintable character, including line breaks, as \uXXXX. Applied to a line of JSON it
 // yields the same JSON value, because JSON has such characters only inside strings.
 func Escape(s string) string {
 	if !strings.ContainsFunc(s, func(r rune) bool { return !Printable(r) }) {
@@ -82,7 +82,7 @@ func Escape(s string) string {
 	return b.String()
 }
 
-// EscapeLines returns s as Escape does, with its line breaks.
+// EscapeLines escapes s like Escape but does not escape line breaks.
 func EscapeLines(s string) string {
 	lines := strings.Split(s, "\n")
 	for i := range lines {
