@@ -1,4 +1,4 @@
 -- +goose Up
 
--- What created the database: dev for `gatehouse dev`, which works on no other one.
+-- The command that created the database: dev for `gatehouse dev`, which refuses any other database.
 ALTER TABLE revision ADD COLUMN created_by TEXT;

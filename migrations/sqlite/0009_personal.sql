@@ -4,13 +4,13 @@
 -- the request is expired.
 ALTER TABLE authorization_requests ADD COLUMN client_epoch BIGINT;
 
--- The address and user agent of a session are personal data: personal seals them under a key that personal_key makes, as in
--- audit_events. The columns address and user_agent are filled by the version before this one only; every process clears
--- them, and finds such rows by the index.
+-- The address and user agent of a session are personal data: personal seals them under a key derived from personal_key, as
+-- in audit_events. The columns address and user_agent are filled only by the previous version; every process clears them and
+-- finds such rows by the index.
 ALTER TABLE browser_sessions ADD COLUMN personal BLOB;
 ALTER TABLE browser_sessions ADD COLUMN personal_key BLOB;
 UPDATE browser_sessions SET address = '', user_agent = '';
 CREATE INDEX browser_sessions_clear ON browser_sessions (id) WHERE length(address || user_agent) > 0;
 
--- The column network is an HMAC from now on. Rows from before have networks in clear and count for nothing any more.
+-- The column network is an HMAC from now on. Earlier rows have networks in clear and no longer count.
 DELETE FROM sign_in_attempts;

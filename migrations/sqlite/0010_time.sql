@@ -1,6 +1,6 @@
 -- +goose Up
 
--- The retry window of one client's refresh tokens, in milliseconds; NULL: the server's setting, 0: off.
+-- The retry window of a client's refresh tokens, in milliseconds; NULL: the server's setting, 0: off.
 ALTER TABLE clients ADD COLUMN refresh_grace BIGINT;
 
 -- One row. seen_at: when a serving process last wrote here. cleanup_at: the time by which rows were last deleted.
