@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the programs of docs/apis.md, APIs that verify access tokens, against Gatehouse: Spring Boot, Node.js, Go and Python. `apis.sh` runs
-# them all; `apis.sh prepare DIR` only installs their libraries into DIR, for APIS=DIR of the tests in cmd/gatehouse.
+# Runs the API programs of docs/apis.md (Spring Boot, Node.js, Go, Python) against Gatehouse. `apis.sh prepare DIR` only installs
+# their libraries into DIR, for APIS=DIR of the tests in cmd/gatehouse.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
