@@ -28,7 +28,7 @@ type connectedApp struct {
 	ID, Name, Host, Since, SinceText string
 	Scopes                           []string
 	Open                             string // where the app begins a sign-in, "" when it does not say
-	Unverified, Changed              bool   // registered itself; describes itself in another way than the user agreed to
+	Unverified, Changed              bool   // self-registered; changed its description since the user agreed
 }
 
 type signedInBrowser struct {
@@ -128,7 +128,7 @@ func (s *Site) connectedApp(r *http.Request, c storage.Consent, hint string) (co
 		}
 		app.Scopes = append(app.Scopes, row)
 	}
-	if client.SelfRegistered() { // it may name any home page: what is sure is where the user agreed to go
+	if client.SelfRegistered() { // it can name any home page; only the destination that the user agreed to is verified
 		app.Unverified, app.Changed, app.Host = true, oauth.Redescribed(client, c), ""
 		if agreed := oauth.AgreedRedirectURI(client, c); agreed != "" {
 			app.Host = s.pages.destination(agreed)

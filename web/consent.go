@@ -25,13 +25,13 @@ type consentPage struct {
 	Required, Optional         []consentGroup
 }
 
-// consentGroup is what a client asks for at the same APIs; at none of them when APIs is empty.
+// consentGroup is what a client requests at the same APIs, or at no API when APIs is empty.
 type consentGroup struct {
 	APIs   []apiView
 	Scopes []consentScope
 }
 
-// apiView is an API as pages show it.
+// apiView describes an API on a page.
 type apiView struct{ Name, Host string }
 
 type consentScope struct {
@@ -101,7 +101,7 @@ func (s *Site) showConsent(w http.ResponseWriter, r *http.Request) error {
 	return s.show(w, http.StatusOK, "consent", p)
 }
 
-// addToGroup adds the row to the group of its APIs. What belongs to no API comes first.
+// addToGroup adds the row to the group of its APIs. Rows without an API come first.
 func addToGroup(groups []consentGroup, apis []apiView, row consentScope) []consentGroup {
 	i := slices.IndexFunc(groups, func(g consentGroup) bool { return slices.Equal(g.APIs, apis) })
 	switch {
@@ -114,8 +114,8 @@ func addToGroup(groups []consentGroup, apis []apiView, row consentScope) []conse
 	return append(groups, consentGroup{APIs: apis, Scopes: []consentScope{row}})
 }
 
-// apiViews returns what pages show of APIs: what the operator calls them and the host that their identifier names, or without a
-// name the identifier.
+// apiViews returns what pages show of APIs: what the operator calls them and the host that their identifier names, or
+// without a name the identifier.
 func apiViews(known map[string]storage.Resource, identifiers []string) []apiView {
 	var out []apiView
 	for _, identifier := range identifiers {
@@ -139,8 +139,8 @@ func (s *Site) describe(known map[string]storage.Scope, name string) string {
 	return display.Name(known[name].Description, name)
 }
 
-// consentToken binds the form to the session, the request, the person, the very scopes and APIs shown and the client as it
-// was described: a yes to a page is none to what the client calls itself a moment later.
+// consentToken binds the form to the session, the request, the user, the scopes and APIs on the page and the
+// description of the client, so that a client cannot change them between the page and the response.
 func (s *Site) consentToken(a *oauth.Authorization, who *identity.SignedIn, known map[string]storage.Resource) string {
 	described := ""
 	if at := a.Client.DescribedAt; at != nil {

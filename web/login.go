@@ -30,7 +30,7 @@ type loginPage struct {
 // appView is what pages tell of an app.
 type appView struct {
 	App, AppHost, Logo, PolicyURI, TosURI string
-	PolicyHost, TosHost                   string // of a client that registered itself
+	PolicyHost, TosHost                   string // of a self-registered client
 }
 
 func (s *Site) viewOf(a *oauth.Authorization) appView {
@@ -62,8 +62,8 @@ func (s *Site) showLogin(w http.ResponseWriter, r *http.Request) error {
 	return s.loginPage(w, r, http.StatusOK, request, "", "")
 }
 
-// afterLogin returns where a reloaded sign-in page continues when the user has signed in concurrently, in another tab, and
-// "" when the form must be shown. With the parameter another, the user wants to sign in with another account.
+// afterLogin returns where a reloaded sign-in page continues when the user has signed in concurrently, in another tab,
+// and "" when the form must be shown. With the parameter another, the user wants to sign in with another account.
 func (s *Site) afterLogin(w http.ResponseWriter, r *http.Request, form url.Values) (string, error) {
 	request := form.Get("request")
 	switch {
@@ -162,13 +162,13 @@ func (s *Site) login(w http.ResponseWriter, r *http.Request) error {
 		return s.to(w, "/account")
 	}
 	err = s.store.RecordSignIn(r.Context(), a.ID, browser, who.Session.ID)
-	if errors.Is(err, storage.ErrNotFound) { // answered in another tab meanwhile, as the next page says
+	if errors.Is(err, storage.ErrNotFound) { // answered in another tab in the meantime, as the next page explains
 		return s.to(w, "/oauth2/authorize/"+a.ID)
 	}
 	if err != nil {
 		return err
 	}
-	// Without a redirect on the way, so that max_age=1 can be met however slow the network is.
+	// Without an additional redirect, so that max_age=1 can be satisfied on a slow network.
 	a.Approved = a.Approved && a.SessionID == who.Session.ID
 	a.SessionID, a.SignedIn = who.Session.ID, true
 	return s.step(w, r, a)

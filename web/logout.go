@@ -19,8 +19,8 @@ type logoutPage struct {
 	Unproven                             bool
 }
 
-// logout serves GET /oauth2/logout (OIDC RP-Initiated Logout §2). An ID token of this very session, from a client that its
-// user still allows, signs that user out; anything less asks.
+// logout serves GET /oauth2/logout (OIDC RP-Initiated Logout §2). An ID token of this session, from a client that its
+// user still allows, signs that user out; otherwise a page prompts.
 func (s *Site) logout(w http.ResponseWriter, r *http.Request) error {
 	form, err := params.Query(r)
 	if err != nil {
@@ -157,7 +157,8 @@ func (s *Site) confirmLogout(w http.ResponseWriter, r *http.Request) error {
 	return s.signOutAndGo(w, r, l, out...)
 }
 
-// logoutError returns the page of an invalid logout request: nobody was signed out. What it says of the browser is looked up.
+// logoutError returns the page for an invalid logout request, which signed out no user. It reads the sessions that the
+// page describes.
 func (s *Site) logoutError(r *http.Request, err error) error {
 	e := oauth.AsError(err)
 	if e.Code != oauth.InvalidRequest {

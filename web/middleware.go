@@ -22,11 +22,11 @@ import (
 
 const (
 	maxURL = 32 << 10 // bytes of the request line
-	// Browsers keep at most 180 cookies of a site, and servers in front of this one allow 100 header fields.
+	// Browsers store at most 180 cookies of a site, and reverse proxies allow 100 header fields.
 	maxFields  = 100
 	maxCookies = 200
-	maxHops    = 100 // proxies in X-Forwarded-For, from the last one on
-	// Media types have one or two parameters, and quoting and continuations take time to read.
+	maxHops    = 100 // proxies in X-Forwarded-For, counted from the last
+	// Media types have one or two parameters, and quoting and continuations are expensive to parse.
 	maxContentType = 500
 )
 
@@ -48,7 +48,7 @@ func (s *Site) outermost(next http.Handler) http.Handler {
 			s.serve(route{kind: page, handler: refuse(http.StatusRequestURITooLong, "error.malformed")}).ServeHTTP(w, r)
 		case largeHeader(r.Header):
 			s.serve(route{kind: page, handler: refuse(http.StatusRequestHeaderFieldsTooLarge, "error.header")}).ServeHTTP(w, r)
-		case s.strict && r.Host != s.issuer.Host && !strings.HasPrefix(r.URL.Path, s.base+"/static/"): // the refusal has a style
+		case s.strict && r.Host != s.issuer.Host && !strings.HasPrefix(r.URL.Path, s.base+"/static/"): // the error page needs its style sheet
 			s.serve(route{kind: page, handler: (*Site).otherName}).ServeHTTP(w, r)
 		default:
 			next.ServeHTTP(w, r)
@@ -56,7 +56,7 @@ func (s *Site) outermost(next http.Handler) http.Handler {
 	})
 }
 
-// largeHeader reports whether a header has more fields, cookies or parameters of the media type than real clients send.
+// largeHeader reports whether a header has more fields, cookies or media type parameters than real clients send.
 func largeHeader(h http.Header) bool {
 	fields, cookies := 0, 0
 	for _, values := range h {
@@ -68,7 +68,7 @@ func largeHeader(h http.Header) bool {
 	return fields > maxFields || cookies > maxCookies || len(h.Get("Content-Type")) > maxContentType
 }
 
-// tooMany refuses more parameters, in the query or in a form, than real clients send.
+// tooMany returns an error for more parameters in the query or form than real clients send.
 func tooMany(r *http.Request) error {
 	if err := params.CheckCount(r.URL.RawQuery); err != nil {
 		return err
@@ -297,8 +297,8 @@ func clientOf(r *http.Request) string {
 	return loggable(id)
 }
 
-// loggable is what the log may have of a parameter. Somebody puts a secret where a name belongs sooner or later. A control
-// character beyond ASCII, which JSON does not escape, would act on the terminal on which the log is read.
+// loggable returns the parts of a parameter that the log may contain: not a secret that was sent in the wrong
+// parameter, and no control character beyond ASCII, which JSON does not escape and which a terminal would interpret.
 func loggable(s string) string {
 	if strings.HasPrefix(s, "gate_") {
 		return "(a credential)"
@@ -314,8 +314,8 @@ func clip(s string, n int) string {
 }
 
 // clientAddress is the caller's IP address: the peer's or, when that is a trusted proxy, the last one in
-// X-Forwarded-For that is not. What stands before a value that cannot be read may be the caller's own invention, so the
-// search ends there.
+// X-Forwarded-For that is not. The elements before an unparsable value may be forged by the
+// caller, so the search ends there.
 func (s *Site) clientAddress(r *http.Request) string {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -352,8 +352,8 @@ func (s *Site) clientAddress(r *http.Request) string {
 	return addr.String()
 }
 
-// forwardedAddress reads one element of X-Forwarded-For: an IP address, which some proxies write with a port or, for IPv6, in
-// brackets. Zones have a meaning on the proxy's machine alone and are refused.
+// forwardedAddress parses an element of X-Forwarded-For: an IP address, optionally with a port or, for IPv6, in
+// brackets. It refuses zones, which are valid only on the host of the proxy.
 func forwardedAddress(element string) (netip.Addr, bool) {
 	element = strings.Trim(element, " \t")
 	addr, err := netip.ParseAddr(element)
@@ -374,7 +374,7 @@ func forwardedAddress(element string) (netip.Addr, bool) {
 	return addr.Unmap(), true
 }
 
-// lastElement cuts the last element off a list with commas between. more reports whether there is another before it.
+// lastElement splits the last element from a comma-separated list. more reports whether there are elements before it.
 func lastElement(list string) (element, before string, more bool) {
 	i := strings.LastIndexByte(list, ',')
 	if i < 0 {

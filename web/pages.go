@@ -129,8 +129,8 @@ func (s *Site) pageHeaders(w http.ResponseWriter) {
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 }
 
-// allowLeaving drops form-action from the policy of a page whose form can end at a client. Chromium applies form-action to
-// every redirect that follows a form, the client's own included, and where the client redirects to is not known here.
+// allowLeaving removes form-action from the policy of a page whose form can redirect to a client. Chromium applies
+// form-action to every redirect that follows a form, including the client's, and their destinations are unknown.
 func (s *Site) allowLeaving(w http.ResponseWriter) {
 	w.Header().Set("Content-Security-Policy", policy)
 }
@@ -152,7 +152,7 @@ type pageError struct {
 	message string // instead of the text's message
 	detail  string // for the developer
 	link    string
-	label   string // of the link; empty: the account page's
+	label   string // of the link; empty: that of the account page
 	cause   error
 }
 
@@ -253,7 +253,7 @@ func (s *Site) pageErrorOf(r *http.Request, err error) *pageError {
 			status = e.Status()
 		}
 		detail := e.Code + ": " + e.Description
-		if strings.HasPrefix(r.URL.Path, s.base+"/account") { // no app sent the user there
+		if strings.HasPrefix(r.URL.Path, s.base+"/account") { // no app sent the user to these pages
 			return &pageError{status: status, text: "error.malformed", detail: detail, link: s.base + "/account"}
 		}
 		return &pageError{status: status, text: "error.request", detail: detail}
@@ -314,14 +314,16 @@ func (s *Site) formToken(parts ...string) string {
 	return hex.EncodeToString(mac.Sum(nil)[:16])
 }
 
-// personName is what a page calls a person.
+// personName is what a page calls a person. personName returns the name of a user for a page, or the username when an
+// earlier version stored an unprintable name.
 func personName(who *identity.SignedIn) string { return display.Name(who.User.Name, who.User.Username) }
 
-// clientName is what a page calls a client: its client_id when an earlier version stored a name that cannot be shown.
+// clientName returns the name of a client for a page, or its client_id when an earlier version stored an unprintable
+// name.
 func clientName(c *storage.Client) string { return display.Name(c.Name, c.ID) }
 
-// destination returns how a page names the place that a redirect to uri leads to. A private-use scheme is spelled with
-// spaces, so that it cannot be taken for a host.
+// destination returns the description of the destination of uri for a page. A private-use scheme is written with
+// spaces, so that it does not look like a host.
 func (p *pages) destination(uri string) string {
 	d := redirect.DestinationOf(uri)
 	switch {

@@ -16,13 +16,14 @@ type peers struct {
 	only   atomic.Pointer[netip.Addr]
 	number atomic.Int64
 
-	unreadable atomic.Bool // whether the log has had a value that could not be read
+	unreadable atomic.Bool // an unparsable value was logged
 }
 
-// warnUnreadable logs, once, that a trusted proxy sent something that is no address: its callers then share the proxy's.
+// warnUnreadable logs once that a trusted proxy sent an invalid address: its clients then share the address of the
+// proxy.
 func (p *peers) warnUnreadable(proxy netip.Addr, value string) {
 	if p.unreadable.CompareAndSwap(false, true) {
-		p.log.Warn("cannot read the X-Forwarded-For of a trusted proxy; its requests count as the proxy's own",
+		p.log.Warn("invalid X-Forwarded-For from a trusted proxy; using the address of the proxy",
 			slog.String("proxy", proxy.String()), slog.String("value", loggable(value)))
 	}
 }

@@ -133,8 +133,8 @@ func (s *Site) healthy(w http.ResponseWriter, _ *http.Request) error {
 	return err
 }
 
-// ready is healthy, reaches the database, has keys to sign with, has no stalled background job, has about the database's time and
-// is not about to stop.
+// ready is healthy, reaches the database, has keys to sign with, has no stalled background job, has about the
+// database's time and is not about to stop.
 func (s *Site) ready(w http.ResponseWriter, r *http.Request) error {
 	if s.draining.Load() {
 		http.Error(w, "stopping", http.StatusServiceUnavailable)

@@ -107,11 +107,11 @@ func TestForwardedAddressesAreBelievedOfTrustedProxiesAlone(t *testing.T) {
 	}
 }
 
-// TestUnreadableForwardedAddressWarnsOnce: the operator learns that all callers of a proxy count as one, and a proxy that sends
-// no header (a health check) or readable ones is no reason for a warning.
+// TestUnreadableForwardedAddressWarnsOnce: the operator learns that all callers of a proxy count as one, and a proxy
+// that sends no header (a health check) or readable ones is no reason for a warning.
 func TestUnreadableForwardedAddressWarnsOnce(t *testing.T) {
 	t.Parallel()
-	const warning = "cannot read the X-Forwarded-For of a trusted proxy"
+	const warning = "invalid X-Forwarded-For from a trusted proxy"
 	s := webtest.Start(t, storagetest.URL(t, "sqlite"), webtest.Options{Env: map[string]string{"GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1"}})
 	send := func(forwarded ...string) int {
 		req := s.Request(http.MethodGet, "/login", nil)
@@ -132,7 +132,8 @@ func TestUnreadableForwardedAddressWarnsOnce(t *testing.T) {
 	}
 }
 
-// TestLogShowsParametersInPrintableCharacters: JSON escapes only the control characters of ASCII, and a log is read on terminals.
+// TestLogShowsParametersInPrintableCharacters: JSON escapes only the control characters of ASCII, and a log is read on
+// terminals.
 func TestLogShowsParametersInPrintableCharacters(t *testing.T) {
 	t.Parallel()
 	s := webtest.Start(t, storagetest.URL(t, "sqlite"), webtest.Options{Env: map[string]string{"GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1"}})
@@ -184,8 +185,8 @@ func TestAnUnnamedProxyIsNoticed(t *testing.T) {
 	}
 }
 
-// TestSessionInUseDoesNotExpireAsIdle uses a session more often than its idle lifetime, for the shortest that the settings allow and
-// for the default.
+// TestSessionInUseDoesNotExpireAsIdle uses a session more often than its idle lifetime, for the shortest that the
+// settings allow and for the default.
 func TestSessionInUseDoesNotExpireAsIdle(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {

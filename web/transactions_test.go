@@ -15,8 +15,8 @@ import (
 	"gatehouse/web/webtest"
 )
 
-// failingTransactions are the ways in which a transaction fails as a whole. Each makes the server that it returns fail from the
-// call of arm on.
+// failingTransactions are the ways in which a transaction fails as a whole. Each makes the server that it returns fail
+// from the call of arm on.
 var failingTransactions = map[string]func(t *testing.T, s *webtest.Server) (failing *webtest.Server, arm func()){
 	// A constraint that is checked at the commit, behind the audit row that every change has.
 	"commit": func(t *testing.T, s *webtest.Server) (*webtest.Server, func()) {

@@ -49,7 +49,7 @@ type Site struct {
 	draining atomic.Bool
 
 	readiness readiness
-	also      func() error // a further condition of /readyz
+	also      func() error // an additional condition of /readyz
 }
 
 // Options are what a Site is made of.
@@ -62,7 +62,7 @@ type Options struct {
 	Limits *limit.Limits         // nil: nothing is limited
 	Meters prometheus.Registerer // nil: nobody reads them
 	Tracer trace.Tracer          // nil: requests are not traced
-	Ready  func() error          // a further condition of /readyz; nil: none
+	Ready  func() error          // an additional condition of /readyz; nil: none
 	// StrictHost refuses requests whose Host is not the issuer's, which stops another site from reaching a development
 	// server through a name it controls (DNS rebinding).
 	StrictHost bool

@@ -15,7 +15,8 @@ import (
 	"gatehouse/web/webtest"
 )
 
-// A load is a part of a request that a client can make as large as it likes. fill puts n of something into the request.
+// A load is a part of a request that a client can make as large as it likes. fill puts n of something into the
+// request.
 type load struct {
 	name string
 	most int // the largest n, so that the part is about as large as the server reads
@@ -170,15 +171,16 @@ func measure(s *webtest.Server, method, path string, base url.Values, l load, n 
 	return work{after.Mallocs - before.Mallocs, after.TotalAlloc - before.TotalAlloc}, size, res
 }
 
-// within reports whether the work of a request of size bytes is within a constant factor of that of a short one and a small
-// number of bytes for each of its own.
+// within reports whether the work of a request of size bytes is within a constant factor of that of a short one and a
+// small number of bytes for each of its own.
 func (w work) within(short work, size int) bool {
 	return w.allocations <= 2*short.allocations+400 && w.bytes <= 2*short.bytes+24*uint64(size)+64<<10
 }
 
-// TestWorkPerRouteIsBoundedForManyValues sends every route requests with many and long parts, and compares the work with that for a
-// short one. It is not parallel, so that no other test of the package allocates meanwhile. Work that allocates nothing, like a quadratic
-// search for duplicates, is not seen in it: TestLongListsAreRefusedBeforeParsing shows that none gets a long list.
+// TestWorkPerRouteIsBoundedForManyValues sends every route requests with many and long parts, and compares the work
+// with that for a short one. It is not parallel, so that no other test of the package allocates meanwhile. Work that
+// allocates nothing, like a quadratic search for duplicates, is not seen in it: TestLongListsAreRefusedBeforeParsing
+// shows that none gets a long list.
 func TestWorkPerRouteIsBoundedForManyValues(t *testing.T) {
 	s := webtest.Start(t, storagetest.URL(t, storagetest.Engines(t)[0]), webtest.Options{Env: map[string]string{
 		"GATEHOUSE_RATE_LIMITS": "off", "GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1",

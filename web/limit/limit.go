@@ -36,11 +36,11 @@ type rate struct {
 type Options struct {
 	Rates    map[string]config.Rate
 	RedisURL string // empty: each process counts by itself
-	Key      []byte // of the HMAC that hides in Redis what is counted, the same in every process
+	Key      []byte // of the HMAC that hides the counted keys in Redis; the same in every process
 	Now      func() time.Time
 	Log      *slog.Logger
 
-	RedisNow     func() time.Time // clock of the counters in Redis; nil: the clock of Redis, which all processes share
+	RedisNow     func() time.Time // clock of the counters in Redis; nil: the clock of Redis
 	RedisTimeout time.Duration    // of one command; zero: 100 ms
 }
 
@@ -72,6 +72,7 @@ func (l *Limits) Take(ctx context.Context, counts ...config.Count) config.Verdic
 	return l.decide(ctx, false, counts)
 }
 
+// decide counts or, with peek, only reads the counts.
 func (l *Limits) decide(ctx context.Context, peek bool, counts []config.Count) config.Verdict {
 	if l == nil {
 		return config.Verdict{}
@@ -103,7 +104,7 @@ func (l *Limits) decide(ctx context.Context, peek bool, counts []config.Count) c
 	return l.judge(peek, verdicts)
 }
 
-// Check reports what Take would decide, and counts nothing.
+// Check returns the decision of Take without counting.
 func (l *Limits) Check(ctx context.Context, counts ...config.Count) config.Verdict {
 	return l.decide(ctx, true, counts)
 }
@@ -184,7 +185,7 @@ func (r rate) step(ahead time.Duration) (after time.Duration, refused bool) {
 }
 
 func (r rate) bounded(ahead time.Duration) time.Duration {
-	if ahead < 0 || ahead > r.most+skew { // nothing counted is that far ahead: the clock was set back
+	if ahead < 0 || ahead > r.most+skew { // no count is that far ahead: the clock was set back
 		return 0
 	}
 	return min(ahead, r.most)

@@ -113,8 +113,8 @@ func TestTheWaitForFailuresDoublesAndEnds(t *testing.T) {
 
 const longEnough = 20 * time.Minute
 
-// TestParallelCallersGetNoMore counts from 64 goroutines with a clock that stands still, in memory and in Redis: exactly as
-// many events are allowed as the limit has, however long the machine takes.
+// TestParallelCallersGetNoMore counts from 64 goroutines with a clock that stands still, in memory and in Redis:
+// exactly as many events are allowed as the limit has, however long the machine takes.
 func TestParallelCallersGetNoMore(t *testing.T) {
 	t.Parallel()
 	c := storagetest.NewClock()

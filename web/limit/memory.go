@@ -38,7 +38,7 @@ func newMemory(now func() time.Time) *memory {
 
 func (m *memory) take(r rate, peek bool, c config.Count) config.Verdict {
 	if len(c.Key) > maxKey {
-		c.Key = strings.Clone(c.Key[:maxKey]) // or the map retains all that the client sent
+		c.Key = strings.Clone(c.Key[:maxKey]) // so that the map does not retain the complete input
 	}
 	s := &m.shards[maphash.Comparable(m.seed, c)%shards]
 	s.mu.Lock()

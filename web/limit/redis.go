@@ -89,7 +89,7 @@ func (s *shared) take(ctx context.Context, rates map[string]rate, peek bool, cou
 	if s.now != nil {
 		args = append(args, s.now().UnixMicro())
 	}
-	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*s.timeout) // a caller that leaves is no failure
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*s.timeout) // a client that disconnects is not a failure of Redis
 	defer cancel()
 	answer, err := s.ask(limited, len(counts), args)
 	if err != nil || len(answer) == 0 || len(answer)%2 != 0 {
@@ -107,7 +107,8 @@ func (s *shared) take(ctx context.Context, rates map[string]rate, peek bool, cou
 	return out
 }
 
-// redisKey is where Redis counts. An address would be found from its plain hash by trying all of them.
+// redisKey returns the key in Redis. It is an HMAC, because IP addresses can be recovered from plain hashes by brute
+// force.
 func (s *shared) redisKey(c config.Count) string {
 	h := hmac.New(sha256.New, s.key)
 	h.Write([]byte(c.Key))

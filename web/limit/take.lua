@@ -1,6 +1,6 @@
 -- Counts one event for each key, up to the first that refuses (generic cell rate algorithm, as rate.step does it in Go).
 -- ARGV has three numbers per key, in microseconds: interval, period, and how far ahead the next free moment may lie.
--- Then comes "count", or "peek" to count nothing. One more number may follow: the time to count by, in Unix microseconds; without it, the clock of Redis decides.
+-- Then "count", or "peek" to only read. Optionally the time in Unix microseconds; the default is the clock of Redis.
 -- Answers two numbers per key: how far ahead it lies now, and 1 if the event is refused.
 local now = tonumber(ARGV[3 * #KEYS + 2])
 if not now then

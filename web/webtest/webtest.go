@@ -91,7 +91,7 @@ func Start(t testing.TB, db string, o Options) *Server {
 		s.Issuer = s.URL
 	}
 	env := map[string]string{"GATEHOUSE_ISSUER": s.Issuer, "GATEHOUSE_DATABASE_URL": db, "GATEHOUSE_SECRET_KEY": config.EncodeKey(storagetest.Key[:])}
-	env["GATEHOUSE_REQUEST_TIMEOUT"] = "4m" // the race detector makes passwords take seconds
+	env["GATEHOUSE_REQUEST_TIMEOUT"] = "4m" // with the race detector a password takes seconds
 	for k, v := range o.Env {
 		env[k] = v
 	}
@@ -180,7 +180,7 @@ func (s *Server) Another() *Server {
 	return Start(s.T, s.DB, Options{Issuer: s.Issuer, Clock: s.Clock, Env: s.env})
 }
 
-// AnotherWith runs a second process like Another, with more settings, written NAME=value.
+// AnotherWith starts a second process like Another, with additional settings of the form NAME=value.
 func (s *Server) AnotherWith(settings ...string) *Server {
 	env := map[string]string{}
 	maps.Copy(env, s.env)
