@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// ParseDuration parses a duration like time.ParseDuration, optionally preceded by weeks and days of 24 hours: 7d, 2w, 1d12h.
+// ParseDuration parses a duration like time.ParseDuration, optionally preceded by weeks and days of 24 hours: 7d, 2w,
+// 1d12h.
 func ParseDuration(s string) (time.Duration, error) {
 	rest, negative := strings.CutPrefix(s, "-")
 	total, found := time.Duration(0), false

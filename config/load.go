@@ -57,8 +57,8 @@ func Load(getenv func(string) string, flags map[string]string) (Config, []string
 	return c, append(append(warnings, SecretFlags(flags)...), c.warnings()...), nil
 }
 
-// SecretFlags returns a warning for each flag whose value is a secret: every user of the machine can read the arguments
-// of a process.
+// SecretFlags returns a warning for each flag whose value is a secret: every user of the machine can read the
+// arguments of a process.
 func SecretFlags(flags map[string]string) (warnings []string) {
 	for _, s := range settings {
 		if value, ok := flags[s.flag()]; ok && s.secretValue(value) {
@@ -69,7 +69,8 @@ func SecretFlags(flags map[string]string) (warnings []string) {
 }
 
 // Unknown returns a warning for each variable of the environment, as os.Environ lists them, that starts like a setting
-// but is none, with the most similar name. It ignores the variables that Kubernetes sets for a service named gatehouse.
+// but is none, with the most similar name. It ignores the variables that Kubernetes sets for a service named
+// gatehouse.
 func Unknown(environ []string) (warnings []string) {
 	const prefix, none = "GATEHOUSE_", " is no setting of this version and has no effect"
 	var names, short []string

@@ -5,8 +5,8 @@ import "strings"
 // minPrefix is the minimum length of a prefix that suggests a longer name.
 const minPrefix = 4
 
-// Nearest returns the candidate most similar to a misspelt name: the one with the smallest edit distance, if that is at
-// most a third of the length of the name, or one that begins with the name. It returns "" if there is none.
+// Nearest returns the candidate most similar to a misspelt name: the one with the smallest edit distance, if that is
+// at most a third of the length of the name, or one that begins with the name. It returns "" if there is none.
 func Nearest(name string, candidates []string) string {
 	best, least := "", len(name)/3+1
 	for _, c := range candidates {

@@ -344,8 +344,8 @@ func joinStringers(list []netip.Prefix) string {
 	return strings.Join(out, ",")
 }
 
-// redactURL returns a database or Redis URL without its secrets, and whether it had any. If an unencoded secret may have been
-// parsed as another part of the URL, only the scheme is returned.
+// redactURL returns a database or Redis URL without its secrets, and whether it had any. If an unencoded secret may
+// have been parsed as another part of the URL, only the scheme is returned.
 func redactURL(raw string) (redacted string, secret bool) {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -370,8 +370,8 @@ func redactURL(raw string) (redacted string, secret bool) {
 	return u.String(), secret
 }
 
-// secretParameter reports whether a parameter of a connection URL is a secret: password, sslpassword, sslkey (the key itself with
-// sslinline), and those of other authentication methods of libpq. passfile is a path, not a secret.
+// secretParameter reports whether a parameter of a connection URL is a secret: password, sslpassword, sslkey (the key
+// itself with sslinline), and those of other authentication methods of libpq. passfile is a path, not a secret.
 func secretParameter(name string) bool {
 	name = strings.ToLower(name)
 	for _, part := range []string{"password", "secret", "key", "token"} {

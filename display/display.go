@@ -1,5 +1,5 @@
-// Package display decides which strings may be the name of something that users and operators see, and how stored strings
-// are escaped where control characters would take effect: on a terminal and in JSON.
+// Package display decides which strings may be the name of something that users and operators see, and how stored
+// strings are escaped where control characters would take effect: on a terminal and in JSON.
 package display
 
 import (
@@ -11,11 +11,12 @@ import (
 	"unicode/utf8"
 )
 
-// maxMarks is the maximum number of consecutive combining marks. No script needs more; a hundred cover the lines above.
+// maxMarks is the maximum number of consecutive combining marks. No script needs more; a hundred cover the lines
+// above.
 const maxMarks = 5
 
-// CheckName returns an error unless s can be a name: printable, visible, without surrounding spaces, line breaks, control,
-// zero-width or direction characters. The message continues a sentence that starts with what the name is for.
+// CheckName returns an error unless s can be a name: printable, visible, without surrounding spaces, line breaks,
+// control, zero-width or direction characters. The message continues a sentence that starts with what the name is for.
 func CheckName(s string) error {
 	if !utf8.ValidString(s) {
 		return errors.New("is not valid UTF-8")
