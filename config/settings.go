@@ -31,6 +31,9 @@ func (s setting) flag() string {
 // hidden reports whether the setting is a secret as a whole; a database URL is useful as a flag and may have no password.
 func (s setting) hidden() bool { return s.secret && s.env != "GATEHOUSE_DATABASE_URL" }
 
+// DefaultDatabaseURL is the value of GATEHOUSE_DATABASE_URL when it is not set: a path in the working directory.
+const DefaultDatabaseURL = "sqlite:gatehouse-data/gatehouse.db"
+
 var settings = []setting{
 	{env: "GATEHOUSE_ISSUER", def: "http://localhost:8080",
 		doc: "The issuer URL, which every token and redirect carries. https unless the host is loopback. Never derived from a request.",
@@ -41,7 +44,7 @@ var settings = []setting{
 	{env: "GATEHOUSE_ADMIN_LISTEN",
 		doc: "Address of the admin listener: Prometheus metrics under `/metrics`, profiling under `/debug/pprof/`. Empty: off. `/healthz` and `/readyz` are on both listeners.",
 		set: address(func(c *Config) *string { return &c.AdminListen }, true), get: func(c *Config) string { return c.AdminListen }},
-	{env: "GATEHOUSE_DATABASE_URL", def: "sqlite:gatehouse-data/gatehouse.db", secret: true, file: true,
+	{env: "GATEHOUSE_DATABASE_URL", def: DefaultDatabaseURL, secret: true, file: true,
 		doc: "`sqlite:PATH` for the embedded database, or `postgres://…`.",
 		set: setDatabaseURL, get: func(c *Config) string { return redacted(c.DatabaseURL) }},
 	{env: "GATEHOUSE_DATABASE_POOL", def: "0",

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -126,10 +127,21 @@ func (a *app) devCommand() *cobra.Command {
 			strictHost: true,
 			foreground: true,
 			also:       map[string]http.Handler{*sampleListen: app},
-			ready:      func(net.Addr) { fmt.Fprint(a.stdout, devPage(cfg, data, url)) },
+			ready: func(net.Addr) {
+				fmt.Fprint(a.stdout, devPage(cfg, data, url, pathCommand(executable(), exec.LookPath)))
+			},
 		})
 	}
 	return listsSettings(cmd)
+}
+
+// executable returns the path of this program, as the user called it if the system does not report it.
+func executable() string {
+	path, err := os.Executable()
+	if err != nil {
+		return os.Args[0]
+	}
+	return path
 }
 
 // httpURL is the address as browsers write it: without the port that http has anyway.
@@ -277,24 +289,46 @@ func (s *system) devClients(ctx context.Context, data *devData, sampleURL string
 	return nil
 }
 
-// devDatabase says how the commands on the page find the database.
+// devDatabase returns where the commands on the page must run to find the database, and the setting that they need.
 func devDatabase(cfg config.Config) string {
 	path, embedded := cfg.Embedded()
-	switch {
-	case !embedded:
+	if !embedded {
 		return " with the same GATEHOUSE_DATABASE_URL and GATEHOUSE_SECRET_KEY"
-	case filepath.IsAbs(path):
-		return " after: export GATEHOUSE_DATABASE_URL='sqlite:" + path + "'"
 	}
-	return " in this directory"
+	where := ""
+	if !filepath.IsAbs(path) {
+		where = " in this directory"
+	}
+	if cfg.DatabaseURL != config.DefaultDatabaseURL {
+		where += " after: export GATEHOUSE_DATABASE_URL=" + shellQuote("sqlite:"+path)
+	}
+	return where
 }
 
-// devPage is what there is to open and to type.
-func devPage(cfg config.Config, d devData, sampleURL string) string {
+// shellQuote returns text as one word of a POSIX shell.
+func shellQuote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
+
+// pathCommand returns the shell command that puts the gatehouse at executable on the PATH, or "" if lookPath finds a
+// gatehouse there. The program that `go run` builds is temporary: in its place comes the one of `make build`.
+func pathCommand(executable string, lookPath func(string) (string, error)) string {
+	if _, err := lookPath("gatehouse"); err == nil {
+		return ""
+	}
+	if strings.Contains(executable, "go-build") {
+		return `make build && export PATH="$PWD/bin:$PATH"`
+	}
+	return "export PATH=" + shellQuote(filepath.Dir(executable)) + `:"$PATH"`
+}
+
+// devPage returns what there is to open and to type. onPath is the command of pathCommand.
+func devPage(cfg config.Config, d devData, sampleURL, onPath string) string {
+	if onPath != "" {
+		onPath = "  The command gatehouse " + onPath + "\n"
+	}
 	basic := "-u '" + d.MachineID + ":" + d.MachineSecret + "'"
 	return strings.NewReplacer(
 		"{issuer}", cfg.Issuer, "{sample}", sampleURL, "{user}", d.Username, "{password}", d.Password, "{basic}", basic,
-		"{where}", devDatabase(cfg),
+		"{where}", devDatabase(cfg), "{path}", onPath,
 	).Replace(`
 Gatehouse is running for development. Stop it with Ctrl-C; it keeps its data. --log-level info shows every request.
 
@@ -306,21 +340,21 @@ Gatehouse is running for development. Stop it with Ctrl-C; it keeps its data. --
 
 Get a machine token:
 
-  curl -s {basic} -d grant_type=client_credentials {issuer}/oauth2/token
+  curl -sw '\n' {basic} -d grant_type=client_credentials {issuer}/oauth2/token
 
-Keep it, and ask about it:
+Store one in TOKEN, and introspect it:
 
   TOKEN=$(curl -s {basic} -d grant_type=client_credentials {issuer}/oauth2/token | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
-  curl -s {basic} -d token="$TOKEN" {issuer}/oauth2/introspect
+  curl -sw '\n' {basic} -d token="$TOKEN" {issuer}/oauth2/introspect
 
-Revoke it, and ask again:
+Revoke it, and introspect it again:
 
-  curl -s {basic} -d token="$TOKEN" {issuer}/oauth2/revoke
-  curl -s {basic} -d token="$TOKEN" {issuer}/oauth2/introspect
+  curl -sw '%{http_code}\n' {basic} -d token="$TOKEN" {issuer}/oauth2/revoke
+  curl -sw '\n' {basic} -d token="$TOKEN" {issuer}/oauth2/introspect
 
 What next, in a second terminal{where}:
 
-  Register an app       gatehouse client create --name 'My app' --redirect-uri http://127.0.0.1:3000/callback --scope 'openid email'
+{path}  Register an app       gatehouse client create --name 'My app' --redirect-uri http://127.0.0.1:3000/callback --scope 'openid email'
                         docs/relying-parties: what to type in common apps and libraries
   Register a service    gatehouse client create --name 'My service' --grant-type client_credentials --scope reports.read
   Register an API       gatehouse resource create http://127.0.0.1:4000 --name 'My API' --scope my.read

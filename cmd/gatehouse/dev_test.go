@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/base64"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"gatehouse/config"
 	"gatehouse/storage/storagetest"
 )
 
@@ -119,5 +121,40 @@ func TestDevShowsWhatToDoNext(t *testing.T) {
 		if !strings.Contains(page, text) {
 			t.Errorf("the page does not have %q", text)
 		}
+	}
+}
+
+// The commands of the page must reach the database that dev serves, and not the default one in the same directory.
+func TestDevNamesItsDatabaseForOtherCommands(t *testing.T) {
+	t.Parallel()
+	for url, want := range map[string]string{
+		config.DefaultDatabaseURL:  " in this directory",
+		"sqlite:other/gate.db":     " in this directory after: export GATEHOUSE_DATABASE_URL='sqlite:other/gate.db'",
+		"sqlite:/srv/gate's/it.db": ` after: export GATEHOUSE_DATABASE_URL='sqlite:/srv/gate'\''s/it.db'`,
+		"postgres://db/gatehouse":  " with the same GATEHOUSE_DATABASE_URL and GATEHOUSE_SECRET_KEY",
+	} {
+		if got := devDatabase(config.Config{DatabaseURL: url}); got != want {
+			t.Errorf("devDatabase(%q) = %q, want %q", url, got, want)
+		}
+	}
+}
+
+func TestDevShowsHowToFindTheCommand(t *testing.T) {
+	t.Parallel()
+	missing := func(string) (string, error) { return "", exec.ErrNotFound }
+	for executable, want := range map[string]string{
+		"/root/.cache/go-build/1a/2b-d/gatehouse": `make build && export PATH="$PWD/bin:$PATH"`,
+		"/opt/my tools/gatehouse":                 `export PATH='/opt/my tools':"$PATH"`,
+	} {
+		if got := pathCommand(executable, missing); got != want {
+			t.Errorf("pathCommand(%q) = %q, want %q", executable, got, want)
+		}
+		page := devPage(config.Config{DatabaseURL: config.DefaultDatabaseURL}, devData{}, "", want)
+		if at := strings.Index(page, want); at < 0 || at > strings.Index(page, "gatehouse client create") {
+			t.Errorf("the page does not show %q before the first command:\n%s", want, page)
+		}
+	}
+	if got := pathCommand("/opt/gatehouse", func(string) (string, error) { return "/usr/bin/gatehouse", nil }); got != "" {
+		t.Errorf("with gatehouse on the PATH pathCommand = %q, want nothing", got)
 	}
 }

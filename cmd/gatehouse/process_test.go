@@ -182,7 +182,7 @@ func startDev(t testing.TB, dir string, more map[string]string) *devServer {
 		d.env[k] = v
 	}
 	d.process = start(t, d.env, "dev", "--sample-listen", sample)
-	d.stdout.waitFor(t, "and ask again", d.ended)
+	d.stdout.waitFor(t, "introspect it again", d.ended)
 	for line := range strings.Lines(d.stdout.String()) {
 		if rest, ok := strings.CutPrefix(strings.TrimSpace(line), "password"); ok {
 			d.password = strings.TrimSpace(rest)
