@@ -245,3 +245,40 @@ func TestOperatorSeesDisabledClientsAndUsers(t *testing.T) {
 		}
 	})
 }
+
+func TestLogExplainsRequestsWithoutAccessToken(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "token"}})
+		for _, r := range []webtest.Response{
+			s.Get("/oauth2/userinfo"),
+			s.Do(s.Request(http.MethodPost, "/oauth2/register", nil)),
+		} {
+			if r.Status != http.StatusUnauthorized {
+				t.Errorf("status %d without an access token, want 401", r.Status)
+			}
+			line := logged(t, s, r)
+			if line["cause"] != "the request has no access token" {
+				t.Errorf("cause %q in the log of %v", line["cause"], line["route"])
+			}
+			for _, key := range []string{"error", "description"} {
+				if value, ok := line[key]; ok {
+					t.Errorf("%s %q in the log of %v, want no such attribute", key, value, line["route"])
+				}
+			}
+		}
+	})
+}
+
+func TestLogNamesClientOfMalformedAuthorizationRequest(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		s := webtest.Start(t, db, webtest.Options{})
+		r := s.Get("/oauth2/authorize?client_id=example&scope=a&scope=b")
+		line := logged(t, s, r)
+		if r.Status != http.StatusBadRequest || line["client_id"] != "example" || line["error"] != oauth.InvalidRequest ||
+			line["description"] != "The parameter scope is given more than once." {
+			t.Errorf("status %d, log %v", r.Status, line)
+		}
+	})
+}

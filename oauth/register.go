@@ -112,7 +112,7 @@ func (s *Server) initialAccess(r *http.Request) ([]byte, error) {
 func (s *Server) presentedToken(r *http.Request, kind credential.Kind, missing, refusal string) (string, error) {
 	headers := r.Header.Values("Authorization")
 	if len(headers) != 1 {
-		return "", bearerError("", missing)
+		return "", noAccessToken(missing)
 	}
 	scheme, token, _ := strings.Cut(headers[0], " ")
 	if token = strings.TrimSpace(token); !strings.EqualFold(scheme, "Bearer") || !s.format.Valid(kind, token) {

@@ -103,19 +103,23 @@ func bearer(r *http.Request) (string, error) {
 	}
 	if len(headers) == 0 {
 		if inBody == "" {
-			return "", bearerError("", "")
+			return "", noAccessToken("")
 		}
 		return inBody, nil
 	}
 	scheme, token, _ := strings.Cut(headers[0], " ")
 	if token = strings.TrimSpace(token); !strings.EqualFold(scheme, "Bearer") || token == "" {
-		return "", bearerError("", "")
+		return "", noAccessToken("")
 	}
 	return token, nil
 }
 
-// bearerError is an error of a protected resource (RFC 6750 §3.1). Without a code the request had no access token at all,
-// and is told only that it needs one.
+// noAccessToken returns the error of a request without an access token, whose challenge has no code (RFC 6750 §3.1).
+func noAccessToken(description string) *Error {
+	return &Error{Description: description, Err: errors.New("the request has no access token"), bearer: true}
+}
+
+// bearerError returns an error of a protected resource (RFC 6750 §3.1).
 func bearerError(code, description string) *Error {
 	return &Error{Code: code, Description: description, bearer: true}
 }

@@ -19,7 +19,8 @@ func (s *Site) authorize(w http.ResponseWriter, r *http.Request) error {
 	}
 	form, err := s.authorizeForm(r)
 	if err != nil {
-		return err
+		r.Form = r.URL.Query() // the log names the client
+		return oauth.AsError(err)
 	}
 	r.Form = form
 	a, err := s.oauth.Begin(r.Context(), form)

@@ -260,7 +260,9 @@ func (s *Site) logRequest(w *recorder, r *http.Request, err error, took time.Dur
 	if err != nil {
 		var e *oauth.Error
 		if errors.As(err, &e) {
-			attrs = append(attrs, slog.String("error", e.Code), slog.String("description", e.Description))
+			if e.Code != "" { // without an access token there is none (RFC 6750 §3.1)
+				attrs = append(attrs, slog.String("error", e.Code), slog.String("description", e.Description))
+			}
 			if v := e.Verdict(); v.Refused {
 				attrs = append(attrs, slog.String("limit", v.Limit))
 			}
