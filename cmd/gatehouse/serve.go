@@ -72,7 +72,7 @@ func (a *app) serveCommand() *cobra.Command {
 // openPatiently is openSystem that waits for a PostgreSQL that is away, until ctx ends.
 func (a *app) openPatiently(ctx context.Context, cfg config.Config, log *slog.Logger, migrate bool) (*system, error) {
 	for wait := 250 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
-		s, err := openSystem(ctx, cfg, log, migrate, func(text string) { log.Info(text) })
+		s, err := openSystem(ctx, cfg, log, migrate, func(text string) { log.Warn(text) })
 		if err == nil || !storage.Away(err) || ctx.Err() != nil {
 			return s, err
 		}
