@@ -112,7 +112,7 @@ func (a *app) addMetadataFlags(cmd *cobra.Command) func() ([]byte, error) {
 			}
 		}
 		if len(members) == 0 {
-			return nil, usageError{fmt.Errorf("say what the client is, with --metadata or flags; see `%s --help`", cmd.CommandPath())}
+			return nil, usageError{fmt.Errorf("no client metadata given; pass flags or --metadata; see `%s --help`", cmd.CommandPath())}
 		}
 		return json.Marshal(members)
 	}
@@ -172,6 +172,10 @@ func (a *app) clientCreate() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if set := cmd.Flags().Changed; !set("metadata") && !set("redirect-uri") && !set("grant-type") {
+			return usageError{errors.New("--redirect-uri is required for an app that signs users in; " +
+				"for a service without users pass --grant-type client_credentials")}
+		}
 		m, err := oauth.ParseMetadata(raw)
 		if err != nil {
 			return plain(err, "client")
@@ -199,11 +203,12 @@ func (a *app) tellOdd(ctx context.Context, s *system, info oauth.ClientInformati
 		tell("the client has no client_name; people see its client_id")
 	}
 	if len(info.Scope) == 0 {
-		notEven := ""
+		limit := "; as the introspector of an API it needs none"
 		if slices.Contains(info.GrantTypes, "authorization_code") {
-			notEven = ", not even openid"
+			limit = " and cannot request any, not even openid"
 		}
-		tell("the client has no scope, so it can ask for none" + notEven + "; add them with `gatehouse client update " + info.ClientID + " --scope …`")
+		tell("the client has no scope" + limit +
+			"; to add scopes: gatehouse client update " + info.ClientID + " --scope …")
 	}
 	if !slices.Contains(info.Scope, oauth.OpenID) && slices.ContainsFunc(info.Scope, func(name string) bool { return slices.Contains([]string{"profile", "email", "address", "phone"}, name) }) {
 		tell("the scopes of a person's claims are of use only with openid among the scopes")

@@ -99,11 +99,15 @@ func (a *app) root() *cobra.Command {
 
 // group is a command that only has others below it.
 func (a *app) group(use, short, long string, children ...*cobra.Command) *cobra.Command {
-	cmd := &cobra.Command{Use: use, Short: short, Long: long, DisableFlagsInUseLine: true, SuggestionsMinimumDistance: 2}
+	cmd := &cobra.Command{Use: use, Short: short, Long: long, DisableFlagsInUseLine: true}
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {
-			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-				return usageError{fmt.Errorf("unknown command %q; did you mean %s?", args[0], strings.Join(near, " or "))}
+			var names []string
+			for _, c := range cmd.Commands() {
+				names = append(names, c.Name())
+			}
+			if near := config.Nearest(args[0], names); near != "" {
+				return usageError{fmt.Errorf("unknown command %q; did you mean %s?", args[0], near)}
 			}
 			return usageError{fmt.Errorf("unknown command %q; see `%s --help`", args[0], cmd.CommandPath())}
 		}

@@ -276,7 +276,7 @@ func (a *app) userUpdate() *cobra.Command {
 	jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if cmd.Flags().NFlag() == 0 {
-			return usageError{fmt.Errorf("say what to change; see `%s --help`", cmd.CommandPath())}
+			return usageError{fmt.Errorf("no changes given; pass a flag; see `%s --help`", cmd.CommandPath())}
 		}
 		return a.withUser(cmd, args[0], func(ctx context.Context, s *system, u storage.User) error {
 			changed := u.Profile
