@@ -104,6 +104,9 @@ func Remedy(err error) string {
 		if errors.Is(err, fs.ErrPermission) {
 			return "let the user that runs gatehouse use the socket of PostgreSQL"
 		}
+		if errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, new(*net.DNSError)) {
+			return "start PostgreSQL, or correct the host and port in GATEHOUSE_DATABASE_URL"
+		}
 	case errors.Is(err, syscall.EISDIR):
 		return "GATEHOUSE_DATABASE_URL names a directory; add the name of a file, such as /gatehouse.db"
 	case errors.Is(err, syscall.ENOTDIR):

@@ -78,6 +78,20 @@ func TestPermanentDatabaseErrorsEndEveryCommand(t *testing.T) {
 	}
 }
 
+// serve waits for such a database; a command ends.
+func TestUnreachableDatabaseEndsCommandWithFix(t *testing.T) {
+	t.Parallel()
+	for _, host := range []string{freeAddress(t), "no-such-host.invalid"} {
+		_, stderr, code := command(t, map[string]string{
+			"GATEHOUSE_DATABASE_URL": "postgres://gatehouse@" + host + "/gatehouse", "GATEHOUSE_SECRET_KEY": keyText,
+		}, "", "user", "list")
+		want := "start PostgreSQL, or correct the host and port in GATEHOUSE_DATABASE_URL"
+		if code != exitFailed || !strings.Contains(stderr, want) {
+			t.Errorf("user list on %s: exit %d, want %d and %q in:\n%s", host, code, exitFailed, want, stderr)
+		}
+	}
+}
+
 // untrustedTLS listens like a PostgreSQL whose certificate no CA has signed.
 func untrustedTLS(t *testing.T) string {
 	t.Helper()
