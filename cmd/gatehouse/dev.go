@@ -323,7 +323,7 @@ func pathCommand(executable string, lookPath func(string) (string, error)) strin
 // devPage returns what there is to open and to type. onPath is the command of pathCommand.
 func devPage(cfg config.Config, d devData, sampleURL, onPath string) string {
 	if onPath != "" {
-		onPath = "  The command gatehouse " + onPath + "\n"
+		onPath = "  Find the command      " + onPath + "\n"
 	}
 	basic := "-u '" + d.MachineID + ":" + d.MachineSecret + "'"
 	return strings.NewReplacer(

@@ -267,7 +267,7 @@ func TestRemovedDatabaseIsReportedAndNotRecreated(t *testing.T) {
 	ready(t, w.issuer, http.StatusServiceUnavailable)
 	server.stderr.waitFor(t, "the database file was removed or replaced while it is open", server.ended)
 	server.signal(syscall.SIGKILL)
-	for _, args := range [][]string{{"serve"}, {"migrate", "up"}, {"migrate", "status"}, {"client", "create", "--name", "x"}, {"client", "list"}} {
+	for _, args := range [][]string{{"serve"}, {"migrate", "up"}, {"migrate", "status"}, {"client", "create", "--name", "x", "--grant-type", "client_credentials"}, {"client", "list"}} {
 		_, stderr, code := command(t, w.env, "", args...)
 		if code != exitFailed || !strings.Contains(stderr, "there is no database at "+path) || args[0] != "client" && !strings.Contains(stderr, "to restore it, or remove "+dir+"/secret.key too") {
 			t.Errorf("gatehouse %s without the database: %d %s", strings.Join(args, " "), code, stderr)

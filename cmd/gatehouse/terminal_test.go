@@ -58,7 +58,7 @@ func TestTerminalOutputIsPrintable(t *testing.T) {
 	for _, args := range [][]string{
 		{"client", "list"}, {"client", "show", id}, {"client", "show", evil}, {"client", "update", id, "--scope", "notes.read"}, {"user", "list"}, {"user", "show", "alice"},
 		{"scope", "list"}, {"scope", "delete", "notes.read"}, {"resource", "list"}, {"registration-token", "list"}, {"audit", "list"}, {"audit", "export"}, {"audit", "export", "--format", "csv"},
-		{"audit", "list", "--client", evil}, {"audit", "verify"}, {"user", "show", evil}, {"client", "create", "--name", evil}, {"user", "disable", "alice"}, {evil},
+		{"audit", "list", "--client", evil}, {"audit", "verify"}, {"user", "show", evil}, {"client", "create", "--name", evil, "--grant-type", "client_credentials"}, {"user", "disable", "alice"}, {evil},
 	} {
 		for _, asJSON := range []bool{false, true} {
 			if asJSON {
