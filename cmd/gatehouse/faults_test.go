@@ -269,7 +269,7 @@ func TestRemovedDatabaseIsReportedAndNotRecreated(t *testing.T) {
 	server.signal(syscall.SIGKILL)
 	for _, args := range [][]string{{"serve"}, {"migrate", "up"}, {"migrate", "status"}, {"client", "create", "--name", "x", "--grant-type", "client_credentials"}, {"client", "list"}} {
 		_, stderr, code := command(t, w.env, "", args...)
-		if code != exitFailed || !strings.Contains(stderr, "there is no database at "+path) || args[0] != "client" && !strings.Contains(stderr, "to restore it, or remove "+dir+"/secret.key too") {
+		if code != exitFailed || !strings.Contains(stderr, "there is no database at "+path) || args[0] != "client" && !strings.Contains(stderr, "there is a root key, "+dir+"/secret.key; put a backup of the database there to restore it") {
 			t.Errorf("gatehouse %s without the database: %d %s", strings.Join(args, " "), code, stderr)
 		}
 		if exists(path) {

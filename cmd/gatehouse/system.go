@@ -67,7 +67,8 @@ func checkNotLost(cfg config.Config) error {
 	if size(path) > 0 || size(path+"-wal") > 0 || !exists(key) {
 		return nil
 	}
-	return fmt.Errorf("there is no database at %s, but its root key %s exists; put a backup of the database there to restore it, or remove %s too to start over with an empty database", path, key, key)
+	return fmt.Errorf("there is no database at %s, but there is a root key, %s; put a backup of the database there to restore it; "+
+		"to start over with an empty database, name another directory, or move the key away if no other database needs it", path, key)
 }
 
 func assemble(ctx context.Context, cfg config.Config, store *storage.Store, log *slog.Logger, migrate bool, notice func(string)) (*system, error) {
