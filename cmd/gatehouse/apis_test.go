@@ -41,7 +41,8 @@ func documentFiles(t *testing.T, document string) map[string]string {
 	return files
 }
 
-// apiPrograms are the commands that run a program of docs/apis.md in the directory of its libraries. The first ones build it.
+// apiPrograms are the commands that run a program of docs/apis.md in the directory of its libraries. The first ones
+// build it.
 var apiPrograms = map[string][][]string{
 	"spring": {
 		{"javac", "-parameters", "-proc:none", "-cp", "lib/*", "-d", "classes", "Api.java"},

@@ -78,8 +78,8 @@ func (a *app) auditFilter(cmd *cobra.Command) func(ctx context.Context, s *syste
 	}
 }
 
-// auditClient returns the id of a client by id or name. Any other text is returned as it is: the client may be deleted, or
-// unknown to this server and named in a failed request.
+// auditClient returns the id of a client by id or name. Any other text is returned as it is: the client may be
+// deleted, or unknown to this server and named in a failed request.
 func (s *system) auditClient(ctx context.Context, idOrName string) (string, error) {
 	if idOrName == "" {
 		return "", nil
@@ -284,7 +284,7 @@ func (a *app) auditVerify() *cobra.Command {
 		Long: "Check every seal of the audit log against the rows that are there, in one snapshot. A seal is made each second over the rows since the last; without\n" +
 			"the root key nobody can make one that fits other rows. Rows younger than the last seal are counted, not checked.\n" +
 			"Without --head, the removal of the newest rows together with their seals cannot be detected unless records of their time are left. Give the number\n" +
-			"and head of a seal that was noted elsewhere; the server logs them every hour.\n" +
+			"and head of a seal that was stored elsewhere; the server logs them every hour.\n" +
 			"It ends with 1 when something is wrong.",
 		Example: "  gatehouse audit verify --head 8412:0f3c…",
 		Args:    exactly(),
@@ -364,7 +364,7 @@ func (a *app) auditRetire() *cobra.Command {
 				return err
 			}
 			if behind := s.store.Stats().CleanupBehind; behind > 0 {
-				fmt.Fprintf(a.stderr, "the clock is %s ahead of the last deletion in this database; counting from %s. If the clock is right, repeat this later or run `gatehouse serve` for a while.\n",
+				fmt.Fprintf(a.stderr, "the clock is %s ahead of the last deletion in this database; counting from %s. If the clock is correct, retry later or run `gatehouse serve` for a while.\n",
 					behind.Round(time.Second), stamp(&now))
 			}
 			before, err := moment(*older, now)
@@ -395,9 +395,9 @@ func (a *app) auditRetire() *cobra.Command {
 
 func (a *app) auditErase() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "erase USER", Short: "Erase a person's addresses and user agents from the audit log",
-		Long: "Make the addresses and user agents in the audit rows and browser sessions of a person unreadable for good, by erasing their keys. The rows stay, with the person's sub and\n" +
-			"nothing else of them, and their seals hold. USER may be the sub of somebody who is deleted. Backups made before still have the keys.",
+		Use: "erase USER", Short: "Erase a user's addresses and user agents from the audit log",
+		Long: "Make the addresses and user agents in the audit rows and browser sessions of a user permanently unreadable, by erasing their keys. The rows stay, with only the user's\n" +
+			"sub, and their seals stay valid. USER may be the sub of a deleted user. Earlier backups still contain the keys.",
 		Args: exactly("USER"),
 	}
 	yes := yesFlag(cmd)
@@ -407,7 +407,7 @@ func (a *app) auditErase() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := a.confirm(*yes, "Erase where "+args[0]+" came from, in every audit row and session, for good?"); err != nil {
+			if err := a.confirm(*yes, "Erase the addresses and user agents of "+args[0]+" in every audit row and session permanently?"); err != nil {
 				return err
 			}
 			n, err := s.store.EraseAudit(ctx, id)
@@ -418,9 +418,9 @@ func (a *app) auditErase() *cobra.Command {
 				return err
 			}
 			if n == 0 {
-				fmt.Fprintf(a.stderr, "gatehouse: no audit row or session tells where %s came from\n", display.Escape(args[0]))
+				fmt.Fprintf(a.stderr, "gatehouse: no audit row or session has an address of %s\n", display.Escape(args[0]))
 			}
-			_, err = fmt.Fprintf(a.stdout, "%d rows no longer tell where from; what comes from now on does again\n", n)
+			_, err = fmt.Fprintf(a.stdout, "erased the address and user agent of %d rows; later rows have them again\n", n)
 			return err
 		})
 	}

@@ -136,7 +136,8 @@ func (b *tab) save(name string, withHTML bool) {
 	}
 }
 
-// looks saves the page on a narrow and an ordinary phone and a desktop, light and dark, and leaves the desktop's light one.
+// looks saves the page on a narrow and an ordinary phone and a desktop, light and dark, and leaves the desktop's light
+// one.
 func (b *tab) looks(name string) {
 	b.t.Helper()
 	for _, scheme := range []string{"dark", "light"} {

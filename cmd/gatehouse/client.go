@@ -51,7 +51,7 @@ var metadataFlags = []metadataFlag{
 	{"scope", "scope", "scopes the client may ask for, with spaces between", "text"},
 	{"default-scope", "gatehouse_default_scopes", "scopes it gets when it asks for none (default: all but offline_access)", "words"},
 	{"optional-scope", "gatehouse_optional_scopes", "scopes a person may untick", "words"},
-	{"optional-scopes-selected", "gatehouse_optional_scopes_selected", "they start ticked (default true; false for a client that registered itself)", "bool"},
+	{"optional-scopes-selected", "gatehouse_optional_scopes_selected", "they are initially ticked (default true; false for a self-registered client)", "bool"},
 	{"allowed-network", "gatehouse_allowed_networks", "CIDR or address it may authenticate from (repeat for several; they replace those before; any: from anywhere)", "words"},
 	{"audience", "gatehouse_audience", "aud of its tokens when no resource applies", "list"},
 	{"resource", "gatehouse_resources", "resources it may ask for (default: those of its scopes)", "list"},
@@ -64,7 +64,7 @@ var metadataFlags = []metadataFlag{
 	{"access-ttl", "gatehouse_access_token_ttl", "lifetime of its access tokens, like 5m", "duration"},
 	{"refresh-idle", "gatehouse_refresh_idle_ttl", "how long its refresh tokens may be unused, like 30d", "duration"},
 	{"refresh-max", "gatehouse_refresh_max_ttl", "how long its grants last at most, like 90d", "duration"},
-	{"refresh-grace", "gatehouse_refresh_grace", "how long a refresh whose response was lost can be retried, 10m at most, 0s for not at all", "duration"},
+	{"refresh-grace", "gatehouse_refresh_grace", "how long a refresh whose response was lost can be retried, 10m at most, 0s to turn it off", "duration"},
 }
 
 // addMetadataFlags adds --metadata and a flag per member, and returns a function that gathers them into one JSON object.
@@ -144,7 +144,7 @@ func (a *app) readFile(name string) ([]byte, error) {
 // tellIgnored says which members mean nothing here: one of them may be misspelt.
 func (a *app) tellIgnored(raw []byte) {
 	if unknown := oauth.UnknownMembers(raw); len(unknown) > 0 {
-		fmt.Fprintf(a.stderr, "gatehouse: ignored what is no client metadata: %s\n", display.Escape(strings.Join(unknown, ", ")))
+		fmt.Fprintf(a.stderr, "gatehouse: ignored unknown client metadata: %s\n", display.Escape(strings.Join(unknown, ", ")))
 	}
 }
 
@@ -319,11 +319,12 @@ func (a *app) clientUpdate() *cobra.Command {
 	return cmd
 }
 
-// clientArgument says in help what ID may be.
+// clientArgument describes ID in the help.
 const clientArgument = "ID is a client_id, or the name of a client that an operator registered when no other has it."
 
-// findClient returns the client with that id, else the only client of an operator with that name. Clients that registered
-// themselves are not found by name: third parties choose those names. It returns storage.ErrNotFound when there is none.
+// findClient returns the client with that id, else the only client of an operator with that name. Self-registered
+// clients are not found by name, because third parties choose those names. It returns storage.ErrNotFound when there
+// is none.
 func findClient(ctx context.Context, store *storage.Store, idOrName string) (*storage.Client, error) {
 	c, err := store.Client(ctx, idOrName)
 	if !errors.Is(err, storage.ErrNotFound) {
@@ -345,10 +346,10 @@ func findClient(ctx context.Context, store *storage.Store, idOrName string) (*st
 	case len(own) == 1:
 		return store.Client(ctx, own[0])
 	case len(own) > 1:
-		return nil, fmt.Errorf("%d clients are named %q; give one by its client_id: %s",
+		return nil, fmt.Errorf("%d clients are named %q; pass a client_id: %s",
 			len(own), idOrName, strings.Join(own, ", "))
 	case len(registered) > 0:
-		return nil, fmt.Errorf("a client that registered itself is not found by its name; give it by its client_id: %s",
+		return nil, fmt.Errorf("a self-registered client is not found by its name; pass its client_id: %s",
 			strings.Join(registered, ", "))
 	}
 	return nil, storage.ErrNotFound
@@ -388,9 +389,9 @@ func (a *app) clientChange(use, short, long, done, question string, change func(
 func (a *app) clientState(disable bool) *cobra.Command {
 	if disable {
 		return a.clientChange("disable", "Disable a client and revoke its tokens",
-			"Refuse the client until `client enable`, and end every grant and token it has for good: enabling it again brings none of\n"+
-				"them back, and users who were on its sign-in pages begin again. Its secrets, its registration access token and what\n"+
-				"users allowed it stay; after a leak of a secret also run `client rotate-secret ID --overlap 0`.",
+			"Refuse the client until `client enable`, and revoke its grants and tokens permanently: enabling the client does not\n"+
+				"restore them, and users on its sign-in pages must start again. Its secrets, its registration access token and\n"+
+				"consents stay; after a leak of a secret also run `client rotate-secret ID --overlap 0`.",
 			"client %s is disabled", "", func(ctx context.Context, s *system, id string) error {
 				return s.store.DisableClient(ctx, id, storage.Event{Type: storage.ClientDisabled})
 			})
@@ -403,7 +404,7 @@ func (a *app) clientState(disable bool) *cobra.Command {
 
 func (a *app) clientDelete() *cobra.Command {
 	return a.clientChange("delete", "Delete a client with its secrets and consents", "", "client %s is deleted",
-		"Delete client %s with its secrets and everything people allowed it?", func(ctx context.Context, s *system, id string) error {
+		"Delete client %s with its secrets and consents?", func(ctx context.Context, s *system, id string) error {
 			return s.store.DeleteClient(ctx, id, storage.Event{Type: storage.ClientDeleted})
 		})
 }
@@ -419,7 +420,7 @@ func (a *app) clientRotate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "rotate-secret ID", Short: "Give a client a new secret",
 		Long: "Make a new secret and print it this once. The old ones stay valid for --overlap, so that the client can change over without\n" +
-			"downtime. With --overlap 0, for a leak, they end at once and every token the client has with them.\n" +
+			"downtime. With --overlap 0, for a leak, they expire immediately, and every token of the client is revoked.\n" +
 			clientArgument,
 		Args: exactly("ID"),
 	}

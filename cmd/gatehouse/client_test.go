@@ -33,7 +33,7 @@ func TestSelfRegisteredClientIsNotFoundByName(t *testing.T) {
 			t.Fatal(err, res.Status)
 		}
 		_, stderr, code := command(t, env, "", "client", "update", "Notes", "--skip-consent")
-		if code != exitFailed || !strings.Contains(stderr, "give it by its client_id: "+registered.ClientID) {
+		if code != exitFailed || !strings.Contains(stderr, "pass its client_id: "+registered.ClientID) {
 			t.Errorf("update by the name of a self-registered client: %d %s", code, stderr)
 		}
 		stdout, stderr, code := command(t, env, "", "client", "create", "--name", "Notes", "--grant-type", "client_credentials", "--scope", "jobs")

@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	// ownFiles are the file descriptors that a process needs besides connections: listeners, log, certificates, admin connections.
+	// ownFiles are the file descriptors that a process needs besides connections: listeners, log, certificates, admin
+	// connections.
 	ownFiles = 64
 	// outgoingFiles are those of fetched documents and deliveries.
 	outgoingFiles = 128
@@ -22,14 +23,14 @@ const (
 	redisFiles = 64
 	// filesOfSQLite are those of one connection to an embedded database.
 	filesOfSQLite = 3
-	// mostFiles bounds the limits of systems that have none.
+	// mostFiles is the limit on systems without one.
 	mostFiles = 1 << 20
 	// reportEvery is how often a listener logs a condition that continues.
 	reportEvery = time.Minute
 )
 
-// maxConnections returns how many connections the public listener may have open at once: what the limit of open files leaves when the
-// admin listener, the database and everything else of the process have what they need, or half of it if that is more.
+// maxConnections returns the maximum number of open connections of the public listener: the limit of open files minus
+// those of the admin listener, the database and the rest of the process, but at least half of the limit.
 func maxConnections(cfg config.Config) int {
 	files := mostFiles
 	var limit syscall.Rlimit
@@ -50,12 +51,12 @@ func maxConnections(cfg config.Config) int {
 	return max(files-reserved, files/2)
 }
 
-// boundedListener accepts at most so many connections at once, and logs why it cannot accept more: net/http only retries.
+// boundedListener limits the number of open connections and logs why it cannot accept more; net/http only retries.
 type boundedListener struct {
 	net.Listener
 
 	log    *slog.Logger
-	slots  chan struct{} // nil: any number
+	slots  chan struct{} // nil: no limit
 	closed chan struct{}
 	close  func()
 
@@ -63,7 +64,7 @@ type boundedListener struct {
 	reported map[string]time.Time
 }
 
-// newBoundedListener wraps a listener. most is the number of connections at once, 0 for any.
+// newBoundedListener wraps a listener. most is the maximum number of open connections, 0 for no limit.
 func newBoundedListener(l net.Listener, most int, log *slog.Logger) *boundedListener {
 	b := &boundedListener{Listener: l, log: log, closed: make(chan struct{}), reported: map[string]time.Time{}}
 	b.close = sync.OnceFunc(func() { close(b.closed) })
@@ -110,7 +111,7 @@ func (b *boundedListener) Close() error {
 	return b.Listener.Close()
 }
 
-// report logs a condition once in reportEvery.
+// report logs a condition at most once per reportEvery.
 func (b *boundedListener) report(level slog.Level, message string, attr slog.Attr) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -121,7 +122,7 @@ func (b *boundedListener) report(level slog.Level, message string, attr slog.Att
 	b.log.Log(context.Background(), level, message, slog.String("address", b.Addr().String()), attr)
 }
 
-// boundedConn gives its slot back when it is closed.
+// boundedConn releases its slot when it is closed.
 type boundedConn struct {
 	*net.TCPConn
 

@@ -14,8 +14,8 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// TestAdminListenerRespondsAtOpenFileLimit opens more connections to the public listener than the process may have files,
-// and sends nothing.
+// TestAdminListenerRespondsAtOpenFileLimit opens more connections to the public listener than the process may have
+// files, and sends nothing.
 func TestAdminListenerRespondsAtOpenFileLimit(t *testing.T) {
 	t.Parallel()
 	admin := freeAddress(t)

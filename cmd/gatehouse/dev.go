@@ -95,7 +95,7 @@ func (a *app) devCommand() *cobra.Command {
 			err = store.ClaimDev(ctx, data.AppID, data.MachineID)
 			if errors.Is(err, storage.ErrNotDev) {
 				return errors.New("this database was not created by `gatehouse dev`, which adds demo clients and a demo user to it; " +
-					"nothing was changed. Give dev a database of its own, like --database-url sqlite:gatehouse-dev/gatehouse.db, " +
+					"nothing was changed. Use a separate database for dev, like --database-url sqlite:gatehouse-dev/gatehouse.db, " +
 					"or run `gatehouse serve` on this one")
 			}
 			return err
@@ -167,7 +167,7 @@ func devDataFile(cfg config.Config) string {
 	return filepath.Join("gatehouse-data", devFile)
 }
 
-// readDevData reads dev.json; without the file the data is empty.
+// readDevData reads dev.json, and returns empty data without the file.
 func readDevData(cfg config.Config) (data devData, err error) {
 	file := devDataFile(cfg)
 	b, err := os.ReadFile(file)
@@ -182,7 +182,7 @@ func readDevData(cfg config.Config) (data devData, err error) {
 	return data, err
 }
 
-// prepareDev makes what is missing: the demo person, the sample app's client and API, and the machine client.
+// prepareDev creates what is missing: the demo user, the client and API of the sample app, and the machine client.
 func (s *system) prepareDev(ctx context.Context, data devData, sampleURL string) (devData, error) {
 	before := data
 	if err := s.devScopes(ctx, sampleURL); err != nil {
@@ -360,7 +360,7 @@ What next, in a second terminal{where}:
   Register an API       gatehouse resource create http://127.0.0.1:4000 --name 'My API' --scope my.read
                         docs/apis.md: how it verifies tokens in Spring Boot, Node.js, Go and Python
   Administer            gatehouse client list, gatehouse user list, gatehouse audit list, gatehouse --help
-  Go to production      docs/operate.md; start with an empty database of its own, ` + "`gatehouse serve`" + ` and ` + "`gatehouse user create`" + `
+  Go to production      docs/operate.md; start with a separate empty database, ` + "`gatehouse serve`" + ` and ` + "`gatehouse user create`" + `
 
 `)
 }

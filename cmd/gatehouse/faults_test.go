@@ -244,8 +244,8 @@ func TestToldToStopUnderLoad(t *testing.T) {
 	})
 }
 
-// TestRemovedDatabaseIsReportedAndNotRecreated removes the files of a database that is being served. The log has the cause, and the
-// restart does not begin with an empty database in its place.
+// TestRemovedDatabaseIsReportedAndNotRecreated removes the files of a database that is being served. The log has the
+// cause, and the restart does not begin with an empty database in its place.
 func TestRemovedDatabaseIsReportedAndNotRecreated(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -375,7 +375,8 @@ func TestTheDatabaseGoesAndComesBack(t *testing.T) {
 	}
 }
 
-// TestDatabaseOutageBehindPgBouncerRecovers: PgBouncer accepts connections all the while, and reports errors of its own.
+// TestDatabaseOutageBehindPgBouncerRecovers: PgBouncer accepts connections all the while, and reports errors of its
+// own.
 func TestDatabaseOutageBehindPgBouncerRecovers(t *testing.T) {
 	t.Parallel()
 	needs(t, "TEST_POSTGRES_DSN")
@@ -432,7 +433,8 @@ func goesAndComesBack(t *testing.T, pg *postgresServer, db string) *child {
 				t.Errorf("503 although the database is there: %s", a)
 			}
 		default:
-			// A rotation whose response was lost is retried: the window does not end while the database is unavailable.
+			// A rotation whose response was lost is retried: the window does not end while the database is
+			// unavailable.
 			if journals[i].refresh != "" || a.text("error") != "invalid_request" {
 				t.Errorf("%s", a)
 			}

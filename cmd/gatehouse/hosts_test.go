@@ -9,7 +9,8 @@ import (
 	"gatehouse/oauth/redirect"
 )
 
-// TestShownHostIsTheHostThatChromiumOpens compares the host that pages show with what the URL parser of Chromium yields.
+// TestShownHostIsTheHostThatChromiumOpens compares the host that pages show with what the URL parser of Chromium
+// yields.
 func TestShownHostIsTheHostThatChromiumOpens(t *testing.T) {
 	b := openBrowser(t)
 	b.do("open an empty page", chromedp.Navigate("about:blank"))

@@ -13,8 +13,8 @@ import (
 	"gatehouse/storage"
 )
 
-// job is work that every process does repeatedly; its owner makes it safe to run in many processes at once. Each run has a time
-// limit, so that a connection that no longer answers fails one run instead of ending the job.
+// job is work that every process does repeatedly; its owner makes it safe to run in many processes at once. Each run
+// has a time limit, so that a connection that no longer responds fails one run instead of ending the job.
 type job struct {
 	name  string
 	every time.Duration
@@ -26,14 +26,14 @@ type job struct {
 const (
 	// shortLimit is for runs of a few statements.
 	shortLimit = 10 * time.Second
-	// retryAfter is how long a job that /readyz depends on waits after a failure, at most.
+	// retryAfter is the maximum wait after a failure of a job that /readyz depends on.
 	retryAfter = 5 * time.Second
 )
 
-// maxAge is the age of the last success from which a job counts as stalled.
+// maxAge returns the age of the last success from which a job counts as stalled.
 func (j job) maxAge() time.Duration { return max(time.Minute, 3*j.every+j.limit) }
 
-// progressed returns nil instead of the error of a run that its time limit ended while it worked off a backlog.
+// progressed returns nil for a run with a backlog that its time limit ended.
 func progressed(ctx context.Context, rows int64, err error) error {
 	if rows > 0 && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return nil
@@ -115,7 +115,7 @@ func newWork() *work {
 	}
 }
 
-// begin makes the series of a job exist before its first run, or no alert would see that it never succeeds.
+// begin creates the metric series of a job before its first run, so that alerts detect a job that never succeeds.
 func (w *work) begin(j job) {
 	w.failures.WithLabelValues(j.name).Add(0)
 	w.oldest.WithLabelValues(j.name).Set(j.maxAge().Seconds())
@@ -124,11 +124,11 @@ func (w *work) begin(j job) {
 
 func (w *work) succeeded(j job) {
 	w.finished.WithLabelValues(j.name).SetToCurrentTime()
-	w.alive(j)
+	w.markCapable(j)
 }
 
-// alive notes that this process can do the job, whether or not it is the process that has to.
-func (w *work) alive(j job) {
+// markCapable records that this process can do the job, whether or not another process does it.
+func (w *work) markCapable(j job) {
 	if !j.ready {
 		return
 	}
@@ -150,8 +150,8 @@ func (w *work) stalled() error {
 	return errors.Join(errs...)
 }
 
-// startJobs runs every job immediately and at its interval until ctx ends. The function that it returns waits for that, as
-// long as its own context allows.
+// startJobs runs every job immediately and at its interval until ctx ends. The function that it returns waits for
+// that, as long as its own context allows.
 func startJobs(ctx context.Context, s *system, log *slog.Logger) (wait func(limited context.Context) error) {
 	var running sync.WaitGroup
 	for _, j := range s.jobs(log) {
@@ -162,7 +162,7 @@ func startJobs(ctx context.Context, s *system, log *slog.Logger) (wait func(limi
 				said = s.do(ctx, j, log, said)
 				pause := j.every
 				if !said.IsZero() && j.ready {
-					pause = min(pause, retryAfter) // or a process would stay unready after what was wrong has passed
+					pause = min(pause, retryAfter) // so that a process does not stay unready after recovery
 				}
 				select {
 				case <-ctx.Done():
@@ -208,8 +208,8 @@ func (s *system) do(ctx context.Context, j job, log *slog.Logger, said time.Time
 		s.work.succeeded(j)
 	case ctx.Err() == nil:
 		s.work.failures.WithLabelValues(j.name).Inc()
-		if errors.Is(err, storage.ErrSealLocked) { // what another session does makes no other process unready
-			s.work.alive(j)
+		if errors.Is(err, storage.ErrSealLocked) { // another session is sealing, which does not make this process unready
+			s.work.markCapable(j)
 		}
 		if time.Since(said) < failureEvery {
 			break

@@ -63,7 +63,8 @@ func TestHangingJobEndsAtItsTimeLimit(t *testing.T) {
 	}
 }
 
-// TestStalledJobMakesProcessUnreadyButAlive: a load balancer sends requests elsewhere, and no supervisor restarts the process.
+// TestStalledJobMakesProcessUnreadyButAlive: a load balancer sends requests elsewhere, and no supervisor restarts the
+// process.
 func TestStalledJobMakesProcessUnreadyButAlive(t *testing.T) {
 	t.Parallel()
 	cfg, _, err := config.Load(func(name string) string {
@@ -98,8 +99,8 @@ func TestStalledJobMakesProcessUnreadyButAlive(t *testing.T) {
 	storagetest.Must(t, <-ended)
 }
 
-// TestSilentConnectionsDoNotStopJobs keeps every connection to PostgreSQL open without ever forwarding an answer again, as a firewall
-// does that forgot them. New connections work.
+// TestSilentConnectionsDoNotStopJobs keeps every connection to PostgreSQL open without ever forwarding an answer
+// again, as a firewall does that forgot them. New connections work.
 func TestSilentConnectionsDoNotStopJobs(t *testing.T) {
 	t.Parallel()
 	needs(t, "TEST_POSTGRES_DSN")
@@ -126,8 +127,8 @@ func TestSilentConnectionsDoNotStopJobs(t *testing.T) {
 		eventually(t, name+" succeeds on new connections", func() bool { return last(name) > from })
 	}
 	ready(t, w.issuer, http.StatusOK)
-	// Silent connections may still be idle in the pool. A request that gets one fails at its timeout and closes it, so no more
-	// requests can fail than there were connections.
+	// Silent connections may still be idle in the pool. A request that gets one fails at its timeout and closes it, so
+	// no more requests can fail than there were connections.
 	var a answer
 	for range pool + 1 {
 		if a = w.caller(t).machine(); a.status == http.StatusOK {

@@ -24,7 +24,8 @@ func withoutJavaScript() step {
 	})
 }
 
-// redirectingApp is an app whose callback sends the browser to another origin, as a backend with a separate front end does.
+// redirectingApp is an app whose callback sends the browser to another origin, as a backend with a separate front end
+// does.
 type redirectingApp struct {
 	callback, frontEnd string
 	opens              atomic.Pointer[string] // where the callback leads instead, when it is set
@@ -63,8 +64,8 @@ func authorizeURL(d *devServer, clientID, redirectURI string, more ...oauth2.Aut
 	return c.AuthCodeURL("the state", append(more, oauth2.S256ChallengeOption(oauth2.GenerateVerifier()))...)
 }
 
-// TestFormsReachAppsThatRedirectToAnotherOrigin: Chromium applies form-action to every redirect that follows a form, the
-// app's own included, so no page whose form can end at an app may send it.
+// TestFormsReachAppsThatRedirectToAnotherOrigin: Chromium applies form-action to every redirect that follows a form,
+// the app's own included, so no page whose form can end at an app may send it.
 func TestFormsReachAppsThatRedirectToAnotherOrigin(t *testing.T) {
 	needs(t, "CHROME")
 	d := startDev(t, t.TempDir(), nil)
@@ -99,8 +100,8 @@ func TestFormsReachAppsThatRedirectToAnotherOrigin(t *testing.T) {
 	}
 }
 
-// TestFormsReachPrivateUseSchemes: the browser passes the link on to the system, whether the form's response redirects to
-// the private-use scheme itself or the app's https callback does.
+// TestFormsReachPrivateUseSchemes: the browser passes the link on to the system, whether the form's response redirects
+// to the private-use scheme itself or the app's https callback does.
 func TestFormsReachPrivateUseSchemes(t *testing.T) {
 	needs(t, "CHROME")
 	d := startDev(t, t.TempDir(), nil)

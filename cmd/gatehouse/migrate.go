@@ -25,7 +25,7 @@ func (a *app) migrateCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if _, embedded := cfg.Embedded(); embedded && *grantTo != "" { // before a file is made
+		if _, embedded := cfg.Embedded(); embedded && *grantTo != "" { // before a file is created
 			return storage.ErrOneRole
 		}
 		return withStore(cmd.Context(), cfg, func(ctx context.Context, s *storage.Store) error {

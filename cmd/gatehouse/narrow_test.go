@@ -17,8 +17,8 @@ import (
 	"gatehouse/templates"
 )
 
-// TestNoPageScrollsSideways opens every page at 320 pixels with the longest names that are accepted, none of which has a
-// place to break. A new template fails the test until it is opened here.
+// TestNoPageScrollsSideways opens every page at 320 pixels with the longest names that are accepted, none of which has
+// a place to break. A new template fails the test until it is opened here.
 func TestNoPageScrollsSideways(t *testing.T) {
 	needs(t, "CHROME")
 	t.Parallel()

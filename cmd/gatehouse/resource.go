@@ -29,7 +29,7 @@ func addResourceFlags(cmd *cobra.Command) resourceFlags {
 		name:   cmd.Flags().String("name", "", "what people call the API"),
 		scopes: cmd.Flags().StringArray("scope", nil, "a scope of the API (repeat for several)"),
 		introspectors: cmd.Flags().StringArray("introspector", nil,
-			"client of the API (client_id or name), which may introspect tokens meant for it (repeat for several)"),
+			"client of the API (client_id or name), which may introspect tokens intended for it (repeat for several)"),
 	}
 }
 
@@ -80,7 +80,7 @@ func (f resourceFlags) apply(ctx context.Context, a *app, cmd *cobra.Command, tx
 	return nil
 }
 
-// warnShared notes on stderr which scopes of a resource belong to others too.
+// warnShared reports on stderr which scopes of a resource also belong to others.
 func (a *app) warnShared(ctx context.Context, s *system, r storage.Resource) error {
 	known, err := s.store.Resources(ctx)
 	if err != nil {
@@ -94,7 +94,7 @@ func (a *app) warnShared(ctx context.Context, s *system, r storage.Resource) err
 			}
 		}
 		if len(others) > 0 {
-			fmt.Fprintf(a.stderr, "gatehouse: scope %s also belongs to %s; without the parameter resource a token is for all of them, and users are asked for each\n", scope, strings.Join(others, ", "))
+			fmt.Fprintf(a.stderr, "gatehouse: scope %s also belongs to %s; without the parameter resource a token is for all of them, and users are prompted for each\n", scope, strings.Join(others, ", "))
 		}
 	}
 	return nil
@@ -104,7 +104,7 @@ func (a *app) resourceCreate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "create URI", Short: "Register an API",
 		Long: "Register an API by its identifier, an absolute URI: the aud of tokens meant for it (RFC 8707). Tokens with one of its scopes\n" +
-			"are meant for it by themselves. A scope that belongs to another API too is noted on stderr: users allow each API separately.",
+			"have it as audience automatically. A scope that also belongs to another API is reported on stderr: consent is per API.",
 		Example: "  gatehouse resource create https://api.example.com --name 'Notes API' --scope notes.read --scope notes.write --introspector CLIENT_ID",
 		Args:    exactly("URI"),
 	}

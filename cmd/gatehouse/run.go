@@ -145,9 +145,9 @@ func listsSettings(cmd *cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// settings reads the settings of the environment and this command line. Warnings go to warn. With a nil warn only secrets
-// in flags and unknown names are reported, on standard error: every user of the machine can read a command line, and a command
-// with a misspelt setting may work on another database than intended.
+// settings reads the settings of the environment and this command line. Warnings go to warn. With a nil warn only
+// secrets in flags and unknown names are reported, on standard error: every user of the machine can read a command
+// line, and a command with a misspelt setting may work on another database than intended.
 func (a *app) settings(cmd *cobra.Command, warn func(string)) (config.Config, error) {
 	given := map[string]string{}
 	known := map[string]bool{}
@@ -171,7 +171,7 @@ func (a *app) settings(cmd *cobra.Command, warn func(string)) (config.Config, er
 }
 
 // databaseSettings reads the settings as settings does, for a command that opens the database. When the root key is
-// missing and the database has one already, the error names that key and does not suggest creating another.
+// missing and the database already has one, the error does not suggest creating another.
 func (a *app) databaseSettings(cmd *cobra.Command, warn func(string)) (config.Config, error) {
 	cfg, err := a.settings(cmd, warn)
 	var mistakes config.Mistakes
@@ -186,11 +186,11 @@ func (a *app) databaseSettings(cmd *cobra.Command, warn func(string)) (config.Co
 	defer cancel()
 	store, openErr := storage.Open(ctx, storage.Options{URL: cfg.DatabaseURL, Pool: 1})
 	if openErr != nil {
-		return cfg, err // the database cannot be asked; the general advice stands
+		return cfg, err // the database cannot be read; return the general error
 	}
 	used, openErr := store.HasRootKey(ctx)
 	if openErr = errors.Join(openErr, store.Close(ctx)); openErr == nil && used {
-		mistakes[missing] = "GATEHOUSE_SECRET_KEY is not set, and this database has a root key already; " +
+		mistakes[missing] = "GATEHOUSE_SECRET_KEY is not set, and this database already has a root key; " +
 			"set GATEHOUSE_SECRET_KEY or GATEHOUSE_SECRET_KEY_FILE to the key that its server uses"
 	}
 	return cfg, mistakes
@@ -237,7 +237,7 @@ func (s *system) close(ctx context.Context) error {
 	return errors.Join(s.store.Close(ctx), s.limits.Close())
 }
 
-// printJSON writes a record. What a terminal could act on is escaped, as JSON allows.
+// printJSON writes a record. Characters that a terminal would interpret are escaped.
 func (a *app) printJSON(v any) error {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -279,13 +279,13 @@ func checkName(flag, value string) error {
 	return nil
 }
 
-// yesFlag adds --yes to a command that prompts before it does what cannot be undone.
+// yesFlag adds --yes to a command that prompts before an irreversible change.
 func yesFlag(cmd *cobra.Command) *bool {
 	return cmd.Flags().Bool("yes", false, "do not prompt (without a terminal there is no prompt)")
 }
 
-// confirm prompts before something that cannot be undone, when standard input is a terminal and --yes was not given.
-// Without a terminal it does not prompt: scripts that were written before --yes existed keep working.
+// confirm prompts before an irreversible change when standard input is a terminal and --yes was not given. Without a
+// terminal it does not prompt, so that scripts from before --yes existed continue to work.
 func (a *app) confirm(yes bool, question string) error {
 	f, ok := a.stdin.(*os.File)
 	if yes || !ok || !term.IsTerminal(int(f.Fd())) {

@@ -142,10 +142,10 @@ func (s *system) serve(ctx context.Context, log *slog.Logger, g *gates, o serveO
 	}
 	jobs, endJobs := context.WithCancel(context.WithoutCancel(ctx))
 	defer endJobs()
-	reading, endReading := context.WithTimeout(ctx, shortLimit) // or a silent connection would keep the jobs from starting
+	reading, endReading := context.WithTimeout(ctx, shortLimit) // an unresponsive connection must not delay the jobs
 	unreadable := s.oauth.Ready(reading)
 	endReading()
-	if unreadable != nil { // and from now on the key set is served also when the database is away
+	if unreadable != nil { // from now on the JWKS is also served when the database is unavailable
 		log.Error("the signing keys cannot be read", slog.Any("error", unreadable))
 	}
 	if !o.foreground {
@@ -172,8 +172,9 @@ func (s *system) serve(ctx context.Context, log *slog.Logger, g *gates, o serveO
 	return nil
 }
 
-// checkHost refuses requests whose Host header has a name that is not allowed, which stops a web site from reaching this
-// server through a browser and a DNS name of its own (DNS rebinding). allowed gets the name in lower case, without port.
+// checkHost refuses requests whose Host header has a name that is not allowed, which stops a web site from reaching
+// this server through a browser and a DNS name of its own (DNS rebinding). allowed gets the name in lower case,
+// without port.
 func checkHost(h http.Handler, allowed func(name string) bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name, _, err := net.SplitHostPort(r.Host)
@@ -181,21 +182,22 @@ func checkHost(h http.Handler, allowed func(name string) bool) http.Handler {
 			name = strings.Trim(r.Host, "[]")
 		}
 		if !allowed(strings.ToLower(strings.TrimSuffix(name, "."))) {
-			http.Error(w, "this server does not answer under this host name; use its IP address", http.StatusMisdirectedRequest)
+			http.Error(w, "this server does not respond to this host name; use its IP address", http.StatusMisdirectedRequest)
 			return
 		}
 		h.ServeHTTP(w, r)
 	})
 }
 
-// loopbackName reports whether a name is one that every machine has for itself.
+// loopbackName reports whether a name refers to the local host.
 func loopbackName(name string) bool { return loopbackAddress(net.JoinHostPort(name, "0")) }
 
-// adminName returns a function that reports whether the admin listener answers under a name. No attacker can bring a browser here by
-// an IP address, and none controls localhost, this machine's own name, or those in the settings. On a listener that other machines
-// reach, names without a dot and those of Kubernetes and private zones, by which Prometheus finds a service, are allowed too.
+// adminName returns a function that reports whether the admin listener accepts a host name. No attacker can bring a
+// browser here by an IP address, and none controls localhost, this machine's own name, or those in the settings. On a
+// listener that other machines reach, names without a dot and those of Kubernetes and private zones, by which
+// Prometheus finds a service, are allowed too.
 func adminName(cfg config.Config) func(name string) bool {
-	machine, _ := os.Hostname() // without one there is one name less
+	machine, _ := os.Hostname() // without a host name it is not in the list
 	listen, _, _ := net.SplitHostPort(cfg.AdminListen)
 	own := []string{"localhost", strings.ToLower(machine), strings.ToLower(listen), cfg.IssuerURL().Hostname()}
 	return func(name string) bool {
@@ -205,15 +207,15 @@ func adminName(cfg config.Config) func(name string) bool {
 		if name == "" || slices.Contains(own, name) {
 			return name != ""
 		}
-		if loopbackName(listen) { // only this machine reaches it, and needs no other name
+		if loopbackName(listen) { // reachable only from this host, which needs no other name
 			return false
 		}
 		return !strings.Contains(name, ".") || strings.HasSuffix(name, ".svc") || strings.HasSuffix(name, ".cluster.local") || strings.HasSuffix(name, ".internal")
 	}
 }
 
-// adminHandler is the admin listener: health, metrics and profiling. Health, which tells nothing, has any name, as the public
-// listener has: the health check of a load balancer sends a name of its own.
+// adminHandler is the admin listener: health, metrics and profiling. Health, which discloses nothing, accepts any
+// host name, because the health checks of load balancers send different ones.
 func adminHandler(site *web.Site, registry *prometheus.Registry, cfg config.Config) http.Handler {
 	outer := http.NewServeMux()
 	mux := http.NewServeMux()

@@ -312,8 +312,8 @@ func TestServeStopsGracefully(t *testing.T) {
 	}
 }
 
-// TestAdminListenerRefusesForeignHostNames: a web site cannot reach metrics and profiles through a browser and a DNS name of its
-// own, while scrapers and probes by IP address or service name can.
+// TestAdminListenerRefusesForeignHostNames: a web site cannot reach metrics and profiles through a browser and a DNS
+// name of its own, while scrapers and probes by IP address or service name can.
 func TestAdminListenerRefusesForeignHostNames(t *testing.T) {
 	t.Parallel()
 	machine, err := os.Hostname()
@@ -367,8 +367,8 @@ func TestAdminListenerRefusesForeignHostNames(t *testing.T) {
 	}
 }
 
-// TestProfilesOmitCommandLineSecrets starts a server with its root key as a flag, which is a warning, and reads every profile
-// that has text.
+// TestProfilesOmitCommandLineSecrets starts a server with its root key as a flag, which is a warning, and reads every
+// profile that has text.
 func TestProfilesOmitCommandLineSecrets(t *testing.T) {
 	t.Parallel()
 	admin := freeAddress(t)

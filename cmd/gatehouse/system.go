@@ -25,14 +25,14 @@ func openSystem(ctx context.Context, cfg config.Config, log *slog.Logger, migrat
 	return openSystemAfter(ctx, cfg, log, migrate, notice, func(*storage.Store) error { return nil })
 }
 
-// openSystemAfter is openSystem with a check of the database before anything in it is changed.
+// openSystemAfter calls openSystem after a check of the database that precedes any change.
 func openSystemAfter(
 	ctx context.Context, cfg config.Config, log *slog.Logger, migrate bool, notice func(string), check func(store *storage.Store) error,
 ) (*system, error) {
 	if err := checkNotLost(cfg); err != nil {
 		return nil, err
 	}
-	// A server has a log. A command without one may only have to read.
+	// Only a server has a log. A command without one may open the database read-only.
 	store, err := storage.Open(ctx, storage.Options{URL: cfg.DatabaseURL, Pool: cfg.DatabasePool, Log: log, Command: log == nil, ReadOnlyAllowed: log == nil})
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the database: %w", err)
@@ -49,8 +49,8 @@ func openSystemAfter(
 	return s, nil
 }
 
-// checkNotLost refuses to create an embedded database next to the root key of another: that one was removed, or the path is wrong, and
-// a new one would have no clients and no users.
+// checkNotLost refuses to create an embedded database next to the root key of another: that one was removed, or the
+// path is wrong, and a new one would have no clients and no users.
 func checkNotLost(cfg config.Config) error {
 	path, embedded := cfg.Embedded()
 	if !embedded {

@@ -90,8 +90,8 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// TestTLS12AcceptsOnlyTheSuitesOfRFC9325 makes a real handshake with every suite of TLS 1.2 that Go can offer, against a
-// listener with an ECDSA and one with an RSA certificate, so that no suite is refused only for its kind of key.
+// TestTLS12AcceptsOnlyTheSuitesOfRFC9325 makes a real handshake with every suite of TLS 1.2 that Go can offer, against
+// a listener with an ECDSA and one with an RSA certificate, so that no suite is refused only for its kind of key.
 func TestTLS12AcceptsOnlyTheSuitesOfRFC9325(t *testing.T) {
 	t.Parallel()
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)

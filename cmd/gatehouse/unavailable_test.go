@@ -24,7 +24,8 @@ func unwritableDirectory(t *testing.T) string {
 	return dir
 }
 
-// TestPermanentDatabaseErrorsEndEveryCommand covers the errors that do not end on their own: serve must not wait for them.
+// TestPermanentDatabaseErrorsEndEveryCommand covers the errors that do not end on their own: serve must not wait for
+// them.
 func TestPermanentDatabaseErrorsEndEveryCommand(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -66,16 +66,16 @@ func (a *app) userCommand() *cobra.Command {
 	disable := change("disable", "Disable a user and end their sessions and tokens", "user %s is disabled", "", func(ctx context.Context, s *system, u storage.User) error {
 		return s.store.DisableUser(ctx, u.ID, storage.Event{Type: storage.UserDisabled})
 	})
-	disable.Long = "Refuse the user until `user enable`, and end every session, grant and token of the user for good: enabling the user again\n" +
-		"brings none of them back. Clients with a backchannel_logout_uri are sent a logout token. What the user allowed stays.\n" +
+	disable.Long = "Refuse the user until `user enable`, and end every session, grant and token of the user permanently: enabling the user does\n" +
+		"not restore them. Clients with a backchannel_logout_uri receive a logout token. Consents stay.\n" +
 		"USER is a username, e-mail address or sub."
 	enable := change("enable", "Enable a disabled user", "user %s is enabled", "", func(ctx context.Context, s *system, u storage.User) error {
 		return s.store.EnableUser(ctx, u.ID, storage.Event{Type: storage.UserEnabled})
 	})
-	enable.Long = "Let a disabled user sign in again. Sessions and tokens from before stay ended. USER is a username, e-mail address or sub."
+	enable.Long = "Let a disabled user sign in again. Earlier sessions and tokens stay revoked. USER is a username, e-mail address or sub."
 	return a.group("user", "Manage people", "", a.userCreate(), a.userList(), a.userShow(), a.userUpdate(), a.userSetPassword(),
 		disable, enable,
-		change("revoke-tokens", "End every session, grant and token of a person", "every session and token of user %s is revoked", "End every session, grant and token of user %s?", func(ctx context.Context, s *system, u storage.User) error {
+		change("revoke-tokens", "End every session, grant and token of a user", "every session and token of user %s is revoked", "End every session, grant and token of user %s?", func(ctx context.Context, s *system, u storage.User) error {
 			return s.store.RevokeUserTokens(ctx, u.ID, storage.Event{Type: storage.UserTokensRevoked})
 		}),
 		change("delete", "Delete a person with their sessions and consents", "user %s is deleted", "Delete user %s with everything they allowed?", func(ctx context.Context, s *system, u storage.User) error {
@@ -110,7 +110,7 @@ func (a *app) userCreate() *cobra.Command {
 	cmd.Flags().StringVar(&n.Email, "email", "", "e-mail address, also good to sign in with")
 	cmd.Flags().StringVar(&n.Name, "name", "", "full name")
 	cmd.Flags().BoolVar(&n.Admin, "admin", false,
-		"the person will administer this server; stored, and without effect in this version")
+		"the user will administer this server; stored, without effect in this version")
 	profile := addProfileFlags(cmd)
 	fromStdin := cmd.Flags().Bool("password-stdin", false, "read the password from standard input")
 	jsonFlag(cmd)
@@ -172,7 +172,7 @@ func (a *app) password(fromStdin bool) (string, error) {
 }
 
 func (a *app) userList() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "List people by username", Args: exactly()}
+	cmd := &cobra.Command{Use: "list", Short: "List users by username", Args: exactly()}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return a.with(cmd, func(ctx context.Context, s *system) error {

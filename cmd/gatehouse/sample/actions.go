@@ -19,17 +19,17 @@ import (
 func (a *app) use(w http.ResponseWriter, r *http.Request, action func(s *session) (done string, err error)) {
 	s := a.session(r)
 	if s == nil {
-		a.tell(w, r, errors.New("sign in first"), "")
+		a.redirectWithNotice(w, r, errors.New("sign in first"), "")
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended {
-		a.tell(w, r, errors.New("sign in first"), "")
+		a.redirectWithNotice(w, r, errors.New("sign in first"), "")
 		return
 	}
 	done, err := action(s)
-	a.tell(w, r, err, done)
+	a.redirectWithNotice(w, r, err, done)
 }
 
 // call asks the API with the access token.
@@ -71,7 +71,7 @@ func (a *app) refresh(w http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			return "", err
 		}
-		s.token = fresh // first: the refresh token before it is used up
+		s.token = fresh // stored first: the previous refresh token is consumed
 		if raw, ok := fresh.Extra("id_token").(string); ok {
 			// It must be about the same user (OIDC Core §12.2).
 			idToken, err := p.Verifier(&oidc.Config{ClientID: a.config.ClientID}).Verify(a.context(r), raw)
@@ -126,7 +126,7 @@ func (a *app) signOut(w http.ResponseWriter, r *http.Request) {
 	a.forget(w, r)
 	done := "You are signed out of this app and at " + a.config.Issuer + ", and its tokens are revoked."
 	if s == nil {
-		a.tell(w, r, nil, "You are signed out of this app.")
+		a.redirectWithNotice(w, r, nil, "You are signed out of this app.")
 		return
 	}
 	s.mu.Lock()
@@ -139,7 +139,7 @@ func (a *app) signOut(w http.ResponseWriter, r *http.Request) {
 	}
 	_, p, perr := a.oauth(r.Context())
 	if err = errors.Join(err, perr); err != nil {
-		a.tell(w, r, fmt.Errorf("you are signed out of this app, but perhaps not at %s: %w", a.config.Issuer, err), "")
+		a.redirectWithNotice(w, r, fmt.Errorf("you are signed out of this app, but perhaps not at %s: %w", a.config.Issuer, err), "")
 		return
 	}
 	a.setSealed(w, noticeCookie, notice{Text: done}, noticeLifetime)

@@ -30,7 +30,7 @@ type sealer struct{ cipher.AEAD }
 
 func newSealer() (sealer, error) {
 	key := make([]byte, 32)
-	_, _ = rand.Read(key) // never fails: the program would have ended
+	_, _ = rand.Read(key) // never fails: it would end the program
 	block, err := aes.NewCipher(key)
 	if err != nil {
 		return sealer{}, err
@@ -39,8 +39,8 @@ func newSealer() (sealer, error) {
 	return sealer{aead}, err
 }
 
-// cookieName returns the name of a cookie: with the prefix __Host- on https, so that no other host of the domain can set
-// it.
+// cookieName returns the name of a cookie: with the prefix __Host- on https, so that no other host of the domain can
+// set it.
 func (a *app) cookieName(name string) string {
 	if a.secure() {
 		return "__Host-" + name
@@ -89,7 +89,7 @@ func (a *app) sealed(r *http.Request, name string, v any) bool {
 }
 
 // pending is a sign-in under way: its state, its nonce, and its PKCE verifier (RFC 7636). It is stored in the browser
-// that began it, so that a third party who begins many fills no memory here.
+// that began it, so that a third party who begins many uses no memory of the server.
 type pending struct {
 	State, Nonce, Verifier string
 	Started                time.Time

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// tell leads the browser to the page, which reports what an action did.
-func (a *app) tell(w http.ResponseWriter, r *http.Request, err error, done string) {
+// redirectWithNotice redirects to the page, which shows the result of an action.
+func (a *app) redirectWithNotice(w http.ResponseWriter, r *http.Request, err error, done string) {
 	n := notice{Text: done}
 	if err != nil {
 		n = notice{"That did not work: " + err.Error(), true}
@@ -44,7 +44,7 @@ func (a *app) home(w http.ResponseWriter, r *http.Request) {
 	a.show(w, r, http.StatusOK, n)
 }
 
-// notFound answers what is no page of this app.
+// notFound responds to a URL that is not a page of this app.
 func (a *app) notFound(w http.ResponseWriter, r *http.Request) {
 	a.show(w, r, http.StatusNotFound, notice{"This app has no such page.", true})
 }
@@ -76,8 +76,8 @@ func (a *app) show(w http.ResponseWriter, r *http.Request, status int, n notice)
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
-	// Without form-action: Chromium applies it to every redirect that follows a form, and where the issuer redirects to, an
-	// identity provider of another company for example, an app does not know.
+	// Without form-action: Chromium applies it to every redirect that follows a form, and where the issuer redirects
+	// to, an identity provider of another company for example, an app does not know.
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'")
 	h.Set("Referrer-Policy", "no-referrer")
 	w.WriteHeader(status)

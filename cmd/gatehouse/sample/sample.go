@@ -61,8 +61,8 @@ type session struct {
 	idToken  string // as it came, for the sign-out
 	sid, sub string // what the ID token calls the session and the person
 	userinfo string
-	revoked  bool // the app gave its tokens back
-	ended    bool // the server ended the session; the next page says so
+	revoked  bool // the app revoked its tokens
+	ended    bool // the server ended the session; the next page reports it
 	made     time.Time
 }
 
@@ -163,8 +163,8 @@ func (a *app) context(r *http.Request) context.Context {
 	return context.WithValue(r.Context(), oauth2.HTTPClient, a.config.Client)
 }
 
-// Bounds of the sessions. A user who signs in often loses their own oldest session; a full app refuses further users and
-// signs no user out.
+// Bounds of the sessions. Many sessions of one user evict that user's oldest; a full app refuses further users
+// and signs no user out.
 const (
 	maxSessions     = 1000
 	maxUserSessions = 10
@@ -183,8 +183,7 @@ func (a *app) session(r *http.Request) *session {
 	return s
 }
 
-// signedIn stores the session of a new sign-in under a new id, which a third party cannot know, in place of the one
-// that the browser had.
+// signedIn stores the session of a new sign-in under a new secret id and removes the previous session of the browser.
 func (a *app) signedIn(w http.ResponseWriter, r *http.Request, s *session) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -28,7 +28,7 @@ func (a *app) start(w http.ResponseWriter, r *http.Request) {
 func (a *app) signIn(w http.ResponseWriter, r *http.Request) {
 	conf, _, err := a.oauth(r.Context())
 	if err != nil {
-		a.tell(w, r, fmt.Errorf("cannot reach the authorization server: %w", err), "")
+		a.redirectWithNotice(w, r, fmt.Errorf("cannot reach the authorization server: %w", err), "")
 		return
 	}
 	p := pending{State: random(), Nonce: random(), Verifier: oauth2.GenerateVerifier(), Started: time.Now()}
@@ -42,9 +42,9 @@ func (a *app) signIn(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, to, http.StatusSeeOther) //nolint:gosec // to the discovered endpoint; the hint is a parameter of it
 }
 
-// callback takes the response: it must carry the state of a sign-in of this browser and the iss of the server that was
-// asked (RFC 9207). Any other response may be forged and changes nothing: a user stays signed in, and a sign-in under way can
-// still finish. A response with an error ends the sign-in that it is for, and no session.
+// callback takes the response: it must carry the state of a sign-in of this browser and the iss of the server that
+// received the request (RFC 9207). Any other response may be forged and changes nothing: a user stays signed in, and a
+// sign-in under way can still finish. A response with an error ends the sign-in that it is for, and no session.
 func (a *app) callback(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	all := a.pendingOf(r)
@@ -52,28 +52,28 @@ func (a *app) callback(w http.ResponseWriter, r *http.Request) {
 		return subtle.ConstantTimeCompare([]byte(q.Get("state")), []byte(p.State)) == 1
 	})
 	if i < 0 {
-		a.tell(w, r, errors.New("this response does not belong to a sign-in of this browser"), "")
+		a.redirectWithNotice(w, r, errors.New("this response does not belong to a sign-in of this browser"), "")
 		return
 	}
 	if q.Get("iss") != a.config.Issuer {
-		a.tell(w, r, errors.New("this response is from another server"), "")
+		a.redirectWithNotice(w, r, errors.New("this response is from another server"), "")
 		return
 	}
 	p := all[i]
 	a.setSealed(w, pendingCookie, slices.Delete(all, i, i+1), pendingLifetime)
 	switch {
 	case q.Get("error") == "access_denied":
-		a.tell(w, r, errors.New("you did not allow it"), "")
+		a.redirectWithNotice(w, r, errors.New("you did not allow it"), "")
 		return
 	case q.Get("error") != "":
-		a.tell(w, r, fmt.Errorf("the server refused: %s: %s", q.Get("error"), q.Get("error_description")), "")
+		a.redirectWithNotice(w, r, fmt.Errorf("the server refused: %s: %s", q.Get("error"), q.Get("error_description")), "")
 		return
 	}
 	s, err := a.exchange(a.context(r), q.Get("code"), p)
 	if err == nil {
 		err = a.signedIn(w, r, s)
 	}
-	a.tell(w, r, err, "You are signed in.")
+	a.redirectWithNotice(w, r, err, "You are signed in.")
 }
 
 // exchange trades the code for tokens and checks the ID token: its signature, issuer, audience and times, that it is of
