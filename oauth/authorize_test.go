@@ -407,10 +407,10 @@ var authorizationEndpoint = []webtest.Requirement{
 			form.Set("session", session)
 			p := b.Follow(b.Submit("/select", form))
 			if strings.Contains(b.Open("/login?another=1&request="+id).Body, `value="alice"`) && !strings.Contains(p.URL, "/login") {
-				t.Errorf("alice, whom bob's sign-in says nothing of, is at %s", p.URL)
+				t.Errorf("alice is at %s after a sign-in of bob", p.URL)
 			}
 		}
-		// A request that demands no sign-in goes on with the one of another tab, whoever that is.
+		// A request that requires no sign-in continues with the user who signed in in another tab.
 		fresh := s.Browser()
 		waiting := fresh.Authorize(c)
 		fresh.SignIn(fresh.Open("/login"), "alice")
@@ -456,7 +456,7 @@ var authorizationEndpoint = []webtest.Requirement{
 				}
 			}
 		}
-		// max_age=0 means prompt=login: no time could meet it.
+		// max_age=0 means prompt=login, because no sign-in time satisfies it.
 		c := s.App()
 		b := s.Browser()
 		page := b.SignIn(b.Authorize(c, "max_age", "0"), "alice")
@@ -464,7 +464,7 @@ var authorizationEndpoint = []webtest.Requirement{
 		if p := b.Decide(page, "approve"); p.Location().Query().Get("code") == "" {
 			t.Errorf("max_age=0: %s", p.Header.Get("Location"))
 		}
-		// The approval of one user is none of another, who signs in instead.
+		// The approval of one user does not count for another user who signs in instead.
 		s.User("bob")
 		page = b.SignIn(b.Authorize(c, "max_age", "3", "prompt", "login consent"), "alice")
 		s.Clock.Advance(6 * time.Second)

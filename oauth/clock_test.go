@@ -48,7 +48,7 @@ func eachSkew(t *testing.T, skews []time.Duration, test func(t *testing.T, one, 
 	})
 }
 
-// TestRevocationIgnoresClockSkew revokes at a process whose clock is wrong, and asks the others.
+// TestRevocationIgnoresClockSkew revokes at a process with a wrong clock and uses the token at the others.
 func TestRevocationIgnoresClockSkew(t *testing.T) {
 	t.Parallel()
 	eachSkew(t, []time.Duration{-6 * time.Second, -20 * time.Minute, 20 * time.Minute}, func(t *testing.T, one, two, off *webtest.Server) {
@@ -61,7 +61,7 @@ func TestRevocationIgnoresClockSkew(t *testing.T) {
 		off.Post("/oauth2/revoke", c, url.Values{"token": {line.Text("refresh_token")}}).OK(t)
 		for i, s := range []*webtest.Server{one, two} {
 			if s.Active(m, machine) || s.Active(c, tokens.Text("access_token")) || s.Active(c, line.Text("access_token")) {
-				t.Errorf("process %d takes a token that another one revoked", i)
+				t.Errorf("process %d accepts a token that another one revoked", i)
 			}
 		}
 		one.Refresh(c, line.Text("refresh_token")).Want(t, 400, "invalid_grant")
@@ -82,7 +82,7 @@ func TestThirtySecondsOfSkewAreTolerated(t *testing.T) {
 			first := from.Refresh(c, tokens.Text("refresh_token")).OK(t)
 			retry := to.Refresh(c, tokens.Text("refresh_token")).OK(t)
 			if retry.Text("refresh_token") != first.Text("refresh_token") {
-				t.Error("the retry got another successor")
+				t.Error("the retry returned another successor")
 			}
 			second := to.Refresh(c, first.Text("refresh_token")).OK(t)
 			for _, s := range []*webtest.Server{one, two, off} {
@@ -93,7 +93,7 @@ func TestThirtySecondsOfSkewAreTolerated(t *testing.T) {
 		}
 		for _, s := range []*webtest.Server{one, two, off} {
 			if n := s.Counted(storage.RefreshReused); n != 0 {
-				t.Errorf("%d retries were taken for theft", n)
+				t.Errorf("%d retries were handled as theft", n)
 			}
 		}
 	})
@@ -144,7 +144,7 @@ func TestCleanupWithWrongClockDeletesNothingNeeded(t *testing.T) {
 		two.Refresh(c, rotated.Text("refresh_token")).OK(t)
 		one.Token(c, webtest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
 		if one.Counted(storage.CodeReplayed) != 1 {
-			t.Error("the replay of the code is not noticed")
+			t.Error("the replay of the code is not detected")
 		}
 		if p := b.Open("/account"); p.Status != http.StatusOK {
 			t.Errorf("the session is gone: %d", p.Status)
@@ -162,7 +162,7 @@ func TestClockSkewEndsReadiness(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, db string) {
 		if strings.HasPrefix(db, "sqlite:") {
 			if r := webtest.Start(t, db, webtest.Options{Clock: storagetest.NewClock().Skewed(time.Hour)}).Get("/readyz"); r.Status != http.StatusOK {
-				t.Errorf("SQLite has no clock to differ from: %d", r.Status)
+				t.Errorf("/readyz on SQLite: %d", r.Status)
 			}
 			return
 		}

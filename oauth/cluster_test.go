@@ -24,7 +24,7 @@ func onThree(t *testing.T, database func(t *testing.T) string, parts ...[]webtes
 	}
 }
 
-// TestEveryFlowOnThreeProcesses goes through the requirements once more. `make torture` goes through them all.
+// TestEveryFlowOnThreeProcesses tests a part of the requirements on three processes; `make torture` tests all of them.
 func TestEveryFlowOnThreeProcesses(t *testing.T) {
 	t.Parallel()
 	parts := [][]webtest.Requirement{codes, refresh, revocation, logout}

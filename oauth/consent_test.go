@@ -51,7 +51,7 @@ var consents = []webtest.Requirement{
 			t.Errorf("the page does not name the API: %s", text)
 		}
 		if !hasCode(b.Decide(page, "approve")) || !hasCode(b.Authorize(c, "scope", "openid read", "resource", notesAPI, "prompt", "none")) {
-			t.Fatal("what was allowed is not")
+			t.Fatal("the allowed scope needs consent again")
 		}
 		b.Authorize(c, "scope", "openid read", "resource", filesAPI, "prompt", "none").WantRedirectError(t, s, "consent_required")
 		b.Authorize(c, "scope", "openid read", "prompt", "none").WantRedirectError(t, s, "consent_required") // is for both
@@ -60,17 +60,17 @@ var consents = []webtest.Requirement{
 			t.Fatalf("%s %s", page.URL, text)
 		}
 		if !hasCode(b.Decide(page, "approve")) || !hasCode(b.Authorize(c, "scope", "read", "resource", filesAPI, "prompt", "none")) || !hasCode(b.Authorize(c, "scope", "openid read", "prompt", "none")) {
-			t.Error("what was allowed at both is not")
+			t.Error("the scope that was allowed at both APIs needs consent again")
 		}
 		b.Authorize(c, "scope", "write", "resource", notesAPI, "prompt", "none").WantRedirectError(t, s, "consent_required")
 		if text := b.Open("/account").Text(); !strings.Contains(text, "read (Notes API)") || !strings.Contains(text, "read (files.example)") {
 			t.Errorf("the account page: %s", text)
 		}
-		// A form that was made before the operator changed the API says yes to nothing.
+		// A form from before the operator changed the API is refused.
 		page = b.Authorize(c, "scope", "write", "resource", notesAPI)
 		setScopes(t, s, filesAPI, "read", "write")
 		if p := b.Decide(page, "approve"); !hasCode(p) {
-			t.Errorf("another API is none of its business: %d", p.Status)
+			t.Errorf("after a change of another API: %d", p.Status)
 		}
 		page = b.Authorize(c, "scope", "write")
 		setScopes(t, s, notesAPI, "read")
@@ -90,7 +90,7 @@ var consents = []webtest.Requirement{
 		silent("scope", "openid read", "resource", notesAPI).WantRedirectError(t, s, "consent_required")
 		b.Code(c, "alice", "scope", "openid read", "resource", notesAPI)
 		if !hasCode(silent("scope", "openid read", "resource", notesAPI)) {
-			t.Error("asked again")
+			t.Error("consent is required again")
 		}
 		silent("scope", "openid read", "resource", filesAPI).WantRedirectError(t, s, "consent_required")
 		// Without a scope of its own, the API itself is what is asked for.
@@ -100,16 +100,16 @@ var consents = []webtest.Requirement{
 			t.Errorf("%s", page.Text())
 		}
 		if !hasCode(b.Decide(page, "approve")) || !hasCode(silent("scope", "openid", "resource", filesAPI)) {
-			t.Error("asked again for the API itself")
+			t.Error("consent for the API itself is required again")
 		}
 		silent("scope", "openid read", "resource", filesAPI).WantRedirectError(t, s, "consent_required")
 		// Now the operator gives the scope to an API, then to another: without resource it is for that one.
 		if !hasCode(silent("scope", "openid read")) {
-			t.Error("of no API: asked again")
+			t.Error("scope of no API: consent is required again")
 		}
 		setScopes(t, s, notesAPI, "read")
 		if !hasCode(silent("scope", "openid read")) {
-			t.Error("it is for an API where alice allowed it, and she is asked again")
+			t.Error("alice allowed it at this API, but consent is required again")
 		}
 		setScopes(t, s, notesAPI)
 		setScopes(t, s, filesAPI, "read")
@@ -130,13 +130,13 @@ var consents = []webtest.Requirement{
 		storagetest.Exec(t, s.Store, s.DB, "UPDATE consents SET resource_scopes = NULL")
 		silent := func(scope string) webtest.Page { return b.Authorize(c, "scope", scope, "prompt", "none") }
 		if !hasCode(silent("openid read write")) {
-			t.Error("of one API and of none: asked again")
+			t.Error("scopes of one API and of none: consent is required again")
 		}
 		addAPI(t, s, filesAPI, "Files API", "read")
 		silent("openid read").WantRedirectError(t, s, "consent_required")
 		b.Authorize(c, "scope", "openid read", "resource", notesAPI, "prompt", "none").WantRedirectError(t, s, "consent_required")
 		if !hasCode(silent("openid write")) {
-			t.Error("of one API: asked again")
+			t.Error("scope of one API: consent is required again")
 		}
 		b.Code(c, "alice", "scope", "openid read", "resource", notesAPI)
 		got, err := s.Store.Consent(t.Context(), u.ID, c.ClientID)
@@ -262,7 +262,7 @@ var consents = []webtest.Requirement{
 		silent := func(scope string) webtest.Page { return b.Authorize(c, "scope", scope, "prompt", "none") }
 		b.Code(c, "alice", "scope", "openid read")
 		if !hasCode(silent("openid read")) {
-			t.Fatal("what was allowed is not")
+			t.Fatal("the allowed scope needs consent again")
 		}
 		// Beside the scope of an API the token is for that API.
 		b.Code(c, "alice", "scope", "openid notes")
@@ -274,7 +274,7 @@ var consents = []webtest.Requirement{
 			t.Errorf("the page does not name the API: %s", page.Text())
 		}
 		if !hasCode(b.Decide(page, "approve")) || !hasCode(silent("openid read notes")) {
-			t.Error("asked again")
+			t.Error("consent is required again")
 		}
 		silent("openid read files").WantRedirectError(t, s, "consent_required")
 		silent("openid read files notes").WantRedirectError(t, s, "consent_required")

@@ -96,13 +96,13 @@ func TestFailureLimitPrecedesAssertionVerification(t *testing.T) {
 				t.Errorf("%s: no Retry-After", path)
 			}
 		}
-		// It was not verified, so it was not consumed either, and asking did not make the wait longer.
+		// It was not verified, so it was not consumed, and the attempt did not extend the wait.
 		s.Clock.Advance(21 * time.Second)
 		ask("/oauth2/token", c, valid).OK(t)
 		for range 3 {
 			ask("/oauth2/token", c, key.Sign(t, asserted(s, c), nil)).OK(t)
 		}
-		// What others in the network get wrong stops clients that anyone can register, and no others.
+		// Failures of other clients in the network stop only dynamically registered clients.
 		for i := range 12 {
 			s.Token(webtest.Nobody(fmt.Sprint("gcunknown", i)), machineGrant)
 		}

@@ -151,7 +151,7 @@ var logout = []webtest.Requirement{
 		storagetest.Must(t, err)
 		storagetest.Must(t, s.OAuth.Withdraw(t.Context(), alice.ID, consent.ID))
 		asks("an app that was withdrawn", withdrawn, gone)
-		// Allowed again in the same session, it may.
+		// After another consent in the same session it can.
 		again := s.Redeem(c, withdrawn.Code(c, "alice", "scope", "openid")).Text("id_token")
 		storagetest.Must(t, s.Store.DisableClient(t.Context(), c.ClientID, storagetest.Event("disable")))
 		withdrawn.Open(logoutPath("id_token_hint", again)).WantErrorPage(t, http.StatusBadRequest)

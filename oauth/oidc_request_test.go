@@ -133,7 +133,7 @@ var openidRequests = []webtest.Requirement{
 		open("bob")
 		open("alice", "bob")
 		open("bob", "carol")
-		// alice allowed the stranger once, which has an ID token of hers since, and withdrew it.
+		// alice once allowed the untrusted client, which still has an ID token of hers, and withdrew the consent.
 		once := s.Browser()
 		hint := s.Redeem(stranger, once.Code(stranger, "alice", "scope", "openid")).Text("id_token")
 		consent, err := s.Store.Consent(t.Context(), ids["alice"], stranger.ClientID)
