@@ -1,6 +1,7 @@
 package oauth_test
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -310,6 +311,21 @@ var consents = []webtest.Requirement{
 		b.Authorize(c, "scope", "openid read", "prompt", "none").WantRedirectError(t, s, "consent_required")
 		if !hasCode(b.Authorize(c, "scope", "openid write", "prompt", "none")) {
 			t.Error("asked again for an API of before")
+		}
+	}),
+	webtest.Req("N9", "[design](design.md) §6", "all boxes of the longest consent page can be ticked", func(t *testing.T, s *webtest.Server) {
+		s.User("alice")
+		scopes := make([]string, 100) // as many as a request can have
+		for i := range scopes {
+			scopes[i] = fmt.Sprint("scope.", i)
+		}
+		all := strings.Join(scopes, " ")
+		c := s.Client(`{"client_name":"Notes","grant_types":["authorization_code"],"redirect_uris":["` + webtest.Callback + `"],
+			"scope":"` + all + `","gatehouse_optional_scopes":["` + strings.Join(scopes, `","`) + `"]}`)
+		b := s.Browser()
+		page := b.Decide(b.SignIn(b.Authorize(c, "scope", all), "alice"), "approve")
+		if got := s.Redeem(c, page.Location()).Text("scope"); len(strings.Fields(got)) != len(scopes) {
+			t.Errorf("granted are %q, want %d scopes", got, len(scopes))
 		}
 	}),
 }

@@ -68,13 +68,19 @@ func largeHeader(h http.Header) bool {
 	return fields > maxFields || cookies > maxCookies || len(h.Get("Content-Type")) > maxContentType
 }
 
+// maxPageFields is the largest number of fields of a form on a page: that of consent has one for each scope and claim.
+const maxPageFields = 300
+
 // tooMany returns an error for more parameters in the query or form than real clients send.
-func tooMany(r *http.Request) error {
-	if err := params.CheckCount(r.URL.RawQuery); err != nil {
+func tooMany(kind kind, r *http.Request) error {
+	if err := params.CheckCount(r.URL.RawQuery, params.MaxParameters); err != nil {
 		return err
 	}
 	if b, ok := r.Body.(*body); ok && strings.HasPrefix(strings.ToLower(r.Header.Get("Content-Type")), params.FormType) {
-		return params.CheckCount(b.read.Bytes())
+		if kind == page {
+			return params.CheckCount(b.read.Bytes(), maxPageFields)
+		}
+		return params.CheckCount(b.read.Bytes(), params.MaxParameters)
 	}
 	return nil
 }
@@ -90,7 +96,7 @@ func (s *Site) serve(rt route) http.Handler {
 		if rt.kind != health && rt.kind != public && rt.kind != static { // those read none
 			err = s.readBody(rec, r) // before the time of the request begins, and before it takes a place
 			if err == nil {
-				err = tooMany(r)
+				err = tooMany(rt.kind, r)
 			}
 		}
 		ctx, end := s.begin(rt, r)

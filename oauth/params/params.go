@@ -124,16 +124,16 @@ func CountSpaces(s string) (n int) {
 	return n
 }
 
-// CheckCount returns an *Error when an encoded query or form has more than MaxParameters parameters.
-func CheckCount[T string | []byte](raw T) error {
+// CheckCount returns an *Error when an encoded query or form has more parameters than max.
+func CheckCount[T string | []byte](raw T, max int) error {
 	n := 1
 	for i := range len(raw) {
 		if raw[i] == '&' {
 			n++
 		}
 	}
-	if n > MaxParameters {
-		return bad(fmt.Sprintf("The request has more than %d parameters.", MaxParameters))
+	if n > max {
+		return bad(fmt.Sprintf("The request has more than %d parameters.", max))
 	}
 	return nil
 }
@@ -148,7 +148,7 @@ func Query(r *http.Request) (url.Values, error) {
 
 // parse decodes and checks parameters. Only resource may be repeated (RFC 8707 §2).
 func parse(raw string) (url.Values, error) {
-	if err := CheckCount(raw); err != nil {
+	if err := CheckCount(raw, MaxParameters); err != nil {
 		return nil, err
 	}
 	values, err := url.ParseQuery(raw)
