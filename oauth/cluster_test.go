@@ -40,7 +40,7 @@ func TestEveryFlowOnThreeProcesses(t *testing.T) {
 }
 
 // TestEveryFlowThroughPgBouncer is TestEveryFlowOnThreeProcesses with PgBouncer between, which needs no setting. `make test`
-// goes through half of the requirements in each mode, `make torture` through all in both.
+// goes through half of them in each mode, `make torture` through more in both.
 func TestEveryFlowThroughPgBouncer(t *testing.T) {
 	t.Parallel()
 	parts := map[string][][]webtest.Requirement{"transaction": {codes, refresh}, "session": {revocation, logout}}
@@ -50,7 +50,7 @@ func TestEveryFlowThroughPgBouncer(t *testing.T) {
 			parts := parts[mode]
 			if os.Getenv("TORTURE") != "" {
 				parts = [][]webtest.Requirement{
-					codes, refresh, revocation, logout, authorizationEndpoint, tokenEndpoint, introspection, openidCore, registration, management, assertions,
+					codes, refresh, revocation, logout, tokenEndpoint, introspection,
 				}
 			}
 			onThree(t, func(t *testing.T) string { return storagetest.StartPgBouncer(t, mode).URL }, parts...)
