@@ -68,17 +68,17 @@ func largeHeader(h http.Header) bool {
 	return fields > maxFields || cookies > maxCookies || len(h.Get("Content-Type")) > maxContentType
 }
 
-// maxPageFields is the largest number of fields of a form on a page: that of consent has one for each scope and claim.
-const maxPageFields = 300
+// maxConsentFields is the largest number of fields of the consent form, which has one for each scope and claim.
+const maxConsentFields = 300
 
 // tooMany returns an error for more parameters in the query or form than real clients send.
-func tooMany(kind kind, r *http.Request) error {
+func tooMany(path string, r *http.Request) error {
 	if err := params.CheckCount(r.URL.RawQuery, params.MaxParameters); err != nil {
 		return err
 	}
 	if b, ok := r.Body.(*body); ok && strings.HasPrefix(strings.ToLower(r.Header.Get("Content-Type")), params.FormType) {
-		if kind == page {
-			return params.CheckCount(b.read.Bytes(), maxPageFields)
+		if path == consentPath {
+			return params.CheckCount(b.read.Bytes(), maxConsentFields)
 		}
 		return params.CheckCount(b.read.Bytes(), params.MaxParameters)
 	}
@@ -96,7 +96,7 @@ func (s *Site) serve(rt route) http.Handler {
 		if rt.kind != health && rt.kind != public && rt.kind != static { // those read none
 			err = s.readBody(rec, r) // before the time of the request begins, and before it takes a place
 			if err == nil {
-				err = tooMany(rt.kind, r)
+				err = tooMany(rt.path, r)
 			}
 		}
 		ctx, end := s.begin(rt, r)

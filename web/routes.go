@@ -36,6 +36,7 @@ type route struct {
 const (
 	metadataPath = "/.well-known/oauth-authorization-server"
 	openidPath   = "/.well-known/openid-configuration"
+	consentPath  = "POST /consent"
 )
 
 // routes is every route there is.
@@ -67,7 +68,7 @@ var routes = []route{
 	{"GET /login", page, (*Site).showLogin},
 	{"POST /login", page, (*Site).login},
 	{"GET /consent", page, (*Site).showConsent},
-	{"POST /consent", page, (*Site).consent},
+	{consentPath, page, (*Site).consent},
 	{"GET /signed-out", page, (*Site).showSignedOut},
 
 	{"GET /{$}", page, (*Site).home},
