@@ -22,7 +22,7 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 	}
 	if c.Issuer != "http://localhost:8080" || c.Listen != "127.0.0.1:8080" || c.DatabaseURL != "sqlite:gatehouse-data/gatehouse.db" || c.AccessTokenTTL != 15*time.Minute ||
 		c.CodeTTL != time.Minute || c.RefreshIdleTTL != 720*time.Hour || c.RefreshMaxTTL != 2160*time.Hour || c.RefreshGrace != time.Minute ||
-		c.SessionIdleTTL != 2*time.Hour || c.SessionMaxTTL != 24*time.Hour || c.DeviceCodeTTL != 10*time.Minute || !c.RegistrationRequirePKCE {
+		c.SessionIdleTTL != 2*time.Hour || c.SessionMaxTTL != 24*time.Hour || c.DeviceCodeTTL != 5*time.Minute || !c.RegistrationRequirePKCE {
 		t.Errorf("%+v", c)
 	}
 }

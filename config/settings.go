@@ -90,7 +90,7 @@ var settings = []setting{
 	duration("GATEHOUSE_REFRESH_GRACE", "60s", 0, 10*time.Minute, "",
 		"How long a client that lost the response to a refresh can retry it and get the same successor, unless that was used. An outage of the database does not count; `gatehouse_refresh_grace` sets it for one client. 0 turns it off.",
 		func(c *Config) *time.Duration { return &c.RefreshGrace }),
-	duration("GATEHOUSE_DEVICE_CODE_TTL", "10m", time.Second, time.Hour, "the device grant",
+	duration("GATEHOUSE_DEVICE_CODE_TTL", "5m", time.Second, time.Hour, "the device grant",
 		"Life of a device code.", func(c *Config) *time.Duration { return &c.DeviceCodeTTL }),
 	duration("GATEHOUSE_SESSION_IDLE_TTL", "2h", time.Minute, 90*24*time.Hour, "",
 		"A browser session not used this long must sign in again.", func(c *Config) *time.Duration { return &c.SessionIdleTTL }),
