@@ -39,10 +39,11 @@ func startChild(t testing.TB, env map[string]string, args ...string) *child {
 	return runChild(t, env, exec.Command(name, args...), false)
 }
 
-func runChild(t testing.TB, env map[string]string, cmd *exec.Cmd, nobody bool) *child {
+// runChild starts a command that the test can signal. With unprivileged it runs as a user without rights, which only root can do.
+func runChild(t testing.TB, env map[string]string, cmd *exec.Cmd, unprivileged bool) *child {
 	t.Helper()
 	c := &child{cmd: cmd, stdout: newOutput(), stderr: newOutput(), ended: make(chan struct{})}
-	if nobody {
+	if unprivileged {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	}
 	c.cmd.Stdout, c.cmd.Stderr = c.stdout, c.stderr
