@@ -39,7 +39,8 @@ func startChild(t testing.TB, env map[string]string, args ...string) *child {
 	return runChild(t, env, exec.Command(name, args...), false)
 }
 
-// runChild starts a command that the test can signal. With unprivileged it runs as a user without rights, which only root can do.
+// runChild starts a command that the test can signal. With unprivileged it runs as a user without rights, which needs
+// root.
 func runChild(t testing.TB, env map[string]string, cmd *exec.Cmd, unprivileged bool) *child {
 	t.Helper()
 	c := &child{cmd: cmd, stdout: newOutput(), stderr: newOutput(), ended: make(chan struct{})}
