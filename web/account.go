@@ -36,28 +36,30 @@ type signedInBrowser struct {
 	Current                                           bool
 }
 
-func (s *Site) home(w http.ResponseWriter, _ *http.Request) error { return s.to(w, "/account") }
+func (s *Server) home(w http.ResponseWriter, _ *http.Request) error {
+	return s.redirectTo(w, "/account")
+}
 
 // signedIn returns who uses the browser; nobody means that the browser was sent to sign in.
-func (s *Site) signedIn(w http.ResponseWriter, r *http.Request) (*identity.SignedIn, error) {
+func (s *Server) requireUser(w http.ResponseWriter, r *http.Request) (*identity.SignedIn, error) {
 	who, err := s.people.Current(r)
 	if err != nil {
 		return nil, err
 	}
 	if who == nil {
-		return nil, s.to(w, "/login?to=account")
+		return nil, s.redirectTo(w, "/login?to=account")
 	}
 	return who, s.people.Touch(r, who)
 }
 
 // showAccount serves GET /account: the apps that have access, and where the person is signed in.
-func (s *Site) showAccount(w http.ResponseWriter, r *http.Request) error {
-	who, err := s.signedIn(w, r)
+func (s *Server) showAccount(w http.ResponseWriter, r *http.Request) error {
+	who, err := s.requireUser(w, r)
 	if err != nil || who == nil {
 		return err
 	}
 	p := accountPage{
-		basePage: s.frame(r, s.pages.say("account.title")), Person: personName(who), Email: who.User.Email,
+		basePage: s.newBasePage(r, s.pages.message("account.title")), Person: userName(who), Email: who.User.Email,
 		SignOutToken: s.accountToken(who, "sign-out", ""),
 	}
 	people, err := s.people.All(r)
@@ -68,7 +70,7 @@ func (s *Site) showAccount(w http.ResponseWriter, r *http.Request) error {
 	p.Width = "wide"
 	switch r.URL.RawQuery {
 	case "withdrawn", "ended", "saved":
-		p.Notice = s.pages.say("account." + r.URL.RawQuery)
+		p.Notice = s.pages.message("account." + r.URL.RawQuery)
 	}
 	if p.Apps, err = s.connectedApps(r, who); err != nil {
 		return err
@@ -79,14 +81,14 @@ func (s *Site) showAccount(w http.ResponseWriter, r *http.Request) error {
 	}
 	for _, b := range sessions {
 		p.Sessions = append(p.Sessions, signedInBrowser{
-			ID: b.ID, Browser: s.browserName(b.UserAgent), Address: b.Address, Since: b.AuthTime.Format(time.RFC3339), SinceText: when(b.AuthTime),
+			ID: b.ID, Browser: s.browserName(b.UserAgent), Address: b.Address, Since: b.AuthTime.Format(time.RFC3339), SinceText: formatTime(b.AuthTime),
 			FormToken: s.accountToken(who, "end", b.ID), Current: b.ID == who.Session.ID,
 		})
 	}
-	return s.show(w, http.StatusOK, "account", p)
+	return s.render(w, http.StatusOK, "account", p)
 }
 
-func (s *Site) connectedApps(r *http.Request, who *identity.SignedIn) ([]connectedApp, error) {
+func (s *Server) connectedApps(r *http.Request, who *identity.SignedIn) ([]connectedApp, error) {
 	consents, err := s.store.Consents(r.Context(), who.User.ID)
 	if err != nil {
 		return nil, err
@@ -105,7 +107,7 @@ func (s *Site) connectedApps(r *http.Request, who *identity.SignedIn) ([]connect
 	return apps, nil
 }
 
-func (s *Site) connectedApp(r *http.Request, c storage.Consent, hint string) (connectedApp, error) {
+func (s *Server) connectedApp(r *http.Request, c storage.Consent, hint string) (connectedApp, error) {
 	client, err := s.store.Client(r.Context(), c.ClientID)
 	if err != nil {
 		return connectedApp{}, err
@@ -114,7 +116,7 @@ func (s *Site) connectedApp(r *http.Request, c storage.Consent, hint string) (co
 	if err != nil {
 		return connectedApp{}, err
 	}
-	app := connectedApp{ID: c.ID, Name: clientName(client), Host: redirect.DestinationOf(client.URI).Host, Since: c.CreatedAt.Format(time.RFC3339), SinceText: when(c.CreatedAt)}
+	app := connectedApp{ID: c.ID, Name: clientName(client), Host: redirect.DestinationOf(client.URI).Host, Since: c.CreatedAt.Format(time.RFC3339), SinceText: formatTime(c.CreatedAt)}
 	resources, err := s.store.Resources(r.Context())
 	if err != nil {
 		return connectedApp{}, err
@@ -124,7 +126,7 @@ func (s *Site) connectedApp(r *http.Request, c storage.Consent, hint string) (co
 		row := s.describe(known, scope)
 		if identifier != "" {
 			api := apiViews(resources, []string{identifier})[0]
-			row = s.pages.say("account.at", row, cmp.Or(api.Name, api.Host))
+			row = s.pages.message("account.at", row, cmp.Or(api.Name, api.Host))
 		}
 		app.Scopes = append(app.Scopes, row)
 	}
@@ -141,17 +143,17 @@ func (s *Site) connectedApp(r *http.Request, c storage.Consent, hint string) (co
 }
 
 // accountToken binds an account form to the session and to the one thing it does.
-func (s *Site) accountToken(who *identity.SignedIn, action, id string) string {
+func (s *Server) accountToken(who *identity.SignedIn, action, id string) string {
 	return s.formToken("account", who.Session.ID, who.User.ID, action, id)
 }
 
 // changing is the start of every form of the account page: who sends it, and whether it is theirs.
-func (s *Site) changing(w http.ResponseWriter, r *http.Request, action, id string) (*identity.SignedIn, url.Values, error) {
+func (s *Server) changing(w http.ResponseWriter, r *http.Request, action, id string) (*identity.SignedIn, url.Values, error) {
 	form, err := params.Form(r)
 	if err != nil {
 		return nil, nil, err
 	}
-	who, err := s.signedIn(w, r)
+	who, err := s.requireUser(w, r)
 	if err != nil || who == nil {
 		return nil, nil, err
 	}
@@ -168,8 +170,8 @@ type withdrawPage struct {
 }
 
 // showWithdraw serves GET /account/apps/{id}: what the app can do, before it is taken away.
-func (s *Site) showWithdraw(w http.ResponseWriter, r *http.Request) error {
-	who, err := s.signedIn(w, r)
+func (s *Server) showWithdraw(w http.ResponseWriter, r *http.Request) error {
+	who, err := s.requireUser(w, r)
 	if err != nil || who == nil {
 		return err
 	}
@@ -185,16 +187,16 @@ func (s *Site) showWithdraw(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		return s.show(w, http.StatusOK, "withdraw", withdrawPage{
-			basePage: s.frame(r, s.pages.say("account.withdraw")), App: app,
+		return s.render(w, http.StatusOK, "withdraw", withdrawPage{
+			basePage: s.newBasePage(r, s.pages.message("account.withdraw")), App: app,
 			FormToken: s.accountToken(who, "withdraw", c.ID),
 		})
 	}
-	return s.missing(w, r)
+	return s.notFound(w, r)
 }
 
 // withdraw serves POST /account/apps/{id}/withdraw. Every token of the app for this person is dead afterwards.
-func (s *Site) withdraw(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) withdraw(w http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("id")
 	who, _, err := s.changing(w, r, "withdraw", id)
 	if err != nil || who == nil {
@@ -202,16 +204,16 @@ func (s *Site) withdraw(w http.ResponseWriter, r *http.Request) error {
 	}
 	err = s.oauth.Withdraw(r.Context(), who.User.ID, id)
 	if errors.Is(err, storage.ErrNotFound) {
-		return s.missing(w, r)
+		return s.notFound(w, r)
 	}
 	if err != nil {
 		return err
 	}
-	return s.to(w, "/account?withdrawn")
+	return s.redirectTo(w, "/account?withdrawn")
 }
 
 // endSession serves POST /account/sessions/{id}/end.
-func (s *Site) endSession(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) endSession(w http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("id")
 	who, _, err := s.changing(w, r, "end", id)
 	if err != nil || who == nil {
@@ -221,11 +223,11 @@ func (s *Site) endSession(w http.ResponseWriter, r *http.Request) error {
 	if err != nil && !errors.Is(err, storage.ErrNotFound) { // over already is as good
 		return err
 	}
-	return s.to(w, "/account?ended")
+	return s.redirectTo(w, "/account?ended")
 }
 
 // signOut serves POST /account/sign-out.
-func (s *Site) signOut(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) signOut(w http.ResponseWriter, r *http.Request) error {
 	who, _, err := s.changing(w, r, "sign-out", "")
 	if err != nil || who == nil {
 		return err
@@ -233,11 +235,11 @@ func (s *Site) signOut(w http.ResponseWriter, r *http.Request) error {
 	if err := s.people.End(w, r, who); err != nil {
 		return err
 	}
-	return s.to(w, "/signed-out")
+	return s.redirectTo(w, "/signed-out")
 }
 
 // browserName makes a user agent readable. It only helps a person tell their browsers apart.
-func (s *Site) browserName(agent string) string {
+func (s *Server) browserName(agent string) string {
 	browser, system := "", ""
 	for _, b := range [][2]string{{"Edg/", "Edge"}, {"OPR/", "Opera"}, {"Firefox/", "Firefox"}, {"Chrome/", "Chrome"}, {"Safari/", "Safari"}} {
 		if strings.Contains(agent, b[0]) {
@@ -253,9 +255,9 @@ func (s *Site) browserName(agent string) string {
 	}
 	switch {
 	case browser == "":
-		return s.pages.say("browser.unknown")
+		return s.pages.message("browser.unknown")
 	case system == "":
 		return browser
 	}
-	return s.pages.say("browser.on", browser, system)
+	return s.pages.message("browser.on", browser, system)
 }

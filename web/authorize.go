@@ -13,7 +13,7 @@ import (
 // authorize serves GET and POST /oauth2/authorize (RFC 6749 §3.1). A POST comes from another site, without our cookies,
 // so it is always kept and answered with a redirect to its own page. A GET that needs no page is answered at once and
 // never stored.
-func (s *Site) authorize(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) authorize(w http.ResponseWriter, r *http.Request) error {
 	if err := s.limitPage(r, config.LimitAuthorize); err != nil {
 		return err
 	}
@@ -25,20 +25,20 @@ func (s *Site) authorize(w http.ResponseWriter, r *http.Request) error {
 	r.Form = form
 	a, err := s.oauth.Begin(r.Context(), form)
 	if err != nil {
-		return s.tell(w, r, err)
+		return s.redirectWithError(w, r, err)
 	}
 	if r.Method == http.MethodPost {
-		return s.keep(w, r, a)
+		return s.saveRequest(w, r, a)
 	}
-	return s.step(w, r, a)
+	return s.continueRequest(w, r, a)
 }
 
 // limitPage is limitNetwork for pages.
-func (s *Site) limitPage(r *http.Request, name string) error {
+func (s *Server) limitPage(r *http.Request, name string) error {
 	return oauth.TooMany(s.limitNetwork(r, name), "Too many sign-ins from your network.")
 }
 
-func (s *Site) authorizeForm(r *http.Request) (url.Values, error) {
+func (s *Server) authorizeForm(r *http.Request) (url.Values, error) {
 	if r.Method == http.MethodPost {
 		return params.Form(r)
 	}
@@ -46,10 +46,10 @@ func (s *Site) authorizeForm(r *http.Request) (url.Values, error) {
 }
 
 // tell sends an error to the client where it may be told, and else to the person.
-func (s *Site) tell(w http.ResponseWriter, r *http.Request, err error) error {
+func (s *Server) redirectWithError(w http.ResponseWriter, r *http.Request, err error) error {
 	var e *oauth.RedirectError
 	if errors.As(err, &e) {
-		_ = s.answer(w, r, s.oauth.ErrorResponse(e))
+		_ = s.respond(w, r, s.oauth.ErrorResponse(e))
 	}
 	return err // for the log, and for the page where nothing was answered
 }
@@ -61,14 +61,14 @@ type formPostPage struct {
 }
 
 // answer brings an answer to the client: by a redirect, or by a form that posts itself (OAuth 2.0 Form Post Response Mode).
-func (s *Site) answer(w http.ResponseWriter, r *http.Request, a oauth.Response) error {
+func (s *Server) respond(w http.ResponseWriter, r *http.Request, a oauth.Response) error {
 	if !a.FormPost {
-		return s.redirect(w, a.Location())
+		return s.seeOther(w, a.Location())
 	}
 	s.pageHeaders(w)
 	w.Header().Set("Content-Security-Policy", policy+"; script-src 'self'") // without form-action, see allowLeaving
-	return s.show(w, http.StatusOK, "form_post", formPostPage{
-		basePage: s.frame(r, s.pages.say("form_post.title")), App: s.pages.destination(a.RedirectURI), Action: a.RedirectURI,
+	return s.render(w, http.StatusOK, "form_post", formPostPage{
+		basePage: s.newBasePage(r, s.pages.message("form_post.title")), App: s.pages.destination(a.RedirectURI), Action: a.RedirectURI,
 		Script: s.pages.script, Fields: a.Parameters,
 	})
 }
@@ -76,7 +76,7 @@ func (s *Site) answer(w http.ResponseWriter, r *http.Request, a oauth.Response) 
 // storedPiece is how many bytes of a stored request count as one.
 const storedPiece = 2 << 10
 
-func (s *Site) keep(w http.ResponseWriter, r *http.Request, a *oauth.Authorization) error {
+func (s *Server) saveRequest(w http.ResponseWriter, r *http.Request, a *oauth.Authorization) error {
 	if err := s.limitPage(r, config.LimitStoredRequest); err != nil {
 		return err
 	}
@@ -88,27 +88,27 @@ func (s *Site) keep(w http.ResponseWriter, r *http.Request, a *oauth.Authorizati
 	if err := s.oauth.Store(r.Context(), a); err != nil {
 		return err
 	}
-	return s.to(w, "/oauth2/authorize/"+a.ID)
+	return s.redirectTo(w, "/oauth2/authorize/"+a.ID)
 }
 
 // resume serves GET /oauth2/authorize/{id}, where every page comes back to.
-func (s *Site) resume(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) resume(w http.ResponseWriter, r *http.Request) error {
 	a, err := s.oauth.Resume(r.Context(), r.PathValue("id"), s.people.Browser(w, r), true)
 	if err != nil {
-		return s.tell(w, r, err)
+		return s.redirectWithError(w, r, err)
 	}
-	return s.step(w, r, a)
+	return s.continueRequest(w, r, a)
 }
 
-// step does what oauth.Decide says.
-func (s *Site) step(w http.ResponseWriter, r *http.Request, a *oauth.Authorization) error {
+// continueRequest does what oauth.Decide says.
+func (s *Server) continueRequest(w http.ResponseWriter, r *http.Request, a *oauth.Authorization) error {
 	in, next, refusal, err := s.decide(r, a)
 	if err != nil {
 		return err
 	}
 	switch next {
 	case oauth.Refuse:
-		return s.tell(w, r, refusal)
+		return s.redirectWithError(w, r, refusal)
 	case oauth.Issue:
 		response, err := s.oauth.Approve(r.Context(), a, in.Who, oauth.Answer{Refused: a.RefusedBefore(in.Consent), Consent: in.Consent})
 		if errors.Is(err, oauth.ErrConsentGone) { // withdrawn a moment ago: ask
@@ -118,24 +118,24 @@ func (s *Site) step(w http.ResponseWriter, r *http.Request, a *oauth.Authorizati
 		if err != nil {
 			return err
 		}
-		return s.answer(w, r, response)
+		return s.respond(w, r, response)
 	}
 	if a.ID == "" {
-		return s.keep(w, r, a)
+		return s.saveRequest(w, r, a)
 	}
 	switch next {
 	case oauth.Login:
-		return s.to(w, "/login?request="+a.ID)
+		return s.redirectTo(w, "/login?request="+a.ID)
 	case oauth.SelectAccount:
-		return s.to(w, "/select?request="+a.ID)
+		return s.redirectTo(w, "/select?request="+a.ID)
 	case oauth.Consent:
-		return s.to(w, "/consent?request="+a.ID)
+		return s.redirectTo(w, "/consent?request="+a.ID)
 	}
 	return errors.New("unknown step")
 }
 
 // decide finds out who the request is about and what comes next, and makes that person the actor of it.
-func (s *Site) decide(r *http.Request, a *oauth.Authorization) (oauth.Situation, oauth.Step, *oauth.RedirectError, error) {
+func (s *Server) decide(r *http.Request, a *oauth.Authorization) (oauth.Situation, oauth.Step, *oauth.RedirectError, error) {
 	people, err := s.people.All(r)
 	if err != nil {
 		return oauth.Situation{}, 0, nil, err
@@ -145,7 +145,7 @@ func (s *Site) decide(r *http.Request, a *oauth.Authorization) (oauth.Situation,
 		return oauth.Situation{}, 0, nil, err
 	}
 	if in.Who != nil {
-		actAs(r, in.Who)
+		setActor(r, in.Who)
 		if err := s.people.Touch(r, in.Who); err != nil {
 			return oauth.Situation{}, 0, nil, err
 		}

@@ -18,7 +18,7 @@ import (
 
 type consentPage struct {
 	basePage
-	appView
+	clientView
 	Owner, Person, Destination string
 	Request, FormToken         string
 	Warnings                   []string
@@ -41,24 +41,24 @@ type consentScope struct {
 
 // pending returns the request that a consent page is about, who decides and what they allowed before, or nothing when its next step is another one: then the
 // browser has been sent there.
-func (s *Site) pending(w http.ResponseWriter, r *http.Request, request string) (*oauth.Authorization, *identity.SignedIn, *storage.Consent, error) {
+func (s *Server) pending(w http.ResponseWriter, r *http.Request, request string) (*oauth.Authorization, *identity.SignedIn, *storage.Consent, error) {
 	a, err := s.oauth.Resume(r.Context(), request, s.people.BrowserOf(r), false)
 	if err != nil {
-		return nil, nil, nil, s.tell(w, r, err)
+		return nil, nil, nil, s.redirectWithError(w, r, err)
 	}
 	in, next, _, err := s.decide(r, a)
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	if next != oauth.Consent {
-		return nil, nil, nil, s.to(w, "/oauth2/authorize/"+a.ID)
+		return nil, nil, nil, s.redirectTo(w, "/oauth2/authorize/"+a.ID)
 	}
 	s.allowLeaving(w)
 	return a, in.Who, in.Consent, nil
 }
 
 // showConsent serves GET /consent: who asks, for what, and where the answer goes.
-func (s *Site) showConsent(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) showConsent(w http.ResponseWriter, r *http.Request) error {
 	form, err := params.Query(r)
 	if err != nil {
 		return err
@@ -76,18 +76,18 @@ func (s *Site) showConsent(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p := consentPage{
-		basePage: s.frame(r, clientName(a.Client)), appView: s.viewOf(a), Owner: display.Name(a.Client.Owner, ""),
-		Person: personName(who), Destination: s.pages.destination(a.RedirectURI), Request: a.ID, FormToken: s.consentToken(a, who, resources),
+		basePage: s.newBasePage(r, clientName(a.Client)), clientView: s.newClientView(a), Owner: display.Name(a.Client.Owner, ""),
+		Person: userName(who), Destination: s.pages.destination(a.RedirectURI), Request: a.ID, FormToken: s.consentToken(a, who, resources),
 	}
 	if a.Client.SelfRegistered() {
-		unverified := s.pages.say("consent.unverified", p.Destination)
+		unverified := s.pages.message("consent.unverified", p.Destination)
 		if redirect.DestinationOf(a.RedirectURI).Scheme != "" {
-			unverified = s.pages.say("consent.unverified.device")
+			unverified = s.pages.message("consent.unverified.device")
 		}
 		p.Warnings = append(p.Warnings, unverified)
 	}
 	if redirect.Impersonable(a.RedirectURI) && a.Client.Public() {
-		p.Warnings = append(p.Warnings, s.pages.say("consent.impersonable"))
+		p.Warnings = append(p.Warnings, s.pages.message("consent.impersonable"))
 	}
 	for _, item := range a.Permissions {
 		row := consentScope{Name: item.Name, Description: s.describe(known, item.Name), Ticked: a.Selected(item, before)}
@@ -98,7 +98,7 @@ func (s *Site) showConsent(w http.ResponseWriter, r *http.Request) error {
 		}
 		*list = addToGroup(*list, apiViews(resources, item.Resources), row)
 	}
-	return s.show(w, http.StatusOK, "consent", p)
+	return s.render(w, http.StatusOK, "consent", p)
 }
 
 // addToGroup adds the row to the group of its APIs. Rows without an API come first.
@@ -129,19 +129,19 @@ func apiViews(known map[string]storage.Resource, identifiers []string) []apiView
 }
 
 // describe says in words what a scope, or a claim asked for by itself, lets an app do.
-func (s *Site) describe(known map[string]storage.Scope, name string) string {
+func (s *Server) describe(known map[string]storage.Scope, name string) string {
 	if claim, ok := oauth.ClaimOf(name); ok {
-		return s.pages.say("claim." + claim)
+		return s.pages.message("claim." + claim)
 	}
 	if name == "" {
-		return s.pages.say("consent.api")
+		return s.pages.message("consent.api")
 	}
 	return display.Name(known[name].Description, name)
 }
 
 // consentToken binds the form to the session, the request, the user, the scopes and APIs on the page and the
 // description of the client, so that a client cannot change them between the page and the response.
-func (s *Site) consentToken(a *oauth.Authorization, who *identity.SignedIn, known map[string]storage.Resource) string {
+func (s *Server) consentToken(a *oauth.Authorization, who *identity.SignedIn, known map[string]storage.Resource) string {
 	described := ""
 	if at := a.Client.DescribedAt; at != nil {
 		described = at.String()
@@ -157,7 +157,7 @@ func (s *Site) consentToken(a *oauth.Authorization, who *identity.SignedIn, know
 }
 
 // consent serves POST /consent. Granted are the required scopes and the optional ones that are ticked, of this request.
-func (s *Site) consent(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) consent(w http.ResponseWriter, r *http.Request) error {
 	form, ticked, err := consentForm(w, r)
 	if err != nil {
 		return err
@@ -171,7 +171,7 @@ func (s *Site) consent(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if !hmac.Equal([]byte(form.token), []byte(s.consentToken(a, who, resources))) {
-		return &pageError{status: http.StatusForbidden, text: "error.form", message: s.pages.say("consent.stale")}
+		return &pageError{status: http.StatusForbidden, text: "error.form", message: s.pages.message("consent.stale")}
 	}
 	switch form.decision {
 	case "approve":
@@ -185,22 +185,22 @@ func (s *Site) consent(w http.ResponseWriter, r *http.Request) error {
 			if err := s.oauth.RecordApproval(r.Context(), a, who, answer); err != nil && !errors.Is(err, oauth.ErrConsentGone) {
 				return err
 			}
-			return s.to(w, "/oauth2/authorize/"+a.ID)
+			return s.redirectTo(w, "/oauth2/authorize/"+a.ID)
 		}
 		response, err := s.oauth.Approve(r.Context(), a, who, answer)
 		if errors.Is(err, oauth.ErrConsentGone) { // the app calls itself something else since: ask again
-			return s.to(w, "/oauth2/authorize/"+a.ID)
+			return s.redirectTo(w, "/oauth2/authorize/"+a.ID)
 		}
 		if err != nil {
 			return err
 		}
-		return s.answer(w, r, response)
+		return s.respond(w, r, response)
 	case "deny":
 		response, err := s.oauth.Deny(r.Context(), a, who)
 		if err != nil {
 			return err
 		}
-		return s.answer(w, r, response)
+		return s.respond(w, r, response)
 	}
 	return &pageError{status: http.StatusBadRequest, text: "error.form"}
 }

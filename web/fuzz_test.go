@@ -15,7 +15,7 @@ func FuzzClientAddress(f *testing.F) {
 		f.Add("10.0.0.1:1", s)
 		f.Add("192.0.2.1:1", s)
 	}
-	s := &Site{proxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, peers: &peers{log: slog.New(slog.DiscardHandler)}}
+	s := &Server{proxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, peers: &peers{log: slog.New(slog.DiscardHandler)}}
 	f.Fuzz(func(t *testing.T, peer, forwarded string) {
 		r := &http.Request{RemoteAddr: peer, Header: http.Header{"X-Forwarded-For": {forwarded}}}
 		got := s.clientAddress(r)

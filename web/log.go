@@ -10,11 +10,11 @@ import (
 )
 
 // LogHandler adds to every line the id of the request that it belongs to, and that of its trace where there is one.
-func LogHandler(h slog.Handler) slog.Handler { return ofRequest{h} }
+func LogHandler(h slog.Handler) slog.Handler { return requestHandler{h} }
 
-type ofRequest struct{ slog.Handler }
+type requestHandler struct{ slog.Handler }
 
-func (h ofRequest) Handle(ctx context.Context, r slog.Record) error {
+func (h requestHandler) Handle(ctx context.Context, r slog.Record) error {
 	if id := storage.OriginOf(ctx).RequestID; id != "" {
 		r.AddAttrs(slog.String("request_id", id))
 	}
@@ -24,7 +24,9 @@ func (h ofRequest) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, r)
 }
 
-func (h ofRequest) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return ofRequest{h.Handler.WithAttrs(attrs)}
+func (h requestHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return requestHandler{h.Handler.WithAttrs(attrs)}
 }
-func (h ofRequest) WithGroup(name string) slog.Handler { return ofRequest{h.Handler.WithGroup(name)} }
+func (h requestHandler) WithGroup(name string) slog.Handler {
+	return requestHandler{h.Handler.WithGroup(name)}
+}

@@ -20,22 +20,22 @@ import (
 
 type loginPage struct {
 	basePage
-	appView
+	clientView
 	Request, FormToken, Username, Problem string
 	Again                                 bool // somebody is signed in and must show that it is them
 	Others                                bool // the account chooser has somebody to choose
 	Stays                                 string
 }
 
-// appView is what pages tell of an app.
-type appView struct {
+// clientView is what pages tell of an app.
+type clientView struct {
 	App, AppHost, Logo, PolicyURI, TosURI string
 	PolicyHost, TosHost                   string // of a self-registered client
 }
 
-func (s *Site) viewOf(a *oauth.Authorization) appView {
+func (s *Server) newClientView(a *oauth.Authorization) clientView {
 	c := a.Client
-	v := appView{App: clientName(c), AppHost: redirect.DestinationOf(c.URI).Host, PolicyURI: c.PolicyURI, TosURI: c.TosURI}
+	v := clientView{App: clientName(c), AppHost: redirect.DestinationOf(c.URI).Host, PolicyURI: c.PolicyURI, TosURI: c.TosURI}
 	if c.SelfRegistered() { // it may name anybody's home page: what is sure is where the answer goes
 		v.AppHost = s.pages.destination(a.RedirectURI)
 		v.PolicyHost, v.TosHost = redirect.DestinationOf(c.PolicyURI).Host, redirect.DestinationOf(c.TosURI).Host
@@ -47,7 +47,7 @@ func (s *Site) viewOf(a *oauth.Authorization) appView {
 }
 
 // showLogin serves GET /login. With a request it is a step of an authorization, else the way to the account page.
-func (s *Site) showLogin(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) showLogin(w http.ResponseWriter, r *http.Request) error {
 	form, err := params.Query(r)
 	if err != nil {
 		return err
@@ -57,14 +57,14 @@ func (s *Site) showLogin(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		return s.to(w, next)
+		return s.redirectTo(w, next)
 	}
 	return s.loginPage(w, r, http.StatusOK, request, "", "")
 }
 
 // afterLogin returns where a reloaded sign-in page continues when the user has signed in concurrently, in another tab,
 // and "" when the form must be shown. With the parameter another, the user wants to sign in with another account.
-func (s *Site) afterLogin(w http.ResponseWriter, r *http.Request, form url.Values) (string, error) {
+func (s *Server) afterLogin(w http.ResponseWriter, r *http.Request, form url.Values) (string, error) {
 	request := form.Get("request")
 	switch {
 	case form.Get("another") != "":
@@ -79,7 +79,7 @@ func (s *Site) afterLogin(w http.ResponseWriter, r *http.Request, form url.Value
 	}
 	a, err := s.oauth.Resume(r.Context(), request, s.people.Browser(w, r), false)
 	if err != nil {
-		return "", s.tell(w, r, err)
+		return "", s.redirectWithError(w, r, err)
 	}
 	_, next, _, err := s.decide(r, a)
 	if err != nil || next == oauth.Login {
@@ -89,15 +89,15 @@ func (s *Site) afterLogin(w http.ResponseWriter, r *http.Request, form url.Value
 }
 
 // loginPage shows the form, with the problem of the attempt before if there was one.
-func (s *Site) loginPage(w http.ResponseWriter, r *http.Request, status int, request, username, problem string) error {
+func (s *Server) loginPage(w http.ResponseWriter, r *http.Request, status int, request, username, problem string) error {
 	browser := s.people.Browser(w, r)
-	p := loginPage{basePage: s.frame(r, s.pages.say("login.title")), Request: request, Username: username, Problem: problem}
+	p := loginPage{basePage: s.newBasePage(r, s.pages.message("login.title")), Request: request, Username: username, Problem: problem}
 	if request != "" {
 		a, err := s.oauth.Resume(r.Context(), request, browser, false)
 		if err != nil {
-			return s.tell(w, r, err)
+			return s.redirectWithError(w, r, err)
 		}
-		p.appView = s.viewOf(a)
+		p.clientView = s.newClientView(a)
 		people, err := s.people.All(r)
 		if err != nil {
 			return err
@@ -116,19 +116,19 @@ func (s *Site) loginPage(w http.ResponseWriter, r *http.Request, status int, req
 			return err
 		}
 		if who != nil {
-			p.Stays = personName(who)
+			p.Stays = userName(who)
 		}
 	}
 	p.FormToken = s.loginToken(browser, request)
-	return s.show(w, status, "login", p)
+	return s.render(w, status, "login", p)
 }
 
-func (s *Site) loginToken(browser []byte, request string) string {
+func (s *Server) loginToken(browser []byte, request string) string {
 	return s.formToken("login", hex.EncodeToString(browser), request)
 }
 
 // login serves POST /login.
-func (s *Site) login(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 	form, err := params.Form(r)
 	if err != nil {
 		return err
@@ -136,34 +136,34 @@ func (s *Site) login(w http.ResponseWriter, r *http.Request) error {
 	request, username := form.Get("request"), form.Get("username")
 	browser := s.people.BrowserOf(r)
 	if browser == nil || !hmac.Equal([]byte(form.Get("form_token")), []byte(s.loginToken(browser, request))) {
-		return s.loginPage(w, r, http.StatusForbidden, request, username, s.pages.say("login.stale"))
+		return s.loginPage(w, r, http.StatusForbidden, request, username, s.pages.message("login.stale"))
 	}
 	var a *oauth.Authorization
 	if request != "" {
 		// Before the password: a request that is over needs none.
 		if a, err = s.oauth.Resume(r.Context(), request, browser, false); err != nil {
-			return s.tell(w, r, err)
+			return s.redirectWithError(w, r, err)
 		}
 	}
 	if err := s.limitPage(r, config.LimitSignIn); err != nil {
 		return err
 	}
-	actAs(r, nil) // whoever else is signed in here is not who does this
+	setActor(r, nil) // whoever else is signed in here is not who does this
 	user, err := s.people.SignIn(r.Context(), username, form.Get("password"), s.people.DeviceOf(r))
 	if err != nil {
 		return s.loginFailed(w, r, request, username, err)
 	}
-	actAs(r, &identity.SignedIn{User: user})
+	setActor(r, &identity.SignedIn{User: user})
 	who, err := s.people.Begin(w, r, user, "pwd")
 	if err != nil {
 		return err
 	}
 	if a == nil {
-		return s.to(w, "/account")
+		return s.redirectTo(w, "/account")
 	}
 	err = s.store.RecordSignIn(r.Context(), a.ID, browser, who.Session.ID)
 	if errors.Is(err, storage.ErrNotFound) { // answered in another tab in the meantime, as the next page explains
-		return s.to(w, "/oauth2/authorize/"+a.ID)
+		return s.redirectTo(w, "/oauth2/authorize/"+a.ID)
 	}
 	if err != nil {
 		return err
@@ -171,32 +171,32 @@ func (s *Site) login(w http.ResponseWriter, r *http.Request) error {
 	// Without an additional redirect, so that max_age=1 can be satisfied on a slow network.
 	a.Approved = a.Approved && a.SessionID == who.Session.ID
 	a.SessionID, a.SignedIn = who.Session.ID, true
-	return s.step(w, r, a)
+	return s.continueRequest(w, r, a)
 }
 
 // loginFailed shows the form again and returns the reason for the log. A wrong name and a wrong password look the same.
-func (s *Site) loginFailed(w http.ResponseWriter, r *http.Request, request, username string, err error) error {
+func (s *Server) loginFailed(w http.ResponseWriter, r *http.Request, request, username string, err error) error {
 	var throttled *identity.Throttled
 	switch {
 	case errors.Is(err, identity.ErrWrong):
-		return cmp.Or(s.loginPage(w, r, http.StatusUnauthorized, request, username, s.pages.say("login.wrong")), err)
+		return cmp.Or(s.loginPage(w, r, http.StatusUnauthorized, request, username, s.pages.message("login.wrong")), err)
 	case errors.As(err, &throttled):
 		wait := max(time.Second, throttled.RetryAt.Sub(s.store.Now()).Round(time.Second))
 		w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())))
-		problem := s.pages.say("login.throttled", plainWait(wait))
+		problem := s.pages.message("login.throttled", formatWait(wait))
 		if throttled.Network {
-			problem = s.pages.say("login.throttled_network", plainWait(wait))
+			problem = s.pages.message("login.throttled_network", formatWait(wait))
 		}
 		return cmp.Or(s.loginPage(w, r, http.StatusTooManyRequests, request, username, problem), err)
 	case errors.Is(err, identity.ErrBusy):
 		w.Header().Set("Retry-After", "5")
-		return cmp.Or(s.loginPage(w, r, http.StatusServiceUnavailable, request, username, s.pages.say("login.busy")), err)
+		return cmp.Or(s.loginPage(w, r, http.StatusServiceUnavailable, request, username, s.pages.message("login.busy")), err)
 	}
 	return err
 }
 
-// plainWait says how long in words.
-func plainWait(d time.Duration) string {
+// formatWait returns a wait in words.
+func formatWait(d time.Duration) string {
 	if d == time.Second {
 		return "1 second"
 	}
@@ -208,13 +208,13 @@ func plainWait(d time.Duration) string {
 
 type signedOutPage struct {
 	basePage
-	Still []choice // who is signed in here all the same
+	Still []userChoice // who is signed in here all the same
 }
 
-func (s *Site) showSignedOut(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) showSignedOut(w http.ResponseWriter, r *http.Request) error {
 	people, err := s.people.All(r)
 	if err != nil {
 		return err
 	}
-	return s.show(w, http.StatusOK, "signed_out", signedOutPage{s.frame(r, s.pages.say("signed_out.title")), choices(people)})
+	return s.render(w, http.StatusOK, "signed_out", signedOutPage{s.newBasePage(r, s.pages.message("signed_out.title")), userChoices(people)})
 }

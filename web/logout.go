@@ -15,13 +15,13 @@ import (
 type logoutPage struct {
 	basePage
 	App, Request, FormToken, Destination string
-	People                               []choice
+	People                               []userChoice
 	Unproven                             bool
 }
 
 // logout serves GET /oauth2/logout (OIDC RP-Initiated Logout §2). An ID token of this session, from a client that its
 // user still allows, signs that user out; otherwise a page prompts.
-func (s *Site) logout(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
 	form, err := params.Query(r)
 	if err != nil {
 		return s.logoutError(r, err)
@@ -47,30 +47,30 @@ func (s *Site) logout(w http.ResponseWriter, r *http.Request) error {
 	case target != nil:
 		return s.signOutAndGo(w, r, l, target)
 	case len(people) > 0:
-		return s.askLogout(w, r, l, form, people)
+		return s.showLogoutConfirmation(w, r, l, form, people)
 	case l.Trusted():
 		return s.signOutAndGo(w, r, l)
 	}
-	return s.to(w, "/signed-out")
+	return s.redirectTo(w, "/signed-out")
 }
 
 // signOutAndGo ends these sessions and sends the browser where the request wants.
-func (s *Site) signOutAndGo(w http.ResponseWriter, r *http.Request, l *oauth.Logout, out ...*identity.SignedIn) error {
+func (s *Server) signOutAndGo(w http.ResponseWriter, r *http.Request, l *oauth.Logout, out ...*identity.SignedIn) error {
 	if len(out) > 0 {
-		actAs(r, out[0])
+		setActor(r, out[0])
 		if err := s.people.End(w, r, out...); err != nil {
 			return err
 		}
 	}
 	if to := l.Location(); to != "" {
-		return s.redirect(w, to)
+		return s.seeOther(w, to)
 	}
-	return s.to(w, "/signed-out")
+	return s.redirectTo(w, "/signed-out")
 }
 
-// keepLogout serves POST /oauth2/logout. It comes from another site, without our cookies, so it is answered with a redirect
+// saveLogout serves POST /oauth2/logout. It comes from another site, without our cookies, so it is answered with a redirect
 // to its own page, in whose address the request is sealed.
-func (s *Site) keepLogout(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) saveLogout(w http.ResponseWriter, r *http.Request) error {
 	form, err := params.Form(r)
 	if err != nil {
 		return s.logoutError(r, err)
@@ -82,17 +82,17 @@ func (s *Site) keepLogout(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return s.logoutError(r, err)
 	}
-	return s.to(w, "/oauth2/logout?request="+sealed)
+	return s.redirectTo(w, "/oauth2/logout?request="+sealed)
 }
 
-// askLogout shows who is signed in and asks who is to be signed out.
-func (s *Site) askLogout(w http.ResponseWriter, r *http.Request, l *oauth.Logout, form url.Values, people []*identity.SignedIn) error {
+// showLogoutConfirmation shows who is signed in and asks who is to be signed out.
+func (s *Server) showLogoutConfirmation(w http.ResponseWriter, r *http.Request, l *oauth.Logout, form url.Values, people []*identity.SignedIn) error {
 	sealed, err := s.oauth.KeepLogout(form)
 	if err != nil {
 		return s.logoutError(r, err)
 	}
 	p := logoutPage{
-		basePage: s.frame(r, s.pages.say("logout.title")), Request: sealed, People: choices(people), FormToken: s.logoutToken(sealed, people), Unproven: l.Unproven,
+		basePage: s.newBasePage(r, s.pages.message("logout.title")), Request: sealed, People: userChoices(people), FormToken: s.logoutToken(sealed, people), Unproven: l.Unproven,
 	}
 	if slices.ContainsFunc(people, func(who *identity.SignedIn) bool { return s.oauth.Names(l, who) }) {
 		for i, who := range people {
@@ -106,10 +106,10 @@ func (s *Site) askLogout(w http.ResponseWriter, r *http.Request, l *oauth.Logout
 	if l.Client != nil {
 		p.App = clientName(l.Client)
 	}
-	return s.show(w, http.StatusOK, "logout", p)
+	return s.render(w, http.StatusOK, "logout", p)
 }
 
-func (s *Site) logoutToken(sealed string, people []*identity.SignedIn) string {
+func (s *Server) logoutToken(sealed string, people []*identity.SignedIn) string {
 	parts := []string{"logout", sealed}
 	for _, who := range people {
 		parts = append(parts, who.Session.ID)
@@ -118,7 +118,7 @@ func (s *Site) logoutToken(sealed string, people []*identity.SignedIn) string {
 }
 
 // confirmLogout serves POST /oauth2/logout/confirm.
-func (s *Site) confirmLogout(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) confirmLogout(w http.ResponseWriter, r *http.Request) error {
 	r.Body = http.MaxBytesReader(w, r.Body, params.MaxBody)
 	if kind := r.Header.Get("Content-Type"); !strings.HasPrefix(kind, params.FormType) {
 		return &pageError{status: http.StatusUnsupportedMediaType, text: "error.form"}
@@ -132,7 +132,7 @@ func (s *Site) confirmLogout(w http.ResponseWriter, r *http.Request) error {
 	}
 	sealed := r.PostForm.Get("request")
 	if len(people) == 0 {
-		return s.to(w, "/signed-out")
+		return s.redirectTo(w, "/signed-out")
 	}
 	if !hmac.Equal([]byte(r.PostForm.Get("form_token")), []byte(s.logoutToken(sealed, people))) {
 		return &pageError{status: http.StatusForbidden, text: "error.form", link: s.base + "/account"}
@@ -146,20 +146,20 @@ func (s *Site) confirmLogout(w http.ResponseWriter, r *http.Request) error {
 		return s.logoutError(r, err)
 	}
 	if r.PostForm.Get("decision") != "sign-out" {
-		return s.to(w, "/account")
+		return s.redirectTo(w, "/account")
 	}
 	out := slices.DeleteFunc(slices.Clone(people), func(who *identity.SignedIn) bool {
 		return !slices.Contains(r.PostForm["session"], who.Session.ID)
 	})
 	if len(out) == 0 {
-		return s.to(w, "/account")
+		return s.redirectTo(w, "/account")
 	}
 	return s.signOutAndGo(w, r, l, out...)
 }
 
 // logoutError returns the page for an invalid logout request, which signed out no user. It reads the sessions that the
 // page describes.
-func (s *Site) logoutError(r *http.Request, err error) error {
+func (s *Server) logoutError(r *http.Request, err error) error {
 	e := oauth.AsError(err)
 	if e.Code != oauth.InvalidRequest {
 		return err

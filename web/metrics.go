@@ -34,7 +34,7 @@ type counted struct {
 	duration prometheus.Observer
 }
 
-func newMetrics(s *Site, registry prometheus.Registerer) (*metrics, error) {
+func newMetrics(s *Server, registry prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gatehouse_http_requests_total", Help: "Requests answered, by route, method, status and protocol error."}, []string{"route", "method", "status", "error"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{

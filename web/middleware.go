@@ -31,7 +31,7 @@ const (
 )
 
 // outermost gives every request its id and origin, and refuses what no route should see.
-func (s *Site) outermost(next http.Handler) http.Handler {
+func (s *Server) outermost(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var id [8]byte
 		_, _ = rand.Read(id[:]) // never fails: the program would have ended
@@ -45,11 +45,11 @@ func (s *Site) outermost(next http.Handler) http.Handler {
 		r = r.WithContext(storage.WithOrigin(r.Context(), origin))
 		switch {
 		case len(r.RequestURI) > maxURL:
-			s.serve(route{kind: page, handler: refuse(http.StatusRequestURITooLong, "error.malformed")}).ServeHTTP(w, r)
+			s.serve(route{kind: page, handler: errorHandler(http.StatusRequestURITooLong, "error.malformed")}).ServeHTTP(w, r)
 		case largeHeader(r.Header):
-			s.serve(route{kind: page, handler: refuse(http.StatusRequestHeaderFieldsTooLarge, "error.header")}).ServeHTTP(w, r)
+			s.serve(route{kind: page, handler: errorHandler(http.StatusRequestHeaderFieldsTooLarge, "error.header")}).ServeHTTP(w, r)
 		case s.strict && r.Host != s.issuer.Host && !strings.HasPrefix(r.URL.Path, s.base+"/static/"): // the error page needs its style sheet
-			s.serve(route{kind: page, handler: (*Site).otherName}).ServeHTTP(w, r)
+			s.serve(route{kind: page, handler: (*Server).wrongHost}).ServeHTTP(w, r)
 		default:
 			next.ServeHTTP(w, r)
 		}
@@ -87,7 +87,7 @@ func tooMany(path string, r *http.Request) error {
 
 // serve is the adapter of a route: it sets the headers of the route's kind, runs the handler, answers its error in the
 // kind's own language, and writes one log line.
-func (s *Site) serve(rt route) http.Handler {
+func (s *Server) serve(rt route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
 		rec := newRecorder(w)
@@ -106,7 +106,7 @@ func (s *Site) serve(rt route) http.Handler {
 		}
 		if err != nil && rec.status == 0 {
 			switch rt.kind {
-			case page, door:
+			case page, crossSitePage:
 				s.answerPage(rec, r, err)
 			case health:
 				http.Error(rec, "not ready", http.StatusServiceUnavailable)
@@ -126,18 +126,18 @@ func (s *Site) serve(rt route) http.Handler {
 
 // work runs the handler in a place of its own, which it gives back also when the handler panics. Whether the process lives
 // is told without one.
-func (s *Site) work(rt route, w http.ResponseWriter, r *http.Request) error {
+func (s *Server) work(rt route, w http.ResponseWriter, r *http.Request) error {
 	if rt.kind != health {
-		if err := s.enter(); err != nil {
+		if err := s.acquireSlot(); err != nil {
 			return err
 		}
-		defer s.leave()
+		defer s.releaseSlot()
 	}
 	return s.run(rt, w, r)
 }
 
 // begin limits the time of a request and starts its trace. end finishes both.
-func (s *Site) begin(rt route, r *http.Request) (ctx context.Context, end func(status int, err error)) {
+func (s *Server) begin(rt route, r *http.Request) (ctx context.Context, end func(status int, err error)) {
 	ctx, cancel := r.Context(), context.CancelFunc(func() {})
 	if s.timeout > 0 && rt.kind != public { // those wait for nothing but, seldom, for keys, which has a limit of its own
 		ctx, cancel = context.WithTimeout(ctx, s.timeout)
@@ -165,7 +165,7 @@ func routeOf(r *http.Request) string {
 }
 
 // run calls the handler behind the guards of its kind. A panic becomes an error and the process lives.
-func (s *Site) run(rt route, w http.ResponseWriter, r *http.Request) (err error) {
+func (s *Server) run(rt route, w http.ResponseWriter, r *http.Request) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			if p == http.ErrAbortHandler { //nolint:errorlint // the sentinel itself is what net/http panics with
@@ -204,12 +204,12 @@ func (s *Site) run(rt route, w http.ResponseWriter, r *http.Request) (err error)
 			return &pageError{status: http.StatusForbidden, text: "error.cross", cause: err}
 		}
 		s.pageHeaders(w)
-		if err := s.setActor(r); err != nil {
+		if err := s.setCurrentActor(r); err != nil {
 			return err
 		}
-	case door:
+	case crossSitePage:
 		s.pageHeaders(w)
-		if err := s.setActor(r); err != nil {
+		if err := s.setCurrentActor(r); err != nil {
 			return err
 		}
 	}
@@ -217,17 +217,17 @@ func (s *Site) run(rt route, w http.ResponseWriter, r *http.Request) (err error)
 }
 
 // setActor makes the person last chosen in the browser the origin of what a page does.
-func (s *Site) setActor(r *http.Request) error {
+func (s *Server) setCurrentActor(r *http.Request) error {
 	who, err := s.people.Current(r)
 	if err != nil {
 		return err
 	}
-	actAs(r, who)
+	setActor(r, who)
 	return nil
 }
 
-// actAs makes a person the origin of what the request does, nobody when it is nil.
-func actAs(r *http.Request, who *identity.SignedIn) {
+// setActor makes a person the origin of what the request does, nobody when it is nil.
+func setActor(r *http.Request, who *identity.SignedIn) {
 	origin := storage.OriginOf(r.Context())
 	origin.Actor = "anonymous"
 	if who != nil {
@@ -238,7 +238,7 @@ func actAs(r *http.Request, who *identity.SignedIn) {
 
 // answerJSON writes a protocol error. Failed client authentication counts against the client and the network, and past
 // the limit the answer is 429: only what has failed is ever slowed down.
-func (s *Site) answerJSON(w http.ResponseWriter, r *http.Request, err error) error {
+func (s *Server) answerJSON(w http.ResponseWriter, r *http.Request, err error) error {
 	e := oauth.AsError(err)
 	if e.Code == oauth.InvalidClient {
 		if over := (*oauth.Error)(nil); errors.As(s.oauth.CountFailure(r.Context(), e.ClientID), &over) {
@@ -251,7 +251,7 @@ func (s *Site) answerJSON(w http.ResponseWriter, r *http.Request, err error) err
 }
 
 // logRequest writes the request's one log line: information for what the caller got wrong, an error for what we did.
-func (s *Site) logRequest(w *recorder, r *http.Request, err error, took time.Duration) {
+func (s *Server) logRequest(w *recorder, r *http.Request, err error, took time.Duration) {
 	level := slog.LevelInfo
 	origin := storage.OriginOf(r.Context())
 	attrs := make([]slog.Attr, 0, 12)
@@ -324,7 +324,7 @@ func clip(s string, n int) string {
 // clientAddress is the caller's IP address: the peer's or, when that is a trusted proxy, the last one in
 // X-Forwarded-For that is not. The elements before an unparsable value may be forged by the
 // caller, so the search ends there.
-func (s *Site) clientAddress(r *http.Request) string {
+func (s *Server) clientAddress(r *http.Request) string {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		host, _, _ := net.SplitHostPort(r.RemoteAddr)
@@ -332,7 +332,7 @@ func (s *Site) clientAddress(r *http.Request) string {
 	}
 	addr := peer.Addr().Unmap().WithZone("")
 	if !s.trusted(addr) {
-		s.peers.see(r, addr)
+		s.peers.observe(r, addr)
 		return addr.String()
 	}
 	forwarded := r.Header.Values("X-Forwarded-For")
@@ -391,7 +391,7 @@ func lastElement(list string) (element, before string, more bool) {
 	return list[i+1:], list[:i], true
 }
 
-func (s *Site) trusted(a netip.Addr) bool {
+func (s *Server) trusted(a netip.Addr) bool {
 	for _, p := range s.proxies {
 		if p.Contains(a) {
 			return true

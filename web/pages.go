@@ -79,8 +79,8 @@ func (p *pages) lookup(key string) (string, error) {
 	return t, nil
 }
 
-// say is a text with its values filled in.
-func (p *pages) say(key string, values ...any) string {
+// message returns a message of the catalogue with its values filled in.
+func (p *pages) message(key string, values ...any) string {
 	if len(values) == 0 {
 		return p.texts[key]
 	}
@@ -100,12 +100,12 @@ type basePage struct {
 	Title, Base, Host, Stylesheet, RequestID, Width string
 }
 
-func (s *Site) frame(r *http.Request, title string) basePage {
+func (s *Server) newBasePage(r *http.Request, title string) basePage {
 	return basePage{Title: title, Base: s.base, Host: s.issuer.Host, Stylesheet: s.pages.sheet, RequestID: storage.OriginOf(r.Context()).RequestID}
 }
 
-// show renders a page into a buffer and then writes it.
-func (s *Site) show(w http.ResponseWriter, status int, name string, data any) error {
+// render renders a page into a buffer and then writes it.
+func (s *Server) render(w http.ResponseWriter, status int, name string, data any) error {
 	b, err := s.pages.render(name, data)
 	if err != nil {
 		return err
@@ -120,7 +120,7 @@ func (s *Site) show(w http.ResponseWriter, status int, name string, data any) er
 const policy = "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
 
 // pageHeaders sets the headers of every page. The forms of a page may be submitted to this server only.
-func (s *Site) pageHeaders(w http.ResponseWriter) {
+func (s *Server) pageHeaders(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Content-Security-Policy", policy+"; form-action 'self'")
 	h.Set("X-Frame-Options", "DENY")
@@ -131,19 +131,21 @@ func (s *Site) pageHeaders(w http.ResponseWriter) {
 
 // allowLeaving removes form-action from the policy of a page whose form can redirect to a client. Chromium applies
 // form-action to every redirect that follows a form, including the client's, and their destinations are unknown.
-func (s *Site) allowLeaving(w http.ResponseWriter) {
+func (s *Server) allowLeaving(w http.ResponseWriter) {
 	w.Header().Set("Content-Security-Policy", policy)
 }
 
 // redirect answers 303: the browser goes on with GET, so that a form with a password is never sent on (RFC 9700 §4.12).
-func (s *Site) redirect(w http.ResponseWriter, location string) error {
+func (s *Server) seeOther(w http.ResponseWriter, location string) error {
 	w.Header().Set("Location", location)
 	w.WriteHeader(http.StatusSeeOther)
 	return nil
 }
 
-// to redirects to a path of ours.
-func (s *Site) to(w http.ResponseWriter, path string) error { return s.redirect(w, s.base+path) }
+// redirectTo redirects to a path of this server.
+func (s *Server) redirectTo(w http.ResponseWriter, path string) error {
+	return s.seeOther(w, s.base+path)
+}
 
 // pageError is an error with a page of its own: text names its title and message in en.json.
 type pageError struct {
@@ -170,31 +172,31 @@ type errorPage struct {
 	Heading, Message, Detail, Link, LinkText string
 }
 
-// refuse is a handler that only shows an error page.
-func refuse(status int, text string) handler {
-	return func(*Site, http.ResponseWriter, *http.Request) error { return &pageError{status: status, text: text} }
+// errorHandler returns a handler that only shows an error page.
+func errorHandler(status int, text string) handler {
+	return func(*Server, http.ResponseWriter, *http.Request) error { return &pageError{status: status, text: text} }
 }
 
-// otherName answers a request under a name that is not the issuer's.
-func (s *Site) otherName(http.ResponseWriter, *http.Request) error {
-	return &pageError{status: http.StatusMisdirectedRequest, text: "error.host", link: s.issuer.String(), label: s.pages.say("error.host.open", s.issuer.String())}
+// wrongHost refuses a request whose Host is not the issuer's.
+func (s *Server) wrongHost(http.ResponseWriter, *http.Request) error {
+	return &pageError{status: http.StatusMisdirectedRequest, text: "error.host", link: s.issuer.String(), label: s.pages.message("error.host.open", s.issuer.String())}
 }
 
-func (s *Site) missing(_ http.ResponseWriter, r *http.Request) error {
+func (s *Server) notFound(_ http.ResponseWriter, r *http.Request) error {
 	return &pageError{status: http.StatusNotFound, text: "error.missing", link: s.base + "/account"}
 }
 
 // answerPage shows an error as a page. A protocol error says what its developer must fix; of anything else the page
 // tells no more than whose fault it is and the request's id.
-func (s *Site) answerPage(w http.ResponseWriter, r *http.Request, err error) {
+func (s *Server) answerPage(w http.ResponseWriter, r *http.Request, err error) {
 	s.pageHeaders(w)
 	e := s.pageErrorOf(r, err)
-	page := errorPage{basePage: s.frame(r, s.pages.say(e.text+".title")), Heading: s.pages.say(e.text + ".title"), Message: e.message, Detail: e.detail}
+	page := errorPage{basePage: s.newBasePage(r, s.pages.message(e.text+".title")), Heading: s.pages.message(e.text + ".title"), Message: e.message, Detail: e.detail}
 	if page.Message == "" {
-		page.Message = s.pages.say(e.text + ".message")
+		page.Message = s.pages.message(e.text + ".message")
 	}
 	if e.link != "" {
-		page.Link, page.LinkText = e.link, cmp.Or(e.label, s.pages.say("error.account"))
+		page.Link, page.LinkText = e.link, cmp.Or(e.label, s.pages.message("error.account"))
 	}
 	if e.status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")
@@ -204,14 +206,14 @@ func (s *Site) answerPage(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("Retry-After", strconv.Itoa(int((over.RetryAfter+time.Second-1)/time.Second)))
 		oauth.TellLimit(w.Header(), over.Verdict())
 	}
-	if err := s.show(w, e.status, "error", page); err != nil {
+	if err := s.render(w, e.status, "error", page); err != nil {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.WriteHeader(http.StatusInternalServerError)
 		_, _ = w.Write(s.pages.last)
 	}
 }
 
-func (s *Site) pageErrorOf(r *http.Request, err error) *pageError {
+func (s *Server) pageErrorOf(r *http.Request, err error) *pageError {
 	var own *pageError
 	if errors.As(err, &own) {
 		return own
@@ -225,9 +227,9 @@ func (s *Site) pageErrorOf(r *http.Request, err error) *pageError {
 			if expired.Answered {
 				text, key = "error.answered", "error.answered.app"
 			}
-			return &pageError{status: http.StatusGone, text: text, message: s.pages.say(key, clientName(expired.Client))}
+			return &pageError{status: http.StatusGone, text: text, message: s.pages.message(key, clientName(expired.Client))}
 		}
-		return &pageError{status: http.StatusGone, text: text, message: s.pages.say(key)}
+		return &pageError{status: http.StatusGone, text: text, message: s.pages.message(key)}
 	case errors.Is(err, storage.ErrOtherBrowser):
 		return &pageError{status: http.StatusForbidden, text: "error.browser"}
 	case errors.Is(err, storage.ErrNotFound):
@@ -267,7 +269,7 @@ func hashedName(name string, content []byte, suffix string) string {
 }
 
 // file serves the stylesheet and the script.
-func (s *Site) file(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) file(w http.ResponseWriter, r *http.Request) error {
 	var kind string
 	var content []byte
 	switch r.PathValue("file") {
@@ -288,7 +290,7 @@ func (s *Site) file(w http.ResponseWriter, r *http.Request) error {
 }
 
 // logo serves an app's logo, which is somebody else's picture: it is shown, and nothing in it runs.
-func (s *Site) logo(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) logo(w http.ResponseWriter, r *http.Request) error {
 	body, kind, err := s.oauth.Logo(r.Context(), r.PathValue("id"))
 	if errors.Is(err, storage.ErrNotFound) {
 		http.NotFound(w, r)
@@ -308,7 +310,7 @@ func (s *Site) logo(w http.ResponseWriter, r *http.Request) error {
 
 // formToken binds a form to what it does and who it was shown to, so that nobody can make a browser send it, or send it
 // for something else (RFC 9700 §4.7).
-func (s *Site) formToken(parts ...string) string {
+func (s *Server) formToken(parts ...string) string {
 	mac := hmac.New(sha256.New, s.formKey)
 	mac.Write([]byte(strings.Join(parts, "\x00")))
 	return hex.EncodeToString(mac.Sum(nil)[:16])
@@ -316,7 +318,7 @@ func (s *Site) formToken(parts ...string) string {
 
 // personName is what a page calls a person. personName returns the name of a user for a page, or the username when an
 // earlier version stored an unprintable name.
-func personName(who *identity.SignedIn) string { return display.Name(who.User.Name, who.User.Username) }
+func userName(who *identity.SignedIn) string { return display.Name(who.User.Name, who.User.Username) }
 
 // clientName returns the name of a client for a page, or its client_id when an earlier version stored an unprintable
 // name.
@@ -330,9 +332,9 @@ func (p *pages) destination(uri string) string {
 	case d.Host != "":
 		return d.Host
 	case d.Scheme != "":
-		return p.say("destination.device", strings.ReplaceAll(d.Scheme, ".", " · "))
+		return p.message("destination.device", strings.ReplaceAll(d.Scheme, ".", " · "))
 	}
-	return p.say("destination.unreadable")
+	return p.message("destination.unreadable")
 }
 
-func when(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") }
+func formatTime(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") }

@@ -21,7 +21,7 @@ func TestAPanicIsAnAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log strings.Builder
-	s := &Site{pages: pages, issuer: issuer, log: slog.New(LogHandler(slog.NewTextHandler(&log, nil))), limits: (*limit.Limits)(nil)}
+	s := &Server{pages: pages, issuer: issuer, log: slog.New(LogHandler(slog.NewTextHandler(&log, nil))), limits: (*limit.Limits)(nil)}
 	if s.metrics, err = newMetrics(s, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -29,13 +29,13 @@ func TestAPanicIsAnAnswer(t *testing.T) {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r = r.WithContext(storage.WithOrigin(r.Context(), storage.Origin{RequestID: "the-id"}))
-		s.serve(route{kind: k, handler: func(*Site, http.ResponseWriter, *http.Request) error { panic("a secret cause") }}).ServeHTTP(w, r)
+		s.serve(route{kind: k, handler: func(*Server, http.ResponseWriter, *http.Request) error { panic("a secret cause") }}).ServeHTTP(w, r)
 		if w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "secret cause") {
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
 	}
 	w := httptest.NewRecorder()
-	s.serve(route{kind: api, handler: func(_ *Site, w http.ResponseWriter, _ *http.Request) error {
+	s.serve(route{kind: api, handler: func(_ *Server, w http.ResponseWriter, _ *http.Request) error {
 		_, _ = w.Write([]byte("half of an answer"))
 		panic("in the middle")
 	}}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
@@ -53,12 +53,12 @@ func TestAPanicIsAnAnswer(t *testing.T) {
 // TestAnswersThatNobodyReadsAreBounded: when too much is on its way already, an answer becomes a short refusal.
 func TestAnswersThatNobodyReadsAreBounded(t *testing.T) {
 	t.Parallel()
-	s := &Site{log: slog.New(slog.DiscardHandler)}
+	s := &Server{log: slog.New(slog.DiscardHandler)}
 	var err error
 	if s.metrics, err = newMetrics(s, nil); err != nil {
 		t.Fatal(err)
 	}
-	answer := route{kind: public, handler: func(_ *Site, w http.ResponseWriter, _ *http.Request) error {
+	answer := route{kind: public, handler: func(_ *Server, w http.ResponseWriter, _ *http.Request) error {
 		w.Header().Set("Content-Length", "1000")
 		_, err := w.Write(make([]byte, 1000))
 		return err

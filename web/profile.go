@@ -54,34 +54,34 @@ func fieldOf(name *string, p *storage.Profile, input string) *string {
 }
 
 // showProfile serves GET /account/profile.
-func (s *Site) showProfile(w http.ResponseWriter, r *http.Request) error {
-	who, err := s.signedIn(w, r)
+func (s *Server) showProfile(w http.ResponseWriter, r *http.Request) error {
+	who, err := s.requireUser(w, r)
 	if err != nil || who == nil {
 		return err
 	}
 	return s.profilePage(w, r, http.StatusOK, who, who.User.Name, who.User.Profile, "")
 }
 
-func (s *Site) profilePage(w http.ResponseWriter, r *http.Request, status int, who *identity.SignedIn, name string, profile storage.Profile, problem string) error {
+func (s *Server) profilePage(w http.ResponseWriter, r *http.Request, status int, who *identity.SignedIn, name string, profile storage.Profile, problem string) error {
 	p := profilePage{
-		basePage: s.frame(r, s.pages.say("profile.title")), FormToken: s.accountToken(who, "profile", ""),
+		basePage: s.newBasePage(r, s.pages.message("profile.title")), FormToken: s.accountToken(who, "profile", ""),
 		Email: who.User.Email, Username: who.User.Username, Problem: problem,
 	}
 	for _, g := range profileForm {
-		group := profileGroup{Title: s.pages.say(g.title)}
+		group := profileGroup{Title: s.pages.message(g.title)}
 		for _, f := range g.fields {
 			group.Fields = append(group.Fields, profileField{
-				Name: f[0], Kind: f[1], Autocomplete: f[2], Label: s.pages.say("profile." + f[0]), Hint: s.pages.texts["profile."+f[0]+".hint"],
+				Name: f[0], Kind: f[1], Autocomplete: f[2], Label: s.pages.message("profile." + f[0]), Hint: s.pages.texts["profile."+f[0]+".hint"],
 				Value: *fieldOf(&name, &profile, f[0]),
 			})
 		}
 		p.Groups = append(p.Groups, group)
 	}
-	return s.show(w, status, "profile", p)
+	return s.render(w, status, "profile", p)
 }
 
 // changeProfile serves POST /account/profile.
-func (s *Site) changeProfile(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) changeProfile(w http.ResponseWriter, r *http.Request) error {
 	who, form, err := s.changing(w, r, "profile", "")
 	if err != nil || who == nil {
 		return err
@@ -95,10 +95,10 @@ func (s *Site) changeProfile(w http.ResponseWriter, r *http.Request) error {
 	_, err = s.people.Update(r.Context(), who.User, identity.Changes{Name: &name, Profile: &profile})
 	var problem *identity.Problem
 	if errors.As(err, &problem) {
-		return s.profilePage(w, r, http.StatusBadRequest, who, name, profile, s.pages.say("profile.problem", problem.Text))
+		return s.profilePage(w, r, http.StatusBadRequest, who, name, profile, s.pages.message("profile.problem", problem.Text))
 	}
 	if err != nil {
 		return err
 	}
-	return s.to(w, "/account?saved")
+	return s.redirectTo(w, "/account?saved")
 }

@@ -16,16 +16,16 @@ import (
 type kind int
 
 const (
-	health  kind = iota // plain text, no log line
-	public              // public documents: any origin may read them
-	api                 // protocol endpoints for clients: JSON errors, any origin, no cookies
-	backend             // the same for servers alone: no other origin
-	page                // pages and forms for people: HTML errors, strict headers, same origin only
-	door                // GET and POST of the authorization endpoint: a page that other sites may send people to
-	static              // stylesheet
+	health        kind = iota // plain text, no log line
+	public                    // public documents: any origin may read them
+	api                       // protocol endpoints for clients: JSON errors, any origin, no cookies
+	backend                   // the same for servers alone: no other origin
+	page                      // pages and forms for people: HTML errors, strict headers, same origin only
+	crossSitePage             // GET and POST of the authorization endpoint: a page that other sites may send people to
+	static                    // stylesheet
 )
 
-type handler func(s *Site, w http.ResponseWriter, r *http.Request) error
+type handler func(s *Server, w http.ResponseWriter, r *http.Request) error
 
 type route struct {
 	path    string
@@ -41,67 +41,71 @@ const (
 
 // routes is every route there is.
 var routes = []route{
-	{"GET /healthz", health, (*Site).healthy},
-	{"GET /readyz", health, (*Site).ready},
+	{"GET /healthz", health, (*Server).healthy},
+	{"GET /readyz", health, (*Server).ready},
 
-	{metadataPath, public, (*Site).metadata},
-	{openidPath, public, (*Site).metadata},
-	{"/.well-known/jwks.json", public, (*Site).jwks},
+	{metadataPath, public, (*Server).metadata},
+	{openidPath, public, (*Server).metadata},
+	{"/.well-known/jwks.json", public, (*Server).jwks},
 
-	{"/oauth2/token", api, (*Site).token},
-	{"/oauth2/introspect", backend, (*Site).introspect},
-	{"/oauth2/revoke", api, (*Site).revoke},
-	{"/oauth2/userinfo", api, (*Site).userinfo},
-	{"/oauth2/register", backend, (*Site).register},
-	{"/oauth2/register/{id}", backend, (*Site).registered},
+	{"/oauth2/token", api, (*Server).token},
+	{"/oauth2/introspect", backend, (*Server).introspect},
+	{"/oauth2/revoke", api, (*Server).revoke},
+	{"/oauth2/userinfo", api, (*Server).userinfo},
+	{"/oauth2/register", backend, (*Server).register},
+	{"/oauth2/register/{id}", backend, (*Server).registered},
 
-	{"GET /oauth2/authorize", door, (*Site).authorize},
-	{"POST /oauth2/authorize", door, (*Site).authorize},
-	{"GET /oauth2/authorize/{id}", page, (*Site).resume},
+	{"GET /oauth2/authorize", crossSitePage, (*Server).authorize},
+	{"POST /oauth2/authorize", crossSitePage, (*Server).authorize},
+	{"GET /oauth2/authorize/{id}", page, (*Server).resume},
 
-	{"GET /oauth2/logout", door, (*Site).logout},
-	{"POST /oauth2/logout", door, (*Site).keepLogout},
-	{"POST /oauth2/logout/confirm", page, (*Site).confirmLogout},
+	{"GET /oauth2/logout", crossSitePage, (*Server).logout},
+	{"POST /oauth2/logout", crossSitePage, (*Server).saveLogout},
+	{"POST /oauth2/logout/confirm", page, (*Server).confirmLogout},
 
-	{"GET /select", page, (*Site).showSelect},
-	{"POST /select", page, (*Site).selectAccount},
-	{"GET /login", page, (*Site).showLogin},
-	{"POST /login", page, (*Site).login},
-	{"GET /consent", page, (*Site).showConsent},
-	{consentPath, page, (*Site).consent},
-	{"GET /signed-out", page, (*Site).showSignedOut},
+	{"GET /select", page, (*Server).showSelect},
+	{"POST /select", page, (*Server).selectAccount},
+	{"GET /login", page, (*Server).showLogin},
+	{"POST /login", page, (*Server).login},
+	{"GET /consent", page, (*Server).showConsent},
+	{consentPath, page, (*Server).consent},
+	{"GET /signed-out", page, (*Server).showSignedOut},
 
-	{"GET /{$}", page, (*Site).home},
-	{"GET /account", page, (*Site).showAccount},
-	{"GET /account/profile", page, (*Site).showProfile},
-	{"POST /account/profile", page, (*Site).changeProfile},
-	{"GET /account/apps/{id}", page, (*Site).showWithdraw},
-	{"POST /account/apps/{id}/withdraw", page, (*Site).withdraw},
-	{"POST /account/sessions/{id}/end", page, (*Site).endSession},
-	{"POST /account/sign-out", page, (*Site).signOut},
+	{"GET /{$}", page, (*Server).home},
+	{"GET /account", page, (*Server).showAccount},
+	{"GET /account/profile", page, (*Server).showProfile},
+	{"POST /account/profile", page, (*Server).changeProfile},
+	{"GET /account/apps/{id}", page, (*Server).showWithdraw},
+	{"POST /account/apps/{id}/withdraw", page, (*Server).withdraw},
+	{"POST /account/sessions/{id}/end", page, (*Server).endSession},
+	{"POST /account/sign-out", page, (*Server).signOut},
 
-	{"GET /static/{file}", static, (*Site).file},
-	{"GET /logo/{id}", static, (*Site).logo},
+	{"GET /static/{file}", static, (*Server).file},
+	{"GET /logo/{id}", static, (*Server).logo},
 }
 
-func (s *Site) metadata(w http.ResponseWriter, r *http.Request) error { return s.oauth.Metadata(w, r) }
-func (s *Site) jwks(w http.ResponseWriter, r *http.Request) error     { return s.oauth.JWKS(w, r) }
-func (s *Site) token(w http.ResponseWriter, r *http.Request) error    { return s.oauth.Token(w, r) }
-func (s *Site) introspect(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) metadata(w http.ResponseWriter, r *http.Request) error {
+	return s.oauth.Metadata(w, r)
+}
+func (s *Server) jwks(w http.ResponseWriter, r *http.Request) error  { return s.oauth.JWKS(w, r) }
+func (s *Server) token(w http.ResponseWriter, r *http.Request) error { return s.oauth.Token(w, r) }
+func (s *Server) introspect(w http.ResponseWriter, r *http.Request) error {
 	return s.oauth.Introspect(w, r)
 }
-func (s *Site) revoke(w http.ResponseWriter, r *http.Request) error   { return s.oauth.Revoke(w, r) }
-func (s *Site) userinfo(w http.ResponseWriter, r *http.Request) error { return s.oauth.Userinfo(w, r) }
+func (s *Server) revoke(w http.ResponseWriter, r *http.Request) error { return s.oauth.Revoke(w, r) }
+func (s *Server) userinfo(w http.ResponseWriter, r *http.Request) error {
+	return s.oauth.Userinfo(w, r)
+}
 
 // register and its reading, changing and deleting are limited alike: each may make this server fetch.
-func (s *Site) register(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
 	if err := s.limitRegistration(r); err != nil {
 		return err
 	}
 	return s.oauth.Register(w, r)
 }
 
-func (s *Site) registered(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) registered(w http.ResponseWriter, r *http.Request) error {
 	if err := s.limitRegistration(r); err != nil {
 		return err
 	}
@@ -111,7 +115,7 @@ func (s *Site) registered(w http.ResponseWriter, r *http.Request) error {
 // registrationPiece is how many bytes of a request count as one: what a client was before stays in the audit log.
 const registrationPiece = 4 << 10
 
-func (s *Site) limitRegistration(r *http.Request) error {
+func (s *Server) limitRegistration(r *http.Request) error {
 	size := 0
 	if b, ok := r.Body.(*body); ok {
 		size = b.read.Len()
@@ -125,18 +129,18 @@ func (s *Site) limitRegistration(r *http.Request) error {
 }
 
 // limitNetwork counts a request against a limit of the network that it comes from.
-func (s *Site) limitNetwork(r *http.Request, name string) config.Verdict {
+func (s *Server) limitNetwork(r *http.Request, name string) config.Verdict {
 	return s.limits.Take(r.Context(), config.Count{Limit: name, Key: storage.OriginOf(r.Context()).Network()})
 }
 
-func (s *Site) healthy(w http.ResponseWriter, _ *http.Request) error {
+func (s *Server) healthy(w http.ResponseWriter, _ *http.Request) error {
 	_, err := w.Write([]byte("ok\n"))
 	return err
 }
 
 // ready is healthy, reaches the database, has keys to sign with, has no stalled background job, has about the
 // database's time and is not about to stop.
-func (s *Site) ready(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) error {
 	if s.draining.Load() {
 		http.Error(w, "stopping", http.StatusServiceUnavailable)
 		return nil
@@ -160,7 +164,7 @@ const (
 	readyTimeout = 5 * time.Second
 )
 
-func (a *readiness) ask(ctx context.Context, s *Site) error {
+func (a *readiness) ask(ctx context.Context, s *Server) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if time.Since(a.at) < readyFor {
@@ -174,7 +178,7 @@ func (a *readiness) ask(ctx context.Context, s *Site) error {
 }
 
 // Health serves /healthz and /readyz alone, for the admin listener.
-func (s *Site) Health() http.Handler {
+func (s *Server) Health() http.Handler {
 	mux := http.NewServeMux()
 	for _, r := range routes {
 		if r.kind == health {

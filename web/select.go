@@ -14,27 +14,27 @@ import (
 
 type selectPage struct {
 	basePage
-	appView
+	clientView
 	Request, FormToken string
-	People             []choice
+	People             []userChoice
 }
 
-// choice is one of the people signed in to the browser.
-type choice struct {
+// userChoice is one of the people signed in to the browser.
+type userChoice struct {
 	Session, Name, Email string
 	Ticked               bool
 }
 
-func choices(people []*identity.SignedIn) []choice {
-	out := make([]choice, 0, len(people))
+func userChoices(people []*identity.SignedIn) []userChoice {
+	out := make([]userChoice, 0, len(people))
 	for _, who := range people {
-		out = append(out, choice{Session: who.Session.ID, Name: personName(who), Email: who.User.Email, Ticked: true})
+		out = append(out, userChoice{Session: who.Session.ID, Name: userName(who), Email: who.User.Email, Ticked: true})
 	}
 	return out
 }
 
 // showSelect serves GET /select, the account chooser: for an authorization request, or for the account pages.
-func (s *Site) showSelect(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) showSelect(w http.ResponseWriter, r *http.Request) error {
 	form, err := params.Query(r)
 	if err != nil {
 		return err
@@ -46,30 +46,30 @@ func (s *Site) showSelect(w http.ResponseWriter, r *http.Request) error {
 	request := form.Get("request")
 	if len(people) == 0 {
 		if request == "" {
-			return s.to(w, "/login")
+			return s.redirectTo(w, "/login")
 		}
-		return s.to(w, "/login?request="+url.QueryEscape(request))
+		return s.redirectTo(w, "/login?request="+url.QueryEscape(request))
 	}
 	browser := s.people.Browser(w, r)
-	p := selectPage{basePage: s.frame(r, s.pages.say("select.title")), Request: request, People: choices(people)}
+	p := selectPage{basePage: s.newBasePage(r, s.pages.message("select.title")), Request: request, People: userChoices(people)}
 	if request != "" {
 		a, err := s.oauth.Resume(r.Context(), request, browser, false)
 		if err != nil {
-			return s.tell(w, r, err)
+			return s.redirectWithError(w, r, err)
 		}
-		p.appView = s.viewOf(a)
+		p.clientView = s.newClientView(a)
 		s.allowLeaving(w)
 	}
 	p.FormToken = s.selectToken(browser, request)
-	return s.show(w, http.StatusOK, "select", p)
+	return s.render(w, http.StatusOK, "select", p)
 }
 
-func (s *Site) selectToken(browser []byte, request string) string {
+func (s *Server) selectToken(browser []byte, request string) string {
 	return s.formToken("select", hex.EncodeToString(browser), request)
 }
 
 // selectAccount serves POST /select.
-func (s *Site) selectAccount(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) selectAccount(w http.ResponseWriter, r *http.Request) error {
 	form, err := params.Form(r)
 	if err != nil {
 		return err
@@ -81,22 +81,22 @@ func (s *Site) selectAccount(w http.ResponseWriter, r *http.Request) error {
 	who, err := s.people.Select(w, r, form.Get("session"))
 	if errors.Is(err, storage.ErrNotFound) { // signed out meanwhile
 		if request == "" {
-			return s.to(w, "/select")
+			return s.redirectTo(w, "/select")
 		}
-		return s.to(w, "/select?request="+url.QueryEscape(request))
+		return s.redirectTo(w, "/select?request="+url.QueryEscape(request))
 	}
 	if err != nil {
 		return err
 	}
 	if request == "" {
-		return s.to(w, "/account")
+		return s.redirectTo(w, "/account")
 	}
 	a, err := s.oauth.Resume(r.Context(), request, browser, false)
 	if err != nil {
-		return s.tell(w, r, err)
+		return s.redirectWithError(w, r, err)
 	}
 	if err := s.store.ChooseSession(r.Context(), a.ID, browser, who.Session.ID); err != nil {
 		return err
 	}
-	return s.to(w, "/oauth2/authorize/"+a.ID)
+	return s.redirectTo(w, "/oauth2/authorize/"+a.ID)
 }

@@ -16,7 +16,7 @@ import (
 
 // startSpan begins the span of a request, below that of a trusted proxy if it sent one (W3C Trace Context), or on a loopback
 // issuer of anybody: else strangers would decide what is traced. Nothing that a caller wrote is in it.
-func (s *Site) startSpan(ctx context.Context, r *http.Request) (context.Context, trace.Span) {
+func (s *Server) startSpan(ctx context.Context, r *http.Request) (context.Context, trace.Span) {
 	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && (s.trusted(peer.Addr().Unmap()) || s.peers.local) {
 		ctx = propagation.TraceContext{}.Extract(ctx, propagation.HeaderCarrier(r.Header))
 	}

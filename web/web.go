@@ -23,8 +23,8 @@ import (
 	"gatehouse/web/limit"
 )
 
-// Site is the public web site on one store.
-type Site struct {
+// Server is the public web site on one store.
+type Server struct {
 	store   *storage.Store
 	people  *identity.People
 	oauth   *oauth.Server
@@ -41,18 +41,18 @@ type Site struct {
 	metrics *metrics
 	tracer  trace.Tracer // nil: requests are not traced
 
-	inFlight atomic.Int64
-	sending  atomic.Int64  // bytes of answers on their way
-	large    atomic.Int64  // bodies beyond firstRoom that are being read
-	most     int64         // requests in flight at once, 0: any number
-	timeout  time.Duration // of one request, 0: none
-	draining atomic.Bool
+	inFlight    atomic.Int64
+	sending     atomic.Int64  // bytes of answers on their way
+	large       atomic.Int64  // bodies beyond smallBody that are being read
+	maxInFlight int64         // requests in flight at once, 0: any number
+	timeout     time.Duration // of one request, 0: none
+	draining    atomic.Bool
 
 	readiness readiness
 	also      func() error // an additional condition of /readyz
 }
 
-// Options are what a Site is made of.
+// Options are what a Server is made of.
 type Options struct {
 	Config config.Config
 	Store  *storage.Store
@@ -69,13 +69,13 @@ type Options struct {
 }
 
 // New returns the site. It fails when a template or a text is missing.
-func New(o Options) (*Site, error) {
+func New(o Options) (*Server, error) {
 	issuer := o.Config.IssuerURL()
 	pages, err := loadPages(issuer)
 	if err != nil {
 		return nil, err
 	}
-	s := &Site{
+	s := &Server{
 		store: o.Store, people: o.People, oauth: o.OAuth, log: o.Log, pages: pages, issuer: issuer, base: issuer.Path,
 		proxies: o.Config.TrustedProxies, strict: o.StrictHost, cross: http.NewCrossOriginProtection(),
 		formKey: o.Store.Key(storage.FormKey),
@@ -86,7 +86,7 @@ func New(o Options) (*Site, error) {
 	if s.also = o.Ready; s.also == nil {
 		s.also = func() error { return nil }
 	}
-	s.limits, s.tracer, s.most, s.timeout = o.Limits, o.Tracer, int64(o.Config.MaxRequests), o.Config.RequestTimeout
+	s.limits, s.tracer, s.maxInFlight, s.timeout = o.Limits, o.Tracer, int64(o.Config.MaxRequests), o.Config.RequestTimeout
 	host, _ := netip.ParseAddr(issuer.Hostname())
 	s.peers = &peers{log: o.Log, local: issuer.Hostname() == "localhost" || host.IsLoopback()}
 	if s.metrics, err = newMetrics(s, o.Meters); err != nil {
@@ -96,23 +96,23 @@ func New(o Options) (*Site, error) {
 }
 
 // Drain makes /readyz answer that this process is about to stop, while it goes on serving.
-func (s *Site) Drain() { s.draining.Store(true) }
+func (s *Server) Drain() { s.draining.Store(true) }
 
 // Handler serves every route.
-func (s *Site) Handler() http.Handler {
+func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	for _, r := range routes {
 		mux.Handle(r.pattern(s), s.serve(r))
 	}
 	if s.base != "" { // OAuth's rule for the same document (RFC 8414 §5)
-		mux.Handle(openidPath+s.base, s.serve(route{kind: public, handler: (*Site).metadata}))
+		mux.Handle(openidPath+s.base, s.serve(route{kind: public, handler: (*Server).metadata}))
 	}
-	mux.Handle("/", s.serve(route{kind: page, handler: (*Site).missing}))
+	mux.Handle("/", s.serve(route{kind: page, handler: (*Server).notFound}))
 	return s.outermost(mux)
 }
 
 // pattern is the route's pattern below the issuer's path. OAuth's metadata goes before that path (RFC 8414 §3.1).
-func (r route) pattern(s *Site) string {
+func (r route) pattern(s *Server) string {
 	if s.base == "" {
 		return r.path
 	}

@@ -216,7 +216,7 @@ func adminName(cfg config.Config) func(name string) bool {
 
 // adminHandler is the admin listener: health, metrics and profiling. Health, which discloses nothing, accepts any
 // host name, because the health checks of load balancers send different ones.
-func adminHandler(site *web.Site, registry *prometheus.Registry, cfg config.Config) http.Handler {
+func adminHandler(site *web.Server, registry *prometheus.Registry, cfg config.Config) http.Handler {
 	outer := http.NewServeMux()
 	mux := http.NewServeMux()
 	outer.Handle("/", site.Health())

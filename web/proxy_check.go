@@ -31,7 +31,7 @@ func (p *peers) warnUnreadable(proxy netip.Addr, value string) {
 // enoughPeers is how many requests in a row must come from one peer.
 const enoughPeers = 200
 
-func (p *peers) see(r *http.Request, peer netip.Addr) {
+func (p *peers) observe(r *http.Request, peer netip.Addr) {
 	if p.done.Load() {
 		return
 	}

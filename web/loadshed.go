@@ -13,10 +13,10 @@ import (
 )
 
 const (
-	bodyRoom  = 64<<10 + 1 // more than any endpoint reads
-	firstRoom = 4 << 10
-	// maxLarge is how many bodies of more than firstRoom may be on their way at once: 32 MB of them.
-	maxLarge = 256
+	maxBodyBuffer = 64<<10 + 1 // more than any endpoint reads
+	smallBody     = 4 << 10
+	// maxLargeBodies is how many bodies of more than smallBody may be on their way at once: 32 MB of them.
+	maxLargeBodies = 256
 	// writeTime is how long the caller may take to read an answer.
 	writeTime = 15 * time.Second
 )
@@ -24,21 +24,21 @@ const (
 // readBody reads the body before the request is let in, so that whoever sends one byte a second holds a connection and none
 // of the places that requests work in. What is too large stays unread, for the endpoint to refuse. Of large bodies only so many
 // are read at once. The body lives as long as the recorder of its answer.
-func (s *Site) readBody(rec *recorder, r *http.Request) error {
+func (s *Server) readBody(rec *recorder, r *http.Request) error {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return nil
 	}
 	// A body gets more room as it arrives, not because it says that it will.
-	b := &rec.asked
+	b := &rec.request
 	b.rest = r.Body
-	n, err := b.read.ReadFrom(io.LimitReader(b.rest, firstRoom))
-	if err == nil && n == firstRoom {
-		if s.large.Add(1) > maxLarge {
+	n, err := b.read.ReadFrom(io.LimitReader(b.rest, smallBody))
+	if err == nil && n == smallBody {
+		if s.large.Add(1) > maxLargeBodies {
 			s.large.Add(-1)
-			return tooMuch()
+			return overloadError()
 		}
 		defer s.large.Add(-1)
-		_, err = b.read.ReadFrom(io.LimitReader(b.rest, bodyRoom-firstRoom))
+		_, err = b.read.ReadFrom(io.LimitReader(b.rest, maxBodyBuffer-smallBody))
 	}
 	b.err = err
 	r.Body = b
@@ -64,18 +64,18 @@ func (b *body) Read(p []byte) (int, error) {
 
 func (b *body) Close() error { return b.rest.Close() }
 
-// tooMuch is a quick refusal.
-func tooMuch() error {
+// overloadError returns a quick refusal.
+func overloadError() error {
 	return &oauth.Error{Code: oauth.TemporarilyUnavailable, Description: "The server has more requests than it can work on. Try again shortly.", RetryAfter: time.Second}
 }
 
 // enter takes a place for a request, or says that there is none: beyond what this process can work on at once, a quick
 // refusal is better for everybody than a queue that only grows.
-func (s *Site) enter() error {
-	if n := s.inFlight.Add(1); s.most > 0 && n > s.most {
+func (s *Server) acquireSlot() error {
+	if n := s.inFlight.Add(1); s.maxInFlight > 0 && n > s.maxInFlight {
 		s.inFlight.Add(-1)
 		s.metrics.shed.Inc()
-		return tooMuch()
+		return overloadError()
 	}
 	return nil
 }
@@ -84,9 +84,9 @@ func (s *Site) enter() error {
 // JSON, a logo of 256 KiB at most.
 type recorder struct {
 	http.ResponseWriter
-	asked  body // the request's
-	status int
-	body   bytes.Buffer
+	request body // the request's
+	status  int
+	body    bytes.Buffer
 }
 
 func (r *recorder) WriteHeader(status int) {
@@ -104,8 +104,8 @@ func (r *recorder) Write(b []byte) (int, error) {
 var recorders = sync.Pool{New: func() any { return &recorder{} }}
 
 const (
-	keptRoom   = 16 << 10
-	maxSending = 64 << 20
+	maxPooledBuffer = 16 << 10
+	maxSending      = 64 << 20
 )
 
 func newRecorder(w http.ResponseWriter) *recorder {
@@ -116,12 +116,12 @@ func newRecorder(w http.ResponseWriter) *recorder {
 
 // free gives the recorder back. Nobody may hold it any more.
 func (r *recorder) free() {
-	if r.body.Cap() > keptRoom || r.asked.read.Cap() > keptRoom {
+	if r.body.Cap() > maxPooledBuffer || r.request.read.Cap() > maxPooledBuffer {
 		return
 	}
 	r.body.Reset()
-	r.asked.read.Reset()
-	*r = recorder{asked: body{read: r.asked.read}, body: r.body}
+	r.request.read.Reset()
+	*r = recorder{request: body{read: r.request.read}, body: r.body}
 	recorders.Put(r)
 }
 
@@ -129,7 +129,7 @@ func (r *recorder) free() {
 // takes at once, except where HTTP/2 has windows of its own.
 //
 // All answers on their way together take maxSending at most: whoever reads none of them gets no more.
-func (s *Site) send(r *recorder, req *http.Request) {
+func (s *Server) send(r *recorder, req *http.Request) {
 	n := int64(r.body.Len())
 	defer s.sending.Add(-n)
 	if s.sending.Add(n) > maxSending {
@@ -140,7 +140,7 @@ func (s *Site) send(r *recorder, req *http.Request) {
 		h.Set("Retry-After", "1")
 		h.Set("Content-Type", "text/plain; charset=utf-8")
 	}
-	if req.ProtoMajor > 1 || r.body.Len() > keptRoom {
+	if req.ProtoMajor > 1 || r.body.Len() > maxPooledBuffer {
 		_ = http.NewResponseController(r.ResponseWriter).SetWriteDeadline(time.Now().Add(writeTime)) // tests have no connection
 	}
 	if n := r.body.Len(); n > 0 { // or it would be sent in chunks
@@ -150,4 +150,4 @@ func (s *Site) send(r *recorder, req *http.Request) {
 	_, _ = r.ResponseWriter.Write(r.body.Bytes()) // a caller that went away
 }
 
-func (s *Site) leave() { s.inFlight.Add(-1) }
+func (s *Server) releaseSlot() { s.inFlight.Add(-1) }
