@@ -8,12 +8,12 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
-var peopleAdvisories = []webtest.Requirement{
-	webtest.Req("A24", "CVE-2026-33544 (Tinyauth)", "parallel sign-ins of two people never mix", func(t *testing.T, s *webtest.Server) {
+var peopleAdvisories = []servertest.Requirement{
+	servertest.Req("A24", "CVE-2026-33544 (Tinyauth)", "parallel sign-ins of two people never mix", func(t *testing.T, s *servertest.Server) {
 		ids := map[string]string{"alice": s.User("alice").ID, "bob": s.User("bob").ID}
 		c := s.App()
 		var mu sync.Mutex
@@ -31,7 +31,7 @@ var peopleAdvisories = []webtest.Requirement{
 			t.Errorf("mixed up: %v", wrong)
 		}
 	}),
-	webtest.Req("A25", "CVE-2025-12390 (Keycloak), CVE-2026-7507", "a cookie planted before the sign-in is worth nothing after it", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("A25", "CVE-2025-12390 (Keycloak), CVE-2026-7507", "a cookie planted before the sign-in is worth nothing after it", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		s.User("mallory")
 		m := s.Browser()
@@ -44,11 +44,11 @@ var peopleAdvisories = []webtest.Requirement{
 			t.Error("the planted session became alice's")
 		}
 	}),
-	webtest.Req("A26", "CVE-2023-22492, CVE-2024-47000, CVE-2024-46999 (Zitadel); CVE-2025-64521 (authentik); CVE-2026-43983 (Pocket ID); CVE-2026-8922 (Keycloak)", "a disabled person or machine is out of everything at once", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("A26", "CVE-2023-22492, CVE-2024-47000, CVE-2024-46999 (Zitadel); CVE-2025-64521 (authentik); CVE-2026-43983 (Pocket ID); CVE-2026-8922 (Keycloak)", "a disabled person or machine is out of everything at once", func(t *testing.T, s *servertest.Server) {
 		u := s.User("alice")
 		c, m := s.App(), s.Machine("jobs")
 		b := s.Browser()
-		tokens := s.Token(c, webtest.CodeForm(b.Code(c, "alice"), c)).OK(t)
+		tokens := s.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t)
 		machine := s.MachineToken(m)
 		storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID, storagetest.Event("disable")))
 		if s.Active(c, tokens.Text("access_token")) || b.Open("/account").Status == 200 {
@@ -57,7 +57,7 @@ var peopleAdvisories = []webtest.Requirement{
 		s.Refresh(c, tokens.Text("refresh_token")).Want(t, 400, "invalid_grant")
 		form := b.Open("/login").Fields()
 		form.Set("username", "alice")
-		form.Set("password", webtest.Password)
+		form.Set("password", servertest.Password)
 		if p := b.Submit("/login", form); p.Status != http.StatusUnauthorized {
 			t.Errorf("sign-in of a disabled person: %d", p.Status)
 		}
@@ -72,7 +72,7 @@ var peopleAdvisories = []webtest.Requirement{
 		}
 		s.Post("/oauth2/introspect", m, url.Values{"token": {machine}}).Want(t, 401, "invalid_client")
 	}),
-	webtest.Req("A29", "CVE-2022-3916, CVE-2026-1486 (Keycloak)", "the next person at a browser gets nothing of the last one", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("A29", "CVE-2022-3916, CVE-2026-1486 (Keycloak)", "the next person at a browser gets nothing of the last one", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		bob := s.User("bob")
 		c := s.App()
@@ -85,14 +85,14 @@ var peopleAdvisories = []webtest.Requirement{
 			t.Fatalf("alice's consent counted for bob: %s", page.URL)
 		}
 		to := b.Decide(page, "approve").Location()
-		if got := claims(t, s.Token(c, webtest.CodeForm(to, c)).OK(t).Text("access_token"))["sub"]; got != bob.ID {
+		if got := claims(t, s.Token(c, servertest.CodeForm(to, c)).OK(t).Text("access_token"))["sub"]; got != bob.ID {
 			t.Errorf("sub is %v", got)
 		}
 		if strings.Contains(b.Open("/account").Text(), "alice") {
 			t.Error("bob sees alice's account")
 		}
 	}),
-	webtest.Req("A37", "CVE-2026-119128, CVE-2026-109373 (Zitadel)", "an edited cookie is no session", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("A37", "CVE-2026-119128, CVE-2026-109373 (Zitadel)", "an edited cookie is no session", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		b := s.Browser()
 		b.SignIn(b.Open("/login"), "alice")
@@ -105,13 +105,13 @@ var peopleAdvisories = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("A41", "CVE-2025-24358, CVE-2025-47909 (gorilla/csrf)", "a form sent from another site is 403", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("A41", "CVE-2025-24358, CVE-2025-47909 (gorilla/csrf)", "a form sent from another site is 403", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		b := s.Browser()
 		b.Code(s.App(), "alice")
 		form := b.Open("/login").Fields()
 		form.Set("username", "alice")
-		form.Set("password", webtest.Password)
+		form.Set("password", servertest.Password)
 		account := b.Open("/account").Fields()
 		for _, site := range []string{"https://evil.example", "http://evil.example", "null", strings.Replace(s.URL, "http:", "https:", 1) + "0"} {
 			for path, f := range map[string]url.Values{"/login": form, "/account/sign-out": account, "/consent": form} {
@@ -124,16 +124,16 @@ var peopleAdvisories = []webtest.Requirement{
 			t.Error("alice was signed out all the same")
 		}
 	}),
-	webtest.Req("A42", "CVE-2019-8400 (Hydra), CVE-2026-33525 (Authelia)", "no script in an error reaches a page", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("A42", "CVE-2019-8400 (Hydra), CVE-2026-33525 (Authelia)", "no script in an error reaches a page", func(t *testing.T, s *servertest.Server) {
 		const script = "<script>alert(1)</script>"
 		for _, name := range []string{"client_id", "error", "error_hint", "error_description", "redirect_uri", "scope", "state", "login_hint"} {
-			q := webtest.AuthorizeForm(s.App(), name, script)
+			q := servertest.AuthorizeForm(s.App(), name, script)
 			if p := s.Browser().Open("/oauth2/authorize?" + q.Encode()); strings.Contains(p.Body, script) {
 				t.Errorf("%s is reflected", name)
 			}
 		}
 	}),
-	webtest.Req("A45", "CVE-2026-18963 (Keycloak), CVE-2026-9090 (Casdoor), CVE-2026-32246 (Tinyauth), Pocket ID GHSA-hp74-gm6m-2qm5, see P27 too", "a half-finished sign-in reaches no code", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("A45", "CVE-2026-18963 (Keycloak), CVE-2026-9090 (Casdoor), CVE-2026-32246 (Tinyauth), Pocket ID GHSA-hp74-gm6m-2qm5, see P27 too", "a half-finished sign-in reaches no code", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		b := s.Browser()
@@ -145,13 +145,13 @@ var peopleAdvisories = []webtest.Requirement{
 		if p := b.Submit("/login", wrong); p.Status != http.StatusUnauthorized || b.Cookie("session") != "" {
 			t.Errorf("wrong password: %d, cookie %q", p.Status, b.Cookie("session"))
 		}
-		for _, p := range []webtest.Page{b.Follow(b.Open("/consent?request=" + id)), b.Follow(b.Open("/oauth2/authorize/" + id)), b.Follow(b.Submit("/consent", url.Values{"request": {id}, "decision": {"approve"}}))} {
+		for _, p := range []servertest.Page{b.Follow(b.Open("/consent?request=" + id)), b.Follow(b.Open("/oauth2/authorize/" + id)), b.Follow(b.Submit("/consent", url.Values{"request": {id}, "decision": {"approve"}}))} {
 			if !strings.Contains(p.URL, "/login") {
 				t.Errorf("reached %s", p.URL)
 			}
 		}
 	}),
-	webtest.Req("A46", "CVE-2025-64102 (Zitadel), CVE-2025-24806 (Authelia), CVE-2026-9798 (Keycloak)", "guesses count per account, whatever name is used, and lock nobody else out", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("A46", "CVE-2025-64102 (Zitadel), CVE-2025-24806 (Authelia), CVE-2026-9798 (Keycloak)", "guesses count per account, whatever name is used, and lock nobody else out", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		known := s.Browser()
 		known.SignIn(known.Open("/login"), "alice")
@@ -171,16 +171,16 @@ var peopleAdvisories = []webtest.Requirement{
 		}
 		// The account has had too many, though no name has: the answer does not tell, and the right password is not
 		// accepted.
-		guess("alice@example.com", webtest.Password, http.StatusUnauthorized)
-		guess("alice", webtest.Password, http.StatusUnauthorized)
-		guess("Alice", webtest.Password, http.StatusTooManyRequests)
-		guess("alice@EXAMPLE.com", webtest.Password, http.StatusTooManyRequests)
+		guess("alice@example.com", servertest.Password, http.StatusUnauthorized)
+		guess("alice", servertest.Password, http.StatusUnauthorized)
+		guess("Alice", servertest.Password, http.StatusTooManyRequests)
+		guess("alice@EXAMPLE.com", servertest.Password, http.StatusTooManyRequests)
 		// The rightful person, on a browser of before, in the same network.
 		known.SignIn(known.Open("/login"), "alice")
 		s.Clock.Advance(15 * time.Minute)
 		b.SignIn(b.Open("/login"), "alice")
 	}),
-	webtest.Req("A47", "CVE-2026-23511, CVE-2024-41952 (Zitadel)", "an unknown person and a wrong password look alike, also to the limits", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("A47", "CVE-2026-23511, CVE-2024-41952 (Zitadel)", "an unknown person and a wrong password look alike, also to the limits", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		try := func(name string) []string {
 			b := s.Browser()

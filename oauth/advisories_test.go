@@ -15,38 +15,38 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
 // TestAdvisories repeats the published flaws of servers like ours.
-func TestAdvisories(t *testing.T) { webtest.Run(t, advisories) }
+func TestAdvisories(t *testing.T) { servertest.Run(t, advisories) }
 
 // advisories are in two files: what clients send, here, and what people and browsers do.
 var advisories = slices.Concat(clientAdvisories, peopleAdvisories)
 
-var clientAdvisories = []webtest.Requirement{
-	webtest.Req("A1", "CVE-2026-55672 (Zitadel), CVE-2026-32245 (Tinyauth)", "a code or refresh token of one client is worth nothing to another", func(t *testing.T, s *webtest.Server) {
+var clientAdvisories = []servertest.Requirement{
+	servertest.Req("A1", "CVE-2026-55672 (Zitadel), CVE-2026-32245 (Tinyauth)", "a code or refresh token of one client is worth nothing to another", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		a, b := s.App(), s.App()
 		br := s.Browser()
-		s.Token(b, webtest.CodeForm(br.Code(a, "alice"), a)).Want(t, 400, "invalid_grant")
+		s.Token(b, servertest.CodeForm(br.Code(a, "alice"), a)).Want(t, 400, "invalid_grant")
 		s.Refresh(b, s.Tokens(a, "alice").Text("refresh_token")).Want(t, 400, "invalid_grant")
 	}),
-	webtest.Req("A2", "CVE-2026-28513 (Pocket ID)", "each binding of a code is enough to refuse it", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("A2", "CVE-2026-28513 (Pocket ID)", "each binding of a code is enough to refuse it", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		to := s.Browser().Code(c, "alice")
-		wrongV, wrongR := strings.Repeat("w", 43), webtest.Callback+"x"
-		s.Token(c, webtest.CodeForm(to, c, "code_verifier", wrongV)).Want(t, 400, "invalid_grant")
-		s.Token(c, webtest.CodeForm(to, c, "redirect_uri", wrongR)).Want(t, 400, "invalid_grant")
-		s.Token(s.App(), webtest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
-		s.Token(s.App(), webtest.CodeForm(to, c, "code_verifier", wrongV, "redirect_uri", wrongR)).Want(t, 400, "invalid_grant")
-		s.Token(c, webtest.CodeForm(to, c)).OK(t)
+		wrongV, wrongR := strings.Repeat("w", 43), servertest.Callback+"x"
+		s.Token(c, servertest.CodeForm(to, c, "code_verifier", wrongV)).Want(t, 400, "invalid_grant")
+		s.Token(c, servertest.CodeForm(to, c, "redirect_uri", wrongR)).Want(t, 400, "invalid_grant")
+		s.Token(s.App(), servertest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
+		s.Token(s.App(), servertest.CodeForm(to, c, "code_verifier", wrongV, "redirect_uri", wrongR)).Want(t, 400, "invalid_grant")
+		s.Token(c, servertest.CodeForm(to, c)).OK(t)
 	}),
-	webtest.Req("A4", "CVE-2022-39222, GHSA-vh7g-p26c-j2cw (dex)", "a stolen request id opens nothing in another browser", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("A4", "CVE-2022-39222, GHSA-vh7g-p26c-j2cw (dex)", "a stolen request id opens nothing in another browser", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		s.User("mallory")
 		c := s.App()
@@ -55,7 +55,7 @@ var clientAdvisories = []webtest.Requirement{
 		id := page.Fields().Get("request")
 		thief := s.Browser()
 		thief.SignIn(thief.Open("/login"), "mallory")
-		for _, p := range []webtest.Page{thief.Open("/consent?request=" + id), thief.Open("/oauth2/authorize/" + id), thief.Open("/login?request=" + id), thief.Submit("/consent", with(page.Fields(), "decision", "approve"))} {
+		for _, p := range []servertest.Page{thief.Open("/consent?request=" + id), thief.Open("/oauth2/authorize/" + id), thief.Open("/login?request=" + id), thief.Submit("/consent", with(page.Fields(), "decision", "approve"))} {
 			p.WantErrorPage(t, http.StatusForbidden)
 			if strings.Contains(p.Text(), "App wants") {
 				t.Error("the stranger saw the request")
@@ -65,35 +65,35 @@ var clientAdvisories = []webtest.Requirement{
 			t.Error("the victim cannot go on")
 		}
 	}),
-	webtest.Req("A5", "CVE-2026-53512 (better-auth)", "a confidential client's refresh token is worth nothing without its secret", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("A5", "CVE-2026-53512 (better-auth)", "a confidential client's refresh token is worth nothing without its secret", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		token := s.Tokens(c, "alice").Text("refresh_token")
 		c.TokenEndpointAuthMethod = storage.AuthNone
 		s.Refresh(c, token).Want(t, 401, "invalid_client")
 	}),
-	webtest.Req("A6", "CVE-2026-67332 (better-auth)", "a grant's audience cannot change at token or refresh", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("A6", "CVE-2026-67332 (better-auth)", "a grant's audience cannot change at token or refresh", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		api(t, s)
 		storagetest.Must(t, s.Store.CreateResource(t.Context(), storage.Resource{Identifier: "https://second.example", Scopes: storage.Strings{"read"}, CreatedAt: s.Clock.Now()}, storagetest.Event("resource")))
 		c := s.App()
 		to := s.Browser().Code(c, "alice", "resource", "https://api.example")
-		s.Token(c, webtest.CodeForm(to, c, "resource", "https://second.example")).Want(t, 400, "invalid_target")
-		tokens := s.Token(c, webtest.CodeForm(to, c)).OK(t)
+		s.Token(c, servertest.CodeForm(to, c, "resource", "https://second.example")).Want(t, 400, "invalid_target")
+		tokens := s.Token(c, servertest.CodeForm(to, c)).OK(t)
 		s.Refresh(c, tokens.Text("refresh_token"), "resource", "https://second.example").Want(t, 400, "invalid_target")
 	}),
-	webtest.Req("A9", "fosite PR#883; CVE-2024-23647, CVE-2023-48228 (authentik); CVE-2024-22258 (Spring); CVE-2025-4144 (workers-oauth-provider)", "PKCE cannot be stripped, downgraded or worn out", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("A9", "fosite PR#883; CVE-2024-23647, CVE-2023-48228 (authentik); CVE-2024-22258 (Spring); CVE-2025-4144 (workers-oauth-provider)", "PKCE cannot be stripped, downgraded or worn out", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.Client(`{"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_require_pkce":false}`)
 		to := s.Browser().Code(c, "alice")
 		for range 3 {
-			s.Token(c, webtest.CodeForm(to, c, "code_verifier", strings.Repeat("w", 43))).Want(t, 400, "invalid_grant")
-			s.Token(c, webtest.CodeForm(to, c, "code_verifier", "")).Want(t, 400, "invalid_grant")
+			s.Token(c, servertest.CodeForm(to, c, "code_verifier", strings.Repeat("w", 43))).Want(t, 400, "invalid_grant")
+			s.Token(c, servertest.CodeForm(to, c, "code_verifier", "")).Want(t, 400, "invalid_grant")
 		}
 		to = s.Browser().Code(c, "alice", "code_challenge", "", "code_challenge_method", "")
-		s.Token(c, webtest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
+		s.Token(c, servertest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
 	}),
-	webtest.Req("A11", "CVE-2020-15233, CVE-2020-15234 (fosite); CVE-2026-28512 (Pocket ID); CVE-2025-4143, CVE-2024-52289, CVE-2023-6291, CVE-2024-8883, CVE-2024-1132, CVE-2026-3872, CVE-2026-7504, CVE-2026-54072", "no trick with URLs moves a redirect", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("A11", "CVE-2020-15233, CVE-2020-15234 (fosite); CVE-2026-28512 (Pocket ID); CVE-2025-4143, CVE-2024-52289, CVE-2023-6291, CVE-2024-8883, CVE-2024-1132, CVE-2026-3872, CVE-2026-7504, CVE-2026-54072", "no trick with URLs moves a redirect", func(t *testing.T, s *servertest.Server) {
 		c := s.Client(`{"redirect_uris":["https://good.example/cb","http://127.0.0.1:8000/cb"],"scope":"read"}`)
 		for _, uri := range []string{
 			"https://good.example@evil.example/cb", "https://good.example:pw@evil.example/cb", "https://evil.example#good.example/cb", "https://evil.example?good.example/cb",
@@ -104,11 +104,11 @@ var clientAdvisories = []webtest.Requirement{
 			"https://good\u3002example/cb", "javascript://good.example/%0aalert(1)", "data:text/html,https://good.example/cb", "http://good.example/cb", "https://[good.example]/cb",
 			"http://127.0.0.1:8000/cb/evil", "http://127.0.0.1:8000@evil.example/cb", "http://127.0.0.1.evil.example/cb", "http://localhost:8000/cb", "https://127.0.0.1:8000/cb", "http://127.0.0.1:8000//cb", "http://[::1]:8000/cb",
 		} {
-			p := s.Browser().Open("/oauth2/authorize?" + webtest.AuthorizeForm(c, "redirect_uri", uri, "scope", "read").Encode())
+			p := s.Browser().Open("/oauth2/authorize?" + servertest.AuthorizeForm(c, "redirect_uri", uri, "scope", "read").Encode())
 			p.WantErrorPage(t, http.StatusBadRequest)
 		}
 	}),
-	webtest.Req("A14", "CVE-2026-9689 (Keycloak)", "a redirect URI cannot bring its own response parameters", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("A14", "CVE-2026-9689 (Keycloak)", "a redirect URI cannot bring its own response parameters", func(t *testing.T, s *servertest.Server) {
 		for _, q := range []string{"code=x", "state=x", "iss=x", "error=x", "a=b&%63ode=x"} {
 			if _, _, err := s.OAuth.CreateClient(t.Context(), oauth.Metadata{RedirectURIs: oauth.List{"https://app.example/cb?" + q}}); err == nil {
 				t.Errorf("%s was registered", q)
@@ -121,14 +121,14 @@ var clientAdvisories = []webtest.Requirement{
 			t.Errorf("got %s", to)
 		}
 	}),
-	webtest.Req("A15", "CVE-2026-67333 (better-auth), CVE-2024-21637 (authentik)", "javascript: and its like are no redirect URIs", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("A15", "CVE-2026-67333 (better-auth), CVE-2024-21637 (authentik)", "javascript: and its like are no redirect URIs", func(t *testing.T, s *servertest.Server) {
 		for _, uri := range []string{"javascript:alert(1)", "JaVaScRiPt:alert(1)", "java\tscript:alert(1)", "data:text/html,x", "vbscript:x", "javascript.x:alert(1)//\n", "view-source:https://x"} {
 			if _, _, err := s.OAuth.CreateClient(t.Context(), oauth.Metadata{RedirectURIs: oauth.List{uri}}); err == nil {
 				t.Errorf("%q was registered", uri)
 			}
 		}
 	}),
-	webtest.Req("A16", "CVE-2026-67336 (better-auth)", "neither alg none nor plain PKCE", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("A16", "CVE-2026-67336 (better-auth)", "neither alg none nor plain PKCE", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")
 		token := s.MachineToken(c)
 		if s.Active(c, forge(t, token, map[string]any{"alg": "none", "typ": "at+jwt"}, nil)) {
@@ -136,19 +136,19 @@ var clientAdvisories = []webtest.Requirement{
 		}
 		s.Browser().Authorize(s.Public(), "code_challenge_method", "plain").WantRedirectError(t, s, "invalid_request")
 	}),
-	webtest.Req("A17", "CVE-2026-1035 (Keycloak)", "parallel refreshes leave one line", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("A17", "CVE-2026-1035 (Keycloak)", "parallel refreshes leave one line", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.Public()
 		old := s.Tokens(c, "alice").Text("refresh_token")
 		successors := map[string]bool{}
-		for _, r := range parallel(t, 50, func(int) webtest.Response { return s.Refresh(c, old) }) {
+		for _, r := range parallel(t, 50, func(int) servertest.Response { return s.Refresh(c, old) }) {
 			successors[r.Text("refresh_token")] = true
 		}
 		if len(successors) != 1 {
 			t.Errorf("%d successors", len(successors))
 		}
 	}),
-	webtest.Req("A18", "CVE-2026-9802 (Keycloak)", "what was revoked stays so after a restart", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("A18", "CVE-2026-9802 (Keycloak)", "what was revoked stays so after a restart", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		tokens := s.Tokens(c, "alice")
@@ -160,11 +160,11 @@ var clientAdvisories = []webtest.Requirement{
 			t.Error("the access token is back")
 		}
 	}),
-	webtest.Req("A19", "CVE-2026-4282 (Keycloak)", "no kind of credential passes for another", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("A19", "CVE-2026-4282 (Keycloak)", "no kind of credential passes for another", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		b := s.Browser()
-		tokens := s.Token(c, webtest.CodeForm(b.Code(c, "alice"), c)).OK(t)
+		tokens := s.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t)
 		code := b.Code(c, "alice")
 		all := map[string]string{
 			"code": code.Query().Get("code"), "refresh_token": tokens.Text("refresh_token"), "access_token": tokens.Text("access_token"), "secret": c.ClientSecret,
@@ -172,7 +172,7 @@ var clientAdvisories = []webtest.Requirement{
 		}
 		for kind, v := range all {
 			if kind != "code" {
-				s.Token(c, webtest.CodeForm(code, c, "code", v)).Want(t, 400, "invalid_grant")
+				s.Token(c, servertest.CodeForm(code, c, "code", v)).Want(t, 400, "invalid_grant")
 			}
 			if kind != "refresh_token" {
 				s.Refresh(c, v).Want(t, 400, "invalid_grant")
@@ -194,7 +194,7 @@ var clientAdvisories = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("A22", "CVE-2026-27840 (Zitadel)", "a credential cut, extended or changed by a bit is refused", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("A22", "CVE-2026-27840 (Zitadel)", "a credential cut, extended or changed by a bit is refused", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")
 		user := s.User("alice")
 		app := s.App()
@@ -220,7 +220,7 @@ var clientAdvisories = []webtest.Requirement{
 		}
 		s.Refresh(app, token).OK(t)
 	}),
-	webtest.Req("A23", "CVE-2026-33496 (Oathkeeper)", "the answer to one caller is never given to another", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("A23", "CVE-2026-33496 (Oathkeeper)", "the answer to one caller is never given to another", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		caller, c := api(t, s), s.App()
 		token := s.Tokens(c, "alice").Text("access_token")
@@ -231,11 +231,11 @@ var clientAdvisories = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("A30", "CVE-2024-52287 (authentik)", "a machine gets no scope beyond its own", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("A30", "CVE-2024-52287 (authentik)", "a machine gets no scope beyond its own", func(t *testing.T, s *servertest.Server) {
 		s.Machine("admin")
 		s.Token(s.Machine("jobs"), with(machineGrant, "scope", "jobs admin")).Want(t, 400, "invalid_scope")
 	}),
-	webtest.Req("A32", "CVE-2026-9704 (Keycloak)", "an oversized parameter is an error, never a fallback", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("A32", "CVE-2026-9704 (Keycloak)", "an oversized parameter is an error, never a fallback", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")
 		for _, name := range []string{"scope", "client_id", "client_secret", "resource", "grant_type", "unknown", "client_assertion"} {
 			for _, size := range []int{5000, 70_000} {
@@ -248,7 +248,7 @@ var clientAdvisories = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("A35", "CVE-2026-11800 (Keycloak)", "a token MACed with the public key is refused", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("A35", "CVE-2026-11800 (Keycloak)", "a token MACed with the public key is refused", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")
 		token := s.MachineToken(c)
 		header := decodePart(t, token, 0)
@@ -279,7 +279,7 @@ var clientAdvisories = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("A38", "CVE-2026-34986, CVE-2025-27144, CVE-2024-28180 (go-jose); CVE-2025-30204", "malformed tokens are refused", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("A38", "CVE-2026-34986, CVE-2025-27144, CVE-2024-28180 (go-jose); CVE-2025-30204", "malformed tokens are refused", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")
 		for _, token := range []string{
 			strings.Repeat(".", 60_000), strings.Repeat("a.", 30_000), "eyJ." + strings.Repeat("A", 60_000), "e30.e30.", "e30.e30.e30.e30.e30", `{"payload":"x","signatures":[]}`, "eyJhbGciOiJkaXIiLCJlbmMiOiJBMTI4R0NNIn0....", "\x00",
@@ -290,7 +290,7 @@ var clientAdvisories = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("A44", "CVE-2026-44883 (Portainer)", "no token is taken from or put in a URL", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("A44", "CVE-2026-44883 (Portainer)", "no token is taken from or put in a URL", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		tokens := s.Tokens(c, "alice")

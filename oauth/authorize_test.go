@@ -8,26 +8,26 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
-func TestAuthorizationEndpoint(t *testing.T) { webtest.Run(t, authorizationEndpoint) }
+func TestAuthorizationEndpoint(t *testing.T) { servertest.Run(t, authorizationEndpoint) }
 
-var authorizationEndpoint = []webtest.Requirement{
-	webtest.Req("P1", "RFC 9700 §2.1, §4.1", "a redirect_uri that differs in anything gets an error page, never a redirect", func(t *testing.T, s *webtest.Server) {
+var authorizationEndpoint = []servertest.Requirement{
+	servertest.Req("P1", "RFC 9700 §2.1, §4.1", "a redirect_uri that differs in anything gets an error page, never a redirect", func(t *testing.T, s *servertest.Server) {
 		c := s.App()
 		for _, uri := range []string{
 			"https://app.example/callbacc", "https://app.example/Callback", "https://APP.example/callback", "https://app.example/callback/",
 			"https://app.example/callback?x=1", "https://app.example/callback#f", "http://app.example/callback", "https://app.example:443/callback",
 			"https://app.example/%63allback", "https://app.example/a/../callback", "https://app.example", "callback", "//app.example/callback",
 		} {
-			s.Browser().Open("/oauth2/authorize?"+webtest.AuthorizeForm(c, "redirect_uri", uri).Encode()).WantErrorPage(t, http.StatusBadRequest)
+			s.Browser().Open("/oauth2/authorize?"+servertest.AuthorizeForm(c, "redirect_uri", uri).Encode()).WantErrorPage(t, http.StatusBadRequest)
 		}
 	}),
-	webtest.Req("P2", "RFC 8252 §7.3", "a loopback IP literal takes any port, and nothing else may differ", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P2", "RFC 8252 §7.3", "a loopback IP literal takes any port, and nothing else may differ", func(t *testing.T, s *servertest.Server) {
 		c := s.Client(`{"client_name":"CLI","token_endpoint_auth_method":"none","redirect_uris":["http://127.0.0.1/cb","http://[::1]/cb","http://localhost:7000/cb"],"scope":"read"}`)
 		for _, uri := range []string{"http://127.0.0.1:51234/cb", "http://127.0.0.1/cb", "http://[::1]:9/cb", "http://localhost:7000/cb"} {
 			p := s.Browser().Authorize(c, "redirect_uri", uri, "scope", "read")
@@ -40,10 +40,10 @@ var authorizationEndpoint = []webtest.Requirement{
 			"http://user@127.0.0.1:51234/cb", "http://127.0.0.1:51234/%63b", "http://127.0.0.1:51234/cb?x", "http://127.0.0.1:99999/cb",
 			"http://127.0.0.1:/cb", "http://127.0.0.1:80@evil.example/cb", "http://127.0.0.1.evil.example/cb", "http://127.1:80/cb", "http://0x7f.0.0.1/cb",
 		} {
-			s.Browser().Open("/oauth2/authorize?"+webtest.AuthorizeForm(c, "redirect_uri", uri, "scope", "read").Encode()).WantErrorPage(t, http.StatusBadRequest)
+			s.Browser().Open("/oauth2/authorize?"+servertest.AuthorizeForm(c, "redirect_uri", uri, "scope", "read").Encode()).WantErrorPage(t, http.StatusBadRequest)
 		}
 	}),
-	webtest.Req("P2b", "RFC 8252 §7.1", "an app's own scheme takes the whole journey, with consent every time", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P2b", "RFC 8252 §7.1", "an app's own scheme takes the whole journey, with consent every time", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.Client(`{"client_name":"Phone","token_endpoint_auth_method":"none","grant_types":["authorization_code","refresh_token"],"redirect_uris":["com.example.phone:/callback"],"scope":"read"}`)
 		b := s.Browser()
@@ -59,10 +59,10 @@ var authorizationEndpoint = []webtest.Requirement{
 			if !strings.HasPrefix(to.String(), "com.example.phone:/callback?") {
 				t.Fatalf("redirected to %s", to)
 			}
-			s.Token(c, webtest.CodeForm(to, c)).OK(t)
+			s.Token(c, servertest.CodeForm(to, c)).OK(t)
 		}
 	}),
-	webtest.Req("P3", "RFC 9700 §2.1, RFC 8252 §7.1", "redirect URIs that could be abused cannot be registered", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P3", "RFC 9700 §2.1, RFC 8252 §7.1", "redirect URIs that could be abused cannot be registered", func(t *testing.T, s *servertest.Server) {
 		for _, uri := range []string{
 			"https://app.example/cb#f", "https://*.app.example/cb", "https://app.example/*", "https://u@app.example/cb", "https://u:p@app.example/cb", "https://app.example;script-src/cb", "https://a,b.example/cb", "https://'self'/cb",
 			"javascript:alert(1)", "data:text/html,x", "vbscript:x", "http://app.example/cb", "myapp://cb", "myapp:/cb", "", "/cb", "app.example/cb",
@@ -80,15 +80,15 @@ var authorizationEndpoint = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("P4", "RFC 6749 §4.1.2.1", "an unknown client_id never redirects", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P4", "RFC 6749 §4.1.2.1", "an unknown client_id never redirects", func(t *testing.T, s *servertest.Server) {
 		c := s.App()
 		for _, id := range []string{"nobody", "", "<script>", strings.Repeat("x", 5000)} {
-			s.Browser().Open("/oauth2/authorize?"+webtest.AuthorizeForm(c, "client_id", id).Encode()).WantErrorPage(t, http.StatusBadRequest)
+			s.Browser().Open("/oauth2/authorize?"+servertest.AuthorizeForm(c, "client_id", id).Encode()).WantErrorPage(t, http.StatusBadRequest)
 		}
 		storagetest.Must(t, s.Store.DisableClient(t.Context(), c.ClientID, storagetest.Event("disable")))
-		s.Browser().Open("/oauth2/authorize?"+webtest.AuthorizeForm(c).Encode()).WantErrorPage(t, http.StatusBadRequest)
+		s.Browser().Open("/oauth2/authorize?"+servertest.AuthorizeForm(c).Encode()).WantErrorPage(t, http.StatusBadRequest)
 	}),
-	webtest.Req("P5", "RFC 6749 §3.1.2.3", "without redirect_uri the only registered one is used; of several, or with openid, none is", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P5", "RFC 6749 §3.1.2.3", "without redirect_uri the only registered one is used; of several, or with openid, none is", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		to := s.Browser().Code(s.App(), "alice", "redirect_uri", "")
 		if got := to.Host; got != "app.example" {
@@ -99,11 +99,11 @@ var authorizationEndpoint = []webtest.Requirement{
 		one := s.Client(`{"redirect_uris":["https://app.example/callback"],"scope":"openid"}`)
 		s.Browser().Authorize(one, "redirect_uri", "", "scope", "openid").WantErrorPage(t, http.StatusBadRequest)
 	}),
-	webtest.Req("P6", "RFC 9700 §2.1.1", "a public client without code_challenge is refused", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P6", "RFC 9700 §2.1.1", "a public client without code_challenge is refused", func(t *testing.T, s *servertest.Server) {
 		s.Browser().Authorize(s.Public(), "code_challenge", "", "code_challenge_method", "").WantRedirectError(t, s, "invalid_request")
 		s.Browser().Authorize(s.App(), "code_challenge", "", "code_challenge_method", "").WantRedirectError(t, s, "invalid_request")
 	}),
-	webtest.Req("P7", "RFC 7636 §4.3", "only the S256 method is accepted and advertised", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P7", "RFC 7636 §4.3", "only the S256 method is accepted and advertised", func(t *testing.T, s *servertest.Server) {
 		for _, method := range []string{"plain", "s256", "S512", ""} {
 			s.Browser().Authorize(s.Public(), "code_challenge_method", method).WantRedirectError(t, s, "invalid_request")
 		}
@@ -112,14 +112,14 @@ var authorizationEndpoint = []webtest.Requirement{
 			t.Error(got)
 		}
 	}),
-	webtest.Req("P8", "RFC 7636 §4.2", "a code_challenge that is no S256 value is refused", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P8", "RFC 7636 §4.2", "a code_challenge that is no S256 value is refused", func(t *testing.T, s *servertest.Server) {
 		c := s.Public()
-		good := webtest.Challenge(webtest.Verifier)
+		good := servertest.Challenge(servertest.Verifier)
 		for _, challenge := range []string{good[:42], good + "A", good[:42] + "=", good[:42] + "+", good[:42] + ".", "x"} {
 			s.Browser().Authorize(c, "code_challenge", challenge).WantRedirectError(t, s, "invalid_request")
 		}
 	}),
-	webtest.Req("P12", "RFC 9700 §2.1.2", "no response_type but code, and none gives a token in a redirect", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P12", "RFC 9700 §2.1.2", "no response_type but code, and none gives a token in a redirect", func(t *testing.T, s *servertest.Server) {
 		c := s.App()
 		for _, kind := range []string{"token", "id_token", "code token", "code id_token", "none", "Code"} {
 			p := s.Browser().Authorize(c, "response_type", kind)
@@ -129,34 +129,34 @@ var authorizationEndpoint = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("P13", "RFC 6749 §4.1.2.1", "a missing response_type is invalid_request", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P13", "RFC 6749 §4.1.2.1", "a missing response_type is invalid_request", func(t *testing.T, s *servertest.Server) {
 		s.Browser().Authorize(s.App(), "response_type", "").WantRedirectError(t, s, "invalid_request")
 	}),
-	webtest.Req("P14", "RFC 6749 §3.3", "an unknown scope, or one the client does not have, is invalid_scope", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P14", "RFC 6749 §3.3", "an unknown scope, or one the client does not have, is invalid_scope", func(t *testing.T, s *servertest.Server) {
 		c := s.App()
 		s.Machine("admin")
 		for _, scope := range []string{"nothing", "read nothing", "admin", "READ", "read\"", "réad"} {
 			s.Browser().Authorize(c, "scope", scope).WantRedirectError(t, s, "invalid_scope")
 		}
 	}),
-	webtest.Req("P15", "RFC 6749 §3.1", "unknown parameters are ignored", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P15", "RFC 6749 §3.1", "unknown parameters are ignored", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		s.Browser().Code(s.App(), "alice", "utm_source", "x", "audience", "https://evil.example", "nonce", "n", "claims", "{}")
 	}),
-	webtest.Req("P16", "RFC 6749 §3.1", "a repeated parameter is refused", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P16", "RFC 6749 §3.1", "a repeated parameter is refused", func(t *testing.T, s *servertest.Server) {
 		c := s.App()
 		for _, name := range []string{"client_id", "redirect_uri", "scope", "state", "code_challenge", "response_type", "unknown"} {
-			q := webtest.AuthorizeForm(c)
+			q := servertest.AuthorizeForm(c)
 			q[name] = append(q[name], "a", "a")
 			s.Browser().Open("/oauth2/authorize?"+q.Encode()).WantErrorPage(t, http.StatusBadRequest)
 		}
 	}),
-	webtest.Req("P17", "RFC 6749 §3.1", "a parameter without a value counts as left out", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P17", "RFC 6749 §3.1", "a parameter without a value counts as left out", func(t *testing.T, s *servertest.Server) {
 		c := s.Public()
-		p := s.Browser().Open("/oauth2/authorize?" + webtest.AuthorizeForm(c, "code_challenge_method", "", "code_challenge", "").Encode() + "&code_challenge=&code_challenge_method=")
+		p := s.Browser().Open("/oauth2/authorize?" + servertest.AuthorizeForm(c, "code_challenge_method", "", "code_challenge", "").Encode() + "&code_challenge=&code_challenge_method=")
 		p.WantRedirectError(t, s, "invalid_request")
 		s.User("alice")
-		q := webtest.AuthorizeForm(c, "state", "").Encode() + "&state=&scope2="
+		q := servertest.AuthorizeForm(c, "state", "").Encode() + "&state=&scope2="
 		b := s.Browser()
 		page := b.Follow(b.Open("/oauth2/authorize?" + q))
 		to := b.Decide(b.SignIn(page, "alice"), "approve").Location()
@@ -164,11 +164,11 @@ var authorizationEndpoint = []webtest.Requirement{
 			t.Errorf("got %s, want a code and no state", to)
 		}
 	}),
-	webtest.Req("P18", "RFC 6749 §3.1", "GET and POST both work, and POST is answered 303", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P18", "RFC 6749 §3.1", "GET and POST both work, and POST is answered 303", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		b := s.Browser()
-		p := b.SubmitFrom("https://app.example", "/oauth2/authorize", webtest.AuthorizeForm(c))
+		p := b.SubmitFrom("https://app.example", "/oauth2/authorize", servertest.AuthorizeForm(c))
 		if p.Status != http.StatusSeeOther {
 			t.Fatalf("got %d, want 303", p.Status)
 		}
@@ -177,12 +177,12 @@ var authorizationEndpoint = []webtest.Requirement{
 			t.Errorf("no code in %s", to)
 		}
 		// Also when nothing needs to be asked: the cookies of the POST were not sent.
-		p = b.SubmitFrom("https://app.example", "/oauth2/authorize", webtest.AuthorizeForm(c))
+		p = b.SubmitFrom("https://app.example", "/oauth2/authorize", servertest.AuthorizeForm(c))
 		if to := b.Follow(p).Location(); p.Status != http.StatusSeeOther || to.Query().Get("code") == "" {
 			t.Errorf("second time: %d %s", p.Status, to)
 		}
 	}),
-	webtest.Req("P19", "RFC 6749 §4.1.2", "state comes back byte for byte, on success and on error", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P19", "RFC 6749 §4.1.2", "state comes back byte for byte, on success and on error", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		b := s.Browser()
@@ -199,7 +199,7 @@ var authorizationEndpoint = []webtest.Requirement{
 			t.Error("a state came from nowhere")
 		}
 	}),
-	webtest.Req("P20", "RFC 9207 §2", "iss is in every answer and equals the metadata's issuer", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P20", "RFC 9207 §2", "iss is in every answer and equals the metadata's issuer", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		issuer := s.Get("/.well-known/oauth-authorization-server").Text("issuer")
@@ -211,25 +211,25 @@ var authorizationEndpoint = []webtest.Requirement{
 			t.Error("it is not advertised")
 		}
 	}),
-	webtest.Req("P21", "RFC 9700 §4.12", "a form with a password or a decision is answered 303", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P21", "RFC 9700 §4.12", "a form with a password or a decision is answered 303", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		b := s.Browser()
 		page := b.Authorize(s.App())
 		form := page.Fields()
 		form.Set("username", "alice")
-		form.Set("password", webtest.Password)
+		form.Set("password", servertest.Password)
 		signedIn := b.Submit("/login", form)
 		decided := b.Decide(b.Follow(signedIn), "approve")
 		if signedIn.Status != http.StatusSeeOther || decided.Status != http.StatusSeeOther {
 			t.Errorf("got %d and %d, want 303", signedIn.Status, decided.Status)
 		}
 	}),
-	webtest.Req("P22", "RFC 9700 §4.2.4, §4.16", "pages cannot be framed or cached and send no Referer", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P22", "RFC 9700 §4.2.4, §4.16", "pages cannot be framed or cached and send no Referer", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		b := s.Browser()
 		login := b.Authorize(s.App())
 		consent := b.SignIn(login, "alice")
-		for _, p := range []webtest.Page{login, consent, b.Open("/account"), b.Open("/signed-out"), b.Open("/nothing"), b.Open("/oauth2/authorize?client_id=x")} {
+		for _, p := range []servertest.Page{login, consent, b.Open("/account"), b.Open("/signed-out"), b.Open("/nothing"), b.Open("/oauth2/authorize?client_id=x")} {
 			csp := p.Header.Get("Content-Security-Policy")
 			if !strings.Contains(csp, "frame-ancestors 'none'") || !strings.Contains(csp, "default-src 'none'") || strings.Contains(csp, "unsafe") ||
 				p.Header.Get("X-Frame-Options") != "DENY" || p.Header.Get("Cache-Control") != "no-store" || p.Header.Get("Referrer-Policy") != "no-referrer" {
@@ -237,9 +237,9 @@ var authorizationEndpoint = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("P22b", "CSP Level 3 §6.4.1", "forms can be submitted only to this server, except on pages whose form can redirect to a client", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P22b", "CSP Level 3 §6.4.1", "forms can be submitted only to this server, except on pages whose form can redirect to a client", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
-		c := s.Client(`{"client_name":"App","redirect_uris":["` + webtest.Callback + `"],"post_logout_redirect_uris":["https://app.example/out"],"scope":"read"}`)
+		c := s.Client(`{"client_name":"App","redirect_uris":["` + servertest.Callback + `"],"post_logout_redirect_uris":["https://app.example/out"],"scope":"read"}`)
 		b := s.Browser()
 		login := b.Authorize(c, "scope", "read")
 		wrong := login.Fields()
@@ -247,7 +247,7 @@ var authorizationEndpoint = []webtest.Requirement{
 		wrong.Set("password", "wrong")
 		failed := b.Submit("/login", wrong)
 		consent := b.SignIn(login, "alice")
-		leaving := []webtest.Page{
+		leaving := []servertest.Page{
 			login, failed, consent, b.Authorize(c, "scope", "read", "prompt", "select_account"),
 			b.Authorize(c, "scope", "read", "prompt", "login"), b.Open("/oauth2/logout?client_id=" + c.ClientID + "&post_logout_redirect_uri=https%3A%2F%2Fapp.example%2Fout"),
 			b.Authorize(c, "scope", "read", "prompt", "none", "response_mode", "form_post"),
@@ -263,7 +263,7 @@ var authorizationEndpoint = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("P23", "RFC 9700 §2.6", "the authorization endpoint and the pages send no CORS headers; protocol documents do", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P23", "RFC 9700 §2.6", "the authorization endpoint and the pages send no CORS headers; protocol documents do", func(t *testing.T, s *servertest.Server) {
 		for _, path := range []string{"/oauth2/authorize?client_id=x", "/login", "/account", "/signed-out"} {
 			req := s.Request(http.MethodGet, path, nil)
 			req.Header.Set("Origin", "https://evil.example")
@@ -278,7 +278,7 @@ var authorizationEndpoint = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("P24", "RFC 9700 §4.7, CVE-2026-54618", "consent needs a form of this session and of the very request shown", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P24", "RFC 9700 §4.7, CVE-2026-54618", "consent needs a form of this session and of the very request shown", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		s.User("mallory")
 		c, other := s.App(), s.App()
@@ -310,7 +310,7 @@ var authorizationEndpoint = []webtest.Requirement{
 			t.Errorf("the honest form: %d %s", p.Status, p.Text())
 		}
 	}),
-	webtest.Req("P25", "RFC 6749 §4.1.2.1", "a denial is access_denied by redirect; a fault of ours tells nothing", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P25", "RFC 6749 §4.1.2.1", "a denial is access_denied by redirect; a fault of ours tells nothing", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		b := s.Browser()
 		page := b.SignIn(b.Authorize(s.App()), "alice")
@@ -320,7 +320,7 @@ var authorizationEndpoint = []webtest.Requirement{
 			t.Errorf("after the denial: %d %s", p.Status, p.Text())
 		}
 	}),
-	webtest.Req("P26", "OIDC Core §3.1.2.6", "prompt=none is login_required or consent_required, and goes with nothing else", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P26", "OIDC Core §3.1.2.6", "prompt=none is login_required or consent_required, and goes with nothing else", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		b := s.Browser()
@@ -335,11 +335,11 @@ var authorizationEndpoint = []webtest.Requirement{
 		b.Authorize(c, "prompt", "none login").WantRedirectError(t, s, "invalid_request")
 		b.Authorize(c, "prompt", "dance").WantRedirectError(t, s, "invalid_request")
 	}),
-	webtest.Req("P27", "OIDC Core §3.1.2.1, GHSA-hp74-gm6m-2qm5", "prompt=login and an expired max_age ask for a fresh sign-in, and auth_time follows", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P27", "OIDC Core §3.1.2.1, GHSA-hp74-gm6m-2qm5", "prompt=login and an expired max_age ask for a fresh sign-in, and auth_time follows", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		b := s.Browser()
-		first := claims(t, s.Token(c, webtest.CodeForm(b.Code(c, "alice"), c)).OK(t).Text("access_token"))
+		first := claims(t, s.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t).Text("access_token"))
 		for _, change := range [][]string{{"prompt", "login"}, {"max_age", "60"}, {"max_age", "0"}, {"prompt", "login select_account"}} {
 			s.Clock.Advance(2 * time.Minute)
 			page := b.Authorize(c, change...)
@@ -357,7 +357,7 @@ var authorizationEndpoint = []webtest.Requirement{
 			}
 			s.Clock.Advance(time.Second)
 			to := b.SignIn(page, "alice").Location()
-			again := claims(t, s.Token(c, webtest.CodeForm(to, c)).OK(t).Text("access_token"))
+			again := claims(t, s.Token(c, servertest.CodeForm(to, c)).OK(t).Text("access_token"))
 			if again["auth_time"].(float64) <= first["auth_time"].(float64) {
 				t.Errorf("%v: auth_time stayed %v", change, again["auth_time"])
 			}
@@ -369,7 +369,7 @@ var authorizationEndpoint = []webtest.Requirement{
 		b.Authorize(c, "max_age", "-1").WantRedirectError(t, s, "invalid_request")
 		b.Authorize(c, "max_age", "soon").WantRedirectError(t, s, "invalid_request")
 	}),
-	webtest.Req("P27b", "OIDC Core §3.1.2.1", "only a sign-in for the same request satisfies prompt=login; any sign-in satisfies other requests", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P27b", "OIDC Core §3.1.2.1", "only a sign-in for the same request satisfies prompt=login; any sign-in satisfies other requests", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		s.User("bob")
 		c := s.App()
@@ -423,12 +423,12 @@ var authorizationEndpoint = []webtest.Requirement{
 			t.Errorf("select_account and another account: %s %s", p.URL, p.Text())
 		}
 	}),
-	webtest.Req("P27c", "OIDC Core §3.1.2.1, §3.1.3.7", "auth_time is never older than max_age when the code is issued, even if a page was open for long, and the user signs in at most twice", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P27c", "OIDC Core §3.1.2.1, §3.1.3.7", "auth_time is never older than max_age when the code is issued, even if a page was open for long, and the user signs in at most twice", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		phone := s.Client(`{"client_name":"Phone","token_endpoint_auth_method":"none","redirect_uris":["http://127.0.0.1/cb"],"scope":"read write"}`)
 		for _, maxAge := range []int{1, 3} {
 			for name, x := range map[string]struct {
-				c       webtestClient
+				c       clientInformation
 				changes []string
 			}{
 				"first time": {s.App(), nil}, "prompt=consent": {s.App(), []string{"prompt", "consent"}}, "prompt=login consent": {s.App(), []string{"prompt", "login consent"}},
@@ -450,7 +450,7 @@ var authorizationEndpoint = []webtest.Requirement{
 				if to.Query().Get("code") == "" {
 					t.Fatalf("%s, max_age %d: the approval was lost: %s", name, maxAge, to)
 				}
-				got := claims(t, s.Token(x.c, webtest.CodeForm(to, x.c)).OK(t).Text("access_token"))
+				got := claims(t, s.Token(x.c, servertest.CodeForm(to, x.c)).OK(t).Text("access_token"))
 				if age := float64(s.Clock.Now().Unix()) - got["auth_time"].(float64); age > float64(maxAge) {
 					t.Errorf("%s, max_age %d: auth_time is %v s old", name, maxAge, age)
 				}
@@ -473,7 +473,7 @@ var authorizationEndpoint = []webtest.Requirement{
 			t.Errorf("alice's approval counts for bob: %s %s", p.URL, p.Header.Get("Location"))
 		}
 	}),
-	webtest.Req("P28", "RFC 9700 §4.7, session fixation", "the session cookie changes at every sign-in, and the old one is dead", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P28", "RFC 9700 §4.7, session fixation", "the session cookie changes at every sign-in, and the old one is dead", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		b := s.Browser()
 		b.SetCookie("session", "planted-by-somebody-else-0000000000000000000")
@@ -490,7 +490,7 @@ var authorizationEndpoint = []webtest.Requirement{
 			t.Error("the cookie of before still works")
 		}
 	}),
-	webtest.Req("P29", "RFC 9700 §4.7, RFC 8252 §8.6", "the consent page names the app, what it can do and where the answer goes, and warns of device apps", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P29", "RFC 9700 §4.7, RFC 8252 §8.6", "the consent page names the app, what it can do and where the answer goes, and warns of device apps", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		storagetest.Must(t, s.Store.CreateScope(t.Context(), scope("files", "Read the files you share"), storagetest.Event("scope")))
 		c := s.Client(`{"client_name":"File Viewer","gatehouse_owner":"Example Ltd","client_uri":"https://viewer.example","token_endpoint_auth_method":"none","redirect_uris":["http://127.0.0.1/cb"],"scope":"files"}`)
@@ -507,7 +507,7 @@ var authorizationEndpoint = []webtest.Requirement{
 			t.Errorf("the second time: %s", p.URL)
 		}
 	}),
-	webtest.Req("P30", "CWE-79", "whatever a page repeats is escaped", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P30", "CWE-79", "whatever a page repeats is escaped", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		const script = `"><script>alert(1)</script>`
 		c := s.Client(`{"client_name":"\"><script>alert(1)</script>","gatehouse_owner":"\"><script>alert(1)</script>","redirect_uris":["https://app.example/callback"],"scope":"read"}`)
@@ -515,7 +515,7 @@ var authorizationEndpoint = []webtest.Requirement{
 		login := b.Authorize(c, "scope", "read", "login_hint", script, "state", script)
 		consent := b.SignIn(login, "alice")
 		b.Decide(consent, "approve")
-		pages := []webtest.Page{
+		pages := []servertest.Page{
 			login, consent, b.Open("/account"), b.Open("/oauth2/authorize?client_id=" + url.QueryEscape(script)),
 			b.Open("/login?request=" + url.QueryEscape(script)), b.Open("/" + url.PathEscape(script)),
 			b.Submit("/login", url.Values{"username": {script}, "password": {script}, "request": {""}}),

@@ -10,19 +10,19 @@ import (
 
 	"github.com/google/uuid"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth/credential"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
 // BenchmarkCode is the code flow of a person who is signed in and allowed the app before: authorize, then exchange.
 func BenchmarkCode(b *testing.B) {
-	eachEngine(b, func(b *testing.B, s *webtest.Server) {
+	eachEngine(b, func(b *testing.B, s *servertest.Server) {
 		s.User("alice")
 		c, browser := s.App(), s.Browser()
 		browser.Code(c, "alice")
-		authorize := "/oauth2/authorize?" + webtest.AuthorizeForm(c).Encode()
+		authorize := "/oauth2/authorize?" + servertest.AuthorizeForm(c).Encode()
 		b.Run("gatehouse", func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
@@ -35,7 +35,7 @@ func BenchmarkCode(b *testing.B) {
 				if err != nil || to.Query().Get("code") == "" {
 					b.Fatalf("%v %d %s", err, w.Code, w.Body)
 				}
-				w, r = httptest.NewRecorder(), post(webtest.CodeForm(to, c), c.ClientID, c.ClientSecret)
+				w, r = httptest.NewRecorder(), post(servertest.CodeForm(to, c), c.ClientID, c.ClientSecret)
 				mustServe(b, s.OAuth.Token(w, r), w)
 			}
 		})
@@ -44,7 +44,7 @@ func BenchmarkCode(b *testing.B) {
 }
 
 // bareCode stores a code, redeems it, makes the grant and an audit row, and signs an access token.
-func bareCode(b *testing.B, s *webtest.Server, id, secret string) {
+func bareCode(b *testing.B, s *servertest.Server, id, secret string) {
 	b.Helper()
 	db, key, hash := bareDB(b, s), newBareKey(b), credential.Hash(secret)
 	const (
@@ -55,7 +55,7 @@ func bareCode(b *testing.B, s *webtest.Server, id, secret string) {
 			VALUES ($1, 'bare', $2, 'bare', 1, 1, 'read write', '', '', 'bare', true, $3, '', 'pwd', $3, $4, $5)`
 		audit = "INSERT INTO audit_events (id, at, event, actor, client_id, user_id, grant_id, scopes, token, detail, request_id, address, user_agent) VALUES ($1, $2, 'bare', '', '', '', '', '', '', '', '', '', '')"
 	)
-	form := url.Values{"grant_type": {"authorization_code"}, "code": {"code"}, "redirect_uri": {webtest.Callback}, "code_verifier": {webtest.Verifier}}
+	form := url.Values{"grant_type": {"authorization_code"}, "code": {"code"}, "redirect_uri": {servertest.Callback}, "code_verifier": {servertest.Verifier}}
 	b.ReportAllocs()
 	for b.Loop() {
 		now := time.Now()
@@ -83,7 +83,7 @@ func bareCode(b *testing.B, s *webtest.Server, id, secret string) {
 
 // BenchmarkMetadata is a public document, through all of the middleware.
 func BenchmarkMetadata(b *testing.B) {
-	s := webtest.Start(b, storagetest.URL(b, storage.SQLite), webtest.Options{})
+	s := servertest.Start(b, storagetest.URL(b, storage.SQLite), servertest.Options{})
 	const path = "/.well-known/openid-configuration"
 	body := []byte(s.Get(path).Body)
 	b.Run("sqlite/gatehouse", func(b *testing.B) {

@@ -20,11 +20,11 @@ import (
 
 	"github.com/google/uuid"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth/accesstoken"
 	"gatehouse/oauth/credential"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
 // The benchmarks measure a handler without the network, beside a bare one that does only the unavoidable work: parse the
@@ -34,12 +34,12 @@ import (
 // wideLimits are on, and wide enough for a clock that stands still.
 const wideLimits = "authorize=1000000/1s,token_address=1000000/1s,token_client=1000000/1s,token_person=1000000/1s,introspection=1000000/1s,revocation=1000000/1s"
 
-func eachEngine(b *testing.B, fn func(b *testing.B, s *webtest.Server)) {
+func eachEngine(b *testing.B, fn func(b *testing.B, s *servertest.Server)) {
 	b.Helper()
 	for _, engine := range storagetest.Engines(b) {
 		b.Run(engine, func(b *testing.B) {
 			clock := storagetest.NewClock()
-			s := webtest.Start(b, storagetest.URL(b, engine), webtest.Options{Clock: clock, Env: map[string]string{"GATEHOUSE_RATE_LIMITS": wideLimits}})
+			s := servertest.Start(b, storagetest.URL(b, engine), servertest.Options{Clock: clock, Env: map[string]string{"GATEHOUSE_RATE_LIMITS": wideLimits}})
 			eventually(b, "the caches are in use", func() bool { _, fresh := s.Store.Generation(); return fresh })
 			fn(b, s)
 		})
@@ -90,7 +90,7 @@ func bareClaims(now time.Time) *accesstoken.Claims {
 }
 
 func BenchmarkClientCredentials(b *testing.B) {
-	eachEngine(b, func(b *testing.B, s *webtest.Server) {
+	eachEngine(b, func(b *testing.B, s *servertest.Server) {
 		c := s.Machine("jobs")
 		s.MachineToken(c)
 		b.Run("gatehouse", func(b *testing.B) {
@@ -115,7 +115,7 @@ func BenchmarkClientCredentials(b *testing.B) {
 }
 
 func BenchmarkIntrospection(b *testing.B) {
-	eachEngine(b, func(b *testing.B, s *webtest.Server) {
+	eachEngine(b, func(b *testing.B, s *servertest.Server) {
 		c := s.Machine("jobs")
 		form := url.Values{"token": {s.MachineToken(c)}}
 		b.Run("gatehouse", func(b *testing.B) {
@@ -147,7 +147,7 @@ func BenchmarkIntrospection(b *testing.B) {
 }
 
 func BenchmarkRefresh(b *testing.B) {
-	eachEngine(b, func(b *testing.B, s *webtest.Server) {
+	eachEngine(b, func(b *testing.B, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		token := s.Tokens(c, "alice").Text("refresh_token")
@@ -194,7 +194,7 @@ func BenchmarkRefresh(b *testing.B) {
 }
 
 func BenchmarkRevocation(b *testing.B) {
-	eachEngine(b, func(b *testing.B, s *webtest.Server) {
+	eachEngine(b, func(b *testing.B, s *servertest.Server) {
 		c := s.Machine("jobs")
 		b.Run("gatehouse", func(b *testing.B) {
 			b.ReportAllocs()
@@ -233,7 +233,7 @@ func BenchmarkRevocation(b *testing.B) {
 }
 
 // bareDB is a connection to the server's database by the driver alone, with the same durability.
-func bareDB(b *testing.B, s *webtest.Server) *sql.DB {
+func bareDB(b *testing.B, s *servertest.Server) *sql.DB {
 	b.Helper()
 	driver, dsn := "pgx", s.DB
 	if s.Store.Engine() == storage.SQLite {
@@ -250,7 +250,7 @@ func bareDB(b *testing.B, s *webtest.Server) *sql.DB {
 // BenchmarkCleanUp measures the 99th percentile of refreshes, by four clients at once, before and while a million expired rows
 // are deleted. It runs once: -benchtime 1x.
 func BenchmarkCleanUp(b *testing.B) {
-	eachEngine(b, func(b *testing.B, s *webtest.Server) {
+	eachEngine(b, func(b *testing.B, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		refresh := make([]string, 4)
@@ -319,7 +319,7 @@ func BenchmarkCleanUp(b *testing.B) {
 	})
 }
 
-func blob(s *webtest.Server) string {
+func blob(s *servertest.Server) string {
 	if s.Store.Engine() == storage.SQLite {
 		return "CAST('old' AS BLOB)"
 	}

@@ -8,30 +8,30 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth/jwt"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
 // threeClocks starts three processes on one database. The clock of the last is ahead by d; later says that it gets so
 // only after the start, when no reading of the database's clock has corrected it yet.
-func threeClocks(t *testing.T, db string, d time.Duration, later bool) (one, two, off *webtest.Server) {
+func threeClocks(t *testing.T, db string, d time.Duration, later bool) (one, two, off *servertest.Server) {
 	t.Helper()
-	one = webtest.Start(t, db, webtest.Options{})
+	one = servertest.Start(t, db, servertest.Options{})
 	two = one.Another()
 	clock := one.Clock.Skewed(d)
 	if later {
 		clock = one.Clock.Skewed(0)
 	}
-	off = webtest.Start(t, db, webtest.Options{Issuer: one.Issuer, Clock: clock})
+	off = servertest.Start(t, db, servertest.Options{Issuer: one.Issuer, Clock: clock})
 	if later {
 		clock.Advance(d)
 	}
 	return one, two, off
 }
 
-func eachSkew(t *testing.T, skews []time.Duration, test func(t *testing.T, one, two, off *webtest.Server)) {
+func eachSkew(t *testing.T, skews []time.Duration, test func(t *testing.T, one, two, off *servertest.Server)) {
 	storagetest.Each(t, func(t *testing.T, db string) {
 		for _, d := range skews {
 			for _, later := range []bool{false, true} {
@@ -51,7 +51,7 @@ func eachSkew(t *testing.T, skews []time.Duration, test func(t *testing.T, one, 
 // TestRevocationIgnoresClockSkew revokes at a process with a wrong clock and uses the token at the others.
 func TestRevocationIgnoresClockSkew(t *testing.T) {
 	t.Parallel()
-	eachSkew(t, []time.Duration{-6 * time.Second, -20 * time.Minute, 20 * time.Minute}, func(t *testing.T, one, two, off *webtest.Server) {
+	eachSkew(t, []time.Duration{-6 * time.Second, -20 * time.Minute, 20 * time.Minute}, func(t *testing.T, one, two, off *servertest.Server) {
 		one.User("alice")
 		m, c := one.Machine("jobs"), one.App()
 		machine := one.MachineToken(m)
@@ -59,7 +59,7 @@ func TestRevocationIgnoresClockSkew(t *testing.T) {
 		off.Post("/oauth2/revoke", m, url.Values{"token": {machine}}).OK(t)
 		off.Post("/oauth2/revoke", c, url.Values{"token": {tokens.Text("access_token")}}).OK(t)
 		off.Post("/oauth2/revoke", c, url.Values{"token": {line.Text("refresh_token")}}).OK(t)
-		for i, s := range []*webtest.Server{one, two} {
+		for i, s := range []*servertest.Server{one, two} {
 			if s.Active(m, machine) || s.Active(c, tokens.Text("access_token")) || s.Active(c, line.Text("access_token")) {
 				t.Errorf("process %d accepts a token that another one revoked", i)
 			}
@@ -72,26 +72,26 @@ func TestRevocationIgnoresClockSkew(t *testing.T) {
 // off.
 func TestThirtySecondsOfSkewAreTolerated(t *testing.T) {
 	t.Parallel()
-	eachSkew(t, []time.Duration{-30 * time.Second, 30 * time.Second}, func(t *testing.T, one, two, off *webtest.Server) {
+	eachSkew(t, []time.Duration{-30 * time.Second, 30 * time.Second}, func(t *testing.T, one, two, off *servertest.Server) {
 		one.User("alice")
 		c, m := one.App(), one.Machine("jobs")
-		for _, order := range [][]*webtest.Server{{one, off}, {off, one}} {
+		for _, order := range [][]*servertest.Server{{one, off}, {off, one}} {
 			from, to := order[0], order[1]
 			b := from.Browser()
-			tokens := to.Token(c, webtest.CodeForm(b.Code(c, "alice"), c)).OK(t)
+			tokens := to.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t)
 			first := from.Refresh(c, tokens.Text("refresh_token")).OK(t)
 			retry := to.Refresh(c, tokens.Text("refresh_token")).OK(t)
 			if retry.Text("refresh_token") != first.Text("refresh_token") {
 				t.Error("the retry returned another successor")
 			}
 			second := to.Refresh(c, first.Text("refresh_token")).OK(t)
-			for _, s := range []*webtest.Server{one, two, off} {
+			for _, s := range []*servertest.Server{one, two, off} {
 				if !s.Active(c, second.Text("access_token")) || !s.Active(m, from.MachineToken(m)) || !s.Active(m, to.MachineToken(m)) {
 					t.Error("a fresh token is not active")
 				}
 			}
 		}
-		for _, s := range []*webtest.Server{one, two, off} {
+		for _, s := range []*servertest.Server{one, two, off} {
 			if n := s.Counted(storage.RefreshReused); n != 0 {
 				t.Errorf("%d retries were handled as theft", n)
 			}
@@ -103,7 +103,7 @@ func TestThirtySecondsOfSkewAreTolerated(t *testing.T) {
 // hour, and then asks the others for all that has to be there.
 func TestCleanupWithWrongClockDeletesNothingNeeded(t *testing.T) {
 	t.Parallel()
-	eachSkew(t, []time.Duration{20 * time.Minute, 100 * 24 * time.Hour}, func(t *testing.T, one, two, off *webtest.Server) {
+	eachSkew(t, []time.Duration{20 * time.Minute, 100 * 24 * time.Hour}, func(t *testing.T, one, two, off *servertest.Server) {
 		one.User("alice")
 		c, m := one.App(), one.Machine("jobs")
 		key := clientKey(t, jwt.ES256, "1")
@@ -117,7 +117,7 @@ func TestCleanupWithWrongClockDeletesNothingNeeded(t *testing.T) {
 		one.Post("/oauth2/revoke", m, url.Values{"token": {dead}}).OK(t)
 		b := one.Browser()
 		to := b.Code(c, "alice")
-		tokens := one.Token(c, webtest.CodeForm(to, c)).OK(t)
+		tokens := one.Token(c, servertest.CodeForm(to, c)).OK(t)
 		rotated := one.Refresh(c, tokens.Text("refresh_token")).OK(t)
 		_, err := one.Store.SealAudit(t.Context())
 		storagetest.Must(t, err)
@@ -142,7 +142,7 @@ func TestCleanupWithWrongClockDeletesNothingNeeded(t *testing.T) {
 			t.Error("the sealed successor is gone")
 		}
 		two.Refresh(c, rotated.Text("refresh_token")).OK(t)
-		one.Token(c, webtest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
+		one.Token(c, servertest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
 		if one.Counted(storage.CodeReplayed) != 1 {
 			t.Error("the replay of the code is not detected")
 		}
@@ -161,7 +161,7 @@ func TestClockSkewEndsReadiness(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		if strings.HasPrefix(db, "sqlite:") {
-			if r := webtest.Start(t, db, webtest.Options{Clock: storagetest.NewClock().Skewed(time.Hour)}).Get("/readyz"); r.Status != http.StatusOK {
+			if r := servertest.Start(t, db, servertest.Options{Clock: storagetest.NewClock().Skewed(time.Hour)}).Get("/readyz"); r.Status != http.StatusOK {
 				t.Errorf("/readyz on SQLite: %d", r.Status)
 			}
 			return

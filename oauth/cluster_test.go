@@ -6,16 +6,16 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
 // onThree tests requirements on three processes, every request at another one.
-func onThree(t *testing.T, database func(t *testing.T) string, parts ...[]webtest.Requirement) {
+func onThree(t *testing.T, database func(t *testing.T) string, parts ...[]servertest.Requirement) {
 	t.Helper()
 	for _, part := range parts {
-		webtest.RunOnThree(t, part, database,
+		servertest.RunOnThree(t, part, database,
 			"D1", "D3", "G6", "P49", // move the clock of this process, and the limits go by that of Redis
 			"D11", "P53", // read the log of one process
 			"D12", "P78", // fill or break one process
@@ -27,7 +27,7 @@ func onThree(t *testing.T, database func(t *testing.T) string, parts ...[]webtes
 // TestEveryFlowOnThreeProcesses tests a part of the requirements on three processes; `make torture` tests all of them.
 func TestEveryFlowOnThreeProcesses(t *testing.T) {
 	t.Parallel()
-	parts := [][]webtest.Requirement{codes, refresh, revocation, logout}
+	parts := [][]servertest.Requirement{codes, refresh, revocation, logout}
 	if os.Getenv("TORTURE") != "" {
 		parts = append(parts, authorizationEndpoint, tokenEndpoint, accessTokens, introspection, metadataAndKeys, openidCore, openidRequests,
 			registration, management, assertions, requestObjects, housekeeping, defence, advisories, robustness)
@@ -43,13 +43,13 @@ func TestEveryFlowOnThreeProcesses(t *testing.T) {
 // goes through half of them in each mode, `make torture` through more in both.
 func TestEveryFlowThroughPgBouncer(t *testing.T) {
 	t.Parallel()
-	parts := map[string][][]webtest.Requirement{"transaction": {codes, refresh}, "session": {revocation, logout}}
+	parts := map[string][][]servertest.Requirement{"transaction": {codes, refresh}, "session": {revocation, logout}}
 	for _, mode := range storagetest.PoolModes {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			parts := parts[mode]
 			if os.Getenv("TORTURE") != "" {
-				parts = [][]webtest.Requirement{
+				parts = [][]servertest.Requirement{
 					codes, refresh, revocation, logout, tokenEndpoint, introspection,
 				}
 			}
@@ -63,9 +63,9 @@ func TestEveryFlowThroughPgBouncer(t *testing.T) {
 func TestAChangeIsEverywhereWithinASecond(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{})
-		all := []*webtest.Server{s, s.Another(), s.Another()}
-		within := func(what string, change func(), done func(s *webtest.Server) bool) {
+		s := servertest.Start(t, db, servertest.Options{})
+		all := []*servertest.Server{s, s.Another(), s.Another()}
+		within := func(what string, change func(), done func(s *servertest.Server) bool) {
 			t.Helper()
 			change()
 			changed := time.Now()
@@ -89,23 +89,23 @@ func TestAChangeIsEverywhereWithinASecond(t *testing.T) {
 			fresh, err := s.OAuth.RotateSecret(t.Context(), c.ClientID, 0)
 			storagetest.Must(t, err)
 			c.ClientSecret = fresh.ClientSecret
-		}, func(o *webtest.Server) bool {
+		}, func(o *servertest.Server) bool {
 			return o.Token(old, machineGrant).Status == 401 && o.Token(c, machineGrant).Status == 200
 		})
 		within("a scope more", func() {
 			_, _, err := s.OAuth.UpdateClient(t.Context(), c.ClientID, []byte(`{"scope":"jobs more"}`))
 			storagetest.Must(t, err)
-		}, func(o *webtest.Server) bool { return o.Token(c, with(machineGrant, "scope", "more")).Status == 200 })
+		}, func(o *servertest.Server) bool { return o.Token(c, with(machineGrant, "scope", "more")).Status == 200 })
 		within("a scope less", func() {
 			_, _, err := s.OAuth.UpdateClient(t.Context(), c.ClientID, []byte(`{"scope":"jobs"}`))
 			storagetest.Must(t, err)
-		}, func(o *webtest.Server) bool { return o.Token(c, with(machineGrant, "scope", "more")).Status == 400 })
+		}, func(o *servertest.Server) bool { return o.Token(c, with(machineGrant, "scope", "more")).Status == 400 })
 		keys := s.Get("/.well-known/jwks.json").Body
 		within("new keys", func() { storagetest.Must(t, s.OAuth.RotateKeys(t.Context(), false)) },
-			func(o *webtest.Server) bool { return o.Get("/.well-known/jwks.json").Body != keys })
+			func(o *servertest.Server) bool { return o.Get("/.well-known/jwks.json").Body != keys })
 		token := s.MachineToken(c)
 		within("a leaked key", func() { storagetest.Must(t, s.OAuth.RotateKeys(t.Context(), true)) },
-			func(o *webtest.Server) bool { return !o.Active(c, token) })
+			func(o *servertest.Server) bool { return !o.Active(c, token) })
 		token = s.MachineToken(c)
 		for _, other := range all {
 			eventually(t, "everybody knows the new key", func() bool { return other.Active(c, token) })
@@ -118,7 +118,7 @@ func TestAChangeIsEverywhereWithinASecond(t *testing.T) {
 		}
 		within("a disabled client", func() {
 			storagetest.Must(t, s.Store.DisableClient(t.Context(), c.ClientID, storage.Event{Type: storage.ClientDisabled}))
-		}, func(o *webtest.Server) bool { return o.Token(c, machineGrant).Status == 401 })
+		}, func(o *servertest.Server) bool { return o.Token(c, machineGrant).Status == 401 })
 	})
 }
 
@@ -127,10 +127,10 @@ func TestAChangeIsEverywhereWithinASecond(t *testing.T) {
 func TestRegistrationLeavesOtherClientsCached(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open"}})
-		all := []*webtest.Server{s, s.Another(), s.Another()}
+		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open"}})
+		all := []*servertest.Server{s, s.Another(), s.Another()}
 		c := s.Machine("jobs")
-		generations := map[*webtest.Server]uint64{}
+		generations := map[*servertest.Server]uint64{}
 		for _, one := range all {
 			storagetest.Must(t, one.Store.CatchUp(t.Context()))
 			one.MachineToken(c)

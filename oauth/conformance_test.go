@@ -5,7 +5,7 @@ import (
 	"os"
 	"testing"
 
-	"gatehouse/web/webtest"
+	"gatehouse/cmd/gatehouse/server/servertest"
 )
 
 var update = flag.Bool("update", false, "rewrite golden files")
@@ -18,14 +18,14 @@ func TestConformanceDocument(t *testing.T) {
 	seen := map[string]bool{}
 	for _, part := range []struct {
 		title string
-		table []webtest.Requirement
+		table []servertest.Requirement
 	}{
 		{"Authorization endpoint", authorizationEndpoint}, {"Codes and PKCE", codes}, {"Token endpoint", tokenEndpoint},
 		{"Refresh", refresh}, {"Access tokens", accessTokens}, {"Introspection", introspection}, {"Revocation", revocation},
 		{"Metadata and keys", metadataAndKeys}, {"OpenID Connect", openidCore}, {"OpenID Connect: requests and people", openidRequests}, {"Consent", consents}, {"Logout", logout}, {"Registration", registration}, {"Registration management", management},
 		{"Client assertions", assertions}, {"Request objects", requestObjects}, {"Housekeeping", housekeeping}, {"Defence", defence}, {"Published flaws, never repeated", advisories}, {"Found in review, never again", robustness}, {"Names and destinations that users see", deception},
 	} {
-		want += webtest.Markdown(part.title, part.table)
+		want += servertest.Markdown(part.title, part.table)
 		for _, r := range part.table {
 			if seen[r.ID] || r.Spec == "" || r.Text == "" {
 				t.Errorf("requirement %q is there twice, or says nothing", r.ID)

@@ -9,12 +9,12 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
-func TestConsent(t *testing.T) { webtest.Run(t, consents) }
+func TestConsent(t *testing.T) { servertest.Run(t, consents) }
 
 const (
 	notesAPI = "https://notes.example/api"
@@ -22,14 +22,14 @@ const (
 )
 
 // addAPI registers a resource.
-func addAPI(t *testing.T, s *webtest.Server, identifier, name string, scopes ...string) {
+func addAPI(t *testing.T, s *servertest.Server, identifier, name string, scopes ...string) {
 	t.Helper()
 	r := storage.Resource{Identifier: identifier, Name: name, Scopes: scopes, Introspectors: storage.Strings{}, CreatedAt: s.Clock.Now()}
 	storagetest.Must(t, s.Store.CreateResource(t.Context(), r, storagetest.Event("resource")))
 }
 
 // setScopes changes the scopes of a resource.
-func setScopes(t *testing.T, s *webtest.Server, identifier string, scopes ...string) {
+func setScopes(t *testing.T, s *servertest.Server, identifier string, scopes ...string) {
 	t.Helper()
 	storagetest.Must(t, s.Store.UpdateResource(t.Context(), identifier, storagetest.Event("resource"), func(r *storage.Resource) error {
 		r.Scopes = scopes
@@ -38,10 +38,10 @@ func setScopes(t *testing.T, s *webtest.Server, identifier string, scopes ...str
 }
 
 // hasCode reports whether the page is a redirect to the app with a code.
-func hasCode(p webtest.Page) bool { return p.Location().Query().Get("code") != "" }
+func hasCode(p servertest.Page) bool { return p.Location().Query().Get("code") != "" }
 
-var consents = []webtest.Requirement{
-	webtest.Req("N1", "RFC 8707 §2, §3, [decision 23](decisions/0023-consent-per-resource.md)", "a scope that was allowed at one API needs consent again at another, and the page names the API", func(t *testing.T, s *webtest.Server) {
+var consents = []servertest.Requirement{
+	servertest.Req("N1", "RFC 8707 §2, §3, [decision 23](decisions/0023-consent-per-resource.md)", "a scope that was allowed at one API needs consent again at another, and the page names the API", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.RelyingParty()
 		addAPI(t, s, notesAPI, "Notes API", "read", "write")
@@ -79,13 +79,13 @@ var consents = []webtest.Requirement{
 			t.Errorf("a page about two APIs, one of which lost the scope: %d %s", p.Status, p.Header.Get("Location"))
 		}
 	}),
-	webtest.Req("N2", "RFC 8707 §2, [decision 23](decisions/0023-consent-per-resource.md)", "consent is per API, whether the scopes belong to it, to none or to another, and is required again when a scope moves", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("N2", "RFC 8707 §2, [decision 23](decisions/0023-consent-per-resource.md)", "consent is per API, whether the scopes belong to it, to none or to another, and is required again when a scope moves", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.RelyingParty(`"gatehouse_resources":["` + notesAPI + `","` + filesAPI + `"]`)
 		addAPI(t, s, notesAPI, "Notes API")
 		addAPI(t, s, filesAPI, "Files API")
 		b := s.Browser()
-		silent := func(changes ...string) webtest.Page { return b.Authorize(c, append(changes, "prompt", "none")...) }
+		silent := func(changes ...string) servertest.Page { return b.Authorize(c, append(changes, "prompt", "none")...) }
 		b.Code(c, "alice", "scope", "openid read")
 		// The scope belongs to no API: each that is named is another right.
 		silent("scope", "openid read", "resource", notesAPI).WantRedirectError(t, s, "consent_required")
@@ -122,14 +122,14 @@ var consents = []webtest.Requirement{
 		setScopes(t, s, filesAPI, "read", "write")
 		silent("scope", "openid write", "resource", filesAPI).WantRedirectError(t, s, "consent_required")
 	}),
-	webtest.Req("N3", "[decision 23](decisions/0023-consent-per-resource.md)", "a consent of a version that stored only scopes covers scopes of one API or none, and loses the scopes that such a version removes", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("N3", "[decision 23](decisions/0023-consent-per-resource.md)", "a consent of a version that stored only scopes covers scopes of one API or none, and loses the scopes that such a version removes", func(t *testing.T, s *servertest.Server) {
 		u := s.User("alice")
 		c := s.RelyingParty()
 		b := s.Browser()
 		addAPI(t, s, notesAPI, "Notes API", "read", "write")
 		b.Code(c, "alice", "scope", "openid read write")
 		storagetest.Exec(t, s.Store, s.DB, "UPDATE consents SET resource_scopes = NULL")
-		silent := func(scope string) webtest.Page { return b.Authorize(c, "scope", scope, "prompt", "none") }
+		silent := func(scope string) servertest.Page { return b.Authorize(c, "scope", scope, "prompt", "none") }
 		if !hasCode(silent("openid read write")) {
 			t.Error("scopes of one API and of none: consent is required again")
 		}
@@ -149,16 +149,16 @@ var consents = []webtest.Requirement{
 		storagetest.Exec(t, s.Store, s.DB, "UPDATE consents SET scopes = 'openid write'")
 		b.Authorize(c, "scope", "openid read", "resource", notesAPI, "prompt", "none").WantRedirectError(t, s, "consent_required")
 	}),
-	webtest.Req("N4", "RFC 6749 §3.3, [decision 23](decisions/0023-consent-per-resource.md)", "a refused optional scope stays refused without a page, is unticked on the next page, and can be allowed there", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("N4", "RFC 6749 §3.3, [decision 23](decisions/0023-consent-per-resource.md)", "a refused optional scope stays refused without a page, is unticked on the next page, and can be allowed there", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.RelyingParty(`"gatehouse_optional_scopes":["read","write"]`)
 		addAPI(t, s, notesAPI, "Notes API", "read", "write")
 		addAPI(t, s, filesAPI, "Files API", "read")
 		b := s.Browser()
-		notes := func(scope string, changes ...string) webtest.Page {
+		notes := func(scope string, changes ...string) servertest.Page {
 			return b.Authorize(c, append([]string{"scope", scope, "resource", notesAPI}, changes...)...)
 		}
-		granted := func(p webtest.Page) string { return s.Redeem(c, p.Location()).Text("scope") }
+		granted := func(p servertest.Page) string { return s.Redeem(c, p.Location()).Text("scope") }
 		page := b.SignIn(notes("openid read write"), "alice")
 		if got := page.Fields()["scope"]; len(got) != 2 {
 			t.Fatalf("ticked are %v", got)
@@ -212,12 +212,12 @@ var consents = []webtest.Requirement{
 		storagetest.Must(t, err)
 		notes("openid read", "prompt", "none").WantRedirectError(t, s, "consent_required")
 	}),
-	webtest.Req("N5", "RFC 7591 §2, [decision 23](decisions/0023-consent-per-resource.md)", "the operator sets whether optional scopes are initially ticked; for a self-registered client they are not", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("N5", "RFC 7591 §2, [decision 23](decisions/0023-consent-per-resource.md)", "the operator sets whether optional scopes are initially ticked; for a self-registered client they are not", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		ticked := func(id string) []string {
 			t.Helper()
-			c := webtestClient{ClientID: id}
-			c.RedirectURIs = []string{webtest.Callback}
+			c := clientInformation{ClientID: id}
+			c.RedirectURIs = []string{servertest.Callback}
 			b := s.Browser()
 			page := b.SignIn(b.Authorize(c, "scope", "openid email", "claims", `{"userinfo":{"name":null}}`), "alice")
 			if !strings.Contains(page.Body, `value="email"`) || !strings.Contains(page.Body, `value="claim:name"`) {
@@ -239,7 +239,7 @@ var consents = []webtest.Requirement{
 		}
 		req := s.Request(http.MethodPost, "/oauth2/register", nil)
 		req.Header.Set("Content-Type", "application/json")
-		req.Body = io.NopCloser(strings.NewReader(`{"redirect_uris":["` + webtest.Callback + `"],"scope":"openid email profile",` + optional + `,"gatehouse_optional_scopes_selected":true}`))
+		req.Body = io.NopCloser(strings.NewReader(`{"redirect_uris":["` + servertest.Callback + `"],"scope":"openid email profile",` + optional + `,"gatehouse_optional_scopes_selected":true}`))
 		registered := s.Do(req)
 		id := registered.Text("client_id")
 		if registered.Status != http.StatusCreated || strings.Contains(registered.Body, "gatehouse_") {
@@ -254,13 +254,13 @@ var consents = []webtest.Requirement{
 			t.Errorf("self-registered and set to true, ticked are %v", got)
 		}
 	}).With("GATEHOUSE_REGISTRATION=open"),
-	webtest.Req("N6", "RFC 8707 §2, [decision 23](decisions/0023-consent-per-resource.md)", "a scope of no API is allowed only at the APIs that the token is for, also when no resource is named", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("N6", "RFC 8707 §2, [decision 23](decisions/0023-consent-per-resource.md)", "a scope of no API is allowed only at the APIs that the token is for, also when no resource is named", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
-		c := s.Client(`{"redirect_uris":["` + webtest.Callback + `"],"scope":"openid read notes files"}`)
+		c := s.Client(`{"redirect_uris":["` + servertest.Callback + `"],"scope":"openid read notes files"}`)
 		addAPI(t, s, notesAPI, "Notes API", "notes")
 		addAPI(t, s, filesAPI, "Files API", "files")
 		b := s.Browser()
-		silent := func(scope string) webtest.Page { return b.Authorize(c, "scope", scope, "prompt", "none") }
+		silent := func(scope string) servertest.Page { return b.Authorize(c, "scope", scope, "prompt", "none") }
 		b.Code(c, "alice", "scope", "openid read")
 		if !hasCode(silent("openid read")) {
 			t.Fatal("the allowed scope needs consent again")
@@ -280,9 +280,9 @@ var consents = []webtest.Requirement{
 		silent("openid read files").WantRedirectError(t, s, "consent_required")
 		silent("openid read files notes").WantRedirectError(t, s, "consent_required")
 	}),
-	webtest.Req("N7", "RFC 8707 §2, [decision 23](decisions/0023-consent-per-resource.md)", "APIs without a name are distinguished by their identifiers, also at the same host", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("N7", "RFC 8707 §2, [decision 23](decisions/0023-consent-per-resource.md)", "APIs without a name are distinguished by their identifiers, also at the same host", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
-		c := s.Client(`{"redirect_uris":["` + webtest.Callback + `"],"scope":"read files"}`)
+		c := s.Client(`{"redirect_uris":["` + servertest.Callback + `"],"scope":"read files"}`)
 		addAPI(t, s, notesAPI, "", "read")
 		addAPI(t, s, "https://notes.example/admin?all", "", "read")
 		addAPI(t, s, filesAPI, "", "files")
@@ -299,7 +299,7 @@ var consents = []webtest.Requirement{
 			t.Errorf("the account page: %s", text)
 		}
 	}),
-	webtest.Req("N8", "[decision 23](decisions/0023-consent-per-resource.md)", "a consent of a version that knew only scopes does not cover an API that was registered after it", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("N8", "[decision 23](decisions/0023-consent-per-resource.md)", "a consent of a version that knew only scopes does not cover an API that was registered after it", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.RelyingParty()
 		addAPI(t, s, notesAPI, "Notes API", "write")
@@ -313,14 +313,14 @@ var consents = []webtest.Requirement{
 			t.Error("asked again for an API of before")
 		}
 	}),
-	webtest.Req("N9", "[design](design.md) §6", "all boxes of the longest consent page can be ticked", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("N9", "[design](design.md) §6", "all boxes of the longest consent page can be ticked", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		scopes := make([]string, 100) // as many as a request can have
 		for i := range scopes {
 			scopes[i] = fmt.Sprint("scope.", i)
 		}
 		all := strings.Join(scopes, " ")
-		c := s.Client(`{"client_name":"Notes","grant_types":["authorization_code"],"redirect_uris":["` + webtest.Callback + `"],
+		c := s.Client(`{"client_name":"Notes","grant_types":["authorization_code"],"redirect_uris":["` + servertest.Callback + `"],
 			"scope":"` + all + `","gatehouse_optional_scopes":["` + strings.Join(scopes, `","`) + `"]}`)
 		b := s.Browser()
 		page := b.Decide(b.SignIn(b.Authorize(c, "scope", all), "alice"), "approve")

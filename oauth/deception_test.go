@@ -10,13 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
-func TestUsersAreNotDeceived(t *testing.T) { webtest.Run(t, deception) }
+func TestUsersAreNotDeceived(t *testing.T) { servertest.Run(t, deception) }
 
 // deceptiveHosts are hosts that a browser reads in another way than they are written.
 var deceptiveHosts = []string{
@@ -25,7 +25,7 @@ var deceptiveHosts = []string{
 }
 
 // editClient changes the stored record of a client, as an earlier version may have left it.
-func editClient(t *testing.T, s *webtest.Server, id string, change func(c *storage.Client)) {
+func editClient(t *testing.T, s *servertest.Server, id string, change func(c *storage.Client)) {
 	t.Helper()
 	storagetest.Must(t, s.Store.UpdateClient(t.Context(), id, storagetest.Event("edit"), func(c *storage.Client) (bool, error) {
 		change(c)
@@ -33,8 +33,8 @@ func editClient(t *testing.T, s *webtest.Server, id string, change func(c *stora
 	}))
 }
 
-var deception = []webtest.Requirement{
-	webtest.Req("U1", "RFC 8252 §8.6, URL Standard §3", "a URL whose host browsers interpret differently from how it is written cannot be registered in any member", func(t *testing.T, s *webtest.Server) {
+var deception = []servertest.Requirement{
+	servertest.Req("U1", "RFC 8252 §8.6, URL Standard §3", "a URL whose host browsers interpret differently from how it is written cannot be registered in any member", func(t *testing.T, s *servertest.Server) {
 		known := s.App()
 		registered := selfRegister(s, minimal)
 		for _, member := range []string{
@@ -42,7 +42,7 @@ var deception = []webtest.Requirement{
 			"backchannel_logout_uri", "request_uris",
 		} {
 			for _, host := range deceptiveHosts {
-				metadata := map[string]any{"redirect_uris": []string{webtest.Callback}}
+				metadata := map[string]any{"redirect_uris": []string{servertest.Callback}}
 				metadata[member] = "https://" + host + "/x"
 				if strings.HasSuffix(member, "s") {
 					metadata[member] = []string{"https://" + host + "/x"}
@@ -75,7 +75,7 @@ var deception = []webtest.Requirement{
 		}
 	}).With(openRegistration, "GATEHOUSE_RATE_LIMITS=off"),
 
-	webtest.Req("U2", "RFC 8252 §8.6", "pages show the host that the browser opens as A-labels, also for a client that an earlier version registered", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("U2", "RFC 8252 §8.6", "pages show the host that the browser opens as A-labels, also for a client that an earlier version registered", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		for _, c := range []struct{ uri, want string }{
 			{"https://%D0%B0pple.com/cb", "xn--pple-43d.com"},
@@ -88,7 +88,7 @@ var deception = []webtest.Requirement{
 			b := s.Browser()
 			login := b.Authorize(self, "redirect_uri", c.uri, "scope", "openid")
 			consent := b.SignIn(login, "alice")
-			pages := []webtest.Page{
+			pages := []servertest.Page{
 				login, consent, b.Authorize(self, "redirect_uri", c.uri, "scope", "openid", "prompt", "select_account"),
 				b.Open("/oauth2/logout?" + url.Values{"client_id": {self.ClientID}, "post_logout_redirect_uri": {c.uri}}.Encode()),
 				b.Authorize(self, "redirect_uri", c.uri, "scope", "openid", "prompt", "none", "response_mode", "form_post"),
@@ -101,7 +101,7 @@ var deception = []webtest.Requirement{
 		}
 	}).With(openRegistration),
 
-	webtest.Req("U3", "RFC 8252 §7.1", "a private-use scheme is shown as a client on the device, never like a host", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("U3", "RFC 8252 §7.1", "a private-use scheme is shown as a client on the device, never like a host", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		const uri, want = "bank.example://bank.example/cb", "an app on this device (bank · example)"
 		r := selfRegister(s, `{"redirect_uris":["`+uri+`"],"post_logout_redirect_uris":["`+uri+`"],"client_name":"Phone","token_endpoint_auth_method":"none"}`)
@@ -111,19 +111,19 @@ var deception = []webtest.Requirement{
 		consent := b.SignIn(login, "alice")
 		logout := b.Open("/oauth2/logout?" + url.Values{"client_id": {c.ClientID}, "post_logout_redirect_uri": {uri}}.Encode())
 		chooser := b.Authorize(c, "redirect_uri", uri, "scope", "openid", "prompt", "select_account")
-		for _, p := range []webtest.Page{login, consent, logout, chooser} {
+		for _, p := range []servertest.Page{login, consent, logout, chooser} {
 			if text := p.Text(); p.Status != http.StatusOK || !strings.Contains(text, want) || strings.Contains(text, "bank.example") {
 				t.Errorf("%s: %d %s", p.URL, p.Status, text)
 			}
 		}
 	}).With(openRegistration),
 
-	webtest.Req("U4", "RFC 7591 §2, §5", "a name that is blank, invisible or changes the text around it is refused, in every member that users or operators see", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("U4", "RFC 7591 §2, §5", "a name that is blank, invisible or changes the text around it is refused, in every member that users or operators see", func(t *testing.T, s *servertest.Server) {
 		known := s.App()
 		registered := selfRegister(s, minimal)
 		for _, member := range []string{"client_name", "software_id", "software_version", "gatehouse_owner", "contacts"} {
 			for _, name := range []string{" ", "\u200b", "Not\u200bes", "\u202eseton", "\u2066Notes\u2069", "Notes\u009b2J", "Notes\u001b[2J", "No\ntes", " Notes", "Notes ", "\u3164", "\u2800", "\u0301"} {
-				metadata := map[string]any{"redirect_uris": []string{webtest.Callback}, member: name}
+				metadata := map[string]any{"redirect_uris": []string{servertest.Callback}, member: name}
 				if member == "contacts" {
 					metadata[member] = []string{name}
 				}
@@ -153,7 +153,7 @@ var deception = []webtest.Requirement{
 		}
 	}).With(openRegistration, "GATEHOUSE_RATE_LIMITS=off"),
 
-	webtest.Req("U5", "RFC 7591 §5", "pages show the client_id and the username instead of an unprintable name that an earlier version stored", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("U5", "RFC 7591 §5", "pages show the client_id and the username instead of an unprintable name that an earlier version stored", func(t *testing.T, s *servertest.Server) {
 		alice := s.User("alice")
 		c := s.App()
 		const hidden = "\u202eknaB"
@@ -166,7 +166,7 @@ var deception = []webtest.Requirement{
 		consent := b.SignIn(login, "alice")
 		b.Decide(consent, "approve")
 		account := b.Open("/account")
-		for _, p := range []webtest.Page{login, consent, account, b.Open("/oauth2/logout?client_id=" + c.ClientID)} {
+		for _, p := range []servertest.Page{login, consent, account, b.Open("/oauth2/logout?client_id=" + c.ClientID)} {
 			if text := p.Text(); p.Status != http.StatusOK || !strings.Contains(text, c.ClientID) || strings.Contains(p.Body, hidden) {
 				t.Errorf("%s: %d %s", p.URL, p.Status, text)
 			}
@@ -176,20 +176,20 @@ var deception = []webtest.Requirement{
 		}
 	}),
 
-	webtest.Req("U6", "RFC 7591 §5, OIDC Core §4", "the account page shows a self-registered client by the host that the user agreed to, as not checked, and links to no other host", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("U6", "RFC 7591 §5, OIDC Core §4", "the account page shows a self-registered client by the host that the user agreed to, as not checked, and links to no other host", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		const other = "https://other.example/cb"
-		open := func(b *webtest.Browser) bool {
+		open := func(b *servertest.Browser) bool {
 			return slices.ContainsFunc(b.Open("/account").Links(), func(href string) bool { return strings.Contains(href, "/start?") })
 		}
 		for name, body := range map[string]string{
 			"another host": `"initiate_login_uri":"https://evil.example/start"`, "another port": `"initiate_login_uri":"https://app.example:8443/start"`,
 		} {
-			if r := selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],`+body+`}`); r.Status != http.StatusBadRequest {
+			if r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],`+body+`}`); r.Status != http.StatusBadRequest {
 				t.Errorf("registered with %s: %d", name, r.Status)
 			}
 		}
-		registered := selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`","`+other+`"],"client_name":"Bank","client_uri":"https://bank.example/","policy_uri":"https://policy.example/p","initiate_login_uri":"https://app.example/start"}`)
+		registered := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`","`+other+`"],"client_name":"Bank","client_uri":"https://bank.example/","policy_uri":"https://policy.example/p","initiate_login_uri":"https://app.example/start"}`)
 		c := clientOf(registered)
 		b := s.Browser()
 		login := b.Authorize(c, "scope", "openid")
@@ -199,7 +199,7 @@ var deception = []webtest.Requirement{
 		b.Decide(b.SignIn(login, "alice"), "approve")
 		account := b.Open("/account")
 		withdraw := b.Open(slices.DeleteFunc(account.Links(), func(href string) bool { return !strings.Contains(href, "/account/apps/") })[0])
-		for _, p := range []webtest.Page{account, withdraw} {
+		for _, p := range []servertest.Page{account, withdraw} {
 			if text := p.Text(); !strings.Contains(text, "Bank") || !strings.Contains(text, "app.example") || !strings.Contains(text, "Nobody has checked this app") || strings.Contains(text, "bank.example") || strings.Contains(text, "other.example") {
 				t.Errorf("%s: %s", p.URL, text)
 			}
@@ -224,14 +224,14 @@ var deception = []webtest.Requirement{
 			t.Error("an initiate_login_uri of another host is opened")
 		}
 		// What the operator registered is as it was.
-		own := s.Client(`{"client_name":"Own","client_uri":"https://own.example/","initiate_login_uri":"https://start.example/start","redirect_uris":["` + webtest.Callback + `"],"scope":"read"}`)
+		own := s.Client(`{"client_name":"Own","client_uri":"https://own.example/","initiate_login_uri":"https://start.example/start","redirect_uris":["` + servertest.Callback + `"],"scope":"read"}`)
 		b.Decide(b.Authorize(own, "scope", "read"), "approve")
 		if text := b.Open("/account").Text(); !strings.Contains(text, "own.example") || !open(b) {
 			t.Errorf("a client of the operator: %s", text)
 		}
 	}).With(openRegistration),
 
-	webtest.Req("U8", "OIDC RP-Initiated Logout §4", "an error page describes the sessions of the browser correctly and links every page that it names", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("U8", "OIDC RP-Initiated Logout §4", "an error page describes the sessions of the browser correctly and links every page that it names", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		faulty := []string{"/oauth2/logout?client_id=nobody", "/oauth2/logout?client_id=a&client_id=b", "/oauth2/logout?request=damaged", "/oauth2/logout?post_logout_redirect_uri=https%3A%2F%2Fevil.example"}
 		b := s.Browser()
@@ -248,7 +248,7 @@ var deception = []webtest.Requirement{
 				t.Errorf("%s with a session: %d %s", path, p.Status, text)
 			}
 		}
-		for _, p := range []webtest.Page{
+		for _, p := range []servertest.Page{
 			b.Open("/nothing"), b.Open("/oauth2/logout"), b.Open("/signed-out"), b.Authorize(s.App()), b.Submit("/account/profile", url.Values{"name": {"a", "b"}}),
 			b.Submit("/account/sign-out", url.Values{"form_token": {"x"}}),
 		} {
@@ -258,7 +258,7 @@ var deception = []webtest.Requirement{
 		}
 	}),
 
-	webtest.Req("U9", "OIDC Core §3.1.2.3", "a reloaded sign-in page continues when the user signed in concurrently, and shows the form when another account was requested", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("U9", "OIDC Core §3.1.2.3", "a reloaded sign-in page continues when the user signed in concurrently, and shows the form when another account was requested", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		s.User("bob")
 		c := s.App()
@@ -288,15 +288,15 @@ var deception = []webtest.Requirement{
 		}
 	}),
 
-	webtest.Req("U7", "RFC 7592 §2.2, RFC 7591 §5", "a client that changes its description or its sign-in URL needs consent again and is not linked before", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("U7", "RFC 7592 §2.2, RFC 7591 §5", "a client that changes its description or its sign-in URL needs consent again and is not linked before", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		metadata := map[string]any{
-			"redirect_uris": []string{webtest.Callback}, "client_name": "Notes", "client_uri": "https://app.example/", "initiate_login_uri": "https://app.example/start",
+			"redirect_uris": []string{servertest.Callback}, "client_name": "Notes", "client_uri": "https://app.example/", "initiate_login_uri": "https://app.example/start",
 			"logo_uri": "https://app.example/logo.png", "policy_uri": "https://app.example/policy", "tos_uri": "https://app.example/tos",
 		}
 		for member, value := range map[string]any{
 			"client_name": "Bank", "client_uri": "https://bank.example/", "initiate_login_uri": "https://app.example/other", "logo_uri": "https://app.example/other.png",
-			"policy_uri": "https://app.example/other", "tos_uri": "https://app.example/other", "redirect_uris": []string{webtest.Callback, "https://bank.example/cb"},
+			"policy_uri": "https://app.example/other", "tos_uri": "https://app.example/other", "redirect_uris": []string{servertest.Callback, "https://bank.example/cb"},
 		} {
 			raw, err := json.Marshal(metadata)
 			storagetest.Must(t, err)

@@ -10,18 +10,18 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
-func TestDefence(t *testing.T) { webtest.Run(t, defence) }
+func TestDefence(t *testing.T) { servertest.Run(t, defence) }
 
 const behindProxy = "GATEHOUSE_TRUSTED_PROXIES=127.0.0.1"
 
 // wantLimited fails the test unless the answer is 429 of that limit, with when to come back.
-func wantLimited(t *testing.T, r webtest.Response, limit string) {
+func wantLimited(t *testing.T, r servertest.Response, limit string) {
 	t.Helper()
 	if r.Status != http.StatusTooManyRequests || r.Header.Get("Retry-After") == "" || !strings.HasPrefix(r.Header.Get("RateLimit"), `"`+limit+`";r=0;t=`) || !strings.HasPrefix(r.Header.Get("RateLimit-Policy"), `"`+limit+`";q=`) {
 		t.Errorf("got %d, Retry-After %q, RateLimit %q, want 429 of %s: %.200s", r.Status, r.Header.Get("Retry-After"), r.Header.Get("RateLimit"), limit, r.Body)
@@ -29,13 +29,13 @@ func wantLimited(t *testing.T, r webtest.Response, limit string) {
 }
 
 // sentFrom sends a request as from an address, through the trusted proxy.
-func sentFrom(s *webtest.Server, address string, req *http.Request) webtest.Response {
+func sentFrom(s *servertest.Server, address string, req *http.Request) servertest.Response {
 	req.Header.Set("X-Forwarded-For", address)
 	return s.Do(req)
 }
 
 // recorded waits until there are so many audit rows of an event, and returns them.
-func recorded(t *testing.T, s *webtest.Server, event string, n int) (events []storage.AuditEvent) {
+func recorded(t *testing.T, s *servertest.Server, event string, n int) (events []storage.AuditEvent) {
 	t.Helper()
 	eventually(t, fmt.Sprint(n, " rows of ", event), func() bool {
 		var err error
@@ -46,8 +46,8 @@ func recorded(t *testing.T, s *webtest.Server, event string, n int) (events []st
 	return events
 }
 
-var defence = []webtest.Requirement{
-	webtest.Req("D1", "RFC 6585 §4", "token requests are limited per client, and another client and the time after are not touched", func(t *testing.T, s *webtest.Server) {
+var defence = []servertest.Requirement{
+	servertest.Req("D1", "RFC 6585 §4", "token requests are limited per client, and another client and the time after are not touched", func(t *testing.T, s *servertest.Server) {
 		c, other := s.Machine("jobs"), s.Machine("jobs")
 		for range 3 {
 			s.Token(c, machineGrant).OK(t)
@@ -61,9 +61,9 @@ var defence = []webtest.Requirement{
 			t.Errorf("the last of three does not tell that it is: %v", r.Header)
 		}
 	}).With("GATEHOUSE_RATE_LIMITS=token_client=3/1m"),
-	webtest.Req("D2", "RFC 6585 §4", "token requests are limited per network, IPv6 by /64, and forwarded addresses count", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("D2", "RFC 6585 §4", "token requests are limited per network, IPv6 by /64, and forwarded addresses count", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")
-		token := func(address string) webtest.Response {
+		token := func(address string) servertest.Response {
 			return sentFrom(s, address, s.AsClient("/oauth2/token", c, machineGrant))
 		}
 		token("2001:db8:1:2::1").OK(t)
@@ -75,12 +75,12 @@ var defence = []webtest.Requirement{
 		wantLimited(t, token("192.0.2.1"), "token_address")
 		token("192.0.2.2").OK(t)
 	}).With("GATEHOUSE_RATE_LIMITS=token_address=2/1m", behindProxy),
-	webtest.Req("D3", "RFC 6585 §4", "a person's codes and refreshes are limited, and a refused refresh costs no grant", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("D3", "RFC 6585 §4", "a person's codes and refreshes are limited, and a refused refresh costs no grant", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		b := s.Browser()
-		one := s.Token(c, webtest.CodeForm(b.Code(c, "alice"), c)).OK(t)
-		two := s.Token(c, webtest.CodeForm(b.Authorize(c).Location(), c)).OK(t)
+		one := s.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t)
+		two := s.Token(c, servertest.CodeForm(b.Authorize(c).Location(), c)).OK(t)
 		if p := b.Authorize(c); p.Status != http.StatusTooManyRequests || p.Header.Get("Retry-After") == "" || !strings.Contains(p.Text(), "Too many sign-ins to this app") {
 			t.Errorf("a third code: %d %v %s", p.Status, p.Header, p.Text())
 		}
@@ -93,7 +93,7 @@ var defence = []webtest.Requirement{
 		s.Clock.Advance(time.Minute)
 		s.Refresh(c, refresh).OK(t)
 	}).With("GATEHOUSE_RATE_LIMITS=token_person=2/1m"),
-	webtest.Req("D4", "RFC 6585 §4", "introspection and revocation are limited per client", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("D4", "RFC 6585 §4", "introspection and revocation are limited per client", func(t *testing.T, s *servertest.Server) {
 		c, other := s.Machine("jobs"), s.Machine("jobs")
 		form := url.Values{"token": {s.MachineToken(c)}}
 		for _, path := range []string{"/oauth2/introspect", "/oauth2/revoke"} {
@@ -103,11 +103,11 @@ var defence = []webtest.Requirement{
 			s.Post(path, other, form).OK(t)
 		}
 	}).With("GATEHOUSE_RATE_LIMITS=introspection=2/1m,revocation=2/1m"),
-	webtest.Req("D5", "RFC 6585 §4", "who only names a public client uses up no limit of others", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("D5", "RFC 6585 §4", "who only names a public client uses up no limit of others", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.Public()
 		refresh := s.Tokens(c, "alice").Text("refresh_token")
-		ask := func(address, token string) webtest.Response {
+		ask := func(address, token string) servertest.Response {
 			return sentFrom(s, address, s.AsClient("/oauth2/token", c, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}}))
 		}
 		for range 5 {
@@ -116,11 +116,11 @@ var defence = []webtest.Requirement{
 		wantLimited(t, ask("198.51.100.1", "gate_rt_live_x"), "token_client")
 		ask("203.0.113.9", refresh).OK(t)
 	}).With("GATEHOUSE_RATE_LIMITS=token_client=3/1m", behindProxy),
-	webtest.Req("D6", "RFC 6585 §4", "authorization requests and passwords are limited per network, with a page, and other networks are not touched", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("D6", "RFC 6585 §4", "authorization requests and passwords are limited per network, with a page, and other networks are not touched", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
-		open := func(address string) webtest.Response {
-			return sentFrom(s, address, s.Request(http.MethodGet, "/oauth2/authorize?"+webtest.AuthorizeForm(c).Encode(), nil))
+		open := func(address string) servertest.Response {
+			return sentFrom(s, address, s.Request(http.MethodGet, "/oauth2/authorize?"+servertest.AuthorizeForm(c).Encode(), nil))
 		}
 		for range 3 {
 			if r := open("192.0.2.1"); r.Status != http.StatusSeeOther {
@@ -138,7 +138,7 @@ var defence = []webtest.Requirement{
 		for range 2 {
 			b.Submit("/login", form)
 		}
-		form.Set("password", webtest.Password)
+		form.Set("password", servertest.Password)
 		if p := b.Submit("/login", form); p.Status != http.StatusTooManyRequests || p.Header.Get("Retry-After") == "" {
 			t.Errorf("a third password: %d %s", p.Status, p.Text())
 		}
@@ -151,11 +151,11 @@ var defence = []webtest.Requirement{
 			t.Errorf("the right password from another network: %d %s", r.Status, r.Body)
 		}
 	}).With("GATEHOUSE_RATE_LIMITS=authorize=3/1m,sign_in=2/1m", behindProxy),
-	webtest.Req("D7", "RFC 6749 §10.2", "a client with allowed networks authenticates from those alone, whatever else is right, and a refusal is recorded", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("D7", "RFC 6749 §10.2", "a client with allowed networks authenticates from those alone, whatever else is right, and a refusal is recorded", func(t *testing.T, s *servertest.Server) {
 		c := s.Client(`{"grant_types":["client_credentials"],"scope":"jobs","gatehouse_allowed_networks":["192.0.2.0/24","2001:db8::/32"]}`)
 		wrong := c
 		wrong.ClientSecret = "gate_cs_live_x"
-		from := func(address, path string, c oauth.ClientInformation, form url.Values) webtest.Response {
+		from := func(address, path string, c oauth.ClientInformation, form url.Values) servertest.Response {
 			return sentFrom(s, address, s.AsClient(path, c, form))
 		}
 		token := from("192.0.2.200", "/oauth2/token", c, machineGrant).OK(t).Text("access_token")
@@ -197,7 +197,7 @@ var defence = []webtest.Requirement{
 				t.Errorf("%s: %v", networks, err)
 			}
 		}
-		if _, _, err := s.OAuth.CreateClient(t.Context(), oauth.Metadata{TokenEndpointAuthMethod: "none", RedirectURIs: oauth.List{webtest.Callback}, AllowedNetworks: oauth.List{"10.0.0.0/8"}}); err == nil {
+		if _, _, err := s.OAuth.CreateClient(t.Context(), oauth.Metadata{TokenEndpointAuthMethod: "none", RedirectURIs: oauth.List{servertest.Callback}, AllowedNetworks: oauth.List{"10.0.0.0/8"}}); err == nil {
 			t.Error("a public client with networks")
 		}
 		info, _, err := s.OAuth.UpdateClient(t.Context(), c.ClientID, []byte(`{"gatehouse_allowed_networks":["198.51.100.7"]}`))
@@ -210,7 +210,7 @@ var defence = []webtest.Requirement{
 			t.Errorf("the record of the change is %s", e.Detail)
 		}
 	}).With(behindProxy, "GATEHOUSE_RATE_LIMITS=recorded_failures=3/1m"),
-	webtest.Req("D8", "RFC 9700 §4.14.2, [design](design.md)", "what failed is recorded too: who, when, from where, by what, for what, and why", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("D8", "RFC 9700 §4.14.2, [design](design.md)", "what failed is recorded too: who, when, from where, by what, for what, and why", func(t *testing.T, s *servertest.Server) {
 		c, other := s.Machine("jobs"), s.Machine("jobs")
 		wrong := c
 		wrong.ClientSecret = other.ClientSecret
@@ -241,11 +241,11 @@ var defence = []webtest.Requirement{
 			}
 		}
 	}).With(behindProxy),
-	webtest.Req("D9", "[design](design.md)", "who fails fastest fills no disk: of one kind from one place only so many are recorded", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("D9", "[design](design.md)", "who fails fastest fills no disk: of one kind from one place only so many are recorded", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")
 		for i := range 90 {
 			s.Introspect(c, fmt.Sprint("made up ", i))
-			s.Token(webtest.Nobody(fmt.Sprint("gcmadeup", i)), machineGrant)
+			s.Token(servertest.Nobody(fmt.Sprint("gcmadeup", i)), machineGrant)
 		}
 		s.MachineToken(c) // queued after them
 		recorded(t, s, storage.TokenIssued, 1)
@@ -256,11 +256,11 @@ var defence = []webtest.Requirement{
 			t.Errorf("%d rows of names that were made up", len(events))
 		}
 	}),
-	webtest.Req("D10", "[design](design.md)", "a token that was found somewhere leads to its record, which does not hold it", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("D10", "[design](design.md)", "a token that was found somewhere leads to its record, which does not hold it", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c, m := s.App(), s.Machine("jobs")
 		to := s.Browser().Code(c, "alice")
-		tokens := s.Token(c, webtest.CodeForm(to, c)).OK(t)
+		tokens := s.Token(c, servertest.CodeForm(to, c)).OK(t)
 		fresh := s.Refresh(c, tokens.Text("refresh_token")).OK(t)
 		machine := s.MachineToken(m)
 		s.Post("/oauth2/revoke", m, url.Values{"token": {machine}}).OK(t)
@@ -277,7 +277,7 @@ var defence = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("D11", "[design](design.md)", "every answer has the id of its request, and every line of the log that is about it", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("D11", "[design](design.md)", "every answer has the id of its request, and every line of the log that is about it", func(t *testing.T, s *servertest.Server) {
 		seen := map[string]bool{}
 		for _, path := range []string{"/healthz", "/readyz", "/.well-known/jwks.json", "/oauth2/authorize", "/login", "/nothing", "/static/x", "/logo/x", "/login?" + strings.Repeat("x", 40<<10)} {
 			id := s.Get(path).Header.Get("X-Request-Id")
@@ -299,7 +299,7 @@ var defence = []webtest.Requirement{
 			t.Errorf("the alert of reuse does not name its request %s:\n%s", id, s.Log)
 		}
 	}),
-	webtest.Req("D12", "RFC 9110 §15.6.4", "beyond what it can work on at once it refuses quickly, and slow senders take no place", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("D12", "RFC 9110 §15.6.4", "beyond what it can work on at once it refuses quickly, and slow senders take no place", func(t *testing.T, s *servertest.Server) {
 		entered, release := make(chan struct{}), make(chan struct{})
 		slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			entered <- struct{}{}
@@ -309,7 +309,7 @@ var defence = []webtest.Requirement{
 		defer slow.Close()
 		c := s.Machine("jobs")
 		half, write := slowBody(t, s) // it has begun to send, and holds nothing
-		done := make(chan webtest.Response)
+		done := make(chan servertest.Response)
 		go func() {
 			done <- s.Do(jsonRequest(s, "/oauth2/register", `{"redirect_uris":["https://app.example/callback"],"sector_identifier_uri":"`+slow.URL+`"}`))
 		}()
@@ -333,7 +333,7 @@ var defence = []webtest.Requirement{
 			t.Errorf("the slow request: %d", r)
 		}
 	}).With("GATEHOUSE_MAX_REQUESTS=1", "GATEHOUSE_REGISTRATION=open", "GATEHOUSE_FETCH_ALLOW_HOSTS=127.0.0.1"),
-	webtest.Req("D13", "RFC 9110 §15.6.4", "a database that takes too long is 503, and nothing waits for it longer", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("D13", "RFC 9110 §15.6.4", "a database that takes too long is 503, and nothing waits for it longer", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		refresh := s.Tokens(c, "alice").Text("refresh_token")
@@ -346,11 +346,11 @@ var defence = []webtest.Requirement{
 		release()
 		s.Refresh(c, refresh).OK(t)
 	}),
-	webtest.Req("D14", "RFC 6749 §10.10, [design](design.md) §6", "what strangers make this server keep is bounded over all of them together", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("D14", "RFC 6749 §10.10, [design](design.md) §6", "what strangers make this server keep is bounded over all of them together", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
-		ask := func(address, state string) webtest.Response {
-			return sentFrom(s, address, s.Request(http.MethodGet, "/oauth2/authorize?"+webtest.AuthorizeForm(c, "state", state).Encode(), nil))
+		ask := func(address, state string) servertest.Response {
+			return sentFrom(s, address, s.Request(http.MethodGet, "/oauth2/authorize?"+servertest.AuthorizeForm(c, "state", state).Encode(), nil))
 		}
 		stored := func(address, state string) int { return ask(address, state).Status }
 		if got := stored("192.0.2.1", "x"); got != http.StatusSeeOther {
@@ -384,10 +384,10 @@ var defence = []webtest.Requirement{
 			t.Errorf("%d rows, %d counted", n, s.Counted(storage.UserSignInFailed))
 		}
 	}).With(behindProxy, "GATEHOUSE_RATE_LIMITS=stored_requests=4/1h,recorded_failures=2/1h"),
-	webtest.Req("D15", "RFC 9700 §4.14.2", "a thief who refreshes as fast as he may is found out all the same", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("D15", "RFC 9700 §4.14.2", "a thief who refreshes as fast as he may is found out all the same", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
-		first := s.Token(c, webtest.CodeForm(s.Browser().Code(c, "alice"), c)).OK(t)
+		first := s.Token(c, servertest.CodeForm(s.Browser().Code(c, "alice"), c)).OK(t)
 		owners := first.Text("refresh_token")
 		thiefs := owners
 		for range 2 {
@@ -405,7 +405,7 @@ var defence = []webtest.Requirement{
 }
 
 // jsonRequest is a POST of JSON.
-func jsonRequest(s *webtest.Server, path, body string) *http.Request {
+func jsonRequest(s *servertest.Server, path, body string) *http.Request {
 	req, err := http.NewRequest(http.MethodPost, s.URL+path, strings.NewReader(body))
 	storagetest.Must(s.T, err)
 	req.Header.Set("Content-Type", "application/json")
@@ -413,7 +413,7 @@ func jsonRequest(s *webtest.Server, path, body string) *http.Request {
 }
 
 // slowBody sends the head of a token request and one byte of its body. write sends the rest; the channel gives the status.
-func slowBody(t *testing.T, s *webtest.Server) (status <-chan int, write func()) {
+func slowBody(t *testing.T, s *servertest.Server) (status <-chan int, write func()) {
 	t.Helper()
 	reader, writer := io.Pipe()
 	req, err := http.NewRequest(http.MethodPost, s.URL+"/oauth2/token", reader)

@@ -7,35 +7,35 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth/jwt"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
-func TestHousekeeping(t *testing.T) { webtest.Run(t, housekeeping) }
+func TestHousekeeping(t *testing.T) { servertest.Run(t, housekeeping) }
 
-var housekeeping = []webtest.Requirement{
-	webtest.Req("P78", "RFC 7009 §2.2.1, fosite CVE-2020-15223", "a storage fault is 503 everywhere, never a success and never active", func(t *testing.T, s *webtest.Server) {
+var housekeeping = []servertest.Requirement{
+	servertest.Req("P78", "RFC 7009 §2.2.1, fosite CVE-2020-15223", "a storage fault is 503 everywhere, never a success and never active", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c, m := s.App(), s.Machine("jobs")
 		b := s.Browser()
-		tokens := s.Token(c, webtest.CodeForm(b.Code(c, "alice"), c)).OK(t)
+		tokens := s.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t)
 		code := b.Code(c, "alice")
 		machine := s.MachineToken(m)
 		login := s.Browser()
 		form := login.Open("/login").Fields()
 		storagetest.Must(t, s.Store.Close(t.Context())) // from here on every statement fails
 		s.Clock.Advance(2 * time.Second)                // and the caches are too old to answer from
-		for name, r := range map[string]webtest.Response{
+		for name, r := range map[string]servertest.Response{
 			"machine token":      s.Token(m, machineGrant),
-			"code":               s.Token(c, webtest.CodeForm(code, c)),
+			"code":               s.Token(c, servertest.CodeForm(code, c)),
 			"refresh":            s.Refresh(c, tokens.Text("refresh_token")),
 			"introspect access":  s.Post("/oauth2/introspect", m, url.Values{"token": {machine}}),
 			"introspect refresh": s.Post("/oauth2/introspect", c, url.Values{"token": {tokens.Text("refresh_token")}}),
 			"revoke access":      s.Post("/oauth2/revoke", c, url.Values{"token": {tokens.Text("access_token")}}),
 			"revoke refresh":     s.Post("/oauth2/revoke", c, url.Values{"token": {tokens.Text("refresh_token")}}),
-			"an unknown client":  s.Token(webtest.Nobody("gcunknown"), machineGrant),
+			"an unknown client":  s.Token(servertest.Nobody("gcunknown"), machineGrant),
 		} {
 			if r.Text("error") != "temporarily_unavailable" {
 				t.Errorf("%s: %s", name, r.Body)
@@ -46,9 +46,9 @@ var housekeeping = []webtest.Requirement{
 			}
 		}
 		form.Set("username", "alice")
-		form.Set("password", webtest.Password)
-		for name, p := range map[string]webtest.Page{
-			"authorize": s.Browser().Open("/oauth2/authorize?" + webtest.AuthorizeForm(c).Encode()), "account": b.Open("/account"), "sign-in": login.Submit("/login", form),
+		form.Set("password", servertest.Password)
+		for name, p := range map[string]servertest.Page{
+			"authorize": s.Browser().Open("/oauth2/authorize?" + servertest.AuthorizeForm(c).Encode()), "account": b.Open("/account"), "sign-in": login.Submit("/login", form),
 		} {
 			p.WantErrorPage(t, 503)
 			if strings.Contains(p.Body, "database") || strings.Contains(p.Body, "sql") {
@@ -65,7 +65,7 @@ var housekeeping = []webtest.Requirement{
 			t.Errorf("the JWKS went away with the database: %d", r.Status)
 		}
 	}),
-	webtest.Req("P97", "RFC 9700 §4.3", "no log line, audit row or address of ours has a token, code, secret, verifier or password", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P97", "RFC 9700 §4.3", "no log line, audit row or address of ours has a token, code, secret, verifier or password", func(t *testing.T, s *servertest.Server) {
 		used := useEverything(t, s)
 		swapped := s.Machine("jobs")
 		used["a secret in the place of the id"] = swapped.ClientSecret
@@ -91,13 +91,13 @@ var housekeeping = []webtest.Requirement{
 				}
 			}
 		}
-		for _, secret := range []string{webtest.Password, "planted-in-the-url"} {
+		for _, secret := range []string{servertest.Password, "planted-in-the-url"} {
 			if strings.Contains(s.Log.String(), secret) {
 				t.Errorf("the log has %q", secret)
 			}
 		}
 	}),
-	webtest.Req("P98", "[design](design.md)", "a dump of the database has nothing that opens anything", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P98", "[design](design.md)", "a dump of the database has nothing that opens anything", func(t *testing.T, s *servertest.Server) {
 		used := useEverything(t, s)
 		storagetest.Must(t, s.Store.Close(t.Context()))
 		again := storagetest.Open(t, s.DB, s.Clock)
@@ -114,11 +114,11 @@ var housekeeping = []webtest.Requirement{
 			t.Error("the database has a private key in clear")
 		}
 	}),
-	webtest.Req("P99", "[design](design.md)", "expired rows leave by themselves, in batches, and nothing alive with them", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P99", "[design](design.md)", "expired rows leave by themselves, in batches, and nothing alive with them", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		b := s.Browser()
-		tokens := s.Token(c, webtest.CodeForm(b.Code(c, "alice"), c)).OK(t)
+		tokens := s.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t)
 		s.Post("/oauth2/revoke", c, url.Values{"token": {tokens.Text("access_token")}}).OK(t)
 		b.Authorize(c, "prompt", "login")
 		n, err := s.Store.DeleteExpired(t.Context())
@@ -148,7 +148,7 @@ var housekeeping = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("P100", "[design](design.md)", "a change reaches every process within a second, and its own at once", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P100", "[design](design.md)", "a change reaches every process within a second, and its own at once", func(t *testing.T, s *servertest.Server) {
 		other := s.Another()
 		c := s.Machine("jobs")
 		s.MachineToken(c)
@@ -164,7 +164,7 @@ var housekeeping = []webtest.Requirement{
 }
 
 // useEverything goes through every flow and returns each secret that was in it, by name.
-func useEverything(t *testing.T, s *webtest.Server) map[string]string {
+func useEverything(t *testing.T, s *servertest.Server) map[string]string {
 	t.Helper()
 	s.User("alice")
 	c, m, public := s.App(), s.Machine("jobs"), s.Public()
@@ -177,13 +177,13 @@ func useEverything(t *testing.T, s *webtest.Server) map[string]string {
 	consent := b.SignIn(page, "alice")
 	form := consent.Fields()
 	to := b.Decide(consent, "approve").Location()
-	tokens := s.Token(c, webtest.CodeForm(to, c)).OK(t)
+	tokens := s.Token(c, servertest.CodeForm(to, c)).OK(t)
 	second := s.Refresh(c, tokens.Text("refresh_token")).OK(t)
 	s.Refresh(c, tokens.Text("refresh_token")).OK(t)
 	s.Introspect(c, second.Text("access_token"))
 	other := s.Browser().Code(c, "alice")
-	s.Token(c, webtest.CodeForm(other, c)).OK(t)
-	s.Token(c, webtest.CodeForm(other, c)).Want(t, 400, "invalid_grant")
+	s.Token(c, servertest.CodeForm(other, c)).OK(t)
+	s.Token(c, servertest.CodeForm(other, c)).Want(t, 400, "invalid_grant")
 	machine := s.MachineToken(m)
 	s.Post("/oauth2/revoke", m, url.Values{"token": {machine}}).OK(t)
 	fresh, err := s.OAuth.RotateSecret(t.Context(), m.ClientID, time.Hour)
@@ -208,9 +208,9 @@ func useEverything(t *testing.T, s *webtest.Server) map[string]string {
 	s.Do(s.Request(http.MethodPost, "/oauth2/token?client_secret=planted-in-the-url", url.Values{"x": {"y"}}))
 	s.Get("/oauth2/authorize?access_token=planted-in-the-url&client_id=x")
 	out := map[string]string{
-		"the password": webtest.Password, "the wrong password": "a-wrong-password-typed", "the app's secret": c.ClientSecret,
+		"the password": servertest.Password, "the wrong password": "a-wrong-password-typed", "the app's secret": c.ClientSecret,
 		"the machine's secret": m.ClientSecret, "the new secret": fresh.ClientSecret, "the code": to.Query().Get("code"), "the replayed code": other.Query().Get("code"),
-		"the verifier": webtest.Verifier, "the refresh token": tokens.Text("refresh_token"), "its successor": second.Text("refresh_token"),
+		"the verifier": servertest.Verifier, "the refresh token": tokens.Text("refresh_token"), "its successor": second.Text("refresh_token"),
 		"the access token": tokens.Text("access_token"), "the second access token": second.Text("access_token"), "the machine token": machine,
 		"the public refresh token": mobile, "the session cookie": b.Cookie("session"), "the browser cookie": b.Cookie("browser"), "the device cookie": b.Cookie("device"),
 		"the form token": form.Get("form_token"), "the root key": string(storagetest.Key[:]),

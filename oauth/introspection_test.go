@@ -9,15 +9,15 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
-func TestIntrospection(t *testing.T)   { webtest.Run(t, introspection) }
-func TestRevocation(t *testing.T)      { webtest.Run(t, revocation) }
-func TestMetadataAndKeys(t *testing.T) { webtest.Run(t, metadataAndKeys) }
+func TestIntrospection(t *testing.T)   { servertest.Run(t, introspection) }
+func TestRevocation(t *testing.T)      { servertest.Run(t, revocation) }
+func TestMetadataAndKeys(t *testing.T) { servertest.Run(t, metadataAndKeys) }
 
 // forge gives a token another header and changes claims, with the old signature.
 func forge(t testing.TB, token string, header, change map[string]any) string {
@@ -39,7 +39,7 @@ func forge(t testing.TB, token string, header, change map[string]any) string {
 }
 
 // api registers a resource with the scopes read and write, and the client that may introspect for it.
-func api(t testing.TB, s *webtest.Server) oauth.ClientInformation {
+func api(t testing.TB, s *servertest.Server) oauth.ClientInformation {
 	t.Helper()
 	c := s.Machine("introspect")
 	storagetest.Must(t, s.Store.CreateResource(t.Context(), storage.Resource{
@@ -48,8 +48,8 @@ func api(t testing.TB, s *webtest.Server) oauth.ClientInformation {
 	return c
 }
 
-var introspection = []webtest.Requirement{
-	webtest.Req("P68", "RFC 7662 §2.1", "GET is 405, and without authentication it is 401", func(t *testing.T, s *webtest.Server) {
+var introspection = []servertest.Requirement{
+	servertest.Req("P68", "RFC 7662 §2.1", "GET is 405, and without authentication it is 401", func(t *testing.T, s *servertest.Server) {
 		if r := s.Get("/oauth2/introspect?token=x"); r.Status != http.StatusMethodNotAllowed {
 			t.Errorf("GET: %d", r.Status)
 		}
@@ -57,7 +57,7 @@ var introspection = []webtest.Requirement{
 		s.Post("/oauth2/introspect", s.Public(), url.Values{"token": {"x"}}).Want(t, 401, "invalid_client")
 		s.Post("/oauth2/introspect", s.Machine("jobs"), url.Values{}).Want(t, 400, "invalid_request")
 	}),
-	webtest.Req("P69", "RFC 7662 §2.2", "what is not active is answered active false and nothing more", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P69", "RFC 7662 §2.2", "what is not active is answered active false and nothing more", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		caller := api(t, s)
@@ -74,7 +74,7 @@ var introspection = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("P70", "RFC 7662 §4", "a client learns only of tokens meant for it or issued to it", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P70", "RFC 7662 §4", "a client learns only of tokens meant for it or issued to it", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		caller, c := api(t, s), s.App()
 		token := s.Tokens(c, "alice").Text("access_token")
@@ -86,7 +86,7 @@ var introspection = []webtest.Requirement{
 			t.Errorf("%s", r.Body)
 		}
 	}),
-	webtest.Req("P71", "RFC 7009 §2, two processes", "a revoked token is inactive at once on every process", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P71", "RFC 7009 §2, two processes", "a revoked token is inactive at once on every process", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		caller, c := api(t, s), s.App()
 		other := s.Another()
@@ -104,7 +104,7 @@ var introspection = []webtest.Requirement{
 			t.Error("the access token outlived its grant on the other process")
 		}
 	}),
-	webtest.Req("P72", "RFC 7662 §2.1, §2.2", "the answer is not cached, and a wrong hint does no harm", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P72", "RFC 7662 §2.1, §2.2", "the answer is not cached, and a wrong hint does no harm", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		tokens := s.Tokens(c, "alice")
@@ -117,7 +117,7 @@ var introspection = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("P73", "RFC 7662 §2.1", "a bearer token does not authorise introspection", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P73", "RFC 7662 §2.1", "a bearer token does not authorise introspection", func(t *testing.T, s *servertest.Server) {
 		token := s.MachineToken(s.Machine("jobs"))
 		req := s.Request(http.MethodPost, "/oauth2/introspect", url.Values{"token": {token}})
 		req.Header.Set("Authorization", "Bearer "+token)
@@ -125,8 +125,8 @@ var introspection = []webtest.Requirement{
 	}),
 }
 
-var revocation = []webtest.Requirement{
-	webtest.Req("P74", "RFC 7009 §2.2", "an unknown or expired token is 200", func(t *testing.T, s *webtest.Server) {
+var revocation = []servertest.Requirement{
+	servertest.Req("P74", "RFC 7009 §2.2", "an unknown or expired token is 200", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")
 		token := s.MachineToken(c)
 		s.Clock.Advance(time.Hour)
@@ -136,7 +136,7 @@ var revocation = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("P75", "RFC 7009 §2.1", "a wrong hint still revokes", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P75", "RFC 7009 §2.1", "a wrong hint still revokes", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		tokens := s.Tokens(c, "alice")
@@ -147,7 +147,7 @@ var revocation = []webtest.Requirement{
 		s.Post("/oauth2/revoke", c, url.Values{"token": {tokens.Text("refresh_token")}, "token_type_hint": {"access_token"}}).OK(t)
 		s.Refresh(c, tokens.Text("refresh_token")).Want(t, 400, "invalid_grant")
 	}),
-	webtest.Req("P76", "RFC 7009 §2.1", "another client's token is not revoked", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P76", "RFC 7009 §2.1", "another client's token is not revoked", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c, other := s.App(), s.App()
 		tokens := s.Tokens(c, "alice")
@@ -157,10 +157,10 @@ var revocation = []webtest.Requirement{
 			t.Error("a stranger revoked it")
 		}
 	}),
-	webtest.Req("P77", "RFC 7009 §2.1", "a missing token is invalid_request", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P77", "RFC 7009 §2.1", "a missing token is invalid_request", func(t *testing.T, s *servertest.Server) {
 		s.Post("/oauth2/revoke", s.Machine("jobs"), url.Values{}).Want(t, 400, "invalid_request")
 	}),
-	webtest.Req("P79", "RFC 7009 §2.1", "a refresh token takes its access tokens along; an access token goes alone", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P79", "RFC 7009 §2.1", "a refresh token takes its access tokens along; an access token goes alone", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		tokens := s.Tokens(c, "alice")
@@ -176,7 +176,7 @@ var revocation = []webtest.Requirement{
 		wantEvent(t, s, storage.GrantRevoked)
 		wantEvent(t, s, storage.TokenRevoked)
 	}),
-	webtest.Req("P80", "RFC 7009 §2.2.1", "failed authentication is 401", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P80", "RFC 7009 §2.2.1", "failed authentication is 401", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")
 		token := s.MachineToken(c)
 		wrong := c
@@ -187,7 +187,7 @@ var revocation = []webtest.Requirement{
 			t.Error("it was revoked all the same")
 		}
 	}),
-	webtest.Req("P81", "RFC 7009 §5", "a public client revokes its own tokens with its client_id alone", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P81", "RFC 7009 §5", "a public client revokes its own tokens with its client_id alone", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c, other := s.Public(), s.Public()
 		token := s.Tokens(c, "alice").Text("refresh_token")
@@ -198,10 +198,10 @@ var revocation = []webtest.Requirement{
 	}),
 }
 
-var metadataAndKeys = []webtest.Requirement{
-	webtest.Req("P82", "RFC 8414 §2, §3.1", "the issuer has no query or fragment and is where the metadata is, also with a path", func(t *testing.T, s *webtest.Server) {
+var metadataAndKeys = []servertest.Requirement{
+	servertest.Req("P82", "RFC 8414 §2, §3.1", "the issuer has no query or fragment and is where the metadata is, also with a path", func(t *testing.T, s *servertest.Server) {
 		for _, path := range []string{"", "/tenant/a"} {
-			p := webtest.Start(t, storagetest.URL(t, s.Store.Engine()), webtest.Options{Path: path})
+			p := servertest.Start(t, storagetest.URL(t, s.Store.Engine()), servertest.Options{Path: path})
 			at := strings.TrimSuffix(p.URL, path) + "/.well-known/oauth-authorization-server" + path
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, at, nil)
 			storagetest.Must(t, err)
@@ -216,7 +216,7 @@ var metadataAndKeys = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("P83", "CVE-2025-64101, GHSA-93m4-mfpg-c3xf (Zitadel)", "nothing is derived from Host or X-Forwarded headers", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P83", "CVE-2025-64101, GHSA-93m4-mfpg-c3xf (Zitadel)", "nothing is derived from Host or X-Forwarded headers", func(t *testing.T, s *servertest.Server) {
 		for _, path := range []string{"/.well-known/oauth-authorization-server", "/login", "/oauth2/authorize?client_id=x", "/account"} {
 			req := s.Request(http.MethodGet, path, nil)
 			req.Host = "evil.example"
@@ -229,7 +229,7 @@ var metadataAndKeys = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("P84", "RFC 8414 §2", "only what works is advertised", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P84", "RFC 8414 §2", "only what works is advertised", func(t *testing.T, s *servertest.Server) {
 		m := s.Get("/.well-known/oauth-authorization-server").OK(t)
 		for name, v := range m.JSON {
 			at, ok := v.(string)
@@ -261,11 +261,11 @@ var metadataAndKeys = []webtest.Requirement{
 			t.Errorf("with its ETag: %d", r.Status)
 		}
 	}),
-	webtest.Req("P85", "RFC 7517 §4, RFC 9068 §4", "the JWKS has public parts only; keys rotate in stages without a restart, and a leaked one dies at once", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P85", "RFC 7517 §4, RFC 9068 §4", "the JWKS has public parts only; keys rotate in stages without a restart, and a leaked one dies at once", func(t *testing.T, s *servertest.Server) {
 		other := s.Another()
 		c := s.Machine("jobs")
 		// The keys of access tokens; those of ID tokens go through the same stages.
-		kids := func(n *webtest.Server) []string {
+		kids := func(n *servertest.Server) []string {
 			var out []string
 			seen := map[string]bool{}
 			for _, k := range n.Get("/.well-known/jwks.json").OK(t).JSON["keys"].([]any) {
@@ -286,7 +286,7 @@ var metadataAndKeys = []webtest.Requirement{
 			}
 			return out
 		}
-		kid := func(n *webtest.Server) string {
+		kid := func(n *servertest.Server) string {
 			return decodePart(t, n.MachineToken(c), 0)["kid"].(string)
 		}
 		first := kids(s)[0]
@@ -353,7 +353,7 @@ func eventually(t testing.TB, what string, ok func() bool) {
 func TestARememberedSignatureProvesNothingElse(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{})
+		s := servertest.Start(t, db, servertest.Options{})
 		other := s.Another()
 		c := s.Machine("jobs")
 		known := func() string {

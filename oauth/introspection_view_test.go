@@ -5,13 +5,13 @@ import (
 	"net/url"
 	"testing"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
 // apiOf registers a resource with the scopes, and returns the client that may introspect for it.
-func apiOf(t *testing.T, s *webtest.Server, identifier string, scopes ...string) webtestClient {
+func apiOf(t *testing.T, s *servertest.Server, identifier string, scopes ...string) clientInformation {
 	t.Helper()
 	c := s.Machine("introspect")
 	storagetest.Must(t, s.Store.CreateResource(t.Context(), storage.Resource{
@@ -23,7 +23,7 @@ func apiOf(t *testing.T, s *webtest.Server, identifier string, scopes ...string)
 func TestIntrospectionShowsAPIOnlyItsScopes(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{})
+		s := servertest.Start(t, db, servertest.Options{})
 		s.User("alice")
 		mail, files := apiOf(t, s, "https://mail.example", "mail.read", "shared"), apiOf(t, s, "https://files.example", "files.read", "shared")
 		both := s.Machine("introspect")
@@ -36,11 +36,11 @@ func TestIntrospectionShowsAPIOnlyItsScopes(t *testing.T) {
 			})
 			storagetest.Must(t, err)
 		}
-		c := s.Client(`{"client_name":"App","grant_types":["authorization_code","refresh_token"],"redirect_uris":["` + webtest.Callback + `"],
+		c := s.Client(`{"client_name":"App","grant_types":["authorization_code","refresh_token"],"redirect_uris":["` + servertest.Callback + `"],
 			"scope":"openid profile email offline_access mail.read files.read shared loose"}`)
 		token := s.Redeem(c, s.Browser().Code(c, "alice", "scope", "openid profile mail.read files.read shared loose")).Text("access_token")
 		for name, x := range map[string]struct {
-			caller            webtestClient
+			caller            clientInformation
 			aud, scope, users string
 		}{
 			"mail":       {mail, "[https://mail.example]", "mail.read shared loose", "alice"},
@@ -59,17 +59,17 @@ func TestIntrospectionShowsAPIOnlyItsScopes(t *testing.T) {
 func TestIntrospectionShowsUsernameOnlyWithScopeProfile(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{})
+		s := servertest.Start(t, db, servertest.Options{})
 		s.User("alice")
 		caller := apiOf(t, s, "https://mail.example", "mail.read")
-		c := s.Client(`{"client_name":"App","grant_types":["authorization_code","refresh_token"],"redirect_uris":["` + webtest.Callback + `"],
+		c := s.Client(`{"client_name":"App","grant_types":["authorization_code","refresh_token"],"redirect_uris":["` + servertest.Callback + `"],
 			"scope":"openid profile email offline_access mail.read"}`)
 		b := s.Browser()
 		with := s.Redeem(c, b.Code(c, "alice", "scope", "openid profile offline_access mail.read"))
 		without := s.Redeem(c, s.Browser().Code(c, "alice", "scope", "openid email offline_access mail.read"))
 		narrowed := s.Token(c, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {with.Text("refresh_token")}, "scope": {"mail.read"}}).OK(t)
 		for name, x := range map[string]struct {
-			caller webtestClient
+			caller clientInformation
 			token  string
 			want   any
 		}{

@@ -7,15 +7,15 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth/jwt"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
 // manyKeys are one key under n ids.
-func manyKeys(key webtest.ClientKey, n int) []webtest.ClientKey {
-	out := make([]webtest.ClientKey, n)
+func manyKeys(key servertest.ClientKey, n int) []servertest.ClientKey {
+	out := make([]servertest.ClientKey, n)
 	for i := range out {
 		out[i] = key
 		out[i].ID = fmt.Sprint(i)
@@ -26,15 +26,15 @@ func manyKeys(key webtest.ClientKey, n int) []webtest.ClientKey {
 func TestLargeKeySetsAreRefusedFromEverySource(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_FETCH_ALLOW_HOSTS": "127.0.0.1"}})
+		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_FETCH_ALLOW_HOSTS": "127.0.0.1"}})
 		key := clientKey(t, jwt.ES256, "0")
-		most, tooMany := webtest.KeySet(t, manyKeys(key, jwt.MaxKeys)...), webtest.KeySet(t, manyKeys(key, jwt.MaxKeys+1)...)
-		r := selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+tooMany+`}`)
+		most, tooMany := servertest.KeySet(t, manyKeys(key, jwt.MaxKeys)...), servertest.KeySet(t, manyKeys(key, jwt.MaxKeys+1)...)
+		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+tooMany+`}`)
 		r.Want(t, 400, "invalid_client_metadata")
 		if r.Text("error_description") != "The member jwks has more than 16 keys." {
 			t.Error(r.Body)
 		}
-		if r := selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+most+`}`); r.Status != 201 {
+		if r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+most+`}`); r.Status != 201 {
 			t.Errorf("%d %s", r.Status, r.Body)
 		}
 
@@ -55,7 +55,7 @@ func TestLargeKeySetsAreRefusedFromEverySource(t *testing.T) {
 			t.Error(r.Body)
 		}
 
-		host := webtest.NewHost(t)
+		host := servertest.NewHost(t)
 		host.Serve("/jwks", "application/json", tooMany)
 		byURI := s.Client(`{"grant_types":["client_credentials"],"scope":"jobs","token_endpoint_auth_method":"private_key_jwt","jwks_uri":"` + host.URL + `/jwks"}`)
 		r = present(s, key.Sign(t, asserted(s, byURI), nil))
@@ -66,7 +66,7 @@ func TestLargeKeySetsAreRefusedFromEverySource(t *testing.T) {
 
 		// Without a kid only few are tried.
 		ambiguous := keyedMachine(t, s, "", manyKeys(key, jwt.MaxCandidates+1)...)
-		r = present(s, webtest.ClientKey{Private: key.Private, Alg: jwt.ES256}.Sign(t, asserted(s, ambiguous), nil))
+		r = present(s, servertest.ClientKey{Private: key.Private, Alg: jwt.ES256}.Sign(t, asserted(s, ambiguous), nil))
 		r.Want(t, 401, "invalid_client")
 		if !strings.Contains(r.Text("error_description"), "more than 4 of its keys are candidates; send a kid") {
 			t.Error(r.Body)
@@ -78,11 +78,11 @@ func TestLargeKeySetsAreRefusedFromEverySource(t *testing.T) {
 func TestFailureLimitPrecedesAssertionVerification(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_RATE_LIMITS": "client_failure=3/1m,address_failure=10/1m"}})
+		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_RATE_LIMITS": "client_failure=3/1m,address_failure=10/1m"}})
 		key := clientKey(t, jwt.ES256, "1")
 		c, neighbour := keyedMachine(t, s, "", key), keyedMachine(t, s, "", key)
-		self := clientOf(selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+webtest.KeySet(t, key)+`}`))
-		ask := func(path string, c webtestClient, assertion string) webtest.Response {
+		self := clientOf(selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+servertest.KeySet(t, key)+`}`))
+		ask := func(path string, c clientInformation, assertion string) servertest.Response {
 			return s.Do(s.Request("POST", path, url.Values{"grant_type": {"client_credentials"}, "token": {"x"}, "client_assertion_type": {assertionType}, "client_assertion": {assertion}}))
 		}
 		for range 3 {
@@ -104,7 +104,7 @@ func TestFailureLimitPrecedesAssertionVerification(t *testing.T) {
 		}
 		// Failures of other clients in the network stop only dynamically registered clients.
 		for i := range 12 {
-			s.Token(webtest.Nobody(fmt.Sprint("gcunknown", i)), machineGrant)
+			s.Token(servertest.Nobody(fmt.Sprint("gcunknown", i)), machineGrant)
 		}
 		ask("/oauth2/token", neighbour, key.Sign(t, asserted(s, neighbour), nil)).OK(t)
 		ask("/oauth2/token", self, key.Sign(t, asserted(s, self), nil)).Want(t, 429, "rate_limited")
@@ -114,12 +114,12 @@ func TestFailureLimitPrecedesAssertionVerification(t *testing.T) {
 func TestFailureLimitPrecedesRequestObjectVerification(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "request_object_failure=3/1m"}})
+		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "request_object_failure=3/1m"}})
 		key := clientKey(t, jwt.ES256, "1")
-		c := s.RelyingParty(`"jwks":`+webtest.KeySet(t, key), `"token_endpoint_auth_method":"private_key_jwt"`)
-		other := s.RelyingParty(`"jwks":` + webtest.KeySet(t, key))
-		open := func(c webtestClient, object string) webtest.Page {
-			return withObject(s.Browser(), "client_id", c.ClientID, "request", object, "redirect_uri", webtest.Callback, "state", "the state", "response_type", "code")
+		c := s.RelyingParty(`"jwks":`+servertest.KeySet(t, key), `"token_endpoint_auth_method":"private_key_jwt"`)
+		other := s.RelyingParty(`"jwks":` + servertest.KeySet(t, key))
+		open := func(c clientInformation, object string) servertest.Page {
+			return withObject(s.Browser(), "client_id", c.ClientID, "request", object, "redirect_uri", servertest.Callback, "state", "the state", "response_type", "code")
 		}
 		for range 3 {
 			open(c, flipped(key.Sign(t, objectClaims(s, c), nil))).WantRedirectError(t, s, "invalid_request_object")

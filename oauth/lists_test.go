@@ -7,9 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth/jwt"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
 func numbered(n int, format, separator string) string {
@@ -25,7 +25,7 @@ func numbered(n int, format, separator string) string {
 func TestLongListsAreRefusedBeforeParsing(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "off", "GATEHOUSE_REGISTRATION": "open"}})
+		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "off", "GATEHOUSE_REGISTRATION": "open"}})
 		many, most := numbered(16_000, "%d", " "), numbered(100, "%d", " ")
 		lists := map[string]string{"scope": "invalid_scope", "audience": "invalid_request", "prompt": "invalid_request", "acr_values": "invalid_request", "ui_locales": "invalid_request", "claims_locales": "invalid_request"}
 		for name, code := range lists {
@@ -34,14 +34,14 @@ func TestLongListsAreRefusedBeforeParsing(t *testing.T) {
 					"/oauth2/token": {"grant_type": {"client_credentials"}}, "/oauth2/introspect": {"token": {"x"}}, "/oauth2/revoke": {"token": {"x"}},
 				} {
 					form.Set(name, list)
-					r := s.Post(path, webtest.Nobody("gcunknown"), form)
+					r := s.Post(path, servertest.Nobody("gcunknown"), form)
 					r.Want(t, 400, code)
 					if want := "The parameter " + name + " has more than 100 values."; r.Text("error_description") != want {
 						t.Errorf("%s: %q, want %q", path, r.Text("error_description"), want)
 					}
 				}
 			}
-			s.Post("/oauth2/token", webtest.Nobody("gcunknown"), url.Values{"grant_type": {"client_credentials"}, name: {most}}).Want(t, 401, "invalid_client")
+			s.Post("/oauth2/token", servertest.Nobody("gcunknown"), url.Values{"grant_type": {"client_credentials"}, name: {most}}).Want(t, 401, "invalid_client")
 			c := s.Public()
 			p := s.Browser().Authorize(c, name, numbered(101, "%d", " "))
 			p.WantRedirectError(t, s, code)
@@ -50,9 +50,9 @@ func TestLongListsAreRefusedBeforeParsing(t *testing.T) {
 			}
 		}
 		key := clientKey(t, jwt.ES256, "1")
-		c := s.RelyingParty(`"jwks":` + webtest.KeySet(t, key))
-		object := func(changes ...any) webtest.Page {
-			return withObject(s.Browser(), "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c, changes...), nil), "redirect_uri", webtest.Callback, "response_type", "code", "state", "the state")
+		c := s.RelyingParty(`"jwks":` + servertest.KeySet(t, key))
+		object := func(changes ...any) servertest.Page {
+			return withObject(s.Browser(), "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c, changes...), nil), "redirect_uri", servertest.Callback, "response_type", "code", "state", "the state")
 		}
 		object("scope", numbered(101, "%d", " "), "state", "the state").WantRedirectError(t, s, "invalid_scope")
 		object("resource", strings.Split(numbered(101, "https://%d.example", " "), " ")).WantRedirectError(t, s, "invalid_request_object")
@@ -74,16 +74,16 @@ func nested(depth int) any {
 func TestRequestsWithManyParametersAreRefused(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "off", "GATEHOUSE_REGISTRATION": "open"}})
+		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "off", "GATEHOUSE_REGISTRATION": "open"}})
 		many := numbered(101, "p%d=v", "&")
-		post := func(path, body string) webtest.Response {
+		post := func(path, body string) servertest.Response {
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+path, strings.NewReader(body))
 			storagetest.Must(t, err)
 			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 			return s.Do(req)
 		}
 		for _, path := range []string{"/oauth2/token", "/oauth2/introspect", "/oauth2/revoke", "/oauth2/userinfo"} {
-			for _, r := range []webtest.Response{post(path, many), post(path, strings.Repeat("&", 100)), post(path+"?"+many, "token=x"), post(path, numbered(101, "resource=https://%d.example", "&"))} {
+			for _, r := range []servertest.Response{post(path, many), post(path, strings.Repeat("&", 100)), post(path+"?"+many, "token=x"), post(path, numbered(101, "resource=https://%d.example", "&"))} {
 				r.Want(t, 400, "invalid_request")
 				if r.Text("error_description") != "The request has more than 100 parameters." {
 					t.Errorf("%s: %s", path, r.Body)
@@ -111,7 +111,7 @@ func TestRequestsWithManyParametersAreRefused(t *testing.T) {
 
 func TestLargeHeadersAreRefused(t *testing.T) {
 	t.Parallel()
-	s := webtest.Start(t, storagetest.URL(t, "sqlite"), webtest.Options{})
+	s := servertest.Start(t, storagetest.URL(t, "sqlite"), servertest.Options{})
 	get := func(change func(h http.Header)) int {
 		req := s.Request(http.MethodGet, "/login", nil)
 		change(req.Header)
@@ -148,7 +148,7 @@ func TestLargeHeadersAreRefused(t *testing.T) {
 func TestLongListsInClientMetadataAreRefused(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "off", "GATEHOUSE_REGISTRATION": "open"}})
+		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "off", "GATEHOUSE_REGISTRATION": "open"}})
 		for name, body := range map[string]string{
 			"scope may have 100 items.":                                              `{"scope":"` + numbered(101, "%d", " ") + `"}`,
 			"redirect_uris may have 200 items.":                                      `{"redirect_uris":"` + numbered(201, "https://%d.example", `\t`) + `"}`,

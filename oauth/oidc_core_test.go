@@ -9,16 +9,16 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth/jwt"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
-func TestOpenIDCore(t *testing.T) { webtest.Run(t, openidCore) }
+func TestOpenIDCore(t *testing.T) { servertest.Run(t, openidCore) }
 
-var openidCore = []webtest.Requirement{
-	webtest.Req("C1", "OIDC Core §2, §3.1.3.6, CVE-2026-15612, P96", "a code gives an ID token, RS256 by default, with every claim, checked by an ordinary library", func(t *testing.T, s *webtest.Server) {
+var openidCore = []servertest.Requirement{
+	servertest.Req("C1", "OIDC Core §2, §3.1.3.6, CVE-2026-15612, P96", "a code gives an ID token, RS256 by default, with every claim, checked by an ordinary library", func(t *testing.T, s *servertest.Server) {
 		u := s.Person("alice")
 		c := s.RelyingParty()
 		b := s.Browser()
@@ -50,7 +50,7 @@ var openidCore = []webtest.Requirement{
 			t.Error("an ID token without openid")
 		}
 	}),
-	webtest.Req("C2", "OIDC Core §3.1.3.7, OIDC Registration §2", "id_token_signed_response_alg chooses among RS256, PS256, ES256 and EdDSA; at_hash follows", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("C2", "OIDC Core §3.1.3.7, OIDC Registration §2", "id_token_signed_response_alg chooses among RS256, PS256, ES256 and EdDSA; at_hash follows", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		for _, alg := range []string{"RS256", "PS256", "ES256", "EdDSA"} {
 			c := s.RelyingParty(`"id_token_signed_response_alg":"` + alg + `"`)
@@ -66,7 +66,7 @@ var openidCore = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("C3", "OIDC Core §12.2", "a refresh gives an ID token of the same person, client and sign-in, with a new iat and no nonce", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("C3", "OIDC Core §12.2", "a refresh gives an ID token of the same person, client and sign-in, with a new iat and no nonce", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.RelyingParty()
 		r := s.Tokens(c, "alice", "scope", "openid email offline_access", "nonce", "n")
@@ -89,7 +89,7 @@ var openidCore = []webtest.Requirement{
 			t.Error("an ID token although the refresh left out openid")
 		}
 	}),
-	webtest.Req("C4", "OIDC Discovery §4, RFC 8414 §5", "both names give the one document, with issuers that have a path by both rules", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("C4", "OIDC Discovery §4, RFC 8414 §5", "both names give the one document, with issuers that have a path by both rules", func(t *testing.T, s *servertest.Server) {
 		one, two := s.Get("/.well-known/openid-configuration").OK(t), s.Get("/.well-known/oauth-authorization-server").OK(t)
 		if one.Body != two.Body || one.Text("issuer") != s.Issuer || one.Header.Get("Content-Type") != "application/json" {
 			t.Errorf("%s\n%s", one.Body, two.Body)
@@ -116,7 +116,7 @@ var openidCore = []webtest.Requirement{
 				t.Errorf("%s is %v", name, one.JSON[name])
 			}
 		}
-		deep := webtest.Start(t, storagetest.URL(t, s.Store.Engine()), webtest.Options{Path: "/tenant/one"})
+		deep := servertest.Start(t, storagetest.URL(t, s.Store.Engine()), servertest.Options{Path: "/tenant/one"})
 		root := strings.TrimSuffix(deep.URL, "/tenant/one")
 		for _, at := range []string{
 			root + "/tenant/one/.well-known/openid-configuration", root + "/.well-known/openid-configuration/tenant/one", root + "/.well-known/oauth-authorization-server/tenant/one",
@@ -131,12 +131,12 @@ var openidCore = []webtest.Requirement{
 		party := deep.RelyingParty()
 		deep.IDToken(party, deep.Tokens(party, "alice", "scope", "openid"))
 	}),
-	webtest.Req("C5", "OIDC Core §5.3, RFC 6750 §2, §3, CVE-2026-55669, GHSA-wxg7, P64, P66", "userinfo takes the token in the header or the body of a form, and tells every mistake by its code", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("C5", "OIDC Core §5.3, RFC 6750 §2, §3, CVE-2026-55669, GHSA-wxg7, P64, P66", "userinfo takes the token in the header or the body of a form, and tells every mistake by its code", func(t *testing.T, s *servertest.Server) {
 		u := s.User("alice")
 		c := s.RelyingParty()
 		tokens := s.Tokens(c, "alice", "scope", "openid offline_access")
 		at := tokens.Text("access_token")
-		ask := func(method, path, header string, form url.Values) webtest.Response {
+		ask := func(method, path, header string, form url.Values) servertest.Response {
 			t.Helper()
 			req := s.Request(method, path, form)
 			if header != "" {
@@ -144,7 +144,7 @@ var openidCore = []webtest.Requirement{
 			}
 			return s.Do(req)
 		}
-		for name, r := range map[string]webtest.Response{
+		for name, r := range map[string]servertest.Response{
 			"GET": ask("GET", "/oauth2/userinfo", "Bearer "+at, nil), "POST, header": ask("POST", "/oauth2/userinfo", "bearer "+at, nil),
 			"POST, header, empty form": ask("POST", "/oauth2/userinfo", "Bearer "+at, url.Values{}),
 			"POST, body":               ask("POST", "/oauth2/userinfo", "", url.Values{"access_token": {at}}),
@@ -157,7 +157,7 @@ var openidCore = []webtest.Requirement{
 		other := s.RelyingParty()
 		read := s.Tokens(other, "alice", "scope", "read").Text("access_token")
 		for name, x := range map[string]struct {
-			r      webtest.Response
+			r      servertest.Response
 			status int
 			code   string
 		}{
@@ -192,7 +192,7 @@ var openidCore = []webtest.Requirement{
 			t.Errorf("of a disabled person: %d", r.Status)
 		}
 	}),
-	webtest.Req("C5b", "RFC 6750 §3.1", "a token without openid is insufficient_scope at userinfo, and one narrowed to an API is not meant for it", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("C5b", "RFC 6750 §3.1", "a token without openid is insufficient_scope at userinfo, and one narrowed to an API is not meant for it", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.RelyingParty()
 		tokens := s.Tokens(c, "alice", "scope", "openid email read offline_access")
@@ -217,7 +217,7 @@ var openidCore = []webtest.Requirement{
 			t.Errorf("narrowed to the API: %d %s", r.Status, r.Body)
 		}
 	}),
-	webtest.Req("C6", "OIDC Core §5.3.2", "userinfo is signed for a client that registered userinfo_signed_response_alg", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("C6", "OIDC Core §5.3.2", "userinfo is signed for a client that registered userinfo_signed_response_alg", func(t *testing.T, s *servertest.Server) {
 		u := s.User("alice")
 		for _, alg := range []string{"RS256", "PS256", "ES256", "EdDSA"} {
 			c := s.RelyingParty(`"userinfo_signed_response_alg":"` + alg + `"`)
@@ -234,7 +234,7 @@ var openidCore = []webtest.Requirement{
 			b.Authorize(c, "scope", "openid", "id_token_hint", r.Body).WantRedirectError(t, s, "invalid_request")
 		}
 	}),
-	webtest.Req("C7", "OIDC Core §5.1, §5.4, CVE-2026-55982", "each scope gives its claims and no others, in their types, and nothing that there is not", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("C7", "OIDC Core §5.1, §5.4, CVE-2026-55982", "each scope gives its claims and no others, in their types, and nothing that there is not", func(t *testing.T, s *servertest.Server) {
 		s.Person("alice")
 		s.User("bob")
 		c := s.RelyingParty()
@@ -253,7 +253,7 @@ var openidCore = []webtest.Requirement{
 				}
 			}
 		}
-		all := s.Userinfo(s.Tokens(c, "alice", "scope", webtest.AllScopes).Text("access_token")).OK(t).JSON
+		all := s.Userinfo(s.Tokens(c, "alice", "scope", servertest.AllScopes).Text("access_token")).OK(t).JSON
 		address, _ := all["address"].(map[string]any)
 		if address["formatted"] != "1 Main Street\n97477 Springfield\nOR\nUSA" || address["postal_code"] != "97477" || all["email_verified"] != true || all["phone_number_verified"] != false {
 			t.Errorf("%v", all)
@@ -261,12 +261,12 @@ var openidCore = []webtest.Requirement{
 		if _, ok := all["updated_at"].(float64); !ok {
 			t.Errorf("updated_at is %T", all["updated_at"])
 		}
-		bob := s.Userinfo(s.Tokens(c, "bob", "scope", webtest.AllScopes).Text("access_token")).OK(t)
+		bob := s.Userinfo(s.Tokens(c, "bob", "scope", servertest.AllScopes).Text("access_token")).OK(t)
 		if strings.Contains(bob.Body, "null") || bob.JSON["address"] != nil || bob.JSON["phone_number_verified"] != nil || bob.JSON["email_verified"] != false {
 			t.Errorf("of somebody who told nothing: %s", bob.Body)
 		}
 	}),
-	webtest.Req("C8", "OIDC Core §5.5", "the claims parameter asks for claims one by one: shown, remembered, placed, and only of scopes the client has", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("C8", "OIDC Core §5.5", "the claims parameter asks for claims one by one: shown, remembered, placed, and only of scopes the client has", func(t *testing.T, s *servertest.Server) {
 		s.Person("alice")
 		c := s.RelyingParty()
 		b := s.Browser()
@@ -297,7 +297,7 @@ var openidCore = []webtest.Requirement{
 		if got := s.IDToken(c, r); got["email"] != "alice@example.com" || got["email_verified"] != nil {
 			t.Errorf("by value: %v", got)
 		}
-		small := s.Client(`{"redirect_uris":["` + webtest.Callback + `"],"scope":"openid"}`)
+		small := s.Client(`{"redirect_uris":["` + servertest.Callback + `"],"scope":"openid"}`)
 		r = s.Redeem(small, b.Code(small, "alice", "scope", "openid", "claims", one))
 		if got := s.Userinfo(r.Text("access_token")).OK(t); len(got.JSON) != 1 {
 			t.Errorf("beyond its scopes: %s", got.Body)
@@ -310,7 +310,7 @@ var openidCore = []webtest.Requirement{
 			t.Error("an acr that can be met is refused")
 		}
 	}),
-	webtest.Req("C8c", "RFC 6749 §6, CVE-2026-55982", "a token narrowed by a refresh does not tell what it was narrowed of, though claims asked for it by name", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("C8c", "RFC 6749 §6, CVE-2026-55982", "a token narrowed by a refresh does not tell what it was narrowed of, though claims asked for it by name", func(t *testing.T, s *servertest.Server) {
 		s.Person("alice")
 		c := s.RelyingParty()
 		r := s.Tokens(c, "alice", "scope", "openid email phone", "claims", `{"userinfo":{"email":null,"name":null},"id_token":{"email":null}}`)
@@ -325,7 +325,7 @@ var openidCore = []webtest.Requirement{
 			t.Errorf("narrowed, ID token %v", got)
 		}
 	}),
-	webtest.Req("C8d", "OIDC Core §5.5", "a claim of an optional scope, asked for by its name alone, can be unticked too", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("C8d", "OIDC Core §5.5", "a claim of an optional scope, asked for by its name alone, can be unticked too", func(t *testing.T, s *servertest.Server) {
 		s.Person("alice")
 		c := s.RelyingParty(`"gatehouse_optional_scopes":["email"]`)
 		b := s.Browser()
@@ -350,10 +350,10 @@ var openidCore = []webtest.Requirement{
 			t.Errorf("ticked again: %v", got)
 		}
 	}),
-	webtest.Req("C8e", "OIDC Core §5.5, §5.5.1", "a claims parameter that is not an object of the defined form is invalid_request, also without openid and inside a request object", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("C8e", "OIDC Core §5.5, §5.5.1", "a claims parameter that is not an object of the defined form is invalid_request, also without openid and inside a request object", func(t *testing.T, s *servertest.Server) {
 		alice := s.User("alice")
 		key := clientKey(t, jwt.ES256, "1")
-		c := s.RelyingParty(`"jwks":` + webtest.KeySet(t, key))
+		c := s.RelyingParty(`"jwks":` + servertest.KeySet(t, key))
 		b := s.Browser()
 		for _, wrong := range []string{
 			`null`, `[]`, `"x"`, `7`, `true`, `x`, `{`, `{}x`, `{} {}`, `{"userinfo":null}`, `{"userinfo":"x"}`, `{"userinfo":[]}`, `{"id_token":7}`, `{"id_token":{"email":"x"}}`,
@@ -388,7 +388,7 @@ var openidCore = []webtest.Requirement{
 		b.Authorize(c, "scope", "openid", "prompt", "none", "claims", `{"id_token":{"sub":{"values":["x"]}}}`).WantRedirectError(t, s, "login_required")
 		b.Authorize(c, "scope", "openid", "prompt", "none", "claims", `{"userinfo":{"sub":{"value":"x"}}}`).WantRedirectError(t, s, "login_required")
 	}),
-	webtest.Req("C8b", "OIDC Core §5.5", "a claim of a scope that the person unticked is not given by its name either", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("C8b", "OIDC Core §5.5", "a claim of a scope that the person unticked is not given by its name either", func(t *testing.T, s *servertest.Server) {
 		s.Person("alice")
 		c := s.RelyingParty(`"gatehouse_optional_scopes":["email"]`)
 		b := s.Browser()
@@ -401,9 +401,9 @@ var openidCore = []webtest.Requirement{
 			t.Error("the e-mail address is told all the same")
 		}
 	}),
-	webtest.Req("C9", "OIDC Core §8.1, P96", "pairwise subjects: one per sector, the same everywhere in it, and nothing tells two sectors that they have one person", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("C9", "OIDC Core §8.1, P96", "pairwise subjects: one per sector, the same everywhere in it, and nothing tells two sectors that they have one person", func(t *testing.T, s *servertest.Server) {
 		u := s.User("alice")
-		pair := func(host string) (c webtestClient) {
+		pair := func(host string) (c clientInformation) {
 			c = s.Client(`{"client_name":"` + host + `","grant_types":["authorization_code","refresh_token"],"redirect_uris":["https://` + host + `/callback"],"subject_type":"pairwise","scope":"openid email read"}`)
 			return c
 		}
@@ -448,8 +448,8 @@ var openidCore = []webtest.Requirement{
 			seen[sub] = true
 		}
 	}),
-	webtest.Req("C9b", "OIDC Core §8.1, OIDC Registration §5", "a sector document joins hosts; it must list every redirect URI", func(t *testing.T, s *webtest.Server) {
-		host := webtest.NewHost(t)
+	servertest.Req("C9b", "OIDC Core §8.1, OIDC Registration §5", "a sector document joins hosts; it must list every redirect URI", func(t *testing.T, s *servertest.Server) {
+		host := servertest.NewHost(t)
 		host.Serve("/sector.json", "application/json", `["https://a.example/cb","https://b.example/cb"]`)
 		host.Serve("/wrong.json", "application/json", `{"a":1}`)
 		metadata := func(path, more string) string {

@@ -7,12 +7,12 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
-func TestLogout(t *testing.T) { webtest.Run(t, logout) }
+func TestLogout(t *testing.T) { servertest.Run(t, logout) }
 
 const bye = "https://app.example/bye"
 
@@ -28,10 +28,10 @@ func logoutPath(pairs ...string) string {
 }
 
 // signedIn reports whether the browser still is.
-func signedIn(b *webtest.Browser) bool { return b.Open("/account").Status == http.StatusOK }
+func signedIn(b *servertest.Browser) bool { return b.Open("/account").Status == http.StatusOK }
 
-var logout = []webtest.Requirement{
-	webtest.Req("L1", "OIDC RP-Initiated Logout §2, §3", "with the ID token of this very session the person is signed out at once and sent back with the state, byte for byte", func(t *testing.T, s *webtest.Server) {
+var logout = []servertest.Requirement{
+	servertest.Req("L1", "OIDC RP-Initiated Logout §2, §3", "with the ID token of this very session the person is signed out at once and sent back with the state, byte for byte", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.RelyingParty()
 		for _, state := range []string{"x", "", "a b+c%20d;,/?:@&=$-_.!~*'()#[]{}|^`<>\"\\ü€", strings.Repeat("s", 1000)} {
@@ -48,7 +48,7 @@ var logout = []webtest.Requirement{
 			b.Authorize(c, "scope", "openid", "prompt", "none").WantRedirectError(t, s, "login_required")
 		}
 	}),
-	webtest.Req("L2", "OIDC RP-Initiated Logout §2, P94", "an expired ID token is as good a hint, and without post_logout_redirect_uri a page says so", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("L2", "OIDC RP-Initiated Logout §2, P94", "an expired ID token is as good a hint, and without post_logout_redirect_uri a page says so", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.RelyingParty()
 		b := s.Browser()
@@ -60,7 +60,7 @@ var logout = []webtest.Requirement{
 			t.Errorf("%d %s", p.Status, p.URL)
 		}
 	}),
-	webtest.Req("L3", "OIDC RP-Initiated Logout §2", "without a hint, or with another person's, the person is asked first, and nobody is sent anywhere", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("L3", "OIDC RP-Initiated Logout §2", "without a hint, or with another person's, the person is asked first, and nobody is sent anywhere", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		s.User("bob")
 		c := s.RelyingParty()
@@ -111,7 +111,7 @@ var logout = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("L3b", "OIDC RP-Initiated Logout §2, §6", "an ID token hint of an ended session, another browser or a client without consent signs out only after confirmation; a hint of a disabled or deleted client never does", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("L3b", "OIDC RP-Initiated Logout §2, §6", "an ID token hint of an ended session, another browser or a client without consent signs out only after confirmation; a hint of a disabled or deleted client never does", func(t *testing.T, s *servertest.Server) {
 		alice := s.User("alice")
 		s.User("bob")
 		c := s.RelyingParty()
@@ -124,7 +124,7 @@ var logout = []webtest.Requirement{
 		elsewhere := s.Redeem(c, s.Browser().Code(c, "alice", "scope", "openid")).Text("id_token")
 		withdrawn := s.Browser()
 		gone := s.Redeem(c, withdrawn.Code(c, "alice", "scope", "openid")).Text("id_token")
-		asks := func(name string, b *webtest.Browser, hint string) {
+		asks := func(name string, b *servertest.Browser, hint string) {
 			t.Helper()
 			for _, path := range []string{logoutPath("id_token_hint", hint), logoutPath("id_token_hint", hint, "post_logout_redirect_uri", bye)} {
 				p := b.Open(path)
@@ -170,7 +170,7 @@ var logout = []webtest.Requirement{
 			t.Error("a deleted client signed alice out")
 		}
 	}),
-	webtest.Req("L4", "OIDC RP-Initiated Logout §3, P93", "a post_logout_redirect_uri that differs in anything, or comes without a client, is an error page, and the person stays signed in", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("L4", "OIDC RP-Initiated Logout §3, P93", "a post_logout_redirect_uri that differs in anything, or comes without a client, is an error page, and the person stays signed in", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.RelyingParty()
 		b := s.Browser()
@@ -178,7 +178,7 @@ var logout = []webtest.Requirement{
 		for name, path := range map[string]string{
 			"query added": logoutPath("id_token_hint", hint, "post_logout_redirect_uri", bye+"?foo=bar"), "slash": logoutPath("id_token_hint", hint, "post_logout_redirect_uri", bye+"/"),
 			"case": logoutPath("id_token_hint", hint, "post_logout_redirect_uri", "https://app.example/Bye"), "unregistered": logoutPath("id_token_hint", hint, "post_logout_redirect_uri", "https://evil.example/"),
-			"the callback": logoutPath("id_token_hint", hint, "post_logout_redirect_uri", webtest.Callback), "no client": logoutPath("post_logout_redirect_uri", bye, "state", "x"),
+			"the callback": logoutPath("id_token_hint", hint, "post_logout_redirect_uri", servertest.Callback), "no client": logoutPath("post_logout_redirect_uri", bye, "state", "x"),
 			"unknown client": logoutPath("post_logout_redirect_uri", bye, "client_id", "nobody"), "another client_id": logoutPath("id_token_hint", hint, "client_id", s.RelyingParty().ClientID),
 		} {
 			b.Open(path).WantErrorPage(t, http.StatusBadRequest)
@@ -188,7 +188,7 @@ var logout = []webtest.Requirement{
 		}
 		b.Open("/oauth2/logout?state=a&state=b").WantErrorPage(t, http.StatusBadRequest)
 	}),
-	webtest.Req("L5", "OIDC RP-Initiated Logout §2", "POST works from another site: the request goes on sealed, without its ID token in an address", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("L5", "OIDC RP-Initiated Logout §2", "POST works from another site: the request goes on sealed, without its ID token in an address", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.RelyingParty()
 		b := s.Browser()
@@ -209,7 +209,7 @@ var logout = []webtest.Requirement{
 		b.Open(kept).WantErrorPage(t, http.StatusBadRequest)
 		b.SubmitFrom("https://app.example", "/oauth2/logout", url.Values{"client_id": {"x"}}).WantErrorPage(t, http.StatusBadRequest)
 	}),
-	webtest.Req("L6", "OIDC Core §11, [design](design.md), CVE-2022-3916, P95", "ending a session ends the grants bound to it and no others: offline_access and other sessions live on", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("L6", "OIDC Core §11, [design](design.md), CVE-2022-3916, P95", "ending a session ends the grants bound to it and no others: offline_access and other sessions live on", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		s.User("bob")
 		c := s.RelyingParty()
@@ -227,7 +227,7 @@ var logout = []webtest.Requirement{
 			t.Error("the session's tokens live on")
 		}
 		s.Refresh(c, bound.Text("refresh_token")).Want(t, 400, "invalid_grant")
-		for name, r := range map[string]webtest.Response{"offline": offline, "another browser": far, "another person in this browser": bobs} {
+		for name, r := range map[string]servertest.Response{"offline": offline, "another browser": far, "another person in this browser": bobs} {
 			if !s.Active(c, r.Text("access_token")) {
 				t.Errorf("%s is dead", name)
 			}
@@ -237,10 +237,10 @@ var logout = []webtest.Requirement{
 			t.Errorf("bob is signed out too: %s", p.Text())
 		}
 	}),
-	webtest.Req("L7", "OIDC Back-Channel Logout §2.4, §2.5", "the apps used in a session are told by a signed logout token with sub and sid, each by its own, and no others", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("L7", "OIDC Back-Channel Logout §2.4, §2.5", "the apps used in a session are told by a signed logout token with sub and sid, each by its own, and no others", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
-		host := webtest.NewHost(t)
-		party := func(path, alg string) webtestClient {
+		host := servertest.NewHost(t)
+		party := func(path, alg string) clientInformation {
 			return s.RelyingParty(`"backchannel_logout_uri":"`+host.URL+path+`"`, `"backchannel_logout_session_required":true`, `"id_token_signed_response_alg":"`+alg+`"`)
 		}
 		one, two, silent := party("/one", "RS256"), party("/two", "EdDSA"), s.RelyingParty()
@@ -288,9 +288,9 @@ var logout = []webtest.Requirement{
 			t.Error("told again")
 		}
 	}).With("GATEHOUSE_FETCH_ALLOW_HOSTS=127.0.0.1", "GATEHOUSE_SESSION_MAX_TTL=2000h", "GATEHOUSE_SESSION_IDLE_TTL=2000h"),
-	webtest.Req("L8", "OIDC Back-Channel Logout §2.8", "a delivery is tried again, twice as long apart each time, by whichever process lives, until it arrives or a day is over", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("L8", "OIDC Back-Channel Logout §2.8", "a delivery is tried again, twice as long apart each time, by whichever process lives, until it arrives or a day is over", func(t *testing.T, s *servertest.Server) {
 		u := s.User("alice")
-		host := webtest.NewHost(t)
+		host := servertest.NewHost(t)
 		c := s.RelyingParty(`"backchannel_logout_uri":"` + host.URL + `/logout"`)
 		signOut := func() {
 			b := s.Browser()
@@ -349,25 +349,25 @@ var logout = []webtest.Requirement{
 			}
 		}
 	}).With("GATEHOUSE_FETCH_ALLOW_HOSTS=127.0.0.1"),
-	webtest.Req("L9", "OIDC Back-Channel Logout §2.3", "whatever ends a session tells the apps: the account page, a new password, a disabled or deleted person", func(t *testing.T, s *webtest.Server) {
-		host := webtest.NewHost(t)
+	servertest.Req("L9", "OIDC Back-Channel Logout §2.3", "whatever ends a session tells the apps: the account page, a new password, a disabled or deleted person", func(t *testing.T, s *servertest.Server) {
+		host := servertest.NewHost(t)
 		c := s.RelyingParty(`"backchannel_logout_uri":"` + host.URL + `/logout"`)
-		for i, end := range []func(u storage.User, b *webtest.Browser) error{
-			func(u storage.User, b *webtest.Browser) error {
+		for i, end := range []func(u storage.User, b *servertest.Browser) error{
+			func(u storage.User, b *servertest.Browser) error {
 				sessions, err := s.Store.Sessions(t.Context(), u, time.Hour)
 				storagetest.Must(t, err)
 				return s.Store.EndSession(t.Context(), u.ID, sessions[0].ID, storagetest.Event("end"))
 			},
-			func(u storage.User, _ *webtest.Browser) error {
+			func(u storage.User, _ *servertest.Browser) error {
 				return s.People.SetPassword(t.Context(), u, "another password")
 			},
-			func(u storage.User, _ *webtest.Browser) error {
+			func(u storage.User, _ *servertest.Browser) error {
 				return s.Store.DisableUser(t.Context(), u.ID, storagetest.Event("disable"))
 			},
-			func(u storage.User, _ *webtest.Browser) error {
+			func(u storage.User, _ *servertest.Browser) error {
 				return s.Store.RevokeUserTokens(t.Context(), u.ID, storagetest.Event("revoke"))
 			},
-			func(u storage.User, _ *webtest.Browser) error {
+			func(u storage.User, _ *servertest.Browser) error {
 				return s.Store.DeleteUser(t.Context(), u.ID, storagetest.Event("delete"))
 			},
 		} {
@@ -382,7 +382,7 @@ var logout = []webtest.Requirement{
 			}
 		}
 	}).With("GATEHOUSE_FETCH_ALLOW_HOSTS=127.0.0.1"),
-	webtest.Req("L10", "OIDC Core §4", "the connected-apps page opens an app by its initiate_login_uri, with iss, and with login_hint only if it may know the username", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("L10", "OIDC Core §4", "the connected-apps page opens an app by its initiate_login_uri, with iss, and with login_hint only if it may know the username", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.RelyingParty(`"initiate_login_uri":"https://app.example/start?x=1"`)
 		pairwise := s.RelyingParty(`"initiate_login_uri":"https://app.example/pair"`, `"subject_type":"pairwise"`)
@@ -397,7 +397,7 @@ var logout = []webtest.Requirement{
 			t.Error(page)
 		}
 	}),
-	webtest.Req("L11", "OIDC Core §11, [design](design.md)", "a cookie that expired gives nobody the right to end its session, and the audit names who signed in and who signed whom out", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("L11", "OIDC Core §11, [design](design.md)", "a cookie that expired gives nobody the right to end its session, and the audit names who signed in and who signed whom out", func(t *testing.T, s *servertest.Server) {
 		alice := s.User("alice")
 		c := s.RelyingParty(`"grant_types":["authorization_code","refresh_token"]`)
 		b := s.Browser()

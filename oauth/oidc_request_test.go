@@ -8,22 +8,22 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
-func TestOpenIDRequests(t *testing.T) { webtest.Run(t, openidRequests) }
+func TestOpenIDRequests(t *testing.T) { servertest.Run(t, openidRequests) }
 
-var openidRequests = []webtest.Requirement{
-	webtest.Req("C10", "OIDC Core §3.1.2.1, §3.1.2.2", "id_token_hint: the same person goes on, another must sign in, expired or not, and only with a token of the client's own", func(t *testing.T, s *webtest.Server) {
+var openidRequests = []servertest.Requirement{
+	servertest.Req("C10", "OIDC Core §3.1.2.1, §3.1.2.2", "id_token_hint: the same person goes on, another must sign in, expired or not, and only with a token of the client's own", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		s.User("bob")
 		c, other := s.RelyingParty(), s.RelyingParty()
 		b, bobs := s.Browser(), s.Browser()
 		hint := s.Redeem(c, b.Code(c, "alice", "scope", "openid")).Text("id_token")
 		bob := s.Redeem(c, bobs.Code(c, "bob", "scope", "openid")).Text("id_token")
-		silent := func(b *webtest.Browser, hint string) webtest.Page {
+		silent := func(b *servertest.Browser, hint string) servertest.Page {
 			return b.Authorize(c, "scope", "openid", "prompt", "none", "id_token_hint", hint)
 		}
 		if silent(b, hint).Location().Query().Get("code") == "" {
@@ -55,7 +55,7 @@ var openidRequests = []webtest.Requirement{
 			t.Error("the database keeps the hint")
 		}
 	}),
-	webtest.Req("C11", "OIDC Core §3.1.2.1, §3.1.2.6", "of several people in one browser the person chooses, a hint chooses, and silence is account_selection_required", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("C11", "OIDC Core §3.1.2.1, §3.1.2.6", "of several people in one browser the person chooses, a hint chooses, and silence is account_selection_required", func(t *testing.T, s *servertest.Server) {
 		alice, bob := s.User("alice"), s.User("bob")
 		c := s.RelyingParty()
 		b := s.Browser()
@@ -77,7 +77,7 @@ var openidRequests = []webtest.Requirement{
 		if !strings.Contains(page.URL, "/select") || !strings.Contains(page.Text(), "alice@example.com") || !strings.Contains(page.Text(), "bob@example.com") {
 			t.Fatalf("%s %s", page.URL, page.Text())
 		}
-		choose := func(page webtest.Page, session string) webtest.Page {
+		choose := func(page servertest.Page, session string) servertest.Page {
 			form := page.Fields()
 			form.Set("session", session)
 			return b.Follow(b.Submit("/select", form))
@@ -111,7 +111,7 @@ var openidRequests = []webtest.Requirement{
 			t.Errorf("select_account with one person: %s", p.URL)
 		}
 	}),
-	webtest.Req("C11b", "OIDC Core §3.1.2.1, §3.1.2.6", "prompt=none for a client without consent discloses how many users are signed in, but neither their identity nor their sign-in time", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("C11b", "OIDC Core §3.1.2.1, §3.1.2.6", "prompt=none for a client without consent discloses how many users are signed in, but neither their identity nor their sign-in time", func(t *testing.T, s *servertest.Server) {
 		ids := map[string]string{"nobody": "none-of-ours"}
 		for _, name := range []string{"alice", "bob", "carol"} {
 			ids[name] = s.User(name).ID
@@ -119,8 +119,8 @@ var openidRequests = []webtest.Requirement{
 		c, stranger := s.RelyingParty(), s.RelyingParty()
 		phone := s.Client(`{"client_name":"Phone","token_endpoint_auth_method":"none","redirect_uris":["http://127.0.0.1/cb"],"gatehouse_skip_consent":true,"scope":"openid"}`)
 		type named struct{ name, parameter string }
-		browsers := map[string]*webtest.Browser{}
-		open := func(users ...string) *webtest.Browser {
+		browsers := map[string]*servertest.Browser{}
+		open := func(users ...string) *servertest.Browser {
 			b := s.Browser()
 			for _, name := range users {
 				b.SignIn(b.Open("/login"), name)
@@ -143,7 +143,7 @@ var openidRequests = []webtest.Requirement{
 		// The response by the number of users signed in: 0, 1, 2.
 		byCount := []string{"login_required", "consent_required", "account_selection_required"}
 		always := []string{"login_required", "login_required", "login_required"}
-		for _, client := range []webtestClient{stranger, phone} {
+		for _, client := range []clientInformation{stranger, phone} {
 			for what, want := range map[named][]string{
 				{"", ""}: byCount, {"alice", "login_hint"}: byCount, {"bob@example.com", "login_hint"}: byCount, {"nobody", "login_hint"}: byCount,
 				{"alice", "claims"}: always, {"bob", "claims"}: always, {"nobody", "claims"}: always, {"alice", "id_token_hint"}: always,
@@ -184,7 +184,7 @@ var openidRequests = []webtest.Requirement{
 		b.Authorize(c, "scope", "openid email", "prompt", "none", "claims", sub).WantRedirectError(t, s, "login_required")
 		browsers["bob"].Authorize(c, "scope", "openid", "prompt", "none", "claims", sub).WantRedirectError(t, s, "login_required")
 	}),
-	webtest.Req("C12", "OIDC Core §3.1.2.1", "max_age 0 and default_max_age ask for a fresh sign-in; login_hint fills the name in; what is not known is ignored", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("C12", "OIDC Core §3.1.2.1", "max_age 0 and default_max_age ask for a fresh sign-in; login_hint fills the name in; what is not known is ignored", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.RelyingParty()
 		strict := s.RelyingParty(`"default_max_age":60,"require_auth_time":true,"default_acr_values":["1"]`)
@@ -192,7 +192,7 @@ var openidRequests = []webtest.Requirement{
 		b.Code(c, "alice", "scope", "openid")
 		b.Code(strict, "alice", "scope", "openid")
 		s.Clock.Advance(2 * time.Minute)
-		for name, p := range map[string]webtest.Page{"max_age=0": b.Authorize(c, "scope", "openid", "max_age", "0"), "default_max_age": b.Authorize(strict, "scope", "openid")} {
+		for name, p := range map[string]servertest.Page{"max_age=0": b.Authorize(c, "scope", "openid", "max_age", "0"), "default_max_age": b.Authorize(strict, "scope", "openid")} {
 			if !strings.Contains(p.URL, "/login") || !strings.Contains(p.Body, `value="alice"`) {
 				t.Errorf("%s: %s", name, p.URL)
 			}
@@ -211,7 +211,7 @@ var openidRequests = []webtest.Requirement{
 		b.Authorize(c, "scope", "openid", "registration", "{}").WantRedirectError(t, s, "registration_not_supported")
 		b.Authorize(c, "scope", "openid", "nonce", strings.Repeat("n", 1001)).WantRedirectError(t, s, "invalid_request")
 	}),
-	webtest.Req("C13", "OAuth 2.0 Form Post Response Mode §2", "response_mode=form_post answers with a form that posts itself, on success and on error, also without JavaScript", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("C13", "OAuth 2.0 Form Post Response Mode §2", "response_mode=form_post answers with a form that posts itself, on success and on error, also without JavaScript", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.RelyingParty()
 		b := s.Browser()
@@ -219,7 +219,7 @@ var openidRequests = []webtest.Requirement{
 		page := b.SignIn(b.Authorize(c, "scope", "openid", "response_mode", "form_post", "state", state), "alice")
 		answer := b.Decide(page, "approve")
 		fields := answer.Fields()
-		if answer.Status != 200 || answer.Header.Get("Location") != "" || fields.Get("state") != state || fields.Get("iss") != s.Issuer || !strings.Contains(answer.Body, `action="`+webtest.Callback+`"`) {
+		if answer.Status != 200 || answer.Header.Get("Location") != "" || fields.Get("state") != state || fields.Get("iss") != s.Issuer || !strings.Contains(answer.Body, `action="`+servertest.Callback+`"`) {
 			t.Fatalf("%d %s", answer.Status, answer.Body)
 		}
 		if strings.Contains(answer.Body, "<script>") || !strings.Contains(answer.Header.Get("Content-Security-Policy"), "script-src 'self'") || !strings.Contains(answer.Body, "<noscript>") || answer.Header.Get("Cache-Control") != "no-store" {
@@ -245,14 +245,14 @@ var openidRequests = []webtest.Requirement{
 			t.Errorf("a form to an app's own scheme: %d %s", p.Status, p.Header.Get("Location"))
 		}
 	}),
-	webtest.Req("C14", "OIDC Core §3.1.2.1", "a confidential client whose record exempts it from PKCE is served without", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("C14", "OIDC Core §3.1.2.1", "a confidential client whose record exempts it from PKCE is served without", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.RelyingParty(`"gatehouse_require_pkce":false`)
 		to := s.Browser().Code(c, "alice", "scope", "openid", "code_challenge", "", "code_challenge_method", "")
-		s.IDToken(c, s.Token(c, webtest.CodeForm(to, c, "code_verifier", "")).OK(t))
-		s.Token(c, webtest.CodeForm(s.Browser().Code(c, "alice", "scope", "openid"), c, "code_verifier", "")).Want(t, 400, "invalid_grant")
+		s.IDToken(c, s.Token(c, servertest.CodeForm(to, c, "code_verifier", "")).OK(t))
+		s.Token(c, servertest.CodeForm(s.Browser().Code(c, "alice", "scope", "openid"), c, "code_verifier", "")).Want(t, 400, "invalid_grant")
 	}),
-	webtest.Req("C15", "OIDC Core §5.4", "gatehouse_id_token_claims puts the claims of the scopes into the ID token too", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("C15", "OIDC Core §5.4", "gatehouse_id_token_claims puts the claims of the scopes into the ID token too", func(t *testing.T, s *servertest.Server) {
 		s.Person("alice")
 		c := s.RelyingParty(`"gatehouse_id_token_claims":true`)
 		got := s.IDToken(c, s.Tokens(c, "alice", "scope", "openid email"))
@@ -260,11 +260,11 @@ var openidRequests = []webtest.Requirement{
 			t.Errorf("%v", got)
 		}
 	}),
-	webtest.Req("C16", "OIDC Core §5.1", "people change their own profile, and only into what the claims allow", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("C16", "OIDC Core §5.1", "people change their own profile, and only into what the claims allow", func(t *testing.T, s *servertest.Server) {
 		s.Person("alice")
 		c := s.RelyingParty()
 		b := s.Browser()
-		r := s.Redeem(c, b.Code(c, "alice", "scope", webtest.AllScopes))
+		r := s.Redeem(c, b.Code(c, "alice", "scope", servertest.AllScopes))
 		page := b.Open("/account/profile")
 		if page.Status != 200 || !strings.Contains(page.Body, `value="Europe/Paris"`) {
 			t.Fatalf("%d %s", page.Status, page.Text())
@@ -299,9 +299,9 @@ var openidRequests = []webtest.Requirement{
 			t.Errorf("for nobody: %d", p.Status)
 		}
 	}),
-	webtest.Req("C17", "OIDC Registration §2", "logo, policy and terms are shown at sign-in and consent; the logo is fetched by us and only if it is a picture", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("C17", "OIDC Registration §2", "logo, policy and terms are shown at sign-in and consent; the logo is fetched by us and only if it is a picture", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
-		host := webtest.NewHost(t)
+		host := servertest.NewHost(t)
 		host.Serve("/logo.png", "text/html", "\x89PNG\r\n\x1a\n and more")
 		host.Serve("/logo.svg", "image/svg+xml", `<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>`)
 		host.Serve("/page", "image/png", "<html><script>alert(1)</script></html>")
@@ -309,7 +309,7 @@ var openidRequests = []webtest.Requirement{
 		c := s.RelyingParty(`"logo_uri":"`+host.URL+`/logo.png"`, `"policy_uri":"https://app.example/policy"`, `"tos_uri":"https://app.example/tos"`)
 		b := s.Browser()
 		login := b.Authorize(c, "scope", "openid")
-		for _, p := range []webtest.Page{login, b.SignIn(login, "alice")} {
+		for _, p := range []servertest.Page{login, b.SignIn(login, "alice")} {
 			if !strings.Contains(p.Body, `src="/logo/`+c.ClientID+`"`) || !strings.Contains(p.Body, "https://app.example/policy") || !strings.Contains(p.Body, "https://app.example/tos") || strings.Contains(p.Body, host.URL) {
 				t.Errorf("%s: %s", p.URL, p.Body)
 			}

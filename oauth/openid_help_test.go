@@ -6,15 +6,15 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
-type webtestClient = oauth.ClientInformation
+type clientInformation = oauth.ClientInformation
 
 // register registers a client as the operator does and returns the code of the error.
-func register(t *testing.T, s *webtest.Server, metadata string) (string, error) {
+func register(t *testing.T, s *servertest.Server, metadata string) (string, error) {
 	t.Helper()
 	m, err := oauth.ParseMetadata([]byte(metadata))
 	if err == nil {
@@ -46,7 +46,7 @@ func flipped(token string) string {
 }
 
 // verified is the payload of a JWT of the server's.
-func verified(t *testing.T, s *webtest.Server, token string) map[string]any {
+func verified(t *testing.T, s *servertest.Server, token string) map[string]any {
 	t.Helper()
 	payload, err := oidc.NewRemoteKeySet(t.Context(), s.URL+"/.well-known/jwks.json").VerifySignature(t.Context(), token)
 	storagetest.Must(t, err)

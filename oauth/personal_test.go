@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
 // fromAddress sends every request as a trusted proxy would for a caller with that address.
@@ -35,7 +35,7 @@ func TestDatabaseContainsNoPlainIPAddress(t *testing.T) {
 
 func findInClear(t *testing.T, db, address, network string) {
 	t.Helper()
-	s := webtest.Start(t, db, webtest.Options{Env: map[string]string{
+	s := servertest.Start(t, db, servertest.Options{Env: map[string]string{
 		"GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1", "GATEHOUSE_FETCH_ALLOW_HOSTS": "127.0.0.1",
 	}})
 	s.HTTP.Transport = fromAddress{s.HTTP.Transport, address}

@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
 // TestHotPathsScanNoTable: PostgreSQL is told that its tables are tiny, which makes reading them whole look cheap, and yet no
@@ -16,7 +16,7 @@ import (
 func TestHotPathsScanNoTable(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_DATABASE_POOL": "1"}})
+		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_DATABASE_POOL": "1"}})
 		if s.Store.Engine() != storage.Postgres {
 			return // SQLite's planner goes by the indexes that there are
 		}
@@ -24,7 +24,7 @@ func TestHotPathsScanNoTable(t *testing.T) {
 		c, m, b := s.App(), s.Machine("jobs"), s.Browser()
 		b.Code(c, "alice")
 		flow := func() {
-			tokens := s.Token(c, webtest.CodeForm(b.Code(c, "alice"), c)).OK(t)
+			tokens := s.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t)
 			tokens = s.Refresh(c, tokens.Text("refresh_token")).OK(t)
 			machine := s.MachineToken(m)
 			if !s.Active(c, tokens.Text("access_token")) || !s.Active(c, tokens.Text("refresh_token")) || !s.Active(m, machine) {
@@ -47,7 +47,7 @@ func TestHotPathsScanNoTable(t *testing.T) {
 
 // scansOfHotTables returns how often the tables of the hot paths were scanned as a whole, once the statistics have all that
 // the server's one connection has done: they arrive later, in the order of its statements.
-func scansOfHotTables(t *testing.T, s *webtest.Server) (scans int64, which string) {
+func scansOfHotTables(t *testing.T, s *servertest.Server) (scans int64, which string) {
 	t.Helper()
 	const hot = `('clients', 'client_secrets', 'users', 'browser_sessions', 'consents', 'grants', 'authorization_codes', 'revoked_tokens')`
 	db, err := sql.Open("pgx", s.DB)
@@ -80,13 +80,13 @@ func TestJobsScanNoTable(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		clock := storagetest.NewClock()
-		s := webtest.Start(t, db, webtest.Options{Clock: clock, Env: map[string]string{"GATEHOUSE_DATABASE_POOL": "1"}})
+		s := servertest.Start(t, db, servertest.Options{Clock: clock, Env: map[string]string{"GATEHOUSE_DATABASE_POOL": "1"}})
 		if s.Store.Engine() != storage.Postgres {
 			return
 		}
 		u := s.User("alice")
 		c, b := s.App(), s.Browser()
-		s.Refresh(c, s.Token(c, webtest.CodeForm(b.Code(c, "alice"), c)).OK(t).Text("refresh_token")).OK(t)
+		s.Refresh(c, s.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t).Text("refresh_token")).OK(t)
 		jobs := func() {
 			_, err := s.Store.DeleteExpired(t.Context())
 			storagetest.Must(t, err)
@@ -138,10 +138,10 @@ func TestJobsScanNoTable(t *testing.T) {
 func TestStatementsOfEachOperation(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{})
+		s := servertest.Start(t, db, servertest.Options{})
 		s.User("alice")
 		c, m, b := s.App(), s.Machine("jobs"), s.Browser()
-		tokens := s.Token(c, webtest.CodeForm(b.Code(c, "alice"), c)).OK(t)
+		tokens := s.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t)
 		machine := s.MachineToken(m)
 		s.Active(m, machine)
 		eventually(t, "the caches are in use", func() bool { _, fresh := s.Store.Generation(); return fresh })
@@ -155,7 +155,7 @@ func TestStatementsOfEachOperation(t *testing.T) {
 			{"introspection of a machine's token", 1, 1, func() { s.Active(m, machine) }, nil},
 			{"introspection of a person's token", 1, 1, func() { s.Active(c, tokens.Text("access_token")) }, nil},
 			{"authorize, signed in and allowed before", 3, 5, func() { code = b.Authorize(c).Location() }, nil},
-			{"exchange of the code", 1, 3, func() { s.Token(c, webtest.CodeForm(code, c)).OK(t) }, func() { code = b.Authorize(c).Location() }},
+			{"exchange of the code", 1, 3, func() { s.Token(c, servertest.CodeForm(code, c)).OK(t) }, func() { code = b.Authorize(c).Location() }},
 			{"refresh", 1, 2, func() { tokens = s.Refresh(c, tokens.Text("refresh_token")).OK(t) }, nil},
 			{"revocation of an access token", 1, 2, func() { s.Post("/oauth2/revoke", m, url.Values{"token": {machine}}).OK(t) }, func() { machine = s.MachineToken(m) }},
 			{"the key set", 0, 0, func() { s.Get("/.well-known/jwks.json").OK(t) }, nil},

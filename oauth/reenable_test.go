@@ -7,26 +7,26 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
 // issued is what a user's browser and an app had before the user or the app was disabled.
 type issued struct {
-	s       *webtest.Server
+	s       *servertest.Server
 	app     oauth.ClientInformation
-	browser *webtest.Browser
-	tokens  webtest.Response
-	code    webtest.Response // of a code that is not redeemed yet
-	pending string           // path of an authorization request that waits for consent
+	browser *servertest.Browser
+	tokens  servertest.Response
+	code    servertest.Response // of a code that is not redeemed yet
+	pending string              // path of an authorization request that waits for consent
 }
 
-func issueEverything(t *testing.T, s *webtest.Server, username string) issued {
+func issueEverything(t *testing.T, s *servertest.Server, username string) issued {
 	t.Helper()
 	i := issued{s: s, app: s.App(), browser: s.Browser()}
-	i.tokens = s.Token(i.app, webtest.CodeForm(i.browser.Code(i.app, username, "scope", "read offline_access"), i.app)).OK(t)
+	i.tokens = s.Token(i.app, servertest.CodeForm(i.browser.Code(i.app, username, "scope", "read offline_access"), i.app)).OK(t)
 	i.code = i.browser.Authorize(i.app, "scope", "read offline_access").Response
 	if i.code.Location().Query().Get("code") == "" {
 		t.Fatalf("got %d %s, want a code", i.code.Status, i.code.Header.Get("Location"))
@@ -43,15 +43,15 @@ func (i issued) wantDead(t *testing.T) {
 		t.Error("the access token of before is active again")
 	}
 	i.s.Refresh(i.app, i.tokens.Text("refresh_token")).Want(t, http.StatusBadRequest, "invalid_grant")
-	i.s.Token(i.app, webtest.CodeForm(i.code.Location(), i.app)).Want(t, http.StatusBadRequest, "invalid_grant")
+	i.s.Token(i.app, servertest.CodeForm(i.code.Location(), i.app)).Want(t, http.StatusBadRequest, "invalid_grant")
 }
 
 func TestEnablingUserRestoresNoTokens(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_FETCH_ALLOW_HOSTS": "127.0.0.1"}})
+		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_FETCH_ALLOW_HOSTS": "127.0.0.1"}})
 		u := s.User("alice")
-		host := webtest.NewHost(t)
+		host := servertest.NewHost(t)
 		rp := s.RelyingParty(`"backchannel_logout_uri":"` + host.URL + `/logout"`)
 		had := issueEverything(t, s, "alice")
 		had.browser.Code(rp, "alice", "scope", "openid")
@@ -92,7 +92,7 @@ func TestEnablingUserRestoresNoTokens(t *testing.T) {
 func TestDisablingDisabledUserChangesNothing(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{})
+		s := servertest.Start(t, db, servertest.Options{})
 		u := s.User("alice")
 		rp := s.RelyingParty(`"backchannel_logout_uri":"https://app.example/logout"`)
 		s.Redeem(rp, s.Browser().Code(rp, "alice", "scope", "openid"))
@@ -114,7 +114,7 @@ func TestDisablingDisabledUserChangesNothing(t *testing.T) {
 func TestEnablingClientRestoresNoTokens(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{})
+		s := servertest.Start(t, db, servertest.Options{})
 		s.User("alice")
 		had := issueEverything(t, s, "alice")
 		machine, introspector := s.Machine("jobs"), s.Machine("jobs")
@@ -141,7 +141,7 @@ func TestEnablingClientRestoresNoTokens(t *testing.T) {
 func TestRecreatedScopeIsNotInOldGrants(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{})
+		s := servertest.Start(t, db, servertest.Options{})
 		s.User("alice")
 		const api = "https://api.example/"
 		event := storagetest.Event("scope")

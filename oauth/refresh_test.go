@@ -5,17 +5,17 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
-func TestRefresh(t *testing.T)      { webtest.Run(t, refresh) }
-func TestAccessTokens(t *testing.T) { webtest.Run(t, accessTokens) }
+func TestRefresh(t *testing.T)      { servertest.Run(t, refresh) }
+func TestAccessTokens(t *testing.T) { servertest.Run(t, accessTokens) }
 
-var refresh = []webtest.Requirement{
-	webtest.Req("P51", "RFC 9700 §2.2.2, §4.14.2", "a refresh token rotates on every use", func(t *testing.T, s *webtest.Server) {
+var refresh = []servertest.Requirement{
+	servertest.Req("P51", "RFC 9700 §2.2.2, §4.14.2", "a refresh token rotates on every use", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		for _, c := range []oauth.ClientInformation{s.Public(), s.App()} {
 			token := s.Tokens(c, "alice").Text("refresh_token")
@@ -29,7 +29,7 @@ var refresh = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("P52", "FAPI 2.0 §5.3.2.1", "after a lost response the same token gets the same successor, and there is one live line", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P52", "FAPI 2.0 §5.3.2.1", "after a lost response the same token gets the same successor, and there is one live line", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		old := s.Tokens(c, "alice").Text("refresh_token")
@@ -47,7 +47,7 @@ var refresh = []webtest.Requirement{
 		}
 		s.Refresh(c, first.Text("refresh_token")).OK(t)
 	}),
-	webtest.Req("P53", "RFC 9700 §4.14.2", "an old token after the grace window kills the whole grant and leaves an event", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P53", "RFC 9700 §4.14.2", "an old token after the grace window kills the whole grant and leaves an event", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		old := s.Tokens(c, "alice").Text("refresh_token")
@@ -63,7 +63,7 @@ var refresh = []webtest.Requirement{
 			t.Error("no alert in the log")
 		}
 	}),
-	webtest.Req("P53b", "RFC 9700 §4.14.2", "a token two generations old kills the grant even within the window", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P53b", "RFC 9700 §4.14.2", "a token two generations old kills the grant even within the window", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		one := s.Tokens(c, "alice").Text("refresh_token")
@@ -72,7 +72,7 @@ var refresh = []webtest.Requirement{
 		s.Refresh(c, one).Want(t, 400, "invalid_grant")
 		s.Refresh(c, three).Want(t, 400, "invalid_grant")
 	}),
-	webtest.Req("P54", "RFC 9700 §4.14.2", "a replay by another client, or without authentication, harms nobody", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P54", "RFC 9700 §4.14.2", "a replay by another client, or without authentication, harms nobody", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c, other := s.App(), s.App()
 		old := s.Tokens(c, "alice").Text("refresh_token")
@@ -86,12 +86,12 @@ var refresh = []webtest.Requirement{
 		s.Refresh(c, old[:len(old)-1]+flip(old[len(old)-1])).Want(t, 400, "invalid_grant")
 		s.Refresh(c, fresh.Text("refresh_token")).OK(t)
 	}),
-	webtest.Req("P55", "RFC 9700 §4.14.2, two processes", "50 parallel refreshes on two processes leave one live line", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P55", "RFC 9700 §4.14.2, two processes", "50 parallel refreshes on two processes leave one live line", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		old := s.Tokens(c, "alice").Text("refresh_token")
-		nodes := []*webtest.Server{s, s.Another()}
-		won := parallel(t, 50, func(i int) webtest.Response { return nodes[i%2].Refresh(c, old) })
+		nodes := []*servertest.Server{s, s.Another()}
+		won := parallel(t, 50, func(i int) servertest.Response { return nodes[i%2].Refresh(c, old) })
 		successors := map[string]bool{}
 		for _, r := range won {
 			successors[r.Text("refresh_token")] = true
@@ -101,12 +101,12 @@ var refresh = []webtest.Requirement{
 		}
 		s.Refresh(c, won[0].Text("refresh_token")).OK(t)
 	}),
-	webtest.Req("P55b", "RFC 9700 §4.14.2, two processes", "without a grace window 50 parallel refreshes have one winner, and reuse is seen", func(t *testing.T, s *webtest.Server) {
-		strict := webtest.Start(t, s.DB, webtest.Options{Issuer: s.Issuer, Clock: s.Clock, Env: map[string]string{"GATEHOUSE_REFRESH_GRACE": "0s"}})
+	servertest.Req("P55b", "RFC 9700 §4.14.2, two processes", "without a grace window 50 parallel refreshes have one winner, and reuse is seen", func(t *testing.T, s *servertest.Server) {
+		strict := servertest.Start(t, s.DB, servertest.Options{Issuer: s.Issuer, Clock: s.Clock, Env: map[string]string{"GATEHOUSE_REFRESH_GRACE": "0s"}})
 		s.User("alice")
 		c := s.App()
 		old := s.Tokens(c, "alice").Text("refresh_token")
-		won := parallel(t, 50, func(int) webtest.Response { return strict.Refresh(c, old) })
+		won := parallel(t, 50, func(int) servertest.Response { return strict.Refresh(c, old) })
 		if len(won) != 1 {
 			t.Fatalf("%d winners, want 1", len(won))
 		}
@@ -114,7 +114,7 @@ var refresh = []webtest.Requirement{
 			t.Error("the reuse was not seen")
 		}
 	}),
-	webtest.Req("P56", "RFC 6749 §6", "a refresh token is bound to its client", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P56", "RFC 6749 §6", "a refresh token is bound to its client", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		token := s.Tokens(c, "alice").Text("refresh_token")
@@ -122,7 +122,7 @@ var refresh = []webtest.Requirement{
 		s.Refresh(s.Public(), token).Want(t, 400, "invalid_grant")
 		s.Refresh(c, token).OK(t)
 	}),
-	webtest.Req("P57", "RFC 6749 §6", "a refresh narrows the access token only, and never widens", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P57", "RFC 6749 §6", "a refresh narrows the access token only, and never widens", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		token := s.Tokens(c, "alice", "scope", "read write").Text("refresh_token")
@@ -136,7 +136,7 @@ var refresh = []webtest.Requirement{
 			t.Errorf("the grant was narrowed: %s", wide.Body)
 		}
 	}),
-	webtest.Req("P58", "RFC 9700 §4.14.2", "idling and the absolute maximum both end the grant", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P58", "RFC 9700 §4.14.2", "idling and the absolute maximum both end the grant", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.Client(`{"grant_types":["authorization_code","refresh_token"],"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_refresh_idle_ttl":"1h","gatehouse_refresh_max_ttl":"3h"}`)
 		token := s.Tokens(c, "alice").Text("refresh_token")
@@ -155,7 +155,7 @@ var refresh = []webtest.Requirement{
 		s.Clock.Advance(time.Minute)
 		s.Refresh(c, last.Text("refresh_token")).Want(t, 400, "invalid_grant")
 	}),
-	webtest.Req("P59", "RFC 9700 §4.14.2, CVE-2026-8922, CVE-2026-43983", "whatever ends a person's allowance ends refresh and introspection at once", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P59", "RFC 9700 §4.14.2, CVE-2026-8922, CVE-2026-43983", "whatever ends a person's allowance ends refresh and introspection at once", func(t *testing.T, s *servertest.Server) {
 		api := s.Machine("jobs")
 		storagetest.Must(t, s.Store.CreateResource(t.Context(), storage.Resource{Identifier: "https://api.example", Scopes: storage.Strings{"read"}, Introspectors: storage.Strings{api.ClientID}, CreatedAt: s.Clock.Now()}, storagetest.Event("resource")))
 		other := s.Another()
@@ -163,7 +163,7 @@ var refresh = []webtest.Requirement{
 			u := s.User(name)
 			c := s.App()
 			b := s.Browser()
-			tokens := s.Token(c, webtest.CodeForm(b.Code(c, name), c)).OK(t)
+			tokens := s.Token(c, servertest.CodeForm(b.Code(c, name), c)).OK(t)
 			if !s.Active(api, tokens.Text("access_token")) {
 				t.Fatalf("%s: not active before", name)
 			}
@@ -176,11 +176,11 @@ var refresh = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("P59b", "[design](design.md)", "offline_access outlives the end of the browser session, and nothing else", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P59b", "[design](design.md)", "offline_access outlives the end of the browser session, and nothing else", func(t *testing.T, s *servertest.Server) {
 		u := s.User("alice")
 		c := s.App()
 		b := s.Browser()
-		tokens := s.Token(c, webtest.CodeForm(b.Code(c, "alice", "scope", "read offline_access"), c)).OK(t)
+		tokens := s.Token(c, servertest.CodeForm(b.Code(c, "alice", "scope", "read offline_access"), c)).OK(t)
 		endings(s)["session-ended"](t, u, c, b)
 		if !s.Active(c, tokens.Text("access_token")) {
 			t.Error("the access token died with the session")
@@ -189,7 +189,7 @@ var refresh = []webtest.Requirement{
 		endings(s)["consent-withdrawn"](t, u, c, b)
 		s.Refresh(c, fresh.Text("refresh_token")).Want(t, 400, "invalid_grant")
 	}),
-	webtest.Req("P59c", "[design](design.md)", "a session that merely expires ends no grant", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P59c", "[design](design.md)", "a session that merely expires ends no grant", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		tokens := s.Tokens(c, "alice")
@@ -199,7 +199,7 @@ var refresh = []webtest.Requirement{
 		storagetest.Must(t, err)
 		s.Refresh(c, tokens.Text("refresh_token")).OK(t)
 	}),
-	webtest.Req("P60", "RFC 6749 §6", "a confidential client authenticates to refresh", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P60", "RFC 6749 §6", "a confidential client authenticates to refresh", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		token := s.Tokens(c, "alice").Text("refresh_token")
@@ -209,7 +209,7 @@ var refresh = []webtest.Requirement{
 		s.Refresh(oauth.ClientInformation{}, token).Want(t, 401, "invalid_client")
 		s.Refresh(c, token).OK(t)
 	}),
-	webtest.Req("P61", "RFC 6749 §4.4.3", "no refresh token for machines nor for clients without the grant type", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P61", "RFC 6749 §4.4.3", "no refresh token for machines nor for clients without the grant type", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.Client(`{"redirect_uris":["https://app.example/callback"],"scope":"read write offline_access"}`)
 		if r := s.Tokens(c, "alice", "scope", "read offline_access"); r.Text("refresh_token") != "" || r.Text("scope") != "read" {
@@ -219,7 +219,7 @@ var refresh = []webtest.Requirement{
 			t.Error(r.Body)
 		}
 	}),
-	webtest.Req("P61b", "FAPI 2.0 §5.3.2.1", "rotation can be off for a confidential client alone", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P61b", "FAPI 2.0 §5.3.2.1", "rotation can be off for a confidential client alone", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.Client(`{"grant_types":["authorization_code","refresh_token"],"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_refresh_rotation":false}`)
 		token := s.Tokens(c, "alice").Text("refresh_token")
@@ -229,14 +229,14 @@ var refresh = []webtest.Requirement{
 				t.Errorf("it rotated: %s", r.Body)
 			}
 		}
-		if _, _, err := s.OAuth.CreateClient(t.Context(), oauth.Metadata{TokenEndpointAuthMethod: "none", RedirectURIs: oauth.List{webtest.Callback}, RefreshRotation: new(bool)}); err == nil {
+		if _, _, err := s.OAuth.CreateClient(t.Context(), oauth.Metadata{TokenEndpointAuthMethod: "none", RedirectURIs: oauth.List{servertest.Callback}, RefreshRotation: new(bool)}); err == nil {
 			t.Error("a public client was registered without rotation")
 		}
 	}),
 }
 
-var accessTokens = []webtest.Requirement{
-	webtest.Req("P62", "RFC 9068 §2.1", "the header has typ at+jwt, an asymmetric alg and a kid of the JWKS; nothing else verifies", func(t *testing.T, s *webtest.Server) {
+var accessTokens = []servertest.Requirement{
+	servertest.Req("P62", "RFC 9068 §2.1", "the header has typ at+jwt, an asymmetric alg and a kid of the JWKS; nothing else verifies", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")
 		token := s.MachineToken(c)
 		header := decodePart(t, token, 0)
@@ -249,7 +249,7 @@ var accessTokens = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("P63", "RFC 9068 §2.2", "every claim is there", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P63", "RFC 9068 §2.2", "every claim is there", func(t *testing.T, s *servertest.Server) {
 		u := s.User("alice")
 		c := s.App()
 		person := claims(t, s.Tokens(c, "alice").Text("access_token"))
@@ -272,7 +272,7 @@ var accessTokens = []webtest.Requirement{
 			t.Error("jti repeats")
 		}
 	}),
-	webtest.Req("P64", "RFC 9700 §4.10, RFC 9068 §4", "access tokens are short-lived, as configured, and only at+jwt is one", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P64", "RFC 9700 §4.10, RFC 9068 §4", "access tokens are short-lived, as configured, and only at+jwt is one", func(t *testing.T, s *servertest.Server) {
 		c := s.Client(`{"grant_types":["client_credentials"],"scope":"jobs","gatehouse_access_token_ttl":"2m"}`)
 		r := s.Token(c, machineGrant).OK(t)
 		got := claims(t, r.Text("access_token"))
@@ -288,7 +288,7 @@ var accessTokens = []webtest.Requirement{
 			t.Error("it outlived its exp")
 		}
 	}),
-	webtest.Req("P65", "RFC 8707 §2", "resource decides aud: registered, permitted, and at token and refresh only what was granted", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P65", "RFC 8707 §2", "resource decides aud: registered, permitted, and at token and refresh only what was granted", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		for _, r := range []storage.Resource{
 			{Identifier: "https://api.example", Scopes: storage.Strings{"read"}}, {Identifier: "https://files.example", Scopes: storage.Strings{"write"}}, {Identifier: "https://other.example", Scopes: storage.Strings{"other"}},
@@ -317,8 +317,8 @@ var accessTokens = []webtest.Requirement{
 		c := s.App()
 		b := s.Browser()
 		to := b.Code(c, "alice", "resource", "https://api.example")
-		s.Token(c, webtest.CodeForm(to, c, "resource", "https://files.example")).Want(t, 400, "invalid_target")
-		tokens := s.Token(c, webtest.CodeForm(to, c)).OK(t)
+		s.Token(c, servertest.CodeForm(to, c, "resource", "https://files.example")).Want(t, 400, "invalid_target")
+		tokens := s.Token(c, servertest.CodeForm(to, c)).OK(t)
 		if got := claims(t, tokens.Text("access_token")); got["aud"] != "https://api.example" || got["scope"] != "read" {
 			t.Errorf("%v", got)
 		}
@@ -330,7 +330,7 @@ var accessTokens = []webtest.Requirement{
 			t.Errorf("audience parameter: aud %v", got)
 		}
 	}),
-	webtest.Req("P67", "RFC 9068 §4", "a token with anything changed is invalid", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P67", "RFC 9068 §4", "a token with anything changed is invalid", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")
 		token := s.MachineToken(c)
 		header := decodePart(t, token, 0)
@@ -349,7 +349,7 @@ var accessTokens = []webtest.Requirement{
 				t.Errorf("%s is active", name)
 			}
 		}
-		stranger := webtest.Start(t, storagetest.URL(t, s.Store.Engine()), webtest.Options{Issuer: s.Issuer, Clock: s.Clock, OwnKeys: true})
+		stranger := servertest.Start(t, storagetest.URL(t, s.Store.Engine()), servertest.Options{Issuer: s.Issuer, Clock: s.Clock, OwnKeys: true})
 		if s.Active(c, stranger.MachineToken(stranger.Machine("jobs"))) {
 			t.Error("a token signed by another server's key is active")
 		}

@@ -8,15 +8,15 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth"
 	"gatehouse/oauth/credential"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
 // logged returns the log line of the request that was answered.
-func logged(t *testing.T, s *webtest.Server, r webtest.Response) map[string]any {
+func logged(t *testing.T, s *servertest.Server, r servertest.Response) map[string]any {
 	t.Helper()
 	for line := range strings.Lines(s.Log.String()) {
 		var e map[string]any
@@ -29,7 +29,7 @@ func logged(t *testing.T, s *webtest.Server, r webtest.Response) map[string]any 
 }
 
 // refusedWith returns the one audit event of the type that the request left.
-func refusedWith(t *testing.T, s *webtest.Server, event string, r webtest.Response) (e storage.AuditEvent, detail map[string]any) {
+func refusedWith(t *testing.T, s *servertest.Server, event string, r servertest.Response) (e storage.AuditEvent, detail map[string]any) {
 	t.Helper()
 	eventually(t, event+" is recorded", func() bool {
 		events, err := s.Store.AuditEvents(t.Context(), storage.AuditFilter{Event: event, RequestID: r.Header.Get("X-Request-Id"), Limit: 2})
@@ -48,12 +48,12 @@ func refusedWith(t *testing.T, s *webtest.Server, event string, r webtest.Respon
 func TestRefusedCodeNamesTheFailedCheck(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "recorded_failure=1000/1m"}})
+		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "recorded_failure=1000/1m"}})
 		alice := s.User("alice")
 		b := s.Browser()
 		c, other := s.App(), s.App()
 		b.Code(c, "alice")
-		exempt := s.Client(`{"client_name":"No PKCE","grant_types":["authorization_code"],"redirect_uris":["` + webtest.Callback + `"],"scope":"read write","gatehouse_require_pkce":false}`)
+		exempt := s.Client(`{"client_name":"No PKCE","grant_types":["authorization_code"],"redirect_uris":["` + servertest.Callback + `"],"scope":"read write","gatehouse_require_pkce":false}`)
 		generic := "The code is unknown, expired or already used"
 		for _, test := range []struct {
 			name, cause, description string
@@ -84,10 +84,10 @@ func TestRefusedCodeNamesTheFailedCheck(t *testing.T) {
 			var form url.Values
 			if app.ClientID == "" {
 				app = c
-				form = webtest.CodeForm(s.Browser().Code(app, "alice"), app)
+				form = servertest.CodeForm(s.Browser().Code(app, "alice"), app)
 			} else {
 				to := s.Browser().Code(app, "alice", "code_challenge", "", "code_challenge_method", "")
-				form = webtest.CodeForm(to, app)
+				form = servertest.CodeForm(to, app)
 				form.Del("code_verifier")
 			}
 			code := form.Get("code")
@@ -127,7 +127,7 @@ func TestRefusedCodeNamesTheFailedCheck(t *testing.T) {
 			}
 		}
 		public := s.Public()
-		form := webtest.CodeForm(s.Browser().Code(public, "alice"), public)
+		form := servertest.CodeForm(s.Browser().Code(public, "alice"), public)
 		form.Del("code_verifier")
 		if e, _ := refusedWith(t, s, storage.CodeRefused, s.Token(public, form)); e.Actor != "anonymous" || e.ClientID != public.ClientID {
 			t.Errorf("of a public client, which anyone may name: actor %q, client %q", e.Actor, e.ClientID)
@@ -139,7 +139,7 @@ func TestRefusedCodeNamesTheFailedCheck(t *testing.T) {
 func TestRefusedRefreshTokenNamesTheFailedCheck(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{})
+		s := servertest.Start(t, db, servertest.Options{})
 		alice := s.User("alice")
 		c, other := s.App(), s.App()
 		for cause, prepare := range map[string]func(token string) (caller oauth.ClientInformation, sent string){
@@ -161,7 +161,7 @@ func TestRefusedRefreshTokenNamesTheFailedCheck(t *testing.T) {
 				return c, token
 			},
 		} {
-			token := s.Token(c, webtest.CodeForm(s.Browser().Code(c, "alice"), c)).OK(t).Text("refresh_token")
+			token := s.Token(c, servertest.CodeForm(s.Browser().Code(c, "alice"), c)).OK(t).Text("refresh_token")
 			caller, sent := prepare(token)
 			r := s.Refresh(caller, sent)
 			r.Want(t, 400, "invalid_grant")
@@ -183,7 +183,7 @@ func TestRefusedRefreshTokenNamesTheFailedCheck(t *testing.T) {
 func TestRefusedRedirectURIIsRecorded(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{})
+		s := servertest.Start(t, db, servertest.Options{})
 		c := s.App()
 		const sent = "https://user:planted@app.example/callback/?token=planted#planted"
 		for name, path := range map[string]string{
@@ -221,7 +221,7 @@ func TestRefusedRedirectURIIsRecorded(t *testing.T) {
 func TestOperatorSeesDisabledClientsAndUsers(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{})
+		s := servertest.Start(t, db, servertest.Options{})
 		alice, c := s.User("alice"), s.App()
 		storagetest.Must(t, s.Store.DisableClient(t.Context(), c.ClientID, storage.Event{Type: storage.ClientDisabled}))
 		for id, want := range map[string]string{c.ClientID: "the client is disabled", "gcunknown": "unknown client"} {
@@ -237,9 +237,9 @@ func TestOperatorSeesDisabledClientsAndUsers(t *testing.T) {
 			b := s.Browser()
 			form := b.Open("/login").Fields()
 			form.Set("username", name)
-			form.Set("password", webtest.Password)
+			form.Set("password", servertest.Password)
 			p := b.Submit("/login", form)
-			if _, detail := refusedWith(t, s, storage.UserSignInFailed, webtest.Response{Header: p.Header}); detail["reason"] != want {
+			if _, detail := refusedWith(t, s, storage.UserSignInFailed, servertest.Response{Header: p.Header}); detail["reason"] != want {
 				t.Errorf("sign-in as %s: the audit log has the reason %q, want %q", name, detail["reason"], want)
 			}
 		}
@@ -249,8 +249,8 @@ func TestOperatorSeesDisabledClientsAndUsers(t *testing.T) {
 func TestLogExplainsRequestsWithoutAccessToken(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "token"}})
-		for _, r := range []webtest.Response{
+		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "token"}})
+		for _, r := range []servertest.Response{
 			s.Get("/oauth2/userinfo"),
 			s.Do(s.Request(http.MethodPost, "/oauth2/register", nil)),
 		} {
@@ -273,7 +273,7 @@ func TestLogExplainsRequestsWithoutAccessToken(t *testing.T) {
 func TestLogNamesClientOfMalformedAuthorizationRequest(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{})
+		s := servertest.Start(t, db, servertest.Options{})
 		r := s.Get("/oauth2/authorize?client_id=example&scope=a&scope=b")
 		line := logged(t, s, r)
 		if r.Status != http.StatusBadRequest || line["client_id"] != "example" || line["error"] != oauth.InvalidRequest ||

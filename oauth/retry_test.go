@@ -8,15 +8,15 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
 // wantSameSuccessor retries with a refresh token whose response was lost, at several processes, and fails unless all
 // give the same successor, which works, and nothing was taken for theft.
-func wantSameSuccessor(t *testing.T, c oauth.ClientInformation, lost string, at ...*webtest.Server) (last webtest.Response) {
+func wantSameSuccessor(t *testing.T, c oauth.ClientInformation, lost string, at ...*servertest.Server) (last servertest.Response) {
 	t.Helper()
 	successor := ""
 	for i, s := range at {
@@ -48,8 +48,8 @@ func TestRefreshRetryAfterFailoverReturnsSameSuccessor(t *testing.T) {
 		}
 		proxy := storagetest.NewProxy(t, db)
 		for _, waits := range []bool{true, false} { // for the outage to be recorded, or the retry comes first
-			s := webtest.Start(t, proxy.URL, webtest.Options{Env: map[string]string{"GATEHOUSE_REFRESH_GRACE": "10s"}})
-			other := webtest.Start(t, db, webtest.Options{Issuer: s.Issuer, Clock: s.Clock, Env: map[string]string{"GATEHOUSE_REFRESH_GRACE": "10s"}})
+			s := servertest.Start(t, proxy.URL, servertest.Options{Env: map[string]string{"GATEHOUSE_REFRESH_GRACE": "10s"}})
+			other := servertest.Start(t, db, servertest.Options{Issuer: s.Issuer, Clock: s.Clock, Env: map[string]string{"GATEHOUSE_REFRESH_GRACE": "10s"}})
 			name := fmt.Sprint("alice-", waits)
 			s.User(name)
 			c := s.App()
@@ -65,7 +65,7 @@ func TestRefreshRetryAfterFailoverReturnsSameSuccessor(t *testing.T) {
 				eventually(t, "the process notices the end", func() bool { return s.Store.Stats().DatabaseUp })
 			}
 			eventually(t, "it answers again", func() bool { return s.Get("/readyz").Status == http.StatusOK })
-			processes := []*webtest.Server{s}
+			processes := []*servertest.Server{s}
 			if waits {
 				processes = append(processes, other) // it reads of the outage in the database
 			}
@@ -76,7 +76,7 @@ func TestRefreshRetryAfterFailoverReturnsSameSuccessor(t *testing.T) {
 }
 
 // wantRetryDetail fails unless the audit log says why a retry was answered.
-func wantRetryDetail(t *testing.T, s *webtest.Server, outage time.Duration) {
+func wantRetryDetail(t *testing.T, s *servertest.Server, outage time.Duration) {
 	t.Helper()
 	eventually(t, "the retry is in the audit log", func() bool {
 		found := false
@@ -101,7 +101,7 @@ func wantRetryDetail(t *testing.T, s *webtest.Server, outage time.Duration) {
 func TestRefreshRetryAfterRestartReturnsSameSuccessor(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{})
+		s := servertest.Start(t, db, servertest.Options{})
 		s.User("alice")
 		c := s.App()
 		lost := s.Tokens(c, "alice").Text("refresh_token")
@@ -124,7 +124,7 @@ func TestRefreshRetryAfterRestartReturnsSameSuccessor(t *testing.T) {
 func TestRetryWindowEndsTenMinutesAfterAnyOutage(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_REFRESH_GRACE": "10m"}})
+		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REFRESH_GRACE": "10m"}})
 		s.User("alice")
 		c := s.App()
 		old := s.Tokens(c, "alice").Text("refresh_token")
@@ -141,10 +141,10 @@ func TestRetryWindowEndsTenMinutesAfterAnyOutage(t *testing.T) {
 func TestRetryWindowOfAClient(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open"}})
+		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open"}})
 		s.User("alice")
 		client := func(more string) oauth.ClientInformation {
-			return s.Client(`{"grant_types":["authorization_code","refresh_token"],"redirect_uris":["` + webtest.Callback + `"],"scope":"read write offline_access"` + more + `}`)
+			return s.Client(`{"grant_types":["authorization_code","refresh_token"],"redirect_uris":["` + servertest.Callback + `"],"scope":"read write offline_access"` + more + `}`)
 		}
 		long, off := client(`,"gatehouse_refresh_grace":"5m"`), client(`,"gatehouse_refresh_grace":0`)
 		lost := s.Tokens(long, "alice").Text("refresh_token")
@@ -183,7 +183,7 @@ func TestRetryWindowOfAClient(t *testing.T) {
 func TestUseOfTheSuccessorEndsTheRetryWindow(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{})
+		s := servertest.Start(t, db, servertest.Options{})
 		s.User("alice")
 		c := s.App()
 		old := s.Tokens(c, "alice").Text("refresh_token")

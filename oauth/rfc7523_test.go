@@ -11,38 +11,38 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/google/uuid"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth/jwt"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
-func TestAssertions(t *testing.T) { webtest.Run(t, assertions) }
+func TestAssertions(t *testing.T) { servertest.Run(t, assertions) }
 
 const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 // clientKey makes a key for a client.
-func clientKey(t *testing.T, alg, id string) webtest.ClientKey {
+func clientKey(t *testing.T, alg, id string) servertest.ClientKey {
 	t.Helper()
 	private, err := jwt.Generate(alg)
 	storagetest.Must(t, err)
-	return webtest.ClientKey{Private: private, ID: id, Alg: alg}
+	return servertest.ClientKey{Private: private, ID: id, Alg: alg}
 }
 
 // keyedMachine registers a machine that authenticates by its key.
-func keyedMachine(t *testing.T, s *webtest.Server, more string, keys ...webtest.ClientKey) webtestClient {
+func keyedMachine(t *testing.T, s *servertest.Server, more string, keys ...servertest.ClientKey) clientInformation {
 	t.Helper()
-	return s.Client(`{"client_name":"Keyed","grant_types":["client_credentials"],"scope":"jobs","token_endpoint_auth_method":"private_key_jwt","jwks":` + webtest.KeySet(t, keys...) + more + `}`)
+	return s.Client(`{"client_name":"Keyed","grant_types":["client_credentials"],"scope":"jobs","token_endpoint_auth_method":"private_key_jwt","jwks":` + servertest.KeySet(t, keys...) + more + `}`)
 }
 
 // asserted are good claims of an assertion with the changes; nil takes one away.
-func asserted(s *webtest.Server, c webtestClient, changes ...any) map[string]any {
+func asserted(s *servertest.Server, c clientInformation, changes ...any) map[string]any {
 	now := s.Clock.Now().Unix()
 	claims := map[string]any{"iss": c.ClientID, "sub": c.ClientID, "aud": s.Issuer, "jti": uuid.NewString(), "exp": now + 60, "iat": now, "nbf": now}
 	return changed(claims, changes)
 }
 
 // present asks for a machine token with an assertion.
-func present(s *webtest.Server, assertion string, more ...string) webtest.Response {
+func present(s *servertest.Server, assertion string, more ...string) servertest.Response {
 	s.T.Helper()
 	form := url.Values{"grant_type": {"client_credentials"}, "client_assertion_type": {assertionType}, "client_assertion": {assertion}}
 	for i := 0; i+1 < len(more); i += 2 {
@@ -51,8 +51,8 @@ func present(s *webtest.Server, assertion string, more ...string) webtest.Respon
 	return s.Do(s.Request(http.MethodPost, "/oauth2/token", form))
 }
 
-var assertions = []webtest.Requirement{
-	webtest.Req("K1", "RFC 7523 §2.2, OIDC Core §9", "private_key_jwt works with RS256, PS256, ES256 and EdDSA, with and without client_id and key id, everywhere clients authenticate", func(t *testing.T, s *webtest.Server) {
+var assertions = []servertest.Requirement{
+	servertest.Req("K1", "RFC 7523 §2.2, OIDC Core §9", "private_key_jwt works with RS256, PS256, ES256 and EdDSA, with and without client_id and key id, everywhere clients authenticate", func(t *testing.T, s *servertest.Server) {
 		for _, alg := range jwt.Algorithms {
 			key := clientKey(t, alg, "1")
 			c := keyedMachine(t, s, "", key)
@@ -64,9 +64,9 @@ var assertions = []webtest.Requirement{
 				t.Error(r.Body)
 			}
 			present(s, key.Sign(t, asserted(s, c), nil), "client_id", c.ClientID).OK(t)
-			nameless := webtest.ClientKey{Private: key.Private, Alg: alg}
+			nameless := servertest.ClientKey{Private: key.Private, Alg: alg}
 			present(s, nameless.Sign(t, asserted(s, c, "nbf", nil, "iat", nil), nil)).OK(t)
-			ask := func(path string) webtest.Response {
+			ask := func(path string) servertest.Response {
 				return s.Do(s.Request(http.MethodPost, path, url.Values{"token": {r.Text("access_token")}, "client_assertion_type": {assertionType}, "client_assertion": {key.Sign(t, asserted(s, c), nil)}}))
 			}
 			if got := ask("/oauth2/introspect"); got.JSON["active"] != true {
@@ -80,7 +80,7 @@ var assertions = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("K2", "RFC 7523 §3, P89", "every claim is checked: iss, sub, aud the issuer alone, jti, exp within five minutes, nbf, iat", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("K2", "RFC 7523 §3, P89", "every claim is checked: iss, sub, aud the issuer alone, jti, exp within five minutes, nbf, iat", func(t *testing.T, s *servertest.Server) {
 		key := clientKey(t, jwt.ES256, "1")
 		c, other := keyedMachine(t, s, "", key), keyedMachine(t, s, "", key)
 		now := s.Clock.Now().Unix()
@@ -101,7 +101,7 @@ var assertions = []webtest.Requirement{
 		}
 		present(s, key.Sign(t, asserted(s, c), nil)).OK(t)
 	}).With("GATEHOUSE_RATE_LIMITS=client_failure=1000/1m,address_failure=1000/1m"),
-	webtest.Req("K3", "RFC 7523 §3, CVE-2020-15222, CVE-2020-5300", "an assertion is good once, across processes and restarts, and one that fails is not used up", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("K3", "RFC 7523 §3, CVE-2020-15222, CVE-2020-5300", "an assertion is good once, across processes and restarts, and one that fails is not used up", func(t *testing.T, s *servertest.Server) {
 		key := clientKey(t, jwt.ES256, "1")
 		c, second := keyedMachine(t, s, "", key), keyedMachine(t, s, "", key)
 		once := key.Sign(t, asserted(s, c, "jti", "the one"), nil)
@@ -138,7 +138,7 @@ var assertions = []webtest.Requirement{
 			t.Error("used assertions stay for ever")
 		}
 	}).With("GATEHOUSE_RATE_LIMITS=client_failure=1000/1m,address_failure=1000/1m"),
-	webtest.Req("K4", "RFC 8725 §3.1, CVE-2026-11800", "only the registered algorithm and the client's own keys verify: no none, no HMAC, no other key, no key in the header", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("K4", "RFC 8725 §3.1, CVE-2026-11800", "only the registered algorithm and the client's own keys verify: no none, no HMAC, no other key, no key in the header", func(t *testing.T, s *servertest.Server) {
 		key, stranger, rsa := clientKey(t, jwt.ES256, "1"), clientKey(t, jwt.ES256, "1"), clientKey(t, jwt.RS256, "2")
 		c := keyedMachine(t, s, "", key, rsa)
 		pinned := keyedMachine(t, s, `,"token_endpoint_auth_signing_alg":"ES256"`, key, rsa)
@@ -153,7 +153,7 @@ var assertions = []webtest.Requirement{
 		storagetest.Must(t, err)
 		embedded := stranger.Sign(t, asserted(s, c), map[jose.HeaderKey]any{"jwk": jose.JSONWebKey{Key: stranger.Private.Public()}})
 		for name, token := range map[string]string{
-			"a stranger's key": stranger.Sign(t, asserted(s, c), nil), "unknown key id": webtest.ClientKey{Private: key.Private, ID: "9", Alg: jwt.ES256}.Sign(t, asserted(s, c), nil),
+			"a stranger's key": stranger.Sign(t, asserted(s, c), nil), "unknown key id": servertest.ClientKey{Private: key.Private, ID: "9", Alg: jwt.ES256}.Sign(t, asserted(s, c), nil),
 			"alg none": forge(t, good, map[string]any{"alg": "none"}, nil), "HMAC with the public key": confused, "key in the header": embedded, "flipped": flipped(good), "two parts": good[:strings.LastIndex(good, ".")],
 			"another registered alg": rsa.Sign(t, asserted(s, pinned), nil), "dots": strings.Repeat(".", 20000), "garbage": "x",
 		} {
@@ -164,9 +164,9 @@ var assertions = []webtest.Requirement{
 		present(s, good).OK(t)
 		present(s, key.Sign(t, asserted(s, pinned), nil)).OK(t)
 	}),
-	webtest.Req("K5", "RFC 6749 §2.3, RFC 7521 §4.2", "one method per request, and only the registered one", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("K5", "RFC 6749 §2.3, RFC 7521 §4.2", "one method per request, and only the registered one", func(t *testing.T, s *servertest.Server) {
 		key := clientKey(t, jwt.ES256, "1")
-		c, secret := keyedMachine(t, s, "", key), s.Client(`{"grant_types":["client_credentials"],"scope":"jobs","jwks":`+webtest.KeySet(t, key)+`}`)
+		c, secret := keyedMachine(t, s, "", key), s.Client(`{"grant_types":["client_credentials"],"scope":"jobs","jwks":`+servertest.KeySet(t, key)+`}`)
 		present(s, key.Sign(t, asserted(s, secret), nil)).Want(t, 401, "invalid_client")
 		present(s, key.Sign(t, asserted(s, c), nil), "client_secret", "x").Want(t, 400, "invalid_request")
 		present(s, key.Sign(t, asserted(s, c), nil), "client_id", secret.ClientID).Want(t, 400, "invalid_request")
@@ -181,10 +181,10 @@ var assertions = []webtest.Requirement{
 		}
 		s.Do(s.Request(http.MethodPost, "/oauth2/token?client_assertion=x", url.Values{"grant_type": {"client_credentials"}})).Want(t, 400, "invalid_request")
 	}),
-	webtest.Req("K6", "OIDC Core §10.1.1, CVE-2026-1180", "keys at jwks_uri are fetched once and again when a new key id comes, so clients rotate theirs by themselves", func(t *testing.T, s *webtest.Server) {
-		host := webtest.NewHost(t)
+	servertest.Req("K6", "OIDC Core §10.1.1, CVE-2026-1180", "keys at jwks_uri are fetched once and again when a new key id comes, so clients rotate theirs by themselves", func(t *testing.T, s *servertest.Server) {
+		host := servertest.NewHost(t)
 		first, second := clientKey(t, jwt.RS256, "first"), clientKey(t, jwt.RS256, "second")
-		host.Serve("/jwks", "application/json", webtest.KeySet(t, first))
+		host.Serve("/jwks", "application/json", servertest.KeySet(t, first))
 		c := s.Client(`{"grant_types":["client_credentials"],"scope":"jobs","token_endpoint_auth_method":"private_key_jwt","jwks_uri":"` + host.URL + `/jwks"}`)
 		for range 3 {
 			present(s, first.Sign(t, asserted(s, c), nil)).OK(t)
@@ -192,12 +192,12 @@ var assertions = []webtest.Requirement{
 		if n := host.Asked("/jwks"); n != 1 {
 			t.Errorf("fetched %d times", n)
 		}
-		host.Serve("/jwks", "application/json", webtest.KeySet(t, second))
+		host.Serve("/jwks", "application/json", servertest.KeySet(t, second))
 		s.Clock.Advance(time.Minute)
 		present(s, second.Sign(t, asserted(s, c), nil)).OK(t)
 		present(s, first.Sign(t, asserted(s, c), nil)).Want(t, 401, "invalid_client")
 		for range 5 { // unknown key ids do not make it ask again and again
-			present(s, webtest.ClientKey{Private: first.Private, ID: "guess", Alg: jwt.RS256}.Sign(t, asserted(s, c), nil)).Want(t, 401, "invalid_client")
+			present(s, servertest.ClientKey{Private: first.Private, ID: "guess", Alg: jwt.RS256}.Sign(t, asserted(s, c), nil)).Want(t, 401, "invalid_client")
 		}
 		if n := host.Asked("/jwks"); n > 3 {
 			t.Errorf("fetched %d times", n)
@@ -206,9 +206,9 @@ var assertions = []webtest.Requirement{
 		s.Clock.Advance(25 * time.Hour)
 		present(s, second.Sign(t, asserted(s, c), nil)).Want(t, 401, "invalid_client")
 	}).With(loopbackHosts),
-	webtest.Req("K7", "OIDC Core §9", "a client that registered itself, or that the operator allows to, may name the token endpoint as aud", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("K7", "OIDC Core §9", "a client that registered itself, or that the operator allows to, may name the token endpoint as aud", func(t *testing.T, s *servertest.Server) {
 		key := clientKey(t, jwt.RS256, "")
-		r := selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+webtest.KeySet(t, key)+`}`)
+		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+servertest.KeySet(t, key)+`}`)
 		if r.Status != 201 || r.JSON["client_secret"] != nil || r.JSON["client_secret_expires_at"] != nil {
 			t.Fatalf("%d %s", r.Status, r.Body)
 		}

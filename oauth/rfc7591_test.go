@@ -7,12 +7,12 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth/jwt"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
-func TestRegistration(t *testing.T) { webtest.Run(t, registration) }
+func TestRegistration(t *testing.T) { servertest.Run(t, registration) }
 
 const (
 	openRegistration  = "GATEHOUSE_REGISTRATION=open"
@@ -21,7 +21,7 @@ const (
 )
 
 // registrationRequest sends JSON to the registration endpoint or below it.
-func registrationRequest(s *webtest.Server, method, address, token, body string) webtest.Response {
+func registrationRequest(s *servertest.Server, method, address, token, body string) servertest.Response {
 	s.T.Helper()
 	req, err := http.NewRequestWithContext(s.T.Context(), method, address, strings.NewReader(body))
 	storagetest.Must(s.T, err)
@@ -34,27 +34,27 @@ func registrationRequest(s *webtest.Server, method, address, token, body string)
 	return s.Do(req)
 }
 
-func selfRegister(s *webtest.Server, body string) webtest.Response {
+func selfRegister(s *servertest.Server, body string) servertest.Response {
 	s.T.Helper()
 	return registrationRequest(s, http.MethodPost, s.URL+"/oauth2/register", "", body)
 }
 
-const minimal = `{"redirect_uris":["` + webtest.Callback + `"]}`
+const minimal = `{"redirect_uris":["` + servertest.Callback + `"]}`
 
 // clientOf is the client that an answer of the registration endpoint describes.
-func clientOf(r webtest.Response) webtestClient {
-	c := webtestClient{ClientID: r.Text("client_id"), ClientSecret: r.Text("client_secret")}
+func clientOf(r servertest.Response) clientInformation {
+	c := clientInformation{ClientID: r.Text("client_id"), ClientSecret: r.Text("client_secret")}
 	c.TokenEndpointAuthMethod = r.Text("token_endpoint_auth_method")
-	c.RedirectURIs = []string{webtest.Callback}
+	c.RedirectURIs = []string{servertest.Callback}
 	return c
 }
 
-var registration = []webtest.Requirement{
-	webtest.Req("R1", "RFC 7591 §3, OIDC Registration §3", "registration is off unless the operator turns it on, and only then advertised", func(t *testing.T, s *webtest.Server) {
+var registration = []servertest.Requirement{
+	servertest.Req("R1", "RFC 7591 §3, OIDC Registration §3", "registration is off unless the operator turns it on, and only then advertised", func(t *testing.T, s *servertest.Server) {
 		if r := selfRegister(s, minimal); r.Status != 404 || s.Get("/.well-known/openid-configuration").JSON["registration_endpoint"] != nil {
 			t.Errorf("%d %s", r.Status, r.Body)
 		}
-		open := webtest.Start(t, storagetest.URL(t, s.Store.Engine()), webtest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open"}})
+		open := servertest.Start(t, storagetest.URL(t, s.Store.Engine()), servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open"}})
 		at := open.Get("/.well-known/openid-configuration").Text("registration_endpoint")
 		if at != open.Issuer+"/oauth2/register" {
 			t.Errorf("advertised at %q", at)
@@ -63,9 +63,9 @@ var registration = []webtest.Requirement{
 			t.Errorf("GET: %d", r.Status)
 		}
 	}),
-	webtest.Req("R2", "RFC 7591 §3.2.1, RFC 7592 §3", "a client gets its defaults, secret and registration access token, and everything works with them", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("R2", "RFC 7591 §3.2.1, RFC 7592 §3", "a client gets its defaults, secret and registration access token, and everything works with them", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
-		r := selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],"client_name":"New app","contacts":["dev@app.example"],"grant_types":["authorization_code","refresh_token"],
+		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"client_name":"New app","contacts":["dev@app.example"],"grant_types":["authorization_code","refresh_token"],
 			"response_types":["code"],"tos_uri":"https://elsewhere.example/tos","unknown_member":{"x":1},"logo_uri":"","policy_uri":"","post_logout_redirect_uris":[],
 			"gatehouse_skip_consent":true,"gatehouse_require_pkce":false,"gatehouse_access_token_ttl":"24h","gatehouse_nonsense":1,
 			"Gatehouse_skip_consent":true,"GATEHOUSE_ACCESS_TOKEN_TTL":"24h","gatehouſe_skip_consent":true,"gatehousE_audience":["https://internal.example/"],
@@ -93,7 +93,7 @@ var registration = []webtest.Requirement{
 		c := clientOf(r)
 		record, err := s.Store.Client(t.Context(), c.ClientID)
 		storagetest.Must(t, err)
-		if record.SkipConsent || record.AccessTokenTTL != nil || len(record.Audience) > 0 || record.Owner != "" || record.IDTokenClaims || len(record.RedirectURIs) != 1 || record.RedirectURIs[0] != webtest.Callback {
+		if record.SkipConsent || record.AccessTokenTTL != nil || len(record.Audience) > 0 || record.Owner != "" || record.IDTokenClaims || len(record.RedirectURIs) != 1 || record.RedirectURIs[0] != servertest.Callback {
 			t.Errorf("the client chose what only the operator may: %+v", record)
 		}
 		b := s.Browser()
@@ -108,15 +108,15 @@ var registration = []webtest.Requirement{
 			t.Error("a token or secret is kept in clear")
 		}
 	}).With(openRegistration),
-	webtest.Req("R3", "RFC 7591 §3.2.2, OIDC Registration §2, CVE-2026-67333, CVE-2026-59354, P90", "each mistake is refused with its code and says what to fix", func(t *testing.T, s *webtest.Server) {
-		uris := func(more string) string { return `{"redirect_uris":["` + webtest.Callback + `"],` + more + `}` }
+	servertest.Req("R3", "RFC 7591 §3.2.2, OIDC Registration §2, CVE-2026-67333, CVE-2026-59354, P90", "each mistake is refused with its code and says what to fix", func(t *testing.T, s *servertest.Server) {
+		uris := func(more string) string { return `{"redirect_uris":["` + servertest.Callback + `"],` + more + `}` }
 		private := `{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0","d":"jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI"}`
 		for body, code := range map[string]string{
 			`{}`: "invalid_client_metadata", `[]`: "invalid_client_metadata", `x`: "invalid_client_metadata", `null`: "invalid_client_metadata",
 			`{"redirect_uris":["javascript:alert(1)"]}`: "invalid_redirect_uri", `{"redirect_uris":["https://*.app.example/cb"]}`: "invalid_redirect_uri",
 			`{"redirect_uris":["https://app.example/cb#foobar"]}`: "invalid_redirect_uri", `{"redirect_uris":["https://u:p@app.example/cb"]}`: "invalid_redirect_uri",
 			`{"redirect_uris":["http://app.example/cb"]}`: "invalid_redirect_uri", `{"redirect_uris":["data:text/html,x"]}`: "invalid_redirect_uri",
-			`{"redirect_uris":"` + webtest.Callback + `x y"}`:                     "invalid_redirect_uri",
+			`{"redirect_uris":"` + servertest.Callback + `x y"}`:                  "invalid_redirect_uri",
 			uris(`"grant_types":["client_credentials"]`):                          "invalid_client_metadata",
 			uris(`"grant_types":["implicit"]`):                                    "invalid_client_metadata",
 			uris(`"response_types":["id_token"]`):                                 "invalid_client_metadata",
@@ -161,11 +161,11 @@ var registration = []webtest.Requirement{
 				}
 			}
 		}
-		form := s.Post("/oauth2/register", webtestClient{}, url.Values{"redirect_uris": {webtest.Callback}})
+		form := s.Post("/oauth2/register", clientInformation{}, url.Values{"redirect_uris": {servertest.Callback}})
 		form.Want(t, 400, "invalid_client_metadata")
 		selfRegister(s, `{"client_name":"`+strings.Repeat("x", 70<<10)+`"}`).Want(t, 400, "invalid_client_metadata")
 	}).With(openRegistration),
-	webtest.Req("R4", "RFC 7591 §3", "where registration is gated, each use of an initial access token registers one client", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("R4", "RFC 7591 §3", "where registration is gated, each use of an initial access token registers one client", func(t *testing.T, s *servertest.Server) {
 		at := s.URL + "/oauth2/register"
 		refused := func(name, token string) {
 			t.Helper()
@@ -216,9 +216,9 @@ var registration = []webtest.Requirement{
 			t.Error("the token is kept in clear")
 		}
 	}).With(gatedRegistration),
-	webtest.Req("R5", "RFC 7592 §2", "a client reads, changes and deletes its own registration with its own token, and nobody else does", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("R5", "RFC 7592 §2", "a client reads, changes and deletes its own registration with its own token, and nobody else does", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
-		r := selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],"client_name":"One","initiate_login_uri":"https://app.example/start","grant_types":["authorization_code","refresh_token"]}`)
+		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"client_name":"One","initiate_login_uri":"https://app.example/start","grant_types":["authorization_code","refresh_token"]}`)
 		other := selfRegister(s, minimal)
 		operators := s.App()
 		at, token := s.URL+"/oauth2/register/"+r.Text("client_id"), r.Text("registration_access_token")
@@ -238,12 +238,12 @@ var registration = []webtest.Requirement{
 		}
 		c := clientOf(r)
 		tokens := s.Tokens(c, "alice", "scope", "openid email offline_access")
-		put := func(body string) webtest.Response { return registrationRequest(s, http.MethodPut, at, token, body) }
+		put := func(body string) servertest.Response { return registrationRequest(s, http.MethodPut, at, token, body) }
 		with := func(more string) string {
-			return `{"client_id":"` + c.ClientID + `","redirect_uris":["` + webtest.Callback + `"],"grant_types":["authorization_code","refresh_token"]` + more + `}`
+			return `{"client_id":"` + c.ClientID + `","redirect_uris":["` + servertest.Callback + `"],"grant_types":["authorization_code","refresh_token"]` + more + `}`
 		}
 		for name, body := range map[string]string{
-			"no client_id": minimal, "another client_id": `{"client_id":"x","redirect_uris":["` + webtest.Callback + `"]}`, "a chosen secret": with(`,"client_secret":"mine"`),
+			"no client_id": minimal, "another client_id": `{"client_id":"x","redirect_uris":["` + servertest.Callback + `"]}`, "a chosen secret": with(`,"client_secret":"mine"`),
 			"with its token": with(`,"registration_access_token":"` + token + `"`), "with times": with(`,"client_id_issued_at":1`), "to public": with(`,"token_endpoint_auth_method":"none"`),
 		} {
 			if got := put(body); got.Status != 400 || got.Text("error") != "invalid_client_metadata" {
@@ -278,9 +278,9 @@ var registration = []webtest.Requirement{
 		}
 		s.Refresh(c, tokens.Text("refresh_token")).Want(t, 401, "invalid_client")
 	}).With(openRegistration),
-	webtest.Req("R5b", "RFC 7592 §2.2, RFC 9700 §4.1", "a consent holds for what people were shown: when a client that registered itself changes name or host, they are asked again", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("R5b", "RFC 7592 §2.2, RFC 9700 §4.1", "a consent holds for what people were shown: when a client that registered itself changes name or host, they are asked again", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
-		r := selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],"client_name":"Notes"}`)
+		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"client_name":"Notes"}`)
 		c := clientOf(r)
 		b := s.Browser()
 		b.Code(c, "alice", "scope", "openid")
@@ -306,27 +306,27 @@ var registration = []webtest.Requirement{
 			}
 		}
 	}).With(openRegistration),
-	webtest.Req("R6", "RFC 7591 §2, RFC 9700 §4.1", "a client that registered itself gets only the scopes the operator lists, and PKCE as the operator says", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("R6", "RFC 7591 §2, RFC 9700 §4.1", "a client that registered itself gets only the scopes the operator lists, and PKCE as the operator says", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		s.Machine("admin notes")
-		r := selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],"scope":"openid notes admin nothing"}`)
+		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"scope":"openid notes admin nothing"}`)
 		if r.Text("scope") != "openid notes" {
 			t.Errorf("scope is %q", r.Text("scope"))
 		}
 		c := clientOf(r)
 		s.Browser().Authorize(c, "scope", "openid admin").WantRedirectError(t, s, "invalid_scope")
 		to := s.Browser().Code(c, "alice", "scope", "openid", "code_challenge", "", "code_challenge_method", "")
-		s.IDToken(c, s.Token(c, webtest.CodeForm(to, c, "code_verifier", "")).OK(t))
-		public := clientOf(selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],"token_endpoint_auth_method":"none"}`))
+		s.IDToken(c, s.Token(c, servertest.CodeForm(to, c, "code_verifier", "")).OK(t))
+		public := clientOf(selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"token_endpoint_auth_method":"none"}`))
 		s.Browser().Authorize(public, "scope", "openid", "code_challenge", "", "code_challenge_method", "").WantRedirectError(t, s, "invalid_request")
 	}).With(openRegistration, "GATEHOUSE_REGISTRATION_REQUIRE_PKCE=false", "GATEHOUSE_REGISTRATION_SCOPES=openid,notes,offline_access"),
-	webtest.Req("R7", "RFC 7591 §5", "registrations are limited per network", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("R7", "RFC 7591 §5", "registrations are limited per network", func(t *testing.T, s *servertest.Server) {
 		for range 3 {
 			if r := selfRegister(s, minimal); r.Status != 201 {
 				t.Fatalf("%d %s", r.Status, r.Body)
 			}
 		}
-		long := `{"redirect_uris":["` + webtest.Callback + `"],"client_name":"` + strings.Repeat("x", 9000) + `"}`
+		long := `{"redirect_uris":["` + servertest.Callback + `"],"client_name":"` + strings.Repeat("x", 9000) + `"}`
 		if r := selfRegister(s, long); r.Status == 429 {
 			t.Errorf("one that counts as three: %d", r.Status)
 		}
@@ -334,17 +334,17 @@ var registration = []webtest.Requirement{
 			t.Errorf("the fourth: %d", r.Status)
 		}
 	}).With(openRegistration, "GATEHOUSE_RATE_LIMITS=registration=6/1m"),
-	webtest.Req("R8", "CVE-2026-101062, CVE-2026-56739, P91", "a client that registered itself gets no code in silence, and makes this server fetch nothing private", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("R8", "CVE-2026-101062, CVE-2026-56739, P91", "a client that registered itself gets no code in silence, and makes this server fetch nothing private", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		b := s.Browser()
 		b.SignIn(b.Open("/login"), "alice")
-		c := clientOf(selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],"gatehouse_skip_consent":true}`))
+		c := clientOf(selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"gatehouse_skip_consent":true}`))
 		b.Authorize(c, "scope", "openid", "prompt", "none").WantRedirectError(t, s, "consent_required")
-		host := webtest.NewHost(t)
+		host := servertest.NewHost(t)
 		key := clientKey(t, jwt.ES256, "1")
-		host.Serve("/jwks", "application/json", webtest.KeySet(t, key))
+		host.Serve("/jwks", "application/json", servertest.KeySet(t, key))
 		for _, address := range []string{host.URL + "/jwks", strings.Replace(host.URL, "127.0.0.1", "localhost", 1) + "/jwks", strings.Replace(host.URL, "http:", "https:", 1) + "/jwks"} {
-			r := selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],"token_endpoint_auth_method":"private_key_jwt","jwks_uri":"`+address+`"}`)
+			r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"token_endpoint_auth_method":"private_key_jwt","jwks_uri":"`+address+`"}`)
 			if r.Status != http.StatusCreated {
 				r.Want(t, 400, "invalid_client_metadata")
 				continue
@@ -355,10 +355,10 @@ var registration = []webtest.Requirement{
 		if host.Asked("/jwks") != 0 {
 			t.Error("it was fetched")
 		}
-	}).With(openRegistration), webtest.Req("R9", "CVE-2019-8400, CVE-2026-33525", "what a client says of itself is escaped wherever a person reads it", func(t *testing.T, s *webtest.Server) {
+	}).With(openRegistration), servertest.Req("R9", "CVE-2019-8400, CVE-2026-33525", "what a client says of itself is escaped wherever a person reads it", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		const evil = `<img src=x onerror=alert(1)>`
-		r := selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],"client_name":"`+evil+`","client_uri":"https://app.example/\"><script>","policy_uri":"https://app.example/\"><script>","tos_uri":"https://app.example/'onclick='x","initiate_login_uri":"https://app.example/\"><script>"}`)
+		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"client_name":"`+evil+`","client_uri":"https://app.example/\"><script>","policy_uri":"https://app.example/\"><script>","tos_uri":"https://app.example/'onclick='x","initiate_login_uri":"https://app.example/\"><script>"}`)
 		if r.Status != 201 {
 			t.Fatalf("%d %s", r.Status, r.Body)
 		}
@@ -367,7 +367,7 @@ var registration = []webtest.Requirement{
 		login := b.Authorize(c, "scope", "openid", "login_hint", evil)
 		consent := b.SignIn(login, "alice")
 		b.Decide(consent, "approve")
-		for _, p := range []webtest.Page{login, consent, b.Open("/account"), b.Open("/oauth2/logout?client_id=" + c.ClientID)} {
+		for _, p := range []servertest.Page{login, consent, b.Open("/account"), b.Open("/oauth2/logout?client_id=" + c.ClientID)} {
 			if p.Status != 200 || strings.Contains(p.Body, "<img src=x") || strings.Contains(p.Body, "<script>") || strings.Contains(p.Body, "'onclick") || !strings.Contains(p.Body, "onerror=alert(1)") {
 				t.Errorf("%s: %d %s", p.URL, p.Status, p.Body)
 			}

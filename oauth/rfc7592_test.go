@@ -8,34 +8,34 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
-func TestManagement(t *testing.T) { webtest.Run(t, management) }
+func TestManagement(t *testing.T) { servertest.Run(t, management) }
 
 // replace sends the PUT of RFC 7592 §2.2. The members stand for themselves; client_id is added.
-func replace(s *webtest.Server, registered webtest.Response, members string) webtest.Response {
+func replace(s *servertest.Server, registered servertest.Response, members string) servertest.Response {
 	s.T.Helper()
 	return registrationRequest(s, http.MethodPut, registered.Text("registration_client_uri"), registered.Text("registration_access_token"),
 		`{"client_id":"`+registered.Text("client_id")+`",`+members+`}`)
 }
 
-var management = []webtest.Requirement{
-	webtest.Req("M1", "OIDC Core §8, §12.2", "no client learns by which subject another sector knows a person: a registered one keeps its subject type and sector, and when the operator changes them its grants end", func(t *testing.T, s *webtest.Server) {
+var management = []servertest.Requirement{
+	servertest.Req("M1", "OIDC Core §8, §12.2", "no client learns by which subject another sector knows a person: a registered one keeps its subject type and sector, and when the operator changes them its grants end", func(t *testing.T, s *servertest.Server) {
 		u := s.User("alice")
 		const victim = "https://victim.example/cb"
 		pairwise := `"subject_type":"pairwise","grant_types":["authorization_code","refresh_token"],"scope":"openid offline_access"`
-		r := selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],`+pairwise+`}`)
+		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],`+pairwise+`}`)
 		c := clientOf(r)
 		tokens := s.Tokens(c, "alice", "scope", "openid offline_access")
 		sub := s.Userinfo(tokens.Text("access_token")).Text("sub")
 		replace(s, r, `"redirect_uris":["`+victim+`"],`+pairwise).Want(t, 400, "invalid_client_metadata")
-		replace(s, r, `"redirect_uris":["`+webtest.Callback+`"],"subject_type":"public"`).Want(t, 400, "invalid_client_metadata")
+		replace(s, r, `"redirect_uris":["`+servertest.Callback+`"],"subject_type":"public"`).Want(t, 400, "invalid_client_metadata")
 		if got := s.Userinfo(tokens.Text("access_token")).OK(t).Text("sub"); got != sub || got == u.ID {
 			t.Errorf("the subject became %s", got)
 		}
-		replace(s, r, `"redirect_uris":["`+webtest.Callback+`/other"],`+pairwise).OK(t)
+		replace(s, r, `"redirect_uris":["`+servertest.Callback+`/other"],`+pairwise).OK(t)
 		tokens = s.Refresh(c, tokens.Text("refresh_token")).OK(t)
 		if got := verified(t, s, tokens.Text("id_token"))["sub"]; got != sub {
 			t.Errorf("another path of the same host, another subject: %v", got)
@@ -45,15 +45,15 @@ var management = []webtest.Requirement{
 		s.Userinfo(tokens.Text("access_token")).Want(t, 401, "invalid_token")
 		s.Refresh(c, tokens.Text("refresh_token")).Want(t, 400, "invalid_grant")
 	}).With(openRegistration),
-	webtest.Req("M2", "RFC 9700 §4.1", "a yes to the consent page holds for the client as the page showed it", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("M2", "RFC 9700 §4.1", "a yes to the consent page holds for the client as the page showed it", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
-		r := selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],"client_name":"Notes"}`)
+		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"client_name":"Notes"}`)
 		c := clientOf(r)
 		b := s.Browser()
 		page := b.SignIn(b.Authorize(c, "scope", "openid email"), "alice")
 		s.Clock.Advance(time.Second)
 		const evil = "https://evil.example/cb"
-		replace(s, r, `"redirect_uris":["`+webtest.Callback+`","`+evil+`"],"client_name":"Your bank"`).OK(t)
+		replace(s, r, `"redirect_uris":["`+servertest.Callback+`","`+evil+`"],"client_name":"Your bank"`).OK(t)
 		s.Clock.Advance(time.Second)
 		if answer := b.Decide(page, "approve"); answer.Status != 403 || !strings.Contains(answer.Text(), "Nothing was allowed") {
 			t.Errorf("the page for another name was answered with %d", answer.Status)
@@ -67,7 +67,7 @@ var management = []webtest.Requirement{
 		// Asked again for less, what was allowed under the old name is not allowed under the new one.
 		b.Code(c, "alice", "scope", "openid email")
 		s.Clock.Advance(time.Second)
-		replace(s, r, `"redirect_uris":["`+webtest.Callback+`","`+evil+`"],"client_name":"Your other bank"`).OK(t)
+		replace(s, r, `"redirect_uris":["`+servertest.Callback+`","`+evil+`"],"client_name":"Your other bank"`).OK(t)
 		s.Clock.Advance(time.Second)
 		b.Code(c, "alice", "scope", "openid")
 		if got := silent("openid"); got != "" {
@@ -77,10 +77,10 @@ var management = []webtest.Requirement{
 			t.Errorf("what was allowed under another name: %q", got)
 		}
 	}).With(openRegistration),
-	webtest.Req("M3", "RFC 7592 §2.2", "what the operator vouched for was the client as it was, and a scope that they deleted stays away", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("M3", "RFC 7592 §2.2", "what the operator vouched for was the client as it was, and a scope that they deleted stays away", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		s.Machine("notes")
-		r := selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],"scope":"openid notes","client_name":"Notes"}`)
+		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"scope":"openid notes","client_name":"Notes"}`)
 		c := clientOf(r)
 		_, _, err := s.OAuth.UpdateClient(t.Context(), c.ClientID, []byte(`{"gatehouse_skip_consent":true}`))
 		storagetest.Must(t, err)
@@ -90,8 +90,8 @@ var management = []webtest.Requirement{
 		silent := func(uri string) url.Values {
 			return b.Authorize(c, "scope", "openid", "prompt", "none", "redirect_uri", uri).Location().Query()
 		}
-		kept := replace(s, r, `"redirect_uris":["`+webtest.Callback+`"],"client_name":"Notes","contacts":["dev@app.example"]`).OK(t)
-		if silent(webtest.Callback).Get("code") == "" {
+		kept := replace(s, r, `"redirect_uris":["`+servertest.Callback+`"],"client_name":"Notes","contacts":["dev@app.example"]`).OK(t)
+		if silent(servertest.Callback).Get("code") == "" {
 			t.Error("a change that nobody sees took the operator's word away")
 		}
 		known, err := s.Store.Scopes(t.Context())
@@ -104,10 +104,10 @@ var management = []webtest.Requirement{
 			t.Errorf("the operator's word was taken elsewhere: %q", got)
 		}
 	}).With(openRegistration, "GATEHOUSE_REGISTRATION_SCOPES=openid,notes"),
-	webtest.Req("M3b", "RFC 7592 §2.2", "what the operator has set or deleted keeps no client from an ordinary change, and no such change ends its grants", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("M3b", "RFC 7592 §2.2", "what the operator has set or deleted keeps no client from an ordinary change, and no such change ends its grants", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		s.Machine("notes")
-		members := `"redirect_uris":["` + webtest.Callback + `"],"grant_types":["authorization_code","refresh_token"],"client_name":"Notes"`
+		members := `"redirect_uris":["` + servertest.Callback + `"],"grant_types":["authorization_code","refresh_token"],"client_name":"Notes"`
 		r := selfRegister(s, `{`+members+`}`)
 		c := clientOf(r)
 		tokens := s.Tokens(c, "alice", "scope", "openid email offline_access")
@@ -129,11 +129,11 @@ var management = []webtest.Requirement{
 		}
 		s.Refresh(c, tokens.Text("refresh_token")).Want(t, 400, "invalid_grant") // it gave up a scope of its grants
 	}).With(openRegistration, "GATEHOUSE_REGISTRATION_SCOPES=openid,email,offline_access,notes"),
-	webtest.Req("M3c", "OIDC Registration §5", "a sector document means nothing to public subjects: adding or dropping it is an ordinary change", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("M3c", "OIDC Registration §5", "a sector document means nothing to public subjects: adding or dropping it is an ordinary change", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
-		host := webtest.NewHost(t)
-		host.Serve("/sector", "application/json", `["`+webtest.Callback+`"]`)
-		members := `"redirect_uris":["` + webtest.Callback + `"],"grant_types":["authorization_code","refresh_token"]`
+		host := servertest.NewHost(t)
+		host.Serve("/sector", "application/json", `["`+servertest.Callback+`"]`)
+		members := `"redirect_uris":["` + servertest.Callback + `"],"grant_types":["authorization_code","refresh_token"]`
 		r := selfRegister(s, `{`+members+`}`)
 		c := clientOf(r)
 		tokens := s.Tokens(c, "alice", "scope", "openid offline_access")
@@ -141,12 +141,12 @@ var management = []webtest.Requirement{
 		replace(s, r, members).OK(t)
 		s.Refresh(c, tokens.Text("refresh_token")).OK(t)
 	}).With(openRegistration, loopbackHosts),
-	webtest.Req("M4", "RFC 7591 §3.2.2", "what is no JSON object, no UTF-8 or too many is refused, at registration and at change, and nothing of ours is told", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("M4", "RFC 7591 §3.2.2", "what is no JSON object, no UTF-8 or too many is refused, at registration and at change, and nothing of ours is told", func(t *testing.T, s *servertest.Server) {
 		r := selfRegister(s, minimal)
 		many := strings.Repeat(`"https://app.example/x",`, 20) + `"https://app.example/y"`
-		keys := strings.Replace(webtest.KeySet(t, clientKey(t, "ES256", "1")), `"kid":"1"`, "\"kid\":\"1\xff\"", 1)
+		keys := strings.Replace(servertest.KeySet(t, clientKey(t, "ES256", "1")), `"kid":"1"`, "\"kid\":\"1\xff\"", 1)
 		with := func(more string) string {
-			return `{"client_id":"` + r.Text("client_id") + `","redirect_uris":["` + webtest.Callback + `"],` + more + `}`
+			return `{"client_id":"` + r.Text("client_id") + `","redirect_uris":["` + servertest.Callback + `"],` + more + `}`
 		}
 		for _, body := range []string{
 			`[]`, `x`, `"a"`, `null`, `{`, `{"client_id":7}`, with(`"redirect_uris":[7]`), with(`"contacts":7`), with(`"default_max_age":"soon"`), with(`"software_id":{}`),
@@ -154,7 +154,7 @@ var management = []webtest.Requirement{
 			with(`"client_uri":"https://аpple.com/"`), with(`"client_uri":"https://%D0%B0pple.com/"`), with(`"tos_uri":"https://a%E2%80%AEb.example/"`), with("\"policy_uri\":\"https://a.example/\u202e\""),
 			with(`"scope":"claim:email","redirect_uris":"javascript:x"`),
 		} {
-			answers := []webtest.Response{
+			answers := []servertest.Response{
 				registrationRequest(s, http.MethodPut, r.Text("registration_client_uri"), r.Text("registration_access_token"), body),
 				selfRegister(s, body),
 			}
@@ -170,28 +170,28 @@ var management = []webtest.Requirement{
 				}
 			}
 		}
-		if _, err := register(t, s, `{"redirect_uris":["`+webtest.Callback+`"],"scope":"openid claim:email"}`); err == nil {
+		if _, err := register(t, s, `{"redirect_uris":["`+servertest.Callback+`"],"scope":"openid claim:email"}`); err == nil {
 			t.Error("a scope may be called like the word of a claim")
 		}
 	}).With(openRegistration, "GATEHOUSE_RATE_LIMITS=registration=1000/1m"),
-	webtest.Req("M5", "RFC 7591 §5", "beside the name of an app that registered itself stands where its answers go, not the home page it claims", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("M5", "RFC 7591 §5", "beside the name of an app that registered itself stands where its answers go, not the home page it claims", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
-		r := selfRegister(s, `{"redirect_uris":["`+webtest.Callback+`"],"client_name":"Sign-in","client_uri":"https://google.com/"}`)
+		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"client_name":"Sign-in","client_uri":"https://google.com/"}`)
 		b := s.Browser()
 		login := b.Authorize(clientOf(r), "scope", "openid")
-		for _, page := range []webtest.Page{login, b.SignIn(login, "alice")} {
+		for _, page := range []servertest.Page{login, b.SignIn(login, "alice")} {
 			if text := page.Text(); strings.Contains(text, "google.com") || !strings.Contains(text, "app.example") {
 				t.Errorf("%s shows %s", page.URL, text)
 			}
 		}
 	}).With(openRegistration),
-	webtest.Req("M6", "RFC 7515 §7.1, OIDC Core §5.5", "text that no database keeps is the client's mistake and no fault of the server", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("M6", "RFC 7515 §7.1, OIDC Core §5.5", "text that no database keeps is the client's mistake and no fault of the server", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		key := clientKey(t, "ES256", "1")
-		c := s.RelyingParty(`"jwks":` + webtest.KeySet(t, key))
+		c := s.RelyingParty(`"jwks":` + servertest.KeySet(t, key))
 		s.Browser().Authorize(c, "scope", "openid", "claims", `{"id_token":{"sub":{"value":"a\u0000b"}}}`).WantRedirectError(t, s, "invalid_request")
 		claims := map[string]any{"client_id": c.ClientID}
-		form := webtest.AuthorizeForm(c, "scope", "openid email")
+		form := servertest.AuthorizeForm(c, "scope", "openid email")
 		for name := range form {
 			claims[name] = form.Get(name)
 		}
@@ -199,10 +199,10 @@ var management = []webtest.Requirement{
 		b := s.Browser()
 		b.Follow(b.Open("/oauth2/authorize?"+url.Values{"client_id": {c.ClientID}, "request": {key.Sign(t, claims, nil)}, "response_type": {"code"}, "scope": {"openid"}}.Encode())).WantErrorPage(t, 400)
 	}),
-	webtest.Req("M7", "OIDC Registration §5, OIDC Core §10.1", "a sector document is read as it is now, and what one client's key set was says nothing of another's at the same address", func(t *testing.T, s *webtest.Server) {
-		host := webtest.NewHost(t)
-		body := `{"redirect_uris":["` + webtest.Callback + `"],"subject_type":"pairwise","sector_identifier_uri":"` + host.URL + `/sector"}`
-		host.Serve("/sector", "application/json", `["`+webtest.Callback+`"]`)
+	servertest.Req("M7", "OIDC Registration §5, OIDC Core §10.1", "a sector document is read as it is now, and what one client's key set was says nothing of another's at the same address", func(t *testing.T, s *servertest.Server) {
+		host := servertest.NewHost(t)
+		body := `{"redirect_uris":["` + servertest.Callback + `"],"subject_type":"pairwise","sector_identifier_uri":"` + host.URL + `/sector"}`
+		host.Serve("/sector", "application/json", `["`+servertest.Callback+`"]`)
 		r := selfRegister(s, body)
 		if r.Status != 201 {
 			t.Fatal(r.Body)
@@ -211,9 +211,9 @@ var management = []webtest.Requirement{
 		selfRegister(s, body).Want(t, 400, "invalid_client_metadata")
 		replace(s, r, body[1:len(body)-1]).Want(t, 400, "invalid_client_metadata")
 
-		keyed := func(key webtest.ClientKey) {
+		keyed := func(key servertest.ClientKey) {
 			t.Helper()
-			host.Serve("/jwks", "application/json", webtest.KeySet(t, key))
+			host.Serve("/jwks", "application/json", servertest.KeySet(t, key))
 			c := s.Client(`{"client_name":"Keyed","grant_types":["client_credentials"],"scope":"jobs","token_endpoint_auth_method":"private_key_jwt","jwks_uri":"` + host.URL + `/jwks"}`)
 			present(s, key.Sign(t, asserted(s, c), nil)).OK(t)
 		}

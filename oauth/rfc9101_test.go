@@ -9,23 +9,23 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth/jwt"
-	"gatehouse/web/webtest"
 )
 
-func TestRequestObjects(t *testing.T) { webtest.Run(t, requestObjects) }
+func TestRequestObjects(t *testing.T) { servertest.Run(t, requestObjects) }
 
 // objectClaims are a good authorization request as claims with the changes; nil takes one away.
-func objectClaims(s *webtest.Server, c webtestClient, changes ...any) map[string]any {
+func objectClaims(s *servertest.Server, c clientInformation, changes ...any) map[string]any {
 	claims := map[string]any{"iss": c.ClientID, "aud": s.Issuer}
-	for name, v := range webtest.AuthorizeForm(c, "scope", "openid") {
+	for name, v := range servertest.AuthorizeForm(c, "scope", "openid") {
 		claims[name] = v[0]
 	}
 	return changed(claims, changes)
 }
 
 // withObject opens the authorization endpoint with parameters that stand beside the object.
-func withObject(b *webtest.Browser, outside ...string) webtest.Page {
+func withObject(b *servertest.Browser, outside ...string) servertest.Page {
 	v := url.Values{}
 	for i := 0; i+1 < len(outside); i += 2 {
 		v.Set(outside[i], outside[i+1])
@@ -33,12 +33,12 @@ func withObject(b *webtest.Browser, outside ...string) webtest.Page {
 	return b.Follow(b.Open("/oauth2/authorize?" + v.Encode()))
 }
 
-var requestObjects = []webtest.Requirement{
-	webtest.Req("J1", "RFC 9101 §5.1, §6.3", "a signed request object is the whole request: what stands beside it does not count", func(t *testing.T, s *webtest.Server) {
+var requestObjects = []servertest.Requirement{
+	servertest.Req("J1", "RFC 9101 §5.1, §6.3", "a signed request object is the whole request: what stands beside it does not count", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		for _, alg := range jwt.Algorithms {
 			key := clientKey(t, alg, "1")
-			c := s.RelyingParty(`"jwks":` + webtest.KeySet(t, key))
+			c := s.RelyingParty(`"jwks":` + servertest.KeySet(t, key))
 			b := s.Browser()
 			object := key.Sign(t, objectClaims(s, c, "nonce", "inside", "state", "the state", "max_age", 3600, "claims", map[string]any{"id_token": map[string]any{"auth_time": nil}}), nil)
 			page := withObject(b, "client_id", c.ClientID, "request", object, "scope", "openid admin", "state", "outside", "redirect_uri", "https://evil.example/", "prompt", "none", "nonce", "outside")
@@ -51,18 +51,18 @@ var requestObjects = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("J2", "RFC 9101 §6.1, §6.2, §10.8; CVE-2026-9793", "an object that is unsigned, signed by another or about another is invalid_request_object", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("J2", "RFC 9101 §6.1, §6.2, §10.8; CVE-2026-9793", "an object that is unsigned, signed by another or about another is invalid_request_object", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		key, stranger := clientKey(t, jwt.RS256, "1"), clientKey(t, jwt.RS256, "1")
-		c, other := s.RelyingParty(`"jwks":`+webtest.KeySet(t, key)), s.RelyingParty(`"jwks":`+webtest.KeySet(t, key))
-		pinned := s.RelyingParty(`"jwks":`+webtest.KeySet(t, key), `"request_object_signing_alg":"ES256"`)
+		c, other := s.RelyingParty(`"jwks":`+servertest.KeySet(t, key)), s.RelyingParty(`"jwks":`+servertest.KeySet(t, key))
+		pinned := s.RelyingParty(`"jwks":`+servertest.KeySet(t, key), `"request_object_signing_alg":"ES256"`)
 		keyless := s.RelyingParty()
 		now := s.Clock.Now().Unix()
 		b := s.Browser()
 		good := key.Sign(t, objectClaims(s, c), nil)
 		idToken := s.Redeem(c, b.Code(c, "alice", "scope", "openid")).Text("id_token")
 		for name, x := range map[string]struct {
-			c      webtestClient
+			c      clientInformation
 			object string
 		}{
 			"alg none": {c, forge(t, good, map[string]any{"alg": "none"}, nil)}, "a stranger's key": {c, stranger.Sign(t, objectClaims(s, c), nil)}, "flipped": {c, flipped(good)}, "garbage": {c, "x"},
@@ -74,7 +74,7 @@ var requestObjects = []webtest.Requirement{
 			"client_id twice": {c, key.Sign(t, objectClaims(s, other, "iss", c.ClientID, "CLIENT_ID", c.ClientID), nil)},
 			"another typ":     {c, key.Sign(t, objectClaims(s, c), map[jose.HeaderKey]any{"typ": "at+jwt"})},
 		} {
-			withObject(b, "client_id", x.c.ClientID, "request", x.object, "redirect_uri", webtest.Callback, "state", "the state", "response_type", "code").WantRedirectError(t, s, "invalid_request_object")
+			withObject(b, "client_id", x.c.ClientID, "request", x.object, "redirect_uri", servertest.Callback, "state", "the state", "response_type", "code").WantRedirectError(t, s, "invalid_request_object")
 			if t.Failed() {
 				t.Fatalf("it was: %s", name)
 			}
@@ -84,18 +84,18 @@ var requestObjects = []webtest.Requirement{
 		withObject(b, "request", good).WantErrorPage(t, http.StatusBadRequest)
 		withObject(b, "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c, "redirect_uri", "https://evil.example/"), nil)).WantErrorPage(t, http.StatusBadRequest)
 		withObject(b, "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c, "response_type", nil), nil), "response_type", "code").WantRedirectError(t, s, "invalid_request")
-		withObject(b, "client_id", c.ClientID, "request", good, "request_uri", "https://app.example/r", "redirect_uri", webtest.Callback, "state", "the state").WantRedirectError(t, s, "invalid_request")
+		withObject(b, "client_id", c.ClientID, "request", good, "request_uri", "https://app.example/r", "redirect_uri", servertest.Callback, "state", "the state").WantRedirectError(t, s, "invalid_request")
 		for _, typ := range []string{"oauth-authz-req+jwt", "JWT", "application/oauth-authz-req+jwt"} {
 			if p := withObject(b, "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c, "exp", now+60), map[jose.HeaderKey]any{"typ": typ})); p.Location().Query().Get("code") == "" {
 				t.Errorf("%s: %s", typ, p.Header.Get("Location"))
 			}
 		}
 	}),
-	webtest.Req("J3", "OIDC Core §6.2, CVE-2020-10770", "request_uri is fetched only from addresses the client registered, signed, without its fragment", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("J3", "OIDC Core §6.2, CVE-2020-10770", "request_uri is fetched only from addresses the client registered, signed, without its fragment", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
-		host := webtest.NewHost(t)
-		key := webtest.ClientKey{Private: clientKey(t, jwt.RS256, "").Private, Alg: jwt.RS256}
-		c := s.RelyingParty(`"jwks":`+webtest.KeySet(t, key), `"request_object_signing_alg":"RS256"`,
+		host := servertest.NewHost(t)
+		key := servertest.ClientKey{Private: clientKey(t, jwt.RS256, "").Private, Alg: jwt.RS256}
+		c := s.RelyingParty(`"jwks":`+servertest.KeySet(t, key), `"request_object_signing_alg":"RS256"`,
 			`"request_uris":["`+host.URL+`/object#GkurKxf5T0Y-mnPFCHqWOMiZi4VS138cQO_V7PZHAdM","`+host.URL+`/none","`+host.URL+`/moved","`+host.URL+`/large"]`)
 		host.Serve("/object", "application/jwt", key.Sign(t, objectClaims(s, c), nil)+"\n")
 		host.Serve("/none", "application/jwt", forge(t, key.Sign(t, objectClaims(s, c), nil), map[string]any{"alg": "none"}, nil))
@@ -105,8 +105,8 @@ var requestObjects = []webtest.Requirement{
 		b := s.Browser()
 		to := b.Decide(b.SignIn(withObject(b, "client_id", c.ClientID, "response_type", "code", "scope", "openid", "request_uri", host.URL+"/object#GkurKxf5T0Y-mnPFCHqWOMiZi4VS138cQO_V7PZHAdM"), "alice"), "approve").Location()
 		s.IDToken(c, s.Redeem(c, to))
-		ask := func(uri string) webtest.Page {
-			return withObject(b, "client_id", c.ClientID, "redirect_uri", webtest.Callback, "state", "the state", "response_type", "code", "request_uri", uri)
+		ask := func(uri string) servertest.Page {
+			return withObject(b, "client_id", c.ClientID, "redirect_uri", servertest.Callback, "state", "the state", "response_type", "code", "request_uri", uri)
 		}
 		for _, uri := range []string{host.URL + "/unregistered", host.URL + "/object/", "https://evil.example/r", "file:///etc/passwd", "urn:ietf:params:oauth:request_uri:x", host.URL + "/moved", host.URL + "/large"} {
 			ask(uri).WantRedirectError(t, s, "invalid_request_uri")
@@ -122,23 +122,23 @@ var requestObjects = []webtest.Requirement{
 			t.Error("an address that nobody registered was fetched")
 		}
 	}).With(loopbackHosts),
-	webtest.Req("J4", "RFC 9101 §4", "an object that expires while the person signs in was good when it came", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("J4", "RFC 9101 §4", "an object that expires while the person signs in was good when it came", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		key := clientKey(t, jwt.ES256, "1")
-		c := s.RelyingParty(`"jwks":` + webtest.KeySet(t, key))
+		c := s.RelyingParty(`"jwks":` + servertest.KeySet(t, key))
 		b := s.Browser()
 		page := withObject(b, "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c, "exp", s.Clock.Now().Unix()+10), nil))
 		s.Clock.Advance(5 * time.Minute)
 		s.Redeem(c, b.Decide(b.SignIn(page, "alice"), "approve").Location())
 	}),
-	webtest.Req("J5", "RFC 9101 §4", "a request object parameter of an invalid type is refused, and an unknown one is ignored", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("J5", "RFC 9101 §4", "a request object parameter of an invalid type is refused, and an unknown one is ignored", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		key := clientKey(t, jwt.ES256, "1")
-		c := s.RelyingParty(`"jwks":` + webtest.KeySet(t, key))
+		c := s.RelyingParty(`"jwks":` + servertest.KeySet(t, key))
 		b := s.Browser()
 		b.Code(c, "alice", "scope", "openid")
-		send := func(name string, v any) webtest.Page {
-			return withObject(b, "client_id", c.ClientID, "redirect_uri", webtest.Callback, "state", "the state", "request", key.Sign(t, objectClaims(s, c, name, v), nil))
+		send := func(name string, v any) servertest.Page {
+			return withObject(b, "client_id", c.ClientID, "redirect_uri", servertest.Callback, "state", "the state", "request", key.Sign(t, objectClaims(s, c, name, v), nil))
 		}
 		for _, name := range []string{
 			"response_type", "response_mode", "redirect_uri", "scope", "state", "nonce", "prompt", "display", "login_hint", "id_token_hint", "acr_values", "ui_locales", "claims_locales",

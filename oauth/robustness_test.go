@@ -8,20 +8,20 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
 // TestRobustness holds what reviews of this server found, so that it is never so again.
-func TestRobustness(t *testing.T) { webtest.Run(t, robustness) }
+func TestRobustness(t *testing.T) { servertest.Run(t, robustness) }
 
-var robustness = []webtest.Requirement{
-	webtest.Req("G1", "audit", "bytes that are no text in a header neither stop the audit log nor undo a revocation", func(t *testing.T, s *webtest.Server) {
+var robustness = []servertest.Requirement{
+	servertest.Req("G1", "audit", "bytes that are no text in a header neither stop the audit log nor undo a revocation", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c, m := s.App(), s.Machine("jobs")
-		bad := func(client oauth.ClientInformation, form url.Values) webtest.Response {
+		bad := func(client oauth.ClientInformation, form url.Values) servertest.Response {
 			req := s.AsClient("/oauth2/token", client, form)
 			req.Header.Set("User-Agent", "x\xff\xfe "+strings.Repeat("ü", 200))
 			return s.Do(req)
@@ -41,15 +41,15 @@ var robustness = []webtest.Requirement{
 			t.Errorf("%d issue records, want 3", len(events))
 		}
 	}),
-	webtest.Req("G4", "hostile input", "names that are no text are unknown, never a fault", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("G4", "hostile input", "names that are no text are unknown, never a fault", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		b := s.Browser()
 		b.SignIn(b.Open("/login"), "alice")
 		for _, id := range []string{"%ff", "%00", "a%ff", strings.Repeat("x", 200), "%F0%9F%98%80"} {
 			raw, err := url.QueryUnescape(id)
 			storagetest.Must(t, err)
-			s.Token(webtest.Nobody(raw), machineGrant).Want(t, 401, "invalid_client")
-			for _, p := range []webtest.Page{
+			s.Token(servertest.Nobody(raw), machineGrant).Want(t, 401, "invalid_client")
+			for _, p := range []servertest.Page{
 				b.Open("/oauth2/authorize/" + id), b.Open("/login?request=" + id), b.Open("/consent?request=" + id), b.Open("/oauth2/authorize?client_id=" + id),
 				b.Submit("/consent", url.Values{"request": {raw}, "decision": {"approve"}}), b.Submit("/login", url.Values{"request": {raw}, "username": {raw}, "password": {"x"}}),
 				b.Open("/account/apps/" + id), b.Submit("/account/apps/"+id+"/withdraw", url.Values{"form_token": {"x"}}), b.Submit("/account/sessions/"+id+"/end", url.Values{"form_token": {"x"}}),
@@ -60,15 +60,15 @@ var robustness = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("G6", "hostile input", "a stranger cannot fill the database with authorization requests", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("G6", "hostile input", "a stranger cannot fill the database with authorization requests", func(t *testing.T, s *servertest.Server) {
 		c := s.App()
 		b := s.Browser()
-		if p := b.SubmitFrom("https://app.example", "/oauth2/authorize", webtest.AuthorizeForm(c, "state", strings.Repeat("s", 20_000))); p.Status != http.StatusRequestEntityTooLarge {
+		if p := b.SubmitFrom("https://app.example", "/oauth2/authorize", servertest.AuthorizeForm(c, "state", strings.Repeat("s", 20_000))); p.Status != http.StatusRequestEntityTooLarge {
 			t.Errorf("20 kB of state: %d", p.Status)
 		}
 		last := 0
 		for range 310 {
-			last = b.Open("/oauth2/authorize?" + webtest.AuthorizeForm(c).Encode()).Status
+			last = b.Open("/oauth2/authorize?" + servertest.AuthorizeForm(c).Encode()).Status
 		}
 		if last != http.StatusTooManyRequests {
 			t.Errorf("after 310 requests: %d", last)
@@ -78,7 +78,7 @@ var robustness = []webtest.Requirement{
 			t.Errorf("a minute later: %d", p.Status)
 		}
 	}),
-	webtest.Req("G7", "consent", "a consent that is withdrawn while a code is made is asked for again, not made anew", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("G7", "consent", "a consent that is withdrawn while a code is made is asked for again, not made anew", func(t *testing.T, s *servertest.Server) {
 		u := s.User("alice")
 		c := s.App()
 		b := s.Browser()
@@ -97,7 +97,7 @@ var robustness = []webtest.Requirement{
 		if who == nil {
 			t.Fatalf("not signed in: %d", r.Status)
 		}
-		a, err := s.OAuth.Begin(t.Context(), webtest.AuthorizeForm(c))
+		a, err := s.OAuth.Begin(t.Context(), servertest.AuthorizeForm(c))
 		storagetest.Must(t, err)
 		storagetest.Must(t, s.OAuth.Withdraw(t.Context(), u.ID, before.ID))
 		if _, err := s.OAuth.Approve(t.Context(), a, who, oauth.Answer{Consent: &before}); !errors.Is(err, oauth.ErrConsentGone) {
@@ -107,7 +107,7 @@ var robustness = []webtest.Requirement{
 			t.Errorf("the consent is back: %v", err)
 		}
 	}),
-	webtest.Req("G8", "consent", "what the operator vouched for is not remembered as the person's word", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("G8", "consent", "what the operator vouched for is not remembered as the person's word", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.Client(`{"grant_types":["authorization_code"],"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_skip_consent":true}`)
 		b := s.Browser()
@@ -123,12 +123,12 @@ var robustness = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("G9", "RFC 8707 §2", "no new token has a scope or resource that was deleted, and no client is out for it", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("G9", "RFC 8707 §2", "no new token has a scope or resource that was deleted, and no client is out for it", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		api(t, s)
 		c := s.App()
 		b := s.Browser()
-		token := s.Token(c, webtest.CodeForm(b.Code(c, "alice", "resource", "https://api.example"), c)).OK(t).Text("refresh_token")
+		token := s.Token(c, servertest.CodeForm(b.Code(c, "alice", "resource", "https://api.example"), c)).OK(t).Text("refresh_token")
 		storagetest.Must(t, s.Store.DeleteScope(t.Context(), "write", storagetest.Event("delete")))
 		r := s.Refresh(c, token).OK(t)
 		if r.Text("scope") != "read" {
@@ -144,11 +144,11 @@ var robustness = []webtest.Requirement{
 		s.Clock.Advance(time.Minute)
 		s.Refresh(c, r.Text("refresh_token")).OK(t)
 	}),
-	webtest.Req("G12", "[design](design.md)", "signing out ends also what an expired session of the browser had bound to it", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("G12", "[design](design.md)", "signing out ends also what an expired session of the browser had bound to it", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		b := s.Browser()
-		tokens := s.Token(c, webtest.CodeForm(b.Code(c, "alice", "scope", "read"), c)).OK(t)
+		tokens := s.Token(c, servertest.CodeForm(b.Code(c, "alice", "scope", "read"), c)).OK(t)
 		s.Clock.Advance(3 * time.Hour)
 		b.SignIn(b.Open("/login"), "alice")
 		if p := b.Submit("/account/sign-out", url.Values{"form_token": b.Open("/account").Fields()["form_token"][:1]}); p.Status != http.StatusSeeOther {
@@ -156,7 +156,7 @@ var robustness = []webtest.Requirement{
 		}
 		s.Refresh(c, tokens.Text("refresh_token")).Want(t, 400, "invalid_grant")
 	}),
-	webtest.Req("G13", "audit", "of several people in one browser each is signed out by themselves, on record", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("G13", "audit", "of several people in one browser each is signed out by themselves, on record", func(t *testing.T, s *servertest.Server) {
 		u := s.User("alice")
 		s.User("bob")
 		b := s.Browser()
@@ -176,12 +176,12 @@ var robustness = []webtest.Requirement{
 			t.Errorf("events %v, want bob's end alone", events)
 		}
 	}),
-	webtest.Req("G13b", "[design](design.md)", "one person's use of a browser keeps nobody else's session alive, and who comes back after another signed in still signs out what is theirs", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("G13b", "[design](design.md)", "one person's use of a browser keeps nobody else's session alive, and who comes back after another signed in still signs out what is theirs", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		s.User("bob")
 		c := s.App()
 		b := s.Browser()
-		tokens := s.Token(c, webtest.CodeForm(b.Code(c, "alice", "scope", "read"), c)).OK(t)
+		tokens := s.Token(c, servertest.CodeForm(b.Code(c, "alice", "scope", "read"), c)).OK(t)
 		b.SignIn(b.Open("/login"), "bob")
 		for range 3 {
 			s.Clock.Advance(90 * time.Minute)
@@ -196,13 +196,13 @@ var robustness = []webtest.Requirement{
 		b.Submit("/account/sign-out", url.Values{"form_token": b.Open("/account").Fields()["form_token"][:1]})
 		s.Refresh(c, tokens.Text("refresh_token")).Want(t, 400, "invalid_grant")
 	}),
-	webtest.Req("G14", "enumeration", "the password of a disabled person can be guessed no better than any other", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("G14", "enumeration", "the password of a disabled person can be guessed no better than any other", func(t *testing.T, s *servertest.Server) {
 		u := s.User("alice")
 		storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID, storagetest.Event("disable")))
 		b := s.Browser()
 		form := b.Open("/login").Fields()
 		form.Set("username", "alice")
-		form.Set("password", webtest.Password)
+		form.Set("password", servertest.Password)
 		last := 0
 		for range 8 {
 			last = b.Submit("/login", form).Status
@@ -211,13 +211,13 @@ var robustness = []webtest.Requirement{
 			t.Errorf("after 8 right guesses: %d", last)
 		}
 	}),
-	webtest.Req("G15", "[design](design.md)", "introspection is for servers: no other origin may call it", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("G15", "[design](design.md)", "introspection is for servers: no other origin may call it", func(t *testing.T, s *servertest.Server) {
 		r := s.Post("/oauth2/introspect", s.Machine("jobs"), url.Values{"token": {"x"}}).OK(t)
 		if got := r.Header.Get("Access-Control-Allow-Origin"); got != "" {
 			t.Errorf("it allows %s", got)
 		}
 	}),
-	webtest.Req("G17", "[design](design.md)", "the process that gives up a leaked key refuses its tokens at once", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("G17", "[design](design.md)", "the process that gives up a leaked key refuses its tokens at once", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")
 		for range 5 {
 			token := s.MachineToken(c)
@@ -230,7 +230,7 @@ var robustness = []webtest.Requirement{
 			}
 		}
 	}),
-	webtest.Req("G16", "RFC 7591 §2", "a duration that is no whole number of seconds within bounds is refused", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("G16", "RFC 7591 §2", "a duration that is no whole number of seconds within bounds is refused", func(t *testing.T, s *servertest.Server) {
 		for _, v := range []string{"18446744075", "-1", "0", `"1500ms"`, `"1000h"`, "1.5", "true"} {
 			m, err := oauth.ParseMetadata([]byte(`{"grant_types":["client_credentials"],"gatehouse_access_token_ttl":` + v + `}`))
 			if err == nil {

@@ -7,9 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth/jwt"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
 // spelled returns other spellings of a token that a lenient decoder takes for the same.
@@ -29,10 +29,10 @@ func spelled(t *testing.T, token string) []string {
 func TestOtherSpellingsOfTokensAreRefusedEverywhere(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "off"}})
+		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "off"}})
 		s.User("alice")
 		key := clientKey(t, jwt.ES256, "1")
-		c := s.RelyingParty(`"jwks":` + webtest.KeySet(t, key))
+		c := s.RelyingParty(`"jwks":` + servertest.KeySet(t, key))
 		b := s.Browser()
 		tokens := s.Redeem(c, b.Code(c, "alice", "scope", "openid"))
 		token, idToken := tokens.Text("access_token"), tokens.Text("id_token")
@@ -55,7 +55,7 @@ func TestOtherSpellingsOfTokensAreRefusedEverywhere(t *testing.T) {
 			present(s, other).Want(t, 401, "invalid_client")
 		}
 		for _, other := range spelled(t, key.Sign(t, objectClaims(s, c), nil)) {
-			withObject(s.Browser(), "client_id", c.ClientID, "request", other, "redirect_uri", webtest.Callback, "state", "the state", "response_type", "code").
+			withObject(s.Browser(), "client_id", c.ClientID, "request", other, "redirect_uri", servertest.Callback, "state", "the state", "response_type", "code").
 				WantRedirectError(t, s, "invalid_request_object")
 		}
 		hints := idToken
@@ -76,9 +76,9 @@ func TestOtherSpellingsOfTokensAreRefusedEverywhere(t *testing.T) {
 func TestCodeChallengeHasOneSpelling(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{})
+		s := servertest.Start(t, db, servertest.Options{})
 		c := s.Public()
-		challenge := webtest.AuthorizeForm(c).Get("code_challenge")
+		challenge := servertest.AuthorizeForm(c).Get("code_challenge")
 		other := challenge[:42] + string(challenge[42]+1)
 		s.Browser().Authorize(c, "code_challenge", other).WantRedirectError(t, s, "invalid_request")
 		if p := s.Browser().Authorize(c, "code_challenge", challenge); p.Status != 200 {

@@ -12,14 +12,14 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
-func TestCodes(t *testing.T)         { webtest.Run(t, codes) }
-func TestTokenEndpoint(t *testing.T) { webtest.Run(t, tokenEndpoint) }
+func TestCodes(t *testing.T)         { servertest.Run(t, codes) }
+func TestTokenEndpoint(t *testing.T) { servertest.Run(t, tokenEndpoint) }
 
 func decodePart(t testing.TB, token string, n int) map[string]any {
 	t.Helper()
@@ -34,69 +34,69 @@ func decodePart(t testing.TB, token string, n int) map[string]any {
 	return out
 }
 
-var codes = []webtest.Requirement{
-	webtest.Req("P9", "RFC 7636 §4.6, fosite#883, CVE-2026-123545, CVE-2026-123542", "a challenge is enforced, also after a failed attempt", func(t *testing.T, s *webtest.Server) {
+var codes = []servertest.Requirement{
+	servertest.Req("P9", "RFC 7636 §4.6, fosite#883, CVE-2026-123545, CVE-2026-123542", "a challenge is enforced, also after a failed attempt", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		for _, c := range []oauth.ClientInformation{s.App(), s.Public(), s.Client(`{"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_require_pkce":false}`)} {
 			to := s.Browser().Code(c, "alice")
-			s.Token(c, webtest.CodeForm(to, c, "code_verifier", "")).Want(t, 400, "invalid_grant")
-			s.Token(c, webtest.CodeForm(to, c, "code_verifier", strings.Repeat("w", 43))).Want(t, 400, "invalid_grant")
-			s.Token(c, webtest.CodeForm(to, c, "code_verifier", "")).Want(t, 400, "invalid_grant")
-			s.Token(c, webtest.CodeForm(to, c)).OK(t)
+			s.Token(c, servertest.CodeForm(to, c, "code_verifier", "")).Want(t, 400, "invalid_grant")
+			s.Token(c, servertest.CodeForm(to, c, "code_verifier", strings.Repeat("w", 43))).Want(t, 400, "invalid_grant")
+			s.Token(c, servertest.CodeForm(to, c, "code_verifier", "")).Want(t, 400, "invalid_grant")
+			s.Token(c, servertest.CodeForm(to, c)).OK(t)
 		}
 	}),
-	webtest.Req("P10", "RFC 9700 §4.8.2", "a verifier without a challenge is refused", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P10", "RFC 9700 §4.8.2", "a verifier without a challenge is refused", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.Client(`{"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_require_pkce":false}`)
 		to := s.Browser().Code(c, "alice", "code_challenge", "", "code_challenge_method", "")
-		s.Token(c, webtest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
-		s.Token(c, webtest.CodeForm(to, c, "code_verifier", "")).OK(t)
+		s.Token(c, servertest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
+		s.Token(c, servertest.CodeForm(to, c, "code_verifier", "")).OK(t)
 	}),
-	webtest.Req("P11", "RFC 7636 §4.6", "a wrong or malformed verifier is invalid_grant and costs nothing", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P11", "RFC 7636 §4.6", "a wrong or malformed verifier is invalid_grant and costs nothing", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.Public()
 		to := s.Browser().Code(c, "alice")
-		for _, verifier := range []string{strings.Repeat("w", 43), webtest.Verifier[:42], strings.Repeat("a", 129), webtest.Verifier + "+", webtest.Challenge(webtest.Verifier), "é" + strings.Repeat("a", 45)} {
-			s.Token(c, webtest.CodeForm(to, c, "code_verifier", verifier)).Want(t, 400, "invalid_grant")
+		for _, verifier := range []string{strings.Repeat("w", 43), servertest.Verifier[:42], strings.Repeat("a", 129), servertest.Verifier + "+", servertest.Challenge(servertest.Verifier), "é" + strings.Repeat("a", 45)} {
+			s.Token(c, servertest.CodeForm(to, c, "code_verifier", verifier)).Want(t, 400, "invalid_grant")
 		}
-		s.Token(c, webtest.CodeForm(to, c)).OK(t)
+		s.Token(c, servertest.CodeForm(to, c)).OK(t)
 	}),
-	webtest.Req("P31", "RFC 6749 §4.1.2", "a code is single use, and a valid replay kills what the first use gave", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P31", "RFC 6749 §4.1.2", "a code is single use, and a valid replay kills what the first use gave", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		to := s.Browser().Code(c, "alice")
-		first := s.Token(c, webtest.CodeForm(to, c)).OK(t)
+		first := s.Token(c, servertest.CodeForm(to, c)).OK(t)
 		if !s.Active(c, first.Text("access_token")) {
 			t.Fatal("the first token is not active")
 		}
-		s.Token(c, webtest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
+		s.Token(c, servertest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
 		if s.Active(c, first.Text("access_token")) || s.Active(c, first.Text("refresh_token")) {
 			t.Error("the tokens of the first use live on")
 		}
 		s.Refresh(c, first.Text("refresh_token")).Want(t, 400, "invalid_grant")
 		wantEvent(t, s, storage.CodeReplayed)
 	}),
-	webtest.Req("P32", "RFC 9700 §4.5", "a replay by another client or with a wrong verifier changes nothing", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P32", "RFC 9700 §4.5", "a replay by another client or with a wrong verifier changes nothing", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c, other := s.App(), s.App()
 		to := s.Browser().Code(c, "alice")
-		first := s.Token(c, webtest.CodeForm(to, c)).OK(t)
-		s.Token(other, webtest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
-		s.Token(c, webtest.CodeForm(to, c, "code_verifier", strings.Repeat("w", 43))).Want(t, 400, "invalid_grant")
-		s.Token(c, webtest.CodeForm(to, c, "redirect_uri", "https://app.example/other")).Want(t, 400, "invalid_grant")
+		first := s.Token(c, servertest.CodeForm(to, c)).OK(t)
+		s.Token(other, servertest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
+		s.Token(c, servertest.CodeForm(to, c, "code_verifier", strings.Repeat("w", 43))).Want(t, 400, "invalid_grant")
+		s.Token(c, servertest.CodeForm(to, c, "redirect_uri", "https://app.example/other")).Want(t, 400, "invalid_grant")
 		broken := c
 		broken.ClientSecret = other.ClientSecret
-		s.Token(broken, webtest.CodeForm(to, c)).Want(t, 401, "invalid_client")
+		s.Token(broken, servertest.CodeForm(to, c)).Want(t, 401, "invalid_client")
 		if !s.Active(c, first.Text("access_token")) {
 			t.Error("a stranger killed the token")
 		}
 	}),
-	webtest.Req("P33", "RFC 6749 §4.1.2, two processes", "of 50 parallel redemptions on two processes one wins, and its tokens are dead afterwards", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P33", "RFC 6749 §4.1.2, two processes", "of 50 parallel redemptions on two processes one wins, and its tokens are dead afterwards", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		to := s.Browser().Code(c, "alice")
-		nodes := []*webtest.Server{s, s.Another()}
-		won := parallel(t, 50, func(i int) webtest.Response { return nodes[i%2].Token(c, webtest.CodeForm(to, c)) })
+		nodes := []*servertest.Server{s, s.Another()}
+		won := parallel(t, 50, func(i int) servertest.Response { return nodes[i%2].Token(c, servertest.CodeForm(to, c)) })
 		if len(won) != 1 {
 			t.Fatalf("%d winners, want 1", len(won))
 		}
@@ -104,40 +104,40 @@ var codes = []webtest.Requirement{
 			t.Error("the winner's tokens are alive although 49 replays were seen")
 		}
 	}),
-	webtest.Req("P34", "RFC 6749 §4.1.2", "a code older than its life is invalid_grant", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P34", "RFC 6749 §4.1.2", "a code older than its life is invalid_grant", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		to := s.Browser().Code(c, "alice")
 		s.Clock.Advance(time.Minute)
-		s.Token(c, webtest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
+		s.Token(c, servertest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
 	}),
-	webtest.Req("P35", "RFC 6749 §4.1.3", "a code is bound to its client", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P35", "RFC 6749 §4.1.3", "a code is bound to its client", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		to := s.Browser().Code(c, "alice")
-		s.Token(s.App(), webtest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
-		s.Token(s.Public(), webtest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
-		s.Token(c, webtest.CodeForm(to, c)).OK(t)
+		s.Token(s.App(), servertest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
+		s.Token(s.Public(), servertest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
+		s.Token(c, servertest.CodeForm(to, c)).OK(t)
 	}),
-	webtest.Req("P36", "RFC 6749 §4.1.3, OAuth 2.1", "redirect_uri must match when sent; a PKCE client may leave it out", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P36", "RFC 6749 §4.1.3, OAuth 2.1", "redirect_uri must match when sent; a PKCE client may leave it out", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		to := s.Browser().Code(c, "alice")
-		s.Token(c, webtest.CodeForm(to, c, "redirect_uri", webtest.Callback+"/")).Want(t, 400, "invalid_grant")
-		s.Token(c, webtest.CodeForm(to, c, "redirect_uri", "")).OK(t)
+		s.Token(c, servertest.CodeForm(to, c, "redirect_uri", servertest.Callback+"/")).Want(t, 400, "invalid_grant")
+		s.Token(c, servertest.CodeForm(to, c, "redirect_uri", "")).OK(t)
 		old := s.Client(`{"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_require_pkce":false}`)
 		to = s.Browser().Code(old, "alice", "code_challenge", "", "code_challenge_method", "")
-		s.Token(old, webtest.CodeForm(to, old, "code_verifier", "", "redirect_uri", "")).Want(t, 400, "invalid_grant")
-		s.Token(old, webtest.CodeForm(to, old, "code_verifier", "")).OK(t)
+		s.Token(old, servertest.CodeForm(to, old, "code_verifier", "", "redirect_uri", "")).Want(t, 400, "invalid_grant")
+		s.Token(old, servertest.CodeForm(to, old, "code_verifier", "")).OK(t)
 	}),
-	webtest.Req("P37", "RFC 9700 §4.14", "a code is dead once its person, consent, client or session is", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P37", "RFC 9700 §4.14", "a code is dead once its person, consent, client or session is", func(t *testing.T, s *servertest.Server) {
 		for name, end := range endings(s) {
 			u := s.User(name)
 			c := s.App()
 			b := s.Browser()
 			to := b.Code(c, name)
 			end(t, u, c, b)
-			r := s.Token(c, webtest.CodeForm(to, c))
+			r := s.Token(c, servertest.CodeForm(to, c))
 			if r.Status == 200 {
 				t.Errorf("%s: the code still works", name)
 			}
@@ -146,44 +146,44 @@ var codes = []webtest.Requirement{
 }
 
 // endings are the ways in which everything a person allowed a client comes to an end.
-func endings(s *webtest.Server) map[string]func(t *testing.T, u storage.User, c oauth.ClientInformation, b *webtest.Browser) {
+func endings(s *servertest.Server) map[string]func(t *testing.T, u storage.User, c oauth.ClientInformation, b *servertest.Browser) {
 	e := storagetest.Event("ending")
-	return map[string]func(t *testing.T, u storage.User, c oauth.ClientInformation, b *webtest.Browser){
-		"user-disabled": func(t *testing.T, u storage.User, _ oauth.ClientInformation, _ *webtest.Browser) {
+	return map[string]func(t *testing.T, u storage.User, c oauth.ClientInformation, b *servertest.Browser){
+		"user-disabled": func(t *testing.T, u storage.User, _ oauth.ClientInformation, _ *servertest.Browser) {
 			storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID, e))
 		},
-		"user-deleted": func(t *testing.T, u storage.User, _ oauth.ClientInformation, _ *webtest.Browser) {
+		"user-deleted": func(t *testing.T, u storage.User, _ oauth.ClientInformation, _ *servertest.Browser) {
 			storagetest.Must(t, s.Store.DeleteUser(t.Context(), u.ID, e))
 		},
-		"user-tokens-revoked": func(t *testing.T, u storage.User, _ oauth.ClientInformation, _ *webtest.Browser) {
+		"user-tokens-revoked": func(t *testing.T, u storage.User, _ oauth.ClientInformation, _ *servertest.Browser) {
 			storagetest.Must(t, s.Store.RevokeUserTokens(t.Context(), u.ID, e))
 		},
-		"password-changed": func(t *testing.T, u storage.User, _ oauth.ClientInformation, _ *webtest.Browser) {
+		"password-changed": func(t *testing.T, u storage.User, _ oauth.ClientInformation, _ *servertest.Browser) {
 			storagetest.Must(t, s.People.SetPassword(t.Context(), u, "another good password"))
 		},
-		"client-tokens-revoked": func(t *testing.T, _ storage.User, c oauth.ClientInformation, _ *webtest.Browser) {
+		"client-tokens-revoked": func(t *testing.T, _ storage.User, c oauth.ClientInformation, _ *servertest.Browser) {
 			storagetest.Must(t, s.Store.RevokeClientTokens(t.Context(), c.ClientID, e))
 		},
-		"client-disabled": func(t *testing.T, _ storage.User, c oauth.ClientInformation, _ *webtest.Browser) {
+		"client-disabled": func(t *testing.T, _ storage.User, c oauth.ClientInformation, _ *servertest.Browser) {
 			storagetest.Must(t, s.Store.DisableClient(t.Context(), c.ClientID, e))
 		},
-		"client-deleted": func(t *testing.T, _ storage.User, c oauth.ClientInformation, _ *webtest.Browser) {
+		"client-deleted": func(t *testing.T, _ storage.User, c oauth.ClientInformation, _ *servertest.Browser) {
 			storagetest.Must(t, s.Store.DeleteClient(t.Context(), c.ClientID, e))
 		},
-		"scope-narrowed": func(t *testing.T, _ storage.User, c oauth.ClientInformation, _ *webtest.Browser) {
+		"scope-narrowed": func(t *testing.T, _ storage.User, c oauth.ClientInformation, _ *servertest.Browser) {
 			_, _, err := s.OAuth.UpdateClient(t.Context(), c.ClientID, []byte(`{"scope":"read"}`))
 			storagetest.Must(t, err)
 		},
-		"secret-rotated-for-a-leak": func(t *testing.T, _ storage.User, c oauth.ClientInformation, _ *webtest.Browser) {
+		"secret-rotated-for-a-leak": func(t *testing.T, _ storage.User, c oauth.ClientInformation, _ *servertest.Browser) {
 			_, err := s.OAuth.RotateSecret(t.Context(), c.ClientID, 0)
 			storagetest.Must(t, err)
 		},
-		"consent-withdrawn": func(t *testing.T, u storage.User, c oauth.ClientInformation, _ *webtest.Browser) {
+		"consent-withdrawn": func(t *testing.T, u storage.User, c oauth.ClientInformation, _ *servertest.Browser) {
 			consent, err := s.Store.Consent(t.Context(), u.ID, c.ClientID)
 			storagetest.Must(t, err)
 			storagetest.Must(t, s.OAuth.Withdraw(t.Context(), u.ID, consent.ID))
 		},
-		"session-ended": func(t *testing.T, _ storage.User, _ oauth.ClientInformation, b *webtest.Browser) {
+		"session-ended": func(t *testing.T, _ storage.User, _ oauth.ClientInformation, b *servertest.Browser) {
 			form := b.Open("/account").Fields()
 			if p := b.Submit("/account/sign-out", url.Values{"form_token": form["form_token"][:1]}); p.Status != http.StatusSeeOther {
 				t.Fatalf("sign-out: %d %s", p.Status, p.Text())
@@ -192,7 +192,7 @@ func endings(s *webtest.Server) map[string]func(t *testing.T, u storage.User, c 
 	}
 }
 
-func wantEvent(t *testing.T, s *webtest.Server, event string) {
+func wantEvent(t *testing.T, s *servertest.Server, event string) {
 	t.Helper()
 	events, err := s.Store.AuditEvents(t.Context(), storage.AuditFilter{Event: event})
 	storagetest.Must(t, err)
@@ -202,10 +202,10 @@ func wantEvent(t *testing.T, s *webtest.Server, event string) {
 }
 
 // parallel runs n requests at once and returns those that succeeded; every other must be invalid_grant.
-func parallel(t *testing.T, n int, request func(i int) webtest.Response) []webtest.Response {
+func parallel(t *testing.T, n int, request func(i int) servertest.Response) []servertest.Response {
 	t.Helper()
 	var mu sync.Mutex
-	var won []webtest.Response
+	var won []servertest.Response
 	storagetest.Do(n, func(i int) {
 		r := request(i)
 		mu.Lock()
@@ -232,8 +232,8 @@ func with(form url.Values, changes ...string) url.Values {
 	return out
 }
 
-var tokenEndpoint = []webtest.Requirement{
-	webtest.Req("P38", "RFC 6749 §3.2", "only a POST form works, never the query string", func(t *testing.T, s *webtest.Server) {
+var tokenEndpoint = []servertest.Requirement{
+	servertest.Req("P38", "RFC 6749 §3.2", "only a POST form works, never the query string", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")
 		q := with(machineGrant, "client_id", c.ClientID, "client_secret", c.ClientSecret).Encode()
 		if r := s.Get("/oauth2/token?" + q); r.Status != http.StatusMethodNotAllowed || r.Header.Get("Allow") != "POST" {
@@ -251,7 +251,7 @@ var tokenEndpoint = []webtest.Requirement{
 		req.Header.Set("Content-Type", "application/json")
 		s.Do(req).Want(t, 400, "invalid_request")
 	}),
-	webtest.Req("P39", "RFC 6749 §5.1", "answers are JSON, not cached, and say type, life and scope", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P39", "RFC 6749 §5.1", "answers are JSON, not cached, and say type, life and scope", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs other")
 		r := s.Token(c, with(machineGrant, "scope", "jobs")).OK(t)
 		if r.Header.Get("Cache-Control") != "no-store" || r.Header.Get("Content-Type") != "application/json" ||
@@ -259,7 +259,7 @@ var tokenEndpoint = []webtest.Requirement{
 			t.Errorf("%v %s", r.Header, r.Body)
 		}
 	}),
-	webtest.Req("P40", "RFC 6749 §5.2", "failed client authentication is 401 invalid_client, with a challenge when the header was used", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P40", "RFC 6749 §5.2", "failed client authentication is 401 invalid_client, with a challenge when the header was used", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")
 		wrong := c
 		wrong.ClientSecret = s.Machine("jobs").ClientSecret
@@ -281,7 +281,7 @@ var tokenEndpoint = []webtest.Requirement{
 		}
 		s.Do(s.Request(http.MethodPost, "/oauth2/token", machineGrant)).Want(t, 401, "invalid_client")
 	}),
-	webtest.Req("P41", "RFC 6749 §5.2", "an unknown client and a wrong secret get the same answer", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P41", "RFC 6749 §5.2", "an unknown client and a wrong secret get the same answer", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")
 		wrong, unknown := c, c
 		wrong.ClientSecret = s.Machine("jobs").ClientSecret
@@ -291,7 +291,7 @@ var tokenEndpoint = []webtest.Requirement{
 			t.Errorf("%d %s and %d %s", a.Status, a.Body, b.Status, b.Body)
 		}
 	}),
-	webtest.Req("P42", "RFC 6749 §2.3", "two authentication methods in one request are refused", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P42", "RFC 6749 §2.3", "two authentication methods in one request are refused", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")
 		s.Token(c, with(machineGrant, "client_secret", c.ClientSecret)).Want(t, 400, "invalid_request")
 		s.Token(c, with(machineGrant, "client_id", "another")).Want(t, 400, "invalid_request")
@@ -300,7 +300,7 @@ var tokenEndpoint = []webtest.Requirement{
 		s.Do(req).Want(t, 400, "invalid_request")
 		s.Token(c, with(machineGrant, "client_id", c.ClientID)).OK(t)
 	}),
-	webtest.Req("P43", "RFC 7591 §2", "a client uses only the method it is registered for", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P43", "RFC 7591 §2", "a client uses only the method it is registered for", func(t *testing.T, s *servertest.Server) {
 		basic := s.Machine("jobs")
 		post := s.Client(`{"grant_types":["client_credentials"],"token_endpoint_auth_method":"client_secret_post","scope":"jobs"}`)
 		s.Token(basic, machineGrant).OK(t)
@@ -315,7 +315,7 @@ var tokenEndpoint = []webtest.Requirement{
 		public.TokenEndpointAuthMethod, public.ClientSecret = storage.AuthPost, basic.ClientSecret
 		s.Token(public, machineGrant).Want(t, 401, "invalid_client")
 	}),
-	webtest.Req("P44", "RFC 6749 §2.3.1", "the two parts of Basic are form-encoded", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P44", "RFC 6749 §2.3.1", "the two parts of Basic are form-encoded", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")
 		encoded := ""
 		for _, b := range []byte(c.ClientID) {
@@ -332,7 +332,7 @@ var tokenEndpoint = []webtest.Requirement{
 			s.Do(req).Want(t, 401, "invalid_client")
 		}
 	}),
-	webtest.Req("P45", "RFC 6749 §5.2", "a missing, unknown or not allowed grant_type has its own error each", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P45", "RFC 6749 §5.2", "a missing, unknown or not allowed grant_type has its own error each", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")
 		s.Token(c, url.Values{"scope": {"jobs"}}).Want(t, 400, "invalid_request")
 		s.Token(c, url.Values{"grant_type": {"magic"}}).Want(t, 400, "unsupported_grant_type")
@@ -345,7 +345,7 @@ var tokenEndpoint = []webtest.Requirement{
 		dup := s.AsClient("/oauth2/token", c, url.Values{"grant_type": {"client_credentials", "client_credentials"}})
 		s.Do(dup).Want(t, 400, "invalid_request")
 	}),
-	webtest.Req("P46", "RFC 6749 §4.4, RFC 9700 §4.15", "client_credentials: confidential only, no refresh token, scopes as allowed, sub is the client and no person", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P46", "RFC 6749 §4.4, RFC 9700 §4.15", "client_credentials: confidential only, no refresh token, scopes as allowed, sub is the client and no person", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs offline_access")
 		r := s.Token(c, machineGrant).OK(t)
 		if r.Text("refresh_token") != "" || r.Text("scope") != "jobs" {
@@ -368,11 +368,11 @@ var tokenEndpoint = []webtest.Requirement{
 			t.Error("a public client was registered for client_credentials")
 		}
 	}),
-	webtest.Req("P47", "RFC 9700 §2.4", "the password grant does not exist", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P47", "RFC 9700 §2.4", "the password grant does not exist", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
-		s.Token(s.App(), url.Values{"grant_type": {"password"}, "username": {"alice"}, "password": {webtest.Password}}).Want(t, 400, "unsupported_grant_type")
+		s.Token(s.App(), url.Values{"grant_type": {"password"}, "username": {"alice"}, "password": {servertest.Password}}).Want(t, 400, "unsupported_grant_type")
 	}),
-	webtest.Req("P48", "RFC 6749 §5.2", "error codes are registered ones, and descriptions keep to their characters", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P48", "RFC 6749 §5.2", "error codes are registered ones, and descriptions keep to their characters", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")
 		for _, scope := range []string{"\"", "\\", "é", "\x7f", "\t", "a\nb", strings.Repeat("x", 500)} {
 			s.Token(c, with(machineGrant, "scope", scope)).Want(t, 400, "invalid_scope")
@@ -382,11 +382,11 @@ var tokenEndpoint = []webtest.Requirement{
 		req.Body = http.NoBody
 		s.Do(req).Want(t, 400, "invalid_request")
 	}),
-	webtest.Req("P49", "OAuth 2.1 §2.4.1", "repeated failures are 429 with Retry-After, and never touch the honest client", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P49", "OAuth 2.1 §2.4.1", "repeated failures are 429 with Retry-After, and never touch the honest client", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")
 		wrong := c
 		wrong.ClientSecret = s.Machine("jobs").ClientSecret
-		var last webtest.Response
+		var last servertest.Response
 		for range 25 {
 			last = s.Token(wrong, machineGrant)
 		}
@@ -410,7 +410,7 @@ var tokenEndpoint = []webtest.Requirement{
 		}
 		s.Token(c, machineGrant).OK(t)
 	}),
-	webtest.Req("P50", "RFC 6749 §2.3.1, §10", "secrets have 256 bits, are stored hashed, and old and new overlap while they rotate", func(t *testing.T, s *webtest.Server) {
+	servertest.Req("P50", "RFC 6749 §2.3.1, §10", "secrets have 256 bits, are stored hashed, and old and new overlap while they rotate", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")
 		if len(c.ClientSecret) != len("gate_cs_live_")+49 || !strings.HasPrefix(c.ClientSecret, "gate_cs_live_") {
 			t.Errorf("the secret is %q", c.ClientSecret)

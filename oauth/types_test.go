@@ -7,15 +7,15 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth/jwt"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
 func TestAssertionsOfAnotherTypeAreRefused(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "off"}})
+		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "off"}})
 		key := clientKey(t, jwt.ES256, "1")
 		c := keyedMachine(t, s, "", key)
 		for _, typ := range []string{"JWT", "jwt", "application/jwt", "client-authentication+jwt", "application/client-authentication+jwt", "Client-Authentication+JWT"} {
@@ -42,10 +42,10 @@ func TestAssertionsOfAnotherTypeAreRefused(t *testing.T) {
 func TestTokensOfAnotherTypeAreRefusedEverywhere(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "off"}})
+		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "off"}})
 		s.User("alice")
 		key := clientKey(t, jwt.ES256, "1")
-		c := s.RelyingParty(`"jwks":`+webtest.KeySet(t, key), `"userinfo_signed_response_alg":"ES256"`)
+		c := s.RelyingParty(`"jwks":`+servertest.KeySet(t, key), `"userinfo_signed_response_alg":"ES256"`)
 		b := s.Browser()
 		tokens := s.Redeem(c, b.Code(c, "alice", "scope", "openid"))
 		req := s.Request("GET", "/oauth2/userinfo", nil)
@@ -64,7 +64,7 @@ func TestTokensOfAnotherTypeAreRefusedEverywhere(t *testing.T) {
 		}
 		for _, typ := range []any{"client-authentication+jwt", "at+jwt", "logout+jwt", "", 7} {
 			object := key.Sign(t, objectClaims(s, c), map[jose.HeaderKey]any{"typ": typ})
-			withObject(s.Browser(), "client_id", c.ClientID, "request", object, "redirect_uri", webtest.Callback, "state", "the state", "response_type", "code").
+			withObject(s.Browser(), "client_id", c.ClientID, "request", object, "redirect_uri", servertest.Callback, "state", "the state", "response_type", "code").
 				WantRedirectError(t, s, "invalid_request_object")
 			if t.Failed() {
 				t.Fatalf("typ %#v", typ)
@@ -76,32 +76,32 @@ func TestTokensOfAnotherTypeAreRefusedEverywhere(t *testing.T) {
 func TestClientCanRequireSignedRequestObjects(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid"}})
+		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid"}})
 		if got := s.Get("/.well-known/openid-configuration"); got.JSON["require_signed_request_object"] != false {
 			t.Errorf("the metadata has %v", got.JSON["require_signed_request_object"])
 		}
 		s.User("alice")
 		key := clientKey(t, jwt.ES256, "1")
-		c := s.RelyingParty(`"jwks":`+webtest.KeySet(t, key), `"require_signed_request_object":true`, `"request_object_signing_alg":"ES256"`)
+		c := s.RelyingParty(`"jwks":`+servertest.KeySet(t, key), `"require_signed_request_object":true`, `"request_object_signing_alg":"ES256"`)
 		if !c.RequireSignedRequestObject {
 			t.Error("the answer to the registration does not have it")
 		}
 		b := s.Browser()
 		b.Authorize(c, "scope", "openid").WantRedirectError(t, s, "invalid_request")
-		b.SubmitFrom("https://app.example", "/oauth2/authorize", webtest.AuthorizeForm(c, "scope", "openid")).WantRedirectError(t, s, "invalid_request")
+		b.SubmitFrom("https://app.example", "/oauth2/authorize", servertest.AuthorizeForm(c, "scope", "openid")).WantRedirectError(t, s, "invalid_request")
 		unsigned := forge(t, key.Sign(t, objectClaims(s, c), nil), map[string]any{"alg": "none"}, nil)
-		withObject(b, "client_id", c.ClientID, "request", unsigned, "redirect_uri", webtest.Callback, "state", "the state", "response_type", "code").WantRedirectError(t, s, "invalid_request_object")
+		withObject(b, "client_id", c.ClientID, "request", unsigned, "redirect_uri", servertest.Callback, "state", "the state", "response_type", "code").WantRedirectError(t, s, "invalid_request_object")
 		// A signed one works through every page, which come back to what was stored of it.
 		page := withObject(b, "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c), nil))
 		s.Clock.Advance(time.Second)
 		s.Redeem(c, b.Decide(b.SignIn(page, "alice"), "approve").Location())
 
-		off := s.RelyingParty(`"jwks":`+webtest.KeySet(t, key), `"request_object_signing_alg":"ES256"`)
+		off := s.RelyingParty(`"jwks":`+servertest.KeySet(t, key), `"request_object_signing_alg":"ES256"`)
 		s.Redeem(off, s.Browser().Code(off, "alice", "scope", "openid")) // an algorithm alone requires nothing
 
 		r := selfRegister(s, `{"redirect_uris":["https://app.example/callback"],"require_signed_request_object":true}`)
 		r.Want(t, 400, "invalid_client_metadata")
-		r = selfRegister(s, `{"redirect_uris":["https://app.example/callback"],"require_signed_request_object":true,"jwks":`+webtest.KeySet(t, key)+`}`)
+		r = selfRegister(s, `{"redirect_uris":["https://app.example/callback"],"require_signed_request_object":true,"jwks":`+servertest.KeySet(t, key)+`}`)
 		if r.Status != 201 || r.JSON["require_signed_request_object"] != true {
 			t.Errorf("%d %s", r.Status, r.Body)
 		}

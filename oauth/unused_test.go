@@ -8,15 +8,15 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
-const withRefresh = `{"redirect_uris":["` + webtest.Callback + `"],"grant_types":["authorization_code","refresh_token"],"scope":"openid"}`
+const withRefresh = `{"redirect_uris":["` + servertest.Callback + `"],"grant_types":["authorization_code","refresh_token"],"scope":"openid"}`
 
 // later moves the clock and deletes what has expired.
-func later(t *testing.T, s *webtest.Server, d time.Duration) {
+func later(t *testing.T, s *servertest.Server, d time.Duration) {
 	t.Helper()
 	s.Clock.Advance(d)
 	storagetest.TrustClock(t, s.Store, s.DB)
@@ -25,7 +25,7 @@ func later(t *testing.T, s *webtest.Server, d time.Duration) {
 }
 
 // exists reports whether the client is there, in the database and for a request.
-func exists(t *testing.T, s *webtest.Server, c webtestClient) bool {
+func exists(t *testing.T, s *servertest.Server, c clientInformation) bool {
 	t.Helper()
 	n := storagetest.Count(t, s.Store, s.DB, "SELECT count(*) FROM clients WHERE id = '"+c.ClientID+"'")
 	_, err := s.Store.Client(t.Context(), c.ClientID)
@@ -41,10 +41,10 @@ func exists(t *testing.T, s *webtest.Server, c webtestClient) bool {
 func TestDynamicallyRegisteredClientsExpireUnused(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid,offline_access", "GATEHOUSE_RATE_LIMITS": "off"}})
+		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid,offline_access", "GATEHOUSE_RATE_LIMITS": "off"}})
 		s.User("alice")
 		operators := s.App()
-		var clients []webtestClient
+		var clients []clientInformation
 		for range 8 {
 			r := selfRegister(s, withRefresh)
 			if r.Status != 201 {
@@ -62,7 +62,7 @@ func TestDynamicallyRegisteredClientsExpireUnused(t *testing.T) {
 		s.Redeem(refreshes, s.Browser().Code(refreshes, "alice", "scope", "openid"))
 		s.Redeem(removed, s.Browser().Code(removed, "alice", "scope", "openid"))
 		s.Redeem(loses, s.Browser().Code(loses, "alice", "scope", "openid"))
-		want := func(when string, stays ...webtestClient) {
+		want := func(when string, stays ...clientInformation) {
 			t.Helper()
 			for i, c := range append(clients, operators) {
 				expected := c.ClientID == operators.ClientID
@@ -85,12 +85,12 @@ func TestDynamicallyRegisteredClientsExpireUnused(t *testing.T) {
 func TestUsedClientsExpireAfterNinetyUnusedDays(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{
+		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{
 			"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid,offline_access", "GATEHOUSE_RATE_LIMITS": "off",
 			"GATEHOUSE_REFRESH_IDLE_TTL": "720h", "GATEHOUSE_REFRESH_MAX_TTL": "8760h",
 		}})
 		s.User("alice")
-		register := func() webtestClient {
+		register := func() clientInformation {
 			r := selfRegister(s, strings.Replace(withRefresh, `"openid"`, `"openid offline_access"`, 1))
 			if r.Status != 201 {
 				t.Fatal(r.Body)
@@ -98,7 +98,7 @@ func TestUsedClientsExpireAfterNinetyUnusedDays(t *testing.T) {
 			return clientOf(r)
 		}
 		once, again, refreshes := register(), register(), register()
-		for _, c := range []webtestClient{once, again} {
+		for _, c := range []clientInformation{once, again} {
 			s.Browser().Code(c, "alice", "scope", "openid") // a code that is not even redeemed
 		}
 		token := s.Redeem(refreshes, s.Browser().Code(refreshes, "alice", "scope", "openid offline_access")).Text("refresh_token")
@@ -129,7 +129,7 @@ func TestUsedClientsExpireAfterNinetyUnusedDays(t *testing.T) {
 func TestClientOfInitialAccessTokenExpiresLater(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "token", "GATEHOUSE_REGISTRATION_SCOPES": "openid"}})
+		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "token", "GATEHOUSE_REGISTRATION_SCOPES": "openid"}})
 		token, _, err := s.OAuth.CreateInitialAccess(t.Context(), "", 1, time.Hour)
 		storagetest.Must(t, err)
 		r := registrationRequest(s, http.MethodPost, s.URL+"/oauth2/register", token, withRefresh)
@@ -152,7 +152,7 @@ func TestClientOfInitialAccessTokenExpiresLater(t *testing.T) {
 func TestRegisteredMachineClientDoesNotExpire(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid"}})
+		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid"}})
 		s.User("alice")
 		c, used := clientOf(selfRegister(s, withRefresh)), clientOf(selfRegister(s, withRefresh))
 		s.Browser().Code(used, "alice", "scope", "openid")
@@ -175,7 +175,7 @@ func TestRegisteredMachineClientDoesNotExpire(t *testing.T) {
 func TestClientUseIsStoredOnceADay(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid"}})
+		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid"}})
 		s.User("alice")
 		c := clientOf(selfRegister(s, withRefresh))
 		used := func() time.Time {
@@ -206,7 +206,7 @@ func TestClientUseIsStoredOnceADay(t *testing.T) {
 func TestClientInUseIsNotDeleted(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid", "GATEHOUSE_RATE_LIMITS": "off"}})
+		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid", "GATEHOUSE_RATE_LIMITS": "off"}})
 		const n = 60
 		ids := make([]string, n)
 		for i := range ids {

@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
 var machineGrant = url.Values{"grant_type": {"client_credentials"}}
@@ -26,11 +26,11 @@ func TestADiskThatIsFullOrReadOnly(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := webtest.Start(t, storagetest.URL(t, storage.SQLite), webtest.Options{})
+			s := servertest.Start(t, storagetest.URL(t, storage.SQLite), servertest.Options{})
 			s.User("alice")
 			c, m := s.App(), s.Machine("jobs")
 			b := s.Browser()
-			tokens := s.Token(c, webtest.CodeForm(b.Code(c, "alice"), c)).OK(t)
+			tokens := s.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t)
 			code := b.Code(c, "alice")
 			machine := s.MachineToken(m)
 			repair, err := damage(s.Store, t)
@@ -38,7 +38,7 @@ func TestADiskThatIsFullOrReadOnly(t *testing.T) {
 
 			refused := map[string]int{}
 			for i := range 400 { // small writes find room in pages that are there, until they are full too
-				for what, r := range map[string]webtest.Response{
+				for what, r := range map[string]servertest.Response{
 					"refresh": s.Refresh(c, tokens.Text("refresh_token")), "revoke": s.Post("/oauth2/revoke", m, url.Values{"token": {s.MachineToken(m)}}),
 				} {
 					switch {
@@ -58,14 +58,14 @@ func TestADiskThatIsFullOrReadOnly(t *testing.T) {
 					t.Fatalf("nothing was refused: %v", refused)
 				}
 			}
-			if r := s.Token(c, webtest.CodeForm(code, c)); r.Status != http.StatusServiceUnavailable {
+			if r := s.Token(c, servertest.CodeForm(code, c)); r.Status != http.StatusServiceUnavailable {
 				t.Errorf("a code: %d %s", r.Status, r.Body)
 			}
 			if !s.Active(m, machine) || s.Get("/.well-known/jwks.json").Status != http.StatusOK {
 				t.Error("what needs only reading does not work either")
 			}
 			storagetest.Must(t, repair())
-			s.Token(c, webtest.CodeForm(code, c)).OK(t)
+			s.Token(c, servertest.CodeForm(code, c)).OK(t)
 			s.Refresh(c, tokens.Text("refresh_token")).OK(t)
 			s.Post("/oauth2/revoke", m, url.Values{"token": {machine}}).OK(t)
 			if s.Active(m, machine) {
@@ -92,17 +92,17 @@ func TestRemovedDatabaseFileStopsWrites(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(t.TempDir(), "data", "gatehouse.db")
-			s := webtest.Start(t, "sqlite:"+path, webtest.Options{})
+			s := servertest.Start(t, "sqlite:"+path, servertest.Options{})
 			s.User("alice")
 			c, m := s.App(), s.Machine("jobs")
 			b := s.Browser()
-			tokens := s.Token(c, webtest.CodeForm(b.Code(c, "alice"), c)).OK(t)
+			tokens := s.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t)
 			code := b.Code(c, "alice")
 			machine := s.MachineToken(m)
 			storagetest.Must(t, remove(path))
-			for what, r := range map[string]webtest.Response{
+			for what, r := range map[string]servertest.Response{
 				"client credentials": s.Token(m, machineGrant),
-				"code":               s.Token(c, webtest.CodeForm(code, c)),
+				"code":               s.Token(c, servertest.CodeForm(code, c)),
 				"refresh":            s.Refresh(c, tokens.Text("refresh_token")),
 				"revocation":         s.Post("/oauth2/revoke", m, url.Values{"token": {machine}}),
 			} {
@@ -122,7 +122,7 @@ func TestRemovedDatabaseFileStopsWrites(t *testing.T) {
 				storagetest.Must(t, os.Rename(path+".old", path))
 			}
 			s.Token(m, machineGrant).OK(t)
-			s.Token(c, webtest.CodeForm(code, c)).OK(t)
+			s.Token(c, servertest.CodeForm(code, c)).OK(t)
 			s.Refresh(c, tokens.Text("refresh_token")).OK(t)
 		})
 	}
@@ -150,11 +150,11 @@ func TestRemovedDatabaseFileBeginsNoTransaction(t *testing.T) {
 func TestAClockThatMoves(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{})
+		s := servertest.Start(t, db, servertest.Options{})
 		s.User("alice")
 		c, m := s.App(), s.Machine("jobs")
 		b := s.Browser()
-		tokens := s.Token(c, webtest.CodeForm(b.Code(c, "alice"), c)).OK(t)
+		tokens := s.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t)
 		machine, dead := s.MachineToken(m), s.MachineToken(m)
 		s.Post("/oauth2/revoke", m, url.Values{"token": {dead}}).OK(t)
 		used := tokens.Text("refresh_token")

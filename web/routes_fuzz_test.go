@@ -12,20 +12,20 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth"
 	"gatehouse/storage/storagetest"
 	"gatehouse/web"
-	"gatehouse/web/webtest"
 )
 
 // stranger makes up requests: mostly right, with something wrong in them. The same seed makes the same requests.
 type stranger struct {
 	*rand.Rand
 
-	s        *webtest.Server
+	s        *servertest.Server
 	app      oauth.ClientInformation
 	machine  oauth.ClientInformation
-	browser  *webtest.Browser
+	browser  *servertest.Browser
 	words    []string
 	patterns []string
 }
@@ -150,7 +150,7 @@ func TestEveryRouteMeetsStrangers(t *testing.T) {
 		n = 15_000
 	}
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "off", "GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1"}})
+		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "off", "GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1"}})
 		s.User("alice")
 		app, machine := s.App(), s.Machine("jobs")
 		b := s.Browser()
@@ -159,8 +159,8 @@ func TestEveryRouteMeetsStrangers(t *testing.T) {
 		page := b.Authorize(app, "prompt", "login")
 		words := []string{
 			app.ClientID, app.ClientSecret, machine.ClientID, machine.ClientSecret, code.Query().Get("code"), tokens.Text("access_token"), tokens.Text("refresh_token"), s.MachineToken(machine),
-			webtest.Callback, webtest.Verifier, "authorization_code", "refresh_token", "client_credentials", "read write", "jobs", "openid", "code", "S256", "form_post", "query", "none", "login", "consent",
-			"alice", webtest.Password, "approve", "deny", s.Issuer, "3600",
+			servertest.Callback, servertest.Verifier, "authorization_code", "refresh_token", "client_credentials", "read write", "jobs", "openid", "code", "S256", "form_post", "query", "none", "login", "consent",
+			"alice", servertest.Password, "approve", "deny", s.Issuer, "3600",
 		}
 		for _, list := range page.Fields() {
 			words = append(words, list...)

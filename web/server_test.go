@@ -12,26 +12,26 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/display"
 	"gatehouse/storage/storagetest"
 	"gatehouse/templates"
-	"gatehouse/web/webtest"
 )
 
 func TestCookiesOverHTTPSBelongToThisHostAlone(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := webtest.Start(t, db, webtest.Options{Issuer: "https://id.example", Env: map[string]string{"GATEHOUSE_TRUSTED_PROXIES": "127.0.0.0/8"}})
+		s := servertest.Start(t, db, servertest.Options{Issuer: "https://id.example", Env: map[string]string{"GATEHOUSE_TRUSTED_PROXIES": "127.0.0.0/8"}})
 		s.User("alice")
 		login := s.Get("/login")
 		if login.Header.Get("Strict-Transport-Security") == "" {
 			t.Error("no HSTS")
 		}
 		browser := login.Header.Get("Set-Cookie")
-		form := webtest.Page{Response: login}.Fields()
+		form := servertest.Page{Response: login}.Fields()
 		form.Set("username", "alice")
-		form.Set("password", webtest.Password)
-		send := func(origin string) webtest.Response {
+		form.Set("password", servertest.Password)
+		send := func(origin string) servertest.Response {
 			req := s.Request(http.MethodPost, "/login", form)
 			req.Host = "id.example"
 			req.Header.Set("Origin", origin)
@@ -58,9 +58,9 @@ func TestCookiesOverHTTPSBelongToThisHostAlone(t *testing.T) {
 func TestForwardedAddressesAreBelievedOfTrustedProxiesAlone(t *testing.T) {
 	t.Parallel()
 	db := storagetest.URL(t, "sqlite")
-	plain := webtest.Start(t, db, webtest.Options{})
-	behind := webtest.Start(t, storagetest.URL(t, "sqlite"), webtest.Options{Env: map[string]string{"GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1,10.0.0.0/8"}})
-	address := func(s *webtest.Server, forwarded string) string {
+	plain := servertest.Start(t, db, servertest.Options{})
+	behind := servertest.Start(t, storagetest.URL(t, "sqlite"), servertest.Options{Env: map[string]string{"GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1,10.0.0.0/8"}})
+	address := func(s *servertest.Server, forwarded string) string {
 		req := s.Request(http.MethodGet, "/login", nil)
 		req.Header["X-Forwarded-For"] = strings.Split(forwarded, "\n")
 		r := s.Do(req)
@@ -75,7 +75,7 @@ func TestForwardedAddressesAreBelievedOfTrustedProxiesAlone(t *testing.T) {
 		return ""
 	}
 	for _, c := range []struct {
-		s               *webtest.Server
+		s               *servertest.Server
 		forwarded, want string
 	}{
 		{plain, "203.0.113.9", "127.0.0.1"},
@@ -112,7 +112,7 @@ func TestForwardedAddressesAreBelievedOfTrustedProxiesAlone(t *testing.T) {
 func TestUnreadableForwardedAddressWarnsOnce(t *testing.T) {
 	t.Parallel()
 	const warning = "invalid X-Forwarded-For from a trusted proxy"
-	s := webtest.Start(t, storagetest.URL(t, "sqlite"), webtest.Options{Env: map[string]string{"GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1"}})
+	s := servertest.Start(t, storagetest.URL(t, "sqlite"), servertest.Options{Env: map[string]string{"GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1"}})
 	send := func(forwarded ...string) int {
 		req := s.Request(http.MethodGet, "/login", nil)
 		if len(forwarded) > 0 {
@@ -136,7 +136,7 @@ func TestUnreadableForwardedAddressWarnsOnce(t *testing.T) {
 // terminals.
 func TestLogShowsParametersInPrintableCharacters(t *testing.T) {
 	t.Parallel()
-	s := webtest.Start(t, storagetest.URL(t, "sqlite"), webtest.Options{Env: map[string]string{"GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1"}})
+	s := servertest.Start(t, storagetest.URL(t, "sqlite"), servertest.Options{Env: map[string]string{"GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1"}})
 	const evil = "\u009b2J\u202e\u200b\u0085"
 	s.Get("/oauth2/authorize?client_id=" + url.QueryEscape(evil))
 	req := s.Request(http.MethodPost, "/oauth2/token", url.Values{"grant_type": {"client_credentials"}})
@@ -170,7 +170,7 @@ func TestAnUnnamedProxyIsNoticed(t *testing.T) {
 		if c.trusted != "" {
 			env["GATEHOUSE_TRUSTED_PROXIES"] = c.trusted
 		}
-		s := webtest.Start(t, storagetest.URL(t, "sqlite"), webtest.Options{Issuer: c.issuer, Env: env})
+		s := servertest.Start(t, storagetest.URL(t, "sqlite"), servertest.Options{Issuer: c.issuer, Env: env})
 		for range 450 {
 			req := s.Request(http.MethodGet, "/healthz", nil)
 			req.Header.Set("X-Forwarded-For", "203.0.113.9")
@@ -191,7 +191,7 @@ func TestSessionInUseDoesNotExpireAsIdle(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		for _, idle := range []time.Duration{time.Minute, 90 * time.Second, 2 * time.Hour} {
-			s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_SESSION_IDLE_TTL": idle.String()}})
+			s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_SESSION_IDLE_TTL": idle.String()}})
 			s.User("alice" + strings.ReplaceAll(idle.String(), ".", ""))
 			b := s.Browser()
 			b.SignIn(b.Open("/login"), "alice"+strings.ReplaceAll(idle.String(), ".", ""))
@@ -211,7 +211,7 @@ func TestSessionInUseDoesNotExpireAsIdle(t *testing.T) {
 
 func TestUnknownAndMisusedAddressesGetPages(t *testing.T) {
 	t.Parallel()
-	s := webtest.Start(t, storagetest.URL(t, "sqlite"), webtest.Options{})
+	s := servertest.Start(t, storagetest.URL(t, "sqlite"), servertest.Options{})
 	for path, want := range map[string]int{"/nothing": 404, "/static/other.css": 404, "/account/apps/x": 303, "/": 303, "/account": 303, "/healthz": 200, "/readyz": 200} {
 		if r := s.Get(path); r.Status != want {
 			t.Errorf("%s: %d, want %d", path, r.Status, want)

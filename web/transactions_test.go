@@ -8,18 +8,18 @@ import (
 	"strings"
 	"testing"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 	"gatehouse/web"
-	"gatehouse/web/webtest"
 )
 
 // failingTransactions are the ways in which a transaction fails as a whole. Each makes the server that it returns fail
 // from the call of arm on.
-var failingTransactions = map[string]func(t *testing.T, s *webtest.Server) (failing *webtest.Server, arm func()){
+var failingTransactions = map[string]func(t *testing.T, s *servertest.Server) (failing *servertest.Server, arm func()){
 	// A constraint that is checked at the commit, behind the audit row that every change has.
-	"commit": func(t *testing.T, s *webtest.Server) (*webtest.Server, func()) {
+	"commit": func(t *testing.T, s *servertest.Server) (*servertest.Server, func()) {
 		return s.Another(), func() {
 			statements := []string{
 				"CREATE TABLE absent (id BIGINT PRIMARY KEY)",
@@ -40,12 +40,12 @@ var failingTransactions = map[string]func(t *testing.T, s *webtest.Server) (fail
 			t.Cleanup(func() { storagetest.Exec(t, s.Store, s.DB, remove) }) // or what is queued cannot be written at the end
 		}
 	},
-	"begin": func(t *testing.T, s *webtest.Server) (*webtest.Server, func()) {
+	"begin": func(t *testing.T, s *servertest.Server) (*servertest.Server, func()) {
 		if s.Store.Engine() == storage.Postgres {
 			cut := storagetest.CutAt(t, s.DB, "begin")
-			return webtest.Start(t, cut.URL, webtest.Options{Issuer: s.Issuer, Clock: s.Clock, Env: map[string]string{"GATEHOUSE_REGISTRATION": "open"}}), func() { cut.Arm(t) }
+			return servertest.Start(t, cut.URL, servertest.Options{Issuer: s.Issuer, Clock: s.Clock, Env: map[string]string{"GATEHOUSE_REGISTRATION": "open"}}), func() { cut.Arm(t) }
 		}
-		return webtest.Start(t, s.DB, webtest.Options{Issuer: s.Issuer, Clock: s.Clock, Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REQUEST_TIMEOUT": "1s"}}),
+		return servertest.Start(t, s.DB, servertest.Options{Issuer: s.Issuer, Clock: s.Clock, Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REQUEST_TIMEOUT": "1s"}}),
 			func() { t.Cleanup(storagetest.Lock(t, s.Store, s.DB, "audit_events")) }
 	},
 }
@@ -56,7 +56,7 @@ func TestFailedTransactionIs503OnEveryRoute(t *testing.T) {
 	for how, prepare := range failingTransactions {
 		t.Run(how, func(t *testing.T) {
 			storagetest.Each(t, func(t *testing.T, db string) {
-				s := webtest.Start(t, db, webtest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open"}})
+				s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open"}})
 				failing, arm := prepare(t, s)
 				requests := everyRoute(t, s, failing)
 				arm()
@@ -94,7 +94,7 @@ func TestFailedTransactionIs503OnEveryRoute(t *testing.T) {
 }
 
 // stored returns the rows that requests change, and not only read.
-func stored(t *testing.T, s *webtest.Server) (rows []string) {
+func stored(t *testing.T, s *servertest.Server) (rows []string) {
 	t.Helper()
 	for line := range strings.Lines(storagetest.Dump(t, s.Store, s.DB)) {
 		table, _, _ := strings.Cut(line, ":")
@@ -112,17 +112,17 @@ type routed struct {
 	json        bool // errors are JSON, else a page
 	changes     bool // it changes something that has an audit row
 	always      bool // it does so in a transaction of several statements on both engines
-	send        func() webtest.Response
+	send        func() servertest.Response
 }
 
 // everyRoute prepares a request for each route on a server that works, to be sent to the failing one.
-func everyRoute(t *testing.T, s, failing *webtest.Server) (out []routed) {
+func everyRoute(t *testing.T, s, failing *servertest.Server) (out []routed) {
 	t.Helper()
 	s.User("alice")
 	app, other, machine := s.App(), s.App(), s.Machine("jobs")
 	b := s.Browser()
-	tokens := s.Token(app, webtest.CodeForm(b.Code(app, "alice"), app)).OK(t)
-	code := webtest.CodeForm(b.Code(app, "alice"), app)
+	tokens := s.Token(app, servertest.CodeForm(b.Code(app, "alice"), app)).OK(t)
+	code := servertest.CodeForm(b.Code(app, "alice"), app)
 	registered := s.Do(jsonBody(s, http.MethodPost, "/oauth2/register", "", `{"redirect_uris":["https://a.example/cb"]}`))
 	id, access := registered.Text("client_id"), registered.Text("registration_access_token")
 	s.Browser().Code(app, "alice") // another session
@@ -134,46 +134,46 @@ func everyRoute(t *testing.T, s, failing *webtest.Server) (out []routed) {
 	fresh := s.Browser()
 	login := fresh.Follow(fresh.Authorize(other)).Fields()
 	login.Set("username", "alice")
-	login.Set("password", webtest.Password)
+	login.Set("password", servertest.Password)
 	consent := b.Follow(b.Authorize(other)).Fields()
 	consent.Set("decision", "approve")
 	logout := b.Open("/oauth2/logout").Fields()
 	logout.Set("decision", "sign-out")
 
-	at := func(b *webtest.Browser) *webtest.Browser { // the same browser at the failing server
+	at := func(b *servertest.Browser) *servertest.Browser { // the same browser at the failing server
 		moved := *b
 		moved.Server = failing
 		return &moved
 	}
 	b, fresh = at(b), at(fresh)
-	api := func(route, name string, changes, always bool, send func() webtest.Response) {
+	api := func(route, name string, changes, always bool, send func() servertest.Response) {
 		out = append(out, routed{route, name, true, changes, always, send})
 	}
 	open := func(route, path string, changes bool) {
-		out = append(out, routed{route, "GET " + path, false, changes, false, func() webtest.Response { return b.Open(path).Response }})
+		out = append(out, routed{route, "GET " + path, false, changes, false, func() servertest.Response { return b.Open(path).Response }})
 	}
-	submit := func(route, path string, from *webtest.Browser, form url.Values, changes bool) {
-		out = append(out, routed{route, route, false, changes, false, func() webtest.Response { return from.Submit(path, form).Response }})
+	submit := func(route, path string, from *servertest.Browser, form url.Values, changes bool) {
+		out = append(out, routed{route, route, false, changes, false, func() servertest.Response { return from.Submit(path, form).Response }})
 	}
 	for _, path := range []string{"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration", "/.well-known/jwks.json"} {
-		api(path, path, false, false, func() webtest.Response { return failing.Get(path) })
+		api(path, path, false, false, func() servertest.Response { return failing.Get(path) })
 	}
-	api("/oauth2/token", "exchange", true, false, func() webtest.Response { return failing.Token(app, code) })
-	api("/oauth2/token", "refresh", true, false, func() webtest.Response { return failing.Refresh(app, tokens.Text("refresh_token")) })
-	api("/oauth2/token", "client credentials", false, false, func() webtest.Response {
+	api("/oauth2/token", "exchange", true, false, func() servertest.Response { return failing.Token(app, code) })
+	api("/oauth2/token", "refresh", true, false, func() servertest.Response { return failing.Refresh(app, tokens.Text("refresh_token")) })
+	api("/oauth2/token", "client credentials", false, false, func() servertest.Response {
 		return failing.Token(machine, url.Values{"grant_type": {"client_credentials"}})
 	})
-	api("/oauth2/introspect", "introspect", false, false, func() webtest.Response {
+	api("/oauth2/introspect", "introspect", false, false, func() servertest.Response {
 		return failing.Post("/oauth2/introspect", app, url.Values{"token": {tokens.Text("access_token")}})
 	})
-	api("/oauth2/revoke", "revoke", true, false, func() webtest.Response {
+	api("/oauth2/revoke", "revoke", true, false, func() servertest.Response {
 		return failing.Post("/oauth2/revoke", app, url.Values{"token": {tokens.Text("access_token")}})
 	})
-	api("/oauth2/revoke", "revoke a grant", true, false, func() webtest.Response {
+	api("/oauth2/revoke", "revoke a grant", true, false, func() servertest.Response {
 		return failing.Post("/oauth2/revoke", app, url.Values{"token": {tokens.Text("refresh_token")}})
 	})
-	api("/oauth2/userinfo", "userinfo", false, false, func() webtest.Response { return failing.Userinfo(tokens.Text("access_token")) })
-	api("/oauth2/register", "register", true, true, func() webtest.Response {
+	api("/oauth2/userinfo", "userinfo", false, false, func() servertest.Response { return failing.Userinfo(tokens.Text("access_token")) })
+	api("/oauth2/register", "register", true, true, func() servertest.Response {
 		return failing.Do(jsonBody(failing, http.MethodPost, "/oauth2/register", "", `{"redirect_uris":["https://a.example/cb"]}`))
 	})
 	for method, changes := range map[string]bool{http.MethodGet: false, http.MethodPut: true, http.MethodDelete: true} {
@@ -181,11 +181,11 @@ func everyRoute(t *testing.T, s, failing *webtest.Server) (out []routed) {
 		if method == http.MethodPut {
 			body = `{"client_id":"` + id + `","redirect_uris":["https://b.example/cb"]}`
 		}
-		api("/oauth2/register/{id}", method+" a registered client", changes, changes, func() webtest.Response {
+		api("/oauth2/register/{id}", method+" a registered client", changes, changes, func() servertest.Response {
 			return failing.Do(jsonBody(failing, method, "/oauth2/register/"+id, access, body))
 		})
 	}
-	form := webtest.AuthorizeForm(app)
+	form := servertest.AuthorizeForm(app)
 	open("GET /oauth2/authorize", "/oauth2/authorize?"+form.Encode(), true)
 	submit("POST /oauth2/authorize", "/oauth2/authorize", b, form, false)
 	open("GET /oauth2/authorize/{id}", "/oauth2/authorize/"+consent.Get("request"), false)
@@ -210,7 +210,7 @@ func everyRoute(t *testing.T, s, failing *webtest.Server) (out []routed) {
 	open("GET /static/{file}", "/static/style.css", false)
 	open("GET /logo/{id}", "/logo/"+app.ClientID, false)
 	for _, path := range []string{"/healthz", "/readyz"} {
-		out = append(out, routed{"GET " + path, path, false, false, false, func() webtest.Response { return failing.Get(path) }})
+		out = append(out, routed{"GET " + path, path, false, false, false, func() servertest.Response { return failing.Get(path) }})
 	}
 	return out
 }
@@ -224,7 +224,7 @@ type pageForm struct {
 var formToken = regexp.MustCompile(`action="(?:https?://[^/"]+)?(/[^"]+)"[^>]*>(?s:.*?)name="form_token" value="([^"]+)"`)
 
 // formAt returns the first form of a page whose path has the prefix.
-func formAt(t *testing.T, p webtest.Page, prefix string) pageForm {
+func formAt(t *testing.T, p servertest.Page, prefix string) pageForm {
 	t.Helper()
 	for _, m := range formToken.FindAllStringSubmatch(p.Body, -1) {
 		if strings.HasPrefix(m[1], prefix) {
@@ -236,7 +236,7 @@ func formAt(t *testing.T, p webtest.Page, prefix string) pageForm {
 }
 
 // linkTo returns the first link of a page that has the prefix.
-func linkTo(t *testing.T, p webtest.Page, prefix string) string {
+func linkTo(t *testing.T, p servertest.Page, prefix string) string {
 	t.Helper()
 	for _, link := range p.Links() {
 		if _, path, ok := strings.Cut(link, prefix); ok {
@@ -247,7 +247,7 @@ func linkTo(t *testing.T, p webtest.Page, prefix string) string {
 	return ""
 }
 
-func jsonBody(s *webtest.Server, method, path, token, body string) *http.Request {
+func jsonBody(s *servertest.Server, method, path, token, body string) *http.Request {
 	s.T.Helper()
 	req, err := http.NewRequestWithContext(s.T.Context(), method, s.URL+path, strings.NewReader(body))
 	storagetest.Must(s.T, err)

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/storage/storagetest"
 	"gatehouse/web"
-	"gatehouse/web/webtest"
 )
 
 // A load is a part of a request that a client can make as large as it likes. fill puts n of something into the
@@ -147,7 +147,7 @@ func with(base url.Values, form string) string {
 type work struct{ allocations, bytes uint64 }
 
 // measure serves a request and returns the work and the size of the request.
-func measure(s *webtest.Server, method, path string, base url.Values, l load, n int) (w work, size int, res *httptest.ResponseRecorder) {
+func measure(s *servertest.Server, method, path string, base url.Values, l load, n int) (w work, size int, res *httptest.ResponseRecorder) {
 	r := shape{header: http.Header{}}
 	l.fill(&r, n)
 	if r.kind == "" || strings.Contains(r.kind, "form") {
@@ -182,11 +182,11 @@ func (w work) within(short work, size int) bool {
 // allocates nothing, like a quadratic search for duplicates, is not seen in it: TestLongListsAreRefusedBeforeParsing
 // shows that none gets a long list.
 func TestWorkPerRouteIsBoundedForManyValues(t *testing.T) {
-	s := webtest.Start(t, storagetest.URL(t, storagetest.Engines(t)[0]), webtest.Options{Env: map[string]string{
+	s := servertest.Start(t, storagetest.URL(t, storagetest.Engines(t)[0]), servertest.Options{Env: map[string]string{
 		"GATEHOUSE_RATE_LIMITS": "off", "GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1",
 	}})
 	app := s.Public()
-	base := webtest.AuthorizeForm(app, "grant_type", "refresh_token") // a registered client, so that requests get as far as they can
+	base := servertest.AuthorizeForm(app, "grant_type", "refresh_token") // a registered client, so that requests get as far as they can
 	base.Del("state")
 	measured := 0
 	for _, pattern := range web.Patterns() {

@@ -24,9 +24,9 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
 // documentFiles returns the files that a document marks: a comment with the name, then a code block.
@@ -55,13 +55,13 @@ var apiPrograms = map[string][][]string{
 
 // issuerWithTestKey is a Gatehouse behind a proxy that adds a key to its JWKS, so that the test can sign tokens that
 // Gatehouse never issues. While down is set, nothing behind the proxy can be reached.
-func issuerWithTestKey(t *testing.T, down *atomic.Bool) (s *webtest.Server, sign func(typ string, claims map[string]any) string) {
+func issuerWithTestKey(t *testing.T, down *atomic.Bool) (s *servertest.Server, sign func(typ string, claims map[string]any) string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	storagetest.Must(t, err)
 	public := jose.JSONWebKey{Key: private.Public(), KeyID: "test", Algorithm: string(jose.ES256), Use: "sig"}
 	front := httptest.NewUnstartedServer(nil)
-	s = webtest.Start(t, storagetest.URL(t, storagetest.Engines(t)[0]), webtest.Options{Issuer: "http://" + front.Listener.Addr().String()})
+	s = servertest.Start(t, storagetest.URL(t, storagetest.Engines(t)[0]), servertest.Options{Issuer: "http://" + front.Listener.Addr().String()})
 	behind, err := url.Parse(s.URL)
 	storagetest.Must(t, err)
 	proxy := httputil.NewSingleHostReverseProxy(behind)
@@ -251,7 +251,7 @@ func TestAPIsDocumentNamesTestedVersions(t *testing.T) {
 func TestAPIsDocumentIntrospects(t *testing.T) {
 	t.Parallel()
 	script := documentFiles(t, "../../docs/apis.md")["introspection/introspect.sh"]
-	s := webtest.Start(t, storagetest.URL(t, storagetest.Engines(t)[0]), webtest.Options{})
+	s := servertest.Start(t, storagetest.URL(t, storagetest.Engines(t)[0]), servertest.Options{})
 	client, api := s.Machine("notes.read"), s.Machine("unrelated")
 	resource := apiResource("https://api.example.com", "notes.read")
 	resource.Introspectors = storage.Strings{api.ClientID}

@@ -49,7 +49,7 @@ var layers = [][]string{
 var leaves = []string{"gatehouse/oauth/accesstoken", "gatehouse/oauth/credential", "gatehouse/oauth/fetch", "gatehouse/oauth/jwt", "gatehouse/oauth/params", "gatehouse/oauth/redirect"}
 
 // testing packages run the real thing for tests and are imported by tests alone.
-var forTests = []string{"gatehouse/storage/storagetest", "gatehouse/web/webtest"}
+var forTests = []string{"gatehouse/storage/storagetest", "gatehouse/cmd/gatehouse/server/servertest"}
 
 func layer(path string) int {
 	for i, names := range layers {

@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
 // startNginx runs a real nginx with the server block of docs/reverse-proxies.md on an address of its own.
@@ -77,10 +77,10 @@ func startNginx(t *testing.T, server, address, upstream string) {
 }
 
 // behindNginx is a Gatehouse behind nginx with the issuer's path, and a client that trusts any certificate.
-func behindNginx(t *testing.T, conf, path string) (s *webtest.Server, client *http.Client) {
+func behindNginx(t *testing.T, conf, path string) (s *servertest.Server, client *http.Client) {
 	t.Helper()
 	address := freeAddress(t)
-	s = webtest.Start(t, storagetest.URL(t, storagetest.Engines(t)[0]), webtest.Options{
+	s = servertest.Start(t, storagetest.URL(t, storagetest.Engines(t)[0]), servertest.Options{
 		Issuer: "https://" + address + path, Path: path, Env: map[string]string{"GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1/32"},
 	})
 	u, err := url.Parse(s.URL)
@@ -151,7 +151,7 @@ func TestIssuerWithPathThroughNginx(t *testing.T) {
 	}
 	s.User("alice")
 	app := s.App()
-	if r := s.Token(app, webtest.CodeForm(s.Browser().Code(app, "alice"), app)); r.Status != http.StatusOK {
+	if r := s.Token(app, servertest.CodeForm(s.Browser().Code(app, "alice"), app)); r.Status != http.StatusOK {
 		t.Errorf("code exchange: %d %s", r.Status, r.Body)
 	}
 }

@@ -8,14 +8,14 @@ import (
 	"testing"
 
 	"gatehouse/cmd/gatehouse/sample"
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth"
 	"gatehouse/storage/storagetest"
-	"gatehouse/web/webtest"
 )
 
 // sampleApp is the sample app at https://app.example and a Gatehouse that it signs in with.
 type sampleApp struct {
-	*webtest.Server
+	*servertest.Server
 
 	handler http.Handler
 	client  oauth.ClientInformation
@@ -25,7 +25,7 @@ const sampleURL = "https://app.example"
 
 func startSample(t *testing.T) *sampleApp {
 	t.Helper()
-	s := webtest.Start(t, storagetest.URL(t, storagetest.Engines(t)[0]), webtest.Options{})
+	s := servertest.Start(t, storagetest.URL(t, storagetest.Engines(t)[0]), servertest.Options{})
 	s.User("alice")
 	s.User("bob")
 	client := s.Client(`{"client_name":"Sample","redirect_uris":["` + sampleURL + `/callback"],"grant_types":["authorization_code","refresh_token"],

@@ -14,10 +14,10 @@ import (
 
 	"github.com/gomodule/redigo/redis"
 
+	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/config"
 	"gatehouse/storage/storagetest"
 	"gatehouse/web/limit"
-	"gatehouse/web/webtest"
 )
 
 var rates = map[string]config.Rate{
@@ -121,7 +121,7 @@ func TestParallelCallersGetNoMore(t *testing.T) {
 	for name, r := range map[string]config.Rate{
 		config.LimitClientFailure: {Count: 20, Period: time.Hour}, config.LimitTokenPerson: {Count: 6000, Period: time.Hour},
 	} {
-		for store, redisURL := range map[string]string{"memory": "", "redis": webtest.StartRedis(t).URL} {
+		for store, redisURL := range map[string]string{"memory": "", "redis": servertest.StartRedis(t).URL} {
 			l, err := limit.New(limit.Options{
 				Rates: map[string]config.Rate{name: r}, RedisURL: redisURL, Now: c.Now, Log: slog.New(slog.DiscardHandler),
 				RedisNow: c.Now, RedisTimeout: patience,
@@ -150,7 +150,7 @@ func TestParallelCallersGetNoMore(t *testing.T) {
 // TestRedisCountsByRedisClock leaves the clock to Redis, as processes with different clocks do.
 func TestRedisCountsByRedisClock(t *testing.T) {
 	t.Parallel()
-	r := webtest.StartRedis(t)
+	r := servertest.StartRedis(t)
 	for i, ahead := range []time.Duration{0, 24 * time.Hour, -24 * time.Hour, 0} {
 		c := storagetest.NewClock()
 		c.Advance(ahead)
@@ -199,7 +199,7 @@ func TestMemoryIsBoundedAndKeepsWhoIsRefused(t *testing.T) {
 
 func TestRedisKeysHideWhatIsCounted(t *testing.T) {
 	t.Parallel()
-	r := webtest.StartRedis(t)
+	r := servertest.StartRedis(t)
 	const address = "203.0.113.77"
 	keys := func(key string) []string {
 		l, err := limit.New(limit.Options{Rates: rates, RedisURL: r.URL, Key: []byte(key), Now: time.Now, Log: slog.New(slog.DiscardHandler)})
@@ -228,7 +228,7 @@ func TestRedisKeysHideWhatIsCounted(t *testing.T) {
 
 func TestTheFirstThatRefusesEndsTheCounting(t *testing.T) {
 	t.Parallel()
-	for name, l := range map[string]*limit.Limits{"memory": open(t, "", storagetest.NewClock().Now, nil), "redis": open(t, webtest.StartRedis(t).URL, storagetest.NewClock().Now, nil)} {
+	for name, l := range map[string]*limit.Limits{"memory": open(t, "", storagetest.NewClock().Now, nil), "redis": open(t, servertest.StartRedis(t).URL, storagetest.NewClock().Now, nil)} {
 		for range 4 {
 			take(l, "x", "wide")
 		}
@@ -248,7 +248,7 @@ func TestTheFirstThatRefusesEndsTheCounting(t *testing.T) {
 func TestCheckCountsNothing(t *testing.T) {
 	t.Parallel()
 	clock := storagetest.NewClock()
-	for name, l := range map[string]*limit.Limits{"memory": open(t, "", clock.Now, nil), "redis": open(t, webtest.StartRedis(t).URL, clock.Now, nil)} {
+	for name, l := range map[string]*limit.Limits{"memory": open(t, "", clock.Now, nil), "redis": open(t, servertest.StartRedis(t).URL, clock.Now, nil)} {
 		check := func(key string) config.Verdict {
 			return l.Check(context.Background(), config.Count{Limit: config.LimitClientFailure, Key: key})
 		}
@@ -286,7 +286,7 @@ func TestCheckCountsNothing(t *testing.T) {
 // TestRedisIsSharedAndDecidesAsMemoryDoes counts in two processes' limits on one Redis, in parallel.
 func TestRedisIsSharedAndDecidesAsMemoryDoes(t *testing.T) {
 	t.Parallel()
-	r, c := webtest.StartRedis(t), storagetest.NewClock()
+	r, c := servertest.StartRedis(t), storagetest.NewClock()
 	one, two := open(t, r.URL, c.Now, nil), open(t, r.URL, c.Now, nil)
 	var allowed atomic.Int64
 	var wait sync.WaitGroup
@@ -320,7 +320,7 @@ func TestRedisIsSharedAndDecidesAsMemoryDoes(t *testing.T) {
 // TestWithoutRedisEachProcessCountsByItself kills Redis and starts it again.
 func TestWithoutRedisEachProcessCountsByItself(t *testing.T) {
 	t.Parallel()
-	r := webtest.StartRedis(t)
+	r := servertest.StartRedis(t)
 	var log lines
 	l := open(t, r.URL, storagetest.NewClock().Now, slog.New(slog.NewTextHandler(&log, nil)))
 	if l.Try(t.Context()); log.count("the rate limits are shared through Redis") != 1 || l.Stats().Degraded {

@@ -1,6 +1,6 @@
-// Package webtest runs the whole server for black-box tests: a real listener, a real database on either engine, and a
+// Package servertest runs the whole server for black-box tests: a real listener, a real database on either engine, and a
 // clock that the test moves. Nothing in it is a stand-in for our own code.
-package webtest
+package servertest
 
 import (
 	"bytes"
