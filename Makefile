@@ -1,5 +1,5 @@
 # Daily commands. `make help` lists them.
-.PHONY: help setup run check test torture e2e parties apis fuzz bench golden migration db lint build image
+.PHONY: help setup run check test torture e2e parties apis fuzz bench golden migration db words lint build image
 
 LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZ_TIME ?= 30s
@@ -50,6 +50,9 @@ migration: ## make an empty pair of migrations: make migration name=add_x
 
 db: ## start a throwaway PostgreSQL and print its URL; stop it with scripts/postgres.sh stop .db
 	scripts/postgres.sh start $(CURDIR)/.db
+
+words: ## list the discouraged words that are left, with what to write
+	go test cmd/gatehouse/words_test.go -words
 
 lint: ## golangci-lint as .golangci.yml says
 	go run $(LINT) run
