@@ -15,7 +15,7 @@ import (
 )
 
 // Consent returns what the person allowed the client before, or nil.
-func (s *Server) Consent(ctx context.Context, a *Authorization, who *identity.SignedIn) (*storage.Consent, error) {
+func (s *Server) Consent(ctx context.Context, a *AuthorizationRequest, who *identity.SignedIn) (*storage.Consent, error) {
 	if who == nil {
 		return nil, nil //nolint:nilnil // nobody has allowed anything
 	}
@@ -29,21 +29,21 @@ func (s *Server) Consent(ctx context.Context, a *Authorization, who *identity.Si
 	return &c, nil
 }
 
-// Answer is a yes to an authorization request.
-type Answer struct {
-	Refused []string         // names of the optional permissions that are not granted
-	Asked   bool             // whether the person said so on the consent page just now
-	Consent *storage.Consent // otherwise, what they said before, on which Decide relied; nil when the operator vouches
+// ConsentDecision is a yes to an authorization request.
+type ConsentDecision struct {
+	Refused  []string         // names of the optional permissions that are not granted
+	Prompted bool             // whether the person said so on the consent page just now
+	Consent  *storage.Consent // otherwise, what they said before, on which Decide relied; nil when the operator vouches
 }
 
-// ErrConsentGone is returned by Approve when the consent it relied on was withdrawn meanwhile, or the client is not any more
+// ErrConsentStale is returned by Approve when the consent it relied on was withdrawn meanwhile, or the client is not any more
 // what the person was shown: the person must be asked.
-var ErrConsentGone = errors.New("the consent was withdrawn")
+var ErrConsentStale = errors.New("the consent was withdrawn")
 
 // Approve issues a code for the person and returns the answer to the client. A stored request is answered once; the second
 // answer is *ErrExpired.
-func (s *Server) Approve(ctx context.Context, a *Authorization, who *identity.SignedIn, answer Answer) (Response, error) {
-	if err := s.admitPerson(ctx, who.User.ID+" "+a.Client.ID); err != nil {
+func (s *Server) Approve(ctx context.Context, a *AuthorizationRequest, who *identity.SignedIn, answer ConsentDecision) (Response, error) {
+	if err := s.checkUserTokenLimit(ctx, who.User.ID+" "+a.Client.ID); err != nil {
 		return Response{}, err
 	}
 	if a.Client.UseDue(s.store.Now()) {
@@ -52,27 +52,27 @@ func (s *Server) Approve(ctx context.Context, a *Authorization, who *identity.Si
 		}
 	}
 	a.request.SetResponseTypeHandled("code")
-	approval := &approval{Authorization: a, who: who, answer: answer}
+	approval := &approval{AuthorizationRequest: a, who: who, answer: answer}
 	response, err := fosite.NewOAuth2Provider(clientManager{s}, s.config).NewAuthorizeResponse(ctx, a.request, approval)
 	if errors.Is(err, storage.ErrConsumed) {
-		return Response{}, &ErrExpired{Client: a.Client, Answered: true}
+		return Response{}, &RequestExpiredError{Client: a.Client, Decided: true}
 	}
 	if errors.Is(err, storage.ErrConsentGone) {
-		return Response{}, ErrConsentGone
+		return Response{}, ErrConsentStale
 	}
 	if err != nil {
 		return Response{}, err
 	}
-	return s.response(a.RedirectURI, a.State, a.mode, url.Values{"code": {response.GetCode()}}), nil
+	return s.response(a.RedirectURI, a.State, a.responseMode, url.Values{"code": {response.GetCode()}}), nil
 }
 
 // approval is what issueCode is handed as fosite's session.
 type approval struct {
-	*Authorization
+	*AuthorizationRequest
 	tokenState
 
 	who    *identity.SignedIn
-	answer Answer
+	answer ConsentDecision
 }
 
 func (a *approval) Clone() fosite.Session { c := *a; return &c }
@@ -86,7 +86,7 @@ func (h issueCode) HandleAuthorizeEndpointRequest(ctx context.Context, r fosite.
 		return errNotUsed
 	}
 	code := h.format.New(credential.Code)
-	record := h.approvalRecord(a.Authorization, a.who, a.answer)
+	record := h.approvalRecord(a.AuthorizationRequest, a.who, a.answer)
 	record.Code.Hash = credential.Hash(code)
 	if err := h.store.IssueCode(ctx, record, storage.Event{Type: storage.CodeIssued}); err != nil {
 		return err
@@ -96,7 +96,7 @@ func (h issueCode) HandleAuthorizeEndpointRequest(ctx context.Context, r fosite.
 }
 
 // approvalRecord returns the approval to store. Its code has no hash yet.
-func (s *Server) approvalRecord(a *Authorization, who *identity.SignedIn, answer Answer) storage.Approval {
+func (s *Server) approvalRecord(a *AuthorizationRequest, who *identity.SignedIn, answer ConsentDecision) storage.Approval {
 	now, refused := s.store.Now(), func(name string) bool { return slices.Contains(answer.Refused, name) }
 	granted, claims := slices.DeleteFunc(slices.Clone(a.Scopes), refused), slices.DeleteFunc(slices.Clone(a.Claims), refused)
 	openID := slices.Contains(granted, OpenID)
@@ -104,7 +104,7 @@ func (s *Server) approvalRecord(a *Authorization, who *identity.SignedIn, answer
 		ClientID: a.Client.ID, UserID: who.User.ID, ClientEpoch: a.Client.Epoch, UserEpoch: who.User.Epoch,
 		Scopes: granted, Resources: a.Resources, SessionID: who.Session.ID, Offline: slices.Contains(granted, OfflineAccess),
 		AuthTime: who.Session.AuthTime, ACR: who.Session.ACR, AMR: who.Session.AMR,
-		RedirectURI: a.RedirectURI, RedirectSent: a.redirectSent, CreatedAt: now, ExpiresAt: now.Add(s.options.CodeTTL),
+		RedirectURI: a.RedirectURI, RedirectSent: a.redirectURISent, CreatedAt: now, ExpiresAt: now.Add(s.options.CodeTTL),
 	}
 	if a.challenge != "" {
 		row.Challenge = &a.challenge
@@ -112,7 +112,7 @@ func (s *Server) approvalRecord(a *Authorization, who *identity.SignedIn, answer
 	if openID {
 		row.Nonce, row.Claims = a.nonce, a.claims.kept(granted, claims)
 	}
-	record := storage.Approval{RequestID: a.ID, Code: row, Asked: answer.Asked, Described: a.Client.DescribedAt, Allowed: storage.Strings{}, Refused: storage.Strings{}}
+	record := storage.Approval{RequestID: a.ID, Code: row, Asked: answer.Prompted, Described: a.Client.DescribedAt, Allowed: storage.Strings{}, Refused: storage.Strings{}}
 	for _, p := range a.Permissions {
 		_, claim := ClaimOf(p.Name)
 		switch {
@@ -131,7 +131,7 @@ func (s *Server) approvalRecord(a *Authorization, who *identity.SignedIn, answer
 // RecordApproval stores what the user allowed on the consent page without issuing a code, because max_age passed while
 // the page was open and the user must sign in again. It returns *ErrExpired when the request was already answered, and
 // ErrConsentGone when the client is no longer described as the user was shown.
-func (s *Server) RecordApproval(ctx context.Context, a *Authorization, who *identity.SignedIn, answer Answer) error {
+func (s *Server) RecordApproval(ctx context.Context, a *AuthorizationRequest, who *identity.SignedIn, answer ConsentDecision) error {
 	if a.Client.UseDue(s.store.Now()) {
 		if err := s.store.UseClient(ctx, a.Client.ID); err != nil {
 			return unavailable(err)
@@ -140,9 +140,9 @@ func (s *Server) RecordApproval(ctx context.Context, a *Authorization, who *iden
 	err := s.store.RecordApproval(ctx, s.approvalRecord(a, who, answer))
 	switch {
 	case errors.Is(err, storage.ErrConsumed):
-		return &ErrExpired{Client: a.Client, Answered: true}
+		return &RequestExpiredError{Client: a.Client, Decided: true}
 	case errors.Is(err, storage.ErrConsentGone):
-		return ErrConsentGone
+		return ErrConsentStale
 	case err != nil:
 		return unavailable(err)
 	}
@@ -150,14 +150,14 @@ func (s *Server) RecordApproval(ctx context.Context, a *Authorization, who *iden
 }
 
 // Deny answers a request with access_denied and returns the answer to the client.
-func (s *Server) Deny(ctx context.Context, a *Authorization, who *identity.SignedIn) (Response, error) {
+func (s *Server) Deny(ctx context.Context, a *AuthorizationRequest, who *identity.SignedIn) (Response, error) {
 	event := storage.Event{Type: storage.ConsentDenied, ClientID: a.Client.ID, Scopes: strings.Join(a.Scopes, " ")}
 	if who != nil {
 		event.UserID = who.User.ID
 	}
 	err := s.store.DecideRequest(ctx, a.ID, &event)
 	if errors.Is(err, storage.ErrConsumed) {
-		return Response{}, &ErrExpired{Client: a.Client, Answered: true}
+		return Response{}, &RequestExpiredError{Client: a.Client, Decided: true}
 	}
 	if err != nil {
 		return Response{}, unavailable(err)
@@ -165,8 +165,8 @@ func (s *Server) Deny(ctx context.Context, a *Authorization, who *identity.Signe
 	return s.ErrorResponse(a.refuse(fail(AccessDenied, "The person did not allow it."))), nil
 }
 
-// Withdraw ends a person's consent, and with it every grant and token of the client for them. It returns
+// WithdrawConsent ends a person's consent, and with it every grant and token of the client for them. It returns
 // storage.ErrNotFound when they have no such consent.
-func (s *Server) Withdraw(ctx context.Context, userID, consentID string) error {
+func (s *Server) WithdrawConsent(ctx context.Context, userID, consentID string) error {
 	return s.store.WithdrawConsent(ctx, userID, consentID, storage.Event{Type: storage.ConsentWithdrawn})
 }

@@ -21,57 +21,57 @@ import (
 	"gatehouse/storage"
 )
 
-// Authorization is a valid authorization request (RFC 6749 §4.1.1).
-type Authorization struct {
-	ID           string // of the stored request, empty before Store
-	Client       *storage.Client
-	RedirectURI  string
-	State        string
-	Scopes       []string
-	Resources    []string
-	Claims       []string     // requested by name, as a consent stores them
-	Permissions  []Permission // what the user is prompted to allow
-	Prompt       []string
-	MaxAge       *time.Duration
-	LoginHint    string
-	Subject      string // the only person that may answer, as the client knows them; empty: anyone
-	SessionID    string // of the person who was chosen on the way; empty before
-	SignedIn     bool   // that user signed in for this request
-	Approved     bool   // that user already allowed it on its consent page and only had to sign in again
-	CreatedAt    time.Time
-	mode         string
-	nonce        string
-	claims       claimsRequest
-	redirectSent bool
-	challenge    string
-	form         url.Values
-	request      fosite.AuthorizeRequester
+// AuthorizationRequest is a valid authorization request (RFC 6749 §4.1.1).
+type AuthorizationRequest struct {
+	ID              string // of the stored request, empty before Store
+	Client          *storage.Client
+	RedirectURI     string
+	State           string
+	Scopes          []string
+	Resources       []string
+	Claims          []string     // requested by name, as a consent stores them
+	Permissions     []Permission // what the user is prompted to allow
+	Prompt          []string
+	MaxAge          *time.Duration
+	LoginHint       string
+	Subject         string // the only person that may answer, as the client knows them; empty: anyone
+	SessionID       string // of the person who was chosen on the way; empty before
+	SignedIn        bool   // that user signed in for this request
+	Approved        bool   // that user already allowed it on its consent page and only had to sign in again
+	CreatedAt       time.Time
+	responseMode    string
+	nonce           string
+	claims          claimsRequest
+	redirectURISent bool
+	challenge       string
+	form            url.Values
+	request         fosite.AuthorizeRequester
 }
 
 // RedirectError is an error of an authorization request whose client and redirect URI are good, so that it is told to
 // the client by redirect. An *Error that is not in one must not leave this server (RFC 6749 §4.1.2.1).
 type RedirectError struct {
-	Cause                    *Error
-	RedirectURI, State, mode string
+	Cause                            *Error
+	RedirectURI, State, responseMode string
 }
 
 func (e *RedirectError) Error() string { return e.Cause.Error() }
 func (e *RedirectError) Unwrap() error { return e.Cause }
 
 // refuse is an error for the client of the request.
-func (a *Authorization) refuse(e *Error) *RedirectError {
+func (a *AuthorizationRequest) refuse(e *Error) *RedirectError {
 	if a.Client != nil {
 		e.ClientID = a.Client.ID
 	}
-	return &RedirectError{Cause: e, RedirectURI: a.RedirectURI, State: a.State, mode: a.mode}
+	return &RedirectError{Cause: e, RedirectURI: a.RedirectURI, State: a.State, responseMode: a.responseMode}
 }
 
 // OpenID reports whether the request is one of OpenID Connect.
-func (a *Authorization) OpenID() bool { return slices.Contains(a.Scopes, OpenID) }
+func (a *AuthorizationRequest) OpenID() bool { return slices.Contains(a.Scopes, OpenID) }
 
 // Begin checks an authorization request. It returns a *RedirectError when the client may be told, and an *Error for the
 // person's eyes when the client or its redirect URI is in doubt.
-func (s *Server) Begin(ctx context.Context, form url.Values) (*Authorization, error) {
+func (s *Server) Begin(ctx context.Context, form url.Values) (*AuthorizationRequest, error) {
 	parameters, wrong := form, error(nil)
 	signed := form.Has("request") || form.Has("request_uri")
 	if signed {
@@ -82,13 +82,13 @@ func (s *Server) Begin(ctx context.Context, form url.Values) (*Authorization, er
 			parameters = form // where to tell it
 		}
 	}
-	return s.begin(ctx, form, parameters, signed, wrong)
+	return s.validateRequest(ctx, form, parameters, signed, wrong)
 }
 
-// begin checks the parameters of a request that was sent as form. If wrong is not nil, the request has already failed
+// validateRequest checks the parameters of a request that was sent as form. If wrong is not nil, the request has already failed
 // and only the redirect URI for the error is resolved. signed reports whether the parameters are from a verified
 // request object.
-func (s *Server) begin(ctx context.Context, form, parameters url.Values, signed bool, wrong error) (*Authorization, error) {
+func (s *Server) validateRequest(ctx context.Context, form, parameters url.Values, signed bool, wrong error) (*AuthorizationRequest, error) {
 	a, err := s.resolveClient(ctx, parameters)
 	if err != nil {
 		return nil, err
@@ -100,17 +100,17 @@ func (s *Server) begin(ctx context.Context, form, parameters url.Values, signed 
 		wrong = fail(InvalidRequest, "The client must send its parameters in a signed request object: it is registered with require_signed_request_object (RFC 9101).")
 	}
 	if wrong == nil {
-		wrong = s.check(ctx, a)
+		wrong = s.checkParameters(ctx, a)
 	}
 	if wrong != nil {
-		s.notable(ctx, a.Client.ID, parameters, wrong)
+		s.recordInvalidScope(ctx, a.Client.ID, parameters, wrong)
 		return nil, a.refuse(AsError(wrong))
 	}
 	return a, nil
 }
 
 // resolveClient settles the two things that decide whether anything may be redirected: the client and its redirect URI.
-func (s *Server) resolveClient(ctx context.Context, form url.Values) (*Authorization, error) {
+func (s *Server) resolveClient(ctx context.Context, form url.Values) (*AuthorizationRequest, error) {
 	id, uri := form.Get("client_id"), form.Get("redirect_uri")
 	if !plausibleID(id) {
 		return nil, fail(InvalidRequest, "The parameter client_id is missing or is none of this server's.")
@@ -122,9 +122,9 @@ func (s *Server) resolveClient(ctx context.Context, form url.Values) (*Authoriza
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	a := &Authorization{
+	a := &AuthorizationRequest{
 		Client: c, RedirectURI: uri, State: form.Get("state"), LoginHint: form.Get("login_hint"),
-		CreatedAt: s.store.Now(), redirectSent: uri != "", form: form, nonce: form.Get("nonce"),
+		CreatedAt: s.store.Now(), redirectURISent: uri != "", form: form, nonce: form.Get("nonce"),
 	}
 	switch {
 	case uri == "" && len(c.RedirectURIs) == 1 && !slices.Contains(strings.Fields(form.Get("scope")), "openid"):
@@ -136,7 +136,7 @@ func (s *Server) resolveClient(ctx context.Context, form url.Values) (*Authoriza
 	}
 	web := strings.HasPrefix(a.RedirectURI, "https://") || strings.HasPrefix(a.RedirectURI, "http://")
 	if web && form.Get("response_mode") == modeFormPost { // an app's own scheme takes no form
-		a.mode = modeFormPost
+		a.responseMode = modeFormPost
 	}
 	return a, nil
 }
@@ -152,8 +152,8 @@ func notServed(c *storage.Client, err error) error {
 	return nil
 }
 
-// check is everything that the client may be told by redirect.
-func (s *Server) check(ctx context.Context, a *Authorization) error {
+// checkParameters is everything that the client may be told by redirect.
+func (s *Server) checkParameters(ctx context.Context, a *AuthorizationRequest) error {
 	form, c := a.form, a.Client
 	if err := params.CheckLists(form); err != nil {
 		return AsError(err)
@@ -165,7 +165,7 @@ func (s *Server) check(ctx context.Context, a *Authorization) error {
 		return fail(InvalidRequest, "The parameter response_type is missing.")
 	case form.Get("response_type") != "code":
 		return fail(UnsupportedResponseType, "The only response_type is code.")
-	case form.Has("response_mode") && form.Get("response_mode") != modeQuery && a.mode == "":
+	case form.Has("response_mode") && form.Get("response_mode") != modeQuery && a.responseMode == "":
 		return fail(InvalidRequest, "The response_mode must be query, or form_post with a redirect_uri of http or https.")
 	case !c.GrantTypes.Has(grantCode):
 		return fail(UnauthorizedClient, "The client is not registered for authorization_code.")
@@ -204,7 +204,7 @@ func (s *Server) check(ctx context.Context, a *Authorization) error {
 }
 
 // checkPKCE refuses what RFC 7636 and RFC 9700 §2.1.1 do not allow: no challenge where one is due, and any but S256.
-func (a *Authorization) checkPKCE() error {
+func (a *AuthorizationRequest) checkPKCE() error {
 	a.challenge = a.form.Get("code_challenge")
 	method := a.form.Get("code_challenge_method")
 	if a.challenge == "" {
@@ -229,7 +229,7 @@ func (a *Authorization) checkPKCE() error {
 var prompts = []string{"none", "login", "consent", "select_account"}
 
 // checkPrompt reads prompt and max_age (OIDC Core §3.1.2.1).
-func (a *Authorization) checkPrompt() error {
+func (a *AuthorizationRequest) checkPrompt() error {
 	a.Prompt = strings.Fields(a.form.Get("prompt"))
 	for _, p := range a.Prompt {
 		if !slices.Contains(prompts, p) {
@@ -255,7 +255,7 @@ func (a *Authorization) checkPrompt() error {
 const acrPassword = "1"
 
 // checkOpenID reads what only OpenID Connect has: claims and id_token_hint. Both may say who must answer.
-func (s *Server) checkOpenID(ctx context.Context, a *Authorization) error {
+func (s *Server) checkOpenID(ctx context.Context, a *AuthorizationRequest) error {
 	a.Claims = a.claims.askedByName(a.Client, a.Scopes)
 	if acr := a.claims.IDToken["acr"]; acr != nil && acr.Essential && !acr.accepts(acrPassword) {
 		return fail(UnmetRequirements, "None of the acr values that are essential can be met; the metadata lists those that there are.")
@@ -312,7 +312,7 @@ func (s *Server) idTokenHint(ctx context.Context, token string) (*idTokenHint, e
 
 // fositeRequest has fosite parse the request too, as the object that its response dispatch takes. It gets the one
 // redirect URI that was settled, and a state of its own, for it insists on one.
-func (s *Server) fositeRequest(ctx context.Context, a *Authorization) (fosite.AuthorizeRequester, error) {
+func (s *Server) fositeRequest(ctx context.Context, a *AuthorizationRequest) (fosite.AuthorizeRequester, error) {
 	form := url.Values{
 		"client_id": {a.Client.ID}, "redirect_uri": {a.RedirectURI}, "response_type": {"code"}, "state": {"-"},
 		"scope": {strings.Join(a.Scopes, " ")},
@@ -330,7 +330,7 @@ const (
 )
 
 // Size is about how many bytes of parameters Store keeps.
-func (a *Authorization) Size() (n int) {
+func (a *AuthorizationRequest) Size() (n int) {
 	for name, values := range a.form {
 		for _, v := range values {
 			n += len(name) + len(v)
@@ -339,8 +339,8 @@ func (a *Authorization) Size() (n int) {
 	return n
 }
 
-// Store keeps a request that waits for a person and gives it its ID.
-func (s *Server) Store(ctx context.Context, a *Authorization) error {
+// StoreRequest keeps a request that waits for a person and gives it its ID.
+func (s *Server) StoreRequest(ctx context.Context, a *AuthorizationRequest) error {
 	form := maps.Clone(a.form)
 	form.Del("id_token_hint") // no token is kept; what it says is
 	parameters := form.Encode()
@@ -358,19 +358,21 @@ func (s *Server) Store(ctx context.Context, a *Authorization) error {
 	return nil
 }
 
-// ErrExpired is returned by Resume, with the request's client if it still exists, for a request that expired, was
+// RequestExpiredError is returned by Resume, with the request's client if it still exists, for a request that expired, was
 // already answered, or was sent before all tokens of its client were revoked.
-type ErrExpired struct {
-	Client   *storage.Client
-	Answered bool
+type RequestExpiredError struct {
+	Client  *storage.Client
+	Decided bool
 }
 
-func (e *ErrExpired) Error() string { return "the authorization request has expired or was answered" }
+func (e *RequestExpiredError) Error() string {
+	return "the authorization request has expired or was answered"
+}
 
 // Resume returns a stored request to the browser with that cookie hash. With claim, the first browser to come gets it.
 // It returns storage.ErrOtherBrowser, storage.ErrNotFound, *ErrExpired, or what Begin returns: a client that changed
 // meanwhile is checked again.
-func (s *Server) Resume(ctx context.Context, id string, browser []byte, claim bool) (*Authorization, error) {
+func (s *Server) Resume(ctx context.Context, id string, browser []byte, claim bool) (*AuthorizationRequest, error) {
 	read := s.store.ClaimedRequest
 	if claim {
 		read = s.store.ClaimRequest
@@ -383,7 +385,7 @@ func (s *Server) Resume(ctx context.Context, id string, browser []byte, claim bo
 		return nil, err
 	}
 	if r.DecidedAt != nil || !s.store.Now().Before(r.ExpiresAt) {
-		expired := &ErrExpired{Answered: r.DecidedAt != nil}
+		expired := &RequestExpiredError{Decided: r.DecidedAt != nil}
 		if c, err := s.store.Client(ctx, r.ClientID); err == nil {
 			expired.Client = c
 		}
@@ -394,12 +396,12 @@ func (s *Server) Resume(ctx context.Context, id string, browser []byte, claim bo
 		return nil, err
 	}
 	// The stored parameters are verified: if they had to be signed, Begin checked that before Store.
-	a, err := s.begin(ctx, form, form, true, nil)
+	a, err := s.validateRequest(ctx, form, form, true, nil)
 	if err != nil {
 		return nil, err
 	}
 	if r.ClientEpoch != nil && *r.ClientEpoch < a.Client.Epoch { // the client was disabled in the meantime, or its tokens revoked
-		return nil, &ErrExpired{Client: a.Client}
+		return nil, &RequestExpiredError{Client: a.Client}
 	}
 	a.ID, a.CreatedAt, a.SessionID, a.Subject = r.ID, r.CreatedAt, r.SessionID, r.HintSubject
 	a.SignedIn, a.Approved = r.SignedInAt != nil, r.ApprovedAt != nil

@@ -17,18 +17,18 @@ import (
 )
 
 const (
-	deliveryPlaces = 64
-	deliveryBatch  = 20
-	deliveryPause  = 100 * time.Millisecond
-	dueTimeout     = 10 * time.Second
+	maxConcurrentDeliveries = 64
+	deliveryBatch           = 20
+	deliveryPause           = 100 * time.Millisecond
+	dueTimeout              = 10 * time.Second
 	// deliveryLease is longer than any attempt takes.
 	deliveryLease = 30 * time.Second
-	// deliveryLife is how long an app may be away and still hear of a logout.
-	deliveryLife   = 24 * time.Hour
-	longestBackOff = time.Hour
-	// leastAttempts is the number of attempts before a logout is given up, even by a process with a clock that is
+	// deliveryLifetime is how long an app may be away and still hear of a logout.
+	deliveryLifetime = 24 * time.Hour
+	maxBackoff       = time.Hour
+	// minAttempts is the number of attempts before a logout is given up, even by a process with a clock that is
 	// ahead.
-	leastAttempts  = 12
+	minAttempts    = 12
 	logoutTokenTTL = 2 * time.Minute
 	logoutEvent    = "http://schemas.openid.net/event/backchannel-logout"
 )
@@ -39,7 +39,7 @@ func (s *Server) Deliver(ctx context.Context) error {
 	var wait sync.WaitGroup
 	var mu sync.Mutex
 	var errs []error
-	places := make(chan struct{}, deliveryPlaces)
+	places := make(chan struct{}, maxConcurrentDeliveries)
 	for {
 		select {
 		case places <- struct{}{}: // as soon as one is free
@@ -104,18 +104,18 @@ func (s *Server) deliver(all context.Context, d storage.Delivery) error {
 	}
 	s.options.Log.WarnContext(ctx, "a logout did not reach its app", slog.String("client_id", c.ID), slog.Int64("attempt", d.Attempts), slog.Any("cause", failure))
 	now := s.store.Now()
-	if now.Sub(d.CreatedAt) >= deliveryLife && d.Attempts >= leastAttempts {
+	if now.Sub(d.CreatedAt) >= deliveryLifetime && d.Attempts >= minAttempts {
 		return s.store.FinishDelivery(ctx, d, storage.Event{Type: storage.LogoutUndelivered, Detail: map[string]any{"attempts": d.Attempts}})
 	}
-	return s.store.PostponeDelivery(ctx, d.ID, now.Add(backOff(d.Attempts)))
+	return s.store.PostponeDelivery(ctx, d.ID, now.Add(backoff(d.Attempts)))
 }
 
-// backOff is 1, 2, 4 … seconds, an hour at most.
-func backOff(attempts int64) time.Duration {
+// backoff is 1, 2, 4 … seconds, an hour at most.
+func backoff(attempts int64) time.Duration {
 	if attempts > 12 {
-		return longestBackOff
+		return maxBackoff
 	}
-	return min(time.Second<<max(0, attempts-1), longestBackOff)
+	return min(time.Second<<max(0, attempts-1), maxBackoff)
 }
 
 // logoutToken tells an app that a session is over (OIDC Back-Channel Logout §2.4).

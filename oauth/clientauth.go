@@ -35,7 +35,7 @@ func (s *Server) authenticate(ctx context.Context, r *http.Request, form url.Val
 		if reason == otherAddress {
 			event.Type = storage.AddressRefused
 		}
-		s.note(ctx, event)
+		s.recordFailure(ctx, event)
 		if e.Err == nil {
 			e.Err = errors.New(reason)
 		}

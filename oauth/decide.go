@@ -22,10 +22,10 @@ const (
 	Refuse                    // the request cannot be met
 )
 
-// Choose finds, among the people signed in to the browser, who the request is about: the one who was chosen on the way,
+// SelectSubject finds, among the people signed in to the browser, who the request is about: the one who was chosen on the way,
 // the one whom id_token_hint or the claims parameter name, or the only one; of several, the one whom login_hint names.
 // It is nil when there is none, or when of several it is not clear which.
-func (s *Server) Choose(a *Authorization, people []*identity.SignedIn) *identity.SignedIn {
+func (s *Server) SelectSubject(a *AuthorizationRequest, people []*identity.SignedIn) *identity.SignedIn {
 	find := func(is func(p *identity.SignedIn) bool) *identity.SignedIn {
 		if i := slices.IndexFunc(people, is); i >= 0 {
 			return people[i]
@@ -47,40 +47,40 @@ func (s *Server) Choose(a *Authorization, people []*identity.SignedIn) *identity
 	return nil
 }
 
-func (s *Server) isSubject(a *Authorization, who *identity.SignedIn) bool {
+func (s *Server) isSubject(a *AuthorizationRequest, who *identity.SignedIn) bool {
 	return a.Subject == s.Subject(a.Client, who.User.ID)
 }
 
-// Situation is what Decide looks at.
-type Situation struct {
-	People  int                // signed in to the browser
-	Who     *identity.SignedIn // of whom Choose chose this one, or nil
-	Other   bool               // Who is not whom the request demands
-	Guessed bool               // Who was found by login_hint among several, which anybody can write
-	Consent *storage.Consent   // what Who allowed the client before, or nil
+// DecisionInput is what Decide looks at.
+type DecisionInput struct {
+	Users           int                // signed in to the browser
+	Candidate       *identity.SignedIn // of whom Choose chose this one, or nil
+	SubjectMismatch bool               // Who is not whom the request demands
+	ByLoginHint     bool               // Who was found by login_hint among several, which anybody can write
+	Consent         *storage.Consent   // what Who allowed the client before, or nil
 }
 
 // Decide is the only place that chooses the next step, and a pure function. With Refuse comes the error to tell the
 // client.
-func Decide(a *Authorization, in Situation, now time.Time) (Step, *RedirectError) {
+func Decide(a *AuthorizationRequest, in DecisionInput, now time.Time) (Step, *RedirectError) {
 	silent := slices.Contains(a.Prompt, "none")
 	refuse := func(code, description string) (Step, *RedirectError) {
 		return Refuse, a.refuse(fail(code, description))
 	}
-	if in.Other { // chosen or signed in on the way: asking again would go round for ever
+	if in.SubjectMismatch { // chosen or signed in on the way: asking again would go round for ever
 		return refuse(LoginRequired, "Another person signed in than the one whom the request names.")
 	}
-	if silent && in.Who != nil {
+	if silent && in.Candidate != nil {
 		// Consent is checked first: a client that the user does not allow must not learn when the user signed in. Only
 		// a code discloses whether the user that the request names is signed in; otherwise the response is the same as
 		// without a session.
 		refused := needsConsent(a, in.Consent)
-		named := a.Subject != "" || in.Guessed
+		named := a.Subject != "" || in.ByLoginHint
 		if refused && !named {
 			return refuse(ConsentRequired, "The person must be asked first.")
 		}
-		if named && (refused || needsLogin(a, in.Who, now)) {
-			in.Who = nil
+		if named && (refused || needsLogin(a, in.Candidate, now)) {
+			in.Candidate = nil
 		}
 	}
 	if needsSelection(a, in) {
@@ -89,7 +89,7 @@ func Decide(a *Authorization, in Situation, now time.Time) (Step, *RedirectError
 		}
 		return SelectAccount, nil
 	}
-	if needsLogin(a, in.Who, now) {
+	if needsLogin(a, in.Candidate, now) {
 		if silent {
 			return refuse(LoginRequired, "The person must sign in first.")
 		}
@@ -98,7 +98,7 @@ func Decide(a *Authorization, in Situation, now time.Time) (Step, *RedirectError
 	if needsConsent(a, in.Consent) {
 		return Consent, nil
 	}
-	if a.TooOld(in.Who, now) { // while a page was open
+	if a.SignInTooOld(in.Candidate, now) { // while a page was open
 		if silent {
 			return refuse(LoginRequired, "The person must sign in first.")
 		}
@@ -108,29 +108,29 @@ func Decide(a *Authorization, in Situation, now time.Time) (Step, *RedirectError
 }
 
 // needsSelection: nobody was chosen on the way, and the request wants somebody to be, or several could be meant.
-func needsSelection(a *Authorization, in Situation) bool {
-	if a.SessionID != "" || in.People == 0 {
+func needsSelection(a *AuthorizationRequest, in DecisionInput) bool {
+	if a.SessionID != "" || in.Users == 0 {
 		return false
 	}
 	if slices.Contains(a.Prompt, "select_account") {
 		return true
 	}
-	return in.Who == nil && in.People > 1 && a.Subject == "" && !slices.Contains(a.Prompt, "login")
+	return in.Candidate == nil && in.Users > 1 && a.Subject == "" && !slices.Contains(a.Prompt, "login")
 }
 
 // needsLogin reports whether the user must sign in before a page is shown. Only a sign-in for this request satisfies
 // prompt=login. Any sign-in that is recent enough satisfies max_age. A sign-in for this request may become too old
 // while its pages are open, which is checked before a code is issued.
-func needsLogin(a *Authorization, who *identity.SignedIn, now time.Time) bool {
+func needsLogin(a *AuthorizationRequest, who *identity.SignedIn, now time.Time) bool {
 	if who == nil {
 		return true
 	}
-	return !a.SignedIn && (slices.Contains(a.Prompt, "login") || a.TooOld(who, now))
+	return !a.SignedIn && (slices.Contains(a.Prompt, "login") || a.SignInTooOld(who, now))
 }
 
-// TooOld reports whether the user must sign in again before a code is issued, because of max_age. max_age=0 means
+// SignInTooOld reports whether the user must sign in again before a code is issued, because of max_age. max_age=0 means
 // prompt=login (OIDC Core §3.1.2.1), because no sign-in time satisfies it.
-func (a *Authorization) TooOld(who *identity.SignedIn, now time.Time) bool {
+func (a *AuthorizationRequest) SignInTooOld(who *identity.SignedIn, now time.Time) bool {
 	if a.MaxAge == nil || a.SignedIn && *a.MaxAge == 0 {
 		return false
 	}
@@ -140,7 +140,7 @@ func (a *Authorization) TooOld(who *identity.SignedIn, now time.Time) bool {
 // needsConsent reports whether the consent page must be shown. It is skipped when the user allowed everything required
 // before, at the same APIs, or when the operator trusts the client. It is never skipped for a public client whose
 // response any app on the device could receive (RFC 8252 §8.6).
-func needsConsent(a *Authorization, consent *storage.Consent) bool {
+func needsConsent(a *AuthorizationRequest, consent *storage.Consent) bool {
 	if !a.Approved && (slices.Contains(a.Prompt, "consent") || a.Client.Public() && redirect.Impersonable(a.RedirectURI)) {
 		return true
 	}
@@ -158,10 +158,10 @@ func needsConsent(a *Authorization, consent *storage.Consent) bool {
 	return slices.ContainsFunc(a.Permissions, func(p Permission) bool { return !p.allowedBy(consent) && !p.refusedBy(consent) })
 }
 
-// Situation tells Decide who is there, and Approve whom it is about.
-func (s *Server) Situation(a *Authorization, people []*identity.SignedIn) Situation {
-	in := Situation{People: len(people), Who: s.Choose(a, people)}
-	in.Guessed = in.Who != nil && len(people) > 1 && a.SessionID == "" && a.Subject == ""
-	in.Other = in.Who != nil && a.Subject != "" && !s.isSubject(a, in.Who)
+// DecisionInput tells Decide who is there, and Approve whom it is about.
+func (s *Server) DecisionInput(a *AuthorizationRequest, people []*identity.SignedIn) DecisionInput {
+	in := DecisionInput{Users: len(people), Candidate: s.SelectSubject(a, people)}
+	in.ByLoginHint = in.Candidate != nil && len(people) > 1 && a.SessionID == "" && a.Subject == ""
+	in.SubjectMismatch = in.Candidate != nil && a.Subject != "" && !s.isSubject(a, in.Candidate)
 	return in
 }

@@ -20,7 +20,7 @@ func consentTo(names ...string) *storage.Consent {
 }
 
 // permissionsOf are the scopes and claims of a request, where no API has any of them.
-func permissionsOf(a oauth.Authorization) (out []oauth.Permission) {
+func permissionsOf(a oauth.AuthorizationRequest) (out []oauth.Permission) {
 	for _, name := range slices.Concat(a.Scopes, a.Claims) {
 		out = append(out, oauth.Permission{Name: name})
 	}
@@ -42,42 +42,42 @@ func TestDecide(t *testing.T) {
 	const https, loopback = "https://app.example/cb", "http://127.0.0.1:5000/cb"
 	for _, c := range []struct {
 		name    string
-		a       oauth.Authorization
+		a       oauth.AuthorizationRequest
 		who     *identity.SignedIn
 		consent *storage.Consent
 		want    oauth.Step
 		code    string
 	}{
-		{"nobody", oauth.Authorization{Client: web, RedirectURI: https}, nil, nil, oauth.Login, ""},
-		{"nobody, silently", oauth.Authorization{Client: web, RedirectURI: https, Prompt: []string{"none"}}, nil, nil, oauth.Refuse, oauth.LoginRequired},
-		{"first time", oauth.Authorization{Client: web, RedirectURI: https, Scopes: []string{"read"}}, signedIn(time.Hour), nil, oauth.Consent, ""},
-		{"first time, silently", oauth.Authorization{Client: web, RedirectURI: https, Prompt: []string{"none"}}, signedIn(time.Hour), nil, oauth.Refuse, oauth.ConsentRequired},
-		{"remembered", oauth.Authorization{Client: web, RedirectURI: https, Scopes: []string{"read"}}, signedIn(time.Hour), allowed("read", "write"), oauth.Issue, ""},
-		{"something new", oauth.Authorization{Client: web, RedirectURI: https, Scopes: []string{"read", "write"}}, signedIn(time.Hour), allowed("read"), oauth.Consent, ""},
-		{"never asked", oauth.Authorization{Client: web, RedirectURI: https}, signedIn(time.Hour), allowed(), oauth.Consent, ""},
-		{"asked to ask", oauth.Authorization{Client: web, RedirectURI: https, Prompt: []string{"consent"}}, signedIn(time.Hour), allowed("read"), oauth.Consent, ""},
-		{"vouched for", oauth.Authorization{Client: own, RedirectURI: https, Scopes: []string{"read"}}, signedIn(time.Hour), nil, oauth.Issue, ""},
-		{"vouched for, asked to ask", oauth.Authorization{Client: own, RedirectURI: https, Prompt: []string{"consent"}}, signedIn(time.Hour), nil, oauth.Consent, ""},
-		{"vouched for, public, https", oauth.Authorization{Client: ownPublic, RedirectURI: https}, signedIn(time.Hour), nil, oauth.Issue, ""},
-		{"vouched for, public, loopback", oauth.Authorization{Client: ownPublic, RedirectURI: loopback}, signedIn(time.Hour), allowed("read"), oauth.Consent, ""},
-		{"public app scheme, silently", oauth.Authorization{Client: ownPublic, RedirectURI: "com.example:/cb", Prompt: []string{"none"}}, signedIn(time.Hour), allowed("read"), oauth.Refuse, oauth.ConsentRequired},
-		{"confidential on loopback", oauth.Authorization{Client: web, RedirectURI: loopback}, signedIn(time.Hour), allowed("read"), oauth.Issue, ""},
-		{"login wanted", oauth.Authorization{Client: web, RedirectURI: https, Prompt: []string{"login"}, CreatedAt: made}, signedIn(time.Hour), allowed("read"), oauth.Login, ""},
-		{"signed in for something else", oauth.Authorization{Client: web, RedirectURI: https, Prompt: []string{"login"}, CreatedAt: made}, signedIn(time.Second), allowed("read"), oauth.Login, ""},
-		{"login done", oauth.Authorization{Client: web, RedirectURI: https, Prompt: []string{"login"}, CreatedAt: made, SignedIn: true}, signedIn(time.Second), allowed("read"), oauth.Issue, ""},
-		{"too old", oauth.Authorization{Client: web, RedirectURI: https, MaxAge: maxAge(time.Minute), CreatedAt: made}, signedIn(time.Hour), allowed("read"), oauth.Login, ""},
-		{"young enough", oauth.Authorization{Client: web, RedirectURI: https, MaxAge: maxAge(2 * time.Hour), CreatedAt: made}, signedIn(time.Hour), allowed("read"), oauth.Issue, ""},
-		{"max_age 0, before", oauth.Authorization{Client: web, RedirectURI: https, MaxAge: maxAge(0), CreatedAt: made}, signedIn(time.Minute), allowed("read"), oauth.Login, ""},
-		{"max_age 0, after", oauth.Authorization{Client: web, RedirectURI: https, MaxAge: maxAge(0), CreatedAt: made, SignedIn: true}, signedIn(time.Second), allowed("read"), oauth.Issue, ""},
-		{"max_age 3, signed in for it, consent first", oauth.Authorization{Client: web, RedirectURI: https, MaxAge: maxAge(3 * time.Second), CreatedAt: made, SignedIn: true}, signedIn(6 * time.Second), nil, oauth.Consent, ""},
-		{"max_age 3, signed in for it, too long ago", oauth.Authorization{Client: web, RedirectURI: https, MaxAge: maxAge(3 * time.Second), CreatedAt: made, SignedIn: true}, signedIn(6 * time.Second), allowed("read"), oauth.Login, ""},
-		{"max_age 3, signed in for something else in time", oauth.Authorization{Client: web, RedirectURI: https, MaxAge: maxAge(3 * time.Second), CreatedAt: made}, signedIn(time.Second), allowed("read"), oauth.Issue, ""},
-		{"max_age 3 after prompt=consent", oauth.Authorization{Client: web, RedirectURI: https, MaxAge: maxAge(3 * time.Second), Prompt: []string{"consent"}, CreatedAt: made, SignedIn: true, Approved: true}, signedIn(time.Second), allowed("read"), oauth.Issue, ""},
-		{"too old, silently", oauth.Authorization{Client: web, RedirectURI: https, MaxAge: maxAge(time.Minute), Prompt: []string{"none"}, CreatedAt: made}, signedIn(time.Hour), allowed("read"), oauth.Refuse, oauth.LoginRequired},
+		{"nobody", oauth.AuthorizationRequest{Client: web, RedirectURI: https}, nil, nil, oauth.Login, ""},
+		{"nobody, silently", oauth.AuthorizationRequest{Client: web, RedirectURI: https, Prompt: []string{"none"}}, nil, nil, oauth.Refuse, oauth.LoginRequired},
+		{"first time", oauth.AuthorizationRequest{Client: web, RedirectURI: https, Scopes: []string{"read"}}, signedIn(time.Hour), nil, oauth.Consent, ""},
+		{"first time, silently", oauth.AuthorizationRequest{Client: web, RedirectURI: https, Prompt: []string{"none"}}, signedIn(time.Hour), nil, oauth.Refuse, oauth.ConsentRequired},
+		{"remembered", oauth.AuthorizationRequest{Client: web, RedirectURI: https, Scopes: []string{"read"}}, signedIn(time.Hour), allowed("read", "write"), oauth.Issue, ""},
+		{"something new", oauth.AuthorizationRequest{Client: web, RedirectURI: https, Scopes: []string{"read", "write"}}, signedIn(time.Hour), allowed("read"), oauth.Consent, ""},
+		{"never asked", oauth.AuthorizationRequest{Client: web, RedirectURI: https}, signedIn(time.Hour), allowed(), oauth.Consent, ""},
+		{"asked to ask", oauth.AuthorizationRequest{Client: web, RedirectURI: https, Prompt: []string{"consent"}}, signedIn(time.Hour), allowed("read"), oauth.Consent, ""},
+		{"vouched for", oauth.AuthorizationRequest{Client: own, RedirectURI: https, Scopes: []string{"read"}}, signedIn(time.Hour), nil, oauth.Issue, ""},
+		{"vouched for, asked to ask", oauth.AuthorizationRequest{Client: own, RedirectURI: https, Prompt: []string{"consent"}}, signedIn(time.Hour), nil, oauth.Consent, ""},
+		{"vouched for, public, https", oauth.AuthorizationRequest{Client: ownPublic, RedirectURI: https}, signedIn(time.Hour), nil, oauth.Issue, ""},
+		{"vouched for, public, loopback", oauth.AuthorizationRequest{Client: ownPublic, RedirectURI: loopback}, signedIn(time.Hour), allowed("read"), oauth.Consent, ""},
+		{"public app scheme, silently", oauth.AuthorizationRequest{Client: ownPublic, RedirectURI: "com.example:/cb", Prompt: []string{"none"}}, signedIn(time.Hour), allowed("read"), oauth.Refuse, oauth.ConsentRequired},
+		{"confidential on loopback", oauth.AuthorizationRequest{Client: web, RedirectURI: loopback}, signedIn(time.Hour), allowed("read"), oauth.Issue, ""},
+		{"login wanted", oauth.AuthorizationRequest{Client: web, RedirectURI: https, Prompt: []string{"login"}, CreatedAt: made}, signedIn(time.Hour), allowed("read"), oauth.Login, ""},
+		{"signed in for something else", oauth.AuthorizationRequest{Client: web, RedirectURI: https, Prompt: []string{"login"}, CreatedAt: made}, signedIn(time.Second), allowed("read"), oauth.Login, ""},
+		{"login done", oauth.AuthorizationRequest{Client: web, RedirectURI: https, Prompt: []string{"login"}, CreatedAt: made, SignedIn: true}, signedIn(time.Second), allowed("read"), oauth.Issue, ""},
+		{"too old", oauth.AuthorizationRequest{Client: web, RedirectURI: https, MaxAge: maxAge(time.Minute), CreatedAt: made}, signedIn(time.Hour), allowed("read"), oauth.Login, ""},
+		{"young enough", oauth.AuthorizationRequest{Client: web, RedirectURI: https, MaxAge: maxAge(2 * time.Hour), CreatedAt: made}, signedIn(time.Hour), allowed("read"), oauth.Issue, ""},
+		{"max_age 0, before", oauth.AuthorizationRequest{Client: web, RedirectURI: https, MaxAge: maxAge(0), CreatedAt: made}, signedIn(time.Minute), allowed("read"), oauth.Login, ""},
+		{"max_age 0, after", oauth.AuthorizationRequest{Client: web, RedirectURI: https, MaxAge: maxAge(0), CreatedAt: made, SignedIn: true}, signedIn(time.Second), allowed("read"), oauth.Issue, ""},
+		{"max_age 3, signed in for it, consent first", oauth.AuthorizationRequest{Client: web, RedirectURI: https, MaxAge: maxAge(3 * time.Second), CreatedAt: made, SignedIn: true}, signedIn(6 * time.Second), nil, oauth.Consent, ""},
+		{"max_age 3, signed in for it, too long ago", oauth.AuthorizationRequest{Client: web, RedirectURI: https, MaxAge: maxAge(3 * time.Second), CreatedAt: made, SignedIn: true}, signedIn(6 * time.Second), allowed("read"), oauth.Login, ""},
+		{"max_age 3, signed in for something else in time", oauth.AuthorizationRequest{Client: web, RedirectURI: https, MaxAge: maxAge(3 * time.Second), CreatedAt: made}, signedIn(time.Second), allowed("read"), oauth.Issue, ""},
+		{"max_age 3 after prompt=consent", oauth.AuthorizationRequest{Client: web, RedirectURI: https, MaxAge: maxAge(3 * time.Second), Prompt: []string{"consent"}, CreatedAt: made, SignedIn: true, Approved: true}, signedIn(time.Second), allowed("read"), oauth.Issue, ""},
+		{"too old, silently", oauth.AuthorizationRequest{Client: web, RedirectURI: https, MaxAge: maxAge(time.Minute), Prompt: []string{"none"}, CreatedAt: made}, signedIn(time.Hour), allowed("read"), oauth.Refuse, oauth.LoginRequired},
 	} {
-		in := oauth.Situation{Who: c.who, Consent: c.consent}
+		in := oauth.DecisionInput{Candidate: c.who, Consent: c.consent}
 		if c.who != nil {
-			in.People = 1
+			in.Users = 1
 		}
 		c.a.Permissions = permissionsOf(c.a)
 		got, refusal := oauth.Decide(&c.a, in, now)
@@ -97,30 +97,30 @@ func TestDecideAmongSeveral(t *testing.T) {
 	who := &identity.SignedIn{Session: storage.BrowserSession{AuthTime: now.Add(-time.Hour)}}
 	allowed := consentTo("openid", "claim:email")
 	web := &storage.Client{AuthMethod: storage.AuthBasic}
-	request := func(a oauth.Authorization) oauth.Authorization {
+	request := func(a oauth.AuthorizationRequest) oauth.AuthorizationRequest {
 		a.Client, a.RedirectURI, a.Scopes, a.CreatedAt = web, "https://app.example/cb", []string{"openid"}, now.Add(-time.Minute)
 		return a
 	}
 	for _, c := range []struct {
 		name string
-		a    oauth.Authorization
-		in   oauth.Situation
+		a    oauth.AuthorizationRequest
+		in   oauth.DecisionInput
 		want oauth.Step
 		code string
 	}{
-		{"which of two", oauth.Authorization{}, oauth.Situation{People: 2}, oauth.SelectAccount, ""},
-		{"which of two, silently", oauth.Authorization{Prompt: []string{"none"}}, oauth.Situation{People: 2}, oauth.Refuse, oauth.SelectionRequired},
-		{"one of two by a hint", oauth.Authorization{Prompt: []string{"none"}}, oauth.Situation{People: 2, Who: who, Consent: allowed}, oauth.Issue, ""},
-		{"the named one is not here", oauth.Authorization{Subject: "x"}, oauth.Situation{People: 2}, oauth.Login, ""},
-		{"the named one is not here, silently", oauth.Authorization{Subject: "x", Prompt: []string{"none"}}, oauth.Situation{People: 2}, oauth.Refuse, oauth.LoginRequired},
-		{"another signed in", oauth.Authorization{Subject: "x", SessionID: "s"}, oauth.Situation{People: 1, Who: who, Other: true}, oauth.Refuse, oauth.LoginRequired},
-		{"asked to choose among one", oauth.Authorization{Prompt: []string{"select_account"}}, oauth.Situation{People: 1, Who: who, Consent: allowed}, oauth.SelectAccount, ""},
-		{"asked to choose, nobody here", oauth.Authorization{Prompt: []string{"select_account"}}, oauth.Situation{}, oauth.Login, ""},
-		{"chosen", oauth.Authorization{Prompt: []string{"select_account"}, SessionID: "s"}, oauth.Situation{People: 2, Who: who, Consent: allowed}, oauth.Issue, ""},
-		{"chosen, and signed out since", oauth.Authorization{SessionID: "s"}, oauth.Situation{People: 1}, oauth.Login, ""},
-		{"login wanted, two here", oauth.Authorization{Prompt: []string{"login"}}, oauth.Situation{People: 2}, oauth.Login, ""},
-		{"a claim that was allowed", oauth.Authorization{Claims: []string{"claim:email"}}, oauth.Situation{People: 1, Who: who, Consent: allowed}, oauth.Issue, ""},
-		{"a claim that was not", oauth.Authorization{Claims: []string{"claim:name"}}, oauth.Situation{People: 1, Who: who, Consent: allowed}, oauth.Consent, ""},
+		{"which of two", oauth.AuthorizationRequest{}, oauth.DecisionInput{Users: 2}, oauth.SelectAccount, ""},
+		{"which of two, silently", oauth.AuthorizationRequest{Prompt: []string{"none"}}, oauth.DecisionInput{Users: 2}, oauth.Refuse, oauth.SelectionRequired},
+		{"one of two by a hint", oauth.AuthorizationRequest{Prompt: []string{"none"}}, oauth.DecisionInput{Users: 2, Candidate: who, Consent: allowed}, oauth.Issue, ""},
+		{"the named one is not here", oauth.AuthorizationRequest{Subject: "x"}, oauth.DecisionInput{Users: 2}, oauth.Login, ""},
+		{"the named one is not here, silently", oauth.AuthorizationRequest{Subject: "x", Prompt: []string{"none"}}, oauth.DecisionInput{Users: 2}, oauth.Refuse, oauth.LoginRequired},
+		{"another signed in", oauth.AuthorizationRequest{Subject: "x", SessionID: "s"}, oauth.DecisionInput{Users: 1, Candidate: who, SubjectMismatch: true}, oauth.Refuse, oauth.LoginRequired},
+		{"asked to choose among one", oauth.AuthorizationRequest{Prompt: []string{"select_account"}}, oauth.DecisionInput{Users: 1, Candidate: who, Consent: allowed}, oauth.SelectAccount, ""},
+		{"asked to choose, nobody here", oauth.AuthorizationRequest{Prompt: []string{"select_account"}}, oauth.DecisionInput{}, oauth.Login, ""},
+		{"chosen", oauth.AuthorizationRequest{Prompt: []string{"select_account"}, SessionID: "s"}, oauth.DecisionInput{Users: 2, Candidate: who, Consent: allowed}, oauth.Issue, ""},
+		{"chosen, and signed out since", oauth.AuthorizationRequest{SessionID: "s"}, oauth.DecisionInput{Users: 1}, oauth.Login, ""},
+		{"login wanted, two here", oauth.AuthorizationRequest{Prompt: []string{"login"}}, oauth.DecisionInput{Users: 2}, oauth.Login, ""},
+		{"a claim that was allowed", oauth.AuthorizationRequest{Claims: []string{"claim:email"}}, oauth.DecisionInput{Users: 1, Candidate: who, Consent: allowed}, oauth.Issue, ""},
+		{"a claim that was not", oauth.AuthorizationRequest{Claims: []string{"claim:name"}}, oauth.DecisionInput{Users: 1, Candidate: who, Consent: allowed}, oauth.Consent, ""},
 	} {
 		a := request(c.a)
 		a.Permissions = permissionsOf(a)

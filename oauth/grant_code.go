@@ -19,7 +19,7 @@ import (
 // authorizationCode exchanges codes (RFC 6749 §4.1.3, RFC 7636 §4.5).
 type authorizationCode struct{ grantHandler }
 
-const errCode = "The code is unknown, expired or already used, or was issued to another client, redirect_uri or code_challenge."
+const codeRefusedDescription = "The code is unknown, expired or already used, or was issued to another client, redirect_uri or code_challenge."
 
 // HandleTokenEndpointRequest redeems the code. What may be wrong for the honest client is checked before it is consumed.
 // Consuming comes before signing: should signing fail the person signs in again, but a replayed code can never yield a
@@ -54,18 +54,18 @@ func (h authorizationCode) HandleTokenEndpointRequest(ctx context.Context, r fos
 			err = &storage.Refusal{Reason: "an unknown code"}
 		}
 		if err != nil {
-			return h.refused(ctx, c, redemption, err)
+			return h.redemptionError(ctx, c, redemption, err)
 		}
-		if err := h.narrowable(ctx, c, form["resource"], code.Resources, code.Scopes, code.Scopes); err != nil {
+		if err := h.checkResourceNarrowing(ctx, c, form["resource"], code.Resources, code.Scopes, code.Scopes); err != nil {
 			return err
 		}
 	}
 	grant, err := h.store.RedeemCode(ctx, redemption, storage.Event{Type: storage.CodeRedeemed})
 	if err != nil {
-		return h.refused(ctx, c, redemption, err)
+		return h.redemptionError(ctx, c, redemption, err)
 	}
 	state.recorded = true
-	return h.use(ctx, c, state, grant, grant.Scopes, form["resource"])
+	return h.fillFromGrant(ctx, c, state, grant, grant.Scopes, form["resource"])
 }
 
 // refusalDescriptions are the error descriptions for a code that the client could redeem with a corrected request.
@@ -77,13 +77,13 @@ var refusalDescriptions = map[string]string{
 	storage.RefusedUnexpectedVerifier: "code_verifier was sent, but the authorization request had no code_challenge.",
 }
 
-// refused returns the error response for a failed redemption and records which check failed.
-func (h authorizationCode) refused(ctx context.Context, c *storage.Client, r storage.Redemption, err error) error {
+// redemptionError returns the error response for a failed redemption and records which check failed.
+func (h authorizationCode) redemptionError(ctx context.Context, c *storage.Client, r storage.Redemption, err error) error {
 	e := AsError(err)
 	if e.Code != InvalidGrant {
 		return e
 	}
-	e.Description = errCode
+	e.Description = codeRefusedDescription
 	var refusal *storage.Refusal
 	if !errors.As(err, &refusal) {
 		return e
@@ -108,7 +108,7 @@ func (h authorizationCode) redemption(c *storage.Client, form url.Values) (stora
 		return storage.Redemption{}, fail(InvalidRequest, "The parameter code is missing.")
 	}
 	if !h.format.Valid(credential.Code, code) {
-		return storage.Redemption{}, &Error{Code: InvalidGrant, Description: errCode, Err: errors.New("malformed code")}
+		return storage.Redemption{}, &Error{Code: InvalidGrant, Description: codeRefusedDescription, Err: errors.New("malformed code")}
 	}
 	r := storage.Redemption{Hash: credential.Hash(code), ClientID: c.ID}
 	if form.Has("redirect_uri") {
@@ -132,9 +132,9 @@ func notUnreserved(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-._~", r)
 }
 
-// narrowable refuses resources beyond those granted with the scopes (RFC 8707 §2.2), and ones for which none of the kept
+// checkResourceNarrowing refuses resources beyond those granted with the scopes (RFC 8707 §2.2), and ones for which none of the kept
 // scopes is of use.
-func (s *Server) narrowable(ctx context.Context, c *storage.Client, asked, granted, scopes, kept []string) error {
+func (s *Server) checkResourceNarrowing(ctx context.Context, c *storage.Client, asked, granted, scopes, kept []string) error {
 	if len(asked) == 0 {
 		return nil
 	}
@@ -159,10 +159,10 @@ func (s *Server) narrowable(ctx context.Context, c *storage.Client, asked, grant
 // clockSkew is the maximum clock difference of two processes on SQLite; on PostgreSQL they share the database's time.
 const clockSkew = 5 * time.Second
 
-// use fills in the state of a person's token from their grant. asked narrows the resources. The code or refresh token is
+// fillFromGrant fills in the state of a person's token from their grant. asked narrows the resources. The code or refresh token is
 // used up by now, so what the operator has taken away since the grant was made is left out rather than refused: scopes
 // and resources that do not exist any more, and, if nothing remains, a token for this server alone that can do nothing.
-func (s *Server) use(ctx context.Context, c *storage.Client, state *tokenState, grant storage.Grant, scopes, asked []string) error {
+func (s *Server) fillFromGrant(ctx context.Context, c *storage.Client, state *tokenState, grant storage.Grant, scopes, asked []string) error {
 	if len(asked) == 0 {
 		asked = grant.Resources
 	}
@@ -182,7 +182,7 @@ func (s *Server) use(ctx context.Context, c *storage.Client, state *tokenState, 
 	})
 	left := slices.DeleteFunc(slices.Clone(asked), func(id string) bool {
 		known, ok := knownResources[id]
-		return !ok || !ofGrant(known.CreatedAt) || !permitted(c, known)
+		return !ok || !ofGrant(known.CreatedAt) || !canUseResource(c, known)
 	})
 	state.audience, state.scopes, err = s.audience(ctx, c, left, scopes)
 	if err != nil || len(asked) > 0 && len(left) == 0 {

@@ -22,7 +22,7 @@ import (
 // refreshToken rotates refresh tokens (RFC 6749 §6, RFC 9700 §4.14.2).
 type refreshToken struct{ grantHandler }
 
-const errRefresh = "The refresh token is unknown, expired, revoked or already used, or was issued to another client."
+const refreshRefusedDescription = "The refresh token is unknown, expired, revoked or already used, or was issued to another client."
 
 // HandleTokenEndpointRequest rotates the token. A request that narrows what it asks for is checked first, so that a
 // refusal costs the honest client nothing.
@@ -39,23 +39,23 @@ func (h refreshToken) HandleTokenEndpointRequest(ctx context.Context, r fosite.A
 	if !h.format.Valid(credential.RefreshToken, token) {
 		refusal := &storage.Refusal{Reason: "a malformed refresh token"}
 		h.recordRefusal(ctx, storage.RefreshRefused, c, refusal, credential.Hash(token), map[string]any{})
-		return &Error{Code: InvalidGrant, Description: errRefresh, Err: refusal}
+		return &Error{Code: InvalidGrant, Description: refreshRefusedDescription, Err: refusal}
 	}
 	name := h.format.GrantName(token)
 	rotation := storage.Rotation{
 		GrantID: credential.GrantID(name), ClientID: c.ID, Hash: credential.Hash(token),
 		IdleTTL: orDefault(c.RefreshIdleTTL, h.options.RefreshIdleTTL), Grace: orDefault(c.RefreshGrace, h.options.RefreshGrace),
 	}
-	if err := h.admitPerson(ctx, rotation.GrantID); err != nil {
+	if err := h.checkUserTokenLimit(ctx, rotation.GrantID); err != nil {
 		// Or a thief who refreshes as fast as he may would keep the owner out, whose token gives him away.
 		if reused := h.store.RevokeIfReused(ctx, rotation); reused != nil {
-			return h.refreshError(ctx, c, rotation, reused)
+			return h.rotationError(ctx, c, rotation, reused)
 		}
 		return err
 	}
 	asked := strings.Fields(form.Get("scope"))
 	if len(asked) > 0 || len(form["resource"]) > 0 {
-		if err := h.narrows(ctx, c, rotation, asked, form["resource"]); err != nil {
+		if err := h.checkNarrowing(ctx, c, rotation, asked, form["resource"]); err != nil {
 			return err
 		}
 	}
@@ -70,7 +70,7 @@ func (h refreshToken) HandleTokenEndpointRequest(ctx context.Context, r fosite.A
 	}
 	rotated, err := h.store.RotateRefreshToken(ctx, rotation, storage.Event{Type: storage.RefreshRotated})
 	if err != nil {
-		return h.refreshError(ctx, c, rotation, err)
+		return h.rotationError(ctx, c, rotation, err)
 	}
 	state.recorded = true
 	if rotated.Retry != nil {
@@ -87,18 +87,18 @@ func (h refreshToken) HandleTokenEndpointRequest(ctx context.Context, r fosite.A
 		scopes = slices.DeleteFunc(slices.Clone(scopes), func(name string) bool { return !slices.Contains(asked, name) })
 	}
 	state.ttl = h.accessTTL(c)
-	return h.use(ctx, c, state, rotated.Grant, scopes, form["resource"])
+	return h.fillFromGrant(ctx, c, state, rotated.Grant, scopes, form["resource"])
 }
 
-// refreshError returns the error response for a failed rotation and records why the token was refused.
-func (h refreshToken) refreshError(ctx context.Context, c *storage.Client, r storage.Rotation, err error) error {
+// rotationError returns the error response for a failed rotation and records why the token was refused.
+func (h refreshToken) rotationError(ctx context.Context, c *storage.Client, r storage.Rotation, err error) error {
 	if errors.Is(err, storage.ErrReused) {
 		h.options.Log.WarnContext(ctx, "refresh token reused: its grant is revoked", slog.String("alert", "refresh_token_reuse"),
 			slog.String("client_id", r.ClientID), slog.String("grant_id", r.GrantID))
 	}
 	e := AsError(err)
 	if e.Code == InvalidGrant {
-		e.Description = errRefresh
+		e.Description = refreshRefusedDescription
 	}
 	if refusal := (*storage.Refusal)(nil); errors.As(err, &refusal) {
 		h.recordRefusal(ctx, storage.RefreshRefused, c, refusal, r.Hash, map[string]any{})
@@ -106,14 +106,14 @@ func (h refreshToken) refreshError(ctx context.Context, c *storage.Client, r sto
 	return e
 }
 
-// narrows refuses scopes and resources beyond the grant's (RFC 6749 §6).
-func (h refreshToken) narrows(ctx context.Context, c *storage.Client, r storage.Rotation, scopes, resources []string) error {
+// checkNarrowing refuses scopes and resources beyond the grant's (RFC 6749 §6).
+func (h refreshToken) checkNarrowing(ctx context.Context, c *storage.Client, r storage.Rotation, scopes, resources []string) error {
 	grant, err := h.store.Grant(ctx, r.GrantID)
 	if errors.Is(err, storage.ErrNotFound) || err == nil && grant.ClientID != c.ID {
 		err = h.store.RefuseGrant(ctx, r.GrantID, c.ID)
 	}
 	if err != nil {
-		return h.refreshError(ctx, c, r, err)
+		return h.rotationError(ctx, c, r, err)
 	}
 	known, err := h.store.Scopes(ctx)
 	if err != nil {
@@ -128,7 +128,7 @@ func (h refreshToken) narrows(ctx context.Context, c *storage.Client, r storage.
 	if len(kept) == 0 {
 		kept = grant.Scopes
 	}
-	return h.narrowable(ctx, c, resources, grant.Resources, grant.Scopes, kept)
+	return h.checkResourceNarrowing(ctx, c, resources, grant.Resources, grant.Scopes, kept)
 }
 
 // successorCipher is the key under which a successor waits for a retry. It takes the token that was replaced and the

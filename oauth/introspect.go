@@ -39,7 +39,7 @@ func (s *Server) Introspect(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	verdict := s.take(r.Context(), config.Count{Limit: config.LimitIntrospection, Key: countedAs(r.Context(), caller)})
+	verdict := s.take(r.Context(), config.Count{Limit: config.LimitIntrospection, Key: clientLimitKey(r.Context(), caller)})
 	if err := TooMany(verdict, "Too many introspections. Verify the signature offline, or keep an answer for a few seconds."); err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func (s *Server) introspect(ctx context.Context, caller *storage.Client, token s
 	if err != nil {
 		return introspection{}, err
 	}
-	aud, scope, err := s.visibleTo(ctx, claims, caller)
+	aud, scope, err := s.visiblePart(ctx, claims, caller)
 	if err != nil {
 		return introspection{}, err
 	}
@@ -89,7 +89,7 @@ func (s *Server) introspect(ctx context.Context, caller *storage.Client, token s
 	if username != "" && !slices.Contains(strings.Fields(claims.Scope), usernameScope) {
 		username = ""
 	}
-	if username, err = s.tellable(ctx, claims.ClientID, username); err != nil {
+	if username, err = s.introspectionUsername(ctx, claims.ClientID, username); err != nil {
 		return introspection{}, err
 	}
 	return introspection{
@@ -106,7 +106,7 @@ func (s *Server) inactive(ctx context.Context, caller *storage.Client, token str
 		event.GrantID = claims.GrantID
 		event.Detail["token_client"] = claims.ClientID
 	}
-	s.note(ctx, event)
+	s.recordFailure(ctx, event)
 	s.options.Log.DebugContext(ctx, "introspected token is not active", slog.String("client_id", caller.ID), slog.String("reason", reason))
 	return introspection{}, nil
 }
@@ -131,8 +131,8 @@ func (s *Server) revokedReason(ctx context.Context, claims *accesstoken.Claims) 
 	return "revoked"
 }
 
-// tellable is the username, unless the token's client must not tell its people from those of others (OIDC Core §8.1).
-func (s *Server) tellable(ctx context.Context, clientID, username string) (string, error) {
+// introspectionUsername is the username, unless the token's client must not tell its people from those of others (OIDC Core §8.1).
+func (s *Server) introspectionUsername(ctx context.Context, clientID, username string) (string, error) {
 	if username == "" {
 		return "", nil
 	}
@@ -150,11 +150,11 @@ func (s *Server) tellable(ctx context.Context, clientID, username string) (strin
 // not disclose the username to the client or an API (RFC 7662 §4).
 const usernameScope = "profile"
 
-// visibleTo returns the part of the token's aud and scope that the caller may see; without aud the token is not
+// visiblePart returns the part of the token's aud and scope that the caller may see; without aud the token is not
 // intended for the caller. The client that the token was issued to sees everything. An introspector of resources in
 // aud sees only those resources. It does not see scopes that belong only to others, nor the standard scopes, which are
 // about the claims of this server (RFC 7662 §2.2, §4).
-func (s *Server) visibleTo(ctx context.Context, claims *accesstoken.Claims, caller *storage.Client) (aud []string, scope string, err error) {
+func (s *Server) visiblePart(ctx context.Context, claims *accesstoken.Claims, caller *storage.Client) (aud []string, scope string, err error) {
 	if claims.ClientID == caller.ID {
 		return claims.Audience, claims.Scope, nil
 	}

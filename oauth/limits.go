@@ -70,30 +70,30 @@ func (s *Server) checkAssertionLimits(ctx context.Context, c *storage.Client) er
 	return TooMany(s.checkLimits(ctx, counts...), errManyFailures)
 }
 
-// countedAs is whom the requests of an authenticated client are counted for. A public client is named by anyone, so that
+// clientLimitKey is whom the requests of an authenticated client are counted for. A public client is named by anyone, so that
 // each network has a count of its own and none can use up that of the others.
-func countedAs(ctx context.Context, c *storage.Client) string {
+func clientLimitKey(ctx context.Context, c *storage.Client) string {
 	if c.Public() {
 		return c.ID + " " + storage.OriginOf(ctx).Network()
 	}
 	return c.ID
 }
 
-// admit counts a token request of an authenticated client.
-func (s *Server) admit(ctx context.Context, c *storage.Client) (config.Verdict, error) {
-	v := s.take(ctx, config.Count{Limit: config.LimitTokenAddress, Key: storage.OriginOf(ctx).Network()}, config.Count{Limit: config.LimitTokenClient, Key: countedAs(ctx, c)})
+// checkTokenLimits counts a token request of an authenticated client.
+func (s *Server) checkTokenLimits(ctx context.Context, c *storage.Client) (config.Verdict, error) {
+	v := s.take(ctx, config.Count{Limit: config.LimitTokenAddress, Key: storage.OriginOf(ctx).Network()}, config.Count{Limit: config.LimitTokenClient, Key: clientLimitKey(ctx, c)})
 	return v, TooMany(v, "Too many token requests. Keep a token until shortly before it expires, and use it for every call.")
 }
 
-// admitPerson counts what a person's apps do, by what names the person and app, or the one grant.
-func (s *Server) admitPerson(ctx context.Context, key string) error {
+// checkUserTokenLimit counts what a person's apps do, by what names the person and app, or the one grant.
+func (s *Server) checkUserTokenLimit(ctx context.Context, key string) error {
 	return TooMany(s.take(ctx, config.Count{Limit: config.LimitTokenPerson, Key: key}), "Too many tokens for this person. Keep a token until shortly before it expires.")
 }
 
-// note records a failure that changed nothing. It never makes the answer another one: what cannot be recorded now is in the
+// recordFailure records a failure that changed nothing. It never makes the answer another one: what cannot be recorded now is in the
 // log all the same. Only so many of a kind get a row, or whoever fails fastest would fill the disk; who is over the limit of
 // their network takes nothing from that of all.
-func (s *Server) note(ctx context.Context, e storage.Event) {
+func (s *Server) recordFailure(ctx context.Context, e storage.Event) {
 	s.store.Seen(e)
 	counts := []config.Count{{Limit: config.LimitRecordedFailure, Key: e.Type + " " + storage.OriginOf(ctx).Network()}, {Limit: config.LimitAllRecorded}}
 	if e.Type == storage.AddressRefused {
@@ -113,7 +113,7 @@ func (s *Server) note(ctx context.Context, e storage.Event) {
 // is the name of the parameter.
 func (s *Server) recordRefusedRedirect(ctx context.Context, clientID, name, uri string) error {
 	sent := loggableURI(uri)
-	s.note(ctx, storage.Event{Type: storage.RedirectRefused, ClientID: clientID, Claimed: true, Detail: map[string]any{"parameter": name, "sent": sent}})
+	s.recordFailure(ctx, storage.Event{Type: storage.RedirectRefused, ClientID: clientID, Claimed: true, Detail: map[string]any{"parameter": name, "sent": sent}})
 	return fmt.Errorf("%s is not registered: %s", name, sent)
 }
 
@@ -143,19 +143,19 @@ func loggableURI(raw string) string {
 // recordRefusal records why a code or refresh token was refused. The id of a public client is unauthenticated.
 func (s *Server) recordRefusal(ctx context.Context, event string, c *storage.Client, refusal *storage.Refusal, token []byte, detail map[string]any) {
 	detail["reason"] = refusal.Reason
-	s.note(ctx, storage.Event{
+	s.recordFailure(ctx, storage.Event{
 		Type: event, ClientID: c.ID, Claimed: c.Public(), UserID: refusal.UserID, GrantID: refusal.GrantID, Token: storage.HashReference(token), Detail: detail,
 	})
 }
 
-// notable records the errors that an operator looks for: refused scopes. Failed authentication is recorded where it fails.
-func (s *Server) notable(ctx context.Context, clientID string, form url.Values, err error) {
+// recordInvalidScope records the errors that an operator looks for: refused scopes. Failed authentication is recorded where it fails.
+func (s *Server) recordInvalidScope(ctx context.Context, clientID string, form url.Values, err error) {
 	if err != nil && AsError(err).Code == InvalidScope {
 		scope := form.Get("scope")
 		if len(scope) > 500 {
 			scope = scope[:500]
 		}
-		s.note(ctx, storage.Event{Type: storage.ScopeRefused, ClientID: clientID, Detail: map[string]any{"asked": strings.ToValidUTF8(scope, "?")}})
+		s.recordFailure(ctx, storage.Event{Type: storage.ScopeRefused, ClientID: clientID, Detail: map[string]any{"asked": strings.ToValidUTF8(scope, "?")}})
 	}
 }
 

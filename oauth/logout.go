@@ -17,28 +17,28 @@ import (
 	"gatehouse/storage"
 )
 
-// Logout is a valid logout request (OIDC RP-Initiated Logout §2).
-type Logout struct {
+// LogoutRequest is a valid logout request (OIDC RP-Initiated Logout §2).
+type LogoutRequest struct {
 	Client *storage.Client // who asks, nil when unknown
 	// RedirectURI is where to go afterwards, with the state; empty: a page of ours. When the request had no id_token_hint
 	// it is followed only after the person said yes.
 	RedirectURI string
 	State       string
-	Unproven    bool // the request had an id_token_hint that proves nothing
+	InvalidHint bool // the request had an id_token_hint that proves nothing
 	hint        *idTokenHint
 }
 
 // BeginLogout checks a logout request. An *Error is for the person's eyes: nobody was signed out, and nothing that cannot
 // be trusted is followed.
-func (s *Server) BeginLogout(ctx context.Context, form url.Values) (*Logout, error) {
-	l := &Logout{RedirectURI: form.Get("post_logout_redirect_uri"), State: form.Get("state")}
+func (s *Server) BeginLogout(ctx context.Context, form url.Values) (*LogoutRequest, error) {
+	l := &LogoutRequest{RedirectURI: form.Get("post_logout_redirect_uri"), State: form.Get("state")}
 	id := form.Get("client_id")
 	if token := form.Get("id_token_hint"); token != "" {
 		var err error
 		if l.hint, err = s.idTokenHint(ctx, token); err != nil {
 			return nil, err
 		}
-		l.Unproven = l.hint == nil
+		l.InvalidHint = l.hint == nil
 		switch {
 		case l.hint == nil && id == "":
 			l.RedirectURI = "" // it proves nothing, so the person is asked and nobody is sent anywhere
@@ -75,10 +75,10 @@ func (s *Server) BeginLogout(ctx context.Context, form url.Values) (*Logout, err
 	return l, nil
 }
 
-// Target returns the session of the browser that the request ends without a page: the hint was issued in exactly this
+// TargetSession returns the session of the browser that the request ends without a page: the hint was issued in exactly this
 // session, and the user still allows the client. Any other hint only proves that the client once had this user, so the
 // user is prompted.
-func (s *Server) Target(ctx context.Context, l *Logout, people []*identity.SignedIn) (*identity.SignedIn, error) {
+func (s *Server) TargetSession(ctx context.Context, l *LogoutRequest, people []*identity.SignedIn) (*identity.SignedIn, error) {
 	if l.hint == nil || l.hint.SID == "" {
 		return nil, nil //nolint:nilnil // the hint has no session
 	}
@@ -96,16 +96,16 @@ func (s *Server) Target(ctx context.Context, l *Logout, people []*identity.Signe
 	return people[i], nil
 }
 
-// Names reports whether the hint identifies the user, by session or subject. It is not a proof.
-func (s *Server) Names(l *Logout, who *identity.SignedIn) bool {
+// HintMatches reports whether the hint identifies the user, by session or subject. It is not a proof.
+func (s *Server) HintMatches(l *LogoutRequest, who *identity.SignedIn) bool {
 	return l.hint != nil && (l.hint.SID == s.sid(l.Client, who.Session.ID) || l.hint.Subject == s.Subject(l.Client, who.User.ID))
 }
 
-// Trusted reports whether the request proves by its hint that it comes from an app that signed somebody in here.
-func (l *Logout) Trusted() bool { return l.hint != nil }
+// HasValidHint reports whether the request proves by its hint that it comes from an app that signed somebody in here.
+func (l *LogoutRequest) HasValidHint() bool { return l.hint != nil }
 
 // Location is where the browser goes afterwards, or "".
-func (l *Logout) Location() string {
+func (l *LogoutRequest) Location() string {
 	if l.RedirectURI == "" {
 		return ""
 	}
@@ -116,18 +116,18 @@ func (l *Logout) Location() string {
 	return addQuery(l.RedirectURI, v)
 }
 
-// logoutLife is how long a kept logout request waits.
-const logoutLife = 10 * time.Minute
+// sealedLogoutTTL is how long a kept logout request waits.
+const sealedLogoutTTL = 10 * time.Minute
 
-// keptLogout is a logout request on its way through an address or a form of ours.
-type keptLogout struct {
+// sealedLogoutRequest is a logout request on its way through an address or a form of ours.
+type sealedLogoutRequest struct {
 	Form    url.Values `json:"form"`
 	Expires int64      `json:"exp"`
 }
 
-// KeepLogout seals a logout request, so that it can go through an address and a form without showing its ID token.
-func (s *Server) KeepLogout(form url.Values) (string, error) {
-	kept := keptLogout{Form: url.Values{}, Expires: s.store.Now().Add(logoutLife).Unix()}
+// SealLogoutRequest seals a logout request, so that it can go through an address and a form without showing its ID token.
+func (s *Server) SealLogoutRequest(form url.Values) (string, error) {
+	kept := sealedLogoutRequest{Form: url.Values{}, Expires: s.store.Now().Add(sealedLogoutTTL).Unix()}
 	for _, name := range []string{"id_token_hint", "client_id", "post_logout_redirect_uri", "state"} {
 		if form.Has(name) {
 			kept.Form.Set(name, form.Get(name))
@@ -151,8 +151,8 @@ func (s *Server) KeepLogout(form url.Values) (string, error) {
 	return base64url(aead.Seal(nonce, nonce, plain, nil)), nil
 }
 
-// KeptLogout opens what KeepLogout sealed. An *Error means that it is damaged or waited too long.
-func (s *Server) KeptLogout(sealed string) (url.Values, error) {
+// OpenLogoutRequest opens what KeepLogout sealed. An *Error means that it is damaged or waited too long.
+func (s *Server) OpenLogoutRequest(sealed string) (url.Values, error) {
 	refuse := fail(InvalidRequest, "The request waited for too long. Sign out again in the app.")
 	raw, err := jwt.Decode(sealed)
 	if err != nil {
@@ -170,7 +170,7 @@ func (s *Server) KeptLogout(sealed string) (url.Values, error) {
 	if err != nil {
 		return nil, refuse
 	}
-	var kept keptLogout
+	var kept sealedLogoutRequest
 	if err := json.Unmarshal(plain, &kept); err != nil || s.store.Now().Unix() >= kept.Expires {
 		return nil, refuse
 	}
@@ -185,12 +185,12 @@ func (s *Server) logoutCipher() (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-// InitiateLogin is the address by which this server makes an app begin a sign-in (OIDC Core §4), "" when the app does not
+// InitiateLoginURL is the address by which this server makes an app begin a sign-in (OIDC Core §4), "" when the app does not
 // take that. A client with pairwise subjects gets no hint, for a username would tell it who that is, and none gets one that
 // may not know it by its scopes.
 //
 // A self-registered client gets a link only to the destination that the user agreed to, if it has not changed since.
-func (s *Server) InitiateLogin(c *storage.Client, consent storage.Consent, loginHint string) string {
+func (s *Server) InitiateLoginURL(c *storage.Client, consent storage.Consent, loginHint string) string {
 	if c.InitiateLoginURI == "" || c.SelfRegistered() && (Redescribed(c, consent) || !sameOrigin(AgreedRedirectURI(c, consent), c.InitiateLoginURI)) {
 		return ""
 	}

@@ -16,8 +16,8 @@ func (s *Server) Metadata(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// description is the metadata document. It says exactly what works (RFC 8414 §2, OIDC Discovery §3).
-type description struct {
+// metadataDocument is the metadata document. It says exactly what works (RFC 8414 §2, OIDC Discovery §3).
+type metadataDocument struct {
 	Issuer                string   `json:"issuer"`
 	AuthorizationEndpoint string   `json:"authorization_endpoint"`
 	TokenEndpoint         string   `json:"token_endpoint"`
@@ -58,11 +58,11 @@ type description struct {
 	BackchannelSession    bool     `json:"backchannel_logout_session_supported"`
 }
 
-func (s *Server) describe() description {
+func (s *Server) serverMetadata() metadataDocument {
 	confidential := []string{storage.AuthBasic, storage.AuthPost, storage.AuthPrivateKey}
 	everyone := append(append([]string{}, confidential...), storage.AuthNone)
 	iss := s.options.Issuer
-	d := description{
+	d := metadataDocument{
 		Issuer:                iss,
 		AuthorizationEndpoint: iss + "/oauth2/authorize",
 		TokenEndpoint:         iss + "/oauth2/token",

@@ -149,7 +149,7 @@ var logout = []servertest.Requirement{
 		}
 		consent, err := s.Store.Consent(t.Context(), alice.ID, c.ClientID)
 		storagetest.Must(t, err)
-		storagetest.Must(t, s.OAuth.Withdraw(t.Context(), alice.ID, consent.ID))
+		storagetest.Must(t, s.OAuth.WithdrawConsent(t.Context(), alice.ID, consent.ID))
 		asks("an app that was withdrawn", withdrawn, gone)
 		// After another consent in the same session it can.
 		again := s.Redeem(c, withdrawn.Code(c, "alice", "scope", "openid")).Text("id_token")

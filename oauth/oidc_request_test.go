@@ -138,7 +138,7 @@ var openidRequests = []servertest.Requirement{
 		hint := s.Redeem(stranger, once.Code(stranger, "alice", "scope", "openid")).Text("id_token")
 		consent, err := s.Store.Consent(t.Context(), ids["alice"], stranger.ClientID)
 		storagetest.Must(t, err)
-		storagetest.Must(t, s.OAuth.Withdraw(t.Context(), ids["alice"], consent.ID))
+		storagetest.Must(t, s.OAuth.WithdrawConsent(t.Context(), ids["alice"], consent.ID))
 		s.Clock.Advance(time.Minute)
 		// The response by the number of users signed in: 0, 1, 2.
 		byCount := []string{"login_required", "consent_required", "account_selection_required"}

@@ -41,7 +41,7 @@ func (p Permission) refusedBy(c *storage.Consent) bool {
 
 // resolvePermissions decides which APIs the requested scopes are for, by the rules of audience, and what the user is
 // prompted to allow.
-func (s *Server) resolvePermissions(ctx context.Context, a *Authorization) error {
+func (s *Server) resolvePermissions(ctx context.Context, a *AuthorizationRequest) error {
 	known, err := s.store.Resources(ctx)
 	if err != nil {
 		return unavailable(err)
@@ -49,7 +49,7 @@ func (s *Server) resolvePermissions(ctx context.Context, a *Authorization) error
 	identifiers := slices.Sorted(maps.Keys(known))
 	intended := slices.Sorted(slices.Values(a.Resources)) // what the token is for
 	for _, identifier := range identifiers {
-		if r := known[identifier]; len(a.Resources) == 0 && permitted(a.Client, r) && slices.ContainsFunc(a.Scopes, r.Scopes.Has) {
+		if r := known[identifier]; len(a.Resources) == 0 && canUseResource(a.Client, r) && slices.ContainsFunc(a.Scopes, r.Scopes.Has) {
 			intended = append(intended, identifier)
 		}
 	}
@@ -86,23 +86,23 @@ func (s *Server) resolvePermissions(ctx context.Context, a *Authorization) error
 }
 
 // stale reports whether the user allowed the client with another description, which invalidates the consent.
-func (a *Authorization) stale(c *storage.Consent) bool {
+func (a *AuthorizationRequest) stale(c *storage.Consent) bool {
 	return c != nil && a.Client.DescribedAt != nil && c.UpdatedAt.Before(*a.Client.DescribedAt)
 }
 
 // Allowed reports whether the user allowed the permission to the client as it is currently described.
-func (a *Authorization) Allowed(p Permission, c *storage.Consent) bool {
+func (a *AuthorizationRequest) Allowed(p Permission, c *storage.Consent) bool {
 	return !a.stale(c) && p.allowedBy(c)
 }
 
 // Refused reports whether the user refused the permission at one of its APIs, even if it is no longer optional.
-func (a *Authorization) Refused(p Permission, c *storage.Consent) bool {
+func (a *AuthorizationRequest) Refused(p Permission, c *storage.Consent) bool {
 	return c != nil && slices.ContainsFunc(p.consentValues(), c.Refused.Has)
 }
 
 // Selected reports whether an optional permission is initially ticked on the consent page: as the user last left it,
 // or as the operator set for the client.
-func (a *Authorization) Selected(p Permission, c *storage.Consent) bool {
+func (a *AuthorizationRequest) Selected(p Permission, c *storage.Consent) bool {
 	switch {
 	case a.Allowed(p, c):
 		return true
@@ -113,7 +113,7 @@ func (a *Authorization) Selected(p Permission, c *storage.Consent) bool {
 }
 
 // RefusedBefore returns the names of the optional permissions that the user refused and has not allowed since.
-func (a *Authorization) RefusedBefore(c *storage.Consent) []string {
+func (a *AuthorizationRequest) RefusedBefore(c *storage.Consent) []string {
 	var out []string
 	for _, p := range a.Permissions {
 		if p.refusedBy(c) {

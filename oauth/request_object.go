@@ -130,12 +130,12 @@ func (s *Server) checkRequestObject(c *storage.Client, claims map[string]json.Ra
 	return nil
 }
 
-// aboutTheObject are claims of the JWT itself and no parameters.
-var aboutTheObject = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti"}
+// objectClaims are claims of the JWT itself and no parameters.
+var objectClaims = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti"}
 
-// textParameters are the parameters whose value in a request object must be a string (RFC 9101 §4). Values of another
+// stringParameters are the parameters whose value in a request object must be a string (RFC 9101 §4). Values of another
 // type are refused, because their JSON would be handled as a string that the client did not send.
-var textParameters = []string{
+var stringParameters = []string{
 	"client_id", "response_type", "response_mode", "redirect_uri", "scope", "state", "nonce", "prompt", "display", "login_hint", "id_token_hint",
 	"acr_values", "ui_locales", "claims_locales", "code_challenge", "code_challenge_method",
 }
@@ -146,7 +146,7 @@ var textParameters = []string{
 func objectParameters(claims map[string]json.RawMessage) (url.Values, error) {
 	out := url.Values{}
 	for name, raw := range claims {
-		if slices.Contains(aboutTheObject, name) {
+		if slices.Contains(objectClaims, name) {
 			continue
 		}
 		var one string
@@ -158,7 +158,7 @@ func objectParameters(claims map[string]json.RawMessage) (url.Values, error) {
 			if one != "" {
 				out.Set(name, one)
 			}
-		case slices.Contains(textParameters, name):
+		case slices.Contains(stringParameters, name):
 			return nil, requestObjectError("The parameter "+name+" in the request object must be a string.", nil)
 		case name == "resource" && json.Unmarshal(raw, &many) == nil:
 			out[name] = many

@@ -30,7 +30,7 @@ func (s *Server) response(uri, state, mode string, parameters url.Values) Respon
 
 // ErrorResponse tells the client of an error.
 func (s *Server) ErrorResponse(e *RedirectError) Response {
-	return s.response(e.RedirectURI, e.State, e.mode, url.Values{"error": {e.Cause.Code}, "error_description": {e.Cause.Description}})
+	return s.response(e.RedirectURI, e.State, e.responseMode, url.Values{"error": {e.Cause.Code}, "error_description": {e.Cause.Description}})
 }
 
 // Location is the redirect URI, whose own query stays as it is, with the answer in its query.

@@ -51,7 +51,7 @@ func (h revoker) RevokeToken(ctx context.Context, token string, _ fosite.TokenTy
 		return errNotUsed
 	}
 	clientID := c.ID
-	if err := TooMany(h.take(ctx, config.Count{Limit: config.LimitRevocation, Key: countedAs(ctx, c.Client)}), "Too many revocations. Wait, and send each token once."); err != nil {
+	if err := TooMany(h.take(ctx, config.Count{Limit: config.LimitRevocation, Key: clientLimitKey(ctx, c.Client)}), "Too many revocations. Wait, and send each token once."); err != nil {
 		return err
 	}
 	if h.format.Valid(credential.RefreshToken, token) {
@@ -59,7 +59,7 @@ func (h revoker) RevokeToken(ctx context.Context, token string, _ fosite.TokenTy
 		if err == nil && grant.ClientID == clientID {
 			err = h.store.RevokeGrant(ctx, grant.ID, "revoked_by_client", storage.Event{Type: storage.GrantRevoked, ClientID: clientID, UserID: grant.UserID, Token: storage.TokenReference(token)})
 		}
-		return notFoundIsFine(err)
+		return ignoreNotFound(err)
 	}
 	// The times are not checked: a process with a wrong clock must not respond 200 and leave the token active
 	// elsewhere.
@@ -78,15 +78,15 @@ func (h revoker) RevokeToken(ctx context.Context, token string, _ fosite.TokenTy
 	if claims.GrantID != "" {
 		grant, err := h.store.Grant(ctx, claims.GrantID)
 		if err != nil {
-			return notFoundIsFine(err)
+			return ignoreNotFound(err)
 		}
 		event.UserID = grant.UserID
 	}
-	return notFoundIsFine(h.store.RevokeToken(ctx, storage.RevokedToken{JTI: claims.JTI, ExpiresAt: expires}, event))
+	return ignoreNotFound(h.store.RevokeToken(ctx, storage.RevokedToken{JTI: claims.JTI, ExpiresAt: expires}, event))
 }
 
-// notFoundIsFine turns a storage fault into 503 and an unknown token into success.
-func notFoundIsFine(err error) error {
+// ignoreNotFound turns a storage fault into 503 and an unknown token into success.
+func ignoreNotFound(err error) error {
 	if err == nil || errors.Is(err, storage.ErrNotFound) {
 		return nil
 	}

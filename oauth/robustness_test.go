@@ -99,8 +99,8 @@ var robustness = []servertest.Requirement{
 		}
 		a, err := s.OAuth.Begin(t.Context(), servertest.AuthorizeForm(c))
 		storagetest.Must(t, err)
-		storagetest.Must(t, s.OAuth.Withdraw(t.Context(), u.ID, before.ID))
-		if _, err := s.OAuth.Approve(t.Context(), a, who, oauth.Answer{Consent: &before}); !errors.Is(err, oauth.ErrConsentGone) {
+		storagetest.Must(t, s.OAuth.WithdrawConsent(t.Context(), u.ID, before.ID))
+		if _, err := s.OAuth.Approve(t.Context(), a, who, oauth.ConsentDecision{Consent: &before}); !errors.Is(err, oauth.ErrConsentStale) {
 			t.Errorf("got %v, want ErrConsentGone", err)
 		}
 		if _, err := s.Store.Consent(t.Context(), u.ID, c.ClientID); !errors.Is(err, storage.ErrNotFound) {

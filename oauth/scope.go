@@ -70,7 +70,7 @@ func (s *Server) resources(ctx context.Context, c *storage.Client, asked []strin
 		if !ok {
 			return nil, fail(InvalidTarget, "The resource "+params.Printable(identifier)+" is not known.")
 		}
-		if !permitted(c, r) {
+		if !canUseResource(c, r) {
 			return nil, fail(InvalidTarget, "The client may not ask for the resource "+params.Printable(identifier)+".")
 		}
 		if !slices.Contains(out, identifier) {
@@ -80,9 +80,9 @@ func (s *Server) resources(ctx context.Context, c *storage.Client, asked []strin
 	return out, nil
 }
 
-// permitted reports whether the client may name the resource: it is on the client's list or, where there is none, the
+// canUseResource reports whether the client may name the resource: it is on the client's list or, where there is none, the
 // client has one of its scopes or names it as its audience.
-func permitted(c *storage.Client, r storage.Resource) bool {
+func canUseResource(c *storage.Client, r storage.Resource) bool {
 	if c.Resources != nil {
 		return c.Resources.Has(r.Identifier)
 	}
@@ -115,7 +115,7 @@ func (s *Server) audience(ctx context.Context, c *storage.Client, asked, scopes 
 		return asked, kept, nil
 	}
 	for _, r := range known {
-		if permitted(c, r) && slices.ContainsFunc(scopes, r.Scopes.Has) {
+		if canUseResource(c, r) && slices.ContainsFunc(scopes, r.Scopes.Has) {
 			aud = append(aud, r.Identifier)
 		}
 	}

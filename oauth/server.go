@@ -82,7 +82,7 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 	s.fetch, s.fetchKeys = fetch.New(o.FetchAllowHosts, store.Now), fetch.New(o.FetchAllowHosts, store.Now)
 	s.successorSalt, s.pairwiseKey = store.Key(storage.SuccessorKey), store.Key(storage.PairwiseKey)
 	s.sidKey, s.logoutKey = store.Key(storage.SessionIDKey), store.Key(storage.LogoutKey)
-	s.metadata = newDocument(s.describe(), time.Hour)
+	s.metadata = newDocument(s.serverMetadata(), time.Hour)
 	if err := s.keys.ensure(ctx); err != nil {
 		return nil, err
 	}

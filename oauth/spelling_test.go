@@ -66,7 +66,7 @@ func TestOtherSpellingsOfTokensAreRefusedEverywhere(t *testing.T) {
 			b.Authorize(c, "scope", "openid", "prompt", "none", "id_token_hint", other).WantRedirectError(t, s, "invalid_request")
 			l, err := s.OAuth.BeginLogout(t.Context(), url.Values{"id_token_hint": {other}})
 			storagetest.Must(t, err)
-			if l.Trusted() {
+			if l.HasValidHint() {
 				t.Errorf("spelling %d of an ID token is a hint at sign-out", i)
 			}
 		}

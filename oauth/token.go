@@ -46,7 +46,7 @@ func (s *Server) Token(w http.ResponseWriter, r *http.Request) error {
 	access, err := s.provider.NewAccessRequest(ctx, withForm(r, fositeParameters(form)), state)
 	if err != nil {
 		if access != nil {
-			s.notable(ctx, clientIDOf(access), form, err)
+			s.recordInvalidScope(ctx, clientIDOf(access), form, err)
 		}
 		return err
 	}
@@ -84,7 +84,7 @@ func (h grantHandler) PopulateTokenEndpointResponse(ctx context.Context, r fosit
 
 // allowed refuses a client that is not registered for the grant type, or asks too often.
 func (h grantHandler) allowed(ctx context.Context, c *storage.Client, state *tokenState) (err error) {
-	if state.verdict, err = h.admit(ctx, c); err != nil {
+	if state.verdict, err = h.checkTokenLimits(ctx, c); err != nil {
 		return err
 	}
 	if !c.GrantTypes.Has(h.grantType) {

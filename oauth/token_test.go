@@ -181,7 +181,7 @@ func endings(s *servertest.Server) map[string]func(t *testing.T, u storage.User,
 		"consent-withdrawn": func(t *testing.T, u storage.User, c oauth.ClientInformation, _ *servertest.Browser) {
 			consent, err := s.Store.Consent(t.Context(), u.ID, c.ClientID)
 			storagetest.Must(t, err)
-			storagetest.Must(t, s.OAuth.Withdraw(t.Context(), u.ID, consent.ID))
+			storagetest.Must(t, s.OAuth.WithdrawConsent(t.Context(), u.ID, consent.ID))
 		},
 		"session-ended": func(t *testing.T, _ storage.User, _ oauth.ClientInformation, b *servertest.Browser) {
 			form := b.Open("/account").Fields()

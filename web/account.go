@@ -137,7 +137,7 @@ func (s *Server) connectedApp(r *http.Request, c storage.Consent, hint string) (
 		}
 	}
 	if client.DisabledAt == nil {
-		app.Open = s.oauth.InitiateLogin(client, c, hint)
+		app.Open = s.oauth.InitiateLoginURL(client, c, hint)
 	}
 	return app, nil
 }
@@ -202,7 +202,7 @@ func (s *Server) withdraw(w http.ResponseWriter, r *http.Request) error {
 	if err != nil || who == nil {
 		return err
 	}
-	err = s.oauth.Withdraw(r.Context(), who.User.ID, id)
+	err = s.oauth.WithdrawConsent(r.Context(), who.User.ID, id)
 	if errors.Is(err, storage.ErrNotFound) {
 		return s.notFound(w, r)
 	}

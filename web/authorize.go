@@ -76,7 +76,7 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, a oauth.Respons
 // storedPiece is how many bytes of a stored request count as one.
 const storedPiece = 2 << 10
 
-func (s *Server) saveRequest(w http.ResponseWriter, r *http.Request, a *oauth.Authorization) error {
+func (s *Server) saveRequest(w http.ResponseWriter, r *http.Request, a *oauth.AuthorizationRequest) error {
 	if err := s.limitPage(r, config.LimitStoredRequest); err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (s *Server) saveRequest(w http.ResponseWriter, r *http.Request, a *oauth.Au
 			return err
 		}
 	}
-	if err := s.oauth.Store(r.Context(), a); err != nil {
+	if err := s.oauth.StoreRequest(r.Context(), a); err != nil {
 		return err
 	}
 	return s.redirectTo(w, "/oauth2/authorize/"+a.ID)
@@ -101,7 +101,7 @@ func (s *Server) resume(w http.ResponseWriter, r *http.Request) error {
 }
 
 // continueRequest does what oauth.Decide says.
-func (s *Server) continueRequest(w http.ResponseWriter, r *http.Request, a *oauth.Authorization) error {
+func (s *Server) continueRequest(w http.ResponseWriter, r *http.Request, a *oauth.AuthorizationRequest) error {
 	in, next, refusal, err := s.decide(r, a)
 	if err != nil {
 		return err
@@ -110,8 +110,8 @@ func (s *Server) continueRequest(w http.ResponseWriter, r *http.Request, a *oaut
 	case oauth.Refuse:
 		return s.redirectWithError(w, r, refusal)
 	case oauth.Issue:
-		response, err := s.oauth.Approve(r.Context(), a, in.Who, oauth.Answer{Refused: a.RefusedBefore(in.Consent), Consent: in.Consent})
-		if errors.Is(err, oauth.ErrConsentGone) { // withdrawn a moment ago: ask
+		response, err := s.oauth.Approve(r.Context(), a, in.Candidate, oauth.ConsentDecision{Refused: a.RefusedBefore(in.Consent), Consent: in.Consent})
+		if errors.Is(err, oauth.ErrConsentStale) { // withdrawn a moment ago: ask
 			next = oauth.Consent
 			break
 		}
@@ -135,19 +135,19 @@ func (s *Server) continueRequest(w http.ResponseWriter, r *http.Request, a *oaut
 }
 
 // decide finds out who the request is about and what comes next, and makes that person the actor of it.
-func (s *Server) decide(r *http.Request, a *oauth.Authorization) (oauth.Situation, oauth.Step, *oauth.RedirectError, error) {
+func (s *Server) decide(r *http.Request, a *oauth.AuthorizationRequest) (oauth.DecisionInput, oauth.Step, *oauth.RedirectError, error) {
 	people, err := s.people.All(r)
 	if err != nil {
-		return oauth.Situation{}, 0, nil, err
+		return oauth.DecisionInput{}, 0, nil, err
 	}
-	in := s.oauth.Situation(a, people)
-	if in.Consent, err = s.oauth.Consent(r.Context(), a, in.Who); err != nil {
-		return oauth.Situation{}, 0, nil, err
+	in := s.oauth.DecisionInput(a, people)
+	if in.Consent, err = s.oauth.Consent(r.Context(), a, in.Candidate); err != nil {
+		return oauth.DecisionInput{}, 0, nil, err
 	}
-	if in.Who != nil {
-		setActor(r, in.Who)
-		if err := s.people.Touch(r, in.Who); err != nil {
-			return oauth.Situation{}, 0, nil, err
+	if in.Candidate != nil {
+		setActor(r, in.Candidate)
+		if err := s.people.Touch(r, in.Candidate); err != nil {
+			return oauth.DecisionInput{}, 0, nil, err
 		}
 	}
 	next, refusal := oauth.Decide(a, in, s.store.Now())

@@ -41,7 +41,7 @@ type consentScope struct {
 
 // pending returns the request that a consent page is about, who decides and what they allowed before, or nothing when its next step is another one: then the
 // browser has been sent there.
-func (s *Server) pending(w http.ResponseWriter, r *http.Request, request string) (*oauth.Authorization, *identity.SignedIn, *storage.Consent, error) {
+func (s *Server) pending(w http.ResponseWriter, r *http.Request, request string) (*oauth.AuthorizationRequest, *identity.SignedIn, *storage.Consent, error) {
 	a, err := s.oauth.Resume(r.Context(), request, s.people.BrowserOf(r), false)
 	if err != nil {
 		return nil, nil, nil, s.redirectWithError(w, r, err)
@@ -54,7 +54,7 @@ func (s *Server) pending(w http.ResponseWriter, r *http.Request, request string)
 		return nil, nil, nil, s.redirectTo(w, "/oauth2/authorize/"+a.ID)
 	}
 	s.allowLeaving(w)
-	return a, in.Who, in.Consent, nil
+	return a, in.Candidate, in.Consent, nil
 }
 
 // showConsent serves GET /consent: who asks, for what, and where the answer goes.
@@ -141,7 +141,7 @@ func (s *Server) describe(known map[string]storage.Scope, name string) string {
 
 // consentToken binds the form to the session, the request, the user, the scopes and APIs on the page and the
 // description of the client, so that a client cannot change them between the page and the response.
-func (s *Server) consentToken(a *oauth.Authorization, who *identity.SignedIn, known map[string]storage.Resource) string {
+func (s *Server) consentToken(a *oauth.AuthorizationRequest, who *identity.SignedIn, known map[string]storage.Resource) string {
 	described := ""
 	if at := a.Client.DescribedAt; at != nil {
 		described = at.String()
@@ -175,20 +175,20 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) error {
 	}
 	switch form.decision {
 	case "approve":
-		answer := oauth.Answer{Asked: true}
+		answer := oauth.ConsentDecision{Prompted: true}
 		for _, p := range a.Permissions {
 			if p.Optional && !slices.Contains(ticked, p.Name) {
 				answer.Refused = append(answer.Refused, p.Name)
 			}
 		}
-		if a.TooOld(who, s.store.Now()) {
-			if err := s.oauth.RecordApproval(r.Context(), a, who, answer); err != nil && !errors.Is(err, oauth.ErrConsentGone) {
+		if a.SignInTooOld(who, s.store.Now()) {
+			if err := s.oauth.RecordApproval(r.Context(), a, who, answer); err != nil && !errors.Is(err, oauth.ErrConsentStale) {
 				return err
 			}
 			return s.redirectTo(w, "/oauth2/authorize/"+a.ID)
 		}
 		response, err := s.oauth.Approve(r.Context(), a, who, answer)
-		if errors.Is(err, oauth.ErrConsentGone) { // the app calls itself something else since: ask again
+		if errors.Is(err, oauth.ErrConsentStale) { // the app calls itself something else since: ask again
 			return s.redirectTo(w, "/oauth2/authorize/"+a.ID)
 		}
 		if err != nil {

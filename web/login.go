@@ -33,7 +33,7 @@ type clientView struct {
 	PolicyHost, TosHost                   string // of a self-registered client
 }
 
-func (s *Server) newClientView(a *oauth.Authorization) clientView {
+func (s *Server) newClientView(a *oauth.AuthorizationRequest) clientView {
 	c := a.Client
 	v := clientView{App: clientName(c), AppHost: redirect.DestinationOf(c.URI).Host, PolicyURI: c.PolicyURI, TosURI: c.TosURI}
 	if c.SelfRegistered() { // it may name anybody's home page: what is sure is where the answer goes
@@ -103,7 +103,7 @@ func (s *Server) loginPage(w http.ResponseWriter, r *http.Request, status int, r
 			return err
 		}
 		p.Others = len(people) > 0 && a.Subject == ""
-		if who := s.oauth.Choose(a, people); who != nil {
+		if who := s.oauth.SelectSubject(a, people); who != nil {
 			p.Again = true
 			p.Username = cmp.Or(p.Username, who.User.Username)
 		}
@@ -138,7 +138,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 	if browser == nil || !hmac.Equal([]byte(form.Get("form_token")), []byte(s.loginToken(browser, request))) {
 		return s.loginPage(w, r, http.StatusForbidden, request, username, s.pages.message("login.stale"))
 	}
-	var a *oauth.Authorization
+	var a *oauth.AuthorizationRequest
 	if request != "" {
 		// Before the password: a request that is over needs none.
 		if a, err = s.oauth.Resume(r.Context(), request, browser, false); err != nil {

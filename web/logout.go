@@ -27,7 +27,7 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
 		return s.logoutError(r, err)
 	}
 	if sealed := form.Get("request"); sealed != "" {
-		if form, err = s.oauth.KeptLogout(sealed); err != nil {
+		if form, err = s.oauth.OpenLogoutRequest(sealed); err != nil {
 			return s.logoutError(r, err)
 		}
 	}
@@ -39,7 +39,7 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	target, err := s.oauth.Target(r.Context(), l, people)
+	target, err := s.oauth.TargetSession(r.Context(), l, people)
 	if err != nil {
 		return err
 	}
@@ -48,14 +48,14 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
 		return s.signOutAndGo(w, r, l, target)
 	case len(people) > 0:
 		return s.showLogoutConfirmation(w, r, l, form, people)
-	case l.Trusted():
+	case l.HasValidHint():
 		return s.signOutAndGo(w, r, l)
 	}
 	return s.redirectTo(w, "/signed-out")
 }
 
 // signOutAndGo ends these sessions and sends the browser where the request wants.
-func (s *Server) signOutAndGo(w http.ResponseWriter, r *http.Request, l *oauth.Logout, out ...*identity.SignedIn) error {
+func (s *Server) signOutAndGo(w http.ResponseWriter, r *http.Request, l *oauth.LogoutRequest, out ...*identity.SignedIn) error {
 	if len(out) > 0 {
 		setActor(r, out[0])
 		if err := s.people.End(w, r, out...); err != nil {
@@ -78,7 +78,7 @@ func (s *Server) saveLogout(w http.ResponseWriter, r *http.Request) error {
 	if _, err := s.oauth.BeginLogout(r.Context(), form); err != nil {
 		return s.logoutError(r, err)
 	}
-	sealed, err := s.oauth.KeepLogout(form)
+	sealed, err := s.oauth.SealLogoutRequest(form)
 	if err != nil {
 		return s.logoutError(r, err)
 	}
@@ -86,17 +86,17 @@ func (s *Server) saveLogout(w http.ResponseWriter, r *http.Request) error {
 }
 
 // showLogoutConfirmation shows who is signed in and asks who is to be signed out.
-func (s *Server) showLogoutConfirmation(w http.ResponseWriter, r *http.Request, l *oauth.Logout, form url.Values, people []*identity.SignedIn) error {
-	sealed, err := s.oauth.KeepLogout(form)
+func (s *Server) showLogoutConfirmation(w http.ResponseWriter, r *http.Request, l *oauth.LogoutRequest, form url.Values, people []*identity.SignedIn) error {
+	sealed, err := s.oauth.SealLogoutRequest(form)
 	if err != nil {
 		return s.logoutError(r, err)
 	}
 	p := logoutPage{
-		basePage: s.newBasePage(r, s.pages.message("logout.title")), Request: sealed, People: userChoices(people), FormToken: s.logoutToken(sealed, people), Unproven: l.Unproven,
+		basePage: s.newBasePage(r, s.pages.message("logout.title")), Request: sealed, People: userChoices(people), FormToken: s.logoutToken(sealed, people), Unproven: l.InvalidHint,
 	}
-	if slices.ContainsFunc(people, func(who *identity.SignedIn) bool { return s.oauth.Names(l, who) }) {
+	if slices.ContainsFunc(people, func(who *identity.SignedIn) bool { return s.oauth.HintMatches(l, who) }) {
 		for i, who := range people {
-			p.People[i].Ticked = s.oauth.Names(l, who)
+			p.People[i].Ticked = s.oauth.HintMatches(l, who)
 		}
 	}
 	if l.RedirectURI != "" {
@@ -137,7 +137,7 @@ func (s *Server) confirmLogout(w http.ResponseWriter, r *http.Request) error {
 	if !hmac.Equal([]byte(r.PostForm.Get("form_token")), []byte(s.logoutToken(sealed, people))) {
 		return &pageError{status: http.StatusForbidden, text: "error.form", link: s.base + "/account"}
 	}
-	form, err := s.oauth.KeptLogout(sealed)
+	form, err := s.oauth.OpenLogoutRequest(sealed)
 	if err != nil {
 		return s.logoutError(r, err)
 	}

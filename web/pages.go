@@ -218,13 +218,13 @@ func (s *Server) pageErrorOf(r *http.Request, err error) *pageError {
 	if errors.As(err, &own) {
 		return own
 	}
-	var expired *oauth.ErrExpired
+	var expired *oauth.RequestExpiredError
 	switch {
 	case errors.As(err, &expired):
 		text, key := "error.expired", "error.expired.unknown"
 		if expired.Client != nil {
 			key = "error.expired.app"
-			if expired.Answered {
+			if expired.Decided {
 				text, key = "error.answered", "error.answered.app"
 			}
 			return &pageError{status: http.StatusGone, text: text, message: s.pages.message(key, clientName(expired.Client))}
