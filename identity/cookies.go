@@ -16,14 +16,14 @@ import (
 
 // cookie makes a cookie of ours: HttpOnly, SameSite=Lax and, over https, bound to this very host and Secure. On
 // loopback http browsers refuse the __Host- prefix, so it goes without.
-func (p *People) cookie(name, value string, maxAge time.Duration) *http.Cookie {
+func (p *Users) cookie(name, value string, maxAge time.Duration) *http.Cookie {
 	return &http.Cookie{
 		Name: p.cookieName(name), Value: value, Path: "/", MaxAge: int(maxAge.Seconds()),
 		HttpOnly: true, Secure: p.options.Secure, SameSite: http.SameSiteLaxMode,
 	}
 }
 
-func (p *People) cookieName(name string) string {
+func (p *Users) cookieName(name string) string {
 	if p.options.Secure {
 		return "__Host-gatehouse_" + name
 	}
@@ -31,7 +31,7 @@ func (p *People) cookieName(name string) string {
 }
 
 // value returns the cookie's value, or "" when it is missing, sent twice or not of our making.
-func (p *People) value(r *http.Request, name string) string {
+func (p *Users) value(r *http.Request, name string) string {
 	found := r.CookiesNamed(p.cookieName(name))
 	if len(found) != 1 || len(found[0].Value) > 1024 {
 		return ""
@@ -52,10 +52,10 @@ func hash(s string) []byte {
 
 const browserCookie = "browser"
 
-// Browser returns the hash of the cookie that tells browsers apart before anyone signs in, and sets the cookie when
+// EnsureBrowser returns the hash of the cookie that tells browsers apart before anyone signs in, and sets the cookie when
 // there is none. It gives no rights and does not change at sign-in, so several tabs can wait for one.
-func (p *People) Browser(w http.ResponseWriter, r *http.Request) []byte {
-	if h := p.BrowserOf(r); h != nil {
+func (p *Users) EnsureBrowser(w http.ResponseWriter, r *http.Request) []byte {
+	if h := p.Browser(r); h != nil {
 		return h
 	}
 	v := random()
@@ -63,8 +63,8 @@ func (p *People) Browser(w http.ResponseWriter, r *http.Request) []byte {
 	return hash(v)
 }
 
-// BrowserOf is Browser for requests that must have come with the cookie; it returns nil without one.
-func (p *People) BrowserOf(r *http.Request) []byte {
+// Browser is EnsureBrowser for requests that must have come with the cookie; it returns nil without one.
+func (p *Users) Browser(r *http.Request) []byte {
 	v := p.value(r, browserCookie)
 	if len(v) != 43 {
 		return nil
@@ -86,8 +86,8 @@ type Device struct {
 	mac   func(message string) string
 }
 
-// DeviceOf reads the browser's device cookie.
-func (p *People) DeviceOf(r *http.Request) Device {
+// Device reads the browser's device cookie.
+func (p *Users) Device(r *http.Request) Device {
 	d := Device{mac: func(message string) string {
 		return base64.RawURLEncoding.EncodeToString(mac(p.store.Key(storage.DeviceKey), message)[:18])
 	}}
@@ -109,8 +109,8 @@ func (d Device) mark(u storage.User) string {
 	return d.mac(d.nonce + "\x00" + u.ID + "\x00" + strconv.FormatInt(u.Epoch, 10))
 }
 
-// Knows reports whether the user signed in with this browser before, in the user's current epoch.
-func (d Device) Knows(u storage.User) bool {
+// HasSignedIn reports whether the user signed in with this browser before, in the user's current epoch.
+func (d Device) HasSignedIn(u storage.User) bool {
 	if d.nonce == "" || u.ID == "" {
 		return false
 	}
@@ -124,9 +124,9 @@ func (d Device) Knows(u storage.User) bool {
 func (d Device) id() string { return hex.EncodeToString(hash(d.nonce)[:8]) }
 
 // remember adds the user to the browser's device cookie.
-func (p *People) remember(w http.ResponseWriter, r *http.Request, u storage.User) {
-	d := p.DeviceOf(r)
-	if d.Knows(u) {
+func (p *Users) remember(w http.ResponseWriter, r *http.Request, u storage.User) {
+	d := p.Device(r)
+	if d.HasSignedIn(u) {
 		return
 	}
 	if d.nonce == "" {

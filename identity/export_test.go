@@ -9,7 +9,7 @@ import (
 )
 
 // AcquireAllSlots acquires every slot for computing a password hash; release releases them.
-func (p *People) AcquireAllSlots() (release func()) {
+func (p *Users) AcquireAllSlots() (release func()) {
 	t := p.hasher.slots
 	t.mu.Lock()
 	acquired := t.free
@@ -23,7 +23,7 @@ func (p *People) AcquireAllSlots() (release func()) {
 }
 
 // CountFailure counts a failed sign-in of an unknown browser without computing a password hash.
-func (p *People) CountFailure(ctx context.Context, name string) error {
+func (p *Users) CountFailure(ctx context.Context, name string) error {
 	k, err := key(name)
 	if err != nil {
 		return err

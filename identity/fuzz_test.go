@@ -48,12 +48,12 @@ func FuzzDeviceCookie(f *testing.F) {
 	f.Add(strings.Repeat("a", 43) + ".mark")
 	f.Add("....")
 	f.Fuzz(func(t *testing.T, value string) {
-		p := &People{}
+		p := &Users{}
 		r := &http.Request{Header: http.Header{}}
 		r.AddCookie(&http.Cookie{Name: "gatehouse_device", Value: value})
-		d := p.DeviceOf(r)
+		d := p.Device(r)
 		d.mac = func(message string) string { return "the mac of " + message }
-		if d.Knows(storage.User{ID: "somebody", Epoch: 1}) {
+		if d.HasSignedIn(storage.User{ID: "somebody", Epoch: 1}) {
 			t.Errorf("%q knows somebody", value)
 		}
 	})

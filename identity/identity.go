@@ -19,8 +19,8 @@ import (
 	"gatehouse/storage"
 )
 
-// People is everything this package does, on one store.
-type People struct {
+// Users is everything this package does, on one store.
+type Users struct {
 	store   *storage.Store
 	options Options
 	hasher  *hasher
@@ -42,15 +42,15 @@ type Limits interface {
 	Take(ctx context.Context, counts ...config.Count) config.Verdict
 }
 
-// New returns the People of a store.
-func New(store *storage.Store, o Options) *People {
-	return &People{store: store, options: o, hasher: newHasher(o.Concurrency)}
+// New returns the Users of a store.
+func New(store *storage.Store, o Options) *Users {
+	return &Users{store: store, options: o, hasher: newHasher(o.Concurrency)}
 }
 
-// Problem is something wrong with what a person or operator typed, in words for them.
-type Problem struct{ Text string }
+// InputError is something wrong with what a person or operator typed, in words for them.
+type InputError struct{ Message string }
 
-func (p *Problem) Error() string { return p.Text }
+func (p *InputError) Error() string { return p.Message }
 
 // key returns the form of a username or e-mail address by which it is unique and looked up: width, case and Unicode
 // composition do not matter (RFC 8265).
@@ -68,17 +68,17 @@ type NewUser struct {
 	Password              string
 }
 
-// Create adds a person. It returns a *Problem when a field is not acceptable or taken.
-func (p *People) Create(ctx context.Context, n NewUser) (storage.User, error) {
+// Create adds a person. It returns a *InputError when a field is not acceptable or taken.
+func (p *Users) Create(ctx context.Context, n NewUser) (storage.User, error) {
 	n.Username, n.Email, n.Name = strings.TrimSpace(n.Username), strings.TrimSpace(n.Email), strings.TrimSpace(n.Name)
 	usernameKey, err := key(n.Username)
 	switch {
 	case n.Username == "" || utf8.RuneCountInString(n.Username) > 64:
-		return storage.User{}, &Problem{"the username must have 1 to 64 characters"}
+		return storage.User{}, &InputError{"the username must have 1 to 64 characters"}
 	case strings.Contains(n.Username+usernameKey, "@"): // also what the normal form makes of other at signs
-		return storage.User{}, &Problem{"the username must not contain an @, or it could be taken for an e-mail address"}
+		return storage.User{}, &InputError{"the username must not contain an @, or it could be taken for an e-mail address"}
 	case err != nil || display.CheckName(n.Username) != nil:
-		return storage.User{}, &Problem{"the username has a character that is not allowed, such as a space or an invisible one"}
+		return storage.User{}, &InputError{"the username has a character that is not allowed, such as a space or an invisible one"}
 	}
 	emailKey, err := checkEmail(n.Email)
 	if err != nil {
@@ -106,32 +106,32 @@ func (p *People) Create(ctx context.Context, n NewUser) (storage.User, error) {
 	verify(&u.PhoneVerifiedAt, &n.PhoneVerified, now)
 	err = p.store.CreateUser(ctx, &u, hash, storage.Event{Type: storage.UserCreated})
 	if errors.Is(err, storage.ErrConflict) {
-		return storage.User{}, &Problem{"a person with this username or e-mail address exists already"}
+		return storage.User{}, &InputError{"a person with this username or e-mail address exists already"}
 	}
 	return u, err
 }
 
-func (p *People) checkPassword(password, usernameKey, emailKey string) error {
+func (p *Users) checkPassword(password, usernameKey, emailKey string) error {
 	if n := utf8.RuneCountInString(password); n < p.options.PasswordMinLength {
-		return &Problem{fmt.Sprintf("the password is too short: it has %d characters and needs at least %d", n, p.options.PasswordMinLength)}
+		return &InputError{fmt.Sprintf("the password is too short: it has %d characters and needs at least %d", n, p.options.PasswordMinLength)}
 	}
 	if len(password) > maxPassword {
-		return &Problem{fmt.Sprintf("the password is longer than %d bytes", maxPassword)}
+		return &InputError{fmt.Sprintf("the password is longer than %d bytes", maxPassword)}
 	}
 	if !utf8.ValidString(password) {
-		return &Problem{"the password is not valid UTF-8 text"}
+		return &InputError{"the password is not valid UTF-8 text"}
 	}
 	if k, err := key(password); err == nil && (k == usernameKey || k == emailKey) {
-		return &Problem{"the password must not be the username or e-mail address"}
+		return &InputError{"the password must not be the username or e-mail address"}
 	}
 	if strings.Count(password, password[:1]) == len(password) {
-		return &Problem{"the password is one character repeated"}
+		return &InputError{"the password is one character repeated"}
 	}
 	return nil
 }
 
-// Find returns a person by username, e-mail address or id, or storage.ErrNotFound.
-func (p *People) Find(ctx context.Context, name string) (storage.User, error) {
+// User returns the user by username, e-mail address or id, or storage.ErrNotFound.
+func (p *Users) User(ctx context.Context, name string) (storage.User, error) {
 	if _, err := uuid.Parse(name); err == nil && len(name) == 36 {
 		return p.store.User(ctx, strings.ToLower(name))
 	}
@@ -142,9 +142,9 @@ func (p *People) Find(ctx context.Context, name string) (storage.User, error) {
 	return p.store.UserByKey(ctx, k)
 }
 
-// SetPassword replaces a person's password and ends their sessions and grants. It returns a *Problem when the password
+// SetPassword replaces a person's password and ends their sessions and grants. It returns a *InputError when the password
 // is not acceptable.
-func (p *People) SetPassword(ctx context.Context, u storage.User, password string) error {
+func (p *Users) SetPassword(ctx context.Context, u storage.User, password string) error {
 	if err := p.checkPassword(password, u.UsernameKey, u.EmailKey); err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-func people(t testing.TB, url string) (*identity.People, *storage.Store, *storagetest.Clock) {
+func people(t testing.TB, url string) (*identity.Users, *storage.Store, *storagetest.Clock) {
 	t.Helper()
 	clock := storagetest.NewClock()
 	s := storagetest.Open(t, url, clock)
@@ -28,7 +28,7 @@ func TestNamesShareOneNormalisedNamespace(t *testing.T) {
 		made, err := p.Create(t.Context(), identity.NewUser{Username: "Älice", Email: "Alice@Example.com", Password: "correct horse"})
 		storagetest.Must(t, err)
 		for _, name := range []string{"älice", "ÄLICE", "A\u0308lice", " Älice ", "alice@example.com", "ALICE@EXAMPLE.COM", made.ID, strings.ToUpper(made.ID)} {
-			if u, err := p.Find(t.Context(), name); err != nil || u.ID != made.ID {
+			if u, err := p.User(t.Context(), name); err != nil || u.ID != made.ID {
 				t.Errorf("%q: %v", name, err)
 			}
 		}
@@ -37,13 +37,13 @@ func TestNamesShareOneNormalisedNamespace(t *testing.T) {
 			{Username: "a b", Email: "x@example.com"}, {Username: "x", Email: "x"}, {Username: "x", Email: "X <x@example.com>"}, {Username: "x\u200b", Email: "x@example.com"}, {Username: "x", Email: "x@example.com", Name: "a\nb"},
 		} {
 			n.Password = "correct horse"
-			var problem *identity.Problem
+			var problem *identity.InputError
 			if _, err := p.Create(t.Context(), n); !errors.As(err, &problem) {
 				t.Errorf("%+v: %v", n, err)
 			}
 		}
 		for _, password := range []string{"short", "xxxxxxxxxxxx", "someusername", strings.Repeat("a b", 400), "bad\xffutf8 text"} {
-			var problem *identity.Problem
+			var problem *identity.InputError
 			if _, err := p.Create(t.Context(), identity.NewUser{Username: "someusername", Email: "s@example.com", Password: password}); !errors.As(err, &problem) {
 				t.Errorf("%q: %v", password, err)
 			}
@@ -62,7 +62,7 @@ func TestUnprintableNamesAreRefused(t *testing.T) {
 				"username": {Username: bad, Email: "x@example.com"}, "email": {Username: "x", Email: bad + "x@example.com"}, "name": {Username: "x", Email: "x@example.com", Name: bad},
 			} {
 				n.Password = "correct horse"
-				var problem *identity.Problem
+				var problem *identity.InputError
 				if _, err := p.Create(t.Context(), n); !errors.As(err, &problem) {
 					t.Errorf("created with the %s %q: %v", what, bad, err)
 				}
@@ -77,7 +77,7 @@ func TestUnprintableNamesAreRefused(t *testing.T) {
 				if what == "website" && bad == "\u0301" || what == "street" && bad == "Car\nol" {
 					continue // an accent on a letter, and two lines
 				}
-				var problem *identity.Problem
+				var problem *identity.InputError
 				if _, err := p.Update(t.Context(), made, c); !errors.As(err, &problem) {
 					t.Errorf("updated with the %s %q: %v", what, bad, err)
 				}
@@ -97,7 +97,7 @@ func TestPasswordsMatchInWhateverUnicodeForm(t *testing.T) {
 				t.Errorf("%q: %v", password, err)
 			}
 		}
-		stored, err := s.PasswordOf(t.Context(), func() string { u, _ := p.Find(t.Context(), "bob"); return u.ID }())
+		stored, err := s.Password(t.Context(), func() string { u, _ := p.User(t.Context(), "bob"); return u.ID }())
 		storagetest.Must(t, err)
 		if !strings.HasPrefix(stored.Hash, "$argon2id$v=19$m=19456,t=2,p=1$") {
 			t.Errorf("stored as %s", stored.Hash)
@@ -118,11 +118,11 @@ func TestABurstOfSignInsIsBounded(t *testing.T) {
 	defer cancel()
 	storagetest.Do(400, func(int) {
 		_, err := p.SignIn(ctx, "nobody", "a guess", identity.Device{})
-		var throttled *identity.Throttled
+		var throttled *identity.ThrottledError
 		switch {
 		case errors.Is(err, identity.ErrBusy):
 			busy.Add(1)
-		case errors.Is(err, identity.ErrWrong), errors.As(err, &throttled), errors.Is(err, context.DeadlineExceeded):
+		case errors.Is(err, identity.ErrInvalidCredentials), errors.As(err, &throttled), errors.Is(err, context.DeadlineExceeded):
 			wrong.Add(1)
 		default:
 			t.Errorf("got %v", err)

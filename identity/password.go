@@ -65,8 +65,8 @@ func (h *hasher) runInSlot(ctx context.Context, caller caller, fn func() error) 
 	return fn()
 }
 
-// Waiting is how many passwords wait to be checked.
-func (p *People) Waiting() int { return p.hasher.slots.waiting() }
+// QueueLength returns how many passwords wait to be checked.
+func (p *Users) QueueLength() int { return p.hasher.slots.waiting() }
 
 func compute(password string, salt []byte, time, memory uint32, lanes uint8, size uint32) []byte {
 	return argon2.IDKey([]byte(norm.NFC.String(password)), salt, time, memory, lanes, size)

@@ -23,43 +23,43 @@ var (
 	phoneNumber = regexp.MustCompile(`^\+[0-9][0-9 ().-]{4,30}(;ext=[0-9]{1,10})?$`)
 )
 
-// checkProfile returns a *Problem with the first thing that is not of the form OIDC Core §5.1 asks for.
+// checkProfile returns a *InputError with the first thing that is not of the form OIDC Core §5.1 asks for.
 func checkProfile(name string, p *storage.Profile) error {
 	for what, s := range map[string]string{
 		"name": name, "given name": p.GivenName, "family name": p.FamilyName, "middle name": p.MiddleName, "nickname": p.Nickname,
 		"gender": p.Gender, "town": p.Address.Locality, "region": p.Address.Region, "postal code": p.Address.PostalCode, "country": p.Address.Country,
 	} {
 		if utf8.RuneCountInString(s) > 200 {
-			return &Problem{"the " + what + " is longer than 200 characters"}
+			return &InputError{"the " + what + " is longer than 200 characters"}
 		}
 		if err := display.CheckName(s); s != "" && err != nil {
-			return &Problem{"the " + what + " " + err.Error()}
+			return &InputError{"the " + what + " " + err.Error()}
 		}
 	}
 	if len(p.Address.Street) > 500 {
-		return &Problem{"the street is longer than 500 bytes"}
+		return &InputError{"the street is longer than 500 bytes"}
 	}
 	for line := range strings.SplitSeq(p.Address.Street, "\n") {
 		if err := display.CheckName(line); line != "" && err != nil {
-			return &Problem{"the street " + err.Error()}
+			return &InputError{"the street " + err.Error()}
 		}
 	}
 	for what, s := range map[string]string{"profile page": p.Profile, "picture": p.Picture, "website": p.Website} {
 		if u, err := url.Parse(s); s != "" && (err != nil || display.CheckName(s) != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || len(s) > 500) {
-			return &Problem{"the " + what + " must be a web address like https://example.com/me"}
+			return &InputError{"the " + what + " must be a web address like https://example.com/me"}
 		}
 	}
 	if m := birthdate.FindStringSubmatch(p.Birthdate); p.Birthdate != "" && (m == nil || !realDate(m[1], m[2])) {
-		return &Problem{"the birthdate must be a date like 1990-12-31, a year like 1990, or 0000-12-31 without the year"}
+		return &InputError{"the birthdate must be a date like 1990-12-31, a year like 1990, or 0000-12-31 without the year"}
 	}
 	if _, err := time.LoadLocation(p.Zoneinfo); p.Zoneinfo != "" && (err != nil || p.Zoneinfo == "Local") {
-		return &Problem{"the time zone must be one like Europe/Paris"}
+		return &InputError{"the time zone must be one like Europe/Paris"}
 	}
 	if _, err := language.Parse(p.Locale); p.Locale != "" && err != nil {
-		return &Problem{"the language must be a tag like en, de-CH or pt-BR"}
+		return &InputError{"the language must be a tag like en, de-CH or pt-BR"}
 	}
 	if p.PhoneNumber != "" && !phoneNumber.MatchString(p.PhoneNumber) {
-		return &Problem{"the phone number must begin with + and the country, like +1 604 555 1234"}
+		return &InputError{"the phone number must begin with + and the country, like +1 604 555 1234"}
 	}
 	return nil
 }
@@ -76,7 +76,7 @@ func realDate(year, monthDay string) bool {
 	return err == nil
 }
 
-var errNoPhone = &Problem{"there is no phone number to be verified"}
+var errNoPhone = &InputError{"there is no phone number to be verified"}
 
 // Changes are what is to be changed of a person; nil leaves a field as it is.
 type Changes struct {
@@ -88,8 +88,8 @@ type Changes struct {
 }
 
 // Update changes a person's name, profile and e-mail address. A changed address or phone number is not verified any more.
-// It returns a *Problem when a field is not acceptable or taken.
-func (p *People) Update(ctx context.Context, u storage.User, c Changes) (storage.User, error) {
+// It returns a *InputError when a field is not acceptable or taken.
+func (p *Users) Update(ctx context.Context, u storage.User, c Changes) (storage.User, error) {
 	updated, err := p.store.UpdateUser(ctx, u.ID, storage.Event{Type: storage.UserUpdated}, func(u *storage.User) error {
 		if c.Name != nil {
 			u.Name = strings.TrimSpace(*c.Name)
@@ -115,12 +115,12 @@ func (p *People) Update(ctx context.Context, u storage.User, c Changes) (storage
 		}
 		return checkProfile(u.Name, &u.Profile)
 	})
-	var problem *Problem
+	var problem *InputError
 	switch {
 	case errors.As(err, &problem):
 		return storage.User{}, problem // without what the store says around it
 	case errors.Is(err, storage.ErrConflict):
-		return storage.User{}, &Problem{"a person with this e-mail address exists already"}
+		return storage.User{}, &InputError{"a person with this e-mail address exists already"}
 	}
 	return updated, err
 }
@@ -135,12 +135,12 @@ func verify(at **time.Time, verified *bool, now time.Time) {
 	}
 }
 
-// checkEmail returns the form of an e-mail address by which it is unique, or a *Problem.
+// checkEmail returns the form of an e-mail address by which it is unique, or a *InputError.
 func checkEmail(address string) (string, error) {
 	parsed, err := mail.ParseAddress(address)
 	k, kerr := key(address)
 	if err != nil || kerr != nil || display.CheckName(address) != nil || parsed.Address != address || len(address) > 254 || strings.Count(k, "@") != 1 {
-		return "", &Problem{fmt.Sprintf("the e-mail address %q is not valid; write it like alice@example.com", address)}
+		return "", &InputError{fmt.Sprintf("the e-mail address %q is not valid; write it like alice@example.com", address)}
 	}
 	return k, nil
 }

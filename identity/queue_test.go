@@ -22,21 +22,21 @@ func requestFrom(t *testing.T, address string) context.Context {
 }
 
 // knownDevice returns the device cookie of a browser in which the user has just signed in.
-func knownDevice(t *testing.T, p *identity.People, u storage.User) identity.Device {
+func knownDevice(t *testing.T, p *identity.Users, u storage.User) identity.Device {
 	t.Helper()
 	w, r := httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/login", nil)
-	_, err := p.Begin(w, r, u, "pwd")
+	_, err := p.StartSession(w, r, u, "pwd")
 	storagetest.Must(t, err)
 	next := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/login", nil)
 	for _, c := range w.Result().Cookies() {
 		next.AddCookie(c)
 	}
-	return p.DeviceOf(next)
+	return p.Device(next)
 }
 
 // waitFor returns as soon as n attempts wait for a slot.
-func waitFor(p *identity.People, n int) {
-	for p.Waiting() < n {
+func waitFor(p *identity.Users, n int) {
+	for p.QueueLength() < n {
 		runtime.Gosched()
 	}
 }
@@ -85,14 +85,14 @@ func TestThrottledSignInDoesNotQueue(t *testing.T) {
 		_, err := p.Create(t.Context(), identity.NewUser{Username: "alice", Email: "alice@example.com", Password: "correct horse"})
 		storagetest.Must(t, err)
 		for range 5 {
-			if _, err := p.SignIn(requestFrom(t, "192.0.2.1"), "alice", "wrong password", identity.Device{}); !errors.Is(err, identity.ErrWrong) {
-				t.Fatalf("sign-in with a wrong password: %v, want ErrWrong", err)
+			if _, err := p.SignIn(requestFrom(t, "192.0.2.1"), "alice", "wrong password", identity.Device{}); !errors.Is(err, identity.ErrInvalidCredentials) {
+				t.Fatalf("sign-in with a wrong password: %v, want ErrInvalidCredentials", err)
 			}
 		}
 		p.AcquireAllSlots()
-		var throttled *identity.Throttled
+		var throttled *identity.ThrottledError
 		if _, err := p.SignIn(requestFrom(t, "192.0.2.1"), "alice", "wrong password", identity.Device{}); !errors.As(err, &throttled) {
-			t.Errorf("throttled sign-in: %v, want *Throttled", err)
+			t.Errorf("throttled sign-in: %v, want *ThrottledError", err)
 		}
 	})
 }

@@ -21,8 +21,8 @@ const (
 	maxPeople = 5
 )
 
-// SignedIn is one of the people who use a browser.
-type SignedIn struct {
+// SignedInUser is one of the people who use a browser.
+type SignedInUser struct {
 	Session storage.BrowserSession
 	User    storage.User
 
@@ -32,13 +32,13 @@ type SignedIn struct {
 // rows is the sessions.Store of gorilla/sessions on browser_sessions: the cookie holds a random token for each person who
 // is signed in, the one who was last chosen first, and the rows their SHA-256. Nothing the browser holds is ever trusted
 // for more than finding the rows.
-type rows struct{ people *People }
+type rows struct{ users *Users }
 
 var _ sessions.Store = rows{}
 
 // The values of a gorilla session.
 const (
-	peopleKey  = "people"  // []*SignedIn
+	peopleKey  = "people"  // []*SignedInUser
 	dormantKey = "dormant" // []dormant
 )
 
@@ -56,15 +56,15 @@ func (s rows) Get(r *http.Request, name string) (*sessions.Session, error) {
 func (s rows) New(r *http.Request, name string) (*sessions.Session, error) {
 	session := sessions.NewSession(s, name)
 	session.IsNew = true
-	people, asleep := []*SignedIn{}, []dormant{}
-	for _, token := range s.people.tokens(r) {
-		row, user, err := s.people.store.SessionByToken(r.Context(), hash(token), s.people.options.SessionIdleTTL)
+	people, asleep := []*SignedInUser{}, []dormant{}
+	for _, token := range s.users.tokens(r) {
+		row, user, err := s.users.store.SessionByToken(r.Context(), hash(token), s.users.options.SessionIdleTTL)
 		if err == nil {
-			people = append(people, &SignedIn{Session: row, User: user, token: token})
+			people = append(people, &SignedInUser{Session: row, User: user, token: token})
 			continue
 		}
 		if errors.Is(err, storage.ErrNotFound) {
-			if row, err = s.people.store.UnendedSession(r.Context(), hash(token)); err == nil {
+			if row, err = s.users.store.UnendedSession(r.Context(), hash(token)); err == nil {
 				asleep = append(asleep, dormant{token, row.ID, row.UserID})
 			}
 		}
@@ -78,7 +78,7 @@ func (s rows) New(r *http.Request, name string) (*sessions.Session, error) {
 }
 
 // tokens are the parts of the session cookie.
-func (p *People) tokens(r *http.Request) []string {
+func (p *Users) tokens(r *http.Request) []string {
 	v := p.value(r, sessionCookie)
 	if v == "" {
 		return nil
@@ -87,9 +87,9 @@ func (p *People) tokens(r *http.Request) []string {
 	return parts[:min(len(parts), maxPeople)]
 }
 
-// Touch stores when the session was last used, at most once a minute and at least four times in the idle lifetime, so
+// TouchSession stores when the session was last used, at most once a minute and at least four times in the idle lifetime, so
 // that a session in use does not expire as idle.
-func (p *People) Touch(r *http.Request, who *SignedIn) error {
+func (p *Users) TouchSession(r *http.Request, who *SignedInUser) error {
 	now := p.store.Now()
 	if now.Sub(who.Session.LastSeenAt) < min(touchEvery, p.options.SessionIdleTTL/4) {
 		return nil
@@ -103,8 +103,8 @@ func (p *People) Touch(r *http.Request, who *SignedIn) error {
 
 // Save sets the cookie, or clears it when nobody is left.
 func (s rows) Save(_ *http.Request, w http.ResponseWriter, session *sessions.Session) error {
-	p := s.people
-	people, _ := session.Values[peopleKey].([]*SignedIn)
+	p := s.users
+	people, _ := session.Values[peopleKey].([]*SignedInUser)
 	asleep, _ := session.Values[dormantKey].([]dormant)
 	tokens := make([]string, 0, len(people)+len(asleep))
 	for _, who := range people {
@@ -121,20 +121,20 @@ func (s rows) Save(_ *http.Request, w http.ResponseWriter, session *sessions.Ses
 	return nil
 }
 
-// All returns the people who are signed in to the browser, the one last chosen first. An error is a storage fault, never
+// SignedIn returns the users who are signed in to the browser, the one last chosen first. An error is a storage fault, never
 // a bad cookie.
-func (p *People) All(r *http.Request) ([]*SignedIn, error) {
+func (p *Users) SignedIn(r *http.Request) ([]*SignedInUser, error) {
 	session, err := rows{p}.Get(r, sessionCookie)
 	if err != nil {
 		return nil, err
 	}
-	people, _ := session.Values[peopleKey].([]*SignedIn)
+	people, _ := session.Values[peopleKey].([]*SignedInUser)
 	return people, nil
 }
 
-// Current returns who was last chosen of the people signed in, or nil.
-func (p *People) Current(r *http.Request) (*SignedIn, error) {
-	people, err := p.All(r)
+// CurrentUser returns who was last chosen of the people signed in, or nil.
+func (p *Users) CurrentUser(r *http.Request) (*SignedInUser, error) {
+	people, err := p.SignedIn(r)
 	if err != nil || len(people) == 0 {
 		return nil, err
 	}
@@ -143,7 +143,7 @@ func (p *People) Current(r *http.Request) (*SignedIn, error) {
 
 // save makes these the people of the browser. Where that is too many the dormant sessions leave the cookie, which gave
 // nobody a right to end them, and then the people longest unused are signed out.
-func (p *People) save(w http.ResponseWriter, r *http.Request, people []*SignedIn, asleep []dormant) error {
+func (p *Users) save(w http.ResponseWriter, r *http.Request, people []*SignedInUser, asleep []dormant) error {
 	session, err := rows{p}.Get(r, sessionCookie)
 	if err != nil {
 		return err
@@ -164,7 +164,7 @@ func (p *People) save(w http.ResponseWriter, r *http.Request, people []*SignedIn
 }
 
 // asleep are the dormant sessions of the browser.
-func (p *People) asleep(r *http.Request) ([]dormant, error) {
+func (p *Users) asleep(r *http.Request) ([]dormant, error) {
 	session, err := rows{p}.Get(r, sessionCookie)
 	if err != nil {
 		return nil, err
@@ -173,11 +173,11 @@ func (p *People) asleep(r *http.Request) ([]dormant, error) {
 	return slices.Clone(d), nil
 }
 
-// Begin signs a person in to the browser after they proved who they are by the given methods (RFC 8176). Their part of
+// StartSession signs a person in to the browser after they proved who they are by the given methods (RFC 8176). Their part of
 // the cookie is new in any case. Their session in this browser goes on under it, expired or not, with the apps that are
 // bound to it, so that signing out ends those too. Others who are signed in stay so, up to five people.
-func (p *People) Begin(w http.ResponseWriter, r *http.Request, user storage.User, methods ...string) (*SignedIn, error) {
-	others, err := p.All(r)
+func (p *Users) StartSession(w http.ResponseWriter, r *http.Request, user storage.User, methods ...string) (*SignedInUser, error) {
+	others, err := p.SignedIn(r)
 	if err != nil {
 		return nil, err
 	}
@@ -217,20 +217,20 @@ func (p *People) Begin(w http.ResponseWriter, r *http.Request, user storage.User
 	if err != nil {
 		return nil, err
 	}
-	who := &SignedIn{Session: row, User: user, token: token}
-	people := append([]*SignedIn{who}, slices.DeleteFunc(slices.Clone(others), func(o *SignedIn) bool { return o.User.ID == user.ID })...)
+	who := &SignedInUser{Session: row, User: user, token: token}
+	people := append([]*SignedInUser{who}, slices.DeleteFunc(slices.Clone(others), func(o *SignedInUser) bool { return o.User.ID == user.ID })...)
 	p.remember(w, r, user)
 	return who, p.save(w, r, people, slices.DeleteFunc(asleep, func(d dormant) bool { return d.userID == user.ID }))
 }
 
-// Select makes the person with that session the one last chosen. It returns storage.ErrNotFound when they are not signed
+// SelectSession makes the person with that session the one last chosen. It returns storage.ErrNotFound when they are not signed
 // in here.
-func (p *People) Select(w http.ResponseWriter, r *http.Request, sessionID string) (*SignedIn, error) {
-	people, err := p.All(r)
+func (p *Users) SelectSession(w http.ResponseWriter, r *http.Request, sessionID string) (*SignedInUser, error) {
+	people, err := p.SignedIn(r)
 	if err != nil {
 		return nil, err
 	}
-	i := slices.IndexFunc(people, func(who *SignedIn) bool { return who.Session.ID == sessionID })
+	i := slices.IndexFunc(people, func(who *SignedInUser) bool { return who.Session.ID == sessionID })
 	if i < 0 {
 		return nil, storage.ErrNotFound
 	}
@@ -239,12 +239,12 @@ func (p *People) Select(w http.ResponseWriter, r *http.Request, sessionID string
 		return nil, err
 	}
 	chosen := people[i]
-	return chosen, p.save(w, r, append([]*SignedIn{chosen}, slices.Delete(slices.Clone(people), i, i+1)...), asleep)
+	return chosen, p.save(w, r, append([]*SignedInUser{chosen}, slices.Delete(slices.Clone(people), i, i+1)...), asleep)
 }
 
-// End signs these people out of the browser. Signing out twice is no error.
-func (p *People) End(w http.ResponseWriter, r *http.Request, out ...*SignedIn) error {
-	people, err := p.All(r)
+// SignOut signs these people out of the browser. Signing out twice is no error.
+func (p *Users) SignOut(w http.ResponseWriter, r *http.Request, out ...*SignedInUser) error {
+	people, err := p.SignedIn(r)
 	if err != nil {
 		return err
 	}
@@ -257,13 +257,13 @@ func (p *People) End(w http.ResponseWriter, r *http.Request, out ...*SignedIn) e
 			return err
 		}
 	}
-	return p.save(w, r, slices.DeleteFunc(slices.Clone(people), func(who *SignedIn) bool {
-		return slices.ContainsFunc(out, func(o *SignedIn) bool { return o.Session.ID == who.Session.ID })
+	return p.save(w, r, slices.DeleteFunc(slices.Clone(people), func(who *SignedInUser) bool {
+		return slices.ContainsFunc(out, func(o *SignedInUser) bool { return o.Session.ID == who.Session.ID })
 	}), asleep)
 }
 
 // end ends one person's session, by the doing of them or of another who uses the browser.
-func (p *People) end(r *http.Request, who, by *SignedIn) error {
+func (p *Users) end(r *http.Request, who, by *SignedInUser) error {
 	origin := storage.OriginOf(r.Context())
 	origin.Actor = "user:" + by.User.ID
 	err := p.store.EndSession(storage.WithOrigin(r.Context(), origin), who.User.ID, who.Session.ID, storage.Event{Type: storage.SessionEnded})
@@ -274,6 +274,6 @@ func (p *People) end(r *http.Request, who, by *SignedIn) error {
 }
 
 // Sessions lists a person's live sessions, the latest seen first.
-func (p *People) Sessions(r *http.Request, user storage.User) ([]storage.BrowserSession, error) {
+func (p *Users) Sessions(r *http.Request, user storage.User) ([]storage.BrowserSession, error) {
 	return p.store.Sessions(r.Context(), user, p.options.SessionIdleTTL)
 }

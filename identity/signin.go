@@ -17,8 +17,8 @@ import (
 // The limits on failed sign-ins: strict per name or account and network, so that no other network is locked out;
 // and a wide one per name and account over all networks, against brute force from many of them.
 var (
-	networkLimit = storage.SignInLimit{Free: 5, Longest: 15 * time.Minute, Forget: time.Hour}
-	accountLimit = storage.SignInLimit{Free: 100, Longest: time.Minute, Forget: time.Hour}
+	networkLimit = storage.SignInLimit{FreeFailures: 5, MaxWait: 15 * time.Minute, Period: time.Hour}
+	accountLimit = storage.SignInLimit{FreeFailures: 100, MaxWait: time.Minute, Period: time.Hour}
 )
 
 const (
@@ -26,33 +26,33 @@ const (
 	signInCredit = 2                // failed names that one successful account offsets
 )
 
-// ErrWrong is returned for a wrong name or password, without saying which.
-var ErrWrong = errors.New("wrong name or password")
+// ErrInvalidCredentials is returned for a wrong name or password, without saying which.
+var ErrInvalidCredentials = errors.New("wrong name or password")
 
-// errNotChecked is ErrWrong for an attempt whose password was not checked. The response does not show the difference.
-var errNotChecked = fmt.Errorf("%w: not checked because too many sign-ins to the account failed", ErrWrong)
+// errNotChecked is ErrInvalidCredentials for an attempt whose password was not checked. The response does not show the difference.
+var errNotChecked = fmt.Errorf("%w: not checked because too many sign-ins to the account failed", ErrInvalidCredentials)
 
-// Throttled is returned when too many sign-ins failed: with the same name or, if Network is set, with many names from
+// ThrottledError is returned when too many sign-ins failed: with the same name or, if Network is set, with many names from
 // the network.
-type Throttled struct {
+type ThrottledError struct {
 	RetryAt time.Time
 	Network bool
 }
 
-func (t *Throttled) Error() string {
+func (t *ThrottledError) Error() string {
 	if t.Network {
 		return "too many names failed to sign in from this network"
 	}
 	return "too many failed sign-ins"
 }
 
-// SignIn checks a name and password and returns the person. device is what DeviceOf found in the browser. It returns
-// ErrWrong, a *Throttled, or ErrBusy.
+// SignIn checks a name and password and returns the person. device is what Device found in the browser. It returns
+// ErrInvalidCredentials, a *ThrottledError, or ErrBusy.
 //
 // The work and the results are the same for registered and unregistered names. Whether an attempt from an unknown
-// browser returns a *Throttled depends only on the name as typed and on the network, so that it does not reveal which
+// browser returns a *ThrottledError depends only on the name as typed and on the network, so that it does not reveal which
 // names belong to one account.
-func (p *People) SignIn(ctx context.Context, name, password string, device Device) (storage.User, error) {
+func (p *Users) SignIn(ctx context.Context, name, password string, device Device) (storage.User, error) {
 	k, err := key(name)
 	if err != nil {
 		k = strings.ToLower(strings.TrimSpace(name))
@@ -64,7 +64,7 @@ func (p *People) SignIn(ctx context.Context, name, password string, device Devic
 		}
 	}
 	if user.ID != "" {
-		stored, err := p.store.PasswordOf(ctx, user.ID)
+		stored, err := p.store.Password(ctx, user.ID)
 		if err != nil && !errors.Is(err, storage.ErrNotFound) {
 			return storage.User{}, err
 		}
@@ -75,7 +75,7 @@ func (p *People) SignIn(ctx context.Context, name, password string, device Devic
 	if err := p.checkLimits(ctx, a); err != nil {
 		return storage.User{}, err
 	}
-	correct, underAttack, names := false, false, storage.SignInNames{}
+	correct, underAttack, names := false, false, storage.NetworkFailures{}
 	// The limits are checked again and the failure is counted while this attempt has its slot, so that no more
 	// concurrent attempts pass the limits than there are slots.
 	err = p.hasher.runInSlot(ctx, a.caller, func() error {
@@ -108,13 +108,13 @@ func (p *People) SignIn(ctx context.Context, name, password string, device Devic
 			return storage.User{}, err
 		}
 	}
-	return user, p.store.ForgetSignInFailures(ctx, a.clear...)
+	return user, p.store.ClearSignInFailures(ctx, a.clear...)
 }
 
 // attempt contains the keys by which a sign-in is queued and counted.
 type attempt struct {
 	caller  caller
-	visible []storage.SignInCount // each refuses the attempt with a *Throttled
+	visible []storage.SignInCount // each refuses the attempt with a *ThrottledError
 	hidden  []storage.SignInCount // each makes the attempt fail like one with a wrong password
 	clear   []storage.SignInCount // deleted when the sign-in succeeds
 	names   *storage.SignInCount  // names that failed from the network; nil when that is not limited
@@ -125,7 +125,7 @@ type attempt struct {
 // attempt returns the counts of a sign-in. A browser in which the user signed in before has a separate count, so that
 // failures in other browsers do not lock it out. Other browsers are counted by the name as typed, which decides what
 // the response shows, and by the account, so that alternating between its names gains nothing.
-func (p *People) attempt(ctx context.Context, typed string, user storage.User, device Device) attempt {
+func (p *Users) attempt(ctx context.Context, typed string, user storage.User, device Device) attempt {
 	key := p.store.Key(storage.SignInKey)
 	origin := network(storage.OriginOf(ctx).Address)
 	count := func(account, from string, limit storage.SignInLimit) storage.SignInCount {
@@ -141,10 +141,10 @@ func (p *People) attempt(ctx context.Context, typed string, user storage.User, d
 	}
 	a := attempt{caller: caller{name: origin}, success: count(account, "success "+origin, networkLimit)}
 	if r := p.options.NamesLimit; r.Count > 0 {
-		names := count("names", origin, storage.SignInLimit{Free: int64(r.Count), Longest: maxNamesWait, Forget: r.Period})
+		names := count("names", origin, storage.SignInLimit{FreeFailures: int64(r.Count), MaxWait: maxNamesWait, Period: r.Period})
 		a.names = &names
 	}
-	if device.Knows(user) {
+	if device.HasSignedIn(user) {
 		a.caller = caller{name: user.ID, known: true}
 		a.visible = []storage.SignInCount{count(account, "device "+device.id(), networkLimit)}
 		a.clear = a.visible
@@ -157,38 +157,38 @@ func (p *People) attempt(ctx context.Context, typed string, user storage.User, d
 	return a
 }
 
-// checkLimits returns a *Throttled when a limit refuses the attempt.
-func (p *People) checkLimits(ctx context.Context, a attempt) error {
-	until, err := p.store.SignInBlocked(ctx, a.visible...)
+// checkLimits returns a *ThrottledError when a limit refuses the attempt.
+func (p *Users) checkLimits(ctx context.Context, a attempt) error {
+	until, err := p.store.SignInBlockedUntil(ctx, a.visible...)
 	if err != nil {
 		return err
 	}
 	if until != nil {
-		return &Throttled{RetryAt: *until}
+		return &ThrottledError{RetryAt: *until}
 	}
 	if !a.refused {
 		return nil
 	}
-	if until, err = p.store.SignInBlocked(ctx, *a.names); err != nil || until == nil {
+	if until, err = p.store.SignInBlockedUntil(ctx, *a.names); err != nil || until == nil {
 		return err
 	}
-	return &Throttled{RetryAt: *until, Network: true}
+	return &ThrottledError{RetryAt: *until, Network: true}
 }
 
 // underAttack reports whether so many sign-ins to the account failed that the password from an unknown browser is not
 // checked.
-func (p *People) underAttack(ctx context.Context, a attempt) (bool, error) {
+func (p *Users) underAttack(ctx context.Context, a attempt) (bool, error) {
 	if len(a.hidden) == 0 {
 		return false, nil
 	}
-	until, err := p.store.SignInBlocked(ctx, a.hidden...)
+	until, err := p.store.SignInBlockedUntil(ctx, a.hidden...)
 	return until != nil, err
 }
 
 // recordFailed writes the audit row of a failed sign-in, and one for the network if it now has to wait. It returns the
 // error of the sign-in.
-func (p *People) recordFailed(ctx context.Context, user storage.User, hash string, underAttack bool, names storage.SignInNames) error {
-	reason, result := "wrong password", ErrWrong
+func (p *Users) recordFailed(ctx context.Context, user storage.User, hash string, underAttack bool, names storage.NetworkFailures) error {
+	reason, result := "wrong password", ErrInvalidCredentials
 	switch {
 	case underAttack:
 		reason, result = "too many failed sign-ins on the account", errNotChecked
@@ -204,7 +204,7 @@ func (p *People) recordFailed(ctx context.Context, user storage.User, hash strin
 		return err
 	}
 	if names.BlockedUntil != nil {
-		e := storage.Event{Type: storage.SignInLimited, Detail: map[string]any{"names": names.Failed, "until": names.BlockedUntil.UTC().Format(time.RFC3339)}}
+		e := storage.Event{Type: storage.SignInLimited, Detail: map[string]any{"names": names.Names, "until": names.BlockedUntil.UTC().Format(time.RFC3339)}}
 		if err := p.record(ctx, e); err != nil {
 			return err
 		}
@@ -215,7 +215,7 @@ func (p *People) recordFailed(ctx context.Context, user storage.User, hash strin
 // record writes the audit row of a failure unless the limit on such rows is reached. Each account has a separate
 // limit. Names without an account share the limits per network and of the server, so that an attacker who invents
 // names cannot fill the disk.
-func (p *People) record(ctx context.Context, e storage.Event) error {
+func (p *Users) record(ctx context.Context, e storage.Event) error {
 	counts := []config.Count{{Limit: config.LimitRecordedFailure, Key: e.Type + " " + e.UserID}}
 	if e.UserID == "" {
 		counts = []config.Count{{Limit: config.LimitRecordedFailure, Key: e.Type + " " + storage.OriginOf(ctx).Network()}, {Limit: config.LimitAllRecorded}}

@@ -15,15 +15,15 @@ import (
 
 const password = "correct horse"
 
-// limited returns a People with a limit on the names that fail from one network.
-func limited(s *storage.Store, names int) *identity.People {
+// limited returns a Users with a limit on the names that fail from one network.
+func limited(s *storage.Store, names int) *identity.Users {
 	return identity.New(s, identity.Options{
 		SessionIdleTTL: time.Hour, SessionMaxTTL: 24 * time.Hour, PasswordMinLength: 10, Concurrency: 1,
 		NamesLimit: config.Rate{Count: names, Period: time.Hour},
 	})
 }
 
-func user(t *testing.T, p *identity.People, name string) storage.User {
+func user(t *testing.T, p *identity.Users, name string) storage.User {
 	t.Helper()
 	u, err := p.Create(t.Context(), identity.NewUser{Username: name, Email: name + "@example.com", Password: password})
 	storagetest.Must(t, err)
@@ -31,13 +31,13 @@ func user(t *testing.T, p *identity.People, name string) storage.User {
 }
 
 // resultOf returns what the response to a sign-in shows.
-func resultOf(ctx context.Context, p *identity.People, s *storage.Store, name, password string, device identity.Device) string {
+func resultOf(ctx context.Context, p *identity.Users, s *storage.Store, name, password string, device identity.Device) string {
 	_, err := p.SignIn(ctx, name, password, device)
-	var throttled *identity.Throttled
+	var throttled *identity.ThrottledError
 	switch {
 	case err == nil:
 		return "signed in"
-	case errors.Is(err, identity.ErrWrong):
+	case errors.Is(err, identity.ErrInvalidCredentials):
 		return "wrong"
 	case errors.As(err, &throttled) && throttled.Network:
 		return "network waits " + throttled.RetryAt.Sub(s.Now()).String()
@@ -113,7 +113,7 @@ func TestSprayingFromOneNetworkIsSlowed(t *testing.T) {
 		for _, c := range []struct {
 			where  string
 			ctx    context.Context
-			p      *identity.People
+			p      *identity.Users
 			device identity.Device
 			want   string
 		}{

@@ -15,7 +15,7 @@ import (
 )
 
 // Consent returns what the person allowed the client before, or nil.
-func (s *Server) Consent(ctx context.Context, a *AuthorizationRequest, who *identity.SignedIn) (*storage.Consent, error) {
+func (s *Server) Consent(ctx context.Context, a *AuthorizationRequest, who *identity.SignedInUser) (*storage.Consent, error) {
 	if who == nil {
 		return nil, nil //nolint:nilnil // nobody has allowed anything
 	}
@@ -42,12 +42,12 @@ var ErrConsentStale = errors.New("the consent was withdrawn")
 
 // Approve issues a code for the person and returns the answer to the client. A stored request is answered once; the second
 // answer is *ErrExpired.
-func (s *Server) Approve(ctx context.Context, a *AuthorizationRequest, who *identity.SignedIn, answer ConsentDecision) (Response, error) {
+func (s *Server) Approve(ctx context.Context, a *AuthorizationRequest, who *identity.SignedInUser, answer ConsentDecision) (Response, error) {
 	if err := s.checkUserTokenLimit(ctx, who.User.ID+" "+a.Client.ID); err != nil {
 		return Response{}, err
 	}
-	if a.Client.UseDue(s.store.Now()) {
-		if err := s.store.UseClient(ctx, a.Client.ID); err != nil {
+	if a.Client.ShouldRecordUse(s.store.Now()) {
+		if err := s.store.RecordClientUse(ctx, a.Client.ID); err != nil {
 			return Response{}, unavailable(err)
 		}
 	}
@@ -57,7 +57,7 @@ func (s *Server) Approve(ctx context.Context, a *AuthorizationRequest, who *iden
 	if errors.Is(err, storage.ErrConsumed) {
 		return Response{}, &RequestExpiredError{Client: a.Client, Decided: true}
 	}
-	if errors.Is(err, storage.ErrConsentGone) {
+	if errors.Is(err, storage.ErrConsentWithdrawn) {
 		return Response{}, ErrConsentStale
 	}
 	if err != nil {
@@ -71,7 +71,7 @@ type approval struct {
 	*AuthorizationRequest
 	tokenState
 
-	who    *identity.SignedIn
+	who    *identity.SignedInUser
 	answer ConsentDecision
 }
 
@@ -96,7 +96,7 @@ func (h issueCode) HandleAuthorizeEndpointRequest(ctx context.Context, r fosite.
 }
 
 // approvalRecord returns the approval to store. Its code has no hash yet.
-func (s *Server) approvalRecord(a *AuthorizationRequest, who *identity.SignedIn, answer ConsentDecision) storage.Approval {
+func (s *Server) approvalRecord(a *AuthorizationRequest, who *identity.SignedInUser, answer ConsentDecision) storage.Approval {
 	now, refused := s.store.Now(), func(name string) bool { return slices.Contains(answer.Refused, name) }
 	granted, claims := slices.DeleteFunc(slices.Clone(a.Scopes), refused), slices.DeleteFunc(slices.Clone(a.Claims), refused)
 	openID := slices.Contains(granted, OpenID)
@@ -112,7 +112,7 @@ func (s *Server) approvalRecord(a *AuthorizationRequest, who *identity.SignedIn,
 	if openID {
 		row.Nonce, row.Claims = a.nonce, a.claims.kept(granted, claims)
 	}
-	record := storage.Approval{RequestID: a.ID, Code: row, Asked: answer.Prompted, Described: a.Client.DescribedAt, Allowed: storage.Strings{}, Refused: storage.Strings{}}
+	record := storage.Approval{RequestID: a.ID, Code: row, FromConsentPage: answer.Prompted, DescribedAt: a.Client.DescribedAt, Allowed: storage.Strings{}, Refused: storage.Strings{}}
 	for _, p := range a.Permissions {
 		_, claim := ClaimOf(p.Name)
 		switch {
@@ -130,10 +130,10 @@ func (s *Server) approvalRecord(a *AuthorizationRequest, who *identity.SignedIn,
 
 // RecordApproval stores what the user allowed on the consent page without issuing a code, because max_age passed while
 // the page was open and the user must sign in again. It returns *ErrExpired when the request was already answered, and
-// ErrConsentGone when the client is no longer described as the user was shown.
-func (s *Server) RecordApproval(ctx context.Context, a *AuthorizationRequest, who *identity.SignedIn, answer ConsentDecision) error {
-	if a.Client.UseDue(s.store.Now()) {
-		if err := s.store.UseClient(ctx, a.Client.ID); err != nil {
+// ErrConsentWithdrawn when the client is no longer described as the user was shown.
+func (s *Server) RecordApproval(ctx context.Context, a *AuthorizationRequest, who *identity.SignedInUser, answer ConsentDecision) error {
+	if a.Client.ShouldRecordUse(s.store.Now()) {
+		if err := s.store.RecordClientUse(ctx, a.Client.ID); err != nil {
 			return unavailable(err)
 		}
 	}
@@ -141,7 +141,7 @@ func (s *Server) RecordApproval(ctx context.Context, a *AuthorizationRequest, wh
 	switch {
 	case errors.Is(err, storage.ErrConsumed):
 		return &RequestExpiredError{Client: a.Client, Decided: true}
-	case errors.Is(err, storage.ErrConsentGone):
+	case errors.Is(err, storage.ErrConsentWithdrawn):
 		return ErrConsentStale
 	case err != nil:
 		return unavailable(err)
@@ -150,7 +150,7 @@ func (s *Server) RecordApproval(ctx context.Context, a *AuthorizationRequest, wh
 }
 
 // Deny answers a request with access_denied and returns the answer to the client.
-func (s *Server) Deny(ctx context.Context, a *AuthorizationRequest, who *identity.SignedIn) (Response, error) {
+func (s *Server) Deny(ctx context.Context, a *AuthorizationRequest, who *identity.SignedInUser) (Response, error) {
 	event := storage.Event{Type: storage.ConsentDenied, ClientID: a.Client.ID, Scopes: strings.Join(a.Scopes, " ")}
 	if who != nil {
 		event.UserID = who.User.ID

@@ -95,7 +95,7 @@ func (s *Server) checkAssertion(ctx context.Context, c *storage.Client, token st
 	case a.NotBefore != 0 && a.NotBefore.Time().After(now.Add(jwt.Leeway)), a.IssuedAt != 0 && a.IssuedAt.Time().After(now.Add(jwt.Leeway)):
 		return "nbf or iat lies in the future", nil
 	}
-	err = s.store.UseAssertion(ctx, c.ID, a.JTI, a.Expires.Time().Add(2*jwt.Leeway))
+	err = s.store.ConsumeAssertion(ctx, c.ID, a.JTI, a.Expires.Time().Add(2*jwt.Leeway))
 	if errors.Is(err, storage.ErrConsumed) {
 		return "it was used before; jti must be new in each", err
 	}

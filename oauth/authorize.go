@@ -211,7 +211,7 @@ func (a *AuthorizationRequest) checkPKCE() error {
 		if method != "" {
 			return fail(InvalidRequest, "There is a code_challenge_method but no code_challenge.")
 		}
-		if a.Client.Public() || a.Client.RequirePKCE {
+		if a.Client.IsPublic() || a.Client.RequirePKCE {
 			return fail(InvalidRequest, "The parameter code_challenge is missing: PKCE is required (RFC 7636).")
 		}
 		return nil

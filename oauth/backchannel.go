@@ -57,7 +57,7 @@ func (s *Server) Deliver(ctx context.Context) error {
 			}
 		}
 		limited, cancel := context.WithTimeout(ctx, dueTimeout)
-		due, err := s.store.DueDeliveries(limited, free, deliveryLease)
+		due, err := s.store.LeaseDeliveries(limited, free, deliveryLease)
 		cancel()
 		for range free - len(due) {
 			<-places

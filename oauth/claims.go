@@ -320,7 +320,7 @@ func addClaims(out map[string]any, u *storage.User, scopes, granted []string, wa
 // Subject is what the client knows the person as: their id or, with pairwise subjects, a value of its sector alone
 // (OIDC Core §8.1), which stays the same for ever.
 func (s *Server) Subject(c *storage.Client, userID string) string {
-	if !c.Pairwise() {
+	if !c.IsPairwise() {
 		return userID
 	}
 	return base64url(mac(s.pairwiseKey, c.Sector, userID))

@@ -329,5 +329,5 @@ func Information(c *storage.Client) ClientInformation {
 	if c.GrantTypes.Has(grantCode) {
 		m.ResponseTypes = List{"code"}
 	}
-	return ClientInformation{ClientID: c.ID, IssuedAt: c.CreatedAt.Unix(), Metadata: m, DisabledAt: c.DisabledAt, SelfRegistered: c.SelfRegistered()}
+	return ClientInformation{ClientID: c.ID, IssuedAt: c.CreatedAt.Unix(), Metadata: m, DisabledAt: c.DisabledAt, SelfRegistered: c.IsSelfRegistered()}
 }

@@ -132,9 +132,9 @@ func TestRegistrationLeavesOtherClientsCached(t *testing.T) {
 		c := s.Machine("jobs")
 		generations := map[*servertest.Server]uint64{}
 		for _, one := range all {
-			storagetest.Must(t, one.Store.CatchUp(t.Context()))
+			storagetest.Must(t, one.Store.ApplyChanges(t.Context()))
 			one.MachineToken(c)
-			generations[one], _ = one.Store.Generation()
+			generations[one], _ = one.Store.CacheGeneration()
 		}
 		for range 3 {
 			r := registrationRequest(s, http.MethodPost, s.URL+"/oauth2/register", "", `{"redirect_uris":["https://app.example/cb"]}`)
@@ -147,13 +147,13 @@ func TestRegistrationLeavesOtherClientsCached(t *testing.T) {
 			}
 		}
 		for i, one := range all {
-			storagetest.Must(t, one.Store.CatchUp(t.Context()))
+			storagetest.Must(t, one.Store.ApplyChanges(t.Context()))
 			before := one.Store.Stats().CacheMiss
 			one.MachineToken(c)
 			if n := one.Store.Stats().CacheMiss - before; n != 0 {
 				t.Errorf("process %d read the database %d times for what it had cached", i, n)
 			}
-			if now, _ := one.Store.Generation(); now != generations[one] {
+			if now, _ := one.Store.CacheGeneration(); now != generations[one] {
 				t.Errorf("process %d dropped everything", i)
 			}
 		}

@@ -160,7 +160,7 @@ var deception = []servertest.Requirement{
 		editClient(t, s, c.ClientID, func(row *storage.Client) { row.Name, row.Owner = hidden, hidden })
 		_, err := s.Store.UpdateUser(t.Context(), alice.ID, storagetest.Event("edit"), func(u *storage.User) error { u.Name = hidden; return nil })
 		storagetest.Must(t, err)
-		storagetest.Must(t, s.Store.DescribeScope(t.Context(), "read", hidden, storagetest.Event("edit")))
+		storagetest.Must(t, s.Store.UpdateScope(t.Context(), "read", hidden, storagetest.Event("edit")))
 		b := s.Browser()
 		login := b.Authorize(c)
 		consent := b.SignIn(login, "alice")

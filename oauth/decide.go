@@ -25,8 +25,8 @@ const (
 // SelectSubject finds, among the people signed in to the browser, who the request is about: the one who was chosen on the way,
 // the one whom id_token_hint or the claims parameter name, or the only one; of several, the one whom login_hint names.
 // It is nil when there is none, or when of several it is not clear which.
-func (s *Server) SelectSubject(a *AuthorizationRequest, people []*identity.SignedIn) *identity.SignedIn {
-	find := func(is func(p *identity.SignedIn) bool) *identity.SignedIn {
+func (s *Server) SelectSubject(a *AuthorizationRequest, people []*identity.SignedInUser) *identity.SignedInUser {
+	find := func(is func(p *identity.SignedInUser) bool) *identity.SignedInUser {
 		if i := slices.IndexFunc(people, is); i >= 0 {
 			return people[i]
 		}
@@ -34,30 +34,30 @@ func (s *Server) SelectSubject(a *AuthorizationRequest, people []*identity.Signe
 	}
 	switch {
 	case a.SessionID != "":
-		return find(func(p *identity.SignedIn) bool { return p.Session.ID == a.SessionID })
+		return find(func(p *identity.SignedInUser) bool { return p.Session.ID == a.SessionID })
 	case a.Subject != "":
-		return find(func(p *identity.SignedIn) bool { return s.isSubject(a, p) })
+		return find(func(p *identity.SignedInUser) bool { return s.isSubject(a, p) })
 	case len(people) == 1:
 		return people[0]
 	case a.LoginHint != "":
-		return find(func(p *identity.SignedIn) bool {
+		return find(func(p *identity.SignedInUser) bool {
 			return strings.EqualFold(a.LoginHint, p.User.Username) || strings.EqualFold(a.LoginHint, p.User.Email)
 		})
 	}
 	return nil
 }
 
-func (s *Server) isSubject(a *AuthorizationRequest, who *identity.SignedIn) bool {
+func (s *Server) isSubject(a *AuthorizationRequest, who *identity.SignedInUser) bool {
 	return a.Subject == s.Subject(a.Client, who.User.ID)
 }
 
 // DecisionInput is what Decide looks at.
 type DecisionInput struct {
-	Users           int                // signed in to the browser
-	Candidate       *identity.SignedIn // of whom Choose chose this one, or nil
-	SubjectMismatch bool               // Who is not whom the request demands
-	ByLoginHint     bool               // Who was found by login_hint among several, which anybody can write
-	Consent         *storage.Consent   // what Who allowed the client before, or nil
+	Users           int                    // signed in to the browser
+	Candidate       *identity.SignedInUser // of whom Choose chose this one, or nil
+	SubjectMismatch bool                   // Who is not whom the request demands
+	ByLoginHint     bool                   // Who was found by login_hint among several, which anybody can write
+	Consent         *storage.Consent       // what Who allowed the client before, or nil
 }
 
 // Decide is the only place that chooses the next step, and a pure function. With Refuse comes the error to tell the
@@ -121,7 +121,7 @@ func needsSelection(a *AuthorizationRequest, in DecisionInput) bool {
 // needsLogin reports whether the user must sign in before a page is shown. Only a sign-in for this request satisfies
 // prompt=login. Any sign-in that is recent enough satisfies max_age. A sign-in for this request may become too old
 // while its pages are open, which is checked before a code is issued.
-func needsLogin(a *AuthorizationRequest, who *identity.SignedIn, now time.Time) bool {
+func needsLogin(a *AuthorizationRequest, who *identity.SignedInUser, now time.Time) bool {
 	if who == nil {
 		return true
 	}
@@ -130,7 +130,7 @@ func needsLogin(a *AuthorizationRequest, who *identity.SignedIn, now time.Time) 
 
 // SignInTooOld reports whether the user must sign in again before a code is issued, because of max_age. max_age=0 means
 // prompt=login (OIDC Core §3.1.2.1), because no sign-in time satisfies it.
-func (a *AuthorizationRequest) SignInTooOld(who *identity.SignedIn, now time.Time) bool {
+func (a *AuthorizationRequest) SignInTooOld(who *identity.SignedInUser, now time.Time) bool {
 	if a.MaxAge == nil || a.SignedIn && *a.MaxAge == 0 {
 		return false
 	}
@@ -141,7 +141,7 @@ func (a *AuthorizationRequest) SignInTooOld(who *identity.SignedIn, now time.Tim
 // before, at the same APIs, or when the operator trusts the client. It is never skipped for a public client whose
 // response any app on the device could receive (RFC 8252 §8.6).
 func needsConsent(a *AuthorizationRequest, consent *storage.Consent) bool {
-	if !a.Approved && (slices.Contains(a.Prompt, "consent") || a.Client.Public() && redirect.Impersonable(a.RedirectURI)) {
+	if !a.Approved && (slices.Contains(a.Prompt, "consent") || a.Client.IsPublic() && redirect.Impersonable(a.RedirectURI)) {
 		return true
 	}
 	if a.Client.SkipConsent {
@@ -159,7 +159,7 @@ func needsConsent(a *AuthorizationRequest, consent *storage.Consent) bool {
 }
 
 // DecisionInput tells Decide who is there, and Approve whom it is about.
-func (s *Server) DecisionInput(a *AuthorizationRequest, people []*identity.SignedIn) DecisionInput {
+func (s *Server) DecisionInput(a *AuthorizationRequest, people []*identity.SignedInUser) DecisionInput {
 	in := DecisionInput{Users: len(people), Candidate: s.SelectSubject(a, people)}
 	in.ByLoginHint = in.Candidate != nil && len(people) > 1 && a.SessionID == "" && a.Subject == ""
 	in.SubjectMismatch = in.Candidate != nil && a.Subject != "" && !s.isSubject(a, in.Candidate)

@@ -31,8 +31,8 @@ func TestDecide(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1_800_000_000, 0)
 	made := now.Add(-time.Minute)
-	signedIn := func(ago time.Duration) *identity.SignedIn {
-		return &identity.SignedIn{Session: storage.BrowserSession{AuthTime: now.Add(-ago)}}
+	signedIn := func(ago time.Duration) *identity.SignedInUser {
+		return &identity.SignedInUser{Session: storage.BrowserSession{AuthTime: now.Add(-ago)}}
 	}
 	allowed := func(scopes ...string) *storage.Consent { return consentTo(scopes...) }
 	maxAge := func(d time.Duration) *time.Duration { return &d }
@@ -43,7 +43,7 @@ func TestDecide(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		a       oauth.AuthorizationRequest
-		who     *identity.SignedIn
+		who     *identity.SignedInUser
 		consent *storage.Consent
 		want    oauth.Step
 		code    string
@@ -94,7 +94,7 @@ func TestDecide(t *testing.T) {
 func TestDecideAmongSeveral(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1_800_000_000, 0)
-	who := &identity.SignedIn{Session: storage.BrowserSession{AuthTime: now.Add(-time.Hour)}}
+	who := &identity.SignedInUser{Session: storage.BrowserSession{AuthTime: now.Add(-time.Hour)}}
 	allowed := consentTo("openid", "claim:email")
 	web := &storage.Client{AuthMethod: storage.AuthBasic}
 	request := func(a oauth.AuthorizationRequest) oauth.AuthorizationRequest {

@@ -79,7 +79,7 @@ func (c fositeClient) GetRedirectURIs() []string          { return c.RedirectURI
 func (c fositeClient) GetGrantTypes() fosite.Arguments    { return fosite.Arguments(c.GrantTypes) }
 func (c fositeClient) GetResponseTypes() fosite.Arguments { return fosite.Arguments{"code"} }
 func (c fositeClient) GetScopes() fosite.Arguments        { return fosite.Arguments(c.Scopes) }
-func (c fositeClient) IsPublic() bool                     { return c.Public() }
+func (c fositeClient) IsPublic() bool                     { return c.IsPublic() }
 func (c fositeClient) GetAudience() fosite.Arguments      { return nil }
 
 var errNotUsed = errors.New("gatehouse does not use this part of fosite")

@@ -15,7 +15,7 @@ type clientCredentials struct{ grantHandler }
 func (h clientCredentials) HandleTokenEndpointRequest(ctx context.Context, r fosite.AccessRequester) error {
 	c, state := clientOf(r), stateOf(r)
 	form := state.form
-	if c.Public() {
+	if c.IsPublic() {
 		return fail(UnauthorizedClient, "A public client cannot use client_credentials.")
 	}
 	if err := h.allowed(ctx, c, state); err != nil {

@@ -71,8 +71,8 @@ func (h authorizationCode) HandleTokenEndpointRequest(ctx context.Context, r fos
 // refusalDescriptions are the error descriptions for a code that the client could redeem with a corrected request.
 var refusalDescriptions = map[string]string{
 	storage.RefusedRedirectURI:        "redirect_uri must be identical to the one in the authorization request (RFC 6749 section 4.1.3).",
-	storage.RefusedNoRedirectURI:      "redirect_uri is missing: the authorization request had it (RFC 6749 section 4.1.3).",
-	storage.RefusedNoVerifier:         "code_verifier is missing: the authorization request had a code_challenge (RFC 7636 section 4.5).",
+	storage.RefusedMissingRedirectURI: "redirect_uri is missing: the authorization request had it (RFC 6749 section 4.1.3).",
+	storage.RefusedMissingVerifier:    "code_verifier is missing: the authorization request had a code_challenge (RFC 7636 section 4.5).",
 	storage.RefusedVerifier:           "code_verifier does not match the code_challenge of the authorization request (RFC 7636 section 4.6).",
 	storage.RefusedUnexpectedVerifier: "code_verifier was sent, but the authorization request had no code_challenge.",
 }

@@ -59,26 +59,26 @@ func (h refreshToken) HandleTokenEndpointRequest(ctx context.Context, r fosite.A
 			return err
 		}
 	}
-	if c.RefreshRotation || c.Public() {
+	if c.RefreshRotation || c.IsPublic() {
 		state.refresh = h.format.NewRefreshToken(name)
 		rotation.NextHash = credential.Hash(state.refresh)
 		sealed, err := h.sealSuccessor(token, rotation.GrantID, state.refresh)
 		if err != nil {
 			return err
 		}
-		rotation.Sealed = sealed
+		rotation.SealedSuccessor = sealed
 	}
 	rotated, err := h.store.RotateRefreshToken(ctx, rotation, storage.Event{Type: storage.RefreshRotated})
 	if err != nil {
 		return h.rotationError(ctx, c, rotation, err)
 	}
 	state.recorded = true
-	if rotated.Retry != nil {
+	if rotated.SealedSuccessor != nil {
 		state.recorded = false
 		state.detail = map[string]any{"refresh_retry": true, "rotated_ms_ago": rotated.Age.Milliseconds(), "outage_ms": rotated.Outage.Milliseconds()}
 		h.options.Log.InfoContext(ctx, "refresh retried, same successor issued", slog.String("client_id", c.ID), slog.String("grant_id", rotation.GrantID),
 			slog.Float64("rotated_s_ago", rotated.Age.Seconds()), slog.Float64("outage_s", rotated.Outage.Seconds()))
-		if state.refresh, err = h.openSuccessor(token, rotation.GrantID, rotated.Retry); err != nil {
+		if state.refresh, err = h.openSuccessor(token, rotation.GrantID, rotated.SealedSuccessor); err != nil {
 			return err
 		}
 	}
@@ -110,7 +110,7 @@ func (h refreshToken) rotationError(ctx context.Context, c *storage.Client, r st
 func (h refreshToken) checkNarrowing(ctx context.Context, c *storage.Client, r storage.Rotation, scopes, resources []string) error {
 	grant, err := h.store.Grant(ctx, r.GrantID)
 	if errors.Is(err, storage.ErrNotFound) || err == nil && grant.ClientID != c.ID {
-		err = h.store.RefuseGrant(ctx, r.GrantID, c.ID)
+		err = h.store.GrantRefusal(ctx, r.GrantID, c.ID)
 	}
 	if err != nil {
 		return h.rotationError(ctx, c, r, err)

@@ -44,7 +44,7 @@ func (s *Server) Introspect(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	TellLimit(w.Header(), verdict)
-	if caller.Public() {
+	if caller.IsPublic() {
 		return &Error{Code: InvalidClient, Description: "A public client cannot introspect tokens.", ClientID: caller.ID}
 	}
 	token := form.Get("token")
@@ -79,7 +79,7 @@ func (s *Server) introspect(ctx context.Context, caller *storage.Client, token s
 		return s.inactive(ctx, caller, token, claims, "not meant for this client")
 	}
 	ref := storage.TokenRef{JTI: claims.JTI, ClientID: claims.ClientID, ClientEpoch: claims.ClientEpoch, GrantID: claims.GrantID}
-	username, err := s.store.LiveToken(ctx, ref)
+	username, err := s.store.ActiveToken(ctx, ref)
 	if errors.Is(err, storage.ErrNotFound) {
 		return s.inactive(ctx, caller, token, claims, s.revokedReason(ctx, claims))
 	}
@@ -125,7 +125,7 @@ func (s *Server) revokedReason(ctx context.Context, claims *accesstoken.Claims) 
 		return "the token, or all tokens of the client, were revoked"
 	}
 	var refusal *storage.Refusal
-	if err := s.store.RefuseGrant(ctx, claims.GrantID, claims.ClientID); errors.As(err, &refusal) {
+	if err := s.store.GrantRefusal(ctx, claims.GrantID, claims.ClientID); errors.As(err, &refusal) {
 		return refusal.Reason
 	}
 	return "revoked"
@@ -140,7 +140,7 @@ func (s *Server) introspectionUsername(ctx context.Context, clientID, username s
 	if err != nil {
 		return "", unavailable(err)
 	}
-	if c.Pairwise() {
+	if c.IsPairwise() {
 		return "", nil
 	}
 	return username, nil
@@ -189,7 +189,7 @@ func (s *Server) visiblePart(ctx context.Context, claims *accesstoken.Claims, ca
 
 // introspectRefresh answers for a refresh token, which only its own client may ask about.
 func (s *Server) introspectRefresh(ctx context.Context, caller *storage.Client, token string) (introspection, error) {
-	grant, username, err := s.store.LiveGrant(ctx, credential.GrantID(s.format.GrantName(token)))
+	grant, username, err := s.store.ActiveGrant(ctx, credential.GrantID(s.format.GrantName(token)))
 	if errors.Is(err, storage.ErrNotFound) {
 		return s.inactive(ctx, caller, token, nil, "unknown, revoked or expired")
 	}
@@ -200,7 +200,7 @@ func (s *Server) introspectRefresh(ctx context.Context, caller *storage.Client, 
 		grant.RefreshExpiresAt == nil || !s.store.Now().Before(*grant.RefreshExpiresAt) {
 		return s.inactive(ctx, caller, token, nil, "another client's, replaced or expired")
 	}
-	if caller.Pairwise() || !grant.Scopes.Has(usernameScope) {
+	if caller.IsPairwise() || !grant.Scopes.Has(usernameScope) {
 		username = ""
 	}
 	return introspection{

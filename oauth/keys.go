@@ -77,7 +77,7 @@ func newKeys(store *storage.Store, o Options) (*keys, error) {
 // load updates the key ring. If the changes were not read for over a second, it reads the database every time, so that
 // no process signs with a key that others have retired.
 func (k *keys) load(ctx context.Context) error {
-	generation, fresh := k.store.Generation()
+	generation, fresh := k.store.CacheGeneration()
 	k.mu.RLock()
 	current := fresh && k.generation == generation && k.store.Now().Before(k.until)
 	k.mu.RUnlock()
@@ -126,7 +126,7 @@ func (k *keys) set(rows []storage.SigningKey, generation uint64) error {
 }
 
 func (k *keys) open(row storage.SigningKey) (ringKey, error) {
-	der, err := k.store.OpenKey(row)
+	der, err := k.store.PrivateKey(row)
 	if err != nil {
 		return ringKey{}, err
 	}
@@ -297,7 +297,7 @@ func (k *keys) ensure(ctx context.Context) error {
 	if k.store.ReadOnly() { // commands that only read do not sign
 		return nil
 	}
-	return k.store.ChangeKeys(ctx, storage.Event{Type: storage.KeyCreated}, func(have []storage.SigningKey) (add, changed []storage.SigningKey, err error) {
+	return k.store.UpdateSigningKeys(ctx, storage.Event{Type: storage.KeyCreated}, func(have []storage.SigningKey) (add, changed []storage.SigningKey, err error) {
 		for _, alg := range jwt.Algorithms {
 			if slices.ContainsFunc(have, func(key storage.SigningKey) bool { return key.Algorithm == alg }) {
 				continue
@@ -349,7 +349,7 @@ func (s *Server) rotateKeys(ctx context.Context, leaked bool, due func(newest st
 	if leaked {
 		event.Type = storage.KeyRevoked
 	}
-	return s.store.ChangeKeys(ctx, event, func(have []storage.SigningKey) (add, changed []storage.SigningKey, err error) {
+	return s.store.UpdateSigningKeys(ctx, event, func(have []storage.SigningKey) (add, changed []storage.SigningKey, err error) {
 		now := s.store.Now()
 		newest := map[string]storage.SigningKey{}
 		for _, k := range have { // oldest first

@@ -64,7 +64,7 @@ func failureCounts(ctx context.Context, clientID string) (address, client config
 func (s *Server) checkAssertionLimits(ctx context.Context, c *storage.Client) error {
 	address, client := failureCounts(ctx, c.ID)
 	counts := []config.Count{client}
-	if c.SelfRegistered() {
+	if c.IsSelfRegistered() {
 		counts = []config.Count{address, client}
 	}
 	return TooMany(s.checkLimits(ctx, counts...), errManyFailures)
@@ -73,7 +73,7 @@ func (s *Server) checkAssertionLimits(ctx context.Context, c *storage.Client) er
 // clientLimitKey is whom the requests of an authenticated client are counted for. A public client is named by anyone, so that
 // each network has a count of its own and none can use up that of the others.
 func clientLimitKey(ctx context.Context, c *storage.Client) string {
-	if c.Public() {
+	if c.IsPublic() {
 		return c.ID + " " + storage.OriginOf(ctx).Network()
 	}
 	return c.ID
@@ -144,7 +144,7 @@ func loggableURI(raw string) string {
 func (s *Server) recordRefusal(ctx context.Context, event string, c *storage.Client, refusal *storage.Refusal, token []byte, detail map[string]any) {
 	detail["reason"] = refusal.Reason
 	s.recordFailure(ctx, storage.Event{
-		Type: event, ClientID: c.ID, Claimed: c.Public(), UserID: refusal.UserID, GrantID: refusal.GrantID, Token: storage.HashReference(token), Detail: detail,
+		Type: event, ClientID: c.ID, Claimed: c.IsPublic(), UserID: refusal.UserID, GrantID: refusal.GrantID, Token: storage.HashReference(token), Detail: detail,
 	})
 }
 

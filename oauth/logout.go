@@ -78,11 +78,11 @@ func (s *Server) BeginLogout(ctx context.Context, form url.Values) (*LogoutReque
 // TargetSession returns the session of the browser that the request ends without a page: the hint was issued in exactly this
 // session, and the user still allows the client. Any other hint only proves that the client once had this user, so the
 // user is prompted.
-func (s *Server) TargetSession(ctx context.Context, l *LogoutRequest, people []*identity.SignedIn) (*identity.SignedIn, error) {
+func (s *Server) TargetSession(ctx context.Context, l *LogoutRequest, people []*identity.SignedInUser) (*identity.SignedInUser, error) {
 	if l.hint == nil || l.hint.SID == "" {
 		return nil, nil //nolint:nilnil // the hint has no session
 	}
-	i := slices.IndexFunc(people, func(who *identity.SignedIn) bool { return l.hint.SID == s.sid(l.Client, who.Session.ID) })
+	i := slices.IndexFunc(people, func(who *identity.SignedInUser) bool { return l.hint.SID == s.sid(l.Client, who.Session.ID) })
 	if i < 0 {
 		return nil, nil //nolint:nilnil // of an ended session, or of another browser
 	}
@@ -97,7 +97,7 @@ func (s *Server) TargetSession(ctx context.Context, l *LogoutRequest, people []*
 }
 
 // HintMatches reports whether the hint identifies the user, by session or subject. It is not a proof.
-func (s *Server) HintMatches(l *LogoutRequest, who *identity.SignedIn) bool {
+func (s *Server) HintMatches(l *LogoutRequest, who *identity.SignedInUser) bool {
 	return l.hint != nil && (l.hint.SID == s.sid(l.Client, who.Session.ID) || l.hint.Subject == s.Subject(l.Client, who.User.ID))
 }
 
@@ -191,12 +191,12 @@ func (s *Server) logoutCipher() (cipher.AEAD, error) {
 //
 // A self-registered client gets a link only to the destination that the user agreed to, if it has not changed since.
 func (s *Server) InitiateLoginURL(c *storage.Client, consent storage.Consent, loginHint string) string {
-	if c.InitiateLoginURI == "" || c.SelfRegistered() && (Redescribed(c, consent) || !sameOrigin(AgreedRedirectURI(c, consent), c.InitiateLoginURI)) {
+	if c.InitiateLoginURI == "" || c.IsSelfRegistered() && (Redescribed(c, consent) || !sameOrigin(AgreedRedirectURI(c, consent), c.InitiateLoginURI)) {
 		return ""
 	}
 	allowed := consent.Scopes
 	v := url.Values{"iss": {s.options.Issuer}}
-	if !c.Pairwise() && (allowed.Has("profile") || allowed.Has("email")) {
+	if !c.IsPairwise() && (allowed.Has("profile") || allowed.Has("email")) {
 		v.Set("login_hint", loginHint)
 	}
 	return addQuery(c.InitiateLoginURI, v)

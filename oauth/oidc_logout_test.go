@@ -359,7 +359,7 @@ var logout = []servertest.Requirement{
 				return s.Store.EndSession(t.Context(), u.ID, sessions[0].ID, storagetest.Event("end"))
 			},
 			func(u storage.User, _ *servertest.Browser) error {
-				return s.People.SetPassword(t.Context(), u, "another password")
+				return s.Users.SetPassword(t.Context(), u, "another password")
 			},
 			func(u storage.User, _ *servertest.Browser) error {
 				return s.Store.DisableUser(t.Context(), u.ID, storagetest.Event("disable"))

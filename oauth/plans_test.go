@@ -144,7 +144,7 @@ func TestStatementsOfEachOperation(t *testing.T) {
 		tokens := s.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t)
 		machine := s.MachineToken(m)
 		s.Active(m, machine)
-		eventually(t, "the caches are in use", func() bool { _, fresh := s.Store.Generation(); return fresh })
+		eventually(t, "the caches are in use", func() bool { _, fresh := s.Store.CacheGeneration(); return fresh })
 		var code *url.URL
 		for _, op := range []struct {
 			name             string

@@ -72,7 +72,7 @@ func (s *Server) Register(w http.ResponseWriter, r *http.Request) error {
 	err = s.store.Tx(ctx, func(tx *storage.Store) error {
 		event := storage.Event{Type: storage.ClientRegistered, Scopes: c.Scopes.String()}
 		if hash != nil {
-			id, err := tx.UseRegistrationToken(ctx, hash)
+			id, err := tx.ConsumeRegistrationToken(ctx, hash)
 			if err != nil {
 				return err
 			}

@@ -31,7 +31,7 @@ func (s *Server) CreateClient(ctx context.Context, m Metadata) (ClientInformatio
 	var added []string
 	err = s.store.Tx(ctx, func(tx *storage.Store) error {
 		var err error
-		if added, err = tx.EnsureScopes(ctx, c.Scopes); err != nil {
+		if added, err = tx.CreateMissingScopes(ctx, c.Scopes); err != nil {
 			return err
 		}
 		return tx.CreateClient(ctx, c, storage.Event{Type: storage.ClientCreated, Scopes: c.Scopes.String()})
@@ -194,7 +194,7 @@ func changedMetadata(c *storage.Client, next func(c *storage.Client) (Metadata, 
 	if err == nil {
 		err = m.complete()
 	}
-	if err == nil && (m.TokenEndpointAuthMethod == storage.AuthNone) != c.Public() {
+	if err == nil && (m.TokenEndpointAuthMethod == storage.AuthNone) != c.IsPublic() {
 		err = fail(InvalidClientMetadata, "A public client cannot become confidential or the reverse; register a new one.")
 	}
 	return m, err
@@ -217,12 +217,12 @@ func (s *Server) writeClient(ctx context.Context, id string, bySelf bool, next f
 			if bySelf {
 				err = s.keepWithin(ctx, tx, &before, c)
 			} else {
-				added, err = tx.EnsureScopes(ctx, c.Scopes)
+				added, err = tx.CreateMissingScopes(ctx, c.Scopes)
 			}
 			if err != nil {
 				return false, err
 			}
-			if c.SelfRegistered() && differs(&before, c) {
+			if c.IsSelfRegistered() && differs(&before, c) {
 				c.DescribedAt = ptr(s.store.Now())
 			}
 			info = Information(c)

@@ -86,7 +86,7 @@ var robustness = []servertest.Requirement{
 		before, err := s.Store.Consent(t.Context(), u.ID, c.ClientID)
 		storagetest.Must(t, err)
 		r := b.Open("/account")
-		who, err := s.People.Current(func() *http.Request {
+		who, err := s.Users.CurrentUser(func() *http.Request {
 			req := s.Request(http.MethodGet, "/account", nil)
 			for _, cookie := range b.Cookies() {
 				req.AddCookie(cookie)
@@ -101,7 +101,7 @@ var robustness = []servertest.Requirement{
 		storagetest.Must(t, err)
 		storagetest.Must(t, s.OAuth.WithdrawConsent(t.Context(), u.ID, before.ID))
 		if _, err := s.OAuth.Approve(t.Context(), a, who, oauth.ConsentDecision{Consent: &before}); !errors.Is(err, oauth.ErrConsentStale) {
-			t.Errorf("got %v, want ErrConsentGone", err)
+			t.Errorf("got %v, want ErrConsentWithdrawn", err)
 		}
 		if _, err := s.Store.Consent(t.Context(), u.ID, c.ClientID); !errors.Is(err, storage.ErrNotFound) {
 			t.Errorf("the consent is back: %v", err)

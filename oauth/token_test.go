@@ -159,7 +159,7 @@ func endings(s *servertest.Server) map[string]func(t *testing.T, u storage.User,
 			storagetest.Must(t, s.Store.RevokeUserTokens(t.Context(), u.ID, e))
 		},
 		"password-changed": func(t *testing.T, u storage.User, _ oauth.ClientInformation, _ *servertest.Browser) {
-			storagetest.Must(t, s.People.SetPassword(t.Context(), u, "another good password"))
+			storagetest.Must(t, s.Users.SetPassword(t.Context(), u, "another good password"))
 		},
 		"client-tokens-revoked": func(t *testing.T, _ storage.User, c oauth.ClientInformation, _ *servertest.Browser) {
 			storagetest.Must(t, s.Store.RevokeClientTokens(t.Context(), c.ClientID, e))

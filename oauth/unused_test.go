@@ -224,7 +224,7 @@ func TestClientInUseIsNotDeleted(t *testing.T) {
 			if i%2 == 0 {
 				return
 			}
-			storagetest.Must(t, s.Store.UseClient(context.Background(), ids[i]))
+			storagetest.Must(t, s.Store.RecordClientUse(context.Background(), ids[i]))
 			used[i] = storagetest.Count(t, s.Store, s.DB, "SELECT count(*) FROM clients WHERE last_used_at IS NOT NULL AND id = '"+ids[i]+"'") == 1
 		})
 		for i, id := range ids {

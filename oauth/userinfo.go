@@ -58,7 +58,7 @@ func (s *Server) userinfo(ctx context.Context, token string) (*storage.Client, m
 	if claims.GrantID == "" || !slices.Contains(claims.Audience, s.options.Issuer) {
 		return nil, nil, refuse
 	}
-	u, grant, err := s.store.LivePerson(ctx, storage.TokenRef{JTI: claims.JTI, ClientID: claims.ClientID, GrantID: claims.GrantID})
+	u, grant, err := s.store.UserByToken(ctx, storage.TokenRef{JTI: claims.JTI, ClientID: claims.ClientID, GrantID: claims.GrantID})
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil, nil, refuse
 	}

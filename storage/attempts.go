@@ -20,8 +20,8 @@ type SignInAttempt struct {
 // SignInLimit says how failed sign-ins slow the next attempt: fewer than Free cost nothing, and from then on each doubles
 // the wait, from one second up to Longest. Failures older than Forget count no more.
 type SignInLimit struct {
-	Free            int64
-	Longest, Forget time.Duration
+	FreeFailures    int64
+	MaxWait, Period time.Duration
 }
 
 // SignInCount is one count of failed sign-ins and the limit on it.
@@ -31,8 +31,8 @@ type SignInCount struct {
 	Limit   SignInLimit
 }
 
-// SignInBlocked returns the time until which the counts refuse sign-ins: the latest of them, or nil.
-func (s *Store) SignInBlocked(ctx context.Context, counts ...SignInCount) (*time.Time, error) {
+// SignInBlockedUntil returns the time until which the counts refuse sign-ins: the latest of them, or nil.
+func (s *Store) SignInBlockedUntil(ctx context.Context, counts ...SignInCount) (*time.Time, error) {
 	now := s.now()
 	// A failure in the future was counted before the clock was set back; its block would last as long as it was ahead.
 	args := []any{toMillis(now), toMillis(now.Add(MaxClockSkew))}
@@ -48,18 +48,18 @@ func (s *Store) SignInBlocked(ctx context.Context, counts ...SignInCount) (*time
 	return until, wrap("read sign-in attempts", err)
 }
 
-// SignInNames is the state of a network after CountSignInFailures.
-type SignInNames struct {
-	Failed       int64      // how many names failed to sign in
+// NetworkFailures is the state of a network after CountSignInFailures.
+type NetworkFailures struct {
+	Names        int64      // how many names failed to sign in
 	BlockedUntil *time.Time // nil when that is within the limit
 }
 
 // CountSignInFailures increments each of the counts and sets how long the next sign-in must wait, in one transaction.
 // The first count is that of the name and network. If names is not nil and this is the first failure of the name, it
 // also increments names.
-func (s *Store) CountSignInFailures(ctx context.Context, counts []SignInCount, names *SignInCount) (found SignInNames, err error) {
+func (s *Store) CountSignInFailures(ctx context.Context, counts []SignInCount, names *SignInCount) (found NetworkFailures, err error) {
 	return found, wrap("count sign-in failure", s.Tx(ctx, func(tx *Store) error {
-		found = SignInNames{}
+		found = NetworkFailures{}
 		first := false
 		for i, c := range counts {
 			failures, _, err := tx.countSignInFailure(ctx, c)
@@ -71,7 +71,7 @@ func (s *Store) CountSignInFailures(ctx context.Context, counts []SignInCount, n
 		if names == nil || !first {
 			return nil
 		}
-		found.Failed, found.BlockedUntil, err = tx.countSignInFailure(ctx, *names)
+		found.Names, found.BlockedUntil, err = tx.countSignInFailure(ctx, *names)
 		return err
 	}))
 }
@@ -79,7 +79,7 @@ func (s *Store) CountSignInFailures(ctx context.Context, counts []SignInCount, n
 // countSignInFailure increments one count in one statement.
 func (s *Store) countSignInFailure(ctx context.Context, c SignInCount) (failures int64, blocked *time.Time, err error) {
 	limit := c.Limit
-	at, stale, longest := toMillis(s.now()), toMillis(s.now().Add(-limit.Forget)), limit.Longest.Milliseconds()
+	at, stale, longest := toMillis(s.now()), toMillis(s.now().Add(-limit.Period)), limit.MaxWait.Milliseconds()
 	const counted = "(CASE WHEN sign_in_attempts.last_at < ? THEN 1 ELSE sign_in_attempts.failures + 1 END)"
 	// 1 << 20 seconds is beyond every limit; a larger shift would not fit.
 	const wait = "1000 * (1 << CAST(" + counted + " - CAST(? AS BIGINT) AS INTEGER))"
@@ -91,15 +91,15 @@ func (s *Store) countSignInFailure(ctx context.Context, c SignInCount) (failures
 				WHEN `+counted+` - CAST(? AS BIGINT) > 20 OR `+wait+` > CAST(? AS BIGINT) THEN CAST(? AS BIGINT)
 				ELSE CAST(? AS BIGINT) + `+wait+` END
 		RETURNING failures, blocked_until`,
-		c.Network, c.Account, at, limit.Free, at+1000,
+		c.Network, c.Account, at, limit.FreeFailures, at+1000,
 		stale,
-		stale, limit.Free, stale, limit.Free, stale, limit.Free, longest, at+longest,
-		at, stale, limit.Free)
+		stale, limit.FreeFailures, stale, limit.FreeFailures, stale, limit.FreeFailures, longest, at+longest,
+		at, stale, limit.FreeFailures)
 	return failures, blocked, err
 }
 
-// ForgetSignInFailures deletes counts after a correct password.
-func (s *Store) ForgetSignInFailures(ctx context.Context, counts ...SignInCount) error {
+// ClearSignInFailures deletes counts after a correct password.
+func (s *Store) ClearSignInFailures(ctx context.Context, counts ...SignInCount) error {
 	for _, c := range counts {
 		if err := s.exec(ctx, "DELETE FROM sign_in_attempts WHERE account = ? AND network = ?", c.Account, c.Network); err != nil {
 			return wrap("forget sign-in failures", err)
@@ -125,7 +125,7 @@ func (s *Store) CreditSignIn(ctx context.Context, names, success SignInCount, cr
 		now := s.now()
 		err := tx.execOne(ctx, `INSERT INTO sign_in_attempts (account, network, failures, last_at) VALUES (?, ?, 0, ?)
 			ON CONFLICT (account, network) DO UPDATE SET last_at = excluded.last_at WHERE sign_in_attempts.last_at < ?`,
-			success.Account, success.Network, toMillis(now), toMillis(now.Add(-names.Limit.Forget)))
+			success.Account, success.Network, toMillis(now), toMillis(now.Add(-names.Limit.Period)))
 		if errors.Is(err, ErrNotFound) {
 			return nil // already credited
 		}

@@ -13,7 +13,7 @@ func TestFailedSignInsSlowTheNextAttempt(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, url string) {
 		clock := storagetest.NewClock()
 		s := storagetest.Open(t, url, clock)
-		limit := storage.SignInLimit{Free: 3, Longest: 30 * time.Second, Forget: time.Hour}
+		limit := storage.SignInLimit{FreeFailures: 3, MaxWait: 30 * time.Second, Period: time.Hour}
 		count := storage.SignInCount{Account: []byte("an account"), Network: "net", Limit: limit}
 		other := storage.SignInCount{Account: count.Account, Network: "another net", Limit: limit}
 		one := func() error {
@@ -23,7 +23,7 @@ func TestFailedSignInsSlowTheNextAttempt(t *testing.T) {
 		fail := func(want time.Duration) {
 			t.Helper()
 			storagetest.Must(t, one())
-			until, err := s.SignInBlocked(t.Context(), count)
+			until, err := s.SignInBlockedUntil(t.Context(), count)
 			storagetest.Must(t, err)
 			if got := time.Duration(0); until != nil || want != 0 {
 				if until != nil {
@@ -33,11 +33,11 @@ func TestFailedSignInsSlowTheNextAttempt(t *testing.T) {
 					t.Errorf("wait %v, want %v", got, want)
 				}
 			}
-			if until, err := s.SignInBlocked(t.Context(), other); until != nil || err != nil {
+			if until, err := s.SignInBlockedUntil(t.Context(), other); until != nil || err != nil {
 				t.Errorf("another network waits until %v (%v)", until, err)
 			}
 			clock.Advance(want)
-			if until, err := s.SignInBlocked(t.Context(), count); until != nil || err != nil {
+			if until, err := s.SignInBlockedUntil(t.Context(), count); until != nil || err != nil {
 				t.Errorf("blocked after the wait until %v (%v)", until, err)
 			}
 		}
@@ -52,7 +52,7 @@ func TestFailedSignInsSlowTheNextAttempt(t *testing.T) {
 		fail(0)
 		fail(0)
 		fail(time.Second)
-		storagetest.Must(t, s.ForgetSignInFailures(t.Context(), count))
+		storagetest.Must(t, s.ClearSignInFailures(t.Context(), count))
 		fail(0)
 	})
 }
@@ -63,7 +63,7 @@ func TestSignInIsBlockedUntilTheLatestCount(t *testing.T) {
 		clock := storagetest.NewClock()
 		s := storagetest.Open(t, url, clock)
 		count := func(account string, longest time.Duration) storage.SignInCount {
-			return storage.SignInCount{Account: []byte(account), Network: "net", Limit: storage.SignInLimit{Free: 1, Longest: longest, Forget: time.Hour}}
+			return storage.SignInCount{Account: []byte(account), Network: "net", Limit: storage.SignInLimit{FreeFailures: 1, MaxWait: longest, Period: time.Hour}}
 		}
 		short, long, none := count("a", time.Second), count("b", time.Minute), count("c", time.Minute)
 		for range 8 {
@@ -74,7 +74,7 @@ func TestSignInIsBlockedUntilTheLatestCount(t *testing.T) {
 			counts []storage.SignInCount
 			want   time.Duration
 		}{{[]storage.SignInCount{short}, time.Second}, {[]storage.SignInCount{short, none, long}, time.Minute}, {[]storage.SignInCount{none}, 0}} {
-			until, err := s.SignInBlocked(t.Context(), c.counts...)
+			until, err := s.SignInBlockedUntil(t.Context(), c.counts...)
 			storagetest.Must(t, err)
 			if got := time.Duration(0); until != nil || c.want != 0 {
 				if until != nil {
@@ -93,9 +93,9 @@ func TestFailedNamesCountOnceAndSuccessesSubtract(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, url string) {
 		clock := storagetest.NewClock()
 		s := storagetest.Open(t, url, clock)
-		limit := storage.SignInLimit{Free: 3, Longest: time.Minute, Forget: time.Hour}
+		limit := storage.SignInLimit{FreeFailures: 3, MaxWait: time.Minute, Period: time.Hour}
 		names := storage.SignInCount{Account: []byte("names"), Network: "net", Limit: limit}
-		fail := func(name string) storage.SignInNames {
+		fail := func(name string) storage.NetworkFailures {
 			t.Helper()
 			found, err := s.CountSignInFailures(t.Context(), []storage.SignInCount{{Account: []byte(name), Network: "net", Limit: limit}}, &names)
 			storagetest.Must(t, err)
@@ -112,25 +112,25 @@ func TestFailedNamesCountOnceAndSuccessesSubtract(t *testing.T) {
 			}
 		}
 		fail("bob")
-		if found := fail("carol"); found.Failed != 3 || found.BlockedUntil == nil || !found.BlockedUntil.Equal(clock.Now().Add(time.Second)) {
+		if found := fail("carol"); found.Names != 3 || found.BlockedUntil == nil || !found.BlockedUntil.Equal(clock.Now().Add(time.Second)) {
 			t.Errorf("the third name: %+v", found)
 		}
-		if found := fail("dave"); found.Failed != 4 || found.BlockedUntil == nil || !found.BlockedUntil.Equal(clock.Now().Add(2*time.Second)) {
+		if found := fail("dave"); found.Names != 4 || found.BlockedUntil == nil || !found.BlockedUntil.Equal(clock.Now().Add(2*time.Second)) {
 			t.Errorf("the fourth name: %+v", found)
 		}
 		succeed("erin")
-		if until, err := s.SignInBlocked(t.Context(), names); until != nil || err != nil {
+		if until, err := s.SignInBlockedUntil(t.Context(), names); until != nil || err != nil {
 			t.Errorf("after a sign-in: %v (%v)", until, err)
 		}
 		succeed("erin") // the second time changes nothing
-		if found := fail("frank"); found.Failed != 3 {
+		if found := fail("frank"); found.Names != 3 {
 			t.Errorf("after a sign-in and a failure: %+v, want 3", found)
 		}
 		clock.Advance(61 * time.Minute)
 		fail("frank")
 		fail("grace")
 		succeed("erin")
-		if found := fail("heidi"); found.Failed != 1 {
+		if found := fail("heidi"); found.Names != 1 {
 			t.Errorf("an hour later: %+v, want 1", found)
 		}
 	})
@@ -143,19 +143,19 @@ func TestClockSetBackEndsSignInBlock(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, url string) {
 		clock := storagetest.NewClock()
 		s := storagetest.Open(t, url, clock)
-		count := storage.SignInCount{Account: []byte("an account"), Network: "net", Limit: storage.SignInLimit{Free: 1, Longest: 30 * time.Second, Forget: time.Hour}}
+		count := storage.SignInCount{Account: []byte("an account"), Network: "net", Limit: storage.SignInLimit{FreeFailures: 1, MaxWait: 30 * time.Second, Period: time.Hour}}
 		fail := func() {
 			t.Helper()
 			_, err := s.CountSignInFailures(t.Context(), []storage.SignInCount{count}, nil)
 			storagetest.Must(t, err)
-			if until, err := s.SignInBlocked(t.Context(), count); err != nil || until == nil {
+			if until, err := s.SignInBlockedUntil(t.Context(), count); err != nil || until == nil {
 				t.Errorf("blocked until %v (%v)", until, err)
 			}
 		}
 		clock.Advance(100 * 24 * time.Hour)
 		fail()
 		clock.Advance(-100 * 24 * time.Hour)
-		if until, err := s.SignInBlocked(t.Context(), count); until != nil || err != nil {
+		if until, err := s.SignInBlockedUntil(t.Context(), count); until != nil || err != nil {
 			t.Errorf("blocked until %s (%v)", until, err)
 		}
 		fail()

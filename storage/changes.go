@@ -74,9 +74,9 @@ func (s *Store) readChanges(ctx context.Context, from changePosition) (ids []str
 	return strings.FieldsFunc(changed, func(r rune) bool { return r == ',' }), to, wrap("read the changes", err)
 }
 
-// CatchUp reads the changes of other processes since the last read and drops the changed records from the caches. A
+// ApplyChanges reads the changes of other processes since the last read and drops the changed records from the caches. A
 // background task calls it four times a second.
-func (s *Store) CatchUp(ctx context.Context) error {
+func (s *Store) ApplyChanges(ctx context.Context) error {
 	s.catchUp.Lock()
 	defer s.catchUp.Unlock()
 	began, before := s.clock.local(), s.position
@@ -98,7 +98,7 @@ func (s *Store) followChanges(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		limited, cancel := context.WithTimeout(ctx, changesStale)
-		if err := s.CatchUp(limited); err != nil { // without success for a second the caches are bypassed
+		if err := s.ApplyChanges(limited); err != nil { // without success for a second the caches are bypassed
 			s.followed.missed(err)
 		} else {
 			s.followed.beat()

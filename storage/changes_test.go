@@ -12,13 +12,13 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// follower is a process whose changes are read only when the test calls CatchUp.
+// follower is a process whose changes are read only when the test calls ApplyChanges.
 func follower(t *testing.T, url string, clock *storagetest.Clock) *storage.Store {
 	t.Helper()
 	s, err := storage.Open(t.Context(), storage.Options{URL: url, Pool: 4, Now: clock.Now})
 	storagetest.Must(t, err)
 	t.Cleanup(func() { storagetest.Must(t, s.Close(context.Background())) })
-	storagetest.Must(t, s.CatchUp(t.Context()))
+	storagetest.Must(t, s.ApplyChanges(t.Context()))
 	return s
 }
 
@@ -48,7 +48,7 @@ func TestChangeOfOneClientLeavesOthersCached(t *testing.T) {
 		all := func(what string, want map[string]bool) {
 			t.Helper()
 			for i, p := range processes {
-				storagetest.Must(t, p.CatchUp(t.Context()))
+				storagetest.Must(t, p.ApplyChanges(t.Context()))
 				for id, cached := range want {
 					if got := cachedClient(t, p, id); got != cached {
 						t.Errorf("%s: process %d has client %s cached: %t, want %t", what, i, id, got, cached)
@@ -66,10 +66,10 @@ func TestChangeOfOneClientLeavesOthersCached(t *testing.T) {
 		all("after a new secret", map[string]bool{"gc1": true, "gc2": false})
 		storagetest.Must(t, first.CreateScope(t.Context(), storage.Scope{Name: "x", CreatedAt: w.clock.Now()}, storagetest.Event("scope")))
 		all("after a new scope", map[string]bool{"gc1": false, "gc2": false})
-		generation, _ := first.Generation()
+		generation, _ := first.CacheGeneration()
 		storagetest.Must(t, first.DeleteClient(t.Context(), "gc3", storagetest.Event("delete")))
 		all("after another client was deleted", map[string]bool{"gc1": true, "gc2": true})
-		if now, _ := first.Generation(); now != generation {
+		if now, _ := first.CacheGeneration(); now != generation {
 			t.Error("a client was deleted: the signing keys are read again")
 		}
 	})
@@ -114,7 +114,7 @@ func TestOpenTransactionDelaysNoOtherChange(t *testing.T) {
 				return other.AddClientSecret(limited, &storage.ClientSecret{ID: "s2", ClientID: "gc2", Hash: make([]byte, 32), CreatedAt: w.clock.Now()}, nil, true, storagetest.Event("secret"))
 			},
 			"rotate keys": func() error {
-				return other.ChangeKeys(limited, storagetest.Event("keys"), func([]storage.SigningKey) (add, changed []storage.SigningKey, err error) {
+				return other.UpdateSigningKeys(limited, storagetest.Event("keys"), func([]storage.SigningKey) (add, changed []storage.SigningKey, err error) {
 					return []storage.SigningKey{{ID: "k1", Algorithm: "ES256", Sealed: []byte("sealed"), CreatedAt: w.clock.Now(), ActiveAt: w.clock.Now()}}, nil, nil
 				})
 			},
@@ -129,17 +129,17 @@ func TestOpenTransactionDelaysNoOtherChange(t *testing.T) {
 				t.Errorf("%s while another process's transaction is open: %v", what, err)
 			}
 		}
-		storagetest.Must(t, reader.CatchUp(t.Context()))
+		storagetest.Must(t, reader.ApplyChanges(t.Context()))
 		cachedClient(t, reader, "gc1")
 		cachedClient(t, reader, "gc2")
-		storagetest.Must(t, reader.CatchUp(t.Context()))
+		storagetest.Must(t, reader.ApplyChanges(t.Context()))
 		if !cachedClient(t, reader, "gc1") || !cachedClient(t, reader, "gc2") {
 			t.Error("clients are not cached while a transaction is open")
 		}
 		close(commit)
 		stopped.Wait()
 		storagetest.Must(t, err)
-		storagetest.Must(t, reader.CatchUp(t.Context()))
+		storagetest.Must(t, reader.ApplyChanges(t.Context()))
 		if c, err := reader.Client(t.Context(), "gc1"); err != nil || c.DisabledAt == nil {
 			t.Errorf("a change that committed late was missed: %+v, %v", c, err)
 		}
@@ -165,7 +165,7 @@ func TestNoChangeIsMissed(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				if err := reader.CatchUp(context.Background()); err != nil {
+				if err := reader.ApplyChanges(context.Background()); err != nil {
 					t.Error(err)
 					return
 				}
@@ -192,7 +192,7 @@ func TestGapInReadingDropsCompleteCache(t *testing.T) {
 		storagetest.Must(t, w.DisableClient(t.Context(), "gc1", storagetest.Event("disable")))
 		storagetest.Exec(t, w.Store, url, "DELETE FROM changes")
 		w.clock.Advance(1500 * time.Millisecond)
-		storagetest.Must(t, reader.CatchUp(t.Context()))
+		storagetest.Must(t, reader.ApplyChanges(t.Context()))
 		if c, err := reader.Client(t.Context(), "gc1"); err != nil || c.DisabledAt == nil {
 			t.Errorf("%+v, %v", c, err)
 		}
@@ -223,7 +223,7 @@ func TestOldChangesAreDeleted(t *testing.T) {
 		}
 		cachedClient(t, reader, "gc1")
 		storagetest.Must(t, w.RevokeClientTokens(t.Context(), "gc1", storagetest.Event("revoke")))
-		storagetest.Must(t, reader.CatchUp(t.Context()))
+		storagetest.Must(t, reader.ApplyChanges(t.Context()))
 		if cachedClient(t, reader, "gc1") {
 			t.Error("a change after the deletion was missed")
 		}
@@ -242,7 +242,7 @@ func TestRowsOfAnotherClusterDropNothing(t *testing.T) {
 		storagetest.Exec(t, w.Store, url, "INSERT INTO changes VALUES (1000000000000, '*', 0)")
 		reader := follower(t, url, w.clock)
 		cachedClient(t, reader, "gc1")
-		storagetest.Must(t, reader.CatchUp(t.Context()))
+		storagetest.Must(t, reader.ApplyChanges(t.Context()))
 		if !cachedClient(t, reader, "gc1") {
 			t.Error("the cache is emptied at every read")
 		}
@@ -275,14 +275,14 @@ func TestClientCacheIsBoundedInBytes(t *testing.T) {
 			t.Errorf("%d clients of %d bytes are cached, counted as %d bytes; the bound is %d", stats.Cached, size, stats.CacheBytes, bound)
 		}
 		storagetest.Must(t, w.CreateScope(t.Context(), storage.Scope{Name: "x", CreatedAt: w.clock.Now()}, storagetest.Event("scope")))
-		storagetest.Must(t, reader.CatchUp(t.Context()))
+		storagetest.Must(t, reader.ApplyChanges(t.Context()))
 		if stats := reader.Stats(); stats.Cached != 0 || stats.CacheBytes != 0 {
 			t.Errorf("%d clients, %d bytes after everything was dropped", stats.Cached, stats.CacheBytes)
 		}
 		for range 3 { // what is dropped and stored again counts once
 			cachedClient(t, reader, "gc1")
 			storagetest.Must(t, w.RevokeClientTokens(t.Context(), "gc1", storagetest.Event("revoke")))
-			storagetest.Must(t, reader.CatchUp(t.Context()))
+			storagetest.Must(t, reader.ApplyChanges(t.Context()))
 		}
 		if stats := reader.Stats(); stats.Cached != 0 || stats.CacheBytes != 0 {
 			t.Errorf("%d clients, %d bytes", stats.Cached, stats.CacheBytes)

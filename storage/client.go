@@ -88,11 +88,11 @@ type Client struct {
 	Secrets []ClientSecret `gorm:"-"`
 }
 
-// Public reports whether the client has no credentials (RFC 6749 §2.1).
-func (c *Client) Public() bool { return c.AuthMethod == AuthNone }
+// IsPublic reports whether the client has no credentials (RFC 6749 §2.1).
+func (c *Client) IsPublic() bool { return c.AuthMethod == AuthNone }
 
-// SelfRegistered reports whether the client came by dynamic registration, so that nobody vouches for what it says.
-func (c *Client) SelfRegistered() bool { return c.RegistrationHash != nil }
+// IsSelfRegistered reports whether the client came by dynamic registration, so that nobody vouches for what it says.
+func (c *Client) IsSelfRegistered() bool { return c.RegistrationHash != nil }
 
 // SelectsOptionalScopes reports whether optional scopes are initially ticked on the consent page: as the operator set
 // it, or by default for every client that is not self-registered.
@@ -100,11 +100,11 @@ func (c *Client) SelectsOptionalScopes() bool {
 	if c.OptionalScopesSelected != nil {
 		return *c.OptionalScopesSelected
 	}
-	return !c.SelfRegistered()
+	return !c.IsSelfRegistered()
 }
 
-// Pairwise reports whether the client gets subjects of its own sector (OIDC Core §8.1).
-func (c *Client) Pairwise() bool { return c.SubjectType == SubjectPairwise }
+// IsPairwise reports whether the client gets subjects of its own sector (OIDC Core §8.1).
+func (c *Client) IsPairwise() bool { return c.SubjectType == SubjectPairwise }
 
 // ClientSecret is one of a client's secrets. There may be several at once, so that they rotate without downtime.
 type ClientSecret struct {

@@ -49,17 +49,17 @@ func live(table string) string {
 
 // Approval is a person's yes to a client.
 type Approval struct {
-	RequestID string  // the stored request it answers, empty when none was stored
-	Allowed   Strings // the ResourceScope values that the code needs from the consent
-	Refused   Strings // optional ResourceScope values that the user unticked
-	Code      AuthorizationCode
-	Asked     bool       // whether the person said so on the consent page just now; only then is anything remembered
-	Described *time.Time // when the client was last described, by what the person was shown
-	ConsentID string     // the consent that it relies on instead, which must still be live; empty when the operator vouches
+	RequestID       string  // the stored request it answers, empty when none was stored
+	Allowed         Strings // the ResourceScope values that the code needs from the consent
+	Refused         Strings // optional ResourceScope values that the user unticked
+	Code            AuthorizationCode
+	FromConsentPage bool       // whether the person said so on the consent page just now; only then is anything remembered
+	DescribedAt     *time.Time // when the client was last described, by what the person was shown
+	ConsentID       string     // the consent that it relies on instead, which must still be live; empty when the operator vouches
 }
 
 // IssueCode records an approval and stores its code, in one transaction. Code.ConsentID is filled in. A request is
-// answered once: the second answer returns ErrConsumed. ErrConsentGone means that the consent it relies on was withdrawn, or
+// answered once: the second answer returns ErrConsumed. ErrConsentWithdrawn means that the consent it relies on was withdrawn, or
 // that the client is not described any more as the person was shown.
 func (s *Store) IssueCode(ctx context.Context, a Approval, e Event) error {
 	e.ClientID, e.UserID, e.Scopes, e.Token = a.Code.ClientID, a.Code.UserID, a.Code.Scopes.String(), HashReference(a.Code.Hash)
@@ -75,7 +75,7 @@ func (s *Store) IssueCode(ctx context.Context, a Approval, e Event) error {
 				return err
 			}
 			a.Code.ConsentID = id
-			if a.Asked {
+			if a.FromConsentPage {
 				given := e
 				given.Type = ConsentGiven
 				if err := tx.record(ctx, given); err != nil {
@@ -88,7 +88,7 @@ func (s *Store) IssueCode(ctx context.Context, a Approval, e Event) error {
 			return tx.record(ctx, e)
 		})
 	}
-	if s.engine == Postgres && a.RequestID == "" && !a.Asked && a.ConsentID != "" {
+	if s.engine == Postgres && a.RequestID == "" && !a.FromConsentPage && a.ConsentID != "" {
 		err := s.issueAtOnce(ctx, a, e)
 		if !errors.Is(err, ErrNotFound) {
 			return wrap("issue code", err)
@@ -104,7 +104,7 @@ func (s *Store) IssueCode(ctx context.Context, a Approval, e Event) error {
 
 // RecordApproval records what the user allowed on the consent page of a stored request that still waits for a sign-in,
 // in one transaction. It returns ErrConsumed when the request was already answered or now belongs to another session,
-// and ErrConsentGone when the description of the client is no longer the one that the user was shown.
+// and ErrConsentWithdrawn when the description of the client is no longer the one that the user was shown.
 func (s *Store) RecordApproval(ctx context.Context, a Approval) error {
 	given := Event{Type: ConsentGiven, ClientID: a.Code.ClientID, UserID: a.Code.UserID, Scopes: a.Code.Scopes.String()}
 	return wrap("record approval", s.Tx(ctx, func(tx *Store) error {

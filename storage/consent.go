@@ -123,19 +123,19 @@ func (s *Store) WithdrawConsent(ctx context.Context, userID, id string, e Event)
 	}))
 }
 
-// ErrConsentGone is returned by IssueCode.
-var ErrConsentGone = errors.New("the consent was withdrawn")
+// ErrConsentWithdrawn is returned by IssueCode.
+var ErrConsentWithdrawn = errors.New("the consent was withdrawn")
 
 // approve finds or makes the live consent that a code is issued under and returns its id. What the person was asked is
 // remembered: the granted scopes are added and the refused ones forgotten. What the operator vouched for is not.
 func (s *Store) approve(ctx context.Context, a Approval) (string, error) {
-	if a.Asked { // first: whoever deletes a client locks it before its consents
+	if a.FromConsentPage { // first: whoever deletes a client locks it before its consents
 		if err := s.stillDescribed(ctx, a); err != nil {
 			return "", err
 		}
 	}
 	query, args := "user_id = ? AND client_id = ? AND ended_at IS NULL", []any{a.Code.UserID, a.Code.ClientID}
-	if a.ConsentID != "" && !a.Asked {
+	if a.ConsentID != "" && !a.FromConsentPage {
 		query, args = query+" AND id = ?", append(args, a.ConsentID)
 	}
 	if s.engine == Postgres {
@@ -154,26 +154,26 @@ func (s *Store) approve(ctx context.Context, a Approval) (string, error) {
 	}
 	now := s.now()
 	switch {
-	case len(found) == 1 && !a.Asked:
+	case len(found) == 1 && !a.FromConsentPage:
 		if a.ConsentID != "" && slices.ContainsFunc(a.Allowed, func(w string) bool { return !found[0].ResourceScopes.Has(w) }) {
-			return "", ErrConsentGone // a part of it was taken back meanwhile
+			return "", ErrConsentWithdrawn // a part of it was taken back meanwhile
 		}
 		return found[0].ID, nil
 	case len(found) == 1:
 		return found[0].ID, s.remember(ctx, found[0], a)
-	case a.ConsentID != "" && !a.Asked:
-		return "", ErrConsentGone
+	case a.ConsentID != "" && !a.FromConsentPage:
+		return "", ErrConsentWithdrawn
 	}
 	c := Consent{
 		ID: uuid.NewString(), UserID: a.Code.UserID, ClientID: a.Code.ClientID, Scopes: Strings{}, ResourceScopes: Strings{}, Refused: Strings{}, CreatedAt: now, UpdatedAt: now,
 	}
-	if a.Asked {
+	if a.FromConsentPage {
 		c.Scopes, c.ResourceScopes, c.Refused, c.RedirectURI = scopesOf(a.Allowed), a.Allowed, a.Refused, a.Code.RedirectURI
 	}
 	return c.ID, s.insert(ctx, &c)
 }
 
-// stillDescribed holds the client's description until the transaction ends, and returns ErrConsentGone when it is another
+// stillDescribed holds the client's description until the transaction ends, and returns ErrConsentWithdrawn when it is another
 // than the person was shown, or the client is gone.
 func (s *Store) stillDescribed(ctx context.Context, a Approval) error {
 	query := "SELECT COALESCE(described_at, 0) FROM clients WHERE id = ?"
@@ -181,19 +181,19 @@ func (s *Store) stillDescribed(ctx context.Context, a Approval) error {
 		query += " FOR SHARE"
 	}
 	var described, shown int64
-	if a.Described != nil {
-		shown = toMillis(*a.Described)
+	if a.DescribedAt != nil {
+		shown = toMillis(*a.DescribedAt)
 	}
 	err := queryRow(ctx, s.write, []any{&described}, query, a.Code.ClientID)
 	if errors.Is(err, ErrNotFound) || err == nil && described != shown {
-		return ErrConsentGone
+		return ErrConsentWithdrawn
 	}
 	return err
 }
 
 // remember merges an approval into the stored consent of the user.
 func (s *Store) remember(ctx context.Context, c Consent, a Approval) error {
-	if a.Described != nil && c.UpdatedAt.Before(*a.Described) {
+	if a.DescribedAt != nil && c.UpdatedAt.Before(*a.DescribedAt) {
 		c.ResourceScopes = nil // the client was described differently then
 	}
 	add := func(words, earlier, opposite Strings) Strings {

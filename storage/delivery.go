@@ -48,9 +48,9 @@ func (s *Store) tellOfLogout(ctx context.Context, where string, arg any) error {
 	return nil
 }
 
-// DueDeliveries takes up to limit deliveries whose time has come, those that failed least first, and gives each a lease:
+// LeaseDeliveries takes up to limit deliveries whose time has come, those that failed least first, and gives each a lease:
 // whoever takes one has that long to send it before any process tries again. Of many processes each gets others.
-func (s *Store) DueDeliveries(ctx context.Context, limit int, lease time.Duration) ([]Delivery, error) {
+func (s *Store) LeaseDeliveries(ctx context.Context, limit int, lease time.Duration) ([]Delivery, error) {
 	now := s.now()
 	// Most of the time there are none, and asking costs no lock.
 	var one int

@@ -29,7 +29,7 @@ func TestNoMoreDeliveriesAreTakenThanAskedFor(t *testing.T) {
 		}
 		taken := map[string]bool{}
 		for range all / 3 {
-			due, err := w.DueDeliveries(t.Context(), 3, time.Minute)
+			due, err := w.LeaseDeliveries(t.Context(), 3, time.Minute)
 			storagetest.Must(t, err)
 			if len(due) != 3 {
 				t.Fatalf("%d were taken at once", len(due))
@@ -41,7 +41,7 @@ func TestNoMoreDeliveriesAreTakenThanAskedFor(t *testing.T) {
 		if len(taken) != all || taken["waits"] {
 			t.Errorf("taken are %d: %v", len(taken), taken)
 		}
-		if due, err := w.DueDeliveries(t.Context(), 3, time.Minute); err != nil || len(due) != 0 {
+		if due, err := w.LeaseDeliveries(t.Context(), 3, time.Minute); err != nil || len(due) != 0 {
 			t.Errorf("%d are taken twice: %v", len(due), err)
 		}
 	})
@@ -59,7 +59,7 @@ func TestDeliveryPostponedByWrongClockIsDueAgain(t *testing.T) {
 		}
 		_, err := w.DeleteExpired(t.Context())
 		storagetest.Must(t, err)
-		due, err := w.DueDeliveries(t.Context(), 10, time.Minute)
+		due, err := w.LeaseDeliveries(t.Context(), 10, time.Minute)
 		if err != nil || len(due) != 1 || due[0].ID != "postponed" {
 			t.Errorf("due are %v (%v)", due, err)
 		}

@@ -6,22 +6,22 @@ import (
 	"fmt"
 )
 
-// ErrNotDev is returned by ClaimDev for a database that `gatehouse dev` did not create.
-var ErrNotDev = errors.New("the database was not created by gatehouse dev")
+// ErrNotDevDatabase is returned by MarkDevDatabase for a database that `gatehouse dev` did not create.
+var ErrNotDevDatabase = errors.New("the database was not created by gatehouse dev")
 
 // devVersion is the migration with the column created_by.
 const devVersion = 12
 
-// ClaimDev migrates a database that is new or was created by `gatehouse dev`, and marks it. It does not change any
-// other database and returns ErrNotDev. A database without the mark, from an earlier version, counts as created by
+// MarkDevDatabase migrates a database that is new or was created by `gatehouse dev`, and marks it. It does not change any
+// other database and returns ErrNotDevDatabase. A database without the mark, from an earlier version, counts as created by
 // `gatehouse dev` when it has one of the clients.
-func (s *Store) ClaimDev(ctx context.Context, clients ...string) error {
+func (s *Store) MarkDevDatabase(ctx context.Context, clients ...string) error {
 	own, err := s.createdByDev(ctx, clients)
 	if err != nil {
 		return fmt.Errorf("check what created the database: %w", err)
 	}
 	if !own {
-		return ErrNotDev
+		return ErrNotDevDatabase
 	}
 	if _, err := s.Migrate(ctx); err != nil {
 		return err

@@ -60,24 +60,24 @@ func (s *Store) Grant(ctx context.Context, id string) (Grant, error) {
 
 // Rotation is the use of a refresh token.
 type Rotation struct {
-	GrantID  string
-	ClientID string
-	Hash     []byte // SHA-256 of the token presented
-	NextHash []byte // of its successor; nil does not replace the token
-	Sealed   []byte // the successor, sealed under the token presented
-	IdleTTL  time.Duration
-	Grace    time.Duration // the retry window, 0 for none
+	GrantID         string
+	ClientID        string
+	Hash            []byte // SHA-256 of the token presented
+	NextHash        []byte // of its successor; nil does not replace the token
+	SealedSuccessor []byte // the successor, sealed under the token presented
+	IdleTTL         time.Duration
+	Grace           time.Duration // the retry window, 0 for none
 }
 
 // MaxRefreshGrace is the maximum time after a rotation in which a retry gets its successor, including extensions by
 // outages.
 const MaxRefreshGrace = 10 * time.Minute
 
-// Rotated is what a rotation found.
-type Rotated struct {
-	Grant Grant
-	Retry []byte        // on a retry, the sealed successor to return again; nil after a rotation
-	Age   time.Duration // of the rotation that is retried
+// RotationResult is the outcome of a rotation.
+type RotationResult struct {
+	Grant           Grant
+	SealedSuccessor []byte        // on a retry, the sealed successor to return again; nil after a rotation
+	Age             time.Duration // of the rotation that is retried
 	// Outage is the part of Age in which the database was unavailable, if it decided.
 	Outage time.Duration
 }
@@ -101,13 +101,13 @@ func (r Rotation) issued() []byte {
 // fork. Any other token of the grant is reuse: the grant is revoked and the error is ErrReused. For a token that is
 // unknown, expired, revoked or of another client it changes nothing and returns a *Refusal with the reason, which is
 // ErrNotFound.
-func (s *Store) RotateRefreshToken(ctx context.Context, r Rotation, e Event) (Rotated, error) {
+func (s *Store) RotateRefreshToken(ctx context.Context, r Rotation, e Event) (RotationResult, error) {
 	arrived := s.now()
 	now, next := toMillis(arrived), toMillis(arrived.Add(r.IdleTTL))
 	set, args := "refresh_expires_at = CASE WHEN expires_at < ? THEN expires_at ELSE ? END", []any{next, next}
 	if r.NextHash != nil {
 		set += ", previous_hash = current_hash, current_hash = ?, rotated_at = ?, successor_sealed = ?"
-		args = append(args, r.NextHash, now, r.Sealed)
+		args = append(args, r.NextHash, now, r.SealedSuccessor)
 	} else {
 		set += ", successor_sealed = NULL" // the use ends the retry window of the previous token
 	}
@@ -119,7 +119,7 @@ func (s *Store) RotateRefreshToken(ctx context.Context, r Rotation, e Event) (Ro
 	if errors.Is(err, ErrNotFound) {
 		return s.classifyRefresh(ctx, r, arrived)
 	}
-	return Rotated{Grant: g}, wrap("rotate refresh token", err)
+	return RotationResult{Grant: g}, wrap("rotate refresh token", err)
 }
 
 // changeGrant runs an UPDATE … RETURNING rotateColumns on at most one grant with its audit row: one statement and so one
@@ -161,26 +161,26 @@ func scanRotated(ctx context.Context, db *gorm.DB, query string, args []any) (Gr
 // that is neither the current nor the previous one can never become either again, so the later decision still holds.
 //
 // Whether a retry is inside the window goes by when it arrived: one that a slow database held up is no reuse.
-func (s *Store) classifyRefresh(ctx context.Context, r Rotation, arrived time.Time) (Rotated, error) {
+func (s *Store) classifyRefresh(ctx context.Context, r Rotation, arrived time.Time) (RotationResult, error) {
 	now := s.now()
 	g, err := take[Grant](ctx, s.write, "id = ? AND client_id = ? AND revoked_at IS NULL AND expires_at > ? AND refresh_expires_at > ? AND "+live("grants"),
 		r.GrantID, r.ClientID, toMillis(now), toMillis(now))
 	if errors.Is(err, ErrNotFound) {
-		err = s.RefuseGrant(ctx, r.GrantID, r.ClientID)
+		err = s.GrantRefusal(ctx, r.GrantID, r.ClientID)
 	}
 	if err != nil {
-		return Rotated{}, wrap("read grant", err)
+		return RotationResult{}, wrap("read grant", err)
 	}
 	if bytes.Equal(g.CurrentHash, r.Hash) {
-		return Rotated{}, ErrNotFound // it went and came alive between the two statements
+		return RotationResult{}, ErrNotFound // it went and came alive between the two statements
 	}
 	if bytes.Equal(g.PreviousHash, r.Hash) && g.RotatedAt != nil && len(g.SuccessorSealed) > 0 {
 		allowed, outage, err := s.retryAllowed(ctx, r.Grace, *g.RotatedAt, arrived)
 		if err != nil {
-			return Rotated{}, wrap("read outages", err)
+			return RotationResult{}, wrap("read outages", err)
 		}
 		if allowed {
-			return Rotated{Grant: g, Retry: g.SuccessorSealed, Age: arrived.Sub(*g.RotatedAt), Outage: outage}, nil
+			return RotationResult{Grant: g, SealedSuccessor: g.SuccessorSealed, Age: arrived.Sub(*g.RotatedAt), Outage: outage}, nil
 		}
 	}
 	// Also when the caller has gone: a thief who hangs up is noticed all the same.
@@ -188,9 +188,9 @@ func (s *Store) classifyRefresh(ctx context.Context, r Rotation, arrived time.Ti
 	defer cancel()
 	err = s.RevokeGrant(limited, g.ID, "refresh_token_reused", Event{Type: RefreshReused, ClientID: g.ClientID, UserID: g.UserID, Scopes: g.Scopes.String(), Token: HashReference(r.Hash)})
 	if err != nil && !errors.Is(err, ErrNotFound) {
-		return Rotated{}, err
+		return RotationResult{}, err
 	}
-	return Rotated{}, ErrReused
+	return RotationResult{}, ErrReused
 }
 
 // retryAllowed reports whether a retry is within the retry window of a rotation. Time in which a process could not use
@@ -233,8 +233,8 @@ func (s *Store) RevokeGrant(ctx context.Context, id, reason string, e Event) err
 	}))
 }
 
-// LiveGrant returns a grant that is alive in every respect, with the username of its person, or ErrNotFound.
-func (s *Store) LiveGrant(ctx context.Context, id string) (Grant, string, error) {
+// ActiveGrant returns a grant that is alive in every respect, with the username of its person, or ErrNotFound.
+func (s *Store) ActiveGrant(ctx context.Context, id string) (Grant, string, error) {
 	now := toMillis(s.now())
 	g, err := take[Grant](ctx, s.read, "id = ? AND revoked_at IS NULL AND expires_at > ? AND "+live("grants"), id, now)
 	if err != nil {

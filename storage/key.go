@@ -15,7 +15,7 @@ type SigningKey struct {
 	Algorithm string     // JWS alg
 	Public    string     // JWK as JSON
 	Sealed    []byte     // the private key, PKCS #8, sealed under the root key
-	Private   []byte     `gorm:"-" json:"-"` // the same in clear, in keys that ChangeKeys is to add
+	Private   []byte     `gorm:"-" json:"-"` // the same in clear, in keys that UpdateSigningKeys is to add
 	CreatedAt time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
 	ActiveAt  time.Time  `gorm:"serializer:millis"`
 	RetiresAt *time.Time `gorm:"serializer:millis"`
@@ -46,10 +46,10 @@ func (s *Store) SigningKeys(ctx context.Context) ([]SigningKey, error) {
 	return out, wrap("list signing keys", err)
 }
 
-// ChangeKeys gives change the keys that are not removed yet, under a lock that every process honours, and stores what
+// UpdateSigningKeys gives change the keys that are not removed yet, under a lock that every process honours, and stores what
 // it returns: keys to add, and the keys whose RetiresAt or RemovedAt it set. With none of either nothing is stored and no
 // event written.
-func (s *Store) ChangeKeys(ctx context.Context, e Event, change func(keys []SigningKey) (add, changed []SigningKey, err error)) error {
+func (s *Store) UpdateSigningKeys(ctx context.Context, e Event, change func(keys []SigningKey) (add, changed []SigningKey, err error)) error {
 	return wrap("change signing keys", s.Tx(ctx, func(tx *Store) error {
 		if err := tx.lock(ctx, "revision", 1); err != nil {
 			return err
@@ -98,8 +98,8 @@ func (s *Store) ChangeKeys(ctx context.Context, e Event, change func(keys []Sign
 
 const signingKeyPurpose = "signing-key"
 
-// OpenKey returns the private key, PKCS #8.
-func (s *Store) OpenKey(k SigningKey) ([]byte, error) {
+// PrivateKey returns the private key, PKCS #8.
+func (s *Store) PrivateKey(k SigningKey) ([]byte, error) {
 	der, err := s.unseal(signingKeyPurpose, k.ID, k.Sealed)
 	if err != nil {
 		return nil, fmt.Errorf("open signing key %s: %w", k.ID, err)

@@ -96,7 +96,7 @@ var ErrSchemaBehind = errors.New("the database schema is behind this version of 
 
 // RequireSchema makes the schema fit for use: the embedded database migrates itself, PostgreSQL must have been migrated
 // before and is otherwise refused with ErrSchemaBehind. A schema that is ahead is reported, not refused: a rolling
-// upgrade or a rollback is under way. A role without privileges on the newest tables gets an error that Denied reports.
+// upgrade or a rollback is under way. A role without privileges on the newest tables gets an error that IsDenied reports.
 func (s *Store) RequireSchema(ctx context.Context) (ahead bool, err error) {
 	if s.engine == SQLite && !s.readOnly {
 		if _, err := s.Migrate(ctx); err != nil {

@@ -83,7 +83,7 @@ func (s *Store) contactDatabase(ctx context.Context) error {
 		if before.failing {
 			s.log.InfoContext(ctx, "database available again", slog.Float64("after_s", began.Sub(before.last).Seconds()))
 		}
-	case Denied(err), errors.Is(ctx.Err(), context.Canceled): // no outage: a missing privilege, or the process stops
+	case IsDenied(err), errors.Is(ctx.Err(), context.Canceled): // no outage: a missing privilege, or the process stops
 	case !before.failing && !before.last.IsZero():
 		s.log.WarnContext(ctx, "database unavailable", slog.Any("error", err))
 		c.state.Store(&contactState{last: before.last, failing: true})

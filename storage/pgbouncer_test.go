@@ -43,7 +43,7 @@ func TestPgBouncerNeedsNoSetting(t *testing.T) {
 				if got, err := s.Client(ctx, id); err != nil || got.Epoch != 2 || len(got.Secrets) != 1 {
 					t.Errorf("%+v, %v", got, err)
 				}
-				if err := s.CatchUp(ctx); err != nil {
+				if err := s.ApplyChanges(ctx); err != nil {
 					t.Error(err)
 				}
 			}

@@ -36,7 +36,7 @@ func (r *realLine) hash(i int8) []byte { return []byte(r.grant + " token " + r.t
 func (r *realLine) use(i int8, client string) (outcome, error) {
 	next := fmt.Sprint(len(r.tokens))
 	rotation := storage.Rotation{
-		GrantID: r.grant, ClientID: client, Hash: r.hash(i), NextHash: []byte(r.grant + " token " + next), Sealed: []byte("sealed " + next),
+		GrantID: r.grant, ClientID: client, Hash: r.hash(i), NextHash: []byte(r.grant + " token " + next), SealedSuccessor: []byte("sealed " + next),
 		IdleTTL: 720 * time.Hour, Grace: windowSteps * stepTime,
 	}
 	got, err := r.RotateRefreshToken(r.ctx, rotation, storagetest.Event("rotate"))
@@ -47,9 +47,9 @@ func (r *realLine) use(i int8, client string) (outcome, error) {
 		return refused, nil
 	case err != nil:
 		return pending, err
-	case got.Retry != nil:
-		if string(got.Retry) != "sealed "+r.tokens[len(r.tokens)-1] {
-			return pending, fmt.Errorf("the retry gives %q", got.Retry)
+	case got.SealedSuccessor != nil:
+		if string(got.SealedSuccessor) != "sealed "+r.tokens[len(r.tokens)-1] {
+			return pending, fmt.Errorf("the retry gives %q", got.SealedSuccessor)
 		}
 		return retried, nil
 	}

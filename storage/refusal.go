@@ -18,8 +18,8 @@ func (r *Refusal) Unwrap() error { return ErrNotFound }
 // The reasons of a Refusal that the client can fix. They are in the error response.
 const (
 	RefusedRedirectURI        = "redirect_uri is another than in the authorization request"
-	RefusedNoRedirectURI      = "redirect_uri is missing, and the authorization request had it"
-	RefusedNoVerifier         = "code_verifier is missing, and the authorization request had a code_challenge"
+	RefusedMissingRedirectURI = "redirect_uri is missing, and the authorization request had it"
+	RefusedMissingVerifier    = "code_verifier is missing, and the authorization request had a code_challenge"
 	RefusedVerifier           = "code_verifier does not match the code_challenge"
 	RefusedUnexpectedVerifier = "code_verifier was sent, and the authorization request had no code_challenge"
 )
@@ -66,11 +66,11 @@ func (s *Store) refuseCode(ctx context.Context, r Redemption, c AuthorizationCod
 	case r.RedirectURI != nil && *r.RedirectURI != c.RedirectURI:
 		out.Reason = RefusedRedirectURI
 	case c.Challenge != nil && r.Challenge == "":
-		out.Reason = RefusedNoVerifier
+		out.Reason = RefusedMissingVerifier
 	case c.Challenge == nil && r.Challenge != "":
 		out.Reason = RefusedUnexpectedVerifier
 	case r.RedirectURI == nil && c.RedirectSent && c.Challenge == nil:
-		out.Reason = RefusedNoRedirectURI
+		out.Reason = RefusedMissingRedirectURI
 	case !r.fits(c):
 		out.Reason = RefusedVerifier
 	case !c.ExpiresAt.After(s.now()):
@@ -89,9 +89,9 @@ func (s *Store) refuseCode(ctx context.Context, r Redemption, c AuthorizationCod
 	return out
 }
 
-// RefuseGrant returns the reason why the client cannot use the grant: a *Refusal, or another error when it cannot be
+// GrantRefusal returns the reason why the client cannot use the grant: a *Refusal, or another error when it cannot be
 // read.
-func (s *Store) RefuseGrant(ctx context.Context, id, clientID string) error {
+func (s *Store) GrantRefusal(ctx context.Context, id, clientID string) error {
 	g, err := take[Grant](ctx, s.write, "id = ?", id)
 	if errors.Is(err, ErrNotFound) {
 		return &Refusal{Reason: "an unknown grant"}

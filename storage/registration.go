@@ -14,9 +14,9 @@ type UsedAssertion struct {
 	ExpiresAt time.Time `gorm:"serializer:millis"`
 }
 
-// UseAssertion notes the jti of a client's assertion until it expires. It returns ErrConsumed when it was used before:
+// ConsumeAssertion notes the jti of a client's assertion until it expires. It returns ErrConsumed when it was used before:
 // of any number of attempts, in any number of processes, one wins.
-func (s *Store) UseAssertion(ctx context.Context, clientID, jti string, expires time.Time) error {
+func (s *Store) ConsumeAssertion(ctx context.Context, clientID, jti string, expires time.Time) error {
 	sum := sha256.Sum256([]byte(jti))
 	err := s.execOne(ctx, "INSERT INTO used_assertions (client_id, jti_hash, expires_at) VALUES (?, ?, ?) ON CONFLICT (client_id, jti_hash) DO NOTHING",
 		clientID, sum[:], toMillis(expires))
@@ -63,15 +63,15 @@ func (s *Store) DeleteRegistrationToken(ctx context.Context, id string, e Event)
 	}))
 }
 
-// UseRegistrationToken takes one use of the token with that hash and returns its id, or ErrNotFound when it is unknown,
+// ConsumeRegistrationToken takes one use of the token with that hash and returns its id, or ErrNotFound when it is unknown,
 // expired or used up.
-func (s *Store) UseRegistrationToken(ctx context.Context, hash []byte) (id string, err error) {
+func (s *Store) ConsumeRegistrationToken(ctx context.Context, hash []byte) (id string, err error) {
 	err = queryRow(ctx, s.write, []any{&id},
 		"UPDATE registration_tokens SET uses_left = uses_left - 1 WHERE hash = ? AND uses_left > 0 AND expires_at > ? RETURNING id", hash, toMillis(s.now()))
 	return id, wrap("use registration token", err)
 }
 
-// HasRegistrationToken reports whether UseRegistrationToken would find a use, and takes none.
+// HasRegistrationToken reports whether ConsumeRegistrationToken would find a use, and takes none.
 func (s *Store) HasRegistrationToken(ctx context.Context, hash []byte) (bool, error) {
 	_, err := take[RegistrationToken](ctx, s.write, "hash = ? AND uses_left > 0 AND expires_at > ?", hash, toMillis(s.now()))
 	if errors.Is(err, ErrNotFound) {

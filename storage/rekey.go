@@ -18,8 +18,8 @@ type sealedRow struct {
 	Sealed []byte
 }
 
-// ErrNoNewKey is returned by Rekey when the store was given one root key only.
-var ErrNoNewKey = errors.New("there is no new root key to change to")
+// ErrNoNewRootKey is returned by Rekey when the store was given one root key only.
+var ErrNoNewRootKey = errors.New("there is no new root key to change to")
 
 // Rekey seals everything under the first of the two root keys that UseRootKey was given, and then makes that the key of the
 // database. Processes that have both go on all the while; those that have the old one alone refuse to make keys from then on
@@ -27,7 +27,7 @@ var ErrNoNewKey = errors.New("there is no new root key to change to")
 // done is told of the progress.
 func (s *Store) Rekey(ctx context.Context, done func(now, total int64)) (int64, error) {
 	if len(s.roots) < 2 {
-		return 0, ErrNoNewKey
+		return 0, ErrNoNewRootKey
 	}
 	var total, now, sealed int64
 	for _, t := range sealedTables {

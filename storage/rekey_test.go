@@ -33,7 +33,7 @@ func withKeys(t *testing.T, url string, keys ...storage.RootKey) (*storage.Store
 }
 
 func addKey(ctx context.Context, s *storage.Store, id string) error {
-	return s.ChangeKeys(ctx, storagetest.Event("key"), func([]storage.SigningKey) (add, changed []storage.SigningKey, err error) {
+	return s.UpdateSigningKeys(ctx, storagetest.Event("key"), func([]storage.SigningKey) (add, changed []storage.SigningKey, err error) {
 		return []storage.SigningKey{{ID: id, Algorithm: "ES256", Public: "{}", Private: []byte("private " + id), CreatedAt: s.Now(), ActiveAt: s.Now()}}, nil, nil
 	})
 }
@@ -46,7 +46,7 @@ func opens(t *testing.T, s *storage.Store, ids ...string) {
 		t.Fatalf("%d keys, want %v", len(keys), ids)
 	}
 	for _, k := range keys {
-		if der, err := s.OpenKey(k); err != nil || string(der) != "private "+k.ID {
+		if der, err := s.PrivateKey(k); err != nil || string(der) != "private "+k.ID {
 			t.Errorf("key %s: %q %v", k.ID, der, err)
 		}
 	}
@@ -67,7 +67,7 @@ func TestTheRootKeyIsReplacedWhileAllGoOn(t *testing.T) {
 		storagetest.Must(t, err)
 		storagetest.Must(t, addKey(t.Context(), both, "second")) // under the old one still
 		opens(t, before, "first", "second")
-		if _, err := before.Rekey(t.Context(), func(int64, int64) {}); !errors.Is(err, storage.ErrNoNewKey) {
+		if _, err := before.Rekey(t.Context(), func(int64, int64) {}); !errors.Is(err, storage.ErrNoNewRootKey) {
 			t.Errorf("with one key: %v", err)
 		}
 

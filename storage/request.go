@@ -53,15 +53,15 @@ func (s *Store) ClaimedRequest(ctx context.Context, id string, browserHash []byt
 	return r, nil
 }
 
-// ChooseSession sets which user signed in to the browser a request is for. It ignores a sign-in and an approval of
+// SelectSession sets which user signed in to the browser a request is for. It ignores a sign-in and an approval of
 // another session. It returns ErrNotFound when the request is not of that browser or is already answered.
-func (s *Store) ChooseSession(ctx context.Context, id string, browserHash []byte, sessionID string) error {
+func (s *Store) SelectSession(ctx context.Context, id string, browserHash []byte, sessionID string) error {
 	return wrap("choose a session", s.execOne(ctx, `UPDATE authorization_requests SET session_id = ?,
 		signed_in_at = CASE WHEN session_id = ? THEN signed_in_at END, approved_at = CASE WHEN session_id = ? THEN approved_at END
 		WHERE id = ? AND browser_hash = ? AND decided_at IS NULL`, sessionID, sessionID, sessionID, id, browserHash))
 }
 
-// RecordSignIn does the same as ChooseSession for a session that was just signed in for this request.
+// RecordSignIn does the same as SelectSession for a session that was just signed in for this request.
 func (s *Store) RecordSignIn(ctx context.Context, id string, browserHash []byte, sessionID string) error {
 	return wrap("record a sign-in", s.execOne(ctx, `UPDATE authorization_requests SET session_id = ?, signed_in_at = ?,
 		approved_at = CASE WHEN session_id = ? THEN approved_at END

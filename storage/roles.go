@@ -11,8 +11,8 @@ import (
 
 var roleName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_$-]{0,62}$`)
 
-// ErrOneRole is returned by GrantRuntime on the embedded database, which has no roles.
-var ErrOneRole = errors.New("only PostgreSQL has roles")
+// ErrNoRoles is returned by GrantRuntimeRole on the embedded database, which has no roles.
+var ErrNoRoles = errors.New("only PostgreSQL has roles")
 
 // CheckRole says what is wrong with the name of a role, or that there is none; the empty name is no role and right.
 func (s *Store) CheckRole(ctx context.Context, role string) error {
@@ -30,11 +30,11 @@ func (s *Store) CheckRole(ctx context.Context, role string) error {
 	return wrap("look for the role", err)
 }
 
-// GrantRuntime gives a PostgreSQL role what `gatehouse serve` needs and no more: no DDL, and of the audit log to add rows,
+// GrantRuntimeRole gives a PostgreSQL role what `gatehouse serve` needs and no more: no DDL, and of the audit log to add rows,
 // read them, and say which seal covers them. The role must exist; the store must be connected as the owner of the schema.
-func (s *Store) GrantRuntime(ctx context.Context, role string) error {
+func (s *Store) GrantRuntimeRole(ctx context.Context, role string) error {
 	if s.engine != Postgres {
-		return ErrOneRole
+		return ErrNoRoles
 	}
 	if !roleName.MatchString(role) {
 		return fmt.Errorf("%q is not the name of a role", role)
@@ -66,7 +66,7 @@ func (s *Store) GrantRuntime(ctx context.Context, role string) error {
 	}))
 }
 
-// errNotGranted is a role that GrantRuntime was last run for before the newest tables existed.
+// errNotGranted is a role that GrantRuntimeRole was last run for before the newest tables existed.
 var errNotGranted = errors.New("the role lacks privileges on tables of the newest migrations")
 
 // checkGranted returns errNotGranted unless the role may use the newest tables.
@@ -80,7 +80,7 @@ func (s *Store) checkGranted(ctx context.Context) error {
 	return wrap("check the privileges of the role", err)
 }
 
-// Denied reports whether the database refused for want of a right.
-func Denied(err error) bool {
+// IsDenied reports whether the database refused for want of a right.
+func IsDenied(err error) bool {
 	return sqlState(err) == "42501" || errors.Is(err, errNotOwner) || errors.Is(err, errNotGranted)
 }

@@ -58,8 +58,8 @@ func (s *Store) CreateScope(ctx context.Context, v Scope, e Event) error {
 	return wrap("create scope", s.change(ctx, e, func(tx *Store) error { return tx.insert(ctx, &v) }))
 }
 
-// DescribeScope changes the words of a scope, or returns ErrNotFound.
-func (s *Store) DescribeScope(ctx context.Context, name, description string, e Event) error {
+// UpdateScope changes the words of a scope, or returns ErrNotFound.
+func (s *Store) UpdateScope(ctx context.Context, name, description string, e Event) error {
 	e.Scopes = name
 	return wrap("describe scope", s.change(ctx, e, func(tx *Store) error {
 		return tx.execOne(ctx, "UPDATE scopes SET description = ? WHERE name = ?", description, name)
@@ -132,9 +132,9 @@ func withDetail(e Event, name string, value any) Event {
 	return e
 }
 
-// EnsureScopes registers those of the names that do not exist, with the name as description, and returns them. It is
+// CreateMissingScopes registers those of the names that do not exist, with the name as description, and returns them. It is
 // part of the transaction it is called in.
-func (s *Store) EnsureScopes(ctx context.Context, names []string) (added []string, err error) {
+func (s *Store) CreateMissingScopes(ctx context.Context, names []string) (added []string, err error) {
 	err = s.Tx(ctx, func(tx *Store) error {
 		added = nil
 		for _, name := range names {

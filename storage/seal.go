@@ -257,7 +257,7 @@ func (s *Store) RetireAudit(ctx context.Context, before time.Time, done func(now
 	return rows, s.Record(ctx, Event{Type: AuditRetired, Detail: map[string]any{"seals": count, "rows": rows, "sealed_before": before.UTC().Format(time.RFC3339)}})
 }
 
-// errNotOwner is a role that GrantRuntime made.
+// errNotOwner is a role that GrantRuntimeRole made.
 var errNotOwner = errors.New("the role may not delete audit rows")
 
 // mayDelete tells at once what would else be found out when the first row is old enough.

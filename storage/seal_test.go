@@ -458,17 +458,17 @@ func TestTheRuntimeRoleCanServeAndNotRewriteHistory(t *testing.T) {
 		owner := storagetest.Open(t, dsn, storagetest.NewClock())
 		role := "runtime_" + uuid.NewString()[:8]
 		if owner.Engine() == storage.SQLite {
-			if err := owner.GrantRuntime(t.Context(), role); err == nil {
+			if err := owner.GrantRuntimeRole(t.Context(), role); err == nil {
 				t.Error("SQLite has roles now")
 			}
 			return
 		}
 		storagetest.Exec(t, owner, dsn, `CREATE ROLE "`+role+`" LOGIN`)
 		t.Cleanup(func() { storagetest.Exec(t, owner, dsn, `DROP OWNED BY "`+role+`"`, `DROP ROLE "`+role+`"`) })
-		if err := owner.GrantRuntime(t.Context(), `x"; DROP TABLE clients; --`); err == nil {
+		if err := owner.GrantRuntimeRole(t.Context(), `x"; DROP TABLE clients; --`); err == nil {
 			t.Error("that is no role")
 		}
-		storagetest.Must(t, owner.GrantRuntime(t.Context(), role))
+		storagetest.Must(t, owner.GrantRuntimeRole(t.Context(), role))
 		u, err := url.Parse(dsn)
 		storagetest.Must(t, err)
 		u.User = url.User(role)
@@ -494,20 +494,20 @@ func TestTheRuntimeRoleCanServeAndNotRewriteHistory(t *testing.T) {
 			"DELETE FROM secrets", "UPDATE secrets SET sealed = ''",
 			"INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, true)",
 		} {
-			if err := storagetest.Try(t, s, u.String(), statement); !storage.Denied(err) {
+			if err := storagetest.Try(t, s, u.String(), statement); !storage.IsDenied(err) {
 				t.Errorf("%s: %v", statement, err)
 			}
 		}
-		if _, err := s.RetireAudit(t.Context(), time.Now().Add(time.Hour), func(int64, int64) {}); !storage.Denied(err) {
+		if _, err := s.RetireAudit(t.Context(), time.Now().Add(time.Hour), func(int64, int64) {}); !storage.IsDenied(err) {
 			t.Errorf("retiring: %v", err)
 		}
 		// As after an upgrade without --grant-to.
 		for _, table := range []string{"changes", "liveness", "outages"} {
 			storagetest.Exec(t, owner, dsn, `REVOKE ALL ON `+table+` FROM "`+role+`"`)
-			if _, err := s.RequireSchema(t.Context()); !storage.Denied(err) {
+			if _, err := s.RequireSchema(t.Context()); !storage.IsDenied(err) {
 				t.Errorf("without privileges on %s: %v", table, err)
 			}
-			storagetest.Must(t, owner.GrantRuntime(t.Context(), role))
+			storagetest.Must(t, owner.GrantRuntimeRole(t.Context(), role))
 		}
 		if _, err := s.RequireSchema(t.Context()); err != nil {
 			t.Error(err)

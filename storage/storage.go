@@ -249,7 +249,7 @@ func wrap(op string, err error) error {
 	if err == nil {
 		return nil
 	}
-	for _, known := range []error{ErrNotFound, ErrConflict, ErrConsumed, ErrReused, ErrOtherBrowser, ErrConsentGone, ErrNoEvent, ErrBusy, ErrUnavailable} {
+	for _, known := range []error{ErrNotFound, ErrConflict, ErrConsumed, ErrReused, ErrOtherBrowser, ErrConsentWithdrawn, ErrNoEvent, ErrBusy, ErrUnavailable} {
 		if errors.Is(err, known) {
 			return fmt.Errorf("%s: %w", op, err)
 		}

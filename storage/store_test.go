@@ -51,7 +51,7 @@ func (w *world) code(t testing.TB, hash string) storage.Redemption {
 		Hash: []byte(hash), ClientID: w.client.ID, UserID: w.user.ID, ClientEpoch: 1, UserEpoch: 1, Scopes: storage.Strings{"read"}, Resources: storage.Strings{}, AMR: storage.Strings{"pwd"},
 		AuthTime: now, RedirectURI: "https://a/cb", RedirectSent: true, Challenge: &challenge, CreatedAt: now, ExpiresAt: now.Add(time.Minute),
 	}
-	storagetest.Must(t, w.IssueCode(t.Context(), storage.Approval{Code: c, Allowed: storage.Strings{"#read"}, Asked: true}, storagetest.Event("code")))
+	storagetest.Must(t, w.IssueCode(t.Context(), storage.Approval{Code: c, Allowed: storage.Strings{"#read"}, FromConsentPage: true}, storagetest.Event("code")))
 	uri := "https://a/cb"
 	return storage.Redemption{
 		Hash: []byte(hash), ClientID: w.client.ID, Challenge: challenge, RedirectURI: &uri, GrantID: "grant-" + hash, GrantExpiresAt: now.Add(time.Hour),
@@ -70,7 +70,7 @@ func TestCodeNeedsConsentForEveryResource(t *testing.T) {
 			code, err := w.Code(t.Context(), []byte("the first code"))
 			storagetest.Must(t, err)
 			code.Hash = []byte(uuid.NewString())
-			return w.IssueCode(t.Context(), storage.Approval{Code: code, Allowed: words, Asked: asked, ConsentID: consentID}, storagetest.Event("code"))
+			return w.IssueCode(t.Context(), storage.Approval{Code: code, Allowed: words, FromConsentPage: asked, ConsentID: consentID}, storagetest.Event("code"))
 		}
 		storagetest.Must(t, issue(true, "", "https://a.example#read"))
 		consent, err := w.Consent(t.Context(), w.user.ID, w.client.ID)
@@ -79,8 +79,8 @@ func TestCodeNeedsConsentForEveryResource(t *testing.T) {
 			t.Errorf("the stored consent is %q", got)
 		}
 		for words, want := range map[string]error{
-			"#read": nil, "https://a.example#read": nil, "#read https://a.example#read": nil, "https://b.example#read": storage.ErrConsentGone,
-			"https://a.example#read https://b.example#read": storage.ErrConsentGone, "https://a.example#": storage.ErrConsentGone, "#write": storage.ErrConsentGone,
+			"#read": nil, "https://a.example#read": nil, "#read https://a.example#read": nil, "https://b.example#read": storage.ErrConsentWithdrawn,
+			"https://a.example#read https://b.example#read": storage.ErrConsentWithdrawn, "https://a.example#": storage.ErrConsentWithdrawn, "#write": storage.ErrConsentWithdrawn,
 		} {
 			if err := issue(false, consent.ID, strings.Fields(words)...); !errors.Is(err, want) {
 				t.Errorf("%q: got %v, want %v", words, err, want)
@@ -125,10 +125,10 @@ func TestARefreshTokenHasOneWinner(t *testing.T) {
 		rotation := storage.Rotation{GrantID: r.GrantID, ClientID: w.client.ID, Hash: []byte("refresh 0"), IdleTTL: time.Hour, Grace: 10 * time.Second}
 		storagetest.Do(50, func(i int) {
 			mine := rotation
-			mine.NextHash, mine.Sealed = []byte(uuid.NewString()), []byte("sealed")
+			mine.NextHash, mine.SealedSuccessor = []byte(uuid.NewString()), []byte("sealed")
 			got, err := w.RotateRefreshToken(t.Context(), mine, storagetest.Event("rotate"))
 			switch {
-			case err == nil && got.Retry == nil:
+			case err == nil && got.SealedSuccessor == nil:
 				rotated.Add(1)
 			case err == nil:
 				retried.Add(1)
@@ -158,12 +158,12 @@ func TestAClockThatLagsIsWithinTheWindow(t *testing.T) {
 		r := w.code(t, "a code")
 		_, err := w.RedeemCode(t.Context(), r, storagetest.Event("redeem"))
 		storagetest.Must(t, err)
-		rotation := storage.Rotation{GrantID: r.GrantID, ClientID: w.client.ID, Hash: []byte("refresh 0"), NextHash: []byte("refresh 1"), Sealed: []byte("sealed"), IdleTTL: time.Hour, Grace: 10 * time.Second}
+		rotation := storage.Rotation{GrantID: r.GrantID, ClientID: w.client.ID, Hash: []byte("refresh 0"), NextHash: []byte("refresh 1"), SealedSuccessor: []byte("sealed"), IdleTTL: time.Hour, Grace: 10 * time.Second}
 		_, err = w.RotateRefreshToken(t.Context(), rotation, storagetest.Event("rotate"))
 		storagetest.Must(t, err)
 		w.clock.Advance(-3 * time.Minute) // the retry reaches a process whose clock is behind
 		got, err := w.RotateRefreshToken(t.Context(), rotation, storagetest.Event("rotate"))
-		if err != nil || got.Retry == nil {
+		if err != nil || got.SealedSuccessor == nil {
 			t.Errorf("%+v %v", got, err)
 		}
 	})
@@ -207,7 +207,7 @@ func TestATransactionUsesItsStoreAlone(t *testing.T) {
 				if _, err := tx.Client(ctx, w.client.ID); err != nil {
 					return err
 				}
-				if _, err := tx.EnsureScopes(ctx, []string{"read", "new"}); err != nil {
+				if _, err := tx.CreateMissingScopes(ctx, []string{"read", "new"}); err != nil {
 					return err
 				}
 				if err := tx.UpdateClient(ctx, w.client.ID, storagetest.Event("update"), func(c *storage.Client) (bool, error) { return false, nil }); err != nil {
@@ -344,10 +344,10 @@ func TestALaterVersionMayAddColumns(t *testing.T) {
 			for _, read := range []func() error{
 				func() error { _, err := w.Clients(ctx, "", 10); return err },
 				func() error { _, err := w.User(ctx, w.user.ID); return err },
-				func() error { _, _, err := w.LiveGrant(ctx, g.ID); return err },
+				func() error { _, _, err := w.ActiveGrant(ctx, g.ID); return err },
 				func() error { _, err := w.Consents(ctx, w.user.ID); return err },
 				func() error {
-					_, _, err := w.LivePerson(ctx, storage.TokenRef{JTI: "x", ClientID: w.client.ID, GrantID: g.ID})
+					_, _, err := w.UserByToken(ctx, storage.TokenRef{JTI: "x", ClientID: w.client.ID, GrantID: g.ID})
 					return err
 				},
 				func() error { _, err := w.SigningKeys(ctx); return err },
@@ -355,7 +355,7 @@ func TestALaterVersionMayAddColumns(t *testing.T) {
 				func() error {
 					return w.Tx(ctx, func(tx *storage.Store) error { _, err := tx.Client(ctx, w.client.ID); return err })
 				},
-				func() error { _, err := w.DueDeliveries(ctx, 1, time.Minute); return err },
+				func() error { _, err := w.LeaseDeliveries(ctx, 1, time.Minute); return err },
 			} {
 				storagetest.Must(t, read())
 			}

@@ -30,9 +30,9 @@ var liveUserToken = ` FROM grants JOIN users ON users.id = grants.user_id
 const liveMachineToken = `SELECT 1 FROM clients WHERE id = ? AND epoch = ? AND disabled_at IS NULL
 	AND NOT EXISTS (SELECT 1 FROM revoked_tokens WHERE jti = ?)`
 
-// LiveToken reports, by one query, whether a token with a good signature is still alive, and for a person's token their
+// ActiveToken reports, by one query, whether a token with a good signature is still alive, and for a person's token their
 // username. ErrNotFound means dead.
-func (s *Store) LiveToken(ctx context.Context, t TokenRef) (username string, err error) {
+func (s *Store) ActiveToken(ctx context.Context, t TokenRef) (username string, err error) {
 	if t.GrantID != "" {
 		err = queryRow(ctx, s.read, []any{&username}, "SELECT users.username"+liveUserToken, t.GrantID, t.ClientID, t.JTI)
 		return username, wrap("check token", err)
@@ -44,27 +44,27 @@ func (s *Store) LiveToken(ctx context.Context, t TokenRef) (username string, err
 
 var userColumns = sync.OnceValue(func() string { return columnsOf(&User{}, "users") })
 
-// Granted is what a person's grant lets an app know of them.
-type Granted struct {
+// GrantedClaims is what a person's grant lets an app know of them.
+type GrantedClaims struct {
 	Scopes Strings `gorm:"column:granted_scopes"`
 	Claims string  `gorm:"column:granted_claims"` // asked for one by one, as JSON
 }
 
-// LivePerson is LiveToken for a person's token at the userinfo endpoint: it returns the person, and what the token's grant
+// UserByToken is ActiveToken for a person's token at the userinfo endpoint: it returns the person, and what the token's grant
 // holds. ErrNotFound means dead.
-func (s *Store) LivePerson(ctx context.Context, t TokenRef) (User, Granted, error) {
+func (s *Store) UserByToken(ctx context.Context, t TokenRef) (User, GrantedClaims, error) {
 	var found []struct {
-		User    `gorm:"embedded"`
-		Granted `gorm:"embedded"`
+		User          `gorm:"embedded"`
+		GrantedClaims `gorm:"embedded"`
 	}
 	err := s.read.WithContext(ctx).Raw("SELECT "+userColumns()+", grants.scopes AS granted_scopes, grants.claims AS granted_claims"+liveUserToken, t.GrantID, t.ClientID, t.JTI).Scan(&found).Error
 	if err == nil && len(found) == 0 {
 		err = ErrNotFound
 	}
 	if err != nil {
-		return User{}, Granted{}, wrap("check token", err)
+		return User{}, GrantedClaims{}, wrap("check token", err)
 	}
-	return found[0].User, found[0].Granted, nil
+	return found[0].User, found[0].GrantedClaims, nil
 }
 
 // RevokeToken makes one access token useless. Revoking it again changes nothing and writes no event.

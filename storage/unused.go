@@ -33,16 +33,16 @@ var unusedClients = func() []expiry {
 	}
 }()
 
-// UseDue reports whether a use of the client at now must be stored with UseClient: the client registered dynamically
+// ShouldRecordUse reports whether a use of the client at now must be stored with RecordClientUse: the client registered dynamically
 // and would expire without it.
-func (c *Client) UseDue(now time.Time) bool {
-	return c.SelfRegistered() && (c.LastUsedAt == nil || now.Sub(*c.LastUsedAt) >= useInterval)
+func (c *Client) ShouldRecordUse(now time.Time) bool {
+	return c.IsSelfRegistered() && (c.LastUsedAt == nil || now.Sub(*c.LastUsedAt) >= useInterval)
 }
 
-// UseClient stores that a dynamically registered client is used now. Call it before the client gets an authorization,
+// RecordClientUse stores that a dynamically registered client is used now. Call it before the client gets an authorization,
 // so that deleteUnusedClients, which decides by the same row, does not delete it in the meantime. It does nothing for
 // a client that does not exist, or whose use is not due.
-func (s *Store) UseClient(ctx context.Context, id string) error {
+func (s *Store) RecordClientUse(ctx context.Context, id string) error {
 	now := s.now()
 	return wrap("store the use of a client", s.Tx(ctx, func(tx *Store) error {
 		err := tx.execOne(ctx, "UPDATE clients SET last_used_at = ? WHERE id = ? AND (last_used_at IS NULL OR last_used_at <= ?)",

@@ -72,8 +72,8 @@ func (s *Store) UserByKey(ctx context.Context, key string) (User, error) {
 	return u, wrap("read user", err)
 }
 
-// PasswordOf returns a person's password hash, or ErrNotFound when they have none.
-func (s *Store) PasswordOf(ctx context.Context, userID string) (Password, error) {
+// Password returns a person's password hash, or ErrNotFound when they have none.
+func (s *Store) Password(ctx context.Context, userID string) (Password, error) {
 	p, err := take[Password](ctx, s.read, "user_id = ?", userID)
 	return p, wrap("read password", err)
 }

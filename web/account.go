@@ -41,15 +41,15 @@ func (s *Server) home(w http.ResponseWriter, _ *http.Request) error {
 }
 
 // signedIn returns who uses the browser; nobody means that the browser was sent to sign in.
-func (s *Server) requireUser(w http.ResponseWriter, r *http.Request) (*identity.SignedIn, error) {
-	who, err := s.people.Current(r)
+func (s *Server) requireUser(w http.ResponseWriter, r *http.Request) (*identity.SignedInUser, error) {
+	who, err := s.users.CurrentUser(r)
 	if err != nil {
 		return nil, err
 	}
 	if who == nil {
 		return nil, s.redirectTo(w, "/login?to=account")
 	}
-	return who, s.people.Touch(r, who)
+	return who, s.users.TouchSession(r, who)
 }
 
 // showAccount serves GET /account: the apps that have access, and where the person is signed in.
@@ -62,7 +62,7 @@ func (s *Server) showAccount(w http.ResponseWriter, r *http.Request) error {
 		basePage: s.newBasePage(r, s.pages.message("account.title")), Person: userName(who), Email: who.User.Email,
 		SignOutToken: s.accountToken(who, "sign-out", ""),
 	}
-	people, err := s.people.All(r)
+	people, err := s.users.SignedIn(r)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (s *Server) showAccount(w http.ResponseWriter, r *http.Request) error {
 	if p.Apps, err = s.connectedApps(r, who); err != nil {
 		return err
 	}
-	sessions, err := s.people.Sessions(r, who.User)
+	sessions, err := s.users.Sessions(r, who.User)
 	if err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func (s *Server) showAccount(w http.ResponseWriter, r *http.Request) error {
 	return s.render(w, http.StatusOK, "account", p)
 }
 
-func (s *Server) connectedApps(r *http.Request, who *identity.SignedIn) ([]connectedApp, error) {
+func (s *Server) connectedApps(r *http.Request, who *identity.SignedInUser) ([]connectedApp, error) {
 	consents, err := s.store.Consents(r.Context(), who.User.ID)
 	if err != nil {
 		return nil, err
@@ -130,7 +130,7 @@ func (s *Server) connectedApp(r *http.Request, c storage.Consent, hint string) (
 		}
 		app.Scopes = append(app.Scopes, row)
 	}
-	if client.SelfRegistered() { // it can name any home page; only the destination that the user agreed to is verified
+	if client.IsSelfRegistered() { // it can name any home page; only the destination that the user agreed to is verified
 		app.Unverified, app.Changed, app.Host = true, oauth.Redescribed(client, c), ""
 		if agreed := oauth.AgreedRedirectURI(client, c); agreed != "" {
 			app.Host = s.pages.destination(agreed)
@@ -143,12 +143,12 @@ func (s *Server) connectedApp(r *http.Request, c storage.Consent, hint string) (
 }
 
 // accountToken binds an account form to the session and to the one thing it does.
-func (s *Server) accountToken(who *identity.SignedIn, action, id string) string {
+func (s *Server) accountToken(who *identity.SignedInUser, action, id string) string {
 	return s.formToken("account", who.Session.ID, who.User.ID, action, id)
 }
 
 // changing is the start of every form of the account page: who sends it, and whether it is theirs.
-func (s *Server) changing(w http.ResponseWriter, r *http.Request, action, id string) (*identity.SignedIn, url.Values, error) {
+func (s *Server) changing(w http.ResponseWriter, r *http.Request, action, id string) (*identity.SignedInUser, url.Values, error) {
 	form, err := params.Form(r)
 	if err != nil {
 		return nil, nil, err
@@ -232,7 +232,7 @@ func (s *Server) signOut(w http.ResponseWriter, r *http.Request) error {
 	if err != nil || who == nil {
 		return err
 	}
-	if err := s.people.End(w, r, who); err != nil {
+	if err := s.users.SignOut(w, r, who); err != nil {
 		return err
 	}
 	return s.redirectTo(w, "/signed-out")

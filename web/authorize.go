@@ -93,7 +93,7 @@ func (s *Server) saveRequest(w http.ResponseWriter, r *http.Request, a *oauth.Au
 
 // resume serves GET /oauth2/authorize/{id}, where every page comes back to.
 func (s *Server) resume(w http.ResponseWriter, r *http.Request) error {
-	a, err := s.oauth.Resume(r.Context(), r.PathValue("id"), s.people.Browser(w, r), true)
+	a, err := s.oauth.Resume(r.Context(), r.PathValue("id"), s.users.EnsureBrowser(w, r), true)
 	if err != nil {
 		return s.redirectWithError(w, r, err)
 	}
@@ -136,7 +136,7 @@ func (s *Server) continueRequest(w http.ResponseWriter, r *http.Request, a *oaut
 
 // decide finds out who the request is about and what comes next, and makes that person the actor of it.
 func (s *Server) decide(r *http.Request, a *oauth.AuthorizationRequest) (oauth.DecisionInput, oauth.Step, *oauth.RedirectError, error) {
-	people, err := s.people.All(r)
+	people, err := s.users.SignedIn(r)
 	if err != nil {
 		return oauth.DecisionInput{}, 0, nil, err
 	}
@@ -146,7 +146,7 @@ func (s *Server) decide(r *http.Request, a *oauth.AuthorizationRequest) (oauth.D
 	}
 	if in.Candidate != nil {
 		setActor(r, in.Candidate)
-		if err := s.people.Touch(r, in.Candidate); err != nil {
+		if err := s.users.TouchSession(r, in.Candidate); err != nil {
 			return oauth.DecisionInput{}, 0, nil, err
 		}
 	}

@@ -41,8 +41,8 @@ type consentScope struct {
 
 // pending returns the request that a consent page is about, who decides and what they allowed before, or nothing when its next step is another one: then the
 // browser has been sent there.
-func (s *Server) pending(w http.ResponseWriter, r *http.Request, request string) (*oauth.AuthorizationRequest, *identity.SignedIn, *storage.Consent, error) {
-	a, err := s.oauth.Resume(r.Context(), request, s.people.BrowserOf(r), false)
+func (s *Server) pending(w http.ResponseWriter, r *http.Request, request string) (*oauth.AuthorizationRequest, *identity.SignedInUser, *storage.Consent, error) {
+	a, err := s.oauth.Resume(r.Context(), request, s.users.Browser(r), false)
 	if err != nil {
 		return nil, nil, nil, s.redirectWithError(w, r, err)
 	}
@@ -79,14 +79,14 @@ func (s *Server) showConsent(w http.ResponseWriter, r *http.Request) error {
 		basePage: s.newBasePage(r, clientName(a.Client)), clientView: s.newClientView(a), Owner: display.Name(a.Client.Owner, ""),
 		Person: userName(who), Destination: s.pages.destination(a.RedirectURI), Request: a.ID, FormToken: s.consentToken(a, who, resources),
 	}
-	if a.Client.SelfRegistered() {
+	if a.Client.IsSelfRegistered() {
 		unverified := s.pages.message("consent.unverified", p.Destination)
 		if redirect.DestinationOf(a.RedirectURI).Scheme != "" {
 			unverified = s.pages.message("consent.unverified.device")
 		}
 		p.Warnings = append(p.Warnings, unverified)
 	}
-	if redirect.Impersonable(a.RedirectURI) && a.Client.Public() {
+	if redirect.Impersonable(a.RedirectURI) && a.Client.IsPublic() {
 		p.Warnings = append(p.Warnings, s.pages.message("consent.impersonable"))
 	}
 	for _, item := range a.Permissions {
@@ -141,7 +141,7 @@ func (s *Server) describe(known map[string]storage.Scope, name string) string {
 
 // consentToken binds the form to the session, the request, the user, the scopes and APIs on the page and the
 // description of the client, so that a client cannot change them between the page and the response.
-func (s *Server) consentToken(a *oauth.AuthorizationRequest, who *identity.SignedIn, known map[string]storage.Resource) string {
+func (s *Server) consentToken(a *oauth.AuthorizationRequest, who *identity.SignedInUser, known map[string]storage.Resource) string {
 	described := ""
 	if at := a.Client.DescribedAt; at != nil {
 		described = at.String()

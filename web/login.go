@@ -36,7 +36,7 @@ type clientView struct {
 func (s *Server) newClientView(a *oauth.AuthorizationRequest) clientView {
 	c := a.Client
 	v := clientView{App: clientName(c), AppHost: redirect.DestinationOf(c.URI).Host, PolicyURI: c.PolicyURI, TosURI: c.TosURI}
-	if c.SelfRegistered() { // it may name anybody's home page: what is sure is where the answer goes
+	if c.IsSelfRegistered() { // it may name anybody's home page: what is sure is where the answer goes
 		v.AppHost = s.pages.destination(a.RedirectURI)
 		v.PolicyHost, v.TosHost = redirect.DestinationOf(c.PolicyURI).Host, redirect.DestinationOf(c.TosURI).Host
 	}
@@ -70,14 +70,14 @@ func (s *Server) afterLogin(w http.ResponseWriter, r *http.Request, form url.Val
 	case form.Get("another") != "":
 		return "", nil
 	case request == "" && form.Get("to") == "account":
-		if who, err := s.people.Current(r); err != nil || who == nil {
+		if who, err := s.users.CurrentUser(r); err != nil || who == nil {
 			return "", err
 		}
 		return "/account", nil
 	case request == "":
 		return "", nil
 	}
-	a, err := s.oauth.Resume(r.Context(), request, s.people.Browser(w, r), false)
+	a, err := s.oauth.Resume(r.Context(), request, s.users.EnsureBrowser(w, r), false)
 	if err != nil {
 		return "", s.redirectWithError(w, r, err)
 	}
@@ -90,7 +90,7 @@ func (s *Server) afterLogin(w http.ResponseWriter, r *http.Request, form url.Val
 
 // loginPage shows the form, with the problem of the attempt before if there was one.
 func (s *Server) loginPage(w http.ResponseWriter, r *http.Request, status int, request, username, problem string) error {
-	browser := s.people.Browser(w, r)
+	browser := s.users.EnsureBrowser(w, r)
 	p := loginPage{basePage: s.newBasePage(r, s.pages.message("login.title")), Request: request, Username: username, Problem: problem}
 	if request != "" {
 		a, err := s.oauth.Resume(r.Context(), request, browser, false)
@@ -98,7 +98,7 @@ func (s *Server) loginPage(w http.ResponseWriter, r *http.Request, status int, r
 			return s.redirectWithError(w, r, err)
 		}
 		p.clientView = s.newClientView(a)
-		people, err := s.people.All(r)
+		people, err := s.users.SignedIn(r)
 		if err != nil {
 			return err
 		}
@@ -111,7 +111,7 @@ func (s *Server) loginPage(w http.ResponseWriter, r *http.Request, status int, r
 		s.allowLeaving(w)
 	}
 	if request == "" {
-		who, err := s.people.Current(r)
+		who, err := s.users.CurrentUser(r)
 		if err != nil {
 			return err
 		}
@@ -134,7 +134,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	request, username := form.Get("request"), form.Get("username")
-	browser := s.people.BrowserOf(r)
+	browser := s.users.Browser(r)
 	if browser == nil || !hmac.Equal([]byte(form.Get("form_token")), []byte(s.loginToken(browser, request))) {
 		return s.loginPage(w, r, http.StatusForbidden, request, username, s.pages.message("login.stale"))
 	}
@@ -149,12 +149,12 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	setActor(r, nil) // whoever else is signed in here is not who does this
-	user, err := s.people.SignIn(r.Context(), username, form.Get("password"), s.people.DeviceOf(r))
+	user, err := s.users.SignIn(r.Context(), username, form.Get("password"), s.users.Device(r))
 	if err != nil {
 		return s.loginFailed(w, r, request, username, err)
 	}
-	setActor(r, &identity.SignedIn{User: user})
-	who, err := s.people.Begin(w, r, user, "pwd")
+	setActor(r, &identity.SignedInUser{User: user})
+	who, err := s.users.StartSession(w, r, user, "pwd")
 	if err != nil {
 		return err
 	}
@@ -176,9 +176,9 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 
 // loginFailed shows the form again and returns the reason for the log. A wrong name and a wrong password look the same.
 func (s *Server) loginFailed(w http.ResponseWriter, r *http.Request, request, username string, err error) error {
-	var throttled *identity.Throttled
+	var throttled *identity.ThrottledError
 	switch {
-	case errors.Is(err, identity.ErrWrong):
+	case errors.Is(err, identity.ErrInvalidCredentials):
 		return cmp.Or(s.loginPage(w, r, http.StatusUnauthorized, request, username, s.pages.message("login.wrong")), err)
 	case errors.As(err, &throttled):
 		wait := max(time.Second, throttled.RetryAt.Sub(s.store.Now()).Round(time.Second))
@@ -212,7 +212,7 @@ type signedOutPage struct {
 }
 
 func (s *Server) showSignedOut(w http.ResponseWriter, r *http.Request) error {
-	people, err := s.people.All(r)
+	people, err := s.users.SignedIn(r)
 	if err != nil {
 		return err
 	}

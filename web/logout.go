@@ -35,7 +35,7 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return s.logoutError(r, err)
 	}
-	people, err := s.people.All(r)
+	people, err := s.users.SignedIn(r)
 	if err != nil {
 		return err
 	}
@@ -55,10 +55,10 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
 }
 
 // signOutAndGo ends these sessions and sends the browser where the request wants.
-func (s *Server) signOutAndGo(w http.ResponseWriter, r *http.Request, l *oauth.LogoutRequest, out ...*identity.SignedIn) error {
+func (s *Server) signOutAndGo(w http.ResponseWriter, r *http.Request, l *oauth.LogoutRequest, out ...*identity.SignedInUser) error {
 	if len(out) > 0 {
 		setActor(r, out[0])
-		if err := s.people.End(w, r, out...); err != nil {
+		if err := s.users.SignOut(w, r, out...); err != nil {
 			return err
 		}
 	}
@@ -86,7 +86,7 @@ func (s *Server) saveLogout(w http.ResponseWriter, r *http.Request) error {
 }
 
 // showLogoutConfirmation shows who is signed in and asks who is to be signed out.
-func (s *Server) showLogoutConfirmation(w http.ResponseWriter, r *http.Request, l *oauth.LogoutRequest, form url.Values, people []*identity.SignedIn) error {
+func (s *Server) showLogoutConfirmation(w http.ResponseWriter, r *http.Request, l *oauth.LogoutRequest, form url.Values, people []*identity.SignedInUser) error {
 	sealed, err := s.oauth.SealLogoutRequest(form)
 	if err != nil {
 		return s.logoutError(r, err)
@@ -94,7 +94,7 @@ func (s *Server) showLogoutConfirmation(w http.ResponseWriter, r *http.Request, 
 	p := logoutPage{
 		basePage: s.newBasePage(r, s.pages.message("logout.title")), Request: sealed, People: userChoices(people), FormToken: s.logoutToken(sealed, people), Unproven: l.InvalidHint,
 	}
-	if slices.ContainsFunc(people, func(who *identity.SignedIn) bool { return s.oauth.HintMatches(l, who) }) {
+	if slices.ContainsFunc(people, func(who *identity.SignedInUser) bool { return s.oauth.HintMatches(l, who) }) {
 		for i, who := range people {
 			p.People[i].Ticked = s.oauth.HintMatches(l, who)
 		}
@@ -109,7 +109,7 @@ func (s *Server) showLogoutConfirmation(w http.ResponseWriter, r *http.Request, 
 	return s.render(w, http.StatusOK, "logout", p)
 }
 
-func (s *Server) logoutToken(sealed string, people []*identity.SignedIn) string {
+func (s *Server) logoutToken(sealed string, people []*identity.SignedInUser) string {
 	parts := []string{"logout", sealed}
 	for _, who := range people {
 		parts = append(parts, who.Session.ID)
@@ -126,7 +126,7 @@ func (s *Server) confirmLogout(w http.ResponseWriter, r *http.Request) error {
 	if err := r.ParseForm(); err != nil {
 		return &pageError{status: http.StatusBadRequest, text: "error.form", cause: err}
 	}
-	people, err := s.people.All(r)
+	people, err := s.users.SignedIn(r)
 	if err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func (s *Server) confirmLogout(w http.ResponseWriter, r *http.Request) error {
 	if r.PostForm.Get("decision") != "sign-out" {
 		return s.redirectTo(w, "/account")
 	}
-	out := slices.DeleteFunc(slices.Clone(people), func(who *identity.SignedIn) bool {
+	out := slices.DeleteFunc(slices.Clone(people), func(who *identity.SignedInUser) bool {
 		return !slices.Contains(r.PostForm["session"], who.Session.ID)
 	})
 	if len(out) == 0 {
@@ -165,7 +165,7 @@ func (s *Server) logoutError(r *http.Request, err error) error {
 		return err
 	}
 	page := &pageError{status: http.StatusBadRequest, text: "error.logout", detail: e.Code + ": " + e.Description, link: s.base + "/account", cause: e.Err}
-	people, err := s.people.All(r)
+	people, err := s.users.SignedIn(r)
 	if err != nil {
 		return err
 	}

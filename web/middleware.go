@@ -218,7 +218,7 @@ func (s *Server) run(rt route, w http.ResponseWriter, r *http.Request) (err erro
 
 // setActor makes the person last chosen in the browser the origin of what a page does.
 func (s *Server) setCurrentActor(r *http.Request) error {
-	who, err := s.people.Current(r)
+	who, err := s.users.CurrentUser(r)
 	if err != nil {
 		return err
 	}
@@ -227,7 +227,7 @@ func (s *Server) setCurrentActor(r *http.Request) error {
 }
 
 // setActor makes a person the origin of what the request does, nobody when it is nil.
-func setActor(r *http.Request, who *identity.SignedIn) {
+func setActor(r *http.Request, who *identity.SignedInUser) {
 	origin := storage.OriginOf(r.Context())
 	origin.Actor = "anonymous"
 	if who != nil {

@@ -318,7 +318,9 @@ func (s *Server) formToken(parts ...string) string {
 
 // personName is what a page calls a person. personName returns the name of a user for a page, or the username when an
 // earlier version stored an unprintable name.
-func userName(who *identity.SignedIn) string { return display.Name(who.User.Name, who.User.Username) }
+func userName(who *identity.SignedInUser) string {
+	return display.Name(who.User.Name, who.User.Username)
+}
 
 // clientName returns the name of a client for a page, or its client_id when an earlier version stored an unprintable
 // name.

@@ -62,7 +62,7 @@ func (s *Server) showProfile(w http.ResponseWriter, r *http.Request) error {
 	return s.profilePage(w, r, http.StatusOK, who, who.User.Name, who.User.Profile, "")
 }
 
-func (s *Server) profilePage(w http.ResponseWriter, r *http.Request, status int, who *identity.SignedIn, name string, profile storage.Profile, problem string) error {
+func (s *Server) profilePage(w http.ResponseWriter, r *http.Request, status int, who *identity.SignedInUser, name string, profile storage.Profile, problem string) error {
 	p := profilePage{
 		basePage: s.newBasePage(r, s.pages.message("profile.title")), FormToken: s.accountToken(who, "profile", ""),
 		Email: who.User.Email, Username: who.User.Username, Problem: problem,
@@ -92,10 +92,10 @@ func (s *Server) changeProfile(w http.ResponseWriter, r *http.Request) error {
 			*fieldOf(&name, &profile, f[0]) = strings.TrimSpace(form.Get(f[0]))
 		}
 	}
-	_, err = s.people.Update(r.Context(), who.User, identity.Changes{Name: &name, Profile: &profile})
-	var problem *identity.Problem
+	_, err = s.users.Update(r.Context(), who.User, identity.Changes{Name: &name, Profile: &profile})
+	var problem *identity.InputError
 	if errors.As(err, &problem) {
-		return s.profilePage(w, r, http.StatusBadRequest, who, name, profile, s.pages.message("profile.problem", problem.Text))
+		return s.profilePage(w, r, http.StatusBadRequest, who, name, profile, s.pages.message("profile.problem", problem.Message))
 	}
 	if err != nil {
 		return err

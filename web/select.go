@@ -25,7 +25,7 @@ type userChoice struct {
 	Ticked               bool
 }
 
-func userChoices(people []*identity.SignedIn) []userChoice {
+func userChoices(people []*identity.SignedInUser) []userChoice {
 	out := make([]userChoice, 0, len(people))
 	for _, who := range people {
 		out = append(out, userChoice{Session: who.Session.ID, Name: userName(who), Email: who.User.Email, Ticked: true})
@@ -39,7 +39,7 @@ func (s *Server) showSelect(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	people, err := s.people.All(r)
+	people, err := s.users.SignedIn(r)
 	if err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func (s *Server) showSelect(w http.ResponseWriter, r *http.Request) error {
 		}
 		return s.redirectTo(w, "/login?request="+url.QueryEscape(request))
 	}
-	browser := s.people.Browser(w, r)
+	browser := s.users.EnsureBrowser(w, r)
 	p := selectPage{basePage: s.newBasePage(r, s.pages.message("select.title")), Request: request, People: userChoices(people)}
 	if request != "" {
 		a, err := s.oauth.Resume(r.Context(), request, browser, false)
@@ -74,11 +74,11 @@ func (s *Server) selectAccount(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	request, browser := form.Get("request"), s.people.BrowserOf(r)
+	request, browser := form.Get("request"), s.users.Browser(r)
 	if browser == nil || !hmac.Equal([]byte(form.Get("form_token")), []byte(s.selectToken(browser, request))) {
 		return &pageError{status: http.StatusForbidden, text: "error.form", link: s.base + "/account"}
 	}
-	who, err := s.people.Select(w, r, form.Get("session"))
+	who, err := s.users.SelectSession(w, r, form.Get("session"))
 	if errors.Is(err, storage.ErrNotFound) { // signed out meanwhile
 		if request == "" {
 			return s.redirectTo(w, "/select")
@@ -95,7 +95,7 @@ func (s *Server) selectAccount(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return s.redirectWithError(w, r, err)
 	}
-	if err := s.store.ChooseSession(r.Context(), a.ID, browser, who.Session.ID); err != nil {
+	if err := s.store.SelectSession(r.Context(), a.ID, browser, who.Session.ID); err != nil {
 		return err
 	}
 	return s.redirectTo(w, "/oauth2/authorize/"+a.ID)

@@ -26,7 +26,7 @@ import (
 // Server is the public web site on one store.
 type Server struct {
 	store   *storage.Store
-	people  *identity.People
+	users   *identity.Users
 	oauth   *oauth.Server
 	log     *slog.Logger
 	limits  *limit.Limits
@@ -56,7 +56,7 @@ type Server struct {
 type Options struct {
 	Config config.Config
 	Store  *storage.Store
-	People *identity.People
+	Users  *identity.Users
 	OAuth  *oauth.Server
 	Log    *slog.Logger
 	Limits *limit.Limits         // nil: nothing is limited
@@ -76,7 +76,7 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		store: o.Store, people: o.People, oauth: o.OAuth, log: o.Log, pages: pages, issuer: issuer, base: issuer.Path,
+		store: o.Store, users: o.Users, oauth: o.OAuth, log: o.Log, pages: pages, issuer: issuer, base: issuer.Path,
 		proxies: o.Config.TrustedProxies, strict: o.StrictHost, cross: http.NewCrossOriginProtection(),
 		formKey: o.Store.Key(storage.FormKey),
 	}

@@ -99,7 +99,7 @@ func (s *system) auditUser(ctx context.Context, name string) (string, error) {
 	if name == "" {
 		return "", nil
 	}
-	u, err := s.people.Find(ctx, name)
+	u, err := s.users.User(ctx, name)
 	if _, perr := uuid.Parse(name); perr == nil && errors.Is(err, storage.ErrNotFound) {
 		return strings.ToLower(name), nil
 	}
@@ -380,7 +380,7 @@ func (a *app) auditRetire() *cobra.Command {
 			show, end := a.progress("retiring")
 			n, err := s.store.RetireAudit(ctx, before, show)
 			end()
-			if storage.Denied(err) {
+			if storage.IsDenied(err) {
 				return errors.New("this database role may not delete audit rows, which is as it should be; run this as the owner of the schema")
 			}
 			if err != nil {
@@ -411,7 +411,7 @@ func (a *app) auditErase() *cobra.Command {
 				return err
 			}
 			n, err := s.store.EraseAudit(ctx, id)
-			if storage.Denied(err) {
+			if storage.IsDenied(err) {
 				return errors.New("this database role may not change audit rows, which is as it should be; run this as the owner of the schema")
 			}
 			if err != nil {

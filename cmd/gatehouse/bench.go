@@ -245,7 +245,7 @@ func (s *system) prepareBench(ctx context.Context) (p bench.Profile, err error) 
 	if err := s.store.CreateScope(ctx, scope, storage.Event{Type: storage.ScopeCreated}); err != nil && !errors.Is(err, storage.ErrConflict) {
 		return p, err
 	}
-	if _, err := s.people.Create(ctx, identity.NewUser{Username: p.Person.Username, Email: p.Person.Username + "@example.com", Password: p.Person.Password}); err != nil {
+	if _, err := s.users.Create(ctx, identity.NewUser{Username: p.Person.Username, Email: p.Person.Username + "@example.com", Password: p.Person.Password}); err != nil {
 		return p, err
 	}
 	machine, _, err := s.oauth.CreateClient(ctx, oauth.Metadata{ClientName: "Bench machine", GrantTypes: oauth.List{"client_credentials"}, Scope: oauth.Words{"bench"}})

@@ -258,7 +258,7 @@ func (a *app) clientList() *cobra.Command {
 }
 
 func registeredBy(c storage.Client) string {
-	if c.SelfRegistered() {
+	if c.IsSelfRegistered() {
 		return "itself"
 	}
 	return "operator"
@@ -336,7 +336,7 @@ func findClient(ctx context.Context, store *storage.Store, idOrName string) (*st
 	}
 	var own, registered []string // client_ids
 	for _, c := range named {
-		if c.SelfRegistered() {
+		if c.IsSelfRegistered() {
 			registered = append(registered, c.ID)
 		} else {
 			own = append(own, c.ID)

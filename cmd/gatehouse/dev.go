@@ -92,8 +92,8 @@ func (a *app) devCommand() *cobra.Command {
 			if data, err = readDevData(cfg); err != nil {
 				return err
 			}
-			err = store.ClaimDev(ctx, data.AppID, data.MachineID)
-			if errors.Is(err, storage.ErrNotDev) {
+			err = store.MarkDevDatabase(ctx, data.AppID, data.MachineID)
+			if errors.Is(err, storage.ErrNotDevDatabase) {
 				return errors.New("this database was not created by `gatehouse dev`, which adds demo clients and a demo user to it; " +
 					"nothing was changed. Use a separate database for dev, like --database-url sqlite:gatehouse-dev/gatehouse.db, " +
 					"or run `gatehouse serve` on this one")
@@ -228,7 +228,7 @@ func (s *system) devScopes(ctx context.Context, sampleURL string) error {
 }
 
 func (s *system) devPerson(ctx context.Context, data *devData) error {
-	_, err := s.people.Find(ctx, "demo")
+	_, err := s.users.User(ctx, "demo")
 	if err == nil && data.Password != "" {
 		return nil
 	}
@@ -237,13 +237,13 @@ func (s *system) devPerson(ctx context.Context, data *devData) error {
 	}
 	data.Username, data.Password = "demo", credential.Random(12)
 	if err == nil {
-		u, err := s.people.Find(ctx, "demo")
+		u, err := s.users.User(ctx, "demo")
 		if err != nil {
 			return err
 		}
-		return s.people.SetPassword(ctx, u, data.Password)
+		return s.users.SetPassword(ctx, u, data.Password)
 	}
-	_, err = s.people.Create(ctx, identity.NewUser{Username: "demo", Email: "demo@example.com", Name: "Demo Person", Password: data.Password, EmailVerified: true,
+	_, err = s.users.Create(ctx, identity.NewUser{Username: "demo", Email: "demo@example.com", Name: "Demo Person", Password: data.Password, EmailVerified: true,
 		Profile: storage.Profile{GivenName: "Demo", FamilyName: "Person", Locale: "en"}})
 	return err
 }

@@ -80,7 +80,7 @@ func (s *system) jobs(log *slog.Logger) []job {
 				return err
 			}
 			n, err := s.store.RetireAudit(ctx, now.Add(-s.config.AuditRetention), func(int64, int64) {})
-			if storage.Denied(err) {
+			if storage.IsDenied(err) {
 				return errors.New("this database role may not delete audit rows, which is as it should be; run `gatehouse audit retire` as the owner of the schema")
 			}
 			return progressed(ctx, n, err)

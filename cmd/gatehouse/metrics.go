@@ -111,5 +111,5 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(redisDesc, up)
 		counter(redisErrorsDesc, float64(limits.Failures))
 	}
-	gauge(passwordsDesc, float64(c.people.Waiting()))
+	gauge(passwordsDesc, float64(c.users.QueueLength()))
 }

@@ -26,7 +26,7 @@ func (a *app) migrateCommand() *cobra.Command {
 			return err
 		}
 		if _, embedded := cfg.Embedded(); embedded && *grantTo != "" { // before a file is created
-			return storage.ErrOneRole
+			return storage.ErrNoRoles
 		}
 		return withStore(cmd.Context(), cfg, func(ctx context.Context, s *storage.Store) error {
 			if err := s.CheckRole(ctx, *grantTo); err != nil {
@@ -42,7 +42,7 @@ func (a *app) migrateCommand() *cobra.Command {
 			if err != nil || *grantTo == "" {
 				return err
 			}
-			if err := s.GrantRuntime(ctx, *grantTo); err != nil {
+			if err := s.GrantRuntimeRole(ctx, *grantTo); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintln(a.stdout, "granted to", *grantTo)

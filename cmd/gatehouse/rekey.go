@@ -61,7 +61,7 @@ func (a *app) rekeyCommand() *cobra.Command {
 		show, end := a.progress("sealing")
 		n, err := s.store.Rekey(ctx, show)
 		end()
-		if storage.Denied(err) {
+		if storage.IsDenied(err) {
 			err = errors.New("this database role may not change what is sealed, which is as it should be; run this as the owner of the schema")
 		}
 		if err = errors.Join(err, s.close(ctx)); err != nil {

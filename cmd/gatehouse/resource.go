@@ -71,7 +71,7 @@ func (f resourceFlags) apply(ctx context.Context, a *app, cmd *cobra.Command, tx
 			return fmt.Errorf("the scope %q has a character that a scope must not have", name)
 		}
 	}
-	added, err := tx.EnsureScopes(ctx, scopes)
+	added, err := tx.CreateMissingScopes(ctx, scopes)
 	if err != nil {
 		return err
 	}

@@ -200,7 +200,7 @@ func (a *app) databaseSettings(cmd *cobra.Command, warn func(string)) (config.Co
 type system struct {
 	config config.Config
 	store  *storage.Store
-	people *identity.People
+	users  *identity.Users
 	oauth  *oauth.Server
 	limits *limit.Limits // nil when off
 	work   *work

@@ -52,7 +52,7 @@ func (a *app) scopeCommand() *cobra.Command {
 			return err
 		}
 		return a.with(cmd, func(ctx context.Context, s *system) error {
-			err := s.store.DescribeScope(ctx, args[0], *words, storage.Event{Type: storage.ScopeUpdated})
+			err := s.store.UpdateScope(ctx, args[0], *words, storage.Event{Type: storage.ScopeUpdated})
 			if err == nil {
 				_, err = fmt.Fprintf(a.stdout, "scope %s is updated\n", args[0])
 			}

@@ -113,7 +113,7 @@ func (s *system) serve(ctx context.Context, log *slog.Logger, g *gates, o serveO
 		return errors.Join(err, g.shutdown(ctx, time.Second), s.close(ctx))
 	}
 	site, err := web.New(web.Options{
-		Config: s.config, Store: s.store, People: s.people, OAuth: s.oauth, Log: log, Limits: s.limits, Meters: registry, Tracer: tracer, StrictHost: o.strictHost, Ready: s.work.stalled,
+		Config: s.config, Store: s.store, Users: s.users, OAuth: s.oauth, Log: log, Limits: s.limits, Meters: registry, Tracer: tracer, StrictHost: o.strictHost, Ready: s.work.stalled,
 	})
 	if err != nil {
 		return errors.Join(err, g.shutdown(ctx, time.Second), s.close(ctx))

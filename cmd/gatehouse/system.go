@@ -78,7 +78,7 @@ func assemble(ctx context.Context, cfg config.Config, store *storage.Store, log 
 		}
 	}
 	ahead, err := store.RequireSchema(ctx)
-	if storage.Denied(err) {
+	if storage.IsDenied(err) {
 		return nil, fmt.Errorf("this database role may not use all tables; as the owner of the schema run `gatehouse migrate up --grant-to ROLE`: %w", err)
 	}
 	if err != nil {
@@ -115,7 +115,7 @@ func assemble(ctx context.Context, cfg config.Config, store *storage.Store, log 
 		PasswordMinLength: cfg.PasswordMinLength, Concurrency: cfg.PasswordConcurrency, Limits: counting,
 		NamesLimit: cfg.RateLimits[config.LimitSignInNames],
 	})
-	return &system{config: cfg, store: store, people: people, oauth: server, limits: limits, work: newWork()}, nil
+	return &system{config: cfg, store: store, users: people, oauth: server, limits: limits, work: newWork()}, nil
 }
 
 func orSilent(log *slog.Logger) *slog.Logger {

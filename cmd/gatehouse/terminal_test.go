@@ -48,7 +48,7 @@ func TestTerminalOutputIsPrintable(t *testing.T) {
 		return nil
 	})
 	storagetest.Must(t, err)
-	storagetest.Must(t, store.DescribeScope(ctx, "notes.read", evil, event))
+	storagetest.Must(t, store.UpdateScope(ctx, "notes.read", evil, event))
 	storagetest.Must(t, store.UpdateResource(ctx, "https://api.example.com", event, func(r *storage.Resource) error { r.Name = evil; return nil }))
 	storagetest.Must(t, store.CreateRegistrationToken(ctx, &storage.RegistrationToken{
 		ID: "t", Hash: []byte("h"), Note: evil, UsesLeft: 1, CreatedAt: store.Now(), ExpiresAt: store.Now().AddDate(0, 0, 1),

@@ -90,7 +90,7 @@ func (a *app) userCommand() *cobra.Command {
 // withUser finds the person a command is about.
 func (a *app) withUser(cmd *cobra.Command, name string, fn func(ctx context.Context, s *system, u storage.User) error) error {
 	return a.with(cmd, func(ctx context.Context, s *system) error {
-		u, err := s.people.Find(ctx, name)
+		u, err := s.users.User(ctx, name)
 		if err != nil {
 			return plain(err, "user "+name)
 		}
@@ -125,7 +125,7 @@ func (a *app) userCreate() *cobra.Command {
 		profile.into(cmd, &n.Profile)
 		n.EmailVerified, n.PhoneVerified = profile.emailVerified, profile.phoneVerified
 		return a.with(cmd, func(ctx context.Context, s *system) error {
-			u, err := s.people.Create(ctx, n)
+			u, err := s.users.Create(ctx, n)
 			if err != nil {
 				return err
 			}
@@ -291,7 +291,7 @@ func (a *app) userUpdate() *cobra.Command {
 					set()
 				}
 			}
-			updated, err := s.people.Update(ctx, u, c)
+			updated, err := s.users.Update(ctx, u, c)
 			if err != nil {
 				return err
 			}
@@ -313,7 +313,7 @@ func (a *app) userSetPassword() *cobra.Command {
 			return err
 		}
 		return a.withUser(cmd, args[0], func(ctx context.Context, s *system, u storage.User) error {
-			if err := s.people.SetPassword(ctx, u, password); err != nil {
+			if err := s.users.SetPassword(ctx, u, password); err != nil {
 				return err
 			}
 			_, err := fmt.Fprintf(a.stdout, "the password of user %s is set; their sessions, grants and tokens are ended\n", display.Escape(u.Username))

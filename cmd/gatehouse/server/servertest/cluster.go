@@ -26,7 +26,7 @@ func Cluster(t testing.TB, db string, n int, o Options) *Server {
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b := backends[turn.Add(1)%uint64(len(backends))]
 		// Otherwise it takes up to a second. That it does not take longer is a test of its own.
-		if err := b.Store.CatchUp(r.Context()); err != nil && r.Context().Err() == nil {
+		if err := b.Store.ApplyChanges(r.Context()); err != nil && r.Context().Err() == nil {
 			t.Errorf("read the changes of other processes: %v", err)
 		}
 		b.ServeHTTP(w, r)

@@ -37,7 +37,7 @@ type Server struct {
 	DB      string
 	Store   *storage.Store
 	OAuth   *oauth.Server
-	People  *identity.People
+	Users   *identity.Users
 	Clock   *storagetest.Clock
 	Log     *Buffer
 	Config  config.Config
@@ -121,11 +121,11 @@ func Start(t testing.TB, db string, o Options) *Server {
 	})
 	storagetest.Must(t, err)
 	keepKeys(t, s.Store)
-	s.People = identity.New(s.Store, identity.Options{
+	s.Users = identity.New(s.Store, identity.Options{
 		Secure: s.Config.Secure(), SessionIdleTTL: s.Config.SessionIdleTTL, SessionMaxTTL: s.Config.SessionMaxTTL, PasswordMinLength: s.Config.PasswordMinLength, Limits: counting,
 		NamesLimit: s.Config.RateLimits[config.LimitSignInNames],
 	})
-	site, err := web.New(web.Options{Config: s.Config, Store: s.Store, People: s.People, OAuth: s.OAuth, Log: log, Limits: limits})
+	site, err := web.New(web.Options{Config: s.Config, Store: s.Store, Users: s.Users, OAuth: s.OAuth, Log: log, Limits: limits})
 	storagetest.Must(t, err)
 	s.Handler = site.Handler()
 	hs := &httptest.Server{Listener: listener, Config: &http.Server{Handler: s.Handler, ReadHeaderTimeout: time.Minute}}
@@ -150,7 +150,7 @@ func lendKeys(t testing.TB, store *storage.Store) {
 	t.Helper()
 	signingKeys.Lock()
 	defer signingKeys.Unlock()
-	storagetest.Must(t, store.ChangeKeys(context.Background(), storage.Event{Type: storage.KeyCreated}, func(have []storage.SigningKey) (add, changed []storage.SigningKey, err error) {
+	storagetest.Must(t, store.UpdateSigningKeys(context.Background(), storage.Event{Type: storage.KeyCreated}, func(have []storage.SigningKey) (add, changed []storage.SigningKey, err error) {
 		if len(have) > 0 {
 			return nil, nil, nil
 		}
@@ -342,7 +342,7 @@ const Password = "correct horse battery"
 // User makes a person with the username, and Password.
 func (s *Server) User(username string) storage.User {
 	s.T.Helper()
-	u, err := s.People.Create(s.T.Context(), identity.NewUser{Username: username, Email: username + "@example.com", Password: Password})
+	u, err := s.Users.Create(s.T.Context(), identity.NewUser{Username: username, Email: username + "@example.com", Password: Password})
 	storagetest.Must(s.T, err)
 	return u
 }
