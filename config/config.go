@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"gatehouse/ratelimit"
 )
 
 // Config is one complete, valid set of settings. It is read once at start and handed down by value.
@@ -54,18 +56,11 @@ type Config struct {
 	PasswordMinLength   int // characters
 	PasswordConcurrency int // password hashes computed at once, 0 for half the cores
 
-	RateLimits              map[string]Rate // nil when off; only what differs from the defaults
-	RateLimitsOff           bool
+	RateLimits              map[string]ratelimit.Rate // of every limit; nil: off
 	FetchAllowHosts         []string
 	Registration            string   // "off", "token" or "open"
 	RegistrationScopes      []string // what a client that registers itself may ask for
 	RegistrationRequirePKCE bool
-}
-
-// Rate is a number of events allowed in a period.
-type Rate struct {
-	Count  int
-	Period time.Duration
 }
 
 // Embedded reports whether the database is the embedded SQLite one, and the path of its file.

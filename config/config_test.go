@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gatehouse/config"
+	"gatehouse/ratelimit"
 )
 
 func load(env map[string]string, flags map[string]string) (config.Config, []string, error) {
@@ -125,12 +126,12 @@ func TestSecretsAreNeverPrinted(t *testing.T) {
 func TestRateLimits(t *testing.T) {
 	t.Parallel()
 	c, _, err := load(map[string]string{"GATEHOUSE_RATE_LIMITS": "client_failure=5/10s"}, nil)
-	if err != nil || c.RateLimits["client_failure"] != (config.Rate{Count: 5, Period: 10 * time.Second}) || c.RateLimits["address_failure"] != config.DefaultRateLimits["address_failure"] {
+	if err != nil || c.RateLimits["client_failure"] != (ratelimit.Rate{Count: 5, Period: 10 * time.Second}) || c.RateLimits["address_failure"] != ratelimit.Defaults()["address_failure"] {
 		t.Errorf("%v %v", c.RateLimits, err)
 	}
 	c, warnings, err := load(map[string]string{"GATEHOUSE_RATE_LIMITS": "off"}, nil)
-	if err != nil || !c.RateLimitsOff || len(warnings) != 1 {
-		t.Errorf("%v %v %v", c.RateLimitsOff, warnings, err)
+	if err != nil || c.RateLimits != nil || len(warnings) != 1 {
+		t.Errorf("%v %v %v", c.RateLimits, warnings, err)
 	}
 	for _, bad := range []string{"x", "client_failure", "client_failure=5", "client_failure=0/1s", "client_failure=5/0s", "nobody=5/1s"} {
 		if _, _, err := load(map[string]string{"GATEHOUSE_RATE_LIMITS": bad}, nil); err == nil {

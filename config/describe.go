@@ -3,9 +3,9 @@ package config
 import (
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 	"strings"
+
+	"gatehouse/ratelimit"
 )
 
 // Flag describes one setting as a command-line flag.
@@ -18,7 +18,7 @@ type Flag struct {
 func Flags() []Flag {
 	var out []Flag
 	for _, s := range settings {
-		doc, _, _ := strings.Cut(strings.ReplaceAll(s.doc, " in [operate.md](operate.md)", " "+strings.Join(slices.Sorted(maps.Keys(DefaultRateLimits)), ", ")), ". ")
+		doc, _, _ := strings.Cut(strings.ReplaceAll(s.doc, " in [operate.md](operate.md)", " "+strings.Join(ratelimit.Names(), ", ")), ". ")
 		if s.pending != "" {
 			doc = strings.TrimSuffix(doc, ".") + "; without effect in this version"
 		}

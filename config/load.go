@@ -11,6 +11,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"gatehouse/display"
+	"gatehouse/duration"
 )
 
 // Mistakes is every mistake in a set of settings, each with what to write instead.
@@ -91,7 +94,7 @@ func Unknown(environ []string) (warnings []string) {
 		if slices.Contains(names, name) {
 			continue
 		}
-		if near := Nearest(strings.TrimPrefix(name, prefix), short); near != "" {
+		if near := display.Nearest(strings.TrimPrefix(name, prefix), short); near != "" {
 			warnings = append(warnings, name+none+"; did you mean "+prefix+near+"?")
 			continue
 		}
@@ -155,10 +158,10 @@ func (c Config) conflicts() (m Mistakes) {
 		m = append(m, "GATEHOUSE_ADMIN_LISTEN is the public listener; give it an address of its own, like 127.0.0.1:8081")
 	}
 	if c.RefreshIdleTTL > c.RefreshMaxTTL {
-		m = append(m, "GATEHOUSE_REFRESH_IDLE_TTL is longer than GATEHOUSE_REFRESH_MAX_TTL; make it at most "+plainDuration(c.RefreshMaxTTL))
+		m = append(m, "GATEHOUSE_REFRESH_IDLE_TTL is longer than GATEHOUSE_REFRESH_MAX_TTL; make it at most "+duration.Format(c.RefreshMaxTTL))
 	}
 	if c.SessionIdleTTL > c.SessionMaxTTL {
-		m = append(m, "GATEHOUSE_SESSION_IDLE_TTL is longer than GATEHOUSE_SESSION_MAX_TTL; make it at most "+plainDuration(c.SessionMaxTTL))
+		m = append(m, "GATEHOUSE_SESSION_IDLE_TTL is longer than GATEHOUSE_SESSION_MAX_TTL; make it at most "+duration.Format(c.SessionMaxTTL))
 	}
 	if c.AuditRetention != 0 && c.AuditRetention < 24*time.Hour {
 		m = append(m, "GATEHOUSE_AUDIT_RETENTION is shorter than a day; write 24h at least, or 0 to keep audit rows for ever")
@@ -179,7 +182,7 @@ func (c Config) CheckFiles() error {
 
 func (c Config) warnings() (w []string) {
 	if c.AccessTokenTTL < 5*time.Minute || c.AccessTokenTTL > time.Hour {
-		w = append(w, "GATEHOUSE_ACCESS_TOKEN_TTL is "+plainDuration(c.AccessTokenTTL)+"; 5 to 60 minutes is usual: shorter means more refreshing, longer means revoked tokens live on at APIs that only check signatures")
+		w = append(w, "GATEHOUSE_ACCESS_TOKEN_TTL is "+duration.Format(c.AccessTokenTTL)+"; 5 to 60 minutes is usual: shorter means more refreshing, longer means revoked tokens live on at APIs that only check signatures")
 	}
 	if c.Registration == "open" && !loopback(c.IssuerURL().Hostname()) {
 		w = append(w, "GATEHOUSE_REGISTRATION is open: everyone who reaches this server can register clients; people are always asked, and told that nobody vouches for such an app")
@@ -187,7 +190,7 @@ func (c Config) warnings() (w []string) {
 	if c.Registration == "open" && len(c.FetchAllowHosts) > 0 {
 		w = append(w, "GATEHOUSE_REGISTRATION is open and GATEHOUSE_FETCH_ALLOW_HOSTS names hosts: whoever registers a client can make this server fetch from and post to any path on "+strings.Join(c.FetchAllowHosts, ", ")+"; unless nothing there minds, keep one of the two off")
 	}
-	if c.RateLimitsOff {
+	if c.RateLimits == nil {
 		w = append(w, "GATEHOUSE_RATE_LIMITS is off: nothing slows down guessing of client secrets, or keeps one caller from taking all this server can do")
 	}
 	host, port, _ := net.SplitHostPort(c.Listen)

@@ -8,6 +8,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"gatehouse/duration"
+	"gatehouse/ratelimit"
 )
 
 // A setting is one row of the operator contract. Everything that lists settings (loading, flags, `config print`,
@@ -78,41 +81,41 @@ var settings = []setting{
 		doc: "`live` or `test`: the mark inside every code, refresh token and client secret. A credential of one is refused by the other.",
 		set: oneOf(func(c *Config) *string { return &c.Environment }, "live", "test"), get: func(c *Config) string { return c.Environment }},
 
-	duration("GATEHOUSE_ACCESS_TOKEN_TTL", "15m", time.Second, 24*time.Hour, "",
+	durationSetting("GATEHOUSE_ACCESS_TOKEN_TTL", "15m", time.Second, 24*time.Hour, "",
 		"Life of an access token. A warning outside 5 to 60 minutes: an API that only checks signatures accepts a revoked token this long.",
 		func(c *Config) *time.Duration { return &c.AccessTokenTTL }),
-	duration("GATEHOUSE_CODE_TTL", "60s", time.Second, 10*time.Minute, "",
+	durationSetting("GATEHOUSE_CODE_TTL", "60s", time.Second, 10*time.Minute, "",
 		"Life of an authorization code.", func(c *Config) *time.Duration { return &c.CodeTTL }),
-	duration("GATEHOUSE_REFRESH_IDLE_TTL", "720h", time.Second, 10*365*24*time.Hour, "",
+	durationSetting("GATEHOUSE_REFRESH_IDLE_TTL", "720h", time.Second, 10*365*24*time.Hour, "",
 		"A refresh token not used this long is dead.", func(c *Config) *time.Duration { return &c.RefreshIdleTTL }),
-	duration("GATEHOUSE_REFRESH_MAX_TTL", "2160h", time.Second, 10*365*24*time.Hour, "",
+	durationSetting("GATEHOUSE_REFRESH_MAX_TTL", "2160h", time.Second, 10*365*24*time.Hour, "",
 		"A grant ends this long after its sign-in, however often it is refreshed.", func(c *Config) *time.Duration { return &c.RefreshMaxTTL }),
-	duration("GATEHOUSE_REFRESH_GRACE", "60s", 0, 10*time.Minute, "",
+	durationSetting("GATEHOUSE_REFRESH_GRACE", "60s", 0, 10*time.Minute, "",
 		"How long a client that lost the response to a refresh can retry it and get the same successor, unless that was used. An outage of the database does not count; `gatehouse_refresh_grace` sets it for one client. 0 turns it off.",
 		func(c *Config) *time.Duration { return &c.RefreshGrace }),
-	duration("GATEHOUSE_DEVICE_CODE_TTL", "5m", time.Second, time.Hour, "the device grant",
+	durationSetting("GATEHOUSE_DEVICE_CODE_TTL", "5m", time.Second, time.Hour, "the device grant",
 		"Life of a device code.", func(c *Config) *time.Duration { return &c.DeviceCodeTTL }),
-	duration("GATEHOUSE_SESSION_IDLE_TTL", "2h", time.Minute, 90*24*time.Hour, "",
+	durationSetting("GATEHOUSE_SESSION_IDLE_TTL", "2h", time.Minute, 90*24*time.Hour, "",
 		"A browser session not used this long must sign in again.", func(c *Config) *time.Duration { return &c.SessionIdleTTL }),
-	duration("GATEHOUSE_SESSION_MAX_TTL", "24h", time.Minute, 365*24*time.Hour, "",
+	durationSetting("GATEHOUSE_SESSION_MAX_TTL", "24h", time.Minute, 365*24*time.Hour, "",
 		"A browser session lasts no longer than this.", func(c *Config) *time.Duration { return &c.SessionMaxTTL }),
-	duration("GATEHOUSE_REQUEST_TTL", "1h", time.Minute, 24*time.Hour, "",
+	durationSetting("GATEHOUSE_REQUEST_TTL", "1h", time.Minute, 24*time.Hour, "",
 		"How long an authorization request waits for its sign-in and consent.", func(c *Config) *time.Duration { return &c.RequestTTL }),
-	duration("GATEHOUSE_KEY_ROTATION_PERIOD", "2160h", 24*time.Hour, 10*365*24*time.Hour, "",
+	durationSetting("GATEHOUSE_KEY_ROTATION_PERIOD", "2160h", 24*time.Hour, 10*365*24*time.Hour, "",
 		"A signing key is replaced by itself when it is this old.", func(c *Config) *time.Duration { return &c.KeyRotationPeriod }),
-	duration("GATEHOUSE_ID_TOKEN_TTL", "1h", time.Minute, 24*time.Hour, "",
+	durationSetting("GATEHOUSE_ID_TOKEN_TTL", "1h", time.Minute, 24*time.Hour, "",
 		"Life of an ID token: how long an app may take to read it. It opens nothing.", func(c *Config) *time.Duration { return &c.IDTokenTTL }),
-	duration("GATEHOUSE_SHUTDOWN_TIMEOUT", "15s", time.Second, 10*time.Minute, "",
+	durationSetting("GATEHOUSE_SHUTDOWN_TIMEOUT", "15s", time.Second, 10*time.Minute, "",
 		"How long `serve` lets requests in flight finish when it is told to stop.", func(c *Config) *time.Duration { return &c.ShutdownTimeout }),
 
-	duration("GATEHOUSE_SHUTDOWN_DELAY", "0s", 0, 5*time.Minute, "",
+	durationSetting("GATEHOUSE_SHUTDOWN_DELAY", "0s", 0, 5*time.Minute, "",
 		"How long `serve` goes on taking requests after it was told to stop, with `/readyz` red, so that whatever balances the load sends them elsewhere.", func(c *Config) *time.Duration { return &c.ShutdownDelay }),
-	duration("GATEHOUSE_REQUEST_TIMEOUT", "30s", time.Second, 5*time.Minute, "",
+	durationSetting("GATEHOUSE_REQUEST_TIMEOUT", "30s", time.Second, 5*time.Minute, "",
 		"A request that takes longer, for the database is slow, is answered 503.", func(c *Config) *time.Duration { return &c.RequestTimeout }),
 	{env: "GATEHOUSE_MAX_REQUESTS", def: "1024",
 		doc: "Requests that this process works on at once, 0 to 100000. More are answered 503 at once. 0 means any number.",
 		set: integer(func(c *Config) *int { return &c.MaxRequests }, 0, 100_000), get: func(c *Config) string { return strconv.Itoa(c.MaxRequests) }},
-	duration("GATEHOUSE_AUDIT_RETENTION", "0s", 0, 50*365*24*time.Hour, "",
+	durationSetting("GATEHOUSE_AUDIT_RETENTION", "0s", 0, 50*365*24*time.Hour, "",
 		"How long audit rows are kept; their seals stay. 0 keeps them for ever. With a database role that may not delete them, `gatehouse audit retire` does it.",
 		func(c *Config) *time.Duration { return &c.AuditRetention }),
 
@@ -124,7 +127,7 @@ var settings = []setting{
 		set: integer(func(c *Config) *int { return &c.PasswordConcurrency }, 0, 256), get: func(c *Config) string { return strconv.Itoa(c.PasswordConcurrency) }},
 	{env: "GATEHOUSE_RATE_LIMITS", def: "default",
 		doc: "`default`, `off` (with a warning), or `name=count/period,…` over the defaults: counts from 1 to 1000000, periods from 1s to 24h; the names are in [operate.md](operate.md).",
-		set: setRateLimits, get: getRateLimits},
+		set: setRateLimits, get: func(c *Config) string { return ratelimit.FormatRates(c.RateLimits) }},
 	{env: "GATEHOUSE_FETCH_ALLOW_HOSTS",
 		doc: "Comma-separated hosts, with a port if only that one is meant, that may be fetched from and posted to although private or http (tests, intranets). Key sets, sector documents, logos, request objects and back-channel logouts go to public https addresses only.",
 		set: setHosts, get: func(c *Config) string { return strings.Join(c.FetchAllowHosts, ",") }},
@@ -139,33 +142,21 @@ var settings = []setting{
 		set: setBool(func(c *Config) *bool { return &c.RegistrationRequirePKCE }), get: func(c *Config) string { return strconv.FormatBool(c.RegistrationRequirePKCE) }},
 }
 
-func duration(env, def string, low, high time.Duration, pending, doc string, field func(*Config) *time.Duration) setting {
+func durationSetting(env, def string, low, high time.Duration, pending, doc string, field func(*Config) *time.Duration) setting {
 	return setting{env: env, def: def, pending: pending,
-		doc: doc + " From " + plainDuration(low) + " to " + plainDuration(high) + ".",
+		doc: doc + " From " + duration.Format(low) + " to " + duration.Format(high) + ".",
 		set: func(c *Config, v string) error {
-			d, err := ParseDuration(v)
+			d, err := duration.Parse(v)
 			if err != nil {
 				return fmt.Errorf("%q is not a duration; write a number and a unit, like 15m, 12h or 30d", v)
 			}
 			if d < low || d > high {
-				return fmt.Errorf("%s is out of bounds; write a duration from %s to %s", v, plainDuration(low), plainDuration(high))
+				return fmt.Errorf("%s is out of bounds; write a duration from %s to %s", v, duration.Format(low), duration.Format(high))
 			}
 			*field(c) = d
 			return nil
 		},
-		get: func(c *Config) string { return plainDuration(*field(c)) }}
-}
-
-// plainDuration writes 15m for 15m0s.
-func plainDuration(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
+		get: func(c *Config) string { return duration.Format(*field(c)) }}
 }
 
 func text(field func(*Config) *string) func(*Config, string) error {
@@ -279,6 +270,11 @@ func setRedisURL(c *Config, v string) error {
 	}
 	c.RedisURL = v
 	return nil
+}
+
+func setRateLimits(c *Config, v string) (err error) {
+	c.RateLimits, err = ratelimit.ParseRates(v)
+	return err
 }
 
 func setTrustedProxies(c *Config, v string) error {

@@ -14,8 +14,8 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/text/secure/precis"
 
-	"gatehouse/config"
 	"gatehouse/display"
+	"gatehouse/ratelimit"
 	"gatehouse/storage"
 )
 
@@ -32,14 +32,9 @@ type Options struct {
 	SessionIdleTTL    time.Duration
 	SessionMaxTTL     time.Duration
 	PasswordMinLength int
-	Concurrency       int // password hashes at once, 0 for half the cores
-	Limits            Limits
-	NamesLimit        config.Rate // how many names may fail to sign in from one network; zero: no limit
-}
-
-// Limits counts events, and says when there are too many. A nil one is not asked.
-type Limits interface {
-	Take(ctx context.Context, counts ...config.Count) config.Verdict
+	Concurrency       int                // password hashes at once, 0 for half the cores
+	Limiter           *ratelimit.Limiter // nil: nothing is limited
+	NamesLimit        ratelimit.Rate     // how many names may fail to sign in from one network; zero: no limit
 }
 
 // New returns the Users of a store.

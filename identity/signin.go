@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"gatehouse/config"
+	"gatehouse/ratelimit"
 	"gatehouse/storage"
 )
 
@@ -216,11 +216,11 @@ func (p *Users) recordFailed(ctx context.Context, user storage.User, hash string
 // limit. Names without an account share the limits per network and of the server, so that an attacker who invents
 // names cannot fill the disk.
 func (p *Users) record(ctx context.Context, e storage.Event) error {
-	counts := []config.Count{{Limit: config.LimitRecordedFailure, Key: e.Type + " " + e.UserID}}
+	counts := []ratelimit.Count{{Limit: ratelimit.RecordedFailure, Key: e.Type + " " + e.UserID}}
 	if e.UserID == "" {
-		counts = []config.Count{{Limit: config.LimitRecordedFailure, Key: e.Type + " " + storage.OriginOf(ctx).Network()}, {Limit: config.LimitAllRecorded}}
+		counts = []ratelimit.Count{{Limit: ratelimit.RecordedFailure, Key: e.Type + " " + storage.OriginOf(ctx).Network()}, {Limit: ratelimit.AllRecordedFailures}}
 	}
-	if p.options.Limits != nil && p.options.Limits.Take(ctx, counts...).Refused {
+	if p.options.Limiter.Count(ctx, counts...).Refused {
 		p.store.Seen(e)
 		return nil
 	}

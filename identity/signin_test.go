@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"gatehouse/config"
 	"gatehouse/identity"
+	"gatehouse/ratelimit"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 )
@@ -19,7 +19,7 @@ const password = "correct horse"
 func limited(s *storage.Store, names int) *identity.Users {
 	return identity.New(s, identity.Options{
 		SessionIdleTTL: time.Hour, SessionMaxTTL: 24 * time.Hour, PasswordMinLength: 10, Concurrency: 1,
-		NamesLimit: config.Rate{Count: names, Period: time.Hour},
+		NamesLimit: ratelimit.Rate{Count: names, Period: time.Hour},
 	})
 }
 

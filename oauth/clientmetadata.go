@@ -12,7 +12,8 @@ import (
 	"sync"
 	"time"
 
-	"gatehouse/config"
+	"gatehouse/display"
+	"gatehouse/duration"
 	"gatehouse/storage"
 )
 
@@ -137,7 +138,7 @@ func (s *Seconds) UnmarshalJSON(b []byte) error {
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
 		return s.UnmarshalJSON(strconv.AppendInt(nil, n, 10))
 	}
-	d, err := config.ParseDuration(text)
+	d, err := duration.Parse(text)
 	if err != nil || d%time.Second != 0 {
 		return errShape("must be a number of seconds or a duration of whole seconds like 15m")
 	}
@@ -238,7 +239,7 @@ func UnknownMembers(raw []byte) []string {
 	known := memberNames()
 	unknown := slices.DeleteFunc(slices.Sorted(maps.Keys(members)), func(name string) bool { return slices.Contains(known, name) })
 	for i, name := range unknown {
-		if near := config.Nearest(name, known); near != "" {
+		if near := display.Nearest(name, known); near != "" {
 			unknown[i] = name + " (did you mean " + near + "?)"
 		}
 	}

@@ -11,8 +11,8 @@ import (
 
 	"github.com/ory/fosite"
 
-	"gatehouse/config"
 	"gatehouse/oauth/params"
+	"gatehouse/ratelimit"
 	"gatehouse/storage"
 )
 
@@ -59,7 +59,7 @@ type Error struct {
 	scope      string        // that the resource needs
 	allow      string        // the methods, with 405
 
-	verdict config.Verdict // of the limit, with 429
+	decision ratelimit.Decision // of the limit that refused, with 429
 }
 
 func (e *Error) Error() string {
@@ -155,7 +155,7 @@ func WriteError(w http.ResponseWriter, e *Error) {
 	if e.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.FormatInt(int64((e.RetryAfter+time.Second-1)/time.Second), 10))
 	}
-	TellLimit(h, e.verdict)
+	SetRateLimitHeaders(h, e.decision)
 	if e.Status() == http.StatusMethodNotAllowed {
 		h.Set("Allow", cmp.Or(e.allow, http.MethodPost))
 	}
@@ -165,17 +165,18 @@ func WriteError(w http.ResponseWriter, e *Error) {
 	writeJSON(w, e.Status(), errorBody{e.Code, e.Description})
 }
 
-// TellLimit writes how much of a limit is left, where that is little (draft-ietf-httpapi-ratelimit-headers).
-func TellLimit(h http.Header, v config.Verdict) {
-	if v.Scarce() {
-		policy, state := v.Fields()
+// SetRateLimitHeaders sets RateLimit-Policy and RateLimit if little of a limit remains
+// (draft-ietf-httpapi-ratelimit-headers).
+func SetRateLimitHeaders(h http.Header, d ratelimit.Decision) {
+	if d.NearLimit() {
+		policy, state := d.HeaderFields()
 		h.Set("RateLimit-Policy", policy)
 		h.Set("RateLimit", state)
 	}
 }
 
-// Verdict is that of the limit which refused, with 429.
-func (e *Error) Verdict() config.Verdict { return e.verdict }
+// Decision returns that of the limit which refused, with 429.
+func (e *Error) Decision() ratelimit.Decision { return e.decision }
 
 // bearerChallenge is the WWW-Authenticate of a protected resource (RFC 6750 §3). A description never has a quote.
 func (e *Error) bearerChallenge() string {

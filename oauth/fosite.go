@@ -9,7 +9,7 @@ import (
 
 	"github.com/ory/fosite"
 
-	"gatehouse/config"
+	"gatehouse/ratelimit"
 	"gatehouse/storage"
 )
 
@@ -100,11 +100,11 @@ type tokenState struct {
 	audience  []string
 	scopes    []string
 	ttl       time.Duration
-	refresh   string         // the refresh token to hand out
-	idToken   string         // the ID token to hand out
-	recorded  bool           // whether the transaction of a state change told of this token
-	detail    map[string]any // of the audit row where recorded is false
-	verdict   config.Verdict // of the limits
+	refresh   string             // the refresh token to hand out
+	idToken   string             // the ID token to hand out
+	recorded  bool               // whether the transaction of a state change told of this token
+	detail    map[string]any     // of the audit row where recorded is false
+	decision  ratelimit.Decision // of the rate limits
 	expiresAt map[fosite.TokenType]time.Time
 }
 

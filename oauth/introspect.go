@@ -8,9 +8,9 @@ import (
 	"slices"
 	"strings"
 
-	"gatehouse/config"
 	"gatehouse/oauth/accesstoken"
 	"gatehouse/oauth/credential"
+	"gatehouse/ratelimit"
 	"gatehouse/storage"
 )
 
@@ -39,11 +39,11 @@ func (s *Server) Introspect(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	verdict := s.take(r.Context(), config.Count{Limit: config.LimitIntrospection, Key: clientLimitKey(r.Context(), caller)})
-	if err := TooMany(verdict, "Too many introspections. Verify the signature offline, or keep an answer for a few seconds."); err != nil {
+	decision := s.options.Limiter.Count(r.Context(), ratelimit.Count{Limit: ratelimit.Introspection, Key: clientLimitKey(r.Context(), caller)})
+	if err := LimitError(decision, "Too many introspections. Verify the signature offline, or keep an answer for a few seconds."); err != nil {
 		return err
 	}
-	TellLimit(w.Header(), verdict)
+	SetRateLimitHeaders(w.Header(), decision)
 	if caller.IsPublic() {
 		return &Error{Code: InvalidClient, Description: "A public client cannot introspect tokens.", ClientID: caller.ID}
 	}

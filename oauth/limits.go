@@ -9,38 +9,16 @@ import (
 	"strings"
 	"time"
 
-	"gatehouse/config"
+	"gatehouse/ratelimit"
 	"gatehouse/storage"
 )
 
-// Limits counts events, and says when there are too many. A nil one is not asked.
-type Limits interface {
-	// Take counts one event for each of the counts up to the first that refuses; the wide ones come first.
-	Take(ctx context.Context, counts ...config.Count) config.Verdict
-	// Check returns the decision of Take without counting.
-	Check(ctx context.Context, counts ...config.Count) config.Verdict
-}
-
-// TooMany is the error of a limit that refuses, or nil.
-func TooMany(v config.Verdict, description string) error {
-	if !v.Refused {
+// LimitError returns the error of a limit that refuses, or nil.
+func LimitError(d ratelimit.Decision, description string) error {
+	if !d.Refused {
 		return nil
 	}
-	return &Error{Code: SlowDown, Description: description, RetryAfter: max(v.Wait, time.Second), verdict: v}
-}
-
-func (s *Server) take(ctx context.Context, counts ...config.Count) config.Verdict {
-	if s.options.Limits == nil {
-		return config.Verdict{}
-	}
-	return s.options.Limits.Take(ctx, counts...)
-}
-
-func (s *Server) checkLimits(ctx context.Context, counts ...config.Count) config.Verdict {
-	if s.options.Limits == nil {
-		return config.Verdict{}
-	}
-	return s.options.Limits.Check(ctx, counts...)
+	return &Error{Code: SlowDown, Description: description, RetryAfter: max(d.Wait, time.Second), decision: d}
 }
 
 const errManyFailures = "Too many failed client authentications. Wait, and check the client's credentials."
@@ -49,12 +27,12 @@ const errManyFailures = "Too many failed client authentications. Wait, and check
 // the error of a limit that is exceeded, or nil.
 func (s *Server) CountFailure(ctx context.Context, clientID string) error {
 	address, client := failureCounts(ctx, clientID)
-	return TooMany(s.take(ctx, address, client), errManyFailures)
+	return LimitError(s.options.Limiter.Count(ctx, address, client), errManyFailures)
 }
 
-func failureCounts(ctx context.Context, clientID string) (address, client config.Count) {
+func failureCounts(ctx context.Context, clientID string) (address, client ratelimit.Count) {
 	network := storage.OriginOf(ctx).Network()
-	return config.Count{Limit: config.LimitAddressFailure, Key: network}, config.Count{Limit: config.LimitClientFailure, Key: clientID + " " + network}
+	return ratelimit.Count{Limit: ratelimit.AddressFailure, Key: network}, ratelimit.Count{Limit: ratelimit.ClientFailure, Key: clientID + " " + network}
 }
 
 // checkAssertionLimits refuses an assertion before its signature is verified when too many authentications of the
@@ -63,15 +41,15 @@ func failureCounts(ctx context.Context, clientID string) (address, client config
 // clients do not count.
 func (s *Server) checkAssertionLimits(ctx context.Context, c *storage.Client) error {
 	address, client := failureCounts(ctx, c.ID)
-	counts := []config.Count{client}
+	counts := []ratelimit.Count{client}
 	if c.IsSelfRegistered() {
-		counts = []config.Count{address, client}
+		counts = []ratelimit.Count{address, client}
 	}
-	return TooMany(s.checkLimits(ctx, counts...), errManyFailures)
+	return LimitError(s.options.Limiter.Check(ctx, counts...), errManyFailures)
 }
 
-// clientLimitKey is whom the requests of an authenticated client are counted for. A public client is named by anyone, so that
-// each network has a count of its own and none can use up that of the others.
+// clientLimitKey returns the rate limit key of an authenticated client. Anyone can send the client_id of a public client,
+// so each network has a separate count and cannot use up the limit of the others.
 func clientLimitKey(ctx context.Context, c *storage.Client) string {
 	if c.IsPublic() {
 		return c.ID + " " + storage.OriginOf(ctx).Network()
@@ -80,14 +58,17 @@ func clientLimitKey(ctx context.Context, c *storage.Client) string {
 }
 
 // checkTokenLimits counts a token request of an authenticated client.
-func (s *Server) checkTokenLimits(ctx context.Context, c *storage.Client) (config.Verdict, error) {
-	v := s.take(ctx, config.Count{Limit: config.LimitTokenAddress, Key: storage.OriginOf(ctx).Network()}, config.Count{Limit: config.LimitTokenClient, Key: clientLimitKey(ctx, c)})
-	return v, TooMany(v, "Too many token requests. Keep a token until shortly before it expires, and use it for every call.")
+func (s *Server) checkTokenLimits(ctx context.Context, c *storage.Client) (ratelimit.Decision, error) {
+	d := s.options.Limiter.Count(ctx,
+		ratelimit.Count{Limit: ratelimit.TokenAddress, Key: storage.OriginOf(ctx).Network()},
+		ratelimit.Count{Limit: ratelimit.TokenClient, Key: clientLimitKey(ctx, c)})
+	return d, LimitError(d, "Too many token requests. Keep a token until shortly before it expires, and use it for every call.")
 }
 
-// checkUserTokenLimit counts what a person's apps do, by what names the person and app, or the one grant.
+// checkUserTokenLimit counts an issuance for a user. The key identifies the user and client, or the grant.
 func (s *Server) checkUserTokenLimit(ctx context.Context, key string) error {
-	return TooMany(s.take(ctx, config.Count{Limit: config.LimitTokenPerson, Key: key}), "Too many tokens for this person. Keep a token until shortly before it expires.")
+	d := s.options.Limiter.Count(ctx, ratelimit.Count{Limit: ratelimit.TokenUser, Key: key})
+	return LimitError(d, "Too many tokens for this user. Keep a token until shortly before it expires.")
 }
 
 // recordFailure records a failure that changed nothing. It never makes the answer another one: what cannot be recorded now is in the
@@ -95,13 +76,13 @@ func (s *Server) checkUserTokenLimit(ctx context.Context, key string) error {
 // their network takes nothing from that of all.
 func (s *Server) recordFailure(ctx context.Context, e storage.Event) {
 	s.store.Seen(e)
-	counts := []config.Count{{Limit: config.LimitRecordedFailure, Key: e.Type + " " + storage.OriginOf(ctx).Network()}, {Limit: config.LimitAllRecorded}}
+	counts := []ratelimit.Count{{Limit: ratelimit.RecordedFailure, Key: e.Type + " " + storage.OriginOf(ctx).Network()}, {Limit: ratelimit.AllRecordedFailures}}
 	if e.Type == storage.AddressRefused {
 		// It takes the right secret, so no stranger's failures stand in its way.
-		counts = []config.Count{{Limit: config.LimitRecordedFailure, Key: e.Type + " " + e.ClientID}}
+		counts = []ratelimit.Count{{Limit: ratelimit.RecordedFailure, Key: e.Type + " " + e.ClientID}}
 		s.options.Log.WarnContext(ctx, "the right secret of a client came from an address that it may not come from", slog.String("client_id", e.ClientID))
 	}
-	if s.take(ctx, counts...).Refused {
+	if s.options.Limiter.Count(ctx, counts...).Refused {
 		return
 	}
 	if err := s.store.RecordIfRoom(ctx, e); err != nil {

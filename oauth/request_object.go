@@ -9,9 +9,9 @@ import (
 	"slices"
 	"strings"
 
-	"gatehouse/config"
 	"gatehouse/oauth/jwt"
 	"gatehouse/oauth/params"
+	"gatehouse/ratelimit"
 	"gatehouse/storage"
 )
 
@@ -33,8 +33,8 @@ func (s *Server) requestObject(ctx context.Context, form url.Values) (url.Values
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	failures := config.Count{Limit: config.LimitObjectFailure, Key: c.ID + " " + storage.OriginOf(ctx).Network()}
-	if err := TooMany(s.checkLimits(ctx, failures), "Too many request objects of this client were not valid. Wait, then try again."); err != nil {
+	failures := ratelimit.Count{Limit: ratelimit.RequestObjectFailure, Key: c.ID + " " + storage.OriginOf(ctx).Network()}
+	if err := LimitError(s.options.Limiter.Check(ctx, failures), "Too many request objects of this client were not valid. Wait, then try again."); err != nil {
 		return nil, err
 	}
 	token := form.Get("request")
@@ -51,7 +51,7 @@ func (s *Server) requestObject(ctx context.Context, form url.Values) (url.Values
 		return nil, unavailable(err)
 	}
 	if errors.Is(err, jwt.ErrInvalid) {
-		s.take(ctx, failures)
+		s.options.Limiter.Count(ctx, failures)
 	}
 	if err != nil {
 		return nil, requestObjectError("The request object is not a JWT signed by one of the client's registered keys with an algorithm that the metadata lists and the client may use; unsigned ones are refused.", err)

@@ -8,10 +8,10 @@ import (
 
 	"github.com/ory/fosite"
 
-	"gatehouse/config"
 	"gatehouse/oauth/accesstoken"
 	"gatehouse/oauth/credential"
 	"gatehouse/oauth/params"
+	"gatehouse/ratelimit"
 	"gatehouse/storage"
 )
 
@@ -51,7 +51,7 @@ func (h revoker) RevokeToken(ctx context.Context, token string, _ fosite.TokenTy
 		return errNotUsed
 	}
 	clientID := c.ID
-	if err := TooMany(h.take(ctx, config.Count{Limit: config.LimitRevocation, Key: clientLimitKey(ctx, c.Client)}), "Too many revocations. Wait, and send each token once."); err != nil {
+	if err := LimitError(h.options.Limiter.Count(ctx, ratelimit.Count{Limit: ratelimit.Revocation, Key: clientLimitKey(ctx, c.Client)}), "Too many revocations. Wait, and send each token once."); err != nil {
 		return err
 	}
 	if h.format.Valid(credential.RefreshToken, token) {

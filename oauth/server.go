@@ -12,6 +12,7 @@ import (
 
 	"gatehouse/oauth/credential"
 	"gatehouse/oauth/fetch"
+	"gatehouse/ratelimit"
 	"gatehouse/storage"
 )
 
@@ -29,9 +30,9 @@ type Options struct {
 	IDTokenTTL        time.Duration
 	HintTTL           time.Duration // how long an ID token must be recognised after its key was replaced
 	Registration      Registration
-	FetchAllowHosts   []string     // hosts that may be fetched from although private or plain http
-	Limits            Limits       // nil: nothing is limited
-	Log               *slog.Logger // alerts, discarded when nil
+	FetchAllowHosts   []string           // hosts that may be fetched from although private or plain http
+	Limiter           *ratelimit.Limiter // nil: nothing is limited
+	Log               *slog.Logger       // alerts, discarded when nil
 }
 
 // Registration says who may register clients by themselves (RFC 7591) and what those get.

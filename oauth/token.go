@@ -54,7 +54,7 @@ func (s *Server) Token(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	TellLimit(w.Header(), state.verdict)
+	SetRateLimitHeaders(w.Header(), state.decision)
 	writeJSON(w, http.StatusOK, tokenBody{
 		AccessToken: response.GetAccessToken(), TokenType: response.GetTokenType(), ExpiresIn: int64(state.ttl / time.Second),
 		RefreshToken: state.refresh, IDToken: state.idToken, Scope: strings.Join(state.scopes, " "),
@@ -84,7 +84,7 @@ func (h grantHandler) PopulateTokenEndpointResponse(ctx context.Context, r fosit
 
 // allowed refuses a client that is not registered for the grant type, or asks too often.
 func (h grantHandler) allowed(ctx context.Context, c *storage.Client, state *tokenState) (err error) {
-	if state.verdict, err = h.checkTokenLimits(ctx, c); err != nil {
+	if state.decision, err = h.checkTokenLimits(ctx, c); err != nil {
 		return err
 	}
 	if !c.GrantTypes.Has(h.grantType) {

@@ -5,16 +5,16 @@ import (
 	"net/http"
 	"net/url"
 
-	"gatehouse/config"
 	"gatehouse/oauth"
 	"gatehouse/oauth/params"
+	"gatehouse/ratelimit"
 )
 
 // authorize serves GET and POST /oauth2/authorize (RFC 6749 §3.1). A POST comes from another site, without our cookies,
 // so it is always kept and answered with a redirect to its own page. A GET that needs no page is answered at once and
 // never stored.
 func (s *Server) authorize(w http.ResponseWriter, r *http.Request) error {
-	if err := s.limitPage(r, config.LimitAuthorize); err != nil {
+	if err := s.limitPage(r, ratelimit.Authorize); err != nil {
 		return err
 	}
 	form, err := s.authorizeForm(r)
@@ -35,7 +35,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) error {
 
 // limitPage is limitNetwork for pages.
 func (s *Server) limitPage(r *http.Request, name string) error {
-	return oauth.TooMany(s.limitNetwork(r, name), "Too many sign-ins from your network.")
+	return oauth.LimitError(s.limitNetwork(r, name), "Too many sign-ins from your network.")
 }
 
 func (s *Server) authorizeForm(r *http.Request) (url.Values, error) {
@@ -77,11 +77,11 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, a oauth.Respons
 const storedPiece = 2 << 10
 
 func (s *Server) saveRequest(w http.ResponseWriter, r *http.Request, a *oauth.AuthorizationRequest) error {
-	if err := s.limitPage(r, config.LimitStoredRequest); err != nil {
+	if err := s.limitPage(r, ratelimit.StoredRequest); err != nil {
 		return err
 	}
 	for size := 0; size <= a.Size(); size += storedPiece {
-		if err := oauth.TooMany(s.limits.Take(r.Context(), config.Count{Limit: config.LimitAllStored}), "Too many sign-ins at once."); err != nil {
+		if err := oauth.LimitError(s.limiter.Count(r.Context(), ratelimit.Count{Limit: ratelimit.AllStoredRequests}), "Too many sign-ins at once."); err != nil {
 			return err
 		}
 	}

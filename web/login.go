@@ -10,11 +10,11 @@ import (
 	"strconv"
 	"time"
 
-	"gatehouse/config"
 	"gatehouse/identity"
 	"gatehouse/oauth"
 	"gatehouse/oauth/params"
 	"gatehouse/oauth/redirect"
+	"gatehouse/ratelimit"
 	"gatehouse/storage"
 )
 
@@ -145,7 +145,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 			return s.redirectWithError(w, r, err)
 		}
 	}
-	if err := s.limitPage(r, config.LimitSignIn); err != nil {
+	if err := s.limitPage(r, ratelimit.SignIn); err != nil {
 		return err
 	}
 	setActor(r, nil) // whoever else is signed in here is not who does this

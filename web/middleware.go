@@ -269,7 +269,7 @@ func (s *Server) logRequest(w *recorder, r *http.Request, err error, took time.D
 			if e.Code != "" { // without an access token there is none (RFC 6750 §3.1)
 				attrs = append(attrs, slog.String("error", e.Code), slog.String("description", e.Description))
 			}
-			if v := e.Verdict(); v.Refused {
+			if v := e.Decision(); v.Refused {
 				attrs = append(attrs, slog.String("limit", v.Limit))
 			}
 		}

@@ -16,11 +16,11 @@ import (
 	"strings"
 	"time"
 
-	"gatehouse/config"
 	"gatehouse/display"
 	"gatehouse/identity"
 	"gatehouse/oauth"
 	"gatehouse/oauth/redirect"
+	"gatehouse/ratelimit"
 	"gatehouse/storage"
 	"gatehouse/templates"
 )
@@ -204,7 +204,7 @@ func (s *Server) answerPage(w http.ResponseWriter, r *http.Request, err error) {
 	if e.status == http.StatusTooManyRequests {
 		over := oauth.AsError(err)
 		w.Header().Set("Retry-After", strconv.Itoa(int((over.RetryAfter+time.Second-1)/time.Second)))
-		oauth.TellLimit(w.Header(), over.Verdict())
+		oauth.SetRateLimitHeaders(w.Header(), over.Decision())
 	}
 	if err := s.render(w, e.status, "error", page); err != nil {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -238,10 +238,10 @@ func (s *Server) pageErrorOf(r *http.Request, err error) *pageError {
 	switch e := oauth.AsError(err); e.Code {
 	case oauth.SlowDown:
 		text := "error.limit"
-		switch e.Verdict().Limit {
-		case config.LimitAllStored:
+		switch e.Decision().Limit {
+		case ratelimit.AllStoredRequests:
 			text = "error.crowded"
-		case config.LimitTokenPerson:
+		case ratelimit.TokenUser:
 			text = "error.often"
 		}
 		return &pageError{status: http.StatusTooManyRequests, text: text, cause: e}

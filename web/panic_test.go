@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"gatehouse/ratelimit"
 	"gatehouse/storage"
-	"gatehouse/web/limit"
 )
 
 // TestAPanicIsAnAnswer: a bug in one handler costs its request alone, and the page tells nothing of it.
@@ -21,7 +21,7 @@ func TestAPanicIsAnAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log strings.Builder
-	s := &Server{pages: pages, issuer: issuer, log: slog.New(LogHandler(slog.NewTextHandler(&log, nil))), limits: (*limit.Limits)(nil)}
+	s := &Server{pages: pages, issuer: issuer, log: slog.New(LogHandler(slog.NewTextHandler(&log, nil))), limiter: (*ratelimit.Limiter)(nil)}
 	if s.metrics, err = newMetrics(s, nil); err != nil {
 		t.Fatal(err)
 	}

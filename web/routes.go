@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"gatehouse/config"
 	"gatehouse/oauth"
+	"gatehouse/ratelimit"
 	"gatehouse/storage"
 )
 
@@ -121,7 +121,7 @@ func (s *Server) limitRegistration(r *http.Request) error {
 		size = b.read.Len()
 	}
 	for piece := 0; piece <= size; piece += registrationPiece {
-		if err := oauth.TooMany(s.limitNetwork(r, config.LimitRegistration), "Too many or too long registrations from your network. Wait, then try again."); err != nil {
+		if err := oauth.LimitError(s.limitNetwork(r, ratelimit.Registration), "Too many or too long registrations from your network. Wait, then try again."); err != nil {
 			return err
 		}
 	}
@@ -129,8 +129,8 @@ func (s *Server) limitRegistration(r *http.Request) error {
 }
 
 // limitNetwork counts a request against a limit of the network that it comes from.
-func (s *Server) limitNetwork(r *http.Request, name string) config.Verdict {
-	return s.limits.Take(r.Context(), config.Count{Limit: name, Key: storage.OriginOf(r.Context()).Network()})
+func (s *Server) limitNetwork(r *http.Request, name string) ratelimit.Decision {
+	return s.limiter.Count(r.Context(), ratelimit.Count{Limit: name, Key: storage.OriginOf(r.Context()).Network()})
 }
 
 func (s *Server) healthy(w http.ResponseWriter, _ *http.Request) error {

@@ -19,8 +19,8 @@ import (
 	"gatehouse/config"
 	"gatehouse/identity"
 	"gatehouse/oauth"
+	"gatehouse/ratelimit"
 	"gatehouse/storage"
-	"gatehouse/web/limit"
 )
 
 // Server is the public web site on one store.
@@ -29,7 +29,7 @@ type Server struct {
 	users   *identity.Users
 	oauth   *oauth.Server
 	log     *slog.Logger
-	limits  *limit.Limits
+	limiter *ratelimit.Limiter
 	pages   *pages
 	issuer  *url.URL
 	base    string // the issuer's path
@@ -54,15 +54,15 @@ type Server struct {
 
 // Options are what a Server is made of.
 type Options struct {
-	Config config.Config
-	Store  *storage.Store
-	Users  *identity.Users
-	OAuth  *oauth.Server
-	Log    *slog.Logger
-	Limits *limit.Limits         // nil: nothing is limited
-	Meters prometheus.Registerer // nil: nobody reads them
-	Tracer trace.Tracer          // nil: requests are not traced
-	Ready  func() error          // an additional condition of /readyz; nil: none
+	Config  config.Config
+	Store   *storage.Store
+	Users   *identity.Users
+	OAuth   *oauth.Server
+	Log     *slog.Logger
+	Limiter *ratelimit.Limiter    // nil: nothing is limited
+	Meters  prometheus.Registerer // nil: nobody reads them
+	Tracer  trace.Tracer          // nil: requests are not traced
+	Ready   func() error          // an additional condition of /readyz; nil: none
 	// StrictHost refuses requests whose Host is not the issuer's, which stops another site from reaching a development
 	// server through a name it controls (DNS rebinding).
 	StrictHost bool
@@ -86,7 +86,7 @@ func New(o Options) (*Server, error) {
 	if s.also = o.Ready; s.also == nil {
 		s.also = func() error { return nil }
 	}
-	s.limits, s.tracer, s.maxInFlight, s.timeout = o.Limits, o.Tracer, int64(o.Config.MaxRequests), o.Config.RequestTimeout
+	s.limiter, s.tracer, s.maxInFlight, s.timeout = o.Limiter, o.Tracer, int64(o.Config.MaxRequests), o.Config.RequestTimeout
 	host, _ := netip.ParseAddr(issuer.Hostname())
 	s.peers = &peers{log: o.Log, local: issuer.Hostname() == "localhost" || host.IsLoopback()}
 	if s.metrics, err = newMetrics(s, o.Meters); err != nil {

@@ -37,7 +37,9 @@ func packages(t *testing.T) []goPackage {
 
 // layers is the house: a package may be imported only by those in a later layer, and by its own family.
 var layers = [][]string{
-	{"gatehouse/config", "gatehouse/display", "gatehouse/migrations", "gatehouse/templates"},
+	{"gatehouse/display", "gatehouse/duration", "gatehouse/migrations", "gatehouse/templates"},
+	{"gatehouse/ratelimit"},
+	{"gatehouse/config"},
 	{"gatehouse/storage"},
 	{"gatehouse/identity"},
 	{"gatehouse/oauth"},
@@ -49,7 +51,7 @@ var layers = [][]string{
 var leaves = []string{"gatehouse/oauth/accesstoken", "gatehouse/oauth/credential", "gatehouse/oauth/fetch", "gatehouse/oauth/jwt", "gatehouse/oauth/params", "gatehouse/oauth/redirect"}
 
 // testing packages run the real thing for tests and are imported by tests alone.
-var forTests = []string{"gatehouse/storage/storagetest", "gatehouse/cmd/gatehouse/server/servertest"}
+var forTests = []string{"gatehouse/ratelimit/redistest", "gatehouse/storage/storagetest", "gatehouse/cmd/gatehouse/server/servertest"}
 
 func layer(path string) int {
 	for i, names := range layers {

@@ -18,8 +18,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
-	"gatehouse/config"
 	"gatehouse/display"
+	"gatehouse/duration"
 	"gatehouse/storage"
 )
 
@@ -62,7 +62,7 @@ func (a *app) auditFilter(cmd *cobra.Command) func(ctx context.Context, s *syste
 		if !storage.IsEventType(f.Event) {
 			types := storage.EventTypes()
 			return f, usageError{fmt.Errorf("--event: there is no event %s; the types are %s%s",
-				f.Event, strings.Join(types, ", "), config.DidYouMean(f.Event, types))}
+				f.Event, strings.Join(types, ", "), display.DidYouMean(f.Event, types))}
 		}
 		if token {
 			line, err := bufio.NewReader(io.LimitReader(a.stdin, 1<<20)).ReadString('\n')
@@ -114,7 +114,7 @@ func moment(s string, now time.Time) (time.Time, error) {
 	if at, err := time.Parse(time.RFC3339, s); err == nil {
 		return at, nil
 	}
-	ago, err := config.ParseDuration(s)
+	ago, err := duration.Parse(s)
 	if err != nil || ago < 0 || ago > 100*365*24*time.Hour {
 		return time.Time{}, fmt.Errorf("%q is neither a duration like 24h or 7d nor a time like 2026-11-25T08:00:00Z", s)
 	}

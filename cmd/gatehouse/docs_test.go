@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"gatehouse/config"
+	"gatehouse/ratelimit"
 )
 
 var update = flag.Bool("update", false, "rewrite golden files")
@@ -27,7 +28,7 @@ func TestLimitsDocument(t *testing.T) {
 	if !ok || !ok2 {
 		t.Fatalf("%s has no marks around the table of limits", file)
 	}
-	if want := config.RateLimitsMarkdown(); *update {
+	if want := ratelimit.Markdown(); *update {
 		if err := os.WriteFile(file, []byte(head+begin+want+end+tail), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -69,7 +69,7 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	store, limits := c.store.Stats(), c.limits.Stats()
+	store, limits := c.store.Stats(), c.limiter.Stats()
 	for event, n := range store.Events {
 		counter(eventsDesc, float64(n), event)
 	}

@@ -22,11 +22,12 @@ import (
 
 	"gatehouse/config"
 	"gatehouse/display"
+	"gatehouse/duration"
 	"gatehouse/identity"
 	"gatehouse/oauth"
 	"gatehouse/oauth/fetch"
+	"gatehouse/ratelimit"
 	"gatehouse/storage"
-	"gatehouse/web/limit"
 )
 
 // Exit codes of every command.
@@ -81,7 +82,7 @@ func (a *app) root() *cobra.Command {
 		if unknown := (*pflag.NotExistError)(nil); errors.As(err, &unknown) {
 			var names []string
 			cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
-			if near := config.Nearest(unknown.GetSpecifiedName(), names); near != "" {
+			if near := display.Nearest(unknown.GetSpecifiedName(), names); near != "" {
 				return usageError{fmt.Errorf("%w; did you mean --%s?", err, near)}
 			}
 		}
@@ -106,7 +107,7 @@ func (a *app) group(use, short, long string, children ...*cobra.Command) *cobra.
 			for _, c := range cmd.Commands() {
 				names = append(names, c.Name())
 			}
-			if near := config.Nearest(args[0], names); near != "" {
+			if near := display.Nearest(args[0], names); near != "" {
 				return usageError{fmt.Errorf("unknown command %q; did you mean %s?", args[0], near)}
 			}
 			return usageError{fmt.Errorf("unknown command %q; see `%s --help`", args[0], cmd.CommandPath())}
@@ -198,12 +199,12 @@ func (a *app) databaseSettings(cmd *cobra.Command, warn func(string)) (config.Co
 
 // system is an open database with everything that works on it.
 type system struct {
-	config config.Config
-	store  *storage.Store
-	users  *identity.Users
-	oauth  *oauth.Server
-	limits *limit.Limits // nil when off
-	work   *work
+	config  config.Config
+	store   *storage.Store
+	users   *identity.Users
+	oauth   *oauth.Server
+	limiter *ratelimit.Limiter // nil when off
+	work    *work
 }
 
 // with opens the database of the settings for a command and closes it afterwards.
@@ -234,7 +235,7 @@ func operator() string {
 func (s *system) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	return errors.Join(s.store.Close(ctx), s.limits.Close())
+	return errors.Join(s.store.Close(ctx), s.limiter.Close())
 }
 
 // printJSON writes a record. Characters that a terminal would interpret are escaped.
@@ -320,7 +321,7 @@ func durationFlag(cmd *cobra.Command, name string, value time.Duration, usage st
 	return (*time.Duration)(&v)
 }
 
-// durationValue implements pflag.Value with config.ParseDuration.
+// durationValue implements pflag.Value with duration.Parse.
 type durationValue time.Duration
 
 // String implements pflag.Value.
@@ -328,7 +329,7 @@ func (d *durationValue) String() string { return time.Duration(*d).String() }
 
 // Set implements pflag.Value.
 func (d *durationValue) Set(s string) error {
-	v, err := config.ParseDuration(s)
+	v, err := duration.Parse(s)
 	*d = durationValue(v)
 	return err
 }

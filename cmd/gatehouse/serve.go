@@ -113,7 +113,7 @@ func (s *system) serve(ctx context.Context, log *slog.Logger, g *gates, o serveO
 		return errors.Join(err, g.shutdown(ctx, time.Second), s.close(ctx))
 	}
 	site, err := web.New(web.Options{
-		Config: s.config, Store: s.store, Users: s.users, OAuth: s.oauth, Log: log, Limits: s.limits, Meters: registry, Tracer: tracer, StrictHost: o.strictHost, Ready: s.work.stalled,
+		Config: s.config, Store: s.store, Users: s.users, OAuth: s.oauth, Log: log, Limiter: s.limiter, Meters: registry, Tracer: tracer, StrictHost: o.strictHost, Ready: s.work.stalled,
 	})
 	if err != nil {
 		return errors.Join(err, g.shutdown(ctx, time.Second), s.close(ctx))
@@ -151,7 +151,7 @@ func (s *system) serve(ctx context.Context, log *slog.Logger, g *gates, o serveO
 	if !o.foreground {
 		signal.Ignore(syscall.SIGHUP) // what asks others to read their files again; here they are looked at by themselves
 	}
-	s.limits.Try(ctx)
+	s.limiter.PingRedis(ctx)
 	waitForJobs := startJobs(jobs, s, log)
 	select {
 	case <-ctx.Done():
@@ -163,7 +163,7 @@ func (s *system) serve(ctx context.Context, log *slog.Logger, g *gates, o serveO
 	endJobs()
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.ShutdownTimeout)
 	defer cancel()
-	err = errors.Join(err, g.shutdown(limited, s.config.ShutdownTimeout), waitForJobs(limited), s.store.Close(limited), s.limits.Close(), stopTraces(limited))
+	err = errors.Join(err, g.shutdown(limited, s.config.ShutdownTimeout), waitForJobs(limited), s.store.Close(limited), s.limiter.Close(), stopTraces(limited))
 	if err != nil {
 		log.Error("stopped, and not all was done", slog.Any("error", err))
 		return err

@@ -14,8 +14,8 @@ import (
 	"gatehouse/config"
 	"gatehouse/identity"
 	"gatehouse/oauth"
+	"gatehouse/ratelimit"
 	"gatehouse/storage"
-	"gatehouse/web/limit"
 )
 
 // openSystem opens the database of the settings, checks its schema and root key, and puts the packages together. With
@@ -90,32 +90,28 @@ func assemble(ctx context.Context, cfg config.Config, store *storage.Store, log 
 	if err := useRootKey(ctx, cfg, store, notice); err != nil {
 		return nil, err
 	}
-	var limits *limit.Limits
-	var counting oauth.Limits // a nil *limit.Limits in an interface is not nil
-	if !cfg.RateLimitsOff {
-		if limits, err = limit.New(limit.Options{
-			Rates: cfg.RateLimits, RedisURL: cfg.RedisURL, Key: store.Key(storage.LimitKey), Now: store.Now, Log: orSilent(log),
-		}); err != nil {
-			return nil, err
-		}
-		counting = limits
+	limiter, err := ratelimit.New(ratelimit.Options{
+		Rates: cfg.RateLimits, RedisURL: cfg.RedisURL, Key: store.Key(storage.LimitKey), Now: store.Now, Log: orSilent(log),
+	})
+	if err != nil {
+		return nil, err
 	}
 	server, err := oauth.New(ctx, store, oauth.Options{
 		Issuer: cfg.Issuer, Environment: cfg.Environment, AccessTokenTTL: cfg.AccessTokenTTL, CodeTTL: cfg.CodeTTL,
 		RefreshIdleTTL: cfg.RefreshIdleTTL, RefreshMaxTTL: cfg.RefreshMaxTTL, RefreshGrace: cfg.RefreshGrace,
 		RequestTTL: cfg.RequestTTL, KeyRotationPeriod: cfg.KeyRotationPeriod, IDTokenTTL: cfg.IDTokenTTL, HintTTL: cfg.SessionMaxTTL,
 		Registration:    oauth.Registration{Mode: cfg.Registration, Scopes: cfg.RegistrationScopes, RequirePKCE: cfg.RegistrationRequirePKCE},
-		FetchAllowHosts: cfg.FetchAllowHosts, Limits: counting, Log: log,
+		FetchAllowHosts: cfg.FetchAllowHosts, Limiter: limiter, Log: log,
 	})
 	if err != nil {
 		return nil, err
 	}
 	people := identity.New(store, identity.Options{
 		Secure: cfg.Secure(), SessionIdleTTL: cfg.SessionIdleTTL, SessionMaxTTL: cfg.SessionMaxTTL,
-		PasswordMinLength: cfg.PasswordMinLength, Concurrency: cfg.PasswordConcurrency, Limits: counting,
-		NamesLimit: cfg.RateLimits[config.LimitSignInNames],
+		PasswordMinLength: cfg.PasswordMinLength, Concurrency: cfg.PasswordConcurrency, Limiter: limiter,
+		NamesLimit: cfg.RateLimits[ratelimit.SignInNames],
 	})
-	return &system{config: cfg, store: store, users: people, oauth: server, limits: limits, work: newWork()}, nil
+	return &system{config: cfg, store: store, users: people, oauth: server, limiter: limiter, work: newWork()}, nil
 }
 
 func orSilent(log *slog.Logger) *slog.Logger {

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"gatehouse/ratelimit/redistest"
 	"gatehouse/storage/storagetest"
 )
 
@@ -86,7 +87,7 @@ func RunOnThree(t *testing.T, table []Requirement, database func(t *testing.T) s
 		}
 		t.Run(name(r), func(t *testing.T) {
 			t.Parallel()
-			env := map[string]string{"GATEHOUSE_REDIS_URL": StartRedis(t).URL}
+			env := map[string]string{"GATEHOUSE_REDIS_URL": redistest.Start(t).URL}
 			maps.Copy(env, r.Env)
 			r.Test(t, Cluster(t, database(t), 3, Options{Env: env}))
 		})

@@ -23,10 +23,10 @@ import (
 	"gatehouse/config"
 	"gatehouse/identity"
 	"gatehouse/oauth"
+	"gatehouse/ratelimit"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 	"gatehouse/web"
-	"gatehouse/web/limit"
 )
 
 // Server is one running process of Gatehouse.
@@ -102,30 +102,25 @@ func Start(t testing.TB, db string, o Options) *Server {
 		lendKeys(t, s.Store)
 	}
 	log := slog.New(web.LogHandler(slog.NewJSONHandler(s.Log, &slog.HandlerOptions{Level: slog.LevelDebug})))
-	var limits *limit.Limits
-	var counting oauth.Limits
-	if !s.Config.RateLimitsOff {
-		limits, err = limit.New(limit.Options{
-			Rates: s.Config.RateLimits, RedisURL: s.Config.RedisURL, Key: s.Store.Key(storage.LimitKey), Now: s.Clock.Now, RedisNow: s.Clock.Now, Log: log,
-		})
-		storagetest.Must(t, err)
-		t.Cleanup(func() { storagetest.Must(t, limits.Close()) })
-		counting = limits
-	}
+	limiter, err := ratelimit.New(ratelimit.Options{
+		Rates: s.Config.RateLimits, RedisURL: s.Config.RedisURL, Key: s.Store.Key(storage.LimitKey), Now: s.Clock.Now, RedisNow: s.Clock.Now, Log: log,
+	})
+	storagetest.Must(t, err)
+	t.Cleanup(func() { storagetest.Must(t, limiter.Close()) })
 	s.OAuth, err = oauth.New(t.Context(), s.Store, oauth.Options{
 		Issuer: s.Issuer, Environment: "live", AccessTokenTTL: s.Config.AccessTokenTTL, CodeTTL: s.Config.CodeTTL,
 		RefreshIdleTTL: s.Config.RefreshIdleTTL, RefreshMaxTTL: s.Config.RefreshMaxTTL, RefreshGrace: s.Config.RefreshGrace,
 		RequestTTL: s.Config.RequestTTL, KeyRotationPeriod: s.Config.KeyRotationPeriod, IDTokenTTL: s.Config.IDTokenTTL, HintTTL: s.Config.SessionMaxTTL,
 		Registration:    oauth.Registration{Mode: s.Config.Registration, Scopes: s.Config.RegistrationScopes, RequirePKCE: s.Config.RegistrationRequirePKCE},
-		FetchAllowHosts: s.Config.FetchAllowHosts, Limits: counting, Log: log,
+		FetchAllowHosts: s.Config.FetchAllowHosts, Limiter: limiter, Log: log,
 	})
 	storagetest.Must(t, err)
 	keepKeys(t, s.Store)
 	s.Users = identity.New(s.Store, identity.Options{
-		Secure: s.Config.Secure(), SessionIdleTTL: s.Config.SessionIdleTTL, SessionMaxTTL: s.Config.SessionMaxTTL, PasswordMinLength: s.Config.PasswordMinLength, Limits: counting,
-		NamesLimit: s.Config.RateLimits[config.LimitSignInNames],
+		Secure: s.Config.Secure(), SessionIdleTTL: s.Config.SessionIdleTTL, SessionMaxTTL: s.Config.SessionMaxTTL, PasswordMinLength: s.Config.PasswordMinLength, Limiter: limiter,
+		NamesLimit: s.Config.RateLimits[ratelimit.SignInNames],
 	})
-	site, err := web.New(web.Options{Config: s.Config, Store: s.Store, Users: s.Users, OAuth: s.OAuth, Log: log, Limits: limits})
+	site, err := web.New(web.Options{Config: s.Config, Store: s.Store, Users: s.Users, OAuth: s.OAuth, Log: log, Limiter: limiter})
 	storagetest.Must(t, err)
 	s.Handler = site.Handler()
 	hs := &httptest.Server{Listener: listener, Config: &http.Server{Handler: s.Handler, ReadHeaderTimeout: time.Minute}}

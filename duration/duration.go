@@ -1,4 +1,6 @@
-package config
+// Package duration decides how durations are written in settings, client metadata and command output: like
+// time.Duration, with weeks and days when reading and without trailing zero units when writing.
+package duration
 
 import (
 	"errors"
@@ -9,9 +11,8 @@ import (
 	"time"
 )
 
-// ParseDuration parses a duration like time.ParseDuration, optionally preceded by weeks and days of 24 hours: 7d, 2w,
-// 1d12h.
-func ParseDuration(s string) (time.Duration, error) {
+// Parse parses a duration like time.ParseDuration, optionally preceded by weeks and days of 24 hours: 7d, 2w, 1d12h.
+func Parse(s string) (time.Duration, error) {
 	rest, negative := strings.CutPrefix(s, "-")
 	total, found := time.Duration(0), false
 	for _, unit := range []struct {
@@ -45,4 +46,16 @@ func ParseDuration(s string) (time.Duration, error) {
 		total = -total
 	}
 	return total, nil
+}
+
+// Format returns the duration without zero units at the end: 15m for 15m0s, 1h for 1h0m0s.
+func Format(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }
