@@ -12,13 +12,14 @@ import (
 
 	"gatehouse/identity"
 	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
 	"gatehouse/storage/storagetest"
 )
 
 // requestFrom returns the context of a request from an address.
 func requestFrom(t *testing.T, address string) context.Context {
 	t.Helper()
-	return storage.WithOrigin(t.Context(), storage.Origin{Address: address})
+	return reqevent.With(t.Context(), &reqevent.Event{Address: address})
 }
 
 // knownDevice returns the device cookie of a browser in which the user has just signed in.
@@ -54,7 +55,7 @@ func TestKnownBrowserSignsInDuringFlood(t *testing.T) {
 	var wait sync.WaitGroup
 	const networks, each = 8, 64
 	for i := range networks * each {
-		ctx := storage.WithOrigin(flood, storage.Origin{Address: fmt.Sprintf("192.0.%d.1", i%networks)})
+		ctx := reqevent.With(flood, &reqevent.Event{Address: fmt.Sprintf("192.0.%d.1", i%networks)})
 		wait.Go(func() {
 			_, _ = p.SignIn(ctx, fmt.Sprint("nobody ", i), "wrong password", identity.Device{})
 		})

@@ -11,6 +11,7 @@ import (
 	"github.com/gorilla/sessions"
 
 	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
 )
 
 const (
@@ -196,10 +197,10 @@ func (p *Users) StartSession(w http.ResponseWriter, r *http.Request, user storag
 			before = o.Session.ID
 		}
 	}
-	now, origin, token := p.store.Now(), storage.OriginOf(r.Context()), random()
+	now, request, token := p.store.Now(), reqevent.From(r.Context()), random()
 	row := storage.BrowserSession{
 		ID: uuid.NewString(), TokenHash: hash(token), UserID: user.ID, UserEpoch: user.Epoch,
-		AuthTime: now, ACR: "1", AMR: methods, Address: origin.Address, UserAgent: origin.UserAgent,
+		AuthTime: now, ACR: "1", AMR: methods, Address: request.Address, UserAgent: request.UserAgent,
 		CreatedAt: now, LastSeenAt: now, ExpiresAt: now.Add(p.options.SessionMaxTTL),
 	}
 	event := storage.Event{Type: storage.UserSignedIn, UserID: user.ID}
@@ -264,9 +265,9 @@ func (p *Users) SignOut(w http.ResponseWriter, r *http.Request, out ...*SignedIn
 
 // end ends one person's session, by the doing of them or of another who uses the browser.
 func (p *Users) end(r *http.Request, who, by *SignedInUser) error {
-	origin := storage.OriginOf(r.Context())
-	origin.Actor = "user:" + by.User.ID
-	err := p.store.EndSession(storage.WithOrigin(r.Context(), origin), who.User.ID, who.Session.ID, storage.Event{Type: storage.SessionEnded})
+	event := *reqevent.From(r.Context()) // a copy, because the request keeps its own actor
+	event.Actor = "user:" + by.User.ID
+	err := p.store.EndSession(reqevent.With(r.Context(), &event), who.User.ID, who.Session.ID, storage.Event{Type: storage.SessionEnded})
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil
 	}

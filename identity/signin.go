@@ -12,6 +12,7 @@ import (
 
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
 )
 
 // The limits on failed sign-ins: strict per name or account and network, so that no other network is locked out;
@@ -127,7 +128,7 @@ type attempt struct {
 // the response shows, and by the account, so that alternating between its names gains nothing.
 func (p *Users) attempt(ctx context.Context, typed string, user storage.User, device Device) attempt {
 	key := p.store.Key(storage.SignInKey)
-	origin := network(storage.OriginOf(ctx).Address)
+	origin := network(reqevent.From(ctx).Address)
 	count := func(account, from string, limit storage.SignInLimit) storage.SignInCount {
 		c := storage.SignInCount{Account: mac(key, account), Network: "*", Limit: limit}
 		if from != "*" { // hashed, because it is only compared, like the account
@@ -218,7 +219,7 @@ func (p *Users) recordFailed(ctx context.Context, user storage.User, hash string
 func (p *Users) record(ctx context.Context, e storage.Event) error {
 	counts := []ratelimit.Count{{Limit: ratelimit.RecordedFailure, Key: e.Type + " " + e.UserID}}
 	if e.UserID == "" {
-		counts = []ratelimit.Count{{Limit: ratelimit.RecordedFailure, Key: e.Type + " " + storage.OriginOf(ctx).Network()}, {Limit: ratelimit.AllRecordedFailures}}
+		counts = []ratelimit.Count{{Limit: ratelimit.RecordedFailure, Key: e.Type + " " + reqevent.From(ctx).Network()}, {Limit: ratelimit.AllRecordedFailures}}
 	}
 	if p.options.Limiter.Count(ctx, counts...).Refused {
 		p.store.Seen(e)

@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
 )
 
 // LimitError returns the error of a limit that refuses, or nil.
@@ -31,7 +32,7 @@ func (s *Server) CountFailure(ctx context.Context, clientID string) error {
 }
 
 func failureCounts(ctx context.Context, clientID string) (address, client ratelimit.Count) {
-	network := storage.OriginOf(ctx).Network()
+	network := reqevent.From(ctx).Network()
 	return ratelimit.Count{Limit: ratelimit.AddressFailure, Key: network}, ratelimit.Count{Limit: ratelimit.ClientFailure, Key: clientID + " " + network}
 }
 
@@ -52,7 +53,7 @@ func (s *Server) checkAssertionLimits(ctx context.Context, c *storage.Client) er
 // so each network has a separate count and cannot use up the limit of the others.
 func clientLimitKey(ctx context.Context, c *storage.Client) string {
 	if c.IsPublic() {
-		return c.ID + " " + storage.OriginOf(ctx).Network()
+		return c.ID + " " + reqevent.From(ctx).Network()
 	}
 	return c.ID
 }
@@ -60,7 +61,7 @@ func clientLimitKey(ctx context.Context, c *storage.Client) string {
 // checkTokenLimits counts a token request of an authenticated client.
 func (s *Server) checkTokenLimits(ctx context.Context, c *storage.Client) (ratelimit.Decision, error) {
 	d := s.options.Limiter.Count(ctx,
-		ratelimit.Count{Limit: ratelimit.TokenAddress, Key: storage.OriginOf(ctx).Network()},
+		ratelimit.Count{Limit: ratelimit.TokenAddress, Key: reqevent.From(ctx).Network()},
 		ratelimit.Count{Limit: ratelimit.TokenClient, Key: clientLimitKey(ctx, c)})
 	return d, LimitError(d, "Too many token requests. Keep a token until shortly before it expires, and use it for every call.")
 }
@@ -76,7 +77,7 @@ func (s *Server) checkUserTokenLimit(ctx context.Context, key string) error {
 // their network takes nothing from that of all.
 func (s *Server) recordFailure(ctx context.Context, e storage.Event) {
 	s.store.Seen(e)
-	counts := []ratelimit.Count{{Limit: ratelimit.RecordedFailure, Key: e.Type + " " + storage.OriginOf(ctx).Network()}, {Limit: ratelimit.AllRecordedFailures}}
+	counts := []ratelimit.Count{{Limit: ratelimit.RecordedFailure, Key: e.Type + " " + reqevent.From(ctx).Network()}, {Limit: ratelimit.AllRecordedFailures}}
 	if e.Type == storage.AddressRefused {
 		// It takes the right secret, so no stranger's failures stand in its way.
 		counts = []ratelimit.Count{{Limit: ratelimit.RecordedFailure, Key: e.Type + " " + e.ClientID}}
@@ -145,7 +146,7 @@ func mayComeFrom(ctx context.Context, c *storage.Client) bool {
 	if len(c.AllowedNetworks) == 0 {
 		return true
 	}
-	address, err := netip.ParseAddr(storage.OriginOf(ctx).Address)
+	address, err := netip.ParseAddr(reqevent.From(ctx).Address)
 	if err != nil {
 		return false
 	}

@@ -15,6 +15,7 @@ import (
 	"gatehouse/oauth/credential"
 	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
 )
 
 // CreateClient registers a client with a generated id and, if confidential, a generated secret, which is in the answer
@@ -93,7 +94,7 @@ func (s *Server) sector(ctx context.Context, clientID string, m *Metadata) (stri
 	}
 	if m.SectorIdentifierURI != "" {
 		// On the account of whoever asks: the client may have been made up a moment ago.
-		doc, err := s.fetch.GetNow(ctx, "registration from "+storage.OriginOf(ctx).Address, m.SectorIdentifierURI, maxSectorDocument)
+		doc, err := s.fetch.GetNow(ctx, "registration from "+reqevent.From(ctx).Address, m.SectorIdentifierURI, maxSectorDocument)
 		if overloaded(ctx, err) {
 			return "", unavailable(err)
 		}

@@ -13,6 +13,7 @@ import (
 	"gatehouse/oauth/params"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
 )
 
 // requestObjectType is the typ of a request object (RFC 9101 §10.8). Clients of OpenID Connect send none, or JWT.
@@ -33,7 +34,7 @@ func (s *Server) requestObject(ctx context.Context, form url.Values) (url.Values
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	failures := ratelimit.Count{Limit: ratelimit.RequestObjectFailure, Key: c.ID + " " + storage.OriginOf(ctx).Network()}
+	failures := ratelimit.Count{Limit: ratelimit.RequestObjectFailure, Key: c.ID + " " + reqevent.From(ctx).Network()}
 	if err := LimitError(s.options.Limiter.Check(ctx, failures), "Too many request objects of this client were not valid. Wait, then try again."); err != nil {
 		return nil, err
 	}

@@ -5,51 +5,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
+
+	"gatehouse/storage/reqevent"
 )
-
-// Origin is where a request came from. Middleware sets it once, and it is the only value carried in a context.
-type Origin struct {
-	Actor     string // "user:…", "cli:…", "system"; empty for a protocol request, whose actor is its client
-	Address   string
-	UserAgent string
-	RequestID string
-}
-
-// Network is the part of the address that counts as one caller: an IPv4 address, or the /64 of an IPv6 one.
-func (o Origin) Network() string {
-	a, err := netip.ParseAddr(o.Address)
-	if err != nil || a.Is4() {
-		return o.Address
-	}
-	p, err := a.Prefix(64)
-	if err != nil {
-		return o.Address
-	}
-	return p.String()
-}
-
-type originKey struct{}
-
-// WithOrigin returns a context that carries o. What the caller wrote into its headers is cut and made valid text here,
-// once: PostgreSQL refuses anything else, and with the audit row the change it belongs to.
-func WithOrigin(ctx context.Context, o Origin) context.Context {
-	o.UserAgent, o.Address = plainText(o.UserAgent), plainText(o.Address)
-	return context.WithValue(ctx, originKey{}, o)
-}
-
-// OriginOf returns the context's origin, or that of the system itself.
-func OriginOf(ctx context.Context) Origin {
-	if o, ok := ctx.Value(originKey{}).(Origin); ok {
-		return o
-	}
-	return Origin{Actor: "system"}
-}
 
 // The types of audit events.
 const (
@@ -136,7 +99,7 @@ func IsEventType(filter string) bool {
 	return filter == "" || slices.ContainsFunc(eventTypes, func(t string) bool { return t == filter || open && strings.HasPrefix(t, prefix) })
 }
 
-// Event is what an audit row says beyond its origin and time. Every changing method takes one, so none is forgotten.
+// Event is what an audit row says beyond its request and time. Every changing method takes one, so none is forgotten.
 type Event struct {
 	Type     string
 	ClientID string
@@ -184,10 +147,10 @@ func (s *Store) row(ctx context.Context, e Event) (AuditEvent, error) {
 	if e.Type == "" {
 		return AuditEvent{}, ErrNoEvent
 	}
-	o := OriginOf(ctx)
+	request := reqevent.From(ctx)
 	row := AuditEvent{
-		ID: uuid.Must(uuid.NewV7()).String(), At: s.now(), Event: e.Type, Actor: o.Actor,
-		ClientID: plainText(e.ClientID), UserID: e.UserID, GrantID: e.GrantID, Scopes: e.Scopes, Token: e.Token, RequestID: o.RequestID,
+		ID: uuid.Must(uuid.NewV7()).String(), At: s.now(), Event: e.Type, Actor: request.Actor,
+		ClientID: reqevent.CleanText(e.ClientID), UserID: e.UserID, GrantID: e.GrantID, Scopes: e.Scopes, Token: e.Token, RequestID: request.RequestID,
 	}
 	if row.Actor == "" {
 		row.Actor = "anonymous"
@@ -203,16 +166,8 @@ func (s *Store) row(ctx context.Context, e Event) (AuditEvent, error) {
 		row.Detail = string(b)
 	}
 	var err error
-	row.PersonalKey, row.Personal, err = s.sealOrigin(row.ID, o.Address, o.UserAgent)
+	row.PersonalKey, row.Personal, err = s.sealOrigin(row.ID, request.Address, request.UserAgent)
 	return row, err
-}
-
-// plainText is s as valid UTF-8 of at most 256 bytes, without NUL.
-func plainText(s string) string {
-	if len(s) > 256 {
-		s = s[:256]
-	}
-	return strings.ReplaceAll(strings.ToValidUTF8(s, "?"), "\x00", "?")
 }
 
 // recordOf writes the audit row of a change in the same statement, where PostgreSQL can: of whom it is about is in the row that

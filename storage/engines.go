@@ -22,6 +22,8 @@ import (
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
 	"gorm.io/gorm/schema"
+
+	"gatehouse/storage/reqevent"
 )
 
 // registerMillis makes the scanner of instants known to gorm, which keeps serializers in a global table.
@@ -146,7 +148,7 @@ func (q quiet) ParamsFilter(_ context.Context, sql string, _ ...any) (string, []
 
 // Trace also makes the statement part of the trace of its request, where that is traced.
 func (q quiet) Trace(ctx context.Context, begin time.Time, fc func() (string, int64), err error) {
-	if OriginOf(ctx).RequestID != "" {
+	if reqevent.From(ctx).RequestID != "" {
 		q.asked.Add(1)
 	}
 	if span := trace.SpanFromContext(ctx); span.IsRecording() {

@@ -14,12 +14,13 @@ import (
 	"github.com/google/uuid"
 
 	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
 	"gatehouse/storage/storagetest"
 )
 
 // from is a request of somebody.
 func from(ctx context.Context) context.Context {
-	return storage.WithOrigin(ctx, storage.Origin{Actor: "user:alice", Address: "192.0.2.77", UserAgent: "Browser/77", RequestID: "the-request"})
+	return reqevent.With(ctx, &reqevent.Event{Actor: "user:alice", Address: "192.0.2.77", UserAgent: "Browser/77", RequestID: "the-request"})
 }
 
 // sealedLog has three seals of four rows each.
@@ -308,7 +309,7 @@ func TestRetiringKeepsTheSealsAndErasingTheRows(t *testing.T) {
 		if events, err = s.AuditEvents(t.Context(), storage.AuditFilter{Event: storage.AuditRetired}); err != nil || len(events) != 1 {
 			t.Errorf("no event tells of it: %v %v", events, err)
 		}
-		storagetest.Must(t, s.Record(storage.WithOrigin(t.Context(), storage.Origin{Actor: "user:alice", Address: "192.0.2.78"}), storagetest.Event("as_actor")))
+		storagetest.Must(t, s.Record(reqevent.With(t.Context(), &reqevent.Event{Actor: "user:alice", Address: "192.0.2.78"}), storagetest.Event("as_actor")))
 		if n, err := s.EraseAudit(t.Context(), "alice"); err != nil || n != 1 {
 			t.Errorf("of what she did without being named, %d rows were erased: %v", n, err)
 		}

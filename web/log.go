@@ -6,7 +6,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
-	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
 )
 
 // LogHandler adds to every line the id of the request that it belongs to, and that of its trace where there is one.
@@ -15,7 +15,7 @@ func LogHandler(h slog.Handler) slog.Handler { return requestHandler{h} }
 type requestHandler struct{ slog.Handler }
 
 func (h requestHandler) Handle(ctx context.Context, r slog.Record) error {
-	if id := storage.OriginOf(ctx).RequestID; id != "" {
+	if id := reqevent.From(ctx).RequestID; id != "" {
 		r.AddAttrs(slog.String("request_id", id))
 	}
 	if span := trace.SpanContextFromContext(ctx); span.IsSampled() {

@@ -17,7 +17,7 @@ import (
 	"gatehouse/identity"
 	"gatehouse/oauth"
 	"gatehouse/oauth/params"
-	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
 )
 
 const (
@@ -30,19 +30,19 @@ const (
 	maxContentType = 500
 )
 
-// outermost gives every request its id and origin, and refuses what no route should see.
+// outermost gives every request its event and refuses what no route should see.
 func (s *Server) outermost(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var id [8]byte
 		_, _ = rand.Read(id[:]) // never fails: the program would have ended
-		origin := storage.Origin{Address: s.clientAddress(r), UserAgent: r.UserAgent(), RequestID: hex.EncodeToString(id[:])}
+		event := &reqevent.Event{Address: s.clientAddress(r), UserAgent: r.UserAgent(), RequestID: hex.EncodeToString(id[:])}
 		h := w.Header()
-		h.Set("X-Request-Id", origin.RequestID)
+		h.Set("X-Request-Id", event.RequestID)
 		h.Set("X-Content-Type-Options", "nosniff")
 		if s.issuer.Scheme == "https" {
 			h.Set("Strict-Transport-Security", "max-age=31536000")
 		}
-		r = r.WithContext(storage.WithOrigin(r.Context(), origin))
+		r = r.WithContext(reqevent.With(r.Context(), event))
 		switch {
 		case len(r.RequestURI) > maxURL:
 			s.serve(route{kind: page, handler: errorHandler(http.StatusRequestURITooLong, "error.malformed")}).ServeHTTP(w, r)
@@ -216,7 +216,7 @@ func (s *Server) run(rt route, w http.ResponseWriter, r *http.Request) (err erro
 	return rt.handler(s, w, r)
 }
 
-// setActor makes the person last chosen in the browser the origin of what a page does.
+// setActor makes the person last chosen in the browser the actor of what a page does.
 func (s *Server) setCurrentActor(r *http.Request) error {
 	who, err := s.users.CurrentUser(r)
 	if err != nil {
@@ -226,14 +226,13 @@ func (s *Server) setCurrentActor(r *http.Request) error {
 	return nil
 }
 
-// setActor makes a person the origin of what the request does, nobody when it is nil.
+// setActor makes a user the actor of what the request does, none when who is nil.
 func setActor(r *http.Request, who *identity.SignedInUser) {
-	origin := storage.OriginOf(r.Context())
-	origin.Actor = "anonymous"
+	event := reqevent.From(r.Context())
+	event.Actor = "anonymous"
 	if who != nil {
-		origin.Actor = "user:" + who.User.ID
+		event.Actor = "user:" + who.User.ID
 	}
-	*r = *r.WithContext(storage.WithOrigin(r.Context(), origin))
 }
 
 // answerJSON writes a protocol error. Failed client authentication counts against the client and the network, and past
@@ -253,10 +252,10 @@ func (s *Server) answerJSON(w http.ResponseWriter, r *http.Request, err error) e
 // logRequest writes the request's one log line: information for what the caller got wrong, an error for what we did.
 func (s *Server) logRequest(w *recorder, r *http.Request, err error, took time.Duration) {
 	level := slog.LevelInfo
-	origin := storage.OriginOf(r.Context())
+	event := reqevent.From(r.Context())
 	attrs := make([]slog.Attr, 0, 12)
 	attrs = append(attrs, slog.String("method", r.Method), slog.String("route", routeOf(r)),
-		slog.Int("status", w.status), slog.Float64("took_ms", float64(took.Microseconds())/1000), slog.String("address", origin.Address))
+		slog.Int("status", w.status), slog.Float64("took_ms", float64(took.Microseconds())/1000), slog.String("address", event.Address))
 	if id := clientOf(r); id != "" {
 		attrs = append(attrs, slog.String("client_id", id))
 	}

@@ -22,6 +22,7 @@ import (
 	"gatehouse/oauth/redirect"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
 	"gatehouse/templates"
 )
 
@@ -101,7 +102,7 @@ type basePage struct {
 }
 
 func (s *Server) newBasePage(r *http.Request, title string) basePage {
-	return basePage{Title: title, Base: s.base, Host: s.issuer.Host, Stylesheet: s.pages.sheet, RequestID: storage.OriginOf(r.Context()).RequestID}
+	return basePage{Title: title, Base: s.base, Host: s.issuer.Host, Stylesheet: s.pages.sheet, RequestID: reqevent.From(r.Context()).RequestID}
 }
 
 // render renders a page into a buffer and then writes it.

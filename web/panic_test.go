@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"gatehouse/ratelimit"
-	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
 )
 
 // TestAPanicIsAnAnswer: a bug in one handler costs its request alone, and the page tells nothing of it.
@@ -28,7 +28,7 @@ func TestAPanicIsAnAnswer(t *testing.T) {
 	for _, k := range []kind{api, static, public} {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
-		r = r.WithContext(storage.WithOrigin(r.Context(), storage.Origin{RequestID: "the-id"}))
+		r = r.WithContext(reqevent.With(r.Context(), &reqevent.Event{RequestID: "the-id"}))
 		s.serve(route{kind: k, handler: func(*Server, http.ResponseWriter, *http.Request) error { panic("a secret cause") }}).ServeHTTP(w, r)
 		if w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "secret cause") {
 			t.Errorf("%d %s", w.Code, w.Body)

@@ -9,7 +9,7 @@ import (
 
 	"gatehouse/oauth"
 	"gatehouse/ratelimit"
-	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
 )
 
 // kind says who a route is for, and so which adapter and which guards it gets.
@@ -130,7 +130,7 @@ func (s *Server) limitRegistration(r *http.Request) error {
 
 // limitNetwork counts a request against a limit of the network that it comes from.
 func (s *Server) limitNetwork(r *http.Request, name string) ratelimit.Decision {
-	return s.limiter.Count(r.Context(), ratelimit.Count{Limit: name, Key: storage.OriginOf(r.Context()).Network()})
+	return s.limiter.Count(r.Context(), ratelimit.Count{Limit: name, Key: reqevent.From(r.Context()).Network()})
 }
 
 func (s *Server) healthy(w http.ResponseWriter, _ *http.Request) error {

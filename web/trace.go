@@ -11,7 +11,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"gatehouse/oauth"
-	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
 )
 
 // startSpan begins the span of a request, below that of a trusted proxy if it sent one (W3C Trace Context), or on a loopback
@@ -23,7 +23,7 @@ func (s *Server) startSpan(ctx context.Context, r *http.Request) (context.Contex
 	route, method := routeOf(r), knownMethod(r.Method)
 	return s.tracer.Start(ctx, method+" "+route, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
 		attribute.String("http.request.method", method), attribute.String("http.route", route),
-		attribute.String("gatehouse.request_id", storage.OriginOf(ctx).RequestID)))
+		attribute.String("gatehouse.request_id", reqevent.From(ctx).RequestID)))
 }
 
 func endSpan(span trace.Span, status int, err error) {

@@ -24,6 +24,7 @@ import (
 	"gatehouse/oauth"
 	"gatehouse/oauth/credential"
 	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
 )
 
 // devData is what `gatehouse dev` made and must know at its next start. It is in dev.json, readable by its owner alone.
@@ -84,7 +85,7 @@ func (a *app) devCommand() *cobra.Command {
 		log, end := a.logger(cfg)
 		defer end()
 		cfg.FetchAllowHosts = append(cfg.FetchAllowHosts, *sampleListen) // the sample app takes logouts
-		ctx := storage.WithOrigin(cmd.Context(), storage.Origin{Actor: operator()})
+		ctx := reqevent.With(cmd.Context(), &reqevent.Event{Actor: operator()})
 		var data devData
 		tell := func(text string) { fmt.Fprintln(a.stderr, "gatehouse: "+text) }
 		s, err := openSystemAfter(ctx, cfg, log, true, tell, func(store *storage.Store) error {

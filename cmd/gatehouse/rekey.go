@@ -13,6 +13,7 @@ import (
 
 	"gatehouse/config"
 	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
 )
 
 func (a *app) rekeyCommand() *cobra.Command {
@@ -50,7 +51,7 @@ func (a *app) rekeyCommand() *cobra.Command {
 				return err
 			}
 		}
-		ctx := storage.WithOrigin(cmd.Context(), storage.Origin{Actor: operator()})
+		ctx := reqevent.With(cmd.Context(), &reqevent.Event{Actor: operator()})
 		s, err := openSystem(ctx, cfg, nil, false, func(text string) { fmt.Fprintln(a.stderr, "gatehouse: "+text) })
 		if made && errors.Is(err, storage.ErrOtherKey) { // nothing is sealed under the new one
 			err = errors.Join(err, os.Remove(file+".new"))

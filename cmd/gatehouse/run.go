@@ -28,6 +28,7 @@ import (
 	"gatehouse/oauth/fetch"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
 )
 
 // Exit codes of every command.
@@ -216,7 +217,7 @@ func (a *app) with(cmd *cobra.Command, fn func(ctx context.Context, s *system) e
 	if path, embedded := cfg.Embedded(); embedded && cmd.Name() != "create" && !exists(path) {
 		return fmt.Errorf("there is no database at %s; run this where `gatehouse serve` runs, or set --database-url", path)
 	}
-	ctx := storage.WithOrigin(cmd.Context(), storage.Origin{Actor: operator()})
+	ctx := reqevent.With(cmd.Context(), &reqevent.Event{Actor: operator()})
 	s, err := openSystem(ctx, cfg, nil, false, func(text string) { fmt.Fprintln(a.stderr, "gatehouse: "+text) })
 	if err != nil {
 		return err

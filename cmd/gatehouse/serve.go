@@ -25,6 +25,7 @@ import (
 
 	"gatehouse/config"
 	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
 	"gatehouse/web"
 )
 
@@ -51,7 +52,7 @@ func (a *app) serveCommand() *cobra.Command {
 		for _, w := range warnings {
 			log.Warn(w)
 		}
-		ctx := storage.WithOrigin(cmd.Context(), storage.Origin{Actor: "system"})
+		ctx := reqevent.With(cmd.Context(), &reqevent.Event{Actor: "system"})
 		if path, embedded := cfg.Embedded(); embedded && exists(filepath.Join(filepath.Dir(path), devFile)) {
 			log.Warn("this database was made by `gatehouse dev`: its demo person and demo clients work here too; for real use set GATEHOUSE_DATABASE_URL to a new file")
 		}

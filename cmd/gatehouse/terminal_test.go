@@ -8,6 +8,7 @@ import (
 	"gatehouse/config"
 	"gatehouse/display"
 	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
 	"gatehouse/storage/storagetest"
 )
 
@@ -34,7 +35,7 @@ func TestTerminalOutputIsPrintable(t *testing.T) {
 	s, err := openSystem(t.Context(), cfg, nil, false, func(string) {})
 	storagetest.Must(t, err)
 	store := s.store
-	ctx := storage.WithOrigin(t.Context(), storage.Origin{Actor: evil, UserAgent: evil, Address: evil, RequestID: evil})
+	ctx := reqevent.With(t.Context(), &reqevent.Event{Actor: evil, UserAgent: evil, Address: evil, RequestID: evil})
 	event := storagetest.Event("edit")
 	event.Detail = map[string]any{"note": evil}
 	storagetest.Must(t, store.UpdateClient(ctx, id, event, func(c *storage.Client) (bool, error) {

@@ -1,0 +1,67 @@
+// Package reqevent is the request event: one record per HTTP request or command, carried by pointer in the context.
+// Handlers fill it; audit rows, the request log, metrics and traces read it. Only the goroutine that serves the request
+// writes it. The package decides which facts of a request exist, and nothing about how they are used.
+package reqevent
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// Event is what is known about one request or command.
+type Event struct {
+	RequestID string
+	Actor     string // "user:…", "cli:…", "system"; empty for a protocol request, whose actor is its client
+	Address   string
+	UserAgent string
+
+	Route     string // the pattern of the route, never the path
+	ClientID  string
+	UserID    string
+	GrantType string
+	ErrorCode string
+	RuleID    string // the rule that decided the response, for diagnosis
+	Limit     string // the rate limit that refused the request
+	Status    int
+	Duration  time.Duration
+}
+
+type key struct{}
+
+// With returns a context that carries e. It replaces in e what the caller wrote into its headers by valid text of bounded
+// length, once: PostgreSQL refuses anything else, and with the audit row the change that the row belongs to.
+func With(ctx context.Context, e *Event) context.Context {
+	e.UserAgent, e.Address = CleanText(e.UserAgent), CleanText(e.Address)
+	return context.WithValue(ctx, key{}, e)
+}
+
+// From returns the event of the context, or a new one of the system.
+func From(ctx context.Context) *Event {
+	if e, ok := ctx.Value(key{}).(*Event); ok {
+		return e
+	}
+	return &Event{Actor: "system"}
+}
+
+// Network returns the rate-limit key of the address: an IPv4 address, or the /64 of an IPv6 address.
+func (e *Event) Network() string {
+	a, err := netip.ParseAddr(e.Address)
+	if err != nil || a.Is4() {
+		return e.Address
+	}
+	p, err := a.Prefix(64)
+	if err != nil {
+		return e.Address
+	}
+	return p.String()
+}
+
+// CleanText returns s as valid UTF-8 of at most 256 bytes without NUL, which every database accepts.
+func CleanText(s string) string {
+	if len(s) > 256 {
+		s = s[:256]
+	}
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "?"), "\x00", "?")
+}

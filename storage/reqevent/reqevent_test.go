@@ -1,0 +1,47 @@
+package reqevent_test
+
+import (
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"gatehouse/storage/reqevent"
+)
+
+func TestFromReturnsTheEventOfTheContext(t *testing.T) {
+	t.Parallel()
+	e := &reqevent.Event{RequestID: "the-id"}
+	ctx := reqevent.With(t.Context(), e)
+	reqevent.From(ctx).Actor = "user:alice"
+	if got := reqevent.From(ctx); got != e || e.Actor != "user:alice" {
+		t.Errorf("From: got %+v, want the event that With was called with", got)
+	}
+}
+
+func TestFromWithoutEventReturnsNewSystemEvent(t *testing.T) {
+	t.Parallel()
+	reqevent.From(t.Context()).Actor = "user:alice"
+	if got := reqevent.From(t.Context()).Actor; got != "system" {
+		t.Errorf("actor without an event: got %q, want system", got)
+	}
+}
+
+func TestWithCleansHeaderText(t *testing.T) {
+	t.Parallel()
+	e := &reqevent.Event{UserAgent: "a\x00b\xff" + strings.Repeat("ü", 200), Address: "\x00"}
+	reqevent.With(t.Context(), e)
+	if !strings.HasPrefix(e.UserAgent, "a?b?ü") || len(e.UserAgent) > 256 || !utf8.ValidString(e.UserAgent) || e.Address != "?" {
+		t.Errorf("user agent %q, address %q: want valid text of at most 256 bytes without NUL", e.UserAgent, e.Address)
+	}
+}
+
+func TestNetworkIsAddressOrPrefix(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{
+		"192.0.2.1": "192.0.2.1", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64", "not an address": "not an address", "": "",
+	} {
+		if got := (&reqevent.Event{Address: address}).Network(); got != want {
+			t.Errorf("Network of %q: got %q, want %q", address, got, want)
+		}
+	}
+}
