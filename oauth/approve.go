@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/identity"
 	"gatehouse/oauth/credential"
+	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
 )
 
@@ -24,7 +25,7 @@ func (s *Server) Consent(ctx context.Context, a *AuthorizationRequest, who *iden
 		return nil, nil //nolint:nilnil // as above
 	}
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, protocol.Unavailable(err)
 	}
 	return &c, nil
 }
@@ -48,7 +49,7 @@ func (s *Server) Approve(ctx context.Context, a *AuthorizationRequest, who *iden
 	}
 	if a.Client.ShouldRecordUse(s.store.Now()) {
 		if err := s.store.RecordClientUse(ctx, a.Client.ID); err != nil {
-			return Response{}, unavailable(err)
+			return Response{}, protocol.Unavailable(err)
 		}
 	}
 	a.request.SetResponseTypeHandled("code")
@@ -99,10 +100,10 @@ func (h issueCode) HandleAuthorizeEndpointRequest(ctx context.Context, r fosite.
 func (s *Server) approvalRecord(a *AuthorizationRequest, who *identity.SignedInUser, answer ConsentDecision) storage.Approval {
 	now, refused := s.store.Now(), func(name string) bool { return slices.Contains(answer.Refused, name) }
 	granted, claims := slices.DeleteFunc(slices.Clone(a.Scopes), refused), slices.DeleteFunc(slices.Clone(a.Claims), refused)
-	openID := slices.Contains(granted, OpenID)
+	openID := slices.Contains(granted, protocol.ScopeOpenID)
 	row := storage.AuthorizationCode{
 		ClientID: a.Client.ID, UserID: who.User.ID, ClientEpoch: a.Client.Epoch, UserEpoch: who.User.Epoch,
-		Scopes: granted, Resources: a.Resources, SessionID: who.Session.ID, Offline: slices.Contains(granted, OfflineAccess),
+		Scopes: granted, Resources: a.Resources, SessionID: who.Session.ID, Offline: slices.Contains(granted, protocol.ScopeOfflineAccess),
 		AuthTime: who.Session.AuthTime, ACR: who.Session.ACR, AMR: who.Session.AMR,
 		RedirectURI: a.RedirectURI, RedirectSent: a.redirectURISent, CreatedAt: now, ExpiresAt: now.Add(s.options.CodeTTL),
 	}
@@ -134,7 +135,7 @@ func (s *Server) approvalRecord(a *AuthorizationRequest, who *identity.SignedInU
 func (s *Server) RecordApproval(ctx context.Context, a *AuthorizationRequest, who *identity.SignedInUser, answer ConsentDecision) error {
 	if a.Client.ShouldRecordUse(s.store.Now()) {
 		if err := s.store.RecordClientUse(ctx, a.Client.ID); err != nil {
-			return unavailable(err)
+			return protocol.Unavailable(err)
 		}
 	}
 	err := s.store.RecordApproval(ctx, s.approvalRecord(a, who, answer))
@@ -144,7 +145,7 @@ func (s *Server) RecordApproval(ctx context.Context, a *AuthorizationRequest, wh
 	case errors.Is(err, storage.ErrConsentWithdrawn):
 		return ErrConsentStale
 	case err != nil:
-		return unavailable(err)
+		return protocol.Unavailable(err)
 	}
 	return nil
 }
@@ -160,9 +161,9 @@ func (s *Server) Deny(ctx context.Context, a *AuthorizationRequest, who *identit
 		return Response{}, &RequestExpiredError{Client: a.Client, Decided: true}
 	}
 	if err != nil {
-		return Response{}, unavailable(err)
+		return Response{}, protocol.Unavailable(err)
 	}
-	return s.ErrorResponse(a.refuse(fail(AccessDenied, "The person did not allow it."))), nil
+	return s.ErrorResponse(a.refuse(protocol.NewError(protocol.AccessDenied, "The person did not allow it."))), nil
 }
 
 // WithdrawConsent ends a person's consent, and with it every grant and token of the client for them. It returns

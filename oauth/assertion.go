@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gatehouse/oauth/jwt"
+	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
 )
 
@@ -36,16 +37,16 @@ type assertion struct {
 }
 
 // assertedID is the client that an assertion claims to be of. Nothing is verified yet.
-func assertedID(form url.Values) (string, *Error) {
+func assertedID(form url.Values) (string, *protocol.Error) {
 	if form.Get("client_assertion_type") != assertionType || !form.Has("client_assertion") {
-		return "", &Error{Code: InvalidClient, Description: "An assertion needs both client_assertion and client_assertion_type, which is " + assertionType + "."}
+		return "", protocol.NewError(protocol.InvalidClient, "An assertion needs both client_assertion and client_assertion_type, which is "+assertionType+".")
 	}
 	id := jwt.UnverifiedIssuer(form.Get("client_assertion"))
 	if id == "" {
-		return "", &Error{Code: InvalidClient, Description: "The client_assertion is not a signed JWT with the client_id as iss."}
+		return "", protocol.NewError(protocol.InvalidClient, "The client_assertion is not a signed JWT with the client_id as iss.")
 	}
 	if form.Has("client_id") && form.Get("client_id") != id {
-		return "", fail(InvalidRequest, "The client_id in the body is not the iss of the client_assertion.")
+		return "", protocol.NewError(protocol.InvalidRequest, "The client_id in the body is not the iss of the client_assertion.")
 	}
 	return id, nil
 }
@@ -59,7 +60,7 @@ func (s *Server) checkAssertion(ctx context.Context, c *storage.Client, token st
 	case errors.Is(err, errNoKeys):
 		return "it has registered neither jwks nor jwks_uri", err
 	case overloaded(ctx, err):
-		return "", unavailable(err)
+		return "", protocol.Unavailable(err)
 	case errors.Is(err, jwt.ErrManyCandidates):
 		return fmt.Sprintf("more than %d of its keys are candidates; send a kid that one key has", jwt.MaxCandidates), err
 	case errors.Is(err, jwt.ErrInvalid):
@@ -100,7 +101,7 @@ func (s *Server) checkAssertion(ctx context.Context, c *storage.Client, token st
 		return "it was used before; jti must be new in each", err
 	}
 	if err != nil {
-		return "", unavailable(err)
+		return "", protocol.Unavailable(err)
 	}
 	return "", nil
 }

@@ -17,6 +17,7 @@ import (
 	"gatehouse/oauth/credential"
 	"gatehouse/oauth/jwt"
 	"gatehouse/oauth/params"
+	"gatehouse/oauth/protocol"
 	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
 )
@@ -48,35 +49,25 @@ type AuthorizationRequest struct {
 	request         fosite.AuthorizeRequester
 }
 
-// RedirectError is an error of an authorization request whose client and redirect URI are good, so that it is told to
-// the client by redirect. An *Error that is not in one must not leave this server (RFC 6749 §4.1.2.1).
-type RedirectError struct {
-	Cause                            *Error
-	RedirectURI, State, responseMode string
-}
-
-func (e *RedirectError) Error() string { return e.Cause.Error() }
-func (e *RedirectError) Unwrap() error { return e.Cause }
-
-// refuse is an error for the client of the request.
-func (a *AuthorizationRequest) refuse(e *Error) *RedirectError {
+// refuse returns e as an error that is sent to the client by redirect.
+func (a *AuthorizationRequest) refuse(e *protocol.Error) *protocol.Error {
 	if a.Client != nil {
 		e.ClientID = a.Client.ID
 	}
-	return &RedirectError{Cause: e, RedirectURI: a.RedirectURI, State: a.State, responseMode: a.responseMode}
+	return e.WithRedirect(protocol.Redirect{URI: a.RedirectURI, State: a.State, ResponseMode: a.responseMode})
 }
 
 // OpenID reports whether the request is one of OpenID Connect.
-func (a *AuthorizationRequest) OpenID() bool { return slices.Contains(a.Scopes, OpenID) }
+func (a *AuthorizationRequest) OpenID() bool { return slices.Contains(a.Scopes, protocol.ScopeOpenID) }
 
-// Begin checks an authorization request. It returns a *RedirectError when the client may be told, and an *Error for the
-// person's eyes when the client or its redirect URI is in doubt.
+// Begin checks an authorization request. It returns an error with Redirect when the client and its redirect URI are
+// valid, and one for the user when either is not.
 func (s *Server) Begin(ctx context.Context, form url.Values) (*AuthorizationRequest, error) {
 	parameters, wrong := form, error(nil)
 	signed := form.Has("request") || form.Has("request_uri")
 	if signed {
 		if parameters, wrong = s.requestObject(ctx, form); wrong != nil {
-			if AsError(wrong).Code == SlowDown {
+			if AsError(wrong).Code == protocol.RateLimited {
 				return nil, wrong // shown to the user: OAuth has no error code for it
 			}
 			parameters = form // where to tell it
@@ -97,7 +88,7 @@ func (s *Server) validateRequest(ctx context.Context, form, parameters url.Value
 		wrong = requestObjectError("The request object is of another client.", nil)
 	}
 	if wrong == nil && a.Client.RequireSignedRequestObject && !signed {
-		wrong = fail(InvalidRequest, "The client must send its parameters in a signed request object: it is registered with require_signed_request_object (RFC 9101).")
+		wrong = protocol.NewError(protocol.InvalidRequest, "The client must send its parameters in a signed request object: it is registered with require_signed_request_object (RFC 9101).")
 	}
 	if wrong == nil {
 		wrong = s.checkParameters(ctx, a)
@@ -113,14 +104,14 @@ func (s *Server) validateRequest(ctx context.Context, form, parameters url.Value
 func (s *Server) resolveClient(ctx context.Context, form url.Values) (*AuthorizationRequest, error) {
 	id, uri := form.Get("client_id"), form.Get("redirect_uri")
 	if !plausibleID(id) {
-		return nil, fail(InvalidRequest, "The parameter client_id is missing or is none of this server's.")
+		return nil, protocol.NewError(protocol.InvalidRequest, "The parameter client_id is missing or is none of this server's.")
 	}
 	c, err := s.store.Client(ctx, id)
 	if cause := notServed(c, err); cause != nil {
-		return nil, &Error{Code: InvalidClient, Description: "No app is registered here under the client_id " + params.Printable(id) + ".", Err: cause, ClientID: id}
+		return nil, protocol.NewError(protocol.InvalidClient, "No app is registered here under the client_id "+params.Printable(id)+".").WithClient(id).WithCause(cause)
 	}
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, protocol.Unavailable(err)
 	}
 	a := &AuthorizationRequest{
 		Client: c, RedirectURI: uri, State: form.Get("state"), LoginHint: form.Get("login_hint"),
@@ -130,9 +121,9 @@ func (s *Server) resolveClient(ctx context.Context, form url.Values) (*Authoriza
 	case uri == "" && len(c.RedirectURIs) == 1 && !slices.Contains(strings.Fields(form.Get("scope")), "openid"):
 		a.RedirectURI = c.RedirectURIs[0]
 	case uri == "":
-		return nil, &Error{Code: InvalidRequest, Description: "The parameter redirect_uri is missing.", ClientID: id}
+		return nil, protocol.NewError(protocol.InvalidRequest, "The parameter redirect_uri is missing.").WithClient(id)
 	case !redirect.Match(c.RedirectURIs, uri):
-		return nil, &Error{Code: InvalidRequest, Description: "The redirect_uri is not one the app is registered with. They must be equal to the letter.", ClientID: id, Err: s.recordRefusedRedirect(ctx, id, "redirect_uri", uri)}
+		return nil, protocol.NewError(protocol.InvalidRequest, "The redirect_uri is not one the app is registered with. They must be equal to the letter.").WithClient(id).WithCause(s.recordRefusedRedirect(ctx, id, "redirect_uri", uri))
 	}
 	web := strings.HasPrefix(a.RedirectURI, "https://") || strings.HasPrefix(a.RedirectURI, "http://")
 	if web && form.Get("response_mode") == modeFormPost { // an app's own scheme takes no form
@@ -160,17 +151,17 @@ func (s *Server) checkParameters(ctx context.Context, a *AuthorizationRequest) e
 	}
 	switch {
 	case form.Has("registration"):
-		return fail(RegistrationNotSupported, "The parameter registration is not supported.")
+		return protocol.NewError(protocol.RegistrationNotSupported, "The parameter registration is not supported.")
 	case !form.Has("response_type"):
-		return fail(InvalidRequest, "The parameter response_type is missing.")
+		return protocol.NewError(protocol.InvalidRequest, "The parameter response_type is missing.")
 	case form.Get("response_type") != "code":
-		return fail(UnsupportedResponseType, "The only response_type is code.")
+		return protocol.NewError(protocol.UnsupportedResponseType, "The only response_type is code.")
 	case form.Has("response_mode") && form.Get("response_mode") != modeQuery && a.responseMode == "":
-		return fail(InvalidRequest, "The response_mode must be query, or form_post with a redirect_uri of http or https.")
-	case !c.GrantTypes.Has(grantCode):
-		return fail(UnauthorizedClient, "The client is not registered for authorization_code.")
+		return protocol.NewError(protocol.InvalidRequest, "The response_mode must be query, or form_post with a redirect_uri of http or https.")
+	case !c.GrantTypes.Has(protocol.GrantAuthorizationCode):
+		return protocol.NewError(protocol.UnauthorizedClient, "The client is not registered for authorization_code.")
 	case len(a.nonce) > 1000:
-		return fail(InvalidRequest, "The nonce is longer than 1000 characters.")
+		return protocol.NewError(protocol.InvalidRequest, "The nonce is longer than 1000 characters.")
 	}
 	if err := a.checkPKCE(); err != nil {
 		return err
@@ -182,8 +173,8 @@ func (s *Server) checkParameters(ctx context.Context, a *AuthorizationRequest) e
 	if a.Scopes, err = s.scopes(ctx, c, form.Get("scope")); err != nil {
 		return err
 	}
-	if !c.GrantTypes.Has(grantRefresh) { // nothing that could be used offline
-		a.Scopes = slices.DeleteFunc(slices.Clone(a.Scopes), func(name string) bool { return name == OfflineAccess })
+	if !c.GrantTypes.Has(protocol.GrantRefreshToken) { // nothing that could be used offline
+		a.Scopes = slices.DeleteFunc(slices.Clone(a.Scopes), func(name string) bool { return name == protocol.ScopeOfflineAccess })
 	}
 	if a.Resources, err = s.resources(ctx, c, form["resource"]); err != nil {
 		return err
@@ -209,18 +200,18 @@ func (a *AuthorizationRequest) checkPKCE() error {
 	method := a.form.Get("code_challenge_method")
 	if a.challenge == "" {
 		if method != "" {
-			return fail(InvalidRequest, "There is a code_challenge_method but no code_challenge.")
+			return protocol.NewError(protocol.InvalidRequest, "There is a code_challenge_method but no code_challenge.")
 		}
 		if a.Client.IsPublic() || a.Client.RequirePKCE {
-			return fail(InvalidRequest, "The parameter code_challenge is missing: PKCE is required (RFC 7636).")
+			return protocol.NewError(protocol.InvalidRequest, "The parameter code_challenge is missing: PKCE is required (RFC 7636).")
 		}
 		return nil
 	}
 	if method != "S256" {
-		return fail(InvalidRequest, "The code_challenge_method must be S256; left out, it means plain, which is refused.")
+		return protocol.NewError(protocol.InvalidRequest, "The code_challenge_method must be S256; left out, it means plain, which is refused.")
 	}
 	if len(a.challenge) != 43 || !jwt.Canonical(a.challenge) { // no code_verifier matches another encoding
-		return fail(InvalidRequest, "The code_challenge must be the base64url encoding of a SHA-256 hash, 43 characters (RFC 7636 section 4.2).")
+		return protocol.NewError(protocol.InvalidRequest, "The code_challenge must be the base64url encoding of a SHA-256 hash, 43 characters (RFC 7636 section 4.2).")
 	}
 	return nil
 }
@@ -233,17 +224,17 @@ func (a *AuthorizationRequest) checkPrompt() error {
 	a.Prompt = strings.Fields(a.form.Get("prompt"))
 	for _, p := range a.Prompt {
 		if !slices.Contains(prompts, p) {
-			return fail(InvalidRequest, "The prompt "+params.Printable(p)+" is not supported.")
+			return protocol.NewError(protocol.InvalidRequest, "The prompt "+params.Printable(p)+" is not supported.")
 		}
 	}
 	if slices.Contains(a.Prompt, "none") && len(a.Prompt) > 1 {
-		return fail(InvalidRequest, "The prompt none cannot be combined with others.")
+		return protocol.NewError(protocol.InvalidRequest, "The prompt none cannot be combined with others.")
 	}
 	a.MaxAge = a.Client.DefaultMaxAge
 	if v := a.form.Get("max_age"); v != "" {
 		n, err := strconv.ParseInt(v, 10, 32)
 		if err != nil || n < 0 {
-			return fail(InvalidRequest, "The max_age must be a number of seconds.")
+			return protocol.NewError(protocol.InvalidRequest, "The max_age must be a number of seconds.")
 		}
 		d := time.Duration(n) * time.Second
 		a.MaxAge = &d
@@ -258,7 +249,7 @@ const acrPassword = "1"
 func (s *Server) checkOpenID(ctx context.Context, a *AuthorizationRequest) error {
 	a.Claims = a.claims.askedByName(a.Client, a.Scopes)
 	if acr := a.claims.IDToken["acr"]; acr != nil && acr.Essential && !acr.accepts(acrPassword) {
-		return fail(UnmetRequirements, "None of the acr values that are essential can be met; the metadata lists those that there are.")
+		return protocol.NewError(protocol.UnmetAuthenticationRequirements, "None of the acr values that are essential can be met; the metadata lists those that there are.")
 	}
 	var err error
 	if a.Subject, err = a.claims.subject(); err != nil {
@@ -273,10 +264,10 @@ func (s *Server) checkOpenID(ctx context.Context, a *AuthorizationRequest) error
 		return err
 	}
 	if h == nil || h.ClientID() != a.Client.ID {
-		return fail(InvalidRequest, "The id_token_hint is not an ID token that this server issued to the client, or its key is gone by now; leave it out.")
+		return protocol.NewError(protocol.InvalidRequest, "The id_token_hint is not an ID token that this server issued to the client, or its key is gone by now; leave it out.")
 	}
 	if a.Subject != "" && a.Subject != h.Subject {
-		return fail(InvalidRequest, "The id_token_hint and the claims parameter name different people.")
+		return protocol.NewError(protocol.InvalidRequest, "The id_token_hint and the claims parameter name different people.")
 	}
 	a.Subject = h.Subject
 	return nil
@@ -345,7 +336,7 @@ func (s *Server) StoreRequest(ctx context.Context, a *AuthorizationRequest) erro
 	form.Del("id_token_hint") // no token is kept; what it says is
 	parameters := form.Encode()
 	if len(parameters) > maxStored {
-		return &Error{Code: InvalidRequest, Description: "The request is larger than 16 KiB.", ClientID: a.Client.ID, status: http.StatusRequestEntityTooLarge}
+		return protocol.NewError(protocol.InvalidRequest, "The request is larger than 16 KiB.").WithClient(a.Client.ID).WithStatus(http.StatusRequestEntityTooLarge)
 	}
 	a.ID = credential.Random(requestIDSize)
 	r := storage.AuthorizationRequest{
@@ -353,7 +344,7 @@ func (s *Server) StoreRequest(ctx context.Context, a *AuthorizationRequest) erro
 		HintSubject: a.Subject, ClientEpoch: &a.Client.Epoch,
 	}
 	if err := s.store.CreateRequest(ctx, &r); err != nil {
-		return unavailable(err)
+		return protocol.Unavailable(err)
 	}
 	return nil
 }

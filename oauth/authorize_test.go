@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth"
+	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 )
@@ -70,7 +71,7 @@ var authorizationEndpoint = []servertest.Requirement{
 			"https://app.example/ cb", "HTTPS://app.example/cb", "https://app.example:0/cb", "file:///etc/passwd", "blob:https://app.example/x",
 		} {
 			_, _, err := s.OAuth.CreateClient(t.Context(), oauth.Metadata{RedirectURIs: oauth.List{uri}})
-			if e := oauth.AsError(err); err == nil || e.Code != oauth.InvalidRedirectURI && e.Code != oauth.InvalidClientMetadata {
+			if e := oauth.AsError(err); err == nil || e.Code != protocol.InvalidRedirectURI && e.Code != protocol.InvalidClientMetadata {
 				t.Errorf("%q: got %v, want it refused", uri, err)
 			}
 		}

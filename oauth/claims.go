@@ -14,14 +14,9 @@ import (
 
 	"gatehouse/oauth/jwt"
 	"gatehouse/oauth/params"
+	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
 )
-
-// OpenID is the scope that makes a request one of OpenID Connect (OIDC Core §3.1.2.1).
-const OpenID = "openid"
-
-// StandardScopes are the scopes that mean something to this server; they cannot be deleted.
-var StandardScopes = []string{OpenID, "profile", "email", "address", "phone", OfflineAccess}
 
 // standardClaim is a claim about a person (OIDC Core §5.1) and the scope that holds it (§5.4).
 type standardClaim struct {
@@ -130,16 +125,16 @@ func parseClaims(parameter string) (c claimsRequest, err error) {
 		return c, nil
 	}
 	if len(parameter) > maxClaims {
-		return c, fail(InvalidRequest, "The claims parameter is larger than 4 KiB.")
+		return c, protocol.NewError(protocol.InvalidRequest, "The claims parameter is larger than 4 KiB.")
 	}
 	refuse := func(err error) (claimsRequest, error) {
-		return claimsRequest{}, &Error{Code: InvalidRequest, Description: "The claims parameter is not JSON of the form that OIDC Core section 5.5 describes.", Err: err}
+		return claimsRequest{}, protocol.NewError(protocol.InvalidRequest, "The claims parameter is not JSON of the form that OIDC Core section 5.5 describes.").WithCause(err)
 	}
 	if !utf8.ValidString(parameter) || strings.Contains(strings.ToLower(parameter), `\u0000`) {
 		return refuse(errors.New("it has a NUL or is not UTF-8")) // which a database cannot store
 	}
 	if err := jwt.CheckJSON([]byte(parameter), params.MaxValues); err != nil {
-		return c, fail(InvalidRequest, "The parameter claims "+err.Error()+".")
+		return c, protocol.NewError(protocol.InvalidRequest, "The parameter claims "+err.Error()+".")
 	}
 	top, err := jsonMembers([]byte(parameter))
 	if err != nil {
@@ -232,7 +227,7 @@ func (c claimsRequest) subject() (string, error) {
 		for _, raw := range values {
 			var sub string
 			if err := json.Unmarshal(raw, &sub); err != nil || sub == "" {
-				return "", fail(InvalidRequest, "The value of the claim sub in the claims parameter must be a string that is not empty.")
+				return "", protocol.NewError(protocol.InvalidRequest, "The value of the claim sub in the claims parameter must be a string that is not empty.")
 			}
 			if !slices.Contains(demanded, sub) {
 				demanded = append(demanded, sub)
@@ -240,7 +235,7 @@ func (c claimsRequest) subject() (string, error) {
 		}
 	}
 	if len(demanded) > 1 {
-		return "", fail(InvalidRequest, "The claims parameter names more than one sub.")
+		return "", protocol.NewError(protocol.InvalidRequest, "The claims parameter names more than one sub.")
 	}
 	return strings.Join(demanded, ""), nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"gatehouse/oauth/credential"
 	"gatehouse/oauth/params"
+	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
 )
 
@@ -30,7 +31,7 @@ func (s *Server) authenticate(ctx context.Context, r *http.Request, form url.Val
 		return nil, err
 	}
 	c, reason, err := s.identify(ctx, p)
-	if e := (*Error)(nil); errors.As(err, &e) && e.Code == InvalidClient {
+	if e := (*protocol.Error)(nil); errors.As(err, &e) && e.Code == protocol.InvalidClient {
 		event := storage.Event{Type: storage.AuthenticationFailed, ClientID: e.ClientID, Claimed: true, Detail: map[string]any{"reason": reason, "method": p.method, "path": r.URL.Path}}
 		if reason == otherAddress {
 			event.Type = storage.AddressRefused
@@ -51,9 +52,9 @@ const otherAddress = "the right secret, from an address that the client may not 
 
 // identify finds the client and checks its credentials. The reason of a refusal is for the log and the audit log alone.
 func (s *Server) identify(ctx context.Context, p presented) (c *storage.Client, reason string, err error) {
-	refuse := &Error{
-		Code: InvalidClient, Description: "Client authentication failed: unknown client, wrong credentials, or another method than the client is registered for.",
-		challenge: p.method == storage.AuthBasic,
+	refuse := protocol.NewError(protocol.InvalidClient, "Client authentication failed: unknown client, invalid credentials, or a method that the client is not registered for.")
+	if p.method == storage.AuthBasic {
+		refuse.WithChallenge(protocol.Basic)
 	}
 	if !plausibleID(p.id) {
 		return nil, "an impossible client_id", refuse
@@ -68,7 +69,7 @@ func (s *Server) identify(ctx context.Context, p presented) (c *storage.Client, 
 		return nil, "an unknown client", refuse
 	}
 	if err != nil {
-		return nil, "", unavailable(err) // a database that is away is not a wrong secret
+		return nil, "", protocol.Unavailable(err) // a database that is away is not a wrong secret
 	}
 	switch {
 	case c.DisabledAt != nil:
@@ -87,7 +88,7 @@ func (s *Server) identify(ctx context.Context, p presented) (c *storage.Client, 
 			return nil, "", err
 		}
 		reason, err := s.checkAssertion(ctx, c, p.secret)
-		if e := (*Error)(nil); errors.As(err, &e) {
+		if e := (*protocol.Error)(nil); errors.As(err, &e) {
 			return nil, "", e // a fault of ours
 		}
 		if reason != "" {
@@ -111,7 +112,7 @@ func present(r *http.Request, form url.Values) (presented, error) {
 	headers := r.Header.Values("Authorization")
 	if form.Has("client_assertion") || form.Has("client_assertion_type") {
 		if len(headers) > 0 || form.Has("client_secret") {
-			return presented{}, fail(InvalidRequest, "Use one client authentication method: an assertion, the Authorization header or a secret in the body.")
+			return presented{}, protocol.NewError(protocol.InvalidRequest, "Use one client authentication method: an assertion, the Authorization header or a secret in the body.")
 		}
 		id, err := assertedID(form)
 		if err != nil {
@@ -124,19 +125,19 @@ func present(r *http.Request, form url.Values) (presented, error) {
 			return presented{storage.AuthPost, form.Get("client_id"), form.Get("client_secret")}, nil
 		}
 		if !form.Has("client_id") {
-			return presented{}, &Error{Code: InvalidClient, Description: "No client authentication: send it as HTTP Basic, client_id and client_secret in the body, or a client_assertion."}
+			return presented{}, protocol.NewError(protocol.InvalidClient, "No client authentication: send it as HTTP Basic, client_id and client_secret in the body, or a client_assertion.")
 		}
 		return presented{storage.AuthNone, form.Get("client_id"), ""}, nil
 	}
 	if len(headers) > 1 || form.Has("client_secret") {
-		return presented{}, fail(InvalidRequest, "Use one client authentication method: the Authorization header or the body, not both.")
+		return presented{}, protocol.NewError(protocol.InvalidRequest, "Use one client authentication method: the Authorization header or the body, not both.")
 	}
 	id, secret, ok := basic(headers[0])
 	if !ok {
-		return presented{}, &Error{Code: InvalidClient, Description: "The Authorization header is not valid HTTP Basic with form-encoded client_id and client_secret.", challenge: true}
+		return presented{}, protocol.NewError(protocol.InvalidClient, "The Authorization header is not valid HTTP Basic with form-encoded client_id and client_secret.").WithChallenge(protocol.Basic)
 	}
 	if form.Has("client_id") && form.Get("client_id") != id {
-		return presented{}, fail(InvalidRequest, "The client_id in the body is not the one in the Authorization header.")
+		return presented{}, protocol.NewError(protocol.InvalidRequest, "The client_id in the body is not the one in the Authorization header.")
 	}
 	return presented{storage.AuthBasic, id, secret}, nil
 }

@@ -13,6 +13,7 @@ import (
 	"gatehouse/display"
 	"gatehouse/oauth/jwt"
 	"gatehouse/oauth/params"
+	"gatehouse/oauth/protocol"
 	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
 )
@@ -23,9 +24,9 @@ func (m *Metadata) complete() error {
 		m.TokenEndpointAuthMethod = storage.AuthBasic
 	}
 	if len(m.GrantTypes) == 0 {
-		m.GrantTypes = List{grantCode}
+		m.GrantTypes = List{protocol.GrantAuthorizationCode}
 	}
-	people := slices.Contains(m.GrantTypes, grantCode)
+	people := slices.Contains(m.GrantTypes, protocol.GrantAuthorizationCode)
 	if len(m.ResponseTypes) == 0 && people {
 		m.ResponseTypes = List{"code"}
 	}
@@ -62,12 +63,12 @@ func (m *Metadata) complete() error {
 		{outOfBounds(m.DefaultMaxAge, 0, maxLife), "default_max_age must be a number of seconds"},
 		{len(m.SoftwareID) > 200 || len(m.SoftwareVersion) > 200, "software_id and software_version may have 200 characters"},
 		{slices.ContainsFunc(m.GrantTypes, func(g string) bool {
-			return !slices.Contains([]string{grantCode, grantRefresh, grantClientCredentials}, g)
+			return !slices.Contains([]string{protocol.GrantAuthorizationCode, protocol.GrantRefreshToken, protocol.GrantClientCredentials}, g)
 		}), "grant_types may have authorization_code, refresh_token and client_credentials"},
 		{slices.ContainsFunc(m.ResponseTypes, func(r string) bool { return r != "code" }), "response_types may have only code"},
 		{!people && len(m.ResponseTypes) > 0, "response_types needs the grant type authorization_code"},
-		{!people && slices.Contains(m.GrantTypes, grantRefresh), "the grant type refresh_token needs authorization_code"},
-		{public && slices.Contains(m.GrantTypes, grantClientCredentials), "a public client (token_endpoint_auth_method none) cannot use client_credentials"},
+		{!people && slices.Contains(m.GrantTypes, protocol.GrantRefreshToken), "the grant type refresh_token needs authorization_code"},
+		{public && slices.Contains(m.GrantTypes, protocol.GrantClientCredentials), "a public client (token_endpoint_auth_method none) cannot use client_credentials"},
 		{people && len(m.RedirectURIs) == 0, "authorization_code needs at least one of redirect_uris"},
 		{public && !*m.RequirePKCE, "gatehouse_require_pkce can be false only for a confidential client"},
 		{public && !*m.RefreshRotation, "gatehouse_refresh_rotation can be false only for a confidential client"},
@@ -82,7 +83,7 @@ func (m *Metadata) complete() error {
 		{m.DefaultScopes != nil && slices.ContainsFunc(*m.DefaultScopes, func(name string) bool { return !slices.Contains(m.Scope, name) }), "gatehouse_default_scopes must be among the scopes of scope"},
 	} {
 		if wrong.when {
-			return fail(InvalidClientMetadata, wrong.text+".")
+			return protocol.NewError(protocol.InvalidClientMetadata, wrong.text+".")
 		}
 	}
 	var err error
@@ -108,54 +109,54 @@ func (m *Metadata) checkTexts() error {
 			continue
 		}
 		if err := display.CheckName(value); err != nil {
-			return fail(InvalidClientMetadata, name+" "+err.Error()+".")
+			return protocol.NewError(protocol.InvalidClientMetadata, name+" "+err.Error()+".")
 		}
 	}
 	for _, uri := range m.RedirectURIs {
 		if err := redirect.Validate(uri); err != nil {
-			return &Error{Code: InvalidRedirectURI, Description: fmt.Sprintf("The redirect URI %s %s.", params.Printable(uri), err)}
+			return protocol.NewError(protocol.InvalidRedirectURI, fmt.Sprintf("The redirect URI %s %s.", params.Printable(uri), err))
 		}
 	}
 	for _, name := range m.Scope {
 		if !ValidScope(name) {
-			return fail(InvalidClientMetadata, fmt.Sprintf("The scope %s has a character that a scope must not have (RFC 6749 section 3.3), is longer than 100, or begins with claim:, which is ours.", params.Printable(name)))
+			return protocol.NewError(protocol.InvalidClientMetadata, fmt.Sprintf("The scope %s has a character that a scope must not have (RFC 6749 section 3.3), is longer than 100, or begins with claim:, which is ours.", params.Printable(name)))
 		}
 	}
 	for name, uri := range map[string]string{"client_uri": m.ClientURI, "tos_uri": m.TosURI, "policy_uri": m.PolicyURI, "initiate_login_uri": m.InitiateLoginURI} {
 		u, err := url.Parse(uri)
 		if strings.ContainsFunc(uri, func(r rune) bool { return r == ' ' || !display.Printable(r) }) {
-			return fail(InvalidClientMetadata, name+" must not have spaces or invisible characters.")
+			return protocol.NewError(protocol.InvalidClientMetadata, name+" must not have spaces or invisible characters.")
 		}
 		if name == "initiate_login_uri" && err == nil && u.Scheme == "http" && !redirect.Loopback(u.Hostname()) && u.Hostname() != "localhost" {
-			return fail(InvalidClientMetadata, "initiate_login_uri must be https, which only 127.0.0.1, [::1] and localhost can do without.")
+			return protocol.NewError(protocol.InvalidClientMetadata, "initiate_login_uri must be https, which only 127.0.0.1, [::1] and localhost can do without.")
 		}
 		if uri != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil) {
-			return fail(InvalidClientMetadata, name+" must be an absolute http or https URL.")
+			return protocol.NewError(protocol.InvalidClientMetadata, name+" must be an absolute http or https URL.")
 		}
 		if uri != "" {
 			if err := redirect.CheckHost(uri); err != nil {
-				return fail(InvalidClientMetadata, name+" "+err.Error()+".")
+				return protocol.NewError(protocol.InvalidClientMetadata, name+" "+err.Error()+".")
 			}
 		}
 	}
 	for _, uri := range m.PostLogoutRedirectURIs {
 		if err := redirect.Validate(uri); err != nil {
-			return fail(InvalidClientMetadata, fmt.Sprintf("The post-logout redirect URI %s %s.", params.Printable(uri), err))
+			return protocol.NewError(protocol.InvalidClientMetadata, fmt.Sprintf("The post-logout redirect URI %s %s.", params.Printable(uri), err))
 		}
 	}
 	if m.JWKS != nil {
 		keys, err := jwt.ParseKeys(m.JWKS)
 		if err != nil {
-			return fail(InvalidClientMetadata, "The member jwks "+err.Error()+".")
+			return protocol.NewError(protocol.InvalidClientMetadata, "The member jwks "+err.Error()+".")
 		}
 		if len(keys) == 0 {
-			return fail(InvalidClientMetadata, "The member jwks has no key that can be used: RSA of 2048 to 4096 bits with an exponent of at most 131072, P-256 or Ed25519.")
+			return protocol.NewError(protocol.InvalidClientMetadata, "The member jwks has no key that can be used: RSA of 2048 to 4096 bits with an exponent of at most 131072, P-256 or Ed25519.")
 		}
 	}
 	for _, list := range [][]string{m.Audience, deref(m.Resources)} {
 		for _, identifier := range list {
 			if err := ValidResource(identifier); err != nil {
-				return fail(InvalidClientMetadata, fmt.Sprintf("The audience or resource %s %s.", params.Printable(identifier), err))
+				return protocol.NewError(protocol.InvalidClientMetadata, fmt.Sprintf("The audience or resource %s %s.", params.Printable(identifier), err))
 			}
 		}
 	}
@@ -163,10 +164,10 @@ func (m *Metadata) checkTexts() error {
 		"contacts": m.Contacts, "redirect_uris": m.RedirectURIs, "request_uris": m.RequestURIs, "default_acr_values": m.DefaultACRValues, "post_logout_redirect_uris": m.PostLogoutRedirectURIs,
 	} {
 		if most := longestList(name); len(list) > most {
-			return fail(InvalidClientMetadata, fmt.Sprintf("%s may have %d items.", name, most))
+			return protocol.NewError(protocol.InvalidClientMetadata, fmt.Sprintf("%s may have %d items.", name, most))
 		}
 		if slices.ContainsFunc(list, func(s string) bool { return display.CheckName(s) != nil || strings.Contains(s, " ") }) {
-			return fail(InvalidClientMetadata, "Lists of URIs, contacts and acr values must not have empty items, spaces or invisible characters.")
+			return protocol.NewError(protocol.InvalidClientMetadata, "Lists of URIs, contacts and acr values must not have empty items, spaces or invisible characters.")
 		}
 	}
 	return nil
@@ -198,7 +199,7 @@ func checkLists(members map[string]json.RawMessage) error {
 			n = len(items)
 		}
 		if most := longestList(name); n > most {
-			return fail(InvalidClientMetadata, fmt.Sprintf("%s may have %d items.", name, most))
+			return protocol.NewError(protocol.InvalidClientMetadata, fmt.Sprintf("%s may have %d items.", name, most))
 		}
 	}
 	return nil

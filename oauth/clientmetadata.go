@@ -14,6 +14,7 @@ import (
 
 	"gatehouse/display"
 	"gatehouse/duration"
+	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
 )
 
@@ -168,7 +169,7 @@ func ParseMetadata(b []byte) (Metadata, error) {
 func (m *Metadata) Merge(patch []byte) error {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(patch, &members); err != nil {
-		return fail(InvalidClientMetadata, "The client metadata is not a JSON object.")
+		return protocol.NewError(protocol.InvalidClientMetadata, "The client metadata is not a JSON object.")
 	}
 	if err := checkLists(members); err != nil {
 		return err
@@ -183,10 +184,10 @@ func (m *Metadata) Merge(patch []byte) error {
 	}
 	for name, value := range members {
 		if slices.Contains(encryption, name) && !bytes.Equal(bytes.TrimSpace(value), []byte("null")) {
-			return fail(InvalidClientMetadata, "Nothing is encrypted to clients here; leave out "+name+".")
+			return protocol.NewError(protocol.InvalidClientMetadata, "Nothing is encrypted to clients here; leave out "+name+".")
 		}
 		if strings.HasPrefix(name, "gatehouse_") && !slices.Contains(ownMembers, name) {
-			return fail(InvalidClientMetadata, "There is no "+name+"; ours are "+strings.Join(ownMembers, ", ")+".")
+			return protocol.NewError(protocol.InvalidClientMetadata, "There is no "+name+"; ours are "+strings.Join(ownMembers, ", ")+".")
 		}
 		switch {
 		case !slices.Contains(memberNames(), name):
@@ -267,7 +268,7 @@ func wrongType(err error) error {
 	if shape := errShape(""); errors.As(err, &shape) {
 		text = "A member of the client metadata " + shape.Error() + "."
 	}
-	return &Error{Code: InvalidClientMetadata, Description: text, Err: err}
+	return protocol.NewError(protocol.InvalidClientMetadata, text).WithCause(err)
 }
 
 // encryption are the members by which a client asks for encrypted answers (OIDC Registration §2). To ignore one would give
@@ -327,7 +328,7 @@ func Information(c *storage.Client) ClientInformation {
 	if c.JWKS != "" {
 		m.JWKS = json.RawMessage(c.JWKS)
 	}
-	if c.GrantTypes.Has(grantCode) {
+	if c.GrantTypes.Has(protocol.GrantAuthorizationCode) {
 		m.ResponseTypes = List{"code"}
 	}
 	return ClientInformation{ClientID: c.ID, IssuedAt: c.CreatedAt.Unix(), Metadata: m, DisabledAt: c.DisabledAt, SelfRegistered: c.IsSelfRegistered()}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"gatehouse/identity"
+	"gatehouse/oauth/protocol"
 	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
 )
@@ -62,13 +63,13 @@ type DecisionInput struct {
 
 // Decide is the only place that chooses the next step, and a pure function. With Refuse comes the error to tell the
 // client.
-func Decide(a *AuthorizationRequest, in DecisionInput, now time.Time) (Step, *RedirectError) {
+func Decide(a *AuthorizationRequest, in DecisionInput, now time.Time) (Step, *protocol.Error) {
 	silent := slices.Contains(a.Prompt, "none")
-	refuse := func(code, description string) (Step, *RedirectError) {
-		return Refuse, a.refuse(fail(code, description))
+	refuse := func(code, description string) (Step, *protocol.Error) {
+		return Refuse, a.refuse(protocol.NewError(code, description))
 	}
 	if in.SubjectMismatch { // chosen or signed in on the way: asking again would go round for ever
-		return refuse(LoginRequired, "Another person signed in than the one whom the request names.")
+		return refuse(protocol.LoginRequired, "Another person signed in than the one whom the request names.")
 	}
 	if silent && in.Candidate != nil {
 		// Consent is checked first: a client that the user does not allow must not learn when the user signed in. Only
@@ -77,7 +78,7 @@ func Decide(a *AuthorizationRequest, in DecisionInput, now time.Time) (Step, *Re
 		refused := needsConsent(a, in.Consent)
 		named := a.Subject != "" || in.ByLoginHint
 		if refused && !named {
-			return refuse(ConsentRequired, "The person must be asked first.")
+			return refuse(protocol.ConsentRequired, "The person must be asked first.")
 		}
 		if named && (refused || needsLogin(a, in.Candidate, now)) {
 			in.Candidate = nil
@@ -85,13 +86,13 @@ func Decide(a *AuthorizationRequest, in DecisionInput, now time.Time) (Step, *Re
 	}
 	if needsSelection(a, in) {
 		if silent {
-			return refuse(SelectionRequired, "Several people are signed in; name one with id_token_hint or login_hint, or ask without prompt=none.")
+			return refuse(protocol.AccountSelectionRequired, "Several people are signed in; name one with id_token_hint or login_hint, or ask without prompt=none.")
 		}
 		return SelectAccount, nil
 	}
 	if needsLogin(a, in.Candidate, now) {
 		if silent {
-			return refuse(LoginRequired, "The person must sign in first.")
+			return refuse(protocol.LoginRequired, "The person must sign in first.")
 		}
 		return Login, nil
 	}
@@ -100,7 +101,7 @@ func Decide(a *AuthorizationRequest, in DecisionInput, now time.Time) (Step, *Re
 	}
 	if a.SignInTooOld(in.Candidate, now) { // while a page was open
 		if silent {
-			return refuse(LoginRequired, "The person must sign in first.")
+			return refuse(protocol.LoginRequired, "The person must sign in first.")
 		}
 		return Login, nil
 	}

@@ -7,6 +7,7 @@ import (
 
 	"gatehouse/identity"
 	"gatehouse/oauth"
+	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
 )
 
@@ -49,9 +50,9 @@ func TestDecide(t *testing.T) {
 		code    string
 	}{
 		{"nobody", oauth.AuthorizationRequest{Client: web, RedirectURI: https}, nil, nil, oauth.Login, ""},
-		{"nobody, silently", oauth.AuthorizationRequest{Client: web, RedirectURI: https, Prompt: []string{"none"}}, nil, nil, oauth.Refuse, oauth.LoginRequired},
+		{"nobody, silently", oauth.AuthorizationRequest{Client: web, RedirectURI: https, Prompt: []string{"none"}}, nil, nil, oauth.Refuse, protocol.LoginRequired},
 		{"first time", oauth.AuthorizationRequest{Client: web, RedirectURI: https, Scopes: []string{"read"}}, signedIn(time.Hour), nil, oauth.Consent, ""},
-		{"first time, silently", oauth.AuthorizationRequest{Client: web, RedirectURI: https, Prompt: []string{"none"}}, signedIn(time.Hour), nil, oauth.Refuse, oauth.ConsentRequired},
+		{"first time, silently", oauth.AuthorizationRequest{Client: web, RedirectURI: https, Prompt: []string{"none"}}, signedIn(time.Hour), nil, oauth.Refuse, protocol.ConsentRequired},
 		{"remembered", oauth.AuthorizationRequest{Client: web, RedirectURI: https, Scopes: []string{"read"}}, signedIn(time.Hour), allowed("read", "write"), oauth.Issue, ""},
 		{"something new", oauth.AuthorizationRequest{Client: web, RedirectURI: https, Scopes: []string{"read", "write"}}, signedIn(time.Hour), allowed("read"), oauth.Consent, ""},
 		{"never asked", oauth.AuthorizationRequest{Client: web, RedirectURI: https}, signedIn(time.Hour), allowed(), oauth.Consent, ""},
@@ -60,7 +61,7 @@ func TestDecide(t *testing.T) {
 		{"vouched for, asked to ask", oauth.AuthorizationRequest{Client: own, RedirectURI: https, Prompt: []string{"consent"}}, signedIn(time.Hour), nil, oauth.Consent, ""},
 		{"vouched for, public, https", oauth.AuthorizationRequest{Client: ownPublic, RedirectURI: https}, signedIn(time.Hour), nil, oauth.Issue, ""},
 		{"vouched for, public, loopback", oauth.AuthorizationRequest{Client: ownPublic, RedirectURI: loopback}, signedIn(time.Hour), allowed("read"), oauth.Consent, ""},
-		{"public app scheme, silently", oauth.AuthorizationRequest{Client: ownPublic, RedirectURI: "com.example:/cb", Prompt: []string{"none"}}, signedIn(time.Hour), allowed("read"), oauth.Refuse, oauth.ConsentRequired},
+		{"public app scheme, silently", oauth.AuthorizationRequest{Client: ownPublic, RedirectURI: "com.example:/cb", Prompt: []string{"none"}}, signedIn(time.Hour), allowed("read"), oauth.Refuse, protocol.ConsentRequired},
 		{"confidential on loopback", oauth.AuthorizationRequest{Client: web, RedirectURI: loopback}, signedIn(time.Hour), allowed("read"), oauth.Issue, ""},
 		{"login wanted", oauth.AuthorizationRequest{Client: web, RedirectURI: https, Prompt: []string{"login"}, CreatedAt: made}, signedIn(time.Hour), allowed("read"), oauth.Login, ""},
 		{"signed in for something else", oauth.AuthorizationRequest{Client: web, RedirectURI: https, Prompt: []string{"login"}, CreatedAt: made}, signedIn(time.Second), allowed("read"), oauth.Login, ""},
@@ -73,7 +74,7 @@ func TestDecide(t *testing.T) {
 		{"max_age 3, signed in for it, too long ago", oauth.AuthorizationRequest{Client: web, RedirectURI: https, MaxAge: maxAge(3 * time.Second), CreatedAt: made, SignedIn: true}, signedIn(6 * time.Second), allowed("read"), oauth.Login, ""},
 		{"max_age 3, signed in for something else in time", oauth.AuthorizationRequest{Client: web, RedirectURI: https, MaxAge: maxAge(3 * time.Second), CreatedAt: made}, signedIn(time.Second), allowed("read"), oauth.Issue, ""},
 		{"max_age 3 after prompt=consent", oauth.AuthorizationRequest{Client: web, RedirectURI: https, MaxAge: maxAge(3 * time.Second), Prompt: []string{"consent"}, CreatedAt: made, SignedIn: true, Approved: true}, signedIn(time.Second), allowed("read"), oauth.Issue, ""},
-		{"too old, silently", oauth.AuthorizationRequest{Client: web, RedirectURI: https, MaxAge: maxAge(time.Minute), Prompt: []string{"none"}, CreatedAt: made}, signedIn(time.Hour), allowed("read"), oauth.Refuse, oauth.LoginRequired},
+		{"too old, silently", oauth.AuthorizationRequest{Client: web, RedirectURI: https, MaxAge: maxAge(time.Minute), Prompt: []string{"none"}, CreatedAt: made}, signedIn(time.Hour), allowed("read"), oauth.Refuse, protocol.LoginRequired},
 	} {
 		in := oauth.DecisionInput{Candidate: c.who, Consent: c.consent}
 		if c.who != nil {
@@ -83,7 +84,7 @@ func TestDecide(t *testing.T) {
 		got, refusal := oauth.Decide(&c.a, in, now)
 		code := ""
 		if refusal != nil {
-			code = refusal.Cause.Code
+			code = refusal.Code
 		}
 		if got != c.want || code != c.code {
 			t.Errorf("%s: got %d %q, want %d %q", c.name, got, code, c.want, c.code)
@@ -109,11 +110,11 @@ func TestDecideAmongSeveral(t *testing.T) {
 		code string
 	}{
 		{"which of two", oauth.AuthorizationRequest{}, oauth.DecisionInput{Users: 2}, oauth.SelectAccount, ""},
-		{"which of two, silently", oauth.AuthorizationRequest{Prompt: []string{"none"}}, oauth.DecisionInput{Users: 2}, oauth.Refuse, oauth.SelectionRequired},
+		{"which of two, silently", oauth.AuthorizationRequest{Prompt: []string{"none"}}, oauth.DecisionInput{Users: 2}, oauth.Refuse, protocol.AccountSelectionRequired},
 		{"one of two by a hint", oauth.AuthorizationRequest{Prompt: []string{"none"}}, oauth.DecisionInput{Users: 2, Candidate: who, Consent: allowed}, oauth.Issue, ""},
 		{"the named one is not here", oauth.AuthorizationRequest{Subject: "x"}, oauth.DecisionInput{Users: 2}, oauth.Login, ""},
-		{"the named one is not here, silently", oauth.AuthorizationRequest{Subject: "x", Prompt: []string{"none"}}, oauth.DecisionInput{Users: 2}, oauth.Refuse, oauth.LoginRequired},
-		{"another signed in", oauth.AuthorizationRequest{Subject: "x", SessionID: "s"}, oauth.DecisionInput{Users: 1, Candidate: who, SubjectMismatch: true}, oauth.Refuse, oauth.LoginRequired},
+		{"the named one is not here, silently", oauth.AuthorizationRequest{Subject: "x", Prompt: []string{"none"}}, oauth.DecisionInput{Users: 2}, oauth.Refuse, protocol.LoginRequired},
+		{"another signed in", oauth.AuthorizationRequest{Subject: "x", SessionID: "s"}, oauth.DecisionInput{Users: 1, Candidate: who, SubjectMismatch: true}, oauth.Refuse, protocol.LoginRequired},
 		{"asked to choose among one", oauth.AuthorizationRequest{Prompt: []string{"select_account"}}, oauth.DecisionInput{Users: 1, Candidate: who, Consent: allowed}, oauth.SelectAccount, ""},
 		{"asked to choose, nobody here", oauth.AuthorizationRequest{Prompt: []string{"select_account"}}, oauth.DecisionInput{}, oauth.Login, ""},
 		{"chosen", oauth.AuthorizationRequest{Prompt: []string{"select_account"}, SessionID: "s"}, oauth.DecisionInput{Users: 2, Candidate: who, Consent: allowed}, oauth.Issue, ""},
@@ -127,7 +128,7 @@ func TestDecideAmongSeveral(t *testing.T) {
 		got, refusal := oauth.Decide(&a, c.in, now)
 		code := ""
 		if refusal != nil {
-			code = refusal.Cause.Code
+			code = refusal.Code
 		}
 		if got != c.want || code != c.code {
 			t.Errorf("%s: got %d %q, want %d %q", c.name, got, code, c.want, c.code)

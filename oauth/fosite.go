@@ -9,17 +9,12 @@ import (
 
 	"github.com/ory/fosite"
 
+	"gatehouse/oauth/protocol"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
 )
 
 // This file is all that fosite is given: clients to look up, how they authenticate, and our handlers.
-
-const (
-	grantClientCredentials = "client_credentials"
-	grantCode              = "authorization_code"
-	grantRefresh           = "refresh_token"
-)
 
 // fositeConfig fills in every part that fosite would otherwise make on first use, which is a data race.
 func (s *Server) fositeConfig() *fosite.Config {
@@ -33,7 +28,7 @@ func (s *Server) fositeConfig() *fosite.Config {
 		ClientSecretsHasher:          noHasher{},
 		JWKSFetcherStrategy:          noFetcher{},
 		TokenEndpointHandlers: fosite.TokenEndpointHandlers{
-			clientCredentials{grantHandler{s, grantClientCredentials}}, authorizationCode{grantHandler{s, grantCode}}, refreshToken{grantHandler{s, grantRefresh}},
+			clientCredentials{grantHandler{s, protocol.GrantClientCredentials}}, authorizationCode{grantHandler{s, protocol.GrantAuthorizationCode}}, refreshToken{grantHandler{s, protocol.GrantRefreshToken}},
 		},
 		AuthorizeEndpointHandlers: fosite.AuthorizeEndpointHandlers{issueCode{s}},
 		RevocationHandlers:        fosite.RevocationHandlers{revoker{s}},

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"gatehouse/oauth/protocol"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -47,7 +48,7 @@ func FuzzPresent(f *testing.F) {
 		}
 		p, err := present(r, form)
 		if err != nil {
-			if e := (*Error)(nil); !errors.As(err, &e) || e.Status() < 400 || e.Status() > 401 {
+			if e := (*protocol.Error)(nil); !errors.As(err, &e) || e.Status() < 400 || e.Status() > 401 {
 				t.Errorf("%v", err)
 			}
 			return
@@ -100,7 +101,7 @@ func FuzzMetadata(f *testing.F) {
 			err = m.complete()
 		}
 		if err != nil {
-			if e := (*Error)(nil); !errors.As(err, &e) || e.Status() != http.StatusBadRequest {
+			if e := (*protocol.Error)(nil); !errors.As(err, &e) || e.Status() != http.StatusBadRequest {
 				t.Errorf("%v", err)
 			}
 			return

@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"context"
+	"gatehouse/oauth/protocol"
 	"slices"
 
 	"github.com/ory/fosite"
@@ -16,7 +17,7 @@ func (h clientCredentials) HandleTokenEndpointRequest(ctx context.Context, r fos
 	c, state := clientOf(r), stateOf(r)
 	form := state.form
 	if c.IsPublic() {
-		return fail(UnauthorizedClient, "A public client cannot use client_credentials.")
+		return protocol.NewError(protocol.UnauthorizedClient, "A public client cannot use client_credentials.")
 	}
 	if err := h.allowed(ctx, c, state); err != nil {
 		return err
@@ -29,7 +30,7 @@ func (h clientCredentials) HandleTokenEndpointRequest(ctx context.Context, r fos
 	if err != nil {
 		return err
 	}
-	scopes = slices.DeleteFunc(slices.Clone(scopes), func(name string) bool { return slices.Contains(StandardScopes, name) })
+	scopes = slices.DeleteFunc(slices.Clone(scopes), func(name string) bool { return slices.Contains(protocol.StandardScopes(), name) })
 	if state.audience, state.scopes, err = h.audience(ctx, c, asked, scopes); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/ory/fosite"
 
 	"gatehouse/oauth/credential"
+	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
 )
 
@@ -31,7 +32,7 @@ func (h authorizationCode) HandleTokenEndpointRequest(ctx context.Context, r fos
 		return err
 	}
 	redemption, err := h.redemption(c, form)
-	if e := (*Error)(nil); errors.As(err, &e) && e.Code == InvalidGrant {
+	if e := (*protocol.Error)(nil); errors.As(err, &e) && e.Code == protocol.InvalidGrant {
 		h.recordRefusal(ctx, storage.CodeRefused, c, &storage.Refusal{Reason: e.Err.Error()}, credential.Hash(form.Get("code")), map[string]any{})
 	}
 	if err != nil {
@@ -42,7 +43,7 @@ func (h authorizationCode) HandleTokenEndpointRequest(ctx context.Context, r fos
 	redemption.GrantExpiresAt = now.Add(state.ttl + time.Minute)
 	name := credential.NewGrantName(now)
 	redemption.GrantID = credential.GrantID(name)
-	if c.GrantTypes.Has(grantRefresh) {
+	if c.GrantTypes.Has(protocol.GrantRefreshToken) {
 		state.refresh = h.format.NewRefreshToken(name)
 		redemption.RefreshHash = credential.Hash(state.refresh)
 		redemption.GrantExpiresAt = now.Add(orDefault(c.RefreshMaxTTL, h.options.RefreshMaxTTL))
@@ -80,7 +81,7 @@ var refusalDescriptions = map[string]string{
 // redemptionError returns the error response for a failed redemption and records which check failed.
 func (h authorizationCode) redemptionError(ctx context.Context, c *storage.Client, r storage.Redemption, err error) error {
 	e := AsError(err)
-	if e.Code != InvalidGrant {
+	if e.Code != protocol.InvalidGrant {
 		return e
 	}
 	e.Description = codeRefusedDescription
@@ -105,10 +106,10 @@ func (h authorizationCode) redemptionError(ctx context.Context, c *storage.Clien
 func (h authorizationCode) redemption(c *storage.Client, form url.Values) (storage.Redemption, error) {
 	code, verifier := form.Get("code"), form.Get("code_verifier")
 	if code == "" {
-		return storage.Redemption{}, fail(InvalidRequest, "The parameter code is missing.")
+		return storage.Redemption{}, protocol.NewError(protocol.InvalidRequest, "The parameter code is missing.")
 	}
 	if !h.format.Valid(credential.Code, code) {
-		return storage.Redemption{}, &Error{Code: InvalidGrant, Description: codeRefusedDescription, Err: errors.New("malformed code")}
+		return storage.Redemption{}, protocol.NewError(protocol.InvalidGrant, codeRefusedDescription).WithCause(errors.New("malformed code"))
 	}
 	r := storage.Redemption{Hash: credential.Hash(code), ClientID: c.ID}
 	if form.Has("redirect_uri") {
@@ -117,10 +118,11 @@ func (h authorizationCode) redemption(c *storage.Client, form url.Values) (stora
 	}
 	if form.Has("code_verifier") {
 		if len(verifier) < 43 || len(verifier) > 128 || strings.ContainsFunc(verifier, notUnreserved) {
-			return storage.Redemption{}, &Error{
-				Code: InvalidGrant, Description: "The code_verifier must have 43 to 128 characters of A-Z a-z 0-9 - . _ ~ (RFC 7636 section 4.1).",
-				Err: errors.New("malformed code_verifier"),
-			}
+			return storage.Redemption{}, protocol.NewError(
+				protocol.InvalidGrant, "The code_verifier must have 43 to 128 characters of A-Z a-z 0-9 - . _ ~ (RFC 7636 section 4.1).").WithCause(
+
+				errors.New("malformed code_verifier"))
+
 		}
 		sum := sha256.Sum256([]byte(verifier))
 		r.Challenge = base64url(sum[:])
@@ -149,7 +151,7 @@ func (s *Server) checkResourceNarrowing(ctx context.Context, c *storage.Client, 
 	}
 	for _, identifier := range asked {
 		if !slices.Contains(granted, identifier) {
-			return fail(InvalidTarget, "The resource was not granted with this authorization.")
+			return protocol.NewError(protocol.InvalidTarget, "The resource was not granted with this authorization.")
 		}
 	}
 	_, _, err := s.audience(ctx, c, asked, kept)
@@ -186,13 +188,13 @@ func (s *Server) fillFromGrant(ctx context.Context, c *storage.Client, state *to
 	})
 	state.audience, state.scopes, err = s.audience(ctx, c, left, scopes)
 	if err != nil || len(asked) > 0 && len(left) == 0 {
-		if e := AsError(err); err != nil && e.Code != InvalidScope {
+		if e := AsError(err); err != nil && e.Code != protocol.InvalidScope {
 			return err
 		}
 		state.audience, state.scopes = []string{s.options.Issuer}, nil
 	}
 	// The userinfo endpoint is a resource of this server. A token request that names resources wants a token for those alone.
-	if narrowed := len(asked) > 0 && !slices.Equal(asked, grant.Resources); slices.Contains(state.scopes, OpenID) && !narrowed && !slices.Contains(state.audience, s.options.Issuer) {
+	if narrowed := len(asked) > 0 && !slices.Equal(asked, grant.Resources); slices.Contains(state.scopes, protocol.ScopeOpenID) && !narrowed && !slices.Contains(state.audience, s.options.Issuer) {
 		state.audience = append(slices.Clone(state.audience), s.options.Issuer)
 	}
 	state.subject, state.grant = grant.UserID, grant

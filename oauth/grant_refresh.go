@@ -16,6 +16,7 @@ import (
 	"github.com/ory/fosite"
 
 	"gatehouse/oauth/credential"
+	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
 )
 
@@ -34,12 +35,12 @@ func (h refreshToken) HandleTokenEndpointRequest(ctx context.Context, r fosite.A
 	}
 	token := form.Get("refresh_token")
 	if token == "" {
-		return fail(InvalidRequest, "The parameter refresh_token is missing.")
+		return protocol.NewError(protocol.InvalidRequest, "The parameter refresh_token is missing.")
 	}
 	if !h.format.Valid(credential.RefreshToken, token) {
 		refusal := &storage.Refusal{Reason: "a malformed refresh token"}
 		h.recordRefusal(ctx, storage.RefreshRefused, c, refusal, credential.Hash(token), map[string]any{})
-		return &Error{Code: InvalidGrant, Description: refreshRefusedDescription, Err: refusal}
+		return protocol.NewError(protocol.InvalidGrant, refreshRefusedDescription).WithCause(refusal)
 	}
 	name := h.format.GrantName(token)
 	rotation := storage.Rotation{
@@ -97,7 +98,7 @@ func (h refreshToken) rotationError(ctx context.Context, c *storage.Client, r st
 			slog.String("client_id", r.ClientID), slog.String("grant_id", r.GrantID))
 	}
 	e := AsError(err)
-	if e.Code == InvalidGrant {
+	if e.Code == protocol.InvalidGrant {
 		e.Description = refreshRefusedDescription
 	}
 	if refusal := (*storage.Refusal)(nil); errors.As(err, &refusal) {
@@ -121,7 +122,7 @@ func (h refreshToken) checkNarrowing(ctx context.Context, c *storage.Client, r s
 	}
 	for _, name := range scopes {
 		if _, ok := known[name]; !ok || !grant.Scopes.Has(name) {
-			return fail(InvalidScope, "A refresh can only narrow the scopes that were granted, and those must still exist.")
+			return protocol.NewError(protocol.InvalidScope, "A refresh can only narrow the scopes that were granted, and those must still exist.")
 		}
 	}
 	kept := scopes

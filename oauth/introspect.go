@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/oauth/accesstoken"
 	"gatehouse/oauth/credential"
+	"gatehouse/oauth/protocol"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
 )
@@ -40,22 +41,22 @@ func (s *Server) Introspect(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	decision := s.options.Limiter.Count(r.Context(), ratelimit.Count{Limit: ratelimit.Introspection, Key: clientLimitKey(r.Context(), caller)})
-	if err := LimitError(decision, "Too many introspections. Verify the signature offline, or keep an answer for a few seconds."); err != nil {
+	if err := protocol.LimitError(decision, "Too many introspections. Verify the signature offline, or keep an answer for a few seconds."); err != nil {
 		return err
 	}
-	SetRateLimitHeaders(w.Header(), decision)
+	protocol.SetRateLimitHeaders(w.Header(), decision)
 	if caller.IsPublic() {
-		return &Error{Code: InvalidClient, Description: "A public client cannot introspect tokens.", ClientID: caller.ID}
+		return protocol.NewError(protocol.InvalidClient, "A public client cannot introspect tokens.").WithClient(caller.ID)
 	}
 	token := form.Get("token")
 	if token == "" {
-		return fail(InvalidRequest, "The parameter token is missing.")
+		return protocol.NewError(protocol.InvalidRequest, "The parameter token is missing.")
 	}
 	answer, err := s.introspect(r.Context(), caller, token)
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, answer)
+	protocol.WriteJSON(w, http.StatusOK, answer)
 	return nil
 }
 
@@ -84,7 +85,7 @@ func (s *Server) introspect(ctx context.Context, caller *storage.Client, token s
 		return s.inactive(ctx, caller, token, claims, s.revokedReason(ctx, claims))
 	}
 	if err != nil {
-		return introspection{}, unavailable(err)
+		return introspection{}, protocol.Unavailable(err)
 	}
 	if username != "" && !slices.Contains(strings.Fields(claims.Scope), usernameScope) {
 		username = ""
@@ -138,7 +139,7 @@ func (s *Server) introspectionUsername(ctx context.Context, clientID, username s
 	}
 	c, err := s.store.Client(ctx, clientID)
 	if err != nil {
-		return "", unavailable(err)
+		return "", protocol.Unavailable(err)
 	}
 	if c.IsPairwise() {
 		return "", nil
@@ -160,7 +161,7 @@ func (s *Server) visiblePart(ctx context.Context, claims *accesstoken.Claims, ca
 	}
 	known, err := s.store.Resources(ctx)
 	if err != nil {
-		return nil, "", unavailable(err)
+		return nil, "", protocol.Unavailable(err)
 	}
 	for _, identifier := range claims.Audience {
 		if known[identifier].Introspectors.Has(caller.ID) {
@@ -174,7 +175,7 @@ func (s *Server) visiblePart(ctx context.Context, claims *accesstoken.Claims, ca
 		if slices.ContainsFunc(aud, func(identifier string) bool { return known[identifier].Scopes.Has(name) }) {
 			return false
 		}
-		if slices.Contains(StandardScopes, name) {
+		if slices.Contains(protocol.StandardScopes(), name) {
 			return true
 		}
 		for _, r := range known {
@@ -194,7 +195,7 @@ func (s *Server) introspectRefresh(ctx context.Context, caller *storage.Client, 
 		return s.inactive(ctx, caller, token, nil, "unknown, revoked or expired")
 	}
 	if err != nil {
-		return introspection{}, unavailable(err)
+		return introspection{}, protocol.Unavailable(err)
 	}
 	if grant.ClientID != caller.ID || !slices.Equal(grant.CurrentHash, credential.Hash(token)) ||
 		grant.RefreshExpiresAt == nil || !s.store.Now().Before(*grant.RefreshExpiresAt) {

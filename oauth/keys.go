@@ -19,6 +19,7 @@ import (
 
 	"gatehouse/oauth/accesstoken"
 	"gatehouse/oauth/jwt"
+	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
 )
 
@@ -43,7 +44,7 @@ type keys struct {
 	generation uint64 // of the store's caches when the ring was read
 	ring       []ringKey
 	byID       map[string]*ringKey
-	jwks       document
+	jwks       protocol.Document
 	verified   *lru.Cache[[sha256.Size]byte, verified]
 	until      time.Time // when the next key is removed by its times alone; zero: the ring must be read
 }
@@ -121,7 +122,7 @@ func (k *keys) set(rows []storage.SigningKey, generation uint64) error {
 		set.Keys = append(set.Keys, key.jwt.JWK())
 	}
 	k.ring, k.byID, k.generation, k.until = ring, byID, generation, until
-	k.jwks = newDocument(set, jwksMaxAge)
+	k.jwks = protocol.NewDocument(set, jwksMaxAge)
 	return nil
 }
 
@@ -151,7 +152,7 @@ func (k *keys) open(row storage.SigningKey) (ringKey, error) {
 // active is the key that signs with the algorithm now.
 func (k *keys) active(ctx context.Context, algorithm string) (ringKey, error) {
 	if err := k.load(ctx); err != nil {
-		return ringKey{}, unavailable(err)
+		return ringKey{}, protocol.Unavailable(err)
 	}
 	now := k.store.Now()
 	k.mu.RLock()
@@ -167,7 +168,7 @@ func (k *keys) active(ctx context.Context, algorithm string) (ringKey, error) {
 			return r, nil
 		}
 	}
-	return ringKey{}, unavailable(errors.New("no active signing key for " + algorithm))
+	return ringKey{}, protocol.Unavailable(errors.New("no active signing key for " + algorithm))
 }
 
 // sign signs an access token.
@@ -202,7 +203,7 @@ func (k *keys) byKeyID(kid string) *ringKey {
 // verifyJWT returns one of our own JWTs that is no access token. The error is jwt.ErrInvalid or a fault.
 func (k *keys) verifyJWT(ctx context.Context, token string) (jwt.Token, error) {
 	if err := k.load(ctx); err != nil {
-		return jwt.Token{}, unavailable(err)
+		return jwt.Token{}, protocol.Unavailable(err)
 	}
 	return jwt.Parse(token, jwt.Algorithms, func(kid, _ string) ([]jose.JSONWebKey, error) {
 		if r := k.byKeyID(kid); r != nil {
@@ -229,7 +230,7 @@ func (k *keys) verify(ctx context.Context, token string) (*accesstoken.Claims, e
 // that the key is still trusted.
 func (k *keys) parse(ctx context.Context, token string) (*accesstoken.Claims, error) {
 	if err := k.load(ctx); err != nil {
-		return nil, unavailable(err)
+		return nil, protocol.Unavailable(err)
 	}
 	find := func(kid string) *accesstoken.Key {
 		if r := k.byKeyID(kid); r != nil {
@@ -258,14 +259,14 @@ func (s *Server) Ready(ctx context.Context) error { return s.keys.load(ctx) }
 // JWKS serves GET /.well-known/jwks.json (RFC 7517 §5). When the database is away it serves what it knows, so that APIs
 // go on verifying.
 func (s *Server) JWKS(w http.ResponseWriter, r *http.Request) error {
-	if err := s.keys.load(r.Context()); err != nil && s.keys.document().body == nil {
-		return unavailable(err)
+	if err := s.keys.load(r.Context()); err != nil && s.keys.document().IsEmpty() {
+		return protocol.Unavailable(err)
 	}
-	s.keys.document().serve(w, r)
+	s.keys.document().ServeHTTP(w, r)
 	return nil
 }
 
-func (k *keys) document() document {
+func (k *keys) document() protocol.Document {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	return k.jwks

@@ -7,20 +7,12 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
-	"time"
 
+	"gatehouse/oauth/protocol"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
 	"gatehouse/storage/reqevent"
 )
-
-// LimitError returns the error of a limit that refuses, or nil.
-func LimitError(d ratelimit.Decision, description string) error {
-	if !d.Refused {
-		return nil
-	}
-	return &Error{Code: SlowDown, Description: description, RetryAfter: max(d.Wait, time.Second), decision: d}
-}
 
 const errManyFailures = "Too many failed client authentications. Wait, and check the client's credentials."
 
@@ -28,7 +20,7 @@ const errManyFailures = "Too many failed client authentications. Wait, and check
 // the error of a limit that is exceeded, or nil.
 func (s *Server) CountFailure(ctx context.Context, clientID string) error {
 	address, client := failureCounts(ctx, clientID)
-	return LimitError(s.options.Limiter.Count(ctx, address, client), errManyFailures)
+	return protocol.LimitError(s.options.Limiter.Count(ctx, address, client), errManyFailures)
 }
 
 func failureCounts(ctx context.Context, clientID string) (address, client ratelimit.Count) {
@@ -46,7 +38,7 @@ func (s *Server) checkAssertionLimits(ctx context.Context, c *storage.Client) er
 	if c.IsSelfRegistered() {
 		counts = []ratelimit.Count{address, client}
 	}
-	return LimitError(s.options.Limiter.Check(ctx, counts...), errManyFailures)
+	return protocol.LimitError(s.options.Limiter.Check(ctx, counts...), errManyFailures)
 }
 
 // clientLimitKey returns the rate limit key of an authenticated client. Anyone can send the client_id of a public client,
@@ -63,13 +55,13 @@ func (s *Server) checkTokenLimits(ctx context.Context, c *storage.Client) (ratel
 	d := s.options.Limiter.Count(ctx,
 		ratelimit.Count{Limit: ratelimit.TokenAddress, Key: reqevent.From(ctx).Network()},
 		ratelimit.Count{Limit: ratelimit.TokenClient, Key: clientLimitKey(ctx, c)})
-	return d, LimitError(d, "Too many token requests. Keep a token until shortly before it expires, and use it for every call.")
+	return d, protocol.LimitError(d, "Too many token requests. Keep a token until shortly before it expires, and use it for every call.")
 }
 
 // checkUserTokenLimit counts an issuance for a user. The key identifies the user and client, or the grant.
 func (s *Server) checkUserTokenLimit(ctx context.Context, key string) error {
 	d := s.options.Limiter.Count(ctx, ratelimit.Count{Limit: ratelimit.TokenUser, Key: key})
-	return LimitError(d, "Too many tokens for this user. Keep a token until shortly before it expires.")
+	return protocol.LimitError(d, "Too many tokens for this user. Keep a token until shortly before it expires.")
 }
 
 // recordFailure records a failure that changed nothing. It never makes the answer another one: what cannot be recorded now is in the
@@ -132,7 +124,7 @@ func (s *Server) recordRefusal(ctx context.Context, event string, c *storage.Cli
 
 // recordInvalidScope records the errors that an operator looks for: refused scopes. Failed authentication is recorded where it fails.
 func (s *Server) recordInvalidScope(ctx context.Context, clientID string, form url.Values, err error) {
-	if err != nil && AsError(err).Code == InvalidScope {
+	if err != nil && AsError(err).Code == protocol.InvalidScope {
 		scope := form.Get("scope")
 		if len(scope) > 500 {
 			scope = scope[:500]
@@ -166,15 +158,15 @@ func networks(list List) (List, error) {
 		if err != nil {
 			a, aerr := netip.ParseAddr(item)
 			if aerr != nil || a.Zone() != "" {
-				return nil, fail(InvalidClientMetadata, "gatehouse_allowed_networks: "+item+" is neither a CIDR like 192.0.2.0/24 or 2001:db8::/32 nor a single address.")
+				return nil, protocol.NewError(protocol.InvalidClientMetadata, "gatehouse_allowed_networks: "+item+" is neither a CIDR like 192.0.2.0/24 or 2001:db8::/32 nor a single address.")
 			}
 			p = netip.PrefixFrom(a, a.BitLen())
 		}
 		if p != p.Masked() {
-			return nil, fail(InvalidClientMetadata, "gatehouse_allowed_networks: "+item+" has bits set that its mask leaves out; write "+p.Masked().String()+", or the one address alone.")
+			return nil, protocol.NewError(protocol.InvalidClientMetadata, "gatehouse_allowed_networks: "+item+" has bits set that its mask leaves out; write "+p.Masked().String()+", or the one address alone.")
 		}
 		if p.Addr().Is4In6() {
-			return nil, fail(InvalidClientMetadata, "gatehouse_allowed_networks must have IPv4 networks in their own form, like 192.0.2.0/24.")
+			return nil, protocol.NewError(protocol.InvalidClientMetadata, "gatehouse_allowed_networks must have IPv4 networks in their own form, like 192.0.2.0/24.")
 		}
 		out = append(out, p.Masked().String())
 	}

@@ -13,6 +13,7 @@ import (
 
 	"gatehouse/identity"
 	"gatehouse/oauth/jwt"
+	"gatehouse/oauth/protocol"
 	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
 )
@@ -28,7 +29,7 @@ type LogoutRequest struct {
 	hint        *idTokenHint
 }
 
-// BeginLogout checks a logout request. An *Error is for the person's eyes: nobody was signed out, and nothing that cannot
+// BeginLogout checks a logout request. An *protocol.Error is for the person's eyes: nobody was signed out, and nothing that cannot
 // be trusted is followed.
 func (s *Server) BeginLogout(ctx context.Context, form url.Values) (*LogoutRequest, error) {
 	l := &LogoutRequest{RedirectURI: form.Get("post_logout_redirect_uri"), State: form.Get("state")}
@@ -44,21 +45,21 @@ func (s *Server) BeginLogout(ctx context.Context, form url.Values) (*LogoutReque
 			l.RedirectURI = "" // it proves nothing, so the person is asked and nobody is sent anywhere
 		case l.hint == nil:
 		case id != "" && id != l.hint.ClientID():
-			return nil, fail(InvalidRequest, "The client_id is not the one that the id_token_hint was issued to.")
+			return nil, protocol.NewError(protocol.InvalidRequest, "The client_id is not the one that the id_token_hint was issued to.")
 		default:
 			id = l.hint.ClientID()
 		}
 	}
 	if id != "" {
 		if !plausibleID(id) {
-			return nil, fail(InvalidRequest, "The client_id is none of this server's.")
+			return nil, protocol.NewError(protocol.InvalidRequest, "The client_id is none of this server's.")
 		}
 		c, err := s.store.Client(ctx, id)
 		if cause := notServed(c, err); cause != nil {
-			return nil, &Error{Code: InvalidRequest, Description: "No app is registered here under the client_id.", Err: cause, ClientID: id}
+			return nil, protocol.NewError(protocol.InvalidRequest, "No app is registered here under the client_id.").WithClient(id).WithCause(cause)
 		}
 		if err != nil {
-			return nil, unavailable(err)
+			return nil, protocol.Unavailable(err)
 		}
 		l.Client = c
 	}
@@ -66,11 +67,11 @@ func (s *Server) BeginLogout(ctx context.Context, form url.Values) (*LogoutReque
 		return l, nil
 	}
 	if l.Client == nil {
-		return nil, fail(InvalidRequest, "A post_logout_redirect_uri needs an id_token_hint or a client_id.")
+		return nil, protocol.NewError(protocol.InvalidRequest, "A post_logout_redirect_uri needs an id_token_hint or a client_id.")
 	}
 	if !slices.Contains(l.Client.PostLogoutRedirectURIs, l.RedirectURI) {
 		cause := s.recordRefusedRedirect(ctx, l.Client.ID, "post_logout_redirect_uri", l.RedirectURI)
-		return nil, &Error{Code: InvalidRequest, ClientID: l.Client.ID, Err: cause, Description: "The post_logout_redirect_uri is not one the app is registered with. They must be equal to the letter."}
+		return nil, protocol.NewError(protocol.InvalidRequest, "The post_logout_redirect_uri is not one the app is registered with. They must be equal to the letter.").WithClient(l.Client.ID).WithCause(cause)
 	}
 	return l, nil
 }
@@ -91,7 +92,7 @@ func (s *Server) TargetSession(ctx context.Context, l *LogoutRequest, people []*
 		return nil, nil //nolint:nilnil // the user withdrew the consent
 	}
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, protocol.Unavailable(err)
 	}
 	return people[i], nil
 }
@@ -138,7 +139,7 @@ func (s *Server) SealLogoutRequest(form url.Values) (string, error) {
 		return "", err
 	}
 	if len(plain) > 16<<10 {
-		return "", fail(InvalidRequest, "The request is larger than 16 KiB.")
+		return "", protocol.NewError(protocol.InvalidRequest, "The request is larger than 16 KiB.")
 	}
 	aead, err := s.logoutCipher()
 	if err != nil {
@@ -151,9 +152,9 @@ func (s *Server) SealLogoutRequest(form url.Values) (string, error) {
 	return base64url(aead.Seal(nonce, nonce, plain, nil)), nil
 }
 
-// OpenLogoutRequest opens what KeepLogout sealed. An *Error means that it is damaged or waited too long.
+// OpenLogoutRequest opens what KeepLogout sealed. An *protocol.Error means that it is damaged or waited too long.
 func (s *Server) OpenLogoutRequest(sealed string) (url.Values, error) {
-	refuse := fail(InvalidRequest, "The request waited for too long. Sign out again in the app.")
+	refuse := protocol.NewError(protocol.InvalidRequest, "The request waited for too long. Sign out again in the app.")
 	raw, err := jwt.Decode(sealed)
 	if err != nil {
 		return nil, refuse

@@ -1,18 +1,17 @@
 package oauth
 
 import (
-	"encoding/json"
 	"net/http"
-	"time"
 
 	"gatehouse/oauth/jwt"
+	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
 )
 
 // Metadata serves the one metadata document under both of its names: GET /.well-known/oauth-authorization-server (RFC 8414
 // §3) and /.well-known/openid-configuration (OIDC Discovery §4).
 func (s *Server) Metadata(w http.ResponseWriter, r *http.Request) error {
-	s.metadata.serve(w, r)
+	s.metadata.ServeHTTP(w, r)
 	return nil
 }
 
@@ -71,10 +70,10 @@ func (s *Server) serverMetadata() metadataDocument {
 		RevocationEndpoint:    iss + "/oauth2/revoke",
 		IntrospectionEndpoint: iss + "/oauth2/introspect",
 		EndSessionEndpoint:    iss + "/oauth2/logout",
-		Scopes:                StandardScopes,
+		Scopes:                protocol.StandardScopes(),
 		ResponseTypes:         []string{"code"},
 		ResponseModes:         []string{modeQuery, modeFormPost},
-		GrantTypes:            []string{grantCode, grantRefresh, grantClientCredentials},
+		GrantTypes:            []string{protocol.GrantAuthorizationCode, protocol.GrantRefreshToken, protocol.GrantClientCredentials},
 		ACRValues:             []string{acrPassword},
 		SubjectTypes:          []string{storage.SubjectPublic, storage.SubjectPairwise},
 		IDTokenAlgs:           jwt.Algorithms,
@@ -104,13 +103,4 @@ func (s *Server) serverMetadata() metadataDocument {
 		d.RegistrationEndpoint = iss + "/oauth2/register"
 	}
 	return d
-}
-
-// newDocument marshals once what is served often.
-func newDocument(body any, maxAge time.Duration) document {
-	b, err := json.Marshal(body)
-	if err != nil {
-		panic("marshal a document: " + err.Error()) // our own structs always marshal
-	}
-	return documentOf(b, maxAge)
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
 )
 
@@ -44,7 +45,7 @@ func (p Permission) refusedBy(c *storage.Consent) bool {
 func (s *Server) resolvePermissions(ctx context.Context, a *AuthorizationRequest) error {
 	known, err := s.store.Resources(ctx)
 	if err != nil {
-		return unavailable(err)
+		return protocol.Unavailable(err)
 	}
 	identifiers := slices.Sorted(maps.Keys(known))
 	intended := slices.Sorted(slices.Values(a.Resources)) // what the token is for
@@ -66,7 +67,7 @@ func (s *Server) resolvePermissions(ctx context.Context, a *AuthorizationRequest
 				p.Resources = append(p.Resources, identifier)
 			}
 		}
-		if !owned && !slices.Contains(StandardScopes, name) {
+		if !owned && !slices.Contains(protocol.StandardScopes(), name) {
 			p.Resources = intended // every API that receives the token sees the scope
 		}
 		for _, identifier := range p.Resources {

@@ -11,6 +11,7 @@ import (
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth"
 	"gatehouse/oauth/credential"
+	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 )
@@ -276,7 +277,7 @@ func TestLogNamesClientOfMalformedAuthorizationRequest(t *testing.T) {
 		s := servertest.Start(t, db, servertest.Options{})
 		r := s.Get("/oauth2/authorize?client_id=example&scope=a&scope=b")
 		line := logged(t, s, r)
-		if r.Status != http.StatusBadRequest || line["client_id"] != "example" || line["error"] != oauth.InvalidRequest ||
+		if r.Status != http.StatusBadRequest || line["client_id"] != "example" || line["error"] != protocol.InvalidRequest ||
 			line["description"] != "The parameter scope is given more than once." {
 			t.Errorf("status %d, log %v", r.Status, line)
 		}

@@ -18,6 +18,7 @@ import (
 	"gatehouse/oauth/credential"
 	"gatehouse/oauth/jwt"
 	"gatehouse/oauth/params"
+	"gatehouse/oauth/protocol"
 	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
 )
@@ -40,10 +41,10 @@ const (
 // initial access token is needed, of which each registration takes one use.
 func (s *Server) Register(w http.ResponseWriter, r *http.Request) error {
 	if !s.options.Registration.open() {
-		return &Error{Code: AccessDenied, Description: "Clients cannot register by themselves here; ask whoever runs this server.", status: http.StatusNotFound}
+		return protocol.NewError(protocol.AccessDenied, "Dynamic client registration is disabled; ask the operator of this server.").WithStatus(http.StatusNotFound)
 	}
 	if r.Method != http.MethodPost {
-		return &Error{Code: InvalidRequest, Description: "Send this request by POST.", status: http.StatusMethodNotAllowed, allow: http.MethodPost}
+		return protocol.MethodNotAllowed(http.MethodPost, "Use POST.")
 	}
 	ctx, hash := r.Context(), []byte(nil)
 	if s.options.Registration.Mode == RegistrationToken {
@@ -82,12 +83,12 @@ func (s *Server) Register(w http.ResponseWriter, r *http.Request) error {
 		return tx.CreateClient(ctx, c, event)
 	})
 	if errors.Is(err, storage.ErrNotFound) {
-		return bearerError(InvalidToken, errInitialAccess)
+		return protocol.BearerError(protocol.InvalidToken, errInitialAccess)
 	}
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusCreated, s.registered(c, secret, token))
+	protocol.WriteJSON(w, http.StatusCreated, s.registered(c, secret, token))
 	return nil
 }
 
@@ -100,10 +101,10 @@ func (s *Server) initialAccess(r *http.Request) ([]byte, error) {
 	hash := credential.Hash(token)
 	ok, err := s.store.HasRegistrationToken(r.Context(), hash)
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, protocol.Unavailable(err)
 	}
 	if !ok {
-		return nil, bearerError(InvalidToken, errInitialAccess)
+		return nil, protocol.BearerError(protocol.InvalidToken, errInitialAccess)
 	}
 	return hash, nil
 }
@@ -112,11 +113,11 @@ func (s *Server) initialAccess(r *http.Request) ([]byte, error) {
 func (s *Server) presentedToken(r *http.Request, kind credential.Kind, missing, refusal string) (string, error) {
 	headers := r.Header.Values("Authorization")
 	if len(headers) != 1 {
-		return "", noAccessToken(missing)
+		return "", protocol.NoAccessToken(missing)
 	}
-	scheme, token, _ := strings.Cut(headers[0], " ")
-	if token = strings.TrimSpace(token); !strings.EqualFold(scheme, "Bearer") || !s.format.Valid(kind, token) {
-		return "", bearerError(InvalidToken, refusal)
+	token := protocol.ParseBearer(headers[0])
+	if !s.format.Valid(kind, token) {
+		return "", protocol.BearerError(protocol.InvalidToken, refusal)
 	}
 	return token, nil
 }
@@ -124,18 +125,18 @@ func (s *Server) presentedToken(r *http.Request, kind credential.Kind, missing, 
 // jsonBody reads the body of a registration, which is a JSON object.
 func jsonBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return nil, fail(InvalidClientMetadata, "Send the client metadata as application/json.")
+		return nil, protocol.NewError(protocol.InvalidClientMetadata, "Send the client metadata as application/json.")
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, params.MaxBody))
 	if err != nil {
-		return nil, &Error{Code: InvalidClientMetadata, Description: "The client metadata is larger than 64 KiB or could not be read.", Err: err}
+		return nil, protocol.NewError(protocol.InvalidClientMetadata, "The client metadata is larger than 64 KiB or could not be read.").WithCause(err)
 	}
 	if err := jwt.CheckJSON(body, maxItems); err != nil {
-		return nil, fail(InvalidClientMetadata, "The client metadata "+err.Error()+".")
+		return nil, protocol.NewError(protocol.InvalidClientMetadata, "The client metadata "+err.Error()+".")
 	}
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal(body, &object); err != nil || object == nil || !utf8.Valid(body) {
-		return nil, &Error{Code: InvalidClientMetadata, Description: "The client metadata is not a JSON object in UTF-8.", Err: err}
+		return nil, protocol.NewError(protocol.InvalidClientMetadata, "The client metadata is not a JSON object in UTF-8.").WithCause(err)
 	}
 	return body, nil
 }
@@ -161,14 +162,14 @@ func (s *Server) selfDescribed(body []byte, allowed []string) (Metadata, error) 
 		return Metadata{}, err
 	}
 	m.forgetOwn() // whatever way it came in
-	if slices.Contains(m.GrantTypes, grantClientCredentials) {
-		return Metadata{}, fail(InvalidClientMetadata, "The grant type client_credentials is for clients that the operator registers.")
+	if slices.Contains(m.GrantTypes, protocol.GrantClientCredentials) {
+		return Metadata{}, protocol.NewError(protocol.InvalidClientMetadata, "The grant type client_credentials is for clients that the operator registers.")
 	}
 	if uri := m.InitiateLoginURI; uri != "" && !strings.HasPrefix(uri, "https://") {
-		return Metadata{}, fail(InvalidClientMetadata, "initiate_login_uri must be https.")
+		return Metadata{}, protocol.NewError(protocol.InvalidClientMetadata, "initiate_login_uri must be https.")
 	}
 	if uri := m.InitiateLoginURI; uri != "" && !slices.ContainsFunc(m.RedirectURIs, func(r string) bool { return sameOrigin(r, uri) }) {
-		return Metadata{}, fail(InvalidClientMetadata, "initiate_login_uri must have the host and port of one of redirect_uris.")
+		return Metadata{}, protocol.NewError(protocol.InvalidClientMetadata, "initiate_login_uri must have the host and port of one of redirect_uris.")
 	}
 	if len(m.Scope) == 0 {
 		m.Scope = slices.Clone(allowed)
@@ -203,13 +204,13 @@ func (s *Server) RegisteredClient(w http.ResponseWriter, r *http.Request) error 
 	ctx := r.Context()
 	switch r.Method {
 	case http.MethodGet:
-		writeJSON(w, http.StatusOK, s.registered(c, "", token))
+		protocol.WriteJSON(w, http.StatusOK, s.registered(c, "", token))
 		return nil
 	case http.MethodPut:
 		if c, err = s.replaceRegistration(w, r, c); err != nil {
 			return err
 		}
-		writeJSON(w, http.StatusOK, s.registered(c, "", token))
+		protocol.WriteJSON(w, http.StatusOK, s.registered(c, "", token))
 		return nil
 	case http.MethodDelete:
 		if err := s.store.DeleteClient(ctx, c.ID, storage.Event{Type: storage.ClientDeleted}); err != nil && !errors.Is(err, storage.ErrNotFound) {
@@ -219,13 +220,13 @@ func (s *Server) RegisteredClient(w http.ResponseWriter, r *http.Request) error 
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	return &Error{Code: InvalidRequest, Description: "Send GET, PUT or DELETE.", status: http.StatusMethodNotAllowed, allow: "GET, PUT, DELETE"}
+	return protocol.MethodNotAllowed("GET, PUT, DELETE", "Use GET, PUT or DELETE.")
 }
 
 // registeredClient is the client of the path, if the token is its own. An unknown client and a wrong token are refused
 // alike (RFC 7592 §2.1).
 func (s *Server) registeredClient(r *http.Request) (*storage.Client, string, error) {
-	refuse := bearerError(InvalidToken, errRegistrationAccess)
+	refuse := protocol.BearerError(protocol.InvalidToken, errRegistrationAccess)
 	token, err := s.presentedToken(r, credential.RegistrationAccess, "Send the registration access token of this client in the Authorization header, after Bearer.", errRegistrationAccess)
 	if err != nil {
 		return nil, "", err
@@ -239,7 +240,7 @@ func (s *Server) registeredClient(r *http.Request) (*storage.Client, string, err
 		return nil, "", refuse
 	}
 	if err != nil {
-		return nil, "", unavailable(err)
+		return nil, "", protocol.Unavailable(err)
 	}
 	if c.RegistrationHash == nil || c.DisabledAt != nil || subtle.ConstantTimeCompare(c.RegistrationHash, credential.Hash(token)) != 1 {
 		return nil, "", refuse
@@ -267,11 +268,11 @@ func (s *Server) replaceRegistration(w http.ResponseWriter, r *http.Request, c *
 	}
 	switch {
 	case about.ClientID != c.ID:
-		return nil, fail(InvalidClientMetadata, "The member client_id must be there and be the one of the address.")
+		return nil, protocol.NewError(protocol.InvalidClientMetadata, "The member client_id must be there and be the one of the address.")
 	case about.Token != nil || about.URI != nil || about.Expires != nil || about.Issued != nil:
-		return nil, fail(InvalidClientMetadata, "Leave out registration_access_token, registration_client_uri, client_secret_expires_at and client_id_issued_at.")
+		return nil, protocol.NewError(protocol.InvalidClientMetadata, "Leave out registration_access_token, registration_client_uri, client_secret_expires_at and client_id_issued_at.")
 	case about.Secret != nil && !c.HasSecret(credential.Hash(*about.Secret), s.store.Now()):
-		return nil, fail(InvalidClientMetadata, "The client_secret is not the one of this client; a new one cannot be chosen.")
+		return nil, protocol.NewError(protocol.InvalidClientMetadata, "The client_secret is not the one of this client; a new one cannot be chosen.")
 	}
 	_, _, err = s.changeClient(r.Context(), c.ID, true, func(c *storage.Client) (Metadata, error) {
 		m, err := s.selfDescribed(body, c.Scopes) // what the operator took away stays away
@@ -282,7 +283,7 @@ func (s *Server) replaceRegistration(w http.ResponseWriter, r *http.Request, c *
 			return method == "" || method == storage.AuthBasic || method == storage.AuthPost
 		}
 		if secret(m.TokenEndpointAuthMethod) && !secret(c.AuthMethod) {
-			return Metadata{}, fail(InvalidClientMetadata, "A client without a secret cannot change to authenticating by one; register a new one.")
+			return Metadata{}, protocol.NewError(protocol.InvalidClientMetadata, "A client without a secret cannot change to authenticating by one; register a new one.")
 		}
 		own := Information(c).Metadata
 		m.Owner, m.SkipConsent, m.DefaultScopes, m.OptionalScopes, m.Audience, m.Resources = own.Owner, own.SkipConsent, own.DefaultScopes, own.OptionalScopes, own.Audience, own.Resources

@@ -13,13 +13,14 @@ import (
 	"github.com/google/uuid"
 
 	"gatehouse/oauth/credential"
+	"gatehouse/oauth/protocol"
 	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
 	"gatehouse/storage/reqevent"
 )
 
 // CreateClient registers a client with a generated id and, if confidential, a generated secret, which is in the answer
-// and nowhere else. Scopes that do not exist are registered and returned too. The error is an *Error when the metadata
+// and nowhere else. Scopes that do not exist are registered and returned too. The error is an *protocol.Error when the metadata
 // is at fault.
 func (s *Server) CreateClient(ctx context.Context, m Metadata) (ClientInformation, []string, error) {
 	if err := m.complete(); err != nil {
@@ -82,13 +83,13 @@ func (s *Server) sector(ctx context.Context, clientID string, m *Metadata) (stri
 				continue
 			}
 			if name != "request_uris" && strings.Contains(uri, "#") {
-				return "", fail(InvalidClientMetadata, "The "+name+" has a fragment; leave out # and what follows.")
+				return "", protocol.NewError(protocol.InvalidClientMetadata, "The "+name+" has a fragment; leave out # and what follows.")
 			}
 			if err := redirect.CheckHost(uri); err != nil {
-				return "", fail(InvalidClientMetadata, "The "+name+" "+err.Error()+".")
+				return "", protocol.NewError(protocol.InvalidClientMetadata, "The "+name+" "+err.Error()+".")
 			}
 			if err := s.fetch.Check(uri); err != nil {
-				return "", &Error{Code: InvalidClientMetadata, Description: "The " + name + " must be an https URL of a server on a public address, without user part.", Err: err}
+				return "", protocol.NewError(protocol.InvalidClientMetadata, "The "+name+" must be an https URL of a server on a public address, without user part.").WithCause(err)
 			}
 		}
 	}
@@ -96,21 +97,21 @@ func (s *Server) sector(ctx context.Context, clientID string, m *Metadata) (stri
 		// On the account of whoever asks: the client may have been made up a moment ago.
 		doc, err := s.fetch.GetNow(ctx, "registration from "+reqevent.From(ctx).Address, m.SectorIdentifierURI, maxSectorDocument)
 		if overloaded(ctx, err) {
-			return "", unavailable(err)
+			return "", protocol.Unavailable(err)
 		}
 		if err != nil {
-			return "", &Error{Code: InvalidClientMetadata, Description: "The sector_identifier_uri could not be fetched.", Err: err}
+			return "", protocol.NewError(protocol.InvalidClientMetadata, "The sector_identifier_uri could not be fetched.").WithCause(err)
 		}
 		var listed []string
 		if err := json.Unmarshal(doc.Body, &listed); err != nil {
-			return "", fail(InvalidClientMetadata, "The document at sector_identifier_uri is not a JSON array of redirect URIs.")
+			return "", protocol.NewError(protocol.InvalidClientMetadata, "The document at sector_identifier_uri is not a JSON array of redirect URIs.")
 		}
 		has := make(map[string]bool, len(listed))
 		for _, uri := range listed {
 			has[uri] = true
 		}
 		if slices.ContainsFunc(m.RedirectURIs, func(uri string) bool { return !has[uri] }) {
-			return "", fail(InvalidClientMetadata, "The document at sector_identifier_uri does not list every one of redirect_uris.")
+			return "", protocol.NewError(protocol.InvalidClientMetadata, "The document at sector_identifier_uri does not list every one of redirect_uris.")
 		}
 		return hostname(m.SectorIdentifierURI), nil
 	}
@@ -128,7 +129,7 @@ func (s *Server) sector(ctx context.Context, clientID string, m *Metadata) (stri
 			host = h
 			continue
 		}
-		return "", fail(InvalidClientMetadata, "Pairwise subjects need redirect_uris of one host, or a sector_identifier_uri that lists them.")
+		return "", protocol.NewError(protocol.InvalidClientMetadata, "Pairwise subjects need redirect_uris of one host, or a sector_identifier_uri that lists them.")
 	}
 	switch {
 	case own == 0 && host != "":
@@ -136,7 +137,7 @@ func (s *Server) sector(ctx context.Context, clientID string, m *Metadata) (stri
 	case own == len(m.RedirectURIs) && own > 0:
 		return "client " + clientID, nil // a sector of its own
 	}
-	return "", fail(InvalidClientMetadata, "Pairwise subjects need redirect_uris, and those of a host and of a device together a sector_identifier_uri that lists them.")
+	return "", protocol.NewError(protocol.InvalidClientMetadata, "Pairwise subjects need redirect_uris, and those of a host and of a device together a sector_identifier_uri that lists them.")
 }
 
 func hostname(uri string) string {
@@ -155,7 +156,7 @@ func (s *Server) UpdateClient(ctx context.Context, id string, patch []byte) (Cli
 		if err := m.Merge(patch); err != nil {
 			return Metadata{}, err
 		}
-		if slices.Contains(m.GrantTypes, grantCode) != c.GrantTypes.Has(grantCode) && !bytes.Contains(patch, []byte(`"response_types"`)) {
+		if slices.Contains(m.GrantTypes, protocol.GrantAuthorizationCode) != c.GrantTypes.Has(protocol.GrantAuthorizationCode) && !bytes.Contains(patch, []byte(`"response_types"`)) {
 			m.ResponseTypes = nil
 		}
 		return m, nil
@@ -184,7 +185,7 @@ func (s *Server) changeClient(ctx context.Context, id string, bySelf bool, next 
 			return info, added, err
 		}
 	}
-	return ClientInformation{}, nil, unavailable(errMoved)
+	return ClientInformation{}, nil, protocol.Unavailable(errMoved)
 }
 
 // errMoved says that a client's record is not what it was a moment ago.
@@ -196,7 +197,7 @@ func changedMetadata(c *storage.Client, next func(c *storage.Client) (Metadata, 
 		err = m.complete()
 	}
 	if err == nil && (m.TokenEndpointAuthMethod == storage.AuthNone) != c.IsPublic() {
-		err = fail(InvalidClientMetadata, "A public client cannot become confidential or the reverse; register a new one.")
+		err = protocol.NewError(protocol.InvalidClientMetadata, "A public client cannot become confidential or the reverse; register a new one.")
 	}
 	return m, err
 }
@@ -268,7 +269,7 @@ func tellChanges(detail map[string]any, before, after Metadata) error {
 // others know its people; scopes that are gone stay gone; and what the operator vouched for was the client as it was.
 func (s *Server) keepWithin(ctx context.Context, tx *storage.Store, before, after *storage.Client) error {
 	if otherSubjects(before, after) {
-		return fail(InvalidClientMetadata, "A registered client keeps its subject_type and, if that is pairwise, the host that its subjects are made for; register a new one.")
+		return protocol.NewError(protocol.InvalidClientMetadata, "A registered client keeps its subject_type and, if that is pairwise, the host that its subjects are made for; register a new one.")
 	}
 	known, err := tx.Scopes(ctx)
 	if err != nil {
@@ -331,7 +332,7 @@ func (s *Server) RotateSecret(ctx context.Context, id string, overlap time.Durat
 		return ClientInformation{}, err
 	}
 	if c.AuthMethod != storage.AuthBasic && c.AuthMethod != storage.AuthPost {
-		return ClientInformation{}, fail(InvalidClientMetadata, "The client does not authenticate by a secret but by "+c.AuthMethod+".")
+		return ClientInformation{}, protocol.NewError(protocol.InvalidClientMetadata, "The client does not authenticate by a secret but by "+c.AuthMethod+".")
 	}
 	now := s.store.Now()
 	secret := s.format.New(credential.ClientSecret)

@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/oauth/jwt"
 	"gatehouse/oauth/params"
+	"gatehouse/oauth/protocol"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
 	"gatehouse/storage/reqevent"
@@ -25,23 +26,23 @@ const requestObjectType = "oauth-authz-req+jwt"
 func (s *Server) requestObject(ctx context.Context, form url.Values) (url.Values, error) {
 	id := form.Get("client_id")
 	if !plausibleID(id) {
-		return nil, fail(InvalidRequest, "The parameter client_id must stand beside the request object.")
+		return nil, protocol.NewError(protocol.InvalidRequest, "The parameter client_id must stand beside the request object.")
 	}
 	c, err := s.store.Client(ctx, id)
 	if errors.Is(err, storage.ErrNotFound) || err == nil && c.DisabledAt != nil {
-		return nil, fail(InvalidClient, "No app is registered here under the client_id.")
+		return nil, protocol.NewError(protocol.InvalidClient, "No app is registered here under the client_id.")
 	}
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, protocol.Unavailable(err)
 	}
 	failures := ratelimit.Count{Limit: ratelimit.RequestObjectFailure, Key: c.ID + " " + reqevent.From(ctx).Network()}
-	if err := LimitError(s.options.Limiter.Check(ctx, failures), "Too many request objects of this client were not valid. Wait, then try again."); err != nil {
+	if err := protocol.LimitError(s.options.Limiter.Check(ctx, failures), "Too many request objects of this client were not valid. Wait, then try again."); err != nil {
 		return nil, err
 	}
 	token := form.Get("request")
 	if form.Has("request_uri") {
 		if form.Has("request") {
-			return nil, fail(InvalidRequest, "Send request or request_uri, not both.")
+			return nil, protocol.NewError(protocol.InvalidRequest, "Send request or request_uri, not both.")
 		}
 		if token, err = s.fetchRequestObject(ctx, c, form.Get("request_uri")); err != nil {
 			return nil, err
@@ -49,7 +50,7 @@ func (s *Server) requestObject(ctx context.Context, form url.Values) (url.Values
 	}
 	t, err := s.verifyClientJWT(ctx, c, c.RequestObjectAlg, token)
 	if overloaded(ctx, err) {
-		return nil, unavailable(err)
+		return nil, protocol.Unavailable(err)
 	}
 	if errors.Is(err, jwt.ErrInvalid) {
 		s.options.Limiter.Count(ctx, failures)
@@ -70,8 +71,8 @@ func (s *Server) requestObject(ctx context.Context, form url.Values) (url.Values
 	return objectParameters(claims)
 }
 
-func requestObjectError(description string, cause error) *Error {
-	return &Error{Code: InvalidRequestObject, Description: description, Err: cause}
+func requestObjectError(description string, cause error) *protocol.Error {
+	return protocol.NewError(protocol.InvalidRequestObject, description).WithCause(cause)
 }
 
 // fetchRequestObject gets a request object from its address, which must be registered: no stranger's link makes this
@@ -83,15 +84,15 @@ func (s *Server) fetchRequestObject(ctx context.Context, c *storage.Client, addr
 		return r == address || plain == asked
 	})
 	if !registered {
-		return "", &Error{Code: InvalidRequestURI, Description: "The request_uri is not one that the client registered in request_uris."}
+		return "", protocol.NewError(protocol.InvalidRequestURI, "The request_uri is not one that the client registered in request_uris.")
 	}
 	plain, _, _ := strings.Cut(address, "#") // or every other fragment would be fetched anew
 	doc, err := s.fetch.Get(ctx, c.ID, plain, maxRequestObject)
 	if overloaded(ctx, err) {
-		return "", unavailable(err)
+		return "", protocol.Unavailable(err)
 	}
 	if err != nil {
-		return "", &Error{Code: InvalidRequestURI, Description: "The request object could not be fetched from the request_uri.", Err: err}
+		return "", protocol.NewError(protocol.InvalidRequestURI, "The request object could not be fetched from the request_uri.").WithCause(err)
 	}
 	return string(bytes.TrimSpace(doc.Body)), nil
 }

@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"gatehouse/oauth/protocol"
 	"net/url"
 	"strings"
 )
@@ -28,9 +29,10 @@ func (s *Server) response(uri, state, mode string, parameters url.Values) Respon
 	return Response{RedirectURI: uri, FormPost: mode == modeFormPost, Parameters: parameters}
 }
 
-// ErrorResponse tells the client of an error.
-func (s *Server) ErrorResponse(e *RedirectError) Response {
-	return s.response(e.RedirectURI, e.State, e.responseMode, url.Values{"error": {e.Cause.Code}, "error_description": {e.Cause.Description}})
+// ErrorResponse returns the response with an error that has a Redirect.
+func (s *Server) ErrorResponse(e *protocol.Error) Response {
+	to := e.Redirect
+	return s.response(to.URI, to.State, to.ResponseMode, url.Values{"error": {e.Code}, "error_description": {e.Description}})
 }
 
 // Location is the redirect URI, whose own query stays as it is, with the answer in its query.

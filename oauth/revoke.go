@@ -11,6 +11,7 @@ import (
 	"gatehouse/oauth/accesstoken"
 	"gatehouse/oauth/credential"
 	"gatehouse/oauth/params"
+	"gatehouse/oauth/protocol"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
 )
@@ -31,7 +32,7 @@ func (s *Server) Revoke(w http.ResponseWriter, r *http.Request) error {
 		if _, err := s.provider.AuthenticateClient(r.Context(), withForm(r, form), form); err != nil {
 			return err
 		}
-		return fail(InvalidRequest, "The parameter token is missing.")
+		return protocol.NewError(protocol.InvalidRequest, "The parameter token is missing.")
 	}
 	if err := s.provider.NewRevocationRequest(r.Context(), withForm(r, fositeParameters(form))); err != nil {
 		return err
@@ -51,7 +52,7 @@ func (h revoker) RevokeToken(ctx context.Context, token string, _ fosite.TokenTy
 		return errNotUsed
 	}
 	clientID := c.ID
-	if err := LimitError(h.options.Limiter.Count(ctx, ratelimit.Count{Limit: ratelimit.Revocation, Key: clientLimitKey(ctx, c.Client)}), "Too many revocations. Wait, and send each token once."); err != nil {
+	if err := protocol.LimitError(h.options.Limiter.Count(ctx, ratelimit.Count{Limit: ratelimit.Revocation, Key: clientLimitKey(ctx, c.Client)}), "Too many revocations. Wait, and send each token once."); err != nil {
 		return err
 	}
 	if h.format.Valid(credential.RefreshToken, token) {
@@ -90,5 +91,5 @@ func ignoreNotFound(err error) error {
 	if err == nil || errors.Is(err, storage.ErrNotFound) {
 		return nil
 	}
-	return unavailable(err)
+	return protocol.Unavailable(err)
 }

@@ -7,18 +7,16 @@ import (
 	"strings"
 
 	"gatehouse/oauth/params"
+	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
 )
-
-// OfflineAccess is the scope that lets a grant outlive its browser session (OIDC Core §11).
-const OfflineAccess = "offline_access"
 
 // scopes returns what a scope parameter asks for, each name once, or the client's default when it is absent. Every name
 // must exist and be allowed to the client (RFC 6749 §3.3).
 func (s *Server) scopes(ctx context.Context, c *storage.Client, parameter string) ([]string, error) {
 	known, err := s.store.Scopes(ctx)
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, protocol.Unavailable(err)
 	}
 	var asked []string
 	if parameter == "" {
@@ -34,10 +32,10 @@ func (s *Server) scopes(ctx context.Context, c *storage.Client, parameter string
 			continue
 		}
 		if _, ok := known[name]; !ok {
-			return nil, fail(InvalidScope, "The scope "+params.Printable(name)+" does not exist.")
+			return nil, protocol.NewError(protocol.InvalidScope, "The scope "+params.Printable(name)+" does not exist.")
 		}
 		if !c.Scopes.Has(name) {
-			return nil, fail(InvalidScope, "The client is not registered for the scope "+params.Printable(name)+".")
+			return nil, protocol.NewError(protocol.InvalidScope, "The client is not registered for the scope "+params.Printable(name)+".")
 		}
 		asked = append(asked, name)
 	}
@@ -48,7 +46,7 @@ func defaultScopes(c *storage.Client) []string {
 	if c.DefaultScopes != nil {
 		return *c.DefaultScopes
 	}
-	return slices.DeleteFunc(slices.Clone(c.Scopes), func(name string) bool { return name == OfflineAccess })
+	return slices.DeleteFunc(slices.Clone(c.Scopes), func(name string) bool { return name == protocol.ScopeOfflineAccess })
 }
 
 // resources checks the resource parameters of a request (RFC 8707 §2): absolute URIs without fragment, registered, and
@@ -59,19 +57,19 @@ func (s *Server) resources(ctx context.Context, c *storage.Client, asked []strin
 	}
 	known, err := s.store.Resources(ctx)
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, protocol.Unavailable(err)
 	}
 	var out []string
 	for _, identifier := range asked {
 		if u, err := url.Parse(identifier); err != nil || !u.IsAbs() || strings.Contains(identifier, "#") {
-			return nil, fail(InvalidTarget, "The resource "+params.Printable(identifier)+" is not an absolute URI without fragment.")
+			return nil, protocol.NewError(protocol.InvalidTarget, "The resource "+params.Printable(identifier)+" is not an absolute URI without fragment.")
 		}
 		r, ok := known[identifier]
 		if !ok {
-			return nil, fail(InvalidTarget, "The resource "+params.Printable(identifier)+" is not known.")
+			return nil, protocol.NewError(protocol.InvalidTarget, "The resource "+params.Printable(identifier)+" is not known.")
 		}
 		if !canUseResource(c, r) {
-			return nil, fail(InvalidTarget, "The client may not ask for the resource "+params.Printable(identifier)+".")
+			return nil, protocol.NewError(protocol.InvalidTarget, "The client may not ask for the resource "+params.Printable(identifier)+".")
 		}
 		if !slices.Contains(out, identifier) {
 			out = append(out, identifier)
@@ -95,7 +93,7 @@ func canUseResource(c *storage.Client, r storage.Resource) bool {
 func (s *Server) audience(ctx context.Context, c *storage.Client, asked, scopes []string) (aud, kept []string, err error) {
 	known, err := s.store.Resources(ctx)
 	if err != nil {
-		return nil, nil, unavailable(err)
+		return nil, nil, protocol.Unavailable(err)
 	}
 	if len(asked) > 0 {
 		for _, name := range scopes {
@@ -110,7 +108,7 @@ func (s *Server) audience(ctx context.Context, c *storage.Client, asked, scopes 
 			}
 		}
 		if len(kept) == 0 && len(scopes) > 0 {
-			return nil, nil, fail(InvalidScope, "None of the scopes belongs to the resource asked for.")
+			return nil, nil, protocol.NewError(protocol.InvalidScope, "None of the scopes belongs to the resource asked for.")
 		}
 		return asked, kept, nil
 	}

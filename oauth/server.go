@@ -12,6 +12,7 @@ import (
 
 	"gatehouse/oauth/credential"
 	"gatehouse/oauth/fetch"
+	"gatehouse/oauth/protocol"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
 )
@@ -57,7 +58,7 @@ type Server struct {
 	keys     *keys
 	config   *fosite.Config
 	provider *fosite.Fosite
-	metadata document
+	metadata protocol.Document
 	fetch    *fetch.Client
 	// Key sets have room of their own: whoever opens links to logos and request objects keeps nobody from authenticating.
 	fetchKeys *fetch.Client
@@ -83,7 +84,7 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 	s.fetch, s.fetchKeys = fetch.New(o.FetchAllowHosts, store.Now), fetch.New(o.FetchAllowHosts, store.Now)
 	s.successorSalt, s.pairwiseKey = store.Key(storage.SuccessorKey), store.Key(storage.PairwiseKey)
 	s.sidKey, s.logoutKey = store.Key(storage.SessionIDKey), store.Key(storage.LogoutKey)
-	s.metadata = newDocument(s.serverMetadata(), time.Hour)
+	s.metadata = protocol.NewDocument(s.serverMetadata(), time.Hour)
 	if err := s.keys.ensure(ctx); err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"gatehouse/oauth/accesstoken"
 	"gatehouse/oauth/jwt"
 	"gatehouse/oauth/params"
+	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
 )
 
@@ -33,11 +34,11 @@ func (s *Server) Token(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	switch form.Get("grant_type") {
-	case grantClientCredentials, grantCode, grantRefresh:
+	case protocol.GrantClientCredentials, protocol.GrantAuthorizationCode, protocol.GrantRefreshToken:
 	case "":
-		return fail(InvalidRequest, "The parameter grant_type is missing.")
+		return protocol.NewError(protocol.InvalidRequest, "The parameter grant_type is missing.")
 	default:
-		return fail(UnsupportedGrantType, "The grant type is not supported; the metadata lists those that are.")
+		return protocol.NewError(protocol.UnsupportedGrantType, "The grant type is not supported; the metadata lists those that are.")
 	}
 	if err := params.CheckLists(form); err != nil {
 		return err
@@ -54,11 +55,12 @@ func (s *Server) Token(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	SetRateLimitHeaders(w.Header(), state.decision)
-	writeJSON(w, http.StatusOK, tokenBody{
+	protocol.SetRateLimitHeaders(w.Header(), state.decision)
+	protocol.WriteJSON(w, http.StatusOK, tokenBody{
 		AccessToken: response.GetAccessToken(), TokenType: response.GetTokenType(), ExpiresIn: int64(state.ttl / time.Second),
 		RefreshToken: state.refresh, IDToken: state.idToken, Scope: strings.Join(state.scopes, " "),
 	})
+
 	return nil
 }
 
@@ -88,7 +90,7 @@ func (h grantHandler) allowed(ctx context.Context, c *storage.Client, state *tok
 		return err
 	}
 	if !c.GrantTypes.Has(h.grantType) {
-		return fail(UnauthorizedClient, "The client is not registered for this grant type.")
+		return protocol.NewError(protocol.UnauthorizedClient, "The client is not registered for this grant type.")
 	}
 	return nil
 }
@@ -118,10 +120,10 @@ func (s *Server) issue(ctx context.Context, r fosite.AccessRequester, response f
 	if !state.recorded {
 		event := storage.Event{Type: storage.TokenIssued, ClientID: c.ID, UserID: state.grant.UserID, GrantID: state.grant.ID, Scopes: claims.Scope, Token: storage.TokenReference(token), Detail: state.detail}
 		if err := s.store.RecordLater(ctx, event); err != nil {
-			return unavailable(err)
+			return protocol.Unavailable(err)
 		}
 	}
-	if state.grant.ID != "" && slices.Contains(state.scopes, OpenID) {
+	if state.grant.ID != "" && slices.Contains(state.scopes, protocol.ScopeOpenID) {
 		if state.idToken, err = s.idToken(ctx, c, state, token); err != nil {
 			return err
 		}

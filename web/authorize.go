@@ -7,6 +7,7 @@ import (
 
 	"gatehouse/oauth"
 	"gatehouse/oauth/params"
+	"gatehouse/oauth/protocol"
 	"gatehouse/ratelimit"
 )
 
@@ -35,7 +36,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) error {
 
 // limitPage is limitNetwork for pages.
 func (s *Server) limitPage(r *http.Request, name string) error {
-	return oauth.LimitError(s.limitNetwork(r, name), "Too many sign-ins from your network.")
+	return protocol.LimitError(s.limitNetwork(r, name), "Too many sign-ins from your network.")
 }
 
 func (s *Server) authorizeForm(r *http.Request) (url.Values, error) {
@@ -47,8 +48,8 @@ func (s *Server) authorizeForm(r *http.Request) (url.Values, error) {
 
 // tell sends an error to the client where it may be told, and else to the person.
 func (s *Server) redirectWithError(w http.ResponseWriter, r *http.Request, err error) error {
-	var e *oauth.RedirectError
-	if errors.As(err, &e) {
+	var e *protocol.Error
+	if errors.As(err, &e) && e.Redirect != nil {
 		_ = s.respond(w, r, s.oauth.ErrorResponse(e))
 	}
 	return err // for the log, and for the page where nothing was answered
@@ -81,7 +82,7 @@ func (s *Server) saveRequest(w http.ResponseWriter, r *http.Request, a *oauth.Au
 		return err
 	}
 	for size := 0; size <= a.Size(); size += storedPiece {
-		if err := oauth.LimitError(s.limiter.Count(r.Context(), ratelimit.Count{Limit: ratelimit.AllStoredRequests}), "Too many sign-ins at once."); err != nil {
+		if err := protocol.LimitError(s.limiter.Count(r.Context(), ratelimit.Count{Limit: ratelimit.AllStoredRequests}), "Too many sign-ins at once."); err != nil {
 			return err
 		}
 	}
@@ -135,7 +136,7 @@ func (s *Server) continueRequest(w http.ResponseWriter, r *http.Request, a *oaut
 }
 
 // decide finds out who the request is about and what comes next, and makes that person the actor of it.
-func (s *Server) decide(r *http.Request, a *oauth.AuthorizationRequest) (oauth.DecisionInput, oauth.Step, *oauth.RedirectError, error) {
+func (s *Server) decide(r *http.Request, a *oauth.AuthorizationRequest) (oauth.DecisionInput, oauth.Step, *protocol.Error, error) {
 	people, err := s.users.SignedIn(r)
 	if err != nil {
 		return oauth.DecisionInput{}, 0, nil, err

@@ -3,13 +3,12 @@ package web
 import (
 	"bytes"
 	"cmp"
+	"gatehouse/oauth/protocol"
 	"io"
 	"net/http"
 	"strconv"
 	"sync"
 	"time"
-
-	"gatehouse/oauth"
 )
 
 const (
@@ -66,7 +65,9 @@ func (b *body) Close() error { return b.rest.Close() }
 
 // overloadError returns a quick refusal.
 func overloadError() error {
-	return &oauth.Error{Code: oauth.TemporarilyUnavailable, Description: "The server has more requests than it can work on. Try again shortly.", RetryAfter: time.Second}
+	e := protocol.NewError(protocol.TemporarilyUnavailable, "The server has too many requests in progress. Retry shortly.")
+	e.RetryAfter = time.Second
+	return e
 }
 
 // enter takes a place for a request, or says that there is none: beyond what this process can work on at once, a quick

@@ -10,6 +10,7 @@ import (
 	"gatehouse/identity"
 	"gatehouse/oauth"
 	"gatehouse/oauth/params"
+	"gatehouse/oauth/protocol"
 )
 
 type logoutPage struct {
@@ -161,7 +162,7 @@ func (s *Server) confirmLogout(w http.ResponseWriter, r *http.Request) error {
 // page describes.
 func (s *Server) logoutError(r *http.Request, err error) error {
 	e := oauth.AsError(err)
-	if e.Code != oauth.InvalidRequest {
+	if e.Code != protocol.InvalidRequest {
 		return err
 	}
 	page := &pageError{status: http.StatusBadRequest, text: "error.logout", detail: e.Code + ": " + e.Description, link: s.base + "/account", cause: e.Err}

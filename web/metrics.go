@@ -2,6 +2,7 @@ package web
 
 import (
 	"errors"
+	"gatehouse/oauth/protocol"
 	"net/http"
 	"slices"
 	"strconv"
@@ -9,8 +10,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"gatehouse/oauth"
 )
 
 // metrics are those of requests. Their labels are patterns of the route table and codes of ours, never what a caller sent.
@@ -64,7 +63,7 @@ func knownMethod(method string) string {
 // count counts a request. Looking up its counters by label costs more than the counting, so they are kept.
 func (m *metrics) count(route, method string, status int, err error, took time.Duration) {
 	s := seen{route: route, method: knownMethod(method), status: status}
-	if e := (*oauth.Error)(nil); err != nil && errors.As(err, &e) {
+	if e := (*protocol.Error)(nil); err != nil && errors.As(err, &e) {
 		s.code = e.Code
 	}
 	m.mu.RLock()

@@ -17,6 +17,7 @@ import (
 	"gatehouse/identity"
 	"gatehouse/oauth"
 	"gatehouse/oauth/params"
+	"gatehouse/oauth/protocol"
 	"gatehouse/storage/reqevent"
 )
 
@@ -239,13 +240,13 @@ func setActor(r *http.Request, who *identity.SignedInUser) {
 // the limit the answer is 429: only what has failed is ever slowed down.
 func (s *Server) answerJSON(w http.ResponseWriter, r *http.Request, err error) error {
 	e := oauth.AsError(err)
-	if e.Code == oauth.InvalidClient {
-		if over := (*oauth.Error)(nil); errors.As(s.oauth.CountFailure(r.Context(), e.ClientID), &over) {
+	if e.Code == protocol.InvalidClient {
+		if over := (*protocol.Error)(nil); errors.As(s.oauth.CountFailure(r.Context(), e.ClientID), &over) {
 			over.Err, over.ClientID = err, e.ClientID
 			e = over
 		}
 	}
-	oauth.WriteError(w, e)
+	protocol.WriteError(w, e)
 	return e
 }
 
@@ -263,13 +264,13 @@ func (s *Server) logRequest(w *recorder, r *http.Request, err error, took time.D
 		attrs = append(attrs, slog.String("grant_type", loggable(grant)))
 	}
 	if err != nil {
-		var e *oauth.Error
+		var e *protocol.Error
 		if errors.As(err, &e) {
 			if e.Code != "" { // without an access token there is none (RFC 6750 §3.1)
 				attrs = append(attrs, slog.String("error", e.Code), slog.String("description", e.Description))
 			}
-			if v := e.Decision(); v.Refused {
-				attrs = append(attrs, slog.String("limit", v.Limit))
+			if d := e.Limit; d.Refused {
+				attrs = append(attrs, slog.String("limit", d.Limit))
 			}
 		}
 		if cause := causeOf(err); cause != nil {
@@ -284,7 +285,7 @@ func (s *Server) logRequest(w *recorder, r *http.Request, err error, took time.D
 
 // causeOf is what the log says beyond code and description.
 func causeOf(err error) error {
-	var e *oauth.Error
+	var e *protocol.Error
 	if errors.As(err, &e) {
 		return e.Err
 	}

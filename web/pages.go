@@ -19,6 +19,7 @@ import (
 	"gatehouse/display"
 	"gatehouse/identity"
 	"gatehouse/oauth"
+	"gatehouse/oauth/protocol"
 	"gatehouse/oauth/redirect"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
@@ -205,7 +206,7 @@ func (s *Server) answerPage(w http.ResponseWriter, r *http.Request, err error) {
 	if e.status == http.StatusTooManyRequests {
 		over := oauth.AsError(err)
 		w.Header().Set("Retry-After", strconv.Itoa(int((over.RetryAfter+time.Second-1)/time.Second)))
-		oauth.SetRateLimitHeaders(w.Header(), over.Decision())
+		protocol.SetRateLimitHeaders(w.Header(), over.Limit)
 	}
 	if err := s.render(w, e.status, "error", page); err != nil {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -237,18 +238,18 @@ func (s *Server) pageErrorOf(r *http.Request, err error) *pageError {
 		return &pageError{status: http.StatusNotFound, text: "error.unknown"}
 	}
 	switch e := oauth.AsError(err); e.Code {
-	case oauth.SlowDown:
+	case protocol.RateLimited:
 		text := "error.limit"
-		switch e.Decision().Limit {
+		switch e.Limit.Limit {
 		case ratelimit.AllStoredRequests:
 			text = "error.crowded"
 		case ratelimit.TokenUser:
 			text = "error.often"
 		}
 		return &pageError{status: http.StatusTooManyRequests, text: text, cause: e}
-	case oauth.TemporarilyUnavailable:
+	case protocol.TemporarilyUnavailable:
 		return &pageError{status: http.StatusServiceUnavailable, text: "error.unavailable"}
-	case oauth.ServerError:
+	case protocol.ServerError:
 		return &pageError{status: http.StatusInternalServerError, text: "error.server"}
 	default:
 		status := http.StatusBadRequest

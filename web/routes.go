@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"gatehouse/oauth"
+	"gatehouse/oauth/protocol"
 	"gatehouse/ratelimit"
 	"gatehouse/storage/reqevent"
 )
@@ -121,7 +121,7 @@ func (s *Server) limitRegistration(r *http.Request) error {
 		size = b.read.Len()
 	}
 	for piece := 0; piece <= size; piece += registrationPiece {
-		if err := oauth.LimitError(s.limitNetwork(r, ratelimit.Registration), "Too many or too long registrations from your network. Wait, then try again."); err != nil {
+		if err := protocol.LimitError(s.limitNetwork(r, ratelimit.Registration), "Too many or too long registrations from your network. Wait, then try again."); err != nil {
 			return err
 		}
 	}

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"gatehouse/cmd/gatehouse/server/servertest"
-	"gatehouse/oauth"
+	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 	"gatehouse/web"
@@ -66,11 +66,11 @@ func TestFailedTransactionIs503OnEveryRoute(t *testing.T) {
 					r := one.send()
 					seen[one.route] = true
 					located, _ := url.Parse(r.Header.Get("Location"))
-					redirected := located != nil && located.Query().Get("error") == oauth.TemporarilyUnavailable
+					redirected := located != nil && located.Query().Get("error") == protocol.TemporarilyUnavailable
 					switch {
 					case r.Status == http.StatusServiceUnavailable:
 						isPage := strings.HasPrefix(r.Header.Get("Content-Type"), "text/html")
-						if r.Header.Get("Retry-After") == "" || isPage == one.json || one.json && r.Text("error") != oauth.TemporarilyUnavailable {
+						if r.Header.Get("Retry-After") == "" || isPage == one.json || one.json && r.Text("error") != protocol.TemporarilyUnavailable {
 							t.Errorf("%s: %v %s", one.name, r.Header, r.Body)
 						}
 					case r.Status >= 500:

@@ -16,6 +16,7 @@ import (
 
 	"gatehouse/display"
 	"gatehouse/oauth"
+	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
 )
 
@@ -210,10 +211,10 @@ func (a *app) tellOdd(ctx context.Context, s *system, info oauth.ClientInformati
 		tell("the client has no scope" + limit +
 			"; to add scopes: gatehouse client update " + info.ClientID + " --scope …")
 	}
-	if !slices.Contains(info.Scope, oauth.OpenID) && slices.ContainsFunc(info.Scope, func(name string) bool { return slices.Contains([]string{"profile", "email", "address", "phone"}, name) }) {
+	if !slices.Contains(info.Scope, protocol.ScopeOpenID) && slices.ContainsFunc(info.Scope, func(name string) bool { return slices.Contains([]string{"profile", "email", "address", "phone"}, name) }) {
 		tell("the scopes of a person's claims are of use only with openid among the scopes")
 	}
-	if slices.Contains(info.Scope, oauth.OfflineAccess) && !slices.Contains(info.GrantTypes, "refresh_token") {
+	if slices.Contains(info.Scope, protocol.ScopeOfflineAccess) && !slices.Contains(info.GrantTypes, "refresh_token") {
 		tell("offline_access has no effect without the grant type refresh_token")
 	}
 	if info.Resources == nil {

@@ -23,6 +23,7 @@ import (
 	"gatehouse/identity"
 	"gatehouse/oauth"
 	"gatehouse/oauth/credential"
+	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
 	"gatehouse/storage/reqevent"
 )
@@ -258,7 +259,7 @@ func (s *system) devClients(ctx context.Context, data *devData, sampleURL string
 		if errors.Is(err, storage.ErrNotFound) {
 			return false, nil
 		}
-		return err == nil && (!c.GrantTypes.Has("authorization_code") || c.RedirectURIs.Has(sampleURL+"/callback") && c.Scopes.Has(oauth.OpenID)), err
+		return err == nil && (!c.GrantTypes.Has("authorization_code") || c.RedirectURIs.Has(sampleURL+"/callback") && c.Scopes.Has(protocol.ScopeOpenID)), err
 	}
 	for _, c := range []struct {
 		id, secret *string

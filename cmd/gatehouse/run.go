@@ -26,6 +26,7 @@ import (
 	"gatehouse/identity"
 	"gatehouse/oauth"
 	"gatehouse/oauth/fetch"
+	"gatehouse/oauth/protocol"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
 	"gatehouse/storage/reqevent"
@@ -340,7 +341,7 @@ func (d *durationValue) Type() string { return "duration" }
 
 // plain turns an error into a line for the operator.
 func plain(err error, what string) error {
-	var e *oauth.Error
+	var e *protocol.Error
 	switch {
 	case err == nil:
 		return nil
@@ -350,7 +351,7 @@ func plain(err error, what string) error {
 		return fmt.Errorf("%s exists already", what)
 	case errors.As(err, &e) && errors.Is(e.Err, fetch.ErrRefused):
 		return errors.New(e.Code + ": " + e.Description + " If it is on your own network, name its host in GATEHOUSE_FETCH_ALLOW_HOSTS, for this command and for the server.")
-	case errors.As(err, &e) && (e.Err == nil || e.Code == oauth.InvalidClientMetadata):
+	case errors.As(err, &e) && (e.Err == nil || e.Code == protocol.InvalidClientMetadata):
 		return errors.New(e.Code + ": " + e.Description)
 	}
 	return err

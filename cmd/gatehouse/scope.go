@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/oauth"
+	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
 )
 
@@ -87,7 +88,7 @@ func (a *app) scopeCommand() *cobra.Command {
 	force := remove.Flags().Bool("force", false, "also when clients or resources name it")
 	yes := yesFlag(remove)
 	remove.RunE = func(cmd *cobra.Command, args []string) error {
-		if slices.Contains(oauth.StandardScopes, args[0]) {
+		if slices.Contains(protocol.StandardScopes(), args[0]) {
 			return usageError{fmt.Errorf("scope %s is part of OpenID Connect and cannot be deleted; take it from clients with `gatehouse client update`", args[0])}
 		}
 		if err := a.confirm(*yes, "Delete scope "+args[0]+"?"); err != nil {

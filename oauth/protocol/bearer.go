@@ -1,0 +1,85 @@
+package protocol
+
+import (
+	"errors"
+	"mime"
+	"net/http"
+	"strings"
+
+	"gatehouse/oauth/params"
+)
+
+const errNoAccessToken = "An access token is required; send it in the Authorization header with the scheme Bearer."
+
+// BearerError returns an error of a protected resource, which the response repeats in WWW-Authenticate (RFC 6750 §3.1).
+func BearerError(code, description string) *Error {
+	return NewError(code, description).WithChallenge(Bearer)
+}
+
+// InsufficientScopeError returns the error of a token that lacks a scope of the protected resource.
+func InsufficientScopeError(scope string) *Error {
+	e := BearerError(InsufficientScope, "The access token does not have the scope "+scope+".")
+	e.scope = scope
+	return e
+}
+
+// NoAccessToken returns the error of a request without an access token, whose challenge has no code (RFC 6750 §3.1).
+// An empty description means the usual one.
+func NoAccessToken(description string) *Error {
+	return BearerError("", description).WithCause(errors.New("the request has no access token"))
+}
+
+// bearerChallenge returns the WWW-Authenticate of a protected resource (RFC 6750 §3). Descriptions have no quotes.
+func (e *Error) bearerChallenge() string {
+	s := `Bearer realm="gatehouse"`
+	if e.Code == "" {
+		return s
+	}
+	s += `, error="` + e.Code + `", error_description="` + e.Description + `"`
+	if e.scope != "" {
+		s += `, scope="` + e.scope + `"`
+	}
+	return s
+}
+
+// ParseBearer returns the token of an Authorization header, or "" when its scheme is not Bearer.
+func ParseBearer(header string) string {
+	scheme, token, _ := strings.Cut(header, " ")
+	if !strings.EqualFold(scheme, Bearer) {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+// AccessToken returns the one access token of a request to a protected resource, from the Authorization header or the
+// body of a form (RFC 6750 §2.1, §2.2). One in the URL is refused.
+func AccessToken(r *http.Request) (string, error) {
+	query, err := params.Query(r)
+	if err != nil {
+		return "", BearerError(InvalidRequest, params.Text(err))
+	}
+	if query.Has("access_token") {
+		return "", BearerError(InvalidRequest, "access_token must be in the Authorization header or the body, never in the URL.")
+	}
+	inBody := ""
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if r.Method == http.MethodPost && err == nil && kind == params.FormType {
+		form, err := params.Form(r)
+		if err != nil {
+			return "", BearerError(InvalidRequest, params.Text(err))
+		}
+		inBody = form.Get("access_token")
+	}
+	headers := r.Header.Values("Authorization")
+	if len(headers) > 1 || len(headers) == 1 && inBody != "" {
+		return "", BearerError(InvalidRequest, "Send the access token once, in the Authorization header or in the body.")
+	}
+	token := inBody
+	if len(headers) == 1 {
+		token = ParseBearer(headers[0])
+	}
+	if token == "" {
+		return "", NoAccessToken("")
+	}
+	return token, nil
+}

@@ -1,0 +1,36 @@
+// Package protocol has what every OAuth and OpenID Connect endpoint of the server shares: the error with its codes,
+// status and response, JSON documents, bearer tokens, and the names of grant types and standard scopes. What an
+// endpoint accepts, and which error it returns, is decided by the endpoint.
+package protocol
+
+import "slices"
+
+// The grant types.
+const (
+	GrantAuthorizationCode = "authorization_code"
+	GrantRefreshToken      = "refresh_token"
+	GrantClientCredentials = "client_credentials"
+)
+
+// GrantTypes returns the supported grant types.
+func GrantTypes() []string {
+	return []string{GrantAuthorizationCode, GrantRefreshToken, GrantClientCredentials}
+}
+
+// The scopes that have a meaning to the server itself.
+const (
+	ScopeOpenID        = "openid" // makes a request one of OpenID Connect (OIDC Core §3.1.2.1)
+	ScopeProfile       = "profile"
+	ScopeEmail         = "email"
+	ScopeAddress       = "address"
+	ScopePhone         = "phone"
+	ScopeOfflineAccess = "offline_access" // lets a grant outlive its browser session (OIDC Core §11)
+)
+
+// StandardScopes returns the scopes of OpenID Connect. They cannot be deleted.
+func StandardScopes() []string {
+	return []string{ScopeOpenID, ScopeProfile, ScopeEmail, ScopeAddress, ScopePhone, ScopeOfflineAccess}
+}
+
+// IsStandardScope reports whether name is one of StandardScopes.
+func IsStandardScope(name string) bool { return slices.Contains(StandardScopes(), name) }
