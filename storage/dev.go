@@ -10,7 +10,7 @@ import (
 var ErrNotDevDatabase = errors.New("the database was not created by gatehouse dev")
 
 // devVersion is the migration with the column created_by.
-const devVersion = 12
+const devVersion = 1
 
 // MarkDevDatabase migrates a database that is new or was created by `gatehouse dev`, and marks it. It does not change any
 // other database and returns ErrNotDevDatabase. A database without the mark, from an earlier version, counts as created by
