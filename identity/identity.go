@@ -32,14 +32,15 @@ type Options struct {
 	SessionIdleTTL    time.Duration
 	SessionMaxTTL     time.Duration
 	PasswordMinLength int
-	Concurrency       int                // password hashes at once, 0 for half the cores
+	Concurrency       int                // concurrent password hashes, 0 for half the cores
+	PasswordCost      PasswordCost       // of new hashes; zero for the default
 	Limiter           *ratelimit.Limiter // nil: nothing is limited
 	NamesLimit        ratelimit.Rate     // how many names may fail to sign in from one network; zero: no limit
 }
 
 // New returns the Users of a store.
 func New(store *storage.Store, o Options) *Users {
-	return &Users{store: store, options: o, hasher: newHasher(o.Concurrency)}
+	return &Users{store: store, options: o, hasher: newHasher(o.Concurrency, o.PasswordCost)}
 }
 
 // InputError is something wrong with what a person or operator typed, in words for them.

@@ -14,10 +14,16 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Argon2id with 19 MiB, two passes and one lane, the first choice of the OWASP password storage guidance.
+// PasswordCost is the cost of new Argon2id hashes. Stored hashes have their own.
+type PasswordCost struct {
+	Memory uint32 // KiB
+	Passes uint32
+}
+
+// defaultCost is the first choice of the OWASP password storage guidance, with one lane.
+var defaultCost = PasswordCost{Memory: 19 * 1024, Passes: 2}
+
 const (
-	argonMemory = 19 * 1024 // KiB
-	argonTime   = 2
 	argonLanes  = 1
 	saltSize    = 16
 	hashSize    = 32
@@ -31,18 +37,22 @@ var ErrBusy = errors.New("too many passwords are being checked")
 // memory and cores from the token endpoints.
 type hasher struct {
 	slots *slots
+	cost  PasswordCost
 	dummy string // a hash that no password has, checked for people who do not exist
 }
 
-func newHasher(concurrency int) *hasher {
+func newHasher(concurrency int, cost PasswordCost) *hasher {
 	if concurrency == 0 {
 		concurrency = max(1, runtime.GOMAXPROCS(0)/2)
+	}
+	if cost == (PasswordCost{}) {
+		cost = defaultCost
 	}
 	salt := make([]byte, saltSize)
 	_, _ = rand.Read(salt) // never fails: the program would have ended
 	sum := make([]byte, hashSize)
 	_, _ = rand.Read(sum)
-	return &hasher{slots: newSlots(concurrency), dummy: phc(salt, sum)}
+	return &hasher{slots: newSlots(concurrency), cost: cost, dummy: cost.phc(salt, sum)}
 }
 
 // runInSlot calls fn as soon as it has acquired a slot. It returns ErrBusy when that takes longer than the context's
@@ -80,15 +90,17 @@ func (h *hasher) hash(ctx context.Context, password string) (string, error) {
 	}
 	var sum []byte
 	err := h.runInSlot(ctx, caller{name: "new password"}, func() error {
-		sum = compute(password, salt, argonTime, argonMemory, argonLanes, hashSize)
+		sum = compute(password, salt, h.cost.Passes, h.cost.Memory, argonLanes, hashSize)
 		return nil
 	})
-	return phc(salt, sum), err
+	return h.cost.phc(salt, sum), err
 }
 
-func phc(salt, sum []byte) string {
+// phc returns the hash and its cost in PHC string format.
+func (c PasswordCost) phc(salt, sum []byte) string {
 	enc := base64.RawStdEncoding
-	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemory, argonTime, argonLanes, enc.EncodeToString(salt), enc.EncodeToString(sum))
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s",
+		argon2.Version, c.Memory, c.Passes, argonLanes, enc.EncodeToString(salt), enc.EncodeToString(sum))
 }
 
 // verify reports whether password has the hash. An empty hash, of a person who does not exist or has no password, takes

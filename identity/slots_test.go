@@ -121,7 +121,7 @@ func TestAbandonedSlotIsPassedOn(t *testing.T) {
 
 func TestFullQueueRefusesImmediately(t *testing.T) {
 	t.Parallel()
-	h := newHasher(1)
+	h := newHasher(1, PasswordCost{})
 	mustEnqueue(t, h.slots, caller{name: "holds the only slot"})
 	fill(h.slots, caller{name: "network"})
 	// The context never ends, and no slot is released: if it waited, the test would not end.

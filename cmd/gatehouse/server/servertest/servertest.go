@@ -119,6 +119,8 @@ func Start(t testing.TB, db string, o Options) *Server {
 	s.Users = identity.New(s.Store, identity.Options{
 		Secure: s.Config.Secure(), SessionIdleTTL: s.Config.SessionIdleTTL, SessionMaxTTL: s.Config.SessionMaxTTL, PasswordMinLength: s.Config.PasswordMinLength, Limiter: limiter,
 		NamesLimit: s.Config.RateLimits[ratelimit.SignInNames],
+		// Tests sign users in thousands of times: the default cost was 40 % of the processor time of the protocol tests.
+		PasswordCost: identity.PasswordCost{Memory: 64, Passes: 1},
 	})
 	site, err := web.New(web.Options{Config: s.Config, Store: s.Store, Users: s.Users, OAuth: s.OAuth, Log: log, Limiter: limiter})
 	storagetest.Must(t, err)
