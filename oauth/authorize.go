@@ -287,7 +287,7 @@ func (h *idTokenHint) ClientID() string { return h.Audience[0] }
 
 // idTokenHint reads an ID token that this server issued, or returns nil when it is none.
 func (s *Server) idTokenHint(ctx context.Context, token string) (*idTokenHint, error) {
-	t, err := s.keys.verifyJWT(ctx, token)
+	t, err := s.Keyring.VerifyJWT(ctx, token)
 	if errors.Is(err, jwt.ErrInvalid) {
 		return nil, nil //nolint:nilnil // it names nobody
 	}

@@ -133,7 +133,7 @@ type logoutToken struct {
 // sendLogout posts a fresh logout token (§2.5). 200 is the answer of an app that signed the person out, and 204 of some.
 func (s *Server) sendLogout(ctx context.Context, c *storage.Client, d storage.Delivery) error {
 	now := s.store.Now()
-	token, err := s.keys.signJWT(ctx, c.IDTokenAlg, jwt.TypeLogout, logoutToken{
+	token, err := s.Keyring.SignJWT(ctx, c.IDTokenAlg, jwt.TypeLogout, logoutToken{
 		Issuer: s.options.Issuer, Subject: s.Subject(c, d.UserID), Audience: c.ID, IssuedAt: now.Unix(), Expires: now.Add(logoutTokenTTL).Unix(),
 		JTI: uuid.NewString(), Events: map[string]struct{}{logoutEvent: {}}, SID: s.sid(c, d.SessionID),
 	})

@@ -128,7 +128,7 @@ func TestCleanupWithWrongClockDeletesNothingNeeded(t *testing.T) {
 		_, err = off.Store.DeleteExpired(t.Context())
 		storagetest.Must(t, err)
 		storagetest.Must(t, off.Store.ClearSealedSuccessors(t.Context()))
-		storagetest.Must(t, off.OAuth.AdvanceKeys(t.Context()))
+		storagetest.Must(t, off.OAuth.Keyring.RotateDue(t.Context()))
 		now, err := off.Store.CleanupTime(t.Context())
 		storagetest.Must(t, err)
 		_, err = off.Store.RetireAudit(t.Context(), now.Add(-24*time.Hour), func(int64, int64) {})

@@ -101,10 +101,10 @@ func TestAChangeIsEverywhereWithinASecond(t *testing.T) {
 			storagetest.Must(t, err)
 		}, func(o *servertest.Server) bool { return o.Token(c, with(machineGrant, "scope", "more")).Status == 400 })
 		keys := s.Get("/.well-known/jwks.json").Body
-		within("new keys", func() { storagetest.Must(t, s.OAuth.RotateKeys(t.Context(), false)) },
+		within("new keys", func() { storagetest.Must(t, s.OAuth.Keyring.Rotate(t.Context(), false)) },
 			func(o *servertest.Server) bool { return o.Get("/.well-known/jwks.json").Body != keys })
 		token := s.MachineToken(c)
-		within("a leaked key", func() { storagetest.Must(t, s.OAuth.RotateKeys(t.Context(), true)) },
+		within("a leaked key", func() { storagetest.Must(t, s.OAuth.Keyring.Rotate(t.Context(), true)) },
 			func(o *servertest.Server) bool { return !o.Active(c, token) })
 		token = s.MachineToken(c)
 		for _, other := range all {

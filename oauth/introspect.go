@@ -65,7 +65,7 @@ func (s *Server) introspect(ctx context.Context, caller *storage.Client, token s
 	if s.format.Valid(credential.RefreshToken, token) {
 		return s.introspectRefresh(ctx, caller, token)
 	}
-	claims, err := s.keys.verify(ctx, token)
+	claims, err := s.Keyring.VerifyAccessToken(ctx, token)
 	if errors.Is(err, accesstoken.ErrInvalid) {
 		return s.inactive(ctx, caller, token, nil, "unknown, forged or expired")
 	}

@@ -291,12 +291,12 @@ var metadataAndKeys = []servertest.Requirement{
 		}
 		first := kids(s)[0]
 		old := s.MachineToken(c)
-		storagetest.Must(t, s.OAuth.RotateKeys(t.Context(), false))
+		storagetest.Must(t, s.OAuth.Keyring.Rotate(t.Context(), false))
 		eventually(t, "the other process publishes the new key", func() bool { return len(kids(other)) == 2 })
 		if kid(s) != first || kid(other) != first {
 			t.Error("the new key signs before everyone can know it")
 		}
-		if err := s.OAuth.RotateKeys(t.Context(), false); err == nil {
+		if err := s.OAuth.Keyring.Rotate(t.Context(), false); err == nil {
 			t.Error("a second rotation began before the first was over")
 		}
 		s.Clock.Advance(10 * time.Minute)
@@ -311,7 +311,7 @@ var metadataAndKeys = []servertest.Requirement{
 			t.Errorf("the old key is still published: %v", kids(s))
 		}
 		token := s.MachineToken(c)
-		storagetest.Must(t, s.OAuth.RotateKeys(t.Context(), true))
+		storagetest.Must(t, s.OAuth.Keyring.Rotate(t.Context(), true))
 		if s.Active(c, token) || len(kids(s)) != 1 {
 			t.Error("a token of the leaked key is active")
 		}
@@ -320,7 +320,7 @@ var metadataAndKeys = []servertest.Requirement{
 			t.Error("no good token after the leak")
 		}
 		s.Clock.Advance(2160 * time.Hour)
-		storagetest.Must(t, s.OAuth.AdvanceKeys(t.Context()))
+		storagetest.Must(t, s.OAuth.Keyring.RotateDue(t.Context()))
 		eventually(t, "rotation by schedule", func() bool { return len(kids(s)) == 2 })
 		algs := map[any]int{}
 		for _, k := range s.Get("/.well-known/jwks.json").OK(t).JSON["keys"].([]any) {
@@ -386,7 +386,7 @@ func TestARememberedSignatureProvesNothingElse(t *testing.T) {
 			t.Error("active after it expired")
 		}
 		leaked := known()
-		storagetest.Must(t, s.OAuth.RotateKeys(t.Context(), true))
+		storagetest.Must(t, s.OAuth.Keyring.Rotate(t.Context(), true))
 		if s.Active(c, leaked) {
 			t.Error("active although its key leaked")
 		}

@@ -91,7 +91,7 @@ func TestJobsScanNoTable(t *testing.T) {
 			_, err := s.Store.DeleteExpired(t.Context())
 			storagetest.Must(t, err)
 			storagetest.Must(t, s.Store.ClearSealedSuccessors(t.Context()))
-			storagetest.Must(t, s.OAuth.AdvanceKeys(t.Context()))
+			storagetest.Must(t, s.OAuth.Keyring.RotateDue(t.Context()))
 			storagetest.Must(t, s.OAuth.Deliver(t.Context()))
 			_, err = s.Store.SealAudit(t.Context())
 			storagetest.Must(t, err)

@@ -64,7 +64,7 @@ func (h revoker) RevokeToken(ctx context.Context, token string, _ fosite.TokenTy
 	}
 	// The times are not checked: a process with a wrong clock must not respond 200 and leave the token active
 	// elsewhere.
-	claims, err := h.keys.parse(ctx, token)
+	claims, err := h.Keyring.ParseAccessToken(ctx, token)
 	if errors.Is(err, accesstoken.ErrInvalid) {
 		return nil
 	}

@@ -224,7 +224,7 @@ var robustness = []servertest.Requirement{
 			if !s.Active(c, token) {
 				t.Fatal("a fresh token is not active")
 			}
-			storagetest.Must(t, s.OAuth.RotateKeys(t.Context(), true))
+			storagetest.Must(t, s.OAuth.Keyring.Rotate(t.Context(), true))
 			if s.Active(c, token) {
 				t.Error("active after its key was given up")
 			}

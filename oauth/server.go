@@ -12,6 +12,7 @@ import (
 
 	"gatehouse/oauth/credential"
 	"gatehouse/oauth/fetch"
+	"gatehouse/oauth/keyring"
 	"gatehouse/oauth/protocol"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
@@ -52,10 +53,11 @@ const (
 
 // Server is the authorization server on one store.
 type Server struct {
+	Keyring *keyring.Keyring
+
 	options  Options
 	store    *storage.Store
 	format   credential.Format
-	keys     *keys
 	config   *fosite.Config
 	provider *fosite.Fosite
 	metadata protocol.Document
@@ -76,7 +78,10 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 	}
 	s := &Server{options: o, store: store, format: credential.Format{Env: o.Environment}}
 	var err error
-	if s.keys, err = newKeys(store, o); err != nil {
+	s.Keyring, err = keyring.New(ctx, store, keyring.Options{
+		Issuer: o.Issuer, RotationPeriod: o.KeyRotationPeriod, MaxTokenAge: max(o.AccessTokenTTL, o.IDTokenTTL, o.HintTTL),
+	})
+	if err != nil {
 		return nil, err
 	}
 	s.config = s.fositeConfig()
@@ -85,9 +90,6 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 	s.successorSalt, s.pairwiseKey = store.Key(storage.SuccessorKey), store.Key(storage.PairwiseKey)
 	s.sidKey, s.logoutKey = store.Key(storage.SessionIDKey), store.Key(storage.LogoutKey)
 	s.metadata = protocol.NewDocument(s.serverMetadata(), time.Hour)
-	if err := s.keys.ensure(ctx); err != nil {
-		return nil, err
-	}
 	return s, nil
 }
 

@@ -113,7 +113,7 @@ func (s *Server) issue(ctx context.Context, r fosite.AccessRequester, response f
 	} else {
 		claims.ClientEpoch = c.Epoch
 	}
-	token, err := s.keys.sign(ctx, claims)
+	token, err := s.Keyring.SignAccessToken(ctx, claims)
 	if err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func (s *Server) idToken(ctx context.Context, c *storage.Client, state *tokenSta
 	if err != nil {
 		return "", err
 	}
-	return s.keys.signJWT(ctx, c.IDTokenAlg, jwt.TypeJWT, claims)
+	return s.Keyring.SignJWT(ctx, c.IDTokenAlg, jwt.TypeJWT, claims)
 }
 
 // accessTTL is how long the client's access tokens live, in whole seconds.

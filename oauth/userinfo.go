@@ -31,7 +31,7 @@ func (s *Server) Userinfo(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	claims["iss"], claims["aud"] = s.options.Issuer, c.ID
-	signed, err := s.keys.signJWT(r.Context(), c.UserinfoAlg, "", claims)
+	signed, err := s.Keyring.SignJWT(r.Context(), c.UserinfoAlg, "", claims)
 	if err != nil {
 		return err
 	}
@@ -44,7 +44,7 @@ func (s *Server) Userinfo(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Server) userinfo(ctx context.Context, token string) (*storage.Client, map[string]any, error) {
 	refuse := protocol.BearerError(protocol.InvalidToken, "The access token is invalid, expired or revoked, or is not meant for this endpoint.")
-	claims, err := s.keys.verify(ctx, token)
+	claims, err := s.Keyring.VerifyAccessToken(ctx, token)
 	if errors.Is(err, accesstoken.ErrInvalid) {
 		refuse.Err = err
 		return nil, nil, refuse

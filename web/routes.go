@@ -87,7 +87,9 @@ var routes = []route{
 func (s *Server) metadata(w http.ResponseWriter, r *http.Request) error {
 	return s.oauth.Metadata(w, r)
 }
-func (s *Server) jwks(w http.ResponseWriter, r *http.Request) error  { return s.oauth.JWKS(w, r) }
+func (s *Server) jwks(w http.ResponseWriter, r *http.Request) error {
+	return s.oauth.Keyring.JWKS(w, r)
+}
 func (s *Server) token(w http.ResponseWriter, r *http.Request) error { return s.oauth.Token(w, r) }
 func (s *Server) introspect(w http.ResponseWriter, r *http.Request) error {
 	return s.oauth.Introspect(w, r)
@@ -172,7 +174,7 @@ func (a *readiness) ask(ctx context.Context, s *Server) error {
 	}
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), readyTimeout)
 	defer cancel()
-	a.err = errors.Join(s.store.Ping(limited), s.oauth.Ready(limited), s.store.CheckClock(), s.also())
+	a.err = errors.Join(s.store.Ping(limited), s.oauth.Keyring.Load(limited), s.store.CheckClock(), s.also())
 	a.at = time.Now()
 	return a.err
 }

@@ -54,6 +54,7 @@ var leaves = []string{"gatehouse/oauth/accesstoken", "gatehouse/oauth/credential
 var rows = map[string][]string{
 	"gatehouse/oauth/accesstoken": {"gatehouse/oauth/jwt"},
 	"gatehouse/oauth/protocol":    {"gatehouse/oauth/params"},
+	"gatehouse/oauth/keyring":     {"gatehouse/oauth/accesstoken", "gatehouse/oauth/jwt", "gatehouse/oauth/protocol"},
 }
 
 // testing packages run the real thing for tests and are imported by tests alone.

@@ -50,7 +50,7 @@ func (s *system) jobs(log *slog.Logger) []job {
 		}},
 		{"forget sealed successors", time.Hour, time.Hour, false, s.store.ClearSealedSuccessors},
 		{"deliver logouts", time.Second, 5 * time.Minute, false, s.oauth.Deliver},
-		{"advance signing keys", time.Hour, time.Minute, false, s.oauth.AdvanceKeys},
+		{"advance signing keys", time.Hour, time.Minute, false, s.oauth.Keyring.RotateDue},
 		{"seal the audit log", time.Second, shortLimit, true, func(ctx context.Context) error {
 			n, err := s.store.SealAudit(ctx)
 			return progressed(ctx, n, err)

@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"gatehouse/oauth/keyring"
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"gatehouse/oauth"
 )
 
 type keyRecord struct {
@@ -47,9 +46,9 @@ func (a *app) keyCommand() *cobra.Command {
 			}
 		}
 		return a.with(cmd, func(ctx context.Context, s *system) error {
-			err := s.oauth.RotateKeys(ctx, *now)
-			if errors.Is(err, oauth.ErrRotating) {
-				return fmt.Errorf("%w; see `gatehouse key list`", oauth.ErrRotating)
+			err := s.oauth.Keyring.Rotate(ctx, *now)
+			if errors.Is(err, keyring.ErrRotating) {
+				return fmt.Errorf("%w; see `gatehouse key list`", keyring.ErrRotating)
 			}
 			if err != nil {
 				return err
@@ -61,14 +60,14 @@ func (a *app) keyCommand() *cobra.Command {
 }
 
 func (a *app) printKeys(ctx context.Context, s *system, asJSON bool) error {
-	keys, err := s.oauth.SigningKeys(ctx)
+	keys, err := s.store.SigningKeys(ctx)
 	if err != nil {
 		return err
 	}
 	records := []keyRecord{}
 	var rows [][]string
 	for _, k := range keys {
-		stage := oauth.Stage(k, s.store.Now())
+		stage := keyring.Stage(k, s.store.Now())
 		records = append(records, keyRecord{k.ID, k.Algorithm, stage, k.CreatedAt, k.ActiveAt, k.RetiresAt, k.RemovedAt})
 		rows = append(rows, []string{k.ID, k.Algorithm, stage, stamp(&k.ActiveAt), stamp(k.RetiresAt), stamp(k.RemovedAt)})
 	}

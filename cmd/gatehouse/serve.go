@@ -144,7 +144,7 @@ func (s *system) serve(ctx context.Context, log *slog.Logger, g *gates, o serveO
 	jobs, endJobs := context.WithCancel(context.WithoutCancel(ctx))
 	defer endJobs()
 	reading, endReading := context.WithTimeout(ctx, shortLimit) // an unresponsive connection must not delay the jobs
-	unreadable := s.oauth.Ready(reading)
+	unreadable := s.oauth.Keyring.Load(reading)
 	endReading()
 	if unreadable != nil { // from now on the JWKS is also served when the database is unavailable
 		log.Error("the signing keys cannot be read", slog.Any("error", unreadable))
