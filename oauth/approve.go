@@ -15,12 +15,12 @@ import (
 	"gatehouse/storage"
 )
 
-// Consent returns what the person allowed the client before, or nil.
-func (s *Server) Consent(ctx context.Context, a *AuthorizationRequest, who *identity.SignedInUser) (*storage.Consent, error) {
-	if who == nil {
-		return nil, nil //nolint:nilnil // nobody has allowed anything
+// Consent returns what the user allowed the client before, or nil when there is no user or no consent.
+func (s *Server) Consent(ctx context.Context, a *AuthorizationRequest, user *identity.SignedInUser) (*storage.Consent, error) {
+	if user == nil {
+		return nil, nil //nolint:nilnil // no user, so no consent
 	}
-	c, err := s.store.Consent(ctx, who.User.ID, a.Client.ID)
+	c, err := s.store.Consent(ctx, user.User.ID, a.Client.ID)
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil, nil //nolint:nilnil // as above
 	}
@@ -30,21 +30,21 @@ func (s *Server) Consent(ctx context.Context, a *AuthorizationRequest, who *iden
 	return &c, nil
 }
 
-// ConsentDecision is a yes to an authorization request.
+// ConsentDecision is the approval of an authorization request.
 type ConsentDecision struct {
 	Refused  []string         // names of the optional permissions that are not granted
-	Prompted bool             // whether the person said so on the consent page just now
-	Consent  *storage.Consent // otherwise, what they said before, on which Decide relied; nil when the operator vouches
+	Prompted bool             // the user decided on the consent page just now
+	Consent  *storage.Consent // otherwise the earlier consent that Decide relied on; nil when the client skips consent
 }
 
-// ErrConsentStale is returned by Approve when the consent it relied on was withdrawn meanwhile, or the client is not any more
-// what the person was shown: the person must be asked.
-var ErrConsentStale = errors.New("the consent was withdrawn")
+// ErrConsentStale is returned by Approve when the consent that it relied on was withdrawn in the meantime, or the client
+// is no longer described as the user was shown. The consent page must be shown.
+var ErrConsentStale = errors.New("consent withdrawn or client description changed")
 
-// Approve issues a code for the person and returns the answer to the client. A stored request is answered once; the second
-// answer is *ErrExpired.
-func (s *Server) Approve(ctx context.Context, a *AuthorizationRequest, who *identity.SignedInUser, answer ConsentDecision) (Response, error) {
-	if err := s.checkUserTokenLimit(ctx, who.User.ID+" "+a.Client.ID); err != nil {
+// Approve issues a code for the user and returns the response to the client. A stored request is decided once; the second
+// call returns *RequestExpiredError. It returns ErrConsentStale when the consent page must be shown first.
+func (s *Server) Approve(ctx context.Context, a *AuthorizationRequest, user *identity.SignedInUser, decision ConsentDecision) (Response, error) {
+	if err := s.checkUserTokenLimit(ctx, user.User.ID+" "+a.Client.ID); err != nil {
 		return Response{}, err
 	}
 	if a.Client.ShouldRecordUse(s.store.Now()) {
@@ -53,7 +53,7 @@ func (s *Server) Approve(ctx context.Context, a *AuthorizationRequest, who *iden
 		}
 	}
 	a.request.SetResponseTypeHandled("code")
-	approval := &approval{AuthorizationRequest: a, who: who, answer: answer}
+	approval := &approval{AuthorizationRequest: a, user: user, decision: decision}
 	response, err := fosite.NewOAuth2Provider(clientManager{s}, s.config).NewAuthorizeResponse(ctx, a.request, approval)
 	if errors.Is(err, storage.ErrConsumed) {
 		return Response{}, &RequestExpiredError{Client: a.Client, Decided: true}
@@ -72,8 +72,8 @@ type approval struct {
 	*AuthorizationRequest
 	tokenState
 
-	who    *identity.SignedInUser
-	answer ConsentDecision
+	user     *identity.SignedInUser
+	decision ConsentDecision
 }
 
 func (a *approval) Clone() fosite.Session { c := *a; return &c }
@@ -87,7 +87,7 @@ func (h issueCode) HandleAuthorizeEndpointRequest(ctx context.Context, r fosite.
 		return errNotUsed
 	}
 	code := h.format.New(credential.Code)
-	record := h.approvalRecord(a.AuthorizationRequest, a.who, a.answer)
+	record := h.approvalRecord(a.AuthorizationRequest, a.user, a.decision)
 	record.Code.Hash = credential.Hash(code)
 	if err := h.store.IssueCode(ctx, record, storage.Event{Type: storage.CodeIssued}); err != nil {
 		return err
@@ -97,14 +97,14 @@ func (h issueCode) HandleAuthorizeEndpointRequest(ctx context.Context, r fosite.
 }
 
 // approvalRecord returns the approval to store. Its code has no hash yet.
-func (s *Server) approvalRecord(a *AuthorizationRequest, who *identity.SignedInUser, answer ConsentDecision) storage.Approval {
-	now, refused := s.store.Now(), func(name string) bool { return slices.Contains(answer.Refused, name) }
+func (s *Server) approvalRecord(a *AuthorizationRequest, user *identity.SignedInUser, decision ConsentDecision) storage.Approval {
+	now, refused := s.store.Now(), func(name string) bool { return slices.Contains(decision.Refused, name) }
 	granted, claims := slices.DeleteFunc(slices.Clone(a.Scopes), refused), slices.DeleteFunc(slices.Clone(a.Claims), refused)
 	openID := slices.Contains(granted, protocol.ScopeOpenID)
 	row := storage.AuthorizationCode{
-		ClientID: a.Client.ID, UserID: who.User.ID, ClientEpoch: a.Client.Epoch, UserEpoch: who.User.Epoch,
-		Scopes: granted, Resources: a.Resources, SessionID: who.Session.ID, Offline: slices.Contains(granted, protocol.ScopeOfflineAccess),
-		AuthTime: who.Session.AuthTime, ACR: who.Session.ACR, AMR: who.Session.AMR,
+		ClientID: a.Client.ID, UserID: user.User.ID, ClientEpoch: a.Client.Epoch, UserEpoch: user.User.Epoch,
+		Scopes: granted, Resources: a.Resources, SessionID: user.Session.ID, Offline: slices.Contains(granted, protocol.ScopeOfflineAccess),
+		AuthTime: user.Session.AuthTime, ACR: user.Session.ACR, AMR: user.Session.AMR,
 		RedirectURI: a.RedirectURI, RedirectSent: a.redirectURISent, CreatedAt: now, ExpiresAt: now.Add(s.options.CodeTTL),
 	}
 	if a.challenge != "" {
@@ -113,7 +113,7 @@ func (s *Server) approvalRecord(a *AuthorizationRequest, who *identity.SignedInU
 	if openID {
 		row.Nonce, row.Claims = a.nonce, a.claims.kept(granted, claims)
 	}
-	record := storage.Approval{RequestID: a.ID, Code: row, FromConsentPage: answer.Prompted, DescribedAt: a.Client.DescribedAt, Allowed: storage.Strings{}, Refused: storage.Strings{}}
+	record := storage.Approval{RequestID: a.ID, Code: row, FromConsentPage: decision.Prompted, DescribedAt: a.Client.DescribedAt, Allowed: storage.Strings{}, Refused: storage.Strings{}}
 	for _, p := range a.Permissions {
 		_, claim := ClaimOf(p.Name)
 		switch {
@@ -123,22 +123,22 @@ func (s *Server) approvalRecord(a *AuthorizationRequest, who *identity.SignedInU
 			record.Allowed = append(record.Allowed, p.consentValues()...)
 		}
 	}
-	if c := answer.Consent; c != nil && !a.Client.SkipConsent {
+	if c := decision.Consent; c != nil && !a.Client.SkipConsent {
 		record.ConsentID = c.ID
 	}
 	return record
 }
 
 // RecordApproval stores what the user allowed on the consent page without issuing a code, because max_age passed while
-// the page was open and the user must sign in again. It returns *ErrExpired when the request was already answered, and
-// ErrConsentWithdrawn when the client is no longer described as the user was shown.
-func (s *Server) RecordApproval(ctx context.Context, a *AuthorizationRequest, who *identity.SignedInUser, answer ConsentDecision) error {
+// the page was open and the user must sign in again. It returns *RequestExpiredError when it was already decided, and
+// ErrConsentStale when the client is no longer described as the user was shown.
+func (s *Server) RecordApproval(ctx context.Context, a *AuthorizationRequest, user *identity.SignedInUser, decision ConsentDecision) error {
 	if a.Client.ShouldRecordUse(s.store.Now()) {
 		if err := s.store.RecordClientUse(ctx, a.Client.ID); err != nil {
 			return protocol.Unavailable(err)
 		}
 	}
-	err := s.store.RecordApproval(ctx, s.approvalRecord(a, who, answer))
+	err := s.store.RecordApproval(ctx, s.approvalRecord(a, user, decision))
 	switch {
 	case errors.Is(err, storage.ErrConsumed):
 		return &RequestExpiredError{Client: a.Client, Decided: true}
@@ -150,11 +150,11 @@ func (s *Server) RecordApproval(ctx context.Context, a *AuthorizationRequest, wh
 	return nil
 }
 
-// Deny answers a request with access_denied and returns the answer to the client.
-func (s *Server) Deny(ctx context.Context, a *AuthorizationRequest, who *identity.SignedInUser) (Response, error) {
+// Deny decides the request and returns the response to the client: access_denied.
+func (s *Server) Deny(ctx context.Context, a *AuthorizationRequest, user *identity.SignedInUser) (Response, error) {
 	event := storage.Event{Type: storage.ConsentDenied, ClientID: a.Client.ID, Scopes: strings.Join(a.Scopes, " ")}
-	if who != nil {
-		event.UserID = who.User.ID
+	if user != nil {
+		event.UserID = user.User.ID
 	}
 	err := s.store.DecideRequest(ctx, a.ID, &event)
 	if errors.Is(err, storage.ErrConsumed) {
@@ -163,11 +163,11 @@ func (s *Server) Deny(ctx context.Context, a *AuthorizationRequest, who *identit
 	if err != nil {
 		return Response{}, protocol.Unavailable(err)
 	}
-	return s.ErrorResponse(a.refuse(protocol.NewError(protocol.AccessDenied, "The person did not allow it."))), nil
+	return s.ErrorResponse(a.refuse(protocol.NewError(protocol.AccessDenied, "The user denied the request."))), nil
 }
 
-// WithdrawConsent ends a person's consent, and with it every grant and token of the client for them. It returns
-// storage.ErrNotFound when they have no such consent.
+// WithdrawConsent ends a user's consent, and with it every grant and token of the client for that user. It returns
+// storage.ErrNotFound when the user has no such consent.
 func (s *Server) WithdrawConsent(ctx context.Context, userID, consentID string) error {
 	return s.store.WithdrawConsent(ctx, userID, consentID, storage.Event{Type: storage.ConsentWithdrawn})
 }

@@ -22,9 +22,9 @@ import (
 	"gatehouse/storage"
 )
 
-// AuthorizationRequest is a valid authorization request (RFC 6749 §4.1.1).
+// AuthorizationRequest is a validated authorization request (RFC 6749 §4.1.1).
 type AuthorizationRequest struct {
-	ID              string // of the stored request, empty before Store
+	ID              string // of the stored request; empty before StoreRequest
 	Client          *storage.Client
 	RedirectURI     string
 	State           string
@@ -35,8 +35,8 @@ type AuthorizationRequest struct {
 	Prompt          []string
 	MaxAge          *time.Duration
 	LoginHint       string
-	Subject         string // the only person that may answer, as the client knows them; empty: anyone
-	SessionID       string // of the person who was chosen on the way; empty before
+	RequiredSubject string // the only user that may sign in, as the client knows the user; empty: any
+	SessionID       string // of the user chosen or signed in on a page of this request; empty: none yet
 	SignedIn        bool   // that user signed in for this request
 	Approved        bool   // that user already allowed it on its consent page and only had to sign in again
 	CreatedAt       time.Time
@@ -57,54 +57,54 @@ func (a *AuthorizationRequest) refuse(e *protocol.Error) *protocol.Error {
 	return e.WithRedirect(protocol.Redirect{URI: a.RedirectURI, State: a.State, ResponseMode: a.responseMode})
 }
 
-// OpenID reports whether the request is one of OpenID Connect.
+// OpenID reports whether this is an OpenID Connect request.
 func (a *AuthorizationRequest) OpenID() bool { return slices.Contains(a.Scopes, protocol.ScopeOpenID) }
 
 // Begin checks an authorization request. It returns an error with Redirect when the client and its redirect URI are
 // valid, and one for the user when either is not.
 func (s *Server) Begin(ctx context.Context, form url.Values) (*AuthorizationRequest, error) {
-	parameters, wrong := form, error(nil)
+	parameters, failure := form, error(nil)
 	signed := form.Has("request") || form.Has("request_uri")
 	if signed {
-		if parameters, wrong = s.requestObject(ctx, form); wrong != nil {
-			if AsError(wrong).Code == protocol.RateLimited {
-				return nil, wrong // shown to the user: OAuth has no error code for it
+		if parameters, failure = s.requestObject(ctx, form); failure != nil {
+			if AsError(failure).Code == protocol.RateLimited {
+				return nil, failure // shown to the user: OAuth has no error code for it
 			}
-			parameters = form // where to tell it
+			parameters = form // to resolve the redirect URI for the error
 		}
 	}
-	return s.validateRequest(ctx, form, parameters, signed, wrong)
+	return s.validateRequest(ctx, form, parameters, signed, failure)
 }
 
 // validateRequest checks the parameters of a request that was sent as form. If wrong is not nil, the request has already failed
 // and only the redirect URI for the error is resolved. signed reports whether the parameters are from a verified
 // request object.
-func (s *Server) validateRequest(ctx context.Context, form, parameters url.Values, signed bool, wrong error) (*AuthorizationRequest, error) {
+func (s *Server) validateRequest(ctx context.Context, form, parameters url.Values, signed bool, failure error) (*AuthorizationRequest, error) {
 	a, err := s.resolveClient(ctx, parameters)
 	if err != nil {
 		return nil, err
 	}
-	if wrong == nil && a.Client.ID != form.Get("client_id") {
-		wrong = requestObjectError("The request object is of another client.", nil)
+	if failure == nil && a.Client.ID != form.Get("client_id") {
+		failure = requestObjectError("client_id differs from the one in the request object.", nil)
 	}
-	if wrong == nil && a.Client.RequireSignedRequestObject && !signed {
-		wrong = protocol.NewError(protocol.InvalidRequest, "The client must send its parameters in a signed request object: it is registered with require_signed_request_object (RFC 9101).")
+	if failure == nil && a.Client.RequireSignedRequestObject && !signed {
+		failure = protocol.NewError(protocol.InvalidRequest, "A signed request object is required: the client is registered with require_signed_request_object (RFC 9101).")
 	}
-	if wrong == nil {
-		wrong = s.checkParameters(ctx, a)
+	if failure == nil {
+		failure = s.checkParameters(ctx, a)
 	}
-	if wrong != nil {
-		s.recordInvalidScope(ctx, a.Client.ID, parameters, wrong)
-		return nil, a.refuse(AsError(wrong))
+	if failure != nil {
+		s.recordInvalidScope(ctx, a.Client.ID, parameters, failure)
+		return nil, a.refuse(AsError(failure))
 	}
 	return a, nil
 }
 
-// resolveClient settles the two things that decide whether anything may be redirected: the client and its redirect URI.
+// resolveClient validates the client and its redirect URI, which decide whether errors may be redirected.
 func (s *Server) resolveClient(ctx context.Context, form url.Values) (*AuthorizationRequest, error) {
 	id, uri := form.Get("client_id"), form.Get("redirect_uri")
 	if !plausibleID(id) {
-		return nil, protocol.NewError(protocol.InvalidRequest, "The parameter client_id is missing or is none of this server's.")
+		return nil, protocol.NewError(protocol.InvalidRequest, "client_id is missing or not registered with this server.")
 	}
 	c, err := s.store.Client(ctx, id)
 	if cause := notServed(c, err); cause != nil {
@@ -121,12 +121,12 @@ func (s *Server) resolveClient(ctx context.Context, form url.Values) (*Authoriza
 	case uri == "" && len(c.RedirectURIs) == 1 && !slices.Contains(strings.Fields(form.Get("scope")), "openid"):
 		a.RedirectURI = c.RedirectURIs[0]
 	case uri == "":
-		return nil, protocol.NewError(protocol.InvalidRequest, "The parameter redirect_uri is missing.").WithClient(id)
+		return nil, protocol.NewError(protocol.InvalidRequest, "redirect_uri is missing.").WithClient(id)
 	case !redirect.Match(c.RedirectURIs, uri):
-		return nil, protocol.NewError(protocol.InvalidRequest, "The redirect_uri is not one the app is registered with. They must be equal to the letter.").WithClient(id).WithCause(s.recordRefusedRedirect(ctx, id, "redirect_uri", uri))
+		return nil, protocol.NewError(protocol.InvalidRequest, "redirect_uri must match a registered URI exactly.").WithClient(id).WithCause(s.recordRefusedRedirect(ctx, id, "redirect_uri", uri))
 	}
 	web := strings.HasPrefix(a.RedirectURI, "https://") || strings.HasPrefix(a.RedirectURI, "http://")
-	if web && form.Get("response_mode") == modeFormPost { // an app's own scheme takes no form
+	if web && form.Get("response_mode") == modeFormPost { // a form cannot be posted to a private scheme
 		a.responseMode = modeFormPost
 	}
 	return a, nil
@@ -143,7 +143,7 @@ func notServed(c *storage.Client, err error) error {
 	return nil
 }
 
-// checkParameters is everything that the client may be told by redirect.
+// checkParameters validates the request. All its errors are sent to the client by redirect.
 func (s *Server) checkParameters(ctx context.Context, a *AuthorizationRequest) error {
 	form, c := a.form, a.Client
 	if err := params.CheckLists(form); err != nil {
@@ -151,17 +151,17 @@ func (s *Server) checkParameters(ctx context.Context, a *AuthorizationRequest) e
 	}
 	switch {
 	case form.Has("registration"):
-		return protocol.NewError(protocol.RegistrationNotSupported, "The parameter registration is not supported.")
+		return protocol.NewError(protocol.RegistrationNotSupported, "registration is not supported.")
 	case !form.Has("response_type"):
-		return protocol.NewError(protocol.InvalidRequest, "The parameter response_type is missing.")
+		return protocol.NewError(protocol.InvalidRequest, "response_type is missing.")
 	case form.Get("response_type") != "code":
-		return protocol.NewError(protocol.UnsupportedResponseType, "The only response_type is code.")
+		return protocol.NewError(protocol.UnsupportedResponseType, "response_type must be code.")
 	case form.Has("response_mode") && form.Get("response_mode") != modeQuery && a.responseMode == "":
-		return protocol.NewError(protocol.InvalidRequest, "The response_mode must be query, or form_post with a redirect_uri of http or https.")
+		return protocol.NewError(protocol.InvalidRequest, "response_mode must be query, or form_post with an http or https redirect_uri.")
 	case !c.GrantTypes.Has(protocol.GrantAuthorizationCode):
-		return protocol.NewError(protocol.UnauthorizedClient, "The client is not registered for authorization_code.")
+		return protocol.NewError(protocol.UnauthorizedClient, "The client is not registered for the grant type authorization_code.")
 	case len(a.nonce) > 1000:
-		return protocol.NewError(protocol.InvalidRequest, "The nonce is longer than 1000 characters.")
+		return protocol.NewError(protocol.InvalidRequest, "nonce must have at most 1000 characters.")
 	}
 	if err := a.checkPKCE(); err != nil {
 		return err
@@ -173,7 +173,7 @@ func (s *Server) checkParameters(ctx context.Context, a *AuthorizationRequest) e
 	if a.Scopes, err = s.scopes(ctx, c, form.Get("scope")); err != nil {
 		return err
 	}
-	if !c.GrantTypes.Has(protocol.GrantRefreshToken) { // nothing that could be used offline
+	if !c.GrantTypes.Has(protocol.GrantRefreshToken) { // no refresh token that could be used offline
 		a.Scopes = slices.DeleteFunc(slices.Clone(a.Scopes), func(name string) bool { return name == protocol.ScopeOfflineAccess })
 	}
 	if a.Resources, err = s.resources(ctx, c, form["resource"]); err != nil {
@@ -194,24 +194,24 @@ func (s *Server) checkParameters(ctx context.Context, a *AuthorizationRequest) e
 	return err
 }
 
-// checkPKCE refuses what RFC 7636 and RFC 9700 §2.1.1 do not allow: no challenge where one is due, and any but S256.
+// checkPKCE refuses a missing challenge where PKCE is required, and any method but S256 (RFC 7636, RFC 9700 §2.1.1).
 func (a *AuthorizationRequest) checkPKCE() error {
 	a.challenge = a.form.Get("code_challenge")
 	method := a.form.Get("code_challenge_method")
 	if a.challenge == "" {
 		if method != "" {
-			return protocol.NewError(protocol.InvalidRequest, "There is a code_challenge_method but no code_challenge.")
+			return protocol.NewError(protocol.InvalidRequest, "code_challenge_method was sent without code_challenge.")
 		}
 		if a.Client.IsPublic() || a.Client.RequirePKCE {
-			return protocol.NewError(protocol.InvalidRequest, "The parameter code_challenge is missing: PKCE is required (RFC 7636).")
+			return protocol.NewError(protocol.InvalidRequest, "code_challenge is missing: PKCE is required (RFC 7636).")
 		}
 		return nil
 	}
 	if method != "S256" {
-		return protocol.NewError(protocol.InvalidRequest, "The code_challenge_method must be S256; left out, it means plain, which is refused.")
+		return protocol.NewError(protocol.InvalidRequest, "code_challenge_method must be S256; if omitted it means plain, which is not supported.")
 	}
 	if len(a.challenge) != 43 || !jwt.Canonical(a.challenge) { // no code_verifier matches another encoding
-		return protocol.NewError(protocol.InvalidRequest, "The code_challenge must be the base64url encoding of a SHA-256 hash, 43 characters (RFC 7636 section 4.2).")
+		return protocol.NewError(protocol.InvalidRequest, "code_challenge must be the base64url encoding of a SHA-256 hash, 43 characters (RFC 7636 section 4.2).")
 	}
 	return nil
 }
@@ -224,17 +224,17 @@ func (a *AuthorizationRequest) checkPrompt() error {
 	a.Prompt = strings.Fields(a.form.Get("prompt"))
 	for _, p := range a.Prompt {
 		if !slices.Contains(prompts, p) {
-			return protocol.NewError(protocol.InvalidRequest, "The prompt "+params.Printable(p)+" is not supported.")
+			return protocol.NewError(protocol.InvalidRequest, "prompt "+params.Printable(p)+" is not supported.")
 		}
 	}
 	if slices.Contains(a.Prompt, "none") && len(a.Prompt) > 1 {
-		return protocol.NewError(protocol.InvalidRequest, "The prompt none cannot be combined with others.")
+		return protocol.NewError(protocol.InvalidRequest, "prompt none cannot be combined with other values.")
 	}
 	a.MaxAge = a.Client.DefaultMaxAge
 	if v := a.form.Get("max_age"); v != "" {
 		n, err := strconv.ParseInt(v, 10, 32)
 		if err != nil || n < 0 {
-			return protocol.NewError(protocol.InvalidRequest, "The max_age must be a number of seconds.")
+			return protocol.NewError(protocol.InvalidRequest, "max_age must be a number of seconds.")
 		}
 		d := time.Duration(n) * time.Second
 		a.MaxAge = &d
@@ -242,17 +242,17 @@ func (a *AuthorizationRequest) checkPrompt() error {
 	return nil
 }
 
-// acrPassword is the one authentication context class there is: a password.
+// acrPassword is the only authentication context class: a password.
 const acrPassword = "1"
 
-// checkOpenID reads what only OpenID Connect has: claims and id_token_hint. Both may say who must answer.
+// checkOpenID validates the parameters of OpenID Connect alone: claims and id_token_hint. Both may require a user.
 func (s *Server) checkOpenID(ctx context.Context, a *AuthorizationRequest) error {
 	a.Claims = a.claims.askedByName(a.Client, a.Scopes)
 	if acr := a.claims.IDToken["acr"]; acr != nil && acr.Essential && !acr.accepts(acrPassword) {
-		return protocol.NewError(protocol.UnmetAuthenticationRequirements, "None of the acr values that are essential can be met; the metadata lists those that there are.")
+		return protocol.NewError(protocol.UnmetAuthenticationRequirements, "No essential acr value is supported; the metadata lists the supported ones.")
 	}
 	var err error
-	if a.Subject, err = a.claims.subject(); err != nil {
+	if a.RequiredSubject, err = a.claims.subject(); err != nil {
 		return err
 	}
 	hint := a.form.Get("id_token_hint")
@@ -264,16 +264,16 @@ func (s *Server) checkOpenID(ctx context.Context, a *AuthorizationRequest) error
 		return err
 	}
 	if h == nil || h.ClientID() != a.Client.ID {
-		return protocol.NewError(protocol.InvalidRequest, "The id_token_hint is not an ID token that this server issued to the client, or its key is gone by now; leave it out.")
+		return protocol.NewError(protocol.InvalidRequest, "id_token_hint is not an ID token that this server issued to the client, or its key was deleted; omit it.")
 	}
-	if a.Subject != "" && a.Subject != h.Subject {
-		return protocol.NewError(protocol.InvalidRequest, "The id_token_hint and the claims parameter name different people.")
+	if a.RequiredSubject != "" && a.RequiredSubject != h.Subject {
+		return protocol.NewError(protocol.InvalidRequest, "id_token_hint and claims name different users.")
 	}
-	a.Subject = h.Subject
+	a.RequiredSubject = h.Subject
 	return nil
 }
 
-// idTokenHint is an ID token of ours, expired or not: it names somebody, and proves nothing.
+// idTokenHint is the payload of an ID token of this server, expired or not. It names a user and authenticates nothing.
 type idTokenHint struct {
 	Issuer   string       `json:"iss"`
 	Subject  string       `json:"sub"`
@@ -282,14 +282,14 @@ type idTokenHint struct {
 	Expires  int64        `json:"exp"`
 }
 
-// ClientID is the client that the token was issued to.
+// ClientID returns the client that the token was issued to.
 func (h *idTokenHint) ClientID() string { return h.Audience[0] }
 
-// idTokenHint reads an ID token that this server issued, or returns nil when it is none.
+// idTokenHint reads an ID token that this server issued, or returns nil for any other token.
 func (s *Server) idTokenHint(ctx context.Context, token string) (*idTokenHint, error) {
 	t, err := s.Keyring.VerifyJWT(ctx, token)
 	if errors.Is(err, jwt.ErrInvalid) {
-		return nil, nil //nolint:nilnil // it names nobody
+		return nil, nil //nolint:nilnil // it names no user
 	}
 	if err != nil {
 		return nil, err
@@ -320,7 +320,7 @@ const (
 	maxStored     = 16 << 10
 )
 
-// Size is about how many bytes of parameters Store keeps.
+// Size returns the approximate number of bytes of parameters that StoreRequest stores.
 func (a *AuthorizationRequest) Size() (n int) {
 	for name, values := range a.form {
 		for _, v := range values {
@@ -330,10 +330,10 @@ func (a *AuthorizationRequest) Size() (n int) {
 	return n
 }
 
-// StoreRequest keeps a request that waits for a person and gives it its ID.
+// StoreRequest stores a request that needs a page and sets its ID. It returns invalid_request when it is too large.
 func (s *Server) StoreRequest(ctx context.Context, a *AuthorizationRequest) error {
 	form := maps.Clone(a.form)
-	form.Del("id_token_hint") // no token is kept; what it says is
+	form.Del("id_token_hint") // tokens are not stored; the subject of the hint is
 	parameters := form.Encode()
 	if len(parameters) > maxStored {
 		return protocol.NewError(protocol.InvalidRequest, "The request is larger than 16 KiB.").WithClient(a.Client.ID).WithStatus(http.StatusRequestEntityTooLarge)
@@ -341,7 +341,7 @@ func (s *Server) StoreRequest(ctx context.Context, a *AuthorizationRequest) erro
 	a.ID = credential.Random(requestIDSize)
 	r := storage.AuthorizationRequest{
 		ID: a.ID, ClientID: a.Client.ID, Parameters: parameters, CreatedAt: a.CreatedAt, ExpiresAt: a.CreatedAt.Add(s.options.RequestTTL),
-		HintSubject: a.Subject, ClientEpoch: &a.Client.Epoch,
+		HintSubject: a.RequiredSubject, ClientEpoch: &a.Client.Epoch,
 	}
 	if err := s.store.CreateRequest(ctx, &r); err != nil {
 		return protocol.Unavailable(err)
@@ -350,19 +350,19 @@ func (s *Server) StoreRequest(ctx context.Context, a *AuthorizationRequest) erro
 }
 
 // RequestExpiredError is returned by Resume, with the request's client if it still exists, for a request that expired, was
-// already answered, or was sent before all tokens of its client were revoked.
+// already decided, or was sent before all tokens of its client were revoked.
 type RequestExpiredError struct {
 	Client  *storage.Client
 	Decided bool
 }
 
 func (e *RequestExpiredError) Error() string {
-	return "the authorization request has expired or was answered"
+	return "authorization request expired or already decided"
 }
 
-// Resume returns a stored request to the browser with that cookie hash. With claim, the first browser to come gets it.
-// It returns storage.ErrOtherBrowser, storage.ErrNotFound, *ErrExpired, or what Begin returns: a client that changed
-// meanwhile is checked again.
+// Resume returns a stored request of the browser with that cookie hash. With claim, the first browser claims it.
+// It returns storage.ErrOtherBrowser, storage.ErrNotFound, *RequestExpiredError, or the errors of Begin: the request is
+// validated again, because the client may have changed.
 func (s *Server) Resume(ctx context.Context, id string, browser []byte, claim bool) (*AuthorizationRequest, error) {
 	read := s.store.ClaimedRequest
 	if claim {
@@ -386,7 +386,7 @@ func (s *Server) Resume(ctx context.Context, id string, browser []byte, claim bo
 	if err != nil {
 		return nil, err
 	}
-	// The stored parameters are verified: if they had to be signed, Begin checked that before Store.
+	// The stored parameters are verified: if they had to be signed, Begin checked that before StoreRequest.
 	a, err := s.validateRequest(ctx, form, form, true, nil)
 	if err != nil {
 		return nil, err
@@ -394,7 +394,7 @@ func (s *Server) Resume(ctx context.Context, id string, browser []byte, claim bo
 	if r.ClientEpoch != nil && *r.ClientEpoch < a.Client.Epoch { // the client was disabled in the meantime, or its tokens revoked
 		return nil, &RequestExpiredError{Client: a.Client}
 	}
-	a.ID, a.CreatedAt, a.SessionID, a.Subject = r.ID, r.CreatedAt, r.SessionID, r.HintSubject
+	a.ID, a.CreatedAt, a.SessionID, a.RequiredSubject = r.ID, r.CreatedAt, r.SessionID, r.HintSubject
 	a.SignedIn, a.Approved = r.SignedInAt != nil, r.ApprovedAt != nil
 	return a, nil
 }

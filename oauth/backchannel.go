@@ -39,10 +39,10 @@ func (s *Server) Deliver(ctx context.Context) error {
 	var wait sync.WaitGroup
 	var mu sync.Mutex
 	var errs []error
-	places := make(chan struct{}, maxConcurrentDeliveries)
+	slots := make(chan struct{}, maxConcurrentDeliveries)
 	for {
 		select {
-		case places <- struct{}{}: // as soon as one is free
+		case slots <- struct{}{}: // as soon as one is free
 		case <-ctx.Done():
 			wait.Wait() // none goes on without its context
 			return errors.Join(errs...)
@@ -50,7 +50,7 @@ func (s *Server) Deliver(ctx context.Context) error {
 		free := 1
 		for more := true; more && free < deliveryBatch; {
 			select {
-			case places <- struct{}{}:
+			case slots <- struct{}{}:
 				free++
 			default:
 				more = false
@@ -60,18 +60,18 @@ func (s *Server) Deliver(ctx context.Context) error {
 		due, err := s.store.LeaseDeliveries(limited, free, deliveryLease)
 		cancel()
 		for range free - len(due) {
-			<-places
+			<-slots
 		}
 		for _, d := range due {
 			wait.Go(func() {
 				err := s.deliver(ctx, d)
-				<-places
+				<-slots
 				mu.Lock()
 				defer mu.Unlock()
 				errs = append(errs, err)
 			})
 		}
-		if err != nil || len(due) == 0 && len(places) == 0 {
+		if err != nil || len(due) == 0 && len(slots) == 0 {
 			wait.Wait()
 			return errors.Join(append(errs, err)...)
 		}
@@ -85,8 +85,8 @@ func (s *Server) Deliver(ctx context.Context) error {
 }
 
 // deliver makes one attempt within its lease. A failed delivery is retried for a day with exponential backoff.
-func (s *Server) deliver(all context.Context, d storage.Delivery) error {
-	ctx, cancel := context.WithTimeout(all, deliveryLease)
+func (s *Server) deliver(parent context.Context, d storage.Delivery) error {
+	ctx, cancel := context.WithTimeout(parent, deliveryLease)
 	defer cancel()
 	c, err := s.store.Client(ctx, d.ClientID)
 	if errors.Is(err, storage.ErrNotFound) || err == nil && (c.BackchannelLogoutURI == "" || c.DisabledAt != nil) {
@@ -96,7 +96,7 @@ func (s *Server) deliver(all context.Context, d storage.Delivery) error {
 		return err
 	}
 	failure := s.sendLogout(ctx, c, d)
-	if all.Err() != nil {
+	if parent.Err() != nil {
 		return nil //nolint:nilerr // the process stops; the lease runs out and another attempt follows
 	}
 	if failure == nil {

@@ -16,69 +16,69 @@ type Step int
 
 // The steps.
 const (
-	Login         Step = iota // the person signs in, perhaps again
-	SelectAccount             // the person says which of the people signed in here they are
-	Consent                   // the person decides
-	Issue                     // a code is issued without asking
-	Refuse                    // the request cannot be met
+	Login         Step = iota // the user signs in, or signs in again
+	SelectAccount             // the user chooses one of the accounts signed in to the browser
+	Consent                   // the user decides on the consent page
+	Issue                     // a code is issued without a page
+	Refuse                    // the client gets an error
 )
 
-// SelectSubject finds, among the people signed in to the browser, who the request is about: the one who was chosen on the way,
-// the one whom id_token_hint or the claims parameter name, or the only one; of several, the one whom login_hint names.
-// It is nil when there is none, or when of several it is not clear which.
-func (s *Server) SelectSubject(a *AuthorizationRequest, people []*identity.SignedInUser) *identity.SignedInUser {
-	find := func(is func(p *identity.SignedInUser) bool) *identity.SignedInUser {
-		if i := slices.IndexFunc(people, is); i >= 0 {
-			return people[i]
+// SelectSubject returns the user that the request is about, of those signed in to the browser: the one chosen on a page,
+// the one that id_token_hint or the claims parameter names, the only one, or of several the one that login_hint names.
+// It returns nil when there is none, or when several are possible.
+func (s *Server) SelectSubject(a *AuthorizationRequest, users []*identity.SignedInUser) *identity.SignedInUser {
+	find := func(matches func(u *identity.SignedInUser) bool) *identity.SignedInUser {
+		if i := slices.IndexFunc(users, matches); i >= 0 {
+			return users[i]
 		}
 		return nil
 	}
 	switch {
 	case a.SessionID != "":
-		return find(func(p *identity.SignedInUser) bool { return p.Session.ID == a.SessionID })
-	case a.Subject != "":
-		return find(func(p *identity.SignedInUser) bool { return s.isSubject(a, p) })
-	case len(people) == 1:
-		return people[0]
+		return find(func(u *identity.SignedInUser) bool { return u.Session.ID == a.SessionID })
+	case a.RequiredSubject != "":
+		return find(func(u *identity.SignedInUser) bool { return s.isSubject(a, u) })
+	case len(users) == 1:
+		return users[0]
 	case a.LoginHint != "":
-		return find(func(p *identity.SignedInUser) bool {
-			return strings.EqualFold(a.LoginHint, p.User.Username) || strings.EqualFold(a.LoginHint, p.User.Email)
+		return find(func(u *identity.SignedInUser) bool {
+			return strings.EqualFold(a.LoginHint, u.User.Username) || strings.EqualFold(a.LoginHint, u.User.Email)
 		})
 	}
 	return nil
 }
 
-func (s *Server) isSubject(a *AuthorizationRequest, who *identity.SignedInUser) bool {
-	return a.Subject == s.Subject(a.Client, who.User.ID)
+func (s *Server) isSubject(a *AuthorizationRequest, user *identity.SignedInUser) bool {
+	return a.RequiredSubject == s.Subject(a.Client, user.User.ID)
 }
 
-// DecisionInput is what Decide looks at.
+// DecisionInput is the state of the browser that Decide depends on.
 type DecisionInput struct {
-	Users           int                    // signed in to the browser
-	Candidate       *identity.SignedInUser // of whom Choose chose this one, or nil
-	SubjectMismatch bool                   // Who is not whom the request demands
-	ByLoginHint     bool                   // Who was found by login_hint among several, which anybody can write
-	Consent         *storage.Consent       // what Who allowed the client before, or nil
+	Users           int                    // how many users are signed in to the browser
+	Candidate       *identity.SignedInUser // the user that SelectSubject returned, or nil
+	SubjectMismatch bool                   // Candidate is not the user that the request requires
+	ByLoginHint     bool                   // Candidate is one of several users, selected by login_hint, which is unauthenticated
+	Consent         *storage.Consent       // what Candidate allowed the client before, or nil
 }
 
-// Decide is the only place that chooses the next step, and a pure function. With Refuse comes the error to tell the
-// client.
+// Decide returns the next step of an authorization request, and with Refuse the error for the client. It is the only
+// place that chooses the step, and a pure function.
 func Decide(a *AuthorizationRequest, in DecisionInput, now time.Time) (Step, *protocol.Error) {
 	silent := slices.Contains(a.Prompt, "none")
 	refuse := func(code, description string) (Step, *protocol.Error) {
 		return Refuse, a.refuse(protocol.NewError(code, description))
 	}
-	if in.SubjectMismatch { // chosen or signed in on the way: asking again would go round for ever
-		return refuse(protocol.LoginRequired, "Another person signed in than the one whom the request names.")
+	if in.SubjectMismatch { // chosen or signed in for this request: prompting again would be an infinite loop
+		return refuse(protocol.LoginRequired, "The user who signed in is not the one that the request requires.")
 	}
 	if silent && in.Candidate != nil {
 		// Consent is checked first: a client that the user does not allow must not learn when the user signed in. Only
 		// a code discloses whether the user that the request names is signed in; otherwise the response is the same as
 		// without a session.
 		refused := needsConsent(a, in.Consent)
-		named := a.Subject != "" || in.ByLoginHint
+		named := a.RequiredSubject != "" || in.ByLoginHint
 		if refused && !named {
-			return refuse(protocol.ConsentRequired, "The person must be asked first.")
+			return refuse(protocol.ConsentRequired, "The user has not allowed this yet, and prompt=none forbids the consent page.")
 		}
 		if named && (refused || needsLogin(a, in.Candidate, now)) {
 			in.Candidate = nil
@@ -86,13 +86,13 @@ func Decide(a *AuthorizationRequest, in DecisionInput, now time.Time) (Step, *pr
 	}
 	if needsSelection(a, in) {
 		if silent {
-			return refuse(protocol.AccountSelectionRequired, "Several people are signed in; name one with id_token_hint or login_hint, or ask without prompt=none.")
+			return refuse(protocol.AccountSelectionRequired, "Several users are signed in. Send id_token_hint or login_hint to select one, or omit prompt=none.")
 		}
 		return SelectAccount, nil
 	}
 	if needsLogin(a, in.Candidate, now) {
 		if silent {
-			return refuse(protocol.LoginRequired, "The person must sign in first.")
+			return refuse(protocol.LoginRequired, "The user must sign in, and prompt=none forbids the sign-in page.")
 		}
 		return Login, nil
 	}
@@ -101,14 +101,15 @@ func Decide(a *AuthorizationRequest, in DecisionInput, now time.Time) (Step, *pr
 	}
 	if a.SignInTooOld(in.Candidate, now) { // while a page was open
 		if silent {
-			return refuse(protocol.LoginRequired, "The person must sign in first.")
+			return refuse(protocol.LoginRequired, "The user must sign in, and prompt=none forbids the sign-in page.")
 		}
 		return Login, nil
 	}
 	return Issue, nil
 }
 
-// needsSelection: nobody was chosen on the way, and the request wants somebody to be, or several could be meant.
+// needsSelection reports whether the account chooser must be shown: no account was chosen for this request, and the
+// request requires it or several accounts are possible.
 func needsSelection(a *AuthorizationRequest, in DecisionInput) bool {
 	if a.SessionID != "" || in.Users == 0 {
 		return false
@@ -116,30 +117,30 @@ func needsSelection(a *AuthorizationRequest, in DecisionInput) bool {
 	if slices.Contains(a.Prompt, "select_account") {
 		return true
 	}
-	return in.Candidate == nil && in.Users > 1 && a.Subject == "" && !slices.Contains(a.Prompt, "login")
+	return in.Candidate == nil && in.Users > 1 && a.RequiredSubject == "" && !slices.Contains(a.Prompt, "login")
 }
 
 // needsLogin reports whether the user must sign in before a page is shown. Only a sign-in for this request satisfies
 // prompt=login. Any sign-in that is recent enough satisfies max_age. A sign-in for this request may become too old
 // while its pages are open, which is checked before a code is issued.
-func needsLogin(a *AuthorizationRequest, who *identity.SignedInUser, now time.Time) bool {
-	if who == nil {
+func needsLogin(a *AuthorizationRequest, user *identity.SignedInUser, now time.Time) bool {
+	if user == nil {
 		return true
 	}
-	return !a.SignedIn && (slices.Contains(a.Prompt, "login") || a.SignInTooOld(who, now))
+	return !a.SignedIn && (slices.Contains(a.Prompt, "login") || a.SignInTooOld(user, now))
 }
 
 // SignInTooOld reports whether the user must sign in again before a code is issued, because of max_age. max_age=0 means
 // prompt=login (OIDC Core §3.1.2.1), because no sign-in time satisfies it.
-func (a *AuthorizationRequest) SignInTooOld(who *identity.SignedInUser, now time.Time) bool {
+func (a *AuthorizationRequest) SignInTooOld(user *identity.SignedInUser, now time.Time) bool {
 	if a.MaxAge == nil || a.SignedIn && *a.MaxAge == 0 {
 		return false
 	}
-	return now.Sub(who.Session.AuthTime) >= *a.MaxAge
+	return now.Sub(user.Session.AuthTime) >= *a.MaxAge
 }
 
 // needsConsent reports whether the consent page must be shown. It is skipped when the user allowed everything required
-// before, at the same APIs, or when the operator trusts the client. It is never skipped for a public client whose
+// before, at the same APIs, or when the operator skips consent for the client. It is never skipped for a public client whose
 // response any app on the device could receive (RFC 8252 §8.6).
 func needsConsent(a *AuthorizationRequest, consent *storage.Consent) bool {
 	if !a.Approved && (slices.Contains(a.Prompt, "consent") || a.Client.IsPublic() && redirect.Impersonable(a.RedirectURI)) {
@@ -148,7 +149,7 @@ func needsConsent(a *AuthorizationRequest, consent *storage.Consent) bool {
 	if a.Client.SkipConsent {
 		return false
 	}
-	// A consent without scopes may be one that the operator vouched for, which nobody was asked about.
+	// A consent without scopes may be one that the operator skipped, so the user has not seen a page.
 	if consent == nil || a.stale(consent) || len(consent.Scopes) == 0 {
 		return true
 	}
@@ -159,10 +160,10 @@ func needsConsent(a *AuthorizationRequest, consent *storage.Consent) bool {
 	return slices.ContainsFunc(a.Permissions, func(p Permission) bool { return !p.allowedBy(consent) && !p.refusedBy(consent) })
 }
 
-// DecisionInput tells Decide who is there, and Approve whom it is about.
-func (s *Server) DecisionInput(a *AuthorizationRequest, people []*identity.SignedInUser) DecisionInput {
-	in := DecisionInput{Users: len(people), Candidate: s.SelectSubject(a, people)}
-	in.ByLoginHint = in.Candidate != nil && len(people) > 1 && a.SessionID == "" && a.Subject == ""
-	in.SubjectMismatch = in.Candidate != nil && a.Subject != "" && !s.isSubject(a, in.Candidate)
+// DecisionInput returns the input of Decide for the users signed in to the browser, without the consent.
+func (s *Server) DecisionInput(a *AuthorizationRequest, users []*identity.SignedInUser) DecisionInput {
+	in := DecisionInput{Users: len(users), Candidate: s.SelectSubject(a, users)}
+	in.ByLoginHint = in.Candidate != nil && len(users) > 1 && a.SessionID == "" && a.RequiredSubject == ""
+	in.SubjectMismatch = in.Candidate != nil && a.RequiredSubject != "" && !s.isSubject(a, in.Candidate)
 	return in
 }

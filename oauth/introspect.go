@@ -33,15 +33,15 @@ type introspection struct {
 	AMR       []string `json:"amr,omitempty"`
 }
 
-// Introspect serves POST /oauth2/introspect (RFC 7662 §2). Only confidential clients may ask. A token that is unknown,
-// expired, revoked or not meant for the caller is inactive, and nothing more is said.
+// Introspect serves POST /oauth2/introspect (RFC 7662 §2) for confidential clients. A token that is unknown, expired,
+// revoked or not intended for the caller is inactive, and the response has no other member.
 func (s *Server) Introspect(w http.ResponseWriter, r *http.Request) error {
 	caller, form, err := s.client(r)
 	if err != nil {
 		return err
 	}
 	decision := s.options.Limiter.Count(r.Context(), ratelimit.Count{Limit: ratelimit.Introspection, Key: clientLimitKey(r.Context(), caller)})
-	if err := protocol.LimitError(decision, "Too many introspections. Verify the signature offline, or keep an answer for a few seconds."); err != nil {
+	if err := protocol.LimitError(decision, "Too many introspection requests. Verify the signature offline, or cache the response for a few seconds."); err != nil {
 		return err
 	}
 	protocol.SetRateLimitHeaders(w.Header(), decision)
@@ -50,17 +50,17 @@ func (s *Server) Introspect(w http.ResponseWriter, r *http.Request) error {
 	}
 	token := form.Get("token")
 	if token == "" {
-		return protocol.NewError(protocol.InvalidRequest, "The parameter token is missing.")
+		return protocol.NewError(protocol.InvalidRequest, "token is missing.")
 	}
-	answer, err := s.introspect(r.Context(), caller, token)
+	response, err := s.introspect(r.Context(), caller, token)
 	if err != nil {
 		return err
 	}
-	protocol.WriteJSON(w, http.StatusOK, answer)
+	protocol.WriteJSON(w, http.StatusOK, response)
 	return nil
 }
 
-// introspect tells the kinds apart by their form, so a wrong token_type_hint never matters.
+// introspect distinguishes the kinds of token by their format, so that a wrong token_type_hint does not matter.
 func (s *Server) introspect(ctx context.Context, caller *storage.Client, token string) (introspection, error) {
 	if s.format.Valid(credential.RefreshToken, token) {
 		return s.introspectRefresh(ctx, caller, token)
@@ -77,7 +77,7 @@ func (s *Server) introspect(ctx context.Context, caller *storage.Client, token s
 		return introspection{}, err
 	}
 	if len(aud) == 0 {
-		return s.inactive(ctx, caller, token, claims, "not meant for this client")
+		return s.inactive(ctx, caller, token, claims, "not intended for this client")
 	}
 	ref := storage.TokenRef{JTI: claims.JTI, ClientID: claims.ClientID, ClientEpoch: claims.ClientEpoch, GrantID: claims.GrantID}
 	username, err := s.store.ActiveToken(ctx, ref)
@@ -100,7 +100,7 @@ func (s *Server) introspect(ctx context.Context, caller *storage.Client, token s
 	}, nil
 }
 
-// inactive is the answer for a token that is worth nothing to the caller, who is not told why. The operator is.
+// inactive returns the response for an inactive token and records the reason, which only the operator sees.
 func (s *Server) inactive(ctx context.Context, caller *storage.Client, token string, claims *accesstoken.Claims, reason string) (introspection, error) {
 	event := storage.Event{Type: storage.IntrospectionFailed, ClientID: caller.ID, Token: storage.TokenReference(token), Detail: map[string]any{"reason": reason}}
 	if claims != nil {
@@ -132,7 +132,8 @@ func (s *Server) revokedReason(ctx context.Context, claims *accesstoken.Claims) 
 	return "revoked"
 }
 
-// introspectionUsername is the username, unless the token's client must not tell its people from those of others (OIDC Core §8.1).
+// introspectionUsername returns the username, or "" when the token's client has pairwise subjects: a username would let it
+// correlate its users with those of other clients (OIDC Core §8.1).
 func (s *Server) introspectionUsername(ctx context.Context, clientID, username string) (string, error) {
 	if username == "" {
 		return "", nil
@@ -188,7 +189,7 @@ func (s *Server) visiblePart(ctx context.Context, claims *accesstoken.Claims, ca
 	return aud, strings.Join(scopes, " "), nil
 }
 
-// introspectRefresh answers for a refresh token, which only its own client may ask about.
+// introspectRefresh returns the response for a refresh token, which only its own client may introspect.
 func (s *Server) introspectRefresh(ctx context.Context, caller *storage.Client, token string) (introspection, error) {
 	grant, username, err := s.store.ActiveGrant(ctx, credential.GrantID(s.format.GrantName(token)))
 	if errors.Is(err, storage.ErrNotFound) {
@@ -199,7 +200,7 @@ func (s *Server) introspectRefresh(ctx context.Context, caller *storage.Client, 
 	}
 	if grant.ClientID != caller.ID || !slices.Equal(grant.CurrentHash, credential.Hash(token)) ||
 		grant.RefreshExpiresAt == nil || !s.store.Now().Before(*grant.RefreshExpiresAt) {
-		return s.inactive(ctx, caller, token, nil, "another client's, replaced or expired")
+		return s.inactive(ctx, caller, token, nil, "another client's, rotated or expired")
 	}
 	if caller.IsPairwise() || !grant.Scopes.Has(usernameScope) {
 		username = ""

@@ -79,27 +79,27 @@ func (s *Server) BeginLogout(ctx context.Context, form url.Values) (*LogoutReque
 // TargetSession returns the session of the browser that the request ends without a page: the hint was issued in exactly this
 // session, and the user still allows the client. Any other hint only proves that the client once had this user, so the
 // user is prompted.
-func (s *Server) TargetSession(ctx context.Context, l *LogoutRequest, people []*identity.SignedInUser) (*identity.SignedInUser, error) {
+func (s *Server) TargetSession(ctx context.Context, l *LogoutRequest, users []*identity.SignedInUser) (*identity.SignedInUser, error) {
 	if l.hint == nil || l.hint.SID == "" {
 		return nil, nil //nolint:nilnil // the hint has no session
 	}
-	i := slices.IndexFunc(people, func(who *identity.SignedInUser) bool { return l.hint.SID == s.sid(l.Client, who.Session.ID) })
+	i := slices.IndexFunc(users, func(u *identity.SignedInUser) bool { return l.hint.SID == s.sid(l.Client, u.Session.ID) })
 	if i < 0 {
 		return nil, nil //nolint:nilnil // of an ended session, or of another browser
 	}
-	_, err := s.store.Consent(ctx, people[i].User.ID, l.Client.ID)
+	_, err := s.store.Consent(ctx, users[i].User.ID, l.Client.ID)
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil, nil //nolint:nilnil // the user withdrew the consent
 	}
 	if err != nil {
 		return nil, protocol.Unavailable(err)
 	}
-	return people[i], nil
+	return users[i], nil
 }
 
 // HintMatches reports whether the hint identifies the user, by session or subject. It is not a proof.
-func (s *Server) HintMatches(l *LogoutRequest, who *identity.SignedInUser) bool {
-	return l.hint != nil && (l.hint.SID == s.sid(l.Client, who.Session.ID) || l.hint.Subject == s.Subject(l.Client, who.User.ID))
+func (s *Server) HintMatches(l *LogoutRequest, user *identity.SignedInUser) bool {
+	return l.hint != nil && (l.hint.SID == s.sid(l.Client, user.Session.ID) || l.hint.Subject == s.Subject(l.Client, user.User.ID))
 }
 
 // HasValidHint reports whether the request proves by its hint that it comes from an app that signed somebody in here.
@@ -128,13 +128,13 @@ type sealedLogoutRequest struct {
 
 // SealLogoutRequest seals a logout request, so that it can go through an address and a form without showing its ID token.
 func (s *Server) SealLogoutRequest(form url.Values) (string, error) {
-	kept := sealedLogoutRequest{Form: url.Values{}, Expires: s.store.Now().Add(sealedLogoutTTL).Unix()}
+	request := sealedLogoutRequest{Form: url.Values{}, Expires: s.store.Now().Add(sealedLogoutTTL).Unix()}
 	for _, name := range []string{"id_token_hint", "client_id", "post_logout_redirect_uri", "state"} {
 		if form.Has(name) {
-			kept.Form.Set(name, form.Get(name))
+			request.Form.Set(name, form.Get(name))
 		}
 	}
-	plain, err := json.Marshal(kept)
+	plain, err := json.Marshal(request)
 	if err != nil {
 		return "", err
 	}
@@ -171,11 +171,11 @@ func (s *Server) OpenLogoutRequest(sealed string) (url.Values, error) {
 	if err != nil {
 		return nil, refuse
 	}
-	var kept sealedLogoutRequest
-	if err := json.Unmarshal(plain, &kept); err != nil || s.store.Now().Unix() >= kept.Expires {
+	var request sealedLogoutRequest
+	if err := json.Unmarshal(plain, &request); err != nil || s.store.Now().Unix() >= request.Expires {
 		return nil, refuse
 	}
-	return kept.Form, nil
+	return request.Form, nil
 }
 
 func (s *Server) logoutCipher() (cipher.AEAD, error) {

@@ -8,14 +8,14 @@ import (
 	"gatehouse/storage"
 )
 
-// Metadata serves the one metadata document under both of its names: GET /.well-known/oauth-authorization-server (RFC 8414
+// Metadata serves the one metadata document at both of its URLs: GET /.well-known/oauth-authorization-server (RFC 8414
 // §3) and /.well-known/openid-configuration (OIDC Discovery §4).
 func (s *Server) Metadata(w http.ResponseWriter, r *http.Request) error {
 	s.metadata.ServeHTTP(w, r)
 	return nil
 }
 
-// metadataDocument is the metadata document. It says exactly what works (RFC 8414 §2, OIDC Discovery §3).
+// metadataDocument is the JSON of the metadata (RFC 8414 §2, OIDC Discovery §3). It lists exactly what works.
 type metadataDocument struct {
 	Issuer                string   `json:"issuer"`
 	AuthorizationEndpoint string   `json:"authorization_endpoint"`
@@ -51,7 +51,7 @@ type metadataDocument struct {
 	RequestParameter      bool     `json:"request_parameter_supported"`
 	RequestURIParameter   bool     `json:"request_uri_parameter_supported"`
 	RequestURIRegistered  bool     `json:"require_request_uri_registration"`
-	RequestObjectRequired bool     `json:"require_signed_request_object"` // each client decides (RFC 9101 §10.5)
+	RequestObjectRequired bool     `json:"require_signed_request_object"` // set per client (RFC 9101 §10.5)
 	PromptValues          []string `json:"prompt_values_supported"`
 	BackchannelLogout     bool     `json:"backchannel_logout_supported"`
 	BackchannelSession    bool     `json:"backchannel_logout_session_supported"`
@@ -59,7 +59,7 @@ type metadataDocument struct {
 
 func (s *Server) serverMetadata() metadataDocument {
 	confidential := []string{storage.AuthBasic, storage.AuthPost, storage.AuthPrivateKey}
-	everyone := append(append([]string{}, confidential...), storage.AuthNone)
+	all := append(append([]string{}, confidential...), storage.AuthNone)
 	iss := s.options.Issuer
 	d := metadataDocument{
 		Issuer:                iss,
@@ -79,9 +79,9 @@ func (s *Server) serverMetadata() metadataDocument {
 		IDTokenAlgs:           jwt.Algorithms,
 		UserinfoAlgs:          jwt.Algorithms,
 		RequestObjectAlgs:     jwt.Algorithms,
-		TokenAuthMethods:      everyone,
+		TokenAuthMethods:      all,
 		TokenAuthAlgs:         jwt.Algorithms,
-		RevocationAuthMethods: everyone,
+		RevocationAuthMethods: all,
 		RevocationAuthAlgs:    jwt.Algorithms,
 		IntrospectAuthMethods: confidential,
 		IntrospectAuthAlgs:    jwt.Algorithms,

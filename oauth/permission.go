@@ -75,8 +75,8 @@ func (s *Server) resolvePermissions(ctx context.Context, a *AuthorizationRequest
 		}
 		a.Permissions = append(a.Permissions, p)
 	}
-	for _, word := range a.Claims {
-		a.Permissions = append(a.Permissions, Permission{Name: word, Optional: OptionalClaim(a.Client, word)})
+	for _, claim := range a.Claims {
+		a.Permissions = append(a.Permissions, Permission{Name: claim, Optional: OptionalClaim(a.Client, claim)})
 	}
 	for _, identifier := range slices.Sorted(slices.Values(a.Resources)) {
 		if !required[identifier] { // the token is for that API even if the user refuses every optional scope

@@ -20,23 +20,22 @@ import (
 // requestObjectType is the typ of a request object (RFC 9101 §10.8). Clients of OpenID Connect send none, or JWT.
 const requestObjectType = "oauth-authz-req+jwt"
 
-// requestObject returns the parameters of a request that came as a signed JWT, by value or from an address that the client
-// registered (RFC 9101, OIDC Core §6). Only what was signed counts: parameters beside the request object could have been
-// added by anybody (RFC 9101 §6.3).
+// requestObject returns the parameters of a request that is a signed JWT, by value or at a URI that the client registered
+// (RFC 9101, OIDC Core §6). Only signed parameters count: an attacker could have added the others (RFC 9101 §6.3).
 func (s *Server) requestObject(ctx context.Context, form url.Values) (url.Values, error) {
 	id := form.Get("client_id")
 	if !plausibleID(id) {
-		return nil, protocol.NewError(protocol.InvalidRequest, "The parameter client_id must stand beside the request object.")
+		return nil, protocol.NewError(protocol.InvalidRequest, "client_id is missing: it must also be sent outside the request object.")
 	}
 	c, err := s.store.Client(ctx, id)
 	if errors.Is(err, storage.ErrNotFound) || err == nil && c.DisabledAt != nil {
-		return nil, protocol.NewError(protocol.InvalidClient, "No app is registered here under the client_id.")
+		return nil, protocol.NewError(protocol.InvalidClient, "client_id is not registered with this server.")
 	}
 	if err != nil {
 		return nil, protocol.Unavailable(err)
 	}
 	failures := ratelimit.Count{Limit: ratelimit.RequestObjectFailure, Key: c.ID + " " + reqevent.From(ctx).Network()}
-	if err := protocol.LimitError(s.options.Limiter.Check(ctx, failures), "Too many request objects of this client were not valid. Wait, then try again."); err != nil {
+	if err := protocol.LimitError(s.options.Limiter.Check(ctx, failures), "Too many invalid request objects of this client. Wait, then try again."); err != nil {
 		return nil, err
 	}
 	token := form.Get("request")
@@ -56,10 +55,10 @@ func (s *Server) requestObject(ctx context.Context, form url.Values) (url.Values
 		s.options.Limiter.Count(ctx, failures)
 	}
 	if err != nil {
-		return nil, requestObjectError("The request object is not a JWT signed by one of the client's registered keys with an algorithm that the metadata lists and the client may use; unsigned ones are refused.", err)
+		return nil, requestObjectError("The request object must be a JWT signed with a registered key of the client and an algorithm that the metadata lists and the client may use.", err)
 	}
 	if !t.HasType("", jwt.TypeJWT, requestObjectType) {
-		return nil, requestObjectError("The typ of the request object must be "+requestObjectType+" or JWT.", nil)
+		return nil, requestObjectError("typ of the request object must be "+requestObjectType+" or JWT.", nil)
 	}
 	var claims map[string]json.RawMessage
 	if err := json.Unmarshal(t.Payload, &claims); err != nil {
@@ -75,19 +74,19 @@ func requestObjectError(description string, cause error) *protocol.Error {
 	return protocol.NewError(protocol.InvalidRequestObject, description).WithCause(cause)
 }
 
-// fetchRequestObject gets a request object from its address, which must be registered: no stranger's link makes this
-// server fetch anything.
-func (s *Server) fetchRequestObject(ctx context.Context, c *storage.Client, address string) (string, error) {
+// fetchRequestObject fetches a request object from its URI. The client must have registered the URI, so that an untrusted
+// link cannot make this server fetch anything.
+func (s *Server) fetchRequestObject(ctx context.Context, c *storage.Client, uri string) (string, error) {
 	registered := slices.ContainsFunc(c.RequestURIs, func(r string) bool {
-		plain, _, _ := strings.Cut(r, "#")
-		asked, _, _ := strings.Cut(address, "#")
-		return r == address || plain == asked
+		withoutFragment, _, _ := strings.Cut(r, "#")
+		requested, _, _ := strings.Cut(uri, "#")
+		return r == uri || withoutFragment == requested
 	})
 	if !registered {
-		return "", protocol.NewError(protocol.InvalidRequestURI, "The request_uri is not one that the client registered in request_uris.")
+		return "", protocol.NewError(protocol.InvalidRequestURI, "request_uri must be one that the client registered in request_uris.")
 	}
-	plain, _, _ := strings.Cut(address, "#") // or every other fragment would be fetched anew
-	doc, err := s.fetch.Get(ctx, c.ID, plain, maxRequestObject)
+	withoutFragment, _, _ := strings.Cut(uri, "#") // otherwise each fragment would be fetched and cached separately
+	doc, err := s.fetch.Get(ctx, c.ID, withoutFragment, maxRequestObject)
 	if overloaded(ctx, err) {
 		return "", protocol.Unavailable(err)
 	}
@@ -98,7 +97,7 @@ func (s *Server) fetchRequestObject(ctx context.Context, c *storage.Client, addr
 }
 
 // checkRequestObject checks the claims that are about the object itself. A client assertion has a sub and no client_id,
-// so neither passes for the other (RFC 9101 §10.8).
+// so neither is accepted as the other (RFC 9101 §10.8).
 func (s *Server) checkRequestObject(c *storage.Client, claims map[string]json.RawMessage) error {
 	var o struct {
 		Issuer    string       `json:"iss"`
@@ -113,26 +112,26 @@ func (s *Server) checkRequestObject(c *storage.Client, claims map[string]json.Ra
 		return requestObjectError("A claim of the request object has the wrong type.", err)
 	}
 	now := s.store.Now()
-	for _, wrong := range []struct {
-		when bool
-		text string
+	for _, check := range []struct {
+		failed      bool
+		description string
 	}{
-		{o.ClientID != c.ID, "The client_id in the request object must be there and be the one beside it."},
-		{claims["iss"] != nil && o.Issuer != c.ID, "The iss of the request object must be the client_id."},
-		{claims["aud"] != nil && !slices.Contains(o.Audience, s.options.Issuer), "The aud of the request object must be the issuer of this server, " + s.options.Issuer + "."},
-		{o.Subject == c.ID, "The sub of a request object must not be the client_id."},
-		{claims["request"] != nil || claims["request_uri"] != nil, "A request object must not have request or request_uri in it."},
+		{o.ClientID != c.ID, "client_id in the request object is missing or differs from the one outside it."},
+		{claims["iss"] != nil && o.Issuer != c.ID, "iss of the request object must be the client_id."},
+		{claims["aud"] != nil && !slices.Contains(o.Audience, s.options.Issuer), "aud of the request object must be the issuer of this server, " + s.options.Issuer + "."},
+		{o.Subject == c.ID, "sub of the request object must not be the client_id."},
+		{claims["request"] != nil || claims["request_uri"] != nil, "The request object must not contain request or request_uri."},
 		{claims["exp"] != nil && !now.Before(o.Expires.Time().Add(jwt.Leeway)), "The request object has expired."},
-		{o.NotBefore.Time().After(now.Add(jwt.Leeway)) || o.IssuedAt.Time().After(now.Add(jwt.Leeway)), "The nbf or iat of the request object lies in the future."},
+		{o.NotBefore.Time().After(now.Add(jwt.Leeway)) || o.IssuedAt.Time().After(now.Add(jwt.Leeway)), "nbf or iat of the request object is in the future."},
 	} {
-		if wrong.when {
-			return requestObjectError(wrong.text, nil)
+		if check.failed {
+			return requestObjectError(check.description, nil)
 		}
 	}
 	return nil
 }
 
-// objectClaims are claims of the JWT itself and no parameters.
+// objectClaims are the claims of the JWT itself, which are not parameters.
 var objectClaims = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti"}
 
 // stringParameters are the parameters whose value in a request object must be a string (RFC 9101 §4). Values of another
@@ -168,7 +167,7 @@ func objectParameters(claims map[string]json.RawMessage) (url.Values, error) {
 			out.Set(name, string(raw))
 		}
 		if strings.Contains(strings.Join(out[name], " ")+name, "\x00") {
-			return nil, requestObjectError("The parameter "+params.Printable(name)+" has a NUL.", nil)
+			return nil, requestObjectError("The parameter "+params.Printable(name)+" contains a NUL character.", nil)
 		}
 	}
 	return out, nil

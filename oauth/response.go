@@ -6,21 +6,21 @@ import (
 	"strings"
 )
 
-// How an answer travels: in the query of the redirect URI, or in a form that the browser posts to it (OAuth 2.0 Form Post
-// Response Mode).
+// Response modes: the response is in the query of the redirect URI, or in a form that the browser posts to it (OAuth 2.0
+// Form Post Response Mode).
 const (
 	modeQuery    = "query"
 	modeFormPost = "form_post"
 )
 
-// Response is the answer to an authorization request (RFC 6749 §4.1.2).
+// Response is an authorization response (RFC 6749 §4.1.2).
 type Response struct {
 	RedirectURI string
-	FormPost    bool // to be posted there; else Location is where to send the browser
+	FormPost    bool // the browser posts the parameters; otherwise it is redirected to Location
 	Parameters  url.Values
 }
 
-// response makes an answer: state comes back byte for byte, and iss says who answers (RFC 9207 §2).
+// response returns a response with state, byte for byte, and iss (RFC 9207 §2).
 func (s *Server) response(uri, state, mode string, parameters url.Values) Response {
 	if state != "" {
 		parameters.Set("state", state)
@@ -35,9 +35,10 @@ func (s *Server) ErrorResponse(e *protocol.Error) Response {
 	return s.response(to.URI, to.State, to.ResponseMode, url.Values{"error": {e.Code}, "error_description": {e.Description}})
 }
 
-// Location is the redirect URI, whose own query stays as it is, with the answer in its query.
+// Location returns the redirect URI with the response appended to its query, which is otherwise unchanged.
 func (r Response) Location() string { return addQuery(r.RedirectURI, r.Parameters) }
 
+// addQuery appends parameters to the query of a URI.
 func addQuery(uri string, parameters url.Values) string {
 	if len(parameters) == 0 {
 		return uri

@@ -102,7 +102,7 @@ func (s *Server) loginPage(w http.ResponseWriter, r *http.Request, status int, r
 		if err != nil {
 			return err
 		}
-		p.Others = len(people) > 0 && a.Subject == ""
+		p.Others = len(people) > 0 && a.RequiredSubject == ""
 		if who := s.oauth.SelectSubject(a, people); who != nil {
 			p.Again = true
 			p.Username = cmp.Or(p.Username, who.User.Username)

@@ -382,7 +382,7 @@ func TestBrowserJourneys(t *testing.T) {
 		b.begin(d)
 		b.do("a wrong password", chromedp.SendKeys(chromedp.CSS("#username"), "demo"), chromedp.SendKeys(chromedp.CSS("#password"), "wrong"), press("Sign in"), visible("do not match"))
 		b.looks("login-wrong")
-		b.do("an unknown app", chromedp.Navigate(d.issuer+"/oauth2/authorize?client_id=nobody&response_type=code"), visible("does not work"), visible("No app is registered"))
+		b.do("an unknown app", chromedp.Navigate(d.issuer+"/oauth2/authorize?client_id=nobody&response_type=code"), visible("does not work"), visible("is not registered with this server"))
 		b.looks("error")
 		if violations := evaluate[int](b, `document.querySelectorAll("script, [style], [onclick]").length`); violations > 0 {
 			t.Errorf("%d inline scripts or styles", violations)
