@@ -18,6 +18,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"gatehouse/cmd/gatehouse/server"
 	"gatehouse/display"
 	"gatehouse/duration"
 	"gatehouse/storage"
@@ -28,7 +29,7 @@ func (a *app) auditCommand() *cobra.Command {
 }
 
 // auditFilter adds the flags that choose audit rows, and returns what they chose.
-func (a *app) auditFilter(cmd *cobra.Command) func(ctx context.Context, s *system) (storage.AuditFilter, error) {
+func (a *app) auditFilter(cmd *cobra.Command) func(ctx context.Context, s *server.Server) (storage.AuditFilter, error) {
 	var f storage.AuditFilter
 	var client, user, since, until string
 	var token bool
@@ -42,18 +43,18 @@ func (a *app) auditFilter(cmd *cobra.Command) func(ctx context.Context, s *syste
 	flags.BoolVar(&token, "token-stdin", false, "only the token, code or secret that standard input has: where a leaked one came from")
 	flags.StringVar(&since, "since", "", "only what is younger than this: 24h, 7d, or a time like 2026-11-25T08:00:00Z")
 	flags.StringVar(&until, "until", "", "only what is older than this: a duration or a time, as --since")
-	return func(ctx context.Context, s *system) (storage.AuditFilter, error) {
+	return func(ctx context.Context, s *server.Server) (storage.AuditFilter, error) {
 		var err error
-		if f.UserID, err = s.auditUser(ctx, user); err != nil {
+		if f.UserID, err = auditUser(ctx, s, user); err != nil {
 			return f, err
 		}
-		if f.ClientID, err = s.auditClient(ctx, client); err != nil {
+		if f.ClientID, err = auditClient(ctx, s, client); err != nil {
 			return f, err
 		}
-		if f.Since, err = moment(since, s.store.Now()); err != nil {
+		if f.Since, err = moment(since, s.Store.Now()); err != nil {
 			return f, usageError{fmt.Errorf("--since: %w", err)}
 		}
-		if f.Until, err = moment(until, s.store.Now()); err != nil {
+		if f.Until, err = moment(until, s.Store.Now()); err != nil {
 			return f, usageError{fmt.Errorf("--until: %w", err)}
 		}
 		if !f.Since.IsZero() && !f.Until.IsZero() && !f.Since.Before(f.Until) {
@@ -80,11 +81,11 @@ func (a *app) auditFilter(cmd *cobra.Command) func(ctx context.Context, s *syste
 
 // auditClient returns the id of a client by id or name. Any other text is returned as it is: the client may be
 // deleted, or unknown to this server and named in a failed request.
-func (s *system) auditClient(ctx context.Context, idOrName string) (string, error) {
+func auditClient(ctx context.Context, s *server.Server, idOrName string) (string, error) {
 	if idOrName == "" {
 		return "", nil
 	}
-	c, err := findClient(ctx, s.store, idOrName)
+	c, err := findClient(ctx, s.Store, idOrName)
 	if errors.Is(err, storage.ErrNotFound) {
 		return idOrName, nil
 	}
@@ -95,15 +96,15 @@ func (s *system) auditClient(ctx context.Context, idOrName string) (string, erro
 }
 
 // auditUser is the id of a person, who may be deleted by now if it is their sub that is given.
-func (s *system) auditUser(ctx context.Context, name string) (string, error) {
+func auditUser(ctx context.Context, s *server.Server, name string) (string, error) {
 	if name == "" {
 		return "", nil
 	}
-	u, err := s.users.User(ctx, name)
+	u, err := s.Users.User(ctx, name)
 	if _, perr := uuid.Parse(name); perr == nil && errors.Is(err, storage.ErrNotFound) {
 		return strings.ToLower(name), nil
 	}
-	return u.ID, plain(err, "user "+name)
+	return u.ID, operatorError(err, "user "+name)
 }
 
 // moment parses a time, or a duration that counts back from now.
@@ -127,7 +128,7 @@ func (a *app) auditList() *cobra.Command {
 		Example: "  gatehouse audit list --since 24h --event refresh_token.reused\n" +
 			"  gatehouse audit list --user alice --since 7d\n" +
 			"  printf %s \"$LEAKED\" | gatehouse audit list --token-stdin",
-		Args: exactly(),
+		Args: exactArgs(),
 	}
 	filter := a.auditFilter(cmd)
 	limit := cmd.Flags().Int("limit", 100, "at most so many, 1 to 10000")
@@ -136,13 +137,13 @@ func (a *app) auditList() *cobra.Command {
 		if *limit < 1 || *limit > 10_000 {
 			return usageError{errors.New("--limit must be 1 to 10000; `gatehouse audit export` has no limit")}
 		}
-		return a.with(cmd, func(ctx context.Context, s *system) error {
+		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
 			f, err := filter(ctx, s)
 			if err != nil {
 				return err
 			}
 			f.Limit = *limit + 1
-			events, err := s.store.AuditEvents(ctx, f)
+			events, err := s.Store.AuditEvents(ctx, f)
 			if err != nil {
 				return err
 			}
@@ -187,7 +188,7 @@ func (a *app) auditExport() *cobra.Command {
 		Use: "export", Short: "Write out what happened, oldest first, as JSON lines or CSV",
 		Example: "  gatehouse audit export --since 2026-11-01T00:00:00Z --output november.jsonl\n" +
 			"  gatehouse audit export --format csv --client \"$CLIENT_ID\" > client.csv",
-		Args: exactly(),
+		Args: exactArgs(),
 	}
 	filter := a.auditFilter(cmd)
 	format := cmd.Flags().String("format", "jsonl", "jsonl or csv")
@@ -197,7 +198,7 @@ func (a *app) auditExport() *cobra.Command {
 		if *format != "jsonl" && *format != "csv" {
 			return usageError{errors.New("--format must be jsonl or csv")}
 		}
-		return a.with(cmd, func(ctx context.Context, s *system) (err error) {
+		return a.withServer(cmd, func(ctx context.Context, s *server.Server) (err error) {
 			f, err := filter(ctx, s)
 			if err != nil {
 				return err
@@ -219,8 +220,8 @@ func (a *app) auditExport() *cobra.Command {
 
 var auditColumns = []string{"id", "at", "event", "actor", "client_id", "user_id", "grant_id", "scopes", "token", "detail", "request_id", "address", "user_agent", "seal"}
 
-func (a *app) export(ctx context.Context, s *system, f storage.AuditFilter, format string, out io.Writer) error {
-	total, err := s.store.CountAuditEvents(ctx, f)
+func (a *app) export(ctx context.Context, s *server.Server, f storage.AuditFilter, format string, out io.Writer) error {
+	total, err := s.Store.CountAuditEvents(ctx, f)
 	if err != nil {
 		return err
 	}
@@ -236,7 +237,7 @@ func (a *app) export(ctx context.Context, s *system, f storage.AuditFilter, form
 		}
 	}
 	n := int64(0)
-	err = s.store.EachAuditEvent(ctx, f, func(e storage.AuditEvent) error {
+	err = s.Store.EachAuditEvent(ctx, f, func(e storage.AuditEvent) error {
 		if n++; n%100 == 0 || n == total {
 			show(n, total)
 		}
@@ -261,11 +262,11 @@ func (a *app) export(ctx context.Context, s *system, f storage.AuditFilter, form
 	table.Flush()
 	if err = errors.Join(err, table.Error(), buffered.Flush()); err == nil {
 		fmt.Fprintf(a.stderr, "gatehouse: %d events\n", n)
-		if s.store.ReadOnly() {
+		if s.Store.ReadOnly() {
 			fmt.Fprintln(a.stderr, "gatehouse: the audit log has no record of this export: the database is read-only")
 			return nil
 		}
-		err = s.store.Record(ctx, storage.Event{Type: storage.AuditExported, ClientID: f.ClientID, UserID: f.UserID, Detail: map[string]any{"rows": n}})
+		err = s.Store.Record(ctx, storage.Event{Type: storage.AuditExported, ClientID: f.ClientID, UserID: f.UserID, Detail: map[string]any{"rows": n}})
 	}
 	return err
 }
@@ -287,7 +288,7 @@ func (a *app) auditVerify() *cobra.Command {
 			"and head of a seal that was stored elsewhere; the server logs them every hour.\n" +
 			"It ends with 1 when something is wrong.",
 		Example: "  gatehouse audit verify --head 8412:0f3c…",
-		Args:    exactly(),
+		Args:    exactArgs(),
 	}
 	head := cmd.Flags().String("head", "", "a seal that was noted before, as NUMBER:HEAD")
 	asJSON := jsonFlag(cmd)
@@ -302,9 +303,9 @@ func (a *app) auditVerify() *cobra.Command {
 			}
 			known = storage.AuditSeal{ID: id, MAC: b}
 		}
-		return a.with(cmd, func(ctx context.Context, s *system) error {
+		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
 			show, end := a.progress("verifying")
-			report, err := s.store.VerifyAudit(ctx, known, show)
+			report, err := s.Store.VerifyAudit(ctx, known, show)
 			end()
 			if err != nil {
 				return err
@@ -332,7 +333,7 @@ func (a *app) printReport(r storage.AuditReport) {
 	}
 	fmt.Fprintf(a.stdout, "%d seals, %d of them retired; %d rows sealed and present\n", r.Seals, r.Retired, r.Rows)
 	if r.Unsealed > 0 {
-		fmt.Fprintf(a.stdout, "%d rows not sealed yet, the oldest of %s; the server seals every second\n", r.Unsealed, stamp(r.Oldest))
+		fmt.Fprintf(a.stdout, "%d rows not sealed yet, the oldest of %s; the server seals every second\n", r.Unsealed, formatTime(r.Oldest))
 	}
 	if r.Last > 0 {
 		fmt.Fprintf(a.stdout, "head: %d:%s\n", r.Last, r.Head)
@@ -350,7 +351,7 @@ func (a *app) auditRetire() *cobra.Command {
 		Long: "Delete the rows of every seal that is older than --older-than, whole seals alone. The seals stay, so that the rest can still be verified, and one\n" +
 			"event tells of it. With a role for the server that may not delete (docs/operate.md), run this as the owner of the schema.",
 		Example: "  gatehouse audit retire --older-than 400d",
-		Args:    exactly(),
+		Args:    exactArgs(),
 	}
 	yes := yesFlag(cmd)
 	older := cmd.Flags().String("older-than", "", "how old a seal must be, a day at least: 400d, 58w, or a time")
@@ -358,14 +359,14 @@ func (a *app) auditRetire() *cobra.Command {
 		if *older == "" {
 			return usageError{errors.New("say how old with --older-than, like 400d")}
 		}
-		return a.with(cmd, func(ctx context.Context, s *system) error {
-			now, err := s.store.CleanupTime(ctx)
+		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
+			now, err := s.Store.CleanupTime(ctx)
 			if err != nil {
 				return err
 			}
-			if behind := s.store.Stats().CleanupBehind; behind > 0 {
+			if behind := s.Store.Stats().CleanupBehind; behind > 0 {
 				fmt.Fprintf(a.stderr, "the clock is %s ahead of the last deletion in this database; counting from %s. If the clock is correct, retry later or run `gatehouse serve` for a while.\n",
-					behind.Round(time.Second), stamp(&now))
+					behind.Round(time.Second), formatTime(&now))
 			}
 			before, err := moment(*older, now)
 			if err != nil {
@@ -374,11 +375,11 @@ func (a *app) auditRetire() *cobra.Command {
 			if before.After(now.Add(-24 * time.Hour)) {
 				return usageError{errors.New("--older-than must be a day at least")}
 			}
-			if err := a.confirm(*yes, "Delete every audit row sealed before "+stamp(&before)+"?"); err != nil {
+			if err := a.confirm(*yes, "Delete every audit row sealed before "+formatTime(&before)+"?"); err != nil {
 				return err
 			}
 			show, end := a.progress("retiring")
-			n, err := s.store.RetireAudit(ctx, before, show)
+			n, err := s.Store.RetireAudit(ctx, before, show)
 			end()
 			if storage.IsDenied(err) {
 				return errors.New("this database role may not delete audit rows, which is as it should be; run this as the owner of the schema")
@@ -398,19 +399,19 @@ func (a *app) auditErase() *cobra.Command {
 		Use: "erase USER", Short: "Erase a user's addresses and user agents from the audit log",
 		Long: "Make the addresses and user agents in the audit rows and browser sessions of a user permanently unreadable, by erasing their keys. The rows stay, with only the user's\n" +
 			"sub, and their seals stay valid. USER may be the sub of a deleted user. Earlier backups still contain the keys.",
-		Args: exactly("USER"),
+		Args: exactArgs("USER"),
 	}
 	yes := yesFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return a.with(cmd, func(ctx context.Context, s *system) error {
-			id, err := s.auditUser(ctx, args[0])
+		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
+			id, err := auditUser(ctx, s, args[0])
 			if err != nil {
 				return err
 			}
 			if err := a.confirm(*yes, "Erase the addresses and user agents of "+args[0]+" in every audit row and session permanently?"); err != nil {
 				return err
 			}
-			n, err := s.store.EraseAudit(ctx, id)
+			n, err := s.Store.EraseAudit(ctx, id)
 			if storage.IsDenied(err) {
 				return errors.New("this database role may not change audit rows, which is as it should be; run this as the owner of the schema")
 			}

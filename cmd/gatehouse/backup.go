@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gatehouse/cmd/gatehouse/server"
 	"gatehouse/storage"
 )
 
@@ -18,19 +19,19 @@ func (a *app) backupCommand() *cobra.Command {
 			"the secret.key of its time beside it. The copy holds no key; keep secret.key elsewhere.\n" +
 			"PostgreSQL has its own tools: pg_dump, or a base backup.",
 		Example: "  gatehouse backup /var/backups/gatehouse-$(date +%F).db",
-		Args:    exactly("FILE"),
+		Args:    exactArgs("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.with(cmd, func(ctx context.Context, s *system) error {
+			return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
 				path, err := filepath.Abs(args[0])
 				if err != nil {
 					return err
 				}
-				if err := s.store.Backup(ctx, path); err != nil {
+				if err := s.Store.Backup(ctx, path); err != nil {
 					return err
 				}
-				if s.store.ReadOnly() {
+				if s.Store.ReadOnly() {
 					fmt.Fprintln(a.stderr, "gatehouse: the audit log has no record of this backup: the database is read-only")
-				} else if err := s.store.Record(ctx, storage.Event{Type: storage.BackupMade, Detail: map[string]any{"file": filepath.Base(path)}}); err != nil {
+				} else if err := s.Store.Record(ctx, storage.Event{Type: storage.BackupMade, Detail: map[string]any{"file": filepath.Base(path)}}); err != nil {
 					return err
 				}
 				_, err = fmt.Fprintln(a.stdout, "wrote "+path)

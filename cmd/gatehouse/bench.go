@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/cmd/gatehouse/bench"
+	"gatehouse/cmd/gatehouse/server"
 	"gatehouse/identity"
 	"gatehouse/oauth"
 	"gatehouse/oauth/credential"
@@ -36,7 +37,7 @@ func (a *app) benchCommand() *cobra.Command {
 			"The rate limits of the server must let it through: start that with GATEHOUSE_RATE_LIMITS=off, or with wide ones.\n\nWorkloads:\n" + bench.Describe(),
 		Example: "  gatehouse bench prepare > profile.json\n" +
 			"  gatehouse bench --profile profile.json --workload client_credentials,refresh --time 5s",
-		Args: exactly(),
+		Args: exactArgs(),
 	}
 	flags := cmd.Flags()
 	profile := flags.String("profile", "", "file with the profile as JSON, - for standard input")
@@ -197,7 +198,7 @@ func (a *app) startCeiling(cmd *cobra.Command, url string) (p bench.Profile, sto
 // and serves until it is interrupted or standard input ends, as it does when whoever started it is gone.
 func (a *app) benchCeiling() *cobra.Command {
 	return &cobra.Command{
-		Use: "ceiling", Short: "Be the bare process of --ceiling", Hidden: true, Args: exactly(),
+		Use: "ceiling", Short: "Be the bare process of --ceiling", Hidden: true, Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			in := bufio.NewReader(io.LimitReader(a.stdin, 4<<10))
 			url, err := in.ReadString('\n')
@@ -226,10 +227,10 @@ func (a *app) benchPrepare() *cobra.Command {
 			"Take them away afterwards: `gatehouse client delete ID` and `gatehouse user delete USER` with the names in the profile,\n" +
 			"and `gatehouse scope delete bench`. The audit rows of what was measured stay, like all others. The settings must be those of the server: the\n" +
 			"profile has GATEHOUSE_ISSUER.",
-		Args: exactly(),
+		Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.with(cmd, func(ctx context.Context, s *system) error {
-				p, err := s.prepareBench(ctx)
+			return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
+				p, err := prepareBench(ctx, s)
 				if err != nil {
 					return err
 				}
@@ -239,20 +240,20 @@ func (a *app) benchPrepare() *cobra.Command {
 	}
 }
 
-func (s *system) prepareBench(ctx context.Context) (p bench.Profile, err error) {
-	p = bench.Profile{Issuer: s.config.Issuer, Person: bench.Person{Username: "bench-" + strings.ToLower(credential.Random(8)), Password: credential.Random(20)}}
-	scope := storage.Scope{Name: "bench", Description: "Measure this server", CreatedAt: s.store.Now()}
-	if err := s.store.CreateScope(ctx, scope, storage.Event{Type: storage.ScopeCreated}); err != nil && !errors.Is(err, storage.ErrConflict) {
+func prepareBench(ctx context.Context, s *server.Server) (p bench.Profile, err error) {
+	p = bench.Profile{Issuer: s.Config.Issuer, Person: bench.Person{Username: "bench-" + strings.ToLower(credential.Random(8)), Password: credential.Random(20)}}
+	scope := storage.Scope{Name: "bench", Description: "Measure this server", CreatedAt: s.Store.Now()}
+	if err := s.Store.CreateScope(ctx, scope, storage.Event{Type: storage.ScopeCreated}); err != nil && !errors.Is(err, storage.ErrConflict) {
 		return p, err
 	}
-	if _, err := s.users.Create(ctx, identity.NewUser{Username: p.Person.Username, Email: p.Person.Username + "@example.com", Password: p.Person.Password}); err != nil {
+	if _, err := s.Users.Create(ctx, identity.NewUser{Username: p.Person.Username, Email: p.Person.Username + "@example.com", Password: p.Person.Password}); err != nil {
 		return p, err
 	}
-	machine, _, err := s.oauth.CreateClient(ctx, oauth.Metadata{ClientName: "Bench machine", GrantTypes: oauth.List{"client_credentials"}, Scope: oauth.Words{"bench"}})
+	machine, _, err := s.OAuth.CreateClient(ctx, oauth.Metadata{ClientName: "Bench machine", GrantTypes: oauth.List{"client_credentials"}, Scope: oauth.Words{"bench"}})
 	if err != nil {
 		return p, err
 	}
-	app, _, err := s.oauth.CreateClient(ctx, oauth.Metadata{
+	app, _, err := s.OAuth.CreateClient(ctx, oauth.Metadata{
 		ClientName: "Bench app", RedirectURIs: oauth.List{"https://bench.invalid/callback"}, GrantTypes: oauth.List{"authorization_code", "refresh_token"},
 		Scope: oauth.Words{"openid", "offline_access", "bench"}, IDTokenAlg: "ES256",
 	})

@@ -200,7 +200,7 @@ func TestBrowserJourneys(t *testing.T) {
 		b := openBrowser(t)
 		b.begin(d)
 		b.signIn(d)
-		b.do("get to the app", visible("You are signed in as Demo Person"))
+		b.do("get to the app", visible("You are signed in as Demo User"))
 		id, info := evaluate[string](b, `document.querySelector("#id-token").textContent`), evaluate[string](b, `document.querySelector("#userinfo").textContent`)
 		if !strings.Contains(id, `"nonce"`) || !strings.Contains(id, d.issuer) || strings.Contains(id, "demo@example.com") || !strings.Contains(info, `"email": "demo@example.com"`) {
 			t.Errorf("ID token %s\nuserinfo %s", id, info)
@@ -224,7 +224,7 @@ func TestBrowserJourneys(t *testing.T) {
 		b := openBrowser(t)
 		b.begin(d)
 		b.signIn(d)
-		b.do("get to the app", visible("You are signed in as Demo Person"))
+		b.do("get to the app", visible("You are signed in as Demo User"))
 		b.do("add an account", chromedp.Navigate(d.issuer+"/account"), chromedp.Click(`//a[normalize-space(.)="Add an account"]`), visible("Sign in"),
 			chromedp.SendKeys(chromedp.CSS("#username"), "second"), chromedp.SendKeys(chromedp.CSS("#password"), "a second password"), press("Sign in"), visible("Second Person"), visible("Switch account"))
 		b.looks("account-two")
@@ -234,8 +234,8 @@ func TestBrowserJourneys(t *testing.T) {
 			return err
 		}), chromedp.Navigate(d.sample), press("Sign in with Gatehouse"), visible("Choose an account"), visible("second@example.com"))
 		app.looks("select")
-		app.do("choose", chromedp.Click(`//button[contains(., "Demo Person")]`), visible("You are signed in as Demo Person"))
-		b.do("open the chooser of the account pages", chromedp.Navigate(d.issuer+"/select"), chromedp.Click(`//button[contains(., "Demo Person")]`), visible("Demo Person"), visible("Connected apps"))
+		app.do("choose", chromedp.Click(`//button[contains(., "Demo User")]`), visible("You are signed in as Demo User"))
+		b.do("open the chooser of the account pages", chromedp.Navigate(d.issuer+"/select"), chromedp.Click(`//button[contains(., "Demo User")]`), visible("Demo User"), visible("Connected apps"))
 		b.do("sign out at the server", press("Sign out"), visible("You are signed out"), visible("Still signed in to this browser"), visible("second@example.com"))
 		b.looks("signed-out-others")
 		deadline := time.Now().Add(20 * time.Second)
@@ -293,7 +293,7 @@ func TestBrowserJourneys(t *testing.T) {
 		b.do("open it from the account page", chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
 			_, err := cdp.Call(ctx, t, network.DeleteCookies, network.DeleteCookiesParams{Name: "sample_session", URL: d.sample})
 			return err
-		}), chromedp.Navigate(d.issuer+"/account"), chromedp.Click(`//a[normalize-space(.)="Open"]`), visible("You are signed in as Demo Person"))
+		}), chromedp.Navigate(d.issuer+"/account"), chromedp.Click(`//a[normalize-space(.)="Open"]`), visible("You are signed in as Demo User"))
 	})
 
 	t.Run("deny", func(t *testing.T) {

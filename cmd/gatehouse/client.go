@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"gatehouse/cmd/gatehouse/server"
 	"gatehouse/display"
 	"gatehouse/oauth"
 	"gatehouse/oauth/protocol"
@@ -165,7 +166,7 @@ func (a *app) clientCreate() *cobra.Command {
 		Example: "  gatehouse client create --name Notes --redirect-uri https://notes.example/callback --grant-type authorization_code --grant-type refresh_token --scope 'notes.read offline_access'\n" +
 			"  gatehouse client create --name 'Nightly report' --grant-type client_credentials --scope reports.read\n" +
 			"  gatehouse client create --metadata client.json",
-		Args: exactly(),
+		Args: exactArgs(),
 	}
 	gather := a.addMetadataFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -179,13 +180,13 @@ func (a *app) clientCreate() *cobra.Command {
 		}
 		m, err := oauth.ParseMetadata(raw)
 		if err != nil {
-			return plain(err, "client")
+			return operatorError(err, "client")
 		}
 		a.tellIgnored(raw)
-		return a.with(cmd, func(ctx context.Context, s *system) error {
-			info, added, err := s.oauth.CreateClient(ctx, m)
+		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
+			info, added, err := s.OAuth.CreateClient(ctx, m)
 			if err != nil {
-				return plain(err, "client")
+				return operatorError(err, "client")
 			}
 			if err := a.printJSON(info); err != nil { // first: the secret is shown this once
 				return err
@@ -198,7 +199,7 @@ func (a *app) clientCreate() *cobra.Command {
 }
 
 // tellOdd points out what is allowed and probably not meant.
-func (a *app) tellOdd(ctx context.Context, s *system, info oauth.ClientInformation) error {
+func (a *app) tellOdd(ctx context.Context, s *server.Server, info oauth.ClientInformation) error {
 	tell := func(text string) { fmt.Fprintln(a.stderr, "gatehouse: "+display.Escape(text)) }
 	if info.ClientName == info.ClientID {
 		tell("the client has no client_name; people see its client_id")
@@ -220,7 +221,7 @@ func (a *app) tellOdd(ctx context.Context, s *system, info oauth.ClientInformati
 	if info.Resources == nil {
 		return nil
 	}
-	known, err := s.store.Resources(ctx)
+	known, err := s.Store.Resources(ctx)
 	for _, id := range *info.Resources {
 		if _, ok := known[id]; !ok {
 			tell("there is no resource " + id + " yet; register it with `gatehouse resource create`")
@@ -230,12 +231,12 @@ func (a *app) tellOdd(ctx context.Context, s *system, info oauth.ClientInformati
 }
 
 func (a *app) clientList() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "List clients by name", Args: exactly()}
+	cmd := &cobra.Command{Use: "list", Short: "List clients by name", Args: exactArgs()}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return a.with(cmd, func(ctx context.Context, s *system) error {
+		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
 			var clients []storage.Client
-			err := s.eachClient(ctx, func(c storage.Client) error {
+			err := eachClient(ctx, s.Store, func(c storage.Client) error {
 				clients = append(clients, c)
 				return nil
 			})
@@ -274,14 +275,14 @@ func enabled(disabledAt *time.Time) string {
 
 func (a *app) clientShow() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "show ID", Short: "Show a client as JSON", Long: "Show a client as JSON. " + clientArgument, Args: exactly("ID"),
+		Use: "show ID", Short: "Show a client as JSON", Long: "Show a client as JSON. " + clientArgument, Args: exactArgs("ID"),
 	}
 	jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return a.with(cmd, func(ctx context.Context, s *system) error {
-			c, err := findClient(ctx, s.store, args[0])
+		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
+			c, err := findClient(ctx, s.Store, args[0])
 			if err != nil {
-				return plain(err, "client "+args[0])
+				return operatorError(err, "client "+args[0])
 			}
 			return a.printJSON(oauth.Information(c))
 		})
@@ -294,7 +295,7 @@ func (a *app) clientUpdate() *cobra.Command {
 		Use: "update ID", Short: "Change a client",
 		Long: "Change what the flags or the metadata say; a member that is null in the metadata is taken away. Taking scopes, resources\n" +
 			"or audiences from a client makes every token and grant it has useless. " + clientArgument,
-		Args: exactly("ID"),
+		Args: exactArgs("ID"),
 	}
 	gather := a.addMetadataFlags(cmd)
 	jsonFlag(cmd)
@@ -303,14 +304,14 @@ func (a *app) clientUpdate() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.with(cmd, func(ctx context.Context, s *system) error {
-			c, err := findClient(ctx, s.store, args[0])
+		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
+			c, err := findClient(ctx, s.Store, args[0])
 			if err != nil {
-				return plain(err, "client "+args[0])
+				return operatorError(err, "client "+args[0])
 			}
-			info, added, err := s.oauth.UpdateClient(ctx, c.ID, patch)
+			info, added, err := s.OAuth.UpdateClient(ctx, c.ID, patch)
 			if err != nil {
-				return plain(err, "client "+args[0])
+				return operatorError(err, "client "+args[0])
 			}
 			a.tellIgnored(patch)
 			a.tellAdded(added)
@@ -357,20 +358,20 @@ func findClient(ctx context.Context, store *storage.Store, idOrName string) (*st
 }
 
 // clientChange is a command that does one thing to one client.
-func (a *app) clientChange(use, short, long, done, question string, change func(ctx context.Context, s *system, id string) error) *cobra.Command {
+func (a *app) clientChange(use, short, long, done, question string, change func(ctx context.Context, s *server.Server, id string) error) *cobra.Command {
 	if long == "" {
 		long = short + "."
 	}
-	cmd := &cobra.Command{Use: use + " ID", Short: short, Long: long + " " + clientArgument, Args: exactly("ID")}
+	cmd := &cobra.Command{Use: use + " ID", Short: short, Long: long + " " + clientArgument, Args: exactArgs("ID")}
 	yes := new(bool)
 	if question != "" {
 		yes = yesFlag(cmd)
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return a.with(cmd, func(ctx context.Context, s *system) error {
-			c, err := findClient(ctx, s.store, args[0])
+		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
+			c, err := findClient(ctx, s.Store, args[0])
 			if err != nil {
-				return plain(err, "client "+args[0])
+				return operatorError(err, "client "+args[0])
 			}
 			if question != "" {
 				if err := a.confirm(*yes, fmt.Sprintf(question, fmt.Sprintf("%s (%q)", c.ID, c.Name))); err != nil {
@@ -378,7 +379,7 @@ func (a *app) clientChange(use, short, long, done, question string, change func(
 				}
 			}
 			if err := change(ctx, s, c.ID); err != nil {
-				return plain(err, "client "+c.ID)
+				return operatorError(err, "client "+c.ID)
 			}
 			_, err = fmt.Fprintf(a.stdout, done+"\n", c.ID)
 			return err
@@ -393,27 +394,27 @@ func (a *app) clientState(disable bool) *cobra.Command {
 			"Refuse the client until `client enable`, and revoke its grants and tokens permanently: enabling the client does not\n"+
 				"restore them, and users on its sign-in pages must start again. Its secrets, its registration access token and\n"+
 				"consents stay; after a leak of a secret also run `client rotate-secret ID --overlap 0`.",
-			"client %s is disabled", "", func(ctx context.Context, s *system, id string) error {
-				return s.store.DisableClient(ctx, id, storage.Event{Type: storage.ClientDisabled})
+			"client %s is disabled", "", func(ctx context.Context, s *server.Server, id string) error {
+				return s.Store.DisableClient(ctx, id, storage.Event{Type: storage.ClientDisabled})
 			})
 	}
 	return a.clientChange("enable", "Enable a disabled client", "Accept the client and its secrets again. Grants and tokens from before it was disabled stay revoked.", "client %s is enabled", "",
-		func(ctx context.Context, s *system, id string) error {
-			return s.store.EnableClient(ctx, id, storage.Event{Type: storage.ClientEnabled})
+		func(ctx context.Context, s *server.Server, id string) error {
+			return s.Store.EnableClient(ctx, id, storage.Event{Type: storage.ClientEnabled})
 		})
 }
 
 func (a *app) clientDelete() *cobra.Command {
 	return a.clientChange("delete", "Delete a client with its secrets and consents", "", "client %s is deleted",
-		"Delete client %s with its secrets and consents?", func(ctx context.Context, s *system, id string) error {
-			return s.store.DeleteClient(ctx, id, storage.Event{Type: storage.ClientDeleted})
+		"Delete client %s with its secrets and consents?", func(ctx context.Context, s *server.Server, id string) error {
+			return s.Store.DeleteClient(ctx, id, storage.Event{Type: storage.ClientDeleted})
 		})
 }
 
 func (a *app) clientRevoke() *cobra.Command {
 	return a.clientChange("revoke-tokens", "Make every token and grant a client has useless", "The client itself stays and can get new ones.", "every token of client %s is revoked",
-		"Revoke every token and grant of client %s?", func(ctx context.Context, s *system, id string) error {
-			return s.store.RevokeClientTokens(ctx, id, storage.Event{Type: storage.ClientTokensRevoked})
+		"Revoke every token and grant of client %s?", func(ctx context.Context, s *server.Server, id string) error {
+			return s.Store.RevokeClientTokens(ctx, id, storage.Event{Type: storage.ClientTokensRevoked})
 		})
 }
 
@@ -423,7 +424,7 @@ func (a *app) clientRotate() *cobra.Command {
 		Long: "Make a new secret and print it this once. The old ones stay valid for --overlap, so that the client can change over without\n" +
 			"downtime. With --overlap 0, for a leak, they expire immediately, and every token of the client is revoked.\n" +
 			clientArgument,
-		Args: exactly("ID"),
+		Args: exactArgs("ID"),
 	}
 	overlap := durationFlag(cmd, "overlap", 24*time.Hour, "how long the old secrets stay valid, like 12h or 7d")
 	yes := yesFlag(cmd)
@@ -432,10 +433,10 @@ func (a *app) clientRotate() *cobra.Command {
 		if *overlap < 0 || *overlap > 90*24*time.Hour {
 			return usageError{errors.New("--overlap must be 0 to 90d")}
 		}
-		return a.with(cmd, func(ctx context.Context, s *system) error {
-			c, err := findClient(ctx, s.store, args[0])
+		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
+			c, err := findClient(ctx, s.Store, args[0])
 			if err != nil {
-				return plain(err, "client "+args[0])
+				return operatorError(err, "client "+args[0])
 			}
 			if *overlap == 0 {
 				question := fmt.Sprintf("End every secret and token of client %s (%q) now?", c.ID, c.Name)
@@ -443,9 +444,9 @@ func (a *app) clientRotate() *cobra.Command {
 					return err
 				}
 			}
-			info, err := s.oauth.RotateSecret(ctx, c.ID, *overlap)
+			info, err := s.OAuth.RotateSecret(ctx, c.ID, *overlap)
 			if err != nil {
-				return plain(err, "client "+c.ID)
+				return operatorError(err, "client "+c.ID)
 			}
 			return a.printJSON(info)
 		})

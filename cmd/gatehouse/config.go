@@ -8,7 +8,7 @@ import (
 
 func (a *app) configCommand() *cobra.Command {
 	check := &cobra.Command{
-		Use: "check", Short: "Check the settings, and report every mistake at once", Args: exactly(),
+		Use: "check", Short: "Check the settings, and report every mistake at once", Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := a.settings(cmd, func(w string) { fmt.Fprintln(a.stderr, "warning: "+w) })
 			if err != nil {
@@ -21,7 +21,7 @@ func (a *app) configCommand() *cobra.Command {
 			return err
 		},
 	}
-	show := &cobra.Command{Use: "print", Short: "Print the settings in force, secrets redacted", Args: exactly()}
+	show := &cobra.Command{Use: "print", Short: "Print the settings in force, secrets redacted", Args: exactArgs()}
 	asJSON := jsonFlag(show)
 	show.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, err := a.settings(cmd, nil)

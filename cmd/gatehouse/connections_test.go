@@ -1,9 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"errors"
-	"log/slog"
 	"net"
 	"net/http"
 	"os/exec"
@@ -48,50 +45,4 @@ func TestAdminListenerRespondsAtOpenFileLimit(t *testing.T) {
 	if code := server.wait(t); code != exitOK {
 		t.Errorf("it ended with %d:\n%s", code, server.stderr.tail())
 	}
-}
-
-// exhausted is a listener of a system that has no more files.
-type exhausted struct{ net.Listener }
-
-func (exhausted) Accept() (net.Conn, error) {
-	return nil, &net.OpError{Op: "accept", Net: "tcp", Err: syscall.EMFILE}
-}
-
-func TestListenerLogsAcceptFailureOnceAMinute(t *testing.T) {
-	t.Parallel()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	storagetest.Must(t, err)
-	var log bytes.Buffer
-	b := newBoundedListener(exhausted{listener}, 1, slog.New(slog.NewTextHandler(&log, nil)))
-	for range 3 { // each gives its slot back
-		if _, err := b.Accept(); !errors.Is(err, syscall.EMFILE) {
-			t.Fatalf("Accept: %v, want too many open files", err)
-		}
-	}
-	if n := strings.Count(log.String(), "level=ERROR"); n != 1 || !strings.Contains(log.String(), "too many open files") {
-		t.Errorf("the log has the error %d times, want once:\n%s", n, log.String())
-	}
-	storagetest.Must(t, b.Close())
-}
-
-// TestWaitingAcceptEndsWithItsListener: a listener whose slots are all taken can be closed.
-func TestWaitingAcceptEndsWithItsListener(t *testing.T) {
-	t.Parallel()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	storagetest.Must(t, err)
-	b := newBoundedListener(listener, 1, slog.New(slog.DiscardHandler))
-	client, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", listener.Addr().String())
-	storagetest.Must(t, err)
-	first, err := b.Accept()
-	storagetest.Must(t, err)
-	ended := make(chan error, 1)
-	go func() {
-		_, err := b.Accept()
-		ended <- err
-	}()
-	storagetest.Must(t, b.Close())
-	if err := <-ended; !errors.Is(err, net.ErrClosed) {
-		t.Errorf("Accept after Close: %v, want net.ErrClosed", err)
-	}
-	storagetest.Must(t, errors.Join(first.Close(), client.Close()))
 }

@@ -269,7 +269,7 @@ func TestRemovedDatabaseIsReportedAndNotRecreated(t *testing.T) {
 	server.signal(syscall.SIGKILL)
 	for _, args := range [][]string{{"serve"}, {"migrate", "up"}, {"migrate", "status"}, {"client", "create", "--name", "x", "--grant-type", "client_credentials"}, {"client", "list"}} {
 		_, stderr, code := command(t, w.env, "", args...)
-		if code != exitFailed || !strings.Contains(stderr, "there is no database at "+path) || args[0] != "client" && !strings.Contains(stderr, "there is a root key, "+dir+"/secret.key; put a backup of the database there to restore it") {
+		if code != exitFailed || !strings.Contains(stderr, "no database at "+path) || args[0] != "client" && !strings.Contains(stderr, "there is a root key, "+dir+"/secret.key; put a backup of the database there to restore it") {
 			t.Errorf("gatehouse %s without the database: %d %s", strings.Join(args, " "), code, stderr)
 		}
 		if exists(path) {
@@ -394,7 +394,7 @@ func goesAndComesBack(t *testing.T, pg *postgresServer, db string) *child {
 	w := newWorld(t, db, map[string]string{"GATEHOUSE_DATABASE_POOL": "6"})
 	pg.run(t, "down")
 	server := startChild(t, w.env, "serve")
-	server.stderr.waitFor(t, "the database is away; trying again", server.ended)
+	server.stderr.waitFor(t, "database unavailable, retrying", server.ended)
 	ready(t, w.issuer, http.StatusServiceUnavailable)
 	if status, body := get(t, w.issuer+"/healthz"); status != http.StatusOK {
 		t.Errorf("/healthz: %d %s", status, body)

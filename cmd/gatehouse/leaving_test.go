@@ -89,7 +89,7 @@ func TestFormsReachAppsThatRedirectToAnotherOrigin(t *testing.T) {
 			b.do("deny", visible("wants access"), press("Don’t allow"), got("access_denied"))
 			b.do("allow", open(prompt("consent")), visible("wants access"), press("Allow"), got("code"))
 			b.do("sign in again", open(prompt("login")), visible("Sign in again"), chromedp.SendKeys(chromedp.CSS("#password"), d.password), press("Sign in"), got("code"))
-			b.do("choose the account", open(prompt("select_account")), chromedp.Click(`//button[contains(., "Demo Person")]`), got("code"))
+			b.do("choose the account", open(prompt("select_account")), chromedp.Click(`//button[contains(., "Demo User")]`), got("code"))
 			post := []step{open(oauth2.SetAuthURLParam("response_mode", "form_post"))}
 			if !scripts {
 				post = append(post, press("Continue"))

@@ -76,8 +76,8 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("a label has %s", leak)
 		}
 	}
-	if strings.Count(server.stderr.String(), "Redis does not answer") != 1 {
-		t.Errorf("the log does not tell once that Redis is away:\n%s", server.stderr)
+	if strings.Count(server.stderr.String(), "Redis unreachable") != 1 {
+		t.Errorf("the log does not report once that Redis is unreachable:\n%s", server.stderr)
 	}
 	promtool(t, "", text, "check", "metrics")
 	rules, err := os.ReadFile("../../docs/alerts.yml")

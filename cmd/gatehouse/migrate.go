@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gatehouse/cmd/gatehouse/server"
 	"gatehouse/config"
 	"gatehouse/storage"
 )
@@ -17,7 +18,7 @@ func (a *app) migrateCommand() *cobra.Command {
 	up := &cobra.Command{
 		Use: "up", Short: "Bring the database schema up to date",
 		Long: "Apply the migrations that the database lacks. It is safe while the previous version still serves, and when several processes do it at once.",
-		Args: exactly(),
+		Args: exactArgs(),
 	}
 	grantTo := up.Flags().String("grant-to", "", "also give this PostgreSQL `ROLE` what serving needs, and no more: no DDL, and no changing or deleting of audit rows")
 	up.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -49,7 +50,7 @@ func (a *app) migrateCommand() *cobra.Command {
 			return err
 		})
 	}
-	status := &cobra.Command{Use: "status", Short: "Show which migrations the database has", Args: exactly()}
+	status := &cobra.Command{Use: "status", Short: "Show which migrations the database has", Args: exactArgs()}
 	asJSON := jsonFlag(status)
 	status.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, err := a.databaseSettings(cmd, nil)
@@ -77,12 +78,9 @@ func (a *app) migrateCommand() *cobra.Command {
 	return a.group("migrate", "Manage the database schema", "", up, status)
 }
 
-// withStore opens the database alone, whatever its schema and root key.
+// withStore opens the database alone for a command, whatever its schema and root key.
 func withStore(ctx context.Context, cfg config.Config, fn func(ctx context.Context, s *storage.Store) error) error {
-	if err := checkNotLost(cfg); err != nil {
-		return err
-	}
-	s, err := storage.Open(ctx, storage.Options{URL: cfg.DatabaseURL, Pool: 2, ReadOnlyAllowed: true})
+	s, err := server.OpenDatabase(ctx, cfg)
 	if err != nil {
 		return err
 	}

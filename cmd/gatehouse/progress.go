@@ -1,9 +1,12 @@
 package main
 
 import (
+	"io"
+	"os"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
 )
 
 // progress shows a bar on standard error while something long runs, when a person looks on. end takes it away.
@@ -23,4 +26,9 @@ func (a *app) progress(what string) (done func(now, total int64), end func()) {
 				_ = bar.Finish()
 			}
 		}
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gatehouse/cmd/gatehouse/server"
 	"gatehouse/storage"
 )
 
@@ -23,7 +24,7 @@ func (a *app) registrationTokenCreate() *cobra.Command {
 		Use: "create", Short: "Make an initial access token",
 		Long:    "Make an initial access token and print it this once. Each registration takes one use of it.",
 		Example: "  gatehouse registration-token create --note 'for the team of Notes' --uses 5 --expires 72h",
-		Args:    exactly(),
+		Args:    exactArgs(),
 	}
 	note := cmd.Flags().String("note", "", "whom or what it is for")
 	uses := cmd.Flags().Int64("uses", 1, "how many clients it may register")
@@ -39,8 +40,8 @@ func (a *app) registrationTokenCreate() *cobra.Command {
 		if err := checkName("--note", *note); err != nil {
 			return err
 		}
-		return a.with(cmd, func(ctx context.Context, s *system) error {
-			token, row, err := s.oauth.CreateInitialAccess(ctx, *note, *uses, *expires)
+		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
+			token, row, err := s.OAuth.CreateInitialAccess(ctx, *note, *uses, *expires)
 			if err != nil {
 				return err
 			}
@@ -50,7 +51,7 @@ func (a *app) registrationTokenCreate() *cobra.Command {
 			}{token, row}); err != nil {
 				return err
 			}
-			if s.config.Registration == "off" {
+			if s.Config.Registration == "off" {
 				fmt.Fprintln(a.stderr, "gatehouse: GATEHOUSE_REGISTRATION is off here; the token is good once the server runs with GATEHOUSE_REGISTRATION=token")
 			}
 			return nil
@@ -60,11 +61,11 @@ func (a *app) registrationTokenCreate() *cobra.Command {
 }
 
 func (a *app) registrationTokenList() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "List initial access tokens", Args: exactly()}
+	cmd := &cobra.Command{Use: "list", Short: "List initial access tokens", Args: exactArgs()}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return a.with(cmd, func(ctx context.Context, s *system) error {
-			all, err := s.store.RegistrationTokens(ctx)
+		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
+			all, err := s.Store.RegistrationTokens(ctx)
 			if err != nil {
 				return err
 			}
@@ -73,7 +74,7 @@ func (a *app) registrationTokenList() *cobra.Command {
 			}
 			var rows [][]string
 			for _, t := range all {
-				rows = append(rows, []string{t.ID, t.Note, strconv.FormatInt(t.UsesLeft, 10), stamp(&t.ExpiresAt)})
+				rows = append(rows, []string{t.ID, t.Note, strconv.FormatInt(t.UsesLeft, 10), formatTime(&t.ExpiresAt)})
 			}
 			return a.table("there are no initial access tokens; make one with `gatehouse registration-token create`", []string{"id", "note", "uses left", "expires at"}, rows)
 		})
@@ -82,15 +83,15 @@ func (a *app) registrationTokenList() *cobra.Command {
 }
 
 func (a *app) registrationTokenDelete() *cobra.Command {
-	cmd := &cobra.Command{Use: "delete ID", Short: "Make an initial access token useless", Args: exactly("ID")}
+	cmd := &cobra.Command{Use: "delete ID", Short: "Make an initial access token useless", Args: exactArgs("ID")}
 	yes := yesFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := a.confirm(*yes, "Delete initial access token "+args[0]+"?"); err != nil {
 			return err
 		}
-		return a.with(cmd, func(ctx context.Context, s *system) error {
-			if err := s.store.DeleteRegistrationToken(ctx, args[0], storage.Event{Type: storage.RegistrationClosed}); err != nil {
-				return plain(err, "initial access token "+args[0])
+		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
+			if err := s.Store.DeleteRegistrationToken(ctx, args[0], storage.Event{Type: storage.RegistrationClosed}); err != nil {
+				return operatorError(err, "initial access token "+args[0])
 			}
 			_, err := fmt.Fprintf(a.stdout, "initial access token %s is deleted\n", args[0])
 			return err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gatehouse/cmd/gatehouse/server"
 	"gatehouse/config"
 	"gatehouse/storage"
 	"gatehouse/storage/reqevent"
@@ -24,7 +25,7 @@ func (a *app) rekeyCommand() *cobra.Command {
 			"and take GATEHOUSE_SECRET_KEY_PREVIOUS away again. Nothing stops meanwhile.\n" +
 			"With secret.key beside an embedded database: run this, and restart the server at once: it cannot make or read new keys before. The new key takes the place of the old one, which stays as\n" +
 			"secret.key.old-…: backups made before need it.",
-		Args: exactly(),
+		Args: exactArgs(),
 	}
 	yes := yesFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -36,10 +37,10 @@ func (a *app) rekeyCommand() *cobra.Command {
 		file, old, made := "", "", false
 		switch {
 		case embedded && !exists(path):
-			return fmt.Errorf("there is no database at %s", path)
+			return fmt.Errorf("no database at %s", path)
 		case cfg.SecretKeyPrevious != nil:
 		case embedded && cfg.SecretKey == nil:
-			file = filepath.Join(filepath.Dir(path), "secret.key")
+			file = server.KeyFile(path)
 		default:
 			return usageError{errors.New("set GATEHOUSE_SECRET_KEY to the new root key and GATEHOUSE_SECRET_KEY_PREVIOUS to the present one; see `gatehouse rekey --help`")}
 		}
@@ -52,7 +53,7 @@ func (a *app) rekeyCommand() *cobra.Command {
 			}
 		}
 		ctx := reqevent.With(cmd.Context(), &reqevent.Event{Actor: operator()})
-		s, err := openSystem(ctx, cfg, nil, false, func(text string) { fmt.Fprintln(a.stderr, "gatehouse: "+text) })
+		s, err := server.Open(ctx, server.Options{Config: cfg, Version: version, Notice: a.notice})
 		if made && errors.Is(err, storage.ErrOtherKey) { // nothing is sealed under the new one
 			err = errors.Join(err, os.Remove(file+".new"))
 		}
@@ -60,12 +61,12 @@ func (a *app) rekeyCommand() *cobra.Command {
 			return err
 		}
 		show, end := a.progress("sealing")
-		n, err := s.store.Rekey(ctx, show)
+		n, err := s.Store.Rekey(ctx, show)
 		end()
 		if storage.IsDenied(err) {
 			err = errors.New("this database role may not change what is sealed, which is as it should be; run this as the owner of the schema")
 		}
-		if err = errors.Join(err, s.close(ctx)); err != nil {
+		if err = errors.Join(err, s.Close(ctx)); err != nil {
 			return err
 		}
 		if file != "" {
@@ -107,7 +108,7 @@ func twoKeys(cfg *config.Config, file string) (made bool, err error) {
 	if _, err := rand.Read(fresh); err != nil {
 		return false, err
 	}
-	err = writeNew(file+".new", []byte(config.EncodeKey(fresh)+"\n"))
+	err = server.CreateFile(file+".new", []byte(config.EncodeKey(fresh)+"\n"))
 	made = err == nil
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return false, fmt.Errorf("write the new root key: %w", err)

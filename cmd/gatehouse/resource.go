@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gatehouse/cmd/gatehouse/server"
 	"gatehouse/oauth"
 	"gatehouse/storage"
 )
@@ -49,7 +50,7 @@ func (f resourceFlags) apply(ctx context.Context, a *app, cmd *cobra.Command, tx
 			}
 			c, err := findClient(ctx, tx, id)
 			if err != nil {
-				return plain(err, "client "+id)
+				return operatorError(err, "client "+id)
 			}
 			introspectors = append(introspectors, c.ID)
 		}
@@ -81,8 +82,8 @@ func (f resourceFlags) apply(ctx context.Context, a *app, cmd *cobra.Command, tx
 }
 
 // warnShared reports on stderr which scopes of a resource also belong to others.
-func (a *app) warnShared(ctx context.Context, s *system, r storage.Resource) error {
-	known, err := s.store.Resources(ctx)
+func (a *app) warnShared(ctx context.Context, s *server.Server, r storage.Resource) error {
+	known, err := s.Store.Resources(ctx)
 	if err != nil {
 		return err
 	}
@@ -106,7 +107,7 @@ func (a *app) resourceCreate() *cobra.Command {
 		Long: "Register an API by its identifier, an absolute URI: the aud of tokens meant for it (RFC 8707). Tokens with one of its scopes\n" +
 			"have it as audience automatically. A scope that also belongs to another API is reported on stderr: consent is per API.",
 		Example: "  gatehouse resource create https://api.example.com --name 'Notes API' --scope notes.read --scope notes.write --introspector CLIENT_ID",
-		Args:    exactly("URI"),
+		Args:    exactArgs("URI"),
 	}
 	flags := addResourceFlags(cmd)
 	jsonFlag(cmd)
@@ -114,16 +115,16 @@ func (a *app) resourceCreate() *cobra.Command {
 		if err := oauth.ValidResource(args[0]); err != nil {
 			return usageError{fmt.Errorf("%q %w", args[0], err)}
 		}
-		return a.with(cmd, func(ctx context.Context, s *system) error {
-			r := storage.Resource{Identifier: args[0], Scopes: storage.Strings{}, Introspectors: storage.Strings{}, CreatedAt: s.store.Now()}
-			err := s.store.Tx(ctx, func(tx *storage.Store) error {
+		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
+			r := storage.Resource{Identifier: args[0], Scopes: storage.Strings{}, Introspectors: storage.Strings{}, CreatedAt: s.Store.Now()}
+			err := s.Store.Tx(ctx, func(tx *storage.Store) error {
 				if err := flags.apply(ctx, a, cmd, tx, &r); err != nil {
 					return err
 				}
 				return tx.CreateResource(ctx, r, storage.Event{Type: storage.ResourceCreated})
 			})
 			if err != nil {
-				return plain(err, "resource "+args[0])
+				return operatorError(err, "resource "+args[0])
 			}
 			return errors.Join(a.warnShared(ctx, s, r), a.printJSON(r))
 		})
@@ -132,13 +133,13 @@ func (a *app) resourceCreate() *cobra.Command {
 }
 
 func (a *app) resourceUpdate() *cobra.Command {
-	cmd := &cobra.Command{Use: "update URI", Short: "Change an API", Long: "Change what the flags say; a list replaces the whole list.", Args: exactly("URI")}
+	cmd := &cobra.Command{Use: "update URI", Short: "Change an API", Long: "Change what the flags say; a list replaces the whole list.", Args: exactArgs("URI")}
 	flags := addResourceFlags(cmd)
 	jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return a.with(cmd, func(ctx context.Context, s *system) error {
+		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
 			var after storage.Resource
-			err := s.store.Tx(ctx, func(tx *storage.Store) error {
+			err := s.Store.Tx(ctx, func(tx *storage.Store) error {
 				return tx.UpdateResource(ctx, args[0], storage.Event{Type: storage.ResourceUpdated}, func(r *storage.Resource) error {
 					if err := flags.apply(ctx, a, cmd, tx, r); err != nil {
 						return err
@@ -148,7 +149,7 @@ func (a *app) resourceUpdate() *cobra.Command {
 				})
 			})
 			if err != nil {
-				return plain(err, "resource "+args[0])
+				return operatorError(err, "resource "+args[0])
 			}
 			return errors.Join(a.warnShared(ctx, s, after), a.printJSON(after))
 		})
@@ -157,11 +158,11 @@ func (a *app) resourceUpdate() *cobra.Command {
 }
 
 func (a *app) resourceList() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "List APIs", Args: exactly()}
+	cmd := &cobra.Command{Use: "list", Short: "List APIs", Args: exactArgs()}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return a.with(cmd, func(ctx context.Context, s *system) error {
-			known, err := s.store.Resources(ctx)
+		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
+			known, err := s.Store.Resources(ctx)
 			if err != nil {
 				return err
 			}
@@ -183,19 +184,19 @@ func (a *app) resourceList() *cobra.Command {
 
 func (a *app) resourceDelete() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "delete URI", Short: "Delete an API", Long: "Delete an API. No new token is meant for it; those that are out stay so until they expire.", Args: exactly("URI"),
+		Use: "delete URI", Short: "Delete an API", Long: "Delete an API. No new token is meant for it; those that are out stay so until they expire.", Args: exactArgs("URI"),
 	}
 	yes := yesFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := a.confirm(*yes, "Delete resource "+args[0]+"?"); err != nil {
 			return err
 		}
-		return a.with(cmd, func(ctx context.Context, s *system) error {
-			err := s.store.DeleteResource(ctx, args[0], storage.Event{Type: storage.ResourceDeleted})
+		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
+			err := s.Store.DeleteResource(ctx, args[0], storage.Event{Type: storage.ResourceDeleted})
 			if err == nil {
 				_, err = fmt.Fprintf(a.stdout, "resource %s is deleted\n", args[0])
 			}
-			return plain(err, "resource "+args[0])
+			return operatorError(err, "resource "+args[0])
 		})
 	}
 	return cmd

@@ -20,14 +20,12 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
+	"gatehouse/cmd/gatehouse/server"
 	"gatehouse/config"
 	"gatehouse/display"
 	"gatehouse/duration"
-	"gatehouse/identity"
-	"gatehouse/oauth"
 	"gatehouse/oauth/fetch"
 	"gatehouse/oauth/protocol"
-	"gatehouse/ratelimit"
 	"gatehouse/storage"
 	"gatehouse/storage/reqevent"
 )
@@ -39,17 +37,17 @@ const (
 	exitUsage  = 2
 )
 
-// app is what every command is given: the world outside, so that tests run commands as the shell does.
+// app has what every command reads and writes, so that tests run commands as the shell does.
 type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) string
 }
 
-// usageError is a command line that makes no sense; it ends with exit code 2.
+// usageError is an invalid command line; the program ends with exit code 2.
 type usageError struct{ error }
 
-// run is the whole program. It returns the exit code.
+// run runs the command of args and returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) int {
 	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv}
 	root := a.root()
@@ -74,11 +72,12 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 
 func (a *app) root() *cobra.Command {
 	root := a.group("gatehouse", "A self-hosted OAuth 2.0 authorization server and OpenID Provider",
-		"Gatehouse signs people in to apps and gives machines their tokens.\n\n"+
-			"Start with `gatehouse dev`: it runs everything on this machine, with a sample app to sign in to.\n"+
-			"Settings come from the environment (GATEHOUSE_…) and, over it, from flags; `gatehouse config print` shows them.",
+		"Gatehouse signs users in to apps and issues access tokens to apps and services.\n\n"+
+			"Start with `gatehouse dev`: it runs the server and a sample app to sign in to on this machine.\n"+
+			"Settings come from the environment (GATEHOUSE_…); flags override them. `gatehouse config print` shows them.",
 		a.devCommand(), a.serveCommand(), a.migrateCommand(), a.clientCommand(), a.userCommand(), a.scopeCommand(),
-		a.resourceCommand(), a.registrationTokenCommand(), a.keyCommand(), a.auditCommand(), a.backupCommand(), a.rekeyCommand(), a.benchCommand(), a.configCommand(), a.versionCommand())
+		a.resourceCommand(), a.registrationTokenCommand(), a.keyCommand(), a.auditCommand(), a.backupCommand(),
+		a.rekeyCommand(), a.benchCommand(), a.configCommand(), a.versionCommand())
 	root.SilenceErrors, root.SilenceUsage, root.Version = true, true, version
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		if unknown := (*pflag.NotExistError)(nil); errors.As(err, &unknown) {
@@ -100,7 +99,7 @@ func (a *app) root() *cobra.Command {
 	return root
 }
 
-// group is a command that only has others below it.
+// group returns a command that only has others below it.
 func (a *app) group(use, short, long string, children ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short, Long: long, DisableFlagsInUseLine: true}
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
@@ -121,8 +120,8 @@ func (a *app) group(use, short, long string, children ...*cobra.Command) *cobra.
 	return cmd
 }
 
-// exactly is cobra.ExactArgs with our exit code.
-func exactly(names ...string) cobra.PositionalArgs {
+// exactArgs returns a check that the command got one argument for each name.
+func exactArgs(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != len(names) {
 			if len(names) == 0 {
@@ -199,45 +198,32 @@ func (a *app) databaseSettings(cmd *cobra.Command, warn func(string)) (config.Co
 	return cfg, mistakes
 }
 
-// system is an open database with everything that works on it.
-type system struct {
-	config  config.Config
-	store   *storage.Store
-	users   *identity.Users
-	oauth   *oauth.Server
-	limiter *ratelimit.Limiter // nil when off
-	work    *work
-}
-
-// with opens the database of the settings for a command and closes it afterwards.
-func (a *app) with(cmd *cobra.Command, fn func(ctx context.Context, s *system) error) error {
+// withServer opens the database of the settings for a command and closes it afterwards.
+func (a *app) withServer(cmd *cobra.Command, fn func(ctx context.Context, s *server.Server) error) error {
 	cfg, err := a.databaseSettings(cmd, nil)
 	if err != nil {
 		return err
 	}
 	if path, embedded := cfg.Embedded(); embedded && cmd.Name() != "create" && !exists(path) {
-		return fmt.Errorf("there is no database at %s; run this where `gatehouse serve` runs, or set --database-url", path)
+		return fmt.Errorf("no database at %s; run this where `gatehouse serve` runs, or set --database-url", path)
 	}
 	ctx := reqevent.With(cmd.Context(), &reqevent.Event{Actor: operator()})
-	s, err := openSystem(ctx, cfg, nil, false, func(text string) { fmt.Fprintln(a.stderr, "gatehouse: "+text) })
+	s, err := server.Open(ctx, server.Options{Config: cfg, Version: version, Notice: a.notice})
 	if err != nil {
 		return err
 	}
-	return errors.Join(fn(ctx, s), s.close(ctx))
+	return errors.Join(fn(ctx, s), s.Close(ctx))
 }
 
-// operator is who types commands, as this machine knows them.
+// notice prints what the operator should know, on standard error.
+func (a *app) notice(message string) { fmt.Fprintln(a.stderr, "gatehouse: "+message) }
+
+// operator returns the actor of commands in the audit log: the account on this machine.
 func operator() string {
 	if u, err := user.Current(); err == nil && u.Username != "" {
 		return "cli:" + u.Username
 	}
 	return "cli"
-}
-
-func (s *system) close(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-	defer cancel()
-	return errors.Join(s.store.Close(ctx), s.limiter.Close())
 }
 
 // printJSON writes a record. Characters that a terminal would interpret are escaped.
@@ -253,7 +239,7 @@ func (a *app) printJSON(v any) error {
 	return err
 }
 
-// table writes rows under a heading, or says that there are none.
+// table writes rows under a heading, or the message none when there are no rows.
 func (a *app) table(none string, heading []string, rows [][]string) error {
 	if len(rows) == 0 {
 		_, err := fmt.Fprintln(a.stderr, none)
@@ -339,8 +325,8 @@ func (d *durationValue) Set(s string) error {
 // Type implements pflag.Value.
 func (d *durationValue) Type() string { return "duration" }
 
-// plain turns an error into a line for the operator.
-func plain(err error, what string) error {
+// operatorError returns the error in words for the operator. what is the record that the command is about.
+func operatorError(err error, what string) error {
 	var e *protocol.Error
 	switch {
 	case err == nil:
@@ -350,14 +336,16 @@ func plain(err error, what string) error {
 	case errors.Is(err, storage.ErrConflict):
 		return fmt.Errorf("%s exists already", what)
 	case errors.As(err, &e) && errors.Is(e.Err, fetch.ErrRefused):
-		return errors.New(e.Code + ": " + e.Description + " If it is on your own network, name its host in GATEHOUSE_FETCH_ALLOW_HOSTS, for this command and for the server.")
+		return errors.New(e.Code + ": " + e.Description + " If it is on your own network, name its host in " +
+			"GATEHOUSE_FETCH_ALLOW_HOSTS, for this command and for the server.")
 	case errors.As(err, &e) && (e.Err == nil || e.Code == protocol.InvalidClientMetadata):
 		return errors.New(e.Code + ": " + e.Description)
 	}
 	return err
 }
 
-func stamp(t *time.Time) string {
+// formatTime returns a time for a table, "-" for nil.
+func formatTime(t *time.Time) string {
 	if t == nil {
 		return "-"
 	}

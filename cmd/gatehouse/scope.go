@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gatehouse/cmd/gatehouse/server"
 	"gatehouse/oauth"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
@@ -20,7 +21,7 @@ func (a *app) scopeCommand() *cobra.Command {
 		Use: "create NAME", Short: "Register a scope",
 		Long:    "Register a scope with the words that people read when an app asks for it.",
 		Example: "  gatehouse scope create notes.read --description 'Read your notes'",
-		Args:    exactly("NAME"),
+		Args:    exactArgs("NAME"),
 	}
 	description := create.Flags().String("description", "", "what it lets an app do, in plain words")
 	jsonFlag(create)
@@ -35,15 +36,15 @@ func (a *app) scopeCommand() *cobra.Command {
 			*description = args[0]
 			fmt.Fprintln(a.stderr, "gatehouse: people read the description when an app asks for the scope; without --description they see only its name")
 		}
-		return a.with(cmd, func(ctx context.Context, s *system) error {
-			v := storage.Scope{Name: args[0], Description: *description, CreatedAt: s.store.Now()}
-			if err := s.store.CreateScope(ctx, v, storage.Event{Type: storage.ScopeCreated}); err != nil {
-				return plain(err, "scope "+args[0])
+		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
+			v := storage.Scope{Name: args[0], Description: *description, CreatedAt: s.Store.Now()}
+			if err := s.Store.CreateScope(ctx, v, storage.Event{Type: storage.ScopeCreated}); err != nil {
+				return operatorError(err, "scope "+args[0])
 			}
 			return a.printJSON(v)
 		})
 	}
-	update := &cobra.Command{Use: "update NAME --description TEXT", Short: "Change the words of a scope", Args: exactly("NAME")}
+	update := &cobra.Command{Use: "update NAME --description TEXT", Short: "Change the words of a scope", Args: exactArgs("NAME")}
 	words := update.Flags().String("description", "", "what it lets an app do, in plain words")
 	update.RunE = func(cmd *cobra.Command, args []string) error {
 		if *words == "" {
@@ -52,19 +53,19 @@ func (a *app) scopeCommand() *cobra.Command {
 		if err := checkName("--description", *words); err != nil {
 			return err
 		}
-		return a.with(cmd, func(ctx context.Context, s *system) error {
-			err := s.store.UpdateScope(ctx, args[0], *words, storage.Event{Type: storage.ScopeUpdated})
+		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
+			err := s.Store.UpdateScope(ctx, args[0], *words, storage.Event{Type: storage.ScopeUpdated})
 			if err == nil {
 				_, err = fmt.Fprintf(a.stdout, "scope %s is updated\n", args[0])
 			}
-			return plain(err, "scope "+args[0])
+			return operatorError(err, "scope "+args[0])
 		})
 	}
-	list := &cobra.Command{Use: "list", Short: "List scopes", Args: exactly()}
+	list := &cobra.Command{Use: "list", Short: "List scopes", Args: exactArgs()}
 	asJSON := jsonFlag(list)
 	list.RunE = func(cmd *cobra.Command, _ []string) error {
-		return a.with(cmd, func(ctx context.Context, s *system) error {
-			known, err := s.store.Scopes(ctx)
+		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
+			known, err := s.Store.Scopes(ctx)
 			if err != nil {
 				return err
 			}
@@ -81,7 +82,7 @@ func (a *app) scopeCommand() *cobra.Command {
 		})
 	}
 	remove := &cobra.Command{
-		Use: "delete NAME", Short: "Delete a scope", Args: exactly("NAME"),
+		Use: "delete NAME", Short: "Delete a scope", Args: exactArgs("NAME"),
 		Long: "Delete a scope. No new token has it; those that are out keep it until they expire. A scope that clients or resources still name\n" +
 			"is refused, for they would get invalid_scope; --force deletes it all the same.",
 	}
@@ -94,23 +95,23 @@ func (a *app) scopeCommand() *cobra.Command {
 		if err := a.confirm(*yes, "Delete scope "+args[0]+"?"); err != nil {
 			return err
 		}
-		return a.with(cmd, func(ctx context.Context, s *system) error {
+		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
 			if users, err := scopeUsers(ctx, s, args[0]); err != nil || len(users) > 0 && !*force {
 				return errors.Join(err, fmt.Errorf("scope %s is still named by %s; take it from them first, or use --force", args[0], strings.Join(users, ", ")))
 			}
-			err := s.store.DeleteScope(ctx, args[0], storage.Event{Type: storage.ScopeDeleted})
+			err := s.Store.DeleteScope(ctx, args[0], storage.Event{Type: storage.ScopeDeleted})
 			if err == nil {
 				_, err = fmt.Fprintf(a.stdout, "scope %s is deleted\n", args[0])
 			}
-			return plain(err, "scope "+args[0])
+			return operatorError(err, "scope "+args[0])
 		})
 	}
 	return a.group("scope", "Manage scopes", "", create, update, list, remove)
 }
 
 // scopeUsers lists the clients and resources that name a scope.
-func scopeUsers(ctx context.Context, s *system, name string) (users []string, err error) {
-	resources, err := s.store.Resources(ctx)
+func scopeUsers(ctx context.Context, s *server.Server, name string) (users []string, err error) {
+	resources, err := s.Store.Resources(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +120,7 @@ func scopeUsers(ctx context.Context, s *system, name string) (users []string, er
 			users = append(users, "resource "+id)
 		}
 	}
-	err = s.eachClient(ctx, func(c storage.Client) error {
+	err = eachClient(ctx, s.Store, func(c storage.Client) error {
 		if c.Scopes.Has(name) {
 			users = append(users, "client "+c.ID+" ("+c.Name+")")
 		}
@@ -129,10 +130,10 @@ func scopeUsers(ctx context.Context, s *system, name string) (users []string, er
 }
 
 // eachClient calls fn for every client, by id.
-func (s *system) eachClient(ctx context.Context, fn func(c storage.Client) error) error {
+func eachClient(ctx context.Context, store *storage.Store, fn func(c storage.Client) error) error {
 	const page = 1000
 	for after := ""; ; {
-		clients, err := s.store.Clients(ctx, after, page)
+		clients, err := store.Clients(ctx, after, page)
 		if err != nil {
 			return err
 		}

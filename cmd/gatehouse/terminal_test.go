@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"gatehouse/cmd/gatehouse/server"
 	"gatehouse/config"
 	"gatehouse/display"
 	"gatehouse/storage"
@@ -32,9 +33,9 @@ func TestTerminalOutputIsPrintable(t *testing.T) {
 	const evil = "\x1b]0;owned\x07\u202e\u009b2J\u200b\u0085\n\tback"
 	cfg, _, err := config.Load(func(name string) string { return env[name] }, nil)
 	storagetest.Must(t, err)
-	s, err := openSystem(t.Context(), cfg, nil, false, func(string) {})
+	s, err := server.Open(t.Context(), server.Options{Config: cfg})
 	storagetest.Must(t, err)
-	store := s.store
+	store := s.Store
 	ctx := reqevent.With(t.Context(), &reqevent.Event{Actor: evil, UserAgent: evil, Address: evil, RequestID: evil})
 	event := storagetest.Event("edit")
 	event.Detail = map[string]any{"note": evil}
@@ -54,7 +55,7 @@ func TestTerminalOutputIsPrintable(t *testing.T) {
 	storagetest.Must(t, store.CreateRegistrationToken(ctx, &storage.RegistrationToken{
 		ID: "t", Hash: []byte("h"), Note: evil, UsesLeft: 1, CreatedAt: store.Now(), ExpiresAt: store.Now().AddDate(0, 0, 1),
 	}, event))
-	storagetest.Must(t, s.close(ctx))
+	storagetest.Must(t, s.Close(ctx))
 
 	for _, args := range [][]string{
 		{"client", "list"}, {"client", "show", id}, {"client", "show", evil}, {"client", "update", id, "--scope", "notes.read"}, {"user", "list"}, {"user", "show", "alice"},

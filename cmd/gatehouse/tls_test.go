@@ -23,6 +23,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
+	"gatehouse/cmd/gatehouse/server"
 	"gatehouse/config"
 	"gatehouse/storage/storagetest"
 )
@@ -81,7 +82,7 @@ func TestTLS(t *testing.T) {
 		if !presented().Equal(first) {
 			t.Fatal("another certificate")
 		}
-		return p.server.stderr.contains("cannot read the changed TLS certificate")
+		return p.server.stderr.contains("changed TLS certificate is unusable")
 	})
 	selfSigned(t, p.cert, p.key)
 	eventually(t, "the new certificate is in force", func() bool { return !presented().Equal(first) })
@@ -104,15 +105,15 @@ func TestTLS12AcceptsOnlyTheSuitesOfRFC9325(t *testing.T) {
 		dir := t.TempDir()
 		cfg := config.Config{Listen: "127.0.0.1:0", TLSCertFile: dir + "/cert.pem", TLSKeyFile: dir + "/key.pem", RequestTimeout: time.Second}
 		selfSignedBy(t, private, cfg.TLSCertFile, cfg.TLSKeyFile)
-		g, err := openGates(t.Context(), cfg, slog.New(slog.DiscardHandler), cfg.Listen)
+		listeners, err := server.Listen(t.Context(), cfg, slog.New(slog.DiscardHandler), cfg.Listen)
 		storagetest.Must(t, err)
-		t.Cleanup(func() { storagetest.Must(t, g.shutdown(t.Context(), time.Second)) })
+		t.Cleanup(func() { storagetest.Must(t, listeners.Shutdown(t.Context(), time.Second)) })
 		for _, suite := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
 			if !slices.Contains(suite.SupportedVersions, tls.VersionTLS12) {
 				continue
 			}
 			tried++
-			conn, err := tls.Dial("tcp", g.address(cfg.Listen).String(), &tls.Config{
+			conn, err := tls.Dial("tcp", listeners.Address(cfg.Listen).String(), &tls.Config{
 				InsecureSkipVerify: true, MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{suite.ID},
 			})
 			if err != nil {

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/cmd/gatehouse/server"
 	"gatehouse/storage/storagetest"
 )
 
@@ -68,12 +69,12 @@ func TestManyIdleConnectionsAndSlowSenders(t *testing.T) {
 	t.Parallel()
 	const idle, slow, most = 9000, 1000, 250 // of 10,000; MiB
 	w := newWorld(t, "sqlite:"+t.TempDir()+"/gatehouse.db", map[string]string{"GATEHOUSE_MAX_REQUESTS": "32"})
-	server := startBuilt(t, w.env)
+	built := startBuilt(t, w.env)
 	c := w.caller(t)
 	if a := c.machine(); a.status != 200 {
 		t.Fatal(a)
 	}
-	before := server.memory(t)
+	before := built.memory(t)
 	conns := make([]net.Conn, idle+slow)
 	defer func() {
 		for _, conn := range conns {
@@ -111,7 +112,7 @@ func TestManyIdleConnectionsAndSlowSenders(t *testing.T) {
 			t.Fatalf("a request among them: %s", a)
 		}
 	}
-	if after := server.memory(t); after > most {
+	if after := built.memory(t); after > most {
 		t.Errorf("it holds %d MiB with 10,000 connections, %d before, %d at most", after, before, most)
 	} else {
 		t.Logf("%d MiB before, %d MiB with 10,000 connections", before, after)
@@ -120,7 +121,7 @@ func TestManyIdleConnectionsAndSlowSenders(t *testing.T) {
 		return
 	}
 	for _, conn := range conns[idle:] { // in the time that a request has to arrive
-		storagetest.Must(t, conn.SetReadDeadline(time.Now().Add(readTimeout+20*time.Second)))
+		storagetest.Must(t, conn.SetReadDeadline(time.Now().Add(server.ReadTimeout+20*time.Second)))
 		if _, err := bufio.NewReader(conn).ReadString('\n'); os.IsTimeout(err) {
 			t.Fatal("a slow sender is still there")
 		}

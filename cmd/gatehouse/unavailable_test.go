@@ -71,7 +71,7 @@ func TestPermanentDatabaseErrorsEndEveryCommand(t *testing.T) {
 				if code != exitFailed || !strings.Contains(stderr, c.want) {
 					t.Errorf("%v on %s: exit %d, want %d and %q in:\n%s", args, c.url, code, exitFailed, c.want, stderr)
 				}
-				if strings.Contains(stderr, "trying again") {
+				if strings.Contains(stderr, "retrying") {
 					t.Errorf("%v on %s: retried an error that stays:\n%s", args, c.url, stderr)
 				}
 			})

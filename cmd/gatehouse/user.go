@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"gatehouse/cmd/gatehouse/server"
 	"gatehouse/display"
 	"gatehouse/identity"
 	"gatehouse/storage"
@@ -38,16 +39,16 @@ func userOf(u storage.User) userRecord {
 }
 
 func (a *app) userCommand() *cobra.Command {
-	change := func(use, short, done, question string, fn func(ctx context.Context, s *system, u storage.User) error) *cobra.Command {
+	change := func(use, short, done, question string, fn func(ctx context.Context, s *server.Server, u storage.User) error) *cobra.Command {
 		cmd := &cobra.Command{
-			Use: use + " USER", Short: short, Long: short + ". USER is a username, e-mail address or sub.", Args: exactly("USER"),
+			Use: use + " USER", Short: short, Long: short + ". USER is a username, e-mail address or sub.", Args: exactArgs("USER"),
 		}
 		yes := new(bool)
 		if question != "" {
 			yes = yesFlag(cmd)
 		}
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
-			return a.withUser(cmd, args[0], func(ctx context.Context, s *system, u storage.User) error {
+			return a.withUser(cmd, args[0], func(ctx context.Context, s *server.Server, u storage.User) error {
 				if question != "" {
 					named := fmt.Sprintf("%q <%s>", u.Username, u.Email)
 					if err := a.confirm(*yes, fmt.Sprintf(question, named)); err != nil {
@@ -55,7 +56,7 @@ func (a *app) userCommand() *cobra.Command {
 					}
 				}
 				if err := fn(ctx, s, u); err != nil {
-					return plain(err, "user "+args[0])
+					return operatorError(err, "user "+args[0])
 				}
 				_, err := fmt.Fprintf(a.stdout, done+"\n", display.Escape(u.Username))
 				return err
@@ -63,23 +64,23 @@ func (a *app) userCommand() *cobra.Command {
 		}
 		return cmd
 	}
-	disable := change("disable", "Disable a user and end their sessions and tokens", "user %s is disabled", "", func(ctx context.Context, s *system, u storage.User) error {
-		return s.store.DisableUser(ctx, u.ID, storage.Event{Type: storage.UserDisabled})
+	disable := change("disable", "Disable a user and end their sessions and tokens", "user %s is disabled", "", func(ctx context.Context, s *server.Server, u storage.User) error {
+		return s.Store.DisableUser(ctx, u.ID, storage.Event{Type: storage.UserDisabled})
 	})
 	disable.Long = "Refuse the user until `user enable`, and end every session, grant and token of the user permanently: enabling the user does\n" +
 		"not restore them. Clients with a backchannel_logout_uri receive a logout token. Consents stay.\n" +
 		"USER is a username, e-mail address or sub."
-	enable := change("enable", "Enable a disabled user", "user %s is enabled", "", func(ctx context.Context, s *system, u storage.User) error {
-		return s.store.EnableUser(ctx, u.ID, storage.Event{Type: storage.UserEnabled})
+	enable := change("enable", "Enable a disabled user", "user %s is enabled", "", func(ctx context.Context, s *server.Server, u storage.User) error {
+		return s.Store.EnableUser(ctx, u.ID, storage.Event{Type: storage.UserEnabled})
 	})
 	enable.Long = "Let a disabled user sign in again. Earlier sessions and tokens stay revoked. USER is a username, e-mail address or sub."
 	return a.group("user", "Manage people", "", a.userCreate(), a.userList(), a.userShow(), a.userUpdate(), a.userSetPassword(),
 		disable, enable,
-		change("revoke-tokens", "End every session, grant and token of a user", "every session and token of user %s is revoked", "End every session, grant and token of user %s?", func(ctx context.Context, s *system, u storage.User) error {
-			return s.store.RevokeUserTokens(ctx, u.ID, storage.Event{Type: storage.UserTokensRevoked})
+		change("revoke-tokens", "End every session, grant and token of a user", "every session and token of user %s is revoked", "End every session, grant and token of user %s?", func(ctx context.Context, s *server.Server, u storage.User) error {
+			return s.Store.RevokeUserTokens(ctx, u.ID, storage.Event{Type: storage.UserTokensRevoked})
 		}),
-		change("delete", "Delete a person with their sessions and consents", "user %s is deleted", "Delete user %s with everything they allowed?", func(ctx context.Context, s *system, u storage.User) error {
-			if err := s.store.DeleteUser(ctx, u.ID, storage.Event{Type: storage.UserDeleted}); err != nil {
+		change("delete", "Delete a person with their sessions and consents", "user %s is deleted", "Delete user %s with everything they allowed?", func(ctx context.Context, s *server.Server, u storage.User) error {
+			if err := s.Store.DeleteUser(ctx, u.ID, storage.Event{Type: storage.UserDeleted}); err != nil {
 				return err
 			}
 			fmt.Fprintf(a.stderr, "gatehouse: their sub was %s; `gatehouse audit erase %s` erases from the audit log where they came from\n", u.ID, u.ID)
@@ -88,11 +89,11 @@ func (a *app) userCommand() *cobra.Command {
 }
 
 // withUser finds the person a command is about.
-func (a *app) withUser(cmd *cobra.Command, name string, fn func(ctx context.Context, s *system, u storage.User) error) error {
-	return a.with(cmd, func(ctx context.Context, s *system) error {
-		u, err := s.users.User(ctx, name)
+func (a *app) withUser(cmd *cobra.Command, name string, fn func(ctx context.Context, s *server.Server, u storage.User) error) error {
+	return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
+		u, err := s.Users.User(ctx, name)
 		if err != nil {
-			return plain(err, "user "+name)
+			return operatorError(err, "user "+name)
 		}
 		return fn(ctx, s, u)
 	})
@@ -103,7 +104,7 @@ func (a *app) userCreate() *cobra.Command {
 		Use: "create", Short: "Create a person",
 		Long:    "Create a person and print them as JSON. The password is read from standard input with --password-stdin (one trailing newline is dropped), else asked for.",
 		Example: "  gatehouse user create --username alice --email alice@example.com --name 'Alice Example'\n  printf %s \"$PASSWORD\" | gatehouse user create --username alice --email alice@example.com --password-stdin",
-		Args:    exactly(),
+		Args:    exactArgs(),
 	}
 	var n identity.NewUser
 	cmd.Flags().StringVar(&n.Username, "username", "", "name to sign in with, without an @")
@@ -124,8 +125,8 @@ func (a *app) userCreate() *cobra.Command {
 		}
 		profile.into(cmd, &n.Profile)
 		n.EmailVerified, n.PhoneVerified = profile.emailVerified, profile.phoneVerified
-		return a.with(cmd, func(ctx context.Context, s *system) error {
-			u, err := s.users.Create(ctx, n)
+		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
+			u, err := s.Users.Create(ctx, n)
 			if err != nil {
 				return err
 			}
@@ -172,14 +173,14 @@ func (a *app) password(fromStdin bool) (string, error) {
 }
 
 func (a *app) userList() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "List users by username", Args: exactly()}
+	cmd := &cobra.Command{Use: "list", Short: "List users by username", Args: exactArgs()}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return a.with(cmd, func(ctx context.Context, s *system) error {
+		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
 			records := []userRecord{}
 			var rows [][]string
 			for after := ""; ; {
-				page, err := s.store.Users(ctx, after, 1000)
+				page, err := s.Store.Users(ctx, after, 1000)
 				if err != nil {
 					return err
 				}
@@ -205,10 +206,10 @@ func (a *app) userList() *cobra.Command {
 }
 
 func (a *app) userShow() *cobra.Command {
-	cmd := &cobra.Command{Use: "show USER", Short: "Show a person as JSON", Args: exactly("USER")}
+	cmd := &cobra.Command{Use: "show USER", Short: "Show a person as JSON", Args: exactArgs("USER")}
 	jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return a.withUser(cmd, args[0], func(_ context.Context, _ *system, u storage.User) error { return a.printJSON(userOf(u)) })
+		return a.withUser(cmd, args[0], func(_ context.Context, _ *server.Server, u storage.User) error { return a.printJSON(userOf(u)) })
 	}
 	return cmd
 }
@@ -268,7 +269,7 @@ func (a *app) userUpdate() *cobra.Command {
 		Long: "Change what the flags say and print the person as JSON; an empty value takes something away. A changed e-mail address or phone\n" +
 			"number counts as not verified unless the command says so. The username cannot be changed.",
 		Example: "  gatehouse user update alice --name 'Alice Example' --email-verified --locale en-GB",
-		Args:    exactly("USER"),
+		Args:    exactArgs("USER"),
 	}
 	email := cmd.Flags().String("email", "", "e-mail address, also good to sign in with")
 	name := cmd.Flags().String("name", "", "full name")
@@ -278,7 +279,7 @@ func (a *app) userUpdate() *cobra.Command {
 		if cmd.Flags().NFlag() == 0 {
 			return usageError{fmt.Errorf("no changes given; pass a flag; see `%s --help`", cmd.CommandPath())}
 		}
-		return a.withUser(cmd, args[0], func(ctx context.Context, s *system, u storage.User) error {
+		return a.withUser(cmd, args[0], func(ctx context.Context, s *server.Server, u storage.User) error {
 			changed := u.Profile
 			profile.into(cmd, &changed)
 			c := identity.Changes{Profile: &changed}
@@ -291,7 +292,7 @@ func (a *app) userUpdate() *cobra.Command {
 					set()
 				}
 			}
-			updated, err := s.users.Update(ctx, u, c)
+			updated, err := s.Users.Update(ctx, u, c)
 			if err != nil {
 				return err
 			}
@@ -304,7 +305,7 @@ func (a *app) userUpdate() *cobra.Command {
 func (a *app) userSetPassword() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "set-password USER", Short: "Replace a person's password",
-		Long: "Replace a person's password. Every session, grant and token they have is dead afterwards.", Args: exactly("USER"),
+		Long: "Replace a person's password. Every session, grant and token they have is dead afterwards.", Args: exactArgs("USER"),
 	}
 	fromStdin := cmd.Flags().Bool("password-stdin", false, "read the password from standard input")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -312,8 +313,8 @@ func (a *app) userSetPassword() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.withUser(cmd, args[0], func(ctx context.Context, s *system, u storage.User) error {
-			if err := s.users.SetPassword(ctx, u, password); err != nil {
+		return a.withUser(cmd, args[0], func(ctx context.Context, s *server.Server, u storage.User) error {
+			if err := s.Users.SetPassword(ctx, u, password); err != nil {
 				return err
 			}
 			_, err := fmt.Fprintf(a.stdout, "the password of user %s is set; their sessions, grants and tokens are ended\n", display.Escape(u.Username))

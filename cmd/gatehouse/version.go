@@ -19,7 +19,7 @@ type versionRecord struct {
 }
 
 func (a *app) versionCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "version", Short: "Print the version", Args: exactly()}
+	cmd := &cobra.Command{Use: "version", Short: "Print the version", Args: exactArgs()}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(*cobra.Command, []string) error {
 		v := versionRecord{Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}

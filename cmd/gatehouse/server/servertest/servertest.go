@@ -1,5 +1,5 @@
-// Package servertest runs the whole server for black-box tests: a real listener, a real database on either engine, and a
-// clock that the test moves. Nothing in it is a stand-in for our own code.
+// Package servertest starts the server, as package server assembles it, for black-box tests: with a real listener, a real
+// database on either engine, and a clock that the test sets. It contains no mock of Gatehouse's code.
 package servertest
 
 import (
@@ -20,10 +20,10 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/cmd/gatehouse/server"
 	"gatehouse/config"
 	"gatehouse/identity"
 	"gatehouse/oauth"
-	"gatehouse/ratelimit"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 	"gatehouse/web"
@@ -74,7 +74,7 @@ type Options struct {
 	Env    map[string]string
 	Clock  *storagetest.Clock
 	Path   string // the issuer's path
-	// OwnKeys makes signing keys instead of using those of the servers before.
+	// OwnKeys creates signing keys instead of using those of earlier servers.
 	OwnKeys bool
 }
 
@@ -99,32 +99,20 @@ func Start(t testing.TB, db string, o Options) *Server {
 	storagetest.Must(t, err)
 	s.Store = storagetest.OpenPool(t, db, s.Clock, cmp.Or(s.Config.DatabasePool, 4))
 	if !o.OwnKeys {
-		lendKeys(t, s.Store)
+		insertKeys(t, s.Store)
 	}
 	log := slog.New(web.LogHandler(slog.NewJSONHandler(s.Log, &slog.HandlerOptions{Level: slog.LevelDebug})))
-	limiter, err := ratelimit.New(ratelimit.Options{
-		Rates: s.Config.RateLimits, RedisURL: s.Config.RedisURL, Key: s.Store.Key(storage.LimitKey), Now: s.Clock.Now, RedisNow: s.Clock.Now, Log: log,
-	})
-	storagetest.Must(t, err)
-	t.Cleanup(func() { storagetest.Must(t, limiter.Close()) })
-	s.OAuth, err = oauth.New(t.Context(), s.Store, oauth.Options{
-		Issuer: s.Issuer, Environment: "live", AccessTokenTTL: s.Config.AccessTokenTTL, CodeTTL: s.Config.CodeTTL,
-		RefreshIdleTTL: s.Config.RefreshIdleTTL, RefreshMaxTTL: s.Config.RefreshMaxTTL, RefreshGrace: s.Config.RefreshGrace,
-		RequestTTL: s.Config.RequestTTL, KeyRotationPeriod: s.Config.KeyRotationPeriod, IDTokenTTL: s.Config.IDTokenTTL, HintTTL: s.Config.SessionMaxTTL,
-		Registration:    oauth.Registration{Mode: s.Config.Registration, Scopes: s.Config.RegistrationScopes, RequirePKCE: s.Config.RegistrationRequirePKCE},
-		FetchAllowHosts: s.Config.FetchAllowHosts, Limiter: limiter, Log: log,
-	})
-	storagetest.Must(t, err)
-	keepKeys(t, s.Store)
-	s.Users = identity.New(s.Store, identity.Options{
-		Secure: s.Config.Secure(), SessionIdleTTL: s.Config.SessionIdleTTL, SessionMaxTTL: s.Config.SessionMaxTTL, PasswordMinLength: s.Config.PasswordMinLength, Limiter: limiter,
-		NamesLimit: s.Config.RateLimits[ratelimit.SignInNames],
+	assembled, err := server.New(t.Context(), s.Store, server.Options{
+		Config: s.Config, Log: log, LimitClock: s.Clock.Now,
 		// Tests sign users in thousands of times: the default cost was 40 % of the processor time of the protocol tests.
 		PasswordCost: identity.PasswordCost{Memory: 64, Passes: 1},
 	})
-	site, err := web.New(web.Options{Config: s.Config, Store: s.Store, Users: s.Users, OAuth: s.OAuth, Log: log, Limiter: limiter})
 	storagetest.Must(t, err)
-	s.Handler = site.Handler()
+	t.Cleanup(func() { storagetest.Must(t, assembled.Close(context.Background())) })
+	cacheKeys(t, s.Store)
+	s.OAuth, s.Users = assembled.OAuth, assembled.Users
+	s.Handler, err = assembled.Handler()
+	storagetest.Must(t, err)
 	hs := &httptest.Server{Listener: listener, Config: &http.Server{Handler: s.Handler, ReadHeaderTimeout: time.Minute}}
 	hs.Start()
 	t.Cleanup(hs.Close)
@@ -136,14 +124,14 @@ func Start(t testing.TB, db string, o Options) *Server {
 	return s
 }
 
-// signingKeys are those that the first server of this test run made. RSA keys take seconds under the race detector, and
-// every test store has the same root key, so the servers after it are lent them.
+// signingKeys are the keys of the first server of this test run. RSA keys take seconds under the race detector, and
+// every test store has the same root key, so later servers get the same keys.
 var signingKeys struct {
 	sync.Mutex
-	made []storage.SigningKey
+	cached []storage.SigningKey
 }
 
-func lendKeys(t testing.TB, store *storage.Store) {
+func insertKeys(t testing.TB, store *storage.Store) {
 	t.Helper()
 	signingKeys.Lock()
 	defer signingKeys.Unlock()
@@ -152,7 +140,7 @@ func lendKeys(t testing.TB, store *storage.Store) {
 			return nil, nil, nil
 		}
 		now := store.Now()
-		for _, k := range signingKeys.made {
+		for _, k := range signingKeys.cached {
 			k.CreatedAt, k.ActiveAt = now, now
 			add = append(add, k)
 		}
@@ -160,14 +148,14 @@ func lendKeys(t testing.TB, store *storage.Store) {
 	}))
 }
 
-// keepKeys remembers the keys of the first server.
-func keepKeys(t testing.TB, store *storage.Store) {
+// cacheKeys caches the keys of the first server.
+func cacheKeys(t testing.TB, store *storage.Store) {
 	t.Helper()
 	signingKeys.Lock()
 	defer signingKeys.Unlock()
-	if signingKeys.made == nil {
+	if signingKeys.cached == nil {
 		var err error
-		signingKeys.made, err = store.SigningKeys(context.Background())
+		signingKeys.cached, err = store.SigningKeys(context.Background())
 		storagetest.Must(t, err)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"bytes"
@@ -21,9 +21,11 @@ import (
 	"gatehouse/config"
 )
 
-// startTraces sends traces where the standard variables of OpenTelemetry say, by OTLP over HTTP. Where they say nothing the
-// tracer is nil. stop sends what is left.
-func startTraces(ctx context.Context, getenv func(string) string) (tracer trace.Tracer, stop func(context.Context) error, err error) {
+// startTraces sends traces by OTLP over HTTP to the collector that the standard variables of OpenTelemetry name. Without
+// one the tracer is nil. stop sends the spans that are still queued.
+func startTraces(
+	ctx context.Context, getenv func(string) string, version string,
+) (tracer trace.Tracer, stop func(context.Context) error, err error) {
 	stop = func(context.Context) error { return nil }
 	t, err := config.LoadTraces(getenv)
 	if err != nil || t.Endpoint == "" {
@@ -33,7 +35,9 @@ func startTraces(ctx context.Context, getenv func(string) string) (tracer trace.
 	if err != nil {
 		return nil, stop, fmt.Errorf("traces: %w", err)
 	}
-	about, err := resource.New(ctx, resource.WithAttributes(attribute.String("service.name", "gatehouse"), attribute.String("service.version", version)), resource.WithTelemetrySDK(), resource.WithFromEnv())
+	about, err := resource.New(ctx,
+		resource.WithAttributes(attribute.String("service.name", "gatehouse"), attribute.String("service.version", version)),
+		resource.WithTelemetrySDK(), resource.WithFromEnv())
 	if err != nil {
 		return nil, stop, fmt.Errorf("traces: %w", err)
 	}
@@ -41,9 +45,9 @@ func startTraces(ctx context.Context, getenv func(string) string) (tracer trace.
 	return provider.Tracer("gatehouse"), provider.Shutdown, nil
 }
 
-// traceClient posts spans to a collector. OpenTelemetry's own HTTP client links grpc, which is twice its size again.
+// traceClient posts spans to a collector. OpenTelemetry's own HTTP client links gRPC, which is twice its size.
 type traceClient struct {
-	to     config.Traces
+	config config.Traces
 	client *http.Client
 }
 
@@ -56,13 +60,13 @@ func (c *traceClient) Stop(context.Context) error {
 	return nil
 }
 
-// UploadTraces implements otlptrace.Client. What may succeed later is tried three times.
+// UploadTraces implements otlptrace.Client. It retries a temporary error three times.
 func (c *traceClient) UploadTraces(ctx context.Context, spans []*tracepb.ResourceSpans) error {
 	body, err := proto.Marshal(&tracepb.TracesData{ResourceSpans: spans})
 	if err != nil {
 		return err
 	}
-	if c.to.Gzip {
+	if c.config.Gzip {
 		var b bytes.Buffer
 		w := gzip.NewWriter(&b)
 		if _, err := w.Write(body); err != nil {
@@ -74,8 +78,8 @@ func (c *traceClient) UploadTraces(ctx context.Context, spans []*tracepb.Resourc
 		body = b.Bytes()
 	}
 	for wait := time.Second; ; wait *= 2 {
-		again, err := c.post(ctx, body)
-		if err == nil || !again || wait > 4*time.Second {
+		retry, err := c.post(ctx, body)
+		if err == nil || !retry || wait > 4*time.Second {
 			return err
 		}
 		select {
@@ -86,16 +90,17 @@ func (c *traceClient) UploadTraces(ctx context.Context, spans []*tracepb.Resourc
 	}
 }
 
-func (c *traceClient) post(ctx context.Context, body []byte) (again bool, err error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.to.Endpoint, bytes.NewReader(body))
+// post sends spans once. retry reports whether the error may be temporary.
+func (c *traceClient) post(ctx context.Context, body []byte) (retry bool, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.config.Endpoint, bytes.NewReader(body))
 	if err != nil {
 		return false, err
 	}
 	r.Header.Set("Content-Type", "application/x-protobuf")
-	if c.to.Gzip {
+	if c.config.Gzip {
 		r.Header.Set("Content-Encoding", "gzip")
 	}
-	for name, value := range c.to.Headers {
+	for name, value := range c.config.Headers {
 		r.Header.Set(name, value)
 	}
 	res, err := c.client.Do(r)
@@ -108,7 +113,7 @@ func (c *traceClient) post(ctx context.Context, body []byte) (again bool, err er
 	}
 	switch res.StatusCode {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		again = true
+		retry = true
 	}
-	return again, fmt.Errorf("the collector of traces answers %s", res.Status)
+	return retry, fmt.Errorf("the trace collector responded %s", res.Status)
 }

@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"context"
@@ -21,10 +21,10 @@ const (
 	outgoingFiles = 128
 	// redisFiles are those of the pool to Redis.
 	redisFiles = 64
-	// filesOfSQLite are those of one connection to an embedded database.
-	filesOfSQLite = 3
-	// mostFiles is the limit on systems without one.
-	mostFiles = 1 << 20
+	// sqliteFiles are those of one connection to an embedded database.
+	sqliteFiles = 3
+	// maxFiles is the limit on systems without one.
+	maxFiles = 1 << 20
 	// reportEvery is how often a listener logs a condition that continues.
 	reportEvery = time.Minute
 )
@@ -32,10 +32,10 @@ const (
 // maxConnections returns the maximum number of open connections of the public listener: the limit of open files minus
 // those of the admin listener, the database and the rest of the process, but at least half of the limit.
 func maxConnections(cfg config.Config) int {
-	files := mostFiles
+	files := maxFiles
 	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err == nil && limit.Cur < mostFiles {
-		files = int(limit.Cur) //nolint:gosec // less than mostFiles
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err == nil && limit.Cur < maxFiles {
+		files = int(limit.Cur) //nolint:gosec // less than maxFiles
 	}
 	pool := cfg.DatabasePool
 	if pool == 0 {
@@ -43,7 +43,7 @@ func maxConnections(cfg config.Config) int {
 	}
 	reserved := ownFiles + outgoingFiles + pool
 	if _, embedded := cfg.Embedded(); embedded {
-		reserved += (filesOfSQLite - 1) * pool
+		reserved += (sqliteFiles - 1) * pool
 	}
 	if cfg.RedisURL != "" {
 		reserved += redisFiles
@@ -64,12 +64,12 @@ type boundedListener struct {
 	reported map[string]time.Time
 }
 
-// newBoundedListener wraps a listener. most is the maximum number of open connections, 0 for no limit.
-func newBoundedListener(l net.Listener, most int, log *slog.Logger) *boundedListener {
+// newBoundedListener wraps a listener. maximum is the maximum number of open connections, 0 for no limit.
+func newBoundedListener(l net.Listener, maximum int, log *slog.Logger) *boundedListener {
 	b := &boundedListener{Listener: l, log: log, closed: make(chan struct{}), reported: map[string]time.Time{}}
 	b.close = sync.OnceFunc(func() { close(b.closed) })
-	if most > 0 {
-		b.slots = make(chan struct{}, most)
+	if maximum > 0 {
+		b.slots = make(chan struct{}, maximum)
 	}
 	return b
 }
@@ -81,7 +81,8 @@ func (b *boundedListener) Accept() (net.Conn, error) {
 		select {
 		case b.slots <- struct{}{}:
 		default:
-			b.report(slog.LevelWarn, "connection limit reached, further connections wait; raise the limit of open files (ulimit -n, LimitNOFILE)", slog.Int("limit", cap(b.slots)))
+			b.report(slog.LevelWarn, "connection limit reached, further connections wait; "+
+				"raise the limit of open files (ulimit -n, LimitNOFILE)", slog.Int("limit", cap(b.slots)))
 			select {
 			case b.slots <- struct{}{}:
 			case <-b.closed:

@@ -1,0 +1,123 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"gatehouse/config"
+	"gatehouse/storage"
+)
+
+// useRootKey finds the root key, or creates one next to a new embedded database, and ties the store to it.
+func useRootKey(ctx context.Context, cfg config.Config, store *storage.Store, notice func(string)) error {
+	path, embedded := cfg.Embedded()
+	key := cfg.SecretKey
+	if key == nil && embedded {
+		var err error
+		if key, err = keyFromFile(ctx, KeyFile(path), store, notice); err != nil {
+			return err
+		}
+	}
+	root, err := storage.NewRootKey(key)
+	if err != nil {
+		return err
+	}
+	if cfg.SecretKeyPrevious == nil {
+		err = store.UseRootKey(ctx, root)
+		if embedded && errors.Is(err, storage.ErrOtherKey) && exists(NewKeyFile(path)) {
+			return fmt.Errorf("%w; there is a %s next to it: a rekey was not finished, run `gatehouse rekey`",
+				err, filepath.Base(NewKeyFile(path)))
+		}
+		return err
+	}
+	previous, err := storage.NewRootKey(cfg.SecretKeyPrevious)
+	if err != nil {
+		return err
+	}
+	return store.UseRootKey(ctx, root, previous)
+}
+
+// keyFromFile reads the root key next to an embedded database. It creates one when neither the file nor anything sealed
+// under another key exists.
+func keyFromFile(ctx context.Context, path string, store *storage.Store, notice func(string)) ([]byte, error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		var created bool
+		if b, created, err = createKeyFile(ctx, path, store); created {
+			notice("created a new root key in " + path + "; keep a copy of it: without it the database is unusable")
+		}
+	} else if err != nil {
+		err = fmt.Errorf("read the root key: %w", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
+		notice(path + " can be read by others on this machine; run: chmod 600 " + path)
+	}
+	key, ok := config.DecodeKey(string(b))
+	if !ok {
+		return nil, fmt.Errorf("%s does not contain base64 of 32 bytes", path)
+	}
+	return key, nil
+}
+
+// createKeyFile writes a new root key to the file and returns the content of the file. created is false when another
+// process wrote the file first.
+func createKeyFile(ctx context.Context, path string, store *storage.Store) (content []byte, created bool, err error) {
+	used, err := store.HasRootKey(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	if used {
+		return nil, false, fmt.Errorf("%s is missing, and the database was created with a root key; "+
+			"put the file back or set GATEHOUSE_SECRET_KEY", path)
+	}
+	key := make([]byte, 32)
+	if _, err := rand.Read(key); err != nil {
+		return nil, false, err
+	}
+	content = []byte(config.EncodeKey(key) + "\n")
+	err = CreateFile(path, content)
+	if err == nil {
+		return content, true, nil
+	}
+	if !errors.Is(err, fs.ErrExist) {
+		return nil, false, fmt.Errorf("write the root key: %w", err)
+	}
+	if content, err = os.ReadFile(path); err != nil {
+		return nil, false, fmt.Errorf("read the root key: %w", err)
+	}
+	return content, false, nil
+}
+
+// KeyFile returns the path of the root key next to an embedded database.
+func KeyFile(database string) string { return filepath.Join(filepath.Dir(database), "secret.key") }
+
+// NewKeyFile returns the path of the root key that a rekey of an embedded database has not put in force yet.
+func NewKeyFile(database string) string { return KeyFile(database) + ".new" }
+
+// CreateFile writes a file that only its owner can read, completely or not at all. It returns an error that is
+// fs.ErrExist when there is a file of that name.
+func CreateFile(path string, content []byte) error {
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*") // 0600
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(tmp.Name()) }() // the content has another name by then, if all succeeded
+	if _, err := tmp.Write(content); err != nil {
+		return errors.Join(err, tmp.Close())
+	}
+	if err := errors.Join(tmp.Sync(), tmp.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(tmp.Name(), path); err != nil {
+		return err
+	}
+	return storage.SyncFolder(filepath.Dir(path)) // before anything is sealed under it
+}

@@ -1,0 +1,202 @@
+// Package server assembles Gatehouse from its settings, once for serve, dev, the commands and the tests: it opens the
+// database, ties it to the root key, and puts users, authorization server, rate limits and pages together. It also runs
+// the result: listeners, TLS, log, metrics, traces and background jobs. It decides nothing about a protocol or a page.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
+
+	"gatehouse/config"
+	"gatehouse/identity"
+	"gatehouse/oauth"
+	"gatehouse/ratelimit"
+	"gatehouse/storage"
+	"gatehouse/web"
+)
+
+// Options are what a server is assembled from.
+type Options struct {
+	Config  config.Config
+	Version string       // of the program, for metrics and traces
+	Log     *slog.Logger // nil in a command that serves nothing: it may open the database read-only
+	Migrate bool         // bring a PostgreSQL schema up to date first; an embedded database always migrates itself
+	// Notice receives what the operator should know; nil discards it.
+	Notice func(message string)
+	// CheckDatabase runs before anything in the database is changed; an error ends the start. May be nil.
+	CheckDatabase func(*storage.Store) error
+	// LimitClock is the clock of the counters in Redis in tests; nil: the clock of Redis.
+	LimitClock func() time.Time
+	// PasswordCost is a cheap one in tests; zero: the default.
+	PasswordCost identity.PasswordCost
+}
+
+// Server is an open database with everything that works on it.
+type Server struct {
+	Config config.Config
+	Store  *storage.Store
+	Users  *identity.Users
+	OAuth  *oauth.Server
+
+	options Options
+	log     *slog.Logger
+	limiter *ratelimit.Limiter
+	jobs    *jobStatus
+}
+
+// Open opens the database of the settings, checks its schema and root key, and assembles the server on it.
+func Open(ctx context.Context, o Options) (*Server, error) {
+	if err := checkNotLost(o.Config); err != nil {
+		return nil, err
+	}
+	store, err := storage.Open(ctx, storage.Options{
+		URL: o.Config.DatabaseURL, Pool: o.Config.DatabasePool, Log: o.Log, Command: o.Log == nil, ReadOnlyAllowed: o.Log == nil,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the database: %w", err)
+	}
+	s, err := o.prepareAndAssemble(ctx, store)
+	if err != nil {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		return nil, errors.Join(err, store.Close(closing))
+	}
+	return s, nil
+}
+
+func (o Options) prepareAndAssemble(ctx context.Context, store *storage.Store) (*Server, error) {
+	if o.Notice == nil {
+		o.Notice = func(string) {}
+	}
+	if o.CheckDatabase != nil {
+		if err := o.CheckDatabase(store); err != nil {
+			return nil, err
+		}
+	}
+	if o.Migrate {
+		if _, err := store.Migrate(ctx); err != nil {
+			return nil, err
+		}
+	}
+	ahead, err := store.RequireSchema(ctx)
+	if storage.IsDenied(err) {
+		return nil, fmt.Errorf("this database role may not use all tables; "+
+			"as the owner of the schema run `gatehouse migrate up --grant-to ROLE`: %w", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if ahead {
+		o.Notice("the database schema is newer than this version of gatehouse; " +
+			"this is fine while you upgrade or roll back")
+	}
+	if err := useRootKey(ctx, o.Config, store, o.Notice); err != nil {
+		return nil, err
+	}
+	return New(ctx, store, o)
+}
+
+// OpenDatabase opens the database of the settings alone, whatever its schema and root key.
+func OpenDatabase(ctx context.Context, cfg config.Config) (*storage.Store, error) {
+	if err := checkNotLost(cfg); err != nil {
+		return nil, err
+	}
+	return storage.Open(ctx, storage.Options{URL: cfg.DatabaseURL, Pool: 2, ReadOnlyAllowed: true})
+}
+
+// checkNotLost refuses to create an embedded database next to the root key of another: that one was removed, or the
+// path is wrong, and a new one would have no clients and no users.
+func checkNotLost(cfg config.Config) error {
+	path, embedded := cfg.Embedded()
+	if !embedded {
+		return nil
+	}
+	size := func(name string) int64 {
+		info, err := os.Stat(name)
+		if err != nil {
+			return 0
+		}
+		return info.Size()
+	}
+	key := KeyFile(path)
+	if size(path) > 0 || size(path+"-wal") > 0 || !exists(key) {
+		return nil
+	}
+	return fmt.Errorf("no database at %s, but there is a root key, %s; put a backup of the database there to "+
+		"restore it; to start over with an empty database, name another directory, or move the key away if no other "+
+		"database needs it", path, key)
+}
+
+// New assembles the server on a store that has its schema and root key.
+func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) {
+	cfg := o.Config
+	s := &Server{Config: cfg, Store: store, options: o, log: o.Log, jobs: newJobStatus()}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	var err error
+	if s.limiter, err = ratelimit.New(ratelimit.Options{
+		Rates: cfg.RateLimits, RedisURL: cfg.RedisURL, Key: store.Key(storage.LimitKey),
+		Now: store.Now, RedisNow: o.LimitClock, Log: s.log,
+	}); err != nil {
+		return nil, err
+	}
+	if s.OAuth, err = oauth.New(ctx, store, oauth.Options{
+		Issuer: cfg.Issuer, Environment: cfg.Environment, AccessTokenTTL: cfg.AccessTokenTTL, CodeTTL: cfg.CodeTTL,
+		RefreshIdleTTL: cfg.RefreshIdleTTL, RefreshMaxTTL: cfg.RefreshMaxTTL, RefreshGrace: cfg.RefreshGrace,
+		RequestTTL: cfg.RequestTTL, KeyRotationPeriod: cfg.KeyRotationPeriod, IDTokenTTL: cfg.IDTokenTTL,
+		HintTTL: cfg.SessionMaxTTL,
+		Registration: oauth.Registration{
+			Mode: cfg.Registration, Scopes: cfg.RegistrationScopes, RequirePKCE: cfg.RegistrationRequirePKCE,
+		},
+		FetchAllowHosts: cfg.FetchAllowHosts, Limiter: s.limiter, Log: o.Log,
+	}); err != nil {
+		return nil, errors.Join(err, s.limiter.Close())
+	}
+	s.Users = identity.New(store, identity.Options{
+		Secure: cfg.Secure(), SessionIdleTTL: cfg.SessionIdleTTL, SessionMaxTTL: cfg.SessionMaxTTL,
+		PasswordMinLength: cfg.PasswordMinLength, Concurrency: cfg.PasswordConcurrency, Limiter: s.limiter,
+		NamesLimit: cfg.RateLimits[ratelimit.SignInNames], PasswordCost: o.PasswordCost,
+	})
+	return s, nil
+}
+
+// Handler returns the public endpoints and pages, as Serve serves them.
+func (s *Server) Handler() (http.Handler, error) {
+	registry, err := s.newRegistry()
+	if err != nil {
+		return nil, err
+	}
+	pages, err := s.newWeb(registry, nil, false)
+	if err != nil {
+		return nil, err
+	}
+	return pages.Handler(), nil
+}
+
+func (s *Server) newWeb(registry *prometheus.Registry, tracer trace.Tracer, strictHost bool) (*web.Server, error) {
+	return web.New(web.Options{
+		Config: s.Config, Store: s.Store, Users: s.Users, OAuth: s.OAuth, Log: s.log, Limiter: s.limiter,
+		Meters: registry, Tracer: tracer, StrictHost: strictHost, Ready: s.jobs.stalled,
+	})
+}
+
+// Close closes the database and the connections to Redis. Serve closes both itself.
+func (s *Server) Close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	return errors.Join(s.Store.Close(ctx), s.limiter.Close())
+}
+
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
+}
