@@ -103,12 +103,13 @@ func TestImportsGoOneWay(t *testing.T) {
 
 func TestLibrariesStayInTheirPackage(t *testing.T) {
 	t.Parallel()
+	all := packages(t)
 	for library, owner := range map[string]string{
 		"github.com/ory/fosite": "gatehouse/oauth", "gorm.io/": "gatehouse/storage", "github.com/glebarez/": "gatehouse/storage",
 		"github.com/pressly/goose": "gatehouse/storage", "github.com/gorilla/sessions": "gatehouse/identity", "golang.org/x/crypto": "gatehouse/identity",
 		"github.com/spf13/cobra": "gatehouse/cmd/gatehouse",
 	} {
-		for _, p := range packages(t) {
+		for _, p := range all {
 			for _, imported := range p.Imports {
 				if strings.HasPrefix(imported, library) && p.ImportPath != owner {
 					t.Errorf("%s imports %s, which belongs to %s", p.ImportPath, imported, owner)
