@@ -64,7 +64,7 @@ type Config struct {
 }
 
 // Embedded reports whether the database is the embedded SQLite one, and the path of its file.
-func (c Config) Embedded() (path string, ok bool) {
+func (c Config) SQLitePath() (path string, ok bool) {
 	return strings.CutPrefix(c.DatabaseURL, "sqlite:")
 }
 
@@ -78,7 +78,7 @@ func (c Config) IssuerURL() *url.URL {
 }
 
 // Secure reports whether browsers reach Gatehouse over https, so that cookies may demand it.
-func (c Config) Secure() bool { return strings.HasPrefix(c.Issuer, "https://") }
+func (c Config) IsHTTPS() bool { return strings.HasPrefix(c.Issuer, "https://") }
 
 // EncodeKey is the text form of a root key.
 func EncodeKey(key []byte) string { return base64.StdEncoding.EncodeToString(key) }

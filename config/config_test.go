@@ -41,7 +41,7 @@ func TestEveryMistakeIsReportedAtOnce(t *testing.T) {
 	_, _, err := load(map[string]string{
 		"GATEHOUSE_ISSUER": "https://id.example/?q", "GATEHOUSE_LISTEN": "x", "GATEHOUSE_CODE_TTL": "11m", "GATEHOUSE_REFRESH_GRACE": "601s", "GATEHOUSE_SECRET_KEY": "x", "GATEHOUSE_TRUSTED_PROXIES": "everyone",
 	}, nil)
-	var mistakes config.Mistakes
+	var mistakes config.Errors
 	if !errors.As(err, &mistakes) || len(mistakes) != 6 {
 		t.Errorf("%v", err)
 	}
@@ -77,7 +77,7 @@ func TestSecretsAreNeverPrinted(t *testing.T) {
 		t.Fatal(err)
 	}
 	var b strings.Builder
-	if err := c.Print(&b); err != nil {
+	if err := c.WriteRedacted(&b); err != nil {
 		t.Fatal(err)
 	}
 	for _, secret := range []string{key, previous, "hunter2", "hunter3", "hunter4"} {
@@ -101,7 +101,7 @@ func TestSecretsAreNeverPrinted(t *testing.T) {
 			t.Errorf("%s: %v", postgres, err)
 			continue
 		}
-		if got := c.Map()["GATEHOUSE_DATABASE_URL"]; strings.Contains(got, "hunter") {
+		if got := c.RedactedValues()["GATEHOUSE_DATABASE_URL"]; strings.Contains(got, "hunter") {
 			t.Errorf("config print shows the password of %s as %s", postgres, got)
 		}
 		if _, warnings, err := load(map[string]string{"GATEHOUSE_SECRET_KEY": key}, map[string]string{"database-url": postgres}); err != nil || len(warnings) != 1 ||
@@ -111,8 +111,8 @@ func TestSecretsAreNeverPrinted(t *testing.T) {
 	}
 	for _, plain := range []string{"postgres://u@h/d?sslmode=verify-full&sslrootcert=/ca.pem&passfile=/run/pgpass&application_name=x", "sqlite:/data/a@b.db"} {
 		c, warnings, err := load(map[string]string{"GATEHOUSE_SECRET_KEY": key}, map[string]string{"database-url": plain})
-		if err != nil || len(warnings) > 0 || c.Map()["GATEHOUSE_DATABASE_URL"] != plain {
-			t.Errorf("--database-url %s without a secret: printed %s, warnings %v, error %v", plain, c.Map()["GATEHOUSE_DATABASE_URL"], warnings, err)
+		if err != nil || len(warnings) > 0 || c.RedactedValues()["GATEHOUSE_DATABASE_URL"] != plain {
+			t.Errorf("--database-url %s without a secret: printed %s, warnings %v, error %v", plain, c.RedactedValues()["GATEHOUSE_DATABASE_URL"], warnings, err)
 		}
 	}
 	if _, _, err := load(map[string]string{"GATEHOUSE_DATABASE_URL": "postgres://u:1#hunter2@h/d", "GATEHOUSE_SECRET_KEY": key}, nil); err == nil || strings.Contains(err.Error(), "hunter") {

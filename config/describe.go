@@ -28,7 +28,7 @@ func Flags() []Flag {
 }
 
 // Print writes the settings in force as environment lines, secrets redacted.
-func (c Config) Print(w io.Writer) error {
+func (c Config) WriteRedacted(w io.Writer) error {
 	for _, s := range settings {
 		if _, err := fmt.Fprintf(w, "%s=%s\n", s.env, s.get(&c)); err != nil {
 			return err
@@ -38,7 +38,7 @@ func (c Config) Print(w io.Writer) error {
 }
 
 // Map is the settings in force by environment name, secrets redacted.
-func (c Config) Map() map[string]string {
+func (c Config) RedactedValues() map[string]string {
 	out := make(map[string]string, len(settings))
 	for _, s := range settings {
 		out[s.env] = s.get(&c)

@@ -16,23 +16,23 @@ import (
 	"gatehouse/duration"
 )
 
-// Mistakes is every mistake in a set of settings, each with what to write instead.
-type Mistakes []string
+// Errors is every mistake in a set of settings, each with what to write instead.
+type Errors []string
 
-func (m Mistakes) Error() string {
+func (m Errors) Error() string {
 	return "the settings have mistakes:\n  - " + strings.Join(m, "\n  - ")
 }
 
-// MissingKey is the error for a PostgreSQL database without a root key. Load cannot check whether the database is new.
-const MissingKey = "GATEHOUSE_SECRET_KEY is required with PostgreSQL; set it, or GATEHOUSE_SECRET_KEY_FILE, " +
+// MissingSecretKey is the error for a PostgreSQL database without a root key. Load cannot check whether the database is new.
+const MissingSecretKey = "GATEHOUSE_SECRET_KEY is required with PostgreSQL; set it, or GATEHOUSE_SECRET_KEY_FILE, " +
 	"to the key that every other process of this database uses. Only for a new database, create one with: openssl rand -base64 32"
 
 // Load builds the settings from the environment and then the flags, which win. flags maps a flag's name without dashes
 // to its value and holds only the flags that were given. It returns the settings with the warnings that serving them
-// should print, or Mistakes with all errors and the settings that could be read.
+// should print, or Errors with all errors and the settings that could be read.
 func Load(getenv func(string) string, flags map[string]string) (Config, []string, error) {
 	var c Config
-	var mistakes Mistakes
+	var mistakes Errors
 	var warnings []string
 	for _, s := range settings {
 		value, from, given, err := s.read(getenv, flags)
@@ -57,12 +57,12 @@ func Load(getenv func(string) string, flags map[string]string) (Config, []string
 	if len(mistakes) > 0 {
 		return c, nil, mistakes
 	}
-	return c, append(append(warnings, SecretFlags(flags)...), c.warnings()...), nil
+	return c, append(append(warnings, SecretFlagWarnings(flags)...), c.warnings()...), nil
 }
 
-// SecretFlags returns a warning for each flag whose value is a secret: every user of the machine can read the
+// SecretFlagWarnings returns a warning for each flag whose value is a secret: every user of the machine can read the
 // arguments of a process.
-func SecretFlags(flags map[string]string) (warnings []string) {
+func SecretFlagWarnings(flags map[string]string) (warnings []string) {
 	for _, s := range settings {
 		if value, ok := flags[s.flag()]; ok && s.secretValue(value) {
 			warnings = append(warnings, "--"+s.flag()+" shows a secret to everyone on this machine; use "+s.env+" or "+s.env+"_FILE instead")
@@ -74,7 +74,7 @@ func SecretFlags(flags map[string]string) (warnings []string) {
 // Unknown returns a warning for each variable of the environment, as os.Environ lists them, that starts like a setting
 // but is none, with the most similar name. It ignores the variables that Kubernetes sets for a service named
 // gatehouse.
-func Unknown(environ []string) (warnings []string) {
+func UnknownSettingWarnings(environ []string) (warnings []string) {
 	const prefix, none = "GATEHOUSE_", " is no setting of this version and has no effect"
 	var names, short []string
 	for _, s := range settings {
@@ -138,18 +138,18 @@ func (s setting) read(getenv func(string) string, flags map[string]string) (valu
 }
 
 // conflicts lists settings that are fine alone and wrong together.
-func (c Config) conflicts() (m Mistakes) {
+func (c Config) conflicts() (m Errors) {
 	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {
 		m = append(m, "GATEHOUSE_TLS_CERT_FILE and GATEHOUSE_TLS_KEY_FILE belong together; set both or none")
 	}
-	if c.Secure() && c.TLSCertFile == "" && len(c.TrustedProxies) == 0 {
+	if c.IsHTTPS() && c.TLSCertFile == "" && len(c.TrustedProxies) == 0 {
 		m = append(m, "GATEHOUSE_ISSUER is https but the listener is plain http; set GATEHOUSE_TLS_CERT_FILE and GATEHOUSE_TLS_KEY_FILE, or name the TLS proxy in front in GATEHOUSE_TRUSTED_PROXIES")
 	}
-	if c.Issuer != "" && !c.Secure() && c.TLSCertFile != "" {
+	if c.Issuer != "" && !c.IsHTTPS() && c.TLSCertFile != "" {
 		m = append(m, "GATEHOUSE_TLS_CERT_FILE is set but GATEHOUSE_ISSUER is http; write the issuer as https://…")
 	}
-	if _, embedded := c.Embedded(); c.DatabaseURL != "" && !embedded && c.SecretKey == nil {
-		m = append(m, MissingKey)
+	if _, embedded := c.SQLitePath(); c.DatabaseURL != "" && !embedded && c.SecretKey == nil {
+		m = append(m, MissingSecretKey)
 	}
 	if c.SecretKey != nil && bytes.Equal(c.SecretKey, c.SecretKeyPrevious) {
 		m = append(m, "GATEHOUSE_SECRET_KEY_PREVIOUS is GATEHOUSE_SECRET_KEY; set it to the key before, or take it away")
@@ -175,7 +175,7 @@ func (c Config) CheckFiles() error {
 		return nil
 	}
 	if _, err := tls.LoadX509KeyPair(c.TLSCertFile, c.TLSKeyFile); err != nil {
-		return Mistakes{"GATEHOUSE_TLS_CERT_FILE and GATEHOUSE_TLS_KEY_FILE cannot be used: " + err.Error()}
+		return Errors{"GATEHOUSE_TLS_CERT_FILE and GATEHOUSE_TLS_KEY_FILE cannot be used: " + err.Error()}
 	}
 	return nil
 }

@@ -37,23 +37,23 @@ func LoadTraces(getenv func(string) string) (Traces, error) {
 		return t, nil
 	}
 	if u, err := url.Parse(t.Endpoint); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return Traces{}, Mistakes{fmt.Sprintf("OTEL_EXPORTER_OTLP_ENDPOINT: %q is not a URL; write one like http://127.0.0.1:4318", t.Endpoint)}
+		return Traces{}, Errors{fmt.Sprintf("OTEL_EXPORTER_OTLP_ENDPOINT: %q is not a URL; write one like http://127.0.0.1:4318", t.Endpoint)}
 	}
 	if p := get("PROTOCOL"); p != "" && p != "http/protobuf" {
-		return Traces{}, Mistakes{fmt.Sprintf("OTEL_EXPORTER_OTLP_PROTOCOL: %q is not spoken; write http/protobuf, and the collector's port for it, usually 4318", p)}
+		return Traces{}, Errors{fmt.Sprintf("OTEL_EXPORTER_OTLP_PROTOCOL: %q is not spoken; write http/protobuf, and the collector's port for it, usually 4318", p)}
 	}
 	for _, item := range splitList(get("HEADERS")) {
 		name, value, ok := strings.Cut(item, "=")
 		value, err := url.PathUnescape(strings.TrimSpace(value))
 		if !ok || err != nil {
-			return Traces{}, Mistakes{"OTEL_EXPORTER_OTLP_HEADERS is not a list of name=value"}
+			return Traces{}, Errors{"OTEL_EXPORTER_OTLP_HEADERS is not a list of name=value"}
 		}
 		t.Headers[strings.TrimSpace(name)] = value
 	}
 	if v := get("TIMEOUT"); v != "" {
 		ms, err := strconv.Atoi(v)
 		if err != nil || ms < 1 {
-			return Traces{}, Mistakes{fmt.Sprintf("OTEL_EXPORTER_OTLP_TIMEOUT: %q is not a number of milliseconds", v)}
+			return Traces{}, Errors{fmt.Sprintf("OTEL_EXPORTER_OTLP_TIMEOUT: %q is not a number of milliseconds", v)}
 		}
 		t.Timeout = time.Duration(ms) * time.Millisecond
 	}

@@ -10,7 +10,7 @@ import (
 
 func TestUnknownSettingsSuggestTheNearestName(t *testing.T) {
 	t.Parallel()
-	got := config.Unknown([]string{"GATEHOUSE_ISUER=x", "GATEHOUSE_SECRETKEY_FILE=x", "GATEHOUSE_COLOUR=x", "GATEHOUSE_SERVICE_HOST=x", "PATH=x", "GATEHOUSE_ISSUER=x"})
+	got := config.UnknownSettingWarnings([]string{"GATEHOUSE_ISUER=x", "GATEHOUSE_SECRETKEY_FILE=x", "GATEHOUSE_COLOUR=x", "GATEHOUSE_SERVICE_HOST=x", "PATH=x", "GATEHOUSE_ISSUER=x"})
 	if len(got) != 3 || !strings.Contains(got[0], "did you mean GATEHOUSE_ISSUER?") || !strings.Contains(got[1], "did you mean GATEHOUSE_SECRET_KEY_FILE?") ||
 		strings.Contains(got[2], "did you mean") {
 		t.Errorf("%q", got)

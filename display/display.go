@@ -23,7 +23,7 @@ func CheckName(s string) error {
 	}
 	visible, marks := false, 0
 	for _, r := range s {
-		if !Printable(r) {
+		if !IsPrintable(r) {
 			return fmt.Errorf("has the character U+%04X, which is invisible or changes how the text around it is shown", r)
 		}
 		marks++
@@ -45,7 +45,7 @@ func CheckName(s string) error {
 }
 
 // Name returns s, or otherwise when s is not a name. It is for records that were stored before CheckName existed.
-func Name(s, otherwise string) string {
+func NameOr(s, otherwise string) string {
 	if CheckName(s) != nil {
 		return otherwise
 	}
@@ -53,7 +53,7 @@ func Name(s, otherwise string) string {
 }
 
 // Printable reports whether r has a visible glyph, combines with the previous character, or is an ordinary space.
-func Printable(r rune) bool {
+func IsPrintable(r rune) bool {
 	switch r {
 	case 0x2800, 0x1d159, 0x13441, 0x13442, utf8.RuneError: // braille without dots, the null notehead, blank hieroglyphs
 		return false
@@ -65,13 +65,13 @@ func Printable(r rune) bool {
 // Escape returns s with every unprintable character, including line breaks, as \uXXXX. Applied to a line of JSON it
 // yields the same JSON value, because JSON has such characters only inside strings.
 func Escape(s string) string {
-	if !strings.ContainsFunc(s, func(r rune) bool { return !Printable(r) }) {
+	if !strings.ContainsFunc(s, func(r rune) bool { return !IsPrintable(r) }) {
 		return s
 	}
 	var b strings.Builder
 	for _, r := range s {
 		switch {
-		case Printable(r):
+		case IsPrintable(r):
 			b.WriteRune(r)
 		case r > 0xffff:
 			high, low := utf16.EncodeRune(r)

@@ -18,7 +18,7 @@ func TestNamesAreVisibleAndPrintable(t *testing.T) {
 		if err := display.CheckName(s); err != nil {
 			t.Errorf("CheckName(%q) = %v, want nil", s, err)
 		}
-		if got := display.Name(s, "x"); got != s {
+		if got := display.NameOr(s, "x"); got != s {
 			t.Errorf("Name(%q) = %q", s, got)
 		}
 	}
@@ -26,7 +26,7 @@ func TestNamesAreVisibleAndPrintable(t *testing.T) {
 		if err := display.CheckName(s); err == nil {
 			t.Errorf("CheckName(%q) = nil, want an error", s)
 		}
-		if got := display.Name(s, "x"); got != "x" {
+		if got := display.NameOr(s, "x"); got != "x" {
 			t.Errorf("Name(%q) = %q, want the other", s, got)
 		}
 	}
@@ -67,7 +67,7 @@ func FuzzEscape(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		got := display.Escape(s)
-		if !utf8.ValidString(got) || strings.ContainsFunc(got, func(r rune) bool { return !display.Printable(r) || unicode.IsControl(r) }) {
+		if !utf8.ValidString(got) || strings.ContainsFunc(got, func(r rune) bool { return !display.IsPrintable(r) || unicode.IsControl(r) }) {
 			t.Errorf("Escape(%q) = %q", s, got)
 		}
 		plain, err := json.Marshal(strings.ToValidUTF8(s, "?"))

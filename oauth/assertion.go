@@ -30,9 +30,9 @@ type assertion struct {
 	Issuer    string          `json:"iss"`
 	Subject   string          `json:"sub"`
 	Audience  json.RawMessage `json:"aud"`
-	Expires   jwt.Instant     `json:"exp"`
-	NotBefore jwt.Instant     `json:"nbf"`
-	IssuedAt  jwt.Instant     `json:"iat"`
+	Expires   jwt.NumericDate `json:"exp"`
+	NotBefore jwt.NumericDate `json:"nbf"`
+	IssuedAt  jwt.NumericDate `json:"iat"`
 	JTI       string          `json:"jti"`
 }
 
@@ -54,14 +54,14 @@ func assertedID(form url.Values) (string, *protocol.Error) {
 // checkAssertion verifies a client's assertion and uses it up. Its jti is noted last, so that a stranger cannot burn one.
 // The reason it returns is for the developer; it tells nothing that the sender of the assertion does not know.
 func (s *Server) checkAssertion(ctx context.Context, c *storage.Client, token string) (reason string, err error) {
-	var refused jwt.KeySetError
+	var refused jwt.JWKSError
 	t, err := s.verifyClientJWT(ctx, c, c.AuthAlg, token)
 	switch {
 	case errors.Is(err, errNoKeys):
 		return "it has registered neither jwks nor jwks_uri", err
 	case overloaded(ctx, err):
 		return "", protocol.Unavailable(err)
-	case errors.Is(err, jwt.ErrManyCandidates):
+	case errors.Is(err, jwt.ErrTooManyCandidates):
 		return fmt.Sprintf("more than %d of its keys are candidates; send a kid that one key has", jwt.MaxCandidates), err
 	case errors.Is(err, jwt.ErrInvalid):
 		return "the signature is not by one of its keys that can be used (RSA of 2048 to 4096 bits, P-256, Ed25519), or alg is another than registered", err
@@ -78,7 +78,7 @@ func (s *Server) checkAssertion(ctx context.Context, c *storage.Client, token st
 	if err := json.Unmarshal(t.Payload, &claims); err != nil {
 		return "it is not a JSON object", err
 	}
-	if err := jwt.Exactly(claims, &a); err != nil {
+	if err := jwt.UnmarshalExact(claims, &a); err != nil {
 		return "a claim has the wrong type", err
 	}
 	now := s.store.Now()

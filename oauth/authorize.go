@@ -108,7 +108,7 @@ func (s *Server) resolveClient(ctx context.Context, form url.Values) (*Authoriza
 	}
 	c, err := s.store.Client(ctx, id)
 	if cause := notServed(c, err); cause != nil {
-		return nil, protocol.NewError(protocol.InvalidClient, "No app is registered here under the client_id "+params.Printable(id)+".").WithClient(id).WithCause(cause)
+		return nil, protocol.NewError(protocol.InvalidClient, "No app is registered here under the client_id "+params.Sanitize(id)+".").WithClient(id).WithCause(cause)
 	}
 	if err != nil {
 		return nil, protocol.Unavailable(err)
@@ -146,7 +146,7 @@ func notServed(c *storage.Client, err error) error {
 // checkParameters validates the request. All its errors are sent to the client by redirect.
 func (s *Server) checkParameters(ctx context.Context, a *AuthorizationRequest) error {
 	form, c := a.form, a.Client
-	if err := params.CheckLists(form); err != nil {
+	if err := params.CheckListLengths(form); err != nil {
 		return AsError(err)
 	}
 	switch {
@@ -210,7 +210,7 @@ func (a *AuthorizationRequest) checkPKCE() error {
 	if method != "S256" {
 		return protocol.NewError(protocol.InvalidRequest, "code_challenge_method must be S256; if omitted it means plain, which is not supported.")
 	}
-	if len(a.challenge) != 43 || !jwt.Canonical(a.challenge) { // no code_verifier matches another encoding
+	if len(a.challenge) != 43 || !jwt.IsCanonicalBase64(a.challenge) { // no code_verifier matches another encoding
 		return protocol.NewError(protocol.InvalidRequest, "code_challenge must be the base64url encoding of a SHA-256 hash, 43 characters (RFC 7636 section 4.2).")
 	}
 	return nil
@@ -224,7 +224,7 @@ func (a *AuthorizationRequest) checkPrompt() error {
 	a.Prompt = strings.Fields(a.form.Get("prompt"))
 	for _, p := range a.Prompt {
 		if !slices.Contains(prompts, p) {
-			return protocol.NewError(protocol.InvalidRequest, "prompt "+params.Printable(p)+" is not supported.")
+			return protocol.NewError(protocol.InvalidRequest, "prompt "+params.Sanitize(p)+" is not supported.")
 		}
 	}
 	if slices.Contains(a.Prompt, "none") && len(a.Prompt) > 1 {

@@ -133,7 +133,7 @@ func parseClaims(parameter string) (c claimsRequest, err error) {
 	if !utf8.ValidString(parameter) || strings.Contains(strings.ToLower(parameter), `\u0000`) {
 		return refuse(errors.New("it has a NUL or is not UTF-8")) // which a database cannot store
 	}
-	if err := jwt.CheckJSON([]byte(parameter), params.MaxValues); err != nil {
+	if err := jwt.CheckJSONLimits([]byte(parameter), params.MaxValues); err != nil {
 		return c, protocol.NewError(protocol.InvalidRequest, "The parameter claims "+err.Error()+".")
 	}
 	top, err := jsonMembers([]byte(parameter))

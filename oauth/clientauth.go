@@ -170,7 +170,7 @@ func (s *Server) client(r *http.Request) (*storage.Client, url.Values, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := params.CheckLists(form); err != nil {
+	if err := params.CheckListLengths(form); err != nil {
 		return nil, nil, err
 	}
 	c, err := s.provider.AuthenticateClient(r.Context(), withForm(r, form), form)

@@ -114,20 +114,20 @@ func (m *Metadata) checkTexts() error {
 	}
 	for _, uri := range m.RedirectURIs {
 		if err := redirect.Validate(uri); err != nil {
-			return protocol.NewError(protocol.InvalidRedirectURI, fmt.Sprintf("The redirect URI %s %s.", params.Printable(uri), err))
+			return protocol.NewError(protocol.InvalidRedirectURI, fmt.Sprintf("The redirect URI %s %s.", params.Sanitize(uri), err))
 		}
 	}
 	for _, name := range m.Scope {
 		if !ValidScope(name) {
-			return protocol.NewError(protocol.InvalidClientMetadata, fmt.Sprintf("The scope %s has a character that a scope must not have (RFC 6749 section 3.3), is longer than 100, or begins with claim:, which is ours.", params.Printable(name)))
+			return protocol.NewError(protocol.InvalidClientMetadata, fmt.Sprintf("The scope %s has a character that a scope must not have (RFC 6749 section 3.3), is longer than 100, or begins with claim:, which is ours.", params.Sanitize(name)))
 		}
 	}
 	for name, uri := range map[string]string{"client_uri": m.ClientURI, "tos_uri": m.TosURI, "policy_uri": m.PolicyURI, "initiate_login_uri": m.InitiateLoginURI} {
 		u, err := url.Parse(uri)
-		if strings.ContainsFunc(uri, func(r rune) bool { return r == ' ' || !display.Printable(r) }) {
+		if strings.ContainsFunc(uri, func(r rune) bool { return r == ' ' || !display.IsPrintable(r) }) {
 			return protocol.NewError(protocol.InvalidClientMetadata, name+" must not have spaces or invisible characters.")
 		}
-		if name == "initiate_login_uri" && err == nil && u.Scheme == "http" && !redirect.Loopback(u.Hostname()) && u.Hostname() != "localhost" {
+		if name == "initiate_login_uri" && err == nil && u.Scheme == "http" && !redirect.IsLoopback(u.Hostname()) && u.Hostname() != "localhost" {
 			return protocol.NewError(protocol.InvalidClientMetadata, "initiate_login_uri must be https, which only 127.0.0.1, [::1] and localhost can do without.")
 		}
 		if uri != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil) {
@@ -141,11 +141,11 @@ func (m *Metadata) checkTexts() error {
 	}
 	for _, uri := range m.PostLogoutRedirectURIs {
 		if err := redirect.Validate(uri); err != nil {
-			return protocol.NewError(protocol.InvalidClientMetadata, fmt.Sprintf("The post-logout redirect URI %s %s.", params.Printable(uri), err))
+			return protocol.NewError(protocol.InvalidClientMetadata, fmt.Sprintf("The post-logout redirect URI %s %s.", params.Sanitize(uri), err))
 		}
 	}
 	if m.JWKS != nil {
-		keys, err := jwt.ParseKeys(m.JWKS)
+		keys, err := jwt.ParseJWKS(m.JWKS)
 		if err != nil {
 			return protocol.NewError(protocol.InvalidClientMetadata, "The member jwks "+err.Error()+".")
 		}
@@ -156,7 +156,7 @@ func (m *Metadata) checkTexts() error {
 	for _, list := range [][]string{m.Audience, deref(m.Resources)} {
 		for _, identifier := range list {
 			if err := ValidResource(identifier); err != nil {
-				return protocol.NewError(protocol.InvalidClientMetadata, fmt.Sprintf("The audience or resource %s %s.", params.Printable(identifier), err))
+				return protocol.NewError(protocol.InvalidClientMetadata, fmt.Sprintf("The audience or resource %s %s.", params.Sanitize(identifier), err))
 			}
 		}
 	}
@@ -194,7 +194,7 @@ func checkLists(members map[string]json.RawMessage) error {
 		var items []json.RawMessage
 		n := 0
 		if raw := members[name]; json.Unmarshal(raw, &text) == nil {
-			n = params.CountSpaces(text) + 1
+			n = params.CountSeparators(text) + 1
 		} else if json.Unmarshal(raw, &items) == nil {
 			n = len(items)
 		}

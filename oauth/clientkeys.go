@@ -33,7 +33,7 @@ func (s *Server) verifyClientJWT(ctx context.Context, c *storage.Client, algorit
 			return keys, err
 		}
 		// It may have rotated its keys since (OIDC Core §10.1.1).
-		return s.clientKeys(ctx, c, s.fetchKeys.GetAgain)
+		return s.clientKeys(ctx, c, s.fetchKeys.Refresh)
 	})
 }
 
@@ -58,7 +58,7 @@ type getter func(ctx context.Context, owner, address string, limit int64) (fetch
 func (s *Server) clientKeys(ctx context.Context, c *storage.Client, get getter) ([]jose.JSONWebKey, error) {
 	switch {
 	case c.JWKS != "":
-		return jwt.ParseKeys([]byte(c.JWKS))
+		return jwt.ParseJWKS([]byte(c.JWKS))
 	case c.JWKSURI == "":
 		return nil, errNoKeys
 	}
@@ -66,7 +66,7 @@ func (s *Server) clientKeys(ctx context.Context, c *storage.Client, get getter) 
 	if err != nil {
 		return nil, fmt.Errorf("fetch jwks_uri: %w", err)
 	}
-	keys, err := jwt.ParseKeys(doc.Body)
+	keys, err := jwt.ParseJWKS(doc.Body)
 	if err != nil {
 		return nil, fmt.Errorf("the document at jwks_uri %w", err)
 	}

@@ -143,7 +143,7 @@ func (a *AuthorizationRequest) SignInTooOld(user *identity.SignedInUser, now tim
 // before, at the same APIs, or when the operator skips consent for the client. It is never skipped for a public client whose
 // response any app on the device could receive (RFC 8252 §8.6).
 func needsConsent(a *AuthorizationRequest, consent *storage.Consent) bool {
-	if !a.Approved && (slices.Contains(a.Prompt, "consent") || a.Client.IsPublic() && redirect.Impersonable(a.RedirectURI)) {
+	if !a.Approved && (slices.Contains(a.Prompt, "consent") || a.Client.IsPublic() && redirect.AllowsImpersonation(a.RedirectURI)) {
 		return true
 	}
 	if a.Client.SkipConsent {

@@ -20,7 +20,7 @@ func AsError(err error) *protocol.Error {
 		return e
 	}
 	if p := (*params.Error)(nil); errors.As(err, &p) {
-		return protocol.NewError(cmp.Or(p.Code, protocol.InvalidRequest), p.Text).WithStatus(p.Status)
+		return protocol.NewError(cmp.Or(p.Code, protocol.InvalidRequest), p.Description).WithStatus(p.Status)
 	}
 	switch {
 	case errors.Is(err, storage.ErrNotFound), errors.Is(err, storage.ErrConsumed), errors.Is(err, storage.ErrReused):

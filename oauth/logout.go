@@ -155,7 +155,7 @@ func (s *Server) SealLogoutRequest(form url.Values) (string, error) {
 // OpenLogoutRequest opens what KeepLogout sealed. An *protocol.Error means that it is damaged or waited too long.
 func (s *Server) OpenLogoutRequest(sealed string) (url.Values, error) {
 	refuse := protocol.NewError(protocol.InvalidRequest, "The request waited for too long. Sign out again in the app.")
-	raw, err := jwt.Decode(sealed)
+	raw, err := jwt.DecodeBase64(sealed)
 	if err != nil {
 		return nil, refuse
 	}

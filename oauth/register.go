@@ -127,11 +127,11 @@ func jsonBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		return nil, protocol.NewError(protocol.InvalidClientMetadata, "Send the client metadata as application/json.")
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, params.MaxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, params.MaxBodySize))
 	if err != nil {
 		return nil, protocol.NewError(protocol.InvalidClientMetadata, "The client metadata is larger than 64 KiB or could not be read.").WithCause(err)
 	}
-	if err := jwt.CheckJSON(body, maxItems); err != nil {
+	if err := jwt.CheckJSONLimits(body, maxItems); err != nil {
 		return nil, protocol.NewError(protocol.InvalidClientMetadata, "The client metadata "+err.Error()+".")
 	}
 	var object map[string]json.RawMessage

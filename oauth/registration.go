@@ -95,7 +95,7 @@ func (s *Server) sector(ctx context.Context, clientID string, m *Metadata) (stri
 	}
 	if m.SectorIdentifierURI != "" {
 		// On the account of whoever asks: the client may have been made up a moment ago.
-		doc, err := s.fetch.GetNow(ctx, "registration from "+reqevent.From(ctx).Address, m.SectorIdentifierURI, maxSectorDocument)
+		doc, err := s.fetch.GetUncached(ctx, "registration from "+reqevent.From(ctx).Address, m.SectorIdentifierURI, maxSectorDocument)
 		if overloaded(ctx, err) {
 			return "", protocol.Unavailable(err)
 		}

@@ -100,15 +100,15 @@ func (s *Server) fetchRequestObject(ctx context.Context, c *storage.Client, uri 
 // so neither is accepted as the other (RFC 9101 §10.8).
 func (s *Server) checkRequestObject(c *storage.Client, claims map[string]json.RawMessage) error {
 	var o struct {
-		Issuer    string       `json:"iss"`
-		Subject   string       `json:"sub"`
-		Audience  jwt.Audience `json:"aud"`
-		ClientID  string       `json:"client_id"`
-		Expires   jwt.Instant  `json:"exp"`
-		NotBefore jwt.Instant  `json:"nbf"`
-		IssuedAt  jwt.Instant  `json:"iat"`
+		Issuer    string          `json:"iss"`
+		Subject   string          `json:"sub"`
+		Audience  jwt.Audience    `json:"aud"`
+		ClientID  string          `json:"client_id"`
+		Expires   jwt.NumericDate `json:"exp"`
+		NotBefore jwt.NumericDate `json:"nbf"`
+		IssuedAt  jwt.NumericDate `json:"iat"`
 	}
-	if err := jwt.Exactly(claims, &o); err != nil {
+	if err := jwt.UnmarshalExact(claims, &o); err != nil {
 		return requestObjectError("A claim of the request object has the wrong type.", err)
 	}
 	now := s.store.Now()
@@ -167,7 +167,7 @@ func objectParameters(claims map[string]json.RawMessage) (url.Values, error) {
 			out.Set(name, string(raw))
 		}
 		if strings.Contains(strings.Join(out[name], " ")+name, "\x00") {
-			return nil, requestObjectError("The parameter "+params.Printable(name)+" contains a NUL character.", nil)
+			return nil, requestObjectError("The parameter "+params.Sanitize(name)+" contains a NUL character.", nil)
 		}
 	}
 	return out, nil

@@ -24,7 +24,7 @@ func (s *Server) Revoke(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := params.CheckLists(form); err != nil {
+	if err := params.CheckListLengths(form); err != nil {
 		return err
 	}
 	if form.Get("token") == "" {

@@ -32,10 +32,10 @@ func (s *Server) scopes(ctx context.Context, c *storage.Client, parameter string
 			continue
 		}
 		if _, ok := known[name]; !ok {
-			return nil, protocol.NewError(protocol.InvalidScope, "The scope "+params.Printable(name)+" does not exist.")
+			return nil, protocol.NewError(protocol.InvalidScope, "The scope "+params.Sanitize(name)+" does not exist.")
 		}
 		if !c.Scopes.Has(name) {
-			return nil, protocol.NewError(protocol.InvalidScope, "The client is not registered for the scope "+params.Printable(name)+".")
+			return nil, protocol.NewError(protocol.InvalidScope, "The client is not registered for the scope "+params.Sanitize(name)+".")
 		}
 		asked = append(asked, name)
 	}
@@ -62,14 +62,14 @@ func (s *Server) resources(ctx context.Context, c *storage.Client, asked []strin
 	var out []string
 	for _, identifier := range asked {
 		if u, err := url.Parse(identifier); err != nil || !u.IsAbs() || strings.Contains(identifier, "#") {
-			return nil, protocol.NewError(protocol.InvalidTarget, "The resource "+params.Printable(identifier)+" is not an absolute URI without fragment.")
+			return nil, protocol.NewError(protocol.InvalidTarget, "The resource "+params.Sanitize(identifier)+" is not an absolute URI without fragment.")
 		}
 		r, ok := known[identifier]
 		if !ok {
-			return nil, protocol.NewError(protocol.InvalidTarget, "The resource "+params.Printable(identifier)+" is not known.")
+			return nil, protocol.NewError(protocol.InvalidTarget, "The resource "+params.Sanitize(identifier)+" is not known.")
 		}
 		if !canUseResource(c, r) {
-			return nil, protocol.NewError(protocol.InvalidTarget, "The client may not ask for the resource "+params.Printable(identifier)+".")
+			return nil, protocol.NewError(protocol.InvalidTarget, "The client may not ask for the resource "+params.Sanitize(identifier)+".")
 		}
 		if !slices.Contains(out, identifier) {
 			out = append(out, identifier)

@@ -40,7 +40,7 @@ func (s *Server) Token(w http.ResponseWriter, r *http.Request) error {
 	default:
 		return protocol.NewError(protocol.UnsupportedGrantType, "The grant type is not supported; the metadata lists those that are.")
 	}
-	if err := params.CheckLists(form); err != nil {
+	if err := params.CheckListLengths(form); err != nil {
 		return err
 	}
 	ctx, state := r.Context(), &tokenState{form: form}
@@ -135,7 +135,7 @@ func (s *Server) issue(ctx context.Context, r fosite.AccessRequester, response f
 
 // idToken signs the ID token that goes with an access token.
 func (s *Server) idToken(ctx context.Context, c *storage.Client, state *tokenState, accessToken string) (string, error) {
-	claims, err := s.idTokenClaims(ctx, c, state.grant, state.scopes, jwt.HalfHash(c.IDTokenAlg, accessToken))
+	claims, err := s.idTokenClaims(ctx, c, state.grant, state.scopes, jwt.LeftHalfHash(c.IDTokenAlg, accessToken))
 	if err != nil {
 		return "", err
 	}

@@ -76,7 +76,7 @@ func (s *Server) showConsent(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p := consentPage{
-		basePage: s.newBasePage(r, clientName(a.Client)), clientView: s.newClientView(a), Owner: display.Name(a.Client.Owner, ""),
+		basePage: s.newBasePage(r, clientName(a.Client)), clientView: s.newClientView(a), Owner: display.NameOr(a.Client.Owner, ""),
 		Person: userName(who), Destination: s.pages.destination(a.RedirectURI), Request: a.ID, FormToken: s.consentToken(a, who, resources),
 	}
 	if a.Client.IsSelfRegistered() {
@@ -86,7 +86,7 @@ func (s *Server) showConsent(w http.ResponseWriter, r *http.Request) error {
 		}
 		p.Warnings = append(p.Warnings, unverified)
 	}
-	if redirect.Impersonable(a.RedirectURI) && a.Client.IsPublic() {
+	if redirect.AllowsImpersonation(a.RedirectURI) && a.Client.IsPublic() {
 		p.Warnings = append(p.Warnings, s.pages.message("consent.impersonable"))
 	}
 	for _, item := range a.Permissions {
@@ -119,7 +119,7 @@ func addToGroup(groups []consentGroup, apis []apiView, row consentScope) []conse
 func apiViews(known map[string]storage.Resource, identifiers []string) []apiView {
 	var out []apiView
 	for _, identifier := range identifiers {
-		v := apiView{Name: display.Name(known[identifier].Name, ""), Host: redirect.DestinationOf(identifier).Host}
+		v := apiView{Name: display.NameOr(known[identifier].Name, ""), Host: redirect.DestinationOf(identifier).Host}
 		if v.Name == "" || v.Host == "" { // the identifier alone distinguishes it from others at the host, or is a URN
 			v.Host = strings.TrimPrefix(identifier, "https://")
 		}
@@ -136,7 +136,7 @@ func (s *Server) describe(known map[string]storage.Scope, name string) string {
 	if name == "" {
 		return s.pages.message("consent.api")
 	}
-	return display.Name(known[name].Description, name)
+	return display.NameOr(known[name].Description, name)
 }
 
 // consentToken binds the form to the session, the request, the user, the scopes and APIs on the page and the
@@ -209,7 +209,7 @@ type consentAnswer struct{ request, token, decision string }
 
 // consentForm reads the form: one scope field per ticked box, everything else once.
 func consentForm(w http.ResponseWriter, r *http.Request) (consentAnswer, []string, error) {
-	r.Body = http.MaxBytesReader(w, r.Body, params.MaxBody)
+	r.Body = http.MaxBytesReader(w, r.Body, params.MaxBodySize)
 	if kind := r.Header.Get("Content-Type"); !strings.HasPrefix(kind, "application/x-www-form-urlencoded") {
 		return consentAnswer{}, nil, &pageError{status: http.StatusUnsupportedMediaType, text: "error.form"}
 	}

@@ -120,7 +120,7 @@ func (s *Server) logoutToken(sealed string, people []*identity.SignedInUser) str
 
 // confirmLogout serves POST /oauth2/logout/confirm.
 func (s *Server) confirmLogout(w http.ResponseWriter, r *http.Request) error {
-	r.Body = http.MaxBytesReader(w, r.Body, params.MaxBody)
+	r.Body = http.MaxBytesReader(w, r.Body, params.MaxBodySize)
 	if kind := r.Header.Get("Content-Type"); !strings.HasPrefix(kind, params.FormType) {
 		return &pageError{status: http.StatusUnsupportedMediaType, text: "error.form"}
 	}

@@ -74,14 +74,14 @@ const maxConsentFields = 300
 
 // tooMany returns an error for more parameters in the query or form than real clients send.
 func tooMany(path string, r *http.Request) error {
-	if err := params.CheckCount(r.URL.RawQuery, params.MaxParameters); err != nil {
+	if err := params.CheckParameterCount(r.URL.RawQuery, params.MaxParameters); err != nil {
 		return err
 	}
 	if b, ok := r.Body.(*body); ok && strings.HasPrefix(strings.ToLower(r.Header.Get("Content-Type")), params.FormType) {
 		if path == consentPath {
-			return params.CheckCount(b.read.Bytes(), maxConsentFields)
+			return params.CheckParameterCount(b.read.Bytes(), maxConsentFields)
 		}
-		return params.CheckCount(b.read.Bytes(), params.MaxParameters)
+		return params.CheckParameterCount(b.read.Bytes(), params.MaxParameters)
 	}
 	return nil
 }

@@ -321,12 +321,12 @@ func (s *Server) formToken(parts ...string) string {
 // personName is what a page calls a person. personName returns the name of a user for a page, or the username when an
 // earlier version stored an unprintable name.
 func userName(who *identity.SignedInUser) string {
-	return display.Name(who.User.Name, who.User.Username)
+	return display.NameOr(who.User.Name, who.User.Username)
 }
 
 // clientName returns the name of a client for a page, or its client_id when an earlier version stored an unprintable
 // name.
-func clientName(c *storage.Client) string { return display.Name(c.Name, c.ID) }
+func clientName(c *storage.Client) string { return display.NameOr(c.Name, c.ID) }
 
 // destination returns the description of the destination of uri for a page. A private-use scheme is written with
 // spaces, so that it does not look like a host.

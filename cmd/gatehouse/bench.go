@@ -78,7 +78,7 @@ func (a *app) benchCommand() *cobra.Command {
 				return err
 			}
 			url := cfg.DatabaseURL
-			if _, o.NoDatabase = cfg.Embedded(); o.NoDatabase {
+			if _, o.NoDatabase = cfg.SQLitePath(); o.NoDatabase {
 				url = ""
 				fmt.Fprintln(a.stderr, "gatehouse: GATEHOUSE_DATABASE_URL names no PostgreSQL for the bare process: compared are only "+strings.Join(bench.WithoutDatabase, ", "))
 			}

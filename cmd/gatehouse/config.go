@@ -29,9 +29,9 @@ func (a *app) configCommand() *cobra.Command {
 			return err
 		}
 		if *asJSON {
-			return a.printJSON(cfg.Map())
+			return a.printJSON(cfg.RedactedValues())
 		}
-		return cfg.Print(a.stdout)
+		return cfg.WriteRedacted(a.stdout)
 	}
 	return a.group("config", "Check and print the settings", "", listsSettings(check), listsSettings(show))
 }

@@ -35,7 +35,7 @@ const devFile = "dev.json"
 
 // devDataFile returns the path of dev.json: next to an embedded database.
 func devDataFile(cfg config.Config) string {
-	if path, ok := cfg.Embedded(); ok {
+	if path, ok := cfg.SQLitePath(); ok {
 		return filepath.Join(filepath.Dir(path), devFile)
 	}
 	return filepath.Join("gatehouse-data", devFile)

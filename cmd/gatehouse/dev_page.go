@@ -9,7 +9,7 @@ import (
 
 // devDatabase returns where the commands on the page must run to find the database, and the setting that they need.
 func devDatabase(cfg config.Config) string {
-	path, embedded := cfg.Embedded()
+	path, embedded := cfg.SQLitePath()
 	if !embedded {
 		return " with the same GATEHOUSE_DATABASE_URL and GATEHOUSE_SECRET_KEY"
 	}

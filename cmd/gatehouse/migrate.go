@@ -26,7 +26,7 @@ func (a *app) migrateCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if _, embedded := cfg.Embedded(); embedded && *grantTo != "" { // before a file is created
+		if _, embedded := cfg.SQLitePath(); embedded && *grantTo != "" { // before a file is created
 			return storage.ErrNoRoles
 		}
 		return withStore(cmd.Context(), cfg, func(ctx context.Context, s *storage.Store) error {

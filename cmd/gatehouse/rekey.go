@@ -33,7 +33,7 @@ func (a *app) rekeyCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		path, embedded := cfg.Embedded()
+		path, embedded := cfg.SQLitePath()
 		file, old, made := "", "", false
 		switch {
 		case embedded && !exists(path):

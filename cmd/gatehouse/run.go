@@ -162,9 +162,9 @@ func (a *app) settings(cmd *cobra.Command, warn func(string)) (config.Config, er
 		}
 	})
 	cfg, warnings, err := config.Load(a.getenv, given)
-	unknown := config.Unknown(os.Environ())
+	unknown := config.UnknownSettingWarnings(os.Environ())
 	if warn == nil {
-		warnings, warn = config.SecretFlags(given), func(w string) { fmt.Fprintln(a.stderr, "gatehouse: warning: "+w) }
+		warnings, warn = config.SecretFlagWarnings(given), func(w string) { fmt.Fprintln(a.stderr, "gatehouse: warning: "+w) }
 	}
 	for _, w := range append(warnings, unknown...) {
 		warn(w)
@@ -176,11 +176,11 @@ func (a *app) settings(cmd *cobra.Command, warn func(string)) (config.Config, er
 // missing and the database already has one, the error does not suggest creating another.
 func (a *app) databaseSettings(cmd *cobra.Command, warn func(string)) (config.Config, error) {
 	cfg, err := a.settings(cmd, warn)
-	var mistakes config.Mistakes
+	var mistakes config.Errors
 	if !errors.As(err, &mistakes) {
 		return cfg, err
 	}
-	missing := slices.Index(mistakes, config.MissingKey)
+	missing := slices.Index(mistakes, config.MissingSecretKey)
 	if missing < 0 {
 		return cfg, err
 	}
@@ -204,7 +204,7 @@ func (a *app) withServer(cmd *cobra.Command, fn func(ctx context.Context, s *ser
 	if err != nil {
 		return err
 	}
-	if path, embedded := cfg.Embedded(); embedded && cmd.Name() != "create" && !exists(path) {
+	if path, embedded := cfg.SQLitePath(); embedded && cmd.Name() != "create" && !exists(path) {
 		return fmt.Errorf("no database at %s; run this where `gatehouse serve` runs, or set --database-url", path)
 	}
 	ctx := reqevent.With(cmd.Context(), &reqevent.Event{Actor: operator()})

@@ -39,7 +39,7 @@ func (a *app) serveCommand() *cobra.Command {
 			log.Warn(w)
 		}
 		ctx := reqevent.With(cmd.Context(), &reqevent.Event{Actor: "system"})
-		if path, embedded := cfg.Embedded(); embedded && exists(filepath.Join(filepath.Dir(path), devFile)) {
+		if path, embedded := cfg.SQLitePath(); embedded && exists(filepath.Join(filepath.Dir(path), devFile)) {
 			log.Warn("this database was created by `gatehouse dev`: its demo user and demo clients work here too; " +
 				"for production set GATEHOUSE_DATABASE_URL to a new file")
 		}

@@ -61,7 +61,7 @@ func NewKey(id string, private *ecdsa.PrivateKey) (*Key, error) {
 	if private.Curve != elliptic.P256() {
 		return nil, errors.New("ES256 needs a P-256 key")
 	}
-	header, err := jwt.Header(id, Type)
+	header, err := jwt.ES256Header(id, Type)
 	if err != nil {
 		return nil, err
 	}

@@ -72,17 +72,17 @@ func (c *Client) Get(ctx context.Context, owner, address string, limit int64) (D
 	return c.from(ctx, wanted{owner: owner, address: address, limit: limit}, func(e *entry) bool { return c.cache.now().Before(e.until) })
 }
 
-// GetAgain is Get for a caller whom the document in memory did not satisfy: a key that is not in it. It asks the server
+// Refresh is Get for a caller whom the document in memory did not satisfy: a key that is not in it. It asks the server
 // again, but no more often than every ten seconds.
-func (c *Client) GetAgain(ctx context.Context, owner, address string, limit int64) (Document, error) {
+func (c *Client) Refresh(ctx context.Context, owner, address string, limit int64) (Document, error) {
 	return c.from(ctx, wanted{owner: owner, address: address, limit: limit}, func(e *entry) bool {
 		now := c.cache.now()
 		return now.Before(e.until) && (e.err != nil || now.Sub(e.asked) < again)
 	})
 }
 
-// GetNow is Get for a caller to whom only the document as it is now will do.
-func (c *Client) GetNow(ctx context.Context, owner, address string, limit int64) (Document, error) {
+// GetUncached is Get for a caller to whom only the document as it is now will do.
+func (c *Client) GetUncached(ctx context.Context, owner, address string, limit int64) (Document, error) {
 	return c.from(ctx, wanted{owner: owner, address: address, limit: limit, now: true}, func(*entry) bool { return false })
 }
 

@@ -203,17 +203,17 @@ func TestAnswersAreBoundedAndKept(t *testing.T) {
 	_ = get("/long")
 	times(1, "and then again")
 	for range 2 {
-		if _, err := c.GetNow(t.Context(), "app", server.URL+"/long", 1000); err != nil {
+		if _, err := c.GetUncached(t.Context(), "app", server.URL+"/long", 1000); err != nil {
 			t.Fatal(err)
 		}
 	}
 	times(2, "as it is now")
-	if _, err := c.GetAgain(t.Context(), "app", server.URL+"/long", 1000); err != nil {
+	if _, err := c.Refresh(t.Context(), "app", server.URL+"/long", 1000); err != nil {
 		t.Fatal(err)
 	}
 	times(0, "a second look within ten seconds")
 	now.advance(11 * time.Second)
-	_, _ = c.GetAgain(t.Context(), "app", server.URL+"/long", 1000)
+	_, _ = c.Refresh(t.Context(), "app", server.URL+"/long", 1000)
 	times(1, "a second look later")
 
 	// Many who want the same ask once, and one who goes away spoils it for nobody.
@@ -255,7 +255,7 @@ func TestAnswersAreBoundedAndKept(t *testing.T) {
 		}
 	}
 	times(2, "one hiccup costs one more question and nothing else")
-	if _, err := c.GetNow(t.Context(), "app", server.URL+"/short", 1000); err == nil {
+	if _, err := c.GetUncached(t.Context(), "app", server.URL+"/short", 1000); err == nil {
 		t.Error("what was good is answered as what is now")
 	}
 	if err := get("/broken"); err == nil {

@@ -28,7 +28,7 @@ func ParseCompact(token string, maxSize int, algorithms []jose.SignatureAlgorith
 	if len(header) > maxHeader {
 		return nil, fmt.Errorf("%w: the header is larger than %d bytes", ErrInvalid, maxHeader)
 	}
-	if raw, err := base64.RawURLEncoding.DecodeString(header); err != nil || CheckJSON(raw, maxMembers) != nil {
+	if raw, err := base64.RawURLEncoding.DecodeString(header); err != nil || CheckJSONLimits(raw, maxMembers) != nil {
 		return nil, fmt.Errorf("%w: the header has too many members", ErrInvalid)
 	}
 	jws, err := jose.ParseSignedCompact(token, algorithms)
@@ -54,15 +54,15 @@ func split(token string, maxSize int) (header, payload string, err error) {
 	if !ok || !ok2 || header == "" || payload == "" || signature == "" {
 		return "", "", fmt.Errorf("%w: not three parts", ErrInvalid)
 	}
-	if !Canonical(header) || !Canonical(payload) || !Canonical(signature) {
+	if !IsCanonicalBase64(header) || !IsCanonicalBase64(payload) || !IsCanonicalBase64(signature) {
 		return "", "", fmt.Errorf("%w: not canonical base64url", ErrInvalid)
 	}
 	return header, payload, nil
 }
 
-// Canonical reports whether s is a canonical base64url encoding without padding: it has only characters of the
+// IsCanonicalBase64 reports whether s is a canonical base64url encoding without padding: it has only characters of the
 // alphabet, and the unused bits of the last character are zero (RFC 4648 §3.5).
-func Canonical(s string) bool {
+func IsCanonicalBase64(s string) bool {
 	last := byte(0)
 	for i := range len(s) {
 		switch c := s[i]; {
@@ -91,9 +91,9 @@ func Canonical(s string) bool {
 	return true
 }
 
-// Decode returns the bytes of which s is the Canonical encoding.
-func Decode(s string) ([]byte, error) {
-	if !Canonical(s) {
+// Decode returns the bytes of which s is the IsCanonicalBase64 encoding.
+func DecodeBase64(s string) ([]byte, error) {
+	if !IsCanonicalBase64(s) {
 		return nil, errors.New("not canonical base64url")
 	}
 	return base64.RawURLEncoding.DecodeString(s)

@@ -98,7 +98,7 @@ func TestExtensionHeaderIsRefused(t *testing.T) {
 func TestKeyHasOneSpelling(t *testing.T) {
 	t.Parallel()
 	const canonical = `{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}`
-	if keys, err := jwt.ParseKeys([]byte(`{"keys":[` + canonical + `]}`)); err != nil || len(keys) != 1 {
+	if keys, err := jwt.ParseJWKS([]byte(`{"keys":[` + canonical + `]}`)); err != nil || len(keys) != 1 {
 		t.Fatalf("%v %v", keys, err)
 	}
 	for _, change := range []string{`vRVEV"`, `vRVEU="`, `vRVEU\n"`} {
@@ -106,7 +106,7 @@ func TestKeyHasOneSpelling(t *testing.T) {
 		if !json.Valid([]byte(changed)) {
 			t.Fatal(changed)
 		}
-		if keys, _ := jwt.ParseKeys([]byte(`{"keys":[` + changed + `]}`)); len(keys) != 0 {
+		if keys, _ := jwt.ParseJWKS([]byte(`{"keys":[` + changed + `]}`)); len(keys) != 0 {
 			t.Errorf("%s was read", changed)
 		}
 	}

@@ -55,15 +55,15 @@ const (
 	MaxCandidates = 4
 )
 
-// ErrManyCandidates is an ErrInvalid. It is returned for a token with more than MaxCandidates candidate keys: without
+// ErrTooManyCandidates is an ErrInvalid. It is returned for a token with more than MaxCandidates candidate keys: without
 // a kid, or with a kid that several keys have.
-var ErrManyCandidates = fmt.Errorf("%w: more than %d keys are candidates", ErrInvalid, MaxCandidates)
+var ErrTooManyCandidates = fmt.Errorf("%w: more than %d keys are candidates", ErrInvalid, MaxCandidates)
 
-// KeySetError is the reason why ParseKeys refuses a JWKS. The message continues a sentence that starts with its name.
-type KeySetError string
+// JWKSError is the reason why ParseJWKS refuses a JWKS. The message continues a sentence that starts with its name.
+type JWKSError string
 
 // Error implements error.
-func (e KeySetError) Error() string { return string(e) }
+func (e JWKSError) Error() string { return string(e) }
 
 // ErrInvalid is returned, wrapped with the reason for the log, for a token that is not whole, signed by another key or
 // with another algorithm.
@@ -105,7 +105,7 @@ func NewKey(id, algorithm string, private crypto.Signer) (*Key, error) {
 	k := &Key{ID: id, Algorithm: algorithm, private: private, signers: map[string]jose.Signer{}, headers: map[string]string{}}
 	for _, typ := range []string{"", TypeJWT, TypeLogout} {
 		if algorithm == ES256 {
-			header, err := Header(id, typ)
+			header, err := ES256Header(id, typ)
 			if err != nil {
 				return nil, err
 			}
@@ -149,7 +149,7 @@ func (k *Key) Sign(typ string, claims any) (string, error) {
 }
 
 // Header is the encoded JOSE header of an ES256 signature, with its dot (RFC 7515 §4).
-func Header(id, typ string) (string, error) {
+func ES256Header(id, typ string) (string, error) {
 	header, err := json.Marshal(struct {
 		Algorithm string `json:"alg"`
 		KeyID     string `json:"kid"`
@@ -183,8 +183,8 @@ func (k *Key) JWK() jose.JSONWebKey {
 	return jose.JSONWebKey{Key: k.private.Public(), KeyID: k.ID, Algorithm: k.Algorithm, Use: "sig"}
 }
 
-// HalfHash is the left half of the value's hash under the algorithm, as at_hash has it (OIDC Core §3.1.3.6).
-func HalfHash(algorithm, value string) string {
+// LeftHalfHash is the left half of the value's hash under the algorithm, as at_hash has it (OIDC Core §3.1.3.6).
+func LeftHalfHash(algorithm, value string) string {
 	if algorithm == EdDSA { // Ed25519 hashes with SHA-512
 		sum := sha512.Sum512([]byte(value))
 		return base64.RawURLEncoding.EncodeToString(sum[:32])
@@ -239,7 +239,7 @@ func Parse(token string, algorithms []string, find func(kid, alg string) ([]jose
 			continue
 		}
 		if len(candidates) == MaxCandidates {
-			return Token{}, ErrManyCandidates
+			return Token{}, ErrTooManyCandidates
 		}
 		candidates = append(candidates, key)
 	}
@@ -248,7 +248,7 @@ func Parse(token string, algorithms []string, find func(kid, alg string) ([]jose
 		if err != nil {
 			continue
 		}
-		if err := CheckJSON(payload, maxMembers); err != nil {
+		if err := CheckJSONLimits(payload, maxMembers); err != nil {
 			return Token{}, fmt.Errorf("%w: the payload %w", ErrInvalid, err)
 		}
 		var object map[string]json.RawMessage
@@ -266,11 +266,11 @@ func UnverifiedIssuer(token string) string {
 	if err != nil {
 		return ""
 	}
-	payload, err := Decode(encoded)
+	payload, err := DecodeBase64(encoded)
 	var claims struct {
 		Issuer string `json:"iss"`
 	}
-	if err != nil || CheckJSON(payload, maxMembers) != nil || json.Unmarshal(payload, &claims) != nil {
+	if err != nil || CheckJSONLimits(payload, maxMembers) != nil || json.Unmarshal(payload, &claims) != nil {
 		return ""
 	}
 	return claims.Issuer
@@ -307,31 +307,31 @@ type publicKey struct {
 	Y         string `json:"y,omitempty"`
 }
 
-// ParseKeys returns the keys of a JWKS of public keys (RFC 7517 §5). It ignores keys of an unsupported type or beyond
-// the limits (§5). It returns a KeySetError for more than MaxKeys keys, and for a private or symmetric key, which is
+// ParseJWKS returns the keys of a JWKS of public keys (RFC 7517 §5). It ignores keys of an unsupported type or beyond
+// the limits (§5). It returns a JWKSError for more than MaxKeys keys, and for a private or symmetric key, which is
 // compromised.
-func ParseKeys(raw []byte) ([]jose.JSONWebKey, error) {
-	if err := CheckJSON(raw, maxMembers); err != nil {
-		return nil, KeySetError(err.Error())
+func ParseJWKS(raw []byte) ([]jose.JSONWebKey, error) {
+	if err := CheckJSONLimits(raw, maxMembers); err != nil {
+		return nil, JWKSError(err.Error())
 	}
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
 	if err := json.Unmarshal(raw, &set); err != nil || set.Keys == nil {
-		return nil, KeySetError("is not a JWK set: an object with the member keys")
+		return nil, JWKSError("is not a JWK set: an object with the member keys")
 	}
 	if len(set.Keys) > MaxKeys {
-		return nil, KeySetError(fmt.Sprintf("has more than %d keys", MaxKeys))
+		return nil, JWKSError(fmt.Sprintf("has more than %d keys", MaxKeys))
 	}
 	var keys []jose.JSONWebKey
 	for _, one := range set.Keys {
 		var members map[string]json.RawMessage
 		if err := json.Unmarshal(one, &members); err != nil || members == nil {
-			return nil, KeySetError("has a key that is not a JSON object")
+			return nil, JWKSError("has a key that is not a JSON object")
 		}
 		for name := range members {
 			if strings.EqualFold(name, "d") || strings.EqualFold(name, "k") {
-				return nil, KeySetError("has a private or symmetric key; publish public keys only, and replace this one")
+				return nil, JWKSError("has a private or symmetric key; publish public keys only, and replace this one")
 			}
 		}
 		if key, ok := parseKey(members); ok {
@@ -344,16 +344,16 @@ func ParseKeys(raw []byte) ([]jose.JSONWebKey, error) {
 // parseKey returns the public key of a JWK. ok is false if it is not supported.
 func parseKey(members map[string]json.RawMessage) (key jose.JSONWebKey, ok bool) {
 	var public publicKey
-	if err := Exactly(members, &public); err != nil {
+	if err := UnmarshalExact(members, &public); err != nil {
 		return key, false
 	}
 	for _, number := range []string{public.N, public.E, public.X, public.Y} {
-		if !Canonical(number) {
+		if !IsCanonicalBase64(number) {
 			return key, false
 		}
 	}
 	// go-jose parses the exponent as an int and truncates it.
-	if e, err := Decode(public.E); err != nil || new(big.Int).SetBytes(e).Cmp(big.NewInt(maxExponent)) > 0 {
+	if e, err := DecodeBase64(public.E); err != nil || new(big.Int).SetBytes(e).Cmp(big.NewInt(maxExponent)) > 0 {
 		return key, false
 	}
 	plain, err := json.Marshal(public)
@@ -364,9 +364,9 @@ func parseKey(members map[string]json.RawMessage) (key jose.JSONWebKey, ok bool)
 	return key, err == nil && slices.ContainsFunc(Algorithms, func(alg string) bool { return fits(key.Key, alg) })
 }
 
-// Exactly reads claims into the fields of a struct whose json names they have to the letter. encoding/json alone takes a
+// UnmarshalExact reads claims into the fields of a struct whose json names they have to the letter. encoding/json alone takes a
 // name in other letters for the same, so that two readers of one token could see two things.
-func Exactly(claims map[string]json.RawMessage, v any) error {
+func UnmarshalExact(claims map[string]json.RawMessage, v any) error {
 	known := map[string]json.RawMessage{}
 	for field := range reflect.TypeOf(v).Elem().Fields() {
 		if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); claims[name] != nil {
@@ -383,11 +383,11 @@ func Exactly(claims map[string]json.RawMessage, v any) error {
 // Leeway is how far the clock of whoever signed may differ.
 const Leeway = 30 * time.Second
 
-// Instant is a NumericDate (RFC 7519 §2): seconds, perhaps with a fraction.
-type Instant float64
+// NumericDate is a NumericDate (RFC 7519 §2): seconds, perhaps with a fraction.
+type NumericDate float64
 
 // Time is the instant, to the second. What is beyond every calendar stays far away on its own side.
-func (i Instant) Time() time.Time {
+func (i NumericDate) Time() time.Time {
 	const far = 1 << 40
 	return time.Unix(int64(max(-far, min(i, far))), 0)
 }

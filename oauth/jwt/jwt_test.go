@@ -119,12 +119,12 @@ func TestParseKeysRefusesPrivateOnes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, err := jwt.ParseKeys([]byte(`{"keys":[` + string(public) + `,{"kty":"new","x":1},{"kty":"EC","crv":"P-521","x":"AA","y":"AA"}]}`))
+	keys, err := jwt.ParseJWKS([]byte(`{"keys":[` + string(public) + `,{"kty":"new","x":1},{"kty":"EC","crv":"P-521","x":"AA","y":"AA"}]}`))
 	if err != nil || len(keys) != 1 || keys[0].KeyID != "1" {
 		t.Errorf("%v %v", keys, err)
 	}
 	for _, bad := range []string{"", "[]", "{}", `{"keys":{}}`, `{"keys":["x"]}`, `{"keys":[` + string(secret) + `]}`, `{"keys":[{"kty":"oct","k":"AAAA"}]}`} {
-		if keys, err := jwt.ParseKeys([]byte(bad)); err == nil {
+		if keys, err := jwt.ParseJWKS([]byte(bad)); err == nil {
 			t.Errorf("%s gives %v", bad, keys)
 		}
 	}
@@ -156,7 +156,7 @@ func FuzzParseKeys(f *testing.F) {
 	f.Add([]byte(`{"keys":[{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}`))
 	f.Add([]byte(`{"keys":[{"kty":"oct","k":"AA"}]}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		keys, err := jwt.ParseKeys(raw)
+		keys, err := jwt.ParseJWKS(raw)
 		for _, k := range keys {
 			if err == nil && !k.IsPublic() {
 				t.Errorf("a private key came through: %s", raw)

@@ -39,7 +39,7 @@ func TestExpensiveKeysAreRefused(t *testing.T) {
 		"an exponent that overflows to 65537": {rsaKey("1", 2048, new(big.Int).Add(new(big.Int).Lsh(big.NewInt(1), 64), usual)), false},
 		"4097 bits":                           {rsaKey("1", 4097, usual), false}, "16384 bits": {rsaKey("1", 16384, usual), false}, "2047 bits": {rsaKey("1", 2047, usual), false},
 	} {
-		keys, err := jwt.ParseKeys(set(x.key))
+		keys, err := jwt.ParseJWKS(set(x.key))
 		if err != nil || (len(keys) == 1) != x.ok {
 			t.Errorf("%s: %d keys, %v", name, len(keys), err)
 		}
@@ -48,17 +48,17 @@ func TestExpensiveKeysAreRefused(t *testing.T) {
 	for i := range many {
 		many[i] = rsaKey(fmt.Sprint(i), 2048, usual)
 	}
-	if keys, err := jwt.ParseKeys(set(many[:jwt.MaxKeys]...)); err != nil || len(keys) != jwt.MaxKeys {
+	if keys, err := jwt.ParseJWKS(set(many[:jwt.MaxKeys]...)); err != nil || len(keys) != jwt.MaxKeys {
 		t.Errorf("%d keys, %v", len(keys), err)
 	}
-	var refused jwt.KeySetError
-	if keys, err := jwt.ParseKeys(set(many...)); !errors.As(err, &refused) || keys != nil || refused.Error() != "has more than 16 keys" {
+	var refused jwt.JWKSError
+	if keys, err := jwt.ParseJWKS(set(many...)); !errors.As(err, &refused) || keys != nil || refused.Error() != "has more than 16 keys" {
 		t.Errorf("%d keys, %v", len(keys), err)
 	}
 	for i := range many {
 		many[i] = `{"kty":"new"}`
 	}
-	if _, err := jwt.ParseKeys(set(many...)); err == nil {
+	if _, err := jwt.ParseJWKS(set(many...)); err == nil {
 		t.Error("keys of other kinds are not counted")
 	}
 }
@@ -66,7 +66,7 @@ func TestExpensiveKeysAreRefused(t *testing.T) {
 func TestCertificatesInKeysAreNotParsed(t *testing.T) {
 	t.Parallel()
 	key := strings.Replace(rsaKey("1", 2048, big.NewInt(65537)), `{`, `{"x5c":["`+base64.StdEncoding.EncodeToString([]byte("no certificate"))+`"],"x5t":7,`, 1)
-	if keys, err := jwt.ParseKeys(set(key)); err != nil || len(keys) != 1 || len(keys[0].Certificates) != 0 {
+	if keys, err := jwt.ParseJWKS(set(key)); err != nil || len(keys) != 1 || len(keys[0].Certificates) != 0 {
 		t.Errorf("%v %v", keys, err)
 	}
 }
@@ -97,7 +97,7 @@ func TestFewKeysAreTriedForOneToken(t *testing.T) {
 	if err := parse(token, jwt.Algorithms, append(others[1:], k.JWK())...); err != nil {
 		t.Errorf("four candidates: %v", err)
 	}
-	if err := parse(token, jwt.Algorithms, append(others, k.JWK())...); !errors.Is(err, jwt.ErrManyCandidates) || !errors.Is(err, jwt.ErrInvalid) {
+	if err := parse(token, jwt.Algorithms, append(others, k.JWK())...); !errors.Is(err, jwt.ErrTooManyCandidates) || !errors.Is(err, jwt.ErrInvalid) {
 		t.Errorf("five candidates: %v", err)
 	}
 	if err := parse(withID, jwt.Algorithms, append(others, named.JWK())...); err != nil {
@@ -108,7 +108,7 @@ func TestFewKeysAreTriedForOneToken(t *testing.T) {
 		other.KeyID = "5"
 		same = append(same, other)
 	}
-	if err := parse(withID, jwt.Algorithms, append(same, named.JWK())...); !errors.Is(err, jwt.ErrManyCandidates) {
+	if err := parse(withID, jwt.Algorithms, append(same, named.JWK())...); !errors.Is(err, jwt.ErrTooManyCandidates) {
 		t.Errorf("five keys of one kid: %v", err)
 	}
 }

@@ -18,8 +18,8 @@ import (
 // FormType is the media type of every form.
 const FormType = "application/x-www-form-urlencoded"
 
-// MaxBody is the largest request body in bytes.
-const MaxBody = 64 << 10
+// MaxBodySize is the largest request body in bytes.
+const MaxBodySize = 64 << 10
 
 // Real clients send fewer than twenty parameters, and lists of a few values. Libraries parse such lists in quadratic
 // time, so their values are counted before a library parses them.
@@ -30,22 +30,22 @@ const (
 
 // Error is a request that cannot be read. Its text is for the developer and quotes parameter names at most.
 type Error struct {
-	Status int    // 400, 405, 413 or 415
-	Code   string // of the OAuth error; empty: invalid_request
-	Text   string
+	Status      int    // 400, 405, 413 or 415
+	Code        string // of the OAuth error; empty: invalid_request
+	Description string
 }
 
-func (e *Error) Error() string { return e.Text }
+func (e *Error) Error() string { return e.Description }
 
 // Text is the text of an *Error in err, or a plain word where there is none.
-func Text(err error) string {
+func Description(err error) string {
 	if e := (*Error)(nil); errors.As(err, &e) {
-		return e.Text
+		return e.Description
 	}
 	return "The request cannot be read."
 }
 
-func bad(text string) error { return &Error{Status: http.StatusBadRequest, Text: text} }
+func bad(text string) error { return &Error{Status: http.StatusBadRequest, Description: text} }
 
 // sensitive parameters must not be in a URL, where logs and histories keep them (RFC 6749 §2.3.1, RFC 9700 §4.3.2).
 var sensitive = []string{"client_secret", "client_assertion", "password", "code", "code_verifier", "refresh_token", "token", "access_token", "subject_token", "device_code"}
@@ -53,7 +53,7 @@ var sensitive = []string{"client_secret", "client_assertion", "password", "code"
 // Form reads the body of a POST. Parameters of the query string are ignored, and refused when they are credentials.
 func Form(r *http.Request) (url.Values, error) {
 	if r.Method != http.MethodPost {
-		return nil, &Error{Status: http.StatusMethodNotAllowed, Text: "Send this request by POST."}
+		return nil, &Error{Status: http.StatusMethodNotAllowed, Description: "Send this request by POST."}
 	}
 	query, err := parse(r.URL.RawQuery)
 	if err != nil {
@@ -66,27 +66,27 @@ func Form(r *http.Request) (url.Values, error) {
 	}
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || kind != FormType {
-		return nil, &Error{Status: http.StatusBadRequest, Text: "Send the parameters as " + FormType + "."}
+		return nil, &Error{Status: http.StatusBadRequest, Description: "Send the parameters as " + FormType + "."}
 	}
-	if r.ContentLength > MaxBody {
+	if r.ContentLength > MaxBodySize {
 		return nil, tooLarge
 	}
 	body, err := read(r)
 	if err != nil {
 		return nil, bad("The request body could not be read.")
 	}
-	if len(body) > MaxBody {
+	if len(body) > MaxBodySize {
 		return nil, tooLarge
 	}
 	return parse(string(body))
 }
 
-var tooLarge = &Error{Status: http.StatusRequestEntityTooLarge, Text: "The request body is larger than 64 KiB."}
+var tooLarge = &Error{Status: http.StatusRequestEntityTooLarge, Description: "The request body is larger than 64 KiB."}
 
 // read reads the body, no more than is needed to see that it is too large, into just the room it needs where that is told.
 func read(r *http.Request) ([]byte, error) {
 	if r.ContentLength < 0 {
-		return io.ReadAll(io.LimitReader(r.Body, MaxBody+1))
+		return io.ReadAll(io.LimitReader(r.Body, MaxBodySize+1))
 	}
 	body := make([]byte, r.ContentLength)
 	_, err := io.ReadFull(r.Body, body)
@@ -99,23 +99,23 @@ var lists = []struct{ name, code string }{
 	{"response_type", ""}, {"grant_type", ""},
 }
 
-// CheckLists returns an *Error when a list parameter has more than MaxValues values.
-func CheckLists(values url.Values) error {
+// CheckListLengths returns an *Error when a list parameter has more than MaxValues values.
+func CheckListLengths(values url.Values) error {
 	for _, list := range lists {
 		for _, v := range values[list.name] {
-			if CountSpaces(v) >= MaxValues {
-				return &Error{Status: http.StatusBadRequest, Code: list.code, Text: fmt.Sprintf("The parameter %s has more than %d values.", list.name, MaxValues)}
+			if CountSeparators(v) >= MaxValues {
+				return &Error{Status: http.StatusBadRequest, Code: list.code, Description: fmt.Sprintf("The parameter %s has more than %d values.", list.name, MaxValues)}
 			}
 		}
 	}
 	if len(values["resource"]) > MaxValues {
-		return &Error{Status: http.StatusBadRequest, Code: "invalid_target", Text: fmt.Sprintf("The parameter resource has more than %d values.", MaxValues)}
+		return &Error{Status: http.StatusBadRequest, Code: "invalid_target", Description: fmt.Sprintf("The parameter resource has more than %d values.", MaxValues)}
 	}
 	return nil
 }
 
-// CountSpaces returns the number of characters in s that some parser treats as a separator.
-func CountSpaces(s string) (n int) {
+// CountSeparators returns the number of characters in s that some parser treats as a separator.
+func CountSeparators(s string) (n int) {
 	for _, r := range s {
 		if unicode.IsSpace(r) {
 			n++
@@ -124,8 +124,8 @@ func CountSpaces(s string) (n int) {
 	return n
 }
 
-// CheckCount returns an *Error when an encoded query or form has more parameters than max.
-func CheckCount[T string | []byte](raw T, max int) error {
+// CheckParameterCount returns an *Error when an encoded query or form has more parameters than max.
+func CheckParameterCount[T string | []byte](raw T, max int) error {
 	n := 1
 	for i := range len(raw) {
 		if raw[i] == '&' {
@@ -140,7 +140,7 @@ func CheckCount[T string | []byte](raw T, max int) error {
 
 // Query reads the parameters of a GET.
 func Query(r *http.Request) (url.Values, error) {
-	if len(r.URL.RawQuery) > MaxBody {
+	if len(r.URL.RawQuery) > MaxBodySize {
 		return nil, bad("The query string is larger than 64 KiB.")
 	}
 	return parse(r.URL.RawQuery)
@@ -148,7 +148,7 @@ func Query(r *http.Request) (url.Values, error) {
 
 // parse decodes and checks parameters. Only resource may be repeated (RFC 8707 §2).
 func parse(raw string) (url.Values, error) {
-	if err := CheckCount(raw, MaxParameters); err != nil {
+	if err := CheckParameterCount(raw, MaxParameters); err != nil {
 		return nil, err
 	}
 	values, err := url.ParseQuery(raw)
@@ -157,12 +157,12 @@ func parse(raw string) (url.Values, error) {
 	}
 	for name, list := range values {
 		if len(list) > 1 && name != "resource" {
-			return nil, bad("The parameter " + Printable(name) + " is given more than once.")
+			return nil, bad("The parameter " + Sanitize(name) + " is given more than once.")
 		}
 		kept := list[:0]
 		for _, v := range list {
 			if !utf8.ValidString(v) || strings.ContainsRune(v, 0) {
-				return nil, bad("The parameter " + Printable(name) + " is not valid UTF-8 text.")
+				return nil, bad("The parameter " + Sanitize(name) + " is not valid UTF-8 text.")
 			}
 			if v != "" {
 				kept = append(kept, v)
@@ -177,8 +177,8 @@ func parse(raw string) (url.Values, error) {
 	return values, nil
 }
 
-// Printable returns s cut to 60 characters, with what an error_description may not hold (RFC 6749 §5.2) replaced by "?".
-func Printable(s string) string {
+// Sanitize returns s cut to 60 characters, with what an error_description may not hold (RFC 6749 §5.2) replaced by "?".
+func Sanitize(s string) string {
 	out := make([]byte, 0, 64)
 	for _, r := range s {
 		if len(out) == 60 {

@@ -34,7 +34,7 @@ func TestForm(t *testing.T) {
 		"GET": request("GET", "/", form, ""), "repeated": request("POST", "/", form, "a=1&a=1"), "repeated and empty": request("POST", "/", form, "a=1&a="),
 		"multipart": request("POST", "/", "multipart/form-data; boundary=x", ""), "json": request("POST", "/", "application/json", "{}"), "no type": request("POST", "/", "", "a=1"),
 		"secret in the query": request("POST", "/?client_secret=x", form, "a=1"), "token in the query": request("POST", "/?token=x", form, "a=1"),
-		"too large": request("POST", "/", form, "a="+strings.Repeat("x", params.MaxBody)), "bad escape": request("POST", "/", form, "a=%zz"), "semicolon": request("POST", "/", form, "a=1;b=2"),
+		"too large": request("POST", "/", form, "a="+strings.Repeat("x", params.MaxBodySize)), "bad escape": request("POST", "/", form, "a=%zz"), "semicolon": request("POST", "/", form, "a=1;b=2"),
 		"not UTF-8": request("POST", "/", form, "a=%ff"), "NUL": request("POST", "/", form, "a=%00"), "repeated in the query": request("POST", "/?a=1&a=2", form, "b=1"),
 	} {
 		if got, err := params.Form(r); err == nil {
@@ -63,7 +63,7 @@ func FuzzForm(f *testing.F) {
 				}
 			}
 		}
-		if encoded := got.Encode(); len(encoded) <= params.MaxBody {
+		if encoded := got.Encode(); len(encoded) <= params.MaxBodySize {
 			again, err := params.Form(request("POST", "/", form, encoded))
 			if err != nil || again.Encode() != encoded {
 				t.Errorf("%q reads differently when it is sent again: %v", body, err)
@@ -75,7 +75,7 @@ func FuzzForm(f *testing.F) {
 func FuzzPrintable(f *testing.F) {
 	f.Add("a\"b\\c\x00é")
 	f.Fuzz(func(t *testing.T, s string) {
-		for _, c := range params.Printable(s) {
+		for _, c := range params.Sanitize(s) {
 			if c < 0x20 || c > 0x7e || c == '"' || c == '\\' {
 				t.Errorf("%q gives %q", s, c)
 			}

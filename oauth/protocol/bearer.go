@@ -56,7 +56,7 @@ func ParseBearer(header string) string {
 func AccessToken(r *http.Request) (string, error) {
 	query, err := params.Query(r)
 	if err != nil {
-		return "", BearerError(InvalidRequest, params.Text(err))
+		return "", BearerError(InvalidRequest, params.Description(err))
 	}
 	if query.Has("access_token") {
 		return "", BearerError(InvalidRequest, "access_token must be in the Authorization header or the body, never in the URL.")
@@ -66,7 +66,7 @@ func AccessToken(r *http.Request) (string, error) {
 	if r.Method == http.MethodPost && err == nil && kind == params.FormType {
 		form, err := params.Form(r)
 		if err != nil {
-			return "", BearerError(InvalidRequest, params.Text(err))
+			return "", BearerError(InvalidRequest, params.Description(err))
 		}
 		inBody = form.Get("access_token")
 	}

@@ -62,7 +62,7 @@ func validateScheme(u *url.URL) error {
 		if p := u.Port(); p == "" && strings.HasSuffix(u.Host, ":") || p != "" && !validPort(p) {
 			return errors.New("has an invalid port")
 		}
-		if u.Scheme == "http" && !Loopback(u.Hostname()) && u.Hostname() != "localhost" {
+		if u.Scheme == "http" && !IsLoopback(u.Hostname()) && u.Hostname() != "localhost" {
 			return errors.New("is http; use https, which only 127.0.0.1, [::1] and localhost can do without")
 		}
 		return nil
@@ -79,7 +79,7 @@ func validPort(p string) bool {
 }
 
 // Loopback reports whether host is a loopback IP literal.
-func Loopback(host string) bool {
+func IsLoopback(host string) bool {
 	a, err := netip.ParseAddr(host)
 	return err == nil && a.IsLoopback() && a.Zone() == ""
 }
@@ -124,9 +124,9 @@ func floating(uri string) (string, bool) {
 	return "", false
 }
 
-// Impersonable reports whether any app on the person's device could receive what is sent to uri: a loopback address or
+// AllowsImpersonation reports whether any app on the person's device could receive what is sent to uri: a loopback address or
 // an app's own scheme (RFC 8252 §8.6).
-func Impersonable(uri string) bool {
+func AllowsImpersonation(uri string) bool {
 	u, err := url.Parse(uri)
 	if err != nil || (u.Scheme != "https" && u.Scheme != "http") {
 		return true

@@ -44,8 +44,8 @@ func TestMatch(t *testing.T) {
 func TestImpersonable(t *testing.T) {
 	t.Parallel()
 	for uri, want := range map[string]bool{"https://a.example:8443/cb?x": false, "http://127.0.0.1:9/cb": true, "com.example.app:/cb": true} {
-		if got := redirect.Impersonable(uri); got != want {
-			t.Errorf("Impersonable(%q) = %t, want %t", uri, got, want)
+		if got := redirect.AllowsImpersonation(uri); got != want {
+			t.Errorf("AllowsImpersonation(%q) = %t, want %t", uri, got, want)
 		}
 	}
 }
@@ -128,7 +128,7 @@ func FuzzMatch(f *testing.F) {
 		if a.Scheme != b.Scheme || a.Hostname() != b.Hostname() || a.EscapedPath() != b.EscapedPath() || a.RawQuery != b.RawQuery || a.Fragment != b.Fragment || b.User != nil {
 			t.Errorf("%q matches %q", requested, registered)
 		}
-		if a.Port() != b.Port() && !redirect.Loopback(a.Hostname()) {
+		if a.Port() != b.Port() && !redirect.IsLoopback(a.Hostname()) {
 			t.Errorf("the port of %q floats", registered)
 		}
 	})
@@ -150,7 +150,7 @@ func FuzzValidate(f *testing.F) {
 		if u.User != nil || strings.ContainsAny(uri, "#*\\ \r\n\t") || u.Scheme == "javascript" || u.Scheme == "data" {
 			t.Errorf("%q is accepted", uri)
 		}
-		if u.Scheme == "http" && !redirect.Loopback(u.Hostname()) && u.Hostname() != "localhost" {
+		if u.Scheme == "http" && !redirect.IsLoopback(u.Hostname()) && u.Hostname() != "localhost" {
 			t.Errorf("%q is accepted without TLS", uri)
 		}
 		switch d := redirect.DestinationOf(uri); {

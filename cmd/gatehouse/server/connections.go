@@ -42,7 +42,7 @@ func maxConnections(cfg config.Config) int {
 		pool = 4 * runtime.GOMAXPROCS(0)
 	}
 	reserved := ownFiles + outgoingFiles + pool
-	if _, embedded := cfg.Embedded(); embedded {
+	if _, embedded := cfg.SQLitePath(); embedded {
 		reserved += (sqliteFiles - 1) * pool
 	}
 	if cfg.RedisURL != "" {

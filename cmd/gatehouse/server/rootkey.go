@@ -15,7 +15,7 @@ import (
 
 // useRootKey finds the root key, or creates one next to a new embedded database, and ties the store to it.
 func useRootKey(ctx context.Context, cfg config.Config, store *storage.Store, notice func(string)) error {
-	path, embedded := cfg.Embedded()
+	path, embedded := cfg.SQLitePath()
 	key := cfg.SecretKey
 	if key == nil && embedded {
 		var err error

@@ -115,7 +115,7 @@ func OpenDatabase(ctx context.Context, cfg config.Config) (*storage.Store, error
 // checkNotLost refuses to create an embedded database next to the root key of another: that one was removed, or the
 // path is wrong, and a new one would have no clients and no users.
 func checkNotLost(cfg config.Config) error {
-	path, embedded := cfg.Embedded()
+	path, embedded := cfg.SQLitePath()
 	if !embedded {
 		return nil
 	}
@@ -162,7 +162,7 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 		return nil, errors.Join(err, s.limiter.Close())
 	}
 	s.Users = identity.New(store, identity.Options{
-		Secure: cfg.Secure(), SessionIdleTTL: cfg.SessionIdleTTL, SessionMaxTTL: cfg.SessionMaxTTL,
+		Secure: cfg.IsHTTPS(), SessionIdleTTL: cfg.SessionIdleTTL, SessionMaxTTL: cfg.SessionMaxTTL,
 		PasswordMinLength: cfg.PasswordMinLength, Concurrency: cfg.PasswordConcurrency, Limiter: s.limiter,
 		NamesLimit: cfg.RateLimits[ratelimit.SignInNames], PasswordCost: o.PasswordCost,
 	})
