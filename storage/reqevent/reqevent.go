@@ -17,15 +17,27 @@ type Event struct {
 	Address   string
 	UserAgent string
 
-	Route     string // the pattern of the route, never the path
-	ClientID  string
-	UserID    string
-	GrantType string
-	ErrorCode string
-	RuleID    string // the rule that decided the response, for diagnosis
-	Limit     string // the rate limit that refused the request
-	Status    int
-	Duration  time.Duration
+	Route    string // the pattern of the route, never the path
+	BodySize int    // bytes of the body that were read before the handler
+	ClientID string // of the client, once it is known to be registered
+	// ClaimedClientID is the client_id as the caller sent it, before authentication. It may be anything.
+	ClaimedClientID string
+	UserID          string
+	GrantType       string
+	ErrorCode       string
+	RuleID          string // the rule that decided the response, for diagnosis
+	Limit           string // the rate limit that refused the request
+	Status          int
+	Duration        time.Duration
+	Err             error // why the request failed, for the log only
+}
+
+// SetUser makes the user the actor of the request, or an anonymous caller when id is empty.
+func (e *Event) SetUser(id string) {
+	e.UserID, e.Actor = id, "anonymous"
+	if id != "" {
+		e.Actor = "user:" + id
+	}
 }
 
 type key struct{}
