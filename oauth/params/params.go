@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -51,11 +52,14 @@ func bad(text string) error { return &Error{Status: http.StatusBadRequest, Descr
 var sensitive = []string{"client_secret", "client_assertion", "password", "code", "code_verifier", "refresh_token", "token", "access_token", "subject_token", "device_code"}
 
 // Form reads the body of a POST. Parameters of the query string are ignored, and refused when they are credentials.
-func Form(r *http.Request) (url.Values, error) {
+func Form(r *http.Request) (url.Values, error) { return FormWithLists(r, MaxParameters) }
+
+// FormWithLists reads a form like Form, but with up to limit parameters, of which those in lists may be repeated.
+func FormWithLists(r *http.Request, limit int, lists ...string) (url.Values, error) {
 	if r.Method != http.MethodPost {
 		return nil, &Error{Status: http.StatusMethodNotAllowed, Description: "Send this request by POST."}
 	}
-	query, err := parse(r.URL.RawQuery)
+	query, err := parse(r.URL.RawQuery, MaxParameters)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +82,7 @@ func Form(r *http.Request) (url.Values, error) {
 	if len(body) > MaxBodySize {
 		return nil, tooLarge
 	}
-	return parse(string(body))
+	return parse(string(body), limit, lists...)
 }
 
 var tooLarge = &Error{Status: http.StatusRequestEntityTooLarge, Description: "The request body is larger than 64 KiB."}
@@ -143,12 +147,12 @@ func Query(r *http.Request) (url.Values, error) {
 	if len(r.URL.RawQuery) > MaxBodySize {
 		return nil, bad("The query string is larger than 64 KiB.")
 	}
-	return parse(r.URL.RawQuery)
+	return parse(r.URL.RawQuery, MaxParameters)
 }
 
-// parse decodes and checks parameters. Only resource may be repeated (RFC 8707 §2).
-func parse(raw string) (url.Values, error) {
-	if err := CheckParameterCount(raw, MaxParameters); err != nil {
+// parse decodes and checks parameters. Only resource (RFC 8707 §2) and those in lists may be repeated.
+func parse(raw string, limit int, lists ...string) (url.Values, error) {
+	if err := CheckParameterCount(raw, limit); err != nil {
 		return nil, err
 	}
 	values, err := url.ParseQuery(raw)
@@ -156,7 +160,7 @@ func parse(raw string) (url.Values, error) {
 		return nil, bad("The parameters are not valid application/x-www-form-urlencoded.")
 	}
 	for name, list := range values {
-		if len(list) > 1 && name != "resource" {
+		if len(list) > 1 && name != "resource" && !slices.Contains(lists, name) {
 			return nil, bad("The parameter " + Sanitize(name) + " is given more than once.")
 		}
 		kept := list[:0]
