@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -277,4 +278,10 @@ func (p *Users) end(r *http.Request, who, by *SignedInUser) error {
 // Sessions lists a person's live sessions, the latest seen first.
 func (p *Users) Sessions(r *http.Request, user storage.User) ([]storage.BrowserSession, error) {
 	return p.store.Sessions(r.Context(), user, p.options.SessionIdleTTL)
+}
+
+// EndSession ends a session of the user, in this or another browser. It returns storage.ErrNotFound when the user has no
+// such session.
+func (p *Users) EndSession(ctx context.Context, userID, sessionID string) error {
+	return p.store.EndSession(ctx, userID, sessionID, storage.Event{Type: storage.SessionEnded})
 }
