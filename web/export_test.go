@@ -1,10 +1,10 @@
 package web
 
-// Patterns lists every route there is, with its method where it has one.
+// Patterns returns the pattern of every route.
 func Patterns() []string {
-	out := make([]string, 0, len(routes))
-	for _, r := range routes {
-		out = append(out, r.path)
+	var patterns []string
+	for _, rt := range (&Server{}).routes() {
+		patterns = append(patterns, rt.pattern)
 	}
-	return out
+	return patterns
 }

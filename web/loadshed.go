@@ -3,52 +3,58 @@ package web
 import (
 	"bytes"
 	"cmp"
-	"gatehouse/oauth/protocol"
 	"io"
 	"net/http"
 	"strconv"
 	"sync"
 	"time"
+
+	"gatehouse/oauth/protocol"
 )
 
 const (
 	maxBodyBuffer = 64<<10 + 1 // more than any endpoint reads
 	smallBody     = 4 << 10
-	// maxLargeBodies is how many bodies of more than smallBody may be on their way at once: 32 MB of them.
+	// maxLargeBodies is how many bodies of more than smallBody may be read concurrently: 32 MB of them.
 	maxLargeBodies = 256
-	// writeTime is how long the caller may take to read an answer.
-	writeTime = 15 * time.Second
+	// writeTimeout is how long the client may take to read a response.
+	writeTimeout = 15 * time.Second
+	// maxPooledBuffer is the largest buffer that is reused, and the largest response that is assumed to fit into the
+	// buffers of the operating system.
+	maxPooledBuffer = 16 << 10
+	// maxSending limits the bytes of all responses that are being sent.
+	maxSending = 64 << 20
 )
 
-// readBody reads the body before the request is let in, so that whoever sends one byte a second holds a connection and none
-// of the places that requests work in. What is too large stays unread, for the endpoint to refuse. Of large bodies only so many
-// are read at once. The body lives as long as the recorder of its answer.
+// readBody reads the body before the request acquires a slot, so that a slow client occupies a connection but no slot. A
+// body that is too large stays unread, for the endpoint to refuse. The number of large bodies that are read concurrently
+// is limited. The body is valid until the recorder of its response is released.
 func (s *Server) readBody(rec *recorder, r *http.Request) error {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return nil
 	}
-	// A body gets more room as it arrives, not because it says that it will.
+	// The buffer grows as bytes arrive, and does not trust Content-Length.
 	b := &rec.request
-	b.rest = r.Body
-	n, err := b.read.ReadFrom(io.LimitReader(b.rest, smallBody))
+	b.unread = r.Body
+	n, err := b.read.ReadFrom(io.LimitReader(b.unread, smallBody))
 	if err == nil && n == smallBody {
-		if s.large.Add(1) > maxLargeBodies {
-			s.large.Add(-1)
+		if s.largeBodies.Add(1) > maxLargeBodies {
+			s.largeBodies.Add(-1)
 			return overloadError()
 		}
-		defer s.large.Add(-1)
-		_, err = b.read.ReadFrom(io.LimitReader(b.rest, maxBodyBuffer-smallBody))
+		defer s.largeBodies.Add(-1)
+		_, err = b.read.ReadFrom(io.LimitReader(b.unread, maxBodyBuffer-smallBody))
 	}
 	b.err = err
 	r.Body = b
 	return nil
 }
 
-// body is what was read of a request's body, then how reading it ended, or the rest.
+// body is the part of a request body that was read, followed by the error that ended reading, or by the unread part.
 type body struct {
-	read bytes.Buffer
-	err  error
-	rest io.ReadCloser
+	read   bytes.Buffer
+	err    error
+	unread io.ReadCloser
 }
 
 func (b *body) Read(p []byte) (int, error) {
@@ -58,20 +64,20 @@ func (b *body) Read(p []byte) (int, error) {
 	if b.err != nil {
 		return 0, b.err
 	}
-	return b.rest.Read(p)
+	return b.unread.Read(p)
 }
 
-func (b *body) Close() error { return b.rest.Close() }
+func (b *body) Close() error { return b.unread.Close() }
 
-// overloadError returns a quick refusal.
+// overloadError returns the error of a request that is refused because of too many others.
 func overloadError() error {
 	e := protocol.NewError(protocol.TemporarilyUnavailable, "The server has too many requests in progress. Retry shortly.")
 	e.RetryAfter = time.Second
 	return e
 }
 
-// enter takes a place for a request, or says that there is none: beyond what this process can work on at once, a quick
-// refusal is better for everybody than a queue that only grows.
+// acquireSlot acquires one of the slots for requests in flight. When there is none, the request is refused immediately,
+// because a queue would only grow.
 func (s *Server) acquireSlot() error {
 	if n := s.inFlight.Add(1); s.maxInFlight > 0 && n > s.maxInFlight {
 		s.inFlight.Add(-1)
@@ -81,15 +87,18 @@ func (s *Server) acquireSlot() error {
 	return nil
 }
 
-// recorder keeps an answer until the handler is done, so that who reads slowly holds no place. Answers are small: pages,
-// JSON, a logo of 256 KiB at most.
+func (s *Server) releaseSlot() { s.inFlight.Add(-1) }
+
+// recorder buffers a response until the handler has returned, so that a slow client occupies no slot. Responses are
+// small: pages, JSON, a logo of 256 KiB at most.
 type recorder struct {
 	http.ResponseWriter
-	request body // the request's
-	status  int
+	request body
+	status  int // 0: no response yet
 	body    bytes.Buffer
 }
 
+// WriteHeader records the first status.
 func (r *recorder) WriteHeader(status int) {
 	if r.status == 0 {
 		r.status = status
@@ -101,13 +110,14 @@ func (r *recorder) Write(b []byte) (int, error) {
 	return r.body.Write(b)
 }
 
-// recorders are used again, with the room of their two bodies.
-var recorders = sync.Pool{New: func() any { return &recorder{} }}
+// discard forgets the recorded response, so that another one can replace it.
+func (r *recorder) discard() {
+	r.status = 0
+	r.body.Reset()
+}
 
-const (
-	maxPooledBuffer = 16 << 10
-	maxSending      = 64 << 20
-)
+// recorders are reused, with the buffers of both bodies.
+var recorders = sync.Pool{New: func() any { return &recorder{} }}
 
 func newRecorder(w http.ResponseWriter) *recorder {
 	r, _ := recorders.Get().(*recorder)
@@ -115,8 +125,8 @@ func newRecorder(w http.ResponseWriter) *recorder {
 	return r
 }
 
-// free gives the recorder back. Nobody may hold it any more.
-func (r *recorder) free() {
+// release returns the recorder to the pool. It must not be used afterwards.
+func (r *recorder) release() {
 	if r.body.Cap() > maxPooledBuffer || r.request.read.Cap() > maxPooledBuffer {
 		return
 	}
@@ -126,10 +136,10 @@ func (r *recorder) free() {
 	recorders.Put(r)
 }
 
-// send writes what was kept, for no longer than writeTime where it may have to wait: what is small fits into what the system
-// takes at once, except where HTTP/2 has windows of its own.
+// send writes the recorded response. It takes no longer than writeTimeout when it may have to wait for the client: a small
+// response fits into the buffers of the operating system, except over HTTP/2, which has flow control of its own.
 //
-// All answers on their way together take maxSending at most: whoever reads none of them gets no more.
+// When more than maxSending bytes of responses are being sent, because clients do not read them, the status is 503.
 func (s *Server) send(r *recorder, req *http.Request) {
 	n := int64(r.body.Len())
 	defer s.sending.Add(-n)
@@ -137,18 +147,17 @@ func (s *Server) send(r *recorder, req *http.Request) {
 		r.body.Reset()
 		r.status = http.StatusServiceUnavailable
 		h := r.Header()
-		h.Del("Content-Length") // of the answer that does not come
+		h.Del("Content-Length") // of the discarded response
 		h.Set("Retry-After", "1")
 		h.Set("Content-Type", "text/plain; charset=utf-8")
 	}
 	if req.ProtoMajor > 1 || r.body.Len() > maxPooledBuffer {
-		_ = http.NewResponseController(r.ResponseWriter).SetWriteDeadline(time.Now().Add(writeTime)) // tests have no connection
+		// Without a connection, in tests, this fails.
+		_ = http.NewResponseController(r.ResponseWriter).SetWriteDeadline(time.Now().Add(writeTimeout))
 	}
 	if n := r.body.Len(); n > 0 { // or it would be sent in chunks
 		r.Header().Set("Content-Length", strconv.Itoa(n))
 	}
 	r.ResponseWriter.WriteHeader(cmp.Or(r.status, http.StatusOK))
-	_, _ = r.ResponseWriter.Write(r.body.Bytes()) // a caller that went away
+	_, _ = r.ResponseWriter.Write(r.body.Bytes()) // fails when the client has disconnected
 }
-
-func (s *Server) releaseSlot() { s.inFlight.Add(-1) }

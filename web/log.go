@@ -9,7 +9,7 @@ import (
 	"gatehouse/storage/reqevent"
 )
 
-// LogHandler adds to every line the id of the request that it belongs to, and that of its trace where there is one.
+// LogHandler returns a handler that adds the IDs of the request and of its trace, if there are any, to every line.
 func LogHandler(h slog.Handler) slog.Handler { return requestHandler{h} }
 
 type requestHandler struct{ slog.Handler }

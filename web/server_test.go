@@ -253,6 +253,9 @@ func TestTemplatesKeepToTheirRules(t *testing.T) {
 	}
 	sources, err := filepath.Glob("*.go")
 	storagetest.Must(t, err)
+	packages, err := filepath.Glob("*/*.go")
+	storagetest.Must(t, err)
+	sources = append(sources, packages...)
 	for _, name := range sources {
 		b, err := os.ReadFile(name)
 		storagetest.Must(t, err)

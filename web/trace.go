@@ -14,10 +14,12 @@ import (
 	"gatehouse/storage/reqevent"
 )
 
-// startSpan begins the span of a request, below that of a trusted proxy if it sent one (W3C Trace Context), or on a loopback
-// issuer of anybody: else strangers would decide what is traced. Nothing that a caller wrote is in it.
+// startSpan starts the span of a request. Its parent is the span of a trusted proxy that sent one (W3C Trace Context), or
+// of any caller when the issuer is on loopback; otherwise untrusted clients would decide what is traced. The span has no
+// value that a caller chose.
 func (s *Server) startSpan(ctx context.Context, r *http.Request) (context.Context, trace.Span) {
-	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && (s.trusted(peer.Addr().Unmap()) || s.peers.local) {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err == nil && (s.isTrustedProxy(peer.Addr().Unmap()) || s.proxyCheck.localIssuer) {
 		ctx = propagation.TraceContext{}.Extract(ctx, propagation.HeaderCarrier(r.Header))
 	}
 	route, method := routeOf(r), knownMethod(r.Method)
@@ -26,12 +28,13 @@ func (s *Server) startSpan(ctx context.Context, r *http.Request) (context.Contex
 		attribute.String("gatehouse.request_id", reqevent.From(ctx).RequestID)))
 }
 
-func endSpan(span trace.Span, status int, err error) {
-	span.SetAttributes(attribute.Int("http.response.status_code", status))
-	if err != nil {
-		span.SetAttributes(attribute.String("error.type", oauth.AsError(err).Code))
+// endSpan ends the span of a request with its outcome.
+func endSpan(span trace.Span, event *reqevent.Event) {
+	span.SetAttributes(attribute.Int("http.response.status_code", event.Status))
+	if event.Err != nil {
+		span.SetAttributes(attribute.String("error.type", oauth.AsError(event.Err).Code))
 	}
-	if status >= http.StatusInternalServerError {
+	if event.Status >= http.StatusInternalServerError {
 		span.SetStatus(codes.Error, "")
 	}
 	span.End()

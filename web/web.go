@@ -1,6 +1,5 @@
-// Package web is what a browser or an HTTP client meets: the route table, the middleware, the pages and the adapters
-// that turn errors into answers. It shows what oauth and identity decide and decides nothing about grants, tokens,
-// clients or keys itself.
+// Package web connects HTTP to the rest of the server: the route table, the middleware, the adapters that write errors,
+// the request log, metrics and traces. It decides nothing about grants, tokens, clients or users.
 package web
 
 import (
@@ -21,38 +20,43 @@ import (
 	"gatehouse/oauth"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
+	"gatehouse/web/account"
+	"gatehouse/web/interaction"
+	"gatehouse/web/page"
 )
 
-// Server is the public web site on one store.
+// Server serves every route.
 type Server struct {
 	store   *storage.Store
 	users   *identity.Users
 	oauth   *oauth.Server
-	log     *slog.Logger
 	limiter *ratelimit.Limiter
-	pages   *pages
-	issuer  *url.URL
-	base    string // the issuer's path
-	proxies []netip.Prefix
-	strict  bool // refuse other Hosts
-	cross   *http.CrossOriginProtection
-	formKey []byte // of the form tokens
-	peers   *peers
-	metrics *metrics
-	tracer  trace.Tracer // nil: requests are not traced
+	log     *slog.Logger
+
+	pages       *page.Renderer
+	interaction *interaction.Pages
+	account     *account.Pages
+
+	issuer         *url.URL
+	trustedProxies []netip.Prefix
+	strictHost     bool
+	crossOrigin    *http.CrossOriginProtection
+	proxyCheck     *proxyCheck
+	metrics        *metrics
+	tracer         trace.Tracer // nil: requests are not traced
 
 	inFlight    atomic.Int64
-	sending     atomic.Int64  // bytes of answers on their way
-	large       atomic.Int64  // bodies beyond smallBody that are being read
-	maxInFlight int64         // requests in flight at once, 0: any number
+	maxInFlight int64         // 0: any number
+	sending     atomic.Int64  // bytes of responses that are being sent
+	largeBodies atomic.Int64  // bodies beyond smallBody that are being read
 	timeout     time.Duration // of one request, 0: none
-	draining    atomic.Bool
 
-	readiness readiness
-	also      func() error // an additional condition of /readyz
+	draining   atomic.Bool
+	readiness  readiness
+	checkReady func() error // an additional condition of /readyz
 }
 
-// Options are what a Server is made of.
+// Options are the settings and dependencies of a Server.
 type Options struct {
 	Config  config.Config
 	Store   *storage.Store
@@ -60,7 +64,7 @@ type Options struct {
 	OAuth   *oauth.Server
 	Log     *slog.Logger
 	Limiter *ratelimit.Limiter    // nil: nothing is limited
-	Meters  prometheus.Registerer // nil: nobody reads them
+	Meters  prometheus.Registerer // nil: metrics are not exported
 	Tracer  trace.Tracer          // nil: requests are not traced
 	Ready   func() error          // an additional condition of /readyz; nil: none
 	// StrictHost refuses requests whose Host is not the issuer's, which stops another site from reaching a development
@@ -68,65 +72,65 @@ type Options struct {
 	StrictHost bool
 }
 
-// New returns the site. It fails when a template or a text is missing.
+// New returns a server. It fails when a template or a message is missing.
 func New(o Options) (*Server, error) {
 	issuer := o.Config.IssuerURL()
-	pages, err := loadPages(issuer)
+	pages, err := page.New(issuer, o.Store.Key(storage.FormKey))
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{
-		store: o.Store, users: o.Users, oauth: o.OAuth, log: o.Log, pages: pages, issuer: issuer, base: issuer.Path,
-		proxies: o.Config.TrustedProxies, strict: o.StrictHost, cross: http.NewCrossOriginProtection(),
-		formKey: o.Store.Key(storage.FormKey),
+		store: o.Store, users: o.Users, oauth: o.OAuth, limiter: o.Limiter, log: o.Log, pages: pages,
+		interaction: interaction.New(o.Store, o.Users, o.OAuth, o.Limiter, pages),
+		account:     account.New(o.Store, o.Users, o.OAuth, pages),
+		issuer:      issuer, trustedProxies: o.Config.TrustedProxies, strictHost: o.StrictHost,
+		crossOrigin: http.NewCrossOriginProtection(), tracer: o.Tracer,
+		maxInFlight: int64(o.Config.MaxRequests), timeout: o.Config.RequestTimeout, checkReady: o.Ready,
 	}
-	if err := s.cross.AddTrustedOrigin(issuer.Scheme + "://" + issuer.Host); err != nil {
+	if err := s.crossOrigin.AddTrustedOrigin(issuer.Scheme + "://" + issuer.Host); err != nil {
 		return nil, fmt.Errorf("issuer: %w", err)
 	}
-	if s.also = o.Ready; s.also == nil {
-		s.also = func() error { return nil }
+	if s.checkReady == nil {
+		s.checkReady = func() error { return nil }
 	}
-	s.limiter, s.tracer, s.maxInFlight, s.timeout = o.Limiter, o.Tracer, int64(o.Config.MaxRequests), o.Config.RequestTimeout
-	host, _ := netip.ParseAddr(issuer.Hostname())
-	s.peers = &peers{log: o.Log, local: issuer.Hostname() == "localhost" || host.IsLoopback()}
+	s.proxyCheck = &proxyCheck{log: o.Log, localIssuer: isLoopback(issuer.Hostname())}
 	if s.metrics, err = newMetrics(s, o.Meters); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
 	return s, nil
 }
 
-// Drain makes /readyz answer that this process is about to stop, while it goes on serving.
-func (s *Server) Drain() { s.draining.Store(true) }
-
-// Handler serves every route.
-func (s *Server) Handler() http.Handler {
-	mux := http.NewServeMux()
-	for _, r := range routes {
-		mux.Handle(r.pattern(s), s.serve(r))
-	}
-	if s.base != "" { // OAuth's rule for the same document (RFC 8414 §5)
-		mux.Handle(openidPath+s.base, s.serve(route{kind: public, handler: (*Server).metadata}))
-	}
-	mux.Handle("/", s.serve(route{kind: page, handler: (*Server).notFound}))
-	return s.outermost(mux)
+func isLoopback(host string) bool {
+	address, _ := netip.ParseAddr(host)
+	return host == "localhost" || address.IsLoopback()
 }
 
-// pattern is the route's pattern below the issuer's path. OAuth's metadata goes before that path (RFC 8414 §3.1).
-func (r route) pattern(s *Server) string {
-	if s.base == "" {
-		return r.path
+// Handler returns the handler of every route.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	for _, rt := range s.routes() {
+		mux.Handle(s.mountPattern(rt), s.serve(rt))
 	}
-	method, path, found := strings.Cut(r.path, " ")
+	if s.issuer.Path != "" { // OAuth's rule for the same document (RFC 8414 §5)
+		mux.Handle(openidPath+s.issuer.Path, s.serve(route{kind: kindPublic, handler: s.oauth.Metadata}))
+	}
+	notFound := func(http.ResponseWriter, *http.Request) error { return s.pages.NotFound() }
+	mux.Handle("/", s.serve(route{kind: kindPage, handler: notFound}))
+	return s.withEvent(mux)
+}
+
+// mountPattern returns the pattern of a route below the issuer's path. OAuth's metadata goes before that path (RFC 8414
+// §3.1).
+func (s *Server) mountPattern(rt route) string {
+	if s.issuer.Path == "" || rt.kind == kindHealth {
+		return rt.pattern
+	}
+	if rt.pattern == metadataPath {
+		return metadataPath + s.issuer.Path
+	}
+	method, path, found := strings.Cut(rt.pattern, " ")
 	if !found {
-		method, path = "", method
-	} else {
-		method += " "
+		return s.issuer.Path + rt.pattern
 	}
-	if path == metadataPath {
-		return method + path + s.base
-	}
-	if r.kind == health {
-		return r.path
-	}
-	return method + s.base + path
+	return method + " " + s.issuer.Path + path
 }

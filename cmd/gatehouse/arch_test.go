@@ -55,6 +55,8 @@ var rows = map[string][]string{
 	"gatehouse/oauth/accesstoken": {"gatehouse/oauth/jwt"},
 	"gatehouse/oauth/protocol":    {"gatehouse/oauth/params"},
 	"gatehouse/oauth/keyring":     {"gatehouse/oauth/accesstoken", "gatehouse/oauth/jwt", "gatehouse/oauth/protocol"},
+	"gatehouse/web/account":       {"gatehouse/web/page"},
+	"gatehouse/web/interaction":   {"gatehouse/web/page"},
 }
 
 // testing packages run the real thing for tests and are imported by tests alone.

@@ -1,0 +1,141 @@
+package account
+
+import (
+	"cmp"
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"gatehouse/display"
+	"gatehouse/identity"
+	"gatehouse/oauth"
+	"gatehouse/oauth/redirect"
+	"gatehouse/storage"
+	"gatehouse/web/page"
+)
+
+type connectedApp struct {
+	ID, Name, Host, Since, SinceText string
+	Scopes                           []string
+	Open                             string // where the app starts a sign-in, "" when it has not registered it
+	Unverified, Changed              bool   // dynamically registered; changed its description since the user agreed
+}
+
+// connectedApps returns the clients that the user has allowed.
+func (p *Pages) connectedApps(r *http.Request, user *identity.SignedInUser) ([]connectedApp, error) {
+	consents, err := p.store.Consents(r.Context(), user.User.ID)
+	if err != nil {
+		return nil, err
+	}
+	var apps []connectedApp
+	for _, consent := range consents {
+		app, err := p.connectedApp(r, consent, user.User.Username)
+		if errors.Is(err, storage.ErrNotFound) {
+			continue // the client has just been deleted
+		}
+		if err != nil {
+			return nil, err
+		}
+		apps = append(apps, app)
+	}
+	return apps, nil
+}
+
+func (p *Pages) connectedApp(r *http.Request, consent storage.Consent, loginHint string) (connectedApp, error) {
+	client, err := p.store.Client(r.Context(), consent.ClientID)
+	if err != nil {
+		return connectedApp{}, err
+	}
+	app := connectedApp{
+		ID: consent.ID, Name: display.NameOr(client.Name, client.ID), Host: redirect.DestinationOf(client.URI).Host,
+		Since: consent.CreatedAt.Format(time.RFC3339), SinceText: page.FormatTime(consent.CreatedAt),
+	}
+	if app.Scopes, err = p.scopeRows(r, consent); err != nil {
+		return connectedApp{}, err
+	}
+	if client.IsSelfRegistered() { // its home page is unverified; only the destination that the user agreed to is known
+		app.Unverified, app.Changed, app.Host = true, oauth.Redescribed(client, consent), ""
+		if agreed := oauth.AgreedRedirectURI(client, consent); agreed != "" {
+			app.Host = p.pages.Destination(agreed)
+		}
+	}
+	if client.DisabledAt == nil {
+		app.Open = p.oauth.InitiateLoginURL(client, consent, loginHint)
+	}
+	return app, nil
+}
+
+// scopeRows describes the scopes of a consent, each with its API.
+func (p *Pages) scopeRows(r *http.Request, consent storage.Consent) ([]string, error) {
+	scopes, err := p.store.Scopes(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	resources, err := p.store.Resources(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	var rows []string
+	for _, resourceScope := range consent.ResourceScopes {
+		identifier, name := storage.SplitResourceScope(resourceScope)
+		view := page.Scope{Name: name, Description: scopes[name].Description}
+		if claim, ok := oauth.ClaimOf(name); ok {
+			view.Claim = claim
+		}
+		row := p.pages.DescribeScope(view)
+		if identifier != "" {
+			api := page.NewAPI(identifier, resources[identifier].Name)
+			row = p.pages.Message("account.at", row, cmp.Or(api.Name, api.Host))
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+type withdrawPage struct {
+	page.Layout
+	App       connectedApp
+	FormToken string
+}
+
+// ShowWithdraw serves GET /account/apps/{id}: what the app can do, before the user withdraws its access.
+func (p *Pages) ShowWithdraw(w http.ResponseWriter, r *http.Request) error {
+	user, err := p.currentUser(r)
+	if err != nil {
+		return err
+	}
+	consents, err := p.store.Consents(r.Context(), user.User.ID)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(consents, func(consent storage.Consent) bool { return consent.ID == r.PathValue("id") })
+	if i < 0 {
+		return p.pages.NotFound()
+	}
+	app, err := p.connectedApp(r, consents[i], user.User.Username)
+	if err != nil {
+		return err
+	}
+	return p.pages.Render(w, http.StatusOK, "withdraw", withdrawPage{
+		Layout: p.pages.NewLayout(r, p.pages.Message("account.withdraw")), App: app,
+		FormToken: p.formToken(user, "withdraw", app.ID),
+	})
+}
+
+// Withdraw serves POST /account/apps/{id}/withdraw. Afterwards every token of the app for this user is revoked.
+func (p *Pages) Withdraw(_ http.ResponseWriter, r *http.Request) error {
+	id := r.PathValue("id")
+	user, _, err := p.readForm(r, "withdraw", id)
+	if err != nil {
+		return err
+	}
+	err = p.oauth.WithdrawConsent(r.Context(), user.User.ID, id)
+	if errors.Is(err, storage.ErrNotFound) {
+		return p.pages.NotFound()
+	}
+	if err != nil {
+		return err
+	}
+	return page.RedirectTo(homePath + "?withdrawn")
+}

@@ -1,0 +1,226 @@
+package interaction
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+
+	"gatehouse/display"
+	"gatehouse/identity"
+	"gatehouse/oauth"
+	"gatehouse/oauth/params"
+	"gatehouse/oauth/redirect"
+	"gatehouse/storage"
+	"gatehouse/web/page"
+)
+
+// MaxConsentFields is the largest number of fields of the consent form, which has one for each scope and claim.
+const MaxConsentFields = 300
+
+type consentPage struct {
+	page.Layout
+	clientView
+	Owner, Person, Destination string
+	Request, FormToken         string
+	Warnings                   []string
+	Required, Optional         []consentGroup
+}
+
+// consentGroup is what a client requests at the same APIs, or at no API when APIs is empty.
+type consentGroup struct {
+	APIs   []page.API
+	Scopes []consentScope
+}
+
+type consentScope struct {
+	Name, Description string
+	New, Ticked       bool
+}
+
+// pendingConsent is a request whose next step is the consent page.
+type pendingConsent struct {
+	*oauth.AuthorizationRequest
+	user      *identity.SignedInUser
+	before    *storage.Consent // what the user allowed the client before, or nil
+	resources map[string]storage.Resource
+}
+
+// pendingConsent returns the request that a consent page is about. When its next step is another one, it returns a
+// redirect to the request.
+func (p *Pages) pendingConsent(r *http.Request, id string) (pendingConsent, error) {
+	a, err := p.oauth.Resume(r.Context(), id, p.users.Browser(r), false)
+	if err != nil {
+		return pendingConsent{}, err
+	}
+	in, next, _, err := p.decide(r, a)
+	if err != nil {
+		return pendingConsent{}, err
+	}
+	if next != oauth.Consent {
+		return pendingConsent{}, page.RedirectTo(requestPath(a))
+	}
+	resources, err := p.store.Resources(r.Context())
+	if err != nil {
+		return pendingConsent{}, err
+	}
+	return pendingConsent{AuthorizationRequest: a, user: in.Candidate, before: in.Consent, resources: resources}, nil
+}
+
+// ShowConsent serves GET /consent: which client requests what, and where the response goes.
+func (p *Pages) ShowConsent(w http.ResponseWriter, r *http.Request) error {
+	form, err := params.Query(r)
+	if err != nil {
+		return err
+	}
+	pending, err := p.pendingConsent(r, form.Get("request"))
+	if err != nil {
+		return err
+	}
+	scopes, err := p.store.Scopes(r.Context())
+	if err != nil {
+		return err
+	}
+	data := consentPage{
+		Layout: p.pages.NewLayout(r, clientName(pending.Client)), clientView: p.newClientView(pending.AuthorizationRequest),
+		Owner: display.NameOr(pending.Client.Owner, ""), Person: userName(pending.user),
+		Destination: p.pages.Destination(pending.RedirectURI), Request: pending.ID,
+		FormToken: p.pages.FormToken(pending.tokenParts()...), Warnings: p.consentWarnings(pending.AuthorizationRequest),
+	}
+	for _, item := range pending.Permissions {
+		row := consentScope{
+			Name: item.Name, Description: p.pages.DescribeScope(scopeView(item.Name, scopes)), Ticked: pending.Selected(item, pending.before),
+			New: pending.before != nil && !pending.Allowed(item, pending.before) && !pending.Refused(item, pending.before),
+		}
+		list := &data.Required
+		if item.Optional {
+			list = &data.Optional
+		}
+		*list = addToGroup(*list, pending.apis(item), row)
+	}
+	page.AllowFormRedirects(w.Header())
+	return p.pages.Render(w, http.StatusOK, "consent", data)
+}
+
+// consentWarnings returns what the user must know about a client that the operator has not checked.
+func (p *Pages) consentWarnings(a *oauth.AuthorizationRequest) []string {
+	var warnings []string
+	if a.Client.IsSelfRegistered() {
+		unverified := p.pages.Message("consent.unverified", p.pages.Destination(a.RedirectURI))
+		if redirect.DestinationOf(a.RedirectURI).Scheme != "" {
+			unverified = p.pages.Message("consent.unverified.device")
+		}
+		warnings = append(warnings, unverified)
+	}
+	if redirect.AllowsImpersonation(a.RedirectURI) && a.Client.IsPublic() {
+		warnings = append(warnings, p.pages.Message("consent.impersonable"))
+	}
+	return warnings
+}
+
+// addToGroup adds the row to the group of its APIs. Rows without an API come first.
+func addToGroup(groups []consentGroup, apis []page.API, row consentScope) []consentGroup {
+	i := slices.IndexFunc(groups, func(g consentGroup) bool { return slices.Equal(g.APIs, apis) })
+	switch {
+	case i >= 0:
+		groups[i].Scopes = append(groups[i].Scopes, row)
+		return groups
+	case len(apis) == 0:
+		return append([]consentGroup{{Scopes: []consentScope{row}}}, groups...)
+	}
+	return append(groups, consentGroup{APIs: apis, Scopes: []consentScope{row}})
+}
+
+// apis returns the APIs that a permission is for.
+func (c pendingConsent) apis(item oauth.Permission) []page.API {
+	var views []page.API
+	for _, identifier := range item.Resources {
+		views = append(views, page.NewAPI(identifier, c.resources[identifier].Name))
+	}
+	return views
+}
+
+func scopeView(name string, known map[string]storage.Scope) page.Scope {
+	view := page.Scope{Name: name, Description: known[name].Description}
+	if claim, ok := oauth.ClaimOf(name); ok {
+		view.Claim = claim
+	}
+	return view
+}
+
+// tokenParts binds the form to the session, the request, the user, the scopes and APIs on the page and the description of
+// the client, so that a client cannot change them between the page and the decision.
+func (c pendingConsent) tokenParts() []string {
+	described := ""
+	if at := c.Client.DescribedAt; at != nil {
+		described = at.String()
+	}
+	parts := []string{"consent", c.user.Session.ID, c.ID, c.user.User.ID, described}
+	for _, item := range c.Permissions {
+		parts = append(parts, item.Name, strconv.FormatBool(item.Optional), strconv.Itoa(len(item.Resources)))
+		for _, identifier := range item.Resources {
+			parts = append(parts, identifier, c.resources[identifier].Name)
+		}
+	}
+	return parts
+}
+
+// DecideConsent serves POST /consent. It grants the required scopes and the ticked optional ones of this request.
+func (p *Pages) DecideConsent(w http.ResponseWriter, r *http.Request) error {
+	form, err := params.FormWithLists(r, MaxConsentFields, "scope")
+	if err != nil {
+		return invalidForm(err)
+	}
+	pending, err := p.pendingConsent(r, form.Get("request"))
+	if err != nil {
+		return err
+	}
+	page.AllowFormRedirects(w.Header())
+	if !p.pages.HasFormToken(form, pending.tokenParts()...) {
+		return &page.Error{Status: http.StatusForbidden, Key: "error.form", Message: p.pages.Message("consent.stale")}
+	}
+	switch form.Get("decision") {
+	case "approve":
+		return p.approve(w, r, pending, form["scope"])
+	case "deny":
+		response, err := p.oauth.Deny(r.Context(), pending.AuthorizationRequest, pending.user)
+		if err != nil {
+			return err
+		}
+		return p.WriteResponse(w, r, response)
+	}
+	return &page.Error{Status: http.StatusBadRequest, Key: "error.form"}
+}
+
+// approve records the approval and issues a code, unless the user has to sign in again first.
+func (p *Pages) approve(w http.ResponseWriter, r *http.Request, pending pendingConsent, ticked []string) error {
+	a, decision := pending.AuthorizationRequest, oauth.ConsentDecision{Prompted: true}
+	for _, item := range a.Permissions {
+		if item.Optional && !slices.Contains(ticked, item.Name) {
+			decision.Refused = append(decision.Refused, item.Name)
+		}
+	}
+	if a.SignInTooOld(pending.user, p.store.Now()) {
+		err := p.oauth.RecordApproval(r.Context(), a, pending.user, decision)
+		if err != nil && !errors.Is(err, oauth.ErrConsentStale) {
+			return err
+		}
+		return page.RedirectTo(requestPath(a))
+	}
+	response, err := p.oauth.Approve(r.Context(), a, pending.user, decision)
+	if errors.Is(err, oauth.ErrConsentStale) { // the client has changed its description: prompt again
+		return page.RedirectTo(requestPath(a))
+	}
+	if err != nil {
+		return err
+	}
+	return p.WriteResponse(w, r, response)
+}
+
+// invalidForm returns the error of a form that cannot be read.
+func invalidForm(err error) error {
+	if e := (*params.Error)(nil); errors.As(err, &e) {
+		return &page.Error{Status: e.Status, Key: "error.form", Err: err}
+	}
+	return err
+}

@@ -1,0 +1,90 @@
+// Package interaction serves the authorization and logout endpoints as a browser sees them: the pages of a stored request
+// (sign-in, account chooser, consent) and sign-out. oauth decides which page comes next; a page never links to another
+// one but returns to the request.
+package interaction
+
+import (
+	"context"
+	"net/http"
+
+	"gatehouse/display"
+	"gatehouse/identity"
+	"gatehouse/oauth"
+	"gatehouse/oauth/protocol"
+	"gatehouse/oauth/redirect"
+	"gatehouse/ratelimit"
+	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
+	"gatehouse/web/page"
+)
+
+// Pages are the pages of authorization and logout requests.
+type Pages struct {
+	store   *storage.Store // for reading
+	users   *identity.Users
+	oauth   *oauth.Server
+	limiter *ratelimit.Limiter
+	pages   *page.Renderer
+}
+
+// New returns the pages.
+func New(
+	store *storage.Store, users *identity.Users, server *oauth.Server, limiter *ratelimit.Limiter, renderer *page.Renderer,
+) *Pages {
+	return &Pages{store: store, users: users, oauth: server, limiter: limiter, pages: renderer}
+}
+
+// checkLimit counts the request against a limit of its network.
+func (p *Pages) checkLimit(r *http.Request, limit string) error {
+	decision := p.limiter.Count(r.Context(), ratelimit.Count{Limit: limit, Key: reqevent.From(r.Context()).Network()})
+	return protocol.LimitError(decision, "Too many sign-ins from your network.")
+}
+
+// setActor makes the user the actor of the request.
+func setActor(ctx context.Context, user storage.User) { reqevent.From(ctx).SetUser(user.ID) }
+
+// requestPath returns the path where the browser continues with a stored request.
+func requestPath(a *oauth.AuthorizationRequest) string { return "/oauth2/authorize/" + a.ID }
+
+// clientView is the client on a page.
+type clientView struct {
+	App, AppHost, Logo, PolicyURI, TosURI string
+	PolicyHost, TosHost                   string // of a dynamically registered client
+}
+
+func (p *Pages) newClientView(a *oauth.AuthorizationRequest) clientView {
+	client := a.Client
+	view := clientView{
+		App: clientName(client), AppHost: redirect.DestinationOf(client.URI).Host, PolicyURI: client.PolicyURI, TosURI: client.TosURI,
+	}
+	if client.IsSelfRegistered() { // its home page is unverified; only the destination of the response is known
+		view.AppHost = p.pages.Destination(a.RedirectURI)
+		view.PolicyHost, view.TosHost = redirect.DestinationOf(client.PolicyURI).Host, redirect.DestinationOf(client.TosURI).Host
+	}
+	if client.LogoURI != "" {
+		view.Logo = p.pages.Path("/logo/" + client.ID)
+	}
+	return view
+}
+
+// userView is a signed-in user on a page.
+type userView struct {
+	Session, Name, Email string
+	Ticked               bool
+}
+
+func userViews(users []*identity.SignedInUser) []userView {
+	views := make([]userView, 0, len(users))
+	for _, user := range users {
+		views = append(views, userView{Session: user.Session.ID, Name: userName(user), Email: user.User.Email, Ticked: true})
+	}
+	return views
+}
+
+// userName returns the name of a user for a page, or the username when the name is not printable.
+func userName(user *identity.SignedInUser) string {
+	return display.NameOr(user.User.Name, user.User.Username)
+}
+
+// clientName returns the name of a client for a page, or its client_id when the name is not printable.
+func clientName(client *storage.Client) string { return display.NameOr(client.Name, client.ID) }

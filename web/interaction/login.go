@@ -1,0 +1,198 @@
+package interaction
+
+import (
+	"cmp"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"gatehouse/identity"
+	"gatehouse/oauth"
+	"gatehouse/oauth/params"
+	"gatehouse/ratelimit"
+	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
+	"gatehouse/web/page"
+)
+
+type loginPage struct {
+	page.Layout
+	clientView
+	Request, FormToken, Username, Problem string
+	Again                                 bool // a signed-in user must authenticate again
+	Others                                bool // the account chooser has users to choose from
+	Stays                                 string
+}
+
+// ShowLogin serves GET /login: for an authorization request, or for the account pages.
+func (p *Pages) ShowLogin(w http.ResponseWriter, r *http.Request) error {
+	form, err := params.Query(r)
+	if err != nil {
+		return err
+	}
+	next, err := p.afterLogin(w, r, form)
+	if err != nil {
+		return err
+	}
+	if next != "" {
+		return page.RedirectTo(next)
+	}
+	return p.renderLogin(w, r, loginAttempt{status: http.StatusOK, request: form.Get("request")})
+}
+
+// afterLogin returns where a reloaded sign-in page continues when the user has signed in concurrently, in another tab,
+// and "" when the form must be shown. With the parameter another, the user wants to sign in with another account.
+func (p *Pages) afterLogin(w http.ResponseWriter, r *http.Request, form url.Values) (string, error) {
+	request := form.Get("request")
+	switch {
+	case form.Get("another") != "":
+		return "", nil
+	case request == "" && form.Get("to") == "account":
+		if user, err := p.users.CurrentUser(r); err != nil || user == nil {
+			return "", err
+		}
+		return "/account", nil
+	case request == "":
+		return "", nil
+	}
+	a, err := p.oauth.Resume(r.Context(), request, p.users.EnsureBrowser(w, r), false)
+	if err != nil {
+		return "", err
+	}
+	_, next, _, err := p.decide(r, a)
+	if err != nil || next == oauth.Login {
+		return "", err
+	}
+	return requestPath(a), nil
+}
+
+// loginAttempt is the content of the sign-in form, with the problem of the last attempt and its status.
+type loginAttempt struct {
+	status                     int
+	request, username, problem string
+}
+
+func (p *Pages) renderLogin(w http.ResponseWriter, r *http.Request, attempt loginAttempt) error {
+	browser := p.users.EnsureBrowser(w, r)
+	data := loginPage{
+		Layout: p.pages.NewLayout(r, p.pages.Message("login.title")), Request: attempt.request,
+		FormToken: p.pages.FormToken(loginTokenParts(browser, attempt.request)...),
+		Username:  attempt.username, Problem: attempt.problem,
+	}
+	if attempt.request == "" {
+		user, err := p.users.CurrentUser(r)
+		if err != nil {
+			return err
+		}
+		if user != nil {
+			data.Stays = userName(user)
+		}
+		return p.pages.Render(w, attempt.status, "login", data)
+	}
+	a, err := p.oauth.Resume(r.Context(), attempt.request, browser, false)
+	if err != nil {
+		return err
+	}
+	data.clientView = p.newClientView(a)
+	users, err := p.users.SignedIn(r)
+	if err != nil {
+		return err
+	}
+	data.Others = len(users) > 0 && a.RequiredSubject == ""
+	if user := p.oauth.SelectSubject(a, users); user != nil {
+		data.Again = true
+		data.Username = cmp.Or(data.Username, user.User.Username)
+	}
+	data.Username = cmp.Or(data.Username, a.LoginHint)
+	page.AllowFormRedirects(w.Header())
+	return p.pages.Render(w, attempt.status, "login", data)
+}
+
+func loginTokenParts(browser []byte, request string) []string {
+	return []string{"login", hex.EncodeToString(browser), request}
+}
+
+// Login serves POST /login.
+func (p *Pages) Login(w http.ResponseWriter, r *http.Request) error {
+	form, err := params.Form(r)
+	if err != nil {
+		return err
+	}
+	attempt := loginAttempt{request: form.Get("request"), username: form.Get("username")}
+	browser := p.users.Browser(r)
+	if browser == nil || !p.pages.HasFormToken(form, loginTokenParts(browser, attempt.request)...) {
+		attempt.status, attempt.problem = http.StatusForbidden, p.pages.Message("login.stale")
+		return p.renderLogin(w, r, attempt)
+	}
+	var a *oauth.AuthorizationRequest
+	if attempt.request != "" {
+		// Before the password: a request that is over needs none.
+		if a, err = p.oauth.Resume(r.Context(), attempt.request, browser, false); err != nil {
+			return err
+		}
+	}
+	if err := p.checkLimit(r, ratelimit.SignIn); err != nil {
+		return err
+	}
+	reqevent.From(r.Context()).SetUser("") // another user who is signed in here is not the actor
+	user, err := p.users.SignIn(r.Context(), attempt.username, form.Get("password"), p.users.Device(r))
+	if err != nil {
+		return p.loginFailed(w, r, attempt, err)
+	}
+	setActor(r.Context(), user)
+	signedIn, err := p.users.StartSession(w, r, user, "pwd")
+	if err != nil {
+		return err
+	}
+	if a == nil {
+		return page.RedirectTo("/account")
+	}
+	err = p.oauth.RecordSignIn(r.Context(), a, browser, signedIn)
+	if errors.Is(err, storage.ErrNotFound) { // decided in another tab in the meantime, as the next page explains
+		return page.RedirectTo(requestPath(a))
+	}
+	if err != nil {
+		return err
+	}
+	// Without an additional redirect, so that max_age=1 can be satisfied on a slow network.
+	return p.continueRequest(w, r, a)
+}
+
+// loginFailed shows the form again and leaves the cause to the log. An unknown name and an incorrect password look the
+// same.
+func (p *Pages) loginFailed(w http.ResponseWriter, r *http.Request, attempt loginAttempt, err error) error {
+	var throttled *identity.ThrottledError
+	switch {
+	case errors.Is(err, identity.ErrInvalidCredentials):
+		attempt.status, attempt.problem = http.StatusUnauthorized, p.pages.Message("login.wrong")
+	case errors.As(err, &throttled):
+		wait := max(time.Second, throttled.RetryAt.Sub(p.store.Now()).Round(time.Second))
+		w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())))
+		message := "login.throttled"
+		if throttled.Network {
+			message = "login.throttled_network"
+		}
+		attempt.status, attempt.problem = http.StatusTooManyRequests, p.pages.Message(message, formatWait(wait))
+	case errors.Is(err, identity.ErrBusy):
+		w.Header().Set("Retry-After", "5")
+		attempt.status, attempt.problem = http.StatusServiceUnavailable, p.pages.Message("login.busy")
+	default:
+		return err
+	}
+	reqevent.From(r.Context()).Err = err
+	return p.renderLogin(w, r, attempt)
+}
+
+// formatWait returns a wait in words.
+func formatWait(d time.Duration) string {
+	if d == time.Second {
+		return "1 second"
+	}
+	if d < 90*time.Second {
+		return strconv.Itoa(int(d.Seconds())) + " seconds"
+	}
+	return strconv.Itoa(int((d+time.Minute-1)/time.Minute)) + " minutes"
+}

@@ -1,0 +1,22 @@
+package page
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"net/url"
+	"strings"
+)
+
+// FormToken returns the token that binds a form to its action and to the session that it was shown to, so that another
+// site cannot make a browser submit it, or submit it for another action (RFC 9700 §4.7). No part has a NUL.
+func (p *Renderer) FormToken(parts ...string) string {
+	mac := hmac.New(sha256.New, p.formKey)
+	mac.Write([]byte(strings.Join(parts, "\x00")))
+	return hex.EncodeToString(mac.Sum(nil)[:16])
+}
+
+// HasFormToken reports whether a submitted form has the token of these parts.
+func (p *Renderer) HasFormToken(form url.Values, parts ...string) bool {
+	return hmac.Equal([]byte(form.Get("form_token")), []byte(p.FormToken(parts...)))
+}

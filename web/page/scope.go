@@ -1,0 +1,38 @@
+package page
+
+import (
+	"strings"
+
+	"gatehouse/display"
+	"gatehouse/oauth/redirect"
+)
+
+// API is an API as pages show it.
+type API struct{ Name, Host string }
+
+// NewAPI returns the view of a resource: its name and the host of its identifier, or the identifier when it has no name.
+func NewAPI(identifier, name string) API {
+	api := API{Name: display.NameOr(name, ""), Host: redirect.DestinationOf(identifier).Host}
+	if api.Name == "" || api.Host == "" { // the identifier alone distinguishes it from others at the host, or is a URN
+		api.Host = strings.TrimPrefix(identifier, "https://")
+	}
+	return api
+}
+
+// Scope is a scope, or a claim that was requested individually. A zero Scope stands for access to an API without a scope.
+type Scope struct {
+	Name        string
+	Claim       string // the claim, when it is one
+	Description string // the operator's
+}
+
+// DescribeScope returns what a scope lets a client do.
+func (p *Renderer) DescribeScope(s Scope) string {
+	switch {
+	case s.Claim != "":
+		return p.Message("claim." + s.Claim)
+	case s.Name == "":
+		return p.Message("consent.api")
+	}
+	return display.NameOr(s.Description, s.Name)
+}

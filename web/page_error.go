@@ -1,0 +1,88 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"gatehouse/display"
+	"gatehouse/oauth"
+	"gatehouse/oauth/protocol"
+	"gatehouse/ratelimit"
+	"gatehouse/storage"
+	"gatehouse/web/page"
+)
+
+// writePageError sends the error of an authorization request to the client where that is allowed, and shows any other
+// error as a page.
+func (s *Server) writePageError(w http.ResponseWriter, r *http.Request, err error) {
+	if e := (*protocol.Error)(nil); errors.As(err, &e) && e.Redirect != nil {
+		if s.interaction.WriteErrorResponse(w, r, e) == nil {
+			return
+		}
+	}
+	s.pages.WriteError(w, r, s.pageError(r, err))
+}
+
+// pageError returns the page of an error. The page of a protocol error shows its description to the developer of the
+// client; other pages only tell whose error it is.
+func (s *Server) pageError(r *http.Request, err error) *page.Error {
+	var own *page.Error
+	var expired *oauth.RequestExpiredError
+	switch {
+	case errors.As(err, &own):
+		return own
+	case errors.As(err, &expired):
+		return s.expiredPage(expired)
+	case errors.Is(err, storage.ErrOtherBrowser):
+		return &page.Error{Status: http.StatusForbidden, Key: "error.browser"}
+	case errors.Is(err, storage.ErrNotFound):
+		return &page.Error{Status: http.StatusNotFound, Key: "error.unknown"}
+	}
+	switch e := oauth.AsError(err); e.Code {
+	case protocol.RateLimited:
+		return &page.Error{Status: http.StatusTooManyRequests, Key: limitKey(e.Limit.Limit), Err: e}
+	case protocol.TemporarilyUnavailable:
+		return &page.Error{Status: http.StatusServiceUnavailable, Key: "error.unavailable"}
+	case protocol.ServerError:
+		return &page.Error{Status: http.StatusInternalServerError, Key: "error.server"}
+	default:
+		return s.malformedPage(r, e)
+	}
+}
+
+// expiredPage returns the page of an authorization request that expired or was decided.
+func (s *Server) expiredPage(e *oauth.RequestExpiredError) *page.Error {
+	switch {
+	case e.Client == nil:
+		return &page.Error{Status: http.StatusGone, Key: "error.expired", Message: s.pages.Message("error.expired.unknown")}
+	case e.Decided:
+		message := s.pages.Message("error.answered.app", display.NameOr(e.Client.Name, e.Client.ID))
+		return &page.Error{Status: http.StatusGone, Key: "error.answered", Message: message}
+	}
+	message := s.pages.Message("error.expired.app", display.NameOr(e.Client.Name, e.Client.ID))
+	return &page.Error{Status: http.StatusGone, Key: "error.expired", Message: message}
+}
+
+// limitKey returns the key of the messages for a rate limit.
+func limitKey(limit string) string {
+	switch limit {
+	case ratelimit.AllStoredRequests:
+		return "error.crowded"
+	case ratelimit.TokenUser:
+		return "error.often"
+	}
+	return "error.limit"
+}
+
+// malformedPage returns the page of an invalid request.
+func (s *Server) malformedPage(r *http.Request, e *protocol.Error) *page.Error {
+	invalid := &page.Error{Status: http.StatusBadRequest, Key: "error.request", Detail: e.Code + ": " + e.Description}
+	if e.Status() == http.StatusRequestEntityTooLarge {
+		invalid.Status = e.Status()
+	}
+	if strings.HasPrefix(r.URL.Path, s.pages.Path("/account")) { // no client sent the user to these pages
+		invalid.Key, invalid.Link = "error.malformed", s.pages.Path("/account")
+	}
+	return invalid
+}
