@@ -10,7 +10,7 @@ help: ## list these commands
 setup: ## install what the tests need (Debian, Ubuntu; elsewhere print it)
 	@scripts/setup.sh >/dev/null
 
-run: ## start everything on this machine, with the sample app
+run: ## start a complete local setup, with the sample app
 	go run ./cmd/gatehouse dev
 
 check: ## format, vet and test on SQLite, before every commit
@@ -21,40 +21,40 @@ check: ## format, vet and test on SQLite, before every commit
 test: ## every test: both engines, race detector, browser
 	scripts/test.sh
 
-e2e: ## the browser journeys alone
+e2e: ## only the browser tests
 	@tools=$$(scripts/setup.sh) && eval "$$tools" && go test -count=1 -run 'Browser' ./cmd/gatehouse
 
-torture: ## faults for longer: kill -9, databases that go, ten thousand connections, every requirement on three processes
+torture: ## longer fault tests: kill -9, database outages, ten thousand connections, every requirement on three processes
 	scripts/torture.sh
 
-parties: ## the relying parties of other people's libraries alone
+parties: ## only the relying parties built with third-party libraries
 	scripts/relying-parties.sh
 
-apis: ## the programs of docs/apis.md alone
+apis: ## only the programs of docs/apis.md
 	scripts/apis.sh
 
 fuzz: ## every fuzz target for FUZZ_TIME
 	FUZZ_TIME=$(FUZZ_TIME) scripts/fuzz.sh
 
-bench: ## benchmarks beside their bare twins, into docs/performance.md
+bench: ## benchmarks compared with a bare server, into docs/performance.md
 	scripts/bench.sh
 
 golden: ## rewrite generated documents
 	go test ./oauth -run TestConformanceDocument -update
 	go test ./cmd/gatehouse -run 'TestConfigDocument|TestLimitsDocument' -update
 
-migration: ## make an empty pair of migrations: make migration name=add_x
-	@test -n "$(name)" || { echo "say name=…"; exit 2; }
+migration: ## create an empty pair of migrations: make migration name=add_x
+	@test -n "$(name)" || { echo "usage: make migration name=…"; exit 2; }
 	@n=$$(printf %04d $$(( $$(ls migrations/postgres | tail -n 1 | cut -c1-4 | sed 's/^0*//') + 1 ))); \
 	for d in postgres sqlite; do echo '-- +goose Up' > migrations/$$d/$${n}_$(name).sql; done; ls migrations/*/$${n}_*
 
-db: ## start a throwaway PostgreSQL and print its URL; stop it with scripts/postgres.sh stop .db
+db: ## start a temporary PostgreSQL and print its URL; stop it with scripts/postgres.sh stop .db
 	scripts/postgres.sh start $(CURDIR)/.db
 
 words: ## list the discouraged words that are left, with what to write
 	go test cmd/gatehouse/words_test.go -words
 
-lint: ## golangci-lint as .golangci.yml says
+lint: ## run golangci-lint
 	go run $(LINT) run
 
 build: ## static binary in bin/

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Measures, and writes what it found into docs/performance.md, each part between marks of its own: bench.sh [part …]. Without
-# parts it does all but growth, which loads twenty million rows first (12 GB of disk and ten minutes; GROWTH_ROWS says how many
-# of each). Nothing else should run on the machine. It takes psql and curl.
+# Runs the benchmarks and writes the results into docs/performance.md and docs/scale.md, each part between its marks:
+# bench.sh [part …]. Without arguments it runs all parts except growth, which first loads twenty million rows (12 GB of disk and
+# ten minutes; GROWTH_ROWS sets the number). Run nothing else on this machine. It needs psql and curl.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 document=docs/performance.md
@@ -16,8 +16,8 @@ finish() {
 }
 trap finish EXIT
 
-# A durable PostgreSQL of its own and everything that the processes of this run have in common. Limits, log, metrics and audit are on; the
-# limits are wide enough for one client that does the work of thousands.
+# A separate durable PostgreSQL, and the settings of all processes. Limits, log, metrics and audit are enabled; the limits are
+# wide enough for one client with the traffic of thousands.
 DSN=$(OWN=1 DURABLE=1 scripts/postgres.sh start "$work/pg")
 export GATEHOUSE_DATABASE_URL=$DSN TEST_POSTGRES_DSN=$DSN
 export GATEHOUSE_SECRET_KEY=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
@@ -107,30 +107,30 @@ http() {
 overload() {
 	prepare
 	serve 18080
-	echo 'Throughput with more and more requests at once, by default limits on requests in flight (1024):'
+	echo 'Throughput with increasing concurrency, at the default limit of concurrent requests (1024):'
 	echo
 	bench --workload client_credentials,refresh --connections 8,64,256,1000 --time "${BENCH_TIME:-3s}" --rounds 3 | tee "$work/overload.txt" >&2
 	table <"$work/overload.txt"
 	kill "$server" && wait "$server" || true
 	GATEHOUSE_MAX_REQUESTS=16 serve 18080
 	echo
-	echo 'The same with room for 16 requests at once: those that got a place, and the refusals (503 with `Retry-After`) as errors:'
+	echo 'The same at a limit of 16 concurrent requests: the requests that were served, and refusals (503 with `Retry-After`) as errors:'
 	echo
 	bench --workload client_credentials --connections 8,64,256 --time "${BENCH_TIME:-3s}" --rounds 3 2>/dev/null | tee "$work/shed.txt" >&2
 	table <"$work/shed.txt"
 	kill "$server" && wait "$server" || true
 	serve 18080
 	echo
-	echo 'Token traffic of two connections, without and with a storm of sign-ins (16 connections that sign in with a password without a pause):'
+	echo 'Token requests of two connections, without and during a burst of sign-ins (16 connections that sign in with a password without pause):'
 	echo
 	bench --workload client_credentials,refresh --connections 2 --time 10s --rounds 1 | sed '1s/^/when: /; 2,$s/^/quiet: /' >"$work/storm.txt"
 	bench --workload sign_in --connections 16 --time 40s --rounds 1 >"$work/signins.txt" &
 	local storm=$!
-	sleep 4 # into the storm
+	sleep 4 # until the burst has begun
 	bench --workload client_credentials,refresh --connections 2 --time 10s --rounds 1 | sed '1d; s/^/storm: /' >>"$work/storm.txt"
 	wait "$storm" || true
 	tee -a /dev/stderr <"$work/storm.txt" | table
-	printf '\nSign-ins meanwhile: %s a second.\n' "$(awk 'NR == 2 { print $3 }' "$work/signins.txt")"
+	printf '\nSign-ins in that time: %s a second.\n' "$(awk 'NR == 2 { print $3 }' "$work/signins.txt")"
 	kill "$server" && wait "$server" || true
 }
 
@@ -195,7 +195,7 @@ scale() {
 
 cleanup() {
 	go test ./oauth -run '^$' -bench CleanUp -benchtime 1x -timeout 20m | tee "$work/clean.txt" >&2
-	echo '| Engine | before ms | meanwhile ms | times | rows/s |'
+	echo '| Engine | before ms | during ms | times | rows/s |'
 	echo '|---|---|---|---|---|'
 	awk '/^BenchmarkCleanUp/ {
 		split($1, p, "/"); sub(/-[0-9]+$/, "", p[2])
@@ -204,7 +204,7 @@ cleanup() {
 	}' "$work/clean.txt"
 }
 
-# growth has two databases on the same PostgreSQL, one of which is filled, and measures them in turn.
+# growth measures two databases on the same PostgreSQL alternately, one of them filled.
 growth() {
 	prepare
 	serve 18080
@@ -227,8 +227,8 @@ growth() {
 	kill "$empty" "$server" && wait "$empty" "$server" || true
 }
 
-# statements asks pg_stat_statements what each operation costs: whatever runs at least once in ten operations, or takes a microsecond
-# of each, which rows written together do.
+# statements prints the cost of each operation from pg_stat_statements: statements that run at least once in ten operations, or
+# take a microsecond per operation, as batches do.
 statements() {
 	prepare
 	local count=20000 w

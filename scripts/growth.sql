@@ -1,11 +1,11 @@
--- Fills a database that is only measured: :rows grants and audit rows, a tenth as many clients, people and consents. Ids are as
--- random as the real ones, so that indexes are as scattered; those of grants and audit rows begin with their time, as the real ones do.
+-- Fills a database for benchmarks: :rows grants and audit rows, a tenth as many clients, users and consents. Ids are as random as
+-- real ones, so that access to indexes is as scattered; those of grants and audit rows begin with their time, as real ones do.
 SET synchronous_commit = off;
 SET maintenance_work_mem = '512MB';
 
 INSERT INTO clients (id, name, owner, uri, policy_uri, tos_uri, contacts, auth_method, grant_types, redirect_uris, scopes, optional_scopes, audience,
     require_pkce, skip_consent, refresh_rotation, epoch, created_at, updated_at)
-SELECT 'gc' || md5('client' || n), 'App ' || n, '', '', '', '', '', 'client_secret_basic', 'authorization_code refresh_token', 'https://app' || n || '.example/callback',
+SELECT 'gc' || md5('client' || n), 'Client ' || n, '', '', '', '', '', 'client_secret_basic', 'authorization_code refresh_token', 'https://client' || n || '.example/callback',
     'openid profile email', '', '', true, false, true, 1, 1790000000000 + n, 1790000000000 + n
 FROM generate_series(1, :rows / 10) AS n;
 
@@ -13,7 +13,7 @@ INSERT INTO client_secrets (id, client_id, hash, created_at)
 SELECT md5('secret' || n), 'gc' || md5('client' || n), sha256(('secret' || n)::bytea), 1790000000000 + n FROM generate_series(1, :rows / 10) AS n;
 
 INSERT INTO users (id, username, username_key, email, email_key, name, admin, epoch, created_at, updated_at)
-SELECT md5('user' || n)::uuid::text, 'grown' || n, 'grown' || n, 'grown' || n || '@example.com', 'grown' || n || '@example.com', 'Person ' || n, false, 1, 1790000000000 + n, 1790000000000 + n
+SELECT md5('user' || n)::uuid::text, 'grown' || n, 'grown' || n, 'grown' || n || '@example.com', 'grown' || n || '@example.com', 'User ' || n, false, 1, 1790000000000 + n, 1790000000000 + n
 FROM generate_series(1, :rows / 10) AS n;
 
 INSERT INTO consents (id, user_id, client_id, scopes, created_at, updated_at)

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Gives the tests a PostgreSQL: prints the URL of TEST_POSTGRES_DSN if that is set; else makes a throwaway cluster from
-# local binaries, never as root; else starts a container. `postgres.sh start DIR` prints the URL, `postgres.sh stop DIR`
-# ends what start began and removes DIR; between the two `down DIR` and `up DIR` stop and start it as an operator would.
-# `start` with OWN=1 makes one of its own even when TEST_POSTGRES_DSN is set. It forgets what is committed when the machine stops,
-# which suits tests; with DURABLE=1 it does not, which is what to measure.
+# Provides a PostgreSQL for tests: prints TEST_POSTGRES_DSN if that is set; otherwise creates a temporary cluster from local
+# binaries, never as root; otherwise starts a container. `postgres.sh start DIR` prints the URL, `postgres.sh stop DIR` stops the
+# server and removes DIR; between the two `down DIR` and `up DIR` stop and start it as an operator would. `start` with OWN=1
+# creates a cluster even when TEST_POSTGRES_DSN is set. Commits are not durable, which makes tests faster; with DURABLE=1 they
+# are, as benchmarks need.
 set -euo pipefail
 command=${1:-} dir=${2:-}
 if [ -z "$command" ] || [ -z "$dir" ]; then
@@ -11,7 +11,7 @@ if [ -z "$command" ] || [ -z "$dir" ]; then
 	exit 2
 fi
 
-# PostgreSQL refuses to run as root, so root hands the cluster to another account.
+# PostgreSQL refuses to run as root, so as root the cluster belongs to another account.
 as() {
 	if [ "$(id -u)" = 0 ]; then
 		runuser -u "$(cat "$dir/account")" -- "$@"
@@ -83,8 +83,8 @@ start)
 		start_docker
 	else
 		cat >&2 <<-'HELP'
-			The tests need a PostgreSQL and found none. "make test" installs one on Debian and Ubuntu; elsewhere install it, start
-			Docker, or use a server of yours, in which each test creates and drops a schema:
+			The tests need PostgreSQL and found none. "make test" installs one on Debian and Ubuntu; elsewhere install it, start
+			Docker, or use an existing server, in which each test creates and drops a schema:
 			  export TEST_POSTGRES_DSN='postgres://user:password@127.0.0.1:5432/database?sslmode=disable'
 		HELP
 		exit 1

