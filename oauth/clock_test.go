@@ -11,6 +11,7 @@ import (
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth/jwt"
 	"gatehouse/storage"
+	"gatehouse/storage/db"
 	"gatehouse/storage/storagetest"
 )
 
@@ -159,14 +160,14 @@ func TestCleanupWithWrongClockDeletesNothingNeeded(t *testing.T) {
 // right.
 func TestClockSkewEndsReadiness(t *testing.T) {
 	t.Parallel()
-	storagetest.Each(t, func(t *testing.T, db string) {
-		if strings.HasPrefix(db, "sqlite:") {
-			if r := servertest.Start(t, db, servertest.Options{Clock: storagetest.NewClock().Skewed(time.Hour)}).Get("/readyz"); r.Status != http.StatusOK {
+	storagetest.Each(t, func(t *testing.T, url string) {
+		if strings.HasPrefix(url, "sqlite:") {
+			if r := servertest.Start(t, url, servertest.Options{Clock: storagetest.NewClock().Skewed(time.Hour)}).Get("/readyz"); r.Status != http.StatusOK {
 				t.Errorf("/readyz on SQLite: %d", r.Status)
 			}
 			return
 		}
-		one, _, off := threeClocks(t, db, storage.MaxClockSkew+time.Second, false)
+		one, _, off := threeClocks(t, url, db.MaxClockSkew+time.Second, false)
 		if r := off.Get("/readyz"); r.Status != http.StatusServiceUnavailable || !strings.Contains(r.Body, "clock") {
 			t.Errorf("with a wrong clock: %d %s", r.Status, r.Body)
 		}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 	"time"
+
+	"gatehouse/storage/db"
 )
 
 // SignInAttempt counts the failed sign-ins on one account from one network; network "*" is the account as a whole.
@@ -33,9 +35,9 @@ type SignInCount struct {
 
 // SignInBlockedUntil returns the time until which the counts refuse sign-ins: the latest of them, or nil.
 func (s *Store) SignInBlockedUntil(ctx context.Context, counts ...SignInCount) (*time.Time, error) {
-	now := s.now()
+	now := s.Now()
 	// A failure in the future was counted before the clock was set back; its block would last as long as it was ahead.
-	args := []any{toMillis(now), toMillis(now.Add(MaxClockSkew))}
+	args := []any{db.Millis(now), db.Millis(now.Add(db.MaxClockSkew))}
 	where := make([]string, 0, len(counts))
 	for _, c := range counts {
 		where = append(where, "account = ? AND network = ?")
@@ -43,9 +45,9 @@ func (s *Store) SignInBlockedUntil(ctx context.Context, counts ...SignInCount) (
 	}
 	var until *time.Time
 	// Read on the writer connection, which sees a failure that was counted a moment ago.
-	err := queryRow(ctx, s.write, []any{moment{&until}},
+	err := db.QueryRow(ctx, s.Write, []any{db.ScanNullTime(&until)},
 		"SELECT max(blocked_until) FROM sign_in_attempts WHERE blocked_until > ? AND last_at <= ? AND ("+strings.Join(where, " OR ")+")", args...)
-	return until, wrap("read sign-in attempts", err)
+	return until, db.Wrap("read sign-in attempts", err)
 }
 
 // NetworkFailures is the state of a network after CountSignInFailures.
@@ -58,7 +60,7 @@ type NetworkFailures struct {
 // The first count is that of the name and network. If names is not nil and this is the first failure of the name, it
 // also increments names.
 func (s *Store) CountSignInFailures(ctx context.Context, counts []SignInCount, names *SignInCount) (found NetworkFailures, err error) {
-	return found, wrap("count sign-in failure", s.Tx(ctx, func(tx *Store) error {
+	return found, db.Wrap("count sign-in failure", s.Tx(ctx, func(tx *Store) error {
 		found = NetworkFailures{}
 		first := false
 		for i, c := range counts {
@@ -79,11 +81,11 @@ func (s *Store) CountSignInFailures(ctx context.Context, counts []SignInCount, n
 // countSignInFailure increments one count in one statement.
 func (s *Store) countSignInFailure(ctx context.Context, c SignInCount) (failures int64, blocked *time.Time, err error) {
 	limit := c.Limit
-	at, stale, longest := toMillis(s.now()), toMillis(s.now().Add(-limit.Period)), limit.MaxWait.Milliseconds()
+	at, stale, longest := db.Millis(s.Now()), db.Millis(s.Now().Add(-limit.Period)), limit.MaxWait.Milliseconds()
 	const counted = "(CASE WHEN sign_in_attempts.last_at < ? THEN 1 ELSE sign_in_attempts.failures + 1 END)"
 	// 1 << 20 seconds is beyond every limit; a larger shift would not fit.
 	const wait = "1000 * (1 << CAST(" + counted + " - CAST(? AS BIGINT) AS INTEGER))"
-	err = queryRow(ctx, s.write, []any{&failures, moment{&blocked}}, `INSERT INTO sign_in_attempts (network, account, failures, last_at, blocked_until)
+	err = db.QueryRow(ctx, s.Write, []any{&failures, db.ScanNullTime(&blocked)}, `INSERT INTO sign_in_attempts (network, account, failures, last_at, blocked_until)
 		VALUES (?, ?, 1, ?, CASE WHEN 1 < CAST(? AS BIGINT) THEN NULL ELSE CAST(? AS BIGINT) END)
 		ON CONFLICT (account, network) DO UPDATE SET failures = `+counted+`, last_at = excluded.last_at,
 			blocked_until = CASE
@@ -101,8 +103,8 @@ func (s *Store) countSignInFailure(ctx context.Context, c SignInCount) (failures
 // ClearSignInFailures deletes counts after a correct password.
 func (s *Store) ClearSignInFailures(ctx context.Context, counts ...SignInCount) error {
 	for _, c := range counts {
-		if err := s.exec(ctx, "DELETE FROM sign_in_attempts WHERE account = ? AND network = ?", c.Account, c.Network); err != nil {
-			return wrap("forget sign-in failures", err)
+		if err := db.Exec(ctx, s.Write, "DELETE FROM sign_in_attempts WHERE account = ? AND network = ?", c.Account, c.Network); err != nil {
+			return db.Wrap("forget sign-in failures", err)
 		}
 	}
 	return nil
@@ -113,26 +115,26 @@ func (s *Store) ClearSignInFailures(ctx context.Context, counts ...SignInCount) 
 // that records it.
 func (s *Store) CreditSignIn(ctx context.Context, names, success SignInCount, credit int64) error {
 	var failures int64
-	err := queryRow(ctx, s.write, []any{&failures}, "SELECT failures FROM sign_in_attempts WHERE account = ? AND network = ? AND failures > 0",
+	err := db.QueryRow(ctx, s.Write, []any{&failures}, "SELECT failures FROM sign_in_attempts WHERE account = ? AND network = ? AND failures > 0",
 		names.Account, names.Network)
 	if errors.Is(err, ErrNotFound) {
 		return nil // nothing to subtract from
 	}
 	if err != nil {
-		return wrap("credit a sign-in", err)
+		return db.Wrap("credit a sign-in", err)
 	}
-	return wrap("credit a sign-in", s.Tx(ctx, func(tx *Store) error {
-		now := s.now()
-		err := tx.execOne(ctx, `INSERT INTO sign_in_attempts (account, network, failures, last_at) VALUES (?, ?, 0, ?)
+	return db.Wrap("credit a sign-in", s.Tx(ctx, func(tx *Store) error {
+		now := s.Now()
+		err := db.ExecOne(ctx, tx.Write, `INSERT INTO sign_in_attempts (account, network, failures, last_at) VALUES (?, ?, 0, ?)
 			ON CONFLICT (account, network) DO UPDATE SET last_at = excluded.last_at WHERE sign_in_attempts.last_at < ?`,
-			success.Account, success.Network, toMillis(now), toMillis(now.Add(-names.Limit.Period)))
+			success.Account, success.Network, db.Millis(now), db.Millis(now.Add(-names.Limit.Period)))
 		if errors.Is(err, ErrNotFound) {
 			return nil // already credited
 		}
 		if err != nil {
 			return err
 		}
-		return tx.exec(ctx, `UPDATE sign_in_attempts SET failures = CASE WHEN failures > ? THEN failures - ? ELSE 0 END, blocked_until = NULL
+		return db.Exec(ctx, tx.Write, `UPDATE sign_in_attempts SET failures = CASE WHEN failures > ? THEN failures - ? ELSE 0 END, blocked_until = NULL
 			WHERE account = ? AND network = ?`, credit, credit, names.Account, names.Network)
 	}))
 }

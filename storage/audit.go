@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"gatehouse/storage/db"
 	"gatehouse/storage/reqevent"
 )
 
@@ -149,7 +150,7 @@ func (s *Store) row(ctx context.Context, e Event) (AuditEvent, error) {
 	}
 	request := reqevent.From(ctx)
 	row := AuditEvent{
-		ID: uuid.Must(uuid.NewV7()).String(), At: s.now(), Event: e.Type, Actor: request.Actor,
+		ID: uuid.Must(uuid.NewV7()).String(), At: s.Now(), Event: e.Type, Actor: request.Actor,
 		ClientID: reqevent.CleanText(e.ClientID), UserID: e.UserID, GrantID: e.GrantID, Scopes: e.Scopes, Token: e.Token, RequestID: request.RequestID,
 	}
 	if row.Actor == "" {
@@ -170,16 +171,33 @@ func (s *Store) row(ctx context.Context, e Event) (AuditEvent, error) {
 	return row, err
 }
 
-// recordOf writes the audit row of a change in the same statement, where PostgreSQL can: of whom it is about is in the row that
-// changed, as the CTE from returns it; the rest are the arguments that recorded gives.
-func recordOf(from, grant string) string {
-	return `INSERT INTO audit_events (id, at, event, actor, client_id, user_id, grant_id, scopes, token, detail, request_id, address, user_agent, personal, personal_key)
-		SELECT ?, ?::bigint, ?, ?, client_id, user_id, ` + grant + `, scopes, ?, ?, ?, '', '', ?, ? FROM ` + from
+// auditRow maps AuditEvent to its table.
+var auditRow = db.NewRecord[AuditEvent]("audit_events")
+
+// changeRow is a statement that writes the audit row of a change as part of the statement of the change, on PostgreSQL.
+// The columns that say whom the change is about come from the row that changed; the others are arguments.
+type changeRow struct {
+	query string
+	from  map[string]string
 }
 
-func (row *AuditEvent) recorded() []any {
-	return []any{row.ID, toMillis(row.At), row.Event, row.Actor, row.Token, row.Detail, row.RequestID, row.Personal, row.PersonalKey}
+// newChangeRow returns the statement for a CTE that returns the row that changed. grant is its column with the grant's
+// id.
+func newChangeRow(cte, grant string) changeRow {
+	from := map[string]string{"client_id": "client_id", "user_id": "user_id", "grant_id": grant, "scopes": "scopes"}
+	return changeRow{auditRow.InsertFrom(cte, from), from}
 }
+
+// The audit rows of changes that PostgreSQL makes in one statement with them.
+var (
+	issuedRow       = newChangeRow("issued", "''")
+	redeemedRow     = newChangeRow("redeemed", "grant_id")
+	changedGrantRow = newChangeRow("changed", "id")
+	revokedTokenRow = newChangeRow("whose", "grant_id")
+)
+
+// args returns the arguments of the statement for a row.
+func (c changeRow) args(row *AuditEvent) []any { return auditRow.Values(row, c.from) }
 
 // record writes the audit row of a change inside its transaction.
 func (s *Store) record(ctx context.Context, e Event) error {
@@ -187,41 +205,16 @@ func (s *Store) record(ctx context.Context, e Event) error {
 	if err != nil {
 		return err
 	}
-	if err := s.write.WithContext(ctx).Create(&row).Error; err != nil {
+	if err := db.Insert(ctx, s.Write, &row); err != nil {
 		return err
 	}
 	s.count(e.Type)
 	return nil
 }
 
-// insertAudit writes many rows by one statement that is the same however many there are, so that PostgreSQL prepares it once.
-// Rows that are there already are skipped. It goes past gorm, which would take the lists apart.
-func (s *Store) insertAudit(ctx context.Context, rows []AuditEvent) error {
-	n := len(rows)
-	at, personal, keys := make([]int64, n), make([][]byte, n), make([][]byte, n)
-	var texts [12][]string
-	for i := range texts {
-		texts[i] = make([]string, n)
-	}
-	for i, r := range rows {
-		at[i], personal[i], keys[i] = toMillis(r.At), r.Personal, r.PersonalKey
-		for j, text := range [12]string{r.ID, r.Event, r.Actor, r.ClientID, r.UserID, r.GrantID, r.Scopes, r.Token, r.Detail, r.RequestID, r.Address, r.UserAgent} {
-			texts[j][i] = text
-		}
-	}
-	args := make([]any, 0, 15)
-	for _, list := range texts {
-		args = append(args, list)
-	}
-	_, err := s.pool().ExecContext(ctx, `INSERT INTO audit_events (id, event, actor, client_id, user_id, grant_id, scopes, token, detail, request_id, address, user_agent, at, personal, personal_key)
-		SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::bytea[], $15::bytea[])
-		ON CONFLICT DO NOTHING`, append(args, at, personal, keys)...)
-	return err
-}
-
 // Record writes an audit row that belongs to no other change, such as a failed sign-in.
 func (s *Store) Record(ctx context.Context, e Event) error {
-	return wrap("record an event", s.record(ctx, e))
+	return db.Wrap("record an event", s.record(ctx, e))
 }
 
 // Seen counts a failure for Stats, whether or not it gets a row.
@@ -249,7 +242,7 @@ func (s *Store) RecordLater(ctx context.Context, e Event) error {
 	if err != nil {
 		return err
 	}
-	if err := s.file.check(); err != nil {
+	if err := s.CheckFile(); err != nil {
 		return err
 	}
 	if err := s.batch.add(ctx, row); err != nil {
@@ -261,9 +254,5 @@ func (s *Store) RecordLater(ctx context.Context, e Event) error {
 
 // count counts an event for Stats; in a transaction when it commits.
 func (s *Store) count(event string) {
-	if s.tx != nil {
-		s.tx.events = append(s.tx.events, event)
-		return
-	}
-	s.counts.add(event)
+	s.OnCommit(func() { s.counts.add(event) })
 }

@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"gorm.io/gorm/clause"
+	"gatehouse/storage/db"
 )
 
 const (
@@ -34,7 +34,7 @@ type batch struct {
 	failed atomic.Uint64 // attempts
 	held   atomic.Int64  // rows that left the queue and are not written yet
 	said   time.Time     // when the log was last told of a failure
-	wrote  heartbeat
+	wrote  db.Heartbeat
 }
 
 func newBatch(s *Store) *batch {
@@ -115,7 +115,7 @@ func (b *batch) drain(ctx context.Context, pending []AuditEvent) {
 // flush writes rows, skipping any that an attempt with an unknown outcome wrote before, and returns those that are still to be written: none, or all when the database failed.
 func (b *batch) flush(ctx context.Context, rows []AuditEvent) []AuditEvent {
 	if len(rows) == 0 {
-		b.wrote.beat()
+		b.wrote.Beat()
 		return rows
 	}
 	limited, cancel := context.WithTimeout(ctx, 10*time.Second)
@@ -131,7 +131,7 @@ func (b *batch) flush(ctx context.Context, rows []AuditEvent) []AuditEvent {
 		}
 		if ctx.Err() == nil && time.Since(b.said) > failureEvery {
 			b.said = time.Now()
-			b.store.log.ErrorContext(ctx, "cannot write audit rows, will try again", slog.Int("rows", len(rows)), slog.Any("error", err))
+			b.store.Log.ErrorContext(ctx, "cannot write audit rows, will try again", slog.Int("rows", len(rows)), slog.Any("error", err))
 		}
 		if ctx.Err() == nil {
 			select {
@@ -143,18 +143,15 @@ func (b *batch) flush(ctx context.Context, rows []AuditEvent) []AuditEvent {
 	}
 	if !b.said.IsZero() {
 		b.said = time.Time{}
-		b.store.log.InfoContext(ctx, "audit rows are written again")
+		b.store.Log.InfoContext(ctx, "audit rows are written again")
 	}
 	b.held.Store(0)
-	b.wrote.beat()
+	b.wrote.Beat()
 	return rows[:0]
 }
 
 func (b *batch) insert(ctx context.Context, rows ...AuditEvent) error {
-	if b.store.engine == Postgres {
-		return b.store.insertAudit(ctx, rows)
-	}
-	return b.store.write.WithContext(ctx).Clauses(clause.OnConflict{DoNothing: true}).Create(&rows).Error
+	return auditRow.InsertMissing(ctx, b.store.Write, rows)
 }
 
 // insertEach writes rows one by one and drops those that the database refuses, so that one of them cannot keep back all
@@ -164,7 +161,7 @@ func (b *batch) insertEach(ctx context.Context, rows []AuditEvent) ([]AuditEvent
 		switch err := b.insert(ctx, row); {
 		case err == nil:
 		case refusedData(err):
-			b.store.log.ErrorContext(ctx, "the database refuses an audit row, which is lost", slog.String("event", row.Event), slog.String("request_id", row.RequestID), slog.Any("error", err))
+			b.store.Log.ErrorContext(ctx, "the database refuses an audit row, which is lost", slog.String("event", row.Event), slog.String("request_id", row.RequestID), slog.Any("error", err))
 		default:
 			return rows[i:], err
 		}
@@ -175,7 +172,7 @@ func (b *batch) insertEach(ctx context.Context, rows []AuditEvent) ([]AuditEvent
 // refusedData reports whether the database refused what it was given (SQLSTATE classes 22 and 23), which no further
 // attempt will change.
 func refusedData(err error) bool {
-	code := sqlState(err)
+	code := db.SQLState(err)
 	return strings.HasPrefix(code, "22") || strings.HasPrefix(code, "23")
 }
 

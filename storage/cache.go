@@ -120,13 +120,13 @@ func (c *cache) fresh(now time.Time) bool {
 
 // cached returns the cached value of get, or calls load and passes the result to put.
 func cached[T any](s *Store, get func(c *cache) (T, bool), load func() (T, error), put func(c *cache, v T)) (T, error) {
-	if s.tx != nil {
+	if s.InTx() {
 		return load()
 	}
 	c := s.cache
 	c.mu.RLock()
 	v, ok := get(c)
-	ok = ok && c.fresh(s.clock.local())
+	ok = ok && c.fresh(s.LocalNow())
 	drops := c.drops
 	c.mu.RUnlock()
 	if ok {
@@ -139,7 +139,7 @@ func cached[T any](s *Store, get func(c *cache) (T, bool), load func() (T, error
 		return v, err
 	}
 	c.mu.Lock()
-	if c.drops == drops && c.fresh(s.clock.local()) {
+	if c.drops == drops && c.fresh(s.LocalNow()) {
 		put(c, v)
 	}
 	c.mu.Unlock()
@@ -152,5 +152,5 @@ func cached[T any](s *Store, get func(c *cache) (T, bool), load func() (T, error
 func (s *Store) CacheGeneration() (generation uint64, fresh bool) {
 	s.cache.mu.RLock()
 	defer s.cache.mu.RUnlock()
-	return s.cache.generation, s.cache.fresh(s.clock.local())
+	return s.cache.generation, s.cache.fresh(s.LocalNow())
 }

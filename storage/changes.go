@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"gatehouse/storage/db"
 )
 
 const (
@@ -20,7 +22,7 @@ const (
 
 // changedClient makes the transaction record a change to a client when it commits, which drops the client from the
 // caches of every process.
-func (s *Store) changedClient(id string) { s.tx.changed = append(s.tx.changed, id) }
+func (s *Store) changedClient(id string) { *s.changed = append(*s.changed, id) }
 
 // changedAll makes the transaction record a change to what all clients share, which empties the caches of every
 // process.
@@ -28,20 +30,20 @@ func (s *Store) changedAll() { s.changedClient(everything) }
 
 // recordChanges adds the rows of a transaction's changes.
 func (s *Store) recordChanges(ctx context.Context) error {
-	ids := s.tx.changed
+	ids := *s.changed
 	if slices.Contains(ids, everything) {
 		ids = []string{everything}
 	}
 	for _, id := range slices.Compact(slices.Sorted(slices.Values(ids))) {
 		var err error
-		if s.engine == Postgres {
+		if s.Engine() == Postgres {
 			// A row with the same position can only come from the dump of another cluster.
-			err = s.exec(ctx, `INSERT INTO changes (position, client_id, at)
+			err = db.Exec(ctx, s.Write, `INSERT INTO changes (position, client_id, at)
 				VALUES (pg_current_xact_id()::text::bigint, ?, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)
 				ON CONFLICT (position, client_id) DO UPDATE SET at = excluded.at`, id)
 		} else {
-			err = s.exec(ctx, "INSERT INTO changes (position, client_id, at) SELECT coalesce(max(position), 0) + 1, ?, ? FROM changes",
-				id, toMillis(s.now()))
+			err = db.Exec(ctx, s.Write, "INSERT INTO changes (position, client_id, at) SELECT coalesce(max(position), 0) + 1, ?, ? FROM changes",
+				id, db.Millis(s.Now()))
 		}
 		if err != nil {
 			return err
@@ -59,7 +61,7 @@ type changePosition struct{ snapshot, server string }
 // not begun come from the dump of another cluster and are ignored.
 func (s *Store) readChanges(ctx context.Context, from changePosition) (ids []string, to changePosition, err error) {
 	query := `SELECT coalesce(max(position), ?), '', coalesce(group_concat(DISTINCT client_id), '') FROM changes WHERE position > ?`
-	if s.engine == Postgres {
+	if s.Engine() == Postgres {
 		query = `SELECT pg_current_snapshot()::text, extract(epoch FROM pg_postmaster_start_time())::text, coalesce((
 			SELECT string_agg(DISTINCT client_id, ',') FROM changes
 			WHERE position >= pg_snapshot_xmin(?::text::pg_snapshot)::text::bigint
@@ -68,10 +70,10 @@ func (s *Store) readChanges(ctx context.Context, from changePosition) (ids []str
 	}
 	var changed string
 	if from.snapshot == "" { // first read
-		from.snapshot = map[string]string{Postgres: "1:1:", SQLite: "0"}[s.engine]
+		from.snapshot = map[string]string{Postgres: "1:1:", SQLite: "0"}[s.Engine()]
 	}
-	err = queryRow(ctx, s.read, []any{&to.snapshot, &to.server, &changed}, query, from.snapshot, from.snapshot)
-	return strings.FieldsFunc(changed, func(r rune) bool { return r == ',' }), to, wrap("read the changes", err)
+	err = db.QueryRow(ctx, s.Read, []any{&to.snapshot, &to.server, &changed}, query, from.snapshot, from.snapshot)
+	return strings.FieldsFunc(changed, func(r rune) bool { return r == ',' }), to, db.Wrap("read the changes", err)
 }
 
 // ApplyChanges reads the changes of other processes since the last read and drops the changed records from the caches. A
@@ -79,7 +81,7 @@ func (s *Store) readChanges(ctx context.Context, from changePosition) (ids []str
 func (s *Store) ApplyChanges(ctx context.Context) error {
 	s.catchUp.Lock()
 	defer s.catchUp.Unlock()
-	began, before := s.clock.local(), s.position
+	began, before := s.LocalNow(), s.position
 	ids, now, err := s.readChanges(ctx, before)
 	if err != nil {
 		return err
@@ -99,12 +101,12 @@ func (s *Store) followChanges(ctx context.Context) {
 	for {
 		limited, cancel := context.WithTimeout(ctx, changesStale)
 		if err := s.ApplyChanges(limited); err != nil { // without success for a second the caches are bypassed
-			s.followed.missed(err)
+			s.followed.Miss(err)
 		} else {
-			s.followed.beat()
+			s.followed.Beat()
 		}
 		cancel()
-		s.watchFile(ctx)
+		s.WatchFile(ctx)
 		select {
 		case <-ctx.Done():
 			return
@@ -116,9 +118,9 @@ func (s *Store) followChanges(ctx context.Context) {
 // deleteChanges deletes the rows that every process has read.
 func (s *Store) deleteChanges(ctx context.Context) error {
 	retained := changesRetention.Milliseconds()
-	if s.engine == Postgres { // clock_timestamp() changes within a statement, so that no index can be used
-		return s.exec(ctx, "DELETE FROM changes WHERE at < (extract(epoch FROM statement_timestamp()) * 1000)::bigint - ?::bigint", retained)
+	if s.Engine() == Postgres { // clock_timestamp() changes within a statement, so that no index can be used
+		return db.Exec(ctx, s.Write, "DELETE FROM changes WHERE at < (extract(epoch FROM statement_timestamp()) * 1000)::bigint - ?::bigint", retained)
 	}
 	// The last row is not deleted: it has the position that the next one follows.
-	return s.exec(ctx, "DELETE FROM changes WHERE at < ? AND position < (SELECT max(position) FROM changes)", toMillis(s.now())-retained)
+	return db.Exec(ctx, s.Write, "DELETE FROM changes WHERE at < ? AND position < (SELECT max(position) FROM changes)", db.Millis(s.Now())-retained)
 }

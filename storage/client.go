@@ -6,6 +6,8 @@ import (
 	"errors"
 	"slices"
 	"time"
+
+	"gatehouse/storage/db"
 )
 
 // Client authentication methods (RFC 7591 §2, OIDC Core §9).
@@ -124,34 +126,32 @@ func (s *Store) Client(ctx context.Context, id string) (*Client, error) {
 }
 
 func (s *Store) loadClient(ctx context.Context, id string) (*Client, error) {
-	c, err := take[Client](ctx, s.read, "id = ?", id)
+	c, err := db.Take[Client](ctx, s.Read, "id = ?", id)
 	if err != nil {
-		return nil, wrap("read client", err)
+		return nil, db.Wrap("read client", err)
 	}
-	c.Secrets, err = list[ClientSecret](ctx, s.read, "created_at", "client_id = ?", id)
-	return &c, wrap("read client secrets", err)
+	c.Secrets, err = db.List[ClientSecret](ctx, s.Read, "created_at", "client_id = ?", id)
+	return &c, db.Wrap("read client secrets", err)
 }
 
 // LongestAccessTokenTTL is the longest access token life that a client has of its own, 0 when none has.
 func (s *Store) LongestAccessTokenTTL(ctx context.Context) (time.Duration, error) {
 	var ms int64
-	err := queryRow(ctx, s.write, []any{&ms}, "SELECT coalesce(max(access_token_ttl), 0) FROM clients WHERE access_token_ttl IS NOT NULL")
-	return time.Duration(ms) * time.Millisecond, wrap("read token lives", err)
+	err := db.QueryRow(ctx, s.Write, []any{&ms}, "SELECT coalesce(max(access_token_ttl), 0) FROM clients WHERE access_token_ttl IS NOT NULL")
+	return time.Duration(ms) * time.Millisecond, db.Wrap("read token lives", err)
 }
 
 // Clients returns up to limit clients without their secrets, by id, beginning after the given one.
 func (s *Store) Clients(ctx context.Context, after string, limit int) ([]Client, error) {
-	var out []Client
-	err := s.read.WithContext(ctx).Where("id > ?", after).Order("id").Limit(limit).Find(&out).Error
-	return out, wrap("list clients", err)
+	out, err := db.ListLimit[Client](ctx, s.Read, limit, "id", "id > ?", after)
+	return out, db.Wrap("list clients", err)
 }
 
 // ClientsByName returns at most 100 clients with exactly that name, in the order of their ids and without their
 // secrets.
 func (s *Store) ClientsByName(ctx context.Context, name string) ([]Client, error) {
-	var out []Client
-	err := s.read.WithContext(ctx).Where("name = ?", name).Order("id").Limit(100).Find(&out).Error
-	return out, wrap("find clients by name", err)
+	out, err := db.ListLimit[Client](ctx, s.Read, 100, "id", "name = ?", name)
+	return out, db.Wrap("find clients by name", err)
 }
 
 // CreateClient adds a client and its secrets.
@@ -160,12 +160,12 @@ func (s *Store) CreateClient(ctx context.Context, c *Client, e Event) error {
 	if len(c.Secrets) > 0 {
 		e.Token = HashReference(c.Secrets[0].Hash)
 	}
-	return wrap("create client", s.Tx(ctx, func(tx *Store) error {
-		if err := tx.insert(ctx, c); err != nil {
+	return db.Wrap("create client", s.Tx(ctx, func(tx *Store) error {
+		if err := db.Insert(ctx, tx.Write, c); err != nil {
 			return err
 		}
 		for i := range c.Secrets {
-			if err := tx.insert(ctx, &c.Secrets[i]); err != nil {
+			if err := db.Insert(ctx, tx.Write, &c.Secrets[i]); err != nil {
 				return err
 			}
 		}
@@ -178,11 +178,11 @@ func (s *Store) CreateClient(ctx context.Context, c *Client, e Event) error {
 // With bumpEpoch reported by change, every token and grant of the client is dead afterwards.
 func (s *Store) UpdateClient(ctx context.Context, id string, e Event, change func(c *Client) (bumpEpoch bool, err error)) error {
 	e.ClientID = id
-	return wrap("update client", s.Tx(ctx, func(tx *Store) error {
-		if err := tx.lock(ctx, "clients", id); err != nil {
+	return db.Wrap("update client", s.Tx(ctx, func(tx *Store) error {
+		if err := db.Lock(ctx, tx.Write, "clients", id); err != nil {
 			return err
 		}
-		c, err := take[Client](ctx, tx.write, "id = ?", id)
+		c, err := db.Take[Client](ctx, tx.Write, "id = ?", id)
 		if err != nil {
 			return err
 		}
@@ -191,11 +191,11 @@ func (s *Store) UpdateClient(ctx context.Context, id string, e Event, change fun
 		if err != nil {
 			return err
 		}
-		c.ID, c.Epoch, c.DisabledAt, c.UpdatedAt = id, epoch, disabled, s.now()
+		c.ID, c.Epoch, c.DisabledAt, c.UpdatedAt = id, epoch, disabled, s.Now()
 		if bump {
 			c.Epoch++
 		}
-		if err := tx.write.WithContext(ctx).Model(&Client{}).Where("id = ?", id).Select("*").Omit("id", "created_at").Updates(&c).Error; err != nil {
+		if err := db.UpdateAll(ctx, tx.Write, &c, []string{"id", "created_at"}, "id = ?", id); err != nil {
 			return err
 		}
 		tx.changedClient(id)
@@ -207,7 +207,7 @@ func (s *Store) UpdateClient(ctx context.Context, id string, e Event, change fun
 // client permanently by incrementing its epoch. It returns ErrNotFound when there is no such client, and changes
 // nothing when the client is already disabled.
 func (s *Store) DisableClient(ctx context.Context, id string, e Event) error {
-	now := toMillis(s.now())
+	now := db.Millis(s.Now())
 	return s.changeClient(ctx, id, e, "UPDATE clients SET disabled_at = ?, epoch = epoch + 1, updated_at = ? WHERE id = ? AND disabled_at IS NULL",
 		now, now, id)
 }
@@ -216,12 +216,12 @@ func (s *Store) DisableClient(ctx context.Context, id string, e Event) error {
 // stay revoked.
 func (s *Store) EnableClient(ctx context.Context, id string, e Event) error {
 	return s.changeClient(ctx, id, e, "UPDATE clients SET disabled_at = NULL, updated_at = ? WHERE id = ? AND disabled_at IS NOT NULL",
-		toMillis(s.now()), id)
+		db.Millis(s.Now()), id)
 }
 
 // RevokeClientTokens makes every token and grant the client has got so far useless.
 func (s *Store) RevokeClientTokens(ctx context.Context, id string, e Event) error {
-	return s.changeClient(ctx, id, e, "UPDATE clients SET epoch = epoch + 1, updated_at = ? WHERE id = ?", toMillis(s.now()), id)
+	return s.changeClient(ctx, id, e, "UPDATE clients SET epoch = epoch + 1, updated_at = ? WHERE id = ?", db.Millis(s.Now()), id)
 }
 
 // DeleteClient removes the client, its secrets and consents, and its right to introspect for resources. Its grants and tokens are dead with it.
@@ -231,11 +231,11 @@ func (s *Store) DeleteClient(ctx context.Context, id string, e Event) error {
 			return err
 		}
 		if err := tx.lockResources(ctx, "true"); err != nil {
-			return wrap("lock resources", err)
+			return db.Wrap("lock resources", err)
 		}
-		all, err := list[Resource](ctx, tx.write, "identifier", "introspectors LIKE ?", "%"+id+"%")
+		all, err := db.List[Resource](ctx, tx.Write, "identifier", "introspectors LIKE ?", "%"+id+"%")
 		if err != nil {
-			return wrap("read resources", err)
+			return db.Wrap("read resources", err)
 		}
 		for _, r := range all {
 			r.Introspectors = slices.DeleteFunc(r.Introspectors, func(other string) bool { return other == id })
@@ -243,8 +243,8 @@ func (s *Store) DeleteClient(ctx context.Context, id string, e Event) error {
 			if err != nil {
 				return err
 			}
-			if err := tx.exec(ctx, "UPDATE resources SET introspectors = ? WHERE identifier = ?", text, r.Identifier); err != nil {
-				return wrap("update resource", err)
+			if err := db.Exec(ctx, tx.Write, "UPDATE resources SET introspectors = ? WHERE identifier = ?", text, r.Identifier); err != nil {
+				return db.Wrap("update resource", err)
 			}
 			tx.changedAll()
 		}
@@ -256,10 +256,10 @@ func (s *Store) DeleteClient(ctx context.Context, id string, e Event) error {
 // without an event, when the client was in that state already.
 func (s *Store) changeClient(ctx context.Context, id string, e Event, query string, args ...any) error {
 	e.ClientID = id
-	return wrap("change client", s.Tx(ctx, func(tx *Store) error {
-		err := tx.execOne(ctx, query, args...)
+	return db.Wrap("change client", s.Tx(ctx, func(tx *Store) error {
+		err := db.ExecOne(ctx, tx.Write, query, args...)
 		if errors.Is(err, ErrNotFound) {
-			_, err = take[Client](ctx, tx.write, "id = ?", id)
+			_, err = db.Take[Client](ctx, tx.Write, "id = ?", id)
 			return err
 		}
 		if err != nil {
@@ -274,23 +274,23 @@ func (s *Store) changeClient(ctx context.Context, id string, e Event, query stri
 // bumpEpoch, which removing a secret early calls for, every token the client has is dead.
 func (s *Store) AddClientSecret(ctx context.Context, secret *ClientSecret, expireOthersAt *time.Time, bumpEpoch bool, e Event) error {
 	e.ClientID, e.Token = secret.ClientID, HashReference(secret.Hash)
-	return wrap("add client secret", s.Tx(ctx, func(tx *Store) error {
-		if err := tx.lock(ctx, "clients", secret.ClientID); err != nil {
+	return db.Wrap("add client secret", s.Tx(ctx, func(tx *Store) error {
+		if err := db.Lock(ctx, tx.Write, "clients", secret.ClientID); err != nil {
 			return err
 		}
 		if expireOthersAt != nil {
-			at := toMillis(*expireOthersAt)
-			if err := tx.exec(ctx, "UPDATE client_secrets SET expires_at = ? WHERE client_id = ? AND (expires_at IS NULL OR expires_at > ?)",
+			at := db.Millis(*expireOthersAt)
+			if err := db.Exec(ctx, tx.Write, "UPDATE client_secrets SET expires_at = ? WHERE client_id = ? AND (expires_at IS NULL OR expires_at > ?)",
 				at, secret.ClientID, at); err != nil {
 				return err
 			}
 		}
 		if bumpEpoch {
-			if err := tx.exec(ctx, "UPDATE clients SET epoch = epoch + 1 WHERE id = ?", secret.ClientID); err != nil {
+			if err := db.Exec(ctx, tx.Write, "UPDATE clients SET epoch = epoch + 1 WHERE id = ?", secret.ClientID); err != nil {
 				return err
 			}
 		}
-		if err := tx.insert(ctx, secret); err != nil {
+		if err := db.Insert(ctx, tx.Write, secret); err != nil {
 			return err
 		}
 		tx.changedClient(secret.ClientID)
@@ -308,20 +308,4 @@ func (c *Client) HasSecret(hash []byte, now time.Time) bool {
 		}
 	}
 	return ok
-}
-
-// lock takes the row's lock in a transaction, or returns ErrNotFound. SQLite's transaction holds the only lock already.
-func (s *Store) lock(ctx context.Context, table string, id any) error {
-	query := "SELECT 1 FROM " + table + " WHERE id = ?"
-	if s.engine == Postgres {
-		query += " FOR UPDATE"
-	}
-	var n []int
-	if err := s.write.WithContext(ctx).Raw(query, id).Scan(&n).Error; err != nil {
-		return err
-	}
-	if len(n) == 0 {
-		return ErrNotFound
-	}
-	return nil
 }

@@ -6,48 +6,14 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"gatehouse/storage/db"
 )
 
 // manualClock is a clock that tests set.
 type manualClock struct{ at time.Time }
 
 func (m *manualClock) now() time.Time { return m.at }
-
-func TestClockFollowsTheDatabase(t *testing.T) {
-	t.Parallel()
-	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	machine := &manualClock{at: start}
-	c := clock{local: machine.now}
-	if got := c.now(); !got.Equal(start) {
-		t.Errorf("before the first reading the time is %s", got)
-	}
-	read := func(roundTrip, ahead time.Duration) {
-		before := machine.at
-		machine.at = before.Add(roundTrip)
-		c.observe(before, before.Add(roundTrip/2).Add(-ahead), machine.at)
-	}
-	want := func(what string, ahead time.Duration) {
-		t.Helper()
-		if got := machine.at.Sub(c.now()); got != ahead {
-			t.Errorf("%s: the machine is ahead of the time by %s, want %s", what, got, ahead)
-		}
-	}
-	read(2*time.Millisecond, 20*time.Minute)
-	want("a fast machine", 20*time.Minute)
-	read(2*time.Millisecond, 20*time.Minute+time.Millisecond)
-	want("a reading that agrees within its uncertainty", 20*time.Minute)
-	read(10*time.Second, 0)
-	want("a reading that took too long", 20*time.Minute)
-	read(2*time.Millisecond, 20*time.Minute+3*time.Millisecond)
-	want("drift", 20*time.Minute+3*time.Millisecond)
-	machine.at = machine.at.Add(time.Hour)
-	want("without a reading for an hour", 20*time.Minute+3*time.Millisecond)
-	read(time.Millisecond, -time.Minute)
-	want("a slow machine", -time.Minute)
-	if skew := time.Duration(c.skew.Load()); skew != -time.Minute {
-		t.Errorf("the skew is %s", skew)
-	}
-}
 
 // TestStoreUsesTheDatabaseTime reads the clock of PostgreSQL.
 func TestStoreUsesTheDatabaseTime(t *testing.T) {
@@ -60,7 +26,7 @@ func TestStoreUsesTheDatabaseTime(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				t.Cleanup(func() { _ = s.closePools() })
+				t.Cleanup(func() { _ = s.ClosePools() })
 				if _, err := s.Migrate(t.Context()); err != nil {
 					t.Fatal(err)
 				}
@@ -74,7 +40,7 @@ func TestStoreUsesTheDatabaseTime(t *testing.T) {
 				if !off {
 					t.Errorf("the time is %s", s.Now())
 				}
-				if !errors.Is(err, ErrClockSkew) {
+				if !errors.Is(err, db.ErrClockSkew) {
 					t.Errorf("a clock that is wrong by %s: %v", ahead, err)
 				}
 				at, err := s.CleanupTime(t.Context())
@@ -96,7 +62,7 @@ func TestCleanupTimeAdvancesByAnHourAtMost(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() { _ = s.closePools() })
+			t.Cleanup(func() { _ = s.ClosePools() })
 			if _, err := s.Migrate(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -136,23 +102,23 @@ func TestLargeDeletionIsReported(t *testing.T) {
 				for i := range rows {
 					rows[i] = RevokedToken{JTI: fmt.Sprint(expires.UnixNano(), " ", i), RevokedAt: expires, ExpiresAt: expires}
 				}
-				if err := s.write.WithContext(ctx).CreateInBatches(&rows, 500).Error; err != nil {
+				if err := db.InsertMissing(ctx, s.Write, rows); err != nil {
 					t.Fatal(err)
 				}
 			}
 			expired := func() time.Time { return time.Now().Add(-48 * time.Hour) }
-			add(largeDeletion-1, expired())
-			if n, err := s.DeleteExpired(ctx); n != largeDeletion-1 || err != nil || s.Stats().LargeDeletions != 0 {
+			add(db.LargeDeletion-1, expired())
+			if n, err := s.DeleteExpired(ctx); n != db.LargeDeletion-1 || err != nil || s.Stats().LargeDeletions != 0 {
 				t.Fatalf("%d rows, %v, %d reports", n, err, s.Stats().LargeDeletions)
 			}
-			add(largeDeletion, expired())
-			add(largeDeletion, time.Now())
-			if n, err := s.DeleteExpired(ctx); n != largeDeletion || err != nil || s.Stats().LargeDeletions != 1 {
+			add(db.LargeDeletion, expired())
+			add(db.LargeDeletion, time.Now())
+			if n, err := s.DeleteExpired(ctx); n != db.LargeDeletion || err != nil || s.Stats().LargeDeletions != 1 {
 				t.Fatalf("%d rows, %v, %d reports", n, err, s.Stats().LargeDeletions)
 			}
-			add(9*largeDeletion, time.Now())
-			add(largeDeletion, expired())
-			if n, err := s.DeleteExpired(ctx); n != largeDeletion || err != nil || s.Stats().LargeDeletions != 1 {
+			add(9*db.LargeDeletion, time.Now())
+			add(db.LargeDeletion, expired())
+			if n, err := s.DeleteExpired(ctx); n != db.LargeDeletion || err != nil || s.Stats().LargeDeletions != 1 {
 				t.Fatalf("%d rows, %v, %d reports", n, err, s.Stats().LargeDeletions)
 			}
 		})

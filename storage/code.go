@@ -6,6 +6,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"gatehouse/storage/db"
 )
 
 // AuthorizationCode is a code and all that its grant will be made of (RFC 6749 §4.1.2).
@@ -82,16 +84,16 @@ func (s *Store) IssueCode(ctx context.Context, a Approval, e Event) error {
 					return err
 				}
 			}
-			if err := tx.insert(ctx, &a.Code); err != nil {
+			if err := db.Insert(ctx, tx.Write, &a.Code); err != nil {
 				return err
 			}
 			return tx.record(ctx, e)
 		})
 	}
-	if s.engine == Postgres && a.RequestID == "" && !a.FromConsentPage && a.ConsentID != "" {
+	if s.Engine() == Postgres && a.RequestID == "" && !a.FromConsentPage && a.ConsentID != "" {
 		err := s.issueAtOnce(ctx, a, e)
 		if !errors.Is(err, ErrNotFound) {
-			return wrap("issue code", err)
+			return db.Wrap("issue code", err)
 		}
 		// What was allowed has changed; the transaction finds out how.
 	}
@@ -99,7 +101,7 @@ func (s *Store) IssueCode(ctx context.Context, a Approval, e Event) error {
 	if errors.Is(err, ErrConflict) { // two first approvals at once: the other one's consent is there now
 		err = issue()
 	}
-	return wrap("issue code", err)
+	return db.Wrap("issue code", err)
 }
 
 // RecordApproval records what the user allowed on the consent page of a stored request that still waits for a sign-in,
@@ -107,9 +109,9 @@ func (s *Store) IssueCode(ctx context.Context, a Approval, e Event) error {
 // and ErrConsentWithdrawn when the description of the client is no longer the one that the user was shown.
 func (s *Store) RecordApproval(ctx context.Context, a Approval) error {
 	given := Event{Type: ConsentGiven, ClientID: a.Code.ClientID, UserID: a.Code.UserID, Scopes: a.Code.Scopes.String()}
-	return wrap("record approval", s.Tx(ctx, func(tx *Store) error {
-		err := tx.execOne(ctx, "UPDATE authorization_requests SET session_id = ?, approved_at = ? WHERE id = ? AND session_id IN ('', ?) AND decided_at IS NULL",
-			a.Code.SessionID, toMillis(s.now()), a.RequestID, a.Code.SessionID)
+	return db.Wrap("record approval", s.Tx(ctx, func(tx *Store) error {
+		err := db.ExecOne(ctx, tx.Write, "UPDATE authorization_requests SET session_id = ?, approved_at = ? WHERE id = ? AND session_id IN ('', ?) AND decided_at IS NULL",
+			a.Code.SessionID, db.Millis(s.Now()), a.RequestID, a.Code.SessionID)
 		if errors.Is(err, ErrNotFound) {
 			return ErrConsumed
 		}
@@ -132,20 +134,20 @@ func (s *Store) issueAtOnce(ctx context.Context, a Approval, e Event) error {
 	}
 	c := &a.Code
 	args := []any{
-		c.Hash, c.ClientID, c.UserID, c.ClientEpoch, c.UserEpoch, c.Scopes, c.Resources, c.SessionID, c.Offline, toMillis(c.AuthTime), c.ACR, c.AMR,
-		c.RedirectURI, c.RedirectSent, c.Nonce, c.Claims, c.Challenge, toMillis(c.CreatedAt), toMillis(c.ExpiresAt),
+		c.Hash, c.ClientID, c.UserID, c.ClientEpoch, c.UserEpoch, c.Scopes, c.Resources, c.SessionID, c.Offline, db.Millis(c.AuthTime), c.ACR, c.AMR,
+		c.RedirectURI, c.RedirectSent, c.Nonce, c.Claims, c.Challenge, db.Millis(c.CreatedAt), db.Millis(c.ExpiresAt),
 		a.ConsentID, c.UserID, c.ClientID, scopesOf(a.Allowed), a.Allowed,
 	}
 	var one int
-	err = queryRow(ctx, s.write, []any{&one}, `WITH issued AS (
+	err = db.QueryRow(ctx, s.Write, []any{&one}, `WITH issued AS (
 			INSERT INTO authorization_codes (hash, consent_id, client_id, user_id, client_epoch, user_epoch, scopes, resources, session_id, offline, auth_time, acr, amr,
 				redirect_uri, redirect_sent, nonce, claims, challenge, created_at, expires_at)
 			SELECT ?, id, ?, ?, ?::bigint, ?::bigint, ?, ?, ?, ?::boolean, ?::bigint, ?, ?, ?, ?::boolean, ?, ?, ?, ?::bigint, ?::bigint FROM consents
 			WHERE id = ? AND user_id = ? AND client_id = ? AND ended_at IS NULL AND string_to_array(scopes, ' ') @> string_to_array(?, ' ')
 				AND (resource_scopes IS NULL OR string_to_array(resource_scopes, ' ') @> string_to_array(?, ' '))
 			RETURNING client_id, user_id, scopes),
-		recorded AS (`+recordOf("issued", "''")+`)
-		SELECT 1 FROM issued`, append(args, row.recorded()...)...)
+		recorded AS (`+issuedRow.query+`)
+		SELECT 1 FROM issued`, append(args, issuedRow.args(&row)...)...)
 	if err == nil {
 		s.count(e.Type)
 	}
@@ -154,8 +156,8 @@ func (s *Store) issueAtOnce(ctx context.Context, a Approval, e Event) error {
 
 // Code returns a code as it is stored, used or not, or ErrNotFound.
 func (s *Store) Code(ctx context.Context, hash []byte) (AuthorizationCode, error) {
-	c, err := take[AuthorizationCode](ctx, s.write, "hash = ?", hash)
-	return c, wrap("read code", err)
+	c, err := db.Take[AuthorizationCode](ctx, s.Write, "hash = ?", hash)
+	return c, db.Wrap("read code", err)
 }
 
 // Redemption is the exchange of a code for a grant.
@@ -176,37 +178,37 @@ type Redemption struct {
 // nothing and returns a *Refusal, which is ErrNotFound. When the code was used before and every binding matches, it
 // revokes the grant of the first use and returns ErrConsumed (RFC 6749 §4.1.2).
 func (s *Store) RedeemCode(ctx context.Context, r Redemption, e Event) (Grant, error) {
-	now := s.now()
+	now := s.Now()
 	binding, args := r.binding()
-	if s.engine == Postgres {
+	if s.Engine() == Postgres {
 		grant, err := s.redeemAtOnce(ctx, r, e, now, binding, args)
 		if errors.Is(err, ErrNotFound) {
 			return Grant{}, s.classifyCode(ctx, r)
 		}
-		return grant, wrap("redeem code", err)
+		return grant, db.Wrap("redeem code", err)
 	}
 	var grant Grant
 	won := false
 	err := s.Tx(ctx, func(tx *Store) error {
-		var codes []AuthorizationCode
-		args := append([]any{toMillis(now), r.GrantID, r.Hash, r.ClientID, toMillis(now)}, args...)
-		if err := tx.write.WithContext(ctx).Raw(`UPDATE authorization_codes SET consumed_at = ?, grant_id = ?
+		args := append([]any{db.Millis(now), r.GrantID, r.Hash, r.ClientID, db.Millis(now)}, args...)
+		codes, err := db.Select[AuthorizationCode](ctx, tx.Write, `UPDATE authorization_codes SET consumed_at = ?, grant_id = ?
 			WHERE hash = ? AND client_id = ? AND consumed_at IS NULL AND expires_at > ? AND `+binding+` AND `+live("authorization_codes")+`
-			RETURNING `+codeColumns(), args...).Scan(&codes).Error; err != nil {
+			RETURNING `+codeColumns(), args...)
+		if err != nil {
 			return err
 		}
 		if won = len(codes) == 1; !won {
 			return nil
 		}
 		grant = newGrant(codes[0], r, now)
-		if err := tx.insert(ctx, &grant); err != nil {
+		if err := db.Insert(ctx, tx.Write, &grant); err != nil {
 			return err
 		}
 		e.ClientID, e.UserID, e.GrantID, e.Scopes, e.Token = grant.ClientID, grant.UserID, grant.ID, grant.Scopes.String(), HashReference(r.Hash)
 		return tx.record(ctx, e)
 	})
 	if err != nil {
-		return Grant{}, wrap("redeem code", err)
+		return Grant{}, db.Wrap("redeem code", err)
 	}
 	if !won {
 		return Grant{}, s.classifyCode(ctx, r)
@@ -223,22 +225,22 @@ func (s *Store) redeemAtOnce(ctx context.Context, r Redemption, e Event, now tim
 	}
 	var refreshHash, refreshExpires any
 	if r.RefreshHash != nil {
-		refreshHash, refreshExpires = r.RefreshHash, toMillis(r.RefreshExpiresAt)
+		refreshHash, refreshExpires = r.RefreshHash, db.Millis(r.RefreshExpiresAt)
 	}
-	args := append([]any{toMillis(now), r.GrantID, r.Hash, r.ClientID, toMillis(now)}, bound...)
-	args = append(args, toMillis(now), toMillis(r.GrantExpiresAt), refreshHash, refreshExpires)
+	args := append([]any{db.Millis(now), r.GrantID, r.Hash, r.ClientID, db.Millis(now)}, bound...)
+	args = append(args, db.Millis(now), db.Millis(r.GrantExpiresAt), refreshHash, refreshExpires)
 	var c AuthorizationCode
-	dest := []any{&c.ConsentID, &c.ClientID, &c.UserID, &c.ClientEpoch, &c.UserEpoch, &c.Scopes, &c.Resources, &c.Claims, &c.SessionID, &c.Offline, instant{&c.AuthTime}, &c.ACR, &c.AMR, &c.Nonce}
+	dest := []any{&c.ConsentID, &c.ClientID, &c.UserID, &c.ClientEpoch, &c.UserEpoch, &c.Scopes, &c.Resources, &c.Claims, &c.SessionID, &c.Offline, db.ScanTime(&c.AuthTime), &c.ACR, &c.AMR, &c.Nonce}
 	const same = "consent_id, client_id, user_id, client_epoch, user_epoch, scopes, resources, claims, session_id, offline, auth_time, acr, amr"
-	err = queryRow(ctx, s.write, dest, `WITH redeemed AS (
+	err = db.QueryRow(ctx, s.Write, dest, `WITH redeemed AS (
 			UPDATE authorization_codes SET consumed_at = ?, grant_id = ?
 			WHERE hash = ? AND client_id = ? AND consumed_at IS NULL AND expires_at > ? AND `+binding+` AND `+live("authorization_codes")+`
 			RETURNING `+same+`, nonce, grant_id),
 		granted AS (
 			INSERT INTO grants (id, `+same+`, created_at, expires_at, current_hash, refresh_expires_at)
 			SELECT grant_id, `+same+`, ?::bigint, ?::bigint, ?::bytea, ?::bigint FROM redeemed),
-		recorded AS (`+recordOf("redeemed", "grant_id")+`)
-		SELECT `+same+`, nonce FROM redeemed`, append(args, row.recorded()...)...)
+		recorded AS (`+redeemedRow.query+`)
+		SELECT `+same+`, nonce FROM redeemed`, append(args, redeemedRow.args(&row)...)...)
 	if err != nil {
 		return Grant{}, err
 	}
@@ -246,7 +248,7 @@ func (s *Store) redeemAtOnce(ctx context.Context, r Redemption, e Event, now tim
 	return newGrant(c, r, now), nil
 }
 
-var codeColumns = sync.OnceValue(func() string { return columnsOf(&AuthorizationCode{}, "authorization_codes") })
+var codeColumns = sync.OnceValue(func() string { return db.Columns(&AuthorizationCode{}, "authorization_codes") })
 
 // binding is what must fit besides the client: the PKCE challenge and the redirect URI. A verifier without a challenge
 // is refused like a wrong one, or an attacker could strip PKCE from a request unseen (RFC 9700 §4.8.2).

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse/storage/db"
+
 	"github.com/google/uuid"
 )
 
@@ -29,13 +31,13 @@ type Consent struct {
 // Consent returns the live consent of a person for a client, or ErrNotFound.
 func (s *Store) Consent(ctx context.Context, userID, clientID string) (Consent, error) {
 	var c Consent
-	err := queryRow(ctx, s.read, []any{&c.ID, &c.UserID, &c.ClientID, &c.Scopes, &c.ResourceScopes, &c.Refused, instant{&c.CreatedAt}, instant{&c.UpdatedAt}},
+	err := db.QueryRow(ctx, s.Read, []any{&c.ID, &c.UserID, &c.ClientID, &c.Scopes, &c.ResourceScopes, &c.Refused, db.ScanTime(&c.CreatedAt), db.ScanTime(&c.UpdatedAt)},
 		"SELECT id, user_id, client_id, scopes, resource_scopes, refused, created_at, updated_at FROM consents WHERE user_id = ? AND client_id = ? AND ended_at IS NULL", userID, clientID)
 	if err == nil {
 		err = s.resolveConsent(ctx, &c)
 	}
 	if err != nil {
-		return Consent{}, wrap("read consent", err)
+		return Consent{}, db.Wrap("read consent", err)
 	}
 	return c, nil
 }
@@ -97,25 +99,25 @@ func (s *Store) resolveConsent(ctx context.Context, c *Consent) error {
 
 // Consents returns a person's live consents, the latest first.
 func (s *Store) Consents(ctx context.Context, userID string) ([]Consent, error) {
-	out, err := list[Consent](ctx, s.read, "updated_at DESC", "user_id = ? AND ended_at IS NULL", userID)
+	out, err := db.List[Consent](ctx, s.Read, "updated_at DESC", "user_id = ? AND ended_at IS NULL", userID)
 	for i := range out {
 		if err == nil {
 			err = s.resolveConsent(ctx, &out[i])
 		}
 	}
-	return out, wrap("list consents", err)
+	return out, db.Wrap("list consents", err)
 }
 
 // WithdrawConsent ends a consent and so every grant and token under it, or returns ErrNotFound when the person has no
 // such live consent.
 func (s *Store) WithdrawConsent(ctx context.Context, userID, id string, e Event) error {
 	e.UserID = userID
-	return wrap("withdraw consent", s.Tx(ctx, func(tx *Store) error {
-		c, err := take[Consent](ctx, tx.write, "id = ? AND user_id = ?", id, userID)
+	return db.Wrap("withdraw consent", s.Tx(ctx, func(tx *Store) error {
+		c, err := db.Take[Consent](ctx, tx.Write, "id = ? AND user_id = ?", id, userID)
 		if err != nil {
 			return err
 		}
-		if err := tx.execOne(ctx, "UPDATE consents SET ended_at = ? WHERE id = ? AND ended_at IS NULL", toMillis(s.now()), id); err != nil {
+		if err := db.ExecOne(ctx, tx.Write, "UPDATE consents SET ended_at = ? WHERE id = ? AND ended_at IS NULL", db.Millis(s.Now()), id); err != nil {
 			return err
 		}
 		e.ClientID = c.ClientID
@@ -138,12 +140,12 @@ func (s *Store) approve(ctx context.Context, a Approval) (string, error) {
 	if a.ConsentID != "" && !a.FromConsentPage {
 		query, args = query+" AND id = ?", append(args, a.ConsentID)
 	}
-	if s.engine == Postgres {
-		if err := s.exec(ctx, "SELECT 1 FROM consents WHERE "+query+" FOR UPDATE", args...); err != nil {
+	if s.Engine() == Postgres {
+		if err := db.Exec(ctx, s.Write, "SELECT 1 FROM consents WHERE "+query+" FOR UPDATE", args...); err != nil {
 			return "", err
 		}
 	}
-	found, err := list[Consent](ctx, s.write, "id", query, args...)
+	found, err := db.List[Consent](ctx, s.Write, "id", query, args...)
 	if err != nil {
 		return "", err
 	}
@@ -152,7 +154,7 @@ func (s *Store) approve(ctx context.Context, a Approval) (string, error) {
 			return "", err
 		}
 	}
-	now := s.now()
+	now := s.Now()
 	switch {
 	case len(found) == 1 && !a.FromConsentPage:
 		if a.ConsentID != "" && slices.ContainsFunc(a.Allowed, func(w string) bool { return !found[0].ResourceScopes.Has(w) }) {
@@ -170,21 +172,21 @@ func (s *Store) approve(ctx context.Context, a Approval) (string, error) {
 	if a.FromConsentPage {
 		c.Scopes, c.ResourceScopes, c.Refused, c.RedirectURI = scopesOf(a.Allowed), a.Allowed, a.Refused, a.Code.RedirectURI
 	}
-	return c.ID, s.insert(ctx, &c)
+	return c.ID, db.Insert(ctx, s.Write, &c)
 }
 
 // stillDescribed holds the client's description until the transaction ends, and returns ErrConsentWithdrawn when it is another
 // than the person was shown, or the client is gone.
 func (s *Store) stillDescribed(ctx context.Context, a Approval) error {
 	query := "SELECT COALESCE(described_at, 0) FROM clients WHERE id = ?"
-	if s.engine == Postgres {
+	if s.Engine() == Postgres {
 		query += " FOR SHARE"
 	}
 	var described, shown int64
 	if a.DescribedAt != nil {
-		shown = toMillis(*a.DescribedAt)
+		shown = db.Millis(*a.DescribedAt)
 	}
-	err := queryRow(ctx, s.write, []any{&described}, query, a.Code.ClientID)
+	err := db.QueryRow(ctx, s.Write, []any{&described}, query, a.Code.ClientID)
 	if errors.Is(err, ErrNotFound) || err == nil && described != shown {
 		return ErrConsentWithdrawn
 	}
@@ -206,6 +208,6 @@ func (s *Store) remember(ctx context.Context, c Consent, a Approval) error {
 		return words
 	}
 	allowed, refused := add(a.Allowed, c.ResourceScopes, a.Refused), add(a.Refused, c.Refused, a.Allowed)
-	return s.exec(ctx, "UPDATE consents SET scopes = ?, resource_scopes = ?, refused = ?, redirect_uri = ?, updated_at = ? WHERE id = ?",
-		scopesOf(allowed), allowed, refused, a.Code.RedirectURI, toMillis(s.now()), c.ID)
+	return db.Exec(ctx, s.Write, "UPDATE consents SET scopes = ?, resource_scopes = ?, refused = ?, redirect_uri = ?, updated_at = ? WHERE id = ?",
+		scopesOf(allowed), allowed, refused, a.Code.RedirectURI, db.Millis(s.Now()), c.ID)
 }

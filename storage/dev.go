@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"gatehouse/storage/db"
 )
 
 // ErrNotDevDatabase is returned by MarkDevDatabase for a database that `gatehouse dev` did not create.
@@ -26,7 +28,7 @@ func (s *Store) MarkDevDatabase(ctx context.Context, clients ...string) error {
 	if _, err := s.Migrate(ctx); err != nil {
 		return err
 	}
-	return wrap("mark the database", s.exec(ctx, "UPDATE revision SET created_by = 'dev' WHERE id = 1"))
+	return db.Wrap("mark the database", db.Exec(ctx, s.Write, "UPDATE revision SET created_by = 'dev' WHERE id = 1"))
 }
 
 // createdByDev reports whether the database is empty or was created by `gatehouse dev`.
@@ -51,13 +53,13 @@ func (s *Store) createdByDev(ctx context.Context, clients []string) (bool, error
 	}
 	n := int64(0)
 	if marks {
-		err := queryRow(ctx, s.write, []any{&n}, "SELECT count(*) FROM revision WHERE created_by = 'dev'")
+		err := db.QueryRow(ctx, s.Write, []any{&n}, "SELECT count(*) FROM revision WHERE created_by = 'dev'")
 		if err != nil || n > 0 {
 			return n > 0, err
 		}
 	}
 	for _, id := range clients {
-		err := queryRow(ctx, s.write, []any{&n}, "SELECT count(*) FROM clients WHERE id = ?", id)
+		err := db.QueryRow(ctx, s.Write, []any{&n}, "SELECT count(*) FROM clients WHERE id = ?", id)
 		if err != nil || n > 0 {
 			return n > 0, err
 		}

@@ -7,13 +7,13 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"gatehouse/storage/db"
 )
 
 const (
-	expireRows = 500
 	// batchTimeout is how long one statement of a long scan may take.
 	batchTimeout = 30 * time.Second
-	batchRest    = 8 // times as long as a batch took
 	// requestRetention includes the maximum by which CleanupTime may be ahead.
 	requestRetention = 2 * time.Hour
 	// Used codes stay recognisable as replays this long after they expired, dead grants as reuse.
@@ -64,19 +64,19 @@ func (s *Store) DeleteExpired(ctx context.Context) (int64, error) {
 	}
 	var total int64
 	for _, x := range expiries {
-		before := slices.Repeat([]any{toMillis(now.Add(-x.after))}, strings.Count(x.where, "?"))
+		before := slices.Repeat([]any{db.Millis(now.Add(-x.after))}, strings.Count(x.where, "?"))
 		if err := s.warnOfLargeDeletion(ctx, x.table, x.where, before...); err != nil {
-			return total, wrap("count expired "+x.table, err)
+			return total, db.Wrap("count expired "+x.table, err)
 		}
 		row := "rowid"
-		if s.engine == Postgres {
+		if s.Engine() == Postgres {
 			row = "ctid"
 		}
-		query := "DELETE FROM " + x.table + " WHERE " + s.theseRows(row, "SELECT "+row+" FROM "+x.table+" WHERE "+x.where+" LIMIT 500")
-		n, err := s.inBatches(ctx, query, before...)
+		query := "DELETE FROM " + x.table + " WHERE " + s.SkipLocked(row, "SELECT "+row+" FROM "+x.table+" WHERE "+x.where+" LIMIT 500")
+		n, err := db.ExecBatches(ctx, s.Write, query, before...)
 		total += n
 		if err != nil {
-			return total, wrap("delete expired "+x.table, err)
+			return total, db.Wrap("delete expired "+x.table, err)
 		}
 	}
 	n, err := s.deleteUnusedClients(ctx, now)
@@ -85,10 +85,10 @@ func (s *Store) DeleteExpired(ctx context.Context) (int64, error) {
 		return total, err
 	}
 	if err := s.resetPostponedDeliveries(ctx); err != nil {
-		return total, wrap("hasten deliveries", err)
+		return total, db.Wrap("hasten deliveries", err)
 	}
 	if err := s.deleteChanges(ctx); err != nil {
-		return total, wrap("delete old changes", err)
+		return total, db.Wrap("delete old changes", err)
 	}
 	return total, s.clearPlainOrigins(ctx)
 }
@@ -96,9 +96,9 @@ func (s *Store) DeleteExpired(ctx context.Context) (int64, error) {
 // clearPlainOrigins clears the addresses and user agents that a process of an earlier version stored in clear during
 // an upgrade.
 func (s *Store) clearPlainOrigins(ctx context.Context) error {
-	_, err := s.inBatches(ctx, "UPDATE browser_sessions SET address = '', user_agent = '' WHERE "+
-		s.theseRows("id", "SELECT id FROM browser_sessions WHERE length(address || user_agent) > 0 LIMIT 500"))
-	return wrap("clear addresses of sessions", err)
+	_, err := db.ExecBatches(ctx, s.Write, "UPDATE browser_sessions SET address = '', user_agent = '' WHERE "+
+		s.SkipLocked("id", "SELECT id FROM browser_sessions WHERE length(address || user_agent) > 0 LIMIT 500"))
+	return db.Wrap("clear addresses of sessions", err)
 }
 
 // ClearSealedSuccessors clears the sealed successors of rotations that are older than the longest retry window plus
@@ -109,66 +109,31 @@ func (s *Store) ClearSealedSuccessors(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	before := toMillis(now.Add(-successorRetention))
+	before := db.Millis(now.Add(-successorRetention))
 	size, part, row, where := "SELECT coalesce(max(rowid), 0) + 1 FROM grants", int64(2000), "rowid", "rowid >= ? AND rowid < ?"
 	place := func(n int64) any { return n }
-	if s.engine == Postgres {
+	if s.Engine() == Postgres {
 		size, part, row, where = "SELECT pg_relation_size('grants') / current_setting('block_size')::bigint", 256, "ctid", "ctid >= ?::tid AND ctid < ?::tid"
 		place = func(block int64) any { return fmt.Sprintf("(%d,0)", block) }
 	}
 	query := "UPDATE grants SET successor_sealed = NULL WHERE " +
-		s.theseRows(row, "SELECT "+row+" FROM grants WHERE "+where+" AND successor_sealed IS NOT NULL AND rotated_at < ?")
+		s.SkipLocked(row, "SELECT "+row+" FROM grants WHERE "+where+" AND successor_sealed IS NOT NULL AND rotated_at < ?")
 	var end int64
-	if err := queryRow(ctx, s.read, []any{&end}, size); err != nil {
-		return wrap("forget sealed successors", err)
+	if err := db.QueryRow(ctx, s.Read, []any{&end}, size); err != nil {
+		return db.Wrap("forget sealed successors", err)
 	}
 	parts := (end + part - 1) / part
 	for first, i := rand.Int64N(max(parts, 1)), int64(0); i < parts; i++ { //nolint:gosec // anywhere will do
 		from, began := (first+i)%parts*part, time.Now()
 		limited, cancel := context.WithTimeout(ctx, batchTimeout) // the scan may take long, one statement does not
-		err := s.exec(limited, query, place(from), place(from+part), before)
+		err := db.Exec(limited, s.Write, query, place(from), place(from+part), before)
 		cancel()
 		if err == nil && i < parts-1 {
-			err = rest(ctx, began)
+			err = db.Throttle(ctx, began)
 		}
 		if err != nil {
-			return wrap("forget sealed successors", err)
+			return db.Wrap("forget sealed successors", err)
 		}
 	}
 	return nil
-}
-
-// rest waits for longer than what has begun then took, so that however much there is to do the requests go first.
-func rest(ctx context.Context, began time.Time) error {
-	select {
-	case <-time.After(batchRest * time.Since(began)):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// theseRows is the condition that a column is among what the query selects, and on PostgreSQL locks. There it is an array,
-// which is made once: for IN the planner may run the query again for every row, so that its LIMIT bounds nothing.
-func (s *Store) theseRows(column, query string) string {
-	if s.engine == Postgres {
-		return column + " = ANY (ARRAY (" + query + " FOR UPDATE SKIP LOCKED))"
-	}
-	return column + " IN (" + query + ")"
-}
-
-// inBatches runs a statement that changes 500 rows at most until it finds no more, and rests between two batches.
-func (s *Store) inBatches(ctx context.Context, query string, args ...any) (int64, error) {
-	var total int64
-	for {
-		began := time.Now()
-		n, err := run(ctx, s.write, query, args)
-		total += n
-		if err != nil || n < expireRows {
-			return total, err
-		}
-		if err := rest(ctx, began); err != nil {
-			return total, err
-		}
-	}
 }

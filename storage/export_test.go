@@ -5,43 +5,45 @@ import (
 	"strconv"
 	"time"
 
+	"gatehouse/storage/db"
+
 	"github.com/google/uuid"
 )
 
 // RecordOutage adds an outage, as a process does after its end.
 func (s *Store) RecordOutage(ctx context.Context, from, to time.Time) error {
-	return s.insert(ctx, &Outage{ID: uuid.NewString(), StartedAt: from, EndedAt: to})
+	return db.Insert(ctx, s.Write, &Outage{ID: uuid.NewString(), StartedAt: from, EndedAt: to})
 }
 
 // TrustClock calls storagetest.TrustClock.
 func (s *Store) TrustClock(ctx context.Context) error {
-	return s.exec(ctx, "UPDATE liveness SET cleanup_at = NULL, seen_at = NULL")
+	return db.Exec(ctx, s.Write, "UPDATE liveness SET cleanup_at = NULL, seen_at = NULL")
 }
 
 // Fill makes SQLite find its disk full: the file may not grow any more. free gives it room again.
 func (s *Store) Fill(ctx context.Context) (free func() error, err error) {
 	var pages int64
-	if err := queryRow(ctx, s.write, []any{&pages}, "PRAGMA page_count"); err != nil {
+	if err := db.QueryRow(ctx, s.Write, []any{&pages}, "PRAGMA page_count"); err != nil {
 		return nil, err
 	}
 	limit := func(n int64) error {
 		var got int64
-		return queryRow(ctx, s.write, []any{&got}, "PRAGMA max_page_count = "+strconv.FormatInt(n, 10))
+		return db.QueryRow(ctx, s.Write, []any{&got}, "PRAGMA max_page_count = "+strconv.FormatInt(n, 10))
 	}
 	return func() error { return limit(1 << 30) }, limit(pages)
 }
 
 // Freeze makes SQLite find its file read-only. thaw undoes it.
 func (s *Store) Freeze(ctx context.Context) (thaw func() error, err error) {
-	set := func(value string) error { return s.exec(ctx, "PRAGMA query_only = "+value) }
+	set := func(value string) error { return db.Exec(ctx, s.Write, "PRAGMA query_only = "+value) }
 	return func() error { return set("0") }, set("1")
 }
 
 // Setting returns a setting of PostgreSQL on any connection.
 func (s *Store) Setting(ctx context.Context, name string) (value string, err error) {
-	err = queryRow(ctx, s.write, []any{&value}, "SELECT current_setting(?)", name)
+	err = db.QueryRow(ctx, s.Write, []any{&value}, "SELECT current_setting(?)", name)
 	return value, err
 }
 
 // Execute executes one statement.
-func (s *Store) Execute(ctx context.Context, query string) error { return s.exec(ctx, query) }
+func (s *Store) Execute(ctx context.Context, query string) error { return db.Exec(ctx, s.Write, query) }

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"time"
 
-	"gorm.io/gorm"
+	"gatehouse/storage/db"
 )
 
 // Grant is one completed authorization under a consent: the token family, and its refresh state. Because the state is
@@ -54,8 +54,8 @@ func newGrant(c AuthorizationCode, r Redemption, now time.Time) Grant {
 
 // Grant returns a grant as it is stored, alive or not, or ErrNotFound.
 func (s *Store) Grant(ctx context.Context, id string) (Grant, error) {
-	g, err := take[Grant](ctx, s.write, "id = ?", id)
-	return g, wrap("read grant", err)
+	g, err := db.Take[Grant](ctx, s.Write, "id = ?", id)
+	return g, db.Wrap("read grant", err)
 }
 
 // Rotation is the use of a refresh token.
@@ -102,8 +102,8 @@ func (r Rotation) issued() []byte {
 // unknown, expired, revoked or of another client it changes nothing and returns a *Refusal with the reason, which is
 // ErrNotFound.
 func (s *Store) RotateRefreshToken(ctx context.Context, r Rotation, e Event) (RotationResult, error) {
-	arrived := s.now()
-	now, next := toMillis(arrived), toMillis(arrived.Add(r.IdleTTL))
+	arrived := s.Now()
+	now, next := db.Millis(arrived), db.Millis(arrived.Add(r.IdleTTL))
 	set, args := "refresh_expires_at = CASE WHEN expires_at < ? THEN expires_at ELSE ? END", []any{next, next}
 	if r.NextHash != nil {
 		set += ", previous_hash = current_hash, current_hash = ?, rotated_at = ?, successor_sealed = ?"
@@ -119,7 +119,7 @@ func (s *Store) RotateRefreshToken(ctx context.Context, r Rotation, e Event) (Ro
 	if errors.Is(err, ErrNotFound) {
 		return s.classifyRefresh(ctx, r, arrived)
 	}
-	return RotationResult{Grant: g}, wrap("rotate refresh token", err)
+	return RotationResult{Grant: g}, db.Wrap("rotate refresh token", err)
 }
 
 // changeGrant runs an UPDATE … RETURNING rotateColumns on at most one grant with its audit row: one statement and so one
@@ -129,31 +129,31 @@ func (s *Store) changeGrant(ctx context.Context, e Event, update string, args []
 	if err != nil {
 		return Grant{}, err
 	}
-	if s.engine == Postgres {
-		query := `WITH changed AS (` + update + `), recorded AS (` + recordOf("changed", "id") + `) SELECT ` + rotateColumns + ` FROM changed`
-		args = append(args, row.recorded()...)
-		if g, err = scanRotated(ctx, s.write, query, args); err == nil {
+	if s.Engine() == Postgres {
+		query := `WITH changed AS (` + update + `), recorded AS (` + changedGrantRow.query + `) SELECT ` + rotateColumns + ` FROM changed`
+		args = append(args, changedGrantRow.args(&row)...)
+		if g, err = scanRotated(ctx, s.Write, query, args); err == nil {
 			s.count(e.Type)
 		}
 		return g, err
 	}
 	err = s.Tx(ctx, func(tx *Store) error {
-		if g, err = scanRotated(ctx, tx.write, update, args); err != nil {
+		if g, err = scanRotated(ctx, tx.Write, update, args); err != nil {
 			return err
 		}
 		row.UserID, row.Scopes = g.UserID, g.Scopes.String()
 		tx.count(e.Type)
-		return tx.write.WithContext(ctx).Create(&row).Error
+		return db.Insert(ctx, tx.Write, &row)
 	})
 	return g, err
 }
 
-func scanRotated(ctx context.Context, db *gorm.DB, query string, args []any) (Grant, error) {
+func scanRotated(ctx context.Context, conn db.Conn, query string, args []any) (Grant, error) {
 	var g Grant
 	var authTime, created, expires int64
 	dest := []any{&g.ID, &g.UserID, &g.ClientID, &g.Scopes, &g.Resources, &g.Claims, &g.SessionID, &authTime, &g.ACR, &g.AMR, &created, &expires}
-	err := queryRow(ctx, db, dest, query, args...)
-	g.AuthTime, g.CreatedAt, g.ExpiresAt = fromMillis(authTime), fromMillis(created), fromMillis(expires)
+	err := db.QueryRow(ctx, conn, dest, query, args...)
+	g.AuthTime, g.CreatedAt, g.ExpiresAt = db.FromMillis(authTime), db.FromMillis(created), db.FromMillis(expires)
 	return g, err
 }
 
@@ -162,14 +162,14 @@ func scanRotated(ctx context.Context, db *gorm.DB, query string, args []any) (Gr
 //
 // Whether a retry is inside the window goes by when it arrived: one that a slow database held up is no reuse.
 func (s *Store) classifyRefresh(ctx context.Context, r Rotation, arrived time.Time) (RotationResult, error) {
-	now := s.now()
-	g, err := take[Grant](ctx, s.write, "id = ? AND client_id = ? AND revoked_at IS NULL AND expires_at > ? AND refresh_expires_at > ? AND "+live("grants"),
-		r.GrantID, r.ClientID, toMillis(now), toMillis(now))
+	now := s.Now()
+	g, err := db.Take[Grant](ctx, s.Write, "id = ? AND client_id = ? AND revoked_at IS NULL AND expires_at > ? AND refresh_expires_at > ? AND "+live("grants"),
+		r.GrantID, r.ClientID, db.Millis(now), db.Millis(now))
 	if errors.Is(err, ErrNotFound) {
 		err = s.GrantRefusal(ctx, r.GrantID, r.ClientID)
 	}
 	if err != nil {
-		return RotationResult{}, wrap("read grant", err)
+		return RotationResult{}, db.Wrap("read grant", err)
 	}
 	if bytes.Equal(g.CurrentHash, r.Hash) {
 		return RotationResult{}, ErrNotFound // it went and came alive between the two statements
@@ -177,7 +177,7 @@ func (s *Store) classifyRefresh(ctx context.Context, r Rotation, arrived time.Ti
 	if bytes.Equal(g.PreviousHash, r.Hash) && g.RotatedAt != nil && len(g.SuccessorSealed) > 0 {
 		allowed, outage, err := s.retryAllowed(ctx, r.Grace, *g.RotatedAt, arrived)
 		if err != nil {
-			return RotationResult{}, wrap("read outages", err)
+			return RotationResult{}, db.Wrap("read outages", err)
 		}
 		if allowed {
 			return RotationResult{Grant: g, SealedSuccessor: g.SuccessorSealed, Age: arrived.Sub(*g.RotatedAt), Outage: outage}, nil
@@ -208,10 +208,10 @@ func (s *Store) retryAllowed(ctx context.Context, grace time.Duration, rotated, 
 // RevokeIfReused returns ErrReused, and revokes the grant, when the token presented is neither its live one nor one that may be tried
 // again; else nil. It rotates nothing, and one look tells whether there is anything to find out.
 func (s *Store) RevokeIfReused(ctx context.Context, r Rotation) error {
-	now := s.now()
+	now := s.Now()
 	var one int
-	err := queryRow(ctx, s.read, []any{&one}, `SELECT 1 FROM grants WHERE id = ? AND client_id = ? AND revoked_at IS NULL AND current_hash <> ?
-		AND (previous_hash IS NULL OR previous_hash <> ? OR rotated_at <= ?)`, r.GrantID, r.ClientID, r.Hash, r.Hash, toMillis(now.Add(-r.Grace)))
+	err := db.QueryRow(ctx, s.Read, []any{&one}, `SELECT 1 FROM grants WHERE id = ? AND client_id = ? AND revoked_at IS NULL AND current_hash <> ?
+		AND (previous_hash IS NULL OR previous_hash <> ? OR rotated_at <= ?)`, r.GrantID, r.ClientID, r.Hash, r.Hash, db.Millis(now.Add(-r.Grace)))
 	if err == nil {
 		_, err = s.classifyRefresh(ctx, r, now)
 	}
@@ -224,9 +224,9 @@ func (s *Store) RevokeIfReused(ctx context.Context, r Rotation) error {
 // RevokeGrant ends a grant with all its tokens. It returns ErrNotFound when there is none or it is revoked already.
 func (s *Store) RevokeGrant(ctx context.Context, id, reason string, e Event) error {
 	e.GrantID = id
-	return wrap("revoke grant", s.Tx(ctx, func(tx *Store) error {
-		if err := tx.execOne(ctx, "UPDATE grants SET revoked_at = ?, revoke_reason = ? WHERE id = ? AND revoked_at IS NULL",
-			toMillis(s.now()), reason, id); err != nil {
+	return db.Wrap("revoke grant", s.Tx(ctx, func(tx *Store) error {
+		if err := db.ExecOne(ctx, tx.Write, "UPDATE grants SET revoked_at = ?, revoke_reason = ? WHERE id = ? AND revoked_at IS NULL",
+			db.Millis(s.Now()), reason, id); err != nil {
 			return err
 		}
 		return tx.record(ctx, e)
@@ -235,10 +235,10 @@ func (s *Store) RevokeGrant(ctx context.Context, id, reason string, e Event) err
 
 // ActiveGrant returns a grant that is alive in every respect, with the username of its person, or ErrNotFound.
 func (s *Store) ActiveGrant(ctx context.Context, id string) (Grant, string, error) {
-	now := toMillis(s.now())
-	g, err := take[Grant](ctx, s.read, "id = ? AND revoked_at IS NULL AND expires_at > ? AND "+live("grants"), id, now)
+	now := db.Millis(s.Now())
+	g, err := db.Take[Grant](ctx, s.Read, "id = ? AND revoked_at IS NULL AND expires_at > ? AND "+live("grants"), id, now)
 	if err != nil {
-		return Grant{}, "", wrap("read grant", err)
+		return Grant{}, "", db.Wrap("read grant", err)
 	}
 	u, err := s.User(ctx, g.UserID)
 	return g, u.Username, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -18,23 +19,25 @@ func TestUnreadChangesAreReportedWithTheirCause(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s.Start()
-			defer func() { _ = s.Close(context.Background()) }() // without tables there is nothing to seal
+			ctx, cancel := context.WithCancel(t.Context())
+			var wait sync.WaitGroup
+			wait.Go(func() { s.followChanges(ctx) })
+			defer func() {
+				cancel()
+				wait.Wait()
+				_ = s.ClosePools()
+			}()
 			deadline, tick := time.After(time.Minute), time.NewTicker(time.Millisecond)
 			defer tick.Stop()
-			for s.followed.cause.Load() == nil {
+			missing := map[string]string{SQLite: "no such table", Postgres: "does not exist"}[engine]
+			for err := s.CheckChangesFollowed(); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), missing); err = s.CheckChangesFollowed() {
 				select {
 				case <-tick.C:
 				case <-deadline:
-					t.Fatal("no attempt to read the changes failed")
+					t.Fatalf("%v, want the cause %q", err, missing)
 				}
 			}
-			s.followed.at.Store(nil)
-			missing := map[string]string{SQLite: "no such table", Postgres: "does not exist"}[engine]
-			if err := s.CheckChangesFollowed(); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), missing) {
-				t.Errorf("%v, want the cause", err)
-			}
-			s.followed.beat()
+			s.followed.Beat()
 			if err := s.CheckChangesFollowed(); err != nil {
 				t.Error(err)
 			}

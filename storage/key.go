@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"gatehouse/storage/db"
 )
 
 // SigningKey is a key that signs tokens. Its stage follows from its times alone, the same in every process: published
@@ -34,24 +36,24 @@ const firstAlgorithm = "ES256"
 
 // SigningKeys returns the keys that are not removed yet, oldest first.
 func (s *Store) SigningKeys(ctx context.Context) ([]SigningKey, error) {
-	out, err := list[SigningKey](ctx, s.write, "active_at, id", "removed_at IS NULL OR removed_at > ?", toMillis(s.now()))
+	out, err := db.List[SigningKey](ctx, s.Write, "active_at, id", "removed_at IS NULL OR removed_at > ?", db.Millis(s.Now()))
 	if err != nil {
-		return nil, wrap("list signing keys", err)
+		return nil, db.Wrap("list signing keys", err)
 	}
-	others, err := list[OpenIDKey](ctx, s.write, "active_at, id", "removed_at IS NULL OR removed_at > ?", toMillis(s.now()))
+	others, err := db.List[OpenIDKey](ctx, s.Write, "active_at, id", "removed_at IS NULL OR removed_at > ?", db.Millis(s.Now()))
 	for _, k := range others {
 		out = append(out, k.SigningKey)
 	}
 	slices.SortStableFunc(out, func(a, b SigningKey) int { return a.ActiveAt.Compare(b.ActiveAt) })
-	return out, wrap("list signing keys", err)
+	return out, db.Wrap("list signing keys", err)
 }
 
 // UpdateSigningKeys gives change the keys that are not removed yet, under a lock that every process honours, and stores what
 // it returns: keys to add, and the keys whose RetiresAt or RemovedAt it set. With none of either nothing is stored and no
 // event written.
 func (s *Store) UpdateSigningKeys(ctx context.Context, e Event, change func(keys []SigningKey) (add, changed []SigningKey, err error)) error {
-	return wrap("change signing keys", s.Tx(ctx, func(tx *Store) error {
-		if err := tx.lock(ctx, "revision", 1); err != nil {
+	return db.Wrap("change signing keys", s.Tx(ctx, func(tx *Store) error {
+		if err := db.Lock(ctx, tx.Write, "revision", 1); err != nil {
 			return err
 		}
 		keys, err := tx.SigningKeys(ctx)
@@ -67,8 +69,8 @@ func (s *Store) UpdateSigningKeys(ctx context.Context, e Event, change func(keys
 			if k.Algorithm == firstAlgorithm {
 				table = "signing_keys"
 			}
-			if err := tx.exec(ctx, "UPDATE "+table+" SET retires_at = ?, removed_at = ? WHERE id = ?",
-				nullableMillis(k.RetiresAt), nullableMillis(k.RemovedAt), k.ID); err != nil {
+			if err := db.Exec(ctx, tx.Write, "UPDATE "+table+" SET retires_at = ?, removed_at = ? WHERE id = ?",
+				db.NullMillis(k.RetiresAt), db.NullMillis(k.RemovedAt), k.ID); err != nil {
 				return err
 			}
 		}
@@ -83,7 +85,7 @@ func (s *Store) UpdateSigningKeys(ctx context.Context, e Event, change func(keys
 			if add[i].Algorithm == firstAlgorithm {
 				record = &add[i]
 			}
-			if err := tx.insert(ctx, record); err != nil {
+			if err := db.Insert(ctx, tx.Write, record); err != nil {
 				return err
 			}
 			ids = append(ids, add[i].ID)
@@ -105,11 +107,4 @@ func (s *Store) PrivateKey(k SigningKey) ([]byte, error) {
 		return nil, fmt.Errorf("open signing key %s: %w", k.ID, err)
 	}
 	return der, nil
-}
-
-func nullableMillis(t *time.Time) any {
-	if t == nil {
-		return nil
-	}
-	return toMillis(*t)
 }

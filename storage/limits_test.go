@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gatehouse/storage"
+	"gatehouse/storage/db"
 	"gatehouse/storage/storagetest"
 )
 
@@ -123,14 +124,14 @@ func TestIdleTransactionIsTerminated(t *testing.T) {
 // TestWaitForLockIsBounded waits for the lock of an open transaction. The error is a temporary one.
 func TestWaitForLockIsBounded(t *testing.T) {
 	t.Parallel()
-	onPostgres(t, func(t *testing.T, db string) {
-		w := newWorld(t, db)
-		other := follower(t, with(t, db, "lock_timeout", "300"), w.clock)
+	onPostgres(t, func(t *testing.T, url string) {
+		w := newWorld(t, url)
+		other := follower(t, with(t, url, "lock_timeout", "300"), w.clock)
 		storagetest.Must(t, w.Tx(t.Context(), func(tx *storage.Store) error {
 			storagetest.Must(t, tx.RevokeClientTokens(t.Context(), "gc1", storagetest.Event("revoke")))
 			err := other.DisableClient(context.WithoutCancel(t.Context()), "gc1", storagetest.Event("disable"))
-			if !errors.Is(err, storage.ErrUnavailable) || !storage.Away(err) || storage.Remedy(err) == "" {
-				t.Errorf("%v; away %t, remedy %q", err, storage.Away(err), storage.Remedy(err))
+			if !errors.Is(err, storage.ErrUnavailable) || !db.IsUnavailable(err) || db.Remedy(err) == "" {
+				t.Errorf("%v; unavailable %t, remedy %q", err, db.IsUnavailable(err), db.Remedy(err))
 			}
 			return nil
 		}))
@@ -140,9 +141,9 @@ func TestWaitForLockIsBounded(t *testing.T) {
 // TestMigrationWaitsForAnother also checks that the lock ends with the transaction of its holder.
 func TestMigrationWaitsForAnother(t *testing.T) {
 	t.Parallel()
-	onPostgres(t, func(t *testing.T, db string) {
-		holder, waiter := opened(t, db), opened(t, db)
-		release := storagetest.LockRow(t, holder, db, "SELECT pg_advisory_xact_lock(4097083626)") // of goose and the previous version
+	onPostgres(t, func(t *testing.T, url string) {
+		holder, waiter := opened(t, url), opened(t, url)
+		release := storagetest.LockRow(t, holder, url, "SELECT pg_advisory_xact_lock(4097083626)") // of goose and the previous version
 		limited, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		defer cancel()
 		if _, err := waiter.Migrate(limited); err == nil {

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"gatehouse/storage/db"
+
 	"github.com/google/uuid"
 )
 
@@ -71,8 +73,8 @@ func (s *Store) contactDatabase(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	before := c.current()
-	_, err := s.readClock(ctx)
-	began := s.now()
+	_, err := s.ReadClock(ctx)
+	began := s.Now()
 	if err == nil && (before.failing || c.count%livenessEvery == 0) {
 		err = s.writeLiveness(ctx, before, began)
 	}
@@ -81,11 +83,11 @@ func (s *Store) contactDatabase(ctx context.Context) error {
 		c.count++
 		c.state.Store(&contactState{last: began})
 		if before.failing {
-			s.log.InfoContext(ctx, "database available again", slog.Float64("after_s", began.Sub(before.last).Seconds()))
+			s.Log.InfoContext(ctx, "database available again", slog.Float64("after_s", began.Sub(before.last).Seconds()))
 		}
-	case IsDenied(err), errors.Is(ctx.Err(), context.Canceled): // no outage: a missing privilege, or the process stops
+	case db.IsDenied(err), errors.Is(ctx.Err(), context.Canceled): // no outage: a missing privilege, or the process stops
 	case !before.failing && !before.last.IsZero():
-		s.log.WarnContext(ctx, "database unavailable", slog.Any("error", err))
+		s.Log.WarnContext(ctx, "database unavailable", slog.Any("error", err))
 		c.state.Store(&contactState{last: before.last, failing: true})
 	}
 	return err
@@ -95,26 +97,26 @@ func (s *Store) contactDatabase(ctx context.Context) error {
 // outage is the time since the last write of any process.
 func (s *Store) writeLiveness(ctx context.Context, before contactState, now time.Time) error {
 	if !before.last.IsZero() && !before.failing {
-		return s.exec(ctx, "UPDATE liveness SET seen_at = ? WHERE id = 1", toMillis(now))
+		return db.Exec(ctx, s.Write, "UPDATE liveness SET seen_at = ? WHERE id = 1", db.Millis(now))
 	}
 	return s.Tx(ctx, func(tx *Store) error {
 		from := before.last
 		if from.IsZero() {
 			var seen *time.Time
-			if err := queryRow(ctx, tx.write, []any{moment{&seen}}, "SELECT seen_at FROM liveness WHERE id = 1"); err != nil {
+			if err := db.QueryRow(ctx, tx.Write, []any{db.ScanNullTime(&seen)}, "SELECT seen_at FROM liveness WHERE id = 1"); err != nil {
 				return err
 			}
 			if seen != nil && now.Sub(*seen) > restartGap {
 				from = *seen
 			}
 		}
-		if err := tx.exec(ctx, "UPDATE liveness SET seen_at = ? WHERE id = 1", toMillis(now)); err != nil {
+		if err := db.Exec(ctx, tx.Write, "UPDATE liveness SET seen_at = ? WHERE id = 1", db.Millis(now)); err != nil {
 			return err
 		}
 		if from.IsZero() || !from.Before(now) {
 			return nil
 		}
-		return tx.insert(ctx, &Outage{ID: uuid.NewString(), StartedAt: from, EndedAt: now})
+		return db.Insert(ctx, tx.Write, &Outage{ID: uuid.NewString(), StartedAt: from, EndedAt: now})
 	})
 }
 
@@ -126,7 +128,7 @@ func (s *Store) outageBetween(ctx context.Context, from, to time.Time) (time.Dur
 			return 0, err
 		}
 	}
-	outages, err := list[Outage](ctx, s.write, "started_at", "ended_at > ? AND started_at < ?", toMillis(from), toMillis(to))
+	outages, err := db.List[Outage](ctx, s.Write, "started_at", "ended_at > ? AND started_at < ?", db.Millis(from), db.Millis(to))
 	if err != nil {
 		return 0, err
 	}

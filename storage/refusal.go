@@ -3,6 +3,8 @@ package storage
 import (
 	"context"
 	"errors"
+
+	"gatehouse/storage/db"
 )
 
 // Refusal is the reason why a code or refresh token was refused, for the log and the audit log. It wraps ErrNotFound.
@@ -28,7 +30,7 @@ const (
 func (s *Store) ended(ctx context.Context, consentID string, clientEpoch, userEpoch int64, sessionID string) (string, error) {
 	var consentEnded, clientDisabled, userDisabled bool
 	var client, user int64
-	err := queryRow(ctx, s.write, []any{&consentEnded, &clientDisabled, &client, &userDisabled, &user}, `SELECT consents.ended_at IS NOT NULL,
+	err := db.QueryRow(ctx, s.Write, []any{&consentEnded, &clientDisabled, &client, &userDisabled, &user}, `SELECT consents.ended_at IS NOT NULL,
 		clients.disabled_at IS NOT NULL, clients.epoch, users.disabled_at IS NOT NULL, users.epoch
 		FROM consents JOIN clients ON clients.id = consents.client_id JOIN users ON users.id = consents.user_id WHERE consents.id = ?`, consentID)
 	if errors.Is(err, ErrNotFound) {
@@ -50,7 +52,7 @@ func (s *Store) ended(ctx context.Context, consentID string, clientEpoch, userEp
 		return "the tokens of the user were revoked", nil
 	}
 	var one int
-	err = queryRow(ctx, s.write, []any{&one}, "SELECT 1 FROM browser_sessions WHERE id = ? AND ended_at IS NOT NULL", sessionID)
+	err = db.QueryRow(ctx, s.Write, []any{&one}, "SELECT 1 FROM browser_sessions WHERE id = ? AND ended_at IS NOT NULL", sessionID)
 	if errors.Is(err, ErrNotFound) {
 		return "it became valid while it was checked", nil
 	}
@@ -73,7 +75,7 @@ func (s *Store) refuseCode(ctx context.Context, r Redemption, c AuthorizationCod
 		out.Reason = RefusedMissingRedirectURI
 	case !r.fits(c):
 		out.Reason = RefusedVerifier
-	case !c.ExpiresAt.After(s.now()):
+	case !c.ExpiresAt.After(s.Now()):
 		out.Reason = "the code has expired"
 	default:
 		session := c.SessionID
@@ -82,7 +84,7 @@ func (s *Store) refuseCode(ctx context.Context, r Redemption, c AuthorizationCod
 		}
 		reason, err := s.ended(ctx, c.ConsentID, c.ClientEpoch, c.UserEpoch, session)
 		if err != nil {
-			return wrap("read the consent of a code", err)
+			return db.Wrap("read the consent of a code", err)
 		}
 		out.Reason = reason
 	}
@@ -92,15 +94,15 @@ func (s *Store) refuseCode(ctx context.Context, r Redemption, c AuthorizationCod
 // GrantRefusal returns the reason why the client cannot use the grant: a *Refusal, or another error when it cannot be
 // read.
 func (s *Store) GrantRefusal(ctx context.Context, id, clientID string) error {
-	g, err := take[Grant](ctx, s.write, "id = ?", id)
+	g, err := db.Take[Grant](ctx, s.Write, "id = ?", id)
 	if errors.Is(err, ErrNotFound) {
 		return &Refusal{Reason: "an unknown grant"}
 	}
 	if err != nil {
-		return wrap("read grant", err)
+		return db.Wrap("read grant", err)
 	}
 	out := &Refusal{UserID: g.UserID, GrantID: g.ID}
-	now := s.now()
+	now := s.Now()
 	switch {
 	case g.ClientID != clientID:
 		out.Reason = "it was issued to another client"
@@ -116,7 +118,7 @@ func (s *Store) GrantRefusal(ctx context.Context, id, clientID string) error {
 			session = ""
 		}
 		if out.Reason, err = s.ended(ctx, g.ConsentID, g.ClientEpoch, g.UserEpoch, session); err != nil {
-			return wrap("read the consent of a grant", err)
+			return db.Wrap("read the consent of a grant", err)
 		}
 	}
 	return out

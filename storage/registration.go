@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"time"
+
+	"gatehouse/storage/db"
 )
 
 // UsedAssertion is a client assertion that was accepted. It is good once (RFC 7523 §3).
@@ -18,12 +20,12 @@ type UsedAssertion struct {
 // of any number of attempts, in any number of processes, one wins.
 func (s *Store) ConsumeAssertion(ctx context.Context, clientID, jti string, expires time.Time) error {
 	sum := sha256.Sum256([]byte(jti))
-	err := s.execOne(ctx, "INSERT INTO used_assertions (client_id, jti_hash, expires_at) VALUES (?, ?, ?) ON CONFLICT (client_id, jti_hash) DO NOTHING",
-		clientID, sum[:], toMillis(expires))
+	err := db.ExecOne(ctx, s.Write, "INSERT INTO used_assertions (client_id, jti_hash, expires_at) VALUES (?, ?, ?) ON CONFLICT (client_id, jti_hash) DO NOTHING",
+		clientID, sum[:], db.Millis(expires))
 	if errors.Is(err, ErrNotFound) {
 		err = ErrConsumed
 	}
-	return wrap("use an assertion", err)
+	return db.Wrap("use an assertion", err)
 }
 
 // RegistrationToken is an initial access token: it lets its holder register clients (RFC 7591 §3).
@@ -39,8 +41,8 @@ type RegistrationToken struct {
 // CreateRegistrationToken adds an initial access token.
 func (s *Store) CreateRegistrationToken(ctx context.Context, t *RegistrationToken, e Event) error {
 	e.Token = HashReference(t.Hash)
-	return wrap("create registration token", s.Tx(ctx, func(tx *Store) error {
-		if err := tx.insert(ctx, t); err != nil {
+	return db.Wrap("create registration token", s.Tx(ctx, func(tx *Store) error {
+		if err := db.Insert(ctx, tx.Write, t); err != nil {
 			return err
 		}
 		return tx.record(ctx, withDetail(e, "id", t.ID))
@@ -49,14 +51,14 @@ func (s *Store) CreateRegistrationToken(ctx context.Context, t *RegistrationToke
 
 // RegistrationTokens lists the initial access tokens, the newest first.
 func (s *Store) RegistrationTokens(ctx context.Context) ([]RegistrationToken, error) {
-	out, err := list[RegistrationToken](ctx, s.read, "created_at DESC, id", "1 = 1")
-	return out, wrap("list registration tokens", err)
+	out, err := db.List[RegistrationToken](ctx, s.Read, "created_at DESC, id", "1 = 1")
+	return out, db.Wrap("list registration tokens", err)
 }
 
 // DeleteRegistrationToken makes an initial access token useless, or returns ErrNotFound.
 func (s *Store) DeleteRegistrationToken(ctx context.Context, id string, e Event) error {
-	return wrap("delete registration token", s.Tx(ctx, func(tx *Store) error {
-		if err := tx.execOne(ctx, "DELETE FROM registration_tokens WHERE id = ?", id); err != nil {
+	return db.Wrap("delete registration token", s.Tx(ctx, func(tx *Store) error {
+		if err := db.ExecOne(ctx, tx.Write, "DELETE FROM registration_tokens WHERE id = ?", id); err != nil {
 			return err
 		}
 		return tx.record(ctx, withDetail(e, "id", id))
@@ -66,16 +68,16 @@ func (s *Store) DeleteRegistrationToken(ctx context.Context, id string, e Event)
 // ConsumeRegistrationToken takes one use of the token with that hash and returns its id, or ErrNotFound when it is unknown,
 // expired or used up.
 func (s *Store) ConsumeRegistrationToken(ctx context.Context, hash []byte) (id string, err error) {
-	err = queryRow(ctx, s.write, []any{&id},
-		"UPDATE registration_tokens SET uses_left = uses_left - 1 WHERE hash = ? AND uses_left > 0 AND expires_at > ? RETURNING id", hash, toMillis(s.now()))
-	return id, wrap("use registration token", err)
+	err = db.QueryRow(ctx, s.Write, []any{&id},
+		"UPDATE registration_tokens SET uses_left = uses_left - 1 WHERE hash = ? AND uses_left > 0 AND expires_at > ? RETURNING id", hash, db.Millis(s.Now()))
+	return id, db.Wrap("use registration token", err)
 }
 
 // HasRegistrationToken reports whether ConsumeRegistrationToken would find a use, and takes none.
 func (s *Store) HasRegistrationToken(ctx context.Context, hash []byte) (bool, error) {
-	_, err := take[RegistrationToken](ctx, s.write, "hash = ? AND uses_left > 0 AND expires_at > ?", hash, toMillis(s.now()))
+	_, err := db.Take[RegistrationToken](ctx, s.Write, "hash = ? AND uses_left > 0 AND expires_at > ?", hash, db.Millis(s.Now()))
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}
-	return err == nil, wrap("read registration token", err)
+	return err == nil, db.Wrap("read registration token", err)
 }

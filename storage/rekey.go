@@ -1,11 +1,10 @@
 package storage
 
 import (
-	"bytes"
 	"context"
 	"errors"
 
-	"gorm.io/gorm"
+	"gatehouse/storage/db"
 )
 
 // sealedTables are those with something sealed under the root key, each with the purpose it is sealed for.
@@ -32,14 +31,14 @@ func (s *Store) Rekey(ctx context.Context, done func(now, total int64)) (int64, 
 	var total, now, sealed int64
 	for _, t := range sealedTables {
 		var n int64
-		if err := queryRow(ctx, s.write, []any{&n}, "SELECT count(*) FROM "+t.table); err != nil {
-			return 0, wrap("count what is sealed", err)
+		if err := db.QueryRow(ctx, s.Write, []any{&n}, "SELECT count(*) FROM "+t.table); err != nil {
+			return 0, db.Wrap("count what is sealed", err)
 		}
 		total += n
 	}
-	pass := func(db *gorm.DB) error {
+	pass := func(conn db.Conn) error {
 		for _, t := range sealedTables {
-			n, err := s.reseal(ctx, db, t.table, t.purpose, func() {
+			n, err := s.reseal(ctx, conn, t.table, t.purpose, func() {
 				now++
 				done(min(now, total), total)
 			})
@@ -50,22 +49,22 @@ func (s *Store) Rekey(ctx context.Context, done func(now, total int64)) (int64, 
 		}
 		return nil
 	}
-	if err := pass(s.write); err != nil {
-		return sealed, wrap("rekey", err)
+	if err := pass(s.Write); err != nil {
+		return sealed, db.Wrap("rekey", err)
 	}
 	// Once more with nobody making new ones, which they do under this lock.
-	return sealed, wrap("rekey", s.Tx(ctx, func(tx *Store) error {
-		if err := tx.lock(ctx, "revision", 1); err != nil {
+	return sealed, db.Wrap("rekey", s.Tx(ctx, func(tx *Store) error {
+		if err := db.Lock(ctx, tx.Write, "revision", 1); err != nil {
 			return err
 		}
-		if err := pass(tx.write); err != nil {
+		if err := pass(tx.Write); err != nil {
 			return err
 		}
 		stored, err := tx.fingerprint(ctx)
 		if err != nil || stored == s.roots[0].fingerprint() {
 			return err
 		}
-		if err := tx.exec(ctx, "UPDATE revision SET key_fingerprint = ? WHERE id = 1", s.roots[0].fingerprint()); err != nil {
+		if err := db.Exec(ctx, tx.Write, "UPDATE revision SET key_fingerprint = ? WHERE id = 1", s.roots[0].fingerprint()); err != nil {
 			return err
 		}
 		return tx.record(ctx, Event{Type: RootKeyReplaced, Detail: map[string]any{"rows": sealed}})
@@ -73,10 +72,10 @@ func (s *Store) Rekey(ctx context.Context, done func(now, total int64)) (int64, 
 }
 
 // reseal goes through a table in batches and seals each row that is not under the new key yet.
-func (s *Store) reseal(ctx context.Context, db *gorm.DB, table, purpose string, seen func()) (n int64, err error) {
+func (s *Store) reseal(ctx context.Context, conn db.Conn, table, purpose string, seen func()) (n int64, err error) {
 	for after := ""; ; {
-		var rows []sealedRow
-		if err := db.WithContext(ctx).Raw("SELECT id, sealed FROM "+table+" WHERE id > ? ORDER BY id LIMIT 100", after).Scan(&rows).Error; err != nil {
+		rows, err := db.Select[sealedRow](ctx, conn, "SELECT id, sealed FROM "+table+" WHERE id > ? ORDER BY id LIMIT 100", after)
+		if err != nil {
 			return n, err
 		}
 		for _, row := range rows {
@@ -90,11 +89,11 @@ func (s *Store) reseal(ctx context.Context, db *gorm.DB, table, purpose string, 
 					return n, err
 				}
 				clear(plain)
-				res := db.WithContext(ctx).Exec("UPDATE "+table+" SET sealed = ? WHERE id = ? AND sealed = ?", fresh, row.ID, bytes.Clone(row.Sealed))
-				if res.Error != nil {
-					return n, res.Error
+				changed, err := db.ExecCount(ctx, conn, "UPDATE "+table+" SET sealed = ? WHERE id = ? AND sealed = ?", fresh, row.ID, row.Sealed)
+				if err != nil {
+					return n, err
 				}
-				n += res.RowsAffected
+				n += changed
 			}
 			seen()
 		}

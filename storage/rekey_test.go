@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"gatehouse/storage"
+	"gatehouse/storage/db"
 	"gatehouse/storage/storagetest"
 )
 
@@ -123,7 +124,7 @@ func TestABackupIsWhole(t *testing.T) {
 		s := storagetest.Open(t, url, storagetest.NewClock())
 		file := filepath.Join(t.TempDir(), "backup.db")
 		if s.Engine() == storage.Postgres {
-			if err := s.Backup(t.Context(), file); !errors.Is(err, storage.ErrNotEmbedded) {
+			if err := s.Backup(t.Context(), file); !errors.Is(err, db.ErrNotEmbedded) {
 				t.Errorf("%v", err)
 			}
 			return

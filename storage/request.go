@@ -5,6 +5,8 @@ import (
 	"crypto/subtle"
 	"errors"
 	"time"
+
+	"gatehouse/storage/db"
 )
 
 // AuthorizationRequest is an authorization request that waits for a person: sign-in, consent, or both.
@@ -25,7 +27,7 @@ type AuthorizationRequest struct {
 
 // CreateRequest stores a request.
 func (s *Store) CreateRequest(ctx context.Context, r *AuthorizationRequest) error {
-	return wrap("store authorization request", s.insert(ctx, r))
+	return db.Wrap("store authorization request", db.Insert(ctx, s.Write, r))
 }
 
 // ErrOtherBrowser is returned by ClaimRequest.
@@ -34,18 +36,18 @@ var ErrOtherBrowser = errors.New("claimed by another browser")
 // ClaimRequest returns the request for the browser whose cookie has the given hash. The first browser to ask claims it;
 // any other gets ErrOtherBrowser. ErrNotFound means unknown; an expired or decided request is returned as it is.
 func (s *Store) ClaimRequest(ctx context.Context, id string, browserHash []byte) (AuthorizationRequest, error) {
-	err := s.exec(ctx, "UPDATE authorization_requests SET browser_hash = ? WHERE id = ? AND browser_hash IS NULL", browserHash, id)
+	err := db.Exec(ctx, s.Write, "UPDATE authorization_requests SET browser_hash = ? WHERE id = ? AND browser_hash IS NULL", browserHash, id)
 	if err != nil {
-		return AuthorizationRequest{}, wrap("claim authorization request", err)
+		return AuthorizationRequest{}, db.Wrap("claim authorization request", err)
 	}
 	return s.ClaimedRequest(ctx, id, browserHash)
 }
 
 // ClaimedRequest is ClaimRequest for pages that only follow a claim: it never claims.
 func (s *Store) ClaimedRequest(ctx context.Context, id string, browserHash []byte) (AuthorizationRequest, error) {
-	r, err := take[AuthorizationRequest](ctx, s.write, "id = ?", id)
+	r, err := db.Take[AuthorizationRequest](ctx, s.Write, "id = ?", id)
 	if err != nil {
-		return AuthorizationRequest{}, wrap("read authorization request", err)
+		return AuthorizationRequest{}, db.Wrap("read authorization request", err)
 	}
 	if len(browserHash) == 0 || subtle.ConstantTimeCompare(r.BrowserHash, browserHash) != 1 {
 		return AuthorizationRequest{ClientID: r.ClientID}, ErrOtherBrowser
@@ -56,23 +58,23 @@ func (s *Store) ClaimedRequest(ctx context.Context, id string, browserHash []byt
 // SelectSession sets which user signed in to the browser a request is for. It ignores a sign-in and an approval of
 // another session. It returns ErrNotFound when the request is not of that browser or is already answered.
 func (s *Store) SelectSession(ctx context.Context, id string, browserHash []byte, sessionID string) error {
-	return wrap("choose a session", s.execOne(ctx, `UPDATE authorization_requests SET session_id = ?,
+	return db.Wrap("choose a session", db.ExecOne(ctx, s.Write, `UPDATE authorization_requests SET session_id = ?,
 		signed_in_at = CASE WHEN session_id = ? THEN signed_in_at END, approved_at = CASE WHEN session_id = ? THEN approved_at END
 		WHERE id = ? AND browser_hash = ? AND decided_at IS NULL`, sessionID, sessionID, sessionID, id, browserHash))
 }
 
 // RecordSignIn does the same as SelectSession for a session that was just signed in for this request.
 func (s *Store) RecordSignIn(ctx context.Context, id string, browserHash []byte, sessionID string) error {
-	return wrap("record a sign-in", s.execOne(ctx, `UPDATE authorization_requests SET session_id = ?, signed_in_at = ?,
+	return db.Wrap("record a sign-in", db.ExecOne(ctx, s.Write, `UPDATE authorization_requests SET session_id = ?, signed_in_at = ?,
 		approved_at = CASE WHEN session_id = ? THEN approved_at END
-		WHERE id = ? AND browser_hash = ? AND decided_at IS NULL`, sessionID, toMillis(s.now()), sessionID, id, browserHash))
+		WHERE id = ? AND browser_hash = ? AND decided_at IS NULL`, sessionID, db.Millis(s.Now()), sessionID, id, browserHash))
 }
 
 // DecideRequest marks a request as answered, once: the second call returns ErrConsumed. The event tells of a denial;
 // an approval is recorded with its code.
 func (s *Store) DecideRequest(ctx context.Context, id string, e *Event) error {
-	return wrap("decide authorization request", s.Tx(ctx, func(tx *Store) error {
-		err := tx.execOne(ctx, "UPDATE authorization_requests SET decided_at = ? WHERE id = ? AND decided_at IS NULL", toMillis(s.now()), id)
+	return db.Wrap("decide authorization request", s.Tx(ctx, func(tx *Store) error {
+		err := db.ExecOne(ctx, tx.Write, "UPDATE authorization_requests SET decided_at = ? WHERE id = ? AND decided_at IS NULL", db.Millis(s.Now()), id)
 		if errors.Is(err, ErrNotFound) {
 			return ErrConsumed
 		}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"regexp"
 
+	"gatehouse/storage/db"
+
 	"github.com/jackc/pgx/v5"
 )
 
@@ -23,28 +25,28 @@ func (s *Store) CheckRole(ctx context.Context, role string) error {
 		return fmt.Errorf("%q is not the name of a role", role)
 	}
 	var one int
-	err := queryRow(ctx, s.write, []any{&one}, "SELECT 1 FROM pg_roles WHERE rolname = ?", role)
+	err := db.QueryRow(ctx, s.Write, []any{&one}, "SELECT 1 FROM pg_roles WHERE rolname = ?", role)
 	if errors.Is(err, ErrNotFound) {
 		return fmt.Errorf("there is no role %s; make it first: createuser %s --pwprompt", role, role)
 	}
-	return wrap("look for the role", err)
+	return db.Wrap("look for the role", err)
 }
 
 // GrantRuntimeRole gives a PostgreSQL role what `gatehouse serve` needs and no more: no DDL, and of the audit log to add rows,
 // read them, and say which seal covers them. The role must exist; the store must be connected as the owner of the schema.
 func (s *Store) GrantRuntimeRole(ctx context.Context, role string) error {
-	if s.engine != Postgres {
+	if s.Engine() != Postgres {
 		return ErrNoRoles
 	}
 	if !roleName.MatchString(role) {
 		return fmt.Errorf("%q is not the name of a role", role)
 	}
 	var schema string
-	if err := queryRow(ctx, s.write, []any{&schema}, "SELECT current_schema()"); err != nil {
-		return wrap("read the schema", err)
+	if err := db.QueryRow(ctx, s.Write, []any{&schema}, "SELECT current_schema()"); err != nil {
+		return db.Wrap("read the schema", err)
 	}
 	to, in := pgx.Identifier{role}.Sanitize(), pgx.Identifier{schema}.Sanitize()
-	return wrap("grant the runtime role", s.Tx(ctx, func(tx *Store) error {
+	return db.Wrap("grant the runtime role", s.Tx(ctx, func(tx *Store) error {
 		for _, statement := range []string{
 			"REVOKE ALL ON ALL TABLES IN SCHEMA " + in + " FROM " + to,
 			"REVOKE CREATE ON SCHEMA " + in + " FROM " + to + ", PUBLIC",
@@ -58,7 +60,7 @@ func (s *Store) GrantRuntimeRole(ctx context.Context, role string) error {
 			// Without the keys in it every address is lost and every seal in doubt. Rekeying is for the owner.
 			"REVOKE UPDATE, DELETE ON " + in + ".secrets FROM " + to,
 		} {
-			if err := tx.exec(ctx, statement); err != nil {
+			if err := db.Exec(ctx, tx.Write, statement); err != nil {
 				return err
 			}
 		}
@@ -67,20 +69,15 @@ func (s *Store) GrantRuntimeRole(ctx context.Context, role string) error {
 }
 
 // errNotGranted is a role that GrantRuntimeRole was last run for before the newest tables existed.
-var errNotGranted = errors.New("the role lacks privileges on tables of the newest migrations")
+var errNotGranted error = db.Denied("the role lacks privileges on tables of the newest migrations")
 
 // checkGranted returns errNotGranted unless the role may use the newest tables.
 func (s *Store) checkGranted(ctx context.Context) error {
 	var granted bool
-	err := queryRow(ctx, s.read, []any{&granted}, `SELECT has_table_privilege('changes', 'INSERT') AND has_table_privilege('changes', 'SELECT')
+	err := db.QueryRow(ctx, s.Read, []any{&granted}, `SELECT has_table_privilege('changes', 'INSERT') AND has_table_privilege('changes', 'SELECT')
 		AND has_table_privilege('liveness', 'UPDATE') AND has_table_privilege('outages', 'INSERT')`)
 	if err == nil && !granted {
 		err = errNotGranted
 	}
-	return wrap("check the privileges of the role", err)
-}
-
-// IsDenied reports whether the database refused for want of a right.
-func IsDenied(err error) bool {
-	return sqlState(err) == "42501" || errors.Is(err, errNotOwner) || errors.Is(err, errNotGranted)
+	return db.Wrap("check the privileges of the role", err)
 }

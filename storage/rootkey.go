@@ -11,6 +11,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+
+	"gatehouse/storage/db"
 )
 
 // RootKey is the operator's 32-byte secret. Nothing is encrypted or signed with it directly: every use derives a key of
@@ -112,9 +114,9 @@ var keyPurposes = []string{FormKey, SignInKey, DeviceKey, SessionIDKey, LogoutKe
 // is new is sealed under the one whose fingerprint the database has, so that processes that only know that one go on.
 func (s *Store) UseRootKey(ctx context.Context, root RootKey, previous ...RootKey) error {
 	mine := root.fingerprint()
-	if !s.readOnly { // a read-only database already has the fingerprint
-		if err := s.exec(ctx, "UPDATE revision SET key_fingerprint = ? WHERE id = 1 AND key_fingerprint IS NULL", mine); err != nil {
-			return wrap("check the root key", err)
+	if !s.ReadOnly() { // a read-only database already has the fingerprint
+		if err := db.Exec(ctx, s.Write, "UPDATE revision SET key_fingerprint = ? WHERE id = 1 AND key_fingerprint IS NULL", mine); err != nil {
+			return db.Wrap("check the root key", err)
 		}
 	}
 	stored, err := s.fingerprint(ctx)
@@ -130,14 +132,14 @@ func (s *Store) UseRootKey(ctx context.Context, root RootKey, previous ...RootKe
 }
 
 func (s *Store) readKeys(ctx context.Context) error {
-	known, err := list[Secret](ctx, s.write, "id", "id IN ?", keyPurposes)
+	known, err := db.List[Secret](ctx, s.Write, "id", "id IN ?", keyPurposes)
 	if err != nil {
-		return wrap("read secrets", err)
+		return db.Wrap("read secrets", err)
 	}
 	s.keys = map[string][]byte{}
 	for _, row := range known {
 		if s.keys[row.ID], err = s.unseal(secretPurpose, row.ID, row.Sealed); err != nil {
-			return wrap("open the secret "+row.ID, err)
+			return db.Wrap("open the secret "+row.ID, err)
 		}
 	}
 	for _, purpose := range keyPurposes {
@@ -164,14 +166,14 @@ func (s *Store) mayMake(ctx context.Context, purpose string) error {
 		return nil
 	}
 	var one int
-	err := queryRow(ctx, s.write, []any{&one}, used)
+	err := db.QueryRow(ctx, s.Write, []any{&one}, used)
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
 	if err == nil {
 		err = fmt.Errorf("the key %s is missing from the table secrets although it was in use: somebody deleted it; restore that row from a backup", purpose)
 	}
-	return wrap("read secrets", err)
+	return db.Wrap("read secrets", err)
 }
 
 // Key is the 32-byte key for one purpose, the same in every process and under every root key.
@@ -199,8 +201,8 @@ func (s *Store) CheckRootKey(ctx context.Context) error {
 
 func (s *Store) fingerprint(ctx context.Context) (string, error) {
 	var stored string
-	err := queryRow(ctx, s.write, []any{&stored}, "SELECT key_fingerprint FROM revision WHERE id = 1")
-	return stored, wrap("check the root key", err)
+	err := db.QueryRow(ctx, s.Write, []any{&stored}, "SELECT key_fingerprint FROM revision WHERE id = 1")
+	return stored, db.Wrap("check the root key", err)
 }
 
 func (s *Store) rootOf(fingerprint string) (RootKey, bool) {
@@ -239,7 +241,7 @@ func (s *Store) unseal(purpose, row string, sealed []byte) ([]byte, error) {
 // HasRootKey reports whether a root key was ever used with this database.
 func (s *Store) HasRootKey(ctx context.Context) (bool, error) {
 	var n int64
-	err := queryRow(ctx, s.write, []any{&n}, "SELECT count(*) FROM revision WHERE key_fingerprint IS NOT NULL")
+	err := db.QueryRow(ctx, s.Write, []any{&n}, "SELECT count(*) FROM revision WHERE key_fingerprint IS NOT NULL")
 	if err != nil {
 		return false, fmt.Errorf("check the root key: %w", err)
 	}

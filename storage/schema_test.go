@@ -16,6 +16,7 @@ import (
 	"gorm.io/gorm/schema"
 
 	"gatehouse/migrations"
+	"gatehouse/storage/db"
 )
 
 // records are the structs that stand for tables.
@@ -68,7 +69,7 @@ func migrated(t *testing.T, engine string) *Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := s.closePools(); err != nil {
+		if err := s.ClosePools(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -88,19 +89,20 @@ type column struct {
 func sqliteSchema(t *testing.T, s *Store) map[string]map[string]column {
 	t.Helper()
 	out := map[string]map[string]column{}
-	var tables []string
-	if err := s.read.Raw("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> 'goose_db_version'").Scan(&tables).Error; err != nil {
+	tables, err := db.Select[string](t.Context(), s.Read, "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> 'goose_db_version'")
+	if err != nil {
 		t.Fatal(err)
 	}
 	names := map[string]string{"BLOB": "bytes", "BIGINT": "integer", "BOOLEAN": "boolean", "TEXT": "text"}
 	for _, table := range tables {
-		var columns []struct {
+		type info struct {
 			Name    string
 			Type    string
 			Notnull bool
 			Pk      int
 		}
-		if err := s.read.Raw("SELECT name, type, \"notnull\", pk FROM pragma_table_info(?)", table).Scan(&columns).Error; err != nil {
+		columns, err := db.Select[info](t.Context(), s.Read, "SELECT name, type, \"notnull\", pk FROM pragma_table_info(?)", table)
+		if err != nil {
 			t.Fatal(err)
 		}
 		out[table] = map[string]column{}
@@ -113,15 +115,16 @@ func sqliteSchema(t *testing.T, s *Store) map[string]map[string]column {
 
 func postgresSchema(t *testing.T, s *Store) map[string]map[string]column {
 	t.Helper()
-	var columns []struct {
+	type attribute struct {
 		Table, Name, Type string
 		NotNull, Key      bool
 	}
-	if err := s.read.Raw(`SELECT c.relname AS table, a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull AS not_null,
+	columns, err := db.Select[attribute](t.Context(), s.Read, `SELECT c.relname AS table, a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull AS not_null,
 		EXISTS (SELECT 1 FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND a.attnum = ANY (i.indkey)) AS key
 		FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
 		WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace AND a.attnum > 0 AND NOT a.attisdropped
-		AND c.relname <> 'goose_db_version'`).Scan(&columns).Error; err != nil {
+		AND c.relname <> 'goose_db_version'`)
+	if err != nil {
 		t.Fatal(err)
 	}
 	names := map[string]string{"bytea": "bytes", "bigint": "integer", "boolean": "boolean", "text": "text"}
@@ -139,12 +142,12 @@ func postgresSchema(t *testing.T, s *Store) map[string]map[string]column {
 func indexes(t *testing.T, s *Store) []string {
 	t.Helper()
 	query := `SELECT m.tbl_name || ' ' || m.sql FROM sqlite_master m WHERE m.type = 'index' AND m.sql IS NOT NULL`
-	if s.engine == Postgres {
+	if s.Engine() == Postgres {
 		query = `SELECT tablename || ' ' || indexdef FROM pg_indexes WHERE schemaname = current_schema() AND tablename <> 'goose_db_version'
 			AND indexname NOT LIKE '%_pkey'`
 	}
-	var out []string
-	if err := s.read.Raw(query).Scan(&out).Error; err != nil {
+	out, err := db.Select[string](t.Context(), s.Read, query)
+	if err != nil {
 		t.Fatal(err)
 	}
 	for i, def := range out {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"gatehouse/storage/db"
 )
 
 // Scope is a right with the words a person reads on the consent page (RFC 6749 §3.3).
@@ -27,12 +29,12 @@ func (s *Store) Scopes(ctx context.Context) (map[string]Scope, error) {
 	return cached(s,
 		func(c *cache) (map[string]Scope, bool) { return c.scopes, c.scopes != nil },
 		func() (map[string]Scope, error) {
-			all, err := list[Scope](ctx, s.read, "name", "1 = 1")
+			all, err := db.List[Scope](ctx, s.Read, "name", "1 = 1")
 			out := make(map[string]Scope, len(all))
 			for _, v := range all {
 				out[v.Name] = v
 			}
-			return out, wrap("list scopes", err)
+			return out, db.Wrap("list scopes", err)
 		},
 		func(c *cache, v map[string]Scope) { c.scopes = v })
 }
@@ -42,12 +44,12 @@ func (s *Store) Resources(ctx context.Context) (map[string]Resource, error) {
 	return cached(s,
 		func(c *cache) (map[string]Resource, bool) { return c.resources, c.resources != nil },
 		func() (map[string]Resource, error) {
-			all, err := list[Resource](ctx, s.read, "identifier", "1 = 1")
+			all, err := db.List[Resource](ctx, s.Read, "identifier", "1 = 1")
 			out := make(map[string]Resource, len(all))
 			for _, v := range all {
 				out[v.Identifier] = v
 			}
-			return out, wrap("list resources", err)
+			return out, db.Wrap("list resources", err)
 		},
 		func(c *cache, v map[string]Resource) { c.resources = v })
 }
@@ -55,60 +57,59 @@ func (s *Store) Resources(ctx context.Context) (map[string]Resource, error) {
 // CreateScope adds a scope, or returns ErrConflict.
 func (s *Store) CreateScope(ctx context.Context, v Scope, e Event) error {
 	e.Scopes = v.Name
-	return wrap("create scope", s.change(ctx, e, func(tx *Store) error { return tx.insert(ctx, &v) }))
+	return db.Wrap("create scope", s.change(ctx, e, func(tx *Store) error { return db.Insert(ctx, tx.Write, &v) }))
 }
 
 // UpdateScope changes the words of a scope, or returns ErrNotFound.
 func (s *Store) UpdateScope(ctx context.Context, name, description string, e Event) error {
 	e.Scopes = name
-	return wrap("describe scope", s.change(ctx, e, func(tx *Store) error {
-		return tx.execOne(ctx, "UPDATE scopes SET description = ? WHERE name = ?", description, name)
+	return db.Wrap("describe scope", s.change(ctx, e, func(tx *Store) error {
+		return db.ExecOne(ctx, tx.Write, "UPDATE scopes SET description = ? WHERE name = ?", description, name)
 	}))
 }
 
 // DeleteScope removes a scope, or returns ErrNotFound. Clients that list it can no longer get it.
 func (s *Store) DeleteScope(ctx context.Context, name string, e Event) error {
 	e.Scopes = name
-	return wrap("delete scope", s.change(ctx, e, func(tx *Store) error {
-		return tx.execOne(ctx, "DELETE FROM scopes WHERE name = ?", name)
+	return db.Wrap("delete scope", s.change(ctx, e, func(tx *Store) error {
+		return db.ExecOne(ctx, tx.Write, "DELETE FROM scopes WHERE name = ?", name)
 	}))
 }
 
 // CreateResource adds a resource, or returns ErrConflict.
 func (s *Store) CreateResource(ctx context.Context, v Resource, e Event) error {
-	return wrap("create resource", s.change(ctx, withDetail(e, "resource", v.Identifier), func(tx *Store) error { return tx.insert(ctx, &v) }))
+	return db.Wrap("create resource", s.change(ctx, withDetail(e, "resource", v.Identifier), func(tx *Store) error { return db.Insert(ctx, tx.Write, &v) }))
 }
 
 // UpdateResource changes the record under change, or returns ErrNotFound.
 func (s *Store) UpdateResource(ctx context.Context, identifier string, e Event, change func(r *Resource) error) error {
-	return wrap("update resource", s.change(ctx, withDetail(e, "resource", identifier), func(tx *Store) error {
+	return db.Wrap("update resource", s.change(ctx, withDetail(e, "resource", identifier), func(tx *Store) error {
 		if err := tx.lockResources(ctx, "identifier = ?", identifier); err != nil {
 			return err
 		}
-		r, err := take[Resource](ctx, tx.write, "identifier = ?", identifier)
+		r, err := db.Take[Resource](ctx, tx.Write, "identifier = ?", identifier)
 		if err != nil {
 			return err
 		}
 		if err := change(&r); err != nil {
 			return err
 		}
-		return tx.write.WithContext(ctx).Model(&Resource{}).Where("identifier = ?", identifier).
-			Select("name", "scopes", "introspectors").Updates(&r).Error
+		return db.Update(ctx, tx.Write, &r, []string{"name", "scopes", "introspectors"}, "identifier = ?", identifier)
 	}))
 }
 
 // lockResources makes changes that read a list and write it back wait for each other.
 func (s *Store) lockResources(ctx context.Context, where string, args ...any) error {
-	if s.engine != Postgres {
+	if s.Engine() != Postgres {
 		return nil // the transaction holds the only lock
 	}
-	return s.exec(ctx, "SELECT 1 FROM resources WHERE "+where+" FOR UPDATE", args...)
+	return db.Exec(ctx, s.Write, "SELECT 1 FROM resources WHERE "+where+" FOR UPDATE", args...)
 }
 
 // DeleteResource removes a resource, or returns ErrNotFound. No new token names it.
 func (s *Store) DeleteResource(ctx context.Context, identifier string, e Event) error {
-	return wrap("delete resource", s.change(ctx, withDetail(e, "resource", identifier), func(tx *Store) error {
-		return tx.execOne(ctx, "DELETE FROM resources WHERE identifier = ?", identifier)
+	return db.Wrap("delete resource", s.change(ctx, withDetail(e, "resource", identifier), func(tx *Store) error {
+		return db.ExecOne(ctx, tx.Write, "DELETE FROM resources WHERE identifier = ?", identifier)
 	}))
 }
 
@@ -139,7 +140,7 @@ func (s *Store) CreateMissingScopes(ctx context.Context, names []string) (added 
 		added = nil
 		for _, name := range names {
 			// Not asked for first: another process may be registering it at this moment.
-			err := tx.execOne(ctx, "INSERT INTO scopes (name, description, created_at) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING", name, name, toMillis(s.now()))
+			err := db.ExecOne(ctx, tx.Write, "INSERT INTO scopes (name, description, created_at) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING", name, name, db.Millis(s.Now()))
 			if errors.Is(err, ErrNotFound) {
 				continue
 			}
@@ -154,5 +155,5 @@ func (s *Store) CreateMissingScopes(ctx context.Context, names []string) (added 
 		}
 		return nil
 	})
-	return added, wrap("register scopes", err)
+	return added, db.Wrap("register scopes", err)
 }

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"gatehouse/storage/db"
 )
 
 // sealRows is the most rows of one seal.
@@ -44,7 +46,7 @@ func (s *Store) newSealer(seal AuditSeal, before []byte) *sealer {
 	h.text("gatehouse audit seal 1")
 	h.number(seal.ID)
 	h.number(seal.RowCount)
-	h.number(toMillis(seal.SealedAt))
+	h.number(db.Millis(seal.SealedAt))
 	h.text(string(before))
 	return h
 }
@@ -61,7 +63,7 @@ func text(b []byte, s string) []byte { return append(number(b, int64(len(s))), s
 
 // add adds the row as it is stored. What was personal is there as ciphertext alone, so that its key may be erased.
 func (h *sealer) add(e *AuditEvent) {
-	b := number(text(h.room[:0], e.ID), toMillis(e.At))
+	b := number(text(h.room[:0], e.ID), db.Millis(e.At))
 	for _, s := range [...]string{e.Event, e.Actor, e.ClientID, e.UserID, e.GrantID, e.Scopes, e.Token, e.Detail, e.RequestID, e.Address, e.UserAgent} {
 		b = text(b, s)
 	}
@@ -75,14 +77,14 @@ func (s *Store) retiredMAC(seal AuditSeal, before []byte) []byte {
 	h.text("gatehouse audit seal retired 1")
 	h.number(seal.ID)
 	h.number(seal.RowCount)
-	h.number(toMillis(seal.SealedAt))
-	h.number(toMillis(*seal.RetiredAt))
+	h.number(db.Millis(seal.SealedAt))
+	h.number(db.Millis(*seal.RetiredAt))
 	h.text(string(seal.MAC))
 	h.text(string(before))
 	return h.Sum(nil)
 }
 
-var sealColumns = sync.OnceValue(func() string { return columnsOf(&AuditSeal{}, "audit_seals") })
+var sealColumns = sync.OnceValue(func() string { return db.Columns(&AuditSeal{}, "audit_seals") })
 
 // SealAudit seals the audit rows that are committed and not sealed, and returns how many. Of many processes one does so at a
 // time; rows that commit later fall into the next seal. Call it every second.
@@ -90,7 +92,7 @@ func (s *Store) SealAudit(ctx context.Context) (int64, error) {
 	var total int64
 	for {
 		var one int
-		err := queryRow(ctx, s.read, []any{&one}, "SELECT 1 FROM audit_events WHERE seal IS NULL LIMIT 1")
+		err := db.QueryRow(ctx, s.Read, []any{&one}, "SELECT 1 FROM audit_events WHERE seal IS NULL LIMIT 1")
 		if errors.Is(err, ErrNotFound) {
 			return total, nil
 		}
@@ -100,10 +102,10 @@ func (s *Store) SealAudit(ctx context.Context) (int64, error) {
 		}
 		total += n
 		if errors.Is(err, ErrConflict) || errors.Is(err, ErrNotFound) { // another process seals
-			return total, wrap("seal the audit log", s.waitingLong(ctx))
+			return total, db.Wrap("seal the audit log", s.waitingLong(ctx))
 		}
 		if err != nil || n < sealRows {
-			return total, wrap("seal the audit log", err)
+			return total, db.Wrap("seal the audit log", err)
 		}
 	}
 }
@@ -117,11 +119,11 @@ var ErrSealLocked = errors.New("another session has the last seal locked")
 // waitingLong returns an error when nobody has sealed for a while: whoever holds the last seal locked would stop all in silence.
 func (s *Store) waitingLong(ctx context.Context) error {
 	var at int64
-	err := queryRow(ctx, s.read, []any{&at}, "SELECT at FROM audit_events WHERE seal IS NULL ORDER BY id LIMIT 1")
+	err := db.QueryRow(ctx, s.Read, []any{&at}, "SELECT at FROM audit_events WHERE seal IS NULL ORDER BY id LIMIT 1")
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
-	if age := s.now().Sub(fromMillis(at)); err == nil && age > longUnsealed {
+	if age := s.Now().Sub(db.FromMillis(at)); err == nil && age > longUnsealed {
 		err = fmt.Errorf("rows wait for a seal since %s: %w", age.Round(time.Second), ErrSealLocked)
 	}
 	return err
@@ -130,16 +132,16 @@ func (s *Store) waitingLong(ctx context.Context) error {
 func (s *Store) sealOnce(ctx context.Context) (n int64, err error) {
 	err = s.Tx(ctx, func(tx *Store) error {
 		lock := ""
-		if s.engine == Postgres {
+		if s.Engine() == Postgres {
 			lock = " FOR UPDATE SKIP LOCKED"
 		}
-		var last []AuditSeal
-		if err := tx.write.WithContext(ctx).Raw("SELECT " + sealColumns() + " FROM audit_seals WHERE id = (SELECT max(id) FROM audit_seals)" + lock).Scan(&last).Error; err != nil {
+		last, err := db.Select[AuditSeal](ctx, tx.Write, "SELECT "+sealColumns()+" FROM audit_seals WHERE id = (SELECT max(id) FROM audit_seals)"+lock)
+		if err != nil {
 			return err
 		}
 		if len(last) == 0 {
 			var there int64
-			if err := queryRow(ctx, tx.write, []any{&there}, "SELECT count(*) FROM audit_seals"); err != nil {
+			if err := db.QueryRow(ctx, tx.Write, []any{&there}, "SELECT count(*) FROM audit_seals"); err != nil {
 				return err
 			}
 			if there == 0 {
@@ -147,7 +149,7 @@ func (s *Store) sealOnce(ctx context.Context) (n int64, err error) {
 			}
 			return ErrNotFound // another process seals
 		}
-		next := AuditSeal{ID: last[0].ID + 1, SealedAt: s.now()}
+		next := AuditSeal{ID: last[0].ID + 1, SealedAt: s.Now()}
 		rows, err := tx.numbered(ctx, next.ID)
 		if err != nil {
 			return err
@@ -163,39 +165,29 @@ func (s *Store) sealOnce(ctx context.Context) (n int64, err error) {
 		}
 		next.MAC = mac.Sum(nil)
 		s.sealed.Store(next.ID)
-		return tx.insert(ctx, &next)
+		return db.Insert(ctx, tx.Write, &next)
 	})
 	return n, err
 }
 
 // numbered gives rows that have no seal this one, and returns them.
 func (s *Store) numbered(ctx context.Context, seal int64) (out []AuditEvent, err error) {
-	rows, err := s.write.WithContext(ctx).Raw("UPDATE audit_events SET seal = ? WHERE "+
-		s.theseRows("id", "SELECT id FROM audit_events WHERE seal IS NULL ORDER BY id LIMIT ?")+
-		" RETURNING id, at, event, actor, client_id, user_id, grant_id, scopes, token, detail, request_id, address, user_agent, personal", seal, sealRows).Rows()
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var e AuditEvent
-		if err := rows.Scan(&e.ID, instant{&e.At}, &e.Event, &e.Actor, &e.ClientID, &e.UserID, &e.GrantID, &e.Scopes, &e.Token, &e.Detail, &e.RequestID, &e.Address, &e.UserAgent, &e.Personal); err != nil {
-			return nil, err
-		}
-		out = append(out, e)
-	}
-	return out, rows.Err()
+	err = auditRow.QueryColumns(ctx, s.Write, func(e *AuditEvent) error {
+		out = append(out, *e)
+		return nil
+	}, "UPDATE audit_events SET seal = ? WHERE "+
+		s.SkipLocked("id", "SELECT id FROM audit_events WHERE seal IS NULL ORDER BY id LIMIT ?")+" RETURNING "+auditRow.Columns(), seal, sealRows)
+	return out, err
 }
 
 // LastSeal is the head of the chain.
 func (s *Store) LastSeal(ctx context.Context) (AuditSeal, error) {
-	var last []AuditSeal
-	err := s.read.WithContext(ctx).Order("id DESC").Limit(1).Find(&last).Error
+	last, err := db.ListLimit[AuditSeal](ctx, s.Read, 1, "id DESC", "1 = 1")
 	if err == nil && len(last) == 0 {
 		err = ErrNotFound
 	}
 	if err != nil {
-		return AuditSeal{}, wrap("read the last seal", err)
+		return AuditSeal{}, db.Wrap("read the last seal", err)
 	}
 	return last[0], nil
 }
@@ -212,17 +204,17 @@ func (s *Store) RetireAudit(ctx context.Context, before time.Time, done func(now
 	}
 	const due = "id > 0 AND retired_at IS NULL AND sealed_at < ?"
 	var total, expired, all, count int64
-	err = queryRow(ctx, s.write, []any{&total, &expired, &all}, `SELECT
+	err = db.QueryRow(ctx, s.Write, []any{&total, &expired, &all}, `SELECT
 		count(CASE WHEN sealed_at < ? THEN 1 END), CAST(coalesce(sum(CASE WHEN sealed_at < ? THEN row_count END), 0) AS BIGINT), CAST(coalesce(sum(row_count), 0) AS BIGINT)
-		FROM audit_seals WHERE id > 0 AND retired_at IS NULL`, toMillis(before), toMillis(before))
+		FROM audit_seals WHERE id > 0 AND retired_at IS NULL`, db.Millis(before), db.Millis(before))
 	if err != nil || total == 0 {
-		return 0, wrap("retire audit rows", err)
+		return 0, db.Wrap("retire audit rows", err)
 	}
-	s.reportDeletion(ctx, "audit_events", expired, all)
+	s.ReportDeletion(ctx, "audit_events", expired, all)
 	for err == nil {
 		var seal AuditSeal
 		err = s.Tx(ctx, func(tx *Store) error {
-			due, err := list[AuditSeal](ctx, tx.write.Limit(1), "id", due, toMillis(before))
+			due, err := db.ListLimit[AuditSeal](ctx, tx.Write, 1, "id", due, db.Millis(before))
 			if err != nil || len(due) == 0 {
 				return cmp.Or(err, error(ErrNotFound))
 			}
@@ -231,17 +223,17 @@ func (s *Store) RetireAudit(ctx context.Context, before time.Time, done func(now
 			if err != nil {
 				return err
 			}
-			now := s.now()
+			now := s.Now()
 			seal.RetiredAt = &now
-			res := tx.write.WithContext(ctx).Exec("DELETE FROM audit_events WHERE seal = ?", seal.ID)
-			if res.Error != nil {
-				return res.Error
+			deleted, err := db.ExecCount(ctx, tx.Write, "DELETE FROM audit_events WHERE seal = ?", seal.ID)
+			if err != nil {
+				return err
 			}
-			if res.RowsAffected != seal.RowCount { // a row was put under it a moment ago
+			if deleted != seal.RowCount { // a row was put under it a moment ago
 				return fmt.Errorf("seal %d: %w", seal.ID, ErrTampered)
 			}
-			rows += res.RowsAffected
-			return tx.exec(ctx, "UPDATE audit_seals SET retired_at = ?, retired_mac = ? WHERE id = ?", toMillis(now), s.retiredMAC(seal, before), seal.ID)
+			rows += deleted
+			return db.Exec(ctx, tx.Write, "UPDATE audit_seals SET retired_at = ?, retired_mac = ? WHERE id = ?", db.Millis(now), s.retiredMAC(seal, before), seal.ID)
 		})
 		if err == nil {
 			count++
@@ -252,34 +244,34 @@ func (s *Store) RetireAudit(ctx context.Context, before time.Time, done func(now
 		return rows, err
 	}
 	if !errors.Is(err, ErrNotFound) {
-		return rows, wrap("retire audit rows", err)
+		return rows, db.Wrap("retire audit rows", err)
 	}
 	return rows, s.Record(ctx, Event{Type: AuditRetired, Detail: map[string]any{"seals": count, "rows": rows, "sealed_before": before.UTC().Format(time.RFC3339)}})
 }
 
 // errNotOwner is a role that GrantRuntimeRole made.
-var errNotOwner = errors.New("the role may not delete audit rows")
+var errNotOwner error = db.Denied("the role may not delete audit rows")
 
 // mayDelete tells at once what would else be found out when the first row is old enough.
 func (s *Store) mayDelete(ctx context.Context) error {
-	if s.engine != Postgres {
+	if s.Engine() != Postgres {
 		return nil
 	}
 	var may bool
-	err := queryRow(ctx, s.write, []any{&may}, "SELECT has_table_privilege('audit_events', 'DELETE')")
+	err := db.QueryRow(ctx, s.Write, []any{&may}, "SELECT has_table_privilege('audit_events', 'DELETE')")
 	if err == nil && !may {
 		err = errNotOwner
 	}
-	return wrap("retire audit rows", err)
+	return db.Wrap("retire audit rows", err)
 }
 
 // fits verifies one seal against its rows and the seal before, whose MAC it returns.
 func (s *Store) fits(ctx context.Context, seal AuditSeal) ([]byte, error) {
-	before, err := take[AuditSeal](ctx, s.write, "id = ?", seal.ID-1)
+	before, err := db.Take[AuditSeal](ctx, s.Write, "id = ?", seal.ID-1)
 	if err != nil {
 		return nil, cmp.Or(ignoreNotFound(err), ErrTampered)
 	}
-	rows, err := list[AuditEvent](ctx, s.write, "id", "seal = ?", seal.ID)
+	rows, err := db.List[AuditEvent](ctx, s.Write, "id", "seal = ?", seal.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -303,15 +295,15 @@ func ignoreNotFound(err error) error {
 // EraseAudit makes the addresses and user agents in a user's audit rows and browser sessions permanently unreadable.
 // The rows stay and their seals remain valid. It returns the number of rows and sessions.
 func (s *Store) EraseAudit(ctx context.Context, userID string) (int64, error) {
-	n, err := s.inBatches(ctx, "UPDATE audit_events SET personal_key = NULL WHERE "+
-		s.theseRows("id", "SELECT id FROM audit_events WHERE (user_id = ? OR actor = ?) AND personal_key IS NOT NULL LIMIT 500"), userID, "user:"+userID)
+	n, err := db.ExecBatches(ctx, s.Write, "UPDATE audit_events SET personal_key = NULL WHERE "+
+		s.SkipLocked("id", "SELECT id FROM audit_events WHERE (user_id = ? OR actor = ?) AND personal_key IS NOT NULL LIMIT 500"), userID, "user:"+userID)
 	if err != nil {
-		return n, wrap("erase personal data", err)
+		return n, db.Wrap("erase personal data", err)
 	}
-	sessions, err := s.inBatches(ctx, "UPDATE browser_sessions SET personal = NULL, personal_key = NULL WHERE "+
-		s.theseRows("id", "SELECT id FROM browser_sessions WHERE user_id = ? AND personal_key IS NOT NULL LIMIT 500"), userID)
+	sessions, err := db.ExecBatches(ctx, s.Write, "UPDATE browser_sessions SET personal = NULL, personal_key = NULL WHERE "+
+		s.SkipLocked("id", "SELECT id FROM browser_sessions WHERE user_id = ? AND personal_key IS NOT NULL LIMIT 500"), userID)
 	if err != nil {
-		return n, wrap("erase personal data", err)
+		return n, db.Wrap("erase personal data", err)
 	}
 	if n+sessions == 0 {
 		return 0, nil

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"gatehouse/storage"
+	"gatehouse/storage/db"
 	"gatehouse/storage/reqevent"
 	"gatehouse/storage/storagetest"
 )
@@ -495,17 +496,17 @@ func TestTheRuntimeRoleCanServeAndNotRewriteHistory(t *testing.T) {
 			"DELETE FROM secrets", "UPDATE secrets SET sealed = ''",
 			"INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, true)",
 		} {
-			if err := storagetest.Try(t, s, u.String(), statement); !storage.IsDenied(err) {
+			if err := storagetest.Try(t, s, u.String(), statement); !db.IsDenied(err) {
 				t.Errorf("%s: %v", statement, err)
 			}
 		}
-		if _, err := s.RetireAudit(t.Context(), time.Now().Add(time.Hour), func(int64, int64) {}); !storage.IsDenied(err) {
+		if _, err := s.RetireAudit(t.Context(), time.Now().Add(time.Hour), func(int64, int64) {}); !db.IsDenied(err) {
 			t.Errorf("retiring: %v", err)
 		}
 		// As after an upgrade without --grant-to.
 		for _, table := range []string{"changes", "liveness", "outages"} {
 			storagetest.Exec(t, owner, dsn, `REVOKE ALL ON `+table+` FROM "`+role+`"`)
-			if _, err := s.RequireSchema(t.Context()); !storage.IsDenied(err) {
+			if _, err := s.RequireSchema(t.Context()); !db.IsDenied(err) {
 				t.Errorf("without privileges on %s: %v", table, err)
 			}
 			storagetest.Must(t, owner.GrantRuntimeRole(t.Context(), role))

@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"time"
+
+	"gatehouse/storage/db"
 )
 
 // Secret is a random value that must stay what it is when the root key is rotated, so it is sealed rather than derived.
@@ -19,12 +21,12 @@ const secretPurpose = "secret"
 // Secret returns the 32 bytes of that name, the same in every process. They are made at the first call.
 func (s *Store) Secret(ctx context.Context, id string) (value []byte, err error) {
 	err = s.Tx(ctx, func(tx *Store) error {
-		row, err := take[Secret](ctx, tx.write, "id = ?", id)
+		row, err := db.Take[Secret](ctx, tx.Write, "id = ?", id)
 		if errors.Is(err, ErrNotFound) {
-			if err := tx.lock(ctx, "revision", 1); err != nil { // or two processes make it, or a rekey passes it by
+			if err := db.Lock(ctx, tx.Write, "revision", 1); err != nil { // or two processes make it, or a rekey passes it by
 				return err
 			}
-			if row, err = take[Secret](ctx, tx.write, "id = ?", id); errors.Is(err, ErrNotFound) {
+			if row, err = db.Take[Secret](ctx, tx.Write, "id = ?", id); errors.Is(err, ErrNotFound) {
 				row, err = tx.newSecret(ctx, id)
 			}
 		}
@@ -34,7 +36,7 @@ func (s *Store) Secret(ctx context.Context, id string) (value []byte, err error)
 		value, err = tx.unseal(secretPurpose, id, row.Sealed)
 		return err
 	})
-	return value, wrap("read a secret", err)
+	return value, db.Wrap("read a secret", err)
 }
 
 // newSecret makes a random secret.
@@ -47,6 +49,6 @@ func (s *Store) newSecret(ctx context.Context, id string) (Secret, error) {
 	if err != nil {
 		return Secret{}, err
 	}
-	row := Secret{ID: id, Sealed: sealed, CreatedAt: s.now()}
-	return row, s.insert(ctx, &row)
+	row := Secret{ID: id, Sealed: sealed, CreatedAt: s.Now()}
+	return row, db.Insert(ctx, s.Write, &row)
 }

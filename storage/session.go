@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"sync"
 	"time"
+
+	"gatehouse/storage/db"
 )
 
 // BrowserSession is a signed-in browser.
@@ -30,44 +32,44 @@ type BrowserSession struct {
 // SessionByToken returns the live session with that cookie hash and its person, or ErrNotFound: when it has ended,
 // expired, idled longer than idle, or its person is disabled or has ended all sessions.
 func (s *Store) SessionByToken(ctx context.Context, hash []byte, idle time.Duration) (BrowserSession, User, error) {
-	now := s.now()
+	now := s.Now()
 	var b BrowserSession
 	var u User
 	var profile []byte
 	dest := []any{
-		&b.ID, &b.TokenHash, &b.UserID, &b.UserEpoch, instant{&b.AuthTime}, &b.ACR, &b.AMR, &b.Address, &b.UserAgent, instant{&b.CreatedAt}, instant{&b.LastSeenAt}, instant{&b.ExpiresAt}, moment{&b.EndedAt}, &b.Personal, &b.PersonalKey,
-		&u.ID, &u.Username, &u.UsernameKey, &u.Email, &u.EmailKey, &u.Name, &profile, &u.Admin, &u.Epoch, instant{&u.CreatedAt}, instant{&u.UpdatedAt}, moment{&u.DisabledAt}, moment{&u.EmailVerifiedAt}, moment{&u.PhoneVerifiedAt},
+		&b.ID, &b.TokenHash, &b.UserID, &b.UserEpoch, db.ScanTime(&b.AuthTime), &b.ACR, &b.AMR, &b.Address, &b.UserAgent, db.ScanTime(&b.CreatedAt), db.ScanTime(&b.LastSeenAt), db.ScanTime(&b.ExpiresAt), db.ScanNullTime(&b.EndedAt), &b.Personal, &b.PersonalKey,
+		&u.ID, &u.Username, &u.UsernameKey, &u.Email, &u.EmailKey, &u.Name, &profile, &u.Admin, &u.Epoch, db.ScanTime(&u.CreatedAt), db.ScanTime(&u.UpdatedAt), db.ScanNullTime(&u.DisabledAt), db.ScanNullTime(&u.EmailVerifiedAt), db.ScanNullTime(&u.PhoneVerifiedAt),
 	}
-	err := queryRow(ctx, s.read, dest, "SELECT "+sessionColumns()+", "+userColumns()+` FROM browser_sessions
+	err := db.QueryRow(ctx, s.Read, dest, "SELECT "+sessionColumns()+", "+userColumns()+` FROM browser_sessions
 		JOIN users ON users.id = browser_sessions.user_id AND users.disabled_at IS NULL AND users.epoch = browser_sessions.user_epoch
-		WHERE token_hash = ? AND ended_at IS NULL AND expires_at > ? AND last_seen_at > ?`, hash, toMillis(now), toMillis(now.Add(-idle)))
+		WHERE token_hash = ? AND ended_at IS NULL AND expires_at > ? AND last_seen_at > ?`, hash, db.Millis(now), db.Millis(now.Add(-idle)))
 	if err == nil && len(profile) > 0 {
 		err = json.Unmarshal(profile, &u.Profile)
 	}
 	b.open(s)
-	return b, u, wrap("read session", err)
+	return b, u, db.Wrap("read session", err)
 }
 
-var sessionColumns = sync.OnceValue(func() string { return columnsOf(&BrowserSession{}, "browser_sessions") })
+var sessionColumns = sync.OnceValue(func() string { return db.Columns(&BrowserSession{}, "browser_sessions") })
 
 // UnendedSession returns the session with that cookie hash that nobody has ended, though it may have expired, or
 // ErrNotFound.
 func (s *Store) UnendedSession(ctx context.Context, hash []byte) (BrowserSession, error) {
-	b, err := take[BrowserSession](ctx, s.write, "token_hash = ? AND ended_at IS NULL", hash)
+	b, err := db.Take[BrowserSession](ctx, s.Write, "token_hash = ? AND ended_at IS NULL", hash)
 	b.open(s)
-	return b, wrap("read session", err)
+	return b, db.Wrap("read session", err)
 }
 
 // Sessions returns a person's live sessions, the latest seen first.
 func (s *Store) Sessions(ctx context.Context, u User, idle time.Duration) ([]BrowserSession, error) {
-	now := s.now()
-	out, err := list[BrowserSession](ctx, s.read, "last_seen_at DESC",
+	now := s.Now()
+	out, err := db.List[BrowserSession](ctx, s.Read, "last_seen_at DESC",
 		"user_id = ? AND user_epoch = ? AND ended_at IS NULL AND expires_at > ? AND last_seen_at > ?",
-		u.ID, u.Epoch, toMillis(now), toMillis(now.Add(-idle)))
+		u.ID, u.Epoch, db.Millis(now), db.Millis(now.Add(-idle)))
 	for i := range out {
 		out[i].open(s)
 	}
-	return out, wrap("list sessions", err)
+	return out, db.Wrap("list sessions", err)
 }
 
 // CreateSession adds a session at sign-in.
@@ -75,10 +77,10 @@ func (s *Store) CreateSession(ctx context.Context, b *BrowserSession, e Event) e
 	e.UserID = b.UserID
 	row := *b
 	if err := row.seal(s); err != nil {
-		return wrap("create session", err)
+		return db.Wrap("create session", err)
 	}
-	return wrap("create session", s.Tx(ctx, func(tx *Store) error {
-		if err := tx.insert(ctx, &row); err != nil {
+	return db.Wrap("create session", s.Tx(ctx, func(tx *Store) error {
+		if err := db.Insert(ctx, tx.Write, &row); err != nil {
 			return err
 		}
 		return tx.record(ctx, e)
@@ -92,18 +94,18 @@ func (s *Store) RenewSession(ctx context.Context, b *BrowserSession, e Event) er
 	e.UserID = b.UserID
 	row := *b
 	if err := row.seal(s); err != nil {
-		return wrap("renew session", err)
+		return db.Wrap("renew session", err)
 	}
-	return wrap("renew session", s.Tx(ctx, func(tx *Store) error {
+	return db.Wrap("renew session", s.Tx(ctx, func(tx *Store) error {
 		amr, err := b.AMR.Value()
 		if err != nil {
 			return err
 		}
-		if err := tx.execOne(ctx, `UPDATE browser_sessions SET token_hash = ?, user_epoch = ?, auth_time = ?, acr = ?, amr = ?,
+		if err := db.ExecOne(ctx, tx.Write, `UPDATE browser_sessions SET token_hash = ?, user_epoch = ?, auth_time = ?, acr = ?, amr = ?,
 			address = '', user_agent = '', personal = ?, personal_key = ?, last_seen_at = ?, expires_at = ?
 			WHERE id = ? AND user_id = ? AND ended_at IS NULL`,
-			b.TokenHash, b.UserEpoch, toMillis(b.AuthTime), b.ACR, amr, row.Personal, row.PersonalKey, toMillis(b.LastSeenAt),
-			toMillis(b.ExpiresAt), b.ID, b.UserID); err != nil {
+			b.TokenHash, b.UserEpoch, db.Millis(b.AuthTime), b.ACR, amr, row.Personal, row.PersonalKey, db.Millis(b.LastSeenAt),
+			db.Millis(b.ExpiresAt), b.ID, b.UserID); err != nil {
 			return err
 		}
 		return tx.record(ctx, e)
@@ -112,7 +114,7 @@ func (s *Store) RenewSession(ctx context.Context, b *BrowserSession, e Event) er
 
 // TouchSession notes that the session was used. Callers do so once a minute at most.
 func (s *Store) TouchSession(ctx context.Context, id string) error {
-	return wrap("touch session", s.exec(ctx, "UPDATE browser_sessions SET last_seen_at = ? WHERE id = ? AND ended_at IS NULL", toMillis(s.now()), id))
+	return db.Wrap("touch session", db.Exec(ctx, s.Write, "UPDATE browser_sessions SET last_seen_at = ? WHERE id = ? AND ended_at IS NULL", db.Millis(s.Now()), id))
 }
 
 // EndSession ends one of the person's sessions, and with it every grant bound to it that has no offline_access. The apps
@@ -120,9 +122,9 @@ func (s *Store) TouchSession(ctx context.Context, id string) error {
 // such live session.
 func (s *Store) EndSession(ctx context.Context, userID, id string, e Event) error {
 	e.UserID = userID
-	return wrap("end session", s.Tx(ctx, func(tx *Store) error {
-		if err := tx.execOne(ctx, "UPDATE browser_sessions SET ended_at = ? WHERE id = ? AND user_id = ? AND ended_at IS NULL",
-			toMillis(s.now()), id, userID); err != nil {
+	return db.Wrap("end session", s.Tx(ctx, func(tx *Store) error {
+		if err := db.ExecOne(ctx, tx.Write, "UPDATE browser_sessions SET ended_at = ? WHERE id = ? AND user_id = ? AND ended_at IS NULL",
+			db.Millis(s.Now()), id, userID); err != nil {
 			return err
 		}
 		if err := tx.tellOfLogout(ctx, "grants.session_id = ?", id); err != nil {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"gatehouse/storage/db"
 )
 
 // RevokedToken is an access token that was revoked by itself; the row leaves when the token would have expired.
@@ -34,15 +36,15 @@ const liveMachineToken = `SELECT 1 FROM clients WHERE id = ? AND epoch = ? AND d
 // username. ErrNotFound means dead.
 func (s *Store) ActiveToken(ctx context.Context, t TokenRef) (username string, err error) {
 	if t.GrantID != "" {
-		err = queryRow(ctx, s.read, []any{&username}, "SELECT users.username"+liveUserToken, t.GrantID, t.ClientID, t.JTI)
-		return username, wrap("check token", err)
+		err = db.QueryRow(ctx, s.Read, []any{&username}, "SELECT users.username"+liveUserToken, t.GrantID, t.ClientID, t.JTI)
+		return username, db.Wrap("check token", err)
 	}
 	var one int
-	err = queryRow(ctx, s.read, []any{&one}, liveMachineToken, t.ClientID, t.ClientEpoch, t.JTI)
-	return "", wrap("check token", err)
+	err = db.QueryRow(ctx, s.Read, []any{&one}, liveMachineToken, t.ClientID, t.ClientEpoch, t.JTI)
+	return "", db.Wrap("check token", err)
 }
 
-var userColumns = sync.OnceValue(func() string { return columnsOf(&User{}, "users") })
+var userColumns = sync.OnceValue(func() string { return db.Columns(&User{}, "users") })
 
 // GrantedClaims is what a person's grant lets an app know of them.
 type GrantedClaims struct {
@@ -53,28 +55,28 @@ type GrantedClaims struct {
 // UserByToken is ActiveToken for a person's token at the userinfo endpoint: it returns the person, and what the token's grant
 // holds. ErrNotFound means dead.
 func (s *Store) UserByToken(ctx context.Context, t TokenRef) (User, GrantedClaims, error) {
-	var found []struct {
+	type row struct {
 		User          `gorm:"embedded"`
 		GrantedClaims `gorm:"embedded"`
 	}
-	err := s.read.WithContext(ctx).Raw("SELECT "+userColumns()+", grants.scopes AS granted_scopes, grants.claims AS granted_claims"+liveUserToken, t.GrantID, t.ClientID, t.JTI).Scan(&found).Error
+	found, err := db.Select[row](ctx, s.Read, "SELECT "+userColumns()+", grants.scopes AS granted_scopes, grants.claims AS granted_claims"+liveUserToken, t.GrantID, t.ClientID, t.JTI)
 	if err == nil && len(found) == 0 {
 		err = ErrNotFound
 	}
 	if err != nil {
-		return User{}, GrantedClaims{}, wrap("check token", err)
+		return User{}, GrantedClaims{}, db.Wrap("check token", err)
 	}
 	return found[0].User, found[0].GrantedClaims, nil
 }
 
 // RevokeToken makes one access token useless. Revoking it again changes nothing and writes no event.
 func (s *Store) RevokeToken(ctx context.Context, t RevokedToken, e Event) error {
-	if s.engine == Postgres {
-		return wrap("revoke token", s.revokeAtOnce(ctx, t, e))
+	if s.Engine() == Postgres {
+		return db.Wrap("revoke token", s.revokeAtOnce(ctx, t, e))
 	}
-	return wrap("revoke token", s.Tx(ctx, func(tx *Store) error {
-		err := tx.execOne(ctx, "INSERT INTO revoked_tokens (jti, revoked_at, expires_at) VALUES (?, ?, ?) ON CONFLICT (jti) DO NOTHING",
-			t.JTI, toMillis(s.now()), toMillis(t.ExpiresAt))
+	return db.Wrap("revoke token", s.Tx(ctx, func(tx *Store) error {
+		err := db.ExecOne(ctx, tx.Write, "INSERT INTO revoked_tokens (jti, revoked_at, expires_at) VALUES (?, ?, ?) ON CONFLICT (jti) DO NOTHING",
+			t.JTI, db.Millis(s.Now()), db.Millis(t.ExpiresAt))
 		if errors.Is(err, ErrNotFound) {
 			return nil
 		}
@@ -92,12 +94,12 @@ func (s *Store) revokeAtOnce(ctx context.Context, t RevokedToken, e Event) error
 		return err
 	}
 	var one int
-	err = queryRow(ctx, s.write, []any{&one}, `WITH revoked AS (
+	err = db.QueryRow(ctx, s.Write, []any{&one}, `WITH revoked AS (
 			INSERT INTO revoked_tokens (jti, revoked_at, expires_at) VALUES (?, ?, ?) ON CONFLICT (jti) DO NOTHING RETURNING jti),
 		whose AS (SELECT ?::text AS client_id, ?::text AS user_id, ?::text AS grant_id, ?::text AS scopes FROM revoked),
-		recorded AS (`+recordOf("whose", "grant_id")+`)
+		recorded AS (`+revokedTokenRow.query+`)
 		SELECT 1 FROM revoked`,
-		append([]any{t.JTI, toMillis(s.now()), toMillis(t.ExpiresAt), row.ClientID, row.UserID, row.GrantID, row.Scopes}, row.recorded()...)...)
+		append([]any{t.JTI, db.Millis(s.Now()), db.Millis(t.ExpiresAt), row.ClientID, row.UserID, row.GrantID, row.Scopes}, revokedTokenRow.args(&row)...)...)
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"gatehouse/storage/db"
 )
 
 const (
@@ -43,10 +45,10 @@ func (c *Client) ShouldRecordUse(now time.Time) bool {
 // so that deleteUnusedClients, which decides by the same row, does not delete it in the meantime. It does nothing for
 // a client that does not exist, or whose use is not due.
 func (s *Store) RecordClientUse(ctx context.Context, id string) error {
-	now := s.now()
-	return wrap("store the use of a client", s.Tx(ctx, func(tx *Store) error {
-		err := tx.execOne(ctx, "UPDATE clients SET last_used_at = ? WHERE id = ? AND (last_used_at IS NULL OR last_used_at <= ?)",
-			toMillis(now), id, toMillis(now.Add(-useInterval)))
+	now := s.Now()
+	return db.Wrap("store the use of a client", s.Tx(ctx, func(tx *Store) error {
+		err := db.ExecOne(ctx, tx.Write, "UPDATE clients SET last_used_at = ? WHERE id = ? AND (last_used_at IS NULL OR last_used_at <= ?)",
+			db.Millis(now), id, db.Millis(now.Add(-useInterval)))
 		if errors.Is(err, ErrNotFound) {
 			return nil
 		}
@@ -61,15 +63,15 @@ func (s *Store) RecordClientUse(ctx context.Context, id string) error {
 // in a separate transaction, and returns how many.
 func (s *Store) deleteUnusedClients(ctx context.Context, now time.Time) (total int64, err error) {
 	for _, x := range unusedClients {
-		due := slices.Repeat([]any{toMillis(now.Add(-x.after))}, strings.Count(x.where, "?"))
+		due := slices.Repeat([]any{db.Millis(now.Add(-x.after))}, strings.Count(x.where, "?"))
 		if err := s.warnOfLargeDeletion(ctx, x.table, x.where, due...); err != nil {
-			return total, wrap("count unused clients", err)
+			return total, db.Wrap("count unused clients", err)
 		}
 		for more := true; more; {
 			began := time.Now()
 			ids, err := s.unusedIDs(ctx, x, due)
 			if err != nil {
-				return total, wrap("find unused clients", err)
+				return total, db.Wrap("find unused clients", err)
 			}
 			deleted := int64(0)
 			for _, id := range ids {
@@ -82,7 +84,7 @@ func (s *Store) deleteUnusedClients(ctx context.Context, now time.Time) (total i
 			total += deleted
 			// None was deleted: other processes are deleting the same clients.
 			if more = len(ids) == unusedBatch && deleted > 0; more {
-				if err := rest(ctx, began); err != nil {
+				if err := db.Throttle(ctx, began); err != nil {
 					return total, err
 				}
 			}
@@ -92,15 +94,14 @@ func (s *Store) deleteUnusedClients(ctx context.Context, now time.Time) (total i
 }
 
 func (s *Store) unusedIDs(ctx context.Context, x expiry, due []any) (ids []string, err error) {
-	err = s.write.WithContext(ctx).Raw("SELECT id FROM "+x.table+" WHERE "+x.where+" LIMIT ?", append(slices.Clone(due), unusedBatch)...).Scan(&ids).Error
-	return ids, err
+	return db.Select[string](ctx, s.Write, "SELECT id FROM "+x.table+" WHERE "+x.where+" LIMIT ?", append(slices.Clone(due), unusedBatch)...)
 }
 
 // deleteUnusedClient deletes the client if it is still unused, and returns how many it deleted.
 func (s *Store) deleteUnusedClient(ctx context.Context, x expiry, id string, due []any) (n int64, err error) {
 	err = s.Tx(ctx, func(tx *Store) error {
 		n = 0
-		err := tx.execOne(ctx, "DELETE FROM clients WHERE id = ? AND "+x.where, append([]any{id}, due...)...)
+		err := db.ExecOne(ctx, tx.Write, "DELETE FROM clients WHERE id = ? AND "+x.where, append([]any{id}, due...)...)
 		if errors.Is(err, ErrNotFound) {
 			return nil
 		}
@@ -111,5 +112,5 @@ func (s *Store) deleteUnusedClient(ctx context.Context, x expiry, id string, due
 		tx.changedClient(id)
 		return tx.record(ctx, Event{Type: ClientDeleted, ClientID: id, Detail: map[string]any{"reason": "unused", "unused_hours": int64(x.after / time.Hour)}})
 	})
-	return n, wrap("delete unused client", err)
+	return n, db.Wrap("delete unused client", err)
 }

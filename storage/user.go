@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	"gorm.io/gorm"
+	"gatehouse/storage/db"
 )
 
 // User is a person who signs in.
@@ -62,37 +62,37 @@ type Password struct {
 
 // User returns a person by id, or ErrNotFound.
 func (s *Store) User(ctx context.Context, id string) (User, error) {
-	u, err := take[User](ctx, s.read, "id = ?", id)
-	return u, wrap("read user", err)
+	u, err := db.Take[User](ctx, s.Read, "id = ?", id)
+	return u, db.Wrap("read user", err)
 }
 
 // UserByKey returns a person by normalised username or e-mail address, which share one namespace, or ErrNotFound.
 func (s *Store) UserByKey(ctx context.Context, key string) (User, error) {
-	u, err := take[User](ctx, s.read, "username_key = ? OR email_key = ?", key, key)
-	return u, wrap("read user", err)
+	u, err := db.Take[User](ctx, s.Read, "username_key = ? OR email_key = ?", key, key)
+	return u, db.Wrap("read user", err)
 }
 
 // Password returns a person's password hash, or ErrNotFound when they have none.
 func (s *Store) Password(ctx context.Context, userID string) (Password, error) {
-	p, err := take[Password](ctx, s.read, "user_id = ?", userID)
-	return p, wrap("read password", err)
+	p, err := db.Take[Password](ctx, s.Read, "user_id = ?", userID)
+	return p, db.Wrap("read password", err)
 }
 
 // Users returns up to limit people by id, beginning after the given one.
 func (s *Store) Users(ctx context.Context, after string, limit int) ([]User, error) {
 	var out []User
-	err := s.read.WithContext(ctx).Where("id > ?", after).Order("id").Limit(limit).Find(&out).Error
-	return out, wrap("list users", err)
+	out, err := db.ListLimit[User](ctx, s.Read, limit, "id", "id > ?", after)
+	return out, db.Wrap("list users", err)
 }
 
 // CreateUser adds a person and their password, or returns ErrConflict when the username or e-mail address is taken.
 func (s *Store) CreateUser(ctx context.Context, u *User, passwordHash string, e Event) error {
 	e.UserID = u.ID
-	return wrap("create user", s.Tx(ctx, func(tx *Store) error {
-		if err := tx.insert(ctx, u); err != nil {
+	return db.Wrap("create user", s.Tx(ctx, func(tx *Store) error {
+		if err := db.Insert(ctx, tx.Write, u); err != nil {
 			return err
 		}
-		if err := tx.insert(ctx, &Password{UserID: u.ID, Hash: passwordHash, ChangedAt: s.now()}); err != nil {
+		if err := db.Insert(ctx, tx.Write, &Password{UserID: u.ID, Hash: passwordHash, ChangedAt: s.Now()}); err != nil {
 			return err
 		}
 		return tx.record(ctx, e)
@@ -103,15 +103,15 @@ func (s *Store) CreateUser(ctx context.Context, u *User, passwordHash string, e 
 // password keeps nothing.
 func (s *Store) SetPassword(ctx context.Context, userID, hash string, e Event) error {
 	e.UserID = userID
-	return wrap("set password", s.Tx(ctx, func(tx *Store) error {
-		now := toMillis(s.now())
-		if err := tx.execOne(ctx, "UPDATE users SET epoch = epoch + 1, updated_at = ? WHERE id = ?", now, userID); err != nil {
+	return db.Wrap("set password", s.Tx(ctx, func(tx *Store) error {
+		now := db.Millis(s.Now())
+		if err := db.ExecOne(ctx, tx.Write, "UPDATE users SET epoch = epoch + 1, updated_at = ? WHERE id = ?", now, userID); err != nil {
 			return err
 		}
 		if err := tx.endSessions(ctx, userID); err != nil {
 			return err
 		}
-		if err := tx.exec(ctx, `INSERT INTO passwords (user_id, hash, changed_at) VALUES (?, ?, ?)
+		if err := db.Exec(ctx, tx.Write, `INSERT INTO passwords (user_id, hash, changed_at) VALUES (?, ?, ?)
 			ON CONFLICT (user_id) DO UPDATE SET hash = excluded.hash, changed_at = excluded.changed_at`, userID, hash, now); err != nil {
 			return err
 		}
@@ -125,35 +125,31 @@ func (s *Store) UpdateUser(ctx context.Context, id string, e Event, change func(
 	e.UserID = id
 	var u User
 	err := s.Tx(ctx, func(tx *Store) error {
-		if err := tx.lock(ctx, "users", id); err != nil {
+		if err := db.Lock(ctx, tx.Write, "users", id); err != nil {
 			return err
 		}
 		var err error
-		if u, err = take[User](ctx, tx.write, "id = ?", id); err != nil {
+		if u, err = db.Take[User](ctx, tx.Write, "id = ?", id); err != nil {
 			return err
 		}
 		if err := change(&u); err != nil {
 			return err
 		}
-		u.UpdatedAt = s.now()
-		err = tx.write.WithContext(ctx).Model(&User{}).Where("id = ?", id).
-			Select("email", "email_key", "name", "profile", "email_verified_at", "phone_verified_at", "updated_at").Updates(&u).Error
-		if errors.Is(err, gorm.ErrDuplicatedKey) {
-			return ErrConflict
-		}
-		if err != nil {
+		u.UpdatedAt = s.Now()
+		columns := []string{"email", "email_key", "name", "profile", "email_verified_at", "phone_verified_at", "updated_at"}
+		if err := db.Update(ctx, tx.Write, &u, columns, "id = ?", id); err != nil {
 			return err
 		}
 		return tx.record(ctx, e)
 	})
-	return u, wrap("update user", err)
+	return u, db.Wrap("update user", err)
 }
 
 // DisableUser refuses the user until EnableUser, and ends every session, grant and token of the user permanently by
 // incrementing the epoch. It returns ErrNotFound when there is no such user, and changes nothing when the user is
 // already disabled.
 func (s *Store) DisableUser(ctx context.Context, id string, e Event) error {
-	now := toMillis(s.now())
+	now := db.Millis(s.Now())
 	return s.endUser(ctx, id, e, "UPDATE users SET disabled_at = ?, epoch = epoch + 1, updated_at = ? WHERE id = ? AND disabled_at IS NULL",
 		now, now, id)
 }
@@ -161,19 +157,19 @@ func (s *Store) DisableUser(ctx context.Context, id string, e Event) error {
 // EnableUser lets a disabled user sign in again. Sessions, grants and tokens from before DisableUser stay ended.
 func (s *Store) EnableUser(ctx context.Context, id string, e Event) error {
 	return s.changeUser(ctx, id, e, nil, "UPDATE users SET disabled_at = NULL, updated_at = ? WHERE id = ? AND disabled_at IS NOT NULL",
-		toMillis(s.now()), id)
+		db.Millis(s.Now()), id)
 }
 
 // RevokeUserTokens ends every session, grant and token of the person.
 func (s *Store) RevokeUserTokens(ctx context.Context, id string, e Event) error {
-	return s.endUser(ctx, id, e, "UPDATE users SET epoch = epoch + 1, updated_at = ? WHERE id = ?", toMillis(s.now()), id)
+	return s.endUser(ctx, id, e, "UPDATE users SET epoch = epoch + 1, updated_at = ? WHERE id = ?", db.Millis(s.Now()), id)
 }
 
 // DeleteUser removes the person with their password, sessions and consents. Their grants and tokens are dead with them.
 func (s *Store) DeleteUser(ctx context.Context, id string, e Event) error {
 	return s.Tx(ctx, func(tx *Store) error {
 		if err := tx.tellAllOfLogout(ctx, id); err != nil { // before the consents that lead to the clients are gone
-			return wrap("tell of a logout", err)
+			return db.Wrap("tell of a logout", err)
 		}
 		return tx.changeUser(ctx, id, e, nil, "DELETE FROM users WHERE id = ?", id)
 	})
@@ -187,7 +183,7 @@ func (s *Store) endUser(ctx context.Context, id string, e Event, query string, a
 // endSessions ends every session of the user and queues the back-channel logouts of the clients that were used in
 // them.
 func (s *Store) endSessions(ctx context.Context, userID string) error {
-	if err := s.exec(ctx, "UPDATE browser_sessions SET ended_at = ? WHERE user_id = ? AND ended_at IS NULL", toMillis(s.now()), userID); err != nil {
+	if err := db.Exec(ctx, s.Write, "UPDATE browser_sessions SET ended_at = ? WHERE user_id = ? AND ended_at IS NULL", db.Millis(s.Now()), userID); err != nil {
 		return err
 	}
 	return s.tellAllOfLogout(ctx, userID)
@@ -198,10 +194,10 @@ func (s *Store) endSessions(ctx context.Context, userID string) error {
 // writes no event. Users are never cached, so no change is recorded.
 func (s *Store) changeUser(ctx context.Context, id string, e Event, also func(tx *Store) error, query string, args ...any) error {
 	e.UserID = id
-	return wrap("change user", s.Tx(ctx, func(tx *Store) error {
-		err := tx.execOne(ctx, query, args...)
+	return db.Wrap("change user", s.Tx(ctx, func(tx *Store) error {
+		err := db.ExecOne(ctx, tx.Write, query, args...)
 		if errors.Is(err, ErrNotFound) {
-			_, err = take[User](ctx, tx.write, "id = ?", id)
+			_, err = db.Take[User](ctx, tx.Write, "id = ?", id)
 			return err
 		}
 		if err == nil && also != nil {

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"gorm.io/gorm"
+	"gatehouse/storage/db"
 )
 
 // AuditReport is what VerifyAudit found.
@@ -38,23 +38,19 @@ func (r *AuditReport) problem(format string, args ...any) {
 // seals.
 func (s *Store) VerifyAudit(ctx context.Context, known AuditSeal, done func(now, total int64)) (AuditReport, error) {
 	report := AuditReport{Problems: []string{}, Compared: known.ID > 0}
-	var options []*sql.TxOptions
-	if s.engine == Postgres {
-		options = append(options, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
-	}
-	err := s.read.WithContext(ctx).Transaction(func(db *gorm.DB) error {
-		return (&verification{s: s, db: db, report: &report, known: known, done: done}).run()
-	}, options...)
-	return report, wrap("verify the audit log", err)
+	err := s.Snapshot(ctx, func(snapshot db.Conn) error {
+		return (&verification{s: s, snapshot: snapshot, report: &report, known: known, done: done}).run(ctx)
+	})
+	return report, db.Wrap("verify the audit log", err)
 }
 
 type verification struct {
-	s      *Store
-	db     *gorm.DB
-	report *AuditReport
-	known  AuditSeal
-	done   func(now, total int64)
-	before []byte // the MAC of the seal before
+	s        *Store
+	snapshot db.Conn
+	report   *AuditReport
+	known    AuditSeal
+	done     func(now, total int64)
+	before   []byte // the MAC of the seal before
 
 	first, last *time.Time // of all rows that were read
 }
@@ -69,27 +65,25 @@ func (v *verification) seen(at time.Time) {
 	}
 }
 
-func (v *verification) run() error {
-	var total int64
-	if err := v.db.Model(&AuditSeal{}).Where("id > 0").Count(&total).Error; err != nil {
-		return err
-	}
-	var first int64
-	if err := v.db.Model(&AuditSeal{}).Where("id = 0").Count(&first).Error; err != nil {
+func (v *verification) run(ctx context.Context) error {
+	var total, first int64
+	err := db.QueryRow(ctx, v.snapshot, []any{&total, &first},
+		"SELECT count(CASE WHEN id > 0 THEN 1 END), count(CASE WHEN id = 0 THEN 1 END) FROM audit_seals")
+	if err != nil {
 		return err
 	}
 	if first == 0 {
 		v.report.problem("the seal that every chain begins with is missing: the log was emptied")
 	}
 	for next := int64(1); ; {
-		var seals []AuditSeal
-		if err := v.db.Where("id >= ?", next).Order("id").Limit(200).Find(&seals).Error; err != nil {
+		seals, err := db.ListLimit[AuditSeal](ctx, v.snapshot, 200, "id", "id >= ?", next)
+		if err != nil {
 			return err
 		}
 		if len(seals) == 0 {
 			break
 		}
-		if err := v.batch(next, seals); err != nil {
+		if err := v.batch(ctx, next, seals); err != nil {
 			return err
 		}
 		next = seals[len(seals)-1].ID + 1
@@ -98,7 +92,7 @@ func (v *verification) run() error {
 	if v.known.ID > v.report.Last {
 		v.report.problem("the log ends with seal %d, but seal %d was noted: the end is cut off", v.report.Last, v.known.ID)
 	}
-	return errors.Join(v.rest(), v.compareRecords())
+	return errors.Join(v.checkUnsealed(ctx), v.compareRecords(ctx))
 }
 
 // recordTables have records that are each created in one transaction with an audit row.
@@ -110,69 +104,64 @@ const recordSlack = 2 * time.Minute
 // compareRecords reports a log that begins after the oldest record was created, or ends before the newest was: each of
 // them has an audit row, so rows were removed together with their seals. Only a head that was stored elsewhere reveals
 // an attacker who also removes the records.
-func (v *verification) compareRecords() error {
+func (v *verification) compareRecords(ctx context.Context) error {
 	var union []string
 	for _, table := range recordTables {
 		union = append(union, "SELECT created_at FROM "+table)
 	}
 	var oldest, newest sql.NullInt64
-	if err := queryRow(v.db.Statement.Context, v.db, []any{&oldest, &newest}, "SELECT min(created_at), max(created_at) FROM ("+strings.Join(union, " UNION ALL ")+") AS records"); err != nil {
+	if err := db.QueryRow(ctx, v.snapshot, []any{&oldest, &newest}, "SELECT min(created_at), max(created_at) FROM ("+strings.Join(union, " UNION ALL ")+") AS records"); err != nil {
 		return err
 	}
 	retired := v.report.Retired > 0
 	switch {
 	case !oldest.Valid || retired && v.first == nil:
 	case v.first == nil:
-		v.report.problem("the log has no rows, but the database has records that each had one, the first of %s: the log was emptied", fromMillis(oldest.Int64).Format(time.RFC3339))
-	case !retired && fromMillis(oldest.Int64).Before(v.first.Add(-recordSlack)):
+		v.report.problem("the log has no rows, but the database has records that each had one, the first of %s: the log was emptied", db.FromMillis(oldest.Int64).Format(time.RFC3339))
+	case !retired && db.FromMillis(oldest.Int64).Before(v.first.Add(-recordSlack)):
 		v.report.problem("the log begins at %s, but the database has records of %s that each had a row: the beginning was removed",
-			v.first.Format(time.RFC3339), fromMillis(oldest.Int64).Format(time.RFC3339))
-	case fromMillis(newest.Int64).After(v.last.Add(recordSlack)):
+			v.first.Format(time.RFC3339), db.FromMillis(oldest.Int64).Format(time.RFC3339))
+	case db.FromMillis(newest.Int64).After(v.last.Add(recordSlack)):
 		v.report.problem("the log ends at %s, but the database has records of %s that each had a row: the end was removed",
-			v.last.Format(time.RFC3339), fromMillis(newest.Int64).Format(time.RFC3339))
+			v.last.Format(time.RFC3339), db.FromMillis(newest.Int64).Format(time.RFC3339))
 	}
 	return nil
 }
 
 // batch checks seals that follow each other. expected is the number of the first.
-func (v *verification) batch(expected int64, seals []AuditSeal) error {
-	rows, err := v.db.Model(&AuditEvent{}).Where("seal >= ? AND seal <= ?", seals[0].ID, seals[len(seals)-1].ID).Order("seal, id").Rows()
-	if err != nil {
-		return err
+func (v *verification) batch(ctx context.Context, expected int64, seals []AuditSeal) error {
+	next := 0 // the index in seals of the seal that is being computed
+	var mac *sealer
+	n := int64(0)
+	begin := func() {
+		if seals[next].ID != expected {
+			v.report.problem("of the seals %d to %d there are none", expected, seals[next].ID-1)
+		}
+		expected = seals[next].ID + 1
+		mac, n = v.s.newSealer(seals[next], v.before), 0
 	}
-	more, row := rows.Next(), AuditEvent{}
-	scan := func() error {
-		row = AuditEvent{}
-		err := v.db.ScanRows(rows, &row)
+	end := func() {
+		v.judge(seals[next], n, mac.Sum(nil))
+		if next++; next < len(seals) {
+			begin()
+		}
+	}
+	begin()
+	err := auditRow.Query(ctx, v.snapshot, func(row *AuditEvent) error {
 		v.seen(row.At)
-		return err
-	}
-	if more {
-		err = scan()
-	}
-	for _, seal := range seals {
-		if err != nil {
-			break
+		for next < len(seals) && *row.Seal > seals[next].ID {
+			end()
 		}
-		if seal.ID != expected {
-			v.report.problem("of the seals %d to %d there are none", expected, seal.ID-1)
+		if next < len(seals) && *row.Seal == seals[next].ID { // else its seal is missing, which was reported
+			mac.add(row)
+			n++
 		}
-		expected = seal.ID + 1
-		mac, n := v.s.newSealer(seal, v.before), int64(0)
-		for more && *row.Seal <= seal.ID {
-			if *row.Seal == seal.ID { // one before is of a seal that is missing, which was told
-				mac.add(&row)
-				n++
-			}
-			if more = rows.Next(); more {
-				if err = scan(); err != nil {
-					break
-				}
-			}
-		}
-		v.judge(seal, n, mac.Sum(nil))
+		return nil
+	}, "WHERE seal >= ? AND seal <= ? ORDER BY seal, id", seals[0].ID, seals[len(seals)-1].ID)
+	for err == nil && next < len(seals) {
+		end()
 	}
-	return errors.Join(err, rows.Err(), rows.Close())
+	return err
 }
 
 func (v *verification) judge(seal AuditSeal, rows int64, mac []byte) {
@@ -199,24 +188,24 @@ func (v *verification) judge(seal AuditSeal, rows int64, mac []byte) {
 	v.before, r.Last, r.Head = seal.MAC, seal.ID, hex.EncodeToString(seal.MAC)
 }
 
-// rest looks at the rows that no seal covers.
-func (v *verification) rest() error {
+// checkUnsealed checks the rows that no seal covers.
+func (v *verification) checkUnsealed(ctx context.Context) error {
 	var stray int64
-	if err := v.db.Model(&AuditEvent{}).Where("seal < 1 OR seal > ?", v.report.Last).Count(&stray).Error; err != nil {
+	if err := db.QueryRow(ctx, v.snapshot, []any{&stray}, "SELECT count(*) FROM audit_events WHERE seal < 1 OR seal > ?", v.report.Last); err != nil {
 		return err
 	}
 	if stray > 0 {
 		v.report.problem("%d rows name a seal that does not exist", stray)
 	}
 	var oldest, newest sql.NullInt64
-	if err := queryRow(v.db.Statement.Context, v.db, []any{&v.report.Unsealed, &oldest, &newest}, "SELECT count(*), min(at), max(at) FROM audit_events WHERE seal IS NULL"); err != nil {
+	if err := db.QueryRow(ctx, v.snapshot, []any{&v.report.Unsealed, &oldest, &newest}, "SELECT count(*), min(at), max(at) FROM audit_events WHERE seal IS NULL"); err != nil {
 		return err
 	}
 	if oldest.Valid {
-		at := fromMillis(oldest.Int64)
+		at := db.FromMillis(oldest.Int64)
 		v.report.Oldest = &at
 		v.seen(at)
-		v.seen(fromMillis(newest.Int64))
+		v.seen(db.FromMillis(newest.Int64))
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ import (
 	"gatehouse/display"
 	"gatehouse/duration"
 	"gatehouse/storage"
+	"gatehouse/storage/db"
 )
 
 func (a *app) auditCommand() *cobra.Command {
@@ -381,7 +382,7 @@ func (a *app) auditRetire() *cobra.Command {
 			show, end := a.progress("retiring")
 			n, err := s.Store.RetireAudit(ctx, before, show)
 			end()
-			if storage.IsDenied(err) {
+			if db.IsDenied(err) {
 				return errors.New("this database role may not delete audit rows, which is as it should be; run this as the owner of the schema")
 			}
 			if err != nil {
@@ -412,7 +413,7 @@ func (a *app) auditErase() *cobra.Command {
 				return err
 			}
 			n, err := s.Store.EraseAudit(ctx, id)
-			if storage.IsDenied(err) {
+			if db.IsDenied(err) {
 				return errors.New("this database role may not change audit rows, which is as it should be; run this as the owner of the schema")
 			}
 			if err != nil {

@@ -14,6 +14,7 @@ import (
 	"gatehouse/cmd/gatehouse/server"
 	"gatehouse/config"
 	"gatehouse/storage"
+	"gatehouse/storage/db"
 	"gatehouse/storage/reqevent"
 )
 
@@ -63,7 +64,7 @@ func (a *app) rekeyCommand() *cobra.Command {
 		show, end := a.progress("sealing")
 		n, err := s.Store.Rekey(ctx, show)
 		end()
-		if storage.IsDenied(err) {
+		if db.IsDenied(err) {
 			err = errors.New("this database role may not change what is sealed, which is as it should be; run this as the owner of the schema")
 		}
 		if err = errors.Join(err, s.Close(ctx)); err != nil {
@@ -77,7 +78,7 @@ func (a *app) rekeyCommand() *cobra.Command {
 			if err := os.Rename(file+".new", file); err != nil {
 				return fmt.Errorf("the database has the new key, which is in %s.new; run this again: %w", file, err)
 			}
-			if err := storage.SyncFolder(filepath.Dir(file)); err != nil {
+			if err := db.SyncDirectory(filepath.Dir(file)); err != nil {
 				return err
 			}
 		}

@@ -27,6 +27,7 @@ import (
 	"gatehouse/oauth/fetch"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
+	"gatehouse/storage/db"
 	"gatehouse/storage/reqevent"
 )
 
@@ -60,7 +61,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exitOK
 	}
 	fmt.Fprintln(stderr, display.EscapeLines("gatehouse: "+err.Error()))
-	if remedy := storage.Remedy(err); remedy != "" {
+	if remedy := db.Remedy(err); remedy != "" {
 		fmt.Fprintln(stderr, "gatehouse: "+remedy)
 	}
 	var usage usageError

@@ -11,7 +11,7 @@ import (
 
 	"gatehouse/cmd/gatehouse/server"
 	"gatehouse/config"
-	"gatehouse/storage"
+	"gatehouse/storage/db"
 	"gatehouse/storage/reqevent"
 )
 
@@ -63,7 +63,7 @@ func openWithRetries(ctx context.Context, cfg config.Config, log *slog.Logger, m
 		s, err := server.Open(ctx, server.Options{
 			Config: cfg, Version: version, Log: log, Migrate: migrate, Notice: func(message string) { log.Warn(message) },
 		})
-		if err == nil || !storage.Away(err) || ctx.Err() != nil {
+		if err == nil || !db.IsUnavailable(err) || ctx.Err() != nil {
 			return s, err
 		}
 		log.WarnContext(ctx, "database unavailable, retrying", slog.String("in", wait.String()), slog.Any("error", err))

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gatehouse/storage"
+	"gatehouse/storage/db"
 )
 
 // job is work that every process does repeatedly; its owner makes it safe to run in many processes concurrently. Each
@@ -88,7 +89,7 @@ func (s *Server) retireAudit(ctx context.Context) error {
 		return err
 	}
 	n, err := s.Store.RetireAudit(ctx, now.Add(-s.Config.AuditRetention), func(int64, int64) {})
-	if storage.IsDenied(err) {
+	if db.IsDenied(err) {
 		return errors.New("this database role may not delete audit rows, as intended; " +
 			"run `gatehouse audit retire` as the owner of the schema")
 	}

@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/config"
 	"gatehouse/storage"
+	"gatehouse/storage/db"
 )
 
 // useRootKey finds the root key, or creates one next to a new embedded database, and ties the store to it.
@@ -119,5 +120,5 @@ func CreateFile(path string, content []byte) error {
 	if err := os.Link(tmp.Name(), path); err != nil {
 		return err
 	}
-	return storage.SyncFolder(filepath.Dir(path)) // before anything is sealed under it
+	return db.SyncDirectory(filepath.Dir(path)) // before anything is sealed under it
 }

@@ -20,6 +20,7 @@ import (
 	"gatehouse/oauth"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
+	"gatehouse/storage/db"
 	"gatehouse/web"
 )
 
@@ -87,7 +88,7 @@ func (o Options) prepareAndAssemble(ctx context.Context, store *storage.Store) (
 		}
 	}
 	ahead, err := store.RequireSchema(ctx)
-	if storage.IsDenied(err) {
+	if db.IsDenied(err) {
 		return nil, fmt.Errorf("this database role may not use all tables; "+
 			"as the owner of the schema run `gatehouse migrate up --grant-to ROLE`: %w", err)
 	}

@@ -1,4 +1,4 @@
-package storage
+package db
 
 import (
 	"context"
@@ -13,10 +13,10 @@ import (
 // ErrNotEmbedded is returned by Backup on PostgreSQL.
 var ErrNotEmbedded = errors.New("PostgreSQL is backed up by its own tools: pg_dump, or a base backup with its write-ahead log")
 
-// Backup writes a copy of the embedded database as it is at one moment, while others go on using it. The copy is checked,
-// readable by its owner alone, and appears under its name when it is whole. A file that exists is never replaced.
-func (s *Store) Backup(ctx context.Context, path string) (err error) {
-	if s.engine != SQLite {
+// Backup writes a consistent copy of the embedded database while other processes use it. The copy is checked, readable by
+// its owner only, and gets its name when it is complete. An existing file is never replaced.
+func (d *DB) Backup(ctx context.Context, path string) (err error) {
+	if d.engine != SQLite {
 		return ErrNotEmbedded
 	}
 	if _, err := os.Lstat(path); err == nil {
@@ -27,7 +27,7 @@ func (s *Store) Backup(ctx context.Context, path string) (err error) {
 		return fmt.Errorf("write the backup: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(tmp.Name())) }() // gone already when all went well
-	if err := s.write.WithContext(ctx).Exec("VACUUM INTO ?", tmp.Name()).Error; err != nil {
+	if err := Exec(ctx, d.Write, "VACUUM INTO ?", tmp.Name()); err != nil {
 		return errors.Join(fmt.Errorf("write the backup: %w", err), tmp.Close())
 	}
 	if err := errors.Join(tmp.Sync(), tmp.Close(), checkBackup(ctx, tmp.Name())); err != nil {
@@ -36,7 +36,7 @@ func (s *Store) Backup(ctx context.Context, path string) (err error) {
 	if err := os.Link(tmp.Name(), path); err != nil {
 		return fmt.Errorf("name the backup: %w", err)
 	}
-	return SyncFolder(filepath.Dir(path))
+	return SyncDirectory(filepath.Dir(path))
 }
 
 func checkBackup(ctx context.Context, path string) (err error) {
@@ -52,11 +52,11 @@ func checkBackup(ctx context.Context, path string) (err error) {
 	return nil
 }
 
-// SyncFolder makes the names in a folder last through a power loss.
-func SyncFolder(path string) error {
-	d, err := os.Open(path)
+// SyncDirectory makes the names in a directory survive a power loss.
+func SyncDirectory(path string) error {
+	dir, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return errors.Join(dir.Sync(), dir.Close())
 }

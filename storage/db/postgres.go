@@ -1,4 +1,4 @@
-package storage
+package db
 
 import (
 	"context"
@@ -25,11 +25,11 @@ const connectTimeout = 5 * time.Second
 type limits struct{ lock, idle, statement time.Duration }
 
 var (
-	// usualLimits: a transaction that waits for the lock of a stopped process fails before the request's own timeout,
+	// defaultLimits: a transaction that waits for the lock of a stopped process fails before the request's own timeout,
 	// and soon afterwards PostgreSQL ends the stopped one.
-	usualLimits = limits{lock: 20 * time.Second, idle: 30 * time.Second, statement: 2 * time.Minute}
+	defaultLimits = limits{lock: 20 * time.Second, idle: 30 * time.Second, statement: 2 * time.Minute}
 	// commandLimits: a command may read the whole audit log in one statement.
-	commandLimits = limits{lock: usualLimits.lock, idle: usualLimits.idle}
+	commandLimits = limits{lock: defaultLimits.lock, idle: defaultLimits.idle}
 	// migrationLimits: building an index may take hours, and waits for transactions that are open.
 	migrationLimits = limits{lock: 5 * time.Minute, idle: 30 * time.Second}
 )
@@ -72,21 +72,21 @@ func (p *postgresURL) connectTime() time.Duration {
 	return time.Duration(len(hosts)) * p.config.ConnectTimeout
 }
 
-func (s *Store) connectPostgres(dsn string, pool int, l limits) (err error) {
-	if s.pg, err = parsePostgresURL(dsn); err != nil {
+func (d *DB) connectPostgres(dsn string, pool int, l limits) (err error) {
+	if d.pg, err = parsePostgresURL(dsn); err != nil {
 		return err
 	}
-	conns := s.pg.open(l)
+	conns := d.pg.open(l)
 	// pgx caches prepared statements, so the cache of gorm is off.
-	db, err := s.openPool(postgres.New(postgres.Config{Conn: sharedPool{conns, s.pg, l}}), false)
+	conn, err := d.openPool(postgres.New(postgres.Config{Conn: sharedPool{conns, d.pg, l}}), false)
 	if err != nil {
 		return errors.Join(err, conns.Close())
 	}
-	s.write, s.read = db, db
-	s.pools[0].SetMaxOpenConns(pool)
-	s.pools[0].SetMaxIdleConns(pool)
-	s.pools[0].SetConnMaxLifetime(30 * time.Minute)
-	s.pools[0].SetConnMaxIdleTime(5 * time.Minute)
+	d.Write, d.Read = conn, conn
+	d.pools[0].SetMaxOpenConns(pool)
+	d.pools[0].SetMaxIdleConns(pool)
+	d.pools[0].SetConnMaxLifetime(30 * time.Minute)
+	d.pools[0].SetConnMaxIdleTime(5 * time.Minute)
 	return nil
 }
 

@@ -1,4 +1,4 @@
-package storage
+package db
 
 import (
 	"context"
@@ -20,12 +20,12 @@ type Migration struct {
 }
 
 // goose returns the provider of the migrations of the engine.
-func (s *Store) goose(db *sql.DB, options ...goose.ProviderOption) (*goose.Provider, error) {
+func (d *DB) goose(db *sql.DB, options ...goose.ProviderOption) (*goose.Provider, error) {
 	dialect := goose.DialectSQLite3
-	if s.engine == Postgres {
+	if d.engine == Postgres {
 		dialect = goose.DialectPostgres
 	}
-	files, err := fs.Sub(migrations.FS, s.engine)
+	files, err := fs.Sub(migrations.FS, d.engine)
 	if err != nil {
 		return nil, err
 	}
@@ -33,27 +33,27 @@ func (s *Store) goose(db *sql.DB, options ...goose.ProviderOption) (*goose.Provi
 }
 
 // Migrate applies the migrations that the database lacks, each in a transaction of its own, and returns their files.
-func (s *Store) Migrate(ctx context.Context) (files []string, err error) {
-	db, options := s.pool(), []goose.ProviderOption(nil)
-	if s.engine == Postgres {
+func (d *DB) Migrate(ctx context.Context) (files []string, err error) {
+	db, options := d.pool(), []goose.ProviderOption(nil)
+	if d.engine == Postgres {
 		// Several processes may start concurrently: one migrates, the others wait and find nothing to do. It uses
 		// separate connections, because its statements may take longer than others and the pool may have only one
 		// connection.
-		db = s.pg.open(migrationLimits)
+		db = d.pg.open(migrationLimits)
 		defer func() { err = errors.Join(err, db.Close()) }()
-		options = append(options, goose.WithLocker(&migrationLock{limits: s.pg.statements(migrationLimits, true)}))
+		options = append(options, goose.WithLocker(&migrationLock{limits: d.pg.statements(migrationLimits, true)}))
 	}
-	p, err := s.goose(db, options...)
+	p, err := d.goose(db, options...)
 	if err != nil {
-		return nil, wrap("migrate", err)
+		return nil, Wrap("migrate", err)
 	}
 	results, err := p.Up(ctx)
 	if err != nil {
 		// Two processes on one new SQLite file: the other one may just have done it.
-		if behind, _, serr := s.Schema(ctx); serr == nil && !behind {
+		if behind, _, serr := d.Schema(ctx); serr == nil && !behind {
 			return nil, nil
 		}
-		return nil, wrap("migrate", err)
+		return nil, Wrap("migrate", err)
 	}
 	for _, r := range results {
 		files = append(files, r.Source.Path)
@@ -62,27 +62,27 @@ func (s *Store) Migrate(ctx context.Context) (files []string, err error) {
 }
 
 // Schema reports whether the database lacks migrations that this program has, or has some that this program lacks.
-func (s *Store) Schema(ctx context.Context) (behind, ahead bool, err error) {
-	p, err := s.goose(s.pool())
+func (d *DB) Schema(ctx context.Context) (behind, ahead bool, err error) {
+	p, err := d.goose(d.pool())
 	if err != nil {
-		return false, false, wrap("read the schema version", err)
+		return false, false, Wrap("read the schema version", err)
 	}
 	current, target, err := p.GetVersions(ctx)
 	if err != nil {
-		return false, false, wrap("read the schema version", err)
+		return false, false, Wrap("read the schema version", err)
 	}
 	return current < target, current > target, nil
 }
 
 // Migrations lists the timeline and what of it the database has.
-func (s *Store) Migrations(ctx context.Context) ([]Migration, error) {
-	p, err := s.goose(s.pool())
+func (d *DB) Migrations(ctx context.Context) ([]Migration, error) {
+	p, err := d.goose(d.pool())
 	if err != nil {
-		return nil, wrap("list migrations", err)
+		return nil, Wrap("list migrations", err)
 	}
 	status, err := p.Status(ctx)
 	if err != nil {
-		return nil, wrap("list migrations", err)
+		return nil, Wrap("list migrations", err)
 	}
 	var out []Migration
 	for _, m := range status {
@@ -96,25 +96,22 @@ var ErrSchemaBehind = errors.New("the database schema is behind this version of 
 
 // RequireSchema makes the schema fit for use: the embedded database migrates itself, PostgreSQL must have been migrated
 // before and is otherwise refused with ErrSchemaBehind. A schema that is ahead is reported, not refused: a rolling
-// upgrade or a rollback is under way. A role without privileges on the newest tables gets an error that IsDenied reports.
-func (s *Store) RequireSchema(ctx context.Context) (ahead bool, err error) {
-	if s.engine == SQLite && !s.readOnly {
-		if _, err := s.Migrate(ctx); err != nil {
+// upgrade or a rollback is under way.
+func (d *DB) RequireSchema(ctx context.Context) (ahead bool, err error) {
+	if d.engine == SQLite && !d.readOnly {
+		if _, err := d.Migrate(ctx); err != nil {
 			return false, err
 		}
 	}
-	behind, ahead, err := s.Schema(ctx)
+	behind, ahead, err := d.Schema(ctx)
 	if err != nil {
 		return false, fmt.Errorf("%w", err)
 	}
-	if behind && s.readOnly {
+	if behind && d.readOnly {
 		return false, errors.New("the database is read-only and its schema is behind this version of gatehouse; use the version that wrote it")
 	}
 	if behind {
 		return false, ErrSchemaBehind
 	}
-	if s.engine == Postgres {
-		err = s.checkGranted(ctx)
-	}
-	return ahead, err
+	return ahead, nil
 }

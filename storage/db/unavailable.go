@@ -1,4 +1,4 @@
-package storage
+package db
 
 import (
 	"crypto/tls"
@@ -12,23 +12,23 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Away reports whether the database could not be reached, is starting or stopping, or was locked: conditions that end
+// IsUnavailable reports whether the database could not be reached, is starting or stopping, or was locked: conditions that end
 // without the operator. A wrong password, a missing database and every error of an embedded database's file do not;
 // Remedy returns their fix.
-func Away(err error) bool {
-	state := sqlState(err)
+func IsUnavailable(err error) bool {
+	state := SQLState(err)
 	switch state {
 	case "57P01", "57P02", "57P03", "53300", "55P03", "25P03":
 		return true
 	case "":
-		return refusedTLS(err) == "" && !errors.Is(err, fs.ErrPermission) && network(err)
+		return refusedTLS(err) == "" && !errors.Is(err, fs.ErrPermission) && isNetworkError(err)
 	}
 	return strings.HasPrefix(state, "08") && poolerMisconfigured(err) == ""
 }
 
-// network reports whether a connection failed. It excludes file errors, because a syscall.Errno implements net.Error
+// isNetworkError reports whether a connection failed. It excludes file errors, because a syscall.Errno implements net.Error
 // too.
-func network(err error) bool {
+func isNetworkError(err error) bool {
 	var refused *pgconn.ConnectError
 	var op *net.OpError
 	var dns *net.DNSError
@@ -36,8 +36,8 @@ func network(err error) bool {
 		errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// sqlState returns PostgreSQL's code of an error, or "".
-func sqlState(err error) string {
+// SQLState returns PostgreSQL's code of an error, or "".
+func SQLState(err error) string {
 	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
 		return pg.Code
 	}
@@ -62,6 +62,15 @@ const (
 	sqliteNotADB   = 26
 )
 
+// Denied is an error that the role of the database lacks a privilege.
+type Denied string
+
+// Error implements error.
+func (d Denied) Error() string { return string(d) }
+
+// IsDenied reports whether the database refused a statement because its role lacks a privilege.
+func IsDenied(err error) bool { return SQLState(err) == "42501" || errors.As(err, new(Denied)) }
+
 // Remedy returns what the operator can do about an error of the database that does not end on its own, or "".
 func Remedy(err error) string {
 	if !errors.Is(err, ErrUnavailable) {
@@ -73,7 +82,7 @@ func Remedy(err error) string {
 	if remedy := poolerMisconfigured(err); remedy != "" {
 		return remedy
 	}
-	switch sqlState(err) {
+	switch SQLState(err) {
 	case "28P01":
 		return "check the user and the password in GATEHOUSE_DATABASE_URL"
 	case "28000":
@@ -124,7 +133,7 @@ func Remedy(err error) string {
 // refusedTLS returns what to do when the TLS handshake failed for a permanent reason, or "".
 func refusedTLS(err error) string {
 	var refused *pgconn.ConnectError
-	if !errors.As(err, &refused) || sqlState(err) != "" {
+	if !errors.As(err, &refused) || SQLState(err) != "" {
 		return ""
 	}
 	switch {

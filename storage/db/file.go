@@ -1,4 +1,4 @@
-package storage
+package db
 
 import (
 	"context"
@@ -14,12 +14,18 @@ import (
 // errFileReplaced is the cause of ErrUnavailable when writes would be lost at the next restart.
 var errFileReplaced = errors.New("the database file was removed or replaced while it is open; put it back, or restore a backup and restart")
 
+// logEvery is how often a failure that continues is logged.
+const logEvery = time.Minute
+
 // databaseFile is the file of an embedded database. SQLite continues to write to a file after it was unlinked.
 type databaseFile struct {
 	path     string
 	opened   fs.FileInfo
 	loggedAt time.Time // when its absence was last logged
 }
+
+// CheckFile returns ErrUnavailable when an embedded database has lost its file, so that writes would be lost.
+func (d *DB) CheckFile() error { return d.file.check() }
 
 // check returns errFileReplaced unless the path still names the open file. A nil file has no path.
 func (f *databaseFile) check() error {
@@ -32,20 +38,20 @@ func (f *databaseFile) check() error {
 	return nil
 }
 
-// watchFile logs once a minute that the database file is missing, and that it is back.
-func (s *Store) watchFile(ctx context.Context) {
-	switch err := s.file.check(); {
-	case err == nil && s.file != nil && !s.file.loggedAt.IsZero():
-		s.file.loggedAt = time.Time{}
-		s.log.InfoContext(ctx, "the database file is back")
-	case err != nil && time.Since(s.file.loggedAt) > failureEvery:
-		s.file.loggedAt = time.Now()
-		s.log.ErrorContext(ctx, "writes are refused", slog.String("path", s.file.path), slog.Any("error", errFileReplaced))
+// WatchFile logs once a minute that the database file is missing, and that it is back.
+func (d *DB) WatchFile(ctx context.Context) {
+	switch err := d.file.check(); {
+	case err == nil && d.file != nil && !d.file.loggedAt.IsZero():
+		d.file.loggedAt = time.Time{}
+		d.Log.InfoContext(ctx, "the database file is back")
+	case err != nil && time.Since(d.file.loggedAt) > logEvery:
+		d.file.loggedAt = time.Now()
+		d.Log.ErrorContext(ctx, "writes are refused", slog.String("path", d.file.path), slog.Any("error", errFileReplaced))
 	}
 }
 
 // ReadOnly reports whether the database was opened read-only.
-func (s *Store) ReadOnly() bool { return s.readOnly }
+func (d *DB) ReadOnly() bool { return d.readOnly }
 
 // openFile creates the database file if it does not exist. Only its owner can read it, because it contains hashes and
 // sealed keys. It reports whether the file is read-only, which is an error unless readOnlyAllowed.
@@ -58,9 +64,9 @@ func openFile(path string, readOnlyAllowed bool) (readOnly bool, err error) {
 		}
 	}
 	if err != nil {
-		return false, wrap("open the database", err)
+		return false, Wrap("open the database", err)
 	}
-	return readOnly, wrap("open the database", f.Close())
+	return readOnly, Wrap("open the database", f.Close())
 }
 
 // readOnlyParameters returns the parameters of a read-only connection. Without a write-ahead log no process has the

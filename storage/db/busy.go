@@ -1,4 +1,4 @@
-package storage
+package db
 
 import (
 	"context"
@@ -9,45 +9,46 @@ import (
 	"gorm.io/gorm"
 )
 
-// busyWait is how long a statement on SQLite waits for another process to finish writing, such as a command beside a server.
+// busyWait is how long a statement on SQLite waits for another process to finish writing, such as a command alongside a
+// server.
 const busyWait = 10 * time.Second
 
-// patient is SQLite's writer. Its connection waits for another process's write inside SQLite, where no deadline is heard, so
-// only for a second; patient tries again until busyWait or the context is over. A statement that is busy has done nothing, and a
-// transaction takes the lock when it begins, so nothing inside one is ever busy.
-type patient struct {
+// busyRetrier is SQLite's writer. Its connection waits for the write of another process inside SQLite, which observes no
+// deadline, so only for a second; busyRetrier retries until busyWait or the context ends. A statement that is busy has
+// done nothing, and a transaction acquires the lock when it begins, so nothing inside one is ever busy.
+type busyRetrier struct {
 	*sql.DB
 
 	file *databaseFile
 }
 
-// GetDBConn gives gorm the pool.
-func (p patient) GetDBConn() (*sql.DB, error) { return p.DB, nil }
+// GetDBConn returns the pool to gorm.
+func (p busyRetrier) GetDBConn() (*sql.DB, error) { return p.DB, nil }
 
-func (p patient) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+func (p busyRetrier) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	if err := p.file.check(); err != nil {
 		return nil, err
 	}
-	res, err := patiently(ctx, func() (sql.Result, error) { return p.DB.ExecContext(ctx, query, args...) })
+	res, err := retryBusy(ctx, func() (sql.Result, error) { return p.DB.ExecContext(ctx, query, args...) })
 	if err == nil {
 		err = p.file.check() // writes to an unlinked file must not be acknowledged
 	}
 	return res, err
 }
 
-func (p patient) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+func (p busyRetrier) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	if err := p.file.check(); err != nil {
 		return nil, err
 	}
-	return patiently(ctx, func() (*sql.Rows, error) { return p.DB.QueryContext(ctx, query, args...) })
+	return retryBusy(ctx, func() (*sql.Rows, error) { return p.DB.QueryContext(ctx, query, args...) })
 }
 
 // BeginTx begins a transaction on a connection that returns to the pool only after the transaction ended.
-func (p patient) BeginTx(ctx context.Context, opts *sql.TxOptions) (gorm.ConnPool, error) {
+func (p busyRetrier) BeginTx(ctx context.Context, opts *sql.TxOptions) (gorm.ConnPool, error) {
 	if err := p.file.check(); err != nil {
 		return nil, err
 	}
-	return patiently(ctx, func() (gorm.ConnPool, error) {
+	return retryBusy(ctx, func() (gorm.ConnPool, error) {
 		conn, err := p.Conn(ctx)
 		if err != nil {
 			return nil, err
@@ -70,7 +71,7 @@ type embeddedTx struct {
 }
 
 var (
-	_ gorm.ConnPoolBeginner = patient{}
+	_ gorm.ConnPoolBeginner = busyRetrier{}
 	_ gorm.TxCommitter      = &embeddedTx{}
 )
 
@@ -91,7 +92,8 @@ func (t *embeddedTx) Commit() error {
 // Rollback rolls the transaction back.
 func (t *embeddedTx) Rollback() error { return errors.Join(t.Tx.Rollback(), t.conn.Close()) }
 
-func patiently[T any](ctx context.Context, try func() (T, error)) (T, error) {
+// retryBusy retries a call while SQLite is busy, until busyWait or the context ends.
+func retryBusy[T any](ctx context.Context, try func() (T, error)) (T, error) {
 	for began := time.Now(); ; {
 		got, err := try()
 		if !busy(err) || ctx.Err() != nil || time.Since(began) >= busyWait {

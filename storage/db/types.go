@@ -1,0 +1,167 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"fmt"
+	"reflect"
+	"strings"
+	"sync"
+	"time"
+
+	"gorm.io/gorm/schema"
+)
+
+// Strings is a list of values without spaces (scopes, URIs, grant types), one text column with spaces between them.
+type Strings []string
+
+// Value implements driver.Valuer.
+func (s Strings) Value() (driver.Value, error) {
+	for _, w := range s {
+		if w == "" || strings.ContainsAny(w, " \t\r\n") {
+			return nil, fmt.Errorf("%q is not a value without spaces", w)
+		}
+	}
+	return strings.Join(s, " "), nil
+}
+
+// Scan implements sql.Scanner. NULL reads as nil and the empty string as an empty list.
+func (s *Strings) Scan(v any) error {
+	switch v := v.(type) {
+	case nil:
+		*s = nil
+	case string:
+		*s = append(Strings{}, splitSpaces(v)...)
+	case []byte:
+		*s = append(Strings{}, splitSpaces(string(v))...)
+	default:
+		return fmt.Errorf("cannot read %T as a list of values", v)
+	}
+	return nil
+}
+
+// splitSpaces splits at spaces only: a value may contain other characters that Unicode classifies as spaces.
+func splitSpaces(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return r == ' ' })
+}
+
+// Columns lists the columns of a record, for complete statements.
+func Columns(record any, table string) string {
+	sch, err := schema.Parse(record, &sync.Map{}, schema.NamingStrategy{})
+	if err != nil {
+		panic("parse a record: " + err.Error()) // our own structs always parse
+	}
+	names := make([]string, 0, len(sch.DBNames))
+	for _, name := range sch.DBNames {
+		names = append(names, table+"."+name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// Has reports whether value is in the list.
+func (s Strings) Has(value string) bool {
+	for _, v := range s {
+		if v == value {
+			return true
+		}
+	}
+	return false
+}
+
+// String joins the list with spaces, the form of a scope parameter (RFC 6749 §3.3).
+func (s Strings) String() string { return strings.Join(s, " ") }
+
+// millis is the serializer of times and durations: time.Time, *time.Time and *time.Duration in Go, BIGINT
+// milliseconds in both databases, NULL for what has not happened. Textual times with offsets compare wrongly in SQLite,
+// and the two engines round timestamps differently.
+type millis struct{}
+
+func (millis) Scan(ctx context.Context, field *schema.Field, dst reflect.Value, v any) error {
+	if v == nil {
+		return field.Set(ctx, dst, reflect.Zero(field.FieldType).Interface())
+	}
+	n, ok := v.(int64)
+	if !ok {
+		return fmt.Errorf("column %s holds %T, not milliseconds", field.DBName, v)
+	}
+	var out any
+	switch field.FieldType {
+	case reflect.TypeFor[time.Time]():
+		out = FromMillis(n)
+	case reflect.TypeFor[*time.Time]():
+		t := FromMillis(n)
+		out = &t
+	case reflect.TypeFor[*time.Duration]():
+		d := time.Duration(n) * time.Millisecond
+		out = &d
+	default:
+		return fmt.Errorf("field %s is %s, which is no time", field.Name, field.FieldType)
+	}
+	field.ReflectValueOf(ctx, dst).Set(reflect.ValueOf(out))
+	return nil
+}
+
+func (millis) Value(_ context.Context, field *schema.Field, _ reflect.Value, v any) (any, error) {
+	switch v := v.(type) {
+	case time.Time:
+		return Millis(v), nil
+	case *time.Time:
+		if v == nil {
+			return nil, nil
+		}
+		return Millis(*v), nil
+	case *time.Duration:
+		if v == nil {
+			return nil, nil
+		}
+		return v.Milliseconds(), nil
+	}
+	return nil, fmt.Errorf("field %s is %T, which is no time", field.Name, v)
+}
+
+// timeScanner and nullTimeScanner scan a time, and a time that may be NULL, from a column.
+type (
+	timeScanner     struct{ at *time.Time }
+	nullTimeScanner struct{ at **time.Time }
+)
+
+// ScanTime returns a scan target that stores a column of milliseconds in at.
+func ScanTime(at *time.Time) sql.Scanner { return timeScanner{at} }
+
+// ScanNullTime is ScanTime for a column that may be NULL, which is stored as nil.
+func ScanNullTime(at **time.Time) sql.Scanner { return nullTimeScanner{at} }
+
+// Scan implements sql.Scanner.
+func (t timeScanner) Scan(v any) error {
+	n, ok := v.(int64)
+	if !ok {
+		return fmt.Errorf("%T is not milliseconds", v)
+	}
+	*t.at = FromMillis(n)
+	return nil
+}
+
+// Scan implements sql.Scanner.
+func (t nullTimeScanner) Scan(v any) error {
+	if v == nil {
+		*t.at = nil
+		return nil
+	}
+	*t.at = new(time.Time)
+	return timeScanner{*t.at}.Scan(v)
+}
+
+// Millis returns the Unix milliseconds in which a time is stored.
+func Millis(t time.Time) int64 { return t.UnixMilli() }
+
+// NullMillis returns the stored form of a time that may be missing.
+func NullMillis(t *time.Time) any {
+	if t == nil {
+		return nil
+	}
+	return Millis(*t)
+}
+
+// FromMillis returns the time of stored milliseconds.
+func FromMillis(n int64) time.Time { return time.UnixMilli(n).UTC() }
