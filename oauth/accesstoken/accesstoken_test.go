@@ -31,18 +31,27 @@ func newKey(t testing.TB) *accesstoken.Key {
 
 var now = time.Unix(1_800_000_000, 0)
 
-func person() *accesstoken.Claims {
+func userClaims() *accesstoken.Claims {
 	return &accesstoken.Claims{
-		Issuer: "https://id.example", Subject: "süb \"quoted\" \\ \u2028", Audience: []string{"https://a.example", "https://b.example"}, ClientID: "client", Scope: "read write",
-		JTI: "jti", IssuedAt: now.Unix(), ExpiresAt: now.Unix() + 60, AuthTime: now.Unix() - 5, ACR: "1", AMR: []string{"pwd"}, GrantID: "grant",
+		Issuer: "https://id.example", Subject: "süb \"quoted\" \\ \u2028",
+		Audience: []string{"https://a.example", "https://b.example"},
+		ClientID: "client", Scope: "read write", JTI: "jti", IssuedAt: now.Unix(), ExpiresAt: now.Unix() + 60,
+		AuthTime: now.Unix() - 5, ACR: "1", AMR: []string{"pwd"}, GrantID: "grant",
 	}
 }
 
-func TestWhatIsSignedIsReadBackByUsAndByGoJose(t *testing.T) {
+// clientClaims are those of a client credentials token.
+func clientClaims(epoch int64) *accesstoken.Claims {
+	return &accesstoken.Claims{
+		Issuer: "https://id.example", Subject: "m", Audience: []string{"https://id.example?a&b=<c>"}, ClientID: "m", JTI: "x",
+		IssuedAt: now.Unix(), ExpiresAt: now.Unix() + 60, ClientEpoch: epoch,
+	}
+}
+
+func TestSignedClaimsAreReadBack(t *testing.T) {
 	t.Parallel()
 	k := newKey(t)
-	machine := &accesstoken.Claims{Issuer: "https://id.example", Subject: "m", Audience: []string{"https://id.example"}, ClientID: "m", JTI: "x", IssuedAt: now.Unix(), ExpiresAt: now.Unix() + 60, ClientEpoch: 7}
-	for _, want := range []*accesstoken.Claims{person(), machine} {
+	for _, want := range []*accesstoken.Claims{userClaims(), clientClaims(7), clientClaims(0)} {
 		token, err := k.Sign(want)
 		if err != nil {
 			t.Fatal(err)
@@ -52,7 +61,7 @@ func TestWhatIsSignedIsReadBackByUsAndByGoJose(t *testing.T) {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Error(diff)
+			t.Errorf("Verify of a signed token (-want +got):\n%s", diff)
 		}
 		jws, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.ES256})
 		if err != nil {
@@ -64,12 +73,18 @@ func TestWhatIsSignedIsReadBackByUsAndByGoJose(t *testing.T) {
 		}
 		var claims map[string]any
 		if err := json.Unmarshal(payload, &claims); err != nil || claims["sub"] != want.Subject {
-			t.Errorf("%v %s", err, payload)
+			t.Errorf("go-jose reads %s (%v), want sub %q", payload, err, want.Subject)
+		}
+		if _, isList := claims["aud"].([]any); isList != (len(want.Audience) > 1) {
+			t.Errorf("aud = %v, want a list only for several audiences", claims["aud"])
+		}
+		if epoch, has := claims["cep"]; has == (want.GrantID != "") {
+			t.Errorf("cep = %v with gid %q, want exactly one of them", epoch, want.GrantID)
 		}
 	}
 }
 
-func TestVerifyRefuses(t *testing.T) {
+func TestVerifyRefusesInvalidTokens(t *testing.T) {
 	t.Parallel()
 	k := newKey(t)
 	verify := func(token, issuer string, at time.Time) error {
@@ -81,51 +96,58 @@ func TestVerifyRefuses(t *testing.T) {
 		}, at)
 		return err
 	}
-	good, err := k.Sign(person())
+	valid, err := k.Sign(userClaims())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := verify(good, "https://id.example", now); err != nil {
+	if err := verify(valid, "https://id.example", now); err != nil {
 		t.Fatal(err)
 	}
-	future := person()
+	future := userClaims()
 	future.IssuedAt += 61 // one second more than the leeway
 	early, err := k.Sign(future)
 	if err != nil {
 		t.Fatal(err)
 	}
+	foreign, err := newKey(t).Sign(userClaims())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const issuer = "https://id.example"
 	for name, err := range map[string]error{
-		"expired": verify(good, "https://id.example", now.Add(time.Minute)), "other issuer": verify(good, "https://other.example", now),
-		"from the future": verify(early, "https://id.example", now), "too large": verify(good+strings.Repeat("A", accesstoken.MaxSize), "https://id.example", now),
-		"empty": verify("", "https://id.example", now), "a line break": verify(good+"\n", "https://id.example", now),
-		"another last character": verify(good[:len(good)-1]+string(good[len(good)-1]+1), "https://id.example", now), "another key": func() error {
-			other, _ := newKey(t).Sign(person())
-			return verify(other, "https://id.example", now)
-		}(),
+		"expired":                   verify(valid, issuer, now.Add(time.Minute)),
+		"of another issuer":         verify(valid, "https://other.example", now),
+		"from the future":           verify(early, issuer, now),
+		"too large":                 verify(valid+strings.Repeat("A", accesstoken.MaxSize), issuer, now),
+		"empty":                     verify("", issuer, now),
+		"followed by a line break":  verify(valid+"\n", issuer, now),
+		"changed in its last digit": verify(valid[:len(valid)-1]+string(valid[len(valid)-1]+1), issuer, now),
+		"signed by another key":     verify(foreign, issuer, now),
 	} {
 		if !errors.Is(err, accesstoken.ErrInvalid) {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("Verify of a token that is %s: error %v, want ErrInvalid", name, err)
 		}
 	}
 	if _, err := k.Sign(&accesstoken.Claims{Issuer: "i", Subject: "s", ClientID: "c", JTI: "j"}); err == nil {
-		t.Error("a token without aud was signed")
+		t.Error("Sign without aud returned no error")
 	}
 }
 
-// FuzzVerify: no string but the one that was signed verifies.
+// FuzzVerify checks that no string except the signed one verifies.
 func FuzzVerify(f *testing.F) {
 	k := newKey(f)
-	good, err := k.Sign(person())
+	valid, err := k.Sign(userClaims())
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, s := range []string{good, good[:len(good)-1], good + "=", "..", strings.Replace(good, ".", "..", 1), "{}"} {
+	seeds := []string{valid, valid[:len(valid)-1], valid + "=", "..", strings.Replace(valid, ".", "..", 1), "{}"}
+	for _, s := range seeds {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, token string) {
 		c, err := accesstoken.Verify(token, "https://id.example", func(string) *accesstoken.Key { return k }, now)
-		if err == nil && token != good {
-			t.Errorf("%q verifies as %v", token, c)
+		if err == nil && token != valid {
+			t.Errorf("Verify(%q) = %v, want ErrInvalid", token, c)
 		}
 	})
 }

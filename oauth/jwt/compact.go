@@ -36,7 +36,8 @@ func ParseCompact(token string, maxSize int, algorithms []jose.SignatureAlgorith
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	extra := jws.Signatures[0].Protected.ExtraHeaders
-	for _, name := range []jose.HeaderKey{"crit", "b64"} { // no extension is supported, and RFC 7797 §7 forbids b64 in a JWT
+	// No extension is supported, and RFC 7797 §7 forbids b64 in a JWT.
+	for _, name := range []jose.HeaderKey{"crit", "b64"} {
 		if extra[name] != nil {
 			return nil, fmt.Errorf("%w: the header has %s", ErrInvalid, name)
 		}
@@ -91,7 +92,7 @@ func IsCanonicalBase64(s string) bool {
 	return true
 }
 
-// Decode returns the bytes of which s is the IsCanonicalBase64 encoding.
+// DecodeBase64 decodes canonical base64url without padding. It returns an error for any other encoding.
 func DecodeBase64(s string) ([]byte, error) {
 	if !IsCanonicalBase64(s) {
 		return nil, errors.New("not canonical base64url")

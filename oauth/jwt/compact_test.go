@@ -12,11 +12,13 @@ import (
 	"gatehouse/oauth/jwt"
 )
 
-// spellings returns other strings that a lenient decoder reads as the same token.
-func spellings(token string) map[string]string {
+// variants returns other strings that a lenient decoder reads as the same token.
+func variants(token string) map[string]string {
 	out := map[string]string{
-		"a line break at the end": token + "\n", "a space before": " " + token, "a line break inside": token[:20] + "\r\n" + token[20:],
-		"a tab in the signature": token[:len(token)-3] + "\t" + token[len(token)-3:], "padding": token + "==", "a fourth part": token + ".",
+		"a line break at the end": token + "\n", "a space before": " " + token,
+		"a line break inside":    token[:20] + "\r\n" + token[20:],
+		"a tab in the signature": token[:len(token)-3] + "\t" + token[len(token)-3:], "padding": token + "==",
+		"a fourth part":    token + ".",
 		"a no-break space": token + "\u00a0",
 	}
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -40,7 +42,7 @@ func spellings(token string) map[string]string {
 	return out
 }
 
-func TestTokenHasOneSpelling(t *testing.T) {
+func TestTokenHasOneEncoding(t *testing.T) {
 	t.Parallel()
 	for _, alg := range jwt.Algorithms {
 		k := newKey(t, "kid1", alg)
@@ -48,20 +50,20 @@ func TestTokenHasOneSpelling(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		others := spellings(token)
+		others := variants(token)
 		if len(others) < 10 {
-			t.Fatalf("%s: only %d spellings to test", alg, len(others))
+			t.Fatalf("%s: only %d variants to test, want at least 10", alg, len(others))
 		}
 		for name, other := range others {
 			if err := parse(other, jwt.Algorithms, k.JWK()); !errors.Is(err, jwt.ErrInvalid) {
-				t.Errorf("%s, %s: %v", alg, name, err)
+				t.Errorf("Parse of an %s token with %s: error %v, want ErrInvalid", alg, name, err)
 			}
 			if got := jwt.UnverifiedIssuer(other); got != "" {
-				t.Errorf("%s, %s: the issuer %q was read", alg, name, got)
+				t.Errorf("UnverifiedIssuer of an %s token with %s = %q, want none", alg, name, got)
 			}
 		}
 		if err := parse(token, jwt.Algorithms, k.JWK()); err != nil {
-			t.Error(err)
+			t.Errorf("Parse of an %s token: %v", alg, err)
 		}
 	}
 }
@@ -74,10 +76,14 @@ func TestExtensionHeaderIsRefused(t *testing.T) {
 	}
 	key := jose.JSONWebKey{Key: private, KeyID: "1"}
 	for name, more := range map[string]map[jose.HeaderKey]any{
-		"b64": {"b64": true}, "crit": {"crit": []string{"b64"}, "b64": true}, "typ number": {"typ": 7}, "typ empty": {"typ": ""}, "typ list": {"typ": []string{"JWT"}},
+		"b64": {"b64": true}, "crit": {"crit": []string{"b64"}, "b64": true}, "typ number": {"typ": 7},
+		"typ empty": {"typ": ""}, "typ list": {"typ": []string{"JWT"}},
 		"large": {"x": strings.Repeat("x", 8<<10)},
 	} {
-		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.EdDSA, Key: key}, &jose.SignerOptions{ExtraHeaders: more})
+		signer, err := jose.NewSigner(
+			jose.SigningKey{Algorithm: jose.EdDSA, Key: key},
+			&jose.SignerOptions{ExtraHeaders: more},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -90,16 +96,16 @@ func TestExtensionHeaderIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := parse(token, jwt.Algorithms, key.Public()); !errors.Is(err, jwt.ErrInvalid) {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("Parse of a token with the header %s: error %v, want ErrInvalid", name, err)
 		}
 	}
 }
 
-func TestKeyHasOneSpelling(t *testing.T) {
+func TestKeyHasOneEncoding(t *testing.T) {
 	t.Parallel()
 	const canonical = `{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}`
 	if keys, err := jwt.ParseJWKS([]byte(`{"keys":[` + canonical + `]}`)); err != nil || len(keys) != 1 {
-		t.Fatalf("%v %v", keys, err)
+		t.Fatalf("ParseJWKS of a canonical key = %v, %v, want 1 key", keys, err)
 	}
 	for _, change := range []string{`vRVEV"`, `vRVEU="`, `vRVEU\n"`} {
 		changed := strings.Replace(canonical, `vRVEU"`, change, 1)
@@ -107,7 +113,7 @@ func TestKeyHasOneSpelling(t *testing.T) {
 			t.Fatal(changed)
 		}
 		if keys, _ := jwt.ParseJWKS([]byte(`{"keys":[` + changed + `]}`)); len(keys) != 0 {
-			t.Errorf("%s was read", changed)
+			t.Errorf("ParseJWKS of %s = %v, want no key", changed, keys)
 		}
 	}
 }

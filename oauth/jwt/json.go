@@ -10,10 +10,10 @@ const (
 	maxElements = 2000
 )
 
-// CheckJSONLimits refuses JSON that is more expensive to parse than real clients send: nested deeper than 20, with an object
-// or array that exceeds the given number of members, or with more than 2000 members in total. It allocates nothing and
-// does not check the syntax, which the decoder does. The error message continues a sentence that starts with the name
-// of the value.
+// CheckJSONLimits refuses JSON that is more expensive to parse than real clients send: nested deeper than 20, with an
+// object or array that exceeds the given number of members, or with more than 2000 members in total. It allocates
+// nothing and does not check the syntax, which the decoder does. The error message continues a sentence that starts
+// with the name of the value.
 func CheckJSONLimits(raw []byte, members int) error {
 	var counts [maxDepth]int
 	depth, total := 0, 0

@@ -29,11 +29,11 @@ func newKey(t testing.TB, id, alg string) *jwt.Key {
 	return k
 }
 
-func in(keys ...jose.JSONWebKey) func(string, string) ([]jose.JSONWebKey, error) {
+func findIn(keys ...jose.JSONWebKey) func(string, string) ([]jose.JSONWebKey, error) {
 	return func(string, string) ([]jose.JSONWebKey, error) { return keys, nil }
 }
 
-func TestWhatIsSignedVerifies(t *testing.T) {
+func TestSignedTokenVerifies(t *testing.T) {
 	t.Parallel()
 	for _, alg := range jwt.Algorithms {
 		k, other := newKey(t, "1", alg), newKey(t, "1", alg)
@@ -42,9 +42,9 @@ func TestWhatIsSignedVerifies(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := jwt.Parse(token, jwt.Algorithms, in(k.JWK()))
+			got, err := jwt.Parse(token, jwt.Algorithms, findIn(k.JWK()))
 			if err != nil || got.Type != typ || got.KeyID != "1" || string(got.Payload) != `{"iss":"x"}` {
-				t.Errorf("%s %q: %v %+v", alg, typ, err, got)
+				t.Errorf("Parse of an %s token with typ %q = %+v, %v", alg, typ, got, err)
 			}
 			for name, err := range map[string]error{
 				"another key":       parse(token, jwt.Algorithms, other.JWK()),
@@ -56,21 +56,26 @@ func TestWhatIsSignedVerifies(t *testing.T) {
 					j.Use = "enc"
 					return j
 				}()),
-				"unsigned": parse(strings.Join(append([]string{base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none"}`))}, strings.Split(token, ".")[1], ""), "."), jwt.Algorithms, k.JWK()),
+				"unsigned": parse(unsigned(token), jwt.Algorithms, k.JWK()),
 			} {
 				if !errors.Is(err, jwt.ErrInvalid) {
-					t.Errorf("%s, %s: %v", alg, name, err)
+					t.Errorf("Parse of an %s token, %s: error %v, want ErrInvalid", alg, name, err)
 				}
 			}
 		}
 		if _, err := k.Sign("at+jwt", map[string]string{}); err == nil {
-			t.Error("an access token is signed")
+			t.Error("Sign with the typ at+jwt returned no error")
 		}
 	}
 }
 
+// unsigned returns the token with alg none and without its signature.
+func unsigned(token string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none"}`)) + "." + strings.Split(token, ".")[1] + "."
+}
+
 func parse(token string, algs []string, keys ...jose.JSONWebKey) error {
-	_, err := jwt.Parse(token, algs, in(keys...))
+	_, err := jwt.Parse(token, algs, findIn(keys...))
 	return err
 }
 
@@ -84,12 +89,12 @@ func without(alg string) []string {
 	return out
 }
 
-func TestKeysFitTheirAlgorithm(t *testing.T) {
+func TestKeyMustMatchAlgorithm(t *testing.T) {
 	t.Parallel()
 	small, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err == nil {
 		if _, err := jwt.NewKey("1", jwt.RS256, small); err == nil {
-			t.Error("an RSA key of 1024 bits signs")
+			t.Error("NewKey with an RSA key of 1024 bits returned no error")
 		}
 	}
 	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
@@ -97,14 +102,14 @@ func TestKeysFitTheirAlgorithm(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := jwt.NewKey("1", jwt.ES256, p384); err == nil {
-		t.Error("P-384 signs ES256")
+		t.Error("NewKey with a P-384 key for ES256 returned no error")
 	}
 	if _, err := jwt.Generate("none"); err == nil {
-		t.Error("there is a key for none")
+		t.Error("Generate(none) returned no error")
 	}
 }
 
-func TestParseKeysRefusesPrivateOnes(t *testing.T) {
+func TestParseJWKSRefusesPrivateKeys(t *testing.T) {
 	t.Parallel()
 	k := newKey(t, "1", jwt.ES256)
 	public, err := json.Marshal(k.JWK())
@@ -119,47 +124,55 @@ func TestParseKeysRefusesPrivateOnes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, err := jwt.ParseJWKS([]byte(`{"keys":[` + string(public) + `,{"kty":"new","x":1},{"kty":"EC","crv":"P-521","x":"AA","y":"AA"}]}`))
+	keys, err := jwt.ParseJWKS(
+		[]byte(`{"keys":[` + string(public) + `,{"kty":"new","x":1},{"kty":"EC","crv":"P-521","x":"AA","y":"AA"}]}`),
+	)
 	if err != nil || len(keys) != 1 || keys[0].KeyID != "1" {
-		t.Errorf("%v %v", keys, err)
+		t.Errorf("ParseJWKS with one supported key = %v, %v, want that key", keys, err)
 	}
-	for _, bad := range []string{"", "[]", "{}", `{"keys":{}}`, `{"keys":["x"]}`, `{"keys":[` + string(secret) + `]}`, `{"keys":[{"kty":"oct","k":"AAAA"}]}`} {
+	for _, bad := range []string{
+		"", "[]", "{}", `{"keys":{}}`, `{"keys":["x"]}`, `{"keys":[` + string(secret) + `]}`, `{"keys":[{"kty":"oct","k":"AAAA"}]}`,
+	} {
 		if keys, err := jwt.ParseJWKS([]byte(bad)); err == nil {
-			t.Errorf("%s gives %v", bad, keys)
+			t.Errorf("ParseJWKS(%s) = %v, want an error", bad, keys)
 		}
 	}
 }
 
 func FuzzParse(f *testing.F) {
 	k := newKey(f, "1", jwt.ES256)
-	good, err := k.Sign(jwt.TypeJWT, map[string]string{"iss": "x"})
+	valid, err := k.Sign(jwt.TypeJWT, map[string]string{"iss": "x"})
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(good)
+	f.Add(valid)
 	f.Add("a.b.c")
 	f.Add(strings.Repeat(".", 100))
 	f.Fuzz(func(t *testing.T, token string) {
 		jwt.UnverifiedIssuer(token)
-		got, err := jwt.Parse(token, jwt.Algorithms, in(k.JWK()))
+		got, err := jwt.Parse(token, jwt.Algorithms, findIn(k.JWK()))
 		if err != nil {
 			return
 		}
-		// Nobody has the key: whatever is accepted says what was signed.
+		// The fuzzer has no key, so it can only be accepted with the payload that was signed.
 		if string(got.Payload) != `{"iss":"x"}` {
-			t.Errorf("accepted %s", got.Payload)
+			t.Errorf("Parse(%q) has the payload %s, want the signed one", token, got.Payload)
 		}
 	})
 }
 
-func FuzzParseKeys(f *testing.F) {
-	f.Add([]byte(`{"keys":[{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}`))
+func FuzzParseJWKS(f *testing.F) {
+	f.Add(
+		[]byte(
+			`{"keys":[{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}`,
+		),
+	)
 	f.Add([]byte(`{"keys":[{"kty":"oct","k":"AA"}]}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		keys, err := jwt.ParseJWKS(raw)
 		for _, k := range keys {
 			if err == nil && !k.IsPublic() {
-				t.Errorf("a private key came through: %s", raw)
+				t.Errorf("ParseJWKS(%s) returned a private key", raw)
 			}
 		}
 	})

@@ -50,7 +50,7 @@ func (k *Keyring) VerifyAccessToken(ctx context.Context, token string) (*accesst
 	if err != nil {
 		return nil, err
 	}
-	if err := claims.Current(k.store.Now()); err != nil {
+	if err := claims.CheckTimes(k.store.Now()); err != nil {
 		return nil, err
 	}
 	return claims, nil
