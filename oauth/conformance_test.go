@@ -10,25 +10,55 @@ import (
 
 var update = flag.Bool("update", false, "rewrite golden files")
 
+const conformanceIntroduction = `# Conformance
+
+<!-- Generated from the tables in oauth/*_test.go by "make golden"; do not edit. -->
+
+Each line is a black-box test over HTTP, which ` + "`make test`" + ` runs on PostgreSQL and on SQLite. The first letter of its
+number is the subject: P OAuth 2.0, C OpenID Connect, N consent, L logout, R registration, M registration management, K client
+assertions, J request objects, D defence, A published vulnerabilities, G findings of reviews, U what users see. Under each heading
+is the command that runs one of them. Departures from a specification are in [divergences.md](divergences.md).
+`
+
+// conformance lists the tables of requirements in the order of the document.
+var conformance = []struct {
+	title string
+	test  string // the name of the test that runs the table
+	table []servertest.Requirement
+}{
+	{"Authorization endpoint", "TestAuthorizationEndpoint", authorizationEndpoint},
+	{"Codes and PKCE", "TestCodes", codes},
+	{"Token endpoint", "TestTokenEndpoint", tokenEndpoint},
+	{"Refresh", "TestRefresh", refresh},
+	{"Access tokens", "TestAccessTokens", accessTokens},
+	{"Introspection", "TestIntrospection", introspection},
+	{"Revocation", "TestRevocation", revocation},
+	{"Metadata and keys", "TestMetadataAndKeys", metadataAndKeys},
+	{"OpenID Connect", "TestOpenIDCore", openidCore},
+	{"OpenID Connect: requests and users", "TestOpenIDRequests", openidRequests},
+	{"Consent", "TestConsent", consents},
+	{"Logout", "TestLogout", logout},
+	{"Registration", "TestRegistration", registration},
+	{"Registration management", "TestManagement", management},
+	{"Client assertions", "TestAssertions", assertions},
+	{"Request objects", "TestRequestObjects", requestObjects},
+	{"Housekeeping", "TestHousekeeping", housekeeping},
+	{"Defence", "TestDefence", defence},
+	{"Published vulnerabilities", "TestAdvisories", advisories},
+	{"Findings of reviews", "TestRobustness", robustness},
+	{"Names and destinations that users see", "TestUsersAreNotDeceived", deception},
+}
+
 // TestConformanceDocument keeps docs/conformance.md in step with the tables of requirements.
 func TestConformanceDocument(t *testing.T) {
 	t.Parallel()
-	want := "# Conformance\n\n<!-- Generated from the tables in oauth/*_test.go by `make golden`; do not edit. -->\n\n" +
-		"Each line is a black-box test over HTTP, run on PostgreSQL and on SQLite by `make test`. Departures are in\n[divergences.md](divergences.md).\n"
+	want := conformanceIntroduction
 	seen := map[string]bool{}
-	for _, part := range []struct {
-		title string
-		table []servertest.Requirement
-	}{
-		{"Authorization endpoint", authorizationEndpoint}, {"Codes and PKCE", codes}, {"Token endpoint", tokenEndpoint},
-		{"Refresh", refresh}, {"Access tokens", accessTokens}, {"Introspection", introspection}, {"Revocation", revocation},
-		{"Metadata and keys", metadataAndKeys}, {"OpenID Connect", openidCore}, {"OpenID Connect: requests and people", openidRequests}, {"Consent", consents}, {"Logout", logout}, {"Registration", registration}, {"Registration management", management},
-		{"Client assertions", assertions}, {"Request objects", requestObjects}, {"Housekeeping", housekeeping}, {"Defence", defence}, {"Published flaws, never repeated", advisories}, {"Found in review, never again", robustness}, {"Names and destinations that users see", deception},
-	} {
-		want += servertest.Markdown(part.title, part.table)
+	for _, part := range conformance {
+		want += servertest.Markdown(part.title, part.test, part.table)
 		for _, r := range part.table {
 			if seen[r.ID] || r.Spec == "" || r.Text == "" {
-				t.Errorf("requirement %q is there twice, or says nothing", r.ID)
+				t.Errorf("requirement %q is a duplicate, or has no source or description", r.ID)
 			}
 			seen[r.ID] = true
 		}
@@ -41,6 +71,6 @@ func TestConformanceDocument(t *testing.T) {
 	}
 	got, err := os.ReadFile(file)
 	if err != nil || string(got) != want {
-		t.Errorf("%s is not what the tables say; run `make golden` (%v)", file, err)
+		t.Errorf("%s does not match the tables; run `make golden` (%v)", file, err)
 	}
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // testCommand matches a go test command that selects tests: the pattern, and the packages after it.
-var testCommand = regexp.MustCompile(`go test [^\n]*-run '?([A-Za-z|/()^$.0-9]+)'?([^\n&#` + "`" + `]*)`)
+var testCommand = regexp.MustCompile(`go test [^\n]*-run '?([A-Za-z|/()^$._0-9]+)'?([^\n&#` + "`" + `]*)`)
 
 // TestDocumentsAndScriptsSelectExistingTests checks that each alternative of a -run pattern in a script or document
 // matches a test. A renamed test would otherwise no longer run there.

@@ -10,7 +10,7 @@ import (
 
 // Requirement is one line of the protocol, or one published flaw never to be repeated, as a black-box test.
 type Requirement struct {
-	ID   string // its place in our checklist, "P31", or the flaw's published id
+	ID   string // such as "P31"; the letter is explained in docs/conformance.md
 	Spec string // RFC and section
 	Text string
 	Env  map[string]string // settings besides the defaults
@@ -48,10 +48,11 @@ func name(r Requirement) string {
 	return strings.NewReplacer(" ", "_", "/", "_").Replace(r.ID + " " + r.Text)
 }
 
-// Markdown lists requirements for docs/conformance.md.
-func Markdown(title string, table []Requirement) string {
+// Markdown returns a section of docs/conformance.md with the requirements that a test runs.
+func Markdown(title, test string, table []Requirement) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n## %s\n\n| No. | Source | Requirement |\n|---|---|---|\n", title)
+	fmt.Fprintf(&b, "\n## %s\n\n`go test ./oauth -run '%s/^%s_'`\n\n", title, test, table[0].ID)
+	fmt.Fprint(&b, "| No. | Source | Requirement |\n|---|---|---|\n")
 	for _, r := range table {
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", r.ID, r.Spec, strings.ReplaceAll(r.Text, "|", "\\|"))
 	}
