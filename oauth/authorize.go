@@ -20,6 +20,7 @@ import (
 	"gatehouse/oauth/protocol"
 	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
 )
 
 // AuthorizationRequest is a validated authorization request (RFC 6749 §4.1.1).
@@ -113,6 +114,7 @@ func (s *Server) resolveClient(ctx context.Context, form url.Values) (*Authoriza
 	if err != nil {
 		return nil, protocol.Unavailable(err)
 	}
+	reqevent.From(ctx).ClientID = c.ID
 	a := &AuthorizationRequest{
 		Client: c, RedirectURI: uri, State: form.Get("state"), LoginHint: form.Get("login_hint"),
 		CreatedAt: s.store.Now(), redirectURISent: uri != "", form: form, nonce: form.Get("nonce"),

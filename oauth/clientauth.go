@@ -14,6 +14,7 @@ import (
 	"gatehouse/oauth/params"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
 )
 
 // presented is how a request says who its client is.
@@ -26,10 +27,13 @@ type presented struct {
 // the client is registered for. Whatever fails, the answer is the same, but for a client of allowed networks, whose developer
 // needs to know; that such a client exists is no secret, and whether its secret is right is not told.
 func (s *Server) authenticate(ctx context.Context, r *http.Request, form url.Values) (fosite.Client, error) {
+	requestEvent := reqevent.From(ctx)
 	p, err := present(r, form)
 	if err != nil {
+		requestEvent.ClaimedClientID = form.Get("client_id")
 		return nil, err
 	}
+	requestEvent.ClaimedClientID = p.id
 	c, reason, err := s.identify(ctx, p)
 	if e := (*protocol.Error)(nil); errors.As(err, &e) && e.Code == protocol.InvalidClient {
 		event := storage.Event{Type: storage.AuthenticationFailed, ClientID: e.ClientID, Claimed: true, Detail: map[string]any{"reason": reason, "method": p.method, "path": r.URL.Path}}
@@ -44,6 +48,7 @@ func (s *Server) authenticate(ctx context.Context, r *http.Request, form url.Val
 	if err != nil {
 		return nil, err
 	}
+	requestEvent.ClientID = c.ID
 	return fositeClient{c}, nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"gatehouse/oauth/credential"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
 )
 
 // authorizationCode exchanges codes (RFC 6749 §4.1.3, RFC 7636 §4.5).
@@ -165,6 +166,7 @@ const clockSkew = 5 * time.Second
 // used up by now, so what the operator has taken away since the grant was made is left out rather than refused: scopes
 // and resources that do not exist any more, and, if nothing remains, a token for this server alone that can do nothing.
 func (s *Server) fillFromGrant(ctx context.Context, c *storage.Client, state *tokenState, grant storage.Grant, scopes, asked []string) error {
+	reqevent.From(ctx).UserID = grant.UserID
 	if len(asked) == 0 {
 		asked = grant.Resources
 	}

@@ -13,6 +13,7 @@ import (
 	"gatehouse/oauth/protocol"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
 )
 
 // introspection is the JSON of an introspection response (RFC 7662 §2.2).
@@ -87,6 +88,7 @@ func (s *Server) introspect(ctx context.Context, caller *storage.Client, token s
 	if err != nil {
 		return introspection{}, protocol.Unavailable(err)
 	}
+	s.recordTokenUser(ctx, claims)
 	if username != "" && !slices.Contains(strings.Fields(claims.Scope), usernameScope) {
 		username = ""
 	}
@@ -98,6 +100,17 @@ func (s *Server) introspect(ctx context.Context, caller *storage.Client, token s
 		Exp: claims.ExpiresAt, Iat: claims.IssuedAt, Sub: claims.Subject, Aud: aud, Iss: claims.Issuer,
 		JTI: claims.JTI, AuthTime: claims.AuthTime, ACR: claims.ACR, AMR: claims.AMR,
 	}, nil
+}
+
+// recordTokenUser adds the user of an active access token to the request event. The subject of a pairwise client does not
+// identify the user.
+func (s *Server) recordTokenUser(ctx context.Context, claims *accesstoken.Claims) {
+	if claims.GrantID == "" {
+		return
+	}
+	if c, err := s.store.Client(ctx, claims.ClientID); err == nil && !c.IsPairwise() {
+		reqevent.From(ctx).UserID = claims.Subject
+	}
 }
 
 // inactive returns the response for an inactive token and records the reason, which only the operator sees.
@@ -202,6 +215,7 @@ func (s *Server) introspectRefresh(ctx context.Context, caller *storage.Client, 
 		grant.RefreshExpiresAt == nil || !s.store.Now().Before(*grant.RefreshExpiresAt) {
 		return s.inactive(ctx, caller, token, nil, "another client's, rotated or expired")
 	}
+	reqevent.From(ctx).UserID = grant.UserID
 	if caller.IsPairwise() || !grant.Scopes.Has(usernameScope) {
 		username = ""
 	}

@@ -21,6 +21,7 @@ import (
 	"gatehouse/oauth/protocol"
 	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
 )
 
 func (r Registration) open() bool { return r.Mode == RegistrationToken || r.Mode == RegistrationOpen }
@@ -88,6 +89,7 @@ func (s *Server) Register(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	reqevent.From(ctx).ClientID = c.ID
 	protocol.WriteJSON(w, http.StatusCreated, s.registered(c, secret, token))
 	return nil
 }
@@ -245,6 +247,7 @@ func (s *Server) registeredClient(r *http.Request) (*storage.Client, string, err
 	if c.RegistrationHash == nil || c.DisabledAt != nil || subtle.ConstantTimeCompare(c.RegistrationHash, credential.Hash(token)) != 1 {
 		return nil, "", refuse
 	}
+	reqevent.From(r.Context()).ClientID = c.ID
 	return c, token, nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"gatehouse/oauth/protocol"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
 )
 
 // Revoke serves POST /oauth2/revoke (RFC 7009 §2). Revoking a refresh token ends its grant with every access token under
@@ -58,6 +59,7 @@ func (h revoker) RevokeToken(ctx context.Context, token string, _ fosite.TokenTy
 	if h.format.Valid(credential.RefreshToken, token) {
 		grant, err := h.store.Grant(ctx, credential.GrantID(h.format.GrantName(token)))
 		if err == nil && grant.ClientID == clientID {
+			reqevent.From(ctx).UserID = grant.UserID
 			err = h.store.RevokeGrant(ctx, grant.ID, "revoked_by_client", storage.Event{Type: storage.GrantRevoked, ClientID: clientID, UserID: grant.UserID, Token: storage.TokenReference(token)})
 		}
 		return ignoreNotFound(err)
@@ -82,6 +84,7 @@ func (h revoker) RevokeToken(ctx context.Context, token string, _ fosite.TokenTy
 			return ignoreNotFound(err)
 		}
 		event.UserID = grant.UserID
+		reqevent.From(ctx).UserID = grant.UserID
 	}
 	return ignoreNotFound(h.store.RevokeToken(ctx, storage.RevokedToken{JTI: claims.JTI, ExpiresAt: expires}, event))
 }

@@ -15,6 +15,7 @@ import (
 	"gatehouse/oauth/params"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
 )
 
 // tokenBody is the JSON of a successful token response (RFC 6749 §5.1).
@@ -40,6 +41,7 @@ func (s *Server) Token(w http.ResponseWriter, r *http.Request) error {
 	default:
 		return protocol.NewError(protocol.UnsupportedGrantType, "The grant type is not supported; the metadata lists those that are.")
 	}
+	reqevent.From(r.Context()).GrantType = form.Get("grant_type")
 	if err := params.CheckListLengths(form); err != nil {
 		return err
 	}

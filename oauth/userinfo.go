@@ -10,6 +10,7 @@ import (
 	"gatehouse/oauth/accesstoken"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
 )
 
 // Userinfo serves GET and POST /oauth2/userinfo (OIDC Core §5.3). The access token comes in the header or in the body of
@@ -53,6 +54,8 @@ func (s *Server) userinfo(ctx context.Context, token string) (*storage.Client, m
 		return nil, nil, err
 	}
 	refuse.ClientID = claims.ClientID
+	event := reqevent.From(ctx)
+	event.ClientID = claims.ClientID
 	scopes := strings.Fields(claims.Scope)
 	if claims.GrantID == "" || !slices.Contains(claims.Audience, s.options.Issuer) {
 		return nil, nil, refuse
@@ -64,6 +67,7 @@ func (s *Server) userinfo(ctx context.Context, token string) (*storage.Client, m
 	if err != nil {
 		return nil, nil, protocol.Unavailable(err)
 	}
+	event.UserID = u.ID
 	if !slices.Contains(scopes, protocol.ScopeOpenID) {
 		return nil, nil, protocol.InsufficientScopeError(protocol.ScopeOpenID).WithClient(claims.ClientID)
 	}

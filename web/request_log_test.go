@@ -1,0 +1,100 @@
+package web_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/cmd/gatehouse/server/servertest"
+	"gatehouse/oauth"
+	"gatehouse/storage/storagetest"
+)
+
+// requestLine returns the attributes of the log line of the request that has the response r.
+func requestLine(t *testing.T, s *servertest.Server, r servertest.Response) map[string]any {
+	t.Helper()
+	for line := range strings.Lines(s.Log.String()) {
+		var attrs map[string]any
+		if json.Unmarshal([]byte(line), &attrs) == nil && attrs["msg"] == "request" && attrs["request_id"] == r.Header.Get("X-Request-Id") {
+			return attrs
+		}
+	}
+	t.Fatalf("no log line for request %s in:\n%s", r.Header.Get("X-Request-Id"), s.Log)
+	return nil
+}
+
+// assertionForm returns a token request that authenticates the client with private_key_jwt and no client_id.
+func assertionForm(t *testing.T, s *servertest.Server, key servertest.ClientKey, clientID string) url.Values {
+	t.Helper()
+	now := s.Clock.Now()
+	assertion := key.Sign(t, map[string]any{
+		"iss": clientID, "sub": clientID, "aud": s.Issuer, "jti": rand.Text(), "iat": now.Unix(), "exp": now.Add(time.Minute).Unix(),
+	}, nil)
+	return url.Values{
+		"grant_type":            {"client_credentials"},
+		"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"}, "client_assertion": {assertion},
+	}
+}
+
+// TestRequestLogHasClientAndUser sends a request to each kind of endpoint and expects the IDs that it determined in its
+// log line, wherever the client was named.
+func TestRequestLogHasClientAndUser(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open"}})
+		user := s.User("alice").ID
+		app, api := s.RelyingParty(), s.Machine("jobs")
+		private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		storagetest.Must(t, err)
+		key := servertest.ClientKey{Private: private, ID: "k", Alg: "ES256"}
+		keyed := s.Client(`{"grant_types":["client_credentials"],"scope":"jobs","token_endpoint_auth_method":"private_key_jwt","jwks":` +
+			servertest.KeySet(t, key) + `}`)
+		b := s.Browser()
+		code := b.Code(app, "alice", "scope", "openid offline_access")
+		exchange := s.Token(app, servertest.CodeForm(code, app)).OK(t)
+		access, refresh := exchange.Text("access_token"), exchange.Text("refresh_token")
+		registered := s.Do(jsonBody(s, http.MethodPost, "/oauth2/register", "", `{"redirect_uris":["https://a.example/cb"]}`))
+		ownID := registered.Text("client_id")
+		consent := b.Follow(b.Authorize(app, "prompt", "consent"))
+
+		nobody := oauth.ClientInformation{}
+		for _, c := range []struct {
+			name             string
+			response         servertest.Response
+			client, user     string
+			grantType, error string
+		}{
+			{"code exchange", exchange, app.ClientID, user, "authorization_code", ""},
+			{"refresh", s.Refresh(app, refresh).OK(t), app.ClientID, user, "refresh_token", ""},
+			{"client credentials", s.Token(api, url.Values{"grant_type": {"client_credentials"}}), api.ClientID, "", "client_credentials", ""},
+			{"private_key_jwt", s.Post("/oauth2/token", nobody, assertionForm(t, s, key, keyed.ClientID)).OK(t), keyed.ClientID, "", "client_credentials", ""},
+			{"userinfo", s.Userinfo(access).OK(t), app.ClientID, user, "", ""},
+			{"introspection", s.Introspect(app, access), app.ClientID, user, "", ""},
+			{"registration", registered, ownID, "", "", ""},
+			{
+				"registered client",
+				s.Do(jsonBody(s, http.MethodGet, "/oauth2/register/"+ownID, registered.Text("registration_access_token"), "")),
+				ownID, "", "", "",
+			},
+			{"consent page", consent.Response, app.ClientID, user, "", ""},
+			{"account page", b.Open("/account").Response, "", user, "", ""},
+			{"logout page", b.Open("/oauth2/logout?client_id=" + app.ClientID).Response, app.ClientID, user, "", ""},
+			{"revocation", s.Post("/oauth2/revoke", app, url.Values{"token": {access}}), app.ClientID, user, "", ""},
+			{"incorrect secret", s.Token(servertest.Nobody("unknown-client"), url.Values{"grant_type": {"client_credentials"}}), "unknown-client", "", "client_credentials", "invalid_client"},
+			{"unregistered client", s.Get("/oauth2/authorize?client_id=gate_cs_live_x"), "(a credential)", "", "", "invalid_request"},
+		} {
+			line := requestLine(t, s, c.response)
+			for attribute, want := range map[string]string{"client_id": c.client, "user_id": c.user, "grant_type": c.grantType, "error": c.error} {
+				if got, _ := line[attribute].(string); got != want {
+					t.Errorf("%s: the request log has %s %q, want %q: %v", c.name, attribute, got, want, line)
+				}
+			}
+		}
+	})
+}
