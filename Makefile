@@ -57,8 +57,8 @@ words: ## list the discouraged words that are left, with what to write
 lint: ## run golangci-lint
 	go run $(LINT) run
 
-build: ## static binary in bin/
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/gatehouse ./cmd/gatehouse
+build: ## static binaries in bin/: the server, and the load generator oauthbench
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/ ./cmd/gatehouse ./cmd/oauthbench
 
 image: ## container image
 	docker build -t gatehouse .

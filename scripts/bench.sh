@@ -24,11 +24,12 @@ export GATEHOUSE_SECRET_KEY=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
 GATEHOUSE_RATE_LIMITS=$(for l in authorize sign_in stored_request stored_requests token_address token_client token_person introspection revocation; do printf '%s=1000000/1s,' $l; done)
 export GATEHOUSE_RATE_LIMITS=${GATEHOUSE_RATE_LIMITS%,} GATEHOUSE_ISSUER=http://127.0.0.1:18080
 CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$work/gatehouse" ./cmd/gatehouse
-gatehouse=$work/gatehouse
+CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$work/oauthbench" ./cmd/oauthbench
+gatehouse=$work/gatehouse oauthbench=$work/oauthbench
 
 milliseconds() { echo $(($(date +%s%N) / 1000000)); }
 
-# serve PORT starts a process and waits until it is ready; its pid is in $server.
+# serve PORT starts a process and waits until it is ready; its pid is in $server, and the flags that measure it and its database in $processes.
 serve() {
 	if curl -s -o /dev/null "http://127.0.0.1:$1/"; then
 		echo "something else listens on port $1" >&2
@@ -37,6 +38,7 @@ serve() {
 	GATEHOUSE_LISTEN=127.0.0.1:$1 GATEHOUSE_ADMIN_LISTEN=127.0.0.1:$(($1 + 1000)) "$gatehouse" serve 2>"$work/log.$1" &
 	server=$!
 	pids+=("$server")
+	processes=(--server-pid "$server" --database-pid "$(head -n 1 "$work/pg/data/postmaster.pid" 2>/dev/null || echo 0)")
 	until curl -sf "http://127.0.0.1:$1/readyz" >/dev/null 2>&1; do
 		kill -0 "$server" 2>/dev/null || { cat "$work/log.$1" >&2; exit 1; }
 	done
@@ -47,12 +49,12 @@ resident() { awk '/VmRSS/ { printf "%.0f", $2 / 1024 }' "/proc/$1/status"; }
 prepare() {
 	[ -f "$work/profile.json" ] && return
 	"$gatehouse" migrate up >/dev/null
-	"$gatehouse" bench prepare >"$work/profile.json"
+	"$oauthbench" prepare >"$work/profile.json"
 }
 
-bench() { "$gatehouse" bench --profile "$work/profile.json" "$@"; }
+bench() { "$oauthbench" --profile "$work/profile.json" "$@"; }
 
-# table prints what bench printed as Markdown.
+# table prints the table of oauthbench as Markdown.
 table() {
 	awk '{ gsub(/  +/, " | "); sub(/ \| $/, ""); sub(/ +$/, "") }
 		NR == 1 { print "| " tolower($0) " |"; n = gsub(/ \| /, " | "); printf "|"; for (i = 0; i <= n; i++) printf "---|"; print ""; next }
@@ -87,7 +89,7 @@ handlers() {
 http() {
 	prepare
 	serve 18080
-	bench --ceiling --time "${BENCH_TIME:-3s}" --rounds "${BENCH_COUNT:-3}" | tee "$work/http.txt" >&2
+	bench --bare --time "${BENCH_TIME:-3s}" --rounds "${BENCH_COUNT:-3}" "${processes[@]}" | tee "$work/http.txt" >&2
 	resident "$server" >"$work/loaded"
 	table <"$work/http.txt"
 	kill "$server" && wait "$server" || true
@@ -134,34 +136,24 @@ overload() {
 	kill "$server" && wait "$server" || true
 }
 
-# ticks sums the processor time of processes, in hundredths of a second: of one pid, or of all that are called so.
-ticks() {
-	local pid total=0 fields
-	for pid in $([ "$1" = postgres ] && pgrep -x postgres || echo "$1"); do
-		fields=$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null) || continue
-		set -- "$1" $fields
-		total=$((total + ${13} + ${14}))
-	done
-	echo "$total"
-}
-
+# costs measures processor time and write-ahead log per operation. Two workloads also write the log of the tokens that they
+# consume, which is subtracted.
 costs() {
 	serve 18080
 	echo '| operation | server µs | PostgreSQL µs | WAL bytes |'
 	echo '|---|---|---|---|'
-	local w server_before postgres_before wal_before n
+	local w wal_before wal
 	for w in client_credentials introspection_hot introspection_spread refresh code revocation; do
-		server_before=$(ticks "$server") postgres_before=$(ticks postgres)
 		wal_before=$(psql -At -c 'SELECT pg_current_wal_lsn()' "$DSN")
-		bench --workload $w --connections 8 --time 5s --warm-up 0s --rounds 1 --json >"$work/cost.json"
-		sleep 1.5 # the seals of the last rows
-		n=$(awk '/"operations"/ { print $2 + 0 }' "$work/cost.json")
-		case $w in introspection_spread | revocation) n="$n 20000" ;; *) n="$n 0" ;; esac # they also made the tokens that they used
-		echo "$w $n $(($(ticks "$server") - server_before)) $(($(ticks postgres) - postgres_before)) $(psql -At -c "SELECT pg_current_wal_lsn() - '$wal_before'::pg_lsn" "$DSN")"
+		bench --workload $w --connections 8 --time 5s --warm-up 0s --rounds 1 --json "${processes[@]}" >"$work/cost.json"
+		wal=$(psql -At -c "SELECT pg_current_wal_lsn() - '$wal_before'::pg_lsn" "$DSN")
+		awk -v w=$w -v wal="$wal" '
+			/"operations"/ { n = $2 + 0 } /"server_cpu_us"/ { s = $2 + 0 } /"database_cpu_us"/ { d = $2 + 0 }
+			END { print w, n, (w ~ /introspection_spread|revocation/ ? 20000 : 0), s, d, wal }' "$work/cost.json"
 	done >"$work/costs.txt"
-	awk '{ n = $2 } $1 == "client_credentials" { s = $4 / n; p = $5 / n; l = $6 / n }
-		{ wal = ($6 - $3 * l) / n; if (wal < 0) wal = 0 # what is subtracted is measured too
-		  printf "| %s | %.0f | %.0f | %.0f |\n", $1, 1e4 * ($4 - $3 * s) / n, 1e4 * ($5 - $3 * p) / n, wal }' "$work/costs.txt" | tee -a /dev/stderr
+	awk '{ n = $2 } $1 == "client_credentials" { l = $6 / n }
+		{ wal = ($6 - $3 * l) / n; if (wal < 0) wal = 0 # the subtracted value is an estimate
+		  printf "| %s | %.0f | %.0f | %.0f |\n", $1, $4, $5, wal }' "$work/costs.txt" | tee -a /dev/stderr
 	kill "$server" && wait "$server" || true
 }
 
@@ -181,7 +173,7 @@ scale() {
 		for w in client_credentials introspection_hot refresh code; do
 			local running=()
 			for ((i = 0; i < n; i++)); do
-				"$gatehouse" bench --profile "$work/profile.$i.json" --workload $w --connections $((8 / n)) --time "${BENCH_TIME:-3s}" --rounds 1 --json >"$work/scale.$i.json" &
+				"$oauthbench" --profile "$work/profile.$i.json" --workload $w --connections $((8 / n)) --time "${BENCH_TIME:-3s}" --rounds 1 --json >"$work/scale.$i.json" &
 				running+=($!)
 			done
 			wait "${running[@]}"
@@ -214,14 +206,14 @@ growth() {
 	(
 		export GATEHOUSE_DATABASE_URL=$grown GATEHOUSE_ISSUER=http://127.0.0.1:18082
 		"$gatehouse" migrate up >/dev/null
-		"$gatehouse" bench prepare >"$work/grown.json"
+		"$oauthbench" prepare >"$work/grown.json"
 	)
 	GATEHOUSE_DATABASE_URL=$grown GATEHOUSE_ISSUER=http://127.0.0.1:18082 serve 18082
 	psql -q -v ON_ERROR_STOP=1 -v rows="${GROWTH_ROWS:-10000000}" -f scripts/growth.sql "$grown" >&2
 	echo 'when: WORKLOAD  CONNECTIONS  PER SECOND  ±%  P50 MS  P90 MS  P99 MS  MAX MS  ERRORS' >"$work/growth.txt"
 	for w in client_credentials introspection_hot introspection_spread refresh code; do
 		bench --workload $w --connections 8 --time "${BENCH_TIME:-4s}" --rounds 5 | sed '1d; s/^/empty: /' >>"$work/growth.txt"
-		"$gatehouse" bench --profile "$work/grown.json" --workload $w --connections 8 --time "${BENCH_TIME:-4s}" --rounds 5 | sed '1d; s/^/grown: /' >>"$work/growth.txt"
+		"$oauthbench" --profile "$work/grown.json" --workload $w --connections 8 --time "${BENCH_TIME:-4s}" --rounds 5 | sed '1d; s/^/grown: /' >>"$work/growth.txt"
 	done
 	tee /dev/stderr <"$work/growth.txt" | table
 	kill "$empty" "$server" && wait "$empty" "$server" || true

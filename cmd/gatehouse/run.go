@@ -78,7 +78,7 @@ func (a *app) root() *cobra.Command {
 			"Settings come from the environment (GATEHOUSE_…); flags override them. `gatehouse config print` shows them.",
 		a.devCommand(), a.serveCommand(), a.migrateCommand(), a.clientCommand(), a.userCommand(), a.scopeCommand(),
 		a.resourceCommand(), a.registrationTokenCommand(), a.keyCommand(), a.auditCommand(), a.backupCommand(),
-		a.rekeyCommand(), a.benchCommand(), a.configCommand(), a.versionCommand())
+		a.rekeyCommand(), a.configCommand(), a.versionCommand())
 	root.SilenceErrors, root.SilenceUsage, root.Version = true, true, version
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		if unknown := (*pflag.NotExistError)(nil); errors.As(err, &unknown) {

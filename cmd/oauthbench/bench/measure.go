@@ -15,65 +15,77 @@ type round struct {
 	latency []time.Duration // of each operation that succeeded, sorted
 	errors  int
 	first   error
+
+	serverCPU, databaseCPU float64 // microseconds per operation
 }
 
-// errorsAllowed is when a measurement ends early: a server that refuses everything is not worth more.
-const errorsAllowed = 1000
+// maxErrors is the number of errors that ends a measurement early.
+const maxErrors = 1000
 
-// measure warms up and then does the workload's operation on so many connections at once, each one after the other.
+// measure warms up and then runs the workload's operation on a number of connections concurrently, on each connection
+// one after another.
 func (d *driver) measure(ctx context.Context, w workload, connections int, o Options) (round, error) {
-	callers := make([]*caller, connections)
-	for i := range callers {
-		callers[i] = d.newCaller()
+	open := make([]*connection, connections)
+	for i := range open {
+		open[i] = d.connect()
 	}
 	defer func() {
-		for _, c := range callers {
+		for _, c := range open {
 			c.transport.CloseIdleConnections()
 		}
 	}()
-	most := MaxCount
+	maximum := MaxCount
 	if o.Count > 0 {
-		most = o.Count
+		maximum = o.Count
 	}
-	operations, ready, err := w.prepare(ctx, d, callers, most)
+	operations, prepared, err := w.prepare(ctx, d, open, maximum)
 	if err != nil {
 		return round{}, err
 	}
-	if ready > 0 {
-		most = min(most, ready)
+	if prepared > 0 {
+		maximum = min(maximum, prepared)
 	}
-	if w.again {
+	if w.repeatable {
 		warm, err := drive(ctx, operations, o.WarmUp, MaxCount)
 		if err == nil && len(warm.latency) == 0 {
-			err = warm.first // nothing succeeds
+			err = warm.first // no operation succeeds
 		}
 		if err != nil {
 			return round{}, err
 		}
 	}
-	r, err := drive(ctx, operations, o.Time, most)
+	before, err := d.cpu.read()
+	if err != nil {
+		return round{}, err
+	}
+	r, err := drive(ctx, operations, o.Time, maximum)
 	if err == nil && errors.Is(r.first, errLimited) {
 		err = r.first
 	}
+	if err != nil {
+		return r, err
+	}
+	r.serverCPU, r.databaseCPU, err = d.cpu.perOperation(ctx, before, len(r.latency)+r.errors)
 	return r, err
 }
 
-// drive calls each operation from a goroutine of its own until the time is up or so many are done in all.
-func drive(ctx context.Context, operations []operation, limit time.Duration, most int) (round, error) {
+// drive calls each operation repeatedly from its own goroutine until the time is up or the maximum number of calls is
+// reached.
+func drive(ctx context.Context, operations []operation, limit time.Duration, maximum int) (round, error) {
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var left, failures atomic.Int64
-	left.Store(int64(most))
+	left.Store(int64(maximum))
 	rounds := make([]round, len(operations))
 	var running sync.WaitGroup
-	began := time.Now()
+	start := time.Now()
 	for i, one := range operations {
 		running.Go(func() {
 			r := &rounds[i]
-			for limited.Err() == nil && left.Add(-1) >= 0 && failures.Load() < errorsAllowed {
-				at := time.Now()
-				err := one(ctx) // not the limited context: an operation that has begun counts, or the last ones would all fail
-				switch took := time.Since(at); {
+			for limited.Err() == nil && left.Add(-1) >= 0 && failures.Load() < maxErrors {
+				began := time.Now()
+				err := one(ctx) // not the limited context: the last operations would all fail
+				switch took := time.Since(began); {
 				case err == nil:
 					r.latency = append(r.latency, took)
 				case ctx.Err() != nil:
@@ -81,7 +93,7 @@ func drive(ctx context.Context, operations []operation, limit time.Duration, mos
 				default:
 					failures.Add(1)
 					if errors.Is(err, errLimited) {
-						failures.Add(errorsAllowed)
+						failures.Add(maxErrors)
 					}
 					r.errors++
 					if r.first == nil {
@@ -92,7 +104,7 @@ func drive(ctx context.Context, operations []operation, limit time.Duration, mos
 		})
 	}
 	running.Wait()
-	all := round{took: time.Since(began)}
+	all := round{took: time.Since(start)}
 	for _, r := range rounds {
 		all.latency = append(all.latency, r.latency...)
 		all.errors += r.errors
@@ -106,15 +118,15 @@ func drive(ctx context.Context, operations []operation, limit time.Duration, mos
 
 func (r round) perSecond() float64 { return float64(len(r.latency)) / r.took.Seconds() }
 
-// at is the latency in milliseconds that so many in a hundred operations do not exceed.
-func (r round) at(percent int) float64 {
+// percentile returns the latency in milliseconds that a percentage of the operations does not exceed.
+func (r round) percentile(percent int) float64 {
 	if len(r.latency) == 0 {
 		return 0
 	}
 	return r.latency[(len(r.latency)-1)*percent/100].Seconds() * 1000
 }
 
-// figures takes the median of the rounds, of each figure by itself.
+// figures returns the median of the rounds, for each figure separately.
 func figures(rounds []round) Figures {
 	median := func(of func(round) float64) float64 {
 		var all []float64
@@ -137,9 +149,11 @@ func figures(rounds []round) Figures {
 	if f.PerSecond > 0 {
 		f.Spread = 100 * (high - low) / f.PerSecond
 	}
-	f.P50 = median(func(r round) float64 { return r.at(50) })
-	f.P90 = median(func(r round) float64 { return r.at(90) })
-	f.P99 = median(func(r round) float64 { return r.at(99) })
-	f.Max = median(func(r round) float64 { return r.at(100) })
+	f.P50 = median(func(r round) float64 { return r.percentile(50) })
+	f.P90 = median(func(r round) float64 { return r.percentile(90) })
+	f.P99 = median(func(r round) float64 { return r.percentile(99) })
+	f.Max = median(func(r round) float64 { return r.percentile(100) })
+	f.ServerCPU = median(func(r round) float64 { return r.serverCPU })
+	f.DatabaseCPU = median(func(r round) float64 { return r.databaseCPU })
 	return f
 }

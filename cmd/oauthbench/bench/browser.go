@@ -15,53 +15,56 @@ import (
 	"golang.org/x/net/html"
 )
 
-// steps is the most pages and redirects between an authorization request and its answer.
-const steps = 20
+// maxSteps is the maximum number of pages and redirects between an authorization request and its response.
+const maxSteps = 20
 
-// forget makes the connection a new browser.
-func (c *caller) forget() { c.http.Jar, _ = cookiejar.New(nil) }
+// clearCookies makes the connection a new browser.
+func (c *connection) clearCookies() { c.http.Jar, _ = cookiejar.New(nil) }
 
-// signIn gets one code with whatever pages that takes, and exchanges it, so that the next needs none.
-func (c *caller) signIn(ctx context.Context, app Client) error {
+// signIn completes one authorization with all its pages, so that the next needs none.
+func (c *connection) signIn(ctx context.Context, app Client) error {
 	if app.ID == "" || app.RedirectURI == "" {
-		return errors.New("the profile names no app with a redirect_uri")
+		return errors.New("the profile has no app with a redirect_uri")
 	}
 	_, err := c.code(ctx, app)
 	return err
 }
 
-// code does the authorization code flow with PKCE (RFC 6749 §4.1, RFC 7636).
-func (c *caller) code(ctx context.Context, app Client) (tokens, error) {
+// code runs the authorization code flow with PKCE (RFC 6749 §4.1, RFC 7636).
+func (c *connection) code(ctx context.Context, app Client) (tokens, error) {
 	verifier, state := rand.Text()+rand.Text(), rand.Text()
 	sum := sha256.Sum256([]byte(verifier))
 	query := url.Values{
-		"response_type": {"code"}, "client_id": {app.ID}, "redirect_uri": {app.RedirectURI}, "scope": {app.Scope}, "state": {state}, "nonce": {state},
+		"response_type": {"code"}, "client_id": {app.ID}, "redirect_uri": {app.RedirectURI},
+		"scope": {app.Scope}, "state": {state}, "nonce": {state},
 		"code_challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}, "code_challenge_method": {"S256"},
 	}
-	mark := "?"
+	separator := "?"
 	if strings.Contains(c.metadata.Authorization, "?") {
-		mark = "&"
+		separator = "&"
 	}
-	answer, err := c.browse(ctx, c.metadata.Authorization+mark+query.Encode(), app.RedirectURI)
+	callback, err := c.browse(ctx, c.metadata.Authorization+separator+query.Encode(), app.RedirectURI)
 	if err != nil {
 		return tokens{}, err
 	}
-	got := answer.Query()
+	got := callback.Query()
 	if got.Get("state") != state || got.Get("code") == "" {
-		return tokens{}, fmt.Errorf("the answer to the app has no code: %s %s", got.Get("error"), got.Get("error_description"))
+		return tokens{}, fmt.Errorf("the authorization response has no code: %s %s",
+			got.Get("error"), got.Get("error_description"))
 	}
 	return c.token(ctx, app, url.Values{
-		"grant_type": {"authorization_code"}, "code": {got.Get("code")}, "redirect_uri": {app.RedirectURI}, "code_verifier": {verifier},
+		"grant_type": {"authorization_code"}, "code": {got.Get("code")},
+		"redirect_uri": {app.RedirectURI}, "code_verifier": {verifier},
 	})
 }
 
-// browse follows redirects and fills in forms until it is sent to the callback, and returns where to.
-func (c *caller) browse(ctx context.Context, address, callback string) (*url.URL, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+// browse follows redirects and submits forms until a redirect leads to the callback, and returns that URL.
+func (c *connection) browse(ctx context.Context, pageURL, callback string) (*url.URL, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, pageURL, nil)
 	if err != nil {
 		return nil, err
 	}
-	for range steps {
+	for range maxSteps {
 		res, body, err := c.do(r) //nolint:bodyclose // do closes it
 		if err != nil {
 			return nil, err
@@ -73,20 +76,20 @@ func (c *caller) browse(ctx context.Context, address, callback string) (*url.URL
 		case err == nil:
 			r, err = http.NewRequestWithContext(ctx, http.MethodGet, next.String(), nil)
 		case res.StatusCode == http.StatusOK:
-			r, err = c.fill(ctx, res.Request.URL, body)
+			r, err = c.submitForm(ctx, res.Request.URL, body)
 		default:
-			err = refused(res.Request, res, body)
+			err = responseError(res.Request, res, body)
 		}
 		if err != nil {
 			return nil, err
 		}
 	}
-	return nil, errors.New("the browser was sent from page to page and never to the app")
+	return nil, errors.New("too many pages and redirects before the callback of the app")
 }
 
-// fill makes the request of the form that signs in or allows: the one with a password field, else the first with a button that
-// says yes.
-func (c *caller) fill(ctx context.Context, page *url.URL, body []byte) (*http.Request, error) {
+// submitForm returns the request of the form that signs in or consents: the one with a password field, else the first
+// with a button that approves.
+func (c *connection) submitForm(ctx context.Context, page *url.URL, body []byte) (*http.Request, error) {
 	doc, err := html.Parse(strings.NewReader(string(body)))
 	if err != nil {
 		return nil, err
@@ -95,16 +98,16 @@ func (c *caller) fill(ctx context.Context, page *url.URL, body []byte) (*http.Re
 	for _, f := range formsOf(doc) {
 		if f.password != "" {
 			best = f
-			f.values.Set(f.username, c.profile.Person.Username)
-			f.values.Set(f.password, c.profile.Person.Password)
+			f.values.Set(f.username, c.profile.User.Username)
+			f.values.Set(f.password, c.profile.User.Password)
 			break
 		}
-		if best == nil && f.yes {
+		if best == nil && f.approves {
 			best = f
 		}
 	}
 	if best == nil {
-		return nil, fmt.Errorf("%s is a page without a form that signs in or allows", page.Path)
+		return nil, fmt.Errorf("%s is a page without a form that signs in or consents", page.Path)
 	}
 	to, err := page.Parse(best.action)
 	if err != nil {
@@ -123,7 +126,7 @@ type form struct {
 	action             string
 	values             url.Values
 	username, password string // names of fields
-	yes                bool
+	approves           bool
 }
 
 func formsOf(n *html.Node) (out []*form) {
@@ -146,8 +149,8 @@ func (f *form) read(n *html.Node) {
 		case kind == "password":
 			f.password = name
 		case n.Data == "button" || kind == "submit":
-			if !f.yes && saysYes(name+" "+value+" "+text(n)) {
-				f.yes = true
+			if !f.approves && approves(name+" "+value+" "+text(n)) {
+				f.approves = true
 				if name != "" {
 					f.values.Set(name, value)
 				}
@@ -166,8 +169,8 @@ func (f *form) read(n *html.Node) {
 	}
 }
 
-// saysYes reports whether a button is the one that goes on.
-func saysYes(s string) bool {
+// approves reports whether the text of a button means consent.
+func approves(s string) bool {
 	s = strings.ToLower(s)
 	for _, no := range []string{"deny", "cancel", "reject", "decline", "sign out", "log out"} {
 		if strings.Contains(s, no) {

@@ -22,10 +22,10 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// bare is the process that every workload is compared with. It does what no authorization server can leave out (parse the form,
-// compare a SHA-256 secret, sign or verify ES256, one SQL statement where something is asked or changed) and none of what
-// makes one: no checks, no log, no limits, no metrics.
-type bare struct {
+// bareServer is the process that every workload is compared with. It does what no authorization server can leave out
+// (parse the form, compare a SHA-256 secret, sign or verify ES256, one SQL statement to read or change something) and
+// nothing else: no checks, no log, no rate limits, no metrics.
+type bareServer struct {
 	profile  Profile
 	secret   [32]byte
 	key      *ecdsa.PrivateKey
@@ -34,27 +34,33 @@ type bare struct {
 	db       *pgxpool.Pool // nil without PostgreSQL
 }
 
-// ceilingSchema begins the name of the schema where the bare process has its tables, which are gone afterwards.
-const ceilingSchema = "gatehouse_bench_ceiling_"
+// bareSchema is the prefix of the schema that the bare process creates for its tables and drops at its end.
+const bareSchema = "oauthbench_bare_"
 
-const ceilingTables = `
+const bareTables = `
 	CREATE TABLE clients (id TEXT PRIMARY KEY, epoch BIGINT NOT NULL, disabled_at BIGINT);
 	CREATE TABLE sessions (hash BYTEA PRIMARY KEY, user_id TEXT NOT NULL, ended_at BIGINT);
 	CREATE TABLE revoked_tokens (jti TEXT PRIMARY KEY, revoked_at BIGINT NOT NULL);
-	CREATE TABLE codes (hash BYTEA PRIMARY KEY, user_id TEXT NOT NULL, client_id TEXT NOT NULL, scopes TEXT NOT NULL, challenge TEXT NOT NULL, redirect_uri TEXT NOT NULL, expires_at BIGINT NOT NULL, consumed_at BIGINT);
-	CREATE TABLE grants (id TEXT PRIMARY KEY, user_id TEXT NOT NULL, client_id TEXT NOT NULL, scopes TEXT NOT NULL, current_hash BYTEA NOT NULL, previous_hash BYTEA, rotated_at BIGINT, expires_at BIGINT NOT NULL);
-	CREATE TABLE audit (id TEXT PRIMARY KEY, at BIGINT NOT NULL, event TEXT NOT NULL, client_id TEXT NOT NULL, grant_id TEXT NOT NULL, token TEXT NOT NULL);
+	CREATE TABLE codes (
+		hash BYTEA PRIMARY KEY, user_id TEXT NOT NULL, client_id TEXT NOT NULL, scopes TEXT NOT NULL, challenge TEXT NOT NULL,
+		redirect_uri TEXT NOT NULL, expires_at BIGINT NOT NULL, consumed_at BIGINT);
+	CREATE TABLE grants (
+		id TEXT PRIMARY KEY, user_id TEXT NOT NULL, client_id TEXT NOT NULL, scopes TEXT NOT NULL,
+		current_hash BYTEA NOT NULL, previous_hash BYTEA, rotated_at BIGINT, expires_at BIGINT NOT NULL);
+	CREATE TABLE audit (
+		id TEXT PRIMARY KEY, at BIGINT NOT NULL, event TEXT NOT NULL, client_id TEXT NOT NULL, grant_id TEXT NOT NULL,
+		token TEXT NOT NULL);
 	INSERT INTO clients VALUES ('bare', 1, NULL)`
 
-// Ceiling serves the bare process on the listener until ctx ends. With a postgres:// URL it makes its tables in a schema of
-// their own and removes them at the end; without, only the workloads that need no database work. ready is told who to be.
-func Ceiling(ctx context.Context, listener net.Listener, databaseURL string, ready func(Profile) error) (err error) {
-	b := &bare{}
+// ServeBare serves the bare process on the listener until ctx ends. With a postgres:// URL it creates its tables in a
+// separate schema and drops it at the end; without, only WithoutDatabase is supported. ready receives the profile.
+func ServeBare(ctx context.Context, listener net.Listener, databaseURL string, ready func(Profile) error) (err error) {
+	b := &bareServer{}
 	if b.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 		return err
 	}
 	client := Client{ID: "bare", Secret: rand.Text(), Scope: "jobs", RedirectURI: "https://app.invalid/callback"}
-	b.profile = Profile{Issuer: "http://" + listener.Addr().String(), Machine: client, App: client}
+	b.profile = Profile{Issuer: "http://" + listener.Addr().String(), Service: client, App: client}
 	b.secret = sha256.Sum256([]byte(client.Secret))
 	if err := b.documents(); err != nil {
 		return err
@@ -67,7 +73,7 @@ func Ceiling(ctx context.Context, listener net.Listener, databaseURL string, rea
 		defer func() { err = errors.Join(err, done()) }()
 	}
 	server := &http.Server{Handler: b, ReadHeaderTimeout: 10 * time.Second}
-	stop := context.AfterFunc(ctx, func() { _ = server.Close() }) // whoever measures is done
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() }) // the measurement is over
 	defer stop()
 	if err := ready(b.profile); err != nil {
 		return err
@@ -78,20 +84,21 @@ func Ceiling(ctx context.Context, listener net.Listener, databaseURL string, rea
 	return nil
 }
 
-func (b *bare) connect(ctx context.Context, databaseURL string) (done func() error, err error) {
+func (b *bareServer) connect(ctx context.Context, databaseURL string) (done func() error, err error) {
 	cfg, err := pgxpool.ParseConfig(databaseURL)
 	if err != nil {
 		return nil, errors.New("the database URL is not one of PostgreSQL")
 	}
-	schema := ceilingSchema + strings.ToLower(rand.Text()[:8])
+	schema := bareSchema + strings.ToLower(rand.Text()[:8])
 	cfg.ConnConfig.RuntimeParams["search_path"] = schema
 	if b.db, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
 		return nil, err
 	}
-	for _, statement := range []string{"CREATE SCHEMA " + schema, ceilingTables} {
+	for _, statement := range []string{"CREATE SCHEMA " + schema, bareTables} {
 		if _, err := b.db.Exec(ctx, statement, pgx.QueryExecModeSimpleProtocol); err != nil {
 			b.db.Close()
-			return nil, fmt.Errorf("make the tables of the bare process, which takes a role that may create a schema, such as the owner of the database: %w", err)
+			return nil, fmt.Errorf("create the tables of the bare process "+
+				"(this needs a role that may create a schema, such as the owner of the database): %w", err)
 		}
 	}
 	session := sha256.Sum256([]byte("session"))
@@ -108,13 +115,14 @@ func (b *bare) connect(ctx context.Context, databaseURL string) (done func() err
 	}, nil
 }
 
-// documents are as long as those of an OpenID Provider usually are: 2.4 kB of metadata and 1.2 kB of keys.
-func (b *bare) documents() (err error) {
+// documents creates documents of the usual size of an OpenID Provider's: 2.4 kB of metadata and 1.2 kB of keys.
+func (b *bareServer) documents() (err error) {
 	at := b.profile.Issuer
 	if b.metadata, err = json.Marshal(map[string]any{
-		"issuer": at, "authorization_endpoint": at + "/authorize", "token_endpoint": at + "/token", "introspection_endpoint": at + "/introspect",
-		"revocation_endpoint": at + "/revoke", "jwks_uri": at + "/jwks", "response_types_supported": []string{"code"},
-		"bare": strings.Repeat("-", 2100),
+		"issuer": at, "authorization_endpoint": at + "/authorize", "token_endpoint": at + "/token",
+		"introspection_endpoint": at + "/introspect", "revocation_endpoint": at + "/revoke", "jwks_uri": at + "/jwks",
+		"response_types_supported": []string{"code"},
+		"bare":                     strings.Repeat("-", 2100),
 	}); err != nil {
 		return err
 	}
@@ -123,11 +131,15 @@ func (b *bare) documents() (err error) {
 		return err
 	}
 	enc := base64.RawURLEncoding.EncodeToString
-	b.jwks, err = json.Marshal(map[string]any{"keys": []map[string]string{{"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "bare", "x": enc(public[1:33]), "y": enc(public[33:])}}, "bare": strings.Repeat("-", 950)})
+	key := map[string]string{
+		"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "bare",
+		"x": enc(public[1:33]), "y": enc(public[33:]),
+	}
+	b.jwks, err = json.Marshal(map[string]any{"keys": []map[string]string{key}, "bare": strings.Repeat("-", 950)})
 	return err
 }
 
-func (b *bare) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (b *bareServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var err error
 	switch r.URL.Path {
 	case "/jwks":
@@ -148,15 +160,15 @@ func (b *bare) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (b *bare) json(w http.ResponseWriter, body []byte) {
+func (b *bareServer) json(w http.ResponseWriter, body []byte) {
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(body) // a caller that went away
+	_, _ = w.Write(body) // the client closed the connection
 }
 
 var errRefused = errors.New("refused")
 
-// client parses the form and compares the secret.
-func (b *bare) client(r *http.Request) error {
+// authenticate parses the form and compares the secret.
+func (b *bareServer) authenticate(r *http.Request) error {
 	_, secret, _ := r.BasicAuth()
 	sum := sha256.Sum256([]byte(secret))
 	if err := r.ParseForm(); err != nil || subtle.ConstantTimeCompare(sum[:], b.secret[:]) != 1 {
@@ -165,11 +177,11 @@ func (b *bare) client(r *http.Request) error {
 	return nil
 }
 
-func (b *bare) token(w http.ResponseWriter, r *http.Request) error {
-	if err := b.client(r); err != nil {
+func (b *bareServer) token(w http.ResponseWriter, r *http.Request) error {
+	if err := b.authenticate(r); err != nil {
 		return err
 	}
-	answer := struct {
+	response := struct {
 		AccessToken  string `json:"access_token"`
 		TokenType    string `json:"token_type"`
 		ExpiresIn    int    `json:"expires_in"`
@@ -180,37 +192,37 @@ func (b *bare) token(w http.ResponseWriter, r *http.Request) error {
 	var err error
 	switch r.PostForm.Get("grant_type") {
 	case "refresh_token":
-		answer.RefreshToken, err = b.rotate(r.Context(), r.PostForm.Get("refresh_token"))
+		response.RefreshToken, err = b.rotate(r.Context(), r.PostForm.Get("refresh_token"))
 	case "authorization_code":
-		if answer.RefreshToken, err = b.redeem(r.Context(), r.PostForm); err == nil {
-			answer.IDToken, err = b.sign("JWT")
+		if response.RefreshToken, err = b.redeem(r.Context(), r.PostForm); err == nil {
+			response.IDToken, err = b.sign("JWT")
 		}
 	}
 	if err != nil {
 		return err
 	}
-	if answer.AccessToken, err = b.sign("at+jwt"); err != nil {
+	if response.AccessToken, err = b.sign("at+jwt"); err != nil {
 		return err
 	}
-	body, err := json.Marshal(answer)
+	body, err := json.Marshal(response)
 	b.json(w, body)
 	return err
 }
 
-func (b *bare) introspect(w http.ResponseWriter, r *http.Request) error {
-	if err := b.client(r); err != nil {
+func (b *bareServer) introspect(w http.ResponseWriter, r *http.Request) error {
+	if err := b.authenticate(r); err != nil {
 		return err
 	}
 	found, err := b.verify(r.PostForm.Get("token"))
 	if err != nil {
 		return err
 	}
-	if err := b.needed(); err != nil {
+	if err := b.requireDatabase(); err != nil {
 		return err
 	}
 	var one int
-	if err := b.db.QueryRow(r.Context(), "SELECT 1 FROM clients WHERE id = $1 AND epoch = $2 AND disabled_at IS NULL AND NOT EXISTS (SELECT 1 FROM revoked_tokens WHERE jti = $3)",
-		found.ClientID, 1, found.JTI).Scan(&one); err != nil {
+	if err := b.db.QueryRow(r.Context(), `SELECT 1 FROM clients WHERE id = $1 AND epoch = $2 AND disabled_at IS NULL
+		AND NOT EXISTS (SELECT 1 FROM revoked_tokens WHERE jti = $3)`, found.ClientID, 1, found.JTI).Scan(&one); err != nil {
 		return err
 	}
 	body, err := json.Marshal(struct {
@@ -221,29 +233,32 @@ func (b *bare) introspect(w http.ResponseWriter, r *http.Request) error {
 	return err
 }
 
-func (b *bare) revoke(r *http.Request) error {
-	if err := b.client(r); err != nil {
+func (b *bareServer) revoke(r *http.Request) error {
+	if err := b.authenticate(r); err != nil {
 		return err
 	}
 	found, err := b.verify(r.PostForm.Get("token"))
 	if err != nil || b.db == nil {
-		return errors.Join(err, b.needed())
+		return errors.Join(err, b.requireDatabase())
 	}
-	_, err = b.db.Exec(r.Context(), "WITH revoked AS (INSERT INTO revoked_tokens VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING jti) INSERT INTO audit SELECT $3, $2, 'revoked', 'bare', '', jti FROM revoked",
+	_, err = b.db.Exec(r.Context(), `WITH revoked AS (
+			INSERT INTO revoked_tokens VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING jti)
+		INSERT INTO audit SELECT $3, $2, 'revoked', 'bare', '', jti FROM revoked`,
 		found.JTI, time.Now().UnixMilli(), rand.Text())
 	return err
 }
 
-// authorize answers for a person who is signed in and allowed this before: one statement looks the session up and stores the
-// code.
-func (b *bare) authorize(w http.ResponseWriter, r *http.Request) error {
-	if err := b.needed(); err != nil {
+// authorize responds as for a user who is signed in and consented before: one statement reads the session and stores
+// the code.
+func (b *bareServer) authorize(w http.ResponseWriter, r *http.Request) error {
+	if err := b.requireDatabase(); err != nil {
 		return err
 	}
 	q, code := r.URL.Query(), rand.Text()
 	hash, session := sha256.Sum256([]byte(code)), sha256.Sum256([]byte("session"))
-	tag, err := b.db.Exec(r.Context(), "INSERT INTO codes SELECT $1, user_id, $2, $3, $4, $5, $6 FROM sessions WHERE hash = $7 AND ended_at IS NULL",
-		hash[:], q.Get("client_id"), q.Get("scope"), q.Get("code_challenge"), q.Get("redirect_uri"), time.Now().Add(time.Minute).UnixMilli(), session[:])
+	tag, err := b.db.Exec(r.Context(), `INSERT INTO codes SELECT $1, user_id, $2, $3, $4, $5, $6 FROM sessions
+		WHERE hash = $7 AND ended_at IS NULL`, hash[:], q.Get("client_id"), q.Get("scope"), q.Get("code_challenge"),
+		q.Get("redirect_uri"), time.Now().Add(time.Minute).UnixMilli(), session[:])
 	if err != nil || tag.RowsAffected() != 1 {
 		return errors.Join(err, errRefused)
 	}
@@ -252,19 +267,23 @@ func (b *bare) authorize(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// redeem uses a code up, makes its grant and an audit row in one statement.
-func (b *bare) redeem(ctx context.Context, form url.Values) (refresh string, err error) {
-	if err := b.needed(); err != nil {
+// redeem consumes a code and creates its grant and an audit row in one statement.
+func (b *bareServer) redeem(ctx context.Context, form url.Values) (refresh string, err error) {
+	if err := b.requireDatabase(); err != nil {
 		return "", err
 	}
 	grant, secret := rand.Text(), rand.Text()
-	code, current, challenge := sha256.Sum256([]byte(form.Get("code"))), sha256.Sum256([]byte(secret)), sha256.Sum256([]byte(form.Get("code_verifier")))
+	code, current := sha256.Sum256([]byte(form.Get("code"))), sha256.Sum256([]byte(secret))
+	challenge := sha256.Sum256([]byte(form.Get("code_verifier")))
 	now := time.Now()
 	tag, err := b.db.Exec(ctx, `WITH redeemed AS (
-			UPDATE codes SET consumed_at = $1 WHERE hash = $2 AND consumed_at IS NULL AND expires_at > $1 AND challenge = $3 AND redirect_uri = $4 RETURNING user_id, client_id, scopes),
-		granted AS (INSERT INTO grants SELECT $5, user_id, client_id, scopes, $6, NULL, NULL, $7 FROM redeemed RETURNING id)
+			UPDATE codes SET consumed_at = $1 WHERE hash = $2 AND consumed_at IS NULL AND expires_at > $1 AND challenge = $3
+				AND redirect_uri = $4 RETURNING user_id, client_id, scopes),
+		granted AS (
+			INSERT INTO grants SELECT $5, user_id, client_id, scopes, $6, NULL, NULL, $7 FROM redeemed RETURNING id)
 		INSERT INTO audit SELECT $8, $1, 'redeemed', 'bare', id, '' FROM granted`,
-		now.UnixMilli(), code[:], base64.RawURLEncoding.EncodeToString(challenge[:]), form.Get("redirect_uri"), grant, current[:], now.Add(time.Hour).UnixMilli(), rand.Text())
+		now.UnixMilli(), code[:], base64.RawURLEncoding.EncodeToString(challenge[:]), form.Get("redirect_uri"),
+		grant, current[:], now.Add(time.Hour).UnixMilli(), rand.Text())
 	if err != nil || tag.RowsAffected() != 1 {
 		return "", errors.Join(err, errRefused)
 	}
@@ -272,15 +291,16 @@ func (b *bare) redeem(ctx context.Context, form url.Values) (refresh string, err
 }
 
 // rotate replaces a refresh token and writes an audit row in one statement.
-func (b *bare) rotate(ctx context.Context, token string) (refresh string, err error) {
-	if err := b.needed(); err != nil {
+func (b *bareServer) rotate(ctx context.Context, token string) (refresh string, err error) {
+	if err := b.requireDatabase(); err != nil {
 		return "", err
 	}
 	grant, old, _ := strings.Cut(token, ".")
 	secret := rand.Text()
 	previous, current := sha256.Sum256([]byte(old)), sha256.Sum256([]byte(secret))
 	tag, err := b.db.Exec(ctx, `WITH rotated AS (
-			UPDATE grants SET previous_hash = current_hash, current_hash = $1, rotated_at = $2 WHERE id = $3 AND current_hash = $4 AND expires_at > $2 RETURNING id)
+			UPDATE grants SET previous_hash = current_hash, current_hash = $1, rotated_at = $2
+				WHERE id = $3 AND current_hash = $4 AND expires_at > $2 RETURNING id)
 		INSERT INTO audit SELECT $5, $2, 'rotated', 'bare', id, '' FROM rotated`,
 		current[:], time.Now().UnixMilli(), grant, previous[:], rand.Text())
 	if err != nil || tag.RowsAffected() != 1 {
@@ -289,7 +309,7 @@ func (b *bare) rotate(ctx context.Context, token string) (refresh string, err er
 	return grant + "." + secret, nil
 }
 
-func (b *bare) needed() error {
+func (b *bareServer) requireDatabase() error {
 	if b.db == nil {
 		return errors.New("the bare process needs a PostgreSQL for this workload: set GATEHOUSE_DATABASE_URL")
 	}
@@ -307,10 +327,11 @@ type claims struct {
 	Exp      int64  `json:"exp"`
 }
 
-// sign makes a JWT of the usual claims.
-func (b *bare) sign(typ string) (string, error) {
+// sign returns a JWT with the usual claims.
+func (b *bareServer) sign(typ string) (string, error) {
 	now := time.Now().Unix()
-	payload, err := json.Marshal(claims{b.profile.Issuer, "alice", b.profile.Issuer, "bare", "jobs", rand.Text(), now, now + 900})
+	issuer := b.profile.Issuer
+	payload, err := json.Marshal(claims{issuer, "alice", issuer, "bare", "jobs", rand.Text(), now, now + 900})
 	if err != nil {
 		return "", err
 	}
@@ -329,7 +350,7 @@ func (b *bare) sign(typ string) (string, error) {
 }
 
 // verify checks the signature and the expiry.
-func (b *bare) verify(token string) (out claims, err error) {
+func (b *bareServer) verify(token string) (out claims, err error) {
 	dot := strings.LastIndexByte(token, '.')
 	if dot < 0 {
 		return out, errRefused

@@ -1,6 +1,6 @@
-// Package bench drives any OAuth 2.0 server over HTTP, found by its metadata, and says how many operations a second it does
-// and how long they take. It also is the bare process that the same workloads are compared with: what any server of the kind
-// must do and nothing else. It imports nothing of ours, as a stranger would.
+// Package bench load-tests any OAuth 2.0 server over HTTP, which it finds by its metadata, and reports operations per
+// second, latencies and processor time per operation. It also contains the bare process that the same workloads are
+// compared with: what every such server must do, and nothing else. It imports no package of Gatehouse.
 package bench
 
 import (
@@ -11,12 +11,13 @@ import (
 	"time"
 )
 
-// Profile is who the workloads are done as. Parts that no chosen workload needs may be empty.
+// Profile has the server to measure and the clients and the user to measure with. Parts that no requested workload
+// needs may be empty.
 type Profile struct {
 	Issuer  string `json:"issuer"`
-	Machine Client `json:"machine"` // may use client_credentials, introspect and revoke its own tokens
+	Service Client `json:"service"` // may use client_credentials, introspect and revoke its own tokens
 	App     Client `json:"app"`     // may use authorization_code and refresh_token
-	Person  Person `json:"person"`
+	User    User   `json:"user"`
 }
 
 // Client is a confidential client that authenticates by client_secret_basic.
@@ -25,28 +26,30 @@ type Client struct {
 	Secret       string `json:"client_secret"`
 	Scope        string `json:"scope"`
 	RefreshScope string `json:"refresh_scope,omitempty"` // for grants that are refreshed; scope when empty
-	RedirectURI  string `json:"redirect_uri,omitempty"`  // nothing is ever sent there
+	RedirectURI  string `json:"redirect_uri,omitempty"`  // no request is ever sent there
 }
 
-// Person signs in and allows the app, once for each connection.
-type Person struct {
+// User signs in and consents to the app, once for each connection.
+type User struct {
 	Username string `json:"username"`
 	Password string `json:"password"`
 }
 
-// Options are how long and how hard to drive.
+// Options are what to measure, how long and with how much load.
 type Options struct {
 	Workloads   []string
 	Connections []int
 	Time        time.Duration // of each measurement
 	Count       int           // operations of each measurement; 0: as many as the time allows
 	WarmUp      time.Duration
-	Rounds      int  // of each measurement; the median is told
-	NoDatabase  bool // the ceiling has no PostgreSQL, and is measured only in what needs none
-	Progress    func(now, total int64)
+	Rounds      int  // of each measurement, of which the median is reported
+	NoDatabase  bool // the bare process has no PostgreSQL and runs only WithoutDatabase
+	// The processes whose processor time is measured; 0: none. A database server's children are included.
+	ServerPID, BarePID, DatabasePID int
+	Progress                        func(done, total int)
 }
 
-// Bounds on a run, so that no loop is endless whatever is asked for.
+// Bounds on a run, so that every loop ends.
 const (
 	MaxConnections = 1024
 	MaxTime        = 10 * time.Minute
@@ -58,9 +61,9 @@ type Result struct {
 	Workload    string   `json:"workload"`
 	Connections int      `json:"connections"`
 	Target      Figures  `json:"target"`
-	Ceiling     *Figures `json:"ceiling,omitempty"`
-	Percent     float64  `json:"percent_of_ceiling,omitempty"` // of its operations a second
-	TimesP99    float64  `json:"times_ceiling_p99,omitempty"`
+	Bare        *Figures `json:"bare,omitempty"`
+	Percent     float64  `json:"percent_of_bare,omitempty"` // of its operations per second
+	TimesP99    float64  `json:"times_bare_p99,omitempty"`
 }
 
 // Figures are the median of the rounds. Only operations that succeeded count.
@@ -75,9 +78,12 @@ type Figures struct {
 	Count     int     `json:"operations"` // of all rounds
 	Errors    int     `json:"errors"`
 	Error     string  `json:"first_error,omitempty"`
+	// Microseconds of processor time per operation, errors included.
+	ServerCPU   float64 `json:"server_cpu_us,omitempty"`
+	DatabaseCPU float64 `json:"database_cpu_us,omitempty"`
 }
 
-// Names are the workloads, in the order in which they are run.
+// Names returns the names of the workloads.
 func Names() []string {
 	var out []string
 	for _, w := range workloads {
@@ -86,7 +92,7 @@ func Names() []string {
 	return out
 }
 
-// Describe is one line a workload.
+// Describe returns one line for each workload.
 func Describe() (out string) {
 	for _, w := range workloads {
 		out += fmt.Sprintf("  %-20s %s\n", w.name, w.doc)
@@ -94,11 +100,11 @@ func Describe() (out string) {
 	return out
 }
 
-// Check says what is wrong with the options.
+// Check returns an error that names the first invalid option.
 func (o Options) Check() error {
 	for _, name := range o.Workloads {
 		if !slices.Contains(Names(), name) {
-			return fmt.Errorf("%q is not a workload; there are\n%s", name, Describe())
+			return fmt.Errorf("no workload %q; the workloads are\n%s", name, Describe())
 		}
 	}
 	for _, n := range o.Connections {
@@ -108,41 +114,39 @@ func (o Options) Check() error {
 	}
 	switch {
 	case len(o.Workloads) == 0 || len(o.Connections) == 0:
-		return errors.New("there is nothing to do: name workloads and connections")
+		return errors.New("at least one workload and one number of connections are required")
 	case o.Time <= 0 || o.Time > MaxTime || o.WarmUp < 0 || o.WarmUp > MaxTime:
-		return fmt.Errorf("times must be up to %s", MaxTime)
+		return fmt.Errorf("times must not exceed %s", MaxTime)
 	case o.Count < 0 || o.Count > MaxCount:
-		return fmt.Errorf("the count must be up to %d", MaxCount)
+		return fmt.Errorf("the count must not exceed %d", MaxCount)
 	case o.Rounds < 1 || o.Rounds > 100:
 		return errors.New("rounds must be 1 to 100")
 	}
 	return nil
 }
 
-// Run measures every workload of the target at each number of connections and, in turn with it, of the ceiling, when there is
-// one. It returns what it has when ctx ends, with the error.
-func Run(ctx context.Context, target Profile, ceiling *Profile, o Options) ([]Result, error) {
+// Run measures every workload of the target at each number of connections and, alternating with it, of the bare process
+// when there is one. When ctx ends it returns the results so far with the error.
+func Run(ctx context.Context, target Profile, bare *Profile, o Options) ([]Result, error) {
 	if err := o.Check(); err != nil {
 		return nil, err
 	}
-	profiles := []Profile{target}
-	if ceiling != nil {
-		profiles = append(profiles, *ceiling)
+	d, err := newDriver(ctx, target, cpuMeter{o.ServerPID, o.DatabasePID})
+	if err != nil {
+		return nil, err
 	}
-	var drivers []*driver
-	for _, p := range profiles {
-		d, err := newDriver(ctx, p)
-		if err != nil {
+	drivers := []*driver{d}
+	if bare != nil {
+		if d, err = newDriver(ctx, *bare, cpuMeter{o.BarePID, o.DatabasePID}); err != nil {
 			return nil, err
 		}
 		drivers = append(drivers, d)
 	}
 	var results []Result
-	total := int64(0)
+	done, total := 0, 0
 	for _, name := range o.Workloads {
-		total += int64(len(o.Connections) * o.Rounds * len(o.measured(drivers, name)))
+		total += len(o.Connections) * o.Rounds * len(o.measured(drivers, name))
 	}
-	done := int64(0)
 	for _, name := range o.Workloads {
 		w := workloads[slices.IndexFunc(workloads, func(w workload) bool { return w.name == name })]
 		measured := o.measured(drivers, name)
@@ -165,10 +169,10 @@ func Run(ctx context.Context, target Profile, ceiling *Profile, o Options) ([]Re
 	return results, nil
 }
 
-// WithoutDatabase are the workloads that the bare process does without a PostgreSQL.
+// WithoutDatabase are the workloads that the bare process supports without a PostgreSQL.
 var WithoutDatabase = []string{"metadata", "jwks", "client_credentials"}
 
-// measured are the target and, where it can do the workload, the ceiling.
+// measured returns the drivers of the target and, if it supports the workload, of the bare process.
 func (o Options) measured(drivers []*driver, workload string) []*driver {
 	if o.NoDatabase && !slices.Contains(WithoutDatabase, workload) {
 		return drivers[:1]
@@ -180,7 +184,7 @@ func compare(name string, connections int, rounds [][]round) Result {
 	out := Result{Workload: name, Connections: connections, Target: figures(rounds[0])}
 	if len(rounds) > 1 {
 		f := figures(rounds[1])
-		out.Ceiling = &f
+		out.Bare = &f
 		if f.PerSecond > 0 && f.P99 > 0 {
 			out.Percent, out.TimesP99 = 100*out.Target.PerSecond/f.PerSecond, out.Target.P99/f.P99
 		}
