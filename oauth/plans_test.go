@@ -92,7 +92,7 @@ func TestJobsScanNoTable(t *testing.T) {
 			storagetest.Must(t, err)
 			storagetest.Must(t, s.Store.ClearSealedSuccessors(t.Context()))
 			storagetest.Must(t, s.OAuth.Keyring.RotateDue(t.Context()))
-			storagetest.Must(t, s.OAuth.Deliver(t.Context()))
+			s.Deliver()
 			_, err = s.Store.SealAudit(t.Context())
 			storagetest.Must(t, err)
 			_, err = s.Store.LastSeal(t.Context())

@@ -42,7 +42,7 @@ var layers = [][]string{
 	{"gatehouse/config"},
 	{"gatehouse/storage"},
 	{"gatehouse/identity"},
-	{"gatehouse/oauth"},
+	{"gatehouse/oauth", "gatehouse/notify"},
 	{"gatehouse/web"},
 	{"gatehouse/cmd/gatehouse"},
 	{"gatehouse/cmd/oauthbench"},
@@ -58,6 +58,7 @@ var rows = map[string][]string{
 	"gatehouse/oauth/keyring":     {"gatehouse/oauth/accesstoken", "gatehouse/oauth/jwt", "gatehouse/oauth/protocol"},
 	"gatehouse/web/account":       {"gatehouse/web/page"},
 	"gatehouse/web/interaction":   {"gatehouse/web/page"},
+	"gatehouse/notify":            {"gatehouse/oauth/fetch"},
 }
 
 // testing packages run the real thing for tests and are imported by tests alone.

@@ -32,7 +32,7 @@ func (s *Server) jobList() []job {
 	jobs := []job{
 		{"delete expired rows", time.Minute, 5 * time.Minute, false, s.deleteExpired},
 		{"clear sealed successors", time.Hour, time.Hour, false, s.Store.ClearSealedSuccessors},
-		{"deliver logouts", time.Second, 5 * time.Minute, false, s.OAuth.Deliver},
+		{"deliver logouts", time.Second, 5 * time.Minute, false, s.Notify.Send},
 		{"advance signing keys", time.Hour, time.Minute, false, s.OAuth.Keyring.RotateDue},
 		{"seal the audit log", time.Second, shortLimit, true, s.sealAudit},
 		{"check the root key", time.Minute, shortLimit, true, s.checkRootKey},

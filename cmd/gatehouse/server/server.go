@@ -17,7 +17,9 @@ import (
 
 	"gatehouse/config"
 	"gatehouse/identity"
+	"gatehouse/notify"
 	"gatehouse/oauth"
+	"gatehouse/oauth/fetch"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
 	"gatehouse/storage/db"
@@ -46,6 +48,7 @@ type Server struct {
 	Store  *storage.Store
 	Users  *identity.Users
 	OAuth  *oauth.Server
+	Notify *notify.Sender
 
 	options Options
 	log     *slog.Logger
@@ -167,6 +170,13 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 		PasswordMinLength: cfg.PasswordMinLength, Concurrency: cfg.PasswordConcurrency, Limiter: s.limiter,
 		NamesLimit: cfg.RateLimits[ratelimit.SignInNames], PasswordCost: o.PasswordCost,
 	})
+	s.Notify = &notify.Sender{
+		Store: store, Fetch: fetch.New(cfg.FetchAllowHosts, store.Now), Log: s.log,
+		Kinds: map[string]notify.Kind{storage.BackchannelLogout: {
+			Build: s.OAuth.LogoutMessage, Delivered: storage.LogoutDelivered, GivenUp: storage.LogoutUndelivered,
+			FailedMessage: "back-channel logout delivery failed",
+		}},
+	}
 	return s, nil
 }
 

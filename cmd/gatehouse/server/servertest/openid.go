@@ -205,8 +205,8 @@ func (h *Host) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Deliver sends what is due, as the job of every process does each second.
+// Deliver sends the deliveries that are due, as the job of every process does each second.
 func (s *Server) Deliver() {
 	s.T.Helper()
-	storagetest.Must(s.T, s.OAuth.Deliver(s.T.Context()))
+	storagetest.Must(s.T, s.notify.Send(s.T.Context()))
 }

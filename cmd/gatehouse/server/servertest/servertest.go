@@ -23,6 +23,7 @@ import (
 	"gatehouse/cmd/gatehouse/server"
 	"gatehouse/config"
 	"gatehouse/identity"
+	"gatehouse/notify"
 	"gatehouse/oauth"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
@@ -45,6 +46,7 @@ type Server struct {
 	Handler http.Handler // of the site, without the network
 
 	env    map[string]string
+	notify *notify.Sender
 	others []*Server // behind the same proxy
 }
 
@@ -110,7 +112,7 @@ func Start(t testing.TB, db string, o Options) *Server {
 	storagetest.Must(t, err)
 	t.Cleanup(func() { storagetest.Must(t, assembled.Close(context.Background())) })
 	cacheKeys(t, s.Store)
-	s.OAuth, s.Users = assembled.OAuth, assembled.Users
+	s.OAuth, s.Users, s.notify = assembled.OAuth, assembled.Users, assembled.Notify
 	s.Handler, err = assembled.Handler()
 	storagetest.Must(t, err)
 	hs := &httptest.Server{Listener: listener, Config: &http.Server{Handler: s.Handler, ReadHeaderTimeout: time.Minute}}
