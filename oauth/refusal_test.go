@@ -278,7 +278,7 @@ func TestLogNamesClientOfMalformedAuthorizationRequest(t *testing.T) {
 		r := s.Get("/oauth2/authorize?client_id=example&scope=a&scope=b")
 		line := logged(t, s, r)
 		if r.Status != http.StatusBadRequest || line["client_id"] != "example" || line["error"] != protocol.InvalidRequest ||
-			line["description"] != "The parameter scope is given more than once." {
+			line["description"] != "The parameter scope is repeated." {
 			t.Errorf("status %d, log %v", r.Status, line)
 		}
 	})

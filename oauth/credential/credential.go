@@ -1,10 +1,10 @@
-// Package credential decides what the opaque credentials of Gatehouse look like: authorization codes, refresh tokens,
-// client secrets, registration tokens. Each carries its kind and a checksum, so that one kind never passes for another, a mistyped one is
-// refused without the database, and a secret scanner recognises a leaked one by
+// Package credential decides the format of the opaque credentials: authorization codes, refresh tokens, client secrets,
+// registration tokens. Each contains its kind and a checksum, so that one kind is never accepted as another, a mistyped
+// credential is refused without a query, and a secret scanner finds a leaked one by the pattern
 //
 //	gate_[a-z]{2}_(live|test)_[0-9A-Za-z]{49}
 //
-// Where they are kept (hashed) and what they are good for is left to others.
+// Where their hashes are stored and what they authorize is left to the callers.
 package credential
 
 import (
@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// Kind says what a credential is for.
+// Kind is the purpose of a credential.
 type Kind string
 
 // The kinds in use.
@@ -32,29 +32,29 @@ const (
 const (
 	alphabet   = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	randomSize = 43 // base62 digits: 256 bits
-	nameSize   = 21 // of those, what names the grant of a refresh token: its time and 95 random bits
-	timeSize   = 5  // of those, the second that it was made in: 29 years until they come again, which harms nobody
+	nameSize   = 21 // of those, the name of the grant of a refresh token: its creation time and 95 random bits
+	timeSize   = 5  // of those, the creation time in seconds; it repeats after 29 years, which is harmless
 	checkSize  = 6  // base62 digits of a CRC-32
 )
 
-// Format makes and checks credentials of one environment, "live" or "test".
+// Format creates and validates the credentials of one environment, "live" or "test".
 type Format struct{ Env string }
 
 // New returns a new credential of 256 random bits.
-func (f Format) New(kind Kind) string { return f.seal(kind, Random(randomSize)) }
+func (f Format) New(kind Kind) string { return f.withChecksum(kind, Random(randomSize)) }
 
-// NewRefreshToken returns a refresh token for the grant that name names.
+// NewRefreshToken returns a new refresh token of the grant with this name.
 func (f Format) NewRefreshToken(name string) string {
-	return f.seal(RefreshToken, name+Random(randomSize-nameSize))
+	return f.withChecksum(RefreshToken, name+Random(randomSize-nameSize))
 }
 
-// NewGrantName names a grant that is made now. The name, and with it the id, begins with the second, so that the index has what is
-// used together together: with ids from all over it every new grant would read, write and log a page of its own.
+// NewGrantName returns a name for a grant that is created now. The name and the id derived from it begin with the time,
+// so that new grants share index pages: with random ids, each new grant would read, write and log a different page.
 func NewGrantName(now time.Time) string {
 	return digits(now.Unix(), timeSize) + Random(nameSize-timeSize)
 }
 
-// digits are the last n base62 digits of v.
+// digits returns the last n base62 digits of v.
 func digits(v int64, n int) string {
 	out := make([]byte, n)
 	for i := range out {
@@ -64,21 +64,21 @@ func digits(v int64, n int) string {
 	return string(out)
 }
 
-// GrantName returns the part of a valid refresh token that names its grant.
+// GrantName returns the part of a valid refresh token that identifies its grant.
 func (f Format) GrantName(token string) string {
 	start := len(f.prefix(RefreshToken))
 	return token[start : start+nameSize]
 }
 
-// GrantID is the id of the grant that name names: its time and a hash. Whoever knows the id, from a log or an access token,
-// cannot make up a refresh token that reaches the grant.
+// GrantID returns the id of the grant with this name: its creation time and a hash. The id, which logs and access
+// tokens contain, is not enough to construct a refresh token that matches the grant.
 func GrantID(name string) string {
 	sum := sha256.Sum256([]byte("grant\x00" + name))
 	return name[:timeSize] + base64.RawURLEncoding.EncodeToString(sum[:13])
 }
 
-// Valid reports whether s has the form of a credential of that kind and environment, checksum included. It says nothing
-// about whether such a credential was ever issued.
+// Valid reports whether s has the format of a credential of that kind and environment, including the checksum. It does
+// not check whether the credential was issued.
 func (f Format) Valid(kind Kind, s string) bool {
 	prefix := f.prefix(kind)
 	if len(s) != len(prefix)+randomSize+checkSize || !strings.HasPrefix(s, prefix) {
@@ -93,7 +93,7 @@ func (f Format) Valid(kind Kind, s string) bool {
 	return s[len(body):] == checksum(body)
 }
 
-// Hash is what is stored of a credential: its SHA-256. 256 random bits need no slow hash.
+// Hash returns the SHA-256 of a credential, which is what the database stores. 256 random bits need no slow hash.
 func Hash(s string) []byte {
 	sum := sha256.Sum256([]byte(s))
 	return sum[:]
@@ -101,7 +101,7 @@ func Hash(s string) []byte {
 
 func (f Format) prefix(kind Kind) string { return "gate_" + string(kind) + "_" + f.Env + "_" }
 
-func (f Format) seal(kind Kind, random string) string {
+func (f Format) withChecksum(kind Kind, random string) string {
 	body := f.prefix(kind) + random
 	return body + checksum(body)
 }
@@ -116,14 +116,14 @@ func checksum(s string) string {
 	return string(out[:])
 }
 
-// Random returns n base62 digits, each drawn evenly.
+// Random returns n uniformly distributed base62 digits.
 func Random(n int) string {
 	out := make([]byte, 0, n)
 	var buf [64]byte
 	for len(out) < n {
-		_, _ = rand.Read(buf[:]) // never fails: the program would have ended
+		_, _ = rand.Read(buf[:]) // never returns an error
 		for _, b := range buf {
-			if b < 4*62 && len(out) < n { // the rest of the bytes would favour the first digits
+			if b < 4*62 && len(out) < n { // higher bytes would favor the first digits
 				out = append(out, alphabet[b%62])
 			}
 		}

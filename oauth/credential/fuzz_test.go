@@ -6,7 +6,7 @@ import (
 	"gatehouse/oauth/credential"
 )
 
-// FuzzValid: what has the form of one kind has that of no other, nor of another environment, and a change anywhere is seen.
+// FuzzValid checks that a valid credential has one kind and one environment, and that any change makes it invalid.
 func FuzzValid(f *testing.F) {
 	live := credential.Format{Env: "live"}
 	for _, k := range []credential.Kind{credential.Code, credential.RefreshToken, credential.ClientSecret} {
@@ -15,27 +15,29 @@ func FuzzValid(f *testing.F) {
 	f.Add("gate_rt_live_", uint8(0), uint8(0))
 	f.Fuzz(func(t *testing.T, s string, at, by uint8) {
 		kinds := 0
-		for _, k := range []credential.Kind{credential.Code, credential.RefreshToken, credential.ClientSecret, credential.RegistrationAccess, credential.InitialAccess} {
+		for _, k := range []credential.Kind{
+			credential.Code, credential.RefreshToken, credential.ClientSecret, credential.RegistrationAccess, credential.InitialAccess,
+		} {
 			if live.Valid(k, s) {
 				kinds++
 			}
 			if (credential.Format{Env: "test"}).Valid(k, s) && live.Valid(k, s) {
-				t.Errorf("%q is of two environments", s)
+				t.Errorf("%q is valid in two environments", s)
 			}
 		}
 		if kinds > 1 {
-			t.Errorf("%q is of %d kinds", s, kinds)
+			t.Errorf("%q is valid as %d kinds", s, kinds)
 		}
 		if !live.Valid(credential.RefreshToken, s) || by == 0 {
 			return
 		}
 		if name := live.GrantName(s); len(name) != 21 {
-			t.Errorf("%q names %q", s, name)
+			t.Errorf("GrantName(%q) = %q, want 21 characters", s, name)
 		}
 		changed := []byte(s)
 		changed[int(at)%len(s)] ^= by
 		if live.Valid(credential.RefreshToken, string(changed)) {
-			t.Errorf("%q is as good as %q", changed, s)
+			t.Errorf("%q is valid, changed from %q", changed, s)
 		}
 	})
 }

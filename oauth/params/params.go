@@ -1,6 +1,6 @@
-// Package params reads the parameters of a protocol request as strictly as RFC 6749 §3.1 and §3.2 ask: nothing twice,
-// nothing malformed, an empty value is no value, credentials never in a query string. What the parameters mean is left
-// to the endpoints.
+// Package params parses the parameters of a protocol request as strictly as RFC 6749 §3.1 and §3.2 require: no repeated
+// or malformed parameters, an empty value counts as omitted, no credentials in a query string. The meaning of the
+// parameters is left to the endpoints.
 package params
 
 import (
@@ -19,7 +19,7 @@ import (
 // FormType is the media type of every form.
 const FormType = "application/x-www-form-urlencoded"
 
-// MaxBodySize is the largest request body in bytes.
+// MaxBodySize is the maximum size of a request body in bytes.
 const MaxBodySize = 64 << 10
 
 // Real clients send fewer than twenty parameters, and lists of a few values. Libraries parse such lists in quadratic
@@ -29,7 +29,8 @@ const (
 	MaxValues     = 100 // of one list
 )
 
-// Error is a request that cannot be read. Its text is for the developer and quotes parameter names at most.
+// Error is returned for a request that cannot be parsed. The description is for the client's developer and quotes at
+// most parameter names.
 type Error struct {
 	Status      int    // 400, 405, 413 or 415
 	Code        string // of the OAuth error; empty: invalid_request
@@ -38,20 +39,27 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Description }
 
-// Text is the text of an *Error in err, or a plain word where there is none.
+// Description returns the description of an *Error in err, or a general one if there is none.
 func Description(err error) string {
 	if e := (*Error)(nil); errors.As(err, &e) {
 		return e.Description
 	}
-	return "The request cannot be read."
+	return "The request cannot be parsed."
 }
 
-func bad(text string) error { return &Error{Status: http.StatusBadRequest, Description: text} }
+func badRequest(description string) error {
+	return &Error{Status: http.StatusBadRequest, Description: description}
+}
 
-// sensitive parameters must not be in a URL, where logs and histories keep them (RFC 6749 §2.3.1, RFC 9700 §4.3.2).
-var sensitive = []string{"client_secret", "client_assertion", "password", "code", "code_verifier", "refresh_token", "token", "access_token", "subject_token", "device_code"}
+// sensitive lists the parameters that must not be in a URL, which logs and histories store (RFC 6749 §2.3.1,
+// RFC 9700 §4.3.2).
+var sensitive = []string{
+	"client_secret", "client_assertion", "password", "code", "code_verifier", "refresh_token", "token", "access_token",
+	"subject_token", "device_code",
+}
 
-// Form reads the body of a POST. Parameters of the query string are ignored, and refused when they are credentials.
+// Form parses the body of a POST. It ignores parameters of the query string, except that credentials there are an
+// error.
 func Form(r *http.Request) (url.Values, error) { return FormWithLists(r, MaxParameters) }
 
 // FormWithLists reads a form like Form, but with up to limit parameters, of which those in lists may be repeated.
@@ -65,7 +73,7 @@ func FormWithLists(r *http.Request, limit int, lists ...string) (url.Values, err
 	}
 	for _, name := range sensitive {
 		if query.Has(name) {
-			return nil, bad("The parameter " + name + " must be in the request body, never in the URL.")
+			return nil, badRequest("The parameter " + name + " must be in the request body, not in the URL.")
 		}
 	}
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
@@ -73,22 +81,25 @@ func FormWithLists(r *http.Request, limit int, lists ...string) (url.Values, err
 		return nil, &Error{Status: http.StatusBadRequest, Description: "Send the parameters as " + FormType + "."}
 	}
 	if r.ContentLength > MaxBodySize {
-		return nil, tooLarge
+		return nil, errTooLarge
 	}
-	body, err := read(r)
+	body, err := readBody(r)
 	if err != nil {
-		return nil, bad("The request body could not be read.")
+		return nil, badRequest("The request body could not be read.")
 	}
 	if len(body) > MaxBodySize {
-		return nil, tooLarge
+		return nil, errTooLarge
 	}
 	return parse(string(body), limit, lists...)
 }
 
-var tooLarge = &Error{Status: http.StatusRequestEntityTooLarge, Description: "The request body is larger than 64 KiB."}
+var errTooLarge = &Error{
+	Status:      http.StatusRequestEntityTooLarge,
+	Description: "The request body is larger than 64 KiB.",
+}
 
-// read reads the body, no more than is needed to see that it is too large, into just the room it needs where that is told.
-func read(r *http.Request) ([]byte, error) {
+// readBody reads at most one byte more than MaxBodySize. It allocates exactly Content-Length bytes if that is known.
+func readBody(r *http.Request) ([]byte, error) {
 	if r.ContentLength < 0 {
 		return io.ReadAll(io.LimitReader(r.Body, MaxBodySize+1))
 	}
@@ -97,28 +108,37 @@ func read(r *http.Request) ([]byte, error) {
 	return body, err
 }
 
-// lists are the parameters with a space-separated list as value, and the error code when it is too long.
+// lists has the parameters with a space-separated list as value, and the error code if the list is too long.
 var lists = []struct{ name, code string }{
-	{"scope", "invalid_scope"}, {"audience", ""}, {"prompt", ""}, {"acr_values", ""}, {"ui_locales", ""}, {"claims_locales", ""},
+	{"scope", "invalid_scope"}, {"audience", ""}, {"prompt", ""}, {"acr_values", ""}, {"ui_locales", ""},
+	{"claims_locales", ""},
 	{"response_type", ""}, {"grant_type", ""},
 }
 
-// CheckListLengths returns an *Error when a list parameter has more than MaxValues values.
+// CheckListLengths returns an *Error if a list parameter has more than MaxValues values.
 func CheckListLengths(values url.Values) error {
 	for _, list := range lists {
 		for _, v := range values[list.name] {
 			if CountSeparators(v) >= MaxValues {
-				return &Error{Status: http.StatusBadRequest, Code: list.code, Description: fmt.Sprintf("The parameter %s has more than %d values.", list.name, MaxValues)}
+				return &Error{
+					Status:      http.StatusBadRequest,
+					Code:        list.code,
+					Description: fmt.Sprintf("The parameter %s has more than %d values.", list.name, MaxValues),
+				}
 			}
 		}
 	}
 	if len(values["resource"]) > MaxValues {
-		return &Error{Status: http.StatusBadRequest, Code: "invalid_target", Description: fmt.Sprintf("The parameter resource has more than %d values.", MaxValues)}
+		return &Error{
+			Status:      http.StatusBadRequest,
+			Code:        "invalid_target",
+			Description: fmt.Sprintf("The parameter resource has more than %d values.", MaxValues),
+		}
 	}
 	return nil
 }
 
-// CountSeparators returns the number of characters in s that some parser treats as a separator.
+// CountSeparators returns the number of characters in s that some parsers treat as a separator.
 func CountSeparators(s string) (n int) {
 	for _, r := range s {
 		if unicode.IsSpace(r) {
@@ -128,7 +148,7 @@ func CountSeparators(s string) (n int) {
 	return n
 }
 
-// CheckParameterCount returns an *Error when an encoded query or form has more parameters than max.
+// CheckParameterCount returns an *Error if an encoded query or form has more parameters than max.
 func CheckParameterCount[T string | []byte](raw T, max int) error {
 	n := 1
 	for i := range len(raw) {
@@ -137,51 +157,52 @@ func CheckParameterCount[T string | []byte](raw T, max int) error {
 		}
 	}
 	if n > max {
-		return bad(fmt.Sprintf("The request has more than %d parameters.", max))
+		return badRequest(fmt.Sprintf("The request has more than %d parameters.", max))
 	}
 	return nil
 }
 
-// Query reads the parameters of a GET.
+// Query parses the parameters of a GET.
 func Query(r *http.Request) (url.Values, error) {
 	if len(r.URL.RawQuery) > MaxBodySize {
-		return nil, bad("The query string is larger than 64 KiB.")
+		return nil, badRequest("The query string is larger than 64 KiB.")
 	}
 	return parse(r.URL.RawQuery, MaxParameters)
 }
 
-// parse decodes and checks parameters. Only resource (RFC 8707 §2) and those in lists may be repeated.
+// parse decodes and validates parameters. Only resource (RFC 8707 §2) and those in lists may be repeated.
 func parse(raw string, limit int, lists ...string) (url.Values, error) {
 	if err := CheckParameterCount(raw, limit); err != nil {
 		return nil, err
 	}
 	values, err := url.ParseQuery(raw)
 	if err != nil {
-		return nil, bad("The parameters are not valid application/x-www-form-urlencoded.")
+		return nil, badRequest("The parameters are not valid application/x-www-form-urlencoded.")
 	}
 	for name, list := range values {
 		if len(list) > 1 && name != "resource" && !slices.Contains(lists, name) {
-			return nil, bad("The parameter " + Sanitize(name) + " is given more than once.")
+			return nil, badRequest("The parameter " + Sanitize(name) + " is repeated.")
 		}
-		kept := list[:0]
+		nonEmpty := list[:0]
 		for _, v := range list {
 			if !utf8.ValidString(v) || strings.ContainsRune(v, 0) {
-				return nil, bad("The parameter " + Sanitize(name) + " is not valid UTF-8 text.")
+				return nil, badRequest("The parameter " + Sanitize(name) + " is not valid UTF-8.")
 			}
 			if v != "" {
-				kept = append(kept, v)
+				nonEmpty = append(nonEmpty, v)
 			}
 		}
-		if len(kept) == 0 {
+		if len(nonEmpty) == 0 {
 			delete(values, name)
 			continue
 		}
-		values[name] = kept
+		values[name] = nonEmpty
 	}
 	return values, nil
 }
 
-// Sanitize returns s cut to 60 characters, with what an error_description may not hold (RFC 6749 §5.2) replaced by "?".
+// Sanitize returns the first 60 characters of s, with characters that an error_description cannot contain
+// (RFC 6749 §5.2) replaced by "?".
 func Sanitize(s string) string {
 	out := make([]byte, 0, 64)
 	for _, r := range s {

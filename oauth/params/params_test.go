@@ -20,30 +20,38 @@ func request(method, target, contentType, body string) *http.Request {
 
 const form = "application/x-www-form-urlencoded"
 
-func TestForm(t *testing.T) {
+func TestFormAcceptsOnlyWellFormedParameters(t *testing.T) {
 	t.Parallel()
-	got, err := params.Form(request("POST", "/?client_id=query", form+"; charset=UTF-8", "a=1&empty=&resource=x&resource=y&plus=a+b%2Bc"))
+	got, err := params.Form(
+		request("POST", "/?client_id=query", form+"; charset=UTF-8", "a=1&empty=&resource=x&resource=y&plus=a+b%2Bc"),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := url.Values{"a": {"1"}, "resource": {"x", "y"}, "plus": {"a b+c"}}
 	if got.Encode() != want.Encode() {
-		t.Errorf("got %v, want %v", got, want)
+		t.Errorf("Form = %v, want %v", got, want)
 	}
 	for name, r := range map[string]*http.Request{
-		"GET": request("GET", "/", form, ""), "repeated": request("POST", "/", form, "a=1&a=1"), "repeated and empty": request("POST", "/", form, "a=1&a="),
-		"multipart": request("POST", "/", "multipart/form-data; boundary=x", ""), "json": request("POST", "/", "application/json", "{}"), "no type": request("POST", "/", "", "a=1"),
-		"secret in the query": request("POST", "/?client_secret=x", form, "a=1"), "token in the query": request("POST", "/?token=x", form, "a=1"),
-		"too large": request("POST", "/", form, "a="+strings.Repeat("x", params.MaxBodySize)), "bad escape": request("POST", "/", form, "a=%zz"), "semicolon": request("POST", "/", form, "a=1;b=2"),
-		"not UTF-8": request("POST", "/", form, "a=%ff"), "NUL": request("POST", "/", form, "a=%00"), "repeated in the query": request("POST", "/?a=1&a=2", form, "b=1"),
+		"GET": request("GET", "/", form, ""), "repeated": request("POST", "/", form, "a=1&a=1"),
+		"repeated and empty": request("POST", "/", form, "a=1&a="),
+		"multipart":          request("POST", "/", "multipart/form-data; boundary=x", ""),
+		"json":               request("POST", "/", "application/json", "{}"), "no type": request("POST", "/", "", "a=1"),
+		"secret in the query": request("POST", "/?client_secret=x", form, "a=1"),
+		"token in the query":  request("POST", "/?token=x", form, "a=1"),
+		"too large":           request("POST", "/", form, "a="+strings.Repeat("x", params.MaxBodySize)),
+		"bad escape":          request("POST", "/", form, "a=%zz"), "semicolon": request("POST", "/", form, "a=1;b=2"),
+		"not UTF-8": request("POST", "/", form, "a=%ff"), "NUL": request("POST", "/", form, "a=%00"),
+		"repeated in the query": request("POST", "/?a=1&a=2", form, "b=1"),
 	} {
 		if got, err := params.Form(r); err == nil {
-			t.Errorf("%s: accepted as %v", name, got)
+			t.Errorf("Form of a request that is %s = %v, want an error", name, got)
 		}
 	}
 }
 
-// FuzzForm: what is accepted has no name twice but resource, no empty value, and survives being sent again.
+// FuzzForm checks that accepted parameters have no empty values, that only resource is repeated, and that they are the
+// same after encoding and parsing them again.
 func FuzzForm(f *testing.F) {
 	for _, s := range []string{"a=1&b=2", "a=1&a=2", "resource=a&resource=b", "a=%41&=x", "a", "&&", "a=%F0%9F%98%80"} {
 		f.Add(s)
@@ -55,18 +63,18 @@ func FuzzForm(f *testing.F) {
 		}
 		for name, list := range got {
 			if len(list) == 0 || len(list) > 1 && name != "resource" {
-				t.Errorf("%q has %d values", name, len(list))
+				t.Errorf("parameter %q has %d values", name, len(list))
 			}
 			for _, v := range list {
 				if v == "" || strings.ContainsRune(v, 0) {
-					t.Errorf("%q is %q", name, v)
+					t.Errorf("parameter %q = %q, want no empty value and no NUL", name, v)
 				}
 			}
 		}
 		if encoded := got.Encode(); len(encoded) <= params.MaxBodySize {
 			again, err := params.Form(request("POST", "/", form, encoded))
 			if err != nil || again.Encode() != encoded {
-				t.Errorf("%q reads differently when it is sent again: %v", body, err)
+				t.Errorf("Form(%q) changes when it is encoded and parsed again: %v", body, err)
 			}
 		}
 	})
@@ -77,7 +85,7 @@ func FuzzPrintable(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		for _, c := range params.Sanitize(s) {
 			if c < 0x20 || c > 0x7e || c == '"' || c == '\\' {
-				t.Errorf("%q gives %q", s, c)
+				t.Errorf("Sanitize(%q) contains %q", s, c)
 			}
 		}
 	})

@@ -58,7 +58,13 @@ func checkHost(u *url.URL) error {
 }
 
 // profile converts host names as browsers do (URL Standard §3.3, domain to ASCII, not strict).
-var profile = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.StrictDomainName(false), idna.CheckHyphens(false), idna.BidiRule())
+var profile = idna.New(
+	idna.MapForLookup(),
+	idna.Transitional(false),
+	idna.StrictDomainName(false),
+	idna.CheckHyphens(false),
+	idna.BidiRule(),
+)
 
 // hostOf returns the host of a URL as a browser interprets it, without the port. Go has already decoded its
 // percent-encoding.
@@ -69,7 +75,7 @@ func hostOf(u *url.URL) (string, bool) {
 		return "[" + a.String() + "]", err == nil && a.Zone() == "" && !a.Is4In6()
 	}
 	ascii, err := profile.ToASCII(name)
-	if err != nil || len(ascii) > 253 || strings.ContainsFunc(ascii, notHostCharacter) {
+	if err != nil || len(ascii) > 253 || strings.ContainsFunc(ascii, isNotHostCharacter) {
 		return "", false
 	}
 	labels := strings.Split(ascii, ".")
@@ -78,20 +84,20 @@ func hostOf(u *url.URL) (string, bool) {
 			return "", false
 		}
 	}
-	if last := labels[len(labels)-1]; numeric(last) {
+	if last := labels[len(labels)-1]; isNumeric(last) {
 		a, err := netip.ParseAddr(ascii)
 		return ascii, err == nil && a.Is4() // browsers interpret 127.1, 0x7f.1 and 2130706433 as 127.0.0.1
 	}
 	return ascii, true
 }
 
-// notHostCharacter reports whether a host name in A-labels cannot contain the character.
-func notHostCharacter(r rune) bool {
+// isNotHostCharacter reports whether a host name in A-labels cannot contain the character.
+func isNotHostCharacter(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '.' && r != '_'
 }
 
-// numeric reports whether browsers parse a name with this last label as an IPv4 address (URL Standard §3.5).
-func numeric(label string) bool {
+// isNumeric reports whether browsers parse a name with this last label as an IPv4 address (URL Standard §3.5).
+func isNumeric(label string) bool {
 	if digits, hex := strings.CutPrefix(label, "0x"); hex {
 		return strings.Trim(digits, "0123456789abcdef") == ""
 	}

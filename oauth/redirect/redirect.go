@@ -1,6 +1,6 @@
-// Package redirect decides which redirect URIs may be registered and whether a requested one is a registered one. There
-// are no patterns: the strings are equal, and only the port of a loopback IP literal may differ (RFC 8252 §7.3,
-// RFC 9700 §4.1.3).
+// Package redirect decides which redirect URIs may be registered, whether a requested one matches a registered one, and
+// which destination a page shows. There are no patterns: the strings must be equal, and only the port of a loopback IP
+// literal may differ (RFC 8252 §7.3, RFC 9700 §4.1.3).
 package redirect
 
 import (
@@ -11,20 +11,25 @@ import (
 	"strings"
 )
 
-// reserved are the parameters of an authorization response. A redirect URI that brought its own could hide ours.
-var reserved = []string{"code", "state", "iss", "error", "error_description", "error_uri", "access_token", "id_token", "token_type", "expires_in", "scope", "session_state", "response"}
+// reserved lists the parameters of an authorization response. A redirect URI with one of these could override the
+// server's.
+var reserved = []string{
+	"code", "state", "iss", "error", "error_description", "error_uri", "access_token", "id_token", "token_type",
+	"expires_in", "scope", "session_state", "response",
+}
 
-// Validate says whether a redirect URI may be registered, and if not, why, in words for the developer.
+// Validate returns an error if the redirect URI may not be registered. The message continues a sentence that starts
+// with the URI.
 func Validate(uri string) error {
 	switch {
 	case uri == "":
 		return errors.New("is empty")
 	case len(uri) > 2000:
 		return errors.New("is longer than 2000 characters")
-	case strings.IndexFunc(uri, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("\\\"<>^`{|}", r) }) >= 0:
+	case strings.ContainsFunc(uri, mustBeEncoded):
 		return errors.New("has a character that a URI must percent-encode")
 	case strings.Contains(uri, "#"):
-		return errors.New("has a fragment; leave out # and what follows")
+		return errors.New("has a fragment; remove # and what follows")
 	case strings.Contains(uri, "*"):
 		return errors.New("has a wildcard; register every redirect URI in full")
 	}
@@ -33,10 +38,10 @@ func Validate(uri string) error {
 		return errors.New("is not an absolute URI")
 	}
 	if u.User != nil || strings.Contains(u.Host, "@") {
-		return errors.New("has a user part; leave out everything before the @")
+		return errors.New("has userinfo; remove everything up to the @")
 	}
 	if u.Scheme != uri[:len(u.Scheme)] || u.Host != strings.ToLower(u.Host) {
-		return errors.New("has capitals in its scheme or host; write them in lower case")
+		return errors.New("has uppercase letters in its scheme or host; write them in lowercase")
 	}
 	q, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
@@ -44,10 +49,15 @@ func Validate(uri string) error {
 	}
 	for _, name := range reserved {
 		if q.Has(name) {
-			return errors.New("has the query parameter " + name + ", which belongs to the authorization response")
+			return errors.New("has the query parameter " + name + ", which is reserved for the authorization response")
 		}
 	}
 	return validateScheme(u)
+}
+
+// mustBeEncoded reports whether a URI cannot contain the character unencoded (RFC 3986 §2).
+func mustBeEncoded(r rune) bool {
+	return r <= ' ' || r >= 0x7f || strings.ContainsRune("\\\"<>^`{|}", r)
 }
 
 func validateScheme(u *url.URL) error {
@@ -59,21 +69,24 @@ func validateScheme(u *url.URL) error {
 		if err := checkHost(u); err != nil {
 			return err
 		}
-		if p := u.Port(); p == "" && strings.HasSuffix(u.Host, ":") || p != "" && !validPort(p) {
+		if p := u.Port(); p == "" && strings.HasSuffix(u.Host, ":") || p != "" && !isValidPort(p) {
 			return errors.New("has an invalid port")
 		}
 		if u.Scheme == "http" && !IsLoopback(u.Hostname()) && u.Hostname() != "localhost" {
-			return errors.New("is http; use https, which only 127.0.0.1, [::1] and localhost can do without")
+			return errors.New("is http; use https, except for 127.0.0.1, [::1] and localhost")
 		}
 		return nil
 	}
 	if !strings.Contains(u.Scheme, ".") || strings.HasPrefix(u.Scheme, ".") {
-		return errors.New("has the scheme " + u.Scheme + "; an app's own scheme is a reversed domain name with a dot, like com.example.app (RFC 8252 section 7.1)")
+		return errors.New(
+			"has the scheme " + u.Scheme + "; a private-use scheme must be a " +
+				"reversed domain name with a dot, like com.example.app (RFC 8252 section 7.1)",
+		)
 	}
 	return nil
 }
 
-func validPort(p string) bool {
+func isValidPort(p string) bool {
 	n, err := strconv.ParseUint(p, 10, 16)
 	return err == nil && n > 0 && strconv.FormatUint(n, 10) == p
 }
@@ -84,14 +97,14 @@ func IsLoopback(host string) bool {
 	return err == nil && a.IsLoopback() && a.Zone() == ""
 }
 
-// Match returns whether requested is one of the registered URIs.
+// Match reports whether the requested URI matches one of the registered URIs.
 func Match(registered []string, requested string) bool {
 	for _, r := range registered {
 		if r == requested {
 			return true
 		}
-		if a, ok := floating(r); ok {
-			if b, ok := floating(requested); ok && a == b {
+		if a, ok := withoutLoopbackPort(r); ok {
+			if b, ok := withoutLoopbackPort(requested); ok && a == b {
 				return true
 			}
 		}
@@ -99,8 +112,8 @@ func Match(registered []string, requested string) bool {
 	return false
 }
 
-// floating cuts the port out of a URI on http://127.0.0.1 or http://[::1]. Nothing is decoded or normalised.
-func floating(uri string) (string, bool) {
+// withoutLoopbackPort removes the port of a URI on http://127.0.0.1 or http://[::1]. It decodes and normalizes nothing.
+func withoutLoopbackPort(uri string) (string, bool) {
 	for _, host := range []string{"http://127.0.0.1", "http://[::1]"} {
 		rest, ok := strings.CutPrefix(uri, host)
 		if !ok {
@@ -111,7 +124,7 @@ func floating(uri string) (string, bool) {
 			if end < 0 {
 				end = len(port)
 			}
-			if !validPort(port[:end]) {
+			if !isValidPort(port[:end]) {
 				return "", false
 			}
 			rest = port[end:]
@@ -124,8 +137,8 @@ func floating(uri string) (string, bool) {
 	return "", false
 }
 
-// AllowsImpersonation reports whether any app on the person's device could receive what is sent to uri: a loopback address or
-// an app's own scheme (RFC 8252 §8.6).
+// AllowsImpersonation reports whether any application on the user's device can receive a response sent to uri: a
+// loopback or private-use scheme URI (RFC 8252 §8.6).
 func AllowsImpersonation(uri string) bool {
 	u, err := url.Parse(uri)
 	if err != nil || (u.Scheme != "https" && u.Scheme != "http") {

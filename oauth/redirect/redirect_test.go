@@ -8,7 +8,7 @@ import (
 	"gatehouse/oauth/redirect"
 )
 
-func TestMatch(t *testing.T) {
+func TestMatchIgnoresOnlyTheLoopbackPort(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		registered, requested string
@@ -36,14 +36,16 @@ func TestMatch(t *testing.T) {
 		{"com.example.app:/cb", "com.example.app:/CB", false},
 	} {
 		if got := redirect.Match([]string{"https://other.example/", c.registered}, c.requested); got != c.want {
-			t.Errorf("Match(%q, %q) = %t", c.registered, c.requested, got)
+			t.Errorf("Match(%q, %q) = %t, want %t", c.registered, c.requested, got, c.want)
 		}
 	}
 }
 
-func TestImpersonable(t *testing.T) {
+func TestAllowsImpersonationOnlyWithoutHTTPS(t *testing.T) {
 	t.Parallel()
-	for uri, want := range map[string]bool{"https://a.example:8443/cb?x": false, "http://127.0.0.1:9/cb": true, "com.example.app:/cb": true} {
+	for uri, want := range map[string]bool{
+		"https://a.example:8443/cb?x": false, "http://127.0.0.1:9/cb": true, "com.example.app:/cb": true,
+	} {
 		if got := redirect.AllowsImpersonation(uri); got != want {
 			t.Errorf("AllowsImpersonation(%q) = %t, want %t", uri, got, want)
 		}
@@ -96,20 +98,23 @@ func TestDestinationIsTheHostThatBrowsersOpen(t *testing.T) {
 		if want.Scheme != "" {
 			continue
 		}
-		// What may be registered is written the way it is shown.
+		// A URI that may be registered is displayed as it is written.
 		if err := redirect.Validate(uri); err == nil && !strings.HasPrefix(strings.SplitN(uri, "://", 2)[1], want.Host) {
-			t.Errorf("Validate(%q) accepts what is shown as %q", uri, want.Host)
+			t.Errorf("Validate(%q) accepts a URI that is displayed as %q", uri, want.Host)
 		}
 		if err := redirect.CheckHost(uri); err == nil && want.Host == "" {
-			t.Errorf("CheckHost(%q) accepts a host that is not shown", uri)
+			t.Errorf("CheckHost(%q) accepts a host that is not displayed", uri)
 		}
 	}
 }
 
-// FuzzMatch: whatever matches has the same scheme, user, host name, path and query in the eyes of a URL parser; only the
-// port of a loopback address may differ.
+// FuzzMatch checks with a URL parser that a matching URI has the same scheme, host name, path and query and no user,
+// and that only the port of a loopback address differs.
 func FuzzMatch(f *testing.F) {
-	for _, s := range []string{"https://a.example/cb", "http://127.0.0.1:8/cb", "http://127.0.0.1:8@evil.example/cb", "http://[::1]:9/cb", "http://127.0.0.1:8\\@evil/cb", "http://127.0.0.1:08/cb"} {
+	for _, s := range []string{
+		"https://a.example/cb", "http://127.0.0.1:8/cb", "http://127.0.0.1:8@evil.example/cb", "http://[::1]:9/cb",
+		"http://127.0.0.1:8\\@evil/cb", "http://127.0.0.1:08/cb",
+	} {
 		f.Add("http://127.0.0.1/cb", s)
 		f.Add("https://a.example/cb", s)
 	}
@@ -123,20 +128,28 @@ func FuzzMatch(f *testing.F) {
 		}
 		b, err := url.Parse(requested)
 		if err != nil {
-			t.Fatalf("%q matches %q and is no URL: %v", requested, registered, err)
+			t.Fatalf("Match(%q, %q) = true, but the requested URI is not a URL: %v", registered, requested, err)
 		}
-		if a.Scheme != b.Scheme || a.Hostname() != b.Hostname() || a.EscapedPath() != b.EscapedPath() || a.RawQuery != b.RawQuery || a.Fragment != b.Fragment || b.User != nil {
-			t.Errorf("%q matches %q", requested, registered)
+		if a.Scheme != b.Scheme || a.Hostname() != b.Hostname() || a.EscapedPath() != b.EscapedPath() ||
+			a.RawQuery != b.RawQuery ||
+			a.Fragment != b.Fragment ||
+			b.User != nil {
+			t.Errorf("Match(%q, %q) = true, want false", registered, requested)
 		}
 		if a.Port() != b.Port() && !redirect.IsLoopback(a.Hostname()) {
-			t.Errorf("the port of %q floats", registered)
+			t.Errorf("Match ignores the port of %q, which is not loopback", registered)
 		}
 	})
 }
 
-// FuzzValidate: whatever may be registered leads to a secure place, or a loopback one, or an app, and stays one line.
+// FuzzValidate checks that a valid URI uses https, a loopback address or a private-use scheme, and is displayed
+// correctly.
 func FuzzValidate(f *testing.F) {
-	for _, s := range []string{"https://a.example/cb", "javascript:x", "http://localhost/cb", "com.example:/cb", "https://a@b/", "https://a.example/cb#", "https://[::1", "a.b:c", "https://a;b/", "https://%D0%B0pple.com/", "https://0x7f.1/", "https://a.example./"} {
+	for _, s := range []string{
+		"https://a.example/cb", "javascript:x", "http://localhost/cb", "com.example:/cb", "https://a@b/",
+		"https://a.example/cb#", "https://[::1", "a.b:c", "https://a;b/", "https://%D0%B0pple.com/", "https://0x7f.1/",
+		"https://a.example./",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, uri string) {
@@ -145,21 +158,25 @@ func FuzzValidate(f *testing.F) {
 		}
 		u, err := url.Parse(uri)
 		if err != nil {
-			t.Fatalf("%q is accepted and is no URL", uri)
+			t.Fatalf("Validate(%q) accepts a string that is not a URL", uri)
 		}
 		if u.User != nil || strings.ContainsAny(uri, "#*\\ \r\n\t") || u.Scheme == "javascript" || u.Scheme == "data" {
-			t.Errorf("%q is accepted", uri)
+			t.Errorf("Validate(%q) = nil, want an error", uri)
 		}
 		if u.Scheme == "http" && !redirect.IsLoopback(u.Hostname()) && u.Hostname() != "localhost" {
-			t.Errorf("%q is accepted without TLS", uri)
+			t.Errorf("Validate(%q) accepts http on a host that is not loopback", uri)
 		}
 		switch d := redirect.DestinationOf(uri); {
 		case u.Scheme != "http" && u.Scheme != "https":
 			if d.Scheme != u.Scheme || d.Host != "" {
-				t.Errorf("%q is shown as %+v", uri, d)
+				t.Errorf("DestinationOf(%q) = %+v", uri, d)
 			}
-		case !strings.HasPrefix(uri, u.Scheme+"://"+d.Host) || strings.ContainsFunc(d.Host, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("/@\\%?#;,'", r) }):
-			t.Errorf("%q is shown as %+v", uri, d)
+		case !strings.HasPrefix(uri, u.Scheme+"://"+d.Host) || strings.ContainsFunc(d.Host, isUnexpectedInHost):
+			t.Errorf("DestinationOf(%q) = %+v", uri, d)
 		}
 	})
+}
+
+func isUnexpectedInHost(r rune) bool {
+	return r <= ' ' || r > '~' || strings.ContainsRune("/@\\%?#;,'", r)
 }
