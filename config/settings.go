@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse/cidr"
 	"gatehouse/duration"
 	"gatehouse/ratelimit"
 )
@@ -280,16 +281,9 @@ func setRateLimits(c *Config, v string) (err error) {
 func setTrustedProxies(c *Config, v string) error {
 	c.TrustedProxies = nil
 	for _, item := range splitList(v) {
-		p, err := netip.ParsePrefix(item)
+		p, err := cidr.Parse(item)
 		if err != nil {
-			a, aerr := netip.ParseAddr(item)
-			if aerr != nil || a.Zone() != "" {
-				return fmt.Errorf("%q is not a CIDR; write one like 10.0.0.0/8", item)
-			}
-			p = netip.PrefixFrom(a, a.BitLen())
-		}
-		if p.Addr().Is4In6() { // it would match no request, because addresses are compared in IPv4 form
-			return fmt.Errorf("%q is an IPv4 network in IPv6 form; write it like 10.0.0.0/8", item)
+			return fmt.Errorf("%q %w", item, err)
 		}
 		c.TrustedProxies = append(c.TrustedProxies, p.Masked())
 	}

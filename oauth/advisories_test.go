@@ -16,7 +16,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"gatehouse/cmd/gatehouse/server/servertest"
-	"gatehouse/oauth"
+	"gatehouse/oauth/client"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 )
@@ -110,7 +110,7 @@ var clientAdvisories = []servertest.Requirement{
 	}),
 	servertest.Req("A14", "CVE-2026-9689 (Keycloak)", "a redirect URI cannot bring its own response parameters", func(t *testing.T, s *servertest.Server) {
 		for _, q := range []string{"code=x", "state=x", "iss=x", "error=x", "a=b&%63ode=x"} {
-			if _, _, err := s.OAuth.CreateClient(t.Context(), oauth.Metadata{RedirectURIs: oauth.List{"https://app.example/cb?" + q}}); err == nil {
+			if _, _, err := s.OAuth.Clients.Create(t.Context(), client.Metadata{RedirectURIs: client.List{"https://app.example/cb?" + q}}); err == nil {
 				t.Errorf("%s was registered", q)
 			}
 		}
@@ -123,7 +123,7 @@ var clientAdvisories = []servertest.Requirement{
 	}),
 	servertest.Req("A15", "CVE-2026-67333 (better-auth), CVE-2024-21637 (authentik)", "javascript: and its like are no redirect URIs", func(t *testing.T, s *servertest.Server) {
 		for _, uri := range []string{"javascript:alert(1)", "JaVaScRiPt:alert(1)", "java\tscript:alert(1)", "data:text/html,x", "vbscript:x", "javascript.x:alert(1)//\n", "view-source:https://x"} {
-			if _, _, err := s.OAuth.CreateClient(t.Context(), oauth.Metadata{RedirectURIs: oauth.List{uri}}); err == nil {
+			if _, _, err := s.OAuth.Clients.Create(t.Context(), client.Metadata{RedirectURIs: client.List{uri}}); err == nil {
 				t.Errorf("%q was registered", uri)
 			}
 		}

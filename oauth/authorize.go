@@ -14,6 +14,7 @@ import (
 
 	"github.com/ory/fosite"
 
+	"gatehouse/oauth/client"
 	"gatehouse/oauth/credential"
 	"gatehouse/oauth/jwt"
 	"gatehouse/oauth/params"
@@ -104,7 +105,7 @@ func (s *Server) validateRequest(ctx context.Context, form, parameters url.Value
 // resolveClient validates the client and its redirect URI, which decide whether errors may be redirected.
 func (s *Server) resolveClient(ctx context.Context, form url.Values) (*AuthorizationRequest, error) {
 	id, uri := form.Get("client_id"), form.Get("redirect_uri")
-	if !plausibleID(id) {
+	if !client.IsWellFormedID(id) {
 		return nil, protocol.NewError(protocol.InvalidRequest, "client_id is missing or not registered with this server.")
 	}
 	c, err := s.store.Client(ctx, id)
@@ -172,13 +173,13 @@ func (s *Server) checkParameters(ctx context.Context, a *AuthorizationRequest) e
 		return err
 	}
 	var err error
-	if a.Scopes, err = s.scopes(ctx, c, form.Get("scope")); err != nil {
+	if a.Scopes, err = s.Clients.Scopes(ctx, c, form.Get("scope")); err != nil {
 		return err
 	}
 	if !c.GrantTypes.Has(protocol.GrantRefreshToken) { // no refresh token that could be used offline
 		a.Scopes = slices.DeleteFunc(slices.Clone(a.Scopes), func(name string) bool { return name == protocol.ScopeOfflineAccess })
 	}
-	if a.Resources, err = s.resources(ctx, c, form["resource"]); err != nil {
+	if a.Resources, err = s.Clients.Resources(ctx, c, form["resource"]); err != nil {
 		return err
 	}
 	if a.claims, err = parseClaims(form.Get("claims")); err != nil {
@@ -370,7 +371,7 @@ func (s *Server) Resume(ctx context.Context, id string, browser []byte, claim bo
 	if claim {
 		read = s.store.ClaimRequest
 	}
-	if len(id) != requestIDSize || !plausibleID(id) {
+	if len(id) != requestIDSize || !client.IsWellFormedID(id) {
 		return nil, storage.ErrNotFound
 	}
 	r, err := read(ctx, id, browser)

@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth"
+	"gatehouse/oauth/client"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
@@ -70,13 +71,13 @@ var authorizationEndpoint = []servertest.Requirement{
 			"https:///cb", "https://app.example/cb?code=1", "https://app.example/cb?iss=x", "https://app.example/cb?a=1&state=x", "https://app.example\\@evil.example/",
 			"https://app.example/ cb", "HTTPS://app.example/cb", "https://app.example:0/cb", "file:///etc/passwd", "blob:https://app.example/x",
 		} {
-			_, _, err := s.OAuth.CreateClient(t.Context(), oauth.Metadata{RedirectURIs: oauth.List{uri}})
+			_, _, err := s.OAuth.Clients.Create(t.Context(), client.Metadata{RedirectURIs: client.List{uri}})
 			if e := oauth.AsError(err); err == nil || e.Code != protocol.InvalidRedirectURI && e.Code != protocol.InvalidClientMetadata {
 				t.Errorf("%q: got %v, want it refused", uri, err)
 			}
 		}
 		for _, uri := range []string{"https://app.example/cb", "https://app.example:8443/cb?tenant=1", "http://127.0.0.1/cb", "http://localhost:3000/cb", "com.example.app:/cb", "com.example.app://host/cb"} {
-			if _, _, err := s.OAuth.CreateClient(t.Context(), oauth.Metadata{RedirectURIs: oauth.List{uri}}); err != nil {
+			if _, _, err := s.OAuth.Clients.Create(t.Context(), client.Metadata{RedirectURIs: client.List{uri}}); err != nil {
 				t.Errorf("%q: got %v, want it accepted", uri, err)
 			}
 		}

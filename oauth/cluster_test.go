@@ -86,18 +86,18 @@ func TestAChangeIsEverywhereWithinASecond(t *testing.T) {
 			eventually(t, "everybody knows the client", func() bool { return other.Token(c, machineGrant).Status == 200 })
 		}
 		within("a new secret", func() {
-			fresh, err := s.OAuth.RotateSecret(t.Context(), c.ClientID, 0)
+			fresh, err := s.OAuth.Clients.RotateSecret(t.Context(), c.ClientID, 0)
 			storagetest.Must(t, err)
 			c.ClientSecret = fresh.ClientSecret
 		}, func(o *servertest.Server) bool {
 			return o.Token(old, machineGrant).Status == 401 && o.Token(c, machineGrant).Status == 200
 		})
 		within("a scope more", func() {
-			_, _, err := s.OAuth.UpdateClient(t.Context(), c.ClientID, []byte(`{"scope":"jobs more"}`))
+			_, _, err := s.OAuth.Clients.Update(t.Context(), c.ClientID, []byte(`{"scope":"jobs more"}`))
 			storagetest.Must(t, err)
 		}, func(o *servertest.Server) bool { return o.Token(c, with(machineGrant, "scope", "more")).Status == 200 })
 		within("a scope less", func() {
-			_, _, err := s.OAuth.UpdateClient(t.Context(), c.ClientID, []byte(`{"scope":"jobs"}`))
+			_, _, err := s.OAuth.Clients.Update(t.Context(), c.ClientID, []byte(`{"scope":"jobs"}`))
 			storagetest.Must(t, err)
 		}, func(o *servertest.Server) bool { return o.Token(c, with(machineGrant, "scope", "more")).Status == 400 })
 		keys := s.Get("/.well-known/jwks.json").Body

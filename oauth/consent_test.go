@@ -208,7 +208,7 @@ var consents = []servertest.Requirement{
 			t.Errorf("at another API ticked are %v", got)
 		}
 		// What the operator makes required is asked for again.
-		_, _, err := s.OAuth.UpdateClient(t.Context(), c.ClientID, []byte(`{"gatehouse_optional_scopes":["write"]}`))
+		_, _, err := s.OAuth.Clients.Update(t.Context(), c.ClientID, []byte(`{"gatehouse_optional_scopes":["write"]}`))
 		storagetest.Must(t, err)
 		notes("openid read", "prompt", "none").WantRedirectError(t, s, "consent_required")
 	}),
@@ -227,7 +227,7 @@ var consents = []servertest.Requirement{
 		}
 		set := func(id, metadata string) {
 			t.Helper()
-			_, _, err := s.OAuth.UpdateClient(t.Context(), id, []byte(metadata))
+			_, _, err := s.OAuth.Clients.Update(t.Context(), id, []byte(metadata))
 			storagetest.Must(t, err)
 		}
 		const optional = `"gatehouse_optional_scopes":["email","profile"]`

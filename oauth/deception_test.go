@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"gatehouse/cmd/gatehouse/server/servertest"
-	"gatehouse/oauth"
+	"gatehouse/oauth/client"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 )
@@ -52,12 +52,12 @@ var deception = []servertest.Requirement{
 				if r := selfRegister(s, string(raw)); r.Status != http.StatusBadRequest {
 					t.Errorf("registered with %s %s: %d", member, host, r.Status)
 				}
-				m, err := oauth.ParseMetadata(raw)
+				m, err := client.ParseMetadata(raw)
 				storagetest.Must(t, err)
-				if _, _, err := s.OAuth.CreateClient(t.Context(), m); err == nil {
+				if _, _, err := s.OAuth.Clients.Create(t.Context(), m); err == nil {
 					t.Errorf("created with %s %s", member, host)
 				}
-				if _, _, err := s.OAuth.UpdateClient(t.Context(), known.ClientID, raw); err == nil {
+				if _, _, err := s.OAuth.Clients.Update(t.Context(), known.ClientID, raw); err == nil {
 					t.Errorf("updated with %s %s", member, host)
 				}
 				metadata["client_id"] = registered.Text("client_id")
@@ -129,12 +129,12 @@ var deception = []servertest.Requirement{
 				}
 				raw, err := json.Marshal(metadata)
 				storagetest.Must(t, err)
-				m, err := oauth.ParseMetadata(raw)
+				m, err := client.ParseMetadata(raw)
 				storagetest.Must(t, err)
-				if _, _, err := s.OAuth.CreateClient(t.Context(), m); err == nil {
+				if _, _, err := s.OAuth.Clients.Create(t.Context(), m); err == nil {
 					t.Errorf("created with %s %q", member, name)
 				}
-				if _, _, err := s.OAuth.UpdateClient(t.Context(), known.ClientID, raw); err == nil {
+				if _, _, err := s.OAuth.Clients.Update(t.Context(), known.ClientID, raw); err == nil {
 					t.Errorf("updated with %s %q", member, name)
 				}
 				if member == "gatehouse_owner" { // ignored where the client writes it

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"gatehouse/cmd/gatehouse/server/servertest"
-	"gatehouse/oauth"
+	"gatehouse/oauth/client"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 )
@@ -155,7 +155,7 @@ var defence = []servertest.Requirement{
 		c := s.Client(`{"grant_types":["client_credentials"],"scope":"jobs","gatehouse_allowed_networks":["192.0.2.0/24","2001:db8::/32"]}`)
 		wrong := c
 		wrong.ClientSecret = "gate_cs_live_x"
-		from := func(address, path string, c oauth.ClientInformation, form url.Values) servertest.Response {
+		from := func(address, path string, c client.Information, form url.Values) servertest.Response {
 			return sentFrom(s, address, s.AsClient(path, c, form))
 		}
 		token := from("192.0.2.200", "/oauth2/token", c, machineGrant).OK(t).Text("access_token")
@@ -187,20 +187,20 @@ var defence = []servertest.Requirement{
 		}
 		from("198.51.100.8", "/oauth2/token", c, machineGrant).Want(t, 401, "invalid_client")
 		recorded(t, s, storage.AddressRefused, 4)
-		if n := s.Counted(storage.AddressRefused); n != 4 || !strings.Contains(s.Logs(), `"level":"WARN","msg":"the right secret of a client came from an address`) {
+		if n := s.Counted(storage.AddressRefused); n != 4 || !strings.Contains(s.Logs(), `"level":"WARN","msg":"valid client secret from a network that is not allowed`) {
 			t.Errorf("the counter says %d", n)
 		}
 		for networks, want := range map[string]string{`["10.0.0.5/8"]`: "10.0.0.0/8", `["10.0.0.0/33"]`: "CIDR", `["everywhere"]`: "CIDR", `["::ffff:10.0.0.0/104"]`: "IPv4", `["fe80::1%eth0"]`: "CIDR"} {
-			_, err := oauth.ParseMetadata([]byte(`{"gatehouse_allowed_networks":` + networks + `}`))
+			_, err := client.ParseMetadata([]byte(`{"gatehouse_allowed_networks":` + networks + `}`))
 			storagetest.Must(t, err)
-			if _, _, err := s.OAuth.UpdateClient(t.Context(), c.ClientID, []byte(`{"gatehouse_allowed_networks":`+networks+`}`)); err == nil || !strings.Contains(err.Error(), want) {
+			if _, _, err := s.OAuth.Clients.Update(t.Context(), c.ClientID, []byte(`{"gatehouse_allowed_networks":`+networks+`}`)); err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: %v", networks, err)
 			}
 		}
-		if _, _, err := s.OAuth.CreateClient(t.Context(), oauth.Metadata{TokenEndpointAuthMethod: "none", RedirectURIs: oauth.List{servertest.Callback}, AllowedNetworks: oauth.List{"10.0.0.0/8"}}); err == nil {
+		if _, _, err := s.OAuth.Clients.Create(t.Context(), client.Metadata{TokenEndpointAuthMethod: "none", RedirectURIs: client.List{servertest.Callback}, OperatorMetadata: client.OperatorMetadata{AllowedNetworks: client.List{"10.0.0.0/8"}}}); err == nil {
 			t.Error("a public client with networks")
 		}
-		info, _, err := s.OAuth.UpdateClient(t.Context(), c.ClientID, []byte(`{"gatehouse_allowed_networks":["198.51.100.7"]}`))
+		info, _, err := s.OAuth.Clients.Update(t.Context(), c.ClientID, []byte(`{"gatehouse_allowed_networks":["198.51.100.7"]}`))
 		storagetest.Must(t, err)
 		if info.AllowedNetworks[0] != "198.51.100.7/32" {
 			t.Errorf("%v", info.AllowedNetworks)
@@ -220,7 +220,7 @@ var defence = []servertest.Requirement{
 		r := s.Do(req)
 		r.Want(t, 401, "invalid_client")
 		e := recorded(t, s, storage.AuthenticationFailed, 1)[0]
-		if e.ClientID != c.ClientID || e.Address != "192.0.2.44" || e.UserAgent != "Guesser/1.0" || e.RequestID != r.Header.Get("X-Request-Id") || !strings.Contains(e.Detail, "wrong secret") || !e.At.Equal(s.Clock.Now()) || e.Actor != "anonymous" { // who failed to authenticate is not the client
+		if e.ClientID != c.ClientID || e.Address != "192.0.2.44" || e.UserAgent != "Guesser/1.0" || e.RequestID != r.Header.Get("X-Request-Id") || !strings.Contains(e.Detail, "invalid secret") || !e.At.Equal(s.Clock.Now()) || e.Actor != "anonymous" { // who failed to authenticate is not the client
 			t.Errorf("failed authentication: %+v", e)
 		}
 		s.Token(c, with(machineGrant, "scope", "admin")).Want(t, 400, "invalid_scope")

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ory/fosite"
 
+	"gatehouse/oauth/params"
 	"gatehouse/oauth/protocol"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
@@ -19,7 +20,7 @@ import (
 // fositeConfig fills in every part that fosite would otherwise make on first use, which is a data race.
 func (s *Server) fositeConfig() *fosite.Config {
 	return &fosite.Config{
-		ClientAuthenticationStrategy: s.authenticate,
+		ClientAuthenticationStrategy: s.authenticateForFosite,
 		ScopeStrategy:                fosite.ExactScopeStrategy,
 		AudienceMatchingStrategy:     anyAudience,
 		MinParameterEntropy:          1,
@@ -33,6 +34,28 @@ func (s *Server) fositeConfig() *fosite.Config {
 		AuthorizeEndpointHandlers: fosite.AuthorizeEndpointHandlers{issueCode{s}},
 		RevocationHandlers:        fosite.RevocationHandlers{revoker{s}},
 	}
+}
+
+// authenticateForFosite is fosite's client authentication.
+func (s *Server) authenticateForFosite(ctx context.Context, r *http.Request, form url.Values) (fosite.Client, error) {
+	c, err := s.Clients.Authenticate(ctx, r, form)
+	if err != nil {
+		return nil, err
+	}
+	return fositeClient{c}, nil
+}
+
+// client reads a request to a protocol endpoint and authenticates its client.
+func (s *Server) client(r *http.Request) (*storage.Client, url.Values, error) {
+	form, err := params.Form(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := params.CheckListLengths(form); err != nil {
+		return nil, nil, err
+	}
+	c, err := s.Clients.Authenticate(r.Context(), withForm(r, form), form)
+	return c, form, err
 }
 
 // anyAudience lets fosite's own audience parameter pass unseen: resource decides (RFC 8707).

@@ -22,16 +22,16 @@ func (h clientCredentials) HandleTokenEndpointRequest(ctx context.Context, r fos
 	if err := h.allowed(ctx, c, state); err != nil {
 		return err
 	}
-	scopes, err := h.scopes(ctx, c, form.Get("scope"))
+	scopes, err := h.Clients.Scopes(ctx, c, form.Get("scope"))
 	if err != nil {
 		return err
 	}
-	asked, err := h.resources(ctx, c, form["resource"])
+	asked, err := h.Clients.Resources(ctx, c, form["resource"])
 	if err != nil {
 		return err
 	}
 	scopes = slices.DeleteFunc(slices.Clone(scopes), func(name string) bool { return slices.Contains(protocol.StandardScopes(), name) })
-	if state.audience, state.scopes, err = h.audience(ctx, c, asked, scopes); err != nil {
+	if state.audience, state.scopes, err = h.Clients.Audience(ctx, c, asked, scopes); err != nil {
 		return err
 	}
 	state.subject, state.ttl = c.ID, h.accessTTL(c)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ory/fosite"
 
+	"gatehouse/oauth/client"
 	"gatehouse/oauth/credential"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
@@ -141,12 +142,12 @@ func (s *Server) checkResourceNarrowing(ctx context.Context, c *storage.Client, 
 	if len(asked) == 0 {
 		return nil
 	}
-	if _, err := s.resources(ctx, c, asked); err != nil {
+	if _, err := s.Clients.Resources(ctx, c, asked); err != nil {
 		return err
 	}
 	if len(granted) == 0 {
 		var err error
-		if granted, _, err = s.audience(ctx, c, nil, scopes); err != nil {
+		if granted, _, err = s.Clients.Audience(ctx, c, nil, scopes); err != nil {
 			return err
 		}
 	}
@@ -155,7 +156,7 @@ func (s *Server) checkResourceNarrowing(ctx context.Context, c *storage.Client, 
 			return protocol.NewError(protocol.InvalidTarget, "The resource was not granted with this authorization.")
 		}
 	}
-	_, _, err := s.audience(ctx, c, asked, kept)
+	_, _, err := s.Clients.Audience(ctx, c, asked, kept)
 	return err
 }
 
@@ -186,9 +187,9 @@ func (s *Server) fillFromGrant(ctx context.Context, c *storage.Client, state *to
 	})
 	left := slices.DeleteFunc(slices.Clone(asked), func(id string) bool {
 		known, ok := knownResources[id]
-		return !ok || !ofGrant(known.CreatedAt) || !canUseResource(c, known)
+		return !ok || !ofGrant(known.CreatedAt) || !client.CanUseResource(c, known)
 	})
-	state.audience, state.scopes, err = s.audience(ctx, c, left, scopes)
+	state.audience, state.scopes, err = s.Clients.Audience(ctx, c, left, scopes)
 	if err != nil || len(asked) > 0 && len(left) == 0 {
 		if e := AsError(err); err != nil && e.Code != protocol.InvalidScope {
 			return err

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"gatehouse/cmd/gatehouse/server/servertest"
-	"gatehouse/oauth"
+	"gatehouse/oauth/client"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 )
@@ -39,7 +39,7 @@ func forge(t testing.TB, token string, header, change map[string]any) string {
 }
 
 // api registers a resource with the scopes read and write, and the client that may introspect for it.
-func api(t testing.TB, s *servertest.Server) oauth.ClientInformation {
+func api(t testing.TB, s *servertest.Server) client.Information {
 	t.Helper()
 	c := s.Machine("introspect")
 	storagetest.Must(t, s.Store.CreateResource(t.Context(), storage.Resource{

@@ -31,7 +31,7 @@ func TestLargeKeySetsAreRefusedFromEverySource(t *testing.T) {
 		most, tooMany := servertest.KeySet(t, manyKeys(key, jwt.MaxKeys)...), servertest.KeySet(t, manyKeys(key, jwt.MaxKeys+1)...)
 		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+tooMany+`}`)
 		r.Want(t, 400, "invalid_client_metadata")
-		if r.Text("error_description") != "The member jwks has more than 16 keys." {
+		if r.Text("error_description") != "jwks has more than 16 keys." {
 			t.Error(r.Body)
 		}
 		if r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+most+`}`); r.Status != 201 {
@@ -41,7 +41,7 @@ func TestLargeKeySetsAreRefusedFromEverySource(t *testing.T) {
 		// One that the operator registered, and one that was registered by an earlier version.
 		c := keyedMachine(t, s, "", key)
 		present(s, key.Sign(t, asserted(s, c), nil)).OK(t)
-		_, _, err := s.OAuth.UpdateClient(t.Context(), c.ClientID, []byte(`{"jwks":`+tooMany+`}`))
+		_, _, err := s.OAuth.Clients.Update(t.Context(), c.ClientID, []byte(`{"jwks":`+tooMany+`}`))
 		if err == nil || !strings.Contains(err.Error(), "more than 16 keys") {
 			t.Errorf("the operator's: %v", err)
 		}
@@ -51,7 +51,7 @@ func TestLargeKeySetsAreRefusedFromEverySource(t *testing.T) {
 		}))
 		r = present(s, key.Sign(t, asserted(s, c), nil))
 		r.Want(t, 401, "invalid_client")
-		if !strings.Contains(r.Text("error_description"), "its key set has more than 16 keys") {
+		if !strings.Contains(r.Text("error_description"), "the JWKS of the client has more than 16 keys") {
 			t.Error(r.Body)
 		}
 
@@ -60,7 +60,7 @@ func TestLargeKeySetsAreRefusedFromEverySource(t *testing.T) {
 		byURI := s.Client(`{"grant_types":["client_credentials"],"scope":"jobs","token_endpoint_auth_method":"private_key_jwt","jwks_uri":"` + host.URL + `/jwks"}`)
 		r = present(s, key.Sign(t, asserted(s, byURI), nil))
 		r.Want(t, 401, "invalid_client")
-		if !strings.Contains(r.Text("error_description"), "its key set has more than 16 keys") {
+		if !strings.Contains(r.Text("error_description"), "the JWKS of the client has more than 16 keys") {
 			t.Error(r.Body)
 		}
 
@@ -68,7 +68,7 @@ func TestLargeKeySetsAreRefusedFromEverySource(t *testing.T) {
 		ambiguous := keyedMachine(t, s, "", manyKeys(key, jwt.MaxCandidates+1)...)
 		r = present(s, servertest.ClientKey{Private: key.Private, Alg: jwt.ES256}.Sign(t, asserted(s, ambiguous), nil))
 		r.Want(t, 401, "invalid_client")
-		if !strings.Contains(r.Text("error_description"), "more than 4 of its keys are candidates; send a kid") {
+		if !strings.Contains(r.Text("error_description"), "more than 4 keys of the JWKS are candidates; send the kid") {
 			t.Error(r.Body)
 		}
 		present(s, key.Sign(t, asserted(s, ambiguous), nil)).OK(t)

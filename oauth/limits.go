@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"net/url"
 	"strings"
 
@@ -13,33 +12,6 @@ import (
 	"gatehouse/storage"
 	"gatehouse/storage/reqevent"
 )
-
-const errManyFailures = "Too many failed client authentications. Wait, and check the client's credentials."
-
-// CountFailure counts a failed client authentication for the network and for the client in that network. It returns
-// the error of a limit that is exceeded, or nil.
-func (s *Server) CountFailure(ctx context.Context, clientID string) error {
-	address, client := failureCounts(ctx, clientID)
-	return protocol.LimitError(s.options.Limiter.Count(ctx, address, client), errManyFailures)
-}
-
-func failureCounts(ctx context.Context, clientID string) (address, client ratelimit.Count) {
-	network := reqevent.From(ctx).Network()
-	return ratelimit.Count{Limit: ratelimit.AddressFailure, Key: network}, ratelimit.Count{Limit: ratelimit.ClientFailure, Key: clientID + " " + network}
-}
-
-// checkAssertionLimits refuses an assertion before its signature is verified when too many authentications of the
-// client from this network failed. For a dynamically registered client all failures of the network count, because an
-// attacker can register another client at any time. For a client that the operator registered, failures of other
-// clients do not count.
-func (s *Server) checkAssertionLimits(ctx context.Context, c *storage.Client) error {
-	address, client := failureCounts(ctx, c.ID)
-	counts := []ratelimit.Count{client}
-	if c.IsSelfRegistered() {
-		counts = []ratelimit.Count{address, client}
-	}
-	return protocol.LimitError(s.options.Limiter.Check(ctx, counts...), errManyFailures)
-}
 
 // clientLimitKey returns the rate limit key of an authenticated client. Anyone can send the client_id of a public client,
 // so each network has a separate count and cannot use up the limit of the others.
@@ -71,15 +43,15 @@ func (s *Server) recordFailure(ctx context.Context, e storage.Event) {
 	s.store.Seen(e)
 	counts := []ratelimit.Count{{Limit: ratelimit.RecordedFailure, Key: e.Type + " " + reqevent.From(ctx).Network()}, {Limit: ratelimit.AllRecordedFailures}}
 	if e.Type == storage.AddressRefused {
-		// It takes the right secret, so no stranger's failures stand in its way.
+		// It requires a valid secret, so failures of others must not suppress it.
 		counts = []ratelimit.Count{{Limit: ratelimit.RecordedFailure, Key: e.Type + " " + e.ClientID}}
-		s.options.Log.WarnContext(ctx, "the right secret of a client came from an address that it may not come from", slog.String("client_id", e.ClientID))
+		s.options.Log.WarnContext(ctx, "valid client secret from a network that is not allowed", slog.String("client_id", e.ClientID))
 	}
 	if s.options.Limiter.Count(ctx, counts...).Refused {
 		return
 	}
 	if err := s.store.RecordIfRoom(ctx, e); err != nil {
-		s.options.Log.WarnContext(ctx, "a failure was not recorded", slog.String("event", e.Type), slog.Any("error", err))
+		s.options.Log.WarnContext(ctx, "failure event not recorded", slog.String("event", e.Type), slog.Any("error", err))
 	}
 }
 
@@ -131,44 +103,4 @@ func (s *Server) recordInvalidScope(ctx context.Context, clientID string, form u
 		}
 		s.recordFailure(ctx, storage.Event{Type: storage.ScopeRefused, ClientID: clientID, Detail: map[string]any{"asked": strings.ToValidUTF8(scope, "?")}})
 	}
-}
-
-// mayComeFrom reports whether the client may authenticate from where the request came.
-func mayComeFrom(ctx context.Context, c *storage.Client) bool {
-	if len(c.AllowedNetworks) == 0 {
-		return true
-	}
-	address, err := netip.ParseAddr(reqevent.From(ctx).Address)
-	if err != nil {
-		return false
-	}
-	for _, network := range c.AllowedNetworks {
-		if p, err := netip.ParsePrefix(network); err == nil && p.Contains(address) {
-			return true
-		}
-	}
-	return false
-}
-
-// networks puts CIDRs and single addresses into plain form, or says which is neither.
-func networks(list List) (List, error) {
-	var out List
-	for _, item := range list {
-		p, err := netip.ParsePrefix(item)
-		if err != nil {
-			a, aerr := netip.ParseAddr(item)
-			if aerr != nil || a.Zone() != "" {
-				return nil, protocol.NewError(protocol.InvalidClientMetadata, "gatehouse_allowed_networks: "+item+" is neither a CIDR like 192.0.2.0/24 or 2001:db8::/32 nor a single address.")
-			}
-			p = netip.PrefixFrom(a, a.BitLen())
-		}
-		if p != p.Masked() {
-			return nil, protocol.NewError(protocol.InvalidClientMetadata, "gatehouse_allowed_networks: "+item+" has bits set that its mask leaves out; write "+p.Masked().String()+", or the one address alone.")
-		}
-		if p.Addr().Is4In6() {
-			return nil, protocol.NewError(protocol.InvalidClientMetadata, "gatehouse_allowed_networks must have IPv4 networks in their own form, like 192.0.2.0/24.")
-		}
-		out = append(out, p.Masked().String())
-	}
-	return out, nil
 }

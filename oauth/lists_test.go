@@ -150,11 +150,11 @@ func TestLongListsInClientMetadataAreRefused(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "off", "GATEHOUSE_REGISTRATION": "open"}})
 		for name, body := range map[string]string{
-			"scope may have 100 items.":                                              `{"scope":"` + numbered(101, "%d", " ") + `"}`,
-			"redirect_uris may have 200 items.":                                      `{"redirect_uris":"` + numbered(201, "https://%d.example", `\t`) + `"}`,
-			"contacts may have 20 items.":                                            `{"contacts":["` + numbered(21, "%d", `","`) + `"]}`,
-			"request_uris may have 20 items.":                                        `{"request_uris":["` + numbered(21, "https://%d.example", `","`) + `"]}`,
-			"grant_types may have 20 items.":                                         `{"grant_types":["` + numbered(21, "%d", `","`) + `"]}`,
+			"scope must have at most 100 items.":                                     `{"scope":"` + numbered(101, "%d", " ") + `"}`,
+			"redirect_uris must have at most 200 items.":                             `{"redirect_uris":"` + numbered(201, "https://%d.example", `\t`) + `"}`,
+			"contacts must have at most 20 items.":                                   `{"contacts":["` + numbered(21, "%d", `","`) + `"]}`,
+			"request_uris must have at most 20 items.":                               `{"request_uris":["` + numbered(21, "https://%d.example", `","`) + `"]}`,
+			"grant_types must have at most 20 items.":                                `{"grant_types":["` + numbered(21, "%d", `","`) + `"]}`,
 			"The client metadata has an object or array with more than 200 members.": `{` + numbered(201, `"m%d":1`, ",") + `}`,
 			"The client metadata is nested deeper than 20.":                          `{"a":` + strings.Repeat("[", 20) + strings.Repeat("]", 20) + `}`,
 			"The client metadata has more than 2000 members in total.":               `{` + numbered(20, `"m%d":[`+numbered(150, "%d", ",")+`]`, ",") + `}`,

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gatehouse/identity"
+	"gatehouse/oauth/client"
 	"gatehouse/oauth/jwt"
 	"gatehouse/oauth/protocol"
 	"gatehouse/oauth/redirect"
@@ -51,7 +52,7 @@ func (s *Server) BeginLogout(ctx context.Context, form url.Values) (*LogoutReque
 		}
 	}
 	if id != "" {
-		if !plausibleID(id) {
+		if !client.IsWellFormedID(id) {
 			return nil, protocol.NewError(protocol.InvalidRequest, "The client_id is none of this server's.")
 		}
 		c, err := s.store.Client(ctx, id)
@@ -192,7 +193,7 @@ func (s *Server) logoutCipher() (cipher.AEAD, error) {
 //
 // A self-registered client gets a link only to the destination that the user agreed to, if it has not changed since.
 func (s *Server) InitiateLoginURL(c *storage.Client, consent storage.Consent, loginHint string) string {
-	if c.InitiateLoginURI == "" || c.IsSelfRegistered() && (Redescribed(c, consent) || !sameOrigin(AgreedRedirectURI(c, consent), c.InitiateLoginURI)) {
+	if c.InitiateLoginURI == "" || c.IsSelfRegistered() && (Redescribed(c, consent) || !client.IsSameOrigin(AgreedRedirectURI(c, consent), c.InitiateLoginURI)) {
 		return ""
 	}
 	allowed := consent.Scopes

@@ -99,7 +99,7 @@ func (s *Server) serverMetadata() metadataDocument {
 		BackchannelLogout:     true,
 		BackchannelSession:    true,
 	}
-	if s.options.Registration.open() {
+	if s.options.Registration.IsEnabled() {
 		d.RegistrationEndpoint = iss + "/oauth2/register"
 	}
 	return d

@@ -8,17 +8,18 @@ import (
 
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth"
+	"gatehouse/oauth/client"
 	"gatehouse/storage/storagetest"
 )
 
-type clientInformation = oauth.ClientInformation
+type clientInformation = client.Information
 
 // register registers a client as the operator does and returns the code of the error.
 func register(t *testing.T, s *servertest.Server, metadata string) (string, error) {
 	t.Helper()
-	m, err := oauth.ParseMetadata([]byte(metadata))
+	m, err := client.ParseMetadata([]byte(metadata))
 	if err == nil {
-		_, _, err = s.OAuth.CreateClient(t.Context(), m)
+		_, _, err = s.OAuth.Clients.Create(t.Context(), m)
 	}
 	if err != nil {
 		return oauth.AsError(err).Code, err

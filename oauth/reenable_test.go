@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"gatehouse/cmd/gatehouse/server/servertest"
-	"gatehouse/oauth"
+	"gatehouse/oauth/client"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 )
@@ -16,7 +16,7 @@ import (
 // issued is what a user's browser and an app had before the user or the app was disabled.
 type issued struct {
 	s       *servertest.Server
-	app     oauth.ClientInformation
+	app     client.Information
 	browser *servertest.Browser
 	tokens  servertest.Response
 	code    servertest.Response // of a code that is not redeemed yet

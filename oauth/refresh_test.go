@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"gatehouse/cmd/gatehouse/server/servertest"
-	"gatehouse/oauth"
+	"gatehouse/oauth/client"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 )
@@ -17,7 +17,7 @@ func TestAccessTokens(t *testing.T) { servertest.Run(t, accessTokens) }
 var refresh = []servertest.Requirement{
 	servertest.Req("P51", "RFC 9700 §2.2.2, §4.14.2", "a refresh token rotates on every use", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
-		for _, c := range []oauth.ClientInformation{s.Public(), s.App()} {
+		for _, c := range []client.Information{s.Public(), s.App()} {
 			token := s.Tokens(c, "alice").Text("refresh_token")
 			seen := map[string]bool{token: true}
 			for range 5 {
@@ -206,7 +206,7 @@ var refresh = []servertest.Requirement{
 		none := c
 		none.TokenEndpointAuthMethod = storage.AuthNone
 		s.Refresh(none, token).Want(t, 401, "invalid_client")
-		s.Refresh(oauth.ClientInformation{}, token).Want(t, 401, "invalid_client")
+		s.Refresh(client.Information{}, token).Want(t, 401, "invalid_client")
 		s.Refresh(c, token).OK(t)
 	}),
 	servertest.Req("P61", "RFC 6749 §4.4.3", "no refresh token for machines nor for clients without the grant type", func(t *testing.T, s *servertest.Server) {
@@ -229,7 +229,7 @@ var refresh = []servertest.Requirement{
 				t.Errorf("it rotated: %s", r.Body)
 			}
 		}
-		if _, _, err := s.OAuth.CreateClient(t.Context(), oauth.Metadata{TokenEndpointAuthMethod: "none", RedirectURIs: oauth.List{servertest.Callback}, RefreshRotation: new(bool)}); err == nil {
+		if _, _, err := s.OAuth.Clients.Create(t.Context(), client.Metadata{TokenEndpointAuthMethod: "none", RedirectURIs: client.List{servertest.Callback}, OperatorMetadata: client.OperatorMetadata{RefreshRotation: new(bool)}}); err == nil {
 			t.Error("a public client was registered without rotation")
 		}
 	}),

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"gatehouse/cmd/gatehouse/server/servertest"
-	"gatehouse/oauth"
+	"gatehouse/oauth/client"
 	"gatehouse/oauth/credential"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
@@ -58,7 +58,7 @@ func TestRefusedCodeNamesTheFailedCheck(t *testing.T) {
 		generic := "The code is unknown, expired or already used"
 		for _, test := range []struct {
 			name, cause, description string
-			client                   oauth.ClientInformation
+			client                   client.Information
 			change                   func(form url.Values)
 			before                   func() (after func())
 		}{
@@ -143,21 +143,21 @@ func TestRefusedRefreshTokenNamesTheFailedCheck(t *testing.T) {
 		s := servertest.Start(t, db, servertest.Options{})
 		alice := s.User("alice")
 		c, other := s.App(), s.App()
-		for cause, prepare := range map[string]func(token string) (caller oauth.ClientInformation, sent string){
-			"issued to another client": func(token string) (oauth.ClientInformation, string) { return other, token },
-			"an unknown grant": func(string) (oauth.ClientInformation, string) {
+		for cause, prepare := range map[string]func(token string) (caller client.Information, sent string){
+			"issued to another client": func(token string) (client.Information, string) { return other, token },
+			"an unknown grant": func(string) (client.Information, string) {
 				return c, credential.Format{Env: "live"}.NewRefreshToken(credential.NewGrantName(s.Clock.Now()))
 			},
-			"a malformed refresh token": func(string) (oauth.ClientInformation, string) { return c, "planted" },
-			"the grant was revoked": func(token string) (oauth.ClientInformation, string) {
+			"a malformed refresh token": func(string) (client.Information, string) { return c, "planted" },
+			"the grant was revoked": func(token string) (client.Information, string) {
 				s.Post("/oauth2/revoke", c, url.Values{"token": {token}}).OK(t)
 				return c, token
 			},
-			"the tokens of the user were revoked": func(token string) (oauth.ClientInformation, string) {
+			"the tokens of the user were revoked": func(token string) (client.Information, string) {
 				storagetest.Must(t, s.Store.RevokeUserTokens(t.Context(), alice.ID, storage.Event{Type: storage.UserTokensRevoked}))
 				return c, token
 			},
-			"the tokens of the client were revoked": func(token string) (oauth.ClientInformation, string) {
+			"the tokens of the client were revoked": func(token string) (client.Information, string) {
 				storagetest.Must(t, s.Store.RevokeClientTokens(t.Context(), c.ClientID, storage.Event{Type: storage.ClientTokensRevoked}))
 				return c, token
 			},

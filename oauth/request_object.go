@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"gatehouse/oauth/client"
+	"gatehouse/oauth/fetch"
 	"gatehouse/oauth/jwt"
 	"gatehouse/oauth/params"
 	"gatehouse/oauth/protocol"
@@ -17,6 +19,8 @@ import (
 	"gatehouse/storage/reqevent"
 )
 
+const maxRequestObject = jwt.MaxSize
+
 // requestObjectType is the typ of a request object (RFC 9101 §10.8). Clients of OpenID Connect send none, or JWT.
 const requestObjectType = "oauth-authz-req+jwt"
 
@@ -24,7 +28,7 @@ const requestObjectType = "oauth-authz-req+jwt"
 // (RFC 9101, OIDC Core §6). Only signed parameters count: an attacker could have added the others (RFC 9101 §6.3).
 func (s *Server) requestObject(ctx context.Context, form url.Values) (url.Values, error) {
 	id := form.Get("client_id")
-	if !plausibleID(id) {
+	if !client.IsWellFormedID(id) {
 		return nil, protocol.NewError(protocol.InvalidRequest, "client_id is missing: it must also be sent outside the request object.")
 	}
 	c, err := s.store.Client(ctx, id)
@@ -47,8 +51,8 @@ func (s *Server) requestObject(ctx context.Context, form url.Values) (url.Values
 			return nil, err
 		}
 	}
-	t, err := s.verifyClientJWT(ctx, c, c.RequestObjectAlg, token)
-	if overloaded(ctx, err) {
+	t, err := s.Clients.VerifyJWT(ctx, c, c.RequestObjectAlg, token)
+	if fetch.IsOverloaded(ctx, err) {
 		return nil, protocol.Unavailable(err)
 	}
 	if errors.Is(err, jwt.ErrInvalid) {
@@ -87,7 +91,7 @@ func (s *Server) fetchRequestObject(ctx context.Context, c *storage.Client, uri 
 	}
 	withoutFragment, _, _ := strings.Cut(uri, "#") // otherwise each fragment would be fetched and cached separately
 	doc, err := s.fetch.Get(ctx, c.ID, withoutFragment, maxRequestObject)
-	if overloaded(ctx, err) {
+	if fetch.IsOverloaded(ctx, err) {
 		return "", protocol.Unavailable(err)
 	}
 	if err != nil {

@@ -9,14 +9,14 @@ import (
 	"time"
 
 	"gatehouse/cmd/gatehouse/server/servertest"
-	"gatehouse/oauth"
+	"gatehouse/oauth/client"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 )
 
 // wantSameSuccessor retries with a refresh token whose response was lost, at several processes, and fails unless all
 // give the same successor, which works, and nothing was taken for theft.
-func wantSameSuccessor(t *testing.T, c oauth.ClientInformation, lost string, at ...*servertest.Server) (last servertest.Response) {
+func wantSameSuccessor(t *testing.T, c client.Information, lost string, at ...*servertest.Server) (last servertest.Response) {
 	t.Helper()
 	successor := ""
 	for i, s := range at {
@@ -143,7 +143,7 @@ func TestRetryWindowOfAClient(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open"}})
 		s.User("alice")
-		client := func(more string) oauth.ClientInformation {
+		client := func(more string) client.Information {
 			return s.Client(`{"grant_types":["authorization_code","refresh_token"],"redirect_uris":["` + servertest.Callback + `"],"scope":"read write offline_access"` + more + `}`)
 		}
 		long, off := client(`,"gatehouse_refresh_grace":"5m"`), client(`,"gatehouse_refresh_grace":0`)
@@ -156,13 +156,13 @@ func TestRetryWindowOfAClient(t *testing.T) {
 		if again := s.Refresh(long, lost).OK(t); again.Text("refresh_token") != first {
 			t.Error("another successor")
 		}
-		info, _, err := s.OAuth.UpdateClient(t.Context(), long.ClientID, []byte(`{"gatehouse_refresh_grace":null}`))
+		info, _, err := s.OAuth.Clients.Update(t.Context(), long.ClientID, []byte(`{"gatehouse_refresh_grace":null}`))
 		storagetest.Must(t, err)
 		if info.RefreshGrace != nil {
 			t.Errorf("the window is %v after it was removed", *info.RefreshGrace)
 		}
 		for _, bad := range []string{`"11m"`, `-1`, `601`} {
-			if _, _, err := s.OAuth.UpdateClient(t.Context(), long.ClientID, []byte(`{"gatehouse_refresh_grace":`+bad+`}`)); err == nil {
+			if _, _, err := s.OAuth.Clients.Update(t.Context(), long.ClientID, []byte(`{"gatehouse_refresh_grace":`+bad+`}`)); err == nil {
 				t.Errorf("a window of %s is accepted", bad)
 			}
 		}
@@ -188,7 +188,7 @@ func TestUseOfTheSuccessorEndsTheRetryWindow(t *testing.T) {
 		c := s.App()
 		old := s.Tokens(c, "alice").Text("refresh_token")
 		fresh := s.Refresh(c, old).OK(t).Text("refresh_token")
-		_, _, err := s.OAuth.UpdateClient(t.Context(), c.ClientID, []byte(`{"gatehouse_refresh_rotation":false}`))
+		_, _, err := s.OAuth.Clients.Update(t.Context(), c.ClientID, []byte(`{"gatehouse_refresh_rotation":false}`))
 		storagetest.Must(t, err)
 		s.Refresh(c, fresh).OK(t)
 		s.Refresh(c, old).Want(t, 400, "invalid_grant")

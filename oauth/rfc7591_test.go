@@ -176,7 +176,7 @@ var registration = []servertest.Requirement{
 		}
 		refused("no token", "")
 		refused("garbage", "x")
-		token, row, err := s.OAuth.CreateInitialAccess(t.Context(), "team", 3, time.Hour)
+		token, row, err := s.OAuth.Clients.CreateInitialAccessToken(t.Context(), "team", 3, time.Hour)
 		storagetest.Must(t, err)
 		r := registrationRequest(s, http.MethodPost, at, token, minimal)
 		if r.Status != 201 {
@@ -204,9 +204,9 @@ var registration = []servertest.Requirement{
 		if made != 2 {
 			t.Errorf("%d registrations with 2 uses", made)
 		}
-		late, _, err := s.OAuth.CreateInitialAccess(t.Context(), "", 1, time.Hour)
+		late, _, err := s.OAuth.Clients.CreateInitialAccessToken(t.Context(), "", 1, time.Hour)
 		storagetest.Must(t, err)
-		gone, row2, err := s.OAuth.CreateInitialAccess(t.Context(), "", 1, time.Hour)
+		gone, row2, err := s.OAuth.Clients.CreateInitialAccessToken(t.Context(), "", 1, time.Hour)
 		storagetest.Must(t, err)
 		storagetest.Must(t, s.Store.DeleteRegistrationToken(t.Context(), row2.ID, storagetest.Event("delete")))
 		refused("deleted", gone)

@@ -40,7 +40,7 @@ var management = []servertest.Requirement{
 		if got := verified(t, s, tokens.Text("id_token"))["sub"]; got != sub {
 			t.Errorf("another path of the same host, another subject: %v", got)
 		}
-		_, _, err := s.OAuth.UpdateClient(t.Context(), c.ClientID, []byte(`{"redirect_uris":["`+victim+`"]}`))
+		_, _, err := s.OAuth.Clients.Update(t.Context(), c.ClientID, []byte(`{"redirect_uris":["`+victim+`"]}`))
 		storagetest.Must(t, err)
 		s.Userinfo(tokens.Text("access_token")).Want(t, 401, "invalid_token")
 		s.Refresh(c, tokens.Text("refresh_token")).Want(t, 400, "invalid_grant")
@@ -82,7 +82,7 @@ var management = []servertest.Requirement{
 		s.Machine("notes")
 		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"scope":"openid notes","client_name":"Notes"}`)
 		c := clientOf(r)
-		_, _, err := s.OAuth.UpdateClient(t.Context(), c.ClientID, []byte(`{"gatehouse_skip_consent":true}`))
+		_, _, err := s.OAuth.Clients.Update(t.Context(), c.ClientID, []byte(`{"gatehouse_skip_consent":true}`))
 		storagetest.Must(t, err)
 		storagetest.Must(t, s.Store.DeleteScope(t.Context(), "notes", storagetest.Event("delete")))
 		b := s.Browser()
@@ -111,7 +111,7 @@ var management = []servertest.Requirement{
 		r := selfRegister(s, `{`+members+`}`)
 		c := clientOf(r)
 		tokens := s.Tokens(c, "alice", "scope", "openid email offline_access")
-		_, _, err := s.OAuth.UpdateClient(t.Context(), c.ClientID, []byte(`{"gatehouse_optional_scopes":["email","notes"],"gatehouse_default_scopes":["openid","notes"]}`))
+		_, _, err := s.OAuth.Clients.Update(t.Context(), c.ClientID, []byte(`{"gatehouse_optional_scopes":["email","notes"],"gatehouse_default_scopes":["openid","notes"]}`))
 		storagetest.Must(t, err)
 		storagetest.Must(t, s.Store.DeleteScope(t.Context(), "notes", storagetest.Event("delete")))
 		for range 2 {
@@ -120,7 +120,7 @@ var management = []servertest.Requirement{
 		}
 		tokens = s.Refresh(c, tokens.Text("refresh_token")).OK(t)
 		replace(s, r, members+`,"scope":"openid offline_access"`).OK(t)
-		_, _, err = s.OAuth.UpdateClient(t.Context(), c.ClientID, []byte(`{"gatehouse_owner":"Us"}`))
+		_, _, err = s.OAuth.Clients.Update(t.Context(), c.ClientID, []byte(`{"gatehouse_owner":"Us"}`))
 		storagetest.Must(t, err)
 		record, err := s.Store.Client(t.Context(), c.ClientID)
 		storagetest.Must(t, err)

@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth"
+	"gatehouse/oauth/client"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 )
@@ -21,7 +22,7 @@ var robustness = []servertest.Requirement{
 	servertest.Req("G1", "audit", "bytes that are no text in a header neither stop the audit log nor undo a revocation", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c, m := s.App(), s.Machine("jobs")
-		bad := func(client oauth.ClientInformation, form url.Values) servertest.Response {
+		bad := func(client client.Information, form url.Values) servertest.Response {
 			req := s.AsClient("/oauth2/token", client, form)
 			req.Header.Set("User-Agent", "x\xff\xfe "+strings.Repeat("ü", 200))
 			return s.Do(req)
@@ -115,7 +116,7 @@ var robustness = []servertest.Requirement{
 		if to := b.Authorize(c).Location(); to.Query().Get("code") == "" {
 			t.Fatalf("it was asked: %s", to)
 		}
-		_, _, err := s.OAuth.UpdateClient(t.Context(), c.ClientID, []byte(`{"gatehouse_skip_consent":false}`))
+		_, _, err := s.OAuth.Clients.Update(t.Context(), c.ClientID, []byte(`{"gatehouse_skip_consent":false}`))
 		storagetest.Must(t, err)
 		for _, scope := range []string{"read write", " "} {
 			if p := b.Authorize(c, "scope", scope); !strings.Contains(p.URL, "/consent") {
@@ -232,9 +233,9 @@ var robustness = []servertest.Requirement{
 	}),
 	servertest.Req("G16", "RFC 7591 §2", "a duration that is no whole number of seconds within bounds is refused", func(t *testing.T, s *servertest.Server) {
 		for _, v := range []string{"18446744075", "-1", "0", `"1500ms"`, `"1000h"`, "1.5", "true"} {
-			m, err := oauth.ParseMetadata([]byte(`{"grant_types":["client_credentials"],"gatehouse_access_token_ttl":` + v + `}`))
+			m, err := client.ParseMetadata([]byte(`{"grant_types":["client_credentials"],"gatehouse_access_token_ttl":` + v + `}`))
 			if err == nil {
-				_, _, err = s.OAuth.CreateClient(t.Context(), m)
+				_, _, err = s.OAuth.Clients.Create(t.Context(), m)
 			}
 			if err == nil {
 				t.Errorf("%s is accepted", v)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ory/fosite"
 
+	"gatehouse/oauth/client"
 	"gatehouse/oauth/credential"
 	"gatehouse/oauth/fetch"
 	"gatehouse/oauth/keyring"
@@ -31,29 +32,16 @@ type Options struct {
 	KeyRotationPeriod time.Duration
 	IDTokenTTL        time.Duration
 	HintTTL           time.Duration // how long an ID token must be recognised after its key was replaced
-	Registration      Registration
+	Registration      client.RegistrationPolicy
 	FetchAllowHosts   []string           // hosts that may be fetched from although private or plain http
 	Limiter           *ratelimit.Limiter // nil: nothing is limited
 	Log               *slog.Logger       // alerts, discarded when nil
 }
 
-// Registration says who may register clients by themselves (RFC 7591) and what those get.
-type Registration struct {
-	Mode        string   // RegistrationOff, RegistrationToken or RegistrationOpen
-	Scopes      []string // what such a client may ask for
-	RequirePKCE bool     // also of confidential ones
-}
-
-// The modes of dynamic registration.
-const (
-	RegistrationOff   = "off"
-	RegistrationToken = "token" // with an initial access token
-	RegistrationOpen  = "open"
-)
-
 // Server is the authorization server on one store.
 type Server struct {
 	Keyring *keyring.Keyring
+	Clients *client.Registry
 
 	options  Options
 	store    *storage.Store
@@ -61,9 +49,7 @@ type Server struct {
 	config   *fosite.Config
 	provider *fosite.Fosite
 	metadata protocol.Document
-	fetch    *fetch.Client
-	// Key sets have room of their own: whoever opens links to logos and request objects keeps nobody from authenticating.
-	fetchKeys *fetch.Client
+	fetch    *fetch.Client // documents of clients, except their JWKS
 	// What the keys of sealed successors are derived with, besides the token that was replaced.
 	successorSalt []byte
 	pairwiseKey   []byte // of pairwise subjects; it never changes
@@ -86,7 +72,11 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 	}
 	s.config = s.fositeConfig()
 	s.provider = fosite.NewOAuth2Provider(clientManager{s}, s.config)
-	s.fetch, s.fetchKeys = fetch.New(o.FetchAllowHosts, store.Now), fetch.New(o.FetchAllowHosts, store.Now)
+	s.fetch = fetch.New(o.FetchAllowHosts, store.Now)
+	s.Clients = client.New(store, client.Options{
+		Issuer: o.Issuer, Environment: o.Environment, Registration: o.Registration, FetchAllowHosts: o.FetchAllowHosts,
+		Documents: s.fetch, Limiter: o.Limiter, Log: o.Log, RecordFailure: s.recordFailure,
+	})
 	s.successorSalt, s.pairwiseKey = store.Key(storage.SuccessorKey), store.Key(storage.PairwiseKey)
 	s.sidKey, s.logoutKey = store.Key(storage.SessionIDKey), store.Key(storage.LogoutKey)
 	s.metadata = protocol.NewDocument(s.serverMetadata(), time.Hour)

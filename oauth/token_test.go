@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"gatehouse/cmd/gatehouse/server/servertest"
-	"gatehouse/oauth"
+	"gatehouse/oauth/client"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 )
@@ -37,7 +37,7 @@ func decodePart(t testing.TB, token string, n int) map[string]any {
 var codes = []servertest.Requirement{
 	servertest.Req("P9", "RFC 7636 §4.6, fosite#883, CVE-2026-123545, CVE-2026-123542", "a challenge is enforced, also after a failed attempt", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
-		for _, c := range []oauth.ClientInformation{s.App(), s.Public(), s.Client(`{"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_require_pkce":false}`)} {
+		for _, c := range []client.Information{s.App(), s.Public(), s.Client(`{"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_require_pkce":false}`)} {
 			to := s.Browser().Code(c, "alice")
 			s.Token(c, servertest.CodeForm(to, c, "code_verifier", "")).Want(t, 400, "invalid_grant")
 			s.Token(c, servertest.CodeForm(to, c, "code_verifier", strings.Repeat("w", 43))).Want(t, 400, "invalid_grant")
@@ -146,44 +146,44 @@ var codes = []servertest.Requirement{
 }
 
 // endings are the ways in which everything a person allowed a client comes to an end.
-func endings(s *servertest.Server) map[string]func(t *testing.T, u storage.User, c oauth.ClientInformation, b *servertest.Browser) {
+func endings(s *servertest.Server) map[string]func(t *testing.T, u storage.User, c client.Information, b *servertest.Browser) {
 	e := storagetest.Event("ending")
-	return map[string]func(t *testing.T, u storage.User, c oauth.ClientInformation, b *servertest.Browser){
-		"user-disabled": func(t *testing.T, u storage.User, _ oauth.ClientInformation, _ *servertest.Browser) {
+	return map[string]func(t *testing.T, u storage.User, c client.Information, b *servertest.Browser){
+		"user-disabled": func(t *testing.T, u storage.User, _ client.Information, _ *servertest.Browser) {
 			storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID, e))
 		},
-		"user-deleted": func(t *testing.T, u storage.User, _ oauth.ClientInformation, _ *servertest.Browser) {
+		"user-deleted": func(t *testing.T, u storage.User, _ client.Information, _ *servertest.Browser) {
 			storagetest.Must(t, s.Store.DeleteUser(t.Context(), u.ID, e))
 		},
-		"user-tokens-revoked": func(t *testing.T, u storage.User, _ oauth.ClientInformation, _ *servertest.Browser) {
+		"user-tokens-revoked": func(t *testing.T, u storage.User, _ client.Information, _ *servertest.Browser) {
 			storagetest.Must(t, s.Store.RevokeUserTokens(t.Context(), u.ID, e))
 		},
-		"password-changed": func(t *testing.T, u storage.User, _ oauth.ClientInformation, _ *servertest.Browser) {
+		"password-changed": func(t *testing.T, u storage.User, _ client.Information, _ *servertest.Browser) {
 			storagetest.Must(t, s.Users.SetPassword(t.Context(), u, "another good password"))
 		},
-		"client-tokens-revoked": func(t *testing.T, _ storage.User, c oauth.ClientInformation, _ *servertest.Browser) {
+		"client-tokens-revoked": func(t *testing.T, _ storage.User, c client.Information, _ *servertest.Browser) {
 			storagetest.Must(t, s.Store.RevokeClientTokens(t.Context(), c.ClientID, e))
 		},
-		"client-disabled": func(t *testing.T, _ storage.User, c oauth.ClientInformation, _ *servertest.Browser) {
+		"client-disabled": func(t *testing.T, _ storage.User, c client.Information, _ *servertest.Browser) {
 			storagetest.Must(t, s.Store.DisableClient(t.Context(), c.ClientID, e))
 		},
-		"client-deleted": func(t *testing.T, _ storage.User, c oauth.ClientInformation, _ *servertest.Browser) {
+		"client-deleted": func(t *testing.T, _ storage.User, c client.Information, _ *servertest.Browser) {
 			storagetest.Must(t, s.Store.DeleteClient(t.Context(), c.ClientID, e))
 		},
-		"scope-narrowed": func(t *testing.T, _ storage.User, c oauth.ClientInformation, _ *servertest.Browser) {
-			_, _, err := s.OAuth.UpdateClient(t.Context(), c.ClientID, []byte(`{"scope":"read"}`))
+		"scope-narrowed": func(t *testing.T, _ storage.User, c client.Information, _ *servertest.Browser) {
+			_, _, err := s.OAuth.Clients.Update(t.Context(), c.ClientID, []byte(`{"scope":"read"}`))
 			storagetest.Must(t, err)
 		},
-		"secret-rotated-for-a-leak": func(t *testing.T, _ storage.User, c oauth.ClientInformation, _ *servertest.Browser) {
-			_, err := s.OAuth.RotateSecret(t.Context(), c.ClientID, 0)
+		"secret-rotated-for-a-leak": func(t *testing.T, _ storage.User, c client.Information, _ *servertest.Browser) {
+			_, err := s.OAuth.Clients.RotateSecret(t.Context(), c.ClientID, 0)
 			storagetest.Must(t, err)
 		},
-		"consent-withdrawn": func(t *testing.T, u storage.User, c oauth.ClientInformation, _ *servertest.Browser) {
+		"consent-withdrawn": func(t *testing.T, u storage.User, c client.Information, _ *servertest.Browser) {
 			consent, err := s.Store.Consent(t.Context(), u.ID, c.ClientID)
 			storagetest.Must(t, err)
 			storagetest.Must(t, s.OAuth.WithdrawConsent(t.Context(), u.ID, consent.ID))
 		},
-		"session-ended": func(t *testing.T, _ storage.User, _ oauth.ClientInformation, b *servertest.Browser) {
+		"session-ended": func(t *testing.T, _ storage.User, _ client.Information, b *servertest.Browser) {
 			form := b.Open("/account").Fields()
 			if p := b.Submit("/account/sign-out", url.Values{"form_token": form["form_token"][:1]}); p.Status != http.StatusSeeOther {
 				t.Fatalf("sign-out: %d %s", p.Status, p.Text())
@@ -364,7 +364,7 @@ var tokenEndpoint = []servertest.Requirement{
 		if strings.Count(c.ClientID, "-") == 4 {
 			t.Errorf("client_id %s could be a person's sub", c.ClientID)
 		}
-		if _, _, err := s.OAuth.CreateClient(t.Context(), oauth.Metadata{TokenEndpointAuthMethod: "none", GrantTypes: oauth.List{"client_credentials"}}); err == nil {
+		if _, _, err := s.OAuth.Clients.Create(t.Context(), client.Metadata{TokenEndpointAuthMethod: "none", GrantTypes: client.List{"client_credentials"}}); err == nil {
 			t.Error("a public client was registered for client_credentials")
 		}
 	}),
@@ -420,14 +420,14 @@ var tokenEndpoint = []servertest.Requirement{
 		if bytes.Contains(record.Secrets[0].Hash, []byte("gate_")) || len(record.Secrets[0].Hash) != 32 {
 			t.Error("the secret is stored as it is")
 		}
-		fresh, err := s.OAuth.RotateSecret(t.Context(), c.ClientID, time.Hour)
+		fresh, err := s.OAuth.Clients.RotateSecret(t.Context(), c.ClientID, time.Hour)
 		storagetest.Must(t, err)
 		s.Token(c, machineGrant).OK(t)
 		s.Token(fresh, machineGrant).OK(t)
 		s.Clock.Advance(time.Hour)
 		s.Token(c, machineGrant).Want(t, 401, "invalid_client")
 		s.Token(fresh, machineGrant).OK(t)
-		if info := oauth.Information(record); info.ClientSecret != "" {
+		if info := client.InformationOf(record); info.ClientSecret != "" {
 			t.Error("the secret is shown twice")
 		}
 	}),

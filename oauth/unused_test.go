@@ -130,7 +130,7 @@ func TestClientOfInitialAccessTokenExpiresLater(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "token", "GATEHOUSE_REGISTRATION_SCOPES": "openid"}})
-		token, _, err := s.OAuth.CreateInitialAccess(t.Context(), "", 1, time.Hour)
+		token, _, err := s.OAuth.Clients.CreateInitialAccessToken(t.Context(), "", 1, time.Hour)
 		storagetest.Must(t, err)
 		r := registrationRequest(s, http.MethodPost, s.URL+"/oauth2/register", token, withRefresh)
 		if r.Status != 201 {
@@ -157,7 +157,7 @@ func TestRegisteredMachineClientDoesNotExpire(t *testing.T) {
 		c, used := clientOf(selfRegister(s, withRefresh)), clientOf(selfRegister(s, withRefresh))
 		s.Browser().Code(used, "alice", "scope", "openid")
 		for _, id := range []string{c.ClientID, used.ClientID} {
-			_, _, err := s.OAuth.UpdateClient(t.Context(), id, []byte(`{"grant_types":["authorization_code","client_credentials"],"scope":"openid jobs"}`))
+			_, _, err := s.OAuth.Clients.Update(t.Context(), id, []byte(`{"grant_types":["authorization_code","client_credentials"],"scope":"openid jobs"}`))
 			storagetest.Must(t, err)
 		}
 		later(t, s, 25*time.Hour)

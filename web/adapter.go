@@ -179,7 +179,7 @@ func (s *Server) writeError(rt route, rec *recorder, r *http.Request, err error)
 func (s *Server) writeJSONError(w http.ResponseWriter, r *http.Request, err error) error {
 	e := oauth.AsError(err)
 	if e.Code == protocol.InvalidClient {
-		if over := (*protocol.Error)(nil); errors.As(s.oauth.CountFailure(r.Context(), e.ClientID), &over) {
+		if over := (*protocol.Error)(nil); errors.As(s.oauth.Clients.CountFailure(r.Context(), e.ClientID), &over) {
 			over.Err, over.ClientID = err, e.ClientID
 			e = over
 		}

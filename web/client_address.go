@@ -1,6 +1,7 @@
 package web
 
 import (
+	"gatehouse/cidr"
 	"net"
 	"net/http"
 	"net/netip"
@@ -81,11 +82,4 @@ func lastElement(list string) (element, before string, more bool) {
 }
 
 // isTrustedProxy reports whether an address is in GATEHOUSE_TRUSTED_PROXIES.
-func (s *Server) isTrustedProxy(a netip.Addr) bool {
-	for _, p := range s.trustedProxies {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return false
-}
+func (s *Server) isTrustedProxy(a netip.Addr) bool { return cidr.Contains(s.trustedProxies, a) }

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"gatehouse/cmd/gatehouse/server/servertest"
-	"gatehouse/oauth"
+	"gatehouse/oauth/client"
 	"gatehouse/storage/storagetest"
 )
 
@@ -63,7 +63,7 @@ func TestRequestLogHasClientAndUser(t *testing.T) {
 		ownID := registered.Text("client_id")
 		consent := b.Follow(b.Authorize(app, "prompt", "consent"))
 
-		nobody := oauth.ClientInformation{}
+		nobody := client.Information{}
 		for _, c := range []struct {
 			name             string
 			response         servertest.Response

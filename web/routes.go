@@ -50,8 +50,8 @@ func (s *Server) routes() []route {
 		{"/oauth2/introspect", kindBackend, s.oauth.Introspect},
 		{"/oauth2/revoke", kindAPI, s.oauth.Revoke},
 		{"/oauth2/userinfo", kindAPI, s.oauth.Userinfo},
-		{"/oauth2/register", kindBackend, s.limitRegistration(s.oauth.Register)},
-		{"/oauth2/register/{id}", kindBackend, s.limitRegistration(s.oauth.RegisteredClient)},
+		{"/oauth2/register", kindBackend, s.limitRegistration(s.oauth.Clients.Register)},
+		{"/oauth2/register/{id}", kindBackend, s.limitRegistration(s.oauth.Clients.Manage)},
 
 		{"GET /oauth2/authorize", kindCrossSitePage, s.interaction.Authorize},
 		{"POST /oauth2/authorize", kindCrossSitePage, s.interaction.Authorize},

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"gatehouse/cmd/gatehouse/server/servertest"
-	"gatehouse/oauth"
+	"gatehouse/oauth/client"
 	"gatehouse/storage/storagetest"
 	"gatehouse/web"
 )
@@ -23,8 +23,8 @@ type stranger struct {
 	*rand.Rand
 
 	s        *servertest.Server
-	app      oauth.ClientInformation
-	machine  oauth.ClientInformation
+	app      client.Information
+	machine  client.Information
 	browser  *servertest.Browser
 	words    []string
 	patterns []string

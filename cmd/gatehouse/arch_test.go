@@ -37,7 +37,7 @@ func packages(t *testing.T) []goPackage {
 
 // layers is the house: a package may be imported only by those in a later layer, and by its own family.
 var layers = [][]string{
-	{"gatehouse/display", "gatehouse/duration", "gatehouse/migrations", "gatehouse/templates"},
+	{"gatehouse/cidr", "gatehouse/display", "gatehouse/duration", "gatehouse/migrations", "gatehouse/templates"},
 	{"gatehouse/ratelimit"},
 	{"gatehouse/config"},
 	{"gatehouse/storage"},
@@ -56,9 +56,12 @@ var rows = map[string][]string{
 	"gatehouse/oauth/accesstoken": {"gatehouse/oauth/jwt"},
 	"gatehouse/oauth/protocol":    {"gatehouse/oauth/params"},
 	"gatehouse/oauth/keyring":     {"gatehouse/oauth/accesstoken", "gatehouse/oauth/jwt", "gatehouse/oauth/protocol"},
-	"gatehouse/web/account":       {"gatehouse/web/page"},
-	"gatehouse/web/interaction":   {"gatehouse/web/page"},
-	"gatehouse/notify":            {"gatehouse/oauth/fetch"},
+	"gatehouse/oauth/client": {
+		"gatehouse/oauth/credential", "gatehouse/oauth/fetch", "gatehouse/oauth/jwt", "gatehouse/oauth/params", "gatehouse/oauth/protocol", "gatehouse/oauth/redirect",
+	},
+	"gatehouse/web/account":     {"gatehouse/web/page"},
+	"gatehouse/web/interaction": {"gatehouse/web/page"},
+	"gatehouse/notify":          {"gatehouse/oauth/fetch"},
 }
 
 // testing packages run the real thing for tests and are imported by tests alone.

@@ -16,7 +16,7 @@ import (
 
 	"gatehouse/cmd/gatehouse/server"
 	"gatehouse/display"
-	"gatehouse/oauth"
+	"gatehouse/oauth/client"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
 )
@@ -145,7 +145,7 @@ func (a *app) readFile(name string) ([]byte, error) {
 
 // tellIgnored says which members mean nothing here: one of them may be misspelt.
 func (a *app) tellIgnored(raw []byte) {
-	if unknown := oauth.UnknownMembers(raw); len(unknown) > 0 {
+	if unknown := client.UnknownMembers(raw); len(unknown) > 0 {
 		fmt.Fprintf(a.stderr, "gatehouse: ignored unknown client metadata: %s\n", display.Escape(strings.Join(unknown, ", ")))
 	}
 }
@@ -178,13 +178,13 @@ func (a *app) clientCreate() *cobra.Command {
 			return usageError{errors.New("--redirect-uri is required for an app that signs users in; " +
 				"for a service without users pass --grant-type client_credentials")}
 		}
-		m, err := oauth.ParseMetadata(raw)
+		m, err := client.ParseMetadata(raw)
 		if err != nil {
 			return operatorError(err, "client")
 		}
 		a.tellIgnored(raw)
 		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
-			info, added, err := s.OAuth.CreateClient(ctx, m)
+			info, added, err := s.OAuth.Clients.Create(ctx, m)
 			if err != nil {
 				return operatorError(err, "client")
 			}
@@ -199,7 +199,7 @@ func (a *app) clientCreate() *cobra.Command {
 }
 
 // tellOdd points out what is allowed and probably not meant.
-func (a *app) tellOdd(ctx context.Context, s *server.Server, info oauth.ClientInformation) error {
+func (a *app) tellOdd(ctx context.Context, s *server.Server, info client.Information) error {
 	tell := func(text string) { fmt.Fprintln(a.stderr, "gatehouse: "+display.Escape(text)) }
 	if info.ClientName == info.ClientID {
 		tell("the client has no client_name; people see its client_id")
@@ -244,10 +244,10 @@ func (a *app) clientList() *cobra.Command {
 				return err
 			}
 			sortByName(clients, func(c storage.Client) (string, string) { return c.Name, c.ID })
-			infos := []oauth.ClientInformation{}
+			infos := []client.Information{}
 			var rows [][]string
 			for _, c := range clients {
-				infos = append(infos, oauth.Information(&c))
+				infos = append(infos, client.InformationOf(&c))
 				rows = append(rows, []string{c.ID, c.Name, c.AuthMethod, c.GrantTypes.String(), c.Scopes.String(), registeredBy(c), enabled(c.DisabledAt)})
 			}
 			if *asJSON {
@@ -284,7 +284,7 @@ func (a *app) clientShow() *cobra.Command {
 			if err != nil {
 				return operatorError(err, "client "+args[0])
 			}
-			return a.printJSON(oauth.Information(c))
+			return a.printJSON(client.InformationOf(c))
 		})
 	}
 	return cmd
@@ -309,7 +309,7 @@ func (a *app) clientUpdate() *cobra.Command {
 			if err != nil {
 				return operatorError(err, "client "+args[0])
 			}
-			info, added, err := s.OAuth.UpdateClient(ctx, c.ID, patch)
+			info, added, err := s.OAuth.Clients.Update(ctx, c.ID, patch)
 			if err != nil {
 				return operatorError(err, "client "+args[0])
 			}
@@ -444,7 +444,7 @@ func (a *app) clientRotate() *cobra.Command {
 					return err
 				}
 			}
-			info, err := s.OAuth.RotateSecret(ctx, c.ID, *overlap)
+			info, err := s.OAuth.Clients.RotateSecret(ctx, c.ID, *overlap)
 			if err != nil {
 				return operatorError(err, "client "+c.ID)
 			}

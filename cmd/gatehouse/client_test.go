@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"gatehouse/oauth"
+	"gatehouse/oauth/client"
 	"gatehouse/storage/storagetest"
 )
 
@@ -28,7 +28,7 @@ func TestSelfRegisteredClientIsNotFoundByName(t *testing.T) {
 		res, err := http.DefaultClient.Do(req)
 		storagetest.Must(t, err)
 		defer func() { _ = res.Body.Close() }()
-		var registered oauth.ClientInformation
+		var registered client.Information
 		if err := json.NewDecoder(res.Body).Decode(&registered); err != nil || res.StatusCode != http.StatusCreated {
 			t.Fatal(err, res.Status)
 		}
@@ -37,7 +37,7 @@ func TestSelfRegisteredClientIsNotFoundByName(t *testing.T) {
 			t.Errorf("update by the name of a self-registered client: %d %s", code, stderr)
 		}
 		stdout, stderr, code := command(t, env, "", "client", "create", "--name", "Notes", "--grant-type", "client_credentials", "--scope", "jobs")
-		var own oauth.ClientInformation
+		var own client.Information
 		if err := json.Unmarshal([]byte(stdout), &own); err != nil || code != exitOK {
 			t.Fatal(err, stderr)
 		}

@@ -14,7 +14,7 @@ import (
 	"gatehouse/cmd/gatehouse/server"
 	"gatehouse/config"
 	"gatehouse/identity"
-	"gatehouse/oauth"
+	"gatehouse/oauth/client"
 	"gatehouse/oauth/credential"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
@@ -128,16 +128,17 @@ func createDevUser(ctx context.Context, s *server.Server, data *devData) error {
 func createDevClients(ctx context.Context, s *server.Server, data *devData, sampleURL string) error {
 	for _, c := range []struct {
 		id, secret *string
-		metadata   oauth.Metadata
+		metadata   client.Metadata
 	}{
-		{&data.SampleID, &data.SampleSecret, oauth.Metadata{
-			ClientName: "Sample Notes", Owner: "the Gatehouse demo", ClientURI: sampleURL, RedirectURIs: oauth.List{sampleURL + "/callback"},
-			GrantTypes: oauth.List{"authorization_code", "refresh_token"}, Scope: oauth.Words(sample.Scopes),
-			OptionalScopes: oauth.List{"notes.write"}, PostLogoutRedirectURIs: oauth.List{sampleURL + "/"},
-			BackchannelLogoutURI: sampleURL + "/backchannel-logout", InitiateLoginURI: sampleURL + "/start",
+		{&data.SampleID, &data.SampleSecret, client.Metadata{
+			ClientName: "Sample Notes", ClientURI: sampleURL, RedirectURIs: client.List{sampleURL + "/callback"},
+			GrantTypes: client.List{"authorization_code", "refresh_token"}, Scope: client.ScopeList(sample.Scopes),
+			OperatorMetadata:       client.OperatorMetadata{Owner: "the Gatehouse demo", OptionalScopes: client.List{"notes.write"}},
+			PostLogoutRedirectURIs: client.List{sampleURL + "/"},
+			BackchannelLogoutURI:   sampleURL + "/backchannel-logout", InitiateLoginURI: sampleURL + "/start",
 		}},
-		{&data.ServiceID, &data.ServiceSecret, oauth.Metadata{
-			ClientName: "Nightly report", GrantTypes: oauth.List{"client_credentials"}, Scope: oauth.Words{"reports.read"},
+		{&data.ServiceID, &data.ServiceSecret, client.Metadata{
+			ClientName: "Nightly report", GrantTypes: client.List{"client_credentials"}, Scope: client.ScopeList{"reports.read"},
 		}},
 	} {
 		current, err := isCurrentDevClient(ctx, s.Store, *c.id, sampleURL)
@@ -147,7 +148,7 @@ func createDevClients(ctx context.Context, s *server.Server, data *devData, samp
 		if current {
 			continue
 		}
-		info, _, err := s.OAuth.CreateClient(ctx, c.metadata)
+		info, _, err := s.OAuth.Clients.Create(ctx, c.metadata)
 		if err != nil {
 			return err
 		}

@@ -41,7 +41,7 @@ func (a *app) registrationTokenCreate() *cobra.Command {
 			return err
 		}
 		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
-			token, row, err := s.OAuth.CreateInitialAccess(ctx, *note, *uses, *expires)
+			token, row, err := s.OAuth.Clients.CreateInitialAccessToken(ctx, *note, *uses, *expires)
 			if err != nil {
 				return err
 			}

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/cmd/gatehouse/server"
-	"gatehouse/oauth"
+	"gatehouse/oauth/client"
 	"gatehouse/storage"
 )
 
@@ -68,7 +68,7 @@ func (f resourceFlags) apply(ctx context.Context, a *app, cmd *cobra.Command, tx
 		scopes = append(scopes, more...)
 	}
 	for _, name := range scopes {
-		if !oauth.ValidScope(name) {
+		if !client.IsValidScope(name) {
 			return fmt.Errorf("the scope %q has a character that a scope must not have", name)
 		}
 	}
@@ -112,7 +112,7 @@ func (a *app) resourceCreate() *cobra.Command {
 	flags := addResourceFlags(cmd)
 	jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := oauth.ValidResource(args[0]); err != nil {
+		if err := client.CheckResource(args[0]); err != nil {
 			return usageError{fmt.Errorf("%q %w", args[0], err)}
 		}
 		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {

@@ -9,7 +9,7 @@ import (
 
 	"gatehouse/cmd/gatehouse/sample"
 	"gatehouse/cmd/gatehouse/server/servertest"
-	"gatehouse/oauth"
+	"gatehouse/oauth/client"
 	"gatehouse/storage/storagetest"
 )
 
@@ -18,7 +18,7 @@ type sampleApp struct {
 	*servertest.Server
 
 	handler http.Handler
-	client  oauth.ClientInformation
+	client  client.Information
 }
 
 const sampleURL = "https://app.example"

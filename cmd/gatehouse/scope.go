@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/cmd/gatehouse/server"
-	"gatehouse/oauth"
+	"gatehouse/oauth/client"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
 )
@@ -26,7 +26,7 @@ func (a *app) scopeCommand() *cobra.Command {
 	description := create.Flags().String("description", "", "what it lets an app do, in plain words")
 	jsonFlag(create)
 	create.RunE = func(cmd *cobra.Command, args []string) error {
-		if !oauth.ValidScope(args[0]) {
+		if !client.IsValidScope(args[0]) {
 			return usageError{errors.New("a scope has 1 to 100 printable ASCII characters, without space, \" and \\")}
 		}
 		if err := checkName("--description", *description); err != nil {

@@ -11,7 +11,7 @@ import (
 	"gatehouse/cmd/oauthbench/bench"
 	"gatehouse/config"
 	"gatehouse/identity"
-	"gatehouse/oauth"
+	"gatehouse/oauth/client"
 	"gatehouse/oauth/credential"
 	"gatehouse/storage"
 	"gatehouse/storage/reqevent"
@@ -60,16 +60,16 @@ func createProfile(ctx context.Context, s *server.Server) (bench.Profile, error)
 	}); err != nil {
 		return p, err
 	}
-	service, _, err := s.OAuth.CreateClient(ctx, oauth.Metadata{
-		ClientName: "Bench service", GrantTypes: oauth.List{"client_credentials"}, Scope: oauth.Words{"bench"},
+	service, _, err := s.OAuth.Clients.Create(ctx, client.Metadata{
+		ClientName: "Bench service", GrantTypes: client.List{"client_credentials"}, Scope: client.ScopeList{"bench"},
 	})
 	if err != nil {
 		return p, err
 	}
-	app, _, err := s.OAuth.CreateClient(ctx, oauth.Metadata{
-		ClientName: "Bench app", RedirectURIs: oauth.List{"https://bench.invalid/callback"},
-		GrantTypes: oauth.List{"authorization_code", "refresh_token"},
-		Scope:      oauth.Words{"openid", "offline_access", "bench"}, IDTokenAlg: "ES256",
+	app, _, err := s.OAuth.Clients.Create(ctx, client.Metadata{
+		ClientName: "Bench app", RedirectURIs: client.List{"https://bench.invalid/callback"},
+		GrantTypes: client.List{"authorization_code", "refresh_token"},
+		Scope:      client.ScopeList{"openid", "offline_access", "bench"}, IDTokenAlg: "ES256",
 	})
 	if err != nil {
 		return p, err

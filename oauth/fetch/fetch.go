@@ -224,3 +224,9 @@ func (c *Client) Post(ctx context.Context, raw string, form url.Values) (status 
 	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, 4<<10)) // so that the connection can be used again
 	return res.StatusCode, res.Body.Close()
 }
+
+// IsOverloaded reports whether a fetch failed because this server has no capacity for it, or because the caller
+// disconnected: an error neither of the document's server nor of anyone's credentials.
+func IsOverloaded(ctx context.Context, err error) bool {
+	return errors.Is(err, ErrBusy) || err != nil && ctx.Err() != nil
+}

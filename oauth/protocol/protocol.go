@@ -27,6 +27,9 @@ const (
 	ScopeOfflineAccess = "offline_access" // lets a grant outlive its browser session (OIDC Core §11)
 )
 
+// ClaimPrefix is the start of what a consent stores for a claim that was requested by name. No scope begins with it.
+const ClaimPrefix = "claim:"
+
 // StandardScopes returns the scopes of OpenID Connect. They cannot be deleted.
 func StandardScopes() []string {
 	return []string{ScopeOpenID, ScopeProfile, ScopeEmail, ScopeAddress, ScopePhone, ScopeOfflineAccess}

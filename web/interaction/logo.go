@@ -4,7 +4,7 @@ import "net/http"
 
 // ShowLogo serves GET /logo/{id}: the logo of a client, a picture from a third party. Nothing in it is executed.
 func (p *Pages) ShowLogo(w http.ResponseWriter, r *http.Request) error {
-	picture, contentType, err := p.oauth.Logo(r.Context(), r.PathValue("id"))
+	picture, contentType, err := p.oauth.Clients.Logo(r.Context(), r.PathValue("id"))
 	if err != nil {
 		return err
 	}

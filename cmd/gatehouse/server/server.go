@@ -19,6 +19,7 @@ import (
 	"gatehouse/identity"
 	"gatehouse/notify"
 	"gatehouse/oauth"
+	"gatehouse/oauth/client"
 	"gatehouse/oauth/fetch"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
@@ -158,7 +159,7 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 		RefreshIdleTTL: cfg.RefreshIdleTTL, RefreshMaxTTL: cfg.RefreshMaxTTL, RefreshGrace: cfg.RefreshGrace,
 		RequestTTL: cfg.RequestTTL, KeyRotationPeriod: cfg.KeyRotationPeriod, IDTokenTTL: cfg.IDTokenTTL,
 		HintTTL: cfg.SessionMaxTTL,
-		Registration: oauth.Registration{
+		Registration: client.RegistrationPolicy{
 			Mode: cfg.Registration, Scopes: cfg.RegistrationScopes, RequirePKCE: cfg.RegistrationRequirePKCE,
 		},
 		FetchAllowHosts: cfg.FetchAllowHosts, Limiter: s.limiter, Log: o.Log,

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/net/html"
 
-	"gatehouse/oauth"
+	"gatehouse/oauth/client"
 	"gatehouse/storage/storagetest"
 )
 
@@ -230,7 +230,7 @@ func Challenge(verifier string) string {
 }
 
 // AuthorizeForm is a good authorization request of the client, with the changes: an empty value takes a parameter away.
-func AuthorizeForm(c oauth.ClientInformation, changes ...string) url.Values {
+func AuthorizeForm(c client.Information, changes ...string) url.Values {
 	v := url.Values{
 		"response_type": {"code"}, "client_id": {c.ClientID}, "scope": {"read write"}, "state": {"the state"},
 		"code_challenge": {Challenge(Verifier)}, "code_challenge_method": {"S256"},
@@ -249,13 +249,13 @@ func AuthorizeForm(c oauth.ClientInformation, changes ...string) url.Values {
 }
 
 // Authorize opens the authorization endpoint and follows it to the first page or to the app.
-func (b *Browser) Authorize(c oauth.ClientInformation, changes ...string) Page {
+func (b *Browser) Authorize(c client.Information, changes ...string) Page {
 	b.T.Helper()
 	return b.Follow(b.Open("/oauth2/authorize?" + AuthorizeForm(c, changes...).Encode()))
 }
 
 // Code takes the browser through sign-in and consent, whichever is asked for, and returns the redirect to the app.
-func (b *Browser) Code(c oauth.ClientInformation, username string, changes ...string) *url.URL {
+func (b *Browser) Code(c client.Information, username string, changes ...string) *url.URL {
 	b.T.Helper()
 	p := b.Authorize(c, changes...)
 	if strings.Contains(p.URL, "/login") {
@@ -272,7 +272,7 @@ func (b *Browser) Code(c oauth.ClientInformation, username string, changes ...st
 }
 
 // CodeForm is a good exchange of the code in a redirect to the app.
-func CodeForm(to *url.URL, c oauth.ClientInformation, changes ...string) url.Values {
+func CodeForm(to *url.URL, c client.Information, changes ...string) url.Values {
 	v := url.Values{"grant_type": {"authorization_code"}, "code": {to.Query().Get("code")}, "code_verifier": {Verifier}, "redirect_uri": {c.RedirectURIs[0]}}
 	for i := 0; i+1 < len(changes); i += 2 {
 		if changes[i+1] == "" {
@@ -285,7 +285,7 @@ func CodeForm(to *url.URL, c oauth.ClientInformation, changes ...string) url.Val
 }
 
 // Tokens signs a person in to a client in a new browser and exchanges the code.
-func (s *Server) Tokens(c oauth.ClientInformation, username string, changes ...string) Response {
+func (s *Server) Tokens(c client.Information, username string, changes ...string) Response {
 	s.T.Helper()
 	r := s.Token(c, CodeForm(s.Browser().Code(c, username, changes...), c))
 	if r.Status != http.StatusOK {
@@ -295,7 +295,7 @@ func (s *Server) Tokens(c oauth.ClientInformation, username string, changes ...s
 }
 
 // Refresh presents a refresh token.
-func (s *Server) Refresh(c oauth.ClientInformation, token string, changes ...string) Response {
+func (s *Server) Refresh(c client.Information, token string, changes ...string) Response {
 	s.T.Helper()
 	v := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}}
 	for i := 0; i+1 < len(changes); i += 2 {

@@ -14,7 +14,7 @@ import (
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/go-jose/go-jose/v4"
 
-	"gatehouse/oauth"
+	"gatehouse/oauth/client"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 )
@@ -23,7 +23,7 @@ import (
 const AllScopes = "openid profile email address phone offline_access read write"
 
 // RelyingParty registers a confidential app of OpenID Connect with every standard scope; more are further members in JSON.
-func (s *Server) RelyingParty(more ...string) oauth.ClientInformation {
+func (s *Server) RelyingParty(more ...string) client.Information {
 	s.T.Helper()
 	return s.Client(`{"client_name":"Relying party","client_uri":"https://app.example","grant_types":["authorization_code","refresh_token"],
 		"redirect_uris":["` + Callback + `"],"post_logout_redirect_uris":["https://app.example/bye"],"scope":"` + AllScopes + `"` + strings.Join(append([]string{""}, more...), ",") + `}`)
@@ -49,13 +49,13 @@ func (s *Server) Person(username string) storage.User {
 }
 
 // Verifier is go-oidc's verifier of ID tokens for the client, with the keys that the server publishes and the test's clock.
-func (s *Server) Verifier(c oauth.ClientInformation) *oidc.IDTokenVerifier {
+func (s *Server) Verifier(c client.Information) *oidc.IDTokenVerifier {
 	keys := oidc.NewRemoteKeySet(context.Background(), s.URL+"/.well-known/jwks.json")
 	return oidc.NewVerifier(s.Issuer, keys, &oidc.Config{ClientID: c.ClientID, Now: s.Clock.Now, SupportedSigningAlgs: []string{"RS256", "PS256", "ES256", "EdDSA"}})
 }
 
 // IDToken verifies the ID token of a token response and returns its claims.
-func (s *Server) IDToken(c oauth.ClientInformation, r Response) map[string]any {
+func (s *Server) IDToken(c client.Information, r Response) map[string]any {
 	s.T.Helper()
 	token, err := s.Verifier(c).Verify(s.T.Context(), r.Text("id_token"))
 	if err != nil {
@@ -78,7 +78,7 @@ func (s *Server) Userinfo(token string) Response {
 }
 
 // Redeem exchanges the code of a redirect.
-func (s *Server) Redeem(c oauth.ClientInformation, to *url.URL) Response {
+func (s *Server) Redeem(c client.Information, to *url.URL) Response {
 	s.T.Helper()
 	return s.Token(c, CodeForm(to, c)).OK(s.T)
 }

@@ -25,6 +25,7 @@ import (
 	"gatehouse/identity"
 	"gatehouse/notify"
 	"gatehouse/oauth"
+	"gatehouse/oauth/client"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 	"gatehouse/web"
@@ -245,13 +246,13 @@ func (s *Server) Request(method, path string, form url.Values) *http.Request {
 func (s *Server) Get(path string) Response { return s.Do(s.Request(http.MethodGet, path, nil)) }
 
 // Post posts a form as the client, by the method it is registered for; a zero client posts the form alone.
-func (s *Server) Post(path string, c oauth.ClientInformation, form url.Values) Response {
+func (s *Server) Post(path string, c client.Information, form url.Values) Response {
 	s.T.Helper()
 	return s.Do(s.AsClient(path, c, form))
 }
 
 // AsClient is the request that Post sends.
-func (s *Server) AsClient(path string, c oauth.ClientInformation, form url.Values) *http.Request {
+func (s *Server) AsClient(path string, c client.Information, form url.Values) *http.Request {
 	full := url.Values{}
 	for k, v := range form {
 		full[k] = v
@@ -271,13 +272,13 @@ func (s *Server) AsClient(path string, c oauth.ClientInformation, form url.Value
 }
 
 // Token posts to the token endpoint.
-func (s *Server) Token(c oauth.ClientInformation, form url.Values) Response {
+func (s *Server) Token(c client.Information, form url.Values) Response {
 	s.T.Helper()
 	return s.Post("/oauth2/token", c, form)
 }
 
 // Introspect asks about a token.
-func (s *Server) Introspect(c oauth.ClientInformation, token string) Response {
+func (s *Server) Introspect(c client.Information, token string) Response {
 	s.T.Helper()
 	r := s.Post("/oauth2/introspect", c, url.Values{"token": {token}})
 	if r.Status != http.StatusOK {
@@ -287,23 +288,23 @@ func (s *Server) Introspect(c oauth.ClientInformation, token string) Response {
 }
 
 // Active reports whether a token is active for its own client.
-func (s *Server) Active(c oauth.ClientInformation, token string) bool {
+func (s *Server) Active(c client.Information, token string) bool {
 	s.T.Helper()
 	return s.Introspect(c, token).JSON["active"] == true
 }
 
 // Client registers a client from metadata in JSON.
-func (s *Server) Client(metadata string) oauth.ClientInformation {
+func (s *Server) Client(metadata string) client.Information {
 	s.T.Helper()
-	m, err := oauth.ParseMetadata([]byte(metadata))
+	m, err := client.ParseMetadata([]byte(metadata))
 	storagetest.Must(s.T, err)
-	info, _, err := s.OAuth.CreateClient(s.T.Context(), m)
+	info, _, err := s.OAuth.Clients.Create(s.T.Context(), m)
 	storagetest.Must(s.T, err)
 	return info
 }
 
 // Machine registers a client for client credentials.
-func (s *Server) Machine(scope string) oauth.ClientInformation {
+func (s *Server) Machine(scope string) client.Information {
 	s.T.Helper()
 	return s.Client(fmt.Sprintf(`{"client_name":"Machine","grant_types":["client_credentials"],"scope":%q}`, scope))
 }
@@ -312,13 +313,13 @@ func (s *Server) Machine(scope string) oauth.ClientInformation {
 const Callback = "https://app.example/callback"
 
 // App registers a confidential web app with refresh tokens and the scopes read, write and offline_access.
-func (s *Server) App() oauth.ClientInformation {
+func (s *Server) App() client.Information {
 	s.T.Helper()
 	return s.Client(`{"client_name":"App","client_uri":"https://app.example","grant_types":["authorization_code","refresh_token"],"redirect_uris":["` + Callback + `"],"scope":"read write offline_access"}`)
 }
 
 // Public registers a public web app like App.
-func (s *Server) Public() oauth.ClientInformation {
+func (s *Server) Public() client.Information {
 	s.T.Helper()
 	return s.Client(`{"client_name":"Public","token_endpoint_auth_method":"none","grant_types":["authorization_code","refresh_token"],"redirect_uris":["` + Callback + `"],"scope":"read write offline_access"}`)
 }
@@ -335,7 +336,7 @@ func (s *Server) User(username string) storage.User {
 }
 
 // MachineToken gets a client credentials token.
-func (s *Server) MachineToken(c oauth.ClientInformation) string {
+func (s *Server) MachineToken(c client.Information) string {
 	s.T.Helper()
 	r := s.Token(c, url.Values{"grant_type": {"client_credentials"}})
 	if r.Status != http.StatusOK {
@@ -345,8 +346,8 @@ func (s *Server) MachineToken(c oauth.ClientInformation) string {
 }
 
 // Nobody is a client that does not exist.
-func Nobody(id string) oauth.ClientInformation {
-	c := oauth.ClientInformation{ClientID: id, ClientSecret: "gate_cs_live_x"}
+func Nobody(id string) client.Information {
+	c := client.Information{ClientID: id, ClientSecret: "gate_cs_live_x"}
 	c.TokenEndpointAuthMethod = storage.AuthBasic
 	return c
 }

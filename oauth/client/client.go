@@ -1,0 +1,74 @@
+// Package client has the registered clients: their metadata and its validation, creation and changes by the operator,
+// dynamic registration (RFC 7591, RFC 7592), client authentication (RFC 6749 §2.3, RFC 7523), and which scopes and
+// resources a client may request. What an authenticated client receives is decided by the endpoints.
+package client
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+
+	"gatehouse/oauth/credential"
+	"gatehouse/oauth/fetch"
+	"gatehouse/ratelimit"
+	"gatehouse/storage"
+)
+
+// Options are the settings of a Registry.
+type Options struct {
+	Issuer          string
+	Environment     string // "live" or "test"
+	Registration    RegistrationPolicy
+	FetchAllowHosts []string           // hosts that may be fetched although they are private or plain http
+	Documents       *fetch.Client      // fetches sector documents and logos
+	Limiter         *ratelimit.Limiter // nil: nothing is limited
+	Log             *slog.Logger
+	// RecordFailure records a failed authentication in the audit log.
+	RecordFailure func(ctx context.Context, e storage.Event)
+}
+
+// RegistrationPolicy decides who may register clients dynamically (RFC 7591) and what those clients may do.
+type RegistrationPolicy struct {
+	Mode        string   // RegistrationOff, RegistrationToken or RegistrationOpen
+	Scopes      []string // that such a client may request
+	RequirePKCE bool     // also of confidential clients
+}
+
+// The modes of dynamic registration.
+const (
+	RegistrationOff   = "off"
+	RegistrationToken = "token" // with an initial access token
+	RegistrationOpen  = "open"
+)
+
+// IsEnabled reports whether clients can register dynamically.
+func (p RegistrationPolicy) IsEnabled() bool {
+	return p.Mode == RegistrationToken || p.Mode == RegistrationOpen
+}
+
+// Registry creates, changes and authenticates the clients of one store.
+type Registry struct {
+	store   *storage.Store
+	options Options
+	format  credential.Format
+	// jwks has separate capacity, so that documents that pages and authorization requests fetch never prevent a client
+	// from authenticating.
+	jwks *fetch.Client
+}
+
+// New returns the registry of a store.
+func New(store *storage.Store, o Options) *Registry {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Registry{
+		store: store, options: o, format: credential.Format{Env: o.Environment}, jwks: fetch.New(o.FetchAllowHosts, store.Now),
+	}
+}
+
+// IsWellFormedID reports whether id has the form of an ID that this server generates: short, printable ASCII, and not a
+// credential that was sent in the wrong parameter. Anything else must reach neither the database nor a limit or a log.
+func IsWellFormedID(id string) bool {
+	return id != "" && !strings.HasPrefix(id, "gate_") && len(id) <= 100 &&
+		!strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' })
+}

@@ -1,0 +1,74 @@
+package client
+
+import (
+	"context"
+	"net/netip"
+
+	"gatehouse/cidr"
+	"gatehouse/oauth/protocol"
+	"gatehouse/ratelimit"
+	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
+)
+
+const errManyFailures = "Too many failed client authentications. Retry later, and check the client's credentials."
+
+// CountFailure counts a failed client authentication for the network and for the client in that network. It returns
+// the error of a limit that is exceeded, or nil.
+func (g *Registry) CountFailure(ctx context.Context, clientID string) error {
+	address, client := failureCounts(ctx, clientID)
+	return protocol.LimitError(g.options.Limiter.Count(ctx, address, client), errManyFailures)
+}
+
+func failureCounts(ctx context.Context, clientID string) (address, client ratelimit.Count) {
+	network := reqevent.From(ctx).Network()
+	return ratelimit.Count{Limit: ratelimit.AddressFailure, Key: network},
+		ratelimit.Count{Limit: ratelimit.ClientFailure, Key: clientID + " " + network}
+}
+
+// checkAssertionLimits refuses an assertion before its signature is verified when too many authentications of the
+// client from this network failed. For a dynamically registered client all failures of the network count, because an
+// attacker can register another client at any time. For a client that the operator registered, failures of other
+// clients do not count.
+func (g *Registry) checkAssertionLimits(ctx context.Context, c *storage.Client) error {
+	address, client := failureCounts(ctx, c.ID)
+	counts := []ratelimit.Count{client}
+	if c.IsSelfRegistered() {
+		counts = []ratelimit.Count{address, client}
+	}
+	return protocol.LimitError(g.options.Limiter.Check(ctx, counts...), errManyFailures)
+}
+
+// isAllowedNetwork reports whether the client may authenticate from the address of the request.
+func isAllowedNetwork(ctx context.Context, c *storage.Client) bool {
+	if len(c.AllowedNetworks) == 0 {
+		return true
+	}
+	address, err := netip.ParseAddr(reqevent.From(ctx).Address)
+	if err != nil {
+		return false
+	}
+	for _, network := range c.AllowedNetworks {
+		if p, err := cidr.Parse(network); err == nil && p.Contains(address) {
+			return true
+		}
+	}
+	return false
+}
+
+// normalizeNetworks returns CIDRs and single addresses as CIDRs, or an error for an item that is neither.
+func normalizeNetworks(items List) (List, error) {
+	var out List
+	for _, item := range items {
+		p, err := cidr.Parse(item)
+		if err != nil {
+			return nil, protocol.NewError(protocol.InvalidClientMetadata, "gatehouse_allowed_networks: "+item+" "+err.Error()+".")
+		}
+		if p != p.Masked() {
+			return nil, protocol.NewError(protocol.InvalidClientMetadata, "gatehouse_allowed_networks: "+item+
+				" has bits set beyond its prefix length; write "+p.Masked().String()+", or the address without a length.")
+		}
+		out = append(out, p.String())
+	}
+	return out, nil
+}

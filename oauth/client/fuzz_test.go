@@ -1,0 +1,117 @@
+package client
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"gatehouse/oauth/protocol"
+)
+
+// FuzzBasic checks that credentials read from an Authorization header are read the same after they are encoded again.
+func FuzzBasic(f *testing.F) {
+	for _, s := range []string{"Basic Z2MxOnNlY3JldA==", "basic  Og==", "Basic %%%", "Bearer x", "Basic " + base64.StdEncoding.EncodeToString([]byte("a%3Ab:c%00+d")), ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, header string) {
+		id, secret, ok := parseBasic(header)
+		if !ok {
+			return
+		}
+		again := "Basic " + base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(id)+":"+url.QueryEscape(secret)))
+		if id2, secret2, ok := parseBasic(again); !ok || id2 != id || secret2 != secret {
+			t.Errorf("%q gives %q %q, written again %q %q", header, id, secret, id2, secret2)
+		}
+	})
+}
+
+// FuzzReadCredentials checks that no request authenticates by two methods, and that every refusal is a protocol error.
+func FuzzReadCredentials(f *testing.F) {
+	f.Add("Basic Z2MxOnNlY3JldA==", "client_id=gc1&client_secret=x")
+	f.Add("", "client_assertion=a.b.c&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer")
+	f.Add("", "client_id=gc1")
+	f.Fuzz(func(t *testing.T, header, body string) {
+		form, err := url.ParseQuery(body)
+		if err != nil {
+			return
+		}
+		r := &http.Request{Header: http.Header{}}
+		if header != "" {
+			r.Header.Set("Authorization", header)
+		}
+		p, err := readCredentials(r, form)
+		if err != nil {
+			if e := (*protocol.Error)(nil); !errors.As(err, &e) || e.Status() < 400 || e.Status() > 401 {
+				t.Errorf("%v", err)
+			}
+			return
+		}
+		ways := 0
+		for _, is := range []bool{header != "", form.Has("client_secret"), form.Has("client_assertion") || form.Has("client_assertion_type")} {
+			if is {
+				ways++
+			}
+		}
+		if ways > 1 {
+			t.Errorf("%d ways at once were taken for %s", ways, p.method)
+		}
+	})
+}
+
+// FuzzMetadata checks that valid metadata is the same after it is written and read again, and that invalid metadata is
+// refused with a code.
+func FuzzMetadata(f *testing.F) {
+	for _, s := range []string{
+		`{"redirect_uris":["https://a.example/cb"],"scope":"openid profile","grant_types":"authorization_code refresh_token"}`,
+		`{"gatehouse_access_token_ttl":"15m","gatehouse_allowed_networks":["10.0.0.0/8","::1"]}`, `{"jwks":{"keys":[]}}`, `{"default_max_age":1e400}`, `{"redirect_uris":null}`, `7`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		m, err := ParseMetadata(raw)
+		if err == nil {
+			err = m.applyDefaultsAndValidate()
+		}
+		if err != nil {
+			if e := (*protocol.Error)(nil); !errors.As(err, &e) || e.Status() != http.StatusBadRequest {
+				t.Errorf("%v", err)
+			}
+			return
+		}
+		b, err := json.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := ParseMetadata(b)
+		if err != nil {
+			t.Fatalf("%s: %v", b, err)
+		}
+		if err := again.applyDefaultsAndValidate(); err != nil {
+			t.Fatalf("%s: %v", b, err)
+		}
+		if c, err := json.Marshal(again); err != nil || !bytes.Equal(b, c) {
+			t.Errorf("%s\n%s\n%v", b, c, err)
+		}
+	})
+}
+
+// FuzzNetworks checks that normalized networks stay the same when they are normalized again.
+func FuzzNetworks(f *testing.F) {
+	for _, s := range []string{"10.0.0.0/8", "::ffff:1.2.3.4", "2001:db8::1", "fe80::1%eth0", "0/0"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		out, err := normalizeNetworks(List{s})
+		if err != nil {
+			return
+		}
+		if again, err := normalizeNetworks(out); err != nil || again[0] != out[0] || strings.Contains(out[0], "%") {
+			t.Errorf("%q gives %q and then %q %v", s, out, again, err)
+		}
+	})
+}

@@ -1,0 +1,214 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"gatehouse/oauth/credential"
+	"gatehouse/oauth/jwt"
+	"gatehouse/oauth/params"
+	"gatehouse/oauth/protocol"
+	"gatehouse/oauth/redirect"
+	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
+)
+
+// registrationResponse is the response to a registration (RFC 7591 §3.2.1, RFC 7592 §3).
+type registrationResponse struct {
+	Information
+	AccessToken string `json:"registration_access_token"`
+	URI         string `json:"registration_client_uri"`
+}
+
+const (
+	errInitialAccess   = "The initial access token is unknown, expired or has no uses left."
+	errNoInitialAccess = "An initial access token of the operator is required; send it in the Authorization header with the scheme Bearer."
+)
+
+// Register serves POST /oauth2/register (RFC 7591 §3, OIDC Registration §3). Unless registration is open it requires an
+// initial access token, and each registration consumes one use of it.
+func (g *Registry) Register(w http.ResponseWriter, r *http.Request) error {
+	policy := g.options.Registration
+	if !policy.IsEnabled() {
+		return protocol.NewError(protocol.AccessDenied,
+			"Dynamic client registration is disabled; ask the operator of this server.").WithStatus(http.StatusNotFound)
+	}
+	if r.Method != http.MethodPost {
+		return protocol.MethodNotAllowed(http.MethodPost, "Use POST.")
+	}
+	ctx, initialAccess := r.Context(), []byte(nil)
+	if policy.Mode == RegistrationToken {
+		var err error
+		if initialAccess, err = g.checkInitialAccess(r); err != nil {
+			return err
+		}
+	}
+	body, err := readMetadata(w, r)
+	if err != nil {
+		return err
+	}
+	m, err := g.parseSelfRegistration(body, policy.Scopes)
+	if err != nil {
+		return err
+	}
+	if err := m.applyDefaultsAndValidate(); err != nil {
+		return err
+	}
+	c, secret, err := g.newClient(ctx, &m)
+	if err != nil {
+		return err
+	}
+	token := g.format.New(credential.RegistrationAccess)
+	c.RegistrationHash = credential.Hash(token)
+	if err := g.createRegistered(ctx, c, initialAccess); err != nil {
+		return err
+	}
+	reqevent.From(ctx).ClientID = c.ID
+	protocol.WriteJSON(w, http.StatusCreated, g.registrationResponse(c, secret, token))
+	return nil
+}
+
+// createRegistered stores the client and, if there is one, consumes a use of the initial access token.
+func (g *Registry) createRegistered(ctx context.Context, c *storage.Client, initialAccess []byte) error {
+	err := g.store.Tx(ctx, func(tx *storage.Store) error {
+		event := storage.Event{Type: storage.ClientRegistered, Scopes: c.Scopes.String()}
+		if initialAccess != nil {
+			id, err := tx.ConsumeRegistrationToken(ctx, initialAccess)
+			if err != nil {
+				return err
+			}
+			event.Detail = map[string]any{"registration_token": id}
+			c.LastUsedAt = &c.CreatedAt // the operator allowed the registration, so it may stay unused for longer
+		}
+		return tx.CreateClient(ctx, c, event)
+	})
+	if errors.Is(err, storage.ErrNotFound) {
+		return protocol.BearerError(protocol.InvalidToken, errInitialAccess)
+	}
+	return err
+}
+
+// checkInitialAccess returns the hash of a valid initial access token. The registration consumes it later.
+func (g *Registry) checkInitialAccess(r *http.Request) ([]byte, error) {
+	token, err := g.bearerToken(r, credential.InitialAccess, errNoInitialAccess, errInitialAccess)
+	if err != nil {
+		return nil, err
+	}
+	hash := credential.Hash(token)
+	ok, err := g.store.HasRegistrationToken(r.Context(), hash)
+	if err != nil {
+		return nil, protocol.Unavailable(err)
+	}
+	if !ok {
+		return nil, protocol.BearerError(protocol.InvalidToken, errInitialAccess)
+	}
+	return hash, nil
+}
+
+// bearerToken returns the bearer token of a registration request if it has the kind.
+func (g *Registry) bearerToken(r *http.Request, kind credential.Kind, errMissing, errInvalid string) (string, error) {
+	headers := r.Header.Values("Authorization")
+	if len(headers) != 1 {
+		return "", protocol.NoAccessToken(errMissing)
+	}
+	token := protocol.ParseBearer(headers[0])
+	if !g.format.Valid(kind, token) {
+		return "", protocol.BearerError(protocol.InvalidToken, errInvalid)
+	}
+	return token, nil
+}
+
+// readMetadata reads the body of a registration, which is a JSON object.
+func readMetadata(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return nil, invalid("Content-Type must be application/json.")
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, params.MaxBodySize))
+	if err != nil {
+		return nil, protocol.NewError(protocol.InvalidClientMetadata, "The client metadata is larger than 64 KiB or could not be read.").WithCause(err)
+	}
+	if err := jwt.CheckJSONLimits(body, maxArrayItems); err != nil {
+		return nil, invalid("The client metadata %w.", err)
+	}
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(body, &object); err != nil || object == nil || !utf8.Valid(body) {
+		return nil, protocol.NewError(protocol.InvalidClientMetadata, "The client metadata must be a JSON object in UTF-8.").WithCause(err)
+	}
+	return body, nil
+}
+
+// maxArrayItems is the longest array of a registration, of any member.
+const maxArrayItems = 200
+
+// parseSelfRegistration reads the metadata that a client registers for itself. Members that only the operator may set
+// are ignored, scopes that it may not have are left out (RFC 7591 §2), and it may use only flows with users.
+func (g *Registry) parseSelfRegistration(body []byte, allowedScopes []string) (Metadata, error) {
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(body, &object); err != nil {
+		return Metadata{}, wrongTypeError(err)
+	}
+	for name, raw := range object {
+		if strings.HasPrefix(name, operatorPrefix) || string(raw) == `""` || string(raw) == "[]" {
+			delete(object, name)
+		}
+	}
+	accepted, err := json.Marshal(object)
+	if err != nil {
+		return Metadata{}, err
+	}
+	m, err := ParseMetadata(accepted)
+	if err != nil {
+		return Metadata{}, err
+	}
+	if slices.Contains(m.GrantTypes, protocol.GrantClientCredentials) {
+		return Metadata{}, invalid("The grant type client_credentials is only for clients that the operator registers.")
+	}
+	if uri := m.InitiateLoginURI; uri != "" && !strings.HasPrefix(uri, "https://") {
+		return Metadata{}, invalid("initiate_login_uri must use https.")
+	}
+	if uri := m.InitiateLoginURI; uri != "" && !slices.ContainsFunc(m.RedirectURIs, func(r string) bool { return IsSameOrigin(r, uri) }) {
+		return Metadata{}, invalid("initiate_login_uri must have the host and port of one of redirect_uris.")
+	}
+	if len(m.Scope) == 0 {
+		m.Scope = slices.Clone(allowedScopes)
+	}
+	m.Scope = slices.DeleteFunc(m.Scope, func(name string) bool { return !slices.Contains(allowedScopes, name) })
+	m.OperatorMetadata = OperatorMetadata{
+		RequirePKCE:           ptr(g.options.Registration.RequirePKCE || m.isPublic()),
+		TokenEndpointAudience: true, // OIDC Core §9, which is all that such a client may implement, has it
+	}
+	return m, nil
+}
+
+// IsSameOrigin reports whether a browser connects to the same https host and port for both URIs.
+func IsSameOrigin(a, b string) bool {
+	host := redirect.DestinationOf(a).Host
+	return host != "" && host == redirect.DestinationOf(b).Host && strings.HasPrefix(a, "https://") && strings.HasPrefix(b, "https://")
+}
+
+// registrationResponse returns the client as the standard spells it, without what only the operator sees.
+func (g *Registry) registrationResponse(c *storage.Client, secret, token string) registrationResponse {
+	info := InformationOf(c).withSecret(secret)
+	info.OperatorMetadata, info.DisabledAt, info.SelfRegistered = OperatorMetadata{}, nil, false
+	return registrationResponse{info, token, g.options.Issuer + "/oauth2/register/" + c.ID}
+}
+
+// CreateInitialAccessToken creates an initial access token and returns it; only its hash is stored.
+func (g *Registry) CreateInitialAccessToken(ctx context.Context, note string, uses int64, ttl time.Duration) (string, storage.RegistrationToken, error) {
+	token, now := g.format.New(credential.InitialAccess), g.store.Now()
+	row := storage.RegistrationToken{
+		ID: uuid.NewString(), Hash: credential.Hash(token), Note: note, UsesLeft: uses, CreatedAt: now, ExpiresAt: now.Add(ttl),
+	}
+	err := g.store.CreateRegistrationToken(ctx, &row, storage.Event{Type: storage.RegistrationOpened})
+	return token, row, err
+}

@@ -1,0 +1,199 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+
+	"gatehouse/oauth/protocol"
+	"gatehouse/oauth/redirect"
+	"gatehouse/storage"
+)
+
+// Update changes the members of the patch (RFC 7396). Removing scopes or resources from the client revokes its tokens
+// and grants. It returns scopes that were created, storage.ErrNotFound, or a protocol error when the metadata is
+// invalid.
+func (g *Registry) Update(ctx context.Context, id string, patch []byte) (Information, []string, error) {
+	return g.update(ctx, id, update{next: func(c *storage.Client) (Metadata, error) {
+		m := InformationOf(c).Metadata
+		if err := m.Merge(patch); err != nil {
+			return Metadata{}, err
+		}
+		if m.usesCodes() != c.GrantTypes.Has(protocol.GrantAuthorizationCode) && !bytes.Contains(patch, []byte(`"response_types"`)) {
+			m.ResponseTypes = nil
+		}
+		return m, nil
+	}})
+}
+
+// update is a change of a client.
+type update struct {
+	next     func(c *storage.Client) (Metadata, error) // returns the new metadata
+	byClient bool                                      // the client changes its own registration (RFC 7592)
+}
+
+// metadata returns the new metadata of the client, validated.
+func (u update) metadata(c *storage.Client) (Metadata, error) {
+	m, err := u.next(c)
+	if err == nil {
+		err = m.applyDefaultsAndValidate()
+	}
+	if err == nil && m.isPublic() != c.IsPublic() {
+		err = invalid("A public client cannot become confidential, nor a confidential one public; register a new client.")
+	}
+	return m, err
+}
+
+// errConcurrentChange is returned when a client's record changed between reading it and changing it.
+var errConcurrentChange = errors.New("the client was changed concurrently")
+
+// update changes a client. Documents are fetched before the transaction; if the record changed in the meantime in a
+// way that affects them, it starts again.
+func (g *Registry) update(ctx context.Context, id string, u update) (Information, []string, error) {
+	for range 3 {
+		c, err := g.store.Client(ctx, id)
+		if err != nil {
+			return Information{}, nil, err
+		}
+		m, err := u.metadata(c)
+		if err != nil {
+			return Information{}, nil, err
+		}
+		sector, err := g.checkURIsAndFindSector(ctx, id, &m)
+		if err != nil {
+			return Information{}, nil, err
+		}
+		info, added, err := g.writeUpdate(ctx, id, u, &m, sector)
+		if !errors.Is(err, errConcurrentChange) {
+			return info, added, err
+		}
+	}
+	return Information{}, nil, protocol.Unavailable(errConcurrentChange)
+}
+
+// writeUpdate stores the update in one transaction. checked is the metadata that sector was found for.
+func (g *Registry) writeUpdate(ctx context.Context, id string, u update, checked *Metadata, sector string) (info Information, added []string, err error) {
+	event := storage.Event{Type: storage.ClientUpdated, Detail: map[string]any{}} // the detail is set in the transaction
+	err = g.store.Tx(ctx, func(tx *storage.Store) error {
+		return tx.UpdateClient(ctx, id, event, func(c *storage.Client) (bool, error) {
+			m, err := u.metadata(c)
+			if err != nil {
+				return false, err
+			}
+			if !slices.Equal(m.sectorInputs(), checked.sectorInputs()) {
+				return false, errConcurrentChange
+			}
+			before := *c
+			copyToRecord(c, &m)
+			c.Sector = sector
+			if u.byClient {
+				err = restrictSelfUpdate(ctx, tx, &before, c)
+			} else {
+				added, err = tx.CreateMissingScopes(ctx, c.Scopes)
+			}
+			if err != nil {
+				return false, err
+			}
+			if c.IsSelfRegistered() && isDescribedDifferently(&before, c) {
+				c.DescribedAt = ptr(g.store.Now())
+			}
+			info = InformationOf(c)
+			clear(event.Detail)
+			return isNarrowed(&before, c), recordChanges(event.Detail, InformationOf(&before).Metadata, info.Metadata)
+		})
+	})
+	return info, added, err
+}
+
+// recordChanges sets in the detail of an audit event the names of the members that changed, and the values of some.
+func recordChanges(detail map[string]any, before, after Metadata) error {
+	old, err := jsonObject(before)
+	if err != nil {
+		return err
+	}
+	current, err := jsonObject(after)
+	if err != nil {
+		return err
+	}
+	changed, was, now := []string{}, map[string]json.RawMessage{}, map[string]json.RawMessage{}
+	for _, m := range members() {
+		if bytes.Equal(old[m.name], current[m.name]) {
+			continue
+		}
+		changed = append(changed, m.name)
+		if m.auditsValues {
+			was[m.name], now[m.name] = old[m.name], current[m.name] // nil: absent
+		}
+	}
+	detail["changed"] = changed
+	if len(was) > 0 {
+		detail["was"], detail["now"] = was, now
+	}
+	return nil
+}
+
+// restrictSelfUpdate restricts what a client may change in its own registration. It cannot move to another sector,
+// where it would learn the subjects of that sector's users; it cannot have scopes that were deleted; and the consent
+// page is skipped only for the description that the operator trusted.
+func restrictSelfUpdate(ctx context.Context, tx *storage.Store, before, after *storage.Client) error {
+	if changesSubjects(before, after) {
+		return invalid("A client cannot change its subject_type or, with pairwise subjects, the host of its sector; register a new client.")
+	}
+	scopes, err := tx.Scopes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, list := range []*storage.Strings{&before.Scopes, &after.Scopes, &after.OptionalScopes, after.DefaultScopes} {
+		if list != nil {
+			*list = slices.DeleteFunc(slices.Clone(*list), func(name string) bool { _, ok := scopes[name]; return !ok })
+		}
+	}
+	after.SkipConsent = after.SkipConsent && !isDescribedDifferently(before, after)
+	return nil
+}
+
+// sectorInputs returns what the result of checkURIsAndFindSector depends on.
+func (m *Metadata) sectorInputs() []string {
+	return append([]string{
+		m.SectorIdentifierURI, m.SubjectType, m.JWKSURI, m.LogoURI, m.BackchannelLogoutURI, strings.Join(m.RequestURIs, " "),
+	}, m.RedirectURIs...)
+}
+
+// isDescribedDifferently reports whether the client is described differently from what users allowed: by its name, its
+// pages, the URL of its logo, the destinations of responses, or the link on the account page.
+func isDescribedDifferently(before, after *storage.Client) bool {
+	destinations := func(c *storage.Client) (out []redirect.Destination) {
+		for _, uri := range c.RedirectURIs {
+			out = append(out, redirect.DestinationOf(uri))
+		}
+		return out
+	}
+	old := destinations(before)
+	return before.Name != after.Name || before.URI != after.URI || before.LogoURI != after.LogoURI ||
+		before.PolicyURI != after.PolicyURI || before.TosURI != after.TosURI || before.InitiateLoginURI != after.InitiateLoginURI ||
+		slices.ContainsFunc(destinations(after), func(d redirect.Destination) bool { return !slices.Contains(old, d) })
+}
+
+// isNarrowed reports whether the client lost a scope, resource or audience that issued tokens may have, or its subjects
+// change (OIDC Core §12.2 requires that a refreshed ID token has the same).
+func isNarrowed(before, after *storage.Client) bool {
+	lost := func(a, b []string) bool {
+		return slices.ContainsFunc(a, func(item string) bool { return !slices.Contains(b, item) })
+	}
+	if after.Resources != nil && (before.Resources == nil || lost(*before.Resources, *after.Resources)) {
+		return true
+	}
+	if changesSubjects(before, after) {
+		return true
+	}
+	return lost(before.Scopes, after.Scopes) || lost(before.Audience, after.Audience) || before.Resources != nil && after.Resources == nil
+}
+
+// changesSubjects reports whether users have other subjects at the client than before.
+func changesSubjects(before, after *storage.Client) bool {
+	return before.SubjectType != after.SubjectType ||
+		after.SubjectType == storage.SubjectPairwise && before.Sector != after.Sector
+}
