@@ -49,7 +49,6 @@ var expiries = []expiry{
 	{"registration_tokens", "expires_at < ?", keepDead},
 	{"client_secrets", "expires_at < ?", keepDead},
 	{"signing_keys", "removed_at < ?", keepDead},
-	{"openid_keys", "removed_at < ?", keepDead},
 	{"outages", "ended_at < ?", keepDead},
 }
 

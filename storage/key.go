@@ -3,7 +3,6 @@ package storage
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -24,27 +23,9 @@ type SigningKey struct {
 	RemovedAt *time.Time `gorm:"serializer:millis"`
 }
 
-// OpenIDKey is a SigningKey of another algorithm than that of access tokens. It has a table of its own because the version
-// before OpenID Connect takes every row of the other for a key that it can read.
-type OpenIDKey struct{ SigningKey }
-
-// TableName implements gorm's Tabler.
-func (OpenIDKey) TableName() string { return "openid_keys" }
-
-// firstAlgorithm is the one algorithm of the table signing_keys.
-const firstAlgorithm = "ES256"
-
 // SigningKeys returns the keys that are not removed yet, oldest first.
 func (s *Store) SigningKeys(ctx context.Context) ([]SigningKey, error) {
 	out, err := db.List[SigningKey](ctx, s.Write, "active_at, id", "removed_at IS NULL OR removed_at > ?", db.Millis(s.Now()))
-	if err != nil {
-		return nil, db.Wrap("list signing keys", err)
-	}
-	others, err := db.List[OpenIDKey](ctx, s.Write, "active_at, id", "removed_at IS NULL OR removed_at > ?", db.Millis(s.Now()))
-	for _, k := range others {
-		out = append(out, k.SigningKey)
-	}
-	slices.SortStableFunc(out, func(a, b SigningKey) int { return a.ActiveAt.Compare(b.ActiveAt) })
 	return out, db.Wrap("list signing keys", err)
 }
 
@@ -65,11 +46,7 @@ func (s *Store) UpdateSigningKeys(ctx context.Context, e Event, change func(keys
 			return err
 		}
 		for _, k := range changed {
-			table := "openid_keys"
-			if k.Algorithm == firstAlgorithm {
-				table = "signing_keys"
-			}
-			if err := db.Exec(ctx, tx.Write, "UPDATE "+table+" SET retires_at = ?, removed_at = ? WHERE id = ?",
+			if err := db.Exec(ctx, tx.Write, "UPDATE signing_keys SET retires_at = ?, removed_at = ? WHERE id = ?",
 				db.NullMillis(k.RetiresAt), db.NullMillis(k.RemovedAt), k.ID); err != nil {
 				return err
 			}
@@ -81,11 +58,7 @@ func (s *Store) UpdateSigningKeys(ctx context.Context, e Event, change func(keys
 					return err
 				}
 			}
-			var record any = &OpenIDKey{add[i]}
-			if add[i].Algorithm == firstAlgorithm {
-				record = &add[i]
-			}
-			if err := db.Insert(ctx, tx.Write, record); err != nil {
+			if err := db.Insert(ctx, tx.Write, &add[i]); err != nil {
 				return err
 			}
 			ids = append(ids, add[i].ID)

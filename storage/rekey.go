@@ -9,7 +9,7 @@ import (
 
 // sealedTables are those with something sealed under the root key, each with the purpose it is sealed for.
 var sealedTables = []struct{ table, purpose string }{
-	{"signing_keys", signingKeyPurpose}, {"openid_keys", signingKeyPurpose}, {"secrets", secretPurpose},
+	{"signing_keys", signingKeyPurpose}, {"secrets", secretPurpose},
 }
 
 type sealedRow struct {

@@ -23,7 +23,7 @@ import (
 var records = []any{
 	&Client{}, &ClientSecret{}, &User{}, &Password{}, &BrowserSession{}, &SignInAttempt{}, &Scope{}, &Resource{},
 	&Consent{}, &Grant{}, &AuthorizationRequest{}, &AuthorizationCode{}, &RevokedToken{}, &SigningKey{}, &AuditEvent{},
-	&UsedAssertion{}, &RegistrationToken{}, &Delivery{}, &Secret{}, &OpenIDKey{}, &AuditSeal{}, &Outage{},
+	&UsedAssertion{}, &RegistrationToken{}, &Delivery{}, &Secret{}, &AuditSeal{}, &Outage{},
 }
 
 func testURL(t *testing.T, engine string) string {

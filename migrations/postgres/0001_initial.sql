@@ -333,17 +333,6 @@ CREATE TABLE signing_keys (
     removed_at BIGINT
 );
 
-CREATE TABLE openid_keys (
-    id         TEXT   NOT NULL PRIMARY KEY,
-    algorithm  TEXT   NOT NULL,
-    public     TEXT   NOT NULL,
-    sealed     BYTEA  NOT NULL,
-    created_at BIGINT NOT NULL,
-    active_at  BIGINT NOT NULL,
-    retires_at BIGINT,
-    removed_at BIGINT
-);
-
 -- Random values that must not change when the root key is replaced, sealed under it.
 CREATE TABLE secrets (
     id         TEXT   NOT NULL PRIMARY KEY,
