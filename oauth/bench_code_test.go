@@ -53,7 +53,7 @@ func bareCode(b *testing.B, s *servertest.Server, id, secret string) {
 		redeem = "UPDATE authorization_codes SET consumed_at = $1 WHERE hash = $2 AND consumed_at IS NULL AND expires_at > $1 AND client_id = $3"
 		grant  = `INSERT INTO grants (id, consent_id, client_id, user_id, client_epoch, user_epoch, scopes, resources, claims, session_id, offline, auth_time, acr, amr, created_at, expires_at, current_hash)
 			VALUES ($1, 'bare', $2, 'bare', 1, 1, 'read write', '', '', 'bare', true, $3, '', 'pwd', $3, $4, $5)`
-		audit = "INSERT INTO audit_events (id, at, event, actor, client_id, user_id, grant_id, scopes, token, detail, request_id, address, user_agent) VALUES ($1, $2, 'bare', '', '', '', '', '', '', '', '', '', '')"
+		audit = "INSERT INTO audit_events (id, at, event, actor, client_id, user_id, grant_id, scopes, token, detail, request_id) VALUES ($1, $2, 'bare', '', '', '', '', '', '', '', '')"
 	)
 	form := url.Values{"grant_type": {"authorization_code"}, "code": {"code"}, "redirect_uri": {servertest.Callback}, "code_verifier": {servertest.Verifier}}
 	b.ReportAllocs()

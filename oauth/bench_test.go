@@ -170,7 +170,7 @@ func BenchmarkRefresh(b *testing.B) {
 			form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}}
 			id, previous := credential.GrantID(credential.Format{Env: "live"}.GrantName(token)), credential.Hash(token)
 			update := "UPDATE grants SET previous_hash = current_hash, current_hash = $1, rotated_at = $2 WHERE id = $3 AND current_hash = $4"
-			insert := "INSERT INTO audit_events (id, at, event, actor, client_id, user_id, grant_id, scopes, token, detail, request_id, address, user_agent) VALUES ($1, $2, 'bare', '', '', '', '', '', '', '', '', '', '')"
+			insert := "INSERT INTO audit_events (id, at, event, actor, client_id, user_id, grant_id, scopes, token, detail, request_id) VALUES ($1, $2, 'bare', '', '', '', '', '', '', '', '')"
 			b.ReportAllocs()
 			for b.Loop() {
 				w, r := httptest.NewRecorder(), post(form, c.ClientID, c.ClientSecret)
@@ -213,7 +213,7 @@ func BenchmarkRevocation(b *testing.B) {
 			storagetest.Must(b, err)
 			form := url.Values{"token": {signed}}
 			insert := "INSERT INTO revoked_tokens (jti, revoked_at, expires_at) VALUES ($1, $2, $3)"
-			record := "INSERT INTO audit_events (id, at, event, actor, client_id, user_id, grant_id, scopes, token, detail, request_id, address, user_agent) VALUES ($1, $2, 'bare', '', '', '', '', '', '', '', '', '', '')"
+			record := "INSERT INTO audit_events (id, at, event, actor, client_id, user_id, grant_id, scopes, token, detail, request_id) VALUES ($1, $2, 'bare', '', '', '', '', '', '', '', '')"
 			b.ReportAllocs()
 			for b.Loop() {
 				r := post(form, c.ClientID, c.ClientSecret)
@@ -292,10 +292,10 @@ func BenchmarkCleanUp(b *testing.B) {
 			}
 			storagetest.Exec(b, s.Store, s.DB,
 				"INSERT INTO revoked_tokens (jti, revoked_at, expires_at) SELECT 'old' || n, 1, 1 FROM ("+series+") AS x",
-				"INSERT INTO authorization_requests (id, client_id, parameters, created_at, expires_at) SELECT 'old' || n, 'gc', 'response_type=code&state=abcdef', 1, 1 FROM ("+series+") AS x",
+				"INSERT INTO authorization_requests (id, client_id, client_epoch, parameters, hint_subject, session_id, created_at, expires_at) SELECT 'old' || n, 'gc', 1, 'response_type=code&state=abcdef', '', '', 1, 1 FROM ("+series+") AS x",
 				"INSERT INTO used_assertions (client_id, jti_hash, expires_at) SELECT 'old' || n, "+blob(s)+", 1 FROM ("+series+") AS x",
-				`INSERT INTO grants (id, consent_id, client_id, user_id, client_epoch, user_epoch, scopes, resources, session_id, offline, auth_time, acr, amr, created_at, expires_at)
-					SELECT 'old' || n, 'c', 'gc', 'u', 1, 1, 'read write', '', 's', true, 1, '', 'pwd', 1, 1 FROM (`+series+`) AS x`)
+				`INSERT INTO grants (id, consent_id, client_id, user_id, client_epoch, user_epoch, scopes, resources, claims, session_id, offline, auth_time, acr, amr, created_at, expires_at)
+					SELECT 'old' || n, 'c', 'gc', 'u', 1, 1, 'read write', '', '', 's', true, 1, '', 'pwd', 1, 1 FROM (`+series+`) AS x`)
 			began := time.Now()
 			quiet := measure(func() bool { return time.Since(began) > 5*time.Second })
 			var deleted atomic.Int64

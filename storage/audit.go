@@ -122,8 +122,8 @@ func TokenReference(token string) string {
 // HashReference is the TokenReference of a token whose SHA-256 is known.
 func HashReference(hash []byte) string { return hex.EncodeToString(hash[:min(8, len(hash))]) }
 
-// AuditEvent is a stored audit row. Address and UserAgent are personal data, stored sealed in Personal under a key that
-// PersonalKey makes; rows of the first version have them in clear.
+// AuditEvent is a stored audit row. Address and UserAgent are personal data, stored only in Personal, sealed under a key
+// derived from PersonalKey.
 type AuditEvent struct {
 	ID          string    `json:"id"`
 	At          time.Time `json:"at" gorm:"serializer:millis"`
@@ -136,8 +136,8 @@ type AuditEvent struct {
 	Token       string    `json:"token,omitempty"`
 	Detail      string    `json:"detail,omitempty"`
 	RequestID   string    `json:"request_id,omitempty"`
-	Address     string    `json:"address,omitempty"`
-	UserAgent   string    `json:"user_agent,omitempty"`
+	Address     string    `json:"address,omitempty" gorm:"-"`
+	UserAgent   string    `json:"user_agent,omitempty" gorm:"-"`
 	Personal    []byte    `json:"-"`
 	PersonalKey []byte    `json:"-"`
 	Seal        *int64    `json:"seal,omitempty"`

@@ -53,9 +53,9 @@ var expiries = []expiry{
 }
 
 // DeleteExpired deletes expired rows, including unused dynamically registered clients, in batches of 500 until none is
-// left or ctx ends, and returns how many. It also clears IP addresses that an earlier version stored in clear. Several
-// processes may call it concurrently: on PostgreSQL they skip each other's rows. CleanupTime decides what has expired;
-// deleting a large share of a table logs a warning.
+// left or ctx ends, and returns how many. Several processes may
+// call it concurrently: on PostgreSQL they skip each other's rows. CleanupTime decides what has expired; deleting a
+// large share of a table logs a warning.
 func (s *Store) DeleteExpired(ctx context.Context) (int64, error) {
 	now, err := s.CleanupTime(ctx)
 	if err != nil {
@@ -86,18 +86,7 @@ func (s *Store) DeleteExpired(ctx context.Context) (int64, error) {
 	if err := s.resetPostponedDeliveries(ctx); err != nil {
 		return total, db.Wrap("hasten deliveries", err)
 	}
-	if err := s.deleteChanges(ctx); err != nil {
-		return total, db.Wrap("delete old changes", err)
-	}
-	return total, s.clearPlainOrigins(ctx)
-}
-
-// clearPlainOrigins clears the addresses and user agents that a process of an earlier version stored in clear during
-// an upgrade.
-func (s *Store) clearPlainOrigins(ctx context.Context) error {
-	_, err := db.ExecBatches(ctx, s.Write, "UPDATE browser_sessions SET address = '', user_agent = '' WHERE "+
-		s.SkipLocked("id", "SELECT id FROM browser_sessions WHERE length(address || user_agent) > 0 LIMIT 500"))
-	return db.Wrap("clear addresses of sessions", err)
+	return total, db.Wrap("delete old changes", s.deleteChanges(ctx))
 }
 
 // ClearSealedSuccessors clears the sealed successors of rotations that are older than the longest retry window plus

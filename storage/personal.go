@@ -54,20 +54,16 @@ func (s *Store) personalCipher(random []byte) (cipher.AEAD, error) {
 
 // readPersonal fills in where an event came from, unless that was erased or cannot be read.
 func (s *Store) readPersonal(row *AuditEvent) {
-	if address, userAgent := s.openOrigin(row.ID, row.PersonalKey, row.Personal); address != "" || userAgent != "" {
-		row.Address, row.UserAgent = address, userAgent
-	}
+	row.Address, row.UserAgent = s.openOrigin(row.ID, row.PersonalKey, row.Personal)
 }
 
-// seal seals the session's address and user agent for storing, and clears the columns that have them in clear.
+// seal seals the session's address and user agent for storing.
 func (b *BrowserSession) seal(s *Store) (err error) {
 	b.PersonalKey, b.Personal, err = s.sealOrigin(b.ID, b.Address, b.UserAgent)
-	b.Address, b.UserAgent = "", ""
 	return err
 }
 
-// open fills in the session's address and user agent. Rows of an earlier version may contain them in clear; those are
-// ignored.
+// open fills in the session's address and user agent, unless they were erased or cannot be read.
 func (b *BrowserSession) open(s *Store) {
 	b.Address, b.UserAgent = s.openOrigin(b.ID, b.PersonalKey, b.Personal)
 }

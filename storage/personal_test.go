@@ -87,20 +87,3 @@ func TestSessionOriginIsSealedAndErasable(t *testing.T) {
 		}
 	})
 }
-
-// TestOriginOfOlderVersionIsCleared covers a process of the version before, which serves during an upgrade.
-func TestOriginOfOlderVersionIsCleared(t *testing.T) {
-	t.Parallel()
-	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newWorld(t, url)
-		b := session(t, w.Store, w.clock, w.user.ID, "a token")
-		storagetest.Exec(t, w.Store, url, "UPDATE browser_sessions SET address = '203.0.113.99', user_agent = 'Old/1', personal = NULL, personal_key = NULL WHERE id = '"+b.ID+"'")
-		wantOrigin(t, w.Store, "a token", "", "")
-		_, err := w.DeleteExpired(t.Context())
-		storagetest.Must(t, err)
-		if dump := storagetest.Dump(t, w.Store, url); strings.Contains(dump, "203.0.113.99") || strings.Contains(dump, "Old/1") {
-			t.Error("the address of a session of an older version is still in the database")
-		}
-		wantOrigin(t, w.Store, "a token", "", "")
-	})
-}

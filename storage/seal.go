@@ -64,7 +64,7 @@ func text(b []byte, s string) []byte { return append(number(b, int64(len(s))), s
 // add adds the row as it is stored. What was personal is there as ciphertext alone, so that its key may be erased.
 func (h *sealer) add(e *AuditEvent) {
 	b := number(text(h.room[:0], e.ID), db.Millis(e.At))
-	for _, s := range [...]string{e.Event, e.Actor, e.ClientID, e.UserID, e.GrantID, e.Scopes, e.Token, e.Detail, e.RequestID, e.Address, e.UserAgent} {
+	for _, s := range [...]string{e.Event, e.Actor, e.ClientID, e.UserID, e.GrantID, e.Scopes, e.Token, e.Detail, e.RequestID} {
 		b = text(b, s)
 	}
 	b = append(number(b, int64(len(e.Personal))), e.Personal...)

@@ -18,8 +18,8 @@ type BrowserSession struct {
 	AuthTime   time.Time  `gorm:"serializer:millis"`
 	ACR        string     `gorm:"column:acr"`
 	AMR        Strings    `gorm:"column:amr"`
-	Address    string     // of the last sign-in, stored sealed in Personal; rows of earlier versions have it in clear
-	UserAgent  string     // as Address
+	Address    string     `gorm:"-"` // of the last sign-in, stored only in Personal
+	UserAgent  string     `gorm:"-"` // likewise
 	CreatedAt  time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
 	LastSeenAt time.Time  `gorm:"serializer:millis"`
 	ExpiresAt  time.Time  `gorm:"serializer:millis"`
@@ -37,7 +37,7 @@ func (s *Store) SessionByToken(ctx context.Context, hash []byte, idle time.Durat
 	var u User
 	var profile []byte
 	dest := []any{
-		&b.ID, &b.TokenHash, &b.UserID, &b.UserEpoch, db.ScanTime(&b.AuthTime), &b.ACR, &b.AMR, &b.Address, &b.UserAgent, db.ScanTime(&b.CreatedAt), db.ScanTime(&b.LastSeenAt), db.ScanTime(&b.ExpiresAt), db.ScanNullTime(&b.EndedAt), &b.Personal, &b.PersonalKey,
+		&b.ID, &b.TokenHash, &b.UserID, &b.UserEpoch, db.ScanTime(&b.AuthTime), &b.ACR, &b.AMR, db.ScanTime(&b.CreatedAt), db.ScanTime(&b.LastSeenAt), db.ScanTime(&b.ExpiresAt), db.ScanNullTime(&b.EndedAt), &b.Personal, &b.PersonalKey,
 		&u.ID, &u.Username, &u.UsernameKey, &u.Email, &u.EmailKey, &u.Name, &profile, &u.Admin, &u.Epoch, db.ScanTime(&u.CreatedAt), db.ScanTime(&u.UpdatedAt), db.ScanNullTime(&u.DisabledAt), db.ScanNullTime(&u.EmailVerifiedAt), db.ScanNullTime(&u.PhoneVerifiedAt),
 	}
 	err := db.QueryRow(ctx, s.Read, dest, "SELECT "+sessionColumns()+", "+userColumns()+` FROM browser_sessions
@@ -102,7 +102,7 @@ func (s *Store) RenewSession(ctx context.Context, b *BrowserSession, e Event) er
 			return err
 		}
 		if err := db.ExecOne(ctx, tx.Write, `UPDATE browser_sessions SET token_hash = ?, user_epoch = ?, auth_time = ?, acr = ?, amr = ?,
-			address = '', user_agent = '', personal = ?, personal_key = ?, last_seen_at = ?, expires_at = ?
+			personal = ?, personal_key = ?, last_seen_at = ?, expires_at = ?
 			WHERE id = ? AND user_id = ? AND ended_at IS NULL`,
 			b.TokenHash, b.UserEpoch, db.Millis(b.AuthTime), b.ACR, amr, row.Personal, row.PersonalKey, db.Millis(b.LastSeenAt),
 			db.Millis(b.ExpiresAt), b.ID, b.UserID); err != nil {

@@ -171,8 +171,6 @@ CREATE TABLE browser_sessions (
     auth_time    BIGINT NOT NULL,
     acr          TEXT   NOT NULL,
     amr          TEXT   NOT NULL,
-    address      TEXT   NOT NULL,
-    user_agent   TEXT   NOT NULL,
     personal     BYTEA,
     personal_key BYTEA,
     created_at   BIGINT NOT NULL,
@@ -183,7 +181,6 @@ CREATE TABLE browser_sessions (
 CREATE UNIQUE INDEX browser_sessions_token_hash ON browser_sessions (token_hash);
 CREATE INDEX browser_sessions_user ON browser_sessions (user_id);
 CREATE INDEX browser_sessions_expires ON browser_sessions (expires_at);
-CREATE INDEX browser_sessions_clear ON browser_sessions (id) WHERE length(address || user_agent) > 0;
 
 -- Failed sign-ins by account (an HMAC of the account or of the name as typed) and network (an HMAC, or '*' for
 -- all).
@@ -369,8 +366,6 @@ CREATE TABLE audit_events (
     token        TEXT   NOT NULL,
     detail       TEXT   NOT NULL,
     request_id   TEXT   NOT NULL,
-    address      TEXT   NOT NULL,
-    user_agent   TEXT   NOT NULL,
     personal     BYTEA,
     personal_key BYTEA,
     seal         BIGINT
