@@ -344,7 +344,7 @@ func (s *Server) StoreRequest(ctx context.Context, a *AuthorizationRequest) erro
 	a.ID = credential.Random(requestIDSize)
 	r := storage.AuthorizationRequest{
 		ID: a.ID, ClientID: a.Client.ID, Parameters: parameters, CreatedAt: a.CreatedAt, ExpiresAt: a.CreatedAt.Add(s.options.RequestTTL),
-		HintSubject: a.RequiredSubject, ClientEpoch: &a.Client.Epoch,
+		HintSubject: a.RequiredSubject, ClientEpoch: a.Client.Epoch,
 	}
 	if err := s.store.CreateRequest(ctx, &r); err != nil {
 		return protocol.Unavailable(err)
@@ -394,7 +394,7 @@ func (s *Server) Resume(ctx context.Context, id string, browser []byte, claim bo
 	if err != nil {
 		return nil, err
 	}
-	if r.ClientEpoch != nil && *r.ClientEpoch < a.Client.Epoch { // the client was disabled in the meantime, or its tokens revoked
+	if r.ClientEpoch < a.Client.Epoch { // the client was disabled in the meantime, or its tokens revoked
 		return nil, &RequestExpiredError{Client: a.Client}
 	}
 	a.ID, a.CreatedAt, a.SessionID, a.RequiredSubject = r.ID, r.CreatedAt, r.SessionID, r.HintSubject

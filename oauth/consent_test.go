@@ -4,10 +4,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/storage"
@@ -121,33 +119,6 @@ var consents = []servertest.Requirement{
 		b.Code(c, "alice", "scope", "openid write", "resource", notesAPI)
 		setScopes(t, s, filesAPI, "read", "write")
 		silent("scope", "openid write", "resource", filesAPI).WantRedirectError(t, s, "consent_required")
-	}),
-	servertest.Req("N3", "[decision 23](decisions/0023-consent-per-resource.md)", "a consent of a version that stored only scopes covers scopes of one API or none, and loses the scopes that such a version removes", func(t *testing.T, s *servertest.Server) {
-		u := s.User("alice")
-		c := s.RelyingParty()
-		b := s.Browser()
-		addAPI(t, s, notesAPI, "Notes API", "read", "write")
-		b.Code(c, "alice", "scope", "openid read write")
-		storagetest.Exec(t, s.Store, s.DB, "UPDATE consents SET resource_scopes = NULL")
-		silent := func(scope string) servertest.Page { return b.Authorize(c, "scope", scope, "prompt", "none") }
-		if !hasCode(silent("openid read write")) {
-			t.Error("scopes of one API and of none: consent is required again")
-		}
-		addAPI(t, s, filesAPI, "Files API", "read")
-		silent("openid read").WantRedirectError(t, s, "consent_required")
-		b.Authorize(c, "scope", "openid read", "resource", notesAPI, "prompt", "none").WantRedirectError(t, s, "consent_required")
-		if !hasCode(silent("openid write")) {
-			t.Error("scope of one API: consent is required again")
-		}
-		b.Code(c, "alice", "scope", "openid read", "resource", notesAPI)
-		got, err := s.Store.Consent(t.Context(), u.ID, c.ClientID)
-		storagetest.Must(t, err)
-		slices.Sort(got.ResourceScopes)
-		if want := "#openid " + notesAPI + "#read " + notesAPI + "#write"; got.ResourceScopes.String() != want {
-			t.Errorf("after the next approval it is %q, want %q", got.ResourceScopes, want)
-		}
-		storagetest.Exec(t, s.Store, s.DB, "UPDATE consents SET scopes = 'openid write'")
-		b.Authorize(c, "scope", "openid read", "resource", notesAPI, "prompt", "none").WantRedirectError(t, s, "consent_required")
 	}),
 	servertest.Req("N4", "RFC 6749 §3.3, [decision 23](decisions/0023-consent-per-resource.md)", "a refused optional scope stays refused without a page, is unticked on the next page, and can be allowed there", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
@@ -297,20 +268,6 @@ var consents = []servertest.Requirement{
 		}
 		if text := b.Open("/account").Text(); !strings.Contains(text, "read (notes.example/api)") {
 			t.Errorf("the account page: %s", text)
-		}
-	}),
-	servertest.Req("N8", "[decision 23](decisions/0023-consent-per-resource.md)", "a consent of a version that knew only scopes does not cover an API that was registered after it", func(t *testing.T, s *servertest.Server) {
-		s.User("alice")
-		c := s.RelyingParty()
-		addAPI(t, s, notesAPI, "Notes API", "write")
-		b := s.Browser()
-		b.Code(c, "alice", "scope", "openid read write")
-		storagetest.Exec(t, s.Store, s.DB, "UPDATE consents SET resource_scopes = NULL")
-		s.Clock.Advance(time.Minute)
-		addAPI(t, s, filesAPI, "Files API", "read")
-		b.Authorize(c, "scope", "openid read", "prompt", "none").WantRedirectError(t, s, "consent_required")
-		if !hasCode(b.Authorize(c, "scope", "openid write", "prompt", "none")) {
-			t.Error("asked again for an API of before")
 		}
 	}),
 	servertest.Req("N9", "[design](design.md) §6", "all boxes of the longest consent page can be ticked", func(t *testing.T, s *servertest.Server) {

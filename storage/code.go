@@ -144,7 +144,7 @@ func (s *Store) issueAtOnce(ctx context.Context, a Approval, e Event) error {
 				redirect_uri, redirect_sent, nonce, claims, challenge, created_at, expires_at)
 			SELECT ?, id, ?, ?, ?::bigint, ?::bigint, ?, ?, ?, ?::boolean, ?::bigint, ?, ?, ?, ?::boolean, ?, ?, ?, ?::bigint, ?::bigint FROM consents
 			WHERE id = ? AND user_id = ? AND client_id = ? AND ended_at IS NULL AND string_to_array(scopes, ' ') @> string_to_array(?, ' ')
-				AND (resource_scopes IS NULL OR string_to_array(resource_scopes, ' ') @> string_to_array(?, ' '))
+				AND string_to_array(resource_scopes, ' ') @> string_to_array(?, ' ')
 			RETURNING client_id, user_id, scopes),
 		recorded AS (`+issuedRow.query+`)
 		SELECT 1 FROM issued`, append(args, issuedRow.args(&row)...)...)

@@ -15,12 +15,11 @@ import (
 // Consent is what one person allowed one client: the connected app. Withdrawing ends it, and with it every grant under
 // it; allowing the client again makes a new one, so nothing of before comes back to life.
 type Consent struct {
-	ID       string
-	UserID   string
-	ClientID string
-	Scopes   Strings // of all approvals, with "claim:NAME" for a claim requested by name
-	// ResourceScope values: what the scopes cover. nil: stored by a version that had only scopes.
-	ResourceScopes Strings
+	ID             string
+	UserID         string
+	ClientID       string
+	Scopes         Strings    // of all approvals, with "claim:NAME" for a claim requested by name
+	ResourceScopes Strings    // ResourceScope values: what the scopes cover
 	Refused        Strings    // optional ResourceScope values that the user unticked
 	RedirectURI    string     `gorm:"column:redirect_uri"` // destination of the last approved response; empty: unknown
 	CreatedAt      time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
@@ -33,13 +32,7 @@ func (s *Store) Consent(ctx context.Context, userID, clientID string) (Consent, 
 	var c Consent
 	err := db.QueryRow(ctx, s.Read, []any{&c.ID, &c.UserID, &c.ClientID, &c.Scopes, &c.ResourceScopes, &c.Refused, db.ScanTime(&c.CreatedAt), db.ScanTime(&c.UpdatedAt)},
 		"SELECT id, user_id, client_id, scopes, resource_scopes, refused, created_at, updated_at FROM consents WHERE user_id = ? AND client_id = ? AND ended_at IS NULL", userID, clientID)
-	if err == nil {
-		err = s.resolveConsent(ctx, &c)
-	}
-	if err != nil {
-		return Consent{}, db.Wrap("read consent", err)
-	}
-	return c, nil
+	return c, db.Wrap("read consent", err)
 }
 
 // ResourceScope returns the value that a consent stores for a scope, or "claim:NAME", at one resource. The resource is
@@ -64,47 +57,9 @@ func scopesOf(words Strings) Strings {
 	return out
 }
 
-// resolveConsent fills in ResourceScopes of a consent that was stored by a version that had only scopes. Such a scope
-// covers the resource that it belongs to, if any and if it is older than the consent; when it belongs to several, the user is
-// prompted again. During an upgrade that version may also have removed scopes from a consent that has ResourceScopes.
-func (s *Store) resolveConsent(ctx context.Context, c *Consent) error {
-	if c.ResourceScopes != nil {
-		c.ResourceScopes = slices.DeleteFunc(c.ResourceScopes, func(w string) bool {
-			_, scope := SplitResourceScope(w)
-			return scope != "" && !c.Scopes.Has(scope)
-		})
-		return nil
-	}
-	resources, err := s.Resources(ctx)
-	if err != nil {
-		return err
-	}
-	c.ResourceScopes = Strings{}
-	for _, scope := range c.Scopes {
-		owner, owners := "", 0
-		for identifier, r := range resources {
-			if !r.Scopes.Has(scope) {
-				continue
-			}
-			if owners++; !r.CreatedAt.After(c.UpdatedAt) { // the user cannot have allowed it at an API that did not exist
-				owner = identifier
-			}
-		}
-		if owners <= 1 {
-			c.ResourceScopes = append(c.ResourceScopes, ResourceScope(owner, scope))
-		}
-	}
-	return nil
-}
-
 // Consents returns a person's live consents, the latest first.
 func (s *Store) Consents(ctx context.Context, userID string) ([]Consent, error) {
 	out, err := db.List[Consent](ctx, s.Read, "updated_at DESC", "user_id = ? AND ended_at IS NULL", userID)
-	for i := range out {
-		if err == nil {
-			err = s.resolveConsent(ctx, &out[i])
-		}
-	}
 	return out, db.Wrap("list consents", err)
 }
 
@@ -148,11 +103,6 @@ func (s *Store) approve(ctx context.Context, a Approval) (string, error) {
 	found, err := db.List[Consent](ctx, s.Write, "id", query, args...)
 	if err != nil {
 		return "", err
-	}
-	if len(found) == 1 {
-		if err := s.resolveConsent(ctx, &found[0]); err != nil {
-			return "", err
-		}
 	}
 	now := s.Now()
 	switch {

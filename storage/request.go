@@ -22,7 +22,7 @@ type AuthorizationRequest struct {
 	HintSubject string     // the sub of its id_token_hint, which is not kept itself
 	SignedInAt  *time.Time `gorm:"serializer:millis"` // when the chosen session was signed in for this request
 	ApprovedAt  *time.Time `gorm:"serializer:millis"` // when its user approved it although the sign-in was too old for a code
-	ClientEpoch *int64     // of the client when the request came; nil in rows of versions before migration 9
+	ClientEpoch int64      // of the client when the request was stored
 }
 
 // CreateRequest stores a request.

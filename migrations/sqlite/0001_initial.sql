@@ -226,7 +226,7 @@ CREATE TABLE consents (
     user_id         TEXT   NOT NULL REFERENCES users (id) ON DELETE CASCADE,
     client_id       TEXT   NOT NULL REFERENCES clients (id) ON DELETE CASCADE,
     scopes          TEXT   NOT NULL,
-    resource_scopes TEXT,
+    resource_scopes TEXT   NOT NULL,
     refused         TEXT   NOT NULL,
     redirect_uri    TEXT   NOT NULL,
     created_at      BIGINT NOT NULL,
@@ -272,7 +272,7 @@ CREATE INDEX grants_expires ON grants (expires_at);
 CREATE TABLE authorization_requests (
     id           TEXT   NOT NULL PRIMARY KEY,
     client_id    TEXT   NOT NULL,
-    client_epoch BIGINT,
+    client_epoch BIGINT NOT NULL,
     parameters   TEXT   NOT NULL,
     hint_subject TEXT   NOT NULL,
     browser_hash BLOB,
