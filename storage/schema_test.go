@@ -195,7 +195,7 @@ func TestBothSchemasAreEqual(t *testing.T) {
 func TestEveryFieldHasItsColumn(t *testing.T) {
 	t.Parallel()
 	have := sqliteSchema(t, migrated(t, SQLite))
-	delete(have, "revision") // two numbers, read by hand
+	delete(have, "revision") // read by hand
 	delete(have, "changes")  // written and read by hand
 	delete(have, "liveness") // likewise
 	for _, record := range records {

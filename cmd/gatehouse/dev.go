@@ -93,7 +93,7 @@ func (a *app) runDev(ctx context.Context, cfg config.Config, sampleListen string
 			if data, err = readDevData(cfg); err != nil {
 				return err
 			}
-			return claimDevDatabase(ctx, store, data)
+			return claimDevDatabase(ctx, store)
 		},
 	})
 	if err != nil {
@@ -125,8 +125,8 @@ func (a *app) runDev(ctx context.Context, cfg config.Config, sampleListen string
 }
 
 // claimDevDatabase returns an error when the database was created by other means than dev.
-func claimDevDatabase(ctx context.Context, store *storage.Store, data devData) error {
-	err := store.MarkDevDatabase(ctx, data.SampleID, data.ServiceID)
+func claimDevDatabase(ctx context.Context, store *storage.Store) error {
+	err := store.MarkDevDatabase(ctx)
 	if errors.Is(err, storage.ErrNotDevDatabase) {
 		return errors.New("this database was not created by `gatehouse dev`, which adds demo clients and a demo user to it; " +
 			"nothing was changed. Use a separate database for dev, like --database-url sqlite:gatehouse-dev/gatehouse.db, " +

@@ -72,13 +72,6 @@ func TestDevRestartsOnItsDatabase(t *testing.T) {
 		if second.password != first.password {
 			t.Error("the second start has another password")
 		}
-		// A database of the version before the mark existed is known by its clients.
-		store := storagetest.Open(t, url, storagetest.NewClock())
-		storagetest.Exec(t, store, url, "UPDATE revision SET created_by = NULL")
-		startDev(t, dir, map[string]string{"GATEHOUSE_SECRET_KEY": more["GATEHOUSE_SECRET_KEY"], "GATEHOUSE_DATABASE_URL": url}).stop(t)
-		if n := storagetest.Count(t, store, url, "SELECT count(*) FROM revision WHERE created_by = 'dev'"); n != 1 {
-			t.Error("the database of an earlier version was not marked")
-		}
 		// Without dev.json the demo user of its own database gets a new password.
 		storagetest.Must(t, os.Remove(data))
 		third := startDev(t, dir, more)

@@ -8,11 +8,10 @@
 -- database.
 CREATE TABLE revision (
     id              BIGINT NOT NULL PRIMARY KEY,
-    value           BIGINT NOT NULL,
     key_fingerprint TEXT,
     created_by      TEXT
 );
-INSERT INTO revision (id, value) VALUES (1, 2);
+INSERT INTO revision (id) VALUES (1);
 
 -- Every change to a client, secret, scope, resource or key adds a row in its transaction, so that no change waits
 -- for the lock of another one. Each process reads the rows that were committed since it last read, and drops those
