@@ -11,116 +11,120 @@ import (
 )
 
 const (
-	shortest  = time.Minute    // however fresh a server wants to be asked
-	longest   = 24 * time.Hour // however long it allows
-	usual     = 10 * time.Minute
-	failed    = 30 * time.Second // a server that does not answer is not asked again at once
-	again     = 10 * time.Second // nor one whose answer did not satisfy
-	maxKept   = 1000
-	maxMemory = 64 << 20 // bytes of all documents together, with what those under way may become
+	minTTL     = time.Minute    // even if the response allows less
+	maxTTL     = 24 * time.Hour // even if it allows more; also how long a stale document is served while fetching fails
+	defaultTTL = 10 * time.Minute
+	failureTTL = 30 * time.Second // time until a failed fetch is retried
+	refreshTTL = 10 * time.Second // minimum time between two fetches by Refresh
 
-	maxOwnKept   = 30 // documents of one owner
-	maxOwnAtOnce = 6  // and those of them that are under way
+	maxDocuments = 1000
+	maxMemory    = 64 << 20 // bytes of all documents, including the maximum size of those being fetched
 
-	// Who waits for a document holds a place of this server's. So only so many wait, of one owner and in all.
-	maxOwnWaiting = 32
-	maxWaiting    = 256
+	maxOwnerDocuments = 30
+	maxOwnerFetches   = 6 // concurrent fetches for one owner
+
+	// A request that waits for a document occupies one of the server's MAX_REQUESTS.
+	maxOwnerWaiting = 32
+	maxWaiting      = 256
 )
 
-// ErrBusy is returned when so much is being fetched, in all or for this owner, that there is no room for more.
-var ErrBusy = errors.New("too much is being fetched")
+// ErrBusy is returned when too much is being fetched for this owner or in total.
+var ErrBusy = errors.New("too many fetches")
 
-// cache keeps documents and failures, and lets only one request at a time ask for the same address. While a server fails,
-// its last good document is answered for up to a day. Owners share room and nothing else: what one makes this server fetch
-// neither pushes out nor holds up what another needs, but for the oldest of all once everything is full.
+// cache stores documents and failures, and fetches each document once at a time. While fetching fails, the last
+// document is served for up to a day. Each owner has its own entries, so that one owner can neither evict nor delay the
+// documents of another, except that the least recently used entry of all owners is evicted when the cache is full.
 type cache struct {
 	now func() time.Time
 
 	mu      sync.Mutex
-	entries map[wanted]*entry
+	entries map[cacheKey]*entry
 	bytes   int64
-	waiting map[string]int // by owner
-	waiters int            // in all
+	waiting map[string]int // requests by owner
+	waiters int            // requests in total
 }
 
-// wanted is a document of at most limit bytes, which an owner needs.
-type wanted struct {
-	owner, address string
-	limit          int64
-	now            bool // as it is now: nothing is kept
+// cacheKey identifies a document with a maximum size for an owner.
+type cacheKey struct {
+	owner, url string
+	limit      int64
+	uncached   bool // for GetUncached: deleted when it is fetched
 }
 
 type entry struct {
-	ready   chan struct{} // closed when the answer is there
-	doc     Document
-	err     error
-	asked   time.Time // when the server was last asked
-	good    time.Time // when the document came
-	until   time.Time
-	used    time.Time
-	size    int64 // what the entry counts for
-	fetched bool  // whether the answer is there, under the cache's lock
-	before  *entry
+	ready     chan struct{} // closed when the document is fetched
+	doc       Document
+	err       error
+	started   time.Time // start of the fetch
+	fetchedAt time.Time // of doc
+	expires   time.Time
+	used      time.Time
+	size      int64 // bytes that the entry counts for
+	done      bool  // whether the fetch has ended, under the cache's lock
+	previous  *entry
+}
+
+// usable reports whether the entry has a document that may be served although it is stale.
+func (e *entry) usable(now time.Time) bool {
+	return e != nil && e.err == nil && now.Sub(e.fetchedAt) < maxTTL
 }
 
 func newCache(now func() time.Time) *cache {
-	return &cache{now: now, entries: map[wanted]*entry{}, waiting: map[string]int{}}
+	return &cache{now: now, entries: map[cacheKey]*entry{}, waiting: map[string]int{}}
 }
 
-// Get returns a document of at most limit bytes that an owner, a client, needs: from memory where that is fresh.
-func (c *Client) Get(ctx context.Context, owner, address string, limit int64) (Document, error) {
-	return c.from(ctx, wanted{owner: owner, address: address, limit: limit}, func(e *entry) bool { return c.cache.now().Before(e.until) })
-}
-
-// Refresh is Get for a caller whom the document in memory did not satisfy: a key that is not in it. It asks the server
-// again, but no more often than every ten seconds.
-func (c *Client) Refresh(ctx context.Context, owner, address string, limit int64) (Document, error) {
-	return c.from(ctx, wanted{owner: owner, address: address, limit: limit}, func(e *entry) bool {
-		now := c.cache.now()
-		return now.Before(e.until) && (e.err != nil || now.Sub(e.asked) < again)
+// Get returns a document of at most limit bytes from the cache, or fetches it. owner is the client that needs it. Get
+// returns ErrBusy at the limits on fetches.
+func (c *Client) Get(ctx context.Context, owner, url string, limit int64) (Document, error) {
+	return c.load(ctx, cacheKey{owner: owner, url: url, limit: limit}, func(e *entry) bool {
+		return c.cache.now().Before(e.expires)
 	})
 }
 
-// GetUncached is Get for a caller to whom only the document as it is now will do.
-func (c *Client) GetUncached(ctx context.Context, owner, address string, limit int64) (Document, error) {
-	return c.from(ctx, wanted{owner: owner, address: address, limit: limit, now: true}, func(*entry) bool { return false })
+// Refresh is like Get, but for a caller that does not find what it needs in the cached document, such as a key. It
+// fetches the document again, at most every ten seconds.
+func (c *Client) Refresh(ctx context.Context, owner, url string, limit int64) (Document, error) {
+	return c.load(ctx, cacheKey{owner: owner, url: url, limit: limit}, func(e *entry) bool {
+		now := c.cache.now()
+		return now.Before(e.expires) && (e.err != nil || now.Sub(e.started) < refreshTTL)
+	})
 }
 
-// from answers from memory when the entry there will do or is on its way, and else asks the server.
-func (c *Client) from(ctx context.Context, w wanted, fresh func(e *entry) bool) (Document, error) {
+// GetUncached is like Get, but always fetches the document and does not store it.
+func (c *Client) GetUncached(ctx context.Context, owner, url string, limit int64) (Document, error) {
+	key := cacheKey{owner: owner, url: url, limit: limit, uncached: true}
+	return c.load(ctx, key, func(*entry) bool { return false })
+}
+
+// load returns the document of a fresh entry or joins a fetch that is in progress. Otherwise it starts a fetch.
+func (c *Client) load(ctx context.Context, key cacheKey, fresh func(e *entry) bool) (Document, error) {
 	k := c.cache
 	k.mu.Lock()
-	e := k.entries[w]
-	if e != nil && !e.fetched && e.before != nil && fresh(e.before) {
-		e = e.before // it will do, while somebody else wants a newer one
+	e := k.entries[key]
+	if e != nil && !e.done && e.previous != nil && fresh(e.previous) {
+		e = e.previous // fresh enough for this caller, although another caller is fetching a newer document
 	}
-	if e == nil || e.fetched && !fresh(e) {
-		if !k.makeRoom(w) {
+	if e == nil || e.done && !fresh(e) {
+		if !k.reserve(key) {
 			defer k.mu.Unlock()
-			if e != nil && e.err == nil && k.now().Sub(e.good) < longest {
-				return e.doc, nil
-			}
-			return Document{}, ErrBusy
+			return e.docIfUsable(k.now())
 		}
-		e = &entry{ready: make(chan struct{}), asked: k.now(), before: e, size: w.limit}
-		k.entries[w] = e
+		e = &entry{ready: make(chan struct{}), started: k.now(), previous: e, size: key.limit}
+		k.entries[key] = e
 		k.bytes += e.size
-		go c.fill(context.WithoutCancel(ctx), w, e)
+		go c.fetchInto(context.WithoutCancel(ctx), key, e)
 	}
 	e.used = k.now()
-	if e.fetched {
+	if e.done {
 		defer k.mu.Unlock()
 		return e.doc, e.err
 	}
-	if !k.queue(w.owner) {
+	if !k.addWaiter(key.owner) {
 		defer k.mu.Unlock()
-		if b := e.before; b != nil && b.err == nil && k.now().Sub(b.good) < longest {
-			return b.doc, nil
-		}
-		return Document{}, ErrBusy
+		return e.previous.docIfUsable(k.now())
 	}
 	k.mu.Unlock()
-	defer k.leave(w.owner)
+	defer k.removeWaiter(key.owner)
 	select {
 	case <-e.ready:
 		return e.doc, e.err
@@ -129,9 +133,17 @@ func (c *Client) from(ctx context.Context, w wanted, fresh func(e *entry) bool) 
 	}
 }
 
-// queue takes a place among those who wait, or reports that there is none.
-func (k *cache) queue(owner string) bool {
-	if k.waiting[owner] >= maxOwnWaiting || k.waiters >= maxWaiting {
+// docIfUsable returns the document of an entry that may be nil, or ErrBusy.
+func (e *entry) docIfUsable(now time.Time) (Document, error) {
+	if e.usable(now) {
+		return e.doc, nil
+	}
+	return Document{}, ErrBusy
+}
+
+// addWaiter counts a request that waits for a document. It returns false at the limits.
+func (k *cache) addWaiter(owner string) bool {
+	if k.waiting[owner] >= maxOwnerWaiting || k.waiters >= maxWaiting {
 		return false
 	}
 	k.waiting[owner]++
@@ -139,7 +151,7 @@ func (k *cache) queue(owner string) bool {
 	return true
 }
 
-func (k *cache) leave(owner string) {
+func (k *cache) removeWaiter(owner string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.waiters--
@@ -148,16 +160,17 @@ func (k *cache) leave(owner string) {
 	}
 }
 
-// fill asks the server. It is not under the caller's context: others may wait for the same document.
-func (c *Client) fill(ctx context.Context, w wanted, e *entry) {
+// fetchInto fetches the document of an entry. Its context is not the caller's, because other requests may wait for the
+// same document.
+func (c *Client) fetchInto(ctx context.Context, key cacheKey, e *entry) {
 	ctx, cancel := context.WithTimeout(ctx, 2*timeout)
 	defer cancel()
 	var doc Document
-	var keep time.Duration
+	var ttl time.Duration
 	var err error
 	select {
 	case c.slots <- struct{}{}:
-		doc, keep, err = c.get(ctx, w.address, w.limit)
+		doc, ttl, err = c.get(ctx, key.url, key.limit)
 		<-c.slots
 	case <-ctx.Done():
 		err = ErrBusy
@@ -165,96 +178,97 @@ func (c *Client) fill(ctx context.Context, w wanted, e *entry) {
 	k := c.cache
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	now, before := k.now(), e.before
-	e.doc, e.err, e.good, e.until = doc, err, now, now.Add(keep)
+	now, previous := k.now(), e.previous
+	e.doc, e.err, e.fetchedAt, e.expires = doc, err, now, now.Add(ttl)
 	if err != nil {
-		e.until = now.Add(failed)
+		e.expires = now.Add(failureTTL)
 		if errors.Is(err, ErrBusy) {
-			e.until = now // the server was not asked
+			e.expires = now // no request was sent
 		}
-		if before != nil && before.err == nil && now.Sub(before.good) < longest {
-			e.doc, e.err, e.good = before.doc, nil, before.good
+		if previous.usable(now) {
+			e.doc, e.err, e.fetchedAt = previous.doc, nil, previous.fetchedAt
 		}
 	}
-	e.fetched, e.before = true, nil
+	e.done, e.previous = true, nil
 	k.bytes -= e.size
-	if before != nil {
-		k.bytes -= before.size
+	if previous != nil {
+		k.bytes -= previous.size
 	}
 	e.size = int64(len(e.doc.Body))
-	if w.now {
-		delete(k.entries, w)
+	if key.uncached {
+		delete(k.entries, key)
 	} else {
 		k.bytes += e.size
 	}
 	close(e.ready)
 }
 
-// makeRoom reports whether there is room to fetch a document. For it the owner's own, and when all is full anybody's
-// longest unused ones are forgotten, but none that somebody waits for and not w itself; and none at all when that would
-// not be enough.
-func (k *cache) makeRoom(w wanted) bool {
-	_, known := k.entries[w]
-	kept, atOnce, waiting, bytes := 0, 0, 0, w.limit
+// reserve makes space to fetch a document and reports whether there is enough. It evicts the least recently used
+// documents of the owner or, when the cache is full, of all owners, but not the entry of key and none that is being
+// fetched. It evicts nothing if that could not make enough space.
+func (k *cache) reserve(key cacheKey) bool {
+	_, exists := k.entries[key]
+	owned, ownFetches, fetches, bytes := 0, 0, 0, key.limit
 	for other, e := range k.entries {
-		if other.owner == w.owner {
-			kept++
+		if other.owner == key.owner {
+			owned++
 		}
-		if e.fetched && other != w {
+		if e.done && other != key {
 			continue
 		}
-		waiting++
+		fetches++
 		bytes += e.size
-		if !e.fetched && other.owner == w.owner {
-			atOnce++
+		if !e.done && other.owner == key.owner {
+			ownFetches++
 		}
 	}
-	if atOnce >= maxOwnAtOnce || waiting >= maxKept || bytes > maxMemory {
+	if ownFetches >= maxOwnerFetches || fetches >= maxDocuments || bytes > maxMemory {
 		return false
 	}
-	if !known && kept >= maxOwnKept {
-		k.forget(func(other wanted) bool { return other.owner == w.owner }, func() bool { kept--; return kept < maxOwnKept })
+	if !exists && owned >= maxOwnerDocuments {
+		ofOwner := func(other cacheKey) bool { return other.owner == key.owner }
+		k.evict(ofOwner, func() bool { owned--; return owned < maxOwnerDocuments })
 	}
-	enough := func() bool { return (known || len(k.entries) < maxKept) && k.bytes+w.limit <= maxMemory }
+	enough := func() bool { return (exists || len(k.entries) < maxDocuments) && k.bytes+key.limit <= maxMemory }
 	if !enough() {
-		k.forget(func(other wanted) bool { return other != w }, enough)
+		k.evict(func(other cacheKey) bool { return other != key }, enough)
 	}
 	return enough()
 }
 
-// forget removes entries, the longest unused first, until that is enough.
-func (k *cache) forget(which func(w wanted) bool, enough func() bool) {
+// evict removes matching entries, the least recently used first, until there is enough space.
+func (k *cache) evict(matches func(cacheKey) bool, enough func() bool) {
 	for {
-		var oldest wanted
-		var e *entry
-		for w, other := range k.entries {
-			if other.fetched && which(w) && (e == nil || other.used.Before(e.used)) {
-				oldest, e = w, other
+		var oldestKey cacheKey
+		var oldest *entry
+		for key, e := range k.entries {
+			if e.done && matches(key) && (oldest == nil || e.used.Before(oldest.used)) {
+				oldestKey, oldest = key, e
 			}
 		}
-		if e == nil {
+		if oldest == nil {
 			return
 		}
-		k.bytes -= e.size
-		delete(k.entries, oldest)
+		k.bytes -= oldest.size
+		delete(k.entries, oldestKey)
 		if enough() {
 			return
 		}
 	}
 }
 
-// keepFor reads max-age of Cache-Control, within our bounds.
-func keepFor(h http.Header) time.Duration {
+// ttlOf returns the max-age of Cache-Control, limited to minTTL and maxTTL.
+func ttlOf(h http.Header) time.Duration {
 	for directive := range strings.SplitSeq(h.Get("Cache-Control"), ",") {
 		directive = strings.ToLower(strings.TrimSpace(directive))
 		if directive == "no-store" || directive == "no-cache" {
-			return shortest
+			return minTTL
 		}
 		if value, ok := strings.CutPrefix(directive, "max-age="); ok {
 			if n, err := strconv.ParseInt(value, 10, 32); err == nil {
-				return min(max(time.Duration(n)*time.Second, shortest), longest)
+				return min(max(time.Duration(n)*time.Second, minTTL), maxTTL)
 			}
 		}
 	}
-	return usual
+	return defaultTTL
 }

@@ -1,7 +1,7 @@
-// Package fetch gets the documents that clients only name (key sets, sector documents, logos, request objects) and posts
-// what clients want to be told. It decides what may be reached: https on public addresses, looked at after the name was
-// resolved and again after every redirect, so that nobody makes this server talk to its own network. What the documents
-// mean is left to others.
+// Package fetch fetches the documents that clients register or send by URL (JWKS, sector documents, logos, request
+// objects) and posts logout tokens. It decides which servers may be reached: https on public addresses, checked after
+// name resolution and after every redirect, so that no client can make this server send requests to its own network. It
+// caches documents. Their meaning is left to the callers.
 package fetch
 
 import (
@@ -24,29 +24,29 @@ const (
 	timeout      = 5 * time.Second
 	maxRedirects = 3
 	maxURL       = 2000
-	maxAtOnce    = 128
+	maxFetches   = 128 // concurrent
 )
 
-// ErrRefused is returned, wrapped with the reason, for an address that must not be reached.
+// ErrRefused is returned, wrapped with the reason, for a URL that must not be fetched or a document that is too large.
 var ErrRefused = errors.New("refused")
 
-// Client reaches public https servers only, and the hosts that the operator allows besides.
+// Client sends requests to public https servers and the hosts that the operator allows.
 type Client struct {
 	allow []string
 	http  *http.Client
 	cache *cache
-	slots chan struct{} // as many requests at once as this holds
+	slots chan struct{} // a semaphore of maxFetches
 }
 
-// New returns a client. allowHosts are names or addresses, with a port if only that one is meant, which may be private and
-// plain http. now is the clock of the cache.
+// New returns a Client. allowHosts lists host names and IP addresses that may be private and use plain http; an entry
+// with a port allows only that port. now is the clock of the cache.
 func New(allowHosts []string, now func() time.Time) *Client {
-	c := &Client{cache: newCache(now), slots: make(chan struct{}, maxAtOnce)}
+	c := &Client{cache: newCache(now), slots: make(chan struct{}, maxFetches)}
 	for _, h := range allowHosts {
 		c.allow = append(c.allow, strings.ToLower(h))
 	}
 	transport := &http.Transport{
-		Proxy:                  nil, // a proxy would resolve names itself, past the guard
+		Proxy:                  nil, // a proxy would resolve names without the check in dial
 		DialContext:            c.dial,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, CipherSuites: TLS12CipherSuites()},
 		TLSHandshakeTimeout:    timeout,
@@ -57,12 +57,16 @@ func New(allowHosts []string, now func() time.Time) *Client {
 		ForceAttemptHTTP2:      true,
 		DisableCompression:     true, // a small body cannot become a large one
 	}
-	c.http = &http.Client{Transport: transport, Timeout: timeout, CheckRedirect: func(r *http.Request, via []*http.Request) error {
-		if len(via) > maxRedirects {
-			return fmt.Errorf("%w: more than %d redirects", ErrRefused, maxRedirects)
-		}
-		return c.check(r.URL)
-	}}
+	c.http = &http.Client{
+		Transport: transport,
+		Timeout:   timeout,
+		CheckRedirect: func(r *http.Request, via []*http.Request) error {
+			if len(via) > maxRedirects {
+				return fmt.Errorf("%w: more than %d redirects", ErrRefused, maxRedirects)
+			}
+			return c.checkURL(r.URL)
+		},
+	}
 	return c
 }
 
@@ -75,66 +79,72 @@ func TLS12CipherSuites() []uint16 {
 	}
 }
 
-// allowed reports whether the operator vouches for the host of u.
-func (c *Client) allowed(host string) bool {
+// isAllowed reports whether the operator allows a host, with or without a port.
+func (c *Client) isAllowed(host string) bool {
 	name, _, err := net.SplitHostPort(host)
 	if err != nil {
 		name = host
 	}
-	return slices.Contains(c.allow, strings.ToLower(host)) || slices.Contains(c.allow, strings.ToLower(strings.Trim(name, "[]")))
+	return slices.Contains(c.allow, strings.ToLower(host)) ||
+		slices.Contains(c.allow, strings.ToLower(strings.Trim(name, "[]")))
 }
 
-// check refuses an address by its form.
-func (c *Client) check(u *url.URL) error {
+// checkURL returns ErrRefused for a URL that must not be fetched from any address.
+func (c *Client) checkURL(u *url.URL) error {
 	switch {
-	case u.Host == "" || u.User != nil || u.Opaque != "" || len(u.String()) > maxURL || strings.ContainsFunc(u.String(), func(r rune) bool { return r <= ' ' || r > '~' }):
-		return fmt.Errorf("%w: not an absolute URL of a server", ErrRefused)
-	case u.Scheme == "https", u.Scheme == "http" && c.allowed(u.Host):
+	case u.Host == "" || u.User != nil || u.Opaque != "" || len(u.String()) > maxURL,
+		strings.ContainsFunc(u.String(), isNotPrintableASCII):
+		return fmt.Errorf("%w: not an absolute URL with a host", ErrRefused)
+	case u.Scheme == "https", u.Scheme == "http" && c.isAllowed(u.Host):
 		return nil
 	}
-	return fmt.Errorf("%w: only https is fetched", ErrRefused)
+	return fmt.Errorf("%w: the URL must be https", ErrRefused)
 }
 
-// Check says whether an address could be fetched as far as its form tells, for the moment when it is registered.
+func isNotPrintableASCII(r rune) bool { return r <= ' ' || r > '~' }
+
+// Check returns ErrRefused for a URL that will never be fetched, without resolving its name. It is for registration.
 func (c *Client) Check(raw string) error {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
-	if err := c.check(u); err != nil {
+	if err := c.checkURL(u); err != nil {
 		return err
 	}
-	if a, err := netip.ParseAddr(u.Hostname()); err == nil && !c.allowed(u.Host) {
-		return public(a)
+	if a, err := netip.ParseAddr(u.Hostname()); err == nil && !c.isAllowed(u.Host) {
+		return checkPublic(a)
 	}
 	return nil
 }
 
-// dial connects, and looks at the very address that is connected to: a name that resolves differently the second time
-// gains nothing.
+// dial connects and checks the address of this connection, so that a name that resolves to another address later cannot
+// bypass the check (DNS rebinding).
 func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	d := &net.Dialer{Timeout: timeout}
-	if !c.allowed(address) {
+	if !c.isAllowed(address) {
 		d.Control = func(_, address string, _ syscall.RawConn) error {
 			ap, err := netip.ParseAddrPort(address)
 			if err != nil {
 				return fmt.Errorf("%w: %w", ErrRefused, err)
 			}
-			return public(ap.Addr())
+			return checkPublic(ap.Addr())
 		}
 	}
 	return d.DialContext(ctx, network, address)
 }
 
-// globalUnicast is the part of IPv6 that public addresses are of.
+// globalUnicast is the IPv6 range that contains all public addresses.
 var globalUnicast = netip.MustParsePrefix("2000::/3")
 
-// special are the ranges that are no public unicast addresses (the IANA special-purpose registries), and those that hide
-// an IPv4 address in an IPv6 one.
+// special lists the ranges that are not public unicast addresses (the IANA special-purpose registries) and those that
+// embed an IPv4 address in an IPv6 one.
 var special = func() (out []netip.Prefix) {
 	for _, s := range []string{
-		"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24",
-		"192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24", "198.18.0.0/15", "198.51.100.0/24",
+		"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+		"192.0.2.0/24",
+		"192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24", "198.18.0.0/15",
+		"198.51.100.0/24",
 		"203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
 		"2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20",
 	} {
@@ -143,8 +153,8 @@ var special = func() (out []netip.Prefix) {
 	return out
 }()
 
-// public refuses every address that is not a public one.
-func public(a netip.Addr) error {
+// checkPublic returns ErrRefused unless the address is public.
+func checkPublic(a netip.Addr) error {
 	a = a.Unmap().WithZone("")
 	if a.Is6() && !globalUnicast.Contains(a) {
 		return fmt.Errorf("%w: %s is not a public address", ErrRefused, a)
@@ -160,19 +170,19 @@ func public(a netip.Addr) error {
 	return nil
 }
 
-// Document is what was fetched.
+// Document is a fetched document.
 type Document struct {
 	Body []byte
-	Type string // the Content-Type as it came
+	Type string // the Content-Type header, unchanged
 }
 
-// get fetches a document of at most limit bytes, and says how long it may be kept.
+// get fetches a document of at most limit bytes. It also returns how long the document may be cached.
 func (c *Client) get(ctx context.Context, raw string, limit int64) (Document, time.Duration, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return Document{}, 0, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
-	if err := c.check(u); err != nil {
+	if err := c.checkURL(u); err != nil {
 		return Document{}, 0, err
 	}
 	u.Fragment = ""
@@ -187,7 +197,7 @@ func (c *Client) get(ctx context.Context, raw string, limit int64) (Document, ti
 	}
 	defer func() { _ = res.Body.Close() }()
 	if res.StatusCode != http.StatusOK {
-		return Document{}, 0, fmt.Errorf("answered %d", res.StatusCode)
+		return Document{}, 0, fmt.Errorf("status %d", res.StatusCode)
 	}
 	body, err := io.ReadAll(io.LimitReader(res.Body, limit+1))
 	if err != nil {
@@ -196,17 +206,17 @@ func (c *Client) get(ctx context.Context, raw string, limit int64) (Document, ti
 	if int64(len(body)) > limit {
 		return Document{}, 0, fmt.Errorf("%w: larger than %d bytes", ErrRefused, limit)
 	}
-	return Document{Body: body, Type: res.Header.Get("Content-Type")}, keepFor(res.Header), nil
+	return Document{Body: body, Type: res.Header.Get("Content-Type")}, ttlOf(res.Header), nil
 }
 
-// Post sends a form and returns the status. Redirects are not followed: a form is meant for the address it was registered
-// with.
+// Post sends a form and returns the status. It does not follow redirects, because the form is intended only for the
+// registered URL.
 func (c *Client) Post(ctx context.Context, raw string, form url.Values) (status int, err error) {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
-	if err := c.check(u); err != nil {
+	if err := c.checkURL(u); err != nil {
 		return 0, err
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), strings.NewReader(form.Encode()))
@@ -221,7 +231,7 @@ func (c *Client) Post(ctx context.Context, raw string, form url.Values) (status 
 	if err != nil {
 		return 0, err
 	}
-	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, 4<<10)) // so that the connection can be used again
+	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, 4<<10)) // so that the connection can be reused
 	return res.StatusCode, res.Body.Close()
 }
 
