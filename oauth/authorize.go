@@ -62,7 +62,7 @@ func (a *AuthorizationRequest) refuse(e *protocol.Error) *protocol.Error {
 // OpenID reports whether this is an OpenID Connect request.
 func (a *AuthorizationRequest) OpenID() bool { return slices.Contains(a.Scopes, protocol.ScopeOpenID) }
 
-// Begin checks an authorization request. It returns an error with Redirect when the client and its redirect URI are
+// Begin validates an authorization request. It returns an error with Redirect when the client and its redirect URI are
 // valid, and one for the user when either is not.
 func (s *Server) Begin(ctx context.Context, form url.Values) (*AuthorizationRequest, error) {
 	parameters, failure := form, error(nil)

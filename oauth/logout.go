@@ -21,17 +21,17 @@ import (
 
 // LogoutRequest is a valid logout request (OIDC RP-Initiated Logout §2).
 type LogoutRequest struct {
-	Client *storage.Client // who asks, nil when unknown
-	// RedirectURI is where to go afterwards, with the state; empty: a page of ours. When the request had no id_token_hint
-	// it is followed only after the person said yes.
+	Client *storage.Client // that sent the request; nil: not known
+	// RedirectURI is where the browser goes afterwards, with the state; empty: a page of this server. Without a valid
+	// id_token_hint the user must confirm first.
 	RedirectURI string
 	State       string
-	InvalidHint bool // the request had an id_token_hint that proves nothing
+	InvalidHint bool // the request had an id_token_hint that is not a valid one
 	hint        *idTokenHint
 }
 
-// BeginLogout checks a logout request. An *protocol.Error is for the person's eyes: nobody was signed out, and nothing that cannot
-// be trusted is followed.
+// BeginLogout validates a logout request. A *protocol.Error is shown to the user: no session was ended, and the browser
+// is not redirected.
 func (s *Server) BeginLogout(ctx context.Context, form url.Values) (*LogoutRequest, error) {
 	l := &LogoutRequest{RedirectURI: form.Get("post_logout_redirect_uri"), State: form.Get("state")}
 	id := form.Get("client_id")
@@ -43,21 +43,21 @@ func (s *Server) BeginLogout(ctx context.Context, form url.Values) (*LogoutReque
 		l.InvalidHint = l.hint == nil
 		switch {
 		case l.hint == nil && id == "":
-			l.RedirectURI = "" // it proves nothing, so the person is asked and nobody is sent anywhere
+			l.RedirectURI = "" // the client is unknown, so the user is prompted and not redirected
 		case l.hint == nil:
 		case id != "" && id != l.hint.ClientID():
-			return nil, protocol.NewError(protocol.InvalidRequest, "The client_id is not the one that the id_token_hint was issued to.")
+			return nil, protocol.NewError(protocol.InvalidRequest, "client_id is not the client that id_token_hint was issued to.")
 		default:
 			id = l.hint.ClientID()
 		}
 	}
 	if id != "" {
 		if !client.IsWellFormedID(id) {
-			return nil, protocol.NewError(protocol.InvalidRequest, "The client_id is none of this server's.")
+			return nil, protocol.NewError(protocol.InvalidRequest, "client_id is not registered with this server.")
 		}
 		c, err := s.store.Client(ctx, id)
 		if cause := notServed(c, err); cause != nil {
-			return nil, protocol.NewError(protocol.InvalidRequest, "No app is registered here under the client_id.").WithClient(id).WithCause(cause)
+			return nil, protocol.NewError(protocol.InvalidRequest, "client_id is not registered with this server.").WithClient(id).WithCause(cause)
 		}
 		if err != nil {
 			return nil, protocol.Unavailable(err)
@@ -68,11 +68,11 @@ func (s *Server) BeginLogout(ctx context.Context, form url.Values) (*LogoutReque
 		return l, nil
 	}
 	if l.Client == nil {
-		return nil, protocol.NewError(protocol.InvalidRequest, "A post_logout_redirect_uri needs an id_token_hint or a client_id.")
+		return nil, protocol.NewError(protocol.InvalidRequest, "post_logout_redirect_uri requires id_token_hint or client_id.")
 	}
 	if !slices.Contains(l.Client.PostLogoutRedirectURIs, l.RedirectURI) {
 		cause := s.recordRefusedRedirect(ctx, l.Client.ID, "post_logout_redirect_uri", l.RedirectURI)
-		return nil, protocol.NewError(protocol.InvalidRequest, "The post_logout_redirect_uri is not one the app is registered with. They must be equal to the letter.").WithClient(l.Client.ID).WithCause(cause)
+		return nil, protocol.NewError(protocol.InvalidRequest, "post_logout_redirect_uri must match a registered URI exactly.").WithClient(l.Client.ID).WithCause(cause)
 	}
 	return l, nil
 }
@@ -103,10 +103,10 @@ func (s *Server) HintMatches(l *LogoutRequest, user *identity.SignedInUser) bool
 	return l.hint != nil && (l.hint.SID == s.sid(l.Client, user.Session.ID) || l.hint.Subject == s.Subject(l.Client, user.User.ID))
 }
 
-// HasValidHint reports whether the request proves by its hint that it comes from an app that signed somebody in here.
+// HasValidHint reports whether the request has an ID token of this server as its hint.
 func (l *LogoutRequest) HasValidHint() bool { return l.hint != nil }
 
-// Location is where the browser goes afterwards, or "".
+// Location returns the URL to which the browser is redirected afterwards, or "".
 func (l *LogoutRequest) Location() string {
 	if l.RedirectURI == "" {
 		return ""
@@ -118,16 +118,17 @@ func (l *LogoutRequest) Location() string {
 	return addQuery(l.RedirectURI, v)
 }
 
-// sealedLogoutTTL is how long a kept logout request waits.
+// sealedLogoutTTL is the lifetime of a sealed logout request.
 const sealedLogoutTTL = 10 * time.Minute
 
-// sealedLogoutRequest is a logout request on its way through an address or a form of ours.
+// sealedLogoutRequest is a logout request in a URL or a form of this server.
 type sealedLogoutRequest struct {
 	Form    url.Values `json:"form"`
 	Expires int64      `json:"exp"`
 }
 
-// SealLogoutRequest seals a logout request, so that it can go through an address and a form without showing its ID token.
+// SealLogoutRequest returns a logout request encrypted, so that a URL and a form can carry it without revealing its ID
+// token. It returns invalid_request when the request is larger than 16 KiB.
 func (s *Server) SealLogoutRequest(form url.Values) (string, error) {
 	request := sealedLogoutRequest{Form: url.Values{}, Expires: s.store.Now().Add(sealedLogoutTTL).Unix()}
 	for _, name := range []string{"id_token_hint", "client_id", "post_logout_redirect_uri", "state"} {
@@ -153,9 +154,10 @@ func (s *Server) SealLogoutRequest(form url.Values) (string, error) {
 	return base64url(aead.Seal(nonce, nonce, plain, nil)), nil
 }
 
-// OpenLogoutRequest opens what KeepLogout sealed. An *protocol.Error means that it is damaged or waited too long.
+// OpenLogoutRequest returns the request that SealLogoutRequest sealed. A *protocol.Error means that it is damaged or has
+// expired.
 func (s *Server) OpenLogoutRequest(sealed string) (url.Values, error) {
-	refuse := protocol.NewError(protocol.InvalidRequest, "The request waited for too long. Sign out again in the app.")
+	refuse := protocol.NewError(protocol.InvalidRequest, "The sign-out request has expired. Sign out again in the app.")
 	raw, err := jwt.DecodeBase64(sealed)
 	if err != nil {
 		return nil, refuse
@@ -187,11 +189,11 @@ func (s *Server) logoutCipher() (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-// InitiateLoginURL is the address by which this server makes an app begin a sign-in (OIDC Core §4), "" when the app does not
-// take that. A client with pairwise subjects gets no hint, for a username would tell it who that is, and none gets one that
-// may not know it by its scopes.
+// InitiateLoginURL returns the URL at which a client starts a sign-in (OIDC Core §4), or "" when it does not support that.
+// The URL has no login_hint for a client with pairwise subjects, because a username would identify the user, nor for one
+// whose scopes do not include it.
 //
-// A self-registered client gets a link only to the destination that the user agreed to, if it has not changed since.
+// The URL of a self-registered client must have the origin that the user agreed to, unchanged since.
 func (s *Server) InitiateLoginURL(c *storage.Client, consent storage.Consent, loginHint string) string {
 	if c.InitiateLoginURI == "" || c.IsSelfRegistered() && (Redescribed(c, consent) || !client.IsSameOrigin(AgreedRedirectURI(c, consent), c.InitiateLoginURI)) {
 		return ""
