@@ -3,6 +3,7 @@ package oauth_test
 import (
 	"database/sql"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,10 +17,10 @@ import (
 func TestHotPathsScanNoTable(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_DATABASE_POOL": "1"}})
-		if s.Store.Engine() != storage.Postgres {
-			return // SQLite's planner goes by the indexes that there are
+		if strings.HasPrefix(db, "sqlite:") {
+			t.Skip("the planner of SQLite depends on the existing indexes only")
 		}
+		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_DATABASE_POOL": "1"}})
 		s.User("alice")
 		c, m, b := s.App(), s.Machine("jobs"), s.Browser()
 		b.Code(c, "alice")
@@ -79,11 +80,11 @@ func scansOfHotTables(t *testing.T, s *servertest.Server) (scans int64, which st
 func TestJobsScanNoTable(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
+		if strings.HasPrefix(db, "sqlite:") {
+			t.Skip("the planner of SQLite depends on the existing indexes only")
+		}
 		clock := storagetest.NewClock()
 		s := servertest.Start(t, db, servertest.Options{Clock: clock, Env: map[string]string{"GATEHOUSE_DATABASE_POOL": "1"}})
-		if s.Store.Engine() != storage.Postgres {
-			return
-		}
 		u := s.User("alice")
 		c, b := s.App(), s.Browser()
 		s.Refresh(c, s.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t).Text("refresh_token")).OK(t)

@@ -79,70 +79,65 @@ func TestChangeOfOneClientLeavesOthersCached(t *testing.T) {
 // the record is dropped from the caches at the commit, after changes that began later.
 func TestOpenTransactionDelaysNoOtherChange(t *testing.T) {
 	t.Parallel()
-	for _, engine := range storagetest.Engines(t) {
-		if engine != storage.Postgres {
-			continue // SQLite has one writer
-		}
-		url := storagetest.URL(t, engine)
-		w := newWorld(t, url)
-		w.another(t, "gc2")
-		storagetest.Must(t, w.CreateResource(t.Context(), storage.Resource{Identifier: "https://a.example", CreatedAt: w.clock.Now()}, storagetest.Event("resource")))
-		storagetest.Must(t, w.CreateResource(t.Context(), storage.Resource{Identifier: "https://b.example", CreatedAt: w.clock.Now()}, storagetest.Event("resource")))
-		other, reader := follower(t, url, w.clock), follower(t, url, w.clock)
-		open, commit := make(chan struct{}), make(chan struct{})
-		var stopped sync.WaitGroup
-		var err error
-		stopped.Go(func() {
-			err = w.Tx(context.Background(), func(tx *storage.Store) error {
-				if err := tx.DisableClient(context.Background(), "gc1", storagetest.Event("disable")); err != nil {
-					return err
-				}
-				if err := tx.UpdateResource(context.Background(), "https://a.example", storagetest.Event("resource"), func(*storage.Resource) error { return nil }); err != nil {
-					return err
-				}
-				close(open)
-				<-commit
-				return nil
-			})
-		})
-		<-open
-		limited, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-		defer cancel()
-		for what, change := range map[string]func() error{
-			"disable a client": func() error { return other.DisableClient(limited, "gc2", storagetest.Event("disable")) },
-			"rotate a secret": func() error {
-				return other.AddClientSecret(limited, &storage.ClientSecret{ID: "s2", ClientID: "gc2", Hash: make([]byte, 32), CreatedAt: w.clock.Now()}, nil, true, storagetest.Event("secret"))
-			},
-			"rotate keys": func() error {
-				return other.UpdateSigningKeys(limited, storagetest.Event("keys"), func([]storage.SigningKey) (add, changed []storage.SigningKey, err error) {
-					return []storage.SigningKey{{ID: "k1", Algorithm: "ES256", Sealed: []byte("sealed"), CreatedAt: w.clock.Now(), ActiveAt: w.clock.Now()}}, nil, nil
-				})
-			},
-			"add a scope": func() error {
-				return other.CreateScope(limited, storage.Scope{Name: "x", CreatedAt: w.clock.Now()}, storagetest.Event("scope"))
-			},
-			"update a resource": func() error {
-				return other.UpdateResource(limited, "https://b.example", storagetest.Event("resource"), func(*storage.Resource) error { return nil })
-			},
-		} {
-			if err := change(); err != nil {
-				t.Errorf("%s while another process's transaction is open: %v", what, err)
+	url := storagetest.URL(t, storage.Postgres)
+	w := newWorld(t, url)
+	w.another(t, "gc2")
+	storagetest.Must(t, w.CreateResource(t.Context(), storage.Resource{Identifier: "https://a.example", CreatedAt: w.clock.Now()}, storagetest.Event("resource")))
+	storagetest.Must(t, w.CreateResource(t.Context(), storage.Resource{Identifier: "https://b.example", CreatedAt: w.clock.Now()}, storagetest.Event("resource")))
+	other, reader := follower(t, url, w.clock), follower(t, url, w.clock)
+	open, commit := make(chan struct{}), make(chan struct{})
+	var stopped sync.WaitGroup
+	var err error
+	stopped.Go(func() {
+		err = w.Tx(context.Background(), func(tx *storage.Store) error {
+			if err := tx.DisableClient(context.Background(), "gc1", storagetest.Event("disable")); err != nil {
+				return err
 			}
+			if err := tx.UpdateResource(context.Background(), "https://a.example", storagetest.Event("resource"), func(*storage.Resource) error { return nil }); err != nil {
+				return err
+			}
+			close(open)
+			<-commit
+			return nil
+		})
+	})
+	<-open
+	limited, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for what, change := range map[string]func() error{
+		"disable a client": func() error { return other.DisableClient(limited, "gc2", storagetest.Event("disable")) },
+		"rotate a secret": func() error {
+			return other.AddClientSecret(limited, &storage.ClientSecret{ID: "s2", ClientID: "gc2", Hash: make([]byte, 32), CreatedAt: w.clock.Now()}, nil, true, storagetest.Event("secret"))
+		},
+		"rotate keys": func() error {
+			return other.UpdateSigningKeys(limited, storagetest.Event("keys"), func([]storage.SigningKey) (add, changed []storage.SigningKey, err error) {
+				return []storage.SigningKey{{ID: "k1", Algorithm: "ES256", Sealed: []byte("sealed"), CreatedAt: w.clock.Now(), ActiveAt: w.clock.Now()}}, nil, nil
+			})
+		},
+		"add a scope": func() error {
+			return other.CreateScope(limited, storage.Scope{Name: "x", CreatedAt: w.clock.Now()}, storagetest.Event("scope"))
+		},
+		"update a resource": func() error {
+			return other.UpdateResource(limited, "https://b.example", storagetest.Event("resource"), func(*storage.Resource) error { return nil })
+		},
+	} {
+		if err := change(); err != nil {
+			t.Errorf("%s while another process's transaction is open: %v", what, err)
 		}
-		storagetest.Must(t, reader.ApplyChanges(t.Context()))
-		cachedClient(t, reader, "gc1")
-		cachedClient(t, reader, "gc2")
-		storagetest.Must(t, reader.ApplyChanges(t.Context()))
-		if !cachedClient(t, reader, "gc1") || !cachedClient(t, reader, "gc2") {
-			t.Error("clients are not cached while a transaction is open")
-		}
-		close(commit)
-		stopped.Wait()
-		storagetest.Must(t, err)
-		storagetest.Must(t, reader.ApplyChanges(t.Context()))
-		if c, err := reader.Client(t.Context(), "gc1"); err != nil || c.DisabledAt == nil {
-			t.Errorf("a change that committed late was missed: %+v, %v", c, err)
-		}
+	}
+	storagetest.Must(t, reader.ApplyChanges(t.Context()))
+	cachedClient(t, reader, "gc1")
+	cachedClient(t, reader, "gc2")
+	storagetest.Must(t, reader.ApplyChanges(t.Context()))
+	if !cachedClient(t, reader, "gc1") || !cachedClient(t, reader, "gc2") {
+		t.Error("clients are not cached while a transaction is open")
+	}
+	close(commit)
+	stopped.Wait()
+	storagetest.Must(t, err)
+	storagetest.Must(t, reader.ApplyChanges(t.Context()))
+	if c, err := reader.Client(t.Context(), "gc1"); err != nil || c.DisabledAt == nil {
+		t.Errorf("a change that committed late was missed: %+v, %v", c, err)
 	}
 }
 
@@ -233,19 +228,14 @@ func TestOldChangesAreDeleted(t *testing.T) {
 // TestRowsOfAnotherClusterDropNothing adds rows of a restored dump, with ids of transactions that have not begun here.
 func TestRowsOfAnotherClusterDropNothing(t *testing.T) {
 	t.Parallel()
-	for _, engine := range storagetest.Engines(t) {
-		if engine != storage.Postgres {
-			continue
-		}
-		url := storagetest.URL(t, engine)
-		w := newWorld(t, url)
-		storagetest.Exec(t, w.Store, url, "INSERT INTO changes VALUES (1000000000000, '*', 0)")
-		reader := follower(t, url, w.clock)
-		cachedClient(t, reader, "gc1")
-		storagetest.Must(t, reader.ApplyChanges(t.Context()))
-		if !cachedClient(t, reader, "gc1") {
-			t.Error("the cache is emptied at every read")
-		}
+	url := storagetest.URL(t, storage.Postgres)
+	w := newWorld(t, url)
+	storagetest.Exec(t, w.Store, url, "INSERT INTO changes VALUES (1000000000000, '*', 0)")
+	reader := follower(t, url, w.clock)
+	cachedClient(t, reader, "gc1")
+	storagetest.Must(t, reader.ApplyChanges(t.Context()))
+	if !cachedClient(t, reader, "gc1") {
+		t.Error("the cache is emptied at every read")
 	}
 }
 

@@ -325,11 +325,11 @@ func TestRetiringKeepsTheSealsAndErasingTheRows(t *testing.T) {
 func TestSealingThatIsHeldUpIsNoSuccess(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, dsn string) {
+		if strings.HasPrefix(dsn, "sqlite:") {
+			t.Skip("SQLite locks no single row")
+		}
 		s, clock := sealedLog(t, dsn)
 		storagetest.Must(t, s.Record(t.Context(), storagetest.Event("waits")))
-		if s.Engine() != storage.Postgres {
-			return // SQLite's lock is for writing alone, and does not outlive who holds it
-		}
 		release := storagetest.LockRow(t, s, dsn, "SELECT 1 FROM audit_seals WHERE id = (SELECT max(id) FROM audit_seals) FOR UPDATE")
 		if n, err := s.SealAudit(t.Context()); n != 0 || err != nil {
 			t.Errorf("for a moment that is how it is: %d %v", n, err)
