@@ -7,10 +7,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/ory/fosite"
-
 	"gatehouse/identity"
-	"gatehouse/oauth/credential"
+	"gatehouse/oauth/grant"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
 )
@@ -44,7 +42,7 @@ var ErrConsentStale = errors.New("consent withdrawn or client description change
 // Approve issues a code for the user and returns the response to the client. A stored request is decided once; the second
 // call returns *RequestExpiredError. It returns ErrConsentStale when the consent page must be shown first.
 func (s *Server) Approve(ctx context.Context, a *AuthorizationRequest, user *identity.SignedInUser, decision ConsentDecision) (Response, error) {
-	if err := s.checkUserTokenLimit(ctx, user.User.ID+" "+a.Client.ID); err != nil {
+	if err := grant.CheckUserLimit(ctx, s.options.Limiter, user.User.ID+" "+a.Client.ID); err != nil {
 		return Response{}, err
 	}
 	if a.Client.ShouldRecordUse(s.store.Now()) {
@@ -52,9 +50,7 @@ func (s *Server) Approve(ctx context.Context, a *AuthorizationRequest, user *ide
 			return Response{}, protocol.Unavailable(err)
 		}
 	}
-	a.request.SetResponseTypeHandled("code")
-	approval := &approval{AuthorizationRequest: a, user: user, decision: decision}
-	response, err := fosite.NewOAuth2Provider(clientManager{s}, s.config).NewAuthorizeResponse(ctx, a.request, approval)
+	code, err := s.issueCode(ctx, a, s.approvalRecord(a, user, decision))
 	if errors.Is(err, storage.ErrConsumed) {
 		return Response{}, &RequestExpiredError{Client: a.Client, Decided: true}
 	}
@@ -64,36 +60,7 @@ func (s *Server) Approve(ctx context.Context, a *AuthorizationRequest, user *ide
 	if err != nil {
 		return Response{}, err
 	}
-	return s.response(a.RedirectURI, a.State, a.responseMode, url.Values{"code": {response.GetCode()}}), nil
-}
-
-// approval is what issueCode is handed as fosite's session.
-type approval struct {
-	*AuthorizationRequest
-	tokenState
-
-	user     *identity.SignedInUser
-	decision ConsentDecision
-}
-
-func (a *approval) Clone() fosite.Session { c := *a; return &c }
-
-// issueCode is the handler of the authorization endpoint: it stores the code with all its grant will be made of.
-type issueCode struct{ *Server }
-
-func (h issueCode) HandleAuthorizeEndpointRequest(ctx context.Context, r fosite.AuthorizeRequester, response fosite.AuthorizeResponder) error {
-	a, ok := r.GetSession().(*approval)
-	if !ok {
-		return errNotUsed
-	}
-	code := h.format.New(credential.Code)
-	record := h.approvalRecord(a.AuthorizationRequest, a.user, a.decision)
-	record.Code.Hash = credential.Hash(code)
-	if err := h.store.IssueCode(ctx, record, storage.Event{Type: storage.CodeIssued}); err != nil {
-		return err
-	}
-	response.AddParameter("code", code)
-	return nil
+	return s.response(a.RedirectURI, a.State, a.responseMode, url.Values{"code": {code}}), nil
 }
 
 // approvalRecord returns the approval to store. Its code has no hash yet.

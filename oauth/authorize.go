@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ory/fosite"
-
 	"gatehouse/oauth/client"
 	"gatehouse/oauth/credential"
 	"gatehouse/oauth/jwt"
@@ -48,7 +46,6 @@ type AuthorizationRequest struct {
 	redirectURISent bool
 	challenge       string
 	form            url.Values
-	request         fosite.AuthorizeRequester
 }
 
 // refuse returns e as an error that is sent to the client by redirect.
@@ -78,9 +75,9 @@ func (s *Server) Begin(ctx context.Context, form url.Values) (*AuthorizationRequ
 	return s.validateRequest(ctx, form, parameters, signed, failure)
 }
 
-// validateRequest checks the parameters of a request that was sent as form. If wrong is not nil, the request has already failed
-// and only the redirect URI for the error is resolved. signed reports whether the parameters are from a verified
-// request object.
+// validateRequest checks the parameters of a request that was sent as form. If failure is not nil, the request has
+// already failed and only the redirect URI for the error is resolved. signed reports whether the parameters are from a
+// verified request object.
 func (s *Server) validateRequest(ctx context.Context, form, parameters url.Values, signed bool, failure error) (*AuthorizationRequest, error) {
 	a, err := s.resolveClient(ctx, parameters)
 	if err != nil {
@@ -190,11 +187,7 @@ func (s *Server) checkParameters(ctx context.Context, a *AuthorizationRequest) e
 			return err
 		}
 	}
-	if err := s.resolvePermissions(ctx, a); err != nil {
-		return err
-	}
-	a.request, err = s.fositeRequest(ctx, a)
-	return err
+	return s.resolvePermissions(ctx, a)
 }
 
 // checkPKCE refuses a missing challenge where PKCE is required, and any method but S256 (RFC 7636, RFC 9700 §2.1.1).
@@ -302,20 +295,6 @@ func (s *Server) idTokenHint(ctx context.Context, token string) (*idTokenHint, e
 		return nil, nil //nolint:nilerr,nilnil // another kind of token
 	}
 	return &h, nil
-}
-
-// fositeRequest has fosite parse the request too, as the object that its response dispatch takes. It gets the one
-// redirect URI that was settled, and a state of its own, for it insists on one.
-func (s *Server) fositeRequest(ctx context.Context, a *AuthorizationRequest) (fosite.AuthorizeRequester, error) {
-	form := url.Values{
-		"client_id": {a.Client.ID}, "redirect_uri": {a.RedirectURI}, "response_type": {"code"}, "state": {"-"},
-		"scope": {strings.Join(a.Scopes, " ")},
-	}
-	only := *a.Client
-	only.RedirectURIs = storage.Strings{a.RedirectURI}
-	provider := fosite.NewOAuth2Provider(oneClient{clientManager{s}, fositeClient{&only}}, s.config)
-	r := withForm((&http.Request{Method: http.MethodPost, Header: http.Header{}, URL: &url.URL{}}).WithContext(ctx), form)
-	return provider.NewAuthorizeRequest(ctx, r)
 }
 
 const (

@@ -1,37 +1,38 @@
-// Package oauth is the authorization server: it decides who gets which token, and when a token is dead. What people see
-// is left to web, who they are to identity, and where it is all kept to storage.
+// Package oauth is the authorization server and OpenID Provider: its endpoints, and the decision what happens next with
+// an authorization request. Clients are left to oauth/client, what a token request gets to oauth/grant, signing keys to
+// oauth/keyring, users and browser sessions to identity, pages to web, and all data to storage.
 //
-// # Machines
+// # Endpoints of clients
 //
-//	POST /oauth2/token        Token → client authentication → a grant handler → storage
-//	POST /oauth2/introspect   Introspect → client authentication → accesstoken.Verify → one query
-//	POST /oauth2/revoke       Revoke → client authentication → one row
-//	POST /oauth2/register     Register → metadata → one client; RegisteredClient reads, changes and deletes it
+//	POST /oauth2/token        Token → client.Authenticate → limits → a grant.Handler → issue → respond
+//	POST /oauth2/introspect   Introspect → client.Authenticate → keyring.VerifyAccessToken → one query
+//	POST /oauth2/revoke       Revoke → client.Authenticate → one row
+//	GET  /oauth2/userinfo     Userinfo → keyring.VerifyAccessToken → one query
 //
-// # People
+// # Authorization requests
 //
-// An authorization request is checked by Begin, which first replaces it by its request object if it has one. Situation
-// says which of the people signed in to the browser it is about. Decide, a pure function, is the only place that chooses
-// what happens next: sign in, choose an account, consent, a code, or an error. A request that needs a page is stored, and
-// every page returns to it:
+// Begin validates an authorization request, which it first replaces by its request object if there is one.
+// DecisionInput describes the browser: which user of those signed in the request is about. Decide, a pure function, is
+// the only place that chooses what happens next: sign-in, account chooser, consent, a code, or an error. A request that
+// needs a page is stored, and every page returns to it; pages never lead to one another:
 //
-//	GET /oauth2/authorize → Begin → Decide ─ Issue ───────────────────────→ 303 to the app, with code, state, iss
-//	                                  ├─ Login, SelectAccount, Consent → Store → 303 GET /oauth2/authorize/{id}
-//	                                  └─ Refuse ──────────────────────────→ 303 to the app, with error, state, iss
+//	GET /oauth2/authorize → Begin → Decide ─ Issue ────────────────────────────────→ 303 to the client: code, state, iss
+//	                                  ├─ Login, SelectAccount, Consent → StoreRequest → 303 GET /oauth2/authorize/{id}
+//	                                  └─ Refuse ───────────────────────────────────→ 303 to the client: error, state, iss
 //	GET /oauth2/authorize/{id} → Resume → Decide ─ Login ─→ /login ────→ back here
 //	                                        ├─ SelectAccount → /select ─→ back here
-//	                                        ├─ Consent → /consent ──────→ Approve or Deny → 303 to the app
+//	                                        ├─ Consent → /consent ──────→ Approve or Deny → 303 to the client
 //	                                        └─ Issue, Refuse as above
 //
-// With response_mode=form_post every answer is a form that posts itself instead of a 303. An app learns who signed in by
-// the ID token and asks Userinfo for more.
+// With response_mode=form_post the response is a form that posts itself instead of a 303. An error of a request whose
+// client or redirect URI is invalid has no Redirect and is shown to the user.
 //
 // # Sign-out
 //
-//	GET /oauth2/logout → BeginLogout → Target ─ one of the people here ─→ end the session → 303 to the app
-//	                                        └─ nobody, or not clear ───→ ask
+//	GET /oauth2/logout → BeginLogout → TargetSession ─ a session of this browser ─→ end it → 303 to the client
+//	                                        └─ none, or not proven ────→ confirmation page
 //
-// Whatever ends a session queues a delivery for each app that was used in it; Deliver, a job, sends them.
+// Ending a session queues a delivery for each client that was used in it; package notify sends what LogoutMessage builds.
 //
 // # Specifications
 //
@@ -41,6 +42,9 @@
 // Core, Discovery, Dynamic Registration, RP-Initiated Logout, Back-Channel Logout; Form Post Response Mode.
 // docs/divergences.md lists every departure.
 //
-// Fosite parses requests and dispatches to the grant handlers; every decision, and every response, is written here.
-// Nothing exported by this package mentions it.
+// # Fosite
+//
+// fosite.go is the adapter: fosite dispatches a token request to the handler of its grant type, and the issue of a code
+// to codeIssuer. All decisions are made, and all responses are written, outside of it. Nothing that this package exports
+// mentions fosite.
 package oauth

@@ -5,90 +5,177 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/ory/fosite"
 
-	"gatehouse/oauth/params"
-	"gatehouse/oauth/protocol"
-	"gatehouse/ratelimit"
+	"gatehouse/oauth/credential"
+	"gatehouse/oauth/grant"
 	"gatehouse/storage"
 )
 
-// This file is all that fosite is given: clients to look up, how they authenticate, and our handlers.
+// This file is the fosite adapter: the only code that sees fosite, besides fromFosite. fosite dispatches a token request
+// to the handler of its grant type and an approved authorization request to the handler of its response type. Everything
+// that it could decide is decided before it is called.
 
-// fositeConfig fills in every part that fosite would otherwise make on first use, which is a data race.
-func (s *Server) fositeConfig() *fosite.Config {
-	return &fosite.Config{
-		ClientAuthenticationStrategy: s.authenticateForFosite,
+// newFosite returns fosite with these handlers. It sets every part of the configuration that fosite would otherwise create
+// on first use, which is a data race.
+func newFosite(handlers map[string]grant.Handler, codes codeIssuer) *fosite.Fosite {
+	config := &fosite.Config{
+		ClientAuthenticationStrategy: authenticatedClient,
 		ScopeStrategy:                fosite.ExactScopeStrategy,
-		AudienceMatchingStrategy:     anyAudience,
+		AudienceMatchingStrategy:     func([]string, []string) error { return nil }, // resource decides (RFC 8707)
 		MinParameterEntropy:          1,
-		EnforcePKCE:                  true,                                                 // a second line: our handlers decide
-		RedirectSecureChecker:        func(context.Context, *url.URL) bool { return true }, // package redirect decided
+		EnforcePKCE:                  true,                                                 // in addition to Begin and the code's row
+		RedirectSecureChecker:        func(context.Context, *url.URL) bool { return true }, // package redirect decides
 		ClientSecretsHasher:          noHasher{},
 		JWKSFetcherStrategy:          noFetcher{},
-		TokenEndpointHandlers: fosite.TokenEndpointHandlers{
-			clientCredentials{grantHandler{s, protocol.GrantClientCredentials}}, authorizationCode{grantHandler{s, protocol.GrantAuthorizationCode}}, refreshToken{grantHandler{s, protocol.GrantRefreshToken}},
-		},
-		AuthorizeEndpointHandlers: fosite.AuthorizeEndpointHandlers{issueCode{s}},
-		RevocationHandlers:        fosite.RevocationHandlers{revoker{s}},
+		AuthorizeEndpointHandlers:    fosite.AuthorizeEndpointHandlers{codes},
 	}
+	for grantType, handler := range handlers {
+		config.TokenEndpointHandlers = append(config.TokenEndpointHandlers, grantAdapter{handler, grantType})
+	}
+	return fosite.NewOAuth2Provider(noClients{}, config)
 }
 
-// authenticateForFosite is fosite's client authentication.
-func (s *Server) authenticateForFosite(ctx context.Context, r *http.Request, form url.Values) (fosite.Client, error) {
-	c, err := s.Clients.Authenticate(ctx, r, form)
-	if err != nil {
+// authorizeGrant returns what the handler of the request's grant type decides.
+func (s *Server) authorizeGrant(ctx context.Context, request *grant.Request) (*grant.Result, error) {
+	session := &grantSession{request: request}
+	form := url.Values{"grant_type": {request.GrantType}}
+	if _, err := s.fosite.NewAccessRequest(ctx, fositeRequest(form), session); err != nil {
 		return nil, err
 	}
-	return fositeClient{c}, nil
+	return session.result, nil
 }
 
-// client reads a request to a protocol endpoint and authenticates its client.
-func (s *Server) client(r *http.Request) (*storage.Client, url.Values, error) {
-	form, err := params.Form(r)
+// fositeRequest returns a request with the parameters that fosite needs and no others. It would parse the lists in
+// them before it dispatches.
+func fositeRequest(form url.Values) *http.Request {
+	return &http.Request{Method: http.MethodPost, Header: http.Header{}, URL: &url.URL{}, Form: form, PostForm: form}
+}
+
+// grantAdapter is a grant.Handler as fosite's handler.
+type grantAdapter struct {
+	handler   grant.Handler
+	grantType string
+}
+
+func (a grantAdapter) CanSkipClientAuth(context.Context, fosite.AccessRequester) bool { return false }
+
+func (a grantAdapter) CanHandleTokenEndpointRequest(_ context.Context, r fosite.AccessRequester) bool {
+	return r.GetGrantTypes().ExactOne(a.grantType)
+}
+
+func (a grantAdapter) HandleTokenEndpointRequest(ctx context.Context, r fosite.AccessRequester) (err error) {
+	session, ok := r.GetSession().(*grantSession)
+	if !ok {
+		return errNotUsed
+	}
+	session.result, err = a.handler.Authorize(ctx, session.request)
+	return err
+}
+
+func (a grantAdapter) PopulateTokenEndpointResponse(context.Context, fosite.AccessRequester, fosite.AccessResponder) error {
+	return errNotUsed // Token issues
+}
+
+// grantSession carries a token request through fosite, which calls it a session.
+type grantSession struct {
+	noSession
+	request *grant.Request
+	result  *grant.Result
+}
+
+func (g *grantSession) Clone() fosite.Session { c := *g; return &c }
+
+// authenticatedClient is fosite's client authentication: it returns the client that Token has authenticated.
+func authenticatedClient(ctx context.Context, _ *http.Request, _ url.Values) (fosite.Client, error) {
+	access, ok := ctx.Value(fosite.AccessRequestContextKey).(*fosite.AccessRequest)
+	if !ok {
+		return nil, errNotUsed
+	}
+	session, ok := access.Session.(*grantSession)
+	if !ok {
+		return nil, errNotUsed
+	}
+	return fositeClient{session.request.Client}, nil
+}
+
+// issueCode stores a code for the approval and returns it.
+func (s *Server) issueCode(ctx context.Context, a *AuthorizationRequest, approval storage.Approval) (string, error) {
+	form := url.Values{
+		"client_id": {a.Client.ID}, "redirect_uri": {a.RedirectURI}, "response_type": {"code"},
+		"scope": {strings.Join(a.Scopes, " ")}, "state": {"-"}, // fosite requires a state
+	}
+	client := *a.Client
+	client.RedirectURIs = storage.Strings{a.RedirectURI} // Begin has matched it
+	provider := fosite.NewOAuth2Provider(oneClient{client: fositeClient{&client}}, s.fosite.Config)
+	request, err := provider.NewAuthorizeRequest(ctx, fositeRequest(form))
 	if err != nil {
-		return nil, nil, err
+		return "", err
 	}
-	if err := params.CheckListLengths(form); err != nil {
-		return nil, nil, err
-	}
-	c, err := s.Clients.Authenticate(r.Context(), withForm(r, form), form)
-	return c, form, err
-}
-
-// anyAudience lets fosite's own audience parameter pass unseen: resource decides (RFC 8707).
-func anyAudience([]string, []string) error { return nil }
-
-// clientManager is the one storage contract fosite has.
-type clientManager struct{ *Server }
-
-func (m clientManager) GetClient(ctx context.Context, id string) (fosite.Client, error) {
-	c, err := m.store.Client(ctx, id)
+	request.SetResponseTypeHandled("code")
+	response, err := provider.NewAuthorizeResponse(ctx, request, &codeSession{approval: approval})
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	return fositeClient{c}, nil
+	return response.GetCode(), nil
 }
 
-func (clientManager) ClientAssertionJWTValid(context.Context, string) error { return errNotUsed }
-func (clientManager) SetClientAssertionJWT(context.Context, string, time.Time) error {
-	return errNotUsed
+// codeIssuer is fosite's handler of the authorization endpoint. It stores the code with all that its grant consists of.
+type codeIssuer struct {
+	store  *storage.Store
+	format credential.Format
 }
 
-// oneClient is a clientManager for a request whose client is known already.
+func (i codeIssuer) HandleAuthorizeEndpointRequest(ctx context.Context, r fosite.AuthorizeRequester, response fosite.AuthorizeResponder) error {
+	session, ok := r.GetSession().(*codeSession)
+	if !ok {
+		return errNotUsed
+	}
+	code := i.format.New(credential.Code)
+	session.approval.Code.Hash = credential.Hash(code)
+	if err := i.store.IssueCode(ctx, session.approval, storage.Event{Type: storage.CodeIssued}); err != nil {
+		return err
+	}
+	response.AddParameter("code", code)
+	return nil
+}
+
+// codeSession carries an approval through fosite.
+type codeSession struct {
+	noSession
+	approval storage.Approval
+}
+
+func (c *codeSession) Clone() fosite.Session { clone := *c; return &clone }
+
+// noSession implements the parts of fosite.Session that Gatehouse does not use.
+type noSession struct{}
+
+func (noSession) SetExpiresAt(fosite.TokenType, time.Time)    {}
+func (noSession) GetExpiresAt(fosite.TokenType) (t time.Time) { return t }
+func (noSession) GetUsername() string                         { return "" }
+func (noSession) GetSubject() string                          { return "" }
+
+// noClients is fosite's store at the token endpoint, where Token has authenticated the client.
+type noClients struct{}
+
+func (noClients) GetClient(context.Context, string) (fosite.Client, error)       { return nil, errNotUsed }
+func (noClients) ClientAssertionJWTValid(context.Context, string) error          { return errNotUsed }
+func (noClients) SetClientAssertionJWT(context.Context, string, time.Time) error { return errNotUsed }
+
+// oneClient is fosite's store for an authorization request, whose client Begin has found.
 type oneClient struct {
-	clientManager
-	fositeClient
+	noClients
+	client fositeClient
 }
 
-func (o oneClient) GetClient(context.Context, string) (fosite.Client, error) {
-	return o.fositeClient, nil
-}
+func (o oneClient) GetClient(context.Context, string) (fosite.Client, error) { return o.client, nil }
 
-// fositeClient shows a client to fosite. It does not implement fosite.OpenIDConnectClient, which would wake fosite's own
-// request objects, fetches and assertions.
+// fositeClient is a client as fosite sees it. It does not implement fosite.OpenIDConnectClient, which would enable
+// fosite's own request objects, fetches and assertions.
 type fositeClient struct{ *storage.Client }
 
 func (c fositeClient) GetID() string                      { return c.ID }
@@ -97,12 +184,11 @@ func (c fositeClient) GetRedirectURIs() []string          { return c.RedirectURI
 func (c fositeClient) GetGrantTypes() fosite.Arguments    { return fosite.Arguments(c.GrantTypes) }
 func (c fositeClient) GetResponseTypes() fosite.Arguments { return fosite.Arguments{"code"} }
 func (c fositeClient) GetScopes() fosite.Arguments        { return fosite.Arguments(c.Scopes) }
-func (c fositeClient) IsPublic() bool                     { return c.IsPublic() }
 func (c fositeClient) GetAudience() fosite.Arguments      { return nil }
 
 var errNotUsed = errors.New("gatehouse does not use this part of fosite")
 
-// noHasher and noFetcher refuse: secrets are compared, and later keys fetched, by our own code.
+// noHasher and noFetcher refuse: package client compares secrets and fetches keys.
 type noHasher struct{}
 
 func (noHasher) Compare(context.Context, []byte, []byte) error { return errNotUsed }
@@ -110,76 +196,12 @@ func (noHasher) Hash(context.Context, []byte) ([]byte, error)  { return nil, err
 
 type noFetcher struct{ fosite.JWKSFetcherStrategy }
 
-// tokenState is what fosite calls a session: the token being made, from handler to response.
-type tokenState struct {
-	form      url.Values // of the request
-	subject   string
-	grant     storage.Grant // of a person's token; empty for a machine's
-	audience  []string
-	scopes    []string
-	ttl       time.Duration
-	refresh   string             // the refresh token to hand out
-	idToken   string             // the ID token to hand out
-	recorded  bool               // whether the transaction of a state change told of this token
-	detail    map[string]any     // of the audit row where recorded is false
-	decision  ratelimit.Decision // of the rate limits
-	expiresAt map[fosite.TokenType]time.Time
-}
-
-func (t *tokenState) SetExpiresAt(kind fosite.TokenType, at time.Time) {
-	if t.expiresAt == nil {
-		t.expiresAt = map[fosite.TokenType]time.Time{}
-	}
-	t.expiresAt[kind] = at
-}
-func (t *tokenState) GetExpiresAt(kind fosite.TokenType) time.Time { return t.expiresAt[kind] }
-func (t *tokenState) GetUsername() string                          { return "" }
-func (t *tokenState) GetSubject() string                           { return t.subject }
-func (t *tokenState) Clone() fosite.Session                        { c := *t; return &c }
-
 var (
-	_ fosite.ClientManager            = clientManager{}
 	_ fosite.Storage                  = oneClient{}
 	_ fosite.Client                   = fositeClient{}
-	_ fosite.Session                  = (*tokenState)(nil)
+	_ fosite.Session                  = (*grantSession)(nil)
+	_ fosite.Session                  = (*codeSession)(nil)
 	_ fosite.Hasher                   = noHasher{}
-	_ fosite.TokenEndpointHandler     = clientCredentials{}
-	_ fosite.TokenEndpointHandler     = authorizationCode{}
-	_ fosite.TokenEndpointHandler     = refreshToken{}
-	_ fosite.AuthorizeEndpointHandler = issueCode{}
-	_ fosite.RevocationHandler        = revoker{}
+	_ fosite.TokenEndpointHandler     = grantAdapter{}
+	_ fosite.AuthorizeEndpointHandler = codeIssuer{}
 )
-
-// clientOf is the client that authenticate put in the request.
-func clientOf(r fosite.Requester) *storage.Client { return r.GetClient().(fositeClient).Client }
-
-// clientIDOf is the client of a request that may have failed before it had one.
-func clientIDOf(r fosite.Requester) string {
-	if c, ok := r.GetClient().(fositeClient); ok {
-		return c.ID
-	}
-	return ""
-}
-
-// stateOf is the state that Token gave the request.
-func stateOf(r fosite.Requester) *tokenState { return r.GetSession().(*tokenState) }
-
-// fositeParameters returns the parameters that are passed to fosite: client authentication, grant type and the token
-// to revoke. It would parse the lists in other parameters before it authenticates the client; only our handlers read
-// those.
-func fositeParameters(form url.Values) url.Values {
-	out := url.Values{}
-	for _, name := range []string{"grant_type", "client_id", "client_secret", "client_assertion", "client_assertion_type", "token", "token_type_hint"} {
-		if form.Has(name) {
-			out.Set(name, form.Get(name))
-		}
-	}
-	return out
-}
-
-// withForm returns r with its parameters replaced by the ones that were read strictly, so that nothing downstream
-// parses the body again, or differently.
-func withForm(r *http.Request, form url.Values) *http.Request {
-	r.Form, r.PostForm = form, form
-	return r
-}

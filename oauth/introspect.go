@@ -37,7 +37,7 @@ type introspection struct {
 // Introspect serves POST /oauth2/introspect (RFC 7662 §2) for confidential clients. A token that is unknown, expired,
 // revoked or not intended for the caller is inactive, and the response has no other member.
 func (s *Server) Introspect(w http.ResponseWriter, r *http.Request) error {
-	caller, form, err := s.client(r)
+	caller, form, err := s.readClientRequest(r)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,10 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/base64"
 	"log/slog"
+	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -14,6 +17,7 @@ import (
 	"gatehouse/oauth/credential"
 	"gatehouse/oauth/fetch"
 	"gatehouse/oauth/keyring"
+	"gatehouse/oauth/params"
 	"gatehouse/oauth/protocol"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
@@ -43,18 +47,15 @@ type Server struct {
 	Keyring *keyring.Keyring
 	Clients *client.Registry
 
-	options  Options
-	store    *storage.Store
-	format   credential.Format
-	config   *fosite.Config
-	provider *fosite.Fosite
-	metadata protocol.Document
-	fetch    *fetch.Client // documents of clients, except their JWKS
-	// What the keys of sealed successors are derived with, besides the token that was replaced.
-	successorSalt []byte
-	pairwiseKey   []byte // of pairwise subjects; it never changes
-	sidKey        []byte // of the names that clients know sessions by
-	logoutKey     []byte // seals logout requests into an address
+	options     Options
+	store       *storage.Store
+	format      credential.Format
+	fosite      *fosite.Fosite
+	metadata    protocol.Document
+	fetch       *fetch.Client // documents of clients, except their JWKS
+	pairwiseKey []byte        // of pairwise subjects; it never changes
+	sidKey      []byte        // of the names that clients know sessions by
+	logoutKey   []byte        // seals logout requests into an address
 }
 
 // New returns a server. The store must have its schema and root key; the first signing keys are made if there are none.
@@ -70,15 +71,14 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 	if err != nil {
 		return nil, err
 	}
-	s.config = s.fositeConfig()
-	s.provider = fosite.NewOAuth2Provider(clientManager{s}, s.config)
 	s.fetch = fetch.New(o.FetchAllowHosts, store.Now)
 	s.Clients = client.New(store, client.Options{
 		Issuer: o.Issuer, Environment: o.Environment, Registration: o.Registration, FetchAllowHosts: o.FetchAllowHosts,
 		Documents: s.fetch, Limiter: o.Limiter, Log: o.Log, RecordFailure: s.recordFailure,
 	})
-	s.successorSalt, s.pairwiseKey = store.Key(storage.SuccessorKey), store.Key(storage.PairwiseKey)
+	s.pairwiseKey = store.Key(storage.PairwiseKey)
 	s.sidKey, s.logoutKey = store.Key(storage.SessionIDKey), store.Key(storage.LogoutKey)
+	s.fosite = newFosite(s.grantHandlers(), codeIssuer{store, s.format})
 	s.metadata = protocol.NewDocument(s.serverMetadata(), time.Hour)
 	return s, nil
 }
@@ -92,3 +92,18 @@ func mac(key []byte, parts ...string) []byte {
 	h.Write([]byte(strings.Join(parts, "\x00")))
 	return h.Sum(nil)
 }
+
+// readClientRequest reads the form of a request from a client and authenticates the client.
+func (s *Server) readClientRequest(r *http.Request) (*storage.Client, url.Values, error) {
+	form, err := params.Form(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := params.CheckListLengths(form); err != nil {
+		return nil, nil, err
+	}
+	c, err := s.Clients.Authenticate(r.Context(), r, form)
+	return c, form, err
+}
+
+func base64url(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }

@@ -8,153 +8,140 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/ory/fosite"
 
 	"gatehouse/oauth/accesstoken"
+	"gatehouse/oauth/grant"
 	"gatehouse/oauth/jwt"
-	"gatehouse/oauth/params"
 	"gatehouse/oauth/protocol"
+	"gatehouse/ratelimit"
 	"gatehouse/storage"
 	"gatehouse/storage/reqevent"
 )
 
-// tokenBody is the JSON of a successful token response (RFC 6749 §5.1).
-type tokenBody struct {
+// Token serves POST /oauth2/token (RFC 6749 §3.2): parse, authenticate the client, check limits, grant, issue, respond.
+func (s *Server) Token(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	request, err := grant.ParseRequest(r, protocol.GrantTypes())
+	if err != nil {
+		return err
+	}
+	if request.Client, err = s.Clients.Authenticate(ctx, r, request.Form); err != nil {
+		return err
+	}
+	limit, err := s.checkTokenLimits(ctx, request.Client)
+	if err != nil {
+		return err
+	}
+	if !request.Client.GrantTypes.Has(request.GrantType) {
+		return protocol.NewError(protocol.UnauthorizedClient, "The client is not registered for this grant type.")
+	}
+	result, err := s.authorizeGrant(ctx, request) // fosite dispatches to the handler of the grant type, in package grant
+	if err != nil {
+		s.recordInvalidScope(ctx, request.Client.ID, request.Form, err)
+		return err
+	}
+	response, err := s.issueTokens(ctx, request.Client, result)
+	if err != nil {
+		return err
+	}
+	protocol.SetRateLimitHeaders(w.Header(), limit)
+	protocol.WriteJSON(w, http.StatusOK, response)
+	return nil
+}
+
+// grantHandlers returns the handler of each grant type.
+func (s *Server) grantHandlers() map[string]grant.Handler {
+	o := s.options
+	lifetimes := grant.Lifetimes{
+		AccessToken: o.AccessTokenTTL, RefreshIdle: o.RefreshIdleTTL, RefreshMax: o.RefreshMaxTTL, RefreshGrace: o.RefreshGrace,
+	}
+	tokens := grant.UserTokens{Store: s.store, Clients: s.Clients, Issuer: o.Issuer, Lifetimes: lifetimes}
+	return map[string]grant.Handler{
+		protocol.GrantAuthorizationCode: grant.AuthorizationCode{
+			Store: s.store, Tokens: tokens, Format: s.format, Lifetimes: lifetimes, Refusals: s.recordFailure,
+		},
+		protocol.GrantRefreshToken: grant.RefreshToken{
+			Store: s.store, Tokens: tokens, Format: s.format, Lifetimes: lifetimes, Limiter: o.Limiter,
+			Successors: s.store.Key(storage.SuccessorKey), Refusals: s.recordFailure, Log: o.Log,
+		},
+		protocol.GrantClientCredentials: grant.ClientCredentials{Clients: s.Clients, Lifetimes: lifetimes},
+	}
+}
+
+// checkTokenLimits counts a token request of an authenticated client.
+func (s *Server) checkTokenLimits(ctx context.Context, c *storage.Client) (ratelimit.Decision, error) {
+	d := s.options.Limiter.Count(ctx,
+		ratelimit.Count{Limit: ratelimit.TokenAddress, Key: reqevent.From(ctx).Network()},
+		ratelimit.Count{Limit: ratelimit.TokenClient, Key: clientLimitKey(ctx, c)})
+	return d, protocol.LimitError(d, "Too many token requests. Cache a token until shortly before it expires, and use it for every call.")
+}
+
+// tokenResponse is the JSON of a successful token response (RFC 6749 §5.1).
+type tokenResponse struct {
 	AccessToken  string `json:"access_token"`
 	TokenType    string `json:"token_type"`
 	ExpiresIn    int64  `json:"expires_in"`
 	RefreshToken string `json:"refresh_token,omitempty"`
 	IDToken      string `json:"id_token,omitempty"` // OIDC Core §3.1.3.3
-	Scope        string `json:"scope"`              // always: it may be less than was asked for
+	Scope        string `json:"scope"`              // always sent: it may be less than was requested
 }
 
-// Token serves POST /oauth2/token (RFC 6749 §3.2). It dispatches on grant_type.
-func (s *Server) Token(w http.ResponseWriter, r *http.Request) error {
-	form, err := params.Form(r)
+// issueTokens signs the tokens of a result. Access tokens are not stored; where no state change has recorded the token,
+// its audit row is queued.
+func (s *Server) issueTokens(ctx context.Context, c *storage.Client, result *grant.Result) (tokenResponse, error) {
+	claims, err := s.accessTokenClaims(c, result)
 	if err != nil {
-		return err
+		return tokenResponse{}, err
 	}
-	switch form.Get("grant_type") {
-	case protocol.GrantClientCredentials, protocol.GrantAuthorizationCode, protocol.GrantRefreshToken:
-	case "":
-		return protocol.NewError(protocol.InvalidRequest, "The parameter grant_type is missing.")
-	default:
-		return protocol.NewError(protocol.UnsupportedGrantType, "The grant type is not supported; the metadata lists those that are.")
+	response := tokenResponse{
+		TokenType: "Bearer", ExpiresIn: int64(result.TTL / time.Second), RefreshToken: result.RefreshToken, Scope: claims.Scope,
 	}
-	reqevent.From(r.Context()).GrantType = form.Get("grant_type")
-	if err := params.CheckListLengths(form); err != nil {
-		return err
+	if response.AccessToken, err = s.Keyring.SignAccessToken(ctx, claims); err != nil {
+		return tokenResponse{}, err
 	}
-	ctx, state := r.Context(), &tokenState{form: form}
-	access, err := s.provider.NewAccessRequest(ctx, withForm(r, fositeParameters(form)), state)
-	if err != nil {
-		if access != nil {
-			s.recordInvalidScope(ctx, clientIDOf(access), form, err)
+	if !result.Recorded {
+		event := storage.Event{
+			Type: storage.TokenIssued, ClientID: c.ID, UserID: result.Grant.UserID, GrantID: result.Grant.ID, Scopes: claims.Scope,
+			Token: storage.TokenReference(response.AccessToken), Detail: result.AuditDetail,
 		}
-		return err
+		if err := s.store.RecordLater(ctx, event); err != nil {
+			return tokenResponse{}, protocol.Unavailable(err)
+		}
 	}
-	response, err := s.provider.NewAccessResponse(ctx, access)
-	if err != nil {
-		return err
+	if result.HasUser() && slices.Contains(result.Scopes, protocol.ScopeOpenID) {
+		if response.IDToken, err = s.signIDToken(ctx, c, result, response.AccessToken); err != nil {
+			return tokenResponse{}, err
+		}
 	}
-	protocol.SetRateLimitHeaders(w.Header(), state.decision)
-	protocol.WriteJSON(w, http.StatusOK, tokenBody{
-		AccessToken: response.GetAccessToken(), TokenType: response.GetTokenType(), ExpiresIn: int64(state.ttl / time.Second),
-		RefreshToken: state.refresh, IDToken: state.idToken, Scope: strings.Join(state.scopes, " "),
-	})
-
-	return nil
+	return response, nil
 }
 
-// grantHandler is the part of a token endpoint handler that is alike for all grant types.
-type grantHandler struct {
-	*Server
-	grantType string
-}
-
-func (h grantHandler) CanSkipClientAuth(context.Context, fosite.AccessRequester) bool { return false }
-
-func (h grantHandler) CanHandleTokenEndpointRequest(_ context.Context, r fosite.AccessRequester) bool {
-	return r.GetGrantTypes().ExactOne(h.grantType)
-}
-
-// PopulateTokenEndpointResponse signs the token that the handler decided on.
-func (h grantHandler) PopulateTokenEndpointResponse(ctx context.Context, r fosite.AccessRequester, response fosite.AccessResponder) error {
-	if !h.CanHandleTokenEndpointRequest(ctx, r) {
-		return fosite.ErrUnknownRequest
-	}
-	return h.issue(ctx, r, response)
-}
-
-// allowed refuses a client that is not registered for the grant type, or asks too often.
-func (h grantHandler) allowed(ctx context.Context, c *storage.Client, state *tokenState) (err error) {
-	if state.decision, err = h.checkTokenLimits(ctx, c); err != nil {
-		return err
-	}
-	if !c.GrantTypes.Has(h.grantType) {
-		return protocol.NewError(protocol.UnauthorizedClient, "The client is not registered for this grant type.")
-	}
-	return nil
-}
-
-// issue signs the access token that the state describes and puts it in the response. Nothing of it is stored; where no
-// state change has recorded it, its audit row follows in a batch.
-func (s *Server) issue(ctx context.Context, r fosite.AccessRequester, response fosite.AccessResponder) error {
-	c, state, now := clientOf(r), stateOf(r), s.store.Now()
+// accessTokenClaims returns the claims of the access token (RFC 9068 §2.2): of a user's grant or, with client
+// credentials, of the client's epoch.
+func (s *Server) accessTokenClaims(c *storage.Client, result *grant.Result) (*accesstoken.Claims, error) {
 	jti, err := uuid.NewV7()
 	if err != nil {
-		return err
+		return nil, err
 	}
+	now := s.store.Now()
 	claims := &accesstoken.Claims{
-		Issuer: s.options.Issuer, Subject: state.subject, Audience: state.audience, ClientID: c.ID,
-		Scope: strings.Join(state.scopes, " "), JTI: jti.String(), IssuedAt: now.Unix(), ExpiresAt: now.Add(state.ttl).Unix(),
+		Issuer: s.options.Issuer, Subject: result.Subject, Audience: result.Audience, ClientID: c.ID,
+		Scope: strings.Join(result.Scopes, " "), JTI: jti.String(), IssuedAt: now.Unix(), ExpiresAt: now.Add(result.TTL).Unix(),
 	}
-	if g := state.grant; g.ID != "" {
-		claims.Subject = s.Subject(c, state.subject)
+	if g := result.Grant; result.HasUser() {
+		claims.Subject = s.Subject(c, result.Subject)
 		claims.GrantID, claims.AuthTime, claims.ACR, claims.AMR = g.ID, g.AuthTime.Unix(), g.ACR, g.AMR
 	} else {
 		claims.ClientEpoch = c.Epoch
 	}
-	token, err := s.Keyring.SignAccessToken(ctx, claims)
-	if err != nil {
-		return err
-	}
-	if !state.recorded {
-		event := storage.Event{Type: storage.TokenIssued, ClientID: c.ID, UserID: state.grant.UserID, GrantID: state.grant.ID, Scopes: claims.Scope, Token: storage.TokenReference(token), Detail: state.detail}
-		if err := s.store.RecordLater(ctx, event); err != nil {
-			return protocol.Unavailable(err)
-		}
-	}
-	if state.grant.ID != "" && slices.Contains(state.scopes, protocol.ScopeOpenID) {
-		if state.idToken, err = s.idToken(ctx, c, state, token); err != nil {
-			return err
-		}
-	}
-	response.SetAccessToken(token)
-	response.SetTokenType("Bearer")
-	return nil
+	return claims, nil
 }
 
-// idToken signs the ID token that goes with an access token.
-func (s *Server) idToken(ctx context.Context, c *storage.Client, state *tokenState, accessToken string) (string, error) {
-	claims, err := s.idTokenClaims(ctx, c, state.grant, state.scopes, jwt.LeftHalfHash(c.IDTokenAlg, accessToken))
+// signIDToken returns the ID token that is issued with an access token (OIDC Core §3.1.3.3).
+func (s *Server) signIDToken(ctx context.Context, c *storage.Client, result *grant.Result, accessToken string) (string, error) {
+	claims, err := s.idTokenClaims(ctx, c, result.Grant, result.Scopes, jwt.LeftHalfHash(c.IDTokenAlg, accessToken))
 	if err != nil {
 		return "", err
 	}
 	return s.Keyring.SignJWT(ctx, c.IDTokenAlg, jwt.TypeJWT, claims)
-}
-
-// accessTTL is how long the client's access tokens live, in whole seconds.
-func (s *Server) accessTTL(c *storage.Client) time.Duration {
-	if c.AccessTokenTTL != nil {
-		return *c.AccessTokenTTL
-	}
-	return s.options.AccessTokenTTL.Truncate(time.Second)
-}
-
-func orDefault(own *time.Duration, otherwise time.Duration) time.Duration {
-	if own != nil {
-		return *own
-	}
-	return otherwise
 }

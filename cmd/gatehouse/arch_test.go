@@ -62,6 +62,7 @@ var rows = map[string][]string{
 	"gatehouse/web/account":     {"gatehouse/web/page"},
 	"gatehouse/web/interaction": {"gatehouse/web/page"},
 	"gatehouse/notify":          {"gatehouse/oauth/fetch"},
+	"gatehouse/oauth/grant":     {"gatehouse/oauth/client", "gatehouse/oauth/credential", "gatehouse/oauth/params", "gatehouse/oauth/protocol", "gatehouse/oauth/redirect"},
 }
 
 // testing packages run the real thing for tests and are imported by tests alone.

@@ -1,0 +1,103 @@
+package grant
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"gatehouse/oauth/client"
+	"gatehouse/oauth/protocol"
+	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
+)
+
+// UserTokens decides scopes, audience and lifetime of tokens under a user's grant, for every grant type that has one.
+type UserTokens struct {
+	Store     *storage.Store
+	Clients   *client.Registry
+	Issuer    string
+	Lifetimes Lifetimes
+}
+
+// clockSkew is the maximum clock difference of two processes on SQLite; on PostgreSQL they share the database's time.
+const clockSkew = 5 * time.Second
+
+// result returns the tokens with these scopes of the grant. The code or refresh token is consumed by now, so what the
+// operator has deleted since the grant was created is omitted rather than refused: scopes and resources that no longer
+// exist and, if none remains, the token is for this server alone and has no scope.
+func (t UserTokens) result(ctx context.Context, request *Request, grant storage.Grant, scopes []string) (*Result, error) {
+	reqevent.From(ctx).UserID = grant.UserID
+	requested := request.Resources
+	if len(requested) == 0 {
+		requested = grant.Resources
+	}
+	scopes, resources, err := t.existing(ctx, request.Client, grant, scopes, requested)
+	if err != nil {
+		return nil, err
+	}
+	audience, scopes, err := t.Clients.Audience(ctx, request.Client, resources, scopes)
+	if err != nil || len(requested) > 0 && len(resources) == 0 {
+		if e := (*protocol.Error)(nil); err != nil && (!errors.As(err, &e) || e.Code != protocol.InvalidScope) {
+			return nil, err
+		}
+		audience, scopes = []string{t.Issuer}, nil
+	}
+	// Userinfo is a resource of this server. A token request that names other resources gets a token for those alone.
+	narrowed := len(requested) > 0 && !slices.Equal(requested, grant.Resources)
+	if slices.Contains(scopes, protocol.ScopeOpenID) && !narrowed && !slices.Contains(audience, t.Issuer) {
+		audience = append(slices.Clone(audience), t.Issuer)
+	}
+	untilExpiry := max(time.Second, grant.ExpiresAt.Sub(t.Store.Now()))
+	return &Result{
+		Subject: grant.UserID, Grant: grant, Audience: audience, Scopes: scopes,
+		TTL: min(t.Lifetimes.accessToken(request.Client), untilExpiry).Truncate(time.Second),
+	}, nil
+}
+
+// existing returns those scopes and resources that still exist and that the client may still use. One that was deleted
+// and created again since is not part of the grant.
+func (t UserTokens) existing(ctx context.Context, c *storage.Client, grant storage.Grant, scopes, resources []string) ([]string, []string, error) {
+	knownScopes, err := t.Store.Scopes(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	knownResources, err := t.Store.Resources(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	existed := func(created time.Time) bool { return !created.After(grant.CreatedAt.Add(clockSkew)) }
+	scopes = slices.DeleteFunc(slices.Clone(scopes), func(name string) bool {
+		scope, ok := knownScopes[name]
+		return !ok || !existed(scope.CreatedAt)
+	})
+	resources = slices.DeleteFunc(slices.Clone(resources), func(identifier string) bool {
+		resource, ok := knownResources[identifier]
+		return !ok || !existed(resource.CreatedAt) || !client.CanUseResource(c, resource)
+	})
+	return scopes, resources, nil
+}
+
+// checkResources refuses requested resources beyond those granted with the granted scopes (RFC 8707 §2.2), and ones to
+// which none of the remaining scopes belongs.
+func (t UserTokens) checkResources(ctx context.Context, request *Request, granted, grantedScopes, remaining []string) error {
+	if len(request.Resources) == 0 {
+		return nil
+	}
+	if _, err := t.Clients.Resources(ctx, request.Client, request.Resources); err != nil {
+		return err
+	}
+	if len(granted) == 0 {
+		var err error
+		if granted, _, err = t.Clients.Audience(ctx, request.Client, nil, grantedScopes); err != nil {
+			return err
+		}
+	}
+	for _, identifier := range request.Resources {
+		if !slices.Contains(granted, identifier) {
+			return protocol.NewError(protocol.InvalidTarget, "resource was not granted with this authorization.")
+		}
+	}
+	_, _, err := t.Clients.Audience(ctx, request.Client, request.Resources, remaining)
+	return err
+}

@@ -1,0 +1,29 @@
+package redirect
+
+import (
+	"net/url"
+	"strings"
+)
+
+// maxLoggable is the maximum length of a URI in a log.
+const maxLoggable = 200
+
+// Loggable returns the parts of a URI that the log and the audit log may contain, in printable ASCII: not the query,
+// fragment and user, which may be secrets.
+func Loggable(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "(not a URI)"
+	}
+	u.User, u.RawQuery, u.ForceQuery, u.Fragment, u.RawFragment = nil, "", false, "", ""
+	s := u.String()
+	if strings.Contains(s, "gate_") {
+		return "(contains a credential)"
+	}
+	return strings.Map(func(r rune) rune {
+		if r <= ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, s[:min(len(s), maxLoggable)])
+}
