@@ -51,8 +51,8 @@ migration: ## create an empty pair of migrations: make migration name=add_x
 db: ## start a temporary PostgreSQL and print its URL; stop it with scripts/postgres.sh stop .db
 	scripts/postgres.sh start $(CURDIR)/.db
 
-words: ## list the discouraged words that are left, with what to write
-	go test cmd/gatehouse/words_test.go -words
+words: ## list discouraged words and what is too long
+	go test cmd/gatehouse/words_test.go cmd/gatehouse/sizes_test.go -words -sizes
 
 lint: ## run golangci-lint
 	go run $(LINT) run

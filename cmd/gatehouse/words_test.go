@@ -109,8 +109,8 @@ var wordExceptions = []struct{ file, text, why string }{
 	{`^cmd/gatehouse/(sample|testdata/(apis|relying-parties))/`, `(?i)\bapps?\b`, "they are applications"},
 }
 
-// wordFiles returns the files to check: path from the root of the repository, and content.
-func wordFiles(t *testing.T) map[string]string {
+// repositoryFiles returns the files to check: path from the root of the repository, and content.
+func repositoryFiles(t *testing.T) map[string]string {
 	t.Helper()
 	skip := []string{
 		".git", "bin", "node_modules", "gatehouse-data", "target",
@@ -195,7 +195,7 @@ func TestWords(t *testing.T) {
 			}
 		}
 	}
-	for name, content := range wordFiles(t) {
+	for name, content := range repositoryFiles(t) {
 		check(name, name, strings.NewReplacer("-", " ", "_", " ", "/", " ").Replace(name))
 		n := 0
 		for line := range strings.Lines(content) {

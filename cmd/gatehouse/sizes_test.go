@@ -1,0 +1,79 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+var allSizes = flag.Bool("sizes", false, "list every file, function and line that is too long in TestSizes, also those that are still allowed")
+
+// The limits of CONTRIBUTING.md. Nested function literals count for the function around them.
+const (
+	maxFileLines     = 400
+	maxFunctionLines = 60
+	maxLineColumns   = 120 // a tab is one column
+)
+
+// allowedSizes are the numbers of files, functions and lines that are still too long. They only shrink.
+var allowedSizes = map[string]int{
+	"files": 5, "test files": 12,
+	"functions": 7, "test functions": 26,
+	"lines": 730, "test lines": 1400,
+}
+
+func TestSizes(t *testing.T) {
+	t.Parallel()
+	tooLong := map[string][]string{}
+	for name, content := range repositoryFiles(t) {
+		if !strings.HasSuffix(name, ".go") {
+			continue
+		}
+		kind := ""
+		if strings.HasSuffix(name, "_test.go") || strings.Contains(name, "storagetest/") || strings.Contains(name, "servertest/") {
+			kind = "test "
+		}
+		add := func(what string, line, size int) {
+			tooLong[kind+what] = append(tooLong[kind+what], fmt.Sprintf("%s:%d: %d", name, line, size))
+		}
+		n := 0
+		for line := range strings.Lines(content) {
+			n++
+			if columns := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); columns > maxLineColumns {
+				add("lines", n, columns)
+			}
+		}
+		if n > maxFileLines {
+			add("files", 1, n)
+		}
+		positions := token.NewFileSet()
+		file, err := parser.ParseFile(positions, name, content, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, decl := range file.Decls {
+			if f, ok := decl.(*ast.FuncDecl); ok {
+				first, last := positions.Position(f.Pos()).Line, positions.Position(f.End()).Line
+				if size := last - first + 1; size > maxFunctionLines {
+					add("functions", first, size)
+				}
+			}
+		}
+	}
+	for what, allowed := range allowedSizes {
+		found := tooLong[what]
+		slices.Sort(found)
+		switch {
+		case len(found) > allowed || *allSizes:
+			t.Errorf("%d %s are too long, %d are allowed:\n%s", len(found), what, allowed, strings.Join(found, "\n"))
+		case len(found) < allowed:
+			t.Logf("%s: lower the allowed number from %d to %d", what, allowed, len(found))
+		}
+	}
+}
