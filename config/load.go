@@ -14,6 +14,7 @@ import (
 
 	"gatehouse/display"
 	"gatehouse/duration"
+	"gatehouse/loopback"
 )
 
 // Errors is every mistake in a set of settings, each with what to write instead.
@@ -184,7 +185,7 @@ func (c Config) warnings() (w []string) {
 	if c.AccessTokenTTL < 5*time.Minute || c.AccessTokenTTL > time.Hour {
 		w = append(w, "GATEHOUSE_ACCESS_TOKEN_TTL is "+duration.Format(c.AccessTokenTTL)+"; 5 to 60 minutes is usual: shorter means more refreshing, longer means revoked tokens live on at APIs that only check signatures")
 	}
-	if c.Registration == "open" && !loopback(c.IssuerURL().Hostname()) {
+	if c.Registration == "open" && !loopback.IsHost(c.IssuerURL().Hostname()) {
 		w = append(w, "GATEHOUSE_REGISTRATION is open: everyone who reaches this server can register clients; people are always asked, and told that nobody vouches for such an app")
 	}
 	if c.Registration == "open" && len(c.FetchAllowHosts) > 0 {
@@ -194,13 +195,13 @@ func (c Config) warnings() (w []string) {
 		w = append(w, "GATEHOUSE_RATE_LIMITS is off: nothing slows down guessing of client secrets, or keeps one caller from taking all this server can do")
 	}
 	host, port, _ := net.SplitHostPort(c.Listen)
-	if u := c.IssuerURL(); loopback(u.Hostname()) && effectivePort(u) != port && port != "0" && len(c.TrustedProxies) == 0 {
+	if u := c.IssuerURL(); loopback.IsHost(u.Hostname()) && effectivePort(u) != port && port != "0" && len(c.TrustedProxies) == 0 {
 		w = append(w, "GATEHOUSE_ISSUER "+c.Issuer+" is not where GATEHOUSE_LISTEN "+c.Listen+" is; unless something forwards one to the other, give both the same port")
 	}
-	if loopback(c.IssuerURL().Hostname()) && !loopback(host) {
+	if loopback.IsHost(c.IssuerURL().Hostname()) && !loopback.IsHost(host) {
 		w = append(w, "GATEHOUSE_LISTEN "+c.Listen+" is reachable from other machines although GATEHOUSE_ISSUER "+c.Issuer+" is loopback; set the issuer to the name people use, or listen on 127.0.0.1")
 	}
-	if a, _, err := net.SplitHostPort(c.AdminListen); err == nil && !loopback(a) {
+	if a, _, err := net.SplitHostPort(c.AdminListen); err == nil && !loopback.IsHost(a) {
 		if ip, err := netip.ParseAddr(a); err != nil || !ip.IsPrivate() {
 			w = append(w, "GATEHOUSE_ADMIN_LISTEN "+c.AdminListen+" may be reachable from outside; it has profiling and no sign-in")
 		}

@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/cidr"
 	"gatehouse/duration"
+	"gatehouse/loopback"
 	"gatehouse/ratelimit"
 )
 
@@ -239,7 +240,7 @@ func setIssuer(c *Config, v string) error {
 		return fmt.Errorf("%q has a query, fragment or user part; leave those out (RFC 8414 section 2)", v)
 	case strings.HasSuffix(u.Path, "/"):
 		return fmt.Errorf("%q ends in a slash; write %s", v, strings.TrimRight(v, "/"))
-	case u.Scheme == "http" && !loopback(u.Hostname()):
+	case u.Scheme == "http" && !loopback.IsHost(u.Hostname()):
 		return fmt.Errorf("%q is http on a host that is not loopback; write https://%s", v, u.Host)
 	case u.String() != v || u.Host != strings.ToLower(u.Host) || u.RawPath != "":
 		return fmt.Errorf("%q is not in plain form; write lower case and no percent-encoding", v)
@@ -385,12 +386,4 @@ func redactKey(k []byte) string {
 		return ""
 	}
 	return "(redacted)"
-}
-
-func loopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	a, err := netip.ParseAddr(host)
-	return err == nil && a.IsLoopback()
 }

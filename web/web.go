@@ -17,6 +17,7 @@ import (
 
 	"gatehouse/config"
 	"gatehouse/identity"
+	"gatehouse/loopback"
 	"gatehouse/oauth"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
@@ -93,16 +94,11 @@ func New(o Options) (*Server, error) {
 	if s.checkReady == nil {
 		s.checkReady = func() error { return nil }
 	}
-	s.proxyCheck = &proxyCheck{log: o.Log, localIssuer: isLoopback(issuer.Hostname())}
+	s.proxyCheck = &proxyCheck{log: o.Log, localIssuer: loopback.IsHost(issuer.Hostname())}
 	if s.metrics, err = newMetrics(s, o.Meters); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
 	return s, nil
-}
-
-func isLoopback(host string) bool {
-	address, _ := netip.ParseAddr(host)
-	return host == "localhost" || address.IsLoopback()
 }
 
 // Handler returns the handler of every route.

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"gatehouse/display"
+	"gatehouse/loopback"
 	"gatehouse/oauth/jwt"
 	"gatehouse/oauth/params"
 	"gatehouse/oauth/protocol"
@@ -199,7 +200,7 @@ func (m *Metadata) checkPageURIs() error {
 		switch {
 		case strings.ContainsFunc(f.uri, func(r rune) bool { return r == ' ' || !display.IsPrintable(r) }):
 			return invalid("%s must not have spaces or invisible characters.", f.member)
-		case f.member == "initiate_login_uri" && err == nil && u.Scheme == "http" && !redirect.IsLoopback(u.Hostname()) && u.Hostname() != "localhost":
+		case f.member == "initiate_login_uri" && err == nil && u.Scheme == "http" && !loopback.IsHost(u.Hostname()):
 			return invalid("initiate_login_uri must use https, unless its host is 127.0.0.1, [::1] or localhost.")
 		case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil:
 			return invalid("%s must be an absolute http or https URL.", f.member)

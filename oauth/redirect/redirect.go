@@ -5,7 +5,7 @@ package redirect
 
 import (
 	"errors"
-	"net/netip"
+	"gatehouse/loopback"
 	"net/url"
 	"strconv"
 	"strings"
@@ -72,7 +72,7 @@ func validateScheme(u *url.URL) error {
 		if p := u.Port(); p == "" && strings.HasSuffix(u.Host, ":") || p != "" && !isValidPort(p) {
 			return errors.New("has an invalid port")
 		}
-		if u.Scheme == "http" && !IsLoopback(u.Hostname()) && u.Hostname() != "localhost" {
+		if u.Scheme == "http" && !loopback.IsHost(u.Hostname()) {
 			return errors.New("is http; use https, except for 127.0.0.1, [::1] and localhost")
 		}
 		return nil
@@ -89,12 +89,6 @@ func validateScheme(u *url.URL) error {
 func isValidPort(p string) bool {
 	n, err := strconv.ParseUint(p, 10, 16)
 	return err == nil && n > 0 && strconv.FormatUint(n, 10) == p
-}
-
-// Loopback reports whether host is a loopback IP literal.
-func IsLoopback(host string) bool {
-	a, err := netip.ParseAddr(host)
-	return err == nil && a.IsLoopback() && a.Zone() == ""
 }
 
 // Match reports whether the requested URI matches one of the registered URIs.

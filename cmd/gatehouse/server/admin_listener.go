@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"gatehouse/config"
+	"gatehouse/loopback"
 	"gatehouse/web"
 )
 
@@ -96,7 +97,7 @@ func adminNames(cfg config.Config) func(name string) bool {
 		if name == "" || slices.Contains(own, name) {
 			return name != ""
 		}
-		if isLoopbackName(listen) { // reachable only from this host, which needs no other name
+		if loopback.IsHost(listen) { // reachable only from this host, which needs no other name
 			return false
 		}
 		return !strings.Contains(name, ".") || strings.HasSuffix(name, ".svc") ||
@@ -104,18 +105,8 @@ func adminNames(cfg config.Config) func(name string) bool {
 	}
 }
 
-// isLoopbackName reports whether a host name or IP address refers to the local host.
-func isLoopbackName(name string) bool { return IsLoopback(net.JoinHostPort(name, "0")) }
-
 // IsLoopback reports whether an address of the form host:port is reachable from the local host alone.
 func IsLoopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return false
-	}
-	if host == "localhost" {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.IsLoopback()
+	return err == nil && loopback.IsHost(host)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"gatehouse/loopback"
 	"gatehouse/web"
 )
 
@@ -111,7 +112,7 @@ func (s *Server) openListeners(
 	s.Store.Start()
 	for address, h := range handlers {
 		if o.StrictHost && address != s.Config.Listen { // against DNS rebinding; the public listener checks its own
-			h = checkHost(h, isLoopbackName)
+			h = checkHost(h, loopback.IsHost)
 		}
 		l.open(address, h)
 	}
