@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"gatehouse/lograte"
 	"gatehouse/storage/db"
 )
 
@@ -17,8 +18,6 @@ const (
 	batchRows  = 500
 	batchEvery = 100 * time.Millisecond
 	batchWait  = time.Second
-
-	failureEvery = time.Minute // how often the log hears of a failure that goes on
 )
 
 // batch writes audit rows of plain issues in groups. Its queue is bounded: when the database cannot keep up, callers
@@ -31,10 +30,10 @@ type batch struct {
 	once  sync.Once
 	alive bool
 
-	failed atomic.Uint64 // attempts
-	held   atomic.Int64  // rows that left the queue and are not written yet
-	said   time.Time     // when the log was last told of a failure
-	wrote  db.Heartbeat
+	failed   atomic.Uint64 // attempts
+	held     atomic.Int64  // rows that left the queue and are not written yet
+	failures lograte.Limiter
+	wrote    db.Heartbeat
 }
 
 func newBatch(s *Store) *batch {
@@ -129,8 +128,7 @@ func (b *batch) flush(ctx context.Context, rows []AuditEvent) []AuditEvent {
 		if ctx.Err() == nil {
 			b.failed.Add(1)
 		}
-		if ctx.Err() == nil && time.Since(b.said) > failureEvery {
-			b.said = time.Now()
+		if ctx.Err() == nil && b.failures.Allow() {
 			b.store.Log.ErrorContext(ctx, "cannot write audit rows, will try again", slog.Int("rows", len(rows)), slog.Any("error", err))
 		}
 		if ctx.Err() == nil {
@@ -141,8 +139,7 @@ func (b *batch) flush(ctx context.Context, rows []AuditEvent) []AuditEvent {
 		}
 		return rows
 	}
-	if !b.said.IsZero() {
-		b.said = time.Time{}
+	if b.failures.Reset() {
 		b.store.Log.InfoContext(ctx, "audit rows are written again")
 	}
 	b.held.Store(0)

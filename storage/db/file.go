@@ -4,24 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"gatehouse/lograte"
 	"io/fs"
 	"log/slog"
 	"os"
 	"syscall"
-	"time"
 )
 
 // errFileReplaced is the cause of ErrUnavailable when writes would be lost at the next restart.
 var errFileReplaced = errors.New("the database file was removed or replaced while it is open; put it back, or restore a backup and restart")
 
-// logEvery is how often a failure that continues is logged.
-const logEvery = time.Minute
-
 // databaseFile is the file of an embedded database. SQLite continues to write to a file after it was unlinked.
 type databaseFile struct {
-	path     string
-	opened   fs.FileInfo
-	loggedAt time.Time // when its absence was last logged
+	path    string
+	opened  fs.FileInfo
+	absence lograte.Limiter
 }
 
 // CheckFile returns ErrUnavailable when an embedded database has lost its file, so that writes would be lost.
@@ -41,11 +38,9 @@ func (f *databaseFile) check() error {
 // WatchFile logs once a minute that the database file is missing, and that it is back.
 func (d *DB) WatchFile(ctx context.Context) {
 	switch err := d.file.check(); {
-	case err == nil && d.file != nil && !d.file.loggedAt.IsZero():
-		d.file.loggedAt = time.Time{}
+	case err == nil && d.file != nil && d.file.absence.Reset():
 		d.Log.InfoContext(ctx, "the database file is back")
-	case err != nil && time.Since(d.file.loggedAt) > logEvery:
-		d.file.loggedAt = time.Now()
+	case err != nil && d.file.absence.Allow():
 		d.Log.ErrorContext(ctx, "writes are refused", slog.String("path", d.file.path), slog.Any("error", errFileReplaced))
 	}
 }

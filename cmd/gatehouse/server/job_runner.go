@@ -10,14 +10,13 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"gatehouse/lograte"
 	"gatehouse/storage"
 )
 
 const (
 	// retryAfter is the maximum wait after a failure of a job that /readyz depends on.
 	retryAfter = 5 * time.Second
-	// failureLogInterval is how often a job that continues to fail is logged.
-	failureLogInterval = time.Minute
 )
 
 // jobStatus is what /metrics and /readyz report about the jobs.
@@ -120,11 +119,11 @@ func (s *Server) startJobs(ctx context.Context) (wait func(limited context.Conte
 
 // repeat runs a job at its interval until ctx ends.
 func (s *Server) repeat(ctx context.Context, j job) {
-	var failureLogged time.Time
+	var failures lograte.Limiter
 	for {
-		failureLogged = s.runJob(ctx, j, failureLogged)
+		s.runJob(ctx, j, &failures)
 		pause := j.interval
-		if !failureLogged.IsZero() && j.ready {
+		if failures.Logged() && j.ready {
 			pause = min(pause, retryAfter) // so that a process does not stay unready after recovery
 		}
 		select {
@@ -135,28 +134,23 @@ func (s *Server) repeat(ctx context.Context, j job) {
 	}
 }
 
-// runJob runs a job once. failureLogged is when its failure was last logged, zero while it succeeds; runJob returns
-// the new value.
-func (s *Server) runJob(ctx context.Context, j job, failureLogged time.Time) time.Time {
+// runJob runs a job once. A job that continues to fail is logged once a minute.
+func (s *Server) runJob(ctx context.Context, j job, failures *lograte.Limiter) {
 	limited, cancel := context.WithTimeout(ctx, j.limit)
 	defer cancel()
 	switch err := j.run(limited); {
 	case err == nil:
-		if !failureLogged.IsZero() {
+		if failures.Reset() {
 			s.log.InfoContext(ctx, "background job succeeds again", slog.String("job", j.name))
 		}
-		failureLogged = time.Time{}
 		s.jobs.succeeded(j)
 	case ctx.Err() == nil:
 		s.jobs.failures.WithLabelValues(j.name).Inc()
 		if errors.Is(err, storage.ErrSealLocked) { // another session is sealing, which does not make this process unready
 			s.jobs.markCapable(j)
 		}
-		if time.Since(failureLogged) < failureLogInterval {
-			break
+		if failures.Allow() {
+			s.log.ErrorContext(ctx, "background job failed, will retry", slog.String("job", j.name), slog.Any("error", err))
 		}
-		failureLogged = time.Now()
-		s.log.ErrorContext(ctx, "background job failed, will retry", slog.String("job", j.name), slog.Any("error", err))
 	}
-	return failureLogged
 }

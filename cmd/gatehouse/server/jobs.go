@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"gatehouse/lograte"
 	"gatehouse/storage"
 	"gatehouse/storage/db"
 )
@@ -72,11 +73,10 @@ func (s *Server) checkRootKey(ctx context.Context) error {
 // auditHeadLogger returns a job that logs the last seal of the audit log once an hour, for `gatehouse audit verify
 // --head`.
 func (s *Server) auditHeadLogger() func(ctx context.Context) error {
-	var loggedAt time.Time
+	hourly := lograte.Limiter{Every: time.Hour}
 	return func(ctx context.Context) error {
 		last, err := s.Store.LastSeal(ctx)
-		if err == nil && last.ID > 0 && time.Since(loggedAt) >= time.Hour {
-			loggedAt = time.Now()
+		if err == nil && last.ID > 0 && hourly.Allow() {
 			s.log.InfoContext(ctx, "audit seal", slog.String("head", fmt.Sprint(last.ID, ":", last.Head())))
 		}
 		return err
