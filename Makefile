@@ -52,7 +52,7 @@ db: ## start a temporary PostgreSQL and print its URL; stop it with scripts/post
 	scripts/postgres.sh start $(CURDIR)/.db
 
 words: ## list discouraged words and what is too long
-	go test cmd/gatehouse/words_test.go cmd/gatehouse/sizes_test.go -words -sizes
+	go test cmd/gatehouse/words_test.go cmd/gatehouse/wordlist_test.go cmd/gatehouse/sizes_test.go -words -sizes
 
 lint: ## run golangci-lint
 	go run $(LINT) run
