@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"gatehouse/identity"
+	"gatehouse/oauth/claims"
 	"gatehouse/oauth/grant"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
@@ -66,7 +67,7 @@ func (s *Server) Approve(ctx context.Context, a *AuthorizationRequest, user *ide
 // approvalRecord returns the approval to store. Its code has no hash yet.
 func (s *Server) approvalRecord(a *AuthorizationRequest, user *identity.SignedInUser, decision ConsentDecision) storage.Approval {
 	now, refused := s.store.Now(), func(name string) bool { return slices.Contains(decision.Refused, name) }
-	granted, claims := slices.DeleteFunc(slices.Clone(a.Scopes), refused), slices.DeleteFunc(slices.Clone(a.Claims), refused)
+	granted, grantedClaims := slices.DeleteFunc(slices.Clone(a.Scopes), refused), slices.DeleteFunc(slices.Clone(a.Claims), refused)
 	openID := slices.Contains(granted, protocol.ScopeOpenID)
 	row := storage.AuthorizationCode{
 		ClientID: a.Client.ID, UserID: user.User.ID, ClientEpoch: a.Client.Epoch, UserEpoch: user.User.Epoch,
@@ -78,11 +79,11 @@ func (s *Server) approvalRecord(a *AuthorizationRequest, user *identity.SignedIn
 		row.Challenge = &a.challenge
 	}
 	if openID {
-		row.Nonce, row.Claims = a.nonce, a.claims.kept(granted, claims)
+		row.Nonce, row.Claims = a.nonce, a.claims.Granted(granted, grantedClaims)
 	}
 	record := storage.Approval{RequestID: a.ID, Code: row, FromConsentPage: decision.Prompted, DescribedAt: a.Client.DescribedAt, Allowed: storage.Strings{}, Refused: storage.Strings{}}
 	for _, p := range a.Permissions {
-		_, claim := ClaimOf(p.Name)
+		_, claim := claims.NameOf(p.Name)
 		switch {
 		case p.Optional && refused(p.Name):
 			record.Refused = append(record.Refused, p.consentValues()...)

@@ -2,7 +2,6 @@ package oauth
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"maps"
 	"net/http"
@@ -12,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse/oauth/claims"
 	"gatehouse/oauth/client"
 	"gatehouse/oauth/credential"
 	"gatehouse/oauth/jwt"
@@ -42,7 +42,7 @@ type AuthorizationRequest struct {
 	CreatedAt       time.Time
 	responseMode    string
 	nonce           string
-	claims          claimsRequest
+	claims          claims.Request
 	redirectURISent bool
 	challenge       string
 	form            url.Values
@@ -179,7 +179,7 @@ func (s *Server) checkParameters(ctx context.Context, a *AuthorizationRequest) e
 	if a.Resources, err = s.Clients.Resources(ctx, c, form["resource"]); err != nil {
 		return err
 	}
-	if a.claims, err = parseClaims(form.Get("claims")); err != nil {
+	if a.claims, err = claims.ParseRequest(form.Get("claims")); err != nil {
 		return err
 	}
 	if a.OpenID() {
@@ -243,23 +243,23 @@ const acrPassword = "1"
 
 // checkOpenID validates the parameters of OpenID Connect alone: claims and id_token_hint. Both may require a user.
 func (s *Server) checkOpenID(ctx context.Context, a *AuthorizationRequest) error {
-	a.Claims = a.claims.askedByName(a.Client, a.Scopes)
-	if acr := a.claims.IDToken["acr"]; acr != nil && acr.Essential && !acr.accepts(acrPassword) {
+	a.Claims = a.claims.Permissions(a.Client, a.Scopes)
+	if !a.claims.AcceptsACR(acrPassword) {
 		return protocol.NewError(protocol.UnmetAuthenticationRequirements, "No essential acr value is supported; the metadata lists the supported ones.")
 	}
 	var err error
-	if a.RequiredSubject, err = a.claims.subject(); err != nil {
+	if a.RequiredSubject, err = a.claims.Subject(); err != nil {
 		return err
 	}
 	hint := a.form.Get("id_token_hint")
 	if hint == "" {
 		return nil
 	}
-	h, err := s.idTokenHint(ctx, hint)
-	if err != nil {
+	h, err := s.Claims.ParseHint(ctx, hint)
+	if err != nil && !errors.Is(err, claims.ErrInvalidHint) {
 		return err
 	}
-	if h == nil || h.ClientID() != a.Client.ID {
+	if err != nil || h.ClientID() != a.Client.ID {
 		return protocol.NewError(protocol.InvalidRequest, "id_token_hint is not an ID token that this server issued to the client, or its key was deleted; omit it.")
 	}
 	if a.RequiredSubject != "" && a.RequiredSubject != h.Subject {
@@ -267,34 +267,6 @@ func (s *Server) checkOpenID(ctx context.Context, a *AuthorizationRequest) error
 	}
 	a.RequiredSubject = h.Subject
 	return nil
-}
-
-// idTokenHint is the payload of an ID token of this server, expired or not. It names a user and authenticates nothing.
-type idTokenHint struct {
-	Issuer   string       `json:"iss"`
-	Subject  string       `json:"sub"`
-	Audience jwt.Audience `json:"aud"`
-	SID      string       `json:"sid"`
-	Expires  int64        `json:"exp"`
-}
-
-// ClientID returns the client that the token was issued to.
-func (h *idTokenHint) ClientID() string { return h.Audience[0] }
-
-// idTokenHint reads an ID token that this server issued, or returns nil for any other token.
-func (s *Server) idTokenHint(ctx context.Context, token string) (*idTokenHint, error) {
-	t, err := s.Keyring.VerifyJWT(ctx, token)
-	if errors.Is(err, jwt.ErrInvalid) {
-		return nil, nil //nolint:nilnil // it names no user
-	}
-	if err != nil {
-		return nil, err
-	}
-	var h idTokenHint
-	if err := json.Unmarshal(t.Payload, &h); err != nil || t.Type != jwt.TypeJWT || h.Issuer != s.options.Issuer || h.Subject == "" || len(h.Audience) != 1 || h.Expires == 0 {
-		return nil, nil //nolint:nilerr,nilnil // another kind of token
-	}
-	return &h, nil
 }
 
 const (

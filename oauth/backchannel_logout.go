@@ -36,8 +36,8 @@ func (s *Server) LogoutMessage(ctx context.Context, c *storage.Client, d storage
 	}
 	now := s.store.Now()
 	token, err := s.Keyring.SignJWT(ctx, c.IDTokenAlg, jwt.TypeLogout, logoutToken{
-		Issuer: s.options.Issuer, Subject: s.Subject(c, d.UserID), Audience: c.ID, IssuedAt: now.Unix(), Expires: now.Add(logoutTokenTTL).Unix(),
-		JTI: uuid.NewString(), Events: map[string]struct{}{logoutEvent: {}}, SID: s.sid(c, d.SessionID),
+		Issuer: s.options.Issuer, Subject: s.Claims.Subject(c, d.UserID), Audience: c.ID, IssuedAt: now.Unix(), Expires: now.Add(logoutTokenTTL).Unix(),
+		JTI: uuid.NewString(), Events: map[string]struct{}{logoutEvent: {}}, SID: s.Claims.SessionID(c, d.SessionID),
 	})
 	return c.BackchannelLogoutURI, url.Values{"logout_token": {token}}, err
 }

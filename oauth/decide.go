@@ -49,7 +49,7 @@ func (s *Server) SelectSubject(a *AuthorizationRequest, users []*identity.Signed
 }
 
 func (s *Server) isSubject(a *AuthorizationRequest, user *identity.SignedInUser) bool {
-	return a.RequiredSubject == s.Subject(a.Client, user.User.ID)
+	return a.RequiredSubject == s.Claims.Subject(a.Client, user.User.ID)
 }
 
 // DecisionInput is the state of the browser that Decide depends on.

@@ -221,6 +221,6 @@ func (s *Server) introspectRefresh(ctx context.Context, caller *storage.Client, 
 	}
 	return introspection{
 		Active: true, Scope: strings.Join(grant.Scopes, " "), ClientID: grant.ClientID, Username: username, TokenType: "refresh_token",
-		Exp: grant.RefreshExpiresAt.Unix(), Iat: grant.CreatedAt.Unix(), Sub: s.Subject(caller, grant.UserID), Iss: s.options.Issuer,
+		Exp: grant.RefreshExpiresAt.Unix(), Iat: grant.CreatedAt.Unix(), Sub: s.Claims.Subject(caller, grant.UserID), Iss: s.options.Issuer,
 	}, nil
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gatehouse/identity"
+	"gatehouse/oauth/claims"
 	"gatehouse/oauth/client"
 	"gatehouse/oauth/jwt"
 	"gatehouse/oauth/protocol"
@@ -27,7 +28,7 @@ type LogoutRequest struct {
 	RedirectURI string
 	State       string
 	InvalidHint bool // the request had an id_token_hint that is not a valid one
-	hint        *idTokenHint
+	hint        *claims.Hint
 }
 
 // BeginLogout validates a logout request. A *protocol.Error is shown to the user: no session was ended, and the browser
@@ -36,11 +37,15 @@ func (s *Server) BeginLogout(ctx context.Context, form url.Values) (*LogoutReque
 	l := &LogoutRequest{RedirectURI: form.Get("post_logout_redirect_uri"), State: form.Get("state")}
 	id := form.Get("client_id")
 	if token := form.Get("id_token_hint"); token != "" {
-		var err error
-		if l.hint, err = s.idTokenHint(ctx, token); err != nil {
+		hint, err := s.Claims.ParseHint(ctx, token)
+		switch {
+		case errors.Is(err, claims.ErrInvalidHint):
+			l.InvalidHint = true
+		case err != nil:
 			return nil, err
+		default:
+			l.hint = &hint
 		}
-		l.InvalidHint = l.hint == nil
 		switch {
 		case l.hint == nil && id == "":
 			l.RedirectURI = "" // the client is unknown, so the user is prompted and not redirected
@@ -81,10 +86,12 @@ func (s *Server) BeginLogout(ctx context.Context, form url.Values) (*LogoutReque
 // session, and the user still allows the client. Any other hint only proves that the client once had this user, so the
 // user is prompted.
 func (s *Server) TargetSession(ctx context.Context, l *LogoutRequest, users []*identity.SignedInUser) (*identity.SignedInUser, error) {
-	if l.hint == nil || l.hint.SID == "" {
+	if l.hint == nil || l.hint.SessionID == "" {
 		return nil, nil //nolint:nilnil // the hint has no session
 	}
-	i := slices.IndexFunc(users, func(u *identity.SignedInUser) bool { return l.hint.SID == s.sid(l.Client, u.Session.ID) })
+	i := slices.IndexFunc(users, func(u *identity.SignedInUser) bool {
+		return l.hint.SessionID == s.Claims.SessionID(l.Client, u.Session.ID)
+	})
 	if i < 0 {
 		return nil, nil //nolint:nilnil // of an ended session, or of another browser
 	}
@@ -100,7 +107,7 @@ func (s *Server) TargetSession(ctx context.Context, l *LogoutRequest, users []*i
 
 // HintMatches reports whether the hint identifies the user, by session or subject. It is not a proof.
 func (s *Server) HintMatches(l *LogoutRequest, user *identity.SignedInUser) bool {
-	return l.hint != nil && (l.hint.SID == s.sid(l.Client, user.Session.ID) || l.hint.Subject == s.Subject(l.Client, user.User.ID))
+	return l.hint != nil && (l.hint.SessionID == s.Claims.SessionID(l.Client, user.Session.ID) || l.hint.Subject == s.Claims.Subject(l.Client, user.User.ID))
 }
 
 // HasValidHint reports whether the request has an ID token of this server as its hint.

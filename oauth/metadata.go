@@ -3,6 +3,7 @@ package oauth
 import (
 	"net/http"
 
+	"gatehouse/oauth/claims"
 	"gatehouse/oauth/jwt"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
@@ -87,7 +88,7 @@ func (s *Server) serverMetadata() metadataDocument {
 		IntrospectAuthAlgs:    jwt.Algorithms,
 		DisplayValues:         []string{"page"},
 		ClaimTypes:            []string{"normal"},
-		Claims:                append([]string{"iss", "sub", "aud", "azp", "exp", "iat", "auth_time", "nonce", "acr", "amr", "at_hash", "sid"}, ClaimNames()...),
+		Claims:                append(claims.IDTokenClaims(), claims.Names()...),
 		ClaimsParameter:       true,
 		UILocales:             []string{"en"},
 		ChallengeMethods:      []string{"S256"},

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"gatehouse/oauth/claims"
 	"gatehouse/oauth/client"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
@@ -77,7 +78,7 @@ func (s *Server) resolvePermissions(ctx context.Context, a *AuthorizationRequest
 		a.Permissions = append(a.Permissions, p)
 	}
 	for _, claim := range a.Claims {
-		a.Permissions = append(a.Permissions, Permission{Name: claim, Optional: OptionalClaim(a.Client, claim)})
+		a.Permissions = append(a.Permissions, Permission{Name: claim, Optional: claims.IsOptional(a.Client, claim)})
 	}
 	for _, identifier := range slices.Sorted(slices.Values(a.Resources)) {
 		if !required[identifier] { // the token is for that API even if the user refuses every optional scope

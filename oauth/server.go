@@ -2,17 +2,15 @@ package oauth
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/base64"
 	"log/slog"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/ory/fosite"
 
+	"gatehouse/oauth/claims"
 	"gatehouse/oauth/client"
 	"gatehouse/oauth/credential"
 	"gatehouse/oauth/fetch"
@@ -46,16 +44,15 @@ type Options struct {
 type Server struct {
 	Keyring *keyring.Keyring
 	Clients *client.Registry
+	Claims  *claims.Provider
 
-	options     Options
-	store       *storage.Store
-	format      credential.Format
-	fosite      *fosite.Fosite
-	metadata    protocol.Document
-	fetch       *fetch.Client // documents of clients, except their JWKS
-	pairwiseKey []byte        // of pairwise subjects; it never changes
-	sidKey      []byte        // of the names that clients know sessions by
-	logoutKey   []byte        // seals logout requests into an address
+	options   Options
+	store     *storage.Store
+	format    credential.Format
+	fosite    *fosite.Fosite
+	metadata  protocol.Document
+	fetch     *fetch.Client // documents of clients, except their JWKS
+	logoutKey []byte        // seals logout requests into an address
 }
 
 // New returns a server. The store must have its schema and root key; the first signing keys are made if there are none.
@@ -76,8 +73,8 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 		Issuer: o.Issuer, Environment: o.Environment, Registration: o.Registration, FetchAllowHosts: o.FetchAllowHosts,
 		Documents: s.fetch, Limiter: o.Limiter, Log: o.Log, RecordFailure: s.recordFailure,
 	})
-	s.pairwiseKey = store.Key(storage.PairwiseKey)
-	s.sidKey, s.logoutKey = store.Key(storage.SessionIDKey), store.Key(storage.LogoutKey)
+	s.logoutKey = store.Key(storage.LogoutKey)
+	s.Claims = claims.New(store, s.Keyring, claims.Options{Issuer: o.Issuer, IDTokenTTL: o.IDTokenTTL})
 	s.fosite = newFosite(s.grantHandlers(), codeIssuer{store, s.format})
 	s.metadata = protocol.NewDocument(s.serverMetadata(), time.Hour)
 	return s, nil
@@ -85,13 +82,6 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 
 // Issuer is the issuer URL.
 func (s *Server) Issuer() string { return s.options.Issuer }
-
-// mac authenticates parts, none of which has a NUL, under a key.
-func mac(key []byte, parts ...string) []byte {
-	h := hmac.New(sha256.New, key)
-	h.Write([]byte(strings.Join(parts, "\x00")))
-	return h.Sum(nil)
-}
 
 // readClientRequest reads the form of a request from a client and authenticates the client.
 func (s *Server) readClientRequest(r *http.Request) (*storage.Client, url.Values, error) {

@@ -11,7 +11,6 @@ import (
 
 	"gatehouse/oauth/accesstoken"
 	"gatehouse/oauth/grant"
-	"gatehouse/oauth/jwt"
 	"gatehouse/oauth/protocol"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
@@ -109,7 +108,7 @@ func (s *Server) issueTokens(ctx context.Context, c *storage.Client, result *gra
 		}
 	}
 	if result.HasUser() && slices.Contains(result.Scopes, protocol.ScopeOpenID) {
-		if response.IDToken, err = s.signIDToken(ctx, c, result, response.AccessToken); err != nil {
+		if response.IDToken, err = s.Claims.IDToken(ctx, c, result.Grant, result.Scopes, response.AccessToken); err != nil {
 			return tokenResponse{}, err
 		}
 	}
@@ -129,19 +128,10 @@ func (s *Server) accessTokenClaims(c *storage.Client, result *grant.Result) (*ac
 		Scope: strings.Join(result.Scopes, " "), JTI: jti.String(), IssuedAt: now.Unix(), ExpiresAt: now.Add(result.TTL).Unix(),
 	}
 	if g := result.Grant; result.HasUser() {
-		claims.Subject = s.Subject(c, result.Subject)
+		claims.Subject = s.Claims.Subject(c, result.Subject)
 		claims.GrantID, claims.AuthTime, claims.ACR, claims.AMR = g.ID, g.AuthTime.Unix(), g.ACR, g.AMR
 	} else {
 		claims.ClientEpoch = c.Epoch
 	}
 	return claims, nil
-}
-
-// signIDToken returns the ID token that is issued with an access token (OIDC Core §3.1.3.3).
-func (s *Server) signIDToken(ctx context.Context, c *storage.Client, result *grant.Result, accessToken string) (string, error) {
-	claims, err := s.idTokenClaims(ctx, c, result.Grant, result.Scopes, jwt.LeftHalfHash(c.IDTokenAlg, accessToken))
-	if err != nil {
-		return "", err
-	}
-	return s.Keyring.SignJWT(ctx, c.IDTokenAlg, jwt.TypeJWT, claims)
 }

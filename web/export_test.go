@@ -1,9 +1,11 @@
 package web
 
+import "gatehouse/oauth"
+
 // Patterns returns the pattern of every route.
 func Patterns() []string {
 	var patterns []string
-	for _, rt := range (&Server{}).routes() {
+	for _, rt := range (&Server{oauth: &oauth.Server{}}).routes() {
 		patterns = append(patterns, rt.pattern)
 	}
 	return patterns

@@ -49,7 +49,7 @@ func (s *Server) routes() []route {
 		{"/oauth2/token", kindAPI, s.oauth.Token},
 		{"/oauth2/introspect", kindBackend, s.oauth.Introspect},
 		{"/oauth2/revoke", kindAPI, s.oauth.Revoke},
-		{"/oauth2/userinfo", kindAPI, s.oauth.Userinfo},
+		{"/oauth2/userinfo", kindAPI, s.oauth.Claims.Userinfo},
 		{"/oauth2/register", kindBackend, s.limitRegistration(s.oauth.Clients.Register)},
 		{"/oauth2/register/{id}", kindBackend, s.limitRegistration(s.oauth.Clients.Manage)},
 

@@ -57,6 +57,9 @@ var rows = map[string][]string{
 	"gatehouse/oauth/protocol":    {"gatehouse/oauth/params"},
 	"gatehouse/oauth/redirect":    {"gatehouse/loopback"},
 	"gatehouse/oauth/keyring":     {"gatehouse/oauth/accesstoken", "gatehouse/oauth/jwt", "gatehouse/oauth/protocol"},
+	"gatehouse/oauth/claims": {
+		"gatehouse/oauth/accesstoken", "gatehouse/oauth/jwt", "gatehouse/oauth/keyring", "gatehouse/oauth/params", "gatehouse/oauth/protocol",
+	},
 	"gatehouse/oauth/client": {
 		"gatehouse/oauth/credential", "gatehouse/oauth/fetch", "gatehouse/oauth/jwt", "gatehouse/oauth/params", "gatehouse/oauth/protocol", "gatehouse/oauth/redirect",
 	},

@@ -10,6 +10,7 @@ import (
 	"gatehouse/display"
 	"gatehouse/identity"
 	"gatehouse/oauth"
+	"gatehouse/oauth/claims"
 	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
 	"gatehouse/web/page"
@@ -80,7 +81,7 @@ func (p *Pages) scopeRows(r *http.Request, consent storage.Consent) ([]string, e
 	for _, resourceScope := range consent.ResourceScopes {
 		identifier, name := storage.SplitResourceScope(resourceScope)
 		view := page.Scope{Name: name, Description: scopes[name].Description}
-		if claim, ok := oauth.ClaimOf(name); ok {
+		if claim, ok := claims.NameOf(name); ok {
 			view.Claim = claim
 		}
 		row := p.pages.DescribeScope(view)

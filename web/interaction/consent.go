@@ -9,6 +9,7 @@ import (
 	"gatehouse/display"
 	"gatehouse/identity"
 	"gatehouse/oauth"
+	"gatehouse/oauth/claims"
 	"gatehouse/oauth/params"
 	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
@@ -142,7 +143,7 @@ func (c pendingConsent) apis(item oauth.Permission) []page.API {
 
 func scopeView(name string, known map[string]storage.Scope) page.Scope {
 	view := page.Scope{Name: name, Description: known[name].Description}
-	if claim, ok := oauth.ClaimOf(name); ok {
+	if claim, ok := claims.NameOf(name); ok {
 		view.Claim = claim
 	}
 	return view

@@ -1,0 +1,61 @@
+// Package claims has what clients learn about users: subjects, the claims parameter, ID tokens, id_token_hint and the
+// userinfo endpoint. It decides which claims a token with given scopes discloses; whether the user consented is decided
+// before, by the permissions that a grant stores.
+package claims
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"strings"
+	"time"
+
+	"gatehouse/oauth/keyring"
+	"gatehouse/storage"
+)
+
+// Provider discloses claims about the users of one store.
+type Provider struct {
+	store   *storage.Store
+	keyring *keyring.Keyring
+	options Options
+	// Neither key ever changes: clients store what is derived from them.
+	pairwiseKey  []byte
+	sessionIDKey []byte
+}
+
+// Options are the settings of a Provider.
+type Options struct {
+	Issuer     string
+	IDTokenTTL time.Duration
+}
+
+// New returns the provider of a store, which signs with the keyring.
+func New(store *storage.Store, keys *keyring.Keyring, o Options) *Provider {
+	return &Provider{
+		store: store, keyring: keys, options: o,
+		pairwiseKey: store.Key(storage.PairwiseKey), sessionIDKey: store.Key(storage.SessionIDKey),
+	}
+}
+
+// Subject returns the subject of a user at the client: the user's ID or, with pairwise subjects, a value for the
+// client's sector alone (OIDC Core §8.1), which never changes.
+func (p *Provider) Subject(c *storage.Client, userID string) string {
+	if !c.IsPairwise() {
+		return userID
+	}
+	return base64.RawURLEncoding.EncodeToString(mac(p.pairwiseKey, c.Sector, userID))
+}
+
+// SessionID returns the sid of a browser session at the client. Each client gets a different one, so that two clients
+// cannot find out by it that they have the same user.
+func (p *Provider) SessionID(c *storage.Client, sessionID string) string {
+	return base64.RawURLEncoding.EncodeToString(mac(p.sessionIDKey, c.ID, sessionID)[:16])
+}
+
+// mac returns the HMAC of parts, none of which contains a NUL.
+func mac(key []byte, parts ...string) []byte {
+	h := hmac.New(sha256.New, key)
+	h.Write([]byte(strings.Join(parts, "\x00")))
+	return h.Sum(nil)
+}

@@ -1,0 +1,82 @@
+package claims
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"gatehouse/oauth/accesstoken"
+	"gatehouse/oauth/protocol"
+	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
+)
+
+// Userinfo serves GET and POST /oauth2/userinfo (OIDC Core §5.3). The access token is in the Authorization header or in
+// the body of a form (RFC 6750 §2.1, §2.2), never in the URL.
+func (p *Provider) Userinfo(w http.ResponseWriter, r *http.Request) error {
+	if r.Method != http.MethodGet && r.Method != http.MethodPost {
+		return protocol.MethodNotAllowed("GET, POST", "Use GET or POST.").WithChallenge(protocol.Bearer)
+	}
+	token, err := protocol.AccessToken(r)
+	if err != nil {
+		return err
+	}
+	c, claims, err := p.userinfo(r.Context(), token)
+	if err != nil {
+		return err
+	}
+	if c.UserinfoAlg == "" {
+		protocol.WriteJSON(w, http.StatusOK, claims)
+		return nil
+	}
+	claims["iss"], claims["aud"] = p.options.Issuer, c.ID
+	signed, err := p.keyring.SignJWT(r.Context(), c.UserinfoAlg, "", claims)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/jwt")
+	h.Set("Cache-Control", "no-store")
+	_, _ = w.Write([]byte(signed)) // fails when the client has disconnected
+	return nil
+}
+
+// userinfo returns the claims that the access token discloses, and its client.
+func (p *Provider) userinfo(ctx context.Context, token string) (*storage.Client, map[string]any, error) {
+	refusal := protocol.BearerError(protocol.InvalidToken, "The access token is invalid, expired or revoked, or does not have this server in aud.")
+	claims, err := p.keyring.VerifyAccessToken(ctx, token)
+	if errors.Is(err, accesstoken.ErrInvalid) {
+		refusal.Err = err
+		return nil, nil, refusal
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	refusal.ClientID = claims.ClientID
+	event := reqevent.From(ctx)
+	event.ClientID = claims.ClientID
+	scopes := strings.Fields(claims.Scope)
+	if claims.GrantID == "" || !slices.Contains(claims.Audience, p.options.Issuer) {
+		return nil, nil, refusal
+	}
+	u, grant, err := p.store.UserByToken(ctx, storage.TokenRef{JTI: claims.JTI, ClientID: claims.ClientID, GrantID: claims.GrantID})
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, nil, refusal
+	}
+	if err != nil {
+		return nil, nil, protocol.Unavailable(err)
+	}
+	event.UserID = u.ID
+	if !slices.Contains(scopes, protocol.ScopeOpenID) {
+		return nil, nil, protocol.InsufficientScopeError(protocol.ScopeOpenID).WithClient(claims.ClientID)
+	}
+	c, err := p.store.Client(ctx, claims.ClientID)
+	if err != nil {
+		return nil, nil, protocol.Unavailable(err)
+	}
+	out := userClaims(&u, scopes, grant.Scopes, storedRequest(grant.Claims).Userinfo)
+	out["sub"] = p.Subject(c, u.ID)
+	return c, out, nil
+}
