@@ -70,9 +70,11 @@ func (s *Server) approvalRecord(a *AuthorizationRequest, user *identity.SignedIn
 	granted, grantedClaims := slices.DeleteFunc(slices.Clone(a.Scopes), refused), slices.DeleteFunc(slices.Clone(a.Claims), refused)
 	openID := slices.Contains(granted, protocol.ScopeOpenID)
 	row := storage.AuthorizationCode{
-		ClientID: a.Client.ID, UserID: user.User.ID, ClientEpoch: a.Client.Epoch, UserEpoch: user.User.Epoch,
-		Scopes: granted, Resources: a.Resources, SessionID: user.Session.ID, Offline: slices.Contains(granted, protocol.ScopeOfflineAccess),
-		AuthTime: user.Session.AuthTime, ACR: user.Session.ACR, AMR: user.Session.AMR,
+		GrantTerms: storage.GrantTerms{
+			ClientID: a.Client.ID, UserID: user.User.ID, ClientEpoch: a.Client.Epoch, UserEpoch: user.User.Epoch,
+			Scopes: granted, Resources: a.Resources, SessionID: user.Session.ID, Offline: slices.Contains(granted, protocol.ScopeOfflineAccess),
+			AuthTime: user.Session.AuthTime, ACR: user.Session.ACR, AMR: user.Session.AMR,
+		},
 		RedirectURI: a.RedirectURI, RedirectSent: a.redirectURISent, CreatedAt: now, ExpiresAt: now.Add(s.options.CodeTTL),
 	}
 	if a.challenge != "" {

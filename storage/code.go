@@ -4,37 +4,49 @@ import (
 	"context"
 	"crypto/subtle"
 	"errors"
-	"sync"
 	"time"
 
 	"gatehouse/storage/db"
 )
 
-// AuthorizationCode is a code and all that its grant will be made of (RFC 6749 §4.1.2).
+// GrantTerms is what a user granted to a client and under which sign-in. A code has them until a grant takes them over.
+type GrantTerms struct {
+	ConsentID   string
+	ClientID    string
+	UserID      string
+	ClientEpoch int64
+	UserEpoch   int64
+	Scopes      Strings
+	Resources   Strings
+	Claims      string // those requested by name and allowed, as JSON (OIDC Core §5.5); empty for none
+	SessionID   string // the browser session, whose end ends the grant unless Offline
+	Offline     bool
+	AuthTime    time.Time `gorm:"serializer:millis"`
+	ACR         string    `gorm:"column:acr"`
+	AMR         Strings   `gorm:"column:amr"`
+}
+
+// AuthorizationCode is a code and what its grant is created from (RFC 6749 §4.1.2).
 type AuthorizationCode struct {
-	Hash         []byte `gorm:"primaryKey"` // SHA-256
-	ConsentID    string
-	ClientID     string
-	UserID       string
-	ClientEpoch  int64
-	UserEpoch    int64
-	Scopes       Strings
-	Resources    Strings
-	SessionID    string // the browser session, whose end ends the grant unless Offline
-	Offline      bool
-	AuthTime     time.Time `gorm:"serializer:millis"`
-	ACR          string    `gorm:"column:acr"`
-	AMR          Strings   `gorm:"column:amr"`
+	Hash []byte `gorm:"primaryKey"` // SHA-256
+	GrantTerms
 	RedirectURI  string
-	RedirectSent bool       // whether the request named the redirect URI
+	RedirectSent bool       // whether the request had the redirect URI
 	Nonce        string     // for the ID token (OIDC Core §3.1.2.1)
-	Claims       string     // the claims asked for one by one and allowed, as JSON (§5.5)
 	Challenge    *string    // S256 (RFC 7636), NULL when none was sent
 	CreatedAt    time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
 	ExpiresAt    time.Time  `gorm:"serializer:millis"`
 	ConsumedAt   *time.Time `gorm:"serializer:millis"`
-	GrantID      *string    // what the first use made
+	GrantID      *string    // the grant that the first use created
 }
+
+var (
+	codeRow = db.NewRecord[AuthorizationCode]("authorization_codes")
+	// codeFromConsent are the columns of a code that issueAtOnce takes from the consent.
+	codeFromConsent = map[string]string{"consent_id": "id"}
+	insertCode      = codeRow.InsertFrom("consents", codeFromConsent)
+	termsRow        = db.NewRecord[GrantTerms]("authorization_codes")
+)
 
 // live is the condition that a code or grant is alive in all that can end it from outside: the consent, the client, the
 // person and, without offline_access, the browser session. Whoever ends one of those changes that one row.
@@ -132,18 +144,12 @@ func (s *Store) issueAtOnce(ctx context.Context, a Approval, e Event) error {
 	if err != nil {
 		return err
 	}
-	c := &a.Code
-	args := []any{
-		c.Hash, c.ClientID, c.UserID, c.ClientEpoch, c.UserEpoch, c.Scopes, c.Resources, c.SessionID, c.Offline, db.Millis(c.AuthTime), c.ACR, c.AMR,
-		c.RedirectURI, c.RedirectSent, c.Nonce, c.Claims, c.Challenge, db.Millis(c.CreatedAt), db.Millis(c.ExpiresAt),
-		a.ConsentID, c.UserID, c.ClientID, scopesOf(a.Allowed), a.Allowed,
-	}
+	args := append(codeRow.Values(&a.Code, codeFromConsent),
+		a.ConsentID, a.Code.UserID, a.Code.ClientID, scopesOf(a.Allowed), a.Allowed)
 	var one int
-	err = db.QueryRow(ctx, s.Write, []any{&one}, `WITH issued AS (
-			INSERT INTO authorization_codes (hash, consent_id, client_id, user_id, client_epoch, user_epoch, scopes, resources, session_id, offline, auth_time, acr, amr,
-				redirect_uri, redirect_sent, nonce, claims, challenge, created_at, expires_at)
-			SELECT ?, id, ?, ?, ?::bigint, ?::bigint, ?, ?, ?, ?::boolean, ?::bigint, ?, ?, ?, ?::boolean, ?, ?, ?, ?::bigint, ?::bigint FROM consents
-			WHERE id = ? AND user_id = ? AND client_id = ? AND ended_at IS NULL AND string_to_array(scopes, ' ') @> string_to_array(?, ' ')
+	err = db.QueryRow(ctx, s.Write, []any{&one}, `WITH issued AS (`+insertCode+`
+			WHERE id = ? AND user_id = ? AND client_id = ? AND ended_at IS NULL
+				AND string_to_array(scopes, ' ') @> string_to_array(?, ' ')
 				AND string_to_array(resource_scopes, ' ') @> string_to_array(?, ' ')
 			RETURNING client_id, user_id, scopes),
 		recorded AS (`+issuedRow.query+`)
@@ -193,7 +199,7 @@ func (s *Store) RedeemCode(ctx context.Context, r Redemption, e Event) (Grant, e
 		args := append([]any{db.Millis(now), r.GrantID, r.Hash, r.ClientID, db.Millis(now)}, args...)
 		codes, err := db.Select[AuthorizationCode](ctx, tx.Write, `UPDATE authorization_codes SET consumed_at = ?, grant_id = ?
 			WHERE hash = ? AND client_id = ? AND consumed_at IS NULL AND expires_at > ? AND `+binding+` AND `+live("authorization_codes")+`
-			RETURNING `+codeColumns(), args...)
+			RETURNING `+codeRow.Columns(), args...)
 		if err != nil {
 			return err
 		}
@@ -230,25 +236,23 @@ func (s *Store) redeemAtOnce(ctx context.Context, r Redemption, e Event, now tim
 	args := append([]any{db.Millis(now), r.GrantID, r.Hash, r.ClientID, db.Millis(now)}, bound...)
 	args = append(args, db.Millis(now), db.Millis(r.GrantExpiresAt), refreshHash, refreshExpires)
 	var c AuthorizationCode
-	dest := []any{&c.ConsentID, &c.ClientID, &c.UserID, &c.ClientEpoch, &c.UserEpoch, &c.Scopes, &c.Resources, &c.Claims, &c.SessionID, &c.Offline, db.ScanTime(&c.AuthTime), &c.ACR, &c.AMR, &c.Nonce}
-	const same = "consent_id, client_id, user_id, client_epoch, user_epoch, scopes, resources, claims, session_id, offline, auth_time, acr, amr"
-	err = db.QueryRow(ctx, s.Write, dest, `WITH redeemed AS (
+	terms := termsRow.Columns()
+	err = db.QueryRow(ctx, s.Write, append(termsRow.Targets(&c.GrantTerms), &c.Nonce), `WITH redeemed AS (
 			UPDATE authorization_codes SET consumed_at = ?, grant_id = ?
-			WHERE hash = ? AND client_id = ? AND consumed_at IS NULL AND expires_at > ? AND `+binding+` AND `+live("authorization_codes")+`
-			RETURNING `+same+`, nonce, grant_id),
+			WHERE hash = ? AND client_id = ? AND consumed_at IS NULL AND expires_at > ? AND `+binding+`
+				AND `+live("authorization_codes")+`
+			RETURNING `+terms+`, nonce, grant_id),
 		granted AS (
-			INSERT INTO grants (id, `+same+`, created_at, expires_at, current_hash, refresh_expires_at)
-			SELECT grant_id, `+same+`, ?::bigint, ?::bigint, ?::bytea, ?::bigint FROM redeemed),
+			INSERT INTO grants (id, `+terms+`, created_at, expires_at, current_hash, refresh_expires_at)
+			SELECT grant_id, `+terms+`, ?::bigint, ?::bigint, ?::bytea, ?::bigint FROM redeemed),
 		recorded AS (`+redeemedRow.query+`)
-		SELECT `+same+`, nonce FROM redeemed`, append(args, redeemedRow.args(&row)...)...)
+		SELECT `+terms+`, nonce FROM redeemed`, append(args, redeemedRow.args(&row)...)...)
 	if err != nil {
 		return Grant{}, err
 	}
 	s.count(e.Type)
 	return newGrant(c, r, now), nil
 }
-
-var codeColumns = sync.OnceValue(func() string { return db.Columns(&AuthorizationCode{}, "authorization_codes") })
 
 // binding is what must fit besides the client: the PKCE challenge and the redirect URI. A verifier without a challenge
 // is refused like a wrong one, or an attacker could strip PKCE from a request unseen (RFC 9700 §4.8.2).

@@ -27,11 +27,13 @@ type Consent struct {
 	EndedAt        *time.Time `gorm:"serializer:millis"`
 }
 
+var consentRow = db.NewRecord[Consent]("consents")
+
 // Consent returns the live consent of a person for a client, or ErrNotFound.
 func (s *Store) Consent(ctx context.Context, userID, clientID string) (Consent, error) {
 	var c Consent
-	err := db.QueryRow(ctx, s.Read, []any{&c.ID, &c.UserID, &c.ClientID, &c.Scopes, &c.ResourceScopes, &c.Refused, db.ScanTime(&c.CreatedAt), db.ScanTime(&c.UpdatedAt)},
-		"SELECT id, user_id, client_id, scopes, resource_scopes, refused, created_at, updated_at FROM consents WHERE user_id = ? AND client_id = ? AND ended_at IS NULL", userID, clientID)
+	err := db.QueryRow(ctx, s.Read, consentRow.Targets(&c), "SELECT "+consentRow.Columns()+
+		" FROM consents WHERE user_id = ? AND client_id = ? AND ended_at IS NULL", userID, clientID)
 	return c, db.Wrap("read consent", err)
 }
 

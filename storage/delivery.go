@@ -3,7 +3,6 @@ package storage
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"gatehouse/storage/db"
@@ -64,12 +63,12 @@ func (s *Store) LeaseDeliveries(ctx context.Context, limit int, lease time.Durat
 		return nil, db.Wrap("look for deliveries", err)
 	}
 	out, err := db.Select[Delivery](ctx, s.Write, "UPDATE deliveries SET attempts = attempts + 1, next_at = ? WHERE "+
-		s.SkipLocked("id", "SELECT id FROM deliveries WHERE next_at <= ? ORDER BY attempts, next_at LIMIT ?")+" RETURNING "+deliveryColumns(),
+		s.SkipLocked("id", "SELECT id FROM deliveries WHERE next_at <= ? ORDER BY attempts, next_at LIMIT ?")+" RETURNING "+deliveryRow.Columns(),
 		db.Millis(now.Add(lease)), db.Millis(now), limit)
 	return out, db.Wrap("take deliveries", err)
 }
 
-var deliveryColumns = sync.OnceValue(func() string { return db.Columns(&Delivery{}, "deliveries") })
+var deliveryRow = db.NewRecord[Delivery]("deliveries")
 
 // PostponeDelivery sets when a delivery that failed is tried again.
 func (s *Store) PostponeDelivery(ctx context.Context, id string, next time.Time) error {

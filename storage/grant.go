@@ -12,20 +12,8 @@ import (
 // Grant is one completed authorization under a consent: the token family, and its refresh state. Because the state is
 // this one row, a grant has at most one live refresh token.
 type Grant struct {
-	ID               string
-	ConsentID        string
-	ClientID         string
-	UserID           string
-	ClientEpoch      int64
-	UserEpoch        int64
-	Scopes           Strings
-	Resources        Strings
-	Claims           string // asked for one by one and allowed, as JSON; empty for none
-	SessionID        string
-	Offline          bool
-	AuthTime         time.Time  `gorm:"serializer:millis"`
-	ACR              string     `gorm:"column:acr"`
-	AMR              Strings    `gorm:"column:amr"`
+	ID string
+	GrantTerms
 	CreatedAt        time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
 	ExpiresAt        time.Time  `gorm:"serializer:millis"` // the absolute maximum
 	RevokedAt        *time.Time `gorm:"serializer:millis"`
@@ -40,12 +28,7 @@ type Grant struct {
 }
 
 func newGrant(c AuthorizationCode, r Redemption, now time.Time) Grant {
-	g := Grant{
-		ID: r.GrantID, ConsentID: c.ConsentID, ClientID: c.ClientID, UserID: c.UserID, ClientEpoch: c.ClientEpoch,
-		UserEpoch: c.UserEpoch, Scopes: c.Scopes, Resources: c.Resources, Claims: c.Claims, SessionID: c.SessionID, Offline: c.Offline,
-		AuthTime: c.AuthTime, ACR: c.ACR, AMR: c.AMR, CreatedAt: now, ExpiresAt: r.GrantExpiresAt,
-		Nonce: c.Nonce,
-	}
+	g := Grant{ID: r.GrantID, GrantTerms: c.GrantTerms, CreatedAt: now, ExpiresAt: r.GrantExpiresAt, Nonce: c.Nonce}
 	if r.RefreshHash != nil {
 		g.CurrentHash, g.RefreshExpiresAt = r.RefreshHash, &r.RefreshExpiresAt
 	}
@@ -82,7 +65,9 @@ type RotationResult struct {
 	Outage time.Duration
 }
 
-const rotateColumns = "id, user_id, client_id, scopes, resources, claims, session_id, auth_time, acr, amr, created_at, expires_at"
+// rotatedRow has the columns of a grant that a rotation returns: all but the state of its refresh token.
+var rotatedRow = db.NewRecord[Grant]("grants").Without("revoked_at", "revoke_reason", "current_hash", "previous_hash",
+	"rotated_at", "refresh_expires_at", "successor_sealed")
 
 // revokeTimeout is how long a revocation that nobody waits for may take.
 const revokeTimeout = 10 * time.Second
@@ -115,14 +100,14 @@ func (s *Store) RotateRefreshToken(ctx context.Context, r Rotation, e Event) (Ro
 	e.ClientID, e.GrantID, e.Token = r.ClientID, r.GrantID, HashReference(r.issued())
 	g, err := s.changeGrant(ctx, e, `UPDATE grants SET `+set+`
 		WHERE id = ? AND current_hash = ? AND client_id = ? AND revoked_at IS NULL AND expires_at > ? AND refresh_expires_at > ?
-		AND `+live("grants")+` RETURNING `+rotateColumns, args)
+		AND `+live("grants")+` RETURNING `+rotatedRow.Columns(), args)
 	if errors.Is(err, ErrNotFound) {
 		return s.classifyRefresh(ctx, r, arrived)
 	}
 	return RotationResult{Grant: g}, db.Wrap("rotate refresh token", err)
 }
 
-// changeGrant runs an UPDATE … RETURNING rotateColumns on at most one grant with its audit row: one statement and so one
+// changeGrant runs an UPDATE … RETURNING the columns of rotatedRow on at most one grant with its audit row: one statement and so one
 // round trip on PostgreSQL, a short transaction on SQLite, which has no INSERT in a WITH.
 func (s *Store) changeGrant(ctx context.Context, e Event, update string, args []any) (g Grant, err error) {
 	row, err := s.row(ctx, e)
@@ -130,7 +115,7 @@ func (s *Store) changeGrant(ctx context.Context, e Event, update string, args []
 		return Grant{}, err
 	}
 	if s.Engine() == Postgres {
-		query := `WITH changed AS (` + update + `), recorded AS (` + changedGrantRow.query + `) SELECT ` + rotateColumns + ` FROM changed`
+		query := `WITH changed AS (` + update + `), recorded AS (` + changedGrantRow.query + `) SELECT ` + rotatedRow.Columns() + ` FROM changed`
 		args = append(args, changedGrantRow.args(&row)...)
 		if g, err = scanRotated(ctx, s.Write, query, args); err == nil {
 			s.count(e.Type)
@@ -150,10 +135,7 @@ func (s *Store) changeGrant(ctx context.Context, e Event, update string, args []
 
 func scanRotated(ctx context.Context, conn db.Conn, query string, args []any) (Grant, error) {
 	var g Grant
-	var authTime, created, expires int64
-	dest := []any{&g.ID, &g.UserID, &g.ClientID, &g.Scopes, &g.Resources, &g.Claims, &g.SessionID, &authTime, &g.ACR, &g.AMR, &created, &expires}
-	err := db.QueryRow(ctx, conn, dest, query, args...)
-	g.AuthTime, g.CreatedAt, g.ExpiresAt = db.FromMillis(authTime), db.FromMillis(created), db.FromMillis(expires)
+	err := db.QueryRow(ctx, conn, rotatedRow.Targets(&g), query, args...)
 	return g, err
 }
 

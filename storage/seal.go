@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"hash"
 	"slices"
-	"sync"
 	"time"
 
 	"gatehouse/storage/db"
@@ -84,7 +83,7 @@ func (s *Store) retiredMAC(seal AuditSeal, before []byte) []byte {
 	return h.Sum(nil)
 }
 
-var sealColumns = sync.OnceValue(func() string { return db.Columns(&AuditSeal{}, "audit_seals") })
+var sealRow = db.NewRecord[AuditSeal]("audit_seals")
 
 // SealAudit seals the audit rows that are committed and not sealed, and returns how many. Of many processes one does so at a
 // time; rows that commit later fall into the next seal. Call it every second.
@@ -135,7 +134,7 @@ func (s *Store) sealOnce(ctx context.Context) (n int64, err error) {
 		if s.Engine() == Postgres {
 			lock = " FOR UPDATE SKIP LOCKED"
 		}
-		last, err := db.Select[AuditSeal](ctx, tx.Write, "SELECT "+sealColumns()+" FROM audit_seals WHERE id = (SELECT max(id) FROM audit_seals)"+lock)
+		last, err := db.Select[AuditSeal](ctx, tx.Write, "SELECT "+sealRow.Columns()+" FROM audit_seals WHERE id = (SELECT max(id) FROM audit_seals)"+lock)
 		if err != nil {
 			return err
 		}

@@ -2,8 +2,6 @@ package storage
 
 import (
 	"context"
-	"encoding/json"
-	"sync"
 	"time"
 
 	"gatehouse/storage/db"
@@ -35,22 +33,15 @@ func (s *Store) SessionByToken(ctx context.Context, hash []byte, idle time.Durat
 	now := s.Now()
 	var b BrowserSession
 	var u User
-	var profile []byte
-	dest := []any{
-		&b.ID, &b.TokenHash, &b.UserID, &b.UserEpoch, db.ScanTime(&b.AuthTime), &b.ACR, &b.AMR, db.ScanTime(&b.CreatedAt), db.ScanTime(&b.LastSeenAt), db.ScanTime(&b.ExpiresAt), db.ScanNullTime(&b.EndedAt), &b.Personal, &b.PersonalKey,
-		&u.ID, &u.Username, &u.UsernameKey, &u.Email, &u.EmailKey, &u.Name, &profile, &u.Admin, &u.Epoch, db.ScanTime(&u.CreatedAt), db.ScanTime(&u.UpdatedAt), db.ScanNullTime(&u.DisabledAt), db.ScanNullTime(&u.EmailVerifiedAt), db.ScanNullTime(&u.PhoneVerifiedAt),
-	}
-	err := db.QueryRow(ctx, s.Read, dest, "SELECT "+sessionColumns()+", "+userColumns()+` FROM browser_sessions
+	dest := append(sessionRow.Targets(&b), userRow.Targets(&u)...)
+	err := db.QueryRow(ctx, s.Read, dest, "SELECT "+sessionRow.QualifiedColumns()+", "+userRow.QualifiedColumns()+` FROM browser_sessions
 		JOIN users ON users.id = browser_sessions.user_id AND users.disabled_at IS NULL AND users.epoch = browser_sessions.user_epoch
 		WHERE token_hash = ? AND ended_at IS NULL AND expires_at > ? AND last_seen_at > ?`, hash, db.Millis(now), db.Millis(now.Add(-idle)))
-	if err == nil && len(profile) > 0 {
-		err = json.Unmarshal(profile, &u.Profile)
-	}
 	b.open(s)
 	return b, u, db.Wrap("read session", err)
 }
 
-var sessionColumns = sync.OnceValue(func() string { return db.Columns(&BrowserSession{}, "browser_sessions") })
+var sessionRow = db.NewRecord[BrowserSession]("browser_sessions")
 
 // UnendedSession returns the session with that cookie hash that nobody has ended, though it may have expired, or
 // ErrNotFound.

@@ -48,8 +48,12 @@ func (w *world) code(t testing.TB, hash string) storage.Redemption {
 	now := w.clock.Now()
 	challenge := "the challenge"
 	c := storage.AuthorizationCode{
-		Hash: []byte(hash), ClientID: w.client.ID, UserID: w.user.ID, ClientEpoch: 1, UserEpoch: 1, Scopes: storage.Strings{"read"}, Resources: storage.Strings{}, AMR: storage.Strings{"pwd"},
-		AuthTime: now, RedirectURI: "https://a/cb", RedirectSent: true, Challenge: &challenge, CreatedAt: now, ExpiresAt: now.Add(time.Minute),
+		Hash: []byte(hash),
+		GrantTerms: storage.GrantTerms{
+			ClientID: w.client.ID, UserID: w.user.ID, ClientEpoch: 1, UserEpoch: 1,
+			Scopes: storage.Strings{"read"}, Resources: storage.Strings{}, AMR: storage.Strings{"pwd"}, AuthTime: now,
+		},
+		RedirectURI: "https://a/cb", RedirectSent: true, Challenge: &challenge, CreatedAt: now, ExpiresAt: now.Add(time.Minute),
 	}
 	storagetest.Must(t, w.IssueCode(t.Context(), storage.Approval{Code: c, Allowed: storage.Strings{"#read"}, FromConsentPage: true}, storagetest.Event("code")))
 	uri := "https://a/cb"

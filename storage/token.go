@@ -3,7 +3,6 @@ package storage
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"gatehouse/storage/db"
@@ -44,29 +43,20 @@ func (s *Store) ActiveToken(ctx context.Context, t TokenRef) (username string, e
 	return "", db.Wrap("check token", err)
 }
 
-var userColumns = sync.OnceValue(func() string { return db.Columns(&User{}, "users") })
-
 // GrantedClaims is what a person's grant lets an app know of them.
 type GrantedClaims struct {
-	Scopes Strings `gorm:"column:granted_scopes"`
-	Claims string  `gorm:"column:granted_claims"` // asked for one by one, as JSON
+	Scopes Strings
+	Claims string // requested by name, as JSON
 }
 
 // UserByToken is ActiveToken for a person's token at the userinfo endpoint: it returns the person, and what the token's grant
 // holds. ErrNotFound means dead.
 func (s *Store) UserByToken(ctx context.Context, t TokenRef) (User, GrantedClaims, error) {
-	type row struct {
-		User          `gorm:"embedded"`
-		GrantedClaims `gorm:"embedded"`
-	}
-	found, err := db.Select[row](ctx, s.Read, "SELECT "+userColumns()+", grants.scopes AS granted_scopes, grants.claims AS granted_claims"+liveUserToken, t.GrantID, t.ClientID, t.JTI)
-	if err == nil && len(found) == 0 {
-		err = ErrNotFound
-	}
-	if err != nil {
-		return User{}, GrantedClaims{}, db.Wrap("check token", err)
-	}
-	return found[0].User, found[0].GrantedClaims, nil
+	var u User
+	var claims GrantedClaims
+	err := db.QueryRow(ctx, s.Read, append(userRow.Targets(&u), &claims.Scopes, &claims.Claims),
+		"SELECT "+userRow.QualifiedColumns()+", grants.scopes, grants.claims"+liveUserToken, t.GrantID, t.ClientID, t.JTI)
+	return u, claims, db.Wrap("check token", err)
 }
 
 // RevokeToken makes one access token useless. Revoking it again changes nothing and writes no event.

@@ -27,6 +27,8 @@ type User struct {
 	PhoneVerifiedAt *time.Time `gorm:"serializer:millis"`
 }
 
+var userRow = db.NewRecord[User]("users")
+
 // Profile is what a person tells of themselves, in the words of OIDC Core §5.1. Nothing is decided on it.
 type Profile struct {
 	GivenName   string  `json:"given_name,omitempty"`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,10 +15,18 @@ import (
 // Record is a mapping of the fields of T to the columns of a table, for complete statements. Every list of columns,
 // values and scan targets comes from it, so that a new field is in all of them.
 type Record[T any] struct {
-	table  string
-	names  []string
-	fields [][]int // the index of each field, as of reflect.Value.FieldByIndex
-	types  []columnType
+	table     string
+	names     []string
+	columns   string // names, separated by commas
+	qualified string // the same, each with the table
+	fields    []recordField
+}
+
+// recordField is the field of a column.
+type recordField struct {
+	index []int // as of reflect.Value.FieldByIndex
+	json  bool  // stored as JSON
+	columnType
 }
 
 // columnType is the type of a column: its name in PostgreSQL, and the type of the Go values that it is stored as.
@@ -36,22 +45,49 @@ func NewRecord[T any](table string) *Record[T] {
 	r := &Record[T]{table: table}
 	for _, name := range sch.DBNames {
 		field := sch.FieldsByDBName[name]
+		_, isJSON := field.Serializer.(schema.JSONSerializer)
 		r.names = append(r.names, name)
-		r.fields = append(r.fields, reflect.TypeFor[T]().FieldByIndex(field.StructField.Index).Index)
-		r.types = append(r.types, columnTypeOf(field))
+		r.fields = append(r.fields, recordField{field.StructField.Index, isJSON, columnTypeOf(field, isJSON)})
 	}
+	r.join()
 	return r
 }
 
-func columnTypeOf(field *schema.Field) columnType {
+// join sets the lists of names.
+func (r *Record[T]) join() {
+	r.columns = strings.Join(r.names, ", ")
+	r.qualified = r.table + "." + strings.Join(r.names, ", "+r.table+".")
+}
+
+// Without returns the mapping without some columns. It panics when one of them does not exist.
+func (r *Record[T]) Without(names ...string) *Record[T] {
+	out := &Record[T]{table: r.table}
+	for i, name := range r.names {
+		if !slices.Contains(names, name) {
+			out.names, out.fields = append(out.names, name), append(out.fields, r.fields[i])
+		}
+	}
+	if len(out.names)+len(names) != len(r.names) {
+		panic(fmt.Sprintf("%s has not all of the columns %v", r.table, names))
+	}
+	out.join()
+	return out
+}
+
+func columnTypeOf(field *schema.Field, isJSON bool) columnType {
 	text, bigint := reflect.TypeFor[string](), reflect.TypeFor[int64]()
-	switch t := field.FieldType; t {
-	case text:
+	if isJSON {
 		return columnType{"text", text}
+	}
+	switch t := field.FieldType; t {
+	case text, reflect.TypeFor[*string](), reflect.TypeFor[Strings](), reflect.TypeFor[*Strings]():
+		return columnType{"text", t}
 	case bigint, reflect.TypeFor[time.Time]():
 		return columnType{"bigint", bigint}
-	case reflect.TypeFor[*int64](), reflect.TypeFor[*time.Time]():
+	case reflect.TypeFor[*int64](), reflect.TypeFor[*time.Time](), reflect.TypeFor[*time.Duration]():
 		return columnType{"bigint", reflect.TypeFor[*int64]()}
+	case reflect.TypeFor[bool](), reflect.TypeFor[*bool]():
+		return columnType{"boolean", t}
 	case reflect.TypeFor[[]byte]():
 		return columnType{"bytea", t}
 	default:
@@ -60,7 +96,10 @@ func columnTypeOf(field *schema.Field) columnType {
 }
 
 // Columns returns the names of the columns, separated by commas.
-func (r *Record[T]) Columns() string { return strings.Join(r.names, ", ") }
+func (r *Record[T]) Columns() string { return r.columns }
+
+// QualifiedColumns returns Columns, each with the name of the table.
+func (r *Record[T]) QualifiedColumns() string { return r.qualified }
 
 // Names returns the names of the columns.
 func (r *Record[T]) Names() []string { return r.names }
@@ -68,14 +107,21 @@ func (r *Record[T]) Names() []string { return r.names }
 // Targets returns the scan targets of Columns in v.
 func (r *Record[T]) Targets(v *T) []any {
 	out := make([]any, len(r.fields))
-	for i, index := range r.fields {
-		switch p := reflect.ValueOf(v).Elem().FieldByIndex(index).Addr().Interface().(type) {
+	record := reflect.ValueOf(v).Elem()
+	for i, f := range r.fields {
+		p := record.FieldByIndex(f.index).Addr().Interface()
+		switch p := p.(type) {
 		case *time.Time:
 			out[i] = ScanTime(p)
 		case **time.Time:
 			out[i] = ScanNullTime(p)
+		case **time.Duration:
+			out[i] = nullDurationScanner{p}
 		default:
 			out[i] = p
+		}
+		if f.json {
+			out[i] = jsonScanner{p}
 		}
 	}
 	return out
@@ -93,7 +139,12 @@ func (r *Record[T]) Values(v *T, without map[string]string) []any {
 }
 
 func (r *Record[T]) value(v *T, column int) any {
-	switch value := reflect.ValueOf(v).Elem().FieldByIndex(r.fields[column]).Interface().(type) {
+	f := r.fields[column]
+	field := reflect.ValueOf(v).Elem().FieldByIndex(f.index).Interface()
+	if f.json {
+		return jsonValue{field}
+	}
+	switch value := field.(type) {
 	case time.Time:
 		return Millis(value)
 	case *time.Time:
@@ -101,6 +152,12 @@ func (r *Record[T]) value(v *T, column int) any {
 			return (*int64)(nil)
 		}
 		millis := Millis(*value)
+		return &millis
+	case *time.Duration:
+		if value == nil {
+			return (*int64)(nil)
+		}
+		millis := value.Milliseconds()
 		return &millis
 	default:
 		return value
@@ -113,7 +170,7 @@ func (r *Record[T]) InsertFrom(relation string, from map[string]string) string {
 	expressions := make([]string, len(r.names))
 	for i, name := range r.names {
 		if expressions[i] = from[name]; expressions[i] == "" {
-			expressions[i] = "?::" + r.types[i].postgres
+			expressions[i] = "?::" + r.fields[i].postgres
 		}
 	}
 	return "INSERT INTO " + r.table + " (" + r.Columns() + ") SELECT " + strings.Join(expressions, ", ") + " FROM " + relation
@@ -142,7 +199,7 @@ func (r *Record[T]) InsertMissing(ctx context.Context, c Conn, records []T) erro
 		return InsertMissing(ctx, c, records)
 	}
 	arrays, columns := make([]any, len(r.names)), make([]string, len(r.names))
-	for i, t := range r.types {
+	for i, t := range r.fields {
 		array := reflect.MakeSlice(reflect.SliceOf(t.value), len(records), len(records))
 		for j := range records {
 			array.Index(j).Set(reflect.ValueOf(r.value(&records[j], i)))

@@ -4,10 +4,10 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"strings"
-	"sync"
 	"time"
 
 	"gorm.io/gorm/schema"
@@ -44,19 +44,6 @@ func (s *Strings) Scan(v any) error {
 // splitSpaces splits at spaces only: a value may contain other characters that Unicode classifies as spaces.
 func splitSpaces(s string) []string {
 	return strings.FieldsFunc(s, func(r rune) bool { return r == ' ' })
-}
-
-// Columns lists the columns of a record, for complete statements.
-func Columns(record any, table string) string {
-	sch, err := schema.Parse(record, &sync.Map{}, schema.NamingStrategy{})
-	if err != nil {
-		panic("parse a record: " + err.Error()) // our own structs always parse
-	}
-	names := make([]string, 0, len(sch.DBNames))
-	for _, name := range sch.DBNames {
-		names = append(names, table+"."+name)
-	}
-	return strings.Join(names, ", ")
 }
 
 // Has reports whether value is in the list.
@@ -150,6 +137,47 @@ func (t nullTimeScanner) Scan(v any) error {
 	}
 	*t.at = new(time.Time)
 	return timeScanner{*t.at}.Scan(v)
+}
+
+// nullDurationScanner scans a duration that may be NULL from a column of milliseconds.
+type nullDurationScanner struct{ at **time.Duration }
+
+// Scan implements sql.Scanner.
+func (d nullDurationScanner) Scan(v any) error {
+	*d.at = nil
+	if v == nil {
+		return nil
+	}
+	n, ok := v.(int64)
+	if !ok {
+		return fmt.Errorf("%T is not milliseconds", v)
+	}
+	duration := time.Duration(n) * time.Millisecond
+	*d.at = &duration
+	return nil
+}
+
+// jsonScanner scans a column of JSON into what to points at.
+type jsonScanner struct{ to any }
+
+// Scan implements sql.Scanner.
+func (j jsonScanner) Scan(v any) error {
+	switch v := v.(type) {
+	case string:
+		return json.Unmarshal([]byte(v), j.to)
+	case []byte:
+		return json.Unmarshal(v, j.to)
+	}
+	return fmt.Errorf("%T is not JSON", v)
+}
+
+// jsonValue is a value that is stored as JSON.
+type jsonValue struct{ v any }
+
+// Value implements driver.Valuer.
+func (j jsonValue) Value() (driver.Value, error) {
+	b, err := json.Marshal(j.v)
+	return string(b), err
 }
 
 // Millis returns the Unix milliseconds in which a time is stored.
