@@ -1,6 +1,6 @@
-// Package config decides what the settings of Gatehouse are: their names, defaults and bounds, and how the environment
-// and the command line give them their values. It is the only package that reads the environment or a secret file, and
-// it reports every mistake at once. What a setting is used for is left to the package it is handed to.
+// Package config decides the settings: their names, defaults and bounds, and how they are read from the environment and
+// the command line. It is the only package that reads the environment or a secret file, and it reports all errors
+// together. The use of a setting is left to the package that receives it.
 package config
 
 import (
@@ -14,15 +14,15 @@ import (
 	"gatehouse/ratelimit"
 )
 
-// Config is one complete, valid set of settings. It is read once at start and handed down by value.
+// Config is a complete, valid set of settings. It is read once at startup and passed by value.
 type Config struct {
 	Issuer      string // URL without query, fragment or trailing slash
 	Listen      string // host:port of the public listener
 	AdminListen string // host:port of the admin listener, empty when off
 
 	DatabaseURL       string // sqlite:PATH or postgres://…
-	DatabasePool      int    // most connections to the database, 0 for four per core
-	SecretKey         []byte // 32 bytes, nil when it is to be read or made beside an embedded database
+	DatabasePool      int    // maximum number of connections, 0 for four per core
+	SecretKey         []byte // 32 bytes, or nil to read or create the file next to an SQLite database
 	SecretKeyPrevious []byte // 32 bytes or nil
 
 	TLSCertFile    string
@@ -33,7 +33,7 @@ type Config struct {
 	LogLevel  slog.Level
 	LogFormat string // "json", "text" or "auto": text on a terminal
 
-	Environment string // "live" or "test", the mark in every opaque credential
+	Environment string // "live" or "test", part of every opaque credential
 
 	AccessTokenTTL    time.Duration
 	CodeTTL           time.Duration
@@ -47,28 +47,28 @@ type Config struct {
 	KeyRotationPeriod time.Duration
 	IDTokenTTL        time.Duration
 	ShutdownTimeout   time.Duration
-	ShutdownDelay     time.Duration // how long it still serves after it was told to stop
+	ShutdownDelay     time.Duration // how long it keeps serving after a shutdown signal
 	RequestTimeout    time.Duration
-	AuditRetention    time.Duration // 0: for ever
+	AuditRetention    time.Duration // 0: indefinitely
 
-	MaxRequests int // worked on at once, 0: any number
+	MaxRequests int // in flight, 0: no limit
 
 	PasswordMinLength   int // characters
-	PasswordConcurrency int // password hashes computed at once, 0 for half the cores
+	PasswordConcurrency int // concurrent password hashes, 0 for half the cores
 
 	RateLimits              map[string]ratelimit.Rate // of every limit; nil: off
 	FetchAllowHosts         []string
 	Registration            string   // "off", "token" or "open"
-	RegistrationScopes      []string // what a client that registers itself may ask for
+	RegistrationScopes      []string // the scopes that dynamically registered clients may request
 	RegistrationRequirePKCE bool
 }
 
-// Embedded reports whether the database is the embedded SQLite one, and the path of its file.
+// SQLitePath returns the path of the database file, and whether the database is SQLite.
 func (c Config) SQLitePath() (path string, ok bool) {
 	return strings.CutPrefix(c.DatabaseURL, "sqlite:")
 }
 
-// IssuerURL is the parsed issuer.
+// IssuerURL returns the parsed issuer.
 func (c Config) IssuerURL() *url.URL {
 	u, err := url.Parse(c.Issuer)
 	if err != nil {
@@ -77,13 +77,13 @@ func (c Config) IssuerURL() *url.URL {
 	return u
 }
 
-// Secure reports whether browsers reach Gatehouse over https, so that cookies may demand it.
+// IsHTTPS reports whether the issuer is https, so that cookies can be Secure.
 func (c Config) IsHTTPS() bool { return strings.HasPrefix(c.Issuer, "https://") }
 
-// EncodeKey is the text form of a root key.
+// EncodeKey returns a root key as a string.
 func EncodeKey(key []byte) string { return base64.StdEncoding.EncodeToString(key) }
 
-// DecodeKey reads a root key: base64 of 32 bytes, standard or URL alphabet, padded or not.
+// DecodeKey parses a root key: base64 of 32 bytes, standard or URL alphabet, padded or not.
 func DecodeKey(s string) ([]byte, bool) {
 	s = strings.TrimRight(strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimSpace(s)), "=")
 	key, err := base64.RawStdEncoding.DecodeString(s)

@@ -11,23 +11,25 @@ import (
 // Flag describes one setting as a command-line flag.
 type Flag struct {
 	Name, Default, Usage string
-	Hidden               bool // a secret, which help does not suggest: everyone on the machine can read a command line
+	Hidden               bool // a secret, hidden from help because every user of the host can read a command line
 }
 
-// Flags lists every setting as a flag, in the order of the contract.
+// Flags returns every setting as a flag, in the order of the table.
 func Flags() []Flag {
 	var out []Flag
 	for _, s := range settings {
-		doc, _, _ := strings.Cut(strings.ReplaceAll(s.doc, " in [operate.md](operate.md)", " "+strings.Join(ratelimit.Names(), ", ")), ". ")
+		doc := strings.ReplaceAll(s.doc, " in [operate.md](operate.md)", " "+strings.Join(ratelimit.Names(), ", "))
+		doc, _, _ = strings.Cut(doc, ". ")
+		doc = strings.ReplaceAll(strings.TrimSuffix(doc, "."), "`", "")
 		if s.pending != "" {
-			doc = strings.TrimSuffix(doc, ".") + "; without effect in this version"
+			doc += "; has no effect in this version"
 		}
-		out = append(out, Flag{Name: s.flag(), Default: s.def, Usage: strings.ReplaceAll(strings.TrimSuffix(doc, "."), "`", "") + " (" + s.env + ")", Hidden: s.hidden()})
+		out = append(out, Flag{Name: s.flag(), Default: s.def, Usage: doc + " (" + s.env + ")", Hidden: s.isSecret()})
 	}
 	return out
 }
 
-// Print writes the settings in force as environment lines, secrets redacted.
+// WriteRedacted writes the settings as environment lines, with secrets redacted.
 func (c Config) WriteRedacted(w io.Writer) error {
 	for _, s := range settings {
 		if _, err := fmt.Fprintf(w, "%s=%s\n", s.env, s.get(&c)); err != nil {
@@ -37,7 +39,7 @@ func (c Config) WriteRedacted(w io.Writer) error {
 	return nil
 }
 
-// Map is the settings in force by environment name, secrets redacted.
+// RedactedValues returns the settings by environment name, with secrets redacted.
 func (c Config) RedactedValues() map[string]string {
 	out := make(map[string]string, len(settings))
 	for _, s := range settings {
@@ -46,20 +48,24 @@ func (c Config) RedactedValues() map[string]string {
 	return out
 }
 
-// Markdown is the text of docs/config.md.
+// Markdown returns the contents of docs/config.md.
 func Markdown() string {
 	var b strings.Builder
 	b.WriteString("# Settings\n\n<!-- Generated from package config by `make golden`; do not edit. -->\n\n" +
-		"Every setting is an environment variable and a flag; the flag wins. Those marked *file* can also be read from the file\n" +
-		"that `…_FILE` names. Those marked *secret* are redacted by `gatehouse config print`; their flags work with a warning,\n" +
-		"because everyone on the machine can read a command line. `gatehouse config check` reports every mistake at once.\n\n" +
+		"Every setting is an environment variable and a flag; the flag overrides the variable. Settings marked *file* " +
+		"can also\n" +
+		"be read from the file that `…_FILE` names. Settings marked *secret* are redacted by `gatehouse config print`; " +
+		"their\n" +
+		"flags work with a warning, because every user of the host can read a command line. `gatehouse config check` " +
+		"reports\n" +
+		"all errors together.\n\n" +
 		"| Environment | Flag | Default | Meaning |\n|---|---|---|---|\n")
 	for _, s := range settings {
 		name, flag, def, doc := "`"+s.env+"`", "`--"+s.flag()+"`", "", s.doc
 		if s.file {
 			name += " *file*"
 		}
-		if s.hidden() {
+		if s.isSecret() {
 			name += " *secret*"
 		}
 		if s.def != "" {

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// Traces says where OpenTelemetry traces go, by the standard variables (OpenTelemetry Protocol Exporter). Sampling, batches
-// and the resource are the SDK's to read.
+// Traces has the settings of the OpenTelemetry exporter, from the standard variables (OpenTelemetry Protocol Exporter).
+// The SDK reads the variables for sampling, batches and the resource.
 type Traces struct {
-	Endpoint string // URL that spans are posted to; empty: nowhere
+	Endpoint string // URL that spans are sent to; empty: no traces
 	Headers  map[string]string
 	Timeout  time.Duration
 	Gzip     bool
@@ -37,10 +37,18 @@ func LoadTraces(getenv func(string) string) (Traces, error) {
 		return t, nil
 	}
 	if u, err := url.Parse(t.Endpoint); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return Traces{}, Errors{fmt.Sprintf("OTEL_EXPORTER_OTLP_ENDPOINT: %q is not a URL; write one like http://127.0.0.1:4318", t.Endpoint)}
+		return Traces{}, Errors{
+			fmt.Sprintf("OTEL_EXPORTER_OTLP_ENDPOINT: %q is not a URL; write one like http://127.0.0.1:4318", t.Endpoint),
+		}
 	}
 	if p := get("PROTOCOL"); p != "" && p != "http/protobuf" {
-		return Traces{}, Errors{fmt.Sprintf("OTEL_EXPORTER_OTLP_PROTOCOL: %q is not spoken; write http/protobuf, and the collector's port for it, usually 4318", p)}
+		return Traces{}, Errors{
+			fmt.Sprintf(
+				"OTEL_EXPORTER_OTLP_PROTOCOL: %q is not supported; write http/protobuf, and use the collector's port for it, "+
+					"usually 4318",
+				p,
+			),
+		}
 	}
 	for _, item := range splitList(get("HEADERS")) {
 		name, value, ok := strings.Cut(item, "=")

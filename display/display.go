@@ -24,7 +24,7 @@ func CheckName(s string) error {
 	visible, marks := false, 0
 	for _, r := range s {
 		if !IsPrintable(r) {
-			return fmt.Errorf("has the character U+%04X, which is invisible or changes how the text around it is shown", r)
+			return fmt.Errorf("has the character U+%04X, which is invisible or changes how the surrounding text is displayed", r)
 		}
 		marks++
 		if !unicode.IsMark(r) {
@@ -44,15 +44,15 @@ func CheckName(s string) error {
 	return nil
 }
 
-// Name returns s, or otherwise when s is not a name. It is for records that were stored before CheckName existed.
-func NameOr(s, otherwise string) string {
+// NameOr returns s, or fallback if s is not a valid name. It is for records that were stored without CheckName.
+func NameOr(s, fallback string) string {
 	if CheckName(s) != nil {
-		return otherwise
+		return fallback
 	}
 	return s
 }
 
-// Printable reports whether r has a visible glyph, combines with the previous character, or is an ordinary space.
+// IsPrintable reports whether r has a visible glyph, combines with the previous character, or is an ordinary space.
 func IsPrintable(r rune) bool {
 	switch r {
 	case 0x2800, 0x1d159, 0x13441, 0x13442, utf8.RuneError: // braille without dots, the null notehead, blank hieroglyphs

@@ -13,13 +13,14 @@ import (
 func TestNamesAreVisibleAndPrintable(t *testing.T) {
 	t.Parallel()
 	for _, s := range []string{
-		"Notes", "Müller & Söhne", "Иван", "日本語 アプリ", "علي رضا", "ไทย", "नमस्ते", "O’Brien", "C++ <b>", "❤️ Hearts", "a b", "שלום",
+		"Notes", "Müller & Söhne", "Иван", "日本語 アプリ", "علي رضا", "ไทย", "नमस्ते", "O’Brien", "C++ <b>", "❤️ Hearts", "a b",
+		"שלום",
 	} {
 		if err := display.CheckName(s); err != nil {
 			t.Errorf("CheckName(%q) = %v, want nil", s, err)
 		}
 		if got := display.NameOr(s, "x"); got != s {
-			t.Errorf("Name(%q) = %q", s, got)
+			t.Errorf("NameOr(%q, \"x\") = %q, want the name", s, got)
 		}
 	}
 	for _, s := range invisible {
@@ -27,19 +28,22 @@ func TestNamesAreVisibleAndPrintable(t *testing.T) {
 			t.Errorf("CheckName(%q) = nil, want an error", s)
 		}
 		if got := display.NameOr(s, "x"); got != "x" {
-			t.Errorf("Name(%q) = %q, want the other", s, got)
+			t.Errorf("NameOr(%q, \"x\") = %q, want the fallback", s, got)
 		}
 	}
 }
 
-// invisible are names that cannot be read, or read as another.
+// invisible lists names that cannot be read, or that look like another name.
 var invisible = []string{
-	"", " ", "\u00a0", "\u3000", "\u200b", "\u200b\u200b", "Not\u200bes", "Not\u200des", "\u2060", "\ufeffNotes", "No\u00adtes", "\u202eseton", "\u2066Notes\u2069", "\u200fNotes", "\u061cNotes",
-	"Notes\x1b[2J", "Notes\u009b2J", "No\ntes", "No\rtes", "No\ttes", "Notes\x00", "Notes\x7f", " Notes", "Notes ", "\u3164", "\u115f", "\uffa0", "\u2800", "\U0001d159", "\U00013441", "\U00013442", "\u0301", "\u034f", "\U000e0001", "\ue000",
+	"", " ", "\u00a0", "\u3000", "\u200b", "\u200b\u200b", "Not\u200bes", "Not\u200des", "\u2060", "\ufeffNotes",
+	"No\u00adtes", "\u202eseton", "\u2066Notes\u2069", "\u200fNotes", "\u061cNotes",
+	"Notes\x1b[2J", "Notes\u009b2J", "No\ntes", "No\rtes", "No\ttes", "Notes\x00", "Notes\x7f", " Notes", "Notes ",
+	"\u3164", "\u115f", "\uffa0", "\u2800", "\U0001d159", "\U00013441", "\U00013442", "\u0301", "\u034f", "\U000e0001",
+	"\ue000",
 	"No\u2028tes", "Notes\xff", "N" + strings.Repeat("\u0301", 20),
 }
 
-func TestEscapedTextIsPrintable(t *testing.T) {
+func TestEscapeReturnsPrintableText(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
 		"Notes":           "Notes",
@@ -60,15 +64,16 @@ func TestEscapedTextIsPrintable(t *testing.T) {
 	}
 }
 
-// FuzzEscape: what is escaped is printable, and JSON means the same as before.
+// FuzzEscape checks that escaped text is printable and that escaped JSON has the same value.
 func FuzzEscape(f *testing.F) {
 	for _, s := range invisible {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		got := display.Escape(s)
-		if !utf8.ValidString(got) || strings.ContainsFunc(got, func(r rune) bool { return !display.IsPrintable(r) || unicode.IsControl(r) }) {
-			t.Errorf("Escape(%q) = %q", s, got)
+		if !utf8.ValidString(got) ||
+			strings.ContainsFunc(got, func(r rune) bool { return !display.IsPrintable(r) || unicode.IsControl(r) }) {
+			t.Errorf("Escape(%q) = %q, which is not printable", s, got)
 		}
 		plain, err := json.Marshal(strings.ToValidUTF8(s, "?"))
 		if err != nil {
@@ -79,10 +84,10 @@ func FuzzEscape(f *testing.F) {
 			t.Fatal(err)
 		}
 		if err := json.Unmarshal([]byte(display.Escape(string(plain))), &b); err != nil || a != b {
-			t.Errorf("%s means %q, escaped %q (%v)", plain, a, b, err)
+			t.Errorf("%s is %q in JSON, escaped %q (%v)", plain, a, b, err)
 		}
 		if err := display.CheckName(s); err == nil && display.Escape(s) != s {
-			t.Errorf("the name %q is escaped", s)
+			t.Errorf("Escape(%q) changes a valid name", s)
 		}
 	})
 }

@@ -21,7 +21,7 @@ func Nearest(name string, candidates []string) string {
 	return best
 }
 
-// DidYouMean returns the question to append to an error about an unknown name, or "".
+// DidYouMean returns the suggestion to append to an error about an unknown name, or "".
 func DidYouMean(name string, candidates []string) string {
 	if near := Nearest(name, candidates); near != "" {
 		return "; did you mean " + near + "?"

@@ -31,8 +31,9 @@ func TestParseReadsDaysAndWeeks(t *testing.T) {
 func TestFormatOmitsZeroUnits(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[time.Duration]string{
-		0: "0s", time.Second: "1s", 90 * time.Second: "1m30s", 15 * time.Minute: "15m", time.Hour: "1h", 90 * time.Minute: "1h30m",
-		720 * time.Hour: "720h", time.Hour + time.Second: "1h0m1s",
+		0: "0s", time.Second: "1s", 90 * time.Second: "1m30s", 15 * time.Minute: "15m", time.Hour: "1h",
+		90 * time.Minute: "1h30m",
+		720 * time.Hour:  "720h", time.Hour + time.Second: "1h0m1s",
 	} {
 		if got := duration.Format(in); got != want {
 			t.Errorf("Format(%d ns) = %q, want %q", in, got, want)

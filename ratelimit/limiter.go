@@ -42,8 +42,8 @@ type Options struct {
 	RedisTimeout time.Duration    // of one command; zero: 100 ms
 }
 
-// New returns a Limiter for these rates, which is nil without rates. It returns an error if the Redis URL is invalid, but
-// not if Redis is unreachable.
+// New returns a Limiter for these rates, which is nil without rates. It returns an error if the Redis URL is invalid,
+// but not if Redis is unreachable.
 func New(o Options) (*Limiter, error) {
 	if o.Rates == nil {
 		return nil, nil
@@ -75,8 +75,8 @@ func New(o Options) (*Limiter, error) {
 // Count is one event to be counted: by which limit, and the key that it is counted for.
 type Count struct{ Limit, Key string }
 
-// Decision reports whether events are within their limits. It describes the limit that refuses or, if none does, the one
-// with the fewest events remaining.
+// Decision reports whether events are within their limits. It describes the limit that refuses or, if none does, the
+// one with the fewest events remaining.
 type Decision struct {
 	Refused   bool
 	Limit     string // empty if no limit applied
@@ -100,9 +100,9 @@ func (d Decision) NearLimit() bool {
 
 func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
-// Count counts one event for each limit and key, up to the first limit that refuses, so the widest limit should be first.
-// A limit without a rate counts nothing. With Redis it sends one command for all of them; while Redis is unreachable
-// this process counts on its own.
+// Count counts one event for each limit and key, up to the first limit that refuses, so the widest limit should be
+// first. A limit without a rate counts nothing. With Redis it sends one command for all of them; while Redis is
+// unreachable this process counts on its own.
 func (l *Limiter) Count(ctx context.Context, counts ...Count) Decision {
 	return l.decide(ctx, false, counts)
 }
@@ -144,8 +144,8 @@ func (l *Limiter) decide(ctx context.Context, peek bool, counts []Count) Decisio
 	return l.tightest(peek, decisions)
 }
 
-// tightest updates the statistics and returns the decision that refuses or, if none does, the one with the fewest events
-// remaining.
+// tightest updates the statistics and returns the decision that refuses or, if none does, the one with the fewest
+// events remaining.
 func (l *Limiter) tightest(peek bool, decisions []Decision) Decision {
 	least := decisions[0]
 	for _, d := range decisions {

@@ -44,7 +44,10 @@ func open(t *testing.T, redisURL string, now func() time.Time, log *slog.Logger)
 // openBoth returns a Limiter in memory and one in Redis.
 func openBoth(t *testing.T, now func() time.Time) map[string]*ratelimit.Limiter {
 	t.Helper()
-	return map[string]*ratelimit.Limiter{"memory": open(t, "", now, nil), "redis": open(t, redistest.Start(t).URL, now, nil)}
+	return map[string]*ratelimit.Limiter{
+		"memory": open(t, "", now, nil),
+		"redis":  open(t, redistest.Start(t).URL, now, nil),
+	}
 }
 
 func count(l *ratelimit.Limiter, limit, key string) ratelimit.Decision {
@@ -195,7 +198,11 @@ func TestCountStopsAtFirstRefusal(t *testing.T) {
 		for range 4 {
 			count(l, "x", "wide")
 		}
-		d := l.Count(context.Background(), ratelimit.Count{Limit: "x", Key: "wide"}, ratelimit.Count{Limit: "x", Key: "narrow"})
+		d := l.Count(
+			context.Background(),
+			ratelimit.Count{Limit: "x", Key: "wide"},
+			ratelimit.Count{Limit: "x", Key: "narrow"},
+		)
 		if !d.Refused {
 			t.Errorf("%s: %+v, want refused by the first count", name, d)
 		}
@@ -251,7 +258,8 @@ func TestCheckCountsNothing(t *testing.T) {
 
 func BenchmarkCount(b *testing.B) {
 	l, err := ratelimit.New(ratelimit.Options{
-		Rates: map[string]ratelimit.Rate{"x": {Count: 1_000_000, Period: time.Second}}, Now: time.Now, Log: slog.New(slog.DiscardHandler),
+		Rates: map[string]ratelimit.Rate{"x": {Count: 1_000_000, Period: time.Second}}, Now: time.Now,
+		Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -259,7 +267,11 @@ func BenchmarkCount(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			l.Count(context.Background(), ratelimit.Count{Limit: "x", Key: "192.0.2.1"}, ratelimit.Count{Limit: "x", Key: "gcAAAAAAAAAAAAAAAAAAAA"})
+			l.Count(
+				context.Background(),
+				ratelimit.Count{Limit: "x", Key: "192.0.2.1"},
+				ratelimit.Count{Limit: "x", Key: "gcAAAAAAAAAAAAAAAAAAAA"},
+			)
 		}
 	})
 }

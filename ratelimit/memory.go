@@ -62,9 +62,9 @@ func (m *memory) decide(r rate, peek bool, c Count) Decision {
 	return r.decision(c.Limit, after, refused)
 }
 
-// evict examines sixteen keys, which a map iterates in random order, and deletes those with nothing counted or, if there
-// are none, the one with the lowest count. An attacker who invents keys therefore evicts the keys invented before, not a
-// key that is being refused.
+// evict examines sixteen keys, which a map iterates in random order, and deletes those with nothing counted or, if
+// there are none, the one with the lowest count. An attacker who invents keys therefore evicts the keys invented
+// before, not a key that is being refused.
 func (s *shard) evict(now time.Time) {
 	var lowest Count
 	var lowestNext time.Time

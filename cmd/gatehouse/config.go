@@ -8,7 +8,7 @@ import (
 
 func (a *app) configCommand() *cobra.Command {
 	check := &cobra.Command{
-		Use: "check", Short: "Check the settings, and report every mistake at once", Args: exactArgs(),
+		Use: "check", Short: "Check the settings and report all errors together", Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := a.settings(cmd, func(w string) { fmt.Fprintln(a.stderr, "warning: "+w) })
 			if err != nil {

@@ -374,7 +374,7 @@ func TestProfilesOmitCommandLineSecrets(t *testing.T) {
 	admin := freeAddress(t)
 	p := startChild(t, nil, "serve", "--database-url", "sqlite:"+t.TempDir()+"/gatehouse.db", "--listen", freeAddress(t), "--admin-listen", admin, "--secret-key", keyText)
 	p.stderr.waitFor(t, `"msg":"listening"`, p.ended)
-	if !p.stderr.contains("--secret-key shows a secret to everyone on this machine") {
+	if !p.stderr.contains("--secret-key shows a secret to every user of this host") {
 		t.Errorf("the log has no warning of the secret on the command line:\n%s", p.stderr)
 	}
 	for _, path := range []string{"cmdline", "goroutine?debug=2", "heap?debug=1", "allocs?debug=1", "threadcreate?debug=1", "mutex?debug=1", "block?debug=1", "symbol", ""} {

@@ -1,0 +1,194 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"gatehouse/cidr"
+	"gatehouse/loopback"
+	"gatehouse/ratelimit"
+)
+
+func stringField(field func(*Config) *string) func(*Config, string) error {
+	return func(c *Config, v string) error { *field(c) = v; return nil }
+}
+
+func enumField(field func(*Config) *string, allowed ...string) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		for _, a := range allowed {
+			if v == a {
+				*field(c) = v
+				return nil
+			}
+		}
+		return fmt.Errorf("%q is not supported; write %s", v, strings.Join(allowed, " or "))
+	}
+}
+
+func integerField(field func(*Config) *int, low, high int) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < low || n > high {
+			return fmt.Errorf("%q is out of bounds; write a whole number from %d to %d", v, low, high)
+		}
+		*field(c) = n
+		return nil
+	}
+}
+
+func boolField(field func(*Config) *bool) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		b, err := strconv.ParseBool(v)
+		if err != nil {
+			return fmt.Errorf("%q is not a boolean; write true or false", v)
+		}
+		*field(c) = b
+		return nil
+	}
+}
+
+func keyField(field func(*Config) *[]byte) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		if v == "" {
+			return nil
+		}
+		k, ok := DecodeKey(v)
+		if !ok {
+			return fmt.Errorf("is not base64 of 32 bytes; copy the complete key of this database. " +
+				"Only for a new database, create one with: openssl rand -base64 32")
+		}
+		*field(c) = k
+		return nil
+	}
+}
+
+func addressField(field func(*Config) *string, optional bool) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		if v == "" && optional {
+			return nil
+		}
+		_, port, err := net.SplitHostPort(v)
+		if err != nil {
+			return fmt.Errorf("%q is not an address; write host:port, like 127.0.0.1:8080", v)
+		}
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
+			return fmt.Errorf("%q has no valid port; write a number from 0 to 65535 after the colon", v)
+		}
+		*field(c) = v
+		return nil
+	}
+}
+
+func setIssuer(c *Config, v string) error {
+	u, err := url.Parse(v)
+	switch {
+	case err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Opaque != "":
+		return fmt.Errorf("%q is not an absolute URL; write one like https://id.example.com", v)
+	case u.RawQuery != "" || u.ForceQuery || strings.Contains(v, "#") || u.User != nil:
+		return fmt.Errorf("%q has a query, fragment or userinfo; remove it (RFC 8414 section 2)", v)
+	case strings.HasSuffix(u.Path, "/"):
+		return fmt.Errorf("%q ends in a slash; write %s", v, strings.TrimRight(v, "/"))
+	case u.Scheme == "http" && !loopback.IsHost(u.Hostname()):
+		return fmt.Errorf("%q is http on a host that is not loopback; write https://%s", v, u.Host)
+	case u.String() != v || u.Host != strings.ToLower(u.Host) || u.RawPath != "":
+		return fmt.Errorf("%q is not in normal form; write it in lowercase and without percent-encoding", v)
+	}
+	c.Issuer = v
+	return nil
+}
+
+func setDatabaseURL(c *Config, v string) error {
+	switch {
+	case strings.HasPrefix(v, "sqlite:") && len(v) > len("sqlite:"):
+		if strings.ContainsAny(v, "?#") {
+			return fmt.Errorf("sqlite: must be followed by a plain path; remove ? and #")
+		}
+	case strings.HasPrefix(v, "postgres://") || strings.HasPrefix(v, "postgresql://"):
+		if u, err := url.Parse(v); err != nil || u.Fragment != "" {
+			return fmt.Errorf("is not a valid postgres:// URL; percent-encode special characters in the password")
+		}
+	default:
+		return fmt.Errorf("names no known database; write sqlite:PATH or postgres://user:password@host/database")
+	}
+	c.DatabaseURL = v
+	return nil
+}
+
+func setRedisURL(c *Config, v string) error {
+	if v != "" && !strings.HasPrefix(v, "redis://") && !strings.HasPrefix(v, "rediss://") {
+		return fmt.Errorf("is not a Redis URL; write redis://host:6379")
+	}
+	c.RedisURL = v
+	return nil
+}
+
+func setRateLimits(c *Config, v string) (err error) {
+	c.RateLimits, err = ratelimit.ParseRates(v)
+	return err
+}
+
+func setTrustedProxies(c *Config, v string) error {
+	c.TrustedProxies = nil
+	for _, item := range splitList(v) {
+		p, err := cidr.Parse(item)
+		if err != nil {
+			return fmt.Errorf("%q %w", item, err)
+		}
+		c.TrustedProxies = append(c.TrustedProxies, p.Masked())
+	}
+	return nil
+}
+
+// setHosts parses host names and IP addresses, optionally with a port.
+func setHosts(c *Config, v string) error {
+	c.FetchAllowHosts = splitList(v)
+	for _, h := range c.FetchAllowHosts {
+		if strings.ContainsAny(h, "/*@ ") {
+			return fmt.Errorf(
+				"%q is not a host; write a name or IP address, optionally with a port, like app.internal or 127.0.0.1:9000",
+				h,
+			)
+		}
+	}
+	return nil
+}
+
+func setScopes(c *Config, v string) error {
+	c.RegistrationScopes = splitList(v)
+	for _, name := range c.RegistrationScopes {
+		if strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
+			return fmt.Errorf("%q is not a scope; separate scopes with commas", name)
+		}
+	}
+	return nil
+}
+
+func setLogLevel(c *Config, v string) error {
+	switch v {
+	case "debug", "info", "warn", "error":
+		return c.LogLevel.UnmarshalText([]byte(v))
+	}
+	return fmt.Errorf("%q is not supported; write debug, info, warn or error", v)
+}
+
+func splitList(v string) []string {
+	var out []string
+	for item := range strings.SplitSeq(v, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			out = append(out, item)
+		}
+	}
+	return out
+}
+
+func joinPrefixes(list []netip.Prefix) string {
+	var out []string
+	for _, p := range list {
+		out = append(out, p.String())
+	}
+	return strings.Join(out, ",")
+}
