@@ -55,7 +55,7 @@ func (rt route) readsBody() bool {
 // startRequest limits the time of a request and starts its trace. end finishes both.
 func (s *Server) startRequest(rt route, r *http.Request) (ctx context.Context, end func(*reqevent.Event)) {
 	ctx, cancel := r.Context(), context.CancelFunc(func() {})
-	if s.timeout > 0 && rt.kind != kindPublic { // those only wait, rarely, for keys, which has a timeout of its own
+	if s.timeout > 0 && rt.kind != kindPublic { // public documents only wait for keys, rarely, with a timeout of its own
 		ctx, cancel = context.WithTimeout(ctx, s.timeout)
 	}
 	if s.tracer == nil || rt.kind == kindHealth {
@@ -68,8 +68,8 @@ func (s *Server) startRequest(rt route, r *http.Request) (ctx context.Context, e
 	}
 }
 
-// runInSlot runs the handler in one of the slots for requests in flight, which it releases even when the handler panics.
-// Health checks need no slot.
+// runInSlot runs the handler in one of the slots for requests in flight, which it releases even when the handler
+// panics. Health checks need no slot.
 func (s *Server) runInSlot(rt route, rec *recorder, r *http.Request) error {
 	if rt.kind != kindHealth {
 		if err := s.acquireSlot(); err != nil {

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// FuzzClientAddress checks that the address of an untrusted peer is its own, whatever the header claims, and that the one
-// from a trusted proxy is an IP address in its normal form.
+// FuzzClientAddress checks that the address of an untrusted peer is its own, whatever the header claims, and that the
+// one from a trusted proxy is an IP address in its normal form.
 func FuzzClientAddress(f *testing.F) {
 	for _, s := range []string{"203.0.113.9", "1.2.3.4, 10.0.0.1", "::ffff:1.2.3.4", "fe80::1%eth0, x", ",,,", "[2001:db8::1]:80", "203.0.113.9:80", "[2001:db8::1]", strings.Repeat("1.1.1.1,", 3000)} {
 		f.Add("10.0.0.1:1", s)

@@ -28,11 +28,11 @@ func (s *Server) live(w http.ResponseWriter, _ *http.Request) error {
 	return err
 }
 
-const notReady = "not ready: the database is unavailable, the signing keys cannot be read, a background job is stalled, " +
-	"or the clock is wrong; the log has the cause"
+const notReady = "not ready: the database is unavailable, the signing keys cannot be read, " +
+	"a background job is stalled, or the clock is wrong; the log has the cause"
 
-// ready serves GET /readyz. A process is ready when it reaches the database, has signing keys, has no stalled background
-// job, has about the database's time and is not about to stop.
+// ready serves GET /readyz. A process is ready when it reaches the database, has signing keys, has no stalled
+// background job, has about the database's time and is not about to stop.
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) error {
 	if s.draining.Load() {
 		http.Error(w, "stopping", http.StatusServiceUnavailable)
@@ -44,7 +44,8 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) error {
 	return s.live(w, r)
 }
 
-// readiness is the result of the last readiness check. One request at a time repeats it, a few times per second at most.
+// readiness is the result of the last readiness check. One request at a time repeats it, a few times per second at
+// most.
 type readiness struct {
 	mu        sync.Mutex
 	checkedAt time.Time

@@ -26,9 +26,9 @@ const (
 	maxSending = 64 << 20
 )
 
-// readBody reads the body before the request acquires a slot, so that a slow client occupies a connection but no slot. A
-// body that is too large stays unread, for the endpoint to refuse. The number of large bodies that are read concurrently
-// is limited. The body is valid until the recorder of its response is released.
+// readBody reads the body before the request acquires a slot, so that a slow client occupies a connection but no slot.
+// A body that is too large stays unread, for the endpoint to refuse. The number of large bodies that are read
+// concurrently is limited. The body is valid until the recorder of its response is released.
 func (s *Server) readBody(rec *recorder, r *http.Request) error {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return nil
@@ -136,8 +136,8 @@ func (r *recorder) release() {
 	recorders.Put(r)
 }
 
-// send writes the recorded response. It takes no longer than writeTimeout when it may have to wait for the client: a small
-// response fits into the buffers of the operating system, except over HTTP/2, which has flow control of its own.
+// send writes the recorded response. It takes no longer than writeTimeout when it may have to wait for the client: a
+// small response fits into the buffers of the operating system, except over HTTP/2, which has flow control of its own.
 //
 // When more than maxSending bytes of responses are being sent, because clients do not read them, the status is 503.
 func (s *Server) send(r *recorder, req *http.Request) {

@@ -12,7 +12,8 @@ import (
 	"gatehouse/storage/reqevent"
 )
 
-// metrics are those of requests. Their labels are patterns of the route table and error codes, never what a caller sent.
+// metrics are those of requests. Their labels are patterns of the route table and error codes, never what a caller
+// sent.
 type metrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
@@ -53,11 +54,14 @@ func newMetrics(s *Server, registry prometheus.Registerer) (*metrics, error) {
 	if registry == nil {
 		return m, nil
 	}
-	return m, errors.Join(registry.Register(m.requests), registry.Register(m.duration), registry.Register(m.shed), registry.Register(inFlight))
+	return m, errors.Join(
+		registry.Register(m.requests), registry.Register(m.duration), registry.Register(m.shed), registry.Register(inFlight),
+	)
 }
 
 var methods = []string{
-	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodOptions, http.MethodPatch,
+	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodOptions,
+	http.MethodPatch,
 }
 
 // knownMethod returns the method, or "other" for one that a caller made up.

@@ -49,7 +49,8 @@ func (s *Server) checkRequest(r *http.Request) *page.Error {
 		return &page.Error{Status: http.StatusRequestURITooLong, Key: "error.malformed"}
 	case largeHeader(r.Header):
 		return &page.Error{Status: http.StatusRequestHeaderFieldsTooLarge, Key: "error.header"}
-	case s.strictHost && r.Host != s.issuer.Host && !strings.HasPrefix(r.URL.Path, s.pages.Path("/static/")): // for the error page
+	case s.strictHost && r.Host != s.issuer.Host && !strings.HasPrefix(r.URL.Path, s.pages.Path("/static/")):
+		// The stylesheet is served, for the error page.
 		return &page.Error{
 			Status: http.StatusMisdirectedRequest, Key: "error.host", Link: s.issuer.String(),
 			LinkText: s.pages.Message("error.host.open", s.issuer.String()),

@@ -48,8 +48,8 @@ func (c *proxyCheck) observe(r *http.Request, peer netip.Addr) {
 		if r.Header.Get("X-Forwarded-For") != "" {
 			forwarded = "X-Forwarded-For is present, but not trusted"
 		}
-		c.log.Warn("every request so far came from one private address; if it is a proxy, add it to GATEHOUSE_TRUSTED_PROXIES, "+
-			"or all users share its rate limits and the audit log only has its address",
+		c.log.Warn("every request so far came from one private address; if it is a proxy, "+
+			"add it to GATEHOUSE_TRUSTED_PROXIES, or all users share its rate limits and the audit log only has its address",
 			slog.String("peer", peer.String()), slog.String("forwarded", forwarded))
 	}
 }

@@ -41,7 +41,8 @@ func (s *Server) logRequest(r *http.Request, event *reqevent.Event) {
 			attrs = append(attrs, slog.String(key, value))
 		}
 	}
-	attrs = append(attrs, slog.String("method", r.Method), slog.String("route", event.Route), slog.Int("status", event.Status),
+	attrs = append(attrs,
+		slog.String("method", r.Method), slog.String("route", event.Route), slog.Int("status", event.Status),
 		slog.Float64("took_ms", float64(event.Duration.Microseconds())/1000), slog.String("address", event.Address))
 	add("client_id", cmp.Or(event.ClientID, loggable(event.ClaimedClientID)))
 	add("user_id", event.UserID)
@@ -49,7 +50,7 @@ func (s *Server) logRequest(r *http.Request, event *reqevent.Event) {
 	level := slog.LevelInfo
 	if err := event.Err; err != nil {
 		add("error", event.ErrorCode)
-		if e := (*protocol.Error)(nil); errors.As(err, &e) && e.Code != "" { // without an access token there is none (RFC 6750 §3.1)
+		if e := (*protocol.Error)(nil); errors.As(err, &e) && e.Code != "" { // none without an access token (RFC 6750 §3.1)
 			attrs = append(attrs, slog.String("description", e.Description))
 		}
 		add("limit", event.Limit)
@@ -74,8 +75,8 @@ func causeOf(err error) error {
 	return err
 }
 
-// loggable returns the parts of a parameter that the log may contain: not a secret that was sent in the wrong parameter,
-// and no control character beyond ASCII, which JSON does not escape and which a terminal would interpret.
+// loggable returns the parts of a parameter that the log may contain: not a secret that was sent in the wrong
+// parameter, and no control character beyond ASCII, which JSON does not escape and which a terminal would interpret.
 func loggable(s string) string {
 	if strings.HasPrefix(s, "gate_") {
 		return "(a credential)"

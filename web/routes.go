@@ -44,7 +44,7 @@ func (s *Server) routes() []route {
 
 		{metadataPath, kindPublic, s.oauth.Metadata},
 		{openidPath, kindPublic, s.oauth.Metadata},
-		{"/.well-known/jwks.json", kindPublic, s.jwks},
+		{"/.well-known/jwks.json", kindPublic, s.oauth.Keyring.JWKS},
 
 		{"/oauth2/token", kindAPI, s.oauth.Token},
 		{"/oauth2/introspect", kindBackend, s.oauth.Introspect},

@@ -14,9 +14,9 @@ import (
 	"gatehouse/storage/reqevent"
 )
 
-// startSpan starts the span of a request. Its parent is the span of a trusted proxy that sent one (W3C Trace Context), or
-// of any caller when the issuer is on loopback; otherwise untrusted clients would decide what is traced. The span has no
-// value that a caller chose.
+// startSpan starts the span of a request. Its parent is the span of a trusted proxy that sent one (W3C Trace Context),
+// or of any caller when the issuer is on loopback; otherwise untrusted clients would decide what is traced. The span
+// has no value that a caller chose.
 func (s *Server) startSpan(ctx context.Context, r *http.Request) (context.Context, trace.Span) {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err == nil && (s.isTrustedProxy(peer.Addr().Unmap()) || s.proxyCheck.localIssuer) {

@@ -15,7 +15,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
-	"gatehouse/config"
 	"gatehouse/identity"
 	"gatehouse/loopback"
 	"gatehouse/oauth"
@@ -59,7 +58,6 @@ type Server struct {
 
 // Options are the settings and dependencies of a Server.
 type Options struct {
-	Config  config.Config
 	Store   *storage.Store
 	Users   *identity.Users
 	OAuth   *oauth.Server
@@ -68,6 +66,11 @@ type Options struct {
 	Meters  prometheus.Registerer // nil: metrics are not exported
 	Tracer  trace.Tracer          // nil: requests are not traced
 	Ready   func() error          // an additional condition of /readyz; nil: none
+
+	Issuer         *url.URL
+	TrustedProxies []netip.Prefix
+	MaxRequests    int           // in flight, 0: any number
+	RequestTimeout time.Duration // 0: none
 	// StrictHost refuses requests whose Host is not the issuer's, which stops another site from reaching a development
 	// server through a name it controls (DNS rebinding).
 	StrictHost bool
@@ -75,8 +78,7 @@ type Options struct {
 
 // New returns a server. It fails when a template or a message is missing.
 func New(o Options) (*Server, error) {
-	issuer := o.Config.IssuerURL()
-	pages, err := page.New(issuer, o.Store.Key(storage.FormKey))
+	pages, err := page.New(o.Issuer, o.Store.Key(storage.FormKey))
 	if err != nil {
 		return nil, err
 	}
@@ -84,17 +86,17 @@ func New(o Options) (*Server, error) {
 		store: o.Store, users: o.Users, oauth: o.OAuth, limiter: o.Limiter, log: o.Log, pages: pages,
 		interaction: interaction.New(o.Store, o.Users, o.OAuth, o.Limiter, pages),
 		account:     account.New(o.Store, o.Users, o.OAuth, pages),
-		issuer:      issuer, trustedProxies: o.Config.TrustedProxies, strictHost: o.StrictHost,
+		issuer:      o.Issuer, trustedProxies: o.TrustedProxies, strictHost: o.StrictHost,
 		crossOrigin: http.NewCrossOriginProtection(), tracer: o.Tracer,
-		maxInFlight: int64(o.Config.MaxRequests), timeout: o.Config.RequestTimeout, checkReady: o.Ready,
+		maxInFlight: int64(o.MaxRequests), timeout: o.RequestTimeout, checkReady: o.Ready,
 	}
-	if err := s.crossOrigin.AddTrustedOrigin(issuer.Scheme + "://" + issuer.Host); err != nil {
+	if err := s.crossOrigin.AddTrustedOrigin(o.Issuer.Scheme + "://" + o.Issuer.Host); err != nil {
 		return nil, fmt.Errorf("issuer: %w", err)
 	}
 	if s.checkReady == nil {
 		s.checkReady = func() error { return nil }
 	}
-	s.proxyCheck = &proxyCheck{log: o.Log, localIssuer: loopback.IsHost(issuer.Hostname())}
+	s.proxyCheck = &proxyCheck{log: o.Log, localIssuer: loopback.IsHost(o.Issuer.Hostname())}
 	if s.metrics, err = newMetrics(s, o.Meters); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}

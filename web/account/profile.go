@@ -47,10 +47,11 @@ var profileForm = []struct {
 // fieldOf returns the part of a profile that an input is for, or nil.
 func fieldOf(name *string, p *storage.Profile, input string) *string {
 	return map[string]*string{
-		"name": name, "given_name": &p.GivenName, "middle_name": &p.MiddleName, "family_name": &p.FamilyName, "nickname": &p.Nickname,
-		"picture": &p.Picture, "profile": &p.Profile, "website": &p.Website, "gender": &p.Gender, "birthdate": &p.Birthdate,
-		"zoneinfo": &p.Zoneinfo, "locale": &p.Locale, "phone_number": &p.PhoneNumber, "street_address": &p.Address.Street,
-		"postal_code": &p.Address.PostalCode, "locality": &p.Address.Locality, "region": &p.Address.Region, "country": &p.Address.Country,
+		"name": name, "given_name": &p.GivenName, "middle_name": &p.MiddleName, "family_name": &p.FamilyName,
+		"nickname": &p.Nickname, "picture": &p.Picture, "profile": &p.Profile, "website": &p.Website, "gender": &p.Gender,
+		"birthdate": &p.Birthdate, "zoneinfo": &p.Zoneinfo, "locale": &p.Locale, "phone_number": &p.PhoneNumber,
+		"street_address": &p.Address.Street, "postal_code": &p.Address.PostalCode, "locality": &p.Address.Locality,
+		"region": &p.Address.Region, "country": &p.Address.Country,
 	}[input]
 }
 
@@ -70,7 +71,9 @@ type profileInput struct {
 	problem string
 }
 
-func (p *Pages) renderProfile(w http.ResponseWriter, r *http.Request, user *identity.SignedInUser, input profileInput) error {
+func (p *Pages) renderProfile(
+	w http.ResponseWriter, r *http.Request, user *identity.SignedInUser, input profileInput,
+) error {
 	data := profilePage{
 		Layout: p.pages.NewLayout(r, p.pages.Message("profile.title")), FormToken: p.formToken(user, "profile", ""),
 		Email: user.User.Email, Username: user.User.Username, Problem: input.problem,

@@ -13,8 +13,8 @@ import (
 	"gatehouse/web/page"
 )
 
-// Authorize serves GET and POST /oauth2/authorize (RFC 6749 §3.1). A POST comes from another site, without the cookies of
-// this server, so it is always stored and redirected to its own page. A GET that needs no page gets its response
+// Authorize serves GET and POST /oauth2/authorize (RFC 6749 §3.1). A POST comes from another site, without the cookies
+// of this server, so it is always stored and redirected to its own page. A GET that needs no page gets its response
 // immediately and is never stored.
 func (p *Pages) Authorize(w http.ResponseWriter, r *http.Request) error {
 	if err := p.checkLimit(r, ratelimit.Authorize); err != nil {
@@ -89,12 +89,14 @@ func (p *Pages) continueRequest(w http.ResponseWriter, r *http.Request, a *oauth
 }
 
 // decide finds the user that the request is about, who becomes its actor, and returns the next step.
-func (p *Pages) decide(r *http.Request, a *oauth.AuthorizationRequest) (oauth.DecisionInput, oauth.Step, *protocol.Error, error) {
+func (p *Pages) decide(
+	r *http.Request, a *oauth.AuthorizationRequest,
+) (in oauth.DecisionInput, next oauth.Step, refusal *protocol.Error, err error) {
 	users, err := p.users.SignedIn(r)
 	if err != nil {
 		return oauth.DecisionInput{}, 0, nil, err
 	}
-	in := p.oauth.DecisionInput(a, users)
+	in = p.oauth.DecisionInput(a, users)
 	if in.Consent, err = p.oauth.Consent(r.Context(), a, in.Candidate); err != nil {
 		return oauth.DecisionInput{}, 0, nil, err
 	}
@@ -104,7 +106,7 @@ func (p *Pages) decide(r *http.Request, a *oauth.AuthorizationRequest) (oauth.De
 			return oauth.DecisionInput{}, 0, nil, err
 		}
 	}
-	next, refusal := oauth.Decide(a, in, p.store.Now())
+	next, refusal = oauth.Decide(a, in, p.store.Now())
 	return in, next, refusal, nil
 }
 
@@ -135,8 +137,8 @@ type formPostPage struct {
 	Fields              url.Values
 }
 
-// WriteResponse sends an authorization response to the client: by a redirect, or by a form that submits itself (OAuth 2.0
-// Form Post Response Mode).
+// WriteResponse sends an authorization response to the client: by a redirect, or by a form that submits itself (OAuth
+// 2.0 Form Post Response Mode).
 func (p *Pages) WriteResponse(w http.ResponseWriter, r *http.Request, response oauth.Response) error {
 	if !response.FormPost {
 		page.SeeOther(w, response.Location())

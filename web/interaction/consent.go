@@ -90,8 +90,9 @@ func (p *Pages) ShowConsent(w http.ResponseWriter, r *http.Request) error {
 	}
 	for _, item := range pending.Permissions {
 		row := consentScope{
-			Name: item.Name, Description: p.pages.DescribeScope(scopeView(item.Name, scopes)), Ticked: pending.Selected(item, pending.before),
-			New: pending.before != nil && !pending.Allowed(item, pending.before) && !pending.Refused(item, pending.before),
+			Name: item.Name, Description: p.pages.DescribeScope(scopeView(item.Name, scopes)),
+			Ticked: pending.Selected(item, pending.before),
+			New:    pending.before != nil && !pending.Allowed(item, pending.before) && !pending.Refused(item, pending.before),
 		}
 		list := &data.Required
 		if item.Optional {
@@ -149,8 +150,8 @@ func scopeView(name string, known map[string]storage.Scope) page.Scope {
 	return view
 }
 
-// tokenParts binds the form to the session, the request, the user, the scopes and APIs on the page and the description of
-// the client, so that a client cannot change them between the page and the decision.
+// tokenParts binds the form to the session, the request, the user, the scopes and APIs on the page and the description
+// of the client, so that a client cannot change them between the page and the decision.
 func (c pendingConsent) tokenParts() []string {
 	described := ""
 	if at := c.Client.DescribedAt; at != nil {

@@ -1,6 +1,6 @@
-// Package interaction serves the authorization and logout endpoints as a browser sees them: the pages of a stored request
-// (sign-in, account chooser, consent) and sign-out. oauth decides which page comes next; a page never links to another
-// one but returns to the request.
+// Package interaction serves the authorization and logout endpoints as a browser sees them: the pages of a stored
+// request (sign-in, account chooser, consent) and sign-out. oauth decides which page comes next; a page never links to
+// another one but returns to the request.
 package interaction
 
 import (
@@ -55,11 +55,13 @@ type clientView struct {
 func (p *Pages) newClientView(a *oauth.AuthorizationRequest) clientView {
 	client := a.Client
 	view := clientView{
-		App: clientName(client), AppHost: redirect.DestinationOf(client.URI).Host, PolicyURI: client.PolicyURI, TosURI: client.TosURI,
+		App: clientName(client), AppHost: redirect.DestinationOf(client.URI).Host,
+		PolicyURI: client.PolicyURI, TosURI: client.TosURI,
 	}
 	if client.IsSelfRegistered() { // its home page is unverified; only the destination of the response is known
 		view.AppHost = p.pages.Destination(a.RedirectURI)
-		view.PolicyHost, view.TosHost = redirect.DestinationOf(client.PolicyURI).Host, redirect.DestinationOf(client.TosURI).Host
+		view.PolicyHost = redirect.DestinationOf(client.PolicyURI).Host
+		view.TosHost = redirect.DestinationOf(client.TosURI).Host
 	}
 	if client.LogoURI != "" {
 		view.Logo = p.pages.Path("/logo/" + client.ID)

@@ -71,7 +71,9 @@ func (p *Pages) beginLogout(r *http.Request, form url.Values) (*oauth.LogoutRequ
 }
 
 // signOut ends the sessions of these users and sends the browser to the client, or to the signed-out page.
-func (p *Pages) signOut(w http.ResponseWriter, r *http.Request, l *oauth.LogoutRequest, users ...*identity.SignedInUser) error {
+func (p *Pages) signOut(
+	w http.ResponseWriter, r *http.Request, l *oauth.LogoutRequest, users ...*identity.SignedInUser,
+) error {
 	if len(users) > 0 {
 		setActor(r.Context(), users[0].User)
 		if err := p.users.SignOut(w, r, users...); err != nil {
@@ -180,7 +182,8 @@ func (p *Pages) logoutError(r *http.Request, err error) error {
 		return err
 	}
 	invalid := &page.Error{
-		Status: http.StatusBadRequest, Key: "error.logout", Detail: e.Code + ": " + e.Description, Link: p.pages.Path("/account"), Err: e.Err,
+		Status: http.StatusBadRequest, Key: "error.logout", Detail: e.Code + ": " + e.Description,
+		Link: p.pages.Path("/account"), Err: e.Err,
 	}
 	users, err := p.users.SignedIn(r)
 	if err != nil {

@@ -46,7 +46,8 @@ func (p *Renderer) WriteError(w http.ResponseWriter, r *http.Request, e *Error) 
 	SetHeaders(w.Header())
 	title := p.Message(e.Key + ".title")
 	data := errorPage{
-		Layout: p.NewLayout(r, title), Heading: title, Message: cmp.Or(e.Message, p.Message(e.Key+".message")), Detail: e.Detail,
+		Layout: p.NewLayout(r, title), Heading: title, Message: cmp.Or(e.Message, p.Message(e.Key+".message")),
+		Detail: e.Detail,
 	}
 	if e.Link != "" {
 		data.Link, data.LinkText = e.Link, cmp.Or(e.LinkText, p.Message("error.account"))

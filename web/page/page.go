@@ -1,5 +1,5 @@
-// Package page renders the pages of the server: layout, messages, headers, form tokens, error pages and the static files.
-// Which page is shown, and what it shows, is decided by the packages that have handlers.
+// Package page renders the pages of the server: layout, messages, headers, form tokens, error pages and the static
+// files. Which page is shown, and what it shows, is decided by the packages that have handlers.
 package page
 
 import (

@@ -14,8 +14,9 @@ func SetHeaders(h http.Header) {
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 }
 
-// AllowFormRedirects removes form-action from the policy of a page whose form can redirect to a client. Chromium applies
-// form-action to every redirect that follows a form, including the client's, and their destinations are unknown.
+// AllowFormRedirects removes form-action from the policy of a page whose form can redirect to a client. Chromium
+// applies form-action to every redirect that follows a form, including the client's, and their destinations are
+// unknown.
 func AllowFormRedirects(h http.Header) { h.Set("Content-Security-Policy", policy) }
 
 // AllowScript lets a page submit its form to a client with the script of this server.

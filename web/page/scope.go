@@ -10,7 +10,8 @@ import (
 // API is an API as pages show it.
 type API struct{ Name, Host string }
 
-// NewAPI returns the view of a resource: its name and the host of its identifier, or the identifier when it has no name.
+// NewAPI returns the view of a resource: its name and the host of its identifier, or the identifier when it has no
+// name.
 func NewAPI(identifier, name string) API {
 	api := API{Name: display.NameOr(name, ""), Host: redirect.DestinationOf(identifier).Host}
 	if api.Name == "" || api.Host == "" { // the identifier alone distinguishes it from others at the host, or is a URN
@@ -19,7 +20,8 @@ func NewAPI(identifier, name string) API {
 	return api
 }
 
-// Scope is a scope, or a claim that was requested individually. A zero Scope stands for access to an API without a scope.
+// Scope is a scope, or a claim that was requested individually. A zero Scope stands for access to an API without a
+// scope.
 type Scope struct {
 	Name        string
 	Claim       string // the claim, when it is one

@@ -196,7 +196,9 @@ func (s *Server) Handler() (http.Handler, error) {
 
 func (s *Server) newWeb(registry *prometheus.Registry, tracer trace.Tracer, strictHost bool) (*web.Server, error) {
 	return web.New(web.Options{
-		Config: s.Config, Store: s.Store, Users: s.Users, OAuth: s.OAuth, Log: s.log, Limiter: s.limiter,
+		Issuer: s.Config.IssuerURL(), TrustedProxies: s.Config.TrustedProxies,
+		MaxRequests: s.Config.MaxRequests, RequestTimeout: s.Config.RequestTimeout,
+		Store: s.Store, Users: s.Users, OAuth: s.OAuth, Log: s.log, Limiter: s.limiter,
 		Meters: registry, Tracer: tracer, StrictHost: strictHost, Ready: s.jobs.stalled,
 	})
 }
