@@ -177,6 +177,7 @@ func copyTemplate(t testing.TB, url string) {
 	}
 	b, err := template()
 	Must(t, err)
+	Must(t, os.MkdirAll(filepath.Dir(path), 0o700))
 	Must(t, os.WriteFile(path, b, 0o600))
 }
 
