@@ -24,7 +24,8 @@ func AsError(err error) *protocol.Error {
 	}
 	switch {
 	case errors.Is(err, storage.ErrNotFound), errors.Is(err, storage.ErrConsumed), errors.Is(err, storage.ErrReused):
-		return protocol.NewError(protocol.InvalidGrant, "The code or token is invalid, expired or already used.").WithCause(err)
+		return protocol.NewError(protocol.InvalidGrant, "The code or token is invalid, expired or already used.").
+			WithCause(err)
 	case errors.Is(err, storage.ErrUnavailable), errors.Is(err, storage.ErrBusy),
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return protocol.Unavailable(err)

@@ -52,7 +52,8 @@ func (s *Server) resolvePermissions(ctx context.Context, a *AuthorizationRequest
 	identifiers := slices.Sorted(maps.Keys(known))
 	intended := slices.Sorted(slices.Values(a.Resources)) // what the token is for
 	for _, identifier := range identifiers {
-		if r := known[identifier]; len(a.Resources) == 0 && client.CanUseResource(a.Client, r) && slices.ContainsFunc(a.Scopes, r.Scopes.Has) {
+		if r := known[identifier]; len(a.Resources) == 0 && client.CanUseResource(a.Client, r) &&
+			slices.ContainsFunc(a.Scopes, r.Scopes.Has) {
 			intended = append(intended, identifier)
 		}
 	}

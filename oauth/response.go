@@ -32,7 +32,9 @@ func (s *Server) response(uri, state, mode string, parameters url.Values) Respon
 // ErrorResponse returns the response with an error that has a Redirect.
 func (s *Server) ErrorResponse(e *protocol.Error) Response {
 	to := e.Redirect
-	return s.response(to.URI, to.State, to.ResponseMode, url.Values{"error": {e.Code}, "error_description": {e.Description}})
+	return s.response(
+		to.URI, to.State, to.ResponseMode, url.Values{"error": {e.Code}, "error_description": {e.Description}},
+	)
 }
 
 // Location returns the redirect URI with the response appended to its query, which is otherwise unchanged.

@@ -33,7 +33,9 @@ type idToken struct {
 
 // IDToken returns a signed ID token of a grant, with the claims of the token's scopes if the client is registered for
 // that, and with the claims that were requested for ID tokens. It is bound to the access token of the same response.
-func (p *Provider) IDToken(ctx context.Context, c *storage.Client, g storage.Grant, scopes []string, accessToken string) (string, error) {
+func (p *Provider) IDToken(
+	ctx context.Context, c *storage.Client, g storage.Grant, scopes []string, accessToken string,
+) (string, error) {
 	now := p.store.Now()
 	token := &idToken{
 		Issuer: p.options.Issuer, Subject: p.Subject(c, g.UserID), Audience: c.ID, AuthorizedParty: c.ID,
@@ -59,7 +61,9 @@ func (p *Provider) IDToken(ctx context.Context, c *storage.Client, g storage.Gra
 }
 
 // idTokenUserClaims returns the claims about the user in an ID token. It reads the user only if there can be any.
-func (p *Provider) idTokenUserClaims(ctx context.Context, c *storage.Client, g storage.Grant, scopes []string) (map[string]any, error) {
+func (p *Provider) idTokenUserClaims(
+	ctx context.Context, c *storage.Client, g storage.Grant, scopes []string,
+) (map[string]any, error) {
 	requested := storedRequest(g.Claims).IDToken
 	if !c.IDTokenClaims && len(requested) == 0 {
 		return nil, nil

@@ -57,7 +57,9 @@ func ParseRequest(parameter string) (r Request, err error) {
 		return Request{}, protocol.NewError(protocol.InvalidRequest, "claims is larger than 4 KiB.")
 	}
 	refuse := func(err error) (Request, error) {
-		return Request{}, protocol.NewError(protocol.InvalidRequest, "claims must be JSON of the form of OIDC Core section 5.5.").WithCause(err)
+		return Request{}, protocol.NewError(
+			protocol.InvalidRequest, "claims must be JSON of the form of OIDC Core section 5.5.",
+		).WithCause(err)
 	}
 	if !utf8.ValidString(parameter) || strings.Contains(strings.ToLower(parameter), `\u0000`) {
 		return refuse(errors.New("it has a NUL or is not UTF-8")) // which a database cannot store
@@ -156,7 +158,9 @@ func (r Request) Subject() (string, error) {
 		for _, raw := range values {
 			var sub string
 			if err := json.Unmarshal(raw, &sub); err != nil || sub == "" {
-				return "", protocol.NewError(protocol.InvalidRequest, "The value of sub in claims must be a string that is not empty.")
+				return "", protocol.NewError(
+					protocol.InvalidRequest, "The value of sub in claims must be a string that is not empty.",
+				)
 			}
 			if !slices.Contains(required, sub) {
 				required = append(required, sub)
@@ -186,7 +190,9 @@ func NameOf(permission string) (name string, ok bool) {
 // IsOptional reports whether a permission is for a claim of a scope that the user may refuse, and so may be refused.
 func IsOptional(c *storage.Client, permission string) bool {
 	name, ok := NameOf(permission)
-	return ok && slices.ContainsFunc(standardClaims, func(s standardClaim) bool { return s.name == name && c.OptionalScopes.Has(s.scope) })
+	return ok && slices.ContainsFunc(standardClaims, func(s standardClaim) bool {
+		return s.name == name && c.OptionalScopes.Has(s.scope)
+	})
 }
 
 // Permissions returns, in the order of the standard, the permissions of the claims that are requested by name and in
@@ -209,7 +215,8 @@ func (r Request) Granted(scopes, permissions []string) string {
 	granted := func(requested map[string]*requestedClaim) map[string]*requestedClaim {
 		out := map[string]*requestedClaim{}
 		for _, s := range standardClaims {
-			if c, ok := requested[s.name]; ok && (slices.Contains(scopes, s.scope) || slices.Contains(permissions, Permission(s.name))) {
+			if c, ok := requested[s.name]; ok &&
+				(slices.Contains(scopes, s.scope) || slices.Contains(permissions, Permission(s.name))) {
 				out[s.name] = c
 			}
 		}

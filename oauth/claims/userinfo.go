@@ -45,7 +45,9 @@ func (p *Provider) Userinfo(w http.ResponseWriter, r *http.Request) error {
 
 // userinfo returns the claims that the access token discloses, and its client.
 func (p *Provider) userinfo(ctx context.Context, token string) (*storage.Client, map[string]any, error) {
-	refusal := protocol.BearerError(protocol.InvalidToken, "The access token is invalid, expired or revoked, or does not have this server in aud.")
+	refusal := protocol.BearerError(
+		protocol.InvalidToken, "The access token is invalid, expired or revoked, or does not have this server in aud.",
+	)
 	claims, err := p.keyring.VerifyAccessToken(ctx, token)
 	if errors.Is(err, accesstoken.ErrInvalid) {
 		refusal.Err = err
@@ -61,7 +63,9 @@ func (p *Provider) userinfo(ctx context.Context, token string) (*storage.Client,
 	if claims.GrantID == "" || !slices.Contains(claims.Audience, p.options.Issuer) {
 		return nil, nil, refusal
 	}
-	u, grant, err := p.store.UserByToken(ctx, storage.TokenRef{JTI: claims.JTI, ClientID: claims.ClientID, GrantID: claims.GrantID})
+	u, grant, err := p.store.UserByToken(
+		ctx, storage.TokenRef{JTI: claims.JTI, ClientID: claims.ClientID, GrantID: claims.GrantID},
+	)
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil, nil, refusal
 	}

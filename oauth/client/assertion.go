@@ -45,7 +45,9 @@ func assertionIssuer(form url.Values) (string, error) {
 	}
 	id := jwt.UnverifiedIssuer(form.Get("client_assertion"))
 	if id == "" {
-		return "", protocol.NewError(protocol.InvalidClient, "client_assertion must be a signed JWT with the client_id as iss.")
+		return "", protocol.NewError(
+			protocol.InvalidClient, "client_assertion must be a signed JWT with the client_id as iss.",
+		)
 	}
 	if form.Has("client_id") && form.Get("client_id") != id {
 		return "", protocol.NewError(protocol.InvalidRequest, "client_id must be the iss of the client_assertion.")
@@ -100,7 +102,8 @@ func signatureFailure(ctx context.Context, err error) (reason string, _ error) {
 	case errors.Is(err, jwt.ErrTooManyCandidates):
 		return fmt.Sprintf("more than %d keys of the JWKS are candidates; send the kid of the key", jwt.MaxCandidates), err
 	case errors.Is(err, jwt.ErrInvalid):
-		return "the signature matches no usable key of the client (RSA of 2048 to 4096 bits, P-256, Ed25519), or alg is not the registered one", err
+		return "the signature matches no usable key of the client (RSA of 2048 to 4096 bits, P-256, Ed25519), " +
+			"or alg is not the registered one", err
 	case errors.As(err, &invalidJWKS):
 		return "the JWKS of the client " + invalidJWKS.Error(), err
 	}
@@ -121,7 +124,8 @@ func (g *Registry) checkAssertionClaims(c *storage.Client, a assertion) string {
 		return "it has expired"
 	case a.Expires.Time().After(now.Add(maxAssertionAge + jwt.Leeway)):
 		return "exp must be at most 5 minutes in the future"
-	case a.NotBefore != 0 && a.NotBefore.Time().After(now.Add(jwt.Leeway)), a.IssuedAt != 0 && a.IssuedAt.Time().After(now.Add(jwt.Leeway)):
+	case a.NotBefore != 0 && a.NotBefore.Time().After(now.Add(jwt.Leeway)),
+		a.IssuedAt != 0 && a.IssuedAt.Time().After(now.Add(jwt.Leeway)):
 		return "nbf and iat must not be in the future"
 	}
 	return ""

@@ -64,13 +64,16 @@ func (g *Registry) Authenticate(ctx context.Context, r *http.Request, form url.V
 const validSecretElsewhere = "valid secret from a network that is not allowed"
 
 const (
-	errAuthentication = "Client authentication failed: unknown client, invalid credentials, or a method that the client is not registered for."
-	errNetwork        = "The client may not authenticate from this address; gatehouse_allowed_networks does not include it."
+	errAuthentication = "Client authentication failed: unknown client, invalid credentials, " +
+		"or a method that the client is not registered for."
+	errNetwork = "The client may not authenticate from this address; gatehouse_allowed_networks does not include it."
 )
 
 // verifyCredentials returns the client if its credentials are valid. The reason of a failure is for the log and the
 // audit log only.
-func (g *Registry) verifyCredentials(ctx context.Context, sent credentials) (c *storage.Client, reason string, err error) {
+func (g *Registry) verifyCredentials(
+	ctx context.Context, sent credentials,
+) (c *storage.Client, reason string, err error) {
 	refusal := protocol.NewError(protocol.InvalidClient, errAuthentication)
 	if sent.method == storage.AuthBasic {
 		refusal.WithChallenge(protocol.Basic)
@@ -145,8 +148,10 @@ func readCredentials(r *http.Request, form url.Values) (credentials, error) {
 	}
 	id, secret, ok := parseBasic(headers[0])
 	if !ok {
-		return credentials{}, protocol.NewError(protocol.InvalidClient,
-			"The Authorization header is not valid HTTP Basic with form-encoded client_id and client_secret.").WithChallenge(protocol.Basic)
+		return credentials{}, protocol.NewError(
+			protocol.InvalidClient,
+			"The Authorization header is not valid HTTP Basic with form-encoded client_id and client_secret.",
+		).WithChallenge(protocol.Basic)
 	}
 	if form.Has("client_id") && form.Get("client_id") != id {
 		return credentials{}, protocol.NewError(protocol.InvalidRequest,

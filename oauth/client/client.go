@@ -62,7 +62,8 @@ func New(store *storage.Store, o Options) *Registry {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Registry{
-		store: store, options: o, format: credential.Format{Env: o.Environment}, jwks: fetch.New(o.FetchAllowHosts, store.Now),
+		store: store, options: o,
+		format: credential.Format{Env: o.Environment}, jwks: fetch.New(o.FetchAllowHosts, store.Now),
 	}
 }
 

@@ -46,7 +46,9 @@ func (g *Registry) newClient(ctx context.Context, m *Metadata) (c *storage.Clien
 	}
 	if isSecretMethod(c.AuthMethod) {
 		secret = g.format.New(credential.ClientSecret)
-		c.Secrets = []storage.ClientSecret{{ID: uuid.NewString(), ClientID: c.ID, Hash: credential.Hash(secret), CreatedAt: now}}
+		c.Secrets = []storage.ClientSecret{
+			{ID: uuid.NewString(), ClientID: c.ID, Hash: credential.Hash(secret), CreatedAt: now},
+		}
 	}
 	return c, secret, nil
 }
@@ -65,7 +67,10 @@ func (g *Registry) RotateSecret(ctx context.Context, id string, overlap time.Dur
 	now := g.store.Now()
 	secret := g.format.New(credential.ClientSecret)
 	row := &storage.ClientSecret{ID: uuid.NewString(), ClientID: id, Hash: credential.Hash(secret), CreatedAt: now}
-	event := storage.Event{Type: storage.ClientSecretAdded, Detail: map[string]any{"overlap_seconds": int64(overlap / time.Second)}}
+	event := storage.Event{
+		Type:   storage.ClientSecretAdded,
+		Detail: map[string]any{"overlap_seconds": int64(overlap / time.Second)},
+	}
 	if err := g.store.AddClientSecret(ctx, row, ptr(now.Add(overlap)), overlap <= 0, event); err != nil {
 		return Information{}, err
 	}

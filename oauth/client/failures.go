@@ -62,7 +62,9 @@ func normalizeNetworks(items List) (List, error) {
 	for _, item := range items {
 		p, err := cidr.Parse(item)
 		if err != nil {
-			return nil, protocol.NewError(protocol.InvalidClientMetadata, "gatehouse_allowed_networks: "+item+" "+err.Error()+".")
+			return nil, protocol.NewError(
+				protocol.InvalidClientMetadata, "gatehouse_allowed_networks: "+item+" "+err.Error()+".",
+			)
 		}
 		if p != p.Masked() {
 			return nil, protocol.NewError(protocol.InvalidClientMetadata, "gatehouse_allowed_networks: "+item+

@@ -33,7 +33,9 @@ func FuzzBasic(f *testing.F) {
 // FuzzReadCredentials checks that no request authenticates by two methods, and that every refusal is a protocol error.
 func FuzzReadCredentials(f *testing.F) {
 	f.Add("Basic Z2MxOnNlY3JldA==", "client_id=gc1&client_secret=x")
-	f.Add("", "client_assertion=a.b.c&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer")
+	f.Add(
+		"", "client_assertion=a.b.c&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer",
+	)
 	f.Add("", "client_id=gc1")
 	f.Fuzz(func(t *testing.T, header, body string) {
 		form, err := url.ParseQuery(body)

@@ -15,7 +15,8 @@ import (
 
 const (
 	errRegistrationAccess   = "The registration access token is not the one of this client."
-	errNoRegistrationAccess = "The registration access token of the client is required; send it in the Authorization header with the scheme Bearer."
+	errNoRegistrationAccess = "The registration access token of the client is required; " +
+		"send it in the Authorization header with the scheme Bearer."
 )
 
 // Manage serves GET, PUT and DELETE /oauth2/register/{client_id}: a client reads, changes or deletes its own
@@ -66,7 +67,8 @@ func (g *Registry) authenticateRegistration(r *http.Request) (*storage.Client, s
 	if err != nil {
 		return nil, "", protocol.Unavailable(err)
 	}
-	if c.RegistrationHash == nil || c.DisabledAt != nil || subtle.ConstantTimeCompare(c.RegistrationHash, credential.Hash(token)) != 1 {
+	if c.RegistrationHash == nil || c.DisabledAt != nil ||
+		subtle.ConstantTimeCompare(c.RegistrationHash, credential.Hash(token)) != 1 {
 		return nil, "", refusal
 	}
 	reqevent.From(r.Context()).ClientID = c.ID
@@ -75,7 +77,9 @@ func (g *Registry) authenticateRegistration(r *http.Request) (*storage.Client, s
 
 // replaceRegistration replaces the metadata of a client by the body: members that are absent are removed, and those of
 // the operator stay (RFC 7592 §2.2).
-func (g *Registry) replaceRegistration(w http.ResponseWriter, r *http.Request, c *storage.Client) (*storage.Client, error) {
+func (g *Registry) replaceRegistration(
+	w http.ResponseWriter, r *http.Request, c *storage.Client,
+) (*storage.Client, error) {
 	body, err := readMetadata(w, r)
 	if err != nil {
 		return nil, err
@@ -90,7 +94,9 @@ func (g *Registry) replaceRegistration(w http.ResponseWriter, r *http.Request, c
 		}
 		usesSecret := m.TokenEndpointAuthMethod == "" || isSecretMethod(m.TokenEndpointAuthMethod)
 		if usesSecret && !isSecretMethod(c.AuthMethod) {
-			return Metadata{}, invalid("A client without a secret cannot change to a token_endpoint_auth_method with one; register a new client.")
+			return Metadata{}, invalid(
+				"A client without a secret cannot change to a token_endpoint_auth_method with one; register a new client.",
+			)
 		}
 		m.OperatorMetadata = InformationOf(c).OperatorMetadata
 		m.OptionalScopes = onlyRegistered(m.OptionalScopes, m.Scope)
@@ -122,7 +128,9 @@ func (g *Registry) checkReplacement(body []byte, c *storage.Client) error {
 	case about.ClientID != c.ID:
 		return invalid("client_id is required and must be the client_id of the URL.")
 	case about.Token != nil || about.URI != nil || about.Expires != nil || about.Issued != nil:
-		return invalid("Remove registration_access_token, registration_client_uri, client_secret_expires_at and client_id_issued_at.")
+		return invalid(
+			"Remove registration_access_token, registration_client_uri, client_secret_expires_at and client_id_issued_at.",
+		)
 	case about.Secret != nil && !c.HasSecret(credential.Hash(*about.Secret), g.store.Now()):
 		return invalid("client_secret must be the current secret of the client; it cannot be changed.")
 	}

@@ -99,7 +99,8 @@ func InformationOf(c *storage.Client) Information {
 		m.ResponseTypes = List{"code"}
 	}
 	return Information{
-		ClientID: c.ID, IssuedAt: c.CreatedAt.Unix(), Metadata: m, DisabledAt: c.DisabledAt, SelfRegistered: c.IsSelfRegistered(),
+		ClientID: c.ID, IssuedAt: c.CreatedAt.Unix(), Metadata: m,
+		DisabledAt: c.DisabledAt, SelfRegistered: c.IsSelfRegistered(),
 	}
 }
 

@@ -32,11 +32,12 @@ type registrationResponse struct {
 
 const (
 	errInitialAccess   = "The initial access token is unknown, expired or has no uses left."
-	errNoInitialAccess = "An initial access token of the operator is required; send it in the Authorization header with the scheme Bearer."
+	errNoInitialAccess = "An initial access token of the operator is required; " +
+		"send it in the Authorization header with the scheme Bearer."
 )
 
 // Register serves POST /oauth2/register (RFC 7591 §3, OIDC Registration §3). Unless registration is open it requires an
-// initial access token, and each registration consumes one use of it.
+// initial access token, of which each registration consumes one use.
 func (g *Registry) Register(w http.ResponseWriter, r *http.Request) error {
 	policy := g.options.Registration
 	if !policy.IsEnabled() {
@@ -135,14 +136,17 @@ func readMetadata(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, params.MaxBodySize))
 	if err != nil {
-		return nil, protocol.NewError(protocol.InvalidClientMetadata, "The client metadata is larger than 64 KiB or could not be read.").WithCause(err)
+		return nil, protocol.NewError(
+			protocol.InvalidClientMetadata, "The client metadata is larger than 64 KiB or could not be read.",
+		).WithCause(err)
 	}
 	if err := jwt.CheckJSONLimits(body, maxArrayItems); err != nil {
 		return nil, invalid("The client metadata %w.", err)
 	}
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal(body, &object); err != nil || object == nil || !utf8.Valid(body) {
-		return nil, protocol.NewError(protocol.InvalidClientMetadata, "The client metadata must be a JSON object in UTF-8.").WithCause(err)
+		return nil, protocol.NewError(protocol.InvalidClientMetadata, "The client metadata must be a JSON object in UTF-8.").
+			WithCause(err)
 	}
 	return body, nil
 }
@@ -176,7 +180,8 @@ func (g *Registry) parseSelfRegistration(body []byte, allowedScopes []string) (M
 	if uri := m.InitiateLoginURI; uri != "" && !strings.HasPrefix(uri, "https://") {
 		return Metadata{}, invalid("initiate_login_uri must use https.")
 	}
-	if uri := m.InitiateLoginURI; uri != "" && !slices.ContainsFunc(m.RedirectURIs, func(r string) bool { return IsSameOrigin(r, uri) }) {
+	if uri := m.InitiateLoginURI; uri != "" &&
+		!slices.ContainsFunc(m.RedirectURIs, func(r string) bool { return IsSameOrigin(r, uri) }) {
 		return Metadata{}, invalid("initiate_login_uri must have the host and port of one of redirect_uris.")
 	}
 	if len(m.Scope) == 0 {
@@ -193,7 +198,8 @@ func (g *Registry) parseSelfRegistration(body []byte, allowedScopes []string) (M
 // IsSameOrigin reports whether a browser connects to the same https host and port for both URIs.
 func IsSameOrigin(a, b string) bool {
 	host := redirect.DestinationOf(a).Host
-	return host != "" && host == redirect.DestinationOf(b).Host && strings.HasPrefix(a, "https://") && strings.HasPrefix(b, "https://")
+	return host != "" && host == redirect.DestinationOf(b).Host && strings.HasPrefix(a, "https://") &&
+		strings.HasPrefix(b, "https://")
 }
 
 // registrationResponse returns the client as the standard spells it, without what only the operator sees.
@@ -204,10 +210,13 @@ func (g *Registry) registrationResponse(c *storage.Client, secret, token string)
 }
 
 // CreateInitialAccessToken creates an initial access token and returns it; only its hash is stored.
-func (g *Registry) CreateInitialAccessToken(ctx context.Context, note string, uses int64, ttl time.Duration) (string, storage.RegistrationToken, error) {
+func (g *Registry) CreateInitialAccessToken(
+	ctx context.Context, note string, uses int64, ttl time.Duration,
+) (string, storage.RegistrationToken, error) {
 	token, now := g.format.New(credential.InitialAccess), g.store.Now()
 	row := storage.RegistrationToken{
-		ID: uuid.NewString(), Hash: credential.Hash(token), Note: note, UsesLeft: uses, CreatedAt: now, ExpiresAt: now.Add(ttl),
+		ID: uuid.NewString(), Hash: credential.Hash(token), Note: note, UsesLeft: uses,
+		CreatedAt: now, ExpiresAt: now.Add(ttl),
 	}
 	err := g.store.CreateRegistrationToken(ctx, &row, storage.Event{Type: storage.RegistrationOpened})
 	return token, row, err

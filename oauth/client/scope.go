@@ -35,7 +35,9 @@ func (g *Registry) Scopes(ctx context.Context, c *storage.Client, parameter stri
 			return nil, protocol.NewError(protocol.InvalidScope, "scope "+params.Sanitize(name)+" does not exist.")
 		}
 		if !c.Scopes.Has(name) {
-			return nil, protocol.NewError(protocol.InvalidScope, "scope "+params.Sanitize(name)+" is not registered for this client.")
+			return nil, protocol.NewError(
+				protocol.InvalidScope, "scope "+params.Sanitize(name)+" is not registered for this client.",
+			)
 		}
 		requested = append(requested, name)
 	}
@@ -62,14 +64,18 @@ func (g *Registry) Resources(ctx context.Context, c *storage.Client, requested [
 	var out []string
 	for _, identifier := range requested {
 		if u, err := url.Parse(identifier); err != nil || !u.IsAbs() || strings.Contains(identifier, "#") {
-			return nil, protocol.NewError(protocol.InvalidTarget, "resource "+params.Sanitize(identifier)+" must be an absolute URI without a fragment.")
+			return nil, protocol.NewError(
+				protocol.InvalidTarget, "resource "+params.Sanitize(identifier)+" must be an absolute URI without a fragment.",
+			)
 		}
 		r, ok := resources[identifier]
 		if !ok {
 			return nil, protocol.NewError(protocol.InvalidTarget, "resource "+params.Sanitize(identifier)+" is not registered.")
 		}
 		if !CanUseResource(c, r) {
-			return nil, protocol.NewError(protocol.InvalidTarget, "resource "+params.Sanitize(identifier)+" is not allowed for this client.")
+			return nil, protocol.NewError(
+				protocol.InvalidTarget, "resource "+params.Sanitize(identifier)+" is not allowed for this client.",
+			)
 		}
 		if !slices.Contains(out, identifier) {
 			out = append(out, identifier)
@@ -90,7 +96,9 @@ func CanUseResource(c *storage.Client, r storage.Resource) bool {
 // Audience returns the aud of a token: the requested resources; otherwise those of its scopes; otherwise the client's
 // own audience; otherwise the issuer. If resources are requested, scopes that belong only to others are left out of the
 // token. It returns invalid_scope if none remains.
-func (g *Registry) Audience(ctx context.Context, c *storage.Client, requested, scopes []string) (aud, remaining []string, err error) {
+func (g *Registry) Audience(
+	ctx context.Context, c *storage.Client, requested, scopes []string,
+) (aud, remaining []string, err error) {
 	resources, err := g.store.Resources(ctx)
 	if err != nil {
 		return nil, nil, protocol.Unavailable(err)

@@ -37,8 +37,9 @@ func (g *Registry) checkFetchedURIs(m *Metadata) error {
 		member string
 		uris   []string
 	}{
-		{"jwks_uri", []string{m.JWKSURI}}, {"sector_identifier_uri", []string{m.SectorIdentifierURI}}, {"logo_uri", []string{m.LogoURI}},
-		{"backchannel_logout_uri", []string{m.BackchannelLogoutURI}}, {"request_uris", m.RequestURIs},
+		{"jwks_uri", []string{m.JWKSURI}}, {"sector_identifier_uri", []string{m.SectorIdentifierURI}},
+		{"logo_uri", []string{m.LogoURI}}, {"backchannel_logout_uri", []string{m.BackchannelLogoutURI}},
+		{"request_uris", m.RequestURIs},
 	} {
 		for _, uri := range f.uris {
 			if uri == "" {
@@ -69,7 +70,8 @@ func (g *Registry) checkSectorDocument(ctx context.Context, m *Metadata) (string
 		return "", protocol.Unavailable(err)
 	}
 	if err != nil {
-		return "", protocol.NewError(protocol.InvalidClientMetadata, "sector_identifier_uri could not be fetched.").WithCause(err)
+		return "", protocol.NewError(protocol.InvalidClientMetadata, "sector_identifier_uri could not be fetched.").
+			WithCause(err)
 	}
 	var listed []string
 	if err := json.Unmarshal(doc.Body, &listed); err != nil {
@@ -107,7 +109,8 @@ func sectorOfRedirectURIs(clientID string, redirectURIs []string) (string, error
 	case native == len(redirectURIs) && native > 0:
 		return "client " + clientID, nil
 	}
-	return "", invalid("Pairwise subjects require redirect_uris; https ones together with native ones require a sector_identifier_uri that lists them.")
+	return "", invalid("Pairwise subjects require redirect_uris; https ones together with native ones " +
+		"require a sector_identifier_uri that lists them.")
 }
 
 func hostname(uri string) string {

@@ -22,7 +22,8 @@ func (g *Registry) Update(ctx context.Context, id string, patch []byte) (Informa
 		if err := m.Merge(patch); err != nil {
 			return Metadata{}, err
 		}
-		if m.usesCodes() != c.GrantTypes.Has(protocol.GrantAuthorizationCode) && !bytes.Contains(patch, []byte(`"response_types"`)) {
+		if m.usesCodes() != c.GrantTypes.Has(protocol.GrantAuthorizationCode) &&
+			!bytes.Contains(patch, []byte(`"response_types"`)) {
 			m.ResponseTypes = nil
 		}
 		return m, nil
@@ -75,7 +76,9 @@ func (g *Registry) update(ctx context.Context, id string, u update) (Information
 }
 
 // writeUpdate stores the update in one transaction. checked is the metadata that sector was found for.
-func (g *Registry) writeUpdate(ctx context.Context, id string, u update, checked *Metadata, sector string) (info Information, added []string, err error) {
+func (g *Registry) writeUpdate(
+	ctx context.Context, id string, u update, checked *Metadata, sector string,
+) (info Information, added []string, err error) {
 	event := storage.Event{Type: storage.ClientUpdated, Detail: map[string]any{}} // the detail is set in the transaction
 	err = g.store.Tx(ctx, func(tx *storage.Store) error {
 		return tx.UpdateClient(ctx, id, event, func(c *storage.Client) (bool, error) {
@@ -140,7 +143,9 @@ func recordChanges(detail map[string]any, before, after Metadata) error {
 // page is skipped only for the description that the operator trusted.
 func restrictSelfUpdate(ctx context.Context, tx *storage.Store, before, after *storage.Client) error {
 	if changesSubjects(before, after) {
-		return invalid("A client cannot change its subject_type or, with pairwise subjects, the host of its sector; register a new client.")
+		return invalid(
+			"A client cannot change its subject_type or, with pairwise subjects, the host of its sector; register a new client.",
+		)
 	}
 	scopes, err := tx.Scopes(ctx)
 	if err != nil {
@@ -173,7 +178,8 @@ func isDescribedDifferently(before, after *storage.Client) bool {
 	}
 	old := destinations(before)
 	return before.Name != after.Name || before.URI != after.URI || before.LogoURI != after.LogoURI ||
-		before.PolicyURI != after.PolicyURI || before.TosURI != after.TosURI || before.InitiateLoginURI != after.InitiateLoginURI ||
+		before.PolicyURI != after.PolicyURI || before.TosURI != after.TosURI ||
+		before.InitiateLoginURI != after.InitiateLoginURI ||
 		slices.ContainsFunc(destinations(after), func(d redirect.Destination) bool { return !slices.Contains(old, d) })
 }
 
@@ -189,7 +195,8 @@ func isNarrowed(before, after *storage.Client) bool {
 	if changesSubjects(before, after) {
 		return true
 	}
-	return lost(before.Scopes, after.Scopes) || lost(before.Audience, after.Audience) || before.Resources != nil && after.Resources == nil
+	return lost(before.Scopes, after.Scopes) || lost(before.Audience, after.Audience) ||
+		before.Resources != nil && after.Resources == nil
 }
 
 // changesSubjects reports whether users have other subjects at the client than before.

@@ -33,7 +33,9 @@ func (m *Metadata) applyDefaultsAndValidate() error {
 	if m.AllowedNetworks, err = normalizeNetworks(m.AllowedNetworks); err != nil {
 		return err
 	}
-	for _, check := range []func() error{m.checkNames, m.checkRedirectURIs, m.checkScopesAndResources, m.checkPageURIs, m.checkJWKS, m.checkLists} {
+	for _, check := range []func() error{
+		m.checkNames, m.checkRedirectURIs, m.checkScopesAndResources, m.checkPageURIs, m.checkJWKS, m.checkLists,
+	} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -86,7 +88,10 @@ type rule struct {
 
 func (m *Metadata) authenticationRules() []rule {
 	return []rule{
-		{!slices.Contains(authMethods(), m.TokenEndpointAuthMethod), "token_endpoint_auth_method must be " + oneOf(authMethods())},
+		{
+			!slices.Contains(authMethods(), m.TokenEndpointAuthMethod),
+			"token_endpoint_auth_method must be " + oneOf(authMethods()),
+		},
 		{m.TokenEndpointAuthMethod == storage.AuthPrivateKey && !m.hasKeys(), "private_key_jwt requires jwks or jwks_uri"},
 		{m.JWKS != nil && m.JWKSURI != "", "jwks and jwks_uri must not be used together"},
 		{isInvalidAlg(m.TokenEndpointAuthAlg), "token_endpoint_auth_signing_alg must be " + oneOf(jwt.Algorithms)},
@@ -96,11 +101,20 @@ func (m *Metadata) authenticationRules() []rule {
 func (m *Metadata) grantRules() []rule {
 	unsupported := func(g string) bool { return !slices.Contains(protocol.GrantTypes(), g) }
 	return []rule{
-		{slices.ContainsFunc(m.GrantTypes, unsupported), "grant_types must be among authorization_code, refresh_token and client_credentials"},
+		{
+			slices.ContainsFunc(m.GrantTypes, unsupported),
+			"grant_types must be among authorization_code, refresh_token and client_credentials",
+		},
 		{slices.ContainsFunc(m.ResponseTypes, func(r string) bool { return r != "code" }), "response_types must be code"},
 		{!m.usesCodes() && len(m.ResponseTypes) > 0, "response_types requires the grant type authorization_code"},
-		{!m.usesCodes() && slices.Contains(m.GrantTypes, protocol.GrantRefreshToken), "the grant type refresh_token requires authorization_code"},
-		{m.isPublic() && slices.Contains(m.GrantTypes, protocol.GrantClientCredentials), "a public client (token_endpoint_auth_method none) cannot use client_credentials"},
+		{
+			!m.usesCodes() && slices.Contains(m.GrantTypes, protocol.GrantRefreshToken),
+			"the grant type refresh_token requires authorization_code",
+		},
+		{
+			m.isPublic() && slices.Contains(m.GrantTypes, protocol.GrantClientCredentials),
+			"a public client (token_endpoint_auth_method none) cannot use client_credentials",
+		},
 		{m.usesCodes() && len(m.RedirectURIs) == 0, "authorization_code requires at least one of redirect_uris"},
 	}
 }
@@ -112,16 +126,25 @@ func (m *Metadata) openIDRules() []rule {
 		{isInvalidAlg(m.RequestObjectAlg), "request_object_signing_alg must be " + oneOf(jwt.Algorithms)},
 		{m.RequireSignedRequestObject && !m.hasKeys(), "require_signed_request_object requires jwks or jwks_uri"},
 		{m.ApplicationType != "web" && m.ApplicationType != "native", "application_type must be web or native"},
-		{m.SubjectType != storage.SubjectPublic && m.SubjectType != storage.SubjectPairwise, "subject_type must be public or pairwise"},
+		{
+			m.SubjectType != storage.SubjectPublic && m.SubjectType != storage.SubjectPairwise,
+			"subject_type must be public or pairwise",
+		},
 		{isOutside(m.DefaultMaxAge, 0, maxDuration), "default_max_age must be a number of seconds"},
-		{len(m.SoftwareID) > 200 || len(m.SoftwareVersion) > 200, "software_id and software_version must have at most 200 characters"},
+		{
+			len(m.SoftwareID) > 200 || len(m.SoftwareVersion) > 200,
+			"software_id and software_version must have at most 200 characters",
+		},
 	}
 }
 
 func (m *Metadata) operatorRules() []rule {
 	unregistered := func(name string) bool { return !slices.Contains(m.Scope, name) }
 	return []rule{
-		{utf8.RuneCountInString(m.ClientName) > 100 || utf8.RuneCountInString(m.Owner) > 100, "client_name and gatehouse_owner must have at most 100 characters"},
+		{
+			utf8.RuneCountInString(m.ClientName) > 100 || utf8.RuneCountInString(m.Owner) > 100,
+			"client_name and gatehouse_owner must have at most 100 characters",
+		},
 		{m.isPublic() && !*m.RequirePKCE, "gatehouse_require_pkce can be false only for a confidential client"},
 		{m.isPublic() && !*m.RefreshRotation, "gatehouse_refresh_rotation can be false only for a confidential client"},
 		{m.isPublic() && len(m.AllowedNetworks) > 0, "gatehouse_allowed_networks requires a confidential client"},
@@ -131,7 +154,10 @@ func (m *Metadata) operatorRules() []rule {
 		{isOutside(m.RefreshMaxTTL, time.Second, maxDuration), "gatehouse_refresh_max_ttl must be 1 second to 10 years"},
 		{isOutside(m.RefreshGrace, 0, storage.MaxRefreshGrace), "gatehouse_refresh_grace must be 0 (off) to 10 minutes"},
 		{slices.ContainsFunc(m.OptionalScopes, unregistered), "gatehouse_optional_scopes must be among the scopes of scope"},
-		{slices.ContainsFunc(valueOf(m.DefaultScopes), unregistered), "gatehouse_default_scopes must be among the scopes of scope"},
+		{
+			slices.ContainsFunc(valueOf(m.DefaultScopes), unregistered),
+			"gatehouse_default_scopes must be among the scopes of scope",
+		},
 	}
 }
 
@@ -148,7 +174,8 @@ func oneOf(values []string) string {
 
 func (m *Metadata) checkNames() error {
 	for _, f := range []struct{ member, value string }{
-		{"client_name", m.ClientName}, {"gatehouse_owner", m.Owner}, {"software_id", m.SoftwareID}, {"software_version", m.SoftwareVersion},
+		{"client_name", m.ClientName}, {"gatehouse_owner", m.Owner},
+		{"software_id", m.SoftwareID}, {"software_version", m.SoftwareVersion},
 	} {
 		if f.value == "" {
 			continue
@@ -163,7 +190,9 @@ func (m *Metadata) checkNames() error {
 func (m *Metadata) checkRedirectURIs() error {
 	for _, uri := range m.RedirectURIs {
 		if err := redirect.Validate(uri); err != nil {
-			return protocol.NewError(protocol.InvalidRedirectURI, fmt.Sprintf("The redirect URI %s %s.", params.Sanitize(uri), err))
+			return protocol.NewError(
+				protocol.InvalidRedirectURI, fmt.Sprintf("The redirect URI %s %s.", params.Sanitize(uri), err),
+			)
 		}
 	}
 	for _, uri := range m.PostLogoutRedirectURIs {
@@ -177,7 +206,10 @@ func (m *Metadata) checkRedirectURIs() error {
 func (m *Metadata) checkScopesAndResources() error {
 	for _, name := range m.Scope {
 		if !IsValidScope(name) {
-			return invalid("scope %s must have 1 to 100 of the characters that RFC 6749 section 3.3 allows, and must not begin with claim:.", params.Sanitize(name))
+			return invalid(
+				"scope %s must have 1 to 100 of the characters that RFC 6749 section 3.3 allows, and must not begin with claim:.",
+				params.Sanitize(name),
+			)
 		}
 	}
 	for _, identifier := range append(slices.Clone(m.Audience), valueOf(m.Resources)...) {
@@ -191,7 +223,8 @@ func (m *Metadata) checkScopesAndResources() error {
 // checkPageURIs checks the URIs that a browser is sent to, or that a page links to.
 func (m *Metadata) checkPageURIs() error {
 	for _, f := range []struct{ member, uri string }{
-		{"client_uri", m.ClientURI}, {"tos_uri", m.TosURI}, {"policy_uri", m.PolicyURI}, {"initiate_login_uri", m.InitiateLoginURI},
+		{"client_uri", m.ClientURI}, {"tos_uri", m.TosURI}, {"policy_uri", m.PolicyURI},
+		{"initiate_login_uri", m.InitiateLoginURI},
 	} {
 		if f.uri == "" {
 			continue
@@ -221,7 +254,9 @@ func (m *Metadata) checkJWKS() error {
 		return invalid("jwks %w.", err)
 	}
 	if len(keys) == 0 {
-		return invalid("jwks must have a supported key: RSA of 2048 to 4096 bits with an exponent of at most 131072, P-256 or Ed25519.")
+		return invalid(
+			"jwks must have a supported key: RSA of 2048 to 4096 bits with an exponent of at most 131072, P-256 or Ed25519.",
+		)
 	}
 	return nil
 }
@@ -237,7 +272,8 @@ func (m *Metadata) checkLists() error {
 		if limit := maxItems(f.member); len(f.items) > limit {
 			return tooManyItems(f.member, limit)
 		}
-		if slices.ContainsFunc(f.items, func(s string) bool { return display.CheckName(s) != nil || strings.Contains(s, " ") }) {
+		isMalformed := func(s string) bool { return display.CheckName(s) != nil || strings.Contains(s, " ") }
+		if slices.ContainsFunc(f.items, isMalformed) {
 			return invalid("%s must not have empty items, spaces or invisible characters.", f.member)
 		}
 	}

@@ -52,8 +52,7 @@ func (k *Keyring) createMissing(ctx context.Context) error {
 	if k.store.ReadOnly() { // commands that only read do not sign
 		return nil
 	}
-	event := storage.Event{Type: storage.KeyCreated}
-	return k.store.UpdateSigningKeys(ctx, event, func(keys []storage.SigningKey) (added, changed []storage.SigningKey, err error) {
+	missing := func(keys []storage.SigningKey) (added, changed []storage.SigningKey, err error) {
 		for _, algorithm := range jwt.Algorithms {
 			if slices.ContainsFunc(keys, func(key storage.SigningKey) bool { return key.Algorithm == algorithm }) {
 				continue
@@ -65,7 +64,8 @@ func (k *Keyring) createMissing(ctx context.Context) error {
 			added = append(added, key)
 		}
 		return added, nil, nil
-	})
+	}
+	return k.store.UpdateSigningKeys(ctx, storage.Event{Type: storage.KeyCreated}, missing)
 }
 
 // Rotate creates a key for every algorithm. They are published immediately and sign after ten minutes, when every cache
@@ -86,6 +86,7 @@ func (k *Keyring) RotateDue(ctx context.Context) error {
 	return err
 }
 
+// rotate replaces the active keys of the algorithms whose newest key is due or, with leaked, every key.
 func (k *Keyring) rotate(ctx context.Context, leaked bool, due func(newest storage.SigningKey) bool) error {
 	longest, err := k.store.LongestAccessTokenTTL(ctx)
 	if err != nil {
@@ -96,43 +97,64 @@ func (k *Keyring) rotate(ctx context.Context, leaked bool, due func(newest stora
 	if leaked {
 		event.Type = storage.KeyRevoked
 	}
-	return k.store.UpdateSigningKeys(ctx, event, func(keys []storage.SigningKey) (added, changed []storage.SigningKey, err error) {
+	replace := func(keys []storage.SigningKey) (added, changed []storage.SigningKey, err error) {
 		now := k.store.Now()
+		activeAt := now
+		if !leaked {
+			activeAt = now.Add(publishAhead)
+		}
 		newest := map[string]storage.SigningKey{}
 		for _, key := range keys { // oldest first
 			newest[key.Algorithm] = key
 		}
-		active := now
-		if !leaked {
-			active = now.Add(publishAhead)
-		}
-		for _, key := range keys {
-			stage := Stage(key, now)
-			switch {
-			case leaked:
-				key.RetiresAt, key.RemovedAt = &now, &now
-				changed = append(changed, key)
-			case !due(newest[key.Algorithm]):
-			case stage == StagePublished:
-				return nil, nil, ErrRotating
-			case stage == StageActive:
-				removed := active.Add(retention)
-				key.RetiresAt, key.RemovedAt = &active, &removed
-				changed = append(changed, key)
-			}
+		isDue := func(algorithm string) bool { return due(newest[algorithm]) }
+		if leaked {
+			changed = removeAll(keys, now)
+		} else if changed, err = retire(keys, isDue, now, activeAt, activeAt.Add(retention)); err != nil {
+			return nil, nil, err
 		}
 		for _, algorithm := range jwt.Algorithms {
 			if key, ok := newest[algorithm]; ok && !due(key) {
 				continue
 			}
-			key, err := k.generate(algorithm, active)
+			key, err := k.generate(algorithm, activeAt)
 			if err != nil {
 				return nil, nil, err
 			}
 			added = append(added, key)
 		}
 		return added, changed, nil
-	})
+	}
+	return k.store.UpdateSigningKeys(ctx, event, replace)
+}
+
+// removeAll returns the keys as removed from now on.
+func removeAll(keys []storage.SigningKey, now time.Time) (changed []storage.SigningKey) {
+	for _, key := range keys {
+		key.RetiresAt, key.RemovedAt = &now, &now
+		changed = append(changed, key)
+	}
+	return changed
+}
+
+// retire returns the keys of the due algorithms that are active now, with the times when they retire and are removed. It
+// returns ErrRotating if such an algorithm has a published successor already.
+func retire(
+	keys []storage.SigningKey, isDue func(algorithm string) bool, now, retiresAt, removedAt time.Time,
+) (changed []storage.SigningKey, err error) {
+	for _, key := range keys {
+		if !isDue(key.Algorithm) {
+			continue
+		}
+		switch Stage(key, now) {
+		case StagePublished:
+			return nil, ErrRotating
+		case StageActive:
+			key.RetiresAt, key.RemovedAt = &retiresAt, &removedAt
+			changed = append(changed, key)
+		}
+	}
+	return changed, nil
 }
 
 func (k *Keyring) generate(algorithm string, active time.Time) (storage.SigningKey, error) {

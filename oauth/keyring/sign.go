@@ -73,7 +73,9 @@ func (k *Keyring) ParseAccessToken(ctx context.Context, token string) (*accessto
 		return cached.claims, nil
 	}
 	var key *accesstoken.Key
-	claims, err := accesstoken.Parse(token, k.options.Issuer, func(kid string) *accesstoken.Key { key = find(kid); return key })
+	claims, err := accesstoken.Parse(
+		token, k.options.Issuer, func(kid string) *accesstoken.Key { key = find(kid); return key },
+	)
 	if err != nil {
 		return nil, err
 	}

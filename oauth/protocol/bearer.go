@@ -59,7 +59,9 @@ func AccessToken(r *http.Request) (string, error) {
 		return "", BearerError(InvalidRequest, params.Description(err))
 	}
 	if query.Has("access_token") {
-		return "", BearerError(InvalidRequest, "access_token must be in the Authorization header or the body, never in the URL.")
+		return "", BearerError(
+			InvalidRequest, "access_token must be in the Authorization header or the body, never in the URL.",
+		)
 	}
 	inBody := ""
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))

@@ -52,7 +52,7 @@ const (
 )
 
 // Error is a protocol error. The client receives Code and Description; a description is constant or quotes the client's
-// own input. Create one with NewError, Unavailable, Internal, MethodNotAllowed, TooManyRequests or a Bearer… function.
+// own input. NewError, with the With… methods, is the only constructor; the other functions call it.
 type Error struct {
 	Code        string
 	Description string
