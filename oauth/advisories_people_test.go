@@ -13,7 +13,7 @@ import (
 )
 
 var peopleAdvisories = []servertest.Requirement{
-	servertest.Req("A24", "CVE-2026-33544 (Tinyauth)", "parallel sign-ins of two people never mix", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("A24", "CVE-2026-33544 (Tinyauth)", "concurrent sign-ins of two users never mix", func(t *testing.T, s *servertest.Server) {
 		ids := map[string]string{"alice": s.User("alice").ID, "bob": s.User("bob").ID}
 		c := s.App()
 		var mu sync.Mutex
@@ -31,7 +31,7 @@ var peopleAdvisories = []servertest.Requirement{
 			t.Errorf("mixed up: %v", wrong)
 		}
 	}),
-	servertest.Req("A25", "CVE-2025-12390 (Keycloak), CVE-2026-7507", "a cookie planted before the sign-in is worth nothing after it", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("A25", "CVE-2025-12390 (Keycloak), CVE-2026-7507", "a cookie planted before the sign-in is invalid after it", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		s.User("mallory")
 		m := s.Browser()
@@ -44,7 +44,7 @@ var peopleAdvisories = []servertest.Requirement{
 			t.Error("the planted session became alice's")
 		}
 	}),
-	servertest.Req("A26", "CVE-2023-22492, CVE-2024-47000, CVE-2024-46999 (Zitadel); CVE-2025-64521 (authentik); CVE-2026-43983 (Pocket ID); CVE-2026-8922 (Keycloak)", "a disabled person or machine is out of everything at once", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("A26", "CVE-2023-22492, CVE-2024-47000, CVE-2024-46999 (Zitadel); CVE-2025-64521 (authentik); CVE-2026-43983 (Pocket ID); CVE-2026-8922 (Keycloak)", "a disabled user or client loses all access immediately", func(t *testing.T, s *servertest.Server) {
 		u := s.User("alice")
 		c, m := s.App(), s.Machine("jobs")
 		b := s.Browser()
@@ -72,7 +72,7 @@ var peopleAdvisories = []servertest.Requirement{
 		}
 		s.Post("/oauth2/introspect", m, url.Values{"token": {machine}}).Want(t, 401, "invalid_client")
 	}),
-	servertest.Req("A29", "CVE-2022-3916, CVE-2026-1486 (Keycloak)", "the next person at a browser gets nothing of the last one", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("A29", "CVE-2022-3916, CVE-2026-1486 (Keycloak)", "the next user of a browser gets no access of the previous one", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		bob := s.User("bob")
 		c := s.App()
@@ -124,7 +124,7 @@ var peopleAdvisories = []servertest.Requirement{
 			t.Error("alice was signed out all the same")
 		}
 	}),
-	servertest.Req("A42", "CVE-2019-8400 (Hydra), CVE-2026-33525 (Authelia)", "no script in an error reaches a page", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("A42", "CVE-2019-8400 (Hydra), CVE-2026-33525 (Authelia)", "no script in an error is executed by a page", func(t *testing.T, s *servertest.Server) {
 		const script = "<script>alert(1)</script>"
 		for _, name := range []string{"client_id", "error", "error_hint", "error_description", "redirect_uri", "scope", "state", "login_hint"} {
 			q := servertest.AuthorizeForm(s.App(), name, script)
@@ -133,7 +133,7 @@ var peopleAdvisories = []servertest.Requirement{
 			}
 		}
 	}),
-	servertest.Req("A45", "CVE-2026-18963 (Keycloak), CVE-2026-9090 (Casdoor), CVE-2026-32246 (Tinyauth), Pocket ID GHSA-hp74-gm6m-2qm5, see P27 too", "a half-finished sign-in reaches no code", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("A45", "CVE-2026-18963 (Keycloak), CVE-2026-9090 (Casdoor), CVE-2026-32246 (Tinyauth), Pocket ID GHSA-hp74-gm6m-2qm5, see P27 too", "an incomplete sign-in leads to no code", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		b := s.Browser()
@@ -151,7 +151,7 @@ var peopleAdvisories = []servertest.Requirement{
 			}
 		}
 	}),
-	servertest.Req("A46", "CVE-2025-64102 (Zitadel), CVE-2025-24806 (Authelia), CVE-2026-9798 (Keycloak)", "guesses count per account, whatever name is used, and lock nobody else out", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("A46", "CVE-2025-64102 (Zitadel), CVE-2025-24806 (Authelia), CVE-2026-9798 (Keycloak)", "failed attempts count per account, by whatever name, and lock out no other user", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		known := s.Browser()
 		known.SignIn(known.Open("/login"), "alice")
@@ -180,7 +180,7 @@ var peopleAdvisories = []servertest.Requirement{
 		s.Clock.Advance(15 * time.Minute)
 		b.SignIn(b.Open("/login"), "alice")
 	}),
-	servertest.Req("A47", "CVE-2026-23511, CVE-2024-41952 (Zitadel)", "an unknown person and a wrong password look alike, also to the limits", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("A47", "CVE-2026-23511, CVE-2024-41952 (Zitadel)", "an unknown user and a wrong password get the same response, also from the limits", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		try := func(name string) []string {
 			b := s.Browser()

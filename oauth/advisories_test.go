@@ -28,7 +28,7 @@ func TestAdvisories(t *testing.T) { servertest.Run(t, advisories) }
 var advisories = slices.Concat(clientAdvisories, peopleAdvisories)
 
 var clientAdvisories = []servertest.Requirement{
-	servertest.Req("A1", "CVE-2026-55672 (Zitadel), CVE-2026-32245 (Tinyauth)", "a code or refresh token of one client is worth nothing to another", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("A1", "CVE-2026-55672 (Zitadel), CVE-2026-32245 (Tinyauth)", "a code or refresh token of one client cannot be used by another", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		a, b := s.App(), s.App()
 		br := s.Browser()
@@ -46,7 +46,7 @@ var clientAdvisories = []servertest.Requirement{
 		s.Token(s.App(), servertest.CodeForm(to, c, "code_verifier", wrongV, "redirect_uri", wrongR)).Want(t, 400, "invalid_grant")
 		s.Token(c, servertest.CodeForm(to, c)).OK(t)
 	}),
-	servertest.Req("A4", "CVE-2022-39222, GHSA-vh7g-p26c-j2cw (dex)", "a stolen request id opens nothing in another browser", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("A4", "CVE-2022-39222, GHSA-vh7g-p26c-j2cw (dex)", "a stolen request id cannot be used in another browser", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		s.User("mallory")
 		c := s.App()
@@ -65,7 +65,7 @@ var clientAdvisories = []servertest.Requirement{
 			t.Error("the victim cannot go on")
 		}
 	}),
-	servertest.Req("A5", "CVE-2026-53512 (better-auth)", "a confidential client's refresh token is worth nothing without its secret", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("A5", "CVE-2026-53512 (better-auth)", "a confidential client's refresh token cannot be used without its secret", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		token := s.Tokens(c, "alice").Text("refresh_token")
@@ -82,7 +82,7 @@ var clientAdvisories = []servertest.Requirement{
 		tokens := s.Token(c, servertest.CodeForm(to, c)).OK(t)
 		s.Refresh(c, tokens.Text("refresh_token"), "resource", "https://second.example").Want(t, 400, "invalid_target")
 	}),
-	servertest.Req("A9", "fosite PR#883; CVE-2024-23647, CVE-2023-48228 (authentik); CVE-2024-22258 (Spring); CVE-2025-4144 (workers-oauth-provider)", "PKCE cannot be stripped, downgraded or worn out", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("A9", "fosite PR#883; CVE-2024-23647, CVE-2023-48228 (authentik); CVE-2024-22258 (Spring); CVE-2025-4144 (workers-oauth-provider)", "PKCE cannot be stripped, downgraded or bypassed by retries", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.Client(`{"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_require_pkce":false}`)
 		to := s.Browser().Code(c, "alice")
@@ -93,7 +93,7 @@ var clientAdvisories = []servertest.Requirement{
 		to = s.Browser().Code(c, "alice", "code_challenge", "", "code_challenge_method", "")
 		s.Token(c, servertest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
 	}),
-	servertest.Req("A11", "CVE-2020-15233, CVE-2020-15234 (fosite); CVE-2026-28512 (Pocket ID); CVE-2025-4143, CVE-2024-52289, CVE-2023-6291, CVE-2024-8883, CVE-2024-1132, CVE-2026-3872, CVE-2026-7504, CVE-2026-54072", "no trick with URLs moves a redirect", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("A11", "CVE-2020-15233, CVE-2020-15234 (fosite); CVE-2026-28512 (Pocket ID); CVE-2025-4143, CVE-2024-52289, CVE-2023-6291, CVE-2024-8883, CVE-2024-1132, CVE-2026-3872, CVE-2026-7504, CVE-2026-54072", "no variation of a URL changes where a redirect goes", func(t *testing.T, s *servertest.Server) {
 		c := s.Client(`{"redirect_uris":["https://good.example/cb","http://127.0.0.1:8000/cb"],"scope":"read"}`)
 		for _, uri := range []string{
 			"https://good.example@evil.example/cb", "https://good.example:pw@evil.example/cb", "https://evil.example#good.example/cb", "https://evil.example?good.example/cb",
@@ -108,7 +108,7 @@ var clientAdvisories = []servertest.Requirement{
 			p.WantErrorPage(t, http.StatusBadRequest)
 		}
 	}),
-	servertest.Req("A14", "CVE-2026-9689 (Keycloak)", "a redirect URI cannot bring its own response parameters", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("A14", "CVE-2026-9689 (Keycloak)", "a redirect URI cannot contain its own response parameters", func(t *testing.T, s *servertest.Server) {
 		for _, q := range []string{"code=x", "state=x", "iss=x", "error=x", "a=b&%63ode=x"} {
 			if _, _, err := s.OAuth.Clients.Create(t.Context(), client.Metadata{RedirectURIs: client.List{"https://app.example/cb?" + q}}); err == nil {
 				t.Errorf("%s was registered", q)
@@ -121,14 +121,14 @@ var clientAdvisories = []servertest.Requirement{
 			t.Errorf("got %s", to)
 		}
 	}),
-	servertest.Req("A15", "CVE-2026-67333 (better-auth), CVE-2024-21637 (authentik)", "javascript: and its like are no redirect URIs", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("A15", "CVE-2026-67333 (better-auth), CVE-2024-21637 (authentik)", "javascript: and similar schemes are no redirect URIs", func(t *testing.T, s *servertest.Server) {
 		for _, uri := range []string{"javascript:alert(1)", "JaVaScRiPt:alert(1)", "java\tscript:alert(1)", "data:text/html,x", "vbscript:x", "javascript.x:alert(1)//\n", "view-source:https://x"} {
 			if _, _, err := s.OAuth.Clients.Create(t.Context(), client.Metadata{RedirectURIs: client.List{uri}}); err == nil {
 				t.Errorf("%q was registered", uri)
 			}
 		}
 	}),
-	servertest.Req("A16", "CVE-2026-67336 (better-auth)", "neither alg none nor plain PKCE", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("A16", "CVE-2026-67336 (better-auth)", "neither alg none nor plain PKCE is accepted", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")
 		token := s.MachineToken(c)
 		if s.Active(c, forge(t, token, map[string]any{"alg": "none", "typ": "at+jwt"}, nil)) {
@@ -136,7 +136,7 @@ var clientAdvisories = []servertest.Requirement{
 		}
 		s.Browser().Authorize(s.Public(), "code_challenge_method", "plain").WantRedirectError(t, s, "invalid_request")
 	}),
-	servertest.Req("A17", "CVE-2026-1035 (Keycloak)", "parallel refreshes leave one line", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("A17", "CVE-2026-1035 (Keycloak)", "after concurrent refreshes one refresh token is valid", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.Public()
 		old := s.Tokens(c, "alice").Text("refresh_token")
@@ -148,7 +148,7 @@ var clientAdvisories = []servertest.Requirement{
 			t.Errorf("%d successors", len(successors))
 		}
 	}),
-	servertest.Req("A18", "CVE-2026-9802 (Keycloak)", "what was revoked stays so after a restart", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("A18", "CVE-2026-9802 (Keycloak)", "revocations survive a restart", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		tokens := s.Tokens(c, "alice")
@@ -160,7 +160,7 @@ var clientAdvisories = []servertest.Requirement{
 			t.Error("the access token is back")
 		}
 	}),
-	servertest.Req("A19", "CVE-2026-4282 (Keycloak)", "no kind of credential passes for another", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("A19", "CVE-2026-4282 (Keycloak)", "no kind of credential is accepted as another", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		b := s.Browser()
@@ -194,7 +194,7 @@ var clientAdvisories = []servertest.Requirement{
 			}
 		}
 	}),
-	servertest.Req("A22", "CVE-2026-27840 (Zitadel)", "a credential cut, extended or changed by a bit is refused", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("A22", "CVE-2026-27840 (Zitadel)", "a truncated, extended or modified credential is refused", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")
 		user := s.User("alice")
 		app := s.App()
@@ -220,7 +220,7 @@ var clientAdvisories = []servertest.Requirement{
 		}
 		s.Refresh(app, token).OK(t)
 	}),
-	servertest.Req("A23", "CVE-2026-33496 (Oathkeeper)", "the answer to one caller is never given to another", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("A23", "CVE-2026-33496 (Oathkeeper)", "the response to one caller is never returned to another", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		caller, c := api(t, s), s.App()
 		token := s.Tokens(c, "alice").Text("access_token")
@@ -231,7 +231,7 @@ var clientAdvisories = []servertest.Requirement{
 			}
 		}
 	}),
-	servertest.Req("A30", "CVE-2024-52287 (authentik)", "a machine gets no scope beyond its own", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("A30", "CVE-2024-52287 (authentik)", "a client credentials client gets no scope that is not its own", func(t *testing.T, s *servertest.Server) {
 		s.Machine("admin")
 		s.Token(s.Machine("jobs"), with(machineGrant, "scope", "jobs admin")).Want(t, 400, "invalid_scope")
 	}),
@@ -290,7 +290,7 @@ var clientAdvisories = []servertest.Requirement{
 			}
 		}
 	}),
-	servertest.Req("A44", "CVE-2026-44883 (Portainer)", "no token is taken from or put in a URL", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("A44", "CVE-2026-44883 (Portainer)", "no token is accepted from or put in a URL", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		tokens := s.Tokens(c, "alice")

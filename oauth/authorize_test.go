@@ -19,7 +19,7 @@ import (
 func TestAuthorizationEndpoint(t *testing.T) { servertest.Run(t, authorizationEndpoint) }
 
 var authorizationEndpoint = []servertest.Requirement{
-	servertest.Req("P1", "RFC 9700 §2.1, §4.1", "a redirect_uri that differs in anything gets an error page, never a redirect", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P1", "RFC 9700 §2.1, §4.1", "a redirect_uri that differs in any way gets an error page, never a redirect", func(t *testing.T, s *servertest.Server) {
 		c := s.App()
 		for _, uri := range []string{
 			"https://app.example/callbacc", "https://app.example/Callback", "https://APP.example/callback", "https://app.example/callback/",
@@ -29,7 +29,7 @@ var authorizationEndpoint = []servertest.Requirement{
 			s.Browser().Open("/oauth2/authorize?"+servertest.AuthorizeForm(c, "redirect_uri", uri).Encode()).WantErrorPage(t, http.StatusBadRequest)
 		}
 	}),
-	servertest.Req("P2", "RFC 8252 §7.3", "a loopback IP literal takes any port, and nothing else may differ", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P2", "RFC 8252 §7.3", "only the port of a loopback IP literal may differ", func(t *testing.T, s *servertest.Server) {
 		c := s.Client(`{"client_name":"CLI","token_endpoint_auth_method":"none","redirect_uris":["http://127.0.0.1/cb","http://[::1]/cb","http://localhost:7000/cb"],"scope":"read"}`)
 		for _, uri := range []string{"http://127.0.0.1:51234/cb", "http://127.0.0.1/cb", "http://[::1]:9/cb", "http://localhost:7000/cb"} {
 			p := s.Browser().Authorize(c, "redirect_uri", uri, "scope", "read")
@@ -45,7 +45,7 @@ var authorizationEndpoint = []servertest.Requirement{
 			s.Browser().Open("/oauth2/authorize?"+servertest.AuthorizeForm(c, "redirect_uri", uri, "scope", "read").Encode()).WantErrorPage(t, http.StatusBadRequest)
 		}
 	}),
-	servertest.Req("P2b", "RFC 8252 §7.1", "an app's own scheme takes the whole journey, with consent every time", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P2b", "RFC 8252 §7.1", "a private-use scheme works for the complete flow, with consent every time", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.Client(`{"client_name":"Phone","token_endpoint_auth_method":"none","grant_types":["authorization_code","refresh_token"],"redirect_uris":["com.example.phone:/callback"],"scope":"read"}`)
 		b := s.Browser()
@@ -90,7 +90,7 @@ var authorizationEndpoint = []servertest.Requirement{
 		storagetest.Must(t, s.Store.DisableClient(t.Context(), c.ClientID, storagetest.Event("disable")))
 		s.Browser().Open("/oauth2/authorize?"+servertest.AuthorizeForm(c).Encode()).WantErrorPage(t, http.StatusBadRequest)
 	}),
-	servertest.Req("P5", "RFC 6749 §3.1.2.3", "without redirect_uri the only registered one is used; of several, or with openid, none is", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P5", "RFC 6749 §3.1.2.3", "without redirect_uri the only registered one is used; with several, or with openid, it is required", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		to := s.Browser().Code(s.App(), "alice", "redirect_uri", "")
 		if got := to.Host; got != "app.example" {
@@ -114,14 +114,14 @@ var authorizationEndpoint = []servertest.Requirement{
 			t.Error(got)
 		}
 	}),
-	servertest.Req("P8", "RFC 7636 §4.2", "a code_challenge that is no S256 value is refused", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P8", "RFC 7636 §4.2", "a code_challenge that is not an S256 value is refused", func(t *testing.T, s *servertest.Server) {
 		c := s.Public()
 		good := servertest.Challenge(servertest.Verifier)
 		for _, challenge := range []string{good[:42], good + "A", good[:42] + "=", good[:42] + "+", good[:42] + ".", "x"} {
 			s.Browser().Authorize(c, "code_challenge", challenge).WantRedirectError(t, s, "invalid_request")
 		}
 	}),
-	servertest.Req("P12", "RFC 9700 §2.1.2", "no response_type but code, and none gives a token in a redirect", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P12", "RFC 9700 §2.1.2", "code is the only response_type, and no token is returned in a redirect", func(t *testing.T, s *servertest.Server) {
 		c := s.App()
 		for _, kind := range []string{"token", "id_token", "code token", "code id_token", "none", "Code"} {
 			p := s.Browser().Authorize(c, "response_type", kind)
@@ -153,7 +153,7 @@ var authorizationEndpoint = []servertest.Requirement{
 			s.Browser().Open("/oauth2/authorize?"+q.Encode()).WantErrorPage(t, http.StatusBadRequest)
 		}
 	}),
-	servertest.Req("P17", "RFC 6749 §3.1", "a parameter without a value counts as left out", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P17", "RFC 6749 §3.1", "a parameter without a value is treated as omitted", func(t *testing.T, s *servertest.Server) {
 		c := s.Public()
 		p := s.Browser().Open("/oauth2/authorize?" + servertest.AuthorizeForm(c, "code_challenge_method", "", "code_challenge", "").Encode() + "&code_challenge=&code_challenge_method=")
 		p.WantRedirectError(t, s, "invalid_request")
@@ -166,7 +166,7 @@ var authorizationEndpoint = []servertest.Requirement{
 			t.Errorf("got %s, want a code and no state", to)
 		}
 	}),
-	servertest.Req("P18", "RFC 6749 §3.1", "GET and POST both work, and POST is answered 303", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P18", "RFC 6749 §3.1", "GET and POST both work, and POST gets 303", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		b := s.Browser()
@@ -184,7 +184,7 @@ var authorizationEndpoint = []servertest.Requirement{
 			t.Errorf("second time: %d %s", p.Status, to)
 		}
 	}),
-	servertest.Req("P19", "RFC 6749 §4.1.2", "state comes back byte for byte, on success and on error", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P19", "RFC 6749 §4.1.2", "state is returned byte for byte, on success and on error", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		b := s.Browser()
@@ -201,7 +201,7 @@ var authorizationEndpoint = []servertest.Requirement{
 			t.Error("a state came from nowhere")
 		}
 	}),
-	servertest.Req("P20", "RFC 9207 §2", "iss is in every answer and equals the metadata's issuer", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P20", "RFC 9207 §2", "iss is in every response and equals the issuer of the metadata", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		issuer := s.Get("/.well-known/oauth-authorization-server").Text("issuer")
@@ -213,7 +213,7 @@ var authorizationEndpoint = []servertest.Requirement{
 			t.Error("it is not advertised")
 		}
 	}),
-	servertest.Req("P21", "RFC 9700 §4.12", "a form with a password or a decision is answered 303", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P21", "RFC 9700 §4.12", "a form with a password or a decision gets 303", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		b := s.Browser()
 		page := b.Authorize(s.App())
@@ -280,7 +280,7 @@ var authorizationEndpoint = []servertest.Requirement{
 			}
 		}
 	}),
-	servertest.Req("P24", "RFC 9700 §4.7, CVE-2026-54618", "consent needs a form of this session and of the very request shown", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P24", "RFC 9700 §4.7, CVE-2026-54618", "consent needs a form of this session and of the request that was shown", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		s.User("mallory")
 		c, other := s.App(), s.App()
@@ -312,7 +312,7 @@ var authorizationEndpoint = []servertest.Requirement{
 			t.Errorf("the honest form: %d %s", p.Status, p.Text())
 		}
 	}),
-	servertest.Req("P25", "RFC 6749 §4.1.2.1", "a denial is access_denied by redirect; a fault of ours tells nothing", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P25", "RFC 6749 §4.1.2.1", "a denial is access_denied by redirect; an internal error discloses nothing", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		b := s.Browser()
 		page := b.SignIn(b.Authorize(s.App()), "alice")
@@ -322,7 +322,7 @@ var authorizationEndpoint = []servertest.Requirement{
 			t.Errorf("after the denial: %d %s", p.Status, p.Text())
 		}
 	}),
-	servertest.Req("P26", "OIDC Core §3.1.2.6", "prompt=none is login_required or consent_required, and goes with nothing else", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P26", "OIDC Core §3.1.2.6", "prompt=none returns login_required or consent_required, and cannot be combined with another value", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		b := s.Browser()
@@ -337,7 +337,7 @@ var authorizationEndpoint = []servertest.Requirement{
 		b.Authorize(c, "prompt", "none login").WantRedirectError(t, s, "invalid_request")
 		b.Authorize(c, "prompt", "dance").WantRedirectError(t, s, "invalid_request")
 	}),
-	servertest.Req("P27", "OIDC Core §3.1.2.1, GHSA-hp74-gm6m-2qm5", "prompt=login and an expired max_age ask for a fresh sign-in, and auth_time follows", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P27", "OIDC Core §3.1.2.1, GHSA-hp74-gm6m-2qm5", "prompt=login and an expired max_age require a new sign-in, and auth_time is updated", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		b := s.Browser()
@@ -475,7 +475,7 @@ var authorizationEndpoint = []servertest.Requirement{
 			t.Errorf("alice's approval counts for bob: %s %s", p.URL, p.Header.Get("Location"))
 		}
 	}),
-	servertest.Req("P28", "RFC 9700 §4.7, session fixation", "the session cookie changes at every sign-in, and the old one is dead", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P28", "RFC 9700 §4.7, session fixation", "the session cookie changes at every sign-in, and the old one is invalid", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		b := s.Browser()
 		b.SetCookie("session", "planted-by-somebody-else-0000000000000000000")
@@ -492,7 +492,7 @@ var authorizationEndpoint = []servertest.Requirement{
 			t.Error("the cookie of before still works")
 		}
 	}),
-	servertest.Req("P29", "RFC 9700 §4.7, RFC 8252 §8.6", "the consent page names the app, what it can do and where the answer goes, and warns of device apps", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P29", "RFC 9700 §4.7, RFC 8252 §8.6", "the consent page names the client, its scopes and the destination, and warns of clients on the device", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		storagetest.Must(t, s.Store.CreateScope(t.Context(), scope("files", "Read the files you share"), storagetest.Event("scope")))
 		c := s.Client(`{"client_name":"File Viewer","gatehouse_owner":"Example Ltd","client_uri":"https://viewer.example","token_endpoint_auth_method":"none","redirect_uris":["http://127.0.0.1/cb"],"scope":"files"}`)
@@ -509,7 +509,7 @@ var authorizationEndpoint = []servertest.Requirement{
 			t.Errorf("the second time: %s", p.URL)
 		}
 	}),
-	servertest.Req("P30", "CWE-79", "whatever a page repeats is escaped", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P30", "CWE-79", "input is escaped wherever a page shows it", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		const script = `"><script>alert(1)</script>`
 		c := s.Client(`{"client_name":"\"><script>alert(1)</script>","gatehouse_owner":"\"><script>alert(1)</script>","redirect_uris":["https://app.example/callback"],"scope":"read"}`)

@@ -47,7 +47,7 @@ func recorded(t *testing.T, s *servertest.Server, event string, n int) (events [
 }
 
 var defence = []servertest.Requirement{
-	servertest.Req("D1", "RFC 6585 §4", "token requests are limited per client, and another client and the time after are not touched", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("D1", "RFC 6585 §4", "token requests are limited per client, without effect on another client or on later requests", func(t *testing.T, s *servertest.Server) {
 		c, other := s.Machine("jobs"), s.Machine("jobs")
 		for range 3 {
 			s.Token(c, machineGrant).OK(t)
@@ -61,7 +61,7 @@ var defence = []servertest.Requirement{
 			t.Errorf("the last of three does not tell that it is: %v", r.Header)
 		}
 	}).With("GATEHOUSE_RATE_LIMITS=token_client=3/1m"),
-	servertest.Req("D2", "RFC 6585 §4", "token requests are limited per network, IPv6 by /64, and forwarded addresses count", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("D2", "RFC 6585 §4", "token requests are limited per network, IPv6 by /64, with forwarded addresses", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")
 		token := func(address string) servertest.Response {
 			return sentFrom(s, address, s.AsClient("/oauth2/token", c, machineGrant))
@@ -75,7 +75,7 @@ var defence = []servertest.Requirement{
 		wantLimited(t, token("192.0.2.1"), "token_address")
 		token("192.0.2.2").OK(t)
 	}).With("GATEHOUSE_RATE_LIMITS=token_address=2/1m", behindProxy),
-	servertest.Req("D3", "RFC 6585 §4", "a person's codes and refreshes are limited, and a refused refresh costs no grant", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("D3", "RFC 6585 §4", "a user's codes and refreshes are limited, and a refused refresh ends no grant", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		b := s.Browser()
@@ -103,7 +103,7 @@ var defence = []servertest.Requirement{
 			s.Post(path, other, form).OK(t)
 		}
 	}).With("GATEHOUSE_RATE_LIMITS=introspection=2/1m,revocation=2/1m"),
-	servertest.Req("D5", "RFC 6585 §4", "who only names a public client uses up no limit of others", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("D5", "RFC 6585 §4", "a caller that only names a public client does not use the limit of others", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.Public()
 		refresh := s.Tokens(c, "alice").Text("refresh_token")
@@ -116,7 +116,7 @@ var defence = []servertest.Requirement{
 		wantLimited(t, ask("198.51.100.1", "gate_rt_live_x"), "token_client")
 		ask("203.0.113.9", refresh).OK(t)
 	}).With("GATEHOUSE_RATE_LIMITS=token_client=3/1m", behindProxy),
-	servertest.Req("D6", "RFC 6585 §4", "authorization requests and passwords are limited per network, with a page, and other networks are not touched", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("D6", "RFC 6585 §4", "authorization requests and passwords are limited per network, with a page, without effect on other networks", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		open := func(address string) servertest.Response {
@@ -151,7 +151,7 @@ var defence = []servertest.Requirement{
 			t.Errorf("the right password from another network: %d %s", r.Status, r.Body)
 		}
 	}).With("GATEHOUSE_RATE_LIMITS=authorize=3/1m,sign_in=2/1m", behindProxy),
-	servertest.Req("D7", "RFC 6749 §10.2", "a client with allowed networks authenticates from those alone, whatever else is right, and a refusal is recorded", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("D7", "RFC 6749 §10.2", "a client with allowed networks authenticates only from these, with otherwise valid credentials, and a refusal is recorded", func(t *testing.T, s *servertest.Server) {
 		c := s.Client(`{"grant_types":["client_credentials"],"scope":"jobs","gatehouse_allowed_networks":["192.0.2.0/24","2001:db8::/32"]}`)
 		wrong := c
 		wrong.ClientSecret = "gate_cs_live_x"
@@ -210,7 +210,7 @@ var defence = []servertest.Requirement{
 			t.Errorf("the record of the change is %s", e.Detail)
 		}
 	}).With(behindProxy, "GATEHOUSE_RATE_LIMITS=recorded_failures=3/1m"),
-	servertest.Req("D8", "RFC 9700 §4.14.2, [design](design.md)", "what failed is recorded too: who, when, from where, by what, for what, and why", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("D8", "RFC 9700 §4.14.2, [design](design.md)", "failures are recorded too: who, when, from where, how, for what, and why", func(t *testing.T, s *servertest.Server) {
 		c, other := s.Machine("jobs"), s.Machine("jobs")
 		wrong := c
 		wrong.ClientSecret = other.ClientSecret
@@ -241,7 +241,7 @@ var defence = []servertest.Requirement{
 			}
 		}
 	}).With(behindProxy),
-	servertest.Req("D9", "[design](design.md)", "who fails fastest fills no disk: of one kind from one place only so many are recorded", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("D9", "[design](design.md)", "failures cannot fill the disk: of one kind and network only a limited number is recorded", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")
 		for i := range 90 {
 			s.Introspect(c, fmt.Sprint("made up ", i))
@@ -256,7 +256,7 @@ var defence = []servertest.Requirement{
 			t.Errorf("%d rows of names that were made up", len(events))
 		}
 	}),
-	servertest.Req("D10", "[design](design.md)", "a token that was found somewhere leads to its record, which does not hold it", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("D10", "[design](design.md)", "given a token, its audit record can be found, and the record does not contain it", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c, m := s.App(), s.Machine("jobs")
 		to := s.Browser().Code(c, "alice")
@@ -277,7 +277,7 @@ var defence = []servertest.Requirement{
 			}
 		}
 	}),
-	servertest.Req("D11", "[design](design.md)", "every answer has the id of its request, and every line of the log that is about it", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("D11", "[design](design.md)", "every response has the id of its request, and so has every log line about it", func(t *testing.T, s *servertest.Server) {
 		seen := map[string]bool{}
 		for _, path := range []string{"/healthz", "/readyz", "/.well-known/jwks.json", "/oauth2/authorize", "/login", "/nothing", "/static/x", "/logo/x", "/login?" + strings.Repeat("x", 40<<10)} {
 			id := s.Get(path).Header.Get("X-Request-Id")
@@ -299,7 +299,7 @@ var defence = []servertest.Requirement{
 			t.Errorf("the alert of reuse does not name its request %s:\n%s", id, s.Log)
 		}
 	}),
-	servertest.Req("D12", "RFC 9110 §15.6.4", "beyond what it can work on at once it refuses quickly, and slow senders take no place", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("D12", "RFC 9110 §15.6.4", "beyond its capacity the server refuses immediately, and slow senders occupy no slot", func(t *testing.T, s *servertest.Server) {
 		entered, release := make(chan struct{}), make(chan struct{})
 		slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			entered <- struct{}{}
@@ -333,7 +333,7 @@ var defence = []servertest.Requirement{
 			t.Errorf("the slow request: %d", r)
 		}
 	}).With("GATEHOUSE_MAX_REQUESTS=1", "GATEHOUSE_REGISTRATION=open", "GATEHOUSE_FETCH_ALLOW_HOSTS=127.0.0.1"),
-	servertest.Req("D13", "RFC 9110 §15.6.4", "a database that takes too long is 503, and nothing waits for it longer", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("D13", "RFC 9110 §15.6.4", "a slow database is 503, and no request waits for it longer than its timeout", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		refresh := s.Tokens(c, "alice").Text("refresh_token")
@@ -346,7 +346,7 @@ var defence = []servertest.Requirement{
 		release()
 		s.Refresh(c, refresh).OK(t)
 	}),
-	servertest.Req("D14", "RFC 6749 §10.10, [design](design.md) §6", "what strangers make this server keep is bounded over all of them together", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("D14", "RFC 6749 §10.10, [design](design.md) §6", "what third parties make this server store is bounded in total", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		ask := func(address, state string) servertest.Response {
@@ -384,7 +384,7 @@ var defence = []servertest.Requirement{
 			t.Errorf("%d rows, %d counted", n, s.Counted(storage.UserSignInFailed))
 		}
 	}).With(behindProxy, "GATEHOUSE_RATE_LIMITS=stored_requests=4/1h,recorded_failures=2/1h"),
-	servertest.Req("D15", "RFC 9700 §4.14.2", "a thief who refreshes as fast as he may is found out all the same", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("D15", "RFC 9700 §4.14.2", "an attacker who refreshes as fast as the client is detected all the same", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		first := s.Token(c, servertest.CodeForm(s.Browser().Code(c, "alice"), c)).OK(t)

@@ -16,7 +16,7 @@ import (
 func TestHousekeeping(t *testing.T) { servertest.Run(t, housekeeping) }
 
 var housekeeping = []servertest.Requirement{
-	servertest.Req("P78", "RFC 7009 §2.2.1, fosite CVE-2020-15223", "a storage fault is 503 everywhere, never a success and never active", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P78", "RFC 7009 §2.2.1, fosite CVE-2020-15223", "a storage failure is 503 everywhere, never a success and never active", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c, m := s.App(), s.Machine("jobs")
 		b := s.Browser()
@@ -65,7 +65,7 @@ var housekeeping = []servertest.Requirement{
 			t.Errorf("the JWKS went away with the database: %d", r.Status)
 		}
 	}),
-	servertest.Req("P97", "RFC 9700 §4.3", "no log line, audit row or address of ours has a token, code, secret, verifier or password", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P97", "RFC 9700 §4.3", "no log line, audit row or URL has a token, code, secret, verifier or password", func(t *testing.T, s *servertest.Server) {
 		used := useEverything(t, s)
 		swapped := s.Machine("jobs")
 		used["a secret in the place of the id"] = swapped.ClientSecret
@@ -97,7 +97,7 @@ var housekeeping = []servertest.Requirement{
 			}
 		}
 	}),
-	servertest.Req("P98", "[design](design.md)", "a dump of the database has nothing that opens anything", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P98", "[design](design.md)", "a dump of the database has no usable credential", func(t *testing.T, s *servertest.Server) {
 		used := useEverything(t, s)
 		storagetest.Must(t, s.Store.Close(t.Context()))
 		again := storagetest.Open(t, s.DB, s.Clock)
@@ -114,7 +114,7 @@ var housekeeping = []servertest.Requirement{
 			t.Error("the database has a private key in clear")
 		}
 	}),
-	servertest.Req("P99", "[design](design.md)", "expired rows leave by themselves, in batches, and nothing alive with them", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P99", "[design](design.md)", "expired rows are deleted automatically, in batches, and no valid rows with them", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		b := s.Browser()
@@ -148,7 +148,7 @@ var housekeeping = []servertest.Requirement{
 			}
 		}
 	}),
-	servertest.Req("P100", "[design](design.md)", "a change reaches every process within a second, and its own at once", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P100", "[design](design.md)", "a change reaches every process within a second, and its own process immediately", func(t *testing.T, s *servertest.Server) {
 		other := s.Another()
 		c := s.Machine("jobs")
 		s.MachineToken(c)

@@ -57,7 +57,7 @@ var introspection = []servertest.Requirement{
 		s.Post("/oauth2/introspect", s.Public(), url.Values{"token": {"x"}}).Want(t, 401, "invalid_client")
 		s.Post("/oauth2/introspect", s.Machine("jobs"), url.Values{}).Want(t, 400, "invalid_request")
 	}),
-	servertest.Req("P69", "RFC 7662 §2.2", "what is not active is answered active false and nothing more", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P69", "RFC 7662 §2.2", "the response for an inactive token is active false and nothing more", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		caller := api(t, s)
@@ -74,7 +74,7 @@ var introspection = []servertest.Requirement{
 			}
 		}
 	}),
-	servertest.Req("P70", "RFC 7662 §4", "a client learns only of tokens meant for it or issued to it", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P70", "RFC 7662 §4", "a client can introspect only tokens intended for it or issued to it", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		caller, c := api(t, s), s.App()
 		token := s.Tokens(c, "alice").Text("access_token")
@@ -86,7 +86,7 @@ var introspection = []servertest.Requirement{
 			t.Errorf("%s", r.Body)
 		}
 	}),
-	servertest.Req("P71", "RFC 7009 §2, two processes", "a revoked token is inactive at once on every process", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P71", "RFC 7009 §2, two processes", "a revoked token is inactive immediately on every process", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		caller, c := api(t, s), s.App()
 		other := s.Another()
@@ -104,7 +104,7 @@ var introspection = []servertest.Requirement{
 			t.Error("the access token outlived its grant on the other process")
 		}
 	}),
-	servertest.Req("P72", "RFC 7662 §2.1, §2.2", "the answer is not cached, and a wrong hint does no harm", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P72", "RFC 7662 §2.1, §2.2", "the response is not cached, and an incorrect hint has no effect", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		tokens := s.Tokens(c, "alice")
@@ -117,7 +117,7 @@ var introspection = []servertest.Requirement{
 			}
 		}
 	}),
-	servertest.Req("P73", "RFC 7662 §2.1", "a bearer token does not authorise introspection", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P73", "RFC 7662 §2.1", "a bearer token does not authorize introspection", func(t *testing.T, s *servertest.Server) {
 		token := s.MachineToken(s.Machine("jobs"))
 		req := s.Request(http.MethodPost, "/oauth2/introspect", url.Values{"token": {token}})
 		req.Header.Set("Authorization", "Bearer "+token)
@@ -136,7 +136,7 @@ var revocation = []servertest.Requirement{
 			}
 		}
 	}),
-	servertest.Req("P75", "RFC 7009 §2.1", "a wrong hint still revokes", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P75", "RFC 7009 §2.1", "an incorrect hint does not prevent the revocation", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		tokens := s.Tokens(c, "alice")
@@ -160,7 +160,7 @@ var revocation = []servertest.Requirement{
 	servertest.Req("P77", "RFC 7009 §2.1", "a missing token is invalid_request", func(t *testing.T, s *servertest.Server) {
 		s.Post("/oauth2/revoke", s.Machine("jobs"), url.Values{}).Want(t, 400, "invalid_request")
 	}),
-	servertest.Req("P79", "RFC 7009 §2.1", "a refresh token takes its access tokens along; an access token goes alone", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P79", "RFC 7009 §2.1", "revoking a refresh token revokes its access tokens; revoking an access token revokes only itself", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		tokens := s.Tokens(c, "alice")
@@ -187,7 +187,7 @@ var revocation = []servertest.Requirement{
 			t.Error("it was revoked all the same")
 		}
 	}),
-	servertest.Req("P81", "RFC 7009 §5", "a public client revokes its own tokens with its client_id alone", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P81", "RFC 7009 §5", "a public client revokes its tokens with only its client_id", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c, other := s.Public(), s.Public()
 		token := s.Tokens(c, "alice").Text("refresh_token")
@@ -199,7 +199,7 @@ var revocation = []servertest.Requirement{
 }
 
 var metadataAndKeys = []servertest.Requirement{
-	servertest.Req("P82", "RFC 8414 §2, §3.1", "the issuer has no query or fragment and is where the metadata is, also with a path", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P82", "RFC 8414 §2, §3.1", "the issuer has no query or fragment and is the base of the metadata URL, also with a path", func(t *testing.T, s *servertest.Server) {
 		for _, path := range []string{"", "/tenant/a"} {
 			p := servertest.Start(t, storagetest.URL(t, s.Store.Engine()), servertest.Options{Path: path})
 			at := strings.TrimSuffix(p.URL, path) + "/.well-known/oauth-authorization-server" + path
@@ -229,7 +229,7 @@ var metadataAndKeys = []servertest.Requirement{
 			}
 		}
 	}),
-	servertest.Req("P84", "RFC 8414 §2", "only what works is advertised", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P84", "RFC 8414 §2", "only working features are advertised", func(t *testing.T, s *servertest.Server) {
 		m := s.Get("/.well-known/oauth-authorization-server").OK(t)
 		for name, v := range m.JSON {
 			at, ok := v.(string)
@@ -261,7 +261,7 @@ var metadataAndKeys = []servertest.Requirement{
 			t.Errorf("with its ETag: %d", r.Status)
 		}
 	}),
-	servertest.Req("P85", "RFC 7517 §4, RFC 9068 §4", "the JWKS has public parts only; keys rotate in stages without a restart, and a leaked one dies at once", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P85", "RFC 7517 §4, RFC 9068 §4", "the JWKS has only public parts; keys rotate in stages without a restart, and a leaked one is removed immediately", func(t *testing.T, s *servertest.Server) {
 		other := s.Another()
 		c := s.Machine("jobs")
 		// The keys of access tokens; those of ID tokens go through the same stages.

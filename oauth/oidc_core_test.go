@@ -18,7 +18,7 @@ import (
 func TestOpenIDCore(t *testing.T) { servertest.Run(t, openidCore) }
 
 var openidCore = []servertest.Requirement{
-	servertest.Req("C1", "OIDC Core §2, §3.1.3.6, CVE-2026-15612, P96", "a code gives an ID token, RS256 by default, with every claim, checked by an ordinary library", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("C1", "OIDC Core §2, §3.1.3.6, CVE-2026-15612, P96", "a code returns an ID token, RS256 by default, with every claim, verified by an ordinary library", func(t *testing.T, s *servertest.Server) {
 		u := s.Person("alice")
 		c := s.RelyingParty()
 		b := s.Browser()
@@ -66,7 +66,7 @@ var openidCore = []servertest.Requirement{
 			}
 		}
 	}),
-	servertest.Req("C3", "OIDC Core §12.2", "a refresh gives an ID token of the same person, client and sign-in, with a new iat and no nonce", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("C3", "OIDC Core §12.2", "a refresh returns an ID token of the same user, client and sign-in, with a new iat and no nonce", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.RelyingParty()
 		r := s.Tokens(c, "alice", "scope", "openid email offline_access", "nonce", "n")
@@ -89,7 +89,7 @@ var openidCore = []servertest.Requirement{
 			t.Error("an ID token although the refresh left out openid")
 		}
 	}),
-	servertest.Req("C4", "OIDC Discovery §4, RFC 8414 §5", "both names give the one document, with issuers that have a path by both rules", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("C4", "OIDC Discovery §4, RFC 8414 §5", "both names return the same document, for issuers with a path by both rules", func(t *testing.T, s *servertest.Server) {
 		one, two := s.Get("/.well-known/openid-configuration").OK(t), s.Get("/.well-known/oauth-authorization-server").OK(t)
 		if one.Body != two.Body || one.Text("issuer") != s.Issuer || one.Header.Get("Content-Type") != "application/json" {
 			t.Errorf("%s\n%s", one.Body, two.Body)
@@ -131,7 +131,7 @@ var openidCore = []servertest.Requirement{
 		party := deep.RelyingParty()
 		deep.IDToken(party, deep.Tokens(party, "alice", "scope", "openid"))
 	}),
-	servertest.Req("C5", "OIDC Core §5.3, RFC 6750 §2, §3, CVE-2026-55669, GHSA-wxg7, P64, P66", "userinfo takes the token in the header or the body of a form, and tells every mistake by its code", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("C5", "OIDC Core §5.3, RFC 6750 §2, §3, CVE-2026-55669, GHSA-wxg7, P64, P66", "userinfo accepts the token in the header or in a form body, and returns the error code of each invalid request", func(t *testing.T, s *servertest.Server) {
 		u := s.User("alice")
 		c := s.RelyingParty()
 		tokens := s.Tokens(c, "alice", "scope", "openid offline_access")
@@ -192,7 +192,7 @@ var openidCore = []servertest.Requirement{
 			t.Errorf("of a disabled person: %d", r.Status)
 		}
 	}),
-	servertest.Req("C5b", "RFC 6750 §3.1", "a token without openid is insufficient_scope at userinfo, and one narrowed to an API is not meant for it", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("C5b", "RFC 6750 §3.1", "a token without openid is insufficient_scope at userinfo, and one narrowed to an API is not intended for it", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.RelyingParty()
 		tokens := s.Tokens(c, "alice", "scope", "openid email read offline_access")
@@ -234,7 +234,7 @@ var openidCore = []servertest.Requirement{
 			b.Authorize(c, "scope", "openid", "id_token_hint", r.Body).WantRedirectError(t, s, "invalid_request")
 		}
 	}),
-	servertest.Req("C7", "OIDC Core §5.1, §5.4, CVE-2026-55982", "each scope gives its claims and no others, in their types, and nothing that there is not", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("C7", "OIDC Core §5.1, §5.4, CVE-2026-55982", "each scope returns its claims and no others, in their types, and omits missing values", func(t *testing.T, s *servertest.Server) {
 		s.Person("alice")
 		s.User("bob")
 		c := s.RelyingParty()
@@ -266,7 +266,7 @@ var openidCore = []servertest.Requirement{
 			t.Errorf("of somebody who told nothing: %s", bob.Body)
 		}
 	}),
-	servertest.Req("C8", "OIDC Core §5.5", "the claims parameter asks for claims one by one: shown, remembered, placed, and only of scopes the client has", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("C8", "OIDC Core §5.5", "the claims parameter requests individual claims: shown, stored, in the requested place, and only of scopes the client has", func(t *testing.T, s *servertest.Server) {
 		s.Person("alice")
 		c := s.RelyingParty()
 		b := s.Browser()
@@ -310,7 +310,7 @@ var openidCore = []servertest.Requirement{
 			t.Error("an acr that can be met is refused")
 		}
 	}),
-	servertest.Req("C8c", "RFC 6749 §6, CVE-2026-55982", "a token narrowed by a refresh does not tell what it was narrowed of, though claims asked for it by name", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("C8c", "RFC 6749 §6, CVE-2026-55982", "a token narrowed by a refresh does not disclose claims of the removed scopes, even if they were requested by name", func(t *testing.T, s *servertest.Server) {
 		s.Person("alice")
 		c := s.RelyingParty()
 		r := s.Tokens(c, "alice", "scope", "openid email phone", "claims", `{"userinfo":{"email":null,"name":null},"id_token":{"email":null}}`)
@@ -325,7 +325,7 @@ var openidCore = []servertest.Requirement{
 			t.Errorf("narrowed, ID token %v", got)
 		}
 	}),
-	servertest.Req("C8d", "OIDC Core §5.5", "a claim of an optional scope, asked for by its name alone, can be unticked too", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("C8d", "OIDC Core §5.5", "a claim of an optional scope, requested only by name, can be unticked too", func(t *testing.T, s *servertest.Server) {
 		s.Person("alice")
 		c := s.RelyingParty(`"gatehouse_optional_scopes":["email"]`)
 		b := s.Browser()
@@ -388,7 +388,7 @@ var openidCore = []servertest.Requirement{
 		b.Authorize(c, "scope", "openid", "prompt", "none", "claims", `{"id_token":{"sub":{"values":["x"]}}}`).WantRedirectError(t, s, "login_required")
 		b.Authorize(c, "scope", "openid", "prompt", "none", "claims", `{"userinfo":{"sub":{"value":"x"}}}`).WantRedirectError(t, s, "login_required")
 	}),
-	servertest.Req("C8b", "OIDC Core §5.5", "a claim of a scope that the person unticked is not given by its name either", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("C8b", "OIDC Core §5.5", "a claim of a scope that the user unticked is not returned by name either", func(t *testing.T, s *servertest.Server) {
 		s.Person("alice")
 		c := s.RelyingParty(`"gatehouse_optional_scopes":["email"]`)
 		b := s.Browser()
@@ -401,7 +401,7 @@ var openidCore = []servertest.Requirement{
 			t.Error("the e-mail address is told all the same")
 		}
 	}),
-	servertest.Req("C9", "OIDC Core §8.1, P96", "pairwise subjects: one per sector, the same everywhere in it, and nothing tells two sectors that they have one person", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("C9", "OIDC Core §8.1, P96", "pairwise subjects: one per sector, the same everywhere in it, and not linkable between sectors", func(t *testing.T, s *servertest.Server) {
 		u := s.User("alice")
 		pair := func(host string) (c clientInformation) {
 			c = s.Client(`{"client_name":"` + host + `","grant_types":["authorization_code","refresh_token"],"redirect_uris":["https://` + host + `/callback"],"subject_type":"pairwise","scope":"openid email read"}`)

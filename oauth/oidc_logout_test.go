@@ -31,7 +31,7 @@ func logoutPath(pairs ...string) string {
 func signedIn(b *servertest.Browser) bool { return b.Open("/account").Status == http.StatusOK }
 
 var logout = []servertest.Requirement{
-	servertest.Req("L1", "OIDC RP-Initiated Logout §2, §3", "with the ID token of this very session the person is signed out at once and sent back with the state, byte for byte", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("L1", "OIDC RP-Initiated Logout §2, §3", "with the ID token of the same session the user is signed out immediately and redirected back with the state, byte for byte", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.RelyingParty()
 		for _, state := range []string{"x", "", "a b+c%20d;,/?:@&=$-_.!~*'()#[]{}|^`<>\"\\ü€", strings.Repeat("s", 1000)} {
@@ -48,7 +48,7 @@ var logout = []servertest.Requirement{
 			b.Authorize(c, "scope", "openid", "prompt", "none").WantRedirectError(t, s, "login_required")
 		}
 	}),
-	servertest.Req("L2", "OIDC RP-Initiated Logout §2, P94", "an expired ID token is as good a hint, and without post_logout_redirect_uri a page says so", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("L2", "OIDC RP-Initiated Logout §2, P94", "an expired ID token is a valid hint, and without post_logout_redirect_uri a page confirms the sign-out", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.RelyingParty()
 		b := s.Browser()
@@ -60,7 +60,7 @@ var logout = []servertest.Requirement{
 			t.Errorf("%d %s", p.Status, p.URL)
 		}
 	}),
-	servertest.Req("L3", "OIDC RP-Initiated Logout §2", "without a hint, or with another person's, the person is asked first, and nobody is sent anywhere", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("L3", "OIDC RP-Initiated Logout §2", "without a hint, or with a hint of another user, a page prompts first, without a redirect", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		s.User("bob")
 		c := s.RelyingParty()
@@ -170,7 +170,7 @@ var logout = []servertest.Requirement{
 			t.Error("a deleted client signed alice out")
 		}
 	}),
-	servertest.Req("L4", "OIDC RP-Initiated Logout §3, P93", "a post_logout_redirect_uri that differs in anything, or comes without a client, is an error page, and the person stays signed in", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("L4", "OIDC RP-Initiated Logout §3, P93", "a post_logout_redirect_uri that differs in any way, or has no client, is an error page, and the user stays signed in", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.RelyingParty()
 		b := s.Browser()
@@ -188,7 +188,7 @@ var logout = []servertest.Requirement{
 		}
 		b.Open("/oauth2/logout?state=a&state=b").WantErrorPage(t, http.StatusBadRequest)
 	}),
-	servertest.Req("L5", "OIDC RP-Initiated Logout §2", "POST works from another site: the request goes on sealed, without its ID token in an address", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("L5", "OIDC RP-Initiated Logout §2", "POST works from another site: the request continues sealed, without its ID token in a URL", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.RelyingParty()
 		b := s.Browser()
@@ -209,7 +209,7 @@ var logout = []servertest.Requirement{
 		b.Open(kept).WantErrorPage(t, http.StatusBadRequest)
 		b.SubmitFrom("https://app.example", "/oauth2/logout", url.Values{"client_id": {"x"}}).WantErrorPage(t, http.StatusBadRequest)
 	}),
-	servertest.Req("L6", "OIDC Core §11, [design](design.md), CVE-2022-3916, P95", "ending a session ends the grants bound to it and no others: offline_access and other sessions live on", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("L6", "OIDC Core §11, [design](design.md), CVE-2022-3916, P95", "ending a session ends the grants bound to it and no others: offline_access and other sessions continue", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		s.User("bob")
 		c := s.RelyingParty()
@@ -237,7 +237,7 @@ var logout = []servertest.Requirement{
 			t.Errorf("bob is signed out too: %s", p.Text())
 		}
 	}),
-	servertest.Req("L7", "OIDC Back-Channel Logout §2.4, §2.5", "the apps used in a session are told by a signed logout token with sub and sid, each by its own, and no others", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("L7", "OIDC Back-Channel Logout §2.4, §2.5", "the clients used in a session get a signed logout token with sub and sid, each its own, and no other client does", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		host := servertest.NewHost(t)
 		party := func(path, alg string) clientInformation {
@@ -288,7 +288,7 @@ var logout = []servertest.Requirement{
 			t.Error("told again")
 		}
 	}).With("GATEHOUSE_FETCH_ALLOW_HOSTS=127.0.0.1", "GATEHOUSE_SESSION_MAX_TTL=2000h", "GATEHOUSE_SESSION_IDLE_TTL=2000h"),
-	servertest.Req("L8", "OIDC Back-Channel Logout §2.8", "a delivery is tried again, twice as long apart each time, by whichever process lives, until it arrives or a day is over", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("L8", "OIDC Back-Channel Logout §2.8", "a delivery is retried with exponential backoff, by any running process, until it succeeds or a day is over", func(t *testing.T, s *servertest.Server) {
 		u := s.User("alice")
 		host := servertest.NewHost(t)
 		c := s.RelyingParty(`"backchannel_logout_uri":"` + host.URL + `/logout"`)
@@ -349,7 +349,7 @@ var logout = []servertest.Requirement{
 			}
 		}
 	}).With("GATEHOUSE_FETCH_ALLOW_HOSTS=127.0.0.1"),
-	servertest.Req("L9", "OIDC Back-Channel Logout §2.3", "whatever ends a session tells the apps: the account page, a new password, a disabled or deleted person", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("L9", "OIDC Back-Channel Logout §2.3", "everything that ends a session notifies the clients: the account page, a password change, a disabled or deleted user", func(t *testing.T, s *servertest.Server) {
 		host := servertest.NewHost(t)
 		c := s.RelyingParty(`"backchannel_logout_uri":"` + host.URL + `/logout"`)
 		for i, end := range []func(u storage.User, b *servertest.Browser) error{
@@ -382,7 +382,7 @@ var logout = []servertest.Requirement{
 			}
 		}
 	}).With("GATEHOUSE_FETCH_ALLOW_HOSTS=127.0.0.1"),
-	servertest.Req("L10", "OIDC Core §4", "the connected-apps page opens an app by its initiate_login_uri, with iss, and with login_hint only if it may know the username", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("L10", "OIDC Core §4", "the connected-apps page opens a client by its initiate_login_uri, with iss, and with login_hint only if the client may have the username", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.RelyingParty(`"initiate_login_uri":"https://app.example/start?x=1"`)
 		pairwise := s.RelyingParty(`"initiate_login_uri":"https://app.example/pair"`, `"subject_type":"pairwise"`)
@@ -397,7 +397,7 @@ var logout = []servertest.Requirement{
 			t.Error(page)
 		}
 	}),
-	servertest.Req("L11", "OIDC Core §11, [design](design.md)", "a cookie that expired gives nobody the right to end its session, and the audit names who signed in and who signed whom out", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("L11", "OIDC Core §11, [design](design.md)", "an expired cookie cannot end its session, and the audit log has who signed in and who signed whom out", func(t *testing.T, s *servertest.Server) {
 		alice := s.User("alice")
 		c := s.RelyingParty(`"grant_types":["authorization_code","refresh_token"]`)
 		b := s.Browser()

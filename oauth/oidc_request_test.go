@@ -16,7 +16,7 @@ import (
 func TestOpenIDRequests(t *testing.T) { servertest.Run(t, openidRequests) }
 
 var openidRequests = []servertest.Requirement{
-	servertest.Req("C10", "OIDC Core §3.1.2.1, §3.1.2.2", "id_token_hint: the same person goes on, another must sign in, expired or not, and only with a token of the client's own", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("C10", "OIDC Core §3.1.2.1, §3.1.2.2", "id_token_hint: the same user continues, another must sign in, expired or not, and only with a token of the same client", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		s.User("bob")
 		c, other := s.RelyingParty(), s.RelyingParty()
@@ -55,7 +55,7 @@ var openidRequests = []servertest.Requirement{
 			t.Error("the database keeps the hint")
 		}
 	}),
-	servertest.Req("C11", "OIDC Core §3.1.2.1, §3.1.2.6", "of several people in one browser the person chooses, a hint chooses, and silence is account_selection_required", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("C11", "OIDC Core §3.1.2.1, §3.1.2.6", "of several users in one browser the user or a hint selects one, and prompt=none returns account_selection_required", func(t *testing.T, s *servertest.Server) {
 		alice, bob := s.User("alice"), s.User("bob")
 		c := s.RelyingParty()
 		b := s.Browser()
@@ -184,7 +184,7 @@ var openidRequests = []servertest.Requirement{
 		b.Authorize(c, "scope", "openid email", "prompt", "none", "claims", sub).WantRedirectError(t, s, "login_required")
 		browsers["bob"].Authorize(c, "scope", "openid", "prompt", "none", "claims", sub).WantRedirectError(t, s, "login_required")
 	}),
-	servertest.Req("C12", "OIDC Core §3.1.2.1", "max_age 0 and default_max_age ask for a fresh sign-in; login_hint fills the name in; what is not known is ignored", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("C12", "OIDC Core §3.1.2.1", "max_age 0 and default_max_age require a new sign-in; login_hint prefills the name; an unknown name is ignored", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.RelyingParty()
 		strict := s.RelyingParty(`"default_max_age":60,"require_auth_time":true,"default_acr_values":["1"]`)
@@ -211,7 +211,7 @@ var openidRequests = []servertest.Requirement{
 		b.Authorize(c, "scope", "openid", "registration", "{}").WantRedirectError(t, s, "registration_not_supported")
 		b.Authorize(c, "scope", "openid", "nonce", strings.Repeat("n", 1001)).WantRedirectError(t, s, "invalid_request")
 	}),
-	servertest.Req("C13", "OAuth 2.0 Form Post Response Mode §2", "response_mode=form_post answers with a form that posts itself, on success and on error, also without JavaScript", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("C13", "OAuth 2.0 Form Post Response Mode §2", "response_mode=form_post responds with a form that submits automatically, on success and on error, also without JavaScript", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.RelyingParty()
 		b := s.Browser()
@@ -245,14 +245,14 @@ var openidRequests = []servertest.Requirement{
 			t.Errorf("a form to an app's own scheme: %d %s", p.Status, p.Header.Get("Location"))
 		}
 	}),
-	servertest.Req("C14", "OIDC Core §3.1.2.1", "a confidential client whose record exempts it from PKCE is served without", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("C14", "OIDC Core §3.1.2.1", "a confidential client that is exempt from PKCE works without it", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.RelyingParty(`"gatehouse_require_pkce":false`)
 		to := s.Browser().Code(c, "alice", "scope", "openid", "code_challenge", "", "code_challenge_method", "")
 		s.IDToken(c, s.Token(c, servertest.CodeForm(to, c, "code_verifier", "")).OK(t))
 		s.Token(c, servertest.CodeForm(s.Browser().Code(c, "alice", "scope", "openid"), c, "code_verifier", "")).Want(t, 400, "invalid_grant")
 	}),
-	servertest.Req("C15", "OIDC Core §5.4", "gatehouse_id_token_claims puts the claims of the scopes into the ID token too", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("C15", "OIDC Core §5.4", "gatehouse_id_token_claims adds the claims of the scopes to the ID token", func(t *testing.T, s *servertest.Server) {
 		s.Person("alice")
 		c := s.RelyingParty(`"gatehouse_id_token_claims":true`)
 		got := s.IDToken(c, s.Tokens(c, "alice", "scope", "openid email"))
@@ -260,7 +260,7 @@ var openidRequests = []servertest.Requirement{
 			t.Errorf("%v", got)
 		}
 	}),
-	servertest.Req("C16", "OIDC Core §5.1", "people change their own profile, and only into what the claims allow", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("C16", "OIDC Core §5.1", "users change their own profile, within the formats of the claims", func(t *testing.T, s *servertest.Server) {
 		s.Person("alice")
 		c := s.RelyingParty()
 		b := s.Browser()
@@ -299,7 +299,7 @@ var openidRequests = []servertest.Requirement{
 			t.Errorf("for nobody: %d", p.Status)
 		}
 	}),
-	servertest.Req("C17", "OIDC Registration §2", "logo, policy and terms are shown at sign-in and consent; the logo is fetched by us and only if it is a picture", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("C17", "OIDC Registration §2", "logo, policy and terms are shown at sign-in and consent; the logo is fetched by the server and must be an image", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		host := servertest.NewHost(t)
 		host.Serve("/logo.png", "text/html", "\x89PNG\r\n\x1a\n and more")

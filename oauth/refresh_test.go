@@ -29,7 +29,7 @@ var refresh = []servertest.Requirement{
 			}
 		}
 	}),
-	servertest.Req("P52", "FAPI 2.0 §5.3.2.1", "after a lost response the same token gets the same successor, and there is one live line", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P52", "FAPI 2.0 §5.3.2.1", "after a lost response the same token gets the same successor, and one refresh token is valid", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		old := s.Tokens(c, "alice").Text("refresh_token")
@@ -47,7 +47,7 @@ var refresh = []servertest.Requirement{
 		}
 		s.Refresh(c, first.Text("refresh_token")).OK(t)
 	}),
-	servertest.Req("P53", "RFC 9700 §4.14.2", "an old token after the grace window kills the whole grant and leaves an event", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P53", "RFC 9700 §4.14.2", "an old token after the grace window revokes the grant and records an event", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		old := s.Tokens(c, "alice").Text("refresh_token")
@@ -63,7 +63,7 @@ var refresh = []servertest.Requirement{
 			t.Error("no alert in the log")
 		}
 	}),
-	servertest.Req("P53b", "RFC 9700 §4.14.2", "a token two generations old kills the grant even within the window", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P53b", "RFC 9700 §4.14.2", "a token two generations old revokes the grant even within the window", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		one := s.Tokens(c, "alice").Text("refresh_token")
@@ -72,7 +72,7 @@ var refresh = []servertest.Requirement{
 		s.Refresh(c, one).Want(t, 400, "invalid_grant")
 		s.Refresh(c, three).Want(t, 400, "invalid_grant")
 	}),
-	servertest.Req("P54", "RFC 9700 §4.14.2", "a replay by another client, or without authentication, harms nobody", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P54", "RFC 9700 §4.14.2", "a replay by another client, or without authentication, changes nothing", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c, other := s.App(), s.App()
 		old := s.Tokens(c, "alice").Text("refresh_token")
@@ -86,7 +86,7 @@ var refresh = []servertest.Requirement{
 		s.Refresh(c, old[:len(old)-1]+flip(old[len(old)-1])).Want(t, 400, "invalid_grant")
 		s.Refresh(c, fresh.Text("refresh_token")).OK(t)
 	}),
-	servertest.Req("P55", "RFC 9700 §4.14.2, two processes", "50 parallel refreshes on two processes leave one live line", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P55", "RFC 9700 §4.14.2, two processes", "after 50 concurrent refreshes on two processes one refresh token is valid", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		old := s.Tokens(c, "alice").Text("refresh_token")
@@ -101,7 +101,7 @@ var refresh = []servertest.Requirement{
 		}
 		s.Refresh(c, won[0].Text("refresh_token")).OK(t)
 	}),
-	servertest.Req("P55b", "RFC 9700 §4.14.2, two processes", "without a grace window 50 parallel refreshes have one winner, and reuse is seen", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P55b", "RFC 9700 §4.14.2, two processes", "without a grace window one of 50 concurrent refreshes succeeds, and reuse is detected", func(t *testing.T, s *servertest.Server) {
 		strict := servertest.Start(t, s.DB, servertest.Options{Issuer: s.Issuer, Clock: s.Clock, Env: map[string]string{"GATEHOUSE_REFRESH_GRACE": "0s"}})
 		s.User("alice")
 		c := s.App()
@@ -136,7 +136,7 @@ var refresh = []servertest.Requirement{
 			t.Errorf("the grant was narrowed: %s", wide.Body)
 		}
 	}),
-	servertest.Req("P58", "RFC 9700 §4.14.2", "idling and the absolute maximum both end the grant", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P58", "RFC 9700 §4.14.2", "the idle timeout and the absolute lifetime both end the grant", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.Client(`{"grant_types":["authorization_code","refresh_token"],"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_refresh_idle_ttl":"1h","gatehouse_refresh_max_ttl":"3h"}`)
 		token := s.Tokens(c, "alice").Text("refresh_token")
@@ -155,7 +155,7 @@ var refresh = []servertest.Requirement{
 		s.Clock.Advance(time.Minute)
 		s.Refresh(c, last.Text("refresh_token")).Want(t, 400, "invalid_grant")
 	}),
-	servertest.Req("P59", "RFC 9700 §4.14.2, CVE-2026-8922, CVE-2026-43983", "whatever ends a person's allowance ends refresh and introspection at once", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P59", "RFC 9700 §4.14.2, CVE-2026-8922, CVE-2026-43983", "everything that ends a user's access ends refresh and introspection immediately", func(t *testing.T, s *servertest.Server) {
 		api := s.Machine("jobs")
 		storagetest.Must(t, s.Store.CreateResource(t.Context(), storage.Resource{Identifier: "https://api.example", Scopes: storage.Strings{"read"}, Introspectors: storage.Strings{api.ClientID}, CreatedAt: s.Clock.Now()}, storagetest.Event("resource")))
 		other := s.Another()
@@ -176,7 +176,7 @@ var refresh = []servertest.Requirement{
 			}
 		}
 	}),
-	servertest.Req("P59b", "[design](design.md)", "offline_access outlives the end of the browser session, and nothing else", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P59b", "[design](design.md)", "only offline_access outlives the end of the browser session", func(t *testing.T, s *servertest.Server) {
 		u := s.User("alice")
 		c := s.App()
 		b := s.Browser()
@@ -189,7 +189,7 @@ var refresh = []servertest.Requirement{
 		endings(s)["consent-withdrawn"](t, u, c, b)
 		s.Refresh(c, fresh.Text("refresh_token")).Want(t, 400, "invalid_grant")
 	}),
-	servertest.Req("P59c", "[design](design.md)", "a session that merely expires ends no grant", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P59c", "[design](design.md)", "a session that only expires ends no grant", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		tokens := s.Tokens(c, "alice")
@@ -209,7 +209,7 @@ var refresh = []servertest.Requirement{
 		s.Refresh(client.Information{}, token).Want(t, 401, "invalid_client")
 		s.Refresh(c, token).OK(t)
 	}),
-	servertest.Req("P61", "RFC 6749 §4.4.3", "no refresh token for machines nor for clients without the grant type", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P61", "RFC 6749 §4.4.3", "no refresh token for client credentials or for clients without the grant type", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.Client(`{"redirect_uris":["https://app.example/callback"],"scope":"read write offline_access"}`)
 		if r := s.Tokens(c, "alice", "scope", "read offline_access"); r.Text("refresh_token") != "" || r.Text("scope") != "read" {
@@ -219,7 +219,7 @@ var refresh = []servertest.Requirement{
 			t.Error(r.Body)
 		}
 	}),
-	servertest.Req("P61b", "FAPI 2.0 §5.3.2.1", "rotation can be off for a confidential client alone", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P61b", "FAPI 2.0 §5.3.2.1", "rotation can be disabled only for a confidential client", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.Client(`{"grant_types":["authorization_code","refresh_token"],"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_refresh_rotation":false}`)
 		token := s.Tokens(c, "alice").Text("refresh_token")
@@ -249,7 +249,7 @@ var accessTokens = []servertest.Requirement{
 			}
 		}
 	}),
-	servertest.Req("P63", "RFC 9068 §2.2", "every claim is there", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P63", "RFC 9068 §2.2", "every claim is present", func(t *testing.T, s *servertest.Server) {
 		u := s.User("alice")
 		c := s.App()
 		person := claims(t, s.Tokens(c, "alice").Text("access_token"))
@@ -272,7 +272,7 @@ var accessTokens = []servertest.Requirement{
 			t.Error("jti repeats")
 		}
 	}),
-	servertest.Req("P64", "RFC 9700 §4.10, RFC 9068 §4", "access tokens are short-lived, as configured, and only at+jwt is one", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P64", "RFC 9700 §4.10, RFC 9068 §4", "access tokens are short-lived, as configured, and must have the type at+jwt", func(t *testing.T, s *servertest.Server) {
 		c := s.Client(`{"grant_types":["client_credentials"],"scope":"jobs","gatehouse_access_token_ttl":"2m"}`)
 		r := s.Token(c, machineGrant).OK(t)
 		got := claims(t, r.Text("access_token"))
@@ -330,7 +330,7 @@ var accessTokens = []servertest.Requirement{
 			t.Errorf("audience parameter: aud %v", got)
 		}
 	}),
-	servertest.Req("P67", "RFC 9068 §4", "a token with anything changed is invalid", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P67", "RFC 9068 §4", "a token with any change is invalid", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")
 		token := s.MachineToken(c)
 		header := decodePart(t, token, 0)

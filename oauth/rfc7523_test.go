@@ -80,7 +80,7 @@ var assertions = []servertest.Requirement{
 			}
 		}
 	}),
-	servertest.Req("K2", "RFC 7523 §3, P89", "every claim is checked: iss, sub, aud the issuer alone, jti, exp within five minutes, nbf, iat", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("K2", "RFC 7523 §3, P89", "every claim is checked: iss, sub, aud (only the issuer), jti, exp within five minutes, nbf, iat", func(t *testing.T, s *servertest.Server) {
 		key := clientKey(t, jwt.ES256, "1")
 		c, other := keyedMachine(t, s, "", key), keyedMachine(t, s, "", key)
 		now := s.Clock.Now().Unix()
@@ -101,7 +101,7 @@ var assertions = []servertest.Requirement{
 		}
 		present(s, key.Sign(t, asserted(s, c), nil)).OK(t)
 	}).With("GATEHOUSE_RATE_LIMITS=client_failure=1000/1m,address_failure=1000/1m"),
-	servertest.Req("K3", "RFC 7523 §3, CVE-2020-15222, CVE-2020-5300", "an assertion is good once, across processes and restarts, and one that fails is not used up", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("K3", "RFC 7523 §3, CVE-2020-15222, CVE-2020-5300", "an assertion is single use, across processes and restarts, and one that fails is not consumed", func(t *testing.T, s *servertest.Server) {
 		key := clientKey(t, jwt.ES256, "1")
 		c, second := keyedMachine(t, s, "", key), keyedMachine(t, s, "", key)
 		once := key.Sign(t, asserted(s, c, "jti", "the one"), nil)
@@ -181,7 +181,7 @@ var assertions = []servertest.Requirement{
 		}
 		s.Do(s.Request(http.MethodPost, "/oauth2/token?client_assertion=x", url.Values{"grant_type": {"client_credentials"}})).Want(t, 400, "invalid_request")
 	}),
-	servertest.Req("K6", "OIDC Core §10.1.1, CVE-2026-1180", "keys at jwks_uri are fetched once and again when a new key id comes, so clients rotate theirs by themselves", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("K6", "OIDC Core §10.1.1, CVE-2026-1180", "keys at jwks_uri are fetched once, and again for a new key id, so that clients rotate their keys without the operator", func(t *testing.T, s *servertest.Server) {
 		host := servertest.NewHost(t)
 		first, second := clientKey(t, jwt.RS256, "first"), clientKey(t, jwt.RS256, "second")
 		host.Serve("/jwks", "application/json", servertest.KeySet(t, first))
@@ -206,7 +206,7 @@ var assertions = []servertest.Requirement{
 		s.Clock.Advance(25 * time.Hour)
 		present(s, second.Sign(t, asserted(s, c), nil)).Want(t, 401, "invalid_client")
 	}).With(loopbackHosts),
-	servertest.Req("K7", "OIDC Core §9", "a client that registered itself, or that the operator allows to, may name the token endpoint as aud", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("K7", "OIDC Core §9", "a dynamically registered client, or one that the operator allows to, may use the token endpoint as aud", func(t *testing.T, s *servertest.Server) {
 		key := clientKey(t, jwt.RS256, "")
 		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+servertest.KeySet(t, key)+`}`)
 		if r.Status != 201 || r.JSON["client_secret"] != nil || r.JSON["client_secret_expires_at"] != nil {

@@ -50,7 +50,7 @@ func clientOf(r servertest.Response) clientInformation {
 }
 
 var registration = []servertest.Requirement{
-	servertest.Req("R1", "RFC 7591 §3, OIDC Registration §3", "registration is off unless the operator turns it on, and only then advertised", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("R1", "RFC 7591 §3, OIDC Registration §3", "registration is off unless the operator enables it, and only then advertised", func(t *testing.T, s *servertest.Server) {
 		if r := selfRegister(s, minimal); r.Status != 404 || s.Get("/.well-known/openid-configuration").JSON["registration_endpoint"] != nil {
 			t.Errorf("%d %s", r.Status, r.Body)
 		}
@@ -108,7 +108,7 @@ var registration = []servertest.Requirement{
 			t.Error("a token or secret is kept in clear")
 		}
 	}).With(openRegistration),
-	servertest.Req("R3", "RFC 7591 §3.2.2, OIDC Registration §2, CVE-2026-67333, CVE-2026-59354, P90", "each mistake is refused with its code and says what to fix", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("R3", "RFC 7591 §3.2.2, OIDC Registration §2, CVE-2026-67333, CVE-2026-59354, P90", "each invalid value is refused with its error code and a description of the fix", func(t *testing.T, s *servertest.Server) {
 		uris := func(more string) string { return `{"redirect_uris":["` + servertest.Callback + `"],` + more + `}` }
 		private := `{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0","d":"jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI"}`
 		for body, code := range map[string]string{
@@ -165,7 +165,7 @@ var registration = []servertest.Requirement{
 		form.Want(t, 400, "invalid_client_metadata")
 		selfRegister(s, `{"client_name":"`+strings.Repeat("x", 70<<10)+`"}`).Want(t, 400, "invalid_client_metadata")
 	}).With(openRegistration),
-	servertest.Req("R4", "RFC 7591 §3", "where registration is gated, each use of an initial access token registers one client", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("R4", "RFC 7591 §3", "where registration needs an initial access token, each use registers one client", func(t *testing.T, s *servertest.Server) {
 		at := s.URL + "/oauth2/register"
 		refused := func(name, token string) {
 			t.Helper()
@@ -216,7 +216,7 @@ var registration = []servertest.Requirement{
 			t.Error("the token is kept in clear")
 		}
 	}).With(gatedRegistration),
-	servertest.Req("R5", "RFC 7592 §2", "a client reads, changes and deletes its own registration with its own token, and nobody else does", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("R5", "RFC 7592 §2", "a client reads, changes and deletes its own registration with its own token, and no other does", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"client_name":"One","initiate_login_uri":"https://app.example/start","grant_types":["authorization_code","refresh_token"]}`)
 		other := selfRegister(s, minimal)
@@ -278,7 +278,7 @@ var registration = []servertest.Requirement{
 		}
 		s.Refresh(c, tokens.Text("refresh_token")).Want(t, 401, "invalid_client")
 	}).With(openRegistration),
-	servertest.Req("R5b", "RFC 7592 §2.2, RFC 9700 §4.1", "a consent holds for what people were shown: when a client that registered itself changes name or host, they are asked again", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("R5b", "RFC 7592 §2.2, RFC 9700 §4.1", "consent is for what users were shown: when a dynamically registered client changes name or host, they are prompted again", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"client_name":"Notes"}`)
 		c := clientOf(r)
@@ -306,7 +306,7 @@ var registration = []servertest.Requirement{
 			}
 		}
 	}).With(openRegistration),
-	servertest.Req("R6", "RFC 7591 §2, RFC 9700 §4.1", "a client that registered itself gets only the scopes the operator lists, and PKCE as the operator says", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("R6", "RFC 7591 §2, RFC 9700 §4.1", "a dynamically registered client gets only the scopes that the operator lists, and PKCE as the operator sets", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		s.Machine("admin notes")
 		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"scope":"openid notes admin nothing"}`)
@@ -334,7 +334,7 @@ var registration = []servertest.Requirement{
 			t.Errorf("the fourth: %d", r.Status)
 		}
 	}).With(openRegistration, "GATEHOUSE_RATE_LIMITS=registration=6/1m"),
-	servertest.Req("R8", "CVE-2026-101062, CVE-2026-56739, P91", "a client that registered itself gets no code in silence, and makes this server fetch nothing private", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("R8", "CVE-2026-101062, CVE-2026-56739, P91", "a dynamically registered client gets no code silently, and cannot make this server fetch private URLs", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		b := s.Browser()
 		b.SignIn(b.Open("/login"), "alice")
@@ -355,7 +355,7 @@ var registration = []servertest.Requirement{
 		if host.Asked("/jwks") != 0 {
 			t.Error("it was fetched")
 		}
-	}).With(openRegistration), servertest.Req("R9", "CVE-2019-8400, CVE-2026-33525", "what a client says of itself is escaped wherever a person reads it", func(t *testing.T, s *servertest.Server) {
+	}).With(openRegistration), servertest.Req("R9", "CVE-2019-8400, CVE-2026-33525", "client metadata is escaped on every page", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		const evil = `<img src=x onerror=alert(1)>`
 		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"client_name":"`+evil+`","client_uri":"https://app.example/\"><script>","policy_uri":"https://app.example/\"><script>","tos_uri":"https://app.example/'onclick='x","initiate_login_uri":"https://app.example/\"><script>"}`)

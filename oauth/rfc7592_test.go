@@ -22,7 +22,7 @@ func replace(s *servertest.Server, registered servertest.Response, members strin
 }
 
 var management = []servertest.Requirement{
-	servertest.Req("M1", "OIDC Core §8, §12.2", "no client learns by which subject another sector knows a person: a registered one keeps its subject type and sector, and when the operator changes them its grants end", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("M1", "OIDC Core §8, §12.2", "no client learns the subject of a user in another sector: a registered client keeps its subject type and sector, and when the operator changes them its grants end", func(t *testing.T, s *servertest.Server) {
 		u := s.User("alice")
 		const victim = "https://victim.example/cb"
 		pairwise := `"subject_type":"pairwise","grant_types":["authorization_code","refresh_token"],"scope":"openid offline_access"`
@@ -45,7 +45,7 @@ var management = []servertest.Requirement{
 		s.Userinfo(tokens.Text("access_token")).Want(t, 401, "invalid_token")
 		s.Refresh(c, tokens.Text("refresh_token")).Want(t, 400, "invalid_grant")
 	}).With(openRegistration),
-	servertest.Req("M2", "RFC 9700 §4.1", "a yes to the consent page holds for the client as the page showed it", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("M2", "RFC 9700 §4.1", "consent is for the client as the page showed it", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"client_name":"Notes"}`)
 		c := clientOf(r)
@@ -77,7 +77,7 @@ var management = []servertest.Requirement{
 			t.Errorf("what was allowed under another name: %q", got)
 		}
 	}).With(openRegistration),
-	servertest.Req("M3", "RFC 7592 §2.2", "what the operator vouched for was the client as it was, and a scope that they deleted stays away", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("M3", "RFC 7592 §2.2", "what the operator approved is the client as it was, and a scope that the operator deleted is not restored", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		s.Machine("notes")
 		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"scope":"openid notes","client_name":"Notes"}`)
@@ -104,7 +104,7 @@ var management = []servertest.Requirement{
 			t.Errorf("the operator's word was taken elsewhere: %q", got)
 		}
 	}).With(openRegistration, "GATEHOUSE_REGISTRATION_SCOPES=openid,notes"),
-	servertest.Req("M3b", "RFC 7592 §2.2", "what the operator has set or deleted keeps no client from an ordinary change, and no such change ends its grants", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("M3b", "RFC 7592 §2.2", "what the operator has set or deleted does not prevent other changes by the client, and these end no grants", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		s.Machine("notes")
 		members := `"redirect_uris":["` + servertest.Callback + `"],"grant_types":["authorization_code","refresh_token"],"client_name":"Notes"`
@@ -129,7 +129,7 @@ var management = []servertest.Requirement{
 		}
 		s.Refresh(c, tokens.Text("refresh_token")).Want(t, 400, "invalid_grant") // it gave up a scope of its grants
 	}).With(openRegistration, "GATEHOUSE_REGISTRATION_SCOPES=openid,email,offline_access,notes"),
-	servertest.Req("M3c", "OIDC Registration §5", "a sector document means nothing to public subjects: adding or dropping it is an ordinary change", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("M3c", "OIDC Registration §5", "a sector document has no effect on public subjects: adding or removing it is an ordinary change", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		host := servertest.NewHost(t)
 		host.Serve("/sector", "application/json", `["`+servertest.Callback+`"]`)
@@ -141,7 +141,7 @@ var management = []servertest.Requirement{
 		replace(s, r, members).OK(t)
 		s.Refresh(c, tokens.Text("refresh_token")).OK(t)
 	}).With(openRegistration, loopbackHosts),
-	servertest.Req("M4", "RFC 7591 §3.2.2", "what is no JSON object, no UTF-8 or too many is refused, at registration and at change, and nothing of ours is told", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("M4", "RFC 7591 §3.2.2", "input that is not a JSON object, not UTF-8 or too large is refused, at registration and at change, and nothing internal is disclosed", func(t *testing.T, s *servertest.Server) {
 		r := selfRegister(s, minimal)
 		many := strings.Repeat(`"https://app.example/x",`, 20) + `"https://app.example/y"`
 		keys := strings.Replace(servertest.KeySet(t, clientKey(t, "ES256", "1")), `"kid":"1"`, "\"kid\":\"1\xff\"", 1)
@@ -174,7 +174,7 @@ var management = []servertest.Requirement{
 			t.Error("a scope may be called like the word of a claim")
 		}
 	}).With(openRegistration, "GATEHOUSE_RATE_LIMITS=registration=1000/1m"),
-	servertest.Req("M5", "RFC 7591 §5", "beside the name of an app that registered itself stands where its answers go, not the home page it claims", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("M5", "RFC 7591 §5", "next to the name of a dynamically registered client is the host of its redirect URI, not the home page that it claims", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"client_name":"Sign-in","client_uri":"https://google.com/"}`)
 		b := s.Browser()
@@ -185,7 +185,7 @@ var management = []servertest.Requirement{
 			}
 		}
 	}).With(openRegistration),
-	servertest.Req("M6", "RFC 7515 §7.1, OIDC Core §5.5", "text that no database keeps is the client's mistake and no fault of the server", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("M6", "RFC 7515 §7.1, OIDC Core §5.5", "a string that no database can store is an error of the client and not of the server", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		key := clientKey(t, "ES256", "1")
 		c := s.RelyingParty(`"jwks":` + servertest.KeySet(t, key))
@@ -199,7 +199,7 @@ var management = []servertest.Requirement{
 		b := s.Browser()
 		b.Follow(b.Open("/oauth2/authorize?"+url.Values{"client_id": {c.ClientID}, "request": {key.Sign(t, claims, nil)}, "response_type": {"code"}, "scope": {"openid"}}.Encode())).WantErrorPage(t, 400)
 	}),
-	servertest.Req("M7", "OIDC Registration §5, OIDC Core §10.1", "a sector document is read as it is now, and what one client's key set was says nothing of another's at the same address", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("M7", "OIDC Registration §5, OIDC Core §10.1", "a sector document is fetched again each time, and a cached JWKS of one client is not used for another with the same URL", func(t *testing.T, s *servertest.Server) {
 		host := servertest.NewHost(t)
 		body := `{"redirect_uris":["` + servertest.Callback + `"],"subject_type":"pairwise","sector_identifier_uri":"` + host.URL + `/sector"}`
 		host.Serve("/sector", "application/json", `["`+servertest.Callback+`"]`)

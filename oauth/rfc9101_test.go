@@ -34,7 +34,7 @@ func withObject(b *servertest.Browser, outside ...string) servertest.Page {
 }
 
 var requestObjects = []servertest.Requirement{
-	servertest.Req("J1", "RFC 9101 §5.1, §6.3", "a signed request object is the whole request: what stands beside it does not count", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("J1", "RFC 9101 §5.1, §6.3", "a signed request object is the complete request: parameters outside it are ignored", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		for _, alg := range jwt.Algorithms {
 			key := clientKey(t, alg, "1")
@@ -91,7 +91,7 @@ var requestObjects = []servertest.Requirement{
 			}
 		}
 	}),
-	servertest.Req("J3", "OIDC Core §6.2, CVE-2020-10770", "request_uri is fetched only from addresses the client registered, signed, without its fragment", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("J3", "OIDC Core §6.2, CVE-2020-10770", "request_uri is fetched only at URLs that the client registered, signed, without its fragment", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		host := servertest.NewHost(t)
 		key := servertest.ClientKey{Private: clientKey(t, jwt.RS256, "").Private, Alg: jwt.RS256}
@@ -122,7 +122,7 @@ var requestObjects = []servertest.Requirement{
 			t.Error("an address that nobody registered was fetched")
 		}
 	}).With(loopbackHosts),
-	servertest.Req("J4", "RFC 9101 §4", "an object that expires while the person signs in was good when it came", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("J4", "RFC 9101 §4", "an object that expires while the user signs in was valid when the request arrived", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		key := clientKey(t, jwt.ES256, "1")
 		c := s.RelyingParty(`"jwks":` + servertest.KeySet(t, key))

@@ -19,7 +19,7 @@ import (
 func TestRobustness(t *testing.T) { servertest.Run(t, robustness) }
 
 var robustness = []servertest.Requirement{
-	servertest.Req("G1", "audit", "bytes that are no text in a header neither stop the audit log nor undo a revocation", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("G1", "audit", "header bytes that are not text neither stop the audit log nor undo a revocation", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c, m := s.App(), s.Machine("jobs")
 		bad := func(client client.Information, form url.Values) servertest.Response {
@@ -42,7 +42,7 @@ var robustness = []servertest.Requirement{
 			t.Errorf("%d issue records, want 3", len(events))
 		}
 	}),
-	servertest.Req("G4", "hostile input", "names that are no text are unknown, never a fault", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("G4", "hostile input", "names that are not text are unknown, never an internal error", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		b := s.Browser()
 		b.SignIn(b.Open("/login"), "alice")
@@ -61,7 +61,7 @@ var robustness = []servertest.Requirement{
 			}
 		}
 	}),
-	servertest.Req("G6", "hostile input", "a stranger cannot fill the database with authorization requests", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("G6", "hostile input", "third parties cannot fill the database with authorization requests", func(t *testing.T, s *servertest.Server) {
 		c := s.App()
 		b := s.Browser()
 		if p := b.SubmitFrom("https://app.example", "/oauth2/authorize", servertest.AuthorizeForm(c, "state", strings.Repeat("s", 20_000))); p.Status != http.StatusRequestEntityTooLarge {
@@ -79,7 +79,7 @@ var robustness = []servertest.Requirement{
 			t.Errorf("a minute later: %d", p.Status)
 		}
 	}),
-	servertest.Req("G7", "consent", "a consent that is withdrawn while a code is made is asked for again, not made anew", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("G7", "consent", "a consent that is withdrawn while a code is issued is requested again, not recreated", func(t *testing.T, s *servertest.Server) {
 		u := s.User("alice")
 		c := s.App()
 		b := s.Browser()
@@ -108,7 +108,7 @@ var robustness = []servertest.Requirement{
 			t.Errorf("the consent is back: %v", err)
 		}
 	}),
-	servertest.Req("G8", "consent", "what the operator vouched for is not remembered as the person's word", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("G8", "consent", "what the operator approved is not stored as the user's consent", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.Client(`{"grant_types":["authorization_code"],"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_skip_consent":true}`)
 		b := s.Browser()
@@ -124,7 +124,7 @@ var robustness = []servertest.Requirement{
 			}
 		}
 	}),
-	servertest.Req("G9", "RFC 8707 §2", "no new token has a scope or resource that was deleted, and no client is out for it", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("G9", "RFC 8707 §2", "no new token has a deleted scope or resource, and no client is locked out because of one", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		api(t, s)
 		c := s.App()
@@ -145,7 +145,7 @@ var robustness = []servertest.Requirement{
 		s.Clock.Advance(time.Minute)
 		s.Refresh(c, r.Text("refresh_token")).OK(t)
 	}),
-	servertest.Req("G12", "[design](design.md)", "signing out ends also what an expired session of the browser had bound to it", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("G12", "[design](design.md)", "signing out also ends what an expired session of the browser had bound to it", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		b := s.Browser()
@@ -157,7 +157,7 @@ var robustness = []servertest.Requirement{
 		}
 		s.Refresh(c, tokens.Text("refresh_token")).Want(t, 400, "invalid_grant")
 	}),
-	servertest.Req("G13", "audit", "of several people in one browser each is signed out by themselves, on record", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("G13", "audit", "of several users in one browser each is signed out separately, and recorded", func(t *testing.T, s *servertest.Server) {
 		u := s.User("alice")
 		s.User("bob")
 		b := s.Browser()
@@ -177,7 +177,7 @@ var robustness = []servertest.Requirement{
 			t.Errorf("events %v, want bob's end alone", events)
 		}
 	}),
-	servertest.Req("G13b", "[design](design.md)", "one person's use of a browser keeps nobody else's session alive, and who comes back after another signed in still signs out what is theirs", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("G13b", "[design](design.md)", "one user's activity in a browser does not extend another user's session, and a user who returns after another signed in still signs out their own session", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		s.User("bob")
 		c := s.App()
@@ -197,7 +197,7 @@ var robustness = []servertest.Requirement{
 		b.Submit("/account/sign-out", url.Values{"form_token": b.Open("/account").Fields()["form_token"][:1]})
 		s.Refresh(c, tokens.Text("refresh_token")).Want(t, 400, "invalid_grant")
 	}),
-	servertest.Req("G14", "enumeration", "the password of a disabled person can be guessed no better than any other", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("G14", "enumeration", "brute force on the password of a disabled user learns no more than on any other", func(t *testing.T, s *servertest.Server) {
 		u := s.User("alice")
 		storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID, storagetest.Event("disable")))
 		b := s.Browser()
@@ -218,7 +218,7 @@ var robustness = []servertest.Requirement{
 			t.Errorf("it allows %s", got)
 		}
 	}),
-	servertest.Req("G17", "[design](design.md)", "the process that gives up a leaked key refuses its tokens at once", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("G17", "[design](design.md)", "the process that removes a leaked key refuses its tokens immediately", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")
 		for range 5 {
 			token := s.MachineToken(c)
@@ -231,7 +231,7 @@ var robustness = []servertest.Requirement{
 			}
 		}
 	}),
-	servertest.Req("G16", "RFC 7591 §2", "a duration that is no whole number of seconds within bounds is refused", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("G16", "RFC 7591 §2", "a duration that is not a whole number of seconds within bounds is refused", func(t *testing.T, s *servertest.Server) {
 		for _, v := range []string{"18446744075", "-1", "0", `"1500ms"`, `"1000h"`, "1.5", "true"} {
 			m, err := client.ParseMetadata([]byte(`{"grant_types":["client_credentials"],"gatehouse_access_token_ttl":` + v + `}`))
 			if err == nil {

@@ -52,7 +52,7 @@ var codes = []servertest.Requirement{
 		s.Token(c, servertest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
 		s.Token(c, servertest.CodeForm(to, c, "code_verifier", "")).OK(t)
 	}),
-	servertest.Req("P11", "RFC 7636 §4.6", "a wrong or malformed verifier is invalid_grant and costs nothing", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P11", "RFC 7636 §4.6", "an invalid or malformed verifier is invalid_grant and does not consume the code", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.Public()
 		to := s.Browser().Code(c, "alice")
@@ -61,7 +61,7 @@ var codes = []servertest.Requirement{
 		}
 		s.Token(c, servertest.CodeForm(to, c)).OK(t)
 	}),
-	servertest.Req("P31", "RFC 6749 §4.1.2", "a code is single use, and a valid replay kills what the first use gave", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P31", "RFC 6749 §4.1.2", "a code is single use, and a valid replay revokes the tokens of the first use", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		to := s.Browser().Code(c, "alice")
@@ -76,7 +76,7 @@ var codes = []servertest.Requirement{
 		s.Refresh(c, first.Text("refresh_token")).Want(t, 400, "invalid_grant")
 		wantEvent(t, s, storage.CodeReplayed)
 	}),
-	servertest.Req("P32", "RFC 9700 §4.5", "a replay by another client or with a wrong verifier changes nothing", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P32", "RFC 9700 §4.5", "a replay by another client or with an invalid verifier changes nothing", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c, other := s.App(), s.App()
 		to := s.Browser().Code(c, "alice")
@@ -91,7 +91,7 @@ var codes = []servertest.Requirement{
 			t.Error("a stranger killed the token")
 		}
 	}),
-	servertest.Req("P33", "RFC 6749 §4.1.2, two processes", "of 50 parallel redemptions on two processes one wins, and its tokens are dead afterwards", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P33", "RFC 6749 §4.1.2, two processes", "of 50 concurrent redemptions on two processes one succeeds, and its tokens are revoked afterwards", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		to := s.Browser().Code(c, "alice")
@@ -104,7 +104,7 @@ var codes = []servertest.Requirement{
 			t.Error("the winner's tokens are alive although 49 replays were seen")
 		}
 	}),
-	servertest.Req("P34", "RFC 6749 §4.1.2", "a code older than its life is invalid_grant", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P34", "RFC 6749 §4.1.2", "an expired code is invalid_grant", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		to := s.Browser().Code(c, "alice")
@@ -119,7 +119,7 @@ var codes = []servertest.Requirement{
 		s.Token(s.Public(), servertest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
 		s.Token(c, servertest.CodeForm(to, c)).OK(t)
 	}),
-	servertest.Req("P36", "RFC 6749 §4.1.3, OAuth 2.1", "redirect_uri must match when sent; a PKCE client may leave it out", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P36", "RFC 6749 §4.1.3, OAuth 2.1", "redirect_uri must match when sent; a PKCE client may omit it", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		to := s.Browser().Code(c, "alice")
@@ -130,7 +130,7 @@ var codes = []servertest.Requirement{
 		s.Token(old, servertest.CodeForm(to, old, "code_verifier", "", "redirect_uri", "")).Want(t, 400, "invalid_grant")
 		s.Token(old, servertest.CodeForm(to, old, "code_verifier", "")).OK(t)
 	}),
-	servertest.Req("P37", "RFC 9700 §4.14", "a code is dead once its person, consent, client or session is", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P37", "RFC 9700 §4.14", "a code is invalid after the end of its user, consent, client or session", func(t *testing.T, s *servertest.Server) {
 		for name, end := range endings(s) {
 			u := s.User(name)
 			c := s.App()
@@ -251,7 +251,7 @@ var tokenEndpoint = []servertest.Requirement{
 		req.Header.Set("Content-Type", "application/json")
 		s.Do(req).Want(t, 400, "invalid_request")
 	}),
-	servertest.Req("P39", "RFC 6749 §5.1", "answers are JSON, not cached, and say type, life and scope", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P39", "RFC 6749 §5.1", "responses are JSON, not cached, and have token type, lifetime and scope", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs other")
 		r := s.Token(c, with(machineGrant, "scope", "jobs")).OK(t)
 		if r.Header.Get("Cache-Control") != "no-store" || r.Header.Get("Content-Type") != "application/json" ||
@@ -281,7 +281,7 @@ var tokenEndpoint = []servertest.Requirement{
 		}
 		s.Do(s.Request(http.MethodPost, "/oauth2/token", machineGrant)).Want(t, 401, "invalid_client")
 	}),
-	servertest.Req("P41", "RFC 6749 §5.2", "an unknown client and a wrong secret get the same answer", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P41", "RFC 6749 §5.2", "an unknown client and an invalid secret get the same response", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")
 		wrong, unknown := c, c
 		wrong.ClientSecret = s.Machine("jobs").ClientSecret
@@ -332,7 +332,7 @@ var tokenEndpoint = []servertest.Requirement{
 			s.Do(req).Want(t, 401, "invalid_client")
 		}
 	}),
-	servertest.Req("P45", "RFC 6749 §5.2", "a missing, unknown or not allowed grant_type has its own error each", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P45", "RFC 6749 §5.2", "a missing, an unknown and a disallowed grant_type have separate errors", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")
 		s.Token(c, url.Values{"scope": {"jobs"}}).Want(t, 400, "invalid_request")
 		s.Token(c, url.Values{"grant_type": {"magic"}}).Want(t, 400, "unsupported_grant_type")
@@ -345,7 +345,7 @@ var tokenEndpoint = []servertest.Requirement{
 		dup := s.AsClient("/oauth2/token", c, url.Values{"grant_type": {"client_credentials", "client_credentials"}})
 		s.Do(dup).Want(t, 400, "invalid_request")
 	}),
-	servertest.Req("P46", "RFC 6749 §4.4, RFC 9700 §4.15", "client_credentials: confidential only, no refresh token, scopes as allowed, sub is the client and no person", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P46", "RFC 6749 §4.4, RFC 9700 §4.15", "client_credentials: confidential clients only, no refresh token, allowed scopes only, sub is the client and no user", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs offline_access")
 		r := s.Token(c, machineGrant).OK(t)
 		if r.Text("refresh_token") != "" || r.Text("scope") != "jobs" {
@@ -372,7 +372,7 @@ var tokenEndpoint = []servertest.Requirement{
 		s.User("alice")
 		s.Token(s.App(), url.Values{"grant_type": {"password"}, "username": {"alice"}, "password": {servertest.Password}}).Want(t, 400, "unsupported_grant_type")
 	}),
-	servertest.Req("P48", "RFC 6749 §5.2", "error codes are registered ones, and descriptions keep to their characters", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P48", "RFC 6749 §5.2", "error codes are registered, and descriptions have only allowed characters", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")
 		for _, scope := range []string{"\"", "\\", "é", "\x7f", "\t", "a\nb", strings.Repeat("x", 500)} {
 			s.Token(c, with(machineGrant, "scope", scope)).Want(t, 400, "invalid_scope")
@@ -382,7 +382,7 @@ var tokenEndpoint = []servertest.Requirement{
 		req.Body = http.NoBody
 		s.Do(req).Want(t, 400, "invalid_request")
 	}),
-	servertest.Req("P49", "OAuth 2.1 §2.4.1", "repeated failures are 429 with Retry-After, and never touch the honest client", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P49", "OAuth 2.1 §2.4.1", "repeated failures are 429 with Retry-After, and do not affect a client with the correct secret", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")
 		wrong := c
 		wrong.ClientSecret = s.Machine("jobs").ClientSecret
@@ -410,7 +410,7 @@ var tokenEndpoint = []servertest.Requirement{
 		}
 		s.Token(c, machineGrant).OK(t)
 	}),
-	servertest.Req("P50", "RFC 6749 §2.3.1, §10", "secrets have 256 bits, are stored hashed, and old and new overlap while they rotate", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P50", "RFC 6749 §2.3.1, §10", "secrets have 256 bits, are stored hashed, and overlap during rotation", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")
 		if len(c.ClientSecret) != len("gate_cs_live_")+49 || !strings.HasPrefix(c.ClientSecret, "gate_cs_live_") {
 			t.Errorf("the secret is %q", c.ClientSecret)
