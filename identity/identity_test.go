@@ -86,7 +86,7 @@ func TestUnprintableNamesAreRefused(t *testing.T) {
 	})
 }
 
-func TestPasswordsMatchInWhateverUnicodeForm(t *testing.T) {
+func TestPasswordsMatchInEveryUnicodeForm(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		p, s, _ := people(t, url)
@@ -105,9 +105,9 @@ func TestPasswordsMatchInWhateverUnicodeForm(t *testing.T) {
 	})
 }
 
-// TestABurstOfSignInsIsBounded: of many attempts at once only one computes at a time, the rest waits or is turned away,
+// TestBurstOfSignInsIsBounded: of many attempts at once only one computes at a time, the rest waits or is turned away,
 // and memory stays that of one.
-func TestABurstOfSignInsIsBounded(t *testing.T) {
+func TestBurstOfSignInsIsBounded(t *testing.T) {
 	t.Parallel()
 	p, _, _ := people(t, storagetest.URL(t, storage.SQLite))
 	var before, after runtime.MemStats

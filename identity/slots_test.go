@@ -56,7 +56,7 @@ func TestKnownBrowserAcquiresNextSlotOfFullQueue(t *testing.T) {
 	}
 }
 
-func TestKnownAndOtherBrowsersAlternate(t *testing.T) {
+func TestKnownAndNewBrowsersAlternate(t *testing.T) {
 	t.Parallel()
 	q := newSlots(1)
 	mustEnqueue(t, q, caller{name: "first"})

@@ -58,9 +58,9 @@ func TestEveryFlowThroughPgBouncer(t *testing.T) {
 	}
 }
 
-// TestAChangeIsEverywhereWithinASecond changes what is cached at one process and asks the others all the while. What is asked
+// TestChangeReachesEveryProcessWithinASecond changes what is cached at one process and asks the others all the while. What is asked
 // a second after the change or later is answered by it, however busy the machine is; tokens and single use change at once.
-func TestAChangeIsEverywhereWithinASecond(t *testing.T) {
+func TestChangeReachesEveryProcessWithinASecond(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{})

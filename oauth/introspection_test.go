@@ -348,9 +348,9 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// TestARememberedSignatureProvesNothingElse: a token that was verified before is refused like any other once it is revoked,
+// TestCachedSignatureProvesNothingElse: a token that was verified before is refused like any other once it is revoked,
 // expired or of a leaked key, and its signature goes with no other text.
-func TestARememberedSignatureProvesNothingElse(t *testing.T) {
+func TestCachedSignatureProvesNothingElse(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{})

@@ -23,7 +23,7 @@ func manyKeys(key servertest.ClientKey, n int) []servertest.ClientKey {
 	return out
 }
 
-func TestLargeKeySetsAreRefusedFromEverySource(t *testing.T) {
+func TestLargeJWKSAreRefusedFromEverySource(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_FETCH_ALLOW_HOSTS": "127.0.0.1"}})

@@ -147,9 +147,9 @@ func TestClientOfInitialAccessTokenExpiresLater(t *testing.T) {
 	})
 }
 
-// TestRegisteredMachineClientDoesNotExpire: only the operator allows client_credentials, and its tokens are no authorization by which
+// TestClientCredentialsClientDoesNotExpire: only the operator allows client_credentials, and its tokens are no authorization by which
 // a use is stored.
-func TestRegisteredMachineClientDoesNotExpire(t *testing.T) {
+func TestClientCredentialsClientDoesNotExpire(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid"}})

@@ -9,5 +9,5 @@ dir=$(mktemp -d)
 trap 'scripts/postgres.sh stop "$dir"' EXIT
 TEST_POSTGRES_DSN=$(scripts/postgres.sh start "$dir")
 export TEST_POSTGRES_DSN CI=true TORTURE=1
-go test -count=1 -timeout 45m -run 'TestKilled|TestToldToStop|TestTheDatabaseGoes|TestASlow|TestARolling|TestManyIdle' ./cmd/gatehouse
-go test -count=1 -timeout 45m -run 'TestEveryFlowOnThree|TestEveryFlowThroughPgBouncer|TestAChangeIs|TestTheRefreshLine|TestEveryRoute' ./oauth ./storage ./web
+go test -count=1 -timeout 45m -run 'TestKillUnderLoad|TestShutdownUnderLoad|TestDatabaseOutageRecovers|TestSlow|TestRollingRestart|TestManyIdle' ./cmd/gatehouse
+go test -count=1 -timeout 45m -run 'TestEveryFlowOnThree|TestEveryFlowThroughPgBouncer|TestChangeReaches|TestRefreshModel|TestStoreMatchesRefreshModel|TestEveryRoute' ./oauth ./storage ./web

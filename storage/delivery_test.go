@@ -9,8 +9,8 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// TestNoMoreDeliveriesAreTakenThanAskedFor: not even where the planner expects a single one, as after an app was away.
-func TestNoMoreDeliveriesAreTakenThanAskedFor(t *testing.T) {
+// TestNoMoreDeliveriesAreLeasedThanRequested: not even where the planner expects a single one, as after an app was away.
+func TestNoMoreDeliveriesAreLeasedThanRequested(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		w := newWorld(t, url)

@@ -16,9 +16,9 @@ import (
 
 var machineGrant = url.Values{"grant_type": {"client_credentials"}}
 
-// TestADiskThatIsFullOrReadOnly: what has to be written is 503, what needs only reading goes on, and afterwards all is as it
+// TestFullOrReadOnlyDiskIsAFailure: what has to be written is 503, what needs only reading goes on, and afterwards all is as it
 // was: nothing is damaged, and nothing happened by halves.
-func TestADiskThatIsFullOrReadOnly(t *testing.T) {
+func TestFullOrReadOnlyDiskIsAFailure(t *testing.T) {
 	t.Parallel()
 	for name, damage := range map[string]func(*storage.Store, *testing.T) (func() error, error){
 		"full":      func(s *storage.Store, t *testing.T) (func() error, error) { return s.Fill(t.Context()) },
@@ -146,8 +146,8 @@ func TestRemovedDatabaseFileBeginsNoTransaction(t *testing.T) {
 	storagetest.Must(t, s.Tx(t.Context(), func(*storage.Store) error { return nil }))
 }
 
-// TestAClockThatMoves: set forward, everything ages; set back, nothing that ended comes back and nobody is locked out.
-func TestAClockThatMoves(t *testing.T) {
+// TestDecisionsSurviveClockJumps: set forward, everything ages; set back, nothing that ended comes back and nobody is locked out.
+func TestDecisionsSurviveClockJumps(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{})

@@ -10,9 +10,9 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// TestAServerWaitsForACommandThatWrites: beside a running server a command may write for longer than SQLite itself waits. No
+// TestServerWaitsForWritingCommand: beside a running server a command may write for longer than SQLite itself waits. No
 // statement of the server fails by that, and none waits past its own deadline.
-func TestAServerWaitsForACommandThatWrites(t *testing.T) {
+func TestServerWaitsForWritingCommand(t *testing.T) {
 	t.Parallel()
 	url := storagetest.URL(t, storage.SQLite)
 	s := storagetest.Open(t, url, storagetest.NewClock())

@@ -25,7 +25,7 @@ import (
 //	stranger A request that is not valid in all else changes nothing. (It fails in the WHERE of every statement; the walk of
 //	         the real store below has it among its steps.)
 //
-// TestTheRefreshLineOfTheStore walks the real store, on both engines, through every sequence of steps and finds it in the
+// TestStoreMatchesRefreshModel walks the real store, on both engines, through every sequence of steps and finds it in the
 // state of the model after each.
 
 // The model's time goes in steps of half a window.
@@ -295,8 +295,8 @@ func broken(before, after modelWorld) string {
 	return ""
 }
 
-// TestTheRefreshLineHoldsInEveryInterleaving explores every state that can be reached, with and without a thief.
-func TestTheRefreshLineHoldsInEveryInterleaving(t *testing.T) {
+// TestRefreshModelHoldsInEveryInterleaving explores every state that can be reached, with and without a thief.
+func TestRefreshModelHoldsInEveryInterleaving(t *testing.T) {
 	t.Parallel()
 	for _, honest := range []bool{true, false} {
 		start := modelWorld{line: line{previous: -1, made: 1, limit: limitSteps}, honest: honest}

@@ -123,8 +123,8 @@ var modelSteps = []modelStep{
 		}},
 }
 
-// TestTheRefreshLineOfTheStore walks both engines through every sequence of steps and compares.
-func TestTheRefreshLineOfTheStore(t *testing.T) {
+// TestStoreMatchesRefreshModel walks both engines through every sequence of steps and compares.
+func TestStoreMatchesRefreshModel(t *testing.T) {
 	t.Parallel()
 	depth := 3
 	if os.Getenv("TORTURE") != "" {

@@ -53,9 +53,9 @@ func opens(t *testing.T, s *storage.Store, ids ...string) {
 	}
 }
 
-// TestTheRootKeyIsReplacedWhileAllGoOn goes through the steps of a rekey on many processes, stops it half-way, and finds
+// TestRootKeyIsReplacedWhileServing goes through the steps of a rekey on many processes, stops it half-way, and finds
 // every secret as it was.
-func TestTheRootKeyIsReplacedWhileAllGoOn(t *testing.T) {
+func TestRootKeyIsReplacedWhileServing(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		old, fresh := rootKey(t, ""), rootKey(t, "the new root key")
@@ -117,8 +117,8 @@ func TestTheRootKeyIsReplacedWhileAllGoOn(t *testing.T) {
 	})
 }
 
-// TestABackupIsWhole copies the database while it is written to.
-func TestABackupIsWhole(t *testing.T) {
+// TestBackupIsComplete copies the database while it is written to.
+func TestBackupIsComplete(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		s := storagetest.Open(t, url, storagetest.NewClock())

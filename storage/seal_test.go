@@ -49,7 +49,7 @@ func verify(t *testing.T, s *storage.Store, known storage.AuditSeal) storage.Aud
 	return report
 }
 
-func TestASealFindsEveryChange(t *testing.T) {
+func TestSealDetectsEveryChange(t *testing.T) {
 	t.Parallel()
 	for name, tamper := range map[string]string{
 		"a changed detail":     `UPDATE audit_events SET detail = '{}' WHERE seal = 2`,
@@ -84,7 +84,7 @@ func TestASealFindsEveryChange(t *testing.T) {
 	}
 }
 
-func TestANotedHeadShowsThatTheEndWasCutOff(t *testing.T) {
+func TestStoredHeadDetectsTruncatedLog(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		s, _ := sealedLog(t, url)
@@ -273,7 +273,7 @@ func TestManyProcessesSealOneChain(t *testing.T) {
 	})
 }
 
-func TestRetiringKeepsTheSealsAndErasingTheRows(t *testing.T) {
+func TestRetiringPreservesSealsAndErasingPreservesRows(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		s, clock := sealedLog(t, url)
@@ -321,8 +321,8 @@ func TestRetiringKeepsTheSealsAndErasingTheRows(t *testing.T) {
 }
 
 // TestRetirementDestroysNoEvidence: a seal whose time or rows were changed is not retired, however old it says it is.
-// TestSealingThatIsHeldUpIsNoSuccess: a session that keeps the last seal locked stops all sealing, and the job says so.
-func TestSealingThatIsHeldUpIsNoSuccess(t *testing.T) {
+// TestBlockedSealingIsAFailure: a session that keeps the last seal locked stops all sealing, and the job says so.
+func TestBlockedSealingIsAFailure(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, dsn string) {
 		if strings.HasPrefix(dsn, "sqlite:") {
@@ -345,8 +345,8 @@ func TestSealingThatIsHeldUpIsNoSuccess(t *testing.T) {
 	})
 }
 
-// TestNoKeyIsMadeInPlaceOfOneThatWasDeleted: whoever deletes the keys of the audit log does not get it to go on with others.
-func TestNoKeyIsMadeInPlaceOfOneThatWasDeleted(t *testing.T) {
+// TestDeletedKeyIsNotReplaced: whoever deletes the keys of the audit log does not get it to go on with others.
+func TestDeletedKeyIsNotReplaced(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, dsn string) {
 		s, clock := sealedLog(t, dsn)
@@ -388,9 +388,9 @@ func TestRetirementDestroysNoEvidence(t *testing.T) {
 	}
 }
 
-// TestNothingHidesUnderARetiredSeal: rows put under one are found, and so is a change of it; and a seal of an absurd number is
+// TestRetiredSealCoversNoRows: rows put under one are found, and so is a change of it; and a seal of an absurd number is
 // refused by the database, or sealing would end with it.
-func TestNothingHidesUnderARetiredSeal(t *testing.T) {
+func TestRetiredSealCoversNoRows(t *testing.T) {
 	t.Parallel()
 	for name, tamper := range map[string]string{
 		"a row":   "UPDATE audit_events SET seal = 1 WHERE seal = 4",
@@ -424,7 +424,7 @@ func TestNothingHidesUnderARetiredSeal(t *testing.T) {
 	}
 }
 
-func TestExportGoesThroughAllInOrder(t *testing.T) {
+func TestExportReturnsAllRowsInOrder(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		clock := storagetest.NewClock()
@@ -453,8 +453,8 @@ func TestExportGoesThroughAllInOrder(t *testing.T) {
 	})
 }
 
-// TestTheRuntimeRoleCanServeAndNotRewriteHistory runs on PostgreSQL with a role of its own.
-func TestTheRuntimeRoleCanServeAndNotRewriteHistory(t *testing.T) {
+// TestRuntimeRoleCannotRewriteHistory runs on PostgreSQL with a role of its own.
+func TestRuntimeRoleCannotRewriteHistory(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, dsn string) {
 		owner := storagetest.Open(t, dsn, storagetest.NewClock())

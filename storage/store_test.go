@@ -93,7 +93,7 @@ func TestCodeNeedsConsentForEveryResource(t *testing.T) {
 	})
 }
 
-func TestACodeHasOneWinner(t *testing.T) {
+func TestCodeIsRedeemedOnce(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		w := newWorld(t, url)
@@ -118,7 +118,7 @@ func TestACodeHasOneWinner(t *testing.T) {
 	})
 }
 
-func TestARefreshTokenHasOneWinner(t *testing.T) {
+func TestRefreshTokenRotatesOnce(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		w := newWorld(t, url)
@@ -155,7 +155,7 @@ func TestARefreshTokenHasOneWinner(t *testing.T) {
 	})
 }
 
-func TestAClockThatLagsIsWithinTheWindow(t *testing.T) {
+func TestLaggingClockIsWithinTheWindow(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		w := newWorld(t, url)
@@ -173,7 +173,7 @@ func TestAClockThatLagsIsWithinTheWindow(t *testing.T) {
 	})
 }
 
-func TestAChangeWithoutAnEventIsRefused(t *testing.T) {
+func TestChangeWithoutEventIsRefused(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		w := newWorld(t, url)
@@ -198,9 +198,9 @@ func TestAChangeWithoutAnEventIsRefused(t *testing.T) {
 	})
 }
 
-// TestATransactionUsesItsStoreAlone would wait for ever on SQLite's one writer if a method inside a transaction took the
+// TestTransactionUsesOnlyItsStore would wait for ever on SQLite's one writer if a method inside a transaction took the
 // store outside. It runs with production's pools.
-func TestATransactionUsesItsStoreAlone(t *testing.T) {
+func TestTransactionUsesOnlyItsStore(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		w := newWorld(t, url)
@@ -229,7 +229,7 @@ func TestATransactionUsesItsStoreAlone(t *testing.T) {
 	})
 }
 
-func TestAFailedTransactionLeavesNothing(t *testing.T) {
+func TestFailedTransactionLeavesNothing(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		w := newWorld(t, url)
@@ -278,7 +278,7 @@ func TestBatchedRecordsSurviveAClose(t *testing.T) {
 	})
 }
 
-func TestSealedValuesOpenInTheirPlaceAlone(t *testing.T) {
+func TestSealedValuesOpenOnlyInTheirRow(t *testing.T) {
 	t.Parallel()
 	root, err := storage.NewRootKey(storagetest.Key[:])
 	storagetest.Must(t, err)
@@ -304,8 +304,8 @@ func TestSealedValuesOpenInTheirPlaceAlone(t *testing.T) {
 	}
 }
 
-// TestASecretStaysWhatItIs: pairwise subjects hang on it, so every process gets the same, the first time and ever after.
-func TestASecretStaysWhatItIs(t *testing.T) {
+// TestSecretIsNeverReplaced: pairwise subjects hang on it, so every process gets the same, the first time and ever after.
+func TestSecretIsNeverReplaced(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		w := newWorld(t, url)
@@ -333,8 +333,8 @@ func TestASecretStaysWhatItIs(t *testing.T) {
 	})
 }
 
-// TestALaterVersionMayAddColumns: a process that runs while the schema grows answers as before, on every connection.
-func TestALaterVersionMayAddColumns(t *testing.T) {
+// TestLaterVersionMayAddColumns: a process that runs while the schema grows answers as before, on every connection.
+func TestLaterVersionMayAddColumns(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		w := newWorld(t, url)

@@ -9,7 +9,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-func TestLimitedNetworkSeesPageWithWait(t *testing.T) {
+func TestLimitedNetworkGetsPageWithWait(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "sign_in_names=2/1h"}})

@@ -141,9 +141,9 @@ func printable(r rune) rune {
 // insides must not be told to anybody. They are whole words: a form token has any three letters sooner or later.
 var insides = regexp.MustCompile(`\bgoroutine \d|\bruntime error\b|\.go:\d|\bgorm\b|\bSQLSTATE\b|\bsqlite\b|\bSQL logic\b|\bsyntax error\b|\bpgx\b|\bfosite\b|\bpanic\b|\bnil pointer\b|BEGIN EC|\$argon2|\bconstraint failed\b`)
 
-// TestEveryRouteMeetsStrangers sends made-up requests to every route: none is answered 5xx or with our insides. A seed
+// TestEveryRouteSurvivesMalformedRequests sends made-up requests to every route: none is answered 5xx or with our insides. A seed
 // that fails is in its message.
-func TestEveryRouteMeetsStrangers(t *testing.T) {
+func TestEveryRouteSurvivesMalformedRequests(t *testing.T) {
 	t.Parallel()
 	n, seeds := 1500, []uint64{1, uint64(time.Now().UnixNano())}
 	if os.Getenv("TORTURE") != "" {

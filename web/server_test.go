@@ -55,7 +55,7 @@ func TestCookiesOverHTTPSBelongToThisHostAlone(t *testing.T) {
 	})
 }
 
-func TestForwardedAddressesAreBelievedOfTrustedProxiesAlone(t *testing.T) {
+func TestOnlyTrustedProxiesForwardAddresses(t *testing.T) {
 	t.Parallel()
 	db := storagetest.URL(t, "sqlite")
 	plain := servertest.Start(t, db, servertest.Options{})
@@ -154,8 +154,8 @@ func TestLogShowsParametersInPrintableCharacters(t *testing.T) {
 	}
 }
 
-// TestAnUnnamedProxyIsNoticed: a private peer that everything comes from is told of once, and others are not.
-func TestAnUnnamedProxyIsNoticed(t *testing.T) {
+// TestUntrustedProxyIsReported: a private peer that everything comes from is told of once, and others are not.
+func TestUntrustedProxyIsReported(t *testing.T) {
 	t.Parallel()
 	const warning = "every request so far came from one private address"
 	for _, c := range []struct {
@@ -209,7 +209,7 @@ func TestSessionInUseDoesNotExpireAsIdle(t *testing.T) {
 	})
 }
 
-func TestUnknownAndMisusedAddressesGetPages(t *testing.T) {
+func TestUnknownAndMisusedURLsGetPages(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, storagetest.URL(t, "sqlite"), servertest.Options{})
 	for path, want := range map[string]int{"/nothing": 404, "/static/other.css": 404, "/account/apps/x": 303, "/": 303, "/account": 303, "/healthz": 200, "/readyz": 200} {
@@ -233,8 +233,8 @@ func TestUnknownAndMisusedAddressesGetPages(t *testing.T) {
 // composed are texts whose names are put together of a part that is not in the source.
 var composed = regexp.MustCompile(`^(claim\.\w+|account\.(withdrawn|ended|saved)|profile\.[a-z_]+(\.hint)?)$`)
 
-// TestTemplatesKeepToTheirRules: no inline script or style, which the policy forbids, and every text is used.
-func TestTemplatesKeepToTheirRules(t *testing.T) {
+// TestTemplatesFollowTheirRules: no inline script or style, which the policy forbids, and every text is used.
+func TestTemplatesFollowTheirRules(t *testing.T) {
 	t.Parallel()
 	raw, err := templates.FS.ReadFile("en.json")
 	storagetest.Must(t, err)

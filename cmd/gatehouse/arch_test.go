@@ -138,7 +138,7 @@ func TestLibrariesStayInTheirPackage(t *testing.T) {
 	}
 }
 
-func TestEveryPackageSaysWhatItDecides(t *testing.T) {
+func TestEveryPackageHasPackageComment(t *testing.T) {
 	t.Parallel()
 	for _, p := range packages(t) {
 		if len(p.Doc) < 60 {

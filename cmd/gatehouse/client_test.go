@@ -11,7 +11,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-func TestSelfRegisteredClientIsNotFoundByName(t *testing.T) {
+func TestDynamicClientIsNotFoundByName(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		address := freeAddress(t)

@@ -97,8 +97,8 @@ func (b *balancer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusBadGateway)
 }
 
-// TestARollingRestartLosesNothing restarts three processes one after the other, under load through a balancer.
-func TestARollingRestartLosesNothing(t *testing.T) {
+// TestRollingRestartLosesNothing restarts three processes one after the other, under load through a balancer.
+func TestRollingRestartLosesNothing(t *testing.T) {
 	t.Parallel()
 	needs(t, "TEST_POSTGRES_DSN")
 	rollingRestart(t, storagetest.URL(t, storage.Postgres))

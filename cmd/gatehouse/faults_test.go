@@ -150,8 +150,8 @@ func (j *journal) check(t *testing.T, c *caller) {
 	j.live = j.live[max(0, len(j.live)-20):]
 }
 
-// TestKilledInAStreamOfRequests: nothing acknowledged is lost, nothing revoked comes back, no grant is half made.
-func TestKilledInAStreamOfRequests(t *testing.T) {
+// TestKillUnderLoadLosesNothing: nothing acknowledged is lost, nothing revoked comes back, no grant is half made.
+func TestKillUnderLoadLosesNothing(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		w := newWorld(t, db, map[string]string{"GATEHOUSE_REFRESH_GRACE": "60s", "GATEHOUSE_SHUTDOWN_TIMEOUT": "5s"})
@@ -211,8 +211,8 @@ func TestKilledInAStreamOfRequests(t *testing.T) {
 	})
 }
 
-// TestToldToStopUnderLoad: every request that got in is answered whole, and no record of an issue is lost.
-func TestToldToStopUnderLoad(t *testing.T) {
+// TestShutdownUnderLoadLosesNothing: every request that got in is answered whole, and no record of an issue is lost.
+func TestShutdownUnderLoadLosesNothing(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		w := newWorld(t, db, map[string]string{"GATEHOUSE_SHUTDOWN_DELAY": "300ms"})
@@ -359,8 +359,8 @@ func ready(t *testing.T, issuer string, want int) {
 	})
 }
 
-// TestTheDatabaseGoesAndComesBack stops PostgreSQL before the start, and under load.
-func TestTheDatabaseGoesAndComesBack(t *testing.T) {
+// TestDatabaseOutageRecovers stops PostgreSQL before the start, and under load.
+func TestDatabaseOutageRecovers(t *testing.T) {
 	t.Parallel()
 	needs(t, "TEST_POSTGRES_DSN")
 	pg := ownPostgres(t)
@@ -464,8 +464,8 @@ func goesAndComesBack(t *testing.T, pg *postgresServer, db string) *child {
 	return server
 }
 
-// TestASlowDatabaseShedsLoad puts a line between Gatehouse and PostgreSQL that holds everything back.
-func TestASlowDatabaseShedsLoad(t *testing.T) {
+// TestSlowDatabaseShedsLoad puts a line between Gatehouse and PostgreSQL that holds everything back.
+func TestSlowDatabaseShedsLoad(t *testing.T) {
 	t.Parallel()
 	needs(t, "TEST_POSTGRES_DSN")
 	db := storagetest.URL(t, storage.Postgres)

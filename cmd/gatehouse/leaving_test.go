@@ -64,9 +64,9 @@ func authorizeURL(d *devServer, clientID, redirectURI string, more ...oauth2.Aut
 	return c.AuthCodeURL("the state", append(more, oauth2.S256ChallengeOption(oauth2.GenerateVerifier()))...)
 }
 
-// TestFormsReachAppsThatRedirectToAnotherOrigin: Chromium applies form-action to every redirect that follows a form,
+// TestFormsReachClientsThatRedirectToAnotherOrigin: Chromium applies form-action to every redirect that follows a form,
 // the app's own included, so no page whose form can end at an app may send it.
-func TestFormsReachAppsThatRedirectToAnotherOrigin(t *testing.T) {
+func TestFormsReachClientsThatRedirectToAnotherOrigin(t *testing.T) {
 	needs(t, "CHROME")
 	d := startDev(t, t.TempDir(), nil)
 	app := startRedirectingApp(t)

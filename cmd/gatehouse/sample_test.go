@@ -186,7 +186,7 @@ func TestForgedCallbackToSampleAppChangesNothing(t *testing.T) {
 	}
 }
 
-func TestSampleAppKeepsSignInsOfSeveralTabs(t *testing.T) {
+func TestSampleAppStoresSignInsOfSeveralTabs(t *testing.T) {
 	t.Parallel()
 	a := startSample(t)
 	b := a.tab()

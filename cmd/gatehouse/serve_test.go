@@ -234,7 +234,7 @@ func TestTwoProcessesServeOrdinaryClients(t *testing.T) {
 	})
 }
 
-func TestServeRefusesAnOldSchemaAndMigratesWhenTold(t *testing.T) {
+func TestServeRefusesOldSchemaAndMigratesOnRequest(t *testing.T) {
 	t.Parallel()
 	needs(t, "TEST_POSTGRES_DSN")
 	env := map[string]string{
@@ -389,7 +389,7 @@ func TestProfilesOmitCommandLineSecrets(t *testing.T) {
 	}
 }
 
-func TestDevKeepsItsDataAndAnswersUnderItsNameAlone(t *testing.T) {
+func TestDevKeepsItsDataAndRefusesOtherHosts(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	first := startDev(t, dir, nil)

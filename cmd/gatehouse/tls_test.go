@@ -135,8 +135,8 @@ func TestTLS12AcceptsOnlyTheSuitesOfRFC9325(t *testing.T) {
 	}
 }
 
-// TestSlowReadersHoldNoPlace asks for more answers than there are places and reads none of them.
-func TestSlowReadersHoldNoPlace(t *testing.T) {
+// TestSlowReadersOccupyNoSlot asks for more answers than there are places and reads none of them.
+func TestSlowReadersOccupyNoSlot(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
 	p.env["GATEHOUSE_MAX_REQUESTS"] = "4"

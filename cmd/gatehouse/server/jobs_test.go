@@ -63,9 +63,9 @@ func TestHangingJobEndsAtItsTimeLimit(t *testing.T) {
 	}
 }
 
-// TestStalledJobMakesProcessUnreadyButAlive: a load balancer sends requests elsewhere, and no supervisor restarts the
+// TestStalledJobMakesProcessUnreadyButHealthy: a load balancer sends requests elsewhere, and no supervisor restarts the
 // process.
-func TestStalledJobMakesProcessUnreadyButAlive(t *testing.T) {
+func TestStalledJobMakesProcessUnreadyButHealthy(t *testing.T) {
 	t.Parallel()
 	cfg, _, err := config.Load(func(name string) string {
 		return map[string]string{"GATEHOUSE_DATABASE_URL": "sqlite:" + t.TempDir() + "/gatehouse.db", "GATEHOUSE_LISTEN": "127.0.0.1:0"}[name]
