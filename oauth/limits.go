@@ -14,7 +14,7 @@ import (
 	"gatehouse/storage/reqevent"
 )
 
-// clientLimitKey returns the rate limit key of an authenticated client. Anyone can send the client_id of a public client,
+// clientLimitKey returns the rate limit key of an authenticated client. Any caller can send the client_id of a public client,
 // so each network has a separate count and cannot use up the limit of the others.
 func clientLimitKey(ctx context.Context, c *storage.Client) string {
 	if c.IsPublic() {

@@ -57,7 +57,7 @@ func assertionIssuer(form url.Values) (string, error) {
 
 // verifyAssertion verifies a client's assertion and consumes it. Its jti is stored last, so that an attacker cannot
 // consume one with an invalid assertion. The reason, empty when there is none, is for the developer of the client, and
-// contains nothing that the sender of the assertion does not know. An error without reason is an internal error or a
+// discloses nothing to the sender of the assertion. An error without reason is an internal error or a
 // rate limit.
 func (g *Registry) verifyAssertion(ctx context.Context, c *storage.Client, token string) (reason string, err error) {
 	if err := g.checkAssertionLimits(ctx, c); err != nil {

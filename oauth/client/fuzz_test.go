@@ -60,7 +60,7 @@ func FuzzReadCredentials(f *testing.F) {
 			}
 		}
 		if ways > 1 {
-			t.Errorf("%d ways at once were taken for %s", ways, p.method)
+			t.Errorf("%d methods were sent and %s was used", ways, p.method)
 		}
 	})
 }

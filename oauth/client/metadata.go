@@ -112,7 +112,7 @@ func (i Information) withSecret(secret string) Information {
 	return i
 }
 
-// shapeError says which JSON a member must be.
+// shapeError is the error of a member with the wrong JSON; it continues a sentence that begins with the member.
 type shapeError string
 
 func (e shapeError) Error() string { return string(e) }

@@ -42,7 +42,7 @@ func (g *Registry) Register(w http.ResponseWriter, r *http.Request) error {
 	policy := g.options.Registration
 	if !policy.IsEnabled() {
 		return protocol.NewError(protocol.AccessDenied,
-			"Dynamic client registration is disabled; ask the operator of this server.").WithStatus(http.StatusNotFound)
+			"Dynamic client registration is disabled; contact the operator of this server.").WithStatus(http.StatusNotFound)
 	}
 	if r.Method != http.MethodPost {
 		return protocol.MethodNotAllowed(http.MethodPost, "Use POST.")

@@ -105,10 +105,10 @@ func (k *Keyring) Load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return k.set(rows, generation)
+	return k.replaceKeys(rows, generation)
 }
 
-func (k *Keyring) set(rows []storage.SigningKey, generation uint64) error {
+func (k *Keyring) replaceKeys(rows []storage.SigningKey, generation uint64) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	byID := make(map[string]*key, len(rows))

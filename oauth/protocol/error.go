@@ -45,7 +45,7 @@ const (
 	RateLimited = "rate_limited" // Gatehouse's: no RFC has a code for status 429
 )
 
-// An authentication scheme that a response asks for in WWW-Authenticate.
+// The authentication schemes of WWW-Authenticate.
 const (
 	Basic  = "Basic"
 	Bearer = "Bearer"
@@ -122,7 +122,7 @@ func (e *Error) WithClient(id string) *Error { e.ClientID = id; return e }
 // WithStatus overrides the status of the error's code.
 func (e *Error) WithStatus(status int) *Error { e.status = status; return e }
 
-// WithChallenge sets the authentication scheme, Basic or Bearer, that the response asks for.
+// WithChallenge sets the authentication scheme of WWW-Authenticate, Basic or Bearer.
 func (e *Error) WithChallenge(scheme string) *Error { e.challenge = scheme; return e }
 
 // WithRedirect sets where the error is sent.
