@@ -89,7 +89,7 @@ type Device struct {
 // Device reads the browser's device cookie.
 func (p *Users) Device(r *http.Request) Device {
 	d := Device{mac: func(message string) string {
-		return base64.RawURLEncoding.EncodeToString(mac(p.store.Key(storage.DeviceKey), message)[:18])
+		return base64.RawURLEncoding.EncodeToString(mac(p.store.Vault.Key(deviceKey), message)[:18])
 	}}
 	if parts := strings.Split(p.value(r, deviceCookie), "."); len(parts) > 1 && len(parts) <= devicePeople+1 && len(parts[0]) == 43 {
 		d.nonce, d.marks = parts[0], parts[1:]

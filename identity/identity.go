@@ -17,6 +17,7 @@ import (
 	"gatehouse/display"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 )
 
 // Users is everything this package does, on one store.
@@ -42,6 +43,12 @@ type Options struct {
 func New(store *storage.Store, o Options) *Users {
 	return &Users{store: store, options: o, hasher: newHasher(o.Concurrency, o.PasswordCost)}
 }
+
+// The purposes of keys.
+const (
+	signInKey = "sign-in" // hashes of account names and networks with failed sign-ins
+	deviceKey = "device"  // device cookies of browsers in which a user signed in
+)
 
 // InputError is something wrong with what a person or operator typed, in words for them.
 type InputError struct{ Message string }
@@ -100,7 +107,7 @@ func (p *Users) Create(ctx context.Context, n NewUser) (storage.User, error) {
 	}
 	verify(&u.EmailVerifiedAt, &n.EmailVerified, now)
 	verify(&u.PhoneVerifiedAt, &n.PhoneVerified, now)
-	err = p.store.CreateUser(ctx, &u, hash, storage.Event{Type: storage.UserCreated})
+	err = p.store.CreateUser(ctx, &u, hash, audit.Event{Type: audit.UserCreated})
 	if errors.Is(err, storage.ErrConflict) {
 		return storage.User{}, &InputError{"a person with this username or e-mail address exists already"}
 	}
@@ -148,5 +155,5 @@ func (p *Users) SetPassword(ctx context.Context, u storage.User, password string
 	if err != nil {
 		return err
 	}
-	return p.store.SetPassword(ctx, u.ID, hash, storage.Event{Type: storage.UserPasswordSet})
+	return p.store.SetPassword(ctx, u.ID, hash, audit.Event{Type: audit.UserPasswordSet})
 }

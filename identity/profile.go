@@ -16,6 +16,7 @@ import (
 
 	"gatehouse/display"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 )
 
 var (
@@ -90,7 +91,7 @@ type Changes struct {
 // Update changes a person's name, profile and e-mail address. A changed address or phone number is not verified any more.
 // It returns a *InputError when a field is not acceptable or taken.
 func (p *Users) Update(ctx context.Context, u storage.User, c Changes) (storage.User, error) {
-	updated, err := p.store.UpdateUser(ctx, u.ID, storage.Event{Type: storage.UserUpdated}, func(u *storage.User) error {
+	updated, err := p.store.UpdateUser(ctx, u.ID, audit.Event{Type: audit.UserUpdated}, func(u *storage.User) error {
 		if c.Name != nil {
 			u.Name = strings.TrimSpace(*c.Name)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/gorilla/sessions"
 
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/reqevent"
 )
 
@@ -204,7 +205,7 @@ func (p *Users) StartSession(w http.ResponseWriter, r *http.Request, user storag
 		AuthTime: now, ACR: "1", AMR: methods, Address: request.Address, UserAgent: request.UserAgent,
 		CreatedAt: now, LastSeenAt: now, ExpiresAt: now.Add(p.options.SessionMaxTTL),
 	}
-	event := storage.Event{Type: storage.UserSignedIn, UserID: user.ID}
+	event := audit.Event{Type: audit.UserSignedIn, UserID: user.ID}
 	err = storage.ErrNotFound
 	if before != "" {
 		fresh := row.ID
@@ -268,7 +269,7 @@ func (p *Users) SignOut(w http.ResponseWriter, r *http.Request, out ...*SignedIn
 func (p *Users) end(r *http.Request, who, by *SignedInUser) error {
 	event := *reqevent.From(r.Context()) // a copy, because the request keeps its own actor
 	event.Actor = "user:" + by.User.ID
-	err := p.store.EndSession(reqevent.With(r.Context(), &event), who.User.ID, who.Session.ID, storage.Event{Type: storage.SessionEnded})
+	err := p.store.EndSession(reqevent.With(r.Context(), &event), who.User.ID, who.Session.ID, audit.Event{Type: audit.SessionEnded})
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil
 	}
@@ -283,5 +284,5 @@ func (p *Users) Sessions(r *http.Request, user storage.User) ([]storage.BrowserS
 // EndSession ends a session of the user, in this or another browser. It returns storage.ErrNotFound when the user has no
 // such session.
 func (p *Users) EndSession(ctx context.Context, userID, sessionID string) error {
-	return p.store.EndSession(ctx, userID, sessionID, storage.Event{Type: storage.SessionEnded})
+	return p.store.EndSession(ctx, userID, sessionID, audit.Event{Type: audit.SessionEnded})
 }

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"gatehouse/ratelimit"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/reqevent"
 )
 
@@ -127,7 +127,7 @@ type attempt struct {
 // failures in other browsers do not lock it out. Other browsers are counted by the name as typed, which decides what
 // the response shows, and by the account, so that alternating between its names gains nothing.
 func (p *Users) attempt(ctx context.Context, typed string, user storage.User, device Device) attempt {
-	key := p.store.Key(storage.SignInKey)
+	key := p.store.Vault.Key(signInKey)
 	origin := network(reqevent.From(ctx).Address)
 	count := func(account, from string, limit storage.SignInLimit) storage.SignInCount {
 		c := storage.SignInCount{Account: mac(key, account), Network: "*", Limit: limit}
@@ -200,32 +200,17 @@ func (p *Users) recordFailed(ctx context.Context, user storage.User, hash string
 	case hash == "":
 		reason = "the user has no password"
 	}
-	e := storage.Event{Type: storage.UserSignInFailed, UserID: user.ID, Detail: map[string]any{"reason": reason}}
-	if err := p.record(ctx, e); err != nil {
+	e := audit.Event{Type: audit.UserSignInFailed, UserID: user.ID, Detail: map[string]any{"reason": reason}}
+	if err := p.store.Audit.RecordSignInFailure(ctx, p.options.Limiter, e); err != nil {
 		return err
 	}
 	if names.BlockedUntil != nil {
-		e := storage.Event{Type: storage.SignInLimited, Detail: map[string]any{"names": names.Names, "until": names.BlockedUntil.UTC().Format(time.RFC3339)}}
-		if err := p.record(ctx, e); err != nil {
+		e := audit.Event{Type: audit.SignInLimited, Detail: map[string]any{"names": names.Names, "until": names.BlockedUntil.UTC().Format(time.RFC3339)}}
+		if err := p.store.Audit.RecordSignInFailure(ctx, p.options.Limiter, e); err != nil {
 			return err
 		}
 	}
 	return result
-}
-
-// record writes the audit row of a failure unless the limit on such rows is reached. Each account has a separate
-// limit. Names without an account share the limits per network and of the server, so that an attacker who invents
-// names cannot fill the disk.
-func (p *Users) record(ctx context.Context, e storage.Event) error {
-	counts := []ratelimit.Count{{Limit: ratelimit.RecordedFailure, Key: e.Type + " " + e.UserID}}
-	if e.UserID == "" {
-		counts = []ratelimit.Count{{Limit: ratelimit.RecordedFailure, Key: e.Type + " " + reqevent.From(ctx).Network()}, {Limit: ratelimit.AllRecordedFailures}}
-	}
-	if p.options.Limiter.Count(ctx, counts...).Refused {
-		p.store.Seen(e)
-		return nil
-	}
-	return p.store.Record(ctx, e)
 }
 
 // network is the part of an address that one attacker is taken to hold: /24 of IPv4, /64 of IPv6.

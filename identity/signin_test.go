@@ -10,6 +10,7 @@ import (
 	"gatehouse/identity"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
 )
 
@@ -76,7 +77,7 @@ func TestThrottlingOfAccountIsNotVisible(t *testing.T) {
 		if got := resultOf(requestFrom(t, "198.51.101.1"), p, s, "alice@example.com", password, identity.Device{}); got != "wrong" {
 			t.Errorf("correct password with the other name during the attack: %s, want wrong", got)
 		}
-		events, err := s.AuditEvents(t.Context(), storage.AuditFilter{Event: storage.UserSignInFailed, UserID: alice.ID, Limit: 1})
+		events, err := s.Audit.Rows(t.Context(), audit.Filter{Event: audit.UserSignInFailed, UserID: alice.ID, Limit: 1})
 		storagetest.Must(t, err)
 		if len(events) != 1 || events[0].Detail != `{"reason":"too many failed sign-ins on the account"}` {
 			t.Errorf("the audit log does not give the reason: %+v", events)
@@ -142,9 +143,9 @@ func TestSprayingFromOneNetworkIsSlowed(t *testing.T) {
 				t.Errorf("after %d names: %s, want %s", i+1, got, want)
 			}
 		}
-		events, err := s.AuditEvents(t.Context(), storage.AuditFilter{Event: storage.SignInLimited})
+		events, err := s.Audit.Rows(t.Context(), audit.Filter{Event: audit.SignInLimited})
 		storagetest.Must(t, err)
-		if len(events) != 1 || events[0].Address != "192.0.2.1" || s.Stats().Events[storage.SignInLimited] != 1 {
+		if len(events) != 1 || events[0].Address != "192.0.2.1" || s.Stats().Audit.Events[audit.SignInLimited] != 1 {
 			t.Errorf("the audit events are %+v, want one for 192.0.2.1", events)
 		}
 	})

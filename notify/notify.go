@@ -15,6 +15,7 @@ import (
 
 	"gatehouse/oauth/fetch"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 )
 
 const (
@@ -127,13 +128,13 @@ func (s *Sender) attempt(parent context.Context, d storage.Delivery) error {
 	}
 	attempts := map[string]any{"attempts": d.Attempts}
 	if failure == nil {
-		return s.Store.FinishDelivery(ctx, d, storage.Event{Type: kind.Delivered, Detail: attempts})
+		return s.Store.FinishDelivery(ctx, d, audit.Event{Type: kind.Delivered, Detail: attempts})
 	}
 	s.Log.WarnContext(ctx, kind.FailedMessage, slog.String("client_id", d.ClientID), slog.Int64("attempt", d.Attempts),
 		slog.Any("cause", failure))
 	now := s.Store.Now()
 	if now.Sub(d.CreatedAt) >= lifetime && d.Attempts >= minAttempts {
-		return s.Store.FinishDelivery(ctx, d, storage.Event{Type: kind.GivenUp, Detail: attempts})
+		return s.Store.FinishDelivery(ctx, d, audit.Event{Type: kind.GivenUp, Detail: attempts})
 	}
 	return s.Store.PostponeDelivery(ctx, d.ID, now.Add(backoff(d.Attempts)))
 }
@@ -141,7 +142,7 @@ func (s *Sender) attempt(parent context.Context, d storage.Delivery) error {
 // notWanted finishes a delivery without sending it.
 func (s *Sender) notWanted(ctx context.Context, d storage.Delivery, kind Kind) error {
 	detail := map[string]any{"reason": "the client no longer accepts these messages"}
-	return s.Store.FinishDelivery(ctx, d, storage.Event{Type: kind.GivenUp, Detail: detail})
+	return s.Store.FinishDelivery(ctx, d, audit.Event{Type: kind.GivenUp, Detail: detail})
 }
 
 func (s *Sender) post(ctx context.Context, to string, form url.Values) error {

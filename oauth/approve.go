@@ -12,6 +12,7 @@ import (
 	"gatehouse/oauth/grant"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 )
 
 // Consent returns what the user allowed the client before, or nil when there is no user or no consent.
@@ -122,7 +123,7 @@ func (s *Server) RecordApproval(ctx context.Context, a *AuthorizationRequest, us
 
 // Deny decides the request and returns the response to the client: access_denied.
 func (s *Server) Deny(ctx context.Context, a *AuthorizationRequest, user *identity.SignedInUser) (Response, error) {
-	event := storage.Event{Type: storage.ConsentDenied, ClientID: a.Client.ID, Scopes: strings.Join(a.Scopes, " ")}
+	event := audit.Event{Type: audit.ConsentDenied, ClientID: a.Client.ID, Scopes: strings.Join(a.Scopes, " ")}
 	if user != nil {
 		event.UserID = user.User.ID
 	}
@@ -139,5 +140,5 @@ func (s *Server) Deny(ctx context.Context, a *AuthorizationRequest, user *identi
 // WithdrawConsent ends a user's consent, and with it every grant and token of the client for that user. It returns
 // storage.ErrNotFound when the user has no such consent.
 func (s *Server) WithdrawConsent(ctx context.Context, userID, consentID string) error {
-	return s.store.WithdrawConsent(ctx, userID, consentID, storage.Event{Type: storage.ConsentWithdrawn})
+	return s.store.WithdrawConsent(ctx, userID, consentID, audit.Event{Type: audit.ConsentWithdrawn})
 }

@@ -11,6 +11,7 @@ import (
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth/jwt"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/db"
 	"gatehouse/storage/storagetest"
 )
@@ -93,7 +94,7 @@ func TestThirtySecondsOfSkewAreTolerated(t *testing.T) {
 			}
 		}
 		for _, s := range []*servertest.Server{one, two, off} {
-			if n := s.Counted(storage.RefreshReused); n != 0 {
+			if n := s.Counted(audit.RefreshReused); n != 0 {
 				t.Errorf("%d retries were handled as theft", n)
 			}
 		}
@@ -120,7 +121,7 @@ func TestCleanupWithWrongClockDeletesNothingNeeded(t *testing.T) {
 		to := b.Code(c, "alice")
 		tokens := one.Token(c, servertest.CodeForm(to, c)).OK(t)
 		rotated := one.Refresh(c, tokens.Text("refresh_token")).OK(t)
-		_, err := one.Store.SealAudit(t.Context())
+		_, err := one.Store.Audit.SealRows(t.Context())
 		storagetest.Must(t, err)
 		_, err = two.Store.DeleteExpired(t.Context()) // as every process does each minute
 		storagetest.Must(t, err)
@@ -132,7 +133,7 @@ func TestCleanupWithWrongClockDeletesNothingNeeded(t *testing.T) {
 		storagetest.Must(t, off.OAuth.Keyring.RotateDue(t.Context()))
 		now, err := off.Store.CleanupTime(t.Context())
 		storagetest.Must(t, err)
-		_, err = off.Store.RetireAudit(t.Context(), now.Add(-24*time.Hour), func(int64, int64) {})
+		_, err = off.Store.Audit.Retire(t.Context(), now.Add(-24*time.Hour), func(int64, int64) {})
 		storagetest.Must(t, err)
 
 		if one.Active(m, dead) || two.Active(m, dead) {
@@ -144,7 +145,7 @@ func TestCleanupWithWrongClockDeletesNothingNeeded(t *testing.T) {
 		}
 		two.Refresh(c, rotated.Text("refresh_token")).OK(t)
 		one.Token(c, servertest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
-		if one.Counted(storage.CodeReplayed) != 1 {
+		if one.Counted(audit.CodeReplayed) != 1 {
 			t.Error("the replay of the code is not detected")
 		}
 		if p := b.Open("/account"); p.Status != http.StatusOK {

@@ -8,6 +8,7 @@ import (
 
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
 )
 
@@ -117,7 +118,7 @@ func TestChangeReachesEveryProcessWithinASecond(t *testing.T) {
 			}
 		}
 		within("a disabled client", func() {
-			storagetest.Must(t, s.Store.DisableClient(t.Context(), c.ClientID, storage.Event{Type: storage.ClientDisabled}))
+			storagetest.Must(t, s.Store.DisableClient(t.Context(), c.ClientID, audit.Event{Type: audit.ClientDisabled}))
 		}, func(o *servertest.Server) bool { return o.Token(c, machineGrant).Status == 401 })
 	})
 }

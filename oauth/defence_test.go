@@ -12,7 +12,7 @@ import (
 
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth/client"
-	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
 )
 
@@ -35,11 +35,11 @@ func sentFrom(s *servertest.Server, address string, req *http.Request) servertes
 }
 
 // recorded waits until there are so many audit rows of an event, and returns them.
-func recorded(t *testing.T, s *servertest.Server, event string, n int) (events []storage.AuditEvent) {
+func recorded(t *testing.T, s *servertest.Server, event string, n int) (events []audit.Row) {
 	t.Helper()
 	eventually(t, fmt.Sprint(n, " rows of ", event), func() bool {
 		var err error
-		events, err = s.Store.AuditEvents(t.Context(), storage.AuditFilter{Event: event, Limit: 1000})
+		events, err = s.Store.Audit.Rows(t.Context(), audit.Filter{Event: event, Limit: 1000})
 		storagetest.Must(t, err)
 		return len(events) >= n
 	})
@@ -168,12 +168,12 @@ var defence = []servertest.Requirement{
 				t.Errorf("%s: the answer tells whether the secret is right, or not what is wrong:\n%s\n%s", path, right.Body, guessed.Body)
 			}
 		}
-		recorded(t, s, storage.AuthenticationFailed, 3) // the guesses: nobody makes up a theft
-		e := recorded(t, s, storage.AddressRefused, 3)[0]
+		recorded(t, s, audit.AuthenticationFailed, 3) // the guesses: nobody makes up a theft
+		e := recorded(t, s, audit.AddressRefused, 3)[0]
 		if e.ClientID != c.ClientID || e.Address != "198.51.100.7" || e.RequestID == "" {
 			t.Errorf("the record is %+v", e)
 		}
-		for _, event := range []string{storage.AuthenticationFailed, storage.AddressRefused} {
+		for _, event := range []string{audit.AuthenticationFailed, audit.AddressRefused} {
 			for _, e := range recorded(t, s, event, 3) {
 				if e.Actor != "anonymous" || e.ClientID != c.ClientID {
 					t.Errorf("%s has the actor %s and the client %s, want anonymous and the claimed client %s", event, e.Actor, e.ClientID, c.ClientID)
@@ -186,8 +186,8 @@ var defence = []servertest.Requirement{
 			sentFrom(s, fmt.Sprintf("203.0.113.%d", i), s.AsClient("/oauth2/token", nobody, machineGrant)).Want(t, 401, "invalid_client")
 		}
 		from("198.51.100.8", "/oauth2/token", c, machineGrant).Want(t, 401, "invalid_client")
-		recorded(t, s, storage.AddressRefused, 4)
-		if n := s.Counted(storage.AddressRefused); n != 4 || !strings.Contains(s.Logs(), `"level":"WARN","msg":"valid client secret from a network that is not allowed`) {
+		recorded(t, s, audit.AddressRefused, 4)
+		if n := s.Counted(audit.AddressRefused); n != 4 || !strings.Contains(s.Logs(), `"level":"WARN","msg":"valid client secret from a network that is not allowed`) {
 			t.Errorf("the counter says %d", n)
 		}
 		for networks, want := range map[string]string{`["10.0.0.5/8"]`: "10.0.0.0/8", `["10.0.0.0/33"]`: "CIDR", `["everywhere"]`: "CIDR", `["::ffff:10.0.0.0/104"]`: "IPv4", `["fe80::1%eth0"]`: "CIDR"} {
@@ -206,7 +206,7 @@ var defence = []servertest.Requirement{
 			t.Errorf("%v", info.AllowedNetworks)
 		}
 		from("198.51.100.7", "/oauth2/token", c, machineGrant).OK(t)
-		if e := recorded(t, s, storage.ClientUpdated, 1)[0]; e.Detail != `{"changed":["gatehouse_allowed_networks"],"now":{"gatehouse_allowed_networks":["198.51.100.7/32"]},"was":{"gatehouse_allowed_networks":["192.0.2.0/24","2001:db8::/32"]}}` {
+		if e := recorded(t, s, audit.ClientUpdated, 1)[0]; e.Detail != `{"changed":["gatehouse_allowed_networks"],"now":{"gatehouse_allowed_networks":["198.51.100.7/32"]},"was":{"gatehouse_allowed_networks":["192.0.2.0/24","2001:db8::/32"]}}` {
 			t.Errorf("the record of the change is %s", e.Detail)
 		}
 	}).With(behindProxy, "GATEHOUSE_RATE_LIMITS=recorded_failures=3/1m"),
@@ -219,24 +219,24 @@ var defence = []servertest.Requirement{
 		req.Header.Set("X-Forwarded-For", "192.0.2.44")
 		r := s.Do(req)
 		r.Want(t, 401, "invalid_client")
-		e := recorded(t, s, storage.AuthenticationFailed, 1)[0]
+		e := recorded(t, s, audit.AuthenticationFailed, 1)[0]
 		if e.ClientID != c.ClientID || e.Address != "192.0.2.44" || e.UserAgent != "Guesser/1.0" || e.RequestID != r.Header.Get("X-Request-Id") || !strings.Contains(e.Detail, "invalid secret") || !e.At.Equal(s.Clock.Now()) || e.Actor != "anonymous" { // who failed to authenticate is not the client
 			t.Errorf("failed authentication: %+v", e)
 		}
 		s.Token(c, with(machineGrant, "scope", "admin")).Want(t, 400, "invalid_scope")
-		if e := recorded(t, s, storage.ScopeRefused, 1)[0]; e.ClientID != c.ClientID || !strings.Contains(e.Detail, "admin") {
+		if e := recorded(t, s, audit.ScopeRefused, 1)[0]; e.ClientID != c.ClientID || !strings.Contains(e.Detail, "admin") {
 			t.Errorf("refused scope: %+v", e)
 		}
 		app := s.App()
 		s.Browser().Authorize(app, "scope", "everything")
-		if e := recorded(t, s, storage.ScopeRefused, 2)[0]; e.ClientID != app.ClientID {
+		if e := recorded(t, s, audit.ScopeRefused, 2)[0]; e.ClientID != app.ClientID {
 			t.Errorf("refused scope of an authorization request: %+v", e)
 		}
 		token := s.MachineToken(other)
 		s.Introspect(c, token)
 		s.Introspect(c, "rubbish")
-		for _, e := range recorded(t, s, storage.IntrospectionFailed, 2) {
-			if e.ClientID != c.ClientID || e.Token != storage.TokenReference(token) && e.Token != storage.TokenReference("rubbish") || !strings.Contains(e.Detail, "reason") {
+		for _, e := range recorded(t, s, audit.IntrospectionFailed, 2) {
+			if e.ClientID != c.ClientID || e.Token != audit.TokenReference(token) && e.Token != audit.TokenReference("rubbish") || !strings.Contains(e.Detail, "reason") {
 				t.Errorf("failed introspection: %+v", e)
 			}
 		}
@@ -248,11 +248,11 @@ var defence = []servertest.Requirement{
 			s.Token(servertest.Nobody(fmt.Sprint("gcmadeup", i)), machineGrant)
 		}
 		s.MachineToken(c) // queued after them
-		recorded(t, s, storage.TokenIssued, 1)
-		if events := recorded(t, s, storage.IntrospectionFailed, 60); len(events) != 60 {
+		recorded(t, s, audit.TokenIssued, 1)
+		if events := recorded(t, s, audit.IntrospectionFailed, 60); len(events) != 60 {
 			t.Errorf("%d rows", len(events))
 		}
-		if events := recorded(t, s, storage.AuthenticationFailed, 60); len(events) != 60 {
+		if events := recorded(t, s, audit.AuthenticationFailed, 60); len(events) != 60 {
 			t.Errorf("%d rows of names that were made up", len(events))
 		}
 	}),
@@ -265,11 +265,11 @@ var defence = []servertest.Requirement{
 		machine := s.MachineToken(m)
 		s.Post("/oauth2/revoke", m, url.Values{"token": {machine}}).OK(t)
 		for token, want := range map[string][]string{
-			to.Query().Get("code"): {storage.CodeIssued, storage.CodeRedeemed}, fresh.Text("refresh_token"): {storage.RefreshRotated}, machine: {storage.TokenIssued, storage.TokenRevoked},
+			to.Query().Get("code"): {audit.CodeIssued, audit.CodeRedeemed}, fresh.Text("refresh_token"): {audit.RefreshRotated}, machine: {audit.TokenIssued, audit.TokenRevoked},
 		} {
 			for _, event := range want {
 				recorded(t, s, event, 1)
-				events, err := s.Store.AuditEvents(t.Context(), storage.AuditFilter{Event: event, Token: storage.TokenReference(token)})
+				events, err := s.Store.Audit.Rows(t.Context(), audit.Filter{Event: event, Token: audit.TokenReference(token)})
 				storagetest.Must(t, err)
 				if len(events) != 1 {
 					t.Errorf("%d rows of %s", len(events), event)
@@ -380,8 +380,8 @@ var defence = []servertest.Requirement{
 				t.Fatalf("a wrong password: %d %.300s", r.Status, r.Body)
 			}
 		}
-		if n := len(recorded(t, s, storage.UserSignInFailed, 2)); n != 2 || s.Counted(storage.UserSignInFailed) != 4 {
-			t.Errorf("%d rows, %d counted", n, s.Counted(storage.UserSignInFailed))
+		if n := len(recorded(t, s, audit.UserSignInFailed, 2)); n != 2 || s.Counted(audit.UserSignInFailed) != 4 {
+			t.Errorf("%d rows, %d counted", n, s.Counted(audit.UserSignInFailed))
 		}
 	}).With(behindProxy, "GATEHOUSE_RATE_LIMITS=stored_requests=4/1h,recorded_failures=2/1h"),
 	servertest.Req("D15", "RFC 9700 §4.14.2", "an attacker who refreshes as fast as the client is detected all the same", func(t *testing.T, s *servertest.Server) {

@@ -9,7 +9,7 @@ import (
 
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth/jwt"
-	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
 )
 
@@ -74,7 +74,7 @@ var housekeeping = []servertest.Requirement{
 		s.Token(swapped, machineGrant).Want(t, 401, "invalid_client")
 		storagetest.Must(t, s.Store.Close(t.Context())) // writes the batched rows
 		again := storagetest.Open(t, s.DB, s.Clock)
-		events, err := again.AuditEvents(t.Context(), storage.AuditFilter{Limit: 10_000})
+		events, err := again.Audit.Rows(t.Context(), audit.Filter{Limit: 10_000})
 		storagetest.Must(t, err)
 		if len(events) < 10 {
 			t.Fatalf("only %d events", len(events))
@@ -215,7 +215,7 @@ func useEverything(t *testing.T, s *servertest.Server) map[string]string {
 		"the public refresh token": mobile, "the session cookie": b.Cookie("session"), "the browser cookie": b.Cookie("browser"), "the device cookie": b.Cookie("device"),
 		"the form token": form.Get("form_token"), "the root key": string(storagetest.Key[:]),
 		"the ID token": about.Text("id_token"), "its access token": about.Text("access_token"), "the assertion": assertion, "the initial access token": initial,
-		"the key of pairwise subjects": string(s.Store.Key(storage.PairwiseKey)),
+		"the key of pairwise subjects": string(s.Store.Vault.Key("pairwise-subjects")),
 	}
 	for name, secret := range out {
 		if len(secret) < 16 {

@@ -13,6 +13,7 @@ import (
 	"gatehouse/oauth/protocol"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/reqevent"
 )
 
@@ -115,7 +116,7 @@ func (s *Server) recordTokenUser(ctx context.Context, claims *accesstoken.Claims
 
 // inactive returns the response for an inactive token and records the reason, which only the operator sees.
 func (s *Server) inactive(ctx context.Context, caller *storage.Client, token string, claims *accesstoken.Claims, reason string) (introspection, error) {
-	event := storage.Event{Type: storage.IntrospectionFailed, ClientID: caller.ID, Token: storage.TokenReference(token), Detail: map[string]any{"reason": reason}}
+	event := audit.Event{Type: audit.IntrospectionFailed, ClientID: caller.ID, Token: audit.TokenReference(token), Detail: map[string]any{"reason": reason}}
 	if claims != nil {
 		event.GrantID = claims.GrantID
 		event.Detail["token_client"] = claims.ClientID

@@ -12,6 +12,7 @@ import (
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth/client"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
 )
 
@@ -173,8 +174,8 @@ var revocation = []servertest.Requirement{
 		if s.Active(c, second.Text("access_token")) {
 			t.Error("the access token outlived its refresh token")
 		}
-		wantEvent(t, s, storage.GrantRevoked)
-		wantEvent(t, s, storage.TokenRevoked)
+		wantEvent(t, s, audit.GrantRevoked)
+		wantEvent(t, s, audit.TokenRevoked)
 	}),
 	servertest.Req("P80", "RFC 7009 §2.2.1", "failed authentication is 401", func(t *testing.T, s *servertest.Server) {
 		c := s.Machine("jobs")

@@ -9,8 +9,8 @@ import (
 
 	"gatehouse/oauth/protocol"
 	"gatehouse/oauth/redirect"
-	"gatehouse/ratelimit"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/reqevent"
 )
 
@@ -26,20 +26,12 @@ func clientLimitKey(ctx context.Context, c *storage.Client) string {
 // recordFailure records a failure that changed nothing. It does not change the response: a failure that cannot be recorded
 // is in the log. Rate limits bound the rows of each kind, so that an attacker cannot fill the disk; a network that
 // exceeds its own limit does not use up the limit of all.
-func (s *Server) recordFailure(ctx context.Context, e storage.Event) {
-	s.store.Seen(e)
-	counts := []ratelimit.Count{
-		{Limit: ratelimit.RecordedFailure, Key: e.Type + " " + reqevent.From(ctx).Network()}, {Limit: ratelimit.AllRecordedFailures},
-	}
-	if e.Type == storage.AddressRefused {
+func (s *Server) recordFailure(ctx context.Context, e audit.Event) {
+	if e.Type == audit.AddressRefused {
 		// It requires a valid secret, so failures of others must not suppress it.
-		counts = []ratelimit.Count{{Limit: ratelimit.RecordedFailure, Key: e.Type + " " + e.ClientID}}
 		s.options.Log.WarnContext(ctx, "valid client secret from a network that is not allowed", slog.String("client_id", e.ClientID))
 	}
-	if s.options.Limiter.Count(ctx, counts...).Refused {
-		return
-	}
-	if err := s.store.RecordIfRoom(ctx, e); err != nil {
+	if err := s.store.Audit.RecordFailure(ctx, s.options.Limiter, e); err != nil {
 		s.options.Log.WarnContext(ctx, "failure event not recorded", slog.String("event", e.Type), slog.Any("error", err))
 	}
 }
@@ -48,8 +40,8 @@ func (s *Server) recordFailure(ctx context.Context, e storage.Event) {
 // is the name of the parameter.
 func (s *Server) recordRefusedRedirect(ctx context.Context, clientID, name, uri string) error {
 	sent := redirect.Loggable(uri)
-	s.recordFailure(ctx, storage.Event{
-		Type: storage.RedirectRefused, ClientID: clientID, Claimed: true, Detail: map[string]any{"parameter": name, "sent": sent},
+	s.recordFailure(ctx, audit.Event{
+		Type: audit.RedirectRefused, ClientID: clientID, Claimed: true, Detail: map[string]any{"parameter": name, "sent": sent},
 	})
 	return fmt.Errorf("%s is not registered: %s", name, sent)
 }
@@ -61,8 +53,8 @@ func (s *Server) recordInvalidScope(ctx context.Context, clientID string, form u
 		if len(scope) > 500 {
 			scope = scope[:500]
 		}
-		s.recordFailure(ctx, storage.Event{
-			Type: storage.ScopeRefused, ClientID: clientID, Detail: map[string]any{"asked": strings.ToValidUTF8(scope, "?")},
+		s.recordFailure(ctx, audit.Event{
+			Type: audit.ScopeRefused, ClientID: clientID, Detail: map[string]any{"asked": strings.ToValidUTF8(scope, "?")},
 		})
 	}
 }

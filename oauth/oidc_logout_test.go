@@ -9,6 +9,7 @@ import (
 
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
 )
 
@@ -341,8 +342,8 @@ var logout = []servertest.Requirement{
 		if len(host.Posted()) != n {
 			t.Error("it never gives up")
 		}
-		for event, want := range map[string]int{storage.LogoutDelivered: 1, storage.LogoutUndelivered: 1} {
-			events, err := s.Store.AuditEvents(t.Context(), storage.AuditFilter{Event: event, UserID: u.ID})
+		for event, want := range map[string]int{audit.LogoutDelivered: 1, audit.LogoutUndelivered: 1} {
+			events, err := s.Store.Audit.Rows(t.Context(), audit.Filter{Event: event, UserID: u.ID})
 			storagetest.Must(t, err)
 			if len(events) != want {
 				t.Errorf("%s: %d events", event, len(events))
@@ -413,14 +414,14 @@ var logout = []servertest.Requirement{
 			thief.SignIn(thief.Open("/login"), name)
 		}
 		s.Refresh(c, tokens.Text("refresh_token")).OK(t)
-		ended, err := s.Store.AuditEvents(t.Context(), storage.AuditFilter{Event: storage.SessionEnded})
+		ended, err := s.Store.Audit.Rows(t.Context(), audit.Filter{Event: audit.SessionEnded})
 		storagetest.Must(t, err)
 		if len(ended) != 1 || ended[0].UserID != ids["m1"] || ended[0].Actor != "user:"+ids["m6"] {
 			t.Errorf("ended were %+v", ended)
 		}
 		ids["alice"] = alice.ID
 		for name, id := range ids {
-			in, err := s.Store.AuditEvents(t.Context(), storage.AuditFilter{Event: storage.UserSignedIn, UserID: id})
+			in, err := s.Store.Audit.Rows(t.Context(), audit.Filter{Event: audit.UserSignedIn, UserID: id})
 			storagetest.Must(t, err)
 			if len(in) != 1 || in[0].Actor != "user:"+id {
 				t.Errorf("%s signed in: %+v", name, in)
@@ -430,7 +431,7 @@ var logout = []servertest.Requirement{
 		form.Set("username", "alice")
 		form.Set("password", "wrong")
 		thief.Submit("/login", form)
-		failed, err := s.Store.AuditEvents(t.Context(), storage.AuditFilter{Event: storage.UserSignInFailed})
+		failed, err := s.Store.Audit.Rows(t.Context(), audit.Filter{Event: audit.UserSignInFailed})
 		storagetest.Must(t, err)
 		if len(failed) != 1 || failed[0].Actor != "anonymous" {
 			t.Errorf("failed: %+v", failed)

@@ -94,11 +94,11 @@ func TestJobsScanNoTable(t *testing.T) {
 			storagetest.Must(t, s.Store.ClearSealedSuccessors(t.Context()))
 			storagetest.Must(t, s.OAuth.Keyring.RotateDue(t.Context()))
 			s.Deliver()
-			_, err = s.Store.SealAudit(t.Context())
+			_, err = s.Store.Audit.SealRows(t.Context())
 			storagetest.Must(t, err)
-			_, err = s.Store.LastSeal(t.Context())
+			_, err = s.Store.Audit.LastSeal(t.Context())
 			storagetest.Must(t, err)
-			storagetest.Must(t, s.Store.CheckRootKey(t.Context()))
+			storagetest.Must(t, s.Store.Vault.CheckRootKey(t.Context()))
 		}
 		jobs()
 		storagetest.Exec(t, s.Store, s.DB, "ANALYZE")
@@ -169,9 +169,9 @@ func TestStatementsOfEachOperation(t *testing.T) {
 				if op.first != nil {
 					op.first()
 				}
-				before := s.Store.Stats().Statements
+				before := s.Store.Stats().Database.Statements
 				op.do()
-				return s.Store.Stats().Statements - before
+				return s.Store.Stats().Database.Statements - before
 			}
 			count() // whatever is done once
 			n := count()

@@ -10,6 +10,7 @@ import (
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth/client"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
 )
 
@@ -59,8 +60,8 @@ func TestEnablingUserRestoresNoTokens(t *testing.T) {
 		storagetest.Must(t, err)
 		s.Redeem(rp, had.browser.Authorize(rp, "scope", "openid").Location())
 
-		storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID, storage.Event{Type: storage.UserDisabled}))
-		storagetest.Must(t, s.Store.EnableUser(t.Context(), u.ID, storage.Event{Type: storage.UserEnabled}))
+		storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID, audit.Event{Type: audit.UserDisabled}))
+		storagetest.Must(t, s.Store.EnableUser(t.Context(), u.ID, audit.Event{Type: audit.UserEnabled}))
 
 		had.wantDead(t)
 		if p := had.browser.Open("/account"); p.Status == http.StatusOK {
@@ -97,7 +98,7 @@ func TestDisablingDisabledUserChangesNothing(t *testing.T) {
 		rp := s.RelyingParty(`"backchannel_logout_uri":"https://app.example/logout"`)
 		s.Redeem(rp, s.Browser().Code(rp, "alice", "scope", "openid"))
 		for range 2 {
-			storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID, storage.Event{Type: storage.UserDisabled}))
+			storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID, audit.Event{Type: audit.UserDisabled}))
 		}
 		for query, want := range map[string]int64{
 			"SELECT count(*) FROM deliveries":                                 1,
@@ -120,8 +121,8 @@ func TestEnablingClientRestoresNoTokens(t *testing.T) {
 		machine, introspector := s.Machine("jobs"), s.Machine("jobs")
 		token := s.MachineToken(machine)
 		for _, id := range []string{had.app.ClientID, machine.ClientID} {
-			storagetest.Must(t, s.Store.DisableClient(t.Context(), id, storage.Event{Type: storage.ClientDisabled}))
-			storagetest.Must(t, s.Store.EnableClient(t.Context(), id, storage.Event{Type: storage.ClientEnabled}))
+			storagetest.Must(t, s.Store.DisableClient(t.Context(), id, audit.Event{Type: audit.ClientDisabled}))
+			storagetest.Must(t, s.Store.EnableClient(t.Context(), id, audit.Event{Type: audit.ClientEnabled}))
 		}
 		had.wantDead(t)
 		if s.Introspect(machine, token).JSON["active"] == true || s.Introspect(introspector, token).JSON["active"] == true {

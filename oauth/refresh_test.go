@@ -8,6 +8,7 @@ import (
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth/client"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
 )
 
@@ -58,7 +59,7 @@ var refresh = []servertest.Requirement{
 		if s.Active(c, fresh.Text("access_token")) || s.Active(c, fresh.Text("refresh_token")) {
 			t.Error("tokens of the family live on")
 		}
-		wantEvent(t, s, storage.RefreshReused)
+		wantEvent(t, s, audit.RefreshReused)
 		if !strings.Contains(s.Log.String(), "refresh_token_reuse") {
 			t.Error("no alert in the log")
 		}

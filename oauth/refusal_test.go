@@ -12,7 +12,7 @@ import (
 	"gatehouse/oauth/client"
 	"gatehouse/oauth/credential"
 	"gatehouse/oauth/protocol"
-	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
 )
 
@@ -30,10 +30,10 @@ func logged(t *testing.T, s *servertest.Server, r servertest.Response) map[strin
 }
 
 // refusedWith returns the one audit event of the type that the request left.
-func refusedWith(t *testing.T, s *servertest.Server, event string, r servertest.Response) (e storage.AuditEvent, detail map[string]any) {
+func refusedWith(t *testing.T, s *servertest.Server, event string, r servertest.Response) (e audit.Row, detail map[string]any) {
 	t.Helper()
 	eventually(t, event+" is recorded", func() bool {
-		events, err := s.Store.AuditEvents(t.Context(), storage.AuditFilter{Event: event, RequestID: r.Header.Get("X-Request-Id"), Limit: 2})
+		events, err := s.Store.Audit.Rows(t.Context(), audit.Filter{Event: event, RequestID: r.Header.Get("X-Request-Id"), Limit: 2})
 		storagetest.Must(t, err)
 		if len(events) > 0 {
 			e = events[0]
@@ -75,9 +75,9 @@ func TestRefusedCodeNamesTheFailedCheck(t *testing.T) {
 			{name: "malformed code", cause: "malformed code", description: generic, change: func(form url.Values) { form.Set("code", "planted4") }},
 			{name: "expired", cause: "the code has expired", description: generic, before: func() func() { s.Clock.Advance(2 * time.Minute); return func() {} }},
 			{name: "disabled user", cause: "the user is disabled", description: generic, before: func() func() {
-				storagetest.Must(t, s.Store.DisableUser(t.Context(), alice.ID, storage.Event{Type: storage.UserDisabled}))
+				storagetest.Must(t, s.Store.DisableUser(t.Context(), alice.ID, audit.Event{Type: audit.UserDisabled}))
 				return func() {
-					storagetest.Must(t, s.Store.EnableUser(t.Context(), alice.ID, storage.Event{Type: storage.UserEnabled}))
+					storagetest.Must(t, s.Store.EnableUser(t.Context(), alice.ID, audit.Event{Type: audit.UserEnabled}))
 				}
 			}},
 		} {
@@ -113,7 +113,7 @@ func TestRefusedCodeNamesTheFailedCheck(t *testing.T) {
 			if cause, _ := line["cause"].(string); !strings.Contains(cause, test.cause) {
 				t.Errorf("%s: the log has the cause %q, want %q", test.name, cause, test.cause)
 			}
-			e, detail := refusedWith(t, s, storage.CodeRefused, r)
+			e, detail := refusedWith(t, s, audit.CodeRefused, r)
 			if reason, _ := detail["reason"].(string); !strings.Contains(test.cause, reason) && !strings.Contains(reason, test.cause) {
 				t.Errorf("%s: the audit log has the reason %q, want %q", test.name, reason, test.cause)
 			}
@@ -130,7 +130,7 @@ func TestRefusedCodeNamesTheFailedCheck(t *testing.T) {
 		public := s.Public()
 		form := servertest.CodeForm(s.Browser().Code(public, "alice"), public)
 		form.Del("code_verifier")
-		if e, _ := refusedWith(t, s, storage.CodeRefused, s.Token(public, form)); e.Actor != "anonymous" || e.ClientID != public.ClientID {
+		if e, _ := refusedWith(t, s, audit.CodeRefused, s.Token(public, form)); e.Actor != "anonymous" || e.ClientID != public.ClientID {
 			t.Errorf("of a public client, which anyone may name: actor %q, client %q", e.Actor, e.ClientID)
 		}
 	})
@@ -154,11 +154,11 @@ func TestRefusedRefreshTokenNamesTheFailedCheck(t *testing.T) {
 				return c, token
 			},
 			"the tokens of the user were revoked": func(token string) (client.Information, string) {
-				storagetest.Must(t, s.Store.RevokeUserTokens(t.Context(), alice.ID, storage.Event{Type: storage.UserTokensRevoked}))
+				storagetest.Must(t, s.Store.RevokeUserTokens(t.Context(), alice.ID, audit.Event{Type: audit.UserTokensRevoked}))
 				return c, token
 			},
 			"the tokens of the client were revoked": func(token string) (client.Information, string) {
-				storagetest.Must(t, s.Store.RevokeClientTokens(t.Context(), c.ClientID, storage.Event{Type: storage.ClientTokensRevoked}))
+				storagetest.Must(t, s.Store.RevokeClientTokens(t.Context(), c.ClientID, audit.Event{Type: audit.ClientTokensRevoked}))
 				return c, token
 			},
 		} {
@@ -172,7 +172,7 @@ func TestRefusedRefreshTokenNamesTheFailedCheck(t *testing.T) {
 			if got, _ := logged(t, s, r)["cause"].(string); !strings.Contains(got, cause) {
 				t.Errorf("the log has the cause %q, want %q", got, cause)
 			}
-			if _, detail := refusedWith(t, s, storage.RefreshRefused, r); !strings.Contains(detail["reason"].(string), cause) {
+			if _, detail := refusedWith(t, s, audit.RefreshRefused, r); !strings.Contains(detail["reason"].(string), cause) {
 				t.Errorf("the audit log has the reason %q, want %q", detail["reason"], cause)
 			}
 		}
@@ -198,7 +198,7 @@ func TestRefusedRedirectURIIsRecorded(t *testing.T) {
 			if cause, _ := logged(t, s, r)["cause"].(string); !strings.Contains(cause, name+" is not registered: https://app.example/callback/") {
 				t.Errorf("%s: the log has the cause %q", name, cause)
 			}
-			e, detail := refusedWith(t, s, storage.RedirectRefused, r)
+			e, detail := refusedWith(t, s, audit.RedirectRefused, r)
 			if detail["sent"] != "https://app.example/callback/" || detail["parameter"] != name || e.ClientID != c.ClientID || e.Actor != "anonymous" {
 				t.Errorf("%s: the audit event is %+v", name, e)
 			}
@@ -211,7 +211,7 @@ func TestRefusedRedirectURIIsRecorded(t *testing.T) {
 			"https://app.example/\u202e": "https://app.example/%E2%80%AE", "com.example.app:/cb?code=planted": "com.example.app:/cb",
 		} {
 			r := s.Get("/oauth2/authorize?" + url.Values{"client_id": {c.ClientID}, "response_type": {"code"}, "redirect_uri": {sent}}.Encode())
-			if _, detail := refusedWith(t, s, storage.RedirectRefused, r); detail["sent"] != want {
+			if _, detail := refusedWith(t, s, audit.RedirectRefused, r); detail["sent"] != want {
 				t.Errorf("the redirect URI %q is recorded as %q, want %q", sent, detail["sent"], want)
 			}
 		}
@@ -224,7 +224,7 @@ func TestOperatorSeesDisabledClientsAndUsers(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{})
 		alice, c := s.User("alice"), s.App()
-		storagetest.Must(t, s.Store.DisableClient(t.Context(), c.ClientID, storage.Event{Type: storage.ClientDisabled}))
+		storagetest.Must(t, s.Store.DisableClient(t.Context(), c.ClientID, audit.Event{Type: audit.ClientDisabled}))
 		for id, want := range map[string]string{c.ClientID: "the client is disabled", "gcunknown": "unknown client"} {
 			for _, path := range []string{"/oauth2/authorize?response_type=code&client_id=", "/oauth2/logout?client_id="} {
 				r := s.Get(path + id)
@@ -233,14 +233,14 @@ func TestOperatorSeesDisabledClientsAndUsers(t *testing.T) {
 				}
 			}
 		}
-		storagetest.Must(t, s.Store.DisableUser(t.Context(), alice.ID, storage.Event{Type: storage.UserDisabled}))
+		storagetest.Must(t, s.Store.DisableUser(t.Context(), alice.ID, audit.Event{Type: audit.UserDisabled}))
 		for name, want := range map[string]string{"alice": "the user is disabled", "nobody": "unknown user"} {
 			b := s.Browser()
 			form := b.Open("/login").Fields()
 			form.Set("username", name)
 			form.Set("password", servertest.Password)
 			p := b.Submit("/login", form)
-			if _, detail := refusedWith(t, s, storage.UserSignInFailed, servertest.Response{Header: p.Header}); detail["reason"] != want {
+			if _, detail := refusedWith(t, s, audit.UserSignInFailed, servertest.Response{Header: p.Header}); detail["reason"] != want {
 				t.Errorf("sign-in as %s: the audit log has the reason %q, want %q", name, detail["reason"], want)
 			}
 		}

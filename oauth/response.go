@@ -1,9 +1,10 @@
 package oauth
 
 import (
-	"gatehouse/oauth/protocol"
 	"net/url"
 	"strings"
+
+	"gatehouse/oauth/protocol"
 )
 
 // Response modes: the response is in the query of the redirect URI, or in a form that the browser posts to it (OAuth 2.0

@@ -10,7 +10,7 @@ import (
 
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth/client"
-	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
 )
 
@@ -31,7 +31,7 @@ func wantSameSuccessor(t *testing.T, c client.Information, lost string, at ...*s
 	}
 	fresh := at[0].Refresh(c, successor).OK(t)
 	for _, s := range at {
-		if n := s.Counted(storage.RefreshReused); n != 0 {
+		if n := s.Counted(audit.RefreshReused); n != 0 {
 			t.Errorf("%d retries were taken for theft", n)
 		}
 	}
@@ -54,7 +54,7 @@ func TestRefreshRetryAfterFailoverReturnsSameSuccessor(t *testing.T) {
 			s.User(name)
 			c := s.App()
 			old := s.Tokens(c, name).Text("refresh_token")
-			proxy.LoseResponseTo(storage.RefreshRotated)
+			proxy.LoseResponseTo(audit.RefreshRotated)
 			if r := s.Refresh(c, old); r.Status != http.StatusServiceUnavailable {
 				t.Fatalf("without the database: %d %s", r.Status, r.Body)
 			}
@@ -81,7 +81,7 @@ func wantRetryDetail(t *testing.T, s *servertest.Server, outage time.Duration) {
 	eventually(t, "the retry is in the audit log", func() bool {
 		found := false
 		for line := range strings.SplitSeq(storagetest.Dump(t, s.Store, s.DB), "\n") {
-			if _, detail, ok := strings.Cut(line, `{"outage_ms":`); ok && strings.Contains(line, storage.TokenIssued) {
+			if _, detail, ok := strings.Cut(line, `{"outage_ms":`); ok && strings.Contains(line, audit.TokenIssued) {
 				var is struct {
 					Outage int64 `json:"outage_ms"`
 					Age    int64 `json:"rotated_ms_ago"`
@@ -114,7 +114,7 @@ func TestRefreshRetryAfterRestartReturnsSameSuccessor(t *testing.T) {
 		again := s.Another()
 		wantSameSuccessor(t, c, lost, again, again.Another())
 		again.Refresh(c, kept).Want(t, 400, "invalid_grant") // two generations old: an outage excuses nothing
-		if again.Counted(storage.RefreshReused) != 1 {
+		if again.Counted(audit.RefreshReused) != 1 {
 			t.Error("a replay two generations old was not noticed")
 		}
 	})

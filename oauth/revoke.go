@@ -11,6 +11,7 @@ import (
 	"gatehouse/oauth/protocol"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/reqevent"
 )
 
@@ -55,8 +56,8 @@ func (s *Server) revokeToken(ctx context.Context, c *storage.Client, token strin
 	if s.store.Now().Sub(expires) >= storage.RevokedRetention {
 		return nil // expired by every clock; its row would be deleted immediately
 	}
-	event := storage.Event{
-		Type: storage.TokenRevoked, ClientID: c.ID, GrantID: claims.GrantID, Scopes: claims.Scope, Token: storage.TokenReference(token),
+	event := audit.Event{
+		Type: audit.TokenRevoked, ClientID: c.ID, GrantID: claims.GrantID, Scopes: claims.Scope, Token: audit.TokenReference(token),
 	}
 	if claims.GrantID != "" {
 		grant, err := s.store.Grant(ctx, claims.GrantID)
@@ -76,8 +77,8 @@ func (s *Server) revokeRefreshToken(ctx context.Context, c *storage.Client, toke
 		return ignoreNotFound(err)
 	}
 	reqevent.From(ctx).UserID = grant.UserID
-	return ignoreNotFound(s.store.RevokeGrant(ctx, grant.ID, "revoked_by_client", storage.Event{
-		Type: storage.GrantRevoked, ClientID: c.ID, UserID: grant.UserID, Token: storage.TokenReference(token),
+	return ignoreNotFound(s.store.RevokeGrant(ctx, grant.ID, "revoked_by_client", audit.Event{
+		Type: audit.GrantRevoked, ClientID: c.ID, UserID: grant.UserID, Token: audit.TokenReference(token),
 	}))
 }
 

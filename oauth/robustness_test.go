@@ -12,6 +12,7 @@ import (
 	"gatehouse/oauth"
 	"gatehouse/oauth/client"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
 )
 
@@ -36,7 +37,7 @@ var robustness = []servertest.Requirement{
 		bad(c, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {old}}).Want(t, 400, "invalid_grant")
 		s.Refresh(c, fresh.Text("refresh_token")).Want(t, 400, "invalid_grant")
 		storagetest.Must(t, s.Store.Close(t.Context()))
-		events, err := storagetest.Open(t, s.DB, s.Clock).AuditEvents(t.Context(), storage.AuditFilter{Event: storage.TokenIssued})
+		events, err := storagetest.Open(t, s.DB, s.Clock).Audit.Rows(t.Context(), audit.Filter{Event: audit.TokenIssued})
 		storagetest.Must(t, err)
 		if len(events) != 3 {
 			t.Errorf("%d issue records, want 3", len(events))
@@ -171,7 +172,7 @@ var robustness = []servertest.Requirement{
 		if page := b.Open("/account"); !strings.Contains(page.Text(), "alice@example.com") {
 			t.Errorf("signing bob out did not leave alice: %d %s", page.Status, page.Text())
 		}
-		events, err := s.Store.AuditEvents(t.Context(), storage.AuditFilter{Event: storage.SessionEnded})
+		events, err := s.Store.Audit.Rows(t.Context(), audit.Filter{Event: audit.SessionEnded})
 		storagetest.Must(t, err)
 		if len(events) != 1 || events[0].UserID == u.ID {
 			t.Errorf("events %v, want bob's end alone", events)

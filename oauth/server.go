@@ -73,7 +73,7 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 		Issuer: o.Issuer, Environment: o.Environment, Registration: o.Registration, FetchAllowHosts: o.FetchAllowHosts,
 		Documents: s.fetch, Limiter: o.Limiter, Log: o.Log, RecordFailure: s.recordFailure,
 	})
-	s.logoutKey = store.Key(storage.LogoutKey)
+	s.logoutKey = store.Vault.Key("logout")
 	s.Claims = claims.New(store, s.Keyring, claims.Options{Issuer: o.Issuer, IDTokenTTL: o.IDTokenTTL})
 	s.fosite = newFosite(s.grantHandlers(), codeIssuer{store, s.format})
 	s.metadata = protocol.NewDocument(s.serverMetadata(), time.Hour)

@@ -14,6 +14,7 @@ import (
 	"gatehouse/oauth/protocol"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/reqevent"
 )
 
@@ -61,7 +62,7 @@ func (s *Server) grantHandlers() map[string]grant.Handler {
 		},
 		protocol.GrantRefreshToken: grant.RefreshToken{
 			Store: s.store, Tokens: tokens, Format: s.format, Lifetimes: lifetimes, Limiter: o.Limiter,
-			Successors: s.store.Key(storage.SuccessorKey), Refusals: s.recordFailure, Log: o.Log,
+			Successors: s.store.Vault.Key("refresh-successor"), Refusals: s.recordFailure, Log: o.Log,
 		},
 		protocol.GrantClientCredentials: grant.ClientCredentials{Clients: s.Clients, Lifetimes: lifetimes},
 	}
@@ -99,11 +100,11 @@ func (s *Server) issueTokens(ctx context.Context, c *storage.Client, result *gra
 		return tokenResponse{}, err
 	}
 	if !result.Recorded {
-		event := storage.Event{
-			Type: storage.TokenIssued, ClientID: c.ID, UserID: result.Grant.UserID, GrantID: result.Grant.ID, Scopes: claims.Scope,
-			Token: storage.TokenReference(response.AccessToken), Detail: result.AuditDetail,
+		event := audit.Event{
+			Type: audit.TokenIssued, ClientID: c.ID, UserID: result.Grant.UserID, GrantID: result.Grant.ID, Scopes: claims.Scope,
+			Token: audit.TokenReference(response.AccessToken), Detail: result.AuditDetail,
 		}
-		if err := s.store.RecordLater(ctx, event); err != nil {
+		if err := s.store.Audit.RecordLater(ctx, event); err != nil {
 			return tokenResponse{}, protocol.Unavailable(err)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth/client"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
 )
 
@@ -74,7 +75,7 @@ var codes = []servertest.Requirement{
 			t.Error("the tokens of the first use live on")
 		}
 		s.Refresh(c, first.Text("refresh_token")).Want(t, 400, "invalid_grant")
-		wantEvent(t, s, storage.CodeReplayed)
+		wantEvent(t, s, audit.CodeReplayed)
 	}),
 	servertest.Req("P32", "RFC 9700 §4.5", "a replay by another client or with an invalid verifier changes nothing", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
@@ -194,7 +195,7 @@ func endings(s *servertest.Server) map[string]func(t *testing.T, u storage.User,
 
 func wantEvent(t *testing.T, s *servertest.Server, event string) {
 	t.Helper()
-	events, err := s.Store.AuditEvents(t.Context(), storage.AuditFilter{Event: event})
+	events, err := s.Store.Audit.Rows(t.Context(), audit.Filter{Event: event})
 	storagetest.Must(t, err)
 	if len(events) == 0 {
 		t.Errorf("no audit event %s", event)

@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
 )
 
@@ -114,7 +115,7 @@ func TestUsedClientsExpireAfterNinetyUnusedDays(t *testing.T) {
 		if exists(t, s, once) || !exists(t, s, again) || !exists(t, s, refreshes) {
 			t.Errorf("after 91 days: once %v, again %v, refreshes %v", exists(t, s, once), exists(t, s, again), exists(t, s, refreshes))
 		}
-		wantEvent(t, s, storage.ClientDeleted)
+		wantEvent(t, s, audit.ClientDeleted)
 		later(t, s, 87*24*time.Hour)
 		if !exists(t, s, again) {
 			t.Error("deleted before 90 days after the last use")

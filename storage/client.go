@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"gatehouse/storage/audit"
 	"gatehouse/storage/db"
 )
 
@@ -155,10 +156,10 @@ func (s *Store) ClientsByName(ctx context.Context, name string) ([]Client, error
 }
 
 // CreateClient adds a client and its secrets.
-func (s *Store) CreateClient(ctx context.Context, c *Client, e Event) error {
+func (s *Store) CreateClient(ctx context.Context, c *Client, e audit.Event) error {
 	e.ClientID = c.ID
 	if len(c.Secrets) > 0 {
-		e.Token = HashReference(c.Secrets[0].Hash)
+		e.Token = audit.HashReference(c.Secrets[0].Hash)
 	}
 	return db.Wrap("create client", s.Tx(ctx, func(tx *Store) error {
 		if err := db.Insert(ctx, tx.Write, c); err != nil {
@@ -170,13 +171,13 @@ func (s *Store) CreateClient(ctx context.Context, c *Client, e Event) error {
 			}
 		}
 		// No process has cached it: missing clients are not cached.
-		return tx.record(ctx, e)
+		return tx.Audit.Record(ctx, e)
 	}))
 }
 
 // UpdateClient changes the record under change, which gets the stored client and may refuse by returning an error.
 // With bumpEpoch reported by change, every token and grant of the client is dead afterwards.
-func (s *Store) UpdateClient(ctx context.Context, id string, e Event, change func(c *Client) (bumpEpoch bool, err error)) error {
+func (s *Store) UpdateClient(ctx context.Context, id string, e audit.Event, change func(c *Client) (bumpEpoch bool, err error)) error {
 	e.ClientID = id
 	return db.Wrap("update client", s.Tx(ctx, func(tx *Store) error {
 		if err := db.Lock(ctx, tx.Write, "clients", id); err != nil {
@@ -199,14 +200,14 @@ func (s *Store) UpdateClient(ctx context.Context, id string, e Event, change fun
 			return err
 		}
 		tx.changedClient(id)
-		return tx.record(ctx, e)
+		return tx.Audit.Record(ctx, e)
 	}))
 }
 
 // DisableClient refuses the client and its secrets until EnableClient, and ends every grant, token and code of the
 // client permanently by incrementing its epoch. It returns ErrNotFound when there is no such client, and changes
 // nothing when the client is already disabled.
-func (s *Store) DisableClient(ctx context.Context, id string, e Event) error {
+func (s *Store) DisableClient(ctx context.Context, id string, e audit.Event) error {
 	now := db.Millis(s.Now())
 	return s.changeClient(ctx, id, e, "UPDATE clients SET disabled_at = ?, epoch = epoch + 1, updated_at = ? WHERE id = ? AND disabled_at IS NULL",
 		now, now, id)
@@ -214,18 +215,18 @@ func (s *Store) DisableClient(ctx context.Context, id string, e Event) error {
 
 // EnableClient accepts a disabled client and its secrets again. Grants, tokens and codes from before DisableClient
 // stay revoked.
-func (s *Store) EnableClient(ctx context.Context, id string, e Event) error {
+func (s *Store) EnableClient(ctx context.Context, id string, e audit.Event) error {
 	return s.changeClient(ctx, id, e, "UPDATE clients SET disabled_at = NULL, updated_at = ? WHERE id = ? AND disabled_at IS NOT NULL",
 		db.Millis(s.Now()), id)
 }
 
 // RevokeClientTokens makes every token and grant the client has got so far useless.
-func (s *Store) RevokeClientTokens(ctx context.Context, id string, e Event) error {
+func (s *Store) RevokeClientTokens(ctx context.Context, id string, e audit.Event) error {
 	return s.changeClient(ctx, id, e, "UPDATE clients SET epoch = epoch + 1, updated_at = ? WHERE id = ?", db.Millis(s.Now()), id)
 }
 
 // DeleteClient removes the client, its secrets and consents, and its right to introspect for resources. Its grants and tokens are dead with it.
-func (s *Store) DeleteClient(ctx context.Context, id string, e Event) error {
+func (s *Store) DeleteClient(ctx context.Context, id string, e audit.Event) error {
 	return s.Tx(ctx, func(tx *Store) error {
 		if err := tx.changeClient(ctx, id, e, "DELETE FROM clients WHERE id = ?", id); err != nil {
 			return err
@@ -254,7 +255,7 @@ func (s *Store) DeleteClient(ctx context.Context, id string, e Event) error {
 
 // changeClient runs one statement on a client. It returns ErrNotFound when there is no such client, and does nothing,
 // without an event, when the client was in that state already.
-func (s *Store) changeClient(ctx context.Context, id string, e Event, query string, args ...any) error {
+func (s *Store) changeClient(ctx context.Context, id string, e audit.Event, query string, args ...any) error {
 	e.ClientID = id
 	return db.Wrap("change client", s.Tx(ctx, func(tx *Store) error {
 		err := db.ExecOne(ctx, tx.Write, query, args...)
@@ -266,14 +267,14 @@ func (s *Store) changeClient(ctx context.Context, id string, e Event, query stri
 			return err
 		}
 		tx.changedClient(id)
-		return tx.record(ctx, e)
+		return tx.Audit.Record(ctx, e)
 	}))
 }
 
 // AddClientSecret adds a secret. The others stay valid until expireOthersAt, or as they were when it is nil. With
 // bumpEpoch, which removing a secret early calls for, every token the client has is dead.
-func (s *Store) AddClientSecret(ctx context.Context, secret *ClientSecret, expireOthersAt *time.Time, bumpEpoch bool, e Event) error {
-	e.ClientID, e.Token = secret.ClientID, HashReference(secret.Hash)
+func (s *Store) AddClientSecret(ctx context.Context, secret *ClientSecret, expireOthersAt *time.Time, bumpEpoch bool, e audit.Event) error {
+	e.ClientID, e.Token = secret.ClientID, audit.HashReference(secret.Hash)
 	return db.Wrap("add client secret", s.Tx(ctx, func(tx *Store) error {
 		if err := db.Lock(ctx, tx.Write, "clients", secret.ClientID); err != nil {
 			return err
@@ -294,7 +295,7 @@ func (s *Store) AddClientSecret(ctx context.Context, secret *ClientSecret, expir
 			return err
 		}
 		tx.changedClient(secret.ClientID)
-		return tx.record(ctx, e)
+		return tx.Audit.Record(ctx, e)
 	}))
 }
 

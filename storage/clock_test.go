@@ -108,18 +108,18 @@ func TestLargeDeletionIsReported(t *testing.T) {
 			}
 			expired := func() time.Time { return time.Now().Add(-48 * time.Hour) }
 			add(db.LargeDeletion-1, expired())
-			if n, err := s.DeleteExpired(ctx); n != db.LargeDeletion-1 || err != nil || s.Stats().LargeDeletions != 0 {
-				t.Fatalf("%d rows, %v, %d reports", n, err, s.Stats().LargeDeletions)
+			if n, err := s.DeleteExpired(ctx); n != db.LargeDeletion-1 || err != nil || s.Stats().Database.LargeDeletions != 0 {
+				t.Fatalf("%d rows, %v, %d reports", n, err, s.Stats().Database.LargeDeletions)
 			}
 			add(db.LargeDeletion, expired())
 			add(db.LargeDeletion, time.Now())
-			if n, err := s.DeleteExpired(ctx); n != db.LargeDeletion || err != nil || s.Stats().LargeDeletions != 1 {
-				t.Fatalf("%d rows, %v, %d reports", n, err, s.Stats().LargeDeletions)
+			if n, err := s.DeleteExpired(ctx); n != db.LargeDeletion || err != nil || s.Stats().Database.LargeDeletions != 1 {
+				t.Fatalf("%d rows, %v, %d reports", n, err, s.Stats().Database.LargeDeletions)
 			}
 			add(9*db.LargeDeletion, time.Now())
 			add(db.LargeDeletion, expired())
-			if n, err := s.DeleteExpired(ctx); n != db.LargeDeletion || err != nil || s.Stats().LargeDeletions != 1 {
-				t.Fatalf("%d rows, %v, %d reports", n, err, s.Stats().LargeDeletions)
+			if n, err := s.DeleteExpired(ctx); n != db.LargeDeletion || err != nil || s.Stats().Database.LargeDeletions != 1 {
+				t.Fatalf("%d rows, %v, %d reports", n, err, s.Stats().Database.LargeDeletions)
 			}
 		})
 	}

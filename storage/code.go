@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"gatehouse/storage/audit"
 	"gatehouse/storage/db"
 )
 
@@ -75,8 +76,8 @@ type Approval struct {
 // IssueCode records an approval and stores its code, in one transaction. Code.ConsentID is filled in. A request is
 // answered once: the second answer returns ErrConsumed. ErrConsentWithdrawn means that the consent it relies on was withdrawn, or
 // that the client is not described any more as the person was shown.
-func (s *Store) IssueCode(ctx context.Context, a Approval, e Event) error {
-	e.ClientID, e.UserID, e.Scopes, e.Token = a.Code.ClientID, a.Code.UserID, a.Code.Scopes.String(), HashReference(a.Code.Hash)
+func (s *Store) IssueCode(ctx context.Context, a Approval, e audit.Event) error {
+	e.ClientID, e.UserID, e.Scopes, e.Token = a.Code.ClientID, a.Code.UserID, a.Code.Scopes.String(), audit.HashReference(a.Code.Hash)
 	issue := func() error {
 		return s.Tx(ctx, func(tx *Store) error {
 			if a.RequestID != "" {
@@ -91,15 +92,15 @@ func (s *Store) IssueCode(ctx context.Context, a Approval, e Event) error {
 			a.Code.ConsentID = id
 			if a.FromConsentPage {
 				given := e
-				given.Type = ConsentGiven
-				if err := tx.record(ctx, given); err != nil {
+				given.Type = audit.ConsentGiven
+				if err := tx.Audit.Record(ctx, given); err != nil {
 					return err
 				}
 			}
 			if err := db.Insert(ctx, tx.Write, &a.Code); err != nil {
 				return err
 			}
-			return tx.record(ctx, e)
+			return tx.Audit.Record(ctx, e)
 		})
 	}
 	if s.Engine() == Postgres && a.RequestID == "" && !a.FromConsentPage && a.ConsentID != "" {
@@ -120,7 +121,7 @@ func (s *Store) IssueCode(ctx context.Context, a Approval, e Event) error {
 // in one transaction. It returns ErrConsumed when the request was already answered or now belongs to another session,
 // and ErrConsentWithdrawn when the description of the client is no longer the one that the user was shown.
 func (s *Store) RecordApproval(ctx context.Context, a Approval) error {
-	given := Event{Type: ConsentGiven, ClientID: a.Code.ClientID, UserID: a.Code.UserID, Scopes: a.Code.Scopes.String()}
+	given := audit.Event{Type: audit.ConsentGiven, ClientID: a.Code.ClientID, UserID: a.Code.UserID, Scopes: a.Code.Scopes.String()}
 	return db.Wrap("record approval", s.Tx(ctx, func(tx *Store) error {
 		err := db.ExecOne(ctx, tx.Write, "UPDATE authorization_requests SET session_id = ?, approved_at = ? WHERE id = ? AND session_id IN ('', ?) AND decided_at IS NULL",
 			a.Code.SessionID, db.Millis(s.Now()), a.RequestID, a.Code.SessionID)
@@ -133,14 +134,14 @@ func (s *Store) RecordApproval(ctx context.Context, a Approval) error {
 		if _, err := tx.approve(ctx, a); err != nil {
 			return err
 		}
-		return tx.record(ctx, given)
+		return tx.Audit.Record(ctx, given)
 	}))
 }
 
 // issueAtOnce is IssueCode in one statement, for who allowed it before and waits for no page. It returns ErrNotFound when the
 // consent is gone, or a part of it.
-func (s *Store) issueAtOnce(ctx context.Context, a Approval, e Event) error {
-	row, err := s.row(ctx, e)
+func (s *Store) issueAtOnce(ctx context.Context, a Approval, e audit.Event) error {
+	row, err := s.Audit.NewRow(ctx, e)
 	if err != nil {
 		return err
 	}
@@ -152,10 +153,10 @@ func (s *Store) issueAtOnce(ctx context.Context, a Approval, e Event) error {
 				AND string_to_array(scopes, ' ') @> string_to_array(?, ' ')
 				AND string_to_array(resource_scopes, ' ') @> string_to_array(?, ' ')
 			RETURNING client_id, user_id, scopes),
-		recorded AS (`+issuedRow.query+`)
-		SELECT 1 FROM issued`, append(args, issuedRow.args(&row)...)...)
+		recorded AS (`+issuedRow.Query+`)
+		SELECT 1 FROM issued`, append(args, issuedRow.Args(&row)...)...)
 	if err == nil {
-		s.count(e.Type)
+		s.Audit.Count(e.Type)
 	}
 	return err
 }
@@ -183,7 +184,7 @@ type Redemption struct {
 // several concurrent attempts succeed. When the code is unknown, expired, revoked or fails a binding, it changes
 // nothing and returns a *Refusal, which is ErrNotFound. When the code was used before and every binding matches, it
 // revokes the grant of the first use and returns ErrConsumed (RFC 6749 §4.1.2).
-func (s *Store) RedeemCode(ctx context.Context, r Redemption, e Event) (Grant, error) {
+func (s *Store) RedeemCode(ctx context.Context, r Redemption, e audit.Event) (Grant, error) {
 	now := s.Now()
 	binding, args := r.binding()
 	if s.Engine() == Postgres {
@@ -210,8 +211,8 @@ func (s *Store) RedeemCode(ctx context.Context, r Redemption, e Event) (Grant, e
 		if err := db.Insert(ctx, tx.Write, &grant); err != nil {
 			return err
 		}
-		e.ClientID, e.UserID, e.GrantID, e.Scopes, e.Token = grant.ClientID, grant.UserID, grant.ID, grant.Scopes.String(), HashReference(r.Hash)
-		return tx.record(ctx, e)
+		e.ClientID, e.UserID, e.GrantID, e.Scopes, e.Token = grant.ClientID, grant.UserID, grant.ID, grant.Scopes.String(), audit.HashReference(r.Hash)
+		return tx.Audit.Record(ctx, e)
 	})
 	if err != nil {
 		return Grant{}, db.Wrap("redeem code", err)
@@ -223,9 +224,9 @@ func (s *Store) RedeemCode(ctx context.Context, r Redemption, e Event) (Grant, e
 }
 
 // redeemAtOnce is RedeemCode in one statement. It returns ErrNotFound when the code does not fit.
-func (s *Store) redeemAtOnce(ctx context.Context, r Redemption, e Event, now time.Time, binding string, bound []any) (Grant, error) {
-	e.ClientID, e.Token = r.ClientID, HashReference(r.Hash)
-	row, err := s.row(ctx, e)
+func (s *Store) redeemAtOnce(ctx context.Context, r Redemption, e audit.Event, now time.Time, binding string, bound []any) (Grant, error) {
+	e.ClientID, e.Token = r.ClientID, audit.HashReference(r.Hash)
+	row, err := s.Audit.NewRow(ctx, e)
 	if err != nil {
 		return Grant{}, err
 	}
@@ -245,12 +246,12 @@ func (s *Store) redeemAtOnce(ctx context.Context, r Redemption, e Event, now tim
 		granted AS (
 			INSERT INTO grants (id, `+terms+`, created_at, expires_at, current_hash, refresh_expires_at)
 			SELECT grant_id, `+terms+`, ?::bigint, ?::bigint, ?::bytea, ?::bigint FROM redeemed),
-		recorded AS (`+redeemedRow.query+`)
-		SELECT `+terms+`, nonce FROM redeemed`, append(args, redeemedRow.args(&row)...)...)
+		recorded AS (`+redeemedRow.Query+`)
+		SELECT `+terms+`, nonce FROM redeemed`, append(args, redeemedRow.Args(&row)...)...)
 	if err != nil {
 		return Grant{}, err
 	}
-	s.count(e.Type)
+	s.Audit.Count(e.Type)
 	return newGrant(c, r, now), nil
 }
 
@@ -297,7 +298,7 @@ func (s *Store) classifyCode(ctx context.Context, r Redemption) error {
 	// Also when the caller has gone: a thief who hangs up is noticed all the same.
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
 	defer cancel()
-	err = s.RevokeGrant(limited, *c.GrantID, "code_replayed", Event{Type: CodeReplayed, ClientID: c.ClientID, UserID: c.UserID, Scopes: c.Scopes.String(), Token: HashReference(r.Hash)})
+	err = s.RevokeGrant(limited, *c.GrantID, "code_replayed", audit.Event{Type: audit.CodeReplayed, ClientID: c.ClientID, UserID: c.UserID, Scopes: c.Scopes.String(), Token: audit.HashReference(r.Hash)})
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}

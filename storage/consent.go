@@ -7,9 +7,10 @@ import (
 	"strings"
 	"time"
 
-	"gatehouse/storage/db"
-
 	"github.com/google/uuid"
+
+	"gatehouse/storage/audit"
+	"gatehouse/storage/db"
 )
 
 // Consent is what one person allowed one client: the connected app. Withdrawing ends it, and with it every grant under
@@ -67,7 +68,7 @@ func (s *Store) Consents(ctx context.Context, userID string) ([]Consent, error) 
 
 // WithdrawConsent ends a consent and so every grant and token under it, or returns ErrNotFound when the person has no
 // such live consent.
-func (s *Store) WithdrawConsent(ctx context.Context, userID, id string, e Event) error {
+func (s *Store) WithdrawConsent(ctx context.Context, userID, id string, e audit.Event) error {
 	e.UserID = userID
 	return db.Wrap("withdraw consent", s.Tx(ctx, func(tx *Store) error {
 		c, err := db.Take[Consent](ctx, tx.Write, "id = ? AND user_id = ?", id, userID)
@@ -78,7 +79,7 @@ func (s *Store) WithdrawConsent(ctx context.Context, userID, id string, e Event)
 			return err
 		}
 		e.ClientID = c.ClientID
-		return tx.record(ctx, e)
+		return tx.Audit.Record(ctx, e)
 	}))
 }
 

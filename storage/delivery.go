@@ -5,9 +5,10 @@ import (
 	"errors"
 	"time"
 
-	"gatehouse/storage/db"
-
 	"github.com/google/uuid"
+
+	"gatehouse/storage/audit"
+	"gatehouse/storage/db"
 )
 
 // BackchannelLogout is the one kind of delivery so far (OIDC Back-Channel Logout §2.5).
@@ -76,7 +77,7 @@ func (s *Store) PostponeDelivery(ctx context.Context, id string, next time.Time)
 }
 
 // FinishDelivery removes a delivery that arrived or was given up, and records which.
-func (s *Store) FinishDelivery(ctx context.Context, d Delivery, e Event) error {
+func (s *Store) FinishDelivery(ctx context.Context, d Delivery, e audit.Event) error {
 	e.ClientID, e.UserID = d.ClientID, d.UserID
 	return db.Wrap("finish a delivery", s.Tx(ctx, func(tx *Store) error {
 		err := db.ExecOne(ctx, tx.Write, "DELETE FROM deliveries WHERE id = ?", d.ID)
@@ -86,7 +87,7 @@ func (s *Store) FinishDelivery(ctx context.Context, d Delivery, e Event) error {
 		if err != nil {
 			return err
 		}
-		return tx.record(ctx, e)
+		return tx.Audit.Record(ctx, e)
 	}))
 }
 

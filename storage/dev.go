@@ -37,7 +37,7 @@ func (s *Store) isDevDatabase(ctx context.Context) (bool, error) {
 	if !slices.ContainsFunc(all, func(m db.Migration) bool { return m.Applied }) {
 		return true, nil
 	}
-	used, err := s.HasRootKey(ctx)
+	used, err := s.Vault.HasRootKey(ctx)
 	if err != nil || !used {
 		return err == nil, err // migrated, but not used yet
 	}

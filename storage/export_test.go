@@ -5,9 +5,9 @@ import (
 	"strconv"
 	"time"
 
-	"gatehouse/storage/db"
-
 	"github.com/google/uuid"
+
+	"gatehouse/storage/db"
 )
 
 // RecordOutage adds an outage, as a process does after its end.

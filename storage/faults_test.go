@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
 )
 
@@ -180,11 +181,11 @@ func TestDecisionsSurviveClockJumps(t *testing.T) {
 		if _, err := s.Store.DeleteExpired(t.Context()); err != nil {
 			t.Error(err)
 		}
-		storagetest.Must(t, s.Store.Record(t.Context(), storagetest.Event("in_the_past")))
-		if _, err := s.Store.SealAudit(t.Context()); err != nil {
+		storagetest.Must(t, s.Store.Audit.Record(t.Context(), storagetest.Event("in_the_past")))
+		if _, err := s.Store.Audit.SealRows(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if report := verify(t, s.Store, storage.AuditSeal{}); report.Count != 0 {
+		if report := verify(t, s.Store, audit.Seal{}); report.Count != 0 {
 			t.Errorf("%+v", report)
 		}
 

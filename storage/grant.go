@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"gatehouse/storage/audit"
 	"gatehouse/storage/db"
 )
 
@@ -86,7 +87,7 @@ func (r Rotation) issued() []byte {
 // fork. Any other token of the grant is reuse: the grant is revoked and the error is ErrReused. For a token that is
 // unknown, expired, revoked or of another client it changes nothing and returns a *Refusal with the reason, which is
 // ErrNotFound.
-func (s *Store) RotateRefreshToken(ctx context.Context, r Rotation, e Event) (RotationResult, error) {
+func (s *Store) RotateRefreshToken(ctx context.Context, r Rotation, e audit.Event) (RotationResult, error) {
 	arrived := s.Now()
 	now, next := db.Millis(arrived), db.Millis(arrived.Add(r.IdleTTL))
 	set, args := "refresh_expires_at = CASE WHEN expires_at < ? THEN expires_at ELSE ? END", []any{next, next}
@@ -97,7 +98,7 @@ func (s *Store) RotateRefreshToken(ctx context.Context, r Rotation, e Event) (Ro
 		set += ", successor_sealed = NULL" // the use ends the retry window of the previous token
 	}
 	args = append(args, r.GrantID, r.Hash, r.ClientID, now, now)
-	e.ClientID, e.GrantID, e.Token = r.ClientID, r.GrantID, HashReference(r.issued())
+	e.ClientID, e.GrantID, e.Token = r.ClientID, r.GrantID, audit.HashReference(r.issued())
 	g, err := s.changeGrant(ctx, e, `UPDATE grants SET `+set+`
 		WHERE id = ? AND current_hash = ? AND client_id = ? AND revoked_at IS NULL AND expires_at > ? AND refresh_expires_at > ?
 		AND `+live("grants")+` RETURNING `+rotatedRow.Columns(), args)
@@ -109,16 +110,16 @@ func (s *Store) RotateRefreshToken(ctx context.Context, r Rotation, e Event) (Ro
 
 // changeGrant runs an UPDATE … RETURNING the columns of rotatedRow on at most one grant with its audit row: one statement and so one
 // round trip on PostgreSQL, a short transaction on SQLite, which has no INSERT in a WITH.
-func (s *Store) changeGrant(ctx context.Context, e Event, update string, args []any) (g Grant, err error) {
-	row, err := s.row(ctx, e)
+func (s *Store) changeGrant(ctx context.Context, e audit.Event, update string, args []any) (g Grant, err error) {
+	row, err := s.Audit.NewRow(ctx, e)
 	if err != nil {
 		return Grant{}, err
 	}
 	if s.Engine() == Postgres {
-		query := `WITH changed AS (` + update + `), recorded AS (` + changedGrantRow.query + `) SELECT ` + rotatedRow.Columns() + ` FROM changed`
-		args = append(args, changedGrantRow.args(&row)...)
+		query := `WITH changed AS (` + update + `), recorded AS (` + changedGrantRow.Query + `) SELECT ` + rotatedRow.Columns() + ` FROM changed`
+		args = append(args, changedGrantRow.Args(&row)...)
 		if g, err = scanRotated(ctx, s.Write, query, args); err == nil {
-			s.count(e.Type)
+			s.Audit.Count(e.Type)
 		}
 		return g, err
 	}
@@ -127,8 +128,7 @@ func (s *Store) changeGrant(ctx context.Context, e Event, update string, args []
 			return err
 		}
 		row.UserID, row.Scopes = g.UserID, g.Scopes.String()
-		tx.count(e.Type)
-		return db.Insert(ctx, tx.Write, &row)
+		return tx.Audit.Insert(ctx, &row)
 	})
 	return g, err
 }
@@ -168,7 +168,7 @@ func (s *Store) classifyRefresh(ctx context.Context, r Rotation, arrived time.Ti
 	// Also when the caller has gone: a thief who hangs up is noticed all the same.
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
 	defer cancel()
-	err = s.RevokeGrant(limited, g.ID, "refresh_token_reused", Event{Type: RefreshReused, ClientID: g.ClientID, UserID: g.UserID, Scopes: g.Scopes.String(), Token: HashReference(r.Hash)})
+	err = s.RevokeGrant(limited, g.ID, "refresh_token_reused", audit.Event{Type: audit.RefreshReused, ClientID: g.ClientID, UserID: g.UserID, Scopes: g.Scopes.String(), Token: audit.HashReference(r.Hash)})
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return RotationResult{}, err
 	}
@@ -204,14 +204,14 @@ func (s *Store) RevokeIfReused(ctx context.Context, r Rotation) error {
 }
 
 // RevokeGrant ends a grant with all its tokens. It returns ErrNotFound when there is none or it is revoked already.
-func (s *Store) RevokeGrant(ctx context.Context, id, reason string, e Event) error {
+func (s *Store) RevokeGrant(ctx context.Context, id, reason string, e audit.Event) error {
 	e.GrantID = id
 	return db.Wrap("revoke grant", s.Tx(ctx, func(tx *Store) error {
 		if err := db.ExecOne(ctx, tx.Write, "UPDATE grants SET revoked_at = ?, revoke_reason = ? WHERE id = ? AND revoked_at IS NULL",
 			db.Millis(s.Now()), reason, id); err != nil {
 			return err
 		}
-		return tx.record(ctx, e)
+		return tx.Audit.Record(ctx, e)
 	}))
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse/storage/audit"
 	"gatehouse/storage/db"
 )
 
@@ -32,7 +33,7 @@ func (s *Store) SigningKeys(ctx context.Context) ([]SigningKey, error) {
 // UpdateSigningKeys gives change the keys that are not removed yet, under a lock that every process honours, and stores what
 // it returns: keys to add, and the keys whose RetiresAt or RemovedAt it set. With none of either nothing is stored and no
 // event written.
-func (s *Store) UpdateSigningKeys(ctx context.Context, e Event, change func(keys []SigningKey) (add, changed []SigningKey, err error)) error {
+func (s *Store) UpdateSigningKeys(ctx context.Context, e audit.Event, change func(keys []SigningKey) (add, changed []SigningKey, err error)) error {
 	return db.Wrap("change signing keys", s.Tx(ctx, func(tx *Store) error {
 		if err := db.Lock(ctx, tx.Write, "revision", 1); err != nil {
 			return err
@@ -54,7 +55,7 @@ func (s *Store) UpdateSigningKeys(ctx context.Context, e Event, change func(keys
 		ids := make([]string, 0, len(add))
 		for i := range add {
 			if add[i].Private != nil {
-				if add[i].Sealed, err = tx.seal(ctx, signingKeyPurpose, add[i].ID, add[i].Private); err != nil {
+				if add[i].Sealed, err = tx.Vault.Seal(ctx, signingKeyPurpose, add[i].ID, add[i].Private); err != nil {
 					return err
 				}
 			}
@@ -67,7 +68,7 @@ func (s *Store) UpdateSigningKeys(ctx context.Context, e Event, change func(keys
 			e = withDetail(e, "kid", strings.Join(ids, " "))
 		}
 		tx.changedAll()
-		return tx.record(ctx, e)
+		return tx.Audit.Record(ctx, e)
 	}))
 }
 
@@ -75,7 +76,7 @@ const signingKeyPurpose = "signing-key"
 
 // PrivateKey returns the private key, PKCS #8.
 func (s *Store) PrivateKey(k SigningKey) ([]byte, error) {
-	der, err := s.unseal(signingKeyPurpose, k.ID, k.Sealed)
+	der, err := s.Vault.Unseal(signingKeyPurpose, k.ID, k.Sealed)
 	if err != nil {
 		return nil, fmt.Errorf("open signing key %s: %w", k.ID, err)
 	}

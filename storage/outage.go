@@ -9,9 +9,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"gatehouse/storage/db"
-
 	"github.com/google/uuid"
+
+	"gatehouse/storage/db"
 )
 
 const (

@@ -19,16 +19,16 @@ func TestServerWaitsForWritingCommand(t *testing.T) {
 	release := storagetest.Lock(t, s, url, "audit_events")
 	limited, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if err := s.Record(limited, storagetest.Event("hurried")); !errors.Is(err, storage.ErrUnavailable) {
+	if err := s.Audit.Record(limited, storagetest.Event("hurried")); !errors.Is(err, storage.ErrUnavailable) {
 		t.Errorf("past its deadline: %v", err)
 	}
 	ended := make(chan error, 3)
-	go func() { ended <- s.Record(t.Context(), storagetest.Event("alone")) }()
+	go func() { ended <- s.Audit.Record(t.Context(), storagetest.Event("alone")) }()
 	go func() {
-		ended <- s.Tx(t.Context(), func(tx *storage.Store) error { return tx.Record(t.Context(), storagetest.Event("together")) })
+		ended <- s.Tx(t.Context(), func(tx *storage.Store) error { return tx.Audit.Record(t.Context(), storagetest.Event("together")) })
 	}()
 	go func() {
-		_, err := s.EraseAudit(t.Context(), "nobody")
+		_, err := s.EraseAddresses(t.Context(), "nobody")
 		ended <- err
 	}()
 	<-time.After(1500 * time.Millisecond) // longer than busy_timeout
@@ -61,7 +61,7 @@ func TestFailedCommitLeavesNoTransactionOpen(t *testing.T) {
 		if !errors.Is(err, storage.ErrUnavailable) {
 			t.Errorf("failed commit: %v", err)
 		}
-		storagetest.Must(t, w.Record(t.Context(), storagetest.Event("alone")))
+		storagetest.Must(t, w.Audit.Record(t.Context(), storagetest.Event("alone")))
 		storagetest.Must(t, w.RevokeClientTokens(t.Context(), "gc1", storagetest.Event("together")))
 		if n := storagetest.Count(t, w.Store, url, "SELECT count(*) FROM audit_events WHERE event IN ('test.undone', 'test.alone', 'test.together')"); n != 2 {
 			t.Errorf("%d rows, want 2", n)

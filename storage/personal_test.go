@@ -76,7 +76,7 @@ func TestSessionOriginIsSealedAndErasable(t *testing.T) {
 			t.Errorf("after the rekey the sessions are %+v", sessions)
 		}
 
-		n, err := w.EraseAudit(t.Context(), w.user.ID)
+		n, err := w.EraseAddresses(t.Context(), w.user.ID)
 		storagetest.Must(t, err)
 		if n != 2 {
 			t.Errorf("%d rows were erased, want the 2 sessions", n)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"gatehouse/storage/audit"
 	"gatehouse/storage/db"
 )
 
@@ -39,13 +40,13 @@ type RegistrationToken struct {
 }
 
 // CreateRegistrationToken adds an initial access token.
-func (s *Store) CreateRegistrationToken(ctx context.Context, t *RegistrationToken, e Event) error {
-	e.Token = HashReference(t.Hash)
+func (s *Store) CreateRegistrationToken(ctx context.Context, t *RegistrationToken, e audit.Event) error {
+	e.Token = audit.HashReference(t.Hash)
 	return db.Wrap("create registration token", s.Tx(ctx, func(tx *Store) error {
 		if err := db.Insert(ctx, tx.Write, t); err != nil {
 			return err
 		}
-		return tx.record(ctx, withDetail(e, "id", t.ID))
+		return tx.Audit.Record(ctx, withDetail(e, "id", t.ID))
 	}))
 }
 
@@ -56,12 +57,12 @@ func (s *Store) RegistrationTokens(ctx context.Context) ([]RegistrationToken, er
 }
 
 // DeleteRegistrationToken makes an initial access token useless, or returns ErrNotFound.
-func (s *Store) DeleteRegistrationToken(ctx context.Context, id string, e Event) error {
+func (s *Store) DeleteRegistrationToken(ctx context.Context, id string, e audit.Event) error {
 	return db.Wrap("delete registration token", s.Tx(ctx, func(tx *Store) error {
 		if err := db.ExecOne(ctx, tx.Write, "DELETE FROM registration_tokens WHERE id = ?", id); err != nil {
 			return err
 		}
-		return tx.record(ctx, withDetail(e, "id", id))
+		return tx.Audit.Record(ctx, withDetail(e, "id", id))
 	}))
 }
 

@@ -9,28 +9,30 @@ import (
 	"testing"
 
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/db"
 	"gatehouse/storage/storagetest"
+	"gatehouse/storage/vault"
 )
 
-func rootKey(t *testing.T, text string) storage.RootKey {
+func rootKey(t *testing.T, text string) vault.RootKey {
 	t.Helper()
 	sum := sha256.Sum256([]byte(text))
 	if text == "" {
 		sum = storagetest.Key
 	}
-	root, err := storage.NewRootKey(sum[:])
+	root, err := vault.NewRootKey(sum[:])
 	storagetest.Must(t, err)
 	return root
 }
 
 // withKeys opens a migrated database with root keys.
-func withKeys(t *testing.T, url string, keys ...storage.RootKey) (*storage.Store, error) {
+func withKeys(t *testing.T, url string, keys ...vault.RootKey) (*storage.Store, error) {
 	t.Helper()
 	s, err := storage.Open(t.Context(), storage.Options{URL: url, Pool: 2})
 	storagetest.Must(t, err)
 	t.Cleanup(func() { storagetest.Must(t, s.Close(context.Background())) })
-	return s, s.UseRootKey(t.Context(), keys[0], keys[1:]...)
+	return s, s.Vault.UseRootKey(t.Context(), keys[0], keys[1:]...)
 }
 
 func addKey(ctx context.Context, s *storage.Store, id string) error {
@@ -61,14 +63,14 @@ func TestRootKeyIsReplacedWhileServing(t *testing.T) {
 		old, fresh := rootKey(t, ""), rootKey(t, "the new root key")
 		before := storagetest.Open(t, url, storagetest.NewClock())
 		storagetest.Must(t, addKey(t.Context(), before, "first"))
-		if _, err := withKeys(t, url, fresh); !errors.Is(err, storage.ErrOtherKey) {
+		if _, err := withKeys(t, url, fresh); !errors.Is(err, vault.ErrOtherKey) {
 			t.Errorf("the new key alone: %v", err)
 		}
 		both, err := withKeys(t, url, fresh, old)
 		storagetest.Must(t, err)
 		storagetest.Must(t, addKey(t.Context(), both, "second")) // under the old one still
 		opens(t, before, "first", "second")
-		if _, err := before.Rekey(t.Context(), func(int64, int64) {}); !errors.Is(err, storage.ErrNoNewRootKey) {
+		if _, err := before.Rekey(t.Context(), func(int64, int64) {}); !errors.Is(err, vault.ErrNoNewRootKey) {
 			t.Errorf("with one key: %v", err)
 		}
 
@@ -91,27 +93,27 @@ func TestRootKeyIsReplacedWhileServing(t *testing.T) {
 		}
 		opens(t, both, "first", "second")
 		storagetest.Must(t, addKey(t.Context(), both, "third"))
-		if err := before.CheckRootKey(t.Context()); !errors.Is(err, storage.ErrOtherKey) {
+		if err := before.Vault.CheckRootKey(t.Context()); !errors.Is(err, vault.ErrOtherKey) {
 			t.Errorf("a process with the old key alone does not notice: %v", err)
 		}
-		if err := addKey(t.Context(), before, "of the old key"); !errors.Is(err, storage.ErrOtherKey) {
+		if err := addKey(t.Context(), before, "of the old key"); !errors.Is(err, vault.ErrOtherKey) {
 			t.Errorf("a process with the old key alone makes keys: %v", err)
 		}
-		if _, err := withKeys(t, url, old); !errors.Is(err, storage.ErrOtherKey) {
+		if _, err := withKeys(t, url, old); !errors.Is(err, vault.ErrOtherKey) {
 			t.Errorf("the old key alone: %v", err)
 		}
 		after, err := withKeys(t, url, fresh)
 		storagetest.Must(t, err)
 		opens(t, after, "first", "second", "third")
-		for _, purpose := range []string{storage.FormKey, storage.SessionIDKey, storage.PairwiseKey, storage.SuccessorKey} {
-			if !bytes.Equal(after.Key(purpose), before.Key(purpose)) {
+		for _, purpose := range []string{"form", "sid"} {
+			if !bytes.Equal(after.Vault.Key(purpose), before.Vault.Key(purpose)) {
 				t.Errorf("the key for %s is another one", purpose)
 			}
 		}
-		if n, err := after.SealAudit(t.Context()); err != nil || n == 0 {
+		if n, err := after.Audit.SealRows(t.Context()); err != nil || n == 0 {
 			t.Errorf("%d %v", n, err)
 		}
-		if r := verify(t, after, storage.AuditSeal{}); r.Count != 0 {
+		if r := verify(t, after, audit.Seal{}); r.Count != 0 {
 			t.Errorf("%+v", r)
 		}
 	})
@@ -139,7 +141,7 @@ func TestBackupIsComplete(t *testing.T) {
 				return
 			}
 			for range 50 {
-				if err := other.Record(t.Context(), storagetest.Event("meanwhile")); err != nil {
+				if err := other.Audit.Record(t.Context(), storagetest.Event("meanwhile")); err != nil {
 					t.Error(err)
 				}
 			}

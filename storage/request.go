@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"gatehouse/storage/audit"
 	"gatehouse/storage/db"
 )
 
@@ -72,7 +73,7 @@ func (s *Store) RecordSignIn(ctx context.Context, id string, browserHash []byte,
 
 // DecideRequest marks a request as answered, once: the second call returns ErrConsumed. The event tells of a denial;
 // an approval is recorded with its code.
-func (s *Store) DecideRequest(ctx context.Context, id string, e *Event) error {
+func (s *Store) DecideRequest(ctx context.Context, id string, e *audit.Event) error {
 	return db.Wrap("decide authorization request", s.Tx(ctx, func(tx *Store) error {
 		err := db.ExecOne(ctx, tx.Write, "UPDATE authorization_requests SET decided_at = ? WHERE id = ? AND decided_at IS NULL", db.Millis(s.Now()), id)
 		if errors.Is(err, ErrNotFound) {
@@ -81,6 +82,6 @@ func (s *Store) DecideRequest(ctx context.Context, id string, e *Event) error {
 		if err != nil || e == nil {
 			return err
 		}
-		return tx.record(ctx, *e)
+		return tx.Audit.Record(ctx, *e)
 	}))
 }

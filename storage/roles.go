@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"regexp"
 
-	"gatehouse/storage/db"
-
 	"github.com/jackc/pgx/v5"
+
+	"gatehouse/storage/db"
 )
 
 var roleName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_$-]{0,62}$`)

@@ -16,14 +16,16 @@ import (
 	"gorm.io/gorm/schema"
 
 	"gatehouse/migrations"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/db"
+	"gatehouse/storage/vault"
 )
 
 // records are the structs that stand for tables.
 var records = []any{
 	&Client{}, &ClientSecret{}, &User{}, &Password{}, &BrowserSession{}, &SignInAttempt{}, &Scope{}, &Resource{},
-	&Consent{}, &Grant{}, &AuthorizationRequest{}, &AuthorizationCode{}, &RevokedToken{}, &SigningKey{}, &AuditEvent{},
-	&UsedAssertion{}, &RegistrationToken{}, &Delivery{}, &Secret{}, &AuditSeal{}, &Outage{},
+	&Consent{}, &Grant{}, &AuthorizationRequest{}, &AuthorizationCode{}, &RevokedToken{}, &SigningKey{}, &audit.Row{},
+	&UsedAssertion{}, &RegistrationToken{}, &Delivery{}, &vault.Secret{}, &audit.Seal{}, &Outage{},
 }
 
 func testURL(t *testing.T, engine string) string {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"gatehouse/storage/audit"
 	"gatehouse/storage/db"
 )
 
@@ -55,13 +56,13 @@ func (s *Store) Resources(ctx context.Context) (map[string]Resource, error) {
 }
 
 // CreateScope adds a scope, or returns ErrConflict.
-func (s *Store) CreateScope(ctx context.Context, v Scope, e Event) error {
+func (s *Store) CreateScope(ctx context.Context, v Scope, e audit.Event) error {
 	e.Scopes = v.Name
 	return db.Wrap("create scope", s.change(ctx, e, func(tx *Store) error { return db.Insert(ctx, tx.Write, &v) }))
 }
 
 // UpdateScope changes the words of a scope, or returns ErrNotFound.
-func (s *Store) UpdateScope(ctx context.Context, name, description string, e Event) error {
+func (s *Store) UpdateScope(ctx context.Context, name, description string, e audit.Event) error {
 	e.Scopes = name
 	return db.Wrap("describe scope", s.change(ctx, e, func(tx *Store) error {
 		return db.ExecOne(ctx, tx.Write, "UPDATE scopes SET description = ? WHERE name = ?", description, name)
@@ -69,7 +70,7 @@ func (s *Store) UpdateScope(ctx context.Context, name, description string, e Eve
 }
 
 // DeleteScope removes a scope, or returns ErrNotFound. Clients that list it can no longer get it.
-func (s *Store) DeleteScope(ctx context.Context, name string, e Event) error {
+func (s *Store) DeleteScope(ctx context.Context, name string, e audit.Event) error {
 	e.Scopes = name
 	return db.Wrap("delete scope", s.change(ctx, e, func(tx *Store) error {
 		return db.ExecOne(ctx, tx.Write, "DELETE FROM scopes WHERE name = ?", name)
@@ -77,12 +78,12 @@ func (s *Store) DeleteScope(ctx context.Context, name string, e Event) error {
 }
 
 // CreateResource adds a resource, or returns ErrConflict.
-func (s *Store) CreateResource(ctx context.Context, v Resource, e Event) error {
+func (s *Store) CreateResource(ctx context.Context, v Resource, e audit.Event) error {
 	return db.Wrap("create resource", s.change(ctx, withDetail(e, "resource", v.Identifier), func(tx *Store) error { return db.Insert(ctx, tx.Write, &v) }))
 }
 
 // UpdateResource changes the record under change, or returns ErrNotFound.
-func (s *Store) UpdateResource(ctx context.Context, identifier string, e Event, change func(r *Resource) error) error {
+func (s *Store) UpdateResource(ctx context.Context, identifier string, e audit.Event, change func(r *Resource) error) error {
 	return db.Wrap("update resource", s.change(ctx, withDetail(e, "resource", identifier), func(tx *Store) error {
 		if err := tx.lockResources(ctx, "identifier = ?", identifier); err != nil {
 			return err
@@ -107,24 +108,24 @@ func (s *Store) lockResources(ctx context.Context, where string, args ...any) er
 }
 
 // DeleteResource removes a resource, or returns ErrNotFound. No new token names it.
-func (s *Store) DeleteResource(ctx context.Context, identifier string, e Event) error {
+func (s *Store) DeleteResource(ctx context.Context, identifier string, e audit.Event) error {
 	return db.Wrap("delete resource", s.change(ctx, withDetail(e, "resource", identifier), func(tx *Store) error {
 		return db.ExecOne(ctx, tx.Write, "DELETE FROM resources WHERE identifier = ?", identifier)
 	}))
 }
 
 // change runs fn and records the event and the change of a cached record in one transaction.
-func (s *Store) change(ctx context.Context, e Event, fn func(tx *Store) error) error {
+func (s *Store) change(ctx context.Context, e audit.Event, fn func(tx *Store) error) error {
 	return s.Tx(ctx, func(tx *Store) error {
 		if err := fn(tx); err != nil {
 			return err
 		}
 		tx.changedAll()
-		return tx.record(ctx, e)
+		return tx.Audit.Record(ctx, e)
 	})
 }
 
-func withDetail(e Event, name string, value any) Event {
+func withDetail(e audit.Event, name string, value any) audit.Event {
 	detail := map[string]any{name: value}
 	for k, v := range e.Detail {
 		detail[k] = v
@@ -148,7 +149,7 @@ func (s *Store) CreateMissingScopes(ctx context.Context, names []string) (added 
 				return err
 			}
 			tx.changedAll()
-			if err := tx.record(ctx, Event{Type: ScopeCreated, Scopes: name}); err != nil {
+			if err := tx.Audit.Record(ctx, audit.Event{Type: audit.ScopeCreated, Scopes: name}); err != nil {
 				return err
 			}
 			added = append(added, name)

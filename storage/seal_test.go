@@ -14,9 +14,11 @@ import (
 	"github.com/google/uuid"
 
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/db"
 	"gatehouse/storage/reqevent"
 	"gatehouse/storage/storagetest"
+	"gatehouse/storage/vault"
 )
 
 // from is a request of somebody.
@@ -31,9 +33,9 @@ func sealedLog(t *testing.T, url string) (*storage.Store, *storagetest.Clock) {
 	s := storagetest.Open(t, url, clock)
 	for i := range 3 {
 		for j := range 4 {
-			storagetest.Must(t, s.Record(from(t.Context()), storage.Event{Type: "test.sealed", UserID: "alice", Detail: map[string]any{"n": 4*i + j}}))
+			storagetest.Must(t, s.Audit.Record(from(t.Context()), audit.Event{Type: "test.sealed", UserID: "alice", Detail: map[string]any{"n": 4*i + j}}))
 		}
-		n, err := s.SealAudit(t.Context())
+		n, err := s.Audit.SealRows(t.Context())
 		if err != nil || n < 4 {
 			t.Fatalf("sealed %d: %v", n, err)
 		}
@@ -42,9 +44,9 @@ func sealedLog(t *testing.T, url string) (*storage.Store, *storagetest.Clock) {
 	return s, clock
 }
 
-func verify(t *testing.T, s *storage.Store, known storage.AuditSeal) storage.AuditReport {
+func verify(t *testing.T, s *storage.Store, known audit.Seal) audit.Report {
 	t.Helper()
-	report, err := s.VerifyAudit(t.Context(), known, func(int64, int64) {})
+	report, err := s.Audit.Verify(t.Context(), known, func(int64, int64) {})
 	storagetest.Must(t, err)
 	return report
 }
@@ -70,13 +72,13 @@ func TestSealDetectsEveryChange(t *testing.T) {
 			t.Parallel()
 			storagetest.Each(t, func(t *testing.T, url string) {
 				s, _ := sealedLog(t, url)
-				if r := verify(t, s, storage.AuditSeal{}); r.Count != 0 || r.Seals != 3 || r.Rows < 12 || r.Last != 3 || r.Unsealed != 0 {
+				if r := verify(t, s, audit.Seal{}); r.Count != 0 || r.Seals != 3 || r.Rows < 12 || r.Last != 3 || r.Unsealed != 0 {
 					t.Fatalf("before: %+v", r)
 				}
 				for statement := range strings.SplitSeq(tamper, "; ") {
 					storagetest.Exec(t, s, url, statement)
 				}
-				if r := verify(t, s, storage.AuditSeal{}); r.Count == 0 {
+				if r := verify(t, s, audit.Seal{}); r.Count == 0 {
 					t.Errorf("it was not found: %+v", r)
 				}
 			})
@@ -88,17 +90,17 @@ func TestStoredHeadDetectsTruncatedLog(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		s, _ := sealedLog(t, url)
-		head, err := s.LastSeal(t.Context())
+		head, err := s.Audit.LastSeal(t.Context())
 		storagetest.Must(t, err)
 		storagetest.Exec(t, s, url, "DELETE FROM audit_events WHERE seal = 3", "DELETE FROM audit_seals WHERE id = 3")
-		if r := verify(t, s, storage.AuditSeal{}); r.Count != 0 {
+		if r := verify(t, s, audit.Seal{}); r.Count != 0 {
 			t.Errorf("without the head: %+v", r)
 		}
 		if r := verify(t, s, head); r.Count == 0 {
 			t.Errorf("with the head: %+v", r)
 		}
-		storagetest.Must(t, s.Record(t.Context(), storagetest.Event("made_up")))
-		if _, err := s.SealAudit(t.Context()); err != nil {
+		storagetest.Must(t, s.Audit.Record(t.Context(), storagetest.Event("made_up")))
+		if _, err := s.Audit.SealRows(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if r := verify(t, s, head); r.Count == 0 {
@@ -127,9 +129,9 @@ func TestVerifyDoesNotScanTheAuditLog(t *testing.T) {
 			s := opened(t, with(t, url, "application_name", application))
 			_, err := s.Migrate(t.Context())
 			storagetest.Must(t, err)
-			root, err := storage.NewRootKey(storagetest.Key[:])
+			root, err := vault.NewRootKey(storagetest.Key[:])
 			storagetest.Must(t, err)
-			storagetest.Must(t, s.UseRootKey(t.Context(), root))
+			storagetest.Must(t, s.Vault.UseRootKey(t.Context(), root))
 			run(s)
 			storagetest.Must(t, s.Close(t.Context()))
 			deadline, tick := time.After(time.Minute), time.NewTicker(time.Millisecond)
@@ -144,8 +146,8 @@ func TestVerifyDoesNotScanTheAuditLog(t *testing.T) {
 			return count("SELECT seq_scan FROM pg_stat_user_tables WHERE schemaname = current_schema() AND relname = 'audit_events'")
 		}
 		first := scans(func(s *storage.Store) {
-			storagetest.Must(t, s.Record(t.Context(), storagetest.Event("first")))
-			_, err := s.SealAudit(t.Context())
+			storagetest.Must(t, s.Audit.Record(t.Context(), storagetest.Event("first")))
+			_, err := s.Audit.SealRows(t.Context())
 			storagetest.Must(t, err)
 		})
 		second := scans(func(s *storage.Store) {
@@ -155,7 +157,7 @@ func TestVerifyDoesNotScanTheAuditLog(t *testing.T) {
 			t.Fatalf("a scan was counted %d times", second-first)
 		}
 		third := scans(func(s *storage.Store) {
-			if r := verify(t, s, storage.AuditSeal{}); r.Count != 0 || r.Rows == 0 {
+			if r := verify(t, s, audit.Seal{}); r.Count != 0 || r.Rows == 0 {
 				t.Errorf("%+v", r)
 			}
 		})
@@ -174,18 +176,18 @@ func TestVerifyDetectsTruncationAtEitherEnd(t *testing.T) {
 		create := func(id string) {
 			t.Helper()
 			now := clock.Now()
-			storagetest.Must(t, s.CreateClient(t.Context(), &storage.Client{ID: id, CreatedAt: now, UpdatedAt: now}, storage.Event{Type: storage.ClientCreated}))
+			storagetest.Must(t, s.CreateClient(t.Context(), &storage.Client{ID: id, CreatedAt: now, UpdatedAt: now}, audit.Event{Type: audit.ClientCreated}))
 			clock.Advance(time.Hour)
 		}
 		seal := func() {
 			t.Helper()
-			if _, err := s.SealAudit(t.Context()); err != nil {
+			if _, err := s.Audit.SealRows(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
 		want := func(problem string) {
 			t.Helper()
-			r := verify(t, s, storage.AuditSeal{})
+			r := verify(t, s, audit.Seal{})
 			if problem == "" && r.Count != 0 || problem != "" && (r.Count == 0 || !strings.Contains(strings.Join(r.Problems, "\n"), problem)) {
 				t.Errorf("problems = %q, want %q", r.Problems, problem)
 			}
@@ -193,7 +195,7 @@ func TestVerifyDetectsTruncationAtEitherEnd(t *testing.T) {
 		create("first")
 		want("") // the row of the client has no seal yet
 		seal()
-		storagetest.Must(t, s.Record(t.Context(), storagetest.Event("between")))
+		storagetest.Must(t, s.Audit.Record(t.Context(), storagetest.Event("between")))
 		seal()
 		create("last")
 		seal()
@@ -204,7 +206,7 @@ func TestVerifyDetectsTruncationAtEitherEnd(t *testing.T) {
 		want("") // nothing is left of its time: only a head that was stored elsewhere reveals it
 		storagetest.Exec(t, s, url, "DELETE FROM audit_events", "DELETE FROM audit_seals WHERE id > 0")
 		want("the log was emptied")
-		storagetest.Must(t, s.Record(t.Context(), storagetest.Event("after")))
+		storagetest.Must(t, s.Audit.Record(t.Context(), storagetest.Event("after")))
 		seal()
 		want("the beginning was removed")
 	})
@@ -216,15 +218,15 @@ func TestVerifyAcceptsRetiredBeginning(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, url string) {
 		s, clock := sealedLog(t, url)
 		now := clock.Now()
-		storagetest.Must(t, s.CreateClient(t.Context(), &storage.Client{ID: "old", CreatedAt: now, UpdatedAt: now}, storage.Event{Type: storage.ClientCreated}))
-		if _, err := s.SealAudit(t.Context()); err != nil {
+		storagetest.Must(t, s.CreateClient(t.Context(), &storage.Client{ID: "old", CreatedAt: now, UpdatedAt: now}, audit.Event{Type: audit.ClientCreated}))
+		if _, err := s.Audit.SealRows(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		clock.Advance(48 * time.Hour)
-		if rows, err := s.RetireAudit(t.Context(), clock.Now().Add(-24*time.Hour), func(int64, int64) {}); err != nil || rows < 13 {
+		if rows, err := s.Audit.Retire(t.Context(), clock.Now().Add(-24*time.Hour), func(int64, int64) {}); err != nil || rows < 13 {
 			t.Fatalf("retired %d rows: %v", rows, err)
 		}
-		if r := verify(t, s, storage.AuditSeal{}); r.Count != 0 || r.Retired != 4 {
+		if r := verify(t, s, audit.Seal{}); r.Count != 0 || r.Retired != 4 {
 			t.Errorf("%+v", r)
 		}
 	})
@@ -244,7 +246,7 @@ func TestManyProcessesSealOneChain(t *testing.T) {
 		for _, s := range stores {
 			written.Go(func() {
 				for range 60 {
-					if err := s.Record(from(t.Context()), storagetest.Event("written")); err != nil {
+					if err := s.Audit.Record(from(t.Context()), storagetest.Event("written")); err != nil {
 						t.Error(err)
 					}
 					wrote <- struct{}{}
@@ -255,7 +257,7 @@ func TestManyProcessesSealOneChain(t *testing.T) {
 		for _, s := range stores {
 			sealing.Go(func() {
 				for range wrote {
-					if _, err := s.SealAudit(t.Context()); err != nil {
+					if _, err := s.Audit.SealRows(t.Context()); err != nil {
 						t.Error(err)
 					}
 				}
@@ -264,10 +266,10 @@ func TestManyProcessesSealOneChain(t *testing.T) {
 		written.Wait()
 		close(wrote)
 		sealing.Wait()
-		if _, err := stores[0].SealAudit(t.Context()); err != nil {
+		if _, err := stores[0].Audit.SealRows(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if r := verify(t, stores[0], storage.AuditSeal{}); r.Count != 0 || r.Unsealed != 0 || r.Rows < 240 {
+		if r := verify(t, stores[0], audit.Seal{}); r.Count != 0 || r.Unsealed != 0 || r.Rows < 240 {
 			t.Errorf("%+v", r)
 		}
 	})
@@ -280,41 +282,41 @@ func TestRetiringPreservesSealsAndErasingPreservesRows(t *testing.T) {
 		if strings.Contains(storagetest.Dump(t, s, url), "192.0.2.77") || strings.Contains(storagetest.Dump(t, s, url), "Browser/77") {
 			t.Error("the database has an address in clear")
 		}
-		events, err := s.AuditEvents(t.Context(), storage.AuditFilter{UserID: "alice"})
+		events, err := s.Audit.Rows(t.Context(), audit.Filter{UserID: "alice"})
 		storagetest.Must(t, err)
 		if len(events) != 12 || events[0].Address != "192.0.2.77" || events[0].UserAgent != "Browser/77" || events[0].RequestID != "the-request" {
 			t.Fatalf("%d events, the first %+v", len(events), events[0])
 		}
-		n, err := s.EraseAudit(t.Context(), "alice")
+		n, err := s.EraseAddresses(t.Context(), "alice")
 		if err != nil || n != 12 {
 			t.Errorf("erased %d: %v", n, err)
 		}
-		if events, err = s.AuditEvents(t.Context(), storage.AuditFilter{UserID: "alice", Event: "test.*"}); err != nil || len(events) != 12 || events[0].Address+events[0].UserAgent != "" {
+		if events, err = s.Audit.Rows(t.Context(), audit.Filter{UserID: "alice", Event: "test.*"}); err != nil || len(events) != 12 || events[0].Address+events[0].UserAgent != "" {
 			t.Errorf("after erasing: %v %+v", err, events)
 		}
-		if r := verify(t, s, storage.AuditSeal{}); r.Count != 0 {
+		if r := verify(t, s, audit.Seal{}); r.Count != 0 {
 			t.Errorf("after erasing: %+v", r)
 		}
 		clock.Advance(48 * time.Hour)
-		storagetest.Must(t, s.Record(t.Context(), storagetest.Event("young")))
-		if _, err := s.SealAudit(t.Context()); err != nil {
+		storagetest.Must(t, s.Audit.Record(t.Context(), storagetest.Event("young")))
+		if _, err := s.Audit.SealRows(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		rows, err := s.RetireAudit(t.Context(), clock.Now().Add(-24*time.Hour), func(int64, int64) {})
+		rows, err := s.Audit.Retire(t.Context(), clock.Now().Add(-24*time.Hour), func(int64, int64) {})
 		if err != nil || rows < 12 {
 			t.Errorf("retired %d: %v", rows, err)
 		}
-		if r := verify(t, s, storage.AuditSeal{}); r.Count != 0 || r.Retired != 3 || r.Seals != 4 {
+		if r := verify(t, s, audit.Seal{}); r.Count != 0 || r.Retired != 3 || r.Seals != 4 {
 			t.Errorf("after retiring: %+v", r)
 		}
-		if events, err = s.AuditEvents(t.Context(), storage.AuditFilter{Event: storage.AuditRetired}); err != nil || len(events) != 1 {
+		if events, err = s.Audit.Rows(t.Context(), audit.Filter{Event: audit.AuditRetired}); err != nil || len(events) != 1 {
 			t.Errorf("no event tells of it: %v %v", events, err)
 		}
-		storagetest.Must(t, s.Record(reqevent.With(t.Context(), &reqevent.Event{Actor: "user:alice", Address: "192.0.2.78"}), storagetest.Event("as_actor")))
-		if n, err := s.EraseAudit(t.Context(), "alice"); err != nil || n != 1 {
+		storagetest.Must(t, s.Audit.Record(reqevent.With(t.Context(), &reqevent.Event{Actor: "user:alice", Address: "192.0.2.78"}), storagetest.Event("as_actor")))
+		if n, err := s.EraseAddresses(t.Context(), "alice"); err != nil || n != 1 {
 			t.Errorf("of what she did without being named, %d rows were erased: %v", n, err)
 		}
-		if again, err := s.RetireAudit(t.Context(), clock.Now().Add(-24*time.Hour), func(int64, int64) {}); again != 0 || err != nil {
+		if again, err := s.Audit.Retire(t.Context(), clock.Now().Add(-24*time.Hour), func(int64, int64) {}); again != 0 || err != nil {
 			t.Errorf("again: %d %v", again, err)
 		}
 	})
@@ -329,40 +331,39 @@ func TestBlockedSealingIsAFailure(t *testing.T) {
 			t.Skip("SQLite locks no single row")
 		}
 		s, clock := sealedLog(t, dsn)
-		storagetest.Must(t, s.Record(t.Context(), storagetest.Event("waits")))
+		storagetest.Must(t, s.Audit.Record(t.Context(), storagetest.Event("waits")))
 		release := storagetest.LockRow(t, s, dsn, "SELECT 1 FROM audit_seals WHERE id = (SELECT max(id) FROM audit_seals) FOR UPDATE")
-		if n, err := s.SealAudit(t.Context()); n != 0 || err != nil {
+		if n, err := s.Audit.SealRows(t.Context()); n != 0 || err != nil {
 			t.Errorf("for a moment that is how it is: %d %v", n, err)
 		}
 		clock.Advance(2 * time.Minute)
-		if _, err := s.SealAudit(t.Context()); err == nil || !strings.Contains(err.Error(), "wait for a seal") {
+		if _, err := s.Audit.SealRows(t.Context()); err == nil || !strings.Contains(err.Error(), "wait for a seal") {
 			t.Errorf("after two minutes: %v", err)
 		}
 		release()
-		if n, err := s.SealAudit(t.Context()); n == 0 || err != nil {
+		if n, err := s.Audit.SealRows(t.Context()); n == 0 || err != nil {
 			t.Errorf("afterwards: %d %v", n, err)
 		}
 	})
 }
 
-// TestDeletedKeyIsNotReplaced: whoever deletes the keys of the audit log does not get it to go on with others.
-func TestDeletedKeyIsNotReplaced(t *testing.T) {
+// TestMissingMasterSecretIsNotReplaced deletes the secret that the keys of the audit log are derived from. Another one
+// would make the log and its addresses unreadable.
+func TestMissingMasterSecretIsNotReplaced(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, dsn string) {
 		s, clock := sealedLog(t, dsn)
-		for _, key := range []string{"audit-seal", "audit-personal"} {
-			storagetest.Exec(t, s, dsn, "CREATE TABLE kept AS SELECT * FROM secrets WHERE id = '"+key+"'", "DELETE FROM secrets WHERE id = '"+key+"'")
-			again, err := storage.Open(t.Context(), storage.Options{URL: dsn, Pool: 2, Now: clock.Now})
-			storagetest.Must(t, err)
-			root, err := storage.NewRootKey(storagetest.Key[:])
-			storagetest.Must(t, err)
-			if err := again.UseRootKey(t.Context(), root); err == nil || !strings.Contains(err.Error(), key+" is missing") {
-				t.Errorf("without %s: %v", key, err)
-			}
-			storagetest.Exec(t, s, dsn, "INSERT INTO secrets SELECT * FROM kept", "DROP TABLE kept")
-			storagetest.Must(t, again.UseRootKey(t.Context(), root))
-			storagetest.Must(t, again.Close(t.Context()))
+		storagetest.Exec(t, s, dsn, "CREATE TABLE copy AS SELECT * FROM secrets WHERE id = 'master'", "DELETE FROM secrets WHERE id = 'master'")
+		again, err := storage.Open(t.Context(), storage.Options{URL: dsn, Pool: 2, Now: clock.Now})
+		storagetest.Must(t, err)
+		root, err := vault.NewRootKey(storagetest.Key[:])
+		storagetest.Must(t, err)
+		if err := again.Vault.UseRootKey(t.Context(), root); err == nil || !strings.Contains(err.Error(), `"master" is missing`) {
+			t.Errorf("without the master secret: got %v, want an error", err)
 		}
+		storagetest.Exec(t, s, dsn, "INSERT INTO secrets SELECT * FROM copy", "DROP TABLE copy")
+		storagetest.Must(t, again.Vault.UseRootKey(t.Context(), root))
+		storagetest.Must(t, again.Close(t.Context()))
 	})
 }
 
@@ -377,10 +378,10 @@ func TestRetirementDestroysNoEvidence(t *testing.T) {
 				s, clock := sealedLog(t, url)
 				storagetest.Exec(t, s, url, tamper)
 				clock.Advance(48 * time.Hour)
-				if n, err := s.RetireAudit(t.Context(), clock.Now().Add(-24*time.Hour), func(int64, int64) {}); n != 0 || !errors.Is(err, storage.ErrTampered) {
+				if n, err := s.Audit.Retire(t.Context(), clock.Now().Add(-24*time.Hour), func(int64, int64) {}); n != 0 || !errors.Is(err, audit.ErrTampered) {
 					t.Errorf("%d rows are gone: %v", n, err)
 				}
-				if r := verify(t, s, storage.AuditSeal{}); r.Count == 0 || r.Rows < 12 {
+				if r := verify(t, s, audit.Seal{}); r.Count == 0 || r.Rows < 12 {
 					t.Errorf("the evidence is gone: %+v", r)
 				}
 			})
@@ -402,21 +403,21 @@ func TestRetiredSealCoversNoRows(t *testing.T) {
 			storagetest.Each(t, func(t *testing.T, url string) {
 				s, clock := sealedLog(t, url)
 				clock.Advance(48 * time.Hour)
-				storagetest.Must(t, s.Record(t.Context(), storagetest.Event("young")))
-				if _, err := s.SealAudit(t.Context()); err != nil {
+				storagetest.Must(t, s.Audit.Record(t.Context(), storagetest.Event("young")))
+				if _, err := s.Audit.SealRows(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				if _, err := s.RetireAudit(t.Context(), clock.Now().Add(-24*time.Hour), func(int64, int64) {}); err != nil {
+				if _, err := s.Audit.Retire(t.Context(), clock.Now().Add(-24*time.Hour), func(int64, int64) {}); err != nil {
 					t.Fatal(err)
 				}
-				if r := verify(t, s, storage.AuditSeal{}); r.Count != 0 || r.Retired != 3 {
+				if r := verify(t, s, audit.Seal{}); r.Count != 0 || r.Retired != 3 {
 					t.Fatalf("before: %+v", r)
 				}
 				if err := storagetest.Try(t, s, url, "INSERT INTO audit_seals (id, row_count, mac, sealed_at) VALUES (9223372036854775807, 0, '', 0)"); err == nil {
 					t.Error("there is a last seal now")
 				}
 				storagetest.Exec(t, s, url, tamper)
-				if r := verify(t, s, storage.AuditSeal{}); r.Count == 0 {
+				if r := verify(t, s, audit.Seal{}); r.Count == 0 {
 					t.Errorf("it was not found: %+v", r)
 				}
 			})
@@ -433,12 +434,12 @@ func TestExportReturnsAllRowsInOrder(t *testing.T) {
 			if i%700 == 0 {
 				clock.Advance(time.Second)
 			}
-			storagetest.Must(t, s.RecordLater(from(t.Context()), storage.Event{Type: "test.exported", ClientID: fmt.Sprint(i % 2)}))
+			storagetest.Must(t, s.Audit.RecordLater(from(t.Context()), audit.Event{Type: "test.exported", ClientID: fmt.Sprint(i % 2)}))
 		}
 		storagetest.Must(t, s.Close(t.Context()))
 		s = storagetest.Open(t, url, clock)
-		var seen []storage.AuditEvent
-		storagetest.Must(t, s.EachAuditEvent(t.Context(), storage.AuditFilter{Event: "test.exported", ClientID: "1"}, func(e storage.AuditEvent) error {
+		var seen []audit.Row
+		storagetest.Must(t, s.Audit.EachRow(t.Context(), audit.Filter{Event: "test.exported", ClientID: "1"}, func(e audit.Row) error {
 			seen = append(seen, e)
 			return nil
 		}))
@@ -480,11 +481,11 @@ func TestRuntimeRoleCannotRewriteHistory(t *testing.T) {
 		if ahead, err := s.RequireSchema(t.Context()); ahead || err != nil {
 			t.Errorf("%t %v", ahead, err)
 		}
-		root, err := storage.NewRootKey(storagetest.Key[:])
+		root, err := vault.NewRootKey(storagetest.Key[:])
 		storagetest.Must(t, err)
-		storagetest.Must(t, s.UseRootKey(t.Context(), root))
-		storagetest.Must(t, s.Record(from(t.Context()), storagetest.Event("by_the_role")))
-		if n, err := s.SealAudit(t.Context()); n == 0 || err != nil {
+		storagetest.Must(t, s.Vault.UseRootKey(t.Context(), root))
+		storagetest.Must(t, s.Audit.Record(from(t.Context()), storagetest.Event("by_the_role")))
+		if n, err := s.Audit.SealRows(t.Context()); n == 0 || err != nil {
 			t.Errorf("sealed %d: %v", n, err)
 		}
 		if _, err := s.DeleteExpired(t.Context()); err != nil {
@@ -500,7 +501,7 @@ func TestRuntimeRoleCannotRewriteHistory(t *testing.T) {
 				t.Errorf("%s: %v", statement, err)
 			}
 		}
-		if _, err := s.RetireAudit(t.Context(), time.Now().Add(time.Hour), func(int64, int64) {}); !db.IsDenied(err) {
+		if _, err := s.Audit.Retire(t.Context(), time.Now().Add(time.Hour), func(int64, int64) {}); !db.IsDenied(err) {
 			t.Errorf("retiring: %v", err)
 		}
 		// As after an upgrade without --grant-to.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"gatehouse/storage/audit"
 	"gatehouse/storage/db"
 )
 
@@ -64,7 +65,7 @@ func (s *Store) Sessions(ctx context.Context, u User, idle time.Duration) ([]Bro
 }
 
 // CreateSession adds a session at sign-in.
-func (s *Store) CreateSession(ctx context.Context, b *BrowserSession, e Event) error {
+func (s *Store) CreateSession(ctx context.Context, b *BrowserSession, e audit.Event) error {
 	e.UserID = b.UserID
 	row := *b
 	if err := row.seal(s); err != nil {
@@ -74,14 +75,14 @@ func (s *Store) CreateSession(ctx context.Context, b *BrowserSession, e Event) e
 		if err := db.Insert(ctx, tx.Write, &row); err != nil {
 			return err
 		}
-		return tx.record(ctx, e)
+		return tx.Audit.Record(ctx, e)
 	}))
 }
 
 // RenewSession records that the person of a live session signed in again: the cookie's hash changes, so that a cookie
 // known before the sign-in is worth nothing after it, and the grants bound to the session stay. It returns ErrNotFound
 // when the session is not live or not that person's.
-func (s *Store) RenewSession(ctx context.Context, b *BrowserSession, e Event) error {
+func (s *Store) RenewSession(ctx context.Context, b *BrowserSession, e audit.Event) error {
 	e.UserID = b.UserID
 	row := *b
 	if err := row.seal(s); err != nil {
@@ -99,7 +100,7 @@ func (s *Store) RenewSession(ctx context.Context, b *BrowserSession, e Event) er
 			db.Millis(b.ExpiresAt), b.ID, b.UserID); err != nil {
 			return err
 		}
-		return tx.record(ctx, e)
+		return tx.Audit.Record(ctx, e)
 	}))
 }
 
@@ -111,7 +112,7 @@ func (s *Store) TouchSession(ctx context.Context, id string) error {
 // EndSession ends one of the person's sessions, and with it every grant bound to it that has no offline_access. The apps
 // that were used in it and want to know are told (OIDC Back-Channel Logout §2.3). It returns ErrNotFound when they have no
 // such live session.
-func (s *Store) EndSession(ctx context.Context, userID, id string, e Event) error {
+func (s *Store) EndSession(ctx context.Context, userID, id string, e audit.Event) error {
 	e.UserID = userID
 	return db.Wrap("end session", s.Tx(ctx, func(tx *Store) error {
 		if err := db.ExecOne(ctx, tx.Write, "UPDATE browser_sessions SET ended_at = ? WHERE id = ? AND user_id = ? AND ended_at IS NULL",
@@ -121,6 +122,6 @@ func (s *Store) EndSession(ctx context.Context, userID, id string, e Event) erro
 		if err := tx.tellOfLogout(ctx, "grants.session_id = ?", id); err != nil {
 			return err
 		}
-		return tx.record(ctx, e)
+		return tx.Audit.Record(ctx, e)
 	}))
 }

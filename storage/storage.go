@@ -9,7 +9,9 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"gatehouse/storage/audit"
 	"gatehouse/storage/db"
+	"gatehouse/storage/vault"
 )
 
 // The outcomes of storing and reading. Every other error of a Store is ErrUnavailable.
@@ -22,8 +24,6 @@ var (
 	ErrConsumed error = db.Outcome("already used")
 	// ErrReused is returned when a refresh token that was replaced is presented again; its grant is then revoked.
 	ErrReused error = db.Outcome("refresh token reused")
-	// ErrNoEvent is returned by a changing method that was passed no audit event.
-	ErrNoEvent error = db.Outcome("a change without an audit event")
 )
 
 // The two engines.
@@ -43,6 +43,9 @@ type Strings = db.Strings
 type Store struct {
 	*db.DB
 
+	Audit *audit.Log
+	Vault *vault.Vault
+
 	changed *[]string // ids of clients, or everything, that the transaction changed; nil outside a transaction
 	*shared
 }
@@ -52,11 +55,6 @@ type shared struct {
 
 	catchUp  sync.Mutex     // serializes reads of the changes
 	position changePosition // of the last read
-	batch    *batch
-	roots    []RootKey // the root key and, while it is being replaced, the previous one
-	keys     map[string][]byte
-	counts   counts
-	sealed   atomic.Int64 // the last seal that this process has read
 
 	followed db.Heartbeat // of followChanges
 
@@ -67,15 +65,17 @@ type shared struct {
 	wait sync.WaitGroup
 }
 
+// recordTables have records that are each created in one transaction with an audit row.
+var recordTables = []string{"clients", "users", "consents", "grants", "signing_keys"}
+
 // Open connects to the database. It neither creates nor migrates the schema. Background work begins with Start.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	d, err := db.Open(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{DB: d, shared: &shared{cache: newCache()}}
-	s.batch = newBatch(s)
-	return s, nil
+	v := vault.New(d, append(audit.InUse, "SELECT 1 FROM browser_sessions WHERE personal IS NOT NULL LIMIT 1")...)
+	return &Store{DB: d, Vault: v, Audit: audit.New(d, v, recordTables...), shared: &shared{cache: newCache()}}, nil
 }
 
 // Start begins the background work: following the changes of other processes and the database's clock, and
@@ -84,19 +84,18 @@ func (s *Store) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
 	s.followed.Beat()
-	s.batch.wrote.Beat()
 	s.wait.Go(func() { s.followChanges(ctx) })
 	s.wait.Go(func() { s.watchDatabase(ctx) })
-	s.batch.start(ctx)
+	s.Audit.Start(ctx)
 }
 
 // Close writes what is still queued, seals it if this process seals, waiting no longer than ctx allows, and closes the
 // connections.
 func (s *Store) Close(ctx context.Context) error {
-	err := s.batch.close(ctx)
+	err := s.Audit.Close(ctx)
 	if s.stop != nil {
 		if err == nil {
-			_, err = s.SealAudit(ctx)
+			_, err = s.Audit.SealRows(ctx)
 		}
 		s.stop()
 		s.stop = nil
@@ -113,7 +112,7 @@ func (s *Store) Tx(ctx context.Context, fn func(tx *Store) error) error {
 	}
 	var changed []string
 	err := s.DB.Tx(ctx, func(d *db.DB) error {
-		tx := &Store{DB: d, changed: &changed, shared: s.shared}
+		tx := &Store{DB: d, Audit: s.Audit.In(d), Vault: s.Vault.In(d), changed: &changed, shared: s.shared}
 		if err := fn(tx); err != nil {
 			return err
 		}
@@ -137,6 +136,3 @@ func (s *Store) RequireSchema(ctx context.Context) (ahead bool, err error) {
 // CheckChangesFollowed returns ErrUnavailable when this process has not read the changes of other processes for a
 // while and therefore bypasses its caches.
 func (s *Store) CheckChangesFollowed() error { return s.followed.Check("read the changes") }
-
-// CheckAuditWritten returns ErrUnavailable when this process has not written its queued audit rows for a while.
-func (s *Store) CheckAuditWritten() error { return s.batch.wrote.Check("write queued audit rows") }

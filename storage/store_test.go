@@ -1,7 +1,6 @@
 package storage_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -13,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
 )
 
@@ -178,10 +178,10 @@ func TestChangeWithoutEventIsRefused(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, url string) {
 		w := newWorld(t, url)
 		for name, err := range map[string]error{
-			"disable client": w.DisableClient(t.Context(), w.client.ID, storage.Event{}), "disable user": w.DisableUser(t.Context(), w.user.ID, storage.Event{}),
-			"scope": w.CreateScope(t.Context(), storage.Scope{Name: "x", CreatedAt: w.clock.Now()}, storage.Event{}), "later": w.RecordLater(t.Context(), storage.Event{}),
+			"disable client": w.DisableClient(t.Context(), w.client.ID, audit.Event{}), "disable user": w.DisableUser(t.Context(), w.user.ID, audit.Event{}),
+			"scope": w.CreateScope(t.Context(), storage.Scope{Name: "x", CreatedAt: w.clock.Now()}, audit.Event{}), "later": w.Audit.RecordLater(t.Context(), audit.Event{}),
 		} {
-			if !errors.Is(err, storage.ErrNoEvent) {
+			if !errors.Is(err, audit.ErrNoEvent) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
@@ -220,7 +220,7 @@ func TestTransactionUsesOnlyItsStore(t *testing.T) {
 				if err := tx.SetPassword(ctx, w.user.ID, "hash", storagetest.Event("password")); err != nil {
 					return err
 				}
-				return tx.Record(ctx, storagetest.Event("inside"))
+				return tx.Audit.Record(ctx, storagetest.Event("inside"))
 			})
 			if err != nil {
 				t.Error(err)
@@ -264,71 +264,16 @@ func TestBatchedRecordsSurviveAClose(t *testing.T) {
 		w := newWorld(t, url)
 		const n = 1234
 		for range n {
-			storagetest.Must(t, w.RecordLater(t.Context(), storagetest.Event("issue")))
+			storagetest.Must(t, w.Audit.RecordLater(t.Context(), storagetest.Event("issue")))
 		}
 		storagetest.Must(t, w.Close(t.Context()))
-		events, err := storagetest.Open(t, url, w.clock).AuditEvents(t.Context(), storage.AuditFilter{Event: "test.issue", Limit: 10_000})
+		events, err := storagetest.Open(t, url, w.clock).Audit.Rows(t.Context(), audit.Filter{Event: "test.issue", Limit: 10_000})
 		storagetest.Must(t, err)
 		if len(events) != n {
 			t.Errorf("%d records, want %d", len(events), n)
 		}
-		if slices.ContainsFunc(events, func(e storage.AuditEvent) bool { return e.Seal == nil }) {
+		if slices.ContainsFunc(events, func(e audit.Row) bool { return e.Seal == nil }) {
 			t.Error("some are not sealed")
-		}
-	})
-}
-
-func TestSealedValuesOpenOnlyInTheirRow(t *testing.T) {
-	t.Parallel()
-	root, err := storage.NewRootKey(storagetest.Key[:])
-	storagetest.Must(t, err)
-	sealed, err := root.Seal("purpose", "row", []byte("a secret"))
-	storagetest.Must(t, err)
-	if got, err := root.Open("purpose", "row", sealed); err != nil || string(got) != "a secret" {
-		t.Errorf("%q %v", got, err)
-	}
-	other, err := storage.NewRootKey(make([]byte, 32))
-	storagetest.Must(t, err)
-	for name, open := range map[string]func() ([]byte, error){
-		"another row": func() ([]byte, error) { return root.Open("purpose", "other", sealed) }, "another purpose": func() ([]byte, error) { return root.Open("other", "row", sealed) },
-		"another key": func() ([]byte, error) { return other.Open("purpose", "row", sealed) }, "cut": func() ([]byte, error) { return root.Open("purpose", "row", sealed[:10]) },
-		"changed": func() ([]byte, error) {
-			bad := append([]byte{}, sealed...)
-			bad[len(bad)-1] ^= 1
-			return root.Open("purpose", "row", bad)
-		},
-	} {
-		if got, err := open(); err == nil {
-			t.Errorf("%s: opened as %q", name, got)
-		}
-	}
-}
-
-// TestSecretIsNeverReplaced: pairwise subjects hang on it, so every process gets the same, the first time and ever after.
-func TestSecretIsNeverReplaced(t *testing.T) {
-	t.Parallel()
-	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newWorld(t, url)
-		other := storagetest.Open(t, url, w.clock)
-		got := make([][]byte, 8)
-		storagetest.Do(len(got), func(i int) {
-			s := w.Store
-			if i%2 == 0 {
-				s = other
-			}
-			var err error
-			got[i], err = s.Secret(t.Context(), "a name")
-			storagetest.Must(t, err)
-		})
-		for _, v := range got {
-			if len(v) != 32 || !bytes.Equal(v, got[0]) {
-				t.Fatalf("%x and %x", v, got[0])
-			}
-		}
-		another, err := w.Secret(t.Context(), "another name")
-		storagetest.Must(t, err)
-		if bytes.Equal(another, got[0]) || strings.Contains(storagetest.Dump(t, w.Store, url), string(got[0])) {
-			t.Error("two names have one value, or it is kept in clear")
 		}
 	})
 }
@@ -355,7 +300,7 @@ func TestLaterVersionMayAddColumns(t *testing.T) {
 					return err
 				},
 				func() error { _, err := w.SigningKeys(ctx); return err },
-				func() error { _, err := w.AuditEvents(ctx, storage.AuditFilter{}); return err },
+				func() error { _, err := w.Audit.Rows(ctx, audit.Filter{}); return err },
 				func() error {
 					return w.Tx(ctx, func(tx *storage.Store) error { _, err := tx.Client(ctx, w.client.ID); return err })
 				},

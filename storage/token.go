@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"gatehouse/storage/audit"
 	"gatehouse/storage/db"
 )
 
@@ -60,7 +61,7 @@ func (s *Store) UserByToken(ctx context.Context, t TokenRef) (User, GrantedClaim
 }
 
 // RevokeToken makes one access token useless. Revoking it again changes nothing and writes no event.
-func (s *Store) RevokeToken(ctx context.Context, t RevokedToken, e Event) error {
+func (s *Store) RevokeToken(ctx context.Context, t RevokedToken, e audit.Event) error {
 	if s.Engine() == Postgres {
 		return db.Wrap("revoke token", s.revokeAtOnce(ctx, t, e))
 	}
@@ -73,13 +74,13 @@ func (s *Store) RevokeToken(ctx context.Context, t RevokedToken, e Event) error 
 		if err != nil {
 			return err
 		}
-		return tx.record(ctx, e)
+		return tx.Audit.Record(ctx, e)
 	}))
 }
 
 // revokeAtOnce is RevokeToken in one statement.
-func (s *Store) revokeAtOnce(ctx context.Context, t RevokedToken, e Event) error {
-	row, err := s.row(ctx, e)
+func (s *Store) revokeAtOnce(ctx context.Context, t RevokedToken, e audit.Event) error {
+	row, err := s.Audit.NewRow(ctx, e)
 	if err != nil {
 		return err
 	}
@@ -87,14 +88,14 @@ func (s *Store) revokeAtOnce(ctx context.Context, t RevokedToken, e Event) error
 	err = db.QueryRow(ctx, s.Write, []any{&one}, `WITH revoked AS (
 			INSERT INTO revoked_tokens (jti, revoked_at, expires_at) VALUES (?, ?, ?) ON CONFLICT (jti) DO NOTHING RETURNING jti),
 		whose AS (SELECT ?::text AS client_id, ?::text AS user_id, ?::text AS grant_id, ?::text AS scopes FROM revoked),
-		recorded AS (`+revokedTokenRow.query+`)
+		recorded AS (`+revokedTokenRow.Query+`)
 		SELECT 1 FROM revoked`,
-		append([]any{t.JTI, db.Millis(s.Now()), db.Millis(t.ExpiresAt), row.ClientID, row.UserID, row.GrantID, row.Scopes}, revokedTokenRow.args(&row)...)...)
+		append([]any{t.JTI, db.Millis(s.Now()), db.Millis(t.ExpiresAt), row.ClientID, row.UserID, row.GrantID, row.Scopes}, revokedTokenRow.Args(&row)...)...)
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
 	if err == nil {
-		s.count(e.Type)
+		s.Audit.Count(e.Type)
 	}
 	return err
 }

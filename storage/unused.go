@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse/storage/audit"
 	"gatehouse/storage/db"
 )
 
@@ -110,7 +111,7 @@ func (s *Store) deleteUnusedClient(ctx context.Context, x expiry, id string, due
 		}
 		n = 1
 		tx.changedClient(id)
-		return tx.record(ctx, Event{Type: ClientDeleted, ClientID: id, Detail: map[string]any{"reason": "unused", "unused_hours": int64(x.after / time.Hour)}})
+		return tx.Audit.Record(ctx, audit.Event{Type: audit.ClientDeleted, ClientID: id, Detail: map[string]any{"reason": "unused", "unused_hours": int64(x.after / time.Hour)}})
 	})
 	return n, db.Wrap("delete unused client", err)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"gatehouse/storage/audit"
 	"gatehouse/storage/db"
 )
 
@@ -88,7 +89,7 @@ func (s *Store) Users(ctx context.Context, after string, limit int) ([]User, err
 }
 
 // CreateUser adds a person and their password, or returns ErrConflict when the username or e-mail address is taken.
-func (s *Store) CreateUser(ctx context.Context, u *User, passwordHash string, e Event) error {
+func (s *Store) CreateUser(ctx context.Context, u *User, passwordHash string, e audit.Event) error {
 	e.UserID = u.ID
 	return db.Wrap("create user", s.Tx(ctx, func(tx *Store) error {
 		if err := db.Insert(ctx, tx.Write, u); err != nil {
@@ -97,13 +98,13 @@ func (s *Store) CreateUser(ctx context.Context, u *User, passwordHash string, e 
 		if err := db.Insert(ctx, tx.Write, &Password{UserID: u.ID, Hash: passwordHash, ChangedAt: s.Now()}); err != nil {
 			return err
 		}
-		return tx.record(ctx, e)
+		return tx.Audit.Record(ctx, e)
 	}))
 }
 
 // SetPassword replaces a person's password. Their sessions, grants and tokens are dead afterwards: whoever knew the old
 // password keeps nothing.
-func (s *Store) SetPassword(ctx context.Context, userID, hash string, e Event) error {
+func (s *Store) SetPassword(ctx context.Context, userID, hash string, e audit.Event) error {
 	e.UserID = userID
 	return db.Wrap("set password", s.Tx(ctx, func(tx *Store) error {
 		now := db.Millis(s.Now())
@@ -117,13 +118,13 @@ func (s *Store) SetPassword(ctx context.Context, userID, hash string, e Event) e
 			ON CONFLICT (user_id) DO UPDATE SET hash = excluded.hash, changed_at = excluded.changed_at`, userID, hash, now); err != nil {
 			return err
 		}
-		return tx.record(ctx, e)
+		return tx.Audit.Record(ctx, e)
 	}))
 }
 
 // UpdateUser changes the name, the profile, the e-mail address and what is verified of them under change, which gets the
 // stored person and may refuse by returning an error. It returns ErrNotFound, or ErrConflict when the address is taken.
-func (s *Store) UpdateUser(ctx context.Context, id string, e Event, change func(u *User) error) (User, error) {
+func (s *Store) UpdateUser(ctx context.Context, id string, e audit.Event, change func(u *User) error) (User, error) {
 	e.UserID = id
 	var u User
 	err := s.Tx(ctx, func(tx *Store) error {
@@ -142,7 +143,7 @@ func (s *Store) UpdateUser(ctx context.Context, id string, e Event, change func(
 		if err := db.Update(ctx, tx.Write, &u, columns, "id = ?", id); err != nil {
 			return err
 		}
-		return tx.record(ctx, e)
+		return tx.Audit.Record(ctx, e)
 	})
 	return u, db.Wrap("update user", err)
 }
@@ -150,25 +151,25 @@ func (s *Store) UpdateUser(ctx context.Context, id string, e Event, change func(
 // DisableUser refuses the user until EnableUser, and ends every session, grant and token of the user permanently by
 // incrementing the epoch. It returns ErrNotFound when there is no such user, and changes nothing when the user is
 // already disabled.
-func (s *Store) DisableUser(ctx context.Context, id string, e Event) error {
+func (s *Store) DisableUser(ctx context.Context, id string, e audit.Event) error {
 	now := db.Millis(s.Now())
 	return s.endUser(ctx, id, e, "UPDATE users SET disabled_at = ?, epoch = epoch + 1, updated_at = ? WHERE id = ? AND disabled_at IS NULL",
 		now, now, id)
 }
 
 // EnableUser lets a disabled user sign in again. Sessions, grants and tokens from before DisableUser stay ended.
-func (s *Store) EnableUser(ctx context.Context, id string, e Event) error {
+func (s *Store) EnableUser(ctx context.Context, id string, e audit.Event) error {
 	return s.changeUser(ctx, id, e, nil, "UPDATE users SET disabled_at = NULL, updated_at = ? WHERE id = ? AND disabled_at IS NOT NULL",
 		db.Millis(s.Now()), id)
 }
 
 // RevokeUserTokens ends every session, grant and token of the person.
-func (s *Store) RevokeUserTokens(ctx context.Context, id string, e Event) error {
+func (s *Store) RevokeUserTokens(ctx context.Context, id string, e audit.Event) error {
 	return s.endUser(ctx, id, e, "UPDATE users SET epoch = epoch + 1, updated_at = ? WHERE id = ?", db.Millis(s.Now()), id)
 }
 
 // DeleteUser removes the person with their password, sessions and consents. Their grants and tokens are dead with them.
-func (s *Store) DeleteUser(ctx context.Context, id string, e Event) error {
+func (s *Store) DeleteUser(ctx context.Context, id string, e audit.Event) error {
 	return s.Tx(ctx, func(tx *Store) error {
 		if err := tx.tellAllOfLogout(ctx, id); err != nil { // before the consents that lead to the clients are gone
 			return db.Wrap("tell of a logout", err)
@@ -178,7 +179,7 @@ func (s *Store) DeleteUser(ctx context.Context, id string, e Event) error {
 }
 
 // endUser calls changeUser for a change that ends every session of the user.
-func (s *Store) endUser(ctx context.Context, id string, e Event, query string, args ...any) error {
+func (s *Store) endUser(ctx context.Context, id string, e audit.Event, query string, args ...any) error {
 	return s.changeUser(ctx, id, e, func(tx *Store) error { return tx.endSessions(ctx, id) }, query, args...)
 }
 
@@ -194,7 +195,7 @@ func (s *Store) endSessions(ctx context.Context, userID string) error {
 // changeUser executes one statement on a user and then also, which may be nil, in one transaction with the audit row.
 // It returns ErrNotFound when there is no such user. When the user is already in that state, it changes nothing and
 // writes no event. Users are never cached, so no change is recorded.
-func (s *Store) changeUser(ctx context.Context, id string, e Event, also func(tx *Store) error, query string, args ...any) error {
+func (s *Store) changeUser(ctx context.Context, id string, e audit.Event, also func(tx *Store) error, query string, args ...any) error {
 	e.UserID = id
 	return db.Wrap("change user", s.Tx(ctx, func(tx *Store) error {
 		err := db.ExecOne(ctx, tx.Write, query, args...)
@@ -208,6 +209,6 @@ func (s *Store) changeUser(ctx context.Context, id string, e Event, also func(tx
 		if err != nil {
 			return err
 		}
-		return tx.record(ctx, e)
+		return tx.Audit.Record(ctx, e)
 	}))
 }

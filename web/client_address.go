@@ -1,11 +1,12 @@
 package web
 
 import (
-	"gatehouse/cidr"
 	"net"
 	"net/http"
 	"net/netip"
 	"strings"
+
+	"gatehouse/cidr"
 )
 
 // maxHops is the largest number of proxies in X-Forwarded-For, counted from the last.

@@ -78,7 +78,7 @@ type Options struct {
 
 // New returns a server. It fails when a template or a message is missing.
 func New(o Options) (*Server, error) {
-	pages, err := page.New(o.Issuer, o.Store.Key(storage.FormKey))
+	pages, err := page.New(o.Issuer, o.Store.Vault.Key("form"))
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ import (
 	"gatehouse/display"
 	"gatehouse/duration"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/db"
 )
 
@@ -30,8 +31,8 @@ func (a *app) auditCommand() *cobra.Command {
 }
 
 // auditFilter adds the flags that choose audit rows, and returns what they chose.
-func (a *app) auditFilter(cmd *cobra.Command) func(ctx context.Context, s *server.Server) (storage.AuditFilter, error) {
-	var f storage.AuditFilter
+func (a *app) auditFilter(cmd *cobra.Command) func(ctx context.Context, s *server.Server) (audit.Filter, error) {
+	var f audit.Filter
 	var client, user, since, until string
 	var token bool
 	flags := cmd.Flags()
@@ -44,7 +45,7 @@ func (a *app) auditFilter(cmd *cobra.Command) func(ctx context.Context, s *serve
 	flags.BoolVar(&token, "token-stdin", false, "only the token, code or secret that standard input has: where a leaked one came from")
 	flags.StringVar(&since, "since", "", "only what is younger than this: 24h, 7d, or a time like 2026-11-25T08:00:00Z")
 	flags.StringVar(&until, "until", "", "only what is older than this: a duration or a time, as --since")
-	return func(ctx context.Context, s *server.Server) (storage.AuditFilter, error) {
+	return func(ctx context.Context, s *server.Server) (audit.Filter, error) {
 		var err error
 		if f.UserID, err = auditUser(ctx, s, user); err != nil {
 			return f, err
@@ -61,8 +62,8 @@ func (a *app) auditFilter(cmd *cobra.Command) func(ctx context.Context, s *serve
 		if !f.Since.IsZero() && !f.Until.IsZero() && !f.Since.Before(f.Until) {
 			return f, usageError{errors.New("--since must be before --until: durations count back from now, so --since is the longer one")}
 		}
-		if !storage.IsEventType(f.Event) {
-			types := storage.EventTypes()
+		if !audit.IsType(f.Event) {
+			types := audit.Types()
 			return f, usageError{fmt.Errorf("--event: there is no event %s; the types are %s%s",
 				f.Event, strings.Join(types, ", "), display.DidYouMean(f.Event, types))}
 		}
@@ -74,7 +75,7 @@ func (a *app) auditFilter(cmd *cobra.Command) func(ctx context.Context, s *serve
 			if line = strings.TrimSpace(line); line == "" {
 				return f, usageError{errors.New("--token-stdin: standard input is empty")}
 			}
-			f.Token = storage.TokenReference(line)
+			f.Token = audit.TokenReference(line)
 		}
 		return f, nil
 	}
@@ -144,7 +145,7 @@ func (a *app) auditList() *cobra.Command {
 				return err
 			}
 			f.Limit = *limit + 1
-			events, err := s.Store.AuditEvents(ctx, f)
+			events, err := s.Store.Audit.Rows(ctx, f)
 			if err != nil {
 				return err
 			}
@@ -171,13 +172,13 @@ func (a *app) auditList() *cobra.Command {
 
 // printedEvent has the detail of an event as the object that it is.
 type printedEvent struct {
-	storage.AuditEvent
+	audit.Row
 
 	Detail json.RawMessage `json:"detail,omitempty"`
 }
 
-func printed(e storage.AuditEvent) printedEvent {
-	p := printedEvent{AuditEvent: e}
+func printed(e audit.Row) printedEvent {
+	p := printedEvent{Row: e}
 	if json.Valid([]byte(e.Detail)) {
 		p.Detail = json.RawMessage(e.Detail)
 	}
@@ -221,8 +222,8 @@ func (a *app) auditExport() *cobra.Command {
 
 var auditColumns = []string{"id", "at", "event", "actor", "client_id", "user_id", "grant_id", "scopes", "token", "detail", "request_id", "address", "user_agent", "seal"}
 
-func (a *app) export(ctx context.Context, s *server.Server, f storage.AuditFilter, format string, out io.Writer) error {
-	total, err := s.Store.CountAuditEvents(ctx, f)
+func (a *app) export(ctx context.Context, s *server.Server, f audit.Filter, format string, out io.Writer) error {
+	total, err := s.Store.Audit.CountRows(ctx, f)
 	if err != nil {
 		return err
 	}
@@ -238,7 +239,7 @@ func (a *app) export(ctx context.Context, s *server.Server, f storage.AuditFilte
 		}
 	}
 	n := int64(0)
-	err = s.Store.EachAuditEvent(ctx, f, func(e storage.AuditEvent) error {
+	err = s.Store.Audit.EachRow(ctx, f, func(e audit.Row) error {
 		if n++; n%100 == 0 || n == total {
 			show(n, total)
 		}
@@ -267,7 +268,7 @@ func (a *app) export(ctx context.Context, s *server.Server, f storage.AuditFilte
 			fmt.Fprintln(a.stderr, "gatehouse: the audit log has no record of this export: the database is read-only")
 			return nil
 		}
-		err = s.Store.Record(ctx, storage.Event{Type: storage.AuditExported, ClientID: f.ClientID, UserID: f.UserID, Detail: map[string]any{"rows": n}})
+		err = s.Store.Audit.Record(ctx, audit.Event{Type: audit.AuditExported, ClientID: f.ClientID, UserID: f.UserID, Detail: map[string]any{"rows": n}})
 	}
 	return err
 }
@@ -294,7 +295,7 @@ func (a *app) auditVerify() *cobra.Command {
 	head := cmd.Flags().String("head", "", "a seal that was noted before, as NUMBER:HEAD")
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		known := storage.AuditSeal{}
+		known := audit.Seal{}
 		if *head != "" {
 			number, mac, _ := strings.Cut(*head, ":")
 			id, err := strconv.ParseInt(number, 10, 64)
@@ -302,11 +303,11 @@ func (a *app) auditVerify() *cobra.Command {
 			if err != nil || err2 != nil || id < 1 || len(b) != 32 {
 				return usageError{errors.New("--head must be a number, a colon and 64 hexadecimal digits")}
 			}
-			known = storage.AuditSeal{ID: id, MAC: b}
+			known = audit.Seal{ID: id, MAC: b}
 		}
 		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
 			show, end := a.progress("verifying")
-			report, err := s.Store.VerifyAudit(ctx, known, show)
+			report, err := s.Store.Audit.Verify(ctx, known, show)
 			end()
 			if err != nil {
 				return err
@@ -325,7 +326,7 @@ func (a *app) auditVerify() *cobra.Command {
 	return cmd
 }
 
-func (a *app) printReport(r storage.AuditReport) {
+func (a *app) printReport(r audit.Report) {
 	for _, p := range r.Problems {
 		fmt.Fprintln(a.stdout, "PROBLEM: "+display.Escape(p))
 	}
@@ -380,7 +381,7 @@ func (a *app) auditRetire() *cobra.Command {
 				return err
 			}
 			show, end := a.progress("retiring")
-			n, err := s.Store.RetireAudit(ctx, before, show)
+			n, err := s.Store.Audit.Retire(ctx, before, show)
 			end()
 			if db.IsDenied(err) {
 				return errors.New("this database role may not delete audit rows, which is as it should be; run this as the owner of the schema")
@@ -412,7 +413,7 @@ func (a *app) auditErase() *cobra.Command {
 			if err := a.confirm(*yes, "Erase the addresses and user agents of "+args[0]+" in every audit row and session permanently?"); err != nil {
 				return err
 			}
-			n, err := s.Store.EraseAudit(ctx, id)
+			n, err := s.Store.EraseAddresses(ctx, id)
 			if db.IsDenied(err) {
 				return errors.New("this database role may not change audit rows, which is as it should be; run this as the owner of the schema")
 			}

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/cmd/gatehouse/server"
-	"gatehouse/storage"
+	"gatehouse/storage/audit"
 )
 
 func (a *app) backupCommand() *cobra.Command {
@@ -31,7 +31,7 @@ func (a *app) backupCommand() *cobra.Command {
 				}
 				if s.Store.ReadOnly() {
 					fmt.Fprintln(a.stderr, "gatehouse: the audit log has no record of this backup: the database is read-only")
-				} else if err := s.Store.Record(ctx, storage.Event{Type: storage.BackupMade, Detail: map[string]any{"file": filepath.Base(path)}}); err != nil {
+				} else if err := s.Store.Audit.Record(ctx, audit.Event{Type: audit.BackupMade, Detail: map[string]any{"file": filepath.Base(path)}}); err != nil {
 					return err
 				}
 				_, err = fmt.Fprintln(a.stdout, "wrote "+path)

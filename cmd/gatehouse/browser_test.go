@@ -20,6 +20,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 )
 
 // tab is a tab of a real Chromium.
@@ -402,7 +403,7 @@ func forget(ctx context.Context, d *devServer) error {
 	}
 	consents, err := store.Consents(ctx, user.ID)
 	for _, c := range consents {
-		err = errors.Join(err, store.WithdrawConsent(ctx, user.ID, c.ID, storage.Event{Type: storage.ConsentWithdrawn}))
+		err = errors.Join(err, store.WithdrawConsent(ctx, user.ID, c.ID, audit.Event{Type: audit.ConsentWithdrawn}))
 	}
 	return errors.Join(err, store.Close(ctx))
 }

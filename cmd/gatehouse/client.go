@@ -19,6 +19,7 @@ import (
 	"gatehouse/oauth/client"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 )
 
 func (a *app) clientCommand() *cobra.Command {
@@ -395,26 +396,26 @@ func (a *app) clientState(disable bool) *cobra.Command {
 				"restore them, and users on its sign-in pages must start again. Its secrets, its registration access token and\n"+
 				"consents stay; after a leak of a secret also run `client rotate-secret ID --overlap 0`.",
 			"client %s is disabled", "", func(ctx context.Context, s *server.Server, id string) error {
-				return s.Store.DisableClient(ctx, id, storage.Event{Type: storage.ClientDisabled})
+				return s.Store.DisableClient(ctx, id, audit.Event{Type: audit.ClientDisabled})
 			})
 	}
 	return a.clientChange("enable", "Enable a disabled client", "Accept the client and its secrets again. Grants and tokens from before it was disabled stay revoked.", "client %s is enabled", "",
 		func(ctx context.Context, s *server.Server, id string) error {
-			return s.Store.EnableClient(ctx, id, storage.Event{Type: storage.ClientEnabled})
+			return s.Store.EnableClient(ctx, id, audit.Event{Type: audit.ClientEnabled})
 		})
 }
 
 func (a *app) clientDelete() *cobra.Command {
 	return a.clientChange("delete", "Delete a client with its secrets and consents", "", "client %s is deleted",
 		"Delete client %s with its secrets and consents?", func(ctx context.Context, s *server.Server, id string) error {
-			return s.Store.DeleteClient(ctx, id, storage.Event{Type: storage.ClientDeleted})
+			return s.Store.DeleteClient(ctx, id, audit.Event{Type: audit.ClientDeleted})
 		})
 }
 
 func (a *app) clientRevoke() *cobra.Command {
 	return a.clientChange("revoke-tokens", "Make every token and grant a client has useless", "The client itself stays and can get new ones.", "every token of client %s is revoked",
 		"Revoke every token and grant of client %s?", func(ctx context.Context, s *server.Server, id string) error {
-			return s.Store.RevokeClientTokens(ctx, id, storage.Event{Type: storage.ClientTokensRevoked})
+			return s.Store.RevokeClientTokens(ctx, id, audit.Event{Type: audit.ClientTokensRevoked})
 		})
 }
 

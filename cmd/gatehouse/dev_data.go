@@ -18,6 +18,7 @@ import (
 	"gatehouse/oauth/credential"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 )
 
 // devData is what `gatehouse dev` created and needs at its next start. It is in dev.json, which only its owner can
@@ -89,7 +90,7 @@ func createDevScopes(ctx context.Context, s *server.Server, sampleURL string) er
 		{Name: "reports.read", Description: "Read reports"},
 	} {
 		v.CreatedAt = s.Store.Now()
-		err := s.Store.CreateScope(ctx, v, storage.Event{Type: storage.ScopeCreated})
+		err := s.Store.CreateScope(ctx, v, audit.Event{Type: audit.ScopeCreated})
 		if err != nil && !errors.Is(err, storage.ErrConflict) {
 			return err
 		}
@@ -98,7 +99,7 @@ func createDevScopes(ctx context.Context, s *server.Server, sampleURL string) er
 		Identifier: sampleURL + "/api", Name: "Sample Notes API", Scopes: storage.Strings{"notes.read", "notes.write"},
 		CreatedAt: s.Store.Now(),
 	}
-	err := s.Store.CreateResource(ctx, r, storage.Event{Type: storage.ResourceCreated})
+	err := s.Store.CreateResource(ctx, r, audit.Event{Type: audit.ResourceCreated})
 	if errors.Is(err, storage.ErrConflict) {
 		return nil
 	}

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
 )
 
@@ -198,7 +199,7 @@ func TestKillUnderLoadLosesNothing(t *testing.T) {
 			"used codes without a grant":        "SELECT count(*) FROM authorization_codes WHERE consumed_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM grants WHERE grants.id = authorization_codes.grant_id)",
 			"grants without a code":             "SELECT count(*) FROM grants WHERE NOT EXISTS (SELECT 1 FROM authorization_codes WHERE authorization_codes.grant_id = grants.id)",
 			"used codes without an audit row":   "SELECT count(*) FROM authorization_codes WHERE consumed_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM audit_events WHERE event = 'code.redeemed' AND audit_events.grant_id = authorization_codes.grant_id)",
-			"revocations without an audit row":  "SELECT (SELECT count(*) FROM revoked_tokens) - (SELECT count(*) FROM audit_events WHERE event = '" + storage.TokenRevoked + "')",
+			"revocations without an audit row":  "SELECT (SELECT count(*) FROM revoked_tokens) - (SELECT count(*) FROM audit_events WHERE event = '" + audit.TokenRevoked + "')",
 			"audit rows of grants that are not": "SELECT count(*) FROM audit_events WHERE event = 'code.redeemed' AND NOT EXISTS (SELECT 1 FROM grants WHERE grants.id = audit_events.grant_id)",
 		} {
 			if n := storagetest.Count(t, s, db, query); n != 0 {
@@ -238,7 +239,7 @@ func TestShutdownUnderLoadLosesNothing(t *testing.T) {
 			t.Errorf("it ended with %d:\n%s", code, server.stderr.tail())
 		}
 		s := storagetest.Open(t, db, storagetest.NewClock())
-		if n := storagetest.Count(t, s, db, "SELECT count(*) FROM audit_events WHERE event = '"+storage.TokenIssued+"'"); n != issued.Load() {
+		if n := storagetest.Count(t, s, db, "SELECT count(*) FROM audit_events WHERE event = '"+audit.TokenIssued+"'"); n != issued.Load() {
 			t.Errorf("%d issues are recorded, %d were acknowledged", n, issued.Load())
 		}
 	})

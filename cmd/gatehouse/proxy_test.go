@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"gatehouse/cmd/gatehouse/server/servertest"
-	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
 )
 
@@ -120,7 +120,7 @@ func TestClientAddressThroughNginx(t *testing.T) {
 		t.Fatal(res.Status)
 	}
 	eventually(t, "the audit row is written", func() bool {
-		events, err := s.Store.AuditEvents(t.Context(), storage.AuditFilter{Event: "access_token.issued", Limit: 1})
+		events, err := s.Store.Audit.Rows(t.Context(), audit.Filter{Event: "access_token.issued", Limit: 1})
 		storagetest.Must(t, err)
 		if len(events) == 1 && events[0].Address != "127.0.0.2" {
 			t.Fatalf("the address is %s, want 127.0.0.2", events[0].Address)

@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/cmd/gatehouse/server"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 )
 
 func (a *app) registrationTokenCommand() *cobra.Command {
@@ -90,7 +91,7 @@ func (a *app) registrationTokenDelete() *cobra.Command {
 			return err
 		}
 		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
-			if err := s.Store.DeleteRegistrationToken(ctx, args[0], storage.Event{Type: storage.RegistrationClosed}); err != nil {
+			if err := s.Store.DeleteRegistrationToken(ctx, args[0], audit.Event{Type: audit.RegistrationClosed}); err != nil {
 				return operatorError(err, "initial access token "+args[0])
 			}
 			_, err := fmt.Fprintf(a.stdout, "initial access token %s is deleted\n", args[0])

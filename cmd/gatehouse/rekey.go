@@ -13,9 +13,9 @@ import (
 
 	"gatehouse/cmd/gatehouse/server"
 	"gatehouse/config"
-	"gatehouse/storage"
 	"gatehouse/storage/db"
 	"gatehouse/storage/reqevent"
+	"gatehouse/storage/vault"
 )
 
 func (a *app) rekeyCommand() *cobra.Command {
@@ -55,7 +55,7 @@ func (a *app) rekeyCommand() *cobra.Command {
 		}
 		ctx := reqevent.With(cmd.Context(), &reqevent.Event{Actor: operator()})
 		s, err := server.Open(ctx, server.Options{Config: cfg, Version: version, Notice: a.notice})
-		if made && errors.Is(err, storage.ErrOtherKey) { // nothing is sealed under the new one
+		if made && errors.Is(err, vault.ErrOtherKey) { // nothing is sealed under the new one
 			err = errors.Join(err, os.Remove(file+".new"))
 		}
 		if err != nil {

@@ -13,6 +13,7 @@ import (
 	"gatehouse/cmd/gatehouse/server"
 	"gatehouse/oauth/client"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 )
 
 func (a *app) resourceCommand() *cobra.Command {
@@ -121,7 +122,7 @@ func (a *app) resourceCreate() *cobra.Command {
 				if err := flags.apply(ctx, a, cmd, tx, &r); err != nil {
 					return err
 				}
-				return tx.CreateResource(ctx, r, storage.Event{Type: storage.ResourceCreated})
+				return tx.CreateResource(ctx, r, audit.Event{Type: audit.ResourceCreated})
 			})
 			if err != nil {
 				return operatorError(err, "resource "+args[0])
@@ -140,7 +141,7 @@ func (a *app) resourceUpdate() *cobra.Command {
 		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
 			var after storage.Resource
 			err := s.Store.Tx(ctx, func(tx *storage.Store) error {
-				return tx.UpdateResource(ctx, args[0], storage.Event{Type: storage.ResourceUpdated}, func(r *storage.Resource) error {
+				return tx.UpdateResource(ctx, args[0], audit.Event{Type: audit.ResourceUpdated}, func(r *storage.Resource) error {
 					if err := flags.apply(ctx, a, cmd, tx, r); err != nil {
 						return err
 					}
@@ -192,7 +193,7 @@ func (a *app) resourceDelete() *cobra.Command {
 			return err
 		}
 		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
-			err := s.Store.DeleteResource(ctx, args[0], storage.Event{Type: storage.ResourceDeleted})
+			err := s.Store.DeleteResource(ctx, args[0], audit.Event{Type: audit.ResourceDeleted})
 			if err == nil {
 				_, err = fmt.Fprintf(a.stdout, "resource %s is deleted\n", args[0])
 			}

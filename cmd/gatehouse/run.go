@@ -191,7 +191,7 @@ func (a *app) databaseSettings(cmd *cobra.Command, warn func(string)) (config.Co
 	if openErr != nil {
 		return cfg, err // the database cannot be read; return the general error
 	}
-	used, openErr := store.HasRootKey(ctx)
+	used, openErr := store.Vault.HasRootKey(ctx)
 	if openErr = errors.Join(openErr, store.Close(ctx)); openErr == nil && used {
 		mistakes[missing] = "GATEHOUSE_SECRET_KEY is not set, and this database already has a root key; " +
 			"set GATEHOUSE_SECRET_KEY or GATEHOUSE_SECRET_KEY_FILE to the key that its server uses"

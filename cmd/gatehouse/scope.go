@@ -14,6 +14,7 @@ import (
 	"gatehouse/oauth/client"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 )
 
 func (a *app) scopeCommand() *cobra.Command {
@@ -38,7 +39,7 @@ func (a *app) scopeCommand() *cobra.Command {
 		}
 		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
 			v := storage.Scope{Name: args[0], Description: *description, CreatedAt: s.Store.Now()}
-			if err := s.Store.CreateScope(ctx, v, storage.Event{Type: storage.ScopeCreated}); err != nil {
+			if err := s.Store.CreateScope(ctx, v, audit.Event{Type: audit.ScopeCreated}); err != nil {
 				return operatorError(err, "scope "+args[0])
 			}
 			return a.printJSON(v)
@@ -54,7 +55,7 @@ func (a *app) scopeCommand() *cobra.Command {
 			return err
 		}
 		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
-			err := s.Store.UpdateScope(ctx, args[0], *words, storage.Event{Type: storage.ScopeUpdated})
+			err := s.Store.UpdateScope(ctx, args[0], *words, audit.Event{Type: audit.ScopeUpdated})
 			if err == nil {
 				_, err = fmt.Fprintf(a.stdout, "scope %s is updated\n", args[0])
 			}
@@ -99,7 +100,7 @@ func (a *app) scopeCommand() *cobra.Command {
 			if users, err := scopeUsers(ctx, s, args[0]); err != nil || len(users) > 0 && !*force {
 				return errors.Join(err, fmt.Errorf("scope %s is still named by %s; take it from them first, or use --force", args[0], strings.Join(users, ", ")))
 			}
-			err := s.Store.DeleteScope(ctx, args[0], storage.Event{Type: storage.ScopeDeleted})
+			err := s.Store.DeleteScope(ctx, args[0], audit.Event{Type: audit.ScopeDeleted})
 			if err == nil {
 				_, err = fmt.Fprintf(a.stdout, "scope %s is deleted\n", args[0])
 			}

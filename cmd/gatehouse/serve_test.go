@@ -23,6 +23,7 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
 )
 
@@ -215,7 +216,7 @@ func TestTwoProcessesServeOrdinaryClients(t *testing.T) {
 		}
 		// What the run leaves behind has none of its secrets.
 		stdout, _, _ := command(t, c.env, "", "audit", "list", "--json", "--limit", "1000")
-		if !strings.Contains(stdout, storage.TokenIssued) || !strings.Contains(stdout, storage.RefreshRotated) {
+		if !strings.Contains(stdout, audit.TokenIssued) || !strings.Contains(stdout, audit.RefreshRotated) {
 			t.Errorf("the audit log misses issues that were queued when the processes stopped:\n%s", stdout)
 		}
 		s := storagetest.Open(t, db, storagetest.NewClock())
@@ -307,7 +308,7 @@ func TestServeStopsGracefully(t *testing.T) {
 	if _, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", env["GATEHOUSE_LISTEN"]); err == nil {
 		t.Error("it still listens")
 	}
-	if stdout, _, _ := command(t, env, "", "audit", "list", "--event", storage.TokenIssued); !strings.Contains(stdout, id) {
+	if stdout, _, _ := command(t, env, "", "audit", "list", "--event", audit.TokenIssued); !strings.Contains(stdout, id) {
 		t.Errorf("the record of the last token was lost:\n%s", stdout)
 	}
 }

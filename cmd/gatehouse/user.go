@@ -16,6 +16,7 @@ import (
 	"gatehouse/display"
 	"gatehouse/identity"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 )
 
 // userRecord is a person as commands print them.
@@ -65,22 +66,22 @@ func (a *app) userCommand() *cobra.Command {
 		return cmd
 	}
 	disable := change("disable", "Disable a user and end their sessions and tokens", "user %s is disabled", "", func(ctx context.Context, s *server.Server, u storage.User) error {
-		return s.Store.DisableUser(ctx, u.ID, storage.Event{Type: storage.UserDisabled})
+		return s.Store.DisableUser(ctx, u.ID, audit.Event{Type: audit.UserDisabled})
 	})
 	disable.Long = "Refuse the user until `user enable`, and end every session, grant and token of the user permanently: enabling the user does\n" +
 		"not restore them. Clients with a backchannel_logout_uri receive a logout token. Consents stay.\n" +
 		"USER is a username, e-mail address or sub."
 	enable := change("enable", "Enable a disabled user", "user %s is enabled", "", func(ctx context.Context, s *server.Server, u storage.User) error {
-		return s.Store.EnableUser(ctx, u.ID, storage.Event{Type: storage.UserEnabled})
+		return s.Store.EnableUser(ctx, u.ID, audit.Event{Type: audit.UserEnabled})
 	})
 	enable.Long = "Let a disabled user sign in again. Earlier sessions and tokens stay revoked. USER is a username, e-mail address or sub."
 	return a.group("user", "Manage people", "", a.userCreate(), a.userList(), a.userShow(), a.userUpdate(), a.userSetPassword(),
 		disable, enable,
 		change("revoke-tokens", "End every session, grant and token of a user", "every session and token of user %s is revoked", "End every session, grant and token of user %s?", func(ctx context.Context, s *server.Server, u storage.User) error {
-			return s.Store.RevokeUserTokens(ctx, u.ID, storage.Event{Type: storage.UserTokensRevoked})
+			return s.Store.RevokeUserTokens(ctx, u.ID, audit.Event{Type: audit.UserTokensRevoked})
 		}),
 		change("delete", "Delete a person with their sessions and consents", "user %s is deleted", "Delete user %s with everything they allowed?", func(ctx context.Context, s *server.Server, u storage.User) error {
-			if err := s.Store.DeleteUser(ctx, u.ID, storage.Event{Type: storage.UserDeleted}); err != nil {
+			if err := s.Store.DeleteUser(ctx, u.ID, audit.Event{Type: audit.UserDeleted}); err != nil {
 				return err
 			}
 			fmt.Fprintf(a.stderr, "gatehouse: their sub was %s; `gatehouse audit erase %s` erases from the audit log where they came from\n", u.ID, u.ID)

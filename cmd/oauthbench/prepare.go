@@ -14,6 +14,7 @@ import (
 	"gatehouse/oauth/client"
 	"gatehouse/oauth/credential"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/reqevent"
 )
 
@@ -51,7 +52,7 @@ func createProfile(ctx context.Context, s *server.Server) (bench.Profile, error)
 	name := "bench-" + strings.ToLower(credential.Random(8))
 	p := bench.Profile{Issuer: s.Config.Issuer, User: bench.User{Username: name, Password: credential.Random(20)}}
 	scope := storage.Scope{Name: "bench", Description: "Measure this server", CreatedAt: s.Store.Now()}
-	err := s.Store.CreateScope(ctx, scope, storage.Event{Type: storage.ScopeCreated})
+	err := s.Store.CreateScope(ctx, scope, audit.Event{Type: audit.ScopeCreated})
 	if err != nil && !errors.Is(err, storage.ErrConflict) {
 		return p, err
 	}

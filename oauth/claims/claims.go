@@ -34,7 +34,7 @@ type Options struct {
 func New(store *storage.Store, keys *keyring.Keyring, o Options) *Provider {
 	return &Provider{
 		store: store, keyring: keys, options: o,
-		pairwiseKey: store.Key(storage.PairwiseKey), sessionIDKey: store.Key(storage.SessionIDKey),
+		pairwiseKey: store.Vault.Key("pairwise-subjects"), sessionIDKey: store.Vault.Key("sid"),
 	}
 }
 

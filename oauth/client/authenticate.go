@@ -11,6 +11,7 @@ import (
 	"gatehouse/oauth/credential"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/reqevent"
 )
 
@@ -41,12 +42,12 @@ func (g *Registry) Authenticate(ctx context.Context, r *http.Request, form url.V
 	requestEvent.ClaimedClientID = sent.id
 	c, reason, err := g.verifyCredentials(ctx, sent)
 	if e := (*protocol.Error)(nil); errors.As(err, &e) && e.Code == protocol.InvalidClient {
-		event := storage.Event{
-			Type: storage.AuthenticationFailed, ClientID: e.ClientID, Claimed: true,
+		event := audit.Event{
+			Type: audit.AuthenticationFailed, ClientID: e.ClientID, Claimed: true,
 			Detail: map[string]any{"reason": reason, "method": sent.method, "path": r.URL.Path},
 		}
 		if reason == validSecretElsewhere {
-			event.Type = storage.AddressRefused
+			event.Type = audit.AddressRefused
 		}
 		g.options.RecordFailure(ctx, event)
 		if e.Err == nil {

@@ -12,6 +12,7 @@ import (
 	"gatehouse/oauth/fetch"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 )
 
 // Options are the settings of a Registry.
@@ -24,7 +25,7 @@ type Options struct {
 	Limiter         *ratelimit.Limiter // nil: nothing is limited
 	Log             *slog.Logger
 	// RecordFailure records a failed authentication in the audit log.
-	RecordFailure func(ctx context.Context, e storage.Event)
+	RecordFailure func(ctx context.Context, e audit.Event)
 }
 
 // RegistrationPolicy decides who may register clients dynamically (RFC 7591) and what those clients may do.

@@ -10,6 +10,7 @@ import (
 	"gatehouse/oauth/credential"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/reqevent"
 )
 
@@ -37,7 +38,7 @@ func (g *Registry) Manage(w http.ResponseWriter, r *http.Request) error {
 		protocol.WriteJSON(w, http.StatusOK, g.registrationResponse(c, "", token))
 		return nil
 	case http.MethodDelete:
-		err := g.store.DeleteClient(r.Context(), c.ID, storage.Event{Type: storage.ClientDeleted})
+		err := g.store.DeleteClient(r.Context(), c.ID, audit.Event{Type: audit.ClientDeleted})
 		if err != nil && !errors.Is(err, storage.ErrNotFound) {
 			return err
 		}

@@ -20,6 +20,7 @@ import (
 	"gatehouse/oauth/protocol"
 	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/reqevent"
 )
 
@@ -82,7 +83,7 @@ func (g *Registry) Register(w http.ResponseWriter, r *http.Request) error {
 // createRegistered stores the client and, if there is one, consumes a use of the initial access token.
 func (g *Registry) createRegistered(ctx context.Context, c *storage.Client, initialAccess []byte) error {
 	err := g.store.Tx(ctx, func(tx *storage.Store) error {
-		event := storage.Event{Type: storage.ClientRegistered, Scopes: c.Scopes.String()}
+		event := audit.Event{Type: audit.ClientRegistered, Scopes: c.Scopes.String()}
 		if initialAccess != nil {
 			id, err := tx.ConsumeRegistrationToken(ctx, initialAccess)
 			if err != nil {
@@ -218,6 +219,6 @@ func (g *Registry) CreateInitialAccessToken(
 		ID: uuid.NewString(), Hash: credential.Hash(token), Note: note, UsesLeft: uses,
 		CreatedAt: now, ExpiresAt: now.Add(ttl),
 	}
-	err := g.store.CreateRegistrationToken(ctx, &row, storage.Event{Type: storage.RegistrationOpened})
+	err := g.store.CreateRegistrationToken(ctx, &row, audit.Event{Type: audit.RegistrationOpened})
 	return token, row, err
 }

@@ -11,6 +11,7 @@ import (
 	"gatehouse/oauth/protocol"
 	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 )
 
 // Update changes the members of the patch (RFC 7396). Removing scopes or resources from the client revokes its tokens
@@ -79,7 +80,7 @@ func (g *Registry) update(ctx context.Context, id string, u update) (Information
 func (g *Registry) writeUpdate(
 	ctx context.Context, id string, u update, checked *Metadata, sector string,
 ) (info Information, added []string, err error) {
-	event := storage.Event{Type: storage.ClientUpdated, Detail: map[string]any{}} // the detail is set in the transaction
+	event := audit.Event{Type: audit.ClientUpdated, Detail: map[string]any{}} // the detail is set in the transaction
 	err = g.store.Tx(ctx, func(tx *storage.Store) error {
 		return tx.UpdateClient(ctx, id, event, func(c *storage.Client) (bool, error) {
 			m, err := u.metadata(c)

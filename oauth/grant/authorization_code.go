@@ -14,6 +14,7 @@ import (
 	"gatehouse/oauth/protocol"
 	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 )
 
 // AuthorizationCode exchanges codes for tokens (RFC 6749 §4.1.3, RFC 7636 §4.5).
@@ -35,7 +36,7 @@ func (h AuthorizationCode) Authorize(ctx context.Context, request *Request) (*Re
 	redemption, err := h.parseRedemption(c, request.Form)
 	if e := (*protocol.Error)(nil); errors.As(err, &e) && e.Code == protocol.InvalidGrant {
 		malformed := &storage.Refusal{Reason: e.Err.Error()}
-		h.Refusals.record(ctx, storage.CodeRefused, c, malformed, credential.Hash(request.Form.Get("code")), nil)
+		h.Refusals.record(ctx, audit.CodeRefused, c, malformed, credential.Hash(request.Form.Get("code")), nil)
 	}
 	if err != nil {
 		return nil, err
@@ -63,7 +64,7 @@ func (h AuthorizationCode) Authorize(ctx context.Context, request *Request) (*Re
 			return nil, err
 		}
 	}
-	grant, err := h.Store.RedeemCode(ctx, redemption, storage.Event{Type: storage.CodeRedeemed})
+	grant, err := h.Store.RedeemCode(ctx, redemption, audit.Event{Type: audit.CodeRedeemed})
 	if err != nil {
 		return nil, h.redemptionError(ctx, c, redemption, err)
 	}
@@ -133,7 +134,7 @@ func (h AuthorizationCode) redemptionError(ctx context.Context, c *storage.Clien
 	if description, ok := codeDescriptions[refusal.Reason]; ok {
 		e.Description = description
 	}
-	h.Refusals.record(ctx, storage.CodeRefused, c, refusal, r.Hash, detail)
+	h.Refusals.record(ctx, audit.CodeRefused, c, refusal, r.Hash, detail)
 	return e
 }
 

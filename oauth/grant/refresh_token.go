@@ -11,6 +11,7 @@ import (
 	"gatehouse/oauth/protocol"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 )
 
 // RefreshToken rotates refresh tokens (RFC 6749 §6, RFC 9700 §4.14.2).
@@ -52,7 +53,7 @@ func (h RefreshToken) Authorize(ctx context.Context, request *Request) (*Result,
 			return nil, err
 		}
 	}
-	rotated, err := h.Store.RotateRefreshToken(ctx, rotation, storage.Event{Type: storage.RefreshRotated})
+	rotated, err := h.Store.RotateRefreshToken(ctx, rotation, audit.Event{Type: audit.RefreshRotated})
 	if err != nil {
 		return nil, h.rotationError(ctx, request.Client, rotation, err)
 	}
@@ -78,7 +79,7 @@ func (h RefreshToken) parseRotation(ctx context.Context, c *storage.Client, toke
 	}
 	if !h.Format.Valid(credential.RefreshToken, token) {
 		malformed := &storage.Refusal{Reason: "a malformed refresh token"}
-		h.Refusals.record(ctx, storage.RefreshRefused, c, malformed, credential.Hash(token), nil)
+		h.Refusals.record(ctx, audit.RefreshRefused, c, malformed, credential.Hash(token), nil)
 		return storage.Rotation{}, protocol.NewError(protocol.InvalidGrant, errRefreshToken).WithCause(malformed)
 	}
 	return storage.Rotation{
@@ -145,7 +146,7 @@ func (h RefreshToken) rotationError(ctx context.Context, c *storage.Client, r st
 			slog.String("client_id", r.ClientID), slog.String("grant_id", r.GrantID))
 	}
 	if refusal := (*storage.Refusal)(nil); errors.As(err, &refusal) {
-		h.Refusals.record(ctx, storage.RefreshRefused, c, refusal, r.Hash, nil)
+		h.Refusals.record(ctx, audit.RefreshRefused, c, refusal, r.Hash, nil)
 	}
 	if !isRefusal(err) {
 		return err

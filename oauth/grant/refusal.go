@@ -5,10 +5,11 @@ import (
 	"errors"
 
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 )
 
 // Refusals records refused codes and refresh tokens in the audit log.
-type Refusals func(ctx context.Context, e storage.Event)
+type Refusals func(ctx context.Context, e audit.Event)
 
 // record records why a code or refresh token was refused. The client_id of a public client is unauthenticated.
 func (f Refusals) record(ctx context.Context, event string, c *storage.Client, refusal *storage.Refusal, token []byte, detail map[string]any) {
@@ -16,9 +17,9 @@ func (f Refusals) record(ctx context.Context, event string, c *storage.Client, r
 		detail = map[string]any{}
 	}
 	detail["reason"] = refusal.Reason
-	f(ctx, storage.Event{
+	f(ctx, audit.Event{
 		Type: event, ClientID: c.ID, Claimed: c.IsPublic(), UserID: refusal.UserID, GrantID: refusal.GrantID,
-		Token: storage.HashReference(token), Detail: detail,
+		Token: audit.HashReference(token), Detail: detail,
 	})
 }
 

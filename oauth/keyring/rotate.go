@@ -14,6 +14,7 @@ import (
 
 	"gatehouse/oauth/jwt"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 )
 
 const (
@@ -65,7 +66,7 @@ func (k *Keyring) createMissing(ctx context.Context) error {
 		}
 		return added, nil, nil
 	}
-	return k.store.UpdateSigningKeys(ctx, storage.Event{Type: storage.KeyCreated}, missing)
+	return k.store.UpdateSigningKeys(ctx, audit.Event{Type: audit.KeyCreated}, missing)
 }
 
 // Rotate creates a key for every algorithm. They are published immediately and sign after ten minutes, when every cache
@@ -93,9 +94,9 @@ func (k *Keyring) rotate(ctx context.Context, leaked bool, due func(newest stora
 		return err
 	}
 	retention := max(longest, k.options.MaxTokenAge) + clockSkew
-	event := storage.Event{Type: storage.KeyRotated}
+	event := audit.Event{Type: audit.KeyRotated}
 	if leaked {
-		event.Type = storage.KeyRevoked
+		event.Type = audit.KeyRevoked
 	}
 	replace := func(keys []storage.SigningKey) (added, changed []storage.SigningKey, err error) {
 		now := k.store.Now()

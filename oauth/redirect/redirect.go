@@ -5,10 +5,11 @@ package redirect
 
 import (
 	"errors"
-	"gatehouse/loopback"
 	"net/url"
 	"strconv"
 	"strings"
+
+	"gatehouse/loopback"
 )
 
 // reserved lists the parameters of an authorization response. A redirect URI with one of these could override the

@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"gatehouse/lograte"
 	"io/fs"
 	"log/slog"
 	"os"
 	"syscall"
+
+	"gatehouse/lograte"
 )
 
 // errFileReplaced is the cause of ErrUnavailable when writes would be lost at the next restart.

@@ -21,6 +21,8 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
+	"gatehouse/storage/vault"
 )
 
 // Key is the root key of every test store.
@@ -153,11 +155,11 @@ func OpenPool(t testing.TB, url string, clock *Clock, pool int) *storage.Store {
 	if _, err := s.Migrate(ctx); err != nil {
 		t.Fatal(err)
 	}
-	root, err := storage.NewRootKey(Key[:])
+	root, err := vault.NewRootKey(Key[:])
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.UseRootKey(ctx, root); err != nil {
+	if err := s.Vault.UseRootKey(ctx, root); err != nil {
 		t.Fatal(err)
 	}
 	s.Start()
@@ -217,7 +219,7 @@ func Do(n int, fn func(i int)) {
 }
 
 // Event is an audit event for tests that care about something else.
-func Event(name string) storage.Event { return storage.Event{Type: "test." + name} }
+func Event(name string) audit.Event { return audit.Event{Type: "test." + name} }
 
 // Must fails the test on an error.
 func Must(t testing.TB, err error) {

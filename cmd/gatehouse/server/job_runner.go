@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"gatehouse/lograte"
-	"gatehouse/storage"
+	"gatehouse/storage/audit"
 )
 
 const (
@@ -146,7 +146,7 @@ func (s *Server) runJob(ctx context.Context, j job, failures *lograte.Limiter) {
 		s.jobs.succeeded(j)
 	case ctx.Err() == nil:
 		s.jobs.failures.WithLabelValues(j.name).Inc()
-		if errors.Is(err, storage.ErrSealLocked) { // another session is sealing, which does not make this process unready
+		if errors.Is(err, audit.ErrSealLocked) { // another session is sealing, which does not make this process unready
 			s.jobs.markCapable(j)
 		}
 		if failures.Allow() {

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"gatehouse/lograte"
-	"gatehouse/storage"
 	"gatehouse/storage/db"
+	"gatehouse/storage/vault"
 )
 
 // job is work that every process does repeatedly; its owner makes it safe to run in many processes concurrently. Each
@@ -41,7 +41,7 @@ func (s *Server) jobList() []job {
 			return s.Store.CheckChangesFollowed()
 		}},
 		{"write the audit queue", time.Second, shortLimit, true, func(context.Context) error {
-			return s.Store.CheckAuditWritten()
+			return s.Store.Audit.CheckWritten()
 		}},
 		{"log the head of the audit log", time.Minute, shortLimit, false, s.auditHeadLogger()},
 	}
@@ -57,13 +57,13 @@ func (s *Server) deleteExpired(ctx context.Context) error {
 }
 
 func (s *Server) sealAudit(ctx context.Context) error {
-	n, err := s.Store.SealAudit(ctx)
+	n, err := s.Store.Audit.SealRows(ctx)
 	return ignoreTimeout(ctx, n, err)
 }
 
 func (s *Server) checkRootKey(ctx context.Context) error {
-	err := s.Store.CheckRootKey(ctx)
-	if errors.Is(err, storage.ErrOtherKey) {
+	err := s.Store.Vault.CheckRootKey(ctx)
+	if errors.Is(err, vault.ErrOtherKey) {
 		return errors.New("the root key of the database was replaced, and this process has the old one; " +
 			"restart it with the new one")
 	}
@@ -75,7 +75,7 @@ func (s *Server) checkRootKey(ctx context.Context) error {
 func (s *Server) auditHeadLogger() func(ctx context.Context) error {
 	hourly := lograte.Limiter{Every: time.Hour}
 	return func(ctx context.Context) error {
-		last, err := s.Store.LastSeal(ctx)
+		last, err := s.Store.Audit.LastSeal(ctx)
 		if err == nil && last.ID > 0 && hourly.Allow() {
 			s.log.InfoContext(ctx, "audit seal", slog.String("head", fmt.Sprint(last.ID, ":", last.Head())))
 		}
@@ -88,7 +88,7 @@ func (s *Server) retireAudit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n, err := s.Store.RetireAudit(ctx, now.Add(-s.Config.AuditRetention), func(int64, int64) {})
+	n, err := s.Store.Audit.Retire(ctx, now.Add(-s.Config.AuditRetention), func(int64, int64) {})
 	if db.IsDenied(err) {
 		return errors.New("this database role may not delete audit rows, as intended; " +
 			"run `gatehouse audit retire` as the owner of the schema")

@@ -15,7 +15,7 @@ import (
 
 	"gatehouse/config"
 	"gatehouse/lograte"
-	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
 )
 
@@ -48,7 +48,7 @@ func TestHangingJobEndsAtItsTimeLimit(t *testing.T) {
 	if err := s.jobs.stalled(); err == nil || !strings.Contains(err.Error(), `"hang"`) {
 		t.Errorf("without a success for %s: %v, want an error that names the job", j.maxAge(), err)
 	}
-	result = fmt.Errorf("rows wait: %w", storage.ErrSealLocked)
+	result = fmt.Errorf("rows wait: %w", audit.ErrSealLocked)
 	s.runJob(t.Context(), j, &failures)
 	if err := s.jobs.stalled(); err != nil {
 		t.Errorf("because another session holds the seal, this process is not ready: %v", err)

@@ -74,16 +74,16 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	store, limits := c.server.Store.Stats(), c.server.limiter.Stats()
-	for event, n := range store.Events {
+	for event, n := range store.Audit.Events {
 		counter(eventsDesc, float64(n), event)
 	}
-	gauge(queueDesc, float64(store.Queue))
-	gauge(queueLimitDesc, float64(store.QueueLimit))
-	counter(unwrittenDesc, float64(store.Unwritten))
-	gauge(sealDesc, float64(store.Sealed))
-	counter(statementsDesc, float64(store.Statements))
-	counter(slowDesc, float64(store.Slow))
-	for pool, s := range store.Pools {
+	gauge(queueDesc, float64(store.Audit.Queue))
+	gauge(queueLimitDesc, float64(store.Audit.QueueLimit))
+	counter(unwrittenDesc, float64(store.Audit.Unwritten))
+	gauge(sealDesc, float64(store.Audit.Sealed))
+	counter(statementsDesc, float64(store.Database.Statements))
+	counter(slowDesc, float64(store.Database.Slow))
+	for pool, s := range store.Database.Pools {
 		gauge(connectionsDesc, float64(s.InUse), pool, "in_use")
 		gauge(connectionsDesc, float64(s.Idle), pool, "idle")
 		gauge(maximumDesc, float64(s.MaxOpenConnections), pool)
@@ -95,9 +95,9 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 		up = 1
 	}
 	gauge(upDesc, up)
-	gauge(skewDesc, store.ClockSkew.Seconds())
+	gauge(skewDesc, store.Database.ClockSkew.Seconds())
 	gauge(behindDesc, store.CleanupBehind.Seconds())
-	counter(largeDesc, float64(store.LargeDeletions))
+	counter(largeDesc, float64(store.Database.LargeDeletions))
 	counter(cacheDesc, float64(store.CacheHits), "hit")
 	counter(cacheDesc, float64(store.CacheMiss), "miss")
 	gauge(cachedDesc, float64(store.Cached))

@@ -12,6 +12,7 @@ import (
 	"gatehouse/config"
 	"gatehouse/storage"
 	"gatehouse/storage/db"
+	"gatehouse/storage/vault"
 )
 
 // useRootKey finds the root key, or creates one next to a new embedded database, and ties the store to it.
@@ -24,23 +25,23 @@ func useRootKey(ctx context.Context, cfg config.Config, store *storage.Store, no
 			return err
 		}
 	}
-	root, err := storage.NewRootKey(key)
+	root, err := vault.NewRootKey(key)
 	if err != nil {
 		return err
 	}
 	if cfg.SecretKeyPrevious == nil {
-		err = store.UseRootKey(ctx, root)
-		if embedded && errors.Is(err, storage.ErrOtherKey) && exists(NewKeyFile(path)) {
+		err = store.Vault.UseRootKey(ctx, root)
+		if embedded && errors.Is(err, vault.ErrOtherKey) && exists(NewKeyFile(path)) {
 			return fmt.Errorf("%w; there is a %s next to it: a rekey was not finished, run `gatehouse rekey`",
 				err, filepath.Base(NewKeyFile(path)))
 		}
 		return err
 	}
-	previous, err := storage.NewRootKey(cfg.SecretKeyPrevious)
+	previous, err := vault.NewRootKey(cfg.SecretKeyPrevious)
 	if err != nil {
 		return err
 	}
-	return store.UseRootKey(ctx, root, previous)
+	return store.Vault.UseRootKey(ctx, root, previous)
 }
 
 // keyFromFile reads the root key next to an embedded database. It creates one when neither the file nor anything sealed
@@ -71,7 +72,7 @@ func keyFromFile(ctx context.Context, path string, store *storage.Store, notice 
 // createKeyFile writes a new root key to the file and returns the content of the file. created is false when another
 // process wrote the file first.
 func createKeyFile(ctx context.Context, path string, store *storage.Store) (content []byte, created bool, err error) {
-	used, err := store.HasRootKey(ctx)
+	used, err := store.Vault.HasRootKey(ctx)
 	if err != nil {
 		return nil, false, err
 	}

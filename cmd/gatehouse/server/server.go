@@ -23,6 +23,7 @@ import (
 	"gatehouse/oauth/fetch"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/db"
 	"gatehouse/web"
 )
@@ -149,7 +150,7 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 	}
 	var err error
 	if s.limiter, err = ratelimit.New(ratelimit.Options{
-		Rates: cfg.RateLimits, RedisURL: cfg.RedisURL, Key: store.Key(storage.LimitKey),
+		Rates: cfg.RateLimits, RedisURL: cfg.RedisURL, Key: store.Vault.Key("rate-limits"),
 		Now: store.Now, RedisNow: o.LimitClock, Log: s.log,
 	}); err != nil {
 		return nil, err
@@ -174,7 +175,7 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 	s.Notify = &notify.Sender{
 		Store: store, Fetch: fetch.New(cfg.FetchAllowHosts, store.Now), Log: s.log,
 		Kinds: map[string]notify.Kind{storage.BackchannelLogout: {
-			Build: s.OAuth.LogoutMessage, Delivered: storage.LogoutDelivered, GivenUp: storage.LogoutUndelivered,
+			Build: s.OAuth.LogoutMessage, Delivered: audit.LogoutDelivered, GivenUp: audit.LogoutUndelivered,
 			FailedMessage: "back-channel logout delivery failed",
 		}},
 	}

@@ -61,7 +61,7 @@ func Cluster(t testing.TB, db string, n int, o Options) *Server {
 
 // Counted is how often the processes, this one and those behind the same proxy, have counted an event.
 func (s *Server) Counted(event string) uint64 {
-	n := s.Store.Stats().Events[event]
+	n := s.Store.Stats().Audit.Events[event]
 	for _, other := range s.others {
 		n += other.Counted(event)
 	}

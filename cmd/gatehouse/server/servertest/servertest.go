@@ -27,6 +27,7 @@ import (
 	"gatehouse/oauth"
 	"gatehouse/oauth/client"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
 	"gatehouse/web"
 )
@@ -138,7 +139,7 @@ func insertKeys(t testing.TB, store *storage.Store) {
 	t.Helper()
 	signingKeys.Lock()
 	defer signingKeys.Unlock()
-	storagetest.Must(t, store.UpdateSigningKeys(context.Background(), storage.Event{Type: storage.KeyCreated}, func(have []storage.SigningKey) (add, changed []storage.SigningKey, err error) {
+	storagetest.Must(t, store.UpdateSigningKeys(context.Background(), audit.Event{Type: audit.KeyCreated}, func(have []storage.SigningKey) (add, changed []storage.SigningKey, err error) {
 		if len(have) > 0 {
 			return nil, nil, nil
 		}

@@ -1,4 +1,4 @@
-package storage
+package audit
 
 import (
 	"context"
@@ -9,17 +9,17 @@ import (
 	"gatehouse/storage/db"
 )
 
-// AuditFilter chooses audit rows. Empty fields choose all.
-type AuditFilter struct {
-	Event                            string // a type, or all that begin with what stands before a final *
+// Filter selects rows. Empty fields choose all.
+type Filter struct {
+	Event                            string // a type, or a prefix of types and *
 	Actor, ClientID, UserID, GrantID string
 	RequestID, Token                 string
 	Since, Until                     time.Time
-	Limit                            int // of AuditEvents: at most this many, the newest; 0 means 100
+	Limit                            int // of Rows: at most this many, the newest; 0 means 100
 }
 
 // where returns the condition of the filter.
-func (f AuditFilter) where() (string, []any) {
+func (f Filter) where() (string, []any) {
 	conditions, args := []string{"1 = 1"}, []any{}
 	add := func(condition string, values ...any) {
 		conditions, args = append(conditions, condition), append(args, values...)
@@ -45,41 +45,41 @@ func (f AuditFilter) where() (string, []any) {
 	return strings.Join(conditions, " AND "), args
 }
 
-// AuditEvents returns the newest rows that pass the filter, newest first.
-func (s *Store) AuditEvents(ctx context.Context, f AuditFilter) ([]AuditEvent, error) {
+// Rows returns the newest rows that match the filter, newest first.
+func (l *Log) Rows(ctx context.Context, f Filter) ([]Row, error) {
 	if f.Limit == 0 {
 		f.Limit = 100
 	}
 	where, args := f.where()
-	out, err := db.ListLimit[AuditEvent](ctx, s.Read, f.Limit, "id DESC", where, args...)
+	out, err := db.ListLimit[Row](ctx, l.db.Read, f.Limit, "id DESC", where, args...)
 	if err != nil {
 		return nil, db.Wrap("list audit events", err)
 	}
 	for i := range out {
-		s.readPersonal(&out[i])
+		l.openAddress(&out[i])
 	}
 	return out, nil
 }
 
-// CountAuditEvents is how many rows pass the filter.
-func (s *Store) CountAuditEvents(ctx context.Context, f AuditFilter) (n int64, err error) {
+// CountRows returns how many rows match the filter.
+func (l *Log) CountRows(ctx context.Context, f Filter) (n int64, err error) {
 	where, args := f.where()
-	err = db.QueryRow(ctx, s.Read, []any{&n}, "SELECT count(*) FROM audit_events WHERE "+where, args...)
+	err = db.QueryRow(ctx, l.db.Read, []any{&n}, "SELECT count(*) FROM audit_events WHERE "+where, args...)
 	return n, db.Wrap("count audit events", err)
 }
 
-// EachAuditEvent calls fn with every row that passes the filter, oldest first, a thousand in memory at a time. Rows that
-// come while it runs may be among them. It ends with the first error.
-func (s *Store) EachAuditEvent(ctx context.Context, f AuditFilter, fn func(AuditEvent) error) error {
+// EachRow calls fn with every row that matches the filter, oldest first, with a thousand in memory at a time. It may
+// include rows that are added concurrently. It ends with the first error.
+func (l *Log) EachRow(ctx context.Context, f Filter, fn func(Row) error) error {
 	where, args := f.where()
 	id := "" // a UUIDv7: its order is that of time
 	for {
-		page, err := db.ListLimit[AuditEvent](ctx, s.Read, 1000, "id", where+" AND id > ?", append(slices.Clone(args), id)...)
+		page, err := db.ListLimit[Row](ctx, l.db.Read, 1000, "id", where+" AND id > ?", append(slices.Clone(args), id)...)
 		if err != nil {
 			return db.Wrap("read audit events", err)
 		}
 		for i := range page {
-			s.readPersonal(&page[i])
+			l.openAddress(&page[i])
 			if err := fn(page[i]); err != nil {
 				return err
 			}

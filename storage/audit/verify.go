@@ -1,4 +1,4 @@
-package storage
+package audit
 
 import (
 	"context"
@@ -13,8 +13,8 @@ import (
 	"gatehouse/storage/db"
 )
 
-// AuditReport is what VerifyAudit found.
-type AuditReport struct {
+// Report is the result of Verify.
+type Report struct {
 	Seals    int64      `json:"seals"`
 	Rows     int64      `json:"rows"` // sealed and present
 	Retired  int64      `json:"retired_seals"`
@@ -27,35 +27,35 @@ type AuditReport struct {
 	Count    int        `json:"problem_count"`
 }
 
-func (r *AuditReport) problem(format string, args ...any) {
+func (r *Report) problem(format string, args ...any) {
 	if r.Count++; r.Count <= 100 {
 		r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
 	}
 }
 
-// VerifyAudit checks every seal against the rows that are there, in one snapshot of the database. A known head, noted down
-// earlier, shows that nothing was cut off the end since; its number is 0 when there is none. done is told of the progress in
+// Verify checks every seal with its rows, in one snapshot of the database. A known head that was stored elsewhere shows
+// that nothing was removed from the end since; its number is 0 when there is none. done is called with the progress in
 // seals.
-func (s *Store) VerifyAudit(ctx context.Context, known AuditSeal, done func(now, total int64)) (AuditReport, error) {
-	report := AuditReport{Problems: []string{}, Compared: known.ID > 0}
-	err := s.Snapshot(ctx, func(snapshot db.Conn) error {
-		return (&verification{s: s, snapshot: snapshot, report: &report, known: known, done: done}).run(ctx)
+func (l *Log) Verify(ctx context.Context, known Seal, done func(now, total int64)) (Report, error) {
+	report := Report{Problems: []string{}, Compared: known.ID > 0}
+	err := l.db.Snapshot(ctx, func(snapshot db.Conn) error {
+		return (&verification{log: l, snapshot: snapshot, report: &report, known: known, done: done}).run(ctx)
 	})
 	return report, db.Wrap("verify the audit log", err)
 }
 
 type verification struct {
-	s        *Store
+	log      *Log
 	snapshot db.Conn
-	report   *AuditReport
-	known    AuditSeal
+	report   *Report
+	known    Seal
 	done     func(now, total int64)
-	before   []byte // the MAC of the seal before
+	previous []byte // the MAC of the previous seal
 
 	first, last *time.Time // of all rows that were read
 }
 
-// seen notes the time of a row.
+// seen includes the time of a row in first and last.
 func (v *verification) seen(at time.Time) {
 	if v.first == nil || at.Before(*v.first) {
 		v.first = &at
@@ -73,10 +73,10 @@ func (v *verification) run(ctx context.Context) error {
 		return err
 	}
 	if first == 0 {
-		v.report.problem("the seal that every chain begins with is missing: the log was emptied")
+		v.report.problem("the first seal of the chain is missing: the log was emptied")
 	}
 	for next := int64(1); ; {
-		seals, err := db.ListLimit[AuditSeal](ctx, v.snapshot, 200, "id", "id >= ?", next)
+		seals, err := db.ListLimit[Seal](ctx, v.snapshot, 200, "id", "id >= ?", next)
 		if err != nil {
 			return err
 		}
@@ -90,13 +90,10 @@ func (v *verification) run(ctx context.Context) error {
 		v.done(v.report.Seals, total)
 	}
 	if v.known.ID > v.report.Last {
-		v.report.problem("the log ends with seal %d, but seal %d was noted: the end is cut off", v.report.Last, v.known.ID)
+		v.report.problem("the log ends with seal %d, but seal %d was stored elsewhere: the end was removed", v.report.Last, v.known.ID)
 	}
 	return errors.Join(v.checkUnsealed(ctx), v.compareRecords(ctx))
 }
-
-// recordTables have records that are each created in one transaction with an audit row.
-var recordTables = []string{"clients", "users", "consents", "grants", "signing_keys"}
 
 // recordSlack is how far the creation time of a record may be from that of its audit row.
 const recordSlack = 2 * time.Minute
@@ -106,7 +103,7 @@ const recordSlack = 2 * time.Minute
 // an attacker who also removes the records.
 func (v *verification) compareRecords(ctx context.Context) error {
 	var union []string
-	for _, table := range recordTables {
+	for _, table := range v.log.recordTables {
 		union = append(union, "SELECT created_at FROM "+table)
 	}
 	var oldest, newest sql.NullInt64
@@ -129,25 +126,25 @@ func (v *verification) compareRecords(ctx context.Context) error {
 }
 
 // batch checks seals that follow each other. expected is the number of the first.
-func (v *verification) batch(ctx context.Context, expected int64, seals []AuditSeal) error {
+func (v *verification) batch(ctx context.Context, expected int64, seals []Seal) error {
 	next := 0 // the index in seals of the seal that is being computed
-	var mac *sealer
+	var mac hasher
 	n := int64(0)
 	begin := func() {
 		if seals[next].ID != expected {
-			v.report.problem("of the seals %d to %d there are none", expected, seals[next].ID-1)
+			v.report.problem("the seals %d to %d are missing", expected, seals[next].ID-1)
 		}
 		expected = seals[next].ID + 1
-		mac, n = v.s.newSealer(seals[next], v.before), 0
+		mac, n = v.log.newHasher(seals[next], v.previous), 0
 	}
 	end := func() {
-		v.judge(seals[next], n, mac.Sum(nil))
+		v.compare(seals[next], n, mac.Sum(nil))
 		if next++; next < len(seals) {
 			begin()
 		}
 	}
 	begin()
-	err := auditRow.Query(ctx, v.snapshot, func(row *AuditEvent) error {
+	err := rowRecord.Query(ctx, v.snapshot, func(row *Row) error {
 		v.seen(row.At)
 		for next < len(seals) && *row.Seal > seals[next].ID {
 			end()
@@ -164,28 +161,29 @@ func (v *verification) batch(ctx context.Context, expected int64, seals []AuditS
 	return err
 }
 
-func (v *verification) judge(seal AuditSeal, rows int64, mac []byte) {
+// compare compares a seal with the number of its rows and their MAC.
+func (v *verification) compare(seal Seal, rows int64, mac []byte) {
 	r := v.report
 	r.Seals++
 	r.Rows += rows
 	switch {
 	case seal.RetiredAt != nil:
 		r.Retired++
-		if !hmac.Equal(seal.RetiredMAC, v.s.retiredMAC(seal, v.before)) {
-			r.problem("seal %d: it is marked as retired, but not by who has the root key, or it or the seal before was changed since", seal.ID)
+		if !hmac.Equal(seal.RetiredMAC, v.log.retiredMAC(seal, v.previous)) {
+			r.problem("seal %d: it is marked as retired, but without the root key, or it or the previous seal was changed since", seal.ID)
 		}
 		if rows > 0 {
-			r.problem("seal %d: its rows were retired, and %d stand under it", seal.ID, rows)
+			r.problem("seal %d: its rows were retired, but %d rows have it", seal.ID, rows)
 		}
 	case rows != seal.RowCount:
 		r.problem("seal %d of %s: it has %d rows, but sealed %d", seal.ID, seal.SealedAt.Format(time.RFC3339), rows, seal.RowCount)
 	case !hmac.Equal(mac, seal.MAC):
-		r.problem("seal %d of %s: one of its %d rows, or the seal before it, was changed", seal.ID, seal.SealedAt.Format(time.RFC3339), rows)
+		r.problem("seal %d of %s: one of its %d rows, or the previous seal, was changed", seal.ID, seal.SealedAt.Format(time.RFC3339), rows)
 	}
 	if seal.ID == v.known.ID && !hmac.Equal(seal.MAC, v.known.MAC) {
-		r.problem("seal %d is not the one that was noted: the log was made anew", seal.ID)
+		r.problem("seal %d differs from the one that was stored elsewhere: the log was re-created", seal.ID)
 	}
-	v.before, r.Last, r.Head = seal.MAC, seal.ID, hex.EncodeToString(seal.MAC)
+	v.previous, r.Last, r.Head = seal.MAC, seal.ID, hex.EncodeToString(seal.MAC)
 }
 
 // checkUnsealed checks the rows that no seal covers.

@@ -1,0 +1,53 @@
+package audit
+
+import (
+	"context"
+
+	"gatehouse/ratelimit"
+	"gatehouse/storage/db"
+	"gatehouse/storage/reqevent"
+)
+
+// RecordFailure counts a failure, which changed nothing, for Stats, and queues its row unless the limit on such rows is
+// reached: otherwise an attacker could fill the disk. When the queue is full it returns ErrBusy immediately, because a
+// failure is not worth waiting for.
+func (l *Log) RecordFailure(ctx context.Context, limiter *ratelimit.Limiter, e Event) error {
+	l.Count(e.Type)
+	if limiter.Count(ctx, failureCounts(ctx, e)...).Refused {
+		return nil
+	}
+	row, err := l.NewRow(ctx, e)
+	if err != nil {
+		return err
+	}
+	select {
+	case l.batch.rows <- row:
+		return nil
+	default:
+		return db.ErrBusy
+	}
+}
+
+// RecordSignInFailure is RecordFailure for a failed sign-in, whose row is written before it returns.
+func (l *Log) RecordSignInFailure(ctx context.Context, limiter *ratelimit.Limiter, e Event) error {
+	if limiter.Count(ctx, failureCounts(ctx, e)...).Refused {
+		l.Count(e.Type)
+		return nil
+	}
+	return l.Record(ctx, e)
+}
+
+// failureCounts returns the limits on the rows of a failure. A failure of an authenticated client or of an account has a
+// limit of its own, which other callers cannot exhaust. All other failures share the limits of the network and of the
+// server; what the network's limit refuses does not count against the server's.
+func failureCounts(ctx context.Context, e Event) []ratelimit.Count {
+	switch {
+	case e.Type == AddressRefused: // this takes the correct secret
+		return []ratelimit.Count{{Limit: ratelimit.RecordedFailure, Key: e.Type + " " + e.ClientID}}
+	case e.Type == UserSignInFailed && e.UserID != "":
+		return []ratelimit.Count{{Limit: ratelimit.RecordedFailure, Key: e.Type + " " + e.UserID}}
+	}
+	return []ratelimit.Count{
+		{Limit: ratelimit.RecordedFailure, Key: e.Type + " " + reqevent.From(ctx).Network()}, {Limit: ratelimit.AllRecordedFailures},
+	}
+}

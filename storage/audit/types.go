@@ -1,0 +1,87 @@
+package audit
+
+import (
+	"slices"
+	"strings"
+)
+
+// types are all types of events. A counter must exist from the start, at zero, so that an alert notices the first event.
+var types []string
+
+// newType adds a type to types while the package is initialized.
+func newType(name string) string {
+	types = append(types, name)
+	return name
+}
+
+// The types of audit events.
+var (
+	ClientCreated       = newType("client.created")
+	ClientUpdated       = newType("client.updated")
+	ClientDisabled      = newType("client.disabled")
+	ClientEnabled       = newType("client.enabled")
+	ClientDeleted       = newType("client.deleted")
+	ClientSecretAdded   = newType("client.secret_added")
+	ClientTokensRevoked = newType("client.tokens_revoked")
+	ClientRegistered    = newType("client.registered")
+	UserCreated         = newType("user.created")
+	UserUpdated         = newType("user.updated")
+	UserDisabled        = newType("user.disabled")
+	UserEnabled         = newType("user.enabled")
+	UserDeleted         = newType("user.deleted")
+	UserPasswordSet     = newType("user.password_set")
+	UserTokensRevoked   = newType("user.tokens_revoked")
+	UserSignedIn        = newType("user.signed_in")
+	UserSignInFailed    = newType("user.sign_in_failed")
+	SessionEnded        = newType("session.ended")
+	ScopeCreated        = newType("scope.created")
+	ScopeUpdated        = newType("scope.updated")
+	ScopeDeleted        = newType("scope.deleted")
+	ResourceCreated     = newType("resource.created")
+	ResourceUpdated     = newType("resource.updated")
+	ResourceDeleted     = newType("resource.deleted")
+	ConsentGiven        = newType("consent.given")
+	ConsentDenied       = newType("consent.denied")
+	ConsentWithdrawn    = newType("consent.withdrawn")
+	CodeIssued          = newType("code.issued")
+	CodeRedeemed        = newType("code.redeemed")
+	CodeReplayed        = newType("code.replayed")
+	RefreshRotated      = newType("refresh_token.rotated")
+	RefreshReused       = newType("refresh_token.reused")
+	GrantRevoked        = newType("grant.revoked")
+	TokenIssued         = newType("access_token.issued")
+	TokenRevoked        = newType("access_token.revoked")
+	KeyCreated          = newType("key.created")
+	KeyRotated          = newType("key.rotated")
+	KeyRevoked          = newType("key.revoked")
+	RegistrationOpened  = newType("registration_token.created")
+	RegistrationClosed  = newType("registration_token.deleted")
+	LogoutDelivered     = newType("logout.delivered")
+	LogoutUndelivered   = newType("logout.undelivered")
+
+	// Failures, which changed nothing.
+	AuthenticationFailed = newType("client.authentication_failed")
+	AddressRefused       = newType("client.address_refused")
+	ScopeRefused         = newType("client.scope_refused")
+	RedirectRefused      = newType("client.redirect_uri_refused")
+	CodeRefused          = newType("code.refused")
+	RefreshRefused       = newType("refresh_token.refused")
+	SignInLimited        = newType("network.sign_in_limited")
+	IntrospectionFailed  = newType("introspection.failed")
+
+	// Actions of the operator on the log itself.
+	AuditRetired    = newType("audit.retired")
+	AuditErased     = newType("audit.erased")
+	RootKeyReplaced = newType("root_key.replaced")
+	AuditExported   = newType("audit.exported")
+	BackupMade      = newType("database.backed_up")
+)
+
+// Types returns all types of events.
+func Types() []string { return slices.Sorted(slices.Values(types)) }
+
+// IsType reports whether a filter for types, which may end in *, matches any type. The empty filter matches all.
+func IsType(filter string) bool {
+	prefix, open := strings.CutSuffix(filter, "*")
+	return filter == "" || slices.ContainsFunc(types, func(t string) bool { return t == filter || open && strings.HasPrefix(t, prefix) })
+}
