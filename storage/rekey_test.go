@@ -76,7 +76,7 @@ func TestRootKeyIsReplacedWhileServing(t *testing.T) {
 
 		stopped, stop := context.WithCancel(t.Context())
 		if n, err := both.Rekey(stopped, func(now, _ int64) {
-			if now == 3 {
+			if now == 2 {
 				stop()
 			}
 		}); err == nil {

@@ -11,7 +11,7 @@ import (
 	"gatehouse/storage/vault"
 )
 
-func TestSealedValueOpensOnlyInItsRow(t *testing.T) {
+func TestSealedValuesOpenOnlyInTheirRow(t *testing.T) {
 	t.Parallel()
 	root, err := vault.NewRootKey(storagetest.Key[:])
 	storagetest.Must(t, err)
