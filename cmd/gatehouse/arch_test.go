@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -37,7 +38,7 @@ func packages(t *testing.T) []goPackage {
 
 // layers is the house: a package may be imported only by those in a later layer, and by its own family.
 var layers = [][]string{
-	{"gatehouse/cidr", "gatehouse/display", "gatehouse/duration", "gatehouse/loopback", "gatehouse/lograte", "gatehouse/migrations", "gatehouse/templates"},
+	{"gatehouse/cidr", "gatehouse/display", "gatehouse/duration", "gatehouse/keyed", "gatehouse/loopback", "gatehouse/lograte", "gatehouse/migrations", "gatehouse/templates"},
 	{"gatehouse/ratelimit"},
 	{"gatehouse/config"},
 	{"gatehouse/storage"},
@@ -63,6 +64,9 @@ var rows = map[string][]string{
 	"gatehouse/oauth/client": {
 		"gatehouse/oauth/credential", "gatehouse/oauth/fetch", "gatehouse/oauth/jwt", "gatehouse/oauth/params", "gatehouse/oauth/protocol", "gatehouse/oauth/redirect",
 	},
+	"gatehouse/storage/db":      {"gatehouse/storage/reqevent"},
+	"gatehouse/storage/vault":   {"gatehouse/storage/db"},
+	"gatehouse/storage/audit":   {"gatehouse/storage/db", "gatehouse/storage/reqevent", "gatehouse/storage/vault"},
 	"gatehouse/web/account":     {"gatehouse/web/page"},
 	"gatehouse/web/interaction": {"gatehouse/web/page"},
 	"gatehouse/notify":          {"gatehouse/oauth/fetch"},
@@ -117,8 +121,8 @@ func TestLibrariesStayInTheirPackage(t *testing.T) {
 	t.Parallel()
 	all := packages(t)
 	for library, owner := range map[string]string{
-		"github.com/ory/fosite": "gatehouse/oauth", "gorm.io/": "gatehouse/storage", "github.com/glebarez/": "gatehouse/storage",
-		"github.com/pressly/goose": "gatehouse/storage", "github.com/gorilla/sessions": "gatehouse/identity", "golang.org/x/crypto": "gatehouse/identity",
+		"github.com/ory/fosite": "gatehouse/oauth", "gorm.io/": "gatehouse/storage/db", "github.com/glebarez/": "gatehouse/storage/db",
+		"github.com/pressly/goose": "gatehouse/storage/db", "github.com/gorilla/sessions": "gatehouse/identity", "golang.org/x/crypto": "gatehouse/identity",
 		"github.com/spf13/cobra": "gatehouse/cmd/gatehouse",
 	} {
 		for _, p := range all {
@@ -133,7 +137,7 @@ func TestLibrariesStayInTheirPackage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(string(out), "fosite.") {
+	if regexp.MustCompile(`fosite\.[A-Z]`).Match(out) {
 		t.Error("something exported by oauth mentions a type of fosite")
 	}
 }

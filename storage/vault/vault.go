@@ -1,4 +1,4 @@
-// Package vault has the keys of a database. It decides which root key the database belongs to, seals secrets under that
+// Package vault has the keys of a database: it decides which root key the database belongs to, seals secrets under that
 // key, and derives the keys that survive its replacement. What the keys are used for is left to their owners, who name
 // a purpose for each.
 package vault
