@@ -109,10 +109,10 @@ func TestCleanupWithWrongClockDeletesNothingNeeded(t *testing.T) {
 		one.User("alice")
 		c, m := one.App(), one.Machine("jobs")
 		key := clientKey(t, jwt.ES256, "1")
-		keyed := keyedMachine(t, one, "", key)
+		keyed := keyClient(t, one, "", key)
 		assertion := url.Values{
 			"grant_type": {"client_credentials"}, "client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"},
-			"client_assertion": {key.Sign(t, asserted(one, keyed), nil)},
+			"client_assertion": {key.Sign(t, assertionClaims(one, keyed), nil)},
 		}
 		one.Do(one.Request(http.MethodPost, "/oauth2/token", assertion)).OK(t)
 		dead := one.MachineToken(m)

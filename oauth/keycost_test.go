@@ -13,7 +13,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// manyKeys are one key under n ids.
+// manyKeys returns one key under n IDs.
 func manyKeys(key servertest.ClientKey, n int) []servertest.ClientKey {
 	out := make([]servertest.ClientKey, n)
 	for i := range out {
@@ -28,28 +28,28 @@ func TestLargeJWKSAreRefusedFromEverySource(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_FETCH_ALLOW_HOSTS": "127.0.0.1"}})
 		key := clientKey(t, jwt.ES256, "0")
-		most, tooMany := servertest.KeySet(t, manyKeys(key, jwt.MaxKeys)...), servertest.KeySet(t, manyKeys(key, jwt.MaxKeys+1)...)
+		largest, tooMany := servertest.KeySet(t, manyKeys(key, jwt.MaxKeys)...), servertest.KeySet(t, manyKeys(key, jwt.MaxKeys+1)...)
 		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+tooMany+`}`)
 		r.Want(t, 400, "invalid_client_metadata")
 		if r.Text("error_description") != "jwks has more than 16 keys." {
 			t.Error(r.Body)
 		}
-		if r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+most+`}`); r.Status != 201 {
+		if r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+largest+`}`); r.Status != 201 {
 			t.Errorf("%d %s", r.Status, r.Body)
 		}
 
-		// One that the operator registered, and one that was registered by an earlier version.
-		c := keyedMachine(t, s, "", key)
-		present(s, key.Sign(t, asserted(s, c), nil)).OK(t)
+		// A client that the operator registered, and a record that was stored without this check.
+		c := keyClient(t, s, "", key)
+		tokenByAssertion(s, key.Sign(t, assertionClaims(s, c), nil)).OK(t)
 		_, _, err := s.OAuth.Clients.Update(t.Context(), c.ClientID, []byte(`{"jwks":`+tooMany+`}`))
 		if err == nil || !strings.Contains(err.Error(), "more than 16 keys") {
-			t.Errorf("the operator's: %v", err)
+			t.Errorf("client of the operator: %v", err)
 		}
 		storagetest.Must(t, s.Store.UpdateClient(t.Context(), c.ClientID, storagetest.Event("client"), func(c *storage.Client) (bool, error) {
 			c.JWKS = tooMany
 			return false, nil
 		}))
-		r = present(s, key.Sign(t, asserted(s, c), nil))
+		r = tokenByAssertion(s, key.Sign(t, assertionClaims(s, c), nil))
 		r.Want(t, 401, "invalid_client")
 		if !strings.Contains(r.Text("error_description"), "the JWKS of the client has more than 16 keys") {
 			t.Error(r.Body)
@@ -58,20 +58,20 @@ func TestLargeJWKSAreRefusedFromEverySource(t *testing.T) {
 		host := servertest.NewHost(t)
 		host.Serve("/jwks", "application/json", tooMany)
 		byURI := s.Client(`{"grant_types":["client_credentials"],"scope":"jobs","token_endpoint_auth_method":"private_key_jwt","jwks_uri":"` + host.URL + `/jwks"}`)
-		r = present(s, key.Sign(t, asserted(s, byURI), nil))
+		r = tokenByAssertion(s, key.Sign(t, assertionClaims(s, byURI), nil))
 		r.Want(t, 401, "invalid_client")
 		if !strings.Contains(r.Text("error_description"), "the JWKS of the client has more than 16 keys") {
 			t.Error(r.Body)
 		}
 
-		// Without a kid only few are tried.
-		ambiguous := keyedMachine(t, s, "", manyKeys(key, jwt.MaxCandidates+1)...)
-		r = present(s, servertest.ClientKey{Private: key.Private, Alg: jwt.ES256}.Sign(t, asserted(s, ambiguous), nil))
+		// Without a kid only a few keys are tried.
+		ambiguous := keyClient(t, s, "", manyKeys(key, jwt.MaxCandidates+1)...)
+		r = tokenByAssertion(s, servertest.ClientKey{Private: key.Private, Alg: jwt.ES256}.Sign(t, assertionClaims(s, ambiguous), nil))
 		r.Want(t, 401, "invalid_client")
 		if !strings.Contains(r.Text("error_description"), "more than 4 keys of the JWKS are candidates; send the kid") {
 			t.Error(r.Body)
 		}
-		present(s, key.Sign(t, asserted(s, ambiguous), nil)).OK(t)
+		tokenByAssertion(s, key.Sign(t, assertionClaims(s, ambiguous), nil)).OK(t)
 	})
 }
 
@@ -80,34 +80,34 @@ func TestFailureLimitPrecedesAssertionVerification(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_RATE_LIMITS": "client_failure=3/1m,address_failure=10/1m"}})
 		key := clientKey(t, jwt.ES256, "1")
-		c, neighbour := keyedMachine(t, s, "", key), keyedMachine(t, s, "", key)
+		c, another := keyClient(t, s, "", key), keyClient(t, s, "", key)
 		self := clientOf(selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+servertest.KeySet(t, key)+`}`))
-		ask := func(path string, c clientInformation, assertion string) servertest.Response {
+		send := func(path string, c clientInformation, assertion string) servertest.Response {
 			return s.Do(s.Request("POST", path, url.Values{"grant_type": {"client_credentials"}, "token": {"x"}, "client_assertion_type": {assertionType}, "client_assertion": {assertion}}))
 		}
 		for range 3 {
-			ask("/oauth2/token", c, flipped(key.Sign(t, asserted(s, c), nil))).Want(t, 401, "invalid_client")
+			send("/oauth2/token", c, flipped(key.Sign(t, assertionClaims(s, c), nil))).Want(t, 401, "invalid_client")
 		}
-		valid := key.Sign(t, asserted(s, c), nil)
+		valid := key.Sign(t, assertionClaims(s, c), nil)
 		for _, path := range []string{"/oauth2/token", "/oauth2/introspect", "/oauth2/revoke"} {
-			r := ask(path, c, valid)
+			r := send(path, c, valid)
 			r.Want(t, 429, "rate_limited")
 			if r.Header.Get("Retry-After") == "" {
 				t.Errorf("%s: no Retry-After", path)
 			}
 		}
-		// It was not verified, so it was not consumed, and the attempt did not extend the wait.
+		// It was not verified, so it was not consumed, and the attempt did not extend the time until retry.
 		s.Clock.Advance(21 * time.Second)
-		ask("/oauth2/token", c, valid).OK(t)
+		send("/oauth2/token", c, valid).OK(t)
 		for range 3 {
-			ask("/oauth2/token", c, key.Sign(t, asserted(s, c), nil)).OK(t)
+			send("/oauth2/token", c, key.Sign(t, assertionClaims(s, c), nil)).OK(t)
 		}
 		// Failures of other clients in the network stop only dynamically registered clients.
 		for i := range 12 {
 			s.Token(servertest.Nobody(fmt.Sprint("gcunknown", i)), machineGrant)
 		}
-		ask("/oauth2/token", neighbour, key.Sign(t, asserted(s, neighbour), nil)).OK(t)
-		ask("/oauth2/token", self, key.Sign(t, asserted(s, self), nil)).Want(t, 429, "rate_limited")
+		send("/oauth2/token", another, key.Sign(t, assertionClaims(s, another), nil)).OK(t)
+		send("/oauth2/token", self, key.Sign(t, assertionClaims(s, self), nil)).Want(t, 429, "rate_limited")
 	})
 }
 
@@ -128,8 +128,8 @@ func TestFailureLimitPrecedesRequestObjectVerification(t *testing.T) {
 		if p := open(other, key.Sign(t, objectClaims(s, other), nil)); p.Status != 200 {
 			t.Errorf("another client: %d", p.Status)
 		}
-		// The client's own authentication is another matter.
-		r := s.Do(s.Request("POST", "/oauth2/introspect", url.Values{"token": {"x"}, "client_assertion_type": {assertionType}, "client_assertion": {key.Sign(t, asserted(s, c), nil)}}))
+		// Invalid request objects do not limit the client's authentication.
+		r := s.Do(s.Request("POST", "/oauth2/introspect", url.Values{"token": {"x"}, "client_assertion_type": {assertionType}, "client_assertion": {key.Sign(t, assertionClaims(s, c), nil)}}))
 		r.OK(t)
 		s.Clock.Advance(21 * time.Second)
 		if p := open(c, key.Sign(t, objectClaims(s, c), nil)); p.Status != 200 {

@@ -350,7 +350,7 @@ var registration = []servertest.Requirement{
 				continue
 			}
 			// Registered, for a name tells nothing yet: an assertion makes this server look.
-			present(s, key.Sign(t, asserted(s, clientOf(r)), nil)).Want(t, 401, "invalid_client")
+			tokenByAssertion(s, key.Sign(t, assertionClaims(s, clientOf(r)), nil)).Want(t, 401, "invalid_client")
 		}
 		if host.Asked("/jwks") != 0 {
 			t.Error("it was fetched")

@@ -14,7 +14,7 @@ import (
 
 func TestManagement(t *testing.T) { servertest.Run(t, management) }
 
-// replace sends the PUT of RFC 7592 §2.2. The members stand for themselves; client_id is added.
+// replace sends the PUT of RFC 7592 §2.2 with the members and client_id.
 func replace(s *servertest.Server, registered servertest.Response, members string) servertest.Response {
 	s.T.Helper()
 	return registrationRequest(s, http.MethodPut, registered.Text("registration_client_uri"), registered.Text("registration_access_token"),
@@ -33,12 +33,12 @@ var management = []servertest.Requirement{
 		replace(s, r, `"redirect_uris":["`+victim+`"],`+pairwise).Want(t, 400, "invalid_client_metadata")
 		replace(s, r, `"redirect_uris":["`+servertest.Callback+`"],"subject_type":"public"`).Want(t, 400, "invalid_client_metadata")
 		if got := s.Userinfo(tokens.Text("access_token")).OK(t).Text("sub"); got != sub || got == u.ID {
-			t.Errorf("the subject became %s", got)
+			t.Errorf("subject = %s, want %s as before", got, sub)
 		}
 		replace(s, r, `"redirect_uris":["`+servertest.Callback+`/other"],`+pairwise).OK(t)
 		tokens = s.Refresh(c, tokens.Text("refresh_token")).OK(t)
 		if got := verified(t, s, tokens.Text("id_token"))["sub"]; got != sub {
-			t.Errorf("another path of the same host, another subject: %v", got)
+			t.Errorf("subject after a change of path = %v, want %s", got, sub)
 		}
 		_, _, err := s.OAuth.Clients.Update(t.Context(), c.ClientID, []byte(`{"redirect_uris":["`+victim+`"]}`))
 		storagetest.Must(t, err)
@@ -55,26 +55,26 @@ var management = []servertest.Requirement{
 		const evil = "https://evil.example/cb"
 		replace(s, r, `"redirect_uris":["`+servertest.Callback+`","`+evil+`"],"client_name":"Your bank"`).OK(t)
 		s.Clock.Advance(time.Second)
-		if answer := b.Decide(page, "approve"); answer.Status != 403 || !strings.Contains(answer.Text(), "Nothing was allowed") {
-			t.Errorf("the page for another name was answered with %d", answer.Status)
+		if response := b.Decide(page, "approve"); response.Status != 403 || !strings.Contains(response.Text(), "Nothing was allowed") {
+			t.Errorf("approval of a page with the old name: status %d, want 403", response.Status)
 		}
 		silent := func(scope string) string {
 			return b.Authorize(c, "scope", scope, "prompt", "none", "redirect_uri", evil).Location().Query().Get("error")
 		}
 		if got := silent("openid email"); got != "consent_required" {
-			t.Errorf("in silence: %q", got)
+			t.Errorf("with prompt=none: %q, want consent_required", got)
 		}
-		// Asked again for less, what was allowed under the old name is not allowed under the new one.
+		// A consent to fewer scopes under the new name does not restore what was allowed under the old one.
 		b.Code(c, "alice", "scope", "openid email")
 		s.Clock.Advance(time.Second)
 		replace(s, r, `"redirect_uris":["`+servertest.Callback+`","`+evil+`"],"client_name":"Your other bank"`).OK(t)
 		s.Clock.Advance(time.Second)
 		b.Code(c, "alice", "scope", "openid")
 		if got := silent("openid"); got != "" {
-			t.Errorf("what was just allowed: %q", got)
+			t.Errorf("a scope allowed under this name: %q, want no error", got)
 		}
 		if got := silent("openid email"); got != "consent_required" {
-			t.Errorf("what was allowed under another name: %q", got)
+			t.Errorf("a scope allowed under another name: %q, want consent_required", got)
 		}
 	}).With(openRegistration),
 	servertest.Req("M3", "RFC 7592 §2.2", "what the operator approved is the client as it was, and a scope that the operator deleted is not restored", func(t *testing.T, s *servertest.Server) {
@@ -90,18 +90,18 @@ var management = []servertest.Requirement{
 		silent := func(uri string) url.Values {
 			return b.Authorize(c, "scope", "openid", "prompt", "none", "redirect_uri", uri).Location().Query()
 		}
-		kept := replace(s, r, `"redirect_uris":["`+servertest.Callback+`"],"client_name":"Notes","contacts":["dev@app.example"]`).OK(t)
+		replaced := replace(s, r, `"redirect_uris":["`+servertest.Callback+`"],"client_name":"Notes","contacts":["dev@app.example"]`).OK(t)
 		if silent(servertest.Callback).Get("code") == "" {
-			t.Error("a change that nobody sees took the operator's word away")
+			t.Error("a change that users do not see removed gatehouse_skip_consent")
 		}
-		known, err := s.Store.Scopes(t.Context())
+		scopes, err := s.Store.Scopes(t.Context())
 		storagetest.Must(t, err)
-		if _, again := known["notes"]; again || kept.Text("scope") != "openid" {
-			t.Errorf("a deleted scope came back: %v %q", again, kept.Text("scope"))
+		if _, again := scopes["notes"]; again || replaced.Text("scope") != "openid" {
+			t.Errorf("a deleted scope was restored: %v %q", again, replaced.Text("scope"))
 		}
 		replace(s, r, `"redirect_uris":["https://evil.example/cb"],"client_name":"Notes"`).OK(t)
 		if got := silent("https://evil.example/cb").Get("error"); got != "consent_required" {
-			t.Errorf("the operator's word was taken elsewhere: %q", got)
+			t.Errorf("consent skipped for another host: %q, want consent_required", got)
 		}
 	}).With(openRegistration, "GATEHOUSE_REGISTRATION_SCOPES=openid,notes"),
 	servertest.Req("M3b", "RFC 7592 §2.2", "what the operator has set or deleted does not prevent other changes by the client, and these end no grants", func(t *testing.T, s *servertest.Server) {
@@ -127,7 +127,7 @@ var management = []servertest.Requirement{
 		if len(record.OptionalScopes) != 0 || record.DefaultScopes == nil || len(*record.DefaultScopes) != 1 {
 			t.Errorf("optional %v, default %v", record.OptionalScopes, record.DefaultScopes)
 		}
-		s.Refresh(c, tokens.Text("refresh_token")).Want(t, 400, "invalid_grant") // it gave up a scope of its grants
+		s.Refresh(c, tokens.Text("refresh_token")).Want(t, 400, "invalid_grant") // it removed a scope of its grants
 	}).With(openRegistration, "GATEHOUSE_REGISTRATION_SCOPES=openid,email,offline_access,notes"),
 	servertest.Req("M3c", "OIDC Registration §5", "a sector document has no effect on public subjects: adding or removing it is an ordinary change", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
@@ -154,24 +154,24 @@ var management = []servertest.Requirement{
 			with(`"client_uri":"https://аpple.com/"`), with(`"client_uri":"https://%D0%B0pple.com/"`), with(`"tos_uri":"https://a%E2%80%AEb.example/"`), with("\"policy_uri\":\"https://a.example/\u202e\""),
 			with(`"scope":"claim:email","redirect_uris":"javascript:x"`),
 		} {
-			answers := []servertest.Response{
+			responses := []servertest.Response{
 				registrationRequest(s, http.MethodPut, r.Text("registration_client_uri"), r.Text("registration_access_token"), body),
 				selfRegister(s, body),
 			}
 			if body == `{"client_id":7}` {
-				answers = answers[:1] // a registration ignores the member
+				responses = responses[:1] // a registration ignores the member
 			}
-			for _, got := range answers {
+			for _, got := range responses {
 				if got.Status != 400 || got.Text("error_description") == "" {
 					t.Errorf("%q: %d %s", body, got.Status, got.Body)
 				}
 				if text := got.Text("error_description"); strings.Contains(text, "json:") || strings.Contains(text, "struct") || strings.Contains(text, "Go ") || strings.Contains(text, "invalid character") {
-					t.Errorf("%q: tells of our own %q", body, text)
+					t.Errorf("%q: the description %q has internal details", body, text)
 				}
 			}
 		}
 		if _, err := register(t, s, `{"redirect_uris":["`+servertest.Callback+`"],"scope":"openid claim:email"}`); err == nil {
-			t.Error("a scope may be called like the word of a claim")
+			t.Error("a scope with the name of a claim permission was registered")
 		}
 	}).With(openRegistration, "GATEHOUSE_RATE_LIMITS=registration=1000/1m"),
 	servertest.Req("M5", "RFC 7591 §5", "next to the name of a dynamically registered client is the host of its redirect URI, not the home page that it claims", func(t *testing.T, s *servertest.Server) {
@@ -215,7 +215,7 @@ var management = []servertest.Requirement{
 			t.Helper()
 			host.Serve("/jwks", "application/json", servertest.KeySet(t, key))
 			c := s.Client(`{"client_name":"Keyed","grant_types":["client_credentials"],"scope":"jobs","token_endpoint_auth_method":"private_key_jwt","jwks_uri":"` + host.URL + `/jwks"}`)
-			present(s, key.Sign(t, asserted(s, c), nil)).OK(t)
+			tokenByAssertion(s, key.Sign(t, assertionClaims(s, c), nil)).OK(t)
 		}
 		keyed(clientKey(t, "ES256", "1"))
 		keyed(clientKey(t, "ES256", "2"))

@@ -68,7 +68,7 @@ var requestObjects = []servertest.Requirement{
 			"alg none": {c, forge(t, good, map[string]any{"alg": "none"}, nil)}, "a stranger's key": {c, stranger.Sign(t, objectClaims(s, c), nil)}, "flipped": {c, flipped(good)}, "garbage": {c, "x"},
 			"another client's": {other, good}, "no client_id": {c, key.Sign(t, objectClaims(s, c, "client_id", nil), nil)}, "another iss": {c, key.Sign(t, objectClaims(s, c, "iss", "x"), nil)},
 			"another aud": {c, key.Sign(t, objectClaims(s, c, "aud", "https://evil.example"), nil)}, "sub is the client": {c, key.Sign(t, objectClaims(s, c, "sub", c.ClientID), nil)},
-			"a client assertion": {c, key.Sign(t, asserted(s, c), nil)}, "our ID token": {c, idToken}, "expired": {c, key.Sign(t, objectClaims(s, c, "exp", now-31), nil)}, "not yet": {c, key.Sign(t, objectClaims(s, c, "nbf", now+120), nil)},
+			"a client assertion": {c, key.Sign(t, assertionClaims(s, c), nil)}, "our ID token": {c, idToken}, "expired": {c, key.Sign(t, objectClaims(s, c, "exp", now-31), nil)}, "not yet": {c, key.Sign(t, objectClaims(s, c, "nbf", now+120), nil)},
 			"nested": {c, key.Sign(t, objectClaims(s, c, "request", good), nil)}, "request_uri inside": {c, key.Sign(t, objectClaims(s, c, "request_uri", "https://app.example/r"), nil)},
 			"another alg than registered": {pinned, key.Sign(t, objectClaims(s, pinned), nil)}, "no keys": {keyless, key.Sign(t, objectClaims(s, keyless), nil)},
 			"client_id twice": {c, key.Sign(t, objectClaims(s, other, "iss", c.ClientID, "CLIENT_ID", c.ClientID), nil)},

@@ -50,9 +50,9 @@ func TestOtherSpellingsOfTokensAreRefusedEverywhere(t *testing.T) {
 		if !s.Active(c, token) {
 			t.Error("another spelling revoked the token")
 		}
-		machine := keyedMachine(t, s, "", key)
-		for _, other := range spelled(t, key.Sign(t, asserted(s, machine), nil)) {
-			present(s, other).Want(t, 401, "invalid_client")
+		machine := keyClient(t, s, "", key)
+		for _, other := range spelled(t, key.Sign(t, assertionClaims(s, machine), nil)) {
+			tokenByAssertion(s, other).Want(t, 401, "invalid_client")
 		}
 		for _, other := range spelled(t, key.Sign(t, objectClaims(s, c), nil)) {
 			withObject(s.Browser(), "client_id", c.ClientID, "request", other, "redirect_uri", servertest.Callback, "state", "the state", "response_type", "code").

@@ -17,22 +17,22 @@ func TestAssertionsOfAnotherTypeAreRefused(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "off"}})
 		key := clientKey(t, jwt.ES256, "1")
-		c := keyedMachine(t, s, "", key)
+		c := keyClient(t, s, "", key)
 		for _, typ := range []string{"JWT", "jwt", "application/jwt", "client-authentication+jwt", "application/client-authentication+jwt", "Client-Authentication+JWT"} {
-			present(s, key.Sign(t, asserted(s, c), map[jose.HeaderKey]any{"typ": typ})).OK(t)
+			tokenByAssertion(s, key.Sign(t, assertionClaims(s, c), map[jose.HeaderKey]any{"typ": typ})).OK(t)
 		}
-		present(s, key.Sign(t, asserted(s, c), nil)).OK(t)
+		tokenByAssertion(s, key.Sign(t, assertionClaims(s, c), nil)).OK(t)
 		for _, typ := range []any{
 			"at+jwt", "oauth-authz-req+jwt", "logout+jwt", "dpop+jwt", "secevent+jwt", "JOSE", "", " ", "application/", "application/application/jwt",
 			"text/jwt", "JWT ", 7, true, []string{"JWT"}, map[string]string{"typ": "JWT"},
 		} {
-			r := present(s, key.Sign(t, asserted(s, c), map[jose.HeaderKey]any{"typ": typ}))
+			r := tokenByAssertion(s, key.Sign(t, assertionClaims(s, c), map[jose.HeaderKey]any{"typ": typ}))
 			r.Want(t, 401, "invalid_client")
 			if t.Failed() {
 				t.Fatalf("typ %#v", typ)
 			}
 		}
-		r := present(s, key.Sign(t, asserted(s, c), map[jose.HeaderKey]any{"typ": "at+jwt"}))
+		r := tokenByAssertion(s, key.Sign(t, assertionClaims(s, c), map[jose.HeaderKey]any{"typ": "at+jwt"}))
 		if !strings.Contains(r.Text("error_description"), "typ must be client-authentication+jwt, JWT or absent") {
 			t.Error(r.Body)
 		}
