@@ -107,7 +107,7 @@ func (s *Server) resolveClient(ctx context.Context, form url.Values) (*Authoriza
 	}
 	c, err := s.store.Client(ctx, id)
 	if cause := notServed(c, err); cause != nil {
-		return nil, protocol.NewError(protocol.InvalidClient, "No app is registered here under the client_id "+params.Sanitize(id)+".").WithClient(id).WithCause(cause)
+		return nil, protocol.NewError(protocol.InvalidClient, "client_id "+params.Sanitize(id)+" is not registered with this server.").WithClient(id).WithCause(cause)
 	}
 	if err != nil {
 		return nil, protocol.Unavailable(err)

@@ -79,7 +79,7 @@ var deception = []servertest.Requirement{
 		s.User("alice")
 		for _, c := range []struct{ uri, want string }{
 			{"https://%D0%B0pple.com/cb", "xn--pple-43d.com"},
-			{"https://2130706433/cb", "an address that cannot be shown"},
+			{"https://2130706433/cb", "an address that cannot be displayed"},
 		} {
 			self := clientOf(selfRegister(s, minimal))
 			editClient(t, s, self.ClientID, func(row *storage.Client) {
@@ -200,7 +200,7 @@ var deception = []servertest.Requirement{
 		account := b.Open("/account")
 		withdraw := b.Open(slices.DeleteFunc(account.Links(), func(href string) bool { return !strings.Contains(href, "/account/apps/") })[0])
 		for _, p := range []servertest.Page{account, withdraw} {
-			if text := p.Text(); !strings.Contains(text, "Bank") || !strings.Contains(text, "app.example") || !strings.Contains(text, "Nobody has checked this app") || strings.Contains(text, "bank.example") || strings.Contains(text, "other.example") {
+			if text := p.Text(); !strings.Contains(text, "Bank") || !strings.Contains(text, "app.example") || !strings.Contains(text, "This app is not verified") || strings.Contains(text, "bank.example") || strings.Contains(text, "other.example") {
 				t.Errorf("%s: %s", p.URL, text)
 			}
 		}
@@ -237,7 +237,7 @@ var deception = []servertest.Requirement{
 		b := s.Browser()
 		for _, path := range faulty {
 			p := b.Open(path)
-			if text := p.Text(); p.Status != http.StatusBadRequest || strings.Contains(text, "still signed in") || strings.Contains(text, "account page") || !strings.Contains(text, "Nobody is signed in here") {
+			if text := p.Text(); p.Status != http.StatusBadRequest || strings.Contains(text, "still signed in") || strings.Contains(text, "account page") || !strings.Contains(text, "You are not signed in") {
 				t.Errorf("%s without a session: %d %s", path, p.Status, text)
 			}
 		}
@@ -316,7 +316,7 @@ var deception = []servertest.Requirement{
 				t.Fatalf("%s: %d %s", member, r.Status, r.Body)
 			}
 			account := b.Open("/account")
-			if !strings.Contains(account.Text(), "has changed how it describes itself") || slices.ContainsFunc(account.Links(), func(href string) bool {
+			if !strings.Contains(account.Text(), "has changed its description") || slices.ContainsFunc(account.Links(), func(href string) bool {
 				return strings.Contains(href, c.ClientID) || strings.Contains(href, "app.example")
 			}) {
 				t.Errorf("%s changed: %s", member, account.Text())
@@ -327,7 +327,7 @@ var deception = []servertest.Requirement{
 				continue
 			}
 			b.Decide(p, "approve")
-			if strings.Contains(b.Open("/account").Text(), "has changed how it describes itself") {
+			if strings.Contains(b.Open("/account").Text(), "has changed its description") {
 				t.Errorf("%s: still shown as changed after the user agreed", member)
 			}
 			storagetest.Must(t, s.Store.DeleteClient(t.Context(), c.ClientID, storagetest.Event("delete")))

@@ -272,7 +272,7 @@ var openidCore = []servertest.Requirement{
 		b := s.Browser()
 		const one = `{"userinfo":{"name":{"essential":true},"nonsense":null},"id_token":{"email":null,"auth_time":{"essential":true}}}`
 		page := b.SignIn(b.Authorize(c, "scope", "openid", "claims", one), "alice")
-		if !strings.Contains(page.Text(), "See your full name") || !strings.Contains(page.Text(), "See your e-mail address") {
+		if !strings.Contains(page.Text(), "See your full name") || !strings.Contains(page.Text(), "See your email address") {
 			t.Errorf("the consent page hides what is asked for: %s", page.Text())
 		}
 		r := s.Redeem(c, b.Decide(page, "approve").Location())

@@ -81,7 +81,7 @@ var logout = []servertest.Requirement{
 				continue
 			}
 			invalid := name == "modified" || name == "alg none" || name == "garbage"
-			if told := strings.Contains(p.Text(), "id_token_hint is no ID token"); told != invalid {
+			if told := strings.Contains(p.Text(), "id_token_hint is not an ID token"); told != invalid {
 				t.Errorf("%s: that the request is not valid is told: %v", name, told)
 			}
 			form := p.Fields()

@@ -99,7 +99,7 @@ var registration = []servertest.Requirement{
 		b := s.Browser()
 		b.Authorize(c, "scope", "openid", "code_challenge", "", "code_challenge_method", "").WantRedirectError(t, s, "invalid_request")
 		page := b.SignIn(b.Authorize(c, "scope", "openid email"), "alice")
-		if !strings.Contains(page.URL, "/consent") || !strings.Contains(page.Text(), "Nobody has checked this app") || !strings.Contains(page.Text(), "app.example") {
+		if !strings.Contains(page.URL, "/consent") || !strings.Contains(page.Text(), "This app is not verified") || !strings.Contains(page.Text(), "app.example") {
 			t.Errorf("no warning, or no consent at all: %s %s", page.URL, page.Text())
 		}
 		s.IDToken(c, s.Redeem(c, b.Decide(page, "approve").Location()))

@@ -1,5 +1,5 @@
-// Package templates holds the pages, the stylesheet and the words of Gatehouse. It has no logic: web decides what a page
-// shows, and every text a person reads stands in en.json.
+// Package templates has the HTML pages, the stylesheet and the messages. It has no logic: the packages of web decide what
+// a page shows. Every text that users read is in en.json.
 package templates
 
 import "embed"

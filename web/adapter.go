@@ -99,7 +99,7 @@ func (s *Server) run(rt route, rec *recorder, r *http.Request) (err error) {
 		}
 	case kindPage:
 		if err := s.crossOrigin.Check(r); err != nil {
-			return &page.Error{Status: http.StatusForbidden, Key: "error.cross", Err: err}
+			return &page.Error{Status: http.StatusForbidden, Key: "error.cross_site", Err: err}
 		}
 		fallthrough
 	case kindCrossSitePage:

@@ -37,7 +37,7 @@ func (s *Server) pageError(r *http.Request, err error) *page.Error {
 	case errors.Is(err, storage.ErrOtherBrowser):
 		return &page.Error{Status: http.StatusForbidden, Key: "error.browser"}
 	case errors.Is(err, storage.ErrNotFound):
-		return &page.Error{Status: http.StatusNotFound, Key: "error.unknown"}
+		return &page.Error{Status: http.StatusNotFound, Key: "error.request_not_found"}
 	}
 	switch e := oauth.AsError(err); e.Code {
 	case protocol.RateLimited:
@@ -68,9 +68,9 @@ func (s *Server) expiredPage(e *oauth.RequestExpiredError) *page.Error {
 func limitKey(limit string) string {
 	switch limit {
 	case ratelimit.AllStoredRequests:
-		return "error.crowded"
+		return "error.busy"
 	case ratelimit.TokenUser:
-		return "error.often"
+		return "error.user_limit"
 	}
 	return "error.limit"
 }

@@ -206,11 +206,11 @@ func TestBrowserJourneys(t *testing.T) {
 		if !strings.Contains(id, `"nonce"`) || !strings.Contains(id, d.issuer) || strings.Contains(id, "demo@example.com") || !strings.Contains(info, `"email": "demo@example.com"`) {
 			t.Errorf("ID token %s\nuserinfo %s", id, info)
 		}
-		b.do("open the profile", chromedp.Navigate(d.issuer+"/account"), chromedp.Click(`//a[normalize-space(.)="Your profile"]`), visible("Where you are reached"))
+		b.do("open the profile", chromedp.Navigate(d.issuer+"/account"), chromedp.Click(`//a[normalize-space(.)="Your profile"]`), visible("Contact"))
 		b.looks("profile")
 		b.do("change it", chromedp.SetValue(chromedp.CSS("#nickname"), "Demi"), chromedp.SetValue(chromedp.CSS("#birthdate"), "tomorrow"), press("Save"), visible("Nothing was saved"))
 		b.looks("profile-wrong")
-		b.do("mend it", chromedp.SetValue(chromedp.CSS("#birthdate"), "1990-12-31"), press("Save"), visible("Your profile is saved"),
+		b.do("mend it", chromedp.SetValue(chromedp.CSS("#birthdate"), "1990-12-31"), press("Save"), visible("Your profile was saved"),
 			chromedp.Navigate(d.sample), press("Ask who you are"), visible("Demi"), visible("1990-12-31"))
 	})
 
@@ -237,7 +237,7 @@ func TestBrowserJourneys(t *testing.T) {
 		app.looks("select")
 		app.do("choose", chromedp.Click(`//button[contains(., "Demo User")]`), visible("You are signed in as Demo User"))
 		b.do("open the chooser of the account pages", chromedp.Navigate(d.issuer+"/select"), chromedp.Click(`//button[contains(., "Demo User")]`), visible("Demo User"), visible("Connected apps"))
-		b.do("sign out at the server", press("Sign out"), visible("You are signed out"), visible("Still signed in to this browser"), visible("second@example.com"))
+		b.do("sign out at the server", press("Sign out"), visible("You are signed out"), visible("These accounts are still signed in"), visible("second@example.com"))
 		b.looks("signed-out-others")
 		deadline := time.Now().Add(20 * time.Second)
 		for !strings.Contains(app.text(), "signed out where you had signed in") {
@@ -280,7 +280,7 @@ func TestBrowserJourneys(t *testing.T) {
 		b.do("without JavaScript", chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
 			_, err := cdp.Call(ctx, t, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
 			return err
-		}), chromedp.Navigate(address), visible("Your browser does not run scripts"))
+		}), chromedp.Navigate(address), visible("JavaScript is off in this browser"))
 		b.looks("form-post")
 		b.do("go on", press("Continue"), visible("the app has the answer"))
 		answered()
@@ -381,7 +381,7 @@ func TestBrowserJourneys(t *testing.T) {
 	t.Run("wrong password and error pages", func(t *testing.T) {
 		b := openBrowser(t)
 		b.begin(d)
-		b.do("a wrong password", chromedp.SendKeys(chromedp.CSS("#username"), "demo"), chromedp.SendKeys(chromedp.CSS("#password"), "wrong"), press("Sign in"), visible("do not match"))
+		b.do("a wrong password", chromedp.SendKeys(chromedp.CSS("#username"), "demo"), chromedp.SendKeys(chromedp.CSS("#password"), "wrong"), press("Sign in"), visible("is incorrect"))
 		b.looks("login-wrong")
 		b.do("an unknown app", chromedp.Navigate(d.issuer+"/oauth2/authorize?client_id=nobody&response_type=code"), visible("does not work"), visible("is not registered with this server"))
 		b.looks("error")

@@ -93,17 +93,17 @@ func TestNoPageScrollsSideways(t *testing.T) {
 		_, err := cdp.Call(ctx, t, network.SetBlockedURLs, network.SetBlockedURLsParams{URLPatterns: []*network.BlockPattern{{URLPattern: "https://*:*/*", Block: true}}})
 		return err
 	}), authorize("prompt", "consent", "response_mode", "form_post"), visible("wants access"), press("Allow"))
-	opened("form_post", "Your browser does not run scripts")
+	opened("form_post", "JavaScript is off in this browser")
 	b.do("add an account", chromedp.Navigate(d.issuer+"/login?another=1"), visible("stays signed in here"))
 	signIn(email("b"))
 	opened("account", "Where you are signed in")
 	b.do("choose", authorize("prompt", "select_account"))
 	opened("select", "Choose an account")
 	b.do("edit the profile", chromedp.Navigate(d.issuer+"/account/profile"))
-	opened("profile", "Where you are reached")
+	opened("profile", "Contact")
 	b.do("ask to sign out", chromedp.Navigate(d.issuer+logout))
 	opened("logout", "Sign out?")
-	b.do("be the first user again", chromedp.Navigate(d.issuer+"/select"), chromedp.Click(chromedp.CSS("button.person")), visible("Connected apps"))
+	b.do("be the first user again", chromedp.Navigate(d.issuer+"/select"), chromedp.Click(chromedp.CSS("button.account")), visible("Connected apps"))
 	if !strings.Contains(b.text(), "Withdraw access") {
 		b.do("be the other user", chromedp.Navigate(d.issuer+"/select"), chromedp.Click(`(//button[contains(@class, "person")])[2]`), visible("Connected apps"))
 	}
@@ -111,7 +111,7 @@ func TestNoPageScrollsSideways(t *testing.T) {
 	b.do("withdraw", chromedp.Click(`//a[normalize-space(.)="Withdraw access"]`))
 	opened("withdraw", "Withdraw the access of")
 	b.do("sign out", chromedp.Navigate(d.issuer+"/account"), press("Sign out"))
-	opened("signed_out", "Still signed in to this browser")
+	opened("signed_out", "These accounts are still signed in")
 	b.do("a faulty request", chromedp.Navigate(d.issuer+"/oauth2/authorize?client_id="+strings.Repeat("w", 60)))
 	opened("error", "For the app’s developer")
 

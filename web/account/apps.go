@@ -87,7 +87,7 @@ func (p *Pages) scopeRows(r *http.Request, consent storage.Consent) ([]string, e
 		row := p.pages.DescribeScope(view)
 		if identifier != "" {
 			api := page.NewAPI(identifier, resources[identifier].Name)
-			row = p.pages.Message("account.at", row, cmp.Or(api.Name, api.Host))
+			row = p.pages.Message("account.app_and_host", row, cmp.Or(api.Name, api.Host))
 		}
 		rows = append(rows, row)
 	}

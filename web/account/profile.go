@@ -38,7 +38,7 @@ var profileForm = []struct {
 		{"picture", "url", "photo"}, {"profile", "url", "url"}, {"website", "url", "off"}, {"gender", "text", "sex"},
 		{"birthdate", "text", "bday"}, {"zoneinfo", "text", "off"}, {"locale", "text", "language"},
 	}},
-	{"profile.reach", [][3]string{
+	{"profile.contact", [][3]string{
 		{"phone_number", "tel", "tel"}, {"street_address", "text", "street-address"}, {"postal_code", "text", "postal-code"},
 		{"locality", "text", "address-level2"}, {"region", "text", "address-level1"}, {"country", "text", "country-name"},
 	}},

@@ -179,7 +179,7 @@ func (p *Pages) DecideConsent(w http.ResponseWriter, r *http.Request) error {
 	}
 	page.AllowFormRedirects(w.Header())
 	if !p.pages.HasFormToken(form, pending.tokenParts()...) {
-		return &page.Error{Status: http.StatusForbidden, Key: "error.form", Message: p.pages.Message("consent.stale")}
+		return &page.Error{Status: http.StatusForbidden, Key: "error.form", Message: p.pages.Message("consent.expired")}
 	}
 	switch form.Get("decision") {
 	case "approve":

@@ -124,7 +124,7 @@ func (p *Pages) Login(w http.ResponseWriter, r *http.Request) error {
 	attempt := loginAttempt{request: form.Get("request"), username: form.Get("username")}
 	browser := p.users.Browser(r)
 	if browser == nil || !p.pages.HasFormToken(form, loginTokenParts(browser, attempt.request)...) {
-		attempt.status, attempt.problem = http.StatusForbidden, p.pages.Message("login.stale")
+		attempt.status, attempt.problem = http.StatusForbidden, p.pages.Message("login.expired")
 		return p.renderLogin(w, r, attempt)
 	}
 	var a *oauth.AuthorizationRequest
@@ -167,7 +167,7 @@ func (p *Pages) loginFailed(w http.ResponseWriter, r *http.Request, attempt logi
 	var throttled *identity.ThrottledError
 	switch {
 	case errors.Is(err, identity.ErrInvalidCredentials):
-		attempt.status, attempt.problem = http.StatusUnauthorized, p.pages.Message("login.wrong")
+		attempt.status, attempt.problem = http.StatusUnauthorized, p.pages.Message("login.incorrect")
 	case errors.As(err, &throttled):
 		wait := max(time.Second, throttled.RetryAt.Sub(p.store.Now()).Round(time.Second))
 		w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())))

@@ -190,7 +190,7 @@ func (p *Pages) logoutError(r *http.Request, err error) error {
 		return err
 	}
 	if len(users) == 0 {
-		invalid.Key, invalid.Link = "error.logout.nobody", ""
+		invalid.Key, invalid.Link = "error.logout.not_signed_in", ""
 	}
 	return invalid
 }

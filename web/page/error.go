@@ -32,7 +32,7 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // NotFound returns the error of a page that does not exist.
 func (p *Renderer) NotFound() error {
-	return &Error{Status: http.StatusNotFound, Key: "error.missing", Link: p.Path("/account")}
+	return &Error{Status: http.StatusNotFound, Key: "error.page_not_found", Link: p.Path("/account")}
 }
 
 // errorPage is the data of the error page.

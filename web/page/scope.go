@@ -34,7 +34,7 @@ func (p *Renderer) DescribeScope(s Scope) string {
 	case s.Claim != "":
 		return p.Message("claim." + s.Claim)
 	case s.Name == "":
-		return p.Message("consent.api")
+		return p.Message("consent.any_request")
 	}
 	return display.NameOr(s.Description, s.Name)
 }
