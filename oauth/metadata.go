@@ -74,7 +74,7 @@ func (s *Server) serverMetadata() metadataDocument {
 		Scopes:                protocol.StandardScopes(),
 		ResponseTypes:         []string{"code"},
 		ResponseModes:         []string{modeQuery, modeFormPost},
-		GrantTypes:            []string{protocol.GrantAuthorizationCode, protocol.GrantRefreshToken, protocol.GrantClientCredentials},
+		GrantTypes:            protocol.GrantTypes(),
 		ACRValues:             []string{acrPassword},
 		SubjectTypes:          []string{storage.SubjectPublic, storage.SubjectPairwise},
 		IDTokenAlgs:           jwt.Algorithms,
