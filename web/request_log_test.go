@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gatehouse/cmd/gatehouse/server/servertest"
+	"gatehouse/display"
 	"gatehouse/oauth/client"
 	"gatehouse/storage/storagetest"
 )
@@ -19,13 +20,14 @@ import (
 // requestLine returns the attributes of the log line of the request that has the response r.
 func requestLine(t *testing.T, s *servertest.Server, r servertest.Response) map[string]any {
 	t.Helper()
+	id := r.Header.Get("X-Request-Id")
 	for line := range strings.Lines(s.Log.String()) {
 		var attrs map[string]any
-		if json.Unmarshal([]byte(line), &attrs) == nil && attrs["msg"] == "request" && attrs["request_id"] == r.Header.Get("X-Request-Id") {
+		if json.Unmarshal([]byte(line), &attrs) == nil && attrs["msg"] == "request" && attrs["request_id"] == id {
 			return attrs
 		}
 	}
-	t.Fatalf("no log line for request %s in:\n%s", r.Header.Get("X-Request-Id"), s.Log)
+	t.Fatalf("no log line for request %s in:\n%s", id, s.Log)
 	return nil
 }
 
@@ -34,7 +36,8 @@ func assertionForm(t *testing.T, s *servertest.Server, key servertest.ClientKey,
 	t.Helper()
 	now := s.Clock.Now()
 	assertion := key.Sign(t, map[string]any{
-		"iss": clientID, "sub": clientID, "aud": s.Issuer, "jti": rand.Text(), "iat": now.Unix(), "exp": now.Add(time.Minute).Unix(),
+		"iss": clientID, "sub": clientID, "aud": s.Issuer, "jti": rand.Text(),
+		"iat": now.Unix(), "exp": now.Add(time.Minute).Unix(),
 	}, nil)
 	return url.Values{
 		"grant_type":            {"client_credentials"},
@@ -53,17 +56,18 @@ func TestRequestLogHasClientAndUser(t *testing.T) {
 		private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		storagetest.Must(t, err)
 		key := servertest.ClientKey{Private: private, ID: "k", Alg: "ES256"}
-		keyed := s.Client(`{"grant_types":["client_credentials"],"scope":"jobs","token_endpoint_auth_method":"private_key_jwt","jwks":` +
-			servertest.KeySet(t, key) + `}`)
+		keyed := s.Client(`{"grant_types":["client_credentials"],"scope":"jobs",
+			"token_endpoint_auth_method":"private_key_jwt","jwks":` + servertest.KeySet(t, key) + `}`)
 		b := s.Browser()
 		code := b.Code(app, "alice", "scope", "openid offline_access")
 		exchange := s.Token(app, servertest.CodeForm(code, app)).OK(t)
 		access, refresh := exchange.Text("access_token"), exchange.Text("refresh_token")
+		machineForm := url.Values{"grant_type": {"client_credentials"}}
+		keyedToken := s.Post("/oauth2/token", client.Information{}, assertionForm(t, s, key, keyed.ClientID)).OK(t)
 		registered := s.Do(jsonBody(s, http.MethodPost, "/oauth2/register", "", `{"redirect_uris":["https://a.example/cb"]}`))
 		ownID := registered.Text("client_id")
 		consent := b.Follow(b.Authorize(app, "prompt", "consent"))
 
-		nobody := client.Information{}
 		for _, c := range []struct {
 			name             string
 			response         servertest.Response
@@ -72,8 +76,8 @@ func TestRequestLogHasClientAndUser(t *testing.T) {
 		}{
 			{"code exchange", exchange, app.ClientID, user, "authorization_code", ""},
 			{"refresh", s.Refresh(app, refresh).OK(t), app.ClientID, user, "refresh_token", ""},
-			{"client credentials", s.Token(api, url.Values{"grant_type": {"client_credentials"}}), api.ClientID, "", "client_credentials", ""},
-			{"private_key_jwt", s.Post("/oauth2/token", nobody, assertionForm(t, s, key, keyed.ClientID)).OK(t), keyed.ClientID, "", "client_credentials", ""},
+			{"client credentials", s.Token(api, machineForm), api.ClientID, "", "client_credentials", ""},
+			{"private_key_jwt", keyedToken, keyed.ClientID, "", "client_credentials", ""},
 			{"userinfo", s.Userinfo(access).OK(t), app.ClientID, user, "", ""},
 			{"introspection", s.Introspect(app, access), app.ClientID, user, "", ""},
 			{"registration", registered, ownID, "", "", ""},
@@ -86,8 +90,14 @@ func TestRequestLogHasClientAndUser(t *testing.T) {
 			{"account page", b.Open("/account").Response, "", user, "", ""},
 			{"logout page", b.Open("/oauth2/logout?client_id=" + app.ClientID).Response, app.ClientID, user, "", ""},
 			{"revocation", s.Post("/oauth2/revoke", app, url.Values{"token": {access}}), app.ClientID, user, "", ""},
-			{"incorrect secret", s.Token(servertest.Nobody("unknown-client"), url.Values{"grant_type": {"client_credentials"}}), "unknown-client", "", "client_credentials", "invalid_client"},
-			{"unregistered client", s.Get("/oauth2/authorize?client_id=gate_cs_live_x"), "(a credential)", "", "", "invalid_request"},
+			{
+				"incorrect secret", s.Token(servertest.Nobody("unknown-client"), machineForm),
+				"unknown-client", "", "client_credentials", "invalid_client",
+			},
+			{
+				"unregistered client", s.Get("/oauth2/authorize?client_id=gate_cs_live_x"),
+				"(a credential)", "", "", "invalid_request",
+			},
 		} {
 			line := requestLine(t, s, c.response)
 			for attribute, want := range map[string]string{"client_id": c.client, "user_id": c.user, "grant_type": c.grantType, "error": c.error} {
@@ -97,4 +107,26 @@ func TestRequestLogHasClientAndUser(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestLogEscapesUnprintableParameters checks that a log line has no control character, because logs are read on
+// terminals. JSON escapes only those of ASCII.
+func TestLogEscapesUnprintableParameters(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, storagetest.URL(t, "sqlite"), behindProxy("127.0.0.1"))
+	const evil = "\u009b2J\u202e\u200b\u0085"
+	s.Get("/oauth2/authorize?client_id=" + url.QueryEscape(evil))
+	req := s.Request(http.MethodPost, "/oauth2/token", url.Values{"grant_type": {"client_credentials"}})
+	req.SetBasicAuth(evil, evil)
+	req.Header.Set("X-Forwarded-For", evil)
+	s.Do(req)
+	logged := s.Log.String()
+	for line := range strings.Lines(logged) {
+		if line = strings.TrimSuffix(line, "\n"); display.Escape(line) != line {
+			t.Errorf("the line has unprintable characters: %q", line)
+		}
+	}
+	if n := strings.Count(logged, "u009b2J"); n != 3 {
+		t.Errorf("the parameters are logged %d times, want 3: %s", n, logged)
+	}
 }
