@@ -28,20 +28,20 @@ func clientKey(t *testing.T, alg, id string) servertest.ClientKey {
 	return servertest.ClientKey{Private: private, ID: id, Alg: alg}
 }
 
-// keyedMachine registers a machine that authenticates by its key.
+// keyClient registers a client credentials client that authenticates with its keys.
 func keyClient(t *testing.T, s *servertest.Server, more string, keys ...servertest.ClientKey) clientInformation {
 	t.Helper()
 	return s.Client(`{"client_name":"Keyed","grant_types":["client_credentials"],"scope":"jobs","token_endpoint_auth_method":"private_key_jwt","jwks":` + servertest.KeySet(t, keys...) + more + `}`)
 }
 
-// asserted are good claims of an assertion with the changes; nil takes one away.
+// assertionClaims returns valid claims of an assertion with the changes; nil removes a claim.
 func assertionClaims(s *servertest.Server, c clientInformation, changes ...any) map[string]any {
 	now := s.Clock.Now().Unix()
 	claims := map[string]any{"iss": c.ClientID, "sub": c.ClientID, "aud": s.Issuer, "jti": uuid.NewString(), "exp": now + 60, "iat": now, "nbf": now}
 	return changed(claims, changes)
 }
 
-// present asks for a machine token with an assertion.
+// tokenByAssertion requests a client credentials token with an assertion.
 func tokenByAssertion(s *servertest.Server, assertion string, more ...string) servertest.Response {
 	s.T.Helper()
 	form := url.Values{"grant_type": {"client_credentials"}, "client_assertion_type": {assertionType}, "client_assertion": {assertion}}

@@ -41,7 +41,7 @@ func selfRegister(s *servertest.Server, body string) servertest.Response {
 
 const minimal = `{"redirect_uris":["` + servertest.Callback + `"]}`
 
-// clientOf is the client that an answer of the registration endpoint describes.
+// clientOf returns the client in a response of the registration endpoint.
 func clientOf(r servertest.Response) clientInformation {
 	c := clientInformation{ClientID: r.Text("client_id"), ClientSecret: r.Text("client_secret")}
 	c.TokenEndpointAuthMethod = r.Text("token_endpoint_auth_method")
@@ -83,8 +83,8 @@ var registration = []servertest.Requirement{
 			}
 		}
 		for _, absent := range []string{"unknown_member", "logo_uri", "policy_uri", "post_logout_redirect_uris", "jwks", "gatehouse_require_pkce", "gatehouse_skip_consent", "gatehouse_access_token_ttl", "gatehouse_token_endpoint_audience", "gatehouse_allowed_networks"} {
-			if _, there := r.JSON[absent]; there {
-				t.Errorf("%s is there", absent)
+			if _, ok := r.JSON[absent]; ok {
+				t.Errorf("%s is in the response", absent)
 			}
 		}
 		if !strings.HasPrefix(r.Text("client_secret"), "gate_cs_live_") || !strings.HasPrefix(r.Text("registration_access_token"), "gate_ra_live_") {
@@ -94,7 +94,7 @@ var registration = []servertest.Requirement{
 		record, err := s.Store.Client(t.Context(), c.ClientID)
 		storagetest.Must(t, err)
 		if record.SkipConsent || record.AccessTokenTTL != nil || len(record.Audience) > 0 || record.Owner != "" || record.IDTokenClaims || len(record.RedirectURIs) != 1 || record.RedirectURIs[0] != servertest.Callback {
-			t.Errorf("the client chose what only the operator may: %+v", record)
+			t.Errorf("the client set a member of the operator: %+v", record)
 		}
 		b := s.Browser()
 		b.Authorize(c, "scope", "openid", "code_challenge", "", "code_challenge_method", "").WantRedirectError(t, s, "invalid_request")
@@ -105,7 +105,7 @@ var registration = []servertest.Requirement{
 		s.IDToken(c, s.Redeem(c, b.Decide(page, "approve").Location()))
 		dump := storagetest.Dump(t, s.Store, s.DB)
 		if strings.Contains(dump, r.Text("registration_access_token")) || strings.Contains(dump, r.Text("client_secret")) || strings.Contains(s.Log.String(), "gate_ra_live_") {
-			t.Error("a token or secret is kept in clear")
+			t.Error("a token or secret is stored or logged in clear")
 		}
 	}).With(openRegistration),
 	servertest.Req("R3", "RFC 7591 §3.2.2, OIDC Registration §2, CVE-2026-67333, CVE-2026-59354, P90", "each invalid value is refused with its error code and a description of the fix", func(t *testing.T, s *servertest.Server) {
@@ -157,7 +157,7 @@ var registration = []servertest.Requirement{
 			}
 			for _, leak := range []string{"Go ", "json:", "oauth.", "struct", ".go"} {
 				if strings.Contains(r.Body, leak) {
-					t.Errorf("%s tells of our insides: %s", body, r.Body)
+					t.Errorf("%s: the response has internal details: %s", body, r.Body)
 				}
 			}
 		}
@@ -183,7 +183,7 @@ var registration = []servertest.Requirement{
 			t.Fatalf("%d %s", r.Status, r.Body)
 		}
 		refused("a registration access token", r.Text("registration_access_token"))
-		registrationRequest(s, http.MethodPost, at, token, `{}`).Want(t, 400, "invalid_client_metadata") // costs no use
+		registrationRequest(s, http.MethodPost, at, token, `{}`).Want(t, 400, "invalid_client_metadata") // consumes no use
 		other := s.Another()
 		statuses := make([]int, 20)
 		storagetest.Do(20, func(i int) {
@@ -193,16 +193,16 @@ var registration = []servertest.Requirement{
 			}
 			statuses[i] = registrationRequest(n, http.MethodPost, n.URL+"/oauth2/register", token, minimal).Status
 		})
-		made := 0
+		registered := 0
 		for _, status := range statuses {
 			if status == 201 {
-				made++
+				registered++
 			} else if status != 401 {
 				t.Errorf("status %d", status)
 			}
 		}
-		if made != 2 {
-			t.Errorf("%d registrations with 2 uses", made)
+		if registered != 2 {
+			t.Errorf("%d registrations, want 2, the uses left", registered)
 		}
 		late, _, err := s.OAuth.Clients.CreateInitialAccessToken(t.Context(), "", 1, time.Hour)
 		storagetest.Must(t, err)
@@ -213,18 +213,18 @@ var registration = []servertest.Requirement{
 		s.Clock.Advance(time.Hour)
 		refused("expired", late)
 		if strings.Contains(storagetest.Dump(t, s.Store, s.DB), token) || row.UsesLeft != 3 {
-			t.Error("the token is kept in clear")
+			t.Error("the token is stored in clear")
 		}
 	}).With(gatedRegistration),
 	servertest.Req("R5", "RFC 7592 §2", "a client reads, changes and deletes its own registration with its own token, and no other does", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"client_name":"One","initiate_login_uri":"https://app.example/start","grant_types":["authorization_code","refresh_token"]}`)
 		other := selfRegister(s, minimal)
-		operators := s.App()
+		byOperator := s.App()
 		at, token := s.URL+"/oauth2/register/"+r.Text("client_id"), r.Text("registration_access_token")
 		for name, x := range map[string][2]string{
 			"no token": {at, ""}, "another client's": {at, other.Text("registration_access_token")}, "garbage": {at, "gate_ra_live_x"}, "a secret": {at, r.Text("client_secret")},
-			"unknown client": {s.URL + "/oauth2/register/nobody", token}, "an operator's client": {s.URL + "/oauth2/register/" + operators.ClientID, token},
+			"unknown client": {s.URL + "/oauth2/register/nobody", token}, "an operator's client": {s.URL + "/oauth2/register/" + byOperator.ClientID, token},
 		} {
 			for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodDelete} {
 				if got := registrationRequest(s, method, x[0], x[1], minimal); got.Status != 401 || got.JSON["client_id"] != nil {
@@ -253,16 +253,16 @@ var registration = []servertest.Requirement{
 		put(`{"client_id":"`+c.ClientID+`","redirect_uris":["javascript:x"]}`).Want(t, 400, "invalid_redirect_uri")
 		changed := put(with(`,"client_name":"Two","client_secret":"` + c.ClientSecret + `"`)).OK(t)
 		if changed.Text("client_name") != "Two" || changed.JSON["initiate_login_uri"] != nil {
-			t.Errorf("what was left out stays: %s", changed.Body)
+			t.Errorf("a member that the request left out is still set: %s", changed.Body)
 		}
 		if !s.Active(c, tokens.Text("access_token")) {
-			t.Error("a change of name ended its tokens")
+			t.Error("a change of the name revoked tokens")
 		}
 		put(with(`,"scope":"openid"`)).OK(t)
 		if s.Active(c, tokens.Text("access_token")) {
-			t.Error("tokens with a scope that it gave up live on")
+			t.Error("tokens with a removed scope are still active")
 		}
-		// What it gave up, or the operator took away, does not come back by leaving scope out.
+		// A scope that the client or the operator removed is not restored by a request without scope.
 		if got := put(with("")).OK(t); got.Text("scope") != "openid" {
 			t.Errorf("scope is %q", got.Text("scope"))
 		}
@@ -292,7 +292,7 @@ var registration = []servertest.Requirement{
 		}
 		put("https://app.example/elsewhere", "Notes")
 		if b.Authorize(c, "scope", "openid", "prompt", "none", "redirect_uri", "https://app.example/elsewhere").Location().Query().Get("code") == "" {
-			t.Error("asked again for another path of the same host")
+			t.Error("prompted again for another path of the same host")
 		}
 		for _, change := range [][2]string{{"https://other.example/cb", "Notes"}, {"https://other.example/cb", "Your bank"}} {
 			put(change[0], change[1])
@@ -302,7 +302,7 @@ var registration = []servertest.Requirement{
 			s.Clock.Advance(time.Second)
 			b.Code(c, "alice", "scope", "openid", "redirect_uri", change[0])
 			if b.Authorize(c, "scope", "openid", "prompt", "none", "redirect_uri", change[0]).Location().Query().Get("code") == "" {
-				t.Errorf("%v: asked for ever", change)
+				t.Errorf("%v: prompted again after approval", change)
 			}
 		}
 	}).With(openRegistration),
@@ -328,10 +328,10 @@ var registration = []servertest.Requirement{
 		}
 		long := `{"redirect_uris":["` + servertest.Callback + `"],"client_name":"` + strings.Repeat("x", 9000) + `"}`
 		if r := selfRegister(s, long); r.Status == 429 {
-			t.Errorf("one that counts as three: %d", r.Status)
+			t.Errorf("a long registration, which counts as three: %d, want no 429", r.Status)
 		}
 		if r := selfRegister(s, minimal); r.Status != 429 || r.Header.Get("Retry-After") == "" {
-			t.Errorf("the fourth: %d", r.Status)
+			t.Errorf("a registration over the limit: %d, want 429 with Retry-After", r.Status)
 		}
 	}).With(openRegistration, "GATEHOUSE_RATE_LIMITS=registration=6/1m"),
 	servertest.Req("R8", "CVE-2026-101062, CVE-2026-56739, P91", "a dynamically registered client gets no code silently, and cannot make this server fetch private URLs", func(t *testing.T, s *servertest.Server) {
@@ -349,11 +349,11 @@ var registration = []servertest.Requirement{
 				r.Want(t, 400, "invalid_client_metadata")
 				continue
 			}
-			// Registered, for a name tells nothing yet: an assertion makes this server look.
+			// A host name is only checked when it is resolved: for an assertion, this server would fetch the JWKS.
 			tokenByAssertion(s, key.Sign(t, assertionClaims(s, clientOf(r)), nil)).Want(t, 401, "invalid_client")
 		}
 		if host.Asked("/jwks") != 0 {
-			t.Error("it was fetched")
+			t.Error("a private URL was fetched")
 		}
 	}).With(openRegistration), servertest.Req("R9", "CVE-2019-8400, CVE-2026-33525", "client metadata is escaped on every page", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
