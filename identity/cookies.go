@@ -14,8 +14,8 @@ import (
 	"gatehouse/storage"
 )
 
-// cookie makes a cookie of ours: HttpOnly, SameSite=Lax and, over https, bound to this very host and Secure. On
-// loopback http browsers refuse the __Host- prefix, so it goes without.
+// cookie returns a cookie that is HttpOnly, SameSite=Lax and, over https, Secure and bound to this host. On loopback
+// http browsers refuse the __Host- prefix, so it is omitted.
 func (p *Users) cookie(name, value string, maxAge time.Duration) *http.Cookie {
 	return &http.Cookie{
 		Name: p.cookieName(name), Value: value, Path: "/", MaxAge: int(maxAge.Seconds()),
@@ -30,8 +30,8 @@ func (p *Users) cookieName(name string) string {
 	return "gatehouse_" + name
 }
 
-// value returns the cookie's value, or "" when it is missing, sent twice or not of our making.
-func (p *Users) value(r *http.Request, name string) string {
+// cookieValue returns the value of a cookie, or "" when it is missing, sent twice or longer than Gatehouse sets it.
+func (p *Users) cookieValue(r *http.Request, name string) string {
 	found := r.CookiesNamed(p.cookieName(name))
 	if len(found) != 1 || len(found[0].Value) > 1024 {
 		return ""
@@ -39,9 +39,10 @@ func (p *Users) value(r *http.Request, name string) string {
 	return found[0].Value
 }
 
-func random() string {
+// randomToken returns 256 random bits in base64url.
+func randomToken() string {
 	b := make([]byte, 32)
-	_, _ = rand.Read(b) // never fails: the program would have ended
+	_, _ = rand.Read(b) // never fails: the runtime ends the program instead
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
@@ -52,20 +53,21 @@ func hash(s string) []byte {
 
 const browserCookie = "browser"
 
-// EnsureBrowser returns the hash of the cookie that tells browsers apart before anyone signs in, and sets the cookie when
-// there is none. It gives no rights and does not change at sign-in, so several tabs can wait for one.
+// EnsureBrowser returns the hash of the cookie that identifies a browser before a user signs in, and sets the cookie
+// when there is none. It grants nothing and does not change at sign-in, so that several tabs can wait for one
+// sign-in.
 func (p *Users) EnsureBrowser(w http.ResponseWriter, r *http.Request) []byte {
 	if h := p.Browser(r); h != nil {
 		return h
 	}
-	v := random()
+	v := randomToken()
 	http.SetCookie(w, p.cookie(browserCookie, v, 0))
 	return hash(v)
 }
 
-// Browser is EnsureBrowser for requests that must have come with the cookie; it returns nil without one.
+// Browser returns the hash of the cookie that EnsureBrowser sets, or nil when the request has none.
 func (p *Users) Browser(r *http.Request) []byte {
-	v := p.value(r, browserCookie)
+	v := p.cookieValue(r, browserCookie)
 	if len(v) != 43 {
 		return nil
 	}
@@ -73,30 +75,32 @@ func (p *Users) Browser(r *http.Request) []byte {
 }
 
 const (
-	deviceCookie = "device"
-	deviceLife   = 365 * 24 * time.Hour
-	devicePeople = 8
+	deviceCookie   = "device"
+	deviceTTL      = 365 * 24 * time.Hour
+	maxDeviceUsers = 8
 )
 
-// Device is the memory of a browser of who signed in there before. It only spares those people the limits that
-// guessing from elsewhere brings down on their accounts.
+// Device is a cookie with the users who signed in with a browser before. Its only effect is that limits that brute
+// force from elsewhere triggers on their accounts do not apply in this browser.
 type Device struct {
 	nonce string
 	marks []string
 	mac   func(message string) string
 }
 
-// Device reads the browser's device cookie.
+// Device returns the device cookie of the browser.
 func (p *Users) Device(r *http.Request) Device {
 	d := Device{mac: func(message string) string {
 		return base64.RawURLEncoding.EncodeToString(mac(p.store.Vault.Key(deviceKey), message)[:18])
 	}}
-	if parts := strings.Split(p.value(r, deviceCookie), "."); len(parts) > 1 && len(parts) <= devicePeople+1 && len(parts[0]) == 43 {
+	if parts := strings.Split(p.cookieValue(r, deviceCookie), "."); len(parts) > 1 && len(parts) <= maxDeviceUsers+1 &&
+		len(parts[0]) == 43 {
 		d.nonce, d.marks = parts[0], parts[1:]
 	}
 	return d
 }
 
+// mac returns the HMAC-SHA-256 of a message.
 func mac(key []byte, message string) []byte {
 	h := hmac.New(sha256.New, key)
 	h.Write([]byte(message))
@@ -123,18 +127,18 @@ func (d Device) HasSignedIn(u storage.User) bool {
 
 func (d Device) id() string { return hex.EncodeToString(hash(d.nonce)[:8]) }
 
-// remember adds the user to the browser's device cookie.
-func (p *Users) remember(w http.ResponseWriter, r *http.Request, u storage.User) {
+// addToDevice adds the user to the device cookie of the browser.
+func (p *Users) addToDevice(w http.ResponseWriter, r *http.Request, u storage.User) {
 	d := p.Device(r)
 	if d.HasSignedIn(u) {
 		return
 	}
 	if d.nonce == "" {
-		d.nonce = random()
+		d.nonce = randomToken()
 	}
 	marks := append([]string{d.mark(u)}, d.marks...)
-	if len(marks) > devicePeople {
-		marks = marks[:devicePeople]
+	if len(marks) > maxDeviceUsers {
+		marks = marks[:maxDeviceUsers]
 	}
-	http.SetCookie(w, p.cookie(deviceCookie, d.nonce+"."+strings.Join(marks, "."), deviceLife))
+	http.SetCookie(w, p.cookie(deviceCookie, d.nonce+"."+strings.Join(marks, "."), deviceTTL))
 }

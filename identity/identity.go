@@ -1,6 +1,6 @@
-// Package identity knows people: how their names are compared, how their passwords are kept and checked, how guessing
-// is slowed down, and which browser is signed in as whom. What a signed-in person may allow an app is left to oauth,
-// and how it all looks to web.
+// Package identity decides who a user is: how names are compared, how passwords are hashed and verified, how brute
+// force is slowed down, and which users are signed in to a browser. What a user may grant to a client is left to
+// oauth, and the pages are left to web.
 package identity
 
 import (
@@ -20,7 +20,7 @@ import (
 	"gatehouse/storage/audit"
 )
 
-// Users is everything this package does, on one store.
+// Users manages the users of one store, their passwords and their browser sessions.
 type Users struct {
 	store   *storage.Store
 	options Options
@@ -29,7 +29,7 @@ type Users struct {
 
 // Options are the settings of this package.
 type Options struct {
-	Secure            bool // cookies demand https
+	Secure            bool // cookies are sent over https only
 	SessionIdleTTL    time.Duration
 	SessionMaxTTL     time.Duration
 	PasswordMinLength int
@@ -50,10 +50,10 @@ const (
 	deviceKey = "device"  // device cookies of browsers in which a user signed in
 )
 
-// InputError is something wrong with what a person or operator typed, in words for them.
+// InputError is returned when a value that a user or operator entered is not accepted. Its message is for them.
 type InputError struct{ Message string }
 
-func (p *InputError) Error() string { return p.Message }
+func (e *InputError) Error() string { return e.Message }
 
 // key returns the form of a username or e-mail address by which it is unique and looked up: width, case and Unicode
 // composition do not matter (RFC 8265).
@@ -61,7 +61,7 @@ func key(name string) (string, error) {
 	return precis.UsernameCaseMapped.CompareKey(strings.TrimSpace(name))
 }
 
-// NewUser is a person to be created.
+// NewUser has the values of a user to create.
 type NewUser struct {
 	Username, Email, Name string
 	Profile               storage.Profile
@@ -71,7 +71,7 @@ type NewUser struct {
 	Password              string
 }
 
-// Create adds a person. It returns a *InputError when a field is not acceptable or taken.
+// Create adds a user. It returns an *InputError when a value is not accepted or already taken.
 func (p *Users) Create(ctx context.Context, n NewUser) (storage.User, error) {
 	n.Username, n.Email, n.Name = strings.TrimSpace(n.Username), strings.TrimSpace(n.Email), strings.TrimSpace(n.Name)
 	usernameKey, err := key(n.Username)
@@ -81,7 +81,9 @@ func (p *Users) Create(ctx context.Context, n NewUser) (storage.User, error) {
 	case strings.Contains(n.Username+usernameKey, "@"): // also what the normal form makes of other at signs
 		return storage.User{}, &InputError{"the username must not contain an @, or it could be taken for an e-mail address"}
 	case err != nil || display.CheckName(n.Username) != nil:
-		return storage.User{}, &InputError{"the username has a character that is not allowed, such as a space or an invisible one"}
+		return storage.User{}, &InputError{
+			"the username has a character that is not allowed, such as a space or an invisible one",
+		}
 	}
 	emailKey, err := checkEmail(n.Email)
 	if err != nil {
@@ -105,18 +107,21 @@ func (p *Users) Create(ctx context.Context, n NewUser) (storage.User, error) {
 		ID: uuid.NewString(), Username: n.Username, UsernameKey: usernameKey, Email: n.Email, EmailKey: emailKey,
 		Name: n.Name, Profile: n.Profile, Admin: n.Admin, Epoch: 1, CreatedAt: now, UpdatedAt: now,
 	}
-	verify(&u.EmailVerifiedAt, &n.EmailVerified, now)
-	verify(&u.PhoneVerifiedAt, &n.PhoneVerified, now)
+	setVerified(&u.EmailVerifiedAt, &n.EmailVerified, now)
+	setVerified(&u.PhoneVerifiedAt, &n.PhoneVerified, now)
 	err = p.store.CreateUser(ctx, &u, hash, audit.Event{Type: audit.UserCreated})
 	if errors.Is(err, storage.ErrConflict) {
-		return storage.User{}, &InputError{"a person with this username or e-mail address exists already"}
+		return storage.User{}, &InputError{"a user with this username or e-mail address already exists"}
 	}
 	return u, err
 }
 
+// checkPassword returns an *InputError when the password is not accepted.
 func (p *Users) checkPassword(password, usernameKey, emailKey string) error {
 	if n := utf8.RuneCountInString(password); n < p.options.PasswordMinLength {
-		return &InputError{fmt.Sprintf("the password is too short: it has %d characters and needs at least %d", n, p.options.PasswordMinLength)}
+		return &InputError{
+			fmt.Sprintf("the password is too short: it has %d characters and needs at least %d", n, p.options.PasswordMinLength),
+		}
 	}
 	if len(password) > maxPassword {
 		return &InputError{fmt.Sprintf("the password is longer than %d bytes", maxPassword)}
@@ -133,7 +138,7 @@ func (p *Users) checkPassword(password, usernameKey, emailKey string) error {
 	return nil
 }
 
-// User returns the user by username, e-mail address or id, or storage.ErrNotFound.
+// User returns a user by username, e-mail address or id, or storage.ErrNotFound.
 func (p *Users) User(ctx context.Context, name string) (storage.User, error) {
 	if _, err := uuid.Parse(name); err == nil && len(name) == 36 {
 		return p.store.User(ctx, strings.ToLower(name))
@@ -145,8 +150,8 @@ func (p *Users) User(ctx context.Context, name string) (storage.User, error) {
 	return p.store.UserByKey(ctx, k)
 }
 
-// SetPassword replaces a person's password and ends their sessions and grants. It returns a *InputError when the password
-// is not acceptable.
+// SetPassword replaces the password of a user and ends the user's sessions and grants. It returns an *InputError when
+// the password is not accepted.
 func (p *Users) SetPassword(ctx context.Context, u storage.User, password string) error {
 	if err := p.checkPassword(password, u.UsernameKey, u.EmailKey); err != nil {
 		return err

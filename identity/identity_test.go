@@ -14,7 +14,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-func people(t testing.TB, url string) (*identity.Users, *storage.Store, *storagetest.Clock) {
+func newUsers(t testing.TB, url string) (*identity.Users, *storage.Store, *storagetest.Clock) {
 	t.Helper()
 	clock := storagetest.NewClock()
 	s := storagetest.Open(t, url, clock)
@@ -24,7 +24,7 @@ func people(t testing.TB, url string) (*identity.Users, *storage.Store, *storage
 func TestNamesShareOneNormalisedNamespace(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		p, _, _ := people(t, url)
+		p, _, _ := newUsers(t, url)
 		made, err := p.Create(t.Context(), identity.NewUser{Username: "Älice", Email: "Alice@Example.com", Password: "correct horse"})
 		storagetest.Must(t, err)
 		for _, name := range []string{"älice", "ÄLICE", "A\u0308lice", " Älice ", "alice@example.com", "ALICE@EXAMPLE.COM", made.ID, strings.ToUpper(made.ID)} {
@@ -54,7 +54,7 @@ func TestNamesShareOneNormalisedNamespace(t *testing.T) {
 func TestUnprintableNamesAreRefused(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		p, _, _ := people(t, url)
+		p, _, _ := newUsers(t, url)
 		made, err := p.Create(t.Context(), identity.NewUser{Username: "carol", Email: "carol@example.com", Password: "correct horse"})
 		storagetest.Must(t, err)
 		for _, bad := range []string{"\u200b", "Car\u200bol", "\u202elorac", "Carol\u009b2J", "Carol\x1b[2J", "Car\nol", "\u3164", "\u2800", "\u0301"} {
@@ -89,7 +89,7 @@ func TestUnprintableNamesAreRefused(t *testing.T) {
 func TestPasswordsMatchInEveryUnicodeForm(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		p, s, _ := people(t, url)
+		p, s, _ := newUsers(t, url)
 		_, err := p.Create(t.Context(), identity.NewUser{Username: "bob", Email: "bob@example.com", Password: "Ångström pass"})
 		storagetest.Must(t, err)
 		for password, ok := range map[string]bool{"Ångström pass": true, "A\u030angstro\u0308m pass": true, "ångström pass": false, "": false, "Ångström pass ": false} {
@@ -109,7 +109,7 @@ func TestPasswordsMatchInEveryUnicodeForm(t *testing.T) {
 // and memory stays that of one.
 func TestBurstOfSignInsIsBounded(t *testing.T) {
 	t.Parallel()
-	p, _, _ := people(t, storagetest.URL(t, storage.SQLite))
+	p, _, _ := newUsers(t, storagetest.URL(t, storage.SQLite))
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)

@@ -30,15 +30,15 @@ const (
 	maxPassword = 1024 // bytes
 )
 
-// ErrBusy is returned when too many passwords are being checked already.
-var ErrBusy = errors.New("too many passwords are being checked")
+// ErrBusy is returned when too many passwords wait to be verified.
+var ErrBusy = errors.New("too many passwords wait to be verified")
 
-// hasher computes password hashes, only so many at once: a burst of sign-ins waits for its turn instead of taking all
+// hasher computes password hashes with bounded concurrency: a burst of sign-ins waits for slots instead of taking all
 // memory and cores from the token endpoints.
 type hasher struct {
 	slots *slots
 	cost  PasswordCost
-	dummy string // a hash that no password has, checked for people who do not exist
+	dummy string // a hash that no password has, verified for users who do not exist
 }
 
 func newHasher(concurrency int, cost PasswordCost) *hasher {
@@ -49,7 +49,7 @@ func newHasher(concurrency int, cost PasswordCost) *hasher {
 		cost = defaultCost
 	}
 	salt := make([]byte, saltSize)
-	_, _ = rand.Read(salt) // never fails: the program would have ended
+	_, _ = rand.Read(salt) // never fails: the runtime ends the program instead
 	sum := make([]byte, hashSize)
 	_, _ = rand.Read(sum)
 	return &hasher{slots: newSlots(concurrency), cost: cost, dummy: cost.phc(salt, sum)}
@@ -75,14 +75,14 @@ func (h *hasher) runInSlot(ctx context.Context, caller caller, fn func() error) 
 	return fn()
 }
 
-// QueueLength returns how many passwords wait to be checked.
+// QueueLength returns how many passwords wait to be verified.
 func (p *Users) QueueLength() int { return p.hasher.slots.waiting() }
 
 func compute(password string, salt []byte, time, memory uint32, lanes uint8, size uint32) []byte {
 	return argon2.IDKey([]byte(norm.NFC.String(password)), salt, time, memory, lanes, size)
 }
 
-// hash returns the PHC string of a new password. It returns ErrBusy when there are too many.
+// hash returns the hash of a new password as a PHC string. It returns ErrBusy when too many wait.
 func (h *hasher) hash(ctx context.Context, password string) (string, error) {
 	salt := make([]byte, saltSize)
 	if _, err := rand.Read(salt); err != nil {
@@ -103,8 +103,8 @@ func (c PasswordCost) phc(salt, sum []byte) string {
 		argon2.Version, c.Memory, c.Passes, argonLanes, enc.EncodeToString(salt), enc.EncodeToString(sum))
 }
 
-// verify reports whether password has the hash. An empty hash, of a person who does not exist or has no password, takes
-// the same time and is never right. Call it in turn.
+// verify reports whether password has the hash. An empty hash, of a user who does not exist or has no password, takes
+// the same time and never matches. Call it in a slot.
 func (h *hasher) verify(hash, password string) (bool, error) {
 	known := hash != ""
 	if !known {
@@ -128,11 +128,12 @@ func (h *hasher) verify(hash, password string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("stored password hash: %w", err)
 	}
-	if version != argon2.Version || memory > 1<<20 || memory < 8 || time < 1 || time > 16 || lanes < 1 || len(want) < 16 || len(want) > 64 {
+	if version != argon2.Version || memory > 1<<20 || memory < 8 || time < 1 || time > 16 || lanes < 1 || len(want) < 16 ||
+		len(want) > 64 {
 		return false, errors.New("stored password hash: parameters out of bounds")
 	}
 	if len(password) > maxPassword {
-		password = "" // never right, and costs no more than any other
+		password = "" // never matches, and takes no longer than any other
 	}
 	got := compute(password, salt, time, memory, lanes, uint32(len(want))) //nolint:gosec // at most 64
 	return subtle.ConstantTimeCompare(got, want) == 1 && known && password != "", nil

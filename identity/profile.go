@@ -24,7 +24,7 @@ var (
 	phoneNumber = regexp.MustCompile(`^\+[0-9][0-9 ().-]{4,30}(;ext=[0-9]{1,10})?$`)
 )
 
-// checkProfile returns a *InputError with the first thing that is not of the form OIDC Core §5.1 asks for.
+// checkProfile returns an *InputError for the first value that does not have the form of OIDC Core §5.1.
 func checkProfile(name string, p *storage.Profile) error {
 	for what, s := range map[string]string{
 		"name": name, "given name": p.GivenName, "family name": p.FamilyName, "middle name": p.MiddleName, "nickname": p.Nickname,
@@ -46,11 +46,12 @@ func checkProfile(name string, p *storage.Profile) error {
 		}
 	}
 	for what, s := range map[string]string{"profile page": p.Profile, "picture": p.Picture, "website": p.Website} {
-		if u, err := url.Parse(s); s != "" && (err != nil || display.CheckName(s) != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || len(s) > 500) {
+		if u, err := url.Parse(s); s != "" &&
+			(err != nil || display.CheckName(s) != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || len(s) > 500) {
 			return &InputError{"the " + what + " must be a web address like https://example.com/me"}
 		}
 	}
-	if m := birthdate.FindStringSubmatch(p.Birthdate); p.Birthdate != "" && (m == nil || !realDate(m[1], m[2])) {
+	if m := birthdate.FindStringSubmatch(p.Birthdate); p.Birthdate != "" && (m == nil || !isDate(m[1], m[2])) {
 		return &InputError{"the birthdate must be a date like 1990-12-31, a year like 1990, or 0000-12-31 without the year"}
 	}
 	if _, err := time.LoadLocation(p.Zoneinfo); p.Zoneinfo != "" && (err != nil || p.Zoneinfo == "Local") {
@@ -65,8 +66,8 @@ func checkProfile(name string, p *storage.Profile) error {
 	return nil
 }
 
-// realDate reports whether there is such a day. Year 0000 stands for no year, which may be a leap year.
-func realDate(year, monthDay string) bool {
+// isDate reports whether the date exists. Year 0000 means no year, which may be a leap year.
+func isDate(year, monthDay string) bool {
 	if monthDay == "" {
 		return year != "0000"
 	}
@@ -77,9 +78,9 @@ func realDate(year, monthDay string) bool {
 	return err == nil
 }
 
-var errNoPhone = &InputError{"there is no phone number to be verified"}
+var errNoPhone = &InputError{"there is no phone number to verify"}
 
-// Changes are what is to be changed of a person; nil leaves a field as it is.
+// Changes has the new values of a user; nil leaves a value unchanged.
 type Changes struct {
 	Name          *string
 	Email         *string
@@ -88,8 +89,8 @@ type Changes struct {
 	PhoneVerified *bool
 }
 
-// Update changes a person's name, profile and e-mail address. A changed address or phone number is not verified any more.
-// It returns a *InputError when a field is not acceptable or taken.
+// Update changes the name, profile and e-mail address of a user. A changed address or phone number is no longer
+// verified. It returns an *InputError when a value is not accepted or already taken.
 func (p *Users) Update(ctx context.Context, u storage.User, c Changes) (storage.User, error) {
 	updated, err := p.store.UpdateUser(ctx, u.ID, audit.Event{Type: audit.UserUpdated}, func(u *storage.User) error {
 		if c.Name != nil {
@@ -109,8 +110,8 @@ func (p *Users) Update(ctx context.Context, u storage.User, c Changes) (storage.
 			u.Email, u.EmailKey, u.EmailVerifiedAt = *c.Email, emailKey, nil
 		}
 		now := p.store.Now()
-		verify(&u.EmailVerifiedAt, c.EmailVerified, now)
-		verify(&u.PhoneVerifiedAt, c.PhoneVerified, now)
+		setVerified(&u.EmailVerifiedAt, c.EmailVerified, now)
+		setVerified(&u.PhoneVerifiedAt, c.PhoneVerified, now)
 		if u.Profile.PhoneNumber == "" && u.PhoneVerifiedAt != nil {
 			return errNoPhone
 		}
@@ -119,14 +120,15 @@ func (p *Users) Update(ctx context.Context, u storage.User, c Changes) (storage.
 	var problem *InputError
 	switch {
 	case errors.As(err, &problem):
-		return storage.User{}, problem // without what the store says around it
+		return storage.User{}, problem // without the context that the store added
 	case errors.Is(err, storage.ErrConflict):
-		return storage.User{}, &InputError{"a person with this e-mail address exists already"}
+		return storage.User{}, &InputError{"a user with this e-mail address already exists"}
 	}
 	return updated, err
 }
 
-func verify(at **time.Time, verified *bool, now time.Time) {
+// setVerified sets or clears the time of a verification; nil leaves it unchanged.
+func setVerified(at **time.Time, verified *bool, now time.Time) {
 	switch {
 	case verified == nil:
 	case !*verified:
@@ -136,11 +138,12 @@ func verify(at **time.Time, verified *bool, now time.Time) {
 	}
 }
 
-// checkEmail returns the form of an e-mail address by which it is unique, or a *InputError.
+// checkEmail returns the form of an e-mail address by which it is unique, or an *InputError.
 func checkEmail(address string) (string, error) {
 	parsed, err := mail.ParseAddress(address)
 	k, kerr := key(address)
-	if err != nil || kerr != nil || display.CheckName(address) != nil || parsed.Address != address || len(address) > 254 || strings.Count(k, "@") != 1 {
+	if err != nil || kerr != nil || display.CheckName(address) != nil || parsed.Address != address || len(address) > 254 ||
+		strings.Count(k, "@") != 1 {
 		return "", &InputError{fmt.Sprintf("the e-mail address %q is not valid; write it like alice@example.com", address)}
 	}
 	return k, nil

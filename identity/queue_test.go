@@ -46,7 +46,7 @@ func waitFor(p *identity.Users, n int) {
 // refused immediately; a browser known to the account gets the next slot.
 func TestKnownBrowserSignsInDuringFlood(t *testing.T) {
 	t.Parallel()
-	p, _, _ := people(t, storagetest.URL(t, storage.SQLite))
+	p, _, _ := newUsers(t, storagetest.URL(t, storage.SQLite))
 	u, err := p.Create(t.Context(), identity.NewUser{Username: "alice", Email: "alice@example.com", Password: "correct horse"})
 	storagetest.Must(t, err)
 	device := knownDevice(t, p, u)
@@ -82,7 +82,7 @@ func TestKnownBrowserSignsInDuringFlood(t *testing.T) {
 func TestThrottledSignInDoesNotQueue(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		p, _, _ := people(t, url)
+		p, _, _ := newUsers(t, url)
 		_, err := p.Create(t.Context(), identity.NewUser{Username: "alice", Email: "alice@example.com", Password: "correct horse"})
 		storagetest.Must(t, err)
 		for range 5 {

@@ -27,14 +27,15 @@ const (
 	signInCredit = 2                // failed names that one successful account offsets
 )
 
-// ErrInvalidCredentials is returned for a wrong name or password, without saying which.
-var ErrInvalidCredentials = errors.New("wrong name or password")
+// ErrInvalidCredentials is returned for an unknown name and for an incorrect password alike.
+var ErrInvalidCredentials = errors.New("incorrect name or password")
 
-// errNotChecked is ErrInvalidCredentials for an attempt whose password was not checked. The response does not show the difference.
+// errNotChecked is ErrInvalidCredentials for an attempt whose password was not checked. The response does not show
+// the difference.
 var errNotChecked = fmt.Errorf("%w: not checked because too many sign-ins to the account failed", ErrInvalidCredentials)
 
-// ThrottledError is returned when too many sign-ins failed: with the same name or, if Network is set, with many names from
-// the network.
+// ThrottledError is returned when too many sign-ins failed: with the same name or, if Network is set, with many names
+// from the network.
 type ThrottledError struct {
 	RetryAt time.Time
 	Network bool
@@ -47,12 +48,12 @@ func (t *ThrottledError) Error() string {
 	return "too many failed sign-ins"
 }
 
-// SignIn checks a name and password and returns the person. device is what Device found in the browser. It returns
-// ErrInvalidCredentials, a *ThrottledError, or ErrBusy.
+// SignIn verifies a name and password and returns the user. device is the result of Device for the browser. It
+// returns ErrInvalidCredentials, a *ThrottledError, or ErrBusy.
 //
 // The work and the results are the same for registered and unregistered names. Whether an attempt from an unknown
-// browser returns a *ThrottledError depends only on the name as typed and on the network, so that it does not reveal which
-// names belong to one account.
+// browser returns a *ThrottledError depends only on the name as typed and on the network, so that it does not reveal
+// which names belong to one account.
 func (p *Users) SignIn(ctx context.Context, name, password string, device Device) (storage.User, error) {
 	k, err := key(name)
 	if err != nil {
@@ -128,7 +129,7 @@ type attempt struct {
 // the response shows, and by the account, so that alternating between its names gains nothing.
 func (p *Users) attempt(ctx context.Context, typed string, user storage.User, device Device) attempt {
 	key := p.store.Vault.Key(signInKey)
-	origin := network(reqevent.From(ctx).Address)
+	origin := signInNetwork(reqevent.From(ctx).Address)
 	count := func(account, from string, limit storage.SignInLimit) storage.SignInCount {
 		c := storage.SignInCount{Account: mac(key, account), Network: "*", Limit: limit}
 		if from != "*" { // hashed, because it is only compared, like the account
@@ -142,7 +143,8 @@ func (p *Users) attempt(ctx context.Context, typed string, user storage.User, de
 	}
 	a := attempt{caller: caller{name: origin}, success: count(account, "success "+origin, networkLimit)}
 	if r := p.options.NamesLimit; r.Count > 0 {
-		names := count("names", origin, storage.SignInLimit{FreeFailures: int64(r.Count), MaxWait: maxNamesWait, Period: r.Period})
+		limit := storage.SignInLimit{FreeFailures: int64(r.Count), MaxWait: maxNamesWait, Period: r.Period}
+		names := count("names", origin, limit)
 		a.names = &names
 	}
 	if device.HasSignedIn(user) {
@@ -152,7 +154,10 @@ func (p *Users) attempt(ctx context.Context, typed string, user storage.User, de
 		return a
 	}
 	a.refused = a.names != nil
-	a.visible = []storage.SignInCount{count("typed\x00"+typed, origin, networkLimit), count("typed\x00"+typed, "*", accountLimit)}
+	a.visible = []storage.SignInCount{
+		count("typed\x00"+typed, origin, networkLimit),
+		count("typed\x00"+typed, "*", accountLimit),
+	}
 	a.hidden = []storage.SignInCount{count(account, origin, networkLimit), count(account, "*", accountLimit)}
 	a.clear = []storage.SignInCount{a.visible[0], a.hidden[0]}
 	return a
@@ -188,7 +193,9 @@ func (p *Users) underAttack(ctx context.Context, a attempt) (bool, error) {
 
 // recordFailed writes the audit row of a failed sign-in, and one for the network if it now has to wait. It returns the
 // error of the sign-in.
-func (p *Users) recordFailed(ctx context.Context, user storage.User, hash string, underAttack bool, names storage.NetworkFailures) error {
+func (p *Users) recordFailed(
+	ctx context.Context, user storage.User, hash string, underAttack bool, names storage.NetworkFailures,
+) error {
 	reason, result := "wrong password", ErrInvalidCredentials
 	switch {
 	case underAttack:
@@ -205,7 +212,10 @@ func (p *Users) recordFailed(ctx context.Context, user storage.User, hash string
 		return err
 	}
 	if names.BlockedUntil != nil {
-		e := audit.Event{Type: audit.SignInLimited, Detail: map[string]any{"names": names.Names, "until": names.BlockedUntil.UTC().Format(time.RFC3339)}}
+		e := audit.Event{
+			Type:   audit.SignInLimited,
+			Detail: map[string]any{"names": names.Names, "until": names.BlockedUntil.UTC().Format(time.RFC3339)},
+		}
 		if err := p.store.Audit.RecordSignInFailure(ctx, p.options.Limiter, e); err != nil {
 			return err
 		}
@@ -213,8 +223,8 @@ func (p *Users) recordFailed(ctx context.Context, user storage.User, hash string
 	return result
 }
 
-// network is the part of an address that one attacker is taken to hold: /24 of IPv4, /64 of IPv6.
-func network(address string) string {
+// signInNetwork returns the part of an address that failed sign-ins are counted by: /24 of IPv4, /64 of IPv6.
+func signInNetwork(address string) string {
 	a, err := netip.ParseAddr(address)
 	if err != nil {
 		return "unknown"

@@ -54,7 +54,7 @@ func resultOf(ctx context.Context, p *identity.Users, s *storage.Store, name, pa
 func TestThrottlingOfAccountIsNotVisible(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		p, s, clock := people(t, url)
+		p, s, clock := newUsers(t, url)
 		alice := user(t, p, "alice")
 		device := knownDevice(t, p, alice)
 		for i := range 120 {
