@@ -52,11 +52,11 @@ func (s *Store) GrantRuntimeRole(ctx context.Context, role string) error {
 			"REVOKE CREATE ON SCHEMA " + in + " FROM " + to + ", PUBLIC",
 			"GRANT USAGE ON SCHEMA " + in + " TO " + to,
 			"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA " + in + " TO " + to,
-			"REVOKE ALL ON " + in + ".audit_events, " + in + ".audit_seals, " + in + ".goose_db_version FROM " + to,
+			"REVOKE ALL ON " + in + ".audit_events, " + in + ".audit_seals, " + in + ".goose_db_version, " + in + ".migration_checksums FROM " + to,
 			"GRANT INSERT, SELECT, UPDATE (seal) ON " + in + ".audit_events TO " + to,
 			// To lock the last seal takes a right to change it. Who marks one as retired without the root key is found out.
 			"GRANT INSERT, SELECT, UPDATE (retired_at) ON " + in + ".audit_seals TO " + to,
-			"GRANT SELECT ON " + in + ".goose_db_version TO " + to,
+			"GRANT SELECT ON " + in + ".goose_db_version, " + in + ".migration_checksums TO " + to,
 			// Without the keys in it every address is lost and every seal in doubt. Rekeying is for the owner.
 			"REVOKE UPDATE, DELETE ON " + in + ".secrets FROM " + to,
 		} {

@@ -91,7 +91,7 @@ type column struct {
 func sqliteSchema(t *testing.T, s *Store) map[string]map[string]column {
 	t.Helper()
 	out := map[string]map[string]column{}
-	tables, err := db.Select[string](t.Context(), s.Read, "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> 'goose_db_version'")
+	tables, err := db.Select[string](t.Context(), s.Read, "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name NOT IN ('goose_db_version', 'migration_checksums')")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func postgresSchema(t *testing.T, s *Store) map[string]map[string]column {
 		EXISTS (SELECT 1 FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND a.attnum = ANY (i.indkey)) AS key
 		FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
 		WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace AND a.attnum > 0 AND NOT a.attisdropped
-		AND c.relname <> 'goose_db_version'`)
+		AND c.relname NOT IN ('goose_db_version', 'migration_checksums')`)
 	if err != nil {
 		t.Fatal(err)
 	}

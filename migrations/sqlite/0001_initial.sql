@@ -384,3 +384,9 @@ CREATE TABLE audit_seals (
     retired_mac BLOB
 );
 INSERT INTO audit_seals (id, row_count, mac, sealed_at) VALUES (0, 0, x'', 0);
+
+-- The SHA-256 in hexadecimal of each migration when it was applied. Each process compares them with its files.
+CREATE TABLE migration_checksums (
+    version BIGINT NOT NULL PRIMARY KEY,
+    sha256  TEXT   NOT NULL
+);

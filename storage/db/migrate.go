@@ -47,6 +47,9 @@ func (d *DB) Migrate(ctx context.Context) (files []string, err error) {
 	if err != nil {
 		return nil, Wrap("migrate", err)
 	}
+	if err := d.checkChecksums(ctx, p); err != nil {
+		return nil, fmt.Errorf("migrate: %w", err)
+	}
 	results, err := p.Up(ctx)
 	if err != nil {
 		// Two processes on one new SQLite file: the other one may just have done it.
@@ -55,17 +58,24 @@ func (d *DB) Migrate(ctx context.Context) (files []string, err error) {
 		}
 		return nil, Wrap("migrate", err)
 	}
+	if err := d.storeChecksums(ctx, p); err != nil {
+		return nil, Wrap("store the checksums of migrations", err)
+	}
 	for _, r := range results {
 		files = append(files, r.Source.Path)
 	}
 	return files, nil
 }
 
-// Schema reports whether the database lacks migrations that this program has, or has some that this program lacks.
+// Schema reports whether the database lacks migrations that this program has, or has some that this program lacks. It
+// returns ErrMigrationChanged when an applied migration was changed.
 func (d *DB) Schema(ctx context.Context) (behind, ahead bool, err error) {
 	p, err := d.goose(d.pool())
 	if err != nil {
 		return false, false, Wrap("read the schema version", err)
+	}
+	if err := d.checkChecksums(ctx, p); err != nil {
+		return false, false, fmt.Errorf("read the schema version: %w", err)
 	}
 	current, target, err := p.GetVersions(ctx)
 	if err != nil {

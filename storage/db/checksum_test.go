@@ -1,0 +1,69 @@
+package db_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"gatehouse/storage/db"
+	"gatehouse/storage/storagetest"
+)
+
+// migrated returns an empty database with the current schema.
+func migrated(t *testing.T, url string) *db.DB {
+	t.Helper()
+	d, err := db.Open(t.Context(), db.Options{URL: url, Pool: 2})
+	storagetest.Must(t, err)
+	t.Cleanup(func() { storagetest.Must(t, d.ClosePools()) })
+	_, err = d.Migrate(t.Context())
+	storagetest.Must(t, err)
+	return d
+}
+
+// TestChangedMigrationIsRefusedByName changes the stored checksum, as if another file had been applied.
+func TestChangedMigrationIsRefusedByName(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		d := migrated(t, url)
+		_, err := d.RequireSchema(t.Context())
+		storagetest.Must(t, err)
+		storagetest.Must(t, db.Exec(t.Context(), d.Write, "UPDATE migration_checksums SET sha256 = 'of another file' WHERE version = 1"))
+		for name, start := range map[string]func(context.Context) error{
+			"RequireSchema": func(ctx context.Context) error { _, err := d.RequireSchema(ctx); return err },
+			"Migrate":       func(ctx context.Context) error { _, err := d.Migrate(ctx); return err },
+		} {
+			if err := start(t.Context()); !errors.Is(err, db.ErrMigrationChanged) || !strings.Contains(err.Error(), "0001_initial.sql") {
+				t.Errorf("%s: got %v, want ErrMigrationChanged with the file", name, err)
+			}
+		}
+	})
+}
+
+// TestMissingChecksumIsStored covers a process that stopped between a migration and its checksum.
+func TestMissingChecksumIsStored(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		d := migrated(t, url)
+		storagetest.Must(t, db.Exec(t.Context(), d.Write, "DELETE FROM migration_checksums"))
+		_, err := d.Migrate(t.Context())
+		storagetest.Must(t, err)
+		var n int64
+		storagetest.Must(t, db.QueryRow(t.Context(), d.Write, []any{&n}, "SELECT count(*) FROM migration_checksums"))
+		if all, err := d.Migrations(t.Context()); err != nil || n != int64(len(all)) {
+			t.Errorf("checksums: got %d, want %d, %v", n, len(all), err)
+		}
+	})
+}
+
+// TestChecksumOfLaterVersionIsIgnored covers an older process during a rolling upgrade.
+func TestChecksumOfLaterVersionIsIgnored(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		d := migrated(t, url)
+		storagetest.Must(t, db.Exec(t.Context(), d.Write, "INSERT INTO migration_checksums (version, sha256) VALUES (9999, 'of a later version')"))
+		if _, err := d.RequireSchema(t.Context()); err != nil {
+			t.Errorf("RequireSchema: got %v, want nil", err)
+		}
+	})
+}
