@@ -46,10 +46,10 @@ var peopleAdvisories = []servertest.Requirement{
 	}),
 	servertest.Req("A26", "CVE-2023-22492, CVE-2024-47000, CVE-2024-46999 (Zitadel); CVE-2025-64521 (authentik); CVE-2026-43983 (Pocket ID); CVE-2026-8922 (Keycloak)", "a disabled user or client loses all access immediately", func(t *testing.T, s *servertest.Server) {
 		u := s.User("alice")
-		c, m := s.App(), s.Machine("jobs")
+		c, m := s.App(), s.Service("jobs")
 		b := s.Browser()
 		tokens := s.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t)
-		machine := s.MachineToken(m)
+		serviceToken := s.ServiceToken(m)
 		storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID, storagetest.Event("disable")))
 		if s.Active(c, tokens.Text("access_token")) || b.Open("/account").Status == 200 {
 			t.Error("the disabled person is still in")
@@ -64,13 +64,13 @@ var peopleAdvisories = []servertest.Requirement{
 		if p := b.Authorize(c, "prompt", "none"); p.Location().Query().Get("error") != "login_required" {
 			t.Errorf("%s", p.Header.Get("Location"))
 		}
-		introspector := s.Machine("jobs")
+		introspector := s.Service("jobs")
 		storagetest.Must(t, s.Store.DisableClient(t.Context(), m.ClientID, storagetest.Event("disable")))
-		s.Token(m, machineGrant).Want(t, 401, "invalid_client")
-		if s.Introspect(introspector, machine).JSON["active"] == true {
-			t.Error("a disabled machine's token is active")
+		s.Token(m, clientCredentialsForm).Want(t, 401, "invalid_client")
+		if s.Introspect(introspector, serviceToken).JSON["active"] == true {
+			t.Error("a disabled service's token is active")
 		}
-		s.Post("/oauth2/introspect", m, url.Values{"token": {machine}}).Want(t, 401, "invalid_client")
+		s.Post("/oauth2/introspect", m, url.Values{"token": {serviceToken}}).Want(t, 401, "invalid_client")
 	}),
 	servertest.Req("A29", "CVE-2022-3916, CVE-2026-1486 (Keycloak)", "the next user of a browser gets no access of the previous one", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")

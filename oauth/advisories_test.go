@@ -129,8 +129,8 @@ var clientAdvisories = []servertest.Requirement{
 		}
 	}),
 	servertest.Req("A16", "CVE-2026-67336 (better-auth)", "neither alg none nor plain PKCE is accepted", func(t *testing.T, s *servertest.Server) {
-		c := s.Machine("jobs")
-		token := s.MachineToken(c)
+		c := s.Service("jobs")
+		token := s.ServiceToken(c)
 		if s.Active(c, forge(t, token, map[string]any{"alg": "none", "typ": "at+jwt"}, nil)) {
 			t.Error("alg none is accepted")
 		}
@@ -195,7 +195,7 @@ var clientAdvisories = []servertest.Requirement{
 		}
 	}),
 	servertest.Req("A22", "CVE-2026-27840 (Zitadel)", "a truncated, extended or modified credential is refused", func(t *testing.T, s *servertest.Server) {
-		c := s.Machine("jobs")
+		c := s.Service("jobs")
 		user := s.User("alice")
 		app := s.App()
 		token := s.Tokens(app, user.Username).Text("refresh_token")
@@ -209,7 +209,7 @@ var clientAdvisories = []servertest.Requirement{
 		for i, bad := range change(c.ClientSecret) {
 			wrong := c
 			wrong.ClientSecret = bad
-			if r := s.Token(wrong, machineGrant); r.Status == 200 {
+			if r := s.Token(wrong, clientCredentialsForm); r.Status == 200 {
 				t.Errorf("secret variant %d works", i)
 			}
 		}
@@ -224,7 +224,7 @@ var clientAdvisories = []servertest.Requirement{
 		s.User("alice")
 		caller, c := api(t, s), s.App()
 		token := s.Tokens(c, "alice").Text("access_token")
-		stranger := s.Machine("jobs")
+		stranger := s.Service("jobs")
 		for range 3 {
 			if !s.Active(caller, token) || s.Active(stranger, token) {
 				t.Fatal("the answers mix")
@@ -232,14 +232,14 @@ var clientAdvisories = []servertest.Requirement{
 		}
 	}),
 	servertest.Req("A30", "CVE-2024-52287 (authentik)", "a client credentials client gets no scope that is not its own", func(t *testing.T, s *servertest.Server) {
-		s.Machine("admin")
-		s.Token(s.Machine("jobs"), with(machineGrant, "scope", "jobs admin")).Want(t, 400, "invalid_scope")
+		s.Service("admin")
+		s.Token(s.Service("jobs"), with(clientCredentialsForm, "scope", "jobs admin")).Want(t, 400, "invalid_scope")
 	}),
 	servertest.Req("A32", "CVE-2026-9704 (Keycloak)", "an oversized parameter is an error, never a fallback", func(t *testing.T, s *servertest.Server) {
-		c := s.Machine("jobs")
+		c := s.Service("jobs")
 		for _, name := range []string{"scope", "client_id", "client_secret", "resource", "grant_type", "unknown", "client_assertion"} {
 			for _, size := range []int{5000, 70_000} {
-				r := s.Token(c, with(machineGrant, name, strings.Repeat("x", size)))
+				r := s.Token(c, with(clientCredentialsForm, name, strings.Repeat("x", size)))
 				if name == "unknown" && size == 5000 {
 					r.OK(t)
 				} else if r.Status < 400 || r.Status >= 500 {
@@ -249,8 +249,8 @@ var clientAdvisories = []servertest.Requirement{
 		}
 	}),
 	servertest.Req("A35", "CVE-2026-11800 (Keycloak)", "a token MACed with the public key is refused", func(t *testing.T, s *servertest.Server) {
-		c := s.Machine("jobs")
-		token := s.MachineToken(c)
+		c := s.Service("jobs")
+		token := s.ServiceToken(c)
 		header := decodePart(t, token, 0)
 		for _, alg := range []string{"HS256", "HS384", "none", "None", "ES512", "RS256", "", "dir"} {
 			header["alg"] = alg
@@ -280,7 +280,7 @@ var clientAdvisories = []servertest.Requirement{
 		}
 	}),
 	servertest.Req("A38", "CVE-2026-34986, CVE-2025-27144, CVE-2024-28180 (go-jose); CVE-2025-30204", "malformed tokens are refused", func(t *testing.T, s *servertest.Server) {
-		c := s.Machine("jobs")
+		c := s.Service("jobs")
 		for _, token := range []string{
 			strings.Repeat(".", 60_000), strings.Repeat("a.", 30_000), "eyJ." + strings.Repeat("A", 60_000), "e30.e30.", "e30.e30.e30.e30.e30", `{"payload":"x","signatures":[]}`, "eyJhbGciOiJkaXIiLCJlbmMiOiJBMTI4R0NNIn0....", "\x00",
 		} {

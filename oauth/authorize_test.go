@@ -136,7 +136,7 @@ var authorizationEndpoint = []servertest.Requirement{
 	}),
 	servertest.Req("P14", "RFC 6749 §3.3", "an unknown scope, or one the client does not have, is invalid_scope", func(t *testing.T, s *servertest.Server) {
 		c := s.App()
-		s.Machine("admin")
+		s.Service("admin")
 		for _, scope := range []string{"nothing", "read nothing", "admin", "READ", "read\"", "réad"} {
 			s.Browser().Authorize(c, "scope", scope).WantRedirectError(t, s, "invalid_scope")
 		}

@@ -91,20 +91,20 @@ func bareClaims(now time.Time) *accesstoken.Claims {
 
 func BenchmarkClientCredentials(b *testing.B) {
 	eachEngine(b, func(b *testing.B, s *servertest.Server) {
-		c := s.Machine("jobs")
-		s.MachineToken(c)
+		c := s.Service("jobs")
+		s.ServiceToken(c)
 		b.Run("gatehouse", func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				w := httptest.NewRecorder()
-				mustServe(b, s.OAuth.Token(w, post(machineGrant, c.ClientID, c.ClientSecret)), w)
+				mustServe(b, s.OAuth.Token(w, post(clientCredentialsForm, c.ClientID, c.ClientSecret)), w)
 			}
 		})
 		b.Run("bare", func(b *testing.B) {
 			key, hash := newBareKey(b), credential.Hash(c.ClientSecret)
 			b.ReportAllocs()
 			for b.Loop() {
-				w, r := httptest.NewRecorder(), post(machineGrant, c.ClientID, c.ClientSecret)
+				w, r := httptest.NewRecorder(), post(clientCredentialsForm, c.ClientID, c.ClientSecret)
 				bareSecret(b, r, hash)
 				token, err := key.Sign(bareClaims(time.Now()))
 				storagetest.Must(b, err)
@@ -116,8 +116,8 @@ func BenchmarkClientCredentials(b *testing.B) {
 
 func BenchmarkIntrospection(b *testing.B) {
 	eachEngine(b, func(b *testing.B, s *servertest.Server) {
-		c := s.Machine("jobs")
-		form := url.Values{"token": {s.MachineToken(c)}}
+		c := s.Service("jobs")
+		form := url.Values{"token": {s.ServiceToken(c)}}
 		b.Run("gatehouse", func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
@@ -195,12 +195,12 @@ func BenchmarkRefresh(b *testing.B) {
 
 func BenchmarkRevocation(b *testing.B) {
 	eachEngine(b, func(b *testing.B, s *servertest.Server) {
-		c := s.Machine("jobs")
+		c := s.Service("jobs")
 		b.Run("gatehouse", func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				b.StopTimer()
-				form := url.Values{"token": {s.MachineToken(c)}}
+				form := url.Values{"token": {s.ServiceToken(c)}}
 				b.StartTimer()
 				w := httptest.NewRecorder()
 				mustServe(b, s.OAuth.Revoke(w, post(form, c.ClientID, c.ClientSecret)), w)

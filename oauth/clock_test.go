@@ -55,14 +55,14 @@ func TestRevocationIgnoresClockSkew(t *testing.T) {
 	t.Parallel()
 	eachSkew(t, []time.Duration{-6 * time.Second, -20 * time.Minute, 20 * time.Minute}, func(t *testing.T, one, two, off *servertest.Server) {
 		one.User("alice")
-		m, c := one.Machine("jobs"), one.App()
-		machine := one.MachineToken(m)
+		m, c := one.Service("jobs"), one.App()
+		serviceToken := one.ServiceToken(m)
 		tokens, line := one.Tokens(c, "alice"), one.Tokens(c, "alice")
-		off.Post("/oauth2/revoke", m, url.Values{"token": {machine}}).OK(t)
+		off.Post("/oauth2/revoke", m, url.Values{"token": {serviceToken}}).OK(t)
 		off.Post("/oauth2/revoke", c, url.Values{"token": {tokens.Text("access_token")}}).OK(t)
 		off.Post("/oauth2/revoke", c, url.Values{"token": {line.Text("refresh_token")}}).OK(t)
 		for i, s := range []*servertest.Server{one, two} {
-			if s.Active(m, machine) || s.Active(c, tokens.Text("access_token")) || s.Active(c, line.Text("access_token")) {
+			if s.Active(m, serviceToken) || s.Active(c, tokens.Text("access_token")) || s.Active(c, line.Text("access_token")) {
 				t.Errorf("process %d accepts a token that another one revoked", i)
 			}
 		}
@@ -76,7 +76,7 @@ func TestThirtySecondsOfSkewAreTolerated(t *testing.T) {
 	t.Parallel()
 	eachSkew(t, []time.Duration{-30 * time.Second, 30 * time.Second}, func(t *testing.T, one, two, off *servertest.Server) {
 		one.User("alice")
-		c, m := one.App(), one.Machine("jobs")
+		c, m := one.App(), one.Service("jobs")
 		for _, order := range [][]*servertest.Server{{one, off}, {off, one}} {
 			from, to := order[0], order[1]
 			b := from.Browser()
@@ -88,7 +88,7 @@ func TestThirtySecondsOfSkewAreTolerated(t *testing.T) {
 			}
 			second := to.Refresh(c, first.Text("refresh_token")).OK(t)
 			for _, s := range []*servertest.Server{one, two, off} {
-				if !s.Active(c, second.Text("access_token")) || !s.Active(m, from.MachineToken(m)) || !s.Active(m, to.MachineToken(m)) {
+				if !s.Active(c, second.Text("access_token")) || !s.Active(m, from.ServiceToken(m)) || !s.Active(m, to.ServiceToken(m)) {
 					t.Error("a fresh token is not active")
 				}
 			}
@@ -107,7 +107,7 @@ func TestCleanupWithWrongClockDeletesNothingNeeded(t *testing.T) {
 	t.Parallel()
 	eachSkew(t, []time.Duration{20 * time.Minute, 100 * 24 * time.Hour}, func(t *testing.T, one, two, off *servertest.Server) {
 		one.User("alice")
-		c, m := one.App(), one.Machine("jobs")
+		c, m := one.App(), one.Service("jobs")
 		key := clientKey(t, jwt.ES256, "1")
 		keyed := keyClient(t, one, "", key)
 		assertion := url.Values{
@@ -115,7 +115,7 @@ func TestCleanupWithWrongClockDeletesNothingNeeded(t *testing.T) {
 			"client_assertion": {key.Sign(t, assertionClaims(one, keyed), nil)},
 		}
 		one.Do(one.Request(http.MethodPost, "/oauth2/token", assertion)).OK(t)
-		dead := one.MachineToken(m)
+		dead := one.ServiceToken(m)
 		one.Post("/oauth2/revoke", m, url.Values{"token": {dead}}).OK(t)
 		b := one.Browser()
 		to := b.Code(c, "alice")

@@ -81,33 +81,37 @@ func TestChangeReachesEveryProcessWithinASecond(t *testing.T) {
 				})
 			}
 		}
-		c := s.Machine("jobs")
+		c := s.Service("jobs")
 		old := c
 		for _, other := range all {
-			eventually(t, "everybody knows the client", func() bool { return other.Token(c, machineGrant).Status == 200 })
+			eventually(t, "everybody knows the client", func() bool { return other.Token(c, clientCredentialsForm).Status == 200 })
 		}
 		within("a new secret", func() {
 			fresh, err := s.OAuth.Clients.RotateSecret(t.Context(), c.ClientID, 0)
 			storagetest.Must(t, err)
 			c.ClientSecret = fresh.ClientSecret
 		}, func(o *servertest.Server) bool {
-			return o.Token(old, machineGrant).Status == 401 && o.Token(c, machineGrant).Status == 200
+			return o.Token(old, clientCredentialsForm).Status == 401 && o.Token(c, clientCredentialsForm).Status == 200
 		})
 		within("a scope more", func() {
 			_, _, err := s.OAuth.Clients.Update(t.Context(), c.ClientID, []byte(`{"scope":"jobs more"}`))
 			storagetest.Must(t, err)
-		}, func(o *servertest.Server) bool { return o.Token(c, with(machineGrant, "scope", "more")).Status == 200 })
+		}, func(o *servertest.Server) bool {
+			return o.Token(c, with(clientCredentialsForm, "scope", "more")).Status == 200
+		})
 		within("a scope less", func() {
 			_, _, err := s.OAuth.Clients.Update(t.Context(), c.ClientID, []byte(`{"scope":"jobs"}`))
 			storagetest.Must(t, err)
-		}, func(o *servertest.Server) bool { return o.Token(c, with(machineGrant, "scope", "more")).Status == 400 })
+		}, func(o *servertest.Server) bool {
+			return o.Token(c, with(clientCredentialsForm, "scope", "more")).Status == 400
+		})
 		keys := s.Get("/.well-known/jwks.json").Body
 		within("new keys", func() { storagetest.Must(t, s.OAuth.Keyring.Rotate(t.Context(), false)) },
 			func(o *servertest.Server) bool { return o.Get("/.well-known/jwks.json").Body != keys })
-		token := s.MachineToken(c)
+		token := s.ServiceToken(c)
 		within("a leaked key", func() { storagetest.Must(t, s.OAuth.Keyring.Rotate(t.Context(), true)) },
 			func(o *servertest.Server) bool { return !o.Active(c, token) })
-		token = s.MachineToken(c)
+		token = s.ServiceToken(c)
 		for _, other := range all {
 			eventually(t, "everybody knows the new key", func() bool { return other.Active(c, token) })
 		}
@@ -119,7 +123,7 @@ func TestChangeReachesEveryProcessWithinASecond(t *testing.T) {
 		}
 		within("a disabled client", func() {
 			storagetest.Must(t, s.Store.DisableClient(t.Context(), c.ClientID, audit.Event{Type: audit.ClientDisabled}))
-		}, func(o *servertest.Server) bool { return o.Token(c, machineGrant).Status == 401 })
+		}, func(o *servertest.Server) bool { return o.Token(c, clientCredentialsForm).Status == 401 })
 	})
 }
 
@@ -130,11 +134,11 @@ func TestRegistrationLeavesOtherClientsCached(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open"}})
 		all := []*servertest.Server{s, s.Another(), s.Another()}
-		c := s.Machine("jobs")
+		c := s.Service("jobs")
 		generations := map[*servertest.Server]uint64{}
 		for _, one := range all {
 			storagetest.Must(t, one.Store.ApplyChanges(t.Context()))
-			one.MachineToken(c)
+			one.ServiceToken(c)
 			generations[one], _ = one.Store.CacheGeneration()
 		}
 		for range 3 {
@@ -150,7 +154,7 @@ func TestRegistrationLeavesOtherClientsCached(t *testing.T) {
 		for i, one := range all {
 			storagetest.Must(t, one.Store.ApplyChanges(t.Context()))
 			before := one.Store.Stats().CacheMiss
-			one.MachineToken(c)
+			one.ServiceToken(c)
 			if n := one.Store.Stats().CacheMiss - before; n != 0 {
 				t.Errorf("process %d read the database %d times for what it had cached", i, n)
 			}

@@ -48,23 +48,23 @@ func recorded(t *testing.T, s *servertest.Server, event string, n int) (events [
 
 var defence = []servertest.Requirement{
 	servertest.Req("D1", "RFC 6585 §4", "token requests are limited per client, without effect on another client or on later requests", func(t *testing.T, s *servertest.Server) {
-		c, other := s.Machine("jobs"), s.Machine("jobs")
+		c, other := s.Service("jobs"), s.Service("jobs")
 		for range 3 {
-			s.Token(c, machineGrant).OK(t)
+			s.Token(c, clientCredentialsForm).OK(t)
 		}
-		r := s.Token(c, machineGrant)
+		r := s.Token(c, clientCredentialsForm)
 		wantLimited(t, r, "token_client")
 		r.Want(t, 429, "rate_limited")
-		s.Token(other, machineGrant).OK(t)
+		s.Token(other, clientCredentialsForm).OK(t)
 		s.Clock.Advance(20 * time.Second)
-		if r := s.Token(c, machineGrant).OK(t); !strings.HasPrefix(r.Header.Get("RateLimit"), `"token_client";r=0;t=20`) {
+		if r := s.Token(c, clientCredentialsForm).OK(t); !strings.HasPrefix(r.Header.Get("RateLimit"), `"token_client";r=0;t=20`) {
 			t.Errorf("the last of three does not tell that it is: %v", r.Header)
 		}
 	}).With("GATEHOUSE_RATE_LIMITS=token_client=3/1m"),
 	servertest.Req("D2", "RFC 6585 §4", "token requests are limited per network, IPv6 by /64, with forwarded addresses", func(t *testing.T, s *servertest.Server) {
-		c := s.Machine("jobs")
+		c := s.Service("jobs")
 		token := func(address string) servertest.Response {
-			return sentFrom(s, address, s.AsClient("/oauth2/token", c, machineGrant))
+			return sentFrom(s, address, s.AsClient("/oauth2/token", c, clientCredentialsForm))
 		}
 		token("2001:db8:1:2::1").OK(t)
 		token("2001:db8:1:2:ffff::9").OK(t)
@@ -94,8 +94,8 @@ var defence = []servertest.Requirement{
 		s.Refresh(c, refresh).OK(t)
 	}).With("GATEHOUSE_RATE_LIMITS=token_person=2/1m"),
 	servertest.Req("D4", "RFC 6585 §4", "introspection and revocation are limited per client", func(t *testing.T, s *servertest.Server) {
-		c, other := s.Machine("jobs"), s.Machine("jobs")
-		form := url.Values{"token": {s.MachineToken(c)}}
+		c, other := s.Service("jobs"), s.Service("jobs")
+		form := url.Values{"token": {s.ServiceToken(c)}}
 		for _, path := range []string{"/oauth2/introspect", "/oauth2/revoke"} {
 			s.Post(path, c, form).OK(t)
 			s.Post(path, c, form).OK(t)
@@ -158,8 +158,8 @@ var defence = []servertest.Requirement{
 		from := func(address, path string, c client.Information, form url.Values) servertest.Response {
 			return sentFrom(s, address, s.AsClient(path, c, form))
 		}
-		token := from("192.0.2.200", "/oauth2/token", c, machineGrant).OK(t).Text("access_token")
-		from("2001:db8:9::1", "/oauth2/token", c, machineGrant).OK(t)
+		token := from("192.0.2.200", "/oauth2/token", c, clientCredentialsForm).OK(t).Text("access_token")
+		from("2001:db8:9::1", "/oauth2/token", c, clientCredentialsForm).OK(t)
 		for _, path := range []string{"/oauth2/token", "/oauth2/introspect", "/oauth2/revoke"} {
 			form := url.Values{"grant_type": {"client_credentials"}, "token": {token}}
 			right, guessed := from("198.51.100.7", path, c, form), from("198.51.100.7", path, wrong, form)
@@ -183,9 +183,9 @@ var defence = []servertest.Requirement{
 		nobody := c
 		nobody.ClientID = "gcNobody"
 		for i := range 5 { // strangers fail from many networks, and hide nothing by it
-			sentFrom(s, fmt.Sprintf("203.0.113.%d", i), s.AsClient("/oauth2/token", nobody, machineGrant)).Want(t, 401, "invalid_client")
+			sentFrom(s, fmt.Sprintf("203.0.113.%d", i), s.AsClient("/oauth2/token", nobody, clientCredentialsForm)).Want(t, 401, "invalid_client")
 		}
-		from("198.51.100.8", "/oauth2/token", c, machineGrant).Want(t, 401, "invalid_client")
+		from("198.51.100.8", "/oauth2/token", c, clientCredentialsForm).Want(t, 401, "invalid_client")
 		recorded(t, s, audit.AddressRefused, 4)
 		if n := s.Counted(audit.AddressRefused); n != 4 || !strings.Contains(s.Logs(), `"level":"WARN","msg":"valid client secret from a network that is not allowed`) {
 			t.Errorf("the counter says %d", n)
@@ -205,16 +205,16 @@ var defence = []servertest.Requirement{
 		if info.AllowedNetworks[0] != "198.51.100.7/32" {
 			t.Errorf("%v", info.AllowedNetworks)
 		}
-		from("198.51.100.7", "/oauth2/token", c, machineGrant).OK(t)
+		from("198.51.100.7", "/oauth2/token", c, clientCredentialsForm).OK(t)
 		if e := recorded(t, s, audit.ClientUpdated, 1)[0]; e.Detail != `{"changed":["gatehouse_allowed_networks"],"now":{"gatehouse_allowed_networks":["198.51.100.7/32"]},"was":{"gatehouse_allowed_networks":["192.0.2.0/24","2001:db8::/32"]}}` {
 			t.Errorf("the record of the change is %s", e.Detail)
 		}
 	}).With(behindProxy, "GATEHOUSE_RATE_LIMITS=recorded_failures=3/1m"),
 	servertest.Req("D8", "RFC 9700 §4.14.2, [design](design.md)", "failures are recorded too: who, when, from where, how, for what, and why", func(t *testing.T, s *servertest.Server) {
-		c, other := s.Machine("jobs"), s.Machine("jobs")
+		c, other := s.Service("jobs"), s.Service("jobs")
 		wrong := c
 		wrong.ClientSecret = other.ClientSecret
-		req := s.AsClient("/oauth2/token", wrong, machineGrant)
+		req := s.AsClient("/oauth2/token", wrong, clientCredentialsForm)
 		req.Header.Set("User-Agent", "Guesser/1.0")
 		req.Header.Set("X-Forwarded-For", "192.0.2.44")
 		r := s.Do(req)
@@ -223,7 +223,7 @@ var defence = []servertest.Requirement{
 		if e.ClientID != c.ClientID || e.Address != "192.0.2.44" || e.UserAgent != "Guesser/1.0" || e.RequestID != r.Header.Get("X-Request-Id") || !strings.Contains(e.Detail, "invalid secret") || !e.At.Equal(s.Clock.Now()) || e.Actor != "anonymous" { // who failed to authenticate is not the client
 			t.Errorf("failed authentication: %+v", e)
 		}
-		s.Token(c, with(machineGrant, "scope", "admin")).Want(t, 400, "invalid_scope")
+		s.Token(c, with(clientCredentialsForm, "scope", "admin")).Want(t, 400, "invalid_scope")
 		if e := recorded(t, s, audit.ScopeRefused, 1)[0]; e.ClientID != c.ClientID || !strings.Contains(e.Detail, "admin") {
 			t.Errorf("refused scope: %+v", e)
 		}
@@ -232,7 +232,7 @@ var defence = []servertest.Requirement{
 		if e := recorded(t, s, audit.ScopeRefused, 2)[0]; e.ClientID != app.ClientID {
 			t.Errorf("refused scope of an authorization request: %+v", e)
 		}
-		token := s.MachineToken(other)
+		token := s.ServiceToken(other)
 		s.Introspect(c, token)
 		s.Introspect(c, "rubbish")
 		for _, e := range recorded(t, s, audit.IntrospectionFailed, 2) {
@@ -242,12 +242,12 @@ var defence = []servertest.Requirement{
 		}
 	}).With(behindProxy),
 	servertest.Req("D9", "[design](design.md)", "failures cannot fill the disk: of one kind and network only a limited number is recorded", func(t *testing.T, s *servertest.Server) {
-		c := s.Machine("jobs")
+		c := s.Service("jobs")
 		for i := range 90 {
 			s.Introspect(c, fmt.Sprint("made up ", i))
-			s.Token(servertest.Nobody(fmt.Sprint("gcmadeup", i)), machineGrant)
+			s.Token(servertest.UnregisteredClient(fmt.Sprint("gcmadeup", i)), clientCredentialsForm)
 		}
-		s.MachineToken(c) // queued after them
+		s.ServiceToken(c) // queued after them
 		recorded(t, s, audit.TokenIssued, 1)
 		if events := recorded(t, s, audit.IntrospectionFailed, 60); len(events) != 60 {
 			t.Errorf("%d rows", len(events))
@@ -258,14 +258,14 @@ var defence = []servertest.Requirement{
 	}),
 	servertest.Req("D10", "[design](design.md)", "given a token, its audit record can be found, and the record does not contain it", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
-		c, m := s.App(), s.Machine("jobs")
+		c, m := s.App(), s.Service("jobs")
 		to := s.Browser().Code(c, "alice")
 		tokens := s.Token(c, servertest.CodeForm(to, c)).OK(t)
 		fresh := s.Refresh(c, tokens.Text("refresh_token")).OK(t)
-		machine := s.MachineToken(m)
-		s.Post("/oauth2/revoke", m, url.Values{"token": {machine}}).OK(t)
+		serviceToken := s.ServiceToken(m)
+		s.Post("/oauth2/revoke", m, url.Values{"token": {serviceToken}}).OK(t)
 		for token, want := range map[string][]string{
-			to.Query().Get("code"): {audit.CodeIssued, audit.CodeRedeemed}, fresh.Text("refresh_token"): {audit.RefreshRotated}, machine: {audit.TokenIssued, audit.TokenRevoked},
+			to.Query().Get("code"): {audit.CodeIssued, audit.CodeRedeemed}, fresh.Text("refresh_token"): {audit.RefreshRotated}, serviceToken: {audit.TokenIssued, audit.TokenRevoked},
 		} {
 			for _, event := range want {
 				recorded(t, s, event, 1)
@@ -307,14 +307,14 @@ var defence = []servertest.Requirement{
 			_, _ = w.Write([]byte(`["https://app.example/callback"]`))
 		}))
 		defer slow.Close()
-		c := s.Machine("jobs")
+		c := s.Service("jobs")
 		half, write := slowBody(t, s) // it has begun to send, and holds nothing
 		done := make(chan servertest.Response)
 		go func() {
 			done <- s.Do(jsonRequest(s, "/oauth2/register", `{"redirect_uris":["https://app.example/callback"],"sector_identifier_uri":"`+slow.URL+`"}`))
 		}()
 		<-entered
-		r := s.Token(c, machineGrant) // answered while the first request still holds the only slot
+		r := s.Token(c, clientCredentialsForm) // answered while the first request still holds the only slot
 		r.Want(t, 503, "temporarily_unavailable")
 		if r.Header.Get("Retry-After") == "" {
 			t.Errorf("no Retry-After in %v", r.Header)
@@ -327,7 +327,7 @@ var defence = []servertest.Requirement{
 		}
 		close(release)
 		<-done
-		s.Token(c, machineGrant).OK(t)
+		s.Token(c, clientCredentialsForm).OK(t)
 		write()
 		if r := <-half; r != http.StatusBadRequest {
 			t.Errorf("the slow request: %d", r)

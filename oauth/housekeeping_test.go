@@ -18,24 +18,24 @@ func TestHousekeeping(t *testing.T) { servertest.Run(t, housekeeping) }
 var housekeeping = []servertest.Requirement{
 	servertest.Req("P78", "RFC 7009 §2.2.1, fosite CVE-2020-15223", "a storage failure is 503 everywhere, never a success and never active", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
-		c, m := s.App(), s.Machine("jobs")
+		c, m := s.App(), s.Service("jobs")
 		b := s.Browser()
 		tokens := s.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t)
 		code := b.Code(c, "alice")
-		machine := s.MachineToken(m)
+		serviceToken := s.ServiceToken(m)
 		login := s.Browser()
 		form := login.Open("/login").Fields()
 		storagetest.Must(t, s.Store.Close(t.Context())) // from here on every statement fails
 		s.Clock.Advance(2 * time.Second)                // and the caches are too old to answer from
 		for name, r := range map[string]servertest.Response{
-			"machine token":      s.Token(m, machineGrant),
-			"code":               s.Token(c, servertest.CodeForm(code, c)),
-			"refresh":            s.Refresh(c, tokens.Text("refresh_token")),
-			"introspect access":  s.Post("/oauth2/introspect", m, url.Values{"token": {machine}}),
-			"introspect refresh": s.Post("/oauth2/introspect", c, url.Values{"token": {tokens.Text("refresh_token")}}),
-			"revoke access":      s.Post("/oauth2/revoke", c, url.Values{"token": {tokens.Text("access_token")}}),
-			"revoke refresh":     s.Post("/oauth2/revoke", c, url.Values{"token": {tokens.Text("refresh_token")}}),
-			"an unknown client":  s.Token(servertest.Nobody("gcunknown"), machineGrant),
+			"client credentials token": s.Token(m, clientCredentialsForm),
+			"code":                     s.Token(c, servertest.CodeForm(code, c)),
+			"refresh":                  s.Refresh(c, tokens.Text("refresh_token")),
+			"introspect access":        s.Post("/oauth2/introspect", m, url.Values{"token": {serviceToken}}),
+			"introspect refresh":       s.Post("/oauth2/introspect", c, url.Values{"token": {tokens.Text("refresh_token")}}),
+			"revoke access":            s.Post("/oauth2/revoke", c, url.Values{"token": {tokens.Text("access_token")}}),
+			"revoke refresh":           s.Post("/oauth2/revoke", c, url.Values{"token": {tokens.Text("refresh_token")}}),
+			"an unknown client":        s.Token(servertest.UnregisteredClient("gcunknown"), clientCredentialsForm),
 		} {
 			if r.Text("error") != "temporarily_unavailable" {
 				t.Errorf("%s: %s", name, r.Body)
@@ -67,11 +67,11 @@ var housekeeping = []servertest.Requirement{
 	}),
 	servertest.Req("P97", "RFC 9700 §4.3", "no log line, audit row or URL has a token, code, secret, verifier or password", func(t *testing.T, s *servertest.Server) {
 		used := useEverything(t, s)
-		swapped := s.Machine("jobs")
+		swapped := s.Service("jobs")
 		used["a secret in the place of the id"] = swapped.ClientSecret
 		swapped.ClientID, swapped.ClientSecret = swapped.ClientSecret, swapped.ClientID
 		s.Token(swapped, url.Values{"grant_type": {swapped.ClientID}}).Want(t, 400, "unsupported_grant_type")
-		s.Token(swapped, machineGrant).Want(t, 401, "invalid_client")
+		s.Token(swapped, clientCredentialsForm).Want(t, 401, "invalid_client")
 		storagetest.Must(t, s.Store.Close(t.Context())) // writes the batched rows
 		again := storagetest.Open(t, s.DB, s.Clock)
 		events, err := again.Audit.Rows(t.Context(), audit.Filter{Limit: 10_000})
@@ -150,16 +150,16 @@ var housekeeping = []servertest.Requirement{
 	}),
 	servertest.Req("P100", "[design](design.md)", "a change reaches every process within a second, and its own process immediately", func(t *testing.T, s *servertest.Server) {
 		other := s.Another()
-		c := s.Machine("jobs")
-		s.MachineToken(c)
-		eventually(t, "the other process knows the client", func() bool { return other.Token(c, machineGrant).Status == 200 })
-		token := other.MachineToken(c)
+		c := s.Service("jobs")
+		s.ServiceToken(c)
+		eventually(t, "the other process knows the client", func() bool { return other.Token(c, clientCredentialsForm).Status == 200 })
+		token := other.ServiceToken(c)
 		storagetest.Must(t, s.Store.DisableClient(t.Context(), c.ClientID, storagetest.Event("disable")))
-		s.Token(c, machineGrant).Want(t, 401, "invalid_client")
-		if other.Post("/oauth2/introspect", other.Machine("jobs"), url.Values{"token": {token}}).JSON["active"] == true {
+		s.Token(c, clientCredentialsForm).Want(t, 401, "invalid_client")
+		if other.Post("/oauth2/introspect", other.Service("jobs"), url.Values{"token": {token}}).JSON["active"] == true {
 			t.Error("introspection is late")
 		}
-		eventually(t, "the other process refuses the client", func() bool { return other.Token(c, machineGrant).Status == http.StatusUnauthorized })
+		eventually(t, "the other process refuses the client", func() bool { return other.Token(c, clientCredentialsForm).Status == http.StatusUnauthorized })
 	}),
 }
 
@@ -167,7 +167,7 @@ var housekeeping = []servertest.Requirement{
 func useEverything(t *testing.T, s *servertest.Server) map[string]string {
 	t.Helper()
 	s.User("alice")
-	c, m, public := s.App(), s.Machine("jobs"), s.Public()
+	c, m, public := s.App(), s.Service("jobs"), s.Public()
 	b := s.Browser()
 	page := b.Authorize(c)
 	wrong := page.Fields()
@@ -184,8 +184,8 @@ func useEverything(t *testing.T, s *servertest.Server) map[string]string {
 	other := s.Browser().Code(c, "alice")
 	s.Token(c, servertest.CodeForm(other, c)).OK(t)
 	s.Token(c, servertest.CodeForm(other, c)).Want(t, 400, "invalid_grant")
-	machine := s.MachineToken(m)
-	s.Post("/oauth2/revoke", m, url.Values{"token": {machine}}).OK(t)
+	serviceToken := s.ServiceToken(m)
+	s.Post("/oauth2/revoke", m, url.Values{"token": {serviceToken}}).OK(t)
 	fresh, err := s.OAuth.Clients.RotateSecret(t.Context(), m.ClientID, time.Hour)
 	storagetest.Must(t, err)
 	mobile := s.Tokens(public, "alice").Text("refresh_token")
@@ -209,9 +209,9 @@ func useEverything(t *testing.T, s *servertest.Server) map[string]string {
 	s.Get("/oauth2/authorize?access_token=planted-in-the-url&client_id=x")
 	out := map[string]string{
 		"the password": servertest.Password, "the wrong password": "a-wrong-password-typed", "the app's secret": c.ClientSecret,
-		"the machine's secret": m.ClientSecret, "the new secret": fresh.ClientSecret, "the code": to.Query().Get("code"), "the replayed code": other.Query().Get("code"),
+		"the service's secret": m.ClientSecret, "the new secret": fresh.ClientSecret, "the code": to.Query().Get("code"), "the replayed code": other.Query().Get("code"),
 		"the verifier": servertest.Verifier, "the refresh token": tokens.Text("refresh_token"), "its successor": second.Text("refresh_token"),
-		"the access token": tokens.Text("access_token"), "the second access token": second.Text("access_token"), "the machine token": machine,
+		"the access token": tokens.Text("access_token"), "the second access token": second.Text("access_token"), "the serviceToken token": serviceToken,
 		"the public refresh token": mobile, "the session cookie": b.Cookie("session"), "the browser cookie": b.Cookie("browser"), "the device cookie": b.Cookie("device"),
 		"the form token": form.Get("form_token"), "the root key": string(storagetest.Key[:]),
 		"the ID token": about.Text("id_token"), "its access token": about.Text("access_token"), "the assertion": assertion, "the initial access token": initial,

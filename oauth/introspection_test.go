@@ -42,7 +42,7 @@ func forge(t testing.TB, token string, header, change map[string]any) string {
 // api registers a resource with the scopes read and write, and the client that may introspect for it.
 func api(t testing.TB, s *servertest.Server) client.Information {
 	t.Helper()
-	c := s.Machine("introspect")
+	c := s.Service("introspect")
 	storagetest.Must(t, s.Store.CreateResource(t.Context(), storage.Resource{
 		Identifier: "https://api.example", Name: "API", Scopes: storage.Strings{"read", "write"}, Introspectors: storage.Strings{c.ClientID}, CreatedAt: s.Clock.Now(),
 	}, storagetest.Event("resource")))
@@ -56,7 +56,7 @@ var introspection = []servertest.Requirement{
 		}
 		s.Do(s.Request(http.MethodPost, "/oauth2/introspect", url.Values{"token": {"x"}})).Want(t, 401, "invalid_client")
 		s.Post("/oauth2/introspect", s.Public(), url.Values{"token": {"x"}}).Want(t, 401, "invalid_client")
-		s.Post("/oauth2/introspect", s.Machine("jobs"), url.Values{}).Want(t, 400, "invalid_request")
+		s.Post("/oauth2/introspect", s.Service("jobs"), url.Values{}).Want(t, 400, "invalid_request")
 	}),
 	servertest.Req("P69", "RFC 7662 §2.2", "the response for an inactive token is active false and nothing more", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
@@ -65,7 +65,7 @@ var introspection = []servertest.Requirement{
 		tokens := s.Tokens(c, "alice")
 		expired := tokens.Text("access_token")
 		s.Clock.Advance(20 * time.Minute)
-		foreign := s.MachineToken(s.Machine("jobs"))
+		foreign := s.ServiceToken(s.Service("jobs"))
 		for name, token := range map[string]string{
 			"expired": expired, "garbage": "garbage", "jwt-like": "a.b.c", "foreign audience": foreign, "another's refresh token": tokens.Text("refresh_token"),
 			"a secret": c.ClientSecret, "unknown refresh token": "gate_rt_live_" + strings.Repeat("A", 49), "huge": strings.Repeat("x", 30_000), "null": "null",
@@ -79,7 +79,7 @@ var introspection = []servertest.Requirement{
 		s.User("alice")
 		caller, c := api(t, s), s.App()
 		token := s.Tokens(c, "alice").Text("access_token")
-		if s.Active(s.App(), token) || s.Active(s.Machine("jobs"), token) {
+		if s.Active(s.App(), token) || s.Active(s.Service("jobs"), token) {
 			t.Error("a stranger learned of a token")
 		}
 		r := s.Introspect(caller, token)
@@ -119,7 +119,7 @@ var introspection = []servertest.Requirement{
 		}
 	}),
 	servertest.Req("P73", "RFC 7662 §2.1", "a bearer token does not authorize introspection", func(t *testing.T, s *servertest.Server) {
-		token := s.MachineToken(s.Machine("jobs"))
+		token := s.ServiceToken(s.Service("jobs"))
 		req := s.Request(http.MethodPost, "/oauth2/introspect", url.Values{"token": {token}})
 		req.Header.Set("Authorization", "Bearer "+token)
 		s.Do(req).Want(t, 401, "invalid_client")
@@ -128,8 +128,8 @@ var introspection = []servertest.Requirement{
 
 var revocation = []servertest.Requirement{
 	servertest.Req("P74", "RFC 7009 §2.2", "an unknown or expired token is 200", func(t *testing.T, s *servertest.Server) {
-		c := s.Machine("jobs")
-		token := s.MachineToken(c)
+		c := s.Service("jobs")
+		token := s.ServiceToken(c)
 		s.Clock.Advance(time.Hour)
 		for _, v := range []string{"unknown", token, "gate_rt_live_" + strings.Repeat("A", 49), "a.b.c"} {
 			if r := s.Post("/oauth2/revoke", c, url.Values{"token": {v}}).OK(t); r.Body != "" {
@@ -159,7 +159,7 @@ var revocation = []servertest.Requirement{
 		}
 	}),
 	servertest.Req("P77", "RFC 7009 §2.1", "a missing token is invalid_request", func(t *testing.T, s *servertest.Server) {
-		s.Post("/oauth2/revoke", s.Machine("jobs"), url.Values{}).Want(t, 400, "invalid_request")
+		s.Post("/oauth2/revoke", s.Service("jobs"), url.Values{}).Want(t, 400, "invalid_request")
 	}),
 	servertest.Req("P79", "RFC 7009 §2.1", "revoking a refresh token revokes its access tokens; revoking an access token revokes only itself", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
@@ -178,10 +178,10 @@ var revocation = []servertest.Requirement{
 		wantEvent(t, s, audit.TokenRevoked)
 	}),
 	servertest.Req("P80", "RFC 7009 §2.2.1", "failed authentication is 401", func(t *testing.T, s *servertest.Server) {
-		c := s.Machine("jobs")
-		token := s.MachineToken(c)
+		c := s.Service("jobs")
+		token := s.ServiceToken(c)
 		wrong := c
-		wrong.ClientSecret = s.Machine("jobs").ClientSecret
+		wrong.ClientSecret = s.Service("jobs").ClientSecret
 		s.Post("/oauth2/revoke", wrong, url.Values{"token": {token}}).Want(t, 401, "invalid_client")
 		s.Post("/oauth2/revoke", wrong, url.Values{}).Want(t, 401, "invalid_client")
 		if !s.Active(c, token) {
@@ -248,7 +248,7 @@ var metadataAndKeys = []servertest.Requirement{
 			}
 		}
 		for _, grant := range m.JSON["grant_types_supported"].([]any) {
-			r := s.Token(s.Machine("jobs"), url.Values{"grant_type": {grant.(string)}, "code": {"x"}, "refresh_token": {"x"}})
+			r := s.Token(s.Service("jobs"), url.Values{"grant_type": {grant.(string)}, "code": {"x"}, "refresh_token": {"x"}})
 			if r.Text("error") == "unsupported_grant_type" {
 				t.Errorf("%s is advertised", grant)
 			}
@@ -264,7 +264,7 @@ var metadataAndKeys = []servertest.Requirement{
 	}),
 	servertest.Req("P85", "RFC 7517 §4, RFC 9068 §4", "the JWKS has only public parts; keys rotate in stages without a restart, and a leaked one is removed immediately", func(t *testing.T, s *servertest.Server) {
 		other := s.Another()
-		c := s.Machine("jobs")
+		c := s.Service("jobs")
 		// The keys of access tokens; those of ID tokens go through the same stages.
 		kids := func(n *servertest.Server) []string {
 			var out []string
@@ -288,10 +288,10 @@ var metadataAndKeys = []servertest.Requirement{
 			return out
 		}
 		kid := func(n *servertest.Server) string {
-			return decodePart(t, n.MachineToken(c), 0)["kid"].(string)
+			return decodePart(t, n.ServiceToken(c), 0)["kid"].(string)
 		}
 		first := kids(s)[0]
-		old := s.MachineToken(c)
+		old := s.ServiceToken(c)
 		storagetest.Must(t, s.OAuth.Keyring.Rotate(t.Context(), false))
 		eventually(t, "the other process publishes the new key", func() bool { return len(kids(other)) == 2 })
 		if kid(s) != first || kid(other) != first {
@@ -311,13 +311,13 @@ var metadataAndKeys = []servertest.Requirement{
 		if len(kids(s)) != 1 {
 			t.Errorf("the old key is still published: %v", kids(s))
 		}
-		token := s.MachineToken(c)
+		token := s.ServiceToken(c)
 		storagetest.Must(t, s.OAuth.Keyring.Rotate(t.Context(), true))
 		if s.Active(c, token) || len(kids(s)) != 1 {
 			t.Error("a token of the leaked key is active")
 		}
 		eventually(t, "the other process refuses the leaked key", func() bool { return !other.Active(c, token) })
-		if !s.Active(c, s.MachineToken(c)) {
+		if !s.Active(c, s.ServiceToken(c)) {
 			t.Error("no good token after the leak")
 		}
 		s.Clock.Advance(2160 * time.Hour)
@@ -356,9 +356,9 @@ func TestCachedSignatureProvesNothingElse(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{})
 		other := s.Another()
-		c := s.Machine("jobs")
+		c := s.Service("jobs")
 		known := func() string {
-			token := s.MachineToken(c)
+			token := s.ServiceToken(c)
 			for range 2 {
 				if !s.Active(c, token) || !other.Active(c, token) {
 					t.Fatal("a new token is not active")

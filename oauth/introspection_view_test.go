@@ -13,7 +13,7 @@ import (
 // apiOf registers a resource with the scopes, and returns the client that may introspect for it.
 func apiOf(t *testing.T, s *servertest.Server, identifier string, scopes ...string) clientInformation {
 	t.Helper()
-	c := s.Machine("introspect")
+	c := s.Service("introspect")
 	storagetest.Must(t, s.Store.CreateResource(t.Context(), storage.Resource{
 		Identifier: identifier, Name: identifier, Scopes: scopes, Introspectors: storage.Strings{c.ClientID}, CreatedAt: s.Clock.Now(),
 	}, storagetest.Event("resource")))
@@ -26,7 +26,7 @@ func TestIntrospectionShowsAPIOnlyItsScopes(t *testing.T) {
 		s := servertest.Start(t, db, servertest.Options{})
 		s.User("alice")
 		mail, files := apiOf(t, s, "https://mail.example", "mail.read", "shared"), apiOf(t, s, "https://files.example", "files.read", "shared")
-		both := s.Machine("introspect")
+		both := s.Service("introspect")
 		for _, identifier := range []string{"https://mail.example", "https://files.example"} {
 			resources, err := s.Store.Resources(t.Context())
 			storagetest.Must(t, err)

@@ -28,7 +28,7 @@ func TestLargeJWKSAreRefusedFromEverySource(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_FETCH_ALLOW_HOSTS": "127.0.0.1"}})
 		key := clientKey(t, jwt.ES256, "0")
-		largest, tooMany := servertest.KeySet(t, manyKeys(key, jwt.MaxKeys)...), servertest.KeySet(t, manyKeys(key, jwt.MaxKeys+1)...)
+		largest, tooMany := servertest.JWKS(t, manyKeys(key, jwt.MaxKeys)...), servertest.JWKS(t, manyKeys(key, jwt.MaxKeys+1)...)
 		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+tooMany+`}`)
 		r.Want(t, 400, "invalid_client_metadata")
 		if r.Text("error_description") != "jwks has more than 16 keys." {
@@ -81,7 +81,7 @@ func TestFailureLimitPrecedesAssertionVerification(t *testing.T) {
 		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_RATE_LIMITS": "client_failure=3/1m,address_failure=10/1m"}})
 		key := clientKey(t, jwt.ES256, "1")
 		c, another := keyClient(t, s, "", key), keyClient(t, s, "", key)
-		self := clientOf(selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+servertest.KeySet(t, key)+`}`))
+		self := clientOf(selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+servertest.JWKS(t, key)+`}`))
 		send := func(path string, c clientInformation, assertion string) servertest.Response {
 			return s.Do(s.Request("POST", path, url.Values{"grant_type": {"client_credentials"}, "token": {"x"}, "client_assertion_type": {assertionType}, "client_assertion": {assertion}}))
 		}
@@ -104,7 +104,7 @@ func TestFailureLimitPrecedesAssertionVerification(t *testing.T) {
 		}
 		// Failures of other clients in the network stop only dynamically registered clients.
 		for i := range 12 {
-			s.Token(servertest.Nobody(fmt.Sprint("gcunknown", i)), machineGrant)
+			s.Token(servertest.UnregisteredClient(fmt.Sprint("gcunknown", i)), clientCredentialsForm)
 		}
 		send("/oauth2/token", another, key.Sign(t, assertionClaims(s, another), nil)).OK(t)
 		send("/oauth2/token", self, key.Sign(t, assertionClaims(s, self), nil)).Want(t, 429, "rate_limited")
@@ -116,8 +116,8 @@ func TestFailureLimitPrecedesRequestObjectVerification(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "request_object_failure=3/1m"}})
 		key := clientKey(t, jwt.ES256, "1")
-		c := s.RelyingParty(`"jwks":`+servertest.KeySet(t, key), `"token_endpoint_auth_method":"private_key_jwt"`)
-		other := s.RelyingParty(`"jwks":` + servertest.KeySet(t, key))
+		c := s.RelyingParty(`"jwks":`+servertest.JWKS(t, key), `"token_endpoint_auth_method":"private_key_jwt"`)
+		other := s.RelyingParty(`"jwks":` + servertest.JWKS(t, key))
 		open := func(c clientInformation, object string) servertest.Page {
 			return withObject(s.Browser(), "client_id", c.ClientID, "request", object, "redirect_uri", servertest.Callback, "state", "the state", "response_type", "code")
 		}

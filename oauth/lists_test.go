@@ -34,14 +34,14 @@ func TestLongListsAreRefusedBeforeParsing(t *testing.T) {
 					"/oauth2/token": {"grant_type": {"client_credentials"}}, "/oauth2/introspect": {"token": {"x"}}, "/oauth2/revoke": {"token": {"x"}},
 				} {
 					form.Set(name, list)
-					r := s.Post(path, servertest.Nobody("gcunknown"), form)
+					r := s.Post(path, servertest.UnregisteredClient("gcunknown"), form)
 					r.Want(t, 400, code)
 					if want := "The parameter " + name + " has more than 100 values."; r.Text("error_description") != want {
 						t.Errorf("%s: %q, want %q", path, r.Text("error_description"), want)
 					}
 				}
 			}
-			s.Post("/oauth2/token", servertest.Nobody("gcunknown"), url.Values{"grant_type": {"client_credentials"}, name: {most}}).Want(t, 401, "invalid_client")
+			s.Post("/oauth2/token", servertest.UnregisteredClient("gcunknown"), url.Values{"grant_type": {"client_credentials"}, name: {most}}).Want(t, 401, "invalid_client")
 			c := s.Public()
 			p := s.Browser().Authorize(c, name, numbered(101, "%d", " "))
 			p.WantRedirectError(t, s, code)
@@ -50,7 +50,7 @@ func TestLongListsAreRefusedBeforeParsing(t *testing.T) {
 			}
 		}
 		key := clientKey(t, jwt.ES256, "1")
-		c := s.RelyingParty(`"jwks":` + servertest.KeySet(t, key))
+		c := s.RelyingParty(`"jwks":` + servertest.JWKS(t, key))
 		object := func(changes ...any) servertest.Page {
 			return withObject(s.Browser(), "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c, changes...), nil), "redirect_uri", servertest.Callback, "response_type", "code", "state", "the state")
 		}

@@ -19,7 +19,7 @@ func TestOpenIDCore(t *testing.T) { servertest.Run(t, openidCore) }
 
 var openidCore = []servertest.Requirement{
 	servertest.Req("C1", "OIDC Core §2, §3.1.3.6, CVE-2026-15612, P96", "a code returns an ID token, RS256 by default, with every claim, verified by an ordinary library", func(t *testing.T, s *servertest.Server) {
-		u := s.Person("alice")
+		u := s.UserWithClaims("alice")
 		c := s.RelyingParty()
 		b := s.Browser()
 		before := s.Clock.Now()
@@ -153,7 +153,7 @@ var openidCore = []servertest.Requirement{
 				t.Errorf("%s: %d %s", name, r.Status, r.Body)
 			}
 		}
-		m := s.Machine("jobs")
+		m := s.Service("jobs")
 		other := s.RelyingParty()
 		read := s.Tokens(other, "alice", "scope", "read").Text("access_token")
 		for name, x := range map[string]struct {
@@ -169,7 +169,7 @@ var openidCore = []servertest.Requirement{
 			"garbage":             {ask("GET", "/oauth2/userinfo", "Bearer x.y.z", nil), 401, "invalid_token"},
 			"an ID token":         {ask("GET", "/oauth2/userinfo", "Bearer "+tokens.Text("id_token"), nil), 401, "invalid_token"},
 			"a refresh token":     {ask("GET", "/oauth2/userinfo", "Bearer "+tokens.Text("refresh_token"), nil), 401, "invalid_token"},
-			"a machine's token":   {ask("GET", "/oauth2/userinfo", "Bearer "+s.MachineToken(m), nil), 401, "invalid_token"},
+			"a service's token":   {ask("GET", "/oauth2/userinfo", "Bearer "+s.ServiceToken(m), nil), 401, "invalid_token"},
 			"a flipped bit":       {ask("GET", "/oauth2/userinfo", "Bearer "+flipped(at), nil), 401, "invalid_token"},
 			"PUT":                 {ask("PUT", "/oauth2/userinfo", "Bearer x", nil), 405, "invalid_request"},
 		} {
@@ -235,7 +235,7 @@ var openidCore = []servertest.Requirement{
 		}
 	}),
 	servertest.Req("C7", "OIDC Core §5.1, §5.4, CVE-2026-55982", "each scope returns its claims and no others, in their types, and omits missing values", func(t *testing.T, s *servertest.Server) {
-		s.Person("alice")
+		s.UserWithClaims("alice")
 		s.User("bob")
 		c := s.RelyingParty()
 		want := map[string][]string{
@@ -267,7 +267,7 @@ var openidCore = []servertest.Requirement{
 		}
 	}),
 	servertest.Req("C8", "OIDC Core §5.5", "the claims parameter requests individual claims: shown, stored, in the requested place, and only of scopes the client has", func(t *testing.T, s *servertest.Server) {
-		s.Person("alice")
+		s.UserWithClaims("alice")
 		c := s.RelyingParty()
 		b := s.Browser()
 		const one = `{"userinfo":{"name":{"essential":true},"nonsense":null},"id_token":{"email":null,"auth_time":{"essential":true}}}`
@@ -311,7 +311,7 @@ var openidCore = []servertest.Requirement{
 		}
 	}),
 	servertest.Req("C8c", "RFC 6749 §6, CVE-2026-55982", "a token narrowed by a refresh does not disclose claims of the removed scopes, even if they were requested by name", func(t *testing.T, s *servertest.Server) {
-		s.Person("alice")
+		s.UserWithClaims("alice")
 		c := s.RelyingParty()
 		r := s.Tokens(c, "alice", "scope", "openid email phone", "claims", `{"userinfo":{"email":null,"name":null},"id_token":{"email":null}}`)
 		if got := s.Userinfo(r.Text("access_token")).OK(t).JSON; got["email"] == nil || got["phone_number"] == nil || got["name"] == nil {
@@ -326,7 +326,7 @@ var openidCore = []servertest.Requirement{
 		}
 	}),
 	servertest.Req("C8d", "OIDC Core §5.5", "a claim of an optional scope, requested only by name, can be unticked too", func(t *testing.T, s *servertest.Server) {
-		s.Person("alice")
+		s.UserWithClaims("alice")
 		c := s.RelyingParty(`"gatehouse_optional_scopes":["email"]`)
 		b := s.Browser()
 		page := b.SignIn(b.Authorize(c, "scope", "openid", "claims", `{"userinfo":{"email":null,"name":null}}`), "alice")
@@ -353,7 +353,7 @@ var openidCore = []servertest.Requirement{
 	servertest.Req("C8e", "OIDC Core §5.5, §5.5.1", "a claims parameter that is not an object of the defined form is invalid_request, also without openid and inside a request object", func(t *testing.T, s *servertest.Server) {
 		alice := s.User("alice")
 		key := clientKey(t, jwt.ES256, "1")
-		c := s.RelyingParty(`"jwks":` + servertest.KeySet(t, key))
+		c := s.RelyingParty(`"jwks":` + servertest.JWKS(t, key))
 		b := s.Browser()
 		for _, wrong := range []string{
 			`null`, `[]`, `"x"`, `7`, `true`, `x`, `{`, `{}x`, `{} {}`, `{"userinfo":null}`, `{"userinfo":"x"}`, `{"userinfo":[]}`, `{"id_token":7}`, `{"id_token":{"email":"x"}}`,
@@ -389,7 +389,7 @@ var openidCore = []servertest.Requirement{
 		b.Authorize(c, "scope", "openid", "prompt", "none", "claims", `{"userinfo":{"sub":{"value":"x"}}}`).WantRedirectError(t, s, "login_required")
 	}),
 	servertest.Req("C8b", "OIDC Core §5.5", "a claim of a scope that the user unticked is not returned by name either", func(t *testing.T, s *servertest.Server) {
-		s.Person("alice")
+		s.UserWithClaims("alice")
 		c := s.RelyingParty(`"gatehouse_optional_scopes":["email"]`)
 		b := s.Browser()
 		page := b.SignIn(b.Authorize(c, "scope", "openid email", "claims", `{"userinfo":{"email":{"essential":true}},"id_token":{"email":null}}`), "alice")

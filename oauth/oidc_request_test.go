@@ -253,7 +253,7 @@ var openidRequests = []servertest.Requirement{
 		s.Token(c, servertest.CodeForm(s.Browser().Code(c, "alice", "scope", "openid"), c, "code_verifier", "")).Want(t, 400, "invalid_grant")
 	}),
 	servertest.Req("C15", "OIDC Core §5.4", "gatehouse_id_token_claims adds the claims of the scopes to the ID token", func(t *testing.T, s *servertest.Server) {
-		s.Person("alice")
+		s.UserWithClaims("alice")
 		c := s.RelyingParty(`"gatehouse_id_token_claims":true`)
 		got := s.IDToken(c, s.Tokens(c, "alice", "scope", "openid email"))
 		if got["email"] != "alice@example.com" || got["name"] != nil || got["iss"] != s.Issuer {
@@ -261,7 +261,7 @@ var openidRequests = []servertest.Requirement{
 		}
 	}),
 	servertest.Req("C16", "OIDC Core §5.1", "users change their own profile, within the formats of the claims", func(t *testing.T, s *servertest.Server) {
-		s.Person("alice")
+		s.UserWithClaims("alice")
 		c := s.RelyingParty()
 		b := s.Browser()
 		r := s.Redeem(c, b.Code(c, "alice", "scope", servertest.AllScopes))

@@ -22,16 +22,16 @@ func TestHotPathsScanNoTable(t *testing.T) {
 		}
 		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_DATABASE_POOL": "1"}})
 		s.User("alice")
-		c, m, b := s.App(), s.Machine("jobs"), s.Browser()
+		c, m, b := s.App(), s.Service("jobs"), s.Browser()
 		b.Code(c, "alice")
 		flow := func() {
 			tokens := s.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t)
 			tokens = s.Refresh(c, tokens.Text("refresh_token")).OK(t)
-			machine := s.MachineToken(m)
-			if !s.Active(c, tokens.Text("access_token")) || !s.Active(c, tokens.Text("refresh_token")) || !s.Active(m, machine) {
+			serviceToken := s.ServiceToken(m)
+			if !s.Active(c, tokens.Text("access_token")) || !s.Active(c, tokens.Text("refresh_token")) || !s.Active(m, serviceToken) {
 				t.Error("a token is not active")
 			}
-			s.Post("/oauth2/revoke", m, url.Values{"token": {machine}}).OK(t)
+			s.Post("/oauth2/revoke", m, url.Values{"token": {serviceToken}}).OK(t)
 		}
 		flow()
 		storagetest.Exec(t, s.Store, s.DB, "ANALYZE")
@@ -141,10 +141,10 @@ func TestStatementsOfEachOperation(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{})
 		s.User("alice")
-		c, m, b := s.App(), s.Machine("jobs"), s.Browser()
+		c, m, b := s.App(), s.Service("jobs"), s.Browser()
 		tokens := s.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t)
-		machine := s.MachineToken(m)
-		s.Active(m, machine)
+		serviceToken := s.ServiceToken(m)
+		s.Active(m, serviceToken)
 		eventually(t, "the caches are in use", func() bool { _, fresh := s.Store.CacheGeneration(); return fresh })
 		var code *url.URL
 		for _, op := range []struct {
@@ -152,13 +152,13 @@ func TestStatementsOfEachOperation(t *testing.T) {
 			postgres, sqlite uint64
 			do, first        func() // first is not counted
 		}{
-			{"client credentials", 0, 0, func() { s.MachineToken(m) }, nil},
-			{"introspection of a machine's token", 1, 1, func() { s.Active(m, machine) }, nil},
+			{"client credentials", 0, 0, func() { s.ServiceToken(m) }, nil},
+			{"introspection of a service's token", 1, 1, func() { s.Active(m, serviceToken) }, nil},
 			{"introspection of a person's token", 1, 1, func() { s.Active(c, tokens.Text("access_token")) }, nil},
 			{"authorize, signed in and allowed before", 3, 5, func() { code = b.Authorize(c).Location() }, nil},
 			{"exchange of the code", 1, 3, func() { s.Token(c, servertest.CodeForm(code, c)).OK(t) }, func() { code = b.Authorize(c).Location() }},
 			{"refresh", 1, 2, func() { tokens = s.Refresh(c, tokens.Text("refresh_token")).OK(t) }, nil},
-			{"revocation of an access token", 1, 2, func() { s.Post("/oauth2/revoke", m, url.Values{"token": {machine}}).OK(t) }, func() { machine = s.MachineToken(m) }},
+			{"revocation of an access token", 1, 2, func() { s.Post("/oauth2/revoke", m, url.Values{"token": {serviceToken}}).OK(t) }, func() { serviceToken = s.ServiceToken(m) }},
 			{"the key set", 0, 0, func() { s.Get("/.well-known/jwks.json").OK(t) }, nil},
 		} {
 			want := op.postgres

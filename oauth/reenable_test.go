@@ -118,20 +118,20 @@ func TestEnablingClientRestoresNoTokens(t *testing.T) {
 		s := servertest.Start(t, db, servertest.Options{})
 		s.User("alice")
 		had := issueEverything(t, s, "alice")
-		machine, introspector := s.Machine("jobs"), s.Machine("jobs")
-		token := s.MachineToken(machine)
-		for _, id := range []string{had.app.ClientID, machine.ClientID} {
+		service, introspector := s.Service("jobs"), s.Service("jobs")
+		token := s.ServiceToken(service)
+		for _, id := range []string{had.app.ClientID, service.ClientID} {
 			storagetest.Must(t, s.Store.DisableClient(t.Context(), id, audit.Event{Type: audit.ClientDisabled}))
 			storagetest.Must(t, s.Store.EnableClient(t.Context(), id, audit.Event{Type: audit.ClientEnabled}))
 		}
 		had.wantDead(t)
-		if s.Introspect(machine, token).JSON["active"] == true || s.Introspect(introspector, token).JSON["active"] == true {
+		if s.Introspect(service, token).JSON["active"] == true || s.Introspect(introspector, token).JSON["active"] == true {
 			t.Error("the service's token of before is active again")
 		}
 		if p := had.browser.Follow(had.browser.Open(had.pending)); p.Status == http.StatusOK || strings.Contains(p.URL, "code=") {
 			t.Errorf("the pending request of before went on: %d %s", p.Status, p.URL)
 		}
-		s.MachineToken(machine) // its secret is as before
+		s.ServiceToken(service) // its secret is as before
 		if code := had.browser.Code(had.app, "alice"); code.Query().Get("code") == "" {
 			t.Errorf("a new authorization request: %s", code)
 		}

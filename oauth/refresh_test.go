@@ -157,7 +157,7 @@ var refresh = []servertest.Requirement{
 		s.Refresh(c, last.Text("refresh_token")).Want(t, 400, "invalid_grant")
 	}),
 	servertest.Req("P59", "RFC 9700 §4.14.2, CVE-2026-8922, CVE-2026-43983", "everything that ends a user's access ends refresh and introspection immediately", func(t *testing.T, s *servertest.Server) {
-		api := s.Machine("jobs")
+		api := s.Service("jobs")
 		storagetest.Must(t, s.Store.CreateResource(t.Context(), storage.Resource{Identifier: "https://api.example", Scopes: storage.Strings{"read"}, Introspectors: storage.Strings{api.ClientID}, CreatedAt: s.Clock.Now()}, storagetest.Event("resource")))
 		other := s.Another()
 		for name, end := range endings(s) {
@@ -216,7 +216,7 @@ var refresh = []servertest.Requirement{
 		if r := s.Tokens(c, "alice", "scope", "read offline_access"); r.Text("refresh_token") != "" || r.Text("scope") != "read" {
 			t.Error(r.Body)
 		}
-		if r := s.Token(s.Machine("jobs"), machineGrant).OK(t); r.Text("refresh_token") != "" {
+		if r := s.Token(s.Service("jobs"), clientCredentialsForm).OK(t); r.Text("refresh_token") != "" {
 			t.Error(r.Body)
 		}
 	}),
@@ -238,8 +238,8 @@ var refresh = []servertest.Requirement{
 
 var accessTokens = []servertest.Requirement{
 	servertest.Req("P62", "RFC 9068 §2.1", "the header has typ at+jwt, an asymmetric alg and a kid of the JWKS; nothing else verifies", func(t *testing.T, s *servertest.Server) {
-		c := s.Machine("jobs")
-		token := s.MachineToken(c)
+		c := s.Service("jobs")
+		token := s.ServiceToken(c)
 		header := decodePart(t, token, 0)
 		if header["typ"] != "at+jwt" || header["alg"] != "ES256" || !strings.Contains(s.Get("/.well-known/jwks.json").Body, header["kid"].(string)) {
 			t.Errorf("%v", header)
@@ -254,9 +254,9 @@ var accessTokens = []servertest.Requirement{
 		u := s.User("alice")
 		c := s.App()
 		person := claims(t, s.Tokens(c, "alice").Text("access_token"))
-		m := s.Machine("jobs")
-		machine := claims(t, s.MachineToken(m))
-		for _, got := range []map[string]any{person, machine} {
+		m := s.Service("jobs")
+		serviceClaims := claims(t, s.ServiceToken(m))
+		for _, got := range []map[string]any{person, serviceClaims} {
 			for _, name := range []string{"iss", "exp", "aud", "sub", "client_id", "iat", "jti", "scope"} {
 				if got[name] == nil || got[name] == "" {
 					t.Errorf("no %s in %v", name, got)
@@ -269,13 +269,13 @@ var accessTokens = []servertest.Requirement{
 		if person["sub"] != u.ID || person["auth_time"] == nil || person["acr"] == nil || person["amr"] == nil {
 			t.Errorf("a person's token: %v", person)
 		}
-		if claims(t, s.MachineToken(m))["jti"] == machine["jti"] {
+		if claims(t, s.ServiceToken(m))["jti"] == serviceClaims["jti"] {
 			t.Error("jti repeats")
 		}
 	}),
 	servertest.Req("P64", "RFC 9700 §4.10, RFC 9068 §4", "access tokens are short-lived, as configured, and must have the type at+jwt", func(t *testing.T, s *servertest.Server) {
 		c := s.Client(`{"grant_types":["client_credentials"],"scope":"jobs","gatehouse_access_token_ttl":"2m"}`)
-		r := s.Token(c, machineGrant).OK(t)
+		r := s.Token(c, clientCredentialsForm).OK(t)
 		got := claims(t, r.Text("access_token"))
 		if r.JSON["expires_in"] != float64(120) || got["exp"].(float64)-got["iat"].(float64) != 120 {
 			t.Errorf("%s %v", r.Body, got)
@@ -297,22 +297,22 @@ var accessTokens = []servertest.Requirement{
 			r.CreatedAt = s.Clock.Now()
 			storagetest.Must(t, s.Store.CreateResource(t.Context(), r, storagetest.Event("resource")))
 		}
-		m := s.Machine("read write plain")
+		m := s.Service("read write plain")
 		for _, bad := range []string{"https://nobody.example", "https://api.example#f", "/api", "api", "https://other.example", "https://API.example"} {
-			s.Token(m, with(machineGrant, "resource", bad)).Want(t, 400, "invalid_target")
+			s.Token(m, with(clientCredentialsForm, "resource", bad)).Want(t, 400, "invalid_target")
 		}
-		one := s.Token(m, with(machineGrant, "resource", "https://api.example")).OK(t)
+		one := s.Token(m, with(clientCredentialsForm, "resource", "https://api.example")).OK(t)
 		if got := claims(t, one.Text("access_token")); got["aud"] != "https://api.example" || got["scope"] != "read plain" || one.Text("scope") != "read plain" {
 			t.Errorf("aud %v scope %v", got["aud"], got["scope"])
 		}
-		if got := claims(t, s.Token(m, with(machineGrant, "scope", "plain")).OK(t).Text("access_token")); got["aud"] != s.Issuer {
+		if got := claims(t, s.Token(m, with(clientCredentialsForm, "scope", "plain")).OK(t).Text("access_token")); got["aud"] != s.Issuer {
 			t.Errorf("no resource and no audience: aud %v", got["aud"])
 		}
-		if got := claims(t, s.MachineToken(m))["aud"]; len(got.([]any)) != 2 {
+		if got := claims(t, s.ServiceToken(m))["aud"]; len(got.([]any)) != 2 {
 			t.Errorf("by scopes: aud %v", got)
 		}
 		own := s.Client(`{"grant_types":["client_credentials"],"scope":"plain","gatehouse_audience":"urn:example:own"}`)
-		if got := claims(t, s.MachineToken(own))["aud"]; got != "urn:example:own" {
+		if got := claims(t, s.ServiceToken(own))["aud"]; got != "urn:example:own" {
 			t.Errorf("gatehouse_audience: aud %v", got)
 		}
 		c := s.App()
@@ -327,13 +327,13 @@ var accessTokens = []servertest.Requirement{
 		s.Refresh(c, tokens.Text("refresh_token"), "resource", "https://api.example").OK(t)
 		b.Authorize(c, "resource", "https://nobody.example").WantRedirectError(t, s, "invalid_target")
 		// Fosite's own parameter means nothing.
-		if got := claims(t, s.Token(own, with(machineGrant, "audience", "https://evil.example")).OK(t).Text("access_token"))["aud"]; got != "urn:example:own" {
+		if got := claims(t, s.Token(own, with(clientCredentialsForm, "audience", "https://evil.example")).OK(t).Text("access_token"))["aud"]; got != "urn:example:own" {
 			t.Errorf("audience parameter: aud %v", got)
 		}
 	}),
 	servertest.Req("P67", "RFC 9068 §4", "a token with any change is invalid", func(t *testing.T, s *servertest.Server) {
-		c := s.Machine("jobs")
-		token := s.MachineToken(c)
+		c := s.Service("jobs")
+		token := s.ServiceToken(c)
 		header := decodePart(t, token, 0)
 		for name, bad := range map[string]string{
 			"flipped":     token[:len(token)-3] + flip(token[len(token)-3]) + token[len(token)-2:],
@@ -351,7 +351,7 @@ var accessTokens = []servertest.Requirement{
 			}
 		}
 		stranger := servertest.Start(t, storagetest.URL(t, s.Store.Engine()), servertest.Options{Issuer: s.Issuer, Clock: s.Clock, OwnKeys: true})
-		if s.Active(c, stranger.MachineToken(stranger.Machine("jobs"))) {
+		if s.Active(c, stranger.ServiceToken(stranger.Service("jobs"))) {
 			t.Error("a token signed by another server's key is active")
 		}
 		if !s.Active(c, token) {

@@ -31,7 +31,7 @@ func clientKey(t *testing.T, alg, id string) servertest.ClientKey {
 // keyClient registers a client credentials client that authenticates with its keys.
 func keyClient(t *testing.T, s *servertest.Server, more string, keys ...servertest.ClientKey) clientInformation {
 	t.Helper()
-	return s.Client(`{"client_name":"Keyed","grant_types":["client_credentials"],"scope":"jobs","token_endpoint_auth_method":"private_key_jwt","jwks":` + servertest.KeySet(t, keys...) + more + `}`)
+	return s.Client(`{"client_name":"Keyed","grant_types":["client_credentials"],"scope":"jobs","token_endpoint_auth_method":"private_key_jwt","jwks":` + servertest.JWKS(t, keys...) + more + `}`)
 }
 
 // assertionClaims returns valid claims of an assertion with the changes; nil removes a claim.
@@ -166,7 +166,7 @@ var assertions = []servertest.Requirement{
 	}),
 	servertest.Req("K5", "RFC 6749 §2.3, RFC 7521 §4.2", "one method per request, and only the registered one", func(t *testing.T, s *servertest.Server) {
 		key := clientKey(t, jwt.ES256, "1")
-		c, secret := keyClient(t, s, "", key), s.Client(`{"grant_types":["client_credentials"],"scope":"jobs","jwks":`+servertest.KeySet(t, key)+`}`)
+		c, secret := keyClient(t, s, "", key), s.Client(`{"grant_types":["client_credentials"],"scope":"jobs","jwks":`+servertest.JWKS(t, key)+`}`)
 		tokenByAssertion(s, key.Sign(t, assertionClaims(s, secret), nil)).Want(t, 401, "invalid_client")
 		tokenByAssertion(s, key.Sign(t, assertionClaims(s, c), nil), "client_secret", "x").Want(t, 400, "invalid_request")
 		tokenByAssertion(s, key.Sign(t, assertionClaims(s, c), nil), "client_id", secret.ClientID).Want(t, 400, "invalid_request")
@@ -184,7 +184,7 @@ var assertions = []servertest.Requirement{
 	servertest.Req("K6", "OIDC Core §10.1.1, CVE-2026-1180", "keys at jwks_uri are fetched once, and again for a new key id, so that clients rotate their keys without the operator", func(t *testing.T, s *servertest.Server) {
 		host := servertest.NewHost(t)
 		first, second := clientKey(t, jwt.RS256, "first"), clientKey(t, jwt.RS256, "second")
-		host.Serve("/jwks", "application/json", servertest.KeySet(t, first))
+		host.Serve("/jwks", "application/json", servertest.JWKS(t, first))
 		c := s.Client(`{"grant_types":["client_credentials"],"scope":"jobs","token_endpoint_auth_method":"private_key_jwt","jwks_uri":"` + host.URL + `/jwks"}`)
 		for range 3 {
 			tokenByAssertion(s, first.Sign(t, assertionClaims(s, c), nil)).OK(t)
@@ -192,7 +192,7 @@ var assertions = []servertest.Requirement{
 		if n := host.Asked("/jwks"); n != 1 {
 			t.Errorf("fetched %d times", n)
 		}
-		host.Serve("/jwks", "application/json", servertest.KeySet(t, second))
+		host.Serve("/jwks", "application/json", servertest.JWKS(t, second))
 		s.Clock.Advance(time.Minute)
 		tokenByAssertion(s, second.Sign(t, assertionClaims(s, c), nil)).OK(t)
 		tokenByAssertion(s, first.Sign(t, assertionClaims(s, c), nil)).Want(t, 401, "invalid_client")
@@ -208,7 +208,7 @@ var assertions = []servertest.Requirement{
 	}).With(loopbackHosts),
 	servertest.Req("K7", "OIDC Core §9", "a dynamically registered client, or one that the operator allows to, may use the token endpoint as aud", func(t *testing.T, s *servertest.Server) {
 		key := clientKey(t, jwt.RS256, "")
-		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+servertest.KeySet(t, key)+`}`)
+		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+servertest.JWKS(t, key)+`}`)
 		if r.Status != 201 || r.JSON["client_secret"] != nil || r.JSON["client_secret_expires_at"] != nil {
 			t.Fatalf("%d %s", r.Status, r.Body)
 		}

@@ -308,7 +308,7 @@ var registration = []servertest.Requirement{
 	}).With(openRegistration),
 	servertest.Req("R6", "RFC 7591 §2, RFC 9700 §4.1", "a dynamically registered client gets only the scopes that the operator lists, and PKCE as the operator sets", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
-		s.Machine("admin notes")
+		s.Service("admin notes")
 		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"scope":"openid notes admin nothing"}`)
 		if r.Text("scope") != "openid notes" {
 			t.Errorf("scope is %q", r.Text("scope"))
@@ -342,7 +342,7 @@ var registration = []servertest.Requirement{
 		b.Authorize(c, "scope", "openid", "prompt", "none").WantRedirectError(t, s, "consent_required")
 		host := servertest.NewHost(t)
 		key := clientKey(t, jwt.ES256, "1")
-		host.Serve("/jwks", "application/json", servertest.KeySet(t, key))
+		host.Serve("/jwks", "application/json", servertest.JWKS(t, key))
 		for _, address := range []string{host.URL + "/jwks", strings.Replace(host.URL, "127.0.0.1", "localhost", 1) + "/jwks", strings.Replace(host.URL, "http:", "https:", 1) + "/jwks"} {
 			r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"token_endpoint_auth_method":"private_key_jwt","jwks_uri":"`+address+`"}`)
 			if r.Status != http.StatusCreated {

@@ -79,7 +79,7 @@ var management = []servertest.Requirement{
 	}).With(openRegistration),
 	servertest.Req("M3", "RFC 7592 §2.2", "what the operator approved is the client as it was, and a scope that the operator deleted is not restored", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
-		s.Machine("notes")
+		s.Service("notes")
 		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"scope":"openid notes","client_name":"Notes"}`)
 		c := clientOf(r)
 		_, _, err := s.OAuth.Clients.Update(t.Context(), c.ClientID, []byte(`{"gatehouse_skip_consent":true}`))
@@ -106,7 +106,7 @@ var management = []servertest.Requirement{
 	}).With(openRegistration, "GATEHOUSE_REGISTRATION_SCOPES=openid,notes"),
 	servertest.Req("M3b", "RFC 7592 §2.2", "what the operator has set or deleted does not prevent other changes by the client, and these end no grants", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
-		s.Machine("notes")
+		s.Service("notes")
 		members := `"redirect_uris":["` + servertest.Callback + `"],"grant_types":["authorization_code","refresh_token"],"client_name":"Notes"`
 		r := selfRegister(s, `{`+members+`}`)
 		c := clientOf(r)
@@ -144,7 +144,7 @@ var management = []servertest.Requirement{
 	servertest.Req("M4", "RFC 7591 §3.2.2", "input that is not a JSON object, not UTF-8 or too large is refused, at registration and at change, and nothing internal is disclosed", func(t *testing.T, s *servertest.Server) {
 		r := selfRegister(s, minimal)
 		many := strings.Repeat(`"https://app.example/x",`, 20) + `"https://app.example/y"`
-		keys := strings.Replace(servertest.KeySet(t, clientKey(t, "ES256", "1")), `"kid":"1"`, "\"kid\":\"1\xff\"", 1)
+		keys := strings.Replace(servertest.JWKS(t, clientKey(t, "ES256", "1")), `"kid":"1"`, "\"kid\":\"1\xff\"", 1)
 		with := func(more string) string {
 			return `{"client_id":"` + r.Text("client_id") + `","redirect_uris":["` + servertest.Callback + `"],` + more + `}`
 		}
@@ -188,7 +188,7 @@ var management = []servertest.Requirement{
 	servertest.Req("M6", "RFC 7515 §7.1, OIDC Core §5.5", "a string that no database can store is an error of the client and not of the server", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		key := clientKey(t, "ES256", "1")
-		c := s.RelyingParty(`"jwks":` + servertest.KeySet(t, key))
+		c := s.RelyingParty(`"jwks":` + servertest.JWKS(t, key))
 		s.Browser().Authorize(c, "scope", "openid", "claims", `{"id_token":{"sub":{"value":"a\u0000b"}}}`).WantRedirectError(t, s, "invalid_request")
 		claims := map[string]any{"client_id": c.ClientID}
 		form := servertest.AuthorizeForm(c, "scope", "openid email")
@@ -213,7 +213,7 @@ var management = []servertest.Requirement{
 
 		keyed := func(key servertest.ClientKey) {
 			t.Helper()
-			host.Serve("/jwks", "application/json", servertest.KeySet(t, key))
+			host.Serve("/jwks", "application/json", servertest.JWKS(t, key))
 			c := s.Client(`{"client_name":"Keyed","grant_types":["client_credentials"],"scope":"jobs","token_endpoint_auth_method":"private_key_jwt","jwks_uri":"` + host.URL + `/jwks"}`)
 			tokenByAssertion(s, key.Sign(t, assertionClaims(s, c), nil)).OK(t)
 		}

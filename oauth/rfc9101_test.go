@@ -38,7 +38,7 @@ var requestObjects = []servertest.Requirement{
 		s.User("alice")
 		for _, alg := range jwt.Algorithms {
 			key := clientKey(t, alg, "1")
-			c := s.RelyingParty(`"jwks":` + servertest.KeySet(t, key))
+			c := s.RelyingParty(`"jwks":` + servertest.JWKS(t, key))
 			b := s.Browser()
 			object := key.Sign(t, objectClaims(s, c, "nonce", "inside", "state", "the state", "max_age", 3600, "claims", map[string]any{"id_token": map[string]any{"auth_time": nil}}), nil)
 			page := withObject(b, "client_id", c.ClientID, "request", object, "scope", "openid admin", "state", "outside", "redirect_uri", "https://evil.example/", "prompt", "none", "nonce", "outside")
@@ -54,8 +54,8 @@ var requestObjects = []servertest.Requirement{
 	servertest.Req("J2", "RFC 9101 §6.1, §6.2, §10.8; CVE-2026-9793", "an object that is unsigned, signed by another or about another is invalid_request_object", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		key, stranger := clientKey(t, jwt.RS256, "1"), clientKey(t, jwt.RS256, "1")
-		c, other := s.RelyingParty(`"jwks":`+servertest.KeySet(t, key)), s.RelyingParty(`"jwks":`+servertest.KeySet(t, key))
-		pinned := s.RelyingParty(`"jwks":`+servertest.KeySet(t, key), `"request_object_signing_alg":"ES256"`)
+		c, other := s.RelyingParty(`"jwks":`+servertest.JWKS(t, key)), s.RelyingParty(`"jwks":`+servertest.JWKS(t, key))
+		pinned := s.RelyingParty(`"jwks":`+servertest.JWKS(t, key), `"request_object_signing_alg":"ES256"`)
 		keyless := s.RelyingParty()
 		now := s.Clock.Now().Unix()
 		b := s.Browser()
@@ -95,7 +95,7 @@ var requestObjects = []servertest.Requirement{
 		s.User("alice")
 		host := servertest.NewHost(t)
 		key := servertest.ClientKey{Private: clientKey(t, jwt.RS256, "").Private, Alg: jwt.RS256}
-		c := s.RelyingParty(`"jwks":`+servertest.KeySet(t, key), `"request_object_signing_alg":"RS256"`,
+		c := s.RelyingParty(`"jwks":`+servertest.JWKS(t, key), `"request_object_signing_alg":"RS256"`,
 			`"request_uris":["`+host.URL+`/object#GkurKxf5T0Y-mnPFCHqWOMiZi4VS138cQO_V7PZHAdM","`+host.URL+`/none","`+host.URL+`/moved","`+host.URL+`/large"]`)
 		host.Serve("/object", "application/jwt", key.Sign(t, objectClaims(s, c), nil)+"\n")
 		host.Serve("/none", "application/jwt", forge(t, key.Sign(t, objectClaims(s, c), nil), map[string]any{"alg": "none"}, nil))
@@ -125,7 +125,7 @@ var requestObjects = []servertest.Requirement{
 	servertest.Req("J4", "RFC 9101 §4", "an object that expires while the user signs in was valid when the request arrived", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		key := clientKey(t, jwt.ES256, "1")
-		c := s.RelyingParty(`"jwks":` + servertest.KeySet(t, key))
+		c := s.RelyingParty(`"jwks":` + servertest.JWKS(t, key))
 		b := s.Browser()
 		page := withObject(b, "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c, "exp", s.Clock.Now().Unix()+10), nil))
 		s.Clock.Advance(5 * time.Minute)
@@ -134,7 +134,7 @@ var requestObjects = []servertest.Requirement{
 	servertest.Req("J5", "RFC 9101 §4", "a request object parameter of an invalid type is refused, and an unknown one is ignored", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		key := clientKey(t, jwt.ES256, "1")
-		c := s.RelyingParty(`"jwks":` + servertest.KeySet(t, key))
+		c := s.RelyingParty(`"jwks":` + servertest.JWKS(t, key))
 		b := s.Browser()
 		b.Code(c, "alice", "scope", "openid")
 		send := func(name string, v any) servertest.Page {

@@ -22,14 +22,14 @@ func TestRobustness(t *testing.T) { servertest.Run(t, robustness) }
 var robustness = []servertest.Requirement{
 	servertest.Req("G1", "audit", "header bytes that are not text neither stop the audit log nor undo a revocation", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
-		c, m := s.App(), s.Machine("jobs")
+		c, m := s.App(), s.Service("jobs")
 		bad := func(client client.Information, form url.Values) servertest.Response {
 			req := s.AsClient("/oauth2/token", client, form)
 			req.Header.Set("User-Agent", "x\xff\xfe "+strings.Repeat("ü", 200))
 			return s.Do(req)
 		}
 		for range 3 {
-			bad(m, machineGrant).OK(t)
+			bad(m, clientCredentialsForm).OK(t)
 		}
 		old := s.Tokens(c, "alice").Text("refresh_token")
 		fresh := s.Refresh(c, old).OK(t)
@@ -50,7 +50,7 @@ var robustness = []servertest.Requirement{
 		for _, id := range []string{"%ff", "%00", "a%ff", strings.Repeat("x", 200), "%F0%9F%98%80"} {
 			raw, err := url.QueryUnescape(id)
 			storagetest.Must(t, err)
-			s.Token(servertest.Nobody(raw), machineGrant).Want(t, 401, "invalid_client")
+			s.Token(servertest.UnregisteredClient(raw), clientCredentialsForm).Want(t, 401, "invalid_client")
 			for _, p := range []servertest.Page{
 				b.Open("/oauth2/authorize/" + id), b.Open("/login?request=" + id), b.Open("/consent?request=" + id), b.Open("/oauth2/authorize?client_id=" + id),
 				b.Submit("/consent", url.Values{"request": {raw}, "decision": {"approve"}}), b.Submit("/login", url.Values{"request": {raw}, "username": {raw}, "password": {"x"}}),
@@ -214,15 +214,15 @@ var robustness = []servertest.Requirement{
 		}
 	}),
 	servertest.Req("G15", "[design](design.md)", "introspection is for servers: no other origin may call it", func(t *testing.T, s *servertest.Server) {
-		r := s.Post("/oauth2/introspect", s.Machine("jobs"), url.Values{"token": {"x"}}).OK(t)
+		r := s.Post("/oauth2/introspect", s.Service("jobs"), url.Values{"token": {"x"}}).OK(t)
 		if got := r.Header.Get("Access-Control-Allow-Origin"); got != "" {
 			t.Errorf("it allows %s", got)
 		}
 	}),
 	servertest.Req("G17", "[design](design.md)", "the process that removes a leaked key refuses its tokens immediately", func(t *testing.T, s *servertest.Server) {
-		c := s.Machine("jobs")
+		c := s.Service("jobs")
 		for range 5 {
-			token := s.MachineToken(c)
+			token := s.ServiceToken(c)
 			if !s.Active(c, token) {
 				t.Fatal("a fresh token is not active")
 			}

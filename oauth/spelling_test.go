@@ -32,7 +32,7 @@ func TestOtherSpellingsOfTokensAreRefusedEverywhere(t *testing.T) {
 		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "off"}})
 		s.User("alice")
 		key := clientKey(t, jwt.ES256, "1")
-		c := s.RelyingParty(`"jwks":` + servertest.KeySet(t, key))
+		c := s.RelyingParty(`"jwks":` + servertest.JWKS(t, key))
 		b := s.Browser()
 		tokens := s.Redeem(c, b.Code(c, "alice", "scope", "openid"))
 		token, idToken := tokens.Text("access_token"), tokens.Text("id_token")
@@ -50,8 +50,8 @@ func TestOtherSpellingsOfTokensAreRefusedEverywhere(t *testing.T) {
 		if !s.Active(c, token) {
 			t.Error("another spelling revoked the token")
 		}
-		machine := keyClient(t, s, "", key)
-		for _, other := range spelled(t, key.Sign(t, assertionClaims(s, machine), nil)) {
+		service := keyClient(t, s, "", key)
+		for _, other := range spelled(t, key.Sign(t, assertionClaims(s, service), nil)) {
 			tokenByAssertion(s, other).Want(t, 401, "invalid_client")
 		}
 		for _, other := range spelled(t, key.Sign(t, objectClaims(s, c), nil)) {

@@ -45,7 +45,7 @@ func TestTokensOfAnotherTypeAreRefusedEverywhere(t *testing.T) {
 		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "off"}})
 		s.User("alice")
 		key := clientKey(t, jwt.ES256, "1")
-		c := s.RelyingParty(`"jwks":`+servertest.KeySet(t, key), `"userinfo_signed_response_alg":"ES256"`)
+		c := s.RelyingParty(`"jwks":`+servertest.JWKS(t, key), `"userinfo_signed_response_alg":"ES256"`)
 		b := s.Browser()
 		tokens := s.Redeem(c, b.Code(c, "alice", "scope", "openid"))
 		req := s.Request("GET", "/oauth2/userinfo", nil)
@@ -82,7 +82,7 @@ func TestClientCanRequireSignedRequestObjects(t *testing.T) {
 		}
 		s.User("alice")
 		key := clientKey(t, jwt.ES256, "1")
-		c := s.RelyingParty(`"jwks":`+servertest.KeySet(t, key), `"require_signed_request_object":true`, `"request_object_signing_alg":"ES256"`)
+		c := s.RelyingParty(`"jwks":`+servertest.JWKS(t, key), `"require_signed_request_object":true`, `"request_object_signing_alg":"ES256"`)
 		if !c.RequireSignedRequestObject {
 			t.Error("the answer to the registration does not have it")
 		}
@@ -96,12 +96,12 @@ func TestClientCanRequireSignedRequestObjects(t *testing.T) {
 		s.Clock.Advance(time.Second)
 		s.Redeem(c, b.Decide(b.SignIn(page, "alice"), "approve").Location())
 
-		off := s.RelyingParty(`"jwks":`+servertest.KeySet(t, key), `"request_object_signing_alg":"ES256"`)
+		off := s.RelyingParty(`"jwks":`+servertest.JWKS(t, key), `"request_object_signing_alg":"ES256"`)
 		s.Redeem(off, s.Browser().Code(off, "alice", "scope", "openid")) // an algorithm alone requires nothing
 
 		r := selfRegister(s, `{"redirect_uris":["https://app.example/callback"],"require_signed_request_object":true}`)
 		r.Want(t, 400, "invalid_client_metadata")
-		r = selfRegister(s, `{"redirect_uris":["https://app.example/callback"],"require_signed_request_object":true,"jwks":`+servertest.KeySet(t, key)+`}`)
+		r = selfRegister(s, `{"redirect_uris":["https://app.example/callback"],"require_signed_request_object":true,"jwks":`+servertest.JWKS(t, key)+`}`)
 		if r.Status != 201 || r.JSON["require_signed_request_object"] != true {
 			t.Errorf("%d %s", r.Status, r.Body)
 		}

@@ -169,7 +169,7 @@ func TestClientCredentialsClientDoesNotExpire(t *testing.T) {
 		if !exists(t, s, used) {
 			t.Error("deleted after 100 days")
 		}
-		s.MachineToken(c)
+		s.ServiceToken(c)
 	})
 }
 

@@ -33,7 +33,7 @@ func TestStoreUsesTheDatabaseTime(t *testing.T) {
 				off, err := time.Since(s.Now()).Abs() < 2*time.Minute, s.CheckClock()
 				if engine == SQLite {
 					if off || err != nil {
-						t.Errorf("SQLite does not use the clock of this machine: %s, %v", s.Now(), err)
+						t.Errorf("SQLite does not use the clock of this host: %s, %v", s.Now(), err)
 					}
 					return
 				}
@@ -57,8 +57,8 @@ func TestCleanupTimeAdvancesByAnHourAtMost(t *testing.T) {
 	for _, engine := range engines(t) {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			machine := &manualClock{at: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
-			s, err := Open(t.Context(), Options{URL: testURL(t, engine), Pool: 2, Now: machine.now, DatabaseNow: machine.now})
+			host := &manualClock{at: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+			s, err := Open(t.Context(), Options{URL: testURL(t, engine), Pool: 2, Now: host.now, DatabaseNow: host.now})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -69,18 +69,18 @@ func TestCleanupTimeAdvancesByAnHourAtMost(t *testing.T) {
 			want := func(what string, lag time.Duration) {
 				t.Helper()
 				at, err := s.CleanupTime(context.Background())
-				if err != nil || machine.at.Sub(at) != lag || s.Stats().CleanupBehind != lag {
-					t.Errorf("%s: rows are deleted by %s (%v), the clock is %s, behind by %s", what, at, err, machine.at, s.Stats().CleanupBehind)
+				if err != nil || host.at.Sub(at) != lag || s.Stats().CleanupBehind != lag {
+					t.Errorf("%s: rows are deleted by %s (%v), the clock is %s, behind by %s", what, at, err, host.at, s.Stats().CleanupBehind)
 				}
 			}
 			want("at first", 0)
-			machine.at = machine.at.Add(time.Minute)
+			host.at = host.at.Add(time.Minute)
 			want("a minute later", 0)
-			machine.at = machine.at.Add(100 * 24 * time.Hour)
+			host.at = host.at.Add(100 * 24 * time.Hour)
 			want("a clock that jumped", 100*24*time.Hour-time.Hour)
-			machine.at = machine.at.Add(-100*24*time.Hour + 4*time.Second)
+			host.at = host.at.Add(-100*24*time.Hour + 4*time.Second)
 			want("a clock that was set right", 0)
-			machine.at = machine.at.Add(3 * time.Hour)
+			host.at = host.at.Add(3 * time.Hour)
 			want("after a long stop", 2*time.Hour)
 			want("the next time", time.Hour)
 			want("the third time", 0)

@@ -15,7 +15,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-var machineGrant = url.Values{"grant_type": {"client_credentials"}}
+var clientCredentialsForm = url.Values{"grant_type": {"client_credentials"}}
 
 // TestFullOrReadOnlyDiskIsAFailure: what has to be written is 503, what needs only reading goes on, and afterwards all is as it
 // was: nothing is damaged, and nothing happened by halves.
@@ -29,18 +29,18 @@ func TestFullOrReadOnlyDiskIsAFailure(t *testing.T) {
 			t.Parallel()
 			s := servertest.Start(t, storagetest.URL(t, storage.SQLite), servertest.Options{})
 			s.User("alice")
-			c, m := s.App(), s.Machine("jobs")
+			c, m := s.App(), s.Service("jobs")
 			b := s.Browser()
 			tokens := s.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t)
 			code := b.Code(c, "alice")
-			machine := s.MachineToken(m)
+			machine := s.ServiceToken(m)
 			repair, err := damage(s.Store, t)
 			storagetest.Must(t, err)
 
 			refused := map[string]int{}
 			for i := range 400 { // small writes find room in pages that are there, until they are full too
 				for what, r := range map[string]servertest.Response{
-					"refresh": s.Refresh(c, tokens.Text("refresh_token")), "revoke": s.Post("/oauth2/revoke", m, url.Values{"token": {s.MachineToken(m)}}),
+					"refresh": s.Refresh(c, tokens.Text("refresh_token")), "revoke": s.Post("/oauth2/revoke", m, url.Values{"token": {s.ServiceToken(m)}}),
 				} {
 					switch {
 					case r.Status == http.StatusServiceUnavailable:
@@ -95,14 +95,14 @@ func TestRemovedDatabaseFileStopsWrites(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "data", "gatehouse.db")
 			s := servertest.Start(t, "sqlite:"+path, servertest.Options{})
 			s.User("alice")
-			c, m := s.App(), s.Machine("jobs")
+			c, m := s.App(), s.Service("jobs")
 			b := s.Browser()
 			tokens := s.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t)
 			code := b.Code(c, "alice")
-			machine := s.MachineToken(m)
+			machine := s.ServiceToken(m)
 			storagetest.Must(t, remove(path))
 			for what, r := range map[string]servertest.Response{
-				"client credentials": s.Token(m, machineGrant),
+				"client credentials": s.Token(m, clientCredentialsForm),
 				"code":               s.Token(c, servertest.CodeForm(code, c)),
 				"refresh":            s.Refresh(c, tokens.Text("refresh_token")),
 				"revocation":         s.Post("/oauth2/revoke", m, url.Values{"token": {machine}}),
@@ -122,7 +122,7 @@ func TestRemovedDatabaseFileStopsWrites(t *testing.T) {
 			} else {
 				storagetest.Must(t, os.Rename(path+".old", path))
 			}
-			s.Token(m, machineGrant).OK(t)
+			s.Token(m, clientCredentialsForm).OK(t)
 			s.Token(c, servertest.CodeForm(code, c)).OK(t)
 			s.Refresh(c, tokens.Text("refresh_token")).OK(t)
 		})
@@ -153,16 +153,16 @@ func TestDecisionsSurviveClockJumps(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{})
 		s.User("alice")
-		c, m := s.App(), s.Machine("jobs")
+		c, m := s.App(), s.Service("jobs")
 		b := s.Browser()
 		tokens := s.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t)
-		machine, dead := s.MachineToken(m), s.MachineToken(m)
+		machine, dead := s.ServiceToken(m), s.ServiceToken(m)
 		s.Post("/oauth2/revoke", m, url.Values{"token": {dead}}).OK(t)
 		used := tokens.Text("refresh_token")
 		tokens = s.Refresh(c, used).OK(t)
 
 		s.Clock.Advance(-time.Hour) // by hand, or by a time server that was wrong before
-		s.Token(m, machineGrant).OK(t)
+		s.Token(m, clientCredentialsForm).OK(t)
 		if s.Active(m, dead) {
 			t.Error("a revoked token is back")
 		}
@@ -173,11 +173,11 @@ func TestDecisionsSurviveClockJumps(t *testing.T) {
 			tokens = r
 		}
 		wrong := m
-		wrong.ClientSecret = s.Machine("jobs").ClientSecret
+		wrong.ClientSecret = s.Service("jobs").ClientSecret
 		for range 30 {
-			s.Token(wrong, machineGrant)
+			s.Token(wrong, clientCredentialsForm)
 		}
-		s.Token(m, machineGrant).OK(t)
+		s.Token(m, clientCredentialsForm).OK(t)
 		if _, err := s.Store.DeleteExpired(t.Context()); err != nil {
 			t.Error(err)
 		}
@@ -193,7 +193,7 @@ func TestDecisionsSurviveClockJumps(t *testing.T) {
 		if s.Active(m, machine) {
 			t.Error("a token does not expire when the clock is set forward")
 		}
-		s.Token(m, machineGrant).OK(t)
+		s.Token(m, clientCredentialsForm).OK(t)
 		s.Refresh(c, tokens.Text("refresh_token")).OK(t)
 		if p := b.Open("/account"); p.Status != http.StatusSeeOther {
 			t.Errorf("a session of yesterday: %d", p.Status)

@@ -152,13 +152,13 @@ func TestEveryRouteSurvivesMalformedRequests(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "off", "GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1"}})
 		s.User("alice")
-		app, machine := s.App(), s.Machine("jobs")
+		app, machine := s.App(), s.Service("jobs")
 		b := s.Browser()
 		code := b.Code(app, "alice")
 		tokens := s.Tokens(s.App(), "alice")
 		page := b.Authorize(app, "prompt", "login")
 		words := []string{
-			app.ClientID, app.ClientSecret, machine.ClientID, machine.ClientSecret, code.Query().Get("code"), tokens.Text("access_token"), tokens.Text("refresh_token"), s.MachineToken(machine),
+			app.ClientID, app.ClientSecret, machine.ClientID, machine.ClientSecret, code.Query().Get("code"), tokens.Text("access_token"), tokens.Text("refresh_token"), s.ServiceToken(machine),
 			servertest.Callback, servertest.Verifier, "authorization_code", "refresh_token", "client_credentials", "read write", "jobs", "openid", "code", "S256", "form_post", "query", "none", "login", "consent",
 			"alice", servertest.Password, "approve", "deny", s.Issuer, "3600",
 		}

@@ -52,12 +52,12 @@ func TestRequestLogHasClientAndUser(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open"}})
 		user := s.User("alice").ID
-		app, api := s.RelyingParty(), s.Machine("jobs")
+		app, api := s.RelyingParty(), s.Service("jobs")
 		private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		storagetest.Must(t, err)
 		key := servertest.ClientKey{Private: private, ID: "k", Alg: "ES256"}
 		keyed := s.Client(`{"grant_types":["client_credentials"],"scope":"jobs",
-			"token_endpoint_auth_method":"private_key_jwt","jwks":` + servertest.KeySet(t, key) + `}`)
+			"token_endpoint_auth_method":"private_key_jwt","jwks":` + servertest.JWKS(t, key) + `}`)
 		b := s.Browser()
 		code := b.Code(app, "alice", "scope", "openid offline_access")
 		exchange := s.Token(app, servertest.CodeForm(code, app)).OK(t)
@@ -91,7 +91,7 @@ func TestRequestLogHasClientAndUser(t *testing.T) {
 			{"logout page", b.Open("/oauth2/logout?client_id=" + app.ClientID).Response, app.ClientID, user, "", ""},
 			{"revocation", s.Post("/oauth2/revoke", app, url.Values{"token": {access}}), app.ClientID, user, "", ""},
 			{
-				"incorrect secret", s.Token(servertest.Nobody("unknown-client"), machineForm),
+				"incorrect secret", s.Token(servertest.UnregisteredClient("unknown-client"), machineForm),
 				"unknown-client", "", "client_credentials", "invalid_client",
 			},
 			{

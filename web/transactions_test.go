@@ -119,7 +119,7 @@ type routed struct {
 func everyRoute(t *testing.T, s, failing *servertest.Server) (out []routed) {
 	t.Helper()
 	s.User("alice")
-	app, other, machine := s.App(), s.App(), s.Machine("jobs")
+	app, other, machine := s.App(), s.App(), s.Service("jobs")
 	b := s.Browser()
 	tokens := s.Token(app, servertest.CodeForm(b.Code(app, "alice"), app)).OK(t)
 	code := servertest.CodeForm(b.Code(app, "alice"), app)

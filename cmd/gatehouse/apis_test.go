@@ -114,7 +114,7 @@ func TestAPIsVerifyAccessTokens(t *testing.T) {
 	const audience = "https://api.example.com"
 	storagetest.Must(t, s.Store.CreateResource(t.Context(), apiResource(audience, "notes.read", "notes.write"), storagetest.Event("created")))
 	storagetest.Must(t, s.Store.CreateResource(t.Context(), apiResource("https://other.example.com", "other"), storagetest.Event("created")))
-	reader, writer, other := s.MachineToken(s.Machine("notes.read")), s.MachineToken(s.Machine("notes.write")), s.MachineToken(s.Machine("other"))
+	reader, writer, other := s.ServiceToken(s.Service("notes.read")), s.ServiceToken(s.Service("notes.write")), s.ServiceToken(s.Service("other"))
 	claims := func(changes map[string]any) map[string]any {
 		now := time.Now().Unix()
 		c := map[string]any{"iss": s.Issuer, "aud": audience, "sub": "subject", "client_id": "client", "iat": now - 7200, "exp": now + 600, "jti": "j", "scope": "notes.read"}
@@ -252,7 +252,7 @@ func TestAPIsDocumentIntrospects(t *testing.T) {
 	t.Parallel()
 	script := documentFiles(t, "../../docs/apis.md")["introspection/introspect.sh"]
 	s := servertest.Start(t, storagetest.URL(t, storagetest.Engines(t)[0]), servertest.Options{})
-	client, api := s.Machine("notes.read"), s.Machine("unrelated")
+	client, api := s.Service("notes.read"), s.Service("unrelated")
 	resource := apiResource("https://api.example.com", "notes.read")
 	resource.Introspectors = storage.Strings{api.ClientID}
 	storagetest.Must(t, s.Store.CreateResource(t.Context(), resource, storagetest.Event("created")))
@@ -263,7 +263,7 @@ func TestAPIsDocumentIntrospects(t *testing.T) {
 		storagetest.Must(t, err)
 		return string(out)
 	}
-	token := s.MachineToken(client)
+	token := s.ServiceToken(client)
 	if got := introspect(token); !strings.Contains(got, `"active":true`) || !strings.Contains(got, "notes.read") {
 		t.Errorf("an active token: %s", got)
 	}

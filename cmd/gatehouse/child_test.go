@@ -111,11 +111,11 @@ func (c *child) wait(t testing.TB) int {
 	return c.cmd.ProcessState.ExitCode()
 }
 
-// world is what clients of a server need: its address, a machine, an app, and a person.
+// world is what clients of a server need: its address, a service, a client with users, and a user.
 type world struct {
 	env                     map[string]string
 	issuer                  string
-	machineID, machineKey   string
+	serviceID, serviceKey   string
 	appID, appKey           string
 	resourceID, resourceKey string // a client that may introspect every token
 }
@@ -138,7 +138,7 @@ func newWorld(t *testing.T, db string, more map[string]string) *world {
 			t.Fatal(stderr)
 		}
 	}
-	w.machineID, w.machineKey = c.client(t, `{"client_name":"Machine","grant_types":["client_credentials"],"scope":"jobs"}`)
+	w.serviceID, w.serviceKey = c.client(t, `{"client_name":"Service","grant_types":["client_credentials"],"scope":"jobs"}`)
 	w.appID, w.appKey = c.client(t, `{"client_name":"App","grant_types":["authorization_code","refresh_token"],"redirect_uris":["https://app.example/cb"],"scope":"read offline_access"}`)
 	w.resourceID, w.resourceKey = c.client(t, `{"client_name":"API","grant_types":["client_credentials"],"scope":"jobs"}`)
 	if _, stderr, code := command(t, w.env, "", "resource", "create", "https://api.example", "--scope", "read", "--scope", "jobs", "--introspector", w.resourceID); code != exitOK {
@@ -203,8 +203,8 @@ func (c *caller) post(path, id, secret string, form url.Values) answer {
 	return out
 }
 
-func (c *caller) machine() answer {
-	return c.post("/oauth2/token", c.machineID, c.machineKey, url.Values{"grant_type": {"client_credentials"}})
+func (c *caller) serviceToken() answer {
+	return c.post("/oauth2/token", c.serviceID, c.serviceKey, url.Values{"grant_type": {"client_credentials"}})
 }
 
 func (c *caller) refresh(token string) answer {

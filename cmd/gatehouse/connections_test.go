@@ -35,7 +35,7 @@ func TestAdminListenerRespondsAtOpenFileLimit(t *testing.T) {
 	for _, conn := range open {
 		storagetest.Must(t, conn.Close())
 	}
-	if a := w.caller(t).machine(); a.status != http.StatusOK {
+	if a := w.caller(t).serviceToken(); a.status != http.StatusOK {
 		t.Errorf("a token request afterwards: %s", a)
 	}
 	if server.stderr.contains("too many open files") || server.stderr.contains("cannot accept connections") {

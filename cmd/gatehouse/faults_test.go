@@ -68,17 +68,17 @@ func (j *journal) work(t *testing.T, c *caller) bool {
 		j.unsure, j.refresh = "", a.text("refresh_token")
 		j.live = append(j.live, a.text("access_token"))
 	case j.step%7 == 2:
-		a := c.machine()
-		if !told(a, "machine") {
+		a := c.serviceToken()
+		if !told(a, "service") {
 			return false
 		}
 		j.live = append(j.live, a.text("access_token"))
-	case j.step%7 == 3: // revoke a machine token
-		a := c.machine()
-		if !told(a, "machine") {
+	case j.step%7 == 3: // revoke a client credentials token
+		a := c.serviceToken()
+		if !told(a, "service") {
 			return false
 		}
-		if !told(c.revoke(c.machineID, c.machineKey, a.text("access_token")), "revoke") {
+		if !told(c.revoke(c.serviceID, c.serviceKey, a.text("access_token")), "revoke") {
 			return false
 		}
 		j.revoked = append(j.revoked, a.text("access_token"))
@@ -222,7 +222,7 @@ func TestShutdownUnderLoadLosesNothing(t *testing.T) {
 		storagetest.Do(8, func(int) {
 			c := w.caller(t)
 			for { // until it is told to go elsewhere
-				a := c.machine()
+				a := c.serviceToken()
 				if a.err != nil || a.status != http.StatusOK {
 					t.Errorf("a request was not finished: %s", a)
 					return
@@ -262,7 +262,7 @@ func TestRemovedDatabaseIsReportedAndNotRecreated(t *testing.T) {
 	for _, name := range []string{path, path + "-wal", path + "-shm"} {
 		storagetest.Must(t, os.Remove(name))
 	}
-	if a := w.caller(t).machine(); a.status != http.StatusServiceUnavailable {
+	if a := w.caller(t).serviceToken(); a.status != http.StatusServiceUnavailable {
 		t.Errorf("a token request without the database file: %s, want 503", a)
 	}
 	ready(t, w.issuer, http.StatusServiceUnavailable)
@@ -279,7 +279,7 @@ func TestRemovedDatabaseIsReportedAndNotRecreated(t *testing.T) {
 	}
 	storagetest.Must(t, os.Rename(backup, path))
 	again := serveChild(t, w.env)
-	if a := w.caller(t).machine(); a.status != http.StatusOK {
+	if a := w.caller(t).serviceToken(); a.status != http.StatusOK {
 		t.Errorf("a token request after the backup was restored: %s", a)
 	}
 	again.signal(syscall.SIGTERM)
@@ -295,7 +295,7 @@ func TestCommandsReadReadOnlyDatabase(t *testing.T) {
 		path := filepath.Join(dir, "gatehouse.db")
 		w := newWorld(t, "sqlite:"+path, nil)
 		server := serveChild(t, w.env)
-		if a := w.caller(t).machine(); a.status != http.StatusOK {
+		if a := w.caller(t).serviceToken(); a.status != http.StatusOK {
 			t.Fatal(a)
 		}
 		server.signal(map[bool]syscall.Signal{false: syscall.SIGTERM, true: syscall.SIGKILL}[running]) // killed, it leaves a log of changes
@@ -321,7 +321,7 @@ func TestCommandsReadReadOnlyDatabase(t *testing.T) {
 			return c.stdout.String() + c.stderr.String(), code
 		}
 		for want, args := range map[string][]string{
-			w.machineID: {"client", "list", "--json"}, "alice@example.com": {"user", "list"}, "client.created": {"audit", "list", "--limit", "1000"},
+			w.serviceID: {"client", "list", "--json"}, "alice@example.com": {"user", "list"}, "client.created": {"audit", "list", "--limit", "1000"},
 			"ES256": {"key", "list"}, "no problems found": {"audit", "verify"}, "applied": {"migrate", "status"},
 			"wrote " + backup: {"backup", backup}, "the audit log has no record of this export": {"audit", "export", "--output", filepath.Join(out, "audit.jsonl")},
 		} {
@@ -329,7 +329,7 @@ func TestCommandsReadReadOnlyDatabase(t *testing.T) {
 				t.Errorf("killed: %t, gatehouse %s: %d, want %q in\n%s", running, strings.Join(args, " "), code, want, text)
 			}
 		}
-		for _, args := range [][]string{{"client", "create", "--grant-type", "client_credentials"}, {"client", "disable", w.machineID}, {"serve"}} {
+		for _, args := range [][]string{{"client", "create", "--grant-type", "client_credentials"}, {"client", "disable", w.serviceID}, {"serve"}} {
 			if text, code := as(args...); code != exitFailed || !strings.Contains(text, "let the user that runs gatehouse write the database") {
 				t.Errorf("killed: %t, gatehouse %s: %d, want a remedy in\n%s", running, strings.Join(args, " "), code, text)
 			}
@@ -400,7 +400,7 @@ func goesAndComesBack(t *testing.T, pg *postgresServer, db string) *child {
 	if status, body := get(t, w.issuer+"/healthz"); status != http.StatusOK {
 		t.Errorf("/healthz: %d %s", status, body)
 	}
-	if a := w.caller(t).machine(); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
+	if a := w.caller(t).serviceToken(); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
 		t.Errorf("a token request before the database is there: %s", a)
 	}
 	pg.run(t, "up")
@@ -478,7 +478,7 @@ func TestSlowDatabaseShedsLoad(t *testing.T) {
 	first := w.caller(t)
 	for i := range callers {
 		callers[i] = w.caller(t)
-		tokens[i] = first.machine().text("access_token")
+		tokens[i] = first.serviceToken().text("access_token")
 	}
 	line.delay.Store(int64(800))
 	var shed, slow, good atomic.Int64

@@ -43,7 +43,7 @@ func TestSilentConnectionsDoNotStopJobs(t *testing.T) {
 	// no more requests can fail than there were connections.
 	var a answer
 	for range pool + 1 {
-		if a = w.caller(t).machine(); a.status == http.StatusOK {
+		if a = w.caller(t).serviceToken(); a.status == http.StatusOK {
 			break
 		}
 		t.Logf("a token request got a silent connection: %s", a)

@@ -29,7 +29,7 @@ func TestMetrics(t *testing.T) {
 	p := newProvider(t)
 	admin := freeAddress(t)
 	p.env["GATEHOUSE_ADMIN_LISTEN"], p.env["GATEHOUSE_REDIS_URL"] = admin, "redis://"+freeAddress(t)
-	id, secret := p.client(t, `{"client_name":"Machine","grant_types":["client_credentials"],"scope":"jobs"}`)
+	id, secret := p.client(t, `{"client_name":"Service","grant_types":["client_credentials"],"scope":"jobs"}`)
 	server := p.serve(t)
 	client := trusting(t, p.cert)
 	token := func(secret string) *http.Response {

@@ -110,8 +110,8 @@ func TestSignInWithLargeStateThroughNginx(t *testing.T) {
 func TestClientAddressThroughNginx(t *testing.T) {
 	t.Parallel()
 	s, client := behindNginx(t, documentFiles(t, "../../docs/reverse-proxies.md")["nginx.conf"], "")
-	machine := s.Machine("jobs")
-	req := s.AsClient("/oauth2/token", machine, url.Values{"grant_type": {"client_credentials"}})
+	service := s.Service("jobs")
+	req := s.AsClient("/oauth2/token", service, url.Values{"grant_type": {"client_credentials"}})
 	req.Header.Set("X-Forwarded-For", "203.0.113.7") // forged
 	res, err := client.Do(req)
 	storagetest.Must(t, err)

@@ -149,7 +149,7 @@ func TestTwoProcessesServeOrdinaryClients(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		c := startCluster(t, db)
-		machineID, machineSecret := c.client(t, `{"client_name":"Machine","grant_types":["client_credentials"],"scope":"jobs"}`)
+		serviceID, serviceSecret := c.client(t, `{"client_name":"Service","grant_types":["client_credentials"],"scope":"jobs"}`)
 		appID, appSecret := c.client(t, `{"client_name":"App","grant_types":["authorization_code","refresh_token"],"redirect_uris":["https://app.example/cb"],"scope":"read offline_access"}`)
 		const password = "a password of the journey"
 		if _, stderr, code := command(t, c.env, password+"\n", "user", "create", "--username", "alice", "--email", "alice@example.com", "--password-stdin"); code != exitOK {
@@ -157,12 +157,12 @@ func TestTwoProcessesServeOrdinaryClients(t *testing.T) {
 		}
 
 		ctx := t.Context()
-		machine := clientcredentials.Config{ClientID: machineID, ClientSecret: machineSecret, TokenURL: c.urls[1] + "/oauth2/token", Scopes: []string{"jobs"}}
-		machineToken, err := machine.Token(ctx)
+		service := clientcredentials.Config{ClientID: serviceID, ClientSecret: serviceSecret, TokenURL: c.urls[1] + "/oauth2/token", Scopes: []string{"jobs"}}
+		serviceToken, err := service.Token(ctx)
 		storagetest.Must(t, err)
 		keys := oidc.NewRemoteKeySet(ctx, c.urls[0]+"/.well-known/jwks.json")
-		if _, err := keys.VerifySignature(ctx, machineToken.AccessToken); err != nil {
-			t.Errorf("the machine's token: %v", err)
+		if _, err := keys.VerifySignature(ctx, serviceToken.AccessToken); err != nil {
+			t.Errorf("the service's token: %v", err)
 		}
 
 		app := oauth2.Config{
@@ -223,8 +223,8 @@ func TestTwoProcessesServeOrdinaryClients(t *testing.T) {
 		left := map[string]string{"the audit log": stdout, "the database": storagetest.Dump(t, s, db), "a log": c.nodes[0].stderr.String() + c.nodes[1].stderr.String()}
 		for where, text := range left {
 			for name, secret := range map[string]string{
-				"the machine's secret": machineSecret, "the app's secret": appSecret, "the password": password, "the verifier": verifier, "the code": callback.Query().Get("code"),
-				"an access token": token.AccessToken, "the refresh token": token.RefreshToken, "its successor": fresh.RefreshToken, "the machine's token": machineToken.AccessToken,
+				"the service's secret": serviceSecret, "the app's secret": appSecret, "the password": password, "the verifier": verifier, "the code": callback.Query().Get("code"),
+				"an access token": token.AccessToken, "the refresh token": token.RefreshToken, "its successor": fresh.RefreshToken, "the service's token": serviceToken.AccessToken,
 				"the root key": c.env["GATEHOUSE_SECRET_KEY"],
 			} {
 				if strings.Contains(text, secret) {
@@ -317,14 +317,14 @@ func TestServeStopsGracefully(t *testing.T) {
 // name of its own, while scrapers and probes by IP address or service name can.
 func TestAdminListenerRefusesForeignHostNames(t *testing.T) {
 	t.Parallel()
-	machine, err := os.Hostname()
+	hostname, err := os.Hostname()
 	storagetest.Must(t, err)
 	for _, c := range []struct {
 		listen           string
 		allowed, refused []string
 	}{
-		{"127.0.0.1", []string{"127.0.0.1", "localhost", "LOCALHOST.", "[::1]", "10.2.3.4", machine, "id.example"}, []string{"evil.example", "gatehouse", "gatehouse.auth.svc", "evil.local", "127.0.0.1.evil.example", ""}},
-		{"0.0.0.0", []string{"10.2.3.4", "[2001:db8::1]", "localhost", "gatehouse", "gatehouse.auth.svc", "gatehouse.auth.svc.cluster.local", "gatehouse.corp.internal", machine, "id.example"}, []string{"evil.example", "evil.local", "id.example.evil.example", ""}},
+		{"127.0.0.1", []string{"127.0.0.1", "localhost", "LOCALHOST.", "[::1]", "10.2.3.4", hostname, "id.example"}, []string{"evil.example", "gatehouse", "gatehouse.auth.svc", "evil.local", "127.0.0.1.evil.example", ""}},
+		{"0.0.0.0", []string{"10.2.3.4", "[2001:db8::1]", "localhost", "gatehouse", "gatehouse.auth.svc", "gatehouse.auth.svc.cluster.local", "gatehouse.corp.internal", hostname, "id.example"}, []string{"evil.example", "evil.local", "id.example.evil.example", ""}},
 	} {
 		public, admin := freeAddress(t), freeAddress(t)
 		_, port, err := net.SplitHostPort(admin)

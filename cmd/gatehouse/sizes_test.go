@@ -36,7 +36,7 @@ func TestSizes(t *testing.T) {
 			continue
 		}
 		kind := ""
-		if strings.HasSuffix(name, "_test.go") || strings.Contains(name, "storagetest/") || strings.Contains(name, "servertest/") {
+		if isTest(name) {
 			kind = "test "
 		}
 		add := func(what string, line, size int) {

@@ -86,7 +86,7 @@ func TestManyIdleConnectionsAndSlowSenders(t *testing.T) {
 	w := newWorld(t, "sqlite:"+t.TempDir()+"/gatehouse.db", map[string]string{"GATEHOUSE_MAX_REQUESTS": "32"})
 	built := startBuilt(t, w.env)
 	c := w.caller(t)
-	if a := c.machine(); a.status != 200 {
+	if a := c.serviceToken(); a.status != 200 {
 		t.Fatal(a)
 	}
 	before := built.memory(t)
@@ -123,7 +123,7 @@ func TestManyIdleConnectionsAndSlowSenders(t *testing.T) {
 		t.Errorf("%d connections were refused", refused.Load())
 	}
 	for range 50 {
-		if a := c.machine(); a.status != 200 {
+		if a := c.serviceToken(); a.status != 200 {
 			t.Fatalf("a request among them: %s", a)
 		}
 	}

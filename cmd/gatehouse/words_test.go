@@ -111,9 +111,15 @@ func expandPhrases(phrases string) (all []string) {
 
 const longestPhrase = 4 // words
 
+// isTest reports whether a file is a test or belongs to a package for tests.
+func isTest(name string) bool {
+	return strings.HasSuffix(name, "_test.go") || strings.Contains(name, "testdata/") ||
+		strings.Contains(name, "storagetest/") || strings.Contains(name, "servertest/") || strings.Contains(name, "redistest/")
+}
+
 func TestWords(t *testing.T) {
 	t.Parallel()
-	rules := slices.Concat(wordsEverywhere, wordsTechnical, wordsInCode)
+	rules := slices.Concat(wordsEverywhere, wordsTechnical, wordsInCode, wordsInProduct)
 	ruleOf := map[string]int{}
 	for i, r := range rules {
 		for _, phrase := range expandPhrases(r.phrases) {
@@ -149,7 +155,9 @@ func TestWords(t *testing.T) {
 		case strings.HasPrefix(name, "templates/") && !strings.HasSuffix(name, ".go"):
 			applicable = len(wordsEverywhere)
 		case strings.HasSuffix(name, ".md"):
-			applicable -= len(wordsInCode)
+			applicable -= len(wordsInCode) + len(wordsInProduct)
+		case isTest(name):
+			applicable -= len(wordsInProduct)
 		}
 		check(applicable, name, strings.NewReplacer("-", " ", "_", " ", "/", " ").Replace(name), true)
 		n := 0

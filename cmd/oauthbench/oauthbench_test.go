@@ -155,7 +155,7 @@ func TestErrorsAreNotOperations(t *testing.T) {
 	t.Parallel()
 	s := startTarget(t, storagetest.URL(t, storage.SQLite), "off")
 	b, err := json.Marshal(bench.Profile{
-		Issuer: s.Issuer, Service: bench.Client{ID: s.Machine("jobs").ClientID, Secret: "wrong"},
+		Issuer: s.Issuer, Service: bench.Client{ID: s.Service("jobs").ClientID, Secret: "wrong"},
 		App:  bench.Client{ID: s.App().ClientID, RedirectURI: servertest.Callback, Scope: "read"},
 		User: bench.User{Username: "alice", Password: "wrong"},
 	})

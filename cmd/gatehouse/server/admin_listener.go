@@ -83,13 +83,13 @@ func checkHost(h http.Handler, allowed func(name string) bool) http.Handler {
 }
 
 // adminNames returns a function that reports whether the admin listener accepts a host name. No attacker can bring a
-// browser here by an IP address, and none controls localhost, this machine's own name, or those in the settings. On a
+// browser here by an IP address, and none controls localhost, this host's own name, or those in the settings. On a
 // listener that other machines reach, names without a dot and those of Kubernetes and private zones, by which
 // Prometheus finds a service, are allowed too.
 func adminNames(cfg config.Config) func(name string) bool {
-	machine, _ := os.Hostname() // without a host name it is not in the list
+	host, _ := os.Hostname() // without a host name it is not in the list
 	listen, _, _ := net.SplitHostPort(cfg.AdminListen)
-	own := []string{"localhost", strings.ToLower(machine), strings.ToLower(listen), cfg.IssuerURL().Hostname()}
+	own := []string{"localhost", strings.ToLower(host), strings.ToLower(listen), cfg.IssuerURL().Hostname()}
 	return func(name string) bool {
 		if _, err := netip.ParseAddr(name); err == nil {
 			return true

@@ -30,7 +30,7 @@ func (s *Server) RelyingParty(more ...string) client.Information {
 }
 
 // Person makes a person of whom everything is told.
-func (s *Server) Person(username string) storage.User {
+func (s *Server) UserWithClaims(username string) storage.User {
 	s.T.Helper()
 	u := s.User(username)
 	updated, err := s.Store.UpdateUser(s.T.Context(), u.ID, storagetest.Event("profile"), func(u *storage.User) error {
@@ -105,7 +105,7 @@ func (k ClientKey) Sign(t testing.TB, claims any, header map[jose.HeaderKey]any)
 }
 
 // KeySet is the JWK set of the public halves.
-func KeySet(t testing.TB, keys ...ClientKey) string {
+func JWKS(t testing.TB, keys ...ClientKey) string {
 	t.Helper()
 	set := jose.JSONWebKeySet{}
 	for _, k := range keys {

@@ -304,10 +304,10 @@ func (s *Server) Client(metadata string) client.Information {
 	return info
 }
 
-// Machine registers a client for client credentials.
-func (s *Server) Machine(scope string) client.Information {
+// Service registers a client for client credentials.
+func (s *Server) Service(scope string) client.Information {
 	s.T.Helper()
-	return s.Client(fmt.Sprintf(`{"client_name":"Machine","grant_types":["client_credentials"],"scope":%q}`, scope))
+	return s.Client(fmt.Sprintf(`{"client_name":"Service","grant_types":["client_credentials"],"scope":%q}`, scope))
 }
 
 // The redirect URI of App and Public.
@@ -336,8 +336,8 @@ func (s *Server) User(username string) storage.User {
 	return u
 }
 
-// MachineToken gets a client credentials token.
-func (s *Server) MachineToken(c client.Information) string {
+// ServiceToken gets a client credentials token.
+func (s *Server) ServiceToken(c client.Information) string {
 	s.T.Helper()
 	r := s.Token(c, url.Values{"grant_type": {"client_credentials"}})
 	if r.Status != http.StatusOK {
@@ -347,7 +347,7 @@ func (s *Server) MachineToken(c client.Information) string {
 }
 
 // Nobody is a client that does not exist.
-func Nobody(id string) client.Information {
+func UnregisteredClient(id string) client.Information {
 	c := client.Information{ClientID: id, ClientSecret: "gate_cs_live_x"}
 	c.TokenEndpointAuthMethod = storage.AuthBasic
 	return c
