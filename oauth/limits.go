@@ -14,8 +14,8 @@ import (
 	"gatehouse/storage/reqevent"
 )
 
-// clientLimitKey returns the rate limit key of an authenticated client. Any caller can send the client_id of a public client,
-// so each network has a separate count and cannot use up the limit of the others.
+// clientLimitKey returns the rate limit key of an authenticated client. Any caller can send the client_id of a public
+// client, so each network has a separate count and cannot exhaust the limit of the others.
 func clientLimitKey(ctx context.Context, c *storage.Client) string {
 	if c.IsPublic() {
 		return c.ID + " " + reqevent.From(ctx).Network()
@@ -23,14 +23,9 @@ func clientLimitKey(ctx context.Context, c *storage.Client) string {
 	return c.ID
 }
 
-// recordFailure records a failure that changed nothing. It does not change the response: a failure that cannot be recorded
-// is in the log. Rate limits bound the rows of each kind, so that an attacker cannot fill the disk; a network that
-// exceeds its own limit does not use up the limit of all.
+// recordFailure records a failure that changed nothing in the audit log, within its rate limits. It does not change the
+// response: the request log has a failure that cannot be recorded.
 func (s *Server) recordFailure(ctx context.Context, e audit.Event) {
-	if e.Type == audit.AddressRefused {
-		// It requires a valid secret, so failures of others must not suppress it.
-		s.options.Log.WarnContext(ctx, "valid client secret from a network that is not allowed", slog.String("client_id", e.ClientID))
-	}
 	if err := s.store.Audit.RecordFailure(ctx, s.options.Limiter, e); err != nil {
 		s.options.Log.WarnContext(ctx, "failure event not recorded", slog.String("event", e.Type), slog.Any("error", err))
 	}

@@ -4,12 +4,10 @@
 package claims
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/base64"
-	"strings"
 	"time"
 
+	"gatehouse/keyed"
 	"gatehouse/oauth/keyring"
 	"gatehouse/storage"
 )
@@ -44,18 +42,11 @@ func (p *Provider) Subject(c *storage.Client, userID string) string {
 	if !c.IsPairwise() {
 		return userID
 	}
-	return base64.RawURLEncoding.EncodeToString(mac(p.pairwiseKey, c.Sector, userID))
+	return base64.RawURLEncoding.EncodeToString(keyed.MAC(p.pairwiseKey, c.Sector, userID))
 }
 
 // SessionID returns the sid of a browser session at the client. Each client gets a different one, so that two clients
 // cannot find out by it that they have the same user.
 func (p *Provider) SessionID(c *storage.Client, sessionID string) string {
-	return base64.RawURLEncoding.EncodeToString(mac(p.sessionIDKey, c.ID, sessionID)[:16])
-}
-
-// mac returns the HMAC of parts, none of which contains a NUL.
-func mac(key []byte, parts ...string) []byte {
-	h := hmac.New(sha256.New, key)
-	h.Write([]byte(strings.Join(parts, "\x00")))
-	return h.Sum(nil)
+	return base64.RawURLEncoding.EncodeToString(keyed.MAC(p.sessionIDKey, c.ID, sessionID)[:16])
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -48,6 +49,8 @@ func (g *Registry) Authenticate(ctx context.Context, r *http.Request, form url.V
 		}
 		if reason == validSecretElsewhere {
 			event.Type = audit.AddressRefused
+			g.options.Log.WarnContext(ctx, "valid client secret from a network that is not allowed",
+				slog.String("client_id", e.ClientID))
 		}
 		g.options.RecordFailure(ctx, event)
 		if e.Err == nil {
