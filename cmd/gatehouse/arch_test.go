@@ -1,152 +1,346 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
-	"io"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
 	"os/exec"
+	"path"
+	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
 
-// goPackage is what `go list` tells of a package.
-type goPackage struct {
-	ImportPath string
-	Doc        string
-	Imports    []string
+// Groups of packages in the rows of allowedImports.
+var (
+	// foundation packages have one small job and import nothing; every package may import them.
+	foundation = []string{"cidr", "loopback", "keyed", "lograte", "display", "duration"}
+	// oauthLeaves need neither the store nor fosite.
+	oauthLeaves = []string{
+		"oauth/jwt", "oauth/accesstoken", "oauth/credential", "oauth/params", "oauth/redirect", "oauth/fetch",
+	}
+	storagePlus = []string{"storage", "storage/audit", "storage/reqevent"}
+	allStorage  = []string{"storage/reqevent", "storage/db", "storage/vault", "storage/audit", "storage"}
+	// everythingAbove stands for every package in an earlier row, except config.
+	everythingAbove = []string{"*"}
+)
+
+// allowedImports lists the packages of Gatehouse in the order of the table in docs/design.md, each with the packages that
+// it may import besides foundation. They must be in earlier rows, so that there is no cycle.
+var allowedImports = []struct {
+	name    string
+	imports []string
+}{
+	{"migrations", nil},
+	{"templates", nil},
+	{"cidr", nil},
+	{"loopback", nil},
+	{"keyed", nil},
+	{"lograte", nil},
+	{"display", nil},
+	{"duration", nil},
+	{"ratelimit", nil},
+	{"ratelimit/redistest", nil},
+	{"config", []string{"ratelimit"}},
+	{"oauth/jwt", nil},
+	{"oauth/accesstoken", []string{"oauth/jwt"}},
+	{"oauth/credential", nil},
+	{"oauth/params", nil},
+	{"oauth/redirect", nil},
+	{"oauth/fetch", nil},
+	{"storage/reqevent", nil},
+	{"storage/db", []string{"migrations", "storage/reqevent"}},
+	{"storage/vault", []string{"storage/db"}},
+	{"storage/audit", []string{"storage/db", "storage/vault", "storage/reqevent", "ratelimit"}},
+	{"storage", []string{"storage/db", "storage/vault", "storage/audit", "storage/reqevent"}},
+	{"storage/storagetest", allStorage},
+	{"identity", join(storagePlus, "ratelimit")},
+	{"oauth/protocol", []string{"ratelimit", "oauth/params"}},
+	{"oauth/keyring", join(storagePlus, oauthLeaves, "oauth/protocol")},
+	{"oauth/client", join(storagePlus, oauthLeaves, "ratelimit", "oauth/protocol")},
+	{"oauth/claims", join(storagePlus, oauthLeaves, "oauth/protocol", "oauth/keyring")},
+	{"oauth/grant", join(storagePlus, oauthLeaves, "ratelimit", "oauth/protocol", "oauth/keyring", "oauth/client",
+		"oauth/claims")},
+	{"oauth/logout", join(storagePlus, oauthLeaves, "ratelimit", "oauth/protocol", "oauth/keyring", "oauth/client",
+		"oauth/claims", "identity")},
+	{"oauth", everythingAbove},
+	{"notify", join(storagePlus, "oauth/fetch")},
+	{"admin", join(storagePlus, "identity", "oauth/protocol", "oauth/client", "oauth/keyring")},
+	{"web/page", []string{"templates", "storage/reqevent", "oauth/protocol", "oauth/redirect"}},
+	{"web/interaction", join(storagePlus, oauthLeaves, "web/page", "identity", "oauth", "oauth/protocol", "oauth/claims",
+		"oauth/logout", "ratelimit")},
+	{"web/account", join(storagePlus, oauthLeaves, "web/page", "identity", "oauth", "oauth/protocol", "oauth/claims")},
+	{"web", everythingAbove},
+	{"cmd/gatehouse/server", join(everythingAbove, "config")},
+	{"cmd/gatehouse/server/servertest", join(everythingAbove, "config")},
+	{"cmd/gatehouse/sample", nil},
+	// The commands work on records through admin; the other packages have types of its operations (decision 40).
+	{"cmd/gatehouse", join(allStorage, "config", "cmd/gatehouse/server", "admin", "cmd/gatehouse/sample", "identity",
+		"oauth/protocol", "oauth/client", "oauth/keyring", "oauth/credential", "oauth/fetch")},
+	{"cmd/oauthbench/bench", nil},
+	{"cmd/oauthbench", join(allStorage, "config", "cmd/gatehouse/server", "admin", "cmd/oauthbench/bench", "identity",
+		"oauth/client", "oauth/credential")},
 }
 
+// independent packages must work with any server and import not even foundation.
+var independent = []string{"cmd/gatehouse/sample", "cmd/oauthbench/bench"}
+
+// testOnly packages start real servers for tests, and only tests import them.
+var testOnly = []string{"ratelimit/redistest", "storage/storagetest", "cmd/gatehouse/server/servertest"}
+
+// pendingImports are outside the table until their code has moved. The list only shrinks.
+var pendingImports = map[string][]string{}
+
+// libraryOwners are the packages that may import a library, by the prefix of its path. A family is named by its first
+// package with /….
+var libraryOwners = map[string][]string{
+	"github.com/coreos/go-oidc":           {"cmd/gatehouse/sample", "cmd/gatehouse/server/servertest"},
+	"github.com/glebarez/":                {"storage/db"},
+	"github.com/gomodule/redigo":          {"ratelimit"},
+	"github.com/gorilla/sessions":         {"identity"},
+	"github.com/jackc/pgx":                {"storage/…", "cmd/oauthbench/bench"},
+	"github.com/ory/fosite":               {"oauth"},
+	"github.com/pressly/goose":            {"storage/db"},
+	"github.com/prometheus/client_golang": {"web", "cmd/gatehouse/server"},
+	"github.com/spf13/":                   {"cmd/gatehouse"},
+	"golang.org/x/crypto":                 {"identity"},
+	"golang.org/x/oauth2":                 {"cmd/gatehouse/sample"},
+	"gorm.io/":                            {"storage/…"},
+}
+
+// join concatenates names and lists of names.
+func join(parts ...any) (all []string) {
+	for _, part := range parts {
+		switch p := part.(type) {
+		case string:
+			all = append(all, p)
+		case []string:
+			all = append(all, p...)
+		}
+	}
+	return all
+}
+
+// goPackage is a package without its tests.
+type goPackage struct {
+	name    string // without the module path
+	doc     string
+	imports []string // those of Gatehouse without the module path
+}
+
+const modulePath = "gatehouse/"
+
+// packages reads the packages of the module from their files; unlike `go list` this lets go test cache the result until
+// one of the files changes.
 func packages(t *testing.T) []goPackage {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Doc,Imports", "gatehouse/...").Output()
+	byName := map[string]*goPackage{}
+	err := filepath.WalkDir("../..", func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			_, noModule := os.Stat(filepath.Join(file, "go.mod"))
+			hidden := strings.HasPrefix(d.Name(), ".") && file != "../.."
+			if d.Name() == "testdata" || hidden || noModule == nil && file != "../.." { // another module
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if strings.HasSuffix(file, ".go") && !strings.HasSuffix(file, "_test.go") {
+			return addFile(byName, file)
+		}
+		return nil
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var all []goPackage
-	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
-		var p goPackage
-		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
-			return all
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, p)
+	for _, p := range byName {
+		slices.Sort(p.imports)
+		p.imports = slices.Compact(p.imports)
+		all = append(all, *p)
 	}
+	return all
 }
 
-// layers is the house: a package may be imported only by those in a later layer, and by its own family.
-var layers = [][]string{
-	{"gatehouse/cidr", "gatehouse/display", "gatehouse/duration", "gatehouse/keyed", "gatehouse/loopback", "gatehouse/lograte", "gatehouse/migrations", "gatehouse/templates"},
-	{"gatehouse/ratelimit"},
-	{"gatehouse/config"},
-	{"gatehouse/storage"},
-	{"gatehouse/identity"},
-	{"gatehouse/oauth", "gatehouse/notify"},
-	{"gatehouse/web"},
-	{"gatehouse/cmd/gatehouse"},
-	{"gatehouse/cmd/oauthbench"},
+func addFile(byName map[string]*goPackage, file string) error {
+	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly|parser.ParseComments)
+	if err != nil || ignored(parsed) {
+		return err
+	}
+	name := filepath.ToSlash(strings.TrimPrefix(filepath.Dir(file), "../../"))
+	if byName[name] == nil {
+		byName[name] = &goPackage{name: name}
+	}
+	p := byName[name]
+	p.doc += parsed.Doc.Text()
+	for _, spec := range parsed.Imports {
+		imported, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			return err
+		}
+		p.imports = append(p.imports, strings.TrimPrefix(imported, modulePath))
+	}
+	return nil
 }
 
-// leaves need neither the store nor fosite; web may use them like oauth does.
-var leaves = []string{"gatehouse/oauth/accesstoken", "gatehouse/oauth/credential", "gatehouse/oauth/fetch", "gatehouse/oauth/jwt", "gatehouse/oauth/params", "gatehouse/oauth/redirect"}
-
-// rows are packages of the oauth layer with the neighbours that they may import; other packages of the layer are none.
-var rows = map[string][]string{
-	"gatehouse/oauth/accesstoken": {"gatehouse/oauth/jwt"},
-	"gatehouse/oauth/protocol":    {"gatehouse/oauth/params"},
-	"gatehouse/oauth/redirect":    {"gatehouse/loopback"},
-	"gatehouse/oauth/keyring":     {"gatehouse/oauth/accesstoken", "gatehouse/oauth/jwt", "gatehouse/oauth/protocol"},
-	"gatehouse/oauth/claims": {
-		"gatehouse/oauth/accesstoken", "gatehouse/oauth/jwt", "gatehouse/oauth/keyring", "gatehouse/oauth/params", "gatehouse/oauth/protocol",
-	},
-	"gatehouse/oauth/client": {
-		"gatehouse/oauth/credential", "gatehouse/oauth/fetch", "gatehouse/oauth/jwt", "gatehouse/oauth/params", "gatehouse/oauth/protocol", "gatehouse/oauth/redirect",
-	},
-	"gatehouse/storage/db":      {"gatehouse/storage/reqevent"},
-	"gatehouse/storage/vault":   {"gatehouse/storage/db"},
-	"gatehouse/storage/audit":   {"gatehouse/storage/db", "gatehouse/storage/reqevent", "gatehouse/storage/vault"},
-	"gatehouse/web/account":     {"gatehouse/web/page"},
-	"gatehouse/web/interaction": {"gatehouse/web/page"},
-	"gatehouse/notify":          {"gatehouse/oauth/fetch"},
-	"gatehouse/oauth/grant":     {"gatehouse/oauth/client", "gatehouse/oauth/credential", "gatehouse/oauth/params", "gatehouse/oauth/protocol", "gatehouse/oauth/redirect"},
-}
-
-// testing packages run the real thing for tests and are imported by tests alone.
-var forTests = []string{"gatehouse/ratelimit/redistest", "gatehouse/storage/storagetest", "gatehouse/cmd/gatehouse/server/servertest"}
-
-func layer(path string) int {
-	for i, names := range layers {
-		for _, name := range names {
-			if path == name || strings.HasPrefix(path, name+"/") {
-				return i
+// ignored reports whether a build constraint excludes the file from every build.
+func ignored(f *ast.File) bool {
+	for _, group := range f.Comments {
+		for _, c := range group.List {
+			if c.Text == "//go:build ignore" {
+				return true
 			}
 		}
 	}
-	return -1
+	return false
 }
 
-func TestImportsGoOneWay(t *testing.T) {
-	t.Parallel()
-	for _, p := range packages(t) {
-		if slices.Contains(forTests, p.ImportPath) {
+// allowedFor returns the imports that the row of a package allows, and whether there is a row.
+func allowedFor(name string) (allowed []string, found bool) {
+	for i, row := range allowedImports {
+		if row.name != name {
 			continue
 		}
-		if layer(p.ImportPath) < 0 {
-			t.Errorf("%s has no place in the house", p.ImportPath)
+		if slices.Contains(independent, name) {
+			return nil, true
 		}
-		for _, imported := range p.Imports {
-			if !strings.HasPrefix(imported, "gatehouse/") {
-				continue
-			}
-			switch {
-			case slices.Contains(forTests, imported):
-				t.Errorf("%s imports %s, which is for tests", p.ImportPath, imported)
-			case slices.Contains(rows[p.ImportPath], imported):
-			case slices.Contains(leaves, p.ImportPath):
-				t.Errorf("the leaf %s imports %s", p.ImportPath, imported)
-			case strings.HasSuffix(p.ImportPath, "/sample"), strings.HasSuffix(p.ImportPath, "/bench"):
-				t.Errorf("%s imports %s; it must work with any server", p.ImportPath, imported)
-			case layer(imported) > layer(p.ImportPath):
-				t.Errorf("%s imports %s, which is to its right", p.ImportPath, imported)
-			case layer(imported) == layer(p.ImportPath) && !strings.HasPrefix(imported, p.ImportPath+"/"):
-				t.Errorf("%s imports %s, its neighbour", p.ImportPath, imported)
-			}
-		}
-	}
-}
-
-func TestLibrariesStayInTheirPackage(t *testing.T) {
-	t.Parallel()
-	all := packages(t)
-	for library, owner := range map[string]string{
-		"github.com/ory/fosite": "gatehouse/oauth", "gorm.io/": "gatehouse/storage/db", "github.com/glebarez/": "gatehouse/storage/db",
-		"github.com/pressly/goose": "gatehouse/storage/db", "github.com/gorilla/sessions": "gatehouse/identity", "golang.org/x/crypto": "gatehouse/identity",
-		"github.com/spf13/cobra": "gatehouse/cmd/gatehouse",
-	} {
-		for _, p := range all {
-			for _, imported := range p.Imports {
-				if strings.HasPrefix(imported, library) && p.ImportPath != owner {
-					t.Errorf("%s imports %s, which belongs to %s", p.ImportPath, imported, owner)
+		allowed = join(foundation, row.imports)
+		if slices.Contains(row.imports, "*") {
+			for _, earlier := range allowedImports[:i] {
+				if earlier.name != "config" {
+					allowed = append(allowed, earlier.name)
 				}
 			}
 		}
+		if slices.Contains(testOnly, name) {
+			allowed = append(allowed, testOnly...)
+		}
+		return allowed, true
 	}
+	return nil, false
+}
+
+func TestImportsAreAllowed(t *testing.T) {
+	t.Parallel()
+	all := packages(t)
+	exists := func(name string) bool {
+		return slices.ContainsFunc(all, func(p goPackage) bool { return p.name == name })
+	}
+	for _, p := range all {
+		allowed, found := allowedFor(p.name)
+		if !found {
+			t.Errorf("package %s has no row in allowedImports; add one here and in docs/design.md", p.name)
+			continue
+		}
+		pending := slices.Clone(pendingImports[p.name])
+		for _, imported := range p.imports {
+			if !exists(imported) { // a library
+				continue
+			}
+			if slices.Contains(testOnly, imported) && !slices.Contains(testOnly, p.name) {
+				t.Errorf("%s imports %s, which only tests may import", p.name, imported)
+			}
+			if i := slices.Index(pending, imported); i >= 0 {
+				pending = slices.Delete(pending, i, i+1)
+			} else if !slices.Contains(allowed, imported) {
+				t.Errorf("%s imports %s, want only %s", p.name, imported, strings.Join(allowed, ", "))
+			}
+		}
+		if len(pending) > 0 {
+			t.Errorf("%s no longer imports %s; remove it from pendingImports", p.name, strings.Join(pending, ", "))
+		}
+	}
+}
+
+// TestImportRowsHaveNoCycle: what a row allows is in earlier rows.
+func TestImportRowsHaveNoCycle(t *testing.T) {
+	t.Parallel()
+	var earlier []string
+	for _, row := range allowedImports {
+		for _, imported := range row.imports {
+			if imported != "*" && !slices.Contains(earlier, imported) {
+				t.Errorf("the row of %s allows %s, which is in no earlier row", row.name, imported)
+			}
+		}
+		earlier = append(earlier, row.name)
+	}
+}
+
+// TestImportRowsMatchDesignDocument: the table in docs/design.md has the same packages in the same order.
+func TestImportRowsMatchDesignDocument(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile("../../docs/design.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var documented, rows []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z0-9/]+)` \\| .+ \\|$").FindAllStringSubmatch(string(b), -1) {
+		documented = append(documented, row[1])
+	}
+	for _, row := range allowedImports {
+		rows = append(rows, row.name)
+	}
+	if !slices.Equal(documented, rows) {
+		t.Errorf("packages in docs/design.md:\n%s\nwant those of allowedImports:\n%s", documented, rows)
+	}
+}
+
+func TestLibrariesStayInTheirPackages(t *testing.T) {
+	t.Parallel()
+	owns := func(owners []string, name string) bool {
+		return slices.ContainsFunc(owners, func(owner string) bool {
+			family, isFamily := strings.CutSuffix(owner, "/…")
+			return name == family || isFamily && strings.HasPrefix(name, family+"/")
+		})
+	}
+	all := packages(t)
+	for library, owners := range libraryOwners {
+		used := false
+		for _, p := range all {
+			for _, imported := range p.imports {
+				if !strings.HasPrefix(imported, library) {
+					continue
+				}
+				used = true
+				if !owns(owners, p.name) {
+					t.Errorf("%s imports %s, want only %s to", p.name, imported, strings.Join(owners, ", "))
+				}
+			}
+		}
+		if !used {
+			t.Errorf("no package imports %s; remove it from libraryOwners", library)
+		}
+	}
+}
+
+// TestExportedNamesHideFosite: callers of oauth do not depend on fosite.
+func TestExportedNamesHideFosite(t *testing.T) {
+	t.Parallel()
 	out, err := exec.CommandContext(t.Context(), "go", "doc", "-all", "gatehouse/oauth").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if regexp.MustCompile(`fosite\.[A-Z]`).Match(out) {
-		t.Error("something exported by oauth mentions a type of fosite")
+	if found := regexp.MustCompile(`.*\bfosite\.[A-Z]\w*.*`).Find(out); found != nil {
+		t.Errorf("an exported declaration of oauth has a type of fosite: %s", found)
 	}
 }
 
-func TestEveryPackageHasPackageComment(t *testing.T) {
+func TestEveryPackageHasDocComment(t *testing.T) {
 	t.Parallel()
 	for _, p := range packages(t) {
-		if len(p.Doc) < 60 {
-			t.Errorf("%s has no package comment worth the name: %q", p.ImportPath, p.Doc)
+		want := "Package " + path.Base(p.name) + " "
+		if strings.HasPrefix(p.name, "cmd/") && strings.HasPrefix(p.doc, "Command ") {
+			want = "Command " + path.Base(p.name) + " "
+		}
+		if !strings.HasPrefix(p.doc, want) || len(p.doc) < 50 {
+			t.Errorf("doc comment of %s = %q, want a sentence that begins with %q", p.name, p.doc, want)
 		}
 	}
 }

@@ -20,36 +20,32 @@ import (
 	"gatehouse/storage/reqevent"
 )
 
-func exists(name string) bool {
-	_, err := os.Stat(name)
-	return err == nil
-}
-
-func (a *app) devCommand() *cobra.Command {
+func (p *program) devCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Run the server for development, with a sample app to sign in to",
-		Long: "Run the server for development, with a demo user, a demo service and a sample third-party app with a small API.\n" +
-			"The data is stored in the directory of the database and used again at the next start. dev listens on loopback only,\n" +
-			"and refuses requests for another host name than the issuer's and databases that it did not create.",
+		Long: "Run the server for development, with a demo user, a demo service and a sample third-party app with a small\n" +
+			"API. The data is stored in the directory of the database and used again at the next start. dev listens on\n" +
+			"loopback only, and refuses requests for another host name than the issuer's and databases that it did not\n" +
+			"create.",
 		Args: exactArgs(),
 	}
 	sampleListen := cmd.Flags().String("sample-listen", "127.0.0.1:8090", "address of the sample app")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		cfg, err := a.devSettings(cmd, *sampleListen)
+		cfg, err := p.devSettings(cmd, *sampleListen)
 		if err != nil {
 			return err
 		}
-		return a.runDev(cmd.Context(), cfg, *sampleListen)
+		return p.runDev(cmd.Context(), cfg, *sampleListen)
 	}
 	return listsSettings(cmd)
 }
 
 // devSettings reads the settings, refuses those that leave loopback, and replaces some defaults.
-func (a *app) devSettings(cmd *cobra.Command, sampleListen string) (config.Config, error) {
-	if a.getenv("GATEHOUSE_ISSUER") == "" && !cmd.Flags().Changed("issuer") {
+func (p *program) devSettings(cmd *cobra.Command, sampleListen string) (config.Config, error) {
+	if p.getenv("GATEHOUSE_ISSUER") == "" && !cmd.Flags().Changed("issuer") {
 		// Another port means another issuer, or none of the printed URLs would work.
-		listen := a.getenv("GATEHOUSE_LISTEN")
+		listen := p.getenv("GATEHOUSE_LISTEN")
 		if f := cmd.Flags().Lookup("listen"); f.Changed || listen == "" {
 			listen = f.Value.String()
 		}
@@ -59,7 +55,7 @@ func (a *app) devSettings(cmd *cobra.Command, sampleListen string) (config.Confi
 			}
 		}
 	}
-	cfg, err := a.databaseSettings(cmd, func(w string) { fmt.Fprintln(a.stderr, "warning: "+w) })
+	cfg, err := p.databaseSettings(cmd, func(w string) { fmt.Fprintln(p.stderr, "warning: "+w) })
 	if err != nil {
 		return cfg, err
 	}
@@ -74,7 +70,7 @@ func (a *app) devSettings(cmd *cobra.Command, sampleListen string) (config.Confi
 	if host := cfg.IssuerURL().Hostname(); !server.IsLoopback(net.JoinHostPort(host, "0")) {
 		return cfg, usageError{fmt.Errorf("the issuer %s is not on loopback; use `gatehouse serve`", cfg.Issuer)}
 	}
-	if a.getenv("GATEHOUSE_LOG_LEVEL") == "" && !cmd.Flags().Changed("log-level") {
+	if p.getenv("GATEHOUSE_LOG_LEVEL") == "" && !cmd.Flags().Changed("log-level") {
 		cfg.LogLevel = slog.LevelWarn // so that the printed page stays visible; --log-level info shows every request
 	}
 	cfg.FetchAllowHosts = append(cfg.FetchAllowHosts, sampleListen) // the sample app receives logout tokens
@@ -82,13 +78,13 @@ func (a *app) devSettings(cmd *cobra.Command, sampleListen string) (config.Confi
 }
 
 // runDev opens the server, creates the demo records and serves both the server and the sample app.
-func (a *app) runDev(ctx context.Context, cfg config.Config, sampleListen string) error {
-	log, end := server.NewLog(a.stderr, isTerminal(a.stderr), cfg)
+func (p *program) runDev(ctx context.Context, cfg config.Config, sampleListen string) error {
+	log, end := server.NewLog(p.stderr, isTerminal(p.stderr), cfg)
 	defer end()
 	ctx = reqevent.With(ctx, &reqevent.Event{Actor: operator()})
 	var data devData
 	s, err := server.Open(ctx, server.Options{
-		Config: cfg, Version: version, Log: log, Migrate: true, Notice: a.notice,
+		Config: cfg, Version: version, Log: log, Migrate: true, Notice: p.notice,
 		CheckDatabase: func(store *storage.Store) (err error) {
 			if data, err = readDevData(cfg); err != nil {
 				return err
@@ -117,9 +113,9 @@ func (a *app) runDev(ctx context.Context, cfg config.Config, sampleListen string
 		return errors.Join(err, s.Close(ctx))
 	}
 	return s.Serve(ctx, listeners, server.ServeOptions{
-		Getenv: a.getenv, StrictHost: true, Foreground: true, Handlers: map[string]http.Handler{sampleListen: app},
+		Getenv: p.getenv, StrictHost: true, Foreground: true, Handlers: map[string]http.Handler{sampleListen: app},
 		Ready: func(net.Addr) {
-			fmt.Fprint(a.stdout, devPage(cfg, data, sampleURL, pathCommand(executable(), exec.LookPath)))
+			fmt.Fprint(p.stdout, devPage(cfg, data, sampleURL, pathCommand(executable(), exec.LookPath)))
 		},
 	})
 }
@@ -128,8 +124,8 @@ func (a *app) runDev(ctx context.Context, cfg config.Config, sampleListen string
 func claimDevDatabase(ctx context.Context, store *storage.Store) error {
 	err := store.MarkDevDatabase(ctx)
 	if errors.Is(err, storage.ErrNotDevDatabase) {
-		return errors.New("this database was not created by `gatehouse dev`, which adds demo clients and a demo user to it; " +
-			"nothing was changed. Use a separate database for dev, like --database-url sqlite:gatehouse-dev/gatehouse.db, " +
+		return errors.New("this database was not created by `gatehouse dev`, which adds demo clients and a demo user " +
+			"to it; nothing was changed. Use a separate database for dev, like --database-url sqlite:gatehouse-dev/gatehouse.db, " +
 			"or run `gatehouse serve` on this one")
 	}
 	return err

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"gatehouse/admin"
 	"gatehouse/cmd/gatehouse/sample"
 	"gatehouse/cmd/gatehouse/server"
 	"gatehouse/config"
@@ -18,7 +19,6 @@ import (
 	"gatehouse/oauth/credential"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
-	"gatehouse/storage/audit"
 )
 
 // devData is what `gatehouse dev` created and needs at its next start. It is in dev.json, which only its owner can
@@ -84,22 +84,18 @@ func prepareDev(ctx context.Context, s *server.Server, data devData, sampleURL s
 }
 
 func createDevScopes(ctx context.Context, s *server.Server, sampleURL string) error {
-	for _, v := range []storage.Scope{
-		{Name: "notes.read", Description: "Read your notes"},
-		{Name: "notes.write", Description: "Write and change your notes"},
-		{Name: "reports.read", Description: "Read reports"},
+	for _, scope := range []struct{ name, description string }{
+		{"notes.read", "Read your notes"},
+		{"notes.write", "Write and change your notes"},
+		{"reports.read", "Read reports"},
 	} {
-		v.CreatedAt = s.Store.Now()
-		err := s.Store.CreateScope(ctx, v, audit.Event{Type: audit.ScopeCreated})
+		_, err := s.Admin.CreateScope(ctx, scope.name, scope.description)
 		if err != nil && !errors.Is(err, storage.ErrConflict) {
 			return err
 		}
 	}
-	r := storage.Resource{
-		Identifier: sampleURL + "/api", Name: "Sample Notes API", Scopes: storage.Strings{"notes.read", "notes.write"},
-		CreatedAt: s.Store.Now(),
-	}
-	err := s.Store.CreateResource(ctx, r, audit.Event{Type: audit.ResourceCreated})
+	name, scopes := "Sample Notes API", []string{"notes.read", "notes.write"}
+	_, _, err := s.Admin.CreateResource(ctx, sampleURL+"/api", admin.ResourceChanges{Name: &name, Scopes: &scopes})
 	if errors.Is(err, storage.ErrConflict) {
 		return nil
 	}
@@ -108,7 +104,7 @@ func createDevScopes(ctx context.Context, s *server.Server, sampleURL string) er
 
 // createDevUser creates the demo user, or gives an existing one a new password when dev.json has none.
 func createDevUser(ctx context.Context, s *server.Server, data *devData) error {
-	u, err := s.Users.User(ctx, "demo")
+	u, err := s.Admin.User(ctx, "demo")
 	if err == nil && data.Password != "" {
 		return nil
 	}
@@ -117,9 +113,9 @@ func createDevUser(ctx context.Context, s *server.Server, data *devData) error {
 	}
 	data.Username, data.Password = "demo", credential.Random(12)
 	if err == nil {
-		return s.Users.SetPassword(ctx, u, data.Password)
+		return s.Admin.SetPassword(ctx, u, data.Password)
 	}
-	_, err = s.Users.Create(ctx, identity.NewUser{
+	_, err = s.Admin.CreateUser(ctx, identity.NewUser{
 		Username: "demo", Email: "demo@example.com", Name: "Demo User", Password: data.Password, EmailVerified: true,
 		Profile: storage.Profile{GivenName: "Demo", FamilyName: "User", Locale: "en"},
 	})
@@ -149,7 +145,7 @@ func createDevClients(ctx context.Context, s *server.Server, data *devData, samp
 		if current {
 			continue
 		}
-		info, _, err := s.OAuth.Clients.Create(ctx, c.metadata)
+		info, _, err := s.Admin.CreateClient(ctx, c.metadata)
 		if err != nil {
 			return err
 		}

@@ -108,29 +108,3 @@ func TestSecurityDocument(t *testing.T) {
 		}
 	}
 }
-
-// TestDesignDocumentListsPackages compares the table of packages in docs/design.md with the packages that exist.
-func TestDesignDocumentListsPackages(t *testing.T) {
-	t.Parallel()
-	b, err := os.ReadFile("../../docs/design.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	listed := map[string]bool{}
-	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z0-9/]+)` \\| .+ \\|$").FindAllStringSubmatch(string(b), -1) {
-		if listed[row[1]] {
-			t.Errorf("docs/design.md lists %s twice", row[1])
-		}
-		listed[row[1]] = true
-	}
-	for _, p := range packages(t) {
-		name := strings.TrimPrefix(p.ImportPath, "gatehouse/")
-		if !listed[name] {
-			t.Errorf("docs/design.md does not list %s", name)
-		}
-		delete(listed, name)
-	}
-	for name := range listed {
-		t.Logf("docs/design.md lists %s, which does not exist", name)
-	}
-}

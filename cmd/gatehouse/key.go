@@ -4,77 +4,76 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"gatehouse/cmd/gatehouse/server"
+	"gatehouse/admin"
 	"gatehouse/oauth/keyring"
 )
 
-type keyRecord struct {
-	KID       string     `json:"kid"`
-	Algorithm string     `json:"alg"`
-	Stage     string     `json:"stage"`
-	CreatedAt time.Time  `json:"created_at"`
-	ActiveAt  time.Time  `json:"active_at"`
-	RetiresAt *time.Time `json:"retires_at,omitempty"`
-	RemovedAt *time.Time `json:"removed_at,omitempty"`
+func (p *program) keyCommand() *cobra.Command {
+	return p.group("key", "Manage signing keys", "", p.keyList(), p.keyRotate())
 }
 
-func (a *app) keyCommand() *cobra.Command {
-	list := &cobra.Command{
+func (p *program) keyList() *cobra.Command {
+	cmd := &cobra.Command{
 		Use: "list", Short: "List signing keys and their stages",
-		Long: "List the signing keys. A key is published (in the JWKS, signs later), active (signs), retired (verifies what it signed) and then removed.",
+		Long: "List the signing keys. A key is published (in the JWKS, signs later), active (signs), retired (verifies what\n" +
+			"it signed) and then removed.",
 		Args: exactArgs(),
 	}
-	asJSON := jsonFlag(list)
-	list.RunE = func(cmd *cobra.Command, _ []string) error {
-		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error { return a.printKeys(ctx, s, *asJSON) })
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return p.withAdmin(cmd, func(ctx context.Context, a *admin.Admin) error { return p.printKeys(ctx, a, *asJSON) })
 	}
-	rotate := &cobra.Command{
-		Use: "rotate", Short: "Replace the signing key",
-		Long: "Publish a new key at once; it signs in ten minutes, when every API that caches the JWKS has it, and the old one verifies until the\n" +
-			"last token it signed has expired. No restart is needed. With --now, for a leaked key, the new one signs at once and every token out is refused.",
+	return cmd
+}
+
+func (p *program) keyRotate() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "rotate", Short: "Rotate the signing keys",
+		Long: "Publish new keys immediately; they sign in ten minutes, when every API that caches the JWKS has them, and the\n" +
+			"earlier ones verify until the last token that they signed has expired. No restart is needed. With --now, for a\n" +
+			"leaked key, the new ones sign immediately and every token issued before is refused.",
 		Args: exactArgs(),
 	}
-	now := rotate.Flags().Bool("now", false, "the key has leaked: refuse everything it signed")
-	rotateJSON := jsonFlag(rotate)
-	yes := yesFlag(rotate)
-	rotate.RunE = func(cmd *cobra.Command, _ []string) error {
+	now := cmd.Flags().Bool("now", false, "the key has leaked: refuse everything it signed")
+	asJSON := jsonFlag(cmd)
+	yes := yesFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *now {
-			if err := a.confirm(*yes, "Replace the signing keys now, and refuse every access token issued before?"); err != nil {
+			err := p.confirm(*yes, "Replace the signing keys now, and refuse every access token issued before?")
+			if err != nil {
 				return err
 			}
 		}
-		return a.withServer(cmd, func(ctx context.Context, s *server.Server) error {
-			err := s.OAuth.Keyring.Rotate(ctx, *now)
+		return p.withAdmin(cmd, func(ctx context.Context, a *admin.Admin) error {
+			err := a.RotateSigningKeys(ctx, *now)
 			if errors.Is(err, keyring.ErrRotating) {
 				return fmt.Errorf("%w; see `gatehouse key list`", keyring.ErrRotating)
 			}
 			if err != nil {
 				return err
 			}
-			return a.printKeys(ctx, s, *rotateJSON)
+			return p.printKeys(ctx, a, *asJSON)
 		})
 	}
-	return a.group("key", "Manage signing keys", "", list, rotate)
+	return cmd
 }
 
-func (a *app) printKeys(ctx context.Context, s *server.Server, asJSON bool) error {
-	keys, err := s.Store.SigningKeys(ctx)
+func (p *program) printKeys(ctx context.Context, a *admin.Admin, asJSON bool) error {
+	keys, err := a.SigningKeys(ctx)
 	if err != nil {
 		return err
 	}
-	records := []keyRecord{}
+	if asJSON {
+		return p.printJSON(keys)
+	}
 	var rows [][]string
 	for _, k := range keys {
-		stage := keyring.Stage(k, s.Store.Now())
-		records = append(records, keyRecord{k.ID, k.Algorithm, stage, k.CreatedAt, k.ActiveAt, k.RetiresAt, k.RemovedAt})
-		rows = append(rows, []string{k.ID, k.Algorithm, stage, formatTime(&k.ActiveAt), formatTime(k.RetiresAt), formatTime(k.RemovedAt)})
+		rows = append(rows, []string{
+			k.KID, k.Algorithm, k.Stage, formatTime(&k.ActiveAt), formatTime(k.RetiresAt), formatTime(k.RemovedAt),
+		})
 	}
-	if asJSON {
-		return a.printJSON(records)
-	}
-	return a.table("there are no keys", []string{"kid", "alg", "stage", "active at", "retires at", "removed at"}, rows)
+	return p.table("there are no keys", []string{"kid", "alg", "stage", "active at", "retires at", "removed at"}, rows)
 }

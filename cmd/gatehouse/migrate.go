@@ -14,15 +14,21 @@ import (
 	"gatehouse/storage"
 )
 
-func (a *app) migrateCommand() *cobra.Command {
-	up := &cobra.Command{
+func (p *program) migrateCommand() *cobra.Command {
+	return p.group("migrate", "Manage the database schema", "", p.migrateUp(), p.migrateStatus())
+}
+
+func (p *program) migrateUp() *cobra.Command {
+	cmd := &cobra.Command{
 		Use: "up", Short: "Bring the database schema up to date",
-		Long: "Apply the migrations that the database lacks. It is safe while the previous version still serves, and when several processes do it at once.",
+		Long: "Apply the pending migrations. This is safe while the previous version serves, and when several processes do\n" +
+			"it concurrently.",
 		Args: exactArgs(),
 	}
-	grantTo := up.Flags().String("grant-to", "", "also give this PostgreSQL `ROLE` what serving needs, and no more: no DDL, and no changing or deleting of audit rows")
-	up.RunE = func(cmd *cobra.Command, _ []string) error {
-		cfg, err := a.databaseSettings(cmd, nil)
+	grantTo := cmd.Flags().String("grant-to", "", "also grant this PostgreSQL `ROLE` what serving needs, and no more: "+
+		"no DDL, and no changing or deleting of audit rows")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := p.databaseSettings(cmd, nil)
 		if err != nil {
 			return err
 		}
@@ -30,30 +36,39 @@ func (a *app) migrateCommand() *cobra.Command {
 			return storage.ErrNoRoles
 		}
 		return withStore(cmd.Context(), cfg, func(ctx context.Context, s *storage.Store) error {
-			if err := s.CheckRole(ctx, *grantTo); err != nil {
-				return err
-			}
-			files, err := s.Migrate(ctx)
-			for _, f := range files {
-				fmt.Fprintln(a.stdout, "applied", filepath.Base(f))
-			}
-			if err == nil && len(files) == 0 {
-				fmt.Fprintln(a.stdout, "the schema is up to date")
-			}
-			if err != nil || *grantTo == "" {
-				return err
-			}
-			if err := s.GrantRuntimeRole(ctx, *grantTo); err != nil {
-				return err
-			}
-			_, err = fmt.Fprintln(a.stdout, "granted to", *grantTo)
-			return err
+			return p.migrate(ctx, s, *grantTo)
 		})
 	}
-	status := &cobra.Command{Use: "status", Short: "Show which migrations the database has", Args: exactArgs()}
-	asJSON := jsonFlag(status)
-	status.RunE = func(cmd *cobra.Command, _ []string) error {
-		cfg, err := a.databaseSettings(cmd, nil)
+	return cmd
+}
+
+// migrate applies the pending migrations and grants a role what serving needs, unless its name is empty.
+func (p *program) migrate(ctx context.Context, s *storage.Store, grantTo string) error {
+	if err := s.CheckRole(ctx, grantTo); err != nil {
+		return err
+	}
+	files, err := s.Migrate(ctx)
+	for _, f := range files {
+		fmt.Fprintln(p.stdout, "applied", filepath.Base(f))
+	}
+	if err == nil && len(files) == 0 {
+		fmt.Fprintln(p.stdout, "the schema is up to date")
+	}
+	if err != nil || grantTo == "" {
+		return err
+	}
+	if err := s.GrantRuntimeRole(ctx, grantTo); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(p.stdout, "granted to", grantTo)
+	return err
+}
+
+func (p *program) migrateStatus() *cobra.Command {
+	cmd := &cobra.Command{Use: "status", Short: "List migrations and whether they are applied", Args: exactArgs()}
+	asJSON := jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := p.databaseSettings(cmd, nil)
 		if err != nil {
 			return err
 		}
@@ -66,16 +81,20 @@ func (a *app) migrateCommand() *cobra.Command {
 				all[i].File = filepath.Base(all[i].File)
 			}
 			if *asJSON {
-				return a.printJSON(all)
+				return p.printJSON(all)
 			}
 			var rows [][]string
 			for _, m := range all {
-				rows = append(rows, []string{strconv.FormatInt(m.Version, 10), m.File, map[bool]string{true: "applied", false: "pending"}[m.Applied]})
+				state := "pending"
+				if m.Applied {
+					state = "applied"
+				}
+				rows = append(rows, []string{strconv.FormatInt(m.Version, 10), m.File, state})
 			}
-			return a.table("there are no migrations", []string{"version", "file", "state"}, rows)
+			return p.table("there are no migrations", []string{"version", "file", "state"}, rows)
 		})
 	}
-	return a.group("migrate", "Manage the database schema", "", up, status)
+	return cmd
 }
 
 // withStore opens the database alone for a command, whatever its schema and root key.
@@ -85,9 +104,4 @@ func withStore(ctx context.Context, cfg config.Config, fn func(ctx context.Conte
 		return err
 	}
 	return errors.Join(fn(ctx, s), s.Close(ctx))
-}
-
-// jsonFlag adds --json.
-func jsonFlag(cmd *cobra.Command) *bool {
-	return cmd.Flags().Bool("json", false, "print JSON")
 }

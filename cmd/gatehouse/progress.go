@@ -1,34 +1,27 @@
 package main
 
 import (
-	"io"
-	"os"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
 )
 
-// progress shows a bar on standard error while something long runs, when a person looks on. end takes it away.
-func (a *app) progress(what string) (done func(now, total int64), end func()) {
-	if !isTerminal(a.stderr) {
+// progress shows a progress bar on standard error, if that is a terminal. end removes it.
+func (p *program) progress(description string) (done func(now, total int64), end func()) {
+	if !isTerminal(p.stderr) {
 		return func(int64, int64) {}, func() {}
 	}
 	var bar *progressbar.ProgressBar
 	return func(now, total int64) {
 			if bar == nil {
-				bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(a.stderr), progressbar.OptionSetDescription(what),
-					progressbar.OptionShowCount(), progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(100*time.Millisecond))
+				bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(p.stderr),
+					progressbar.OptionSetDescription(description), progressbar.OptionShowCount(),
+					progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(100*time.Millisecond))
 			}
-			_ = bar.Set64(min(now, total)) // a terminal that went away
+			_ = bar.Set64(min(now, total)) // the terminal may be closed
 		}, func() {
 			if bar != nil {
 				_ = bar.Finish()
 			}
 		}
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
 }

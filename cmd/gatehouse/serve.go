@@ -15,11 +15,12 @@ import (
 	"gatehouse/storage/reqevent"
 )
 
-func (a *app) serveCommand() *cobra.Command {
+func (p *program) serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the server",
-		Long: "Run the server until SIGINT or SIGTERM, which lets requests in flight finish; a second signal ends it immediately.\n\n" +
+		Long: "Run the server until SIGINT or SIGTERM, which lets requests in flight finish; a second signal ends it\n" +
+			"immediately.\n\n" +
 			"An embedded database migrates itself. A PostgreSQL schema that is behind is refused: run `gatehouse migrate up`\n" +
 			"first, or pass --migrate. While PostgreSQL is unavailable at start, /readyz is red and serve retries.\n\n" +
 			"Secrets come from the environment, not from flags: GATEHOUSE_SECRET_KEY, GATEHOUSE_SECRET_KEY_PREVIOUS and\n" +
@@ -29,11 +30,11 @@ func (a *app) serveCommand() *cobra.Command {
 	migrate := cmd.Flags().Bool("migrate", false, "bring the database schema up to date first")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		var warnings []string
-		cfg, err := a.databaseSettings(cmd, func(w string) { warnings = append(warnings, w) })
+		cfg, err := p.databaseSettings(cmd, func(w string) { warnings = append(warnings, w) })
 		if err != nil {
 			return err
 		}
-		log, end := server.NewLog(a.stderr, isTerminal(a.stderr), cfg)
+		log, end := server.NewLog(p.stderr, isTerminal(p.stderr), cfg)
 		defer end()
 		for _, w := range warnings {
 			log.Warn(w)
@@ -52,7 +53,7 @@ func (a *app) serveCommand() *cobra.Command {
 		if err != nil {
 			return errors.Join(err, listeners.Shutdown(ctx, time.Second))
 		}
-		return s.Serve(ctx, listeners, server.ServeOptions{Getenv: a.getenv, Foreground: isTerminal(a.stderr)})
+		return s.Serve(ctx, listeners, server.ServeOptions{Getenv: p.getenv, Foreground: isTerminal(p.stderr)})
 	}
 	return listsSettings(cmd)
 }

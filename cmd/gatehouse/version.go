@@ -18,7 +18,7 @@ type versionRecord struct {
 	Platform string `json:"platform"`
 }
 
-func (a *app) versionCommand() *cobra.Command {
+func (p *program) versionCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "version", Short: "Print the version", Args: exactArgs()}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(*cobra.Command, []string) error {
@@ -31,9 +31,9 @@ func (a *app) versionCommand() *cobra.Command {
 			}
 		}
 		if *asJSON {
-			return a.printJSON(v)
+			return p.printJSON(v)
 		}
-		_, err := fmt.Fprintf(a.stdout, "gatehouse %s (%s, %s)\n", v.Version, v.Go, v.Platform)
+		_, err := fmt.Fprintf(p.stdout, "gatehouse %s (%s, %s)\n", v.Version, v.Go, v.Platform)
 		return err
 	}
 	return cmd

@@ -14,7 +14,6 @@ import (
 	"gatehouse/oauth/client"
 	"gatehouse/oauth/credential"
 	"gatehouse/storage"
-	"gatehouse/storage/audit"
 	"gatehouse/storage/reqevent"
 )
 
@@ -51,23 +50,22 @@ func (p *program) prepare(ctx context.Context, args []string) error {
 func createProfile(ctx context.Context, s *server.Server) (bench.Profile, error) {
 	name := "bench-" + strings.ToLower(credential.Random(8))
 	p := bench.Profile{Issuer: s.Config.Issuer, User: bench.User{Username: name, Password: credential.Random(20)}}
-	scope := storage.Scope{Name: "bench", Description: "Measure this server", CreatedAt: s.Store.Now()}
-	err := s.Store.CreateScope(ctx, scope, audit.Event{Type: audit.ScopeCreated})
+	_, err := s.Admin.CreateScope(ctx, "bench", "Measure this server")
 	if err != nil && !errors.Is(err, storage.ErrConflict) {
 		return p, err
 	}
-	if _, err := s.Users.Create(ctx, identity.NewUser{
+	if _, err := s.Admin.CreateUser(ctx, identity.NewUser{
 		Username: name, Email: name + "@example.com", Password: p.User.Password,
 	}); err != nil {
 		return p, err
 	}
-	service, _, err := s.OAuth.Clients.Create(ctx, client.Metadata{
+	service, _, err := s.Admin.CreateClient(ctx, client.Metadata{
 		ClientName: "Bench service", GrantTypes: client.List{"client_credentials"}, Scope: client.ScopeList{"bench"},
 	})
 	if err != nil {
 		return p, err
 	}
-	app, _, err := s.OAuth.Clients.Create(ctx, client.Metadata{
+	app, _, err := s.Admin.CreateClient(ctx, client.Metadata{
 		ClientName: "Bench app", RedirectURIs: client.List{"https://bench.invalid/callback"},
 		GrantTypes: client.List{"authorization_code", "refresh_token"},
 		Scope:      client.ScopeList{"openid", "offline_access", "bench"}, IDTokenAlg: "ES256",

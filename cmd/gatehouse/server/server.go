@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
+	"gatehouse/admin"
 	"gatehouse/config"
 	"gatehouse/identity"
 	"gatehouse/notify"
@@ -51,6 +52,7 @@ type Server struct {
 	Users  *identity.Users
 	OAuth  *oauth.Server
 	Notify *notify.Sender
+	Admin  *admin.Admin
 
 	options Options
 	log     *slog.Logger
@@ -172,6 +174,7 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 		PasswordMinLength: cfg.PasswordMinLength, Concurrency: cfg.PasswordConcurrency, Limiter: s.limiter,
 		NamesLimit: cfg.RateLimits[ratelimit.SignInNames], PasswordCost: o.PasswordCost,
 	})
+	s.Admin = admin.New(store, s.Users, s.OAuth.Clients, s.OAuth.Keyring)
 	s.Notify = &notify.Sender{
 		Store: store, Fetch: fetch.New(cfg.FetchAllowHosts, store.Now), Log: s.log,
 		Kinds: map[string]notify.Kind{storage.BackchannelLogout: {

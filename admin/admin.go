@@ -1,0 +1,63 @@
+// Package admin has the operations of an operator on clients, users, scopes, resources, registration tokens and signing
+// keys, for the commands and the admin API. It finds records by the names that operators use, checks what they enter,
+// and refuses or reports changes with consequences elsewhere. It parses no flags and no requests, and prints nothing.
+package admin
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"gatehouse/display"
+	"gatehouse/identity"
+	"gatehouse/oauth/client"
+	"gatehouse/oauth/keyring"
+	"gatehouse/storage"
+)
+
+// Admin performs the operations on one store.
+type Admin struct {
+	store   *storage.Store
+	users   *identity.Users
+	clients *client.Registry
+	keyring *keyring.Keyring
+}
+
+// New returns an Admin.
+func New(store *storage.Store, users *identity.Users, clients *client.Registry, keys *keyring.Keyring) *Admin {
+	return &Admin{store: store, users: users, clients: clients, keyring: keys}
+}
+
+// pageSize is how many records are read by one query.
+const pageSize = 1000
+
+// CheckText returns an error when a text that pages show has characters that cannot be shown. An empty text is valid.
+func CheckText(text string) error {
+	if text == "" {
+		return nil
+	}
+	return display.CheckName(text)
+}
+
+// sortByName sorts records by name without regard to case, then by id. It is done here because the order of text in
+// PostgreSQL depends on the collation of the database.
+func sortByName[T any](records []T, key func(T) (name, id string)) {
+	slices.SortFunc(records, func(a, b T) int {
+		nameA, idA := key(a)
+		nameB, idB := key(b)
+		return cmp.Or(strings.Compare(strings.ToLower(nameA), strings.ToLower(nameB)),
+			strings.Compare(nameA, nameB), strings.Compare(idA, idB))
+	})
+}
+
+// InUseError is returned for a scope that cannot be deleted because clients or resources have it.
+type InUseError struct {
+	Scope  string
+	UsedBy []string // "client ID (NAME)" or "resource URI"
+}
+
+// Error implements error.
+func (e *InUseError) Error() string {
+	return fmt.Sprintf("scope %s is in use by %s", e.Scope, strings.Join(e.UsedBy, ", "))
+}

@@ -1,0 +1,159 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"gatehouse/oauth/client"
+	"gatehouse/oauth/protocol"
+	"gatehouse/storage"
+	"gatehouse/storage/audit"
+)
+
+// Client returns the client with a client_id, else the only client of an operator with that name. Self-registered
+// clients are not found by name, because third parties choose those names. It returns storage.ErrNotFound when there
+// is none.
+func (a *Admin) Client(ctx context.Context, idOrName string) (*storage.Client, error) {
+	return findClient(ctx, a.store, idOrName)
+}
+
+func findClient(ctx context.Context, store *storage.Store, idOrName string) (*storage.Client, error) {
+	c, err := store.Client(ctx, idOrName)
+	if !errors.Is(err, storage.ErrNotFound) {
+		return c, err
+	}
+	named, err := store.ClientsByName(ctx, idOrName)
+	if err != nil {
+		return nil, err
+	}
+	var byOperator, selfRegistered []string // client_ids
+	for _, c := range named {
+		if c.IsSelfRegistered() {
+			selfRegistered = append(selfRegistered, c.ID)
+		} else {
+			byOperator = append(byOperator, c.ID)
+		}
+	}
+	switch {
+	case len(byOperator) == 1:
+		return store.Client(ctx, byOperator[0])
+	case len(byOperator) > 1:
+		return nil, fmt.Errorf("%d clients are named %q; pass a client_id: %s",
+			len(byOperator), idOrName, strings.Join(byOperator, ", "))
+	case len(selfRegistered) > 0:
+		return nil, fmt.Errorf("a self-registered client is not found by its name; pass its client_id: %s",
+			strings.Join(selfRegistered, ", "))
+	}
+	return nil, storage.ErrNotFound
+}
+
+// Clients returns all clients, sorted by name.
+func (a *Admin) Clients(ctx context.Context) ([]storage.Client, error) {
+	var all []storage.Client
+	for after := ""; ; {
+		page, err := a.store.Clients(ctx, after, pageSize)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page...)
+		if len(page) < pageSize {
+			break
+		}
+		after = page[len(page)-1].ID
+	}
+	sortByName(all, func(c storage.Client) (string, string) { return c.Name, c.ID })
+	return all, nil
+}
+
+// CreateClient registers a client and the scopes of it that do not exist yet, which it returns. The information has the
+// secret, which is not stored.
+func (a *Admin) CreateClient(
+	ctx context.Context, m client.Metadata,
+) (info client.Information, newScopes []string, err error) {
+	return a.clients.Create(ctx, m)
+}
+
+// UpdateClient changes the members of the client's metadata that are in the patch; null removes a member. It returns
+// the scopes that did not exist before. Removing scopes, resources or audiences revokes the client's tokens and grants.
+func (a *Admin) UpdateClient(
+	ctx context.Context, id string, patch []byte,
+) (info client.Information, newScopes []string, err error) {
+	return a.clients.Update(ctx, id, patch)
+}
+
+// RotateClientSecret adds a secret, which the information has, and lets the earlier ones expire after the overlap. With
+// an overlap of 0 it also revokes the client's tokens.
+func (a *Admin) RotateClientSecret(ctx context.Context, id string, overlap time.Duration) (client.Information, error) {
+	return a.clients.RotateSecret(ctx, id, overlap)
+}
+
+// DisableClient refuses the client until it is enabled, and revokes its tokens and grants permanently.
+func (a *Admin) DisableClient(ctx context.Context, id string) error {
+	return a.store.DisableClient(ctx, id, audit.Event{Type: audit.ClientDisabled})
+}
+
+// EnableClient accepts a disabled client and its secrets again.
+func (a *Admin) EnableClient(ctx context.Context, id string) error {
+	return a.store.EnableClient(ctx, id, audit.Event{Type: audit.ClientEnabled})
+}
+
+// RevokeClientTokens revokes every token and grant of the client.
+func (a *Admin) RevokeClientTokens(ctx context.Context, id string) error {
+	return a.store.RevokeClientTokens(ctx, id, audit.Event{Type: audit.ClientTokensRevoked})
+}
+
+// DeleteClient deletes the client with its secrets and consents.
+func (a *Admin) DeleteClient(ctx context.Context, id string) error {
+	return a.store.DeleteClient(ctx, id, audit.Event{Type: audit.ClientDeleted})
+}
+
+// A ClientWarning is a valid property of a client that is probably not intended.
+type ClientWarning int
+
+// The warnings about clients.
+const (
+	ClientWithoutName           ClientWarning = iota // users see its client_id
+	ClientWithoutScope                               // and it has no sign-in
+	AppWithoutScope                                  // so that it cannot request openid either
+	ClaimScopesWithoutOpenID                         // scopes of user claims have no effect
+	OfflineAccessWithoutRefresh                      // it has no grant type refresh_token
+)
+
+// ClientWarnings returns the warnings about a client and its resources that are not registered.
+func (a *Admin) ClientWarnings(
+	ctx context.Context, info client.Information,
+) (warnings []ClientWarning, unknownResources []string, err error) {
+	if info.ClientName == info.ClientID {
+		warnings = append(warnings, ClientWithoutName)
+	}
+	if len(info.Scope) == 0 {
+		if slices.Contains(info.GrantTypes, protocol.GrantAuthorizationCode) {
+			warnings = append(warnings, AppWithoutScope)
+		} else {
+			warnings = append(warnings, ClientWithoutScope)
+		}
+	}
+	claimScopes := []string{"profile", "email", "address", "phone"}
+	hasClaimScope := slices.ContainsFunc(info.Scope, func(name string) bool { return slices.Contains(claimScopes, name) })
+	if hasClaimScope && !slices.Contains(info.Scope, protocol.ScopeOpenID) {
+		warnings = append(warnings, ClaimScopesWithoutOpenID)
+	}
+	canRefresh := slices.Contains(info.GrantTypes, protocol.GrantRefreshToken)
+	if slices.Contains(info.Scope, protocol.ScopeOfflineAccess) && !canRefresh {
+		warnings = append(warnings, OfflineAccessWithoutRefresh)
+	}
+	if info.Resources == nil {
+		return warnings, nil, nil
+	}
+	registered, err := a.store.Resources(ctx)
+	for _, id := range *info.Resources {
+		if _, ok := registered[id]; !ok {
+			unknownResources = append(unknownResources, id)
+		}
+	}
+	return warnings, unknownResources, err
+}

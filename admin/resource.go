@@ -1,0 +1,146 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"gatehouse/oauth/client"
+	"gatehouse/storage"
+	"gatehouse/storage/audit"
+)
+
+// ResourceChanges are the properties of a resource to set; nil leaves one unchanged.
+type ResourceChanges struct {
+	Name          *string
+	Scopes        *[]string // those that do not exist are registered
+	Introspectors *[]string // client_ids or names
+}
+
+// UnknownClientError is returned for an introspector that is not registered.
+type UnknownClientError struct{ Client string }
+
+// Error implements error.
+func (e *UnknownClientError) Error() string { return "there is no client " + e.Client }
+
+// SharedScope is a scope that several resources have.
+type SharedScope struct {
+	Scope  string
+	Others []string // identifiers of the other resources
+}
+
+// CheckResource returns an error when no resource can have the identifier.
+func CheckResource(identifier string) error { return client.CheckResource(identifier) }
+
+// Resources returns all resources, sorted by identifier.
+func (a *Admin) Resources(ctx context.Context) ([]storage.Resource, error) {
+	byID, err := a.store.Resources(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := []storage.Resource{}
+	for _, id := range slices.Sorted(maps.Keys(byID)) {
+		all = append(all, byID[id])
+	}
+	return all, nil
+}
+
+// CreateResource registers a resource and the scopes of it that do not exist yet, which it returns. It returns
+// storage.ErrConflict when the resource exists.
+func (a *Admin) CreateResource(
+	ctx context.Context, identifier string, c ResourceChanges,
+) (r storage.Resource, newScopes []string, err error) {
+	if err := CheckResource(identifier); err != nil {
+		return r, nil, err
+	}
+	err = a.store.Tx(ctx, func(tx *storage.Store) (err error) {
+		r = storage.Resource{
+			Identifier: identifier, Scopes: storage.Strings{}, Introspectors: storage.Strings{}, CreatedAt: a.store.Now(),
+		}
+		if newScopes, err = c.apply(ctx, tx, &r); err != nil {
+			return err
+		}
+		return tx.CreateResource(ctx, r, audit.Event{Type: audit.ResourceCreated})
+	})
+	return r, newScopes, err
+}
+
+// UpdateResource changes a resource and returns it with the scopes that did not exist before.
+func (a *Admin) UpdateResource(
+	ctx context.Context, identifier string, c ResourceChanges,
+) (after storage.Resource, newScopes []string, err error) {
+	event := audit.Event{Type: audit.ResourceUpdated}
+	err = a.store.Tx(ctx, func(tx *storage.Store) error {
+		return tx.UpdateResource(ctx, identifier, event, func(r *storage.Resource) error {
+			added, err := c.apply(ctx, tx, r)
+			after, newScopes = *r, added
+			return err
+		})
+	})
+	return after, newScopes, err
+}
+
+// apply sets the properties in the record and registers scopes that do not exist, which it returns.
+func (c ResourceChanges) apply(
+	ctx context.Context, tx *storage.Store, r *storage.Resource,
+) (newScopes []string, err error) {
+	if c.Name != nil {
+		if err := CheckText(*c.Name); err != nil {
+			return nil, err
+		}
+		r.Name = *c.Name
+	}
+	if c.Introspectors != nil {
+		introspectors := storage.Strings{}
+		for _, idOrName := range *c.Introspectors {
+			found, err := findClient(ctx, tx, idOrName)
+			if errors.Is(err, storage.ErrNotFound) {
+				return nil, &UnknownClientError{idOrName}
+			}
+			if err != nil {
+				return nil, err
+			}
+			introspectors = append(introspectors, found.ID)
+		}
+		r.Introspectors = introspectors
+	}
+	if c.Scopes == nil {
+		return nil, nil
+	}
+	for _, name := range *c.Scopes {
+		if err := CheckScopeName(name); err != nil {
+			return nil, fmt.Errorf("scope %q: %w", name, err)
+		}
+	}
+	r.Scopes = *c.Scopes
+	return tx.CreateMissingScopes(ctx, r.Scopes)
+}
+
+// SharedScopes returns the scopes of a resource that other resources also have: without the parameter resource, a token
+// with one of them is for all these resources.
+func (a *Admin) SharedScopes(ctx context.Context, r storage.Resource) ([]SharedScope, error) {
+	all, err := a.Resources(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var shared []SharedScope
+	for _, scope := range r.Scopes {
+		var others []string
+		for _, other := range all {
+			if other.Identifier != r.Identifier && other.Scopes.Has(scope) {
+				others = append(others, other.Identifier)
+			}
+		}
+		if len(others) > 0 {
+			shared = append(shared, SharedScope{scope, others})
+		}
+	}
+	return shared, nil
+}
+
+// DeleteResource deletes a resource.
+func (a *Admin) DeleteResource(ctx context.Context, identifier string) error {
+	return a.store.DeleteResource(ctx, identifier, audit.Event{Type: audit.ResourceDeleted})
+}

@@ -1,0 +1,101 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+
+	"gatehouse/oauth/client"
+	"gatehouse/oauth/protocol"
+	"gatehouse/storage"
+	"gatehouse/storage/audit"
+)
+
+// ErrStandardScope is returned for the deletion of a scope that OpenID Connect defines.
+var ErrStandardScope = errors.New("the scope is part of OpenID Connect and cannot be deleted")
+
+// CheckScopeName returns an error when no scope can have the name.
+func CheckScopeName(name string) error {
+	if !client.IsValidScope(name) {
+		return errors.New(`a scope has 1 to 100 printable ASCII characters, without space, " and \`)
+	}
+	return nil
+}
+
+// Scopes returns all scopes, sorted by name.
+func (a *Admin) Scopes(ctx context.Context) ([]storage.Scope, error) {
+	byName, err := a.store.Scopes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := []storage.Scope{}
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		all = append(all, byName[name])
+	}
+	return all, nil
+}
+
+// CreateScope registers a scope with the description that users see. It returns storage.ErrConflict when the scope
+// exists.
+func (a *Admin) CreateScope(ctx context.Context, name, description string) (storage.Scope, error) {
+	v := storage.Scope{Name: name, Description: description, CreatedAt: a.store.Now()}
+	if err := errors.Join(CheckScopeName(name), CheckText(description)); err != nil {
+		return v, err
+	}
+	return v, a.store.CreateScope(ctx, v, audit.Event{Type: audit.ScopeCreated})
+}
+
+// UpdateScope changes the description of a scope.
+func (a *Admin) UpdateScope(ctx context.Context, name, description string) error {
+	if err := CheckText(description); err != nil {
+		return err
+	}
+	return a.store.UpdateScope(ctx, name, description, audit.Event{Type: audit.ScopeUpdated})
+}
+
+// CheckScopeDeletable returns ErrStandardScope for a scope that cannot be deleted.
+func CheckScopeDeletable(name string) error {
+	if slices.Contains(protocol.StandardScopes(), name) {
+		return ErrStandardScope
+	}
+	return nil
+}
+
+// DeleteScope deletes a scope. It returns an InUseError when clients or resources have it, unless force is set: they
+// would get invalid_scope.
+func (a *Admin) DeleteScope(ctx context.Context, name string, force bool) error {
+	if err := CheckScopeDeletable(name); err != nil {
+		return err
+	}
+	if !force {
+		usedBy, err := a.scopeUsers(ctx, name)
+		if err != nil {
+			return err
+		}
+		if len(usedBy) > 0 {
+			return &InUseError{name, usedBy}
+		}
+	}
+	return a.store.DeleteScope(ctx, name, audit.Event{Type: audit.ScopeDeleted})
+}
+
+// scopeUsers returns the clients and resources that have a scope.
+func (a *Admin) scopeUsers(ctx context.Context, name string) (usedBy []string, err error) {
+	resources, err := a.Resources(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range resources {
+		if r.Scopes.Has(name) {
+			usedBy = append(usedBy, "resource "+r.Identifier)
+		}
+	}
+	clients, err := a.Clients(ctx)
+	for _, c := range clients {
+		if c.Scopes.Has(name) {
+			usedBy = append(usedBy, "client "+c.ID+" ("+c.Name+")")
+		}
+	}
+	return usedBy, err
+}

@@ -1,0 +1,94 @@
+package admin
+
+import (
+	"context"
+	"time"
+
+	"gatehouse/identity"
+	"gatehouse/storage"
+	"gatehouse/storage/audit"
+)
+
+// UserInformation is a user as commands print it and the admin API returns it; members that OpenID Connect defines have
+// the names of its claims.
+type UserInformation struct {
+	Sub        string     `json:"sub"`
+	Username   string     `json:"username"`
+	Email      string     `json:"email"`
+	Name       string     `json:"name,omitempty"`
+	Admin      bool       `json:"admin"`
+	CreatedAt  time.Time  `json:"created_at"`
+	DisabledAt *time.Time `json:"disabled_at,omitempty"`
+
+	EmailVerified bool `json:"email_verified"`
+	PhoneVerified bool `json:"phone_number_verified"`
+	storage.Profile
+}
+
+// UserInformationOf returns the information about a user.
+func UserInformationOf(u storage.User) UserInformation {
+	return UserInformation{
+		Sub: u.ID, Username: u.Username, Email: u.Email, Name: u.Name, Admin: u.Admin, CreatedAt: u.CreatedAt,
+		DisabledAt: u.DisabledAt, EmailVerified: u.EmailVerifiedAt != nil, PhoneVerified: u.PhoneVerifiedAt != nil,
+		Profile: u.Profile,
+	}
+}
+
+// User returns the user with a username, email address or sub. It returns storage.ErrNotFound when there is none.
+func (a *Admin) User(ctx context.Context, name string) (storage.User, error) {
+	return a.users.User(ctx, name)
+}
+
+// Users returns all users, sorted by username.
+func (a *Admin) Users(ctx context.Context) ([]storage.User, error) {
+	var all []storage.User
+	for after := ""; ; {
+		page, err := a.store.Users(ctx, after, pageSize)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page...)
+		if len(page) < pageSize {
+			break
+		}
+		after = page[len(page)-1].ID
+	}
+	sortByName(all, func(u storage.User) (string, string) { return u.Username, u.ID })
+	return all, nil
+}
+
+// CreateUser creates a user.
+func (a *Admin) CreateUser(ctx context.Context, n identity.NewUser) (storage.User, error) {
+	return a.users.Create(ctx, n)
+}
+
+// UpdateUser changes a user's name, email address or profile. A changed email address or phone number is not verified
+// unless the changes say so.
+func (a *Admin) UpdateUser(ctx context.Context, u storage.User, c identity.Changes) (storage.User, error) {
+	return a.users.Update(ctx, u, c)
+}
+
+// SetPassword replaces a user's password and ends every session, grant and token of the user.
+func (a *Admin) SetPassword(ctx context.Context, u storage.User, password string) error {
+	return a.users.SetPassword(ctx, u, password)
+}
+
+// DisableUser refuses the user until it is enabled, and ends every session, grant and token permanently.
+func (a *Admin) DisableUser(ctx context.Context, id string) error {
+	return a.store.DisableUser(ctx, id, audit.Event{Type: audit.UserDisabled})
+}
+
+// EnableUser lets a disabled user sign in again.
+func (a *Admin) EnableUser(ctx context.Context, id string) error {
+	return a.store.EnableUser(ctx, id, audit.Event{Type: audit.UserEnabled})
+}
+
+// RevokeUserTokens ends every session, grant and token of the user.
+func (a *Admin) RevokeUserTokens(ctx context.Context, id string) error {
+	return a.store.RevokeUserTokens(ctx, id, audit.Event{Type: audit.UserTokensRevoked})
+}
+
+// DeleteUser deletes the user with its sessions and consents. Audit rows stay.
+func (a *Admin) DeleteUser(ctx context.Context, id string) error {
+	return a.store.DeleteUser(ctx, id, audit.Event{Type: audit.UserDeleted})
+}

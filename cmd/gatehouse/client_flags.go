@@ -1,0 +1,176 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// A metadataFlag is a flag for a member of the client metadata.
+type metadataFlag struct {
+	flag, member, usage string
+	kind                flagKind
+}
+
+type flagKind int
+
+const (
+	textFlag  flagKind = iota
+	listFlag           // repeated for several values
+	wordsFlag          // repeated, or with commas, for several values
+	boolFlag
+	lifetimeFlag // a duration, which the server parses
+)
+
+var metadataFlags = []metadataFlag{
+	{"name", "client_name", "the name that users see", textFlag},
+	{"uri", "client_uri", "the client's home page", textFlag},
+	{"owner", "gatehouse_owner", "who is responsible for the client; users see it", textFlag},
+	{"redirect-uri", "redirect_uris", "where authorization responses may be sent (repeat for several)", listFlag},
+	{"grant-type", "grant_types", "authorization_code, refresh_token, client_credentials (repeat for several)", wordsFlag},
+	{"auth-method", "token_endpoint_auth_method",
+		"client_secret_basic, client_secret_post, private_key_jwt or none (a public client)", textFlag},
+	{"jwks-uri", "jwks_uri", "URL of the client's public keys", textFlag},
+	{"logo-uri", "logo_uri", "its logo: PNG, JPEG, GIF or WebP", textFlag},
+	{"post-logout-redirect-uri", "post_logout_redirect_uris", "where a sign-out may lead (repeat for several)", listFlag},
+	{"backchannel-logout-uri", "backchannel_logout_uri", "where logout tokens are sent when a session ends", textFlag},
+	{"initiate-login-uri", "initiate_login_uri", "where a sign-in begins that a user starts on the account page", textFlag},
+	{"id-token-alg", "id_token_signed_response_alg", "RS256 (default), PS256, ES256 or EdDSA", textFlag},
+	{"subject-type", "subject_type", "public (default) or pairwise: the kind of sub that it gets", textFlag},
+	{"require-signed-request-object", "require_signed_request_object",
+		"refuse its authorization requests unless they are signed request objects (RFC 9101)", boolFlag},
+	{"token-endpoint-audience", "gatehouse_token_endpoint_audience",
+		"its assertions may have the token endpoint as aud instead of the issuer", boolFlag},
+	{"id-token-claims", "gatehouse_id_token_claims",
+		"also put the claims of its scopes into ID tokens, for libraries that do not read userinfo", boolFlag},
+	{"scope", "scope", "scopes the client may request, separated by spaces", textFlag},
+	{"default-scope", "gatehouse_default_scopes",
+		"scopes when it requests none (default: all except offline_access)", wordsFlag},
+	{"optional-scope", "gatehouse_optional_scopes", "scopes that a user may deselect", wordsFlag},
+	{"optional-scopes-selected", "gatehouse_optional_scopes_selected",
+		"they are selected initially (default true; false for a self-registered client)", boolFlag},
+	{"allowed-network", "gatehouse_allowed_networks",
+		"CIDR or address it may authenticate from (repeat for several; they replace the earlier ones; any: no restriction)",
+		wordsFlag},
+	{"audience", "gatehouse_audience", "aud of its tokens when no resource applies", listFlag},
+	{"resource", "gatehouse_resources", "resources it may request (default: those of its scopes)", listFlag},
+	{"contact", "contacts", "email address of a responsible person", wordsFlag},
+	{"policy-uri", "policy_uri", "its privacy policy", textFlag},
+	{"tos-uri", "tos_uri", "its terms of service", textFlag},
+	{"require-pkce", "gatehouse_require_pkce", "PKCE is required (default true)", boolFlag},
+	{"skip-consent", "gatehouse_skip_consent", "skip the consent page (for your own apps)", boolFlag},
+	{"refresh-rotation", "gatehouse_refresh_rotation", "refresh tokens rotate (default true)", boolFlag},
+	{"access-ttl", "gatehouse_access_token_ttl", "lifetime of its access tokens, like 5m", lifetimeFlag},
+	{"refresh-idle", "gatehouse_refresh_idle_ttl", "how long its refresh tokens may be unused, like 30d", lifetimeFlag},
+	{"refresh-max", "gatehouse_refresh_max_ttl", "maximum lifetime of its grants, like 90d", lifetimeFlag},
+	{"refresh-grace", "gatehouse_refresh_grace",
+		"how long a refresh whose response was lost can be retried, 10m at most, 0s to turn it off", lifetimeFlag},
+}
+
+// metadataChoices are the values of flags that shells complete.
+var metadataChoices = map[string][]string{
+	"auth-method":  {"client_secret_basic", "client_secret_post", "private_key_jwt", "none"},
+	"id-token-alg": {"RS256", "PS256", "ES256", "EdDSA"},
+	"subject-type": {"public", "pairwise"},
+	"grant-type":   {"authorization_code", "refresh_token", "client_credentials"},
+}
+
+// addMetadataFlags adds --metadata and a flag for each member of metadataFlags. The function that it returns combines
+// them into one JSON object.
+func (p *program) addMetadataFlags(cmd *cobra.Command) func() ([]byte, error) {
+	file := cmd.Flags().String("metadata", "", "RFC 7591 client metadata as JSON: a file, or - for standard input")
+	for _, f := range metadataFlags {
+		switch f.kind {
+		case listFlag:
+			cmd.Flags().StringArray(f.flag, nil, f.usage)
+		case wordsFlag:
+			cmd.Flags().StringSlice(f.flag, nil, f.usage)
+		case boolFlag:
+			cmd.Flags().Bool(f.flag, false, f.usage)
+		default:
+			cmd.Flags().String(f.flag, "", f.usage)
+		}
+	}
+	for flag, values := range metadataChoices {
+		complete := cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)
+		_ = cmd.RegisterFlagCompletionFunc(flag, complete) // it fails only without the flag
+	}
+	return func() ([]byte, error) {
+		members, err := p.readMetadata(*file)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range metadataFlags {
+			if cmd.Flags().Changed(f.flag) {
+				members[f.member] = flagValue(cmd.Flags(), f)
+			}
+		}
+		if err := checkAllowedNetworks(members); err != nil {
+			return nil, err
+		}
+		if len(members) == 0 {
+			return nil, usageError{fmt.Errorf("no client metadata given; pass flags or --metadata; see `%s --help`",
+				cmd.CommandPath())}
+		}
+		return json.Marshal(members)
+	}
+}
+
+// readMetadata reads the members of a file, none when there is no file name.
+func (p *program) readMetadata(file string) (map[string]any, error) {
+	members := map[string]any{}
+	if file == "" {
+		return members, nil
+	}
+	var b []byte
+	var err error
+	if file == "-" {
+		b, err = io.ReadAll(io.LimitReader(p.stdin, 1<<20))
+	} else {
+		b, err = os.ReadFile(file)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the metadata: %w", err)
+	}
+	if err := json.Unmarshal(b, &members); err != nil {
+		return nil, fmt.Errorf("the metadata is not a JSON object: %w", err)
+	}
+	return members, nil
+}
+
+// checkAllowedNetworks replaces the value any by null and refuses an empty one, because an unset shell variable must
+// not allow a client every network.
+func checkAllowedNetworks(members map[string]any) error {
+	list, ok := members["gatehouse_allowed_networks"].([]string)
+	switch {
+	case !ok:
+		return nil
+	case len(list) == 0 || slices.Contains(list, ""):
+		return usageError{errors.New("--allowed-network is empty; pass a network, or any for no restriction")}
+	case len(list) == 1 && list[0] == "any":
+		members["gatehouse_allowed_networks"] = nil
+	}
+	return nil
+}
+
+func flagValue(flags *pflag.FlagSet, f metadataFlag) any {
+	switch f.kind {
+	case listFlag:
+		v, _ := flags.GetStringArray(f.flag) // the flag is there, with this type
+		return v
+	case wordsFlag:
+		v, _ := flags.GetStringSlice(f.flag)
+		return v
+	case boolFlag:
+		v, _ := flags.GetBool(f.flag)
+		return v
+	}
+	v, _ := flags.GetString(f.flag)
+	return v
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"golang.org/x/term"
+
+	"gatehouse/display"
+	"gatehouse/oauth/fetch"
+	"gatehouse/oauth/protocol"
+	"gatehouse/storage"
+)
+
+// printJSON writes a record. Characters that a terminal would interpret are escaped.
+func (p *program) printJSON(v any) error {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	_, err := io.WriteString(p.stdout, display.EscapeLines(b.String()))
+	return err
+}
+
+// table writes rows under a heading, or the message none when there are no rows.
+func (p *program) table(none string, heading []string, rows [][]string) error {
+	if len(rows) == 0 {
+		_, err := fmt.Fprintln(p.stderr, none)
+		return err
+	}
+	w := tabwriter.NewWriter(p.stdout, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(w, strings.ToUpper(strings.Join(heading, "\t")))
+	for _, row := range rows {
+		cells := make([]string, len(row))
+		for i := range row {
+			cells[i] = display.Escape(row[i])
+		}
+		fmt.Fprintln(w, strings.Join(cells, "\t"))
+	}
+	return w.Flush()
+}
+
+// operatorError returns the error in words for the operator. what is the record that the command is about.
+func operatorError(err error, what string) error {
+	var e *protocol.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, storage.ErrNotFound):
+		return fmt.Errorf("there is no %s", what)
+	case errors.Is(err, storage.ErrConflict):
+		return fmt.Errorf("%s exists already", what)
+	case errors.As(err, &e) && errors.Is(e.Err, fetch.ErrRefused):
+		return errors.New(e.Code + ": " + e.Description + " If it is in your network, add its host to " +
+			"GATEHOUSE_FETCH_ALLOW_HOSTS, for this command and for the server.")
+	case errors.As(err, &e) && (e.Err == nil || e.Code == protocol.InvalidClientMetadata):
+		return errors.New(e.Code + ": " + e.Description)
+	}
+	return err
+}
+
+// formatTime returns a time for a table, "-" for nil.
+func formatTime(t *time.Time) string {
+	if t == nil {
+		return "-"
+	}
+	return t.UTC().Format("2006-01-02 15:04:05Z")
+}
+
+// confirm prompts before an irreversible change when standard input is a terminal and --yes was not given. Without a
+// terminal it does not prompt, so that scripts from before --yes existed continue to work.
+func (p *program) confirm(yes bool, question string) error {
+	f, ok := p.stdin.(*os.File)
+	if yes || !ok || !term.IsTerminal(int(f.Fd())) {
+		return nil
+	}
+	fmt.Fprintf(p.stderr, "%s [y/N] ", question)
+	reply, err := bufio.NewReader(p.stdin).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if reply = strings.ToLower(strings.TrimSpace(reply)); reply != "y" && reply != "yes" {
+		return errors.New("not confirmed; nothing was changed")
+	}
+	return nil
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
