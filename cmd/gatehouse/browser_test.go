@@ -211,7 +211,7 @@ func TestBrowserJourneys(t *testing.T) {
 		b.do("change it", chromedp.SetValue(chromedp.CSS("#nickname"), "Demi"), chromedp.SetValue(chromedp.CSS("#birthdate"), "tomorrow"), press("Save"), visible("Nothing was saved"))
 		b.looks("profile-wrong")
 		b.do("mend it", chromedp.SetValue(chromedp.CSS("#birthdate"), "1990-12-31"), press("Save"), visible("Your profile was saved"),
-			chromedp.Navigate(d.sample), press("Ask who you are"), visible("Demi"), visible("1990-12-31"))
+			chromedp.Navigate(d.sample), press("Load the userinfo"), visible("Demi"), visible("1990-12-31"))
 	})
 
 	t.Run("several people choose, and a sign-out reaches the app", func(t *testing.T) {
@@ -240,7 +240,7 @@ func TestBrowserJourneys(t *testing.T) {
 		b.do("sign out at the server", press("Sign out"), visible("You are signed out"), visible("These accounts are still signed in"), visible("second@example.com"))
 		b.looks("signed-out-others")
 		deadline := time.Now().Add(20 * time.Second)
-		for !strings.Contains(app.text(), "signed out where you had signed in") {
+		for !strings.Contains(app.text(), "You were signed out at the server") {
 			if time.Now().After(deadline) {
 				t.Fatalf("the app was not told: %s", app.text())
 			}

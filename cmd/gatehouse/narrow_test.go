@@ -105,7 +105,7 @@ func TestNoPageScrollsSideways(t *testing.T) {
 	opened("logout", "Sign out?")
 	b.do("be the first user again", chromedp.Navigate(d.issuer+"/select"), chromedp.Click(chromedp.CSS("button.account")), visible("Connected apps"))
 	if !strings.Contains(b.text(), "Withdraw access") {
-		b.do("be the other user", chromedp.Navigate(d.issuer+"/select"), chromedp.Click(`(//button[contains(@class, "person")])[2]`), visible("Connected apps"))
+		b.do("be the other user", chromedp.Navigate(d.issuer+"/select"), chromedp.Click(`(//button[@class="account"])[2]`), visible("Connected apps"))
 	}
 	b.looks("narrow-account-app")
 	b.do("withdraw", chromedp.Click(`//a[normalize-space(.)="Withdraw access"]`))

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// use runs an action of a signed-in browser and shows what it brought.
-func (a *app) use(w http.ResponseWriter, r *http.Request, action func(s *session) (done string, err error)) {
+// runAction runs an action of a signed-in browser and shows its result.
+func (a *app) runAction(w http.ResponseWriter, r *http.Request, action func(s *session) (done string, err error)) {
 	s := a.session(r)
 	if s == nil {
 		a.redirectWithNotice(w, r, errors.New("sign in first"), "")
@@ -32,9 +32,9 @@ func (a *app) use(w http.ResponseWriter, r *http.Request, action func(s *session
 	a.redirectWithNotice(w, r, err, done)
 }
 
-// call asks the API with the access token.
+// call calls the API with the access token.
 func (a *app) call(w http.ResponseWriter, r *http.Request) {
-	a.use(w, r, func(s *session) (string, error) {
+	a.runAction(w, r, func(s *session) (string, error) {
 		req, err := http.NewRequestWithContext(r.Context(), http.MethodGet, a.config.URL+"/api/notes", nil)
 		if err != nil {
 			return "", err
@@ -47,22 +47,22 @@ func (a *app) call(w http.ResponseWriter, r *http.Request) {
 		defer func() { _ = res.Body.Close() }()
 		body, err := io.ReadAll(io.LimitReader(res.Body, 1<<16))
 		if err == nil && res.StatusCode != http.StatusOK {
-			err = fmt.Errorf("the API answered %s: %s", res.Status, res.Header.Get("WWW-Authenticate"))
+			err = fmt.Errorf("the API responded %s: %s", res.Status, res.Header.Get("WWW-Authenticate"))
 		}
-		return "The API verified the token offline and answered: " + string(body), err
+		return "The API verified the token offline and responded: " + string(body), err
 	})
 }
 
-// askUserinfo reads the userinfo again.
-func (a *app) askUserinfo(w http.ResponseWriter, r *http.Request) {
-	a.use(w, r, func(s *session) (string, error) {
-		return "The server told again who you are.", a.readUserinfo(a.context(r), s)
+// reloadUserinfo fetches the userinfo again.
+func (a *app) reloadUserinfo(w http.ResponseWriter, r *http.Request) {
+	a.runAction(w, r, func(s *session) (string, error) {
+		return "The userinfo was loaded again.", a.readUserinfo(a.context(r), s)
 	})
 }
 
-// refresh trades the refresh token for new tokens.
+// refresh exchanges the refresh token for new tokens.
 func (a *app) refresh(w http.ResponseWriter, r *http.Request) {
-	a.use(w, r, func(s *session) (string, error) {
+	a.runAction(w, r, func(s *session) (string, error) {
 		conf, p, err := a.oauth(r.Context())
 		if err != nil {
 			return "", err
@@ -83,20 +83,21 @@ func (a *app) refresh(w http.ResponseWriter, r *http.Request) {
 			}
 			s.idToken = raw
 		}
-		return "The tokens are new: the refresh token was replaced by this use.", nil
+		return "The tokens are new. The refresh token was replaced, too.", nil
 	})
 }
 
-// revoke gives the grant back (RFC 7009).
+// revoke revokes the grant (RFC 7009).
 func (a *app) revoke(w http.ResponseWriter, r *http.Request) {
-	a.use(w, r, func(s *session) (string, error) {
-		err := a.giveBack(r.Context(), s.token)
+	a.runAction(w, r, func(s *session) (string, error) {
+		err := a.revokeToken(r.Context(), s.token)
 		s.revoked = err == nil
-		return "The tokens are revoked. Refreshing fails from now on; the API, which only checks signatures, accepts the access token until it expires.", err
+		return "The tokens are revoked. Refreshing them fails. The API only checks signatures and accepts the access " +
+			"token until it expires.", err
 	})
 }
 
-func (a *app) giveBack(ctx context.Context, t *oauth2.Token) error {
+func (a *app) revokeToken(ctx context.Context, t *oauth2.Token) error {
 	_, p, err := a.oauth(ctx)
 	if err != nil {
 		return err
@@ -114,16 +115,16 @@ func (a *app) giveBack(ctx context.Context, t *oauth2.Token) error {
 	}
 	defer func() { _ = res.Body.Close() }()
 	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("the server answered %s", res.Status)
+		return fmt.Errorf("the server responded %s", res.Status)
 	}
 	return nil
 }
 
-// signOut revokes the tokens, forgets the session, and asks the server to sign the person out too (OIDC RP-Initiated
-// Logout §2).
+// signOut revokes the tokens, deletes the session, and redirects to the server to sign the user out there as well
+// (OIDC RP-Initiated Logout §2).
 func (a *app) signOut(w http.ResponseWriter, r *http.Request) {
 	s := a.session(r)
-	a.forget(w, r)
+	a.deleteSession(w, r)
 	done := "You are signed out of this app and at " + a.config.Issuer + ", and its tokens are revoked."
 	if s == nil {
 		a.redirectWithNotice(w, r, nil, "You are signed out of this app.")
@@ -131,15 +132,20 @@ func (a *app) signOut(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	token, idToken := s.token, s.idToken
-	s.ended = true // for a request that has the session already
+	s.ended = true // for concurrent requests of this session
 	s.mu.Unlock()
 	var err error
 	if token.RefreshToken != "" {
-		err = a.giveBack(r.Context(), token)
+		err = a.revokeToken(r.Context(), token)
 	}
 	_, p, perr := a.oauth(r.Context())
 	if err = errors.Join(err, perr); err != nil {
-		a.redirectWithNotice(w, r, fmt.Errorf("you are signed out of this app, but perhaps not at %s: %w", a.config.Issuer, err), "")
+		a.redirectWithNotice(
+			w,
+			r,
+			fmt.Errorf("you are signed out of this app, but perhaps not at %s: %w", a.config.Issuer, err),
+			"",
+		)
 		return
 	}
 	a.setSealed(w, noticeCookie, notice{Text: done}, noticeLifetime)
@@ -147,8 +153,8 @@ func (a *app) signOut(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, p.EndSessionEndpoint+"?"+v.Encode(), http.StatusSeeOther)
 }
 
-// backchannelLogout is called by the server when a session there is over, however it ended: the sessions here that were
-// begun in it end too (OIDC Back-Channel Logout §2.6).
+// backchannelLogout is called by the server when a session ends there. It ends the sessions of this app that were
+// created in it (OIDC Back-Channel Logout §2.6).
 func (a *app) backchannelLogout(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
@@ -157,13 +163,16 @@ func (a *app) backchannelLogout(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "cannot reach the authorization server", http.StatusServiceUnavailable)
 		return
 	}
-	logout, err := p.Verifier(&oidc.Config{ClientID: a.config.ClientID}).VerifyLogout(a.context(r), r.PostFormValue("logout_token"))
+	logout, err := p.Verifier(&oidc.Config{ClientID: a.config.ClientID}).
+		VerifyLogout(a.context(r), r.PostFormValue("logout_token"))
 	if err != nil {
 		http.Error(w, "the logout token is not valid", http.StatusBadRequest)
 		return
 	}
 	a.mu.Lock()
-	all := slices.Collect(maps.Values(a.sessions)) // not locked together: a session asks for the app while it is locked
+	all := slices.Collect(
+		maps.Values(a.sessions),
+	) // sessions lock the app while they are locked, so it must not be locked here
 	a.mu.Unlock()
 	for _, s := range all {
 		s.mu.Lock()

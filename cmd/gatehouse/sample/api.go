@@ -14,8 +14,8 @@ import (
 	"github.com/coreos/go-oidc/v3/oidc"
 )
 
-// api is a protected resource (RFC 6750). It trusts nothing but signatures and never calls the authorization server
-// for a request: an access token that was revoked passes here until it expires.
+// api is a protected resource (RFC 6750). It only checks signatures and does not call the authorization server for a
+// request: it accepts a revoked access token until it expires.
 type api struct {
 	*app
 	audience string
@@ -31,7 +31,7 @@ func newAPI(a *app) http.Handler {
 	return mux
 }
 
-// claims is what the API reads of an access token (RFC 9068 §2.2).
+// claims has the claims of an access token that the API uses (RFC 9068 §2.2).
 type claims struct {
 	Issuer   string          `json:"iss"`
 	Audience json.RawMessage `json:"aud"`
@@ -42,7 +42,7 @@ type claims struct {
 
 var errToken = errors.New("invalid_token")
 
-// verify checks an access token as RFC 9068 §4 says: type, signature, issuer, audience, expiry.
+// verify validates an access token (RFC 9068 §4): type, signature, issuer, audience, expiry.
 func (p *api) verify(ctx context.Context, token string) (*claims, error) {
 	keys, err := p.keySet(ctx)
 	if err != nil {
@@ -77,7 +77,7 @@ func (p *api) verify(ctx context.Context, token string) (*claims, error) {
 	return &c, nil
 }
 
-// keySet is the issuer's JWKS, fetched when a token names a key that is not known yet.
+// keySet returns the issuer's JWKS, which is fetched again for a token with an unknown kid.
 func (p *api) keySet(ctx context.Context) (oidc.KeySet, error) {
 	m, err := p.discover(ctx)
 	if err != nil {
@@ -91,7 +91,7 @@ func (p *api) keySet(ctx context.Context) (oidc.KeySet, error) {
 	return p.keys, nil
 }
 
-// list answers the notes to a token with the scope notes.read.
+// list returns the notes to a caller whose token has the scope notes.read.
 func (p *api) list(w http.ResponseWriter, r *http.Request) {
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !ok {
@@ -101,7 +101,9 @@ func (p *api) list(w http.ResponseWriter, r *http.Request) {
 	}
 	c, err := p.verify(r.Context(), token)
 	if err != nil {
-		w.Header().Set("WWW-Authenticate", `Bearer realm="notes", error="invalid_token", error_description="The access token is invalid, expired or not meant for this API."`)
+		w.Header().
+			Set("WWW-Authenticate", `Bearer realm="notes", error="invalid_token", error_description="The access token is " +
+				"invalid, expired or not intended for this API."`)
 		http.Error(w, "invalid token", http.StatusUnauthorized)
 		return
 	}
@@ -111,5 +113,5 @@ func (p *api) list(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(map[string]any{"sub": c.Subject, "notes": p.notes}) // a client that went away
+	_ = json.NewEncoder(w).Encode(map[string]any{"sub": c.Subject, "notes": p.notes}) // the client disconnected
 }

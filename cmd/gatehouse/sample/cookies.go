@@ -14,7 +14,7 @@ import (
 // Names of cookies, without the prefix that they have on https.
 const (
 	sessionCookie = "sample_session"
-	pendingCookie = "sample_sign_in" // the sign-ins under way, sealed
+	pendingCookie = "sample_sign_in" // the sign-ins in progress, sealed
 	noticeCookie  = "sample_notice"  // what the next page reports, sealed
 )
 
@@ -30,7 +30,7 @@ type sealer struct{ cipher.AEAD }
 
 func newSealer() (sealer, error) {
 	key := make([]byte, 32)
-	_, _ = rand.Read(key) // never fails: it would end the program
+	_, _ = rand.Read(key) // never returns an error
 	block, err := aes.NewCipher(key)
 	if err != nil {
 		return sealer{}, err
@@ -73,35 +73,35 @@ func (a *app) cookie(r *http.Request, name string) string {
 func (a *app) setSealed(w http.ResponseWriter, name string, v any, lifetime time.Duration) {
 	b, err := json.Marshal(v)
 	if err != nil {
-		return // the types below can be encoded
+		return // the types below can always be encoded
 	}
-	a.setCookie(w, name, base64.RawURLEncoding.EncodeToString(a.seal.Seal(nil, nil, b, []byte(name))), lifetime)
+	a.setCookie(w, name, base64.RawURLEncoding.EncodeToString(a.sealer.Seal(nil, nil, b, []byte(name))), lifetime)
 }
 
-// sealed reads a value that setSealed wrote, and reports whether there is one.
-func (a *app) sealed(r *http.Request, name string, v any) bool {
+// readSealed decrypts a value that setSealed wrote, and reports whether there is one.
+func (a *app) readSealed(r *http.Request, name string, v any) bool {
 	b, err := base64.RawURLEncoding.DecodeString(a.cookie(r, name))
 	if err != nil {
 		return false
 	}
-	b, err = a.seal.Open(nil, nil, b, []byte(name))
+	b, err = a.sealer.Open(nil, nil, b, []byte(name))
 	return err == nil && json.Unmarshal(b, v) == nil
 }
 
-// pending is a sign-in under way: its state, its nonce, and its PKCE verifier (RFC 7636). It is stored in the browser
-// that began it, so that a third party who begins many uses no memory of the server.
+// pending is a sign-in in progress: its state, its nonce, and its PKCE verifier (RFC 7636). It is stored in the browser
+// that started it, so that an attacker who starts many uses no memory of the server.
 type pending struct {
 	State, Nonce, Verifier string
 	Started                time.Time
 }
 
-// maxPending is how many sign-ins of one browser may be under way, one for each tab; the oldest is dropped.
+// maxPending is the maximum number of sign-ins in progress in one browser, one per tab. The oldest is dropped.
 const maxPending = 5
 
 // pendingOf returns the sign-ins of a browser that have not expired.
 func (a *app) pendingOf(r *http.Request) []pending {
 	var all, valid []pending
-	a.sealed(r, pendingCookie, &all)
+	a.readSealed(r, pendingCookie, &all)
 	for _, p := range all {
 		if time.Since(p.Started) < pendingLifetime {
 			valid = append(valid, p)
@@ -110,7 +110,7 @@ func (a *app) pendingOf(r *http.Request) []pending {
 	return valid
 }
 
-// notice is what the next page reports.
+// notice is a message on the next page.
 type notice struct {
 	Text   string
 	Failed bool

@@ -28,17 +28,17 @@ func (a *app) redirectWithNotice(w http.ResponseWriter, r *http.Request, err err
 }
 
 type view struct {
-	Links                                 []Link
-	Issuer, Said, Header, Claims, Expires string
-	IDToken, Userinfo, Person             string
-	SignedIn, Revoked, Failed, CanRefresh bool
-	Scopes                                []string
+	Links                                   []Link
+	Issuer, Notice, Header, Claims, Expires string
+	IDToken, Userinfo, User                 string
+	SignedIn, Revoked, Failed, CanRefresh   bool
+	Scopes                                  []string
 }
 
-// home shows whether somebody is signed in and what their access token says.
+// home shows whether a user is signed in, and the claims of the tokens.
 func (a *app) home(w http.ResponseWriter, r *http.Request) {
 	var n notice
-	if a.sealed(r, noticeCookie, &n) {
+	if a.readSealed(r, noticeCookie, &n) {
 		a.setCookie(w, noticeCookie, "", 0)
 	}
 	a.show(w, r, http.StatusOK, n)
@@ -46,7 +46,7 @@ func (a *app) home(w http.ResponseWriter, r *http.Request) {
 
 // notFound responds to a URL that is not a page of this app.
 func (a *app) notFound(w http.ResponseWriter, r *http.Request) {
-	a.show(w, r, http.StatusNotFound, notice{"This app has no such page.", true})
+	a.show(w, r, http.StatusNotFound, notice{"Page not found.", true})
 }
 
 // show writes the page with a notice.
@@ -55,18 +55,18 @@ func (a *app) show(w http.ResponseWriter, r *http.Request, status int, n notice)
 	if s == nil {
 		s = &session{ended: true}
 	} else if s.hasEnded() {
-		a.forget(w, r)
+		a.deleteSession(w, r)
 		if n.Text == "" {
-			n.Text = "You were signed out where you had signed in, so you are signed out here too."
+			n.Text = "You were signed out at the server, so you are signed out here as well."
 		}
 	}
 	s.mu.Lock()
-	v := view{Issuer: a.config.Issuer, Said: n.Text, Failed: n.Failed, Links: a.config.Links}
+	v := view{Issuer: a.config.Issuer, Notice: n.Text, Failed: n.Failed, Links: a.config.Links}
 	if !s.ended {
 		v.SignedIn, v.Revoked, v.CanRefresh = true, s.revoked, s.token.RefreshToken != ""
 		v.Header, v.Claims = decode(s.token.AccessToken)
 		_, v.IDToken = decode(s.idToken)
-		v.Userinfo, v.Person = s.userinfo, nameIn(s.userinfo)
+		v.Userinfo, v.User = s.userinfo, displayName(s.userinfo)
 		v.Expires = s.token.Expiry.UTC().Format("15:04:05 UTC")
 		if scope, ok := s.token.Extra("scope").(string); ok {
 			v.Scopes = slices.Sorted(slices.Values(strings.Fields(scope)))
@@ -76,13 +76,16 @@ func (a *app) show(w http.ResponseWriter, r *http.Request, status int, n notice)
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
-	// Without form-action: Chromium applies it to every redirect that follows a form, and where the issuer redirects
-	// to, an identity provider of another company for example, an app does not know.
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'")
+	// Without form-action: Chromium applies it to every redirect that follows a form, and the app does not know all
+	// hosts that the issuer redirects to, for example another identity provider.
+	h.Set(
+		"Content-Security-Policy",
+		"default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'",
+	)
 	h.Set("Referrer-Policy", "no-referrer")
 	w.WriteHeader(status)
 	if err := a.page.Execute(w, v); err != nil {
-		return // the browser went away
+		return // the browser disconnected
 	}
 }
 
@@ -92,23 +95,23 @@ func (s *session) hasEnded() bool {
 	return s.ended
 }
 
-// nameIn is what to call the person of a userinfo answer.
-func nameIn(userinfo string) string {
+// displayName returns the name of the user in a userinfo response.
+func displayName(userinfo string) string {
 	var claims struct {
 		Name, Sub string
 		Username  string `json:"preferred_username"`
 	}
-	_ = json.Unmarshal([]byte(userinfo), &claims) // without one nothing is shown
+	_ = json.Unmarshal([]byte(userinfo), &claims) // without claims no name is shown
 	return cmp.Or(claims.Name, claims.Username, claims.Sub)
 }
 
-// decode shows the two readable parts of a JWT.
+// decode returns the header and the claims of a JWT as indented JSON.
 func decode(token string) (header, claims string) {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
 		return "", ""
 	}
-	show := func(part string) string {
+	indent := func(part string) string {
 		raw, err := base64.RawURLEncoding.DecodeString(part)
 		var v any
 		if err != nil || json.Unmarshal(raw, &v) != nil {
@@ -120,10 +123,10 @@ func decode(token string) (header, claims string) {
 		}
 		return string(pretty)
 	}
-	return show(parts[0]), show(parts[1])
+	return indent(parts[0]), indent(parts[1])
 }
 
 func (a *app) style(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/css; charset=utf-8")
-	_, _ = w.Write(a.css) // a browser that went away
+	_, _ = w.Write(a.css) // the browser disconnected
 }

@@ -1,7 +1,7 @@
-// Package sample is a third-party app and a small API, as a stranger would write them with ordinary libraries: it
-// imports nothing of Gatehouse and knows it only by its metadata. The app signs people in by OpenID Connect with the
-// authorization code flow and PKCE, and keeps their tokens on its server behind an HttpOnly cookie; the API verifies
-// access tokens offline through the JWKS.
+// Package sample is a third-party client and a small API, written as their developers would write them with common
+// libraries: it imports no package of Gatehouse and uses only its metadata. The client signs users in with OpenID
+// Connect, the authorization code flow and PKCE, and stores their tokens on its server behind an HttpOnly cookie. The
+// API verifies access tokens offline with the JWKS.
 package sample
 
 import (
@@ -25,20 +25,20 @@ import (
 //go:embed app.html app.css
 var files embed.FS
 
-// Config is what the operator of an authorization server tells the developer of an app.
+// Config has the values that a developer gets from the operator of an authorization server.
 type Config struct {
 	Issuer       string // the authorization server
 	ClientID     string
 	ClientSecret string
-	URL          string // where this app runs
+	URL          string // of this app
 	Client       *http.Client
-	Links        []Link // where a developer may want to go from here
+	Links        []Link // for developers, on every page
 }
 
 // Link is a link at the end of every page.
 type Link struct{ Text, URL string }
 
-// Scopes is what the app asks for.
+// Scopes lists the scopes that the app requests.
 var Scopes = []string{"openid", "profile", "email", "notes.read", "notes.write", "offline_access"}
 
 // app is the third-party app.
@@ -46,7 +46,7 @@ type app struct {
 	config Config
 	page   *template.Template
 	css    []byte
-	seal   sealer
+	sealer sealer
 
 	mu       sync.Mutex
 	server   *provider
@@ -58,12 +58,12 @@ type app struct {
 type session struct {
 	mu       sync.Mutex
 	token    *oauth2.Token
-	idToken  string // as it came, for the sign-out
-	sid, sub string // what the ID token calls the session and the person
+	idToken  string // encoded, for the sign-out
+	sid, sub string // of the ID token
 	userinfo string
 	revoked  bool // the app revoked its tokens
 	ended    bool // the server ended the session; the next page reports it
-	made     time.Time
+	created  time.Time
 }
 
 // provider is the OpenID Provider as discovery describes it.
@@ -93,7 +93,8 @@ func New(c Config) (http.Handler, error) {
 		return nil, err
 	}
 	a := &app{
-		config: c, page: page, css: css, seal: seal, sessions: map[string]*session{}, notes: []string{"Buy milk", "Read RFC 9700"},
+		config: c, page: page, css: css, sealer: seal, sessions: map[string]*session{},
+		notes: []string{"Buy milk", "Read RFC 9700"},
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", a.home)
@@ -104,18 +105,18 @@ func New(c Config) (http.Handler, error) {
 	mux.HandleFunc("POST /backchannel-logout", a.backchannelLogout)
 	mux.HandleFunc("POST /call", a.call)
 	mux.HandleFunc("POST /refresh", a.refresh)
-	mux.HandleFunc("POST /userinfo", a.askUserinfo)
+	mux.HandleFunc("POST /userinfo", a.reloadUserinfo)
 	mux.HandleFunc("POST /revoke", a.revoke)
 	mux.HandleFunc("POST /sign-out", a.signOut)
 	mux.Handle("/api/", newAPI(a))
 	mux.HandleFunc("/", a.notFound)
 	// Forms of this app can only be sent from this app.
-	return a.canonical(http.NewCrossOriginProtection().Handler(mux)), nil
+	return a.redirectToOwnHost(http.NewCrossOriginProtection().Handler(mux)), nil
 }
 
-// canonical sends a browser that came under another name, such as localhost, to the app's own: cookies are kept by name,
-// and the answer of a sign-in comes to this one.
-func (a *app) canonical(next http.Handler) http.Handler {
+// redirectToOwnHost redirects the home page of another host name, such as localhost, to the app's own: cookies belong
+// to a host, and the response of a sign-in is sent to this one.
+func (a *app) redirectToOwnHost(next http.Handler) http.Handler {
 	own, err := url.Parse(a.config.URL)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err == nil && r.Host != own.Host && r.Method == http.MethodGet && r.URL.Path == "/" {
@@ -126,14 +127,14 @@ func (a *app) canonical(next http.Handler) http.Handler {
 	})
 }
 
-// discover fetches the metadata once it is needed; go-oidc checks that it is the issuer's own (OIDC Discovery §4.3).
+// discover fetches the metadata on first use. go-oidc checks its issuer (OIDC Discovery §4.3).
 func (a *app) discover(ctx context.Context) (*provider, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.server != nil {
 		return a.server, nil
 	}
-	// The key set of the provider outlives this request.
+	// The JWKS of the provider is used after this request.
 	found, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), a.config.Client), a.config.Issuer)
 	if err != nil {
 		return nil, err
@@ -146,7 +147,7 @@ func (a *app) discover(ctx context.Context) (*provider, error) {
 	return p, nil
 }
 
-// oauth is the golang.org/x/oauth2 client of this app.
+// oauth returns the configuration of golang.org/x/oauth2 for this app.
 func (a *app) oauth(ctx context.Context) (*oauth2.Config, *provider, error) {
 	p, err := a.discover(ctx)
 	if err != nil {
@@ -155,7 +156,8 @@ func (a *app) oauth(ctx context.Context) (*oauth2.Config, *provider, error) {
 	endpoint := p.Endpoint()
 	endpoint.AuthStyle = oauth2.AuthStyleInHeader
 	return &oauth2.Config{
-		ClientID: a.config.ClientID, ClientSecret: a.config.ClientSecret, RedirectURL: a.config.URL + "/callback", Scopes: Scopes, Endpoint: endpoint,
+		ClientID: a.config.ClientID, ClientSecret: a.config.ClientSecret, RedirectURL: a.config.URL + "/callback",
+		Scopes: Scopes, Endpoint: endpoint,
 	}, p, nil
 }
 
@@ -177,20 +179,21 @@ func (a *app) session(r *http.Request) *session {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s := a.sessions[a.cookie(r, sessionCookie)]
-	if s == nil || time.Since(s.made) >= sessionLifetime {
+	if s == nil || time.Since(s.created) >= sessionLifetime {
 		return nil
 	}
 	return s
 }
 
-// signedIn stores the session of a new sign-in under a new secret id and removes the previous session of the browser.
-func (a *app) signedIn(w http.ResponseWriter, r *http.Request, s *session) error {
+// storeSession stores the session of a new sign-in under a new secret id and removes the previous session of the
+// browser.
+func (a *app) storeSession(w http.ResponseWriter, r *http.Request, s *session) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var own []string
 	for id, other := range a.sessions {
 		switch {
-		case time.Since(other.made) >= sessionLifetime:
+		case time.Since(other.created) >= sessionLifetime:
 			delete(a.sessions, id)
 		case other.sub == s.sub:
 			own = append(own, id)
@@ -202,7 +205,7 @@ func (a *app) signedIn(w http.ResponseWriter, r *http.Request, s *session) error
 	}
 	delete(a.sessions, before)
 	own = slices.DeleteFunc(own, func(id string) bool { return id == before })
-	slices.SortFunc(own, func(x, y string) int { return a.sessions[x].made.Compare(a.sessions[y].made) })
+	slices.SortFunc(own, func(x, y string) int { return a.sessions[x].created.Compare(a.sessions[y].created) })
 	for len(own) >= maxUserSessions {
 		delete(a.sessions, own[0])
 		own = own[1:]
@@ -213,8 +216,8 @@ func (a *app) signedIn(w http.ResponseWriter, r *http.Request, s *session) error
 	return nil
 }
 
-// forget removes the session of a browser.
-func (a *app) forget(w http.ResponseWriter, r *http.Request) {
+// deleteSession deletes the session of a browser and its cookie.
+func (a *app) deleteSession(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.sessions, a.cookie(r, sessionCookie))
@@ -223,6 +226,6 @@ func (a *app) forget(w http.ResponseWriter, r *http.Request) {
 
 func random() string {
 	b := make([]byte, 32)
-	_, _ = rand.Read(b) // never fails: the program would have ended
+	_, _ = rand.Read(b) // never returns an error
 	return base64.RawURLEncoding.EncodeToString(b)
 }

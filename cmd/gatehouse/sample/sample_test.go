@@ -11,11 +11,11 @@ import (
 
 func newApp(t *testing.T) *app {
 	t.Helper()
-	seal, err := newSealer()
+	sealer, err := newSealer()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &app{config: Config{URL: "https://app.example"}, seal: seal, sessions: map[string]*session{}}
+	return &app{config: Config{URL: "https://app.example"}, sealer: sealer, sessions: map[string]*session{}}
 }
 
 func signInAs(a *app, sub string, cookies ...*http.Cookie) (id string, err error) {
@@ -24,7 +24,7 @@ func signInAs(a *app, sub string, cookies ...*http.Cookie) (id string, err error
 		r.AddCookie(c)
 	}
 	w := httptest.NewRecorder()
-	if err := a.signedIn(w, r, &session{sub: sub, made: time.Now()}); err != nil {
+	if err := a.storeSession(w, r, &session{sub: sub, created: time.Now()}); err != nil {
 		return "", err
 	}
 	return w.Result().Cookies()[0].Value, nil
@@ -43,19 +43,19 @@ func TestFullSessionStoreEvictsNoUser(t *testing.T) {
 		}
 	}
 	if _, err := signInAs(a, "another"); !errors.Is(err, errFull) {
-		t.Errorf("sign-in to a full store: %v, want %v", err, errFull)
+		t.Errorf("storeSession in a full store: %v, want %v", err, errFull)
 	}
 	if len(a.sessions) != maxSessions || a.sessions[first] == nil {
-		t.Errorf("%d sessions, and the first is there: %t", len(a.sessions), a.sessions[first] != nil)
+		t.Errorf("%d sessions, first present: %t, want no session evicted", len(a.sessions), a.sessions[first] != nil)
 	}
 	// A user who is signed in can sign in again, and an expired session gives its place to another user.
 	again, err := signInAs(a, "user 0", &http.Cookie{Name: "__Host-" + sessionCookie, Value: first})
 	if err != nil || again == first || a.sessions[first] != nil {
-		t.Errorf("sign-in again: %v", err)
+		t.Errorf("storeSession that replaces a session of the browser: %v", err)
 	}
-	a.sessions[again].made = time.Now().Add(-sessionLifetime)
+	a.sessions[again].created = time.Now().Add(-sessionLifetime)
 	if _, err := signInAs(a, "another"); err != nil {
-		t.Errorf("sign-in after one has expired: %v", err)
+		t.Errorf("storeSession after one has expired: %v", err)
 	}
 }
 
@@ -72,11 +72,16 @@ func TestManySessionsOfOneUserEvictTheOldest(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a.sessions[id].made = time.Now().Add(time.Duration(i-100) * time.Second)
+		a.sessions[id].created = time.Now().Add(time.Duration(i-100) * time.Second)
 		ids = append(ids, id)
 	}
-	if len(a.sessions) != maxUserSessions+1 || a.sessions[other] == nil || a.sessions[ids[2]] != nil || a.sessions[ids[3]] == nil {
-		t.Errorf("%d sessions, other: %t", len(a.sessions), a.sessions[other] != nil)
+	if len(a.sessions) != maxUserSessions+1 || a.sessions[other] == nil || a.sessions[ids[2]] != nil ||
+		a.sessions[ids[3]] == nil {
+		t.Errorf(
+			"%d sessions, of another user: %t, want only the oldest of the user evicted",
+			len(a.sessions),
+			a.sessions[other] != nil,
+		)
 	}
 }
 
@@ -88,6 +93,6 @@ func TestSealedCookieIsBoundToItsName(t *testing.T) {
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
 	r.AddCookie(&http.Cookie{Name: "__Host-" + pendingCookie, Value: w.Result().Cookies()[0].Value})
 	if got := a.pendingOf(r); len(got) != 0 {
-		t.Errorf("a cookie of another name was accepted: %v", got)
+		t.Errorf("readSealed of the value of another cookie = %v, want none", got)
 	}
 }

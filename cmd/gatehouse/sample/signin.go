@@ -14,8 +14,8 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// start begins a sign-in that somebody else asks for: the person's account page at the server (OIDC Core §4). Nothing is
-// begun for a server other than the app's own.
+// start starts a sign-in that another site initiates, such as the user's account page at the server (OIDC Core §4). It
+// refuses any other issuer than the app's own.
 func (a *app) start(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Query().Get("iss") != a.config.Issuer {
 		a.show(w, r, http.StatusBadRequest, notice{"This app signs in with " + a.config.Issuer + " only.", true})
@@ -39,12 +39,17 @@ func (a *app) signIn(w http.ResponseWriter, r *http.Request) {
 		options = append(options, oauth2.SetAuthURLParam("login_hint", hint))
 	}
 	to := conf.AuthCodeURL(p.State, options...)
-	http.Redirect(w, r, to, http.StatusSeeOther) //nolint:gosec // to the discovered endpoint; the hint is a parameter of it
+	http.Redirect(
+		w,
+		r,
+		to,
+		http.StatusSeeOther,
+	) //nolint:gosec // to the discovered endpoint; the hint is a parameter of it
 }
 
-// callback takes the response: it must carry the state of a sign-in of this browser and the iss of the server that
-// received the request (RFC 9207). Any other response may be forged and changes nothing: a user stays signed in, and a
-// sign-in under way can still finish. A response with an error ends the sign-in that it is for, and no session.
+// callback handles the authorization response: it must have the state of a sign-in of this browser and the iss of the
+// server that received the request (RFC 9207). Any other response may be forged and changes nothing: the user stays
+// signed in, and a sign-in in progress can still finish. An error response ends its sign-in, but no session.
 func (a *app) callback(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	all := a.pendingOf(r)
@@ -71,13 +76,13 @@ func (a *app) callback(w http.ResponseWriter, r *http.Request) {
 	}
 	s, err := a.exchange(a.context(r), q.Get("code"), p)
 	if err == nil {
-		err = a.signedIn(w, r, s)
+		err = a.storeSession(w, r, s)
 	}
 	a.redirectWithNotice(w, r, err, "You are signed in.")
 }
 
-// exchange trades the code for tokens and checks the ID token: its signature, issuer, audience and times, that it is of
-// this very sign-in, and that it came with this very access token (OIDC Core §3.1.3.7).
+// exchange exchanges the code for tokens and validates the ID token: its signature, issuer, audience and times, that
+// its nonce is the one of this sign-in, and that at_hash matches the access token (OIDC Core §3.1.3.7).
 func (a *app) exchange(ctx context.Context, code string, p pending) (*session, error) {
 	conf, server, err := a.oauth(ctx)
 	if err != nil {
@@ -93,7 +98,7 @@ func (a *app) exchange(ctx context.Context, code string, p pending) (*session, e
 		return nil, err
 	}
 	if subtle.ConstantTimeCompare([]byte(idToken.Nonce), []byte(p.Nonce)) != 1 {
-		return nil, errors.New("the ID token is of another sign-in")
+		return nil, errors.New("the ID token belongs to another sign-in")
 	}
 	if err := idToken.VerifyAccessToken(token.AccessToken); err != nil {
 		return nil, err
@@ -104,11 +109,11 @@ func (a *app) exchange(ctx context.Context, code string, p pending) (*session, e
 	if err := idToken.Claims(&claims); err != nil {
 		return nil, err
 	}
-	s := &session{token: token, idToken: raw, sid: claims.SID, sub: idToken.Subject, made: time.Now()}
+	s := &session{token: token, idToken: raw, sid: claims.SID, sub: idToken.Subject, created: time.Now()}
 	return s, a.readUserinfo(ctx, s)
 }
 
-// readUserinfo asks who the person is. The answer must be about whom the ID token is about (OIDC Core §5.3.2).
+// readUserinfo fetches the userinfo. Its sub must be the one of the ID token (OIDC Core §5.3.2).
 func (a *app) readUserinfo(ctx context.Context, s *session) error {
 	_, p, err := a.oauth(ctx)
 	if err != nil {
@@ -119,7 +124,7 @@ func (a *app) readUserinfo(ctx context.Context, s *session) error {
 		return err
 	}
 	if info.Subject != s.sub {
-		return errors.New("the userinfo is about somebody else")
+		return errors.New("the userinfo is about another user")
 	}
 	var claims map[string]any
 	if err := info.Claims(&claims); err != nil {
