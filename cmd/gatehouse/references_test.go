@@ -76,3 +76,62 @@ func testNames(t *testing.T, dir string) (names []string) {
 	}
 	return names
 }
+
+var (
+	markdownLink = regexp.MustCompile(`\]\(([^)\s]+)\)|(?:src|href)="([^"]+)"`)
+	markdownHead = regexp.MustCompile(`(?m)^#+ (.+)$`)
+	notInAnchor  = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+)
+
+// TestDocumentLinksResolve checks every relative link of the documents: the file and the heading exist.
+func TestDocumentLinksResolve(t *testing.T) {
+	t.Parallel()
+	root := filepath.Join("..", "..")
+	var files []string
+	for _, pattern := range []string{"README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/*.md", "docs/*/*.md"} {
+		found, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, found...)
+	}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range markdownLink.FindAllStringSubmatch(string(b), -1) {
+			link := m[1] + m[2]
+			if strings.Contains(link, ":") {
+				continue // a URL
+			}
+			path, anchor, _ := strings.Cut(link, "#")
+			target := file
+			if path != "" {
+				target = filepath.Join(filepath.Dir(file), path)
+			}
+			info, err := os.Stat(target)
+			if err != nil {
+				t.Errorf("%s links to %s, which does not exist", file, link)
+				continue
+			}
+			if anchor != "" && !info.IsDir() && !slices.Contains(anchors(t, target), anchor) {
+				t.Errorf("%s links to %s, a heading that does not exist", file, link)
+			}
+		}
+	}
+}
+
+// anchors returns the anchors of the headings of a Markdown file, as GitHub derives them.
+func anchors(t *testing.T, file string) (names []string) {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range markdownHead.FindAllStringSubmatch(string(b), -1) {
+		name := notInAnchor.ReplaceAllString(strings.ToLower(m[1]), "")
+		names = append(names, strings.ReplaceAll(name, " ", "-"))
+	}
+	return names
+}
