@@ -12,7 +12,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-var peopleAdvisories = []servertest.Requirement{
+var userAdvisories = []servertest.Requirement{
 	servertest.Req("A24", "CVE-2026-33544 (Tinyauth)", "concurrent sign-ins of two users never mix", func(t *testing.T, s *servertest.Server) {
 		ids := map[string]string{"alice": s.User("alice").ID, "bob": s.User("bob").ID}
 		c := s.App()
@@ -52,14 +52,14 @@ var peopleAdvisories = []servertest.Requirement{
 		serviceToken := s.ServiceToken(m)
 		storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID, storagetest.Event("disable")))
 		if s.Active(c, tokens.Text("access_token")) || b.Open("/account").Status == 200 {
-			t.Error("the disabled person is still in")
+			t.Error("the disabled user still has access")
 		}
 		s.Refresh(c, tokens.Text("refresh_token")).Want(t, 400, "invalid_grant")
 		form := b.Open("/login").Fields()
 		form.Set("username", "alice")
 		form.Set("password", servertest.Password)
 		if p := b.Submit("/login", form); p.Status != http.StatusUnauthorized {
-			t.Errorf("sign-in of a disabled person: %d", p.Status)
+			t.Errorf("sign-in of a disabled user: %d", p.Status)
 		}
 		if p := b.Authorize(c, "prompt", "none"); p.Location().Query().Get("error") != "login_required" {
 			t.Errorf("%s", p.Header.Get("Location"))
@@ -169,13 +169,13 @@ var peopleAdvisories = []servertest.Requirement{
 		for i := range 8 { // four of each name, in two spellings
 			guess([]string{"alice", "ALICE", "alice@example.com", " Alice@Example.com"}[i%4], "guess", http.StatusUnauthorized)
 		}
-		// The account has had too many, though no name has: the answer does not tell, and the right password is not
+		// The account has had too many, though no name has: the response does not disclose it, and the correct password is not
 		// accepted.
 		guess("alice@example.com", servertest.Password, http.StatusUnauthorized)
 		guess("alice", servertest.Password, http.StatusUnauthorized)
 		guess("Alice", servertest.Password, http.StatusTooManyRequests)
 		guess("alice@EXAMPLE.com", servertest.Password, http.StatusTooManyRequests)
-		// The rightful person, on a browser of before, in the same network.
+		// The user, in a browser of an earlier sign-in, in the same network.
 		known.SignIn(known.Open("/login"), "alice")
 		s.Clock.Advance(15 * time.Minute)
 		b.SignIn(b.Open("/login"), "alice")

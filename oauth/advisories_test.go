@@ -24,8 +24,8 @@ import (
 // TestAdvisories repeats the published flaws of servers like ours.
 func TestAdvisories(t *testing.T) { servertest.Run(t, advisories) }
 
-// advisories are in two files: what clients send, here, and what people and browsers do.
-var advisories = slices.Concat(clientAdvisories, peopleAdvisories)
+// advisories are in two files: requests of clients, here, and actions of users and browsers.
+var advisories = slices.Concat(clientAdvisories, userAdvisories)
 
 var clientAdvisories = []servertest.Requirement{
 	servertest.Req("A1", "CVE-2026-55672 (Zitadel), CVE-2026-32245 (Tinyauth)", "a code or refresh token of one client cannot be used by another", func(t *testing.T, s *servertest.Server) {
@@ -53,16 +53,16 @@ var clientAdvisories = []servertest.Requirement{
 		victim := s.Browser()
 		page := victim.SignIn(victim.Authorize(c), "alice")
 		id := page.Fields().Get("request")
-		thief := s.Browser()
-		thief.SignIn(thief.Open("/login"), "mallory")
-		for _, p := range []servertest.Page{thief.Open("/consent?request=" + id), thief.Open("/oauth2/authorize/" + id), thief.Open("/login?request=" + id), thief.Submit("/consent", with(page.Fields(), "decision", "approve"))} {
+		attacker := s.Browser()
+		attacker.SignIn(attacker.Open("/login"), "mallory")
+		for _, p := range []servertest.Page{attacker.Open("/consent?request=" + id), attacker.Open("/oauth2/authorize/" + id), attacker.Open("/login?request=" + id), attacker.Submit("/consent", with(page.Fields(), "decision", "approve"))} {
 			p.WantErrorPage(t, http.StatusForbidden)
 			if strings.Contains(p.Text(), "App wants") {
-				t.Error("the stranger saw the request")
+				t.Error("the attacker saw the request")
 			}
 		}
 		if victim.Decide(page, "approve").Location().Query().Get("code") == "" {
-			t.Error("the victim cannot go on")
+			t.Error("the victim cannot continue")
 		}
 	}),
 	servertest.Req("A5", "CVE-2026-53512 (better-auth)", "a confidential client's refresh token cannot be used without its secret", func(t *testing.T, s *servertest.Server) {
@@ -186,9 +186,9 @@ var clientAdvisories = []servertest.Requirement{
 				s.Refresh(other, tokens.Text("refresh_token")).Want(t, 401, "invalid_client")
 			}
 			if kind != "session" {
-				thief := s.Browser()
-				thief.SetCookie("session", v)
-				if thief.Open("/account").Status == 200 {
+				attacker := s.Browser()
+				attacker.SetCookie("session", v)
+				if attacker.Open("/account").Status == 200 {
 					t.Errorf("a %s is a session", kind)
 				}
 			}
@@ -224,10 +224,10 @@ var clientAdvisories = []servertest.Requirement{
 		s.User("alice")
 		caller, c := api(t, s), s.App()
 		token := s.Tokens(c, "alice").Text("access_token")
-		stranger := s.Service("jobs")
+		other := s.Service("jobs")
 		for range 3 {
-			if !s.Active(caller, token) || s.Active(stranger, token) {
-				t.Fatal("the answers mix")
+			if !s.Active(caller, token) || s.Active(other, token) {
+				t.Fatal("the responses mix")
 			}
 		}
 	}),

@@ -178,7 +178,7 @@ var authorizationEndpoint = []servertest.Requirement{
 		if to.Query().Get("code") == "" {
 			t.Errorf("no code in %s", to)
 		}
-		// Also when nothing needs to be asked: the cookies of the POST were not sent.
+		// Also when no page is needed: the cookies of the POST were not sent.
 		p = b.SubmitFrom("https://app.example", "/oauth2/authorize", servertest.AuthorizeForm(c))
 		if to := b.Follow(p).Location(); p.Status != http.StatusSeeOther || to.Query().Get("code") == "" {
 			t.Errorf("second time: %d %s", p.Status, to)
@@ -295,7 +295,7 @@ var authorizationEndpoint = []servertest.Requirement{
 		if p := b.Submit("/consent", wrong); p.Status != http.StatusForbidden {
 			t.Errorf("without a token: %d, want 403", p.Status)
 		}
-		// A token of another request of the same person.
+		// A token of another request of the same user.
 		second := b.Authorize(other)
 		mixed := url.Values{"request": second.Fields()["request"], "form_token": form["form_token"], "decision": {"approve"}}
 		if p := b.Submit("/consent", mixed); p.Status != http.StatusForbidden {
@@ -306,7 +306,7 @@ var authorizationEndpoint = []servertest.Requirement{
 		stolen := m.SignIn(m.Authorize(c), "mallory").Fields()
 		mixed = url.Values{"request": form["request"], "form_token": stolen["form_token"], "decision": {"approve"}}
 		if p := b.Submit("/consent", mixed); p.Status != http.StatusForbidden {
-			t.Errorf("with another person's token: %d, want 403", p.Status)
+			t.Errorf("with another user's token: %d, want 403", p.Status)
 		}
 		if p := b.Submit("/consent", form); p.Location().Query().Get("code") == "" {
 			t.Errorf("the honest form: %d %s", p.Status, p.Text())
@@ -317,7 +317,7 @@ var authorizationEndpoint = []servertest.Requirement{
 		b := s.Browser()
 		page := b.SignIn(b.Authorize(s.App()), "alice")
 		b.Decide(page, "deny").WantRedirectError(t, s, "access_denied")
-		// Answered once: the same form again is over.
+		// Submitted once: the same form is not accepted again.
 		if p := b.Decide(page, "approve"); p.Status != http.StatusGone {
 			t.Errorf("after the denial: %d %s", p.Status, p.Text())
 		}
@@ -445,7 +445,7 @@ var authorizationEndpoint = []servertest.Requirement{
 				}
 				page = b.Follow(b.Decide(page, "approve"))
 				if !strings.Contains(page.URL, "/login") {
-					t.Fatalf("%s, max_age %d: a sign-in of 6 s ago is answered at %s", name, maxAge, page.URL)
+					t.Fatalf("%s, max_age %d: a sign-in of 6 s ago ends at %s", name, maxAge, page.URL)
 				}
 				s.Clock.Advance(20 * time.Second)
 				to := b.SignIn(page, "alice").Location()
@@ -478,7 +478,7 @@ var authorizationEndpoint = []servertest.Requirement{
 	servertest.Req("P28", "RFC 9700 §4.7, session fixation", "the session cookie changes at every sign-in, and the old one is invalid", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		b := s.Browser()
-		b.SetCookie("session", "planted-by-somebody-else-0000000000000000000")
+		b.SetCookie("session", "planted-by-an-attacker-0000000000000000000000")
 		b.SignIn(b.Open("/login"), "alice")
 		one := b.Cookie("session")
 		b.SignIn(b.Open("/login"), "alice")
@@ -486,9 +486,9 @@ var authorizationEndpoint = []servertest.Requirement{
 		if one == "" || one == two || strings.HasPrefix(one, "planted") {
 			t.Fatalf("the cookie went from %q to %q", one, two)
 		}
-		thief := s.Browser()
-		thief.SetCookie("session", one)
-		if p := thief.Open("/account"); p.Status == http.StatusOK {
+		attacker := s.Browser()
+		attacker.SetCookie("session", one)
+		if p := attacker.Open("/account"); p.Status == http.StatusOK {
 			t.Error("the cookie of before still works")
 		}
 	}),
@@ -503,7 +503,7 @@ var authorizationEndpoint = []servertest.Requirement{
 				t.Errorf("no %q in: %s", want, page.Text())
 			}
 		}
-		// Remembered or not, such an app is asked about every time.
+		// With or without a consent, such a client needs consent every time.
 		b.Decide(page, "approve")
 		if p := b.Authorize(c, "scope", "files", "redirect_uri", "http://127.0.0.1:5556/cb"); !strings.Contains(p.URL, "/consent") {
 			t.Errorf("the second time: %s", p.URL)

@@ -59,8 +59,8 @@ func TestEveryFlowThroughPgBouncer(t *testing.T) {
 	}
 }
 
-// TestChangeReachesEveryProcessWithinASecond changes what is cached at one process and asks the others all the while. What is asked
-// a second after the change or later is answered by it, however busy the machine is; tokens and single use change at once.
+// TestChangeReachesEveryProcessWithinASecond changes what is cached at one process and calls the others continuously. A call
+// a second after the change or later sees it, however busy the host is; tokens and single use change at once.
 func TestChangeReachesEveryProcessWithinASecond(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
@@ -72,10 +72,10 @@ func TestChangeReachesEveryProcessWithinASecond(t *testing.T) {
 			changed := time.Now()
 			for i, other := range all {
 				eventually(t, what, func() bool {
-					asked := time.Now()
+					called := time.Now()
 					is := done(other)
-					if !is && (asked.Sub(changed) > time.Second || i == 0) {
-						t.Fatalf("%s: process %d was asked %v after the change and does not know of it", what, i, asked.Sub(changed))
+					if !is && (called.Sub(changed) > time.Second || i == 0) {
+						t.Fatalf("%s: process %d was called %v after the change and does not see it", what, i, called.Sub(changed))
 					}
 					return is
 				})
@@ -84,7 +84,7 @@ func TestChangeReachesEveryProcessWithinASecond(t *testing.T) {
 		c := s.Service("jobs")
 		old := c
 		for _, other := range all {
-			eventually(t, "everybody knows the client", func() bool { return other.Token(c, clientCredentialsForm).Status == 200 })
+			eventually(t, "every process sees the client", func() bool { return other.Token(c, clientCredentialsForm).Status == 200 })
 		}
 		within("a new secret", func() {
 			fresh, err := s.OAuth.Clients.RotateSecret(t.Context(), c.ClientID, 0)
@@ -113,7 +113,7 @@ func TestChangeReachesEveryProcessWithinASecond(t *testing.T) {
 			func(o *servertest.Server) bool { return !o.Active(c, token) })
 		token = s.ServiceToken(c)
 		for _, other := range all {
-			eventually(t, "everybody knows the new key", func() bool { return other.Active(c, token) })
+			eventually(t, "every process sees the new key", func() bool { return other.Active(c, token) })
 		}
 		s.Post("/oauth2/revoke", c, map[string][]string{"token": {token}}).OK(t)
 		for i, other := range all {

@@ -92,7 +92,7 @@ var consents = []servertest.Requirement{
 			t.Error("consent is required again")
 		}
 		silent("scope", "openid read", "resource", filesAPI).WantRedirectError(t, s, "consent_required")
-		// Without a scope of its own, the API itself is what is asked for.
+		// Without a scope of the API, access to the API itself is requested.
 		silent("scope", "openid", "resource", filesAPI).WantRedirectError(t, s, "consent_required")
 		page := b.Authorize(c, "scope", "openid", "resource", filesAPI)
 		if !strings.Contains(page.Text(), "At Files API files.example Send requests on your behalf") {
@@ -152,7 +152,7 @@ var consents = []servertest.Requirement{
 		if got := page.Fields()["scope"]; !strings.Contains(page.URL, "/consent") || len(got) != 0 || strings.Count(page.Text(), "new") != 1 {
 			t.Errorf("with another scope: %s, ticked %v: %s", page.URL, got, page.Text())
 		}
-		// Alone it would leave nothing to grant, so the user is asked.
+		// Alone it would leave nothing to grant, so the user is prompted.
 		if page = notes("write"); !strings.Contains(page.URL, "/consent") {
 			t.Errorf("alone: %s %s", page.URL, page.Header.Get("Location"))
 		}
@@ -166,7 +166,7 @@ var consents = []servertest.Requirement{
 		if got := granted(notes("openid read write", "prompt", "none")); got != "openid read write" {
 			t.Errorf("and then without a page, granted is %q", got)
 		}
-		// Refused again takes back what was allowed; at another API that says nothing.
+		// Refusing it again withdraws what was allowed; it does not affect another API.
 		form = notes("openid read", "prompt", "consent").Fields()
 		form.Del("scope")
 		form.Set("decision", "approve")
@@ -178,7 +178,7 @@ var consents = []servertest.Requirement{
 		if got := page.Fields()["scope"]; len(got) != 1 {
 			t.Errorf("at another API ticked are %v", got)
 		}
-		// What the operator makes required is asked for again.
+		// A scope that the operator makes required is requested again.
 		_, _, err := s.OAuth.Clients.Update(t.Context(), c.ClientID, []byte(`{"gatehouse_optional_scopes":["write"]}`))
 		storagetest.Must(t, err)
 		notes("openid read", "prompt", "none").WantRedirectError(t, s, "consent_required")
@@ -236,7 +236,7 @@ var consents = []servertest.Requirement{
 		if !hasCode(silent("openid read")) {
 			t.Fatal("the allowed scope needs consent again")
 		}
-		// Beside the scope of an API the token is for that API.
+		// Together with the scope of an API the token is for that API.
 		b.Code(c, "alice", "scope", "openid notes")
 		b.Code(c, "alice", "scope", "openid files")
 		silent("openid read files").WantRedirectError(t, s, "consent_required")

@@ -233,7 +233,7 @@ var deception = []servertest.Requirement{
 
 	servertest.Req("U8", "OIDC RP-Initiated Logout §4", "an error page describes the sessions of the browser correctly and links every page that it names", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
-		faulty := []string{"/oauth2/logout?client_id=nobody", "/oauth2/logout?client_id=a&client_id=b", "/oauth2/logout?request=damaged", "/oauth2/logout?post_logout_redirect_uri=https%3A%2F%2Fevil.example"}
+		faulty := []string{"/oauth2/logout?client_id=unknown", "/oauth2/logout?client_id=a&client_id=b", "/oauth2/logout?request=damaged", "/oauth2/logout?post_logout_redirect_uri=https%3A%2F%2Fevil.example"}
 		b := s.Browser()
 		for _, path := range faulty {
 			p := b.Open(path)
@@ -305,7 +305,7 @@ var deception = []servertest.Requirement{
 			b := s.Browser()
 			b.Decide(b.SignIn(b.Authorize(c, "scope", "openid"), "alice"), "approve")
 			if p := b.Authorize(c, "scope", "openid"); p.Location().Query().Get("code") == "" {
-				t.Fatalf("%s: asked again without a change: %s", member, p.Text())
+				t.Fatalf("%s: prompted again without a change: %s", member, p.Text())
 			}
 			changed := maps.Clone(metadata)
 			changed["client_id"], changed[member] = c.ClientID, value
@@ -323,7 +323,7 @@ var deception = []servertest.Requirement{
 			}
 			p := b.Authorize(c, "scope", "openid")
 			if !strings.Contains(p.URL, "/consent") {
-				t.Errorf("%s changed: not asked again: %s %s", member, p.URL, p.Header.Get("Location"))
+				t.Errorf("%s changed: not prompted again: %s %s", member, p.URL, p.Header.Get("Location"))
 				continue
 			}
 			b.Decide(p, "approve")

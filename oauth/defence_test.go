@@ -20,7 +20,7 @@ func TestDefence(t *testing.T) { servertest.Run(t, defence) }
 
 const behindProxy = "GATEHOUSE_TRUSTED_PROXIES=127.0.0.1"
 
-// wantLimited fails the test unless the answer is 429 of that limit, with when to come back.
+// wantLimited fails the test unless the response is 429 of that limit with Retry-After.
 func wantLimited(t *testing.T, r servertest.Response, limit string) {
 	t.Helper()
 	if r.Status != http.StatusTooManyRequests || r.Header.Get("Retry-After") == "" || !strings.HasPrefix(r.Header.Get("RateLimit"), `"`+limit+`";r=0;t=`) || !strings.HasPrefix(r.Header.Get("RateLimit-Policy"), `"`+limit+`";q=`) {
@@ -58,7 +58,7 @@ var defence = []servertest.Requirement{
 		s.Token(other, clientCredentialsForm).OK(t)
 		s.Clock.Advance(20 * time.Second)
 		if r := s.Token(c, clientCredentialsForm).OK(t); !strings.HasPrefix(r.Header.Get("RateLimit"), `"token_client";r=0;t=20`) {
-			t.Errorf("the last of three does not tell that it is: %v", r.Header)
+			t.Errorf("the last of three does not report it: %v", r.Header)
 		}
 	}).With("GATEHOUSE_RATE_LIMITS=token_client=3/1m"),
 	servertest.Req("D2", "RFC 6585 §4", "token requests are limited per network, IPv6 by /64, with forwarded addresses", func(t *testing.T, s *servertest.Server) {
@@ -107,14 +107,14 @@ var defence = []servertest.Requirement{
 		s.User("alice")
 		c := s.Public()
 		refresh := s.Tokens(c, "alice").Text("refresh_token")
-		ask := func(address, token string) servertest.Response {
+		send := func(address, token string) servertest.Response {
 			return sentFrom(s, address, s.AsClient("/oauth2/token", c, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}}))
 		}
 		for range 5 {
-			ask("198.51.100.1", "gate_rt_live_x")
+			send("198.51.100.1", "gate_rt_live_x")
 		}
-		wantLimited(t, ask("198.51.100.1", "gate_rt_live_x"), "token_client")
-		ask("203.0.113.9", refresh).OK(t)
+		wantLimited(t, send("198.51.100.1", "gate_rt_live_x"), "token_client")
+		send("203.0.113.9", refresh).OK(t)
 	}).With("GATEHOUSE_RATE_LIMITS=token_client=3/1m", behindProxy),
 	servertest.Req("D6", "RFC 6585 §4", "authorization requests and passwords are limited per network, with a page, without effect on other networks", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
@@ -165,10 +165,10 @@ var defence = []servertest.Requirement{
 			right, guessed := from("198.51.100.7", path, c, form), from("198.51.100.7", path, wrong, form)
 			right.Want(t, 401, "invalid_client")
 			if right.Body != guessed.Body || !strings.Contains(right.Text("error_description"), "address") {
-				t.Errorf("%s: the answer tells whether the secret is right, or not what is wrong:\n%s\n%s", path, right.Body, guessed.Body)
+				t.Errorf("%s: the response discloses whether the secret is correct, or not the cause:\n%s\n%s", path, right.Body, guessed.Body)
 			}
 		}
-		recorded(t, s, audit.AuthenticationFailed, 3) // the guesses: nobody makes up a theft
+		recorded(t, s, audit.AuthenticationFailed, 3) // the attempts: none forges a stolen secret
 		e := recorded(t, s, audit.AddressRefused, 3)[0]
 		if e.ClientID != c.ClientID || e.Address != "198.51.100.7" || e.RequestID == "" {
 			t.Errorf("the record is %+v", e)
@@ -180,15 +180,15 @@ var defence = []servertest.Requirement{
 				}
 			}
 		}
-		nobody := c
-		nobody.ClientID = "gcNobody"
-		for i := range 5 { // strangers fail from many networks, and hide nothing by it
-			sentFrom(s, fmt.Sprintf("203.0.113.%d", i), s.AsClient("/oauth2/token", nobody, clientCredentialsForm)).Want(t, 401, "invalid_client")
+		unregistered := c
+		unregistered.ClientID = "gcUnregistered"
+		for i := range 5 { // third parties fail from many networks, and hide nothing by it
+			sentFrom(s, fmt.Sprintf("203.0.113.%d", i), s.AsClient("/oauth2/token", unregistered, clientCredentialsForm)).Want(t, 401, "invalid_client")
 		}
 		from("198.51.100.8", "/oauth2/token", c, clientCredentialsForm).Want(t, 401, "invalid_client")
 		recorded(t, s, audit.AddressRefused, 4)
 		if n := s.Counted(audit.AddressRefused); n != 4 || !strings.Contains(s.Logs(), `"level":"WARN","msg":"valid client secret from a network that is not allowed`) {
-			t.Errorf("the counter says %d", n)
+			t.Errorf("the counter is %d", n)
 		}
 		for networks, want := range map[string]string{`["10.0.0.5/8"]`: "10.0.0.0/8", `["10.0.0.0/33"]`: "CIDR", `["everywhere"]`: "CIDR", `["::ffff:10.0.0.0/104"]`: "IPv4", `["fe80::1%eth0"]`: "CIDR"} {
 			_, err := client.ParseMetadata([]byte(`{"gatehouse_allowed_networks":` + networks + `}`))
@@ -314,7 +314,7 @@ var defence = []servertest.Requirement{
 			done <- s.Do(jsonRequest(s, "/oauth2/register", `{"redirect_uris":["https://app.example/callback"],"sector_identifier_uri":"`+slow.URL+`"}`))
 		}()
 		<-entered
-		r := s.Token(c, clientCredentialsForm) // answered while the first request still holds the only slot
+		r := s.Token(c, clientCredentialsForm) // served while the first request still has the only slot
 		r.Want(t, 503, "temporarily_unavailable")
 		if r.Header.Get("Retry-After") == "" {
 			t.Errorf("no Retry-After in %v", r.Header)
@@ -349,23 +349,23 @@ var defence = []servertest.Requirement{
 	servertest.Req("D14", "RFC 6749 §10.10, [design](design.md) §6", "what third parties make this server store is bounded in total", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
-		ask := func(address, state string) servertest.Response {
+		send := func(address, state string) servertest.Response {
 			return sentFrom(s, address, s.Request(http.MethodGet, "/oauth2/authorize?"+servertest.AuthorizeForm(c, "state", state).Encode(), nil))
 		}
-		stored := func(address, state string) int { return ask(address, state).Status }
+		stored := func(address, state string) int { return send(address, state).Status }
 		if got := stored("192.0.2.1", "x"); got != http.StatusSeeOther {
 			t.Fatalf("the first request: %d", got)
 		}
 		if got := stored("192.0.2.2", strings.Repeat("x", 7000)); got != http.StatusTooManyRequests { // counts as four
 			t.Errorf("a large one: %d", got)
 		}
-		if got := ask("192.0.2.3", "x"); got.Status != http.StatusTooManyRequests || !strings.Contains(got.Body, "Too many people are signing in") {
+		if got := send("192.0.2.3", "x"); got.Status != http.StatusTooManyRequests || !strings.Contains(got.Body, "Too many people are signing in") {
 			t.Errorf("another when all are used: %d %s", got.Status, got.Body)
 		}
 		b := s.Browser()
 		page := b.Open("/login")
 		for i := range 4 {
-			form := url.Values{"username": {fmt.Sprint("nobody", i)}, "password": {"x"}}
+			form := url.Values{"username": {fmt.Sprint("unregistered", i)}, "password": {"x"}}
 			for name, values := range page.Fields() {
 				if form.Get(name) == "" {
 					form[name] = values
@@ -396,7 +396,7 @@ var defence = []servertest.Requirement{
 		wantLimited(t, s.Refresh(c, thiefs), "token_person")
 		s.Refresh(c, owners).Want(t, http.StatusBadRequest, "invalid_grant")
 		if s.Active(c, first.Text("access_token")) {
-			t.Error("the stolen grant lives")
+			t.Error("the stolen grant is active")
 		}
 		if n := s.Counted("refresh_token.reused"); n != 1 {
 			t.Errorf("%d reuses", n)

@@ -26,7 +26,7 @@ var housekeeping = []servertest.Requirement{
 		login := s.Browser()
 		form := login.Open("/login").Fields()
 		storagetest.Must(t, s.Store.Close(t.Context())) // from here on every statement fails
-		s.Clock.Advance(2 * time.Second)                // and the caches are too old to answer from
+		s.Clock.Advance(2 * time.Second)                // and the caches are too old to be used
 		for name, r := range map[string]servertest.Response{
 			"client credentials token": s.Token(m, clientCredentialsForm),
 			"code":                     s.Token(c, servertest.CodeForm(code, c)),
@@ -52,7 +52,7 @@ var housekeeping = []servertest.Requirement{
 		} {
 			p.WantErrorPage(t, 503)
 			if strings.Contains(p.Body, "database") || strings.Contains(p.Body, "sql") {
-				t.Errorf("%s tells of our insides: %s", name, p.Text())
+				t.Errorf("%s discloses internals: %s", name, p.Text())
 			}
 		}
 		if r := s.Get("/readyz"); r.Status != 503 {
@@ -62,7 +62,7 @@ var housekeeping = []servertest.Requirement{
 			t.Errorf("/healthz: %d", r.Status)
 		}
 		if r := s.Get("/.well-known/jwks.json"); r.Status != 200 || !strings.Contains(r.Body, "kid") {
-			t.Errorf("the JWKS went away with the database: %d", r.Status)
+			t.Errorf("the JWKS is unavailable with the database: %d", r.Status)
 		}
 	}),
 	servertest.Req("P97", "RFC 9700 §4.3", "no log line, audit row or URL has a token, code, secret, verifier or password", func(t *testing.T, s *servertest.Server) {
@@ -131,7 +131,7 @@ var housekeeping = []servertest.Requirement{
 		storagetest.TrustClock(t, s.Store, s.DB)
 		n, err = s.Store.DeleteExpired(t.Context())
 		storagetest.Must(t, err)
-		// Two requests (one waited for sign-in), one code, one revoked token, and the failed count of nobody.
+		// Two requests (one waited for sign-in), one code, one revoked token, and one count of failures for no user.
 		if n < 4 {
 			t.Errorf("only %d rows left", n)
 		}
@@ -152,7 +152,7 @@ var housekeeping = []servertest.Requirement{
 		other := s.Another()
 		c := s.Service("jobs")
 		s.ServiceToken(c)
-		eventually(t, "the other process knows the client", func() bool { return other.Token(c, clientCredentialsForm).Status == 200 })
+		eventually(t, "the other process sees the client", func() bool { return other.Token(c, clientCredentialsForm).Status == 200 })
 		token := other.ServiceToken(c)
 		storagetest.Must(t, s.Store.DisableClient(t.Context(), c.ClientID, storagetest.Event("disable")))
 		s.Token(c, clientCredentialsForm).Want(t, 401, "invalid_client")

@@ -80,7 +80,7 @@ var introspection = []servertest.Requirement{
 		caller, c := api(t, s), s.App()
 		token := s.Tokens(c, "alice").Text("access_token")
 		if s.Active(s.App(), token) || s.Active(s.Service("jobs"), token) {
-			t.Error("a stranger learned of a token")
+			t.Error("a foreign client learned of a token")
 		}
 		r := s.Introspect(caller, token)
 		if r.JSON["active"] != true || r.Text("client_id") != c.ClientID || r.Text("scope") != "read write" || r.JSON["username"] != nil || r.Text("token_type") != "Bearer" || r.Text("iss") != s.Issuer {
@@ -155,7 +155,7 @@ var revocation = []servertest.Requirement{
 		s.Post("/oauth2/revoke", other, url.Values{"token": {tokens.Text("access_token")}}).OK(t)
 		s.Post("/oauth2/revoke", other, url.Values{"token": {tokens.Text("refresh_token")}}).OK(t)
 		if !s.Active(c, tokens.Text("access_token")) || !s.Active(c, tokens.Text("refresh_token")) {
-			t.Error("a stranger revoked it")
+			t.Error("a foreign client revoked it")
 		}
 	}),
 	servertest.Req("P77", "RFC 7009 §2.1", "a missing token is invalid_request", func(t *testing.T, s *servertest.Server) {
@@ -295,7 +295,7 @@ var metadataAndKeys = []servertest.Requirement{
 		storagetest.Must(t, s.OAuth.Keyring.Rotate(t.Context(), false))
 		eventually(t, "the other process publishes the new key", func() bool { return len(kids(other)) == 2 })
 		if kid(s) != first || kid(other) != first {
-			t.Error("the new key signs before everyone can know it")
+			t.Error("the new key signs before every verifier can have it")
 		}
 		if err := s.OAuth.Keyring.Rotate(t.Context(), false); err == nil {
 			t.Error("a second rotation began before the first was over")
@@ -318,7 +318,7 @@ var metadataAndKeys = []servertest.Requirement{
 		}
 		eventually(t, "the other process refuses the leaked key", func() bool { return !other.Active(c, token) })
 		if !s.Active(c, s.ServiceToken(c)) {
-			t.Error("no good token after the leak")
+			t.Error("no valid token after the leak")
 		}
 		s.Clock.Advance(2160 * time.Hour)
 		storagetest.Must(t, s.OAuth.Keyring.RotateDue(t.Context()))
@@ -335,7 +335,7 @@ var metadataAndKeys = []servertest.Requirement{
 	}),
 }
 
-// eventually waits for something that another process notices by itself within a second, by polling its real interface.
+// eventually polls ok until it returns true, such as for a change that another process sees within a second.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	deadline, tick := time.After(time.Minute), time.NewTicker(5*time.Millisecond)

@@ -136,7 +136,7 @@ var openidCore = []servertest.Requirement{
 		c := s.RelyingParty()
 		tokens := s.Tokens(c, "alice", "scope", "openid offline_access")
 		at := tokens.Text("access_token")
-		ask := func(method, path, header string, form url.Values) servertest.Response {
+		send := func(method, path, header string, form url.Values) servertest.Response {
 			t.Helper()
 			req := s.Request(method, path, form)
 			if header != "" {
@@ -145,9 +145,9 @@ var openidCore = []servertest.Requirement{
 			return s.Do(req)
 		}
 		for name, r := range map[string]servertest.Response{
-			"GET": ask("GET", "/oauth2/userinfo", "Bearer "+at, nil), "POST, header": ask("POST", "/oauth2/userinfo", "bearer "+at, nil),
-			"POST, header, empty form": ask("POST", "/oauth2/userinfo", "Bearer "+at, url.Values{}),
-			"POST, body":               ask("POST", "/oauth2/userinfo", "", url.Values{"access_token": {at}}),
+			"GET": send("GET", "/oauth2/userinfo", "Bearer "+at, nil), "POST, header": send("POST", "/oauth2/userinfo", "bearer "+at, nil),
+			"POST, header, empty form": send("POST", "/oauth2/userinfo", "Bearer "+at, url.Values{}),
+			"POST, body":               send("POST", "/oauth2/userinfo", "", url.Values{"access_token": {at}}),
 		} {
 			if r.Status != 200 || r.Text("sub") != u.ID || len(r.JSON) != 1 || r.Header.Get("Content-Type") != "application/json" || r.Header.Get("Cache-Control") != "no-store" {
 				t.Errorf("%s: %d %s", name, r.Status, r.Body)
@@ -161,21 +161,21 @@ var openidCore = []servertest.Requirement{
 			status int
 			code   string
 		}{
-			"no token":            {ask("GET", "/oauth2/userinfo", "", nil), 401, ""},
-			"another scheme":      {ask("GET", "/oauth2/userinfo", "Basic eDp5", nil), 401, ""},
-			"in the query":        {ask("GET", "/oauth2/userinfo?access_token="+at, "", nil), 400, "invalid_request"},
-			"in query and header": {ask("GET", "/oauth2/userinfo?access_token="+at, "Bearer "+at, nil), 400, "invalid_request"},
-			"twice":               {ask("POST", "/oauth2/userinfo", "Bearer "+at, url.Values{"access_token": {at}}), 400, "invalid_request"},
-			"garbage":             {ask("GET", "/oauth2/userinfo", "Bearer x.y.z", nil), 401, "invalid_token"},
-			"an ID token":         {ask("GET", "/oauth2/userinfo", "Bearer "+tokens.Text("id_token"), nil), 401, "invalid_token"},
-			"a refresh token":     {ask("GET", "/oauth2/userinfo", "Bearer "+tokens.Text("refresh_token"), nil), 401, "invalid_token"},
-			"a service's token":   {ask("GET", "/oauth2/userinfo", "Bearer "+s.ServiceToken(m), nil), 401, "invalid_token"},
-			"a flipped bit":       {ask("GET", "/oauth2/userinfo", "Bearer "+flipped(at), nil), 401, "invalid_token"},
-			"PUT":                 {ask("PUT", "/oauth2/userinfo", "Bearer x", nil), 405, "invalid_request"},
+			"no token":            {send("GET", "/oauth2/userinfo", "", nil), 401, ""},
+			"another scheme":      {send("GET", "/oauth2/userinfo", "Basic eDp5", nil), 401, ""},
+			"in the query":        {send("GET", "/oauth2/userinfo?access_token="+at, "", nil), 400, "invalid_request"},
+			"in query and header": {send("GET", "/oauth2/userinfo?access_token="+at, "Bearer "+at, nil), 400, "invalid_request"},
+			"twice":               {send("POST", "/oauth2/userinfo", "Bearer "+at, url.Values{"access_token": {at}}), 400, "invalid_request"},
+			"garbage":             {send("GET", "/oauth2/userinfo", "Bearer x.y.z", nil), 401, "invalid_token"},
+			"an ID token":         {send("GET", "/oauth2/userinfo", "Bearer "+tokens.Text("id_token"), nil), 401, "invalid_token"},
+			"a refresh token":     {send("GET", "/oauth2/userinfo", "Bearer "+tokens.Text("refresh_token"), nil), 401, "invalid_token"},
+			"a service's token":   {send("GET", "/oauth2/userinfo", "Bearer "+s.ServiceToken(m), nil), 401, "invalid_token"},
+			"a flipped bit":       {send("GET", "/oauth2/userinfo", "Bearer "+flipped(at), nil), 401, "invalid_token"},
+			"PUT":                 {send("PUT", "/oauth2/userinfo", "Bearer x", nil), 405, "invalid_request"},
 		} {
 			challenge := x.r.Header.Get("WWW-Authenticate")
-			told := x.code == "" && !strings.Contains(challenge, "error") || x.code != "" && strings.Contains(challenge, `error="`+x.code+`"`)
-			if x.r.Status != x.status || !strings.HasPrefix(challenge, "Bearer ") || !told {
+			hasError := x.code == "" && !strings.Contains(challenge, "error") || x.code != "" && strings.Contains(challenge, `error="`+x.code+`"`)
+			if x.r.Status != x.status || !strings.HasPrefix(challenge, "Bearer ") || !hasError {
 				t.Errorf("%s: %d %q %s", name, x.r.Status, challenge, x.r.Body)
 			}
 		}
@@ -189,7 +189,7 @@ var openidCore = []servertest.Requirement{
 		at = s.Refresh(c, tokens.Text("refresh_token")).OK(t).Text("access_token")
 		storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID, storagetest.Event("disable")))
 		if r := s.Userinfo(at); r.Status != 401 {
-			t.Errorf("of a disabled person: %d", r.Status)
+			t.Errorf("of a disabled user: %d", r.Status)
 		}
 	}),
 	servertest.Req("C5b", "RFC 6750 §3.1", "a token without openid is insufficient_scope at userinfo, and one narrowed to an API is not intended for it", func(t *testing.T, s *servertest.Server) {
@@ -263,7 +263,7 @@ var openidCore = []servertest.Requirement{
 		}
 		bob := s.Userinfo(s.Tokens(c, "bob", "scope", servertest.AllScopes).Text("access_token")).OK(t)
 		if strings.Contains(bob.Body, "null") || bob.JSON["address"] != nil || bob.JSON["phone_number_verified"] != nil || bob.JSON["email_verified"] != false {
-			t.Errorf("of somebody who told nothing: %s", bob.Body)
+			t.Errorf("of a user without claims: %s", bob.Body)
 		}
 	}),
 	servertest.Req("C8", "OIDC Core §5.5", "the claims parameter requests individual claims: shown, stored, in the requested place, and only of scopes the client has", func(t *testing.T, s *servertest.Server) {
@@ -273,7 +273,7 @@ var openidCore = []servertest.Requirement{
 		const one = `{"userinfo":{"name":{"essential":true},"nonsense":null},"id_token":{"email":null,"auth_time":{"essential":true}}}`
 		page := b.SignIn(b.Authorize(c, "scope", "openid", "claims", one), "alice")
 		if !strings.Contains(page.Text(), "See your full name") || !strings.Contains(page.Text(), "See your email address") {
-			t.Errorf("the consent page hides what is asked for: %s", page.Text())
+			t.Errorf("the consent page does not show the requested claims: %s", page.Text())
 		}
 		r := s.Redeem(c, b.Decide(page, "approve").Location())
 		if r.Text("scope") != "openid" {
@@ -289,10 +289,10 @@ var openidCore = []servertest.Requirement{
 			t.Errorf("after a refresh %v", got)
 		}
 		if b.Authorize(c, "scope", "openid", "claims", one, "prompt", "none").Location().Query().Get("code") == "" {
-			t.Error("what was allowed is asked for again")
+			t.Error("what was allowed is requested again")
 		}
 		b.Authorize(c, "scope", "openid", "claims", `{"userinfo":{"birthdate":null}}`, "prompt", "none").WantRedirectError(t, s, "consent_required")
-		// Beside the scope that holds the claim it only says where it is wanted.
+		// With the scope that contains the claim it only sets where the claim is returned.
 		r = s.Redeem(c, b.Code(c, "alice", "scope", "openid email", "claims", `{"id_token":{"email":{"value":"alice@example.com"},"email_verified":{"values":[false]}}}`))
 		if got := s.IDToken(c, r); got["email"] != "alice@example.com" || got["email_verified"] != nil {
 			t.Errorf("by value: %v", got)
@@ -340,7 +340,7 @@ var openidCore = []servertest.Requirement{
 		if got["email"] != nil || got["name"] == nil {
 			t.Errorf("%v", got)
 		}
-		// The refusal is remembered: the next request is answered without it, and without a page.
+		// The refusal is stored: the next request succeeds without it and without a page.
 		again := b.Authorize(c, "scope", "openid", "claims", `{"userinfo":{"email":null}}`, "prompt", "none")
 		if got := s.Userinfo(s.Redeem(c, again.Location()).Text("access_token")).OK(t).JSON; got["email"] != nil {
 			t.Errorf("%v", got)
@@ -398,7 +398,7 @@ var openidCore = []servertest.Requirement{
 		form.Set("decision", "approve")
 		r := s.Redeem(c, b.Submit("/consent", form).Location())
 		if s.IDToken(c, r)["email"] != nil || s.Userinfo(r.Text("access_token")).OK(t).JSON["email"] != nil {
-			t.Error("the e-mail address is told all the same")
+			t.Error("the e-mail address is returned all the same")
 		}
 	}),
 	servertest.Req("C9", "OIDC Core §8.1, P96", "pairwise subjects: one per sector, the same everywhere in it, and not linkable between sectors", func(t *testing.T, s *servertest.Server) {
@@ -415,14 +415,14 @@ var openidCore = []servertest.Requirement{
 			t.Errorf("sub %v, %v and %v; sid %v, %v, %v", a["sub"], a2["sub"], o["sub"], a["sid"], a2["sid"], o["sid"])
 		}
 		if at := claims(t, first.Text("access_token")); at["sub"] != a["sub"] {
-			t.Errorf("the access token tells %v", at["sub"])
+			t.Errorf("the access token has %v", at["sub"])
 		}
 		if got := s.Userinfo(first.Text("access_token")).OK(t); got.Text("sub") != a["sub"] {
-			t.Errorf("userinfo tells %s", got.Body)
+			t.Errorf("userinfo has %s", got.Body)
 		}
 		for _, token := range []string{first.Text("access_token"), first.Text("refresh_token")} {
 			if got := s.Introspect(one, token); got.Text("sub") != a["sub"] || got.Text("username") != "" || got.JSON["active"] != true {
-				t.Errorf("introspection tells %s", got.Body)
+				t.Errorf("introspection has %s", got.Body)
 			}
 		}
 		if b.Authorize(one, "scope", "openid read", "prompt", "none", "id_token_hint", first.Text("id_token")).Location().Query().Get("code") == "" {

@@ -27,7 +27,7 @@ var openidRequests = []servertest.Requirement{
 			return b.Authorize(c, "scope", "openid", "prompt", "none", "id_token_hint", hint)
 		}
 		if silent(b, hint).Location().Query().Get("code") == "" {
-			t.Error("the same person is not let through")
+			t.Error("the same user does not continue")
 		}
 		silent(b, bob).WantRedirectError(t, s, "login_required")
 		silent(s.Browser(), hint).WantRedirectError(t, s, "login_required")
@@ -41,10 +41,10 @@ var openidRequests = []servertest.Requirement{
 		if p := silent(b, hint); p.Location().Query().Get("code") == "" {
 			t.Errorf("an expired hint: %s", p.Header.Get("Location"))
 		}
-		// Whoever signs in instead of the one named does not answer for them.
+		// A user who signs in instead of the named one is not the subject.
 		page := b.Authorize(c, "scope", "openid", "id_token_hint", bob)
 		if !strings.Contains(page.URL, "/login") {
-			t.Fatalf("alice answers for bob at %s", page.URL)
+			t.Fatalf("alice is the subject instead of bob at %s", page.URL)
 		}
 		b.SignIn(page, "alice").WantRedirectError(t, s, "login_required")
 		page = b.Authorize(c, "scope", "openid", "id_token_hint", bob)
@@ -68,10 +68,10 @@ var openidRequests = []servertest.Requirement{
 		if p := b.Authorize(c, "scope", "openid", "prompt", "none", "login_hint", "Alice@Example.com"); p.Location().Query().Get("code") == "" {
 			t.Errorf("by login_hint: %s", p.Header.Get("Location"))
 		}
-		// A guessed name tells an app that nobody allowed nothing of who is here.
-		stranger := s.RelyingParty()
+		// A guessed name discloses to a client without consent nothing about the signed-in users.
+		other := s.RelyingParty()
 		for _, name := range []string{"alice", "bob", "carol"} {
-			b.Authorize(stranger, "scope", "openid", "prompt", "none", "login_hint", name).WantRedirectError(t, s, "account_selection_required")
+			b.Authorize(other, "scope", "openid", "prompt", "none", "login_hint", name).WantRedirectError(t, s, "account_selection_required")
 		}
 		page := b.Authorize(c, "scope", "openid")
 		if !strings.Contains(page.URL, "/select") || !strings.Contains(page.Text(), "alice@example.com") || !strings.Contains(page.Text(), "bob@example.com") {
@@ -84,11 +84,11 @@ var openidRequests = []servertest.Requirement{
 		}
 		for i, want := range []storage.User{bob, alice} { // the one who was last chosen comes first
 			page := b.Authorize(c, "scope", "openid")
-			answer := choose(page, page.Buttons("session")[min(i, 1)])
-			if strings.Contains(answer.URL, "/consent") {
-				answer = b.Follow(b.Decide(answer, "approve"))
+			page = choose(page, page.Buttons("session")[min(i, 1)])
+			if strings.Contains(page.URL, "/consent") {
+				page = b.Follow(b.Decide(page, "approve"))
 			}
-			if got := s.IDToken(c, s.Redeem(c, answer.Location()))["sub"]; got != want.ID {
+			if got := s.IDToken(c, s.Redeem(c, page.Location()))["sub"]; got != want.ID {
 				t.Errorf("choice %d is %v, want %s", i, got, want.Username)
 			}
 		}
@@ -108,7 +108,7 @@ var openidRequests = []servertest.Requirement{
 		single := s.Browser()
 		single.SignIn(single.Open("/login"), "alice")
 		if p := single.Authorize(c, "scope", "openid", "prompt", "select_account"); !strings.Contains(p.URL, "/select") {
-			t.Errorf("select_account with one person: %s", p.URL)
+			t.Errorf("select_account with one user: %s", p.URL)
 		}
 	}),
 	servertest.Req("C11b", "OIDC Core §3.1.2.1, §3.1.2.6", "prompt=none for a client without consent discloses how many users are signed in, but neither their identity nor their sign-in time", func(t *testing.T, s *servertest.Server) {
@@ -116,7 +116,7 @@ var openidRequests = []servertest.Requirement{
 		for _, name := range []string{"alice", "bob", "carol"} {
 			ids[name] = s.User(name).ID
 		}
-		c, stranger := s.RelyingParty(), s.RelyingParty()
+		c, other := s.RelyingParty(), s.RelyingParty()
 		phone := s.Client(`{"client_name":"Phone","token_endpoint_auth_method":"none","redirect_uris":["http://127.0.0.1/cb"],"gatehouse_skip_consent":true,"scope":"openid"}`)
 		type named struct{ name, parameter string }
 		browsers := map[string]*servertest.Browser{}
@@ -135,20 +135,20 @@ var openidRequests = []servertest.Requirement{
 		open("bob", "carol")
 		// alice once allowed the untrusted client, which still has an ID token of hers, and withdrew the consent.
 		once := s.Browser()
-		hint := s.Redeem(stranger, once.Code(stranger, "alice", "scope", "openid")).Text("id_token")
-		consent, err := s.Store.Consent(t.Context(), ids["alice"], stranger.ClientID)
+		hint := s.Redeem(other, once.Code(other, "alice", "scope", "openid")).Text("id_token")
+		consent, err := s.Store.Consent(t.Context(), ids["alice"], other.ClientID)
 		storagetest.Must(t, err)
 		storagetest.Must(t, s.OAuth.WithdrawConsent(t.Context(), ids["alice"], consent.ID))
 		s.Clock.Advance(time.Minute)
 		// The response by the number of users signed in: 0, 1, 2.
 		byCount := []string{"login_required", "consent_required", "account_selection_required"}
 		always := []string{"login_required", "login_required", "login_required"}
-		for _, client := range []clientInformation{stranger, phone} {
+		for _, client := range []clientInformation{other, phone} {
 			for what, want := range map[named][]string{
 				{"", ""}: byCount, {"alice", "login_hint"}: byCount, {"bob@example.com", "login_hint"}: byCount, {"nobody", "login_hint"}: byCount,
 				{"alice", "claims"}: always, {"bob", "claims"}: always, {"nobody", "claims"}: always, {"alice", "id_token_hint"}: always,
 			} {
-				if what.parameter == "id_token_hint" && client.ClientID != stranger.ClientID {
+				if what.parameter == "id_token_hint" && client.ClientID != other.ClientID {
 					continue // it has none
 				}
 				value := map[string]string{"login_hint": what.name, "claims": `{"id_token":{"sub":{"value":"` + ids[what.name] + `"}}}`, "id_token_hint": hint}[what.parameter]
@@ -217,15 +217,15 @@ var openidRequests = []servertest.Requirement{
 		b := s.Browser()
 		state := `<script>"'&=?#`
 		page := b.SignIn(b.Authorize(c, "scope", "openid", "response_mode", "form_post", "state", state), "alice")
-		answer := b.Decide(page, "approve")
-		fields := answer.Fields()
-		if answer.Status != 200 || answer.Header.Get("Location") != "" || fields.Get("state") != state || fields.Get("iss") != s.Issuer || !strings.Contains(answer.Body, `action="`+servertest.Callback+`"`) {
-			t.Fatalf("%d %s", answer.Status, answer.Body)
+		page = b.Decide(page, "approve")
+		fields := page.Fields()
+		if page.Status != 200 || page.Header.Get("Location") != "" || fields.Get("state") != state || fields.Get("iss") != s.Issuer || !strings.Contains(page.Body, `action="`+servertest.Callback+`"`) {
+			t.Fatalf("%d %s", page.Status, page.Body)
 		}
-		if strings.Contains(answer.Body, "<script>") || !strings.Contains(answer.Header.Get("Content-Security-Policy"), "script-src 'self'") || !strings.Contains(answer.Body, "<noscript>") || answer.Header.Get("Cache-Control") != "no-store" {
-			t.Errorf("%v %s", answer.Header, answer.Body)
+		if strings.Contains(page.Body, "<script>") || !strings.Contains(page.Header.Get("Content-Security-Policy"), "script-src 'self'") || !strings.Contains(page.Body, "<noscript>") || page.Header.Get("Cache-Control") != "no-store" {
+			t.Errorf("%v %s", page.Header, page.Body)
 		}
-		script := regexp.MustCompile(`/static/form_post\.[0-9a-f]{12}\.js`).FindString(answer.Body)
+		script := regexp.MustCompile(`/static/form_post\.[0-9a-f]{12}\.js`).FindString(page.Body)
 		if r := s.Get(script); r.Status != 200 || !strings.HasPrefix(r.Header.Get("Content-Type"), "text/javascript") {
 			t.Errorf("the script %s: %d", script, r.Status)
 		}
@@ -296,7 +296,7 @@ var openidRequests = []servertest.Requirement{
 			t.Errorf("without a form token: %d", p.Status)
 		}
 		if p := s.Browser().Open("/account/profile"); p.Status != http.StatusSeeOther {
-			t.Errorf("for nobody: %d", p.Status)
+			t.Errorf("for an unknown client: %d", p.Status)
 		}
 	}),
 	servertest.Req("C17", "OIDC Registration §2", "logo, policy and terms are shown at sign-in and consent; the logo is fetched by the server and must be an image", func(t *testing.T, s *servertest.Server) {
@@ -319,7 +319,7 @@ var openidRequests = []servertest.Requirement{
 			t.Errorf("%d %v", r.Status, r.Header)
 		}
 		s.Get("/logo/" + c.ClientID)
-		if n := host.Asked("/logo.png"); n != 1 {
+		if n := host.Requests("/logo.png"); n != 1 {
 			t.Errorf("it was fetched %d times", n)
 		}
 		for _, path := range []string{"/logo.svg", "/page", "/large", "/nothing"} {
@@ -328,8 +328,8 @@ var openidRequests = []servertest.Requirement{
 				t.Errorf("%s: %d %s", path, r.Status, r.Body)
 			}
 		}
-		if r := s.Get("/logo/nobody"); r.Status != 404 {
-			t.Errorf("of nobody: %d", r.Status)
+		if r := s.Get("/logo/unknown"); r.Status != 404 {
+			t.Errorf("of an unknown client: %d", r.Status)
 		}
 	}).With("GATEHOUSE_FETCH_ALLOW_HOSTS=127.0.0.1"),
 }

@@ -12,8 +12,8 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// TestHotPathsScanNoTable: PostgreSQL is told that its tables are tiny, which makes reading them whole look cheap, and yet no
-// request of the hot paths does so; or it would go on doing so when they have grown.
+// TestHotPathsScanNoTable: with statistics of tiny tables, for which a full scan looks cheap, no
+// request of the hot paths scans a table. Otherwise the plan would remain when they have grown.
 func TestHotPathsScanNoTable(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
@@ -110,8 +110,8 @@ func TestJobsScanNoTable(t *testing.T) {
 				WHERE schemaname = current_schema() AND `+where).Scan(&scans, &lookups, &which))
 			return scans, lookups, which
 		}
-		// The statistics of the server's one connection are told in the order of its statements, some time later. No job reads the
-		// consents: when they have one lookup more, all that was before it is told.
+		// The statistics of the only connection are reported in the order of its statements, with a delay. No job reads
+		// consents: after one more lookup there, everything before it is reported.
 		settled := func() (int64, string) {
 			_, before, _ := count("relname = 'consents'")
 			eventually(t, "the statistics are there", func() bool {
@@ -135,7 +135,7 @@ func TestJobsScanNoTable(t *testing.T) {
 	})
 }
 
-// TestStatementsOfEachOperation: what a request asks the database is a number that does not grow by accident.
+// TestStatementsOfEachOperation: the number of statements of a request does not grow by accident.
 func TestStatementsOfEachOperation(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
@@ -154,12 +154,12 @@ func TestStatementsOfEachOperation(t *testing.T) {
 		}{
 			{"client credentials", 0, 0, func() { s.ServiceToken(m) }, nil},
 			{"introspection of a service's token", 1, 1, func() { s.Active(m, serviceToken) }, nil},
-			{"introspection of a person's token", 1, 1, func() { s.Active(c, tokens.Text("access_token")) }, nil},
+			{"introspection of a user's token", 1, 1, func() { s.Active(c, tokens.Text("access_token")) }, nil},
 			{"authorize, signed in and allowed before", 3, 5, func() { code = b.Authorize(c).Location() }, nil},
 			{"exchange of the code", 1, 3, func() { s.Token(c, servertest.CodeForm(code, c)).OK(t) }, func() { code = b.Authorize(c).Location() }},
 			{"refresh", 1, 2, func() { tokens = s.Refresh(c, tokens.Text("refresh_token")).OK(t) }, nil},
 			{"revocation of an access token", 1, 2, func() { s.Post("/oauth2/revoke", m, url.Values{"token": {serviceToken}}).OK(t) }, func() { serviceToken = s.ServiceToken(m) }},
-			{"the key set", 0, 0, func() { s.Get("/.well-known/jwks.json").OK(t) }, nil},
+			{"the JWKS", 0, 0, func() { s.Get("/.well-known/jwks.json").OK(t) }, nil},
 		} {
 			want := op.postgres
 			if s.Store.Engine() == storage.SQLite {
@@ -175,7 +175,7 @@ func TestStatementsOfEachOperation(t *testing.T) {
 			}
 			count() // whatever is done once
 			n := count()
-			for range 20 { // a machine so busy that the changes were not read for a second has no use of its caches
+			for range 20 { // a host so busy that the changes were not read for a second has no use of its caches
 				if n == want {
 					break
 				}

@@ -37,8 +37,8 @@ func issueEverything(t *testing.T, s *servertest.Server, username string) issued
 	return i
 }
 
-// wantDead fails the test when anything from before is accepted.
-func (i issued) wantDead(t *testing.T) {
+// wantInvalid fails the test when anything from before is accepted.
+func (i issued) wantInvalid(t *testing.T) {
 	t.Helper()
 	if i.s.Active(i.app, i.tokens.Text("access_token")) {
 		t.Error("the access token of before is active again")
@@ -63,12 +63,12 @@ func TestEnablingUserRestoresNoTokens(t *testing.T) {
 		storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID, audit.Event{Type: audit.UserDisabled}))
 		storagetest.Must(t, s.Store.EnableUser(t.Context(), u.ID, audit.Event{Type: audit.UserEnabled}))
 
-		had.wantDead(t)
+		had.wantInvalid(t)
 		if p := had.browser.Open("/account"); p.Status == http.StatusOK {
 			t.Error("the session of before is live again")
 		}
 		if p := had.browser.Follow(had.browser.Open(had.pending)); !strings.Contains(p.URL, "/login") {
-			t.Errorf("the pending request went on to %s without a sign-in", p.URL)
+			t.Errorf("the pending request continued to %s without a sign-in", p.URL)
 		}
 		if n := storagetest.Count(t, s.Store, s.DB, "SELECT count(*) FROM browser_sessions WHERE ended_at IS NULL"); n != 0 {
 			t.Errorf("%d sessions have no ended_at", n)
@@ -86,7 +86,7 @@ func TestEnablingUserRestoresNoTokens(t *testing.T) {
 		if len(after) != 1 || after[0].ID == before[0].ID {
 			t.Errorf("sessions after the sign-in: %+v, want a new one", after)
 		}
-		had.wantDead(t)
+		had.wantInvalid(t)
 	})
 }
 
@@ -124,12 +124,12 @@ func TestEnablingClientRestoresNoTokens(t *testing.T) {
 			storagetest.Must(t, s.Store.DisableClient(t.Context(), id, audit.Event{Type: audit.ClientDisabled}))
 			storagetest.Must(t, s.Store.EnableClient(t.Context(), id, audit.Event{Type: audit.ClientEnabled}))
 		}
-		had.wantDead(t)
+		had.wantInvalid(t)
 		if s.Introspect(service, token).JSON["active"] == true || s.Introspect(introspector, token).JSON["active"] == true {
 			t.Error("the service's token of before is active again")
 		}
 		if p := had.browser.Follow(had.browser.Open(had.pending)); p.Status == http.StatusOK || strings.Contains(p.URL, "code=") {
-			t.Errorf("the pending request of before went on: %d %s", p.Status, p.URL)
+			t.Errorf("the earlier pending request continued: %d %s", p.Status, p.URL)
 		}
 		s.ServiceToken(service) // its secret is as before
 		if code := had.browser.Code(had.app, "alice"); code.Query().Get("code") == "" {

@@ -98,7 +98,7 @@ var refresh = []servertest.Requirement{
 			successors[r.Text("refresh_token")] = true
 		}
 		if len(won) != 50 || len(successors) != 1 {
-			t.Errorf("%d answers with %d successors, want 50 with 1", len(won), len(successors))
+			t.Errorf("%d responses with %d successors, want 50 with 1", len(won), len(successors))
 		}
 		s.Refresh(c, won[0].Text("refresh_token")).OK(t)
 	}),
@@ -253,10 +253,10 @@ var accessTokens = []servertest.Requirement{
 	servertest.Req("P63", "RFC 9068 §2.2", "every claim is present", func(t *testing.T, s *servertest.Server) {
 		u := s.User("alice")
 		c := s.App()
-		person := claims(t, s.Tokens(c, "alice").Text("access_token"))
+		userClaims := claims(t, s.Tokens(c, "alice").Text("access_token"))
 		m := s.Service("jobs")
 		serviceClaims := claims(t, s.ServiceToken(m))
-		for _, got := range []map[string]any{person, serviceClaims} {
+		for _, got := range []map[string]any{userClaims, serviceClaims} {
 			for _, name := range []string{"iss", "exp", "aud", "sub", "client_id", "iat", "jti", "scope"} {
 				if got[name] == nil || got[name] == "" {
 					t.Errorf("no %s in %v", name, got)
@@ -266,8 +266,8 @@ var accessTokens = []servertest.Requirement{
 				t.Errorf("iss is %v", got["iss"])
 			}
 		}
-		if person["sub"] != u.ID || person["auth_time"] == nil || person["acr"] == nil || person["amr"] == nil {
-			t.Errorf("a person's token: %v", person)
+		if userClaims["sub"] != u.ID || userClaims["auth_time"] == nil || userClaims["acr"] == nil || userClaims["amr"] == nil {
+			t.Errorf("a user's token: %v", userClaims)
 		}
 		if claims(t, s.ServiceToken(m))["jti"] == serviceClaims["jti"] {
 			t.Error("jti repeats")
@@ -298,7 +298,7 @@ var accessTokens = []servertest.Requirement{
 			storagetest.Must(t, s.Store.CreateResource(t.Context(), r, storagetest.Event("resource")))
 		}
 		m := s.Service("read write plain")
-		for _, bad := range []string{"https://nobody.example", "https://api.example#f", "/api", "api", "https://other.example", "https://API.example"} {
+		for _, bad := range []string{"https://unknown.example", "https://api.example#f", "/api", "api", "https://other.example", "https://API.example"} {
 			s.Token(m, with(clientCredentialsForm, "resource", bad)).Want(t, 400, "invalid_target")
 		}
 		one := s.Token(m, with(clientCredentialsForm, "resource", "https://api.example")).OK(t)
@@ -325,7 +325,7 @@ var accessTokens = []servertest.Requirement{
 		}
 		s.Refresh(c, tokens.Text("refresh_token"), "resource", "https://files.example").Want(t, 400, "invalid_target")
 		s.Refresh(c, tokens.Text("refresh_token"), "resource", "https://api.example").OK(t)
-		b.Authorize(c, "resource", "https://nobody.example").WantRedirectError(t, s, "invalid_target")
+		b.Authorize(c, "resource", "https://unknown.example").WantRedirectError(t, s, "invalid_target")
 		// Fosite's own parameter means nothing.
 		if got := claims(t, s.Token(own, with(clientCredentialsForm, "audience", "https://evil.example")).OK(t).Text("access_token"))["aud"]; got != "urn:example:own" {
 			t.Errorf("audience parameter: aud %v", got)
@@ -350,8 +350,8 @@ var accessTokens = []servertest.Requirement{
 				t.Errorf("%s is active", name)
 			}
 		}
-		stranger := servertest.Start(t, storagetest.URL(t, s.Store.Engine()), servertest.Options{Issuer: s.Issuer, Clock: s.Clock, OwnKeys: true})
-		if s.Active(c, stranger.ServiceToken(stranger.Service("jobs"))) {
+		foreign := servertest.Start(t, storagetest.URL(t, s.Store.Engine()), servertest.Options{Issuer: s.Issuer, Clock: s.Clock, OwnKeys: true})
+		if s.Active(c, foreign.ServiceToken(foreign.Service("jobs"))) {
 			t.Error("a token signed by another server's key is active")
 		}
 		if !s.Active(c, token) {

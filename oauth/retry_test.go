@@ -64,7 +64,7 @@ func TestRefreshRetryAfterFailoverReturnsSameSuccessor(t *testing.T) {
 			if waits {
 				eventually(t, "the process notices the end", func() bool { return s.Store.Stats().DatabaseUp })
 			}
-			eventually(t, "it answers again", func() bool { return s.Get("/readyz").Status == http.StatusOK })
+			eventually(t, "it is ready again", func() bool { return s.Get("/readyz").Status == http.StatusOK })
 			processes := []*servertest.Server{s}
 			if waits {
 				processes = append(processes, other) // it reads of the outage in the database
@@ -75,7 +75,7 @@ func TestRefreshRetryAfterFailoverReturnsSameSuccessor(t *testing.T) {
 	})
 }
 
-// wantRetryDetail fails unless the audit log says why a retry was answered.
+// wantRetryDetail fails unless the audit log has the reason why a retry succeeded.
 func wantRetryDetail(t *testing.T, s *servertest.Server, outage time.Duration) {
 	t.Helper()
 	eventually(t, "the retry is in the audit log", func() bool {
@@ -106,14 +106,14 @@ func TestRefreshRetryAfterRestartReturnsSameSuccessor(t *testing.T) {
 		c := s.App()
 		lost := s.Tokens(c, "alice").Text("refresh_token")
 		s.Refresh(c, lost).OK(t)
-		kept := s.Tokens(c, "alice").Text("refresh_token")
-		two := s.Refresh(c, kept).OK(t).Text("refresh_token")
+		presented := s.Tokens(c, "alice").Text("refresh_token")
+		two := s.Refresh(c, presented).OK(t).Text("refresh_token")
 		s.Refresh(c, two).OK(t)
 		storagetest.Must(t, s.Store.Close(t.Context()))
 		s.Clock.Advance(5 * time.Minute)
 		again := s.Another()
 		wantSameSuccessor(t, c, lost, again, again.Another())
-		again.Refresh(c, kept).Want(t, 400, "invalid_grant") // two generations old: an outage excuses nothing
+		again.Refresh(c, presented).Want(t, 400, "invalid_grant") // two generations old: an outage excuses nothing
 		if again.Counted(audit.RefreshReused) != 1 {
 			t.Error("a replay two generations old was not noticed")
 		}

@@ -189,7 +189,7 @@ var assertions = []servertest.Requirement{
 		for range 3 {
 			tokenByAssertion(s, first.Sign(t, assertionClaims(s, c), nil)).OK(t)
 		}
-		if n := host.Asked("/jwks"); n != 1 {
+		if n := host.Requests("/jwks"); n != 1 {
 			t.Errorf("fetched %d times", n)
 		}
 		host.Serve("/jwks", "application/json", servertest.JWKS(t, second))
@@ -199,7 +199,7 @@ var assertions = []servertest.Requirement{
 		for range 5 { // unknown key IDs do not cause repeated fetches
 			tokenByAssertion(s, servertest.ClientKey{Private: first.Private, ID: "guess", Alg: jwt.RS256}.Sign(t, assertionClaims(s, c), nil)).Want(t, 401, "invalid_client")
 		}
-		if n := host.Asked("/jwks"); n > 3 {
+		if n := host.Requests("/jwks"); n > 3 {
 			t.Errorf("fetched %d times", n)
 		}
 		host.Serve("/jwks", "application/json", `{"keys":"x"}`)

@@ -352,7 +352,7 @@ var registration = []servertest.Requirement{
 			// A host name is only checked when it is resolved: for an assertion, this server would fetch the JWKS.
 			tokenByAssertion(s, key.Sign(t, assertionClaims(s, clientOf(r)), nil)).Want(t, 401, "invalid_client")
 		}
-		if host.Asked("/jwks") != 0 {
+		if host.Requests("/jwks") != 0 {
 			t.Error("a private URL was fetched")
 		}
 	}).With(openRegistration), servertest.Req("R9", "CVE-2019-8400, CVE-2026-33525", "client metadata is escaped on every page", func(t *testing.T, s *servertest.Server) {

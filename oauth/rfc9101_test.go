@@ -24,7 +24,7 @@ func objectClaims(s *servertest.Server, c clientInformation, changes ...any) map
 	return changed(claims, changes)
 }
 
-// withObject opens the authorization endpoint with parameters that stand beside the object.
+// withObject opens the authorization endpoint with parameters outside the object.
 func withObject(b *servertest.Browser, outside ...string) servertest.Page {
 	v := url.Values{}
 	for i := 0; i+1 < len(outside); i += 2 {
@@ -53,7 +53,7 @@ var requestObjects = []servertest.Requirement{
 	}),
 	servertest.Req("J2", "RFC 9101 §6.1, §6.2, §10.8; CVE-2026-9793", "an object that is unsigned, signed by another or about another is invalid_request_object", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
-		key, stranger := clientKey(t, jwt.RS256, "1"), clientKey(t, jwt.RS256, "1")
+		key, foreign := clientKey(t, jwt.RS256, "1"), clientKey(t, jwt.RS256, "1")
 		c, other := s.RelyingParty(`"jwks":`+servertest.JWKS(t, key)), s.RelyingParty(`"jwks":`+servertest.JWKS(t, key))
 		pinned := s.RelyingParty(`"jwks":`+servertest.JWKS(t, key), `"request_object_signing_alg":"ES256"`)
 		keyless := s.RelyingParty()
@@ -65,7 +65,7 @@ var requestObjects = []servertest.Requirement{
 			c      clientInformation
 			object string
 		}{
-			"alg none": {c, forge(t, good, map[string]any{"alg": "none"}, nil)}, "a stranger's key": {c, stranger.Sign(t, objectClaims(s, c), nil)}, "flipped": {c, flipped(good)}, "garbage": {c, "x"},
+			"alg none": {c, forge(t, good, map[string]any{"alg": "none"}, nil)}, "a foreign key": {c, foreign.Sign(t, objectClaims(s, c), nil)}, "flipped": {c, flipped(good)}, "garbage": {c, "x"},
 			"another client's": {other, good}, "no client_id": {c, key.Sign(t, objectClaims(s, c, "client_id", nil), nil)}, "another iss": {c, key.Sign(t, objectClaims(s, c, "iss", "x"), nil)},
 			"another aud": {c, key.Sign(t, objectClaims(s, c, "aud", "https://evil.example"), nil)}, "sub is the client": {c, key.Sign(t, objectClaims(s, c, "sub", c.ClientID), nil)},
 			"a client assertion": {c, key.Sign(t, assertionClaims(s, c), nil)}, "our ID token": {c, idToken}, "expired": {c, key.Sign(t, objectClaims(s, c, "exp", now-31), nil)}, "not yet": {c, key.Sign(t, objectClaims(s, c, "nbf", now+120), nil)},
@@ -79,7 +79,7 @@ var requestObjects = []servertest.Requirement{
 				t.Fatalf("it was: %s", name)
 			}
 		}
-		// Where to tell it is not in doubt only if the redirect URI is registered.
+		// The error can be returned only to a registered redirect URI.
 		withObject(b, "client_id", c.ClientID, "request", "x", "redirect_uri", "https://evil.example/").WantErrorPage(t, http.StatusBadRequest)
 		withObject(b, "request", good).WantErrorPage(t, http.StatusBadRequest)
 		withObject(b, "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c, "redirect_uri", "https://evil.example/"), nil)).WantErrorPage(t, http.StatusBadRequest)
@@ -105,21 +105,21 @@ var requestObjects = []servertest.Requirement{
 		b := s.Browser()
 		to := b.Decide(b.SignIn(withObject(b, "client_id", c.ClientID, "response_type", "code", "scope", "openid", "request_uri", host.URL+"/object#GkurKxf5T0Y-mnPFCHqWOMiZi4VS138cQO_V7PZHAdM"), "alice"), "approve").Location()
 		s.IDToken(c, s.Redeem(c, to))
-		ask := func(uri string) servertest.Page {
+		open := func(uri string) servertest.Page {
 			return withObject(b, "client_id", c.ClientID, "redirect_uri", servertest.Callback, "state", "the state", "response_type", "code", "request_uri", uri)
 		}
 		for _, uri := range []string{host.URL + "/unregistered", host.URL + "/object/", "https://evil.example/r", "file:///etc/passwd", "urn:ietf:params:oauth:request_uri:x", host.URL + "/moved", host.URL + "/large"} {
-			ask(uri).WantRedirectError(t, s, "invalid_request_uri")
+			open(uri).WantRedirectError(t, s, "invalid_request_uri")
 		}
-		ask(host.URL+"/none").WantRedirectError(t, s, "invalid_request_object")
+		open(host.URL+"/none").WantRedirectError(t, s, "invalid_request_object")
 		for i := range 20 {
-			ask(host.URL + "/object#" + strings.Repeat("x", i))
+			open(host.URL + "/object#" + strings.Repeat("x", i))
 		}
-		if n := host.Asked("/object"); n != 1 {
-			t.Errorf("fragments made it ask %d times", n)
+		if n := host.Requests("/object"); n != 1 {
+			t.Errorf("fragments made it open %d times", n)
 		}
-		if host.Asked("/unregistered") != 0 {
-			t.Error("an address that nobody registered was fetched")
+		if host.Requests("/unregistered") != 0 {
+			t.Error("an unregistered URL was fetched")
 		}
 	}).With(loopbackHosts),
 	servertest.Req("J4", "RFC 9101 §4", "an object that expires while the user signs in was valid when the request arrived", func(t *testing.T, s *servertest.Server) {

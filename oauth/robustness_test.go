@@ -115,13 +115,13 @@ var robustness = []servertest.Requirement{
 		b := s.Browser()
 		b.SignIn(b.Open("/login"), "alice")
 		if to := b.Authorize(c).Location(); to.Query().Get("code") == "" {
-			t.Fatalf("it was asked: %s", to)
+			t.Fatalf("it prompted: %s", to)
 		}
 		_, _, err := s.OAuth.Clients.Update(t.Context(), c.ClientID, []byte(`{"gatehouse_skip_consent":false}`))
 		storagetest.Must(t, err)
 		for _, scope := range []string{"read write", " "} {
 			if p := b.Authorize(c, "scope", scope); !strings.Contains(p.URL, "/consent") {
-				t.Errorf("scope %q: not asked: %s", scope, p.Header.Get("Location"))
+				t.Errorf("scope %q: not prompted: %s", scope, p.Header.Get("Location"))
 			}
 		}
 	}),

@@ -89,7 +89,7 @@ var codes = []servertest.Requirement{
 		broken.ClientSecret = other.ClientSecret
 		s.Token(broken, servertest.CodeForm(to, c)).Want(t, 401, "invalid_client")
 		if !s.Active(c, first.Text("access_token")) {
-			t.Error("a stranger killed the token")
+			t.Error("a foreign client revoked the token")
 		}
 	}),
 	servertest.Req("P33", "RFC 6749 §4.1.2, two processes", "of 50 concurrent redemptions on two processes one succeeds, and its tokens are revoked afterwards", func(t *testing.T, s *servertest.Server) {
@@ -102,7 +102,7 @@ var codes = []servertest.Requirement{
 			t.Fatalf("%d winners, want 1", len(won))
 		}
 		if s.Active(c, won[0].Text("access_token")) || nodes[1].Active(c, won[0].Text("refresh_token")) {
-			t.Error("the winner's tokens are alive although 49 replays were seen")
+			t.Error("the winner's tokens are active although 49 replays were seen")
 		}
 	}),
 	servertest.Req("P34", "RFC 6749 §4.1.2", "an expired code is invalid_grant", func(t *testing.T, s *servertest.Server) {
@@ -146,7 +146,7 @@ var codes = []servertest.Requirement{
 	}),
 }
 
-// endings are the ways in which everything a person allowed a client comes to an end.
+// endings are the actions that end everything a user allowed a client.
 func endings(s *servertest.Server) map[string]func(t *testing.T, u storage.User, c client.Information, b *servertest.Browser) {
 	e := storagetest.Event("ending")
 	return map[string]func(t *testing.T, u storage.User, c client.Information, b *servertest.Browser){
@@ -202,7 +202,7 @@ func wantEvent(t *testing.T, s *servertest.Server, event string) {
 	}
 }
 
-// parallel runs n requests at once and returns those that succeeded; every other must be invalid_grant.
+// parallel runs n requests concurrently and returns those that succeeded; every other must be invalid_grant.
 func parallel(t *testing.T, n int, request func(i int) servertest.Response) []servertest.Response {
 	t.Helper()
 	var mu sync.Mutex
@@ -363,7 +363,7 @@ var tokenEndpoint = []servertest.Requirement{
 			t.Error("a public client got a client credentials token")
 		}
 		if strings.Count(c.ClientID, "-") == 4 {
-			t.Errorf("client_id %s could be a person's sub", c.ClientID)
+			t.Errorf("client_id %s could be a user's sub", c.ClientID)
 		}
 		if _, _, err := s.OAuth.Clients.Create(t.Context(), client.Metadata{TokenEndpointAuthMethod: "none", GrantTypes: client.List{"client_credentials"}}); err == nil {
 			t.Error("a public client was registered for client_credentials")
@@ -399,7 +399,7 @@ var tokenEndpoint = []servertest.Requirement{
 		}
 		s.Token(c, clientCredentialsForm).OK(t)
 		s.Clock.Advance(time.Minute)
-		s.Token(wrong, clientCredentialsForm).Want(t, 429, "rate_limited") // the wait doubles for who goes on
+		s.Token(wrong, clientCredentialsForm).Want(t, 429, "rate_limited") // exponential backoff for further failures
 		s.Clock.Advance(20 * time.Minute)
 		s.Token(wrong, clientCredentialsForm).Want(t, 401, "invalid_client")
 		for i := range 80 { // many names from one network

@@ -157,8 +157,8 @@ func (h *Host) Redirect(path, to string) {
 	h.docs[path] = Document{Location: to}
 }
 
-// Asked is how often a path was asked for.
-func (h *Host) Asked(path string) int {
+// Requests returns the number of requests for a path.
+func (h *Host) Requests(path string) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.asked[path]
