@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse/keyed"
 	"gatehouse/storage"
 )
 
@@ -85,13 +86,13 @@ const (
 type Device struct {
 	nonce string
 	marks []string
-	mac   func(message string) string
+	mac   func(parts ...string) string
 }
 
 // Device returns the device cookie of the browser.
 func (p *Users) Device(r *http.Request) Device {
-	d := Device{mac: func(message string) string {
-		return base64.RawURLEncoding.EncodeToString(mac(p.store.Vault.Key(deviceKey), message)[:18])
+	d := Device{mac: func(parts ...string) string {
+		return base64.RawURLEncoding.EncodeToString(keyed.MAC(p.store.Vault.Key(deviceKey), parts...)[:18])
 	}}
 	if parts := strings.Split(p.cookieValue(r, deviceCookie), "."); len(parts) > 1 && len(parts) <= maxDeviceUsers+1 &&
 		len(parts[0]) == 43 {
@@ -100,17 +101,10 @@ func (p *Users) Device(r *http.Request) Device {
 	return d
 }
 
-// mac returns the HMAC-SHA-256 of a message.
-func mac(key []byte, message string) []byte {
-	h := hmac.New(sha256.New, key)
-	h.Write([]byte(message))
-	return h.Sum(nil)
-}
-
 // mark returns the cookie value of a user. It depends on the user's epoch, so that browsers from before the user was
 // disabled or got a new password are unknown.
 func (d Device) mark(u storage.User) string {
-	return d.mac(d.nonce + "\x00" + u.ID + "\x00" + strconv.FormatInt(u.Epoch, 10))
+	return d.mac(d.nonce, u.ID, strconv.FormatInt(u.Epoch, 10))
 }
 
 // HasSignedIn reports whether the user signed in with this browser before, in the user's current epoch.

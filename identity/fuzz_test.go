@@ -52,7 +52,7 @@ func FuzzDeviceCookie(f *testing.F) {
 		r := &http.Request{Header: http.Header{}}
 		r.AddCookie(&http.Cookie{Name: "gatehouse_device", Value: value})
 		d := p.Device(r)
-		d.mac = func(message string) string { return "the mac of " + message }
+		d.mac = func(parts ...string) string { return "the mac of " + strings.Join(parts, ".") }
 		if d.HasSignedIn(storage.User{ID: "somebody", Epoch: 1}) {
 			t.Errorf("%q knows somebody", value)
 		}

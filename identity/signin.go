@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse/keyed"
 	"gatehouse/storage"
 	"gatehouse/storage/audit"
 	"gatehouse/storage/reqevent"
@@ -131,9 +132,9 @@ func (p *Users) attempt(ctx context.Context, typed string, user storage.User, de
 	key := p.store.Vault.Key(signInKey)
 	origin := signInNetwork(reqevent.From(ctx).Address)
 	count := func(account, from string, limit storage.SignInLimit) storage.SignInCount {
-		c := storage.SignInCount{Account: mac(key, account), Network: "*", Limit: limit}
+		c := storage.SignInCount{Account: keyed.MAC(key, account), Network: "*", Limit: limit}
 		if from != "*" { // hashed, because it is only compared, like the account
-			c.Network = base64.RawURLEncoding.EncodeToString(mac(key, "network\x00"+account+"\x00"+from)[:16])
+			c.Network = base64.RawURLEncoding.EncodeToString(keyed.MAC(key, "network", account, from)[:16])
 		}
 		return c
 	}

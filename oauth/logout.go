@@ -2,9 +2,6 @@ package oauth
 
 import (
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"net/url"
@@ -12,6 +9,7 @@ import (
 	"time"
 
 	"gatehouse/identity"
+	"gatehouse/keyed"
 	"gatehouse/oauth/claims"
 	"gatehouse/oauth/client"
 	"gatehouse/oauth/jwt"
@@ -150,15 +148,11 @@ func (s *Server) SealLogoutRequest(form url.Values) (string, error) {
 	if len(plain) > 16<<10 {
 		return "", protocol.NewError(protocol.InvalidRequest, "The request is larger than 16 KiB.")
 	}
-	aead, err := s.logoutCipher()
+	sealed, err := keyed.Seal(s.logoutKey, plain, "")
 	if err != nil {
 		return "", err
 	}
-	nonce := make([]byte, aead.NonceSize())
-	if _, err := rand.Read(nonce); err != nil {
-		return "", err
-	}
-	return base64url(aead.Seal(nonce, nonce, plain, nil)), nil
+	return base64url(sealed), nil
 }
 
 // OpenLogoutRequest returns the request that SealLogoutRequest sealed. A *protocol.Error means that it is damaged or has
@@ -169,15 +163,7 @@ func (s *Server) OpenLogoutRequest(sealed string) (url.Values, error) {
 	if err != nil {
 		return nil, refuse
 	}
-	aead, err := s.logoutCipher()
-	if err != nil {
-		return nil, err
-	}
-	n := aead.NonceSize()
-	if len(raw) < n {
-		return nil, refuse
-	}
-	plain, err := aead.Open(nil, raw[:n], raw[n:], nil)
+	plain, err := keyed.Open(s.logoutKey, raw, "")
 	if err != nil {
 		return nil, refuse
 	}
@@ -186,14 +172,6 @@ func (s *Server) OpenLogoutRequest(sealed string) (url.Values, error) {
 		return nil, refuse
 	}
 	return request.Form, nil
-}
-
-func (s *Server) logoutCipher() (cipher.AEAD, error) {
-	block, err := aes.NewCipher(s.logoutKey)
-	if err != nil {
-		return nil, err
-	}
-	return cipher.NewGCM(block)
 }
 
 // InitiateLoginURL returns the URL at which a client starts a sign-in (OIDC Core §4), or "" when it does not support that.

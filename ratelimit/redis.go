@@ -2,8 +2,6 @@ package ratelimit
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
 	"errors"
@@ -13,6 +11,8 @@ import (
 	"time"
 
 	"github.com/gomodule/redigo/redis"
+
+	"gatehouse/keyed"
 )
 
 const (
@@ -115,9 +115,7 @@ func (r *redisCounters) scriptArgs(rates map[string]rate, peek bool, counts []Co
 // redisKey returns the key in Redis. It is an HMAC, because IP addresses can be recovered from plain hashes by brute
 // force.
 func (r *redisCounters) redisKey(c Count) string {
-	h := hmac.New(sha256.New, r.key)
-	h.Write([]byte(c.Key))
-	return "gatehouse:limit:" + c.Limit + ":" + hex.EncodeToString(h.Sum(nil)[:16])
+	return "gatehouse:limit:" + c.Limit + ":" + hex.EncodeToString(keyed.MAC(r.key, c.Key)[:16])
 }
 
 func (r *redisCounters) runScript(ctx context.Context, keys int, args []any) (reply []int64, err error) {

@@ -1,12 +1,10 @@
 package grant
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/hkdf"
-	"crypto/rand"
 	"crypto/sha256"
-	"errors"
+
+	"gatehouse/keyed"
 )
 
 // Successors seals the successor of a rotated refresh token for a retry. The key is derived from the rotated token and
@@ -14,38 +12,22 @@ import (
 type Successors []byte
 
 func (s Successors) seal(token, grantID, successor string) ([]byte, error) {
-	aead, err := s.cipher(token, grantID)
+	key, err := s.key(token, grantID)
 	if err != nil {
 		return nil, err
 	}
-	nonce := make([]byte, aead.NonceSize())
-	if _, err := rand.Read(nonce); err != nil {
-		return nil, err
-	}
-	return aead.Seal(nonce, nonce, []byte(successor), nil), nil
+	return keyed.Seal(key, []byte(successor), "")
 }
 
 func (s Successors) open(token, grantID string, sealed []byte) (string, error) {
-	aead, err := s.cipher(token, grantID)
+	key, err := s.key(token, grantID)
 	if err != nil {
 		return "", err
 	}
-	n := aead.NonceSize()
-	if len(sealed) < n {
-		return "", errors.New("sealed successor is damaged")
-	}
-	successor, err := aead.Open(nil, sealed[:n], sealed[n:], nil)
+	successor, err := keyed.Open(key, sealed, "")
 	return string(successor), err
 }
 
-func (s Successors) cipher(token, grantID string) (cipher.AEAD, error) {
-	key, err := hkdf.Key(sha256.New, []byte(token), s, grantID, 32)
-	if err != nil {
-		return nil, err
-	}
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, err
-	}
-	return cipher.NewGCM(block)
+func (s Successors) key(token, grantID string) ([]byte, error) {
+	return hkdf.Key(sha256.New, []byte(token), s, grantID, 32)
 }

@@ -2,18 +2,16 @@ package page
 
 import (
 	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/hex"
 	"net/url"
-	"strings"
+
+	"gatehouse/keyed"
 )
 
 // FormToken returns the token that binds a form to its action and to the session that it was shown to, so that another
-// site cannot make a browser submit it, or submit it for another action (RFC 9700 §4.7). No part has a NUL.
+// site cannot make a browser submit it, or submit it for another action (RFC 9700 §4.7).
 func (p *Renderer) FormToken(parts ...string) string {
-	mac := hmac.New(sha256.New, p.formKey)
-	mac.Write([]byte(strings.Join(parts, "\x00")))
-	return hex.EncodeToString(mac.Sum(nil)[:16])
+	return hex.EncodeToString(keyed.MAC(p.formKey, parts...)[:16])
 }
 
 // HasFormToken reports whether a submitted form has the token of these parts.
