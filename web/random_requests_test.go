@@ -18,114 +18,128 @@ import (
 	"gatehouse/web"
 )
 
-// stranger makes up requests: mostly right, with something wrong in them. The same seed makes the same requests.
-type stranger struct {
+// requestGenerator generates requests that are mostly valid, with an invalid part. A seed always gives the same
+// requests.
+type requestGenerator struct {
 	*rand.Rand
 
 	s        *servertest.Server
 	app      client.Information
-	machine  client.Information
+	service  client.Information
 	browser  *servertest.Browser
-	words    []string
+	values   []string
 	patterns []string
 }
 
-// oddities are what has broken servers before.
-var oddities = []string{
-	"", " ", "\x00", "%00", "%", "%zz", "\xff\xfe", "'", `"`, "' OR 1=1 --", `{"`, "[]", "{}", "null", "NaN", "-1", "0", "99999999999999999999", "1e400", "../../etc/passwd",
-	"<script>alert(1)</script>", "javascript:alert(1)", "https://evil.example/", "//evil.example", "\r\nX-Injected: 1", "${jndi:ldap://x}", "{{7*7}}", "🦉", "\u202egnp", "İ",
-	"a.b.c", "..", "eyJhbGciOiJub25lIn0.e30.", strings.Repeat("A", 5000), strings.Repeat("a.", 2000), "gate_rt_live_", "gate_ac_live_0000000000000000000000000000000000000000000000000", "urn:x", "openid openid", "scope\tscope",
+// malformedValues are values that have broken servers before.
+var malformedValues = []string{
+	"", " ", "\x00", "%00", "%", "%zz", "\xff\xfe", "'", `"`, "' OR 1=1 --", `{"`, "[]", "{}", "null", "NaN", "-1", "0",
+	"99999999999999999999", "1e400", "../../etc/passwd",
+	"<script>alert(1)</script>", "javascript:alert(1)", "https://evil.example/", "//evil.example", "\r\nX-Injected: 1",
+	"${jndi:ldap://x}", "{{7*7}}", "🦉", "\u202egnp", "İ",
+	"a.b.c", "..", "eyJhbGciOiJub25lIn0.e30.", strings.Repeat("A", 5000), strings.Repeat("a.", 2000), "gate_rt_live_",
+	"gate_ac_live_0000000000000000000000000000000000000000000000000", "urn:x", "openid openid", "scope\tscope",
 }
 
 var fields = []string{
-	"grant_type", "client_id", "client_secret", "code", "code_verifier", "redirect_uri", "refresh_token", "scope", "resource", "token", "token_type_hint", "client_assertion",
-	"client_assertion_type", "response_type", "response_mode", "state", "nonce", "prompt", "max_age", "claims", "request", "request_uri", "id_token_hint", "login_hint", "ui_locales", "acr_values",
-	"code_challenge", "code_challenge_method", "registration", "username", "password", "form_token", "decision", "post_logout_redirect_uri", "logout_hint", "sid", "name", "email", "website", "birthdate", "constructor", "__proto__",
+	"grant_type", "client_id", "client_secret", "code", "code_verifier", "redirect_uri", "refresh_token", "scope",
+	"resource", "token", "token_type_hint", "client_assertion",
+	"client_assertion_type", "response_type", "response_mode", "state", "nonce", "prompt", "max_age", "claims",
+	"request", "request_uri", "id_token_hint", "login_hint", "ui_locales", "acr_values",
+	"code_challenge", "code_challenge_method", "registration", "username", "password", "form_token", "decision",
+	"post_logout_redirect_uri", "logout_hint", "sid", "name", "email", "website", "birthdate", "constructor",
+	"__proto__",
 }
 
-func (f *stranger) pick(list []string) string { return list[f.IntN(len(list))] }
+func (g *requestGenerator) pick(list []string) string { return list[g.IntN(len(list))] }
 
-func (f *stranger) value() string {
-	switch f.IntN(4) {
+func (g *requestGenerator) value() string {
+	switch g.IntN(4) {
 	case 0:
-		return f.pick(oddities)
-	case 1: // something of ours, damaged
-		w := []byte(f.pick(f.words))
+		return g.pick(malformedValues)
+	case 1: // a valid value, damaged
+		w := []byte(g.pick(g.values))
 		if len(w) > 0 {
-			w[f.IntN(len(w))] ^= byte(1 + f.IntN(255))
+			w[g.IntN(len(w))] ^= byte(1 + g.IntN(255))
 		}
 		return string(w)
 	}
-	return f.pick(f.words)
+	return g.pick(g.values)
 }
 
-func (f *stranger) form() url.Values {
+func (g *requestGenerator) form() url.Values {
 	out := url.Values{}
-	for range f.IntN(8) {
-		out.Add(f.pick(fields), f.value())
+	for range g.IntN(8) {
+		out.Add(g.pick(fields), g.value())
 	}
 	return out
 }
 
-// request is the next one.
-func (f *stranger) request() *http.Request {
-	method, path, found := strings.Cut(f.pick(f.patterns), " ")
+// request returns the next request.
+func (g *requestGenerator) request() *http.Request {
+	method, path, found := strings.Cut(g.pick(g.patterns), " ")
 	if !found {
-		method, path = f.pick([]string{"GET", "POST", "POST", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"}), method
+		method, path = g.pick([]string{"GET", "POST", "POST", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"}), method
 	}
-	if f.IntN(20) == 0 {
-		method = f.pick([]string{"GET", "POST", "PATCH", "TRACE", "BREW"})
+	if g.IntN(20) == 0 {
+		method = g.pick([]string{"GET", "POST", "PATCH", "TRACE", "BREW"})
 	}
-	path = strings.NewReplacer("{id}", url.PathEscape(f.value()), "{file}", url.PathEscape(f.value()), "{$}", "").Replace(path)
-	if f.IntN(3) == 0 || method == "GET" {
-		path += "?" + f.form().Encode()
-		if f.IntN(10) == 0 {
-			path += "&" + f.pick([]string{"%", "a=%zz", ";", "&&&", "=", "scope=a&scope=b"})
+	id, file := url.PathEscape(g.value()), url.PathEscape(g.value())
+	path = strings.NewReplacer("{id}", id, "{file}", file, "{$}", "").Replace(path)
+	if g.IntN(3) == 0 || method == "GET" {
+		path += "?" + g.form().Encode()
+		if g.IntN(10) == 0 {
+			path += "&" + g.pick([]string{"%", "a=%zz", ";", "&&&", "=", "scope=a&scope=b"})
 		}
 	}
 	var body io.Reader
 	kind := "application/x-www-form-urlencoded"
 	if method != "GET" && method != "HEAD" {
-		text := f.form().Encode()
-		switch f.IntN(8) {
+		text := g.form().Encode()
+		switch g.IntN(8) {
 		case 0:
-			kind, text = "application/json", fmt.Sprintf(`{"redirect_uris":[%q],%q:%q,"scope":%q}`, f.value(), f.pick(fields), f.value(), f.value())
+			kind = "application/json"
+			text = fmt.Sprintf(`{"redirect_uris":[%q],%q:%q,"scope":%q}`, g.value(), g.pick(fields), g.value(), g.value())
 		case 1:
-			kind, text = f.pick([]string{"", "text/plain", "multipart/form-data", "application/json; charset=x", "\x01"}), f.value()
+			kind = g.pick([]string{"", "text/plain", "multipart/form-data", "application/json; charset=x", "\x01"})
+			text = g.value()
 		case 2:
-			text += f.pick([]string{"&", "%", "&a=%f", "\x00"})
+			text += g.pick([]string{"&", "%", "&a=%f", "\x00"})
 		}
 		body = strings.NewReader(text)
 	}
-	req, err := http.NewRequest(method, f.s.URL+path, body)
+	req, err := http.NewRequest(method, g.s.URL+path, body)
 	if err != nil {
 		return nil
 	}
 	if kind != "" && !strings.Contains(kind, "\x01") {
 		req.Header.Set("Content-Type", kind)
 	}
-	switch f.IntN(6) {
+	switch g.IntN(6) {
 	case 0:
-		req.SetBasicAuth(url.QueryEscape(f.app.ClientID), url.QueryEscape(f.app.ClientSecret))
+		req.SetBasicAuth(url.QueryEscape(g.app.ClientID), url.QueryEscape(g.app.ClientSecret))
 	case 1:
-		req.SetBasicAuth(f.machine.ClientID, f.machine.ClientSecret)
+		req.SetBasicAuth(g.service.ClientID, g.service.ClientSecret)
 	case 2:
-		req.Header.Set("Authorization", f.pick([]string{"Basic ", "Bearer ", "DPoP ", ""})+strings.Map(printable, f.value()))
+		scheme := g.pick([]string{"Basic ", "Bearer ", "DPoP ", ""})
+		req.Header.Set("Authorization", scheme+strings.Map(printable, g.value()))
 	}
-	if f.IntN(2) == 0 {
-		req.Header.Set("Origin", f.pick([]string{f.s.Issuer, "https://evil.example", "null"}))
+	if g.IntN(2) == 0 {
+		req.Header.Set("Origin", g.pick([]string{g.s.Issuer, "https://evil.example", "null"}))
 	}
-	if f.IntN(2) == 0 {
-		for _, c := range f.browser.Cookies() {
-			if f.IntN(5) == 0 {
-				c.Value = strings.Map(printable, f.value())
+	if g.IntN(2) == 0 {
+		for _, c := range g.browser.Cookies() {
+			if g.IntN(5) == 0 {
+				c.Value = strings.Map(printable, g.value())
 			}
 			req.AddCookie(c)
 		}
 	}
-	for _, name := range []string{"X-Forwarded-For", "X-Forwarded-Host", "If-None-Match", "Accept-Language", "Traceparent", "User-Agent"} {
-		if f.IntN(6) == 0 {
-			req.Header.Set(name, strings.Map(printable, f.value()))
+	for _, name := range []string{
+		"X-Forwarded-For", "X-Forwarded-Host", "If-None-Match", "Accept-Language", "Traceparent", "User-Agent",
+	} {
+		if g.IntN(6) == 0 {
+			req.Header.Set(name, strings.Map(printable, g.value()))
 		}
 	}
 	return req
@@ -138,11 +152,13 @@ func printable(r rune) rune {
 	return r
 }
 
-// insides must not be told to anybody. They are whole words: a form token has any three letters sooner or later.
-var insides = regexp.MustCompile(`\bgoroutine \d|\bruntime error\b|\.go:\d|\bgorm\b|\bSQLSTATE\b|\bsqlite\b|\bSQL logic\b|\bsyntax error\b|\bpgx\b|\bfosite\b|\bpanic\b|\bnil pointer\b|BEGIN EC|\$argon2|\bconstraint failed\b`)
+// internals matches what no response may contain. It matches whole words, because a random token has any three letters
+// sooner or later.
+var internals = regexp.MustCompile(`\bgoroutine \d|\bruntime error\b|\.go:\d|\bgorm\b|\bSQLSTATE\b|\bsqlite\b|` +
+	`\bSQL logic\b|\bsyntax error\b|\bpgx\b|\bfosite\b|\bpanic\b|\bnil pointer\b|BEGIN EC|\$argon2|\bconstraint failed\b`)
 
-// TestEveryRouteSurvivesMalformedRequests sends made-up requests to every route: none is answered 5xx or with our insides. A seed
-// that fails is in its message.
+// TestEveryRouteSurvivesMalformedRequests sends random requests to every route and expects no 5xx and no internals in a
+// response. A failure message has the seed.
 func TestEveryRouteSurvivesMalformedRequests(t *testing.T) {
 	t.Parallel()
 	n, seeds := 1500, []uint64{1, uint64(time.Now().UnixNano())}
@@ -150,25 +166,30 @@ func TestEveryRouteSurvivesMalformedRequests(t *testing.T) {
 		n = 15_000
 	}
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "off", "GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1"}})
+		s := servertest.Start(t, db, unlimited())
 		s.User("alice")
-		app, machine := s.App(), s.Service("jobs")
+		app, service := s.App(), s.Service("jobs")
 		b := s.Browser()
 		code := b.Code(app, "alice")
 		tokens := s.Tokens(s.App(), "alice")
 		page := b.Authorize(app, "prompt", "login")
-		words := []string{
-			app.ClientID, app.ClientSecret, machine.ClientID, machine.ClientSecret, code.Query().Get("code"), tokens.Text("access_token"), tokens.Text("refresh_token"), s.ServiceToken(machine),
-			servertest.Callback, servertest.Verifier, "authorization_code", "refresh_token", "client_credentials", "read write", "jobs", "openid", "code", "S256", "form_post", "query", "none", "login", "consent",
+		values := []string{
+			app.ClientID, app.ClientSecret, service.ClientID, service.ClientSecret, code.Query().Get("code"),
+			tokens.Text("access_token"), tokens.Text("refresh_token"), s.ServiceToken(service),
+			servertest.Callback, servertest.Verifier, "authorization_code", "refresh_token", "client_credentials",
+			"read write", "jobs", "openid", "code", "S256", "form_post", "query", "none", "login", "consent",
 			"alice", servertest.Password, "approve", "deny", s.Issuer, "3600",
 		}
 		for _, list := range page.Fields() {
-			words = append(words, list...)
+			values = append(values, list...)
 		}
 		for _, seed := range seeds {
-			f := &stranger{Rand: rand.New(rand.NewPCG(seed, 7)), s: s, app: app, machine: machine, browser: b, words: words, patterns: web.Patterns()}
+			g := &requestGenerator{
+				Rand: rand.New(rand.NewPCG(seed, 7)), s: s, app: app, service: service, browser: b, values: values,
+				patterns: web.Patterns(),
+			}
 			for i := range n {
-				req := f.request()
+				req := g.request()
 				if req == nil {
 					continue
 				}
@@ -179,13 +200,13 @@ func TestEveryRouteSurvivesMalformedRequests(t *testing.T) {
 				body, _ := io.ReadAll(res.Body)
 				_ = res.Body.Close()
 				if res.StatusCode >= 500 {
-					t.Errorf("seed %d, request %d: %s %s is answered %d: %.300s", seed, i, req.Method, req.URL, res.StatusCode, body)
+					t.Errorf("seed %d, request %d: %s %s status %d: %.300s", seed, i, req.Method, req.URL, res.StatusCode, body)
 				}
-				if text := insides.Find(body); text != nil {
-					t.Errorf("seed %d, request %d: %s %s is answered with %q: %.300s", seed, i, req.Method, req.URL, text, body)
+				if text := internals.Find(body); text != nil {
+					t.Errorf("seed %d, request %d: %s %s the response has %q: %.300s", seed, i, req.Method, req.URL, text, body)
 				}
 				if res.Header.Get("X-Injected") != "" || strings.Contains(string(body), "<script>alert") {
-					t.Errorf("seed %d, request %d: %s %s lets something through: %.300s", seed, i, req.Method, req.URL, body)
+					t.Errorf("seed %d, request %d: %s %s injects content: %.300s", seed, i, req.Method, req.URL, body)
 				}
 			}
 		}

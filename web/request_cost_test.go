@@ -29,7 +29,7 @@ type shape struct {
 	header            http.Header
 }
 
-// repeated is n values with a separator between; %d in the value is its number.
+// repeated returns n values with a separator between them. %d in the value is its number.
 func repeated(n int, value, separator string) string {
 	var b strings.Builder
 	for i := range n {
@@ -47,9 +47,13 @@ func repeated(n int, value, separator string) string {
 
 func loads() []load {
 	const form, object = "application/x-www-form-urlencoded", "application/json"
+	const tokenRequest = "grant_type=client_credentials&" +
+		"client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer&"
 	var out []load
 	add := func(name string, most int, fill func(r *shape, n int)) { out = append(out, load{name, most, fill}) }
-	for _, p := range []string{"scope", "audience", "prompt", "acr_values", "ui_locales", "claims_locales", "response_type", "grant_type"} {
+	for _, p := range []string{
+		"scope", "audience", "prompt", "acr_values", "ui_locales", "claims_locales", "response_type", "grant_type",
+	} {
 		add("query "+p, 5000, func(r *shape, n int) { r.query = p + "=" + repeated(n, "w%d", "+") })
 		add("form "+p, 8000, func(r *shape, n int) { r.body, r.kind = p+"="+repeated(n, "w%d", "+"), form })
 	}
@@ -58,12 +62,13 @@ func loads() []load {
 		add("form repeated "+p, 2000, func(r *shape, n int) { r.body, r.kind = repeated(n, p, "&"), form })
 	}
 	for _, p := range []string{
-		"client_id", "redirect_uri", "state", "nonce", "login_hint", "claims", "request", "request_uri", "id_token_hint", "token", "client_assertion", "code", "code_verifier", "refresh_token",
+		"client_id", "redirect_uri", "state", "nonce", "login_hint", "claims", "request", "request_uri", "id_token_hint",
+		"token", "client_assertion", "code", "code_verifier", "refresh_token",
 		"username", "password", "form_token", "decision", "logout_hint", "name",
 	} {
 		add("query long "+p, 30_000, func(r *shape, n int) { r.query = p + "=" + strings.Repeat("x", n) })
 		add("form long "+p, 60_000, func(r *shape, n int) {
-			r.body, r.kind = "grant_type=client_credentials&client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer&"+p+"="+strings.Repeat("x", n), form
+			r.body, r.kind = tokenRequest+p+"="+strings.Repeat("x", n), form
 		})
 	}
 	jws := func(header, payload string) string {
@@ -71,8 +76,12 @@ func loads() []load {
 		return enc([]byte(header)) + "." + enc([]byte(payload)) + "." + enc(make([]byte, 64))
 	}
 	for name, token := range map[string]func(n int) string{
-		"header members":  func(n int) string { return jws(`{"alg":"ES256",`+repeated(n, `"h%d":1`, ",")+`}`, `{"iss":"x"}`) },
-		"payload members": func(n int) string { return jws(`{"alg":"ES256"}`, `{"iss":"x",`+repeated(n, `"h%d":1`, ",")+`}`) },
+		"header members": func(n int) string {
+			return jws(`{"alg":"ES256",`+repeated(n, `"h%d":1`, ",")+`}`, `{"iss":"x"}`)
+		},
+		"payload members": func(n int) string {
+			return jws(`{"alg":"ES256"}`, `{"iss":"x",`+repeated(n, `"h%d":1`, ",")+`}`)
+		},
 		"nested payload": func(n int) string {
 			return jws(`{"alg":"ES256"}`, `{"iss":"x","a":`+strings.Repeat("[", n)+strings.Repeat("]", n)+`}`)
 		},
@@ -80,7 +89,7 @@ func loads() []load {
 		for _, p := range []string{"client_assertion", "request", "id_token_hint", "token", "access_token"} {
 			add("query "+p+" with "+name, 1500, func(r *shape, n int) { r.query = p + "=" + token(n) })
 			add("form "+p+" with "+name, 2000, func(r *shape, n int) {
-				r.body, r.kind = "grant_type=client_credentials&client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer&"+p+"="+token(n), form
+				r.body, r.kind = tokenRequest+p+"="+token(n), form
 			})
 		}
 		add("bearer with "+name, 1000, func(r *shape, n int) { r.header.Set("Authorization", "Bearer "+token(n)) })
@@ -130,8 +139,8 @@ func loads() []load {
 	return out
 }
 
-// with adds the parameters to an encoded form that has some, but for those that it has.
-func with(base url.Values, form string) string {
+// withDefaults adds to a non-empty encoded form the parameters of base that it does not have.
+func withDefaults(base url.Values, form string) string {
 	if form == "" {
 		return ""
 	}
@@ -143,15 +152,17 @@ func with(base url.Values, form string) string {
 	return form
 }
 
-// work is what a request makes the server do, in allocations and bytes that are allocated.
+// work is what the server allocates for a request.
 type work struct{ allocations, bytes uint64 }
 
 // measure serves a request and returns the work and the size of the request.
-func measure(s *servertest.Server, method, path string, base url.Values, l load, n int) (w work, size int, res *httptest.ResponseRecorder) {
+func measure(
+	s *servertest.Server, method, path string, base url.Values, l load, n int,
+) (w work, size int, res *httptest.ResponseRecorder) {
 	r := shape{header: http.Header{}}
 	l.fill(&r, n)
 	if r.kind == "" || strings.Contains(r.kind, "form") {
-		r.query, r.body = with(base, r.query), with(base, r.body)
+		r.query, r.body = withDefaults(base, r.query), withDefaults(base, r.body)
 	}
 	req := httptest.NewRequest(method, s.URL+path, strings.NewReader(r.body))
 	req.URL.RawQuery, req.Header, req.RemoteAddr = r.query, r.header, "127.0.0.1:4711"
@@ -178,15 +189,14 @@ func (w work) within(short work, size int) bool {
 }
 
 // TestWorkPerRouteIsBoundedForManyValues sends every route requests with many and long parts, and compares the work
-// with that for a short one. It is not parallel, so that no other test of the package allocates meanwhile. Work that
-// allocates nothing, like a quadratic search for duplicates, is not seen in it: TestLongListsAreRefusedBeforeParsing
-// shows that none gets a long list.
+// with that for a short one. It is not parallel, so that no other test of the package allocates concurrently. It does
+// not measure work that allocates nothing, such as a quadratic search for duplicates:
+// TestLongListsAreRefusedBeforeParsing checks that long lists are refused first.
 func TestWorkPerRouteIsBoundedForManyValues(t *testing.T) {
-	s := servertest.Start(t, storagetest.URL(t, storagetest.Engines(t)[0]), servertest.Options{Env: map[string]string{
-		"GATEHOUSE_RATE_LIMITS": "off", "GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1",
-	}})
+	s := servertest.Start(t, storagetest.URL(t, storagetest.Engines(t)[0]), unlimited())
 	app := s.Public()
-	base := servertest.AuthorizeForm(app, "grant_type", "refresh_token") // a registered client, so that requests get as far as they can
+	// A registered client, so that requests are processed as far as possible.
+	base := servertest.AuthorizeForm(app, "grant_type", "refresh_token")
 	base.Del("state")
 	measured := 0
 	for _, pattern := range web.Patterns() {
@@ -204,7 +214,8 @@ func TestWorkPerRouteIsBoundedForManyValues(t *testing.T) {
 				long = work{min(long.allocations, again.allocations), min(long.bytes, again.bytes)}
 			}
 			if !long.within(short, size) {
-				t.Errorf("%s, %s (%d bytes): %+v, a short one %+v: %d %.200s", pattern, l.name, size, long, short, res.Code, res.Body)
+				t.Errorf("%s, %s (%d bytes): %+v, for a short one %+v: status %d, %.200s",
+					pattern, l.name, size, long, short, res.Code, res.Body)
 			}
 		}
 	}

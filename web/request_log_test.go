@@ -62,7 +62,7 @@ func TestRequestLogHasClientAndUser(t *testing.T) {
 		code := b.Code(app, "alice", "scope", "openid offline_access")
 		exchange := s.Token(app, servertest.CodeForm(code, app)).OK(t)
 		access, refresh := exchange.Text("access_token"), exchange.Text("refresh_token")
-		machineForm := url.Values{"grant_type": {"client_credentials"}}
+		serviceForm := url.Values{"grant_type": {"client_credentials"}}
 		keyedToken := s.Post("/oauth2/token", client.Information{}, assertionForm(t, s, key, keyed.ClientID)).OK(t)
 		registered := s.Do(jsonBody(s, http.MethodPost, "/oauth2/register", "", `{"redirect_uris":["https://a.example/cb"]}`))
 		ownID := registered.Text("client_id")
@@ -76,7 +76,7 @@ func TestRequestLogHasClientAndUser(t *testing.T) {
 		}{
 			{"code exchange", exchange, app.ClientID, user, "authorization_code", ""},
 			{"refresh", s.Refresh(app, refresh).OK(t), app.ClientID, user, "refresh_token", ""},
-			{"client credentials", s.Token(api, machineForm), api.ClientID, "", "client_credentials", ""},
+			{"client credentials", s.Token(api, serviceForm), api.ClientID, "", "client_credentials", ""},
 			{"private_key_jwt", keyedToken, keyed.ClientID, "", "client_credentials", ""},
 			{"userinfo", s.Userinfo(access).OK(t), app.ClientID, user, "", ""},
 			{"introspection", s.Introspect(app, access), app.ClientID, user, "", ""},
@@ -91,7 +91,7 @@ func TestRequestLogHasClientAndUser(t *testing.T) {
 			{"logout page", b.Open("/oauth2/logout?client_id=" + app.ClientID).Response, app.ClientID, user, "", ""},
 			{"revocation", s.Post("/oauth2/revoke", app, url.Values{"token": {access}}), app.ClientID, user, "", ""},
 			{
-				"incorrect secret", s.Token(servertest.UnregisteredClient("unknown-client"), machineForm),
+				"incorrect secret", s.Token(servertest.UnregisteredClient("unknown-client"), serviceForm),
 				"unknown-client", "", "client_credentials", "invalid_client",
 			},
 			{
@@ -100,7 +100,9 @@ func TestRequestLogHasClientAndUser(t *testing.T) {
 			},
 		} {
 			line := requestLine(t, s, c.response)
-			for attribute, want := range map[string]string{"client_id": c.client, "user_id": c.user, "grant_type": c.grantType, "error": c.error} {
+			for attribute, want := range map[string]string{
+				"client_id": c.client, "user_id": c.user, "grant_type": c.grantType, "error": c.error,
+			} {
 				if got, _ := line[attribute].(string); got != want {
 					t.Errorf("%s: the request log has %s %q, want %q: %v", c.name, attribute, got, want, line)
 				}

@@ -15,6 +15,13 @@ func behindProxy(trusted string) servertest.Options {
 	return servertest.Options{Env: map[string]string{"GATEHOUSE_TRUSTED_PROXIES": trusted}}
 }
 
+// unlimited returns the options of a server without rate limits, with open registration and behind a proxy.
+func unlimited() servertest.Options {
+	return servertest.Options{Env: map[string]string{
+		"GATEHOUSE_RATE_LIMITS": "off", "GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1",
+	}}
+}
+
 func TestCookiesOverHTTPSAreBoundToHost(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {

@@ -27,10 +27,12 @@ var failingTransactions = map[string]func(t *testing.T, s *servertest.Server) (f
 			}
 			if s.Store.Engine() == storage.Postgres {
 				statements = append(statements,
-					"CREATE FUNCTION break() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO broken VALUES (1); RETURN NULL; END'",
+					"CREATE FUNCTION break() RETURNS trigger LANGUAGE plpgsql AS "+
+						"'BEGIN INSERT INTO broken VALUES (1); RETURN NULL; END'",
 					"CREATE TRIGGER break AFTER INSERT ON audit_events FOR EACH ROW EXECUTE FUNCTION break()")
 			} else {
-				statements = append(statements, "CREATE TRIGGER break AFTER INSERT ON audit_events BEGIN INSERT INTO broken VALUES (1); END")
+				statements = append(statements,
+					"CREATE TRIGGER break AFTER INSERT ON audit_events BEGIN INSERT INTO broken VALUES (1); END")
 			}
 			storagetest.Exec(t, s.Store, s.DB, statements...)
 			remove := "DROP TRIGGER break"
@@ -43,9 +45,12 @@ var failingTransactions = map[string]func(t *testing.T, s *servertest.Server) (f
 	"begin": func(t *testing.T, s *servertest.Server) (*servertest.Server, func()) {
 		if s.Store.Engine() == storage.Postgres {
 			cut := storagetest.CutAt(t, s.DB, "begin")
-			return servertest.Start(t, cut.URL, servertest.Options{Issuer: s.Issuer, Clock: s.Clock, Env: map[string]string{"GATEHOUSE_REGISTRATION": "open"}}), func() { cut.Arm(t) }
+			env := map[string]string{"GATEHOUSE_REGISTRATION": "open"}
+			failing := servertest.Start(t, cut.URL, servertest.Options{Issuer: s.Issuer, Clock: s.Clock, Env: env})
+			return failing, func() { cut.Arm(t) }
 		}
-		return servertest.Start(t, s.DB, servertest.Options{Issuer: s.Issuer, Clock: s.Clock, Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REQUEST_TIMEOUT": "1s"}}),
+		env := map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REQUEST_TIMEOUT": "1s"}
+		return servertest.Start(t, s.DB, servertest.Options{Issuer: s.Issuer, Clock: s.Clock, Env: env}),
 			func() { t.Cleanup(storagetest.Lock(t, s.Store, s.DB, "audit_events")) }
 	},
 }
@@ -70,7 +75,8 @@ func TestFailedTransactionIs503OnEveryRoute(t *testing.T) {
 					switch {
 					case r.Status == http.StatusServiceUnavailable:
 						isPage := strings.HasPrefix(r.Header.Get("Content-Type"), "text/html")
-						if r.Header.Get("Retry-After") == "" || isPage == one.json || one.json && r.Text("error") != protocol.TemporarilyUnavailable {
+						isJSON := r.Text("error") == protocol.TemporarilyUnavailable
+						if r.Header.Get("Retry-After") == "" || isPage == one.json || isJSON != one.json {
 							t.Errorf("%s: %v %s", one.name, r.Header, r.Body)
 						}
 					case r.Status >= 500:
@@ -93,12 +99,18 @@ func TestFailedTransactionIs503OnEveryRoute(t *testing.T) {
 	}
 }
 
+// changedTables are the tables that requests change, and not only read.
+var changedTables = []string{
+	"clients", "client_secrets", "users", "consents", "grants", "authorization_codes", "revoked_tokens",
+	"registration_tokens", "changes",
+}
+
 // stored returns the rows that requests change, and not only read.
 func stored(t *testing.T, s *servertest.Server) (rows []string) {
 	t.Helper()
 	for line := range strings.Lines(storagetest.Dump(t, s.Store, s.DB)) {
 		table, _, _ := strings.Cut(line, ":")
-		if slices.Contains([]string{"clients", "client_secrets", "users", "consents", "grants", "authorization_codes", "revoked_tokens", "registration_tokens", "changes"}, table) {
+		if slices.Contains(changedTables, table) {
 			rows = append(rows, line)
 		}
 	}
@@ -119,7 +131,7 @@ type routed struct {
 func everyRoute(t *testing.T, s, failing *servertest.Server) (out []routed) {
 	t.Helper()
 	s.User("alice")
-	app, other, machine := s.App(), s.App(), s.Service("jobs")
+	app, other, service := s.App(), s.App(), s.Service("jobs")
 	b := s.Browser()
 	tokens := s.Token(app, servertest.CodeForm(b.Code(app, "alice"), app)).OK(t)
 	code := servertest.CodeForm(b.Code(app, "alice"), app)
@@ -150,18 +162,24 @@ func everyRoute(t *testing.T, s, failing *servertest.Server) (out []routed) {
 		out = append(out, routed{route, name, true, changes, always, send})
 	}
 	open := func(route, path string, changes bool) {
-		out = append(out, routed{route, "GET " + path, false, changes, false, func() servertest.Response { return b.Open(path).Response }})
+		send := func() servertest.Response { return b.Open(path).Response }
+		out = append(out, routed{route, "GET " + path, false, changes, false, send})
 	}
 	submit := func(route, path string, from *servertest.Browser, form url.Values, changes bool) {
-		out = append(out, routed{route, route, false, changes, false, func() servertest.Response { return from.Submit(path, form).Response }})
+		send := func() servertest.Response { return from.Submit(path, form).Response }
+		out = append(out, routed{route, route, false, changes, false, send})
 	}
-	for _, path := range []string{"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration", "/.well-known/jwks.json"} {
+	for _, path := range []string{
+		"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration", "/.well-known/jwks.json",
+	} {
 		api(path, path, false, false, func() servertest.Response { return failing.Get(path) })
 	}
 	api("/oauth2/token", "exchange", true, false, func() servertest.Response { return failing.Token(app, code) })
-	api("/oauth2/token", "refresh", true, false, func() servertest.Response { return failing.Refresh(app, tokens.Text("refresh_token")) })
+	api("/oauth2/token", "refresh", true, false, func() servertest.Response {
+		return failing.Refresh(app, tokens.Text("refresh_token"))
+	})
 	api("/oauth2/token", "client credentials", false, false, func() servertest.Response {
-		return failing.Token(machine, url.Values{"grant_type": {"client_credentials"}})
+		return failing.Token(service, url.Values{"grant_type": {"client_credentials"}})
 	})
 	api("/oauth2/introspect", "introspect", false, false, func() servertest.Response {
 		return failing.Post("/oauth2/introspect", app, url.Values{"token": {tokens.Text("access_token")}})
@@ -172,9 +190,12 @@ func everyRoute(t *testing.T, s, failing *servertest.Server) (out []routed) {
 	api("/oauth2/revoke", "revoke a grant", true, false, func() servertest.Response {
 		return failing.Post("/oauth2/revoke", app, url.Values{"token": {tokens.Text("refresh_token")}})
 	})
-	api("/oauth2/userinfo", "userinfo", false, false, func() servertest.Response { return failing.Userinfo(tokens.Text("access_token")) })
+	api("/oauth2/userinfo", "userinfo", false, false, func() servertest.Response {
+		return failing.Userinfo(tokens.Text("access_token"))
+	})
 	api("/oauth2/register", "register", true, true, func() servertest.Response {
-		return failing.Do(jsonBody(failing, http.MethodPost, "/oauth2/register", "", `{"redirect_uris":["https://a.example/cb"]}`))
+		body := `{"redirect_uris":["https://a.example/cb"]}`
+		return failing.Do(jsonBody(failing, http.MethodPost, "/oauth2/register", "", body))
 	})
 	for method, changes := range map[string]bool{http.MethodGet: false, http.MethodPut: true, http.MethodDelete: true} {
 		body := ""
@@ -210,7 +231,8 @@ func everyRoute(t *testing.T, s, failing *servertest.Server) (out []routed) {
 	open("GET /static/{file}", "/static/style.css", false)
 	open("GET /logo/{id}", "/logo/"+app.ClientID, false)
 	for _, path := range []string{"/healthz", "/readyz"} {
-		out = append(out, routed{"GET " + path, path, false, false, false, func() servertest.Response { return failing.Get(path) }})
+		send := func() servertest.Response { return failing.Get(path) }
+		out = append(out, routed{"GET " + path, path, false, false, false, send})
 	}
 	return out
 }
@@ -221,7 +243,8 @@ type pageForm struct {
 	fields url.Values
 }
 
-var formToken = regexp.MustCompile(`action="(?:https?://[^/"]+)?(/[^"]+)"[^>]*>(?s:.*?)name="form_token" value="([^"]+)"`)
+var formToken = regexp.MustCompile(
+	`action="(?:https?://[^/"]+)?(/[^"]+)"[^>]*>(?s:.*?)name="form_token" value="([^"]+)"`)
 
 // formAt returns the first form of a page whose path has the prefix.
 func formAt(t *testing.T, p servertest.Page, prefix string) pageForm {

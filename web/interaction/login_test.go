@@ -32,7 +32,8 @@ func TestThrottledNetworkSeesWaitOnLoginPage(t *testing.T) {
 		for _, s := range []*servertest.Server{s, s.Another()} {
 			p := signIn(s, "alice")
 			wait, text := p.Header.Get("Retry-After"), p.Text()
-			if p.Status != http.StatusTooManyRequests || wait != "1" || !strings.Contains(text, "on your network. Wait 1 second") {
+			shown := strings.Contains(text, "on your network. Wait 1 second")
+			if p.Status != http.StatusTooManyRequests || wait != "1" || !shown {
 				t.Errorf("sign-in from the throttled network: status %d, Retry-After %q, want 429 and 1: %s", p.Status, wait, text)
 			}
 		}
