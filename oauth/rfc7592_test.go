@@ -55,7 +55,7 @@ var management = []servertest.Requirement{
 		const evil = "https://evil.example/cb"
 		replace(s, r, `"redirect_uris":["`+servertest.Callback+`","`+evil+`"],"client_name":"Your bank"`).OK(t)
 		s.Clock.Advance(time.Second)
-		if response := b.Decide(page, "approve"); response.Status != 403 || !strings.Contains(response.Text(), "Nothing was allowed") {
+		if response := b.Decide(page, "approve"); response.Status != 403 || !strings.Contains(response.Text(), "The app did not get access") {
 			t.Errorf("approval of a page with the old name: status %d, want 403", response.Status)
 		}
 		silent := func(scope string) string {
