@@ -106,7 +106,7 @@ func (s *Server) resolveClient(ctx context.Context, form url.Values) (*Authoriza
 		return nil, protocol.NewError(protocol.InvalidRequest, "client_id is missing or not registered with this server.")
 	}
 	c, err := s.store.Client(ctx, id)
-	if cause := notServed(c, err); cause != nil {
+	if cause := client.UnusableCause(c, err); cause != nil {
 		return nil, protocol.NewError(protocol.InvalidClient, "client_id "+params.Sanitize(id)+" is not registered with this server.").WithClient(id).WithCause(cause)
 	}
 	if err != nil {
@@ -123,24 +123,13 @@ func (s *Server) resolveClient(ctx context.Context, form url.Values) (*Authoriza
 	case uri == "":
 		return nil, protocol.NewError(protocol.InvalidRequest, "redirect_uri is missing.").WithClient(id)
 	case !redirect.Match(c.RedirectURIs, uri):
-		return nil, protocol.NewError(protocol.InvalidRequest, "redirect_uri must match a registered URI exactly.").WithClient(id).WithCause(s.recordRefusedRedirect(ctx, id, "redirect_uri", uri))
+		return nil, protocol.NewError(protocol.InvalidRequest, "redirect_uri must match a registered URI exactly.").WithClient(id).WithCause(s.Clients.RecordRefusedRedirect(ctx, id, "redirect_uri", uri))
 	}
 	web := strings.HasPrefix(a.RedirectURI, "https://") || strings.HasPrefix(a.RedirectURI, "http://")
 	if web && form.Get("response_mode") == modeFormPost { // a form cannot be posted to a private scheme
 		a.responseMode = modeFormPost
 	}
 	return a, nil
-}
-
-// notServed returns the reason why a client is handled like an unknown one, for the log, or nil.
-func notServed(c *storage.Client, err error) error {
-	switch {
-	case errors.Is(err, storage.ErrNotFound):
-		return errors.New("unknown client")
-	case err == nil && c.DisabledAt != nil:
-		return errors.New("the client is disabled")
-	}
-	return nil
 }
 
 // checkParameters validates the request. All its errors are sent to the client by redirect.

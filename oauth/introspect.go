@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"gatehouse/oauth/accesstoken"
+	"gatehouse/oauth/client"
 	"gatehouse/oauth/credential"
 	"gatehouse/oauth/protocol"
 	"gatehouse/ratelimit"
@@ -134,7 +135,7 @@ func (s *Server) revokedReason(ctx context.Context, claims *accesstoken.Claims) 
 	}
 	if claims.GrantID == "" {
 		c, err := s.store.Client(ctx, claims.ClientID)
-		if cause := notServed(c, err); cause != nil {
+		if cause := client.UnusableCause(c, err); cause != nil {
 			return cause.Error()
 		}
 		return "the token, or all tokens of the client, were revoked"

@@ -2,13 +2,11 @@ package oauth
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net/url"
 	"strings"
 
 	"gatehouse/oauth/protocol"
-	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
 	"gatehouse/storage/audit"
 	"gatehouse/storage/reqevent"
@@ -29,16 +27,6 @@ func (s *Server) recordFailure(ctx context.Context, e audit.Event) {
 	if err := s.store.Audit.RecordFailure(ctx, s.options.Limiter, e); err != nil {
 		s.options.Log.WarnContext(ctx, "failure event not recorded", slog.String("event", e.Type), slog.Any("error", err))
 	}
-}
-
-// recordRefusedRedirect records an unregistered redirect URI in the audit log and returns the cause for the log. name
-// is the name of the parameter.
-func (s *Server) recordRefusedRedirect(ctx context.Context, clientID, name, uri string) error {
-	sent := redirect.Loggable(uri)
-	s.recordFailure(ctx, audit.Event{
-		Type: audit.RedirectRefused, ClientID: clientID, Claimed: true, Detail: map[string]any{"parameter": name, "sent": sent},
-	})
-	return fmt.Errorf("%s is not registered: %s", name, sent)
 }
 
 // recordInvalidScope records a refused scope in the audit log, if that is the error.

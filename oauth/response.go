@@ -2,9 +2,9 @@ package oauth
 
 import (
 	"net/url"
-	"strings"
 
 	"gatehouse/oauth/protocol"
+	"gatehouse/oauth/redirect"
 )
 
 // Response modes: the response is in the query of the redirect URI, or in a form that the browser posts to it (OAuth 2.0
@@ -39,19 +39,4 @@ func (s *Server) ErrorResponse(e *protocol.Error) Response {
 }
 
 // Location returns the redirect URI with the response appended to its query, which is otherwise unchanged.
-func (r Response) Location() string { return addQuery(r.RedirectURI, r.Parameters) }
-
-// addQuery appends parameters to the query of a URI.
-func addQuery(uri string, parameters url.Values) string {
-	if len(parameters) == 0 {
-		return uri
-	}
-	separator := "?"
-	if strings.Contains(uri, "?") {
-		separator = "&"
-		if strings.HasSuffix(uri, "?") || strings.HasSuffix(uri, "&") {
-			separator = ""
-		}
-	}
-	return uri + separator + parameters.Encode()
-}
+func (r Response) Location() string { return redirect.AddQuery(r.RedirectURI, r.Parameters) }

@@ -2,7 +2,6 @@ package oauth
 
 import (
 	"context"
-	"encoding/base64"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -15,6 +14,7 @@ import (
 	"gatehouse/oauth/credential"
 	"gatehouse/oauth/fetch"
 	"gatehouse/oauth/keyring"
+	"gatehouse/oauth/logout"
 	"gatehouse/oauth/params"
 	"gatehouse/oauth/protocol"
 	"gatehouse/ratelimit"
@@ -45,14 +45,14 @@ type Server struct {
 	Keyring *keyring.Keyring
 	Clients *client.Registry
 	Claims  *claims.Provider
+	Logout  *logout.Provider
 
-	options   Options
-	store     *storage.Store
-	format    credential.Format
-	fosite    *fosite.Fosite
-	metadata  protocol.Document
-	fetch     *fetch.Client // documents of clients, except their JWKS
-	logoutKey []byte        // seals logout requests into an address
+	options  Options
+	store    *storage.Store
+	format   credential.Format
+	fosite   *fosite.Fosite
+	metadata protocol.Document
+	fetch    *fetch.Client // documents of clients, except their JWKS
 }
 
 // New returns a server. The store must have its schema and root key; the first signing keys are made if there are none.
@@ -73,8 +73,8 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 		Issuer: o.Issuer, Environment: o.Environment, Registration: o.Registration, FetchAllowHosts: o.FetchAllowHosts,
 		Documents: s.fetch, Limiter: o.Limiter, Log: o.Log, RecordFailure: s.recordFailure,
 	})
-	s.logoutKey = store.Vault.Key("logout")
 	s.Claims = claims.New(store, s.Keyring, claims.Options{Issuer: o.Issuer, IDTokenTTL: o.IDTokenTTL})
+	s.Logout = logout.New(o.Issuer, store, s.Keyring, s.Clients, s.Claims)
 	s.fosite = newFosite(s.grantHandlers(), codeIssuer{store, s.format})
 	s.metadata = protocol.NewDocument(s.serverMetadata(), time.Hour)
 	return s, nil
@@ -95,5 +95,3 @@ func (s *Server) readClientRequest(r *http.Request) (*storage.Client, url.Values
 	c, err := s.Clients.Authenticate(r.Context(), r, form)
 	return c, form, err
 }
-
-func base64url(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }

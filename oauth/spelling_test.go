@@ -64,7 +64,7 @@ func TestOtherSpellingsOfTokensAreRefusedEverywhere(t *testing.T) {
 		}
 		for i, other := range spelled(t, hints) {
 			b.Authorize(c, "scope", "openid", "prompt", "none", "id_token_hint", other).WantRedirectError(t, s, "invalid_request")
-			l, err := s.OAuth.BeginLogout(t.Context(), url.Values{"id_token_hint": {other}})
+			l, err := s.OAuth.Logout.Begin(t.Context(), url.Values{"id_token_hint": {other}})
 			storagetest.Must(t, err)
 			if l.HasValidHint() {
 				t.Errorf("spelling %d of an ID token is a hint at sign-out", i)

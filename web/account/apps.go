@@ -56,7 +56,7 @@ func (p *Pages) connectedApp(r *http.Request, consent storage.Consent, loginHint
 		return connectedApp{}, err
 	}
 	if client.IsSelfRegistered() { // its home page is unverified; only the destination that the user agreed to is known
-		app.Unverified, app.Changed, app.Host = true, oauth.Redescribed(client, consent), ""
+		app.Unverified, app.Changed, app.Host = true, oauth.IsRedescribed(client, consent), ""
 		if agreed := oauth.AgreedRedirectURI(client, consent); agreed != "" {
 			app.Host = p.pages.Destination(agreed)
 		}

@@ -7,6 +7,7 @@ import (
 
 	"gatehouse/identity"
 	"gatehouse/oauth"
+	"gatehouse/oauth/logout"
 	"gatehouse/oauth/params"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage/reqevent"
@@ -30,7 +31,7 @@ func (p *Pages) Logout(w http.ResponseWriter, r *http.Request) error {
 		return p.logoutError(r, err)
 	}
 	if sealed := form.Get("request"); sealed != "" {
-		if form, err = p.oauth.OpenLogoutRequest(sealed); err != nil {
+		if form, err = p.oauth.Logout.Open(sealed); err != nil {
 			return p.logoutError(r, err)
 		}
 	}
@@ -42,7 +43,7 @@ func (p *Pages) Logout(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	target, err := p.oauth.TargetSession(r.Context(), l, users)
+	target, err := p.oauth.Logout.TargetSession(r.Context(), l, users)
 	if err != nil {
 		return err
 	}
@@ -58,9 +59,9 @@ func (p *Pages) Logout(w http.ResponseWriter, r *http.Request) error {
 }
 
 // beginLogout validates a logout request.
-func (p *Pages) beginLogout(r *http.Request, form url.Values) (*oauth.LogoutRequest, error) {
+func (p *Pages) beginLogout(r *http.Request, form url.Values) (*logout.Request, error) {
 	reqevent.From(r.Context()).ClaimedClientID = form.Get("client_id")
-	l, err := p.oauth.BeginLogout(r.Context(), form)
+	l, err := p.oauth.Logout.Begin(r.Context(), form)
 	if err != nil {
 		return nil, p.logoutError(r, err)
 	}
@@ -72,7 +73,7 @@ func (p *Pages) beginLogout(r *http.Request, form url.Values) (*oauth.LogoutRequ
 
 // signOut ends the sessions of these users and sends the browser to the client, or to the signed-out page.
 func (p *Pages) signOut(
-	w http.ResponseWriter, r *http.Request, l *oauth.LogoutRequest, users ...*identity.SignedInUser,
+	w http.ResponseWriter, r *http.Request, l *logout.Request, users ...*identity.SignedInUser,
 ) error {
 	if len(users) > 0 {
 		setActor(r.Context(), users[0].User)
@@ -98,7 +99,7 @@ func (p *Pages) SaveLogout(_ http.ResponseWriter, r *http.Request) error {
 	if _, err := p.beginLogout(r, form); err != nil {
 		return err
 	}
-	sealed, err := p.oauth.SealLogoutRequest(form)
+	sealed, err := p.oauth.Logout.Seal(form)
 	if err != nil {
 		return p.logoutError(r, err)
 	}
@@ -107,9 +108,9 @@ func (p *Pages) SaveLogout(_ http.ResponseWriter, r *http.Request) error {
 
 // showLogoutConfirmation lists the users who are signed in, for the user to choose who is signed out.
 func (p *Pages) showLogoutConfirmation(
-	w http.ResponseWriter, r *http.Request, l *oauth.LogoutRequest, form url.Values, users []*identity.SignedInUser,
+	w http.ResponseWriter, r *http.Request, l *logout.Request, form url.Values, users []*identity.SignedInUser,
 ) error {
-	sealed, err := p.oauth.SealLogoutRequest(form)
+	sealed, err := p.oauth.Logout.Seal(form)
 	if err != nil {
 		return p.logoutError(r, err)
 	}
@@ -117,9 +118,9 @@ func (p *Pages) showLogoutConfirmation(
 		Layout: p.pages.NewLayout(r, p.pages.Message("logout.title")), Request: sealed, People: userViews(users),
 		FormToken: p.pages.FormToken(logoutTokenParts(sealed, users)...), Unproven: l.InvalidHint,
 	}
-	if slices.ContainsFunc(users, func(user *identity.SignedInUser) bool { return p.oauth.HintMatches(l, user) }) {
+	if slices.ContainsFunc(users, func(user *identity.SignedInUser) bool { return p.oauth.Logout.HintMatches(l, user) }) {
 		for i, user := range users {
-			data.People[i].Ticked = p.oauth.HintMatches(l, user)
+			data.People[i].Ticked = p.oauth.Logout.HintMatches(l, user)
 		}
 	}
 	if l.RedirectURI != "" {
@@ -157,7 +158,7 @@ func (p *Pages) ConfirmLogout(w http.ResponseWriter, r *http.Request) error {
 	if !p.pages.HasFormToken(form, logoutTokenParts(sealed, users)...) {
 		return &page.Error{Status: http.StatusForbidden, Key: "error.form", Link: p.pages.Path("/account")}
 	}
-	request, err := p.oauth.OpenLogoutRequest(sealed)
+	request, err := p.oauth.Logout.Open(sealed)
 	if err != nil {
 		return p.logoutError(r, err)
 	}

@@ -178,7 +178,7 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 	s.Notify = &notify.Sender{
 		Store: store, Fetch: fetch.New(cfg.FetchAllowHosts, store.Now), Log: s.log,
 		Kinds: map[string]notify.Kind{storage.BackchannelLogout: {
-			Build: s.OAuth.LogoutMessage, Delivered: audit.LogoutDelivered, GivenUp: audit.LogoutUndelivered,
+			Build: s.OAuth.Logout.Message, Delivered: audit.LogoutDelivered, GivenUp: audit.LogoutUndelivered,
 			FailedMessage: "back-channel logout delivery failed",
 		}},
 	}
