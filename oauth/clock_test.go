@@ -70,9 +70,9 @@ func TestRevocationIgnoresClockSkew(t *testing.T) {
 	})
 }
 
-// TestThirtySecondsOfSkewAreTolerated sends each request of a flow to another process, one of which is half a minute
+// TestClockSkewOfThirtySecondsIsTolerated sends each request of a flow to another process, one of which is half a minute
 // off.
-func TestThirtySecondsOfSkewAreTolerated(t *testing.T) {
+func TestClockSkewOfThirtySecondsIsTolerated(t *testing.T) {
 	t.Parallel()
 	eachSkew(t, []time.Duration{-30 * time.Second, 30 * time.Second}, func(t *testing.T, one, two, off *servertest.Server) {
 		one.User("alice")

@@ -31,7 +31,7 @@ func TestEveryFlowOnThreeProcesses(t *testing.T) {
 	parts := [][]servertest.Requirement{codes, refresh, revocation, logout}
 	if os.Getenv("TORTURE") != "" {
 		parts = append(parts, authorizationEndpoint, tokenEndpoint, accessTokens, introspection, metadataAndKeys, openidCore, openidRequests,
-			registration, management, assertions, requestObjects, housekeeping, defence, advisories, robustness)
+			registration, management, assertions, requestObjects, housekeeping, abuseProtection, advisories, robustness)
 	}
 	for _, engine := range storagetest.Engines(t) {
 		if engine == storage.Postgres {

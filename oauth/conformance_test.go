@@ -16,7 +16,7 @@ const conformanceIntroduction = `# Conformance
 
 Each line is a black-box test over HTTP, which ` + "`make test`" + ` runs on PostgreSQL and on SQLite. The first letter of its
 number is the subject: P OAuth 2.0, C OpenID Connect, N consent, L logout, R registration, M registration management, K client
-assertions, J request objects, D defence, A published vulnerabilities, G findings of reviews, U what users see. Under each heading
+assertions, J request objects, D protection against abuse, A published vulnerabilities, G findings of reviews, U what users see. Under each heading
 is the command that runs one of them. Departures from a specification are in [divergences.md](divergences.md).
 `
 
@@ -39,14 +39,14 @@ var conformance = []struct {
 	{"Consent", "TestConsent", consents},
 	{"Logout", "TestLogout", logout},
 	{"Registration", "TestRegistration", registration},
-	{"Registration management", "TestManagement", management},
+	{"Registration management", "TestRegistrationManagement", management},
 	{"Client assertions", "TestAssertions", assertions},
 	{"Request objects", "TestRequestObjects", requestObjects},
 	{"Housekeeping", "TestHousekeeping", housekeeping},
-	{"Defence", "TestDefence", defence},
+	{"Protection against abuse", "TestAbuseProtection", abuseProtection},
 	{"Published vulnerabilities", "TestAdvisories", advisories},
 	{"Findings of reviews", "TestRobustness", robustness},
-	{"Names and destinations that users see", "TestUsersAreNotDeceived", deception},
+	{"Names and destinations that users see", "TestDisplayedNames", displayedNames},
 }
 
 // TestConformanceDocument keeps docs/conformance.md in step with the tables of requirements.

@@ -349,9 +349,9 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// TestCachedSignatureProvesNothingElse: a token that was verified before is refused like any other once it is revoked,
+// TestCachedSignatureVerifiesOnlyItsToken: a token that was verified before is refused like any other once it is revoked,
 // expired or of a leaked key, and its signature goes with no other text.
-func TestCachedSignatureProvesNothingElse(t *testing.T) {
+func TestCachedSignatureVerifiesOnlyItsToken(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{})

@@ -12,7 +12,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-func TestManagement(t *testing.T) { servertest.Run(t, management) }
+func TestRegistrationManagement(t *testing.T) { servertest.Run(t, management) }
 
 // replace sends the PUT of RFC 7592 §2.2 with the members and client_id.
 func replace(s *servertest.Server, registered servertest.Response, members string) servertest.Response {

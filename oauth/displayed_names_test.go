@@ -16,7 +16,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-func TestUsersAreNotDeceived(t *testing.T) { servertest.Run(t, deception) }
+func TestDisplayedNames(t *testing.T) { servertest.Run(t, displayedNames) }
 
 // deceptiveHosts are hosts that a browser reads in another way than they are written.
 var deceptiveHosts = []string{
@@ -33,7 +33,7 @@ func editClient(t *testing.T, s *servertest.Server, id string, change func(c *st
 	}))
 }
 
-var deception = []servertest.Requirement{
+var displayedNames = []servertest.Requirement{
 	servertest.Req("U1", "RFC 8252 §8.6, URL Standard §3", "a URL whose host browsers interpret differently from how it is written cannot be registered in any member", func(t *testing.T, s *servertest.Server) {
 		known := s.App()
 		registered := selfRegister(s, minimal)

@@ -16,7 +16,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-func TestDefence(t *testing.T) { servertest.Run(t, defence) }
+func TestAbuseProtection(t *testing.T) { servertest.Run(t, abuseProtection) }
 
 const behindProxy = "GATEHOUSE_TRUSTED_PROXIES=127.0.0.1"
 
@@ -46,7 +46,7 @@ func recorded(t *testing.T, s *servertest.Server, event string, n int) (events [
 	return events
 }
 
-var defence = []servertest.Requirement{
+var abuseProtection = []servertest.Requirement{
 	servertest.Req("D1", "RFC 6585 §4", "token requests are limited per client, without effect on another client or on later requests", func(t *testing.T, s *servertest.Server) {
 		c, other := s.Service("jobs"), s.Service("jobs")
 		for range 3 {

@@ -26,7 +26,7 @@ func spelled(t *testing.T, token string) []string {
 	return []string{next, token[:30] + "\n" + token[30:], token + "\r\n", " " + token}
 }
 
-func TestOtherSpellingsOfTokensAreRefusedEverywhere(t *testing.T) {
+func TestOtherEncodingsOfTokensAreRefused(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "off"}})
@@ -73,7 +73,7 @@ func TestOtherSpellingsOfTokensAreRefusedEverywhere(t *testing.T) {
 	})
 }
 
-func TestCodeChallengeHasOneSpelling(t *testing.T) {
+func TestCodeChallengeHasOneEncoding(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{})
