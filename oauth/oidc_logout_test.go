@@ -299,7 +299,7 @@ var logout = []servertest.Requirement{
 			b.Open(logoutPath("id_token_hint", hint))
 		}
 		signOut()
-		host.Answer(500, 302, 400)
+		host.Respond(500, 302, 400)
 		other := s.Another() // the first process may die at any time
 		for i, wait := range []time.Duration{0, time.Second, 2 * time.Second, 4 * time.Second} {
 			if wait > 0 {
@@ -332,7 +332,7 @@ var logout = []servertest.Requirement{
 		}
 		signOut()
 		for range 40 {
-			host.Answer(500, 500)
+			host.Respond(500, 500)
 			s.Clock.Advance(time.Hour)
 			s.Deliver()
 		}

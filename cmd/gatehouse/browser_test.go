@@ -60,7 +60,7 @@ func (b *tab) another() *tab {
 	return &tab{ctx, b.t}
 }
 
-// do runs actions. When they fail it keeps a screenshot and the page's HTML where SCREENSHOTS names a folder.
+// do runs actions. When they fail it stores a screenshot and the page's HTML in the directory SCREENSHOTS.
 func (b *tab) do(what string, actions ...step) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.Context, 40*time.Second)
@@ -71,7 +71,7 @@ func (b *tab) do(what string, actions ...step) {
 	}
 }
 
-// evaluate asks the page.
+// evaluate runs JavaScript in the page.
 func evaluate[T any](b *tab, expression string) T {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.Context, 40*time.Second)
@@ -109,7 +109,7 @@ func (b *tab) text() string {
 	return url + "\n" + text
 }
 
-// save keeps a screenshot, and the HTML, in the folder that SCREENSHOTS names.
+// save stores a screenshot, and the HTML, in the directory SCREENSHOTS.
 func (b *tab) save(name string, withHTML bool) {
 	b.t.Helper()
 	dir := os.Getenv("SCREENSHOTS")
@@ -143,7 +143,7 @@ func (b *tab) looks(name string) {
 	b.t.Helper()
 	for _, scheme := range []string{"dark", "light"} {
 		for _, width := range []int64{320, 375, 1280} {
-			b.do("look at it", chromedp.EmulateViewport(width, 800), chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+			b.do("measure it", chromedp.EmulateViewport(width, 800), chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
 				_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
 				return err
 			}))
@@ -189,9 +189,9 @@ func TestBrowserJourneys(t *testing.T) {
 		// Signed out at Gatehouse too, and sent back; the consent is remembered.
 		b.do("sign in again", press("Sign in with Gatehouse"))
 		b.signIn(d)
-		b.do("without being asked", visible("You are signed in"))
+		b.do("without a prompt", visible("You are signed in"))
 		// Signed in at Gatehouse: no page at all for another app session.
-		b.do("forget the app's own cookie", chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		b.do("delete the cookie of the app", chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
 			_, err := cdp.Call(ctx, t, network.DeleteCookies, network.DeleteCookiesParams{Name: "sample_session", URL: d.sample})
 			return err
 		}), chromedp.Navigate(d.sample), press("Sign in with Gatehouse"), visible("You are signed in"))
@@ -210,16 +210,16 @@ func TestBrowserJourneys(t *testing.T) {
 		b.looks("profile")
 		b.do("change it", chromedp.SetValue(chromedp.CSS("#nickname"), "Demi"), chromedp.SetValue(chromedp.CSS("#birthdate"), "tomorrow"), press("Save"), visible("Nothing was saved"))
 		b.looks("profile-wrong")
-		b.do("mend it", chromedp.SetValue(chromedp.CSS("#birthdate"), "1990-12-31"), press("Save"), visible("Your profile was saved"),
+		b.do("correct it", chromedp.SetValue(chromedp.CSS("#birthdate"), "1990-12-31"), press("Save"), visible("Your profile was saved"),
 			chromedp.Navigate(d.sample), press("Load the userinfo"), visible("Demi"), visible("1990-12-31"))
 	})
 
-	t.Run("several people choose, and a sign-out reaches the app", func(t *testing.T) {
+	t.Run("several users choose, and a sign-out reaches the app", func(t *testing.T) {
 		env := map[string]string{}
 		for k, v := range d.env {
 			env[k] = v
 		}
-		if _, stderr, code := command(t, env, "a second password\n", "user", "create", "--username", "second", "--email", "second@example.com", "--name", "Second Person", "--password-stdin"); code != exitOK {
+		if _, stderr, code := command(t, env, "a second password\n", "user", "create", "--username", "second", "--email", "second@example.com", "--name", "Second User", "--password-stdin"); code != exitOK {
 			t.Fatal(stderr)
 		}
 		b := openBrowser(t)
@@ -227,10 +227,10 @@ func TestBrowserJourneys(t *testing.T) {
 		b.signIn(d)
 		b.do("get to the app", visible("You are signed in as Demo User"))
 		b.do("add an account", chromedp.Navigate(d.issuer+"/account"), chromedp.Click(`//a[normalize-space(.)="Add an account"]`), visible("Sign in"),
-			chromedp.SendKeys(chromedp.CSS("#username"), "second"), chromedp.SendKeys(chromedp.CSS("#password"), "a second password"), press("Sign in"), visible("Second Person"), visible("Switch account"))
+			chromedp.SendKeys(chromedp.CSS("#username"), "second"), chromedp.SendKeys(chromedp.CSS("#password"), "a second password"), press("Sign in"), visible("Second User"), visible("Switch account"))
 		b.looks("account-two")
 		app := b.another()
-		app.do("start anew", chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		app.do("start again", chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
 			_, err := cdp.Call(ctx, t, network.DeleteCookies, network.DeleteCookiesParams{Name: "sample_session", URL: d.sample})
 			return err
 		}), chromedp.Navigate(d.sample), press("Sign in with Gatehouse"), visible("Choose an account"), visible("second@example.com"))
@@ -242,48 +242,48 @@ func TestBrowserJourneys(t *testing.T) {
 		deadline := time.Now().Add(20 * time.Second)
 		for !strings.Contains(app.text(), "You were signed out at the server") {
 			if time.Now().After(deadline) {
-				t.Fatalf("the app was not told: %s", app.text())
+				t.Fatalf("the app was not notified: %s", app.text())
 			}
 			app.do("look again", chromedp.Navigate(d.sample), visible("Sample Notes"))
 		}
-		b.do("the other is still there", chromedp.Navigate(d.issuer+"/account"), visible("Second Person"))
-		b.do("ask to sign out", chromedp.Navigate(d.issuer+"/oauth2/logout"), visible("Sign out?"), visible("second@example.com"))
+		b.do("the other is still there", chromedp.Navigate(d.issuer+"/account"), visible("Second User"))
+		b.do("open the sign-out page", chromedp.Navigate(d.issuer+"/oauth2/logout"), visible("Sign out?"), visible("second@example.com"))
 		b.looks("logout")
-		b.do("stay", press("Stay signed in"), visible("Connected apps"), visible("Second Person"))
+		b.do("stay", press("Stay signed in"), visible("Connected apps"), visible("Second User"))
 		b.do("and go", chromedp.Navigate(d.issuer+"/oauth2/logout"), press("Sign out"), visible("You are signed out"))
 	})
 
-	t.Run("an answer by form, with and without JavaScript", func(t *testing.T) {
+	t.Run("a response by form, with and without JavaScript", func(t *testing.T) {
 		posted := make(chan url.Values, 1)
 		app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodPost && r.ParseForm() == nil {
 				posted <- r.PostForm
 			}
-			_, _ = w.Write([]byte("the app has the answer"))
+			_, _ = w.Write([]byte("the app has the response"))
 		}))
 		defer app.Close()
 		id, _ := (&cluster{env: d.env}).client(t, `{"client_name":"Form","redirect_uris":["`+app.URL+`/cb"],"scope":"openid"}`)
 		verifier := oauth2.GenerateVerifier()
 		address := (&oauth2.Config{ClientID: id, RedirectURL: app.URL + "/cb", Scopes: []string{"openid"}, Endpoint: oauth2.Endpoint{AuthURL: d.issuer + "/oauth2/authorize"}}).
 			AuthCodeURL("the state", oauth2.S256ChallengeOption(verifier), oauth2.SetAuthURLParam("response_mode", "form_post"))
-		answered := func() {
+		checkResponse := func() {
 			t.Helper()
 			if form := <-posted; form.Get("code") == "" || form.Get("state") != "the state" || form.Get("iss") != d.issuer {
 				t.Errorf("posted %v", form)
 			}
 		}
 		b := openBrowser(t)
-		b.do("ask", chromedp.Navigate(address))
+		b.do("authorize", chromedp.Navigate(address))
 		b.signIn(d)
-		b.do("allow", visible("wants access"), press("Allow"), visible("the app has the answer"))
-		answered()
+		b.do("allow", visible("wants access"), press("Allow"), visible("the app has the response"))
+		checkResponse()
 		b.do("without JavaScript", chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
 			_, err := cdp.Call(ctx, t, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
 			return err
 		}), chromedp.Navigate(address), visible("JavaScript is off in this browser"))
 		b.looks("form-post")
-		b.do("go on", press("Continue"), visible("the app has the answer"))
-		answered()
+		b.do("continue", press("Continue"), visible("the app has the response"))
+		checkResponse()
 	})
 
 	t.Run("open the app from the account page", func(t *testing.T) {
@@ -300,7 +300,7 @@ func TestBrowserJourneys(t *testing.T) {
 	t.Run("deny", func(t *testing.T) {
 		b := openBrowser(t)
 		b.begin(d)
-		b.do("ask again for consent", chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error { return forget(ctx, d) }))
+		b.do("require consent again", chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error { return withdraw(ctx, d) }))
 		b.signIn(d)
 		b.do("deny", visible("wants access"), press("Don’t allow"), visible("you did not allow it"), visible("You are not signed in"))
 	})
@@ -320,9 +320,9 @@ func TestBrowserJourneys(t *testing.T) {
 			t.Errorf("the unticked scope was granted the next time: %s", text)
 		}
 		b.do("start over", chromedp.Navigate(d.sample), press("Sign out"), visible("You are not signed in"),
-			chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error { return forget(ctx, d) }), press("Sign in with Gatehouse"))
+			chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error { return withdraw(ctx, d) }), press("Sign in with Gatehouse"))
 		b.signIn(d)
-		b.do("and asked for all", visible("wants access"), chromedp.WaitVisible(chromedp.CSS(`input[name=scope][value="notes.write"]:checked`)), press("Allow"), visible("notes.write"))
+		b.do("and prompted for all", visible("wants access"), chromedp.WaitVisible(chromedp.CSS(`input[name=scope][value="notes.write"]:checked`)), press("Allow"), visible("notes.write"))
 	})
 
 	t.Run("withdraw on the account page", func(t *testing.T) {
@@ -348,7 +348,7 @@ func TestBrowserJourneys(t *testing.T) {
 		second.do("the same request twice over", chromedp.Navigate(d.issuer+"/login"), visible("Sign in"))
 		second.do("sign in there", chromedp.SendKeys(chromedp.CSS("#username"), "demo@example.com"), chromedp.SendKeys(chromedp.CSS("#password"), d.password), press("Sign in"), visible("Your account"))
 		b.signIn(d)
-		b.do("the first tab goes on", visible("wants access"), press("Allow"), visible("You are signed in"))
+		b.do("the first tab continues", visible("wants access"), press("Allow"), visible("You are signed in"))
 	})
 
 	t.Run("without JavaScript", func(t *testing.T) {
@@ -365,7 +365,7 @@ func TestBrowserJourneys(t *testing.T) {
 	t.Run("by keyboard alone", func(t *testing.T) {
 		b := openBrowser(t)
 		b.begin(d)
-		b.do("the name has the focus", chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error { return forget(ctx, d) }), chromedp.KeyEvent("demo"+kb.Tab+d.password+kb.Enter), visible("wants access"))
+		b.do("the name has the focus", chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error { return withdraw(ctx, d) }), chromedp.KeyEvent("demo"+kb.Tab+d.password+kb.Enter), visible("wants access"))
 		// Skip link, not-you link or box, then the buttons: each reachable by Tab, in the order of the page.
 		var order []string
 		for range 4 {
@@ -383,7 +383,7 @@ func TestBrowserJourneys(t *testing.T) {
 		b.begin(d)
 		b.do("a wrong password", chromedp.SendKeys(chromedp.CSS("#username"), "demo"), chromedp.SendKeys(chromedp.CSS("#password"), "wrong"), press("Sign in"), visible("is incorrect"))
 		b.looks("login-wrong")
-		b.do("an unknown app", chromedp.Navigate(d.issuer+"/oauth2/authorize?client_id=nobody&response_type=code"), visible("does not work"), visible("is not registered with this server"))
+		b.do("an unknown app", chromedp.Navigate(d.issuer+"/oauth2/authorize?client_id=unknown&response_type=code"), visible("does not work"), visible("is not registered with this server"))
 		b.looks("error")
 		if violations := evaluate[int](b, `document.querySelectorAll("script, [style], [onclick]").length`); violations > 0 {
 			t.Errorf("%d inline scripts or styles", violations)
@@ -391,8 +391,8 @@ func TestBrowserJourneys(t *testing.T) {
 	})
 }
 
-// forget withdraws what the demo person allowed, so that the next request asks.
-func forget(ctx context.Context, d *devServer) error {
+// withdraw withdraws the consent of the demo user, so that the next request needs it again.
+func withdraw(ctx context.Context, d *devServer) error {
 	store, err := storage.Open(ctx, storage.Options{URL: d.env["GATEHOUSE_DATABASE_URL"], Pool: 1})
 	if err != nil {
 		return err

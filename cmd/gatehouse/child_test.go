@@ -61,7 +61,7 @@ func runChild(t testing.TB, env map[string]string, cmd *exec.Cmd, unprivileged b
 	return c
 }
 
-// readableDir returns a directory that every user of the machine can read.
+// readableDir returns a directory that every user of this host can read.
 func readableDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "gatehouse")
@@ -71,7 +71,7 @@ func readableDir(t testing.TB) string {
 	return dir
 }
 
-// publicProgram returns the path of a gatehouse that every user of the machine can run.
+// publicProgram returns the path of a gatehouse that every user of this host can run.
 func publicProgram(t testing.TB) string {
 	t.Helper()
 	self, err := os.Executable()
@@ -122,7 +122,7 @@ type world struct {
 
 const worldPassword = "a password of the world"
 
-// newWorld migrates a database and registers everybody in it.
+// newWorld migrates a database and registers its users and clients.
 func newWorld(t *testing.T, db string, more map[string]string) *world {
 	t.Helper()
 	address := freeAddress(t)
@@ -151,7 +151,7 @@ func newWorld(t *testing.T, db string, more map[string]string) *world {
 type caller struct {
 	*world
 
-	at   string // where it calls, the issuer unless told otherwise
+	at   string // where it calls, the issuer by default
 	http *http.Client
 	jar  http.CookieJar
 }
@@ -168,8 +168,8 @@ func (w *world) caller(t testing.TB) *caller {
 	}}
 }
 
-// answer is a JSON answer. err is set when there was none.
-type answer struct {
+// response is a JSON response. err is set when there was none.
+type response struct {
 	status int
 	body   map[string]any
 	header http.Header
@@ -177,24 +177,24 @@ type answer struct {
 	err    error
 }
 
-func (a answer) text(name string) string { s, _ := a.body[name].(string); return s }
+func (a response) text(name string) string { s, _ := a.body[name].(string); return s }
 
-func (a answer) String() string { return fmt.Sprint(a.status, " ", a.body, " ", a.err) }
+func (a response) String() string { return fmt.Sprint(a.status, " ", a.body, " ", a.err) }
 
-func (c *caller) post(path, id, secret string, form url.Values) answer {
+func (c *caller) post(path, id, secret string, form url.Values) response {
 	req, err := http.NewRequest(http.MethodPost, c.at+path, strings.NewReader(form.Encode()))
 	if err != nil {
-		return answer{err: err}
+		return response{err: err}
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.SetBasicAuth(id, secret)
 	res, err := c.http.Do(req)
 	if err != nil {
-		return answer{err: err}
+		return response{err: err}
 	}
 	defer func() { _ = res.Body.Close() }()
 	b, err := io.ReadAll(res.Body)
-	out := answer{status: res.StatusCode, header: res.Header, last: res.Close, err: err}
+	out := response{status: res.StatusCode, header: res.Header, last: res.Close, err: err}
 	if len(b) > 0 {
 		if jerr := json.Unmarshal(b, &out.body); jerr != nil && err == nil && res.StatusCode == http.StatusOK {
 			out.err = fmt.Errorf("%w in %q", jerr, b)
@@ -203,23 +203,23 @@ func (c *caller) post(path, id, secret string, form url.Values) answer {
 	return out
 }
 
-func (c *caller) serviceToken() answer {
+func (c *caller) serviceToken() response {
 	return c.post("/oauth2/token", c.serviceID, c.serviceKey, url.Values{"grant_type": {"client_credentials"}})
 }
 
-func (c *caller) refresh(token string) answer {
+func (c *caller) refresh(token string) response {
 	return c.post("/oauth2/token", c.appID, c.appKey, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}})
 }
 
-func (c *caller) exchange(code string) answer {
+func (c *caller) exchange(code string) response {
 	return c.post("/oauth2/token", c.appID, c.appKey, url.Values{"grant_type": {"authorization_code"}, "code": {code}, "redirect_uri": {"https://app.example/cb"}, "code_verifier": {verifier}})
 }
 
-func (c *caller) introspect(token string) answer {
+func (c *caller) introspect(token string) response {
 	return c.post("/oauth2/introspect", c.resourceID, c.resourceKey, url.Values{"token": {token}})
 }
 
-func (c *caller) revoke(id, secret, token string) answer {
+func (c *caller) revoke(id, secret, token string) response {
 	return c.post("/oauth2/revoke", id, secret, url.Values{"token": {token}})
 }
 
@@ -256,7 +256,7 @@ func (c *caller) code() (string, error) {
 
 var errNoCode = errors.New("no code")
 
-// load runs the function in n goroutines again and again until stop, and returns when all are done.
+// load runs the function in n goroutines repeatedly until stop, and returns when all are done.
 func load(n int, stop <-chan struct{}, fn func(i int)) (done func()) {
 	var running sync.WaitGroup
 	for i := range n {

@@ -140,16 +140,16 @@ func rollingRestart(t *testing.T, db string) {
 		callers[i].exchange(callers[i].signIn(t))
 	}
 	stop := make(chan struct{})
-	var answered atomic.Int64
+	var responses atomic.Int64
 	done := load(len(callers), stop, func(i int) {
 		if !journals[i].work(t, callers[i]) {
-			t.Error("a request was not answered")
+			t.Error("a request got no response")
 		}
-		answered.Add(1)
+		responses.Add(1)
 	})
 	for i := range nodes {
-		from := answered.Load()
-		eventually(t, "there is load", func() bool { return answered.Load() > from+100 })
+		from := responses.Load()
+		eventually(t, "there is load", func() bool { return responses.Load() > from+100 })
 		nodes[i].signal(syscall.SIGTERM)
 		if code := nodes[i].wait(t); code != exitOK {
 			t.Errorf("process %d ended with %d:\n%s", i, code, nodes[i].stderr.tail())

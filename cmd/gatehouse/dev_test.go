@@ -35,7 +35,7 @@ func TestDevRefusesForeignDatabase(t *testing.T) {
 			t.Fatal(stderr)
 		}
 		store := storagetest.Open(t, url, storagetest.NewClock())
-		// The row that says when a process last used the database is written by the store of this test too.
+		// The row with the time when a process last used the database is written by the store of this test too.
 		dump := func() []string {
 			rows := strings.Split(storagetest.Dump(t, store, url), "\n")
 			return slices.DeleteFunc(rows, func(row string) bool { return strings.HasPrefix(row, "liveness: ") })
@@ -94,7 +94,7 @@ func TestDevShowsWhatToDoNext(t *testing.T) {
 	// Every command on the page runs as it is printed, on the database that the page names.
 	database := regexp.MustCompile(`export GATEHOUSE_DATABASE_URL='(.*)'`).FindStringSubmatch(page)
 	if database == nil {
-		t.Fatalf("the page does not say where the database is:\n%s", page)
+		t.Fatalf("the page does not show the path of the database:\n%s", page)
 	}
 	ran := 0
 	for _, m := range regexp.MustCompile(`(?m)  gatehouse ((?:client|resource) create .*)$`).FindAllStringSubmatch(page, -1) {

@@ -49,12 +49,12 @@ func TestConfigDocument(t *testing.T) {
 	}
 	got, err := os.ReadFile(file)
 	if err != nil || string(got) != want {
-		t.Errorf("%s is not what the settings say; run `make golden` (%v)", file, err)
+		t.Errorf("%s does not match the settings; run `make golden` (%v)", file, err)
 	}
 }
 
-// TestSecurityDocument finds every test that docs/security.md names, and every published flaw's id in the test it is said to
-// be found by.
+// TestSecurityDocument finds every test that docs/security.md names, and the id of every published vulnerability in the test that the page
+// lists for it.
 func TestSecurityDocument(t *testing.T) {
 	t.Parallel()
 	b, err := os.ReadFile("../../docs/security.md")

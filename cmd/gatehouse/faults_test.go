@@ -27,21 +27,21 @@ func rounds(few, many int) int {
 	return few
 }
 
-// journal is what one worker was told, and what it asked without hearing the answer.
+// journal is what one worker received, and what it sent without a response.
 type journal struct {
 	live, revoked []string // access tokens
 	refresh       string   // the last refresh token it was given
-	asked         string   // a refresh token it sent, without an answer
+	sent          string   // a refresh token it sent, without a response
 	ended         []string // refresh tokens whose grant it revoked
 	codes         []string // it has not used
-	unsure        string   // a code it sent, without an answer
+	unsure        string   // a code it sent, without a response
 	step          int
 }
 
-// work does the next kind of request. It reports whether it was answered; any answer but success is an error.
+// work does the next kind of request. It reports whether there was a response; any response but success is an error.
 func (j *journal) work(t *testing.T, c *caller) bool {
 	j.step++
-	told := func(a answer, what string) bool {
+	succeeded := func(a response, what string) bool {
 		if a.err == nil && a.status != http.StatusOK {
 			t.Errorf("%s: %s", what, a)
 		}
@@ -62,23 +62,23 @@ func (j *journal) work(t *testing.T, c *caller) bool {
 		}
 		j.unsure = code
 		a := c.exchange(code)
-		if !told(a, "exchange") {
+		if !succeeded(a, "exchange") {
 			return false
 		}
 		j.unsure, j.refresh = "", a.text("refresh_token")
 		j.live = append(j.live, a.text("access_token"))
 	case j.step%7 == 2:
 		a := c.serviceToken()
-		if !told(a, "service") {
+		if !succeeded(a, "service") {
 			return false
 		}
 		j.live = append(j.live, a.text("access_token"))
 	case j.step%7 == 3: // revoke a client credentials token
 		a := c.serviceToken()
-		if !told(a, "service") {
+		if !succeeded(a, "service") {
 			return false
 		}
-		if !told(c.revoke(c.serviceID, c.serviceKey, a.text("access_token")), "revoke") {
+		if !succeeded(c.revoke(c.serviceID, c.serviceKey, a.text("access_token")), "revoke") {
 			return false
 		}
 		j.revoked = append(j.revoked, a.text("access_token"))
@@ -86,7 +86,7 @@ func (j *journal) work(t *testing.T, c *caller) bool {
 		token := j.refresh
 		j.refresh = ""
 		j.live = nil
-		if !told(c.revoke(c.appID, c.appKey, token), "revoke the grant") {
+		if !succeeded(c.revoke(c.appID, c.appKey, token), "revoke the grant") {
 			return false
 		}
 		j.ended = append(j.ended, token)
@@ -95,23 +95,23 @@ func (j *journal) work(t *testing.T, c *caller) bool {
 			return true
 		}
 		a := c.introspect(j.live[len(j.live)-1])
-		if told(a, "introspect") && a.body["active"] != true {
+		if succeeded(a, "introspect") && a.body["active"] != true {
 			t.Errorf("a live token is not active: %s", a)
 		}
 		return a.err == nil
 	default:
-		j.asked = j.refresh
+		j.sent = j.refresh
 		a := c.refresh(j.refresh)
-		if !told(a, "refresh") {
+		if !succeeded(a, "refresh") {
 			return false
 		}
-		j.asked, j.refresh = "", a.text("refresh_token")
+		j.sent, j.refresh = "", a.text("refresh_token")
 		j.live = append(j.live, a.text("access_token"))
 	}
 	return true
 }
 
-// check asks a server that was started again for everything the worker was told.
+// check verifies that a restarted server has everything that the worker received.
 func (j *journal) check(t *testing.T, c *caller) {
 	t.Helper()
 	for _, token := range j.live {
@@ -136,18 +136,18 @@ func (j *journal) check(t *testing.T, c *caller) {
 	}
 	if j.unsure != "" {
 		if a := c.exchange(j.unsure); a.status != http.StatusOK && a.text("error") != "invalid_grant" {
-			t.Errorf("a code whose answer was lost: %s", a)
+			t.Errorf("a code whose response was lost: %s", a)
 		}
 	}
-	// The answer was lost or not: either way this token, sent again, goes on.
+	// With or without the response, this token, sent again, continues the family.
 	if token := j.refresh; token != "" {
 		a := c.refresh(token)
 		if a.status != http.StatusOK {
-			t.Errorf("a refresh token (answer lost: %t) does not go on: %s", j.asked != "", a)
+			t.Errorf("a refresh token (response lost: %t) is not accepted: %s", j.sent != "", a)
 		}
 		j.refresh = a.text("refresh_token")
 	}
-	j.codes, j.unsure, j.asked = nil, "", ""
+	j.codes, j.unsure, j.sent = nil, "", ""
 	j.live = j.live[max(0, len(j.live)-20):]
 }
 
@@ -166,20 +166,20 @@ func TestKillUnderLoadLosesNothing(t *testing.T) {
 		server := first
 		for round := range rounds(2, 12) {
 			stop := make(chan struct{})
-			var answered atomic.Int64
+			var responses atomic.Int64
 			var kill sync.Once
 			done := load(workers, stop, func(i int) {
 				if !journals[i].work(t, callers[i]) {
-					kill.Do(func() { close(stop) }) // it is dead: nobody asks on
+					kill.Do(func() { close(stop) }) // the process ended: send no more
 					return
 				}
-				if answered.Add(1) == int64(150+97*round) {
+				if responses.Add(1) == int64(150+97*round) {
 					go server.signal(syscall.SIGKILL)
 				}
 			})
 			done()
-			if n := answered.Load(); n < 150 {
-				t.Fatalf("it ended after %d answers:\n%s", n, server.stderr.tail())
+			if n := responses.Load(); n < 150 {
+				t.Fatalf("it ended after %d responses:\n%s", n, server.stderr.tail())
 			}
 			<-server.ended
 			server = serveChild(t, w.env)
@@ -212,7 +212,7 @@ func TestKillUnderLoadLosesNothing(t *testing.T) {
 	})
 }
 
-// TestShutdownUnderLoadLosesNothing: every request that got in is answered whole, and no record of an issue is lost.
+// TestShutdownUnderLoadLosesNothing: every accepted request gets its complete response, and no audit row of an issued token is lost.
 func TestShutdownUnderLoadLosesNothing(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
@@ -221,7 +221,7 @@ func TestShutdownUnderLoadLosesNothing(t *testing.T) {
 		var issued atomic.Int64
 		storagetest.Do(8, func(int) {
 			c := w.caller(t)
-			for { // until it is told to go elsewhere
+			for { // until the server closes the connection
 				a := c.serviceToken()
 				if a.err != nil || a.status != http.StatusOK {
 					t.Errorf("a request was not finished: %s", a)
@@ -346,7 +346,7 @@ func TestCommandsReadReadOnlyDatabase(t *testing.T) {
 	}
 }
 
-// ready waits until a server says so, or says not.
+// ready waits until a server is ready, or is not.
 func ready(t *testing.T, issuer string, want int) {
 	t.Helper()
 	eventually(t, fmt.Sprint("/readyz is ", want), func() bool {
@@ -424,7 +424,7 @@ func goesAndComesBack(t *testing.T, pg *postgresServer, db string) *child {
 		a := c.refresh(journals[i].refresh)
 		switch {
 		case a.err != nil:
-			t.Errorf("no answer: %v", a.err)
+			t.Errorf("no response: %v", a.err)
 		case a.status == http.StatusOK:
 			journals[i].refresh = a.text("refresh_token")
 			worked.Add(1)
@@ -450,7 +450,7 @@ func goesAndComesBack(t *testing.T, pg *postgresServer, db string) *child {
 	for range rounds(1, 5) {
 		away.Store(1)
 		pg.run(t, "down")
-		eventually(t, "it answers 503", more(&failed, 50))
+		eventually(t, "it responds 503", more(&failed, 50))
 		ready(t, w.issuer, http.StatusServiceUnavailable)
 		pg.run(t, "up")
 		ready(t, w.issuer, http.StatusOK)
@@ -486,7 +486,7 @@ func TestSlowDatabaseShedsLoad(t *testing.T) {
 		for range 3 {
 			switch a := callers[i].introspect(tokens[i]); {
 			case a.err != nil:
-				t.Errorf("no answer: %v", a.err)
+				t.Errorf("no response: %v", a.err)
 			case a.status == http.StatusOK && a.body["active"] == true:
 				good.Add(1)
 			case a.status == http.StatusServiceUnavailable && strings.Contains(a.text("error_description"), "more requests"):
@@ -499,10 +499,10 @@ func TestSlowDatabaseShedsLoad(t *testing.T) {
 		}
 	})
 	if shed.Load() == 0 || good.Load()+slow.Load() == 0 {
-		t.Errorf("shed %d, too slow %d, answered %d", shed.Load(), slow.Load(), good.Load())
+		t.Errorf("shed %d, too slow %d, served %d", shed.Load(), slow.Load(), good.Load())
 	}
 	line.delay.Store(0)
-	eventually(t, "it answers as before", func() bool { return first.introspect(tokens[0]).body["active"] == true })
+	eventually(t, "it responds as before", func() bool { return first.introspect(tokens[0]).body["active"] == true })
 	for i := range 20 {
 		if a := first.introspect(tokens[i]); a.body["active"] != true {
 			t.Errorf("after the slow time: %s", a)

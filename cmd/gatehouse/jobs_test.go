@@ -11,8 +11,8 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// TestSilentConnectionsDoNotStopJobs keeps every connection to PostgreSQL open without ever forwarding an answer
-// again, as a firewall does that forgot them. New connections work.
+// TestSilentConnectionsDoNotStopJobs keeps every connection to PostgreSQL open without forwarding a response
+// again, like a firewall that dropped their state. New connections work.
 func TestSilentConnectionsDoNotStopJobs(t *testing.T) {
 	t.Parallel()
 	needs(t, "TEST_POSTGRES_DSN")
@@ -33,7 +33,7 @@ func TestSilentConnectionsDoNotStopJobs(t *testing.T) {
 		return at
 	}
 	line.silence()
-	// What was answered before the silence does not count: two of the jobs succeed for up to 15 s after it.
+	// What succeeded before the silence does not count: two of the jobs succeed for up to 15 s after it.
 	from := float64(time.Now().Unix()) + 20
 	for _, name := range []string{"seal the audit log", "deliver logouts", "follow changes", "write the audit queue"} {
 		eventually(t, name+" succeeds on new connections", func() bool { return last(name) > from })
@@ -41,7 +41,7 @@ func TestSilentConnectionsDoNotStopJobs(t *testing.T) {
 	ready(t, w.issuer, http.StatusOK)
 	// Silent connections may still be idle in the pool. A request that gets one fails at its timeout and closes it, so
 	// no more requests can fail than there were connections.
-	var a answer
+	var a response
 	for range pool + 1 {
 		if a = w.caller(t).serviceToken(); a.status == http.StatusOK {
 			break

@@ -22,8 +22,8 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// TestMetrics scrapes a server that has done some of everything. promtool finds nothing wrong with what it says, every metric
-// that an alert asks for is there, and nothing that a caller sent is in a label.
+// TestMetrics scrapes a server that has done some of everything. promtool accepts its output, every metric
+// of an alert exists, and nothing that a caller sent is in a label.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
@@ -85,7 +85,7 @@ func TestMetrics(t *testing.T) {
 	for _, name := range regexp.MustCompile(`gatehouse_[a-z_]+`).FindAllString(string(rules), -1) {
 		family := strings.TrimSuffix(name, "_bucket")
 		if !strings.Contains(text, "# TYPE "+family+" ") {
-			t.Errorf("an alert asks for %s, which there is not", name)
+			t.Errorf("an alert uses %s, which does not exist", name)
 		}
 	}
 }

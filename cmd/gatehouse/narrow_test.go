@@ -101,7 +101,7 @@ func TestNoPageScrollsSideways(t *testing.T) {
 	opened("select", "Choose an account")
 	b.do("edit the profile", chromedp.Navigate(d.issuer+"/account/profile"))
 	opened("profile", "Contact")
-	b.do("ask to sign out", chromedp.Navigate(d.issuer+logout))
+	b.do("open the sign-out page", chromedp.Navigate(d.issuer+logout))
 	opened("logout", "Sign out?")
 	b.do("be the first user again", chromedp.Navigate(d.issuer+"/select"), chromedp.Click(chromedp.CSS("button.account")), visible("Connected apps"))
 	if !strings.Contains(b.text(), "Withdraw access") {

@@ -81,7 +81,7 @@ func newSlowLine(t *testing.T, db string) *slowLine {
 	return l
 }
 
-// silence makes every connection that is open now stay open, without an answer.
+// silence makes every connection that is open now stay open, without a response.
 func (l *slowLine) silence() { l.silenced.Add(1) }
 
 func (l *slowLine) forward(conn net.Conn, behind string, silenced int64) {

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// output is what a command printed, and tells when something was.
+// output is what a command printed, and signals new output.
 type output struct {
 	mu   sync.Mutex
 	b    bytes.Buffer
@@ -47,7 +47,7 @@ func (o *output) tail() string {
 
 func (o *output) contains(text string) bool { return strings.Contains(o.String(), text) }
 
-// eventually waits for something that another process or goroutine does and tells nobody of.
+// eventually polls for something that another process or goroutine does without a signal.
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	deadline, tick := time.After(2*time.Minute), time.NewTicker(5*time.Millisecond)
@@ -117,7 +117,7 @@ func command(t testing.TB, env map[string]string, stdin string, args ...string) 
 	return out.String(), errs.String(), code
 }
 
-// freeAddress is a loopback address nobody listens on.
+// freeAddress is a loopback address without a listener.
 func freeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -128,7 +128,7 @@ func freeAddress(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// needs returns a setting of the test environment. Without it the test is skipped on a developer's machine and fails in
+// needs returns a setting of the test environment. Without it the test is skipped in a developer's environment and fails in
 // CI, where nothing may skip.
 func needs(t testing.TB, name string) string {
 	t.Helper()

@@ -46,7 +46,7 @@ func startProvider(t *testing.T) *provider {
 	return p
 }
 
-// newProvider has a person and is not started yet.
+// newProvider returns a provider with a user that is not started yet.
 func newProvider(t *testing.T) *provider {
 	t.Helper()
 	dir := t.TempDir()
@@ -149,7 +149,7 @@ func TestRelyingParties(t *testing.T) {
 	t.Run("oidc-client-ts", func(t *testing.T) { singlePage(t, dir, p) })
 }
 
-// locationOf is where a browser in which nobody is signed in is sent from an address.
+// locationOf is where a URL redirects a browser without a session.
 func locationOf(t *testing.T, address, cert string) string {
 	t.Helper()
 	pem, err := os.ReadFile(cert)
@@ -176,7 +176,7 @@ func singlePage(t *testing.T, dir string, p *provider) {
 	app := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/settings.json":
-			_ = json.NewEncoder(w).Encode(settings) // a browser that went away
+			_ = json.NewEncoder(w).Encode(settings) // the browser closed the connection
 		case "/oidc-client-ts.min.js":
 			w.Header().Set("Content-Type", "text/javascript")
 			_, _ = w.Write(library)
@@ -195,7 +195,7 @@ func singlePage(t *testing.T, dir string, p *provider) {
 	b := openBrowser(t, chromedp.Flag("ignore-certificate-errors", true))
 	result := func(step string) map[string]any {
 		t.Helper()
-		b.do("wait for the page's answer", chromedp.WaitVisible(`//pre[contains(., '"step":"`+step+`"') or contains(., '"failed"')]`))
+		b.do("wait for the result of the page", chromedp.WaitVisible(`//pre[contains(., '"step":"`+step+`"') or contains(., '"failed"')]`))
 		out := map[string]any{}
 		storagetest.Must(t, json.Unmarshal([]byte(evaluate[string](b, `document.querySelector("#result").textContent`)), &out))
 		return out

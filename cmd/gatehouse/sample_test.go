@@ -167,7 +167,7 @@ func TestForgedCallbackToSampleAppChangesNothing(t *testing.T) {
 			t.Errorf("%s: %d", what, w.Code)
 		}
 		if page := b.send(http.MethodGet, "/").Body.String(); !strings.Contains(page, "That did not work") || !strings.Contains(page, "signed in as alice") {
-			t.Errorf("%s: the user is no longer signed in, or the page does not say that it failed", what)
+			t.Errorf("%s: the user is no longer signed in, or the page does not show the failure", what)
 		}
 	}
 	// The sign-in that was under way finishes, once, and a refused one leaves the session.

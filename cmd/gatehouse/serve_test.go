@@ -58,7 +58,7 @@ func startCluster(t *testing.T, db string) *cluster {
 	return c
 }
 
-// client registers a client by the command line, beside the running processes.
+// client registers a client by the command line, while the processes run.
 func (c *cluster) client(t *testing.T, metadata string) (id, secret string) {
 	t.Helper()
 	stdout, stderr, code := command(t, c.env, metadata, "client", "create", "--metadata", "-")
@@ -143,7 +143,7 @@ func throughPages(t testing.TB, client *http.Client, address, username, password
 	return callback
 }
 
-// TestTwoProcessesServeOrdinaryClients runs the whole journey through golang.org/x/oauth2 and the remote key set of
+// TestTwoProcessesServeOrdinaryClients runs the complete flow with golang.org/x/oauth2 and the remote JWKS of
 // coreos/go-oidc, each step at the other process.
 func TestTwoProcessesServeOrdinaryClients(t *testing.T) {
 	t.Parallel()
@@ -178,7 +178,7 @@ func TestTwoProcessesServeOrdinaryClients(t *testing.T) {
 		storagetest.Must(t, err)
 		payload, err := keys.VerifySignature(ctx, token.AccessToken)
 		if err != nil || !strings.Contains(string(payload), c.issuer) {
-			t.Errorf("the person's token: %v %s", err, payload)
+			t.Errorf("the user's token: %v %s", err, payload)
 		}
 		app.Endpoint.TokenURL = c.urls[0] + "/oauth2/token"
 		fresh, err := app.TokenSource(ctx, &oauth2.Token{RefreshToken: token.RefreshToken}).Token()
@@ -262,7 +262,7 @@ func gunzip(t *testing.T, s string) string {
 	return string(plain)
 }
 
-// TestServeStopsGracefully sends half a request, tells the server to stop, and sends the rest.
+// TestServeStopsGracefully sends half a request, stops the server, and sends the rest.
 func TestServeStopsGracefully(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{"GATEHOUSE_DATABASE_URL": "sqlite:" + t.TempDir() + "/gatehouse.db", "GATEHOUSE_LISTEN": freeAddress(t), "GATEHOUSE_ADMIN_LISTEN": freeAddress(t)}
@@ -286,8 +286,8 @@ func TestServeStopsGracefully(t *testing.T) {
 	body := "grant_type=client_credentials"
 	_, err = fmt.Fprintf(conn, "POST /oauth2/token HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\nAuthorization: Basic %s\r\n\r\n", len(body), base64.StdEncoding.EncodeToString([]byte(id+":"+secret)))
 	storagetest.Must(t, err)
-	answer := bufio.NewReader(conn)
-	line, err := answer.ReadString('\n') // 100: the handler is reading the body
+	reader := bufio.NewReader(conn)
+	line, err := reader.ReadString('\n') // 100: the handler is reading the body
 	if err != nil || !strings.Contains(line, "100") {
 		t.Fatalf("%q %v", line, err)
 	}
@@ -295,9 +295,9 @@ func TestServeStopsGracefully(t *testing.T) {
 	p.stderr.waitFor(t, `"msg":"stopping"`, p.ended)
 	_, err = conn.Write([]byte(body))
 	storagetest.Must(t, err)
-	_, err = answer.ReadString('\n')
+	_, err = reader.ReadString('\n')
 	storagetest.Must(t, err)
-	res, err := http.ReadResponse(answer, nil)
+	res, err := http.ReadResponse(reader, nil)
 	if err != nil || res.StatusCode != http.StatusOK {
 		t.Fatalf("the request in flight was not finished: %v %v", res, err)
 	}

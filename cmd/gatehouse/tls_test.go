@@ -78,7 +78,7 @@ func TestTLS(t *testing.T) {
 		return conn.ConnectionState().PeerCertificates[0]
 	}
 	storagetest.Must(t, os.WriteFile(p.cert, []byte("half a file"), 0o600))
-	eventually(t, "the log tells of the broken file", func() bool {
+	eventually(t, "the log reports the broken file", func() bool {
 		if !presented().Equal(first) {
 			t.Fatal("another certificate")
 		}
@@ -135,7 +135,7 @@ func TestTLS12AcceptsOnlyTheSuitesOfRFC9325(t *testing.T) {
 	}
 }
 
-// TestSlowReadersOccupyNoSlot asks for more answers than there are places and reads none of them.
+// TestSlowReadersOccupyNoSlot sends more requests than there are slots and reads no response.
 func TestSlowReadersOccupyNoSlot(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
@@ -169,16 +169,16 @@ func TestSlowReadersOccupyNoSlot(t *testing.T) {
 		}
 		storagetest.Must(t, framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 2*i + 1, BlockFragment: head.Bytes(), EndStream: true, EndHeaders: true}))
 	}
-	for answered := 0; answered < streams; { // the heads come, the bodies have no room
+	for responses := 0; responses < streams; { // the headers arrive, the bodies exceed the window
 		frame, err := framer.ReadFrame()
 		storagetest.Must(t, err)
 		if frame.Header().Type == http2.FrameHeaders {
-			answered++
+			responses++
 		}
 	}
 	for range 5 {
 		if status, _ := page(); status != http.StatusOK {
-			t.Errorf("somebody else is answered %d", status)
+			t.Errorf("another client gets %d", status)
 		}
 	}
 }

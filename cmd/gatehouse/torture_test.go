@@ -79,7 +79,7 @@ func (c *child) memory(t *testing.T) int {
 }
 
 // TestManyIdleConnectionsAndSlowSenders holds connections that send nothing, or one byte of a body that never comes, and
-// finds everybody else served, in bounded memory. The slow ones are dropped.
+// expects others to be served, in bounded memory. The slow ones are dropped.
 func TestManyIdleConnectionsAndSlowSenders(t *testing.T) {
 	t.Parallel()
 	const idle, slow, most = 9000, 1000, 250 // of 10,000; MiB

@@ -15,7 +15,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// Browser keeps cookies and follows redirects by hand, like a person's browser without JavaScript.
+// Browser stores cookies and follows redirects by hand, like a user's browser without JavaScript.
 type Browser struct {
 	*Server
 
@@ -38,7 +38,7 @@ func (b *Browser) Cookies() []*http.Cookie {
 	return b.client.Jar.Cookies(u)
 }
 
-// Cookie is the value of one of ours, or "".
+// Cookie returns the value of a cookie of Gatehouse, or "".
 func (b *Browser) Cookie(name string) string {
 	for _, c := range b.Cookies() {
 		if c.Name == "gatehouse_"+name {
@@ -61,7 +61,7 @@ func (b *Browser) Open(address string) Page {
 	return b.send(http.MethodGet, address, nil, nil)
 }
 
-// Submit posts a form as a browser on our own page does.
+// Submit posts a form as a browser on a page of Gatehouse does.
 func (b *Browser) Submit(address string, form url.Values) Page {
 	b.T.Helper()
 	return b.send(http.MethodPost, address, form, map[string]string{"Sec-Fetch-Site": "same-origin", "Origin": origin(b.URL)})
@@ -106,7 +106,7 @@ func (b *Browser) send(method, address string, form url.Values, headers map[stri
 	return Page{Response: r, URL: address}
 }
 
-// Follow follows redirects as long as they stay on the issuer, and returns the last answer: a page, or the redirect to
+// Follow follows redirects as long as they stay on the issuer, and returns the last response: a page, or the redirect to
 // somewhere else.
 func (b *Browser) Follow(p Page) Page {
 	b.T.Helper()
@@ -128,7 +128,7 @@ func (b *Browser) Follow(p Page) Page {
 	return p
 }
 
-// Page is an answer and where it came from.
+// Page is a response and its URL.
 type Page struct {
 	Response
 
@@ -184,7 +184,7 @@ func (p Page) Buttons(name string) (out []string) {
 	return out
 }
 
-// Text is what a person reads: the page without tags, spaces folded.
+// Text returns what a user reads: the page without tags, spaces folded.
 func (p Page) Text() string {
 	doc, err := html.Parse(strings.NewReader(p.Body))
 	if err != nil {
@@ -205,14 +205,14 @@ func (b *Browser) SignIn(p Page, username string) Page {
 	form := p.Fields()
 	form.Set("username", username)
 	form.Set("password", Password)
-	answer := b.Submit("/login", form)
-	if answer.Status != http.StatusSeeOther {
-		b.T.Fatalf("sign-in: %d %s", answer.Status, answer.Text())
+	response := b.Submit("/login", form)
+	if response.Status != http.StatusSeeOther {
+		b.T.Fatalf("sign-in: %d %s", response.Status, response.Text())
 	}
-	return b.Follow(answer)
+	return b.Follow(response)
 }
 
-// Decide answers the consent form that the page shows and returns the redirect to the app.
+// Decide submits the consent form of the page and returns the redirect to the client.
 func (b *Browser) Decide(p Page, value string) Page {
 	b.T.Helper()
 	form := p.Fields()
@@ -254,7 +254,7 @@ func (b *Browser) Authorize(c client.Information, changes ...string) Page {
 	return b.Follow(b.Open("/oauth2/authorize?" + AuthorizeForm(c, changes...).Encode()))
 }
 
-// Code takes the browser through sign-in and consent, whichever is asked for, and returns the redirect to the app.
+// Code takes the browser through sign-in and consent, as needed, and returns the redirect to the client.
 func (b *Browser) Code(c client.Information, username string, changes ...string) *url.URL {
 	b.T.Helper()
 	p := b.Authorize(c, changes...)
@@ -284,7 +284,7 @@ func CodeForm(to *url.URL, c client.Information, changes ...string) url.Values {
 	return v
 }
 
-// Tokens signs a person in to a client in a new browser and exchanges the code.
+// Tokens signs a user in to a client in a new browser and exchanges the code.
 func (s *Server) Tokens(c client.Information, username string, changes ...string) Response {
 	s.T.Helper()
 	r := s.Token(c, CodeForm(s.Browser().Code(c, username, changes...), c))

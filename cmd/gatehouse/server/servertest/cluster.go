@@ -77,7 +77,7 @@ func (s *Server) Logs() string {
 	return all
 }
 
-// RunOnThree tests requirements on three processes behind a proxy that share one PostgreSQL and one Redis, but for those named,
+// RunOnThree tests requirements on three processes behind a proxy that share one PostgreSQL and one Redis, except those named,
 // which are about a single process. database returns the URL of an empty database.
 func RunOnThree(t *testing.T, table []Requirement, database func(t *testing.T) string, but ...string) {
 	t.Helper()

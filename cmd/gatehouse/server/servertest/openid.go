@@ -29,7 +29,7 @@ func (s *Server) RelyingParty(more ...string) client.Information {
 		"redirect_uris":["` + Callback + `"],"post_logout_redirect_uris":["https://app.example/bye"],"scope":"` + AllScopes + `"` + strings.Join(append([]string{""}, more...), ",") + `}`)
 }
 
-// Person makes a person of whom everything is told.
+// UserWithClaims creates a user with every claim.
 func (s *Server) UserWithClaims(username string) storage.User {
 	s.T.Helper()
 	u := s.User(username)
@@ -69,7 +69,7 @@ func (s *Server) IDToken(c client.Information, r Response) map[string]any {
 	return claims
 }
 
-// Userinfo asks who the token's person is.
+// Userinfo returns the userinfo response for a token.
 func (s *Server) Userinfo(token string) Response {
 	s.T.Helper()
 	req := s.Request(http.MethodGet, "/oauth2/userinfo", nil)
@@ -104,7 +104,7 @@ func (k ClientKey) Sign(t testing.TB, claims any, header map[jose.HeaderKey]any)
 	return out
 }
 
-// KeySet is the JWK set of the public halves.
+// JWKS returns the JWKS of the public keys.
 func JWKS(t testing.TB, keys ...ClientKey) string {
 	t.Helper()
 	set := jose.JSONWebKeySet{}
@@ -120,11 +120,11 @@ func JWKS(t testing.TB, keys ...ClientKey) string {
 type Host struct {
 	URL string
 
-	mu      sync.Mutex
-	docs    map[string]Document
-	asked   map[string]int
-	posted  []url.Values
-	answers []int // of posts to come; 200 when there are no more
+	mu       sync.Mutex
+	docs     map[string]Document
+	requests map[string]int
+	posted   []url.Values
+	statuses []int // of posts to come; 200 when there are no more
 }
 
 // Document is what a Host serves.
@@ -136,7 +136,7 @@ type Document struct {
 // NewHost runs one on loopback until the test ends.
 func NewHost(t testing.TB) *Host {
 	t.Helper()
-	h := &Host{docs: map[string]Document{}, asked: map[string]int{}}
+	h := &Host{docs: map[string]Document{}, requests: map[string]int{}}
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
 	h.URL = server.URL
@@ -161,14 +161,14 @@ func (h *Host) Redirect(path, to string) {
 func (h *Host) Requests(path string) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.asked[path]
+	return h.requests[path]
 }
 
-// Answer makes the next posts be answered with these statuses.
-func (h *Host) Answer(statuses ...int) {
+// Respond sets the statuses of the next posts.
+func (h *Host) Respond(statuses ...int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.answers = statuses
+	h.statuses = statuses
 }
 
 // Posted are the forms that came.
@@ -182,13 +182,13 @@ func (h *Host) Posted() []url.Values {
 func (h *Host) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.asked[r.URL.Path]++
+	h.requests[r.URL.Path]++
 	if r.Method == http.MethodPost {
 		_ = r.ParseForm() // what cannot be read stays empty, and the test sees it
 		h.posted = append(h.posted, r.PostForm)
 		status := http.StatusOK
-		if len(h.answers) > 0 {
-			status, h.answers = h.answers[0], h.answers[1:]
+		if len(h.statuses) > 0 {
+			status, h.statuses = h.statuses[0], h.statuses[1:]
 		}
 		w.WriteHeader(status)
 		return

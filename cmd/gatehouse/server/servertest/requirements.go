@@ -59,7 +59,7 @@ func Markdown(title, test string, table []Requirement) string {
 	return b.String()
 }
 
-// Want fails the test unless the answer is the protocol error with the status.
+// Want fails the test unless the response is the protocol error with the status.
 func (r Response) Want(t testing.TB, status int, code string) {
 	t.Helper()
 	if r.Status != status || r.Text("error") != code {
@@ -68,7 +68,7 @@ func (r Response) Want(t testing.TB, status int, code string) {
 	r.wantClean(t)
 }
 
-// OK fails the test unless the answer is a success.
+// OK fails the test unless the response is a success.
 func (r Response) OK(t testing.TB) Response {
 	t.Helper()
 	if r.Status != 200 {
@@ -93,7 +93,7 @@ func (r Response) wantClean(t testing.TB) {
 	}
 	for _, leak := range []string{"sql", "SQL", "gorm", "fosite", "storage", "pgx", "goroutine", ".go:"} {
 		if strings.Contains(r.Body, leak) {
-			t.Errorf("the answer tells of our insides (%q): %s", leak, r.Body)
+			t.Errorf("the response discloses internals (%q): %s", leak, r.Body)
 		}
 	}
 }
@@ -108,7 +108,7 @@ func (p Page) WantRedirectError(t testing.TB, s *Server, code string) {
 	}
 }
 
-// WantErrorPage fails the test unless the page is an error for the person, and no redirect.
+// WantErrorPage fails the test unless the page is an error for the user, and no redirect.
 func (p Page) WantErrorPage(t testing.TB, status int) {
 	t.Helper()
 	if p.Status != status || p.Header.Get("Location") != "" || !strings.Contains(p.Header.Get("Content-Type"), "text/html") {

@@ -36,7 +36,7 @@ import (
 type Server struct {
 	T       testing.TB
 	URL     string // where it listens
-	Issuer  string // the same, but for a second process
+	Issuer  string // the same, except for a second process
 	DB      string
 	Store   *storage.Store
 	OAuth   *oauth.Server
@@ -180,7 +180,7 @@ func (s *Server) AnotherWith(settings ...string) *Server {
 	return Start(s.T, s.DB, Options{Issuer: s.Issuer, Clock: s.Clock, Env: env})
 }
 
-// Response is an answer, read whole.
+// Response is a response with its complete body.
 type Response struct {
 	Status int
 	Header http.Header
@@ -278,7 +278,7 @@ func (s *Server) Token(c client.Information, form url.Values) Response {
 	return s.Post("/oauth2/token", c, form)
 }
 
-// Introspect asks about a token.
+// Introspect introspects a token.
 func (s *Server) Introspect(c client.Information, token string) Response {
 	s.T.Helper()
 	r := s.Post("/oauth2/introspect", c, url.Values{"token": {token}})
@@ -325,10 +325,10 @@ func (s *Server) Public() client.Information {
 	return s.Client(`{"client_name":"Public","token_endpoint_auth_method":"none","grant_types":["authorization_code","refresh_token"],"redirect_uris":["` + Callback + `"],"scope":"read write offline_access"}`)
 }
 
-// Password is everybody's password.
+// Password is the password of every user.
 const Password = "correct horse battery"
 
-// User makes a person with the username, and Password.
+// User creates a user with the username, and Password.
 func (s *Server) User(username string) storage.User {
 	s.T.Helper()
 	u, err := s.Users.Create(s.T.Context(), identity.NewUser{Username: username, Email: username + "@example.com", Password: Password})
@@ -346,7 +346,7 @@ func (s *Server) ServiceToken(c client.Information) string {
 	return r.Text("access_token")
 }
 
-// Nobody is a client that does not exist.
+// UnregisteredClient returns a client that does not exist.
 func UnregisteredClient(id string) client.Information {
 	c := client.Information{ClientID: id, ClientSecret: "gate_cs_live_x"}
 	c.TokenEndpointAuthMethod = storage.AuthBasic
