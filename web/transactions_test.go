@@ -44,10 +44,10 @@ var failingTransactions = map[string]func(t *testing.T, s *servertest.Server) (f
 	},
 	"begin": func(t *testing.T, s *servertest.Server) (*servertest.Server, func()) {
 		if s.Store.Engine() == storage.Postgres {
-			cut := storagetest.CutAt(t, s.DB, "begin")
+			proxy := storagetest.NewProxy(t, s.DB)
 			env := map[string]string{"GATEHOUSE_REGISTRATION": "open"}
-			failing := servertest.Start(t, cut.URL, servertest.Options{Issuer: s.Issuer, Clock: s.Clock, Env: env})
-			return failing, func() { cut.Arm(t) }
+			failing := servertest.Start(t, proxy.URL, servertest.Options{Issuer: s.Issuer, Clock: s.Clock, Env: env})
+			return failing, func() { proxy.CloseAt(t, "begin") }
 		}
 		env := map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REQUEST_TIMEOUT": "1s"}
 		return servertest.Start(t, s.DB, servertest.Options{Issuer: s.Issuer, Clock: s.Clock, Env: env}),

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"gatehouse/storage"
 	"gatehouse/storage/audit"
@@ -470,8 +471,8 @@ func TestSlowDatabaseShedsLoad(t *testing.T) {
 	t.Parallel()
 	needs(t, "TEST_POSTGRES_DSN")
 	db := storagetest.URL(t, storage.Postgres)
-	line := newSlowLine(t, db)
-	w := newWorld(t, line.url, map[string]string{"GATEHOUSE_DATABASE_POOL": "4", "GATEHOUSE_REQUEST_TIMEOUT": "3s", "GATEHOUSE_MAX_REQUESTS": "16"})
+	proxy := storagetest.NewProxy(t, db)
+	w := newWorld(t, proxy.URL, map[string]string{"GATEHOUSE_DATABASE_POOL": "4", "GATEHOUSE_REQUEST_TIMEOUT": "3s", "GATEHOUSE_MAX_REQUESTS": "16"})
 	server := serveChild(t, w.env)
 	tokens := make([]string, 64)
 	callers := make([]*caller, len(tokens))
@@ -480,7 +481,7 @@ func TestSlowDatabaseShedsLoad(t *testing.T) {
 		callers[i] = w.caller(t)
 		tokens[i] = first.serviceToken().text("access_token")
 	}
-	line.delay.Store(int64(800))
+	proxy.Delay(800 * time.Millisecond)
 	var shed, slow, good atomic.Int64
 	storagetest.Do(len(callers), func(i int) {
 		for range 3 {
@@ -489,7 +490,7 @@ func TestSlowDatabaseShedsLoad(t *testing.T) {
 				t.Errorf("no response: %v", a.err)
 			case a.status == http.StatusOK && a.body["active"] == true:
 				good.Add(1)
-			case a.status == http.StatusServiceUnavailable && strings.Contains(a.text("error_description"), "more requests"):
+			case a.status == http.StatusServiceUnavailable && strings.Contains(a.text("error_description"), "requests in progress"):
 				shed.Add(1)
 			case a.status == http.StatusServiceUnavailable:
 				slow.Add(1)
@@ -501,7 +502,7 @@ func TestSlowDatabaseShedsLoad(t *testing.T) {
 	if shed.Load() == 0 || good.Load()+slow.Load() == 0 {
 		t.Errorf("shed %d, too slow %d, served %d", shed.Load(), slow.Load(), good.Load())
 	}
-	line.delay.Store(0)
+	proxy.Delay(0)
 	eventually(t, "it responds as before", func() bool { return first.introspect(tokens[0]).body["active"] == true })
 	for i := range 20 {
 		if a := first.introspect(tokens[i]); a.body["active"] != true {

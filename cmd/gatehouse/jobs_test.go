@@ -16,10 +16,10 @@ import (
 func TestSilentConnectionsDoNotStopJobs(t *testing.T) {
 	t.Parallel()
 	needs(t, "TEST_POSTGRES_DSN")
-	line := newSlowLine(t, storagetest.URL(t, storage.Postgres))
+	proxy := storagetest.NewProxy(t, storagetest.URL(t, storage.Postgres))
 	admin := freeAddress(t)
 	const pool = 4
-	w := newWorld(t, line.url, map[string]string{"GATEHOUSE_DATABASE_POOL": strconv.Itoa(pool), "GATEHOUSE_ADMIN_LISTEN": admin})
+	w := newWorld(t, proxy.URL, map[string]string{"GATEHOUSE_DATABASE_POOL": strconv.Itoa(pool), "GATEHOUSE_ADMIN_LISTEN": admin})
 	server := serveChild(t, w.env)
 	last := func(name string) float64 {
 		t.Helper()
@@ -32,7 +32,7 @@ func TestSilentConnectionsDoNotStopJobs(t *testing.T) {
 		storagetest.Must(t, err)
 		return at
 	}
-	line.silence()
+	proxy.Silence()
 	// What succeeded before the silence does not count: two of the jobs succeed for up to 15 s after it.
 	from := float64(time.Now().Unix()) + 20
 	for _, name := range []string{"seal the audit log", "deliver logouts", "follow changes", "write the audit queue"} {
