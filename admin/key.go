@@ -33,8 +33,8 @@ func (a *Admin) SigningKeys(ctx context.Context) ([]KeyInformation, error) {
 	return all, nil
 }
 
-// RotateSigningKeys publishes new signing keys, which sign once every API has them. With now, for a leaked key, they sign
-// immediately and every token signed before is refused. It returns keyring.ErrRotating while a rotation is in progress.
+// RotateSigningKeys publishes new signing keys, which sign once every API has them. With now, for a leaked key, they
+// sign immediately and every token signed before is refused. It returns keyring.ErrRotating during a rotation.
 func (a *Admin) RotateSigningKeys(ctx context.Context, now bool) error {
 	return a.keyring.Rotate(ctx, now)
 }

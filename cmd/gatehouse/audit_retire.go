@@ -17,9 +17,9 @@ import (
 func (p *program) auditRetire() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "retire", Short: "Delete old audit rows; their seals stay",
-		Long: "Delete the rows of every seal that is older than --older-than. The seals stay, so that the remaining rows\n" +
-			"can still be verified, and one event records the deletion. If the server has a database role that may not\n" +
-			"delete (docs/operate.md), run this as the owner of the schema.",
+		Long: "Delete the rows of every seal that is older than --older-than. The seals stay, so that the\n" +
+			"remaining rows can still be verified, and one event records the deletion. If the server has a\n" +
+			"database role that may not delete (docs/operate.md), run this as the owner of the schema.",
 		Example: "  gatehouse audit retire --older-than 400d",
 		Args:    exactArgs(),
 	}
@@ -77,9 +77,9 @@ func (p *program) retireBefore(ctx context.Context, store *storage.Store, older 
 func (p *program) auditErase() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "erase USER", Short: "Erase a user's addresses and user agents from the audit log",
-		Long: "Make the addresses and user agents in the audit rows and browser sessions of a user permanently unreadable,\n" +
-			"by erasing their keys. The rows stay, with only the user's sub, and their seals stay valid. USER may be the sub\n" +
-			"of a deleted user. Earlier backups still contain the keys.",
+		Long: "Make the addresses and user agents in the audit rows and browser sessions of a user permanently\n" +
+			"unreadable, by erasing their keys. The rows stay, with only the user's sub, and their seals stay\n" +
+			"valid. USER may be the sub of a deleted user. Earlier backups still contain the keys.",
 		Args: exactArgs("USER"),
 	}
 	yes := yesFlag(cmd)

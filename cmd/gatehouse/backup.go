@@ -14,11 +14,11 @@ import (
 func (p *program) backupCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "backup FILE", Short: "Back up the embedded database while it is in use",
-		Long: "Write a consistent copy of the embedded database; the server keeps running. The copy is verified before it\n" +
-			"gets its name, and no file is overwritten. To restore it, stop the server, put the file in place of the\n" +
-			"database (delete gatehouse.db-wal and gatehouse.db-shm) and the secret.key of that time next to it. The copy\n" +
-			"does not contain the root key; keep a copy of secret.key elsewhere. For PostgreSQL use pg_dump or a base\n" +
-			"backup.",
+		Long: "Write a consistent copy of the embedded database; the server keeps running. The copy is verified\n" +
+			"before it gets its name, and no file is overwritten. To restore it, stop the server, put the file\n" +
+			"in place of the database (delete gatehouse.db-wal and gatehouse.db-shm) and the secret.key of that\n" +
+			"time next to it. The copy does not contain the root key; keep a copy of secret.key elsewhere. For\n" +
+			"PostgreSQL use pg_dump or a base backup.",
 		Example: "  gatehouse backup /var/backups/gatehouse-$(date +%F).db",
 		Args:    exactArgs("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -27,10 +27,10 @@ func (p *program) clientCommand() *cobra.Command {
 func (p *program) clientCreate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "create", Short: "Register a client",
-		Long: "Register a client from RFC 7591 metadata or flags and print the RFC 7591 response, the client_secret only this\n" +
-			"once. Scopes that do not exist yet are registered. The members jwks, request_uris, sector_identifier_uri,\n" +
-			"userinfo_signed_response_alg, request_object_signing_alg, default_max_age and others have no flag; use\n" +
-			"--metadata.",
+		Long: "Register a client from RFC 7591 metadata or flags and print the RFC 7591 response, the\n" +
+			"client_secret only this once. Scopes that do not exist yet are registered. The members jwks,\n" +
+			"request_uris, sector_identifier_uri, userinfo_signed_response_alg, request_object_signing_alg,\n" +
+			"default_max_age and others have no flag; use --metadata.",
 		Example: "  gatehouse client create --name Notes --redirect-uri https://notes.example/callback " +
 			"--grant-type authorization_code --grant-type refresh_token --scope 'notes.read offline_access'\n" +
 			"  gatehouse client create --name 'Nightly report' --grant-type client_credentials --scope reports.read\n" +
@@ -235,9 +235,10 @@ func (p *program) clientChangeCommand(c clientChange) *cobra.Command {
 func (p *program) clientDisable() *cobra.Command {
 	return p.clientChangeCommand(clientChange{
 		use: "disable", short: "Disable a client and revoke its tokens",
-		long: "Refuse the client until `client enable`, and revoke its grants and tokens permanently: enabling the client\n" +
-			"does not restore them, and users on its sign-in pages must start again. Its secrets, its registration access\n" +
-			"token and consents stay; after a leak of a secret also run `client rotate-secret ID --overlap 0`.\n",
+		long: "Refuse the client until `client enable`, and revoke its grants and tokens permanently: enabling\n" +
+			"the client does not restore them, and users on its sign-in pages must start again. Its secrets,\n" +
+			"its registration access token and consents stay; after a leak of a secret also run `client\n" +
+			"rotate-secret ID --overlap 0`.\n",
 		done: "client %s is disabled", change: (*admin.Admin).DisableClient,
 	})
 }
@@ -269,9 +270,9 @@ func (p *program) clientRevoke() *cobra.Command {
 func (p *program) clientRotate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "rotate-secret ID", Short: "Rotate a client's secret",
-		Long: "Create a new secret and print it only this once. The earlier ones stay valid for --overlap, so that the client\n" +
-			"can change over without downtime. With --overlap 0, for a leak, they expire immediately, and every token of the\n" +
-			"client is revoked.\n" + clientArgument,
+		Long: "Create a new secret and print it only this once. The earlier ones stay valid for --overlap, so\n" +
+			"that the client can change over without downtime. With --overlap 0, for a leak, they expire\n" +
+			"immediately, and every token of the client is revoked.\n" + clientArgument,
 		Args: exactArgs("ID"),
 	}
 	overlap := durationFlag(cmd, "overlap", 24*time.Hour, "how long the earlier secrets stay valid, like 12h or 7d")

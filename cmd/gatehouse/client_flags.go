@@ -40,7 +40,7 @@ var metadataFlags = []metadataFlag{
 	{"logo-uri", "logo_uri", "its logo: PNG, JPEG, GIF or WebP", textFlag},
 	{"post-logout-redirect-uri", "post_logout_redirect_uris", "where a sign-out may lead (repeat for several)", listFlag},
 	{"backchannel-logout-uri", "backchannel_logout_uri", "where logout tokens are sent when a session ends", textFlag},
-	{"initiate-login-uri", "initiate_login_uri", "where a sign-in begins that a user starts on the account page", textFlag},
+	{"initiate-login-uri", "initiate_login_uri", "where a sign-in from the account page begins", textFlag},
 	{"id-token-alg", "id_token_signed_response_alg", "RS256 (default), PS256, ES256 or EdDSA", textFlag},
 	{"subject-type", "subject_type", "public (default) or pairwise: the kind of sub that it gets", textFlag},
 	{"require-signed-request-object", "require_signed_request_object",

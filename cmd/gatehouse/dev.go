@@ -24,10 +24,10 @@ func (p *program) devCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Run the server for development, with a sample app to sign in to",
-		Long: "Run the server for development, with a demo user, a demo service and a sample third-party app with a small\n" +
-			"API. The data is stored in the directory of the database and used again at the next start. dev listens on\n" +
-			"loopback only, and refuses requests for another host name than the issuer's and databases that it did not\n" +
-			"create.",
+		Long: "Run the server for development, with a demo user, a demo service and a sample third-party app with\n" +
+			"a small API. The data is stored in the directory of the database and used again at the next start.\n" +
+			"dev listens on loopback only, and refuses requests for another host name than the issuer's and\n" +
+			"databases that it did not create.",
 		Args: exactArgs(),
 	}
 	sampleListen := cmd.Flags().String("sample-listen", "127.0.0.1:8090", "address of the sample app")
@@ -125,7 +125,8 @@ func claimDevDatabase(ctx context.Context, store *storage.Store) error {
 	err := store.MarkDevDatabase(ctx)
 	if errors.Is(err, storage.ErrNotDevDatabase) {
 		return errors.New("this database was not created by `gatehouse dev`, which adds demo clients and a demo user " +
-			"to it; nothing was changed. Use a separate database for dev, like --database-url sqlite:gatehouse-dev/gatehouse.db, " +
+			"to it; nothing was changed. Use a separate database for dev, like " +
+			"--database-url sqlite:gatehouse-dev/gatehouse.db, " +
 			"or run `gatehouse serve` on this one")
 	}
 	return err

@@ -130,7 +130,9 @@ func createDevClients(ctx context.Context, s *server.Server, data *devData, samp
 		{&data.SampleID, &data.SampleSecret, client.Metadata{
 			ClientName: "Sample Notes", ClientURI: sampleURL, RedirectURIs: client.List{sampleURL + "/callback"},
 			GrantTypes: client.List{"authorization_code", "refresh_token"}, Scope: client.ScopeList(sample.Scopes),
-			OperatorMetadata:       client.OperatorMetadata{Owner: "the Gatehouse demo", OptionalScopes: client.List{"notes.write"}},
+			OperatorMetadata: client.OperatorMetadata{
+				Owner: "the Gatehouse demo", OptionalScopes: client.List{"notes.write"},
+			},
 			PostLogoutRedirectURIs: client.List{sampleURL + "/"},
 			BackchannelLogoutURI:   sampleURL + "/backchannel-logout", InitiateLoginURI: sampleURL + "/start",
 		}},

@@ -49,7 +49,8 @@ func devPage(cfg config.Config, d devData, sampleURL, onPath string) string {
 		"{issuer}", cfg.Issuer, "{sample}", sampleURL, "{user}", d.Username, "{password}", d.Password, "{basic}", basic,
 		"{where}", devDatabase(cfg), "{path}", onPath,
 	).Replace(`
-Gatehouse is running for development. Stop it with Ctrl-C; its data is kept for the next start. --log-level info shows every request.
+Gatehouse is running for development. Stop it with Ctrl-C; the next start has the same data.
+--log-level info shows every request.
 
   Sample app     {sample}
                  sign in as   {user}

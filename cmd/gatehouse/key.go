@@ -18,8 +18,8 @@ func (p *program) keyCommand() *cobra.Command {
 func (p *program) keyList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "List signing keys and their stages",
-		Long: "List the signing keys. A key is published (in the JWKS, signs later), active (signs), retired (verifies what\n" +
-			"it signed) and then removed.",
+		Long: "List the signing keys. A key is published (in the JWKS, signs later), active (signs), retired\n" +
+			"(verifies what it signed) and then removed.",
 		Args: exactArgs(),
 	}
 	asJSON := jsonFlag(cmd)
@@ -32,9 +32,10 @@ func (p *program) keyList() *cobra.Command {
 func (p *program) keyRotate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "rotate", Short: "Rotate the signing keys",
-		Long: "Publish new keys immediately; they sign in ten minutes, when every API that caches the JWKS has them, and the\n" +
-			"earlier ones verify until the last token that they signed has expired. No restart is needed. With --now, for a\n" +
-			"leaked key, the new ones sign immediately and every token issued before is refused.",
+		Long: "Publish new keys immediately; they sign in ten minutes, when every API that caches the JWKS has\n" +
+			"them, and the earlier ones verify until the last token that they signed has expired. No restart is\n" +
+			"needed. With --now, for a leaked key, the new ones sign immediately and every token issued before\n" +
+			"is refused.",
 		Args: exactArgs(),
 	}
 	now := cmd.Flags().Bool("now", false, "the key has leaked: refuse everything it signed")

@@ -21,8 +21,8 @@ func (p *program) migrateCommand() *cobra.Command {
 func (p *program) migrateUp() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "up", Short: "Bring the database schema up to date",
-		Long: "Apply the pending migrations. This is safe while the previous version serves, and when several processes do\n" +
-			"it concurrently.",
+		Long: "Apply the pending migrations. This is safe while the previous version serves, and when several\n" +
+			"processes do it concurrently.",
 		Args: exactArgs(),
 	}
 	grantTo := cmd.Flags().String("grant-to", "", "also grant this PostgreSQL `ROLE` what serving needs, and no more: "+

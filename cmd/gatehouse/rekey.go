@@ -22,12 +22,13 @@ import (
 func (p *program) rekeyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "rekey", Short: "Replace the root key",
-		Long: "Seal everything that is sealed in the database under a new root key. After an interruption, run it again.\n\n" +
-			"With GATEHOUSE_SECRET_KEY: set it to the new key and GATEHOUSE_SECRET_KEY_PREVIOUS to the old one, restart\n" +
-			"every process with both, run this, and remove GATEHOUSE_SECRET_KEY_PREVIOUS. There is no downtime.\n" +
-			"With secret.key next to an embedded database: run this, and restart the server immediately: until then it\n" +
-			"cannot read or create keys. The new key replaces the old one, which stays as secret.key.old-… for backups made\n" +
-			"before.",
+		Long: "Seal everything that is sealed in the database under a new root key. After an interruption, run it\n" +
+			"again.\n\n" +
+			"With GATEHOUSE_SECRET_KEY: set it to the new key and GATEHOUSE_SECRET_KEY_PREVIOUS to the old one,\n" +
+			"restart every process with both, run this, and remove GATEHOUSE_SECRET_KEY_PREVIOUS. There is no\n" +
+			"downtime. With secret.key next to an embedded database: run this, and restart the server\n" +
+			"immediately: until then it cannot read or create keys. The new key replaces the old one, which\n" +
+			"stays as secret.key.old-… for backups made before.",
 		Args: exactArgs(),
 	}
 	yes := yesFlag(cmd)

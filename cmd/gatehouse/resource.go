@@ -78,9 +78,9 @@ func (p *program) reportSharedScopes(ctx context.Context, a *admin.Admin, r stor
 func (p *program) resourceCreate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "create URI", Short: "Register an API",
-		Long: "Register an API by its identifier, an absolute URI: the aud of tokens intended for it (RFC 8707). Tokens with\n" +
-			"one of its scopes have it as audience automatically. A scope that also belongs to another API is reported on\n" +
-			"stderr: consent is per API.",
+		Long: "Register an API by its identifier, an absolute URI: the aud of tokens intended for it (RFC 8707).\n" +
+			"Tokens with one of its scopes have it as audience automatically. A scope that also belongs to\n" +
+			"another API is reported on stderr: consent is per API.",
 		Example: "  gatehouse resource create https://api.example.com --name 'Notes API' --scope notes.read " +
 			"--scope notes.write --introspector CLIENT_ID",
 		Args: exactArgs("URI"),

@@ -95,8 +95,9 @@ func (p *program) scopeList() *cobra.Command {
 func (p *program) scopeDelete() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "delete NAME", Short: "Delete a scope", Args: exactArgs("NAME"),
-		Long: "Delete a scope. New tokens do not have it; issued tokens have it until they expire. A scope of clients or\n" +
-			"resources is not deleted, because they would get invalid_scope, unless --force is passed.",
+		Long: "Delete a scope. New tokens do not have it; issued tokens have it until they expire. A scope of\n" +
+			"clients or resources is not deleted, because they would get invalid_scope, unless --force is\n" +
+			"passed.",
 	}
 	force := cmd.Flags().Bool("force", false, "also if clients or resources have it")
 	yes := yesFlag(cmd)

@@ -19,12 +19,14 @@ func (p *program) serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the server",
-		Long: "Run the server until SIGINT or SIGTERM, which lets requests in flight finish; a second signal ends it\n" +
-			"immediately.\n\n" +
-			"An embedded database migrates itself. A PostgreSQL schema that is behind is refused: run `gatehouse migrate up`\n" +
-			"first, or pass --migrate. While PostgreSQL is unavailable at start, /readyz is red and serve retries.\n\n" +
-			"Secrets come from the environment, not from flags: GATEHOUSE_SECRET_KEY, GATEHOUSE_SECRET_KEY_PREVIOUS and\n" +
-			"GATEHOUSE_REDIS_URL, each also from the file that the same name with _FILE names. docs/config.md has all settings.",
+		Long: "Run the server until SIGINT or SIGTERM, which lets requests in flight finish; a second signal ends\n" +
+			"it immediately.\n\n" +
+			"An embedded database migrates itself. A PostgreSQL schema that is behind is refused: run\n" +
+			"`gatehouse migrate up` first, or pass --migrate. While PostgreSQL is unavailable at start, /readyz\n" +
+			"is red and serve retries.\n\n" +
+			"Secrets come from the environment, not from flags: GATEHOUSE_SECRET_KEY,\n" +
+			"GATEHOUSE_SECRET_KEY_PREVIOUS and GATEHOUSE_REDIS_URL, each also from the file that the same name\n" +
+			"with _FILE names. docs/config.md has all settings.",
 		Args: exactArgs(),
 	}
 	migrate := cmd.Flags().Bool("migrate", false, "bring the database schema up to date first")

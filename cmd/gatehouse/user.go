@@ -122,8 +122,9 @@ func (p *program) userShow() *cobra.Command {
 func (p *program) userUpdate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "update USER", Short: "Change a user's name, email address or profile",
-		Long: "Change the properties whose flags are passed and print the user as JSON; an empty value removes a property. A\n" +
-			"changed email address or phone number is not verified unless a flag sets it. The username cannot be changed.\n" +
+		Long: "Change the properties whose flags are passed and print the user as JSON; an empty value removes a\n" +
+			"property. A changed email address or phone number is not verified unless a flag sets it. The\n" +
+			"username cannot be changed.\n" +
 			userArgument,
 		Example: "  gatehouse user update alice --name 'Alice Example' --email-verified --locale en-GB",
 		Args:    exactArgs("USER"),
@@ -225,8 +226,9 @@ func (p *program) userChangeCommand(c userChange) *cobra.Command {
 func (p *program) userDisable() *cobra.Command {
 	return p.userChangeCommand(userChange{
 		use: "disable", short: "Disable a user and end the user's sessions and tokens",
-		long: "Refuse the user until `user enable`, and end every session, grant and token of the user permanently: enabling\n" +
-			"the user does not restore them. Clients with a backchannel_logout_uri receive a logout token. Consents stay.\n",
+		long: "Refuse the user until `user enable`, and end every session, grant and token of the user\n" +
+			"permanently: enabling the user does not restore them. Clients with a backchannel_logout_uri\n" +
+			"receive a logout token. Consents stay.\n",
 		done: "user %s is disabled", change: (*admin.Admin).DisableUser,
 	})
 }

@@ -26,8 +26,8 @@ type bareProcess struct {
 	stdin   io.Closer
 }
 
-// startBare starts the bare process, which has its own process for a fair share of the machine, with the PostgreSQL of a
-// URL, or none.
+// startBare starts the bare process with the PostgreSQL of a URL, or none. It is a separate process for a fair share of
+// the machine.
 func (p *program) startBare(ctx context.Context, databaseURL string) (*bareProcess, error) {
 	self, err := os.Executable()
 	if err != nil {

@@ -39,7 +39,9 @@ type program struct {
 type usageError struct{ error }
 
 // run runs the command of args and returns the exit code.
-func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) int {
+func run(
+	ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string,
+) int {
 	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv}
 	command := p.drive
 	if len(args) > 0 {

@@ -17,9 +17,9 @@ import (
 	"gatehouse/storage/reqevent"
 )
 
-const prepareHelp = `Create a service, an app and a user in the database of a Gatehouse and print them, with their secrets, as a profile
-for oauthbench. The settings come from the environment and must be those of the server: the profile has
-GATEHOUSE_ISSUER.
+const prepareHelp = `Create a service, an app and a user in the database of a Gatehouse and print them, with their
+secrets, as a profile for oauthbench. The settings come from the environment and must be those of the server: the
+profile has GATEHOUSE_ISSUER.
 
 Remove them afterwards with "gatehouse client delete ID" and "gatehouse user delete USER", with the names in the
 profile, and "gatehouse scope delete bench". The audit rows of the measurements stay, like all others.

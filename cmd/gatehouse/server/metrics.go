@@ -42,7 +42,7 @@ var (
 	slowDesc        = describe("database_slow_statements_total", "Statements that took over a second.")
 	connectionsDesc = describe("database_connections", "Connections to the database, by pool and state.", "pool", "state")
 	maximumDesc     = describe("database_connections_limit", "Maximum number of connections of a pool.", "pool")
-	waitsDesc       = describe("database_connection_waits_total", "Times that a statement waited for a connection.", "pool")
+	waitsDesc       = describe("database_connection_waits_total", "Statements that waited for a connection.", "pool")
 	waitedDesc      = describe("database_connection_wait_seconds_total", "Time spent waiting for connections.", "pool")
 	upDesc          = describe("database_up",
 		"Whether this process reached its database at the last attempt, one each second.")

@@ -66,7 +66,8 @@ func Open(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	store, err := storage.Open(ctx, storage.Options{
-		URL: o.Config.DatabaseURL, Pool: o.Config.DatabasePool, Log: o.Log, Command: o.Log == nil, ReadOnlyAllowed: o.Log == nil,
+		URL: o.Config.DatabaseURL, Pool: o.Config.DatabasePool, Log: o.Log,
+		Command: o.Log == nil, ReadOnlyAllowed: o.Log == nil,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the database: %w", err)

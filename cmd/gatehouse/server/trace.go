@@ -21,8 +21,8 @@ import (
 	"gatehouse/config"
 )
 
-// startTraces sends traces by OTLP over HTTP to the collector that the standard variables of OpenTelemetry name. Without
-// one the tracer is nil. stop sends the spans that are still queued.
+// startTraces sends traces by OTLP over HTTP to the collector that the standard variables of OpenTelemetry name.
+// Without one the tracer is nil. stop sends the spans that are still queued.
 func startTraces(
 	ctx context.Context, getenv func(string) string, version string,
 ) (tracer trace.Tracer, stop func(context.Context) error, err error) {
