@@ -83,10 +83,6 @@ func (s *Server) routes() []route {
 	}
 }
 
-func (s *Server) jwks(w http.ResponseWriter, r *http.Request) error {
-	return s.oauth.Keyring.JWKS(w, r)
-}
-
 // formFields is the largest number of form fields of the routes that allow more than params.MaxParameters.
 var formFields = map[string]int{"POST /consent": interaction.MaxConsentFields}
 
