@@ -78,10 +78,11 @@ const (
 func (g *Registry) verifyCredentials(
 	ctx context.Context, sent credentials,
 ) (c *storage.Client, reason string, err error) {
-	refusal := protocol.NewError(protocol.InvalidClient, errAuthentication)
+	challenge := ""
 	if sent.method == storage.AuthBasic {
-		refusal.WithChallenge(protocol.Basic)
+		challenge = protocol.Basic
 	}
+	refusal := protocol.NewError(protocol.InvalidClient, errAuthentication).WithChallenge(challenge)
 	if !IsWellFormedID(sent.id) {
 		return nil, "malformed client_id", refusal
 	}
