@@ -11,7 +11,6 @@ import (
 	"gatehouse/oauth/client"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
-	"gatehouse/storage/audit"
 )
 
 // Client returns the client with a client_id, else the only client of an operator with that name. Self-registered
@@ -93,22 +92,22 @@ func (a *Admin) RotateClientSecret(ctx context.Context, id string, overlap time.
 
 // DisableClient refuses the client until it is enabled, and revokes its tokens and grants permanently.
 func (a *Admin) DisableClient(ctx context.Context, id string) error {
-	return a.store.DisableClient(ctx, id, audit.Event{Type: audit.ClientDisabled})
+	return a.store.DisableClient(ctx, id)
 }
 
 // EnableClient accepts a disabled client and its secrets again.
 func (a *Admin) EnableClient(ctx context.Context, id string) error {
-	return a.store.EnableClient(ctx, id, audit.Event{Type: audit.ClientEnabled})
+	return a.store.EnableClient(ctx, id)
 }
 
 // RevokeClientTokens revokes every token and grant of the client.
 func (a *Admin) RevokeClientTokens(ctx context.Context, id string) error {
-	return a.store.RevokeClientTokens(ctx, id, audit.Event{Type: audit.ClientTokensRevoked})
+	return a.store.RevokeClientTokens(ctx, id)
 }
 
 // DeleteClient deletes the client with its secrets and consents.
 func (a *Admin) DeleteClient(ctx context.Context, id string) error {
-	return a.store.DeleteClient(ctx, id, audit.Event{Type: audit.ClientDeleted})
+	return a.store.DeleteClient(ctx, id)
 }
 
 // A ClientWarning is a valid property of a client that is probably not intended.

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"gatehouse/storage"
-	"gatehouse/storage/audit"
 )
 
 // CreateRegistrationToken creates an initial access token (RFC 7591 §1.2) for a number of registrations and returns it
@@ -26,5 +25,5 @@ func (a *Admin) RegistrationTokens(ctx context.Context) ([]storage.RegistrationT
 
 // DeleteRegistrationToken revokes an initial access token.
 func (a *Admin) DeleteRegistrationToken(ctx context.Context, id string) error {
-	return a.store.DeleteRegistrationToken(ctx, id, audit.Event{Type: audit.RegistrationClosed})
+	return a.store.DeleteRegistrationToken(ctx, id)
 }

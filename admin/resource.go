@@ -9,7 +9,6 @@ import (
 
 	"gatehouse/oauth/client"
 	"gatehouse/storage"
-	"gatehouse/storage/audit"
 )
 
 // ResourceChanges are the properties of a resource to set; nil leaves one unchanged.
@@ -62,7 +61,7 @@ func (a *Admin) CreateResource(
 		if newScopes, err = c.apply(ctx, tx, &r); err != nil {
 			return err
 		}
-		return tx.CreateResource(ctx, r, audit.Event{Type: audit.ResourceCreated})
+		return tx.CreateResource(ctx, r)
 	})
 	return r, newScopes, err
 }
@@ -71,9 +70,8 @@ func (a *Admin) CreateResource(
 func (a *Admin) UpdateResource(
 	ctx context.Context, identifier string, c ResourceChanges,
 ) (after storage.Resource, newScopes []string, err error) {
-	event := audit.Event{Type: audit.ResourceUpdated}
 	err = a.store.Tx(ctx, func(tx *storage.Store) error {
-		return tx.UpdateResource(ctx, identifier, event, func(r *storage.Resource) error {
+		return tx.UpdateResource(ctx, identifier, func(r *storage.Resource) error {
 			added, err := c.apply(ctx, tx, r)
 			after, newScopes = *r, added
 			return err
@@ -142,5 +140,5 @@ func (a *Admin) SharedScopes(ctx context.Context, r storage.Resource) ([]SharedS
 
 // DeleteResource deletes a resource.
 func (a *Admin) DeleteResource(ctx context.Context, identifier string) error {
-	return a.store.DeleteResource(ctx, identifier, audit.Event{Type: audit.ResourceDeleted})
+	return a.store.DeleteResource(ctx, identifier)
 }

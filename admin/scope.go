@@ -9,7 +9,6 @@ import (
 	"gatehouse/oauth/client"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
-	"gatehouse/storage/audit"
 )
 
 // ErrStandardScope is returned for the deletion of a scope that OpenID Connect defines.
@@ -43,7 +42,7 @@ func (a *Admin) CreateScope(ctx context.Context, name, description string) (stor
 	if err := errors.Join(CheckScopeName(name), CheckText(description)); err != nil {
 		return v, err
 	}
-	return v, a.store.CreateScope(ctx, v, audit.Event{Type: audit.ScopeCreated})
+	return v, a.store.CreateScope(ctx, v)
 }
 
 // UpdateScope changes the description of a scope.
@@ -51,7 +50,7 @@ func (a *Admin) UpdateScope(ctx context.Context, name, description string) error
 	if err := CheckText(description); err != nil {
 		return err
 	}
-	return a.store.UpdateScope(ctx, name, description, audit.Event{Type: audit.ScopeUpdated})
+	return a.store.UpdateScope(ctx, name, description)
 }
 
 // CheckScopeDeletable returns ErrStandardScope for a scope that cannot be deleted.
@@ -77,7 +76,7 @@ func (a *Admin) DeleteScope(ctx context.Context, name string, force bool) error 
 			return &InUseError{name, usedBy}
 		}
 	}
-	return a.store.DeleteScope(ctx, name, audit.Event{Type: audit.ScopeDeleted})
+	return a.store.DeleteScope(ctx, name)
 }
 
 // scopeUsers returns the clients and resources that have a scope.

@@ -6,7 +6,6 @@ import (
 
 	"gatehouse/identity"
 	"gatehouse/storage"
-	"gatehouse/storage/audit"
 )
 
 // UserInformation is a user as commands print it and the admin API returns it; members that OpenID Connect defines have
@@ -75,20 +74,20 @@ func (a *Admin) SetPassword(ctx context.Context, u storage.User, password string
 
 // DisableUser refuses the user until it is enabled, and ends every session, grant and token permanently.
 func (a *Admin) DisableUser(ctx context.Context, id string) error {
-	return a.store.DisableUser(ctx, id, audit.Event{Type: audit.UserDisabled})
+	return a.store.DisableUser(ctx, id)
 }
 
 // EnableUser lets a disabled user sign in again.
 func (a *Admin) EnableUser(ctx context.Context, id string) error {
-	return a.store.EnableUser(ctx, id, audit.Event{Type: audit.UserEnabled})
+	return a.store.EnableUser(ctx, id)
 }
 
 // RevokeUserTokens ends every session, grant and token of the user.
 func (a *Admin) RevokeUserTokens(ctx context.Context, id string) error {
-	return a.store.RevokeUserTokens(ctx, id, audit.Event{Type: audit.UserTokensRevoked})
+	return a.store.RevokeUserTokens(ctx, id)
 }
 
 // DeleteUser deletes the user with its sessions and consents. Audit rows stay.
 func (a *Admin) DeleteUser(ctx context.Context, id string) error {
-	return a.store.DeleteUser(ctx, id, audit.Event{Type: audit.UserDeleted})
+	return a.store.DeleteUser(ctx, id)
 }

@@ -17,7 +17,6 @@ import (
 	"gatehouse/display"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
-	"gatehouse/storage/audit"
 )
 
 // Users manages the users of one store, their passwords and their browser sessions.
@@ -109,7 +108,7 @@ func (p *Users) Create(ctx context.Context, n NewUser) (storage.User, error) {
 	}
 	setVerified(&u.EmailVerifiedAt, &n.EmailVerified, now)
 	setVerified(&u.PhoneVerifiedAt, &n.PhoneVerified, now)
-	err = p.store.CreateUser(ctx, &u, hash, audit.Event{Type: audit.UserCreated})
+	err = p.store.CreateUser(ctx, &u, hash)
 	if errors.Is(err, storage.ErrConflict) {
 		return storage.User{}, &InputError{"a user with this username or e-mail address already exists"}
 	}
@@ -160,5 +159,5 @@ func (p *Users) SetPassword(ctx context.Context, u storage.User, password string
 	if err != nil {
 		return err
 	}
-	return p.store.SetPassword(ctx, u.ID, hash, audit.Event{Type: audit.UserPasswordSet})
+	return p.store.SetPassword(ctx, u.ID, hash)
 }

@@ -16,7 +16,6 @@ import (
 
 	"gatehouse/display"
 	"gatehouse/storage"
-	"gatehouse/storage/audit"
 )
 
 var (
@@ -92,7 +91,7 @@ type Changes struct {
 // Update changes the name, profile and e-mail address of a user. A changed address or phone number is no longer
 // verified. It returns an *InputError when a value is not accepted or already taken.
 func (p *Users) Update(ctx context.Context, u storage.User, c Changes) (storage.User, error) {
-	updated, err := p.store.UpdateUser(ctx, u.ID, audit.Event{Type: audit.UserUpdated}, func(u *storage.User) error {
+	updated, err := p.store.UpdateUser(ctx, u.ID, func(u *storage.User) error {
 		if c.Name != nil {
 			u.Name = strings.TrimSpace(*c.Name)
 		}

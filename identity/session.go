@@ -12,7 +12,6 @@ import (
 	"github.com/gorilla/sessions"
 
 	"gatehouse/storage"
-	"gatehouse/storage/audit"
 	"gatehouse/storage/reqevent"
 )
 
@@ -207,17 +206,16 @@ func (p *Users) StartSession(
 		AuthTime: now, ACR: "1", AMR: methods, Address: request.Address, UserAgent: request.UserAgent,
 		CreatedAt: now, LastSeenAt: now, ExpiresAt: now.Add(p.options.SessionMaxTTL),
 	}
-	event := audit.Event{Type: audit.UserSignedIn, UserID: user.ID}
 	err = storage.ErrNotFound
 	if before != "" {
 		fresh := row.ID
 		row.ID = before
-		if err = p.store.RenewSession(r.Context(), &row, event); errors.Is(err, storage.ErrNotFound) { // ended a moment ago
+		if err = p.store.RenewSession(r.Context(), &row); errors.Is(err, storage.ErrNotFound) { // ended a moment ago
 			row.ID = fresh
 		}
 	}
 	if errors.Is(err, storage.ErrNotFound) {
-		err = p.store.CreateSession(r.Context(), &row, event)
+		err = p.store.CreateSession(r.Context(), &row)
 	}
 	if err != nil {
 		return nil, err
@@ -276,7 +274,7 @@ func (p *Users) end(r *http.Request, user, by *SignedInUser) error {
 	event := *reqevent.From(r.Context()) // a copy, because the request keeps its own actor
 	event.Actor = "user:" + by.User.ID
 	ctx := reqevent.With(r.Context(), &event)
-	err := p.store.EndSession(ctx, user.User.ID, user.Session.ID, audit.Event{Type: audit.SessionEnded})
+	err := p.store.EndSession(ctx, user.User.ID, user.Session.ID)
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil
 	}
@@ -291,5 +289,5 @@ func (p *Users) Sessions(r *http.Request, user storage.User) ([]storage.BrowserS
 // EndSession ends a session of the user, in this or another browser. It returns storage.ErrNotFound when the user has
 // no such session.
 func (p *Users) EndSession(ctx context.Context, userID, sessionID string) error {
-	return p.store.EndSession(ctx, userID, sessionID, audit.Event{Type: audit.SessionEnded})
+	return p.store.EndSession(ctx, userID, sessionID)
 }

@@ -75,7 +75,7 @@ var clientAdvisories = []servertest.Requirement{
 	servertest.Req("A6", "CVE-2026-67332 (better-auth)", "a grant's audience cannot change at token or refresh", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		api(t, s)
-		storagetest.Must(t, s.Store.CreateResource(t.Context(), storage.Resource{Identifier: "https://second.example", Scopes: storage.Strings{"read"}, CreatedAt: s.Clock.Now()}, storagetest.Event("resource")))
+		storagetest.Must(t, s.Store.CreateResource(t.Context(), storage.Resource{Identifier: "https://second.example", Scopes: storage.Strings{"read"}, CreatedAt: s.Clock.Now()}))
 		c := s.App()
 		to := s.Browser().Code(c, "alice", "resource", "https://api.example")
 		s.Token(c, servertest.CodeForm(to, c, "resource", "https://second.example")).Want(t, 400, "invalid_target")

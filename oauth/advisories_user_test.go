@@ -50,7 +50,7 @@ var userAdvisories = []servertest.Requirement{
 		b := s.Browser()
 		tokens := s.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t)
 		serviceToken := s.ServiceToken(m)
-		storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID, storagetest.Event("disable")))
+		storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID))
 		if s.Active(c, tokens.Text("access_token")) || b.Open("/account").Status == 200 {
 			t.Error("the disabled user still has access")
 		}
@@ -65,7 +65,7 @@ var userAdvisories = []servertest.Requirement{
 			t.Errorf("%s", p.Header.Get("Location"))
 		}
 		introspector := s.Service("jobs")
-		storagetest.Must(t, s.Store.DisableClient(t.Context(), m.ClientID, storagetest.Event("disable")))
+		storagetest.Must(t, s.Store.DisableClient(t.Context(), m.ClientID))
 		s.Token(m, clientCredentialsForm).Want(t, 401, "invalid_client")
 		if s.Introspect(introspector, serviceToken).JSON["active"] == true {
 			t.Error("a disabled service's token is active")

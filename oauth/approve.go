@@ -140,5 +140,5 @@ func (s *Server) Deny(ctx context.Context, a *AuthorizationRequest, user *identi
 // WithdrawConsent ends a user's consent, and with it every grant and token of the client for that user. It returns
 // storage.ErrNotFound when the user has no such consent.
 func (s *Server) WithdrawConsent(ctx context.Context, userID, consentID string) error {
-	return s.store.WithdrawConsent(ctx, userID, consentID, audit.Event{Type: audit.ConsentWithdrawn})
+	return s.store.WithdrawConsent(ctx, userID, consentID)
 }

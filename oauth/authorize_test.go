@@ -87,7 +87,7 @@ var authorizationEndpoint = []servertest.Requirement{
 		for _, id := range []string{"nobody", "", "<script>", strings.Repeat("x", 5000)} {
 			s.Browser().Open("/oauth2/authorize?"+servertest.AuthorizeForm(c, "client_id", id).Encode()).WantErrorPage(t, http.StatusBadRequest)
 		}
-		storagetest.Must(t, s.Store.DisableClient(t.Context(), c.ClientID, storagetest.Event("disable")))
+		storagetest.Must(t, s.Store.DisableClient(t.Context(), c.ClientID))
 		s.Browser().Open("/oauth2/authorize?"+servertest.AuthorizeForm(c).Encode()).WantErrorPage(t, http.StatusBadRequest)
 	}),
 	servertest.Req("P5", "RFC 6749 §3.1.2.3", "without redirect_uri the only registered one is used; with several, or with openid, it is required", func(t *testing.T, s *servertest.Server) {
@@ -494,7 +494,7 @@ var authorizationEndpoint = []servertest.Requirement{
 	}),
 	servertest.Req("P29", "RFC 9700 §4.7, RFC 8252 §8.6", "the consent page names the client, its scopes and the destination, and warns of clients on the device", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
-		storagetest.Must(t, s.Store.CreateScope(t.Context(), scope("files", "Read the files you share"), storagetest.Event("scope")))
+		storagetest.Must(t, s.Store.CreateScope(t.Context(), scope("files", "Read the files you share")))
 		c := s.Client(`{"client_name":"File Viewer","gatehouse_owner":"Example Ltd","client_uri":"https://viewer.example","token_endpoint_auth_method":"none","redirect_uris":["http://127.0.0.1/cb"],"scope":"files"}`)
 		b := s.Browser()
 		page := b.SignIn(b.Authorize(c, "scope", "files", "redirect_uri", "http://127.0.0.1:5555/cb"), "alice")

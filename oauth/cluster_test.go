@@ -8,7 +8,6 @@ import (
 
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/storage"
-	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
 )
 
@@ -122,7 +121,7 @@ func TestChangeReachesEveryProcessWithinASecond(t *testing.T) {
 			}
 		}
 		within("a disabled client", func() {
-			storagetest.Must(t, s.Store.DisableClient(t.Context(), c.ClientID, audit.Event{Type: audit.ClientDisabled}))
+			storagetest.Must(t, s.Store.DisableClient(t.Context(), c.ClientID))
 		}, func(o *servertest.Server) bool { return o.Token(c, clientCredentialsForm).Status == 401 })
 	})
 }

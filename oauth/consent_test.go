@@ -23,13 +23,13 @@ const (
 func addAPI(t *testing.T, s *servertest.Server, identifier, name string, scopes ...string) {
 	t.Helper()
 	r := storage.Resource{Identifier: identifier, Name: name, Scopes: scopes, Introspectors: storage.Strings{}, CreatedAt: s.Clock.Now()}
-	storagetest.Must(t, s.Store.CreateResource(t.Context(), r, storagetest.Event("resource")))
+	storagetest.Must(t, s.Store.CreateResource(t.Context(), r))
 }
 
 // setScopes changes the scopes of a resource.
 func setScopes(t *testing.T, s *servertest.Server, identifier string, scopes ...string) {
 	t.Helper()
-	storagetest.Must(t, s.Store.UpdateResource(t.Context(), identifier, storagetest.Event("resource"), func(r *storage.Resource) error {
+	storagetest.Must(t, s.Store.UpdateResource(t.Context(), identifier, func(r *storage.Resource) error {
 		r.Scopes = scopes
 		return nil
 	}))

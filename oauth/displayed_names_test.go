@@ -158,9 +158,9 @@ var displayedNames = []servertest.Requirement{
 		c := s.App()
 		const hidden = "\u202eknaB"
 		editClient(t, s, c.ClientID, func(row *storage.Client) { row.Name, row.Owner = hidden, hidden })
-		_, err := s.Store.UpdateUser(t.Context(), alice.ID, storagetest.Event("edit"), func(u *storage.User) error { u.Name = hidden; return nil })
+		_, err := s.Store.UpdateUser(t.Context(), alice.ID, func(u *storage.User) error { u.Name = hidden; return nil })
 		storagetest.Must(t, err)
-		storagetest.Must(t, s.Store.UpdateScope(t.Context(), "read", hidden, storagetest.Event("edit")))
+		storagetest.Must(t, s.Store.UpdateScope(t.Context(), "read", hidden))
 		b := s.Browser()
 		login := b.Authorize(c)
 		consent := b.SignIn(login, "alice")
@@ -330,7 +330,7 @@ var displayedNames = []servertest.Requirement{
 			if strings.Contains(b.Open("/account").Text(), "has changed its description") {
 				t.Errorf("%s: still shown as changed after the user agreed", member)
 			}
-			storagetest.Must(t, s.Store.DeleteClient(t.Context(), c.ClientID, storagetest.Event("delete")))
+			storagetest.Must(t, s.Store.DeleteClient(t.Context(), c.ClientID))
 		}
 	}).With(openRegistration, "GATEHOUSE_RATE_LIMITS=off"),
 }

@@ -10,7 +10,6 @@ import (
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth/client"
 	"gatehouse/storage"
-	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
 )
 
@@ -60,8 +59,8 @@ func TestEnablingUserRestoresNoTokens(t *testing.T) {
 		storagetest.Must(t, err)
 		s.Redeem(rp, had.browser.Authorize(rp, "scope", "openid").Location())
 
-		storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID, audit.Event{Type: audit.UserDisabled}))
-		storagetest.Must(t, s.Store.EnableUser(t.Context(), u.ID, audit.Event{Type: audit.UserEnabled}))
+		storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID))
+		storagetest.Must(t, s.Store.EnableUser(t.Context(), u.ID))
 
 		had.wantInvalid(t)
 		if p := had.browser.Open("/account"); p.Status == http.StatusOK {
@@ -98,7 +97,7 @@ func TestDisablingDisabledUserChangesNothing(t *testing.T) {
 		rp := s.RelyingParty(`"backchannel_logout_uri":"https://app.example/logout"`)
 		s.Redeem(rp, s.Browser().Code(rp, "alice", "scope", "openid"))
 		for range 2 {
-			storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID, audit.Event{Type: audit.UserDisabled}))
+			storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID))
 		}
 		for query, want := range map[string]int64{
 			"SELECT count(*) FROM deliveries":                                 1,
@@ -121,8 +120,8 @@ func TestEnablingClientRestoresNoTokens(t *testing.T) {
 		service, introspector := s.Service("jobs"), s.Service("jobs")
 		token := s.ServiceToken(service)
 		for _, id := range []string{had.app.ClientID, service.ClientID} {
-			storagetest.Must(t, s.Store.DisableClient(t.Context(), id, audit.Event{Type: audit.ClientDisabled}))
-			storagetest.Must(t, s.Store.EnableClient(t.Context(), id, audit.Event{Type: audit.ClientEnabled}))
+			storagetest.Must(t, s.Store.DisableClient(t.Context(), id))
+			storagetest.Must(t, s.Store.EnableClient(t.Context(), id))
 		}
 		had.wantInvalid(t)
 		if s.Introspect(service, token).JSON["active"] == true || s.Introspect(introspector, token).JSON["active"] == true {
@@ -145,19 +144,18 @@ func TestRecreatedScopeIsNotInOldGrants(t *testing.T) {
 		s := servertest.Start(t, db, servertest.Options{})
 		s.User("alice")
 		const api = "https://api.example/"
-		event := storagetest.Event("scope")
 		resource := func() storage.Resource {
 			return storage.Resource{Identifier: api, Name: "API", Scopes: storage.Strings{"read"}, CreatedAt: s.Clock.Now()}
 		}
 		app := s.App()
-		storagetest.Must(t, s.Store.CreateResource(t.Context(), resource(), event))
+		storagetest.Must(t, s.Store.CreateResource(t.Context(), resource()))
 		ofResource := s.Tokens(app, "alice", "scope", "read write offline_access", "resource", api)
 		ofScope := s.Tokens(app, "alice", "scope", "read write offline_access")
 		s.Clock.Advance(time.Minute)
-		storagetest.Must(t, s.Store.DeleteScope(t.Context(), "write", event))
-		storagetest.Must(t, s.Store.DeleteResource(t.Context(), api, event))
-		storagetest.Must(t, s.Store.CreateScope(t.Context(), storage.Scope{Name: "write", Description: "Something else", CreatedAt: s.Clock.Now()}, event))
-		storagetest.Must(t, s.Store.CreateResource(t.Context(), resource(), event))
+		storagetest.Must(t, s.Store.DeleteScope(t.Context(), "write"))
+		storagetest.Must(t, s.Store.DeleteResource(t.Context(), api))
+		storagetest.Must(t, s.Store.CreateScope(t.Context(), storage.Scope{Name: "write", Description: "Something else", CreatedAt: s.Clock.Now()}))
+		storagetest.Must(t, s.Store.CreateResource(t.Context(), resource()))
 
 		if scope := s.Refresh(app, ofScope.Text("refresh_token")).OK(t).Text("scope"); scope != "read offline_access" {
 			t.Errorf("the scope after the refresh is %q, want it without write", scope)

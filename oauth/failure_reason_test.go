@@ -75,9 +75,9 @@ func TestRefusedCodeNamesTheFailedCheck(t *testing.T) {
 			{name: "malformed code", cause: "malformed code", description: generic, change: func(form url.Values) { form.Set("code", "planted4") }},
 			{name: "expired", cause: "the code has expired", description: generic, before: func() func() { s.Clock.Advance(2 * time.Minute); return func() {} }},
 			{name: "disabled user", cause: "the user is disabled", description: generic, before: func() func() {
-				storagetest.Must(t, s.Store.DisableUser(t.Context(), alice.ID, audit.Event{Type: audit.UserDisabled}))
+				storagetest.Must(t, s.Store.DisableUser(t.Context(), alice.ID))
 				return func() {
-					storagetest.Must(t, s.Store.EnableUser(t.Context(), alice.ID, audit.Event{Type: audit.UserEnabled}))
+					storagetest.Must(t, s.Store.EnableUser(t.Context(), alice.ID))
 				}
 			}},
 		} {
@@ -154,11 +154,11 @@ func TestRefusedRefreshTokenNamesTheFailedCheck(t *testing.T) {
 				return c, token
 			},
 			"the tokens of the user were revoked": func(token string) (client.Information, string) {
-				storagetest.Must(t, s.Store.RevokeUserTokens(t.Context(), alice.ID, audit.Event{Type: audit.UserTokensRevoked}))
+				storagetest.Must(t, s.Store.RevokeUserTokens(t.Context(), alice.ID))
 				return c, token
 			},
 			"the tokens of the client were revoked": func(token string) (client.Information, string) {
-				storagetest.Must(t, s.Store.RevokeClientTokens(t.Context(), c.ClientID, audit.Event{Type: audit.ClientTokensRevoked}))
+				storagetest.Must(t, s.Store.RevokeClientTokens(t.Context(), c.ClientID))
 				return c, token
 			},
 		} {
@@ -224,7 +224,7 @@ func TestOperatorSeesDisabledClientsAndUsers(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{})
 		alice, c := s.User("alice"), s.App()
-		storagetest.Must(t, s.Store.DisableClient(t.Context(), c.ClientID, audit.Event{Type: audit.ClientDisabled}))
+		storagetest.Must(t, s.Store.DisableClient(t.Context(), c.ClientID))
 		for id, want := range map[string]string{c.ClientID: "the client is disabled", "gcunknown": "unknown client"} {
 			for _, path := range []string{"/oauth2/authorize?response_type=code&client_id=", "/oauth2/logout?client_id="} {
 				r := s.Get(path + id)
@@ -233,7 +233,7 @@ func TestOperatorSeesDisabledClientsAndUsers(t *testing.T) {
 				}
 			}
 		}
-		storagetest.Must(t, s.Store.DisableUser(t.Context(), alice.ID, audit.Event{Type: audit.UserDisabled}))
+		storagetest.Must(t, s.Store.DisableUser(t.Context(), alice.ID))
 		for name, want := range map[string]string{"alice": "the user is disabled", "nobody": "unknown user"} {
 			b := s.Browser()
 			form := b.Open("/login").Fields()

@@ -13,7 +13,6 @@ import (
 	"gatehouse/oauth/credential"
 	"gatehouse/oauth/grant"
 	"gatehouse/storage"
-	"gatehouse/storage/audit"
 )
 
 // This file is the fosite adapter: the only code that sees fosite, besides fromFosite. fosite dispatches a token request
@@ -137,7 +136,7 @@ func (i codeIssuer) HandleAuthorizeEndpointRequest(ctx context.Context, r fosite
 	}
 	code := i.format.New(credential.Code)
 	session.approval.Code.Hash = credential.Hash(code)
-	if err := i.store.IssueCode(ctx, session.approval, audit.Event{Type: audit.CodeIssued}); err != nil {
+	if err := i.store.IssueCode(ctx, session.approval); err != nil {
 		return err
 	}
 	response.AddParameter("code", code)

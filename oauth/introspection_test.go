@@ -45,7 +45,7 @@ func api(t testing.TB, s *servertest.Server) client.Information {
 	c := s.Service("introspect")
 	storagetest.Must(t, s.Store.CreateResource(t.Context(), storage.Resource{
 		Identifier: "https://api.example", Name: "API", Scopes: storage.Strings{"read", "write"}, Introspectors: storage.Strings{c.ClientID}, CreatedAt: s.Clock.Now(),
-	}, storagetest.Event("resource")))
+	}))
 	return c
 }
 

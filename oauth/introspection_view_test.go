@@ -16,7 +16,7 @@ func apiOf(t *testing.T, s *servertest.Server, identifier string, scopes ...stri
 	c := s.Service("introspect")
 	storagetest.Must(t, s.Store.CreateResource(t.Context(), storage.Resource{
 		Identifier: identifier, Name: identifier, Scopes: scopes, Introspectors: storage.Strings{c.ClientID}, CreatedAt: s.Clock.Now(),
-	}, storagetest.Event("resource")))
+	}))
 	return c
 }
 
@@ -30,7 +30,7 @@ func TestIntrospectionShowsAPIOnlyItsScopes(t *testing.T) {
 		for _, identifier := range []string{"https://mail.example", "https://files.example"} {
 			resources, err := s.Store.Resources(t.Context())
 			storagetest.Must(t, err)
-			err = s.Store.UpdateResource(t.Context(), identifier, storagetest.Event("resource"), func(r *storage.Resource) error {
+			err = s.Store.UpdateResource(t.Context(), identifier, func(r *storage.Resource) error {
 				r.Introspectors = append(storage.Strings{both.ClientID}, resources[identifier].Introspectors...)
 				return nil
 			})

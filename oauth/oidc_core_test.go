@@ -187,7 +187,7 @@ var openidCore = []servertest.Requirement{
 			t.Errorf("a revoked token: %d", r.Status)
 		}
 		at = s.Refresh(c, tokens.Text("refresh_token")).OK(t).Text("access_token")
-		storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID, storagetest.Event("disable")))
+		storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID))
 		if r := s.Userinfo(at); r.Status != 401 {
 			t.Errorf("of a disabled user: %d", r.Status)
 		}
@@ -204,7 +204,7 @@ var openidCore = []servertest.Requirement{
 		if r.Status != 403 || r.Text("error") != "insufficient_scope" || !strings.Contains(r.Header.Get("WWW-Authenticate"), `scope="openid"`) {
 			t.Errorf("%d %q %s", r.Status, r.Header.Get("WWW-Authenticate"), r.Body)
 		}
-		storagetest.Must(t, s.Store.CreateResource(t.Context(), storage.Resource{Identifier: "https://api.example", Name: "API", Scopes: storage.Strings{"read"}, CreatedAt: s.Clock.Now()}, storagetest.Event("resource")))
+		storagetest.Must(t, s.Store.CreateResource(t.Context(), storage.Resource{Identifier: "https://api.example", Name: "API", Scopes: storage.Strings{"read"}, CreatedAt: s.Clock.Now()}))
 		both := s.Refresh(c, next.Text("refresh_token"), "scope", "openid read").OK(t)
 		if aud, _ := claims(t, both.Text("access_token"))["aud"].([]any); len(aud) != 2 {
 			t.Errorf("aud is %v, want the API and this server", claims(t, both.Text("access_token"))["aud"])

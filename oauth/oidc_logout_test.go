@@ -154,18 +154,18 @@ var logout = []servertest.Requirement{
 		asks("an app that was withdrawn", withdrawn, gone)
 		// After another consent in the same session it can.
 		again := s.Redeem(c, withdrawn.Code(c, "alice", "scope", "openid")).Text("id_token")
-		storagetest.Must(t, s.Store.DisableClient(t.Context(), c.ClientID, storagetest.Event("disable")))
+		storagetest.Must(t, s.Store.DisableClient(t.Context(), c.ClientID))
 		withdrawn.Open(logoutPath("id_token_hint", again)).WantErrorPage(t, http.StatusBadRequest)
 		if !signedIn(withdrawn) {
 			t.Error("a disabled client signed alice out")
 		}
-		storagetest.Must(t, s.Store.EnableClient(t.Context(), c.ClientID, storagetest.Event("enable")))
+		storagetest.Must(t, s.Store.EnableClient(t.Context(), c.ClientID))
 		withdrawn.Open(logoutPath("id_token_hint", again))
 		if signedIn(withdrawn) {
 			t.Error("an app that is allowed again cannot sign out")
 		}
 		withdrawn.SignIn(withdrawn.Open("/login"), "alice")
-		storagetest.Must(t, s.Store.DeleteClient(t.Context(), c.ClientID, storagetest.Event("delete")))
+		storagetest.Must(t, s.Store.DeleteClient(t.Context(), c.ClientID))
 		withdrawn.Open(logoutPath("id_token_hint", again)).WantErrorPage(t, http.StatusBadRequest)
 		if !signedIn(withdrawn) {
 			t.Error("a deleted client signed alice out")
@@ -357,19 +357,19 @@ var logout = []servertest.Requirement{
 			func(u storage.User, b *servertest.Browser) error {
 				sessions, err := s.Store.Sessions(t.Context(), u, time.Hour)
 				storagetest.Must(t, err)
-				return s.Store.EndSession(t.Context(), u.ID, sessions[0].ID, storagetest.Event("end"))
+				return s.Store.EndSession(t.Context(), u.ID, sessions[0].ID)
 			},
 			func(u storage.User, _ *servertest.Browser) error {
 				return s.Users.SetPassword(t.Context(), u, "another password")
 			},
 			func(u storage.User, _ *servertest.Browser) error {
-				return s.Store.DisableUser(t.Context(), u.ID, storagetest.Event("disable"))
+				return s.Store.DisableUser(t.Context(), u.ID)
 			},
 			func(u storage.User, _ *servertest.Browser) error {
-				return s.Store.RevokeUserTokens(t.Context(), u.ID, storagetest.Event("revoke"))
+				return s.Store.RevokeUserTokens(t.Context(), u.ID)
 			},
 			func(u storage.User, _ *servertest.Browser) error {
-				return s.Store.DeleteUser(t.Context(), u.ID, storagetest.Event("delete"))
+				return s.Store.DeleteUser(t.Context(), u.ID)
 			},
 		} {
 			u := s.User("user" + string(rune('a'+i)))

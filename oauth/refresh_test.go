@@ -158,7 +158,7 @@ var refresh = []servertest.Requirement{
 	}),
 	servertest.Req("P59", "RFC 9700 §4.14.2, CVE-2026-8922, CVE-2026-43983", "everything that ends a user's access ends refresh and introspection immediately", func(t *testing.T, s *servertest.Server) {
 		api := s.Service("jobs")
-		storagetest.Must(t, s.Store.CreateResource(t.Context(), storage.Resource{Identifier: "https://api.example", Scopes: storage.Strings{"read"}, Introspectors: storage.Strings{api.ClientID}, CreatedAt: s.Clock.Now()}, storagetest.Event("resource")))
+		storagetest.Must(t, s.Store.CreateResource(t.Context(), storage.Resource{Identifier: "https://api.example", Scopes: storage.Strings{"read"}, Introspectors: storage.Strings{api.ClientID}, CreatedAt: s.Clock.Now()}))
 		other := s.Another()
 		for name, end := range endings(s) {
 			u := s.User(name)
@@ -295,7 +295,7 @@ var accessTokens = []servertest.Requirement{
 			{Identifier: "https://api.example", Scopes: storage.Strings{"read"}}, {Identifier: "https://files.example", Scopes: storage.Strings{"write"}}, {Identifier: "https://other.example", Scopes: storage.Strings{"other"}},
 		} {
 			r.CreatedAt = s.Clock.Now()
-			storagetest.Must(t, s.Store.CreateResource(t.Context(), r, storagetest.Event("resource")))
+			storagetest.Must(t, s.Store.CreateResource(t.Context(), r))
 		}
 		m := s.Service("read write plain")
 		for _, bad := range []string{"https://unknown.example", "https://api.example#f", "/api", "api", "https://other.example", "https://API.example"} {

@@ -208,7 +208,7 @@ var registration = []servertest.Requirement{
 		storagetest.Must(t, err)
 		gone, row2, err := s.OAuth.Clients.CreateInitialAccessToken(t.Context(), "", 1, time.Hour)
 		storagetest.Must(t, err)
-		storagetest.Must(t, s.Store.DeleteRegistrationToken(t.Context(), row2.ID, storagetest.Event("delete")))
+		storagetest.Must(t, s.Store.DeleteRegistrationToken(t.Context(), row2.ID))
 		refused("deleted", gone)
 		s.Clock.Advance(time.Hour)
 		refused("expired", late)

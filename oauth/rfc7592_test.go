@@ -84,7 +84,7 @@ var management = []servertest.Requirement{
 		c := clientOf(r)
 		_, _, err := s.OAuth.Clients.Update(t.Context(), c.ClientID, []byte(`{"gatehouse_skip_consent":true}`))
 		storagetest.Must(t, err)
-		storagetest.Must(t, s.Store.DeleteScope(t.Context(), "notes", storagetest.Event("delete")))
+		storagetest.Must(t, s.Store.DeleteScope(t.Context(), "notes"))
 		b := s.Browser()
 		b.SignIn(b.Open("/login"), "alice")
 		silent := func(uri string) url.Values {
@@ -113,7 +113,7 @@ var management = []servertest.Requirement{
 		tokens := s.Tokens(c, "alice", "scope", "openid email offline_access")
 		_, _, err := s.OAuth.Clients.Update(t.Context(), c.ClientID, []byte(`{"gatehouse_optional_scopes":["email","notes"],"gatehouse_default_scopes":["openid","notes"]}`))
 		storagetest.Must(t, err)
-		storagetest.Must(t, s.Store.DeleteScope(t.Context(), "notes", storagetest.Event("delete")))
+		storagetest.Must(t, s.Store.DeleteScope(t.Context(), "notes"))
 		for range 2 {
 			replace(s, r, members).OK(t)
 			replace(s, r, members+`,"sector_identifier_uri":""`).OK(t)

@@ -148,28 +148,27 @@ var codes = []servertest.Requirement{
 
 // endings are the actions that end everything a user allowed a client.
 func endings(s *servertest.Server) map[string]func(t *testing.T, u storage.User, c client.Information, b *servertest.Browser) {
-	e := storagetest.Event("ending")
 	return map[string]func(t *testing.T, u storage.User, c client.Information, b *servertest.Browser){
 		"user-disabled": func(t *testing.T, u storage.User, _ client.Information, _ *servertest.Browser) {
-			storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID, e))
+			storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID))
 		},
 		"user-deleted": func(t *testing.T, u storage.User, _ client.Information, _ *servertest.Browser) {
-			storagetest.Must(t, s.Store.DeleteUser(t.Context(), u.ID, e))
+			storagetest.Must(t, s.Store.DeleteUser(t.Context(), u.ID))
 		},
 		"user-tokens-revoked": func(t *testing.T, u storage.User, _ client.Information, _ *servertest.Browser) {
-			storagetest.Must(t, s.Store.RevokeUserTokens(t.Context(), u.ID, e))
+			storagetest.Must(t, s.Store.RevokeUserTokens(t.Context(), u.ID))
 		},
 		"password-changed": func(t *testing.T, u storage.User, _ client.Information, _ *servertest.Browser) {
 			storagetest.Must(t, s.Users.SetPassword(t.Context(), u, "another good password"))
 		},
 		"client-tokens-revoked": func(t *testing.T, _ storage.User, c client.Information, _ *servertest.Browser) {
-			storagetest.Must(t, s.Store.RevokeClientTokens(t.Context(), c.ClientID, e))
+			storagetest.Must(t, s.Store.RevokeClientTokens(t.Context(), c.ClientID))
 		},
 		"client-disabled": func(t *testing.T, _ storage.User, c client.Information, _ *servertest.Browser) {
-			storagetest.Must(t, s.Store.DisableClient(t.Context(), c.ClientID, e))
+			storagetest.Must(t, s.Store.DisableClient(t.Context(), c.ClientID))
 		},
 		"client-deleted": func(t *testing.T, _ storage.User, c client.Information, _ *servertest.Browser) {
-			storagetest.Must(t, s.Store.DeleteClient(t.Context(), c.ClientID, e))
+			storagetest.Must(t, s.Store.DeleteClient(t.Context(), c.ClientID))
 		},
 		"scope-narrowed": func(t *testing.T, _ storage.User, c client.Information, _ *servertest.Browser) {
 			_, _, err := s.OAuth.Clients.Update(t.Context(), c.ClientID, []byte(`{"scope":"read"}`))

@@ -56,10 +56,10 @@ func TestDynamicallyRegisteredClientsExpireUnused(t *testing.T) {
 		unused, opened, signedIn, disabled, introspects, refreshes, removed, loses := clients[0], clients[1], clients[2], clients[3], clients[4], clients[5], clients[6], clients[7]
 		s.Browser().Authorize(opened, "scope", "openid") // nobody signed in
 		s.Redeem(signedIn, s.Browser().Code(signedIn, "alice", "scope", "openid"))
-		storagetest.Must(t, s.Store.DisableClient(t.Context(), disabled.ClientID, storagetest.Event("client")))
+		storagetest.Must(t, s.Store.DisableClient(t.Context(), disabled.ClientID))
 		storagetest.Must(t, s.Store.CreateResource(t.Context(), storage.Resource{
 			Identifier: "https://api.example", Name: "API", Introspectors: storage.Strings{introspects.ClientID}, CreatedAt: s.Clock.Now(),
-		}, storagetest.Event("resource")))
+		}))
 		s.Redeem(refreshes, s.Browser().Code(refreshes, "alice", "scope", "openid"))
 		s.Redeem(removed, s.Browser().Code(removed, "alice", "scope", "openid"))
 		s.Redeem(loses, s.Browser().Code(loses, "alice", "scope", "openid"))

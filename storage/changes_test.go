@@ -60,14 +60,14 @@ func TestChangeOfOneClientLeavesOthersCached(t *testing.T) {
 		all("at first", map[string]bool{"gc1": false, "gc2": false})
 		w.another(t, "gc3")
 		all("after a registration", map[string]bool{"gc1": true, "gc2": true})
-		storagetest.Must(t, first.DisableClient(t.Context(), "gc1", storagetest.Event("disable")))
+		storagetest.Must(t, first.DisableClient(t.Context(), "gc1"))
 		all("after a change", map[string]bool{"gc1": false, "gc2": true})
 		storagetest.Must(t, first.AddClientSecret(t.Context(), &storage.ClientSecret{ID: "s2", ClientID: "gc2", Hash: make([]byte, 32), CreatedAt: w.clock.Now()}, nil, false, storagetest.Event("secret")))
 		all("after a new secret", map[string]bool{"gc1": true, "gc2": false})
-		storagetest.Must(t, first.CreateScope(t.Context(), storage.Scope{Name: "x", CreatedAt: w.clock.Now()}, storagetest.Event("scope")))
+		storagetest.Must(t, first.CreateScope(t.Context(), storage.Scope{Name: "x", CreatedAt: w.clock.Now()}))
 		all("after a new scope", map[string]bool{"gc1": false, "gc2": false})
 		generation, _ := first.CacheGeneration()
-		storagetest.Must(t, first.DeleteClient(t.Context(), "gc3", storagetest.Event("delete")))
+		storagetest.Must(t, first.DeleteClient(t.Context(), "gc3"))
 		all("after another client was deleted", map[string]bool{"gc1": true, "gc2": true})
 		if now, _ := first.CacheGeneration(); now != generation {
 			t.Error("a client was deleted: the signing keys are read again")
@@ -82,18 +82,18 @@ func TestOpenTransactionDelaysNoOtherChange(t *testing.T) {
 	url := storagetest.URL(t, storage.Postgres)
 	w := newWorld(t, url)
 	w.another(t, "gc2")
-	storagetest.Must(t, w.CreateResource(t.Context(), storage.Resource{Identifier: "https://a.example", CreatedAt: w.clock.Now()}, storagetest.Event("resource")))
-	storagetest.Must(t, w.CreateResource(t.Context(), storage.Resource{Identifier: "https://b.example", CreatedAt: w.clock.Now()}, storagetest.Event("resource")))
+	storagetest.Must(t, w.CreateResource(t.Context(), storage.Resource{Identifier: "https://a.example", CreatedAt: w.clock.Now()}))
+	storagetest.Must(t, w.CreateResource(t.Context(), storage.Resource{Identifier: "https://b.example", CreatedAt: w.clock.Now()}))
 	other, reader := follower(t, url, w.clock), follower(t, url, w.clock)
 	open, commit := make(chan struct{}), make(chan struct{})
 	var stopped sync.WaitGroup
 	var err error
 	stopped.Go(func() {
 		err = w.Tx(context.Background(), func(tx *storage.Store) error {
-			if err := tx.DisableClient(context.Background(), "gc1", storagetest.Event("disable")); err != nil {
+			if err := tx.DisableClient(context.Background(), "gc1"); err != nil {
 				return err
 			}
-			if err := tx.UpdateResource(context.Background(), "https://a.example", storagetest.Event("resource"), func(*storage.Resource) error { return nil }); err != nil {
+			if err := tx.UpdateResource(context.Background(), "https://a.example", func(*storage.Resource) error { return nil }); err != nil {
 				return err
 			}
 			close(open)
@@ -105,7 +105,7 @@ func TestOpenTransactionDelaysNoOtherChange(t *testing.T) {
 	limited, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	for what, change := range map[string]func() error{
-		"disable a client": func() error { return other.DisableClient(limited, "gc2", storagetest.Event("disable")) },
+		"disable a client": func() error { return other.DisableClient(limited, "gc2") },
 		"rotate a secret": func() error {
 			return other.AddClientSecret(limited, &storage.ClientSecret{ID: "s2", ClientID: "gc2", Hash: make([]byte, 32), CreatedAt: w.clock.Now()}, nil, true, storagetest.Event("secret"))
 		},
@@ -115,10 +115,10 @@ func TestOpenTransactionDelaysNoOtherChange(t *testing.T) {
 			})
 		},
 		"add a scope": func() error {
-			return other.CreateScope(limited, storage.Scope{Name: "x", CreatedAt: w.clock.Now()}, storagetest.Event("scope"))
+			return other.CreateScope(limited, storage.Scope{Name: "x", CreatedAt: w.clock.Now()})
 		},
 		"update a resource": func() error {
-			return other.UpdateResource(limited, "https://b.example", storagetest.Event("resource"), func(*storage.Resource) error { return nil })
+			return other.UpdateResource(limited, "https://b.example", func(*storage.Resource) error { return nil })
 		},
 	} {
 		if err := change(); err != nil {
@@ -156,7 +156,7 @@ func TestNoChangeIsMissed(t *testing.T) {
 			id := fmt.Sprint("c", i)
 			writer := w.Store
 			for n := range changes {
-				if err := writer.RevokeClientTokens(context.Background(), id, storagetest.Event("revoke")); err != nil {
+				if err := writer.RevokeClientTokens(context.Background(), id); err != nil {
 					t.Error(err)
 					return
 				}
@@ -184,7 +184,7 @@ func TestGapInReadingDropsCompleteCache(t *testing.T) {
 		w := newWorld(t, url)
 		reader := follower(t, url, w.clock)
 		cachedClient(t, reader, "gc1")
-		storagetest.Must(t, w.DisableClient(t.Context(), "gc1", storagetest.Event("disable")))
+		storagetest.Must(t, w.DisableClient(t.Context(), "gc1"))
 		storagetest.Exec(t, w.Store, url, "DELETE FROM changes")
 		w.clock.Advance(1500 * time.Millisecond)
 		storagetest.Must(t, reader.ApplyChanges(t.Context()))
@@ -200,7 +200,7 @@ func TestOldChangesAreDeleted(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, url string) {
 		w := newWorld(t, url)
 		for range 3 {
-			storagetest.Must(t, w.RevokeClientTokens(t.Context(), "gc1", storagetest.Event("revoke")))
+			storagetest.Must(t, w.RevokeClientTokens(t.Context(), "gc1"))
 		}
 		count := func() int64 { return storagetest.Count(t, w.Store, url, "SELECT count(*) FROM changes") }
 		before := count()
@@ -217,7 +217,7 @@ func TestOldChangesAreDeleted(t *testing.T) {
 			t.Errorf("%d rows of yesterday are left", n)
 		}
 		cachedClient(t, reader, "gc1")
-		storagetest.Must(t, w.RevokeClientTokens(t.Context(), "gc1", storagetest.Event("revoke")))
+		storagetest.Must(t, w.RevokeClientTokens(t.Context(), "gc1"))
 		storagetest.Must(t, reader.ApplyChanges(t.Context()))
 		if cachedClient(t, reader, "gc1") {
 			t.Error("a change after the deletion was missed")
@@ -264,14 +264,14 @@ func TestClientCacheIsBoundedInBytes(t *testing.T) {
 		if stats.CacheBytes > bound || stats.Cached*size > bound || stats.Cached*size < bound/2 {
 			t.Errorf("%d clients of %d bytes are cached, counted as %d bytes; the bound is %d", stats.Cached, size, stats.CacheBytes, bound)
 		}
-		storagetest.Must(t, w.CreateScope(t.Context(), storage.Scope{Name: "x", CreatedAt: w.clock.Now()}, storagetest.Event("scope")))
+		storagetest.Must(t, w.CreateScope(t.Context(), storage.Scope{Name: "x", CreatedAt: w.clock.Now()}))
 		storagetest.Must(t, reader.ApplyChanges(t.Context()))
 		if stats := reader.Stats(); stats.Cached != 0 || stats.CacheBytes != 0 {
 			t.Errorf("%d clients, %d bytes after everything was dropped", stats.Cached, stats.CacheBytes)
 		}
 		for range 3 { // what is dropped and stored again counts once
 			cachedClient(t, reader, "gc1")
-			storagetest.Must(t, w.RevokeClientTokens(t.Context(), "gc1", storagetest.Event("revoke")))
+			storagetest.Must(t, w.RevokeClientTokens(t.Context(), "gc1"))
 			storagetest.Must(t, reader.ApplyChanges(t.Context()))
 		}
 		if stats := reader.Stats(); stats.Cached != 0 || stats.CacheBytes != 0 {

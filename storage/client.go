@@ -207,28 +207,28 @@ func (s *Store) UpdateClient(ctx context.Context, id string, e audit.Event, chan
 // DisableClient refuses the client and its secrets until EnableClient, and ends every grant, token and code of the
 // client permanently by incrementing its epoch. It returns ErrNotFound when there is no such client, and changes
 // nothing when the client is already disabled.
-func (s *Store) DisableClient(ctx context.Context, id string, e audit.Event) error {
+func (s *Store) DisableClient(ctx context.Context, id string) error {
 	now := db.Millis(s.Now())
-	return s.changeClient(ctx, id, e, "UPDATE clients SET disabled_at = ?, epoch = epoch + 1, updated_at = ? WHERE id = ? AND disabled_at IS NULL",
+	return s.changeClient(ctx, id, audit.ClientDisabled, "UPDATE clients SET disabled_at = ?, epoch = epoch + 1, updated_at = ? WHERE id = ? AND disabled_at IS NULL",
 		now, now, id)
 }
 
 // EnableClient accepts a disabled client and its secrets again. Grants, tokens and codes from before DisableClient
 // stay revoked.
-func (s *Store) EnableClient(ctx context.Context, id string, e audit.Event) error {
-	return s.changeClient(ctx, id, e, "UPDATE clients SET disabled_at = NULL, updated_at = ? WHERE id = ? AND disabled_at IS NOT NULL",
+func (s *Store) EnableClient(ctx context.Context, id string) error {
+	return s.changeClient(ctx, id, audit.ClientEnabled, "UPDATE clients SET disabled_at = NULL, updated_at = ? WHERE id = ? AND disabled_at IS NOT NULL",
 		db.Millis(s.Now()), id)
 }
 
 // RevokeClientTokens makes every token and grant the client has got so far useless.
-func (s *Store) RevokeClientTokens(ctx context.Context, id string, e audit.Event) error {
-	return s.changeClient(ctx, id, e, "UPDATE clients SET epoch = epoch + 1, updated_at = ? WHERE id = ?", db.Millis(s.Now()), id)
+func (s *Store) RevokeClientTokens(ctx context.Context, id string) error {
+	return s.changeClient(ctx, id, audit.ClientTokensRevoked, "UPDATE clients SET epoch = epoch + 1, updated_at = ? WHERE id = ?", db.Millis(s.Now()), id)
 }
 
 // DeleteClient removes the client, its secrets and consents, and its right to introspect for resources. Its grants and tokens are dead with it.
-func (s *Store) DeleteClient(ctx context.Context, id string, e audit.Event) error {
+func (s *Store) DeleteClient(ctx context.Context, id string) error {
 	return s.Tx(ctx, func(tx *Store) error {
-		if err := tx.changeClient(ctx, id, e, "DELETE FROM clients WHERE id = ?", id); err != nil {
+		if err := tx.changeClient(ctx, id, audit.ClientDeleted, "DELETE FROM clients WHERE id = ?", id); err != nil {
 			return err
 		}
 		if err := tx.lockResources(ctx, "true"); err != nil {
@@ -255,8 +255,7 @@ func (s *Store) DeleteClient(ctx context.Context, id string, e audit.Event) erro
 
 // changeClient runs one statement on a client. It returns ErrNotFound when there is no such client, and does nothing,
 // without an event, when the client was in that state already.
-func (s *Store) changeClient(ctx context.Context, id string, e audit.Event, query string, args ...any) error {
-	e.ClientID = id
+func (s *Store) changeClient(ctx context.Context, id, event, query string, args ...any) error {
 	return db.Wrap("change client", s.Tx(ctx, func(tx *Store) error {
 		err := db.ExecOne(ctx, tx.Write, query, args...)
 		if errors.Is(err, ErrNotFound) {
@@ -267,7 +266,7 @@ func (s *Store) changeClient(ctx context.Context, id string, e audit.Event, quer
 			return err
 		}
 		tx.changedClient(id)
-		return tx.Audit.Record(ctx, e)
+		return tx.Audit.Record(ctx, audit.Event{Type: event, ClientID: id})
 	}))
 }
 

@@ -76,8 +76,10 @@ type Approval struct {
 // IssueCode records an approval and stores its code, in one transaction. Code.ConsentID is filled in. A request is
 // answered once: the second answer returns ErrConsumed. ErrConsentWithdrawn means that the consent it relies on was withdrawn, or
 // that the client is not described any more as the person was shown.
-func (s *Store) IssueCode(ctx context.Context, a Approval, e audit.Event) error {
-	e.ClientID, e.UserID, e.Scopes, e.Token = a.Code.ClientID, a.Code.UserID, a.Code.Scopes.String(), audit.HashReference(a.Code.Hash)
+func (s *Store) IssueCode(ctx context.Context, a Approval) error {
+	e := audit.Event{
+		Type: audit.CodeIssued, ClientID: a.Code.ClientID, UserID: a.Code.UserID, Scopes: a.Code.Scopes.String(), Token: audit.HashReference(a.Code.Hash),
+	}
 	issue := func() error {
 		return s.Tx(ctx, func(tx *Store) error {
 			if a.RequestID != "" {
@@ -184,7 +186,8 @@ type Redemption struct {
 // several concurrent attempts succeed. When the code is unknown, expired, revoked or fails a binding, it changes
 // nothing and returns a *Refusal, which is ErrNotFound. When the code was used before and every binding matches, it
 // revokes the grant of the first use and returns ErrConsumed (RFC 6749 §4.1.2).
-func (s *Store) RedeemCode(ctx context.Context, r Redemption, e audit.Event) (Grant, error) {
+func (s *Store) RedeemCode(ctx context.Context, r Redemption) (Grant, error) {
+	e := audit.Event{Type: audit.CodeRedeemed}
 	now := s.Now()
 	binding, args := r.binding()
 	if s.Engine() == Postgres {

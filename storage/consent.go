@@ -68,8 +68,8 @@ func (s *Store) Consents(ctx context.Context, userID string) ([]Consent, error) 
 
 // WithdrawConsent ends a consent and so every grant and token under it, or returns ErrNotFound when the person has no
 // such live consent.
-func (s *Store) WithdrawConsent(ctx context.Context, userID, id string, e audit.Event) error {
-	e.UserID = userID
+func (s *Store) WithdrawConsent(ctx context.Context, userID, id string) error {
+	e := audit.Event{Type: audit.ConsentWithdrawn, UserID: userID}
 	return db.Wrap("withdraw consent", s.Tx(ctx, func(tx *Store) error {
 		c, err := db.Take[Consent](ctx, tx.Write, "id = ? AND user_id = ?", id, userID)
 		if err != nil {

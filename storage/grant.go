@@ -87,7 +87,8 @@ func (r Rotation) issued() []byte {
 // fork. Any other token of the grant is reuse: the grant is revoked and the error is ErrReused. For a token that is
 // unknown, expired, revoked or of another client it changes nothing and returns a *Refusal with the reason, which is
 // ErrNotFound.
-func (s *Store) RotateRefreshToken(ctx context.Context, r Rotation, e audit.Event) (RotationResult, error) {
+func (s *Store) RotateRefreshToken(ctx context.Context, r Rotation) (RotationResult, error) {
+	e := audit.Event{Type: audit.RefreshRotated}
 	arrived := s.Now()
 	now, next := db.Millis(arrived), db.Millis(arrived.Add(r.IdleTTL))
 	set, args := "refresh_expires_at = CASE WHEN expires_at < ? THEN expires_at ELSE ? END", []any{next, next}

@@ -65,7 +65,7 @@ func (s *Store) UpdateSigningKeys(ctx context.Context, e audit.Event, change fun
 			ids = append(ids, add[i].ID)
 		}
 		if len(ids) > 0 {
-			e = withDetail(e, "kid", strings.Join(ids, " "))
+			e.Detail = map[string]any{"kid": strings.Join(ids, " ")}
 		}
 		tx.changedAll()
 		return tx.Audit.Record(ctx, e)

@@ -107,9 +107,9 @@ func TestIdleTransactionIsTerminated(t *testing.T) {
 		w := newWorld(t, with(t, db, "idle_in_transaction_session_timeout", "500"))
 		other := follower(t, db, w.clock)
 		err := w.Tx(t.Context(), func(tx *storage.Store) error {
-			storagetest.Must(t, tx.RevokeClientTokens(t.Context(), "gc1", storagetest.Event("revoke")))
+			storagetest.Must(t, tx.RevokeClientTokens(t.Context(), "gc1"))
 			// The transaction continues after the other change.
-			return other.DisableClient(t.Context(), "gc1", storagetest.Event("disable"))
+			return other.DisableClient(t.Context(), "gc1")
 		})
 		if err == nil {
 			t.Error("a transaction that PostgreSQL ended was committed")
@@ -128,8 +128,8 @@ func TestWaitForLockIsBounded(t *testing.T) {
 		w := newWorld(t, url)
 		other := follower(t, with(t, url, "lock_timeout", "300"), w.clock)
 		storagetest.Must(t, w.Tx(t.Context(), func(tx *storage.Store) error {
-			storagetest.Must(t, tx.RevokeClientTokens(t.Context(), "gc1", storagetest.Event("revoke")))
-			err := other.DisableClient(context.WithoutCancel(t.Context()), "gc1", storagetest.Event("disable"))
+			storagetest.Must(t, tx.RevokeClientTokens(t.Context(), "gc1"))
+			err := other.DisableClient(context.WithoutCancel(t.Context()), "gc1")
 			if !errors.Is(err, storage.ErrUnavailable) || !db.IsUnavailable(err) || db.Remedy(err) == "" {
 				t.Errorf("%v; unavailable %t, remedy %q", err, db.IsUnavailable(err), db.Remedy(err))
 			}

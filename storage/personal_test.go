@@ -18,7 +18,7 @@ func session(t *testing.T, s *storage.Store, clock *storagetest.Clock, userID, t
 		ID: uuid.NewString(), TokenHash: []byte(token), UserID: userID, UserEpoch: 1, AuthTime: clock.Now(), ACR: "1", AMR: storage.Strings{"pwd"},
 		Address: "203.0.113.77", UserAgent: "Browser/77", CreatedAt: clock.Now(), LastSeenAt: clock.Now(), ExpiresAt: clock.Now().Add(time.Hour),
 	}
-	storagetest.Must(t, s.CreateSession(t.Context(), &b, storagetest.Event("session")))
+	storagetest.Must(t, s.CreateSession(t.Context(), &b))
 	return b
 }
 
@@ -48,7 +48,7 @@ func TestSessionOriginIsSealedAndErasable(t *testing.T) {
 		}
 		wantOrigin(t, w.Store, "a token", "203.0.113.77", "Browser/77")
 		b.TokenHash, b.Address = []byte("another token"), "203.0.113.78"
-		storagetest.Must(t, w.RenewSession(t.Context(), &b, storagetest.Event("renew")))
+		storagetest.Must(t, w.RenewSession(t.Context(), &b))
 		wantOrigin(t, w.Store, "another token", "203.0.113.78", "Browser/77")
 		for _, clear := range []string{"203.0.113.", "Browser/77"} {
 			if strings.Contains(storagetest.Dump(t, w.Store, url), clear) {

@@ -37,7 +37,7 @@ func TestPgBouncerNeedsNoSetting(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				if err := s.RevokeClientTokens(ctx, id, storagetest.Event("revoke")); err != nil {
+				if err := s.RevokeClientTokens(ctx, id); err != nil {
 					t.Error(err)
 				}
 				if got, err := s.Client(ctx, id); err != nil || got.Epoch != 2 || len(got.Secrets) != 1 {

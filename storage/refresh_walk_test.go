@@ -39,7 +39,7 @@ func (r *realLine) use(i int8, client string) (outcome, error) {
 		GrantID: r.grant, ClientID: client, Hash: r.hash(i), NextHash: []byte(r.grant + " token " + next), SealedSuccessor: []byte("sealed " + next),
 		IdleTTL: 720 * time.Hour, Grace: windowSteps * stepTime,
 	}
-	got, err := r.RotateRefreshToken(r.ctx, rotation, storagetest.Event("rotate"))
+	got, err := r.RotateRefreshToken(r.ctx, rotation)
 	switch {
 	case errors.Is(err, storage.ErrReused):
 		return reused, nil
@@ -158,7 +158,7 @@ func walkOnce(t *testing.T, w *world, name string, path []int) {
 	redemption := w.code(t, "code of "+name)
 	redemption.GrantID, redemption.RefreshHash = name, r.hash(0)
 	redemption.GrantExpiresAt, redemption.RefreshExpiresAt = w.clock.Now().Add(720*time.Hour), w.clock.Now().Add(720*time.Hour)
-	_, err := w.RedeemCode(t.Context(), redemption, storagetest.Event("redeem"))
+	_, err := w.RedeemCode(t.Context(), redemption)
 	storagetest.Must(t, err)
 	model := line{previous: -1, made: 1, limit: hours} // ten minutes in the store: no path comes near but by hours
 	said := ""

@@ -40,13 +40,13 @@ type RegistrationToken struct {
 }
 
 // CreateRegistrationToken adds an initial access token.
-func (s *Store) CreateRegistrationToken(ctx context.Context, t *RegistrationToken, e audit.Event) error {
-	e.Token = audit.HashReference(t.Hash)
+func (s *Store) CreateRegistrationToken(ctx context.Context, t *RegistrationToken) error {
+	e := audit.Event{Type: audit.RegistrationOpened, Token: audit.HashReference(t.Hash), Detail: map[string]any{"id": t.ID}}
 	return db.Wrap("create registration token", s.Tx(ctx, func(tx *Store) error {
 		if err := db.Insert(ctx, tx.Write, t); err != nil {
 			return err
 		}
-		return tx.Audit.Record(ctx, withDetail(e, "id", t.ID))
+		return tx.Audit.Record(ctx, e)
 	}))
 }
 
@@ -57,12 +57,13 @@ func (s *Store) RegistrationTokens(ctx context.Context) ([]RegistrationToken, er
 }
 
 // DeleteRegistrationToken makes an initial access token useless, or returns ErrNotFound.
-func (s *Store) DeleteRegistrationToken(ctx context.Context, id string, e audit.Event) error {
+func (s *Store) DeleteRegistrationToken(ctx context.Context, id string) error {
+	e := audit.Event{Type: audit.RegistrationClosed, Detail: map[string]any{"id": id}}
 	return db.Wrap("delete registration token", s.Tx(ctx, func(tx *Store) error {
 		if err := db.ExecOne(ctx, tx.Write, "DELETE FROM registration_tokens WHERE id = ?", id); err != nil {
 			return err
 		}
-		return tx.Audit.Record(ctx, withDetail(e, "id", id))
+		return tx.Audit.Record(ctx, e)
 	}))
 }
 

@@ -56,35 +56,37 @@ func (s *Store) Resources(ctx context.Context) (map[string]Resource, error) {
 }
 
 // CreateScope adds a scope, or returns ErrConflict.
-func (s *Store) CreateScope(ctx context.Context, v Scope, e audit.Event) error {
-	e.Scopes = v.Name
+func (s *Store) CreateScope(ctx context.Context, v Scope) error {
+	e := audit.Event{Type: audit.ScopeCreated, Scopes: v.Name}
 	return db.Wrap("create scope", s.change(ctx, e, func(tx *Store) error { return db.Insert(ctx, tx.Write, &v) }))
 }
 
 // UpdateScope changes the words of a scope, or returns ErrNotFound.
-func (s *Store) UpdateScope(ctx context.Context, name, description string, e audit.Event) error {
-	e.Scopes = name
+func (s *Store) UpdateScope(ctx context.Context, name, description string) error {
+	e := audit.Event{Type: audit.ScopeUpdated, Scopes: name}
 	return db.Wrap("describe scope", s.change(ctx, e, func(tx *Store) error {
 		return db.ExecOne(ctx, tx.Write, "UPDATE scopes SET description = ? WHERE name = ?", description, name)
 	}))
 }
 
 // DeleteScope removes a scope, or returns ErrNotFound. Clients that list it can no longer get it.
-func (s *Store) DeleteScope(ctx context.Context, name string, e audit.Event) error {
-	e.Scopes = name
+func (s *Store) DeleteScope(ctx context.Context, name string) error {
+	e := audit.Event{Type: audit.ScopeDeleted, Scopes: name}
 	return db.Wrap("delete scope", s.change(ctx, e, func(tx *Store) error {
 		return db.ExecOne(ctx, tx.Write, "DELETE FROM scopes WHERE name = ?", name)
 	}))
 }
 
 // CreateResource adds a resource, or returns ErrConflict.
-func (s *Store) CreateResource(ctx context.Context, v Resource, e audit.Event) error {
-	return db.Wrap("create resource", s.change(ctx, withDetail(e, "resource", v.Identifier), func(tx *Store) error { return db.Insert(ctx, tx.Write, &v) }))
+func (s *Store) CreateResource(ctx context.Context, v Resource) error {
+	e := audit.Event{Type: audit.ResourceCreated, Detail: map[string]any{"resource": v.Identifier}}
+	return db.Wrap("create resource", s.change(ctx, e, func(tx *Store) error { return db.Insert(ctx, tx.Write, &v) }))
 }
 
 // UpdateResource changes the record under change, or returns ErrNotFound.
-func (s *Store) UpdateResource(ctx context.Context, identifier string, e audit.Event, change func(r *Resource) error) error {
-	return db.Wrap("update resource", s.change(ctx, withDetail(e, "resource", identifier), func(tx *Store) error {
+func (s *Store) UpdateResource(ctx context.Context, identifier string, change func(r *Resource) error) error {
+	e := audit.Event{Type: audit.ResourceUpdated, Detail: map[string]any{"resource": identifier}}
+	return db.Wrap("update resource", s.change(ctx, e, func(tx *Store) error {
 		if err := tx.lockResources(ctx, "identifier = ?", identifier); err != nil {
 			return err
 		}
@@ -108,8 +110,9 @@ func (s *Store) lockResources(ctx context.Context, where string, args ...any) er
 }
 
 // DeleteResource removes a resource, or returns ErrNotFound. No new token names it.
-func (s *Store) DeleteResource(ctx context.Context, identifier string, e audit.Event) error {
-	return db.Wrap("delete resource", s.change(ctx, withDetail(e, "resource", identifier), func(tx *Store) error {
+func (s *Store) DeleteResource(ctx context.Context, identifier string) error {
+	e := audit.Event{Type: audit.ResourceDeleted, Detail: map[string]any{"resource": identifier}}
+	return db.Wrap("delete resource", s.change(ctx, e, func(tx *Store) error {
 		return db.ExecOne(ctx, tx.Write, "DELETE FROM resources WHERE identifier = ?", identifier)
 	}))
 }
@@ -123,15 +126,6 @@ func (s *Store) change(ctx context.Context, e audit.Event, fn func(tx *Store) er
 		tx.changedAll()
 		return tx.Audit.Record(ctx, e)
 	})
-}
-
-func withDetail(e audit.Event, name string, value any) audit.Event {
-	detail := map[string]any{name: value}
-	for k, v := range e.Detail {
-		detail[k] = v
-	}
-	e.Detail = detail
-	return e
 }
 
 // CreateMissingScopes registers those of the names that do not exist, with the name as description, and returns them. It is

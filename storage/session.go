@@ -65,8 +65,8 @@ func (s *Store) Sessions(ctx context.Context, u User, idle time.Duration) ([]Bro
 }
 
 // CreateSession adds a session at sign-in.
-func (s *Store) CreateSession(ctx context.Context, b *BrowserSession, e audit.Event) error {
-	e.UserID = b.UserID
+func (s *Store) CreateSession(ctx context.Context, b *BrowserSession) error {
+	e := audit.Event{Type: audit.UserSignedIn, UserID: b.UserID}
 	row := *b
 	if err := row.seal(s); err != nil {
 		return db.Wrap("create session", err)
@@ -82,8 +82,8 @@ func (s *Store) CreateSession(ctx context.Context, b *BrowserSession, e audit.Ev
 // RenewSession records that the person of a live session signed in again: the cookie's hash changes, so that a cookie
 // known before the sign-in is worth nothing after it, and the grants bound to the session stay. It returns ErrNotFound
 // when the session is not live or not that person's.
-func (s *Store) RenewSession(ctx context.Context, b *BrowserSession, e audit.Event) error {
-	e.UserID = b.UserID
+func (s *Store) RenewSession(ctx context.Context, b *BrowserSession) error {
+	e := audit.Event{Type: audit.UserSignedIn, UserID: b.UserID}
 	row := *b
 	if err := row.seal(s); err != nil {
 		return db.Wrap("renew session", err)
@@ -112,8 +112,8 @@ func (s *Store) TouchSession(ctx context.Context, id string) error {
 // EndSession ends one of the person's sessions, and with it every grant bound to it that has no offline_access. The apps
 // that were used in it and want to know are told (OIDC Back-Channel Logout §2.3). It returns ErrNotFound when they have no
 // such live session.
-func (s *Store) EndSession(ctx context.Context, userID, id string, e audit.Event) error {
-	e.UserID = userID
+func (s *Store) EndSession(ctx context.Context, userID, id string) error {
+	e := audit.Event{Type: audit.SessionEnded, UserID: userID}
 	return db.Wrap("end session", s.Tx(ctx, func(tx *Store) error {
 		if err := db.ExecOne(ctx, tx.Write, "UPDATE browser_sessions SET ended_at = ? WHERE id = ? AND user_id = ? AND ended_at IS NULL",
 			db.Millis(s.Now()), id, userID); err != nil {

@@ -32,7 +32,7 @@ func newWorld(t testing.TB, url string) *world {
 	w := &world{Store: storagetest.Open(t, url, clock), clock: clock}
 	now := clock.Now()
 	w.user = storage.User{ID: uuid.NewString(), Username: "alice", UsernameKey: "alice", Email: "a@example.com", EmailKey: "a@example.com", Epoch: 1, CreatedAt: now, UpdatedAt: now}
-	storagetest.Must(t, w.CreateUser(t.Context(), &w.user, "hash", storagetest.Event("user")))
+	storagetest.Must(t, w.CreateUser(t.Context(), &w.user, "hash"))
 	w.client = &storage.Client{
 		ID: "gc1", Name: "App", AuthMethod: storage.AuthBasic, Contacts: storage.Strings{}, GrantTypes: storage.Strings{"authorization_code"}, RedirectURIs: storage.Strings{"https://a/cb"},
 		Scopes: storage.Strings{"read"}, OptionalScopes: storage.Strings{}, Audience: storage.Strings{}, Epoch: 1, CreatedAt: now, UpdatedAt: now,
@@ -55,7 +55,7 @@ func (w *world) code(t testing.TB, hash string) storage.Redemption {
 		},
 		RedirectURI: "https://a/cb", RedirectSent: true, Challenge: &challenge, CreatedAt: now, ExpiresAt: now.Add(time.Minute),
 	}
-	storagetest.Must(t, w.IssueCode(t.Context(), storage.Approval{Code: c, Allowed: storage.Strings{"#read"}, FromConsentPage: true}, storagetest.Event("code")))
+	storagetest.Must(t, w.IssueCode(t.Context(), storage.Approval{Code: c, Allowed: storage.Strings{"#read"}, FromConsentPage: true}))
 	uri := "https://a/cb"
 	return storage.Redemption{
 		Hash: []byte(hash), ClientID: w.client.ID, Challenge: challenge, RedirectURI: &uri, GrantID: "grant-" + hash, GrantExpiresAt: now.Add(time.Hour),
@@ -74,7 +74,7 @@ func TestCodeNeedsConsentForEveryResource(t *testing.T) {
 			code, err := w.Code(t.Context(), []byte("the first code"))
 			storagetest.Must(t, err)
 			code.Hash = []byte(uuid.NewString())
-			return w.IssueCode(t.Context(), storage.Approval{Code: code, Allowed: words, FromConsentPage: asked, ConsentID: consentID}, storagetest.Event("code"))
+			return w.IssueCode(t.Context(), storage.Approval{Code: code, Allowed: words, FromConsentPage: asked, ConsentID: consentID})
 		}
 		storagetest.Must(t, issue(true, "", "https://a.example#read"))
 		consent, err := w.Consent(t.Context(), w.user.ID, w.client.ID)
@@ -102,7 +102,7 @@ func TestCodeIsRedeemedOnce(t *testing.T) {
 		storagetest.Do(50, func(i int) {
 			mine := r
 			mine.GrantID += uuid.NewString()
-			_, err := w.RedeemCode(t.Context(), mine, storagetest.Event("redeem"))
+			_, err := w.RedeemCode(t.Context(), mine)
 			switch {
 			case err == nil:
 				won.Add(1)
@@ -123,14 +123,14 @@ func TestRefreshTokenRotatesOnce(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, url string) {
 		w := newWorld(t, url)
 		r := w.code(t, "a code")
-		_, err := w.RedeemCode(t.Context(), r, storagetest.Event("redeem"))
+		_, err := w.RedeemCode(t.Context(), r)
 		storagetest.Must(t, err)
 		var rotated, retried atomic.Int64
 		rotation := storage.Rotation{GrantID: r.GrantID, ClientID: w.client.ID, Hash: []byte("refresh 0"), IdleTTL: time.Hour, Grace: 10 * time.Second}
 		storagetest.Do(50, func(i int) {
 			mine := rotation
 			mine.NextHash, mine.SealedSuccessor = []byte(uuid.NewString()), []byte("sealed")
-			got, err := w.RotateRefreshToken(t.Context(), mine, storagetest.Event("rotate"))
+			got, err := w.RotateRefreshToken(t.Context(), mine)
 			switch {
 			case err == nil && got.SealedSuccessor == nil:
 				rotated.Add(1)
@@ -144,7 +144,7 @@ func TestRefreshTokenRotatesOnce(t *testing.T) {
 			t.Errorf("%d rotated, %d retried", rotated.Load(), retried.Load())
 		}
 		w.clock.Advance(10 * time.Second)
-		if _, err := w.RotateRefreshToken(t.Context(), rotation, storagetest.Event("rotate")); !errors.Is(err, storage.ErrReused) {
+		if _, err := w.RotateRefreshToken(t.Context(), rotation); !errors.Is(err, storage.ErrReused) {
 			t.Errorf("after the window: %v", err)
 		}
 		g, err := w.Grant(t.Context(), r.GrantID)
@@ -160,15 +160,67 @@ func TestLaggingClockIsWithinTheWindow(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, url string) {
 		w := newWorld(t, url)
 		r := w.code(t, "a code")
-		_, err := w.RedeemCode(t.Context(), r, storagetest.Event("redeem"))
+		_, err := w.RedeemCode(t.Context(), r)
 		storagetest.Must(t, err)
 		rotation := storage.Rotation{GrantID: r.GrantID, ClientID: w.client.ID, Hash: []byte("refresh 0"), NextHash: []byte("refresh 1"), SealedSuccessor: []byte("sealed"), IdleTTL: time.Hour, Grace: 10 * time.Second}
-		_, err = w.RotateRefreshToken(t.Context(), rotation, storagetest.Event("rotate"))
+		_, err = w.RotateRefreshToken(t.Context(), rotation)
 		storagetest.Must(t, err)
 		w.clock.Advance(-3 * time.Minute) // the retry reaches a process whose clock is behind
-		got, err := w.RotateRefreshToken(t.Context(), rotation, storagetest.Event("rotate"))
+		got, err := w.RotateRefreshToken(t.Context(), rotation)
 		if err != nil || got.SealedSuccessor == nil {
 			t.Errorf("%+v %v", got, err)
+		}
+	})
+}
+
+// TestChangesRecordTheirEvent covers the methods whose event type is fixed: each records it once, also for an upsert or
+// a change that ends sessions.
+func TestChangesRecordTheirEvent(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		w := newWorld(t, url)
+		ctx, id, user, now := t.Context(), w.client.ID, w.user.ID, w.clock.Now()
+		api := storage.Resource{Identifier: "https://api.example", CreatedAt: now}
+		token := storage.RegistrationToken{ID: "t", Hash: []byte("h"), CreatedAt: now, ExpiresAt: now.Add(time.Hour)}
+		b := session(t, w.Store, w.clock, user, "a token")
+		unchanged := func(*storage.User) error { return nil }
+		for _, step := range []struct {
+			event  string
+			change func() error
+		}{
+			{audit.ScopeCreated, func() error { return w.CreateScope(ctx, storage.Scope{Name: "x", CreatedAt: now}) }},
+			{audit.ScopeUpdated, func() error { return w.UpdateScope(ctx, "x", "X") }},
+			{audit.ScopeDeleted, func() error { return w.DeleteScope(ctx, "x") }},
+			{audit.ResourceCreated, func() error { return w.CreateResource(ctx, api) }},
+			{audit.ResourceUpdated, func() error {
+				return w.UpdateResource(ctx, api.Identifier, func(*storage.Resource) error { return nil })
+			}},
+			{audit.ResourceDeleted, func() error { return w.DeleteResource(ctx, api.Identifier) }},
+			{audit.RegistrationOpened, func() error { return w.CreateRegistrationToken(ctx, &token) }},
+			{audit.RegistrationClosed, func() error { return w.DeleteRegistrationToken(ctx, token.ID) }},
+			{audit.UserSignedIn, func() error { return w.RenewSession(ctx, &b) }},
+			{audit.SessionEnded, func() error { return w.EndSession(ctx, user, b.ID) }},
+			{audit.ClientTokensRevoked, func() error { return w.RevokeClientTokens(ctx, id) }},
+			{audit.ClientDisabled, func() error { return w.DisableClient(ctx, id) }},
+			{audit.ClientEnabled, func() error { return w.EnableClient(ctx, id) }},
+			{audit.ClientDeleted, func() error { return w.DeleteClient(ctx, id) }},
+			{audit.UserUpdated, func() error { _, err := w.UpdateUser(ctx, user, unchanged); return err }},
+			{audit.UserPasswordSet, func() error { return w.SetPassword(ctx, user, "hash") }},
+			{audit.UserTokensRevoked, func() error { return w.RevokeUserTokens(ctx, user) }},
+			{audit.UserDisabled, func() error { return w.DisableUser(ctx, user) }},
+			{audit.UserEnabled, func() error { return w.EnableUser(ctx, user) }},
+			{audit.UserDeleted, func() error { return w.DeleteUser(ctx, user) }},
+		} {
+			before, err := w.Audit.CountRows(ctx, audit.Filter{})
+			storagetest.Must(t, err)
+			storagetest.Must(t, step.change())
+			after, err := w.Audit.CountRows(ctx, audit.Filter{})
+			storagetest.Must(t, err)
+			rows, err := w.Audit.Rows(ctx, audit.Filter{Limit: 1})
+			storagetest.Must(t, err)
+			if after != before+1 || rows[0].Event != step.event {
+				t.Errorf("%d rows were added, the last one %q, want one of %q", after-before, rows[0].Event, step.event)
+			}
 		}
 	})
 }
@@ -178,8 +230,12 @@ func TestChangeWithoutEventIsRefused(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, url string) {
 		w := newWorld(t, url)
 		for name, err := range map[string]error{
-			"disable client": w.DisableClient(t.Context(), w.client.ID, audit.Event{}), "disable user": w.DisableUser(t.Context(), w.user.ID, audit.Event{}),
-			"scope": w.CreateScope(t.Context(), storage.Scope{Name: "x", CreatedAt: w.clock.Now()}, audit.Event{}), "later": w.Audit.RecordLater(t.Context(), audit.Event{}),
+			"create client": w.CreateClient(t.Context(), &storage.Client{ID: "gc9", CreatedAt: w.clock.Now()}, audit.Event{}),
+			"update client": w.UpdateClient(t.Context(), w.client.ID, audit.Event{}, func(c *storage.Client) (bool, error) {
+				c.Name = "changed"
+				return false, nil
+			}),
+			"record later": w.Audit.RecordLater(t.Context(), audit.Event{}),
 		} {
 			if !errors.Is(err, audit.ErrNoEvent) {
 				t.Errorf("%s: %v", name, err)
@@ -187,7 +243,7 @@ func TestChangeWithoutEventIsRefused(t *testing.T) {
 		}
 		c, err := w.Client(t.Context(), w.client.ID)
 		storagetest.Must(t, err)
-		if c.DisabledAt != nil {
+		if c.Name == "changed" {
 			t.Error("the change was made all the same")
 		}
 		known, err := w.Scopes(t.Context())
@@ -217,7 +273,7 @@ func TestTransactionUsesOnlyItsStore(t *testing.T) {
 				if err := tx.UpdateClient(ctx, w.client.ID, storagetest.Event("update"), func(c *storage.Client) (bool, error) { return false, nil }); err != nil {
 					return err
 				}
-				if err := tx.SetPassword(ctx, w.user.ID, "hash", storagetest.Event("password")); err != nil {
+				if err := tx.SetPassword(ctx, w.user.ID, "hash"); err != nil {
 					return err
 				}
 				return tx.Audit.Record(ctx, storagetest.Event("inside"))
@@ -237,7 +293,7 @@ func TestFailedTransactionLeavesNothing(t *testing.T) {
 		before := rows()
 		wrong := errors.New("wrong")
 		err := w.Tx(t.Context(), func(tx *storage.Store) error {
-			storagetest.Must(t, tx.CreateScope(t.Context(), storage.Scope{Name: "x", CreatedAt: w.clock.Now()}, storagetest.Event("scope")))
+			storagetest.Must(t, tx.CreateScope(t.Context(), storage.Scope{Name: "x", CreatedAt: w.clock.Now()}))
 			return wrong
 		})
 		if !errors.Is(err, wrong) {
@@ -246,7 +302,7 @@ func TestFailedTransactionLeavesNothing(t *testing.T) {
 		func() {
 			defer func() { _ = recover() }()
 			_ = w.Tx(t.Context(), func(tx *storage.Store) error {
-				storagetest.Must(t, tx.CreateScope(t.Context(), storage.Scope{Name: "y", CreatedAt: w.clock.Now()}, storagetest.Event("scope")))
+				storagetest.Must(t, tx.CreateScope(t.Context(), storage.Scope{Name: "y", CreatedAt: w.clock.Now()}))
 				panic("in a transaction")
 			})
 		}()
@@ -288,7 +344,7 @@ func TestLaterVersionMayAddColumns(t *testing.T) {
 			ctx := t.Context()
 			hash := uuid.NewString()
 			redemption := w.code(t, hash)
-			g, err := w.RedeemCode(ctx, redemption, storagetest.Event("redeem"))
+			g, err := w.RedeemCode(ctx, redemption)
 			storagetest.Must(t, err)
 			for _, read := range []func() error{
 				func() error { _, err := w.Clients(ctx, "", 10); return err },

@@ -89,8 +89,8 @@ func (s *Store) Users(ctx context.Context, after string, limit int) ([]User, err
 }
 
 // CreateUser adds a person and their password, or returns ErrConflict when the username or e-mail address is taken.
-func (s *Store) CreateUser(ctx context.Context, u *User, passwordHash string, e audit.Event) error {
-	e.UserID = u.ID
+func (s *Store) CreateUser(ctx context.Context, u *User, passwordHash string) error {
+	e := audit.Event{Type: audit.UserCreated, UserID: u.ID}
 	return db.Wrap("create user", s.Tx(ctx, func(tx *Store) error {
 		if err := db.Insert(ctx, tx.Write, u); err != nil {
 			return err
@@ -104,8 +104,8 @@ func (s *Store) CreateUser(ctx context.Context, u *User, passwordHash string, e 
 
 // SetPassword replaces a person's password. Their sessions, grants and tokens are dead afterwards: whoever knew the old
 // password keeps nothing.
-func (s *Store) SetPassword(ctx context.Context, userID, hash string, e audit.Event) error {
-	e.UserID = userID
+func (s *Store) SetPassword(ctx context.Context, userID, hash string) error {
+	e := audit.Event{Type: audit.UserPasswordSet, UserID: userID}
 	return db.Wrap("set password", s.Tx(ctx, func(tx *Store) error {
 		now := db.Millis(s.Now())
 		if err := db.ExecOne(ctx, tx.Write, "UPDATE users SET epoch = epoch + 1, updated_at = ? WHERE id = ?", now, userID); err != nil {
@@ -124,8 +124,8 @@ func (s *Store) SetPassword(ctx context.Context, userID, hash string, e audit.Ev
 
 // UpdateUser changes the name, the profile, the e-mail address and what is verified of them under change, which gets the
 // stored person and may refuse by returning an error. It returns ErrNotFound, or ErrConflict when the address is taken.
-func (s *Store) UpdateUser(ctx context.Context, id string, e audit.Event, change func(u *User) error) (User, error) {
-	e.UserID = id
+func (s *Store) UpdateUser(ctx context.Context, id string, change func(u *User) error) (User, error) {
+	e := audit.Event{Type: audit.UserUpdated, UserID: id}
 	var u User
 	err := s.Tx(ctx, func(tx *Store) error {
 		if err := db.Lock(ctx, tx.Write, "users", id); err != nil {
@@ -151,36 +151,36 @@ func (s *Store) UpdateUser(ctx context.Context, id string, e audit.Event, change
 // DisableUser refuses the user until EnableUser, and ends every session, grant and token of the user permanently by
 // incrementing the epoch. It returns ErrNotFound when there is no such user, and changes nothing when the user is
 // already disabled.
-func (s *Store) DisableUser(ctx context.Context, id string, e audit.Event) error {
+func (s *Store) DisableUser(ctx context.Context, id string) error {
 	now := db.Millis(s.Now())
-	return s.endUser(ctx, id, e, "UPDATE users SET disabled_at = ?, epoch = epoch + 1, updated_at = ? WHERE id = ? AND disabled_at IS NULL",
+	return s.endUser(ctx, id, audit.UserDisabled, "UPDATE users SET disabled_at = ?, epoch = epoch + 1, updated_at = ? WHERE id = ? AND disabled_at IS NULL",
 		now, now, id)
 }
 
 // EnableUser lets a disabled user sign in again. Sessions, grants and tokens from before DisableUser stay ended.
-func (s *Store) EnableUser(ctx context.Context, id string, e audit.Event) error {
-	return s.changeUser(ctx, id, e, nil, "UPDATE users SET disabled_at = NULL, updated_at = ? WHERE id = ? AND disabled_at IS NOT NULL",
+func (s *Store) EnableUser(ctx context.Context, id string) error {
+	return s.changeUser(ctx, id, audit.UserEnabled, nil, "UPDATE users SET disabled_at = NULL, updated_at = ? WHERE id = ? AND disabled_at IS NOT NULL",
 		db.Millis(s.Now()), id)
 }
 
 // RevokeUserTokens ends every session, grant and token of the person.
-func (s *Store) RevokeUserTokens(ctx context.Context, id string, e audit.Event) error {
-	return s.endUser(ctx, id, e, "UPDATE users SET epoch = epoch + 1, updated_at = ? WHERE id = ?", db.Millis(s.Now()), id)
+func (s *Store) RevokeUserTokens(ctx context.Context, id string) error {
+	return s.endUser(ctx, id, audit.UserTokensRevoked, "UPDATE users SET epoch = epoch + 1, updated_at = ? WHERE id = ?", db.Millis(s.Now()), id)
 }
 
 // DeleteUser removes the person with their password, sessions and consents. Their grants and tokens are dead with them.
-func (s *Store) DeleteUser(ctx context.Context, id string, e audit.Event) error {
+func (s *Store) DeleteUser(ctx context.Context, id string) error {
 	return s.Tx(ctx, func(tx *Store) error {
 		if err := tx.tellAllOfLogout(ctx, id); err != nil { // before the consents that lead to the clients are gone
 			return db.Wrap("tell of a logout", err)
 		}
-		return tx.changeUser(ctx, id, e, nil, "DELETE FROM users WHERE id = ?", id)
+		return tx.changeUser(ctx, id, audit.UserDeleted, nil, "DELETE FROM users WHERE id = ?", id)
 	})
 }
 
 // endUser calls changeUser for a change that ends every session of the user.
-func (s *Store) endUser(ctx context.Context, id string, e audit.Event, query string, args ...any) error {
-	return s.changeUser(ctx, id, e, func(tx *Store) error { return tx.endSessions(ctx, id) }, query, args...)
+func (s *Store) endUser(ctx context.Context, id, event, query string, args ...any) error {
+	return s.changeUser(ctx, id, event, func(tx *Store) error { return tx.endSessions(ctx, id) }, query, args...)
 }
 
 // endSessions ends every session of the user and queues the back-channel logouts of the clients that were used in
@@ -195,8 +195,7 @@ func (s *Store) endSessions(ctx context.Context, userID string) error {
 // changeUser executes one statement on a user and then also, which may be nil, in one transaction with the audit row.
 // It returns ErrNotFound when there is no such user. When the user is already in that state, it changes nothing and
 // writes no event. Users are never cached, so no change is recorded.
-func (s *Store) changeUser(ctx context.Context, id string, e audit.Event, also func(tx *Store) error, query string, args ...any) error {
-	e.UserID = id
+func (s *Store) changeUser(ctx context.Context, id, event string, also func(tx *Store) error, query string, args ...any) error {
 	return db.Wrap("change user", s.Tx(ctx, func(tx *Store) error {
 		err := db.ExecOne(ctx, tx.Write, query, args...)
 		if errors.Is(err, ErrNotFound) {
@@ -209,6 +208,6 @@ func (s *Store) changeUser(ctx context.Context, id string, e audit.Event, also f
 		if err != nil {
 			return err
 		}
-		return tx.Audit.Record(ctx, e)
+		return tx.Audit.Record(ctx, audit.Event{Type: event, UserID: id})
 	}))
 }

@@ -20,7 +20,6 @@ import (
 	"golang.org/x/oauth2"
 
 	"gatehouse/storage"
-	"gatehouse/storage/audit"
 )
 
 // tab is a tab of a real Chromium.
@@ -403,7 +402,7 @@ func withdraw(ctx context.Context, d *devServer) error {
 	}
 	consents, err := store.Consents(ctx, user.ID)
 	for _, c := range consents {
-		err = errors.Join(err, store.WithdrawConsent(ctx, user.ID, c.ID, audit.Event{Type: audit.ConsentWithdrawn}))
+		err = errors.Join(err, store.WithdrawConsent(ctx, user.ID, c.ID))
 	}
 	return errors.Join(err, store.Close(ctx))
 }

@@ -45,16 +45,16 @@ func TestTerminalOutputIsPrintable(t *testing.T) {
 	}))
 	alice, err := store.UserByKey(ctx, "alice")
 	storagetest.Must(t, err)
-	_, err = store.UpdateUser(ctx, alice.ID, event, func(u *storage.User) error {
+	_, err = store.UpdateUser(ctx, alice.ID, func(u *storage.User) error {
 		u.Name, u.Profile.Nickname, u.Username = evil, evil, evil
 		return nil
 	})
 	storagetest.Must(t, err)
-	storagetest.Must(t, store.UpdateScope(ctx, "notes.read", evil, event))
-	storagetest.Must(t, store.UpdateResource(ctx, "https://api.example.com", event, func(r *storage.Resource) error { r.Name = evil; return nil }))
+	storagetest.Must(t, store.UpdateScope(ctx, "notes.read", evil))
+	storagetest.Must(t, store.UpdateResource(ctx, "https://api.example.com", func(r *storage.Resource) error { r.Name = evil; return nil }))
 	storagetest.Must(t, store.CreateRegistrationToken(ctx, &storage.RegistrationToken{
 		ID: "t", Hash: []byte("h"), Note: evil, UsesLeft: 1, CreatedAt: store.Now(), ExpiresAt: store.Now().AddDate(0, 0, 1),
-	}, event))
+	}))
 	storagetest.Must(t, s.Close(ctx))
 
 	for _, args := range [][]string{

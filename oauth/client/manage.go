@@ -10,7 +10,6 @@ import (
 	"gatehouse/oauth/credential"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
-	"gatehouse/storage/audit"
 	"gatehouse/storage/reqevent"
 )
 
@@ -38,7 +37,7 @@ func (g *Registry) Manage(w http.ResponseWriter, r *http.Request) error {
 		protocol.WriteJSON(w, http.StatusOK, g.registrationResponse(c, "", token))
 		return nil
 	case http.MethodDelete:
-		err := g.store.DeleteClient(r.Context(), c.ID, audit.Event{Type: audit.ClientDeleted})
+		err := g.store.DeleteClient(r.Context(), c.ID)
 		if err != nil && !errors.Is(err, storage.ErrNotFound) {
 			return err
 		}

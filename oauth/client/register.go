@@ -219,6 +219,6 @@ func (g *Registry) CreateInitialAccessToken(
 		ID: uuid.NewString(), Hash: credential.Hash(token), Note: note, UsesLeft: uses,
 		CreatedAt: now, ExpiresAt: now.Add(ttl),
 	}
-	err := g.store.CreateRegistrationToken(ctx, &row, audit.Event{Type: audit.RegistrationOpened})
+	err := g.store.CreateRegistrationToken(ctx, &row)
 	return token, row, err
 }

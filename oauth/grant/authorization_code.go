@@ -64,7 +64,7 @@ func (h AuthorizationCode) Authorize(ctx context.Context, request *Request) (*Re
 			return nil, err
 		}
 	}
-	grant, err := h.Store.RedeemCode(ctx, redemption, audit.Event{Type: audit.CodeRedeemed})
+	grant, err := h.Store.RedeemCode(ctx, redemption)
 	if err != nil {
 		return nil, h.redemptionError(ctx, c, redemption, err)
 	}

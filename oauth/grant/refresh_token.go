@@ -53,7 +53,7 @@ func (h RefreshToken) Authorize(ctx context.Context, request *Request) (*Result,
 			return nil, err
 		}
 	}
-	rotated, err := h.Store.RotateRefreshToken(ctx, rotation, audit.Event{Type: audit.RefreshRotated})
+	rotated, err := h.Store.RotateRefreshToken(ctx, rotation)
 	if err != nil {
 		return nil, h.rotationError(ctx, request.Client, rotation, err)
 	}

@@ -33,7 +33,7 @@ func (s *Server) RelyingParty(more ...string) client.Information {
 func (s *Server) UserWithClaims(username string) storage.User {
 	s.T.Helper()
 	u := s.User(username)
-	updated, err := s.Store.UpdateUser(s.T.Context(), u.ID, storagetest.Event("profile"), func(u *storage.User) error {
+	updated, err := s.Store.UpdateUser(s.T.Context(), u.ID, func(u *storage.User) error {
 		now := s.Clock.Now()
 		u.Name = "Alice Example"
 		u.EmailVerifiedAt = &now
