@@ -17,7 +17,7 @@ import (
 
 var clientCredentialsForm = url.Values{"grant_type": {"client_credentials"}}
 
-// TestFullOrReadOnlyDiskIsAFailure: what has to be written is 503, what needs only reading goes on, and afterwards all is as it
+// TestFullOrReadOnlyDiskIsAFailure: what writes is 503, what only reads continues, and afterwards all is as it
 // was: nothing is damaged, and nothing happened by halves.
 func TestFullOrReadOnlyDiskIsAFailure(t *testing.T) {
 	t.Parallel()
@@ -33,12 +33,12 @@ func TestFullOrReadOnlyDiskIsAFailure(t *testing.T) {
 			b := s.Browser()
 			tokens := s.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t)
 			code := b.Code(c, "alice")
-			machine := s.ServiceToken(m)
+			serviceToken := s.ServiceToken(m)
 			repair, err := damage(s.Store, t)
 			storagetest.Must(t, err)
 
 			refused := map[string]int{}
-			for i := range 400 { // small writes find room in pages that are there, until they are full too
+			for i := range 400 { // small writes use existing pages, until they are full too
 				for what, r := range map[string]servertest.Response{
 					"refresh": s.Refresh(c, tokens.Text("refresh_token")), "revoke": s.Post("/oauth2/revoke", m, url.Values{"token": {s.ServiceToken(m)}}),
 				} {
@@ -62,14 +62,14 @@ func TestFullOrReadOnlyDiskIsAFailure(t *testing.T) {
 			if r := s.Token(c, servertest.CodeForm(code, c)); r.Status != http.StatusServiceUnavailable {
 				t.Errorf("a code: %d %s", r.Status, r.Body)
 			}
-			if !s.Active(m, machine) || s.Get("/.well-known/jwks.json").Status != http.StatusOK {
+			if !s.Active(m, serviceToken) || s.Get("/.well-known/jwks.json").Status != http.StatusOK {
 				t.Error("what needs only reading does not work either")
 			}
 			storagetest.Must(t, repair())
 			s.Token(c, servertest.CodeForm(code, c)).OK(t)
 			s.Refresh(c, tokens.Text("refresh_token")).OK(t)
-			s.Post("/oauth2/revoke", m, url.Values{"token": {machine}}).OK(t)
-			if s.Active(m, machine) {
+			s.Post("/oauth2/revoke", m, url.Values{"token": {serviceToken}}).OK(t)
+			if s.Active(m, serviceToken) {
 				t.Error("the token is still active")
 			}
 			if n := storagetest.Count(t, s.Store, s.DB, "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'"); n != 0 {
@@ -99,13 +99,13 @@ func TestRemovedDatabaseFileStopsWrites(t *testing.T) {
 			b := s.Browser()
 			tokens := s.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t)
 			code := b.Code(c, "alice")
-			machine := s.ServiceToken(m)
+			serviceToken := s.ServiceToken(m)
 			storagetest.Must(t, remove(path))
 			for what, r := range map[string]servertest.Response{
 				"client credentials": s.Token(m, clientCredentialsForm),
 				"code":               s.Token(c, servertest.CodeForm(code, c)),
 				"refresh":            s.Refresh(c, tokens.Text("refresh_token")),
-				"revocation":         s.Post("/oauth2/revoke", m, url.Values{"token": {machine}}),
+				"revocation":         s.Post("/oauth2/revoke", m, url.Values{"token": {serviceToken}}),
 			} {
 				if r.Status != http.StatusServiceUnavailable || r.Text("error") != "temporarily_unavailable" {
 					t.Errorf("%s: %d %s, want 503", what, r.Status, r.Body)
@@ -130,7 +130,7 @@ func TestRemovedDatabaseFileStopsWrites(t *testing.T) {
 }
 
 // TestRemovedDatabaseFileBeginsNoTransaction: what a transaction commits to a file without a name is refused, and would be there
-// all the same when the file is back: a code would be used up without tokens.
+// all the same when the file is back: a code would be consumed without tokens.
 func TestRemovedDatabaseFileBeginsNoTransaction(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "gatehouse.db")
@@ -147,7 +147,7 @@ func TestRemovedDatabaseFileBeginsNoTransaction(t *testing.T) {
 	storagetest.Must(t, s.Tx(t.Context(), func(*storage.Store) error { return nil }))
 }
 
-// TestDecisionsSurviveClockJumps: set forward, everything ages; set back, nothing that ended comes back and nobody is locked out.
+// TestDecisionsSurviveClockJumps: set forward, everything ages; set back, nothing that ended becomes active again and no user is locked out.
 func TestDecisionsSurviveClockJumps(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
@@ -156,14 +156,14 @@ func TestDecisionsSurviveClockJumps(t *testing.T) {
 		c, m := s.App(), s.Service("jobs")
 		b := s.Browser()
 		tokens := s.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t)
-		machine, dead := s.ServiceToken(m), s.ServiceToken(m)
-		s.Post("/oauth2/revoke", m, url.Values{"token": {dead}}).OK(t)
+		serviceToken, revoked := s.ServiceToken(m), s.ServiceToken(m)
+		s.Post("/oauth2/revoke", m, url.Values{"token": {revoked}}).OK(t)
 		used := tokens.Text("refresh_token")
 		tokens = s.Refresh(c, used).OK(t)
 
 		s.Clock.Advance(-time.Hour) // by hand, or by a time server that was wrong before
 		s.Token(m, clientCredentialsForm).OK(t)
-		if s.Active(m, dead) {
+		if s.Active(m, revoked) {
 			t.Error("a revoked token is back")
 		}
 		second := s.Refresh(c, tokens.Text("refresh_token")).OK(t)
@@ -190,7 +190,7 @@ func TestDecisionsSurviveClockJumps(t *testing.T) {
 		}
 
 		s.Clock.Advance(26 * time.Hour)
-		if s.Active(m, machine) {
+		if s.Active(m, serviceToken) {
 			t.Error("a token does not expire when the clock is set forward")
 		}
 		s.Token(m, clientCredentialsForm).OK(t)

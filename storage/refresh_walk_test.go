@@ -11,13 +11,13 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// The walk of the real store beside the model of refresh_model_test.go.
+// A walk of the real store compared with the model of refresh_model_test.go.
 
 // A step of the walk through the real store.
 type modelStep struct {
 	name string
 	// on the model, by which token is used where one is
-	model func(l *line) (out outcome, given int8)
+	model func(l *family) (out outcome, given int8)
 	// on the store
 	store func(r *realLine) (out outcome, err error)
 }
@@ -62,9 +62,9 @@ const stepTime = 5 * time.Second
 // hours is an age beyond every window and clean-up.
 const hours = 100
 
-func useOf(name string, which func(l line) int8) modelStep {
+func useOf(name string, which func(l family) int8) modelStep {
 	return modelStep{name,
-		func(l *line) (outcome, int8) {
+		func(l *family) (outcome, int8) {
 			token := which(*l)
 			if l.update(token) {
 				return rotated, l.current
@@ -79,21 +79,21 @@ func useOf(name string, which func(l line) int8) modelStep {
 	}
 }
 
-// asModel is as much of the line as choosing a token needs.
-func (r *realLine) asModel() line {
+// asModel is as much of the family as choosing a token needs.
+func (r *realLine) asModel() family {
 	n := int8(len(r.tokens))
-	return line{current: n - 1, previous: max(n-2, 0), made: n}
+	return family{current: n - 1, previous: max(n-2, 0), made: n}
 }
 
 var modelSteps = []modelStep{
-	useOf("the current token", func(l line) int8 { return l.current }),
-	useOf("the one before", func(l line) int8 { return max(l.previous, 0) }),
-	useOf("the first", func(line) int8 { return 0 }),
-	{"a stranger with the current token", func(*line) (outcome, int8) { return refused, 0 },
+	useOf("the current token", func(l family) int8 { return l.current }),
+	useOf("the one before", func(l family) int8 { return max(l.previous, 0) }),
+	useOf("the first", func(family) int8 { return 0 }),
+	{"another client with the current token", func(*family) (outcome, int8) { return refused, 0 },
 		func(r *realLine) (outcome, error) { return r.use(int8(len(r.tokens)-1), "gc2") }},
-	{"half a window passes", func(l *line) (outcome, int8) { l.age++; return pending, 0 },
+	{"half a window passes", func(l *family) (outcome, int8) { l.age++; return pending, 0 },
 		func(r *realLine) (outcome, error) { r.clock.Advance(stepTime); return pending, nil }},
-	{"an outage of two windows passes", func(l *line) (outcome, int8) {
+	{"an outage of two windows passes", func(l *family) (outcome, int8) {
 		l.age += 2 * windowSteps
 		l.outage += 2 * windowSteps
 		return pending, 0
@@ -103,9 +103,9 @@ var modelSteps = []modelStep{
 			r.clock.Advance(2 * windowSteps * stepTime)
 			return pending, r.RecordOutage(r.ctx, from, r.clock.Now())
 		}},
-	{"hours pass", func(l *line) (outcome, int8) { l.age = hours; return pending, 0 },
+	{"hours pass", func(l *family) (outcome, int8) { l.age = hours; return pending, 0 },
 		func(r *realLine) (outcome, error) { r.clock.Advance(25 * time.Hour); return pending, nil }},
-	{"clean-up", func(l *line) (outcome, int8) {
+	{"clean-up", func(l *family) (outcome, int8) {
 		if l.age >= hours { // the store waits for a day, longer than any window
 			l.sealed = false
 		}
@@ -113,7 +113,7 @@ var modelSteps = []modelStep{
 	}, func(r *realLine) (outcome, error) {
 		return pending, errors.Join(r.TrustClock(r.ctx), r.ClearSealedSuccessors(r.ctx))
 	}},
-	{"revocation", func(l *line) (outcome, int8) { l.revoked = true; return pending, 0 },
+	{"revocation", func(l *family) (outcome, int8) { l.revoked = true; return pending, 0 },
 		func(r *realLine) (outcome, error) {
 			err := r.RevokeGrant(r.ctx, r.grant, "model", storagetest.Event("revoke"))
 			if errors.Is(err, storage.ErrNotFound) {
@@ -160,20 +160,20 @@ func walkOnce(t *testing.T, w *world, name string, path []int) {
 	redemption.GrantExpiresAt, redemption.RefreshExpiresAt = w.clock.Now().Add(720*time.Hour), w.clock.Now().Add(720*time.Hour)
 	_, err := w.RedeemCode(t.Context(), redemption)
 	storagetest.Must(t, err)
-	model := line{previous: -1, made: 1, limit: hours} // ten minutes in the store: no path comes near but by hours
-	said := ""
+	model := family{previous: -1, made: 1, limit: hours} // ten minutes in the store: no path comes near but by hours
+	steps := ""
 	for _, i := range path {
 		step := modelSteps[i]
-		said += step.name + "; "
+		steps += step.name + "; "
 		want, _ := step.model(&model)
 		got, err := step.store(r)
 		if err != nil || got != want {
-			t.Fatalf("after %s the store says %d (%v), the model %d", said, got, err, want)
+			t.Fatalf("after %s the store returns %d (%v), the model %d", steps, got, err, want)
 		}
 		g, err := w.Grant(t.Context(), name)
 		storagetest.Must(t, err)
 		if (g.RevokedAt != nil) != model.revoked || string(g.CurrentHash) != string(r.hash(model.current)) || (len(g.SuccessorSealed) > 0) != model.sealed {
-			t.Fatalf("after %s the row is %+v, the model %+v", said, g, model)
+			t.Fatalf("after %s the row is %+v, the model %+v", steps, g, model)
 		}
 	}
 }
