@@ -197,7 +197,7 @@ var userAdvisories = []servertest.Requirement{
 			return out
 		}
 		known, unknown := try("alice"), try("nobody")
-		known, unknown = append(known, try("alice@example.com")...), append(unknown, try("nobody@example.com")...) // of one account, and not
+		known, unknown = append(known, try("alice@example.com")...), append(unknown, try("unknown@example.com")...) // of one account, and not
 		for i := range known {
 			if known[i] != unknown[i] {
 				t.Errorf("attempt %d: %q and %q", i+1, known[i], unknown[i])

@@ -16,7 +16,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// BenchmarkCode is the code flow of a person who is signed in and allowed the app before: authorize, then exchange.
+// BenchmarkCode measures the code flow of a user who is signed in and has consented before: authorize, then token.
 func BenchmarkCode(b *testing.B) {
 	eachEngine(b, func(b *testing.B, s *servertest.Server) {
 		s.User("alice")

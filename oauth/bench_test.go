@@ -27,7 +27,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// The benchmarks measure a handler without the network, beside a bare one that does only the unavoidable work: parse the
+// The benchmarks measure a handler without the network, next to a bare one that does only the unavoidable work: parse the
 // form, compare a SHA-256 secret, sign or verify ES256, or run the one SQL statement. `make bench` puts both and their
 // ratio into docs/performance.md.
 
@@ -69,7 +69,7 @@ func bareSecret(b *testing.B, r *http.Request, hash []byte) {
 	_, secret, _ := r.BasicAuth()
 	sum := sha256.Sum256([]byte(secret))
 	if err := r.ParseForm(); err != nil || subtle.ConstantTimeCompare(sum[:], hash) != 1 {
-		b.Fatal("wrong secret")
+		b.Fatal("the secret of the request is invalid")
 	}
 }
 
@@ -247,7 +247,7 @@ func bareDB(b *testing.B, s *servertest.Server) *sql.DB {
 	return db
 }
 
-// BenchmarkCleanUp measures the 99th percentile of refreshes, by four clients at once, before and while a million expired rows
+// BenchmarkCleanUp measures the 99th percentile of refreshes, by four concurrent clients, before and while a million expired rows
 // are deleted. It runs once: -benchtime 1x.
 func BenchmarkCleanUp(b *testing.B) {
 	eachEngine(b, func(b *testing.B, s *servertest.Server) {

@@ -16,7 +16,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// threeClocks starts three processes on one database. The clock of the last is ahead by d; later says that it gets so
+// threeClocks starts three processes on one database. The clock of the last is ahead by d. With later, it is set ahead
 // only after the start, when no reading of the database's clock has corrected it yet.
 func threeClocks(t *testing.T, db string, d time.Duration, later bool) (one, two, off *servertest.Server) {
 	t.Helper()
@@ -102,7 +102,7 @@ func TestClockSkewOfThirtySecondsIsTolerated(t *testing.T) {
 }
 
 // TestCleanupWithWrongClockDeletesNothingNeeded has a process whose clock is far ahead do the jobs of every minute and
-// hour, and then asks the others for all that has to be there.
+// hour, and then checks that everything valid is still there.
 func TestCleanupWithWrongClockDeletesNothingNeeded(t *testing.T) {
 	t.Parallel()
 	eachSkew(t, []time.Duration{20 * time.Minute, 100 * 24 * time.Hour}, func(t *testing.T, one, two, off *servertest.Server) {
@@ -115,8 +115,8 @@ func TestCleanupWithWrongClockDeletesNothingNeeded(t *testing.T) {
 			"client_assertion": {key.Sign(t, assertionClaims(one, keyed), nil)},
 		}
 		one.Do(one.Request(http.MethodPost, "/oauth2/token", assertion)).OK(t)
-		dead := one.ServiceToken(m)
-		one.Post("/oauth2/revoke", m, url.Values{"token": {dead}}).OK(t)
+		revoked := one.ServiceToken(m)
+		one.Post("/oauth2/revoke", m, url.Values{"token": {revoked}}).OK(t)
 		b := one.Browser()
 		to := b.Code(c, "alice")
 		tokens := one.Token(c, servertest.CodeForm(to, c)).OK(t)
@@ -136,7 +136,7 @@ func TestCleanupWithWrongClockDeletesNothingNeeded(t *testing.T) {
 		_, err = off.Store.Audit.Retire(t.Context(), now.Add(-24*time.Hour), func(int64, int64) {})
 		storagetest.Must(t, err)
 
-		if one.Active(m, dead) || two.Active(m, dead) {
+		if one.Active(m, revoked) || two.Active(m, revoked) {
 			t.Error("a revoked token is active again")
 		}
 		one.Do(one.Request(http.MethodPost, "/oauth2/token", assertion)).Want(t, 401, "invalid_client")

@@ -59,7 +59,7 @@ func TestEveryFlowThroughPgBouncer(t *testing.T) {
 }
 
 // TestChangeReachesEveryProcessWithinASecond changes what is cached at one process and calls the others continuously. A call
-// a second after the change or later sees it, however busy the host is; tokens and single use change at once.
+// a second after the change or later sees it, however busy the host is; tokens and single use change immediately.
 func TestChangeReachesEveryProcessWithinASecond(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {

@@ -16,7 +16,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// logged returns the log line of the request that was answered.
+// logged returns the log line of the request with this response.
 func logged(t *testing.T, s *servertest.Server, r servertest.Response) map[string]any {
 	t.Helper()
 	for line := range strings.Lines(s.Log.String()) {
@@ -131,7 +131,7 @@ func TestRefusedCodeNamesTheFailedCheck(t *testing.T) {
 		form := servertest.CodeForm(s.Browser().Code(public, "alice"), public)
 		form.Del("code_verifier")
 		if e, _ := refusedWith(t, s, audit.CodeRefused, s.Token(public, form)); e.Actor != "anonymous" || e.ClientID != public.ClientID {
-			t.Errorf("of a public client, which anyone may name: actor %q, client %q", e.Actor, e.ClientID)
+			t.Errorf("event of a public client, whose identity is not proven: actor %q, client %q", e.Actor, e.ClientID)
 		}
 	})
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// The fuzz targets of what this package reads from strangers. Each has a property, besides that nothing panics.
+// The fuzz targets for input of untrusted clients. Each checks a property, not only that nothing panics.
 
 // FuzzRequestObject: the parameters of a request object are never credentials of the JWT itself, and have no NUL.
 func FuzzRequestObject(f *testing.F) {

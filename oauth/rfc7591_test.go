@@ -224,7 +224,7 @@ var registration = []servertest.Requirement{
 		at, token := s.URL+"/oauth2/register/"+r.Text("client_id"), r.Text("registration_access_token")
 		for name, x := range map[string][2]string{
 			"no token": {at, ""}, "another client's": {at, other.Text("registration_access_token")}, "garbage": {at, "gate_ra_live_x"}, "a secret": {at, r.Text("client_secret")},
-			"unknown client": {s.URL + "/oauth2/register/nobody", token}, "an operator's client": {s.URL + "/oauth2/register/" + byOperator.ClientID, token},
+			"unknown client": {s.URL + "/oauth2/register/unknown", token}, "an operator's client": {s.URL + "/oauth2/register/" + byOperator.ClientID, token},
 		} {
 			for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodDelete} {
 				if got := registrationRequest(s, method, x[0], x[1], minimal); got.Status != 401 || got.JSON["client_id"] != nil {

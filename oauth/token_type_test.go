@@ -84,7 +84,7 @@ func TestClientCanRequireSignedRequestObjects(t *testing.T) {
 		key := clientKey(t, jwt.ES256, "1")
 		c := s.RelyingParty(`"jwks":`+servertest.JWKS(t, key), `"require_signed_request_object":true`, `"request_object_signing_alg":"ES256"`)
 		if !c.RequireSignedRequestObject {
-			t.Error("the answer to the registration does not have it")
+			t.Error("the registration response does not have the member")
 		}
 		b := s.Browser()
 		b.Authorize(c, "scope", "openid").WantRedirectError(t, s, "invalid_request")

@@ -54,7 +54,7 @@ func TestDynamicallyRegisteredClientsExpireUnused(t *testing.T) {
 			clients = append(clients, clientOf(r))
 		}
 		unused, opened, signedIn, disabled, introspects, refreshes, removed, loses := clients[0], clients[1], clients[2], clients[3], clients[4], clients[5], clients[6], clients[7]
-		s.Browser().Authorize(opened, "scope", "openid") // nobody signed in
+		s.Browser().Authorize(opened, "scope", "openid") // no user is signed in
 		s.Redeem(signedIn, s.Browser().Code(signedIn, "alice", "scope", "openid"))
 		storagetest.Must(t, s.Store.DisableClient(t.Context(), disabled.ClientID))
 		storagetest.Must(t, s.Store.CreateResource(t.Context(), storage.Resource{
@@ -107,7 +107,7 @@ func TestUsedClientsExpireAfterNinetyUnusedDays(t *testing.T) {
 			later(t, s, 22*24*time.Hour)
 			token = s.Refresh(refreshes, token).OK(t).Text("refresh_token")
 		}
-		s.Browser().Code(again, "alice", "scope", "openid") // allowed before: no page asks
+		s.Browser().Code(again, "alice", "scope", "openid") // allowed before: no consent page
 		if !exists(t, s, once) {
 			t.Error("deleted before 90 days")
 		}

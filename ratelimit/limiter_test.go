@@ -18,7 +18,7 @@ var rates = map[string]ratelimit.Rate{
 	ratelimit.ClientFailure: {Count: 2, Period: time.Minute},
 }
 
-// redisTimeout is the time that Redis on a loaded machine may take for a command before a test counts it as failed.
+// redisTimeout is the time that Redis on a loaded host may take for a command before a test counts it as failed.
 const redisTimeout = 30 * time.Second
 
 // open returns a Limiter that counts by the clock, also in Redis.
@@ -105,7 +105,7 @@ func TestNilLimiterRefusesNothing(t *testing.T) {
 	}
 }
 
-func TestBackoffDoublesTheWaitAndEnds(t *testing.T) {
+func TestBackoffIsExponentialAndEnds(t *testing.T) {
 	t.Parallel()
 	c := storagetest.NewClock()
 	l := open(t, "", c.Now, nil)
@@ -128,7 +128,7 @@ func TestBackoffDoublesTheWaitAndEnds(t *testing.T) {
 }
 
 // TestConcurrentCallersShareOneLimit counts from 64 goroutines with a clock that stands still, in memory and in Redis:
-// exactly as many events are allowed as the limit has, however long the machine takes.
+// exactly as many events are allowed as the limit has, however long the host takes.
 func TestConcurrentCallersShareOneLimit(t *testing.T) {
 	t.Parallel()
 	c := storagetest.NewClock()

@@ -1,6 +1,6 @@
 // Package ratelimit decides which rate limits exist, what they allow by default, and whether an event is within its
 // limits. It counts by the generic cell rate algorithm in the memory of one process or, shared by all processes, in
-// Redis. Which events are counted and how a refused request is answered is left to the callers.
+// Redis. The choice of events and the response to a refused request are left to the callers.
 package ratelimit
 
 import (
