@@ -151,31 +151,10 @@ func TestAPIsVerifyAccessTokens(t *testing.T) {
 					t.Fatalf("%v: %v\n%s", args, err, out)
 				}
 			}
-			args, out := commands[len(commands)-1], newOutput()
+			args := commands[len(commands)-1]
 			cmd := exec.Command(args[0], args[1:]...)
-			cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = filepath.Join(dir, name), env, out, out
-			storagetest.Must(t, cmd.Start())
-			ended := make(chan struct{})
-			go func() {
-				_ = cmd.Wait() // it is killed
-				close(ended)
-			}()
-			t.Cleanup(func() {
-				_ = cmd.Process.Kill() // it may have ended
-				<-ended
-			})
-			eventually(t, name+" listens", func() bool {
-				select {
-				case <-ended:
-					t.Fatalf("it ended:\n%s", out)
-				default:
-				}
-				c, err := (&net.Dialer{Timeout: time.Second}).DialContext(t.Context(), "tcp", address)
-				if err == nil {
-					_ = c.Close() // nothing was sent
-				}
-				return err == nil
-			})
+			cmd.Dir, cmd.Env = filepath.Join(dir, name), env
+			out := startProgram(t, cmd, address)
 			call := func(what, authorization string) (status int, challenge, body string) {
 				req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/notes", nil)
 				storagetest.Must(t, err)

@@ -7,10 +7,13 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"gatehouse/storage/storagetest"
 )
 
 // output is what a command printed, and signals new output.
@@ -192,4 +195,35 @@ func startDev(t testing.TB, dir string, more map[string]string) *devServer {
 		t.Fatalf("no password in:\n%s", d.stdout)
 	}
 	return d
+}
+
+// startProgram starts a program of another project, which listens on an address, and returns when it accepts connections.
+// It is killed when the test ends. out is what it writes.
+func startProgram(t *testing.T, cmd *exec.Cmd, address string) (out *output) {
+	t.Helper()
+	out = newOutput()
+	cmd.Stdout, cmd.Stderr = out, out
+	storagetest.Must(t, cmd.Start())
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // it is killed
+		close(ended)
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill() // it may have ended
+		<-ended
+	})
+	eventually(t, cmd.Path+" listens on "+address, func() bool {
+		select {
+		case <-ended:
+			t.Fatalf("%s ended:\n%s", cmd.Path, out)
+		default:
+		}
+		c, err := (&net.Dialer{Timeout: time.Second}).DialContext(t.Context(), "tcp", address)
+		if err == nil {
+			_ = c.Close() // nothing was sent
+		}
+		return err == nil
+	})
+	return out
 }

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/storage/audit"
@@ -45,35 +44,13 @@ func startNginx(t *testing.T, server, address, upstream string) {
 	}
 	file := filepath.Join(dir, "nginx.conf")
 	storagetest.Must(t, os.WriteFile(file, []byte("daemon off;\nmaster_process off;\npid "+dir+"/pid;\nerror_log "+dir+"/error.log;\nevents {}\nhttp {\n"+temporary+changed+"}\n"), 0o600))
-	out := newOutput()
-	cmd := exec.Command(nginx, "-p", dir, "-e", filepath.Join(dir, "error.log"), "-c", file)
-	cmd.Stdout, cmd.Stderr = out, out
-	storagetest.Must(t, cmd.Start())
-	ended := make(chan struct{})
-	go func() {
-		_ = cmd.Wait() // it is killed
-		close(ended)
-	}()
+	log := filepath.Join(dir, "error.log")
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it may have ended
-		<-ended
-		if b, err := os.ReadFile(filepath.Join(dir, "error.log")); err == nil && t.Failed() {
+		if b, err := os.ReadFile(log); err == nil && t.Failed() {
 			t.Logf("nginx:\n%s", b)
 		}
 	})
-	eventually(t, "nginx listens", func() bool {
-		select {
-		case <-ended:
-			b, _ := os.ReadFile(filepath.Join(dir, "error.log")) // may be missing
-			t.Fatalf("nginx ended: %s%s", out, b)
-		default:
-		}
-		c, err := (&net.Dialer{Timeout: time.Second}).DialContext(t.Context(), "tcp", address)
-		if err == nil {
-			_ = c.Close() // nothing was sent
-		}
-		return err == nil
-	})
+	startProgram(t, exec.Command(nginx, "-p", dir, "-e", log, "-c", file), address)
 }
 
 // behindNginx is a Gatehouse behind nginx with the issuer's path, and a client that trusts any certificate.
@@ -86,8 +63,11 @@ func behindNginx(t *testing.T, conf, path string) (s *servertest.Server, client 
 	u, err := url.Parse(s.URL)
 	storagetest.Must(t, err)
 	startNginx(t, conf, address, u.Host)
-	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}                                                                      // not the address of the proxy
-	transport := &http.Transport{DialContext: dialer.DialContext, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableCompression: true} //nolint:gosec // a certificate of this test
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}} // not the address of the proxy
+	transport := &http.Transport{
+		DialContext: dialer.DialContext, DisableCompression: true,
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // a certificate of this test
+	}
 	t.Cleanup(transport.CloseIdleConnections)
 	s.HTTP.Transport = transport
 	s.URL = s.Issuer
