@@ -14,40 +14,9 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// onPostgres runs a test only on PostgreSQL.
-func onPostgres(t *testing.T, fn func(t *testing.T, url string)) {
-	t.Helper()
-	for _, engine := range storagetest.Engines(t) {
-		if engine == storage.Postgres {
-			fn(t, storagetest.URL(t, engine))
-		}
-	}
-}
-
-func with(t *testing.T, db string, parameters ...string) string {
-	t.Helper()
-	u, err := url.Parse(db)
-	storagetest.Must(t, err)
-	q := u.Query()
-	for i := 0; i < len(parameters); i += 2 {
-		q.Set(parameters[i], parameters[i+1])
-	}
-	u.RawQuery = q.Encode()
-	return u.String()
-}
-
-// opened opens a database that may be unmigrated.
-func opened(t *testing.T, db string) *storage.Store {
-	t.Helper()
-	s, err := storage.Open(t.Context(), storage.Options{URL: db})
-	storagetest.Must(t, err)
-	t.Cleanup(func() { storagetest.Must(t, s.Close(context.Background())) })
-	return s
-}
-
 func TestConnectionsHaveTimeLimits(t *testing.T) {
 	t.Parallel()
-	onPostgres(t, func(t *testing.T, db string) {
+	storagetest.OnPostgres(t, func(t *testing.T, db string) {
 		for own, want := range map[string]map[string]string{
 			"": {"lock_timeout": "20s", "idle_in_transaction_session_timeout": "30s", "statement_timeout": "2min", "enable_seqscan": "off"},
 			"lock_timeout=3s statement_timeout=0 options=-cidle_in_transaction_session_timeout=7s": {"lock_timeout": "3s", "idle_in_transaction_session_timeout": "7s", "statement_timeout": "0"},
@@ -55,9 +24,9 @@ func TestConnectionsHaveTimeLimits(t *testing.T) {
 			dsn := db
 			for _, parameter := range strings.Fields(own) {
 				name, value, _ := strings.Cut(parameter, "=")
-				dsn = with(t, dsn, name, value)
+				dsn = storagetest.WithParameters(t, dsn, name, value)
 			}
-			s := opened(t, dsn)
+			s := storagetest.OpenUnmigrated(t, dsn)
 			for name, value := range want {
 				if got, err := s.Setting(t.Context(), name); err != nil || got != value {
 					t.Errorf("with %q in the URL %s is %q, want %q, %v", own, name, got, value, err)
@@ -71,7 +40,7 @@ func TestConnectionsHaveTimeLimits(t *testing.T) {
 // one statement, which takes minutes when it is long.
 func TestCommandsHaveNoStatementLimit(t *testing.T) {
 	t.Parallel()
-	onPostgres(t, func(t *testing.T, db string) {
+	storagetest.OnPostgres(t, func(t *testing.T, db string) {
 		s, err := storage.Open(t.Context(), storage.Options{URL: db, Command: true})
 		storagetest.Must(t, err)
 		t.Cleanup(func() { storagetest.Must(t, s.Close(context.Background())) })
@@ -86,7 +55,7 @@ func TestCommandsHaveNoStatementLimit(t *testing.T) {
 // TestUnresponsiveFirstHostIsSkipped connects to a first host that neither accepts nor refuses the connection.
 func TestUnresponsiveFirstHostIsSkipped(t *testing.T) {
 	t.Parallel()
-	onPostgres(t, func(t *testing.T, db string) {
+	storagetest.OnPostgres(t, func(t *testing.T, db string) {
 		silent, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0") // the kernel accepts, but no process responds
 		storagetest.Must(t, err)
 		t.Cleanup(func() { _ = silent.Close() })
@@ -103,8 +72,8 @@ func TestUnresponsiveFirstHostIsSkipped(t *testing.T) {
 // the same record that waits for it succeeds.
 func TestIdleTransactionIsTerminated(t *testing.T) {
 	t.Parallel()
-	onPostgres(t, func(t *testing.T, db string) {
-		w := newWorld(t, with(t, db, "idle_in_transaction_session_timeout", "500"))
+	storagetest.OnPostgres(t, func(t *testing.T, db string) {
+		w := newWorld(t, storagetest.WithParameters(t, db, "idle_in_transaction_session_timeout", "500"))
 		other := follower(t, db, w.clock)
 		err := w.Tx(t.Context(), func(tx *storage.Store) error {
 			storagetest.Must(t, tx.RevokeClientTokens(t.Context(), "gc1"))
@@ -124,9 +93,9 @@ func TestIdleTransactionIsTerminated(t *testing.T) {
 // TestWaitForLockIsBounded waits for the lock of an open transaction. The error is a temporary one.
 func TestWaitForLockIsBounded(t *testing.T) {
 	t.Parallel()
-	onPostgres(t, func(t *testing.T, url string) {
+	storagetest.OnPostgres(t, func(t *testing.T, url string) {
 		w := newWorld(t, url)
-		other := follower(t, with(t, url, "lock_timeout", "300"), w.clock)
+		other := follower(t, storagetest.WithParameters(t, url, "lock_timeout", "300"), w.clock)
 		storagetest.Must(t, w.Tx(t.Context(), func(tx *storage.Store) error {
 			storagetest.Must(t, tx.RevokeClientTokens(t.Context(), "gc1"))
 			err := other.DisableClient(context.WithoutCancel(t.Context()), "gc1")
@@ -141,8 +110,8 @@ func TestWaitForLockIsBounded(t *testing.T) {
 // TestMigrationWaitsForAnother also checks that the lock ends with the transaction of its holder.
 func TestMigrationWaitsForAnother(t *testing.T) {
 	t.Parallel()
-	onPostgres(t, func(t *testing.T, url string) {
-		holder, waiter := opened(t, url), opened(t, url)
+	storagetest.OnPostgres(t, func(t *testing.T, url string) {
+		holder, waiter := storagetest.OpenUnmigrated(t, url), storagetest.OpenUnmigrated(t, url)
 		release := storagetest.LockRow(t, holder, url, "SELECT pg_advisory_xact_lock(4097083626)") // of goose and the previous version
 		limited, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		defer cancel()

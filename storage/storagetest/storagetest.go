@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -77,6 +78,15 @@ func Each(t *testing.T, fn func(t *testing.T, url string)) {
 			fn(t, URL(t, engine))
 		})
 	}
+}
+
+// OnPostgres runs fn with the URL of an empty PostgreSQL database, or skips the test without TEST_POSTGRES_DSN.
+func OnPostgres(t *testing.T, fn func(t *testing.T, url string)) {
+	t.Helper()
+	if !slices.Contains(Engines(t), storage.Postgres) {
+		t.Skip("TEST_POSTGRES_DSN is not set")
+	}
+	fn(t, URL(t, storage.Postgres))
 }
 
 // Engines lists the engines this run can test.
@@ -203,6 +213,28 @@ var template = sync.OnceValues(func() (b []byte, err error) {
 	}
 	return os.ReadFile(path)
 })
+
+// OpenUnmigrated opens a store as production does, without migrating it, beginning background work or a root key.
+func OpenUnmigrated(t testing.TB, url string) *storage.Store {
+	t.Helper()
+	s, err := storage.Open(context.Background(), storage.Options{URL: url})
+	Must(t, err)
+	t.Cleanup(func() { Must(t, s.Close(context.Background())) })
+	return s
+}
+
+// WithParameters returns the URL of a database with more parameters, given as names and values.
+func WithParameters(t testing.TB, dsn string, parameters ...string) string {
+	t.Helper()
+	u, err := url.Parse(dsn)
+	Must(t, err)
+	q := u.Query()
+	for i := 0; i < len(parameters); i += 2 {
+		q.Set(parameters[i], parameters[i+1])
+	}
+	u.RawQuery = q.Encode()
+	return u.String()
+}
 
 // Do runs fn in n goroutines that begin together and returns when all are done.
 func Do(n int, fn func(i int)) {
