@@ -1,6 +1,6 @@
-// Package notify sends deliveries: messages that clients must get even if the process crashes or the client is down for a
-// while. A delivery is a row, inserted in the transaction of the change that it reports; this package decides when it is
-// attempted, retried and given up. What a message contains is decided by the functions that are passed to it.
+// Package notify sends deliveries: messages that clients must get even if the process crashes or the client is down for
+// a while. A delivery is a row, inserted in the transaction of the change that it reports; this package decides when it
+// is attempted, retried and given up. What a message contains is decided by the functions that are passed to it.
 package notify
 
 import (
@@ -50,8 +50,8 @@ type Sender struct {
 	Log   *slog.Logger
 }
 
-// Send sends all deliveries that are due and returns when none is left. Several processes may send concurrently. A client
-// that responds slowly uses one slot of many, so that it does not delay the others.
+// Send sends all deliveries that are due and returns when none is left. Several processes may send concurrently. A
+// client that responds slowly uses one slot of many, so that it does not delay the others.
 func (s *Sender) Send(ctx context.Context) error {
 	var wait sync.WaitGroup
 	var mu sync.Mutex

@@ -16,7 +16,9 @@ import (
 )
 
 // Consent returns what the user allowed the client before, or nil when there is no user or no consent.
-func (s *Server) Consent(ctx context.Context, a *AuthorizationRequest, user *identity.SignedInUser) (*storage.Consent, error) {
+func (s *Server) Consent(
+	ctx context.Context, a *AuthorizationRequest, user *identity.SignedInUser,
+) (*storage.Consent, error) {
 	if user == nil {
 		return nil, nil //nolint:nilnil // no user, so no consent
 	}
@@ -37,13 +39,15 @@ type ConsentDecision struct {
 	Consent  *storage.Consent // otherwise the earlier consent that Decide relied on; nil when the client skips consent
 }
 
-// ErrConsentStale is returned by Approve when the consent that it relied on was withdrawn in the meantime, or the client
-// is no longer described as the user was shown. The consent page must be shown.
+// ErrConsentStale is returned by Approve when the consent that it relied on was withdrawn in the meantime, or the
+// client is no longer described as the user was shown. The consent page must be shown.
 var ErrConsentStale = errors.New("consent withdrawn or client description changed")
 
-// Approve issues a code for the user and returns the response to the client. A stored request is decided once; the second
-// call returns *RequestExpiredError. It returns ErrConsentStale when the consent page must be shown first.
-func (s *Server) Approve(ctx context.Context, a *AuthorizationRequest, user *identity.SignedInUser, decision ConsentDecision) (Response, error) {
+// Approve issues a code for the user and returns the response to the client. A stored request is decided once; the
+// second call returns *RequestExpiredError. It returns ErrConsentStale when the consent page must be shown first.
+func (s *Server) Approve(
+	ctx context.Context, a *AuthorizationRequest, user *identity.SignedInUser, decision ConsentDecision,
+) (Response, error) {
 	if err := grant.CheckUserLimit(ctx, s.options.Limiter, user.User.ID+" "+a.Client.ID); err != nil {
 		return Response{}, err
 	}
@@ -66,14 +70,18 @@ func (s *Server) Approve(ctx context.Context, a *AuthorizationRequest, user *ide
 }
 
 // approvalRecord returns the approval to store. Its code has no hash yet.
-func (s *Server) approvalRecord(a *AuthorizationRequest, user *identity.SignedInUser, decision ConsentDecision) storage.Approval {
+func (s *Server) approvalRecord(
+	a *AuthorizationRequest, user *identity.SignedInUser, decision ConsentDecision,
+) storage.Approval {
 	now, refused := s.store.Now(), func(name string) bool { return slices.Contains(decision.Refused, name) }
-	granted, grantedClaims := slices.DeleteFunc(slices.Clone(a.Scopes), refused), slices.DeleteFunc(slices.Clone(a.Claims), refused)
+	granted := slices.DeleteFunc(slices.Clone(a.Scopes), refused)
+	grantedClaims := slices.DeleteFunc(slices.Clone(a.Claims), refused)
 	openID := slices.Contains(granted, protocol.ScopeOpenID)
 	row := storage.AuthorizationCode{
 		GrantTerms: storage.GrantTerms{
 			ClientID: a.Client.ID, UserID: user.User.ID, ClientEpoch: a.Client.Epoch, UserEpoch: user.User.Epoch,
-			Scopes: granted, Resources: a.Resources, SessionID: user.Session.ID, Offline: slices.Contains(granted, protocol.ScopeOfflineAccess),
+			Scopes: granted, Resources: a.Resources, SessionID: user.Session.ID,
+			Offline:  slices.Contains(granted, protocol.ScopeOfflineAccess),
 			AuthTime: user.Session.AuthTime, ACR: user.Session.ACR, AMR: user.Session.AMR,
 		},
 		RedirectURI: a.RedirectURI, RedirectSent: a.redirectURISent, CreatedAt: now, ExpiresAt: now.Add(s.options.CodeTTL),
@@ -84,7 +92,10 @@ func (s *Server) approvalRecord(a *AuthorizationRequest, user *identity.SignedIn
 	if openID {
 		row.Nonce, row.Claims = a.nonce, a.claims.Granted(granted, grantedClaims)
 	}
-	record := storage.Approval{RequestID: a.ID, Code: row, FromConsentPage: decision.Prompted, DescribedAt: a.Client.DescribedAt, Allowed: storage.Strings{}, Refused: storage.Strings{}}
+	record := storage.Approval{
+		RequestID: a.ID, Code: row, FromConsentPage: decision.Prompted, DescribedAt: a.Client.DescribedAt,
+		Allowed: storage.Strings{}, Refused: storage.Strings{},
+	}
 	for _, p := range a.Permissions {
 		_, claim := claims.NameOf(p.Name)
 		switch {
@@ -103,7 +114,9 @@ func (s *Server) approvalRecord(a *AuthorizationRequest, user *identity.SignedIn
 // RecordApproval stores what the user allowed on the consent page without issuing a code, because max_age passed while
 // the page was open and the user must sign in again. It returns *RequestExpiredError when it was already decided, and
 // ErrConsentStale when the client is no longer described as the user was shown.
-func (s *Server) RecordApproval(ctx context.Context, a *AuthorizationRequest, user *identity.SignedInUser, decision ConsentDecision) error {
+func (s *Server) RecordApproval(
+	ctx context.Context, a *AuthorizationRequest, user *identity.SignedInUser, decision ConsentDecision,
+) error {
 	if a.Client.ShouldRecordUse(s.store.Now()) {
 		if err := s.store.RecordClientUse(ctx, a.Client.ID); err != nil {
 			return protocol.Unavailable(err)

@@ -78,7 +78,9 @@ func (s *Server) Begin(ctx context.Context, form url.Values) (*AuthorizationRequ
 // validateRequest checks the parameters of a request that was sent as form. If failure is not nil, the request has
 // already failed and only the redirect URI for the error is resolved. signed reports whether the parameters are from a
 // verified request object.
-func (s *Server) validateRequest(ctx context.Context, form, parameters url.Values, signed bool, failure error) (*AuthorizationRequest, error) {
+func (s *Server) validateRequest(
+	ctx context.Context, form, parameters url.Values, signed bool, failure error,
+) (*AuthorizationRequest, error) {
 	a, err := s.resolveClient(ctx, parameters)
 	if err != nil {
 		return nil, err
@@ -87,7 +89,8 @@ func (s *Server) validateRequest(ctx context.Context, form, parameters url.Value
 		failure = requestObjectError("client_id differs from the one in the request object.", nil)
 	}
 	if failure == nil && a.Client.RequireSignedRequestObject && !signed {
-		failure = protocol.NewError(protocol.InvalidRequest, "A signed request object is required: the client is registered with require_signed_request_object (RFC 9101).")
+		failure = protocol.NewError(protocol.InvalidRequest,
+			"A signed request object is required: the client is registered with require_signed_request_object (RFC 9101).")
 	}
 	if failure == nil {
 		failure = s.checkParameters(ctx, a)
@@ -107,7 +110,9 @@ func (s *Server) resolveClient(ctx context.Context, form url.Values) (*Authoriza
 	}
 	c, err := s.store.Client(ctx, id)
 	if cause := client.UnusableCause(c, err); cause != nil {
-		return nil, protocol.NewError(protocol.InvalidClient, "client_id "+params.Sanitize(id)+" is not registered with this server.").WithClient(id).WithCause(cause)
+		e := protocol.NewError(protocol.InvalidClient,
+			"client_id "+params.Sanitize(id)+" is not registered with this server.")
+		return nil, e.WithClient(id).WithCause(cause)
 	}
 	if err != nil {
 		return nil, protocol.Unavailable(err)
@@ -123,7 +128,9 @@ func (s *Server) resolveClient(ctx context.Context, form url.Values) (*Authoriza
 	case uri == "":
 		return nil, protocol.NewError(protocol.InvalidRequest, "redirect_uri is missing.").WithClient(id)
 	case !redirect.Match(c.RedirectURIs, uri):
-		return nil, protocol.NewError(protocol.InvalidRequest, "redirect_uri must match a registered URI exactly.").WithClient(id).WithCause(s.Clients.RecordRefusedRedirect(ctx, id, "redirect_uri", uri))
+		return nil, protocol.NewError(protocol.InvalidRequest,
+			"redirect_uri must match a registered URI "+
+				"exactly.").WithClient(id).WithCause(s.Clients.RecordRefusedRedirect(ctx, id, "redirect_uri", uri))
 	}
 	web := strings.HasPrefix(a.RedirectURI, "https://") || strings.HasPrefix(a.RedirectURI, "http://")
 	if web && form.Get("response_mode") == modeFormPost { // a form cannot be posted to a private scheme
@@ -146,9 +153,11 @@ func (s *Server) checkParameters(ctx context.Context, a *AuthorizationRequest) e
 	case form.Get("response_type") != "code":
 		return protocol.NewError(protocol.UnsupportedResponseType, "response_type must be code.")
 	case form.Has("response_mode") && form.Get("response_mode") != modeQuery && a.responseMode == "":
-		return protocol.NewError(protocol.InvalidRequest, "response_mode must be query, or form_post with an http or https redirect_uri.")
+		return protocol.NewError(protocol.InvalidRequest,
+			"response_mode must be query, or form_post with an http or https redirect_uri.")
 	case !c.GrantTypes.Has(protocol.GrantAuthorizationCode):
-		return protocol.NewError(protocol.UnauthorizedClient, "The client is not registered for the grant type authorization_code.")
+		return protocol.NewError(protocol.UnauthorizedClient,
+			"The client is not registered for the grant type authorization_code.")
 	case len(a.nonce) > 1000:
 		return protocol.NewError(protocol.InvalidRequest, "nonce must have at most 1000 characters.")
 	}
@@ -163,7 +172,8 @@ func (s *Server) checkParameters(ctx context.Context, a *AuthorizationRequest) e
 		return err
 	}
 	if !c.GrantTypes.Has(protocol.GrantRefreshToken) { // no refresh token that could be used offline
-		a.Scopes = slices.DeleteFunc(slices.Clone(a.Scopes), func(name string) bool { return name == protocol.ScopeOfflineAccess })
+		isOffline := func(name string) bool { return name == protocol.ScopeOfflineAccess }
+		a.Scopes = slices.DeleteFunc(slices.Clone(a.Scopes), isOffline)
 	}
 	if a.Resources, err = s.Clients.Resources(ctx, c, form["resource"]); err != nil {
 		return err
@@ -193,10 +203,12 @@ func (a *AuthorizationRequest) checkPKCE() error {
 		return nil
 	}
 	if method != "S256" {
-		return protocol.NewError(protocol.InvalidRequest, "code_challenge_method must be S256; if omitted it means plain, which is not supported.")
+		return protocol.NewError(protocol.InvalidRequest,
+			"code_challenge_method must be S256; if omitted it means plain, which is not supported.")
 	}
 	if len(a.challenge) != 43 || !jwt.IsCanonicalBase64(a.challenge) { // no code_verifier matches another encoding
-		return protocol.NewError(protocol.InvalidRequest, "code_challenge must be the base64url encoding of a SHA-256 hash, 43 characters (RFC 7636 section 4.2).")
+		return protocol.NewError(protocol.InvalidRequest,
+			"code_challenge must be the base64url encoding of a SHA-256 hash, 43 characters (RFC 7636 section 4.2).")
 	}
 	return nil
 }
@@ -234,7 +246,8 @@ const acrPassword = "1"
 func (s *Server) checkOpenID(ctx context.Context, a *AuthorizationRequest) error {
 	a.Claims = a.claims.Permissions(a.Client, a.Scopes)
 	if !a.claims.AcceptsACR(acrPassword) {
-		return protocol.NewError(protocol.UnmetAuthenticationRequirements, "No essential acr value is supported; the metadata lists the supported ones.")
+		return protocol.NewError(protocol.UnmetAuthenticationRequirements,
+			"No essential acr value is supported; the metadata lists the supported ones.")
 	}
 	var err error
 	if a.RequiredSubject, err = a.claims.Subject(); err != nil {
@@ -249,7 +262,8 @@ func (s *Server) checkOpenID(ctx context.Context, a *AuthorizationRequest) error
 		return err
 	}
 	if err != nil || h.ClientID() != a.Client.ID {
-		return protocol.NewError(protocol.InvalidRequest, "id_token_hint is not an ID token that this server issued to the client, or its key was deleted; omit it.")
+		return protocol.NewError(protocol.InvalidRequest,
+			"id_token_hint is not an ID token that this server issued to the client, or its key was deleted; omit it.")
 	}
 	if a.RequiredSubject != "" && a.RequiredSubject != h.Subject {
 		return protocol.NewError(protocol.InvalidRequest, "id_token_hint and claims name different users.")
@@ -279,11 +293,13 @@ func (s *Server) StoreRequest(ctx context.Context, a *AuthorizationRequest) erro
 	form.Del("id_token_hint") // tokens are not stored; the subject of the hint is
 	parameters := form.Encode()
 	if len(parameters) > maxStored {
-		return protocol.NewError(protocol.InvalidRequest, "The request is larger than 16 KiB.").WithClient(a.Client.ID).WithStatus(http.StatusRequestEntityTooLarge)
+		return protocol.NewError(protocol.InvalidRequest,
+			"The request is larger than 16 KiB.").WithClient(a.Client.ID).WithStatus(http.StatusRequestEntityTooLarge)
 	}
 	a.ID = credential.Random(requestIDSize)
 	r := storage.AuthorizationRequest{
-		ID: a.ID, ClientID: a.Client.ID, Parameters: parameters, CreatedAt: a.CreatedAt, ExpiresAt: a.CreatedAt.Add(s.options.RequestTTL),
+		ID: a.ID, ClientID: a.Client.ID, Parameters: parameters,
+		CreatedAt: a.CreatedAt, ExpiresAt: a.CreatedAt.Add(s.options.RequestTTL),
 		HintSubject: a.RequiredSubject, ClientEpoch: a.Client.Epoch,
 	}
 	if err := s.store.CreateRequest(ctx, &r); err != nil {
@@ -292,8 +308,8 @@ func (s *Server) StoreRequest(ctx context.Context, a *AuthorizationRequest) erro
 	return nil
 }
 
-// RequestExpiredError is returned by Resume, with the request's client if it still exists, for a request that expired, was
-// already decided, or was sent before all tokens of its client were revoked.
+// RequestExpiredError is returned by Resume, with the request's client if it still exists, for a request that expired,
+// was already decided, or was sent before all tokens of its client were revoked.
 type RequestExpiredError struct {
 	Client  *storage.Client
 	Decided bool

@@ -23,9 +23,9 @@ const (
 	Refuse                    // the client gets an error
 )
 
-// SelectSubject returns the user that the request is about, of those signed in to the browser: the one chosen on a page,
-// the one that id_token_hint or the claims parameter names, the only one, or of several the one that login_hint names.
-// It returns nil when there is none, or when several are possible.
+// SelectSubject returns the user that the request is about, of those signed in to the browser: the one chosen on a
+// page, the one that id_token_hint or the claims parameter names, the only one, or of several the one that login_hint
+// names. It returns nil when there is none, or when several are possible.
 func (s *Server) SelectSubject(a *AuthorizationRequest, users []*identity.SignedInUser) *identity.SignedInUser {
 	find := func(matches func(u *identity.SignedInUser) bool) *identity.SignedInUser {
 		if i := slices.IndexFunc(users, matches); i >= 0 {
@@ -57,7 +57,7 @@ type DecisionInput struct {
 	Users           int                    // how many users are signed in to the browser
 	Candidate       *identity.SignedInUser // the user that SelectSubject returned, or nil
 	SubjectMismatch bool                   // Candidate is not the user that the request requires
-	ByLoginHint     bool                   // Candidate is one of several users, selected by login_hint, which is unauthenticated
+	ByLoginHint     bool                   // Candidate is one of several, selected by login_hint, which is unauthenticated
 	Consent         *storage.Consent       // what Candidate allowed the client before, or nil
 }
 
@@ -78,7 +78,8 @@ func Decide(a *AuthorizationRequest, in DecisionInput, now time.Time) (Step, *pr
 		refused := needsConsent(a, in.Consent)
 		named := a.RequiredSubject != "" || in.ByLoginHint
 		if refused && !named {
-			return refuse(protocol.ConsentRequired, "The user has not allowed this yet, and prompt=none forbids the consent page.")
+			return refuse(protocol.ConsentRequired,
+				"The user has not allowed this yet, and prompt=none forbids the consent page.")
 		}
 		if named && (refused || needsLogin(a, in.Candidate, now)) {
 			in.Candidate = nil
@@ -86,7 +87,8 @@ func Decide(a *AuthorizationRequest, in DecisionInput, now time.Time) (Step, *pr
 	}
 	if needsSelection(a, in) {
 		if silent {
-			return refuse(protocol.AccountSelectionRequired, "Several users are signed in. Send id_token_hint or login_hint to select one, or omit prompt=none.")
+			return refuse(protocol.AccountSelectionRequired,
+				"Several users are signed in. Send id_token_hint or login_hint to select one, or omit prompt=none.")
 		}
 		return SelectAccount, nil
 	}
@@ -140,10 +142,11 @@ func (a *AuthorizationRequest) SignInTooOld(user *identity.SignedInUser, now tim
 }
 
 // needsConsent reports whether the consent page must be shown. It is skipped when the user allowed everything required
-// before, at the same APIs, or when the operator skips consent for the client. It is never skipped for a public client whose
-// response any app on the device could receive (RFC 8252 §8.6).
+// before, at the same APIs, or when the operator skips consent for the client. It is never skipped for a public client
+// whose response any app on the device could receive (RFC 8252 §8.6).
 func needsConsent(a *AuthorizationRequest, consent *storage.Consent) bool {
-	if !a.Approved && (slices.Contains(a.Prompt, "consent") || a.Client.IsPublic() && redirect.AllowsImpersonation(a.RedirectURI)) {
+	impersonable := a.Client.IsPublic() && redirect.AllowsImpersonation(a.RedirectURI)
+	if !a.Approved && (impersonable || slices.Contains(a.Prompt, "consent")) {
 		return true
 	}
 	if a.Client.SkipConsent {
@@ -154,10 +157,13 @@ func needsConsent(a *AuthorizationRequest, consent *storage.Consent) bool {
 		return true
 	}
 	refused := a.RefusedBefore(consent)
-	if len(refused) > 0 && !slices.ContainsFunc(a.Scopes, func(name string) bool { return !slices.Contains(refused, name) }) {
+	notRefused := func(name string) bool { return !slices.Contains(refused, name) }
+	if len(refused) > 0 && !slices.ContainsFunc(a.Scopes, notRefused) {
 		return true // otherwise the client would get nothing, every time, without a page
 	}
-	return slices.ContainsFunc(a.Permissions, func(p Permission) bool { return !p.allowedBy(consent) && !p.refusedBy(consent) })
+	return slices.ContainsFunc(a.Permissions, func(p Permission) bool {
+		return !p.allowedBy(consent) && !p.refusedBy(consent)
+	})
 }
 
 // DecisionInput returns the input of Decide for the users signed in to the browser, without the consent.

@@ -32,19 +32,20 @@
 //	GET /oauth2/logout → logout.Begin → TargetSession ─ a session of this browser ─→ end it → 303 to the client
 //	                                        └─ none, or not proven ────→ confirmation page
 //
-// Ending a session queues a delivery for each client that was used in it; package notify sends what logout.Message builds.
+// Ending a session queues a delivery for each client that was used in it; package notify sends what logout.Message
+// builds.
 //
 // # Specifications
 //
-// RFC 6749 (OAuth 2.0), 6750 (bearer tokens), 7009 (revocation), 7523 (client assertions), 7591 and 7592 (registration),
-// 7636 (PKCE), 7662 (introspection), 8252 (native apps), 8414 (metadata), 8707 (resource indicators), 9068 (JWT access
-// tokens), 9101 (request objects), 9207 (issuer identification), 9700 (security best current practice). OpenID Connect
-// Core, Discovery, Dynamic Registration, RP-Initiated Logout, Back-Channel Logout; Form Post Response Mode.
-// docs/divergences.md lists every departure.
+// RFC 6749 (OAuth 2.0), 6750 (bearer tokens), 7009 (revocation), 7523 (client assertions), 7591 and 7592
+// (registration), 7636 (PKCE), 7662 (introspection), 8252 (native apps), 8414 (metadata), 8707 (resource indicators),
+// 9068 (JWT access tokens), 9101 (request objects), 9207 (issuer identification), 9700 (security best current
+// practice). OpenID Connect Core, Discovery, Dynamic Registration, RP-Initiated Logout, Back-Channel Logout; Form Post
+// Response Mode. docs/divergences.md lists every departure.
 //
 // # Fosite
 //
 // fosite.go is the adapter: fosite dispatches a token request to the handler of its grant type, and the issue of a code
-// to codeIssuer. All decisions are made, and all responses are written, outside of it. Nothing that this package exports
-// mentions fosite.
+// to codeIssuer. All decisions are made, and all responses are written, outside of it. Nothing that this package
+// exports mentions fosite.
 package oauth

@@ -15,20 +15,20 @@ import (
 	"gatehouse/storage"
 )
 
-// This file is the fosite adapter: the only code that sees fosite, besides fromFosite. fosite dispatches a token request
-// to the handler of its grant type and an approved authorization request to the handler of its response type. Everything
-// that it could decide is decided before it is called.
+// This file is the fosite adapter: the only code that sees fosite, besides fromFosite. fosite dispatches a token
+// request to the handler of its grant type and an approved authorization request to the handler of its response type.
+// Everything that it could decide is decided before it is called.
 
-// newFosite returns fosite with these handlers. It sets every part of the configuration that fosite would otherwise create
-// on first use, which is a data race.
+// newFosite returns fosite with these handlers. It sets every part of the configuration that fosite would otherwise
+// create on first use, which is a data race.
 func newFosite(handlers map[string]grant.Handler, codes codeIssuer) *fosite.Fosite {
 	config := &fosite.Config{
 		ClientAuthenticationStrategy: authenticatedClient,
 		ScopeStrategy:                fosite.ExactScopeStrategy,
 		AudienceMatchingStrategy:     func([]string, []string) error { return nil }, // resource decides (RFC 8707)
 		MinParameterEntropy:          1,
-		EnforcePKCE:                  true,                                                 // in addition to Begin and the code's row
-		RedirectSecureChecker:        func(context.Context, *url.URL) bool { return true }, // package redirect decides
+		EnforcePKCE:                  true, // Begin and the code's row decide
+		RedirectSecureChecker:        anyRedirectURI,
 		ClientSecretsHasher:          noHasher{},
 		JWKSFetcherStrategy:          noFetcher{},
 		AuthorizeEndpointHandlers:    fosite.AuthorizeEndpointHandlers{codes},
@@ -38,6 +38,9 @@ func newFosite(handlers map[string]grant.Handler, codes codeIssuer) *fosite.Fosi
 	}
 	return fosite.NewOAuth2Provider(noClients{}, config)
 }
+
+// anyRedirectURI accepts every redirect URI: package redirect decides.
+func anyRedirectURI(context.Context, *url.URL) bool { return true }
 
 // authorizeGrant returns what the handler of the request's grant type decides.
 func (s *Server) authorizeGrant(ctx context.Context, request *grant.Request) (*grant.Result, error) {
@@ -76,7 +79,9 @@ func (a grantAdapter) HandleTokenEndpointRequest(ctx context.Context, r fosite.A
 	return err
 }
 
-func (a grantAdapter) PopulateTokenEndpointResponse(context.Context, fosite.AccessRequester, fosite.AccessResponder) error {
+func (a grantAdapter) PopulateTokenEndpointResponse(
+	context.Context, fosite.AccessRequester, fosite.AccessResponder,
+) error {
 	return errNotUsed // Token issues
 }
 
@@ -129,7 +134,9 @@ type codeIssuer struct {
 	format credential.Format
 }
 
-func (i codeIssuer) HandleAuthorizeEndpointRequest(ctx context.Context, r fosite.AuthorizeRequester, response fosite.AuthorizeResponder) error {
+func (i codeIssuer) HandleAuthorizeEndpointRequest(
+	ctx context.Context, r fosite.AuthorizeRequester, response fosite.AuthorizeResponder,
+) error {
 	session, ok := r.GetSession().(*codeSession)
 	if !ok {
 		return errNotUsed

@@ -8,13 +8,17 @@ import (
 	"gatehouse/storage"
 )
 
-// InitiateLoginURL returns the URL at which a client starts a sign-in (OIDC Core §4), or "" when it does not support that.
-// The URL has no login_hint for a client with pairwise subjects, because a username would identify the user, nor for one
-// whose scopes do not include it.
+// InitiateLoginURL returns the URL at which a client starts a sign-in (OIDC Core §4), or "" when it does not support
+// that. The URL has no login_hint for a client with pairwise subjects, because a username would identify the user, nor
+// for one whose scopes do not include it.
 //
 // The URL of a self-registered client must have the origin that the user agreed to, unchanged since.
 func (s *Server) InitiateLoginURL(c *storage.Client, consent storage.Consent, loginHint string) string {
-	if c.InitiateLoginURI == "" || c.IsSelfRegistered() && (IsRedescribed(c, consent) || !client.IsSameOrigin(AgreedRedirectURI(c, consent), c.InitiateLoginURI)) {
+	if c.InitiateLoginURI == "" {
+		return ""
+	}
+	agreed := !IsRedescribed(c, consent) && client.IsSameOrigin(AgreedRedirectURI(c, consent), c.InitiateLoginURI)
+	if c.IsSelfRegistered() && !agreed {
 		return ""
 	}
 	allowed := consent.Scopes

@@ -43,8 +43,11 @@ func (s *Server) Introspect(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	decision := s.options.Limiter.Count(r.Context(), ratelimit.Count{Limit: ratelimit.Introspection, Key: clientLimitKey(r.Context(), caller)})
-	if err := protocol.LimitError(decision, "Too many introspection requests. Verify the signature offline, or cache the response for a few seconds."); err != nil {
+	count := ratelimit.Count{Limit: ratelimit.Introspection, Key: clientLimitKey(r.Context(), caller)}
+	decision := s.options.Limiter.Count(r.Context(), count)
+	err = protocol.LimitError(decision,
+		"Too many introspection requests. Verify the signature offline, or cache the response for a few seconds.")
+	if err != nil {
 		return err
 	}
 	protocol.SetRateLimitHeaders(w.Header(), decision)
@@ -82,7 +85,9 @@ func (s *Server) introspect(ctx context.Context, caller *storage.Client, token s
 	if len(aud) == 0 {
 		return s.inactive(ctx, caller, token, claims, "not intended for this client")
 	}
-	ref := storage.TokenRef{JTI: claims.JTI, ClientID: claims.ClientID, ClientEpoch: claims.ClientEpoch, GrantID: claims.GrantID}
+	ref := storage.TokenRef{
+		JTI: claims.JTI, ClientID: claims.ClientID, ClientEpoch: claims.ClientEpoch, GrantID: claims.GrantID,
+	}
 	username, err := s.store.ActiveToken(ctx, ref)
 	if errors.Is(err, storage.ErrNotFound) {
 		return s.inactive(ctx, caller, token, claims, s.revokedReason(ctx, claims))
@@ -104,8 +109,8 @@ func (s *Server) introspect(ctx context.Context, caller *storage.Client, token s
 	}, nil
 }
 
-// recordTokenUser adds the user of an active access token to the request event. The subject of a pairwise client does not
-// identify the user.
+// recordTokenUser adds the user of an active access token to the request event. The subject of a pairwise client does
+// not identify the user.
 func (s *Server) recordTokenUser(ctx context.Context, claims *accesstoken.Claims) {
 	if claims.GrantID == "" {
 		return
@@ -116,14 +121,20 @@ func (s *Server) recordTokenUser(ctx context.Context, claims *accesstoken.Claims
 }
 
 // inactive returns the response for an inactive token and records the reason, which only the operator sees.
-func (s *Server) inactive(ctx context.Context, caller *storage.Client, token string, claims *accesstoken.Claims, reason string) (introspection, error) {
-	event := audit.Event{Type: audit.IntrospectionFailed, ClientID: caller.ID, Token: audit.TokenReference(token), Detail: map[string]any{"reason": reason}}
+func (s *Server) inactive(
+	ctx context.Context, caller *storage.Client, token string, claims *accesstoken.Claims, reason string,
+) (introspection, error) {
+	event := audit.Event{
+		Type: audit.IntrospectionFailed, ClientID: caller.ID, Token: audit.TokenReference(token),
+		Detail: map[string]any{"reason": reason},
+	}
 	if claims != nil {
 		event.GrantID = claims.GrantID
 		event.Detail["token_client"] = claims.ClientID
 	}
 	s.recordFailure(ctx, event)
-	s.options.Log.DebugContext(ctx, "introspected token is not active", slog.String("client_id", caller.ID), slog.String("reason", reason))
+	s.options.Log.DebugContext(ctx, "introspected token is not active", slog.String("client_id", caller.ID),
+		slog.String("reason", reason))
 	return introspection{}, nil
 }
 
@@ -147,8 +158,8 @@ func (s *Server) revokedReason(ctx context.Context, claims *accesstoken.Claims) 
 	return "revoked"
 }
 
-// introspectionUsername returns the username, or "" when the token's client has pairwise subjects: a username would let it
-// correlate its users with those of other clients (OIDC Core §8.1).
+// introspectionUsername returns the username, or "" when the token's client has pairwise subjects: a username would let
+// it correlate its users with those of other clients (OIDC Core §8.1).
 func (s *Server) introspectionUsername(ctx context.Context, clientID, username string) (string, error) {
 	if username == "" {
 		return "", nil
@@ -171,7 +182,9 @@ const usernameScope = "profile"
 // intended for the caller. The client that the token was issued to sees everything. An introspector of resources in
 // aud sees only those resources. It does not see scopes that belong only to others, nor the standard scopes, which are
 // about the claims of this server (RFC 7662 §2.2, §4).
-func (s *Server) visiblePart(ctx context.Context, claims *accesstoken.Claims, caller *storage.Client) (aud []string, scope string, err error) {
+func (s *Server) visiblePart(
+	ctx context.Context, claims *accesstoken.Claims, caller *storage.Client,
+) (aud []string, scope string, err error) {
 	if claims.ClientID == caller.ID {
 		return claims.Audience, claims.Scope, nil
 	}
@@ -222,7 +235,8 @@ func (s *Server) introspectRefresh(ctx context.Context, caller *storage.Client, 
 		username = ""
 	}
 	return introspection{
-		Active: true, Scope: strings.Join(grant.Scopes, " "), ClientID: grant.ClientID, Username: username, TokenType: "refresh_token",
-		Exp: grant.RefreshExpiresAt.Unix(), Iat: grant.CreatedAt.Unix(), Sub: s.Claims.Subject(caller, grant.UserID), Iss: s.options.Issuer,
+		Active: true, Scope: strings.Join(grant.Scopes, " "), ClientID: grant.ClientID, Username: username,
+		TokenType: "refresh_token", Exp: grant.RefreshExpiresAt.Unix(), Iat: grant.CreatedAt.Unix(),
+		Sub: s.Claims.Subject(caller, grant.UserID), Iss: s.options.Issuer,
 	}, nil
 }

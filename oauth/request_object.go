@@ -24,12 +24,17 @@ const maxRequestObject = jwt.MaxSize
 // requestObjectType is the typ of a request object (RFC 9101 §10.8). Clients of OpenID Connect send none, or JWT.
 const requestObjectType = "oauth-authz-req+jwt"
 
-// requestObject returns the parameters of a request that is a signed JWT, by value or at a URI that the client registered
-// (RFC 9101, OIDC Core §6). Only signed parameters count: an attacker could have added the others (RFC 9101 §6.3).
+const errRequestObject = "The request object must be a JWT signed with a registered key of the client and an " +
+	"algorithm that the metadata lists and the client may use."
+
+// requestObject returns the parameters of a request that is a signed JWT, by value or at a URI that the client
+// registered (RFC 9101, OIDC Core §6). Only signed parameters count: an attacker could have added the others (RFC 9101
+// §6.3).
 func (s *Server) requestObject(ctx context.Context, form url.Values) (url.Values, error) {
 	id := form.Get("client_id")
 	if !client.IsWellFormedID(id) {
-		return nil, protocol.NewError(protocol.InvalidRequest, "client_id is missing: it must also be sent outside the request object.")
+		return nil, protocol.NewError(protocol.InvalidRequest,
+			"client_id is missing: it must also be sent outside the request object.")
 	}
 	c, err := s.store.Client(ctx, id)
 	if errors.Is(err, storage.ErrNotFound) || err == nil && c.DisabledAt != nil {
@@ -39,7 +44,9 @@ func (s *Server) requestObject(ctx context.Context, form url.Values) (url.Values
 		return nil, protocol.Unavailable(err)
 	}
 	failures := ratelimit.Count{Limit: ratelimit.RequestObjectFailure, Key: c.ID + " " + reqevent.From(ctx).Network()}
-	if err := protocol.LimitError(s.options.Limiter.Check(ctx, failures), "Too many invalid request objects of this client. Wait, then try again."); err != nil {
+	d := s.options.Limiter.Check(ctx, failures)
+	err = protocol.LimitError(d, "Too many invalid request objects of this client. Wait, then try again.")
+	if err != nil {
 		return nil, err
 	}
 	token := form.Get("request")
@@ -59,7 +66,7 @@ func (s *Server) requestObject(ctx context.Context, form url.Values) (url.Values
 		s.options.Limiter.Count(ctx, failures)
 	}
 	if err != nil {
-		return nil, requestObjectError("The request object must be a JWT signed with a registered key of the client and an algorithm that the metadata lists and the client may use.", err)
+		return nil, requestObjectError(errRequestObject, err)
 	}
 	if !t.HasType("", jwt.TypeJWT, requestObjectType) {
 		return nil, requestObjectError("typ of the request object must be "+requestObjectType+" or JWT.", nil)
@@ -78,8 +85,8 @@ func requestObjectError(description string, cause error) *protocol.Error {
 	return protocol.NewError(protocol.InvalidRequestObject, description).WithCause(cause)
 }
 
-// fetchRequestObject fetches a request object from its URI. The client must have registered the URI, so that an untrusted
-// link cannot make this server fetch anything.
+// fetchRequestObject fetches a request object from its URI. The client must have registered the URI, so that an
+// untrusted link cannot make this server fetch anything.
 func (s *Server) fetchRequestObject(ctx context.Context, c *storage.Client, uri string) (string, error) {
 	registered := slices.ContainsFunc(c.RequestURIs, func(r string) bool {
 		withoutFragment, _, _ := strings.Cut(r, "#")
@@ -87,7 +94,8 @@ func (s *Server) fetchRequestObject(ctx context.Context, c *storage.Client, uri 
 		return r == uri || withoutFragment == requested
 	})
 	if !registered {
-		return "", protocol.NewError(protocol.InvalidRequestURI, "request_uri must be one that the client registered in request_uris.")
+		return "", protocol.NewError(protocol.InvalidRequestURI,
+			"request_uri must be one that the client registered in request_uris.")
 	}
 	withoutFragment, _, _ := strings.Cut(uri, "#") // otherwise each fragment would be fetched and cached separately
 	doc, err := s.fetch.Get(ctx, c.ID, withoutFragment, maxRequestObject)
@@ -95,7 +103,8 @@ func (s *Server) fetchRequestObject(ctx context.Context, c *storage.Client, uri 
 		return "", protocol.Unavailable(err)
 	}
 	if err != nil {
-		return "", protocol.NewError(protocol.InvalidRequestURI, "The request object could not be fetched from the request_uri.").WithCause(err)
+		return "", protocol.NewError(protocol.InvalidRequestURI,
+			"The request object could not be fetched from the request_uri.").WithCause(err)
 	}
 	return string(bytes.TrimSpace(doc.Body)), nil
 }
@@ -122,11 +131,14 @@ func (s *Server) checkRequestObject(c *storage.Client, claims map[string]json.Ra
 	}{
 		{o.ClientID != c.ID, "client_id in the request object is missing or differs from the one outside it."},
 		{claims["iss"] != nil && o.Issuer != c.ID, "iss of the request object must be the client_id."},
-		{claims["aud"] != nil && !slices.Contains(o.Audience, s.options.Issuer), "aud of the request object must be the issuer of this server, " + s.options.Issuer + "."},
+		{claims["aud"] != nil && !slices.Contains(o.Audience, s.options.Issuer),
+			"aud of the request object must be the issuer of this server, " + s.options.Issuer + "."},
 		{o.Subject == c.ID, "sub of the request object must not be the client_id."},
-		{claims["request"] != nil || claims["request_uri"] != nil, "The request object must not contain request or request_uri."},
+		{claims["request"] != nil || claims["request_uri"] != nil,
+			"The request object must not contain request or request_uri."},
 		{claims["exp"] != nil && !now.Before(o.Expires.Time().Add(jwt.Leeway)), "The request object has expired."},
-		{o.NotBefore.Time().After(now.Add(jwt.Leeway)) || o.IssuedAt.Time().After(now.Add(jwt.Leeway)), "nbf or iat of the request object is in the future."},
+		{o.NotBefore.Time().After(now.Add(jwt.Leeway)) || o.IssuedAt.Time().After(now.Add(jwt.Leeway)),
+			"nbf or iat of the request object is in the future."},
 	} {
 		if check.failed {
 			return requestObjectError(check.description, nil)
@@ -141,8 +153,8 @@ var objectClaims = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti"}
 // stringParameters are the parameters whose value in a request object must be a string (RFC 9101 §4). Values of another
 // type are refused, because their JSON would be handled as a string that the client did not send.
 var stringParameters = []string{
-	"client_id", "response_type", "response_mode", "redirect_uri", "scope", "state", "nonce", "prompt", "display", "login_hint", "id_token_hint",
-	"acr_values", "ui_locales", "claims_locales", "code_challenge", "code_challenge_method",
+	"client_id", "response_type", "response_mode", "redirect_uri", "scope", "state", "nonce", "prompt", "display",
+	"login_hint", "id_token_hint", "acr_values", "ui_locales", "claims_locales", "code_challenge", "code_challenge_method",
 }
 
 // objectParameters returns the claims of a request object as parameters. Strings are unchanged, and omitted if empty,

@@ -7,8 +7,8 @@ import (
 	"gatehouse/oauth/redirect"
 )
 
-// Response modes: the response is in the query of the redirect URI, or in a form that the browser posts to it (OAuth 2.0
-// Form Post Response Mode).
+// Response modes: the response is in the query of the redirect URI, or in a form that the browser posts to it (OAuth
+// 2.0 Form Post Response Mode).
 const (
 	modeQuery    = "query"
 	modeFormPost = "form_post"

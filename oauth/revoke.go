@@ -27,7 +27,8 @@ func (s *Server) Revoke(w http.ResponseWriter, r *http.Request) error {
 	if token == "" {
 		return protocol.NewError(protocol.InvalidRequest, "token is missing.")
 	}
-	d := s.options.Limiter.Count(r.Context(), ratelimit.Count{Limit: ratelimit.Revocation, Key: clientLimitKey(r.Context(), c)})
+	count := ratelimit.Count{Limit: ratelimit.Revocation, Key: clientLimitKey(r.Context(), c)}
+	d := s.options.Limiter.Count(r.Context(), count)
 	if err := protocol.LimitError(d, "Too many revocation requests. Wait, and send each token once."); err != nil {
 		return err
 	}
@@ -57,7 +58,8 @@ func (s *Server) revokeToken(ctx context.Context, c *storage.Client, token strin
 		return nil // expired by every clock; its row would be deleted immediately
 	}
 	event := audit.Event{
-		Type: audit.TokenRevoked, ClientID: c.ID, GrantID: claims.GrantID, Scopes: claims.Scope, Token: audit.TokenReference(token),
+		Type: audit.TokenRevoked, ClientID: c.ID, GrantID: claims.GrantID, Scopes: claims.Scope,
+		Token: audit.TokenReference(token),
 	}
 	if claims.GrantID != "" {
 		grant, err := s.store.Grant(ctx, claims.GrantID)

@@ -53,7 +53,8 @@ func (s *Server) Token(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) grantHandlers() map[string]grant.Handler {
 	o := s.options
 	lifetimes := grant.Lifetimes{
-		AccessToken: o.AccessTokenTTL, RefreshIdle: o.RefreshIdleTTL, RefreshMax: o.RefreshMaxTTL, RefreshGrace: o.RefreshGrace,
+		AccessToken: o.AccessTokenTTL, RefreshIdle: o.RefreshIdleTTL, RefreshMax: o.RefreshMaxTTL,
+		RefreshGrace: o.RefreshGrace,
 	}
 	tokens := grant.UserTokens{Store: s.store, Clients: s.Clients, Issuer: o.Issuer, Lifetimes: lifetimes}
 	return map[string]grant.Handler{
@@ -73,7 +74,8 @@ func (s *Server) checkTokenLimits(ctx context.Context, c *storage.Client) (ratel
 	d := s.options.Limiter.Count(ctx,
 		ratelimit.Count{Limit: ratelimit.TokenAddress, Key: reqevent.From(ctx).Network()},
 		ratelimit.Count{Limit: ratelimit.TokenClient, Key: clientLimitKey(ctx, c)})
-	return d, protocol.LimitError(d, "Too many token requests. Cache a token until shortly before it expires, and use it for every call.")
+	return d, protocol.LimitError(d,
+		"Too many token requests. Cache a token until shortly before it expires, and use it for every call.")
 }
 
 // tokenResponse is the JSON of a successful token response (RFC 6749 §5.1).
@@ -94,7 +96,8 @@ func (s *Server) issueTokens(ctx context.Context, c *storage.Client, result *gra
 		return tokenResponse{}, err
 	}
 	response := tokenResponse{
-		TokenType: "Bearer", ExpiresIn: int64(result.TTL / time.Second), RefreshToken: result.RefreshToken, Scope: claims.Scope,
+		TokenType: "Bearer", ExpiresIn: int64(result.TTL / time.Second), RefreshToken: result.RefreshToken,
+		Scope: claims.Scope,
 	}
 	if response.AccessToken, err = s.Keyring.SignAccessToken(ctx, claims); err != nil {
 		return tokenResponse{}, err
@@ -126,7 +129,8 @@ func (s *Server) accessTokenClaims(c *storage.Client, result *grant.Result) (*ac
 	now := s.store.Now()
 	claims := &accesstoken.Claims{
 		Issuer: s.options.Issuer, Subject: result.Subject, Audience: result.Audience, ClientID: c.ID,
-		Scope: strings.Join(result.Scopes, " "), JTI: jti.String(), IssuedAt: now.Unix(), ExpiresAt: now.Add(result.TTL).Unix(),
+		Scope: strings.Join(result.Scopes, " "), JTI: jti.String(), IssuedAt: now.Unix(),
+		ExpiresAt: now.Add(result.TTL).Unix(),
 	}
 	if g := result.Grant; result.HasUser() {
 		claims.Subject = s.Claims.Subject(c, result.Subject)

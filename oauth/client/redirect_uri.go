@@ -10,8 +10,8 @@ import (
 	"gatehouse/storage/audit"
 )
 
-// UnusableCause returns the reason, for the log, why an endpoint handles a client like an unknown one. c and err are the
-// result of storage.Store.Client. It returns nil when the client can be used or could not be read.
+// UnusableCause returns the reason, for the log, why an endpoint handles a client like an unknown one. c and err are
+// the result of storage.Store.Client. It returns nil when the client can be used or could not be read.
 func UnusableCause(c *storage.Client, err error) error {
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
@@ -26,7 +26,8 @@ func UnusableCause(c *storage.Client, err error) error {
 func (g *Registry) RecordRefusedRedirect(ctx context.Context, clientID, parameter, uri string) error {
 	sent := redirect.Loggable(uri)
 	g.options.RecordFailure(ctx, audit.Event{
-		Type: audit.RedirectRefused, ClientID: clientID, Claimed: true, Detail: map[string]any{"parameter": parameter, "sent": sent},
+		Type: audit.RedirectRefused, ClientID: clientID, Claimed: true,
+		Detail: map[string]any{"parameter": parameter, "sent": sent},
 	})
 	return fmt.Errorf("%s is not registered: %s", parameter, sent)
 }

@@ -26,11 +26,12 @@ type AuthorizationCode struct {
 	Refusals  Refusals
 }
 
-const errCode = "The code is unknown, expired or already used, or was issued to another client, redirect_uri or code_challenge."
+const errCode = "The code is unknown, expired or already used, or was issued to another client, redirect_uri or " +
+	"code_challenge."
 
-// Authorize redeems the code. What an honest client can get wrong is checked before the code is consumed. It is consumed
-// before tokens are signed: if signing fails, the user signs in again, but a replayed code can never yield a second
-// token.
+// Authorize redeems the code. What an honest client can get wrong is checked before the code is consumed. It is
+// consumed before tokens are signed: if signing fails, the user signs in again, but a replayed code can never yield a
+// second token.
 func (h AuthorizationCode) Authorize(ctx context.Context, request *Request) (*Result, error) {
 	c := request.Client
 	redemption, err := h.parseRedemption(c, request.Form)
@@ -92,7 +93,8 @@ func (h AuthorizationCode) parseRedemption(c *storage.Client, form url.Values) (
 	}
 	if form.Has("code_verifier") {
 		if len(verifier) < 43 || len(verifier) > 128 || strings.ContainsFunc(verifier, isReserved) {
-			e := protocol.NewError(protocol.InvalidGrant, "code_verifier must have 43 to 128 characters of A-Z a-z 0-9 - . _ ~ (RFC 7636 section 4.1).")
+			e := protocol.NewError(protocol.InvalidGrant,
+				"code_verifier must have 43 to 128 characters of A-Z a-z 0-9 - . _ ~ (RFC 7636 section 4.1).")
 			return storage.Redemption{}, e.WithCause(errors.New("malformed code_verifier"))
 		}
 		sum := sha256.Sum256([]byte(verifier))
@@ -108,15 +110,21 @@ func isReserved(r rune) bool {
 
 // codeDescriptions are the error descriptions for a code that the client could redeem with a corrected request.
 var codeDescriptions = map[string]string{
-	storage.RefusedRedirectURI:        "redirect_uri must be identical to the one in the authorization request (RFC 6749 section 4.1.3).",
-	storage.RefusedMissingRedirectURI: "redirect_uri is missing: the authorization request had it (RFC 6749 section 4.1.3).",
-	storage.RefusedMissingVerifier:    "code_verifier is missing: the authorization request had a code_challenge (RFC 7636 section 4.5).",
-	storage.RefusedVerifier:           "code_verifier does not match the code_challenge of the authorization request (RFC 7636 section 4.6).",
+	storage.RefusedRedirectURI: "redirect_uri must be identical to the one in the authorization " +
+		"request (RFC 6749 section 4.1.3).",
+	storage.RefusedMissingRedirectURI: "redirect_uri is missing: the authorization request had it (RFC 6749 " +
+		"section 4.1.3).",
+	storage.RefusedMissingVerifier: "code_verifier is missing: the authorization request had a " +
+		"code_challenge (RFC 7636 section 4.5).",
+	storage.RefusedVerifier: "code_verifier does not match the code_challenge of the authorization " +
+		"request (RFC 7636 section 4.6).",
 	storage.RefusedUnexpectedVerifier: "code_verifier was sent, but the authorization request had no code_challenge.",
 }
 
 // redemptionError returns the error response for a failed redemption and records which check failed.
-func (h AuthorizationCode) redemptionError(ctx context.Context, c *storage.Client, r storage.Redemption, err error) error {
+func (h AuthorizationCode) redemptionError(
+	ctx context.Context, c *storage.Client, r storage.Redemption, err error,
+) error {
 	if !isRefusal(err) {
 		return err
 	}

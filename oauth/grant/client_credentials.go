@@ -15,8 +15,8 @@ type ClientCredentials struct {
 	Lifetimes Lifetimes
 }
 
-// Authorize decides scopes and audience. There is no refresh token (RFC 6749 §4.4.3) and no user, so the standard scopes
-// are omitted.
+// Authorize decides scopes and audience. There is no refresh token (RFC 6749 §4.4.3) and no user, so the standard
+// scopes are omitted.
 func (h ClientCredentials) Authorize(ctx context.Context, request *Request) (*Result, error) {
 	c := request.Client
 	if c.IsPublic() {

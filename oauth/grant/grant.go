@@ -48,8 +48,8 @@ type Handler interface {
 	Authorize(ctx context.Context, request *Request) (*Result, error)
 }
 
-// ParseRequest reads the form of a token request strictly. It returns unsupported_grant_type unless grant_type is one of
-// supported. The client is not authenticated yet.
+// ParseRequest reads the form of a token request strictly. It returns unsupported_grant_type unless grant_type is one
+// of supported. The client is not authenticated yet.
 func ParseRequest(r *http.Request, supported []string) (*Request, error) {
 	form, err := params.Form(r)
 	if err != nil {
@@ -60,7 +60,8 @@ func ParseRequest(r *http.Request, supported []string) (*Request, error) {
 	case grantType == "":
 		return nil, protocol.NewError(protocol.InvalidRequest, "grant_type is missing.")
 	case !slices.Contains(supported, grantType):
-		return nil, protocol.NewError(protocol.UnsupportedGrantType, "grant_type is not supported; the metadata lists the supported ones.")
+		return nil, protocol.NewError(protocol.UnsupportedGrantType,
+			"grant_type is not supported; the metadata lists the supported ones.")
 	}
 	reqevent.From(r.Context()).GrantType = grantType
 	if err := params.CheckListLengths(form); err != nil {

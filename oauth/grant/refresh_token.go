@@ -26,7 +26,8 @@ type RefreshToken struct {
 	Log        *slog.Logger
 }
 
-const errRefreshToken = "The refresh token is unknown, expired, revoked or already used, or was issued to another client."
+const errRefreshToken = "The refresh token is unknown, expired, revoked or already used, or was issued to another " +
+	"client."
 
 // Authorize rotates the token. A request for fewer scopes or resources is checked first, so that a refusal does not
 // consume the token of an honest client. Reuse of a rotated token revokes its grant.
@@ -127,9 +128,12 @@ func (h RefreshToken) checkNarrowing(ctx context.Context, request *Request, r st
 
 // repeatSuccessor returns the refresh token of the first response again to a client that retries: the response may have
 // been lost.
-func (h RefreshToken) repeatSuccessor(ctx context.Context, result *Result, token string, rotated storage.RotationResult) (err error) {
+func (h RefreshToken) repeatSuccessor(
+	ctx context.Context, result *Result, token string, rotated storage.RotationResult,
+) (err error) {
 	grant := rotated.Grant
-	h.Log.InfoContext(ctx, "refresh retried, same successor issued", slog.String("client_id", grant.ClientID), slog.String("grant_id", grant.ID),
+	h.Log.InfoContext(ctx, "refresh retried, same successor issued",
+		slog.String("client_id", grant.ClientID), slog.String("grant_id", grant.ID),
 		slog.Float64("rotated_s_ago", rotated.Age.Seconds()), slog.Float64("outage_s", rotated.Outage.Seconds()))
 	result.Recorded = false
 	result.AuditDetail = map[string]any{

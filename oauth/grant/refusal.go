@@ -12,7 +12,9 @@ import (
 type Refusals func(ctx context.Context, e audit.Event)
 
 // record records why a code or refresh token was refused. The client_id of a public client is unauthenticated.
-func (f Refusals) record(ctx context.Context, event string, c *storage.Client, refusal *storage.Refusal, token []byte, detail map[string]any) {
+func (f Refusals) record(
+	ctx context.Context, event string, c *storage.Client, refusal *storage.Refusal, token []byte, detail map[string]any,
+) {
 	if detail == nil {
 		detail = map[string]any{}
 	}

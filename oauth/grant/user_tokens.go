@@ -26,7 +26,9 @@ const clockSkew = 5 * time.Second
 // result returns the tokens with these scopes of the grant. The code or refresh token is consumed by now, so what the
 // operator has deleted since the grant was created is omitted rather than refused: scopes and resources that no longer
 // exist and, if none remains, the token is for this server alone and has no scope.
-func (t UserTokens) result(ctx context.Context, request *Request, grant storage.Grant, scopes []string) (*Result, error) {
+func (t UserTokens) result(
+	ctx context.Context, request *Request, grant storage.Grant, scopes []string,
+) (*Result, error) {
 	reqevent.From(ctx).UserID = grant.UserID
 	requested := request.Resources
 	if len(requested) == 0 {
@@ -57,7 +59,9 @@ func (t UserTokens) result(ctx context.Context, request *Request, grant storage.
 
 // existing returns those scopes and resources that still exist and that the client may still use. One that was deleted
 // and created again since is not part of the grant.
-func (t UserTokens) existing(ctx context.Context, c *storage.Client, grant storage.Grant, scopes, resources []string) ([]string, []string, error) {
+func (t UserTokens) existing(
+	ctx context.Context, c *storage.Client, grant storage.Grant, scopes, resources []string,
+) ([]string, []string, error) {
 	knownScopes, err := t.Store.Scopes(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -80,7 +84,9 @@ func (t UserTokens) existing(ctx context.Context, c *storage.Client, grant stora
 
 // checkResources refuses requested resources beyond those granted with the granted scopes (RFC 8707 §2.2), and ones to
 // which none of the remaining scopes belongs.
-func (t UserTokens) checkResources(ctx context.Context, request *Request, granted, grantedScopes, remaining []string) error {
+func (t UserTokens) checkResources(
+	ctx context.Context, request *Request, granted, grantedScopes, remaining []string,
+) error {
 	if len(request.Resources) == 0 {
 		return nil
 	}

@@ -1,6 +1,6 @@
-// Package logout decides which session a logout request of a client ends (OIDC RP-Initiated Logout) and builds the logout
-// tokens that report an ended session to clients (OIDC Back-Channel Logout). Ending sessions is left to identity, sending
-// to notify, and pages to web.
+// Package logout decides which session a logout request of a client ends (OIDC RP-Initiated Logout) and builds the
+// logout tokens that report an ended session to clients (OIDC Back-Channel Logout). Ending sessions is left to
+// identity, sending to notify, and pages to web.
 package logout
 
 import (
@@ -21,6 +21,10 @@ type Provider struct {
 }
 
 // New returns a provider for an issuer.
-func New(issuer string, store *storage.Store, keys *keyring.Keyring, clients *client.Registry, c *claims.Provider) *Provider {
-	return &Provider{issuer: issuer, store: store, keyring: keys, clients: clients, claims: c, key: store.Vault.Key("logout")}
+func New(
+	issuer string, store *storage.Store, keys *keyring.Keyring, clients *client.Registry, c *claims.Provider,
+) *Provider {
+	return &Provider{
+		issuer: issuer, store: store, keyring: keys, clients: clients, claims: c, key: store.Vault.Key("logout"),
+	}
 }

@@ -28,8 +28,8 @@ type logoutToken struct {
 	SID      string              `json:"sid"`
 }
 
-// Message returns the URL and the form that report an ended session to the client (OIDC Back-Channel Logout §2.5), with a
-// new logout token for each attempt. The URL is empty when the client does not accept logout tokens.
+// Message returns the URL and the form that report an ended session to the client (OIDC Back-Channel Logout §2.5), with
+// a new logout token for each attempt. The URL is empty when the client does not accept logout tokens.
 func (p *Provider) Message(ctx context.Context, c *storage.Client, d storage.Delivery) (string, url.Values, error) {
 	if c.BackchannelLogoutURI == "" {
 		return "", nil, nil

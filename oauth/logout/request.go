@@ -40,8 +40,8 @@ func (r *Request) Location() string {
 	return redirect.AddQuery(r.RedirectURI, v)
 }
 
-// Begin validates a logout request. A *protocol.Error is shown to the user: no session was ended, and the browser is not
-// redirected.
+// Begin validates a logout request. A *protocol.Error is shown to the user: no session was ended, and the browser is
+// not redirected.
 func (p *Provider) Begin(ctx context.Context, form url.Values) (*Request, error) {
 	r := &Request{RedirectURI: form.Get("post_logout_redirect_uri"), State: form.Get("state")}
 	clientID, err := p.resolveHint(ctx, r, form)
@@ -57,7 +57,8 @@ func (p *Provider) Begin(ctx context.Context, form url.Values) (*Request, error)
 		return r, nil
 	}
 	if r.Client == nil {
-		return nil, protocol.NewError(protocol.InvalidRequest, "post_logout_redirect_uri requires id_token_hint or client_id.")
+		return nil, protocol.NewError(protocol.InvalidRequest,
+			"post_logout_redirect_uri requires id_token_hint or client_id.")
 	}
 	if !slices.Contains(r.Client.PostLogoutRedirectURIs, r.RedirectURI) {
 		e := protocol.NewError(protocol.InvalidRequest, "post_logout_redirect_uri must match a registered URI exactly.")
@@ -111,7 +112,9 @@ func (p *Provider) client(ctx context.Context, id string) (*storage.Client, erro
 // TargetSession returns the session of the browser that the request ends without a page: the hint was issued in exactly
 // this session, and the user still allows the client. Any other hint only proves that the client once had this user, so
 // the user is prompted and the session is nil.
-func (p *Provider) TargetSession(ctx context.Context, r *Request, users []*identity.SignedInUser) (*identity.SignedInUser, error) {
+func (p *Provider) TargetSession(
+	ctx context.Context, r *Request, users []*identity.SignedInUser,
+) (*identity.SignedInUser, error) {
 	if r.hint == nil || r.hint.SessionID == "" {
 		return nil, nil //nolint:nilnil // the hint has no session
 	}
