@@ -132,3 +132,25 @@ func TestLogEscapesUnprintableParameters(t *testing.T) {
 		t.Errorf("the parameters are logged %d times, want 3: %s", n, logged)
 	}
 }
+
+// TestRequestLogHasRule checks that an operator can find the audit rows of a failed request by the type in its log line.
+func TestRequestLogHasRule(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, storagetest.URL(t, "sqlite"), servertest.Options{})
+	b := s.Browser()
+	form := b.Open("/login").Fields()
+	form.Set("username", "alice")
+	form.Set("password", "incorrect")
+	service := url.Values{"grant_type": {"client_credentials"}}
+	for _, c := range []struct {
+		response servertest.Response
+		want     string
+	}{
+		{s.Token(servertest.UnregisteredClient("unknown-client"), service), "client.authentication_failed"},
+		{b.Submit("/login", form).Response, "user.sign_in_failed"},
+	} {
+		if got := requestLine(t, s, c.response)["rule_id"]; got != c.want {
+			t.Errorf("status %d: the request log has rule_id %v, want %s", c.response.Status, got, c.want)
+		}
+	}
+}

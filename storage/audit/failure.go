@@ -10,8 +10,9 @@ import (
 
 // RecordFailure counts a failure, which changed nothing, for Stats, and queues its row unless the limit on such rows is
 // reached: otherwise an attacker could fill the disk. When the queue is full it returns ErrBusy immediately, because a
-// failure is not worth waiting for.
+// failure is not worth waiting for. The type becomes the rule of the request event.
 func (l *Log) RecordFailure(ctx context.Context, limiter *ratelimit.Limiter, e Event) error {
+	reqevent.From(ctx).RuleID = e.Type
 	l.Count(e.Type)
 	if limiter.Count(ctx, failureCounts(ctx, e)...).Refused {
 		return nil
@@ -30,6 +31,7 @@ func (l *Log) RecordFailure(ctx context.Context, limiter *ratelimit.Limiter, e E
 
 // RecordSignInFailure is RecordFailure for a failed sign-in, whose row is written before it returns.
 func (l *Log) RecordSignInFailure(ctx context.Context, limiter *ratelimit.Limiter, e Event) error {
+	reqevent.From(ctx).RuleID = e.Type
 	if limiter.Count(ctx, failureCounts(ctx, e)...).Refused {
 		l.Count(e.Type)
 		return nil

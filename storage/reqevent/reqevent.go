@@ -25,7 +25,7 @@ type Event struct {
 	UserID          string
 	GrantType       string
 	ErrorCode       string
-	RuleID          string // the rule that decided the response, for diagnosis
+	RuleID          string // the type of the audit event for the failure, such as client.authentication_failed
 	Limit           string // the rate limit that refused the request
 	Status          int
 	Duration        time.Duration
