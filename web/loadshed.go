@@ -110,7 +110,7 @@ func (r *recorder) Write(b []byte) (int, error) {
 	return r.body.Write(b)
 }
 
-// discard forgets the recorded response, so that another one can replace it.
+// discard clears the recorded response, so that another one can replace it.
 func (r *recorder) discard() {
 	r.status = 0
 	r.body.Reset()

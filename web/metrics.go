@@ -37,10 +37,10 @@ type series struct {
 func newMetrics(s *Server, registry prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "gatehouse_http_requests_total", Help: "Requests answered, by route, method, status and protocol error.",
+			Name: "gatehouse_http_requests_total", Help: "Requests, by route, method, status and protocol error.",
 		}, []string{"route", "method", "status", "error"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "gatehouse_http_request_duration_seconds", Help: "Time to answer, by route.",
+			Name: "gatehouse_http_request_duration_seconds", Help: "Duration of requests, by route.",
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"route"}),
 		shed: prometheus.NewCounter(prometheus.CounterOpts{
@@ -49,7 +49,7 @@ func newMetrics(s *Server, registry prometheus.Registerer) (*metrics, error) {
 		series: map[seriesKey]series{},
 	}
 	inFlight := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "gatehouse_http_requests_in_flight", Help: "Requests being worked on.",
+		Name: "gatehouse_http_requests_in_flight", Help: "Requests in flight.",
 	}, func() float64 { return float64(s.inFlight.Load()) })
 	if registry == nil {
 		return m, nil

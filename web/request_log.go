@@ -65,7 +65,7 @@ func (s *Server) logRequest(r *http.Request, event *reqevent.Event) {
 	s.log.LogAttrs(r.Context(), level, "request", attrs...)
 }
 
-// causeOf returns the part of an error that code and description do not tell, or nil.
+// causeOf returns the part of an error that code and description do not have, or nil.
 func causeOf(err error) error {
 	if e := (*protocol.Error)(nil); errors.As(err, &e) {
 		return e.Err

@@ -133,7 +133,8 @@ func TestLogEscapesUnprintableParameters(t *testing.T) {
 	}
 }
 
-// TestRequestLogHasRule checks that an operator can find the audit rows of a failed request by the type in its log line.
+// TestRequestLogHasRule checks that an operator can find the audit rows of a failed request by the type in its log
+// line.
 func TestRequestLogHasRule(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, storagetest.URL(t, "sqlite"), servertest.Options{})

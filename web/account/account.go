@@ -1,4 +1,4 @@
-// Package account serves the pages on which users see and change what belongs to them: connected apps, sessions and
+// Package account serves the pages on which users see and change what belongs to them: connected clients, sessions and
 // profile. What a change does is decided by oauth and identity.
 package account
 
@@ -35,10 +35,10 @@ func New(store *storage.Store, users *identity.Users, server *oauth.Server, rend
 
 type accountPage struct {
 	page.Layout
-	Person, Email, SignOutToken, Notice string
-	Apps                                []connectedApp
-	Sessions                            []sessionView
-	Others                              bool // other users are signed in to this browser too
+	UserName, Email, SignOutToken, Notice string
+	Clients                               []connectedClient
+	Sessions                              []sessionView
+	OtherUsers                            bool // other users are signed in to this browser too
 }
 
 type sessionView struct {
@@ -86,15 +86,15 @@ func (p *Pages) readForm(r *http.Request, action, id string) (*identity.SignedIn
 	return user, form, nil
 }
 
-// ShowAccount serves GET /account: the apps that have access, and the sessions of the user.
+// ShowAccount serves GET /account: the clients that have access, and the sessions of the user.
 func (p *Pages) ShowAccount(w http.ResponseWriter, r *http.Request) error {
 	user, err := p.currentUser(r)
 	if err != nil {
 		return err
 	}
 	data := accountPage{
-		Layout: p.pages.NewLayout(r, p.pages.Message("account.title")),
-		Person: display.NameOr(user.User.Name, user.User.Username), Email: user.User.Email,
+		Layout:   p.pages.NewLayout(r, p.pages.Message("account.title")),
+		UserName: display.NameOr(user.User.Name, user.User.Username), Email: user.User.Email,
 		SignOutToken: p.formToken(user, "sign-out", ""),
 	}
 	data.Width = "wide"
@@ -102,12 +102,12 @@ func (p *Pages) ShowAccount(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	data.Others = len(users) > 1
+	data.OtherUsers = len(users) > 1
 	switch r.URL.RawQuery {
 	case "withdrawn", "ended", "saved":
 		data.Notice = p.pages.Message("account." + r.URL.RawQuery)
 	}
-	if data.Apps, err = p.connectedApps(r, user); err != nil {
+	if data.Clients, err = p.connectedClients(r, user); err != nil {
 		return err
 	}
 	if data.Sessions, err = p.sessions(r, user); err != nil {
@@ -168,7 +168,7 @@ var (
 	}
 )
 
-// browserName returns a readable name for a user agent. It only helps users to tell their browsers apart.
+// browserName returns a readable name for a user agent. It only helps users to distinguish their browsers.
 func (p *Pages) browserName(userAgent string) string {
 	browser, system := firstName(browserNames, userAgent), firstName(systemNames, userAgent)
 	switch {

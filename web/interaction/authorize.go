@@ -120,7 +120,7 @@ func (p *Pages) storeRequest(r *http.Request, a *oauth.AuthorizationRequest) err
 	}
 	for size := 0; size <= a.Size(); size += storedPiece {
 		decision := p.limiter.Count(r.Context(), ratelimit.Count{Limit: ratelimit.AllStoredRequests})
-		if err := protocol.LimitError(decision, "Too many sign-ins at once."); err != nil {
+		if err := protocol.LimitError(decision, "Too many sign-ins in progress."); err != nil {
 			return err
 		}
 	}
@@ -133,8 +133,8 @@ func (p *Pages) storeRequest(r *http.Request, a *oauth.AuthorizationRequest) err
 // formPostPage is the data of the page that posts a response to the client.
 type formPostPage struct {
 	page.Layout
-	App, Action, Script string
-	Fields              url.Values
+	Destination, Action, Script string
+	Fields                      url.Values
 }
 
 // WriteResponse sends an authorization response to the client: by a redirect, or by a form that submits itself (OAuth
@@ -147,8 +147,9 @@ func (p *Pages) WriteResponse(w http.ResponseWriter, r *http.Request, response o
 	page.SetHeaders(w.Header())
 	page.AllowScript(w.Header())
 	return p.pages.Render(w, http.StatusOK, "form_post", formPostPage{
-		Layout: p.pages.NewLayout(r, p.pages.Message("form_post.title")), App: p.pages.Destination(response.RedirectURI),
-		Action: response.RedirectURI, Script: p.pages.Script(), Fields: response.Parameters,
+		Layout:      p.pages.NewLayout(r, p.pages.Message("form_post.title")),
+		Destination: p.pages.Destination(response.RedirectURI), Action: response.RedirectURI,
+		Script: p.pages.Script(), Fields: response.Parameters,
 	})
 }
 

@@ -22,10 +22,10 @@ const MaxConsentFields = 300
 type consentPage struct {
 	page.Layout
 	clientView
-	Owner, Person, Destination string
-	Request, FormToken         string
-	Warnings                   []string
-	Required, Optional         []consentGroup
+	Owner, UserName, Destination string
+	Request, FormToken           string
+	Warnings                     []string
+	Required, Optional           []consentGroup
 }
 
 // consentGroup is what a client requests at the same APIs, or at no API when APIs is empty.
@@ -84,7 +84,7 @@ func (p *Pages) ShowConsent(w http.ResponseWriter, r *http.Request) error {
 	}
 	data := consentPage{
 		Layout: p.pages.NewLayout(r, clientName(pending.Client)), clientView: p.newClientView(pending.AuthorizationRequest),
-		Owner: display.NameOr(pending.Client.Owner, ""), Person: userName(pending.user),
+		Owner: display.NameOr(pending.Client.Owner, ""), UserName: userName(pending.user),
 		Destination: p.pages.Destination(pending.RedirectURI), Request: pending.ID,
 		FormToken: p.pages.FormToken(pending.tokenParts()...), Warnings: p.consentWarnings(pending.AuthorizationRequest),
 	}
@@ -104,7 +104,7 @@ func (p *Pages) ShowConsent(w http.ResponseWriter, r *http.Request) error {
 	return p.pages.Render(w, http.StatusOK, "consent", data)
 }
 
-// consentWarnings returns what the user must know about a client that the operator has not checked.
+// consentWarnings returns the warnings about a client that the operator has not checked.
 func (p *Pages) consentWarnings(a *oauth.AuthorizationRequest) []string {
 	var warnings []string
 	if a.Client.IsSelfRegistered() {

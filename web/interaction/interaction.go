@@ -48,18 +48,18 @@ func requestPath(a *oauth.AuthorizationRequest) string { return "/oauth2/authori
 
 // clientView is the client on a page.
 type clientView struct {
-	App, AppHost, Logo, PolicyURI, TosURI string
-	PolicyHost, TosHost                   string // of a dynamically registered client
+	ClientName, ClientHost, Logo, PolicyURI, TosURI string
+	PolicyHost, TosHost                             string // of a dynamically registered client
 }
 
 func (p *Pages) newClientView(a *oauth.AuthorizationRequest) clientView {
 	client := a.Client
 	view := clientView{
-		App: clientName(client), AppHost: redirect.DestinationOf(client.URI).Host,
+		ClientName: clientName(client), ClientHost: redirect.DestinationOf(client.URI).Host,
 		PolicyURI: client.PolicyURI, TosURI: client.TosURI,
 	}
 	if client.IsSelfRegistered() { // its home page is unverified; only the destination of the response is known
-		view.AppHost = p.pages.Destination(a.RedirectURI)
+		view.ClientHost = p.pages.Destination(a.RedirectURI)
 		view.PolicyHost = redirect.DestinationOf(client.PolicyURI).Host
 		view.TosHost = redirect.DestinationOf(client.TosURI).Host
 	}

@@ -22,9 +22,9 @@ type loginPage struct {
 	page.Layout
 	clientView
 	Request, FormToken, Username, Problem string
-	Again                                 bool // a signed-in user must authenticate again
-	Others                                bool // the account chooser has users to choose from
-	Stays                                 string
+	Reauthenticate                        bool // a signed-in user must authenticate again
+	OtherUsers                            bool // the account chooser has users to choose from
+	SignedInAs                            string
 }
 
 // ShowLogin serves GET /login: for an authorization request, or for the account pages.
@@ -88,7 +88,7 @@ func (p *Pages) renderLogin(w http.ResponseWriter, r *http.Request, attempt logi
 			return err
 		}
 		if user != nil {
-			data.Stays = userName(user)
+			data.SignedInAs = userName(user)
 		}
 		return p.pages.Render(w, attempt.status, "login", data)
 	}
@@ -101,9 +101,9 @@ func (p *Pages) renderLogin(w http.ResponseWriter, r *http.Request, attempt logi
 	if err != nil {
 		return err
 	}
-	data.Others = len(users) > 0 && a.RequiredSubject == ""
+	data.OtherUsers = len(users) > 0 && a.RequiredSubject == ""
 	if user := p.oauth.SelectSubject(a, users); user != nil {
-		data.Again = true
+		data.Reauthenticate = true
 		data.Username = cmp.Or(data.Username, user.User.Username)
 	}
 	data.Username = cmp.Or(data.Username, a.LoginHint)

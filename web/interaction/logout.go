@@ -18,9 +18,9 @@ const signedOutPath = "/signed-out"
 
 type logoutPage struct {
 	page.Layout
-	App, Request, FormToken, Destination string
-	People                               []userView
-	Unproven                             bool
+	ClientName, Request, FormToken, Destination string
+	Users                                       []userView
+	InvalidHint                                 bool
 }
 
 // Logout serves GET /oauth2/logout (OIDC RP-Initiated Logout §2). An ID token of this session, from a client that its
@@ -115,12 +115,12 @@ func (p *Pages) showLogoutConfirmation(
 		return p.logoutError(r, err)
 	}
 	data := logoutPage{
-		Layout: p.pages.NewLayout(r, p.pages.Message("logout.title")), Request: sealed, People: userViews(users),
-		FormToken: p.pages.FormToken(logoutTokenParts(sealed, users)...), Unproven: l.InvalidHint,
+		Layout: p.pages.NewLayout(r, p.pages.Message("logout.title")), Request: sealed, Users: userViews(users),
+		FormToken: p.pages.FormToken(logoutTokenParts(sealed, users)...), InvalidHint: l.InvalidHint,
 	}
 	if slices.ContainsFunc(users, func(user *identity.SignedInUser) bool { return p.oauth.Logout.HintMatches(l, user) }) {
 		for i, user := range users {
-			data.People[i].Ticked = p.oauth.Logout.HintMatches(l, user)
+			data.Users[i].Ticked = p.oauth.Logout.HintMatches(l, user)
 		}
 	}
 	if l.RedirectURI != "" {
@@ -128,7 +128,7 @@ func (p *Pages) showLogoutConfirmation(
 		page.AllowFormRedirects(w.Header())
 	}
 	if l.Client != nil {
-		data.App = clientName(l.Client)
+		data.ClientName = clientName(l.Client)
 	}
 	return p.pages.Render(w, http.StatusOK, "logout", data)
 }
@@ -198,7 +198,7 @@ func (p *Pages) logoutError(r *http.Request, err error) error {
 
 type signedOutPage struct {
 	page.Layout
-	Still []userView // users who are still signed in
+	StillSignedIn []userView // users who are still signed in
 }
 
 // ShowSignedOut serves GET /signed-out.
@@ -208,6 +208,6 @@ func (p *Pages) ShowSignedOut(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return p.pages.Render(w, http.StatusOK, "signed_out", signedOutPage{
-		Layout: p.pages.NewLayout(r, p.pages.Message("signed_out.title")), Still: userViews(users),
+		Layout: p.pages.NewLayout(r, p.pages.Message("signed_out.title")), StillSignedIn: userViews(users),
 	})
 }

@@ -15,7 +15,7 @@ type selectPage struct {
 	page.Layout
 	clientView
 	Request, FormToken string
-	People             []userView
+	Users              []userView
 }
 
 // ShowSelect serves GET /select, the account chooser: for an authorization request, or for the account pages.
@@ -34,7 +34,7 @@ func (p *Pages) ShowSelect(w http.ResponseWriter, r *http.Request) error {
 	}
 	browser := p.users.EnsureBrowser(w, r)
 	data := selectPage{
-		Layout: p.pages.NewLayout(r, p.pages.Message("select.title")), Request: request, People: userViews(users),
+		Layout: p.pages.NewLayout(r, p.pages.Message("select.title")), Request: request, Users: userViews(users),
 		FormToken: p.pages.FormToken(selectTokenParts(browser, request)...),
 	}
 	if request != "" {

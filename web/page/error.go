@@ -60,7 +60,7 @@ func (p *Renderer) WriteError(w http.ResponseWriter, r *http.Request, e *Error) 
 	}
 }
 
-// setRetryHeaders tells when to retry after a rate limit or a fault.
+// setRetryHeaders sets when to retry after a rate limit or a fault.
 func setRetryHeaders(h http.Header, e *Error) {
 	switch e.Status {
 	case http.StatusServiceUnavailable:

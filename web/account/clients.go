@@ -16,55 +16,55 @@ import (
 	"gatehouse/web/page"
 )
 
-type connectedApp struct {
+type connectedClient struct {
 	ID, Name, Host, Since, SinceText string
 	Scopes                           []string
-	Open                             string // where the app starts a sign-in, "" when it has not registered it
+	LoginURL                         string // where the client starts a sign-in, "" when it has not registered it
 	Unverified, Changed              bool   // dynamically registered; changed its description since the user agreed
 }
 
-// connectedApps returns the clients that the user has allowed.
-func (p *Pages) connectedApps(r *http.Request, user *identity.SignedInUser) ([]connectedApp, error) {
+// connectedClients returns the clients that the user has allowed.
+func (p *Pages) connectedClients(r *http.Request, user *identity.SignedInUser) ([]connectedClient, error) {
 	consents, err := p.store.Consents(r.Context(), user.User.ID)
 	if err != nil {
 		return nil, err
 	}
-	var apps []connectedApp
+	var clients []connectedClient
 	for _, consent := range consents {
-		app, err := p.connectedApp(r, consent, user.User.Username)
+		connected, err := p.connectedClient(r, consent, user.User.Username)
 		if errors.Is(err, storage.ErrNotFound) {
 			continue // the client has just been deleted
 		}
 		if err != nil {
 			return nil, err
 		}
-		apps = append(apps, app)
+		clients = append(clients, connected)
 	}
-	return apps, nil
+	return clients, nil
 }
 
-func (p *Pages) connectedApp(r *http.Request, consent storage.Consent, loginHint string) (connectedApp, error) {
+func (p *Pages) connectedClient(r *http.Request, consent storage.Consent, loginHint string) (connectedClient, error) {
 	client, err := p.store.Client(r.Context(), consent.ClientID)
 	if err != nil {
-		return connectedApp{}, err
+		return connectedClient{}, err
 	}
-	app := connectedApp{
+	connected := connectedClient{
 		ID: consent.ID, Name: display.NameOr(client.Name, client.ID), Host: redirect.DestinationOf(client.URI).Host,
 		Since: consent.CreatedAt.Format(time.RFC3339), SinceText: page.FormatTime(consent.CreatedAt),
 	}
-	if app.Scopes, err = p.scopeRows(r, consent); err != nil {
-		return connectedApp{}, err
+	if connected.Scopes, err = p.scopeRows(r, consent); err != nil {
+		return connectedClient{}, err
 	}
 	if client.IsSelfRegistered() { // its home page is unverified; only the destination that the user agreed to is known
-		app.Unverified, app.Changed, app.Host = true, oauth.IsRedescribed(client, consent), ""
+		connected.Unverified, connected.Changed, connected.Host = true, oauth.IsRedescribed(client, consent), ""
 		if agreed := oauth.AgreedRedirectURI(client, consent); agreed != "" {
-			app.Host = p.pages.Destination(agreed)
+			connected.Host = p.pages.Destination(agreed)
 		}
 	}
 	if client.DisabledAt == nil {
-		app.Open = p.oauth.InitiateLoginURL(client, consent, loginHint)
+		connected.LoginURL = p.oauth.InitiateLoginURL(client, consent, loginHint)
 	}
-	return app, nil
+	return connected, nil
 }
 
 // scopeRows describes the scopes of a consent, each with its API.
@@ -96,11 +96,11 @@ func (p *Pages) scopeRows(r *http.Request, consent storage.Consent) ([]string, e
 
 type withdrawPage struct {
 	page.Layout
-	App       connectedApp
+	Client    connectedClient
 	FormToken string
 }
 
-// ShowWithdraw serves GET /account/apps/{id}: what the app can do, before the user withdraws its access.
+// ShowWithdraw serves GET /account/apps/{id}: what the client can do, before the user withdraws its access.
 func (p *Pages) ShowWithdraw(w http.ResponseWriter, r *http.Request) error {
 	user, err := p.currentUser(r)
 	if err != nil {
@@ -114,17 +114,17 @@ func (p *Pages) ShowWithdraw(w http.ResponseWriter, r *http.Request) error {
 	if i < 0 {
 		return p.pages.NotFound()
 	}
-	app, err := p.connectedApp(r, consents[i], user.User.Username)
+	connected, err := p.connectedClient(r, consents[i], user.User.Username)
 	if err != nil {
 		return err
 	}
 	return p.pages.Render(w, http.StatusOK, "withdraw", withdrawPage{
-		Layout: p.pages.NewLayout(r, p.pages.Message("account.withdraw")), App: app,
-		FormToken: p.formToken(user, "withdraw", app.ID),
+		Layout: p.pages.NewLayout(r, p.pages.Message("account.withdraw")), Client: connected,
+		FormToken: p.formToken(user, "withdraw", connected.ID),
 	})
 }
 
-// Withdraw serves POST /account/apps/{id}/withdraw. Afterwards every token of the app for this user is revoked.
+// Withdraw serves POST /account/apps/{id}/withdraw. Afterwards every token of the client for this user is revoked.
 func (p *Pages) Withdraw(_ http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("id")
 	user, _, err := p.readForm(r, "withdraw", id)
