@@ -98,21 +98,8 @@ func (k *Key) Sign(c *Claims) (string, error) {
 	return jwt.SignES256(k.private, k.header, encoded)
 }
 
-// Verify returns the claims of a token that issuer signed with one of the keys and that is valid at now. find returns
-// the key with an id, or nil. Verify returns ErrInvalid for any other token.
-func Verify(token, issuer string, find func(kid string) *Key, now time.Time) (*Claims, error) {
-	c, err := Parse(token, issuer, find)
-	if err != nil {
-		return nil, err
-	}
-	if err := c.CheckTimes(now); err != nil {
-		return nil, err
-	}
-	return c, nil
-}
-
-// Parse returns the claims of a token that issuer signed with one of the keys. It does not check its times. It returns
-// ErrInvalid for any other token.
+// Parse returns the claims of a token that issuer signed with one of the keys. find returns the key with an id, or nil.
+// Parse does not check the times, see CheckTimes. It returns ErrInvalid for any other token.
 func Parse(token, issuer string, find func(kid string) *Key) (*Claims, error) {
 	jws, err := jwt.ParseCompact(token, MaxSize, []jose.SignatureAlgorithm{jose.ES256})
 	if err != nil {

@@ -48,6 +48,15 @@ func clientClaims(epoch int64) *accesstoken.Claims {
 	}
 }
 
+// verify is Parse and CheckTimes, as for introspection.
+func verify(token, issuer string, find func(kid string) *accesstoken.Key, at time.Time) (*accesstoken.Claims, error) {
+	c, err := accesstoken.Parse(token, issuer, find)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.CheckTimes(at)
+}
+
 func TestSignedClaimsAreReadBack(t *testing.T) {
 	t.Parallel()
 	k := newKey(t)
@@ -56,12 +65,12 @@ func TestSignedClaimsAreReadBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := accesstoken.Verify(token, "https://id.example", func(string) *accesstoken.Key { return k }, now)
+		got, err := verify(token, "https://id.example", func(string) *accesstoken.Key { return k }, now)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("Verify of a signed token (-want +got):\n%s", diff)
+			t.Errorf("verify of a signed token (-want +got):\n%s", diff)
 		}
 		jws, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.ES256})
 		if err != nil {
@@ -84,11 +93,11 @@ func TestSignedClaimsAreReadBack(t *testing.T) {
 	}
 }
 
-func TestVerifyRefusesInvalidTokens(t *testing.T) {
+func TestInvalidTokensAreRefused(t *testing.T) {
 	t.Parallel()
 	k := newKey(t)
-	verify := func(token, issuer string, at time.Time) error {
-		_, err := accesstoken.Verify(token, issuer, func(kid string) *accesstoken.Key {
+	check := func(token, issuer string, at time.Time) error {
+		_, err := verify(token, issuer, func(kid string) *accesstoken.Key {
 			if kid == "a-kid" {
 				return k
 			}
@@ -100,7 +109,7 @@ func TestVerifyRefusesInvalidTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := verify(valid, "https://id.example", now); err != nil {
+	if err := check(valid, "https://id.example", now); err != nil {
 		t.Fatal(err)
 	}
 	future := userClaims()
@@ -115,17 +124,17 @@ func TestVerifyRefusesInvalidTokens(t *testing.T) {
 	}
 	const issuer = "https://id.example"
 	for name, err := range map[string]error{
-		"expired":                   verify(valid, issuer, now.Add(time.Minute)),
-		"of another issuer":         verify(valid, "https://other.example", now),
-		"from the future":           verify(early, issuer, now),
-		"too large":                 verify(valid+strings.Repeat("A", accesstoken.MaxSize), issuer, now),
-		"empty":                     verify("", issuer, now),
-		"followed by a line break":  verify(valid+"\n", issuer, now),
-		"changed in its last digit": verify(valid[:len(valid)-1]+string(valid[len(valid)-1]+1), issuer, now),
-		"signed by another key":     verify(foreign, issuer, now),
+		"expired":                   check(valid, issuer, now.Add(time.Minute)),
+		"of another issuer":         check(valid, "https://other.example", now),
+		"from the future":           check(early, issuer, now),
+		"too large":                 check(valid+strings.Repeat("A", accesstoken.MaxSize), issuer, now),
+		"empty":                     check("", issuer, now),
+		"followed by a line break":  check(valid+"\n", issuer, now),
+		"changed in its last digit": check(valid[:len(valid)-1]+string(valid[len(valid)-1]+1), issuer, now),
+		"signed by another key":     check(foreign, issuer, now),
 	} {
 		if !errors.Is(err, accesstoken.ErrInvalid) {
-			t.Errorf("Verify of a token that is %s: error %v, want ErrInvalid", name, err)
+			t.Errorf("verify of a token that is %s: error %v, want ErrInvalid", name, err)
 		}
 	}
 	if _, err := k.Sign(&accesstoken.Claims{Issuer: "i", Subject: "s", ClientID: "c", JTI: "j"}); err == nil {
@@ -145,9 +154,9 @@ func FuzzVerify(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, token string) {
-		c, err := accesstoken.Verify(token, "https://id.example", func(string) *accesstoken.Key { return k }, now)
+		c, err := verify(token, "https://id.example", func(string) *accesstoken.Key { return k }, now)
 		if err == nil && token != valid {
-			t.Errorf("Verify(%q) = %v, want ErrInvalid", token, c)
+			t.Errorf("verify(%q) = %v, want ErrInvalid", token, c)
 		}
 	})
 }
