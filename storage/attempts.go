@@ -10,7 +10,7 @@ import (
 )
 
 // SignInAttempt counts the failed sign-ins on one account from one network; network "*" is the account as a whole.
-// Both are HMACs: they are compared only.
+// Both are HMACs, because they are only compared.
 type SignInAttempt struct {
 	Account      []byte `gorm:"primaryKey"`
 	Network      string `gorm:"primaryKey"`
@@ -19,8 +19,8 @@ type SignInAttempt struct {
 	BlockedUntil *time.Time `gorm:"serializer:millis"`
 }
 
-// SignInLimit says how failed sign-ins slow the next attempt: fewer than Free cost nothing, and from then on each doubles
-// the wait, from one second up to Longest. Failures older than Forget count no more.
+// SignInLimit sets how failed sign-ins delay the next attempt. Fewer than FreeFailures have no effect; from then on
+// each doubles the wait, from one second up to MaxWait. Failures older than Period do not count.
 type SignInLimit struct {
 	FreeFailures    int64
 	MaxWait, Period time.Duration
@@ -45,8 +45,13 @@ func (s *Store) SignInBlockedUntil(ctx context.Context, counts ...SignInCount) (
 	}
 	var until *time.Time
 	// Read on the writer connection, which sees a failure that was counted a moment ago.
-	err := db.QueryRow(ctx, s.Write, []any{db.ScanNullTime(&until)},
-		"SELECT max(blocked_until) FROM sign_in_attempts WHERE blocked_until > ? AND last_at <= ? AND ("+strings.Join(where, " OR ")+")", args...)
+	err := db.QueryRow(
+		ctx,
+		s.Write,
+		[]any{db.ScanNullTime(&until)},
+		"SELECT max(blocked_until) FROM sign_in_attempts WHERE blocked_until > ? AND last_at <= ? AND ("+
+			strings.Join(where, " OR ")+")",
+		args...)
 	return until, db.Wrap("read sign-in attempts", err)
 }
 
@@ -59,7 +64,9 @@ type NetworkFailures struct {
 // CountSignInFailures increments each of the counts and sets how long the next sign-in must wait, in one transaction.
 // The first count is that of the name and network. If names is not nil and this is the first failure of the name, it
 // also increments names.
-func (s *Store) CountSignInFailures(ctx context.Context, counts []SignInCount, names *SignInCount) (found NetworkFailures, err error) {
+func (s *Store) CountSignInFailures(
+	ctx context.Context, counts []SignInCount, names *SignInCount,
+) (found NetworkFailures, err error) {
 	return found, db.Wrap("count sign-in failure", s.Tx(ctx, func(tx *Store) error {
 		found = NetworkFailures{}
 		first := false
@@ -85,18 +92,19 @@ func (s *Store) countSignInFailure(ctx context.Context, c SignInCount) (failures
 	const counted = "(CASE WHEN sign_in_attempts.last_at < ? THEN 1 ELSE sign_in_attempts.failures + 1 END)"
 	// 1 << 20 seconds is beyond every limit; a larger shift would not fit.
 	const wait = "1000 * (1 << CAST(" + counted + " - CAST(? AS BIGINT) AS INTEGER))"
-	err = db.QueryRow(ctx, s.Write, []any{&failures, db.ScanNullTime(&blocked)}, `INSERT INTO sign_in_attempts (network, account, failures, last_at, blocked_until)
+	err = db.QueryRow(
+		ctx, s.Write, []any{&failures, db.ScanNullTime(&blocked)},
+		`INSERT INTO sign_in_attempts (network, account, failures, last_at, blocked_until)
 		VALUES (?, ?, 1, ?, CASE WHEN 1 < CAST(? AS BIGINT) THEN NULL ELSE CAST(? AS BIGINT) END)
 		ON CONFLICT (account, network) DO UPDATE SET failures = `+counted+`, last_at = excluded.last_at,
 			blocked_until = CASE
 				WHEN `+counted+` < CAST(? AS BIGINT) THEN NULL
 				WHEN `+counted+` - CAST(? AS BIGINT) > 20 OR `+wait+` > CAST(? AS BIGINT) THEN CAST(? AS BIGINT)
 				ELSE CAST(? AS BIGINT) + `+wait+` END
-		RETURNING failures, blocked_until`,
-		c.Network, c.Account, at, limit.FreeFailures, at+1000,
-		stale,
-		stale, limit.FreeFailures, stale, limit.FreeFailures, stale, limit.FreeFailures, longest, at+longest,
-		at, stale, limit.FreeFailures)
+		RETURNING failures, blocked_until`, c.Network, c.Account, at, limit.FreeFailures, at+1000, stale, stale,
+		limit.FreeFailures, stale, limit.FreeFailures, stale, limit.FreeFailures, longest, at+longest, at, stale,
+		limit.FreeFailures,
+	)
 	return failures, blocked, err
 }
 
@@ -111,12 +119,15 @@ func (s *Store) ClearSignInFailures(ctx context.Context, counts ...SignInCount) 
 }
 
 // CreditSignIn subtracts a sign-in from the names that failed in its network, and ends a wait. It does so once for
-// each account and network within the limit's Forget, so that repeated sign-ins have no effect. success is the row
+// each account and network within the limit's Period, so that repeated sign-ins have no effect. success is the row
 // that records it.
 func (s *Store) CreditSignIn(ctx context.Context, names, success SignInCount, credit int64) error {
 	var failures int64
-	err := db.QueryRow(ctx, s.Write, []any{&failures}, "SELECT failures FROM sign_in_attempts WHERE account = ? AND network = ? AND failures > 0",
-		names.Account, names.Network)
+	err := db.QueryRow(
+		ctx, s.Write, []any{&failures},
+		"SELECT failures FROM sign_in_attempts WHERE account = ? AND network = ? AND failures > 0", names.Account,
+		names.Network,
+	)
 	if errors.Is(err, ErrNotFound) {
 		return nil // nothing to subtract from
 	}
@@ -125,16 +136,21 @@ func (s *Store) CreditSignIn(ctx context.Context, names, success SignInCount, cr
 	}
 	return db.Wrap("credit a sign-in", s.Tx(ctx, func(tx *Store) error {
 		now := s.Now()
-		err := db.ExecOne(ctx, tx.Write, `INSERT INTO sign_in_attempts (account, network, failures, last_at) VALUES (?, ?, 0, ?)
+		err := db.ExecOne(
+			ctx, tx.Write, `INSERT INTO sign_in_attempts (account, network, failures, last_at) VALUES (?, ?, 0, ?)
 			ON CONFLICT (account, network) DO UPDATE SET last_at = excluded.last_at WHERE sign_in_attempts.last_at < ?`,
-			success.Account, success.Network, db.Millis(now), db.Millis(now.Add(-names.Limit.Period)))
+			success.Account, success.Network, db.Millis(now), db.Millis(now.Add(-names.Limit.Period)),
+		)
 		if errors.Is(err, ErrNotFound) {
 			return nil // already credited
 		}
 		if err != nil {
 			return err
 		}
-		return db.Exec(ctx, tx.Write, `UPDATE sign_in_attempts SET failures = CASE WHEN failures > ? THEN failures - ? ELSE 0 END, blocked_until = NULL
-			WHERE account = ? AND network = ?`, credit, credit, names.Account, names.Network)
+		return db.Exec(
+			ctx, tx.Write,
+			`UPDATE sign_in_attempts SET failures = CASE WHEN failures > ? THEN failures - ? ELSE 0 END, blocked_until = NULL
+			WHERE account = ? AND network = ?`, credit, credit, names.Account, names.Network,
+		)
 	}))
 }

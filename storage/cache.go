@@ -146,9 +146,10 @@ func cached[T any](s *Store, get func(c *cache) (T, bool), load func() (T, error
 	return v, nil
 }
 
-// CacheGeneration returns a number that changes when everything is dropped from the caches: a scope, resource or key was
-// changed, or a change may have been missed. fresh reports whether it can be relied on; otherwise read the database. A
-// caller that stores something by it takes the generation before loading, so that a change in between is noticed.
+// CacheGeneration returns a number that changes when everything is dropped from the caches: a scope, resource or key
+// was changed, or a change may have been missed. fresh reports whether it can be relied on; otherwise read the
+// database. A caller that stores something by it takes the generation before loading, so that a change in between is
+// noticed.
 func (s *Store) CacheGeneration() (generation uint64, fresh bool) {
 	s.cache.mu.RLock()
 	defer s.cache.mu.RUnlock()

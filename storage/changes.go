@@ -76,11 +76,11 @@ func (s *Store) readChanges(ctx context.Context, from changePosition) (ids []str
 	return strings.FieldsFunc(changed, func(r rune) bool { return r == ',' }), to, db.Wrap("read the changes", err)
 }
 
-// ApplyChanges reads the changes of other processes since the last read and drops the changed records from the caches. A
-// background task calls it four times a second.
+// ApplyChanges reads the changes of other processes since the last read and drops the changed records from the
+// caches. A background task calls it four times a second.
 func (s *Store) ApplyChanges(ctx context.Context) error {
-	s.catchUp.Lock()
-	defer s.catchUp.Unlock()
+	s.changesMu.Lock()
+	defer s.changesMu.Unlock()
 	began, before := s.LocalNow(), s.position
 	ids, now, err := s.readChanges(ctx, before)
 	if err != nil {
@@ -119,8 +119,14 @@ func (s *Store) followChanges(ctx context.Context) {
 func (s *Store) deleteChanges(ctx context.Context) error {
 	retained := changesRetention.Milliseconds()
 	if s.Engine() == Postgres { // clock_timestamp() changes within a statement, so that no index can be used
-		return db.Exec(ctx, s.Write, "DELETE FROM changes WHERE at < (extract(epoch FROM statement_timestamp()) * 1000)::bigint - ?::bigint", retained)
+		return db.Exec(
+			ctx, s.Write,
+			"DELETE FROM changes WHERE at < (extract(epoch FROM statement_timestamp()) * 1000)::bigint - ?::bigint", retained,
+		)
 	}
 	// The last row is not deleted: it has the position that the next one follows.
-	return db.Exec(ctx, s.Write, "DELETE FROM changes WHERE at < ? AND position < (SELECT max(position) FROM changes)", db.Millis(s.Now())-retained)
+	return db.Exec(
+		ctx, s.Write, "DELETE FROM changes WHERE at < ? AND position < (SELECT max(position) FROM changes)",
+		db.Millis(s.Now())-retained,
+	)
 }

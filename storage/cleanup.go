@@ -46,7 +46,8 @@ const maxCountedDeletion = 10_000
 // wrong clock.
 func (s *Store) warnOfLargeDeletion(ctx context.Context, table, due string, args ...any) error {
 	count := func(from string, limit int64, args ...any) (n int64, err error) {
-		err = db.QueryRow(ctx, s.Write, []any{&n}, "SELECT count(*) FROM (SELECT 1 FROM "+from+" LIMIT ?) counted", append(args, limit)...)
+		err = db.QueryRow(
+			ctx, s.Write, []any{&n}, "SELECT count(*) FROM (SELECT 1 FROM "+from+" LIMIT ?) counted", append(args, limit)...)
 		return n, err
 	}
 	rows, err := count(table+" WHERE "+due, maxCountedDeletion, args...)

@@ -25,34 +25,34 @@ const (
 	SubjectPairwise = "pairwise"
 )
 
-// Client is an app or a machine that gets tokens (RFC 6749 §2).
+// Client is a client that gets tokens, for users or for itself (RFC 6749 §2).
 type Client struct {
 	ID              string
 	Name            string
-	Owner           string // who answers for it, in words
+	Owner           string // the responsible person or team, free text
 	URI             string
 	PolicyURI       string
 	TosURI          string
 	Contacts        Strings
 	LogoURI         string `gorm:"column:logo_uri"`
-	ApplicationType string // "web" or "native"; told by the client, and nothing is decided on it
+	ApplicationType string // "web" or "native", as registered; it has no effect
 	SoftwareID      string
 	SoftwareVersion string
 	AuthMethod      string // one of AuthBasic, AuthPost, AuthPrivateKey, AuthNone
-	AuthAlg         string // the one JWS alg of its assertions; empty: any that its key fits
-	// Its assertions may also be meant for the token endpoint (OIDC Core §9) instead of the issuer.
+	AuthAlg         string // the only JWS alg of its assertions; empty: any that its key supports
+	// Whether the aud of its assertions may be the token endpoint (OIDC Core §9) instead of the issuer.
 	TokenEndpointAudience bool
 	JWKS                  string `gorm:"column:jwks"` // its public keys as JSON, or
 	JWKSURI               string `gorm:"column:jwks_uri"`
 	GrantTypes            Strings
 	RedirectURIs          Strings  `gorm:"column:redirect_uris"`
-	Scopes                Strings  // what it may ask for
-	DefaultScopes         *Strings // what it gets when it asks for none; nil: all it may ask for, but offline_access
-	OptionalScopes        Strings  // what a person may untick
+	Scopes                Strings  // those it may request
+	DefaultScopes         *Strings // granted when it requests none; nil: all of Scopes except offline_access
+	OptionalScopes        Strings  // those that a user may untick
 	// Whether they are initially ticked on the consent page; nil: yes unless the client is self-registered.
 	OptionalScopesSelected *bool
 	Audience               Strings  // aud when no resource applies
-	Resources              *Strings // what it may name as resource; nil: every resource one of its scopes belongs to
+	Resources              *Strings // those it may request; nil: every resource with one of its scopes
 	RequirePKCE            bool     `gorm:"column:require_pkce"`
 	SkipConsent            bool
 	RefreshRotation        bool
@@ -67,14 +67,14 @@ type Client struct {
 
 	// OpenID Connect.
 	IDTokenAlg                 string         `gorm:"column:id_token_alg"`
-	IDTokenClaims              bool           `gorm:"column:id_token_claims"` // the claims of its scopes stand in ID tokens too
+	IDTokenClaims              bool           `gorm:"column:id_token_claims"` // whether ID tokens have the claims of its scopes too
 	UserinfoAlg                string         // empty: plain JSON
-	RequestObjectAlg           string         // empty: any that its key fits
-	RequireSignedRequestObject bool           // its authorization requests must be signed request objects (RFC 9101 §10.5)
+	RequestObjectAlg           string         // empty: any that its key supports
+	RequireSignedRequestObject bool           // RFC 9101 §10.5
 	RequestURIs                Strings        `gorm:"column:request_uris"`
 	SubjectType                string         // SubjectPublic or SubjectPairwise
 	SectorIdentifierURI        string         `gorm:"column:sector_identifier_uri"`
-	Sector                     string         // the host that pairwise subjects are made for
+	Sector                     string         // the host that pairwise subjects are derived from
 	DefaultMaxAge              *time.Duration `gorm:"serializer:millis"`
 	RequireAuthTime            bool
 	DefaultACRValues           Strings `gorm:"column:default_acr_values"`
@@ -82,9 +82,9 @@ type Client struct {
 	PostLogoutRedirectURIs     Strings `gorm:"column:post_logout_redirect_uris"`
 	BackchannelLogoutURI       string  `gorm:"column:backchannel_logout_uri"`
 	BackchannelSessionRequired bool
-	DescribedAt                *time.Time `gorm:"serializer:millis"` // when what people are shown of a self-registered client last changed
-	LastUsedAt                 *time.Time `gorm:"serializer:millis"` // to the day: when a dynamically registered client last got an authorization
-	RegistrationHash           []byte     // SHA-256 of the registration access token (RFC 7592), NULL when the operator registered it
+	DescribedAt                *time.Time `gorm:"serializer:millis"` // when the description of a self-registered client last changed
+	LastUsedAt                 *time.Time `gorm:"serializer:millis"` // of a self-registered client, to the day: its last authorization
+	RegistrationHash           []byte     // SHA-256 of the registration access token (RFC 7592), NULL when the operator created it
 
 	AllowedNetworks Strings // CIDRs it may authenticate from; empty: anywhere
 
@@ -94,7 +94,8 @@ type Client struct {
 // IsPublic reports whether the client has no credentials (RFC 6749 §2.1).
 func (c *Client) IsPublic() bool { return c.AuthMethod == AuthNone }
 
-// IsSelfRegistered reports whether the client came by dynamic registration, so that nobody vouches for what it says.
+// IsSelfRegistered reports whether the client registered dynamically, so that the operator has not verified its
+// metadata.
 func (c *Client) IsSelfRegistered() bool { return c.RegistrationHash != nil }
 
 // SelectsOptionalScopes reports whether optional scopes are initially ticked on the consent page: as the operator set
@@ -106,7 +107,7 @@ func (c *Client) SelectsOptionalScopes() bool {
 	return !c.IsSelfRegistered()
 }
 
-// IsPairwise reports whether the client gets subjects of its own sector (OIDC Core §8.1).
+// IsPairwise reports whether subjects differ between the sectors of clients (OIDC Core §8.1).
 func (c *Client) IsPairwise() bool { return c.SubjectType == SubjectPairwise }
 
 // ClientSecret is one of a client's secrets. There may be several at once, so that they rotate without downtime.
@@ -135,11 +136,15 @@ func (s *Store) loadClient(ctx context.Context, id string) (*Client, error) {
 	return &c, db.Wrap("read client secrets", err)
 }
 
-// LongestAccessTokenTTL is the longest access token life that a client has of its own, 0 when none has.
+// LongestAccessTokenTTL returns the longest lifetime of access tokens that a client has set for itself, 0 when none
+// has.
 func (s *Store) LongestAccessTokenTTL(ctx context.Context) (time.Duration, error) {
 	var ms int64
-	err := db.QueryRow(ctx, s.Write, []any{&ms}, "SELECT coalesce(max(access_token_ttl), 0) FROM clients WHERE access_token_ttl IS NOT NULL")
-	return time.Duration(ms) * time.Millisecond, db.Wrap("read token lives", err)
+	err := db.QueryRow(
+		ctx, s.Write, []any{&ms},
+		"SELECT coalesce(max(access_token_ttl), 0) FROM clients WHERE access_token_ttl IS NOT NULL",
+	)
+	return time.Duration(ms) * time.Millisecond, db.Wrap("read lifetimes of access tokens", err)
 }
 
 // Clients returns up to limit clients without their secrets, by id, beginning after the given one.
@@ -175,9 +180,11 @@ func (s *Store) CreateClient(ctx context.Context, c *Client, e audit.Event) erro
 	}))
 }
 
-// UpdateClient changes the record under change, which gets the stored client and may refuse by returning an error.
-// With bumpEpoch reported by change, every token and grant of the client is dead afterwards.
-func (s *Store) UpdateClient(ctx context.Context, id string, e audit.Event, change func(c *Client) (bumpEpoch bool, err error)) error {
+// UpdateClient calls change with the stored client and stores the result. change may refuse by returning an error.
+// When it returns bumpEpoch, every token and grant of the client is revoked.
+func (s *Store) UpdateClient(
+	ctx context.Context, id string, e audit.Event, change func(c *Client) (bumpEpoch bool, err error),
+) error {
 	e.ClientID = id
 	return db.Wrap("update client", s.Tx(ctx, func(tx *Store) error {
 		if err := db.Lock(ctx, tx.Write, "clients", id); err != nil {
@@ -209,23 +216,33 @@ func (s *Store) UpdateClient(ctx context.Context, id string, e audit.Event, chan
 // nothing when the client is already disabled.
 func (s *Store) DisableClient(ctx context.Context, id string) error {
 	now := db.Millis(s.Now())
-	return s.changeClient(ctx, id, audit.ClientDisabled, "UPDATE clients SET disabled_at = ?, epoch = epoch + 1, updated_at = ? WHERE id = ? AND disabled_at IS NULL",
-		now, now, id)
+	return s.changeClient(
+		ctx, id, audit.ClientDisabled,
+		"UPDATE clients SET disabled_at = ?, epoch = epoch + 1, updated_at = ? WHERE id = ? AND disabled_at IS NULL", now,
+		now, id,
+	)
 }
 
 // EnableClient accepts a disabled client and its secrets again. Grants, tokens and codes from before DisableClient
 // stay revoked.
 func (s *Store) EnableClient(ctx context.Context, id string) error {
-	return s.changeClient(ctx, id, audit.ClientEnabled, "UPDATE clients SET disabled_at = NULL, updated_at = ? WHERE id = ? AND disabled_at IS NOT NULL",
-		db.Millis(s.Now()), id)
+	return s.changeClient(
+		ctx, id, audit.ClientEnabled,
+		"UPDATE clients SET disabled_at = NULL, updated_at = ? WHERE id = ? AND disabled_at IS NOT NULL",
+		db.Millis(s.Now()), id,
+	)
 }
 
-// RevokeClientTokens makes every token and grant the client has got so far useless.
+// RevokeClientTokens revokes every token and grant that the client has.
 func (s *Store) RevokeClientTokens(ctx context.Context, id string) error {
-	return s.changeClient(ctx, id, audit.ClientTokensRevoked, "UPDATE clients SET epoch = epoch + 1, updated_at = ? WHERE id = ?", db.Millis(s.Now()), id)
+	return s.changeClient(
+		ctx, id, audit.ClientTokensRevoked, "UPDATE clients SET epoch = epoch + 1, updated_at = ? WHERE id = ?",
+		db.Millis(s.Now()), id,
+	)
 }
 
-// DeleteClient removes the client, its secrets and consents, and its right to introspect for resources. Its grants and tokens are dead with it.
+// DeleteClient removes the client, its secrets and consents, and its right to introspect for resources. Its grants
+// and tokens are then invalid.
 func (s *Store) DeleteClient(ctx context.Context, id string) error {
 	return s.Tx(ctx, func(tx *Store) error {
 		if err := tx.changeClient(ctx, id, audit.ClientDeleted, "DELETE FROM clients WHERE id = ?", id); err != nil {
@@ -253,8 +270,8 @@ func (s *Store) DeleteClient(ctx context.Context, id string) error {
 	})
 }
 
-// changeClient runs one statement on a client. It returns ErrNotFound when there is no such client, and does nothing,
-// without an event, when the client was in that state already.
+// changeClient executes one statement on a client. It returns ErrNotFound when there is no such client. When the
+// client is already in that state, it changes nothing and writes no event.
 func (s *Store) changeClient(ctx context.Context, id, event, query string, args ...any) error {
 	return db.Wrap("change client", s.Tx(ctx, func(tx *Store) error {
 		err := db.ExecOne(ctx, tx.Write, query, args...)
@@ -270,9 +287,11 @@ func (s *Store) changeClient(ctx context.Context, id, event, query string, args 
 	}))
 }
 
-// AddClientSecret adds a secret. The others stay valid until expireOthersAt, or as they were when it is nil. With
-// bumpEpoch, which removing a secret early calls for, every token the client has is dead.
-func (s *Store) AddClientSecret(ctx context.Context, secret *ClientSecret, expireOthersAt *time.Time, bumpEpoch bool, e audit.Event) error {
+// AddClientSecret adds a secret. The others stay valid until expireOthersAt, or unchanged when it is nil. With
+// bumpEpoch, which must be set when a secret is removed early, every token of the client is revoked.
+func (s *Store) AddClientSecret(
+	ctx context.Context, secret *ClientSecret, expireOthersAt *time.Time, bumpEpoch bool, e audit.Event,
+) error {
 	e.ClientID, e.Token = secret.ClientID, audit.HashReference(secret.Hash)
 	return db.Wrap("add client secret", s.Tx(ctx, func(tx *Store) error {
 		if err := db.Lock(ctx, tx.Write, "clients", secret.ClientID); err != nil {
@@ -298,12 +317,13 @@ func (s *Store) AddClientSecret(ctx context.Context, secret *ClientSecret, expir
 	}))
 }
 
-// HasSecret reports whether hash is that of one of the client's secrets in force, in the same time for every secret
-// it has. An empty hash never matches.
+// HasSecret reports whether hash is that of a valid secret of the client. It takes the same time for each of its
+// secrets. An empty hash never matches.
 func (c *Client) HasSecret(hash []byte, now time.Time) bool {
 	ok := false
 	for _, s := range c.Secrets {
-		if len(hash) == 32 && subtle.ConstantTimeCompare(s.Hash, hash) == 1 && (s.ExpiresAt == nil || now.Before(*s.ExpiresAt)) {
+		if len(hash) == 32 && subtle.ConstantTimeCompare(s.Hash, hash) == 1 &&
+			(s.ExpiresAt == nil || now.Before(*s.ExpiresAt)) {
 			ok = true
 		}
 	}

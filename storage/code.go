@@ -10,7 +10,8 @@ import (
 	"gatehouse/storage/db"
 )
 
-// GrantTerms is what a user granted to a client and under which sign-in. A code has them until a grant takes them over.
+// GrantTerms is what a user granted to a client and under which sign-in. A code has them until a grant takes them
+// over.
 type GrantTerms struct {
 	ConsentID   string
 	ClientID    string
@@ -49,9 +50,10 @@ var (
 	termsRow        = db.NewRecord[GrantTerms]("authorization_codes")
 )
 
-// live is the condition that a code or grant is alive in all that can end it from outside: the consent, the client, the
-// person and, without offline_access, the browser session. Whoever ends one of those changes that one row.
-func live(table string) string {
+// activeCondition returns the condition that nothing has ended a code or grant of the table from outside: its
+// consent, client and user and, without offline_access, its browser session. Ending one of those changes that one
+// row.
+func activeCondition(table string) string {
 	return `EXISTS (SELECT 1 FROM consents
 			JOIN clients ON clients.id = consents.client_id
 			JOIN users ON users.id = consents.user_id
@@ -62,20 +64,20 @@ func live(table string) string {
 			WHERE browser_sessions.id = ` + table + `.session_id AND browser_sessions.ended_at IS NOT NULL))`
 }
 
-// Approval is a person's yes to a client.
+// Approval is a user's decision to grant a client access.
 type Approval struct {
-	RequestID       string  // the stored request it answers, empty when none was stored
+	RequestID       string  // of the stored request, empty when none was stored
 	Allowed         Strings // the ResourceScope values that the code needs from the consent
 	Refused         Strings // optional ResourceScope values that the user unticked
 	Code            AuthorizationCode
-	FromConsentPage bool       // whether the person said so on the consent page just now; only then is anything remembered
-	DescribedAt     *time.Time // when the client was last described, by what the person was shown
-	ConsentID       string     // the consent that it relies on instead, which must still be live; empty when the operator vouches
+	FromConsentPage bool       // whether the user decided on the consent page now; only then is the consent changed
+	DescribedAt     *time.Time // the DescribedAt of the client that the user was shown
+	ConsentID       string     // the active consent that it relies on otherwise; empty when the operator skips consent
 }
 
-// IssueCode records an approval and stores its code, in one transaction. Code.ConsentID is filled in. A request is
-// answered once: the second answer returns ErrConsumed. ErrConsentWithdrawn means that the consent it relies on was withdrawn, or
-// that the client is not described any more as the person was shown.
+// IssueCode records an approval and stores its code, in one transaction. It sets Code.ConsentID. A request is decided
+// once: the second decision returns ErrConsumed. ErrConsentWithdrawn means that the consent was withdrawn, or that
+// the client no longer has the description that the user was shown.
 func (s *Store) IssueCode(ctx context.Context, a Approval) error {
 	e := audit.Event{
 		Type: audit.CodeIssued, ClientID: a.Code.ClientID, UserID: a.Code.UserID, Scopes: a.Code.Scopes.String(), Token: audit.HashReference(a.Code.Hash),
@@ -87,7 +89,7 @@ func (s *Store) IssueCode(ctx context.Context, a Approval) error {
 					return err
 				}
 			}
-			id, err := tx.approve(ctx, a)
+			id, err := tx.storeConsent(ctx, a)
 			if err != nil {
 				return err
 			}
@@ -106,14 +108,14 @@ func (s *Store) IssueCode(ctx context.Context, a Approval) error {
 		})
 	}
 	if s.Engine() == Postgres && a.RequestID == "" && !a.FromConsentPage && a.ConsentID != "" {
-		err := s.issueAtOnce(ctx, a, e)
+		err := s.issueCodeInOneStatement(ctx, a, e)
 		if !errors.Is(err, ErrNotFound) {
 			return db.Wrap("issue code", err)
 		}
-		// What was allowed has changed; the transaction finds out how.
+		// The consent has changed; the transaction finds out how.
 	}
 	err := issue()
-	if errors.Is(err, ErrConflict) { // two first approvals at once: the other one's consent is there now
+	if errors.Is(err, ErrConflict) { // of two concurrent first approvals the other one has created the consent
 		err = issue()
 	}
 	return db.Wrap("issue code", err)
@@ -123,26 +125,34 @@ func (s *Store) IssueCode(ctx context.Context, a Approval) error {
 // in one transaction. It returns ErrConsumed when the request was already answered or now belongs to another session,
 // and ErrConsentWithdrawn when the description of the client is no longer the one that the user was shown.
 func (s *Store) RecordApproval(ctx context.Context, a Approval) error {
-	given := audit.Event{Type: audit.ConsentGiven, ClientID: a.Code.ClientID, UserID: a.Code.UserID, Scopes: a.Code.Scopes.String()}
+	given := audit.Event{
+		Type:     audit.ConsentGiven,
+		ClientID: a.Code.ClientID,
+		UserID:   a.Code.UserID,
+		Scopes:   a.Code.Scopes.String(),
+	}
 	return db.Wrap("record approval", s.Tx(ctx, func(tx *Store) error {
-		err := db.ExecOne(ctx, tx.Write, "UPDATE authorization_requests SET session_id = ?, approved_at = ? WHERE id = ? AND session_id IN ('', ?) AND decided_at IS NULL",
-			a.Code.SessionID, db.Millis(s.Now()), a.RequestID, a.Code.SessionID)
+		err := db.ExecOne(
+			ctx, tx.Write,
+			"UPDATE authorization_requests SET session_id = ?, approved_at = ? WHERE id = ? AND session_id IN ('', ?) AND decided_at IS NULL",
+			a.Code.SessionID, db.Millis(s.Now()), a.RequestID, a.Code.SessionID,
+		)
 		if errors.Is(err, ErrNotFound) {
 			return ErrConsumed
 		}
 		if err != nil {
 			return err
 		}
-		if _, err := tx.approve(ctx, a); err != nil {
+		if _, err := tx.storeConsent(ctx, a); err != nil {
 			return err
 		}
 		return tx.Audit.Record(ctx, given)
 	}))
 }
 
-// issueAtOnce is IssueCode in one statement, for who allowed it before and waits for no page. It returns ErrNotFound when the
-// consent is gone, or a part of it.
-func (s *Store) issueAtOnce(ctx context.Context, a Approval, e audit.Event) error {
+// issueCodeInOneStatement does the same as IssueCode for a user who needs no page. It returns ErrNotFound when the
+// consent, or a part of it, was withdrawn.
+func (s *Store) issueCodeInOneStatement(ctx context.Context, a Approval, e audit.Event) error {
 	row, err := s.Audit.NewRow(ctx, e)
 	if err != nil {
 		return err
@@ -163,7 +173,7 @@ func (s *Store) issueAtOnce(ctx context.Context, a Approval, e audit.Event) erro
 	return err
 }
 
-// Code returns a code as it is stored, used or not, or ErrNotFound.
+// Code returns a stored code, consumed or not, or ErrNotFound.
 func (s *Store) Code(ctx context.Context, hash []byte) (AuthorizationCode, error) {
 	c, err := db.Take[AuthorizationCode](ctx, s.Write, "hash = ?", hash)
 	return c, db.Wrap("read code", err)
@@ -189,9 +199,9 @@ type Redemption struct {
 func (s *Store) RedeemCode(ctx context.Context, r Redemption) (Grant, error) {
 	e := audit.Event{Type: audit.CodeRedeemed}
 	now := s.Now()
-	binding, args := r.binding()
+	binding, args := r.bindingCondition()
 	if s.Engine() == Postgres {
-		grant, err := s.redeemAtOnce(ctx, r, e, now, binding, args)
+		grant, err := s.redeemCodeInOneStatement(ctx, r, e, now, binding, args)
 		if errors.Is(err, ErrNotFound) {
 			return Grant{}, s.classifyCode(ctx, r)
 		}
@@ -201,8 +211,9 @@ func (s *Store) RedeemCode(ctx context.Context, r Redemption) (Grant, error) {
 	won := false
 	err := s.Tx(ctx, func(tx *Store) error {
 		args := append([]any{db.Millis(now), r.GrantID, r.Hash, r.ClientID, db.Millis(now)}, args...)
-		codes, err := db.Select[AuthorizationCode](ctx, tx.Write, `UPDATE authorization_codes SET consumed_at = ?, grant_id = ?
-			WHERE hash = ? AND client_id = ? AND consumed_at IS NULL AND expires_at > ? AND `+binding+` AND `+live("authorization_codes")+`
+		codes, err := db.Select[AuthorizationCode](
+			ctx, tx.Write, `UPDATE authorization_codes SET consumed_at = ?, grant_id = ?
+			WHERE hash = ? AND client_id = ? AND consumed_at IS NULL AND expires_at > ? AND `+binding+` AND `+activeCondition("authorization_codes")+`
 			RETURNING `+codeRow.Columns(), args...)
 		if err != nil {
 			return err
@@ -214,7 +225,8 @@ func (s *Store) RedeemCode(ctx context.Context, r Redemption) (Grant, error) {
 		if err := db.Insert(ctx, tx.Write, &grant); err != nil {
 			return err
 		}
-		e.ClientID, e.UserID, e.GrantID, e.Scopes, e.Token = grant.ClientID, grant.UserID, grant.ID, grant.Scopes.String(), audit.HashReference(r.Hash)
+		e.ClientID, e.UserID, e.GrantID = grant.ClientID, grant.UserID, grant.ID
+		e.Scopes, e.Token = grant.Scopes.String(), audit.HashReference(r.Hash)
 		return tx.Audit.Record(ctx, e)
 	})
 	if err != nil {
@@ -226,8 +238,10 @@ func (s *Store) RedeemCode(ctx context.Context, r Redemption) (Grant, error) {
 	return grant, nil
 }
 
-// redeemAtOnce is RedeemCode in one statement. It returns ErrNotFound when the code does not fit.
-func (s *Store) redeemAtOnce(ctx context.Context, r Redemption, e audit.Event, now time.Time, binding string, bound []any) (Grant, error) {
+// redeemCodeInOneStatement does the same as RedeemCode. It returns ErrNotFound when the code cannot be redeemed.
+func (s *Store) redeemCodeInOneStatement(
+	ctx context.Context, r Redemption, e audit.Event, now time.Time, binding string, bound []any,
+) (Grant, error) {
 	e.ClientID, e.Token = r.ClientID, audit.HashReference(r.Hash)
 	row, err := s.Audit.NewRow(ctx, e)
 	if err != nil {
@@ -244,7 +258,7 @@ func (s *Store) redeemAtOnce(ctx context.Context, r Redemption, e audit.Event, n
 	err = db.QueryRow(ctx, s.Write, append(termsRow.Targets(&c.GrantTerms), &c.Nonce), `WITH redeemed AS (
 			UPDATE authorization_codes SET consumed_at = ?, grant_id = ?
 			WHERE hash = ? AND client_id = ? AND consumed_at IS NULL AND expires_at > ? AND `+binding+`
-				AND `+live("authorization_codes")+`
+				AND `+activeCondition("authorization_codes")+`
 			RETURNING `+terms+`, nonce, grant_id),
 		granted AS (
 			INSERT INTO grants (id, `+terms+`, created_at, expires_at, current_hash, refresh_expires_at)
@@ -258,9 +272,9 @@ func (s *Store) redeemAtOnce(ctx context.Context, r Redemption, e audit.Event, n
 	return newGrant(c, r, now), nil
 }
 
-// binding is what must fit besides the client: the PKCE challenge and the redirect URI. A verifier without a challenge
-// is refused like a wrong one, or an attacker could strip PKCE from a request unseen (RFC 9700 §4.8.2).
-func (r Redemption) binding() (string, []any) {
+// bindingCondition returns the condition on the PKCE challenge and the redirect URI. A verifier without a challenge
+// is refused like an invalid one, or an attacker could remove PKCE from a request unnoticed (RFC 9700 §4.8.2).
+func (r Redemption) bindingCondition() (string, []any) {
 	var args []any
 	where := "challenge IS NULL"
 	if r.Challenge != "" {
@@ -273,11 +287,13 @@ func (r Redemption) binding() (string, []any) {
 	return where + " AND redirect_uri = ?", append(args, *r.RedirectURI)
 }
 
-func (r Redemption) fits(c AuthorizationCode) bool {
+// matches reports whether the client and every binding are those of the code.
+func (r Redemption) matches(c AuthorizationCode) bool {
 	if c.ClientID != r.ClientID {
 		return false
 	}
-	if r.RedirectURI != nil && *r.RedirectURI != c.RedirectURI || r.RedirectURI == nil && c.RedirectSent && c.Challenge == nil {
+	if r.RedirectURI != nil && *r.RedirectURI != c.RedirectURI ||
+		r.RedirectURI == nil && c.RedirectSent && c.Challenge == nil {
 		return false
 	}
 	if c.Challenge == nil {
@@ -286,7 +302,7 @@ func (r Redemption) fits(c AuthorizationCode) bool {
 	return subtle.ConstantTimeCompare([]byte(*c.Challenge), []byte(r.Challenge)) == 1
 }
 
-// classifyCode says why a redemption changed no row, from a read on the writer, and revokes the grant on a replay.
+// classifyCode returns why a redemption changed no row, from a read on the writer, and revokes the grant on a replay.
 func (s *Store) classifyCode(ctx context.Context, r Redemption) error {
 	c, err := s.Code(ctx, r.Hash)
 	if errors.Is(err, ErrNotFound) {
@@ -295,13 +311,24 @@ func (s *Store) classifyCode(ctx context.Context, r Redemption) error {
 	if err != nil {
 		return err
 	}
-	if !r.fits(c) || c.ConsumedAt == nil || c.GrantID == nil {
+	if !r.matches(c) || c.ConsumedAt == nil || c.GrantID == nil {
 		return s.refuseCode(ctx, r, c)
 	}
-	// Also when the caller has gone: a thief who hangs up is noticed all the same.
+	// Also when the caller has disconnected: an attacker must not avoid the revocation that way.
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
 	defer cancel()
-	err = s.RevokeGrant(limited, *c.GrantID, "code_replayed", audit.Event{Type: audit.CodeReplayed, ClientID: c.ClientID, UserID: c.UserID, Scopes: c.Scopes.String(), Token: audit.HashReference(r.Hash)})
+	err = s.RevokeGrant(
+		limited,
+		*c.GrantID,
+		"code_replayed",
+		audit.Event{
+			Type:     audit.CodeReplayed,
+			ClientID: c.ClientID,
+			UserID:   c.UserID,
+			Scopes:   c.Scopes.String(),
+			Token:    audit.HashReference(r.Hash),
+		},
+	)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}

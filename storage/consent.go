@@ -13,8 +13,8 @@ import (
 	"gatehouse/storage/db"
 )
 
-// Consent is what one person allowed one client: the connected app. Withdrawing ends it, and with it every grant under
-// it; allowing the client again makes a new one, so nothing of before comes back to life.
+// Consent is what one user allowed one client. Withdrawing ends it, and with it every grant under it. Allowing the
+// client again creates another consent, so that nothing under the old one becomes active again.
 type Consent struct {
 	ID             string
 	UserID         string
@@ -22,7 +22,7 @@ type Consent struct {
 	Scopes         Strings    // of all approvals, with "claim:NAME" for a claim requested by name
 	ResourceScopes Strings    // ResourceScope values: what the scopes cover
 	Refused        Strings    // optional ResourceScope values that the user unticked
-	RedirectURI    string     `gorm:"column:redirect_uri"` // destination of the last approved response; empty: unknown
+	RedirectURI    string     `gorm:"column:redirect_uri"` // destination of the last approved response; empty when the operator skips consent
 	CreatedAt      time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
 	UpdatedAt      time.Time  `gorm:"serializer:millis;autoUpdateTime:false"`
 	EndedAt        *time.Time `gorm:"serializer:millis"`
@@ -30,7 +30,7 @@ type Consent struct {
 
 var consentRow = db.NewRecord[Consent]("consents")
 
-// Consent returns the live consent of a person for a client, or ErrNotFound.
+// Consent returns the active consent of a user for a client, or ErrNotFound.
 func (s *Store) Consent(ctx context.Context, userID, clientID string) (Consent, error) {
 	var c Consent
 	err := db.QueryRow(ctx, s.Read, consentRow.Targets(&c), "SELECT "+consentRow.Columns()+
@@ -43,7 +43,7 @@ func (s *Store) Consent(ctx context.Context, userID, clientID string) (Consent, 
 // '#', so the value is unambiguous.
 func ResourceScope(resource, scope string) string { return resource + "#" + scope }
 
-// SplitResourceScope returns the resource and the scope of a value of ResourceScope.
+// SplitResourceScope reverses ResourceScope.
 func SplitResourceScope(word string) (resource, scope string) {
 	resource, scope, _ = strings.Cut(word, "#")
 	return resource, scope
@@ -60,14 +60,14 @@ func scopesOf(words Strings) Strings {
 	return out
 }
 
-// Consents returns a person's live consents, the latest first.
+// Consents returns the active consents of a user, the last changed one first.
 func (s *Store) Consents(ctx context.Context, userID string) ([]Consent, error) {
 	out, err := db.List[Consent](ctx, s.Read, "updated_at DESC", "user_id = ? AND ended_at IS NULL", userID)
 	return out, db.Wrap("list consents", err)
 }
 
-// WithdrawConsent ends a consent and so every grant and token under it, or returns ErrNotFound when the person has no
-// such live consent.
+// WithdrawConsent ends a consent and with it every grant and token under it. It returns ErrNotFound when the user has
+// no such active consent.
 func (s *Store) WithdrawConsent(ctx context.Context, userID, id string) error {
 	e := audit.Event{Type: audit.ConsentWithdrawn, UserID: userID}
 	return db.Wrap("withdraw consent", s.Tx(ctx, func(tx *Store) error {
@@ -83,14 +83,15 @@ func (s *Store) WithdrawConsent(ctx context.Context, userID, id string) error {
 	}))
 }
 
-// ErrConsentWithdrawn is returned by IssueCode.
+// ErrConsentWithdrawn is returned by IssueCode and RecordApproval when the consent no longer covers the code.
 var ErrConsentWithdrawn = errors.New("the consent was withdrawn")
 
-// approve finds or makes the live consent that a code is issued under and returns its id. What the person was asked is
-// remembered: the granted scopes are added and the refused ones forgotten. What the operator vouched for is not.
-func (s *Store) approve(ctx context.Context, a Approval) (string, error) {
-	if a.FromConsentPage { // first: whoever deletes a client locks it before its consents
-		if err := s.stillDescribed(ctx, a); err != nil {
+// storeConsent returns the id of the active consent that a code is issued under, and creates it if there is none. A
+// decision on the consent page is stored: granted scopes are added, refused ones removed. Without one the consent
+// stays as it is.
+func (s *Store) storeConsent(ctx context.Context, a Approval) (string, error) {
+	if a.FromConsentPage { // first, because DeleteClient locks the client before its consents
+		if err := s.checkDescription(ctx, a); err != nil {
 			return "", err
 		}
 	}
@@ -110,12 +111,13 @@ func (s *Store) approve(ctx context.Context, a Approval) (string, error) {
 	now := s.Now()
 	switch {
 	case len(found) == 1 && !a.FromConsentPage:
-		if a.ConsentID != "" && slices.ContainsFunc(a.Allowed, func(w string) bool { return !found[0].ResourceScopes.Has(w) }) {
-			return "", ErrConsentWithdrawn // a part of it was taken back meanwhile
+		if a.ConsentID != "" &&
+			slices.ContainsFunc(a.Allowed, func(w string) bool { return !found[0].ResourceScopes.Has(w) }) {
+			return "", ErrConsentWithdrawn // a part of it was withdrawn in the meantime
 		}
 		return found[0].ID, nil
 	case len(found) == 1:
-		return found[0].ID, s.remember(ctx, found[0], a)
+		return found[0].ID, s.mergeConsent(ctx, found[0], a)
 	case a.ConsentID != "" && !a.FromConsentPage:
 		return "", ErrConsentWithdrawn
 	}
@@ -128,9 +130,9 @@ func (s *Store) approve(ctx context.Context, a Approval) (string, error) {
 	return c.ID, db.Insert(ctx, s.Write, &c)
 }
 
-// stillDescribed holds the client's description until the transaction ends, and returns ErrConsentWithdrawn when it is another
-// than the person was shown, or the client is gone.
-func (s *Store) stillDescribed(ctx context.Context, a Approval) error {
+// checkDescription locks the client's description until the transaction ends. It returns ErrConsentWithdrawn when the
+// client was deleted or no longer has the description that the user was shown.
+func (s *Store) checkDescription(ctx context.Context, a Approval) error {
 	query := "SELECT COALESCE(described_at, 0) FROM clients WHERE id = ?"
 	if s.Engine() == Postgres {
 		query += " FOR SHARE"
@@ -146,10 +148,10 @@ func (s *Store) stillDescribed(ctx context.Context, a Approval) error {
 	return err
 }
 
-// remember merges an approval into the stored consent of the user.
-func (s *Store) remember(ctx context.Context, c Consent, a Approval) error {
+// mergeConsent adds an approval to the stored consent of the user.
+func (s *Store) mergeConsent(ctx context.Context, c Consent, a Approval) error {
 	if a.DescribedAt != nil && c.UpdatedAt.Before(*a.DescribedAt) {
-		c.ResourceScopes = nil // the client was described differently then
+		c.ResourceScopes = nil // the client had another description then
 	}
 	add := func(words, earlier, opposite Strings) Strings {
 		words = slices.Clone(words)
@@ -161,6 +163,9 @@ func (s *Store) remember(ctx context.Context, c Consent, a Approval) error {
 		return words
 	}
 	allowed, refused := add(a.Allowed, c.ResourceScopes, a.Refused), add(a.Refused, c.Refused, a.Allowed)
-	return db.Exec(ctx, s.Write, "UPDATE consents SET scopes = ?, resource_scopes = ?, refused = ?, redirect_uri = ?, updated_at = ? WHERE id = ?",
-		scopesOf(allowed), allowed, refused, a.Code.RedirectURI, db.Millis(s.Now()), c.ID)
+	return db.Exec(
+		ctx, s.Write,
+		"UPDATE consents SET scopes = ?, resource_scopes = ?, refused = ?, redirect_uri = ?, updated_at = ? WHERE id = ?",
+		scopesOf(allowed), allowed, refused, a.Code.RedirectURI, db.Millis(s.Now()), c.ID,
+	)
 }

@@ -11,11 +11,11 @@ import (
 	"gatehouse/storage/db"
 )
 
-// BackchannelLogout is the one kind of delivery so far (OIDC Back-Channel Logout §2.5).
+// BackchannelLogout is the kind of delivery of a logout token (OIDC Back-Channel Logout §2.5).
 const BackchannelLogout = "backchannel_logout"
 
-// Delivery is something that a client has to be told. It is inserted in the transaction of the change that it tells of
-// and leaves once it arrived, so that no crash loses one.
+// Delivery is a notification that a client must receive. It is inserted in the transaction of the change and deleted
+// once it was delivered, so that a crash loses none.
 type Delivery struct {
 	ID        string
 	Kind      string
@@ -27,22 +27,35 @@ type Delivery struct {
 	NextAt    time.Time `gorm:"serializer:millis"`
 }
 
-// tellAllOfLogout queues the logout of every session that the person used apps in.
-func (s *Store) tellAllOfLogout(ctx context.Context, userID string) error {
-	return s.tellOfLogout(ctx, "grants.consent_id IN (SELECT id FROM consents WHERE user_id = ? AND ended_at IS NULL)", userID)
+// queueUserLogouts queues the logout of every session in which the user used clients.
+func (s *Store) queueUserLogouts(ctx context.Context, userID string) error {
+	return s.queueLogouts(
+		ctx, "grants.consent_id IN (SELECT id FROM consents WHERE user_id = ? AND ended_at IS NULL)", userID,
+	)
 }
 
-// tellOfLogout queues a logout for every client and session that the condition finds, where the client wants to know.
-func (s *Store) tellOfLogout(ctx context.Context, where string, arg any) error {
-	found, err := db.Select[struct{ ClientID, UserID, SessionID string }](ctx, s.Write, `SELECT DISTINCT grants.client_id, grants.user_id, grants.session_id
+// queueLogouts queues a logout for every client and session of the grants that match the condition, if the client has
+// a back-channel logout URI.
+func (s *Store) queueLogouts(ctx context.Context, where string, arg any) error {
+	found, err := db.Select[struct{ ClientID, UserID, SessionID string }](
+		ctx, s.Write, `SELECT DISTINCT grants.client_id, grants.user_id, grants.session_id
 		FROM grants JOIN clients ON clients.id = grants.client_id
-		WHERE clients.backchannel_logout_uri <> '' AND clients.disabled_at IS NULL AND `+where, arg)
+		WHERE clients.backchannel_logout_uri <> '' AND clients.disabled_at IS NULL AND `+where, arg,
+	)
 	if err != nil {
 		return err
 	}
 	now := s.Now()
 	for _, f := range found {
-		d := Delivery{ID: uuid.NewString(), Kind: BackchannelLogout, ClientID: f.ClientID, UserID: f.UserID, SessionID: f.SessionID, CreatedAt: now, NextAt: now}
+		d := Delivery{
+			ID:        uuid.NewString(),
+			Kind:      BackchannelLogout,
+			ClientID:  f.ClientID,
+			UserID:    f.UserID,
+			SessionID: f.SessionID,
+			CreatedAt: now,
+			NextAt:    now,
+		}
 		if err := db.Insert(ctx, s.Write, &d); err != nil {
 			return err
 		}
@@ -50,11 +63,11 @@ func (s *Store) tellOfLogout(ctx context.Context, where string, arg any) error {
 	return nil
 }
 
-// LeaseDeliveries takes up to limit deliveries whose time has come, those that failed least first, and gives each a lease:
-// whoever takes one has that long to send it before any process tries again. Of many processes each gets others.
+// LeaseDeliveries returns up to limit due deliveries, those with the fewest attempts first, and leases them: until
+// the lease ends, no other process gets them.
 func (s *Store) LeaseDeliveries(ctx context.Context, limit int, lease time.Duration) ([]Delivery, error) {
 	now := s.Now()
-	// Most of the time there are none, and asking costs no lock.
+	// Usually there are none, and this read takes no lock.
 	var one int
 	err := db.QueryRow(ctx, s.Read, []any{&one}, "SELECT 1 FROM deliveries WHERE next_at <= ? LIMIT 1", db.Millis(now))
 	if errors.Is(err, ErrNotFound) {
@@ -64,25 +77,29 @@ func (s *Store) LeaseDeliveries(ctx context.Context, limit int, lease time.Durat
 		return nil, db.Wrap("look for deliveries", err)
 	}
 	out, err := db.Select[Delivery](ctx, s.Write, "UPDATE deliveries SET attempts = attempts + 1, next_at = ? WHERE "+
-		s.SkipLocked("id", "SELECT id FROM deliveries WHERE next_at <= ? ORDER BY attempts, next_at LIMIT ?")+" RETURNING "+deliveryRow.Columns(),
+		s.SkipLocked(
+			"id", "SELECT id FROM deliveries WHERE next_at <= ? ORDER BY attempts, next_at LIMIT ?",
+		)+" RETURNING "+deliveryRow.Columns(),
 		db.Millis(now.Add(lease)), db.Millis(now), limit)
 	return out, db.Wrap("take deliveries", err)
 }
 
 var deliveryRow = db.NewRecord[Delivery]("deliveries")
 
-// PostponeDelivery sets when a delivery that failed is tried again.
+// PostponeDelivery sets when a failed delivery is retried.
 func (s *Store) PostponeDelivery(ctx context.Context, id string, next time.Time) error {
-	return db.Wrap("postpone a delivery", db.Exec(ctx, s.Write, "UPDATE deliveries SET next_at = ? WHERE id = ?", db.Millis(next), id))
+	return db.Wrap(
+		"postpone a delivery", db.Exec(ctx, s.Write, "UPDATE deliveries SET next_at = ? WHERE id = ?", db.Millis(next), id),
+	)
 }
 
-// FinishDelivery removes a delivery that arrived or was given up, and records which.
+// FinishDelivery removes a delivery that was delivered or abandoned, and records the event.
 func (s *Store) FinishDelivery(ctx context.Context, d Delivery, e audit.Event) error {
 	e.ClientID, e.UserID = d.ClientID, d.UserID
 	return db.Wrap("finish a delivery", s.Tx(ctx, func(tx *Store) error {
 		err := db.ExecOne(ctx, tx.Write, "DELETE FROM deliveries WHERE id = ?", d.ID)
 		if errors.Is(err, ErrNotFound) {
-			return nil // another process sent it too, and told so
+			return nil // another process delivered and recorded it too
 		}
 		if err != nil {
 			return err
@@ -97,5 +114,8 @@ const maxPostponement = 2 * time.Hour
 // resetPostponedDeliveries makes deliveries due that a process with a clock far ahead has postponed.
 func (s *Store) resetPostponedDeliveries(ctx context.Context) error {
 	now := s.Now()
-	return db.Exec(ctx, s.Write, "UPDATE deliveries SET next_at = ? WHERE next_at > ?", db.Millis(now), db.Millis(now.Add(maxPostponement)))
+	return db.Exec(
+		ctx, s.Write, "UPDATE deliveries SET next_at = ? WHERE next_at > ?", db.Millis(now),
+		db.Millis(now.Add(maxPostponement)),
+	)
 }

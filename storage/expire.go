@@ -16,46 +16,51 @@ const (
 	batchTimeout = 30 * time.Second
 	// requestRetention includes the maximum by which CleanupTime may be ahead.
 	requestRetention = 2 * time.Hour
-	// Used codes stay recognisable as replays this long after they expired, dead grants as reuse.
-	keepDead = 24 * time.Hour
+	// replayRetention is how long codes and grants are stored after they expired, to detect replays and reuse.
+	replayRetention = 24 * time.Hour
 	// RevokedRetention is how long the row of a revoked token or a used assertion is stored after it expired, so that
 	// a process with a slow clock does not accept it again.
 	RevokedRetention = 24 * time.Hour
-	// successorRetention is far longer than a retry window: without its sealed successor a retry is handled as theft.
+	// successorRetention is far longer than a retry window: without its sealed successor a retry counts as reuse.
 	successorRetention = 24 * time.Hour
 )
 
-// expiry is what leaves a table: a condition whose question marks are all the same instant, reckoned back from now.
+// expiry is a condition on the rows of a table that expire. All its question marks are the same time, that long
+// before now.
 type expiry struct {
 	table, where string
 	after        time.Duration
 }
 
-// Ended sessions stay as long as a grant is bound to them: their ended_at is what keeps it dead.
+// expiries are the rows that DeleteExpired deletes. Ended sessions are stored as long as a grant is bound to them:
+// their ended_at keeps it invalid.
 var expiries = []expiry{
 	{"authorization_requests", "expires_at < ?", requestRetention},
-	{"authorization_codes", "expires_at < ?", keepDead},
+	{"authorization_codes", "expires_at < ?", replayRetention},
 	{"revoked_tokens", "expires_at < ?", RevokedRetention},
-	// The last grant that an app has from a session tells that it wants to hear of the session's end, so it stays as long as
-	// the session can.
+	// The last grant of a client from a session is what queues the back-channel logout when the session ends, so it is
+	// stored as long as the session.
 	{"grants", `expires_at < ? AND NOT (
 		EXISTS (SELECT 1 FROM clients WHERE clients.id = grants.client_id AND clients.backchannel_logout_uri <> '')
 		AND EXISTS (SELECT 1 FROM browser_sessions WHERE browser_sessions.id = grants.session_id AND browser_sessions.ended_at IS NULL AND browser_sessions.expires_at >= ?)
 		AND NOT EXISTS (SELECT 1 FROM grants later WHERE later.session_id = grants.session_id AND later.client_id = grants.client_id
-			AND (later.expires_at, later.id) > (grants.expires_at, grants.id)))`, keepDead},
-	{"browser_sessions", "expires_at < ? AND NOT EXISTS (SELECT 1 FROM grants WHERE grants.session_id = browser_sessions.id)", keepDead},
+			AND (later.expires_at, later.id) > (grants.expires_at, grants.id)))`, replayRetention},
+	{
+		"browser_sessions",
+		"expires_at < ? AND NOT EXISTS (SELECT 1 FROM grants WHERE grants.session_id = browser_sessions.id)",
+		replayRetention,
+	},
 	{"sign_in_attempts", "last_at < ?", 24 * time.Hour},
 	{"used_assertions", "expires_at < ?", RevokedRetention},
-	{"registration_tokens", "expires_at < ?", keepDead},
-	{"client_secrets", "expires_at < ?", keepDead},
-	{"signing_keys", "removed_at < ?", keepDead},
-	{"outages", "ended_at < ?", keepDead},
+	{"registration_tokens", "expires_at < ?", replayRetention},
+	{"client_secrets", "expires_at < ?", replayRetention},
+	{"signing_keys", "removed_at < ?", replayRetention},
+	{"outages", "ended_at < ?", replayRetention},
 }
 
-// DeleteExpired deletes expired rows, including unused dynamically registered clients, in batches of 500 until none is
-// left or ctx ends, and returns how many. Several processes may
-// call it concurrently: on PostgreSQL they skip each other's rows. CleanupTime decides what has expired; deleting a
-// large share of a table logs a warning.
+// DeleteExpired deletes expired rows, including unused dynamically registered clients, in batches of 500 until none
+// is left or ctx ends, and returns how many. Several processes may call it concurrently: on PostgreSQL they skip each
+// other's rows. CleanupTime decides what has expired; deleting a large share of a table logs a warning.
 func (s *Store) DeleteExpired(ctx context.Context) (int64, error) {
 	now, err := s.CleanupTime(ctx)
 	if err != nil {
@@ -71,7 +76,9 @@ func (s *Store) DeleteExpired(ctx context.Context) (int64, error) {
 		if s.Engine() == Postgres {
 			row = "ctid"
 		}
-		query := "DELETE FROM " + x.table + " WHERE " + s.SkipLocked(row, "SELECT "+row+" FROM "+x.table+" WHERE "+x.where+" LIMIT 500")
+		query := "DELETE FROM " + x.table + " WHERE " + s.SkipLocked(
+			row, "SELECT "+row+" FROM "+x.table+" WHERE "+x.where+" LIMIT 500",
+		)
 		n, err := db.ExecBatches(ctx, s.Write, query, before...)
 		total += n
 		if err != nil {
@@ -84,7 +91,7 @@ func (s *Store) DeleteExpired(ctx context.Context) (int64, error) {
 		return total, err
 	}
 	if err := s.resetPostponedDeliveries(ctx); err != nil {
-		return total, db.Wrap("hasten deliveries", err)
+		return total, db.Wrap("reset postponed deliveries", err)
 	}
 	return total, db.Wrap("delete old changes", s.deleteChanges(ctx))
 }
@@ -98,7 +105,9 @@ func (s *Store) ClearSealedSuccessors(ctx context.Context) error {
 		return err
 	}
 	before := db.Millis(now.Add(-successorRetention))
-	size, part, row, where := "SELECT coalesce(max(rowid), 0) + 1 FROM grants", int64(2000), "rowid", "rowid >= ? AND rowid < ?"
+	size, part, row, where := "SELECT coalesce(max(rowid), 0) + 1 FROM grants", int64(
+		2000,
+	), "rowid", "rowid >= ? AND rowid < ?"
 	place := func(n int64) any { return n }
 	if s.Engine() == Postgres {
 		size, part, row, where = "SELECT pg_relation_size('grants') / current_setting('block_size')::bigint", 256, "ctid", "ctid >= ?::tid AND ctid < ?::tid"
@@ -108,10 +117,10 @@ func (s *Store) ClearSealedSuccessors(ctx context.Context) error {
 		s.SkipLocked(row, "SELECT "+row+" FROM grants WHERE "+where+" AND successor_sealed IS NOT NULL AND rotated_at < ?")
 	var end int64
 	if err := db.QueryRow(ctx, s.Read, []any{&end}, size); err != nil {
-		return db.Wrap("forget sealed successors", err)
+		return db.Wrap("clear sealed successors", err)
 	}
 	parts := (end + part - 1) / part
-	for first, i := rand.Int64N(max(parts, 1)), int64(0); i < parts; i++ { //nolint:gosec // anywhere will do
+	for first, i := rand.Int64N(max(parts, 1)), int64(0); i < parts; i++ { //nolint:gosec // any position is suitable
 		from, began := (first+i)%parts*part, time.Now()
 		limited, cancel := context.WithTimeout(ctx, batchTimeout) // the scan may take long, one statement does not
 		err := db.Exec(limited, s.Write, query, place(from), place(from+part), before)
@@ -120,7 +129,7 @@ func (s *Store) ClearSealedSuccessors(ctx context.Context) error {
 			err = db.Throttle(ctx, began)
 		}
 		if err != nil {
-			return db.Wrap("forget sealed successors", err)
+			return db.Wrap("clear sealed successors", err)
 		}
 	}
 	return nil

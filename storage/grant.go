@@ -10,8 +10,8 @@ import (
 	"gatehouse/storage/db"
 )
 
-// Grant is one completed authorization under a consent: the token family, and its refresh state. Because the state is
-// this one row, a grant has at most one live refresh token.
+// Grant is one completed authorization under a consent: the token family and its refresh state. Because this row is
+// the state, a grant has at most one active refresh token.
 type Grant struct {
 	ID string
 	GrantTerms
@@ -19,13 +19,13 @@ type Grant struct {
 	ExpiresAt        time.Time  `gorm:"serializer:millis"` // the absolute maximum
 	RevokedAt        *time.Time `gorm:"serializer:millis"`
 	RevokeReason     *string
-	CurrentHash      []byte     // SHA-256 of the live refresh token, NULL when there is none
-	PreviousHash     []byte     // of the one before
+	CurrentHash      []byte     // SHA-256 of the active refresh token, NULL when there is none
+	PreviousHash     []byte     // SHA-256 of the one that it replaced
 	RotatedAt        *time.Time `gorm:"serializer:millis"`
 	RefreshExpiresAt *time.Time `gorm:"serializer:millis"` // slides with use
 	SuccessorSealed  []byte     // the current token, readable only with the previous one
 
-	Nonce string `gorm:"-"` // of the code that has just made it, for its first ID token alone
+	Nonce string `gorm:"-"` // of the code that it was created from, for the first ID token only
 }
 
 func newGrant(c AuthorizationCode, r Redemption, now time.Time) Grant {
@@ -36,7 +36,7 @@ func newGrant(c AuthorizationCode, r Redemption, now time.Time) Grant {
 	return g
 }
 
-// Grant returns a grant as it is stored, alive or not, or ErrNotFound.
+// Grant returns a stored grant, active or not, or ErrNotFound.
 func (s *Store) Grant(ctx context.Context, id string) (Grant, error) {
 	g, err := db.Take[Grant](ctx, s.Write, "id = ?", id)
 	return g, db.Wrap("read grant", err)
@@ -70,11 +70,11 @@ type RotationResult struct {
 var rotatedRow = db.NewRecord[Grant]("grants").Without("revoked_at", "revoke_reason", "current_hash", "previous_hash",
 	"rotated_at", "refresh_expires_at", "successor_sealed")
 
-// revokeTimeout is how long a revocation that nobody waits for may take.
+// revokeTimeout limits a revocation that continues after the caller disconnected.
 const revokeTimeout = 10 * time.Second
 
-// issued is the hash of the token that the client has after it.
-func (r Rotation) issued() []byte {
+// currentHash returns the hash of the token that is active after the rotation.
+func (r Rotation) currentHash() []byte {
 	if r.NextHash != nil {
 		return r.NextHash
 	}
@@ -99,18 +99,19 @@ func (s *Store) RotateRefreshToken(ctx context.Context, r Rotation) (RotationRes
 		set += ", successor_sealed = NULL" // the use ends the retry window of the previous token
 	}
 	args = append(args, r.GrantID, r.Hash, r.ClientID, now, now)
-	e.ClientID, e.GrantID, e.Token = r.ClientID, r.GrantID, audit.HashReference(r.issued())
+	e.ClientID, e.GrantID, e.Token = r.ClientID, r.GrantID, audit.HashReference(r.currentHash())
 	g, err := s.changeGrant(ctx, e, `UPDATE grants SET `+set+`
 		WHERE id = ? AND current_hash = ? AND client_id = ? AND revoked_at IS NULL AND expires_at > ? AND refresh_expires_at > ?
-		AND `+live("grants")+` RETURNING `+rotatedRow.Columns(), args)
+		AND `+activeCondition("grants")+` RETURNING `+rotatedRow.Columns(), args)
 	if errors.Is(err, ErrNotFound) {
 		return s.classifyRefresh(ctx, r, arrived)
 	}
 	return RotationResult{Grant: g}, db.Wrap("rotate refresh token", err)
 }
 
-// changeGrant runs an UPDATE … RETURNING the columns of rotatedRow on at most one grant with its audit row: one statement and so one
-// round trip on PostgreSQL, a short transaction on SQLite, which has no INSERT in a WITH.
+// changeGrant executes an UPDATE of at most one grant that returns the columns of rotatedRow, together with its audit
+// row: one statement and so one round trip on PostgreSQL, a short transaction on SQLite, which has no INSERT in a
+// WITH.
 func (s *Store) changeGrant(ctx context.Context, e audit.Event, update string, args []any) (g Grant, err error) {
 	row, err := s.Audit.NewRow(ctx, e)
 	if err != nil {
@@ -140,14 +141,23 @@ func scanRotated(ctx context.Context, conn db.Conn, query string, args []any) (G
 	return g, err
 }
 
-// classifyRefresh says why a rotation changed no row, from a read on the writer, and revokes the grant on reuse. A token
-// that is neither the current nor the previous one can never become either again, so the later decision still holds.
-//
-// Whether a retry is inside the window goes by when it arrived: one that a slow database held up is no reuse.
+// classifyRefresh returns why a rotation changed no row, from a read on the writer, and revokes the grant on reuse. A
+// token that is neither the current nor the previous one can never become either again, so the later decision is
+// still correct. The time of arrival decides whether a retry is inside the window, so that a slow database does not
+// turn it into reuse.
 func (s *Store) classifyRefresh(ctx context.Context, r Rotation, arrived time.Time) (RotationResult, error) {
 	now := s.Now()
-	g, err := db.Take[Grant](ctx, s.Write, "id = ? AND client_id = ? AND revoked_at IS NULL AND expires_at > ? AND refresh_expires_at > ? AND "+live("grants"),
-		r.GrantID, r.ClientID, db.Millis(now), db.Millis(now))
+	g, err := db.Take[Grant](
+		ctx,
+		s.Write,
+		"id = ? AND client_id = ? AND revoked_at IS NULL AND expires_at > ? AND refresh_expires_at > ? AND "+activeCondition(
+			"grants",
+		),
+		r.GrantID,
+		r.ClientID,
+		db.Millis(now),
+		db.Millis(now),
+	)
 	if errors.Is(err, ErrNotFound) {
 		err = s.GrantRefusal(ctx, r.GrantID, r.ClientID)
 	}
@@ -155,7 +165,7 @@ func (s *Store) classifyRefresh(ctx context.Context, r Rotation, arrived time.Ti
 		return RotationResult{}, db.Wrap("read grant", err)
 	}
 	if bytes.Equal(g.CurrentHash, r.Hash) {
-		return RotationResult{}, ErrNotFound // it went and came alive between the two statements
+		return RotationResult{}, ErrNotFound // it became active between the two statements
 	}
 	if bytes.Equal(g.PreviousHash, r.Hash) && g.RotatedAt != nil && len(g.SuccessorSealed) > 0 {
 		allowed, outage, err := s.retryAllowed(ctx, r.Grace, *g.RotatedAt, arrived)
@@ -163,13 +173,29 @@ func (s *Store) classifyRefresh(ctx context.Context, r Rotation, arrived time.Ti
 			return RotationResult{}, db.Wrap("read outages", err)
 		}
 		if allowed {
-			return RotationResult{Grant: g, SealedSuccessor: g.SuccessorSealed, Age: arrived.Sub(*g.RotatedAt), Outage: outage}, nil
+			return RotationResult{
+				Grant:           g,
+				SealedSuccessor: g.SuccessorSealed,
+				Age:             arrived.Sub(*g.RotatedAt),
+				Outage:          outage,
+			}, nil
 		}
 	}
-	// Also when the caller has gone: a thief who hangs up is noticed all the same.
+	// Also when the caller has disconnected: an attacker must not avoid the revocation that way.
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
 	defer cancel()
-	err = s.RevokeGrant(limited, g.ID, "refresh_token_reused", audit.Event{Type: audit.RefreshReused, ClientID: g.ClientID, UserID: g.UserID, Scopes: g.Scopes.String(), Token: audit.HashReference(r.Hash)})
+	err = s.RevokeGrant(
+		limited,
+		g.ID,
+		"refresh_token_reused",
+		audit.Event{
+			Type:     audit.RefreshReused,
+			ClientID: g.ClientID,
+			UserID:   g.UserID,
+			Scopes:   g.Scopes.String(),
+			Token:    audit.HashReference(r.Hash),
+		},
+	)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return RotationResult{}, err
 	}
@@ -179,7 +205,9 @@ func (s *Store) classifyRefresh(ctx context.Context, r Rotation, arrived time.Ti
 // retryAllowed reports whether a retry is within the retry window of a rotation. Time in which a process could not use
 // the database does not count, so that the client has the complete window after an outage. A rotation in the future,
 // by a process with another clock, counts as one of now.
-func (s *Store) retryAllowed(ctx context.Context, grace time.Duration, rotated, arrived time.Time) (ok bool, outage time.Duration, err error) {
+func (s *Store) retryAllowed(
+	ctx context.Context, grace time.Duration, rotated, arrived time.Time,
+) (ok bool, outage time.Duration, err error) {
 	age := arrived.Sub(rotated)
 	if grace <= 0 || age < grace || age >= MaxRefreshGrace {
 		return grace > 0 && age < grace, 0, nil
@@ -188,13 +216,18 @@ func (s *Store) retryAllowed(ctx context.Context, grace time.Duration, rotated, 
 	return age-outage < grace, outage, err
 }
 
-// RevokeIfReused returns ErrReused, and revokes the grant, when the token presented is neither its live one nor one that may be tried
-// again; else nil. It rotates nothing, and one look tells whether there is anything to find out.
+// RevokeIfReused revokes the grant and returns ErrReused when the token presented is neither the active one nor one
+// that may be retried. Otherwise it returns nil. It rotates nothing, and a single read suffices when there is no
+// reuse.
 func (s *Store) RevokeIfReused(ctx context.Context, r Rotation) error {
 	now := s.Now()
 	var one int
-	err := db.QueryRow(ctx, s.Read, []any{&one}, `SELECT 1 FROM grants WHERE id = ? AND client_id = ? AND revoked_at IS NULL AND current_hash <> ?
-		AND (previous_hash IS NULL OR previous_hash <> ? OR rotated_at <= ?)`, r.GrantID, r.ClientID, r.Hash, r.Hash, db.Millis(now.Add(-r.Grace)))
+	err := db.QueryRow(
+		ctx, s.Read, []any{&one},
+		`SELECT 1 FROM grants WHERE id = ? AND client_id = ? AND revoked_at IS NULL AND current_hash <> ?
+		AND (previous_hash IS NULL OR previous_hash <> ? OR rotated_at <= ?)`, r.GrantID, r.ClientID, r.Hash, r.Hash,
+		db.Millis(now.Add(-r.Grace)),
+	)
 	if err == nil {
 		_, err = s.classifyRefresh(ctx, r, now)
 	}
@@ -204,7 +237,7 @@ func (s *Store) RevokeIfReused(ctx context.Context, r Rotation) error {
 	return nil
 }
 
-// RevokeGrant ends a grant with all its tokens. It returns ErrNotFound when there is none or it is revoked already.
+// RevokeGrant ends a grant with all its tokens. It returns ErrNotFound when there is none or it is already revoked.
 func (s *Store) RevokeGrant(ctx context.Context, id, reason string, e audit.Event) error {
 	e.GrantID = id
 	return db.Wrap("revoke grant", s.Tx(ctx, func(tx *Store) error {
@@ -216,10 +249,12 @@ func (s *Store) RevokeGrant(ctx context.Context, id, reason string, e audit.Even
 	}))
 }
 
-// ActiveGrant returns a grant that is alive in every respect, with the username of its person, or ErrNotFound.
+// ActiveGrant returns a grant that is active in every respect, with the username of its user, or ErrNotFound.
 func (s *Store) ActiveGrant(ctx context.Context, id string) (Grant, string, error) {
 	now := db.Millis(s.Now())
-	g, err := db.Take[Grant](ctx, s.Read, "id = ? AND revoked_at IS NULL AND expires_at > ? AND "+live("grants"), id, now)
+	g, err := db.Take[Grant](
+		ctx, s.Read, "id = ? AND revoked_at IS NULL AND expires_at > ? AND "+activeCondition("grants"), id, now,
+	)
 	if err != nil {
 		return Grant{}, "", db.Wrap("read grant", err)
 	}

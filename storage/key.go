@@ -10,30 +10,34 @@ import (
 	"gatehouse/storage/db"
 )
 
-// SigningKey is a key that signs tokens. Its stage follows from its times alone, the same in every process: published
+// SigningKey is a key that signs tokens. Its stage is a function of its times, the same in every process: published
 // from CreatedAt, signing from ActiveAt until RetiresAt, verifying until RemovedAt.
 type SigningKey struct {
 	ID        string     // the kid
 	Algorithm string     // JWS alg
 	Public    string     // JWK as JSON
 	Sealed    []byte     // the private key, PKCS #8, sealed under the root key
-	Private   []byte     `gorm:"-" json:"-"` // the same in clear, in keys that UpdateSigningKeys is to add
+	Private   []byte     `gorm:"-" json:"-"` // the same in clear, in keys that UpdateSigningKeys adds
 	CreatedAt time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
 	ActiveAt  time.Time  `gorm:"serializer:millis"`
 	RetiresAt *time.Time `gorm:"serializer:millis"`
 	RemovedAt *time.Time `gorm:"serializer:millis"`
 }
 
-// SigningKeys returns the keys that are not removed yet, oldest first.
+// SigningKeys returns the keys that are not removed yet, in the order of activation.
 func (s *Store) SigningKeys(ctx context.Context) ([]SigningKey, error) {
-	out, err := db.List[SigningKey](ctx, s.Write, "active_at, id", "removed_at IS NULL OR removed_at > ?", db.Millis(s.Now()))
+	out, err := db.List[SigningKey](
+		ctx, s.Write, "active_at, id", "removed_at IS NULL OR removed_at > ?", db.Millis(s.Now()),
+	)
 	return out, db.Wrap("list signing keys", err)
 }
 
-// UpdateSigningKeys gives change the keys that are not removed yet, under a lock that every process honours, and stores what
-// it returns: keys to add, and the keys whose RetiresAt or RemovedAt it set. With none of either nothing is stored and no
-// event written.
-func (s *Store) UpdateSigningKeys(ctx context.Context, e audit.Event, change func(keys []SigningKey) (add, changed []SigningKey, err error)) error {
+// UpdateSigningKeys calls change with the keys that are not removed yet, under a lock that all processes use, and
+// stores what it returns: keys to add, and keys whose RetiresAt or RemovedAt it set. When it returns neither, nothing
+// is stored and no event is written.
+func (s *Store) UpdateSigningKeys(
+	ctx context.Context, e audit.Event, change func(keys []SigningKey) (add, changed []SigningKey, err error),
+) error {
 	return db.Wrap("change signing keys", s.Tx(ctx, func(tx *Store) error {
 		if err := db.Lock(ctx, tx.Write, "revision", 1); err != nil {
 			return err
@@ -74,7 +78,7 @@ func (s *Store) UpdateSigningKeys(ctx context.Context, e audit.Event, change fun
 
 const signingKeyPurpose = "signing-key"
 
-// PrivateKey returns the private key, PKCS #8.
+// PrivateKey returns the private key as PKCS #8.
 func (s *Store) PrivateKey(k SigningKey) ([]byte, error) {
 	der, err := s.Vault.Unseal(signingKeyPurpose, k.ID, k.Sealed)
 	if err != nil {

@@ -128,7 +128,9 @@ func (s *Store) outageBetween(ctx context.Context, from, to time.Time) (time.Dur
 			return 0, err
 		}
 	}
-	outages, err := db.List[Outage](ctx, s.Write, "started_at", "ended_at > ? AND started_at < ?", db.Millis(from), db.Millis(to))
+	outages, err := db.List[Outage](
+		ctx, s.Write, "started_at", "ended_at > ? AND started_at < ?", db.Millis(from), db.Millis(to),
+	)
 	if err != nil {
 		return 0, err
 	}

@@ -18,15 +18,22 @@ func (b *BrowserSession) open(s *Store) {
 	b.Address, b.UserAgent = s.Audit.OpenAddress(b.ID, b.PersonalKey, b.Personal)
 }
 
-// EraseAddresses makes the addresses and user agents in a user's audit rows and browser sessions permanently unreadable.
-// It returns the number of rows and sessions.
+// EraseAddresses makes the addresses and user agents in a user's audit rows and browser sessions permanently
+// unreadable. It returns the number of rows and sessions.
 func (s *Store) EraseAddresses(ctx context.Context, userID string) (int64, error) {
 	rows, err := s.Audit.Erase(ctx, userID)
 	if err != nil {
 		return rows, err
 	}
-	sessions, err := db.ExecBatches(ctx, s.Write, "UPDATE browser_sessions SET personal = NULL, personal_key = NULL WHERE "+
-		s.SkipLocked("id", "SELECT id FROM browser_sessions WHERE user_id = ? AND personal_key IS NOT NULL LIMIT 500"), userID)
+	sessions, err := db.ExecBatches(
+		ctx,
+		s.Write,
+		"UPDATE browser_sessions SET personal = NULL, personal_key = NULL WHERE "+
+			s.SkipLocked(
+				"id", "SELECT id FROM browser_sessions WHERE user_id = ? AND personal_key IS NOT NULL LIMIT 500",
+			),
+		userID,
+	)
 	if err != nil {
 		return rows, db.Wrap("erase personal data", err)
 	}

@@ -26,13 +26,20 @@ const (
 	RefusedUnexpectedVerifier = "code_verifier was sent, and the authorization request had no code_challenge"
 )
 
-// ended returns why a code or grant is not active although it has neither expired nor been revoked itself: see live.
-func (s *Store) ended(ctx context.Context, consentID string, clientEpoch, userEpoch int64, sessionID string) (string, error) {
+// endReason returns why a code or grant is not active although it has neither expired nor been revoked itself: see
+// activeCondition.
+func (s *Store) endReason(
+	ctx context.Context, consentID string, clientEpoch, userEpoch int64, sessionID string,
+) (string, error) {
 	var consentEnded, clientDisabled, userDisabled bool
 	var client, user int64
-	err := db.QueryRow(ctx, s.Write, []any{&consentEnded, &clientDisabled, &client, &userDisabled, &user}, `SELECT consents.ended_at IS NOT NULL,
+	err := db.QueryRow(
+		ctx, s.Write, []any{&consentEnded, &clientDisabled, &client, &userDisabled, &user},
+		`SELECT consents.ended_at IS NOT NULL,
 		clients.disabled_at IS NOT NULL, clients.epoch, users.disabled_at IS NOT NULL, users.epoch
-		FROM consents JOIN clients ON clients.id = consents.client_id JOIN users ON users.id = consents.user_id WHERE consents.id = ?`, consentID)
+		FROM consents JOIN clients ON clients.id = consents.client_id JOIN users ON users.id = consents.user_id WHERE consents.id = ?`,
+		consentID,
+	)
 	if errors.Is(err, ErrNotFound) {
 		return "the client or the user was deleted", nil
 	}
@@ -52,7 +59,9 @@ func (s *Store) ended(ctx context.Context, consentID string, clientEpoch, userEp
 		return "the tokens of the user were revoked", nil
 	}
 	var one int
-	err = db.QueryRow(ctx, s.Write, []any{&one}, "SELECT 1 FROM browser_sessions WHERE id = ? AND ended_at IS NOT NULL", sessionID)
+	err = db.QueryRow(
+		ctx, s.Write, []any{&one}, "SELECT 1 FROM browser_sessions WHERE id = ? AND ended_at IS NOT NULL", sessionID,
+	)
 	if errors.Is(err, ErrNotFound) {
 		return "it became valid while it was checked", nil
 	}
@@ -73,7 +82,7 @@ func (s *Store) refuseCode(ctx context.Context, r Redemption, c AuthorizationCod
 		out.Reason = RefusedUnexpectedVerifier
 	case r.RedirectURI == nil && c.RedirectSent && c.Challenge == nil:
 		out.Reason = RefusedMissingRedirectURI
-	case !r.fits(c):
+	case !r.matches(c):
 		out.Reason = RefusedVerifier
 	case !c.ExpiresAt.After(s.Now()):
 		out.Reason = "the code has expired"
@@ -82,7 +91,7 @@ func (s *Store) refuseCode(ctx context.Context, r Redemption, c AuthorizationCod
 		if c.Offline {
 			session = ""
 		}
-		reason, err := s.ended(ctx, c.ConsentID, c.ClientEpoch, c.UserEpoch, session)
+		reason, err := s.endReason(ctx, c.ConsentID, c.ClientEpoch, c.UserEpoch, session)
 		if err != nil {
 			return db.Wrap("read the consent of a code", err)
 		}
@@ -117,7 +126,7 @@ func (s *Store) GrantRefusal(ctx context.Context, id, clientID string) error {
 		if g.Offline {
 			session = ""
 		}
-		if out.Reason, err = s.ended(ctx, g.ConsentID, g.ClientEpoch, g.UserEpoch, session); err != nil {
+		if out.Reason, err = s.endReason(ctx, g.ConsentID, g.ClientEpoch, g.UserEpoch, session); err != nil {
 			return db.Wrap("read the consent of a grant", err)
 		}
 	}

@@ -10,26 +10,29 @@ import (
 	"gatehouse/storage/db"
 )
 
-// UsedAssertion is a client assertion that was accepted. It is good once (RFC 7523 §3).
+// UsedAssertion is a client assertion that was accepted. It is single use (RFC 7523 §3).
 type UsedAssertion struct {
 	ClientID  string    `gorm:"primaryKey"`
 	JTIHash   []byte    `gorm:"column:jti_hash;primaryKey"`
 	ExpiresAt time.Time `gorm:"serializer:millis"`
 }
 
-// ConsumeAssertion notes the jti of a client's assertion until it expires. It returns ErrConsumed when it was used before:
-// of any number of attempts, in any number of processes, one wins.
+// ConsumeAssertion stores the jti of a client's assertion until it expires. It returns ErrConsumed when it was used
+// before. Of several concurrent attempts, in any process, one succeeds.
 func (s *Store) ConsumeAssertion(ctx context.Context, clientID, jti string, expires time.Time) error {
 	sum := sha256.Sum256([]byte(jti))
-	err := db.ExecOne(ctx, s.Write, "INSERT INTO used_assertions (client_id, jti_hash, expires_at) VALUES (?, ?, ?) ON CONFLICT (client_id, jti_hash) DO NOTHING",
-		clientID, sum[:], db.Millis(expires))
+	err := db.ExecOne(
+		ctx, s.Write,
+		"INSERT INTO used_assertions (client_id, jti_hash, expires_at) VALUES (?, ?, ?) ON CONFLICT (client_id, jti_hash) DO NOTHING",
+		clientID, sum[:], db.Millis(expires),
+	)
 	if errors.Is(err, ErrNotFound) {
 		err = ErrConsumed
 	}
 	return db.Wrap("use an assertion", err)
 }
 
-// RegistrationToken is an initial access token: it lets its holder register clients (RFC 7591 §3).
+// RegistrationToken is an initial access token, which allows to register clients (RFC 7591 §3).
 type RegistrationToken struct {
 	ID        string    `json:"id"`
 	Hash      []byte    `json:"-"` // SHA-256
@@ -41,7 +44,11 @@ type RegistrationToken struct {
 
 // CreateRegistrationToken adds an initial access token.
 func (s *Store) CreateRegistrationToken(ctx context.Context, t *RegistrationToken) error {
-	e := audit.Event{Type: audit.RegistrationOpened, Token: audit.HashReference(t.Hash), Detail: map[string]any{"id": t.ID}}
+	e := audit.Event{
+		Type:   audit.RegistrationOpened,
+		Token:  audit.HashReference(t.Hash),
+		Detail: map[string]any{"id": t.ID},
+	}
 	return db.Wrap("create registration token", s.Tx(ctx, func(tx *Store) error {
 		if err := db.Insert(ctx, tx.Write, t); err != nil {
 			return err
@@ -50,13 +57,13 @@ func (s *Store) CreateRegistrationToken(ctx context.Context, t *RegistrationToke
 	}))
 }
 
-// RegistrationTokens lists the initial access tokens, the newest first.
+// RegistrationTokens returns the initial access tokens, the newest first.
 func (s *Store) RegistrationTokens(ctx context.Context) ([]RegistrationToken, error) {
 	out, err := db.List[RegistrationToken](ctx, s.Read, "created_at DESC, id", "1 = 1")
 	return out, db.Wrap("list registration tokens", err)
 }
 
-// DeleteRegistrationToken makes an initial access token useless, or returns ErrNotFound.
+// DeleteRegistrationToken deletes an initial access token, or returns ErrNotFound.
 func (s *Store) DeleteRegistrationToken(ctx context.Context, id string) error {
 	e := audit.Event{Type: audit.RegistrationClosed, Detail: map[string]any{"id": id}}
 	return db.Wrap("delete registration token", s.Tx(ctx, func(tx *Store) error {
@@ -67,17 +74,22 @@ func (s *Store) DeleteRegistrationToken(ctx context.Context, id string) error {
 	}))
 }
 
-// ConsumeRegistrationToken takes one use of the token with that hash and returns its id, or ErrNotFound when it is unknown,
-// expired or used up.
+// ConsumeRegistrationToken consumes one use of the token with that hash and returns its id. It returns ErrNotFound
+// when the token is unknown, expired or has no uses left.
 func (s *Store) ConsumeRegistrationToken(ctx context.Context, hash []byte) (id string, err error) {
-	err = db.QueryRow(ctx, s.Write, []any{&id},
-		"UPDATE registration_tokens SET uses_left = uses_left - 1 WHERE hash = ? AND uses_left > 0 AND expires_at > ? RETURNING id", hash, db.Millis(s.Now()))
+	err = db.QueryRow(
+		ctx, s.Write, []any{&id},
+		"UPDATE registration_tokens SET uses_left = uses_left - 1 WHERE hash = ? AND uses_left > 0 AND expires_at > ? RETURNING id",
+		hash, db.Millis(s.Now()),
+	)
 	return id, db.Wrap("use registration token", err)
 }
 
-// HasRegistrationToken reports whether ConsumeRegistrationToken would find a use, and takes none.
+// HasRegistrationToken reports whether ConsumeRegistrationToken would succeed. It consumes nothing.
 func (s *Store) HasRegistrationToken(ctx context.Context, hash []byte) (bool, error) {
-	_, err := db.Take[RegistrationToken](ctx, s.Write, "hash = ? AND uses_left > 0 AND expires_at > ?", hash, db.Millis(s.Now()))
+	_, err := db.Take[RegistrationToken](
+		ctx, s.Write, "hash = ? AND uses_left > 0 AND expires_at > ?", hash, db.Millis(s.Now()),
+	)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}

@@ -10,19 +10,20 @@ import (
 	"gatehouse/storage/db"
 )
 
-// AuthorizationRequest is an authorization request that waits for a person: sign-in, consent, or both.
+// AuthorizationRequest is an authorization request that waits for a user to sign in, to decide on the consent page,
+// or both.
 type AuthorizationRequest struct {
-	ID          string // random, in the page's address; worthless in another browser
+	ID          string // random, in the URL of the page; only the browser that claimed it can use it
 	ClientID    string
-	Parameters  string     // the request as it came, form-encoded
+	Parameters  string     // of the request, form-encoded
 	BrowserHash []byte     // SHA-256 of the browser cookie that claimed it, NULL before
 	CreatedAt   time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
 	ExpiresAt   time.Time  `gorm:"serializer:millis"`
-	DecidedAt   *time.Time `gorm:"serializer:millis"` // when it was answered: it is answered once
-	SessionID   string     // of the person who was chosen for it, empty before
-	HintSubject string     // the sub of its id_token_hint, which is not kept itself
-	SignedInAt  *time.Time `gorm:"serializer:millis"` // when the chosen session was signed in for this request
-	ApprovedAt  *time.Time `gorm:"serializer:millis"` // when its user approved it although the sign-in was too old for a code
+	DecidedAt   *time.Time `gorm:"serializer:millis"` // it is decided once
+	SessionID   string     // the selected session, empty before
+	HintSubject string     // the sub of its id_token_hint, which is not stored
+	SignedInAt  *time.Time `gorm:"serializer:millis"` // when the user of the session signed in for this request
+	ApprovedAt  *time.Time `gorm:"serializer:millis"` // when that user approved it although the sign-in was too old for a code
 	ClientEpoch int64      // of the client when the request was stored
 }
 
@@ -31,20 +32,23 @@ func (s *Store) CreateRequest(ctx context.Context, r *AuthorizationRequest) erro
 	return db.Wrap("store authorization request", db.Insert(ctx, s.Write, r))
 }
 
-// ErrOtherBrowser is returned by ClaimRequest.
+// ErrOtherBrowser is returned by ClaimRequest and ClaimedRequest when another browser claimed the request.
 var ErrOtherBrowser = errors.New("claimed by another browser")
 
-// ClaimRequest returns the request for the browser whose cookie has the given hash. The first browser to ask claims it;
-// any other gets ErrOtherBrowser. ErrNotFound means unknown; an expired or decided request is returned as it is.
+// ClaimRequest returns the request for the browser whose cookie has the given hash. The first browser claims it; any
+// other gets ErrOtherBrowser. It returns ErrNotFound for an unknown request, and an expired or decided one unchanged.
 func (s *Store) ClaimRequest(ctx context.Context, id string, browserHash []byte) (AuthorizationRequest, error) {
-	err := db.Exec(ctx, s.Write, "UPDATE authorization_requests SET browser_hash = ? WHERE id = ? AND browser_hash IS NULL", browserHash, id)
+	err := db.Exec(
+		ctx, s.Write, "UPDATE authorization_requests SET browser_hash = ? WHERE id = ? AND browser_hash IS NULL",
+		browserHash, id,
+	)
 	if err != nil {
 		return AuthorizationRequest{}, db.Wrap("claim authorization request", err)
 	}
 	return s.ClaimedRequest(ctx, id, browserHash)
 }
 
-// ClaimedRequest is ClaimRequest for pages that only follow a claim: it never claims.
+// ClaimedRequest does the same as ClaimRequest for a request that was claimed before: it never claims.
 func (s *Store) ClaimedRequest(ctx context.Context, id string, browserHash []byte) (AuthorizationRequest, error) {
 	r, err := db.Take[AuthorizationRequest](ctx, s.Write, "id = ?", id)
 	if err != nil {
@@ -66,16 +70,21 @@ func (s *Store) SelectSession(ctx context.Context, id string, browserHash []byte
 
 // RecordSignIn does the same as SelectSession for a session that was just signed in for this request.
 func (s *Store) RecordSignIn(ctx context.Context, id string, browserHash []byte, sessionID string) error {
-	return db.Wrap("record a sign-in", db.ExecOne(ctx, s.Write, `UPDATE authorization_requests SET session_id = ?, signed_in_at = ?,
+	return db.Wrap(
+		"record a sign-in", db.ExecOne(ctx, s.Write, `UPDATE authorization_requests SET session_id = ?, signed_in_at = ?,
 		approved_at = CASE WHEN session_id = ? THEN approved_at END
-		WHERE id = ? AND browser_hash = ? AND decided_at IS NULL`, sessionID, db.Millis(s.Now()), sessionID, id, browserHash))
+		WHERE id = ? AND browser_hash = ? AND decided_at IS NULL`, sessionID, db.Millis(s.Now()), sessionID, id, browserHash),
+	)
 }
 
-// DecideRequest marks a request as answered, once: the second call returns ErrConsumed. The event tells of a denial;
+// DecideRequest marks a request as decided, once: the second call returns ErrConsumed. The event is that of a denial;
 // an approval is recorded with its code.
 func (s *Store) DecideRequest(ctx context.Context, id string, e *audit.Event) error {
 	return db.Wrap("decide authorization request", s.Tx(ctx, func(tx *Store) error {
-		err := db.ExecOne(ctx, tx.Write, "UPDATE authorization_requests SET decided_at = ? WHERE id = ? AND decided_at IS NULL", db.Millis(s.Now()), id)
+		err := db.ExecOne(
+			ctx, tx.Write, "UPDATE authorization_requests SET decided_at = ? WHERE id = ? AND decided_at IS NULL",
+			db.Millis(s.Now()), id,
+		)
 		if errors.Is(err, ErrNotFound) {
 			return ErrConsumed
 		}

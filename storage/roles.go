@@ -16,7 +16,8 @@ var roleName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_$-]{0,62}$`)
 // ErrNoRoles is returned by GrantRuntimeRole on the embedded database, which has no roles.
 var ErrNoRoles = errors.New("only PostgreSQL has roles")
 
-// CheckRole says what is wrong with the name of a role, or that there is none; the empty name is no role and right.
+// CheckRole returns an error when the name of a role is invalid or there is no such role. An empty name is accepted:
+// it is no role.
 func (s *Store) CheckRole(ctx context.Context, role string) error {
 	if role == "" {
 		return nil
@@ -27,13 +28,14 @@ func (s *Store) CheckRole(ctx context.Context, role string) error {
 	var one int
 	err := db.QueryRow(ctx, s.Write, []any{&one}, "SELECT 1 FROM pg_roles WHERE rolname = ?", role)
 	if errors.Is(err, ErrNotFound) {
-		return fmt.Errorf("there is no role %s; make it first: createuser %s --pwprompt", role, role)
+		return fmt.Errorf("there is no role %s; create it first: createuser %s --pwprompt", role, role)
 	}
 	return db.Wrap("look for the role", err)
 }
 
-// GrantRuntimeRole gives a PostgreSQL role what `gatehouse serve` needs and no more: no DDL, and of the audit log to add rows,
-// read them, and say which seal covers them. The role must exist; the store must be connected as the owner of the schema.
+// GrantRuntimeRole grants a PostgreSQL role the privileges that `gatehouse serve` needs: no DDL and, on the audit
+// log, only to add and read rows and to set their seal. The role must exist; the store must be connected as the owner
+// of the schema.
 func (s *Store) GrantRuntimeRole(ctx context.Context, role string) error {
 	if s.Engine() != Postgres {
 		return ErrNoRoles
@@ -54,10 +56,10 @@ func (s *Store) GrantRuntimeRole(ctx context.Context, role string) error {
 			"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA " + in + " TO " + to,
 			"REVOKE ALL ON " + in + ".audit_events, " + in + ".audit_seals, " + in + ".goose_db_version, " + in + ".migration_checksums FROM " + to,
 			"GRANT INSERT, SELECT, UPDATE (seal) ON " + in + ".audit_events TO " + to,
-			// To lock the last seal takes a right to change it. Who marks one as retired without the root key is found out.
+			// Locking the last seal requires the privilege to update it. Without the root key a false retirement is detected.
 			"GRANT INSERT, SELECT, UPDATE (retired_at) ON " + in + ".audit_seals TO " + to,
 			"GRANT SELECT ON " + in + ".goose_db_version, " + in + ".migration_checksums TO " + to,
-			// Without the keys in it every address is lost and every seal in doubt. Rekeying is for the owner.
+			// Without the keys in it no address can be read and no seal verified. Only the owner runs rekey.
 			"REVOKE UPDATE, DELETE ON " + in + ".secrets FROM " + to,
 		} {
 			if err := db.Exec(ctx, tx.Write, statement); err != nil {
@@ -68,14 +70,17 @@ func (s *Store) GrantRuntimeRole(ctx context.Context, role string) error {
 	}))
 }
 
-// errNotGranted is a role that GrantRuntimeRole was last run for before the newest tables existed.
+// errNotGranted is returned for a role that was granted its privileges before the newest tables existed.
 var errNotGranted error = db.Denied("the role lacks privileges on tables of the newest migrations")
 
 // checkGranted returns errNotGranted unless the role may use the newest tables.
 func (s *Store) checkGranted(ctx context.Context) error {
 	var granted bool
-	err := db.QueryRow(ctx, s.Read, []any{&granted}, `SELECT has_table_privilege('changes', 'INSERT') AND has_table_privilege('changes', 'SELECT')
-		AND has_table_privilege('liveness', 'UPDATE') AND has_table_privilege('outages', 'INSERT')`)
+	err := db.QueryRow(
+		ctx, s.Read, []any{&granted},
+		`SELECT has_table_privilege('changes', 'INSERT') AND has_table_privilege('changes', 'SELECT')
+		AND has_table_privilege('liveness', 'UPDATE') AND has_table_privilege('outages', 'INSERT')`,
+	)
 	if err == nil && !granted {
 		err = errNotGranted
 	}

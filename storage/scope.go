@@ -9,19 +9,19 @@ import (
 	"gatehouse/storage/db"
 )
 
-// Scope is a right with the words a person reads on the consent page (RFC 6749 §3.3).
+// Scope is a permission with the description that users read on the consent page (RFC 6749 §3.3).
 type Scope struct {
 	Name        string    `json:"name" gorm:"primaryKey"`
 	Description string    `json:"description"`
 	CreatedAt   time.Time `json:"created_at" gorm:"serializer:millis;autoCreateTime:false"`
 }
 
-// Resource is an API that accepts our access tokens (RFC 8707).
+// Resource is an API that accepts access tokens of this server (RFC 8707).
 type Resource struct {
 	Identifier    string    `json:"identifier" gorm:"primaryKey"` // its URI, the aud of its tokens
 	Name          string    `json:"name"`
 	Scopes        Strings   `json:"scopes"`
-	Introspectors Strings   `json:"introspectors"` // clients that may introspect tokens meant for it
+	Introspectors Strings   `json:"introspectors"` // clients that may introspect tokens with it in aud
 	CreatedAt     time.Time `json:"created_at" gorm:"serializer:millis;autoCreateTime:false"`
 }
 
@@ -58,21 +58,21 @@ func (s *Store) Resources(ctx context.Context) (map[string]Resource, error) {
 // CreateScope adds a scope, or returns ErrConflict.
 func (s *Store) CreateScope(ctx context.Context, v Scope) error {
 	e := audit.Event{Type: audit.ScopeCreated, Scopes: v.Name}
-	return db.Wrap("create scope", s.change(ctx, e, func(tx *Store) error { return db.Insert(ctx, tx.Write, &v) }))
+	return db.Wrap("create scope", s.changeShared(ctx, e, func(tx *Store) error { return db.Insert(ctx, tx.Write, &v) }))
 }
 
-// UpdateScope changes the words of a scope, or returns ErrNotFound.
+// UpdateScope changes the description of a scope, or returns ErrNotFound.
 func (s *Store) UpdateScope(ctx context.Context, name, description string) error {
 	e := audit.Event{Type: audit.ScopeUpdated, Scopes: name}
-	return db.Wrap("describe scope", s.change(ctx, e, func(tx *Store) error {
+	return db.Wrap("describe scope", s.changeShared(ctx, e, func(tx *Store) error {
 		return db.ExecOne(ctx, tx.Write, "UPDATE scopes SET description = ? WHERE name = ?", description, name)
 	}))
 }
 
-// DeleteScope removes a scope, or returns ErrNotFound. Clients that list it can no longer get it.
+// DeleteScope removes a scope, or returns ErrNotFound. It is no longer granted to clients that list it.
 func (s *Store) DeleteScope(ctx context.Context, name string) error {
 	e := audit.Event{Type: audit.ScopeDeleted, Scopes: name}
-	return db.Wrap("delete scope", s.change(ctx, e, func(tx *Store) error {
+	return db.Wrap("delete scope", s.changeShared(ctx, e, func(tx *Store) error {
 		return db.ExecOne(ctx, tx.Write, "DELETE FROM scopes WHERE name = ?", name)
 	}))
 }
@@ -80,13 +80,15 @@ func (s *Store) DeleteScope(ctx context.Context, name string) error {
 // CreateResource adds a resource, or returns ErrConflict.
 func (s *Store) CreateResource(ctx context.Context, v Resource) error {
 	e := audit.Event{Type: audit.ResourceCreated, Detail: map[string]any{"resource": v.Identifier}}
-	return db.Wrap("create resource", s.change(ctx, e, func(tx *Store) error { return db.Insert(ctx, tx.Write, &v) }))
+	return db.Wrap(
+		"create resource", s.changeShared(ctx, e, func(tx *Store) error { return db.Insert(ctx, tx.Write, &v) }),
+	)
 }
 
-// UpdateResource changes the record under change, or returns ErrNotFound.
+// UpdateResource calls change with the stored resource and stores the result, or returns ErrNotFound.
 func (s *Store) UpdateResource(ctx context.Context, identifier string, change func(r *Resource) error) error {
 	e := audit.Event{Type: audit.ResourceUpdated, Detail: map[string]any{"resource": identifier}}
-	return db.Wrap("update resource", s.change(ctx, e, func(tx *Store) error {
+	return db.Wrap("update resource", s.changeShared(ctx, e, func(tx *Store) error {
 		if err := tx.lockResources(ctx, "identifier = ?", identifier); err != nil {
 			return err
 		}
@@ -101,7 +103,7 @@ func (s *Store) UpdateResource(ctx context.Context, identifier string, change fu
 	}))
 }
 
-// lockResources makes changes that read a list and write it back wait for each other.
+// lockResources serializes changes that read a list and write it back.
 func (s *Store) lockResources(ctx context.Context, where string, args ...any) error {
 	if s.Engine() != Postgres {
 		return nil // the transaction holds the only lock
@@ -109,18 +111,18 @@ func (s *Store) lockResources(ctx context.Context, where string, args ...any) er
 	return db.Exec(ctx, s.Write, "SELECT 1 FROM resources WHERE "+where+" FOR UPDATE", args...)
 }
 
-// DeleteResource removes a resource, or returns ErrNotFound. No new token names it.
+// DeleteResource removes a resource, or returns ErrNotFound. No new token has it in aud.
 func (s *Store) DeleteResource(ctx context.Context, identifier string) error {
 	e := audit.Event{Type: audit.ResourceDeleted, Detail: map[string]any{"resource": identifier}}
-	return db.Wrap("delete resource", s.change(ctx, e, func(tx *Store) error {
+	return db.Wrap("delete resource", s.changeShared(ctx, e, func(tx *Store) error {
 		return db.ExecOne(ctx, tx.Write, "DELETE FROM resources WHERE identifier = ?", identifier)
 	}))
 }
 
 // change runs fn and records the event and the change of a cached record in one transaction.
-func (s *Store) change(ctx context.Context, e audit.Event, fn func(tx *Store) error) error {
+func (s *Store) changeShared(ctx context.Context, e audit.Event, change func(tx *Store) error) error {
 	return s.Tx(ctx, func(tx *Store) error {
-		if err := fn(tx); err != nil {
+		if err := change(tx); err != nil {
 			return err
 		}
 		tx.changedAll()
@@ -128,14 +130,17 @@ func (s *Store) change(ctx context.Context, e audit.Event, fn func(tx *Store) er
 	})
 }
 
-// CreateMissingScopes registers those of the names that do not exist, with the name as description, and returns them. It is
-// part of the transaction it is called in.
+// CreateMissingScopes creates those of the scopes that do not exist, with the name as description, and returns them.
 func (s *Store) CreateMissingScopes(ctx context.Context, names []string) (added []string, err error) {
 	err = s.Tx(ctx, func(tx *Store) error {
 		added = nil
 		for _, name := range names {
-			// Not asked for first: another process may be registering it at this moment.
-			err := db.ExecOne(ctx, tx.Write, "INSERT INTO scopes (name, description, created_at) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING", name, name, db.Millis(s.Now()))
+			// Not read first: another process may register it concurrently.
+			err := db.ExecOne(
+				ctx, tx.Write,
+				"INSERT INTO scopes (name, description, created_at) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING", name, name,
+				db.Millis(s.Now()),
+			)
 			if errors.Is(err, ErrNotFound) {
 				continue
 			}

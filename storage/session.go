@@ -10,7 +10,7 @@ import (
 
 // BrowserSession is a signed-in browser.
 type BrowserSession struct {
-	ID         string // public: what grants and, later, ID tokens call it
+	ID         string // the id in grants; clients get a sid derived from it
 	TokenHash  []byte // SHA-256 of the cookie
 	UserID     string
 	UserEpoch  int64
@@ -28,31 +28,33 @@ type BrowserSession struct {
 	PersonalKey []byte // random; NULL once erased
 }
 
-// SessionByToken returns the live session with that cookie hash and its person, or ErrNotFound: when it has ended,
-// expired, idled longer than idle, or its person is disabled or has ended all sessions.
+// SessionByToken returns the active session with that cookie hash, and its user. It returns ErrNotFound when the
+// session was ended, has expired or idled longer than idle, or when its user is disabled or has ended all sessions.
 func (s *Store) SessionByToken(ctx context.Context, hash []byte, idle time.Duration) (BrowserSession, User, error) {
 	now := s.Now()
 	var b BrowserSession
 	var u User
 	dest := append(sessionRow.Targets(&b), userRow.Targets(&u)...)
-	err := db.QueryRow(ctx, s.Read, dest, "SELECT "+sessionRow.QualifiedColumns()+", "+userRow.QualifiedColumns()+` FROM browser_sessions
+	err := db.QueryRow(
+		ctx, s.Read, dest, "SELECT "+sessionRow.QualifiedColumns()+", "+userRow.QualifiedColumns()+` FROM browser_sessions
 		JOIN users ON users.id = browser_sessions.user_id AND users.disabled_at IS NULL AND users.epoch = browser_sessions.user_epoch
-		WHERE token_hash = ? AND ended_at IS NULL AND expires_at > ? AND last_seen_at > ?`, hash, db.Millis(now), db.Millis(now.Add(-idle)))
+		WHERE token_hash = ? AND ended_at IS NULL AND expires_at > ? AND last_seen_at > ?`, hash, db.Millis(now),
+		db.Millis(now.Add(-idle)),
+	)
 	b.open(s)
 	return b, u, db.Wrap("read session", err)
 }
 
 var sessionRow = db.NewRecord[BrowserSession]("browser_sessions")
 
-// UnendedSession returns the session with that cookie hash that nobody has ended, though it may have expired, or
-// ErrNotFound.
+// UnendedSession returns the session with that cookie hash, expired or not, or ErrNotFound when it was ended.
 func (s *Store) UnendedSession(ctx context.Context, hash []byte) (BrowserSession, error) {
 	b, err := db.Take[BrowserSession](ctx, s.Write, "token_hash = ? AND ended_at IS NULL", hash)
 	b.open(s)
 	return b, db.Wrap("read session", err)
 }
 
-// Sessions returns a person's live sessions, the latest seen first.
+// Sessions returns the active sessions of a user, the last used one first.
 func (s *Store) Sessions(ctx context.Context, u User, idle time.Duration) ([]BrowserSession, error) {
 	now := s.Now()
 	out, err := db.List[BrowserSession](ctx, s.Read, "last_seen_at DESC",
@@ -79,9 +81,9 @@ func (s *Store) CreateSession(ctx context.Context, b *BrowserSession) error {
 	}))
 }
 
-// RenewSession records that the person of a live session signed in again: the cookie's hash changes, so that a cookie
-// known before the sign-in is worth nothing after it, and the grants bound to the session stay. It returns ErrNotFound
-// when the session is not live or not that person's.
+// RenewSession records that the user of an active session signed in again. The hash of the cookie changes, so that a
+// cookie that was known before the sign-in is invalid afterwards; the grants that are bound to the session stay. It
+// returns ErrNotFound when the session is not active or belongs to another user.
 func (s *Store) RenewSession(ctx context.Context, b *BrowserSession) error {
 	e := audit.Event{Type: audit.UserSignedIn, UserID: b.UserID}
 	row := *b
@@ -104,14 +106,20 @@ func (s *Store) RenewSession(ctx context.Context, b *BrowserSession) error {
 	}))
 }
 
-// TouchSession notes that the session was used. Callers do so once a minute at most.
+// TouchSession stores that the session is used now. Callers do so at most once a minute.
 func (s *Store) TouchSession(ctx context.Context, id string) error {
-	return db.Wrap("touch session", db.Exec(ctx, s.Write, "UPDATE browser_sessions SET last_seen_at = ? WHERE id = ? AND ended_at IS NULL", db.Millis(s.Now()), id))
+	return db.Wrap(
+		"touch session",
+		db.Exec(
+			ctx, s.Write, "UPDATE browser_sessions SET last_seen_at = ? WHERE id = ? AND ended_at IS NULL", db.Millis(s.Now()),
+			id,
+		),
+	)
 }
 
-// EndSession ends one of the person's sessions, and with it every grant bound to it that has no offline_access. The apps
-// that were used in it and want to know are told (OIDC Back-Channel Logout §2.3). It returns ErrNotFound when they have no
-// such live session.
+// EndSession ends a session of the user, and with it every grant bound to it that has no offline_access. It queues
+// the logout for the clients that were used in it (OIDC Back-Channel Logout §2.3). It returns ErrNotFound when the
+// user has no such active session.
 func (s *Store) EndSession(ctx context.Context, userID, id string) error {
 	e := audit.Event{Type: audit.SessionEnded, UserID: userID}
 	return db.Wrap("end session", s.Tx(ctx, func(tx *Store) error {
@@ -119,7 +127,7 @@ func (s *Store) EndSession(ctx context.Context, userID, id string) error {
 			db.Millis(s.Now()), id, userID); err != nil {
 			return err
 		}
-		if err := tx.tellOfLogout(ctx, "grants.session_id = ?", id); err != nil {
+		if err := tx.queueLogouts(ctx, "grants.session_id = ?", id); err != nil {
 			return err
 		}
 		return tx.Audit.Record(ctx, e)

@@ -1,6 +1,6 @@
-// Package storage keeps what Gatehouse knows: plain records and every query on them, on PostgreSQL and on embedded
-// SQLite, behind one concrete Store. It decides what is single use, what is still alive and what belongs in one
-// transaction, writes the audit trail, and holds the caches. HTTP, OAuth and the meaning of a token are left to others.
+// Package storage has the records of Gatehouse as plain structs and every query on them, on PostgreSQL and embedded
+// SQLite, behind one concrete Store. It decides what is single use, what is still active and what belongs in one
+// transaction, and owns the caches. HTTP, OAuth and the meaning of a token are left to other packages.
 package storage
 
 import (
@@ -53,8 +53,8 @@ type Store struct {
 type shared struct {
 	cache *cache
 
-	catchUp  sync.Mutex     // serializes reads of the changes
-	position changePosition // of the last read
+	changesMu sync.Mutex     // serializes reads of the changes
+	position  changePosition // of the last read
 
 	followed db.Heartbeat // of followChanges
 
@@ -123,8 +123,8 @@ func (s *Store) Tx(ctx context.Context, fn func(tx *Store) error) error {
 	return err
 }
 
-// RequireSchema is db.DB.RequireSchema, and checks that the role has privileges on the newest tables: otherwise IsDenied
-// reports true for the error.
+// RequireSchema is db.DB.RequireSchema, and checks that the role has privileges on the newest tables: otherwise
+// IsDenied reports true for the error.
 func (s *Store) RequireSchema(ctx context.Context) (ahead bool, err error) {
 	ahead, err = s.DB.RequireSchema(ctx)
 	if err == nil && s.Engine() == Postgres {

@@ -9,65 +9,70 @@ import (
 	"gatehouse/storage/db"
 )
 
-// RevokedToken is an access token that was revoked by itself; the row leaves when the token would have expired.
+// RevokedToken is an access token that was revoked individually. The row is deleted after the token has expired.
 type RevokedToken struct {
 	JTI       string    `gorm:"column:jti;primaryKey"`
 	RevokedAt time.Time `gorm:"serializer:millis"`
 	ExpiresAt time.Time `gorm:"serializer:millis"`
 }
 
-// TokenRef is what an access token says about its own life: its id, its client and either the client's epoch (a
-// machine's token) or the grant (a person's).
+// TokenRef has the claims of an access token that decide whether it is active: its jti, its client and either the
+// client's epoch (client credentials) or the grant (a user's token).
 type TokenRef struct {
 	JTI         string
 	ClientID    string
 	ClientEpoch int64
-	GrantID     string // empty for a machine's token
+	GrantID     string // empty for client credentials
 }
 
-var liveUserToken = ` FROM grants JOIN users ON users.id = grants.user_id
-	WHERE grants.id = ? AND grants.client_id = ? AND grants.revoked_at IS NULL AND ` + live("grants") + `
+var activeUserToken = ` FROM grants JOIN users ON users.id = grants.user_id
+	WHERE grants.id = ? AND grants.client_id = ? AND grants.revoked_at IS NULL AND ` + activeCondition("grants") + `
 	AND NOT EXISTS (SELECT 1 FROM revoked_tokens WHERE jti = ?)`
 
-const liveMachineToken = `SELECT 1 FROM clients WHERE id = ? AND epoch = ? AND disabled_at IS NULL
+const activeClientToken = `SELECT 1 FROM clients WHERE id = ? AND epoch = ? AND disabled_at IS NULL
 	AND NOT EXISTS (SELECT 1 FROM revoked_tokens WHERE jti = ?)`
 
-// ActiveToken reports, by one query, whether a token with a good signature is still alive, and for a person's token their
-// username. ErrNotFound means dead.
+// ActiveToken checks with one query whether a token with a valid signature is active, and returns the username for a
+// user's token. ErrNotFound means that it is not.
 func (s *Store) ActiveToken(ctx context.Context, t TokenRef) (username string, err error) {
 	if t.GrantID != "" {
-		err = db.QueryRow(ctx, s.Read, []any{&username}, "SELECT users.username"+liveUserToken, t.GrantID, t.ClientID, t.JTI)
+		err = db.QueryRow(
+			ctx, s.Read, []any{&username}, "SELECT users.username"+activeUserToken, t.GrantID, t.ClientID, t.JTI,
+		)
 		return username, db.Wrap("check token", err)
 	}
 	var one int
-	err = db.QueryRow(ctx, s.Read, []any{&one}, liveMachineToken, t.ClientID, t.ClientEpoch, t.JTI)
+	err = db.QueryRow(ctx, s.Read, []any{&one}, activeClientToken, t.ClientID, t.ClientEpoch, t.JTI)
 	return "", db.Wrap("check token", err)
 }
 
-// GrantedClaims is what a person's grant lets an app know of them.
+// GrantedClaims is what a grant lets its client read about the user.
 type GrantedClaims struct {
 	Scopes Strings
 	Claims string // requested by name, as JSON
 }
 
-// UserByToken is ActiveToken for a person's token at the userinfo endpoint: it returns the person, and what the token's grant
-// holds. ErrNotFound means dead.
+// UserByToken does the same as ActiveToken for a user's token at the userinfo endpoint. It returns the user and what
+// the grant covers.
 func (s *Store) UserByToken(ctx context.Context, t TokenRef) (User, GrantedClaims, error) {
 	var u User
 	var claims GrantedClaims
 	err := db.QueryRow(ctx, s.Read, append(userRow.Targets(&u), &claims.Scopes, &claims.Claims),
-		"SELECT "+userRow.QualifiedColumns()+", grants.scopes, grants.claims"+liveUserToken, t.GrantID, t.ClientID, t.JTI)
+		"SELECT "+userRow.QualifiedColumns()+", grants.scopes, grants.claims"+activeUserToken, t.GrantID, t.ClientID, t.JTI)
 	return u, claims, db.Wrap("check token", err)
 }
 
-// RevokeToken makes one access token useless. Revoking it again changes nothing and writes no event.
+// RevokeToken revokes one access token. Revoking it again changes nothing and writes no event.
 func (s *Store) RevokeToken(ctx context.Context, t RevokedToken, e audit.Event) error {
 	if s.Engine() == Postgres {
-		return db.Wrap("revoke token", s.revokeAtOnce(ctx, t, e))
+		return db.Wrap("revoke token", s.revokeTokenInOneStatement(ctx, t, e))
 	}
 	return db.Wrap("revoke token", s.Tx(ctx, func(tx *Store) error {
-		err := db.ExecOne(ctx, tx.Write, "INSERT INTO revoked_tokens (jti, revoked_at, expires_at) VALUES (?, ?, ?) ON CONFLICT (jti) DO NOTHING",
-			t.JTI, db.Millis(s.Now()), db.Millis(t.ExpiresAt))
+		err := db.ExecOne(
+			ctx, tx.Write,
+			"INSERT INTO revoked_tokens (jti, revoked_at, expires_at) VALUES (?, ?, ?) ON CONFLICT (jti) DO NOTHING", t.JTI,
+			db.Millis(s.Now()), db.Millis(t.ExpiresAt),
+		)
 		if errors.Is(err, ErrNotFound) {
 			return nil
 		}
@@ -78,19 +83,25 @@ func (s *Store) RevokeToken(ctx context.Context, t RevokedToken, e audit.Event) 
 	}))
 }
 
-// revokeAtOnce is RevokeToken in one statement.
-func (s *Store) revokeAtOnce(ctx context.Context, t RevokedToken, e audit.Event) error {
+// revokeTokenInOneStatement does the same as RevokeToken.
+func (s *Store) revokeTokenInOneStatement(ctx context.Context, t RevokedToken, e audit.Event) error {
 	row, err := s.Audit.NewRow(ctx, e)
 	if err != nil {
 		return err
 	}
 	var one int
-	err = db.QueryRow(ctx, s.Write, []any{&one}, `WITH revoked AS (
+	err = db.QueryRow(
+		ctx,
+		s.Write,
+		[]any{&one},
+		`WITH revoked AS (
 			INSERT INTO revoked_tokens (jti, revoked_at, expires_at) VALUES (?, ?, ?) ON CONFLICT (jti) DO NOTHING RETURNING jti),
 		whose AS (SELECT ?::text AS client_id, ?::text AS user_id, ?::text AS grant_id, ?::text AS scopes FROM revoked),
 		recorded AS (`+revokedTokenRow.Query+`)
 		SELECT 1 FROM revoked`,
-		append([]any{t.JTI, db.Millis(s.Now()), db.Millis(t.ExpiresAt), row.ClientID, row.UserID, row.GrantID, row.Scopes}, revokedTokenRow.Args(&row)...)...)
+		append(
+			[]any{t.JTI, db.Millis(s.Now()), db.Millis(t.ExpiresAt), row.ClientID, row.UserID, row.GrantID, row.Scopes},
+			revokedTokenRow.Args(&row)...)...)
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}

@@ -29,27 +29,39 @@ var unusedClients = func() []expiry {
 	const dynamic, notIntrospector = "registration_hash IS NOT NULL AND disabled_at IS NULL AND ",
 		" AND grant_types NOT LIKE '%client_credentials%' AND NOT EXISTS (SELECT 1 FROM resources WHERE resources.introspectors LIKE '%' || clients.id || '%')"
 	return []expiry{
-		{"clients", dynamic + "last_used_at IS NULL AND created_at < ? AND NOT EXISTS (SELECT 1 FROM consents WHERE consents.client_id = clients.id)" + notIntrospector, neverUsedTTL},
-		{"clients", dynamic + fmt.Sprintf(`last_used_at < ? AND NOT EXISTS (SELECT 1 FROM consents JOIN grants ON grants.consent_id = consents.id
+		{
+			"clients",
+			dynamic + "last_used_at IS NULL AND created_at < ? AND NOT EXISTS (SELECT 1 FROM consents WHERE consents.client_id = clients.id)" + notIntrospector,
+			neverUsedTTL,
+		},
+		{
+			"clients",
+			dynamic + fmt.Sprintf(
+				`last_used_at < ? AND NOT EXISTS (SELECT 1 FROM consents JOIN grants ON grants.consent_id = consents.id
 			WHERE consents.client_id = clients.id AND (coalesce(rotated_at, grants.created_at) >= ?
-				OR grants.revoked_at IS NULL AND coalesce(refresh_expires_at, expires_at) >= ? + %d))`, unusedTTL.Milliseconds()) + notIntrospector, unusedTTL},
+				OR grants.revoked_at IS NULL AND coalesce(refresh_expires_at, expires_at) >= ? + %d))`, unusedTTL.Milliseconds(),
+			) + notIntrospector,
+			unusedTTL,
+		},
 	}
 }()
 
-// ShouldRecordUse reports whether a use of the client at now must be stored with RecordClientUse: the client registered dynamically
-// and would expire without it.
+// ShouldRecordUse reports whether a use of the client at now must be stored with RecordClientUse: the client
+// registered dynamically and would expire without it.
 func (c *Client) ShouldRecordUse(now time.Time) bool {
 	return c.IsSelfRegistered() && (c.LastUsedAt == nil || now.Sub(*c.LastUsedAt) >= useInterval)
 }
 
-// RecordClientUse stores that a dynamically registered client is used now. Call it before the client gets an authorization,
-// so that deleteUnusedClients, which decides by the same row, does not delete it in the meantime. It does nothing for
-// a client that does not exist, or whose use is not due.
+// RecordClientUse stores that a dynamically registered client is used now. Call it before the client gets an
+// authorization, so that deleteUnusedClients, which decides by the same row, does not delete it in the meantime. It
+// does nothing for a client that does not exist, or whose use is not due.
 func (s *Store) RecordClientUse(ctx context.Context, id string) error {
 	now := s.Now()
 	return db.Wrap("store the use of a client", s.Tx(ctx, func(tx *Store) error {
-		err := db.ExecOne(ctx, tx.Write, "UPDATE clients SET last_used_at = ? WHERE id = ? AND (last_used_at IS NULL OR last_used_at <= ?)",
-			db.Millis(now), id, db.Millis(now.Add(-useInterval)))
+		err := db.ExecOne(
+			ctx, tx.Write, "UPDATE clients SET last_used_at = ? WHERE id = ? AND (last_used_at IS NULL OR last_used_at <= ?)",
+			db.Millis(now), id, db.Millis(now.Add(-useInterval)),
+		)
 		if errors.Is(err, ErrNotFound) {
 			return nil
 		}
@@ -95,7 +107,8 @@ func (s *Store) deleteUnusedClients(ctx context.Context, now time.Time) (total i
 }
 
 func (s *Store) unusedIDs(ctx context.Context, x expiry, due []any) (ids []string, err error) {
-	return db.Select[string](ctx, s.Write, "SELECT id FROM "+x.table+" WHERE "+x.where+" LIMIT ?", append(slices.Clone(due), unusedBatch)...)
+	return db.Select[string](
+		ctx, s.Write, "SELECT id FROM "+x.table+" WHERE "+x.where+" LIMIT ?", append(slices.Clone(due), unusedBatch)...)
 }
 
 // deleteUnusedClient deletes the client if it is still unused, and returns how many it deleted.
@@ -111,7 +124,14 @@ func (s *Store) deleteUnusedClient(ctx context.Context, x expiry, id string, due
 		}
 		n = 1
 		tx.changedClient(id)
-		return tx.Audit.Record(ctx, audit.Event{Type: audit.ClientDeleted, ClientID: id, Detail: map[string]any{"reason": "unused", "unused_hours": int64(x.after / time.Hour)}})
+		return tx.Audit.Record(
+			ctx,
+			audit.Event{
+				Type:     audit.ClientDeleted,
+				ClientID: id,
+				Detail:   map[string]any{"reason": "unused", "unused_hours": int64(x.after / time.Hour)},
+			},
+		)
 	})
 	return n, db.Wrap("delete unused client", err)
 }

@@ -9,9 +9,9 @@ import (
 	"gatehouse/storage/db"
 )
 
-// User is a person who signs in.
+// User is an account that can sign in.
 type User struct {
-	ID          string // a random UUIDv4: the sub of their tokens
+	ID          string // a random UUIDv4: the sub of tokens
 	Username    string // as typed, never with an @
 	UsernameKey string // normalised, unique
 	Email       string
@@ -30,13 +30,13 @@ type User struct {
 
 var userRow = db.NewRecord[User]("users")
 
-// Profile is what a person tells of themselves, in the words of OIDC Core §5.1. Nothing is decided on it.
+// Profile has the claims of OIDC Core §5.1 that a user can set. They have no effect.
 type Profile struct {
 	GivenName   string  `json:"given_name,omitempty"`
 	FamilyName  string  `json:"family_name,omitempty"`
 	MiddleName  string  `json:"middle_name,omitempty"`
 	Nickname    string  `json:"nickname,omitempty"`
-	Profile     string  `json:"profile,omitempty"` // URL of a page about them
+	Profile     string  `json:"profile,omitempty"` // URL of a profile page
 	Picture     string  `json:"picture,omitempty"` // URL
 	Website     string  `json:"website,omitempty"` // URL
 	Gender      string  `json:"gender,omitempty"`
@@ -56,39 +56,39 @@ type Address struct {
 	Country    string `json:"country,omitempty"`
 }
 
-// Password is the Argon2id hash of a person's password, in PHC string form.
+// Password is the Argon2id hash of a password, as a PHC string.
 type Password struct {
 	UserID    string `gorm:"primaryKey"`
 	Hash      string
 	ChangedAt time.Time `gorm:"serializer:millis"`
 }
 
-// User returns a person by id, or ErrNotFound.
+// User returns a user by id, or ErrNotFound.
 func (s *Store) User(ctx context.Context, id string) (User, error) {
 	u, err := db.Take[User](ctx, s.Read, "id = ?", id)
 	return u, db.Wrap("read user", err)
 }
 
-// UserByKey returns a person by normalised username or e-mail address, which share one namespace, or ErrNotFound.
+// UserByKey returns a user by normalised username or e-mail address, which share one namespace, or ErrNotFound.
 func (s *Store) UserByKey(ctx context.Context, key string) (User, error) {
 	u, err := db.Take[User](ctx, s.Read, "username_key = ? OR email_key = ?", key, key)
 	return u, db.Wrap("read user", err)
 }
 
-// Password returns a person's password hash, or ErrNotFound when they have none.
+// Password returns the password hash of a user, or ErrNotFound when there is none.
 func (s *Store) Password(ctx context.Context, userID string) (Password, error) {
 	p, err := db.Take[Password](ctx, s.Read, "user_id = ?", userID)
 	return p, db.Wrap("read password", err)
 }
 
-// Users returns up to limit people by id, beginning after the given one.
+// Users returns up to limit users by id, beginning after the given one.
 func (s *Store) Users(ctx context.Context, after string, limit int) ([]User, error) {
 	var out []User
 	out, err := db.ListLimit[User](ctx, s.Read, limit, "id", "id > ?", after)
 	return out, db.Wrap("list users", err)
 }
 
-// CreateUser adds a person and their password, or returns ErrConflict when the username or e-mail address is taken.
+// CreateUser adds a user with a password, or returns ErrConflict when the username or e-mail address is taken.
 func (s *Store) CreateUser(ctx context.Context, u *User, passwordHash string) error {
 	e := audit.Event{Type: audit.UserCreated, UserID: u.ID}
 	return db.Wrap("create user", s.Tx(ctx, func(tx *Store) error {
@@ -102,8 +102,8 @@ func (s *Store) CreateUser(ctx context.Context, u *User, passwordHash string) er
 	}))
 }
 
-// SetPassword replaces a person's password. Their sessions, grants and tokens are dead afterwards: whoever knew the old
-// password keeps nothing.
+// SetPassword replaces the password of a user. It ends the sessions and revokes the grants and tokens of the user, so
+// that nothing obtained with the old password stays valid.
 func (s *Store) SetPassword(ctx context.Context, userID, hash string) error {
 	e := audit.Event{Type: audit.UserPasswordSet, UserID: userID}
 	return db.Wrap("set password", s.Tx(ctx, func(tx *Store) error {
@@ -122,8 +122,9 @@ func (s *Store) SetPassword(ctx context.Context, userID, hash string) error {
 	}))
 }
 
-// UpdateUser changes the name, the profile, the e-mail address and what is verified of them under change, which gets the
-// stored person and may refuse by returning an error. It returns ErrNotFound, or ErrConflict when the address is taken.
+// UpdateUser calls change with the stored user, and stores the name, the profile, the e-mail address and what is
+// verified. change may refuse by returning an error. It returns ErrNotFound, or ErrConflict when the address is
+// taken.
 func (s *Store) UpdateUser(ctx context.Context, id string, change func(u *User) error) (User, error) {
 	e := audit.Event{Type: audit.UserUpdated, UserID: id}
 	var u User
@@ -153,26 +154,35 @@ func (s *Store) UpdateUser(ctx context.Context, id string, change func(u *User) 
 // already disabled.
 func (s *Store) DisableUser(ctx context.Context, id string) error {
 	now := db.Millis(s.Now())
-	return s.endUser(ctx, id, audit.UserDisabled, "UPDATE users SET disabled_at = ?, epoch = epoch + 1, updated_at = ? WHERE id = ? AND disabled_at IS NULL",
-		now, now, id)
+	return s.endUser(
+		ctx, id, audit.UserDisabled,
+		"UPDATE users SET disabled_at = ?, epoch = epoch + 1, updated_at = ? WHERE id = ? AND disabled_at IS NULL", now,
+		now, id,
+	)
 }
 
 // EnableUser lets a disabled user sign in again. Sessions, grants and tokens from before DisableUser stay ended.
 func (s *Store) EnableUser(ctx context.Context, id string) error {
-	return s.changeUser(ctx, id, audit.UserEnabled, nil, "UPDATE users SET disabled_at = NULL, updated_at = ? WHERE id = ? AND disabled_at IS NOT NULL",
-		db.Millis(s.Now()), id)
+	return s.changeUser(
+		ctx, id, audit.UserEnabled, nil,
+		"UPDATE users SET disabled_at = NULL, updated_at = ? WHERE id = ? AND disabled_at IS NOT NULL", db.Millis(s.Now()),
+		id,
+	)
 }
 
-// RevokeUserTokens ends every session, grant and token of the person.
+// RevokeUserTokens ends every session of the user and revokes every grant and token.
 func (s *Store) RevokeUserTokens(ctx context.Context, id string) error {
-	return s.endUser(ctx, id, audit.UserTokensRevoked, "UPDATE users SET epoch = epoch + 1, updated_at = ? WHERE id = ?", db.Millis(s.Now()), id)
+	return s.endUser(
+		ctx, id, audit.UserTokensRevoked, "UPDATE users SET epoch = epoch + 1, updated_at = ? WHERE id = ?",
+		db.Millis(s.Now()), id,
+	)
 }
 
-// DeleteUser removes the person with their password, sessions and consents. Their grants and tokens are dead with them.
+// DeleteUser removes a user with the password, sessions and consents. Grants and tokens of the user are then invalid.
 func (s *Store) DeleteUser(ctx context.Context, id string) error {
 	return s.Tx(ctx, func(tx *Store) error {
-		if err := tx.tellAllOfLogout(ctx, id); err != nil { // before the consents that lead to the clients are gone
-			return db.Wrap("tell of a logout", err)
+		if err := tx.queueUserLogouts(ctx, id); err != nil { // before the consents that refer to the clients are deleted
+			return db.Wrap("queue logouts", err)
 		}
 		return tx.changeUser(ctx, id, audit.UserDeleted, nil, "DELETE FROM users WHERE id = ?", id)
 	})
@@ -189,13 +199,15 @@ func (s *Store) endSessions(ctx context.Context, userID string) error {
 	if err := db.Exec(ctx, s.Write, "UPDATE browser_sessions SET ended_at = ? WHERE user_id = ? AND ended_at IS NULL", db.Millis(s.Now()), userID); err != nil {
 		return err
 	}
-	return s.tellAllOfLogout(ctx, userID)
+	return s.queueUserLogouts(ctx, userID)
 }
 
 // changeUser executes one statement on a user and then also, which may be nil, in one transaction with the audit row.
 // It returns ErrNotFound when there is no such user. When the user is already in that state, it changes nothing and
 // writes no event. Users are never cached, so no change is recorded.
-func (s *Store) changeUser(ctx context.Context, id, event string, also func(tx *Store) error, query string, args ...any) error {
+func (s *Store) changeUser(
+	ctx context.Context, id, event string, also func(tx *Store) error, query string, args ...any,
+) error {
 	return db.Wrap("change user", s.Tx(ctx, func(tx *Store) error {
 		err := db.ExecOne(ctx, tx.Write, query, args...)
 		if errors.Is(err, ErrNotFound) {
