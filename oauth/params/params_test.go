@@ -90,3 +90,26 @@ func FuzzPrintable(f *testing.F) {
 		}
 	})
 }
+
+func TestFormWithListsRepeatsOnlyTheLists(t *testing.T) {
+	t.Parallel()
+	const limit = 150
+	many := strings.Repeat("&scope=a", limit-1)
+	for body, want := range map[string]int{
+		"request=x&scope=a&scope=b":   2,
+		"request=x":                   0,
+		"request=x" + many:            limit - 1,
+		"request=x&request=y":         -1,
+		"scope=a&session=x&session=y": -1,
+		"request=x&scope=a" + many:    -1,
+		"scope=\xff&scope=a":          -1,
+	} {
+		got, err := params.FormWithLists(request("POST", "/", form, body), limit, "scope")
+		switch {
+		case want < 0 && err == nil:
+			t.Errorf("FormWithLists(%.40q) = %.40v, want an error", body, got)
+		case want >= 0 && (err != nil || len(got["scope"]) != want):
+			t.Errorf("FormWithLists(%.40q) has %d values of scope (%v), want %d", body, len(got["scope"]), err, want)
+		}
+	}
+}
