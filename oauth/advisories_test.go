@@ -55,7 +55,7 @@ var clientAdvisories = []servertest.Requirement{
 		id := page.Fields().Get("request")
 		attacker := s.Browser()
 		attacker.SignIn(attacker.Open("/login"), "mallory")
-		for _, p := range []servertest.Page{attacker.Open("/consent?request=" + id), attacker.Open("/oauth2/authorize/" + id), attacker.Open("/login?request=" + id), attacker.Submit("/consent", with(page.Fields(), "decision", "approve"))} {
+		for _, p := range []servertest.Page{attacker.Open("/consent?request=" + id), attacker.Open("/oauth2/authorize/" + id), attacker.Open("/login?request=" + id), attacker.Submit("/consent", withParameters(page.Fields(), "decision", "approve"))} {
 			p.WantErrorPage(t, http.StatusForbidden)
 			if strings.Contains(p.Text(), "App wants") {
 				t.Error("the attacker saw the request")
@@ -141,7 +141,7 @@ var clientAdvisories = []servertest.Requirement{
 		c := s.Public()
 		old := s.Tokens(c, "alice").Text("refresh_token")
 		successors := map[string]bool{}
-		for _, r := range parallel(t, 50, func(int) servertest.Response { return s.Refresh(c, old) }) {
+		for _, r := range concurrently(t, 50, func(int) servertest.Response { return s.Refresh(c, old) }) {
 			successors[r.Text("refresh_token")] = true
 		}
 		if len(successors) != 1 {
@@ -233,13 +233,13 @@ var clientAdvisories = []servertest.Requirement{
 	}),
 	servertest.Req("A30", "CVE-2024-52287 (authentik)", "a client credentials client gets no scope that is not its own", func(t *testing.T, s *servertest.Server) {
 		s.Service("admin")
-		s.Token(s.Service("jobs"), with(clientCredentialsForm, "scope", "jobs admin")).Want(t, 400, "invalid_scope")
+		s.Token(s.Service("jobs"), withParameters(clientCredentialsForm, "scope", "jobs admin")).Want(t, 400, "invalid_scope")
 	}),
 	servertest.Req("A32", "CVE-2026-9704 (Keycloak)", "an oversized parameter is an error, never a fallback", func(t *testing.T, s *servertest.Server) {
 		c := s.Service("jobs")
 		for _, name := range []string{"scope", "client_id", "client_secret", "resource", "grant_type", "unknown", "client_assertion"} {
 			for _, size := range []int{5000, 70_000} {
-				r := s.Token(c, with(clientCredentialsForm, name, strings.Repeat("x", size)))
+				r := s.Token(c, withParameters(clientCredentialsForm, name, strings.Repeat("x", size)))
 				if name == "unknown" && size == 5000 {
 					r.OK(t)
 				} else if r.Status < 400 || r.Status >= 500 {

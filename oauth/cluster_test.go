@@ -96,13 +96,13 @@ func TestChangeReachesEveryProcessWithinASecond(t *testing.T) {
 			_, _, err := s.OAuth.Clients.Update(t.Context(), c.ClientID, []byte(`{"scope":"jobs more"}`))
 			storagetest.Must(t, err)
 		}, func(o *servertest.Server) bool {
-			return o.Token(c, with(clientCredentialsForm, "scope", "more")).Status == 200
+			return o.Token(c, withParameters(clientCredentialsForm, "scope", "more")).Status == 200
 		})
 		within("a scope less", func() {
 			_, _, err := s.OAuth.Clients.Update(t.Context(), c.ClientID, []byte(`{"scope":"jobs"}`))
 			storagetest.Must(t, err)
 		}, func(o *servertest.Server) bool {
-			return o.Token(c, with(clientCredentialsForm, "scope", "more")).Status == 400
+			return o.Token(c, withParameters(clientCredentialsForm, "scope", "more")).Status == 400
 		})
 		keys := s.Get("/.well-known/jwks.json").Body
 		within("new keys", func() { storagetest.Must(t, s.OAuth.Keyring.Rotate(t.Context(), false)) },

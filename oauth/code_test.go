@@ -79,7 +79,7 @@ var codes = []servertest.Requirement{
 		c := s.App()
 		to := s.Browser().Code(c, "alice")
 		nodes := []*servertest.Server{s, s.Another()}
-		won := parallel(t, 50, func(i int) servertest.Response { return nodes[i%2].Token(c, servertest.CodeForm(to, c)) })
+		won := concurrently(t, 50, func(i int) servertest.Response { return nodes[i%2].Token(c, servertest.CodeForm(to, c)) })
 		if len(won) != 1 {
 			t.Fatalf("%d winners, want 1", len(won))
 		}
@@ -183,8 +183,8 @@ func wantEvent(t *testing.T, s *servertest.Server, event string) {
 	}
 }
 
-// parallel runs n requests concurrently and returns those that succeeded; every other must be invalid_grant.
-func parallel(t *testing.T, n int, request func(i int) servertest.Response) []servertest.Response {
+// concurrently runs n requests concurrently and returns those that succeeded; every other must be invalid_grant.
+func concurrently(t *testing.T, n int, request func(i int) servertest.Response) []servertest.Response {
 	t.Helper()
 	var mu sync.Mutex
 	var won []servertest.Response

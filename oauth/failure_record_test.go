@@ -26,7 +26,7 @@ var failureRecords = []servertest.Requirement{
 		if e.ClientID != c.ClientID || e.Address != "192.0.2.44" || e.UserAgent != "Guesser/1.0" || e.RequestID != r.Header.Get("X-Request-Id") || !strings.Contains(e.Detail, "invalid secret") || !e.At.Equal(s.Clock.Now()) || e.Actor != "anonymous" { // who failed to authenticate is not the client
 			t.Errorf("failed authentication: %+v", e)
 		}
-		s.Token(c, with(clientCredentialsForm, "scope", "admin")).Want(t, 400, "invalid_scope")
+		s.Token(c, withParameters(clientCredentialsForm, "scope", "admin")).Want(t, 400, "invalid_scope")
 		if e := recorded(t, s, audit.ScopeRefused, 1)[0]; e.ClientID != c.ClientID || !strings.Contains(e.Detail, "admin") {
 			t.Errorf("refused scope: %+v", e)
 		}

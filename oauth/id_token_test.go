@@ -27,8 +27,8 @@ func register(t *testing.T, s *servertest.Server, metadata string) (string, erro
 	return "", nil
 }
 
-// changed sets claims, given as names and values in turn; nil takes one away.
-func changed(claims map[string]any, changes []any) map[string]any {
+// withClaims sets claims, which alternate names and values, and removes those that are nil.
+func withClaims(claims map[string]any, changes []any) map[string]any {
 	for i := 0; i+1 < len(changes); i += 2 {
 		name, _ := changes[i].(string)
 		if changes[i+1] == nil {
@@ -40,14 +40,14 @@ func changed(claims map[string]any, changes []any) map[string]any {
 	return claims
 }
 
-// flipped is the token with one character of its signature changed.
-func flipped(token string) string {
+// withChangedSignature returns the token with one character of its signature changed.
+func withChangedSignature(token string) string {
 	i := len(token) - 10
 	return token[:i] + flip(token[i]) + token[i+1:]
 }
 
-// verified is the payload of a JWT of the server's.
-func verified(t *testing.T, s *servertest.Server, token string) map[string]any {
+// verifiedClaims returns the claims of a JWT that the server signed.
+func verifiedClaims(t *testing.T, s *servertest.Server, token string) map[string]any {
 	t.Helper()
 	payload, err := oidc.NewRemoteKeySet(t.Context(), s.URL+"/.well-known/jwks.json").VerifySignature(t.Context(), token)
 	storagetest.Must(t, err)

@@ -86,7 +86,7 @@ func TestFailureLimitPrecedesAssertionVerification(t *testing.T) {
 			return s.Do(s.Request("POST", path, url.Values{"grant_type": {"client_credentials"}, "token": {"x"}, "client_assertion_type": {assertionType}, "client_assertion": {assertion}}))
 		}
 		for range 3 {
-			send("/oauth2/token", c, flipped(key.Sign(t, assertionClaims(s, c), nil))).Want(t, 401, "invalid_client")
+			send("/oauth2/token", c, withChangedSignature(key.Sign(t, assertionClaims(s, c), nil))).Want(t, 401, "invalid_client")
 		}
 		valid := key.Sign(t, assertionClaims(s, c), nil)
 		for _, path := range []string{"/oauth2/token", "/oauth2/introspect", "/oauth2/revoke"} {
@@ -122,7 +122,7 @@ func TestFailureLimitPrecedesRequestObjectVerification(t *testing.T) {
 			return withObject(s.Browser(), "client_id", c.ClientID, "request", object, "redirect_uri", servertest.Callback, "state", "the state", "response_type", "code")
 		}
 		for range 3 {
-			open(c, flipped(key.Sign(t, objectClaims(s, c), nil))).WantRedirectError(t, s, "invalid_request_object")
+			open(c, withChangedSignature(key.Sign(t, objectClaims(s, c), nil))).WantRedirectError(t, s, "invalid_request_object")
 		}
 		open(c, key.Sign(t, objectClaims(s, c), nil)).WantErrorPage(t, 429)
 		if p := open(other, key.Sign(t, objectClaims(s, other), nil)); p.Status != 200 {

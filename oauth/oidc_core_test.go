@@ -170,7 +170,7 @@ var openidTokens = []servertest.Requirement{
 			"an ID token":         {send("GET", "/oauth2/userinfo", "Bearer "+tokens.Text("id_token"), nil), 401, "invalid_token"},
 			"a refresh token":     {send("GET", "/oauth2/userinfo", "Bearer "+tokens.Text("refresh_token"), nil), 401, "invalid_token"},
 			"a service's token":   {send("GET", "/oauth2/userinfo", "Bearer "+s.ServiceToken(m), nil), 401, "invalid_token"},
-			"a flipped bit":       {send("GET", "/oauth2/userinfo", "Bearer "+flipped(at), nil), 401, "invalid_token"},
+			"a flipped bit":       {send("GET", "/oauth2/userinfo", "Bearer "+withChangedSignature(at), nil), 401, "invalid_token"},
 			"PUT":                 {send("PUT", "/oauth2/userinfo", "Bearer x", nil), 405, "invalid_request"},
 		} {
 			challenge := x.r.Header.Get("WWW-Authenticate")
@@ -225,7 +225,7 @@ var openidTokens = []servertest.Requirement{
 			if r.Status != 200 || r.Header.Get("Content-Type") != "application/jwt" || decodePart(t, r.Body, 0)["alg"] != alg {
 				t.Fatalf("%s: %d %v %s", alg, r.Status, r.Header, r.Body)
 			}
-			payload := verified(t, s, r.Body)
+			payload := verifiedClaims(t, s, r.Body)
 			if payload["sub"] != u.ID || payload["iss"] != s.Issuer || payload["aud"] != c.ClientID || payload["email"] != "alice@example.com" || payload["exp"] != nil {
 				t.Errorf("%s: %v", alg, payload)
 			}

@@ -71,7 +71,7 @@ var rpInitiatedLogout = []servertest.Requirement{
 		for name, path := range map[string]string{
 			"no parameters": "/oauth2/logout", "only state": logoutPath("state", "x"), "client_id": logoutPath("client_id", c.ClientID, "post_logout_redirect_uri", bye, "state", "x"),
 			"another's hint": logoutPath("id_token_hint", hint, "post_logout_redirect_uri", bye),
-			"modified":       logoutPath("id_token_hint", flipped(hint), "post_logout_redirect_uri", bye), "alg none": logoutPath("id_token_hint", forge(t, hint, map[string]any{"alg": "none"}, nil), "post_logout_redirect_uri", bye),
+			"modified":       logoutPath("id_token_hint", withChangedSignature(hint), "post_logout_redirect_uri", bye), "alg none": logoutPath("id_token_hint", forge(t, hint, map[string]any{"alg": "none"}, nil), "post_logout_redirect_uri", bye),
 			"garbage": logoutPath("id_token_hint", "x"),
 		} {
 			b := s.Browser()

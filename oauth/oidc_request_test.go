@@ -31,7 +31,7 @@ var openidRequests = []servertest.Requirement{
 		}
 		silent(b, bob).WantRedirectError(t, s, "login_required")
 		silent(s.Browser(), hint).WantRedirectError(t, s, "login_required")
-		for name, wrong := range map[string]string{"garbage": "x", "flipped": flipped(hint), "of another client": s.Redeem(other, b.Code(other, "alice", "scope", "openid")).Text("id_token"), "an access token": s.Redeem(c, b.Code(c, "alice", "scope", "openid")).Text("access_token")} {
+		for name, wrong := range map[string]string{"garbage": "x", "flipped": withChangedSignature(hint), "of another client": s.Redeem(other, b.Code(other, "alice", "scope", "openid")).Text("id_token"), "an access token": s.Redeem(c, b.Code(c, "alice", "scope", "openid")).Text("access_token")} {
 			if got := silent(b, wrong).Location().Query().Get("error"); got != "invalid_request" {
 				t.Errorf("%s: %q", name, got)
 			}

@@ -92,7 +92,7 @@ var refresh = []servertest.Requirement{
 		c := s.App()
 		old := s.Tokens(c, "alice").Text("refresh_token")
 		nodes := []*servertest.Server{s, s.Another()}
-		won := parallel(t, 50, func(i int) servertest.Response { return nodes[i%2].Refresh(c, old) })
+		won := concurrently(t, 50, func(i int) servertest.Response { return nodes[i%2].Refresh(c, old) })
 		successors := map[string]bool{}
 		for _, r := range won {
 			successors[r.Text("refresh_token")] = true
@@ -107,7 +107,7 @@ var refresh = []servertest.Requirement{
 		s.User("alice")
 		c := s.App()
 		old := s.Tokens(c, "alice").Text("refresh_token")
-		won := parallel(t, 50, func(int) servertest.Response { return strict.Refresh(c, old) })
+		won := concurrently(t, 50, func(int) servertest.Response { return strict.Refresh(c, old) })
 		if len(won) != 1 {
 			t.Fatalf("%d winners, want 1", len(won))
 		}
@@ -299,13 +299,13 @@ var accessTokens = []servertest.Requirement{
 		}
 		m := s.Service("read write plain")
 		for _, bad := range []string{"https://unknown.example", "https://api.example#f", "/api", "api", "https://other.example", "https://API.example"} {
-			s.Token(m, with(clientCredentialsForm, "resource", bad)).Want(t, 400, "invalid_target")
+			s.Token(m, withParameters(clientCredentialsForm, "resource", bad)).Want(t, 400, "invalid_target")
 		}
-		one := s.Token(m, with(clientCredentialsForm, "resource", "https://api.example")).OK(t)
+		one := s.Token(m, withParameters(clientCredentialsForm, "resource", "https://api.example")).OK(t)
 		if got := claims(t, one.Text("access_token")); got["aud"] != "https://api.example" || got["scope"] != "read plain" || one.Text("scope") != "read plain" {
 			t.Errorf("aud %v scope %v", got["aud"], got["scope"])
 		}
-		if got := claims(t, s.Token(m, with(clientCredentialsForm, "scope", "plain")).OK(t).Text("access_token")); got["aud"] != s.Issuer {
+		if got := claims(t, s.Token(m, withParameters(clientCredentialsForm, "scope", "plain")).OK(t).Text("access_token")); got["aud"] != s.Issuer {
 			t.Errorf("no resource and no audience: aud %v", got["aud"])
 		}
 		if got := claims(t, s.ServiceToken(m))["aud"]; len(got.([]any)) != 2 {
@@ -327,7 +327,7 @@ var accessTokens = []servertest.Requirement{
 		s.Refresh(c, tokens.Text("refresh_token"), "resource", "https://api.example").OK(t)
 		b.Authorize(c, "resource", "https://unknown.example").WantRedirectError(t, s, "invalid_target")
 		// Fosite's own parameter means nothing.
-		if got := claims(t, s.Token(own, with(clientCredentialsForm, "audience", "https://evil.example")).OK(t).Text("access_token"))["aud"]; got != "urn:example:own" {
+		if got := claims(t, s.Token(own, withParameters(clientCredentialsForm, "audience", "https://evil.example")).OK(t).Text("access_token"))["aud"]; got != "urn:example:own" {
 			t.Errorf("audience parameter: aud %v", got)
 		}
 	}),

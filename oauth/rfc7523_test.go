@@ -38,7 +38,7 @@ func keyClient(t *testing.T, s *servertest.Server, more string, keys ...serverte
 func assertionClaims(s *servertest.Server, c clientInformation, changes ...any) map[string]any {
 	now := s.Clock.Now().Unix()
 	claims := map[string]any{"iss": c.ClientID, "sub": c.ClientID, "aud": s.Issuer, "jti": uuid.NewString(), "exp": now + 60, "iat": now, "nbf": now}
-	return changed(claims, changes)
+	return withClaims(claims, changes)
 }
 
 // tokenByAssertion requests a client credentials token with an assertion.
@@ -105,7 +105,7 @@ var assertions = []servertest.Requirement{
 		key := clientKey(t, jwt.ES256, "1")
 		c, second := keyClient(t, s, "", key), keyClient(t, s, "", key)
 		once := key.Sign(t, assertionClaims(s, c, "jti", "the one"), nil)
-		tokenByAssertion(s, flipped(once)).Want(t, 401, "invalid_client")
+		tokenByAssertion(s, withChangedSignature(once)).Want(t, 401, "invalid_client")
 		other := s.Another()
 		statuses := make([]int, 50)
 		storagetest.Do(50, func(i int) {
@@ -154,7 +154,7 @@ var assertions = []servertest.Requirement{
 		embedded := unregistered.Sign(t, assertionClaims(s, c), map[jose.HeaderKey]any{"jwk": jose.JSONWebKey{Key: unregistered.Private.Public()}})
 		for name, token := range map[string]string{
 			"an unregistered key": unregistered.Sign(t, assertionClaims(s, c), nil), "unknown key id": servertest.ClientKey{Private: key.Private, ID: "9", Alg: jwt.ES256}.Sign(t, assertionClaims(s, c), nil),
-			"alg none": forge(t, good, map[string]any{"alg": "none"}, nil), "HMAC with the public key": confused, "key in the header": embedded, "flipped": flipped(good), "two parts": good[:strings.LastIndex(good, ".")],
+			"alg none": forge(t, good, map[string]any{"alg": "none"}, nil), "HMAC with the public key": confused, "key in the header": embedded, "flipped": withChangedSignature(good), "two parts": good[:strings.LastIndex(good, ".")],
 			"another registered alg": rsa.Sign(t, assertionClaims(s, pinned), nil), "dots": strings.Repeat(".", 20000), "garbage": "x",
 		} {
 			if r := tokenByAssertion(s, token); r.Status != 401 || r.Text("error") != "invalid_client" {

@@ -239,31 +239,31 @@ var registration = []servertest.Requirement{
 		c := clientOf(r)
 		tokens := s.Tokens(c, "alice", "scope", "openid email offline_access")
 		put := func(body string) servertest.Response { return registrationRequest(s, http.MethodPut, at, token, body) }
-		with := func(more string) string {
+		metadataWith := func(more string) string {
 			return `{"client_id":"` + c.ClientID + `","redirect_uris":["` + servertest.Callback + `"],"grant_types":["authorization_code","refresh_token"]` + more + `}`
 		}
 		for name, body := range map[string]string{
-			"no client_id": minimal, "another client_id": `{"client_id":"x","redirect_uris":["` + servertest.Callback + `"]}`, "a chosen secret": with(`,"client_secret":"mine"`),
-			"with its token": with(`,"registration_access_token":"` + token + `"`), "with times": with(`,"client_id_issued_at":1`), "to public": with(`,"token_endpoint_auth_method":"none"`),
+			"no client_id": minimal, "another client_id": `{"client_id":"x","redirect_uris":["` + servertest.Callback + `"]}`, "a chosen secret": metadataWith(`,"client_secret":"mine"`),
+			"with its token": metadataWith(`,"registration_access_token":"` + token + `"`), "with times": metadataWith(`,"client_id_issued_at":1`), "to public": metadataWith(`,"token_endpoint_auth_method":"none"`),
 		} {
 			if got := put(body); got.Status != 400 || got.Text("error") != "invalid_client_metadata" {
 				t.Errorf("%s: %d %s", name, got.Status, got.Body)
 			}
 		}
 		put(`{"client_id":"`+c.ClientID+`","redirect_uris":["javascript:x"]}`).Want(t, 400, "invalid_redirect_uri")
-		changed := put(with(`,"client_name":"Two","client_secret":"` + c.ClientSecret + `"`)).OK(t)
+		changed := put(metadataWith(`,"client_name":"Two","client_secret":"` + c.ClientSecret + `"`)).OK(t)
 		if changed.Text("client_name") != "Two" || changed.JSON["initiate_login_uri"] != nil {
 			t.Errorf("a member that the request left out is still set: %s", changed.Body)
 		}
 		if !s.Active(c, tokens.Text("access_token")) {
 			t.Error("a change of the name revoked tokens")
 		}
-		put(with(`,"scope":"openid"`)).OK(t)
+		put(metadataWith(`,"scope":"openid"`)).OK(t)
 		if s.Active(c, tokens.Text("access_token")) {
 			t.Error("tokens with a removed scope are still active")
 		}
 		// A scope that the client or the operator removed is not restored by a request without scope.
-		if got := put(with("")).OK(t); got.Text("scope") != "openid" {
+		if got := put(metadataWith("")).OK(t); got.Text("scope") != "openid" {
 			t.Errorf("scope is %q", got.Text("scope"))
 		}
 		if got := registrationRequest(s, http.MethodPatch, at, token, "{}"); got.Status != 405 {

@@ -37,7 +37,7 @@ var management = []servertest.Requirement{
 		}
 		replace(s, r, `"redirect_uris":["`+servertest.Callback+`/other"],`+pairwise).OK(t)
 		tokens = s.Refresh(c, tokens.Text("refresh_token")).OK(t)
-		if got := verified(t, s, tokens.Text("id_token"))["sub"]; got != sub {
+		if got := verifiedClaims(t, s, tokens.Text("id_token"))["sub"]; got != sub {
 			t.Errorf("subject after a change of path = %v, want %s", got, sub)
 		}
 		_, _, err := s.OAuth.Clients.Update(t.Context(), c.ClientID, []byte(`{"redirect_uris":["`+victim+`"]}`))
@@ -145,14 +145,14 @@ var management = []servertest.Requirement{
 		r := selfRegister(s, minimal)
 		many := strings.Repeat(`"https://app.example/x",`, 20) + `"https://app.example/y"`
 		keys := strings.Replace(servertest.JWKS(t, clientKey(t, "ES256", "1")), `"kid":"1"`, "\"kid\":\"1\xff\"", 1)
-		with := func(more string) string {
+		metadataWith := func(more string) string {
 			return `{"client_id":"` + r.Text("client_id") + `","redirect_uris":["` + servertest.Callback + `"],` + more + `}`
 		}
 		for _, body := range []string{
-			`[]`, `x`, `"a"`, `null`, `{`, `{"client_id":7}`, with(`"redirect_uris":[7]`), with(`"contacts":7`), with(`"default_max_age":"soon"`), with(`"software_id":{}`),
-			with(`"request_uris":[` + many + `]`), with(`"contacts":[` + many + `]`), with(`"jwks":` + keys), with("\"client_name\":\"\xff\""), with(`"client_name":"a\u0000b"`),
-			with(`"client_uri":"https://аpple.com/"`), with(`"client_uri":"https://%D0%B0pple.com/"`), with(`"tos_uri":"https://a%E2%80%AEb.example/"`), with("\"policy_uri\":\"https://a.example/\u202e\""),
-			with(`"scope":"claim:email","redirect_uris":"javascript:x"`),
+			`[]`, `x`, `"a"`, `null`, `{`, `{"client_id":7}`, metadataWith(`"redirect_uris":[7]`), metadataWith(`"contacts":7`), metadataWith(`"default_max_age":"soon"`), metadataWith(`"software_id":{}`),
+			metadataWith(`"request_uris":[` + many + `]`), metadataWith(`"contacts":[` + many + `]`), metadataWith(`"jwks":` + keys), metadataWith("\"client_name\":\"\xff\""), metadataWith(`"client_name":"a\u0000b"`),
+			metadataWith(`"client_uri":"https://аpple.com/"`), metadataWith(`"client_uri":"https://%D0%B0pple.com/"`), metadataWith(`"tos_uri":"https://a%E2%80%AEb.example/"`), metadataWith("\"policy_uri\":\"https://a.example/\u202e\""),
+			metadataWith(`"scope":"claim:email","redirect_uris":"javascript:x"`),
 		} {
 			responses := []servertest.Response{
 				registrationRequest(s, http.MethodPut, r.Text("registration_client_uri"), r.Text("registration_access_token"), body),

@@ -21,7 +21,7 @@ func objectClaims(s *servertest.Server, c clientInformation, changes ...any) map
 	for name, v := range servertest.AuthorizeForm(c, "scope", "openid") {
 		claims[name] = v[0]
 	}
-	return changed(claims, changes)
+	return withClaims(claims, changes)
 }
 
 // withObject opens the authorization endpoint with parameters outside the object.
@@ -65,7 +65,7 @@ var requestObjects = []servertest.Requirement{
 			c      clientInformation
 			object string
 		}{
-			"alg none": {c, forge(t, good, map[string]any{"alg": "none"}, nil)}, "a foreign key": {c, foreign.Sign(t, objectClaims(s, c), nil)}, "flipped": {c, flipped(good)}, "garbage": {c, "x"},
+			"alg none": {c, forge(t, good, map[string]any{"alg": "none"}, nil)}, "a foreign key": {c, foreign.Sign(t, objectClaims(s, c), nil)}, "flipped": {c, withChangedSignature(good)}, "garbage": {c, "x"},
 			"another client's": {other, good}, "no client_id": {c, key.Sign(t, objectClaims(s, c, "client_id", nil), nil)}, "another iss": {c, key.Sign(t, objectClaims(s, c, "iss", "x"), nil)},
 			"another aud": {c, key.Sign(t, objectClaims(s, c, "aud", "https://evil.example"), nil)}, "sub is the client": {c, key.Sign(t, objectClaims(s, c, "sub", c.ClientID), nil)},
 			"a client assertion": {c, key.Sign(t, assertionClaims(s, c), nil)}, "our ID token": {c, idToken}, "expired": {c, key.Sign(t, objectClaims(s, c, "exp", now-31), nil)}, "not yet": {c, key.Sign(t, objectClaims(s, c, "nbf", now+120), nil)},

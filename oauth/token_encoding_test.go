@@ -12,8 +12,8 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// spelled returns other spellings of a token that a lenient decoder takes for the same.
-func spelled(t *testing.T, token string) []string {
+// otherEncodings returns strings that a lenient decoder reads as the same token.
+func otherEncodings(t *testing.T, token string) []string {
 	t.Helper()
 	last := token[len(token)-1]
 	next := token[:len(token)-1] + string(last+1) // canonical endings are A, Q, g and w, so the next has an unused bit set
@@ -39,7 +39,7 @@ func TestOtherEncodingsOfTokensAreRefused(t *testing.T) {
 		if !s.Active(c, token) {
 			t.Fatal("the token is not active")
 		}
-		for i, other := range spelled(t, token) {
+		for i, other := range otherEncodings(t, token) {
 			if s.Active(c, other) {
 				t.Errorf("spelling %d is active", i)
 			}
@@ -51,10 +51,10 @@ func TestOtherEncodingsOfTokensAreRefused(t *testing.T) {
 			t.Error("another spelling revoked the token")
 		}
 		service := keyClient(t, s, "", key)
-		for _, other := range spelled(t, key.Sign(t, assertionClaims(s, service), nil)) {
+		for _, other := range otherEncodings(t, key.Sign(t, assertionClaims(s, service), nil)) {
 			tokenByAssertion(s, other).Want(t, 401, "invalid_client")
 		}
-		for _, other := range spelled(t, key.Sign(t, objectClaims(s, c), nil)) {
+		for _, other := range otherEncodings(t, key.Sign(t, objectClaims(s, c), nil)) {
 			withObject(s.Browser(), "client_id", c.ClientID, "request", other, "redirect_uri", servertest.Callback, "state", "the state", "response_type", "code").
 				WantRedirectError(t, s, "invalid_request_object")
 		}
@@ -62,7 +62,7 @@ func TestOtherEncodingsOfTokensAreRefused(t *testing.T) {
 		if len(idToken[strings.LastIndexByte(idToken, '.')+1:])%4 == 0 {
 			t.Fatal("the signature has no unused bits")
 		}
-		for i, other := range spelled(t, hints) {
+		for i, other := range otherEncodings(t, hints) {
 			b.Authorize(c, "scope", "openid", "prompt", "none", "id_token_hint", other).WantRedirectError(t, s, "invalid_request")
 			l, err := s.OAuth.Logout.Begin(t.Context(), url.Values{"id_token_hint": {other}})
 			storagetest.Must(t, err)

@@ -34,7 +34,8 @@ func decodePart(t testing.TB, token string, n int) map[string]any {
 
 var clientCredentialsForm = url.Values{"grant_type": {"client_credentials"}}
 
-func with(form url.Values, changes ...string) url.Values {
+// withParameters returns a copy of the form with these names and values.
+func withParameters(form url.Values, changes ...string) url.Values {
 	out := url.Values{}
 	for k, v := range form {
 		out[k] = v
@@ -48,7 +49,7 @@ func with(form url.Values, changes ...string) url.Values {
 var tokenEndpoint = []servertest.Requirement{
 	servertest.Req("P38", "RFC 6749 §3.2", "only a POST form works, never the query string", func(t *testing.T, s *servertest.Server) {
 		c := s.Service("jobs")
-		q := with(clientCredentialsForm, "client_id", c.ClientID, "client_secret", c.ClientSecret).Encode()
+		q := withParameters(clientCredentialsForm, "client_id", c.ClientID, "client_secret", c.ClientSecret).Encode()
 		if r := s.Get("/oauth2/token?" + q); r.Status != http.StatusMethodNotAllowed || r.Header.Get("Allow") != "POST" {
 			t.Errorf("GET: %d %s", r.Status, r.Body)
 		}
@@ -66,7 +67,7 @@ var tokenEndpoint = []servertest.Requirement{
 	}),
 	servertest.Req("P39", "RFC 6749 §5.1", "responses are JSON, not cached, and have token type, lifetime and scope", func(t *testing.T, s *servertest.Server) {
 		c := s.Service("jobs other")
-		r := s.Token(c, with(clientCredentialsForm, "scope", "jobs")).OK(t)
+		r := s.Token(c, withParameters(clientCredentialsForm, "scope", "jobs")).OK(t)
 		if r.Header.Get("Cache-Control") != "no-store" || r.Header.Get("Content-Type") != "application/json" ||
 			r.Text("token_type") != "Bearer" || r.JSON["expires_in"] != float64(900) || r.Text("scope") != "jobs" {
 			t.Errorf("%v %s", r.Header, r.Body)
@@ -106,12 +107,12 @@ var tokenEndpoint = []servertest.Requirement{
 	}),
 	servertest.Req("P42", "RFC 6749 §2.3", "two authentication methods in one request are refused", func(t *testing.T, s *servertest.Server) {
 		c := s.Service("jobs")
-		s.Token(c, with(clientCredentialsForm, "client_secret", c.ClientSecret)).Want(t, 400, "invalid_request")
-		s.Token(c, with(clientCredentialsForm, "client_id", "another")).Want(t, 400, "invalid_request")
+		s.Token(c, withParameters(clientCredentialsForm, "client_secret", c.ClientSecret)).Want(t, 400, "invalid_request")
+		s.Token(c, withParameters(clientCredentialsForm, "client_id", "another")).Want(t, 400, "invalid_request")
 		req := s.AsClient("/oauth2/token", c, clientCredentialsForm)
 		req.Header.Add("Authorization", req.Header.Get("Authorization"))
 		s.Do(req).Want(t, 400, "invalid_request")
-		s.Token(c, with(clientCredentialsForm, "client_id", c.ClientID)).OK(t)
+		s.Token(c, withParameters(clientCredentialsForm, "client_id", c.ClientID)).OK(t)
 	}),
 	servertest.Req("P43", "RFC 7591 §2", "a client uses only the method it is registered for", func(t *testing.T, s *servertest.Server) {
 		basic := s.Service("jobs")
@@ -169,7 +170,7 @@ var tokenEndpoint = []servertest.Requirement{
 		}
 		s.App()
 		for _, scope := range []string{"read", "jobs read", "nothing"} {
-			s.Token(c, with(clientCredentialsForm, "scope", scope)).Want(t, 400, "invalid_scope")
+			s.Token(c, withParameters(clientCredentialsForm, "scope", scope)).Want(t, 400, "invalid_scope")
 		}
 		if r := s.Token(s.Public(), clientCredentialsForm); r.Status == 200 {
 			t.Error("a public client got a client credentials token")
@@ -188,9 +189,9 @@ var tokenEndpoint = []servertest.Requirement{
 	servertest.Req("P48", "RFC 6749 §5.2", "error codes are registered, and descriptions have only allowed characters", func(t *testing.T, s *servertest.Server) {
 		c := s.Service("jobs")
 		for _, scope := range []string{"\"", "\\", "é", "\x7f", "\t", "a\nb", strings.Repeat("x", 500)} {
-			s.Token(c, with(clientCredentialsForm, "scope", scope)).Want(t, 400, "invalid_scope")
+			s.Token(c, withParameters(clientCredentialsForm, "scope", scope)).Want(t, 400, "invalid_scope")
 		}
-		s.Token(c, with(clientCredentialsForm, "grant_type", "\"é")).Want(t, 400, "unsupported_grant_type")
+		s.Token(c, withParameters(clientCredentialsForm, "grant_type", "\"é")).Want(t, 400, "unsupported_grant_type")
 		req := s.AsClient("/oauth2/token", c, nil)
 		req.Body = http.NoBody
 		s.Do(req).Want(t, 400, "invalid_request")

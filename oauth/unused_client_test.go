@@ -16,8 +16,8 @@ import (
 
 const withRefresh = `{"redirect_uris":["` + servertest.Callback + `"],"grant_types":["authorization_code","refresh_token"],"scope":"openid"}`
 
-// later moves the clock and deletes what has expired.
-func later(t *testing.T, s *servertest.Server, d time.Duration) {
+// advanceAndExpire advances the clock and deletes the rows that have expired.
+func advanceAndExpire(t *testing.T, s *servertest.Server, d time.Duration) {
 	t.Helper()
 	s.Clock.Advance(d)
 	storagetest.TrustClock(t, s.Store, s.DB)
@@ -75,9 +75,9 @@ func TestDynamicallyRegisteredClientsExpireUnused(t *testing.T) {
 				}
 			}
 		}
-		later(t, s, 23*time.Hour)
+		advanceAndExpire(t, s, 23*time.Hour)
 		want("before a day", clients...)
-		later(t, s, 2*time.Hour)
+		advanceAndExpire(t, s, 2*time.Hour)
 		want("after a day", signedIn, disabled, introspects, refreshes, removed, loses)
 		s.Browser().Authorize(unused, "scope", "openid").WantErrorPage(t, http.StatusBadRequest)
 	})
@@ -104,23 +104,23 @@ func TestUsedClientsExpireAfterNinetyUnusedDays(t *testing.T) {
 		}
 		token := s.Redeem(refreshes, s.Browser().Code(refreshes, "alice", "scope", "openid offline_access")).Text("refresh_token")
 		for range 4 { // 88 days
-			later(t, s, 22*24*time.Hour)
+			advanceAndExpire(t, s, 22*24*time.Hour)
 			token = s.Refresh(refreshes, token).OK(t).Text("refresh_token")
 		}
 		s.Browser().Code(again, "alice", "scope", "openid") // allowed before: no consent page
 		if !exists(t, s, once) {
 			t.Error("deleted before 90 days")
 		}
-		later(t, s, 3*24*time.Hour)
+		advanceAndExpire(t, s, 3*24*time.Hour)
 		if exists(t, s, once) || !exists(t, s, again) || !exists(t, s, refreshes) {
 			t.Errorf("after 91 days: once %v, again %v, refreshes %v", exists(t, s, once), exists(t, s, again), exists(t, s, refreshes))
 		}
 		wantEvent(t, s, audit.ClientDeleted)
-		later(t, s, 87*24*time.Hour)
+		advanceAndExpire(t, s, 87*24*time.Hour)
 		if !exists(t, s, again) {
 			t.Error("deleted before 90 days after the last use")
 		}
-		later(t, s, 2*24*time.Hour)
+		advanceAndExpire(t, s, 2*24*time.Hour)
 		if exists(t, s, again) || exists(t, s, refreshes) {
 			t.Error("not deleted 90 days after the last use, or after the refresh token expired")
 		}
@@ -137,11 +137,11 @@ func TestClientOfInitialAccessTokenExpiresLater(t *testing.T) {
 		if r.Status != 201 {
 			t.Fatal(r.Body)
 		}
-		later(t, s, 89*24*time.Hour)
+		advanceAndExpire(t, s, 89*24*time.Hour)
 		if !exists(t, s, clientOf(r)) {
 			t.Error("deleted before 90 days")
 		}
-		later(t, s, 2*24*time.Hour)
+		advanceAndExpire(t, s, 2*24*time.Hour)
 		if exists(t, s, clientOf(r)) {
 			t.Error("not deleted after 91 days")
 		}
@@ -161,11 +161,11 @@ func TestClientCredentialsClientDoesNotExpire(t *testing.T) {
 			_, _, err := s.OAuth.Clients.Update(t.Context(), id, []byte(`{"grant_types":["authorization_code","client_credentials"],"scope":"openid jobs"}`))
 			storagetest.Must(t, err)
 		}
-		later(t, s, 25*time.Hour)
+		advanceAndExpire(t, s, 25*time.Hour)
 		if !exists(t, s, c) {
 			t.Fatal("deleted after a day")
 		}
-		later(t, s, 100*24*time.Hour)
+		advanceAndExpire(t, s, 100*24*time.Hour)
 		if !exists(t, s, used) {
 			t.Error("deleted after 100 days")
 		}
