@@ -92,7 +92,7 @@ type Device struct {
 // Device returns the device cookie of the browser.
 func (p *Users) Device(r *http.Request) Device {
 	d := Device{mac: func(parts ...string) string {
-		return base64.RawURLEncoding.EncodeToString(keyed.MAC(p.store.Vault.Key(deviceKey), parts...)[:18])
+		return base64.RawURLEncoding.EncodeToString(keyed.MAC(p.options.DeviceKey, parts...)[:18])
 	}}
 	if parts := strings.Split(p.cookieValue(r, deviceCookie), "."); len(parts) > 1 && len(parts) <= maxDeviceUsers+1 &&
 		len(parts[0]) == 43 {

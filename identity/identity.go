@@ -36,18 +36,14 @@ type Options struct {
 	PasswordCost      PasswordCost       // of new hashes; zero for the default
 	Limiter           *ratelimit.Limiter // nil: nothing is limited
 	NamesLimit        ratelimit.Rate     // how many names may fail to sign in from one network; zero: no limit
+	SignInKey         []byte             // of the hashes of account names and networks with failed sign-ins
+	DeviceKey         []byte             // of the device cookies of browsers in which a user signed in
 }
 
 // New returns the Users of a store.
 func New(store *storage.Store, o Options) *Users {
 	return &Users{store: store, options: o, hasher: newHasher(o.Concurrency, o.PasswordCost)}
 }
-
-// The purposes of keys.
-const (
-	signInKey = "sign-in" // hashes of account names and networks with failed sign-ins
-	deviceKey = "device"  // device cookies of browsers in which a user signed in
-)
 
 // InputError is returned when a value that a user or operator entered is not accepted. Its message is for them.
 type InputError struct{ Message string }

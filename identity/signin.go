@@ -129,7 +129,7 @@ type attempt struct {
 // failures in other browsers do not lock it out. Other browsers are counted by the name as typed, which decides what
 // the response shows, and by the account, so that alternating between its names gains nothing.
 func (p *Users) attempt(ctx context.Context, typed string, user storage.User, device Device) attempt {
-	key := p.store.Vault.Key(signInKey)
+	key := p.options.SignInKey
 	origin := signInNetwork(reqevent.From(ctx).Address)
 	count := func(account, from string, limit storage.SignInLimit) storage.SignInCount {
 		c := storage.SignInCount{Account: keyed.MAC(key, account), Network: "*", Limit: limit}

@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -38,6 +39,15 @@ type Options struct {
 	FetchAllowHosts   []string           // hosts that may be fetched from although private or plain http
 	Limiter           *ratelimit.Limiter // nil: nothing is limited
 	Log               *slog.Logger       // alerts, discarded when nil
+	Keys              Keys
+}
+
+// Keys are keys that must survive a change of the root key.
+type Keys struct {
+	PairwiseSubjects []byte
+	SessionIDs       []byte // of the sid of browser sessions
+	Logout           []byte // seals logout requests in URLs
+	RefreshSuccessor []byte // salt of the keys that seal the successors of refresh tokens
 }
 
 // Server is the authorization server on one store.
@@ -57,6 +67,11 @@ type Server struct {
 
 // New returns a server. The store must have its schema and root key; the first signing keys are made if there are none.
 func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) {
+	for _, key := range [][]byte{o.Keys.PairwiseSubjects, o.Keys.SessionIDs, o.Keys.Logout, o.Keys.RefreshSuccessor} {
+		if len(key) == 0 {
+			return nil, errors.New("a key of the authorization server is missing")
+		}
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -73,8 +88,10 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 		Issuer: o.Issuer, Environment: o.Environment, Registration: o.Registration, FetchAllowHosts: o.FetchAllowHosts,
 		Documents: s.fetch, Limiter: o.Limiter, Log: o.Log, RecordFailure: s.recordFailure,
 	})
-	s.Claims = claims.New(store, s.Keyring, claims.Options{Issuer: o.Issuer, IDTokenTTL: o.IDTokenTTL})
-	s.Logout = logout.New(o.Issuer, store, s.Keyring, s.Clients, s.Claims)
+	s.Claims = claims.New(store, s.Keyring, claims.Options{
+		Issuer: o.Issuer, IDTokenTTL: o.IDTokenTTL, PairwiseKey: o.Keys.PairwiseSubjects, SessionIDKey: o.Keys.SessionIDs,
+	})
+	s.Logout = logout.New(o.Issuer, store, s.Keyring, s.Clients, s.Claims, o.Keys.Logout)
 	s.fosite = newFosite(s.grantHandlers(), codeIssuer{store, s.format})
 	s.metadata = protocol.NewDocument(s.serverMetadata(), time.Hour)
 	return s, nil

@@ -63,7 +63,7 @@ func (s *Server) grantHandlers() map[string]grant.Handler {
 		},
 		protocol.GrantRefreshToken: grant.RefreshToken{
 			Store: s.store, Tokens: tokens, Format: s.format, Lifetimes: lifetimes, Limiter: o.Limiter,
-			Successors: s.store.Vault.Key("refresh-successor"), Refusals: s.recordFailure, Log: o.Log,
+			Successors: o.Keys.RefreshSuccessor, Refusals: s.recordFailure, Log: o.Log,
 		},
 		protocol.GrantClientCredentials: grant.ClientCredentials{Clients: s.Clients, Lifetimes: lifetimes},
 	}

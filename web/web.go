@@ -68,6 +68,7 @@ type Options struct {
 	Ready   func() error          // an additional condition of /readyz; nil: none
 
 	Issuer         *url.URL
+	FormKey        []byte // of the form tokens
 	TrustedProxies []netip.Prefix
 	MaxRequests    int           // in flight, 0: any number
 	RequestTimeout time.Duration // 0: none
@@ -78,7 +79,7 @@ type Options struct {
 
 // New returns a server. It fails when a template or a message is missing.
 func New(o Options) (*Server, error) {
-	pages, err := page.New(o.Issuer, o.Store.Vault.Key("form"))
+	pages, err := page.New(o.Issuer, o.FormKey)
 	if err != nil {
 		return nil, err
 	}

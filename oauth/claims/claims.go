@@ -17,23 +17,20 @@ type Provider struct {
 	store   *storage.Store
 	keyring *keyring.Keyring
 	options Options
-	// Neither key ever changes: clients store what is derived from them.
-	pairwiseKey  []byte
-	sessionIDKey []byte
 }
 
 // Options are the settings of a Provider.
 type Options struct {
 	Issuer     string
 	IDTokenTTL time.Duration
+	// The keys of pairwise subjects and of the sid of browser sessions. Neither may change: clients store what is derived
+	// from them.
+	PairwiseKey, SessionIDKey []byte
 }
 
 // New returns the provider of a store, which signs with the keyring.
 func New(store *storage.Store, keys *keyring.Keyring, o Options) *Provider {
-	return &Provider{
-		store: store, keyring: keys, options: o,
-		pairwiseKey: store.Vault.Key("pairwise-subjects"), sessionIDKey: store.Vault.Key("sid"),
-	}
+	return &Provider{store: store, keyring: keys, options: o}
 }
 
 // Subject returns the subject of a user at the client: the user's ID or, with pairwise subjects, a value for the
@@ -42,11 +39,11 @@ func (p *Provider) Subject(c *storage.Client, userID string) string {
 	if !c.IsPairwise() {
 		return userID
 	}
-	return base64.RawURLEncoding.EncodeToString(keyed.MAC(p.pairwiseKey, c.Sector, userID))
+	return base64.RawURLEncoding.EncodeToString(keyed.MAC(p.options.PairwiseKey, c.Sector, userID))
 }
 
 // SessionID returns the sid of a browser session at the client. Each client gets a different one, so that two clients
 // cannot find out by it that they have the same user.
 func (p *Provider) SessionID(c *storage.Client, sessionID string) string {
-	return base64.RawURLEncoding.EncodeToString(keyed.MAC(p.sessionIDKey, c.ID, sessionID)[:16])
+	return base64.RawURLEncoding.EncodeToString(keyed.MAC(p.options.SessionIDKey, c.ID, sessionID)[:16])
 }

@@ -22,9 +22,9 @@ type Provider struct {
 
 // New returns a provider for an issuer.
 func New(
-	issuer string, store *storage.Store, keys *keyring.Keyring, clients *client.Registry, c *claims.Provider,
+	issuer string, store *storage.Store, keys *keyring.Keyring, clients *client.Registry, c *claims.Provider, key []byte,
 ) *Provider {
 	return &Provider{
-		issuer: issuer, store: store, keyring: keys, clients: clients, claims: c, key: store.Vault.Key("logout"),
+		issuer: issuer, store: store, keyring: keys, clients: clients, claims: c, key: key,
 	}
 }

@@ -158,23 +158,10 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 	}); err != nil {
 		return nil, err
 	}
-	if s.OAuth, err = oauth.New(ctx, store, oauth.Options{
-		Issuer: cfg.Issuer, Environment: cfg.Environment, AccessTokenTTL: cfg.AccessTokenTTL, CodeTTL: cfg.CodeTTL,
-		RefreshIdleTTL: cfg.RefreshIdleTTL, RefreshMaxTTL: cfg.RefreshMaxTTL, RefreshGrace: cfg.RefreshGrace,
-		RequestTTL: cfg.RequestTTL, KeyRotationPeriod: cfg.KeyRotationPeriod, IDTokenTTL: cfg.IDTokenTTL,
-		HintTTL: cfg.SessionMaxTTL,
-		Registration: client.RegistrationPolicy{
-			Mode: cfg.Registration, Scopes: cfg.RegistrationScopes, RequirePKCE: cfg.RegistrationRequirePKCE,
-		},
-		FetchAllowHosts: cfg.FetchAllowHosts, Limiter: s.limiter, Log: o.Log,
-	}); err != nil {
+	if s.OAuth, err = oauth.New(ctx, store, s.oauthOptions()); err != nil {
 		return nil, errors.Join(err, s.limiter.Close())
 	}
-	s.Users = identity.New(store, identity.Options{
-		Secure: cfg.IsHTTPS(), SessionIdleTTL: cfg.SessionIdleTTL, SessionMaxTTL: cfg.SessionMaxTTL,
-		PasswordMinLength: cfg.PasswordMinLength, Concurrency: cfg.PasswordConcurrency, Limiter: s.limiter,
-		NamesLimit: cfg.RateLimits[ratelimit.SignInNames], PasswordCost: o.PasswordCost,
-	})
+	s.Users = identity.New(store, s.identityOptions())
 	s.Admin = admin.New(store, s.Users, s.OAuth.Clients, s.OAuth.Keyring)
 	s.Notify = &notify.Sender{
 		Store: store, Fetch: fetch.New(cfg.FetchAllowHosts, store.Now), Log: s.log,
@@ -184,6 +171,36 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 		}},
 	}
 	return s, nil
+}
+
+// The purposes of the keys must not change: they survive a change of the root key, and data is stored under them.
+
+func (s *Server) oauthOptions() oauth.Options {
+	cfg, key := s.Config, s.Store.Vault.Key
+	return oauth.Options{
+		Issuer: cfg.Issuer, Environment: cfg.Environment, AccessTokenTTL: cfg.AccessTokenTTL, CodeTTL: cfg.CodeTTL,
+		RefreshIdleTTL: cfg.RefreshIdleTTL, RefreshMaxTTL: cfg.RefreshMaxTTL, RefreshGrace: cfg.RefreshGrace,
+		RequestTTL: cfg.RequestTTL, KeyRotationPeriod: cfg.KeyRotationPeriod, IDTokenTTL: cfg.IDTokenTTL,
+		HintTTL: cfg.SessionMaxTTL,
+		Registration: client.RegistrationPolicy{
+			Mode: cfg.Registration, Scopes: cfg.RegistrationScopes, RequirePKCE: cfg.RegistrationRequirePKCE,
+		},
+		FetchAllowHosts: cfg.FetchAllowHosts, Limiter: s.limiter, Log: s.options.Log,
+		Keys: oauth.Keys{
+			PairwiseSubjects: key("pairwise-subjects"), SessionIDs: key("sid"), Logout: key("logout"),
+			RefreshSuccessor: key("refresh-successor"),
+		},
+	}
+}
+
+func (s *Server) identityOptions() identity.Options {
+	cfg, key := s.Config, s.Store.Vault.Key
+	return identity.Options{
+		Secure: cfg.IsHTTPS(), SessionIdleTTL: cfg.SessionIdleTTL, SessionMaxTTL: cfg.SessionMaxTTL,
+		PasswordMinLength: cfg.PasswordMinLength, Concurrency: cfg.PasswordConcurrency, Limiter: s.limiter,
+		NamesLimit: cfg.RateLimits[ratelimit.SignInNames], PasswordCost: s.options.PasswordCost,
+		SignInKey: key("sign-in"), DeviceKey: key("device"),
+	}
 }
 
 // Handler returns the public endpoints and pages, as Serve serves them.
@@ -201,7 +218,7 @@ func (s *Server) Handler() (http.Handler, error) {
 
 func (s *Server) newWeb(registry *prometheus.Registry, tracer trace.Tracer, strictHost bool) (*web.Server, error) {
 	return web.New(web.Options{
-		Issuer: s.Config.IssuerURL(), TrustedProxies: s.Config.TrustedProxies,
+		Issuer: s.Config.IssuerURL(), FormKey: s.Store.Vault.Key("form"), TrustedProxies: s.Config.TrustedProxies,
 		MaxRequests: s.Config.MaxRequests, RequestTimeout: s.Config.RequestTimeout,
 		Store: s.Store, Users: s.Users, OAuth: s.OAuth, Log: s.log, Limiter: s.limiter,
 		Meters: registry, Tracer: tracer, StrictHost: strictHost, Ready: s.jobs.stalled,
