@@ -62,7 +62,7 @@ func (a *Admin) CreateUser(ctx context.Context, n identity.NewUser) (storage.Use
 }
 
 // UpdateUser changes a user's name, email address or profile. A changed email address or phone number is not verified
-// unless the changes say so.
+// unless the changes set it.
 func (a *Admin) UpdateUser(ctx context.Context, u storage.User, c identity.Changes) (storage.User, error) {
 	return a.users.Update(ctx, u, c)
 }

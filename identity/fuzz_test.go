@@ -8,7 +8,7 @@ import (
 	"gatehouse/storage"
 )
 
-// FuzzKey: a name in its normal form stays what it is, so that two names are one person's or never.
+// FuzzKey: a name in its normal form stays what it is, so that two names belong to the same user or not.
 func FuzzKey(f *testing.F) {
 	for _, s := range []string{"alice", "ALICE", "ａｌｉｃｅ", "a@Example.COM", "İ", "ǅ", "\u212b", " x ", ""} {
 		f.Add(s)
@@ -43,7 +43,7 @@ func FuzzProfile(f *testing.F) {
 	})
 }
 
-// FuzzDeviceCookie: a cookie that was made up knows nobody.
+// FuzzDeviceCookie: an invented cookie identifies no user.
 func FuzzDeviceCookie(f *testing.F) {
 	f.Add(strings.Repeat("a", 43) + ".mark")
 	f.Add("....")
@@ -53,8 +53,8 @@ func FuzzDeviceCookie(f *testing.F) {
 		r.AddCookie(&http.Cookie{Name: "gatehouse_device", Value: value})
 		d := p.Device(r)
 		d.mac = func(parts ...string) string { return "the mac of " + strings.Join(parts, ".") }
-		if d.HasSignedIn(storage.User{ID: "somebody", Epoch: 1}) {
-			t.Errorf("%q knows somebody", value)
+		if d.HasSignedIn(storage.User{ID: "user", Epoch: 1}) {
+			t.Errorf("%q identifies a user", value)
 		}
 	})
 }

@@ -130,7 +130,7 @@ func TestBurstOfSignInsIsBounded(t *testing.T) {
 	})
 	runtime.ReadMemStats(&after)
 	if busy.Load() == 0 || busy.Load()+wrong.Load() != 400 {
-		t.Errorf("%d turned away, %d answered", busy.Load(), wrong.Load())
+		t.Errorf("%d turned away, %d checked", busy.Load(), wrong.Load())
 	}
 	if grown := int64(after.Sys) - int64(before.Sys); grown > 150<<20 {
 		t.Errorf("memory grew by %d MiB", grown>>20)

@@ -57,7 +57,7 @@ func TestKnownBrowserSignsInDuringFlood(t *testing.T) {
 	for i := range networks * each {
 		ctx := reqevent.With(flood, &reqevent.Event{Address: fmt.Sprintf("192.0.%d.1", i%networks)})
 		wait.Go(func() {
-			_, _ = p.SignIn(ctx, fmt.Sprint("nobody ", i), "wrong password", identity.Device{})
+			_, _ = p.SignIn(ctx, fmt.Sprint("unknown ", i), "wrong password", identity.Device{})
 		})
 	}
 	waitFor(p, networks*each)

@@ -19,7 +19,7 @@ const (
 	sessionCookie = "session"
 	// touchEvery is the minimum time between two writes of the last use of a session.
 	touchEvery = time.Minute
-	// maxSignedIn is how many may be signed in to one browser at once.
+	// maxSignedIn is how many users may be signed in to one browser.
 	maxSignedIn = 5
 )
 
@@ -143,7 +143,7 @@ func (p *Users) CurrentUser(r *http.Request) (*SignedInUser, error) {
 }
 
 // save sets the users who are signed in to the browser. When there are too many sessions, the dormant ones leave the
-// cookie first, but are not ended: no user asked for that. Then the users longest unused are signed out.
+// cookie first, but are not ended: no user requested that. Then the users longest unused are signed out.
 func (p *Users) save(w http.ResponseWriter, r *http.Request, signedIn []*SignedInUser, dormant []dormantSession) error {
 	session, err := rows{p}.Get(r, sessionCookie)
 	if err != nil {

@@ -63,7 +63,7 @@ func TestThrottlingOfAccountIsNotVisible(t *testing.T) {
 			storagetest.Must(t, p.CountFailure(ctx, "nobody"))
 		}
 		fresh := requestFrom(t, "198.51.100.1")
-		for _, names := range [][2]string{{"alice", "nobody"}, {"ALICE", "Nobody"}, {"alice@example.com", "nobody@example.com"}} {
+		for _, names := range [][2]string{{"alice", "unknown"}, {"ALICE", "Unknown"}, {"alice@example.com", "unknown@example.com"}} {
 			for range 6 {
 				one, other := resultOf(fresh, p, s, names[0], "a guess", identity.Device{}), resultOf(fresh, p, s, names[1], "a guess", identity.Device{})
 				if one != other {
@@ -100,7 +100,7 @@ func TestSprayingFromOneNetworkIsSlowed(t *testing.T) {
 		p := limited(s, 3)
 		alice := user(t, p, "alice")
 		device := knownDevice(t, p, alice)
-		network, neighbour, elsewhere := requestFrom(t, "192.0.2.1"), requestFrom(t, "192.0.2.200"), requestFrom(t, "198.51.100.1")
+		network, sameNetwork, elsewhere := requestFrom(t, "192.0.2.1"), requestFrom(t, "192.0.2.200"), requestFrom(t, "198.51.100.1")
 		for range 2 { // a name counts once
 			for i := range 3 {
 				if got := resultOf(network, p, s, fmt.Sprint("user", min(i, 1)), "Spring2026!", identity.Device{}); got != "wrong" {
@@ -119,7 +119,7 @@ func TestSprayingFromOneNetworkIsSlowed(t *testing.T) {
 			want   string
 		}{
 			{"in the same network", network, p, identity.Device{}, "network waits 1s"},
-			{"in the same /24", neighbour, p, identity.Device{}, "network waits 1s"},
+			{"in the same /24", sameNetwork, p, identity.Device{}, "network waits 1s"},
 			{"in another process", network, limited(another, 3), identity.Device{}, "network waits 1s"},
 			{"with the limit off", network, limited(s, 0), identity.Device{}, "signed in"},
 			{"in another network", elsewhere, p, identity.Device{}, "signed in"},
@@ -159,11 +159,11 @@ func TestUsersBehindOneAddressAreNotSlowed(t *testing.T) {
 		s := storagetest.Open(t, url, storagetest.NewClock())
 		p := limited(s, 3)
 		office := requestFrom(t, "192.0.2.1")
-		const people = 8
-		for i := range people {
+		const users = 8
+		for i := range users {
 			user(t, p, fmt.Sprint("user", i))
 		}
-		for i := range people {
+		for i := range users {
 			name := fmt.Sprint("user", i)
 			if i >= 2 {
 				name = fmt.Sprint("user", i-2)

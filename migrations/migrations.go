@@ -4,7 +4,7 @@ package migrations
 
 import "embed"
 
-// FS has the folders postgres and sqlite, each with NNNN_name.sql.
+// FS has the directories postgres and sqlite, each with NNNN_name.sql.
 //
 //go:embed postgres/*.sql sqlite/*.sql
 var FS embed.FS

@@ -46,7 +46,7 @@ type Rate struct {
 type limit struct {
 	name    string
 	rate    Rate
-	backOff bool   // exponential backoff: each refused event about doubles the wait
+	backOff bool   // exponential backoff: the wait about doubles with each refused event
 	counts  string // what is counted, for docs/operate.md
 }
 

@@ -10,9 +10,9 @@ INSERT INTO clients (id, name, owner, uri, policy_uri, tos_uri, contacts, logo_u
     request_object_alg, require_signed_request_object, request_uris, subject_type, sector_identifier_uri, sector,
     require_auth_time, default_acr_values, initiate_login_uri, post_logout_redirect_uris, backchannel_logout_uri,
     backchannel_session_required, allowed_networks, epoch, created_at, updated_at)
-SELECT 'gc' || md5('client' || n), 'App ' || n, '', '', '', '', '', '', 'web', '',
+SELECT 'gc' || md5('client' || n), 'Client ' || n, '', '', '', '', '', '', 'web', '',
     '', 'client_secret_basic', '', false, '', '', 'authorization_code refresh_token',
-    'https://app' || n || '.example/callback', 'openid profile email',
+    'https://client' || n || '.example/callback', 'openid profile email',
     '', '', true, false, true, 'RS256', false, '',
     '', false, '', 'public', '', '',
     false, '', '', '', '',

@@ -10,7 +10,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// TestServerWaitsForWritingCommand: beside a running server a command may write for longer than SQLite itself waits. No
+// TestServerWaitsForWritingCommand: while a server runs, a command may write for longer than SQLite itself waits. No
 // statement of the server fails by that, and none waits past its own deadline.
 func TestServerWaitsForWritingCommand(t *testing.T) {
 	t.Parallel()

@@ -9,7 +9,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// TestNoMoreDeliveriesAreLeasedThanRequested: not even where the planner expects a single one, as after an app was away.
+// TestNoMoreDeliveriesAreLeasedThanRequested: not even where the planner expects a single one, as after a client was unreachable.
 func TestNoMoreDeliveriesAreLeasedThanRequested(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
@@ -32,7 +32,7 @@ func TestNoMoreDeliveriesAreLeasedThanRequested(t *testing.T) {
 			due, err := w.LeaseDeliveries(t.Context(), 3, time.Minute)
 			storagetest.Must(t, err)
 			if len(due) != 3 {
-				t.Fatalf("%d were taken at once", len(due))
+				t.Fatalf("%d were leased together", len(due))
 			}
 			for _, d := range due {
 				taken[d.ID] = true

@@ -20,7 +20,7 @@ func (s *Store) TrustClock(ctx context.Context) error {
 	return db.Exec(ctx, s.Write, "UPDATE liveness SET cleanup_at = NULL, seen_at = NULL")
 }
 
-// Fill makes SQLite find its disk full: the file may not grow any more. free gives it room again.
+// Fill makes SQLite find its disk full: the file may not grow any more. free lifts the limit.
 func (s *Store) Fill(ctx context.Context) (free func() error, err error) {
 	var pages int64
 	if err := db.QueryRow(ctx, s.Write, []any{&pages}, "PRAGMA page_count"); err != nil {

@@ -61,7 +61,7 @@ const (
 	reused
 )
 
-// request is a use of a token in one process. at says which statement comes next.
+// request is a use of a token in one process. at is the next statement.
 type request struct {
 	token    int8
 	at       int8 // 0 not sent, 1 UPDATE, 2 read on the writer, 3 revocation, 4 done

@@ -141,7 +141,7 @@ func TestBackupIsComplete(t *testing.T) {
 				return
 			}
 			for range 50 {
-				if err := other.Audit.Record(t.Context(), storagetest.Event("meanwhile")); err != nil {
+				if err := other.Audit.Record(t.Context(), storagetest.Event("concurrent")); err != nil {
 					t.Error(err)
 				}
 			}

@@ -16,7 +16,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// world is a store with a person, a client and a live consent.
+// world is a store with a user, a client and a live consent.
 type world struct {
 	*storage.Store
 
@@ -42,7 +42,7 @@ func newWorld(t testing.TB, url string) *world {
 	return w
 }
 
-// code stores a code with the given hash and returns the redemption that fits it.
+// code stores a code with the given hash and returns the redemption that matches it.
 func (w *world) code(t testing.TB, hash string) storage.Redemption {
 	t.Helper()
 	now := w.clock.Now()
@@ -70,11 +70,11 @@ func TestCodeNeedsConsentForEveryResource(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, url string) {
 		w := newWorld(t, url)
 		w.code(t, "the first code")
-		issue := func(asked bool, consentID string, words ...string) error {
+		issue := func(prompted bool, consentID string, words ...string) error {
 			code, err := w.Code(t.Context(), []byte("the first code"))
 			storagetest.Must(t, err)
 			code.Hash = []byte(uuid.NewString())
-			return w.IssueCode(t.Context(), storage.Approval{Code: code, Allowed: words, FromConsentPage: asked, ConsentID: consentID})
+			return w.IssueCode(t.Context(), storage.Approval{Code: code, Allowed: words, FromConsentPage: prompted, ConsentID: consentID})
 		}
 		storagetest.Must(t, issue(true, "", "https://a.example#read"))
 		consent, err := w.Consent(t.Context(), w.user.ID, w.client.ID)
@@ -254,7 +254,7 @@ func TestChangeWithoutEventIsRefused(t *testing.T) {
 	})
 }
 
-// TestTransactionUsesOnlyItsStore would wait for ever on SQLite's one writer if a method inside a transaction took the
+// TestTransactionUsesOnlyItsStore would wait indefinitely on SQLite's one writer if a method inside a transaction took the
 // store outside. It runs with production's pools.
 func TestTransactionUsesOnlyItsStore(t *testing.T) {
 	t.Parallel()
@@ -334,7 +334,7 @@ func TestBatchedRecordsSurviveAClose(t *testing.T) {
 	})
 }
 
-// TestLaterVersionMayAddColumns: a process that runs while the schema grows answers as before, on every connection.
+// TestLaterVersionMayAddColumns: a process that runs while the schema grows responds as before, on every connection.
 func TestLaterVersionMayAddColumns(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {

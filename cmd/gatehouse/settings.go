@@ -34,7 +34,7 @@ func listsSettings(cmd *cobra.Command) *cobra.Command {
 }
 
 // settings reads the settings of the environment and this command line. Warnings go to warn. With a nil warn only
-// secrets in flags and unknown names are reported, on standard error: every user of the machine can read a command
+// secrets in flags and unknown names are reported, on standard error: every user of this machine can read a command
 // line, and a command with a misspelt setting may work on another database than intended.
 func (p *program) settings(cmd *cobra.Command, warn func(string)) (config.Config, error) {
 	flags := map[string]string{} // the settings among the flags that were passed
@@ -110,7 +110,7 @@ func (p *program) openServer(ctx context.Context, cfg config.Config) (*server.Se
 	return server.Open(ctx, server.Options{Config: cfg, Version: version, Notice: p.notice})
 }
 
-// notice prints what the operator should know, on standard error.
+// notice prints a notice for the operator on standard error.
 func (p *program) notice(message string) { fmt.Fprintln(p.stderr, "gatehouse: "+message) }
 
 // operator returns the actor of commands in the audit log: the account on this machine.

@@ -236,7 +236,7 @@ func (c *Client) Post(ctx context.Context, raw string, form url.Values) (status 
 }
 
 // IsOverloaded reports whether a fetch failed because this server has no capacity for it, or because the caller
-// disconnected: an error neither of the document's server nor of anyone's credentials.
+// disconnected: an error neither of the server of the document nor of credentials.
 func IsOverloaded(ctx context.Context, err error) bool {
 	return errors.Is(err, ErrBusy) || err != nil && ctx.Err() != nil
 }

@@ -1,4 +1,4 @@
-// Package storagetest runs a test on both engines: a SQLite file in a temporary folder and a schema of its own in a real
+// Package storagetest runs a test on both engines: a SQLite file in a temporary directory and a schema of its own in a real
 // PostgreSQL. It decides nothing about storage; whatever passes here passes on what production uses.
 package storagetest
 
@@ -40,7 +40,7 @@ type Clock struct {
 // NewClock returns a clock that stands at the present second.
 func NewClock() *Clock { return &Clock{now: time.Now().UTC().Truncate(time.Second)} }
 
-// Skewed returns the clock of a machine that is ahead of c by d, which may be negative.
+// Skewed returns the clock of a host that is ahead of c by d, which may be negative.
 func (c *Clock) Skewed(d time.Duration) *Clock { return &Clock{base: c, ahead: d} }
 
 // Now is the clock's time.
@@ -53,7 +53,7 @@ func (c *Clock) Now() time.Time {
 	return c.now
 }
 
-// Database returns the time of the database that the machine uses.
+// Database returns the time of the database that the host uses.
 func (c *Clock) Database() time.Time {
 	if c.base != nil {
 		return c.base.Now()
@@ -306,7 +306,7 @@ func Count(t testing.TB, s *storage.Store, dsn, query string) (n int64) {
 	return n
 }
 
-// Lock keeps everybody else from changing a table, on SQLite the whole database, until release.
+// Lock prevents other sessions from changing a table, on SQLite the whole database, until release.
 func Lock(t testing.TB, s *storage.Store, dsn, table string) (release func()) {
 	t.Helper()
 	conn, err := connect(t, s, dsn).Conn(context.Background())
@@ -347,7 +347,7 @@ func Try(t testing.TB, s *storage.Store, dsn, statement string) error {
 	return err
 }
 
-// connect opens the database by itself, until the test ends.
+// connect opens a separate connection until the test ends.
 func connect(t testing.TB, s *storage.Store, dsn string) *sql.DB {
 	t.Helper()
 	var db *sql.DB

@@ -76,7 +76,7 @@ func (a *app) show(w http.ResponseWriter, r *http.Request, status int, n notice)
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
-	// Without form-action: Chromium applies it to every redirect that follows a form, and the app does not know all
+	// Without form-action: Chromium applies it to every redirect that follows a form, and the app cannot list all
 	// hosts that the issuer redirects to, for example another identity provider.
 	h.Set(
 		"Content-Security-Policy",

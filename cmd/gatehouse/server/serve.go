@@ -54,7 +54,7 @@ func (s *Server) Serve(ctx context.Context, l *Listeners, o ServeOptions) error 
 	}
 	s.readKeys(ctx)
 	if !o.Foreground {
-		signal.Ignore(syscall.SIGHUP) // it asks other servers to read their files again, which this one does on its own
+		signal.Ignore(syscall.SIGHUP) // other servers reload their files on it, which this one does automatically
 	}
 	s.limiter.PingRedis(ctx)
 	jobs, endJobs := context.WithCancel(context.WithoutCancel(ctx))

@@ -35,7 +35,7 @@ type Options struct {
 	Version string       // of the program, for metrics and traces
 	Log     *slog.Logger // nil in a command that serves nothing: it may open the database read-only
 	Migrate bool         // bring a PostgreSQL schema up to date first; an embedded database always migrates itself
-	// Notice receives what the operator should know; nil discards it.
+	// Notice receives notices for the operator; nil discards them.
 	Notice func(message string)
 	// CheckDatabase runs before anything in the database is changed; an error ends the start. May be nil.
 	CheckDatabase func(*storage.Store) error

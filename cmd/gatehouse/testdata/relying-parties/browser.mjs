@@ -23,8 +23,8 @@ export class Browser {
     return this.#send(url, { method: 'POST', body: new URLSearchParams(form), headers: { origin: new URL(url).origin } })
   }
 
-  // answer goes through the pages and returns what reaches the app: the redirect's URL, or the form that is posted.
-  async answer(url, username, password) {
+  // authorize goes through the pages and returns the response to the app: the redirect's URL, or the form that is posted.
+  async authorize(url, username, password) {
     let at = new URL(url)
     let response = await this.get(at)
     for (let step = 0; step < 12; step++) {
@@ -44,7 +44,7 @@ export class Browser {
       }
       if (action.endsWith('/login')) Object.assign(form, { username, password })
       else if (action.endsWith('/consent')) form.decision = 'approve'
-      else throw new Error(`${at} answered ${response.status}: ${page.replaceAll(/<[^>]*>/g, ' ').replaceAll(/\s+/g, ' ')}`)
+      else throw new Error(`${at} responded ${response.status}: ${page.replaceAll(/<[^>]*>/g, ' ').replaceAll(/\s+/g, ' ')}`)
       at = new URL(action, at)
       response = await this.#post(at, form)
     }

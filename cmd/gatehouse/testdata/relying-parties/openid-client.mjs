@@ -23,8 +23,8 @@ async function signIn(config, browser, parameters = {}, url) {
     redirect_uri: callback, scope: 'openid profile email offline_access', state: checks.expectedState, nonce: checks.expectedNonce, max_age: '3600',
     code_challenge: await client.calculatePKCECodeChallenge(verifier), code_challenge_method: 'S256', ...parameters,
   }
-  const answer = await browser.answer(await (url ?? client.buildAuthorizationUrl)(config, all), username, password)
-  return client.authorizationCodeGrant(config, answer, checks)
+  const response = await browser.authorize(await (url ?? client.buildAuthorizationUrl)(config, all), username, password)
+  return client.authorizationCodeGrant(config, response, checks)
 }
 
 async function check(name, run) {
@@ -32,7 +32,7 @@ async function check(name, run) {
   console.log('ok', name)
 }
 
-await check('the whole life of a confidential client', async () => {
+await check('all operations of a confidential client', async () => {
   const config = await register({ client_name: 'openid-client', grant_types: ['authorization_code', 'refresh_token'], token_endpoint_auth_method: 'client_secret_basic' }, client.ClientSecretBasic())
   const browser = new Browser()
   const tokens = await signIn(config, browser)
