@@ -128,15 +128,73 @@ type routed struct {
 }
 
 // everyRoute prepares a request for each route on a server that works, to be sent to the failing one.
-func everyRoute(t *testing.T, s, failing *servertest.Server) (out []routed) {
+func everyRoute(t *testing.T, s, failing *servertest.Server) []routed {
 	t.Helper()
 	s.User("alice")
-	app, other, service := s.App(), s.App(), s.Service("jobs")
-	b := s.Browser()
+	requests := append(protocolRequests(t, s, failing), pageRequests(t, s, failing)...)
+	for _, path := range []string{"/healthz", "/readyz"} {
+		send := func() servertest.Response { return failing.Get(path) }
+		requests = append(requests, routed{"GET " + path, path, false, false, false, send})
+	}
+	return requests
+}
+
+// protocolRequests prepares the requests whose errors are JSON.
+func protocolRequests(t *testing.T, s, failing *servertest.Server) (out []routed) {
+	t.Helper()
+	app, service, b := s.App(), s.Service("jobs"), s.Browser()
 	tokens := s.Token(app, servertest.CodeForm(b.Code(app, "alice"), app)).OK(t)
 	code := servertest.CodeForm(b.Code(app, "alice"), app)
 	registered := s.Do(jsonBody(s, http.MethodPost, "/oauth2/register", "", `{"redirect_uris":["https://a.example/cb"]}`))
 	id, access := registered.Text("client_id"), registered.Text("registration_access_token")
+	add := func(route, name string, changes, always bool, send func() servertest.Response) {
+		out = append(out, routed{route, name, true, changes, always, send})
+	}
+	for _, path := range []string{
+		"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration", "/.well-known/jwks.json",
+	} {
+		add(path, path, false, false, func() servertest.Response { return failing.Get(path) })
+	}
+	add("/oauth2/token", "exchange", true, false, func() servertest.Response { return failing.Token(app, code) })
+	add("/oauth2/token", "refresh", true, false, func() servertest.Response {
+		return failing.Refresh(app, tokens.Text("refresh_token"))
+	})
+	add("/oauth2/token", "client credentials", false, false, func() servertest.Response {
+		return failing.Token(service, url.Values{"grant_type": {"client_credentials"}})
+	})
+	add("/oauth2/introspect", "introspect", false, false, func() servertest.Response {
+		return failing.Post("/oauth2/introspect", app, url.Values{"token": {tokens.Text("access_token")}})
+	})
+	add("/oauth2/revoke", "revoke", true, false, func() servertest.Response {
+		return failing.Post("/oauth2/revoke", app, url.Values{"token": {tokens.Text("access_token")}})
+	})
+	add("/oauth2/revoke", "revoke a grant", true, false, func() servertest.Response {
+		return failing.Post("/oauth2/revoke", app, url.Values{"token": {tokens.Text("refresh_token")}})
+	})
+	add("/oauth2/userinfo", "userinfo", false, false, func() servertest.Response {
+		return failing.Userinfo(tokens.Text("access_token"))
+	})
+	add("/oauth2/register", "register", true, true, func() servertest.Response {
+		body := `{"redirect_uris":["https://a.example/cb"]}`
+		return failing.Do(jsonBody(failing, http.MethodPost, "/oauth2/register", "", body))
+	})
+	for method, changes := range map[string]bool{http.MethodGet: false, http.MethodPut: true, http.MethodDelete: true} {
+		body := ""
+		if method == http.MethodPut {
+			body = `{"client_id":"` + id + `","redirect_uris":["https://b.example/cb"]}`
+		}
+		add("/oauth2/register/{id}", method+" a registered client", changes, changes, func() servertest.Response {
+			return failing.Do(jsonBody(failing, method, "/oauth2/register/"+id, access, body))
+		})
+	}
+	return out
+}
+
+// pageRequests prepares the requests whose errors are pages.
+func pageRequests(t *testing.T, s, failing *servertest.Server) (out []routed) {
+	t.Helper()
+	app, other, b := s.App(), s.App(), s.Browser()
+	b.Code(app, "alice")
 	s.Browser().Code(app, "alice") // another session
 	account := b.Open("/account")
 	signOut, end := formAt(t, account, "/account/sign-out"), formAt(t, account, "/account/sessions/")
@@ -158,9 +216,6 @@ func everyRoute(t *testing.T, s, failing *servertest.Server) (out []routed) {
 		return &moved
 	}
 	b, fresh = at(b), at(fresh)
-	api := func(route, name string, changes, always bool, send func() servertest.Response) {
-		out = append(out, routed{route, name, true, changes, always, send})
-	}
 	open := func(route, path string, changes bool) {
 		send := func() servertest.Response { return b.Open(path).Response }
 		out = append(out, routed{route, "GET " + path, false, changes, false, send})
@@ -168,43 +223,6 @@ func everyRoute(t *testing.T, s, failing *servertest.Server) (out []routed) {
 	submit := func(route, path string, from *servertest.Browser, form url.Values, changes bool) {
 		send := func() servertest.Response { return from.Submit(path, form).Response }
 		out = append(out, routed{route, route, false, changes, false, send})
-	}
-	for _, path := range []string{
-		"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration", "/.well-known/jwks.json",
-	} {
-		api(path, path, false, false, func() servertest.Response { return failing.Get(path) })
-	}
-	api("/oauth2/token", "exchange", true, false, func() servertest.Response { return failing.Token(app, code) })
-	api("/oauth2/token", "refresh", true, false, func() servertest.Response {
-		return failing.Refresh(app, tokens.Text("refresh_token"))
-	})
-	api("/oauth2/token", "client credentials", false, false, func() servertest.Response {
-		return failing.Token(service, url.Values{"grant_type": {"client_credentials"}})
-	})
-	api("/oauth2/introspect", "introspect", false, false, func() servertest.Response {
-		return failing.Post("/oauth2/introspect", app, url.Values{"token": {tokens.Text("access_token")}})
-	})
-	api("/oauth2/revoke", "revoke", true, false, func() servertest.Response {
-		return failing.Post("/oauth2/revoke", app, url.Values{"token": {tokens.Text("access_token")}})
-	})
-	api("/oauth2/revoke", "revoke a grant", true, false, func() servertest.Response {
-		return failing.Post("/oauth2/revoke", app, url.Values{"token": {tokens.Text("refresh_token")}})
-	})
-	api("/oauth2/userinfo", "userinfo", false, false, func() servertest.Response {
-		return failing.Userinfo(tokens.Text("access_token"))
-	})
-	api("/oauth2/register", "register", true, true, func() servertest.Response {
-		body := `{"redirect_uris":["https://a.example/cb"]}`
-		return failing.Do(jsonBody(failing, http.MethodPost, "/oauth2/register", "", body))
-	})
-	for method, changes := range map[string]bool{http.MethodGet: false, http.MethodPut: true, http.MethodDelete: true} {
-		body := ""
-		if method == http.MethodPut {
-			body = `{"client_id":"` + id + `","redirect_uris":["https://b.example/cb"]}`
-		}
-		api("/oauth2/register/{id}", method+" a registered client", changes, changes, func() servertest.Response {
-			return failing.Do(jsonBody(failing, method, "/oauth2/register/"+id, access, body))
-		})
 	}
 	form := servertest.AuthorizeForm(app)
 	open("GET /oauth2/authorize", "/oauth2/authorize?"+form.Encode(), true)
@@ -230,10 +248,6 @@ func everyRoute(t *testing.T, s, failing *servertest.Server) (out []routed) {
 	submit("POST /oauth2/logout/confirm", "/oauth2/logout/confirm", b, logout, true)
 	open("GET /static/{file}", "/static/style.css", false)
 	open("GET /logo/{id}", "/logo/"+app.ClientID, false)
-	for _, path := range []string{"/healthz", "/readyz"} {
-		send := func() servertest.Response { return failing.Get(path) }
-		out = append(out, routed{"GET " + path, path, false, false, false, send})
-	}
 	return out
 }
 
