@@ -3,6 +3,10 @@ package storage
 import (
 	"context"
 	"errors"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
 	"time"
 
 	"gatehouse/storage/audit"
@@ -45,6 +49,37 @@ type Profile struct {
 	Locale      string  `json:"locale,omitempty"`    // BCP 47
 	PhoneNumber string  `json:"phone_number,omitempty"`
 	Address     Address `json:"address,omitzero"`
+}
+
+// profileFields are the fields of a Profile by the claim that has their value.
+var profileFields = fieldsByClaim(reflect.TypeFor[Profile]())
+
+func fieldsByClaim(t reflect.Type) map[string][]int {
+	out := map[string][]int{}
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if f.Type.Kind() == reflect.Struct {
+			for claim, index := range fieldsByClaim(f.Type) {
+				out[claim] = append([]int{i}, index...)
+			}
+			continue
+		}
+		claim, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		out[claim] = []int{i}
+	}
+	return out
+}
+
+// ProfileClaims returns the claims of a Profile and of its address, in alphabetical order.
+func ProfileClaims() []string { return slices.Sorted(maps.Keys(profileFields)) }
+
+// Field returns the field with the value of one of ProfileClaims, or nil for another name.
+func (p *Profile) Field(claim string) *string {
+	index, ok := profileFields[claim]
+	if !ok {
+		return nil
+	}
+	return reflect.ValueOf(p).Elem().FieldByIndex(index).Addr().Interface().(*string)
 }
 
 // Address is a postal address (OIDC Core §5.1.1).

@@ -53,28 +53,27 @@ type profileFlags struct {
 	emailVerified, phoneVerified bool
 }
 
-// profileMembers lists the flags with the fields that they set (OIDC Core §5.1).
+// profileMembers lists the flags, each with the name of the claim that it sets (OIDC Core §5.1).
 var profileMembers = []struct {
 	flag, usage string
-	field       func(p *storage.Profile) *string
 }{
-	{"given-name", "given name", func(p *storage.Profile) *string { return &p.GivenName }},
-	{"family-name", "family name", func(p *storage.Profile) *string { return &p.FamilyName }},
-	{"middle-name", "middle name", func(p *storage.Profile) *string { return &p.MiddleName }},
-	{"nickname", "nickname", func(p *storage.Profile) *string { return &p.Nickname }},
-	{"profile", "URL of a page about the user", func(p *storage.Profile) *string { return &p.Profile }},
-	{"picture", "URL of a picture of the user", func(p *storage.Profile) *string { return &p.Picture }},
-	{"website", "URL of the user's web site", func(p *storage.Profile) *string { return &p.Website }},
-	{"gender", "gender", func(p *storage.Profile) *string { return &p.Gender }},
-	{"birthdate", "like 1990-12-31, 1990 or 0000-12-31", func(p *storage.Profile) *string { return &p.Birthdate }},
-	{"zoneinfo", "time zone, like Europe/Paris", func(p *storage.Profile) *string { return &p.Zoneinfo }},
-	{"locale", "language, like en or de-CH", func(p *storage.Profile) *string { return &p.Locale }},
-	{"phone-number", "like '+1 604 555 1234'", func(p *storage.Profile) *string { return &p.PhoneNumber }},
-	{"street-address", "street and number", func(p *storage.Profile) *string { return &p.Address.Street }},
-	{"locality", "town", func(p *storage.Profile) *string { return &p.Address.Locality }},
-	{"region", "state or region", func(p *storage.Profile) *string { return &p.Address.Region }},
-	{"postal-code", "postal code", func(p *storage.Profile) *string { return &p.Address.PostalCode }},
-	{"country", "country", func(p *storage.Profile) *string { return &p.Address.Country }},
+	{"given-name", "given name"},
+	{"family-name", "family name"},
+	{"middle-name", "middle name"},
+	{"nickname", "nickname"},
+	{"profile", "URL of a page about the user"},
+	{"picture", "URL of a picture of the user"},
+	{"website", "URL of the user's web site"},
+	{"gender", "gender"},
+	{"birthdate", "like 1990-12-31, 1990 or 0000-12-31"},
+	{"zoneinfo", "time zone, like Europe/Paris"},
+	{"locale", "language, like en or de-CH"},
+	{"phone-number", "like '+1 604 555 1234'"},
+	{"street-address", "street and number"},
+	{"locality", "town"},
+	{"region", "state or region"},
+	{"postal-code", "postal code"},
+	{"country", "country"},
 }
 
 func addProfileFlags(cmd *cobra.Command) *profileFlags {
@@ -87,11 +86,14 @@ func addProfileFlags(cmd *cobra.Command) *profileFlags {
 	return f
 }
 
+// claimOfFlag returns the claim that a flag sets.
+func claimOfFlag(flag string) string { return strings.ReplaceAll(flag, "-", "_") }
+
 // copyTo copies the flags that were passed to a profile.
 func (f *profileFlags) copyTo(cmd *cobra.Command, p *storage.Profile) {
 	for _, m := range profileMembers {
 		if cmd.Flags().Changed(m.flag) {
-			*m.field(p) = *f.values[m.flag]
+			*p.Field(claimOfFlag(m.flag)) = *f.values[m.flag]
 		}
 	}
 }

@@ -46,13 +46,10 @@ var profileForm = []struct {
 
 // fieldOf returns the part of a profile that an input is for, or nil.
 func fieldOf(name *string, p *storage.Profile, input string) *string {
-	return map[string]*string{
-		"name": name, "given_name": &p.GivenName, "middle_name": &p.MiddleName, "family_name": &p.FamilyName,
-		"nickname": &p.Nickname, "picture": &p.Picture, "profile": &p.Profile, "website": &p.Website, "gender": &p.Gender,
-		"birthdate": &p.Birthdate, "zoneinfo": &p.Zoneinfo, "locale": &p.Locale, "phone_number": &p.PhoneNumber,
-		"street_address": &p.Address.Street, "postal_code": &p.Address.PostalCode, "locality": &p.Address.Locality,
-		"region": &p.Address.Region, "country": &p.Address.Country,
-	}[input]
+	if input == "name" {
+		return name
+	}
+	return p.Field(input)
 }
 
 // ShowProfile serves GET /account/profile.
