@@ -1,5 +1,5 @@
-// Package keyed has the primitives that use a secret key: authenticated encryption and message authentication codes. It
-// decides their algorithms and formats, for all of Gatehouse; which key is used for what is left to its callers.
+// Package keyed has the primitives that use a secret key: authenticated encryption and message authentication codes.
+// It decides their algorithms and formats, for all of Gatehouse; which key is used for what is left to its callers.
 package keyed
 
 import (

@@ -15,9 +15,9 @@ var sealedTables = []struct{ table, purpose string }{
 }
 
 // Rekey seals everything under the first of the two root keys that UseRootKey was passed, and then makes it the key of
-// the database. Processes that have both keep running; those that have only the old one refuse to create keys from then
-// on and do not start again. It may be interrupted and run again. It returns how many rows it sealed, and calls done
-// with its progress.
+// the database. Processes that have both keep running; those that have only the old one refuse to create keys from
+// then on and do not start again. It may be interrupted and run again. It returns how many rows it sealed, and calls
+// done with its progress.
 func (s *Store) Rekey(ctx context.Context, done func(now, total int64)) (int64, error) {
 	var total, now, sealed int64
 	for _, t := range sealedTables {

@@ -54,7 +54,8 @@ func (s *Store) GrantRuntimeRole(ctx context.Context, role string) error {
 			"REVOKE CREATE ON SCHEMA " + in + " FROM " + to + ", PUBLIC",
 			"GRANT USAGE ON SCHEMA " + in + " TO " + to,
 			"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA " + in + " TO " + to,
-			"REVOKE ALL ON " + in + ".audit_events, " + in + ".audit_seals, " + in + ".goose_db_version, " + in + ".migration_checksums FROM " + to,
+			"REVOKE ALL ON " + in + ".audit_events, " + in + ".audit_seals, " + in + ".goose_db_version, " + in +
+				".migration_checksums FROM " + to,
 			"GRANT INSERT, SELECT, UPDATE (seal) ON " + in + ".audit_events TO " + to,
 			// Locking the last seal requires the privilege to update it. Without the root key a false retirement is detected.
 			"GRANT INSERT, SELECT, UPDATE (retired_at) ON " + in + ".audit_seals TO " + to,

@@ -58,8 +58,8 @@ func (l *Log) Close(ctx context.Context) error { return l.batch.close(ctx) }
 // CheckWritten returns ErrUnavailable when this process has not written its queued rows for a while.
 func (l *Log) CheckWritten() error { return l.batch.written.Check("write queued audit rows") }
 
-// Event is what an audit row contains in addition to its request and time. Every changing method takes one, so that none
-// is forgotten.
+// Event is what an audit row contains in addition to its request and time. Every changing method takes one, so that no
+// change is without one.
 type Event struct {
 	Type     string
 	ClientID string
@@ -81,8 +81,8 @@ func TokenReference(token string) string {
 // HashReference is TokenReference for a token whose SHA-256 is known.
 func HashReference(hash []byte) string { return hex.EncodeToString(hash[:min(8, len(hash))]) }
 
-// Row is a stored audit row. Address and UserAgent are personal data, stored only in Personal, sealed under a key derived
-// from PersonalKey.
+// Row is a stored audit row. Address and UserAgent are personal data, stored only in Personal, sealed under a key
+// derived from PersonalKey.
 type Row struct {
 	ID          string    `json:"id"`
 	At          time.Time `json:"at" gorm:"serializer:millis"`
@@ -116,7 +116,8 @@ func (l *Log) NewRow(ctx context.Context, e Event) (Row, error) {
 	request := reqevent.From(ctx)
 	row := Row{
 		ID: uuid.Must(uuid.NewV7()).String(), At: l.db.Now(), Event: e.Type, Actor: request.Actor,
-		ClientID: reqevent.CleanText(e.ClientID), UserID: e.UserID, GrantID: e.GrantID, Scopes: e.Scopes, Token: e.Token, RequestID: request.RequestID,
+		ClientID: reqevent.CleanText(e.ClientID), UserID: e.UserID, GrantID: e.GrantID, Scopes: e.Scopes, Token: e.Token,
+		RequestID: request.RequestID,
 	}
 	if row.Actor == "" {
 		row.Actor = "anonymous"
@@ -136,8 +137,9 @@ func (l *Log) NewRow(ctx context.Context, e Event) (Row, error) {
 	return row, err
 }
 
-// ChangeRow is a statement that writes the audit row of a change as part of the statement of the change, on PostgreSQL.
-// The columns that say whom the change is about come from the row that changed; the others are arguments.
+// ChangeRow is a statement that writes the audit row of a change as part of the statement of the change, on
+// PostgreSQL. The columns with the client, the user and the grant come from the row that changed; the others are
+// arguments.
 type ChangeRow struct {
 	Query string
 	from  map[string]string

@@ -111,7 +111,8 @@ func (b *batch) drain(ctx context.Context, pending []Row) {
 	}
 }
 
-// flush writes rows, skipping any that an attempt with an unknown outcome written before, and returns those that are still to be written: none, or all when the database failed.
+// flush writes rows, without those that an attempt with an unknown outcome wrote before. It returns the rows that are
+// still to be written: none, or all when the database failed.
 func (b *batch) flush(ctx context.Context, rows []Row) []Row {
 	if len(rows) == 0 {
 		b.written.Beat()
@@ -129,7 +130,8 @@ func (b *batch) flush(ctx context.Context, rows []Row) []Row {
 			b.failed.Add(1)
 		}
 		if ctx.Err() == nil && b.failures.Allow() {
-			b.log.db.Log.ErrorContext(ctx, "cannot write audit rows, will retry", slog.Int("rows", len(rows)), slog.Any("error", err))
+			b.log.db.Log.ErrorContext(ctx, "cannot write audit rows, will retry", slog.Int("rows", len(rows)), slog.Any("error",
+				err))
 		}
 		if ctx.Err() == nil {
 			select {
@@ -158,7 +160,8 @@ func (b *batch) insertEach(ctx context.Context, rows []Row) ([]Row, error) {
 		switch err := b.insert(ctx, row); {
 		case err == nil:
 		case refusedData(err):
-			b.log.db.Log.ErrorContext(ctx, "audit row refused by the database and lost", slog.String("event", row.Event), slog.String("request_id", row.RequestID), slog.Any("error", err))
+			b.log.db.Log.ErrorContext(ctx, "audit row refused by the database and lost", slog.String("event", row.Event),
+				slog.String("request_id", row.RequestID), slog.Any("error", err))
 		default:
 			return rows[i:], err
 		}
@@ -166,7 +169,8 @@ func (b *batch) insertEach(ctx context.Context, rows []Row) ([]Row, error) {
 	return rows[:0], nil
 }
 
-// refusedData reports whether the database refused the values (SQLSTATE classes 22 and 23), so that a retry is useless.
+// refusedData reports whether the database refused the values (SQLSTATE classes 22 and 23), so that a retry cannot
+// succeed.
 func refusedData(err error) bool {
 	code := db.SQLState(err)
 	return strings.HasPrefix(code, "22") || strings.HasPrefix(code, "23")

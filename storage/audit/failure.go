@@ -39,9 +39,9 @@ func (l *Log) RecordSignInFailure(ctx context.Context, limiter *ratelimit.Limite
 	return l.Record(ctx, e)
 }
 
-// failureCounts returns the limits on the rows of a failure. A failure of an authenticated client or of an account has a
-// limit of its own, which other callers cannot exhaust. All other failures share the limits of the network and of the
-// server; what the network's limit refuses does not count against the server's.
+// failureCounts returns the limits on the rows of a failure. A failure of an authenticated client or of an account has
+// a limit of its own, which other callers cannot exhaust. All other failures share the limits of the network and of
+// the server; what the network's limit refuses does not count against the server's.
 func failureCounts(ctx context.Context, e Event) []ratelimit.Count {
 	switch {
 	case e.Type == AddressRefused: // this takes the correct secret
@@ -50,6 +50,7 @@ func failureCounts(ctx context.Context, e Event) []ratelimit.Count {
 		return []ratelimit.Count{{Limit: ratelimit.RecordedFailure, Key: e.Type + " " + e.UserID}}
 	}
 	return []ratelimit.Count{
-		{Limit: ratelimit.RecordedFailure, Key: e.Type + " " + reqevent.From(ctx).Network()}, {Limit: ratelimit.AllRecordedFailures},
+		{Limit: ratelimit.RecordedFailure, Key: e.Type + " " + reqevent.From(ctx).Network()},
+		{Limit: ratelimit.AllRecordedFailures},
 	}
 }

@@ -18,9 +18,9 @@ var InUse = []string{
 	"SELECT 1 FROM audit_events WHERE personal IS NOT NULL LIMIT 1",
 }
 
-// SealAddress seals the address and user agent of a row with an id, and returns random bytes and the sealed value, both
-// to be stored in the row. The key of the row is derived from the random bytes and a key that survives a change of the
-// root key: erasing the random bytes erases the address.
+// SealAddress seals the address and user agent of a row with an id, and returns random bytes and the sealed value,
+// both to be stored in the row. The key of the row is derived from the random bytes and a key that survives a change
+// of the root key: erasing the random bytes erases the address.
 func (l *Log) SealAddress(id, address, userAgent string) (random, sealed []byte, err error) {
 	if address == "" && userAgent == "" {
 		return nil, nil, nil
@@ -60,7 +60,8 @@ func (l *Log) addressKey(random []byte) []byte {
 // remain valid. It returns the number of rows. The caller records the event.
 func (l *Log) Erase(ctx context.Context, userID string) (int64, error) {
 	n, err := db.ExecBatches(ctx, l.db.Write, "UPDATE audit_events SET personal_key = NULL WHERE "+
-		l.db.SkipLocked("id", "SELECT id FROM audit_events WHERE (user_id = ? OR actor = ?) AND personal_key IS NOT NULL LIMIT 500"),
+		l.db.SkipLocked("id", "SELECT id FROM audit_events WHERE (user_id = ? OR actor = ?) AND personal_key IS NOT NULL "+
+			"LIMIT 500"),
 		userID, "user:"+userID)
 	return n, db.Wrap("erase personal data", err)
 }

@@ -30,7 +30,8 @@ func (f Filter) where() (string, []any) {
 		add("event = ?", f.Event)
 	}
 	for _, is := range [][2]string{
-		{"actor", f.Actor}, {"client_id", f.ClientID}, {"user_id", f.UserID}, {"grant_id", f.GrantID}, {"request_id", f.RequestID}, {"token", f.Token},
+		{"actor", f.Actor}, {"client_id", f.ClientID}, {"user_id", f.UserID}, {"grant_id", f.GrantID}, {"request_id",
+			f.RequestID}, {"token", f.Token},
 	} {
 		if is[1] != "" {
 			add(is[0]+" = ?", is[1])

@@ -14,19 +14,21 @@ func TestExportReturnsAllRowsInOrder(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, url string) {
 		clock := storagetest.NewClock()
 		s := storagetest.Open(t, url, clock)
-		for i := range 2300 { // over two pages, many of one instant
+		for i := range 2300 { // over two pages, many of the same time
 			if i%700 == 0 {
 				clock.Advance(time.Second)
 			}
-			storagetest.Must(t, s.Audit.RecordLater(withRequest(t.Context()), audit.Event{Type: "test.exported", ClientID: fmt.Sprint(i % 2)}))
+			storagetest.Must(t, s.Audit.RecordLater(withRequest(t.Context()), audit.Event{Type: "test.exported",
+				ClientID: fmt.Sprint(i % 2)}))
 		}
 		storagetest.Must(t, s.Close(t.Context()))
 		s = storagetest.Open(t, url, clock)
 		var seen []audit.Row
-		storagetest.Must(t, s.Audit.EachRow(t.Context(), audit.Filter{Event: "test.exported", ClientID: "1"}, func(e audit.Row) error {
-			seen = append(seen, e)
-			return nil
-		}))
+		storagetest.Must(t, s.Audit.EachRow(t.Context(), audit.Filter{Event: "test.exported", ClientID: "1"},
+			func(e audit.Row) error {
+				seen = append(seen, e)
+				return nil
+			}))
 		if len(seen) != 1150 {
 			t.Fatalf("%d events", len(seen))
 		}

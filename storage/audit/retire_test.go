@@ -46,9 +46,10 @@ func TestRetiringPreservesSealsAndErasingPreservesRows(t *testing.T) {
 			t.Errorf("after retiring: %+v", r)
 		}
 		if events, err = s.Audit.Rows(t.Context(), audit.Filter{Event: audit.AuditRetired}); err != nil || len(events) != 1 {
-			t.Errorf("no event tells of it: %v %v", events, err)
+			t.Errorf("the event of the retirement is missing: %v %v", events, err)
 		}
-		storagetest.Must(t, s.Audit.Record(reqevent.With(t.Context(), &reqevent.Event{Actor: "user:alice", Address: "192.0.2.78"}), storagetest.Event("as_actor")))
+		storagetest.Must(t, s.Audit.Record(reqevent.With(t.Context(), &reqevent.Event{Actor: "user:alice",
+			Address: "192.0.2.78"}), storagetest.Event("as_actor")))
 		if n, err := s.EraseAddresses(t.Context(), "alice"); err != nil || n != 1 {
 			t.Errorf("of what she did without being named, %d rows were erased: %v", n, err)
 		}
@@ -62,7 +63,8 @@ func TestRetiringPreservesSealsAndErasingPreservesRows(t *testing.T) {
 func TestRetirementDestroysNoEvidence(t *testing.T) {
 	t.Parallel()
 	for name, tamper := range map[string]string{
-		"a time": "UPDATE audit_seals SET sealed_at = 1 WHERE id = 1", "a row": "UPDATE audit_events SET detail = 'x' WHERE seal = 1", "a seal before": "DELETE FROM audit_seals WHERE id = 0",
+		"a time": "UPDATE audit_seals SET sealed_at = 1 WHERE id = 1", "a row": "UPDATE audit_events SET detail = 'x' " +
+			"WHERE seal = 1", "a seal before": "DELETE FROM audit_seals WHERE id = 0",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -19,26 +19,29 @@ type grownRow struct {
 	SeenAt  *time.Time `gorm:"serializer:millis"`
 }
 
-// TestNewColumnIsInEveryStatement adds two columns to the record and the table, and nothing else. Every way to write and
-// read rows then has them.
+// TestNewColumnIsInEveryStatement adds two columns to the record and the table, and nothing else. Every way to write
+// and read rows then has them.
 func TestNewColumnIsInEveryStatement(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		s := storagetest.Open(t, url, storagetest.NewClock())
 		ctx := t.Context()
-		storagetest.Must(t, db.Exec(ctx, s.Write, "ALTER TABLE audit_events ADD COLUMN country TEXT NOT NULL"+map[string]string{db.SQLite: " DEFAULT ''"}[s.Engine()]))
+		storagetest.Must(t, db.Exec(ctx, s.Write, "ALTER TABLE audit_events ADD COLUMN country TEXT NOT "+
+			"NULL"+map[string]string{db.SQLite: " DEFAULT ''"}[s.Engine()]))
 		storagetest.Must(t, db.Exec(ctx, s.Write, "ALTER TABLE audit_events ADD COLUMN seen_at BIGINT"))
 		record := db.NewRecord[grownRow]("audit_events")
 		now := s.Now()
 		row := func(id string) grownRow {
-			return grownRow{audit.Row{ID: id, At: now, Event: "test.grown", ClientID: "c", UserID: "u", GrantID: "g", Scopes: "s", Personal: []byte("p")}, "NL", &now}
+			return grownRow{audit.Row{ID: id, At: now, Event: "test.grown", ClientID: "c", UserID: "u", GrantID: "g",
+				Scopes: "s", Personal: []byte("p")}, "NL", &now}
 		}
 		want := []grownRow{row("many 1"), row("many 2")}
 		storagetest.Must(t, record.InsertMissing(ctx, s.Write, want))
 		if s.Engine() == db.Postgres { // a change and its row are one statement
 			changed := row("one")
 			from := map[string]string{"client_id": "client_id", "user_id": "user_id", "grant_id": "'g'", "scopes": "scopes"}
-			query := "WITH changed AS (SELECT 'c' AS client_id, 'u' AS user_id, 's' AS scopes) " + record.InsertFrom("changed", from)
+			query := "WITH changed AS (SELECT 'c' AS client_id, 'u' AS user_id, 's' AS scopes) " + record.InsertFrom("changed",
+				from)
 			storagetest.Must(t, db.Exec(ctx, s.Write, query, record.Values(&changed, from)...))
 			want = append(want, changed)
 		}

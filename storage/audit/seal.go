@@ -20,8 +20,8 @@ const sealKey = "audit-seal"
 // sealRows is the maximum number of rows of one seal.
 const sealRows = 2000
 
-// Seal is a MAC over a number of rows and the previous seal. It no longer matches when rows are changed or missing, and
-// an attacker without the root key cannot create one that does. Its rows may be retired; the seal stays.
+// Seal is a MAC over a number of rows and the previous seal. It no longer matches when rows are changed or missing,
+// and an attacker without the root key cannot create one that does. Its rows may be retired; the seal stays.
 type Seal struct {
 	ID         int64 `gorm:"primaryKey;autoIncrement:false"` // 1 and up without a gap; 0 begins the chain
 	RowCount   int64
@@ -31,7 +31,7 @@ type Seal struct {
 	RetiredMAC []byte     `gorm:"column:retired_mac"`
 }
 
-// Head returns the name of a seal, and with it of everything before, for a line of the log or a note stored elsewhere.
+// Head returns the name of a seal, and with it of everything before, for a log line or a copy stored elsewhere.
 func (s Seal) Head() string { return hex.EncodeToString(s.MAC) }
 
 // TableName implements gorm's Tabler.
@@ -55,7 +55,8 @@ func (h hasher) add(row *Row) {
 	h.Text(row.ID)
 	h.Number(db.Millis(row.At))
 	for _, s := range [...]string{
-		row.Event, row.Actor, row.ClientID, row.UserID, row.GrantID, row.Scopes, row.Token, row.Detail, row.RequestID, string(row.Personal),
+		row.Event, row.Actor, row.ClientID, row.UserID, row.GrantID, row.Scopes, row.Token, row.Detail, row.RequestID,
+		string(row.Personal),
 	} {
 		h.Text(s)
 	}
@@ -106,7 +107,8 @@ const longUnsealed = time.Minute
 // ErrSealLocked is returned by SealRows when another session has locked the last seal for a while.
 var ErrSealLocked = errors.New("another session has the last seal locked")
 
-// waitingLong returns an error when nobody has sealed for a while: whoever holds the last seal locked would stop all in silence.
+// checkOldestUnsealed returns ErrSealLocked when no process has sealed for a while: a session that keeps the last seal
+// locked would otherwise stop sealing silently.
 func (l *Log) checkOldestUnsealed(ctx context.Context) error {
 	var at int64
 	err := db.QueryRow(ctx, l.db.Read, []any{&at}, "SELECT at FROM audit_events WHERE seal IS NULL ORDER BY id LIMIT 1")
@@ -125,7 +127,8 @@ func (l *Log) sealBatch(ctx context.Context) (n int64, err error) {
 		if l.db.Engine() == db.Postgres {
 			lock = " FOR UPDATE SKIP LOCKED"
 		}
-		last, err := db.Select[Seal](ctx, tx.Write, "SELECT "+sealRecord.Columns()+" FROM audit_seals WHERE id = (SELECT max(id) FROM audit_seals)"+lock)
+		last, err := db.Select[Seal](ctx, tx.Write, "SELECT "+sealRecord.Columns()+" FROM audit_seals WHERE id = (SELECT "+
+			"max(id) FROM audit_seals)"+lock)
 		if err != nil {
 			return err
 		}
@@ -166,7 +169,8 @@ func (l *Log) assignSeal(ctx context.Context, seal int64) (out []Row, err error)
 		out = append(out, *row)
 		return nil
 	}, "UPDATE audit_events SET seal = ? WHERE "+
-		l.db.SkipLocked("id", "SELECT id FROM audit_events WHERE seal IS NULL ORDER BY id LIMIT ?")+" RETURNING "+rowRecord.Columns(), seal, sealRows)
+		l.db.SkipLocked("id", "SELECT id FROM audit_events WHERE seal IS NULL ORDER BY id LIMIT ?")+" RETURNING "+
+		""+rowRecord.Columns(), seal, sealRows)
 	return out, err
 }
 
@@ -185,9 +189,9 @@ func (l *Log) LastSeal(ctx context.Context) (Seal, error) {
 // ErrTampered is returned by Retire for a seal that does not match its rows, which are evidence and are not deleted.
 var ErrTampered = errors.New("a seal does not match its rows, which were not deleted; see `gatehouse audit verify`")
 
-// Retire deletes the rows of every seal that was created before the given time, and keeps the seals. Each seal is verified
-// first, so that a changed time does not make this server destroy evidence: ErrTampered. It returns how many rows it
-// deleted; a large share of all is reported first. done is called with the progress in seals.
+// Retire deletes the rows of every seal that was created before the given time, and keeps the seals. Each seal is
+// verified first, so that a changed time does not make this server destroy evidence: ErrTampered. It returns how many
+// rows it deleted; a large share of all is reported first. done is called with the progress in seals.
 func (l *Log) Retire(ctx context.Context, before time.Time, done func(now, total int64)) (rows int64, err error) {
 	if err := l.checkMayDelete(ctx); err != nil {
 		return 0, err
@@ -195,7 +199,9 @@ func (l *Log) Retire(ctx context.Context, before time.Time, done func(now, total
 	const due = "id > 0 AND retired_at IS NULL AND sealed_at < ?"
 	var total, expired, all, count int64
 	err = db.QueryRow(ctx, l.db.Write, []any{&total, &expired, &all}, `SELECT
-		count(CASE WHEN sealed_at < ? THEN 1 END), CAST(coalesce(sum(CASE WHEN sealed_at < ? THEN row_count END), 0) AS BIGINT), CAST(coalesce(sum(row_count), 0) AS BIGINT)
+		count(CASE WHEN sealed_at < ? THEN 1 END),
+		CAST(coalesce(sum(CASE WHEN sealed_at < ? THEN row_count END), 0) AS BIGINT),
+		CAST(coalesce(sum(row_count), 0) AS BIGINT)
 		FROM audit_seals WHERE id > 0 AND retired_at IS NULL`, db.Millis(before), db.Millis(before))
 	if err != nil || total == 0 {
 		return 0, db.Wrap("retire audit rows", err)
@@ -223,7 +229,8 @@ func (l *Log) Retire(ctx context.Context, before time.Time, done func(now, total
 				return fmt.Errorf("seal %d: %w", seal.ID, ErrTampered)
 			}
 			rows += deleted
-			return db.Exec(ctx, tx.Write, "UPDATE audit_seals SET retired_at = ?, retired_mac = ? WHERE id = ?", db.Millis(now), l.retiredMAC(seal, before), seal.ID)
+			return db.Exec(ctx, tx.Write, "UPDATE audit_seals SET retired_at = ?, retired_mac = ? WHERE id = ?", db.Millis(now),
+				l.retiredMAC(seal, before), seal.ID)
 		})
 		if err == nil {
 			count++
@@ -236,7 +243,8 @@ func (l *Log) Retire(ctx context.Context, before time.Time, done func(now, total
 	if !errors.Is(err, db.ErrNotFound) {
 		return rows, db.Wrap("retire audit rows", err)
 	}
-	return rows, l.Record(ctx, Event{Type: AuditRetired, Detail: map[string]any{"seals": count, "rows": rows, "sealed_before": before.UTC().Format(time.RFC3339)}})
+	return rows, l.Record(ctx, Event{Type: AuditRetired, Detail: map[string]any{"seals": count, "rows": rows,
+		"sealed_before": before.UTC().Format(time.RFC3339)}})
 }
 
 // errNotOwner is returned for the role of `gatehouse migrate up --grant-to`.

@@ -16,7 +16,8 @@ import (
 
 // withRequest returns the context of a request.
 func withRequest(ctx context.Context) context.Context {
-	return reqevent.With(ctx, &reqevent.Event{Actor: "user:alice", Address: "192.0.2.77", UserAgent: "Browser/77", RequestID: "the-request"})
+	return reqevent.With(ctx, &reqevent.Event{Actor: "user:alice", Address: "192.0.2.77", UserAgent: "Browser/77",
+		RequestID: "the-request"})
 }
 
 // sealedLog returns a log with three seals of four rows each.
@@ -26,7 +27,8 @@ func sealedLog(t *testing.T, url string) (*storage.Store, *storagetest.Clock) {
 	s := storagetest.Open(t, url, clock)
 	for i := range 3 {
 		for j := range 4 {
-			storagetest.Must(t, s.Audit.Record(withRequest(t.Context()), audit.Event{Type: "test.sealed", UserID: "alice", Detail: map[string]any{"n": 4*i + j}}))
+			storagetest.Must(t, s.Audit.Record(withRequest(t.Context()), audit.Event{Type: "test.sealed", UserID: "alice",
+				Detail: map[string]any{"n": 4*i + j}}))
 		}
 		n, err := s.Audit.SealRows(t.Context())
 		if err != nil || n < 4 {
@@ -96,7 +98,8 @@ func TestBlockedSealingIsAFailure(t *testing.T) {
 		}
 		s, clock := sealedLog(t, dsn)
 		storagetest.Must(t, s.Audit.Record(t.Context(), storagetest.Event("waits")))
-		release := storagetest.LockRow(t, s, dsn, "SELECT 1 FROM audit_seals WHERE id = (SELECT max(id) FROM audit_seals) FOR UPDATE")
+		release := storagetest.LockRow(t, s, dsn, "SELECT 1 FROM audit_seals WHERE id = (SELECT max(id) FROM audit_seals) "+
+			"FOR UPDATE")
 		if n, err := s.Audit.SealRows(t.Context()); n != 0 || err != nil {
 			t.Errorf("for a moment that is how it is: %d %v", n, err)
 		}
@@ -117,7 +120,8 @@ func TestMissingMasterSecretIsNotReplaced(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, dsn string) {
 		s, clock := sealedLog(t, dsn)
-		storagetest.Exec(t, s, dsn, "CREATE TABLE copy AS SELECT * FROM secrets WHERE id = 'master'", "DELETE FROM secrets WHERE id = 'master'")
+		storagetest.Exec(t, s, dsn, "CREATE TABLE copy AS SELECT * FROM secrets WHERE id = 'master'",
+			"DELETE FROM secrets WHERE id = 'master'")
 		again, err := storage.Open(t.Context(), storage.Options{URL: dsn, Pool: 2, Now: clock.Now})
 		storagetest.Must(t, err)
 		root, err := vault.NewRootKey(storagetest.Key[:])

@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// types are all types of events. A counter must exist from the start, at zero, so that an alert notices the first event.
+// types are all types of events. A counter must exist from the start, at zero, so that an alert notices the first
+// event.
 var types []string
 
 // newType adds a type to types while the package is initialized.
@@ -83,5 +84,6 @@ func Types() []string { return slices.Sorted(slices.Values(types)) }
 // IsType reports whether a filter for types, which may end in *, matches any type. The empty filter matches all.
 func IsType(filter string) bool {
 	prefix, open := strings.CutSuffix(filter, "*")
-	return filter == "" || slices.ContainsFunc(types, func(t string) bool { return t == filter || open && strings.HasPrefix(t, prefix) })
+	return filter == "" || slices.ContainsFunc(types,
+		func(t string) bool { return t == filter || open && strings.HasPrefix(t, prefix) })
 }

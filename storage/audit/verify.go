@@ -33,9 +33,9 @@ func (r *Report) problem(format string, args ...any) {
 	}
 }
 
-// Verify checks every seal with its rows, in one snapshot of the database. A known head that was stored elsewhere shows
-// that nothing was removed from the end since; its number is 0 when there is none. done is called with the progress in
-// seals.
+// Verify checks every seal with its rows, in one snapshot of the database. A known head that was stored elsewhere
+// shows that nothing was removed from the end since; its number is 0 when there is none. done is called with the
+// progress in seals.
 func (l *Log) Verify(ctx context.Context, known Seal, done func(now, total int64)) (Report, error) {
 	report := Report{Problems: []string{}, Compared: known.ID > 0}
 	err := l.db.Snapshot(ctx, func(snapshot db.Conn) error {
@@ -90,7 +90,8 @@ func (v *verification) run(ctx context.Context) error {
 		v.done(v.report.Seals, total)
 	}
 	if v.known.ID > v.report.Last {
-		v.report.problem("the log ends with seal %d, but seal %d was stored elsewhere: the end was removed", v.report.Last, v.known.ID)
+		v.report.problem("the log ends with seal %d, but seal %d was stored elsewhere: the end was removed", v.report.Last,
+			v.known.ID)
 	}
 	return errors.Join(v.checkUnsealed(ctx), v.compareRecords(ctx))
 }
@@ -107,16 +108,19 @@ func (v *verification) compareRecords(ctx context.Context) error {
 		union = append(union, "SELECT created_at FROM "+table)
 	}
 	var oldest, newest sql.NullInt64
-	if err := db.QueryRow(ctx, v.snapshot, []any{&oldest, &newest}, "SELECT min(created_at), max(created_at) FROM ("+strings.Join(union, " UNION ALL ")+") AS records"); err != nil {
+	query := "SELECT min(created_at), max(created_at) FROM (" + strings.Join(union, " UNION ALL ") + ") AS records"
+	if err := db.QueryRow(ctx, v.snapshot, []any{&oldest, &newest}, query); err != nil {
 		return err
 	}
 	retired := v.report.Retired > 0
 	switch {
 	case !oldest.Valid || retired && v.first == nil:
 	case v.first == nil:
-		v.report.problem("the log has no rows, but the database has records that each had one, the first of %s: the log was emptied", db.FromMillis(oldest.Int64).Format(time.RFC3339))
+		v.report.problem("the log has no rows, but the database has records that each had one, the first of %s: the log "+
+			"was emptied", db.FromMillis(oldest.Int64).Format(time.RFC3339))
 	case !retired && db.FromMillis(oldest.Int64).Before(v.first.Add(-recordSlack)):
-		v.report.problem("the log begins at %s, but the database has records of %s that each had a row: the beginning was removed",
+		v.report.problem("the log begins at %s, but the database has records of %s that each had a row: the beginning was "+
+			"removed",
 			v.first.Format(time.RFC3339), db.FromMillis(oldest.Int64).Format(time.RFC3339))
 	case db.FromMillis(newest.Int64).After(v.last.Add(recordSlack)):
 		v.report.problem("the log ends at %s, but the database has records of %s that each had a row: the end was removed",
@@ -170,15 +174,18 @@ func (v *verification) compare(seal Seal, rows int64, mac []byte) {
 	case seal.RetiredAt != nil:
 		r.Retired++
 		if !hmac.Equal(seal.RetiredMAC, v.log.retiredMAC(seal, v.previous)) {
-			r.problem("seal %d: it is marked as retired, but without the root key, or it or the previous seal was changed since", seal.ID)
+			r.problem("seal %d: it is marked as retired, but without the root key, or it or the previous seal was changed "+
+				"since", seal.ID)
 		}
 		if rows > 0 {
 			r.problem("seal %d: its rows were retired, but %d rows have it", seal.ID, rows)
 		}
 	case rows != seal.RowCount:
-		r.problem("seal %d of %s: it has %d rows, but sealed %d", seal.ID, seal.SealedAt.Format(time.RFC3339), rows, seal.RowCount)
+		r.problem("seal %d of %s: it has %d rows, but sealed %d", seal.ID, seal.SealedAt.Format(time.RFC3339), rows,
+			seal.RowCount)
 	case !hmac.Equal(mac, seal.MAC):
-		r.problem("seal %d of %s: one of its %d rows, or the previous seal, was changed", seal.ID, seal.SealedAt.Format(time.RFC3339), rows)
+		r.problem("seal %d of %s: one of its %d rows, or the previous seal, was changed", seal.ID,
+			seal.SealedAt.Format(time.RFC3339), rows)
 	}
 	if seal.ID == v.known.ID && !hmac.Equal(seal.MAC, v.known.MAC) {
 		r.problem("seal %d differs from the one that was stored elsewhere: the log was re-created", seal.ID)
@@ -189,14 +196,16 @@ func (v *verification) compare(seal Seal, rows int64, mac []byte) {
 // checkUnsealed checks the rows that no seal covers.
 func (v *verification) checkUnsealed(ctx context.Context) error {
 	var stray int64
-	if err := db.QueryRow(ctx, v.snapshot, []any{&stray}, "SELECT count(*) FROM audit_events WHERE seal < 1 OR seal > ?", v.report.Last); err != nil {
+	query := "SELECT count(*) FROM audit_events WHERE seal < 1 OR seal > ?"
+	if err := db.QueryRow(ctx, v.snapshot, []any{&stray}, query, v.report.Last); err != nil {
 		return err
 	}
 	if stray > 0 {
 		v.report.problem("%d rows name a seal that does not exist", stray)
 	}
 	var oldest, newest sql.NullInt64
-	if err := db.QueryRow(ctx, v.snapshot, []any{&v.report.Unsealed, &oldest, &newest}, "SELECT count(*), min(at), max(at) FROM audit_events WHERE seal IS NULL"); err != nil {
+	query = "SELECT count(*), min(at), max(at) FROM audit_events WHERE seal IS NULL"
+	if err := db.QueryRow(ctx, v.snapshot, []any{&v.report.Unsealed, &oldest, &newest}, query); err != nil {
 		return err
 	}
 	if oldest.Valid {

@@ -18,19 +18,19 @@ import (
 func TestSealDetectsEveryChange(t *testing.T) {
 	t.Parallel()
 	for name, tamper := range map[string]string{
-		"a changed detail":     `UPDATE audit_events SET detail = '{}' WHERE seal = 2`,
-		"a changed time":       `UPDATE audit_events SET at = at + 1 WHERE seal = 3`,
-		"a changed person":     `UPDATE audit_events SET user_id = 'bob' WHERE seal = 1`,
-		"a changed address":    `UPDATE audit_events SET personal = NULL WHERE seal = 1`,
-		"a row removed":        `DELETE FROM audit_events WHERE id = (SELECT min(id) FROM audit_events WHERE seal = 2)`,
-		"a row moved":          `UPDATE audit_events SET seal = 3 WHERE id = (SELECT min(id) FROM audit_events WHERE seal = 2)`,
-		"a row of no seal":     `UPDATE audit_events SET seal = 99 WHERE id = (SELECT min(id) FROM audit_events WHERE seal = 2)`,
-		"a seal removed":       `DELETE FROM audit_seals WHERE id = 2`,
-		"a seal with its rows": `DELETE FROM audit_seals WHERE id = 2; DELETE FROM audit_events WHERE seal = 2`,
-		"a count changed":      `UPDATE audit_seals SET row_count = 3 WHERE id = 2; DELETE FROM audit_events WHERE id = (SELECT min(id) FROM audit_events WHERE seal = 2)`,
-		"a time of sealing":    `UPDATE audit_seals SET sealed_at = sealed_at + 1 WHERE id = 1`,
-		"emptied":              `DELETE FROM audit_events; DELETE FROM audit_seals`,
-		"retired by a thief":   `DELETE FROM audit_events WHERE seal = 2; UPDATE audit_seals SET retired_at = 1, retired_mac = mac WHERE id = 2`,
+		"a changed detail":       `UPDATE audit_events SET detail = '{}' WHERE seal = 2`,
+		"a changed time":         `UPDATE audit_events SET at = at + 1 WHERE seal = 3`,
+		"a changed user":         `UPDATE audit_events SET user_id = 'bob' WHERE seal = 1`,
+		"a changed address":      `UPDATE audit_events SET personal = NULL WHERE seal = 1`,
+		"a row removed":          `DELETE FROM audit_events WHERE id = (SELECT min(id) FROM audit_events WHERE seal = 2)`,
+		"a row moved":            `UPDATE audit_events SET seal = 3 WHERE id = (SELECT min(id) FROM audit_events WHERE seal = 2)`,
+		"a row of no seal":       `UPDATE audit_events SET seal = 99 WHERE id = (SELECT min(id) FROM audit_events WHERE seal = 2)`,
+		"a seal removed":         `DELETE FROM audit_seals WHERE id = 2`,
+		"a seal with its rows":   `DELETE FROM audit_seals WHERE id = 2; DELETE FROM audit_events WHERE seal = 2`,
+		"a count changed":        `UPDATE audit_seals SET row_count = 3 WHERE id = 2; DELETE FROM audit_events WHERE id = (SELECT min(id) FROM audit_events WHERE seal = 2)`,
+		"a time of sealing":      `UPDATE audit_seals SET sealed_at = sealed_at + 1 WHERE id = 1`,
+		"emptied":                `DELETE FROM audit_events; DELETE FROM audit_seals`,
+		"retired by an attacker": `DELETE FROM audit_events WHERE seal = 2; UPDATE audit_seals SET retired_at = 1, retired_mac = mac WHERE id = 2`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -68,13 +68,13 @@ func TestStoredHeadDetectsTruncatedLog(t *testing.T) {
 			t.Fatal(err)
 		}
 		if r := verify(t, s, head); r.Count == 0 {
-			t.Errorf("after the log was made anew: %+v", r)
+			t.Errorf("after the log was re-created: %+v", r)
 		}
 	})
 }
 
-// TestVerifyDoesNotScanTheAuditLog: one statement over a log of 100 million rows takes longer than the statement timeout
-// of PostgreSQL, while the seals are verified in parts.
+// TestVerifyDoesNotScanTheAuditLog: one statement over a log of 100 million rows takes longer than the statement
+// timeout of PostgreSQL, while the seals are verified in parts.
 func TestVerifyDoesNotScanTheAuditLog(t *testing.T) {
 	t.Parallel()
 	storagetest.OnPostgres(t, func(t *testing.T, url string) {
@@ -107,7 +107,8 @@ func TestVerifyDoesNotScanTheAuditLog(t *testing.T) {
 					t.Fatal("the connections stay open")
 				}
 			}
-			return count("SELECT seq_scan FROM pg_stat_user_tables WHERE schemaname = current_schema() AND relname = 'audit_events'")
+			return count("SELECT seq_scan FROM pg_stat_user_tables WHERE schemaname = current_schema() AND relname = " +
+				"'audit_events'")
 		}
 		first := scans(func(s *storage.Store) {
 			storagetest.Must(t, s.Audit.Record(t.Context(), storagetest.Event("first")))
@@ -140,7 +141,8 @@ func TestVerifyDetectsTruncationAtEitherEnd(t *testing.T) {
 		create := func(id string) {
 			t.Helper()
 			now := clock.Now()
-			storagetest.Must(t, s.CreateClient(t.Context(), &storage.Client{ID: id, CreatedAt: now, UpdatedAt: now}, audit.Event{Type: audit.ClientCreated}))
+			storagetest.Must(t, s.CreateClient(t.Context(), &storage.Client{ID: id, CreatedAt: now, UpdatedAt: now},
+				audit.Event{Type: audit.ClientCreated}))
 			clock.Advance(time.Hour)
 		}
 		seal := func() {
@@ -182,7 +184,8 @@ func TestVerifyAcceptsRetiredBeginning(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, url string) {
 		s, clock := sealedLog(t, url)
 		now := clock.Now()
-		storagetest.Must(t, s.CreateClient(t.Context(), &storage.Client{ID: "old", CreatedAt: now, UpdatedAt: now}, audit.Event{Type: audit.ClientCreated}))
+		storagetest.Must(t, s.CreateClient(t.Context(), &storage.Client{ID: "old", CreatedAt: now, UpdatedAt: now},
+			audit.Event{Type: audit.ClientCreated}))
 		if _, err := s.Audit.SealRows(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -11,10 +11,11 @@ import (
 )
 
 // ErrNotEmbedded is returned by Backup on PostgreSQL.
-var ErrNotEmbedded = errors.New("PostgreSQL is backed up by its own tools: pg_dump, or a base backup with its write-ahead log")
+var ErrNotEmbedded = errors.New("PostgreSQL is backed up by its own tools: pg_dump, or a base backup with its " +
+	"write-ahead log")
 
-// Backup writes a consistent copy of the embedded database while other processes use it. The copy is checked, readable by
-// its owner only, and gets its name when it is complete. An existing file is never replaced.
+// Backup writes a consistent copy of the embedded database while other processes use it. The copy is checked, readable
+// by its owner only, and gets its name when it is complete. An existing file is never replaced.
 func (d *DB) Backup(ctx context.Context, path string) (err error) {
 	if d.engine != SQLite {
 		return ErrNotEmbedded
@@ -26,7 +27,7 @@ func (d *DB) Backup(ctx context.Context, path string) (err error) {
 	if err != nil {
 		return fmt.Errorf("write the backup: %w", err)
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(tmp.Name())) }() // gone already when all went well
+	defer func() { err = errors.Join(err, os.RemoveAll(tmp.Name())) }() // it does not exist after success
 	if err := Exec(ctx, d.Write, "VACUUM INTO ?", tmp.Name()); err != nil {
 		return errors.Join(fmt.Errorf("write the backup: %w", err), tmp.Close())
 	}

@@ -9,13 +9,13 @@ import (
 	"gorm.io/gorm"
 )
 
-// busyWait is how long a statement on SQLite waits for another process to finish writing, such as a command alongside a
-// server.
+// busyWait is how long a statement on SQLite waits for another process to finish writing, such as a command alongside
+// a server.
 const busyWait = 10 * time.Second
 
-// busyRetrier is SQLite's writer. Its connection waits for the write of another process inside SQLite, which observes no
-// deadline, so only for a second; busyRetrier retries until busyWait or the context ends. A statement that is busy has
-// done nothing, and a transaction acquires the lock when it begins, so nothing inside one is ever busy.
+// busyRetrier is SQLite's writer. Its connection waits for the write of another process inside SQLite, which observes
+// no deadline, so only for a second; busyRetrier retries until busyWait or the context ends. A statement that is busy
+// has done nothing, and a transaction acquires the lock when it begins, so nothing inside one is ever busy.
 type busyRetrier struct {
 	*sql.DB
 

@@ -13,9 +13,10 @@ import (
 	"gatehouse/migrations"
 )
 
-// ErrMigrationChanged is returned by RequireSchema and Migrate when a migration differs from the one that was applied to
-// the database: its schema is then not the one that this program expects.
-var ErrMigrationChanged = errors.New("migration differs from the one that was applied to this database; a released migration must not be changed, so use the version of gatehouse that applied it")
+// ErrMigrationChanged is returned by RequireSchema and Migrate when a migration differs from the one that was applied
+// to the database: its schema is then not the one that this program expects.
+var ErrMigrationChanged = errors.New("migration differs from the one that was applied to this database; a released " +
+	"migration must not be changed, so use the version of gatehouse that applied it")
 
 // checksum returns the SHA-256 of the file of a migration.
 func (d *DB) checksum(file string) (string, error) {
@@ -45,8 +46,8 @@ func (d *DB) storedChecksums(ctx context.Context, p *goose.Provider) (map[int64]
 	return stored, err
 }
 
-// checkChecksums returns ErrMigrationChanged with the file when an applied migration was changed. It ignores migrations
-// that this program does not have, which a later version has applied during a rolling upgrade.
+// checkChecksums returns ErrMigrationChanged with the file when an applied migration was changed. It ignores
+// migrations that this program does not have, which a later version has applied during a rolling upgrade.
 func (d *DB) checkChecksums(ctx context.Context, p *goose.Provider) error {
 	stored, err := d.storedChecksums(ctx, p)
 	if err != nil {
@@ -83,7 +84,8 @@ func (d *DB) storeChecksums(ctx context.Context, p *goose.Provider) error {
 		if err != nil {
 			return err
 		}
-		err = Exec(ctx, d.Write, "INSERT INTO migration_checksums (version, sha256) VALUES (?, ?) ON CONFLICT (version) DO NOTHING", source.Version, sum)
+		err = Exec(ctx, d.Write, "INSERT INTO migration_checksums (version, sha256) VALUES (?, ?) ON CONFLICT (version) "+
+			"DO NOTHING", source.Version, sum)
 		if err != nil {
 			return err
 		}

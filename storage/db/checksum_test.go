@@ -28,7 +28,8 @@ func TestChangedMigrationIsRefusedByName(t *testing.T) {
 		d := migrated(t, url)
 		_, err := d.RequireSchema(t.Context())
 		storagetest.Must(t, err)
-		storagetest.Must(t, db.Exec(t.Context(), d.Write, "UPDATE migration_checksums SET sha256 = 'of another file' WHERE version = 1"))
+		storagetest.Must(t, db.Exec(t.Context(), d.Write, "UPDATE migration_checksums SET sha256 = 'of another file' "+
+			"WHERE version = 1"))
 		for name, start := range map[string]func(context.Context) error{
 			"RequireSchema": func(ctx context.Context) error { _, err := d.RequireSchema(ctx); return err },
 			"Migrate":       func(ctx context.Context) error { _, err := d.Migrate(ctx); return err },
@@ -61,7 +62,8 @@ func TestChecksumOfLaterVersionIsIgnored(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		d := migrated(t, url)
-		storagetest.Must(t, db.Exec(t.Context(), d.Write, "INSERT INTO migration_checksums (version, sha256) VALUES (9999, 'of a later version')"))
+		storagetest.Must(t, db.Exec(t.Context(), d.Write, "INSERT INTO migration_checksums (version, sha256) VALUES "+
+			"(9999, 'of a later version')"))
 		if _, err := d.RequireSchema(t.Context()); err != nil {
 			t.Errorf("RequireSchema: got %v, want nil", err)
 		}

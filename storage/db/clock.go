@@ -66,7 +66,8 @@ func (d *DB) ReadClock(ctx context.Context) (time.Time, error) {
 	}
 	before := d.clock.local()
 	var micros int64
-	if err := QueryRow(ctx, d.Write, []any{&micros}, "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"); err != nil {
+	const query = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+	if err := QueryRow(ctx, d.Write, []any{&micros}, query); err != nil {
 		return time.Time{}, err
 	}
 	at := time.UnixMicro(micros).UTC()
@@ -89,7 +90,8 @@ func (d *DB) CheckClock() error {
 	return nil
 }
 
-// A deletion is large when it has at least LargeDeletion rows and more than one row in LargeDeletionShare of the table.
+// A deletion is large when it has at least LargeDeletion rows and more than one row in LargeDeletionShare of the
+// table.
 const (
 	LargeDeletion      = 1000
 	LargeDeletionShare = 10

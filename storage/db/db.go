@@ -59,7 +59,8 @@ type Options struct {
 	// DatabaseNow replaces the clock of PostgreSQL in tests.
 	DatabaseNow func() time.Time
 	Log         *slog.Logger // for background errors, discarded when nil
-	// Command sets no time limit for statements: an operator waits for one that reads the whole audit log, and can stop it.
+	// Command sets no time limit for statements: an operator waits for one that reads the whole audit log, and can stop
+	// it.
 	Command bool
 	// ReadOnlyAllowed opens an embedded database that is not writable read-only: see ReadOnly.
 	ReadOnlyAllowed bool
@@ -142,8 +143,8 @@ func (d *DB) ClosePools() error {
 
 // Tx runs fn in one transaction, which commits when fn returns nil. fn must use only the DB that it is passed: with
 // SQLite's single writer, any other waits for the transaction that it is called from. A transaction that PostgreSQL
-// ended because of a deadlock or serialization failure is run again, so fn must be safe to repeat. Tx returns the error
-// of fn, or ErrUnavailable when the transaction cannot begin or commit. Within a transaction, Tx only calls fn.
+// ended because of a deadlock or serialization failure is run again, so fn must be safe to repeat. Tx returns the
+// error of fn, or ErrUnavailable when the transaction cannot begin or commit. Within a transaction, Tx only calls fn.
 func (d *DB) Tx(ctx context.Context, fn func(tx *DB) error) error {
 	if d.InTx() {
 		return fn(d)

@@ -52,7 +52,8 @@ func (d *DB) connect(ctx context.Context, o Options) error {
 	}
 	limited, cancel := context.WithTimeoutCause(ctx, d.pg.connectTime()+5*time.Second, errPingTimeout)
 	defer cancel()
-	if err = QueryRow(limited, d.Write, []any{new(int64)}, "SELECT 1"); err != nil && errors.Is(context.Cause(limited), errPingTimeout) {
+	err = QueryRow(limited, d.Write, []any{new(int64)}, "SELECT 1")
+	if err != nil && errors.Is(context.Cause(limited), errPingTimeout) {
 		err = errors.Join(errPingTimeout, err)
 	}
 	return Wrap("reach the database", err)
@@ -61,8 +62,8 @@ func (d *DB) connect(ctx context.Context, o Options) error {
 var errPingTimeout = errors.New("no response within the time limit")
 
 // connectSQLite opens one writer connection and a pool of readers. FULL costs about 0.3 ms a commit, but with NORMAL a
-// power loss could lose a revocation. Transactions acquire the write lock when they begin, or two of them could wait for
-// each other's upgrade.
+// power loss could lose a revocation. Transactions acquire the write lock when they begin, or two of them could wait
+// for each other's upgrade.
 func (d *DB) connectSQLite(path string, readers int, readOnlyAllowed bool) (err error) {
 	if dir := filepath.Dir(path); dir != "." {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -153,7 +154,8 @@ func (q statementLog) Trace(ctx context.Context, begin time.Time, fc func() (str
 	}
 	if span := trace.SpanFromContext(ctx); span.IsRecording() {
 		query, _ := fc()
-		_, statement := span.TracerProvider().Tracer("gatehouse/storage").Start(ctx, "database", trace.WithTimestamp(begin), trace.WithSpanKind(trace.SpanKindClient),
+		_, statement := span.TracerProvider().Tracer("gatehouse/storage").Start(ctx, "database", trace.WithTimestamp(begin),
+			trace.WithSpanKind(trace.SpanKindClient),
 			trace.WithAttributes(attribute.String("db.query.text", query)))
 		if err != nil && !errors.Is(err, context.Canceled) {
 			statement.SetStatus(codes.Error, "")
@@ -163,7 +165,8 @@ func (q statementLog) Trace(ctx context.Context, begin time.Time, fc func() (str
 	if took := time.Since(begin); took > time.Second && !errors.Is(err, context.Canceled) {
 		q.slow.Add(1)
 		query, rows := fc()
-		q.log.WarnContext(ctx, "slow statement", slog.String("sql", query), slog.Int64("rows", rows), slog.Float64("took_ms", float64(took.Microseconds())/1000))
+		q.log.WarnContext(ctx, "slow statement", slog.String("sql", query), slog.Int64("rows", rows), slog.Float64("took_ms",
+			float64(took.Microseconds())/1000))
 	}
 }
 

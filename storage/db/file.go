@@ -13,7 +13,8 @@ import (
 )
 
 // errFileReplaced is the cause of ErrUnavailable when writes would be lost at the next restart.
-var errFileReplaced = errors.New("the database file was removed or replaced while it is open; put it back, or restore a backup and restart")
+var errFileReplaced = errors.New("the database file was removed or replaced while it is open; put it back, or " +
+	"restore a backup and restart")
 
 // databaseFile is the file of an embedded database. SQLite continues to write to a file after it was unlinked.
 type databaseFile struct {

@@ -12,7 +12,7 @@ import (
 	"gatehouse/migrations"
 )
 
-// Migration is one step of the schema's timeline.
+// Migration is one step of the schema.
 type Migration struct {
 	Version int64  `json:"version"`
 	File    string `json:"file"`
@@ -52,7 +52,7 @@ func (d *DB) Migrate(ctx context.Context) (files []string, err error) {
 	}
 	results, err := p.Up(ctx)
 	if err != nil {
-		// Two processes on one new SQLite file: the other one may just have done it.
+		// Two processes on one new SQLite file: the other one may have migrated it concurrently.
 		if behind, _, serr := d.Schema(ctx); serr == nil && !behind {
 			return nil, nil
 		}
@@ -84,7 +84,7 @@ func (d *DB) Schema(ctx context.Context) (behind, ahead bool, err error) {
 	return current < target, current > target, nil
 }
 
-// Migrations lists the timeline and what of it the database has.
+// Migrations lists the migrations and which of them the database has.
 func (d *DB) Migrations(ctx context.Context) ([]Migration, error) {
 	p, err := d.goose(d.pool())
 	if err != nil {
@@ -102,11 +102,12 @@ func (d *DB) Migrations(ctx context.Context) ([]Migration, error) {
 }
 
 // ErrSchemaBehind is returned by RequireSchema.
-var ErrSchemaBehind = errors.New("the database schema is behind this version of gatehouse; run `gatehouse migrate up`, or start with `gatehouse serve --migrate`")
+var ErrSchemaBehind = errors.New("the database schema is behind this version of gatehouse; run `gatehouse migrate " +
+	"up`, or start with `gatehouse serve --migrate`")
 
-// RequireSchema makes the schema fit for use: the embedded database migrates itself, PostgreSQL must have been migrated
-// before and is otherwise refused with ErrSchemaBehind. A schema that is ahead is reported, not refused: a rolling
-// upgrade or a rollback is under way.
+// RequireSchema checks that the schema can be used: the embedded database migrates itself, PostgreSQL must have been
+// migrated before and is otherwise refused with ErrSchemaBehind. A schema that is ahead is reported, not refused: a
+// rolling upgrade or a rollback is under way.
 func (d *DB) RequireSchema(ctx context.Context) (ahead bool, err error) {
 	if d.engine == SQLite && !d.readOnly {
 		if _, err := d.Migrate(ctx); err != nil {
@@ -118,7 +119,8 @@ func (d *DB) RequireSchema(ctx context.Context) (ahead bool, err error) {
 		return false, fmt.Errorf("%w", err)
 	}
 	if behind && d.readOnly {
-		return false, errors.New("the database is read-only and its schema is behind this version of gatehouse; use the version that wrote it")
+		return false, errors.New("the database is read-only and its schema is behind this version of gatehouse; use the " +
+			"version that wrote it")
 	}
 	if behind {
 		return false, ErrSchemaBehind

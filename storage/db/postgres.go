@@ -129,7 +129,8 @@ func (p *postgresURL) prepare(ctx context.Context, c *pgx.Conn, l limits) error 
 	}
 	// A prepared plan is created while its table is small and is still used when the table has grown a thousandfold.
 	// Without an index it is a scan, which must not be compiled because of its estimated cost.
-	_, err := c.Exec(ctx, "SET enable_seqscan = off; SET jit = off;"+p.statements(l, false), pgx.QueryExecModeSimpleProtocol)
+	_, err := c.Exec(ctx, "SET enable_seqscan = off; SET jit = off;"+p.statements(l, false),
+		pgx.QueryExecModeSimpleProtocol)
 	return err
 }
 
@@ -141,7 +142,8 @@ func (p *postgresURL) statements(l limits, local bool) string {
 		value time.Duration
 	}{{"lock_timeout", l.lock}, {"idle_in_transaction_session_timeout", l.idle}, {"statement_timeout", l.statement}} {
 		if _, own := p.config.RuntimeParams[v.name]; v.value > 0 && !own {
-			fmt.Fprintf(&out, "SELECT set_config('%s', '%d', %t) WHERE current_setting('%[1]s') = '0';", v.name, v.value.Milliseconds(), local)
+			fmt.Fprintf(&out, "SELECT set_config('%s', '%d', %t) WHERE current_setting('%[1]s') = '0';", v.name,
+				v.value.Milliseconds(), local)
 		}
 	}
 	return out.String()

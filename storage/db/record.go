@@ -40,7 +40,7 @@ func NewRecord[T any](table string) *Record[T] {
 	registerMillis()
 	sch, err := schema.Parse(new(T), &sync.Map{}, schema.NamingStrategy{})
 	if err != nil {
-		panic("parse a record: " + err.Error()) // our own structs always parse
+		panic("parse a record: " + err.Error()) // the structs of Gatehouse always parse
 	}
 	r := &Record[T]{table: table}
 	for _, name := range sch.DBNames {
@@ -173,7 +173,8 @@ func (r *Record[T]) InsertFrom(relation string, from map[string]string) string {
 			expressions[i] = "?::" + r.fields[i].postgres
 		}
 	}
-	return "INSERT INTO " + r.table + " (" + r.Columns() + ") SELECT " + strings.Join(expressions, ", ") + " FROM " + relation
+	return "INSERT INTO " + r.table + " (" + r.Columns() + ") SELECT " + strings.Join(expressions, ", ") + " FROM " +
+		relation
 }
 
 // Query calls fn with each record of the table that matches a condition, which begins with WHERE.
@@ -206,6 +207,7 @@ func (r *Record[T]) InsertMissing(ctx context.Context, c Conn, records []T) erro
 		}
 		arrays[i], columns[i] = array.Interface(), "?::"+t.postgres+"[]"
 	}
-	query := "INSERT INTO " + r.table + " (" + r.Columns() + ") SELECT * FROM unnest(" + strings.Join(columns, ", ") + ") ON CONFLICT DO NOTHING"
+	query := "INSERT INTO " + r.table + " (" + r.Columns() + ") SELECT * FROM unnest(" + strings.Join(columns, ", ") +
+		") ON CONFLICT DO NOTHING"
 	return Exec(ctx, c, query, arrays...)
 }

@@ -125,7 +125,8 @@ func Update[T any](ctx context.Context, c Conn, record *T, columns []string, whe
 
 // UpdateAll is Update for all columns but the omitted ones.
 func UpdateAll[T any](ctx context.Context, c Conn, record *T, omitted []string, where string, args ...any) error {
-	return conflict(c.gorm.WithContext(ctx).Model(new(T)).Where(where, args...).Select("*").Omit(omitted...).Updates(record).Error)
+	return conflict(c.gorm.WithContext(ctx).Model(new(T)).Where(where,
+		args...).Select("*").Omit(omitted...).Updates(record).Error)
 }
 
 func conflict(err error) error {

@@ -59,9 +59,9 @@ func (s Strings) Has(value string) bool {
 // String joins the list with spaces, the form of a scope parameter (RFC 6749 §3.3).
 func (s Strings) String() string { return strings.Join(s, " ") }
 
-// millis is the serializer of times and durations: time.Time, *time.Time and *time.Duration in Go, BIGINT
-// milliseconds in both databases, NULL for what has not happened. Textual times with offsets compare wrongly in SQLite,
-// and the two engines round timestamps differently.
+// millis is the serializer of times and durations: time.Time, *time.Time and *time.Duration in Go, BIGINT milliseconds
+// in both databases, NULL for what has not happened. Textual times with offsets compare wrongly in SQLite, and the two
+// engines round timestamps differently.
 type millis struct{}
 
 func (millis) Scan(ctx context.Context, field *schema.Field, dst reflect.Value, v any) error {

@@ -12,9 +12,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// IsUnavailable reports whether the database could not be reached, is starting or stopping, or was locked: conditions that end
-// without the operator. A wrong password, a missing database and every error of an embedded database's file do not;
-// Remedy returns their fix.
+// IsUnavailable reports whether the database could not be reached, is starting or stopping, or was locked: conditions
+// that end without the operator. A wrong password, a missing database and every error of an embedded database's file
+// do not; Remedy returns their fix.
 func IsUnavailable(err error) bool {
 	state := SQLState(err)
 	switch state {
@@ -26,8 +26,8 @@ func IsUnavailable(err error) bool {
 	return strings.HasPrefix(state, "08") && poolerMisconfigured(err) == ""
 }
 
-// isNetworkError reports whether a connection failed. It excludes file errors, because a syscall.Errno implements net.Error
-// too.
+// isNetworkError reports whether a connection failed. It excludes file errors, because a syscall.Errno implements
+// net.Error too.
 func isNetworkError(err error) bool {
 	var refused *pgconn.ConnectError
 	var op *net.OpError
@@ -92,15 +92,18 @@ func Remedy(err error) string {
 	case "42704":
 		return "remove the unknown parameter from GATEHOUSE_DATABASE_URL"
 	case "26000", "42P05":
-		return "the connections of this URL go through a pooler; remove default_query_exec_mode from GATEHOUSE_DATABASE_URL, or set it to cache_describe"
+		return "the connections of this URL go through a pooler; remove default_query_exec_mode from " +
+			"GATEHOUSE_DATABASE_URL, or set it to cache_describe"
 	case "55P03":
-		return "another process is changing the same records, or stopped while doing so; PostgreSQL ends its transaction within a minute, so retry then"
+		return "another process is changing the same records, or stopped while doing so; PostgreSQL ends its transaction " +
+			"within a minute, so retry then"
 	case "53100":
 		return "free space on the disk of the PostgreSQL server"
 	}
 	switch sqliteCode(err) {
 	case sqliteReadOnly, sqliteCantOpen:
-		return "let the user that runs gatehouse write the database and its directory: check their owner, their mode and whether the disk is read-only"
+		return "let the user that runs gatehouse write the database and its directory: check their owner, their mode and " +
+			"whether the disk is read-only"
 	case sqliteCorrupt:
 		return "the database file is damaged; restore a backup"
 	case sqliteFull:
@@ -121,7 +124,8 @@ func Remedy(err error) string {
 	case errors.Is(err, syscall.ENOTDIR):
 		return "a part of the path in GATEHOUSE_DATABASE_URL is a file, not a directory; correct the path"
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
-		return "let the user that runs gatehouse write the database and its directory (check owner, mode and mount), or set GATEHOUSE_DATABASE_URL to a path that it can write"
+		return "let the user that runs gatehouse write the database and its directory (check owner, mode and mount), or " +
+			"set GATEHOUSE_DATABASE_URL to a path that it can write"
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return "free space on the disk of the database"
 	case errors.Is(err, fs.ErrNotExist):
@@ -140,7 +144,8 @@ func refusedTLS(err error) string {
 	case strings.Contains(refused.Error(), "server refused TLS connection"):
 		return "PostgreSQL has TLS switched off: switch it on (ssl = on), or set sslmode in GATEHOUSE_DATABASE_URL"
 	case errors.As(err, new(*tls.CertificateVerificationError)):
-		return "the certificate of PostgreSQL is not trusted: set sslrootcert in GATEHOUSE_DATABASE_URL to the file of its CA, and name the host as the certificate does"
+		return "the certificate of PostgreSQL is not trusted: set sslrootcert in GATEHOUSE_DATABASE_URL to the file of " +
+			"its CA, and name the host as the certificate does"
 	case errors.As(err, new(tls.AlertError)):
 		return "PostgreSQL refused the TLS handshake: check sslcert and sslkey in GATEHOUSE_DATABASE_URL"
 	}
@@ -156,7 +161,8 @@ func poolerMisconfigured(err error) string {
 	}
 	switch {
 	case strings.Contains(pg.Message, "unsupported startup parameter"):
-		return "PgBouncer refuses a parameter of GATEHOUSE_DATABASE_URL: remove it there, or add it to ignore_startup_parameters in pgbouncer.ini"
+		return "PgBouncer refuses a parameter of GATEHOUSE_DATABASE_URL: remove it there, or add it to " +
+			"ignore_startup_parameters in pgbouncer.ini"
 	case strings.Contains(pg.Message, "no such database"), strings.Contains(pg.Message, "does not exist"):
 		return "correct the name of the database in GATEHOUSE_DATABASE_URL or in the section [databases] of pgbouncer.ini"
 	case strings.Contains(pg.Message, "no such user"), strings.Contains(pg.Message, "password"), strings.Contains(pg.Message, "auth"):

@@ -1,6 +1,6 @@
 // Package reqevent is the request event: one record per HTTP request or command, carried by pointer in the context.
-// Handlers fill it; audit rows, the request log, metrics and traces read it. Only the goroutine that serves the request
-// writes it. The package decides which facts of a request exist, and nothing about how they are used.
+// Handlers fill it; audit rows, the request log, metrics and traces read it. Only the goroutine that serves the
+// request writes it. The package decides which facts of a request exist, and nothing about how they are used.
 package reqevent
 
 import (
@@ -42,8 +42,8 @@ func (e *Event) SetUser(id string) {
 
 type key struct{}
 
-// With returns a context that carries e. It replaces in e what the caller wrote into its headers by valid text of bounded
-// length, once: PostgreSQL refuses anything else, and with the audit row the change that the row belongs to.
+// With returns a context that carries e. It replaces in e what the caller wrote into its headers by valid text of
+// bounded length, once: PostgreSQL refuses anything else, and with the audit row the change that the row belongs to.
 func With(ctx context.Context, e *Event) context.Context {
 	e.UserAgent, e.Address = CleanText(e.UserAgent), CleanText(e.Address)
 	return context.WithValue(ctx, key{}, e)

@@ -13,9 +13,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -119,6 +119,16 @@ logfile = %s
 			Must(t, os.Chown(path, int(uid), int(gid)))
 		}
 	}
+	p.start(t, cmd, "127.0.0.1:"+port)
+	through := *u
+	through.Host = "127.0.0.1:" + port
+	p.URL = through.String()
+	return p
+}
+
+// start starts PgBouncer and waits until it accepts connections.
+func (p *PgBouncer) start(t testing.TB, cmd *exec.Cmd, address string) {
+	t.Helper()
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	Must(t, cmd.Start())
@@ -127,26 +137,23 @@ logfile = %s
 		_ = cmd.Wait() // killed
 		close(ended)
 	}()
-	stop := sync.OnceFunc(func() {
+	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		<-ended
 	})
-	t.Cleanup(stop)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
 	for {
-		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", "127.0.0.1:"+port)
+		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
 		if err == nil {
 			Must(t, conn.Close())
-			break
+			return
 		}
 		select {
 		case <-ended:
 			log, _ := os.ReadFile(p.Log)
 			t.Fatalf("pgbouncer does not start:\n%s%s", output.String(), log)
-		default:
+		case <-tick.C:
 		}
 	}
-	through := *u
-	through.Host = "127.0.0.1:" + port
-	p.URL = through.String()
-	return p
 }

@@ -1,5 +1,5 @@
-// Package storagetest runs a test on both engines: a SQLite file in a temporary directory and a schema of its own in a real
-// PostgreSQL. It decides nothing about storage; whatever passes here passes on what production uses.
+// Package storagetest runs a test on both engines: a SQLite file in a temporary directory and a schema of its own in a
+// real PostgreSQL. It decides nothing about storage; whatever passes here passes on what production uses.
 package storagetest
 
 import (
@@ -28,45 +28,6 @@ import (
 
 // Key is the root key of every test store.
 var Key = sha256.Sum256([]byte("a root key for tests"))
-
-// Clock is the clock of the database and of every process without a skewed one. Tests advance it.
-type Clock struct {
-	mu    sync.Mutex
-	now   time.Time
-	base  *Clock // the clock that this one is ahead of, or nil
-	ahead time.Duration
-}
-
-// NewClock returns a clock that stands at the present second.
-func NewClock() *Clock { return &Clock{now: time.Now().UTC().Truncate(time.Second)} }
-
-// Skewed returns the clock of a host that is ahead of c by d, which may be negative.
-func (c *Clock) Skewed(d time.Duration) *Clock { return &Clock{base: c, ahead: d} }
-
-// Now is the clock's time.
-func (c *Clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.base != nil {
-		return c.base.Now().Add(c.ahead)
-	}
-	return c.now
-}
-
-// Database returns the time of the database that the host uses.
-func (c *Clock) Database() time.Time {
-	if c.base != nil {
-		return c.base.Now()
-	}
-	return c.Now()
-}
-
-// Advance moves the clock. A skewed clock moves away from the database's.
-func (c *Clock) Advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now, c.ahead = c.now.Add(d), c.ahead+d
-}
 
 // Each runs fn as a subtest on each engine, in parallel, with the URL of an empty database of its own. Without
 // TEST_POSTGRES_DSN the PostgreSQL half is skipped, and fails when CI is set.
@@ -102,7 +63,7 @@ func Engines(t testing.TB) []string {
 	return []string{storage.SQLite}
 }
 
-// URL makes an empty database on the engine and returns its URL. It is gone after the test.
+// URL creates an empty database on the engine and returns its URL. It is deleted after the test.
 func URL(t testing.TB, engine string) string {
 	t.Helper()
 	if engine == storage.SQLite {
@@ -119,7 +80,7 @@ func URL(t testing.TB, engine string) string {
 	}
 	name := "t_" + uuid.NewString()[:13]
 	if _, err := db.ExecContext(t.Context(), `CREATE SCHEMA "`+name+`"`); err != nil {
-		t.Fatalf("make a schema for the test: %v", err)
+		t.Fatalf("create a schema for the test: %v", err)
 	}
 	t.Cleanup(func() {
 		if _, err := db.ExecContext(context.Background(), `DROP SCHEMA "`+name+`" CASCADE`); err != nil {
@@ -146,7 +107,7 @@ func Open(t testing.TB, url string, clock *Clock) *storage.Store {
 	return OpenPool(t, url, clock, 4)
 }
 
-// OpenPool is Open with so many connections at most.
+// OpenPool is Open with a maximum number of connections.
 func OpenPool(t testing.TB, url string, clock *Clock, pool int) *storage.Store {
 	t.Helper()
 	ctx := context.Background()
@@ -176,8 +137,8 @@ func OpenPool(t testing.TB, url string, clock *Clock, pool int) *storage.Store {
 	return s
 }
 
-// copyTemplate creates the SQLite file of url, unless it exists, as a copy of a migrated database. Applying the migrations
-// to each was an eighth of the processor time of the protocol tests.
+// copyTemplate creates the SQLite file of url, unless it exists, as a copy of a migrated database. Applying the
+// migrations to each was an eighth of the processor time of the protocol tests.
 func copyTemplate(t testing.TB, url string) {
 	t.Helper()
 	path, ok := strings.CutPrefix(url, "sqlite:")
@@ -250,7 +211,7 @@ func Do(n int, fn func(i int)) {
 	wait.Wait()
 }
 
-// Event is an audit event for tests that care about something else.
+// Event returns an audit event for tests that are not about it.
 func Event(name string) audit.Event { return audit.Event{Type: "test." + name} }
 
 // Must fails the test on an error.
@@ -261,8 +222,8 @@ func Must(t testing.TB, err error) {
 	}
 }
 
-// Dump is every row of every table as text, a line each that begins with the table's name: what an attacker with the
-// database would read.
+// Dump returns every row of every table, one per line after the name of its table: what an attacker with the database
+// could read.
 func Dump(t testing.TB, s *storage.Store, dsn string) string {
 	t.Helper()
 	db := connect(t, s, dsn)
@@ -283,7 +244,7 @@ func Grow(t testing.TB, s *storage.Store, dsn string) {
 	}
 }
 
-// Exec changes the database past the store, as another program does.
+// Exec changes the database without the store, as another program does.
 func Exec(t testing.TB, s *storage.Store, dsn string, statements ...string) {
 	t.Helper()
 	db := connect(t, s, dsn)
@@ -299,7 +260,7 @@ func TrustClock(t testing.TB, s *storage.Store, dsn string) {
 	Exec(t, s, dsn, "UPDATE liveness SET cleanup_at = NULL, seen_at = NULL")
 }
 
-// Count is the number that a query past the store gives.
+// Count returns the number that a query returns, without the store.
 func Count(t testing.TB, s *storage.Store, dsn, query string) (n int64) {
 	t.Helper()
 	Must(t, connect(t, s, dsn).QueryRowContext(context.Background(), query).Scan(&n))
@@ -327,7 +288,7 @@ func Lock(t testing.TB, s *storage.Store, dsn, table string) (release func()) {
 	}
 }
 
-// LockRow runs a statement that locks rows in PostgreSQL, and keeps them locked until release.
+// LockRow runs a statement that locks rows in PostgreSQL, which stay locked until release.
 func LockRow(t testing.TB, s *storage.Store, dsn, statement string) (release func()) {
 	t.Helper()
 	tx, err := connect(t, s, dsn).BeginTx(context.Background(), nil)
@@ -340,7 +301,7 @@ func LockRow(t testing.TB, s *storage.Store, dsn, statement string) (release fun
 	}
 }
 
-// Try runs one statement past the store and returns its error, wrapped as the store's own are.
+// Try executes one statement without the store and returns its error.
 func Try(t testing.TB, s *storage.Store, dsn, statement string) error {
 	t.Helper()
 	_, err := connect(t, s, dsn).ExecContext(context.Background(), statement)

@@ -9,8 +9,8 @@ import (
 	"gatehouse/keyed"
 )
 
-// RootKey is the operator's 32-byte secret. Nothing is encrypted or authenticated with it directly: every purpose has a
-// key derived by HKDF-SHA256 (RFC 5869), so that one use reveals nothing about another.
+// RootKey is the operator's 32-byte secret. Nothing is encrypted or authenticated with it directly: every purpose has
+// a key derived by HKDF-SHA256 (RFC 5869), so that one use reveals nothing about another.
 type RootKey struct{ key []byte }
 
 // NewRootKey wraps 32 bytes.

@@ -1,6 +1,6 @@
-// Package vault has the keys of a database: it decides which root key the database belongs to, seals secrets under that
-// key, and derives the keys that survive its replacement. What the keys are used for is left to their owners, who name
-// a purpose for each.
+// Package vault has the keys of a database: it decides which root key the database belongs to, seals secrets under
+// that key, and derives the keys that survive its replacement. What the keys are used for is left to their owners, who
+// name a purpose for each.
 package vault
 
 import (
@@ -16,7 +16,8 @@ import (
 )
 
 // ErrOtherKey is returned by UseRootKey when the database belongs to another root key.
-var ErrOtherKey = errors.New("the root key does not belong to this database; set GATEHOUSE_SECRET_KEY (or secret.key next to an embedded database) to the key that it was created with")
+var ErrOtherKey = errors.New("the root key does not belong to this database; set GATEHOUSE_SECRET_KEY (or " +
+	"secret.key next to an embedded database) to the key that it was created with")
 
 // Vault seals and opens what one database stores. Within a transaction, use In.
 type Vault struct {
@@ -39,14 +40,15 @@ func New(d *db.DB, inUse ...string) *Vault { return &Vault{d, &state{inUse: inUs
 // In returns the vault within a transaction.
 func (v *Vault) In(tx *db.DB) *Vault { return &Vault{tx, v.state} }
 
-// UseRootKey ties the database to its root key and reads the master secret, which is sealed under it. The first root key
-// ever used leaves its fingerprint in the database; any other is refused with ErrOtherKey, before anything is generated
-// or sealed under it. While the root key is being replaced there is a previous one too: either may open what is stored,
-// and new values are sealed under the one whose fingerprint the database has, so that processes that only have that one
-// keep running.
+// UseRootKey ties the database to its root key and reads the master secret, which is sealed under it. The first root
+// key ever used leaves its fingerprint in the database; any other is refused with ErrOtherKey, before anything is
+// generated or sealed under it. While the root key is being replaced there is a previous one too: either may open what
+// is stored, and new values are sealed under the one whose fingerprint the database has, so that processes that only
+// have that one keep running.
 func (v *Vault) UseRootKey(ctx context.Context, root RootKey, previous ...RootKey) error {
 	if !v.db.ReadOnly() { // a read-only database already has the fingerprint
-		if err := db.Exec(ctx, v.db.Write, "UPDATE revision SET key_fingerprint = ? WHERE id = 1 AND key_fingerprint IS NULL", root.fingerprint()); err != nil {
+		const query = "UPDATE revision SET key_fingerprint = ? WHERE id = 1 AND key_fingerprint IS NULL"
+		if err := db.Exec(ctx, v.db.Write, query, root.fingerprint()); err != nil {
 			return db.Wrap("check the root key", err)
 		}
 	}
@@ -159,7 +161,8 @@ func (v *Vault) readMaster(ctx context.Context) (value []byte, err error) {
 	row, err := db.Take[Secret](ctx, v.db.Write, "id = ?", masterID)
 	if errors.Is(err, db.ErrNotFound) {
 		err = v.db.Tx(ctx, func(tx *db.DB) error {
-			if err := db.Lock(ctx, tx.Write, "revision", 1); err != nil { // so that only one process creates it, and no rekey misses it
+			// So that only one process creates it, and no rekey misses it.
+			if err := db.Lock(ctx, tx.Write, "revision", 1); err != nil {
 				return err
 			}
 			row, err = db.Take[Secret](ctx, tx.Write, "id = ?", masterID)
@@ -183,7 +186,8 @@ func (v *Vault) createMaster(ctx context.Context) (Secret, error) {
 		var one int
 		err := db.QueryRow(ctx, v.db.Write, []any{&one}, query)
 		if err == nil {
-			err = fmt.Errorf("the secret %q is missing from the table secrets although it was in use; restore that row from a backup", masterID)
+			err = fmt.Errorf("the secret %q is missing from the table secrets although it was in use; restore that row from "+
+				"a backup", masterID)
 		}
 		if !errors.Is(err, db.ErrNotFound) {
 			return Secret{}, err
@@ -216,7 +220,8 @@ func (v *Vault) Reseal(ctx context.Context, table, purpose string, done func()) 
 		return 0, ErrNoNewRootKey
 	}
 	for after := ""; ; {
-		rows, err := db.Select[sealedRow](ctx, v.db.Write, "SELECT id, sealed FROM "+table+" WHERE id > ? ORDER BY id LIMIT 100", after)
+		rows, err := db.Select[sealedRow](ctx, v.db.Write, "SELECT id, sealed FROM "+table+" WHERE id > ? ORDER BY id "+
+			"LIMIT 100", after)
 		if err != nil {
 			return n, err
 		}
@@ -247,7 +252,8 @@ func (v *Vault) resealRow(ctx context.Context, table, purpose string, row sealed
 	if err != nil {
 		return 0, err
 	}
-	return db.ExecCount(ctx, v.db.Write, "UPDATE "+table+" SET sealed = ? WHERE id = ? AND sealed = ?", sealed, row.ID, row.Sealed)
+	return db.ExecCount(ctx, v.db.Write, "UPDATE "+table+" SET sealed = ? WHERE id = ? AND sealed = ?", sealed, row.ID,
+		row.Sealed)
 }
 
 // ReplaceRootKey makes the new root key that of the database, and reports whether it was another.

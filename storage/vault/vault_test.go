@@ -23,8 +23,12 @@ func TestSealedValuesOpenOnlyInTheirRow(t *testing.T) {
 	other, err := vault.NewRootKey(make([]byte, 32))
 	storagetest.Must(t, err)
 	for name, open := range map[string]func() ([]byte, error){
-		"another row": func() ([]byte, error) { return root.Open("purpose", "other", sealed) }, "another purpose": func() ([]byte, error) { return root.Open("other", "row", sealed) },
-		"another key": func() ([]byte, error) { return other.Open("purpose", "row", sealed) }, "cut": func() ([]byte, error) { return root.Open("purpose", "row", sealed[:10]) },
+		"another row":     func() ([]byte, error) { return root.Open("purpose", "other", sealed) },
+		"another purpose": func() ([]byte, error) { return root.Open("other", "row", sealed) },
+		"another key":     func() ([]byte, error) { return other.Open("purpose", "row", sealed) }, "cut": func() ([]byte,
+			error) {
+			return root.Open("purpose", "row", sealed[:10])
+		},
 		"changed": func() ([]byte, error) {
 			bad := append([]byte{}, sealed...)
 			bad[len(bad)-1] ^= 1
