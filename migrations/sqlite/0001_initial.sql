@@ -203,7 +203,7 @@ CREATE TABLE scopes (
 INSERT INTO scopes (name, description, created_at) VALUES
     ('openid', 'Know that it is you', 0),
     ('profile', 'See your profile, such as your name and picture', 0),
-    ('email', 'See your e-mail address', 0),
+    ('email', 'See your email address', 0),
     ('address', 'See your postal address', 0),
     ('phone', 'See your phone number', 0),
     ('offline_access', 'Keep this access after you sign out, until you withdraw it', 0);
