@@ -46,6 +46,7 @@ func anyRedirectURI(context.Context, *url.URL) bool { return true }
 func (s *Server) authorizeGrant(ctx context.Context, request *grant.Request) (*grant.Result, error) {
 	session := &grantSession{request: request}
 	form := url.Values{"grant_type": {request.GrantType}}
+	// The one call of fosite at the token endpoint: it returns here from grantAdapter.HandleTokenEndpointRequest.
 	if _, err := s.fosite.NewAccessRequest(ctx, fositeRequest(form), session); err != nil {
 		return nil, err
 	}
