@@ -64,7 +64,9 @@ func (b *Browser) Open(address string) Page {
 // Submit posts a form as a browser on a page of Gatehouse does.
 func (b *Browser) Submit(address string, form url.Values) Page {
 	b.T.Helper()
-	return b.send(http.MethodPost, address, form, map[string]string{"Sec-Fetch-Site": "same-origin", "Origin": origin(b.URL)})
+	return b.send(http.MethodPost, address, form, map[string]string{
+		"Sec-Fetch-Site": "same-origin", "Origin": origin(b.URL),
+	})
 }
 
 // SubmitFrom posts a form as a browser on another site's page does.
@@ -106,8 +108,8 @@ func (b *Browser) send(method, address string, form url.Values, headers map[stri
 	return Page{Response: r, URL: address}
 }
 
-// Follow follows redirects as long as they stay on the issuer, and returns the last response: a page, or the redirect to
-// somewhere else.
+// Follow follows redirects as long as they stay on the issuer, and returns the last response: a page, or the redirect
+// to another host.
 func (b *Browser) Follow(p Page) Page {
 	b.T.Helper()
 	for range 10 {
@@ -273,7 +275,10 @@ func (b *Browser) Code(c client.Information, username string, changes ...string)
 
 // CodeForm is a good exchange of the code in a redirect to the app.
 func CodeForm(to *url.URL, c client.Information, changes ...string) url.Values {
-	v := url.Values{"grant_type": {"authorization_code"}, "code": {to.Query().Get("code")}, "code_verifier": {Verifier}, "redirect_uri": {c.RedirectURIs[0]}}
+	v := url.Values{
+		"grant_type": {"authorization_code"}, "code": {to.Query().Get("code")}, "code_verifier": {Verifier},
+		"redirect_uri": {c.RedirectURIs[0]},
+	}
 	for i := 0; i+1 < len(changes); i += 2 {
 		if changes[i+1] == "" {
 			v.Del(changes[i])

@@ -14,8 +14,8 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// Cluster runs n processes on one database behind a proxy that gives each request to the next. What it returns is the first
-// of them, called through the proxy.
+// Cluster starts n servers on one database behind a proxy that sends each request to the next one. It returns the first
+// of them, with the URL of the proxy.
 func Cluster(t testing.TB, db string, n int, o Options) *Server {
 	t.Helper()
 	type backend struct {
@@ -77,8 +77,8 @@ func (s *Server) Logs() string {
 	return all
 }
 
-// RunOnThree tests requirements on three processes behind a proxy that share one PostgreSQL and one Redis, except those named,
-// which are about a single process. database returns the URL of an empty database.
+// RunOnThree tests requirements on three servers behind a proxy that share one PostgreSQL and one Redis, except the
+// named requirements, which are about a single process. database returns the URL of an empty database.
 func RunOnThree(t *testing.T, table []Requirement, database func(t *testing.T) string, but ...string) {
 	t.Helper()
 	for _, r := range table {

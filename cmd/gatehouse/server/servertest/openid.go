@@ -22,11 +22,14 @@ import (
 // AllScopes are the standard scopes and two of an API.
 const AllScopes = "openid profile email address phone offline_access read write"
 
-// RelyingParty registers a confidential app of OpenID Connect with every standard scope; more are further members in JSON.
+// RelyingParty registers a confidential OpenID Connect client with every standard scope. more are further members, in
+// JSON.
 func (s *Server) RelyingParty(more ...string) client.Information {
 	s.T.Helper()
-	return s.Client(`{"client_name":"Relying party","client_uri":"https://app.example","grant_types":["authorization_code","refresh_token"],
-		"redirect_uris":["` + Callback + `"],"post_logout_redirect_uris":["https://app.example/bye"],"scope":"` + AllScopes + `"` + strings.Join(append([]string{""}, more...), ",") + `}`)
+	return s.Client(`{"client_name":"Relying party","client_uri":"https://app.example",
+		"grant_types":["authorization_code","refresh_token"],"redirect_uris":["` + Callback + `"],
+		"post_logout_redirect_uris":["https://app.example/bye"],
+		"scope":"` + AllScopes + `"` + strings.Join(append([]string{""}, more...), ",") + `}`)
 }
 
 // UserWithClaims creates a user with every claim.
@@ -38,9 +41,13 @@ func (s *Server) UserWithClaims(username string) storage.User {
 		u.Name = "Alice Example"
 		u.EmailVerifiedAt = &now
 		u.Profile = storage.Profile{
-			GivenName: "Alice", FamilyName: "Example", MiddleName: "M", Nickname: "Al", Profile: "https://example.com/alice", Picture: "https://example.com/alice.png",
-			Website: "https://alice.example", Gender: "female", Birthdate: "1990-12-31", Zoneinfo: "Europe/Paris", Locale: "en-GB", PhoneNumber: "+1 604 555 1234",
-			Address: storage.Address{Street: "1 Main Street", Locality: "Springfield", Region: "OR", PostalCode: "97477", Country: "USA"},
+			GivenName: "Alice", FamilyName: "Example", MiddleName: "M", Nickname: "Al",
+			Profile: "https://example.com/alice", Picture: "https://example.com/alice.png",
+			Website: "https://alice.example", Gender: "female", Birthdate: "1990-12-31", Zoneinfo: "Europe/Paris",
+			Locale: "en-GB", PhoneNumber: "+1 604 555 1234",
+			Address: storage.Address{
+				Street: "1 Main Street", Locality: "Springfield", Region: "OR", PostalCode: "97477", Country: "USA",
+			},
 		}
 		return nil
 	})
@@ -48,10 +55,13 @@ func (s *Server) UserWithClaims(username string) storage.User {
 	return updated
 }
 
-// Verifier is go-oidc's verifier of ID tokens for the client, with the keys that the server publishes and the test's clock.
+// Verifier returns go-oidc's verifier of ID tokens for the client, with the keys that the server publishes and the
+// test's clock.
 func (s *Server) Verifier(c client.Information) *oidc.IDTokenVerifier {
 	keys := oidc.NewRemoteKeySet(context.Background(), s.URL+"/.well-known/jwks.json")
-	return oidc.NewVerifier(s.Issuer, keys, &oidc.Config{ClientID: c.ClientID, Now: s.Clock.Now, SupportedSigningAlgs: []string{"RS256", "PS256", "ES256", "EdDSA"}})
+	return oidc.NewVerifier(s.Issuer, keys, &oidc.Config{
+		ClientID: c.ClientID, Now: s.Clock.Now, SupportedSigningAlgs: []string{"RS256", "PS256", "ES256", "EdDSA"},
+	})
 }
 
 // IDToken verifies the ID token of a token response and returns its claims.
@@ -93,7 +103,8 @@ type ClientKey struct {
 func (k ClientKey) Sign(t testing.TB, claims any, header map[jose.HeaderKey]any) string {
 	t.Helper()
 	options := &jose.SignerOptions{ExtraHeaders: header}
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(k.Alg), Key: jose.JSONWebKey{Key: k.Private, KeyID: k.ID}}, options)
+	key := jose.JSONWebKey{Key: k.Private, KeyID: k.ID}
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(k.Alg), Key: key}, options)
 	storagetest.Must(t, err)
 	payload, err := json.Marshal(claims)
 	storagetest.Must(t, err)

@@ -103,16 +103,20 @@ func (p Page) WantRedirectError(t testing.TB, s *Server, code string) {
 	t.Helper()
 	to := p.Location()
 	q := to.Query()
-	if p.Status != 303 || to.Host != "app.example" || q.Get("error") != code || q.Get("iss") != s.Issuer || q.Get("state") != "the state" || q.Get("code") != "" {
-		t.Errorf("got %d %q, want a redirect with %s, state and iss (%s)", p.Status, p.Header.Get("Location"), code, clip(p.Text()))
+	redirects := p.Status == 303 && to.Host == "app.example"
+	valid := q.Get("error") == code && q.Get("iss") == s.Issuer && q.Get("state") == "the state" && q.Get("code") == ""
+	if !redirects || !valid {
+		t.Errorf("got %d %q, want a redirect with %s, state and iss (%s)",
+			p.Status, p.Header.Get("Location"), code, clip(p.Text()))
 	}
 }
 
 // WantErrorPage fails the test unless the page is an error for the user, and no redirect.
 func (p Page) WantErrorPage(t testing.TB, status int) {
 	t.Helper()
-	if p.Status != status || p.Header.Get("Location") != "" || !strings.Contains(p.Header.Get("Content-Type"), "text/html") {
-		t.Errorf("got %d, Location %q, want an error page with %d: %s", p.Status, p.Header.Get("Location"), status, clip(p.Text()))
+	location, contentType := p.Header.Get("Location"), p.Header.Get("Content-Type")
+	if p.Status != status || location != "" || !strings.Contains(contentType, "text/html") {
+		t.Errorf("got %d, Location %q, want an error page with %d: %s", p.Status, location, status, clip(p.Text()))
 	}
 }
 

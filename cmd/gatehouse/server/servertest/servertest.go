@@ -1,5 +1,5 @@
-// Package servertest starts the server, as package server assembles it, for black-box tests: with a real listener, a real
-// database on either engine, and a clock that the test sets. It contains no mock of Gatehouse's code.
+// Package servertest starts the server, as package server assembles it, for black-box tests: with a real listener, a
+// real database on either engine, and a clock that the test sets. It contains no mock of Gatehouse's code.
 package servertest
 
 import (
@@ -87,14 +87,20 @@ func Start(t testing.TB, db string, o Options) *Server {
 	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	storagetest.Must(t, err)
-	s := &Server{T: t, URL: "http://" + listener.Addr().String() + o.Path, DB: db, Clock: o.Clock, Log: &Buffer{}, Issuer: o.Issuer, env: o.Env}
+	s := &Server{
+		T: t, URL: "http://" + listener.Addr().String() + o.Path, DB: db, Clock: o.Clock, Log: &Buffer{}, Issuer: o.Issuer,
+		env: o.Env,
+	}
 	if s.Clock == nil {
 		s.Clock = storagetest.NewClock()
 	}
 	if s.Issuer == "" {
 		s.Issuer = s.URL
 	}
-	env := map[string]string{"GATEHOUSE_ISSUER": s.Issuer, "GATEHOUSE_DATABASE_URL": db, "GATEHOUSE_SECRET_KEY": config.EncodeKey(storagetest.Key[:])}
+	env := map[string]string{
+		"GATEHOUSE_ISSUER": s.Issuer, "GATEHOUSE_DATABASE_URL": db,
+		"GATEHOUSE_SECRET_KEY": config.EncodeKey(storagetest.Key[:]),
+	}
 	env["GATEHOUSE_REQUEST_TIMEOUT"] = "4m" // with the race detector a password takes seconds
 	for k, v := range o.Env {
 		env[k] = v
@@ -139,7 +145,7 @@ func insertKeys(t testing.TB, store *storage.Store) {
 	t.Helper()
 	signingKeys.Lock()
 	defer signingKeys.Unlock()
-	storagetest.Must(t, store.UpdateSigningKeys(context.Background(), audit.Event{Type: audit.KeyCreated}, func(have []storage.SigningKey) (add, changed []storage.SigningKey, err error) {
+	insert := func(have []storage.SigningKey) (add, changed []storage.SigningKey, err error) {
 		if len(have) > 0 {
 			return nil, nil, nil
 		}
@@ -149,7 +155,8 @@ func insertKeys(t testing.TB, store *storage.Store) {
 			add = append(add, k)
 		}
 		return add, nil, nil
-	}))
+	}
+	storagetest.Must(t, store.UpdateSigningKeys(context.Background(), audit.Event{Type: audit.KeyCreated}, insert))
 }
 
 // cacheKeys caches the keys of the first server.
@@ -316,13 +323,17 @@ const Callback = "https://app.example/callback"
 // App registers a confidential web app with refresh tokens and the scopes read, write and offline_access.
 func (s *Server) App() client.Information {
 	s.T.Helper()
-	return s.Client(`{"client_name":"App","client_uri":"https://app.example","grant_types":["authorization_code","refresh_token"],"redirect_uris":["` + Callback + `"],"scope":"read write offline_access"}`)
+	return s.Client(`{"client_name":"App","client_uri":"https://app.example",
+		"grant_types":["authorization_code","refresh_token"],"redirect_uris":["` + Callback + `"],
+		"scope":"read write offline_access"}`)
 }
 
 // Public registers a public web app like App.
 func (s *Server) Public() client.Information {
 	s.T.Helper()
-	return s.Client(`{"client_name":"Public","token_endpoint_auth_method":"none","grant_types":["authorization_code","refresh_token"],"redirect_uris":["` + Callback + `"],"scope":"read write offline_access"}`)
+	return s.Client(`{"client_name":"Public","token_endpoint_auth_method":"none",
+		"grant_types":["authorization_code","refresh_token"],"redirect_uris":["` + Callback + `"],
+		"scope":"read write offline_access"}`)
 }
 
 // Password is the password of every user.
@@ -331,7 +342,9 @@ const Password = "correct horse battery"
 // User creates a user with the username, and Password.
 func (s *Server) User(username string) storage.User {
 	s.T.Helper()
-	u, err := s.Users.Create(s.T.Context(), identity.NewUser{Username: username, Email: username + "@example.com", Password: Password})
+	u, err := s.Users.Create(s.T.Context(), identity.NewUser{
+		Username: username, Email: username + "@example.com", Password: Password,
+	})
 	storagetest.Must(s.T, err)
 	return u
 }
