@@ -111,7 +111,8 @@ func (s *Store) countSignInFailure(ctx context.Context, c SignInCount) (failures
 // ClearSignInFailures deletes counts after a correct password.
 func (s *Store) ClearSignInFailures(ctx context.Context, counts ...SignInCount) error {
 	for _, c := range counts {
-		if err := db.Exec(ctx, s.Write, "DELETE FROM sign_in_attempts WHERE account = ? AND network = ?", c.Account, c.Network); err != nil {
+		if err := db.Exec(ctx, s.Write,
+			"DELETE FROM sign_in_attempts WHERE account = ? AND network = ?", c.Account, c.Network); err != nil {
 			return db.Wrap("forget sign-in failures", err)
 		}
 	}

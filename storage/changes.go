@@ -42,7 +42,8 @@ func (s *Store) recordChanges(ctx context.Context) error {
 				VALUES (pg_current_xact_id()::text::bigint, ?, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)
 				ON CONFLICT (position, client_id) DO UPDATE SET at = excluded.at`, id)
 		} else {
-			err = db.Exec(ctx, s.Write, "INSERT INTO changes (position, client_id, at) SELECT coalesce(max(position), 0) + 1, ?, ? FROM changes",
+			err = db.Exec(ctx, s.Write,
+				"INSERT INTO changes (position, client_id, at) SELECT coalesce(max(position), 0) + 1, ?, ? FROM changes",
 				id, db.Millis(s.Now()))
 		}
 		if err != nil {
@@ -60,7 +61,8 @@ type changePosition struct{ snapshot, server string }
 // ids, so the new rows are those that the previous snapshot could not see. Rows with the id of a transaction that has
 // not begun come from the dump of another cluster and are ignored.
 func (s *Store) readChanges(ctx context.Context, from changePosition) (ids []string, to changePosition, err error) {
-	query := `SELECT coalesce(max(position), ?), '', coalesce(group_concat(DISTINCT client_id), '') FROM changes WHERE position > ?`
+	query := `SELECT coalesce(max(position), ?), '', coalesce(group_concat(DISTINCT client_id), '')
+		FROM changes WHERE position > ?`
 	if s.Engine() == Postgres {
 		query = `SELECT pg_current_snapshot()::text, extract(epoch FROM pg_postmaster_start_time())::text, coalesce((
 			SELECT string_agg(DISTINCT client_id, ',') FROM changes

@@ -66,8 +66,9 @@ type Client struct {
 	DisabledAt             *time.Time `gorm:"serializer:millis"`
 
 	// OpenID Connect.
-	IDTokenAlg                 string         `gorm:"column:id_token_alg"`
-	IDTokenClaims              bool           `gorm:"column:id_token_claims"` // whether ID tokens have the claims of its scopes too
+	IDTokenAlg string `gorm:"column:id_token_alg"`
+	// Whether ID tokens have the claims of its scopes too.
+	IDTokenClaims              bool           `gorm:"column:id_token_claims"`
 	UserinfoAlg                string         // empty: plain JSON
 	RequestObjectAlg           string         // empty: any that its key supports
 	RequireSignedRequestObject bool           // RFC 9101 §10.5
@@ -82,9 +83,12 @@ type Client struct {
 	PostLogoutRedirectURIs     Strings `gorm:"column:post_logout_redirect_uris"`
 	BackchannelLogoutURI       string  `gorm:"column:backchannel_logout_uri"`
 	BackchannelSessionRequired bool
-	DescribedAt                *time.Time `gorm:"serializer:millis"` // when the description of a self-registered client last changed
-	LastUsedAt                 *time.Time `gorm:"serializer:millis"` // of a self-registered client, to the day: its last authorization
-	RegistrationHash           []byte     // SHA-256 of the registration access token (RFC 7592), NULL when the operator created it
+	// When the description of a self-registered client last changed.
+	DescribedAt *time.Time `gorm:"serializer:millis"`
+	// Of a self-registered client, to the day: its last authorization.
+	LastUsedAt *time.Time `gorm:"serializer:millis"`
+	// SHA-256 of the registration access token (RFC 7592), NULL when the operator created it.
+	RegistrationHash []byte
 
 	AllowedNetworks Strings // CIDRs it may authenticate from; empty: anywhere
 
@@ -261,7 +265,8 @@ func (s *Store) DeleteClient(ctx context.Context, id string) error {
 			if err != nil {
 				return err
 			}
-			if err := db.Exec(ctx, tx.Write, "UPDATE resources SET introspectors = ? WHERE identifier = ?", text, r.Identifier); err != nil {
+			if err := db.Exec(ctx, tx.Write,
+				"UPDATE resources SET introspectors = ? WHERE identifier = ?", text, r.Identifier); err != nil {
 				return db.Wrap("update resource", err)
 			}
 			tx.changedAll()
@@ -299,7 +304,8 @@ func (s *Store) AddClientSecret(
 		}
 		if expireOthersAt != nil {
 			at := db.Millis(*expireOthersAt)
-			if err := db.Exec(ctx, tx.Write, "UPDATE client_secrets SET expires_at = ? WHERE client_id = ? AND (expires_at IS NULL OR expires_at > ?)",
+			if err := db.Exec(ctx, tx.Write,
+				"UPDATE client_secrets SET expires_at = ? WHERE client_id = ? AND (expires_at IS NULL OR expires_at > ?)",
 				at, secret.ClientID, at); err != nil {
 				return err
 			}

@@ -80,7 +80,8 @@ type Approval struct {
 // the client no longer has the description that the user was shown.
 func (s *Store) IssueCode(ctx context.Context, a Approval) error {
 	e := audit.Event{
-		Type: audit.CodeIssued, ClientID: a.Code.ClientID, UserID: a.Code.UserID, Scopes: a.Code.Scopes.String(), Token: audit.HashReference(a.Code.Hash),
+		Type: audit.CodeIssued, ClientID: a.Code.ClientID, UserID: a.Code.UserID,
+		Scopes: a.Code.Scopes.String(), Token: audit.HashReference(a.Code.Hash),
 	}
 	issue := func() error {
 		return s.Tx(ctx, func(tx *Store) error {
@@ -134,7 +135,8 @@ func (s *Store) RecordApproval(ctx context.Context, a Approval) error {
 	return db.Wrap("record approval", s.Tx(ctx, func(tx *Store) error {
 		err := db.ExecOne(
 			ctx, tx.Write,
-			"UPDATE authorization_requests SET session_id = ?, approved_at = ? WHERE id = ? AND session_id IN ('', ?) AND decided_at IS NULL",
+			`UPDATE authorization_requests SET session_id = ?, approved_at = ?
+			WHERE id = ? AND session_id IN ('', ?) AND decided_at IS NULL`,
 			a.Code.SessionID, db.Millis(s.Now()), a.RequestID, a.Code.SessionID,
 		)
 		if errors.Is(err, ErrNotFound) {
@@ -213,7 +215,8 @@ func (s *Store) RedeemCode(ctx context.Context, r Redemption) (Grant, error) {
 		args := append([]any{db.Millis(now), r.GrantID, r.Hash, r.ClientID, db.Millis(now)}, args...)
 		codes, err := db.Select[AuthorizationCode](
 			ctx, tx.Write, `UPDATE authorization_codes SET consumed_at = ?, grant_id = ?
-			WHERE hash = ? AND client_id = ? AND consumed_at IS NULL AND expires_at > ? AND `+binding+` AND `+activeCondition("authorization_codes")+`
+			WHERE hash = ? AND client_id = ? AND consumed_at IS NULL AND expires_at > ? AND `+binding+`
+				AND `+activeCondition("authorization_codes")+`
 			RETURNING `+codeRow.Columns(), args...)
 		if err != nil {
 			return err

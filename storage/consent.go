@@ -19,13 +19,14 @@ type Consent struct {
 	ID             string
 	UserID         string
 	ClientID       string
-	Scopes         Strings    // of all approvals, with "claim:NAME" for a claim requested by name
-	ResourceScopes Strings    // ResourceScope values: what the scopes cover
-	Refused        Strings    // optional ResourceScope values that the user unticked
-	RedirectURI    string     `gorm:"column:redirect_uri"` // destination of the last approved response; empty when the operator skips consent
-	CreatedAt      time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
-	UpdatedAt      time.Time  `gorm:"serializer:millis;autoUpdateTime:false"`
-	EndedAt        *time.Time `gorm:"serializer:millis"`
+	Scopes         Strings // of all approvals, with "claim:NAME" for a claim requested by name
+	ResourceScopes Strings // ResourceScope values: what the scopes cover
+	Refused        Strings // optional ResourceScope values that the user unticked
+	// Destination of the last approved response; empty when the operator skips consent.
+	RedirectURI string     `gorm:"column:redirect_uri"`
+	CreatedAt   time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
+	UpdatedAt   time.Time  `gorm:"serializer:millis;autoUpdateTime:false"`
+	EndedAt     *time.Time `gorm:"serializer:millis"`
 }
 
 var consentRow = db.NewRecord[Consent]("consents")
@@ -75,7 +76,8 @@ func (s *Store) WithdrawConsent(ctx context.Context, userID, id string) error {
 		if err != nil {
 			return err
 		}
-		if err := db.ExecOne(ctx, tx.Write, "UPDATE consents SET ended_at = ? WHERE id = ? AND ended_at IS NULL", db.Millis(s.Now()), id); err != nil {
+		if err := db.ExecOne(ctx, tx.Write,
+			"UPDATE consents SET ended_at = ? WHERE id = ? AND ended_at IS NULL", db.Millis(s.Now()), id); err != nil {
 			return err
 		}
 		e.ClientID = c.ClientID
@@ -122,7 +124,8 @@ func (s *Store) storeConsent(ctx context.Context, a Approval) (string, error) {
 		return "", ErrConsentWithdrawn
 	}
 	c := Consent{
-		ID: uuid.NewString(), UserID: a.Code.UserID, ClientID: a.Code.ClientID, Scopes: Strings{}, ResourceScopes: Strings{}, Refused: Strings{}, CreatedAt: now, UpdatedAt: now,
+		ID: uuid.NewString(), UserID: a.Code.UserID, ClientID: a.Code.ClientID,
+		Scopes: Strings{}, ResourceScopes: Strings{}, Refused: Strings{}, CreatedAt: now, UpdatedAt: now,
 	}
 	if a.FromConsentPage {
 		c.Scopes, c.ResourceScopes, c.Refused, c.RedirectURI = scopesOf(a.Allowed), a.Allowed, a.Refused, a.Code.RedirectURI

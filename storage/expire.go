@@ -42,8 +42,10 @@ var expiries = []expiry{
 	// stored as long as the session.
 	{"grants", `expires_at < ? AND NOT (
 		EXISTS (SELECT 1 FROM clients WHERE clients.id = grants.client_id AND clients.backchannel_logout_uri <> '')
-		AND EXISTS (SELECT 1 FROM browser_sessions WHERE browser_sessions.id = grants.session_id AND browser_sessions.ended_at IS NULL AND browser_sessions.expires_at >= ?)
-		AND NOT EXISTS (SELECT 1 FROM grants later WHERE later.session_id = grants.session_id AND later.client_id = grants.client_id
+		AND EXISTS (SELECT 1 FROM browser_sessions WHERE browser_sessions.id = grants.session_id
+			AND browser_sessions.ended_at IS NULL AND browser_sessions.expires_at >= ?)
+		AND NOT EXISTS (SELECT 1 FROM grants later WHERE later.session_id = grants.session_id
+			AND later.client_id = grants.client_id
 			AND (later.expires_at, later.id) > (grants.expires_at, grants.id)))`, replayRetention},
 	{
 		"browser_sessions",
@@ -110,7 +112,8 @@ func (s *Store) ClearSealedSuccessors(ctx context.Context) error {
 	), "rowid", "rowid >= ? AND rowid < ?"
 	place := func(n int64) any { return n }
 	if s.Engine() == Postgres {
-		size, part, row, where = "SELECT pg_relation_size('grants') / current_setting('block_size')::bigint", 256, "ctid", "ctid >= ?::tid AND ctid < ?::tid"
+		size, part = "SELECT pg_relation_size('grants') / current_setting('block_size')::bigint", 256
+		row, where = "ctid", "ctid >= ?::tid AND ctid < ?::tid"
 		place = func(block int64) any { return fmt.Sprintf("(%d,0)", block) }
 	}
 	query := "UPDATE grants SET successor_sealed = NULL WHERE " +

@@ -101,7 +101,8 @@ func (s *Store) RotateRefreshToken(ctx context.Context, r Rotation) (RotationRes
 	args = append(args, r.GrantID, r.Hash, r.ClientID, now, now)
 	e.ClientID, e.GrantID, e.Token = r.ClientID, r.GrantID, audit.HashReference(r.currentHash())
 	g, err := s.changeGrant(ctx, e, `UPDATE grants SET `+set+`
-		WHERE id = ? AND current_hash = ? AND client_id = ? AND revoked_at IS NULL AND expires_at > ? AND refresh_expires_at > ?
+		WHERE id = ? AND current_hash = ? AND client_id = ? AND revoked_at IS NULL AND expires_at > ?
+			AND refresh_expires_at > ?
 		AND `+activeCondition("grants")+` RETURNING `+rotatedRow.Columns(), args)
 	if errors.Is(err, ErrNotFound) {
 		return s.classifyRefresh(ctx, r, arrived)
@@ -118,7 +119,8 @@ func (s *Store) changeGrant(ctx context.Context, e audit.Event, update string, a
 		return Grant{}, err
 	}
 	if s.Engine() == Postgres {
-		query := `WITH changed AS (` + update + `), recorded AS (` + changedGrantRow.Query + `) SELECT ` + rotatedRow.Columns() + ` FROM changed`
+		query := `WITH changed AS (` + update + `), recorded AS (` + changedGrantRow.Query + `)
+			SELECT ` + rotatedRow.Columns() + ` FROM changed`
 		args = append(args, changedGrantRow.Args(&row)...)
 		if g, err = scanRotated(ctx, s.Write, query, args); err == nil {
 			s.Audit.Count(e.Type)
@@ -241,7 +243,8 @@ func (s *Store) RevokeIfReused(ctx context.Context, r Rotation) error {
 func (s *Store) RevokeGrant(ctx context.Context, id, reason string, e audit.Event) error {
 	e.GrantID = id
 	return db.Wrap("revoke grant", s.Tx(ctx, func(tx *Store) error {
-		if err := db.ExecOne(ctx, tx.Write, "UPDATE grants SET revoked_at = ?, revoke_reason = ? WHERE id = ? AND revoked_at IS NULL",
+		if err := db.ExecOne(ctx, tx.Write,
+			"UPDATE grants SET revoked_at = ?, revoke_reason = ? WHERE id = ? AND revoked_at IS NULL",
 			db.Millis(s.Now()), reason, id); err != nil {
 			return err
 		}

@@ -103,7 +103,8 @@ func (s *Store) writeLiveness(ctx context.Context, before contactState, now time
 		from := before.last
 		if from.IsZero() {
 			var seen *time.Time
-			if err := db.QueryRow(ctx, tx.Write, []any{db.ScanNullTime(&seen)}, "SELECT seen_at FROM liveness WHERE id = 1"); err != nil {
+			if err := db.QueryRow(ctx, tx.Write, []any{db.ScanNullTime(&seen)},
+				"SELECT seen_at FROM liveness WHERE id = 1"); err != nil {
 				return err
 			}
 			if seen != nil && now.Sub(*seen) > restartGap {

@@ -37,7 +37,8 @@ func (s *Store) endReason(
 		ctx, s.Write, []any{&consentEnded, &clientDisabled, &client, &userDisabled, &user},
 		`SELECT consents.ended_at IS NOT NULL,
 		clients.disabled_at IS NOT NULL, clients.epoch, users.disabled_at IS NOT NULL, users.epoch
-		FROM consents JOIN clients ON clients.id = consents.client_id JOIN users ON users.id = consents.user_id WHERE consents.id = ?`,
+		FROM consents JOIN clients ON clients.id = consents.client_id JOIN users ON users.id = consents.user_id
+		WHERE consents.id = ?`,
 		consentID,
 	)
 	if errors.Is(err, ErrNotFound) {

@@ -23,7 +23,8 @@ func (s *Store) ConsumeAssertion(ctx context.Context, clientID, jti string, expi
 	sum := sha256.Sum256([]byte(jti))
 	err := db.ExecOne(
 		ctx, s.Write,
-		"INSERT INTO used_assertions (client_id, jti_hash, expires_at) VALUES (?, ?, ?) ON CONFLICT (client_id, jti_hash) DO NOTHING",
+		`INSERT INTO used_assertions (client_id, jti_hash, expires_at) VALUES (?, ?, ?)
+		ON CONFLICT (client_id, jti_hash) DO NOTHING`,
 		clientID, sum[:], db.Millis(expires),
 	)
 	if errors.Is(err, ErrNotFound) {
@@ -79,7 +80,8 @@ func (s *Store) DeleteRegistrationToken(ctx context.Context, id string) error {
 func (s *Store) ConsumeRegistrationToken(ctx context.Context, hash []byte) (id string, err error) {
 	err = db.QueryRow(
 		ctx, s.Write, []any{&id},
-		"UPDATE registration_tokens SET uses_left = uses_left - 1 WHERE hash = ? AND uses_left > 0 AND expires_at > ? RETURNING id",
+		`UPDATE registration_tokens SET uses_left = uses_left - 1
+		WHERE hash = ? AND uses_left > 0 AND expires_at > ? RETURNING id`,
 		hash, db.Millis(s.Now()),
 	)
 	return id, db.Wrap("use registration token", err)

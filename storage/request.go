@@ -23,7 +23,8 @@ type AuthorizationRequest struct {
 	SessionID   string     // the selected session, empty before
 	HintSubject string     // the sub of its id_token_hint, which is not stored
 	SignedInAt  *time.Time `gorm:"serializer:millis"` // when the user of the session signed in for this request
-	ApprovedAt  *time.Time `gorm:"serializer:millis"` // when that user approved it although the sign-in was too old for a code
+	// When that user approved it although the sign-in was too old for a code.
+	ApprovedAt  *time.Time `gorm:"serializer:millis"`
 	ClientEpoch int64      // of the client when the request was stored
 }
 
@@ -64,7 +65,8 @@ func (s *Store) ClaimedRequest(ctx context.Context, id string, browserHash []byt
 // another session. It returns ErrNotFound when the request is not of that browser or is already answered.
 func (s *Store) SelectSession(ctx context.Context, id string, browserHash []byte, sessionID string) error {
 	return db.Wrap("choose a session", db.ExecOne(ctx, s.Write, `UPDATE authorization_requests SET session_id = ?,
-		signed_in_at = CASE WHEN session_id = ? THEN signed_in_at END, approved_at = CASE WHEN session_id = ? THEN approved_at END
+		signed_in_at = CASE WHEN session_id = ? THEN signed_in_at END,
+			approved_at = CASE WHEN session_id = ? THEN approved_at END
 		WHERE id = ? AND browser_hash = ? AND decided_at IS NULL`, sessionID, sessionID, sessionID, id, browserHash))
 }
 

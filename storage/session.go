@@ -37,7 +37,8 @@ func (s *Store) SessionByToken(ctx context.Context, hash []byte, idle time.Durat
 	dest := append(sessionRow.Targets(&b), userRow.Targets(&u)...)
 	err := db.QueryRow(
 		ctx, s.Read, dest, "SELECT "+sessionRow.QualifiedColumns()+", "+userRow.QualifiedColumns()+` FROM browser_sessions
-		JOIN users ON users.id = browser_sessions.user_id AND users.disabled_at IS NULL AND users.epoch = browser_sessions.user_epoch
+		JOIN users ON users.id = browser_sessions.user_id AND users.disabled_at IS NULL
+			AND users.epoch = browser_sessions.user_epoch
 		WHERE token_hash = ? AND ended_at IS NULL AND expires_at > ? AND last_seen_at > ?`, hash, db.Millis(now),
 		db.Millis(now.Add(-idle)),
 	)
@@ -95,7 +96,8 @@ func (s *Store) RenewSession(ctx context.Context, b *BrowserSession) error {
 		if err != nil {
 			return err
 		}
-		if err := db.ExecOne(ctx, tx.Write, `UPDATE browser_sessions SET token_hash = ?, user_epoch = ?, auth_time = ?, acr = ?, amr = ?,
+		if err := db.ExecOne(ctx, tx.Write,
+			`UPDATE browser_sessions SET token_hash = ?, user_epoch = ?, auth_time = ?, acr = ?, amr = ?,
 			personal = ?, personal_key = ?, last_seen_at = ?, expires_at = ?
 			WHERE id = ? AND user_id = ? AND ended_at IS NULL`,
 			b.TokenHash, b.UserEpoch, db.Millis(b.AuthTime), b.ACR, amr, row.Personal, row.PersonalKey, db.Millis(b.LastSeenAt),
@@ -123,7 +125,8 @@ func (s *Store) TouchSession(ctx context.Context, id string) error {
 func (s *Store) EndSession(ctx context.Context, userID, id string) error {
 	e := audit.Event{Type: audit.SessionEnded, UserID: userID}
 	return db.Wrap("end session", s.Tx(ctx, func(tx *Store) error {
-		if err := db.ExecOne(ctx, tx.Write, "UPDATE browser_sessions SET ended_at = ? WHERE id = ? AND user_id = ? AND ended_at IS NULL",
+		if err := db.ExecOne(ctx, tx.Write,
+			"UPDATE browser_sessions SET ended_at = ? WHERE id = ? AND user_id = ? AND ended_at IS NULL",
 			db.Millis(s.Now()), id, userID); err != nil {
 			return err
 		}

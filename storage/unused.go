@@ -27,11 +27,13 @@ const (
 // allowed client_credentials, or that introspect for a resource, do not.
 var unusedClients = func() []expiry {
 	const dynamic, notIntrospector = "registration_hash IS NOT NULL AND disabled_at IS NULL AND ",
-		" AND grant_types NOT LIKE '%client_credentials%' AND NOT EXISTS (SELECT 1 FROM resources WHERE resources.introspectors LIKE '%' || clients.id || '%')"
+		" AND grant_types NOT LIKE '%client_credentials%' AND NOT EXISTS (SELECT 1 FROM resources " +
+			"WHERE resources.introspectors LIKE '%' || clients.id || '%')"
 	return []expiry{
 		{
 			"clients",
-			dynamic + "last_used_at IS NULL AND created_at < ? AND NOT EXISTS (SELECT 1 FROM consents WHERE consents.client_id = clients.id)" + notIntrospector,
+			dynamic + "last_used_at IS NULL AND created_at < ? " +
+				"AND NOT EXISTS (SELECT 1 FROM consents WHERE consents.client_id = clients.id)" + notIntrospector,
 			neverUsedTTL,
 		},
 		{

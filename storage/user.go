@@ -143,14 +143,16 @@ func (s *Store) SetPassword(ctx context.Context, userID, hash string) error {
 	e := audit.Event{Type: audit.UserPasswordSet, UserID: userID}
 	return db.Wrap("set password", s.Tx(ctx, func(tx *Store) error {
 		now := db.Millis(s.Now())
-		if err := db.ExecOne(ctx, tx.Write, "UPDATE users SET epoch = epoch + 1, updated_at = ? WHERE id = ?", now, userID); err != nil {
+		if err := db.ExecOne(ctx, tx.Write,
+			"UPDATE users SET epoch = epoch + 1, updated_at = ? WHERE id = ?", now, userID); err != nil {
 			return err
 		}
 		if err := tx.endSessions(ctx, userID); err != nil {
 			return err
 		}
 		if err := db.Exec(ctx, tx.Write, `INSERT INTO passwords (user_id, hash, changed_at) VALUES (?, ?, ?)
-			ON CONFLICT (user_id) DO UPDATE SET hash = excluded.hash, changed_at = excluded.changed_at`, userID, hash, now); err != nil {
+			ON CONFLICT (user_id) DO UPDATE SET hash = excluded.hash, changed_at = excluded.changed_at`,
+			userID, hash, now); err != nil {
 			return err
 		}
 		return tx.Audit.Record(ctx, e)
@@ -231,7 +233,9 @@ func (s *Store) endUser(ctx context.Context, id, event, query string, args ...an
 // endSessions ends every session of the user and queues the back-channel logouts of the clients that were used in
 // them.
 func (s *Store) endSessions(ctx context.Context, userID string) error {
-	if err := db.Exec(ctx, s.Write, "UPDATE browser_sessions SET ended_at = ? WHERE user_id = ? AND ended_at IS NULL", db.Millis(s.Now()), userID); err != nil {
+	if err := db.Exec(ctx, s.Write,
+		"UPDATE browser_sessions SET ended_at = ? WHERE user_id = ? AND ended_at IS NULL",
+		db.Millis(s.Now()), userID); err != nil {
 		return err
 	}
 	return s.queueUserLogouts(ctx, userID)
