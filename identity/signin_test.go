@@ -60,7 +60,7 @@ func TestThrottlingOfAccountIsNotVisible(t *testing.T) {
 		for i := range 120 {
 			ctx := requestFrom(t, fmt.Sprintf("192.0.%d.1", i))
 			storagetest.Must(t, p.CountFailure(ctx, "alice"))
-			storagetest.Must(t, p.CountFailure(ctx, "nobody"))
+			storagetest.Must(t, p.CountFailure(ctx, "unknown"))
 		}
 		fresh := requestFrom(t, "198.51.100.1")
 		for _, names := range [][2]string{{"alice", "unknown"}, {"ALICE", "Unknown"}, {"alice@example.com", "unknown@example.com"}} {
