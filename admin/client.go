@@ -117,7 +117,7 @@ type ClientWarning int
 const (
 	ClientWithoutName           ClientWarning = iota // users see its client_id
 	ClientWithoutScope                               // and it has no sign-in
-	AppWithoutScope                                  // so that it cannot request openid either
+	SignInWithoutScope                               // so that it cannot request openid either
 	ClaimScopesWithoutOpenID                         // scopes of user claims have no effect
 	OfflineAccessWithoutRefresh                      // it has no grant type refresh_token
 )
@@ -131,7 +131,7 @@ func (a *Admin) ClientWarnings(
 	}
 	if len(info.Scope) == 0 {
 		if slices.Contains(info.GrantTypes, protocol.GrantAuthorizationCode) {
-			warnings = append(warnings, AppWithoutScope)
+			warnings = append(warnings, SignInWithoutScope)
 		} else {
 			warnings = append(warnings, ClientWithoutScope)
 		}

@@ -214,7 +214,7 @@ var settings = []setting{
 		0,
 		50*365*24*time.Hour,
 		"",
-		"How long audit rows are kept; their seals are never deleted. 0 keeps the rows indefinitely. If the database "+
+		"How long audit rows are retained; their seals are never deleted. 0 keeps the rows indefinitely. If the database "+
 			"role may not delete them, use `gatehouse audit retire`.",
 		func(c *Config) *time.Duration { return &c.AuditRetention },
 	),

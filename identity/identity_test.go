@@ -105,7 +105,7 @@ func TestPasswordsMatchInEveryUnicodeForm(t *testing.T) {
 	})
 }
 
-// TestBurstOfSignInsIsBounded: of many attempts at once only one computes at a time, the rest waits or is turned away,
+// TestBurstOfSignInsIsBounded: of many concurrent attempts only one computes at a time, the rest waits or is turned away,
 // and memory stays that of one.
 func TestBurstOfSignInsIsBounded(t *testing.T) {
 	t.Parallel()

@@ -35,7 +35,7 @@ type AuthorizationRequest struct {
 	Prompt          []string
 	MaxAge          *time.Duration
 	LoginHint       string
-	RequiredSubject string // the only user that may sign in, as the client knows the user; empty: any
+	RequiredSubject string // the only user that may sign in, by the subject that the client has; empty: any
 	SessionID       string // of the user chosen or signed in on a page of this request; empty: none yet
 	SignedIn        bool   // that user signed in for this request
 	Approved        bool   // that user already allowed it on its consent page and only had to sign in again

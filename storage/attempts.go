@@ -20,7 +20,7 @@ type SignInAttempt struct {
 }
 
 // SignInLimit sets how failed sign-ins delay the next attempt. Fewer than FreeFailures have no effect; from then on
-// each doubles the wait, from one second up to MaxWait. Failures older than Period do not count.
+// exponential backoff applies, from one second up to MaxWait. Failures older than Period do not count.
 type SignInLimit struct {
 	FreeFailures    int64
 	MaxWait, Period time.Duration
@@ -90,7 +90,7 @@ func (s *Store) countSignInFailure(ctx context.Context, c SignInCount) (failures
 	limit := c.Limit
 	at, stale, longest := db.Millis(s.Now()), db.Millis(s.Now().Add(-limit.Period)), limit.MaxWait.Milliseconds()
 	const counted = "(CASE WHEN sign_in_attempts.last_at < ? THEN 1 ELSE sign_in_attempts.failures + 1 END)"
-	// 1 << 20 seconds is beyond every limit; a larger shift would not fit.
+	// 1 << 20 seconds is beyond every limit; a larger shift would overflow.
 	const wait = "1000 * (1 << CAST(" + counted + " - CAST(? AS BIGINT) AS INTEGER))"
 	err = db.QueryRow(
 		ctx, s.Write, []any{&failures, db.ScanNullTime(&blocked)},
@@ -113,7 +113,7 @@ func (s *Store) ClearSignInFailures(ctx context.Context, counts ...SignInCount) 
 	for _, c := range counts {
 		if err := db.Exec(ctx, s.Write,
 			"DELETE FROM sign_in_attempts WHERE account = ? AND network = ?", c.Account, c.Network); err != nil {
-			return db.Wrap("forget sign-in failures", err)
+			return db.Wrap("clear sign-in failures", err)
 		}
 	}
 	return nil

@@ -29,7 +29,7 @@ const (
 type Client struct {
 	ID              string
 	Name            string
-	Owner           string // the responsible person or team, free text
+	Owner           string // the responsible user or team, free text
 	URI             string
 	PolicyURI       string
 	TosURI          string
@@ -114,7 +114,7 @@ func (c *Client) SelectsOptionalScopes() bool {
 // IsPairwise reports whether subjects differ between the sectors of clients (OIDC Core §8.1).
 func (c *Client) IsPairwise() bool { return c.SubjectType == SubjectPairwise }
 
-// ClientSecret is one of a client's secrets. There may be several at once, so that they rotate without downtime.
+// ClientSecret is one of a client's secrets. There may be several active ones, so that they rotate without downtime.
 type ClientSecret struct {
 	ID        string
 	ClientID  string

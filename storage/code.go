@@ -44,7 +44,7 @@ type AuthorizationCode struct {
 
 var (
 	codeRow = db.NewRecord[AuthorizationCode]("authorization_codes")
-	// codeFromConsent are the columns of a code that issueAtOnce takes from the consent.
+	// codeFromConsent are the columns of a code that issueInOneStatement takes from the consent.
 	codeFromConsent = map[string]string{"consent_id": "id"}
 	insertCode      = codeRow.InsertFrom("consents", codeFromConsent)
 	termsRow        = db.NewRecord[GrantTerms]("authorization_codes")
@@ -123,7 +123,7 @@ func (s *Store) IssueCode(ctx context.Context, a Approval) error {
 }
 
 // RecordApproval records what the user allowed on the consent page of a stored request that still waits for a sign-in,
-// in one transaction. It returns ErrConsumed when the request was already answered or now belongs to another session,
+// in one transaction. It returns ErrConsumed when the request was already decided or now belongs to another session,
 // and ErrConsentWithdrawn when the description of the client is no longer the one that the user was shown.
 func (s *Store) RecordApproval(ctx context.Context, a Approval) error {
 	given := audit.Event{

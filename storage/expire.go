@@ -100,7 +100,7 @@ func (s *Store) DeleteExpired(ctx context.Context) (int64, error) {
 
 // ClearSealedSuccessors clears the sealed successors of rotations that are older than the longest retry window plus
 // the longest request. It scans all grants in parts, from a random position, because an index would slow down every
-// rotation. Call it rarely: a sealed successor is useless without the token that it replaced.
+// rotation. Call it rarely: a sealed successor cannot be opened without the token that it replaced.
 func (s *Store) ClearSealedSuccessors(ctx context.Context) error {
 	now, err := s.CleanupTime(ctx)
 	if err != nil {

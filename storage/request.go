@@ -62,7 +62,7 @@ func (s *Store) ClaimedRequest(ctx context.Context, id string, browserHash []byt
 }
 
 // SelectSession sets which user signed in to the browser a request is for. It ignores a sign-in and an approval of
-// another session. It returns ErrNotFound when the request is not of that browser or is already answered.
+// another session. It returns ErrNotFound when the request is not of that browser or is already decided.
 func (s *Store) SelectSession(ctx context.Context, id string, browserHash []byte, sessionID string) error {
 	return db.Wrap("choose a session", db.ExecOne(ctx, s.Write, `UPDATE authorization_requests SET session_id = ?,
 		signed_in_at = CASE WHEN session_id = ? THEN signed_in_at END,

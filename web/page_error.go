@@ -25,7 +25,7 @@ func (s *Server) writePageError(w http.ResponseWriter, r *http.Request, err erro
 }
 
 // pageError returns the page of an error. The page of a protocol error shows its description to the developer of the
-// client; other pages only say whether the client or the server failed.
+// client; other pages only show whether the client or the server failed.
 func (s *Server) pageError(r *http.Request, err error) *page.Error {
 	var own *page.Error
 	var expired *oauth.RequestExpiredError

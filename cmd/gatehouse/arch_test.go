@@ -135,7 +135,7 @@ type goPackage struct {
 
 const modulePath = "gatehouse/"
 
-// packages reads the packages of the module from their files; unlike `go list` this lets go test cache the result until
+// packages reads the packages of the module from their files; unlike `go list` this allows go test to cache the result until
 // one of the files changes.
 func packages(t *testing.T) []goPackage {
 	t.Helper()

@@ -79,7 +79,7 @@ func publicProgram(t testing.TB) string {
 	name := filepath.Join(readableDir(t), "gatehouse")
 	program, err := os.ReadFile(self)
 	storagetest.Must(t, err)
-	storagetest.Must(t, os.WriteFile(name, program, 0o755)) //nolint:gosec // another user runs it
+	storagetest.Must(t, os.WriteFile(name, program, 0o755))
 	return name
 }
 

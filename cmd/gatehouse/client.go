@@ -88,7 +88,7 @@ func (p *program) warnAboutClient(ctx context.Context, a *admin.Admin, info clie
 	text := map[admin.ClientWarning]string{
 		admin.ClientWithoutName:           "the client has no client_name; users see its client_id",
 		admin.ClientWithoutScope:          "the client has no scope; as the introspector of an API it needs none" + addScopes,
-		admin.AppWithoutScope:             "the client has no scope and cannot request any, not even openid" + addScopes,
+		admin.SignInWithoutScope:          "the client has no scope and cannot request any, not even openid" + addScopes,
 		admin.ClaimScopesWithoutOpenID:    "the scopes profile, email, address and phone have no effect without openid",
 		admin.OfflineAccessWithoutRefresh: "offline_access has no effect without the grant type refresh_token",
 	}

@@ -60,7 +60,7 @@ var metadataFlags = []metadataFlag{
 		wordsFlag},
 	{"audience", "gatehouse_audience", "aud of its tokens when no resource applies", listFlag},
 	{"resource", "gatehouse_resources", "resources it may request (default: those of its scopes)", listFlag},
-	{"contact", "contacts", "email address of a responsible person", wordsFlag},
+	{"contact", "contacts", "email address of a responsible contact", wordsFlag},
 	{"policy-uri", "policy_uri", "its privacy policy", textFlag},
 	{"tos-uri", "tos_uri", "its terms of service", textFlag},
 	{"require-pkce", "gatehouse_require_pkce", "PKCE is required (default true)", boolFlag},

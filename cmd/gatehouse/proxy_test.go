@@ -66,7 +66,7 @@ func behindNginx(t *testing.T, conf, path string) (s *servertest.Server, client 
 	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}} // not the address of the proxy
 	transport := &http.Transport{
 		DialContext: dialer.DialContext, DisableCompression: true,
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // a certificate of this test
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 	}
 	t.Cleanup(transport.CloseIdleConnections)
 	s.HTTP.Transport = transport

@@ -27,7 +27,7 @@ type bareProcess struct {
 }
 
 // startBare starts the bare process with the PostgreSQL of a URL, or none. It is a separate process for a fair share of
-// the machine.
+// the CPU.
 func (p *program) startBare(ctx context.Context, databaseURL string) (*bareProcess, error) {
 	self, err := os.Executable()
 	if err != nil {

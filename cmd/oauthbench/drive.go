@@ -34,7 +34,7 @@ authorization server can leave out, in the same PostgreSQL (GATEHOUSE_DATABASE_U
 schema, which is dropped afterwards), and the table has the ratio. Without a PostgreSQL only
 %s are compared.
 
-The ratio of throughputs depends on the load generator, which shares the machine; processor time per operation does
+The ratio of throughputs depends on the load generator, which shares this machine; processor time per operation does
 not. With --server-pid and --database-pid (Linux) the table has the microseconds of both processes per operation. For
 PostgreSQL pass the process ID of the postmaster, the first line of postmaster.pid; its children are included.
 

@@ -29,7 +29,7 @@ func NewProxy(t testing.TB, dsn string) *Proxy {
 	t.Helper()
 	u, err := url.Parse(dsn)
 	Must(t, err)
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // ends with the test
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	Must(t, err)
 	p := &Proxy{target: u.Host, conns: map[net.Conn]bool{}}
 	u.Host = listener.Addr().String()
@@ -142,7 +142,7 @@ func (p *Proxy) silenced(client net.Conn) bool {
 var readyForQuery = []byte{'Z', 0, 0, 0, 5, 'I'}
 
 func (p *Proxy) serve(client net.Conn) {
-	server, err := net.Dial("tcp", p.target) //nolint:noctx // ends with the connection
+	server, err := net.Dial("tcp", p.target)
 	if err != nil {
 		_ = client.Close()
 		return

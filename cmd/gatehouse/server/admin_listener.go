@@ -31,7 +31,7 @@ func adminHandler(pages *web.Server, registry *prometheus.Registry, cfg config.C
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, os.Args[0]) // the arguments may have secrets
+		_, _ = io.WriteString(w, os.Args[0]) //nolint:gosec // the name of the program; the arguments may have secrets
 	})
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)

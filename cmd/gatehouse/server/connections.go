@@ -35,7 +35,7 @@ func maxConnections(cfg config.Config) int {
 	files := maxFiles
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err == nil && limit.Cur < maxFiles {
-		files = int(limit.Cur) //nolint:gosec // less than maxFiles
+		files = int(limit.Cur)
 	}
 	pool := cfg.DatabasePool
 	if pool == 0 {
