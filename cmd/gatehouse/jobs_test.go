@@ -25,8 +25,8 @@ func TestSilentConnectionsDoNotStopJobs(t *testing.T) {
 		t.Helper()
 		_, text := get(t, "http://"+admin+"/metrics")
 		m := regexp.MustCompile(`gatehouse_job_last_success_timestamp_seconds\{job="` + name + `"\} (\S+)`).FindStringSubmatch(text)
-		if m == nil {
-			t.Fatalf("no time of the last success of %q in\n%s", name, text)
+		if m == nil { // the jobs start after "listening"
+			return 0
 		}
 		at, err := strconv.ParseFloat(m[1], 64)
 		storagetest.Must(t, err)
