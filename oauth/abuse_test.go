@@ -95,7 +95,7 @@ var loadLimits = []servertest.Requirement{
 		release()
 		s.Refresh(c, refresh).OK(t)
 	}),
-	servertest.Req("D14", "RFC 6749 §10.10, [design](design.md) §6", "what third parties make this server store is bounded in total", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("D14", "RFC 6749 §10.10, [design](design.md)", "what third parties make this server store is bounded in total", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		send := func(address, state string) servertest.Response {

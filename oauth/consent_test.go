@@ -270,7 +270,7 @@ var consents = []servertest.Requirement{
 			t.Errorf("the account page: %s", text)
 		}
 	}),
-	servertest.Req("N9", "[design](design.md) §6", "all boxes of the longest consent page can be ticked", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("N9", "[design](design.md)", "all boxes of the longest consent page can be ticked", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		scopes := make([]string, 100) // as many as a request can have
 		for i := range scopes {

@@ -23,9 +23,9 @@ const (
 
 // allowedSizes are the numbers of files, functions and lines that are still too long. They only shrink.
 var allowedSizes = map[string]int{
-	"files": 5, "test files": 12,
-	"functions": 7, "test functions": 26,
-	"lines": 730, "test lines": 1400,
+	"files": 0, "test files": 0,
+	"functions": 1, "test functions": 23,
+	"lines": 17, "test lines": 1245,
 }
 
 func TestSizes(t *testing.T) {
