@@ -101,9 +101,8 @@ func (p *api) list(w http.ResponseWriter, r *http.Request) {
 	}
 	c, err := p.verify(r.Context(), token)
 	if err != nil {
-		w.Header().
-			Set("WWW-Authenticate", `Bearer realm="notes", error="invalid_token", error_description="The access token is " +
-				"invalid, expired or not intended for this API."`)
+		w.Header().Set("WWW-Authenticate", `Bearer realm="notes", error="invalid_token", `+
+			`error_description="The access token is invalid, expired or not intended for this API."`)
 		http.Error(w, "invalid token", http.StatusUnauthorized)
 		return
 	}

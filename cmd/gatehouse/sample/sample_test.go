@@ -96,3 +96,25 @@ func TestSealedCookieIsBoundToItsName(t *testing.T) {
 		t.Errorf("readSealed of the value of another cookie = %v, want none", got)
 	}
 }
+
+func TestAPIChallengesAreOneHeaderLine(t *testing.T) {
+	t.Parallel()
+	a := newApp(t)
+	a.server = &provider{} // malformed tokens are refused without its keys
+	for authorization, want := range map[string]string{
+		"": `Bearer realm="notes"`,
+		"Bearer abc": `Bearer realm="notes", error="invalid_token", ` +
+			`error_description="The access token is invalid, expired or not intended for this API."`,
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/api/notes", nil)
+		if authorization != "" {
+			r.Header.Set("Authorization", authorization)
+		}
+		w := httptest.NewRecorder()
+		newAPI(a).ServeHTTP(w, r)
+		if got := w.Header().Get("WWW-Authenticate"); w.Code != http.StatusUnauthorized || got != want {
+			t.Errorf("GET /api/notes with Authorization %q: %d, WWW-Authenticate %q, want 401, %q",
+				authorization, w.Code, got, want)
+		}
+	}
+}
