@@ -75,7 +75,8 @@ func (a *app) setSealed(w http.ResponseWriter, name string, v any, lifetime time
 	if err != nil {
 		return // the types below can always be encoded
 	}
-	a.setCookie(w, name, base64.RawURLEncoding.EncodeToString(a.sealer.Seal(nil, nil, b, []byte(name))), lifetime) //nolint:gosec // the AEAD adds a random nonce
+	sealed := a.sealer.Seal(nil, nil, b, []byte(name)) //nolint:gosec // the AEAD adds a random nonce
+	a.setCookie(w, name, base64.RawURLEncoding.EncodeToString(sealed), lifetime)
 }
 
 // readSealed decrypts a value that setSealed wrote, and reports whether there is one.
