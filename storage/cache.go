@@ -78,7 +78,7 @@ func (c *cache) putClient(v *Client) {
 
 // sizeOf estimates the memory of a record.
 func sizeOf(v reflect.Value) int64 {
-	size := int64(v.Type().Size())
+	size := int64(v.Type().Size()) //nolint:gosec // the size of a type
 	switch v.Kind() {
 	case reflect.String:
 		size += int64(v.Len())
@@ -95,7 +95,7 @@ func sizeOf(v reflect.Value) int64 {
 			break
 		}
 		for i := range v.NumField() {
-			size += sizeOf(v.Field(i)) - int64(v.Field(i).Type().Size())
+			size += sizeOf(v.Field(i)) - int64(v.Field(i).Type().Size()) //nolint:gosec // the size of a type
 		}
 	}
 	return size

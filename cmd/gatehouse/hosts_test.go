@@ -22,7 +22,7 @@ func TestShownHostIsTheHostThatChromiumOpens(t *testing.T) {
 		"https://bank.example%40evil.example/", "https://bank.example%2fevil.example/", `https://bank.example\@evil.example/`, `https://bank.example\.evil.example/`, "https://bank.example./",
 		"https://bank..example/", "https://0x7f.1/", "https://2130706433/", "https://127.1/", "https://0177.0.0.1/", "https://0x/", "https://1.2.3.4.5/", "https://a.1/", "https://a.0x1f/",
 		"https://[::ffff:1.2.3.4]/", "https://bank.example;evil/", "https://xn--a/", "https://a--b.example/", "https://-a-.example/", "https://ab--cd.example/", "https://\u202eelpmaxe.bank/", "https://bank\u200b.example/",
-		"https://bank\u00ad.example/", "https://क्‍ष.example/", "https://faß.xn--fa-hia.example/", "https://אבג.example/", "https://אa.example/", "https:///evil.example/", "https:evil.example", "https://bank.example\t.evil.example/",
+		"https://bank\u00ad.example/", "https://क्\u200dष.example/", "https://faß.xn--fa-hia.example/", "https://אבג.example/", "https://אa.example/", "https:///evil.example/", "https:evil.example", "https://bank.example\t.evil.example/",
 	} {
 		host := redirect.DestinationOf(uri).Host
 		chromium := evaluate[string](b, `(() => { try { return new URL(`+strconv.QuoteToASCII(uri)+`).host } catch { return "" } })()`)

@@ -37,9 +37,9 @@ func CheckJSONLimits(raw []byte, members int) error {
 			if depth == 0 {
 				continue
 			}
-			counts[depth-1]++
+			counts[depth-1]++ //nolint:gosec // depth is at least 1 here
 			total++
-			if counts[depth-1] > members {
+			if counts[depth-1] > members { //nolint:gosec // depth is at least 1 here
 				return fmt.Errorf("has an object or array with more than %d members", members)
 			}
 			if total > maxElements {
