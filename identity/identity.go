@@ -50,7 +50,7 @@ type InputError struct{ Message string }
 
 func (e *InputError) Error() string { return e.Message }
 
-// key returns the form of a username or e-mail address by which it is unique and looked up: width, case and Unicode
+// key returns the form of a username or email address by which it is unique and looked up: width, case and Unicode
 // composition do not matter (RFC 8265).
 func key(name string) (string, error) {
 	return precis.UsernameCaseMapped.CompareKey(strings.TrimSpace(name))
@@ -74,7 +74,7 @@ func (p *Users) Create(ctx context.Context, n NewUser) (storage.User, error) {
 	case n.Username == "" || utf8.RuneCountInString(n.Username) > 64:
 		return storage.User{}, &InputError{"the username must have 1 to 64 characters"}
 	case strings.Contains(n.Username+usernameKey, "@"): // also what the normal form makes of other at signs
-		return storage.User{}, &InputError{"the username must not contain an @, or it could be taken for an e-mail address"}
+		return storage.User{}, &InputError{"the username must not contain an @, or it could be taken for an email address"}
 	case err != nil || display.CheckName(n.Username) != nil:
 		return storage.User{}, &InputError{
 			"the username has a character that is not allowed, such as a space or an invisible one",
@@ -106,7 +106,7 @@ func (p *Users) Create(ctx context.Context, n NewUser) (storage.User, error) {
 	setVerified(&u.PhoneVerifiedAt, &n.PhoneVerified, now)
 	err = p.store.CreateUser(ctx, &u, hash)
 	if errors.Is(err, storage.ErrConflict) {
-		return storage.User{}, &InputError{"a user with this username or e-mail address already exists"}
+		return storage.User{}, &InputError{"a user with this username or email address already exists"}
 	}
 	return u, err
 }
@@ -125,7 +125,7 @@ func (p *Users) checkPassword(password, usernameKey, emailKey string) error {
 		return &InputError{"the password is not valid UTF-8 text"}
 	}
 	if k, err := key(password); err == nil && (k == usernameKey || k == emailKey) {
-		return &InputError{"the password must not be the username or e-mail address"}
+		return &InputError{"the password must not be the username or email address"}
 	}
 	if strings.Count(password, password[:1]) == len(password) {
 		return &InputError{"the password is one character repeated"}
@@ -133,7 +133,7 @@ func (p *Users) checkPassword(password, usernameKey, emailKey string) error {
 	return nil
 }
 
-// User returns a user by username, e-mail address or id, or storage.ErrNotFound.
+// User returns a user by username, email address or id, or storage.ErrNotFound.
 func (p *Users) User(ctx context.Context, name string) (storage.User, error) {
 	if _, err := uuid.Parse(name); err == nil && len(name) == 36 {
 		return p.store.User(ctx, strings.ToLower(name))

@@ -88,7 +88,7 @@ type Changes struct {
 	PhoneVerified *bool
 }
 
-// Update changes the name, profile and e-mail address of a user. A changed address or phone number is no longer
+// Update changes the name, profile and email address of a user. A changed address or phone number is no longer
 // verified. It returns an *InputError when a value is not accepted or already taken.
 func (p *Users) Update(ctx context.Context, u storage.User, c Changes) (storage.User, error) {
 	updated, err := p.store.UpdateUser(ctx, u.ID, func(u *storage.User) error {
@@ -121,7 +121,7 @@ func (p *Users) Update(ctx context.Context, u storage.User, c Changes) (storage.
 	case errors.As(err, &problem):
 		return storage.User{}, problem // without the context that the store added
 	case errors.Is(err, storage.ErrConflict):
-		return storage.User{}, &InputError{"a user with this e-mail address already exists"}
+		return storage.User{}, &InputError{"a user with this email address already exists"}
 	}
 	return updated, err
 }
@@ -137,13 +137,13 @@ func setVerified(at **time.Time, verified *bool, now time.Time) {
 	}
 }
 
-// checkEmail returns the form of an e-mail address by which it is unique, or an *InputError.
+// checkEmail returns the form of an email address by which it is unique, or an *InputError.
 func checkEmail(address string) (string, error) {
 	parsed, err := mail.ParseAddress(address)
 	k, kerr := key(address)
 	if err != nil || kerr != nil || display.CheckName(address) != nil || parsed.Address != address || len(address) > 254 ||
 		strings.Count(k, "@") != 1 {
-		return "", &InputError{fmt.Sprintf("the e-mail address %q is not valid; write it like alice@example.com", address)}
+		return "", &InputError{fmt.Sprintf("the email address %q is not valid; write it like alice@example.com", address)}
 	}
 	return k, nil
 }

@@ -49,7 +49,7 @@ func resultOf(ctx context.Context, p *identity.Users, s *storage.Store, name, pa
 }
 
 // TestThrottlingOfAccountIsNotVisible fails sign-ins with the username from many networks. The responses for the
-// e-mail address do not change, which would reveal that both names belong to one account, but the account is
+// email address do not change, which would reveal that both names belong to one account, but the account is
 // protected.
 func TestThrottlingOfAccountIsNotVisible(t *testing.T) {
 	t.Parallel()

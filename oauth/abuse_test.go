@@ -133,7 +133,7 @@ var loadLimits = []servertest.Requirement{
 			t.Errorf("%d rows, %d counted", n, s.Counted(audit.UserSignInFailed))
 		}
 	}).With(behindProxy, "GATEHOUSE_RATE_LIMITS=stored_requests=4/1h,recorded_failures=2/1h"),
-	servertest.Req("D15", "RFC 9700 §4.14.2", "an attacker who refreshes as fast as the client is detected all the same", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("D15", "RFC 9700 §4.14.2", "an attacker who refreshes as fast as the client is still detected", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		first := s.Token(c, servertest.CodeForm(s.Browser().Code(c, "alice"), c)).OK(t)

@@ -248,7 +248,7 @@ var clientAdvisories = []servertest.Requirement{
 			}
 		}
 	}),
-	servertest.Req("A35", "CVE-2026-11800 (Keycloak)", "a token MACed with the public key is refused", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("A35", "CVE-2026-11800 (Keycloak)", "a token authenticated by HMAC with the public key is refused", func(t *testing.T, s *servertest.Server) {
 		c := s.Service("jobs")
 		token := s.ServiceToken(c)
 		header := decodePart(t, token, 0)

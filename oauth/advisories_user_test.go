@@ -121,7 +121,7 @@ var userAdvisories = []servertest.Requirement{
 			}
 		}
 		if b.Open("/account").Status != 200 {
-			t.Error("alice was signed out all the same")
+			t.Error("alice was signed out nevertheless")
 		}
 	}),
 	servertest.Req("A42", "CVE-2019-8400 (Hydra), CVE-2026-33525 (Authelia)", "no script in an error is executed by a page", func(t *testing.T, s *servertest.Server) {

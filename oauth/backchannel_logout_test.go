@@ -158,7 +158,7 @@ var backchannelLogout = []servertest.Requirement{
 			}
 		}
 	}).With("GATEHOUSE_FETCH_ALLOW_HOSTS=127.0.0.1"),
-	servertest.Req("L10", "OIDC Core §4", "the connected-apps page opens a client by its initiate_login_uri, with iss, and with login_hint only if the client may have the username", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("L10", "OIDC Core §4", "the account page opens a client by its initiate_login_uri, with iss, and with login_hint only if the client may have the username", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.RelyingParty(`"initiate_login_uri":"https://app.example/start?x=1"`)
 		pairwise := s.RelyingParty(`"initiate_login_uri":"https://app.example/pair"`, `"subject_type":"pairwise"`)

@@ -24,7 +24,7 @@ var deceptiveHosts = []string{
 	"1.2.3.4.5", "bank%E3%80%82example", "%EF%BC%91.example", "xn--a", "[::ffff:1.2.3.4]", "[fe80::1%25eth0]", "bank.example\\.evil.example", "user@evil.example", "bank.example%09", "bank.example;evil",
 }
 
-// editClient changes the stored record of a client, as an earlier version may have left it.
+// editClient changes the stored record of a client without the checks of an update.
 func editClient(t *testing.T, s *servertest.Server, id string, change func(c *storage.Client)) {
 	t.Helper()
 	storagetest.Must(t, s.Store.UpdateClient(t.Context(), id, storagetest.Event("edit"), func(c *storage.Client) (bool, error) {
@@ -75,7 +75,7 @@ var displayedNames = []servertest.Requirement{
 		}
 	}).With(openRegistration, "GATEHOUSE_RATE_LIMITS=off"),
 
-	servertest.Req("U2", "RFC 8252 §8.6", "pages show the host that the browser opens as A-labels, also for a client that an earlier version registered", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("U2", "RFC 8252 §8.6", "pages show the host that the browser opens as A-labels, also for a stored client whose URI breaks the rule", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		for _, c := range []struct{ uri, want string }{
 			{"https://%D0%B0pple.com/cb", "xn--pple-43d.com"},
@@ -153,7 +153,7 @@ var displayedNames = []servertest.Requirement{
 		}
 	}).With(openRegistration, "GATEHOUSE_RATE_LIMITS=off"),
 
-	servertest.Req("U5", "RFC 7591 §5", "pages show the client_id and the username instead of an unprintable name that an earlier version stored", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("U5", "RFC 7591 §5", "pages show the client_id and the username instead of a stored name that breaks the rule", func(t *testing.T, s *servertest.Server) {
 		alice := s.User("alice")
 		c := s.App()
 		const hidden = "\u202eknaB"
@@ -217,7 +217,7 @@ var displayedNames = []servertest.Requirement{
 		if text := b.Open("/account").Text(); strings.Contains(text, "other.example") || strings.Contains(text, "app.example") || open(b) {
 			t.Errorf("an old consent: %s", text)
 		}
-		// A row that an earlier version let the client write.
+		// A stored row that breaks the rule.
 		b.Decide(b.Authorize(c, "scope", "openid", "prompt", "consent"), "approve")
 		editClient(t, s, c.ClientID, func(row *storage.Client) { row.InitiateLoginURI = "https://evil.example/start" })
 		if open(b) {

@@ -185,7 +185,7 @@ var revocation = []servertest.Requirement{
 		s.Post("/oauth2/revoke", wrong, url.Values{"token": {token}}).Want(t, 401, "invalid_client")
 		s.Post("/oauth2/revoke", wrong, url.Values{}).Want(t, 401, "invalid_client")
 		if !s.Active(c, token) {
-			t.Error("it was revoked all the same")
+			t.Error("it was revoked nevertheless")
 		}
 	}),
 	servertest.Req("P81", "RFC 7009 §5", "a public client revokes its tokens with only its client_id", func(t *testing.T, s *servertest.Server) {

@@ -175,7 +175,7 @@ var openidClaims = []servertest.Requirement{
 		form.Set("decision", "approve")
 		r := s.Redeem(c, b.Submit("/consent", form).Location())
 		if s.IDToken(c, r)["email"] != nil || s.Userinfo(r.Text("access_token")).OK(t).JSON["email"] != nil {
-			t.Error("the e-mail address is returned all the same")
+			t.Error("the email address is returned nevertheless")
 		}
 	}),
 	servertest.Req("C9", "OIDC Core §8.1, P96", "pairwise subjects: one per sector, the same everywhere in it, and not linkable between sectors", func(t *testing.T, s *servertest.Server) {

@@ -131,7 +131,7 @@ var openidTokens = []servertest.Requirement{
 		party := deep.RelyingParty()
 		deep.IDToken(party, deep.Tokens(party, "alice", "scope", "openid"))
 	}),
-	servertest.Req("C5", "OIDC Core §5.3, RFC 6750 §2, §3, CVE-2026-55669, GHSA-wxg7, P64, P66", "userinfo accepts the token in the header or in a form body, and returns the error code of each invalid request", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("C5", "OIDC Core §5.3, RFC 6750 §2, §3, CVE-2026-55669, GHSA-wxg7-w2v3-w38g, P64, P66", "userinfo accepts the token in the header or in a form body, and returns the error code of each invalid request", func(t *testing.T, s *servertest.Server) {
 		u := s.User("alice")
 		c := s.RelyingParty()
 		tokens := s.Tokens(c, "alice", "scope", "openid offline_access")

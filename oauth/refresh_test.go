@@ -48,7 +48,7 @@ var refresh = []servertest.Requirement{
 		}
 		s.Refresh(c, first.Text("refresh_token")).OK(t)
 	}),
-	servertest.Req("P53", "RFC 9700 §4.14.2", "an old token after the grace window revokes the grant and records an event", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P53", "RFC 9700 §4.14.2", "an old token after the retry window revokes the grant and records an event", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		old := s.Tokens(c, "alice").Text("refresh_token")
@@ -102,7 +102,7 @@ var refresh = []servertest.Requirement{
 		}
 		s.Refresh(c, won[0].Text("refresh_token")).OK(t)
 	}),
-	servertest.Req("P55b", "RFC 9700 §4.14.2, two processes", "without a grace window one of 50 concurrent refreshes succeeds, and reuse is detected", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P55b", "RFC 9700 §4.14.2, two processes", "without a retry window one of 50 concurrent refreshes succeeds, and reuse is detected", func(t *testing.T, s *servertest.Server) {
 		strict := servertest.Start(t, s.DB, servertest.Options{Issuer: s.Issuer, Clock: s.Clock, Env: map[string]string{"GATEHOUSE_REFRESH_GRACE": "0s"}})
 		s.User("alice")
 		c := s.App()

@@ -244,12 +244,12 @@ func TestChangeWithoutEventIsRefused(t *testing.T) {
 		c, err := w.Client(t.Context(), w.client.ID)
 		storagetest.Must(t, err)
 		if c.Name == "changed" {
-			t.Error("the change was made all the same")
+			t.Error("the change was made nevertheless")
 		}
 		known, err := w.Scopes(t.Context())
 		storagetest.Must(t, err)
 		if _, ok := known["x"]; ok {
-			t.Error("the scope was made all the same")
+			t.Error("the scope was made nevertheless")
 		}
 	})
 }

@@ -104,7 +104,7 @@ func (s *Store) User(ctx context.Context, id string) (User, error) {
 	return u, db.Wrap("read user", err)
 }
 
-// UserByKey returns a user by normalised username or e-mail address, which share one namespace, or ErrNotFound.
+// UserByKey returns a user by normalised username or email address, which share one namespace, or ErrNotFound.
 func (s *Store) UserByKey(ctx context.Context, key string) (User, error) {
 	u, err := db.Take[User](ctx, s.Read, "username_key = ? OR email_key = ?", key, key)
 	return u, db.Wrap("read user", err)
@@ -123,7 +123,7 @@ func (s *Store) Users(ctx context.Context, after string, limit int) ([]User, err
 	return out, db.Wrap("list users", err)
 }
 
-// CreateUser adds a user with a password, or returns ErrConflict when the username or e-mail address is taken.
+// CreateUser adds a user with a password, or returns ErrConflict when the username or email address is taken.
 func (s *Store) CreateUser(ctx context.Context, u *User, passwordHash string) error {
 	e := audit.Event{Type: audit.UserCreated, UserID: u.ID}
 	return db.Wrap("create user", s.Tx(ctx, func(tx *Store) error {
@@ -159,7 +159,7 @@ func (s *Store) SetPassword(ctx context.Context, userID, hash string) error {
 	}))
 }
 
-// UpdateUser calls change with the stored user, and stores the name, the profile, the e-mail address and what is
+// UpdateUser calls change with the stored user, and stores the name, the profile, the email address and what is
 // verified. change may refuse by returning an error. It returns ErrNotFound, or ErrConflict when the address is
 // taken.
 func (s *Store) UpdateUser(ctx context.Context, id string, change func(u *User) error) (User, error) {

@@ -23,7 +23,7 @@ func (p *program) serveCommand() *cobra.Command {
 			"it immediately.\n\n" +
 			"An embedded database migrates itself. A PostgreSQL schema that is behind is refused: run\n" +
 			"`gatehouse migrate up` first, or pass --migrate. While PostgreSQL is unavailable at start, /readyz\n" +
-			"is red and serve retries.\n\n" +
+			"returns 503 and serve retries.\n\n" +
 			"Secrets come from the environment, not from flags: GATEHOUSE_SECRET_KEY,\n" +
 			"GATEHOUSE_SECRET_KEY_PREVIOUS and GATEHOUSE_REDIS_URL, each also from the file that the same name\n" +
 			"with _FILE names. docs/config.md has all settings.",
@@ -46,7 +46,7 @@ func (p *program) serveCommand() *cobra.Command {
 			log.Warn("this database was created by `gatehouse dev`: its demo user and demo clients work here too; " +
 				"for production set GATEHOUSE_DATABASE_URL to a new file")
 		}
-		// The listeners open first: while the database is unavailable, /healthz is green and /readyz red.
+		// The listeners open first: while the database is unavailable, /healthz returns 200 and /readyz 503.
 		listeners, err := server.Listen(ctx, cfg, log, cfg.Listen, cfg.AdminListen)
 		if err != nil {
 			return err

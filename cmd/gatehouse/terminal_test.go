@@ -13,8 +13,8 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// TestTerminalOutputIsPrintable fills every table with names that act on a terminal, as an earlier version may have
-// stored them, and runs every command that prints records.
+// TestTerminalOutputIsPrintable fills every table with names that act on a terminal, which the store does not check,
+// and runs every command that prints records.
 func TestTerminalOutputIsPrintable(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{"GATEHOUSE_DATABASE_URL": "sqlite:" + t.TempDir() + "/gatehouse.db"}

@@ -101,7 +101,6 @@ var wordExceptions = []struct{ file, text, why string }{
 	{``, `Too many people are signing in|Know that it is you`, "pages for users"},
 	{``, `error\.answered`, "the key of a message"},
 	{`^scripts/setup.sh$`, `Chrome\.app`, "a path"},
-	{``, `GatehouseGuessing|Gatehouse Guessing`, "an alert, by which operators route"},
 	{``, `(?i)time spent|seconds spent`, "literal"},
 	{``, `(?i)fits? (in|into|on|within)\b`, "literal: size"},
 	{`^cmd/gatehouse/(sample|testdata/(apis|relying-parties))/`, `(?i)\bapps?\b`, "they are applications"},

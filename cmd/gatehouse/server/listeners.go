@@ -19,7 +19,7 @@ import (
 	"gatehouse/oauth/fetch"
 )
 
-// Listeners accept connections before the server behind them is ready. Until then /healthz is green and every other
+// Listeners accept connections before the server behind them is ready. Until then /healthz returns 200 and every other
 // path responds with 503.
 type Listeners struct {
 	config      config.Config

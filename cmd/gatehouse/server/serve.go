@@ -36,7 +36,7 @@ type ServeOptions struct {
 }
 
 // Serve serves the endpoints and pages behind the listeners and runs the jobs until ctx ends, then stops in order:
-// /readyz turns red, and after the shutdown delay there are no new connections, requests in flight finish, jobs end,
+// /readyz returns 503, and after the shutdown delay there are no new connections, requests in flight finish, jobs end,
 // queued audit rows are written. It takes no longer than the delay and the shutdown timeout, and closes the server.
 func (s *Server) Serve(ctx context.Context, l *Listeners, o ServeOptions) error {
 	if o.Getenv("GOGC") == "" {
