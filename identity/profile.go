@@ -116,11 +116,7 @@ func (p *Users) Update(ctx context.Context, u storage.User, c Changes) (storage.
 		}
 		return checkProfile(u.Name, &u.Profile)
 	})
-	var problem *InputError
-	switch {
-	case errors.As(err, &problem):
-		return storage.User{}, problem // without the context that the store added
-	case errors.Is(err, storage.ErrConflict):
+	if errors.Is(err, storage.ErrConflict) {
 		return storage.User{}, &InputError{"a user with this email address already exists"}
 	}
 	return updated, err

@@ -184,13 +184,15 @@ func (s *Store) CreateClient(ctx context.Context, c *Client, e audit.Event) erro
 	}))
 }
 
-// UpdateClient calls change with the stored client and stores the result. change may refuse by returning an error.
-// When it returns bumpEpoch, every token and grant of the client is revoked.
+// UpdateClient calls change with the stored client and stores the result. change may refuse by returning an error,
+// which UpdateClient returns as it is. When it returns bumpEpoch, every token and grant of the client is revoked.
 func (s *Store) UpdateClient(
 	ctx context.Context, id string, e audit.Event, change func(c *Client) (bumpEpoch bool, err error),
 ) error {
 	e.ClientID = id
-	return db.Wrap("update client", s.Tx(ctx, func(tx *Store) error {
+	var refused error // by change
+	err := s.Tx(ctx, func(tx *Store) error {
+		refused = nil
 		if err := db.Lock(ctx, tx.Write, "clients", id); err != nil {
 			return err
 		}
@@ -199,9 +201,9 @@ func (s *Store) UpdateClient(
 			return err
 		}
 		epoch, disabled := c.Epoch, c.DisabledAt
-		bump, err := change(&c)
-		if err != nil {
-			return err
+		bump := false
+		if bump, refused = change(&c); refused != nil {
+			return refused
 		}
 		c.ID, c.Epoch, c.DisabledAt, c.UpdatedAt = id, epoch, disabled, s.Now()
 		if bump {
@@ -212,7 +214,11 @@ func (s *Store) UpdateClient(
 		}
 		tx.changedClient(id)
 		return tx.Audit.Record(ctx, e)
-	}))
+	})
+	if refused != nil {
+		return refused
+	}
+	return db.Wrap("update client", err)
 }
 
 // DisableClient refuses the client and its secrets until EnableClient, and ends every grant, token and code of the

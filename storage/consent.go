@@ -86,7 +86,7 @@ func (s *Store) WithdrawConsent(ctx context.Context, userID, id string) error {
 }
 
 // ErrConsentWithdrawn is returned by IssueCode and RecordApproval when the consent no longer covers the code.
-var ErrConsentWithdrawn = errors.New("the consent was withdrawn")
+var ErrConsentWithdrawn error = db.Outcome("the consent was withdrawn")
 
 // storeConsent returns the id of the active consent that a code is issued under, and creates it if there is none. A
 // decision on the consent page is stored: granted scopes are added, refused ones removed. Without one the consent

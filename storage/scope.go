@@ -85,10 +85,13 @@ func (s *Store) CreateResource(ctx context.Context, v Resource) error {
 	)
 }
 
-// UpdateResource calls change with the stored resource and stores the result, or returns ErrNotFound.
+// UpdateResource calls change with the stored resource and stores the result, or returns ErrNotFound. change may refuse
+// by returning an error, which UpdateResource returns as it is.
 func (s *Store) UpdateResource(ctx context.Context, identifier string, change func(r *Resource) error) error {
 	e := audit.Event{Type: audit.ResourceUpdated, Detail: map[string]any{"resource": identifier}}
-	return db.Wrap("update resource", s.changeShared(ctx, e, func(tx *Store) error {
+	var refused error // by change
+	err := s.changeShared(ctx, e, func(tx *Store) error {
+		refused = nil
 		if err := tx.lockResources(ctx, "identifier = ?", identifier); err != nil {
 			return err
 		}
@@ -96,11 +99,15 @@ func (s *Store) UpdateResource(ctx context.Context, identifier string, change fu
 		if err != nil {
 			return err
 		}
-		if err := change(&r); err != nil {
-			return err
+		if refused = change(&r); refused != nil {
+			return refused
 		}
 		return db.Update(ctx, tx.Write, &r, []string{"name", "scopes", "introspectors"}, "identifier = ?", identifier)
-	}))
+	})
+	if refused != nil {
+		return refused
+	}
+	return db.Wrap("update resource", err)
 }
 
 // lockResources serializes changes that read a list and write it back.
@@ -119,7 +126,7 @@ func (s *Store) DeleteResource(ctx context.Context, identifier string) error {
 	}))
 }
 
-// change runs fn and records the event and the change of a cached record in one transaction.
+// changeShared calls change and records the event and the change of a cached record, in one transaction.
 func (s *Store) changeShared(ctx context.Context, e audit.Event, change func(tx *Store) error) error {
 	return s.Tx(ctx, func(tx *Store) error {
 		if err := change(tx); err != nil {

@@ -14,13 +14,14 @@ import (
 	"gatehouse/storage/vault"
 )
 
-// The outcomes of storing and reading. Every other error of a Store is ErrUnavailable.
+// The outcomes of storing and reading. An error of the database is ErrUnavailable; an error that a callback returns
+// stays as it is.
 var (
 	ErrNotFound    = db.ErrNotFound
 	ErrConflict    = db.ErrConflict
 	ErrUnavailable = db.ErrUnavailable
 	ErrBusy        = db.ErrBusy
-	// ErrConsumed is returned, with the record, when something single use was used before.
+	// ErrConsumed is returned when something single use was used before.
 	ErrConsumed error = db.Outcome("already used")
 	// ErrReused is returned when a refresh token that was replaced is presented again; its grant is then revoked.
 	ErrReused error = db.Outcome("refresh token reused")

@@ -118,7 +118,6 @@ func (s *Store) Password(ctx context.Context, userID string) (Password, error) {
 
 // Users returns up to limit users by id, beginning after the given one.
 func (s *Store) Users(ctx context.Context, after string, limit int) ([]User, error) {
-	var out []User
 	out, err := db.ListLimit[User](ctx, s.Read, limit, "id", "id > ?", after)
 	return out, db.Wrap("list users", err)
 }
@@ -160,12 +159,14 @@ func (s *Store) SetPassword(ctx context.Context, userID, hash string) error {
 }
 
 // UpdateUser calls change with the stored user, and stores the name, the profile, the email address and what is
-// verified. change may refuse by returning an error. It returns ErrNotFound, or ErrConflict when the address is
-// taken.
+// verified. change may refuse by returning an error, which UpdateUser returns as it is. It returns ErrNotFound, or
+// ErrConflict when the address is taken.
 func (s *Store) UpdateUser(ctx context.Context, id string, change func(u *User) error) (User, error) {
 	e := audit.Event{Type: audit.UserUpdated, UserID: id}
 	var u User
+	var refused error // by change
 	err := s.Tx(ctx, func(tx *Store) error {
+		refused = nil
 		if err := db.Lock(ctx, tx.Write, "users", id); err != nil {
 			return err
 		}
@@ -173,8 +174,8 @@ func (s *Store) UpdateUser(ctx context.Context, id string, change func(u *User) 
 		if u, err = db.Take[User](ctx, tx.Write, "id = ?", id); err != nil {
 			return err
 		}
-		if err := change(&u); err != nil {
-			return err
+		if refused = change(&u); refused != nil {
+			return refused
 		}
 		u.UpdatedAt = s.Now()
 		columns := []string{"email", "email_key", "name", "profile", "email_verified_at", "phone_verified_at", "updated_at"}
@@ -183,6 +184,9 @@ func (s *Store) UpdateUser(ctx context.Context, id string, change func(u *User) 
 		}
 		return tx.Audit.Record(ctx, e)
 	})
+	if refused != nil {
+		return User{}, refused
+	}
 	return u, db.Wrap("update user", err)
 }
 

@@ -1,0 +1,49 @@
+package storage_test
+
+import (
+	"errors"
+	"testing"
+
+	"gatehouse/storage"
+	"gatehouse/storage/storagetest"
+)
+
+// TestRefusedChangeIsNoDatabaseFailure passes callbacks that refuse a change, and withdraws the consent that a code
+// needs: the caller gets the reason, and not ErrUnavailable.
+func TestRefusedChangeIsNoDatabaseFailure(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		w := newWorld(t, url)
+		reason := errors.New("the value is not accepted")
+		const resource = "https://api.example"
+		storagetest.Must(t, w.CreateResource(t.Context(), storage.Resource{Identifier: resource}))
+		for name, change := range map[string]func() error{
+			"UpdateClient": func() error {
+				return w.UpdateClient(t.Context(), w.client.ID, storagetest.Event("client"),
+					func(*storage.Client) (bool, error) { return false, reason })
+			},
+			"UpdateUser": func() error {
+				_, err := w.UpdateUser(t.Context(), w.user.ID, func(*storage.User) error { return reason })
+				return err
+			},
+			"UpdateResource": func() error {
+				return w.UpdateResource(t.Context(), resource, func(*storage.Resource) error { return reason })
+			},
+		} {
+			if err := change(); err != reason { //nolint:errorlint // it must not even be wrapped
+				t.Errorf("%s = %v, want exactly %v", name, err, reason)
+			}
+		}
+		w.code(t, "the first code")
+		consent, err := w.Consent(t.Context(), w.user.ID, w.client.ID)
+		storagetest.Must(t, err)
+		storagetest.Must(t, w.WithdrawConsent(t.Context(), w.user.ID, consent.ID))
+		code, err := w.Code(t.Context(), []byte("the first code"))
+		storagetest.Must(t, err)
+		code.Hash = []byte("the second code")
+		err = w.IssueCode(t.Context(), storage.Approval{Code: code, ConsentID: consent.ID})
+		if !errors.Is(err, storage.ErrConsentWithdrawn) || errors.Is(err, storage.ErrUnavailable) {
+			t.Errorf("IssueCode after the consent was withdrawn = %v, want ErrConsentWithdrawn and not ErrUnavailable", err)
+		}
+	})
+}
