@@ -81,12 +81,12 @@ var loadLimits = []servertest.Requirement{
 		if r := <-half; r != http.StatusBadRequest {
 			t.Errorf("the slow request: %d", r)
 		}
-	}).With("GATEHOUSE_MAX_REQUESTS=1", "GATEHOUSE_REGISTRATION=open", "GATEHOUSE_FETCH_ALLOW_HOSTS=127.0.0.1"),
+	}).WithSettings("GATEHOUSE_MAX_REQUESTS=1", "GATEHOUSE_REGISTRATION=open", "GATEHOUSE_FETCH_ALLOW_HOSTS=127.0.0.1"),
 	servertest.Req("D13", "RFC 9110 §15.6.4", "a slow database is 503, and no request waits for it longer than its timeout", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
 		refresh := s.Tokens(c, "alice").Text("refresh_token")
-		hurried := s.AnotherWith("GATEHOUSE_REQUEST_TIMEOUT=1s")
+		hurried := s.StartAnotherWith("GATEHOUSE_REQUEST_TIMEOUT=1s")
 		eventually(t, "the process with the short limit has read the client", func() bool {
 			return hurried.Refresh(c, "unknown").Status == http.StatusBadRequest
 		})
@@ -132,7 +132,7 @@ var loadLimits = []servertest.Requirement{
 		if n := len(recorded(t, s, audit.UserSignInFailed, 2)); n != 2 || s.Counted(audit.UserSignInFailed) != 4 {
 			t.Errorf("%d rows, %d counted", n, s.Counted(audit.UserSignInFailed))
 		}
-	}).With(behindProxy, "GATEHOUSE_RATE_LIMITS=stored_requests=4/1h,recorded_failures=2/1h"),
+	}).WithSettings(behindProxy, "GATEHOUSE_RATE_LIMITS=stored_requests=4/1h,recorded_failures=2/1h"),
 	servertest.Req("D15", "RFC 9700 §4.14.2", "an attacker who refreshes as fast as the client is still detected", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
@@ -150,7 +150,7 @@ var loadLimits = []servertest.Requirement{
 		if n := s.Counted("refresh_token.reused"); n != 1 {
 			t.Errorf("%d reuses", n)
 		}
-	}).With("GATEHOUSE_RATE_LIMITS=token_person=2/1m"),
+	}).WithSettings("GATEHOUSE_RATE_LIMITS=token_person=2/1m"),
 }
 
 // jsonRequest is a POST of JSON.

@@ -154,7 +154,7 @@ var clientAdvisories = []servertest.Requirement{
 		tokens := s.Tokens(c, "alice")
 		s.Post("/oauth2/revoke", c, url.Values{"token": {tokens.Text("refresh_token")}}).OK(t)
 		storagetest.Must(t, s.Store.Close(t.Context()))
-		again := s.Another()
+		again := s.StartAnother()
 		again.Refresh(c, tokens.Text("refresh_token")).Want(t, 400, "invalid_grant")
 		if again.Active(c, tokens.Text("access_token")) {
 			t.Error("the access token is back")

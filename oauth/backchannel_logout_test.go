@@ -63,7 +63,7 @@ var backchannelLogout = []servertest.Requirement{
 		if len(host.Posted()) != 2 {
 			t.Error("a logout token was sent again after success")
 		}
-	}).With("GATEHOUSE_FETCH_ALLOW_HOSTS=127.0.0.1", "GATEHOUSE_SESSION_MAX_TTL=2000h", "GATEHOUSE_SESSION_IDLE_TTL=2000h"),
+	}).WithSettings("GATEHOUSE_FETCH_ALLOW_HOSTS=127.0.0.1", "GATEHOUSE_SESSION_MAX_TTL=2000h", "GATEHOUSE_SESSION_IDLE_TTL=2000h"),
 	servertest.Req("L8", "OIDC Back-Channel Logout §2.8", "a delivery is retried with exponential backoff, by any running process, until it succeeds or a day is over", func(t *testing.T, s *servertest.Server) {
 		u := s.User("alice")
 		host := servertest.NewHost(t)
@@ -75,7 +75,7 @@ var backchannelLogout = []servertest.Requirement{
 		}
 		signOut()
 		host.Respond(500, 302, 400)
-		other := s.Another() // the first process may stop at any time
+		other := s.StartAnother() // the first process may stop at any time
 		for i, wait := range []time.Duration{0, time.Second, 2 * time.Second, 4 * time.Second} {
 			if wait > 0 {
 				s.Clock.Advance(wait - time.Millisecond)
@@ -124,7 +124,7 @@ var backchannelLogout = []servertest.Requirement{
 				t.Errorf("%d events %s, want %d", len(events), event, want)
 			}
 		}
-	}).With("GATEHOUSE_FETCH_ALLOW_HOSTS=127.0.0.1"),
+	}).WithSettings("GATEHOUSE_FETCH_ALLOW_HOSTS=127.0.0.1"),
 	servertest.Req("L9", "OIDC Back-Channel Logout §2.3", "everything that ends a session notifies the clients: the account page, a password change, a disabled or deleted user", func(t *testing.T, s *servertest.Server) {
 		host := servertest.NewHost(t)
 		c := s.RelyingParty(`"backchannel_logout_uri":"` + host.URL + `/logout"`)
@@ -157,7 +157,7 @@ var backchannelLogout = []servertest.Requirement{
 				t.Fatalf("case %d: %d logout tokens were sent, want %d, the last with sub %v", i, len(posted), i+1, sub)
 			}
 		}
-	}).With("GATEHOUSE_FETCH_ALLOW_HOSTS=127.0.0.1"),
+	}).WithSettings("GATEHOUSE_FETCH_ALLOW_HOSTS=127.0.0.1"),
 	servertest.Req("L10", "OIDC Core §4", "the account page opens a client by its initiate_login_uri, with iss, and with login_hint only if the client may have the username", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.RelyingParty(`"initiate_login_uri":"https://app.example/start?x=1"`)

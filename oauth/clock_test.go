@@ -21,7 +21,7 @@ import (
 func threeClocks(t *testing.T, db string, d time.Duration, later bool) (one, two, off *servertest.Server) {
 	t.Helper()
 	one = servertest.Start(t, db, servertest.Options{})
-	two = one.Another()
+	two = one.StartAnother()
 	clock := one.Clock.Skewed(d)
 	if later {
 		clock = one.Clock.Skewed(0)

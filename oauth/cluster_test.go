@@ -15,7 +15,7 @@ import (
 func onThree(t *testing.T, database func(t *testing.T) string, parts ...[]servertest.Requirement) {
 	t.Helper()
 	for _, part := range parts {
-		servertest.RunOnThree(t, part, database,
+		servertest.RunOnThreeProcesses(t, part, database,
 			"D1", "D3", "G6", "P49", // move the clock of this process, and the limits go by that of Redis
 			"D11", "P53", // read the log of one process
 			"D12", "P78", // fill or break one process
@@ -64,7 +64,7 @@ func TestChangeReachesEveryProcessWithinASecond(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{})
-		all := []*servertest.Server{s, s.Another(), s.Another()}
+		all := []*servertest.Server{s, s.StartAnother(), s.StartAnother()}
 		within := func(what string, change func(), done func(s *servertest.Server) bool) {
 			t.Helper()
 			change()
@@ -132,7 +132,7 @@ func TestRegistrationLeavesOtherClientsCached(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open"}})
-		all := []*servertest.Server{s, s.Another(), s.Another()}
+		all := []*servertest.Server{s, s.StartAnother(), s.StartAnother()}
 		c := s.Service("jobs")
 		generations := map[*servertest.Server]uint64{}
 		for _, one := range all {

@@ -78,7 +78,7 @@ var codes = []servertest.Requirement{
 		s.User("alice")
 		c := s.App()
 		to := s.Browser().Code(c, "alice")
-		nodes := []*servertest.Server{s, s.Another()}
+		nodes := []*servertest.Server{s, s.StartAnother()}
 		won := concurrently(t, 50, func(i int) servertest.Response { return nodes[i%2].Token(c, servertest.CodeForm(to, c)) })
 		if len(won) != 1 {
 			t.Fatalf("%d winners, want 1", len(won))

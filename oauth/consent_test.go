@@ -224,7 +224,7 @@ var consents = []servertest.Requirement{
 		if got := ticked(id); len(got) != 2 {
 			t.Errorf("self-registered and set to true, ticked are %v", got)
 		}
-	}).With("GATEHOUSE_REGISTRATION=open"),
+	}).WithSettings("GATEHOUSE_REGISTRATION=open"),
 	servertest.Req("N6", "RFC 8707 §2, [decision 23](decisions/0023-consent-per-resource.md)", "a scope of no API is allowed only at the APIs that the token is for, also when no resource is named", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.Client(`{"redirect_uris":["` + servertest.Callback + `"],"scope":"openid read notes files"}`)

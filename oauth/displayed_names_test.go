@@ -73,7 +73,7 @@ var displayedNames = []servertest.Requirement{
 				t.Errorf("%s: %d %s", uri, r.Status, r.Body)
 			}
 		}
-	}).With(openRegistration, "GATEHOUSE_RATE_LIMITS=off"),
+	}).WithSettings(openRegistration, "GATEHOUSE_RATE_LIMITS=off"),
 
 	servertest.Req("U2", "RFC 8252 §8.6", "pages show the host that the browser opens as A-labels, also for a stored client whose URI breaks the rule", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
@@ -99,7 +99,7 @@ var displayedNames = []servertest.Requirement{
 				}
 			}
 		}
-	}).With(openRegistration),
+	}).WithSettings(openRegistration),
 
 	servertest.Req("U3", "RFC 8252 §7.1", "a private-use scheme is shown as a client on the device, never like a host", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
@@ -116,7 +116,7 @@ var displayedNames = []servertest.Requirement{
 				t.Errorf("%s: %d %s", p.URL, p.Status, text)
 			}
 		}
-	}).With(openRegistration),
+	}).WithSettings(openRegistration),
 
 	servertest.Req("U4", "RFC 7591 §2, §5", "a name that is blank, invisible or changes the text around it is refused, in every member that users or operators see", func(t *testing.T, s *servertest.Server) {
 		known := s.App()
@@ -151,7 +151,7 @@ var displayedNames = []servertest.Requirement{
 				}
 			}
 		}
-	}).With(openRegistration, "GATEHOUSE_RATE_LIMITS=off"),
+	}).WithSettings(openRegistration, "GATEHOUSE_RATE_LIMITS=off"),
 
 	servertest.Req("U5", "RFC 7591 §5", "pages show the client_id and the username instead of a stored name that breaks the rule", func(t *testing.T, s *servertest.Server) {
 		alice := s.User("alice")
@@ -229,7 +229,7 @@ var displayedNames = []servertest.Requirement{
 		if text := b.Open("/account").Text(); !strings.Contains(text, "own.example") || !open(b) {
 			t.Errorf("a client of the operator: %s", text)
 		}
-	}).With(openRegistration),
+	}).WithSettings(openRegistration),
 
 	servertest.Req("U8", "OIDC RP-Initiated Logout §4", "an error page describes the sessions of the browser correctly and links every page that it names", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
@@ -332,5 +332,5 @@ var displayedNames = []servertest.Requirement{
 			}
 			storagetest.Must(t, s.Store.DeleteClient(t.Context(), c.ClientID))
 		}
-	}).With(openRegistration, "GATEHOUSE_RATE_LIMITS=off"),
+	}).WithSettings(openRegistration, "GATEHOUSE_RATE_LIMITS=off"),
 }

@@ -43,7 +43,7 @@ var failureRecords = []servertest.Requirement{
 				t.Errorf("failed introspection: %+v", e)
 			}
 		}
-	}).With(behindProxy),
+	}).WithSettings(behindProxy),
 	servertest.Req("D9", "[design](design.md)", "failures cannot fill the disk: of one kind and network only a limited number is recorded", func(t *testing.T, s *servertest.Server) {
 		c := s.Service("jobs")
 		for i := range 90 {

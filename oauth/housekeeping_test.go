@@ -149,7 +149,7 @@ var housekeeping = []servertest.Requirement{
 		}
 	}),
 	servertest.Req("P100", "[design](design.md)", "a change reaches every process within a second, and its own process immediately", func(t *testing.T, s *servertest.Server) {
-		other := s.Another()
+		other := s.StartAnother()
 		c := s.Service("jobs")
 		s.ServiceToken(c)
 		eventually(t, "the other process sees the client", func() bool { return other.Token(c, clientCredentialsForm).Status == 200 })

@@ -90,7 +90,7 @@ var introspection = []servertest.Requirement{
 	servertest.Req("P71", "RFC 7009 §2, two processes", "a revoked token is inactive immediately on every process", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		caller, c := api(t, s), s.App()
-		other := s.Another()
+		other := s.StartAnother()
 		tokens := s.Tokens(c, "alice")
 		if !other.Active(caller, tokens.Text("access_token")) {
 			t.Fatal("not active on the other process")
@@ -263,7 +263,7 @@ var metadataAndKeys = []servertest.Requirement{
 		}
 	}),
 	servertest.Req("P85", "RFC 7517 §4, RFC 9068 §4", "the JWKS has only public parts; keys rotate in stages without a restart, and a leaked one is removed immediately", func(t *testing.T, s *servertest.Server) {
-		other := s.Another()
+		other := s.StartAnother()
 		c := s.Service("jobs")
 		// The keys of access tokens; those of ID tokens go through the same stages.
 		kids := func(n *servertest.Server) []string {
@@ -355,7 +355,7 @@ func TestCachedSignatureVerifiesOnlyItsToken(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{})
-		other := s.Another()
+		other := s.StartAnother()
 		c := s.Service("jobs")
 		known := func() string {
 			token := s.ServiceToken(c)

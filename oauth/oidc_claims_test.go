@@ -240,5 +240,5 @@ var openidClaims = []servertest.Requirement{
 				t.Errorf("%s: %v", name, err)
 			}
 		}
-	}).With("GATEHOUSE_FETCH_ALLOW_HOSTS=127.0.0.1"),
+	}).WithSettings("GATEHOUSE_FETCH_ALLOW_HOSTS=127.0.0.1"),
 }

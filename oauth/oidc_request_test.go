@@ -331,5 +331,5 @@ var openidRequests = []servertest.Requirement{
 		if r := s.Get("/logo/unknown"); r.Status != 404 {
 			t.Errorf("of an unknown client: %d", r.Status)
 		}
-	}).With("GATEHOUSE_FETCH_ALLOW_HOSTS=127.0.0.1"),
+	}).WithSettings("GATEHOUSE_FETCH_ALLOW_HOSTS=127.0.0.1"),
 }

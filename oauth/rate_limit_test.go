@@ -28,7 +28,7 @@ var rateLimits = []servertest.Requirement{
 		if r := s.Token(c, clientCredentialsForm).OK(t); !strings.HasPrefix(r.Header.Get("RateLimit"), `"token_client";r=0;t=20`) {
 			t.Errorf("the last of three does not report it: %v", r.Header)
 		}
-	}).With("GATEHOUSE_RATE_LIMITS=token_client=3/1m"),
+	}).WithSettings("GATEHOUSE_RATE_LIMITS=token_client=3/1m"),
 	servertest.Req("D2", "RFC 6585 §4", "token requests are limited per network, IPv6 by /64, with forwarded addresses", func(t *testing.T, s *servertest.Server) {
 		c := s.Service("jobs")
 		token := func(address string) servertest.Response {
@@ -42,7 +42,7 @@ var rateLimits = []servertest.Requirement{
 		token("::ffff:192.0.2.1").OK(t)
 		wantLimited(t, token("192.0.2.1"), "token_address")
 		token("192.0.2.2").OK(t)
-	}).With("GATEHOUSE_RATE_LIMITS=token_address=2/1m", behindProxy),
+	}).WithSettings("GATEHOUSE_RATE_LIMITS=token_address=2/1m", behindProxy),
 	servertest.Req("D3", "RFC 6585 §4", "a user's codes and refreshes are limited, and a refused refresh ends no grant", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
@@ -60,7 +60,7 @@ var rateLimits = []servertest.Requirement{
 		s.Refresh(c, two.Text("refresh_token")).OK(t)
 		s.Clock.Advance(time.Minute)
 		s.Refresh(c, refresh).OK(t)
-	}).With("GATEHOUSE_RATE_LIMITS=token_person=2/1m"),
+	}).WithSettings("GATEHOUSE_RATE_LIMITS=token_person=2/1m"),
 	servertest.Req("D4", "RFC 6585 §4", "introspection and revocation are limited per client", func(t *testing.T, s *servertest.Server) {
 		c, other := s.Service("jobs"), s.Service("jobs")
 		form := url.Values{"token": {s.ServiceToken(c)}}
@@ -70,7 +70,7 @@ var rateLimits = []servertest.Requirement{
 			wantLimited(t, s.Post(path, c, form), map[string]string{"/oauth2/introspect": "introspection", "/oauth2/revoke": "revocation"}[path])
 			s.Post(path, other, form).OK(t)
 		}
-	}).With("GATEHOUSE_RATE_LIMITS=introspection=2/1m,revocation=2/1m"),
+	}).WithSettings("GATEHOUSE_RATE_LIMITS=introspection=2/1m,revocation=2/1m"),
 	servertest.Req("D5", "RFC 6585 §4", "a caller that only names a public client does not use the limit of others", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.Public()
@@ -83,7 +83,7 @@ var rateLimits = []servertest.Requirement{
 		}
 		wantLimited(t, send("198.51.100.1", "gate_rt_live_x"), "token_client")
 		send("203.0.113.9", refresh).OK(t)
-	}).With("GATEHOUSE_RATE_LIMITS=token_client=3/1m", behindProxy),
+	}).WithSettings("GATEHOUSE_RATE_LIMITS=token_client=3/1m", behindProxy),
 	servertest.Req("D6", "RFC 6585 §4", "authorization requests and passwords are limited per network, with a page, without effect on other networks", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
@@ -118,7 +118,7 @@ var rateLimits = []servertest.Requirement{
 		if r := sentFrom(s, "192.0.2.3", req); r.Status != http.StatusSeeOther {
 			t.Errorf("the right password from another network: %d %s", r.Status, r.Body)
 		}
-	}).With("GATEHOUSE_RATE_LIMITS=authorize=3/1m,sign_in=2/1m", behindProxy),
+	}).WithSettings("GATEHOUSE_RATE_LIMITS=authorize=3/1m,sign_in=2/1m", behindProxy),
 	servertest.Req("D7", "RFC 6749 §10.2", "a client with allowed networks authenticates only from these, with otherwise valid credentials, and a refusal is recorded", func(t *testing.T, s *servertest.Server) {
 		c := s.Client(`{"grant_types":["client_credentials"],"scope":"jobs","gatehouse_allowed_networks":["192.0.2.0/24","2001:db8::/32"]}`)
 		wrong := c
@@ -177,5 +177,5 @@ var rateLimits = []servertest.Requirement{
 		if e := recorded(t, s, audit.ClientUpdated, 1)[0]; e.Detail != `{"changed":["gatehouse_allowed_networks"],"now":{"gatehouse_allowed_networks":["198.51.100.7/32"]},"was":{"gatehouse_allowed_networks":["192.0.2.0/24","2001:db8::/32"]}}` {
 			t.Errorf("the record of the change is %s", e.Detail)
 		}
-	}).With(behindProxy, "GATEHOUSE_RATE_LIMITS=recorded_failures=3/1m"),
+	}).WithSettings(behindProxy, "GATEHOUSE_RATE_LIMITS=recorded_failures=3/1m"),
 }

@@ -91,7 +91,7 @@ var refresh = []servertest.Requirement{
 		s.User("alice")
 		c := s.App()
 		old := s.Tokens(c, "alice").Text("refresh_token")
-		nodes := []*servertest.Server{s, s.Another()}
+		nodes := []*servertest.Server{s, s.StartAnother()}
 		won := concurrently(t, 50, func(i int) servertest.Response { return nodes[i%2].Refresh(c, old) })
 		successors := map[string]bool{}
 		for _, r := range won {
@@ -159,7 +159,7 @@ var refresh = []servertest.Requirement{
 	servertest.Req("P59", "RFC 9700 §4.14.2, CVE-2026-8922, CVE-2026-43983", "everything that ends a user's access ends refresh and introspection immediately", func(t *testing.T, s *servertest.Server) {
 		api := s.Service("jobs")
 		storagetest.Must(t, s.Store.CreateResource(t.Context(), storage.Resource{Identifier: "https://api.example", Scopes: storage.Strings{"read"}, Introspectors: storage.Strings{api.ClientID}, CreatedAt: s.Clock.Now()}))
-		other := s.Another()
+		other := s.StartAnother()
 		for name, end := range endings(s) {
 			u := s.User(name)
 			c := s.App()

@@ -111,8 +111,8 @@ func TestRefreshRetryAfterRestartReturnsSameSuccessor(t *testing.T) {
 		s.Refresh(c, two).OK(t)
 		storagetest.Must(t, s.Store.Close(t.Context()))
 		s.Clock.Advance(5 * time.Minute)
-		again := s.Another()
-		wantSameSuccessor(t, c, lost, again, again.Another())
+		again := s.StartAnother()
+		wantSameSuccessor(t, c, lost, again, again.StartAnother())
 		again.Refresh(c, presented).Want(t, 400, "invalid_grant") // two generations old: an outage excuses nothing
 		if again.Counted(audit.RefreshReused) != 1 {
 			t.Error("a replay two generations old was not noticed")
@@ -131,7 +131,7 @@ func TestRetryWindowEndsTenMinutesAfterAnyOutage(t *testing.T) {
 		fresh := s.Refresh(c, old).OK(t).Text("refresh_token")
 		storagetest.Must(t, s.Store.Close(t.Context()))
 		s.Clock.Advance(10 * time.Minute)
-		again := s.Another()
+		again := s.StartAnother()
 		again.Refresh(c, old).Want(t, 400, "invalid_grant")
 		again.Refresh(c, fresh).Want(t, 400, "invalid_grant")
 	})

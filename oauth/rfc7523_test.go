@@ -100,13 +100,13 @@ var assertions = []servertest.Requirement{
 			}
 		}
 		tokenByAssertion(s, key.Sign(t, assertionClaims(s, c), nil)).OK(t)
-	}).With("GATEHOUSE_RATE_LIMITS=client_failure=1000/1m,address_failure=1000/1m"),
+	}).WithSettings("GATEHOUSE_RATE_LIMITS=client_failure=1000/1m,address_failure=1000/1m"),
 	servertest.Req("K3", "RFC 7523 §3, CVE-2020-15222, CVE-2020-5300", "an assertion is single use, across processes and restarts, and one that fails is not consumed", func(t *testing.T, s *servertest.Server) {
 		key := clientKey(t, jwt.ES256, "1")
 		c, second := keyClient(t, s, "", key), keyClient(t, s, "", key)
 		once := key.Sign(t, assertionClaims(s, c, "jti", "the one"), nil)
 		tokenByAssertion(s, withChangedSignature(once)).Want(t, 401, "invalid_client")
-		other := s.Another()
+		other := s.StartAnother()
 		statuses := make([]int, 50)
 		storagetest.Do(50, func(i int) {
 			n := s
@@ -126,7 +126,7 @@ var assertions = []servertest.Requirement{
 		if accepted != 1 {
 			t.Errorf("%d of 50 were accepted, want 1", accepted)
 		}
-		if r := tokenByAssertion(s.Another(), once); r.Status == 200 {
+		if r := tokenByAssertion(s.StartAnother(), once); r.Status == 200 {
 			t.Error("a new process accepts it again")
 		}
 		tokenByAssertion(s, key.Sign(t, assertionClaims(s, second, "jti", "the one"), nil)).OK(t) // the same jti of another client
@@ -137,7 +137,7 @@ var assertions = []servertest.Requirement{
 		if strings.Contains(storagetest.Dump(t, s.Store, s.DB), "used_assertions:") {
 			t.Error("used assertions are not deleted after they expire")
 		}
-	}).With("GATEHOUSE_RATE_LIMITS=client_failure=1000/1m,address_failure=1000/1m"),
+	}).WithSettings("GATEHOUSE_RATE_LIMITS=client_failure=1000/1m,address_failure=1000/1m"),
 	servertest.Req("K4", "RFC 8725 §3.1, CVE-2026-11800", "only the registered algorithm and the client's own keys verify: no none, no HMAC, no other key, no key in the header", func(t *testing.T, s *servertest.Server) {
 		key, unregistered, rsa := clientKey(t, jwt.ES256, "1"), clientKey(t, jwt.ES256, "1"), clientKey(t, jwt.RS256, "2")
 		c := keyClient(t, s, "", key, rsa)
@@ -205,7 +205,7 @@ var assertions = []servertest.Requirement{
 		host.Serve("/jwks", "application/json", `{"keys":"x"}`)
 		s.Clock.Advance(25 * time.Hour)
 		tokenByAssertion(s, second.Sign(t, assertionClaims(s, c), nil)).Want(t, 401, "invalid_client")
-	}).With(loopbackHosts),
+	}).WithSettings(loopbackHosts),
 	servertest.Req("K7", "OIDC Core §9", "a dynamically registered client, or one that the operator allows to, may use the token endpoint as aud", func(t *testing.T, s *servertest.Server) {
 		key := clientKey(t, jwt.RS256, "")
 		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+servertest.JWKS(t, key)+`}`)
@@ -220,5 +220,5 @@ var assertions = []servertest.Requirement{
 		for _, aud := range []any{[]string{s.Issuer, "https://evil.example"}, []string{}, "https://evil.example/oauth2/token", s.Issuer + "/oauth2/introspect"} {
 			tokenByAssertion(s, key.Sign(t, assertionClaims(s, byOperator, "aud", aud), nil)).Want(t, 401, "invalid_client")
 		}
-	}).With(openRegistration),
+	}).WithSettings(openRegistration),
 }

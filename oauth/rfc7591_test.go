@@ -107,7 +107,7 @@ var registration = []servertest.Requirement{
 		if strings.Contains(dump, r.Text("registration_access_token")) || strings.Contains(dump, r.Text("client_secret")) || strings.Contains(s.Log.String(), "gate_ra_live_") {
 			t.Error("a token or secret is stored or logged in clear")
 		}
-	}).With(openRegistration),
+	}).WithSettings(openRegistration),
 	servertest.Req("R3", "RFC 7591 §3.2.2, OIDC Registration §2, CVE-2026-67333, CVE-2026-59354, P90", "each invalid value is refused with its error code and a description of the fix", func(t *testing.T, s *servertest.Server) {
 		uris := func(more string) string { return `{"redirect_uris":["` + servertest.Callback + `"],` + more + `}` }
 		private := `{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0","d":"jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI"}`
@@ -164,7 +164,7 @@ var registration = []servertest.Requirement{
 		form := s.Post("/oauth2/register", clientInformation{}, url.Values{"redirect_uris": {servertest.Callback}})
 		form.Want(t, 400, "invalid_client_metadata")
 		selfRegister(s, `{"client_name":"`+strings.Repeat("x", 70<<10)+`"}`).Want(t, 400, "invalid_client_metadata")
-	}).With(openRegistration),
+	}).WithSettings(openRegistration),
 	servertest.Req("R4", "RFC 7591 §3", "where registration needs an initial access token, each use registers one client", func(t *testing.T, s *servertest.Server) {
 		at := s.URL + "/oauth2/register"
 		refused := func(name, token string) {
@@ -184,7 +184,7 @@ var registration = []servertest.Requirement{
 		}
 		refused("a registration access token", r.Text("registration_access_token"))
 		registrationRequest(s, http.MethodPost, at, token, `{}`).Want(t, 400, "invalid_client_metadata") // consumes no use
-		other := s.Another()
+		other := s.StartAnother()
 		statuses := make([]int, 20)
 		storagetest.Do(20, func(i int) {
 			n := s
@@ -215,7 +215,7 @@ var registration = []servertest.Requirement{
 		if strings.Contains(storagetest.Dump(t, s.Store, s.DB), token) || row.UsesLeft != 3 {
 			t.Error("the token is stored in clear")
 		}
-	}).With(gatedRegistration),
+	}).WithSettings(gatedRegistration),
 	servertest.Req("R5", "RFC 7592 §2", "a client reads, changes and deletes its own registration with its own token, and no other does", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"client_name":"One","initiate_login_uri":"https://app.example/start","grant_types":["authorization_code","refresh_token"]}`)
@@ -277,7 +277,7 @@ var registration = []servertest.Requirement{
 			t.Errorf("after DELETE: %d", got.Status)
 		}
 		s.Refresh(c, tokens.Text("refresh_token")).Want(t, 401, "invalid_client")
-	}).With(openRegistration),
+	}).WithSettings(openRegistration),
 	servertest.Req("R5b", "RFC 7592 §2.2, RFC 9700 §4.1", "consent is for what users were shown: when a dynamically registered client changes name or host, they are prompted again", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"client_name":"Notes"}`)
@@ -305,7 +305,7 @@ var registration = []servertest.Requirement{
 				t.Errorf("%v: prompted again after approval", change)
 			}
 		}
-	}).With(openRegistration),
+	}).WithSettings(openRegistration),
 	servertest.Req("R6", "RFC 7591 §2, RFC 9700 §4.1", "a dynamically registered client gets only the scopes that the operator lists, and PKCE as the operator sets", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		s.Service("admin notes")
@@ -319,7 +319,7 @@ var registration = []servertest.Requirement{
 		s.IDToken(c, s.Token(c, servertest.CodeForm(to, c, "code_verifier", "")).OK(t))
 		public := clientOf(selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"token_endpoint_auth_method":"none"}`))
 		s.Browser().Authorize(public, "scope", "openid", "code_challenge", "", "code_challenge_method", "").WantRedirectError(t, s, "invalid_request")
-	}).With(openRegistration, "GATEHOUSE_REGISTRATION_REQUIRE_PKCE=false", "GATEHOUSE_REGISTRATION_SCOPES=openid,notes,offline_access"),
+	}).WithSettings(openRegistration, "GATEHOUSE_REGISTRATION_REQUIRE_PKCE=false", "GATEHOUSE_REGISTRATION_SCOPES=openid,notes,offline_access"),
 	servertest.Req("R7", "RFC 7591 §5", "registrations are limited per network", func(t *testing.T, s *servertest.Server) {
 		for range 3 {
 			if r := selfRegister(s, minimal); r.Status != 201 {
@@ -333,7 +333,7 @@ var registration = []servertest.Requirement{
 		if r := selfRegister(s, minimal); r.Status != 429 || r.Header.Get("Retry-After") == "" {
 			t.Errorf("a registration over the limit: %d, want 429 with Retry-After", r.Status)
 		}
-	}).With(openRegistration, "GATEHOUSE_RATE_LIMITS=registration=6/1m"),
+	}).WithSettings(openRegistration, "GATEHOUSE_RATE_LIMITS=registration=6/1m"),
 	servertest.Req("R8", "CVE-2026-101062, CVE-2026-56739, P91", "a dynamically registered client gets no code silently, and cannot make this server fetch private URLs", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		b := s.Browser()
@@ -355,7 +355,7 @@ var registration = []servertest.Requirement{
 		if host.Requests("/jwks") != 0 {
 			t.Error("a private URL was fetched")
 		}
-	}).With(openRegistration), servertest.Req("R9", "CVE-2019-8400, CVE-2026-33525", "client metadata is escaped on every page", func(t *testing.T, s *servertest.Server) {
+	}).WithSettings(openRegistration), servertest.Req("R9", "CVE-2019-8400, CVE-2026-33525", "client metadata is escaped on every page", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		const evil = `<img src=x onerror=alert(1)>`
 		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"client_name":"`+evil+`","client_uri":"https://app.example/\"><script>","policy_uri":"https://app.example/\"><script>","tos_uri":"https://app.example/'onclick='x","initiate_login_uri":"https://app.example/\"><script>"}`)
@@ -372,5 +372,5 @@ var registration = []servertest.Requirement{
 				t.Errorf("%s: %d %s", p.URL, p.Status, p.Body)
 			}
 		}
-	}).With(openRegistration),
+	}).WithSettings(openRegistration),
 }

@@ -44,7 +44,7 @@ var management = []servertest.Requirement{
 		storagetest.Must(t, err)
 		s.Userinfo(tokens.Text("access_token")).Want(t, 401, "invalid_token")
 		s.Refresh(c, tokens.Text("refresh_token")).Want(t, 400, "invalid_grant")
-	}).With(openRegistration),
+	}).WithSettings(openRegistration),
 	servertest.Req("M2", "RFC 9700 §4.1", "consent is for the client as the page showed it", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"client_name":"Notes"}`)
@@ -76,7 +76,7 @@ var management = []servertest.Requirement{
 		if got := silent("openid email"); got != "consent_required" {
 			t.Errorf("a scope allowed under another name: %q, want consent_required", got)
 		}
-	}).With(openRegistration),
+	}).WithSettings(openRegistration),
 	servertest.Req("M3", "RFC 7592 §2.2", "what the operator approved is the client as it was, and a scope that the operator deleted is not restored", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		s.Service("notes")
@@ -103,7 +103,7 @@ var management = []servertest.Requirement{
 		if got := silent("https://evil.example/cb").Get("error"); got != "consent_required" {
 			t.Errorf("consent skipped for another host: %q, want consent_required", got)
 		}
-	}).With(openRegistration, "GATEHOUSE_REGISTRATION_SCOPES=openid,notes"),
+	}).WithSettings(openRegistration, "GATEHOUSE_REGISTRATION_SCOPES=openid,notes"),
 	servertest.Req("M3b", "RFC 7592 §2.2", "what the operator has set or deleted does not prevent other changes by the client, and these end no grants", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		s.Service("notes")
@@ -128,7 +128,7 @@ var management = []servertest.Requirement{
 			t.Errorf("optional %v, default %v", record.OptionalScopes, record.DefaultScopes)
 		}
 		s.Refresh(c, tokens.Text("refresh_token")).Want(t, 400, "invalid_grant") // it removed a scope of its grants
-	}).With(openRegistration, "GATEHOUSE_REGISTRATION_SCOPES=openid,email,offline_access,notes"),
+	}).WithSettings(openRegistration, "GATEHOUSE_REGISTRATION_SCOPES=openid,email,offline_access,notes"),
 	servertest.Req("M3c", "OIDC Registration §5", "a sector document has no effect on public subjects: adding or removing it is an ordinary change", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		host := servertest.NewHost(t)
@@ -140,7 +140,7 @@ var management = []servertest.Requirement{
 		replace(s, r, members+`,"sector_identifier_uri":"`+host.URL+`/sector"`).OK(t)
 		replace(s, r, members).OK(t)
 		s.Refresh(c, tokens.Text("refresh_token")).OK(t)
-	}).With(openRegistration, loopbackHosts),
+	}).WithSettings(openRegistration, loopbackHosts),
 	servertest.Req("M4", "RFC 7591 §3.2.2", "input that is not a JSON object, not UTF-8 or too large is refused, at registration and at change, and nothing internal is disclosed", func(t *testing.T, s *servertest.Server) {
 		r := selfRegister(s, minimal)
 		many := strings.Repeat(`"https://app.example/x",`, 20) + `"https://app.example/y"`
@@ -173,7 +173,7 @@ var management = []servertest.Requirement{
 		if _, err := register(t, s, `{"redirect_uris":["`+servertest.Callback+`"],"scope":"openid claim:email"}`); err == nil {
 			t.Error("a scope with the name of a claim permission was registered")
 		}
-	}).With(openRegistration, "GATEHOUSE_RATE_LIMITS=registration=1000/1m"),
+	}).WithSettings(openRegistration, "GATEHOUSE_RATE_LIMITS=registration=1000/1m"),
 	servertest.Req("M5", "RFC 7591 §5", "next to the name of a dynamically registered client is the host of its redirect URI, not the home page that it claims", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"client_name":"Sign-in","client_uri":"https://google.com/"}`)
@@ -184,7 +184,7 @@ var management = []servertest.Requirement{
 				t.Errorf("%s shows %s", page.URL, text)
 			}
 		}
-	}).With(openRegistration),
+	}).WithSettings(openRegistration),
 	servertest.Req("M6", "RFC 7515 §7.1, OIDC Core §5.5", "a string that no database can store is an error of the client and not of the server", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		key := clientKey(t, "ES256", "1")
@@ -219,5 +219,5 @@ var management = []servertest.Requirement{
 		}
 		keyed(clientKey(t, "ES256", "1"))
 		keyed(clientKey(t, "ES256", "2"))
-	}).With(openRegistration, loopbackHosts),
+	}).WithSettings(openRegistration, loopbackHosts),
 }

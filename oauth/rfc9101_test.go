@@ -121,7 +121,7 @@ var requestObjects = []servertest.Requirement{
 		if host.Requests("/unregistered") != 0 {
 			t.Error("an unregistered URL was fetched")
 		}
-	}).With(loopbackHosts),
+	}).WithSettings(loopbackHosts),
 	servertest.Req("J4", "RFC 9101 §4", "an object that expires while the user signs in was valid when the request arrived", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		key := clientKey(t, jwt.ES256, "1")

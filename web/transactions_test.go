@@ -20,7 +20,7 @@ import (
 var failingTransactions = map[string]func(t *testing.T, s *servertest.Server) (failing *servertest.Server, arm func()){
 	// A constraint that is checked at the commit, behind the audit row that every change has.
 	"commit": func(t *testing.T, s *servertest.Server) (*servertest.Server, func()) {
-		return s.Another(), func() {
+		return s.StartAnother(), func() {
 			statements := []string{
 				"CREATE TABLE absent (id BIGINT PRIMARY KEY)",
 				"CREATE TABLE broken (id BIGINT REFERENCES absent (id) DEFERRABLE INITIALLY DEFERRED)",

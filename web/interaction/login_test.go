@@ -29,7 +29,7 @@ func TestThrottledNetworkSeesWaitOnLoginPage(t *testing.T) {
 				t.Errorf("sign-in as %s: status %d, want 401", name, p.Status)
 			}
 		}
-		for _, s := range []*servertest.Server{s, s.Another()} {
+		for _, s := range []*servertest.Server{s, s.StartAnother()} {
 			p := signIn(s, "alice")
 			wait, text := p.Header.Get("Retry-After"), p.Text()
 			shown := strings.Contains(text, "on your network. Wait 1 second")

@@ -22,7 +22,7 @@ type Browser struct {
 	client *http.Client
 }
 
-// Browser opens a new one.
+// Browser returns a Browser without cookies.
 func (s *Server) Browser() *Browser {
 	jar, err := cookiejar.New(nil)
 	storagetest.Must(s.T, err)
@@ -31,7 +31,7 @@ func (s *Server) Browser() *Browser {
 	}}
 }
 
-// Cookies are what the browser sends to the server.
+// Cookies returns the cookies that the browser sends to the server.
 func (b *Browser) Cookies() []*http.Cookie {
 	u, err := url.Parse(b.URL)
 	storagetest.Must(b.T, err)
@@ -48,31 +48,31 @@ func (b *Browser) Cookie(name string) string {
 	return ""
 }
 
-// SetCookie plants a cookie.
+// SetCookie sets a cookie of Gatehouse.
 func (b *Browser) SetCookie(name, value string) {
 	u, err := url.Parse(b.URL)
 	storagetest.Must(b.T, err)
 	b.client.Jar.SetCookies(u, []*http.Cookie{{Name: "gatehouse_" + name, Value: value, Path: "/"}})
 }
 
-// Open gets an address, absolute or a path of the server.
-func (b *Browser) Open(address string) Page {
+// Open requests a URL or a path of the server.
+func (b *Browser) Open(target string) Page {
 	b.T.Helper()
-	return b.send(http.MethodGet, address, nil, nil)
+	return b.send(http.MethodGet, target, nil, nil)
 }
 
 // Submit posts a form as a browser on a page of Gatehouse does.
-func (b *Browser) Submit(address string, form url.Values) Page {
+func (b *Browser) Submit(target string, form url.Values) Page {
 	b.T.Helper()
-	return b.send(http.MethodPost, address, form, map[string]string{
+	return b.send(http.MethodPost, target, form, map[string]string{
 		"Sec-Fetch-Site": "same-origin", "Origin": origin(b.URL),
 	})
 }
 
 // SubmitFrom posts a form as a browser on another site's page does.
-func (b *Browser) SubmitFrom(site, address string, form url.Values) Page {
+func (b *Browser) SubmitFrom(site, target string, form url.Values) Page {
 	b.T.Helper()
-	return b.send(http.MethodPost, address, form, map[string]string{"Sec-Fetch-Site": "cross-site", "Origin": site})
+	return b.send(http.MethodPost, target, form, map[string]string{"Sec-Fetch-Site": "cross-site", "Origin": site})
 }
 
 func origin(raw string) string {
@@ -83,17 +83,17 @@ func origin(raw string) string {
 	return u.Scheme + "://" + u.Host
 }
 
-func (b *Browser) send(method, address string, form url.Values, headers map[string]string) Page {
+func (b *Browser) send(method, target string, form url.Values, headers map[string]string) Page {
 	b.T.Helper()
-	if !strings.Contains(address, "://") {
-		address = b.URL + address
+	if !strings.Contains(target, "://") {
+		target = b.URL + target
 	}
 	var req *http.Request
 	var err error
 	if form != nil {
-		req, err = http.NewRequestWithContext(context.Background(), method, address, strings.NewReader(form.Encode()))
+		req, err = http.NewRequestWithContext(context.Background(), method, target, strings.NewReader(form.Encode()))
 	} else {
-		req, err = http.NewRequestWithContext(context.Background(), method, address, nil)
+		req, err = http.NewRequestWithContext(context.Background(), method, target, nil)
 	}
 	storagetest.Must(b.T, err)
 	if form != nil {
@@ -105,7 +105,7 @@ func (b *Browser) send(method, address string, form url.Values, headers map[stri
 	}
 	r, err := send(b.client, req)
 	storagetest.Must(b.T, err)
-	return Page{Response: r, URL: address}
+	return Page{Response: r, URL: target}
 }
 
 // Follow follows redirects as long as they stay on the issuer, and returns the last response: a page, or the redirect
@@ -137,7 +137,7 @@ type Page struct {
 	URL string
 }
 
-// elements are the attributes of every element of that name on the page.
+// elements returns the attributes of every element of that name on the page.
 func (p Page) elements(name string) (out []map[string]string) {
 	doc, err := html.Parse(strings.NewReader(p.Body))
 	if err != nil {
@@ -156,7 +156,7 @@ func (p Page) elements(name string) (out []map[string]string) {
 	return out
 }
 
-// Fields are the values of the page's form: hidden fields, and boxes that are ticked.
+// Fields returns the values of the page's form: hidden fields, and boxes that are ticked.
 func (p Page) Fields() url.Values {
 	out := url.Values{}
 	for _, at := range p.elements("input") {
@@ -176,7 +176,7 @@ func (p Page) Links() (out []string) {
 	return out
 }
 
-// Buttons are the values of the page's buttons of that name.
+// Buttons returns the values of the page's buttons of that name.
 func (p Page) Buttons(name string) (out []string) {
 	for _, at := range p.elements("button") {
 		if at["name"] == name {
@@ -222,16 +222,17 @@ func (b *Browser) Decide(p Page, value string) Page {
 	return b.Submit("/consent", form)
 }
 
-// Verifier is the PKCE verifier of every test that cares for nothing else.
+// Verifier is the PKCE verifier of every test that does not set another.
 const Verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
 
-// Challenge is the S256 challenge of a verifier.
+// Challenge returns the S256 challenge of a verifier.
 func Challenge(verifier string) string {
 	sum := sha256.Sum256([]byte(verifier))
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// AuthorizeForm is a good authorization request of the client, with the changes: an empty value takes a parameter away.
+// AuthorizeForm returns a valid authorization request of the client, with the changes: an empty value removes the
+// parameter.
 func AuthorizeForm(c client.Information, changes ...string) url.Values {
 	v := url.Values{
 		"response_type": {"code"}, "client_id": {c.ClientID}, "scope": {"read write"}, "state": {"the state"},
@@ -273,7 +274,8 @@ func (b *Browser) Code(c client.Information, username string, changes ...string)
 	return to
 }
 
-// CodeForm is a good exchange of the code in a redirect to the app.
+// CodeForm returns a valid token request with the code in a redirect to the client, with the changes as in
+// AuthorizeForm.
 func CodeForm(to *url.URL, c client.Information, changes ...string) url.Values {
 	v := url.Values{
 		"grant_type": {"authorization_code"}, "code": {to.Query().Get("code")}, "code_verifier": {Verifier},

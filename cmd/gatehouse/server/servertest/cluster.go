@@ -14,8 +14,8 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// Cluster starts n servers on one database behind a proxy that sends each request to the next one. It returns the first
-// of them, with the URL of the proxy.
+// Cluster starts n servers on one database behind a proxy that distributes requests round-robin. It returns the first
+// process, with the URL of the proxy.
 func Cluster(t testing.TB, db string, n int, o Options) *Server {
 	t.Helper()
 	type backend struct {
@@ -59,7 +59,7 @@ func Cluster(t testing.TB, db string, n int, o Options) *Server {
 	return first
 }
 
-// Counted is how often the processes, this one and those behind the same proxy, have counted an event.
+// Counted returns how often this process and those behind the same proxy have counted an event.
 func (s *Server) Counted(event string) uint64 {
 	n := s.Store.Stats().Audit.Events[event]
 	for _, other := range s.others {
@@ -68,7 +68,7 @@ func (s *Server) Counted(event string) uint64 {
 	return n
 }
 
-// Logs is what all of them have logged.
+// Logs returns the logs of this process and those behind the same proxy.
 func (s *Server) Logs() string {
 	all := s.Log.String()
 	for _, other := range s.others {
@@ -77,12 +77,12 @@ func (s *Server) Logs() string {
 	return all
 }
 
-// RunOnThree tests requirements on three servers behind a proxy that share one PostgreSQL and one Redis, except the
-// named requirements, which are about a single process. database returns the URL of an empty database.
-func RunOnThree(t *testing.T, table []Requirement, database func(t *testing.T) string, but ...string) {
+// RunOnThreeProcesses tests requirements on three servers behind a proxy that share one PostgreSQL and one Redis,
+// except the named requirements, which are about a single process. database returns the URL of an empty database.
+func RunOnThreeProcesses(t *testing.T, table []Requirement, database func(t *testing.T) string, except ...string) {
 	t.Helper()
 	for _, r := range table {
-		if slices.Contains(but, r.ID) {
+		if slices.Contains(except, r.ID) {
 			continue
 		}
 		t.Run(name(r), func(t *testing.T) {

@@ -93,13 +93,13 @@ func (s *Server) Redeem(c client.Information, to *url.URL) Response {
 	return s.Token(c, CodeForm(to, c)).OK(s.T)
 }
 
-// ClientKey is a key of a client: what it signs with.
+// ClientKey is the signing key of a client.
 type ClientKey struct {
 	Private crypto.Signer
 	ID, Alg string
 }
 
-// Sign is a JWT of the claims, with further header members.
+// Sign returns a JWT of the claims, with further header members.
 func (k ClientKey) Sign(t testing.TB, claims any, header map[jose.HeaderKey]any) string {
 	t.Helper()
 	options := &jose.SignerOptions{ExtraHeaders: header}
@@ -144,7 +144,7 @@ type Document struct {
 	Location   string // a redirect instead
 }
 
-// NewHost runs one on loopback until the test ends.
+// NewHost starts a Host on loopback until the test ends.
 func NewHost(t testing.TB) *Host {
 	t.Helper()
 	h := &Host{docs: map[string]Document{}, requests: map[string]int{}}
@@ -154,14 +154,14 @@ func NewHost(t testing.TB) *Host {
 	return h
 }
 
-// Serve puts a document at a path.
+// Serve serves a document at a path.
 func (h *Host) Serve(path, contentType, body string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.docs[path] = Document{Type: contentType, Body: body}
 }
 
-// Redirect makes a path lead elsewhere.
+// Redirect redirects a path.
 func (h *Host) Redirect(path, to string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -182,7 +182,7 @@ func (h *Host) Respond(statuses ...int) {
 	h.statuses = statuses
 }
 
-// Posted are the forms that came.
+// Posted returns the forms that were posted.
 func (h *Host) Posted() []url.Values {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// Requirement is one line of the protocol, or one published flaw never to be repeated, as a black-box test.
+// Requirement is a requirement of a specification or a published vulnerability, as a black-box test.
 type Requirement struct {
 	ID   string // such as "P31"; the letter is explained in docs/conformance.md
 	Spec string // RFC and section
@@ -17,13 +17,13 @@ type Requirement struct {
 	Test func(t *testing.T, s *Server)
 }
 
-// Req makes a Requirement.
+// Req returns a Requirement.
 func Req(id, spec, text string, test func(t *testing.T, s *Server)) Requirement {
 	return Requirement{ID: id, Spec: spec, Text: text, Test: test}
 }
 
-// With is the requirement on a server with these settings, each "NAME=value".
-func (r Requirement) With(settings ...string) Requirement {
+// WithSettings returns the requirement on a server with these settings, each "NAME=value".
+func (r Requirement) WithSettings(settings ...string) Requirement {
 	r.Env = map[string]string{}
 	for _, s := range settings {
 		name, value, _ := strings.Cut(s, "=")

@@ -45,7 +45,7 @@ type Server struct {
 	Log     *Buffer
 	Config  config.Config
 	HTTP    *http.Client // follows no redirects and keeps no cookies
-	Handler http.Handler // of the site, without the network
+	Handler http.Handler // serves without a network
 
 	env    map[string]string
 	notify *notify.Sender
@@ -65,14 +65,14 @@ func (b *Buffer) Write(p []byte) (int, error) {
 	return b.b.Write(p)
 }
 
-// String is what was written so far.
+// String returns what was written so far.
 func (b *Buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.String()
 }
 
-// Options vary a server.
+// Options are the settings of a test server.
 type Options struct {
 	Issuer string // of another process; empty: this one's own URL
 	Env    map[string]string
@@ -171,13 +171,13 @@ func cacheKeys(t testing.TB, store *storage.Store) {
 	}
 }
 
-// Another runs a second process on the same database, with the same issuer and clock.
-func (s *Server) Another() *Server {
+// StartAnother starts a second process on the same database, with the same issuer and clock.
+func (s *Server) StartAnother() *Server {
 	return Start(s.T, s.DB, Options{Issuer: s.Issuer, Clock: s.Clock, Env: s.env})
 }
 
-// AnotherWith starts a second process like Another, with additional settings of the form NAME=value.
-func (s *Server) AnotherWith(settings ...string) *Server {
+// StartAnotherWith starts a second process like StartAnother, with additional settings of the form NAME=value.
+func (s *Server) StartAnotherWith(settings ...string) *Server {
 	env := map[string]string{}
 	maps.Copy(env, s.env)
 	for _, setting := range settings {
@@ -195,13 +195,13 @@ type Response struct {
 	JSON   map[string]any // nil when the body is no JSON object
 }
 
-// Text is a string member of the JSON.
+// Text returns a string member of the JSON.
 func (r Response) Text(name string) string {
 	s, _ := r.JSON[name].(string)
 	return s
 }
 
-// Location is the parsed Location header.
+// Location returns the parsed Location header.
 func (r Response) Location() *url.URL {
 	u, err := url.Parse(r.Header.Get("Location"))
 	if err != nil {
@@ -250,7 +250,7 @@ func (s *Server) Request(method, path string, form url.Values) *http.Request {
 	return req
 }
 
-// Get gets a path.
+// Get requests a path.
 func (s *Server) Get(path string) Response { return s.Do(s.Request(http.MethodGet, path, nil)) }
 
 // Post posts a form as the client, by the method it is registered for; a zero client posts the form alone.
@@ -259,7 +259,7 @@ func (s *Server) Post(path string, c client.Information, form url.Values) Respon
 	return s.Do(s.AsClient(path, c, form))
 }
 
-// AsClient is the request that Post sends.
+// AsClient returns the request that Post sends.
 func (s *Server) AsClient(path string, c client.Information, form url.Values) *http.Request {
 	full := url.Values{}
 	for k, v := range form {
@@ -317,7 +317,7 @@ func (s *Server) Service(scope string) client.Information {
 	return s.Client(fmt.Sprintf(`{"client_name":"Service","grant_types":["client_credentials"],"scope":%q}`, scope))
 }
 
-// The redirect URI of App and Public.
+// Callback is the redirect URI of App and Public.
 const Callback = "https://app.example/callback"
 
 // App registers a confidential web app with refresh tokens and the scopes read, write and offline_access.
@@ -349,7 +349,7 @@ func (s *Server) User(username string) storage.User {
 	return u
 }
 
-// ServiceToken gets a client credentials token.
+// ServiceToken requests a client credentials token.
 func (s *Server) ServiceToken(c client.Information) string {
 	s.T.Helper()
 	r := s.Token(c, url.Values{"grant_type": {"client_credentials"}})
