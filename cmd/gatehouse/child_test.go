@@ -236,7 +236,7 @@ func (c *caller) signIn(t testing.TB) (code string) {
 	return throughPages(t, c.http, c.authorizeURL(), "alice", worldPassword).Query().Get("code")
 }
 
-// code gets one by the remembered consent.
+// code gets one by the stored consent.
 func (c *caller) code() (string, error) {
 	req, err := http.NewRequest(http.MethodGet, c.authorizeURL(), nil)
 	if err != nil {

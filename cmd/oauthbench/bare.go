@@ -26,8 +26,8 @@ type bareProcess struct {
 	stdin   io.Closer
 }
 
-// startBare starts the bare process with the PostgreSQL of a URL, or none. It is a separate process for a fair share of
-// the CPU.
+// startBare starts the bare process with the PostgreSQL of a URL, or none. It is a separate process so that the
+// operating system schedules it like the server.
 func (p *program) startBare(ctx context.Context, databaseURL string) (*bareProcess, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -79,8 +79,8 @@ func (b *bareProcess) stop() {
 	_ = b.cmd.Wait() // it was interrupted
 }
 
-// serveBare is the bare process. It reads the URL of its PostgreSQL from standard input, prints its profile on standard
-// output and serves until it is interrupted or standard input ends, which it does when oauthbench is killed.
+// serveBare runs the bare process. It reads the URL of its PostgreSQL from standard input, prints its profile on
+// standard output and serves until it is interrupted or standard input ends, which it does when oauthbench is killed.
 func (p *program) serveBare(ctx context.Context, _ []string) error {
 	in := bufio.NewReader(io.LimitReader(p.stdin, 4<<10))
 	databaseURL, err := in.ReadString('\n')

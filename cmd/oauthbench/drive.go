@@ -29,12 +29,12 @@ workloads create real tokens, grants and audit rows: measure a server that has n
 operations. The rate limits of the server must not be reached: start Gatehouse with GATEHOUSE_RATE_LIMITS=off or higher
 limits.
 
-With --bare each measurement is followed by the same of a bare process on this machine, which does only what no
-authorization server can leave out, in the same PostgreSQL (GATEHOUSE_DATABASE_URL, with a role that may create a
+With --bare each measurement is followed by the same of a bare process on this host, which does only the minimum
+work of an authorization server, in the same PostgreSQL (GATEHOUSE_DATABASE_URL, with a role that may create a
 schema, which is dropped afterwards), and the table has the ratio. Without a PostgreSQL only
 %s are compared.
 
-The ratio of throughputs depends on the load generator, which shares this machine; processor time per operation does
+The ratio of throughputs depends on the load generator, which shares this host; processor time per operation does
 not. With --server-pid and --database-pid (Linux) the table has the microseconds of both processes per operation. For
 PostgreSQL pass the process ID of the postmaster, the first line of postmaster.pid; its children are included.
 

@@ -20,7 +20,7 @@ func (p *program) printJSON(v any) error {
 
 // printTable prints a row for each result, and the first error of each on standard error.
 func (p *program) printTable(results []bench.Result) error {
-	has := func(is func(bench.Result) bool) bool { return slices.ContainsFunc(results, is) }
+	has := func(matches func(bench.Result) bool) bool { return slices.ContainsFunc(results, matches) }
 	compared := has(func(r bench.Result) bool { return r.Bare != nil })
 	serverCPU := has(func(r bench.Result) bool { return r.Target.ServerCPU > 0 })
 	databaseCPU := has(func(r bench.Result) bool { return r.Target.DatabaseCPU > 0 })
@@ -32,7 +32,7 @@ func (p *program) printTable(results []bench.Result) error {
 		heading = append(heading, "database µs")
 	}
 	if compared {
-		heading = append(heading, "bare", "% of it", "p99 times")
+		heading = append(heading, "bare", "% of bare", "p99 times")
 	}
 	w := tabwriter.NewWriter(p.stdout, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, strings.Join(heading, "\t"))

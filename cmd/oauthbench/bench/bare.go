@@ -22,7 +22,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// bareServer is the process that every workload is compared with. It does what no authorization server can leave out
+// bareServer is the process that every workload is compared with. It does the minimum work of an authorization server
 // (parse the form, compare a SHA-256 secret, sign or verify ES256, one SQL statement to read or change something) and
 // nothing else: no checks, no log, no rate limits, no metrics.
 type bareServer struct {

@@ -18,7 +18,7 @@ import (
 // maxSteps is the maximum number of pages and redirects between an authorization request and its response.
 const maxSteps = 20
 
-// clearCookies makes the connection a new browser.
+// clearCookies replaces the cookie jar.
 func (c *connection) clearCookies() { c.http.Jar, _ = cookiejar.New(nil) }
 
 // signIn completes one authorization with all its pages, so that the next needs none.

@@ -34,14 +34,15 @@ func (m cpuMeter) read() (out cpuTimes, err error) {
 		}
 	}
 	if m.database != 0 {
-		out.database, err = familyTime(m.database)
+		out.database, err = processTreeTime(m.database)
 	}
 	return out, err
 }
 
-// familyTime returns the processor time of a process and all its children, such as the postmaster and its backends.
-// When a child ends, its time becomes that of its parent; reading again then avoids counting it twice or not at all.
-func familyTime(parent int) (time.Duration, error) {
+// processTreeTime returns the processor time of a process and all its children, such as the postmaster and its
+// backends. When a child ends, its time becomes that of its parent; reading again then avoids counting it twice or not
+// at all.
+func processTreeTime(parent int) (time.Duration, error) {
 	for attempt := 1; ; attempt++ {
 		before := children(parent)
 		total, err := processTime(parent)

@@ -29,15 +29,15 @@ type prepareFunc func(
 const maxTokens = 20_000
 
 var workloads = []workload{
-	{"metadata", "GET the metadata", true, getting(func(d *driver) string { return d.metadataURL })},
-	{"jwks", "GET the JWKS", true, getting(func(d *driver) string { return d.metadata.JWKS })},
-	{"client_credentials", "get a token by client credentials", true, onEach(issueServiceToken)},
-	{"introspection_hot", "introspect one token repeatedly", true, onEach(introspectOne)},
-	{"introspection_spread", "introspect tokens not seen before", false, onTokens((*connection).introspect)},
-	{"revocation", "revoke a token", false, onTokens((*connection).revoke)},
-	{"refresh", "refresh repeatedly, one grant for each connection", true, onEach(refresh)},
-	{"code", "authorize in a signed-in browser with remembered consent, and exchange the code", true, onEach(authorize)},
-	{"sign_in", "sign in with a password in a new browser, authorize and exchange the code", true, onEach(signIn)},
+	{"metadata", "GET the metadata", true, prepareGet(func(d *driver) string { return d.metadataURL })},
+	{"jwks", "GET the JWKS", true, prepareGet(func(d *driver) string { return d.metadata.JWKS })},
+	{"client_credentials", "get a token with client credentials", true, prepareEach(issueServiceToken)},
+	{"introspection_hot", "introspect one token repeatedly", true, prepareEach(introspectOne)},
+	{"introspection_spread", "introspect tokens not seen before", false, prepareTokens((*connection).introspect)},
+	{"revocation", "revoke a token", false, prepareTokens((*connection).revoke)},
+	{"refresh", "refresh repeatedly, one grant for each connection", true, prepareEach(refresh)},
+	{"code", "authorize in a signed-in browser with stored consent, and exchange the code", true, prepareEach(authorize)},
+	{"sign_in", "sign in with a password in a new browser, authorize and exchange the code", true, prepareEach(signIn)},
 }
 
 func issueServiceToken(_ context.Context, c *connection) (operation, error) {
@@ -91,8 +91,8 @@ func signIn(_ context.Context, c *connection) (operation, error) {
 	}, nil
 }
 
-// onEach prepares every connection separately.
-func onEach(prepare func(ctx context.Context, c *connection) (operation, error)) prepareFunc {
+// prepareEach prepares every connection separately.
+func prepareEach(prepare func(ctx context.Context, c *connection) (operation, error)) prepareFunc {
 	return func(ctx context.Context, _ *driver, open []*connection, _ int) ([]operation, int, error) {
 		var out []operation
 		for _, c := range open {
@@ -106,8 +106,8 @@ func onEach(prepare func(ctx context.Context, c *connection) (operation, error))
 	}
 }
 
-func getting(documentURL func(d *driver) string) prepareFunc {
-	return onEach(func(_ context.Context, c *connection) (operation, error) {
+func prepareGet(documentURL func(d *driver) string) prepareFunc {
+	return prepareEach(func(_ context.Context, c *connection) (operation, error) {
 		return func(ctx context.Context) error {
 			_, err := c.get(ctx, documentURL(c.driver))
 			return err
@@ -115,8 +115,8 @@ func getting(documentURL func(d *driver) string) prepareFunc {
 	})
 }
 
-// onTokens prepares tokens and runs the operation on each of them once.
-func onTokens(do func(c *connection, ctx context.Context, token string) error) prepareFunc {
+// prepareTokens prepares tokens and runs the operation on each of them once.
+func prepareTokens(do func(c *connection, ctx context.Context, token string) error) prepareFunc {
 	return func(ctx context.Context, _ *driver, open []*connection, maximum int) ([]operation, int, error) {
 		all, err := issueServiceTokens(ctx, open, min(maximum, maxTokens))
 		if err != nil {
@@ -133,7 +133,7 @@ func onTokens(do func(c *connection, ctx context.Context, token string) error) p
 	}
 }
 
-// issueServiceTokens gets n tokens by client credentials, on all connections concurrently.
+// issueServiceTokens requests n tokens with client credentials, on all connections concurrently.
 func issueServiceTokens(ctx context.Context, open []*connection, n int) ([]string, error) {
 	all, errs := make([]string, n), make([]error, len(open))
 	var next atomic.Int64

@@ -1,6 +1,6 @@
-// Command relying-party drives Gatehouse with the relying party of github.com/zitadel/oidc. It is a module of its own, so
-// that what that library brings along stays out of Gatehouse. It is given the issuer, a client and its secret, prints the
-// authorization URL, reads the callback from standard input, and fails if the library refuses anything.
+// Command relying-party drives Gatehouse with the relying party of github.com/zitadel/oidc. It is a module of its own so
+// that its dependencies are not in Gatehouse's module graph. Its arguments are the issuer, a client and its secret. It
+// prints the authorization URL, reads the callback from standard input, and fails if the library refuses anything.
 package main
 
 import (
