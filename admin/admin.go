@@ -5,7 +5,9 @@ package admin
 
 import (
 	"cmp"
+	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -32,12 +34,39 @@ func New(store *storage.Store, users *identity.Users, clients *client.Registry, 
 // pageSize is how many records are read by one query.
 const pageSize = 1000
 
-// CheckText returns an error when a text that pages show has characters that cannot be shown. An empty text is valid.
-func CheckText(text string) error {
-	if text == "" {
+// CheckDisplayable returns an error when s, a string that pages show, has characters that cannot be displayed. An empty
+// string is valid.
+func CheckDisplayable(s string) error {
+	if s == "" {
 		return nil
 	}
-	return display.CheckName(text)
+	return display.CheckName(s)
+}
+
+// readAll returns the records of all pages. read returns the records that follow an id, up to pageSize.
+func readAll[T any](
+	ctx context.Context, read func(ctx context.Context, after string, limit int) ([]T, error), id func(T) string,
+) (all []T, err error) {
+	for after := ""; ; {
+		page, err := read(ctx, after, pageSize)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page...)
+		if len(page) < pageSize {
+			return all, nil
+		}
+		after = id(page[len(page)-1])
+	}
+}
+
+// sortedValues returns the values of a map in the order of its keys.
+func sortedValues[T any](byKey map[string]T) []T {
+	values := []T{}
+	for _, key := range slices.Sorted(maps.Keys(byKey)) {
+		values = append(values, byKey[key])
+	}
+	return values
 }
 
 // sortByName sorts records by name without regard to case, then by id. It is done here because the order of text in

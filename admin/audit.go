@@ -10,7 +10,7 @@ import (
 	"gatehouse/storage"
 )
 
-// AuditClientID returns the client_id of a client by client_id or name, for a filter of audit rows. Any other text is
+// AuditClientID returns the client_id of a client by client_id or name, for a filter of audit rows. Any other value is
 // returned as it is: the client may be deleted, or a failed request named an unregistered one.
 func (a *Admin) AuditClientID(ctx context.Context, idOrName string) (string, error) {
 	if idOrName == "" {

@@ -52,20 +52,9 @@ func findClient(ctx context.Context, store *storage.Store, idOrName string) (*st
 
 // Clients returns all clients, sorted by name.
 func (a *Admin) Clients(ctx context.Context) ([]storage.Client, error) {
-	var all []storage.Client
-	for after := ""; ; {
-		page, err := a.store.Clients(ctx, after, pageSize)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, page...)
-		if len(page) < pageSize {
-			break
-		}
-		after = page[len(page)-1].ID
-	}
+	all, err := readAll(ctx, a.store.Clients, func(c storage.Client) string { return c.ID })
 	sortByName(all, func(c storage.Client) (string, string) { return c.Name, c.ID })
-	return all, nil
+	return all, err
 }
 
 // CreateClient registers a client and the scopes of it that do not exist yet, which it returns. The information has the
@@ -136,7 +125,7 @@ func (a *Admin) ClientWarnings(
 			warnings = append(warnings, ClientWithoutScope)
 		}
 	}
-	claimScopes := []string{"profile", "email", "address", "phone"}
+	claimScopes := []string{protocol.ScopeProfile, protocol.ScopeEmail, protocol.ScopeAddress, protocol.ScopePhone}
 	hasClaimScope := slices.ContainsFunc(info.Scope, func(name string) bool { return slices.Contains(claimScopes, name) })
 	if hasClaimScope && !slices.Contains(info.Scope, protocol.ScopeOpenID) {
 		warnings = append(warnings, ClaimScopesWithoutOpenID)

@@ -12,7 +12,7 @@ import (
 func (a *Admin) CreateRegistrationToken(
 	ctx context.Context, note string, uses int64, ttl time.Duration,
 ) (token string, record storage.RegistrationToken, err error) {
-	if err := CheckText(note); err != nil {
+	if err := CheckDisplayable(note); err != nil {
 		return "", record, err
 	}
 	return a.clients.CreateInitialAccessToken(ctx, note, uses, ttl)

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 
 	"gatehouse/oauth/client"
 	"gatehouse/storage"
@@ -35,15 +33,11 @@ func CheckResource(identifier string) error { return client.CheckResource(identi
 
 // Resources returns all resources, sorted by identifier.
 func (a *Admin) Resources(ctx context.Context) ([]storage.Resource, error) {
-	byID, err := a.store.Resources(ctx)
+	byIdentifier, err := a.store.Resources(ctx)
 	if err != nil {
 		return nil, err
 	}
-	all := []storage.Resource{}
-	for _, id := range slices.Sorted(maps.Keys(byID)) {
-		all = append(all, byID[id])
-	}
-	return all, nil
+	return sortedValues(byIdentifier), nil
 }
 
 // CreateResource registers a resource and the scopes of it that do not exist yet, which it returns. It returns
@@ -85,7 +79,7 @@ func (c ResourceChanges) apply(
 	ctx context.Context, tx *storage.Store, r *storage.Resource,
 ) (newScopes []string, err error) {
 	if c.Name != nil {
-		if err := CheckText(*c.Name); err != nil {
+		if err := CheckDisplayable(*c.Name); err != nil {
 			return nil, err
 		}
 		r.Name = *c.Name

@@ -3,8 +3,6 @@ package admin
 import (
 	"context"
 	"errors"
-	"maps"
-	"slices"
 
 	"gatehouse/oauth/client"
 	"gatehouse/oauth/protocol"
@@ -28,18 +26,14 @@ func (a *Admin) Scopes(ctx context.Context) ([]storage.Scope, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := []storage.Scope{}
-	for _, name := range slices.Sorted(maps.Keys(byName)) {
-		all = append(all, byName[name])
-	}
-	return all, nil
+	return sortedValues(byName), nil
 }
 
 // CreateScope registers a scope with the description that users see. It returns storage.ErrConflict when the scope
 // exists.
 func (a *Admin) CreateScope(ctx context.Context, name, description string) (storage.Scope, error) {
 	v := storage.Scope{Name: name, Description: description, CreatedAt: a.store.Now()}
-	if err := errors.Join(CheckScopeName(name), CheckText(description)); err != nil {
+	if err := errors.Join(CheckScopeName(name), CheckDisplayable(description)); err != nil {
 		return v, err
 	}
 	return v, a.store.CreateScope(ctx, v)
@@ -47,7 +41,7 @@ func (a *Admin) CreateScope(ctx context.Context, name, description string) (stor
 
 // UpdateScope changes the description of a scope.
 func (a *Admin) UpdateScope(ctx context.Context, name, description string) error {
-	if err := CheckText(description); err != nil {
+	if err := CheckDisplayable(description); err != nil {
 		return err
 	}
 	return a.store.UpdateScope(ctx, name, description)
@@ -55,7 +49,7 @@ func (a *Admin) UpdateScope(ctx context.Context, name, description string) error
 
 // CheckScopeDeletable returns ErrStandardScope for a scope that cannot be deleted.
 func CheckScopeDeletable(name string) error {
-	if slices.Contains(protocol.StandardScopes(), name) {
+	if protocol.IsStandardScope(name) {
 		return ErrStandardScope
 	}
 	return nil

@@ -40,20 +40,9 @@ func (a *Admin) User(ctx context.Context, name string) (storage.User, error) {
 
 // Users returns all users, sorted by username.
 func (a *Admin) Users(ctx context.Context) ([]storage.User, error) {
-	var all []storage.User
-	for after := ""; ; {
-		page, err := a.store.Users(ctx, after, pageSize)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, page...)
-		if len(page) < pageSize {
-			break
-		}
-		after = page[len(page)-1].ID
-	}
+	all, err := readAll(ctx, a.store.Users, func(u storage.User) string { return u.ID })
 	sortByName(all, func(u storage.User) (string, string) { return u.Username, u.ID })
-	return all, nil
+	return all, err
 }
 
 // CreateUser creates a user.

@@ -204,7 +204,7 @@ func (s *Server) visiblePart(
 		if slices.ContainsFunc(aud, func(identifier string) bool { return known[identifier].Scopes.Has(name) }) {
 			return false
 		}
-		if slices.Contains(protocol.StandardScopes(), name) {
+		if protocol.IsStandardScope(name) {
 			return true
 		}
 		for _, r := range known {

@@ -70,7 +70,7 @@ func (s *Server) resolvePermissions(ctx context.Context, a *AuthorizationRequest
 				p.Resources = append(p.Resources, identifier)
 			}
 		}
-		if !owned && !slices.Contains(protocol.StandardScopes(), name) {
+		if !owned && !protocol.IsStandardScope(name) {
 			p.Resources = intended // every API that receives the token sees the scope
 		}
 		for _, identifier := range p.Resources {

@@ -10,9 +10,9 @@ import (
 	"gatehouse/duration"
 )
 
-// checkText returns a usage error when the value of a flag has characters that cannot be shown.
-func checkText(flag, value string) error {
-	if err := admin.CheckText(value); err != nil {
+// checkDisplayable returns a usage error when the value of a flag has characters that cannot be displayed.
+func checkDisplayable(flag, value string) error {
+	if err := admin.CheckDisplayable(value); err != nil {
 		return usageError{fmt.Errorf("%s %w", flag, err)}
 	}
 	return nil

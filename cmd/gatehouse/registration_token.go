@@ -39,7 +39,7 @@ func (p *program) registrationTokenCreate() *cobra.Command {
 		if *expires < time.Minute || *expires > 10*365*24*time.Hour {
 			return usageError{errors.New("--expires must be 1m to 3650d")}
 		}
-		if err := checkText("--note", *note); err != nil {
+		if err := checkDisplayable("--note", *note); err != nil {
 			return err
 		}
 		return p.withServer(cmd, func(ctx context.Context, s *server.Server) error {

@@ -37,7 +37,7 @@ func addResourceFlags(cmd *cobra.Command) resourceFlags {
 // changes returns the properties whose flags were passed.
 func (f resourceFlags) changes() (c admin.ResourceChanges, err error) {
 	if f.cmd.Flags().Changed("name") {
-		if err := checkText("--name", *f.name); err != nil {
+		if err := checkDisplayable("--name", *f.name); err != nil {
 			return c, err
 		}
 		c.Name = f.name
@@ -57,7 +57,7 @@ func (f resourceFlags) changes() (c admin.ResourceChanges, err error) {
 	return c, nil
 }
 
-// resourceError returns the error of a resource's change in words for the operator.
+// resourceError translates the error of a change of a resource into a message for the operator.
 func resourceError(err error, identifier string) error {
 	if unknown := (*admin.UnknownClientError)(nil); errors.As(err, &unknown) {
 		return err
@@ -152,7 +152,8 @@ func (p *program) resourceList() *cobra.Command {
 func (p *program) resourceDelete() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "delete URI", Short: "Delete an API", Args: exactArgs("URI"),
-		Long: "Delete an API. New tokens are not intended for it; issued tokens are until they expire.",
+		Long: "Delete an API. New tokens no longer have it in aud; issued tokens have it until they\n" +
+			"expire.",
 	}
 	yes := yesFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -29,7 +29,7 @@ func (p *program) scopeCreate() *cobra.Command {
 		if err := admin.CheckScopeName(args[0]); err != nil {
 			return usageError{err}
 		}
-		if err := checkText("--description", *description); err != nil {
+		if err := checkDisplayable("--description", *description); err != nil {
 			return err
 		}
 		if *description == "" {
@@ -56,7 +56,7 @@ func (p *program) scopeUpdate() *cobra.Command {
 		if *description == "" {
 			return usageError{errors.New("--description is required")}
 		}
-		if err := checkText("--description", *description); err != nil {
+		if err := checkDisplayable("--description", *description); err != nil {
 			return err
 		}
 		return p.withAdmin(cmd, func(ctx context.Context, a *admin.Admin) error {
@@ -95,9 +95,9 @@ func (p *program) scopeList() *cobra.Command {
 func (p *program) scopeDelete() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "delete NAME", Short: "Delete a scope", Args: exactArgs("NAME"),
-		Long: "Delete a scope. New tokens do not have it; issued tokens have it until they expire. A scope of\n" +
-			"clients or resources is not deleted, because they would get invalid_scope, unless --force is\n" +
-			"passed.",
+		Long: "Delete a scope. New tokens do not have it; issued tokens have it until they expire. A scope that\n" +
+			"clients or resources have is not deleted, because they would get invalid_scope, unless --force\n" +
+			"is passed.",
 	}
 	force := cmd.Flags().Bool("force", false, "also if clients or resources have it")
 	yes := yesFlag(cmd)
