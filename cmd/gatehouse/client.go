@@ -19,7 +19,7 @@ import (
 const clientArgument = "ID is a client_id, or the name of a client that an operator registered when no other has it."
 
 func (p *program) clientCommand() *cobra.Command {
-	return p.group("client", "Manage clients: apps and services", "",
+	return p.group("client", "Manage clients", "",
 		p.clientCreate(), p.clientList(), p.clientShow(), p.clientUpdate(), p.clientDisable(), p.clientEnable(),
 		p.clientDelete(), p.clientRotate(), p.clientRevoke())
 }
@@ -44,7 +44,7 @@ func (p *program) clientCreate() *cobra.Command {
 			return err
 		}
 		if set := cmd.Flags().Changed; !set("metadata") && !set("redirect-uri") && !set("grant-type") {
-			return usageError{errors.New("--redirect-uri is required for an app that signs users in; " +
+			return usageError{errors.New("--redirect-uri is required for a client that signs users in; " +
 				"for a service without users pass --grant-type client_credentials")}
 		}
 		m, err := client.ParseMetadata(raw)

@@ -38,7 +38,7 @@ func (p *program) devCommand() *cobra.Command {
 		}
 		return p.runDev(cmd.Context(), cfg, *sampleListen)
 	}
-	return listsSettings(cmd)
+	return showSettingsInHelp(cmd)
 }
 
 // devSettings reads the settings, refuses those that leave loopback, and replaces some defaults.
@@ -63,7 +63,7 @@ func (p *program) devSettings(cmd *cobra.Command, sampleListen string) (config.C
 		"--listen": cfg.Listen, "--sample-listen": sampleListen, "--admin-listen": cfg.AdminListen,
 	} {
 		if address != "" && !server.IsLoopback(address) {
-			return cfg, usageError{fmt.Errorf("%s %s is reachable from other machines, but dev listens on loopback only; "+
+			return cfg, usageError{fmt.Errorf("%s %s is reachable from other hosts, but dev listens on loopback only; "+
 				"use `gatehouse serve`", name, address)}
 		}
 	}
@@ -102,7 +102,7 @@ func (p *program) runDev(ctx context.Context, cfg config.Config, sampleListen st
 	app, err := sample.New(sample.Config{
 		Issuer: cfg.Issuer, ClientID: data.SampleID, ClientSecret: data.SampleSecret, URL: sampleURL, Links: []sample.Link{
 			{Text: "Your account: what you allowed this app, and a way to withdraw it", URL: cfg.Issuer + "/account"},
-			{Text: "What the server publishes about itself", URL: cfg.Issuer + "/.well-known/openid-configuration"},
+			{Text: "Metadata of the server", URL: cfg.Issuer + "/.well-known/openid-configuration"},
 		},
 	})
 	if err != nil {

@@ -156,7 +156,7 @@ func createDevClients(ctx context.Context, s *server.Server, data *devData, samp
 	return nil
 }
 
-// isCurrentDevClient reports whether the client exists and, if it is the sample app, belongs to this address of it.
+// isCurrentDevClient reports whether the client exists and, if it is the sample app, has a redirect URI at sampleURL.
 func isCurrentDevClient(ctx context.Context, store *storage.Store, id, sampleURL string) (bool, error) {
 	if id == "" {
 		return false, nil

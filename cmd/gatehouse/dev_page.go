@@ -23,11 +23,11 @@ func devDatabase(cfg config.Config) string {
 	return where
 }
 
-// shellQuote returns text as one word of a POSIX shell.
-func shellQuote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
+// shellQuote quotes s for a POSIX shell.
+func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
-// pathCommand returns the shell command that puts the gatehouse at executable on the PATH, or "" if lookPath finds a
-// gatehouse there. The program that `go run` builds is temporary: in its place comes the one of `make build`.
+// pathCommand returns the shell command that adds the directory of executable to PATH, or "" if lookPath finds a
+// gatehouse there. For the temporary program of `go run`, it returns a command that builds one first.
 func pathCommand(executable string, lookPath func(string) (string, error)) string {
 	if _, err := lookPath("gatehouse"); err == nil {
 		return ""
@@ -42,7 +42,7 @@ func pathCommand(executable string, lookPath func(string) (string, error)) strin
 // pathCommand.
 func devPage(cfg config.Config, d devData, sampleURL, onPath string) string {
 	if onPath != "" {
-		onPath = "  Find the command      " + onPath + "\n"
+		onPath = "  Add gatehouse to PATH " + onPath + "\n"
 	}
 	basic := "-u '" + d.ServiceID + ":" + d.ServiceSecret + "'"
 	return strings.NewReplacer(
@@ -72,7 +72,7 @@ Revoke it, and introspect it again:
   curl -sw '%{http_code}\n' {basic} -d token="$TOKEN" {issuer}/oauth2/revoke
   curl -sw '\n' {basic} -d token="$TOKEN" {issuer}/oauth2/introspect
 
-What next, in a second terminal{where}:
+Next steps, in a second terminal{where}:
 
 {path}  Register an app       gatehouse client create --name 'My app' --redirect-uri http://127.0.0.1:3000/callback --scope 'openid email'
                         docs/relying-parties: what to type in common apps and libraries

@@ -51,16 +51,16 @@ func (p *program) table(none string, heading []string, rows [][]string) error {
 	return w.Flush()
 }
 
-// operatorError returns the error in words for the operator. what is the record that the command is about.
-func operatorError(err error, what string) error {
+// operatorError translates err into a message for the operator about the record.
+func operatorError(err error, record string) error {
 	var e *protocol.Error
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, storage.ErrNotFound):
-		return fmt.Errorf("there is no %s", what)
+		return fmt.Errorf("there is no %s", record)
 	case errors.Is(err, storage.ErrConflict):
-		return fmt.Errorf("%s exists already", what)
+		return fmt.Errorf("%s exists already", record)
 	case errors.As(err, &e) && errors.Is(e.Err, fetch.ErrRefused):
 		return errors.New(e.Code + ": " + e.Description + " If it is in your network, add its host to " +
 			"GATEHOUSE_FETCH_ALLOW_HOSTS, for this command and for the server.")

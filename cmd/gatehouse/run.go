@@ -37,7 +37,7 @@ func run(
 	ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string,
 ) int {
 	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv}
-	root := p.root()
+	root := p.rootCommand()
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
@@ -57,10 +57,10 @@ func run(
 	return exitFailed
 }
 
-func (p *program) root() *cobra.Command {
+func (p *program) rootCommand() *cobra.Command {
 	root := p.group("gatehouse", "A self-hosted OAuth 2.0 authorization server and OpenID Provider",
 		"Gatehouse signs users in to apps and issues access tokens to apps and services.\n\n"+
-			"Start with `gatehouse dev`: it runs the server and a sample app to sign in to on this machine.\n"+
+			"Start with `gatehouse dev`: it runs the server and a sample app to sign in to on this host.\n"+
 			"Settings come from the environment (GATEHOUSE_…); flags override them. `gatehouse config print` shows them.",
 		p.devCommand(), p.serveCommand(), p.migrateCommand(), p.clientCommand(), p.userCommand(), p.scopeCommand(),
 		p.resourceCommand(), p.registrationTokenCommand(), p.keyCommand(), p.auditCommand(), p.backupCommand(),

@@ -57,7 +57,7 @@ func (p *program) serveCommand() *cobra.Command {
 		}
 		return s.Serve(ctx, listeners, server.ServeOptions{Getenv: p.getenv, Foreground: isTerminal(p.stderr)})
 	}
-	return listsSettings(cmd)
+	return showSettingsInHelp(cmd)
 }
 
 // openWithRetries opens the server and retries while PostgreSQL is unavailable, until ctx ends.

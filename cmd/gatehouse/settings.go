@@ -19,8 +19,8 @@ import (
 	"gatehouse/storage/reqevent"
 )
 
-// listsSettings makes the command's help show every setting.
-func listsSettings(cmd *cobra.Command) *cobra.Command {
+// showSettingsInHelp makes the command's help show every setting.
+func showSettingsInHelp(cmd *cobra.Command) *cobra.Command {
 	help := cmd.HelpFunc()
 	cmd.SetHelpFunc(func(cmd *cobra.Command, args []string) {
 		for _, setting := range config.Flags() {
@@ -34,7 +34,7 @@ func listsSettings(cmd *cobra.Command) *cobra.Command {
 }
 
 // settings reads the settings of the environment and this command line. Warnings go to warn. With a nil warn only
-// secrets in flags and unknown names are reported, on standard error: every user of this machine can read a command
+// secrets in flags and unknown names are reported, on standard error: every user of this host can read a command
 // line, and a command with a misspelt setting may work on another database than intended.
 func (p *program) settings(cmd *cobra.Command, warn func(string)) (config.Config, error) {
 	flags := map[string]string{} // the settings among the flags that were passed
@@ -113,7 +113,7 @@ func (p *program) openServer(ctx context.Context, cfg config.Config) (*server.Se
 // notice prints a notice for the operator on standard error.
 func (p *program) notice(message string) { fmt.Fprintln(p.stderr, "gatehouse: "+message) }
 
-// operator returns the actor of commands in the audit log: the account on this machine.
+// operator returns the actor of commands in the audit log: the account on this host.
 func operator() string {
 	if u, err := user.Current(); err == nil && u.Username != "" {
 		return "cli:" + u.Username

@@ -32,7 +32,7 @@ func (p *program) readPassword(fromStdin bool) (string, error) {
 		return "", usageError{errors.New("no terminal to prompt for the password; pass --password-stdin")}
 	}
 	var typed [2]string
-	for i, prompt := range []string{"Password: ", "Again: "} {
+	for i, prompt := range []string{"Password: ", "Repeat the password: "} {
 		fmt.Fprint(p.stderr, prompt)
 		b, err := term.ReadPassword(int(f.Fd()))
 		fmt.Fprintln(p.stderr)
@@ -70,7 +70,7 @@ var profileMembers = []struct {
 	{"locale", "language, like en or de-CH"},
 	{"phone-number", "like '+1 604 555 1234'"},
 	{"street-address", "street and number"},
-	{"locality", "town"},
+	{"locality", "city"},
 	{"region", "state or region"},
 	{"postal-code", "postal code"},
 	{"country", "country"},

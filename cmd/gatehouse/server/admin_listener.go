@@ -84,7 +84,7 @@ func checkHost(h http.Handler, allowed func(name string) bool) http.Handler {
 
 // adminNames returns a function that reports whether the admin listener accepts a host name. No attacker can bring a
 // browser here by an IP address, and none controls localhost, this host's own name, or those in the settings. On a
-// listener that other machines reach, names without a dot and those of Kubernetes and private zones, by which
+// listener that other hosts reach, names without a dot and those of Kubernetes and private zones, by which
 // Prometheus finds a service, are allowed too.
 func adminNames(cfg config.Config) func(name string) bool {
 	host, _ := os.Hostname() // without a host name it is not in the list

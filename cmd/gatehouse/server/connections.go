@@ -8,9 +8,9 @@ import (
 	"runtime"
 	"sync"
 	"syscall"
-	"time"
 
 	"gatehouse/config"
+	"gatehouse/lograte"
 )
 
 const (
@@ -25,8 +25,6 @@ const (
 	sqliteFiles = 3
 	// maxFiles is the limit on systems without one.
 	maxFiles = 1 << 20
-	// reportEvery is how often a listener logs a condition that continues.
-	reportEvery = time.Minute
 )
 
 // maxConnections returns the maximum number of open connections of the public listener: the limit of open files minus
@@ -61,12 +59,12 @@ type boundedListener struct {
 	close  func()
 
 	mu       sync.Mutex
-	reported map[string]time.Time
+	reported map[string]*lograte.Limiter // by message
 }
 
 // newBoundedListener wraps a listener. maximum is the maximum number of open connections, 0 for no limit.
 func newBoundedListener(l net.Listener, maximum int, log *slog.Logger) *boundedListener {
-	b := &boundedListener{Listener: l, log: log, closed: make(chan struct{}), reported: map[string]time.Time{}}
+	b := &boundedListener{Listener: l, log: log, closed: make(chan struct{}), reported: map[string]*lograte.Limiter{}}
 	b.close = sync.OnceFunc(func() { close(b.closed) })
 	if maximum > 0 {
 		b.slots = make(chan struct{}, maximum)
@@ -112,14 +110,16 @@ func (b *boundedListener) Close() error {
 	return b.Listener.Close()
 }
 
-// report logs a condition at most once per reportEvery.
+// report logs a condition at most once per minute.
 func (b *boundedListener) report(level slog.Level, message string, attr slog.Attr) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if last, ok := b.reported[message]; ok && time.Since(last) < reportEvery {
+	if b.reported[message] == nil {
+		b.reported[message] = &lograte.Limiter{}
+	}
+	if !b.reported[message].Allow() {
 		return
 	}
-	b.reported[message] = time.Now()
 	b.log.Log(context.Background(), level, message, slog.String("address", b.Addr().String()), attr)
 }
 

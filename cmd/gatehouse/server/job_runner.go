@@ -63,11 +63,11 @@ func (s *jobStatus) begin(j job) {
 
 func (s *jobStatus) succeeded(j job) {
 	s.lastSuccess.WithLabelValues(j.name).SetToCurrentTime()
-	s.markCapable(j)
+	s.recordAbleToRun(j)
 }
 
-// markCapable records that this process can do the job, whether or not another process does it.
-func (s *jobStatus) markCapable(j job) {
+// recordAbleToRun records that this process can run the job, whether or not another process runs it.
+func (s *jobStatus) recordAbleToRun(j job) {
 	if !j.ready {
 		return
 	}
@@ -147,7 +147,7 @@ func (s *Server) runJob(ctx context.Context, j job, failures *lograte.Limiter) {
 	case ctx.Err() == nil:
 		s.jobs.failures.WithLabelValues(j.name).Inc()
 		if errors.Is(err, audit.ErrSealLocked) { // another session is sealing, which does not make this process unready
-			s.jobs.markCapable(j)
+			s.jobs.recordAbleToRun(j)
 		}
 		if failures.Allow() {
 			s.log.ErrorContext(ctx, "background job failed, will retry", slog.String("job", j.name), slog.Any("error", err))

@@ -116,7 +116,7 @@ func (l *listener) serve() error {
 	return l.server.Serve(l.listener)
 }
 
-// ServeHTTP serves a request with the handler that the listener was opened to.
+// ServeHTTP serves a request with the handler of setHandler, or with 503 before it is set.
 func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if l.draining.Load() {
 		w.Header().Set("Connection", "close") // closing an idle connection could lose a request that is just arriving
@@ -137,10 +137,12 @@ func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	http.Error(w, "starting", http.StatusServiceUnavailable)
 }
 
-// open lets requests on an address through to a handler.
-func (l *Listeners) open(address string, h http.Handler) { l.listeners[address].handler.Store(&h) }
+// setHandler sets the handler of the listener on an address.
+func (l *Listeners) setHandler(address string, h http.Handler) {
+	l.listeners[address].handler.Store(&h)
+}
 
-// Address returns the address on which the listener of a setting accepts connections, with its real port.
+// Address returns the address on which the listener of a setting accepts connections, with its actual port.
 func (l *Listeners) Address(address string) net.Addr { return l.listeners[address].listener.Addr() }
 
 // drain continues to serve for a duration and makes every client use another connection afterwards.

@@ -12,8 +12,7 @@ import (
 )
 
 // NewLog returns a log of structured events on w, each with the id of its request. On a terminal, lines are written
-// immediately; otherwise they wait a moment to be written together. end writes the lines that wait, and from then on
-// none waits.
+// immediately; otherwise they are buffered for up to bufferTime. end flushes the buffer and disables it.
 func NewLog(w io.Writer, terminal bool, cfg config.Config) (log *slog.Logger, end func()) {
 	options := &slog.HandlerOptions{Level: cfg.LogLevel}
 	if cfg.LogFormat == "auto" && terminal {
@@ -30,7 +29,7 @@ func NewLog(w io.Writer, terminal bool, cfg config.Config) (log *slog.Logger, en
 const (
 	// bufferSize is the number of bytes from which a bufferedWriter writes immediately.
 	bufferSize = 32 << 10
-	// bufferTime is how long a line waits at most.
+	// bufferTime is the longest time that a line is buffered.
 	bufferTime = 100 * time.Millisecond
 )
 

@@ -46,7 +46,7 @@ var (
 	waitedDesc      = describe("database_connection_wait_seconds_total", "Time spent waiting for connections.", "pool")
 	upDesc          = describe("database_up",
 		"Whether this process reached its database at the last attempt, one each second.")
-	skewDesc   = describe("clock_skew_seconds", "This machine's clock minus the database's. 0 with SQLite.")
+	skewDesc   = describe("clock_skew_seconds", "This host's clock minus the database's. 0 with SQLite.")
 	behindDesc = describe("cleanup_behind_seconds",
 		"How far the deletion of expired rows lags the clock because the clock jumped ahead.")
 	largeDesc      = describe("large_deletions_total", "Deletions of a large share of a table.")

@@ -15,7 +15,8 @@ import (
 	"gatehouse/storage/vault"
 )
 
-// useRootKey finds the root key, or creates one next to a new embedded database, and ties the store to it.
+// useRootKey finds the root key, or creates one next to a new embedded database, and passes it to the vault of the
+// store.
 func useRootKey(ctx context.Context, cfg config.Config, store *storage.Store, notice func(string)) error {
 	path, embedded := cfg.SQLitePath()
 	key := cfg.SecretKey
@@ -60,7 +61,7 @@ func keyFromFile(ctx context.Context, path string, store *storage.Store, notice 
 		return nil, err
 	}
 	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
-		notice(path + " can be read by others on this machine; run: chmod 600 " + path)
+		notice(path + " can be read by other users of this host; run: chmod 600 " + path)
 	}
 	key, ok := config.DecodeKey(string(b))
 	if !ok {
@@ -101,7 +102,7 @@ func createKeyFile(ctx context.Context, path string, store *storage.Store) (cont
 // KeyFile returns the path of the root key next to an embedded database.
 func KeyFile(database string) string { return filepath.Join(filepath.Dir(database), "secret.key") }
 
-// NewKeyFile returns the path of the root key that a rekey of an embedded database has not put in force yet.
+// NewKeyFile returns the path of the new root key of an unfinished rekey of an embedded database.
 func NewKeyFile(database string) string { return KeyFile(database) + ".new" }
 
 // CreateFile writes a file that only its owner can read, completely or not at all. It returns an error that is

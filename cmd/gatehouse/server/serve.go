@@ -17,8 +17,8 @@ import (
 	"gatehouse/web"
 )
 
-// gcPercent trades memory for time: the live heap is small, 10 MB or so, and most allocations die with their request.
-// GOGC in the environment overrides it.
+// gcPercent trades memory for time: the live heap is small, 10 MB or so, and most allocations become garbage when
+// their request ends. GOGC in the environment overrides it.
 const gcPercent = 200
 
 // ServeOptions vary how a server is served.
@@ -81,7 +81,7 @@ func (s *Server) Serve(ctx context.Context, l *Listeners, o ServeOptions) error 
 	return nil
 }
 
-// openListeners builds the handlers and lets requests through to them.
+// openListeners builds the handlers and sets them in the listeners.
 func (s *Server) openListeners(
 	ctx context.Context, l *Listeners, o ServeOptions,
 ) (*web.Server, func(context.Context) error, error) {
@@ -114,7 +114,7 @@ func (s *Server) openListeners(
 		if o.StrictHost && address != s.Config.Listen { // against DNS rebinding; the public listener checks its own
 			h = checkHost(h, loopback.IsHost)
 		}
-		l.open(address, h)
+		l.setHandler(address, h)
 	}
 	return pages, stopTraces, nil
 }

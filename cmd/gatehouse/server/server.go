@@ -1,6 +1,6 @@
 // Package server assembles Gatehouse from its settings, once for serve, dev, the commands and the tests: it opens the
-// database, ties it to the root key, and puts users, authorization server, rate limits and pages together. It also runs
-// the result: listeners, TLS, log, metrics, traces and background jobs. It decides nothing about a protocol or a page.
+// database, checks its root key, and connects users, authorization server, rate limits and pages. It also runs the
+// result: listeners, TLS, log, metrics, traces and background jobs. It decides nothing about a protocol or a page.
 package server
 
 import (
@@ -62,7 +62,7 @@ type Server struct {
 
 // Open opens the database of the settings, checks its schema and root key, and assembles the server on it.
 func Open(ctx context.Context, o Options) (*Server, error) {
-	if err := checkNotLost(o.Config); err != nil {
+	if err := checkDatabaseMayBeCreated(o.Config); err != nil {
 		return nil, err
 	}
 	store, err := storage.Open(ctx, storage.Options{
@@ -115,15 +115,15 @@ func (o Options) prepareAndAssemble(ctx context.Context, store *storage.Store) (
 
 // OpenDatabase opens the database of the settings alone, whatever its schema and root key.
 func OpenDatabase(ctx context.Context, cfg config.Config) (*storage.Store, error) {
-	if err := checkNotLost(cfg); err != nil {
+	if err := checkDatabaseMayBeCreated(cfg); err != nil {
 		return nil, err
 	}
 	return storage.Open(ctx, storage.Options{URL: cfg.DatabaseURL, Pool: 2, ReadOnlyAllowed: true})
 }
 
-// checkNotLost refuses to create an embedded database next to the root key of another: that one was removed, or the
-// path is wrong, and a new one would have no clients and no users.
-func checkNotLost(cfg config.Config) error {
+// checkDatabaseMayBeCreated refuses to create an embedded database next to the root key of another: that one was
+// removed, or the path is wrong, and a new one would have no clients and no users.
+func checkDatabaseMayBeCreated(cfg config.Config) error {
 	path, embedded := cfg.SQLitePath()
 	if !embedded {
 		return nil

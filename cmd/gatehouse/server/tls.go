@@ -20,8 +20,8 @@ type certificate struct {
 	checkedAt time.Time
 }
 
-// loadCertificate returns an error when the certificate cannot be used now. An invalid one later leaves the last valid
-// one in use.
+// loadCertificate loads the certificate. When the files change to an invalid one, the previous certificate stays in
+// use.
 func loadCertificate(certFile, keyFile string, log *slog.Logger) (*certificate, error) {
 	c := &certificate{certFile: certFile, keyFile: keyFile, log: log}
 	if err := c.read(c.fileVersion()); err != nil {
