@@ -44,7 +44,7 @@ type AuthorizationCode struct {
 
 var (
 	codeRow = db.NewRecord[AuthorizationCode]("authorization_codes")
-	// codeFromConsent are the columns of a code that issueInOneStatement takes from the consent.
+	// codeFromConsent are the columns of a code that issueCodeInOneStatement takes from the consent.
 	codeFromConsent = map[string]string{"consent_id": "id"}
 	insertCode      = codeRow.InsertFrom("consents", codeFromConsent)
 	termsRow        = db.NewRecord[GrantTerms]("authorization_codes")

@@ -105,7 +105,7 @@ func (s *Store) RotateRefreshToken(ctx context.Context, r Rotation) (RotationRes
 			AND refresh_expires_at > ?
 		AND `+activeCondition("grants")+` RETURNING `+rotatedRow.Columns(), args)
 	if errors.Is(err, ErrNotFound) {
-		return s.classifyRefresh(ctx, r, arrived)
+		return s.classifyFailedRotation(ctx, r, arrived)
 	}
 	return RotationResult{Grant: g}, db.Wrap("rotate refresh token", err)
 }
@@ -143,11 +143,11 @@ func scanRotated(ctx context.Context, conn db.Conn, query string, args []any) (G
 	return g, err
 }
 
-// classifyRefresh returns why a rotation changed no row, from a read on the writer, and revokes the grant on reuse. A
-// token that is neither the current nor the previous one can never become either again, so the later decision is
-// still correct. The time of arrival decides whether a retry is inside the window, so that a slow database does not
-// turn it into reuse.
-func (s *Store) classifyRefresh(ctx context.Context, r Rotation, arrived time.Time) (RotationResult, error) {
+// classifyFailedRotation detects reuse after a rotation that changed no row: it returns the reason, from a read on the
+// writer, and revokes the grant when it is reuse. A token that is neither the current nor the previous one can never
+// become either again, so the later decision is still correct. The time of arrival decides whether a retry is inside
+// the window, so that a slow database does not turn it into reuse.
+func (s *Store) classifyFailedRotation(ctx context.Context, r Rotation, arrived time.Time) (RotationResult, error) {
 	now := s.Now()
 	g, err := db.Take[Grant](
 		ctx,
@@ -218,10 +218,10 @@ func (s *Store) retryAllowed(
 	return age-outage < grace, outage, err
 }
 
-// RevokeIfReused revokes the grant and returns ErrReused when the token presented is neither the active one nor one
-// that may be retried. Otherwise it returns nil. It rotates nothing, and a single read suffices when there is no
-// reuse.
-func (s *Store) RevokeIfReused(ctx context.Context, r Rotation) error {
+// RevokeReusedAboveLimit detects reuse of a refresh token whose request a rate limit refuses, so that no rotation does:
+// it revokes the grant and returns ErrReused when the token presented is neither the active one nor one that may be
+// retried. Otherwise it returns nil. It rotates nothing, and a single read suffices when there is no reuse.
+func (s *Store) RevokeReusedAboveLimit(ctx context.Context, r Rotation) error {
 	now := s.Now()
 	var one int
 	err := db.QueryRow(
@@ -231,7 +231,7 @@ func (s *Store) RevokeIfReused(ctx context.Context, r Rotation) error {
 		db.Millis(now.Add(-r.Grace)),
 	)
 	if err == nil {
-		_, err = s.classifyRefresh(ctx, r, now)
+		_, err = s.classifyFailedRotation(ctx, r, now)
 	}
 	if errors.Is(err, ErrReused) {
 		return err

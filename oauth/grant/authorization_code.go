@@ -26,12 +26,12 @@ type AuthorizationCode struct {
 	Refusals  Refusals
 }
 
-const errCode = "The code is unknown, expired or already used, or was issued to another client, redirect_uri or " +
-	"code_challenge."
+const invalidCodeDescription = "The code is unknown, expired or already used, or was issued to another client, " +
+	"redirect_uri or code_challenge."
 
-// Authorize redeems the code. What an honest client can get wrong is checked before the code is consumed. It is
-// consumed before tokens are signed: if signing fails, the user signs in again, but a replayed code can never yield a
-// second token.
+// Authorize redeems the code. Errors that a legitimate client can make are checked before the code is consumed. It
+// is consumed before tokens are signed: if signing fails, the user signs in again, but a replayed code can never yield
+// a second token.
 func (h AuthorizationCode) Authorize(ctx context.Context, request *Request) (*Result, error) {
 	c := request.Client
 	redemption, err := h.parseRedemption(c, request.Form)
@@ -84,7 +84,8 @@ func (h AuthorizationCode) parseRedemption(c *storage.Client, form url.Values) (
 		return storage.Redemption{}, protocol.NewError(protocol.InvalidRequest, "code is missing.")
 	}
 	if !h.Format.Valid(credential.Code, code) {
-		return storage.Redemption{}, protocol.NewError(protocol.InvalidGrant, errCode).WithCause(errors.New("malformed code"))
+		e := protocol.NewError(protocol.InvalidGrant, invalidCodeDescription)
+		return storage.Redemption{}, e.WithCause(errors.New("malformed code"))
 	}
 	r := storage.Redemption{Hash: credential.Hash(code), ClientID: c.ID}
 	if form.Has("redirect_uri") {
@@ -128,7 +129,7 @@ func (h AuthorizationCode) redemptionError(
 	if !isRefusal(err) {
 		return err
 	}
-	e := protocol.NewError(protocol.InvalidGrant, errCode).WithCause(err)
+	e := protocol.NewError(protocol.InvalidGrant, invalidCodeDescription).WithCause(err)
 	var refusal *storage.Refusal
 	if !errors.As(err, &refusal) {
 		return e

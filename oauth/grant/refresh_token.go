@@ -26,18 +26,18 @@ type RefreshToken struct {
 	Log        *slog.Logger
 }
 
-const errRefreshToken = "The refresh token is unknown, expired, revoked or already used, or was issued to another " +
-	"client."
+const invalidRefreshTokenDescription = "The refresh token is unknown, expired, revoked or already used, " +
+	"or was issued to another client."
 
 // Authorize rotates the token. A request for fewer scopes or resources is checked first, so that a refusal does not
-// consume the token of an honest client. Reuse of a rotated token revokes its grant.
+// consume the token of a legitimate client. Reuse of a rotated token revokes its grant.
 func (h RefreshToken) Authorize(ctx context.Context, request *Request) (*Result, error) {
 	token := request.Form.Get("refresh_token")
 	rotation, err := h.parseRotation(ctx, request.Client, token)
 	if err != nil {
 		return nil, err
 	}
-	if err := h.checkLimit(ctx, request.Client, rotation); err != nil {
+	if err := h.countUse(ctx, request.Client, rotation); err != nil {
 		return nil, err
 	}
 	requested := strings.Fields(request.Scope)
@@ -81,7 +81,8 @@ func (h RefreshToken) parseRotation(ctx context.Context, c *storage.Client, toke
 	if !h.Format.Valid(credential.RefreshToken, token) {
 		malformed := &storage.Refusal{Reason: "a malformed refresh token"}
 		h.Refusals.record(ctx, audit.RefreshRefused, c, malformed, credential.Hash(token), nil)
-		return storage.Rotation{}, protocol.NewError(protocol.InvalidGrant, errRefreshToken).WithCause(malformed)
+		e := protocol.NewError(protocol.InvalidGrant, invalidRefreshTokenDescription)
+		return storage.Rotation{}, e.WithCause(malformed)
 	}
 	return storage.Rotation{
 		GrantID: credential.GrantID(h.Format.GrantName(token)), ClientID: c.ID, Hash: credential.Hash(token),
@@ -89,14 +90,14 @@ func (h RefreshToken) parseRotation(ctx context.Context, c *storage.Client, toke
 	}, nil
 }
 
-// checkLimit counts a use of the grant. Reuse is detected above the limit too: otherwise an attacker that refreshes as
-// often as possible would keep the token of the user, whose use reveals the attack, from being noticed.
-func (h RefreshToken) checkLimit(ctx context.Context, c *storage.Client, r storage.Rotation) error {
+// countUse counts a use of the grant. Reuse is detected above the limit too: otherwise an attacker that refreshes often
+// would prevent detection, because the user's reuse would be refused by the limit first.
+func (h RefreshToken) countUse(ctx context.Context, c *storage.Client, r storage.Rotation) error {
 	err := CheckUserLimit(ctx, h.Limiter, r.GrantID)
 	if err == nil {
 		return nil
 	}
-	if reused := h.Store.RevokeIfReused(ctx, r); reused != nil {
+	if reused := h.Store.RevokeReusedAboveLimit(ctx, r); reused != nil {
 		return h.rotationError(ctx, c, r, reused)
 	}
 	return err
@@ -155,7 +156,7 @@ func (h RefreshToken) rotationError(ctx context.Context, c *storage.Client, r st
 	if !isRefusal(err) {
 		return err
 	}
-	return protocol.NewError(protocol.InvalidGrant, errRefreshToken).WithCause(err)
+	return protocol.NewError(protocol.InvalidGrant, invalidRefreshTokenDescription).WithCause(err)
 }
 
 // CheckUserLimit counts tokens issued for a user. The key identifies the user and client, or the grant. It returns the
