@@ -12,8 +12,8 @@ import (
 	"gatehouse/storage"
 )
 
-// AsError returns the protocol error in err. An error that no endpoint has mapped is a fault of the server: those of
-// the store are temporarily_unavailable, anything else is server_error.
+// AsError returns the protocol error in err. Endpoints map ErrNotFound and the other outcomes of the store themselves,
+// so that an error that none has mapped is a fault: temporarily_unavailable if the client can retry, else server_error.
 func AsError(err error) *protocol.Error {
 	var e *protocol.Error
 	if errors.As(err, &e) {
@@ -22,19 +22,15 @@ func AsError(err error) *protocol.Error {
 	if p := (*params.Error)(nil); errors.As(err, &p) {
 		return protocol.NewError(cmp.Or(p.Code, protocol.InvalidRequest), p.Description).WithStatus(p.Status)
 	}
-	switch {
-	case errors.Is(err, storage.ErrNotFound), errors.Is(err, storage.ErrConsumed), errors.Is(err, storage.ErrReused):
-		return protocol.NewError(protocol.InvalidGrant, "The code or token is invalid, expired or already used.").
-			WithCause(err)
-	case errors.Is(err, storage.ErrUnavailable), errors.Is(err, storage.ErrBusy),
-		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	if errors.Is(err, storage.ErrUnavailable) || errors.Is(err, storage.ErrBusy) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return protocol.Unavailable(err)
 	}
 	return fromFosite(err)
 }
 
-// fromFosite is the only translation of fosite's errors. The checks of this package run before fosite's, so that few
-// arrive here. Their hints stay in the log.
+// fromFosite translates an error of fosite. It is the only place that does. The checks of this package run before
+// fosite's, so that few arrive here. Their hints stay in the log.
 func fromFosite(err error) *protocol.Error {
 	var f *fosite.RFC6749Error
 	if !errors.As(err, &f) {

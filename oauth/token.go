@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -96,7 +97,7 @@ func (s *Server) issueTokens(ctx context.Context, c *storage.Client, result *gra
 		return tokenResponse{}, err
 	}
 	response := tokenResponse{
-		TokenType: "Bearer", ExpiresIn: int64(result.TTL / time.Second), RefreshToken: result.RefreshToken,
+		TokenType: protocol.Bearer, ExpiresIn: int64(result.TTL / time.Second), RefreshToken: result.RefreshToken,
 		Scope: claims.Scope,
 	}
 	if response.AccessToken, err = s.Keyring.SignAccessToken(ctx, claims); err != nil {
@@ -112,7 +113,12 @@ func (s *Server) issueTokens(ctx context.Context, c *storage.Client, result *gra
 		}
 	}
 	if result.HasUser() && slices.Contains(result.Scopes, protocol.ScopeOpenID) {
-		if response.IDToken, err = s.Claims.IDToken(ctx, c, result.Grant, result.Scopes, response.AccessToken); err != nil {
+		response.IDToken, err = s.Claims.IDToken(ctx, c, result.Grant, result.Scopes, response.AccessToken)
+		if errors.Is(err, storage.ErrNotFound) { // the user was deleted after the code or refresh token was consumed
+			return tokenResponse{}, protocol.NewError(protocol.InvalidGrant,
+				"The code or token is invalid, expired or already used.").WithCause(err)
+		}
+		if err != nil {
 			return tokenResponse{}, err
 		}
 	}

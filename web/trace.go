@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/netip"
+	"strconv"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -32,10 +33,19 @@ func (s *Server) startSpan(ctx context.Context, r *http.Request) (context.Contex
 func endSpan(span trace.Span, event *reqevent.Event) {
 	span.SetAttributes(attribute.Int("http.response.status_code", event.Status))
 	if event.Err != nil {
-		span.SetAttributes(attribute.String("error.type", oauth.AsError(event.Err).Code))
+		span.SetAttributes(attribute.String("error.type", errorType(event)))
 	}
 	if event.Status >= http.StatusInternalServerError {
 		span.SetStatus(codes.Error, "")
 	}
 	span.End()
+}
+
+// errorType returns the protocol code of the request's error. The error of a page, such as an unknown request, has none
+// and is named by its status.
+func errorType(event *reqevent.Event) string {
+	if event.ErrorCode == "" && event.Status < http.StatusInternalServerError {
+		return strconv.Itoa(event.Status)
+	}
+	return oauth.AsError(event.Err).Code
 }

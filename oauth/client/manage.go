@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	errRegistrationAccess   = "The registration access token is not the one of this client."
-	errNoRegistrationAccess = "The registration access token of the client is required; " +
+	invalidRegistrationAccessDescription = "The registration access token is not the one of this client."
+	missingRegistrationAccessDescription = "The registration access token of the client is required; " +
 		"send it in the Authorization header with the scheme Bearer."
 )
 
@@ -31,7 +31,11 @@ func (g *Registry) Manage(w http.ResponseWriter, r *http.Request) error {
 		protocol.WriteJSON(w, http.StatusOK, g.registrationResponse(c, "", token))
 		return nil
 	case http.MethodPut:
-		if c, err = g.replaceRegistration(w, r, c); err != nil {
+		c, err = g.replaceRegistration(w, r, c)
+		if errors.Is(err, storage.ErrNotFound) { // the client was deleted in the meantime
+			return protocol.BearerError(protocol.InvalidToken, invalidRegistrationAccessDescription)
+		}
+		if err != nil {
 			return err
 		}
 		protocol.WriteJSON(w, http.StatusOK, g.registrationResponse(c, "", token))
@@ -51,8 +55,10 @@ func (g *Registry) Manage(w http.ResponseWriter, r *http.Request) error {
 // authenticateRegistration returns the client of the path if the token belongs to it. An unknown client and an invalid
 // token have the same error (RFC 7592 §2.1).
 func (g *Registry) authenticateRegistration(r *http.Request) (*storage.Client, string, error) {
-	refusal := protocol.BearerError(protocol.InvalidToken, errRegistrationAccess)
-	token, err := g.bearerToken(r, credential.RegistrationAccess, errNoRegistrationAccess, errRegistrationAccess)
+	refusal := protocol.BearerError(protocol.InvalidToken, invalidRegistrationAccessDescription)
+	token, err := g.bearerToken(
+		r, credential.RegistrationAccess, missingRegistrationAccessDescription, invalidRegistrationAccessDescription,
+	)
 	if err != nil {
 		return nil, "", err
 	}
