@@ -143,7 +143,7 @@ func (a *AuthorizationRequest) SignInTooOld(user *identity.SignedInUser, now tim
 
 // needsConsent reports whether the consent page must be shown. It is skipped when the user allowed everything required
 // before, at the same APIs, or when the operator skips consent for the client. It is never skipped for a public client
-// whose response any client on the device could receive (RFC 8252 §8.6).
+// whose response any application on the device could receive (RFC 8252 §8.6).
 func needsConsent(a *AuthorizationRequest, consent *storage.Consent) bool {
 	impersonable := a.Client.IsPublic() && redirect.AllowsImpersonation(a.RedirectURI)
 	if !a.Approved && (impersonable || slices.Contains(a.Prompt, "consent")) {

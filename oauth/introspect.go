@@ -103,7 +103,7 @@ func (s *Server) introspect(ctx context.Context, caller *storage.Client, token s
 		return introspection{}, err
 	}
 	return introspection{
-		Active: true, Scope: scope, ClientID: claims.ClientID, Username: username, TokenType: "Bearer",
+		Active: true, Scope: scope, ClientID: claims.ClientID, Username: username, TokenType: protocol.Bearer,
 		Exp: claims.ExpiresAt, Iat: claims.IssuedAt, Sub: claims.Subject, Aud: aud, Iss: claims.Issuer,
 		JTI: claims.JTI, AuthTime: claims.AuthTime, ACR: claims.ACR, AMR: claims.AMR,
 	}, nil

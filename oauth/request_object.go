@@ -24,7 +24,7 @@ const maxRequestObject = jwt.MaxSize
 // requestObjectType is the typ of a request object (RFC 9101 §10.8). Clients of OpenID Connect send none, or JWT.
 const requestObjectType = "oauth-authz-req+jwt"
 
-const errRequestObject = "The request object must be a JWT signed with a registered key of the client and an " +
+const requestObjectDescription = "The request object must be a JWT signed with a registered key of the client and an " +
 	"algorithm that the metadata lists and the client may use."
 
 // requestObject returns the parameters of a request that is a signed JWT, by value or at a URI that the client
@@ -66,7 +66,7 @@ func (s *Server) requestObject(ctx context.Context, form url.Values) (url.Values
 		s.options.Limiter.Count(ctx, failures)
 	}
 	if err != nil {
-		return nil, requestObjectError(errRequestObject, err)
+		return nil, requestObjectError(requestObjectDescription, err)
 	}
 	if !t.HasType("", jwt.TypeJWT, requestObjectType) {
 		return nil, requestObjectError("typ of the request object must be "+requestObjectType+" or JWT.", nil)

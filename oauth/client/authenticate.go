@@ -68,9 +68,10 @@ func (g *Registry) Authenticate(ctx context.Context, r *http.Request, form url.V
 const validSecretElsewhere = "valid secret from a network that is not allowed"
 
 const (
-	errAuthentication = "Client authentication failed: unknown client, invalid credentials, " +
+	authenticationDescription = "Client authentication failed: unknown client, invalid credentials, " +
 		"or a method that the client is not registered for."
-	errNetwork = "The client may not authenticate from this address; gatehouse_allowed_networks does not include it."
+	networkDescription = "The client may not authenticate from this address; " +
+		"gatehouse_allowed_networks does not include it."
 )
 
 // verifyCredentials returns the client if its credentials are valid. The reason of a failure is for the log and the
@@ -82,7 +83,7 @@ func (g *Registry) verifyCredentials(
 	if sent.method == storage.AuthBasic {
 		challenge = protocol.Basic
 	}
-	refusal := protocol.NewError(protocol.InvalidClient, errAuthentication).WithChallenge(challenge)
+	refusal := protocol.NewError(protocol.InvalidClient, authenticationDescription).WithChallenge(challenge)
 	if !IsWellFormedID(sent.id) {
 		return nil, "malformed client_id", refusal
 	}
@@ -105,7 +106,7 @@ func (g *Registry) verifyCredentials(
 		return nil, "the client is registered for " + c.AuthMethod, refusal
 	case !isAllowedNetwork(ctx, c):
 		// The response does not depend on the secret, so that an attacker does not learn whether a stolen one is valid.
-		refusal.Description = errNetwork
+		refusal.Description = networkDescription
 		if sent.hasSecret() && c.HasSecret(hash, g.store.Now()) {
 			return nil, validSecretElsewhere, refusal
 		}

@@ -11,13 +11,14 @@ import (
 	"gatehouse/storage/reqevent"
 )
 
-const errManyFailures = "Too many failed client authentications. Retry later, and check the client's credentials."
+const manyFailuresDescription = "Too many failed client authentications. " +
+	"Retry later, and check the client's credentials."
 
 // CountFailure counts a failed client authentication for the network and for the client in that network. It returns
 // the error of a limit that is exceeded, or nil.
 func (g *Registry) CountFailure(ctx context.Context, clientID string) error {
 	address, client := failureCounts(ctx, clientID)
-	return protocol.LimitError(g.options.Limiter.Count(ctx, address, client), errManyFailures)
+	return protocol.LimitError(g.options.Limiter.Count(ctx, address, client), manyFailuresDescription)
 }
 
 func failureCounts(ctx context.Context, clientID string) (address, client ratelimit.Count) {
@@ -36,7 +37,7 @@ func (g *Registry) checkAssertionLimits(ctx context.Context, c *storage.Client) 
 	if c.IsSelfRegistered() {
 		counts = []ratelimit.Count{address, client}
 	}
-	return protocol.LimitError(g.options.Limiter.Check(ctx, counts...), errManyFailures)
+	return protocol.LimitError(g.options.Limiter.Check(ctx, counts...), manyFailuresDescription)
 }
 
 // isAllowedNetwork reports whether the client may authenticate from the address of the request.

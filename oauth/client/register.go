@@ -32,8 +32,8 @@ type registrationResponse struct {
 }
 
 const (
-	errInitialAccess   = "The initial access token is unknown, expired or has no uses left."
-	errNoInitialAccess = "An initial access token of the operator is required; " +
+	invalidInitialAccessDescription = "The initial access token is unknown, expired or has no uses left."
+	missingInitialAccessDescription = "An initial access token of the operator is required; " +
 		"send it in the Authorization header with the scheme Bearer."
 )
 
@@ -95,14 +95,16 @@ func (g *Registry) createRegistered(ctx context.Context, c *storage.Client, init
 		return tx.CreateClient(ctx, c, event)
 	})
 	if errors.Is(err, storage.ErrNotFound) {
-		return protocol.BearerError(protocol.InvalidToken, errInitialAccess)
+		return protocol.BearerError(protocol.InvalidToken, invalidInitialAccessDescription)
 	}
 	return err
 }
 
 // checkInitialAccess returns the hash of a valid initial access token. The registration consumes it later.
 func (g *Registry) checkInitialAccess(r *http.Request) ([]byte, error) {
-	token, err := g.bearerToken(r, credential.InitialAccess, errNoInitialAccess, errInitialAccess)
+	token, err := g.bearerToken(
+		r, credential.InitialAccess, missingInitialAccessDescription, invalidInitialAccessDescription,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -112,20 +114,22 @@ func (g *Registry) checkInitialAccess(r *http.Request) ([]byte, error) {
 		return nil, protocol.Unavailable(err)
 	}
 	if !ok {
-		return nil, protocol.BearerError(protocol.InvalidToken, errInitialAccess)
+		return nil, protocol.BearerError(protocol.InvalidToken, invalidInitialAccessDescription)
 	}
 	return hash, nil
 }
 
 // bearerToken returns the bearer token of a registration request if it has the kind.
-func (g *Registry) bearerToken(r *http.Request, kind credential.Kind, errMissing, errInvalid string) (string, error) {
+func (g *Registry) bearerToken(
+	r *http.Request, kind credential.Kind, missingDescription, invalidDescription string,
+) (string, error) {
 	headers := r.Header.Values("Authorization")
 	if len(headers) != 1 {
-		return "", protocol.NoAccessToken(errMissing)
+		return "", protocol.MissingTokenError(missingDescription)
 	}
 	token := protocol.ParseBearer(headers[0])
 	if !g.format.Valid(kind, token) {
-		return "", protocol.BearerError(protocol.InvalidToken, errInvalid)
+		return "", protocol.BearerError(protocol.InvalidToken, invalidDescription)
 	}
 	return token, nil
 }

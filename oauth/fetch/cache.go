@@ -81,7 +81,7 @@ func (c *Client) Get(ctx context.Context, owner, url string, limit int64) (Docum
 	})
 }
 
-// Refresh is like Get, for a caller that does not find what it needs in the cached document, such as a key. It
+// Refresh does the same as Get for a caller that does not find what it needs in the cached document, such as a key. It
 // fetches the document again, at most every ten seconds.
 func (c *Client) Refresh(ctx context.Context, owner, url string, limit int64) (Document, error) {
 	return c.load(ctx, cacheKey{owner: owner, url: url, limit: limit}, func(e *entry) bool {

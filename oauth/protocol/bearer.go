@@ -9,7 +9,8 @@ import (
 	"gatehouse/oauth/params"
 )
 
-const errNoAccessToken = "An access token is required; send it in the Authorization header with the scheme Bearer."
+const missingTokenDescription = "An access token is required; " +
+	"send it in the Authorization header with the scheme Bearer."
 
 // BearerError returns an error of a protected resource, which the response repeats in WWW-Authenticate (RFC 6750 §3.1).
 func BearerError(code, description string) *Error {
@@ -23,9 +24,9 @@ func InsufficientScopeError(scope string) *Error {
 	return e
 }
 
-// NoAccessToken returns the error of a request without an access token, whose challenge has no code (RFC 6750 §3.1).
-// An empty description means the usual one.
-func NoAccessToken(description string) *Error {
+// MissingTokenError returns the error of a request without an access token, whose challenge has no code (RFC 6750
+// §3.1). An empty description means the usual one.
+func MissingTokenError(description string) *Error {
 	return BearerError("", description).WithCause(errors.New("the request has no access token"))
 }
 
@@ -81,7 +82,7 @@ func AccessToken(r *http.Request) (string, error) {
 		token = ParseBearer(headers[0])
 	}
 	if token == "" {
-		return "", NoAccessToken("")
+		return "", MissingTokenError("")
 	}
 	return token, nil
 }

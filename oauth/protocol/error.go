@@ -184,7 +184,7 @@ func WriteError(w http.ResponseWriter, e *Error) {
 	}
 	body := errorBody{e.Code, e.Description}
 	if e.Code == "" { // no token was sent: only the body has a code (RFC 6750 §3.1)
-		body.Error, body.Description = InvalidToken, cmp.Or(e.Description, errNoAccessToken)
+		body.Error, body.Description = InvalidToken, cmp.Or(e.Description, missingTokenDescription)
 	}
 	WriteJSON(w, e.Status(), body)
 }

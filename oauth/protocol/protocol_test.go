@@ -30,7 +30,7 @@ func TestWriteErrorSetsStatusAndHeaders(t *testing.T) {
 			map[string]string{"WWW-Authenticate": `Bearer realm="gatehouse", error="invalid_token", error_description="x"`}, `{"error":"invalid_token","error_description":"x"}`,
 		},
 		"no token": {
-			protocol.NoAccessToken("x"), 401, map[string]string{"WWW-Authenticate": `Bearer realm="gatehouse"`}, `{"error":"invalid_token","error_description":"x"}`,
+			protocol.MissingTokenError("x"), 401, map[string]string{"WWW-Authenticate": `Bearer realm="gatehouse"`}, `{"error":"invalid_token","error_description":"x"}`,
 		},
 		"scope": {
 			protocol.InsufficientScopeError("a"), 403,
