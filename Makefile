@@ -7,7 +7,7 @@ FUZZ_TIME ?= 30s
 help: ## list these commands
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 18
 
-setup: ## install what the tests need (Debian, Ubuntu; elsewhere print it)
+setup: ## install what the tests need (Debian, Ubuntu; elsewhere, list it)
 	@scripts/setup.sh >/dev/null
 
 run: ## start a complete local setup, with the sample app
@@ -22,9 +22,10 @@ test: ## every test: both engines, race detector, browser
 	scripts/test.sh
 
 e2e: ## only the browser tests
-	@tools=$$(scripts/setup.sh) && eval "$$tools" && go test -count=1 -run 'Browser' ./cmd/gatehouse
+	@tools=$$(scripts/setup.sh) && eval "$$tools" && go test -count=1 \
+		-run 'Browser|FormsReach|PageScrolls|StyledLink|ReloadedSignIn|ThatChromiumOpens' ./cmd/gatehouse
 
-torture: ## longer fault tests: kill -9, database outages, ten thousand connections, every requirement on three processes
+torture: ## longer fault tests: kill -9, database outages, many connections, every requirement on three processes
 	scripts/torture.sh
 
 parties: ## only the relying parties built with third-party libraries

@@ -299,7 +299,7 @@ func BenchmarkCleanUp(b *testing.B) {
 				`INSERT INTO grants (id, consent_id, client_id, user_id, client_epoch, user_epoch, scopes, resources, claims, session_id, offline, auth_time, acr, amr, created_at, expires_at)
 					SELECT 'old' || n, 'c', 'gc', 'u', 1, 1, 'read write', '', '', 's', true, 1, '', 'pwd', 1, 1 FROM (`+series+`) AS x`)
 			began := time.Now()
-			quiet := measure(func() bool { return time.Since(began) > 5*time.Second })
+			before := measure(func() bool { return time.Since(began) > 5*time.Second })
 			var deleted atomic.Int64
 			began = time.Now()
 			go func() {
@@ -313,9 +313,9 @@ func BenchmarkCleanUp(b *testing.B) {
 			if deleted.Load() < rows {
 				b.Errorf("%d of %d rows are gone", deleted.Load(), rows)
 			}
-			b.ReportMetric(float64(quiet.Microseconds()), "quiet-p99-µs")
+			b.ReportMetric(float64(before.Microseconds()), "before-p99-µs")
 			b.ReportMetric(float64(cleaning.Microseconds()), "cleaning-p99-µs")
-			b.ReportMetric(float64(cleaning)/float64(quiet), "times")
+			b.ReportMetric(float64(cleaning)/float64(before), "times")
 			b.ReportMetric(float64(deleted.Load())/time.Since(began).Seconds(), "rows/s")
 		}
 	})

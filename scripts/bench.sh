@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the benchmarks and writes the results into docs/performance.md and docs/scale.md, each part between its marks:
-# bench.sh [part …]. Without arguments it runs all parts except growth, which first loads twenty million rows (12 GB of disk and
-# ten minutes; GROWTH_ROWS sets the number). Run nothing else on this machine. It needs psql and curl.
+# bench.sh [part …]. Without arguments it runs all parts except growth, which first loads twenty million rows (12 GB of
+# disk and ten minutes; GROWTH_ROWS sets the number). Run nothing else on this host. It needs psql and curl.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 document=docs/performance.md
@@ -16,12 +16,14 @@ finish() {
 }
 trap finish EXIT
 
-# A separate durable PostgreSQL, and the settings of all processes. Limits, log, metrics and audit are enabled; the limits are
-# wide enough for one client with the traffic of thousands.
+# A separate durable PostgreSQL, and the settings of all processes. Limits, log, metrics and audit are enabled; the
+# limits are wide enough for one client with the traffic of thousands.
 DSN=$(OWN=1 DURABLE=1 scripts/postgres.sh start "$work/pg")
 export GATEHOUSE_DATABASE_URL=$DSN TEST_POSTGRES_DSN=$DSN
 export GATEHOUSE_SECRET_KEY=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
-GATEHOUSE_RATE_LIMITS=$(for l in authorize sign_in stored_request stored_requests token_address token_client token_person introspection revocation; do printf '%s=1000000/1s,' $l; done)
+limits=(authorize sign_in stored_request stored_requests token_address token_client token_person introspection
+	revocation)
+GATEHOUSE_RATE_LIMITS=$(printf '%s=1000000/1s,' "${limits[@]}")
 export GATEHOUSE_RATE_LIMITS=${GATEHOUSE_RATE_LIMITS%,} GATEHOUSE_ISSUER=http://127.0.0.1:18080
 CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$work/gatehouse" ./cmd/gatehouse
 CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$work/oauthbench" ./cmd/oauthbench
@@ -29,7 +31,8 @@ gatehouse=$work/gatehouse oauthbench=$work/oauthbench
 
 milliseconds() { echo $(($(date +%s%N) / 1000000)); }
 
-# serve PORT starts a process and waits until it is ready; its pid is in $server, and the flags that measure it and its database in $processes.
+# serve PORT starts a process and waits until it is ready; its pid is in $server, and the flags that measure it and its
+# database in $processes.
 serve() {
 	if curl -s -o /dev/null "http://127.0.0.1:$1/"; then
 		echo "something else listens on port $1" >&2
@@ -57,12 +60,17 @@ bench() { "$oauthbench" --profile "$work/profile.json" "$@"; }
 # table prints the table of oauthbench as Markdown.
 table() {
 	awk '{ gsub(/  +/, " | "); sub(/ \| $/, ""); sub(/ +$/, "") }
-		NR == 1 { print "| " tolower($0) " |"; n = gsub(/ \| /, " | "); printf "|"; for (i = 0; i <= n; i++) printf "---|"; print ""; next }
+		NR == 1 {
+			print "| " tolower($0) " |"; n = gsub(/ \| /, " | ")
+			printf "|"; for (i = 0; i <= n; i++) printf "---|"
+			print ""; next
+		}
 		{ print "| " $0 " |" }'
 }
 
 handlers() {
-	go test ./oauth -run '^$' -bench 'ClientCredentials|Introspection|Revocation|Refresh|Code|Metadata' -benchtime "${BENCH_TIME:-2s}" -count "${BENCH_COUNT:-3}" | tee "$work/handlers.txt" >&2
+	go test ./oauth -run '^$' -bench 'ClientCredentials|Introspection|Revocation|Refresh|Code|Metadata' \
+		-benchtime "${BENCH_TIME:-2s}" -count "${BENCH_COUNT:-3}" | tee "$work/handlers.txt" >&2
 	if grep -q -e '--- FAIL' "$work/handlers.txt"; then return 1; fi
 	echo '| Operation | Engine | Gatehouse µs | allocs | bare µs | allocs | ratio |'
 	echo '|---|---|---|---|---|---|---|'
@@ -81,7 +89,8 @@ handlers() {
 	END {
 		for (i = 1; i <= n; i++) {
 			k = keys[i]; split(k, p, "|"); g = median(k, "gatehouse"); b = median(k, "bare")
-			printf "| %s | %s | %.0f | %d | %.0f | %d | %.0f %% |\n", p[1], p[2], g, a[k, "gatehouse"], b, a[k, "bare"], 100 * b / g
+			printf "| %s | %s | %.0f | %d | %.0f | %d | %.0f %% |\n",
+				p[1], p[2], g, a[k, "gatehouse"], b, a[k, "bare"], 100 * b / g
 		}
 	}' "$work/handlers.txt"
 }
@@ -98,12 +107,14 @@ http() {
 		began=$(milliseconds)
 		serve 18080
 		ready+=($(($(milliseconds) - began)))
-		sleep 3 # idle, whatever it did at start is over
+		sleep 3 # idle: its startup work is done
 		resident "$server" >"$work/idle"
 		kill "$server" && wait "$server" || true
 	done
-	printf '\nReady %s ms after its start on a migrated database (median of five); %s MiB resident when idle, %s MiB after the load above; the binary has %s MB.\n' \
-		"$(printf '%s\n' "${ready[@]}" | sort -n | sed -n 3p)" "$(cat "$work/idle")" "$(cat "$work/loaded")" "$(awk -v n="$(stat -c %s "$gatehouse")" 'BEGIN { printf "%.1f", n / 1e6 }')"
+	printf '\nReady %s ms after its start on a migrated database (median of five); %s MiB resident when idle, ' \
+		"$(printf '%s\n' "${ready[@]}" | sort -n | sed -n 3p)" "$(cat "$work/idle")"
+	printf '%s MiB after\nthe load above; ' "$(cat "$work/loaded")"
+	awk -v n="$(stat -c %s "$gatehouse")" 'BEGIN { printf "the binary has %.1f MB.\n", n / 1e6 }'
 }
 
 overload() {
@@ -111,33 +122,39 @@ overload() {
 	serve 18080
 	echo 'Throughput with increasing concurrency, at the default limit of concurrent requests (1024):'
 	echo
-	bench --workload client_credentials,refresh --connections 8,64,256,1000 --time "${BENCH_TIME:-3s}" --rounds 3 | tee "$work/overload.txt" >&2
+	bench --workload client_credentials,refresh --connections 8,64,256,1000 --time "${BENCH_TIME:-3s}" --rounds 3 |
+		tee "$work/overload.txt" >&2
 	table <"$work/overload.txt"
 	kill "$server" && wait "$server" || true
 	GATEHOUSE_MAX_REQUESTS=16 serve 18080
 	echo
-	echo 'The same at a limit of 16 concurrent requests: the requests that were served, and refusals (503 with `Retry-After`) as errors:'
+	echo 'The same at a limit of 16 concurrent requests: the requests that were served, and refusals (503 with'
+	echo '`Retry-After`) as errors:'
 	echo
-	bench --workload client_credentials --connections 8,64,256 --time "${BENCH_TIME:-3s}" --rounds 3 2>/dev/null | tee "$work/shed.txt" >&2
+	bench --workload client_credentials --connections 8,64,256 --time "${BENCH_TIME:-3s}" --rounds 3 2>/dev/null |
+		tee "$work/shed.txt" >&2
 	table <"$work/shed.txt"
 	kill "$server" && wait "$server" || true
 	serve 18080
 	echo
-	echo 'Token requests of two connections, without and during a burst of sign-ins (16 connections that sign in with a password without pause):'
+	echo 'Token requests of two connections, without and during a burst of sign-ins (16 connections that sign in with a'
+	echo 'password without pause):'
 	echo
-	bench --workload client_credentials,refresh --connections 2 --time 10s --rounds 1 | sed '1s/^/when: /; 2,$s/^/quiet: /' >"$work/storm.txt"
+	bench --workload client_credentials,refresh --connections 2 --time 10s --rounds 1 |
+		sed '1s/^/when  /; 2,$s/^/idle  /' >"$work/burst.txt"
 	bench --workload sign_in --connections 16 --time 40s --rounds 1 >"$work/signins.txt" &
-	local storm=$!
+	local burst=$!
 	sleep 4 # until the burst has begun
-	bench --workload client_credentials,refresh --connections 2 --time 10s --rounds 1 | sed '1d; s/^/storm: /' >>"$work/storm.txt"
-	wait "$storm" || true
-	tee -a /dev/stderr <"$work/storm.txt" | table
+	bench --workload client_credentials,refresh --connections 2 --time 10s --rounds 1 |
+		sed '1d; s/^/burst  /' >>"$work/burst.txt"
+	wait "$burst" || true
+	tee -a /dev/stderr <"$work/burst.txt" | table
 	printf '\nSign-ins in that time: %s a second.\n' "$(awk 'NR == 2 { print $3 }' "$work/signins.txt")"
 	kill "$server" && wait "$server" || true
 }
 
-# costs measures processor time and write-ahead log per operation. Two workloads also write the log of the tokens that they
-# consume, which is subtracted.
+# costs measures processor time and write-ahead log per operation. Two workloads also write the log of the tokens that
+# they consume, which is subtracted.
 costs() {
 	serve 18080
 	echo '| operation | server µs | PostgreSQL µs | WAL bytes |'
@@ -173,11 +190,14 @@ scale() {
 		for w in client_credentials introspection_hot refresh code; do
 			local running=()
 			for ((i = 0; i < n; i++)); do
-				"$oauthbench" --profile "$work/profile.$i.json" --workload $w --connections $((8 / n)) --time "${BENCH_TIME:-3s}" --rounds 1 --json >"$work/scale.$i.json" &
+				"$oauthbench" --profile "$work/profile.$i.json" --workload $w --connections $((8 / n)) \
+					--time "${BENCH_TIME:-3s}" --rounds 1 --json >"$work/scale.$i.json" &
 				running+=($!)
 			done
 			wait "${running[@]}"
-			cat "$work"/scale.*.json | awk -v n="$n" -v w="$w" '/"per_second"/ { s += $2 } /"p99_ms"/ { if ($2 + 0 > m) m = $2 + 0 } END { printf "| %d | %s | %.0f | %.1f |\n", n, w, s, m }' | tee -a /dev/stderr
+			cat "$work"/scale.*.json | awk -v n="$n" -v w="$w" '
+				/"per_second"/ { s += $2 } /"p99_ms"/ { if ($2 + 0 > m) m = $2 + 0 }
+				END { printf "| %d | %s | %.0f | %.1f |\n", n, w, s, m }' | tee -a /dev/stderr
 			rm -f "$work"/scale.*.json
 		done
 	done
@@ -192,7 +212,8 @@ cleanup() {
 	awk '/^BenchmarkCleanUp/ {
 		split($1, p, "/"); sub(/-[0-9]+$/, "", p[2])
 		for (i = 3; i < NF; i += 2) v[$(i + 1)] = $i
-		printf "| %s | %.1f | %.1f | %.2f | %.0f |\n", p[2], v["quiet-p99-µs"] / 1000, v["cleaning-p99-µs"] / 1000, v["times"], v["rows/s"]
+		printf "| %s | %.1f | %.1f | %.2f | %.0f |\n",
+			p[2], v["before-p99-µs"] / 1000, v["cleaning-p99-µs"] / 1000, v["times"], v["rows/s"]
 	}' "$work/clean.txt"
 }
 
@@ -210,17 +231,19 @@ growth() {
 	)
 	GATEHOUSE_DATABASE_URL=$grown GATEHOUSE_ISSUER=http://127.0.0.1:18082 serve 18082
 	psql -q -v ON_ERROR_STOP=1 -v rows="${GROWTH_ROWS:-10000000}" -f scripts/growth.sql "$grown" >&2
-	echo 'when: WORKLOAD  CONNECTIONS  PER SECOND  ±%  P50 MS  P90 MS  P99 MS  MAX MS  ERRORS' >"$work/growth.txt"
+	echo 'when  workload  connections  per second  ±%  p50 ms  p90 ms  p99 ms  max ms  errors' >"$work/growth.txt"
 	for w in client_credentials introspection_hot introspection_spread refresh code; do
-		bench --workload $w --connections 8 --time "${BENCH_TIME:-4s}" --rounds 5 | sed '1d; s/^/empty: /' >>"$work/growth.txt"
-		"$oauthbench" --profile "$work/grown.json" --workload $w --connections 8 --time "${BENCH_TIME:-4s}" --rounds 5 | sed '1d; s/^/grown: /' >>"$work/growth.txt"
+		bench --workload $w --connections 8 --time "${BENCH_TIME:-4s}" --rounds 5 |
+			sed '1d; s/^/empty  /' >>"$work/growth.txt"
+		"$oauthbench" --profile "$work/grown.json" --workload $w --connections 8 --time "${BENCH_TIME:-4s}" --rounds 5 |
+			sed '1d; s/^/grown  /' >>"$work/growth.txt"
 	done
 	tee /dev/stderr <"$work/growth.txt" | table
 	kill "$empty" "$server" && wait "$empty" "$server" || true
 }
 
-# statements prints the cost of each operation from pg_stat_statements: statements that run at least once in ten operations, or
-# take a microsecond per operation, as batches do.
+# statements prints the cost of each operation from pg_stat_statements: statements that run at least once in ten
+# operations, or take a microsecond per operation, as batches do.
 statements() {
 	prepare
 	local count=20000 w
@@ -234,8 +257,10 @@ statements() {
 		psql -qAt "$DSN" -c 'SELECT pg_stat_statements_reset()' >/dev/null
 		bench --workload $w --connections 8 --count $count --time 60s --warm-up 0s --rounds 1 >&2
 		sleep 2 # the last seal
-		psql -qAt "$DSN" -c "SELECT format('| %s | %s | %s | %s | %s | \`%s…\` |', '$w', round(calls / $count.0, 3), round((total_exec_time * 1000 / calls)::numeric, 1),
-				round((total_exec_time * 1000 / $count)::numeric, 1), round(wal_bytes / $count.0), left(regexp_replace(replace(query, '\"', ''), '\s+', ' ', 'g'), 60))
+		psql -qAt "$DSN" -c "SELECT format('| %s | %s | %s | %s | %s | \`%s…\` |', '$w', round(calls / $count.0, 3),
+				round((total_exec_time * 1000 / calls)::numeric, 1),
+				round((total_exec_time * 1000 / $count)::numeric, 1), round(wal_bytes / $count.0),
+				left(regexp_replace(replace(query, '\"', ''), '\s+', ' ', 'g'), 60))
 			FROM pg_stat_statements WHERE calls >= $count / 10 OR total_exec_time * 1000 >= $count ORDER BY total_exec_time DESC"
 	done
 	kill "$server" && wait "$server" || true
@@ -256,8 +281,10 @@ parts=("$@")
 [ ${#parts[@]} -gt 0 ] || parts=(handlers http statements overload scale cleanup)
 for part in "${parts[@]}"; do
 	"$part" >"$work/part.md"
-	printf '\nMeasured at %s with %s, %s, on %s, %s cores, load by processes on the same machine. Repeat with `scripts/bench.sh %s`.\n' \
-		"$(git log -1 --format=%h)" "$(go version | cut -d' ' -f3)" "$(psql -At -c 'SHOW server_version' "$DSN" | sed 's/ .*//; s/^/PostgreSQL /')" \
+	measured='Measured at %s with %s, PostgreSQL %s, on %s, %s cores, load by processes on the same host. Repeat'
+	printf "\n$measured\nwith \`scripts/bench.sh %s\`.\n" \
+		"$(git log -1 --format=%h)" "$(go version | cut -d' ' -f3)" \
+		"$(psql -At -c 'SHOW server_version' "$DSN" | sed 's/ .*//')" \
 		"$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)" "$part" >>"$work/part.md"
 	replace "$part" "$work/part.md"
 done

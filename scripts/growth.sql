@@ -1,15 +1,16 @@
--- Fills a database for measurements: :rows grants and audit rows, a tenth as many clients, users and consents. Ids are as
--- random as those that Gatehouse generates, so that indexes are as scattered; those of grants and audit rows begin with
--- their time, as there.
+-- Fills a database for measurements: :rows grants and audit rows, a tenth as many clients, users and consents. Ids are
+-- as random as those that Gatehouse generates, so that indexes are as scattered; those of grants and audit rows begin
+-- with their time, as in Gatehouse.
 SET synchronous_commit = off;
 SET maintenance_work_mem = '512MB';
 
 INSERT INTO clients (id, name, owner, uri, policy_uri, tos_uri, contacts, logo_uri, application_type, software_id,
-    software_version, auth_method, auth_alg, token_endpoint_audience, jwks, jwks_uri, grant_types, redirect_uris, scopes,
-    optional_scopes, audience, require_pkce, skip_consent, refresh_rotation, id_token_alg, id_token_claims, userinfo_alg,
-    request_object_alg, require_signed_request_object, request_uris, subject_type, sector_identifier_uri, sector,
-    require_auth_time, default_acr_values, initiate_login_uri, post_logout_redirect_uris, backchannel_logout_uri,
-    backchannel_session_required, allowed_networks, epoch, created_at, updated_at)
+    software_version, auth_method, auth_alg, token_endpoint_audience, jwks, jwks_uri, grant_types, redirect_uris,
+    scopes, optional_scopes, audience, require_pkce, skip_consent, refresh_rotation, id_token_alg, id_token_claims,
+    userinfo_alg, request_object_alg, require_signed_request_object, request_uris, subject_type,
+    sector_identifier_uri, sector, require_auth_time, default_acr_values, initiate_login_uri,
+    post_logout_redirect_uris, backchannel_logout_uri, backchannel_session_required, allowed_networks, epoch,
+    created_at, updated_at)
 SELECT 'gc' || md5('client' || n), 'Client ' || n, '', '', '', '', '', '', 'web', '',
     '', 'client_secret_basic', '', false, '', '', 'authorization_code refresh_token',
     'https://client' || n || '.example/callback', 'openid profile email',
@@ -29,8 +30,8 @@ SELECT md5('user' || n)::uuid::text, 'grown' || n, 'grown' || n, 'grown' || n ||
 FROM generate_series(1, :rows / 10) AS n;
 
 INSERT INTO consents (id, user_id, client_id, scopes, resource_scopes, refused, redirect_uri, created_at, updated_at)
-SELECT md5('consent' || n)::uuid::text, md5('user' || n)::uuid::text, 'gc' || md5('client' || n), 'openid profile email',
-    '#openid #profile #email', '', '', 1790000000000 + n, 1790000000000 + n
+SELECT md5('consent' || n)::uuid::text, md5('user' || n)::uuid::text, 'gc' || md5('client' || n),
+    'openid profile email', '#openid #profile #email', '', '', 1790000000000 + n, 1790000000000 + n
 FROM generate_series(1, :rows / 10) AS n;
 
 INSERT INTO grants (id, consent_id, client_id, user_id, client_epoch, user_epoch, scopes, resources, claims, session_id,

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Provides a PostgreSQL for tests: prints TEST_POSTGRES_DSN if that is set; otherwise creates a temporary cluster from local
-# binaries, never as root; otherwise starts a container. `postgres.sh start DIR` prints the URL, `postgres.sh stop DIR` stops the
-# server and removes DIR; between the two `down DIR` and `up DIR` stop and start it as an operator would. `start` with OWN=1
-# creates a cluster even when TEST_POSTGRES_DSN is set. Commits are not durable, which makes tests faster; with DURABLE=1 they
-# are, as benchmarks need.
+# Provides a PostgreSQL for tests: prints TEST_POSTGRES_DSN if that is set; otherwise creates a temporary cluster from
+# local binaries, never as root; otherwise starts a container. `postgres.sh start DIR` prints the URL, `postgres.sh stop
+# DIR` stops the server and removes DIR; between the two `down DIR` and `up DIR` stop and start it as an operator would.
+# `start` with OWN=1 creates a cluster even when TEST_POSTGRES_DSN is set. Commits are not durable, which makes tests
+# faster; with DURABLE=1 they are, as benchmarks need.
 set -euo pipefail
 command=${1:-} dir=${2:-}
 if [ -z "$command" ] || [ -z "$dir" ]; then
@@ -24,7 +24,8 @@ binaries() {
 	local found
 	found=$(command -v pg_ctl || true)
 	if [ -z "$found" ]; then
-		found=$(find /usr/lib/postgresql /usr/local/pgsql /opt/homebrew/opt -maxdepth 4 -name pg_ctl 2>/dev/null | sort -V | tail -n 1)
+		found=$(find /usr/lib/postgresql /usr/local/pgsql /opt/homebrew/opt -maxdepth 4 -name pg_ctl 2>/dev/null |
+			sort -V | tail -n 1)
 	fi
 	[ -n "$found" ] && dirname "$(readlink -f "$found")"
 }
@@ -38,7 +39,8 @@ start_local() {
 	fi
 	chmod 711 "$dir"
 	as mkdir -p "$socket"
-	as "$bin/initdb" -D "$dir/data" -U gatehouse -A trust -E UTF8 --no-sync >"$dir/initdb.log" 2>&1 || { cat "$dir/initdb.log" >&2; exit 1; }
+	as "$bin/initdb" -D "$dir/data" -U gatehouse -A trust -E UTF8 --no-sync >"$dir/initdb.log" 2>&1 ||
+		{ cat "$dir/initdb.log" >&2; exit 1; }
 	for port in $(shuf -i 20000-29999 -n 20 2>/dev/null || seq 20432 20452); do
 		if as "$bin/pg_ctl" -D "$dir/data" -w -t 60 -l "$dir/data/server.log" \
 			-o "-p $port -k $socket -c listen_addresses=127.0.0.1 -c max_connections=300 $fast" \
@@ -101,7 +103,8 @@ up)
 	if [ -f "$dir/container" ]; then
 		docker start "$(cat "$dir/container")" >/dev/null
 	else
-		as "$(cat "$dir/bin")/pg_ctl" -D "$dir/data" -w -t 60 -l "$dir/data/server.log" -o "$(cat "$dir/options")" start >/dev/null
+		as "$(cat "$dir/bin")/pg_ctl" -D "$dir/data" -w -t 60 -l "$dir/data/server.log" \
+			-o "$(cat "$dir/options")" start >/dev/null
 	fi
 	;;
 stop)

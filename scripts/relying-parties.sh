@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs relying parties built with third-party libraries against Gatehouse: openid-client and oidc-client-ts from npm (the
-# latter in Chromium) and zitadel/oidc from Go. `relying-parties.sh` runs them all; `relying-parties.sh prepare DIR` only
-# installs them into DIR, for RELYING_PARTIES=DIR of the tests in cmd/gatehouse.
+# Runs relying parties built with third-party libraries against Gatehouse: openid-client and oidc-client-ts from npm
+# (the latter in Chromium) and zitadel/oidc from Go. `relying-parties.sh` runs them all; `relying-parties.sh prepare
+# DIR` only installs them into DIR, for RELYING_PARTIES=DIR of the tests in cmd/gatehouse.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

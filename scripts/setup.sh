@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Installs the tools that the tests need and this machine lacks, and prints the environment in which they run:
+# Installs the tools that the tests need and this host lacks, and prints the environment in which they run:
 #
 #   eval "$(scripts/setup.sh)"
 #
-# On Debian and Ubuntu it installs packages with apt-get, through sudo unless root runs it. On a terminal it prompts once
-# before that; in CI and without a terminal it does not. On other systems it prints what to install. It does not start or enable
-# the services that come with the packages: the tests run their own.
+# On Debian and Ubuntu it installs packages with apt-get, through sudo unless root runs it. On a terminal it prompts
+# once before that; in CI and without a terminal it does not. On other systems it lists what to install. It does not
+# start or enable the services that come with the packages: the tests run their own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -37,15 +37,18 @@ missing_tools() {
 	has_postgres || echo "database|postgresql|PostgreSQL 14 or newer (or set TEST_POSTGRES_DSN, or start Docker)"
 	has redis-server || echo "shared rate limits|redis-server|Redis"
 	has promtool || echo "metrics and alert rules|prometheus|promtool (part of Prometheus)"
-	[ -n "$(find_chrome)" ] || echo "browser tests|$(chromium_package) fonts-liberation|Chromium or Google Chrome (or set CHROME to its binary)"
+	[ -n "$(find_chrome)" ] ||
+		echo "browser tests|$(chromium_package) fonts-liberation|Chromium or Google Chrome (or set CHROME to its binary)"
 	has pgbouncer || [ -x /usr/sbin/pgbouncer ] || echo "PostgreSQL behind a connection pool|pgbouncer|PgBouncer"
 	has nginx || [ -x /usr/sbin/nginx ] || echo "the configuration of docs/reverse-proxies.md|nginx|nginx"
-	{ has javac && has mvn; } || echo "the programs of docs/apis.md|default-jdk-headless maven|a JDK (17 or newer) and Maven"
+	{ has javac && has mvn; } ||
+		echo "the programs of docs/apis.md|default-jdk-headless maven|a JDK (17 or newer) and Maven"
 	python3 -c 'import venv, ensurepip' 2>/dev/null || echo "the programs of docs/apis.md|python3-venv|Python 3 with venv"
 	{ has node && has npm; } || echo "relying parties|nodejs npm|Node.js $node_major or newer with npm"
 }
 
-# chromium_package prints the package that contains a browser. That of Ubuntu only installs a snap, which needs a running snapd.
+# chromium_package prints the package that contains a browser. That of Ubuntu only installs a snap, which needs a
+# running snapd.
 chromium_package() {
 	if grep -qs '^ID=ubuntu' /etc/os-release; then echo chromium-browser; else echo chromium; fi
 }
@@ -53,11 +56,16 @@ chromium_package() {
 install_packages() {
 	local packages=$1 sudo=() policy=/usr/sbin/policy-rc.d reply service created="" failed=""
 	if [ "$(id -u)" != 0 ]; then
-		has sudo || { message "Run this as root, then run the tests again:"; message "  apt-get install -y --no-install-recommends $packages"; exit 1; }
+		has sudo || {
+			message "Run this as root, then run the tests again:"
+			message "  apt-get install -y --no-install-recommends $packages"
+			exit 1
+		}
 		sudo=(sudo)
 	fi
 	if [ -z "${CI:-}" ] && [ -t 0 ] && [ -t 2 ]; then
-		read -r -p "Install them now with: ${sudo[*]} apt-get install --no-install-recommends $packages ? [Y/n] " reply </dev/tty
+		message "Install them now with: ${sudo[*]} apt-get install --no-install-recommends $packages"
+		read -r -p "[Y/n] " reply </dev/tty
 		case $reply in [nN]*) message "Nothing was installed."; exit 1 ;; esac
 	fi
 	message "Installing with apt-get: $packages"
@@ -68,7 +76,8 @@ install_packages() {
 	fi
 	# shellcheck disable=SC2086 # several packages
 	"${sudo[@]}" apt-get update -qq >&2 &&
-		"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null || failed=yes
+		"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages \
+			>/dev/null || failed=yes
 	[ -z "$created" ] || "${sudo[@]}" rm -f "$policy"
 	[ -z "$failed" ] || { message "apt-get failed; its messages are above."; exit 1; }
 	if has systemctl; then
@@ -81,7 +90,7 @@ install_packages() {
 has go || { message "The tests need Go 1.26 or newer: https://go.dev/dl/"; exit 1; }
 missing=$(missing_tools)
 if [ -n "$missing" ]; then
-	message "The tests need these tools, which are missing on this machine:"
+	message "The tests need these tools, which are missing on this host:"
 	printf '%s\n' "$missing" | awk -F'|' '{ printf "  - %s, for: %s\n", $3, $1 }' >&2
 	if ! has apt-get; then
 		message "Install them with the package manager of this system, then run the tests again."

@@ -17,7 +17,7 @@ scripts/apis.sh prepare "$apis"
 export APIS=$apis
 TEST_POSTGRES_DSN=$(scripts/postgres.sh start "$dir")
 export TEST_POSTGRES_DSN
-# With everything found nothing may skip.
+# All tools are installed, so no test may be skipped.
 export CI=true
 
 go vet ./...
