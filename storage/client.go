@@ -29,7 +29,7 @@ const (
 type Client struct {
 	ID              string
 	Name            string
-	Owner           string // the person or team responsible for the client, free text
+	Owner           string // the team responsible for the client, free text
 	URI             string
 	PolicyURI       string
 	TosURI          string

@@ -130,7 +130,7 @@ func TestRemovedDatabaseFileStopsWrites(t *testing.T) {
 }
 
 // TestRemovedDatabaseFileBeginsNoTransaction: what a transaction commits to a file without a name is refused, and would be there
-// all the same when the file is back: a code would be consumed without tokens.
+// nevertheless when the file is back: a code would be consumed without tokens.
 func TestRemovedDatabaseFileBeginsNoTransaction(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "gatehouse.db")

@@ -86,7 +86,7 @@ func Remedy(err error) string {
 	case "28P01":
 		return "check the user and the password in GATEHOUSE_DATABASE_URL"
 	case "28000":
-		return "check the user in GATEHOUSE_DATABASE_URL, and that pg_hba.conf lets it connect from this machine"
+		return "check the user in GATEHOUSE_DATABASE_URL, and that pg_hba.conf lets it connect from this host"
 	case "3D000":
 		return "create the database with createdb, or correct its name in GATEHOUSE_DATABASE_URL"
 	case "42704":
