@@ -1,5 +1,5 @@
-// Package migrations holds the schema as SQL files, one timeline in two dialects: a version exists in both or the tests
-// fail. Files only ever grow in number; a released one never changes. How they are applied is left to storage.
+// Package migrations has the schema as SQL files, each version in both dialects. New versions are added; a released
+// file never changes. How they are applied is left to storage/db.
 package migrations
 
 import "embed"

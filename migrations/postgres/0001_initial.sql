@@ -41,7 +41,7 @@ CREATE TABLE outages (
 CREATE INDEX outages_ended ON outages (ended_at);
 
 -- NULL in optional_scopes_selected: selected, except for self-registered clients. refresh_grace: NULL is the
--- server's setting, 0 is off. allowed_networks: empty is anywhere. last_used_at, to the day: when a dynamically
+-- server's setting, 0 is off. allowed_networks: empty is any network. last_used_at, to the day: when a dynamically
 -- registered client last got an authorization.
 CREATE TABLE clients (
     id                            TEXT    NOT NULL PRIMARY KEY,
@@ -231,7 +231,7 @@ CREATE TABLE consents (
     updated_at      BIGINT NOT NULL,
     ended_at        BIGINT
 );
-CREATE UNIQUE INDEX consents_live ON consents (user_id, client_id) WHERE ended_at IS NULL;
+CREATE UNIQUE INDEX consents_active ON consents (user_id, client_id) WHERE ended_at IS NULL;
 CREATE INDEX consents_client ON consents (client_id);
 
 -- The row of a grant is its refresh state, so that a grant cannot have two valid refresh tokens. A rotation changes
@@ -265,7 +265,7 @@ CREATE INDEX grants_consent ON grants (consent_id);
 CREATE INDEX grants_session ON grants (session_id);
 CREATE INDEX grants_expires ON grants (expires_at);
 
--- client_epoch: that of the client when the request was stored; once it is another, the request counts as expired.
+-- client_epoch: that of the client when the request was stored; once it differs, the request counts as expired.
 -- signed_in_at: when the user of the session signed in for this request. approved_at: when that user allowed it
 -- although the sign-in was too old to issue a code.
 CREATE TABLE authorization_requests (
@@ -329,15 +329,15 @@ CREATE TABLE signing_keys (
     removed_at BIGINT
 );
 
--- Random values that must not change when the root key is replaced, sealed under it.
+-- The master secret, which does not change when the root key is replaced, sealed under it.
 CREATE TABLE secrets (
     id         TEXT   NOT NULL PRIMARY KEY,
     sealed     BYTEA  NOT NULL,
     created_at BIGINT NOT NULL
 );
 
--- Notifications of clients. A row is inserted in the transaction of the change, and any process sends it,
--- repeatedly until it arrives.
+-- Queued messages to clients. A row is inserted in the transaction of the change; any process sends it and retries
+-- for a day.
 CREATE TABLE deliveries (
     id         TEXT   NOT NULL PRIMARY KEY,
     kind       TEXT   NOT NULL,
