@@ -1,6 +1,6 @@
 // Package config decides the settings: their names, defaults and bounds, and how they are read from the environment and
-// the command line. It is the only package that reads the environment or a secret file, and it reports all errors
-// together. The use of a setting is left to the package that receives it.
+// the command line. It is the only package that parses settings from the environment or reads a secret file, and it
+// reports all errors together. The use of a setting is left to the package that receives it.
 package config
 
 import (

@@ -23,7 +23,7 @@ type setting struct {
 	get     func(c *Config) string
 }
 
-// flag is the command-line name of the setting: GATEHOUSE_CODE_TTL is --code-ttl.
+// flag returns the command-line name of the setting: GATEHOUSE_CODE_TTL is --code-ttl.
 func (s setting) flag() string {
 	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(s.env, "GATEHOUSE_")), "_", "-")
 }
@@ -214,7 +214,7 @@ var settings = []setting{
 		0,
 		50*365*24*time.Hour,
 		"",
-		"How long audit rows are retained; their seals are never deleted. 0 keeps the rows indefinitely. If the database "+
+		"How long audit rows are retained; their seals are never deleted. 0 retains the rows indefinitely. If the database "+
 			"role may not delete them, use `gatehouse audit retire`.",
 		func(c *Config) *time.Duration { return &c.AuditRetention },
 	),

@@ -44,7 +44,7 @@ func (c Config) conflicts() (errs Errors) {
 			duration.Format(c.SessionMaxTTL))
 	}
 	if c.AuditRetention != 0 && c.AuditRetention < 24*time.Hour {
-		report("GATEHOUSE_AUDIT_RETENTION is shorter than a day; write at least 24h, or 0 to keep audit rows indefinitely")
+		report("GATEHOUSE_AUDIT_RETENTION is shorter than a day; write at least 24h, or 0 to retain audit rows indefinitely")
 	}
 	return errs
 }

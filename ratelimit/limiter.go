@@ -141,12 +141,12 @@ func (l *Limiter) decide(ctx context.Context, peek bool, counts []Count) Decisio
 			}
 		}
 	}
-	return l.tightest(peek, decisions)
+	return l.recordAndSelect(peek, decisions)
 }
 
-// tightest updates the statistics and returns the decision that refuses or, if none does, the one with the fewest
-// events remaining.
-func (l *Limiter) tightest(peek bool, decisions []Decision) Decision {
+// recordAndSelect updates the statistics and returns the decision that refuses or, if none does, the one with the
+// fewest events remaining.
+func (l *Limiter) recordAndSelect(peek bool, decisions []Decision) Decision {
 	least := decisions[0]
 	for _, d := range decisions {
 		if d.Refused {
@@ -208,7 +208,7 @@ func (l *Limiter) Close() error {
 	return l.redis.pool.Close()
 }
 
-// countOne is the algorithm for one event. ahead is the time from now until the next allowed time; countOne returns
+// countOne applies the algorithm to one event. ahead is the time from now until the next allowed time; countOne returns
 // that time after the event and whether the event is refused. A refused event changes nothing except for a limit with
 // backoff, where it increases the wait. count.lua does the same.
 func (r rate) countOne(ahead time.Duration) (after time.Duration, refused bool) {

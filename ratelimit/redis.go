@@ -62,7 +62,7 @@ func newRedisCounters(o Options) (*redisCounters, error) {
 }
 
 // decide returns a decision for each count up to the first that is refused, or nil if Redis is unreachable. While it
-// is, one request per second tries it again; the others do not wait for it.
+// is unreachable, one request per second retries it; the others do not wait for it.
 func (r *redisCounters) decide(ctx context.Context, rates map[string]rate, peek bool, counts []Count) []Decision {
 	if r.down.Load() {
 		at := r.retryAt.Load()
