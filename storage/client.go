@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"gatehouse/display"
 	"gatehouse/storage/audit"
 	"gatehouse/storage/db"
 )
@@ -101,6 +102,9 @@ func (c *Client) IsPublic() bool { return c.AuthMethod == AuthNone }
 // IsSelfRegistered reports whether the client registered dynamically, so that the operator has not verified its
 // metadata.
 func (c *Client) IsSelfRegistered() bool { return c.RegistrationHash != nil }
+
+// DisplayName returns the name of the client for users, or its client_id when the name cannot be displayed.
+func (c *Client) DisplayName() string { return display.NameOr(c.Name, c.ID) }
 
 // SelectsOptionalScopes reports whether optional scopes are initially ticked on the consent page: as the operator set
 // it, or by default for every client that is not self-registered.

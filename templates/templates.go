@@ -1,5 +1,5 @@
 // Package templates has the HTML pages, the stylesheet and the messages. It has no logic: the packages of web decide
-// what a page shows. Every text that users read is in en.json.
+// what a page shows. The messages of pages are in en.json.
 package templates
 
 import "embed"

@@ -135,7 +135,7 @@ func allowAnyOrigin(kind kind, w http.ResponseWriter, r *http.Request) (written 
 	return false
 }
 
-// setCurrentActor makes the current user of the browser the actor of the request.
+// setCurrentActor sets the actor of the request to the current user of the browser.
 func (s *Server) setCurrentActor(r *http.Request) error {
 	user, err := s.users.CurrentUser(r)
 	if err != nil {

@@ -64,7 +64,7 @@ var methods = []string{
 	http.MethodPatch,
 }
 
-// knownMethod returns the method, or "other" for one that a caller made up.
+// knownMethod returns the method, or "other" for any other.
 func knownMethod(method string) string {
 	if slices.Contains(methods, method) {
 		return method

@@ -59,7 +59,7 @@ func (s *Server) checkRequest(r *http.Request) *page.Error {
 	return nil
 }
 
-// largeHeader reports whether a header has more fields, cookies or media type parameters than real clients send.
+// largeHeader reports whether a header has more fields, cookies or media type parameters than legitimate clients send.
 func largeHeader(h http.Header) bool {
 	fields, cookies := 0, 0
 	for _, values := range h {
@@ -71,7 +71,8 @@ func largeHeader(h http.Header) bool {
 	return fields > maxFields || cookies > maxCookies || len(h.Get("Content-Type")) > maxContentType
 }
 
-// checkFieldCount returns an error for more parameters in the query, or in the body of a form, than real clients send.
+// checkFieldCount returns an error for more parameters in the query, or in the body of a form, than legitimate clients
+// send.
 func checkFieldCount(pattern string, r *http.Request, body []byte) error {
 	if err := params.CheckParameterCount(r.URL.RawQuery, params.MaxParameters); err != nil {
 		return err

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"strings"
 
-	"gatehouse/display"
 	"gatehouse/oauth"
 	"gatehouse/oauth/protocol"
 	"gatehouse/ratelimit"
@@ -25,7 +24,7 @@ func (s *Server) writePageError(w http.ResponseWriter, r *http.Request, err erro
 }
 
 // pageError returns the page of an error. The page of a protocol error shows its description to the developer of the
-// client; other pages only show whether the client or the server failed.
+// client; other pages only state whether the client or the server failed.
 func (s *Server) pageError(r *http.Request, err error) *page.Error {
 	var own *page.Error
 	var expired *oauth.RequestExpiredError
@@ -57,10 +56,10 @@ func (s *Server) expiredPage(e *oauth.RequestExpiredError) *page.Error {
 	case e.Client == nil:
 		return &page.Error{Status: http.StatusGone, Key: "error.expired", Message: s.pages.Message("error.expired.unknown")}
 	case e.Decided:
-		message := s.pages.Message("error.answered.app", display.NameOr(e.Client.Name, e.Client.ID))
-		return &page.Error{Status: http.StatusGone, Key: "error.answered", Message: message}
+		message := s.pages.Message("error.decided.app", e.Client.DisplayName())
+		return &page.Error{Status: http.StatusGone, Key: "error.decided", Message: message}
 	}
-	message := s.pages.Message("error.expired.app", display.NameOr(e.Client.Name, e.Client.ID))
+	message := s.pages.Message("error.expired.app", e.Client.DisplayName())
 	return &page.Error{Status: http.StatusGone, Key: "error.expired", Message: message}
 }
 

@@ -9,7 +9,7 @@ import (
 	"gatehouse/web/interaction"
 )
 
-// kind is who a route is for. It decides which adapter and which checks the route gets.
+// kind is the type of route by its callers. It decides which adapter and which checks the route gets.
 type kind int
 
 const (
@@ -86,9 +86,9 @@ func (s *Server) routes() []route {
 // formFields is the largest number of form fields of the routes that allow more than params.MaxParameters.
 var formFields = map[string]int{"POST /consent": interaction.MaxConsentFields}
 
-// registrationPiece is how many bytes of a request count as one event, because each version of a client stays in the
+// registrationUnit is how many bytes of a request count as one event, because each version of a client stays in the
 // audit log.
-const registrationPiece = 4 << 10
+const registrationUnit = 4 << 10
 
 // limitRegistration counts the requests of a network that create, read, change or delete registered clients. Each may
 // make the server fetch a document.
@@ -96,7 +96,7 @@ func (s *Server) limitRegistration(next handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		event := reqevent.From(r.Context())
 		count := ratelimit.Count{Limit: ratelimit.Registration, Key: event.Network()}
-		for piece := 0; piece <= event.BodySize; piece += registrationPiece {
+		for unit := 0; unit <= event.BodySize; unit += registrationUnit {
 			decision := s.limiter.Count(r.Context(), count)
 			err := protocol.LimitError(decision, "Too many or too long registrations from your network. Wait, then try again.")
 			if err != nil {

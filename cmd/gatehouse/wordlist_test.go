@@ -99,7 +99,6 @@ var wordExceptions = []struct{ file, text, why string }{
 	{`^web/`, `\b(Apps?|AppHost|People|Person|connectedApps?|apps)\b`, "fields of pages, in the words that users see"},
 	{`^cmd/oauthbench/`, `(?i)\bapps?\b`, "a member of the profile"},
 	{``, `Too many people are signing in|Know that it is you`, "pages for users"},
-	{``, `error\.answered`, "the key of a message"},
 	{`^scripts/setup.sh$`, `Chrome\.app`, "a path"},
 	{``, `(?i)time spent|seconds spent`, "literal"},
 	{``, `(?i)fits? (in|into|on|within)\b`, "literal: size"},

@@ -7,10 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"gatehouse/display"
 	"gatehouse/identity"
 	"gatehouse/oauth"
-	"gatehouse/oauth/claims"
 	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
 	"gatehouse/web/page"
@@ -49,7 +47,7 @@ func (p *Pages) connectedClient(r *http.Request, consent storage.Consent, loginH
 		return connectedClient{}, err
 	}
 	connected := connectedClient{
-		ID: consent.ID, Name: display.NameOr(client.Name, client.ID), Host: redirect.DestinationOf(client.URI).Host,
+		ID: consent.ID, Name: client.DisplayName(), Host: redirect.DestinationOf(client.URI).Host,
 		Since: consent.CreatedAt.Format(time.RFC3339), SinceText: page.FormatTime(consent.CreatedAt),
 	}
 	if connected.Scopes, err = p.scopeRows(r, consent); err != nil {
@@ -80,11 +78,7 @@ func (p *Pages) scopeRows(r *http.Request, consent storage.Consent) ([]string, e
 	var rows []string
 	for _, resourceScope := range consent.ResourceScopes {
 		identifier, name := storage.SplitResourceScope(resourceScope)
-		view := page.Scope{Name: name, Description: scopes[name].Description}
-		if claim, ok := claims.NameOf(name); ok {
-			view.Claim = claim
-		}
-		row := p.pages.DescribeScope(view)
+		row := p.pages.DescribeScope(page.NewScope(name, scopes[name].Description))
 		if identifier != "" {
 			api := page.NewAPI(identifier, resources[identifier].Name)
 			row = p.pages.Message("account.app_and_host", row, cmp.Or(api.Name, api.Host))

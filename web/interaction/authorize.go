@@ -110,15 +110,15 @@ func (p *Pages) decide(
 	return in, next, refusal, nil
 }
 
-// storedPiece is how many bytes of a stored request count as one event.
-const storedPiece = 2 << 10
+// storedRequestUnit is how many bytes of a stored request count as one event.
+const storedRequestUnit = 2 << 10
 
 // storeRequest stores a request that needs a page, and redirects the browser to it.
 func (p *Pages) storeRequest(r *http.Request, a *oauth.AuthorizationRequest) error {
 	if err := p.checkLimit(r, ratelimit.StoredRequest); err != nil {
 		return err
 	}
-	for size := 0; size <= a.Size(); size += storedPiece {
+	for size := 0; size <= a.Size(); size += storedRequestUnit {
 		decision := p.limiter.Count(r.Context(), ratelimit.Count{Limit: ratelimit.AllStoredRequests})
 		if err := protocol.LimitError(decision, "Too many sign-ins in progress."); err != nil {
 			return err

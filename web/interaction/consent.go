@@ -9,7 +9,6 @@ import (
 	"gatehouse/display"
 	"gatehouse/identity"
 	"gatehouse/oauth"
-	"gatehouse/oauth/claims"
 	"gatehouse/oauth/params"
 	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
@@ -68,7 +67,8 @@ func (p *Pages) pendingConsent(r *http.Request, id string) (pendingConsent, erro
 	return pendingConsent{AuthorizationRequest: a, user: in.Candidate, before: in.Consent, resources: resources}, nil
 }
 
-// ShowConsent serves GET /consent: which client requests what, and where the response goes.
+// ShowConsent serves GET /consent: which client requests what, and where the response goes. The permissions on the page
+// are those of resolvePermissions in package oauth.
 func (p *Pages) ShowConsent(w http.ResponseWriter, r *http.Request) error {
 	form, err := params.Query(r)
 	if err != nil {
@@ -78,19 +78,19 @@ func (p *Pages) ShowConsent(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	scopes, err := p.store.Scopes(r.Context())
+	registered, err := p.store.Scopes(r.Context())
 	if err != nil {
 		return err
 	}
 	data := consentPage{
-		Layout: p.pages.NewLayout(r, clientName(pending.Client)), clientView: p.newClientView(pending.AuthorizationRequest),
+		Layout: p.pages.NewLayout(r, pending.Client.DisplayName()), clientView: p.newClientView(pending.AuthorizationRequest),
 		Owner: display.NameOr(pending.Client.Owner, ""), UserName: userName(pending.user),
 		Destination: p.pages.Destination(pending.RedirectURI), Request: pending.ID,
 		FormToken: p.pages.FormToken(pending.tokenParts()...), Warnings: p.consentWarnings(pending.AuthorizationRequest),
 	}
 	for _, item := range pending.Permissions {
 		row := consentScope{
-			Name: item.Name, Description: p.pages.DescribeScope(scopeView(item.Name, scopes)),
+			Name: item.Name, Description: p.pages.DescribeScope(page.NewScope(item.Name, registered[item.Name].Description)),
 			Ticked: pending.Selected(item, pending.before),
 			New:    pending.before != nil && !pending.Allowed(item, pending.before) && !pending.Refused(item, pending.before),
 		}
@@ -140,14 +140,6 @@ func (c pendingConsent) apis(item oauth.Permission) []page.API {
 		views = append(views, page.NewAPI(identifier, c.resources[identifier].Name))
 	}
 	return views
-}
-
-func scopeView(name string, known map[string]storage.Scope) page.Scope {
-	view := page.Scope{Name: name, Description: known[name].Description}
-	if claim, ok := claims.NameOf(name); ok {
-		view.Claim = claim
-	}
-	return view
 }
 
 // tokenParts binds the form to the session, the request, the user, the scopes and APIs on the page and the description

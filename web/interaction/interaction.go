@@ -55,7 +55,7 @@ type clientView struct {
 func (p *Pages) newClientView(a *oauth.AuthorizationRequest) clientView {
 	client := a.Client
 	view := clientView{
-		ClientName: clientName(client), ClientHost: redirect.DestinationOf(client.URI).Host,
+		ClientName: client.DisplayName(), ClientHost: redirect.DestinationOf(client.URI).Host,
 		PolicyURI: client.PolicyURI, TosURI: client.TosURI,
 	}
 	if client.IsSelfRegistered() { // its home page is unverified; only the destination of the response is known
@@ -87,6 +87,3 @@ func userViews(users []*identity.SignedInUser) []userView {
 func userName(user *identity.SignedInUser) string {
 	return display.NameOr(user.User.Name, user.User.Username)
 }
-
-// clientName returns the name of a client for a page, or its client_id when the name is not printable.
-func clientName(client *storage.Client) string { return display.NameOr(client.Name, client.ID) }

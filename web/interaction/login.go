@@ -175,7 +175,7 @@ func (p *Pages) loginFailed(w http.ResponseWriter, r *http.Request, attempt logi
 		if throttled.Network {
 			message = "login.throttled_network"
 		}
-		attempt.status, attempt.problem = http.StatusTooManyRequests, p.pages.Message(message, formatWait(wait))
+		attempt.status, attempt.problem = http.StatusTooManyRequests, p.pages.Message(message, p.formatWait(wait))
 	case errors.Is(err, identity.ErrBusy):
 		w.Header().Set("Retry-After", "5")
 		attempt.status, attempt.problem = http.StatusServiceUnavailable, p.pages.Message("login.busy")
@@ -186,13 +186,13 @@ func (p *Pages) loginFailed(w http.ResponseWriter, r *http.Request, attempt logi
 	return p.renderLogin(w, r, attempt)
 }
 
-// formatWait returns a wait in words.
-func formatWait(d time.Duration) string {
-	if d == time.Second {
-		return "1 second"
+// formatWait formats a wait for users.
+func (p *Pages) formatWait(d time.Duration) string {
+	switch {
+	case d == time.Second:
+		return p.pages.Message("wait.second")
+	case d < 90*time.Second:
+		return p.pages.Message("wait.seconds", int(d.Seconds()))
 	}
-	if d < 90*time.Second {
-		return strconv.Itoa(int(d.Seconds())) + " seconds"
-	}
-	return strconv.Itoa(int((d+time.Minute-1)/time.Minute)) + " minutes"
+	return p.pages.Message("wait.minutes", int((d+time.Minute-1)/time.Minute))
 }

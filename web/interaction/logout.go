@@ -24,7 +24,7 @@ type logoutPage struct {
 }
 
 // Logout serves GET /oauth2/logout (OIDC RP-Initiated Logout §2). An ID token of this session, from a client that its
-// user still allows, signs that user out; otherwise a page prompts.
+// user still allows, signs that user out; otherwise a page prompts the user.
 func (p *Pages) Logout(w http.ResponseWriter, r *http.Request) error {
 	form, err := params.Query(r)
 	if err != nil {
@@ -128,7 +128,7 @@ func (p *Pages) showLogoutConfirmation(
 		page.AllowFormRedirects(w.Header())
 	}
 	if l.Client != nil {
-		data.ClientName = clientName(l.Client)
+		data.ClientName = l.Client.DisplayName()
 	}
 	return p.pages.Render(w, http.StatusOK, "logout", data)
 }
@@ -175,8 +175,8 @@ func (p *Pages) ConfirmLogout(w http.ResponseWriter, r *http.Request) error {
 	return p.signOut(w, r, l, selected...)
 }
 
-// logoutError returns the page for an invalid logout request, which signed out no user. It reads the sessions that the
-// page describes.
+// logoutError returns the page for an invalid logout request, after which no user is signed out. It reads the
+// sessions that the page describes.
 func (p *Pages) logoutError(r *http.Request, err error) error {
 	e := oauth.AsError(err)
 	if e.Code != protocol.InvalidRequest {

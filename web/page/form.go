@@ -1,7 +1,6 @@
 package page
 
 import (
-	"crypto/hmac"
 	"encoding/hex"
 	"net/url"
 
@@ -16,5 +15,5 @@ func (p *Renderer) FormToken(parts ...string) string {
 
 // HasFormToken reports whether a submitted form has the token of these parts.
 func (p *Renderer) HasFormToken(form url.Values, parts ...string) bool {
-	return hmac.Equal([]byte(form.Get("form_token")), []byte(p.FormToken(parts...)))
+	return keyed.Equal([]byte(form.Get("form_token")), []byte(p.FormToken(parts...)))
 }

@@ -66,7 +66,8 @@ func New(issuer *url.URL, formKey []byte) (*Renderer, error) {
 	return p, err
 }
 
-// lookup is the template function text. It fails for an unknown key, so that no page is sent without its message.
+// lookup returns the message with a key. It is the template function text. It fails for an unknown key, so that no page
+// is sent without its message.
 func (p *Renderer) lookup(key string) (string, error) {
 	message, ok := p.messages[key]
 	if !ok {
@@ -135,7 +136,7 @@ func (p *Renderer) Destination(uri string) string {
 	return p.Message("destination.unreadable")
 }
 
-// FormatTime returns a time in words.
+// FormatTime formats a time for users.
 func FormatTime(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") }
 
 // hashedName returns a file name that changes with the content.

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"gatehouse/display"
+	"gatehouse/oauth/protocol"
 	"gatehouse/oauth/redirect"
 )
 
@@ -26,6 +27,16 @@ type Scope struct {
 	Name        string
 	Claim       string // the claim, when it is one
 	Description string // the operator's
+}
+
+// NewScope returns the view of a scope, or of a claim under the name that a consent stores for it. description is the
+// operator's.
+func NewScope(name, description string) Scope {
+	claim, ok := strings.CutPrefix(name, protocol.ClaimPrefix)
+	if !ok {
+		claim = ""
+	}
+	return Scope{Name: name, Claim: claim, Description: description}
 }
 
 // DescribeScope returns what a scope lets a client do.
