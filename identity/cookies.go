@@ -16,23 +16,23 @@ import (
 
 // cookie returns a cookie that is HttpOnly, SameSite=Lax and, over https, Secure and bound to this host. On loopback
 // http browsers refuse the __Host- prefix, so it is omitted.
-func (p *Users) cookie(name, value string, maxAge time.Duration) *http.Cookie {
+func (u *Users) cookie(name, value string, maxAge time.Duration) *http.Cookie {
 	return &http.Cookie{
-		Name: p.cookieName(name), Value: value, Path: "/", MaxAge: int(maxAge.Seconds()),
-		HttpOnly: true, Secure: p.options.Secure, SameSite: http.SameSiteLaxMode,
+		Name: u.cookieName(name), Value: value, Path: "/", MaxAge: int(maxAge.Seconds()),
+		HttpOnly: true, Secure: u.options.Secure, SameSite: http.SameSiteLaxMode,
 	}
 }
 
-func (p *Users) cookieName(name string) string {
-	if p.options.Secure {
+func (u *Users) cookieName(name string) string {
+	if u.options.Secure {
 		return "__Host-gatehouse_" + name
 	}
 	return "gatehouse_" + name
 }
 
 // cookieValue returns the value of a cookie, or "" when it is missing, sent twice or longer than Gatehouse sets it.
-func (p *Users) cookieValue(r *http.Request, name string) string {
-	found := r.CookiesNamed(p.cookieName(name))
+func (u *Users) cookieValue(r *http.Request, name string) string {
+	found := r.CookiesNamed(u.cookieName(name))
 	if len(found) != 1 || len(found[0].Value) > 1024 {
 		return ""
 	}
@@ -56,18 +56,18 @@ const browserCookie = "browser"
 // EnsureBrowser returns the hash of the cookie that identifies a browser before a user signs in, and sets the cookie
 // when there is none. It grants nothing and does not change at sign-in, so that several tabs can wait for one
 // sign-in.
-func (p *Users) EnsureBrowser(w http.ResponseWriter, r *http.Request) []byte {
-	if h := p.Browser(r); h != nil {
+func (u *Users) EnsureBrowser(w http.ResponseWriter, r *http.Request) []byte {
+	if h := u.Browser(r); h != nil {
 		return h
 	}
 	v := randomToken()
-	http.SetCookie(w, p.cookie(browserCookie, v, 0))
+	http.SetCookie(w, u.cookie(browserCookie, v, 0))
 	return hash(v)
 }
 
 // Browser returns the hash of the cookie that EnsureBrowser sets, or nil when the request has none.
-func (p *Users) Browser(r *http.Request) []byte {
-	v := p.cookieValue(r, browserCookie)
+func (u *Users) Browser(r *http.Request) []byte {
+	v := u.cookieValue(r, browserCookie)
 	if len(v) != 43 {
 		return nil
 	}
@@ -83,26 +83,26 @@ const (
 // Device is a cookie with the users who signed in with a browser before. Its only effect is that limits that brute
 // force from elsewhere triggers on their accounts do not apply in this browser.
 type Device struct {
-	nonce string
-	marks []string
-	mac   func(parts ...string) string
+	nonce    string
+	userTags []string
+	mac      func(parts ...string) string
 }
 
 // Device returns the device cookie of the browser.
-func (p *Users) Device(r *http.Request) Device {
+func (u *Users) Device(r *http.Request) Device {
 	d := Device{mac: func(parts ...string) string {
-		return base64.RawURLEncoding.EncodeToString(keyed.MAC(p.options.DeviceKey, parts...)[:18])
+		return base64.RawURLEncoding.EncodeToString(keyed.MAC(u.options.DeviceKey, parts...)[:18])
 	}}
-	if parts := strings.Split(p.cookieValue(r, deviceCookie), "."); len(parts) > 1 && len(parts) <= maxDeviceUsers+1 &&
+	if parts := strings.Split(u.cookieValue(r, deviceCookie), "."); len(parts) > 1 && len(parts) <= maxDeviceUsers+1 &&
 		len(parts[0]) == 43 {
-		d.nonce, d.marks = parts[0], parts[1:]
+		d.nonce, d.userTags = parts[0], parts[1:]
 	}
 	return d
 }
 
-// mark returns the cookie value of a user. It depends on the user's epoch, so that browsers from before the user was
+// userTag returns the cookie value of a user. It depends on the user's epoch, so that browsers from before the user was
 // disabled or got a new password are unknown.
-func (d Device) mark(u storage.User) string {
+func (d Device) userTag(u storage.User) string {
 	return d.mac(d.nonce, u.ID, strconv.FormatInt(u.Epoch, 10))
 }
 
@@ -111,8 +111,8 @@ func (d Device) HasSignedIn(u storage.User) bool {
 	if d.nonce == "" || u.ID == "" {
 		return false
 	}
-	want, ok := d.mark(u), false
-	for _, m := range d.marks {
+	want, ok := d.userTag(u), false
+	for _, m := range d.userTags {
 		ok = keyed.Equal([]byte(m), []byte(want)) || ok
 	}
 	return ok
@@ -121,17 +121,17 @@ func (d Device) HasSignedIn(u storage.User) bool {
 func (d Device) id() string { return hex.EncodeToString(hash(d.nonce)[:8]) }
 
 // addToDevice adds the user to the device cookie of the browser.
-func (p *Users) addToDevice(w http.ResponseWriter, r *http.Request, u storage.User) {
-	d := p.Device(r)
-	if d.HasSignedIn(u) {
+func (u *Users) addToDevice(w http.ResponseWriter, r *http.Request, user storage.User) {
+	d := u.Device(r)
+	if d.HasSignedIn(user) {
 		return
 	}
 	if d.nonce == "" {
 		d.nonce = randomToken()
 	}
-	marks := append([]string{d.mark(u)}, d.marks...)
-	if len(marks) > maxDeviceUsers {
-		marks = marks[:maxDeviceUsers]
+	tags := append([]string{d.userTag(user)}, d.userTags...)
+	if len(tags) > maxDeviceUsers {
+		tags = tags[:maxDeviceUsers]
 	}
-	http.SetCookie(w, p.cookie(deviceCookie, d.nonce+"."+strings.Join(marks, "."), deviceTTL))
+	http.SetCookie(w, u.cookie(deviceCookie, d.nonce+"."+strings.Join(tags, "."), deviceTTL))
 }

@@ -9,8 +9,8 @@ import (
 )
 
 // AcquireAllSlots acquires every slot for computing a password hash; release releases them.
-func (p *Users) AcquireAllSlots() (release func()) {
-	t := p.hasher.slots
+func (u *Users) AcquireAllSlots() (release func()) {
+	t := u.hasher.slots
 	t.mu.Lock()
 	acquired := t.free
 	t.free = 0
@@ -23,16 +23,16 @@ func (p *Users) AcquireAllSlots() (release func()) {
 }
 
 // CountFailure counts a failed sign-in of an unknown browser without computing a password hash.
-func (p *Users) CountFailure(ctx context.Context, name string) error {
+func (u *Users) CountFailure(ctx context.Context, name string) error {
 	k, err := key(name)
 	if err != nil {
 		return err
 	}
-	user, err := p.store.UserByKey(ctx, k)
+	user, err := u.store.UserByKey(ctx, k)
 	if err != nil && !errors.Is(err, storage.ErrNotFound) {
 		return err
 	}
-	a := p.attempt(ctx, k, user, Device{})
-	_, err = p.store.CountSignInFailures(ctx, slices.Concat(a.visible, a.hidden), a.names)
+	a := u.attempt(ctx, k, user, Device{})
+	_, err = u.store.CountSignInFailures(ctx, slices.Concat(a.visible, a.hidden), a.names)
 	return err
 }

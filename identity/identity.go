@@ -67,7 +67,7 @@ type NewUser struct {
 }
 
 // Create adds a user. It returns an *InputError when a value is not accepted or already taken.
-func (p *Users) Create(ctx context.Context, n NewUser) (storage.User, error) {
+func (u *Users) Create(ctx context.Context, n NewUser) (storage.User, error) {
 	n.Username, n.Email, n.Name = strings.TrimSpace(n.Username), strings.TrimSpace(n.Email), strings.TrimSpace(n.Name)
 	usernameKey, err := key(n.Username)
 	switch {
@@ -90,32 +90,32 @@ func (p *Users) Create(ctx context.Context, n NewUser) (storage.User, error) {
 	if err := checkProfile(n.Name, &n.Profile); err != nil {
 		return storage.User{}, err
 	}
-	if err := p.checkPassword(n.Password, usernameKey, emailKey); err != nil {
+	if err := u.checkPassword(n.Password, usernameKey, emailKey); err != nil {
 		return storage.User{}, err
 	}
-	hash, err := p.hasher.hash(ctx, n.Password)
+	hash, err := u.hasher.hash(ctx, n.Password)
 	if err != nil {
 		return storage.User{}, err
 	}
-	now := p.store.Now()
-	u := storage.User{
+	now := u.store.Now()
+	user := storage.User{
 		ID: uuid.NewString(), Username: n.Username, UsernameKey: usernameKey, Email: n.Email, EmailKey: emailKey,
 		Name: n.Name, Profile: n.Profile, Admin: n.Admin, Epoch: 1, CreatedAt: now, UpdatedAt: now,
 	}
-	setVerified(&u.EmailVerifiedAt, &n.EmailVerified, now)
-	setVerified(&u.PhoneVerifiedAt, &n.PhoneVerified, now)
-	err = p.store.CreateUser(ctx, &u, hash)
+	setVerified(&user.EmailVerifiedAt, &n.EmailVerified, now)
+	setVerified(&user.PhoneVerifiedAt, &n.PhoneVerified, now)
+	err = u.store.CreateUser(ctx, &user, hash)
 	if errors.Is(err, storage.ErrConflict) {
 		return storage.User{}, &InputError{"a user with this username or email address already exists"}
 	}
-	return u, err
+	return user, err
 }
 
 // checkPassword returns an *InputError when the password is not accepted.
-func (p *Users) checkPassword(password, usernameKey, emailKey string) error {
-	if n := utf8.RuneCountInString(password); n < p.options.PasswordMinLength {
+func (u *Users) checkPassword(password, usernameKey, emailKey string) error {
+	if n := utf8.RuneCountInString(password); n < u.options.PasswordMinLength {
 		return &InputError{
-			fmt.Sprintf("the password is too short: it has %d characters and needs at least %d", n, p.options.PasswordMinLength),
+			fmt.Sprintf("the password is too short: it has %d characters and needs at least %d", n, u.options.PasswordMinLength),
 		}
 	}
 	if len(password) > maxPassword {
@@ -134,26 +134,26 @@ func (p *Users) checkPassword(password, usernameKey, emailKey string) error {
 }
 
 // User returns a user by username, email address or id, or storage.ErrNotFound.
-func (p *Users) User(ctx context.Context, name string) (storage.User, error) {
+func (u *Users) User(ctx context.Context, name string) (storage.User, error) {
 	if _, err := uuid.Parse(name); err == nil && len(name) == 36 {
-		return p.store.User(ctx, strings.ToLower(name))
+		return u.store.User(ctx, strings.ToLower(name))
 	}
 	k, err := key(name)
 	if err != nil {
 		return storage.User{}, storage.ErrNotFound
 	}
-	return p.store.UserByKey(ctx, k)
+	return u.store.UserByKey(ctx, k)
 }
 
 // SetPassword replaces the password of a user and ends the user's sessions and grants. It returns an *InputError when
 // the password is not accepted.
-func (p *Users) SetPassword(ctx context.Context, u storage.User, password string) error {
-	if err := p.checkPassword(password, u.UsernameKey, u.EmailKey); err != nil {
+func (u *Users) SetPassword(ctx context.Context, user storage.User, password string) error {
+	if err := u.checkPassword(password, user.UsernameKey, user.EmailKey); err != nil {
 		return err
 	}
-	hash, err := p.hasher.hash(ctx, password)
+	hash, err := u.hasher.hash(ctx, password)
 	if err != nil {
 		return err
 	}
-	return p.store.SetPassword(ctx, u.ID, hash)
+	return u.store.SetPassword(ctx, user.ID, hash)
 }

@@ -105,8 +105,8 @@ func TestPasswordsMatchInEveryUnicodeForm(t *testing.T) {
 	})
 }
 
-// TestBurstOfSignInsIsBounded: of many concurrent attempts only one computes at a time, the rest waits or is turned away,
-// and memory stays that of one.
+// TestBurstOfSignInsIsBounded: of many concurrent attempts only one computes at a time, the rest waits or is turned
+// away, and memory stays that of one.
 func TestBurstOfSignInsIsBounded(t *testing.T) {
 	t.Parallel()
 	p, _, _ := newUsers(t, storagetest.URL(t, storage.SQLite))
@@ -116,7 +116,7 @@ func TestBurstOfSignInsIsBounded(t *testing.T) {
 	var busy, wrong atomic.Int64
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
-	storagetest.Do(400, func(int) {
+	storagetest.Concurrently(400, func(int) {
 		_, err := p.SignIn(ctx, "nobody", "a guess", identity.Device{})
 		var throttled *identity.ThrottledError
 		switch {

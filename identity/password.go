@@ -76,9 +76,9 @@ func (h *hasher) runInSlot(ctx context.Context, caller caller, fn func() error) 
 }
 
 // QueueLength returns how many passwords wait to be verified.
-func (p *Users) QueueLength() int { return p.hasher.slots.waiting() }
+func (u *Users) QueueLength() int { return u.hasher.slots.waiting() }
 
-func compute(password string, salt []byte, time, memory uint32, lanes uint8, size uint32) []byte {
+func argon2Hash(password string, salt []byte, time, memory uint32, lanes uint8, size uint32) []byte {
 	return argon2.IDKey([]byte(norm.NFC.String(password)), salt, time, memory, lanes, size)
 }
 
@@ -90,7 +90,7 @@ func (h *hasher) hash(ctx context.Context, password string) (string, error) {
 	}
 	var sum []byte
 	err := h.runInSlot(ctx, caller{name: "new password"}, func() error {
-		sum = compute(password, salt, h.cost.Passes, h.cost.Memory, argonLanes, hashSize)
+		sum = argon2Hash(password, salt, h.cost.Passes, h.cost.Memory, argonLanes, hashSize)
 		return nil
 	})
 	return h.cost.phc(salt, sum), err
@@ -106,8 +106,8 @@ func (c PasswordCost) phc(salt, sum []byte) string {
 // verify reports whether password has the hash. An empty hash, of a user who does not exist or has no password, takes
 // the same time and never matches. Call it in a slot.
 func (h *hasher) verify(hash, password string) (bool, error) {
-	known := hash != ""
-	if !known {
+	hasHash := hash != ""
+	if !hasHash {
 		hash = h.dummy
 	}
 	var version int
@@ -135,6 +135,6 @@ func (h *hasher) verify(hash, password string) (bool, error) {
 	if len(password) > maxPassword {
 		password = "" // never matches, and takes no longer than any other
 	}
-	got := compute(password, salt, time, memory, lanes, uint32(len(want))) //nolint:gosec // at most 64
-	return subtle.ConstantTimeCompare(got, want) == 1 && known && password != "", nil
+	got := argon2Hash(password, salt, time, memory, lanes, uint32(len(want))) //nolint:gosec // at most 64
+	return subtle.ConstantTimeCompare(got, want) == 1 && hasHash && password != "", nil
 }

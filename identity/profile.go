@@ -90,31 +90,31 @@ type Changes struct {
 
 // Update changes the name, profile and email address of a user. A changed address or phone number is no longer
 // verified. It returns an *InputError when a value is not accepted or already taken.
-func (p *Users) Update(ctx context.Context, u storage.User, c Changes) (storage.User, error) {
-	updated, err := p.store.UpdateUser(ctx, u.ID, func(u *storage.User) error {
+func (u *Users) Update(ctx context.Context, user storage.User, c Changes) (storage.User, error) {
+	updated, err := u.store.UpdateUser(ctx, user.ID, func(user *storage.User) error {
 		if c.Name != nil {
-			u.Name = strings.TrimSpace(*c.Name)
+			user.Name = strings.TrimSpace(*c.Name)
 		}
 		if c.Profile != nil {
-			if c.Profile.PhoneNumber != u.Profile.PhoneNumber {
-				u.PhoneVerifiedAt = nil
+			if c.Profile.PhoneNumber != user.Profile.PhoneNumber {
+				user.PhoneVerifiedAt = nil
 			}
-			u.Profile = *c.Profile
+			user.Profile = *c.Profile
 		}
-		if c.Email != nil && *c.Email != u.Email {
+		if c.Email != nil && *c.Email != user.Email {
 			emailKey, err := checkEmail(*c.Email)
 			if err != nil {
 				return err
 			}
-			u.Email, u.EmailKey, u.EmailVerifiedAt = *c.Email, emailKey, nil
+			user.Email, user.EmailKey, user.EmailVerifiedAt = *c.Email, emailKey, nil
 		}
-		now := p.store.Now()
-		setVerified(&u.EmailVerifiedAt, c.EmailVerified, now)
-		setVerified(&u.PhoneVerifiedAt, c.PhoneVerified, now)
-		if u.Profile.PhoneNumber == "" && u.PhoneVerifiedAt != nil {
+		now := u.store.Now()
+		setVerified(&user.EmailVerifiedAt, c.EmailVerified, now)
+		setVerified(&user.PhoneVerifiedAt, c.PhoneVerified, now)
+		if user.Profile.PhoneNumber == "" && user.PhoneVerifiedAt != nil {
 			return errNoPhone
 		}
-		return checkProfile(u.Name, &u.Profile)
+		return checkProfile(user.Name, &user.Profile)
 	})
 	if errors.Is(err, storage.ErrConflict) {
 		return storage.User{}, &InputError{"a user with this email address already exists"}

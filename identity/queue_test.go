@@ -19,7 +19,7 @@ import (
 // requestFrom returns the context of a request from an address.
 func requestFrom(t *testing.T, address string) context.Context {
 	t.Helper()
-	return reqevent.With(t.Context(), &reqevent.Event{Address: address})
+	return reqevent.NewContext(t.Context(), &reqevent.Event{Address: address})
 }
 
 // knownDevice returns the device cookie of a browser in which the user has just signed in.
@@ -55,7 +55,7 @@ func TestKnownBrowserSignsInDuringFlood(t *testing.T) {
 	var wait sync.WaitGroup
 	const networks, each = 8, 64
 	for i := range networks * each {
-		ctx := reqevent.With(flood, &reqevent.Event{Address: fmt.Sprintf("192.0.%d.1", i%networks)})
+		ctx := reqevent.NewContext(flood, &reqevent.Event{Address: fmt.Sprintf("192.0.%d.1", i%networks)})
 		wait.Go(func() {
 			_, _ = p.SignIn(ctx, fmt.Sprint("unknown ", i), "wrong password", identity.Device{})
 		})

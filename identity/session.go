@@ -17,8 +17,8 @@ import (
 
 const (
 	sessionCookie = "session"
-	// touchEvery is the minimum time between two writes of the last use of a session.
-	touchEvery = time.Minute
+	// touchInterval is the minimum time between two writes of the last use of a session.
+	touchInterval = time.Minute
 	// maxSignedIn is how many users may be signed in to one browser.
 	maxSignedIn = 5
 )
@@ -31,42 +31,42 @@ type SignedInUser struct {
 	token string // of the session, a part of the cookie
 }
 
-// rows is the sessions.Store of gorilla/sessions on browser_sessions. The cookie has a random token for each signed-in
-// user, the last selected one first; the rows have their SHA-256. The cookie is used only to find the rows.
-type rows struct{ users *Users }
+// sessionStore is the sessions.Store of gorilla/sessions on browser_sessions. The cookie has a random token for each
+// signed-in user, the last selected one first; the rows have their SHA-256. The cookie is used only to find the rows.
+type sessionStore struct{ users *Users }
 
-var _ sessions.Store = rows{}
+var _ sessions.Store = sessionStore{}
 
 // The values of a gorilla session.
 const (
 	usersKey   = "users"   // []*SignedInUser
-	dormantKey = "dormant" // []dormantSession
+	expiredKey = "expired" // []expiredSession
 )
 
-// dormantSession is a session in the cookie that has expired but was not ended. It signs no user in. When its user
+// expiredSession is a session in the cookie that has expired but was not ended. It signs no user in. When its user
 // signs in again, it continues, together with the grants that are bound to it, so that signing out ends those too.
-type dormantSession struct{ token, sessionID, userID string }
+type expiredSession struct{ token, sessionID, userID string }
 
 // Get returns the request's session, read once per request.
-func (s rows) Get(r *http.Request, name string) (*sessions.Session, error) {
+func (s sessionStore) Get(r *http.Request, name string) (*sessions.Session, error) {
 	return sessions.GetRegistry(r).Get(s, name)
 }
 
 // New reads the sessions of the cookie and omits missing, unknown and ended ones. Reading a session is not a use of
 // it: a session does not last longer because another user uses the browser.
-func (s rows) New(r *http.Request, name string) (*sessions.Session, error) {
+func (s sessionStore) New(r *http.Request, name string) (*sessions.Session, error) {
 	session := sessions.NewSession(s, name)
 	session.IsNew = true
-	signedIn, dormant := []*SignedInUser{}, []dormantSession{}
+	signedIn, expired := []*SignedInUser{}, []expiredSession{}
 	for _, token := range s.users.tokens(r) {
-		row, user, err := s.users.store.SessionByToken(r.Context(), hash(token), s.users.options.SessionIdleTTL)
+		row, user, err := s.users.store.SessionByTokenHash(r.Context(), hash(token), s.users.options.SessionIdleTTL)
 		if err == nil {
 			signedIn = append(signedIn, &SignedInUser{Session: row, User: user, token: token})
 			continue
 		}
 		if errors.Is(err, storage.ErrNotFound) {
-			if row, err = s.users.store.UnendedSession(r.Context(), hash(token)); err == nil {
-				dormant = append(dormant, dormantSession{token, row.ID, row.UserID})
+			if row, err = s.users.store.SessionNotEnded(r.Context(), hash(token)); err == nil {
+				expired = append(expired, expiredSession{token, row.ID, row.UserID})
 			}
 		}
 		if err != nil && !errors.Is(err, storage.ErrNotFound) {
@@ -74,13 +74,13 @@ func (s rows) New(r *http.Request, name string) (*sessions.Session, error) {
 		}
 	}
 	session.IsNew = len(signedIn) == 0
-	session.Values[usersKey], session.Values[dormantKey] = signedIn, dormant
+	session.Values[usersKey], session.Values[expiredKey] = signedIn, expired
 	return session, nil
 }
 
 // tokens returns the tokens in the session cookie.
-func (p *Users) tokens(r *http.Request) []string {
-	v := p.cookieValue(r, sessionCookie)
+func (u *Users) tokens(r *http.Request) []string {
+	v := u.cookieValue(r, sessionCookie)
 	if v == "" {
 		return nil
 	}
@@ -90,12 +90,12 @@ func (p *Users) tokens(r *http.Request) []string {
 
 // TouchSession stores when the session was last used, at most once a minute and at least four times in the idle
 // lifetime, so that a session in use does not expire as idle.
-func (p *Users) TouchSession(r *http.Request, user *SignedInUser) error {
-	now := p.store.Now()
-	if now.Sub(user.Session.LastSeenAt) < min(touchEvery, p.options.SessionIdleTTL/4) {
+func (u *Users) TouchSession(r *http.Request, user *SignedInUser) error {
+	now := u.store.Now()
+	if now.Sub(user.Session.LastSeenAt) < min(touchInterval, u.options.SessionIdleTTL/4) {
 		return nil
 	}
-	if err := p.store.TouchSession(r.Context(), user.Session.ID); err != nil {
+	if err := u.store.TouchSession(r.Context(), user.Session.ID); err != nil {
 		return err
 	}
 	user.Session.LastSeenAt = now
@@ -103,29 +103,29 @@ func (p *Users) TouchSession(r *http.Request, user *SignedInUser) error {
 }
 
 // Save sets the cookie, or clears it when no user is left.
-func (s rows) Save(_ *http.Request, w http.ResponseWriter, session *sessions.Session) error {
-	p := s.users
+func (s sessionStore) Save(_ *http.Request, w http.ResponseWriter, session *sessions.Session) error {
+	u := s.users
 	signedIn, _ := session.Values[usersKey].([]*SignedInUser)
-	dormant, _ := session.Values[dormantKey].([]dormantSession)
-	tokens := make([]string, 0, len(signedIn)+len(dormant))
+	expired, _ := session.Values[expiredKey].([]expiredSession)
+	tokens := make([]string, 0, len(signedIn)+len(expired))
 	for _, user := range signedIn {
 		tokens = append(tokens, user.token)
 	}
-	for _, d := range dormant {
+	for _, d := range expired {
 		tokens = append(tokens, d.token)
 	}
-	ttl := p.options.SessionMaxTTL
+	ttl := u.options.SessionMaxTTL
 	if len(tokens) == 0 {
 		ttl = -time.Second
 	}
-	http.SetCookie(w, p.cookie(sessionCookie, strings.Join(tokens, "."), ttl))
+	http.SetCookie(w, u.cookie(sessionCookie, strings.Join(tokens, "."), ttl))
 	return nil
 }
 
 // SignedIn returns the users who are signed in to the browser, the last selected one first. It returns an error only
 // when the store fails, not for an invalid cookie.
-func (p *Users) SignedIn(r *http.Request) ([]*SignedInUser, error) {
-	session, err := rows{p}.Get(r, sessionCookie)
+func (u *Users) SignedIn(r *http.Request) ([]*SignedInUser, error) {
+	session, err := sessionStore{u}.Get(r, sessionCookie)
 	if err != nil {
 		return nil, err
 	}
@@ -134,43 +134,43 @@ func (p *Users) SignedIn(r *http.Request) ([]*SignedInUser, error) {
 }
 
 // CurrentUser returns the last selected one of the users who are signed in, or nil.
-func (p *Users) CurrentUser(r *http.Request) (*SignedInUser, error) {
-	signedIn, err := p.SignedIn(r)
+func (u *Users) CurrentUser(r *http.Request) (*SignedInUser, error) {
+	signedIn, err := u.SignedIn(r)
 	if err != nil || len(signedIn) == 0 {
 		return nil, err
 	}
 	return signedIn[0], nil
 }
 
-// save sets the users who are signed in to the browser. When there are too many sessions, the dormant ones leave the
+// save sets the users who are signed in to the browser. When there are too many sessions, the expired ones leave the
 // cookie first, but are not ended: no user requested that. Then the users longest unused are signed out.
-func (p *Users) save(w http.ResponseWriter, r *http.Request, signedIn []*SignedInUser, dormant []dormantSession) error {
-	session, err := rows{p}.Get(r, sessionCookie)
+func (u *Users) save(w http.ResponseWriter, r *http.Request, signedIn []*SignedInUser, expired []expiredSession) error {
+	session, err := sessionStore{u}.Get(r, sessionCookie)
 	if err != nil {
 		return err
 	}
-	for len(signedIn)+len(dormant) > maxSignedIn {
-		if n := len(dormant) - 1; n >= 0 {
-			dormant = dormant[:n]
+	for len(signedIn)+len(expired) > maxSignedIn {
+		if n := len(expired) - 1; n >= 0 {
+			expired = expired[:n]
 			continue
 		}
 		last := signedIn[len(signedIn)-1]
 		signedIn = signedIn[:len(signedIn)-1]
-		if err := p.end(r, last, signedIn[0]); err != nil {
+		if err := u.endSession(r, last, signedIn[0]); err != nil {
 			return err
 		}
 	}
-	session.Values[usersKey], session.Values[dormantKey] = signedIn, dormant
+	session.Values[usersKey], session.Values[expiredKey] = signedIn, expired
 	return session.Save(r, w)
 }
 
-// dormant returns the dormant sessions of the browser.
-func (p *Users) dormant(r *http.Request) ([]dormantSession, error) {
-	session, err := rows{p}.Get(r, sessionCookie)
+// expiredSessions returns the expired sessions of the browser.
+func (u *Users) expiredSessions(r *http.Request) ([]expiredSession, error) {
+	session, err := sessionStore{u}.Get(r, sessionCookie)
 	if err != nil {
 		return nil, err
 	}
-	d, _ := session.Values[dormantKey].([]dormantSession)
+	d, _ := session.Values[expiredKey].([]expiredSession)
 	return slices.Clone(d), nil
 }
 
@@ -178,19 +178,19 @@ func (p *Users) dormant(r *http.Request) ([]dormantSession, error) {
 // in the cookie is always new. The user's session in this browser continues under it, expired or not, together with
 // the grants that are bound to it, so that signing out ends those too. Other users stay signed in, up to five in
 // total.
-func (p *Users) StartSession(
+func (u *Users) StartSession(
 	w http.ResponseWriter, r *http.Request, user storage.User, methods ...string,
 ) (*SignedInUser, error) {
-	others, err := p.SignedIn(r)
+	others, err := u.SignedIn(r)
 	if err != nil {
 		return nil, err
 	}
-	dormant, err := p.dormant(r)
+	expired, err := u.expiredSessions(r)
 	if err != nil {
 		return nil, err
 	}
 	before := ""
-	for _, d := range dormant {
+	for _, d := range expired {
 		if d.userID == user.ID {
 			before = d.sessionID
 		}
@@ -200,22 +200,22 @@ func (p *Users) StartSession(
 			before = o.Session.ID
 		}
 	}
-	now, request, token := p.store.Now(), reqevent.From(r.Context()), randomToken()
+	now, request, token := u.store.Now(), reqevent.FromContext(r.Context()), randomToken()
 	row := storage.BrowserSession{
 		ID: uuid.NewString(), TokenHash: hash(token), UserID: user.ID, UserEpoch: user.Epoch,
 		AuthTime: now, ACR: "1", AMR: methods, Address: request.Address, UserAgent: request.UserAgent,
-		CreatedAt: now, LastSeenAt: now, ExpiresAt: now.Add(p.options.SessionMaxTTL),
+		CreatedAt: now, LastSeenAt: now, ExpiresAt: now.Add(u.options.SessionMaxTTL),
 	}
 	err = storage.ErrNotFound
 	if before != "" {
 		fresh := row.ID
 		row.ID = before
-		if err = p.store.RenewSession(r.Context(), &row); errors.Is(err, storage.ErrNotFound) { // ended a moment ago
+		if err = u.store.RenewSession(r.Context(), &row); errors.Is(err, storage.ErrNotFound) { // ended a moment ago
 			row.ID = fresh
 		}
 	}
 	if errors.Is(err, storage.ErrNotFound) {
-		err = p.store.CreateSession(r.Context(), &row)
+		err = u.store.CreateSession(r.Context(), &row)
 	}
 	if err != nil {
 		return nil, err
@@ -224,15 +224,15 @@ func (p *Users) StartSession(
 	signedIn := append([]*SignedInUser{started}, slices.DeleteFunc(slices.Clone(others), func(o *SignedInUser) bool {
 		return o.User.ID == user.ID
 	})...)
-	p.addToDevice(w, r, user)
-	dormant = slices.DeleteFunc(dormant, func(d dormantSession) bool { return d.userID == user.ID })
-	return started, p.save(w, r, signedIn, dormant)
+	u.addToDevice(w, r, user)
+	expired = slices.DeleteFunc(expired, func(d expiredSession) bool { return d.userID == user.ID })
+	return started, u.save(w, r, signedIn, expired)
 }
 
 // SelectSession moves the user with that session to the first place. It returns storage.ErrNotFound when the session
 // is not one of this browser's.
-func (p *Users) SelectSession(w http.ResponseWriter, r *http.Request, sessionID string) (*SignedInUser, error) {
-	signedIn, err := p.SignedIn(r)
+func (u *Users) SelectSession(w http.ResponseWriter, r *http.Request, sessionID string) (*SignedInUser, error) {
+	signedIn, err := u.SignedIn(r)
 	if err != nil {
 		return nil, err
 	}
@@ -240,41 +240,41 @@ func (p *Users) SelectSession(w http.ResponseWriter, r *http.Request, sessionID 
 	if i < 0 {
 		return nil, storage.ErrNotFound
 	}
-	dormant, err := p.dormant(r)
+	expired, err := u.expiredSessions(r)
 	if err != nil {
 		return nil, err
 	}
 	selected := signedIn[i]
 	signedIn = append([]*SignedInUser{selected}, slices.Delete(slices.Clone(signedIn), i, i+1)...)
-	return selected, p.save(w, r, signedIn, dormant)
+	return selected, u.save(w, r, signedIn, expired)
 }
 
 // SignOut signs users out of the browser. Signing out twice is not an error.
-func (p *Users) SignOut(w http.ResponseWriter, r *http.Request, out ...*SignedInUser) error {
-	signedIn, err := p.SignedIn(r)
+func (u *Users) SignOut(w http.ResponseWriter, r *http.Request, out ...*SignedInUser) error {
+	signedIn, err := u.SignedIn(r)
 	if err != nil {
 		return err
 	}
-	dormant, err := p.dormant(r)
+	expired, err := u.expiredSessions(r)
 	if err != nil {
 		return err
 	}
 	for _, user := range out {
-		if err := p.end(r, user, user); err != nil {
+		if err := u.endSession(r, user, user); err != nil {
 			return err
 		}
 	}
-	return p.save(w, r, slices.DeleteFunc(slices.Clone(signedIn), func(user *SignedInUser) bool {
+	return u.save(w, r, slices.DeleteFunc(slices.Clone(signedIn), func(user *SignedInUser) bool {
 		return slices.ContainsFunc(out, func(o *SignedInUser) bool { return o.Session.ID == user.Session.ID })
-	}), dormant)
+	}), expired)
 }
 
-// end ends the session of a user. by is the user of the browser who caused it, the actor of the audit event.
-func (p *Users) end(r *http.Request, user, by *SignedInUser) error {
-	event := *reqevent.From(r.Context()) // a copy, because the request keeps its own actor
+// endSession ends the session of a user. by is the user of the browser who caused it, the actor of the audit event.
+func (u *Users) endSession(r *http.Request, user, by *SignedInUser) error {
+	event := *reqevent.FromContext(r.Context()) // a copy, because the request keeps its own actor
 	event.Actor = "user:" + by.User.ID
-	ctx := reqevent.With(r.Context(), &event)
-	err := p.store.EndSession(ctx, user.User.ID, user.Session.ID)
+	ctx := reqevent.NewContext(r.Context(), &event)
+	err := u.store.EndSession(ctx, user.User.ID, user.Session.ID)
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil
 	}
@@ -282,12 +282,12 @@ func (p *Users) end(r *http.Request, user, by *SignedInUser) error {
 }
 
 // Sessions returns the active sessions of a user, the last used one first.
-func (p *Users) Sessions(r *http.Request, user storage.User) ([]storage.BrowserSession, error) {
-	return p.store.Sessions(r.Context(), user, p.options.SessionIdleTTL)
+func (u *Users) Sessions(r *http.Request, user storage.User) ([]storage.BrowserSession, error) {
+	return u.store.Sessions(r.Context(), user, u.options.SessionIdleTTL)
 }
 
 // EndSession ends a session of the user, in this or another browser. It returns storage.ErrNotFound when the user has
 // no such session.
-func (p *Users) EndSession(ctx context.Context, userID, sessionID string) error {
-	return p.store.EndSession(ctx, userID, sessionID)
+func (u *Users) EndSession(ctx context.Context, userID, sessionID string) error {
+	return u.store.EndSession(ctx, userID, sessionID)
 }

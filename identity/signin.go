@@ -55,82 +55,82 @@ func (t *ThrottledError) Error() string {
 // The work and the results are the same for registered and unregistered names. Whether an attempt from an unknown
 // browser returns a *ThrottledError depends only on the name as typed and on the network, so that it does not reveal
 // which names belong to one account.
-func (p *Users) SignIn(ctx context.Context, name, password string, device Device) (storage.User, error) {
+func (u *Users) SignIn(ctx context.Context, name, password string, device Device) (storage.User, error) {
 	k, err := key(name)
 	if err != nil {
 		k = strings.ToLower(strings.TrimSpace(name))
 	}
 	user, hash := storage.User{}, ""
 	if err == nil {
-		if user, err = p.store.UserByKey(ctx, k); err != nil && !errors.Is(err, storage.ErrNotFound) {
+		if user, err = u.store.UserByKey(ctx, k); err != nil && !errors.Is(err, storage.ErrNotFound) {
 			return storage.User{}, err
 		}
 	}
 	if user.ID != "" {
-		stored, err := p.store.Password(ctx, user.ID)
+		stored, err := u.store.Password(ctx, user.ID)
 		if err != nil && !errors.Is(err, storage.ErrNotFound) {
 			return storage.User{}, err
 		}
 		hash = stored.Hash
 	}
-	a := p.attempt(ctx, k, user, device)
+	a := u.attempt(ctx, k, user, device)
 	// Checked before queueing, so that an attempt that would be refused occupies no queue slot.
-	if err := p.checkLimits(ctx, a); err != nil {
+	if err := u.checkLimits(ctx, a); err != nil {
 		return storage.User{}, err
 	}
-	correct, underAttack, names := false, false, storage.NetworkFailures{}
+	correct, blocked, names := false, false, storage.NetworkFailures{}
 	// The limits are checked again and the failure is counted while this attempt has its slot, so that no more
 	// concurrent attempts pass the limits than there are slots.
-	err = p.hasher.runInSlot(ctx, a.caller, func() error {
-		if err := p.checkLimits(ctx, a); err != nil {
+	err = u.hasher.runInSlot(ctx, a.caller, func() error {
+		if err := u.checkLimits(ctx, a); err != nil {
 			return err
 		}
-		if underAttack, err = p.underAttack(ctx, a); err != nil {
+		if blocked, err = u.accountBlocked(ctx, a); err != nil {
 			return err
 		}
 		counts := slices.Concat(a.visible, a.hidden)
-		if underAttack {
+		if blocked {
 			// The response is the one to a wrong password even if the password is correct; another would confirm it.
 			hash, counts = "", a.visible
 		}
-		matches, err := p.hasher.verify(hash, password)
+		matches, err := u.hasher.verify(hash, password)
 		if correct = matches && user.DisabledAt == nil; err != nil || correct {
 			return err
 		}
-		names, err = p.store.CountSignInFailures(ctx, counts, a.names)
+		names, err = u.store.CountSignInFailures(ctx, counts, a.names)
 		return err
 	})
 	if err != nil {
 		return storage.User{}, err
 	}
 	if !correct {
-		return storage.User{}, p.recordFailed(ctx, user, hash, underAttack, names)
+		return storage.User{}, u.recordFailed(ctx, user, hash, blocked, names)
 	}
 	if a.names != nil {
-		if err := p.store.CreditSignIn(ctx, *a.names, a.success, signInCredit); err != nil {
+		if err := u.store.CreditSignIn(ctx, *a.names, a.success, signInCredit); err != nil {
 			return storage.User{}, err
 		}
 	}
-	return user, p.store.ClearSignInFailures(ctx, a.clear...)
+	return user, u.store.ClearSignInFailures(ctx, a.clear...)
 }
 
 // attempt contains the keys by which a sign-in is queued and counted.
 type attempt struct {
-	caller  caller
-	visible []storage.SignInCount // each refuses the attempt with a *ThrottledError
-	hidden  []storage.SignInCount // each makes the attempt fail like one with a wrong password
-	clear   []storage.SignInCount // deleted when the sign-in succeeds
-	names   *storage.SignInCount  // names that failed from the network; nil when that is not limited
-	refused bool                  // names refuses the attempt: false in a browser known to the account
-	success storage.SignInCount   // the row of a successful sign-in, for CreditSignIn
+	caller      caller
+	visible     []storage.SignInCount // each refuses the attempt with a *ThrottledError
+	hidden      []storage.SignInCount // each makes the attempt fail like one with a wrong password
+	clear       []storage.SignInCount // deleted when the sign-in succeeds
+	names       *storage.SignInCount  // names that failed from the network; nil when that is not limited
+	checksNames bool                  // names refuses the attempt: false in a browser known to the account
+	success     storage.SignInCount   // the row of a successful sign-in, for CreditSignIn
 }
 
 // attempt returns the counts of a sign-in. A browser in which the user signed in before has a separate count, so that
 // failures in other browsers do not lock it out. Other browsers are counted by the name as typed, which decides what
 // the response shows, and by the account, so that alternating between its names gains nothing.
-func (p *Users) attempt(ctx context.Context, typed string, user storage.User, device Device) attempt {
-	key := p.options.SignInKey
-	origin := signInNetwork(reqevent.From(ctx).Address)
+func (u *Users) attempt(ctx context.Context, typed string, user storage.User, device Device) attempt {
+	key := u.options.SignInKey
+	origin := signInNetwork(reqevent.FromContext(ctx).Address)
 	count := func(account, from string, limit storage.SignInLimit) storage.SignInCount {
 		c := storage.SignInCount{Account: keyed.MAC(key, account), Network: "*", Limit: limit}
 		if from != "*" { // hashed, because it is only compared, like the account
@@ -143,7 +143,7 @@ func (p *Users) attempt(ctx context.Context, typed string, user storage.User, de
 		account = "unknown\x00" + typed // so that the work is the same
 	}
 	a := attempt{caller: caller{name: origin}, success: count(account, "success "+origin, networkLimit)}
-	if r := p.options.NamesLimit; r.Count > 0 {
+	if r := u.options.NamesLimit; r.Count > 0 {
 		limit := storage.SignInLimit{FreeFailures: int64(r.Count), MaxWait: maxNamesWait, Period: r.Period}
 		names := count("names", origin, limit)
 		a.names = &names
@@ -154,7 +154,7 @@ func (p *Users) attempt(ctx context.Context, typed string, user storage.User, de
 		a.clear = a.visible
 		return a
 	}
-	a.refused = a.names != nil
+	a.checksNames = a.names != nil
 	a.visible = []storage.SignInCount{
 		count("typed\x00"+typed, origin, networkLimit),
 		count("typed\x00"+typed, "*", accountLimit),
@@ -165,41 +165,41 @@ func (p *Users) attempt(ctx context.Context, typed string, user storage.User, de
 }
 
 // checkLimits returns a *ThrottledError when a limit refuses the attempt.
-func (p *Users) checkLimits(ctx context.Context, a attempt) error {
-	until, err := p.store.SignInBlockedUntil(ctx, a.visible...)
+func (u *Users) checkLimits(ctx context.Context, a attempt) error {
+	until, err := u.store.SignInBlockedUntil(ctx, a.visible...)
 	if err != nil {
 		return err
 	}
 	if until != nil {
 		return &ThrottledError{RetryAt: *until}
 	}
-	if !a.refused {
+	if !a.checksNames {
 		return nil
 	}
-	if until, err = p.store.SignInBlockedUntil(ctx, *a.names); err != nil || until == nil {
+	if until, err = u.store.SignInBlockedUntil(ctx, *a.names); err != nil || until == nil {
 		return err
 	}
 	return &ThrottledError{RetryAt: *until, Network: true}
 }
 
-// underAttack reports whether so many sign-ins to the account failed that the password from an unknown browser is not
-// checked.
-func (p *Users) underAttack(ctx context.Context, a attempt) (bool, error) {
+// accountBlocked reports whether so many sign-ins to the account failed that the password from an unknown browser is
+// not checked.
+func (u *Users) accountBlocked(ctx context.Context, a attempt) (bool, error) {
 	if len(a.hidden) == 0 {
 		return false, nil
 	}
-	until, err := p.store.SignInBlockedUntil(ctx, a.hidden...)
+	until, err := u.store.SignInBlockedUntil(ctx, a.hidden...)
 	return until != nil, err
 }
 
 // recordFailed writes the audit row of a failed sign-in, and one for the network if it now has to wait. It returns the
 // error of the sign-in.
-func (p *Users) recordFailed(
-	ctx context.Context, user storage.User, hash string, underAttack bool, names storage.NetworkFailures,
+func (u *Users) recordFailed(
+	ctx context.Context, user storage.User, hash string, blocked bool, names storage.NetworkFailures,
 ) error {
 	reason, result := "wrong password", ErrInvalidCredentials
 	switch {
-	case underAttack:
+	case blocked:
 		reason, result = "too many failed sign-ins on the account", errNotChecked
 	case user.ID == "":
 		reason = "unknown user"
@@ -209,7 +209,7 @@ func (p *Users) recordFailed(
 		reason = "the user has no password"
 	}
 	e := audit.Event{Type: audit.UserSignInFailed, UserID: user.ID, Detail: map[string]any{"reason": reason}}
-	if err := p.store.Audit.RecordSignInFailure(ctx, p.options.Limiter, e); err != nil {
+	if err := u.store.Audit.RecordSignInFailure(ctx, u.options.Limiter, e); err != nil {
 		return err
 	}
 	if names.BlockedUntil != nil {
@@ -217,7 +217,7 @@ func (p *Users) recordFailed(
 			Type:   audit.SignInLimited,
 			Detail: map[string]any{"names": names.Names, "until": names.BlockedUntil.UTC().Format(time.RFC3339)},
 		}
-		if err := p.store.Audit.RecordSignInFailure(ctx, p.options.Limiter, e); err != nil {
+		if err := u.store.Audit.RecordSignInFailure(ctx, u.options.Limiter, e); err != nil {
 			return err
 		}
 	}

@@ -50,7 +50,7 @@ func newAEAD(key []byte) (cipher.AEAD, error) {
 func MAC(key []byte, parts ...string) []byte {
 	h := NewHash(key)
 	for _, part := range parts {
-		h.Text(part)
+		h.AddString(part)
 	}
 	return h.Sum(nil)
 }
@@ -68,14 +68,14 @@ type Hash struct {
 // NewHash returns a Hash under a key.
 func NewHash(key []byte) *Hash { return &Hash{Hash: hmac.New(sha256.New, key)} }
 
-// Text adds a string with its length.
-func (h *Hash) Text(s string) {
+// AddString adds a string with its length.
+func (h *Hash) AddString(s string) {
 	h.buffer = append(length(h.buffer[:0], len(s)), s...)
 	_, _ = h.Write(h.buffer) // a hash never fails
 }
 
-// Number adds a number.
-func (h *Hash) Number(n int64) {
+// AddNumber adds a number.
+func (h *Hash) AddNumber(n int64) {
 	h.buffer = binary.BigEndian.AppendUint64(h.buffer[:0], uint64(n)) //nolint:gosec // the bits matter, not the sign
 	_, _ = h.Write(h.buffer)
 }

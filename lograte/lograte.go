@@ -6,13 +6,13 @@ import "time"
 
 // Limiter allows one log line per interval. It is not safe for concurrent use. The zero value allows one per minute.
 type Limiter struct {
-	Every  time.Duration // 0: a minute
-	logged time.Time     // when the last line was allowed
+	Interval time.Duration // 0: a minute
+	logged   time.Time     // when the last line was allowed
 }
 
 // Allow reports whether a line may be logged now. When it may, the interval starts again.
 func (l *Limiter) Allow() bool {
-	every := l.Every
+	every := l.Interval
 	if every == 0 {
 		every = time.Minute
 	}
@@ -27,8 +27,8 @@ func (l *Limiter) Allow() bool {
 // Logged reports whether a line was allowed since the last Reset.
 func (l *Limiter) Logged() bool { return !l.logged.IsZero() }
 
-// Reset ends the condition, so that the next line is allowed immediately. It reports whether a line was allowed since the
-// last Reset, and so whether the end is worth a line.
+// Reset ends the condition, so that the next line is allowed immediately. It reports whether a line was allowed since
+// the last Reset, and so whether the end is worth a line.
 func (l *Limiter) Reset() (logged bool) {
 	logged = l.Logged()
 	l.logged = time.Time{}

@@ -28,7 +28,7 @@ func TestLimiterAllowsOneLinePerInterval(t *testing.T) {
 
 func TestLimiterAllowsAgainAfterInterval(t *testing.T) {
 	t.Parallel()
-	l := lograte.Limiter{Every: time.Nanosecond}
+	l := lograte.Limiter{Interval: time.Nanosecond}
 	for i := range 3 {
 		if !l.Allow() {
 			t.Errorf("call %d: Allow() = false, want true", i+1)

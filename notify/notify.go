@@ -22,9 +22,9 @@ const (
 	maxConcurrent = 64
 	batchSize     = 20
 	pollInterval  = 100 * time.Millisecond
-	leaseTimeout  = 10 * time.Second
-	// lease is longer than any attempt takes.
-	lease = 30 * time.Second
+	queryTimeout  = 10 * time.Second
+	// leaseDuration is longer than any attempt takes.
+	leaseDuration = 30 * time.Second
 	// lifetime is how long a client can be down and still get its messages.
 	lifetime   = 24 * time.Hour
 	maxBackoff = time.Hour
@@ -73,8 +73,8 @@ func (s *Sender) Send(ctx context.Context) error {
 				more = false
 			}
 		}
-		limited, cancel := context.WithTimeout(ctx, leaseTimeout)
-		due, err := s.Store.LeaseDeliveries(limited, free, lease)
+		limited, cancel := context.WithTimeout(ctx, queryTimeout)
+		due, err := s.Store.LeaseDeliveries(limited, free, leaseDuration)
 		cancel()
 		for range free - len(due) {
 			<-slots
@@ -103,7 +103,7 @@ func (s *Sender) Send(ctx context.Context) error {
 
 // attempt makes one attempt within its lease. A failed delivery is retried for a day with exponential backoff.
 func (s *Sender) attempt(parent context.Context, d storage.Delivery) error {
-	ctx, cancel := context.WithTimeout(parent, lease)
+	ctx, cancel := context.WithTimeout(parent, leaseDuration)
 	defer cancel()
 	kind, ok := s.Kinds[d.Kind]
 	if !ok {
@@ -111,17 +111,17 @@ func (s *Sender) attempt(parent context.Context, d storage.Delivery) error {
 	}
 	c, err := s.Store.Client(ctx, d.ClientID)
 	if errors.Is(err, storage.ErrNotFound) || err == nil && c.DisabledAt != nil {
-		return s.notWanted(ctx, d, kind)
+		return s.finishUnwanted(ctx, d, kind)
 	}
 	if err != nil {
 		return err
 	}
-	to, form, failure := kind.Build(ctx, c, d)
-	if failure == nil && to == "" {
-		return s.notWanted(ctx, d, kind)
+	target, form, failure := kind.Build(ctx, c, d)
+	if failure == nil && target == "" {
+		return s.finishUnwanted(ctx, d, kind)
 	}
 	if failure == nil {
-		failure = s.post(ctx, to, form)
+		failure = s.post(ctx, target, form)
 	}
 	if parent.Err() != nil {
 		return nil //nolint:nilerr // the process stops; another attempt follows when the lease expires
@@ -139,14 +139,14 @@ func (s *Sender) attempt(parent context.Context, d storage.Delivery) error {
 	return s.Store.PostponeDelivery(ctx, d.ID, now.Add(backoff(d.Attempts)))
 }
 
-// notWanted finishes a delivery without sending it.
-func (s *Sender) notWanted(ctx context.Context, d storage.Delivery, kind Kind) error {
+// finishUnwanted finishes a delivery without sending it.
+func (s *Sender) finishUnwanted(ctx context.Context, d storage.Delivery, kind Kind) error {
 	detail := map[string]any{"reason": "the client no longer accepts these messages"}
 	return s.Store.FinishDelivery(ctx, d, audit.Event{Type: kind.GivenUp, Detail: detail})
 }
 
-func (s *Sender) post(ctx context.Context, to string, form url.Values) error {
-	status, err := s.Fetch.Post(ctx, to, form)
+func (s *Sender) post(ctx context.Context, target string, form url.Values) error {
+	status, err := s.Fetch.Post(ctx, target, form)
 	if err != nil {
 		return err
 	}

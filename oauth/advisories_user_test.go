@@ -18,7 +18,7 @@ var userAdvisories = []servertest.Requirement{
 		c := s.App()
 		var mu sync.Mutex
 		var wrong []string
-		storagetest.Do(40, func(i int) {
+		storagetest.Concurrently(40, func(i int) {
 			name := []string{"alice", "bob"}[i%2]
 			tokens := s.Tokens(c, name)
 			if sub := claims(t, tokens.Text("access_token"))["sub"]; sub != ids[name] {
@@ -169,8 +169,8 @@ var userAdvisories = []servertest.Requirement{
 		for i := range 8 { // four of each name, in two spellings
 			guess([]string{"alice", "ALICE", "alice@example.com", " Alice@Example.com"}[i%4], "guess", http.StatusUnauthorized)
 		}
-		// The account has had too many, though no name has: the response does not disclose it, and the correct password is not
-		// accepted.
+		// The account has had too many, though no name has: the response does not disclose it, and the correct password is
+		// not accepted.
 		guess("alice@example.com", servertest.Password, http.StatusUnauthorized)
 		guess("alice", servertest.Password, http.StatusUnauthorized)
 		guess("Alice", servertest.Password, http.StatusTooManyRequests)

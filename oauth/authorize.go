@@ -117,7 +117,7 @@ func (s *Server) resolveClient(ctx context.Context, form url.Values) (*Authoriza
 	if err != nil {
 		return nil, protocol.Unavailable(err)
 	}
-	reqevent.From(ctx).ClientID = c.ID
+	reqevent.FromContext(ctx).ClientID = c.ID
 	a := &AuthorizationRequest{
 		Client: c, RedirectURI: uri, State: form.Get("state"), LoginHint: form.Get("login_hint"),
 		CreatedAt: s.store.Now(), redirectURISent: uri != "", form: form, nonce: form.Get("nonce"),

@@ -31,7 +31,7 @@ var backchannelLogout = []servertest.Requirement{
 			t.Fatal("a logout token was sent before a session ended")
 		}
 		s.Clock.Advance(48 * time.Hour) // the grants without a refresh have expired, but are still stored
-		storagetest.TrustClock(t, s.Store, s.DB)
+		storagetest.ResetCleanupTime(t, s.Store, s.DB)
 		_, err := s.Store.DeleteExpired(t.Context())
 		storagetest.Must(t, err)
 		b.SignIn(b.Open("/login"), "alice")
@@ -85,7 +85,7 @@ var backchannelLogout = []servertest.Requirement{
 				}
 				s.Clock.Advance(time.Millisecond)
 			}
-			storagetest.Do(4, func(n int) { // concurrent calls: one sends
+			storagetest.Concurrently(4, func(n int) { // concurrent calls: one sends
 				if n%2 == 0 {
 					s.Deliver()
 				} else {

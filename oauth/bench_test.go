@@ -27,9 +27,9 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// The benchmarks measure a handler without the network, next to a bare one that does only the unavoidable work: parse the
-// form, compare a SHA-256 secret, sign or verify ES256, or run the one SQL statement. `make bench` puts both and their
-// ratio into docs/performance.md.
+// The benchmarks measure a handler without the network, next to a bare one that does only the unavoidable work: parse
+// the form, compare a SHA-256 secret, sign or verify ES256, or run the one SQL statement. `make bench` puts both and
+// their ratio into docs/performance.md.
 
 // wideLimits are on, and wide enough for a clock that stands still.
 const wideLimits = "authorize=1000000/1s,token_address=1000000/1s,token_client=1000000/1s,token_person=1000000/1s,introspection=1000000/1s,revocation=1000000/1s"
@@ -249,8 +249,8 @@ func bareDB(b *testing.B, s *servertest.Server) *sql.DB {
 	return db
 }
 
-// BenchmarkCleanUp measures the 99th percentile of refreshes, by four concurrent clients, before and while a million expired rows
-// are deleted. It runs once: -benchtime 1x.
+// BenchmarkCleanUp measures the 99th percentile of refreshes, by four concurrent clients, before and while a million
+// expired rows are deleted. It runs once: -benchtime 1x.
 func BenchmarkCleanUp(b *testing.B) {
 	eachEngine(b, func(b *testing.B, s *servertest.Server) {
 		s.User("alice")
@@ -262,7 +262,7 @@ func BenchmarkCleanUp(b *testing.B) {
 		measure := func(until func() bool) (p99 time.Duration) {
 			var mu sync.Mutex
 			var took []time.Duration
-			storagetest.Do(len(refresh), func(i int) {
+			storagetest.Concurrently(len(refresh), func(i int) {
 				var mine []time.Duration
 				for !until() {
 					w := httptest.NewRecorder()

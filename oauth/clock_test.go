@@ -70,8 +70,8 @@ func TestRevocationIgnoresClockSkew(t *testing.T) {
 	})
 }
 
-// TestClockSkewOfThirtySecondsIsTolerated sends each request of a flow to another process, one of which is half a minute
-// off.
+// TestClockSkewOfThirtySecondsIsTolerated sends each request of a flow to another process, one of which is half a
+// minute off.
 func TestClockSkewOfThirtySecondsIsTolerated(t *testing.T) {
 	t.Parallel()
 	eachSkew(t, []time.Duration{-30 * time.Second, 30 * time.Second}, func(t *testing.T, one, two, off *servertest.Server) {
@@ -131,7 +131,7 @@ func TestCleanupWithWrongClockDeletesNothingNeeded(t *testing.T) {
 		storagetest.Must(t, err)
 		storagetest.Must(t, off.Store.ClearSealedSuccessors(t.Context()))
 		storagetest.Must(t, off.OAuth.Keyring.RotateDue(t.Context()))
-		now, err := off.Store.CleanupTime(t.Context())
+		now, err := off.Store.AdvanceCleanupTime(t.Context())
 		storagetest.Must(t, err)
 		_, err = off.Store.Audit.Retire(t.Context(), now.Add(-24*time.Hour), func(int64, int64) {})
 		storagetest.Must(t, err)

@@ -39,8 +39,8 @@ func TestEveryFlowOnThreeProcesses(t *testing.T) {
 	}
 }
 
-// TestEveryFlowThroughPgBouncer is TestEveryFlowOnThreeProcesses with PgBouncer between, which needs no setting. `make test`
-// goes through half of them in each mode, `make torture` through more in both.
+// TestEveryFlowThroughPgBouncer is TestEveryFlowOnThreeProcesses with PgBouncer between, which needs no setting. `make
+// test` goes through half of them in each mode, `make torture` through more in both.
 func TestEveryFlowThroughPgBouncer(t *testing.T) {
 	t.Parallel()
 	parts := map[string][][]servertest.Requirement{"transaction": {codes, refresh}, "session": {revocation, logout}}
@@ -58,8 +58,8 @@ func TestEveryFlowThroughPgBouncer(t *testing.T) {
 	}
 }
 
-// TestChangeReachesEveryProcessWithinASecond changes what is cached at one process and calls the others continuously. A call
-// a second after the change or later sees it, however busy the host is; tokens and single use change immediately.
+// TestChangeReachesEveryProcessWithinASecond changes what is cached at one process and calls the others continuously. A
+// call a second after the change or later sees it, however busy the host is; tokens and single use change immediately.
 func TestChangeReachesEveryProcessWithinASecond(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
@@ -152,9 +152,9 @@ func TestRegistrationLeavesOtherClientsCached(t *testing.T) {
 		}
 		for i, one := range all {
 			storagetest.Must(t, one.Store.ApplyChanges(t.Context()))
-			before := one.Store.Stats().CacheMiss
+			before := one.Store.Stats().CacheMisses
 			one.ServiceToken(c)
-			if n := one.Store.Stats().CacheMiss - before; n != 0 {
+			if n := one.Store.Stats().CacheMisses - before; n != 0 {
 				t.Errorf("process %d read the database %d times for what it had cached", i, n)
 			}
 			if now, _ := one.Store.CacheGeneration(); now != generations[one] {

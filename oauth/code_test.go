@@ -188,7 +188,7 @@ func concurrently(t *testing.T, n int, request func(i int) servertest.Response) 
 	t.Helper()
 	var mu sync.Mutex
 	var won []servertest.Response
-	storagetest.Do(n, func(i int) {
+	storagetest.Concurrently(n, func(i int) {
 		r := request(i)
 		mu.Lock()
 		defer mu.Unlock()

@@ -16,7 +16,7 @@ import (
 // client, so each network has a separate count and cannot exhaust the limit of the others.
 func clientLimitKey(ctx context.Context, c *storage.Client) string {
 	if c.IsPublic() {
-		return c.ID + " " + reqevent.From(ctx).Network()
+		return c.ID + " " + reqevent.FromContext(ctx).Network()
 	}
 	return c.ID
 }

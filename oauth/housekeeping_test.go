@@ -128,7 +128,7 @@ var housekeeping = []servertest.Requirement{
 		}
 		storagetest.Must(t, s.Store.ClearSealedSuccessors(t.Context()))
 		s.Clock.Advance(48 * time.Hour)
-		storagetest.TrustClock(t, s.Store, s.DB)
+		storagetest.ResetCleanupTime(t, s.Store, s.DB)
 		n, err = s.Store.DeleteExpired(t.Context())
 		storagetest.Must(t, err)
 		// Two requests (one waited for sign-in), one code, one revoked token, and one count of failures for no user.
@@ -137,7 +137,7 @@ var housekeeping = []servertest.Requirement{
 		}
 		fresh := s.Refresh(c, tokens.Text("refresh_token")).OK(t)
 		s.Clock.Advance(2400 * time.Hour)
-		storagetest.TrustClock(t, s.Store, s.DB)
+		storagetest.ResetCleanupTime(t, s.Store, s.DB)
 		_, err = s.Store.DeleteExpired(t.Context())
 		storagetest.Must(t, err)
 		s.Refresh(c, fresh.Text("refresh_token")).Want(t, 400, "invalid_grant")

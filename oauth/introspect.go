@@ -116,7 +116,7 @@ func (s *Server) recordTokenUser(ctx context.Context, claims *accesstoken.Claims
 		return
 	}
 	if c, err := s.store.Client(ctx, claims.ClientID); err == nil && !c.IsPairwise() {
-		reqevent.From(ctx).UserID = claims.Subject
+		reqevent.FromContext(ctx).UserID = claims.Subject
 	}
 }
 
@@ -151,7 +151,7 @@ func (s *Server) revokedReason(ctx context.Context, claims *accesstoken.Claims) 
 		}
 		return "the token, or all tokens of the client, were revoked"
 	}
-	var refusal *storage.Refusal
+	var refusal *storage.RefusalError
 	if err := s.store.GrantRefusal(ctx, claims.GrantID, claims.ClientID); errors.As(err, &refusal) {
 		return refusal.Reason
 	}
@@ -230,7 +230,7 @@ func (s *Server) introspectRefresh(ctx context.Context, caller *storage.Client, 
 		grant.RefreshExpiresAt == nil || !s.store.Now().Before(*grant.RefreshExpiresAt) {
 		return s.inactive(ctx, caller, token, nil, "another client's, rotated or expired")
 	}
-	reqevent.From(ctx).UserID = grant.UserID
+	reqevent.FromContext(ctx).UserID = grant.UserID
 	if caller.IsPairwise() || !grant.Scopes.Has(usernameScope) {
 		username = ""
 	}

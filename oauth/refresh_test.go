@@ -195,7 +195,7 @@ var refresh = []servertest.Requirement{
 		c := s.App()
 		tokens := s.Tokens(c, "alice")
 		s.Clock.Advance(48 * time.Hour)
-		storagetest.TrustClock(t, s.Store, s.DB)
+		storagetest.ResetCleanupTime(t, s.Store, s.DB)
 		_, err := s.Store.DeleteExpired(t.Context())
 		storagetest.Must(t, err)
 		s.Refresh(c, tokens.Text("refresh_token")).OK(t)

@@ -43,7 +43,8 @@ func (s *Server) requestObject(ctx context.Context, form url.Values) (url.Values
 	if err != nil {
 		return nil, protocol.Unavailable(err)
 	}
-	failures := ratelimit.Count{Limit: ratelimit.RequestObjectFailure, Key: c.ID + " " + reqevent.From(ctx).Network()}
+	network := reqevent.FromContext(ctx).Network()
+	failures := ratelimit.Count{Limit: ratelimit.RequestObjectFailure, Key: c.ID + " " + network}
 	d := s.options.Limiter.Check(ctx, failures)
 	err = protocol.LimitError(d, "Too many invalid request objects of this client. Wait, then try again.")
 	if err != nil {

@@ -54,7 +54,7 @@ func TestRefreshRetryAfterFailoverReturnsSameSuccessor(t *testing.T) {
 			s.User(name)
 			c := s.App()
 			old := s.Tokens(c, name).Text("refresh_token")
-			proxy.LoseResponseTo(audit.RefreshRotated)
+			proxy.DropResponseTo(audit.RefreshRotated)
 			if r := s.Refresh(c, old); r.Status != http.StatusServiceUnavailable {
 				t.Fatalf("without the database: %d %s", r.Status, r.Body)
 			}

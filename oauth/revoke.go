@@ -67,7 +67,7 @@ func (s *Server) revokeToken(ctx context.Context, c *storage.Client, token strin
 			return ignoreNotFound(err)
 		}
 		event.UserID = grant.UserID
-		reqevent.From(ctx).UserID = grant.UserID
+		reqevent.FromContext(ctx).UserID = grant.UserID
 	}
 	return ignoreNotFound(s.store.RevokeToken(ctx, storage.RevokedToken{JTI: claims.JTI, ExpiresAt: expires}, event))
 }
@@ -78,7 +78,7 @@ func (s *Server) revokeRefreshToken(ctx context.Context, c *storage.Client, toke
 	if err != nil || grant.ClientID != c.ID {
 		return ignoreNotFound(err)
 	}
-	reqevent.From(ctx).UserID = grant.UserID
+	reqevent.FromContext(ctx).UserID = grant.UserID
 	return ignoreNotFound(s.store.RevokeGrant(ctx, grant.ID, "revoked_by_client", audit.Event{
 		Type: audit.GrantRevoked, ClientID: c.ID, UserID: grant.UserID, Token: audit.TokenReference(token),
 	}))

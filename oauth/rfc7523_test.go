@@ -108,7 +108,7 @@ var assertions = []servertest.Requirement{
 		tokenByAssertion(s, withChangedSignature(once)).Want(t, 401, "invalid_client")
 		other := s.StartAnother()
 		statuses := make([]int, 50)
-		storagetest.Do(50, func(i int) {
+		storagetest.Concurrently(50, func(i int) {
 			n := s
 			if i%2 == 0 {
 				n = other
@@ -131,7 +131,7 @@ var assertions = []servertest.Requirement{
 		}
 		tokenByAssertion(s, key.Sign(t, assertionClaims(s, second, "jti", "the one"), nil)).OK(t) // the same jti of another client
 		s.Clock.Advance(25 * time.Hour)
-		storagetest.TrustClock(t, s.Store, s.DB)
+		storagetest.ResetCleanupTime(t, s.Store, s.DB)
 		_, err := s.Store.DeleteExpired(t.Context())
 		storagetest.Must(t, err)
 		if strings.Contains(storagetest.Dump(t, s.Store, s.DB), "used_assertions:") {

@@ -186,7 +186,7 @@ var registration = []servertest.Requirement{
 		registrationRequest(s, http.MethodPost, at, token, `{}`).Want(t, 400, "invalid_client_metadata") // consumes no use
 		other := s.StartAnother()
 		statuses := make([]int, 20)
-		storagetest.Do(20, func(i int) {
+		storagetest.Concurrently(20, func(i int) {
 			n := s
 			if i%2 == 0 {
 				n = other

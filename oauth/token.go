@@ -73,7 +73,7 @@ func (s *Server) grantHandlers() map[string]grant.Handler {
 // checkTokenLimits counts a token request of an authenticated client.
 func (s *Server) checkTokenLimits(ctx context.Context, c *storage.Client) (ratelimit.Decision, error) {
 	d := s.options.Limiter.Count(ctx,
-		ratelimit.Count{Limit: ratelimit.TokenAddress, Key: reqevent.From(ctx).Network()},
+		ratelimit.Count{Limit: ratelimit.TokenAddress, Key: reqevent.FromContext(ctx).Network()},
 		ratelimit.Count{Limit: ratelimit.TokenClient, Key: clientLimitKey(ctx, c)})
 	return d, protocol.LimitError(d,
 		"Too many token requests. Cache a token until shortly before it expires, and use it for every call.")

@@ -20,7 +20,7 @@ const withRefresh = `{"redirect_uris":["` + servertest.Callback + `"],"grant_typ
 func advanceAndExpire(t *testing.T, s *servertest.Server, d time.Duration) {
 	t.Helper()
 	s.Clock.Advance(d)
-	storagetest.TrustClock(t, s.Store, s.DB)
+	storagetest.ResetCleanupTime(t, s.Store, s.DB)
 	_, err := s.Store.DeleteExpired(context.Background())
 	storagetest.Must(t, err)
 }
@@ -148,8 +148,8 @@ func TestClientOfInitialAccessTokenExpiresLater(t *testing.T) {
 	})
 }
 
-// TestClientCredentialsClientDoesNotExpire: only the operator allows client_credentials, and its tokens are no authorization by which
-// a use is stored.
+// TestClientCredentialsClientDoesNotExpire: only the operator allows client_credentials, and its tokens are no
+// authorization by which a use is stored.
 func TestClientCredentialsClientDoesNotExpire(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
@@ -214,9 +214,9 @@ func TestClientInUseIsNotDeleted(t *testing.T) {
 			ids[i] = clientOf(selfRegister(s, withRefresh)).ClientID
 		}
 		s.Clock.Advance(25 * time.Hour)
-		storagetest.TrustClock(t, s.Store, s.DB)
+		storagetest.ResetCleanupTime(t, s.Store, s.DB)
 		used := make([]bool, n)
-		storagetest.Do(n+4, func(i int) {
+		storagetest.Concurrently(n+4, func(i int) {
 			if i >= n {
 				_, err := s.Store.DeleteExpired(context.Background())
 				storagetest.Must(t, err)

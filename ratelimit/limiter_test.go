@@ -144,7 +144,7 @@ func TestConcurrentCallersShareOneLimit(t *testing.T) {
 				t.Fatal(err)
 			}
 			var allowed atomic.Int64
-			storagetest.Do(64, func(int) {
+			storagetest.Concurrently(64, func(int) {
 				for range 300 {
 					if !count(l, name, "one").Refused {
 						allowed.Add(1)

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	changesEvery = 250 * time.Millisecond
-	changesStale = time.Second
+	changesInterval = 250 * time.Millisecond
+	changesStale    = time.Second
 	// changesRetention exceeds the longest transaction plus the largest clock skew. A process that has read nothing
 	// for a second drops everything anyway.
 	changesRetention = 24 * time.Hour
@@ -20,13 +20,13 @@ const (
 	everything = "*"
 )
 
-// changedClient makes the transaction record a change to a client when it commits, which drops the client from the
+// recordClientChange makes the transaction record a change to a client when it commits, which drops the client from the
 // caches of every process.
-func (s *Store) changedClient(id string) { *s.changed = append(*s.changed, id) }
+func (s *Store) recordClientChange(id string) { *s.changed = append(*s.changed, id) }
 
-// changedAll makes the transaction record a change to what all clients share, which empties the caches of every
+// recordSharedChange makes the transaction record a change to what all clients share, which empties the caches of every
 // process.
-func (s *Store) changedAll() { s.changedClient(everything) }
+func (s *Store) recordSharedChange() { s.recordClientChange(everything) }
 
 // recordChanges adds the rows of a transaction's changes.
 func (s *Store) recordChanges(ctx context.Context) error {
@@ -98,7 +98,7 @@ func (s *Store) ApplyChanges(ctx context.Context) error {
 
 // followChanges catches up four times a second until ctx ends.
 func (s *Store) followChanges(ctx context.Context) {
-	tick := time.NewTicker(changesEvery)
+	tick := time.NewTicker(changesInterval)
 	defer tick.Stop()
 	for {
 		limited, cancel := context.WithTimeout(ctx, changesStale)

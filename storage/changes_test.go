@@ -152,7 +152,7 @@ func TestNoChangeIsMissed(t *testing.T) {
 			w.another(t, fmt.Sprint("c", i))
 		}
 		reader := follower(t, url, w.clock)
-		storagetest.Do(clients, func(i int) {
+		storagetest.Concurrently(clients, func(i int) {
 			id := fmt.Sprint("c", i)
 			writer := w.Store
 			for n := range changes {

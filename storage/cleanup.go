@@ -8,14 +8,14 @@ import (
 	"gatehouse/storage/db"
 )
 
-// maxCleanupStep is how far the time of deletion advances in one call of CleanupTime.
+// maxCleanupStep is how far the time of deletion advances in one call of AdvanceCleanupTime.
 const maxCleanupStep = time.Hour
 
-// CleanupTime returns the time before which expired rows are deleted. It is the time of the database's clock, but at
-// most an hour later than the stored result of the previous call or, on the first call, than the last activity of any
-// process. A temporarily wrong clock therefore deletes almost nothing; after a long stop, deletion catches up by an
-// hour per call.
-func (s *Store) CleanupTime(ctx context.Context) (time.Time, error) {
+// AdvanceCleanupTime returns the time before which expired rows are deleted. It is the time of the database's clock,
+// but at most an hour later than the stored result of the previous call or, on the first call, than the last activity
+// of any process. A temporarily wrong clock therefore deletes almost nothing; after a long stop, deletion catches up by
+// an hour per call.
+func (s *Store) AdvanceCleanupTime(ctx context.Context) (time.Time, error) {
 	now, err := s.ReadClock(ctx)
 	if err != nil {
 		return time.Time{}, db.Wrap("read the database's clock", err)

@@ -216,7 +216,7 @@ func (s *Store) UpdateClient(
 		if err := db.UpdateAll(ctx, tx.Write, &c, []string{"id", "created_at"}, "id = ?", id); err != nil {
 			return err
 		}
-		tx.changedClient(id)
+		tx.recordClientChange(id)
 		return tx.Audit.Record(ctx, e)
 	})
 	if refused != nil {
@@ -279,7 +279,7 @@ func (s *Store) DeleteClient(ctx context.Context, id string) error {
 				"UPDATE resources SET introspectors = ? WHERE identifier = ?", text, r.Identifier); err != nil {
 				return db.Wrap("update resource", err)
 			}
-			tx.changedAll()
+			tx.recordSharedChange()
 		}
 		return nil
 	})
@@ -297,7 +297,7 @@ func (s *Store) changeClient(ctx context.Context, id, event, query string, args 
 		if err != nil {
 			return err
 		}
-		tx.changedClient(id)
+		tx.recordClientChange(id)
 		return tx.Audit.Record(ctx, audit.Event{Type: event, ClientID: id})
 	}))
 }
@@ -328,7 +328,7 @@ func (s *Store) AddClientSecret(
 		if err := db.Insert(ctx, tx.Write, secret); err != nil {
 			return err
 		}
-		tx.changedClient(secret.ClientID)
+		tx.recordClientChange(secret.ClientID)
 		return tx.Audit.Record(ctx, e)
 	}))
 }

@@ -43,7 +43,7 @@ func TestStoreUsesTheDatabaseTime(t *testing.T) {
 				if !errors.Is(err, db.ErrClockSkew) {
 					t.Errorf("a clock that is wrong by %s: %v", ahead, err)
 				}
-				at, err := s.CleanupTime(t.Context())
+				at, err := s.AdvanceCleanupTime(t.Context())
 				if err != nil || time.Since(at).Abs() > 2*time.Minute {
 					t.Errorf("rows are deleted by %s (%v)", at, err)
 				}
@@ -68,7 +68,7 @@ func TestCleanupTimeAdvancesByAnHourAtMost(t *testing.T) {
 			}
 			want := func(what string, lag time.Duration) {
 				t.Helper()
-				at, err := s.CleanupTime(context.Background())
+				at, err := s.AdvanceCleanupTime(context.Background())
 				if err != nil || host.at.Sub(at) != lag || s.Stats().CleanupBehind != lag {
 					t.Errorf("%s: rows are deleted by %s (%v), the clock is %s, behind by %s", what, at, err, host.at, s.Stats().CleanupBehind)
 				}

@@ -96,9 +96,9 @@ func (s *Store) IssueCode(ctx context.Context, a Approval) error {
 			}
 			a.Code.ConsentID = id
 			if a.FromConsentPage {
-				given := e
-				given.Type = audit.ConsentGiven
-				if err := tx.Audit.Record(ctx, given); err != nil {
+				consentEvent := e
+				consentEvent.Type = audit.ConsentGiven
+				if err := tx.Audit.Record(ctx, consentEvent); err != nil {
 					return err
 				}
 			}
@@ -126,7 +126,7 @@ func (s *Store) IssueCode(ctx context.Context, a Approval) error {
 // in one transaction. It returns ErrConsumed when the request was already decided or now belongs to another session,
 // and ErrConsentWithdrawn when the description of the client is no longer the one that the user was shown.
 func (s *Store) RecordApproval(ctx context.Context, a Approval) error {
-	given := audit.Event{
+	consentEvent := audit.Event{
 		Type:     audit.ConsentGiven,
 		ClientID: a.Code.ClientID,
 		UserID:   a.Code.UserID,
@@ -148,7 +148,7 @@ func (s *Store) RecordApproval(ctx context.Context, a Approval) error {
 		if _, err := tx.storeConsent(ctx, a); err != nil {
 			return err
 		}
-		return tx.Audit.Record(ctx, given)
+		return tx.Audit.Record(ctx, consentEvent)
 	}))
 }
 
@@ -194,10 +194,10 @@ type Redemption struct {
 	RefreshExpiresAt time.Time
 }
 
-// RedeemCode consumes a code and creates its grant in one transaction. A conditional UPDATE lets exactly one of
-// several concurrent attempts succeed. When the code is unknown, expired, revoked or fails a binding, it changes
-// nothing and returns a *Refusal, which is ErrNotFound. When the code was used before and every binding matches, it
-// revokes the grant of the first use and returns ErrConsumed (RFC 6749 §4.1.2).
+// RedeemCode consumes a code and creates its grant in one transaction. A conditional UPDATE lets exactly one of several
+// concurrent attempts succeed. When the code is unknown, expired, revoked or fails a binding, it changes nothing and
+// returns a *RefusalError, which is ErrNotFound. When the code was used before and every binding matches, it revokes
+// the grant of the first use and returns ErrConsumed (RFC 6749 §4.1.2).
 func (s *Store) RedeemCode(ctx context.Context, r Redemption) (Grant, error) {
 	e := audit.Event{Type: audit.CodeRedeemed}
 	now := s.Now()
@@ -309,7 +309,7 @@ func (r Redemption) matches(c AuthorizationCode) bool {
 func (s *Store) classifyCode(ctx context.Context, r Redemption) error {
 	c, err := s.Code(ctx, r.Hash)
 	if errors.Is(err, ErrNotFound) {
-		return &Refusal{Reason: "an unknown code"}
+		return &RefusalError{Reason: "an unknown code"}
 	}
 	if err != nil {
 		return err

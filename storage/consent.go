@@ -45,8 +45,8 @@ func (s *Store) Consent(ctx context.Context, userID, clientID string) (Consent, 
 func ResourceScope(resource, scope string) string { return resource + "#" + scope }
 
 // SplitResourceScope reverses ResourceScope.
-func SplitResourceScope(word string) (resource, scope string) {
-	resource, scope, _ = strings.Cut(word, "#")
+func SplitResourceScope(value string) (resource, scope string) {
+	resource, scope, _ = strings.Cut(value, "#")
 	return resource, scope
 }
 
@@ -156,14 +156,14 @@ func (s *Store) mergeConsent(ctx context.Context, c Consent, a Approval) error {
 	if a.DescribedAt != nil && c.UpdatedAt.Before(*a.DescribedAt) {
 		c.ResourceScopes = nil // the client had another description then
 	}
-	add := func(words, earlier, opposite Strings) Strings {
-		words = slices.Clone(words)
+	add := func(values, earlier, opposite Strings) Strings {
+		values = slices.Clone(values)
 		for _, w := range earlier {
-			if !words.Has(w) && !opposite.Has(w) {
-				words = append(words, w)
+			if !values.Has(w) && !opposite.Has(w) {
+				values = append(values, w)
 			}
 		}
-		return words
+		return values
 	}
 	allowed, refused := add(a.Allowed, c.ResourceScopes, a.Refused), add(a.Refused, c.Refused, a.Allowed)
 	return db.Exec(

@@ -15,11 +15,11 @@ var ErrNotDevDatabase = errors.New("the database was not created by gatehouse de
 // MarkDevDatabase migrates a database that is new or was created by `gatehouse dev`, and marks it. It does not change
 // any other database and returns ErrNotDevDatabase.
 func (s *Store) MarkDevDatabase(ctx context.Context) error {
-	own, err := s.isDevDatabase(ctx)
+	isDev, err := s.isDevDatabase(ctx)
 	if err != nil {
 		return fmt.Errorf("check what created the database: %w", err)
 	}
-	if !own {
+	if !isDev {
 		return ErrNotDevDatabase
 	}
 	if _, err := s.Migrate(ctx); err != nil {

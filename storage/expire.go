@@ -14,7 +14,7 @@ import (
 const (
 	// batchTimeout is how long one statement of a long scan may take.
 	batchTimeout = 30 * time.Second
-	// requestRetention includes the maximum by which CleanupTime may be ahead.
+	// requestRetention includes the maximum by which AdvanceCleanupTime may be ahead.
 	requestRetention = 2 * time.Hour
 	// replayRetention is how long codes and grants are stored after they expired, to detect replays and reuse.
 	replayRetention = 24 * time.Hour
@@ -62,9 +62,9 @@ var expiries = []expiry{
 
 // DeleteExpired deletes expired rows, including unused dynamically registered clients, in batches of 500 until none
 // is left or ctx ends, and returns how many. Several processes may call it concurrently: on PostgreSQL they skip each
-// other's rows. CleanupTime decides what has expired; deleting a large share of a table logs a warning.
+// other's rows. AdvanceCleanupTime decides what has expired; deleting a large share of a table logs a warning.
 func (s *Store) DeleteExpired(ctx context.Context) (int64, error) {
-	now, err := s.CleanupTime(ctx)
+	now, err := s.AdvanceCleanupTime(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -102,7 +102,7 @@ func (s *Store) DeleteExpired(ctx context.Context) (int64, error) {
 // the longest request. It scans all grants in parts, from a random position, because an index would slow down every
 // rotation. Call it rarely: a sealed successor cannot be opened without the token that it replaced.
 func (s *Store) ClearSealedSuccessors(ctx context.Context) error {
-	now, err := s.CleanupTime(ctx)
+	now, err := s.AdvanceCleanupTime(ctx)
 	if err != nil {
 		return err
 	}
@@ -110,11 +110,11 @@ func (s *Store) ClearSealedSuccessors(ctx context.Context) error {
 	size, part, row, where := "SELECT coalesce(max(rowid), 0) + 1 FROM grants", int64(
 		2000,
 	), "rowid", "rowid >= ? AND rowid < ?"
-	place := func(n int64) any { return n }
+	position := func(n int64) any { return n }
 	if s.Engine() == Postgres {
 		size, part = "SELECT pg_relation_size('grants') / current_setting('block_size')::bigint", 256
 		row, where = "ctid", "ctid >= ?::tid AND ctid < ?::tid"
-		place = func(block int64) any { return fmt.Sprintf("(%d,0)", block) }
+		position = func(block int64) any { return fmt.Sprintf("(%d,0)", block) }
 	}
 	query := "UPDATE grants SET successor_sealed = NULL WHERE " +
 		s.SkipLocked(row, "SELECT "+row+" FROM grants WHERE "+where+" AND successor_sealed IS NOT NULL AND rotated_at < ?")
@@ -126,7 +126,7 @@ func (s *Store) ClearSealedSuccessors(ctx context.Context) error {
 	for first, i := rand.Int64N(max(parts, 1)), int64(0); i < parts; i++ { //nolint:gosec // any position is suitable
 		from, began := (first+i)%parts*part, time.Now()
 		limited, cancel := context.WithTimeout(ctx, batchTimeout) // the scan may take long, one statement does not
-		err := db.Exec(limited, s.Write, query, place(from), place(from+part), before)
+		err := db.Exec(limited, s.Write, query, position(from), position(from+part), before)
 		cancel()
 		if err == nil && i < parts-1 {
 			err = db.Throttle(ctx, began)

@@ -15,8 +15,8 @@ func (s *Store) RecordOutage(ctx context.Context, from, to time.Time) error {
 	return db.Insert(ctx, s.Write, &Outage{ID: uuid.NewString(), StartedAt: from, EndedAt: to})
 }
 
-// TrustClock calls storagetest.TrustClock.
-func (s *Store) TrustClock(ctx context.Context) error {
+// ResetCleanupTime calls storagetest.ResetCleanupTime.
+func (s *Store) ResetCleanupTime(ctx context.Context) error {
 	return db.Exec(ctx, s.Write, "UPDATE liveness SET cleanup_at = NULL, seen_at = NULL")
 }
 

@@ -82,10 +82,10 @@ func (r Rotation) currentHash() []byte {
 }
 
 // RotateRefreshToken replaces the active refresh token of a grant by one conditional UPDATE; of several concurrent
-// attempts one succeeds. The previous token, presented again within the retry window and before its successor was
-// used, gets the sealed successor of the first response, so that a client can recover from a lost response without a
-// fork. Any other token of the grant is reuse: the grant is revoked and the error is ErrReused. For a token that is
-// unknown, expired, revoked or of another client it changes nothing and returns a *Refusal with the reason, which is
+// attempts one succeeds. The previous token, presented again within the retry window and before its successor was used,
+// gets the sealed successor of the first response, so that a client can recover from a lost response without a fork.
+// Any other token of the grant is reuse: the grant is revoked and the error is ErrReused. For a token that is unknown,
+// expired, revoked or of another client it changes nothing and returns a *RefusalError with the reason, which is
 // ErrNotFound.
 func (s *Store) RotateRefreshToken(ctx context.Context, r Rotation) (RotationResult, error) {
 	e := audit.Event{Type: audit.RefreshRotated}

@@ -71,7 +71,7 @@ func (s *Store) UpdateSigningKeys(
 		if len(ids) > 0 {
 			e.Detail = map[string]any{"kid": strings.Join(ids, " ")}
 		}
-		tx.changedAll()
+		tx.recordSharedChange()
 		return tx.Audit.Record(ctx, e)
 	}))
 }
@@ -80,7 +80,7 @@ const signingKeyPurpose = "signing-key"
 
 // PrivateKey returns the private key as PKCS #8.
 func (s *Store) PrivateKey(k SigningKey) ([]byte, error) {
-	der, err := s.Vault.Unseal(signingKeyPurpose, k.ID, k.Sealed)
+	der, err := s.Vault.Open(signingKeyPurpose, k.ID, k.Sealed)
 	if err != nil {
 		return nil, fmt.Errorf("open signing key %s: %w", k.ID, err)
 	}

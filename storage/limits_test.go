@@ -36,12 +36,12 @@ func TestConnectionsHaveTimeLimits(t *testing.T) {
 	})
 }
 
-// TestCommandsHaveNoStatementLimit: `audit erase`, and `audit list` and `audit export` with a filter, read the whole audit log in
-// one statement, which takes minutes when it is long.
+// TestCommandsHaveNoStatementLimit: `audit erase`, and `audit list` and `audit export` with a filter, read the whole
+// audit log in one statement, which takes minutes when it is long.
 func TestCommandsHaveNoStatementLimit(t *testing.T) {
 	t.Parallel()
 	storagetest.OnPostgres(t, func(t *testing.T, db string) {
-		s, err := storage.Open(t.Context(), storage.Options{URL: db, Command: true})
+		s, err := storage.Open(t.Context(), storage.Options{URL: db, NoStatementTimeout: true})
 		storagetest.Must(t, err)
 		t.Cleanup(func() { storagetest.Must(t, s.Close(context.Background())) })
 		for name, want := range map[string]string{"lock_timeout": "20s", "idle_in_transaction_session_timeout": "30s", "statement_timeout": "0"} {

@@ -15,10 +15,10 @@ import (
 )
 
 const (
-	contactEvery   = time.Second
-	contactTimeout = 5 * time.Second
-	// livenessEvery is the number of contacts per write of the time to the database.
-	livenessEvery = 5
+	checkInterval = time.Second
+	checkTimeout  = 5 * time.Second
+	// checksPerLivenessWrite is the number of checks per write of the time to the database.
+	checksPerLivenessWrite = 5
 	// restartGap is the minimum time without a write of any process that the next start counts as an outage.
 	restartGap = 15 * time.Second
 )
@@ -30,34 +30,34 @@ type Outage struct {
 	EndedAt   time.Time `gorm:"serializer:millis"`
 }
 
-// contact is the state of this process's connection to the database.
-type contact struct {
+// health is the state of this process's connection to the database.
+type health struct {
 	mu    sync.Mutex // locked during an attempt
 	count int        // successes
-	state atomic.Pointer[contactState]
+	state atomic.Pointer[healthState]
 }
 
-type contactState struct {
+type healthState struct {
 	last    time.Time // when the last success began; zero before the first
 	failing bool      // a later attempt failed
 }
 
 // current returns the state of the connection.
-func (c *contact) current() contactState {
+func (c *health) current() healthState {
 	if state := c.state.Load(); state != nil {
 		return *state
 	}
-	return contactState{}
+	return healthState{}
 }
 
 // watchDatabase reads the database's clock every second and writes the time to the database every five, until ctx
 // ends.
 func (s *Store) watchDatabase(ctx context.Context) {
-	tick := time.NewTicker(contactEvery)
+	tick := time.NewTicker(checkInterval)
 	defer tick.Stop()
 	for {
-		limited, cancel := context.WithTimeout(ctx, contactTimeout)
-		_ = s.contactDatabase(limited) // recorded as an outage; other database calls report the cause
+		limited, cancel := context.WithTimeout(ctx, checkTimeout)
+		_ = s.checkDatabase(limited) // recorded as an outage; other database calls report the cause
 		cancel()
 		select {
 		case <-ctx.Done():
@@ -67,35 +67,35 @@ func (s *Store) watchDatabase(ctx context.Context) {
 	}
 }
 
-// contactDatabase checks whether the database can be used. The first success after a failure records the outage.
-func (s *Store) contactDatabase(ctx context.Context) error {
-	c := &s.contact
+// checkDatabase checks whether the database can be used. The first success after a failure records the outage.
+func (s *Store) checkDatabase(ctx context.Context) error {
+	c := &s.health
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	before := c.current()
 	_, err := s.ReadClock(ctx)
 	began := s.Now()
-	if err == nil && (before.failing || c.count%livenessEvery == 0) {
+	if err == nil && (before.failing || c.count%checksPerLivenessWrite == 0) {
 		err = s.writeLiveness(ctx, before, began)
 	}
 	switch {
 	case err == nil:
 		c.count++
-		c.state.Store(&contactState{last: began})
+		c.state.Store(&healthState{last: began})
 		if before.failing {
 			s.Log.InfoContext(ctx, "database available again", slog.Float64("after_s", began.Sub(before.last).Seconds()))
 		}
 	case db.IsDenied(err), errors.Is(ctx.Err(), context.Canceled): // no outage: a missing privilege, or the process stops
 	case !before.failing && !before.last.IsZero():
 		s.Log.WarnContext(ctx, "database unavailable", slog.Any("error", err))
-		c.state.Store(&contactState{last: before.last, failing: true})
+		c.state.Store(&healthState{last: before.last, failing: true})
 	}
 	return err
 }
 
 // writeLiveness stores in the database that it can be used now, and the outage that ends with it. After a start, the
 // outage is the time since the last write of any process.
-func (s *Store) writeLiveness(ctx context.Context, before contactState, now time.Time) error {
+func (s *Store) writeLiveness(ctx context.Context, before healthState, now time.Time) error {
 	if !before.last.IsZero() && !before.failing {
 		return db.Exec(ctx, s.Write, "UPDATE liveness SET seen_at = ? WHERE id = 1", db.Millis(now))
 	}
@@ -124,8 +124,8 @@ func (s *Store) writeLiveness(ctx context.Context, before contactState, now time
 // outageBetween returns how long a process could not use the database between two times. Overlapping outages of
 // several processes count once.
 func (s *Store) outageBetween(ctx context.Context, from, to time.Time) (time.Duration, error) {
-	if s.contact.current().last.IsZero() { // a request came before the first contact of this process
-		if err := s.contactDatabase(ctx); err != nil {
+	if s.health.current().last.IsZero() { // a request came before the first check of this process
+		if err := s.checkDatabase(ctx); err != nil {
 			return 0, err
 		}
 	}
@@ -135,7 +135,7 @@ func (s *Store) outageBetween(ctx context.Context, from, to time.Time) (time.Dur
 	if err != nil {
 		return 0, err
 	}
-	if c := s.contact.current(); c.failing {
+	if c := s.health.current(); c.failing {
 		outages = append(outages, Outage{StartedAt: c.last, EndedAt: to})
 		slices.SortFunc(outages, func(a, b Outage) int { return a.StartedAt.Compare(b.StartedAt) })
 	}

@@ -25,9 +25,9 @@ func session(t *testing.T, s *storage.Store, clock *storagetest.Clock, userID, t
 // wantOrigin fails the test unless every way to read the session returns that address and user agent.
 func wantOrigin(t *testing.T, s *storage.Store, token, address, userAgent string) {
 	t.Helper()
-	live, u, err := s.SessionByToken(t.Context(), []byte(token), time.Hour)
+	live, u, err := s.SessionByTokenHash(t.Context(), []byte(token), time.Hour)
 	storagetest.Must(t, err)
-	unended, err := s.UnendedSession(t.Context(), []byte(token))
+	unended, err := s.SessionNotEnded(t.Context(), []byte(token))
 	storagetest.Must(t, err)
 	listed, err := s.Sessions(t.Context(), u, time.Hour)
 	storagetest.Must(t, err)

@@ -27,7 +27,7 @@ func TestPgBouncerNeedsNoSetting(t *testing.T) {
 	throughPgBouncer(t, func(t *testing.T, b *storagetest.PgBouncer) {
 		w := newWorld(t, b.URL)
 		stores := []*storage.Store{w.Store, follower(t, b.URL, w.clock), follower(t, b.URL, w.clock)}
-		storagetest.Do(12, func(i int) {
+		storagetest.Concurrently(12, func(i int) {
 			ctx, s := context.Background(), stores[i%len(stores)]
 			for n := range 20 {
 				id := fmt.Sprint("client", i, ".", n)
@@ -90,7 +90,7 @@ func TestConcurrentMigrationsThroughPgBouncer(t *testing.T) {
 			stores[i] = s
 		}
 		applied := make([]int, len(stores))
-		storagetest.Do(len(stores), func(i int) {
+		storagetest.Concurrently(len(stores), func(i int) {
 			files, err := stores[i].Migrate(context.Background())
 			if err != nil {
 				t.Errorf("process %d: %v", i, err)

@@ -111,7 +111,7 @@ var modelSteps = []modelStep{
 		}
 		return pending, 0
 	}, func(r *realLine) (outcome, error) {
-		return pending, errors.Join(r.TrustClock(r.ctx), r.ClearSealedSuccessors(r.ctx))
+		return pending, errors.Join(r.ResetCleanupTime(r.ctx), r.ClearSealedSuccessors(r.ctx))
 	}},
 	{"revocation", func(l *family) (outcome, int8) { l.revoked = true; return pending, 0 },
 		func(r *realLine) (outcome, error) {

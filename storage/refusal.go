@@ -7,17 +7,18 @@ import (
 	"gatehouse/storage/db"
 )
 
-// Refusal is the reason why a code or refresh token was refused, for the log and the audit log. It wraps ErrNotFound.
-type Refusal struct {
+// RefusalError is the reason why a code or refresh token was refused, for the log and the audit log. It wraps
+// ErrNotFound.
+type RefusalError struct {
 	Reason  string
 	UserID  string // of the code or grant, empty when unknown
 	GrantID string
 }
 
-func (r *Refusal) Error() string { return r.Reason }
-func (r *Refusal) Unwrap() error { return ErrNotFound }
+func (r *RefusalError) Error() string { return r.Reason }
+func (r *RefusalError) Unwrap() error { return ErrNotFound }
 
-// The reasons of a Refusal that the client can fix. They are in the error response.
+// The reasons of a RefusalError that the client can fix. They are in the error response.
 const (
 	RefusedRedirectURI        = "redirect_uri is another than in the authorization request"
 	RefusedMissingRedirectURI = "redirect_uri is missing, and the authorization request had it"
@@ -69,9 +70,9 @@ func (s *Store) endReason(
 	return "the browser session was ended", err
 }
 
-// refuseCode returns the first check of a redemption that failed, as a *Refusal.
+// refuseCode returns the first check of a redemption that failed, as a *RefusalError.
 func (s *Store) refuseCode(ctx context.Context, r Redemption, c AuthorizationCode) error {
-	out := &Refusal{UserID: c.UserID}
+	out := &RefusalError{UserID: c.UserID}
 	switch {
 	case c.ClientID != r.ClientID:
 		out.Reason = "the code was issued to another client"
@@ -101,17 +102,17 @@ func (s *Store) refuseCode(ctx context.Context, r Redemption, c AuthorizationCod
 	return out
 }
 
-// GrantRefusal returns the reason why the client cannot use the grant: a *Refusal, or another error when it cannot be
-// read.
+// GrantRefusal returns the reason why the client cannot use the grant: a *RefusalError, or another error when it cannot
+// be read.
 func (s *Store) GrantRefusal(ctx context.Context, id, clientID string) error {
 	g, err := db.Take[Grant](ctx, s.Write, "id = ?", id)
 	if errors.Is(err, ErrNotFound) {
-		return &Refusal{Reason: "an unknown grant"}
+		return &RefusalError{Reason: "an unknown grant"}
 	}
 	if err != nil {
 		return db.Wrap("read grant", err)
 	}
-	out := &Refusal{UserID: g.UserID, GrantID: g.ID}
+	out := &RefusalError{UserID: g.UserID, GrantID: g.ID}
 	now := s.Now()
 	switch {
 	case g.ClientID != clientID:

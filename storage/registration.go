@@ -46,7 +46,7 @@ type RegistrationToken struct {
 // CreateRegistrationToken adds an initial access token.
 func (s *Store) CreateRegistrationToken(ctx context.Context, t *RegistrationToken) error {
 	e := audit.Event{
-		Type:   audit.RegistrationOpened,
+		Type:   audit.RegistrationTokenCreated,
 		Token:  audit.HashReference(t.Hash),
 		Detail: map[string]any{"id": t.ID},
 	}
@@ -66,7 +66,7 @@ func (s *Store) RegistrationTokens(ctx context.Context) ([]RegistrationToken, er
 
 // DeleteRegistrationToken deletes an initial access token, or returns ErrNotFound.
 func (s *Store) DeleteRegistrationToken(ctx context.Context, id string) error {
-	e := audit.Event{Type: audit.RegistrationClosed, Detail: map[string]any{"id": id}}
+	e := audit.Event{Type: audit.RegistrationTokenDeleted, Detail: map[string]any{"id": id}}
 	return db.Wrap("delete registration token", s.Tx(ctx, func(tx *Store) error {
 		if err := db.ExecOne(ctx, tx.Write, "DELETE FROM registration_tokens WHERE id = ?", id); err != nil {
 			return err

@@ -27,7 +27,7 @@ func (s *Store) Rekey(ctx context.Context, done func(now, total int64)) (int64, 
 		}
 		total += n
 	}
-	pass := func(v *vault.Vault) error {
+	resealAll := func(v *vault.Vault) error {
 		for _, t := range sealedTables {
 			n, err := v.Reseal(ctx, t.table, t.purpose, func() {
 				now++
@@ -40,7 +40,7 @@ func (s *Store) Rekey(ctx context.Context, done func(now, total int64)) (int64, 
 		}
 		return nil
 	}
-	if err := pass(s.Vault); errors.Is(err, vault.ErrNoNewRootKey) {
+	if err := resealAll(s.Vault); errors.Is(err, vault.ErrNoNewRootKey) {
 		return 0, err
 	} else if err != nil {
 		return sealed, db.Wrap("rekey", err)
@@ -50,7 +50,7 @@ func (s *Store) Rekey(ctx context.Context, done func(now, total int64)) (int64, 
 		if err := db.Lock(ctx, tx.Write, "revision", 1); err != nil {
 			return err
 		}
-		if err := pass(tx.Vault); err != nil {
+		if err := resealAll(tx.Vault); err != nil {
 			return err
 		}
 		replaced, err := tx.Vault.ReplaceRootKey(ctx)

@@ -133,7 +133,7 @@ func TestBackupIsComplete(t *testing.T) {
 		}
 		storagetest.Must(t, addKey(t.Context(), s, "first"))
 		other := storagetest.Open(t, url, storagetest.NewClock())
-		storagetest.Do(2, func(i int) {
+		storagetest.Concurrently(2, func(i int) {
 			if i == 0 {
 				if err := s.Backup(t.Context(), file); err != nil {
 					t.Error(err)

@@ -56,7 +56,7 @@ func TestRuntimeRoleCannotRewriteHistory(t *testing.T) {
 			"DELETE FROM secrets", "UPDATE secrets SET sealed = ''",
 			"INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, true)",
 		} {
-			if err := storagetest.Try(t, s, u.String(), statement); !db.IsDenied(err) {
+			if err := storagetest.ExecError(t, s, u.String(), statement); !db.IsDenied(err) {
 				t.Errorf("%s: %v", statement, err)
 			}
 		}

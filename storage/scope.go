@@ -132,7 +132,7 @@ func (s *Store) changeShared(ctx context.Context, e audit.Event, change func(tx 
 		if err := change(tx); err != nil {
 			return err
 		}
-		tx.changedAll()
+		tx.recordSharedChange()
 		return tx.Audit.Record(ctx, e)
 	})
 }
@@ -154,7 +154,7 @@ func (s *Store) CreateMissingScopes(ctx context.Context, names []string) (added 
 			if err != nil {
 				return err
 			}
-			tx.changedAll()
+			tx.recordSharedChange()
 			if err := tx.Audit.Record(ctx, audit.Event{Type: audit.ScopeCreated, Scopes: name}); err != nil {
 				return err
 			}

@@ -28,9 +28,9 @@ type BrowserSession struct {
 	PersonalKey []byte // random; NULL once erased
 }
 
-// SessionByToken returns the active session with that cookie hash, and its user. It returns ErrNotFound when the
+// SessionByTokenHash returns the active session with that cookie hash, and its user. It returns ErrNotFound when the
 // session was ended, has expired or idled longer than idle, or when its user is disabled or has ended all sessions.
-func (s *Store) SessionByToken(ctx context.Context, hash []byte, idle time.Duration) (BrowserSession, User, error) {
+func (s *Store) SessionByTokenHash(ctx context.Context, hash []byte, idle time.Duration) (BrowserSession, User, error) {
 	now := s.Now()
 	var b BrowserSession
 	var u User
@@ -48,8 +48,8 @@ func (s *Store) SessionByToken(ctx context.Context, hash []byte, idle time.Durat
 
 var sessionRow = db.NewRecord[BrowserSession]("browser_sessions")
 
-// UnendedSession returns the session with that cookie hash, expired or not, or ErrNotFound when it was ended.
-func (s *Store) UnendedSession(ctx context.Context, hash []byte) (BrowserSession, error) {
+// SessionNotEnded returns the session with that cookie hash, expired or not, or ErrNotFound when it was ended.
+func (s *Store) SessionNotEnded(ctx context.Context, hash []byte) (BrowserSession, error) {
 	b, err := db.Take[BrowserSession](ctx, s.Write, "token_hash = ? AND ended_at IS NULL", hash)
 	b.open(s)
 	return b, db.Wrap("read session", err)

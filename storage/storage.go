@@ -59,8 +59,8 @@ type shared struct {
 
 	followed db.Heartbeat // of followChanges
 
-	contact       contact
-	cleanupBehind atomic.Int64 // by how much CleanupTime lags the clock, in nanoseconds
+	health        health
+	cleanupBehind atomic.Int64 // by how much AdvanceCleanupTime lags the clock, in nanoseconds
 
 	stop context.CancelFunc
 	wait sync.WaitGroup
@@ -113,7 +113,7 @@ func (s *Store) Tx(ctx context.Context, fn func(tx *Store) error) error {
 	}
 	var changed []string
 	err := s.DB.Tx(ctx, func(d *db.DB) error {
-		tx := &Store{DB: d, Audit: s.Audit.In(d), Vault: s.Vault.In(d), changed: &changed, shared: s.shared}
+		tx := &Store{DB: d, Audit: s.Audit.WithTx(d), Vault: s.Vault.WithTx(d), changed: &changed, shared: s.shared}
 		if err := fn(tx); err != nil {
 			return err
 		}

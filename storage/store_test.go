@@ -99,7 +99,7 @@ func TestCodeIsRedeemedOnce(t *testing.T) {
 		w := newWorld(t, url)
 		r := w.code(t, "a code")
 		var won, replayed atomic.Int64
-		storagetest.Do(50, func(i int) {
+		storagetest.Concurrently(50, func(i int) {
 			mine := r
 			mine.GrantID += uuid.NewString()
 			_, err := w.RedeemCode(t.Context(), mine)
@@ -127,7 +127,7 @@ func TestRefreshTokenRotatesOnce(t *testing.T) {
 		storagetest.Must(t, err)
 		var rotated, retried atomic.Int64
 		rotation := storage.Rotation{GrantID: r.GrantID, ClientID: w.client.ID, Hash: []byte("refresh 0"), IdleTTL: time.Hour, Grace: 10 * time.Second}
-		storagetest.Do(50, func(i int) {
+		storagetest.Concurrently(50, func(i int) {
 			mine := rotation
 			mine.NextHash, mine.SealedSuccessor = []byte(uuid.NewString()), []byte("sealed")
 			got, err := w.RotateRefreshToken(t.Context(), mine)
@@ -196,8 +196,8 @@ func TestChangesRecordTheirEvent(t *testing.T) {
 				return w.UpdateResource(ctx, api.Identifier, func(*storage.Resource) error { return nil })
 			}},
 			{audit.ResourceDeleted, func() error { return w.DeleteResource(ctx, api.Identifier) }},
-			{audit.RegistrationOpened, func() error { return w.CreateRegistrationToken(ctx, &token) }},
-			{audit.RegistrationClosed, func() error { return w.DeleteRegistrationToken(ctx, token.ID) }},
+			{audit.RegistrationTokenCreated, func() error { return w.CreateRegistrationToken(ctx, &token) }},
+			{audit.RegistrationTokenDeleted, func() error { return w.DeleteRegistrationToken(ctx, token.ID) }},
 			{audit.UserSignedIn, func() error { return w.RenewSession(ctx, &b) }},
 			{audit.SessionEnded, func() error { return w.EndSession(ctx, user, b.ID) }},
 			{audit.ClientTokensRevoked, func() error { return w.RevokeClientTokens(ctx, id) }},
@@ -254,15 +254,15 @@ func TestChangeWithoutEventIsRefused(t *testing.T) {
 	})
 }
 
-// TestTransactionUsesOnlyItsStore would wait indefinitely on SQLite's one writer if a method inside a transaction took the
-// store outside. It runs with production's pools.
+// TestTransactionUsesOnlyItsStore would wait indefinitely on SQLite's one writer if a method inside a transaction took
+// the store outside. It runs with production's pools.
 func TestTransactionUsesOnlyItsStore(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		w := newWorld(t, url)
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
-		storagetest.Do(8, func(int) {
+		storagetest.Concurrently(8, func(int) {
 			err := w.Tx(ctx, func(tx *storage.Store) error {
 				if _, err := tx.Client(ctx, w.client.ID); err != nil {
 					return err
@@ -368,7 +368,7 @@ func TestLaterVersionMayAddColumns(t *testing.T) {
 		for range 8 { // every connection has its statements prepared
 			everything()
 		}
-		storagetest.Grow(t, w.Store, url)
+		storagetest.AddColumns(t, w.Store, url)
 		for range 8 {
 			everything()
 		}

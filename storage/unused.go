@@ -68,7 +68,7 @@ func (s *Store) RecordClientUse(ctx context.Context, id string) error {
 			return nil
 		}
 		if err == nil {
-			tx.changedClient(id)
+			tx.recordClientChange(id)
 		}
 		return err
 	}))
@@ -125,7 +125,7 @@ func (s *Store) deleteUnusedClient(ctx context.Context, x expiry, id string, due
 			return err
 		}
 		n = 1
-		tx.changedClient(id)
+		tx.recordClientChange(id)
 		return tx.Audit.Record(
 			ctx,
 			audit.Event{

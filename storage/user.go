@@ -195,7 +195,7 @@ func (s *Store) UpdateUser(ctx context.Context, id string, change func(u *User) 
 // already disabled.
 func (s *Store) DisableUser(ctx context.Context, id string) error {
 	now := db.Millis(s.Now())
-	return s.endUser(
+	return s.changeUserEndingSessions(
 		ctx, id, audit.UserDisabled,
 		"UPDATE users SET disabled_at = ?, epoch = epoch + 1, updated_at = ? WHERE id = ? AND disabled_at IS NULL", now,
 		now, id,
@@ -213,7 +213,7 @@ func (s *Store) EnableUser(ctx context.Context, id string) error {
 
 // RevokeUserTokens ends every session of the user and revokes every grant and token.
 func (s *Store) RevokeUserTokens(ctx context.Context, id string) error {
-	return s.endUser(
+	return s.changeUserEndingSessions(
 		ctx, id, audit.UserTokensRevoked, "UPDATE users SET epoch = epoch + 1, updated_at = ? WHERE id = ?",
 		db.Millis(s.Now()), id,
 	)
@@ -229,8 +229,8 @@ func (s *Store) DeleteUser(ctx context.Context, id string) error {
 	})
 }
 
-// endUser calls changeUser for a change that ends every session of the user.
-func (s *Store) endUser(ctx context.Context, id, event, query string, args ...any) error {
+// changeUserEndingSessions calls changeUser for a change that ends every session of the user.
+func (s *Store) changeUserEndingSessions(ctx context.Context, id, event, query string, args ...any) error {
 	return s.changeUser(ctx, id, event, func(tx *Store) error { return tx.endSessions(ctx, id) }, query, args...)
 }
 
@@ -249,7 +249,7 @@ func (s *Store) endSessions(ctx context.Context, userID string) error {
 // It returns ErrNotFound when there is no such user. When the user is already in that state, it changes nothing and
 // writes no event. Users are never cached, so no change is recorded.
 func (s *Store) changeUser(
-	ctx context.Context, id, event string, also func(tx *Store) error, query string, args ...any,
+	ctx context.Context, id, event string, then func(tx *Store) error, query string, args ...any,
 ) error {
 	return db.Wrap("change user", s.Tx(ctx, func(tx *Store) error {
 		err := db.ExecOne(ctx, tx.Write, query, args...)
@@ -257,8 +257,8 @@ func (s *Store) changeUser(
 			_, err = db.Take[User](ctx, tx.Write, "id = ?", id)
 			return err
 		}
-		if err == nil && also != nil {
-			err = also(tx)
+		if err == nil && then != nil {
+			err = then(tx)
 		}
 		if err != nil {
 			return err

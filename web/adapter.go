@@ -20,7 +20,7 @@ import (
 // requires, and records the request event.
 func (s *Server) serve(rt route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		started, event := time.Now(), reqevent.From(r.Context())
+		started, event := time.Now(), reqevent.FromContext(r.Context())
 		rec := newRecorder(w)
 		defer rec.release()
 		var err error
@@ -145,7 +145,7 @@ func (s *Server) setCurrentActor(r *http.Request) error {
 	if user != nil {
 		id = user.User.ID
 	}
-	reqevent.From(r.Context()).SetUser(id)
+	reqevent.FromContext(r.Context()).SetUser(id)
 	return nil
 }
 

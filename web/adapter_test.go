@@ -29,7 +29,7 @@ func TestPanicIsInternalServerError(t *testing.T) {
 	for _, k := range []kind{kindAPI, kindStatic, kindPublic} {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
-		r = r.WithContext(reqevent.With(r.Context(), &reqevent.Event{RequestID: "the-id"}))
+		r = r.WithContext(reqevent.NewContext(r.Context(), &reqevent.Event{RequestID: "the-id"}))
 		faulty := func(http.ResponseWriter, *http.Request) error { panic("a secret cause") }
 		s.serve(route{kind: k, handler: faulty}).ServeHTTP(w, r)
 		if w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "secret cause") {

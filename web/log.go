@@ -15,7 +15,7 @@ func LogHandler(h slog.Handler) slog.Handler { return requestHandler{h} }
 type requestHandler struct{ slog.Handler }
 
 func (h requestHandler) Handle(ctx context.Context, r slog.Record) error {
-	if id := reqevent.From(ctx).RequestID; id != "" {
+	if id := reqevent.FromContext(ctx).RequestID; id != "" {
 		r.AddAttrs(slog.String("request_id", id))
 	}
 	if span := trace.SpanContextFromContext(ctx); span.IsSampled() {

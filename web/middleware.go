@@ -32,7 +32,7 @@ func (s *Server) withEvent(next http.Handler) http.Handler {
 		if s.issuer.Scheme == "https" {
 			h.Set("Strict-Transport-Security", "max-age=31536000")
 		}
-		r = r.WithContext(reqevent.With(r.Context(), event))
+		r = r.WithContext(reqevent.NewContext(r.Context(), event))
 		if e := s.checkRequest(r); e != nil {
 			refuse := func(http.ResponseWriter, *http.Request) error { return e }
 			s.serve(route{kind: kindPage, handler: refuse}).ServeHTTP(w, r)

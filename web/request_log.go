@@ -53,7 +53,7 @@ func (s *Server) logRequest(r *http.Request, event *reqevent.Event) {
 		if e := (*protocol.Error)(nil); errors.As(err, &e) && e.Code != "" { // none without an access token (RFC 6750 §3.1)
 			attrs = append(attrs, slog.String("description", e.Description))
 		}
-		add("rule_id", event.RuleID)
+		add("rule_id", event.FailureEvent)
 		add("limit", event.Limit)
 		if cause := causeOf(err); cause != nil {
 			add("cause", cause.Error())

@@ -94,7 +94,7 @@ const registrationUnit = 4 << 10
 // make the server fetch a document.
 func (s *Server) limitRegistration(next handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		event := reqevent.From(r.Context())
+		event := reqevent.FromContext(r.Context())
 		count := ratelimit.Count{Limit: ratelimit.Registration, Key: event.Network()}
 		for unit := 0; unit <= event.BodySize; unit += registrationUnit {
 			decision := s.limiter.Count(r.Context(), count)

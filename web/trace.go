@@ -26,7 +26,7 @@ func (s *Server) startSpan(ctx context.Context, r *http.Request) (context.Contex
 	route, method := routeOf(r), knownMethod(r.Method)
 	return s.tracer.Start(ctx, method+" "+route, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
 		attribute.String("http.request.method", method), attribute.String("http.route", route),
-		attribute.String("gatehouse.request_id", reqevent.From(ctx).RequestID)))
+		attribute.String("gatehouse.request_id", reqevent.FromContext(ctx).RequestID)))
 }
 
 // endSpan ends the span of a request with its outcome.

@@ -55,7 +55,7 @@ func (p *program) auditRetire() *cobra.Command {
 
 // retireBefore returns the time of --older-than, counted from a clock that did not jump ahead.
 func (p *program) retireBefore(ctx context.Context, store *storage.Store, older string) (time.Time, error) {
-	now, err := store.CleanupTime(ctx)
+	now, err := store.AdvanceCleanupTime(ctx)
 	if err != nil {
 		return now, err
 	}

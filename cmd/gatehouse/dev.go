@@ -81,7 +81,7 @@ func (p *program) devSettings(cmd *cobra.Command, sampleListen string) (config.C
 func (p *program) runDev(ctx context.Context, cfg config.Config, sampleListen string) error {
 	log, end := server.NewLog(p.stderr, isTerminal(p.stderr), cfg)
 	defer end()
-	ctx = reqevent.With(ctx, &reqevent.Event{Actor: operator()})
+	ctx = reqevent.NewContext(ctx, &reqevent.Event{Actor: operator()})
 	var data devData
 	s, err := server.Open(ctx, server.Options{
 		Config: cfg, Version: version, Log: log, Migrate: true, Notice: p.notice,

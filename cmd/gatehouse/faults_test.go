@@ -209,14 +209,15 @@ func TestKillUnderLoadLosesNothing(t *testing.T) {
 	})
 }
 
-// TestShutdownUnderLoadLosesNothing: every accepted request gets its complete response, and no audit row of an issued token is lost.
+// TestShutdownUnderLoadLosesNothing: every accepted request gets its complete response, and no audit row of an issued
+// token is lost.
 func TestShutdownUnderLoadLosesNothing(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		w := newWorld(t, db, map[string]string{"GATEHOUSE_SHUTDOWN_DELAY": "300ms"})
 		server := serveChild(t, w.env)
 		var issued atomic.Int64
-		storagetest.Do(8, func(int) {
+		storagetest.Concurrently(8, func(int) {
 			c := w.caller(t)
 			for { // until the server closes the connection
 				a := c.serviceToken()

@@ -150,7 +150,7 @@ func TestSlowDatabaseShedsLoad(t *testing.T) {
 	}
 	proxy.Delay(800 * time.Millisecond)
 	var shed, slow, good atomic.Int64
-	storagetest.Do(len(callers), func(i int) {
+	storagetest.Concurrently(len(callers), func(i int) {
 		for range 3 {
 			switch a := callers[i].introspect(tokens[i]); {
 			case a.err != nil:

@@ -52,7 +52,7 @@ func (p *program) rekeyCommand() *cobra.Command {
 		if err := p.confirm(*yes, "Replace the root key of this database?"); err != nil {
 			return err
 		}
-		ctx := reqevent.With(cmd.Context(), &reqevent.Event{Actor: operator()})
+		ctx := reqevent.NewContext(cmd.Context(), &reqevent.Event{Actor: operator()})
 		if keyFile != "" {
 			return p.rekeyFile(ctx, cfg, keyFile)
 		}

@@ -41,7 +41,7 @@ func (p *program) serveCommand() *cobra.Command {
 		for _, w := range warnings {
 			log.Warn(w)
 		}
-		ctx := reqevent.With(cmd.Context(), &reqevent.Event{Actor: "system"})
+		ctx := reqevent.NewContext(cmd.Context(), &reqevent.Event{Actor: "system"})
 		if path, embedded := cfg.SQLitePath(); embedded && exists(filepath.Join(filepath.Dir(path), devFile)) {
 			log.Warn("this database was created by `gatehouse dev`: its demo user and demo clients work here too; " +
 				"for production set GATEHOUSE_DATABASE_URL to a new file")

@@ -93,7 +93,7 @@ func (p *program) withServer(cmd *cobra.Command, fn func(ctx context.Context, s 
 	if path, embedded := cfg.SQLitePath(); embedded && cmd.Name() != "create" && !exists(path) {
 		return fmt.Errorf("no database at %s; run this where `gatehouse serve` runs, or set --database-url", path)
 	}
-	ctx := reqevent.With(cmd.Context(), &reqevent.Event{Actor: operator()})
+	ctx := reqevent.NewContext(cmd.Context(), &reqevent.Event{Actor: operator()})
 	s, err := p.openServer(ctx, cfg)
 	if err != nil {
 		return err

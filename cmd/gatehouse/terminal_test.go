@@ -36,7 +36,7 @@ func TestTerminalOutputIsPrintable(t *testing.T) {
 	s, err := server.Open(t.Context(), server.Options{Config: cfg})
 	storagetest.Must(t, err)
 	store := s.Store
-	ctx := reqevent.With(t.Context(), &reqevent.Event{Actor: evil, UserAgent: evil, Address: evil, RequestID: evil})
+	ctx := reqevent.NewContext(t.Context(), &reqevent.Event{Actor: evil, UserAgent: evil, Address: evil, RequestID: evil})
 	event := storagetest.Event("edit")
 	event.Detail = map[string]any{"note": evil}
 	storagetest.Must(t, store.UpdateClient(ctx, id, event, func(c *storage.Client) (bool, error) {

@@ -78,8 +78,8 @@ func (c *child) memory(t *testing.T) int {
 	return 0
 }
 
-// TestManyIdleConnectionsAndSlowSenders holds connections that send nothing, or one byte of a body that never comes, and
-// expects others to be served, in bounded memory. The slow ones are dropped.
+// TestManyIdleConnectionsAndSlowSenders holds connections that send nothing, or one byte of a body that never comes,
+// and expects others to be served, in bounded memory. The slow ones are dropped.
 func TestManyIdleConnectionsAndSlowSenders(t *testing.T) {
 	t.Parallel()
 	const idle, slow, most = 9000, 1000, 250 // of 10,000; MiB
@@ -99,7 +99,7 @@ func TestManyIdleConnectionsAndSlowSenders(t *testing.T) {
 		}
 	}()
 	var refused atomic.Int64
-	storagetest.Do(50, func(i int) {
+	storagetest.Concurrently(50, func(i int) {
 		for n := i; n < len(conns); n += 50 {
 			conn, err := (&net.Dialer{Timeout: 20 * time.Second}).DialContext(t.Context(), "tcp", w.env["GATEHOUSE_LISTEN"])
 			if err != nil {

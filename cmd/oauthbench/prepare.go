@@ -34,7 +34,7 @@ func (p *program) prepare(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	ctx = reqevent.With(ctx, &reqevent.Event{Actor: "cli:oauthbench"})
+	ctx = reqevent.NewContext(ctx, &reqevent.Event{Actor: "cli:oauthbench"})
 	notice := func(message string) { fmt.Fprintln(p.stderr, "oauthbench: "+message) }
 	s, err := server.Open(ctx, server.Options{Config: cfg, Notice: notice})
 	if err != nil {

@@ -57,7 +57,7 @@ func (p *Provider) userinfo(ctx context.Context, token string) (*storage.Client,
 		return nil, nil, err
 	}
 	refusal.ClientID = claims.ClientID
-	event := reqevent.From(ctx)
+	event := reqevent.FromContext(ctx)
 	event.ClientID = claims.ClientID
 	scopes := strings.Fields(claims.Scope)
 	if claims.GrantID == "" || !slices.Contains(claims.Audience, p.options.Issuer) {

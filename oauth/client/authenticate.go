@@ -34,7 +34,7 @@ func isSecretMethod(method string) bool {
 // description, with two exceptions for developers: an invalid assertion, and a client with allowed networks, whose
 // existence is no secret and whose response does not depend on the secret.
 func (g *Registry) Authenticate(ctx context.Context, r *http.Request, form url.Values) (*storage.Client, error) {
-	requestEvent := reqevent.From(ctx)
+	requestEvent := reqevent.FromContext(ctx)
 	sent, err := readCredentials(r, form)
 	if err != nil {
 		requestEvent.ClaimedClientID = form.Get("client_id")

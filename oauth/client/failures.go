@@ -22,7 +22,7 @@ func (g *Registry) CountFailure(ctx context.Context, clientID string) error {
 }
 
 func failureCounts(ctx context.Context, clientID string) (address, client ratelimit.Count) {
-	network := reqevent.From(ctx).Network()
+	network := reqevent.FromContext(ctx).Network()
 	return ratelimit.Count{Limit: ratelimit.AddressFailure, Key: network},
 		ratelimit.Count{Limit: ratelimit.ClientFailure, Key: clientID + " " + network}
 }
@@ -45,7 +45,7 @@ func isAllowedNetwork(ctx context.Context, c *storage.Client) bool {
 	if len(c.AllowedNetworks) == 0 {
 		return true
 	}
-	address, err := netip.ParseAddr(reqevent.From(ctx).Address)
+	address, err := netip.ParseAddr(reqevent.FromContext(ctx).Address)
 	if err != nil {
 		return false
 	}

@@ -77,7 +77,7 @@ func (g *Registry) authenticateRegistration(r *http.Request) (*storage.Client, s
 		subtle.ConstantTimeCompare(c.RegistrationHash, credential.Hash(token)) != 1 {
 		return nil, "", refusal
 	}
-	reqevent.From(r.Context()).ClientID = c.ID
+	reqevent.FromContext(r.Context()).ClientID = c.ID
 	return c, token, nil
 }
 

@@ -75,7 +75,7 @@ func (g *Registry) Register(w http.ResponseWriter, r *http.Request) error {
 	if err := g.createRegistered(ctx, c, initialAccess); err != nil {
 		return err
 	}
-	reqevent.From(ctx).ClientID = c.ID
+	reqevent.FromContext(ctx).ClientID = c.ID
 	protocol.WriteJSON(w, http.StatusCreated, g.registrationResponse(c, secret, token))
 	return nil
 }

@@ -64,7 +64,7 @@ func (g *Registry) checkFetchedURIs(m *Metadata) error {
 // (OIDC Registration §5). It returns the host of the document.
 func (g *Registry) checkSectorDocument(ctx context.Context, m *Metadata) (string, error) {
 	// Counted for the caller, because the client may have been created only for this request.
-	owner := "registration from " + reqevent.From(ctx).Address
+	owner := "registration from " + reqevent.FromContext(ctx).Address
 	doc, err := g.options.Documents.GetUncached(ctx, owner, m.SectorIdentifierURI, maxSectorDocument)
 	if fetch.IsOverloaded(ctx, err) {
 		return "", protocol.Unavailable(err)

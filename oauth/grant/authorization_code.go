@@ -36,7 +36,7 @@ func (h AuthorizationCode) Authorize(ctx context.Context, request *Request) (*Re
 	c := request.Client
 	redemption, err := h.parseRedemption(c, request.Form)
 	if e := (*protocol.Error)(nil); errors.As(err, &e) && e.Code == protocol.InvalidGrant {
-		malformed := &storage.Refusal{Reason: e.Err.Error()}
+		malformed := &storage.RefusalError{Reason: e.Err.Error()}
 		h.Refusals.record(ctx, audit.CodeRefused, c, malformed, credential.Hash(request.Form.Get("code")), nil)
 	}
 	if err != nil {
@@ -56,7 +56,7 @@ func (h AuthorizationCode) Authorize(ctx context.Context, request *Request) (*Re
 	if len(request.Resources) > 0 {
 		code, err := h.Store.Code(ctx, redemption.Hash)
 		if errors.Is(err, storage.ErrNotFound) {
-			err = &storage.Refusal{Reason: "an unknown code"}
+			err = &storage.RefusalError{Reason: "an unknown code"}
 		}
 		if err != nil {
 			return nil, h.redemptionError(ctx, c, redemption, err)
@@ -130,7 +130,7 @@ func (h AuthorizationCode) redemptionError(
 		return err
 	}
 	e := protocol.NewError(protocol.InvalidGrant, invalidCodeDescription).WithCause(err)
-	var refusal *storage.Refusal
+	var refusal *storage.RefusalError
 	if !errors.As(err, &refusal) {
 		return e
 	}

@@ -63,7 +63,7 @@ func ParseRequest(r *http.Request, supported []string) (*Request, error) {
 		return nil, protocol.NewError(protocol.UnsupportedGrantType,
 			"grant_type is not supported; the metadata lists the supported ones.")
 	}
-	reqevent.From(r.Context()).GrantType = grantType
+	reqevent.FromContext(r.Context()).GrantType = grantType
 	if err := params.CheckListLengths(form); err != nil {
 		return nil, err
 	}

@@ -79,7 +79,7 @@ func (h RefreshToken) parseRotation(ctx context.Context, c *storage.Client, toke
 		return storage.Rotation{}, protocol.NewError(protocol.InvalidRequest, "refresh_token is missing.")
 	}
 	if !h.Format.Valid(credential.RefreshToken, token) {
-		malformed := &storage.Refusal{Reason: "a malformed refresh token"}
+		malformed := &storage.RefusalError{Reason: "a malformed refresh token"}
 		h.Refusals.record(ctx, audit.RefreshRefused, c, malformed, credential.Hash(token), nil)
 		e := protocol.NewError(protocol.InvalidGrant, invalidRefreshTokenDescription)
 		return storage.Rotation{}, e.WithCause(malformed)
@@ -150,7 +150,7 @@ func (h RefreshToken) rotationError(ctx context.Context, c *storage.Client, r st
 		h.Log.WarnContext(ctx, "refresh token reused: its grant is revoked", slog.String("alert", "refresh_token_reuse"),
 			slog.String("client_id", r.ClientID), slog.String("grant_id", r.GrantID))
 	}
-	if refusal := (*storage.Refusal)(nil); errors.As(err, &refusal) {
+	if refusal := (*storage.RefusalError)(nil); errors.As(err, &refusal) {
 		h.Refusals.record(ctx, audit.RefreshRefused, c, refusal, r.Hash, nil)
 	}
 	if !isRefusal(err) {

@@ -13,7 +13,8 @@ type Refusals func(ctx context.Context, e audit.Event)
 
 // record records why a code or refresh token was refused. The client_id of a public client is unauthenticated.
 func (f Refusals) record(
-	ctx context.Context, event string, c *storage.Client, refusal *storage.Refusal, token []byte, detail map[string]any,
+	ctx context.Context, event string, c *storage.Client, refusal *storage.RefusalError, token []byte,
+	detail map[string]any,
 ) {
 	if detail == nil {
 		detail = map[string]any{}

@@ -29,7 +29,7 @@ const clockSkew = 5 * time.Second
 func (t UserTokens) result(
 	ctx context.Context, request *Request, grant storage.Grant, scopes []string,
 ) (*Result, error) {
-	reqevent.From(ctx).UserID = grant.UserID
+	reqevent.FromContext(ctx).UserID = grant.UserID
 	requested := request.Resources
 	if len(requested) == 0 {
 		requested = grant.Resources

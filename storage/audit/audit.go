@@ -22,7 +22,7 @@ import (
 // ErrNoEvent is returned by a changing method that was passed no audit event.
 var ErrNoEvent error = db.Outcome("a change without an audit event")
 
-// Log is the audit log of one database. Within a transaction, use In.
+// Log is the audit log of one database. Within a transaction, use WithTx.
 type Log struct {
 	db    *db.DB
 	vault *vault.Vault
@@ -46,8 +46,8 @@ func New(d *db.DB, v *vault.Vault, recordTables ...string) *Log {
 	return l
 }
 
-// In returns the log within a transaction.
-func (l *Log) In(tx *db.DB) *Log { return &Log{tx, l.vault.In(tx), l.state} }
+// WithTx returns the log within a transaction.
+func (l *Log) WithTx(tx *db.DB) *Log { return &Log{tx, l.vault.WithTx(tx), l.state} }
 
 // Start begins to write queued rows. Close ends it.
 func (l *Log) Start(ctx context.Context) { l.batch.start(ctx) }
@@ -113,10 +113,10 @@ func (l *Log) NewRow(ctx context.Context, e Event) (Row, error) {
 	if e.Type == "" {
 		return Row{}, ErrNoEvent
 	}
-	request := reqevent.From(ctx)
+	request := reqevent.FromContext(ctx)
 	row := Row{
 		ID: uuid.Must(uuid.NewV7()).String(), At: l.db.Now(), Event: e.Type, Actor: request.Actor,
-		ClientID: reqevent.CleanText(e.ClientID), UserID: e.UserID, GrantID: e.GrantID, Scopes: e.Scopes, Token: e.Token,
+		ClientID: reqevent.CleanString(e.ClientID), UserID: e.UserID, GrantID: e.GrantID, Scopes: e.Scopes, Token: e.Token,
 		RequestID: request.RequestID,
 	}
 	if row.Actor == "" {

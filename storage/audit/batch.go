@@ -14,10 +14,10 @@ import (
 )
 
 const (
-	batchQueue = 8192
-	batchRows  = 500
-	batchEvery = 100 * time.Millisecond
-	batchWait  = time.Second
+	batchQueue    = 8192
+	batchRows     = 500
+	batchInterval = 100 * time.Millisecond
+	batchWait     = time.Second
 )
 
 // batch writes rows of frequent events in groups. Its queue is bounded: when the database cannot keep up, callers wait
@@ -64,7 +64,7 @@ func (b *batch) add(ctx context.Context, row Row) error {
 // run collects rows for a short time or until a group is full, and retries to write them until that succeeds.
 func (b *batch) run(ctx context.Context) {
 	defer close(b.done)
-	tick := time.NewTicker(batchEvery)
+	tick := time.NewTicker(batchInterval)
 	defer tick.Stop()
 	pending := make([]Row, 0, batchRows)
 	for {
@@ -102,7 +102,7 @@ func (b *batch) drain(ctx context.Context, pending []Row) {
 		}
 		if rest := b.flush(ctx, pending); len(rest) > 0 {
 			select {
-			case <-time.After(batchEvery):
+			case <-time.After(batchInterval):
 			case <-ctx.Done():
 			}
 		} else {
@@ -135,7 +135,7 @@ func (b *batch) flush(ctx context.Context, rows []Row) []Row {
 		}
 		if ctx.Err() == nil {
 			select {
-			case <-time.After(batchEvery):
+			case <-time.After(batchInterval):
 			case <-ctx.Done():
 			}
 		}

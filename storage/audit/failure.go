@@ -12,7 +12,7 @@ import (
 // reached: otherwise an attacker could fill the disk. When the queue is full it returns ErrBusy immediately, because a
 // failure is not worth waiting for. The type becomes the rule of the request event.
 func (l *Log) RecordFailure(ctx context.Context, limiter *ratelimit.Limiter, e Event) error {
-	reqevent.From(ctx).RuleID = e.Type
+	reqevent.FromContext(ctx).FailureEvent = e.Type
 	l.Count(e.Type)
 	if limiter.Count(ctx, failureCounts(ctx, e)...).Refused {
 		return nil
@@ -31,7 +31,7 @@ func (l *Log) RecordFailure(ctx context.Context, limiter *ratelimit.Limiter, e E
 
 // RecordSignInFailure is RecordFailure for a failed sign-in, whose row is written before it returns.
 func (l *Log) RecordSignInFailure(ctx context.Context, limiter *ratelimit.Limiter, e Event) error {
-	reqevent.From(ctx).RuleID = e.Type
+	reqevent.FromContext(ctx).FailureEvent = e.Type
 	if limiter.Count(ctx, failureCounts(ctx, e)...).Refused {
 		l.Count(e.Type)
 		return nil
@@ -50,7 +50,7 @@ func failureCounts(ctx context.Context, e Event) []ratelimit.Count {
 		return []ratelimit.Count{{Limit: ratelimit.RecordedFailure, Key: e.Type + " " + e.UserID}}
 	}
 	return []ratelimit.Count{
-		{Limit: ratelimit.RecordedFailure, Key: e.Type + " " + reqevent.From(ctx).Network()},
+		{Limit: ratelimit.RecordedFailure, Key: e.Type + " " + reqevent.FromContext(ctx).Network()},
 		{Limit: ratelimit.AllRecordedFailures},
 	}
 }

@@ -36,7 +36,7 @@ func (l *Log) SealAddress(id, address, userAgent string) (random, sealed []byte,
 // OpenAddress reverses SealAddress. It returns empty strings if the row has no address, it was erased or it cannot be
 // read.
 func (l *Log) OpenAddress(id string, random, sealed []byte) (address, userAgent string) {
-	if len(random) == 0 || !l.vault.Opened() {
+	if len(random) == 0 || !l.vault.IsOpen() {
 		return "", ""
 	}
 	plaintext, err := keyed.Open(l.addressKey(random), sealed, id)

@@ -48,7 +48,7 @@ func TestRetiringPreservesSealsAndErasingPreservesRows(t *testing.T) {
 		if events, err = s.Audit.Rows(t.Context(), audit.Filter{Event: audit.AuditRetired}); err != nil || len(events) != 1 {
 			t.Errorf("the event of the retirement is missing: %v %v", events, err)
 		}
-		storagetest.Must(t, s.Audit.Record(reqevent.With(t.Context(), &reqevent.Event{Actor: "user:alice",
+		storagetest.Must(t, s.Audit.Record(reqevent.NewContext(t.Context(), &reqevent.Event{Actor: "user:alice",
 			Address: "192.0.2.78"}), storagetest.Event("as_actor")))
 		if n, err := s.EraseAddresses(t.Context(), "alice"); err != nil || n != 1 {
 			t.Errorf("of what she did without being named, %d rows were erased: %v", n, err)
@@ -107,7 +107,7 @@ func TestRetiredSealCoversNoRows(t *testing.T) {
 				if r := verify(t, s, audit.Seal{}); r.Count != 0 || r.Retired != 3 {
 					t.Fatalf("before: %+v", r)
 				}
-				if err := storagetest.Try(t, s, url, "INSERT INTO audit_seals (id, row_count, mac, sealed_at) VALUES (9223372036854775807, 0, '', 0)"); err == nil {
+				if err := storagetest.ExecError(t, s, url, "INSERT INTO audit_seals (id, row_count, mac, sealed_at) VALUES (9223372036854775807, 0, '', 0)"); err == nil {
 					t.Error("there is a last seal now")
 				}
 				storagetest.Exec(t, s, url, tamper)

@@ -17,8 +17,8 @@ import (
 // sealKey is the purpose of the key of the chain of seals.
 const sealKey = "audit-seal"
 
-// sealRows is the maximum number of rows of one seal.
-const sealRows = 2000
+// maxSealRows is the maximum number of rows of one seal.
+const maxSealRows = 2000
 
 // Seal is a MAC over a number of rows and the previous seal. It no longer matches when rows are changed or missing,
 // and an attacker without the root key cannot create one that does. Its rows may be retired; the seal stays.
@@ -42,35 +42,35 @@ type hasher struct{ *keyed.Hash }
 
 func (l *Log) newHasher(seal Seal, previous []byte) hasher {
 	h := hasher{keyed.NewHash(l.vault.Key(sealKey))}
-	h.Text("gatehouse audit seal 1")
-	h.Number(seal.ID)
-	h.Number(seal.RowCount)
-	h.Number(db.Millis(seal.SealedAt))
-	h.Text(string(previous))
+	h.AddString("gatehouse audit seal 1")
+	h.AddNumber(seal.ID)
+	h.AddNumber(seal.RowCount)
+	h.AddNumber(db.Millis(seal.SealedAt))
+	h.AddString(string(previous))
 	return h
 }
 
 // add adds a row as it is stored. Its address is included only as ciphertext, so that the key of it may be erased.
 func (h hasher) add(row *Row) {
-	h.Text(row.ID)
-	h.Number(db.Millis(row.At))
+	h.AddString(row.ID)
+	h.AddNumber(db.Millis(row.At))
 	for _, s := range [...]string{
 		row.Event, row.Actor, row.ClientID, row.UserID, row.GrantID, row.Scopes, row.Token, row.Detail, row.RequestID,
 		string(row.Personal),
 	} {
-		h.Text(s)
+		h.AddString(s)
 	}
 }
 
 func (l *Log) retiredMAC(seal Seal, previous []byte) []byte {
 	h := keyed.NewHash(l.vault.Key(sealKey))
-	h.Text("gatehouse audit seal retired 1")
-	h.Number(seal.ID)
-	h.Number(seal.RowCount)
-	h.Number(db.Millis(seal.SealedAt))
-	h.Number(db.Millis(*seal.RetiredAt))
-	h.Text(string(seal.MAC))
-	h.Text(string(previous))
+	h.AddString("gatehouse audit seal retired 1")
+	h.AddNumber(seal.ID)
+	h.AddNumber(seal.RowCount)
+	h.AddNumber(db.Millis(seal.SealedAt))
+	h.AddNumber(db.Millis(*seal.RetiredAt))
+	h.AddString(string(seal.MAC))
+	h.AddString(string(previous))
 	return h.Sum(nil)
 }
 
@@ -95,7 +95,7 @@ func (l *Log) SealRows(ctx context.Context) (int64, error) {
 		if errors.Is(err, db.ErrConflict) || errors.Is(err, db.ErrNotFound) { // another process seals
 			return total, db.Wrap("seal the audit log", l.checkOldestUnsealed(ctx))
 		}
-		if err != nil || n < sealRows {
+		if err != nil || n < maxSealRows {
 			return total, db.Wrap("seal the audit log", err)
 		}
 	}
@@ -143,7 +143,7 @@ func (l *Log) sealBatch(ctx context.Context) (n int64, err error) {
 			return db.ErrNotFound // another process seals
 		}
 		next := Seal{ID: last[0].ID + 1, SealedAt: l.db.Now()}
-		rows, err := l.In(tx).assignSeal(ctx, next.ID)
+		rows, err := l.WithTx(tx).assignSeal(ctx, next.ID)
 		if err != nil {
 			return err
 		}
@@ -170,7 +170,7 @@ func (l *Log) assignSeal(ctx context.Context, seal int64) (out []Row, err error)
 		return nil
 	}, "UPDATE audit_events SET seal = ? WHERE "+
 		l.db.SkipLocked("id", "SELECT id FROM audit_events WHERE seal IS NULL ORDER BY id LIMIT ?")+" RETURNING "+
-		""+rowRecord.Columns(), seal, sealRows)
+		""+rowRecord.Columns(), seal, maxSealRows)
 	return out, err
 }
 
@@ -215,7 +215,7 @@ func (l *Log) Retire(ctx context.Context, before time.Time, done func(now, total
 				return cmp.Or(err, error(db.ErrNotFound))
 			}
 			seal = due[0]
-			before, err := l.In(tx).verifySeal(ctx, seal)
+			before, err := l.WithTx(tx).verifySeal(ctx, seal)
 			if err != nil {
 				return err
 			}
@@ -265,7 +265,7 @@ func (l *Log) checkMayDelete(ctx context.Context) error {
 
 // verifySeal verifies one seal with its rows and the previous seal, whose MAC it returns.
 func (l *Log) verifySeal(ctx context.Context, seal Seal) ([]byte, error) {
-	before, err := db.Take[Seal](ctx, l.db.Write, "id = ?", seal.ID-1)
+	previous, err := db.Take[Seal](ctx, l.db.Write, "id = ?", seal.ID-1)
 	if err != nil {
 		return nil, cmp.Or(ignoreNotFound(err), ErrTampered)
 	}
@@ -273,14 +273,14 @@ func (l *Log) verifySeal(ctx context.Context, seal Seal) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	mac := l.newHasher(seal, before.MAC)
+	mac := l.newHasher(seal, previous.MAC)
 	for i := range rows {
 		mac.add(&rows[i])
 	}
 	if int64(len(rows)) != seal.RowCount || !hmac.Equal(mac.Sum(nil), seal.MAC) {
 		return nil, fmt.Errorf("seal %d: %w", seal.ID, ErrTampered)
 	}
-	return before.MAC, nil
+	return previous.MAC, nil
 }
 
 func ignoreNotFound(err error) error {

@@ -16,7 +16,7 @@ import (
 
 // withRequest returns the context of a request.
 func withRequest(ctx context.Context) context.Context {
-	return reqevent.With(ctx, &reqevent.Event{Actor: "user:alice", Address: "192.0.2.77", UserAgent: "Browser/77",
+	return reqevent.NewContext(ctx, &reqevent.Event{Actor: "user:alice", Address: "192.0.2.77", UserAgent: "Browser/77",
 		RequestID: "the-request"})
 }
 

@@ -7,11 +7,11 @@ import (
 
 // Stats are the counters and the state of the log.
 type Stats struct {
-	Events     map[string]uint64 // by type, since start
-	Queue      int               // rows that wait to be written
-	QueueLimit int
-	Unwritten  uint64 // failed attempts to write a batch of rows
-	Sealed     int64  // the last seal that this process has created
+	Events       map[string]uint64 // by type, since start
+	Queue        int               // rows that wait to be written
+	QueueLimit   int
+	FailedWrites uint64 // failed attempts to write a batch of rows
+	Sealed       int64  // the last seal that this process has created
 }
 
 // counts are events by type.
@@ -33,7 +33,7 @@ func (c *counts) add(eventType string) {
 func (l *Log) Stats() Stats {
 	out := Stats{
 		Events: map[string]uint64{}, Queue: l.batch.waiting(), QueueLimit: batchQueue,
-		Unwritten: l.batch.failed.Load(), Sealed: l.lastSeal.Load(),
+		FailedWrites: l.batch.failed.Load(), Sealed: l.lastSeal.Load(),
 	}
 	for _, t := range types {
 		out.Events[t] = 0

@@ -27,7 +27,7 @@ type Report struct {
 	Count    int        `json:"problem_count"`
 }
 
-func (r *Report) problem(format string, args ...any) {
+func (r *Report) addProblem(format string, args ...any) {
 	if r.Count++; r.Count <= 100 {
 		r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
 	}
@@ -55,8 +55,8 @@ type verification struct {
 	first, last *time.Time // of all rows that were read
 }
 
-// seen includes the time of a row in first and last.
-func (v *verification) seen(at time.Time) {
+// includeTime includes the time of a row in first and last.
+func (v *verification) includeTime(at time.Time) {
 	if v.first == nil || at.Before(*v.first) {
 		v.first = &at
 	}
@@ -73,7 +73,7 @@ func (v *verification) run(ctx context.Context) error {
 		return err
 	}
 	if first == 0 {
-		v.report.problem("the first seal of the chain is missing: the log was emptied")
+		v.report.addProblem("the first seal of the chain is missing: the log was emptied")
 	}
 	for next := int64(1); ; {
 		seals, err := db.ListLimit[Seal](ctx, v.snapshot, 200, "id", "id >= ?", next)
@@ -83,14 +83,14 @@ func (v *verification) run(ctx context.Context) error {
 		if len(seals) == 0 {
 			break
 		}
-		if err := v.batch(ctx, next, seals); err != nil {
+		if err := v.verifyBatch(ctx, next, seals); err != nil {
 			return err
 		}
 		next = seals[len(seals)-1].ID + 1
 		v.done(v.report.Seals, total)
 	}
 	if v.known.ID > v.report.Last {
-		v.report.problem("the log ends with seal %d, but seal %d was stored elsewhere: the end was removed", v.report.Last,
+		v.report.addProblem("the log ends with seal %d, but seal %d was stored elsewhere: the end was removed", v.report.Last,
 			v.known.ID)
 	}
 	return errors.Join(v.checkUnsealed(ctx), v.compareRecords(ctx))
@@ -116,27 +116,27 @@ func (v *verification) compareRecords(ctx context.Context) error {
 	switch {
 	case !oldest.Valid || retired && v.first == nil:
 	case v.first == nil:
-		v.report.problem("the log has no rows, but the database has records that each had one, the first of %s: the log "+
+		v.report.addProblem("the log has no rows, but the database has records that each had one, the first of %s: the log "+
 			"was emptied", db.FromMillis(oldest.Int64).Format(time.RFC3339))
 	case !retired && db.FromMillis(oldest.Int64).Before(v.first.Add(-recordSlack)):
-		v.report.problem("the log begins at %s, but the database has records of %s that each had a row: the beginning was "+
-			"removed",
+		v.report.addProblem("the log begins at %s, but the database has records of %s that each had a row: the "+
+			"beginning was removed",
 			v.first.Format(time.RFC3339), db.FromMillis(oldest.Int64).Format(time.RFC3339))
 	case db.FromMillis(newest.Int64).After(v.last.Add(recordSlack)):
-		v.report.problem("the log ends at %s, but the database has records of %s that each had a row: the end was removed",
+		v.report.addProblem("the log ends at %s, but the database has records of %s that each had a row: the end was removed",
 			v.last.Format(time.RFC3339), db.FromMillis(newest.Int64).Format(time.RFC3339))
 	}
 	return nil
 }
 
-// batch checks seals that follow each other. expected is the number of the first.
-func (v *verification) batch(ctx context.Context, expected int64, seals []Seal) error {
+// verifyBatch checks seals that follow each other. expected is the number of the first.
+func (v *verification) verifyBatch(ctx context.Context, expected int64, seals []Seal) error {
 	next := 0 // the index in seals of the seal that is being computed
 	var mac hasher
 	n := int64(0)
 	begin := func() {
 		if seals[next].ID != expected {
-			v.report.problem("the seals %d to %d are missing", expected, seals[next].ID-1)
+			v.report.addProblem("the seals %d to %d are missing", expected, seals[next].ID-1)
 		}
 		expected = seals[next].ID + 1
 		mac, n = v.log.newHasher(seals[next], v.previous), 0
@@ -149,7 +149,7 @@ func (v *verification) batch(ctx context.Context, expected int64, seals []Seal) 
 	}
 	begin()
 	err := rowRecord.Query(ctx, v.snapshot, func(row *Row) error {
-		v.seen(row.At)
+		v.includeTime(row.At)
 		for next < len(seals) && *row.Seal > seals[next].ID {
 			end()
 		}
@@ -174,34 +174,34 @@ func (v *verification) compare(seal Seal, rows int64, mac []byte) {
 	case seal.RetiredAt != nil:
 		r.Retired++
 		if !hmac.Equal(seal.RetiredMAC, v.log.retiredMAC(seal, v.previous)) {
-			r.problem("seal %d: it is marked as retired, but without the root key, or it or the previous seal was changed "+
+			r.addProblem("seal %d: it is marked as retired, but without the root key, or it or the previous seal was changed "+
 				"since", seal.ID)
 		}
 		if rows > 0 {
-			r.problem("seal %d: its rows were retired, but %d rows have it", seal.ID, rows)
+			r.addProblem("seal %d: its rows were retired, but %d rows have it", seal.ID, rows)
 		}
 	case rows != seal.RowCount:
-		r.problem("seal %d of %s: it has %d rows, but sealed %d", seal.ID, seal.SealedAt.Format(time.RFC3339), rows,
+		r.addProblem("seal %d of %s: it has %d rows, but sealed %d", seal.ID, seal.SealedAt.Format(time.RFC3339), rows,
 			seal.RowCount)
 	case !hmac.Equal(mac, seal.MAC):
-		r.problem("seal %d of %s: one of its %d rows, or the previous seal, was changed", seal.ID,
+		r.addProblem("seal %d of %s: one of its %d rows, or the previous seal, was changed", seal.ID,
 			seal.SealedAt.Format(time.RFC3339), rows)
 	}
 	if seal.ID == v.known.ID && !hmac.Equal(seal.MAC, v.known.MAC) {
-		r.problem("seal %d differs from the one that was stored elsewhere: the log was re-created", seal.ID)
+		r.addProblem("seal %d differs from the one that was stored elsewhere: the log was re-created", seal.ID)
 	}
 	v.previous, r.Last, r.Head = seal.MAC, seal.ID, hex.EncodeToString(seal.MAC)
 }
 
 // checkUnsealed checks the rows that no seal covers.
 func (v *verification) checkUnsealed(ctx context.Context) error {
-	var stray int64
+	var unknownSeal int64
 	query := "SELECT count(*) FROM audit_events WHERE seal < 1 OR seal > ?"
-	if err := db.QueryRow(ctx, v.snapshot, []any{&stray}, query, v.report.Last); err != nil {
+	if err := db.QueryRow(ctx, v.snapshot, []any{&unknownSeal}, query, v.report.Last); err != nil {
 		return err
 	}
-	if stray > 0 {
-		v.report.problem("%d rows name a seal that does not exist", stray)
+	if unknownSeal > 0 {
+		v.report.addProblem("%d rows name a seal that does not exist", unknownSeal)
 	}
 	var oldest, newest sql.NullInt64
 	query = "SELECT count(*), min(at), max(at) FROM audit_events WHERE seal IS NULL"
@@ -211,8 +211,8 @@ func (v *verification) checkUnsealed(ctx context.Context) error {
 	if oldest.Valid {
 		at := db.FromMillis(oldest.Int64)
 		v.report.Oldest = &at
-		v.seen(at)
-		v.seen(db.FromMillis(newest.Int64))
+		v.includeTime(at)
+		v.includeTime(db.FromMillis(newest.Int64))
 	}
 	return nil
 }

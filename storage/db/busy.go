@@ -96,11 +96,11 @@ func (t *embeddedTx) Rollback() error { return errors.Join(t.Tx.Rollback(), t.co
 func retryBusy[T any](ctx context.Context, try func() (T, error)) (T, error) {
 	for began := time.Now(); ; {
 		got, err := try()
-		if !busy(err) || ctx.Err() != nil || time.Since(began) >= busyWait {
+		if !isBusy(err) || ctx.Err() != nil || time.Since(began) >= busyWait {
 			return got, err
 		}
 	}
 }
 
-// busy reports whether SQLite could not begin to write because another process does.
-func busy(err error) bool { return sqliteCode(err) == sqliteBusy }
+// isBusy reports whether SQLite could not begin to write because another process does.
+func isBusy(err error) bool { return sqliteCode(err) == sqliteBusy }

@@ -59,9 +59,9 @@ type Options struct {
 	// DatabaseNow replaces the clock of PostgreSQL in tests.
 	DatabaseNow func() time.Time
 	Log         *slog.Logger // for background errors, discarded when nil
-	// Command sets no time limit for statements: an operator waits for one that reads the whole audit log, and can stop
-	// it.
-	Command bool
+	// NoStatementTimeout sets no time limit for statements: an operator waits for one that reads the whole audit log, and
+	// can stop it.
+	NoStatementTimeout bool
 	// ReadOnlyAllowed opens an embedded database that is not writable read-only: see ReadOnly.
 	ReadOnlyAllowed bool
 }

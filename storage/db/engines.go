@@ -42,7 +42,7 @@ func (d *DB) connect(ctx context.Context, o Options) error {
 	} else {
 		d.engine = Postgres
 		limits := defaultLimits
-		if o.Command {
+		if o.NoStatementTimeout {
 			limits = commandLimits
 		}
 		err = d.connectPostgres(o.URL, pool, limits)
@@ -50,7 +50,7 @@ func (d *DB) connect(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	limited, cancel := context.WithTimeoutCause(ctx, d.pg.connectTime()+5*time.Second, errPingTimeout)
+	limited, cancel := context.WithTimeoutCause(ctx, d.pg.maxConnectTime()+5*time.Second, errPingTimeout)
 	defer cancel()
 	err = QueryRow(limited, d.Write, []any{new(int64)}, "SELECT 1")
 	if err != nil && errors.Is(context.Cause(limited), errPingTimeout) {
@@ -149,7 +149,7 @@ func (q statementLog) ParamsFilter(_ context.Context, sql string, _ ...any) (str
 
 // Trace also adds the statement to the trace of its request, if there is one.
 func (q statementLog) Trace(ctx context.Context, begin time.Time, fc func() (string, int64), err error) {
-	if reqevent.From(ctx).RequestID != "" {
+	if reqevent.FromContext(ctx).RequestID != "" {
 		q.requests.Add(1)
 	}
 	if span := trace.SpanFromContext(ctx); span.IsRecording() {

@@ -60,8 +60,8 @@ func parsePostgresURL(dsn string) (*postgresURL, error) {
 	return &postgresURL{config: *config, explicitMode: strings.Contains(dsn, "default_query_exec_mode")}, nil
 }
 
-// connectTime returns the maximum time to try all hosts.
-func (p *postgresURL) connectTime() time.Duration {
+// maxConnectTime returns the maximum time to try all hosts.
+func (p *postgresURL) maxConnectTime() time.Duration {
 	if p == nil {
 		return 0
 	}
@@ -78,7 +78,7 @@ func (d *DB) connectPostgres(dsn string, pool int, l limits) (err error) {
 	}
 	conns := d.pg.open(l)
 	// pgx caches prepared statements, so the cache of gorm is off.
-	conn, err := d.openPool(postgres.New(postgres.Config{Conn: sharedPool{conns, d.pg, l}}), false)
+	conn, err := d.openPool(postgres.New(postgres.Config{Conn: postgresPool{conns, d.pg, l}}), false)
 	if err != nil {
 		return errors.Join(err, conns.Close())
 	}
@@ -149,21 +149,21 @@ func (p *postgresURL) statements(l limits, local bool) string {
 	return out.String()
 }
 
-// sharedPool is PostgreSQL's pool. Behind a pooler it sets the limits in each transaction.
-type sharedPool struct {
+// postgresPool is PostgreSQL's pool. Behind a pooler it sets the limits in each transaction.
+type postgresPool struct {
 	*sql.DB
 
 	url    *postgresURL
 	limits limits
 }
 
-var _ gorm.TxBeginner = sharedPool{}
+var _ gorm.TxBeginner = postgresPool{}
 
 // GetDBConn returns the pool to gorm.
-func (p sharedPool) GetDBConn() (*sql.DB, error) { return p.DB, nil }
+func (p postgresPool) GetDBConn() (*sql.DB, error) { return p.DB, nil }
 
 // BeginTx begins a transaction with its limits.
-func (p sharedPool) BeginTx(ctx context.Context, opts *sql.TxOptions) (*sql.Tx, error) {
+func (p postgresPool) BeginTx(ctx context.Context, opts *sql.TxOptions) (*sql.Tx, error) {
 	tx, err := p.DB.BeginTx(ctx, opts)
 	if err != nil || !p.url.pooled.Load() {
 		return tx, err

@@ -61,7 +61,9 @@ func QueryRow(ctx context.Context, c Conn, dest []any, query string, args ...any
 }
 
 // Query calls row for each row of the result, until it returns an error.
-func Query(ctx context.Context, c Conn, row func(scan func(dest ...any) error) error, query string, args ...any) (err error) {
+func Query(
+	ctx context.Context, c Conn, row func(scan func(dest ...any) error) error, query string, args ...any,
+) (err error) {
 	query = c.rebind(query, args)
 	found := int64(0)
 	defer c.trace(ctx, time.Now(), query, &found, &err)
@@ -110,7 +112,7 @@ func (c Conn) rebind(query string, args []any) string {
 
 // Insert adds one record, or returns ErrConflict.
 func Insert(ctx context.Context, c Conn, record any) error {
-	return conflict(c.gorm.WithContext(ctx).Create(record).Error)
+	return translateConflict(c.gorm.WithContext(ctx).Create(record).Error)
 }
 
 // InsertMissing adds the records that do not exist yet.
@@ -120,16 +122,18 @@ func InsertMissing[T any](ctx context.Context, c Conn, records []T) error {
 
 // Update writes the given columns of a record to the rows that the condition matches, or returns ErrConflict.
 func Update[T any](ctx context.Context, c Conn, record *T, columns []string, where string, args ...any) error {
-	return conflict(c.gorm.WithContext(ctx).Model(new(T)).Where(where, args...).Select(columns).Updates(record).Error)
+	matching := c.gorm.WithContext(ctx).Model(new(T)).Where(where, args...)
+	return translateConflict(matching.Select(columns).Updates(record).Error)
 }
 
-// UpdateAll is Update for all columns but the omitted ones.
+// UpdateAll does the same as Update for all columns except the omitted ones.
 func UpdateAll[T any](ctx context.Context, c Conn, record *T, omitted []string, where string, args ...any) error {
-	return conflict(c.gorm.WithContext(ctx).Model(new(T)).Where(where,
-		args...).Select("*").Omit(omitted...).Updates(record).Error)
+	matching := c.gorm.WithContext(ctx).Model(new(T)).Where(where, args...)
+	return translateConflict(matching.Select("*").Omit(omitted...).Updates(record).Error)
 }
 
-func conflict(err error) error {
+// translateConflict returns ErrConflict for gorm's error of a duplicate key, and any other error as it is.
+func translateConflict(err error) error {
 	if errors.Is(err, gorm.ErrDuplicatedKey) {
 		return ErrConflict
 	}
@@ -155,7 +159,7 @@ func List[T any](ctx context.Context, c Conn, order, where string, args ...any) 
 	return out, err
 }
 
-// ListLimit is List for at most limit records.
+// ListLimit does the same as List for at most limit records.
 func ListLimit[T any](ctx context.Context, c Conn, limit int, order, where string, args ...any) ([]T, error) {
 	out := []T{}
 	err := c.gorm.WithContext(ctx).Where(where, args...).Order(order).Limit(limit).Find(&out).Error

@@ -21,9 +21,9 @@ func IsUnavailable(err error) bool {
 	case "57P01", "57P02", "57P03", "53300", "55P03", "25P03":
 		return true
 	case "":
-		return refusedTLS(err) == "" && !errors.Is(err, fs.ErrPermission) && isNetworkError(err)
+		return tlsRemedy(err) == "" && !errors.Is(err, fs.ErrPermission) && isNetworkError(err)
 	}
-	return strings.HasPrefix(state, "08") && poolerMisconfigured(err) == ""
+	return strings.HasPrefix(state, "08") && poolerRemedy(err) == ""
 }
 
 // isNetworkError reports whether a connection failed. It excludes file errors, because a syscall.Errno implements
@@ -76,10 +76,10 @@ func Remedy(err error) string {
 	if !errors.Is(err, ErrUnavailable) {
 		return ""
 	}
-	if remedy := refusedTLS(err); remedy != "" {
+	if remedy := tlsRemedy(err); remedy != "" {
 		return remedy
 	}
-	if remedy := poolerMisconfigured(err); remedy != "" {
+	if remedy := poolerRemedy(err); remedy != "" {
 		return remedy
 	}
 	switch SQLState(err) {
@@ -134,8 +134,8 @@ func Remedy(err error) string {
 	return ""
 }
 
-// refusedTLS returns what to do when the TLS handshake failed for a permanent reason, or "".
-func refusedTLS(err error) string {
+// tlsRemedy returns what to do when the TLS handshake failed for a permanent reason, or "".
+func tlsRemedy(err error) string {
 	var refused *pgconn.ConnectError
 	if !errors.As(err, &refused) || SQLState(err) != "" {
 		return ""
@@ -152,9 +152,9 @@ func refusedTLS(err error) string {
 	return ""
 }
 
-// poolerMisconfigured returns what to do about a permanent error of PgBouncer, or "". PgBouncer has one code for
+// poolerRemedy returns what to do about a permanent error of PgBouncer, or "". PgBouncer has one code for
 // nearly all errors, including an unavailable PostgreSQL.
-func poolerMisconfigured(err error) string {
+func poolerRemedy(err error) string {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) || !strings.HasPrefix(pg.Code, "08") {
 		return ""

@@ -25,7 +25,7 @@ type Event struct {
 	UserID          string
 	GrantType       string
 	ErrorCode       string
-	RuleID          string // the type of the audit event for the failure, such as client.authentication_failed
+	FailureEvent    string // the type of the audit event for the failure, such as client.authentication_failed
 	Limit           string // the rate limit that refused the request
 	Status          int
 	Duration        time.Duration
@@ -42,15 +42,15 @@ func (e *Event) SetUser(id string) {
 
 type key struct{}
 
-// With returns a context that carries e. It replaces in e what the caller wrote into its headers by valid text of
+// NewContext returns a context that carries e. It replaces in e what the caller wrote into its headers by valid text of
 // bounded length, once: PostgreSQL refuses anything else, and with the audit row the change that the row belongs to.
-func With(ctx context.Context, e *Event) context.Context {
-	e.UserAgent, e.Address = CleanText(e.UserAgent), CleanText(e.Address)
+func NewContext(ctx context.Context, e *Event) context.Context {
+	e.UserAgent, e.Address = CleanString(e.UserAgent), CleanString(e.Address)
 	return context.WithValue(ctx, key{}, e)
 }
 
-// From returns the event of the context, or a new one of the system.
-func From(ctx context.Context) *Event {
+// FromContext returns the event of the context, or a new one of the system.
+func FromContext(ctx context.Context) *Event {
 	if e, ok := ctx.Value(key{}).(*Event); ok {
 		return e
 	}
@@ -70,8 +70,8 @@ func (e *Event) Network() string {
 	return p.String()
 }
 
-// CleanText returns s as valid UTF-8 of at most 256 bytes without NUL, which every database accepts.
-func CleanText(s string) string {
+// CleanString returns s as valid UTF-8 of at most 256 bytes without NUL, which every database accepts.
+func CleanString(s string) string {
 	if len(s) > 256 {
 		s = s[:256]
 	}

@@ -11,17 +11,17 @@ import (
 func TestFromReturnsTheEventOfTheContext(t *testing.T) {
 	t.Parallel()
 	e := &reqevent.Event{RequestID: "the-id"}
-	ctx := reqevent.With(t.Context(), e)
-	reqevent.From(ctx).Actor = "user:alice"
-	if got := reqevent.From(ctx); got != e || e.Actor != "user:alice" {
+	ctx := reqevent.NewContext(t.Context(), e)
+	reqevent.FromContext(ctx).Actor = "user:alice"
+	if got := reqevent.FromContext(ctx); got != e || e.Actor != "user:alice" {
 		t.Errorf("From: got %+v, want the event that With was called with", got)
 	}
 }
 
 func TestFromWithoutEventReturnsNewSystemEvent(t *testing.T) {
 	t.Parallel()
-	reqevent.From(t.Context()).Actor = "user:alice"
-	if got := reqevent.From(t.Context()).Actor; got != "system" {
+	reqevent.FromContext(t.Context()).Actor = "user:alice"
+	if got := reqevent.FromContext(t.Context()).Actor; got != "system" {
 		t.Errorf("actor without an event: got %q, want system", got)
 	}
 }
@@ -29,7 +29,7 @@ func TestFromWithoutEventReturnsNewSystemEvent(t *testing.T) {
 func TestWithCleansHeaderText(t *testing.T) {
 	t.Parallel()
 	e := &reqevent.Event{UserAgent: "a\x00b\xff" + strings.Repeat("ü", 200), Address: "\x00"}
-	reqevent.With(t.Context(), e)
+	reqevent.NewContext(t.Context(), e)
 	if !strings.HasPrefix(e.UserAgent, "a?b?ü") || len(e.UserAgent) > 256 || !utf8.ValidString(e.UserAgent) || e.Address != "?" {
 		t.Errorf("user agent %q, address %q: want valid text of at most 256 bytes without NUL", e.UserAgent, e.Address)
 	}

@@ -92,9 +92,9 @@ func (p *Proxy) CloseAt(t testing.TB, text string) {
 	t.Cleanup(func() { set("") })
 }
 
-// LoseResponseTo goes down as soon as the next statement with the marker among its values is committed, before its
+// DropResponseTo goes down as soon as the next statement with the marker among its values is committed, before its
 // response arrives.
-func (p *Proxy) LoseResponseTo(marker string) {
+func (p *Proxy) DropResponseTo(marker string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.marker = []byte(marker)

@@ -197,8 +197,8 @@ func WithParameters(t testing.TB, dsn string, parameters ...string) string {
 	return u.String()
 }
 
-// Do runs fn in n goroutines that begin together and returns when all are done.
-func Do(n int, fn func(i int)) {
+// Concurrently runs fn in n goroutines that begin together and returns when all are done.
+func Concurrently(n int, fn func(i int)) {
 	var wait sync.WaitGroup
 	start := make(chan struct{})
 	for i := range n {
@@ -236,8 +236,8 @@ func Dump(t testing.TB, s *storage.Store, dsn string) string {
 	return b.String()
 }
 
-// Grow adds a column to every table, as a later version does.
-func Grow(t testing.TB, s *storage.Store, dsn string) {
+// AddColumns adds a column to every table, as a later version does.
+func AddColumns(t testing.TB, s *storage.Store, dsn string) {
 	t.Helper()
 	for _, table := range tables(t, s, connect(t, s, dsn)) {
 		Exec(t, s, dsn, `ALTER TABLE "`+table+`" ADD COLUMN of_a_later_version TEXT`)
@@ -254,8 +254,8 @@ func Exec(t testing.TB, s *storage.Store, dsn string, statements ...string) {
 	}
 }
 
-// TrustClock makes cleanup follow a clock that a test has advanced by more than an hour, as it eventually would.
-func TrustClock(t testing.TB, s *storage.Store, dsn string) {
+// ResetCleanupTime makes cleanup follow a clock that a test has advanced by more than an hour, as it eventually would.
+func ResetCleanupTime(t testing.TB, s *storage.Store, dsn string) {
 	t.Helper()
 	Exec(t, s, dsn, "UPDATE liveness SET cleanup_at = NULL, seen_at = NULL")
 }
@@ -301,8 +301,8 @@ func LockRow(t testing.TB, s *storage.Store, dsn, statement string) (release fun
 	}
 }
 
-// Try executes one statement without the store and returns its error.
-func Try(t testing.TB, s *storage.Store, dsn, statement string) error {
+// ExecError executes one statement without the store and returns its error.
+func ExecError(t testing.TB, s *storage.Store, dsn, statement string) error {
 	t.Helper()
 	_, err := connect(t, s, dsn).ExecContext(context.Background(), statement)
 	return err

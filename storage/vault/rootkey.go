@@ -21,8 +21,8 @@ func NewRootKey(key []byte) (RootKey, error) {
 	return RootKey{key: key}, nil
 }
 
-// Derive returns the 32-byte key for one purpose.
-func (r RootKey) Derive(purpose string) []byte { return derive(r.key, purpose) }
+// derive returns the 32-byte key for one purpose.
+func (r RootKey) derive(purpose string) []byte { return derive(r.key, purpose) }
 
 func derive(key []byte, purpose string) []byte {
 	out, err := hkdf.Key(sha256.New, key, nil, "gatehouse/"+purpose, 32)
@@ -40,14 +40,14 @@ const (
 )
 
 // id identifies the key without revealing it, so that a sealed value records which key opens it.
-func (r RootKey) id() []byte { return keyed.MAC(r.Derive("key-id"))[:idSize] }
+func (r RootKey) id() []byte { return keyed.MAC(r.derive("key-id"))[:idSize] }
 
 // fingerprint identifies the key in the database.
-func (r RootKey) fingerprint() string { return hex.EncodeToString(keyed.MAC(r.Derive("fingerprint"))) }
+func (r RootKey) fingerprint() string { return hex.EncodeToString(keyed.MAC(r.derive("fingerprint"))) }
 
 // Seal encrypts plaintext for a purpose, bound to the row that it is stored in.
 func (r RootKey) Seal(purpose, row string, plaintext []byte) ([]byte, error) {
-	sealed, err := keyed.Seal(r.Derive(purpose), plaintext, purpose+"\x00"+row)
+	sealed, err := keyed.Seal(r.derive(purpose), plaintext, purpose+"\x00"+row)
 	if err != nil {
 		return nil, err
 	}
@@ -57,13 +57,13 @@ func (r RootKey) Seal(purpose, row string, plaintext []byte) ([]byte, error) {
 // Open reverses Seal. It returns keyed.ErrDamaged when the value was altered, sealed under another key, or moved to
 // another row or purpose.
 func (r RootKey) Open(purpose, row string, sealed []byte) ([]byte, error) {
-	if !r.sealed(sealed) {
+	if !r.hasSealed(sealed) {
 		return nil, keyed.ErrDamaged
 	}
-	return keyed.Open(r.Derive(purpose), sealed[headerSize:], purpose+"\x00"+row)
+	return keyed.Open(r.derive(purpose), sealed[headerSize:], purpose+"\x00"+row)
 }
 
-// sealed reports whether the header of a value has the id of this key.
-func (r RootKey) sealed(value []byte) bool {
+// hasSealed reports whether the header of a value has the id of this key.
+func (r RootKey) hasSealed(value []byte) bool {
 	return len(value) >= headerSize && value[0] == sealFormat && keyed.Equal(value[1:headerSize], r.id())
 }

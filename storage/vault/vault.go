@@ -19,7 +19,7 @@ import (
 var ErrOtherKey = errors.New("the root key does not belong to this database; set GATEHOUSE_SECRET_KEY (or " +
 	"secret.key next to an embedded database) to the key that it was created with")
 
-// Vault seals and opens what one database stores. Within a transaction, use In.
+// Vault seals and opens what one database stores. Within a transaction, use WithTx.
 type Vault struct {
 	db *db.DB
 	*state
@@ -37,8 +37,8 @@ type state struct {
 // something stored depends on a Key: then UseRootKey does not replace a missing master secret.
 func New(d *db.DB, inUse ...string) *Vault { return &Vault{d, &state{inUse: inUse}} }
 
-// In returns the vault within a transaction.
-func (v *Vault) In(tx *db.DB) *Vault { return &Vault{tx, v.state} }
+// WithTx returns the vault within a transaction.
+func (v *Vault) WithTx(tx *db.DB) *Vault { return &Vault{tx, v.state} }
 
 // UseRootKey ties the database to its root key and reads the master secret, which is sealed under it. The first root
 // key ever used leaves its fingerprint in the database; any other is refused with ErrOtherKey, before anything is
@@ -57,7 +57,7 @@ func (v *Vault) UseRootKey(ctx context.Context, root RootKey, previous ...RootKe
 		return err
 	}
 	v.roots = append([]RootKey{root}, previous...)
-	if _, ok := v.rootOf(stored); !ok {
+	if _, ok := v.rootByFingerprint(stored); !ok {
 		v.roots = nil
 		return ErrOtherKey
 	}
@@ -66,8 +66,8 @@ func (v *Vault) UseRootKey(ctx context.Context, root RootKey, previous ...RootKe
 	return err
 }
 
-// Opened reports whether UseRootKey succeeded.
-func (v *Vault) Opened() bool { return v.master != nil }
+// IsOpen reports whether UseRootKey succeeded.
+func (v *Vault) IsOpen() bool { return v.master != nil }
 
 // Key returns the 32-byte key for a purpose, the same in every process and under every root key.
 func (v *Vault) Key(purpose string) []byte {
@@ -88,7 +88,7 @@ func (v *Vault) CheckRootKey(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, ok := v.rootOf(stored); !ok {
+	if _, ok := v.rootByFingerprint(stored); !ok {
 		return ErrOtherKey
 	}
 	return nil
@@ -110,7 +110,7 @@ func (v *Vault) fingerprint(ctx context.Context) (string, error) {
 	return stored, db.Wrap("check the root key", err)
 }
 
-func (v *Vault) rootOf(fingerprint string) (RootKey, bool) {
+func (v *Vault) rootByFingerprint(fingerprint string) (RootKey, bool) {
 	for _, r := range v.roots {
 		if keyed.Equal([]byte(r.fingerprint()), []byte(fingerprint)) {
 			return r, true
@@ -126,17 +126,17 @@ func (v *Vault) Seal(ctx context.Context, purpose, row string, plaintext []byte)
 	if err != nil {
 		return nil, err
 	}
-	root, ok := v.rootOf(stored)
+	root, ok := v.rootByFingerprint(stored)
 	if !ok {
 		return nil, ErrOtherKey
 	}
 	return root.Seal(purpose, row, plaintext)
 }
 
-// Unseal decrypts a value that was sealed under any of the root keys.
-func (v *Vault) Unseal(purpose, row string, sealed []byte) ([]byte, error) {
+// Open decrypts a value that was sealed under any of the root keys.
+func (v *Vault) Open(purpose, row string, sealed []byte) ([]byte, error) {
 	for _, r := range v.roots {
-		if r.sealed(sealed) {
+		if r.hasSealed(sealed) {
 			return r.Open(purpose, row, sealed)
 		}
 	}
@@ -167,7 +167,7 @@ func (v *Vault) readMaster(ctx context.Context) (value []byte, err error) {
 			}
 			row, err = db.Take[Secret](ctx, tx.Write, "id = ?", masterID)
 			if errors.Is(err, db.ErrNotFound) {
-				row, err = v.In(tx).createMaster(ctx)
+				row, err = v.WithTx(tx).createMaster(ctx)
 			}
 			return err
 		})
@@ -175,7 +175,7 @@ func (v *Vault) readMaster(ctx context.Context) (value []byte, err error) {
 	if err != nil {
 		return nil, db.Wrap("read the master secret", err)
 	}
-	value, err = v.Unseal(SecretPurpose, masterID, row.Sealed)
+	value, err = v.Open(SecretPurpose, masterID, row.Sealed)
 	return value, db.Wrap("open the master secret", err)
 }
 
@@ -240,10 +240,10 @@ func (v *Vault) Reseal(ctx context.Context, table, purpose string, done func()) 
 }
 
 func (v *Vault) resealRow(ctx context.Context, table, purpose string, row sealedRow) (changed int64, err error) {
-	if v.roots[0].sealed(row.Sealed) {
+	if v.roots[0].hasSealed(row.Sealed) {
 		return 0, nil
 	}
-	plaintext, err := v.Unseal(purpose, row.ID, row.Sealed)
+	plaintext, err := v.Open(purpose, row.ID, row.Sealed)
 	if err != nil {
 		return 0, err
 	}

@@ -54,7 +54,7 @@ func TestKeysAreTheSameInEveryProcess(t *testing.T) {
 		root, err := vault.NewRootKey(storagetest.Key[:])
 		storagetest.Must(t, err)
 		keys := make([][]byte, 6)
-		storagetest.Do(len(keys), func(i int) {
+		storagetest.Concurrently(len(keys), func(i int) {
 			s, err := storage.Open(context.Background(), storage.Options{URL: url, Pool: 2, Now: clock.Now})
 			if err == nil {
 				if err = s.Vault.UseRootKey(context.Background(), root); err == nil {

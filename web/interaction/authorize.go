@@ -20,7 +20,7 @@ func (p *Pages) Authorize(w http.ResponseWriter, r *http.Request) error {
 	if err := p.checkLimit(r, ratelimit.Authorize); err != nil {
 		return err
 	}
-	event := reqevent.From(r.Context())
+	event := reqevent.FromContext(r.Context())
 	form, err := authorizeForm(r)
 	if err != nil {
 		event.ClaimedClientID = r.URL.Query().Get("client_id")

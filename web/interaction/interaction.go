@@ -36,12 +36,13 @@ func New(
 
 // checkLimit counts the request against a limit of its network.
 func (p *Pages) checkLimit(r *http.Request, limit string) error {
-	decision := p.limiter.Count(r.Context(), ratelimit.Count{Limit: limit, Key: reqevent.From(r.Context()).Network()})
+	ctx := r.Context()
+	decision := p.limiter.Count(ctx, ratelimit.Count{Limit: limit, Key: reqevent.FromContext(ctx).Network()})
 	return protocol.LimitError(decision, "Too many sign-ins from your network.")
 }
 
 // setActor makes the user the actor of the request.
-func setActor(ctx context.Context, user storage.User) { reqevent.From(ctx).SetUser(user.ID) }
+func setActor(ctx context.Context, user storage.User) { reqevent.FromContext(ctx).SetUser(user.ID) }
 
 // requestPath returns the path where the browser continues with a stored request.
 func requestPath(a *oauth.AuthorizationRequest) string { return "/oauth2/authorize/" + a.ID }

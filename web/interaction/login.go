@@ -137,7 +137,7 @@ func (p *Pages) Login(w http.ResponseWriter, r *http.Request) error {
 	if err := p.checkLimit(r, ratelimit.SignIn); err != nil {
 		return err
 	}
-	reqevent.From(r.Context()).SetUser("") // another user who is signed in here is not the actor
+	reqevent.FromContext(r.Context()).SetUser("") // another user who is signed in here is not the actor
 	user, err := p.users.SignIn(r.Context(), attempt.username, form.Get("password"), p.users.Device(r))
 	if err != nil {
 		return p.loginFailed(w, r, attempt, err)
@@ -182,7 +182,7 @@ func (p *Pages) loginFailed(w http.ResponseWriter, r *http.Request, attempt logi
 	default:
 		return err
 	}
-	reqevent.From(r.Context()).Err = err
+	reqevent.FromContext(r.Context()).Err = err
 	return p.renderLogin(w, r, attempt)
 }
 

@@ -60,13 +60,13 @@ func (p *Pages) Logout(w http.ResponseWriter, r *http.Request) error {
 
 // beginLogout validates a logout request.
 func (p *Pages) beginLogout(r *http.Request, form url.Values) (*logout.Request, error) {
-	reqevent.From(r.Context()).ClaimedClientID = form.Get("client_id")
+	reqevent.FromContext(r.Context()).ClaimedClientID = form.Get("client_id")
 	l, err := p.oauth.Logout.Begin(r.Context(), form)
 	if err != nil {
 		return nil, p.logoutError(r, err)
 	}
 	if l.Client != nil {
-		reqevent.From(r.Context()).ClientID = l.Client.ID
+		reqevent.FromContext(r.Context()).ClientID = l.Client.ID
 	}
 	return l, nil
 }

@@ -91,7 +91,7 @@ type Layout struct {
 
 // NewLayout returns the layout of a page with this title.
 func (p *Renderer) NewLayout(r *http.Request, title string) Layout {
-	return p.layout(title, reqevent.From(r.Context()).RequestID)
+	return p.layout(title, reqevent.FromContext(r.Context()).RequestID)
 }
 
 func (p *Renderer) layout(title, requestID string) Layout {

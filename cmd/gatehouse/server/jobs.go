@@ -73,7 +73,7 @@ func (s *Server) checkRootKey(ctx context.Context) error {
 // auditHeadLogger returns a job that logs the last seal of the audit log once an hour, for `gatehouse audit verify
 // --head`.
 func (s *Server) auditHeadLogger() func(ctx context.Context) error {
-	hourly := lograte.Limiter{Every: time.Hour}
+	hourly := lograte.Limiter{Interval: time.Hour}
 	return func(ctx context.Context) error {
 		last, err := s.Store.Audit.LastSeal(ctx)
 		if err == nil && last.ID > 0 && hourly.Allow() {
@@ -84,7 +84,7 @@ func (s *Server) auditHeadLogger() func(ctx context.Context) error {
 }
 
 func (s *Server) retireAudit(ctx context.Context) error {
-	now, err := s.Store.CleanupTime(ctx)
+	now, err := s.Store.AdvanceCleanupTime(ctx)
 	if err != nil {
 		return err
 	}

@@ -79,7 +79,7 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(queueDesc, float64(store.Audit.Queue))
 	gauge(queueLimitDesc, float64(store.Audit.QueueLimit))
-	counter(unwrittenDesc, float64(store.Audit.Unwritten))
+	counter(unwrittenDesc, float64(store.Audit.FailedWrites))
 	gauge(sealDesc, float64(store.Audit.Sealed))
 	counter(statementsDesc, float64(store.Database.Statements))
 	counter(slowDesc, float64(store.Database.Slow))
@@ -99,7 +99,7 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(behindDesc, store.CleanupBehind.Seconds())
 	counter(largeDesc, float64(store.Database.LargeDeletions))
 	counter(cacheDesc, float64(store.CacheHits), "hit")
-	counter(cacheDesc, float64(store.CacheMiss), "miss")
+	counter(cacheDesc, float64(store.CacheMisses), "miss")
 	gauge(cachedDesc, float64(store.Cached))
 	gauge(cacheBytesDesc, float64(store.CacheBytes))
 	for name, n := range limits.Allowed {

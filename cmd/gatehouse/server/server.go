@@ -67,7 +67,7 @@ func Open(ctx context.Context, o Options) (*Server, error) {
 	}
 	store, err := storage.Open(ctx, storage.Options{
 		URL: o.Config.DatabaseURL, Pool: o.Config.DatabasePool, Log: o.Log,
-		Command: o.Log == nil, ReadOnlyAllowed: o.Log == nil,
+		NoStatementTimeout: o.Log == nil, ReadOnlyAllowed: o.Log == nil,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the database: %w", err)
