@@ -119,7 +119,7 @@ func (a *Admin) ClientWarnings(
 		warnings = append(warnings, ClientWithoutName)
 	}
 	if len(info.Scope) == 0 {
-		if slices.Contains(info.GrantTypes, protocol.GrantAuthorizationCode) {
+		if protocol.HasUsers(info.GrantTypes) {
 			warnings = append(warnings, SignInWithoutScope)
 		} else {
 			warnings = append(warnings, ClientWithoutScope)

@@ -7,9 +7,12 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"gatehouse/oauth/protocol"
 )
 
 // A metadataFlag is a flag for a member of the client metadata.
@@ -33,7 +36,7 @@ var metadataFlags = []metadataFlag{
 	{"uri", "client_uri", "the client's home page", textFlag},
 	{"owner", "gatehouse_owner", "who is responsible for the client; users see it", textFlag},
 	{"redirect-uri", "redirect_uris", "where authorization responses may be sent (repeat for several)", listFlag},
-	{"grant-type", "grant_types", "authorization_code, refresh_token, client_credentials (repeat for several)", wordsFlag},
+	{"grant-type", "grant_types", strings.Join(protocol.GrantTypes(), ", ") + " (repeat for several)", wordsFlag},
 	{"auth-method", "token_endpoint_auth_method",
 		"client_secret_basic, client_secret_post, private_key_jwt or none (a public client)", textFlag},
 	{"jwks-uri", "jwks_uri", "URL of the client's public keys", textFlag},
@@ -78,7 +81,7 @@ var metadataChoices = map[string][]string{
 	"auth-method":  {"client_secret_basic", "client_secret_post", "private_key_jwt", "none"},
 	"id-token-alg": {"RS256", "PS256", "ES256", "EdDSA"},
 	"subject-type": {"public", "pairwise"},
-	"grant-type":   {"authorization_code", "refresh_token", "client_credentials"},
+	"grant-type":   protocol.GrantTypes(),
 }
 
 // addMetadataFlags adds --metadata and a flag for each member of metadataFlags. The function that it returns combines

@@ -168,6 +168,6 @@ func isCurrentDevClient(ctx context.Context, store *storage.Store, id, sampleURL
 	if err != nil {
 		return false, err
 	}
-	isService := !c.GrantTypes.Has("authorization_code")
+	isService := !protocol.HasUsers(c.GrantTypes)
 	return isService || c.RedirectURIs.Has(sampleURL+"/callback") && c.Scopes.Has(protocol.ScopeOpenID), nil
 }

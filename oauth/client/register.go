@@ -179,8 +179,8 @@ func (g *Registry) parseSelfRegistration(body []byte, allowedScopes []string) (M
 	if err != nil {
 		return Metadata{}, err
 	}
-	if slices.Contains(m.GrantTypes, protocol.GrantClientCredentials) {
-		return Metadata{}, invalid("The grant type client_credentials is only for clients that the operator registers.")
+	if i := slices.IndexFunc(m.GrantTypes, protocol.IsOperatorOnly); i >= 0 {
+		return Metadata{}, invalid("The grant type %s is only for clients that the operator registers.", m.GrantTypes[i])
 	}
 	if uri := m.InitiateLoginURI; uri != "" && !strings.HasPrefix(uri, "https://") {
 		return Metadata{}, invalid("initiate_login_uri must use https.")

@@ -70,7 +70,7 @@ func (m *Metadata) applyDefaults() {
 	}
 }
 
-// usesCodes reports whether users sign in to the client.
+// usesCodes reports whether the client uses the authorization endpoint.
 func (m *Metadata) usesCodes() bool {
 	return slices.Contains(m.GrantTypes, protocol.GrantAuthorizationCode)
 }
@@ -103,13 +103,13 @@ func (m *Metadata) grantRules() []rule {
 	return []rule{
 		{
 			slices.ContainsFunc(m.GrantTypes, unsupported),
-			"grant_types must be among authorization_code, refresh_token and client_credentials",
+			"grant_types must be among " + joinWith(protocol.GrantTypes(), "and"),
 		},
 		{slices.ContainsFunc(m.ResponseTypes, func(r string) bool { return r != "code" }), "response_types must be code"},
 		{!m.usesCodes() && len(m.ResponseTypes) > 0, "response_types requires the grant type authorization_code"},
 		{
-			!m.usesCodes() && slices.Contains(m.GrantTypes, protocol.GrantRefreshToken),
-			"the grant type refresh_token requires authorization_code",
+			!protocol.HasUsers(m.GrantTypes) && slices.Contains(m.GrantTypes, protocol.GrantRefreshToken),
+			"the grant type refresh_token requires " + oneOf(protocol.UserGrantTypes()),
 		},
 		{
 			m.isPublic() && slices.Contains(m.GrantTypes, protocol.GrantClientCredentials),
@@ -168,8 +168,15 @@ func authMethods() []string {
 // isInvalidAlg reports whether alg is present and not supported.
 func isInvalidAlg(alg string) bool { return alg != "" && !slices.Contains(jwt.Algorithms, alg) }
 
-func oneOf(values []string) string {
-	return strings.Join(values[:len(values)-1], ", ") + " or " + values[len(values)-1]
+func oneOf(values []string) string { return joinWith(values, "or") }
+
+// joinWith returns the values as a list of words, with the conjunction before the last one.
+func joinWith(values []string, conjunction string) string {
+	if len(values) < 2 {
+		return strings.Join(values, "")
+	}
+	last := len(values) - 1
+	return strings.Join(values[:last], ", ") + " " + conjunction + " " + values[last]
 }
 
 func (m *Metadata) checkNames() error {
