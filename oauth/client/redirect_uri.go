@@ -24,7 +24,7 @@ func UnusableCause(c *storage.Client, err error) error {
 
 // RecordRefusedRedirect records an unregistered redirect URI in the audit log and returns the cause for the log.
 func (g *Registry) RecordRefusedRedirect(ctx context.Context, clientID, parameter, uri string) error {
-	sent := redirect.Loggable(uri)
+	sent := redirect.SanitizeForLog(uri)
 	g.options.RecordFailure(ctx, audit.Event{
 		Type: audit.RedirectRefused, ClientID: clientID, Claimed: true,
 		Detail: map[string]any{"parameter": parameter, "sent": sent},

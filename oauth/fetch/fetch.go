@@ -137,9 +137,9 @@ func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, e
 // globalUnicast is the IPv6 range that contains all public addresses.
 var globalUnicast = netip.MustParsePrefix("2000::/3")
 
-// special lists the ranges that are not public unicast addresses (the IANA special-purpose registries) and those that
-// embed an IPv4 address in an IPv6 one.
-var special = func() (out []netip.Prefix) {
+// nonPublicRanges lists the ranges that are not public unicast addresses (the IANA special-purpose registries) and
+// those that embed an IPv4 address in an IPv6 one.
+var nonPublicRanges = func() (out []netip.Prefix) {
 	for _, s := range []string{
 		"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
 		"192.0.2.0/24",
@@ -159,7 +159,7 @@ func checkPublic(a netip.Addr) error {
 	if a.Is6() && !globalUnicast.Contains(a) {
 		return fmt.Errorf("%w: %s is not a public address", ErrRefused, a)
 	}
-	for _, p := range special {
+	for _, p := range nonPublicRanges {
 		if p.Contains(a) {
 			return fmt.Errorf("%w: %s is not a public address", ErrRefused, a)
 		}

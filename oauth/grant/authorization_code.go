@@ -69,7 +69,7 @@ func (h AuthorizationCode) Authorize(ctx context.Context, request *Request) (*Re
 	if err != nil {
 		return nil, h.redemptionError(ctx, c, redemption, err)
 	}
-	result, err := h.Tokens.result(ctx, request, grant, grant.Scopes)
+	result, err := h.Tokens.newResult(ctx, request, grant, grant.Scopes)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +136,7 @@ func (h AuthorizationCode) redemptionError(
 	}
 	var detail map[string]any
 	if refusal.Reason == storage.RefusedRedirectURI {
-		sent := redirect.Loggable(*r.RedirectURI)
+		sent := redirect.SanitizeForLog(*r.RedirectURI)
 		detail = map[string]any{"redirect_uri": sent}
 		e.Err = fmt.Errorf("%w: %s", err, sent)
 	}

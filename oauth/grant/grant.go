@@ -21,7 +21,7 @@ type Request struct {
 	GrantType string
 	Scope     string          // as sent
 	Resources []string        // as sent (RFC 8707 §2)
-	Form      url.Values      // all parameters, for those of one grant type
+	Form      url.Values      // all parameters, including those specific to the grant type
 	Client    *storage.Client // authenticated
 }
 

@@ -62,7 +62,7 @@ func (h RefreshToken) Authorize(ctx context.Context, request *Request) (*Result,
 	if len(requested) > 0 {
 		scopes = slices.DeleteFunc(slices.Clone(scopes), func(name string) bool { return !slices.Contains(requested, name) })
 	}
-	result, err := h.Tokens.result(ctx, request, rotated.Grant, scopes)
+	result, err := h.Tokens.newResult(ctx, request, rotated.Grant, scopes)
 	if err != nil {
 		return nil, err
 	}

@@ -20,13 +20,14 @@ type UserTokens struct {
 	Lifetimes Lifetimes
 }
 
-// clockSkew is the maximum clock difference of two processes on SQLite; on PostgreSQL they share the database's time.
-const clockSkew = 5 * time.Second
+// creationSkew is the maximum clock difference of two processes on SQLite; on PostgreSQL they share the database's
+// time.
+const creationSkew = 5 * time.Second
 
-// result returns the tokens with these scopes of the grant. The code or refresh token is consumed by now, so what the
-// operator has deleted since the grant was created is omitted rather than refused: scopes and resources that no longer
-// exist and, if none remains, the token is for this server alone and has no scope.
-func (t UserTokens) result(
+// newResult returns the tokens with these scopes of the grant. The code or refresh token is consumed by now, so what
+// the operator has deleted since the grant was created is omitted rather than refused: scopes and resources that no
+// longer exist and, if none remains, the token is for this server alone and has no scope.
+func (t UserTokens) newResult(
 	ctx context.Context, request *Request, grant storage.Grant, scopes []string,
 ) (*Result, error) {
 	reqevent.FromContext(ctx).UserID = grant.UserID
@@ -34,7 +35,7 @@ func (t UserTokens) result(
 	if len(requested) == 0 {
 		requested = grant.Resources
 	}
-	scopes, resources, err := t.existing(ctx, request.Client, grant, scopes, requested)
+	scopes, resources, err := t.removeDeleted(ctx, request.Client, grant, scopes, requested)
 	if err != nil {
 		return nil, err
 	}
@@ -57,9 +58,9 @@ func (t UserTokens) result(
 	}, nil
 }
 
-// existing returns those scopes and resources that still exist and that the client may still use. One that was deleted
-// and created again since is not part of the grant.
-func (t UserTokens) existing(
+// removeDeleted returns those scopes and resources that still exist and that the client may still use. One that was
+// deleted and created again since is not part of the grant.
+func (t UserTokens) removeDeleted(
 	ctx context.Context, c *storage.Client, grant storage.Grant, scopes, resources []string,
 ) ([]string, []string, error) {
 	knownScopes, err := t.Store.Scopes(ctx)
@@ -70,7 +71,7 @@ func (t UserTokens) existing(
 	if err != nil {
 		return nil, nil, err
 	}
-	existed := func(created time.Time) bool { return !created.After(grant.CreatedAt.Add(clockSkew)) }
+	existed := func(created time.Time) bool { return !created.After(grant.CreatedAt.Add(creationSkew)) }
 	scopes = slices.DeleteFunc(slices.Clone(scopes), func(name string) bool {
 		scope, ok := knownScopes[name]
 		return !ok || !existed(scope.CreatedAt)

@@ -164,8 +164,8 @@ func (k *Keyring) open(row storage.SigningKey) (key, error) {
 	return opened, err
 }
 
-// active returns the key that signs with the algorithm now.
-func (k *Keyring) active(ctx context.Context, algorithm string) (key, error) {
+// activeKey returns the key that signs with the algorithm now.
+func (k *Keyring) activeKey(ctx context.Context, algorithm string) (key, error) {
 	if err := k.Load(ctx); err != nil {
 		return key{}, protocol.Unavailable(err)
 	}
@@ -186,8 +186,8 @@ func (k *Keyring) active(ctx context.Context, algorithm string) (key, error) {
 	return key{}, protocol.Unavailable(errors.New("no active signing key for " + algorithm))
 }
 
-// verifying returns the key with that ID if it may still verify, or nil.
-func (k *Keyring) verifying(kid string) *key {
+// verificationKey returns the key with that ID if it may still verify, or nil.
+func (k *Keyring) verificationKey(kid string) *key {
 	now := k.store.Now()
 	k.mu.RLock()
 	defer k.mu.RUnlock()

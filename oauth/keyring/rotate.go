@@ -70,7 +70,7 @@ func (k *Keyring) createMissing(ctx context.Context) error {
 }
 
 // Rotate creates a key for every algorithm. They are published immediately and sign after ten minutes, when every cache
-// of the JWKS has them; the present keys then only verify, until the last token they signed has expired. With leaked,
+// of the JWKS has them; the current keys then only verify, until the last token they signed has expired. With leaked,
 // the new keys sign immediately and every other key is removed, so that all tokens issued before are rejected.
 func (k *Keyring) Rotate(ctx context.Context, leaked bool) error {
 	return k.rotate(ctx, leaked, func(storage.SigningKey) bool { return true })
@@ -138,8 +138,8 @@ func removeAll(keys []storage.SigningKey, now time.Time) (changed []storage.Sign
 	return changed
 }
 
-// retire returns the keys of the due algorithms that are active now, with the times when they retire and are removed. It
-// returns ErrRotating if such an algorithm has a published successor already.
+// retire returns the keys of the due algorithms that are active now, with the times when they retire and are removed.
+// It returns ErrRotating if such an algorithm has a published successor already.
 func retire(
 	keys []storage.SigningKey, isDue func(algorithm string) bool, now, retiresAt, removedAt time.Time,
 ) (changed []storage.SigningKey, err error) {

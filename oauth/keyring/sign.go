@@ -13,7 +13,7 @@ import (
 
 // SignAccessToken returns the signed access token with the claims.
 func (k *Keyring) SignAccessToken(ctx context.Context, c *accesstoken.Claims) (string, error) {
-	key, err := k.active(ctx, accessTokenAlgorithm)
+	key, err := k.activeKey(ctx, accessTokenAlgorithm)
 	if err != nil {
 		return "", err
 	}
@@ -22,7 +22,7 @@ func (k *Keyring) SignAccessToken(ctx context.Context, c *accesstoken.Claims) (s
 
 // SignJWT returns a JWT for a relying party, signed with the algorithm that it registered.
 func (k *Keyring) SignJWT(ctx context.Context, algorithm, typ string, claims any) (string, error) {
-	key, err := k.active(ctx, algorithm)
+	key, err := k.activeKey(ctx, algorithm)
 	if err != nil {
 		return "", err
 	}
@@ -36,7 +36,7 @@ func (k *Keyring) VerifyJWT(ctx context.Context, token string) (jwt.Token, error
 		return jwt.Token{}, protocol.Unavailable(err)
 	}
 	return jwt.Parse(token, jwt.Algorithms, func(kid, _ string) ([]jose.JSONWebKey, error) {
-		if r := k.verifying(kid); r != nil {
+		if r := k.verificationKey(kid); r != nil {
 			return []jose.JSONWebKey{r.jwt.JWK()}, nil
 		}
 		return nil, nil
@@ -63,7 +63,7 @@ func (k *Keyring) ParseAccessToken(ctx context.Context, token string) (*accessto
 		return nil, protocol.Unavailable(err)
 	}
 	find := func(kid string) *accesstoken.Key {
-		if r := k.verifying(kid); r != nil {
+		if r := k.verificationKey(kid); r != nil {
 			return r.access
 		}
 		return nil

@@ -39,8 +39,8 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Description }
 
-// Description returns the description of an *Error in err, or a general one if there is none.
-func Description(err error) string {
+// DescriptionOf returns the description of an *Error in err, or a general one if there is none.
+func DescriptionOf(err error) string {
 	if e := (*Error)(nil); errors.As(err, &e) {
 		return e.Description
 	}
@@ -108,8 +108,8 @@ func readBody(r *http.Request) ([]byte, error) {
 	return body, err
 }
 
-// lists has the parameters with a space-separated list as value, and the error code if the list is too long.
-var lists = []struct{ name, code string }{
+// listParameters has the parameters with a space-separated list as value, and the error code if the list is too long.
+var listParameters = []struct{ name, code string }{
 	{"scope", "invalid_scope"}, {"audience", ""}, {"prompt", ""}, {"acr_values", ""}, {"ui_locales", ""},
 	{"claims_locales", ""},
 	{"response_type", ""}, {"grant_type", ""},
@@ -117,7 +117,7 @@ var lists = []struct{ name, code string }{
 
 // CheckListLengths returns an *Error if a list parameter has more than MaxValues values.
 func CheckListLengths(values url.Values) error {
-	for _, list := range lists {
+	for _, list := range listParameters {
 		for _, v := range values[list.name] {
 			if CountSeparators(v) >= MaxValues {
 				return &Error{
@@ -148,16 +148,16 @@ func CountSeparators(s string) (n int) {
 	return n
 }
 
-// CheckParameterCount returns an *Error if an encoded query or form has more parameters than max.
-func CheckParameterCount[T string | []byte](raw T, max int) error {
+// CheckParameterCount returns an *Error if an encoded query or form has more parameters than limit.
+func CheckParameterCount[T string | []byte](raw T, limit int) error {
 	n := 1
 	for i := range len(raw) {
 		if raw[i] == '&' {
 			n++
 		}
 	}
-	if n > max {
-		return badRequest(fmt.Sprintf("The request has more than %d parameters.", max))
+	if n > limit {
+		return badRequest(fmt.Sprintf("The request has more than %d parameters.", limit))
 	}
 	return nil
 }

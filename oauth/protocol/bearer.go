@@ -57,7 +57,7 @@ func ParseBearer(header string) string {
 func AccessToken(r *http.Request) (string, error) {
 	query, err := params.Query(r)
 	if err != nil {
-		return "", BearerError(InvalidRequest, params.Description(err))
+		return "", BearerError(InvalidRequest, params.DescriptionOf(err))
 	}
 	if query.Has("access_token") {
 		return "", BearerError(
@@ -69,7 +69,7 @@ func AccessToken(r *http.Request) (string, error) {
 	if r.Method == http.MethodPost && err == nil && kind == params.FormType {
 		form, err := params.Form(r)
 		if err != nil {
-			return "", BearerError(InvalidRequest, params.Description(err))
+			return "", BearerError(InvalidRequest, params.DescriptionOf(err))
 		}
 		inBody = form.Get("access_token")
 	}

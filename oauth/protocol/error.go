@@ -26,7 +26,6 @@ const (
 
 	LoginRequired            = "login_required" // OIDC Core §3.1.2.6
 	ConsentRequired          = "consent_required"
-	InteractionRequired      = "interaction_required"
 	AccountSelectionRequired = "account_selection_required"
 	RegistrationNotSupported = "registration_not_supported"
 
@@ -58,7 +57,7 @@ type Error struct {
 	Description string
 	Err         error // the cause, for the log only
 
-	ClientID   string             // of the client that made the request, for the log and the rate limits
+	ClientID   string             // that failed to authenticate, for the limit on failed client authentications
 	RetryAfter time.Duration      // with status 429 and 503
 	Limit      ratelimit.Decision // the rate limit that refused, with status 429
 

@@ -57,8 +57,8 @@ func checkHost(u *url.URL) error {
 	return nil
 }
 
-// profile converts host names as browsers do (URL Standard §3.3, domain to ASCII, not strict).
-var profile = idna.New(
+// idnaProfile converts host names as browsers do (URL Standard §3.3, domain to ASCII, not strict).
+var idnaProfile = idna.New(
 	idna.MapForLookup(),
 	idna.Transitional(false),
 	idna.StrictDomainName(false),
@@ -74,7 +74,7 @@ func hostOf(u *url.URL) (string, bool) {
 		a, err := netip.ParseAddr(name)
 		return "[" + a.String() + "]", err == nil && a.Zone() == "" && !a.Is4In6()
 	}
-	ascii, err := profile.ToASCII(name)
+	ascii, err := idnaProfile.ToASCII(name)
 	if err != nil || len(ascii) > 253 || strings.ContainsFunc(ascii, isNotHostCharacter) {
 		return "", false
 	}

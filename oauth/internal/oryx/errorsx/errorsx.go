@@ -2,7 +2,7 @@
 // (docs/decisions/0001-fosite-without-ory-x.md).
 package errorsx
 
-// The carriers are the optional methods fosite looks for on a foreign error.
+// The carriers are the interfaces that fosite checks for on an error of another package.
 type (
 	StatusCodeCarrier interface{ StatusCode() int }
 	RequestIDCarrier  interface{ RequestID() string }
@@ -12,8 +12,8 @@ type (
 	DetailsCarrier    interface{ Details() map[string]any }
 )
 
-// WithStack returns err as it is: the original records a stack trace that only a log would read, and our log names the
-// request and the cause instead.
+// WithStack returns err unchanged: the original adds a stack trace that only a log would read, and the request log has
+// the request and the cause instead.
 func WithStack(err error) error { return err }
 
 // Cause follows the Cause methods of err to the innermost error.

@@ -10,7 +10,7 @@ import (
 // AlphaUpper is the alphabet of fosite's user codes.
 var AlphaUpper = []rune("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
-// RuneSequence returns n runes drawn evenly from alphabet, or the error of the random source.
+// RuneSequence returns n uniformly distributed runes of alphabet, or the error of the random source.
 func RuneSequence(n int, alphabet []rune) ([]rune, error) {
 	out := make([]rune, n)
 	size := big.NewInt(int64(len(alphabet)))

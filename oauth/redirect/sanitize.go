@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// maxLoggable is the maximum length of a URI in a log.
-const maxLoggable = 200
+// maxLogLength is the maximum length of a URI in a log.
+const maxLogLength = 200
 
-// Loggable returns the parts of a URI that the log and the audit log may contain, in printable ASCII: not the query,
-// fragment and user, which may be secrets.
-func Loggable(raw string) string {
+// SanitizeForLog returns the parts of a URI that the log and the audit log may contain, in printable ASCII: not the
+// query, fragment and user, which may be secrets.
+func SanitizeForLog(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return "(not a URI)"
@@ -25,5 +25,5 @@ func Loggable(raw string) string {
 			return '?'
 		}
 		return r
-	}, s[:min(len(s), maxLoggable)])
+	}, s[:min(len(s), maxLogLength)])
 }
