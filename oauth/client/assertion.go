@@ -95,7 +95,7 @@ func (g *Registry) verifyAssertion(ctx context.Context, c *storage.Client, token
 func signatureFailure(ctx context.Context, err error) (reason string, _ error) {
 	var invalidJWKS jwt.JWKSError
 	switch {
-	case errors.Is(err, ErrNoJWKS):
+	case errors.Is(err, errNoJWKS):
 		return "the client has neither jwks nor jwks_uri", err
 	case fetch.IsOverloaded(ctx, err):
 		return "", protocol.Unavailable(err)

@@ -14,11 +14,11 @@ import (
 
 const maxJWKS = 64 << 10
 
-// ErrNoJWKS is returned by VerifyJWT for a client that has registered no keys.
-var ErrNoJWKS = errors.New("the client has registered neither jwks nor jwks_uri")
+// errNoJWKS is returned by VerifyJWT for a client that has registered no keys.
+var errNoJWKS = errors.New("the client has registered neither jwks nor jwks_uri")
 
 // VerifyJWT verifies a JWT that a client signed: with the one algorithm it registered, if it registered one, and with
-// its own keys. The error is jwt.ErrInvalid, ErrNoJWKS, or that of the fetch.
+// its own keys. The error is jwt.ErrInvalid, errNoJWKS, or that of the fetch.
 func (g *Registry) VerifyJWT(ctx context.Context, c *storage.Client, algorithm, token string) (jwt.Token, error) {
 	algorithms := jwt.Algorithms
 	if algorithm != "" {
@@ -43,7 +43,7 @@ func hasKey(keys []jose.JSONWebKey, kid string) bool {
 	return false
 }
 
-type getDocument func(ctx context.Context, owner, address string, limit int64) (fetch.Document, error)
+type getDocument func(ctx context.Context, owner, url string, limit int64) (fetch.Document, error)
 
 // clientJWKS returns the client's public keys, from its record or from its jwks_uri.
 func clientJWKS(ctx context.Context, c *storage.Client, get getDocument) ([]jose.JSONWebKey, error) {
@@ -51,7 +51,7 @@ func clientJWKS(ctx context.Context, c *storage.Client, get getDocument) ([]jose
 	case c.JWKS != "":
 		return jwt.ParseJWKS([]byte(c.JWKS))
 	case c.JWKSURI == "":
-		return nil, ErrNoJWKS
+		return nil, errNoJWKS
 	}
 	doc, err := get(ctx, c.ID, c.JWKSURI, maxJWKS)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 
 const maxLogo = 256 << 10
 
-// isLogoType reports whether a picture of the media type is passed on. SVG is not, because it can contain scripts.
+// isLogoType reports whether a logo of the media type is served. SVG is not, because it can contain scripts.
 func isLogoType(mediaType string) bool {
 	switch mediaType {
 	case "image/png", "image/jpeg", "image/gif", "image/webp":

@@ -93,7 +93,7 @@ func (g *Registry) replaceRegistration(
 	if err := g.checkReplacement(body, c); err != nil {
 		return nil, err
 	}
-	_, _, err = g.update(r.Context(), c.ID, update{byClient: true, next: func(c *storage.Client) (Metadata, error) {
+	change := metadataChange{byClient: true, newMetadata: func(c *storage.Client) (Metadata, error) {
 		m, err := g.parseSelfRegistration(body, c.Scopes) // a scope that the operator removed stays removed
 		if err != nil {
 			return Metadata{}, err
@@ -110,8 +110,8 @@ func (g *Registry) replaceRegistration(
 			m.DefaultScopes = ptr(onlyRegistered(*m.DefaultScopes, m.Scope))
 		}
 		return m, nil
-	}})
-	if err != nil {
+	}}
+	if _, _, err = g.update(r.Context(), c.ID, change); err != nil {
 		return nil, err
 	}
 	return g.store.Client(r.Context(), c.ID)

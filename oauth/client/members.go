@@ -64,11 +64,11 @@ var members = sync.OnceValue(func() []member {
 	return out
 })
 
-// memberNames returns the names of the members for which keep returns true.
-func memberNames(keep func(m member) bool) []string {
+// memberNames returns the names of the members for which matches returns true.
+func memberNames(matches func(m member) bool) []string {
 	var out []string
 	for _, m := range members() {
-		if keep(m) {
+		if matches(m) {
 			out = append(out, m.name)
 		}
 	}

@@ -152,7 +152,7 @@ func wrongTypeError(err error) error {
 	if name != "" {
 		description = "The client metadata member " + name + " has the wrong type."
 	}
-	if shape := shapeError(""); errors.As(err, &shape) {
+	if shape := typeError(""); errors.As(err, &shape) {
 		description = "A member of the client metadata " + shape.Error() + "."
 	}
 	return protocol.NewError(protocol.InvalidClientMetadata, description).WithCause(err)

@@ -112,10 +112,10 @@ func (i Information) withSecret(secret string) Information {
 	return i
 }
 
-// shapeError is the error of a member with the wrong JSON; it continues a sentence that begins with the member.
-type shapeError string
+// typeError is the error of a member with the wrong JSON; it continues a sentence that begins with the member.
+type typeError string
 
-func (e shapeError) Error() string { return string(e) }
+func (e typeError) Error() string { return string(e) }
 
 // List is an array of strings; in JSON it may also be a space-separated string.
 type List []string
@@ -129,7 +129,7 @@ func (l *List) UnmarshalJSON(b []byte) error {
 	}
 	var items []string
 	if err := json.Unmarshal(b, &items); err != nil {
-		return shapeError("must be an array of strings or a space-separated string")
+		return typeError("must be an array of strings or a space-separated string")
 	}
 	*l = items
 	return nil
@@ -160,17 +160,17 @@ func (s *Seconds) UnmarshalJSON(b []byte) error {
 		*s = Seconds(time.Duration(n) * time.Second)
 		return nil
 	}
-	const shape = shapeError("must be a number of seconds or a duration of whole seconds like 15m")
+	const wrongType = typeError("must be a number of seconds or a duration of whole seconds like 15m")
 	var text string
 	if err := json.Unmarshal(b, &text); err != nil {
-		return shape
+		return wrongType
 	}
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
 		return s.UnmarshalJSON(strconv.AppendInt(nil, n, 10))
 	}
 	d, err := duration.Parse(text)
 	if err != nil || d%time.Second != 0 {
-		return shape
+		return wrongType
 	}
 	*s = Seconds(d)
 	return nil

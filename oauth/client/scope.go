@@ -129,13 +129,13 @@ func (g *Registry) Audience(
 // scopesOf returns the scopes that belong to one of the requested resources or to no resource.
 func scopesOf(requested, scopes []string, resources map[string]storage.Resource) (out []string) {
 	for _, name := range scopes {
-		owned, wanted := false, false
+		hasResource, isRequested := false, false
 		for _, r := range resources {
 			if r.Scopes.Has(name) {
-				owned, wanted = true, wanted || slices.Contains(requested, r.Identifier)
+				hasResource, isRequested = true, isRequested || slices.Contains(requested, r.Identifier)
 			}
 		}
-		if !owned || wanted {
+		if !hasResource || isRequested {
 			out = append(out, name)
 		}
 	}

@@ -16,9 +16,9 @@ import (
 
 const maxSectorDocument = 64 << 10
 
-// checkURIsAndFindSector checks that this server can fetch what it is to fetch, and returns the sector of the client's
+// resolveSector checks that this server can fetch what it is to fetch, and returns the sector of the client's
 // pairwise subjects (OIDC Core §8.1): a host, or "" with public subjects.
-func (g *Registry) checkURIsAndFindSector(ctx context.Context, clientID string, m *Metadata) (string, error) {
+func (g *Registry) resolveSector(ctx context.Context, clientID string, m *Metadata) (string, error) {
 	if err := g.checkFetchedURIs(m); err != nil {
 		return "", err
 	}

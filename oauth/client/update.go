@@ -18,7 +18,7 @@ import (
 // and grants. It returns scopes that were created, storage.ErrNotFound, or a protocol error when the metadata is
 // invalid.
 func (g *Registry) Update(ctx context.Context, id string, patch []byte) (Information, []string, error) {
-	return g.update(ctx, id, update{next: func(c *storage.Client) (Metadata, error) {
+	return g.update(ctx, id, metadataChange{newMetadata: func(c *storage.Client) (Metadata, error) {
 		m := InformationOf(c).Metadata
 		if err := m.Merge(patch); err != nil {
 			return Metadata{}, err
@@ -31,15 +31,15 @@ func (g *Registry) Update(ctx context.Context, id string, patch []byte) (Informa
 	}})
 }
 
-// update is a change of a client.
-type update struct {
-	next     func(c *storage.Client) (Metadata, error) // returns the new metadata
-	byClient bool                                      // the client changes its own registration (RFC 7592)
+// metadataChange is a change of a client.
+type metadataChange struct {
+	newMetadata func(c *storage.Client) (Metadata, error) // returns the new metadata
+	byClient    bool                                      // the client changes its own registration (RFC 7592)
 }
 
 // metadata returns the new metadata of the client, validated.
-func (u update) metadata(c *storage.Client) (Metadata, error) {
-	m, err := u.next(c)
+func (u metadataChange) metadata(c *storage.Client) (Metadata, error) {
+	m, err := u.newMetadata(c)
 	if err == nil {
 		err = m.applyDefaultsAndValidate()
 	}
@@ -54,7 +54,7 @@ var errConcurrentChange = errors.New("the client was changed concurrently")
 
 // update changes a client. Documents are fetched before the transaction; if the record changed in the meantime in a
 // way that affects them, it starts again.
-func (g *Registry) update(ctx context.Context, id string, u update) (Information, []string, error) {
+func (g *Registry) update(ctx context.Context, id string, u metadataChange) (Information, []string, error) {
 	for range 3 {
 		c, err := g.store.Client(ctx, id)
 		if err != nil {
@@ -64,7 +64,7 @@ func (g *Registry) update(ctx context.Context, id string, u update) (Information
 		if err != nil {
 			return Information{}, nil, err
 		}
-		sector, err := g.checkURIsAndFindSector(ctx, id, &m)
+		sector, err := g.resolveSector(ctx, id, &m)
 		if err != nil {
 			return Information{}, nil, err
 		}
@@ -78,7 +78,7 @@ func (g *Registry) update(ctx context.Context, id string, u update) (Information
 
 // writeUpdate stores the update in one transaction. checked is the metadata that sector was found for.
 func (g *Registry) writeUpdate(
-	ctx context.Context, id string, u update, checked *Metadata, sector string,
+	ctx context.Context, id string, u metadataChange, checked *Metadata, sector string,
 ) (info Information, added []string, err error) {
 	event := audit.Event{Type: audit.ClientUpdated, Detail: map[string]any{}} // the detail is set in the transaction
 	err = g.store.Tx(ctx, func(tx *storage.Store) error {
@@ -161,7 +161,7 @@ func restrictSelfUpdate(ctx context.Context, tx *storage.Store, before, after *s
 	return nil
 }
 
-// sectorInputs returns what the result of checkURIsAndFindSector depends on.
+// sectorInputs returns what the result of resolveSector depends on.
 func (m *Metadata) sectorInputs() []string {
 	return append([]string{
 		m.SectorIdentifierURI, m.SubjectType, m.JWKSURI, m.LogoURI, m.BackchannelLogoutURI, strings.Join(m.RequestURIs, " "),
