@@ -97,7 +97,7 @@ func (s *Server) approvalRecord(
 		Allowed: storage.Strings{}, Refused: storage.Strings{},
 	}
 	for _, p := range a.Permissions {
-		_, claim := claims.NameOf(p.Name)
+		_, claim := claims.ClaimName(p.Name)
 		switch {
 		case p.Optional && refused(p.Name):
 			record.Refused = append(record.Refused, p.consentValues()...)
@@ -147,7 +147,8 @@ func (s *Server) Deny(ctx context.Context, a *AuthorizationRequest, user *identi
 	if err != nil {
 		return Response{}, protocol.Unavailable(err)
 	}
-	return s.ErrorResponse(a.refuse(protocol.NewError(protocol.AccessDenied, "The user denied the request."))), nil
+	denied := protocol.NewError(protocol.AccessDenied, "The user denied the request.")
+	return s.ErrorResponse(a.asRedirectError(denied)), nil
 }
 
 // WithdrawConsent ends a user's consent, and with it every grant and token of the client for that user. It returns

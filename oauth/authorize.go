@@ -48,16 +48,15 @@ type AuthorizationRequest struct {
 	form            url.Values
 }
 
-// refuse returns e as an error that is sent to the client by redirect.
-func (a *AuthorizationRequest) refuse(e *protocol.Error) *protocol.Error {
-	if a.Client != nil {
-		e.ClientID = a.Client.ID
-	}
+// asRedirectError returns e as an error that is sent to the client by redirect.
+func (a *AuthorizationRequest) asRedirectError(e *protocol.Error) *protocol.Error {
 	return e.WithRedirect(protocol.Redirect{URI: a.RedirectURI, State: a.State, ResponseMode: a.responseMode})
 }
 
-// OpenID reports whether this is an OpenID Connect request.
-func (a *AuthorizationRequest) OpenID() bool { return slices.Contains(a.Scopes, protocol.ScopeOpenID) }
+// IsOpenID reports whether this is an OpenID Connect request.
+func (a *AuthorizationRequest) IsOpenID() bool {
+	return slices.Contains(a.Scopes, protocol.ScopeOpenID)
+}
 
 // Begin validates an authorization request. It returns an error with Redirect when the client and its redirect URI are
 // valid, and one for the user when either is not.
@@ -97,7 +96,7 @@ func (s *Server) validateRequest(
 	}
 	if failure != nil {
 		s.recordInvalidScope(ctx, a.Client.ID, parameters, failure)
-		return nil, a.refuse(AsError(failure))
+		return nil, a.asRedirectError(AsError(failure))
 	}
 	return a, nil
 }
@@ -112,7 +111,7 @@ func (s *Server) resolveClient(ctx context.Context, form url.Values) (*Authoriza
 	if cause := client.UnusableCause(c, err); cause != nil {
 		e := protocol.NewError(protocol.InvalidClient,
 			"client_id "+params.Sanitize(id)+" is not registered with this server.")
-		return nil, e.WithClient(id).WithCause(cause)
+		return nil, e.WithCause(cause)
 	}
 	if err != nil {
 		return nil, protocol.Unavailable(err)
@@ -123,14 +122,14 @@ func (s *Server) resolveClient(ctx context.Context, form url.Values) (*Authoriza
 		CreatedAt: s.store.Now(), redirectURISent: uri != "", form: form, nonce: form.Get("nonce"),
 	}
 	switch {
-	case uri == "" && len(c.RedirectURIs) == 1 && !slices.Contains(strings.Fields(form.Get("scope")), "openid"):
+	case uri == "" && len(c.RedirectURIs) == 1 &&
+		!slices.Contains(strings.Fields(form.Get("scope")), protocol.ScopeOpenID):
 		a.RedirectURI = c.RedirectURIs[0]
 	case uri == "":
-		return nil, protocol.NewError(protocol.InvalidRequest, "redirect_uri is missing.").WithClient(id)
+		return nil, protocol.NewError(protocol.InvalidRequest, "redirect_uri is missing.")
 	case !redirect.Match(c.RedirectURIs, uri):
-		return nil, protocol.NewError(protocol.InvalidRequest,
-			"redirect_uri must match a registered URI "+
-				"exactly.").WithClient(id).WithCause(s.Clients.RecordRefusedRedirect(ctx, id, "redirect_uri", uri))
+		e := protocol.NewError(protocol.InvalidRequest, "redirect_uri must match a registered URI exactly.")
+		return nil, e.WithCause(s.Clients.RecordRefusedRedirect(ctx, id, "redirect_uri", uri))
 	}
 	web := strings.HasPrefix(a.RedirectURI, "https://") || strings.HasPrefix(a.RedirectURI, "http://")
 	if web && form.Get("response_mode") == modeFormPost { // a form cannot be posted to a private scheme
@@ -181,7 +180,7 @@ func (s *Server) checkParameters(ctx context.Context, a *AuthorizationRequest) e
 	if a.claims, err = claims.ParseRequest(form.Get("claims")); err != nil {
 		return err
 	}
-	if a.OpenID() {
+	if a.IsOpenID() {
 		if err := s.checkOpenID(ctx, a); err != nil {
 			return err
 		}
@@ -244,7 +243,7 @@ const acrPassword = "1"
 
 // checkOpenID validates the parameters of OpenID Connect alone: claims and id_token_hint. Both may require a user.
 func (s *Server) checkOpenID(ctx context.Context, a *AuthorizationRequest) error {
-	a.Claims = a.claims.Permissions(a.Client, a.Scopes)
+	a.Claims = a.claims.ConsentValues(a.Client, a.Scopes)
 	if !a.claims.AcceptsACR(acrPassword) {
 		return protocol.NewError(protocol.UnmetAuthenticationRequirements,
 			"No essential acr value is supported; the metadata lists the supported ones.")
@@ -273,8 +272,8 @@ func (s *Server) checkOpenID(ctx context.Context, a *AuthorizationRequest) error
 }
 
 const (
-	requestIDSize = 32
-	maxStored     = 16 << 10
+	requestIDSize       = 32
+	maxStoredParameters = 16 << 10
 )
 
 // Size returns the approximate number of bytes of parameters that StoreRequest stores.
@@ -292,9 +291,9 @@ func (s *Server) StoreRequest(ctx context.Context, a *AuthorizationRequest) erro
 	form := maps.Clone(a.form)
 	form.Del("id_token_hint") // tokens are not stored; the subject of the hint is
 	parameters := form.Encode()
-	if len(parameters) > maxStored {
+	if len(parameters) > maxStoredParameters {
 		return protocol.NewError(protocol.InvalidRequest,
-			"The request is larger than 16 KiB.").WithClient(a.Client.ID).WithStatus(http.StatusRequestEntityTooLarge)
+			"The request is larger than 16 KiB.").WithStatus(http.StatusRequestEntityTooLarge)
 	}
 	a.ID = credential.Random(requestIDSize)
 	r := storage.AuthorizationRequest{

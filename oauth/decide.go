@@ -66,7 +66,7 @@ type DecisionInput struct {
 func Decide(a *AuthorizationRequest, in DecisionInput, now time.Time) (Step, *protocol.Error) {
 	silent := slices.Contains(a.Prompt, "none")
 	refuse := func(code, description string) (Step, *protocol.Error) {
-		return Refuse, a.refuse(protocol.NewError(code, description))
+		return Refuse, a.asRedirectError(protocol.NewError(code, description))
 	}
 	if in.SubjectMismatch { // chosen or signed in for this request: prompting again would be an infinite loop
 		return refuse(protocol.LoginRequired, "The user who signed in is not the one that the request requires.")
@@ -101,7 +101,7 @@ func Decide(a *AuthorizationRequest, in DecisionInput, now time.Time) (Step, *pr
 	if needsConsent(a, in.Consent) {
 		return Consent, nil
 	}
-	if a.SignInTooOld(in.Candidate, now) { // while a page was open
+	if a.IsSignInTooOld(in.Candidate, now) { // while a page was open
 		if silent {
 			return refuse(protocol.LoginRequired, "The user must sign in, and prompt=none forbids the sign-in page.")
 		}
@@ -129,12 +129,12 @@ func needsLogin(a *AuthorizationRequest, user *identity.SignedInUser, now time.T
 	if user == nil {
 		return true
 	}
-	return !a.SignedIn && (slices.Contains(a.Prompt, "login") || a.SignInTooOld(user, now))
+	return !a.SignedIn && (slices.Contains(a.Prompt, "login") || a.IsSignInTooOld(user, now))
 }
 
-// SignInTooOld reports whether the user must sign in again before a code is issued, because of max_age. max_age=0 means
-// prompt=login (OIDC Core §3.1.2.1), because no sign-in time satisfies it.
-func (a *AuthorizationRequest) SignInTooOld(user *identity.SignedInUser, now time.Time) bool {
+// IsSignInTooOld reports whether the user must sign in again before a code is issued, because of max_age. max_age=0
+// means prompt=login (OIDC Core §3.1.2.1), because no sign-in time satisfies it.
+func (a *AuthorizationRequest) IsSignInTooOld(user *identity.SignedInUser, now time.Time) bool {
 	if a.MaxAge == nil || a.SignedIn && *a.MaxAge == 0 {
 		return false
 	}
@@ -153,7 +153,7 @@ func needsConsent(a *AuthorizationRequest, consent *storage.Consent) bool {
 		return false
 	}
 	// A consent without scopes may be one that the operator skipped, so the user has not seen a page.
-	if consent == nil || a.stale(consent) || len(consent.Scopes) == 0 {
+	if consent == nil || a.isStale(consent) || len(consent.Scopes) == 0 {
 		return true
 	}
 	refused := a.RefusedBefore(consent)

@@ -19,7 +19,7 @@ func FuzzRequestObject(f *testing.F) {
 		if json.Unmarshal(raw, &claims) != nil {
 			return
 		}
-		form, err := objectParameters(claims)
+		form, err := requestObjectParameters(claims)
 		if err != nil {
 			return
 		}

@@ -4,6 +4,7 @@ import (
 	"net/url"
 
 	"gatehouse/oauth/client"
+	"gatehouse/oauth/protocol"
 	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
 )
@@ -17,13 +18,13 @@ func (s *Server) InitiateLoginURL(c *storage.Client, consent storage.Consent, lo
 	if c.InitiateLoginURI == "" {
 		return ""
 	}
-	agreed := !IsRedescribed(c, consent) && client.IsSameOrigin(AgreedRedirectURI(c, consent), c.InitiateLoginURI)
+	agreed := !HasChangedDescription(c, consent) && client.IsSameOrigin(AgreedRedirectURI(c, consent), c.InitiateLoginURI)
 	if c.IsSelfRegistered() && !agreed {
 		return ""
 	}
 	allowed := consent.Scopes
 	v := url.Values{"iss": {s.options.Issuer}}
-	if !c.IsPairwise() && (allowed.Has("profile") || allowed.Has("email")) {
+	if !c.IsPairwise() && (allowed.Has(protocol.ScopeProfile) || allowed.Has(protocol.ScopeEmail)) {
 		v.Set("login_hint", loginHint)
 	}
 	return redirect.AddQuery(c.InitiateLoginURI, v)
@@ -46,8 +47,8 @@ func AgreedRedirectURI(c *storage.Client, consent storage.Consent) string {
 	return c.RedirectURIs[0]
 }
 
-// IsRedescribed reports whether a self-registered client has changed the description that users see since the user
-// agreed.
-func IsRedescribed(c *storage.Client, consent storage.Consent) bool {
+// HasChangedDescription reports whether a self-registered client has changed the description that users see since the
+// user agreed.
+func HasChangedDescription(c *storage.Client, consent storage.Consent) bool {
 	return c.DescribedAt != nil && consent.UpdatedAt.Before(*c.DescribedAt)
 }

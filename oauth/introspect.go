@@ -176,7 +176,7 @@ func (s *Server) introspectionUsername(ctx context.Context, clientID, username s
 
 // usernameScope is the scope that includes the username (preferred_username, OIDC Core §5.4). Without it, a token does
 // not disclose the username to the client or an API (RFC 7662 §4).
-const usernameScope = "profile"
+const usernameScope = protocol.ScopeProfile
 
 // visiblePart returns the part of the token's aud and scope that the caller may see; without aud the token is not
 // intended for the caller. The client that the token was issued to sees everything. An introspector of resources in

@@ -89,28 +89,28 @@ func (s *Server) resolvePermissions(ctx context.Context, a *AuthorizationRequest
 	return nil
 }
 
-// stale reports whether the user allowed the client with another description, which invalidates the consent.
-func (a *AuthorizationRequest) stale(c *storage.Consent) bool {
-	return c != nil && a.Client.DescribedAt != nil && c.UpdatedAt.Before(*a.Client.DescribedAt)
+// isStale reports whether the user allowed the client with another description, which invalidates the consent.
+func (a *AuthorizationRequest) isStale(c *storage.Consent) bool {
+	return c != nil && HasChangedDescription(a.Client, *c)
 }
 
-// Allowed reports whether the user allowed the permission to the client as it is currently described.
-func (a *AuthorizationRequest) Allowed(p Permission, c *storage.Consent) bool {
-	return !a.stale(c) && p.allowedBy(c)
+// IsAllowed reports whether the user allowed the permission to the client as it is currently described.
+func (a *AuthorizationRequest) IsAllowed(p Permission, c *storage.Consent) bool {
+	return !a.isStale(c) && p.allowedBy(c)
 }
 
-// Refused reports whether the user refused the permission at one of its APIs, even if it is no longer optional.
-func (a *AuthorizationRequest) Refused(p Permission, c *storage.Consent) bool {
+// WasRefused reports whether the user refused the permission at one of its APIs, even if it is no longer optional.
+func (a *AuthorizationRequest) WasRefused(p Permission, c *storage.Consent) bool {
 	return c != nil && slices.ContainsFunc(p.consentValues(), c.Refused.Has)
 }
 
-// Selected reports whether an optional permission is initially ticked on the consent page: as the user last left it,
+// IsSelected reports whether an optional permission is initially ticked on the consent page: as the user last left it,
 // or as the operator set for the client.
-func (a *AuthorizationRequest) Selected(p Permission, c *storage.Consent) bool {
+func (a *AuthorizationRequest) IsSelected(p Permission, c *storage.Consent) bool {
 	switch {
-	case a.Allowed(p, c):
+	case a.IsAllowed(p, c):
 		return true
-	case a.Refused(p, c):
+	case a.WasRefused(p, c):
 		return false
 	}
 	return a.Client.SelectsOptionalScopes()

@@ -79,7 +79,7 @@ func (s *Server) requestObject(ctx context.Context, form url.Values) (url.Values
 	if err := s.checkRequestObject(c, claims); err != nil {
 		return nil, err
 	}
-	return objectParameters(claims)
+	return requestObjectParameters(claims)
 }
 
 func requestObjectError(description string, cause error) *protocol.Error {
@@ -148,8 +148,8 @@ func (s *Server) checkRequestObject(c *storage.Client, claims map[string]json.Ra
 	return nil
 }
 
-// objectClaims are the claims of the JWT itself, which are not parameters.
-var objectClaims = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti"}
+// requestObjectClaims are the claims of the JWT itself, which are not parameters.
+var requestObjectClaims = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti"}
 
 // stringParameters are the parameters whose value in a request object must be a string (RFC 9101 §4). Values of another
 // type are refused, because their JSON would be handled as a string that the client did not send.
@@ -158,13 +158,13 @@ var stringParameters = []string{
 	"login_hint", "id_token_hint", "acr_values", "ui_locales", "claims_locales", "code_challenge", "code_challenge_method",
 }
 
-// objectParameters returns the claims of a request object as parameters. Strings are unchanged, and omitted if empty,
-// as in a query. claims is an object that stays JSON, max_age may be a number, and only resource may be a list (RFC
-// 9101 §4, OIDC Core §6.1). Unknown members are ignored.
-func objectParameters(claims map[string]json.RawMessage) (url.Values, error) {
+// requestObjectParameters returns the claims of a request object as parameters. Strings are unchanged, and omitted if
+// empty, as in a query. claims is an object that stays JSON, max_age may be a number, and only resource may be a list
+// (RFC 9101 §4, OIDC Core §6.1). Unknown members are ignored.
+func requestObjectParameters(claims map[string]json.RawMessage) (url.Values, error) {
 	out := url.Values{}
 	for name, raw := range claims {
-		if slices.Contains(objectClaims, name) {
+		if slices.Contains(requestObjectClaims, name) {
 			continue
 		}
 		var one string

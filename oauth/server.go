@@ -34,7 +34,7 @@ type Options struct {
 	RequestTTL        time.Duration
 	KeyRotationPeriod time.Duration
 	IDTokenTTL        time.Duration
-	HintTTL           time.Duration // how long an ID token must be recognised after its key was replaced
+	HintTTL           time.Duration // how long an ID token must be recognized after its key was replaced
 	Registration      client.RegistrationPolicy
 	FetchAllowHosts   []string           // hosts that may be fetched from although private or plain http
 	Limiter           *ratelimit.Limiter // nil: nothing is limited
@@ -65,7 +65,8 @@ type Server struct {
 	fetch    *fetch.Client // documents of clients, except their JWKS
 }
 
-// New returns a server. The store must have its schema and root key; the first signing keys are made if there are none.
+// New returns a server. The store must have its schema and root key; the first signing keys are created if there are
+// none.
 func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) {
 	for _, key := range [][]byte{o.Keys.PairwiseSubjects, o.Keys.SessionIDs, o.Keys.Logout, o.Keys.RefreshSuccessor} {
 		if len(key) == 0 {
@@ -97,7 +98,7 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 	return s, nil
 }
 
-// Issuer is the issuer URL.
+// Issuer returns the issuer URL.
 func (s *Server) Issuer() string { return s.options.Issuer }
 
 // readClientRequest reads the form of a request from a client and authenticates the client.

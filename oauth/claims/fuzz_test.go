@@ -22,7 +22,7 @@ func FuzzClaims(f *testing.F) {
 			}
 			return
 		}
-		permissions := []string{Permission("email"), Permission("name")}
+		permissions := []string{ConsentValue("email"), ConsentValue("name")}
 		stored := c.Granted(nil, permissions)
 		again := storedRequest(stored)
 		if second := again.Granted(nil, permissions); second != stored {

@@ -10,7 +10,7 @@ import (
 	"gatehouse/storage"
 )
 
-// IDTokenClaims are the names of the claims of ID tokens that are not about the user.
+// IDTokenClaims returns the names of the claims of ID tokens that are not about the user.
 func IDTokenClaims() []string {
 	return []string{"iss", "sub", "aud", "azp", "exp", "iat", "auth_time", "nonce", "acr", "amr", "at_hash", "sid"}
 }

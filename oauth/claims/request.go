@@ -179,44 +179,44 @@ func (r Request) AcceptsACR(acr string) bool {
 	return c == nil || !c.Essential || c.accepts(acr)
 }
 
-// Permission returns what a consent stores for a claim that was requested by name.
-func Permission(name string) string { return protocol.ClaimPrefix + name }
+// ConsentValue returns what a consent stores for a claim that was requested by name.
+func ConsentValue(name string) string { return protocol.ClaimPrefix + name }
 
-// NameOf returns the claim that a permission of a consent is for.
-func NameOf(permission string) (name string, ok bool) {
+// ClaimName returns the claim that a permission of a consent is for.
+func ClaimName(permission string) (name string, ok bool) {
 	return strings.CutPrefix(permission, protocol.ClaimPrefix)
 }
 
 // IsOptional reports whether a permission is for a claim of a scope that the user may refuse, and so may be refused.
 func IsOptional(c *storage.Client, permission string) bool {
-	name, ok := NameOf(permission)
+	name, ok := ClaimName(permission)
 	return ok && slices.ContainsFunc(standardClaims, func(s standardClaim) bool {
 		return s.name == name && c.OptionalScopes.Has(s.scope)
 	})
 }
 
-// Permissions returns, in the order of the standard, the permissions of the claims that are requested by name and in
+// ConsentValues returns, in the order of the standard, the permissions of the claims that are requested by name and in
 // none of the scopes. A claim of a scope that is not registered for the client is not requested.
-func (r Request) Permissions(client *storage.Client, scopes []string) []string {
+func (r Request) ConsentValues(client *storage.Client, scopes []string) []string {
 	var out []string
 	for _, s := range standardClaims {
 		_, userinfo := r.Userinfo[s.name]
 		_, idToken := r.IDToken[s.name]
 		if (userinfo || idToken) && client.Scopes.Has(s.scope) && !slices.Contains(scopes, s.scope) {
-			out = append(out, Permission(s.name))
+			out = append(out, ConsentValue(s.name))
 		}
 	}
 	return out
 }
 
-// Granted returns what a grant stores of the request: the claims that are in a granted scope or were granted by name. It
-// is "" when there are none.
+// Granted returns what a grant stores of the request: the claims that are in a granted scope or were granted by name.
+// It is "" when there are none.
 func (r Request) Granted(scopes, permissions []string) string {
 	granted := func(requested map[string]*requestedClaim) map[string]*requestedClaim {
 		out := map[string]*requestedClaim{}
 		for _, s := range standardClaims {
 			if c, ok := requested[s.name]; ok &&
-				(slices.Contains(scopes, s.scope) || slices.Contains(permissions, Permission(s.name))) {
+				(slices.Contains(scopes, s.scope) || slices.Contains(permissions, ConsentValue(s.name))) {
 				out[s.name] = c
 			}
 		}

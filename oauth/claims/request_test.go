@@ -67,7 +67,7 @@ func TestGrantStoresOnlyGrantedClaims(t *testing.T) {
 		}
 	}
 	client := &storage.Client{Scopes: storage.Strings{"openid", "profile", "email"}}
-	if diff := cmp.Diff([]string{"claim:name"}, r.Permissions(client, []string{"openid", "email"})); diff != "" {
+	if diff := cmp.Diff([]string{"claim:name"}, r.ConsentValues(client, []string{"openid", "email"})); diff != "" {
 		t.Errorf("permissions of a client without phone (-want +got):\n%s", diff)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
 )
 
@@ -14,25 +15,25 @@ type standardClaim struct {
 }
 
 var standardClaims = []standardClaim{
-	{"name", "profile", func(u *storage.User) any { return textClaim(u.Name) }},
-	{"given_name", "profile", func(u *storage.User) any { return textClaim(u.Profile.GivenName) }},
-	{"family_name", "profile", func(u *storage.User) any { return textClaim(u.Profile.FamilyName) }},
-	{"middle_name", "profile", func(u *storage.User) any { return textClaim(u.Profile.MiddleName) }},
-	{"nickname", "profile", func(u *storage.User) any { return textClaim(u.Profile.Nickname) }},
-	{"preferred_username", "profile", func(u *storage.User) any { return textClaim(u.Username) }},
-	{"profile", "profile", func(u *storage.User) any { return textClaim(u.Profile.Profile) }},
-	{"picture", "profile", func(u *storage.User) any { return textClaim(u.Profile.Picture) }},
-	{"website", "profile", func(u *storage.User) any { return textClaim(u.Profile.Website) }},
-	{"gender", "profile", func(u *storage.User) any { return textClaim(u.Profile.Gender) }},
-	{"birthdate", "profile", func(u *storage.User) any { return textClaim(u.Profile.Birthdate) }},
-	{"zoneinfo", "profile", func(u *storage.User) any { return textClaim(u.Profile.Zoneinfo) }},
-	{"locale", "profile", func(u *storage.User) any { return textClaim(u.Profile.Locale) }},
-	{"updated_at", "profile", func(u *storage.User) any { return u.UpdatedAt.Unix() }},
-	{"email", "email", func(u *storage.User) any { return textClaim(u.Email) }},
-	{"email_verified", "email", func(u *storage.User) any { return u.EmailVerifiedAt != nil }},
-	{"address", "address", addressOf},
-	{"phone_number", "phone", func(u *storage.User) any { return textClaim(u.Profile.PhoneNumber) }},
-	{"phone_number_verified", "phone", func(u *storage.User) any {
+	{"name", protocol.ScopeProfile, func(u *storage.User) any { return stringClaim(u.Name) }},
+	{"given_name", protocol.ScopeProfile, func(u *storage.User) any { return stringClaim(u.Profile.GivenName) }},
+	{"family_name", protocol.ScopeProfile, func(u *storage.User) any { return stringClaim(u.Profile.FamilyName) }},
+	{"middle_name", protocol.ScopeProfile, func(u *storage.User) any { return stringClaim(u.Profile.MiddleName) }},
+	{"nickname", protocol.ScopeProfile, func(u *storage.User) any { return stringClaim(u.Profile.Nickname) }},
+	{"preferred_username", protocol.ScopeProfile, func(u *storage.User) any { return stringClaim(u.Username) }},
+	{"profile", protocol.ScopeProfile, func(u *storage.User) any { return stringClaim(u.Profile.Profile) }},
+	{"picture", protocol.ScopeProfile, func(u *storage.User) any { return stringClaim(u.Profile.Picture) }},
+	{"website", protocol.ScopeProfile, func(u *storage.User) any { return stringClaim(u.Profile.Website) }},
+	{"gender", protocol.ScopeProfile, func(u *storage.User) any { return stringClaim(u.Profile.Gender) }},
+	{"birthdate", protocol.ScopeProfile, func(u *storage.User) any { return stringClaim(u.Profile.Birthdate) }},
+	{"zoneinfo", protocol.ScopeProfile, func(u *storage.User) any { return stringClaim(u.Profile.Zoneinfo) }},
+	{"locale", protocol.ScopeProfile, func(u *storage.User) any { return stringClaim(u.Profile.Locale) }},
+	{"updated_at", protocol.ScopeProfile, func(u *storage.User) any { return u.UpdatedAt.Unix() }},
+	{"email", protocol.ScopeEmail, func(u *storage.User) any { return stringClaim(u.Email) }},
+	{"email_verified", protocol.ScopeEmail, func(u *storage.User) any { return u.EmailVerifiedAt != nil }},
+	{"address", protocol.ScopeAddress, addressOf},
+	{"phone_number", protocol.ScopePhone, func(u *storage.User) any { return stringClaim(u.Profile.PhoneNumber) }},
+	{"phone_number_verified", protocol.ScopePhone, func(u *storage.User) any {
 		if u.Profile.PhoneNumber == "" {
 			return nil
 		}
@@ -40,7 +41,7 @@ var standardClaims = []standardClaim{
 	}},
 }
 
-func textClaim(s string) any {
+func stringClaim(s string) any {
 	if s == "" {
 		return nil
 	}

@@ -56,7 +56,6 @@ func (p *Provider) userinfo(ctx context.Context, token string) (*storage.Client,
 	if err != nil {
 		return nil, nil, err
 	}
-	refusal.ClientID = claims.ClientID
 	event := reqevent.FromContext(ctx)
 	event.ClientID = claims.ClientID
 	scopes := strings.Fields(claims.Scope)
@@ -74,7 +73,7 @@ func (p *Provider) userinfo(ctx context.Context, token string) (*storage.Client,
 	}
 	event.UserID = u.ID
 	if !slices.Contains(scopes, protocol.ScopeOpenID) {
-		return nil, nil, protocol.InsufficientScopeError(protocol.ScopeOpenID).WithClient(claims.ClientID)
+		return nil, nil, protocol.InsufficientScopeError(protocol.ScopeOpenID)
 	}
 	c, err := p.store.Client(ctx, claims.ClientID)
 	if err != nil {

@@ -63,7 +63,7 @@ func (p *Provider) Begin(ctx context.Context, form url.Values) (*Request, error)
 	if !slices.Contains(r.Client.PostLogoutRedirectURIs, r.RedirectURI) {
 		e := protocol.NewError(protocol.InvalidRequest, "post_logout_redirect_uri must match a registered URI exactly.")
 		cause := p.clients.RecordRefusedRedirect(ctx, clientID, "post_logout_redirect_uri", r.RedirectURI)
-		return nil, e.WithClient(clientID).WithCause(cause)
+		return nil, e.WithCause(cause)
 	}
 	return r, nil
 }
@@ -101,7 +101,7 @@ func (p *Provider) client(ctx context.Context, id string) (*storage.Client, erro
 	}
 	c, err := p.store.Client(ctx, id)
 	if cause := client.UnusableCause(c, err); cause != nil {
-		return nil, unknown.WithClient(id).WithCause(cause)
+		return nil, unknown.WithCause(cause)
 	}
 	if err != nil {
 		return nil, protocol.Unavailable(err)

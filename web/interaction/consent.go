@@ -91,8 +91,9 @@ func (p *Pages) ShowConsent(w http.ResponseWriter, r *http.Request) error {
 	for _, item := range pending.Permissions {
 		row := consentScope{
 			Name: item.Name, Description: p.pages.DescribeScope(page.NewScope(item.Name, registered[item.Name].Description)),
-			Ticked: pending.Selected(item, pending.before),
-			New:    pending.before != nil && !pending.Allowed(item, pending.before) && !pending.Refused(item, pending.before),
+			Ticked: pending.IsSelected(item, pending.before),
+			New: pending.before != nil && !pending.IsAllowed(item, pending.before) &&
+				!pending.WasRefused(item, pending.before),
 		}
 		list := &data.Required
 		if item.Optional {
@@ -194,7 +195,7 @@ func (p *Pages) approve(w http.ResponseWriter, r *http.Request, pending pendingC
 			decision.Refused = append(decision.Refused, item.Name)
 		}
 	}
-	if a.SignInTooOld(pending.user, p.store.Now()) {
+	if a.IsSignInTooOld(pending.user, p.store.Now()) {
 		err := p.oauth.RecordApproval(r.Context(), a, pending.user, decision)
 		if err != nil && !errors.Is(err, oauth.ErrConsentStale) {
 			return err
