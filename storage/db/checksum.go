@@ -28,11 +28,16 @@ func (d *DB) checksum(file string) (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// storedChecksums returns the checksums of the applied migrations by version, or nil for an empty database.
+// storedChecksums returns the checksums of the applied migrations by version, or nil for an empty database. It returns
+// ErrMigrationChanged when migrations were applied that created no table of checksums: the first one that this program
+// has does.
 func (d *DB) storedChecksums(ctx context.Context, p *goose.Provider) (map[int64]string, error) {
 	current, err := p.GetDBVersion(ctx)
 	if err != nil || current == 0 { // an empty database has no table of checksums
 		return nil, err
+	}
+	if !d.Write.gorm.WithContext(ctx).Migrator().HasTable("migration_checksums") {
+		return nil, fmt.Errorf("%s: %w", p.ListSources()[0].Path, ErrMigrationChanged)
 	}
 	type row struct {
 		Version int64
@@ -50,6 +55,9 @@ func (d *DB) storedChecksums(ctx context.Context, p *goose.Provider) (map[int64]
 // migrations that this program does not have, which a later version has applied during a rolling upgrade.
 func (d *DB) checkChecksums(ctx context.Context, p *goose.Provider) error {
 	stored, err := d.storedChecksums(ctx, p)
+	if errors.Is(err, ErrMigrationChanged) {
+		return err
+	}
 	if err != nil {
 		return Wrap("read the checksums of migrations", err)
 	}

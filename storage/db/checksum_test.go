@@ -33,10 +33,27 @@ func TestChangedMigrationIsRefusedByName(t *testing.T) {
 		for name, start := range map[string]func(context.Context) error{
 			"RequireSchema": func(ctx context.Context) error { _, err := d.RequireSchema(ctx); return err },
 			"Migrate":       func(ctx context.Context) error { _, err := d.Migrate(ctx); return err },
+			"Migrations":    func(ctx context.Context) error { _, err := d.Migrations(ctx); return err },
 		} {
 			if err := start(t.Context()); !errors.Is(err, db.ErrMigrationChanged) || !strings.Contains(err.Error(), "0001_initial.sql") {
 				t.Errorf("%s: got %v, want ErrMigrationChanged with the file", name, err)
 			}
+		}
+	})
+}
+
+// TestSchemaOfOtherMigrationsIsRefused removes the table of checksums, as if migrations had been applied that this
+// program does not have.
+func TestSchemaOfOtherMigrationsIsRefused(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		d := migrated(t, url)
+		storagetest.Must(t, db.Exec(t.Context(), d.Write, "DROP TABLE migration_checksums"))
+		if _, err := d.RequireSchema(t.Context()); !errors.Is(err, db.ErrMigrationChanged) {
+			t.Errorf("RequireSchema: got %v, want ErrMigrationChanged", err)
+		}
+		if _, err := d.Migrations(t.Context()); !errors.Is(err, db.ErrMigrationChanged) {
+			t.Errorf("Migrations: got %v, want ErrMigrationChanged", err)
 		}
 	})
 }

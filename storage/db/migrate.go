@@ -84,11 +84,15 @@ func (d *DB) Schema(ctx context.Context) (behind, ahead bool, err error) {
 	return current < target, current > target, nil
 }
 
-// Migrations lists the migrations and which of them the database has.
+// Migrations lists the migrations and which of them the database has. It returns ErrMigrationChanged when an applied
+// migration was changed.
 func (d *DB) Migrations(ctx context.Context) ([]Migration, error) {
 	p, err := d.goose(d.pool())
 	if err != nil {
 		return nil, Wrap("list migrations", err)
+	}
+	if err := d.checkChecksums(ctx, p); err != nil {
+		return nil, fmt.Errorf("list migrations: %w", err)
 	}
 	status, err := p.Status(ctx)
 	if err != nil {
