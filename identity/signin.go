@@ -90,7 +90,7 @@ func (u *Users) SignIn(ctx context.Context, name, password string, device Device
 		}
 		counts := slices.Concat(a.visible, a.hidden)
 		if blocked {
-			// The response is the one to a wrong password even if the password is correct; another would confirm it.
+			// The response is the one to an incorrect password even if the password is correct; another would confirm it.
 			hash, counts = "", a.visible
 		}
 		matches, err := u.hasher.verify(hash, password)
@@ -118,7 +118,7 @@ func (u *Users) SignIn(ctx context.Context, name, password string, device Device
 type attempt struct {
 	caller      caller
 	visible     []storage.SignInCount // each refuses the attempt with a *ThrottledError
-	hidden      []storage.SignInCount // each makes the attempt fail like one with a wrong password
+	hidden      []storage.SignInCount // each makes the attempt fail like one with an incorrect password
 	clear       []storage.SignInCount // deleted when the sign-in succeeds
 	names       *storage.SignInCount  // names that failed from the network; nil when that is not limited
 	checksNames bool                  // names refuses the attempt: false in a browser known to the account
@@ -197,7 +197,7 @@ func (u *Users) accountBlocked(ctx context.Context, a attempt) (bool, error) {
 func (u *Users) recordFailed(
 	ctx context.Context, user storage.User, hash string, blocked bool, names storage.NetworkFailures,
 ) error {
-	reason, result := "wrong password", ErrInvalidCredentials
+	reason, result := "incorrect password", ErrInvalidCredentials
 	switch {
 	case blocked:
 		reason, result = "too many failed sign-ins on the account", errNotChecked

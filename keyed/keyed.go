@@ -16,7 +16,7 @@ import (
 var ErrDamaged = errors.New("sealed under another key, or damaged")
 
 // Seal encrypts plaintext with AES-256-GCM under a 32-byte key. context is authenticated and not stored: it binds the
-// result to the place that it is stored in. The result is a random nonce and the ciphertext.
+// result to the row or purpose that it is stored for. The result is a random nonce and the ciphertext.
 func Seal(key, plaintext []byte, context string) ([]byte, error) {
 	aead, err := newAEAD(key)
 	if err != nil {
@@ -80,4 +80,6 @@ func (h *Hash) AddNumber(n int64) {
 	_, _ = h.Write(h.buffer)
 }
 
-func length(b []byte, n int) []byte { return binary.BigEndian.AppendUint64(b, uint64(n)) } //nolint:gosec // never negative
+func length(b []byte, n int) []byte {
+	return binary.BigEndian.AppendUint64(b, uint64(n)) //nolint:gosec // never negative
+}

@@ -28,7 +28,7 @@ func (l *Limiter) Allow() bool {
 func (l *Limiter) Logged() bool { return !l.logged.IsZero() }
 
 // Reset ends the condition, so that the next line is allowed immediately. It reports whether a line was allowed since
-// the last Reset, and so whether the end is worth a line.
+// the last Reset, and so whether the end should be logged.
 func (l *Limiter) Reset() (logged bool) {
 	logged = l.Logged()
 	l.logged = time.Time{}

@@ -67,7 +67,7 @@ func TestRefusedCodeNamesTheFailedCheck(t *testing.T) {
 			{name: "malformed verifier", cause: "malformed code_verifier", description: "43 to 128", change: func(form url.Values) { form.Set("code_verifier", "short-secret") }},
 			{name: "verifier without challenge", client: exempt, cause: "code_verifier was sent", description: "code_verifier was sent", change: func(form url.Values) { form.Set("code_verifier", strings.Repeat("x", 50)) }},
 			{name: "no redirect URI", client: exempt, cause: "redirect_uri is missing", description: "redirect_uri is missing", change: func(form url.Values) { form.Del("redirect_uri") }},
-			{name: "other redirect URI", cause: "redirect_uri is another than in the authorization request: https://evil.example/cb", description: "redirect_uri must be identical", change: func(form url.Values) {
+			{name: "other redirect URI", cause: "redirect_uri differs from the authorization request: https://evil.example/cb", description: "redirect_uri must be identical", change: func(form url.Values) {
 				form.Set("redirect_uri", "https://user:planted1@evil.example/cb?token=planted2#planted3")
 			}},
 			{name: "other client", cause: "issued to another client", description: generic, change: func(url.Values) {}},

@@ -10,7 +10,7 @@ import (
 )
 
 // SignInAttempt counts the failed sign-ins on one account from one network; network "*" is the account as a whole.
-// Both are HMACs, because they are only compared.
+// Both are HMACs, because they are only compared. Statements read and write single columns; only tests use the struct.
 type SignInAttempt struct {
 	Account      []byte `gorm:"primaryKey"`
 	Network      string `gorm:"primaryKey"`

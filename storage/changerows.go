@@ -2,7 +2,7 @@ package storage
 
 import "gatehouse/storage/audit"
 
-// The audit rows of changes that PostgreSQL makes in one statement with them.
+// Statements that write the audit row in the statement of its change (PostgreSQL).
 var (
 	issuedRow       = audit.NewChangeRow("issued", "''")
 	redeemedRow     = audit.NewChangeRow("redeemed", "grant_id")

@@ -74,14 +74,14 @@ func (s *Store) LeaseDeliveries(ctx context.Context, limit int, lease time.Durat
 		return nil, nil
 	}
 	if err != nil {
-		return nil, db.Wrap("look for deliveries", err)
+		return nil, db.Wrap("check for due deliveries", err)
 	}
 	out, err := db.Select[Delivery](ctx, s.Write, "UPDATE deliveries SET attempts = attempts + 1, next_at = ? WHERE "+
 		s.SkipLocked(
 			"id", "SELECT id FROM deliveries WHERE next_at <= ? ORDER BY attempts, next_at LIMIT ?",
 		)+" RETURNING "+deliveryRow.Columns(),
 		db.Millis(now.Add(lease)), db.Millis(now), limit)
-	return out, db.Wrap("take deliveries", err)
+	return out, db.Wrap("lease deliveries", err)
 }
 
 var deliveryRow = db.NewRecord[Delivery]("deliveries")

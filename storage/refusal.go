@@ -20,7 +20,7 @@ func (r *RefusalError) Unwrap() error { return ErrNotFound }
 
 // The reasons of a RefusalError that the client can fix. They are in the error response.
 const (
-	RefusedRedirectURI        = "redirect_uri is another than in the authorization request"
+	RefusedRedirectURI        = "redirect_uri differs from the authorization request"
 	RefusedMissingRedirectURI = "redirect_uri is missing, and the authorization request had it"
 	RefusedMissingVerifier    = "code_verifier is missing, and the authorization request had a code_challenge"
 	RefusedVerifier           = "code_verifier does not match the code_challenge"
@@ -65,7 +65,7 @@ func (s *Store) endReason(
 		ctx, s.Write, []any{&one}, "SELECT 1 FROM browser_sessions WHERE id = ? AND ended_at IS NOT NULL", sessionID,
 	)
 	if errors.Is(err, ErrNotFound) {
-		return "it became valid while it was checked", nil
+		return "it became valid during the check", nil
 	}
 	return "the browser session was ended", err
 }

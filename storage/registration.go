@@ -30,7 +30,7 @@ func (s *Store) ConsumeAssertion(ctx context.Context, clientID, jti string, expi
 	if errors.Is(err, ErrNotFound) {
 		err = ErrConsumed
 	}
-	return db.Wrap("use an assertion", err)
+	return db.Wrap("consume an assertion", err)
 }
 
 // RegistrationToken is an initial access token, which allows to register clients (RFC 7591 §3).
@@ -84,7 +84,7 @@ func (s *Store) ConsumeRegistrationToken(ctx context.Context, hash []byte) (id s
 		WHERE hash = ? AND uses_left > 0 AND expires_at > ? RETURNING id`,
 		hash, db.Millis(s.Now()),
 	)
-	return id, db.Wrap("use registration token", err)
+	return id, db.Wrap("consume registration token", err)
 }
 
 // HasRegistrationToken reports whether ConsumeRegistrationToken would succeed. It consumes nothing.

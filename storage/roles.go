@@ -30,7 +30,7 @@ func (s *Store) CheckRole(ctx context.Context, role string) error {
 	if errors.Is(err, ErrNotFound) {
 		return fmt.Errorf("there is no role %s; create it first: createuser %s --pwprompt", role, role)
 	}
-	return db.Wrap("look for the role", err)
+	return db.Wrap("check the role", err)
 }
 
 // GrantRuntimeRole grants a PostgreSQL role the privileges that `gatehouse serve` needs: no DDL and, on the audit

@@ -78,7 +78,7 @@ func TokenReference(token string) string {
 	return HashReference(sum[:])
 }
 
-// HashReference is TokenReference for a token whose SHA-256 is known.
+// HashReference does the same as TokenReference for a token whose SHA-256 the caller has.
 func HashReference(hash []byte) string { return hex.EncodeToString(hash[:min(8, len(hash))]) }
 
 // Row is a stored audit row. Address and UserAgent are personal data, stored only in Personal, sealed under a key

@@ -10,7 +10,7 @@ import (
 
 // RecordFailure counts a failure, which changed nothing, for Stats, and queues its row unless the limit on such rows is
 // reached: otherwise an attacker could fill the disk. When the queue is full it returns ErrBusy immediately, because a
-// failure is not worth waiting for. The type becomes the rule of the request event.
+// failure is not worth waiting for. The type becomes the FailureEvent of the request event.
 func (l *Log) RecordFailure(ctx context.Context, limiter *ratelimit.Limiter, e Event) error {
 	reqevent.FromContext(ctx).FailureEvent = e.Type
 	l.Count(e.Type)
@@ -29,7 +29,7 @@ func (l *Log) RecordFailure(ctx context.Context, limiter *ratelimit.Limiter, e E
 	}
 }
 
-// RecordSignInFailure is RecordFailure for a failed sign-in, whose row is written before it returns.
+// RecordSignInFailure does the same as RecordFailure for a failed sign-in, whose row is written before it returns.
 func (l *Log) RecordSignInFailure(ctx context.Context, limiter *ratelimit.Limiter, e Event) error {
 	reqevent.FromContext(ctx).FailureEvent = e.Type
 	if limiter.Count(ctx, failureCounts(ctx, e)...).Refused {

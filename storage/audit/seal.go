@@ -105,7 +105,7 @@ func (l *Log) SealRows(ctx context.Context) (int64, error) {
 const longUnsealed = time.Minute
 
 // ErrSealLocked is returned by SealRows when another session has locked the last seal for a while.
-var ErrSealLocked = errors.New("another session has the last seal locked")
+var ErrSealLocked = errors.New("another session has locked the last seal")
 
 // checkOldestUnsealed returns ErrSealLocked when no process has sealed for a while: a session that keeps the last seal
 // locked would otherwise stop sealing silently.
@@ -157,7 +157,7 @@ func (l *Log) sealBatch(ctx context.Context) (n int64, err error) {
 			mac.add(&rows[i])
 		}
 		next.MAC = mac.Sum(nil)
-		l.lastSeal.Store(next.ID)
+		tx.OnCommit(func() { l.lastSeal.Store(next.ID) })
 		return db.Insert(ctx, tx.Write, &next)
 	})
 	return n, err
@@ -170,7 +170,7 @@ func (l *Log) assignSeal(ctx context.Context, seal int64) (out []Row, err error)
 		return nil
 	}, "UPDATE audit_events SET seal = ? WHERE "+
 		l.db.SkipLocked("id", "SELECT id FROM audit_events WHERE seal IS NULL ORDER BY id LIMIT ?")+" RETURNING "+
-		""+rowRecord.Columns(), seal, maxSealRows)
+		rowRecord.Columns(), seal, maxSealRows)
 	return out, err
 }
 
@@ -215,7 +215,7 @@ func (l *Log) Retire(ctx context.Context, before time.Time, done func(now, total
 				return cmp.Or(err, error(db.ErrNotFound))
 			}
 			seal = due[0]
-			before, err := l.WithTx(tx).verifySeal(ctx, seal)
+			previousMAC, err := l.WithTx(tx).verifySeal(ctx, seal)
 			if err != nil {
 				return err
 			}
@@ -230,7 +230,7 @@ func (l *Log) Retire(ctx context.Context, before time.Time, done func(now, total
 			}
 			rows += deleted
 			return db.Exec(ctx, tx.Write, "UPDATE audit_seals SET retired_at = ?, retired_mac = ? WHERE id = ?", db.Millis(now),
-				l.retiredMAC(seal, before), seal.ID)
+				l.retiredMAC(seal, previousMAC), seal.ID)
 		})
 		if err == nil {
 			count++
@@ -250,7 +250,8 @@ func (l *Log) Retire(ctx context.Context, before time.Time, done func(now, total
 // errNotOwner is returned for the role of `gatehouse migrate up --grant-to`.
 var errNotOwner error = db.Denied("the role may not delete audit rows")
 
-// checkMayDelete returns errNotOwner before the first row is old enough to be deleted.
+// checkMayDelete returns errNotOwner if the role may not delete rows. It is called even when no row is due, so that the
+// error is noticed early.
 func (l *Log) checkMayDelete(ctx context.Context) error {
 	if l.db.Engine() != db.Postgres {
 		return nil

@@ -180,7 +180,7 @@ func (d *DB) attempt(ctx context.Context, fn func(tx *DB) error) error {
 		err = Wrap("begin or commit a transaction", err)
 	}
 	if err == nil {
-		err = d.file.check() // what was written to a file without a name must not be acknowledged
+		err = d.file.check() // what was written to an unlinked file must not be acknowledged
 	}
 	if err == nil {
 		for _, fn := range state.onCommit {

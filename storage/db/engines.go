@@ -147,7 +147,7 @@ func (q statementLog) ParamsFilter(_ context.Context, sql string, _ ...any) (str
 	return sql, nil
 }
 
-// Trace also adds the statement to the trace of its request, if there is one.
+// Trace counts the statement of a request, logs a slow one and adds it to the trace of its request, if there is one.
 func (q statementLog) Trace(ctx context.Context, begin time.Time, fc func() (string, int64), err error) {
 	if reqevent.FromContext(ctx).RequestID != "" {
 		q.requests.Add(1)

@@ -15,14 +15,14 @@ type Heartbeat struct {
 // heartbeatLimit is the maximum time without success for work that is repeated several times a second.
 const heartbeatLimit = 15 * time.Second
 
-// Beat notes a success.
+// Beat records a success.
 func (h *Heartbeat) Beat() {
 	now := time.Now()
 	h.at.Store(&now)
 	h.cause.Store(nil)
 }
 
-// Miss notes why the work could not be done.
+// Miss records why the work could not be done.
 func (h *Heartbeat) Miss(err error) { h.cause.Store(&err) }
 
 // Check returns ErrUnavailable, with the last cause, when the work was not done for heartbeatLimit.

@@ -116,7 +116,7 @@ type (
 // ScanTime returns a scan target that stores a column of milliseconds in at.
 func ScanTime(at *time.Time) sql.Scanner { return timeScanner{at} }
 
-// ScanNullTime is ScanTime for a column that may be NULL, which is stored as nil.
+// ScanNullTime does the same as ScanTime for a column that may be NULL, which is stored as nil.
 func ScanNullTime(at **time.Time) sql.Scanner { return nullTimeScanner{at} }
 
 // Scan implements sql.Scanner.

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Event is what is known about one request or command.
+// Event describes one request or command.
 type Event struct {
 	RequestID string
 	Actor     string // "user:…", "cli:…", "system"; empty for a protocol request, whose actor is its client

@@ -13,13 +13,13 @@ type Clock struct {
 	ahead time.Duration
 }
 
-// NewClock returns a clock that stands at the present second.
+// NewClock returns a clock that is set to the current second.
 func NewClock() *Clock { return &Clock{now: time.Now().UTC().Truncate(time.Second)} }
 
 // Skewed returns the clock of a host that is ahead of c by d, which may be negative.
 func (c *Clock) Skewed(d time.Duration) *Clock { return &Clock{base: c, ahead: d} }
 
-// Now is the clock's time.
+// Now returns the clock's time.
 func (c *Clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -107,7 +107,7 @@ func Open(t testing.TB, url string, clock *Clock) *storage.Store {
 	return OpenPool(t, url, clock, 4)
 }
 
-// OpenPool is Open with a maximum number of connections.
+// OpenPool does the same as Open with a maximum number of connections.
 func OpenPool(t testing.TB, url string, clock *Clock, pool int) *storage.Store {
 	t.Helper()
 	ctx := context.Background()

@@ -40,8 +40,8 @@ func New(d *db.DB, inUse ...string) *Vault { return &Vault{d, &state{inUse: inUs
 // WithTx returns the vault within a transaction.
 func (v *Vault) WithTx(tx *db.DB) *Vault { return &Vault{tx, v.state} }
 
-// UseRootKey ties the database to its root key and reads the master secret, which is sealed under it. The first root
-// key ever used leaves its fingerprint in the database; any other is refused with ErrOtherKey, before anything is
+// UseRootKey ties the database to its root key and reads the master secret, which is sealed under it. The
+// fingerprint of the first root key used is stored in the database; any other is refused with ErrOtherKey, before anything is
 // generated or sealed under it. While the root key is being replaced there is a previous one too: either may open what
 // is stored, and new values are sealed under the one whose fingerprint the database has, so that processes that only
 // have that one keep running.
