@@ -25,7 +25,7 @@ func (s *Store) MarkDevDatabase(ctx context.Context) error {
 	if _, err := s.Migrate(ctx); err != nil {
 		return err
 	}
-	return db.Wrap("mark the database", db.Exec(ctx, s.Write, "UPDATE revision SET created_by = 'dev' WHERE id = 1"))
+	return db.Wrap("mark the database", db.Exec(ctx, s.Write, "UPDATE installation SET created_by = 'dev' WHERE id = 1"))
 }
 
 // isDevDatabase reports whether the database is unused or was created by `gatehouse dev`.
@@ -42,6 +42,6 @@ func (s *Store) isDevDatabase(ctx context.Context) (bool, error) {
 		return err == nil, err // migrated, but not used yet
 	}
 	var marked int64
-	err = db.QueryRow(ctx, s.Write, []any{&marked}, "SELECT count(*) FROM revision WHERE created_by = 'dev'")
+	err = db.QueryRow(ctx, s.Write, []any{&marked}, "SELECT count(*) FROM installation WHERE created_by = 'dev'")
 	return marked > 0, err
 }

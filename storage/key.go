@@ -39,7 +39,7 @@ func (s *Store) UpdateSigningKeys(
 	ctx context.Context, e audit.Event, change func(keys []SigningKey) (add, changed []SigningKey, err error),
 ) error {
 	return db.Wrap("change signing keys", s.Tx(ctx, func(tx *Store) error {
-		if err := db.Lock(ctx, tx.Write, "revision", 1); err != nil {
+		if err := db.Lock(ctx, tx.Write, "installation", 1); err != nil {
 			return err
 		}
 		keys, err := tx.SigningKeys(ctx)

@@ -47,7 +47,7 @@ func (s *Store) Rekey(ctx context.Context, done func(now, total int64)) (int64, 
 	}
 	// Again under the lock under which processes create keys.
 	return sealed, db.Wrap("rekey", s.Tx(ctx, func(tx *Store) error {
-		if err := db.Lock(ctx, tx.Write, "revision", 1); err != nil {
+		if err := db.Lock(ctx, tx.Write, "installation", 1); err != nil {
 			return err
 		}
 		if err := resealAll(tx.Vault); err != nil {

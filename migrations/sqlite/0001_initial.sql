@@ -3,15 +3,15 @@
 -- Text ids. Times are BIGINT Unix milliseconds, NULL for not yet. Lists are joined by spaces. Foreign keys only
 -- from secrets, passwords, sessions and consents: elsewhere each would cost a lock per insert.
 
--- One row. Transactions that must not run concurrently lock it: changes of signing keys, creation of secrets,
+-- One row for this installation. Transactions that must not run concurrently lock it: changes of signing keys, creation of secrets,
 -- rekey. The fingerprint is that of the root key. created_by: dev for `gatehouse dev`, which refuses any other
 -- database.
-CREATE TABLE revision (
+CREATE TABLE installation (
     id              BIGINT NOT NULL PRIMARY KEY,
     key_fingerprint TEXT,
     created_by      TEXT
 );
-INSERT INTO revision (id) VALUES (1);
+INSERT INTO installation (id) VALUES (1);
 
 -- Every change to a client, secret, scope, resource or key adds a row in its transaction, so that no change waits
 -- for the lock of another one. Each process reads the rows that were committed since it last read, and drops those

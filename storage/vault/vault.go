@@ -47,7 +47,7 @@ func (v *Vault) WithTx(tx *db.DB) *Vault { return &Vault{tx, v.state} }
 // have that one keep running.
 func (v *Vault) UseRootKey(ctx context.Context, root RootKey, previous ...RootKey) error {
 	if !v.db.ReadOnly() { // a read-only database already has the fingerprint
-		const query = "UPDATE revision SET key_fingerprint = ? WHERE id = 1 AND key_fingerprint IS NULL"
+		const query = "UPDATE installation SET key_fingerprint = ? WHERE id = 1 AND key_fingerprint IS NULL"
 		if err := db.Exec(ctx, v.db.Write, query, root.fingerprint()); err != nil {
 			return db.Wrap("check the root key", err)
 		}
@@ -97,7 +97,7 @@ func (v *Vault) CheckRootKey(ctx context.Context) error {
 // HasRootKey reports whether a root key was ever used with this database.
 func (v *Vault) HasRootKey(ctx context.Context) (bool, error) {
 	var n int64
-	err := db.QueryRow(ctx, v.db.Write, []any{&n}, "SELECT count(*) FROM revision WHERE key_fingerprint IS NOT NULL")
+	err := db.QueryRow(ctx, v.db.Write, []any{&n}, "SELECT count(*) FROM installation WHERE key_fingerprint IS NOT NULL")
 	if err != nil {
 		return false, fmt.Errorf("check the root key: %w", err)
 	}
@@ -106,7 +106,7 @@ func (v *Vault) HasRootKey(ctx context.Context) (bool, error) {
 
 func (v *Vault) fingerprint(ctx context.Context) (string, error) {
 	var stored string
-	err := db.QueryRow(ctx, v.db.Write, []any{&stored}, "SELECT key_fingerprint FROM revision WHERE id = 1")
+	err := db.QueryRow(ctx, v.db.Write, []any{&stored}, "SELECT key_fingerprint FROM installation WHERE id = 1")
 	return stored, db.Wrap("check the root key", err)
 }
 
@@ -120,7 +120,7 @@ func (v *Vault) rootByFingerprint(fingerprint string) (RootKey, bool) {
 }
 
 // Seal encrypts a value under the root key that the database belongs to, for a purpose and bound to its row. In a
-// transaction that has locked the revision it cannot come between a Reseal and its end.
+// transaction that has locked the installation it cannot come between a Reseal and its end.
 func (v *Vault) Seal(ctx context.Context, purpose, row string, plaintext []byte) ([]byte, error) {
 	stored, err := v.fingerprint(ctx)
 	if err != nil {
@@ -162,7 +162,7 @@ func (v *Vault) readMaster(ctx context.Context) (value []byte, err error) {
 	if errors.Is(err, db.ErrNotFound) {
 		err = v.db.Tx(ctx, func(tx *db.DB) error {
 			// So that only one process creates it, and no rekey misses it.
-			if err := db.Lock(ctx, tx.Write, "revision", 1); err != nil {
+			if err := db.Lock(ctx, tx.Write, "installation", 1); err != nil {
 				return err
 			}
 			row, err = db.Take[Secret](ctx, tx.Write, "id = ?", masterID)
@@ -262,5 +262,5 @@ func (v *Vault) ReplaceRootKey(ctx context.Context) (replaced bool, err error) {
 	if err != nil || stored == v.roots[0].fingerprint() {
 		return false, err
 	}
-	return true, db.Exec(ctx, v.db.Write, "UPDATE revision SET key_fingerprint = ? WHERE id = 1", v.roots[0].fingerprint())
+	return true, db.Exec(ctx, v.db.Write, "UPDATE installation SET key_fingerprint = ? WHERE id = 1", v.roots[0].fingerprint())
 }
