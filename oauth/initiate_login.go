@@ -3,7 +3,6 @@ package oauth
 import (
 	"net/url"
 
-	"gatehouse/oauth/client"
 	"gatehouse/oauth/protocol"
 	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
@@ -18,7 +17,7 @@ func (s *Server) InitiateLoginURL(c *storage.Client, consent storage.Consent, lo
 	if c.InitiateLoginURI == "" {
 		return ""
 	}
-	agreed := !HasChangedDescription(c, consent) && client.IsSameOrigin(AgreedRedirectURI(c, consent), c.InitiateLoginURI)
+	agreed := !HasChangedDescription(c, consent) && redirect.IsSameOrigin(AgreedRedirectURI(c, consent), c.InitiateLoginURI)
 	if c.IsSelfRegistered() && !agreed {
 		return ""
 	}

@@ -22,8 +22,8 @@ const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 // none.
 const assertionTokenType = "client-authentication+jwt"
 
-// maxAssertionAge is how long before its exp an assertion may be used: long enough for clocks that differ, too short to
-// be worth stealing.
+// maxAssertionAge is how long before its exp an assertion may be used: long enough for clocks that differ, short
+// enough to limit the use of a stolen one.
 const maxAssertionAge = 5 * time.Minute
 
 // assertion has the claims that a client signs to authenticate (RFC 7523 §3, OIDC Core §9).

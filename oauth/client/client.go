@@ -5,6 +5,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"strings"
 
@@ -73,4 +74,16 @@ func New(store *storage.Store, o Options) *Registry {
 func IsWellFormedID(id string) bool {
 	return id != "" && !strings.HasPrefix(id, "gate_") && len(id) <= 100 &&
 		!strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
+// UnusableCause returns the reason, for the log, why an endpoint handles a client like an unknown one. c and err are
+// the result of storage.Store.Client. It returns nil when the client can be used or could not be read.
+func UnusableCause(c *storage.Client, err error) error {
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+		return errors.New("unknown client")
+	case err == nil && c.DisabledAt != nil:
+		return errors.New("the client is disabled")
+	}
+	return nil
 }

@@ -91,7 +91,7 @@ type Information struct {
 	SelfRegistered bool       `json:"gatehouse_self_registered,omitempty"`
 }
 
-// InformationOf returns the record of a client as RFC 7591 spells it, without the secret.
+// InformationOf returns the record of a client in the form of RFC 7591 §3.2.1, without the secret.
 func InformationOf(c *storage.Client) Information {
 	var m Metadata
 	copyFromRecord(&m, c)
@@ -135,7 +135,7 @@ func (l *List) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// ScopeList reads like List and is written as a space-separated string, as RFC 7591 has scope.
+// ScopeList reads like List and is written as a space-separated string, as RFC 7591 defines scope.
 type ScopeList []string
 
 // UnmarshalJSON implements json.Unmarshaler.

@@ -186,7 +186,7 @@ func (g *Registry) parseSelfRegistration(body []byte, allowedScopes []string) (M
 		return Metadata{}, invalid("initiate_login_uri must use https.")
 	}
 	if uri := m.InitiateLoginURI; uri != "" &&
-		!slices.ContainsFunc(m.RedirectURIs, func(r string) bool { return IsSameOrigin(r, uri) }) {
+		!slices.ContainsFunc(m.RedirectURIs, func(r string) bool { return redirect.IsSameOrigin(r, uri) }) {
 		return Metadata{}, invalid("initiate_login_uri must have the host and port of one of redirect_uris.")
 	}
 	if len(m.Scope) == 0 {
@@ -200,14 +200,7 @@ func (g *Registry) parseSelfRegistration(body []byte, allowedScopes []string) (M
 	return m, nil
 }
 
-// IsSameOrigin reports whether a browser connects to the same https host and port for both URIs.
-func IsSameOrigin(a, b string) bool {
-	host := redirect.DestinationOf(a).Host
-	return host != "" && host == redirect.DestinationOf(b).Host && strings.HasPrefix(a, "https://") &&
-		strings.HasPrefix(b, "https://")
-}
-
-// registrationResponse returns the client as the standard spells it, without what only the operator sees.
+// registrationResponse returns the client in the form of RFC 7591 §3.2.1, without what only the operator sees.
 func (g *Registry) registrationResponse(c *storage.Client, secret, token string) registrationResponse {
 	info := InformationOf(c).withSecret(secret)
 	info.OperatorMetadata, info.DisabledAt, info.SelfRegistered = OperatorMetadata{}, nil, false

@@ -141,3 +141,10 @@ func AllowsImpersonation(uri string) bool {
 	}
 	return u.Scheme == "http"
 }
+
+// IsSameOrigin reports whether a browser connects to the same https host and port for both URIs.
+func IsSameOrigin(a, b string) bool {
+	host := DestinationOf(a).Host
+	return host != "" && host == DestinationOf(b).Host && strings.HasPrefix(a, "https://") &&
+		strings.HasPrefix(b, "https://")
+}
