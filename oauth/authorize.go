@@ -3,8 +3,6 @@ package oauth
 import (
 	"context"
 	"errors"
-	"maps"
-	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -13,7 +11,6 @@ import (
 
 	"gatehouse/oauth/claims"
 	"gatehouse/oauth/client"
-	"gatehouse/oauth/credential"
 	"gatehouse/oauth/jwt"
 	"gatehouse/oauth/params"
 	"gatehouse/oauth/protocol"
@@ -269,90 +266,4 @@ func (s *Server) checkOpenID(ctx context.Context, a *AuthorizationRequest) error
 	}
 	a.RequiredSubject = h.Subject
 	return nil
-}
-
-const (
-	requestIDSize       = 32
-	maxStoredParameters = 16 << 10
-)
-
-// Size returns the approximate number of bytes of parameters that StoreRequest stores.
-func (a *AuthorizationRequest) Size() (n int) {
-	for name, values := range a.form {
-		for _, v := range values {
-			n += len(name) + len(v)
-		}
-	}
-	return n
-}
-
-// StoreRequest stores a request that needs a page and sets its ID. It returns invalid_request when it is too large.
-func (s *Server) StoreRequest(ctx context.Context, a *AuthorizationRequest) error {
-	form := maps.Clone(a.form)
-	form.Del("id_token_hint") // tokens are not stored; the subject of the hint is
-	parameters := form.Encode()
-	if len(parameters) > maxStoredParameters {
-		return protocol.NewError(protocol.InvalidRequest,
-			"The request is larger than 16 KiB.").WithStatus(http.StatusRequestEntityTooLarge)
-	}
-	a.ID = credential.Random(requestIDSize)
-	r := storage.AuthorizationRequest{
-		ID: a.ID, ClientID: a.Client.ID, Parameters: parameters,
-		CreatedAt: a.CreatedAt, ExpiresAt: a.CreatedAt.Add(s.options.RequestTTL),
-		HintSubject: a.RequiredSubject, ClientEpoch: a.Client.Epoch,
-	}
-	if err := s.store.CreateRequest(ctx, &r); err != nil {
-		return protocol.Unavailable(err)
-	}
-	return nil
-}
-
-// RequestExpiredError is returned by Resume, with the request's client if it still exists, for a request that expired,
-// was already decided, or was sent before all tokens of its client were revoked.
-type RequestExpiredError struct {
-	Client  *storage.Client
-	Decided bool
-}
-
-func (e *RequestExpiredError) Error() string {
-	return "authorization request expired or already decided"
-}
-
-// Resume returns a stored request of the browser with that cookie hash. With claim, the first browser claims it.
-// It returns storage.ErrOtherBrowser, storage.ErrNotFound, *RequestExpiredError, or the errors of Begin: the request is
-// validated again, because the client may have changed.
-func (s *Server) Resume(ctx context.Context, id string, browser []byte, claim bool) (*AuthorizationRequest, error) {
-	read := s.store.ClaimedRequest
-	if claim {
-		read = s.store.ClaimRequest
-	}
-	if len(id) != requestIDSize || !client.IsWellFormedID(id) {
-		return nil, storage.ErrNotFound
-	}
-	r, err := read(ctx, id, browser)
-	if err != nil {
-		return nil, err
-	}
-	if r.DecidedAt != nil || !s.store.Now().Before(r.ExpiresAt) {
-		expired := &RequestExpiredError{Decided: r.DecidedAt != nil}
-		if c, err := s.store.Client(ctx, r.ClientID); err == nil {
-			expired.Client = c
-		}
-		return nil, expired
-	}
-	form, err := url.ParseQuery(r.Parameters)
-	if err != nil {
-		return nil, err
-	}
-	// The stored parameters are verified: if they had to be signed, Begin checked that before StoreRequest.
-	a, err := s.validateRequest(ctx, form, form, true, nil)
-	if err != nil {
-		return nil, err
-	}
-	if r.ClientEpoch < a.Client.Epoch { // the client was disabled in the meantime, or its tokens revoked
-		return nil, &RequestExpiredError{Client: a.Client}
-	}
-	a.ID, a.CreatedAt, a.SessionID, a.RequiredSubject = r.ID, r.CreatedAt, r.SessionID, r.HintSubject
-	a.SignedIn, a.Approved = r.SignedInAt != nil, r.ApprovedAt != nil
-	return a, nil
 }

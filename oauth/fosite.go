@@ -95,7 +95,7 @@ type grantSession struct {
 
 func (g *grantSession) Clone() fosite.Session { c := *g; return &c }
 
-// authenticatedClient is fosite's client authentication: it returns the client that Token has authenticated.
+// authenticatedClient returns the client that Token has authenticated. It is fosite's client authentication.
 func authenticatedClient(ctx context.Context, _ *http.Request, _ url.Values) (fosite.Client, error) {
 	access, ok := ctx.Value(fosite.AccessRequestContextKey).(*fosite.AccessRequest)
 	if !ok {

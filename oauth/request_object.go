@@ -37,8 +37,9 @@ func (s *Server) requestObject(ctx context.Context, form url.Values) (url.Values
 			"client_id is missing: it must also be sent outside the request object.")
 	}
 	c, err := s.store.Client(ctx, id)
-	if errors.Is(err, storage.ErrNotFound) || err == nil && c.DisabledAt != nil {
-		return nil, protocol.NewError(protocol.InvalidClient, "client_id is not registered with this server.")
+	if cause := client.UnusableCause(c, err); cause != nil {
+		e := protocol.NewError(protocol.InvalidClient, "client_id is not registered with this server.")
+		return nil, e.WithCause(cause)
 	}
 	if err != nil {
 		return nil, protocol.Unavailable(err)
