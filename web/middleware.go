@@ -1,8 +1,6 @@
 package web
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"net/http"
 	"strings"
 
@@ -23,9 +21,7 @@ const (
 // withEvent gives every request its event, and refuses requests that no route should see.
 func (s *Server) withEvent(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var id [8]byte
-		_, _ = rand.Read(id[:]) // never fails: the program would have ended
-		event := &reqevent.Event{Address: s.clientAddress(r), UserAgent: r.UserAgent(), RequestID: hex.EncodeToString(id[:])}
+		event := &reqevent.Event{Address: s.clientAddress(r), UserAgent: r.UserAgent(), RequestID: reqevent.NewRequestID()}
 		h := w.Header()
 		h.Set("X-Request-Id", event.RequestID)
 		h.Set("X-Content-Type-Options", "nosniff")

@@ -5,6 +5,8 @@ package reqevent
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"net/netip"
 	"strings"
 	"time"
@@ -30,6 +32,13 @@ type Event struct {
 	Status          int
 	Duration        time.Duration
 	Err             error // why the request failed, for the log only
+}
+
+// NewRequestID returns a random RequestID.
+func NewRequestID() string {
+	var id [8]byte
+	_, _ = rand.Read(id[:]) // never fails: the runtime ends the program instead
+	return hex.EncodeToString(id[:])
 }
 
 // SetUser makes the user the actor of the request, or an anonymous caller when id is empty.

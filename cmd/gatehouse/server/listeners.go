@@ -2,9 +2,7 @@ package server
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +15,7 @@ import (
 
 	"gatehouse/config"
 	"gatehouse/oauth/fetch"
+	"gatehouse/storage/reqevent"
 )
 
 // Listeners accept connections before the server behind them is ready. Until then /healthz returns 200 and every other
@@ -129,9 +128,7 @@ func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "ok\n")
 		return
 	}
-	var id [8]byte
-	_, _ = rand.Read(id[:]) // it never fails: the program would have ended
-	w.Header().Set("X-Request-Id", hex.EncodeToString(id[:]))
+	w.Header().Set("X-Request-Id", reqevent.NewRequestID())
 	w.Header().Set("Retry-After", "5")
 	w.Header().Set("Cache-Control", "no-store")
 	http.Error(w, "starting", http.StatusServiceUnavailable)
