@@ -81,8 +81,7 @@ func formatTime(t *time.Time) string {
 // confirm prompts before an irreversible change when standard input is a terminal and --yes was not given. Without a
 // terminal it does not prompt, so that scripts from before --yes existed continue to work.
 func (p *program) confirm(yes bool, question string) error {
-	f, ok := p.stdin.(*os.File)
-	if yes || !ok || !term.IsTerminal(int(f.Fd())) {
+	if yes || !isTerminal(p.stdin) {
 		return nil
 	}
 	fmt.Fprintf(p.stderr, "%s [y/N] ", question)
@@ -96,7 +95,8 @@ func (p *program) confirm(yes bool, question string) error {
 	return nil
 }
 
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+// isTerminal reports whether a stream of the program is a terminal.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }

@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -132,18 +130,9 @@ func readBothKeys(cfg *config.Config, file string) (created bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("read the root key: %w", err)
 	}
-	random := make([]byte, 32)
-	if _, err := rand.Read(random); err != nil {
-		return false, err
-	}
-	err = server.CreateFile(file+".new", []byte(config.EncodeKey(random)+"\n"))
-	created = err == nil
-	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return false, fmt.Errorf("write the new root key: %w", err)
-	}
-	stored, err := os.ReadFile(file + ".new")
+	stored, created, err := server.CreateKeyFile(file + ".new")
 	if err != nil {
-		return created, fmt.Errorf("read the new root key: %w", err)
+		return false, err
 	}
 	var previousValid, valid bool
 	cfg.SecretKeyPrevious, previousValid = config.DecodeKey(string(old))

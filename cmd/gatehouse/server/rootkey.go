@@ -51,7 +51,7 @@ func keyFromFile(ctx context.Context, path string, store *storage.Store, notice 
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		var created bool
-		if b, created, err = createKeyFile(ctx, path, store); created {
+		if b, created, err = createFirstKey(ctx, path, store); created {
 			notice("created a new root key in " + path + "; keep a copy of it: without it the database is unusable")
 		}
 	} else if err != nil {
@@ -70,9 +70,9 @@ func keyFromFile(ctx context.Context, path string, store *storage.Store, notice 
 	return key, nil
 }
 
-// createKeyFile writes a new root key to the file and returns the content of the file. created is false when another
-// process wrote the file first.
-func createKeyFile(ctx context.Context, path string, store *storage.Store) (content []byte, created bool, err error) {
+// createFirstKey creates the key file of a database that has no root key. created is false when another process
+// wrote the file first.
+func createFirstKey(ctx context.Context, path string, store *storage.Store) (content []byte, created bool, err error) {
 	used, err := store.Vault.HasRootKey(ctx)
 	if err != nil {
 		return nil, false, err
@@ -81,12 +81,16 @@ func createKeyFile(ctx context.Context, path string, store *storage.Store) (cont
 		return nil, false, fmt.Errorf("%s is missing, and the database was created with a root key; "+
 			"put the file back or set GATEHOUSE_SECRET_KEY", path)
 	}
+	return CreateKeyFile(path)
+}
+
+// CreateKeyFile writes a new root key to the file and returns the content of the file. created is false when there is a
+// file already.
+func CreateKeyFile(path string) (content []byte, created bool, err error) {
 	key := make([]byte, 32)
-	if _, err := rand.Read(key); err != nil {
-		return nil, false, err
-	}
+	_, _ = rand.Read(key) // never fails: the runtime ends the program instead
 	content = []byte(config.EncodeKey(key) + "\n")
-	err = CreateFile(path, content)
+	err = createFile(path, content)
 	if err == nil {
 		return content, true, nil
 	}
@@ -105,9 +109,9 @@ func KeyFile(database string) string { return filepath.Join(filepath.Dir(databas
 // NewKeyFile returns the path of the new root key of an unfinished rekey of an embedded database.
 func NewKeyFile(database string) string { return KeyFile(database) + ".new" }
 
-// CreateFile writes a file that only its owner can read, completely or not at all. It returns an error that is
+// createFile writes a file that only its owner can read, completely or not at all. It returns an error that is
 // fs.ErrExist when there is a file of that name.
-func CreateFile(path string, content []byte) error {
+func createFile(path string, content []byte) error {
 	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*") // 0600
 	if err != nil {
 		return err
