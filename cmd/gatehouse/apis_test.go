@@ -140,7 +140,7 @@ func TestAPIsVerifyAccessTokens(t *testing.T) {
 			if found == 0 {
 				t.Fatalf("docs/apis.md has no file for %s", name)
 			}
-			address := freeAddress(t)
+			address := storagetest.FreeAddress(t)
 			_, port, err := net.SplitHostPort(address)
 			storagetest.Must(t, err)
 			env := append(os.Environ(), "ISSUER="+s.Issuer, "AUDIENCE="+audience, "PORT="+port)

@@ -125,7 +125,7 @@ const worldPassword = "a password of the world"
 // newWorld migrates a database and registers its users and clients.
 func newWorld(t *testing.T, db string, more map[string]string) *world {
 	t.Helper()
-	address := freeAddress(t)
+	address := storagetest.FreeAddress(t)
 	w := &world{issuer: "http://" + address, env: map[string]string{
 		"GATEHOUSE_ISSUER": "http://" + address, "GATEHOUSE_LISTEN": address, "GATEHOUSE_DATABASE_URL": db, "GATEHOUSE_SECRET_KEY": keyText,
 	}}

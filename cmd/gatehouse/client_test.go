@@ -14,7 +14,7 @@ import (
 func TestDynamicClientIsNotFoundByName(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		address := freeAddress(t)
+		address := storagetest.FreeAddress(t)
 		env := map[string]string{
 			"GATEHOUSE_DATABASE_URL": url, "GATEHOUSE_SECRET_KEY": base64.StdEncoding.EncodeToString(storagetest.Key[:]),
 			"GATEHOUSE_ISSUER": "http://" + address, "GATEHOUSE_LISTEN": address, "GATEHOUSE_REGISTRATION": "open",

@@ -126,7 +126,7 @@ func rollingRestart(t *testing.T, db string) {
 	var envs []map[string]string
 	for range 3 {
 		env := maps.Clone(w.env)
-		env["GATEHOUSE_LISTEN"] = freeAddress(t)
+		env["GATEHOUSE_LISTEN"] = storagetest.FreeAddress(t)
 		envs = append(envs, env)
 		nodes = append(nodes, serveChild(t, env))
 		b.add(t, "http://"+env["GATEHOUSE_LISTEN"])

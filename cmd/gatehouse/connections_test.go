@@ -15,7 +15,7 @@ import (
 // files, and sends nothing.
 func TestAdminListenerRespondsAtOpenFileLimit(t *testing.T) {
 	t.Parallel()
-	admin := freeAddress(t)
+	admin := storagetest.FreeAddress(t)
 	w := newWorld(t, "sqlite:"+t.TempDir()+"/gatehouse.db", map[string]string{"GATEHOUSE_ADMIN_LISTEN": admin, "GATEHOUSE_DATABASE_POOL": "4"})
 	server := runChild(t, w.env, exec.Command("sh", "-c", `ulimit -n 96 && exec "$0" serve`, publicProgram(t)), false)
 	server.stderr.waitFor(t, `"msg":"listening"`, server.ended)

@@ -17,7 +17,7 @@ func TestSilentConnectionsDoNotStopJobs(t *testing.T) {
 	t.Parallel()
 	needs(t, "TEST_POSTGRES_DSN")
 	proxy := storagetest.NewProxy(t, storagetest.URL(t, storage.Postgres))
-	admin := freeAddress(t)
+	admin := storagetest.FreeAddress(t)
 	const pool = 4
 	w := newWorld(t, proxy.URL, map[string]string{"GATEHOUSE_DATABASE_POOL": strconv.Itoa(pool), "GATEHOUSE_ADMIN_LISTEN": admin})
 	server := serveChild(t, w.env)

@@ -27,8 +27,8 @@ import (
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)
-	admin := freeAddress(t)
-	p.env["GATEHOUSE_ADMIN_LISTEN"], p.env["GATEHOUSE_REDIS_URL"] = admin, "redis://"+freeAddress(t)
+	admin := storagetest.FreeAddress(t)
+	p.env["GATEHOUSE_ADMIN_LISTEN"], p.env["GATEHOUSE_REDIS_URL"] = admin, "redis://"+storagetest.FreeAddress(t)
 	id, secret := p.client(t, `{"client_name":"Service","grant_types":["client_credentials"],"scope":"jobs"}`)
 	server := p.serve(t)
 	client := trusting(t, p.cert)
@@ -142,7 +142,7 @@ func TestTraces(t *testing.T) {
 		}
 	}))
 	defer collector.Close()
-	address := freeAddress(t)
+	address := storagetest.FreeAddress(t)
 	env := map[string]string{
 		"GATEHOUSE_ISSUER": "http://" + address, "GATEHOUSE_LISTEN": address, "GATEHOUSE_DATABASE_URL": "sqlite:" + t.TempDir() + "/gatehouse.db",
 		"OTEL_EXPORTER_OTLP_ENDPOINT": collector.URL, "OTEL_EXPORTER_OTLP_HEADERS": "x-team=identity",

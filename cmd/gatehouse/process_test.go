@@ -120,17 +120,6 @@ func command(t testing.TB, env map[string]string, stdin string, args ...string) 
 	return out.String(), errs.String(), code
 }
 
-// freeAddress is a loopback address without a listener.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
-}
-
 // needs returns a setting of the test environment. Without it the test is skipped in a developer's environment and fails in
 // CI, where nothing may skip.
 func needs(t testing.TB, name string) string {
@@ -173,7 +162,7 @@ type devServer struct {
 
 func startDev(t testing.TB, dir string, more map[string]string) *devServer {
 	t.Helper()
-	listen, sample := freeAddress(t), freeAddress(t)
+	listen, sample := storagetest.FreeAddress(t), storagetest.FreeAddress(t)
 	_, port, err := net.SplitHostPort(listen)
 	if err != nil {
 		t.Fatal(err)

@@ -56,7 +56,7 @@ func startNginx(t *testing.T, server, address, upstream string) {
 // behindNginx is a Gatehouse behind nginx with the issuer's path, and a client that trusts any certificate.
 func behindNginx(t *testing.T, conf, path string) (s *servertest.Server, client *http.Client) {
 	t.Helper()
-	address := freeAddress(t)
+	address := storagetest.FreeAddress(t)
 	s = servertest.Start(t, storagetest.URL(t, storagetest.Engines(t)[0]), servertest.Options{
 		Issuer: "https://" + address + path, Path: path, Env: map[string]string{"GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1/32"},
 	})

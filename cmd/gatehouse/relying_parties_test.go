@@ -50,7 +50,7 @@ func startProvider(t *testing.T) *provider {
 func newProvider(t *testing.T) *provider {
 	t.Helper()
 	dir := t.TempDir()
-	address := freeAddress(t)
+	address := storagetest.FreeAddress(t)
 	p := &provider{issuer: "https://" + address, cert: filepath.Join(dir, "cert.pem"), key: filepath.Join(dir, "key.pem")}
 	selfSigned(t, p.cert, p.key)
 	p.env = map[string]string{

@@ -22,7 +22,7 @@ func TestServeRefusesOldSchemaAndMigratesOnRequest(t *testing.T) {
 	needs(t, "TEST_POSTGRES_DSN")
 	env := map[string]string{
 		"GATEHOUSE_DATABASE_URL": storagetest.URL(t, storage.Postgres), "GATEHOUSE_SECRET_KEY": base64.StdEncoding.EncodeToString(storagetest.Key[:]),
-		"GATEHOUSE_LISTEN": freeAddress(t),
+		"GATEHOUSE_LISTEN": storagetest.FreeAddress(t),
 	}
 	_, stderr, code := command(t, env, "", "serve")
 	if code != exitFailed || !strings.Contains(stderr, "gatehouse migrate up") {
@@ -47,7 +47,7 @@ func gunzip(t *testing.T, s string) string {
 // TestServeStopsGracefully sends half a request, stops the server, and sends the rest.
 func TestServeStopsGracefully(t *testing.T) {
 	t.Parallel()
-	env := map[string]string{"GATEHOUSE_DATABASE_URL": "sqlite:" + t.TempDir() + "/gatehouse.db", "GATEHOUSE_LISTEN": freeAddress(t), "GATEHOUSE_ADMIN_LISTEN": freeAddress(t)}
+	env := map[string]string{"GATEHOUSE_DATABASE_URL": "sqlite:" + t.TempDir() + "/gatehouse.db", "GATEHOUSE_LISTEN": storagetest.FreeAddress(t), "GATEHOUSE_ADMIN_LISTEN": storagetest.FreeAddress(t)}
 	p := start(t, env, "serve")
 	p.stderr.waitFor(t, `"msg":"listening"`, p.ended)
 	c := &cluster{env: env}
@@ -108,7 +108,7 @@ func TestAdminListenerRefusesForeignHostNames(t *testing.T) {
 		{"127.0.0.1", []string{"127.0.0.1", "localhost", "LOCALHOST.", "[::1]", "10.2.3.4", hostname, "id.example"}, []string{"evil.example", "gatehouse", "gatehouse.auth.svc", "evil.local", "127.0.0.1.evil.example", ""}},
 		{"0.0.0.0", []string{"10.2.3.4", "[2001:db8::1]", "localhost", "gatehouse", "gatehouse.auth.svc", "gatehouse.auth.svc.cluster.local", "gatehouse.corp.internal", hostname, "id.example"}, []string{"evil.example", "evil.local", "id.example.evil.example", ""}},
 	} {
-		public, admin := freeAddress(t), freeAddress(t)
+		public, admin := storagetest.FreeAddress(t), storagetest.FreeAddress(t)
 		_, port, err := net.SplitHostPort(admin)
 		storagetest.Must(t, err)
 		p := start(t, map[string]string{
@@ -154,8 +154,8 @@ func TestAdminListenerRefusesForeignHostNames(t *testing.T) {
 // profile that has text.
 func TestProfilesOmitCommandLineSecrets(t *testing.T) {
 	t.Parallel()
-	admin := freeAddress(t)
-	p := startChild(t, nil, "serve", "--database-url", "sqlite:"+t.TempDir()+"/gatehouse.db", "--listen", freeAddress(t), "--admin-listen", admin, "--secret-key", keyText)
+	admin := storagetest.FreeAddress(t)
+	p := startChild(t, nil, "serve", "--database-url", "sqlite:"+t.TempDir()+"/gatehouse.db", "--listen", storagetest.FreeAddress(t), "--admin-listen", admin, "--secret-key", keyText)
 	p.stderr.waitFor(t, `"msg":"listening"`, p.ended)
 	if !p.stderr.contains("--secret-key shows a secret to every user of this host") {
 		t.Errorf("the log has no warning of the secret on the command line:\n%s", p.stderr)

@@ -36,7 +36,7 @@ func startCluster(t *testing.T, db string) *cluster {
 	c := &cluster{env: map[string]string{
 		"GATEHOUSE_DATABASE_URL": db, "GATEHOUSE_SECRET_KEY": base64.StdEncoding.EncodeToString(storagetest.Key[:]), "GATEHOUSE_DATABASE_POOL": "4",
 	}}
-	addresses := []string{freeAddress(t), freeAddress(t)}
+	addresses := []string{storagetest.FreeAddress(t), storagetest.FreeAddress(t)}
 	c.issuer = "http://" + addresses[0]
 	c.env["GATEHOUSE_ISSUER"] = c.issuer
 	if _, stderr, code := command(t, c.env, "", "migrate", "up"); code != exitOK {

@@ -82,7 +82,7 @@ func TestPermanentDatabaseErrorsEndEveryCommand(t *testing.T) {
 // serve waits for such a database; a command ends.
 func TestUnreachableDatabaseEndsCommandWithFix(t *testing.T) {
 	t.Parallel()
-	for _, host := range []string{freeAddress(t), "no-such-host.invalid"} {
+	for _, host := range []string{storagetest.FreeAddress(t), "no-such-host.invalid"} {
 		_, stderr, code := command(t, map[string]string{
 			"GATEHOUSE_DATABASE_URL": "postgres://gatehouse@" + host + "/gatehouse", "GATEHOUSE_SECRET_KEY": keyText,
 		}, "", "user", "list")

@@ -3,13 +3,14 @@ package redistest
 
 import (
 	"bufio"
-	"context"
 	"io"
 	"net"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
+
+	"gatehouse/storage/storagetest"
 )
 
 // Server is a redis-server process on its own port of the loopback interface.
@@ -30,14 +31,7 @@ func Start(t testing.TB) *Server {
 		}
 		t.Skip("redis-server is not installed")
 	}
-	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
+	_, port, _ := net.SplitHostPort(storagetest.FreeAddress(t))
 	s := &Server{URL: "redis://127.0.0.1:" + port, t: t, port: port, dir: t.TempDir()}
 	s.Restart()
 	t.Cleanup(s.Kill)
@@ -47,19 +41,7 @@ func Start(t testing.TB) *Server {
 // Restart runs the server on the same port and returns when it accepts connections.
 func (s *Server) Restart() {
 	s.t.Helper()
-	s.cmd = exec.Command(
-		"redis-server",
-		"--port",
-		s.port,
-		"--bind",
-		"127.0.0.1",
-		"--save",
-		"",
-		"--appendonly",
-		"no",
-		"--dir",
-		s.dir,
-	)
+	s.cmd = exec.Command("redis-server", "--port", s.port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", s.dir)
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
 		s.t.Fatal(err)

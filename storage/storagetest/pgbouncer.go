@@ -80,10 +80,7 @@ func PgBouncerFor(t testing.TB, mode, direct string, settings ...string) *PgBoun
 	t.Helper()
 	u, err := url.Parse(direct)
 	Must(t, err)
-	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	Must(t, err)
-	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	Must(t, listener.Close())
+	_, port, _ := net.SplitHostPort(FreeAddress(t))
 
 	// Not below t.TempDir: the other account under which it may run cannot read that.
 	dir, err := os.MkdirTemp("", "gatehouse-pgbouncer-")
