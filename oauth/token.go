@@ -22,7 +22,7 @@ import (
 // Token serves POST /oauth2/token (RFC 6749 §3.2): parse, authenticate the client, check limits, grant, issue, respond.
 func (s *Server) Token(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
-	request, err := grant.ParseRequest(r, protocol.GrantTypes())
+	request, err := grant.ParseRequest(r)
 	if err != nil {
 		return err
 	}
@@ -60,11 +60,11 @@ func (s *Server) grantHandlers() map[string]grant.Handler {
 	tokens := grant.UserTokens{Store: s.store, Clients: s.Clients, Issuer: o.Issuer, Lifetimes: lifetimes}
 	return map[string]grant.Handler{
 		protocol.GrantAuthorizationCode: grant.AuthorizationCode{
-			Store: s.store, Tokens: tokens, Format: s.format, Lifetimes: lifetimes, Refusals: s.recordFailure,
+			Store: s.store, Tokens: tokens, Format: s.format, Lifetimes: lifetimes, RecordFailure: s.recordFailure,
 		},
 		protocol.GrantRefreshToken: grant.RefreshToken{
 			Store: s.store, Tokens: tokens, Format: s.format, Lifetimes: lifetimes, Limiter: o.Limiter,
-			Successors: o.Keys.RefreshSuccessor, Refusals: s.recordFailure, Log: o.Log,
+			Successors: o.Keys.RefreshSuccessor, RecordFailure: s.recordFailure, Log: o.Log,
 		},
 		protocol.GrantClientCredentials: grant.ClientCredentials{Clients: s.Clients, Lifetimes: lifetimes},
 	}

@@ -19,11 +19,11 @@ import (
 
 // AuthorizationCode exchanges codes for tokens (RFC 6749 §4.1.3, RFC 7636 §4.5).
 type AuthorizationCode struct {
-	Store     *storage.Store
-	Tokens    UserTokens
-	Format    credential.Format
-	Lifetimes Lifetimes
-	Refusals  Refusals
+	Store         *storage.Store
+	Tokens        UserTokens
+	Format        credential.Format
+	Lifetimes     Lifetimes
+	RecordFailure FailureRecorder
 }
 
 const invalidCodeDescription = "The code is unknown, expired or already used, or was issued to another client, " +
@@ -37,7 +37,7 @@ func (h AuthorizationCode) Authorize(ctx context.Context, request *Request) (*Re
 	redemption, err := h.parseRedemption(c, request.Form)
 	if e := (*protocol.Error)(nil); errors.As(err, &e) && e.Code == protocol.InvalidGrant {
 		malformed := &storage.RefusalError{Reason: e.Err.Error()}
-		h.Refusals.record(ctx, audit.CodeRefused, c, malformed, credential.Hash(request.Form.Get("code")), nil)
+		h.RecordFailure.recordRefusal(ctx, audit.CodeRefused, c, malformed, credential.Hash(request.Form.Get("code")), nil)
 	}
 	if err != nil {
 		return nil, err
@@ -143,7 +143,7 @@ func (h AuthorizationCode) redemptionError(
 	if description, ok := codeDescriptions[refusal.Reason]; ok {
 		e.Description = description
 	}
-	h.Refusals.record(ctx, audit.CodeRefused, c, refusal, r.Hash, detail)
+	h.RecordFailure.recordRefusal(ctx, audit.CodeRefused, c, refusal, r.Hash, detail)
 	return e
 }
 

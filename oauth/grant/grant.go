@@ -49,8 +49,8 @@ type Handler interface {
 }
 
 // ParseRequest reads the form of a token request strictly. It returns unsupported_grant_type unless grant_type is one
-// of supported. The client is not authenticated yet.
-func ParseRequest(r *http.Request, supported []string) (*Request, error) {
+// of protocol.GrantTypes. The client is not authenticated yet.
+func ParseRequest(r *http.Request) (*Request, error) {
 	form, err := params.Form(r)
 	if err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func ParseRequest(r *http.Request, supported []string) (*Request, error) {
 	switch {
 	case grantType == "":
 		return nil, protocol.NewError(protocol.InvalidRequest, "grant_type is missing.")
-	case !slices.Contains(supported, grantType):
+	case !slices.Contains(protocol.GrantTypes(), grantType):
 		return nil, protocol.NewError(protocol.UnsupportedGrantType,
 			"grant_type is not supported; the metadata lists the supported ones.")
 	}

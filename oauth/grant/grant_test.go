@@ -28,7 +28,7 @@ func TestParseRequestReadsGrantType(t *testing.T) {
 		event := &reqevent.Event{}
 		r := httptest.NewRequest(http.MethodPost, "/oauth2/token", strings.NewReader(test.body))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		request, err := ParseRequest(r.WithContext(reqevent.NewContext(context.Background(), event)), protocol.GrantTypes())
+		request, err := ParseRequest(r.WithContext(reqevent.NewContext(context.Background(), event)))
 		code := ""
 		if e := (*protocol.Error)(nil); errors.As(err, &e) {
 			code = e.Code

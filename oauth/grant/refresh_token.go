@@ -16,14 +16,14 @@ import (
 
 // RefreshToken rotates refresh tokens (RFC 6749 §6, RFC 9700 §4.14.2).
 type RefreshToken struct {
-	Store      *storage.Store
-	Tokens     UserTokens
-	Format     credential.Format
-	Lifetimes  Lifetimes
-	Limiter    *ratelimit.Limiter
-	Successors Successors
-	Refusals   Refusals
-	Log        *slog.Logger
+	Store         *storage.Store
+	Tokens        UserTokens
+	Format        credential.Format
+	Lifetimes     Lifetimes
+	Limiter       *ratelimit.Limiter
+	Successors    Successors
+	RecordFailure FailureRecorder
+	Log           *slog.Logger
 }
 
 const invalidRefreshTokenDescription = "The refresh token is unknown, expired, revoked or already used, " +
@@ -80,7 +80,7 @@ func (h RefreshToken) parseRotation(ctx context.Context, c *storage.Client, toke
 	}
 	if !h.Format.Valid(credential.RefreshToken, token) {
 		malformed := &storage.RefusalError{Reason: "a malformed refresh token"}
-		h.Refusals.record(ctx, audit.RefreshRefused, c, malformed, credential.Hash(token), nil)
+		h.RecordFailure.recordRefusal(ctx, audit.RefreshRefused, c, malformed, credential.Hash(token), nil)
 		e := protocol.NewError(protocol.InvalidGrant, invalidRefreshTokenDescription)
 		return storage.Rotation{}, e.WithCause(malformed)
 	}
@@ -151,7 +151,7 @@ func (h RefreshToken) rotationError(ctx context.Context, c *storage.Client, r st
 			slog.String("client_id", r.ClientID), slog.String("grant_id", r.GrantID))
 	}
 	if refusal := (*storage.RefusalError)(nil); errors.As(err, &refusal) {
-		h.Refusals.record(ctx, audit.RefreshRefused, c, refusal, r.Hash, nil)
+		h.RecordFailure.recordRefusal(ctx, audit.RefreshRefused, c, refusal, r.Hash, nil)
 	}
 	if !isRefusal(err) {
 		return err

@@ -8,20 +8,20 @@ import (
 	"gatehouse/storage/audit"
 )
 
-// Refusals records refused codes and refresh tokens in the audit log.
-type Refusals func(ctx context.Context, e audit.Event)
+// FailureRecorder records a refused code or refresh token in the audit log.
+type FailureRecorder func(ctx context.Context, e audit.Event)
 
-// record records why a code or refresh token was refused. The client_id of a public client is unauthenticated.
-func (f Refusals) record(
-	ctx context.Context, event string, c *storage.Client, refusal *storage.RefusalError, token []byte,
+// recordRefusal records why a code or refresh token was refused. The client_id of a public client is unauthenticated.
+func (f FailureRecorder) recordRefusal(
+	ctx context.Context, event string, c *storage.Client, reason *storage.RefusalError, token []byte,
 	detail map[string]any,
 ) {
 	if detail == nil {
 		detail = map[string]any{}
 	}
-	detail["reason"] = refusal.Reason
+	detail["reason"] = reason.Reason
 	f(ctx, audit.Event{
-		Type: event, ClientID: c.ID, Claimed: c.IsPublic(), UserID: refusal.UserID, GrantID: refusal.GrantID,
+		Type: event, ClientID: c.ID, Claimed: c.IsPublic(), UserID: reason.UserID, GrantID: reason.GrantID,
 		Token: audit.HashReference(token), Detail: detail,
 	})
 }
