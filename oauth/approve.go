@@ -51,10 +51,8 @@ func (s *Server) Approve(
 	if err := grant.CheckUserLimit(ctx, s.options.Limiter, user.User.ID+" "+a.Client.ID); err != nil {
 		return Response{}, err
 	}
-	if a.Client.ShouldRecordUse(s.store.Now()) {
-		if err := s.store.RecordClientUse(ctx, a.Client.ID); err != nil {
-			return Response{}, protocol.Unavailable(err)
-		}
+	if err := s.recordClientUse(ctx, a.Client); err != nil {
+		return Response{}, err
 	}
 	code, err := s.issueCode(ctx, a, s.approvalRecord(a, user, decision))
 	if errors.Is(err, storage.ErrConsumed) {
@@ -67,6 +65,17 @@ func (s *Server) Approve(
 		return Response{}, err
 	}
 	return s.response(a.RedirectURI, a.State, a.responseMode, url.Values{"code": {code}}), nil
+}
+
+// recordClientUse stores that the client is used, if it would expire without that.
+func (s *Server) recordClientUse(ctx context.Context, c *storage.Client) error {
+	if !c.ShouldRecordUse(s.store.Now()) {
+		return nil
+	}
+	if err := s.store.RecordClientUse(ctx, c.ID); err != nil {
+		return protocol.Unavailable(err)
+	}
+	return nil
 }
 
 // approvalRecord returns the approval to store. Its code has no hash yet.
@@ -117,10 +126,8 @@ func (s *Server) approvalRecord(
 func (s *Server) RecordApproval(
 	ctx context.Context, a *AuthorizationRequest, user *identity.SignedInUser, decision ConsentDecision,
 ) error {
-	if a.Client.ShouldRecordUse(s.store.Now()) {
-		if err := s.store.RecordClientUse(ctx, a.Client.ID); err != nil {
-			return protocol.Unavailable(err)
-		}
+	if err := s.recordClientUse(ctx, a.Client); err != nil {
+		return err
 	}
 	err := s.store.RecordApproval(ctx, s.approvalRecord(a, user, decision))
 	switch {

@@ -30,7 +30,7 @@
 // # Sign-out
 //
 //	GET /oauth2/logout → logout.Begin → TargetSession ─ a session of this browser ─→ end it → 303 to the client
-//	                                        └─ none, or not proven ────→ confirmation page
+//	                                        └─ none, or not identified by the hint ─→ confirmation page
 //
 // Ending a session queues a delivery for each client that was used in it; package notify sends what logout.Message
 // builds.

@@ -16,7 +16,7 @@ import (
 
 // Request is a validated logout request (OIDC RP-Initiated Logout §2).
 type Request struct {
-	Client *storage.Client // that sent the request; nil: not known
+	Client *storage.Client // that sent the request; nil: unknown
 	// RedirectURI is where the browser goes afterwards, with the state; empty: a page of this server. Without a valid
 	// id_token_hint the user must confirm first.
 	RedirectURI string
