@@ -26,8 +26,9 @@ var (
 // checkProfile returns an *InputError for the first value that does not have the form of OIDC Core §5.1.
 func checkProfile(name string, p *storage.Profile) error {
 	for what, s := range map[string]string{
-		"name": name, "given name": p.GivenName, "family name": p.FamilyName, "middle name": p.MiddleName, "nickname": p.Nickname,
-		"gender": p.Gender, "town": p.Address.Locality, "region": p.Address.Region, "postal code": p.Address.PostalCode, "country": p.Address.Country,
+		"name": name, "given name": p.GivenName, "family name": p.FamilyName, "middle name": p.MiddleName,
+		"nickname": p.Nickname, "gender": p.Gender, "town": p.Address.Locality, "region": p.Address.Region,
+		"postal code": p.Address.PostalCode, "country": p.Address.Country,
 	} {
 		if utf8.RuneCountInString(s) > 200 {
 			return &InputError{"the " + what + " is longer than 200 characters"}
@@ -45,8 +46,8 @@ func checkProfile(name string, p *storage.Profile) error {
 		}
 	}
 	for what, s := range map[string]string{"profile page": p.Profile, "picture": p.Picture, "website": p.Website} {
-		if u, err := url.Parse(s); s != "" &&
-			(err != nil || display.CheckName(s) != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || len(s) > 500) {
+		if u, err := url.Parse(s); s != "" && (err != nil || display.CheckName(s) != nil ||
+			u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || len(s) > 500) {
 			return &InputError{"the " + what + " must be a web address like https://example.com/me"}
 		}
 	}

@@ -78,12 +78,12 @@ type Client struct {
 	SectorIdentifierURI        string         `gorm:"column:sector_identifier_uri"`
 	Sector                     string         // the host that pairwise subjects are derived from
 	DefaultMaxAge              *time.Duration `gorm:"serializer:millis"`
-	RequireAuthTime            bool
-	DefaultACRValues           Strings `gorm:"column:default_acr_values"`
-	InitiateLoginURI           string  `gorm:"column:initiate_login_uri"`
-	PostLogoutRedirectURIs     Strings `gorm:"column:post_logout_redirect_uris"`
-	BackchannelLogoutURI       string  `gorm:"column:backchannel_logout_uri"`
-	BackchannelSessionRequired bool
+	RequireAuthTime            bool           // only stored and returned
+	DefaultACRValues           Strings        `gorm:"column:default_acr_values"` // only stored and returned
+	InitiateLoginURI           string         `gorm:"column:initiate_login_uri"`
+	PostLogoutRedirectURIs     Strings        `gorm:"column:post_logout_redirect_uris"`
+	BackchannelLogoutURI       string         `gorm:"column:backchannel_logout_uri"`
+	BackchannelSessionRequired bool           // only stored and returned
 	// When the description of a self-registered client last changed.
 	DescribedAt *time.Time `gorm:"serializer:millis"`
 	// Of a self-registered client, to the day: its last authorization.

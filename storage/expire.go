@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -79,7 +80,7 @@ func (s *Store) DeleteExpired(ctx context.Context) (int64, error) {
 			row = "ctid"
 		}
 		query := "DELETE FROM " + x.table + " WHERE " + s.SkipLocked(
-			row, "SELECT "+row+" FROM "+x.table+" WHERE "+x.where+" LIMIT 500",
+			row, "SELECT "+row+" FROM "+x.table+" WHERE "+x.where+" LIMIT "+strconv.Itoa(db.BatchRows),
 		)
 		n, err := db.ExecBatches(ctx, s.Write, query, before...)
 		total += n

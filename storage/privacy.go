@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"strconv"
 
 	"gatehouse/storage/audit"
 	"gatehouse/storage/db"
@@ -25,8 +26,10 @@ func (s *Store) EraseAddresses(ctx context.Context, userID string) (int64, error
 	if err != nil {
 		return rows, err
 	}
-	sessions, err := db.ExecBatches(ctx, s.Write, "UPDATE browser_sessions SET personal = NULL, personal_key = NULL WHERE "+
-		s.SkipLocked("id", "SELECT id FROM browser_sessions WHERE user_id = ? AND personal_key IS NOT NULL LIMIT 500"), userID)
+	due := "SELECT id FROM browser_sessions WHERE user_id = ? AND personal_key IS NOT NULL LIMIT " +
+		strconv.Itoa(db.BatchRows)
+	query := "UPDATE browser_sessions SET personal = NULL, personal_key = NULL WHERE " + s.SkipLocked("id", due)
+	sessions, err := db.ExecBatches(ctx, s.Write, query, userID)
 	if err != nil {
 		return rows, db.Wrap("erase personal data", err)
 	}

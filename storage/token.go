@@ -97,7 +97,7 @@ func (s *Store) revokeTokenInOneStatement(ctx context.Context, t RevokedToken, e
 		`WITH revoked AS (
 			INSERT INTO revoked_tokens (jti, revoked_at, expires_at) VALUES (?, ?, ?) ON CONFLICT (jti) DO NOTHING
 				RETURNING jti),
-		whose AS (SELECT ?::text AS client_id, ?::text AS user_id, ?::text AS grant_id, ?::text AS scopes FROM revoked),
+		token AS (SELECT ?::text AS client_id, ?::text AS user_id, ?::text AS grant_id, ?::text AS scopes FROM revoked),
 		recorded AS (`+revokedTokenRow.Query+`)
 		SELECT 1 FROM revoked`,
 		append(

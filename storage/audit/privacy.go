@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"crypto/rand"
+	"strconv"
 	"strings"
 
 	"gatehouse/keyed"
@@ -61,7 +62,7 @@ func (l *Log) addressKey(random []byte) []byte {
 func (l *Log) Erase(ctx context.Context, userID string) (int64, error) {
 	n, err := db.ExecBatches(ctx, l.db.Write, "UPDATE audit_events SET personal_key = NULL WHERE "+
 		l.db.SkipLocked("id", "SELECT id FROM audit_events WHERE (user_id = ? OR actor = ?) AND personal_key IS NOT NULL "+
-			"LIMIT 500"),
+			"LIMIT "+strconv.Itoa(db.BatchRows)),
 		userID, "user:"+userID)
 	return n, db.Wrap("erase personal data", err)
 }

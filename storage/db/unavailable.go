@@ -165,7 +165,8 @@ func poolerRemedy(err error) string {
 			"ignore_startup_parameters in pgbouncer.ini"
 	case strings.Contains(pg.Message, "no such database"), strings.Contains(pg.Message, "does not exist"):
 		return "correct the name of the database in GATEHOUSE_DATABASE_URL or in the section [databases] of pgbouncer.ini"
-	case strings.Contains(pg.Message, "no such user"), strings.Contains(pg.Message, "password"), strings.Contains(pg.Message, "auth"):
+	case strings.Contains(pg.Message, "no such user"), strings.Contains(pg.Message, "password"),
+		strings.Contains(pg.Message, "auth"):
 		return "check the user and the password in GATEHOUSE_DATABASE_URL and in the auth_file of PgBouncer"
 	case strings.Contains(pg.Message, "SSL required"), strings.Contains(pg.Message, "TLS required"):
 		return "PgBouncer requires TLS: set sslmode=require or verify-full in GATEHOUSE_DATABASE_URL"

@@ -7,5 +7,5 @@ var (
 	issuedRow       = audit.NewChangeRow("issued", "''")
 	redeemedRow     = audit.NewChangeRow("redeemed", "grant_id")
 	changedGrantRow = audit.NewChangeRow("changed", "id")
-	revokedTokenRow = audit.NewChangeRow("whose", "grant_id")
+	revokedTokenRow = audit.NewChangeRow("token", "grant_id")
 )
