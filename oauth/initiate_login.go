@@ -17,7 +17,8 @@ func (s *Server) InitiateLoginURL(c *storage.Client, consent storage.Consent, lo
 	if c.InitiateLoginURI == "" {
 		return ""
 	}
-	agreed := !HasChangedDescription(c, consent) && redirect.IsSameOrigin(AgreedRedirectURI(c, consent), c.InitiateLoginURI)
+	agreed := !HasChangedDescription(c, consent) &&
+		redirect.IsSameOrigin(AgreedRedirectURI(c, consent), c.InitiateLoginURI)
 	if c.IsSelfRegistered() && !agreed {
 		return ""
 	}
