@@ -121,7 +121,8 @@ func TestJobsScanNoTable(t *testing.T) {
 				return now > before
 			})
 			// What an operator makes by hand stays small.
-			scans, _, which := count("relname NOT IN ('installation', 'secrets', 'signing_keys', 'scopes', 'resources', 'goose_db_version', 'migration_checksums')")
+			scans, _, which := count("relname NOT IN ('installation', 'secrets', 'signing_keys', 'scopes', 'resources', " +
+				"'goose_db_version', 'migration_checksums')")
 			return scans, which
 		}
 		before, _ := settled()

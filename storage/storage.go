@@ -124,8 +124,8 @@ func (s *Store) Tx(ctx context.Context, fn func(tx *Store) error) error {
 	return err
 }
 
-// RequireSchema does the same as db.DB.RequireSchema, and checks that the role has privileges on the newest tables: otherwise
-// IsDenied reports true for the error.
+// RequireSchema does the same as db.DB.RequireSchema, and checks that the role has privileges on the newest tables:
+// otherwise IsDenied reports true for the error.
 func (s *Store) RequireSchema(ctx context.Context) (ahead bool, err error) {
 	ahead, err = s.DB.RequireSchema(ctx)
 	if err == nil && s.Engine() == Postgres {

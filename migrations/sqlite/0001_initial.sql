@@ -3,9 +3,9 @@
 -- Text ids. Times are BIGINT Unix milliseconds, NULL for not yet. Lists are joined by spaces. Foreign keys only
 -- from secrets, passwords, sessions and consents: elsewhere each would cost a lock per insert.
 
--- One row for this installation. Transactions that must not run concurrently lock it: changes of signing keys, creation of secrets,
--- rekey. The fingerprint is that of the root key. created_by: dev for `gatehouse dev`, which refuses any other
--- database.
+-- One row for this installation. Transactions that must not run concurrently lock it: changes of signing keys,
+-- creation of secrets, rekey. The fingerprint is that of the root key. created_by: dev for `gatehouse dev`,
+-- which refuses any other database.
 CREATE TABLE installation (
     id              BIGINT NOT NULL PRIMARY KEY,
     key_fingerprint TEXT,

@@ -41,8 +41,8 @@ func New(d *db.DB, inUse ...string) *Vault { return &Vault{d, &state{inUse: inUs
 func (v *Vault) WithTx(tx *db.DB) *Vault { return &Vault{tx, v.state} }
 
 // UseRootKey ties the database to its root key and reads the master secret, which is sealed under it. The
-// fingerprint of the first root key used is stored in the database; any other is refused with ErrOtherKey, before anything is
-// generated or sealed under it. While the root key is being replaced there is a previous one too: either may open what
+// fingerprint of the first root key used is stored in the database; any other is refused with ErrOtherKey, before
+// anything is generated or sealed under it. While the root key is being replaced there is a previous one too: either may open what
 // is stored, and new values are sealed under the one whose fingerprint the database has, so that processes that only
 // have that one keep running.
 func (v *Vault) UseRootKey(ctx context.Context, root RootKey, previous ...RootKey) error {
@@ -262,5 +262,6 @@ func (v *Vault) ReplaceRootKey(ctx context.Context) (replaced bool, err error) {
 	if err != nil || stored == v.roots[0].fingerprint() {
 		return false, err
 	}
-	return true, db.Exec(ctx, v.db.Write, "UPDATE installation SET key_fingerprint = ? WHERE id = 1", v.roots[0].fingerprint())
+	return true, db.Exec(ctx, v.db.Write,
+		"UPDATE installation SET key_fingerprint = ? WHERE id = 1", v.roots[0].fingerprint())
 }
