@@ -1,8 +1,10 @@
 package storage_test
 
 import (
+	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
@@ -44,6 +46,27 @@ func TestRefusedChangeIsNoDatabaseFailure(t *testing.T) {
 		err = w.IssueCode(t.Context(), storage.Approval{Code: code, ConsentID: consent.ID})
 		if !errors.Is(err, storage.ErrConsentWithdrawn) || errors.Is(err, storage.ErrUnavailable) {
 			t.Errorf("IssueCode after the consent was withdrawn = %v, want ErrConsentWithdrawn and not ErrUnavailable", err)
+		}
+	})
+}
+
+// TestRequestOfOtherBrowserIsNoDatabaseFailure claims a stored request in one browser and reads it in another.
+func TestRequestOfOtherBrowserIsNoDatabaseFailure(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		w := newWorld(t, url)
+		now := w.Now()
+		r := storage.AuthorizationRequest{ID: "a request", ClientID: w.client.ID, CreatedAt: now, ExpiresAt: now.Add(time.Hour)}
+		storagetest.Must(t, w.CreateRequest(t.Context(), &r))
+		_, err := w.ClaimRequest(t.Context(), r.ID, []byte("one browser"))
+		storagetest.Must(t, err)
+		for name, read := range map[string]func(context.Context, string, []byte) (storage.AuthorizationRequest, error){
+			"ClaimRequest": w.ClaimRequest, "ClaimedRequest": w.ClaimedRequest,
+		} {
+			_, err := read(t.Context(), r.ID, []byte("another browser"))
+			if !errors.Is(err, storage.ErrOtherBrowser) || errors.Is(err, storage.ErrUnavailable) {
+				t.Errorf("%s in another browser = %v, want ErrOtherBrowser and not ErrUnavailable", name, err)
+			}
 		}
 	})
 }

@@ -34,7 +34,7 @@ func (s *Store) CreateRequest(ctx context.Context, r *AuthorizationRequest) erro
 }
 
 // ErrOtherBrowser is returned by ClaimRequest and ClaimedRequest when another browser claimed the request.
-var ErrOtherBrowser = errors.New("claimed by another browser")
+var ErrOtherBrowser error = db.Outcome("claimed by another browser")
 
 // ClaimRequest returns the request for the browser whose cookie has the given hash. The first browser claims it; any
 // other gets ErrOtherBrowser. It returns ErrNotFound for an unknown request, and an expired or decided one unchanged.

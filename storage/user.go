@@ -17,9 +17,9 @@ import (
 type User struct {
 	ID          string // a random UUIDv4: the sub of tokens
 	Username    string // as typed, never with an @
-	UsernameKey string // normalised, unique
+	UsernameKey string // normalized, unique
 	Email       string
-	EmailKey    string // normalised, unique
+	EmailKey    string // normalized, unique
 	Name        string
 	Profile     Profile `gorm:"serializer:json"`
 	Admin       bool
@@ -104,7 +104,7 @@ func (s *Store) User(ctx context.Context, id string) (User, error) {
 	return u, db.Wrap("read user", err)
 }
 
-// UserByKey returns a user by normalised username or email address, which share one namespace, or ErrNotFound.
+// UserByKey returns a user by normalized username or email address, which share one namespace, or ErrNotFound.
 func (s *Store) UserByKey(ctx context.Context, key string) (User, error) {
 	u, err := db.Take[User](ctx, s.Read, "username_key = ? OR email_key = ?", key, key)
 	return u, db.Wrap("read user", err)
