@@ -55,6 +55,8 @@ func TestRuntimeRoleCannotRewriteHistory(t *testing.T) {
 			"DELETE FROM audit_seals", "UPDATE audit_seals SET mac = ''", "CREATE TABLE mine (x INT)", "DROP TABLE clients", "ALTER TABLE audit_events DISABLE TRIGGER ALL",
 			"DELETE FROM secrets", "UPDATE secrets SET sealed = ''",
 			"INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, true)",
+			"INSERT INTO migration_checksums (version, sha256) VALUES (9999, '')", "UPDATE migration_checksums SET sha256 = ''",
+			"DELETE FROM migration_checksums",
 		} {
 			if err := storagetest.ExecError(t, s, u.String(), statement); !db.IsDenied(err) {
 				t.Errorf("%s: %v", statement, err)
