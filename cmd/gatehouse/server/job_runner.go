@@ -12,6 +12,7 @@ import (
 
 	"gatehouse/lograte"
 	"gatehouse/storage/audit"
+	"gatehouse/storage/reqevent"
 )
 
 const (
@@ -134,9 +135,11 @@ func (s *Server) repeat(ctx context.Context, j job) {
 	}
 }
 
-// runJob runs a job once. A job that continues to fail is logged once a minute.
+// runJob runs a job once, with a request event of its own: jobs run concurrently. A job that continues to fail is
+// logged once a minute.
 func (s *Server) runJob(ctx context.Context, j job, failures *lograte.Limiter) {
-	limited, cancel := context.WithTimeout(ctx, j.limit)
+	event := *reqevent.FromContext(ctx)
+	limited, cancel := context.WithTimeout(reqevent.NewContext(ctx, &event), j.limit)
 	defer cancel()
 	switch err := j.run(limited); {
 	case err == nil:
