@@ -103,7 +103,7 @@ var robustness = []servertest.Requirement{
 		storagetest.Must(t, err)
 		storagetest.Must(t, s.OAuth.WithdrawConsent(t.Context(), u.ID, before.ID))
 		if _, err := s.OAuth.Approve(t.Context(), a, who, oauth.ConsentDecision{Consent: &before}); !errors.Is(err, oauth.ErrConsentStale) {
-			t.Errorf("got %v, want ErrConsentWithdrawn", err)
+			t.Errorf("got %v, want ErrConsentStale", err)
 		}
 		if _, err := s.Store.Consent(t.Context(), u.ID, c.ClientID); !errors.Is(err, storage.ErrNotFound) {
 			t.Errorf("the consent is back: %v", err)

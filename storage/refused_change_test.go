@@ -56,7 +56,9 @@ func TestRequestOfOtherBrowserIsNoDatabaseFailure(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, url string) {
 		w := newWorld(t, url)
 		now := w.Now()
-		r := storage.AuthorizationRequest{ID: "a request", ClientID: w.client.ID, CreatedAt: now, ExpiresAt: now.Add(time.Hour)}
+		r := storage.AuthorizationRequest{
+			ID: "a request", ClientID: w.client.ID, CreatedAt: now, ExpiresAt: now.Add(time.Hour),
+		}
 		storagetest.Must(t, w.CreateRequest(t.Context(), &r))
 		_, err := w.ClaimRequest(t.Context(), r.ID, []byte("one browser"))
 		storagetest.Must(t, err)

@@ -51,8 +51,11 @@ func TestRuntimeRoleCannotRewriteHistory(t *testing.T) {
 			t.Errorf("clean-up: %v", err)
 		}
 		for _, statement := range []string{
-			"DELETE FROM audit_events", "UPDATE audit_events SET detail = 'x'", "UPDATE audit_events SET personal_key = NULL", "TRUNCATE audit_events",
-			"DELETE FROM audit_seals", "UPDATE audit_seals SET mac = ''", "CREATE TABLE mine (x INT)", "DROP TABLE clients", "ALTER TABLE audit_events DISABLE TRIGGER ALL",
+			"DELETE FROM audit_events", "UPDATE audit_events SET detail = 'x'",
+			"UPDATE audit_events SET personal_key = NULL", "TRUNCATE audit_events",
+			"ALTER TABLE audit_events DISABLE TRIGGER ALL",
+			"DELETE FROM audit_seals", "UPDATE audit_seals SET mac = ''",
+			"CREATE TABLE mine (x INT)", "DROP TABLE clients",
 			"DELETE FROM secrets", "UPDATE secrets SET sealed = ''",
 			"INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, true)",
 			"INSERT INTO migration_checksums (version, sha256) VALUES (9999, '')", "UPDATE migration_checksums SET sha256 = ''",

@@ -183,7 +183,7 @@ func TestMigrationsExistInBothDialects(t *testing.T) {
 func TestBothSchemasAreEqual(t *testing.T) {
 	t.Parallel()
 	if len(engines(t)) < 2 {
-		return // logged by engines; never in CI
+		t.Skip("TEST_POSTGRES_DSN is not set: only SQLite is tested")
 	}
 	lite, pg := migrated(t, SQLite), migrated(t, Postgres)
 	if diff := cmp.Diff(postgresSchema(t, pg), sqliteSchema(t, lite)); diff != "" {

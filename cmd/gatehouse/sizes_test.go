@@ -25,7 +25,7 @@ const (
 var allowedSizes = map[string]int{
 	"files": 0, "test files": 0,
 	"functions": 1, "test functions": 24,
-	"lines": 12, "test lines": 1230, "other lines": 0,
+	"lines": 6, "test lines": 1228, "other lines": 0,
 }
 
 func TestSizes(t *testing.T) {
@@ -64,9 +64,14 @@ func TestSizes(t *testing.T) {
 	for what, allowed := range allowedSizes {
 		found := tooLong[what]
 		slices.Sort(found)
+		shown := found
+		if !*allSizes {
+			shown = found[:min(len(found), 20)]
+		}
 		switch {
 		case len(found) > allowed || *allSizes:
-			t.Errorf("%d %s are too long, %d are allowed:\n%s", len(found), what, allowed, strings.Join(found, "\n"))
+			t.Errorf("%d %s are too long, %d are allowed (all with -sizes):\n%s", len(found), what, allowed,
+				strings.Join(shown, "\n"))
 		case len(found) < allowed:
 			t.Logf("%s: lower the allowed number from %d to %d", what, allowed, len(found))
 		}

@@ -14,7 +14,7 @@ func TestFromReturnsTheEventOfTheContext(t *testing.T) {
 	ctx := reqevent.NewContext(t.Context(), e)
 	reqevent.FromContext(ctx).Actor = "user:alice"
 	if got := reqevent.FromContext(ctx); got != e || e.Actor != "user:alice" {
-		t.Errorf("From: got %+v, want the event that With was called with", got)
+		t.Errorf("FromContext = %+v, want the event of NewContext", got)
 	}
 }
 
