@@ -97,6 +97,11 @@ func (s *Store) Close(ctx context.Context) error {
 	if s.stop != nil {
 		if err == nil {
 			_, err = s.Audit.SealRows(ctx)
+			if errors.Is(err, ErrUnavailable) && ctx.Err() == nil {
+				// The connection was lost earlier and used last: other idle ones may be lost too.
+				s.CloseIdle()
+				_, err = s.Audit.SealRows(ctx)
+			}
 		}
 		s.stop()
 		s.stop = nil

@@ -132,6 +132,13 @@ func (d *DB) Ping(ctx context.Context) error {
 	return QueryRow(ctx, d.Read, []any{&n}, "SELECT 1")
 }
 
+// CloseIdle closes the connections that are idle, now and from now on, so that the next statement gets a new one.
+func (d *DB) CloseIdle() {
+	for _, p := range d.pools {
+		p.SetMaxIdleConns(0)
+	}
+}
+
 // ClosePools closes the connections.
 func (d *DB) ClosePools() error {
 	var errs []error
