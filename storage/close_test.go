@@ -1,7 +1,6 @@
 package storage_test
 
 import (
-	"strings"
 	"sync"
 	"testing"
 
@@ -13,10 +12,8 @@ import (
 // TestCloseSealsAfterLostConnections loses every connection of a process just before it stops.
 func TestCloseSealsAfterLostConnections(t *testing.T) {
 	t.Parallel()
-	storagetest.Each(t, func(t *testing.T, url string) {
-		if strings.HasPrefix(url, "sqlite:") {
-			t.Skip("SQLite has no connections to lose")
-		}
+	// SQLite has no connections to lose
+	storagetest.OnPostgres(t, func(t *testing.T, url string) {
 		other := storagetest.Open(t, url, storagetest.NewClock())
 		proxy := storagetest.NewProxy(t, url)
 		s, err := storage.Open(t.Context(), storage.Options{URL: proxy.URL, Pool: 4})
