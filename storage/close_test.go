@@ -43,3 +43,24 @@ func TestCloseSealsAfterLostConnections(t *testing.T) {
 		}
 	})
 }
+
+// TestBackgroundWorkIsHealthyAtStart checks before the first tick of the background work, as the first run of a job
+// may.
+func TestBackgroundWorkIsHealthyAtStart(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		s := storagetest.OpenUnmigrated(t, url)
+		_, err := s.Migrate(t.Context())
+		storagetest.Must(t, err)
+		root, err := vault.NewRootKey(storagetest.Key[:])
+		storagetest.Must(t, err)
+		storagetest.Must(t, s.Vault.UseRootKey(t.Context(), root))
+		s.Start()
+		if err := s.Audit.CheckWritten(); err != nil {
+			t.Errorf("CheckWritten right after Start = %v, want nil", err)
+		}
+		if err := s.CheckChangesFollowed(); err != nil {
+			t.Errorf("CheckChangesFollowed right after Start = %v, want nil", err)
+		}
+	})
+}

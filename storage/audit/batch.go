@@ -41,6 +41,7 @@ func newBatch(l *Log) *batch {
 }
 
 func (b *batch) start(ctx context.Context) {
+	b.written.Beat() // nothing is queued yet, and a job may check before the first tick
 	b.started = true
 	go b.run(ctx)
 }
