@@ -36,7 +36,7 @@ func editClient(t *testing.T, s *servertest.Server, id string, change func(c *st
 var displayedNames = []servertest.Requirement{
 	servertest.Req("U1", "RFC 8252 §8.6, URL Standard §3", "a URL whose host browsers interpret differently from how it is written cannot be registered in any member", func(t *testing.T, s *servertest.Server) {
 		known := s.App()
-		registered := selfRegister(s, minimal)
+		registered := selfRegister(s, minimalMetadata)
 		for _, member := range []string{
 			"redirect_uris", "post_logout_redirect_uris", "client_uri", "policy_uri", "tos_uri", "logo_uri", "initiate_login_uri", "jwks_uri", "sector_identifier_uri",
 			"backchannel_logout_uri", "request_uris",
@@ -81,7 +81,7 @@ var displayedNames = []servertest.Requirement{
 			{"https://%D0%B0pple.com/cb", "xn--pple-43d.com"},
 			{"https://2130706433/cb", "an address that cannot be displayed"},
 		} {
-			self := clientOf(selfRegister(s, minimal))
+			self := clientOf(selfRegister(s, minimalMetadata))
 			editClient(t, s, self.ClientID, func(row *storage.Client) {
 				row.RedirectURIs, row.PostLogoutRedirectURIs, row.URI = storage.Strings{c.uri}, storage.Strings{c.uri}, c.uri
 			})
@@ -120,7 +120,7 @@ var displayedNames = []servertest.Requirement{
 
 	servertest.Req("U4", "RFC 7591 §2, §5", "a name that is blank, invisible or changes the text around it is refused, in every member that users or operators see", func(t *testing.T, s *servertest.Server) {
 		known := s.App()
-		registered := selfRegister(s, minimal)
+		registered := selfRegister(s, minimalMetadata)
 		for _, member := range []string{"client_name", "software_id", "software_version", "gatehouse_owner", "contacts"} {
 			for _, name := range []string{" ", "\u200b", "Not\u200bes", "\u202eseton", "\u2066Notes\u2069", "Notes\u009b2J", "Notes\u001b[2J", "No\ntes", " Notes", "Notes ", "\u3164", "\u2800", "\u0301"} {
 				metadata := map[string]any{"redirect_uris": []string{servertest.Callback}, member: name}

@@ -43,7 +43,7 @@ func withClaims(claims map[string]any, changes []any) map[string]any {
 // withChangedSignature returns the token with one character of its signature changed.
 func withChangedSignature(token string) string {
 	i := len(token) - 10
-	return token[:i] + flip(token[i]) + token[i+1:]
+	return token[:i] + otherCharacter(token[i]) + token[i+1:]
 }
 
 // verifiedClaims returns the claims of a JWT that the server signed.

@@ -119,7 +119,7 @@ func TestFailureLimitPrecedesRequestObjectVerification(t *testing.T) {
 		c := s.RelyingParty(`"jwks":`+servertest.JWKS(t, key), `"token_endpoint_auth_method":"private_key_jwt"`)
 		other := s.RelyingParty(`"jwks":` + servertest.JWKS(t, key))
 		open := func(c clientInformation, object string) servertest.Page {
-			return withObject(s.Browser(), "client_id", c.ClientID, "request", object, "redirect_uri", servertest.Callback, "state", "the state", "response_type", "code")
+			return openWithObject(s.Browser(), "client_id", c.ClientID, "request", object, "redirect_uri", servertest.Callback, "state", "the state", "response_type", "code")
 		}
 		for range 3 {
 			open(c, withChangedSignature(key.Sign(t, objectClaims(s, c), nil))).WantRedirectError(t, s, "invalid_request_object")

@@ -146,14 +146,14 @@ var openidClaims = []servertest.Requirement{
 			}
 			b.Authorize(c, "scope", "read", "claims", wrong).WantRedirectError(t, s, "invalid_request")
 			if json.Valid([]byte(wrong)) {
-				withObject(b, "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c, "claims", json.RawMessage(wrong)), nil)).WantRedirectError(t, s, "invalid_request")
+				openWithObject(b, "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c, "claims", json.RawMessage(wrong)), nil)).WantRedirectError(t, s, "invalid_request")
 			}
 			if t.Failed() {
 				t.Fatalf("claims=%s", wrong)
 			}
 		}
 		for _, empty := range []string{`""`, `"{}"`} { // a string is no object, also one that holds an object
-			withObject(b, "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c, "claims", json.RawMessage(empty)), nil)).WantRedirectError(t, s, "invalid_request")
+			openWithObject(b, "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c, "claims", json.RawMessage(empty)), nil)).WantRedirectError(t, s, "invalid_request")
 		}
 		for _, right := range []string{
 			`{}`, ` {"userinfo":{}} `, `{"other":7,"Userinfo":"x"}`, `{"id_token":{"email":{"essential":false,"value":null,"values":[],"extension":1}}}`,

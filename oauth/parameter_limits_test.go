@@ -52,7 +52,7 @@ func TestLongListsAreRefusedBeforeParsing(t *testing.T) {
 		key := clientKey(t, jwt.ES256, "1")
 		c := s.RelyingParty(`"jwks":` + servertest.JWKS(t, key))
 		object := func(changes ...any) servertest.Page {
-			return withObject(s.Browser(), "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c, changes...), nil), "redirect_uri", servertest.Callback, "response_type", "code", "state", "the state")
+			return openWithObject(s.Browser(), "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c, changes...), nil), "redirect_uri", servertest.Callback, "response_type", "code", "state", "the state")
 		}
 		object("scope", numbered(101, "%d", " "), "state", "the state").WantRedirectError(t, s, "invalid_scope")
 		object("resource", strings.Split(numbered(101, "https://%d.example", " "), " ")).WantRedirectError(t, s, "invalid_request_object")

@@ -84,7 +84,7 @@ var refresh = []servertest.Requirement{
 		broken := c
 		broken.ClientSecret = other.ClientSecret
 		s.Refresh(broken, old).Want(t, 401, "invalid_client")
-		s.Refresh(c, old[:len(old)-1]+flip(old[len(old)-1])).Want(t, 400, "invalid_grant")
+		s.Refresh(c, old[:len(old)-1]+otherCharacter(old[len(old)-1])).Want(t, 400, "invalid_grant")
 		s.Refresh(c, fresh.Text("refresh_token")).OK(t)
 	}),
 	servertest.Req("P55", "RFC 9700 §4.14.2, two processes", "after 50 concurrent refreshes on two processes one refresh token is valid", func(t *testing.T, s *servertest.Server) {
@@ -336,7 +336,7 @@ var accessTokens = []servertest.Requirement{
 		token := s.ServiceToken(c)
 		header := decodePart(t, token, 0)
 		for name, bad := range map[string]string{
-			"flipped":     token[:len(token)-3] + flip(token[len(token)-3]) + token[len(token)-2:],
+			"flipped":     token[:len(token)-3] + otherCharacter(token[len(token)-3]) + token[len(token)-2:],
 			"truncated":   token[:len(token)-5],
 			"no sig":      token[:strings.LastIndex(token, ".")+1],
 			"foreign kid": forge(t, token, map[string]any{"alg": "ES256", "typ": "at+jwt", "kid": "other"}, nil),
@@ -360,7 +360,8 @@ var accessTokens = []servertest.Requirement{
 	}),
 }
 
-func flip(b byte) string {
+// otherCharacter returns a base64url character other than b.
+func otherCharacter(b byte) string {
 	if b == 'A' {
 		return "B"
 	}

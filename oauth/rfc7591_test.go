@@ -39,7 +39,7 @@ func selfRegister(s *servertest.Server, body string) servertest.Response {
 	return registrationRequest(s, http.MethodPost, s.URL+"/oauth2/register", "", body)
 }
 
-const minimal = `{"redirect_uris":["` + servertest.Callback + `"]}`
+const minimalMetadata = `{"redirect_uris":["` + servertest.Callback + `"]}`
 
 // clientOf returns the client in a response of the registration endpoint.
 func clientOf(r servertest.Response) clientInformation {
@@ -51,7 +51,7 @@ func clientOf(r servertest.Response) clientInformation {
 
 var registration = []servertest.Requirement{
 	servertest.Req("R1", "RFC 7591 §3, OIDC Registration §3", "registration is off unless the operator enables it, and only then advertised", func(t *testing.T, s *servertest.Server) {
-		if r := selfRegister(s, minimal); r.Status != 404 || s.Get("/.well-known/openid-configuration").JSON["registration_endpoint"] != nil {
+		if r := selfRegister(s, minimalMetadata); r.Status != 404 || s.Get("/.well-known/openid-configuration").JSON["registration_endpoint"] != nil {
 			t.Errorf("%d %s", r.Status, r.Body)
 		}
 		open := servertest.Start(t, storagetest.URL(t, s.Store.Engine()), servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open"}})
@@ -169,7 +169,7 @@ var registration = []servertest.Requirement{
 		at := s.URL + "/oauth2/register"
 		refused := func(name, token string) {
 			t.Helper()
-			r := registrationRequest(s, http.MethodPost, at, token, minimal)
+			r := registrationRequest(s, http.MethodPost, at, token, minimalMetadata)
 			if r.Status != 401 || r.Text("error") != "invalid_token" || !strings.HasPrefix(r.Header.Get("WWW-Authenticate"), "Bearer ") {
 				t.Errorf("%s: %d %s", name, r.Status, r.Body)
 			}
@@ -178,7 +178,7 @@ var registration = []servertest.Requirement{
 		refused("garbage", "x")
 		token, row, err := s.OAuth.Clients.CreateInitialAccessToken(t.Context(), "team", 3, time.Hour)
 		storagetest.Must(t, err)
-		r := registrationRequest(s, http.MethodPost, at, token, minimal)
+		r := registrationRequest(s, http.MethodPost, at, token, minimalMetadata)
 		if r.Status != 201 {
 			t.Fatalf("%d %s", r.Status, r.Body)
 		}
@@ -191,7 +191,7 @@ var registration = []servertest.Requirement{
 			if i%2 == 0 {
 				n = other
 			}
-			statuses[i] = registrationRequest(n, http.MethodPost, n.URL+"/oauth2/register", token, minimal).Status
+			statuses[i] = registrationRequest(n, http.MethodPost, n.URL+"/oauth2/register", token, minimalMetadata).Status
 		})
 		registered := 0
 		for _, status := range statuses {
@@ -219,7 +219,7 @@ var registration = []servertest.Requirement{
 	servertest.Req("R5", "RFC 7592 §2", "a client reads, changes and deletes its own registration with its own token, and no other does", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"client_name":"One","initiate_login_uri":"https://app.example/start","grant_types":["authorization_code","refresh_token"]}`)
-		other := selfRegister(s, minimal)
+		other := selfRegister(s, minimalMetadata)
 		byOperator := s.App()
 		at, token := s.URL+"/oauth2/register/"+r.Text("client_id"), r.Text("registration_access_token")
 		for name, x := range map[string][2]string{
@@ -227,7 +227,7 @@ var registration = []servertest.Requirement{
 			"unknown client": {s.URL + "/oauth2/register/unknown", token}, "an operator's client": {s.URL + "/oauth2/register/" + byOperator.ClientID, token},
 		} {
 			for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodDelete} {
-				if got := registrationRequest(s, method, x[0], x[1], minimal); got.Status != 401 || got.JSON["client_id"] != nil {
+				if got := registrationRequest(s, method, x[0], x[1], minimalMetadata); got.Status != 401 || got.JSON["client_id"] != nil {
 					t.Errorf("%s %s: %d %s", name, method, got.Status, got.Body)
 				}
 			}
@@ -243,7 +243,7 @@ var registration = []servertest.Requirement{
 			return `{"client_id":"` + c.ClientID + `","redirect_uris":["` + servertest.Callback + `"],"grant_types":["authorization_code","refresh_token"]` + more + `}`
 		}
 		for name, body := range map[string]string{
-			"no client_id": minimal, "another client_id": `{"client_id":"x","redirect_uris":["` + servertest.Callback + `"]}`, "a chosen secret": metadataWith(`,"client_secret":"mine"`),
+			"no client_id": minimalMetadata, "another client_id": `{"client_id":"x","redirect_uris":["` + servertest.Callback + `"]}`, "a chosen secret": metadataWith(`,"client_secret":"mine"`),
 			"with its token": metadataWith(`,"registration_access_token":"` + token + `"`), "with times": metadataWith(`,"client_id_issued_at":1`), "to public": metadataWith(`,"token_endpoint_auth_method":"none"`),
 		} {
 			if got := put(body); got.Status != 400 || got.Text("error") != "invalid_client_metadata" {
@@ -322,7 +322,7 @@ var registration = []servertest.Requirement{
 	}).WithSettings(openRegistration, "GATEHOUSE_REGISTRATION_REQUIRE_PKCE=false", "GATEHOUSE_REGISTRATION_SCOPES=openid,notes,offline_access"),
 	servertest.Req("R7", "RFC 7591 §5", "registrations are limited per network", func(t *testing.T, s *servertest.Server) {
 		for range 3 {
-			if r := selfRegister(s, minimal); r.Status != 201 {
+			if r := selfRegister(s, minimalMetadata); r.Status != 201 {
 				t.Fatalf("%d %s", r.Status, r.Body)
 			}
 		}
@@ -330,7 +330,7 @@ var registration = []servertest.Requirement{
 		if r := selfRegister(s, long); r.Status == 429 {
 			t.Errorf("a long registration, which counts as three: %d, want no 429", r.Status)
 		}
-		if r := selfRegister(s, minimal); r.Status != 429 || r.Header.Get("Retry-After") == "" {
+		if r := selfRegister(s, minimalMetadata); r.Status != 429 || r.Header.Get("Retry-After") == "" {
 			t.Errorf("a registration over the limit: %d, want 429 with Retry-After", r.Status)
 		}
 	}).WithSettings(openRegistration, "GATEHOUSE_RATE_LIMITS=registration=6/1m"),

@@ -142,7 +142,7 @@ var management = []servertest.Requirement{
 		s.Refresh(c, tokens.Text("refresh_token")).OK(t)
 	}).WithSettings(openRegistration, loopbackHosts),
 	servertest.Req("M4", "RFC 7591 §3.2.2", "input that is not a JSON object, not UTF-8 or too large is refused, at registration and at change, and nothing internal is disclosed", func(t *testing.T, s *servertest.Server) {
-		r := selfRegister(s, minimal)
+		r := selfRegister(s, minimalMetadata)
 		many := strings.Repeat(`"https://app.example/x",`, 20) + `"https://app.example/y"`
 		keys := strings.Replace(servertest.JWKS(t, clientKey(t, "ES256", "1")), `"kid":"1"`, "\"kid\":\"1\xff\"", 1)
 		metadataWith := func(more string) string {

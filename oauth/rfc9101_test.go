@@ -24,8 +24,8 @@ func objectClaims(s *servertest.Server, c clientInformation, changes ...any) map
 	return withClaims(claims, changes)
 }
 
-// withObject opens the authorization endpoint with parameters outside the object.
-func withObject(b *servertest.Browser, outside ...string) servertest.Page {
+// openWithObject opens the authorization endpoint with parameters outside the object.
+func openWithObject(b *servertest.Browser, outside ...string) servertest.Page {
 	v := url.Values{}
 	for i := 0; i+1 < len(outside); i += 2 {
 		v.Set(outside[i], outside[i+1])
@@ -41,7 +41,7 @@ var requestObjects = []servertest.Requirement{
 			c := s.RelyingParty(`"jwks":` + servertest.JWKS(t, key))
 			b := s.Browser()
 			object := key.Sign(t, objectClaims(s, c, "nonce", "inside", "state", "the state", "max_age", 3600, "claims", map[string]any{"id_token": map[string]any{"auth_time": nil}}), nil)
-			page := withObject(b, "client_id", c.ClientID, "request", object, "scope", "openid admin", "state", "outside", "redirect_uri", "https://evil.example/", "prompt", "none", "nonce", "outside")
+			page := openWithObject(b, "client_id", c.ClientID, "request", object, "scope", "openid admin", "state", "outside", "redirect_uri", "https://evil.example/", "prompt", "none", "nonce", "outside")
 			to := b.Decide(b.SignIn(page, "alice"), "approve").Location()
 			if to.Host != "app.example" || to.Query().Get("state") != "the state" {
 				t.Fatalf("%s: went to %s", alg, to)
@@ -74,19 +74,19 @@ var requestObjects = []servertest.Requirement{
 			"client_id twice": {c, key.Sign(t, objectClaims(s, other, "iss", c.ClientID, "CLIENT_ID", c.ClientID), nil)},
 			"another typ":     {c, key.Sign(t, objectClaims(s, c), map[jose.HeaderKey]any{"typ": "at+jwt"})},
 		} {
-			withObject(b, "client_id", x.c.ClientID, "request", x.object, "redirect_uri", servertest.Callback, "state", "the state", "response_type", "code").WantRedirectError(t, s, "invalid_request_object")
+			openWithObject(b, "client_id", x.c.ClientID, "request", x.object, "redirect_uri", servertest.Callback, "state", "the state", "response_type", "code").WantRedirectError(t, s, "invalid_request_object")
 			if t.Failed() {
 				t.Fatalf("it was: %s", name)
 			}
 		}
 		// The error can be returned only to a registered redirect URI.
-		withObject(b, "client_id", c.ClientID, "request", "x", "redirect_uri", "https://evil.example/").WantErrorPage(t, http.StatusBadRequest)
-		withObject(b, "request", good).WantErrorPage(t, http.StatusBadRequest)
-		withObject(b, "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c, "redirect_uri", "https://evil.example/"), nil)).WantErrorPage(t, http.StatusBadRequest)
-		withObject(b, "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c, "response_type", nil), nil), "response_type", "code").WantRedirectError(t, s, "invalid_request")
-		withObject(b, "client_id", c.ClientID, "request", good, "request_uri", "https://app.example/r", "redirect_uri", servertest.Callback, "state", "the state").WantRedirectError(t, s, "invalid_request")
+		openWithObject(b, "client_id", c.ClientID, "request", "x", "redirect_uri", "https://evil.example/").WantErrorPage(t, http.StatusBadRequest)
+		openWithObject(b, "request", good).WantErrorPage(t, http.StatusBadRequest)
+		openWithObject(b, "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c, "redirect_uri", "https://evil.example/"), nil)).WantErrorPage(t, http.StatusBadRequest)
+		openWithObject(b, "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c, "response_type", nil), nil), "response_type", "code").WantRedirectError(t, s, "invalid_request")
+		openWithObject(b, "client_id", c.ClientID, "request", good, "request_uri", "https://app.example/r", "redirect_uri", servertest.Callback, "state", "the state").WantRedirectError(t, s, "invalid_request")
 		for _, typ := range []string{"oauth-authz-req+jwt", "JWT", "application/oauth-authz-req+jwt"} {
-			if p := withObject(b, "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c, "exp", now+60), map[jose.HeaderKey]any{"typ": typ})); p.Location().Query().Get("code") == "" {
+			if p := openWithObject(b, "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c, "exp", now+60), map[jose.HeaderKey]any{"typ": typ})); p.Location().Query().Get("code") == "" {
 				t.Errorf("%s: %s", typ, p.Header.Get("Location"))
 			}
 		}
@@ -103,10 +103,10 @@ var requestObjects = []servertest.Requirement{
 		host.Serve("/large", "application/jwt", strings.Repeat("x", 100<<10))
 		host.Redirect("/moved", "http://169.254.169.254/latest/meta-data")
 		b := s.Browser()
-		to := b.Decide(b.SignIn(withObject(b, "client_id", c.ClientID, "response_type", "code", "scope", "openid", "request_uri", host.URL+"/object#GkurKxf5T0Y-mnPFCHqWOMiZi4VS138cQO_V7PZHAdM"), "alice"), "approve").Location()
+		to := b.Decide(b.SignIn(openWithObject(b, "client_id", c.ClientID, "response_type", "code", "scope", "openid", "request_uri", host.URL+"/object#GkurKxf5T0Y-mnPFCHqWOMiZi4VS138cQO_V7PZHAdM"), "alice"), "approve").Location()
 		s.IDToken(c, s.Redeem(c, to))
 		open := func(uri string) servertest.Page {
-			return withObject(b, "client_id", c.ClientID, "redirect_uri", servertest.Callback, "state", "the state", "response_type", "code", "request_uri", uri)
+			return openWithObject(b, "client_id", c.ClientID, "redirect_uri", servertest.Callback, "state", "the state", "response_type", "code", "request_uri", uri)
 		}
 		for _, uri := range []string{host.URL + "/unregistered", host.URL + "/object/", "https://evil.example/r", "file:///etc/passwd", "urn:ietf:params:oauth:request_uri:x", host.URL + "/moved", host.URL + "/large"} {
 			open(uri).WantRedirectError(t, s, "invalid_request_uri")
@@ -127,7 +127,7 @@ var requestObjects = []servertest.Requirement{
 		key := clientKey(t, jwt.ES256, "1")
 		c := s.RelyingParty(`"jwks":` + servertest.JWKS(t, key))
 		b := s.Browser()
-		page := withObject(b, "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c, "exp", s.Clock.Now().Unix()+10), nil))
+		page := openWithObject(b, "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c, "exp", s.Clock.Now().Unix()+10), nil))
 		s.Clock.Advance(5 * time.Minute)
 		s.Redeem(c, b.Decide(b.SignIn(page, "alice"), "approve").Location())
 	}),
@@ -138,7 +138,7 @@ var requestObjects = []servertest.Requirement{
 		b := s.Browser()
 		b.Code(c, "alice", "scope", "openid")
 		send := func(name string, v any) servertest.Page {
-			return withObject(b, "client_id", c.ClientID, "redirect_uri", servertest.Callback, "state", "the state", "request", key.Sign(t, objectClaims(s, c, name, v), nil))
+			return openWithObject(b, "client_id", c.ClientID, "redirect_uri", servertest.Callback, "state", "the state", "request", key.Sign(t, objectClaims(s, c, name, v), nil))
 		}
 		for _, name := range []string{
 			"response_type", "response_mode", "redirect_uri", "scope", "state", "nonce", "prompt", "display", "login_hint", "id_token_hint", "acr_values", "ui_locales", "claims_locales",

@@ -55,7 +55,7 @@ func TestOtherEncodingsOfTokensAreRefused(t *testing.T) {
 			tokenByAssertion(s, other).Want(t, 401, "invalid_client")
 		}
 		for _, other := range otherEncodings(t, key.Sign(t, objectClaims(s, c), nil)) {
-			withObject(s.Browser(), "client_id", c.ClientID, "request", other, "redirect_uri", servertest.Callback, "state", "the state", "response_type", "code").
+			openWithObject(s.Browser(), "client_id", c.ClientID, "request", other, "redirect_uri", servertest.Callback, "state", "the state", "response_type", "code").
 				WantRedirectError(t, s, "invalid_request_object")
 		}
 		hints := idToken

@@ -64,7 +64,7 @@ func TestTokensOfAnotherTypeAreRefusedEverywhere(t *testing.T) {
 		}
 		for _, typ := range []any{"client-authentication+jwt", "at+jwt", "logout+jwt", "", 7} {
 			object := key.Sign(t, objectClaims(s, c), map[jose.HeaderKey]any{"typ": typ})
-			withObject(s.Browser(), "client_id", c.ClientID, "request", object, "redirect_uri", servertest.Callback, "state", "the state", "response_type", "code").
+			openWithObject(s.Browser(), "client_id", c.ClientID, "request", object, "redirect_uri", servertest.Callback, "state", "the state", "response_type", "code").
 				WantRedirectError(t, s, "invalid_request_object")
 			if t.Failed() {
 				t.Fatalf("typ %#v", typ)
@@ -90,9 +90,9 @@ func TestClientCanRequireSignedRequestObjects(t *testing.T) {
 		b.Authorize(c, "scope", "openid").WantRedirectError(t, s, "invalid_request")
 		b.SubmitFrom("https://app.example", "/oauth2/authorize", servertest.AuthorizeForm(c, "scope", "openid")).WantRedirectError(t, s, "invalid_request")
 		unsigned := forge(t, key.Sign(t, objectClaims(s, c), nil), map[string]any{"alg": "none"}, nil)
-		withObject(b, "client_id", c.ClientID, "request", unsigned, "redirect_uri", servertest.Callback, "state", "the state", "response_type", "code").WantRedirectError(t, s, "invalid_request_object")
+		openWithObject(b, "client_id", c.ClientID, "request", unsigned, "redirect_uri", servertest.Callback, "state", "the state", "response_type", "code").WantRedirectError(t, s, "invalid_request_object")
 		// A signed one works through every page, which come back to what was stored of it.
-		page := withObject(b, "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c), nil))
+		page := openWithObject(b, "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c), nil))
 		s.Clock.Advance(time.Second)
 		s.Redeem(c, b.Decide(b.SignIn(page, "alice"), "approve").Location())
 

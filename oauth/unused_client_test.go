@@ -14,7 +14,9 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-const withRefresh = `{"redirect_uris":["` + servertest.Callback + `"],"grant_types":["authorization_code","refresh_token"],"scope":"openid"}`
+// refreshMetadata is a registration of a client that may use refresh tokens.
+const refreshMetadata = `{"redirect_uris":["` + servertest.Callback + `"],
+	"grant_types":["authorization_code","refresh_token"],"scope":"openid"}`
 
 // advanceAndExpire advances the clock and deletes the rows that have expired.
 func advanceAndExpire(t *testing.T, s *servertest.Server, d time.Duration) {
@@ -47,7 +49,7 @@ func TestDynamicallyRegisteredClientsExpireUnused(t *testing.T) {
 		operators := s.App()
 		var clients []clientInformation
 		for range 8 {
-			r := selfRegister(s, withRefresh)
+			r := selfRegister(s, refreshMetadata)
 			if r.Status != 201 {
 				t.Fatal(r.Body)
 			}
@@ -92,7 +94,7 @@ func TestUsedClientsExpireAfterNinetyUnusedDays(t *testing.T) {
 		}})
 		s.User("alice")
 		register := func() clientInformation {
-			r := selfRegister(s, strings.Replace(withRefresh, `"openid"`, `"openid offline_access"`, 1))
+			r := selfRegister(s, strings.Replace(refreshMetadata, `"openid"`, `"openid offline_access"`, 1))
 			if r.Status != 201 {
 				t.Fatal(r.Body)
 			}
@@ -133,7 +135,7 @@ func TestClientOfInitialAccessTokenExpiresLater(t *testing.T) {
 		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "token", "GATEHOUSE_REGISTRATION_SCOPES": "openid"}})
 		token, _, err := s.OAuth.Clients.CreateInitialAccessToken(t.Context(), "", 1, time.Hour)
 		storagetest.Must(t, err)
-		r := registrationRequest(s, http.MethodPost, s.URL+"/oauth2/register", token, withRefresh)
+		r := registrationRequest(s, http.MethodPost, s.URL+"/oauth2/register", token, refreshMetadata)
 		if r.Status != 201 {
 			t.Fatal(r.Body)
 		}
@@ -155,7 +157,7 @@ func TestClientCredentialsClientDoesNotExpire(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid"}})
 		s.User("alice")
-		c, used := clientOf(selfRegister(s, withRefresh)), clientOf(selfRegister(s, withRefresh))
+		c, used := clientOf(selfRegister(s, refreshMetadata)), clientOf(selfRegister(s, refreshMetadata))
 		s.Browser().Code(used, "alice", "scope", "openid")
 		for _, id := range []string{c.ClientID, used.ClientID} {
 			_, _, err := s.OAuth.Clients.Update(t.Context(), id, []byte(`{"grant_types":["authorization_code","client_credentials"],"scope":"openid jobs"}`))
@@ -178,7 +180,7 @@ func TestClientUseIsStoredOnceADay(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid"}})
 		s.User("alice")
-		c := clientOf(selfRegister(s, withRefresh))
+		c := clientOf(selfRegister(s, refreshMetadata))
 		used := func() time.Time {
 			stored, err := s.Store.Client(t.Context(), c.ClientID)
 			storagetest.Must(t, err)
@@ -211,7 +213,7 @@ func TestClientInUseIsNotDeleted(t *testing.T) {
 		const n = 60
 		ids := make([]string, n)
 		for i := range ids {
-			ids[i] = clientOf(selfRegister(s, withRefresh)).ClientID
+			ids[i] = clientOf(selfRegister(s, refreshMetadata)).ClientID
 		}
 		s.Clock.Advance(25 * time.Hour)
 		storagetest.ResetCleanupTime(t, s.Store, s.DB)
