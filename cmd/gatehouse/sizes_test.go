@@ -25,7 +25,7 @@ const (
 var allowedSizes = map[string]int{
 	"files": 0, "test files": 0,
 	"functions": 1, "test functions": 24,
-	"lines": 6, "test lines": 1228, "other lines": 0,
+	"lines": 6, "test lines": 1189, "other lines": 0,
 }
 
 func TestSizes(t *testing.T) {

@@ -124,14 +124,14 @@ func TestInvalidTokensAreRefused(t *testing.T) {
 	}
 	const issuer = "https://id.example"
 	for name, err := range map[string]error{
-		"expired":                   check(valid, issuer, now.Add(time.Minute)),
-		"of another issuer":         check(valid, "https://other.example", now),
-		"from the future":           check(early, issuer, now),
-		"too large":                 check(valid+strings.Repeat("A", accesstoken.MaxSize), issuer, now),
-		"empty":                     check("", issuer, now),
-		"followed by a line break":  check(valid+"\n", issuer, now),
-		"changed in its last digit": check(valid[:len(valid)-1]+string(valid[len(valid)-1]+1), issuer, now),
-		"signed by another key":     check(foreign, issuer, now),
+		"expired":                  check(valid, issuer, now.Add(time.Minute)),
+		"of another issuer":        check(valid, "https://other.example", now),
+		"from the future":          check(early, issuer, now),
+		"too large":                check(valid+strings.Repeat("A", accesstoken.MaxSize), issuer, now),
+		"empty":                    check("", issuer, now),
+		"followed by a line break": check(valid+"\n", issuer, now),
+		"changed at its end":       check(valid[:len(valid)-1]+string(valid[len(valid)-1]+1), issuer, now),
+		"signed by another key":    check(foreign, issuer, now),
 	} {
 		if !errors.Is(err, accesstoken.ErrInvalid) {
 			t.Errorf("verify of a token that is %s: error %v, want ErrInvalid", name, err)

@@ -15,7 +15,8 @@ import (
 
 // FuzzBasic checks that credentials read from an Authorization header are read the same after they are encoded again.
 func FuzzBasic(f *testing.F) {
-	for _, s := range []string{"Basic Z2MxOnNlY3JldA==", "basic  Og==", "Basic %%%", "Bearer x", "Basic " + base64.StdEncoding.EncodeToString([]byte("a%3Ab:c%00+d")), ""} {
+	encoded := "Basic " + base64.StdEncoding.EncodeToString([]byte("a%3Ab:c%00+d"))
+	for _, s := range []string{"Basic Z2MxOnNlY3JldA==", "basic  Og==", "Basic %%%", "Bearer x", encoded, ""} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, header string) {
@@ -25,7 +26,7 @@ func FuzzBasic(f *testing.F) {
 		}
 		again := "Basic " + base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(id)+":"+url.QueryEscape(secret)))
 		if id2, secret2, ok := parseBasic(again); !ok || id2 != id || secret2 != secret {
-			t.Errorf("%q gives %q %q, written again %q %q", header, id, secret, id2, secret2)
+			t.Errorf("parseBasic(%q) = %q, %q, but of their encoding %q, %q", header, id, secret, id2, secret2)
 		}
 	})
 }
@@ -33,9 +34,8 @@ func FuzzBasic(f *testing.F) {
 // FuzzReadCredentials checks that no request authenticates by two methods, and that every refusal is a protocol error.
 func FuzzReadCredentials(f *testing.F) {
 	f.Add("Basic Z2MxOnNlY3JldA==", "client_id=gc1&client_secret=x")
-	f.Add(
-		"", "client_assertion=a.b.c&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer",
-	)
+	const assertionType = "urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer"
+	f.Add("", "client_assertion=a.b.c&client_assertion_type="+assertionType)
 	f.Add("", "client_id=gc1")
 	f.Fuzz(func(t *testing.T, header, body string) {
 		form, err := url.ParseQuery(body)
@@ -49,18 +49,19 @@ func FuzzReadCredentials(f *testing.F) {
 		p, err := readCredentials(r, form)
 		if err != nil {
 			if e := (*protocol.Error)(nil); !errors.As(err, &e) || e.Status() < 400 || e.Status() > 401 {
-				t.Errorf("%v", err)
+				t.Errorf("readCredentials: error %v, want a protocol error with status 400 or 401", err)
 			}
 			return
 		}
-		ways := 0
-		for _, is := range []bool{header != "", form.Has("client_secret"), form.Has("client_assertion") || form.Has("client_assertion_type")} {
-			if is {
-				ways++
+		hasAssertion := form.Has("client_assertion") || form.Has("client_assertion_type")
+		methods := 0
+		for _, sent := range []bool{header != "", form.Has("client_secret"), hasAssertion} {
+			if sent {
+				methods++
 			}
 		}
-		if ways > 1 {
-			t.Errorf("%d methods were sent and %s was used", ways, p.method)
+		if methods > 1 {
+			t.Errorf("readCredentials accepted %s although %d methods were sent, want an error", p.method, methods)
 		}
 	})
 }
@@ -70,7 +71,8 @@ func FuzzReadCredentials(f *testing.F) {
 func FuzzMetadata(f *testing.F) {
 	for _, s := range []string{
 		`{"redirect_uris":["https://a.example/cb"],"scope":"openid profile","grant_types":"authorization_code refresh_token"}`,
-		`{"gatehouse_access_token_ttl":"15m","gatehouse_allowed_networks":["10.0.0.0/8","::1"]}`, `{"jwks":{"keys":[]}}`, `{"default_max_age":1e400}`, `{"redirect_uris":null}`, `7`,
+		`{"gatehouse_access_token_ttl":"15m","gatehouse_allowed_networks":["10.0.0.0/8","::1"]}`,
+		`{"jwks":{"keys":[]}}`, `{"default_max_age":1e400}`, `{"redirect_uris":null}`, `7`,
 	} {
 		f.Add([]byte(s))
 	}
@@ -81,7 +83,7 @@ func FuzzMetadata(f *testing.F) {
 		}
 		if err != nil {
 			if e := (*protocol.Error)(nil); !errors.As(err, &e) || e.Status() != http.StatusBadRequest {
-				t.Errorf("%v", err)
+				t.Errorf("metadata %s: error %v, want a protocol error with status 400", raw, err)
 			}
 			return
 		}
@@ -91,13 +93,13 @@ func FuzzMetadata(f *testing.F) {
 		}
 		again, err := ParseMetadata(b)
 		if err != nil {
-			t.Fatalf("%s: %v", b, err)
+			t.Fatalf("ParseMetadata of written metadata %s: %v", b, err)
 		}
 		if err := again.applyDefaultsAndValidate(); err != nil {
-			t.Fatalf("%s: %v", b, err)
+			t.Fatalf("written metadata %s is invalid: %v", b, err)
 		}
 		if c, err := json.Marshal(again); err != nil || !bytes.Equal(b, c) {
-			t.Errorf("%s\n%s\n%v", b, c, err)
+			t.Errorf("metadata written again = %s, %v, want %s", c, err, b)
 		}
 	})
 }
@@ -113,7 +115,7 @@ func FuzzNetworks(f *testing.F) {
 			return
 		}
 		if again, err := normalizeNetworks(out); err != nil || again[0] != out[0] || strings.Contains(out[0], "%") {
-			t.Errorf("%q gives %q and then %q %v", s, out, again, err)
+			t.Errorf("%q is normalized to %q and then to %q, %v, want no change and no zone", s, out, again, err)
 		}
 	})
 }

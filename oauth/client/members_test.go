@@ -13,7 +13,7 @@ import (
 	"gatehouse/storage"
 )
 
-// fillDistinct sets every member to a value of its own, none of them zero.
+// fillDistinct sets every member to a different value, none of them zero.
 func fillDistinct(t *testing.T, m *Metadata) {
 	t.Helper()
 	v := reflect.ValueOf(m).Elem()
@@ -41,16 +41,17 @@ func fillDistinct(t *testing.T, m *Metadata) {
 	}
 }
 
-// A member that Metadata declares must not get lost between the record and the response.
-func TestEveryMemberSurvivesTheRecord(t *testing.T) {
+// TestRecordStoresEveryMember: a response of the registration endpoint, which is made from the record, has every member
+// of Metadata.
+func TestRecordStoresEveryMember(t *testing.T) {
 	t.Parallel()
 	var want Metadata
 	fillDistinct(t, &want)
-	want.GrantTypes, want.ResponseTypes = List{"authorization_code"}, List{"code"} // response_types follows from grant_types
+	want.GrantTypes, want.ResponseTypes = List{"authorization_code"}, List{"code"} // the record has only grant_types
 	c := &storage.Client{ID: "gc1"}
 	copyToRecord(c, &want)
 	if diff := cmp.Diff(want, InformationOf(c).Metadata); diff != "" {
-		t.Errorf("metadata after a record (-want +got):\n%s", diff)
+		t.Errorf("metadata of the record (-want +got):\n%s", diff)
 	}
 	var empty Metadata
 	copyFromRecord(&empty, &storage.Client{})
@@ -59,7 +60,7 @@ func TestEveryMemberSurvivesTheRecord(t *testing.T) {
 	}
 }
 
-func TestMergeReadsEveryMember(t *testing.T) {
+func TestParseMetadataReadsEveryMember(t *testing.T) {
 	t.Parallel()
 	var want Metadata
 	fillDistinct(t, &want)
@@ -82,15 +83,15 @@ func TestMergeReadsEveryMember(t *testing.T) {
 	}
 }
 
-func TestOperatorMembersHaveThePrefix(t *testing.T) {
+func TestOperatorMembersHavePrefix(t *testing.T) {
 	t.Parallel()
 	for _, m := range members() {
-		if m.isOperator != strings.HasPrefix(m.name, operatorPrefix) {
-			t.Errorf("%s: operator member %v, want a name that begins with %s exactly for those", m.name, m.isOperator, operatorPrefix)
+		if want := strings.HasPrefix(m.name, operatorPrefix); m.isOperator != want {
+			t.Errorf("%s is an operator member: %t, want %t by its prefix", m.name, m.isOperator, want)
 		}
 	}
 	operator := memberNames(func(m member) bool { return m.isOperator })
 	if !slices.Contains(operator, "gatehouse_allowed_networks") || len(operator) < 16 {
-		t.Errorf("operator members: %q", operator)
+		t.Errorf("operator members = %q, want at least 16, with gatehouse_allowed_networks", operator)
 	}
 }

@@ -71,9 +71,9 @@ func TestChangedCredentialIsInvalid(t *testing.T) {
 			}
 		}
 	}
-	for _, bad := range []string{"", s[1:], s[:len(s)-1], s + "0", " " + s, strings.ToUpper(s)} {
-		if live.Valid(credential.ClientSecret, bad) {
-			t.Errorf("Valid(%q) = true, want false", bad)
+	for _, invalid := range []string{"", s[1:], s[:len(s)-1], s + "0", " " + s, strings.ToUpper(s)} {
+		if live.Valid(credential.ClientSecret, invalid) {
+			t.Errorf("Valid(%q) = true, want false", invalid)
 		}
 	}
 }

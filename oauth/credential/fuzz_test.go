@@ -16,17 +16,18 @@ func FuzzValid(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string, at, by uint8) {
 		kinds := 0
 		for _, k := range []credential.Kind{
-			credential.Code, credential.RefreshToken, credential.ClientSecret, credential.RegistrationAccess, credential.InitialAccess,
+			credential.Code, credential.RefreshToken, credential.ClientSecret, credential.RegistrationAccess,
+			credential.InitialAccess,
 		} {
 			if live.Valid(k, s) {
 				kinds++
 			}
 			if (credential.Format{Env: "test"}).Valid(k, s) && live.Valid(k, s) {
-				t.Errorf("%q is valid in two environments", s)
+				t.Errorf("%q is valid in two environments, want at most one", s)
 			}
 		}
 		if kinds > 1 {
-			t.Errorf("%q is valid as %d kinds", s, kinds)
+			t.Errorf("%q is valid as %d kinds, want at most one", s, kinds)
 		}
 		if !live.Valid(credential.RefreshToken, s) || by == 0 {
 			return
@@ -37,7 +38,7 @@ func FuzzValid(f *testing.F) {
 		changed := []byte(s)
 		changed[int(at)%len(s)] ^= by
 		if live.Valid(credential.RefreshToken, string(changed)) {
-			t.Errorf("%q is valid, changed from %q", changed, s)
+			t.Errorf("Valid(%q) = true after a change of %q, want false", changed, s)
 		}
 	})
 }

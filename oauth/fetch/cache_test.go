@@ -36,14 +36,14 @@ func TestResponsesAreBoundedAndCached(t *testing.T) {
 	s.wantRequests(1, "a document is cached for a minute at least")
 	s.clock.advance(2 * time.Second)
 	_ = s.get("/short")
-	s.wantRequests(1, "and fetched again after that")
+	s.wantRequests(1, "a document is fetched again after its lifetime of a minute")
 	_ = s.get("/long")
 	s.clock.advance(23 * time.Hour)
 	_ = s.get("/long")
 	s.wantRequests(1, "a document is cached for a day at most")
 	s.clock.advance(2 * time.Hour)
 	_ = s.get("/long")
-	s.wantRequests(1, "and fetched again after that")
+	s.wantRequests(1, "a document is fetched again after a day")
 	for range 2 {
 		if _, err := s.client.GetUncached(t.Context(), "app", s.URL+"/long", 1000); err != nil {
 			t.Fatal(err)
@@ -97,7 +97,7 @@ func TestStaleDocumentIsServedWhileFetchingFails(t *testing.T) {
 	s.status.Store(http.StatusOK)
 	s.clock.advance(time.Minute)
 	if err := s.get("/short"); err != nil {
-		t.Error(err)
+		t.Errorf("Get after fetching works again: %v", err)
 	}
 	s.requests.Store(0)
 	s.status.Store(http.StatusInternalServerError)
@@ -153,7 +153,7 @@ type documentServer struct {
 	clock    *clock
 	requests atomic.Int32
 	status   atomic.Int32
-	hold     chan struct{}
+	hold     chan struct{} // requests to /slow wait until it is closed
 }
 
 func newDocumentServer(t *testing.T) *documentServer {
@@ -187,7 +187,7 @@ func (s *documentServer) get(path string) error {
 	return err
 }
 
-// wantRequests fails the test unless the server received that many requests since the last call.
+// wantRequests fails the test unless the server received that many requests since wantRequests was last called.
 func (s *documentServer) wantRequests(want int32, expectation string) {
 	s.t.Helper()
 	if n := s.requests.Swap(0); n != want {
@@ -228,7 +228,7 @@ func TestOneOwnerDoesNotDelayOthers(t *testing.T) {
 		wait.Go(func() {
 			_, err := c.Get(canceled, "attacker", server.URL+"/stall"+strconv.Itoa(i), 1000)
 			if errors.Is(err, fetch.ErrBusy) && refused.Add(1) == 194 {
-				cancel() // the others wait for the stalled host
+				cancel() // ends the six fetches that wait for the stalled host
 			}
 		})
 	}
@@ -256,9 +256,9 @@ func TestOneOwnerDoesNotDelayOthers(t *testing.T) {
 	}
 }
 
-// TestStaleDocumentIsServedAtTheLimits: at the limits on fetches of one owner and of all owners, a cached document is
+// TestStaleDocumentIsServedAtLimits: at the limits on fetches of one owner and of all owners, a cached document is
 // served although it is stale.
-func TestStaleDocumentIsServedAtTheLimits(t *testing.T) {
+func TestStaleDocumentIsServedAtLimits(t *testing.T) {
 	t.Parallel()
 	hold := make(chan struct{})
 	arrived := make(chan struct{}, 200)
@@ -332,7 +332,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		wait.Go(func() {
 			_, err := c.Get(t.Context(), "owner"+strconv.Itoa(i), server.URL, 1<<20)
 			if errors.Is(err, fetch.ErrBusy) {
-				if refused.Add(1) == 36 { // 64 MiB are being fetched
+				if refused.Add(1) == 36 { // the other 64 fetches use 64 MiB, the limit
 					release()
 				}
 			} else if err != nil {
@@ -381,7 +381,7 @@ func TestRequestsWaitingForSlowDocumentAreLimited(t *testing.T) {
 		})
 		waiting.Go(func() {
 			if doc, err := c.Get(t.Context(), "app", server.URL+"/keys", 1000); err != nil || string(doc.Body) != "keys" {
-				t.Errorf("Get of a cached document: %v", err)
+				t.Errorf("Get of a cached document = %q, %v, want \"keys\"", doc.Body, err)
 			}
 			served.Add(1)
 		})

@@ -36,13 +36,14 @@ func TestParseRequestReadsGrantType(t *testing.T) {
 			code = "a *params.Error"
 		}
 		if code != test.code {
-			t.Errorf("ParseRequest(%q): error %v, want %q", test.body, err, test.code)
+			t.Errorf("ParseRequest(%q): error %v, want the code %q", test.body, err, test.code)
 		}
 		if err == nil && (request.GrantType != protocol.GrantClientCredentials || event.GrantType != request.GrantType) {
-			t.Errorf("ParseRequest(%q) = %q, request event %q", test.body, request.GrantType, event.GrantType)
+			t.Errorf("ParseRequest(%q): grant type %q, in the request event %q, want %q for both",
+				test.body, request.GrantType, event.GrantType, protocol.GrantClientCredentials)
 		}
-		if err == nil && len(request.Resources) != strings.Count(test.body, "resource=") {
-			t.Errorf("ParseRequest(%q): resources %q", test.body, request.Resources)
+		if want := strings.Count(test.body, "resource="); err == nil && len(request.Resources) != want {
+			t.Errorf("ParseRequest(%q): resources %q, want %d", test.body, request.Resources, want)
 		}
 	}
 }
@@ -72,17 +73,23 @@ func TestSuccessorOpensOnlyWithRotatedToken(t *testing.T) {
 
 func TestLifetimeOfClientOverridesDefault(t *testing.T) {
 	t.Parallel()
-	defaults := Lifetimes{AccessToken: 1500 * time.Millisecond, RefreshIdle: time.Hour, RefreshMax: 2 * time.Hour, RefreshGrace: time.Minute}
+	defaults := Lifetimes{
+		AccessToken: 1500 * time.Millisecond, RefreshIdle: time.Hour, RefreshMax: 2 * time.Hour, RefreshGrace: time.Minute,
+	}
 	if got := defaults.accessToken(&storage.Client{}); got != time.Second {
-		t.Errorf("access token lifetime = %v, want whole seconds", got)
+		t.Errorf("access token lifetime = %v, want %v: 1.5s in full seconds", got, time.Second)
 	}
 	own, none := 10*time.Second, time.Duration(0)
 	c := &storage.Client{}
 	c.AccessTokenTTL, c.RefreshIdleTTL, c.RefreshMaxTTL, c.RefreshGrace = &own, &own, &own, &none
-	got := []time.Duration{defaults.accessToken(c), defaults.refreshIdle(c), defaults.refreshMax(c), defaults.refreshGrace(c)}
-	for i, want := range []time.Duration{own, own, own, none} {
-		if got[i] != want {
-			t.Errorf("lifetime %d = %v, want %v", i, got[i], want)
+	for name, lifetime := range map[string]struct{ got, want time.Duration }{
+		"access token":        {defaults.accessToken(c), own},
+		"idle refresh token":  {defaults.refreshIdle(c), own},
+		"refresh token":       {defaults.refreshMax(c), own},
+		"refresh token grace": {defaults.refreshGrace(c), none},
+	} {
+		if lifetime.got != lifetime.want {
+			t.Errorf("%s lifetime = %v, want %v", name, lifetime.got, lifetime.want)
 		}
 	}
 }

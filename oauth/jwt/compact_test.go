@@ -12,14 +12,16 @@ import (
 	"gatehouse/oauth/jwt"
 )
 
-// variants returns other strings that a lenient decoder reads as the same token.
+// variants returns other strings that a lenient decoder decodes to the same token.
 func variants(token string) map[string]string {
 	out := map[string]string{
-		"a line break at the end": token + "\n", "a space before": " " + token,
-		"a line break inside":    token[:20] + "\r\n" + token[20:],
-		"a tab in the signature": token[:len(token)-3] + "\t" + token[len(token)-3:], "padding": token + "==",
-		"a fourth part":    token + ".",
-		"a no-break space": token + "\u00a0",
+		"a line break at the end":    token + "\n",
+		"a space at the start":       " " + token,
+		"a line break in the middle": token[:20] + "\r\n" + token[20:],
+		"a tab in the signature":     token[:len(token)-3] + "\t" + token[len(token)-3:],
+		"padding":                    token + "==",
+		"a fourth part":              token + ".",
+		"a no-break space":           token + "\u00a0",
 	}
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	parts := strings.Split(token, ".")
@@ -76,14 +78,15 @@ func TestExtensionHeaderIsRefused(t *testing.T) {
 	}
 	key := jose.JSONWebKey{Key: private, KeyID: "1"}
 	for name, more := range map[string]map[jose.HeaderKey]any{
-		"b64": {"b64": true}, "crit": {"crit": []string{"b64"}, "b64": true}, "typ number": {"typ": 7},
-		"typ empty": {"typ": ""}, "typ list": {"typ": []string{"JWT"}},
-		"large": {"x": strings.Repeat("x", 8<<10)},
+		"b64":        {"b64": true},
+		"crit":       {"crit": []string{"b64"}, "b64": true},
+		"typ number": {"typ": 7},
+		"typ empty":  {"typ": ""},
+		"typ list":   {"typ": []string{"JWT"}},
+		"large":      {"x": strings.Repeat("x", 8<<10)},
 	} {
-		signer, err := jose.NewSigner(
-			jose.SigningKey{Algorithm: jose.EdDSA, Key: key},
-			&jose.SignerOptions{ExtraHeaders: more},
-		)
+		signingKey := jose.SigningKey{Algorithm: jose.EdDSA, Key: key}
+		signer, err := jose.NewSigner(signingKey, &jose.SignerOptions{ExtraHeaders: more})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -103,16 +106,15 @@ func TestExtensionHeaderIsRefused(t *testing.T) {
 
 func TestKeyHasOneEncoding(t *testing.T) {
 	t.Parallel()
-	const canonical = `{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}`
-	if keys, err := jwt.ParseJWKS([]byte(`{"keys":[` + canonical + `]}`)); err != nil || len(keys) != 1 {
+	if keys, err := jwt.ParseJWKS(jwks(ecKey)); err != nil || len(keys) != 1 {
 		t.Fatalf("ParseJWKS of a canonical key = %v, %v, want 1 key", keys, err)
 	}
 	for _, change := range []string{`vRVEV"`, `vRVEU="`, `vRVEU\n"`} {
-		changed := strings.Replace(canonical, `vRVEU"`, change, 1)
+		changed := strings.Replace(ecKey, `vRVEU"`, change, 1)
 		if !json.Valid([]byte(changed)) {
-			t.Fatal(changed)
+			t.Fatalf("%s is not JSON, so the test proves nothing", changed)
 		}
-		if keys, _ := jwt.ParseJWKS([]byte(`{"keys":[` + changed + `]}`)); len(keys) != 0 {
+		if keys, _ := jwt.ParseJWKS(jwks(changed)); len(keys) != 0 {
 			t.Errorf("ParseJWKS of %s = %v, want no key", changed, keys)
 		}
 	}

@@ -23,60 +23,64 @@ func rsaKey(id string, bits int, exponent *big.Int) string {
 	return fmt.Sprintf(`{"kty":"RSA","kid":%q,"n":%q,"e":%q}`, id, enc(n.Bytes()), enc(exponent.Bytes()))
 }
 
-func set(keys ...string) []byte { return []byte(`{"keys":[` + strings.Join(keys, ",") + `]}`) }
+// ecKey is the public key of RFC 7515, appendix A.3.1.
+const ecKey = `{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",` +
+	`"y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}`
+
+// jwks returns a JWKS of the keys, which are JSON.
+func jwks(keys ...string) []byte { return []byte(`{"keys":[` + strings.Join(keys, ",") + `]}`) }
 
 func TestExpensiveKeysAreRefused(t *testing.T) {
 	t.Parallel()
 	common := big.NewInt(65537)
+	overflowing := new(big.Int).Add(new(big.Int).Lsh(big.NewInt(1), 64), common)
 	for name, x := range map[string]struct {
-		key string
-		ok  bool
+		key  string
+		want int
 	}{
-		"2048 bits": {rsaKey("1", 2048, common), true}, "4096 bits": {rsaKey("1", 4096, common), true},
-		"exponent 3":                          {rsaKey("1", 2048, big.NewInt(3)), true},
-		"exponent with a leading zero":        {strings.Replace(rsaKey("1", 2048, common), `"AQAB"`, `"AAEAAQ"`, 1), true},
-		"exponent 2^17":                       {rsaKey("1", 2048, big.NewInt(1<<17)), true},
-		"exponent over 2^17":                  {rsaKey("1", 2048, big.NewInt(1<<17+1)), false},
-		"exponent 1":                          {rsaKey("1", 2048, big.NewInt(1)), false},
-		"exponent 2^31-1":                     {rsaKey("1", 2048, big.NewInt(1<<31-1)), false},
-		"an exponent that overflows to 65537": {rsaKey("1", 2048, new(big.Int).Add(new(big.Int).Lsh(big.NewInt(1), 64), common)), false},
-		"4097 bits":                           {rsaKey("1", 4097, common), false},
-		"16384 bits":                          {rsaKey("1", 16384, common), false}, "2047 bits": {rsaKey("1", 2047, common), false},
+		"2048 bits":                           {rsaKey("1", 2048, common), 1},
+		"4096 bits":                           {rsaKey("1", 4096, common), 1},
+		"exponent 3":                          {rsaKey("1", 2048, big.NewInt(3)), 1},
+		"exponent with a leading zero":        {strings.Replace(rsaKey("1", 2048, common), `"AQAB"`, `"AAEAAQ"`, 1), 1},
+		"exponent 2^17":                       {rsaKey("1", 2048, big.NewInt(1<<17)), 1},
+		"exponent over 2^17":                  {rsaKey("1", 2048, big.NewInt(1<<17+1)), 0},
+		"exponent 1":                          {rsaKey("1", 2048, big.NewInt(1)), 0},
+		"exponent 2^31-1":                     {rsaKey("1", 2048, big.NewInt(1<<31-1)), 0},
+		"an exponent that overflows to 65537": {rsaKey("1", 2048, overflowing), 0},
+		"4097 bits":                           {rsaKey("1", 4097, common), 0},
+		"16384 bits":                          {rsaKey("1", 16384, common), 0},
+		"2047 bits":                           {rsaKey("1", 2047, common), 0},
 	} {
-		keys, err := jwt.ParseJWKS(set(x.key))
-		if err != nil || (len(keys) == 1) != x.ok {
-			t.Errorf("ParseJWKS of an RSA key with %s = %d keys, %v, want it supported: %t", name, len(keys), err, x.ok)
+		if keys, err := jwt.ParseJWKS(jwks(x.key)); err != nil || len(keys) != x.want {
+			t.Errorf("ParseJWKS of an RSA key with %s = %d keys, %v, want %d", name, len(keys), err, x.want)
 		}
 	}
 	many := make([]string, jwt.MaxKeys+1)
 	for i := range many {
 		many[i] = rsaKey(fmt.Sprint(i), 2048, common)
 	}
-	if keys, err := jwt.ParseJWKS(set(many[:jwt.MaxKeys]...)); err != nil || len(keys) != jwt.MaxKeys {
-		t.Errorf("ParseJWKS = %d keys, %v", len(keys), err)
+	if keys, err := jwt.ParseJWKS(jwks(many[:jwt.MaxKeys]...)); err != nil || len(keys) != jwt.MaxKeys {
+		t.Errorf("ParseJWKS of %d keys = %d keys, %v", jwt.MaxKeys, len(keys), err)
 	}
+	const message = "has more than 16 keys"
 	var refused jwt.JWKSError
-	if keys, err := jwt.ParseJWKS(set(many...)); !errors.As(err, &refused) || keys != nil ||
-		refused.Error() != "has more than 16 keys" {
-		t.Errorf("ParseJWKS = %d keys, %v", len(keys), err)
+	keys, err := jwt.ParseJWKS(jwks(many...))
+	if !errors.As(err, &refused) || keys != nil || refused.Error() != message {
+		t.Errorf("ParseJWKS of 17 keys = %d keys, %v, want a JWKSError: %s", len(keys), err, message)
 	}
 	for i := range many {
 		many[i] = `{"kty":"new"}`
 	}
-	if _, err := jwt.ParseJWKS(set(many...)); err == nil {
-		t.Error("ParseJWKS of 17 unsupported keys returned no error, want one")
+	if keys, err := jwt.ParseJWKS(jwks(many...)); err == nil {
+		t.Errorf("ParseJWKS of 17 unsupported keys = %d keys, want an error", len(keys))
 	}
 }
 
 func TestCertificatesInKeysAreNotParsed(t *testing.T) {
 	t.Parallel()
-	key := strings.Replace(
-		rsaKey("1", 2048, big.NewInt(65537)),
-		`{`,
-		`{"x5c":["`+base64.StdEncoding.EncodeToString([]byte("no certificate"))+`"],"x5t":7,`,
-		1,
-	)
-	if keys, err := jwt.ParseJWKS(set(key)); err != nil || len(keys) != 1 || len(keys[0].Certificates) != 0 {
+	members := `{"x5c":["` + base64.StdEncoding.EncodeToString([]byte("no certificate")) + `"],"x5t":7,`
+	key := strings.Replace(rsaKey("1", 2048, big.NewInt(65537)), `{`, members, 1)
+	if keys, err := jwt.ParseJWKS(jwks(key)); err != nil || len(keys) != 1 || len(keys[0].Certificates) != 0 {
 		t.Errorf("ParseJWKS of a key with certificate members = %v, %v, want the key without a certificate", keys, err)
 	}
 }
@@ -100,16 +104,16 @@ func TestCandidateKeysAreLimited(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, ok := other.Key.(*rsa.PublicKey); !ok {
-			t.Fatalf("%T", other.Key)
+			t.Fatalf("the key is a %T, want an RSA public key", other.Key)
 		}
 		others = append(others, other)
 	}
 	if err := parse(token, jwt.Algorithms, append(others[1:], k.JWK())...); err != nil {
 		t.Errorf("Parse with 4 candidates: error %v, want none", err)
 	}
-	if err := parse(token, jwt.Algorithms, append(others, k.JWK())...); !errors.Is(err, jwt.ErrTooManyCandidates) ||
-		!errors.Is(err, jwt.ErrInvalid) {
-		t.Errorf("Parse with 5 candidates: error %v, want ErrTooManyCandidates", err)
+	err = parse(token, jwt.Algorithms, append(others, k.JWK())...)
+	if !errors.Is(err, jwt.ErrTooManyCandidates) || !errors.Is(err, jwt.ErrInvalid) {
+		t.Errorf("Parse with 5 candidates: error %v, want ErrTooManyCandidates, which is an ErrInvalid", err)
 	}
 	if err := parse(withID, jwt.Algorithms, append(others, named.JWK())...); err != nil {
 		t.Errorf("Parse with 5 keys, one with the kid: error %v, want none", err)

@@ -25,7 +25,8 @@ func TestStageFollowsFromTimes(t *testing.T) {
 			t.Errorf("stage %v after activation = %s, want %s", after, got, want)
 		}
 	}
-	if got := keyring.Stage(storage.SigningKey{ActiveAt: active}, active.Add(10000*time.Hour)); got != keyring.StageActive {
+	current := storage.SigningKey{ActiveAt: active}
+	if got := keyring.Stage(current, active.Add(10000*time.Hour)); got != keyring.StageActive {
 		t.Errorf("stage of a key that does not retire = %s, want %s", got, keyring.StageActive)
 	}
 }
@@ -37,13 +38,14 @@ func TestLeakedKeyVerifiesNothing(t *testing.T) {
 		ring := open(t, url, clock)
 		now := clock.Now().Unix()
 		token, err := ring.SignAccessToken(t.Context(), &accesstoken.Claims{
-			Issuer: issuer, Subject: "u", Audience: jwt.Audience{issuer}, ClientID: "c", JTI: "j", IssuedAt: now, ExpiresAt: now + 60,
+			Issuer: issuer, Subject: "u", Audience: jwt.Audience{issuer}, ClientID: "c", JTI: "j",
+			IssuedAt: now, ExpiresAt: now + 60,
 		})
 		storagetest.Must(t, err)
 		idToken, err := ring.SignJWT(t.Context(), jwt.RS256, jwt.TypeJWT, map[string]string{"sub": "u"})
 		storagetest.Must(t, err)
 		if _, err := ring.VerifyAccessToken(t.Context(), token); err != nil {
-			t.Errorf("before the rotation: %v", err)
+			t.Errorf("an access token before the rotation: %v, want it valid", err)
 		}
 		storagetest.Must(t, ring.Rotate(t.Context(), true))
 		if _, err := ring.VerifyAccessToken(t.Context(), token); !errors.Is(err, accesstoken.ErrInvalid) {
@@ -55,7 +57,7 @@ func TestLeakedKeyVerifiesNothing(t *testing.T) {
 	})
 }
 
-func TestRotationIsRefusedWhileAKeyIsPublished(t *testing.T) {
+func TestRotationIsRefusedWhileKeyIsPublished(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		clock := storagetest.NewClock()

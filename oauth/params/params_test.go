@@ -22,9 +22,8 @@ const form = "application/x-www-form-urlencoded"
 
 func TestFormAcceptsOnlyWellFormedParameters(t *testing.T) {
 	t.Parallel()
-	got, err := params.Form(
-		request("POST", "/?client_id=query", form+"; charset=UTF-8", "a=1&empty=&resource=x&resource=y&plus=a+b%2Bc"),
-	)
+	const body = "a=1&empty=&resource=x&resource=y&plus=a+b%2Bc"
+	got, err := params.Form(request("POST", "/?client_id=query", form+"; charset=UTF-8", body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,19 +32,23 @@ func TestFormAcceptsOnlyWellFormedParameters(t *testing.T) {
 		t.Errorf("Form = %v, want %v", got, want)
 	}
 	for name, r := range map[string]*http.Request{
-		"GET": request("GET", "/", form, ""), "repeated": request("POST", "/", form, "a=1&a=1"),
-		"repeated and empty": request("POST", "/", form, "a=1&a="),
-		"multipart":          request("POST", "/", "multipart/form-data; boundary=x", ""),
-		"json":               request("POST", "/", "application/json", "{}"), "no type": request("POST", "/", "", "a=1"),
-		"secret in the query": request("POST", "/?client_secret=x", form, "a=1"),
-		"token in the query":  request("POST", "/?token=x", form, "a=1"),
-		"too large":           request("POST", "/", form, "a="+strings.Repeat("x", params.MaxBodySize)),
-		"bad escape":          request("POST", "/", form, "a=%zz"), "semicolon": request("POST", "/", form, "a=1;b=2"),
-		"not UTF-8": request("POST", "/", form, "a=%ff"), "NUL": request("POST", "/", form, "a=%00"),
+		"GET":                   request("GET", "/", form, ""),
+		"repeated":              request("POST", "/", form, "a=1&a=1"),
+		"repeated and empty":    request("POST", "/", form, "a=1&a="),
+		"multipart":             request("POST", "/", "multipart/form-data; boundary=x", ""),
+		"JSON":                  request("POST", "/", "application/json", "{}"),
+		"no type":               request("POST", "/", "", "a=1"),
+		"secret in the query":   request("POST", "/?client_secret=x", form, "a=1"),
+		"token in the query":    request("POST", "/?token=x", form, "a=1"),
+		"too large":             request("POST", "/", form, "a="+strings.Repeat("x", params.MaxBodySize)),
+		"invalid escape":        request("POST", "/", form, "a=%zz"),
+		"semicolon":             request("POST", "/", form, "a=1;b=2"),
+		"not UTF-8":             request("POST", "/", form, "a=%ff"),
+		"NUL":                   request("POST", "/", form, "a=%00"),
 		"repeated in the query": request("POST", "/?a=1&a=2", form, "b=1"),
 	} {
 		if got, err := params.Form(r); err == nil {
-			t.Errorf("Form of a request that is %s = %v, want an error", name, got)
+			t.Errorf("%s: Form = %v, want an error", name, got)
 		}
 	}
 }
@@ -63,7 +66,7 @@ func FuzzForm(f *testing.F) {
 		}
 		for name, list := range got {
 			if len(list) == 0 || len(list) > 1 && name != "resource" {
-				t.Errorf("parameter %q has %d values", name, len(list))
+				t.Errorf("parameter %q has %d values, want one; only resource may be repeated", name, len(list))
 			}
 			for _, v := range list {
 				if v == "" || strings.ContainsRune(v, 0) {
@@ -74,13 +77,14 @@ func FuzzForm(f *testing.F) {
 		if encoded := got.Encode(); len(encoded) <= params.MaxBodySize {
 			again, err := params.Form(request("POST", "/", form, encoded))
 			if err != nil || again.Encode() != encoded {
-				t.Errorf("Form(%q) changes when it is encoded and parsed again: %v", body, err)
+				t.Errorf("Form(%q), encoded and parsed again = %q, %v, want %q", body, again.Encode(), err, encoded)
 			}
 		}
 	})
 }
 
-func FuzzPrintable(f *testing.F) {
+// FuzzSanitize checks that a sanitized string has only the characters of an error_description (RFC 6749 §5.2).
+func FuzzSanitize(f *testing.F) {
 	f.Add("a\"b\\c\x00é")
 	f.Fuzz(func(t *testing.T, s string) {
 		for _, c := range params.Sanitize(s) {
@@ -91,7 +95,7 @@ func FuzzPrintable(f *testing.F) {
 	})
 }
 
-func TestFormWithListsRepeatsOnlyTheLists(t *testing.T) {
+func TestFormWithListsAllowsOnlyListsToRepeat(t *testing.T) {
 	t.Parallel()
 	const limit = 150
 	many := strings.Repeat("&scope=a", limit-1)

@@ -9,7 +9,7 @@ import (
 	"gatehouse/oauth/redirect"
 )
 
-func TestMatchIgnoresOnlyTheLoopbackPort(t *testing.T) {
+func TestMatchIgnoresOnlyLoopbackPort(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		registered, requested string
@@ -53,7 +53,7 @@ func TestAllowsImpersonationOnlyWithoutHTTPS(t *testing.T) {
 	}
 }
 
-func TestDestinationIsTheHostThatBrowsersOpen(t *testing.T) {
+func TestDestinationIsHostThatBrowsersOpen(t *testing.T) {
 	t.Parallel()
 	for uri, want := range map[string]redirect.Destination{
 		"https://a.example/cb":                 {Host: "a.example"},
@@ -132,13 +132,12 @@ func FuzzMatch(f *testing.F) {
 			t.Fatalf("Match(%q, %q) = true, but the requested URI is not a URL: %v", registered, requested, err)
 		}
 		if a.Scheme != b.Scheme || a.Hostname() != b.Hostname() || a.EscapedPath() != b.EscapedPath() ||
-			a.RawQuery != b.RawQuery ||
-			a.Fragment != b.Fragment ||
-			b.User != nil {
+			a.RawQuery != b.RawQuery || a.Fragment != b.Fragment || b.User != nil {
 			t.Errorf("Match(%q, %q) = true, want false", registered, requested)
 		}
 		if a.Port() != b.Port() && (!loopback.IsHost(a.Hostname()) || a.Hostname() == "localhost") {
-			t.Errorf("Match ignores the port of %q, which is not loopback", registered)
+			t.Errorf("Match(%q, %q) = true, want false: the port differs and the host is not a loopback address",
+				registered, requested)
 		}
 	})
 }
@@ -170,10 +169,10 @@ func FuzzValidate(f *testing.F) {
 		switch d := redirect.DestinationOf(uri); {
 		case u.Scheme != "http" && u.Scheme != "https":
 			if d.Scheme != u.Scheme || d.Host != "" {
-				t.Errorf("DestinationOf(%q) = %+v", uri, d)
+				t.Errorf("DestinationOf(%q) = %+v, want the scheme %s alone", uri, d, u.Scheme)
 			}
 		case !strings.HasPrefix(uri, u.Scheme+"://"+d.Host) || strings.ContainsFunc(d.Host, isUnexpectedInHost):
-			t.Errorf("DestinationOf(%q) = %+v", uri, d)
+			t.Errorf("DestinationOf(%q) = %+v, want the host as the URI has it", uri, d)
 		}
 	})
 }
