@@ -12,358 +12,257 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-func TestRefresh(t *testing.T)      { servertest.Run(t, refresh) }
-func TestAccessTokens(t *testing.T) { servertest.Run(t, accessTokens) }
+func TestRefresh(t *testing.T) { servertest.Run(t, refresh) }
 
 var refresh = []servertest.Requirement{
-	servertest.Req("P51", "RFC 9700 §2.2.2, §4.14.2", "a refresh token rotates on every use", func(t *testing.T, s *servertest.Server) {
-		s.User("alice")
-		for _, c := range []client.Information{s.Public(), s.App()} {
-			token := s.Tokens(c, "alice").Text("refresh_token")
-			seen := map[string]bool{token: true}
-			for range 5 {
-				token = s.Refresh(c, token).OK(t).Text("refresh_token")
-				if seen[token] || !strings.HasPrefix(token, "gate_rt_live_") {
-					t.Fatalf("got %q again", token)
+	servertest.Req("P51", "RFC 9700 §2.2.2, §4.14.2",
+		"a refresh token rotates on every use",
+		func(t *testing.T, s *servertest.Server) {
+			s.User("alice")
+			for _, c := range []client.Information{s.Public(), s.App()} {
+				token := s.Tokens(c, "alice").Text("refresh_token")
+				seen := map[string]bool{token: true}
+				for range 5 {
+					token = s.Refresh(c, token).OK(t).Text("refresh_token")
+					if seen[token] || !strings.HasPrefix(token, "gate_rt_live_") {
+						t.Fatalf("got %q again", token)
+					}
+					seen[token] = true
 				}
-				seen[token] = true
 			}
-		}
-	}),
-	servertest.Req("P52", "FAPI 2.0 §5.3.2.1", "after a lost response the same token gets the same successor, and one refresh token is valid", func(t *testing.T, s *servertest.Server) {
-		s.User("alice")
-		c := s.App()
-		old := s.Tokens(c, "alice").Text("refresh_token")
-		first := s.Refresh(c, old).OK(t)
-		s.Clock.Advance(59 * time.Second)
-		again := s.Refresh(c, old).OK(t)
-		if first.Text("refresh_token") != again.Text("refresh_token") {
-			t.Error("the retry forked the line")
-		}
-		if first.Text("access_token") == again.Text("access_token") || !s.Active(c, again.Text("access_token")) || !s.Active(c, first.Text("access_token")) {
-			t.Error("the retry's access token is not a fresh live one")
-		}
-		if s.Active(c, old) || !s.Active(c, first.Text("refresh_token")) {
-			t.Error("not exactly the successor is live")
-		}
-		s.Refresh(c, first.Text("refresh_token")).OK(t)
-	}),
-	servertest.Req("P53", "RFC 9700 §4.14.2", "an old token after the retry window revokes the grant and records an event", func(t *testing.T, s *servertest.Server) {
-		s.User("alice")
-		c := s.App()
-		old := s.Tokens(c, "alice").Text("refresh_token")
-		fresh := s.Refresh(c, old).OK(t)
-		s.Clock.Advance(time.Minute)
-		s.Refresh(c, old).Want(t, 400, "invalid_grant")
-		s.Refresh(c, fresh.Text("refresh_token")).Want(t, 400, "invalid_grant")
-		if s.Active(c, fresh.Text("access_token")) || s.Active(c, fresh.Text("refresh_token")) {
-			t.Error("tokens of the family live on")
-		}
-		wantEvent(t, s, audit.RefreshReused)
-		if !strings.Contains(s.Log.String(), "refresh_token_reuse") {
-			t.Error("no alert in the log")
-		}
-	}),
-	servertest.Req("P53b", "RFC 9700 §4.14.2", "a token two generations old revokes the grant even within the window", func(t *testing.T, s *servertest.Server) {
-		s.User("alice")
-		c := s.App()
-		one := s.Tokens(c, "alice").Text("refresh_token")
-		two := s.Refresh(c, one).OK(t).Text("refresh_token")
-		three := s.Refresh(c, two).OK(t).Text("refresh_token")
-		s.Refresh(c, one).Want(t, 400, "invalid_grant")
-		s.Refresh(c, three).Want(t, 400, "invalid_grant")
-	}),
-	servertest.Req("P54", "RFC 9700 §4.14.2", "a replay by another client, or without authentication, changes nothing", func(t *testing.T, s *servertest.Server) {
-		s.User("alice")
-		c, other := s.App(), s.App()
-		old := s.Tokens(c, "alice").Text("refresh_token")
-		fresh := s.Refresh(c, old).OK(t)
-		s.Clock.Advance(time.Minute)
-		s.Refresh(other, old).Want(t, 400, "invalid_grant")
-		s.Refresh(s.Public(), old).Want(t, 400, "invalid_grant")
-		broken := c
-		broken.ClientSecret = other.ClientSecret
-		s.Refresh(broken, old).Want(t, 401, "invalid_client")
-		s.Refresh(c, old[:len(old)-1]+otherCharacter(old[len(old)-1])).Want(t, 400, "invalid_grant")
-		s.Refresh(c, fresh.Text("refresh_token")).OK(t)
-	}),
-	servertest.Req("P55", "RFC 9700 §4.14.2, two processes", "after 50 concurrent refreshes on two processes one refresh token is valid", func(t *testing.T, s *servertest.Server) {
-		s.User("alice")
-		c := s.App()
-		old := s.Tokens(c, "alice").Text("refresh_token")
-		nodes := []*servertest.Server{s, s.StartAnother()}
-		won := concurrently(t, 50, func(i int) servertest.Response { return nodes[i%2].Refresh(c, old) })
-		successors := map[string]bool{}
-		for _, r := range won {
-			successors[r.Text("refresh_token")] = true
-		}
-		if len(won) != 50 || len(successors) != 1 {
-			t.Errorf("%d responses with %d successors, want 50 with 1", len(won), len(successors))
-		}
-		s.Refresh(c, won[0].Text("refresh_token")).OK(t)
-	}),
-	servertest.Req("P55b", "RFC 9700 §4.14.2, two processes", "without a retry window one of 50 concurrent refreshes succeeds, and reuse is detected", func(t *testing.T, s *servertest.Server) {
-		strict := servertest.Start(t, s.DB, servertest.Options{Issuer: s.Issuer, Clock: s.Clock, Env: map[string]string{"GATEHOUSE_REFRESH_GRACE": "0s"}})
-		s.User("alice")
-		c := s.App()
-		old := s.Tokens(c, "alice").Text("refresh_token")
-		won := concurrently(t, 50, func(int) servertest.Response { return strict.Refresh(c, old) })
-		if len(won) != 1 {
-			t.Fatalf("%d winners, want 1", len(won))
-		}
-		if s.Active(c, won[0].Text("access_token")) {
-			t.Error("the reuse was not seen")
-		}
-	}),
-	servertest.Req("P56", "RFC 6749 §6", "a refresh token is bound to its client", func(t *testing.T, s *servertest.Server) {
-		s.User("alice")
-		c := s.App()
-		token := s.Tokens(c, "alice").Text("refresh_token")
-		s.Refresh(s.App(), token).Want(t, 400, "invalid_grant")
-		s.Refresh(s.Public(), token).Want(t, 400, "invalid_grant")
-		s.Refresh(c, token).OK(t)
-	}),
-	servertest.Req("P57", "RFC 6749 §6", "a refresh narrows the access token only, and never widens", func(t *testing.T, s *servertest.Server) {
-		s.User("alice")
-		c := s.App()
-		token := s.Tokens(c, "alice", "scope", "read write").Text("refresh_token")
-		s.Refresh(c, token, "scope", "read offline_access").Want(t, 400, "invalid_scope")
-		s.Refresh(c, token, "scope", "read nothing").Want(t, 400, "invalid_scope")
-		narrow := s.Refresh(c, token, "scope", "read").OK(t)
-		if narrow.Text("scope") != "read" || claims(t, narrow.Text("access_token"))["scope"] != "read" {
-			t.Error(narrow.Body)
-		}
-		if wide := s.Refresh(c, narrow.Text("refresh_token")).OK(t); wide.Text("scope") != "read write" {
-			t.Errorf("the grant was narrowed: %s", wide.Body)
-		}
-	}),
-	servertest.Req("P58", "RFC 9700 §4.14.2", "the idle timeout and the absolute lifetime both end the grant", func(t *testing.T, s *servertest.Server) {
-		s.User("alice")
-		c := s.Client(`{"grant_types":["authorization_code","refresh_token"],"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_refresh_idle_ttl":"1h","gatehouse_refresh_max_ttl":"3h"}`)
-		token := s.Tokens(c, "alice").Text("refresh_token")
-		s.Clock.Advance(time.Hour)
-		s.Refresh(c, token).Want(t, 400, "invalid_grant")
-		token = s.Tokens(c, "alice").Text("refresh_token")
-		for range 3 {
-			s.Clock.Advance(59 * time.Minute)
-			token = s.Refresh(c, token).OK(t).Text("refresh_token")
-		}
-		s.Clock.Advance(2 * time.Minute)
-		last := s.Refresh(c, token).OK(t)
-		if got := last.JSON["expires_in"].(float64); got > 60 {
-			t.Errorf("an access token outlives its grant: %v s", got)
-		}
-		s.Clock.Advance(time.Minute)
-		s.Refresh(c, last.Text("refresh_token")).Want(t, 400, "invalid_grant")
-	}),
-	servertest.Req("P59", "RFC 9700 §4.14.2, CVE-2026-8922, CVE-2026-43983", "everything that ends a user's access ends refresh and introspection immediately", func(t *testing.T, s *servertest.Server) {
-		api := s.Service("jobs")
-		storagetest.Must(t, s.Store.CreateResource(t.Context(), storage.Resource{Identifier: "https://api.example", Scopes: storage.Strings{"read"}, Introspectors: storage.Strings{api.ClientID}, CreatedAt: s.Clock.Now()}))
-		other := s.StartAnother()
-		for name, end := range endings(s) {
-			u := s.User(name)
+		}),
+	servertest.Req("P52", "FAPI 2.0 §5.3.2.1",
+		"after a lost response the same token gets the same successor, and one refresh token is valid",
+		func(t *testing.T, s *servertest.Server) {
+			s.User("alice")
+			c := s.App()
+			old := s.Tokens(c, "alice").Text("refresh_token")
+			first := s.Refresh(c, old).OK(t)
+			s.Clock.Advance(59 * time.Second)
+			again := s.Refresh(c, old).OK(t)
+			if first.Text("refresh_token") != again.Text("refresh_token") {
+				t.Error("the retry forked the line")
+			}
+			if first.Text("access_token") == again.Text("access_token") || !s.Active(c, again.Text("access_token")) || !s.Active(c, first.Text("access_token")) {
+				t.Error("the retry's access token is not a fresh live one")
+			}
+			if s.Active(c, old) || !s.Active(c, first.Text("refresh_token")) {
+				t.Error("not exactly the successor is live")
+			}
+			s.Refresh(c, first.Text("refresh_token")).OK(t)
+		}),
+	servertest.Req("P53", "RFC 9700 §4.14.2",
+		"an old token after the retry window revokes the grant and records an event",
+		func(t *testing.T, s *servertest.Server) {
+			s.User("alice")
+			c := s.App()
+			old := s.Tokens(c, "alice").Text("refresh_token")
+			fresh := s.Refresh(c, old).OK(t)
+			s.Clock.Advance(time.Minute)
+			s.Refresh(c, old).Want(t, 400, "invalid_grant")
+			s.Refresh(c, fresh.Text("refresh_token")).Want(t, 400, "invalid_grant")
+			if s.Active(c, fresh.Text("access_token")) || s.Active(c, fresh.Text("refresh_token")) {
+				t.Error("tokens of the family live on")
+			}
+			wantEvent(t, s, audit.RefreshReused)
+			if !strings.Contains(s.Log.String(), "refresh_token_reuse") {
+				t.Error("no alert in the log")
+			}
+		}),
+	servertest.Req("P53b", "RFC 9700 §4.14.2",
+		"a token two generations old revokes the grant even within the window",
+		func(t *testing.T, s *servertest.Server) {
+			s.User("alice")
+			c := s.App()
+			one := s.Tokens(c, "alice").Text("refresh_token")
+			two := s.Refresh(c, one).OK(t).Text("refresh_token")
+			three := s.Refresh(c, two).OK(t).Text("refresh_token")
+			s.Refresh(c, one).Want(t, 400, "invalid_grant")
+			s.Refresh(c, three).Want(t, 400, "invalid_grant")
+		}),
+	servertest.Req("P54", "RFC 9700 §4.14.2",
+		"a replay by another client, or without authentication, changes nothing",
+		func(t *testing.T, s *servertest.Server) {
+			s.User("alice")
+			c, other := s.App(), s.App()
+			old := s.Tokens(c, "alice").Text("refresh_token")
+			fresh := s.Refresh(c, old).OK(t)
+			s.Clock.Advance(time.Minute)
+			s.Refresh(other, old).Want(t, 400, "invalid_grant")
+			s.Refresh(s.Public(), old).Want(t, 400, "invalid_grant")
+			broken := c
+			broken.ClientSecret = other.ClientSecret
+			s.Refresh(broken, old).Want(t, 401, "invalid_client")
+			s.Refresh(c, old[:len(old)-1]+otherCharacter(old[len(old)-1])).Want(t, 400, "invalid_grant")
+			s.Refresh(c, fresh.Text("refresh_token")).OK(t)
+		}),
+	servertest.Req("P55", "RFC 9700 §4.14.2, two processes",
+		"after 50 concurrent refreshes on two processes one refresh token is valid",
+		func(t *testing.T, s *servertest.Server) {
+			s.User("alice")
+			c := s.App()
+			old := s.Tokens(c, "alice").Text("refresh_token")
+			nodes := []*servertest.Server{s, s.StartAnother()}
+			won := concurrently(t, 50, func(i int) servertest.Response { return nodes[i%2].Refresh(c, old) })
+			successors := map[string]bool{}
+			for _, r := range won {
+				successors[r.Text("refresh_token")] = true
+			}
+			if len(won) != 50 || len(successors) != 1 {
+				t.Errorf("%d responses with %d successors, want 50 with 1", len(won), len(successors))
+			}
+			s.Refresh(c, won[0].Text("refresh_token")).OK(t)
+		}),
+	servertest.Req("P55b", "RFC 9700 §4.14.2, two processes",
+		"without a retry window one of 50 concurrent refreshes succeeds, and reuse is detected",
+		func(t *testing.T, s *servertest.Server) {
+			strict := servertest.Start(t, s.DB, servertest.Options{Issuer: s.Issuer, Clock: s.Clock, Env: map[string]string{"GATEHOUSE_REFRESH_GRACE": "0s"}})
+			s.User("alice")
+			c := s.App()
+			old := s.Tokens(c, "alice").Text("refresh_token")
+			won := concurrently(t, 50, func(int) servertest.Response { return strict.Refresh(c, old) })
+			if len(won) != 1 {
+				t.Fatalf("%d winners, want 1", len(won))
+			}
+			if s.Active(c, won[0].Text("access_token")) {
+				t.Error("the reuse was not seen")
+			}
+		}),
+	servertest.Req("P56", "RFC 6749 §6",
+		"a refresh token is bound to its client",
+		func(t *testing.T, s *servertest.Server) {
+			s.User("alice")
+			c := s.App()
+			token := s.Tokens(c, "alice").Text("refresh_token")
+			s.Refresh(s.App(), token).Want(t, 400, "invalid_grant")
+			s.Refresh(s.Public(), token).Want(t, 400, "invalid_grant")
+			s.Refresh(c, token).OK(t)
+		}),
+	servertest.Req("P57", "RFC 6749 §6",
+		"a refresh narrows the access token only, and never widens",
+		func(t *testing.T, s *servertest.Server) {
+			s.User("alice")
+			c := s.App()
+			token := s.Tokens(c, "alice", "scope", "read write").Text("refresh_token")
+			s.Refresh(c, token, "scope", "read offline_access").Want(t, 400, "invalid_scope")
+			s.Refresh(c, token, "scope", "read nothing").Want(t, 400, "invalid_scope")
+			narrow := s.Refresh(c, token, "scope", "read").OK(t)
+			if narrow.Text("scope") != "read" || claims(t, narrow.Text("access_token"))["scope"] != "read" {
+				t.Error(narrow.Body)
+			}
+			if wide := s.Refresh(c, narrow.Text("refresh_token")).OK(t); wide.Text("scope") != "read write" {
+				t.Errorf("the grant was narrowed: %s", wide.Body)
+			}
+		}),
+	servertest.Req("P58", "RFC 9700 §4.14.2",
+		"the idle timeout and the absolute lifetime both end the grant",
+		func(t *testing.T, s *servertest.Server) {
+			s.User("alice")
+			c := s.Client(`{"grant_types":["authorization_code","refresh_token"],"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_refresh_idle_ttl":"1h","gatehouse_refresh_max_ttl":"3h"}`)
+			token := s.Tokens(c, "alice").Text("refresh_token")
+			s.Clock.Advance(time.Hour)
+			s.Refresh(c, token).Want(t, 400, "invalid_grant")
+			token = s.Tokens(c, "alice").Text("refresh_token")
+			for range 3 {
+				s.Clock.Advance(59 * time.Minute)
+				token = s.Refresh(c, token).OK(t).Text("refresh_token")
+			}
+			s.Clock.Advance(2 * time.Minute)
+			last := s.Refresh(c, token).OK(t)
+			if got := last.JSON["expires_in"].(float64); got > 60 {
+				t.Errorf("an access token outlives its grant: %v s", got)
+			}
+			s.Clock.Advance(time.Minute)
+			s.Refresh(c, last.Text("refresh_token")).Want(t, 400, "invalid_grant")
+		}),
+	servertest.Req("P59", "RFC 9700 §4.14.2, CVE-2026-8922, CVE-2026-43983",
+		"everything that ends a user's access ends refresh and introspection immediately",
+		func(t *testing.T, s *servertest.Server) {
+			api := s.Service("jobs")
+			storagetest.Must(t, s.Store.CreateResource(t.Context(), storage.Resource{Identifier: "https://api.example", Scopes: storage.Strings{"read"}, Introspectors: storage.Strings{api.ClientID}, CreatedAt: s.Clock.Now()}))
+			other := s.StartAnother()
+			for name, end := range endings(s) {
+				u := s.User(name)
+				c := s.App()
+				b := s.Browser()
+				tokens := s.Token(c, servertest.CodeForm(b.Code(c, name), c)).OK(t)
+				if !s.Active(api, tokens.Text("access_token")) {
+					t.Fatalf("%s: not active before", name)
+				}
+				end(t, u, c, b)
+				if s.Active(api, tokens.Text("access_token")) || other.Active(api, tokens.Text("access_token")) {
+					t.Errorf("%s: the access token is active", name)
+				}
+				if r := s.Refresh(c, tokens.Text("refresh_token")); r.Status == 200 || r.Text("error") != "invalid_grant" && r.Text("error") != "invalid_client" {
+					t.Errorf("%s: refresh: %d %s", name, r.Status, r.Body)
+				}
+			}
+		}),
+	servertest.Req("P59b", "[design](design.md)",
+		"only offline_access outlives the end of the browser session",
+		func(t *testing.T, s *servertest.Server) {
+			u := s.User("alice")
 			c := s.App()
 			b := s.Browser()
-			tokens := s.Token(c, servertest.CodeForm(b.Code(c, name), c)).OK(t)
-			if !s.Active(api, tokens.Text("access_token")) {
-				t.Fatalf("%s: not active before", name)
+			tokens := s.Token(c, servertest.CodeForm(b.Code(c, "alice", "scope", "read offline_access"), c)).OK(t)
+			endings(s)["session-ended"](t, u, c, b)
+			if !s.Active(c, tokens.Text("access_token")) {
+				t.Error("the access token died with the session")
 			}
-			end(t, u, c, b)
-			if s.Active(api, tokens.Text("access_token")) || other.Active(api, tokens.Text("access_token")) {
-				t.Errorf("%s: the access token is active", name)
+			fresh := s.Refresh(c, tokens.Text("refresh_token")).OK(t)
+			endings(s)["consent-withdrawn"](t, u, c, b)
+			s.Refresh(c, fresh.Text("refresh_token")).Want(t, 400, "invalid_grant")
+		}),
+	servertest.Req("P59c", "[design](design.md)",
+		"a session that only expires ends no grant",
+		func(t *testing.T, s *servertest.Server) {
+			s.User("alice")
+			c := s.App()
+			tokens := s.Tokens(c, "alice")
+			s.Clock.Advance(48 * time.Hour)
+			storagetest.ResetCleanupTime(t, s.Store, s.DB)
+			_, err := s.Store.DeleteExpired(t.Context())
+			storagetest.Must(t, err)
+			s.Refresh(c, tokens.Text("refresh_token")).OK(t)
+		}),
+	servertest.Req("P60", "RFC 6749 §6",
+		"a confidential client authenticates to refresh",
+		func(t *testing.T, s *servertest.Server) {
+			s.User("alice")
+			c := s.App()
+			token := s.Tokens(c, "alice").Text("refresh_token")
+			none := c
+			none.TokenEndpointAuthMethod = storage.AuthNone
+			s.Refresh(none, token).Want(t, 401, "invalid_client")
+			s.Refresh(client.Information{}, token).Want(t, 401, "invalid_client")
+			s.Refresh(c, token).OK(t)
+		}),
+	servertest.Req("P61", "RFC 6749 §4.4.3",
+		"no refresh token for client credentials or for clients without the grant type",
+		func(t *testing.T, s *servertest.Server) {
+			s.User("alice")
+			c := s.Client(`{"redirect_uris":["https://app.example/callback"],"scope":"read write offline_access"}`)
+			if r := s.Tokens(c, "alice", "scope", "read offline_access"); r.Text("refresh_token") != "" || r.Text("scope") != "read" {
+				t.Error(r.Body)
 			}
-			if r := s.Refresh(c, tokens.Text("refresh_token")); r.Status == 200 || r.Text("error") != "invalid_grant" && r.Text("error") != "invalid_client" {
-				t.Errorf("%s: refresh: %d %s", name, r.Status, r.Body)
+			if r := s.Token(s.Service("jobs"), clientCredentialsForm).OK(t); r.Text("refresh_token") != "" {
+				t.Error(r.Body)
 			}
-		}
-	}),
-	servertest.Req("P59b", "[design](design.md)", "only offline_access outlives the end of the browser session", func(t *testing.T, s *servertest.Server) {
-		u := s.User("alice")
-		c := s.App()
-		b := s.Browser()
-		tokens := s.Token(c, servertest.CodeForm(b.Code(c, "alice", "scope", "read offline_access"), c)).OK(t)
-		endings(s)["session-ended"](t, u, c, b)
-		if !s.Active(c, tokens.Text("access_token")) {
-			t.Error("the access token died with the session")
-		}
-		fresh := s.Refresh(c, tokens.Text("refresh_token")).OK(t)
-		endings(s)["consent-withdrawn"](t, u, c, b)
-		s.Refresh(c, fresh.Text("refresh_token")).Want(t, 400, "invalid_grant")
-	}),
-	servertest.Req("P59c", "[design](design.md)", "a session that only expires ends no grant", func(t *testing.T, s *servertest.Server) {
-		s.User("alice")
-		c := s.App()
-		tokens := s.Tokens(c, "alice")
-		s.Clock.Advance(48 * time.Hour)
-		storagetest.ResetCleanupTime(t, s.Store, s.DB)
-		_, err := s.Store.DeleteExpired(t.Context())
-		storagetest.Must(t, err)
-		s.Refresh(c, tokens.Text("refresh_token")).OK(t)
-	}),
-	servertest.Req("P60", "RFC 6749 §6", "a confidential client authenticates to refresh", func(t *testing.T, s *servertest.Server) {
-		s.User("alice")
-		c := s.App()
-		token := s.Tokens(c, "alice").Text("refresh_token")
-		none := c
-		none.TokenEndpointAuthMethod = storage.AuthNone
-		s.Refresh(none, token).Want(t, 401, "invalid_client")
-		s.Refresh(client.Information{}, token).Want(t, 401, "invalid_client")
-		s.Refresh(c, token).OK(t)
-	}),
-	servertest.Req("P61", "RFC 6749 §4.4.3", "no refresh token for client credentials or for clients without the grant type", func(t *testing.T, s *servertest.Server) {
-		s.User("alice")
-		c := s.Client(`{"redirect_uris":["https://app.example/callback"],"scope":"read write offline_access"}`)
-		if r := s.Tokens(c, "alice", "scope", "read offline_access"); r.Text("refresh_token") != "" || r.Text("scope") != "read" {
-			t.Error(r.Body)
-		}
-		if r := s.Token(s.Service("jobs"), clientCredentialsForm).OK(t); r.Text("refresh_token") != "" {
-			t.Error(r.Body)
-		}
-	}),
-	servertest.Req("P61b", "FAPI 2.0 §5.3.2.1", "rotation can be disabled only for a confidential client", func(t *testing.T, s *servertest.Server) {
-		s.User("alice")
-		c := s.Client(`{"grant_types":["authorization_code","refresh_token"],"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_refresh_rotation":false}`)
-		token := s.Tokens(c, "alice").Text("refresh_token")
-		for range 3 {
-			s.Clock.Advance(time.Minute)
-			if r := s.Refresh(c, token).OK(t); r.Text("refresh_token") != "" {
-				t.Errorf("it rotated: %s", r.Body)
-			}
-		}
-		if _, _, err := s.OAuth.Clients.Create(t.Context(), client.Metadata{TokenEndpointAuthMethod: "none", RedirectURIs: client.List{servertest.Callback}, OperatorMetadata: client.OperatorMetadata{RefreshRotation: new(bool)}}); err == nil {
-			t.Error("a public client was registered without rotation")
-		}
-	}),
-}
-
-var accessTokens = []servertest.Requirement{
-	servertest.Req("P62", "RFC 9068 §2.1", "the header has typ at+jwt, an asymmetric alg and a kid of the JWKS; nothing else verifies", func(t *testing.T, s *servertest.Server) {
-		c := s.Service("jobs")
-		token := s.ServiceToken(c)
-		header := decodePart(t, token, 0)
-		if header["typ"] != "at+jwt" || header["alg"] != "ES256" || !strings.Contains(s.Get("/.well-known/jwks.json").Body, header["kid"].(string)) {
-			t.Errorf("%v", header)
-		}
-		for _, alg := range []string{"none", "HS256", "RS256", "ES384"} {
-			if s.Active(c, forge(t, token, map[string]any{"alg": alg, "typ": "at+jwt", "kid": header["kid"]}, nil)) {
-				t.Errorf("alg %s is accepted", alg)
-			}
-		}
-	}),
-	servertest.Req("P63", "RFC 9068 §2.2", "every claim is present", func(t *testing.T, s *servertest.Server) {
-		u := s.User("alice")
-		c := s.App()
-		userClaims := claims(t, s.Tokens(c, "alice").Text("access_token"))
-		m := s.Service("jobs")
-		serviceClaims := claims(t, s.ServiceToken(m))
-		for _, got := range []map[string]any{userClaims, serviceClaims} {
-			for _, name := range []string{"iss", "exp", "aud", "sub", "client_id", "iat", "jti", "scope"} {
-				if got[name] == nil || got[name] == "" {
-					t.Errorf("no %s in %v", name, got)
+		}),
+	servertest.Req("P61b", "FAPI 2.0 §5.3.2.1",
+		"rotation can be disabled only for a confidential client",
+		func(t *testing.T, s *servertest.Server) {
+			s.User("alice")
+			c := s.Client(`{"grant_types":["authorization_code","refresh_token"],"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_refresh_rotation":false}`)
+			token := s.Tokens(c, "alice").Text("refresh_token")
+			for range 3 {
+				s.Clock.Advance(time.Minute)
+				if r := s.Refresh(c, token).OK(t); r.Text("refresh_token") != "" {
+					t.Errorf("it rotated: %s", r.Body)
 				}
 			}
-			if got["iss"] != s.Issuer {
-				t.Errorf("iss is %v", got["iss"])
+			if _, _, err := s.OAuth.Clients.Create(t.Context(), client.Metadata{TokenEndpointAuthMethod: "none", RedirectURIs: client.List{servertest.Callback}, OperatorMetadata: client.OperatorMetadata{RefreshRotation: new(bool)}}); err == nil {
+				t.Error("a public client was registered without rotation")
 			}
-		}
-		if userClaims["sub"] != u.ID || userClaims["auth_time"] == nil || userClaims["acr"] == nil || userClaims["amr"] == nil {
-			t.Errorf("a user's token: %v", userClaims)
-		}
-		if claims(t, s.ServiceToken(m))["jti"] == serviceClaims["jti"] {
-			t.Error("jti repeats")
-		}
-	}),
-	servertest.Req("P64", "RFC 9700 §4.10, RFC 9068 §4", "access tokens are short-lived, as configured, and must have the type at+jwt", func(t *testing.T, s *servertest.Server) {
-		c := s.Client(`{"grant_types":["client_credentials"],"scope":"jobs","gatehouse_access_token_ttl":"2m"}`)
-		r := s.Token(c, clientCredentialsForm).OK(t)
-		got := claims(t, r.Text("access_token"))
-		if r.JSON["expires_in"] != float64(120) || got["exp"].(float64)-got["iat"].(float64) != 120 {
-			t.Errorf("%s %v", r.Body, got)
-		}
-		s.Clock.Advance(2*time.Minute - time.Second)
-		if !s.Active(c, r.Text("access_token")) {
-			t.Error("it expired early")
-		}
-		s.Clock.Advance(time.Second)
-		if s.Active(c, r.Text("access_token")) {
-			t.Error("it outlived its exp")
-		}
-	}),
-	servertest.Req("P65", "RFC 8707 §2", "resource decides aud: registered, permitted, and at token and refresh only what was granted", func(t *testing.T, s *servertest.Server) {
-		s.User("alice")
-		for _, r := range []storage.Resource{
-			{Identifier: "https://api.example", Scopes: storage.Strings{"read"}}, {Identifier: "https://files.example", Scopes: storage.Strings{"write"}}, {Identifier: "https://other.example", Scopes: storage.Strings{"other"}},
-		} {
-			r.CreatedAt = s.Clock.Now()
-			storagetest.Must(t, s.Store.CreateResource(t.Context(), r))
-		}
-		m := s.Service("read write plain")
-		for _, bad := range []string{"https://unknown.example", "https://api.example#f", "/api", "api", "https://other.example", "https://API.example"} {
-			s.Token(m, withParameters(clientCredentialsForm, "resource", bad)).Want(t, 400, "invalid_target")
-		}
-		one := s.Token(m, withParameters(clientCredentialsForm, "resource", "https://api.example")).OK(t)
-		if got := claims(t, one.Text("access_token")); got["aud"] != "https://api.example" || got["scope"] != "read plain" || one.Text("scope") != "read plain" {
-			t.Errorf("aud %v scope %v", got["aud"], got["scope"])
-		}
-		if got := claims(t, s.Token(m, withParameters(clientCredentialsForm, "scope", "plain")).OK(t).Text("access_token")); got["aud"] != s.Issuer {
-			t.Errorf("no resource and no audience: aud %v", got["aud"])
-		}
-		if got := claims(t, s.ServiceToken(m))["aud"]; len(got.([]any)) != 2 {
-			t.Errorf("by scopes: aud %v", got)
-		}
-		own := s.Client(`{"grant_types":["client_credentials"],"scope":"plain","gatehouse_audience":"urn:example:own"}`)
-		if got := claims(t, s.ServiceToken(own))["aud"]; got != "urn:example:own" {
-			t.Errorf("gatehouse_audience: aud %v", got)
-		}
-		c := s.App()
-		b := s.Browser()
-		to := b.Code(c, "alice", "resource", "https://api.example")
-		s.Token(c, servertest.CodeForm(to, c, "resource", "https://files.example")).Want(t, 400, "invalid_target")
-		tokens := s.Token(c, servertest.CodeForm(to, c)).OK(t)
-		if got := claims(t, tokens.Text("access_token")); got["aud"] != "https://api.example" || got["scope"] != "read" {
-			t.Errorf("%v", got)
-		}
-		s.Refresh(c, tokens.Text("refresh_token"), "resource", "https://files.example").Want(t, 400, "invalid_target")
-		s.Refresh(c, tokens.Text("refresh_token"), "resource", "https://api.example").OK(t)
-		b.Authorize(c, "resource", "https://unknown.example").WantRedirectError(t, s, "invalid_target")
-		// Fosite's own parameter means nothing.
-		if got := claims(t, s.Token(own, withParameters(clientCredentialsForm, "audience", "https://evil.example")).OK(t).Text("access_token"))["aud"]; got != "urn:example:own" {
-			t.Errorf("audience parameter: aud %v", got)
-		}
-	}),
-	servertest.Req("P67", "RFC 9068 §4", "a token with any change is invalid", func(t *testing.T, s *servertest.Server) {
-		c := s.Service("jobs")
-		token := s.ServiceToken(c)
-		header := decodePart(t, token, 0)
-		for name, bad := range map[string]string{
-			"flipped":     token[:len(token)-3] + otherCharacter(token[len(token)-3]) + token[len(token)-2:],
-			"truncated":   token[:len(token)-5],
-			"no sig":      token[:strings.LastIndex(token, ".")+1],
-			"foreign kid": forge(t, token, map[string]any{"alg": "ES256", "typ": "at+jwt", "kid": "other"}, nil),
-			"wrong typ":   forge(t, token, map[string]any{"alg": "ES256", "typ": "JWT", "kid": header["kid"]}, nil),
-			"no typ":      forge(t, token, map[string]any{"alg": "ES256", "kid": header["kid"]}, nil),
-			"other iss":   forge(t, token, header, map[string]any{"iss": "https://evil.example"}),
-			"more scope":  forge(t, token, header, map[string]any{"scope": "admin"}),
-			"spaces":      token + " ", "doubled": token + token, "dots": "...", "empty parts": "..",
-		} {
-			if s.Active(c, bad) {
-				t.Errorf("%s is active", name)
-			}
-		}
-		foreign := servertest.Start(t, storagetest.URL(t, s.Store.Engine()), servertest.Options{Issuer: s.Issuer, Clock: s.Clock, OwnKeys: true})
-		if s.Active(c, foreign.ServiceToken(foreign.Service("jobs"))) {
-			t.Error("a token signed by another server's key is active")
-		}
-		if !s.Active(c, token) {
-			t.Error("the real one is not active")
-		}
-	}),
-}
-
-// otherCharacter returns a base64url character other than b.
-func otherCharacter(b byte) string {
-	if b == 'A' {
-		return "B"
-	}
-	return "A"
+		}),
 }

@@ -52,173 +52,187 @@ func tokenByAssertion(s *servertest.Server, assertion string, more ...string) se
 }
 
 var assertions = []servertest.Requirement{
-	servertest.Req("K1", "RFC 7523 §2.2, OIDC Core §9", "private_key_jwt works with RS256, PS256, ES256 and EdDSA, with and without client_id and key id, everywhere clients authenticate", func(t *testing.T, s *servertest.Server) {
-		for _, alg := range jwt.Algorithms {
-			key := clientKey(t, alg, "1")
-			c := keyClient(t, s, "", key)
-			if c.ClientSecret != "" {
-				t.Error("the client has a secret")
+	servertest.Req("K1", "RFC 7523 §2.2, OIDC Core §9",
+		"private_key_jwt works with RS256, PS256, ES256 and EdDSA, with and without client_id and key id, everywhere clients authenticate",
+		func(t *testing.T, s *servertest.Server) {
+			for _, alg := range jwt.Algorithms {
+				key := clientKey(t, alg, "1")
+				c := keyClient(t, s, "", key)
+				if c.ClientSecret != "" {
+					t.Error("the client has a secret")
+				}
+				r := tokenByAssertion(s, key.Sign(t, assertionClaims(s, c), nil)).OK(t)
+				if r.Text("scope") != "jobs" {
+					t.Error(r.Body)
+				}
+				tokenByAssertion(s, key.Sign(t, assertionClaims(s, c), nil), "client_id", c.ClientID).OK(t)
+				withoutID := servertest.ClientKey{Private: key.Private, Alg: alg}
+				tokenByAssertion(s, withoutID.Sign(t, assertionClaims(s, c, "nbf", nil, "iat", nil), nil)).OK(t)
+				send := func(path string) servertest.Response {
+					return s.Do(s.Request(http.MethodPost, path, url.Values{"token": {r.Text("access_token")}, "client_assertion_type": {assertionType}, "client_assertion": {key.Sign(t, assertionClaims(s, c), nil)}}))
+				}
+				if got := send("/oauth2/introspect"); got.JSON["active"] != true {
+					t.Errorf("introspection: %s", got.Body)
+				}
+				if got := send("/oauth2/revoke"); got.Status != 200 {
+					t.Errorf("revocation: %s", got.Body)
+				}
+				if got := send("/oauth2/introspect"); got.JSON["active"] != false {
+					t.Errorf("after revocation: %s", got.Body)
+				}
 			}
-			r := tokenByAssertion(s, key.Sign(t, assertionClaims(s, c), nil)).OK(t)
-			if r.Text("scope") != "jobs" {
-				t.Error(r.Body)
+		}),
+	servertest.Req("K2", "RFC 7523 §3, P89",
+		"every claim is checked: iss, sub, aud (only the issuer), jti, exp within five minutes, nbf, iat",
+		func(t *testing.T, s *servertest.Server) {
+			key := clientKey(t, jwt.ES256, "1")
+			c, other := keyClient(t, s, "", key), keyClient(t, s, "", key)
+			now := s.Clock.Now().Unix()
+			for name, change := range map[string][]any{
+				"no iss": {"iss", nil}, "another iss": {"iss", other.ClientID}, "no sub": {"sub", nil}, "another sub": {"sub", other.ClientID}, "no aud": {"aud", nil},
+				"another aud": {"aud", "https://evil.example"}, "token endpoint": {"aud", s.Issuer + "/oauth2/token"}, "slash": {"aud", s.Issuer + "/"}, "array": {"aud", []string{s.Issuer}},
+				"issuer and another": {"aud", []string{s.Issuer, "https://evil.example"}}, "no jti": {"jti", nil}, "empty jti": {"jti", ""}, "long jti": {"jti", strings.Repeat("x", 501)},
+				"no exp": {"exp", nil}, "expired": {"exp", now - 31}, "an hour": {"exp", now + 3600}, "ten years": {"exp", now + 315360000}, "exp as a string": {"exp", "soon"}, "not yet": {"nbf", now + 120}, "never valid": {"nbf", 1e300}, "never expires": {"exp", 1e300}, "in the future": {"iat", now + 120},
+				"jti number": {"jti", 7},
+			} {
+				r := tokenByAssertion(s, key.Sign(t, assertionClaims(s, c, change...), nil), "client_id", c.ClientID)
+				if r.Status != 401 && r.Status != 400 || r.Text("error") != "invalid_client" && r.Text("error") != "invalid_request" {
+					t.Errorf("%s: %d %s", name, r.Status, r.Body)
+				}
+				if r.JSON["access_token"] != nil {
+					t.Errorf("%s: a token was issued", name)
+				}
 			}
-			tokenByAssertion(s, key.Sign(t, assertionClaims(s, c), nil), "client_id", c.ClientID).OK(t)
-			withoutID := servertest.ClientKey{Private: key.Private, Alg: alg}
-			tokenByAssertion(s, withoutID.Sign(t, assertionClaims(s, c, "nbf", nil, "iat", nil), nil)).OK(t)
-			send := func(path string) servertest.Response {
-				return s.Do(s.Request(http.MethodPost, path, url.Values{"token": {r.Text("access_token")}, "client_assertion_type": {assertionType}, "client_assertion": {key.Sign(t, assertionClaims(s, c), nil)}}))
+			tokenByAssertion(s, key.Sign(t, assertionClaims(s, c), nil)).OK(t)
+		}).WithSettings("GATEHOUSE_RATE_LIMITS=client_failure=1000/1m,address_failure=1000/1m"),
+	servertest.Req("K3", "RFC 7523 §3, CVE-2020-15222, CVE-2020-5300",
+		"an assertion is single use, across processes and restarts, and one that fails is not consumed",
+		func(t *testing.T, s *servertest.Server) {
+			key := clientKey(t, jwt.ES256, "1")
+			c, second := keyClient(t, s, "", key), keyClient(t, s, "", key)
+			once := key.Sign(t, assertionClaims(s, c, "jti", "the one"), nil)
+			tokenByAssertion(s, withChangedSignature(once)).Want(t, 401, "invalid_client")
+			other := s.StartAnother()
+			statuses := make([]int, 50)
+			storagetest.Concurrently(50, func(i int) {
+				n := s
+				if i%2 == 0 {
+					n = other
+				}
+				statuses[i] = tokenByAssertion(n, once).Status
+			})
+			accepted := 0
+			for _, status := range statuses {
+				if status == 200 {
+					accepted++
+				} else if status != 401 && status != 429 {
+					t.Errorf("status %d", status)
+				}
 			}
-			if got := send("/oauth2/introspect"); got.JSON["active"] != true {
-				t.Errorf("introspection: %s", got.Body)
+			if accepted != 1 {
+				t.Errorf("%d of 50 were accepted, want 1", accepted)
 			}
-			if got := send("/oauth2/revoke"); got.Status != 200 {
-				t.Errorf("revocation: %s", got.Body)
+			if r := tokenByAssertion(s.StartAnother(), once); r.Status == 200 {
+				t.Error("a new process accepts it again")
 			}
-			if got := send("/oauth2/introspect"); got.JSON["active"] != false {
-				t.Errorf("after revocation: %s", got.Body)
+			tokenByAssertion(s, key.Sign(t, assertionClaims(s, second, "jti", "the one"), nil)).OK(t) // the same jti of another client
+			s.Clock.Advance(25 * time.Hour)
+			storagetest.ResetCleanupTime(t, s.Store, s.DB)
+			_, err := s.Store.DeleteExpired(t.Context())
+			storagetest.Must(t, err)
+			if strings.Contains(storagetest.Dump(t, s.Store, s.DB), "used_assertions:") {
+				t.Error("used assertions are not deleted after they expire")
 			}
-		}
-	}),
-	servertest.Req("K2", "RFC 7523 §3, P89", "every claim is checked: iss, sub, aud (only the issuer), jti, exp within five minutes, nbf, iat", func(t *testing.T, s *servertest.Server) {
-		key := clientKey(t, jwt.ES256, "1")
-		c, other := keyClient(t, s, "", key), keyClient(t, s, "", key)
-		now := s.Clock.Now().Unix()
-		for name, change := range map[string][]any{
-			"no iss": {"iss", nil}, "another iss": {"iss", other.ClientID}, "no sub": {"sub", nil}, "another sub": {"sub", other.ClientID}, "no aud": {"aud", nil},
-			"another aud": {"aud", "https://evil.example"}, "token endpoint": {"aud", s.Issuer + "/oauth2/token"}, "slash": {"aud", s.Issuer + "/"}, "array": {"aud", []string{s.Issuer}},
-			"issuer and another": {"aud", []string{s.Issuer, "https://evil.example"}}, "no jti": {"jti", nil}, "empty jti": {"jti", ""}, "long jti": {"jti", strings.Repeat("x", 501)},
-			"no exp": {"exp", nil}, "expired": {"exp", now - 31}, "an hour": {"exp", now + 3600}, "ten years": {"exp", now + 315360000}, "exp as a string": {"exp", "soon"}, "not yet": {"nbf", now + 120}, "never valid": {"nbf", 1e300}, "never expires": {"exp", 1e300}, "in the future": {"iat", now + 120},
-			"jti number": {"jti", 7},
-		} {
-			r := tokenByAssertion(s, key.Sign(t, assertionClaims(s, c, change...), nil), "client_id", c.ClientID)
-			if r.Status != 401 && r.Status != 400 || r.Text("error") != "invalid_client" && r.Text("error") != "invalid_request" {
-				t.Errorf("%s: %d %s", name, r.Status, r.Body)
+		}).WithSettings("GATEHOUSE_RATE_LIMITS=client_failure=1000/1m,address_failure=1000/1m"),
+	servertest.Req("K4", "RFC 8725 §3.1, CVE-2026-11800",
+		"only the registered algorithm and the client's own keys verify: no none, no HMAC, no other key, no key in the header",
+		func(t *testing.T, s *servertest.Server) {
+			key, unregistered, rsa := clientKey(t, jwt.ES256, "1"), clientKey(t, jwt.ES256, "1"), clientKey(t, jwt.RS256, "2")
+			c := keyClient(t, s, "", key, rsa)
+			pinned := keyClient(t, s, `,"token_endpoint_auth_signing_alg":"ES256"`, key, rsa)
+			good := key.Sign(t, assertionClaims(s, c), nil)
+			der, err := x509.MarshalPKIXPublicKey(rsa.Private.Public())
+			storagetest.Must(t, err)
+			hmac, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.HS256, Key: der}, (&jose.SignerOptions{}).WithHeader("kid", "2"))
+			storagetest.Must(t, err)
+			jws, err := hmac.Sign([]byte(`{"iss":"` + c.ClientID + `","sub":"` + c.ClientID + `"}`))
+			storagetest.Must(t, err)
+			confused, err := jws.CompactSerialize()
+			storagetest.Must(t, err)
+			embedded := unregistered.Sign(t, assertionClaims(s, c), map[jose.HeaderKey]any{"jwk": jose.JSONWebKey{Key: unregistered.Private.Public()}})
+			for name, token := range map[string]string{
+				"an unregistered key": unregistered.Sign(t, assertionClaims(s, c), nil), "unknown key id": servertest.ClientKey{Private: key.Private, ID: "9", Alg: jwt.ES256}.Sign(t, assertionClaims(s, c), nil),
+				"alg none": forge(t, good, map[string]any{"alg": "none"}, nil), "HMAC with the public key": confused, "key in the header": embedded, "flipped": withChangedSignature(good), "two parts": good[:strings.LastIndex(good, ".")],
+				"another registered alg": rsa.Sign(t, assertionClaims(s, pinned), nil), "dots": strings.Repeat(".", 20000), "garbage": "x",
+			} {
+				if r := tokenByAssertion(s, token); r.Status != 401 || r.Text("error") != "invalid_client" {
+					t.Errorf("%s: %d %s", name, r.Status, r.Body)
+				}
 			}
-			if r.JSON["access_token"] != nil {
-				t.Errorf("%s: a token was issued", name)
+			tokenByAssertion(s, good).OK(t)
+			tokenByAssertion(s, key.Sign(t, assertionClaims(s, pinned), nil)).OK(t)
+		}),
+	servertest.Req("K5", "RFC 6749 §2.3, RFC 7521 §4.2",
+		"one method per request, and only the registered one",
+		func(t *testing.T, s *servertest.Server) {
+			key := clientKey(t, jwt.ES256, "1")
+			c, secret := keyClient(t, s, "", key), s.Client(`{"grant_types":["client_credentials"],"scope":"jobs","jwks":`+servertest.JWKS(t, key)+`}`)
+			tokenByAssertion(s, key.Sign(t, assertionClaims(s, secret), nil)).Want(t, 401, "invalid_client")
+			tokenByAssertion(s, key.Sign(t, assertionClaims(s, c), nil), "client_secret", "x").Want(t, 400, "invalid_request")
+			tokenByAssertion(s, key.Sign(t, assertionClaims(s, c), nil), "client_id", secret.ClientID).Want(t, 400, "invalid_request")
+			req := s.AsClient("/oauth2/token", secret, url.Values{"grant_type": {"client_credentials"}, "client_assertion_type": {assertionType}, "client_assertion": {key.Sign(t, assertionClaims(s, c), nil)}})
+			s.Do(req).Want(t, 400, "invalid_request")
+			for _, form := range []url.Values{
+				{"client_assertion": {key.Sign(t, assertionClaims(s, c), nil)}}, {"client_assertion_type": {assertionType}},
+				{"client_assertion": {key.Sign(t, assertionClaims(s, c), nil)}, "client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:saml2-bearer"}},
+			} {
+				form.Set("grant_type", "client_credentials")
+				s.Do(s.Request(http.MethodPost, "/oauth2/token", form)).Want(t, 401, "invalid_client")
 			}
-		}
-		tokenByAssertion(s, key.Sign(t, assertionClaims(s, c), nil)).OK(t)
-	}).WithSettings("GATEHOUSE_RATE_LIMITS=client_failure=1000/1m,address_failure=1000/1m"),
-	servertest.Req("K3", "RFC 7523 §3, CVE-2020-15222, CVE-2020-5300", "an assertion is single use, across processes and restarts, and one that fails is not consumed", func(t *testing.T, s *servertest.Server) {
-		key := clientKey(t, jwt.ES256, "1")
-		c, second := keyClient(t, s, "", key), keyClient(t, s, "", key)
-		once := key.Sign(t, assertionClaims(s, c, "jti", "the one"), nil)
-		tokenByAssertion(s, withChangedSignature(once)).Want(t, 401, "invalid_client")
-		other := s.StartAnother()
-		statuses := make([]int, 50)
-		storagetest.Concurrently(50, func(i int) {
-			n := s
-			if i%2 == 0 {
-				n = other
+			s.Do(s.Request(http.MethodPost, "/oauth2/token?client_assertion=x", url.Values{"grant_type": {"client_credentials"}})).Want(t, 400, "invalid_request")
+		}),
+	servertest.Req("K6", "OIDC Core §10.1.1, CVE-2026-1180",
+		"keys at jwks_uri are fetched once, and again for a new key id, so that clients rotate their keys without the operator",
+		func(t *testing.T, s *servertest.Server) {
+			host := servertest.NewHost(t)
+			first, second := clientKey(t, jwt.RS256, "first"), clientKey(t, jwt.RS256, "second")
+			host.Serve("/jwks", "application/json", servertest.JWKS(t, first))
+			c := s.Client(`{"grant_types":["client_credentials"],"scope":"jobs","token_endpoint_auth_method":"private_key_jwt","jwks_uri":"` + host.URL + `/jwks"}`)
+			for range 3 {
+				tokenByAssertion(s, first.Sign(t, assertionClaims(s, c), nil)).OK(t)
 			}
-			statuses[i] = tokenByAssertion(n, once).Status
-		})
-		accepted := 0
-		for _, status := range statuses {
-			if status == 200 {
-				accepted++
-			} else if status != 401 && status != 429 {
-				t.Errorf("status %d", status)
+			if n := host.Requests("/jwks"); n != 1 {
+				t.Errorf("fetched %d times", n)
 			}
-		}
-		if accepted != 1 {
-			t.Errorf("%d of 50 were accepted, want 1", accepted)
-		}
-		if r := tokenByAssertion(s.StartAnother(), once); r.Status == 200 {
-			t.Error("a new process accepts it again")
-		}
-		tokenByAssertion(s, key.Sign(t, assertionClaims(s, second, "jti", "the one"), nil)).OK(t) // the same jti of another client
-		s.Clock.Advance(25 * time.Hour)
-		storagetest.ResetCleanupTime(t, s.Store, s.DB)
-		_, err := s.Store.DeleteExpired(t.Context())
-		storagetest.Must(t, err)
-		if strings.Contains(storagetest.Dump(t, s.Store, s.DB), "used_assertions:") {
-			t.Error("used assertions are not deleted after they expire")
-		}
-	}).WithSettings("GATEHOUSE_RATE_LIMITS=client_failure=1000/1m,address_failure=1000/1m"),
-	servertest.Req("K4", "RFC 8725 §3.1, CVE-2026-11800", "only the registered algorithm and the client's own keys verify: no none, no HMAC, no other key, no key in the header", func(t *testing.T, s *servertest.Server) {
-		key, unregistered, rsa := clientKey(t, jwt.ES256, "1"), clientKey(t, jwt.ES256, "1"), clientKey(t, jwt.RS256, "2")
-		c := keyClient(t, s, "", key, rsa)
-		pinned := keyClient(t, s, `,"token_endpoint_auth_signing_alg":"ES256"`, key, rsa)
-		good := key.Sign(t, assertionClaims(s, c), nil)
-		der, err := x509.MarshalPKIXPublicKey(rsa.Private.Public())
-		storagetest.Must(t, err)
-		hmac, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.HS256, Key: der}, (&jose.SignerOptions{}).WithHeader("kid", "2"))
-		storagetest.Must(t, err)
-		jws, err := hmac.Sign([]byte(`{"iss":"` + c.ClientID + `","sub":"` + c.ClientID + `"}`))
-		storagetest.Must(t, err)
-		confused, err := jws.CompactSerialize()
-		storagetest.Must(t, err)
-		embedded := unregistered.Sign(t, assertionClaims(s, c), map[jose.HeaderKey]any{"jwk": jose.JSONWebKey{Key: unregistered.Private.Public()}})
-		for name, token := range map[string]string{
-			"an unregistered key": unregistered.Sign(t, assertionClaims(s, c), nil), "unknown key id": servertest.ClientKey{Private: key.Private, ID: "9", Alg: jwt.ES256}.Sign(t, assertionClaims(s, c), nil),
-			"alg none": forge(t, good, map[string]any{"alg": "none"}, nil), "HMAC with the public key": confused, "key in the header": embedded, "flipped": withChangedSignature(good), "two parts": good[:strings.LastIndex(good, ".")],
-			"another registered alg": rsa.Sign(t, assertionClaims(s, pinned), nil), "dots": strings.Repeat(".", 20000), "garbage": "x",
-		} {
-			if r := tokenByAssertion(s, token); r.Status != 401 || r.Text("error") != "invalid_client" {
-				t.Errorf("%s: %d %s", name, r.Status, r.Body)
+			host.Serve("/jwks", "application/json", servertest.JWKS(t, second))
+			s.Clock.Advance(time.Minute)
+			tokenByAssertion(s, second.Sign(t, assertionClaims(s, c), nil)).OK(t)
+			tokenByAssertion(s, first.Sign(t, assertionClaims(s, c), nil)).Want(t, 401, "invalid_client")
+			for range 5 { // unknown key IDs do not cause repeated fetches
+				tokenByAssertion(s, servertest.ClientKey{Private: first.Private, ID: "guess", Alg: jwt.RS256}.Sign(t, assertionClaims(s, c), nil)).Want(t, 401, "invalid_client")
 			}
-		}
-		tokenByAssertion(s, good).OK(t)
-		tokenByAssertion(s, key.Sign(t, assertionClaims(s, pinned), nil)).OK(t)
-	}),
-	servertest.Req("K5", "RFC 6749 §2.3, RFC 7521 §4.2", "one method per request, and only the registered one", func(t *testing.T, s *servertest.Server) {
-		key := clientKey(t, jwt.ES256, "1")
-		c, secret := keyClient(t, s, "", key), s.Client(`{"grant_types":["client_credentials"],"scope":"jobs","jwks":`+servertest.JWKS(t, key)+`}`)
-		tokenByAssertion(s, key.Sign(t, assertionClaims(s, secret), nil)).Want(t, 401, "invalid_client")
-		tokenByAssertion(s, key.Sign(t, assertionClaims(s, c), nil), "client_secret", "x").Want(t, 400, "invalid_request")
-		tokenByAssertion(s, key.Sign(t, assertionClaims(s, c), nil), "client_id", secret.ClientID).Want(t, 400, "invalid_request")
-		req := s.AsClient("/oauth2/token", secret, url.Values{"grant_type": {"client_credentials"}, "client_assertion_type": {assertionType}, "client_assertion": {key.Sign(t, assertionClaims(s, c), nil)}})
-		s.Do(req).Want(t, 400, "invalid_request")
-		for _, form := range []url.Values{
-			{"client_assertion": {key.Sign(t, assertionClaims(s, c), nil)}}, {"client_assertion_type": {assertionType}},
-			{"client_assertion": {key.Sign(t, assertionClaims(s, c), nil)}, "client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:saml2-bearer"}},
-		} {
-			form.Set("grant_type", "client_credentials")
-			s.Do(s.Request(http.MethodPost, "/oauth2/token", form)).Want(t, 401, "invalid_client")
-		}
-		s.Do(s.Request(http.MethodPost, "/oauth2/token?client_assertion=x", url.Values{"grant_type": {"client_credentials"}})).Want(t, 400, "invalid_request")
-	}),
-	servertest.Req("K6", "OIDC Core §10.1.1, CVE-2026-1180", "keys at jwks_uri are fetched once, and again for a new key id, so that clients rotate their keys without the operator", func(t *testing.T, s *servertest.Server) {
-		host := servertest.NewHost(t)
-		first, second := clientKey(t, jwt.RS256, "first"), clientKey(t, jwt.RS256, "second")
-		host.Serve("/jwks", "application/json", servertest.JWKS(t, first))
-		c := s.Client(`{"grant_types":["client_credentials"],"scope":"jobs","token_endpoint_auth_method":"private_key_jwt","jwks_uri":"` + host.URL + `/jwks"}`)
-		for range 3 {
-			tokenByAssertion(s, first.Sign(t, assertionClaims(s, c), nil)).OK(t)
-		}
-		if n := host.Requests("/jwks"); n != 1 {
-			t.Errorf("fetched %d times", n)
-		}
-		host.Serve("/jwks", "application/json", servertest.JWKS(t, second))
-		s.Clock.Advance(time.Minute)
-		tokenByAssertion(s, second.Sign(t, assertionClaims(s, c), nil)).OK(t)
-		tokenByAssertion(s, first.Sign(t, assertionClaims(s, c), nil)).Want(t, 401, "invalid_client")
-		for range 5 { // unknown key IDs do not cause repeated fetches
-			tokenByAssertion(s, servertest.ClientKey{Private: first.Private, ID: "guess", Alg: jwt.RS256}.Sign(t, assertionClaims(s, c), nil)).Want(t, 401, "invalid_client")
-		}
-		if n := host.Requests("/jwks"); n > 3 {
-			t.Errorf("fetched %d times", n)
-		}
-		host.Serve("/jwks", "application/json", `{"keys":"x"}`)
-		s.Clock.Advance(25 * time.Hour)
-		tokenByAssertion(s, second.Sign(t, assertionClaims(s, c), nil)).Want(t, 401, "invalid_client")
-	}).WithSettings(loopbackHosts),
-	servertest.Req("K7", "OIDC Core §9", "a dynamically registered client, or one that the operator allows to, may use the token endpoint as aud", func(t *testing.T, s *servertest.Server) {
-		key := clientKey(t, jwt.RS256, "")
-		r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+servertest.JWKS(t, key)+`}`)
-		if r.Status != 201 || r.JSON["client_secret"] != nil || r.JSON["client_secret_expires_at"] != nil {
-			t.Fatalf("%d %s", r.Status, r.Body)
-		}
-		byOperator := keyClient(t, s, `,"gatehouse_token_endpoint_audience":true`, key)
-		for _, aud := range []any{s.Issuer, s.Issuer + "/oauth2/token", []string{s.Issuer}, []string{s.Issuer, s.Issuer + "/oauth2/token"}} {
-			tokenByAssertion(s, key.Sign(t, assertionClaims(s, byOperator, "aud", aud), nil)).OK(t)
-			tokenByAssertion(s, key.Sign(t, assertionClaims(s, clientOf(r), "aud", aud), nil)).Want(t, 400, "unauthorized_client") // authenticated, but without the grant type
-		}
-		for _, aud := range []any{[]string{s.Issuer, "https://evil.example"}, []string{}, "https://evil.example/oauth2/token", s.Issuer + "/oauth2/introspect"} {
-			tokenByAssertion(s, key.Sign(t, assertionClaims(s, byOperator, "aud", aud), nil)).Want(t, 401, "invalid_client")
-		}
-	}).WithSettings(openRegistration),
+			if n := host.Requests("/jwks"); n > 3 {
+				t.Errorf("fetched %d times", n)
+			}
+			host.Serve("/jwks", "application/json", `{"keys":"x"}`)
+			s.Clock.Advance(25 * time.Hour)
+			tokenByAssertion(s, second.Sign(t, assertionClaims(s, c), nil)).Want(t, 401, "invalid_client")
+		}).WithSettings(loopbackHosts),
+	servertest.Req("K7", "OIDC Core §9",
+		"a dynamically registered client, or one that the operator allows to, may use the token endpoint as aud",
+		func(t *testing.T, s *servertest.Server) {
+			key := clientKey(t, jwt.RS256, "")
+			r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"token_endpoint_auth_method":"private_key_jwt","jwks":`+servertest.JWKS(t, key)+`}`)
+			if r.Status != 201 || r.JSON["client_secret"] != nil || r.JSON["client_secret_expires_at"] != nil {
+				t.Fatalf("%d %s", r.Status, r.Body)
+			}
+			byOperator := keyClient(t, s, `,"gatehouse_token_endpoint_audience":true`, key)
+			for _, aud := range []any{s.Issuer, s.Issuer + "/oauth2/token", []string{s.Issuer}, []string{s.Issuer, s.Issuer + "/oauth2/token"}} {
+				tokenByAssertion(s, key.Sign(t, assertionClaims(s, byOperator, "aud", aud), nil)).OK(t)
+				tokenByAssertion(s, key.Sign(t, assertionClaims(s, clientOf(r), "aud", aud), nil)).Want(t, 400, "unauthorized_client") // authenticated, but without the grant type
+			}
+			for _, aud := range []any{[]string{s.Issuer, "https://evil.example"}, []string{}, "https://evil.example/oauth2/token", s.Issuer + "/oauth2/introspect"} {
+				tokenByAssertion(s, key.Sign(t, assertionClaims(s, byOperator, "aud", aud), nil)).Want(t, 401, "invalid_client")
+			}
+		}).WithSettings(openRegistration),
 }
