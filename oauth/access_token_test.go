@@ -14,7 +14,7 @@ func TestAccessTokens(t *testing.T) { servertest.Run(t, accessTokens) }
 
 var accessTokens = []servertest.Requirement{
 	servertest.Req("P62", "RFC 9068 §2.1",
-		"the header has typ at+jwt, an asymmetric alg and a kid of the JWKS; nothing else verifies",
+		"the header has typ at+jwt, an asymmetric alg and a kid of the JWKS; a token with another alg is invalid",
 		func(t *testing.T, s *servertest.Server) {
 			c := s.Service("jobs")
 			token := s.ServiceToken(c)
@@ -28,7 +28,7 @@ var accessTokens = []servertest.Requirement{
 				}
 			}
 		}),
-	servertest.Req("P63", "RFC 9068 §2.2", "every claim is present", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P63", "RFC 9068 §2.2", "an access token has every required claim", func(t *testing.T, s *servertest.Server) {
 		u := s.User("alice")
 		c := s.App()
 		userClaims := claims(t, s.Tokens(c, "alice").Text("access_token"))
@@ -70,7 +70,7 @@ var accessTokens = []servertest.Requirement{
 			}
 		}),
 	servertest.Req("P65", "RFC 8707 §2",
-		"resource decides aud: registered, permitted, and at token and refresh only what was granted",
+		"resource determines aud: it must be registered and permitted, and at token and refresh also granted",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			for _, r := range []storage.Resource{
@@ -113,7 +113,7 @@ var accessTokens = []servertest.Requirement{
 				t.Errorf("audience parameter: aud %v", got)
 			}
 		}),
-	servertest.Req("P67", "RFC 9068 §4", "a token with any change is invalid", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P67", "RFC 9068 §4", "an access token with any change is invalid", func(t *testing.T, s *servertest.Server) {
 		c := s.Service("jobs")
 		token := s.ServiceToken(c)
 		header := decodePart(t, token, 0)

@@ -80,7 +80,7 @@ var rateLimits = []servertest.Requirement{
 			}
 		}).WithSettings("GATEHOUSE_RATE_LIMITS=introspection=2/1m,revocation=2/1m"),
 	servertest.Req("D5", "RFC 6585 §4",
-		"a caller that only names a public client does not use the limit of others",
+		"a caller that only names a public client does not consume the limit of others",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			c := s.Public()
@@ -132,7 +132,7 @@ var rateLimits = []servertest.Requirement{
 			}
 		}).WithSettings("GATEHOUSE_RATE_LIMITS=authorize=3/1m,sign_in=2/1m", behindProxy),
 	servertest.Req("D7", "RFC 6749 §10.2",
-		"a client with allowed networks authenticates only from these, with otherwise valid credentials, and a refusal is recorded",
+		"a client with allowed networks authenticates only from these, and a valid secret from another is recorded",
 		func(t *testing.T, s *servertest.Server) {
 			c := s.Client(`{"grant_types":["client_credentials"],"scope":"jobs","gatehouse_allowed_networks":["192.0.2.0/24","2001:db8::/32"]}`)
 			wrong := c

@@ -32,7 +32,7 @@ var refresh = []servertest.Requirement{
 			}
 		}),
 	servertest.Req("P52", "FAPI 2.0 §5.3.2.1",
-		"after a lost response the same token gets the same successor, and one refresh token is valid",
+		"a refresh token whose response was lost gets the same successor again, and only the successor is valid",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			c := s.App()
@@ -52,7 +52,7 @@ var refresh = []servertest.Requirement{
 			s.Refresh(c, first.Text("refresh_token")).OK(t)
 		}),
 	servertest.Req("P53", "RFC 9700 §4.14.2",
-		"an old token after the retry window revokes the grant and records an event",
+		"use of a rotated token after the retry window revokes the grant and records an event",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			c := s.App()
@@ -70,7 +70,7 @@ var refresh = []servertest.Requirement{
 			}
 		}),
 	servertest.Req("P53b", "RFC 9700 §4.14.2",
-		"a token two generations old revokes the grant even within the window",
+		"use of a token two generations old revokes the grant even within the retry window",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			c := s.App()
@@ -139,7 +139,7 @@ var refresh = []servertest.Requirement{
 			s.Refresh(c, token).OK(t)
 		}),
 	servertest.Req("P57", "RFC 6749 §6",
-		"a refresh narrows the access token only, and never widens",
+		"a refresh can narrow the scope of the access token, but neither widens nor changes that of the grant",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			c := s.App()
@@ -176,7 +176,7 @@ var refresh = []servertest.Requirement{
 			s.Refresh(c, last.Text("refresh_token")).Want(t, 400, "invalid_grant")
 		}),
 	servertest.Req("P59", "RFC 9700 §4.14.2, CVE-2026-8922, CVE-2026-43983",
-		"everything that ends a user's access ends refresh and introspection immediately",
+		"when a user's access ends, for whatever reason, refresh fails and introspection is inactive immediately",
 		func(t *testing.T, s *servertest.Server) {
 			api := s.Service("jobs")
 			storagetest.Must(t, s.Store.CreateResource(t.Context(), storage.Resource{Identifier: "https://api.example", Scopes: storage.Strings{"read"}, Introspectors: storage.Strings{api.ClientID}, CreatedAt: s.Clock.Now()}))
@@ -199,7 +199,7 @@ var refresh = []servertest.Requirement{
 			}
 		}),
 	servertest.Req("P59b", "[design](design.md)",
-		"only offline_access outlives the end of the browser session",
+		"only a grant with offline_access remains valid after the browser session ends",
 		func(t *testing.T, s *servertest.Server) {
 			u := s.User("alice")
 			c := s.App()
@@ -214,7 +214,7 @@ var refresh = []servertest.Requirement{
 			s.Refresh(c, fresh.Text("refresh_token")).Want(t, 400, "invalid_grant")
 		}),
 	servertest.Req("P59c", "[design](design.md)",
-		"a session that only expires ends no grant",
+		"a browser session that expires revokes no grant",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			c := s.App()
@@ -238,7 +238,7 @@ var refresh = []servertest.Requirement{
 			s.Refresh(c, token).OK(t)
 		}),
 	servertest.Req("P61", "RFC 6749 §4.4.3",
-		"no refresh token for client credentials or for clients without the grant type",
+		"client credentials and clients without the grant type get no refresh token",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			c := s.Client(`{"redirect_uris":["https://app.example/callback"],"scope":"read write offline_access"}`)

@@ -53,7 +53,8 @@ func tokenByAssertion(s *servertest.Server, assertion string, more ...string) se
 
 var assertions = []servertest.Requirement{
 	servertest.Req("K1", "RFC 7523 §2.2, OIDC Core §9",
-		"private_key_jwt works with RS256, PS256, ES256 and EdDSA, with and without client_id and key id, everywhere clients authenticate",
+		"private_key_jwt works with RS256, PS256, ES256 and EdDSA, with and without client_id and key id, "+
+			"wherever clients authenticate",
 		func(t *testing.T, s *servertest.Server) {
 			for _, alg := range jwt.Algorithms {
 				key := clientKey(t, alg, "1")
@@ -145,7 +146,8 @@ var assertions = []servertest.Requirement{
 			}
 		}).WithSettings("GATEHOUSE_RATE_LIMITS=client_failure=1000/1m,address_failure=1000/1m"),
 	servertest.Req("K4", "RFC 8725 §3.1, CVE-2026-11800",
-		"only the registered algorithm and the client's own keys verify: no none, no HMAC, no other key, no key in the header",
+		"an assertion is valid only with the registered algorithm and a registered key of the client: "+
+			"no none, no HMAC, no other key, no key in the header",
 		func(t *testing.T, s *servertest.Server) {
 			key, unregistered, rsa := clientKey(t, jwt.ES256, "1"), clientKey(t, jwt.ES256, "1"), clientKey(t, jwt.RS256, "2")
 			c := keyClient(t, s, "", key, rsa)
@@ -173,7 +175,7 @@ var assertions = []servertest.Requirement{
 			tokenByAssertion(s, key.Sign(t, assertionClaims(s, pinned), nil)).OK(t)
 		}),
 	servertest.Req("K5", "RFC 6749 §2.3, RFC 7521 §4.2",
-		"one method per request, and only the registered one",
+		"a client authenticates with one method per request, the registered one",
 		func(t *testing.T, s *servertest.Server) {
 			key := clientKey(t, jwt.ES256, "1")
 			c, secret := keyClient(t, s, "", key), s.Client(`{"grant_types":["client_credentials"],"scope":"jobs","jwks":`+servertest.JWKS(t, key)+`}`)
@@ -192,7 +194,8 @@ var assertions = []servertest.Requirement{
 			s.Do(s.Request(http.MethodPost, "/oauth2/token?client_assertion=x", url.Values{"grant_type": {"client_credentials"}})).Want(t, 400, "invalid_request")
 		}),
 	servertest.Req("K6", "OIDC Core §10.1.1, CVE-2026-1180",
-		"keys at jwks_uri are fetched once, and again for a new key id, so that clients rotate their keys without the operator",
+		"keys at jwks_uri are fetched once, and again for a new key id, "+
+			"so that clients rotate their keys without the operator",
 		func(t *testing.T, s *servertest.Server) {
 			host := servertest.NewHost(t)
 			first, second := clientKey(t, jwt.RS256, "first"), clientKey(t, jwt.RS256, "second")

@@ -66,7 +66,7 @@ var registration = []servertest.Requirement{
 			}
 		}),
 	servertest.Req("R2", "RFC 7591 §3.2.1, RFC 7592 §3",
-		"a client gets its defaults, secret and registration access token, and everything works with them",
+		"a registered client gets its defaults, a secret and a registration access token, and can use them",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"client_name":"New app","contacts":["dev@app.example"],"grant_types":["authorization_code","refresh_token"],
@@ -225,7 +225,7 @@ var registration = []servertest.Requirement{
 			}
 		}).WithSettings(gatedRegistration),
 	servertest.Req("R5", "RFC 7592 §2",
-		"a client reads, changes and deletes its own registration with its own token, and no other does",
+		"a client reads, changes and deletes its own registration, only with its registration access token",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"client_name":"One","initiate_login_uri":"https://app.example/start","grant_types":["authorization_code","refresh_token"]}`)
@@ -289,7 +289,7 @@ var registration = []servertest.Requirement{
 			s.Refresh(c, tokens.Text("refresh_token")).Want(t, 401, "invalid_client")
 		}).WithSettings(openRegistration),
 	servertest.Req("R5b", "RFC 7592 §2.2, RFC 9700 §4.1",
-		"consent is for what users were shown: when a dynamically registered client changes name or host, they are prompted again",
+		"when a dynamically registered client changes its name or host, users who consented are prompted again",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"client_name":"Notes"}`)
@@ -319,7 +319,7 @@ var registration = []servertest.Requirement{
 			}
 		}).WithSettings(openRegistration),
 	servertest.Req("R6", "RFC 7591 §2, RFC 9700 §4.1",
-		"a dynamically registered client gets only the scopes that the operator lists, and PKCE as the operator sets",
+		"a dynamically registered client gets only scopes that the operator lists, and follows the PKCE setting",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			s.Service("admin notes")

@@ -23,7 +23,8 @@ func replace(s *servertest.Server, registered servertest.Response, members strin
 
 var management = []servertest.Requirement{
 	servertest.Req("M1", "OIDC Core §8, §12.2",
-		"no client learns the subject of a user in another sector: a registered client keeps its subject type and sector, and when the operator changes them its grants end",
+		"no client can get the subject of a user in another sector: a registered client keeps its subject type "+
+			"and sector, and when the operator changes them its grants end",
 		func(t *testing.T, s *servertest.Server) {
 			u := s.User("alice")
 			const victim = "https://victim.example/cb"
@@ -48,7 +49,7 @@ var management = []servertest.Requirement{
 			s.Refresh(c, tokens.Text("refresh_token")).Want(t, 400, "invalid_grant")
 		}).WithSettings(openRegistration),
 	servertest.Req("M2", "RFC 9700 §4.1",
-		"consent is for the client as the page showed it",
+		"consent applies only to the client as the page showed it",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"client_name":"Notes"}`)
@@ -82,7 +83,7 @@ var management = []servertest.Requirement{
 			}
 		}).WithSettings(openRegistration),
 	servertest.Req("M3", "RFC 7592 §2.2",
-		"what the operator approved is the client as it was, and a scope that the operator deleted is not restored",
+		"the operator's approval ends when the client changes what users see, and a deleted scope is not restored",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			s.Service("notes")
@@ -111,7 +112,7 @@ var management = []servertest.Requirement{
 			}
 		}).WithSettings(openRegistration, "GATEHOUSE_REGISTRATION_SCOPES=openid,notes"),
 	servertest.Req("M3b", "RFC 7592 §2.2",
-		"what the operator has set or deleted does not prevent other changes by the client, and these end no grants",
+		"a client may change other members after the operator set or deleted something, and this ends no grants",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			s.Service("notes")
@@ -152,7 +153,8 @@ var management = []servertest.Requirement{
 			s.Refresh(c, tokens.Text("refresh_token")).OK(t)
 		}).WithSettings(openRegistration, loopbackHosts),
 	servertest.Req("M4", "RFC 7591 §3.2.2",
-		"input that is not a JSON object, not UTF-8 or too large is refused, at registration and at change, and nothing internal is disclosed",
+		"metadata that is not a JSON object, not UTF-8 or too large is refused, at registration and at change, "+
+			"without internal details",
 		func(t *testing.T, s *servertest.Server) {
 			r := selfRegister(s, minimalMetadata)
 			many := strings.Repeat(`"https://app.example/x",`, 20) + `"https://app.example/y"`
@@ -187,7 +189,7 @@ var management = []servertest.Requirement{
 			}
 		}).WithSettings(openRegistration, "GATEHOUSE_RATE_LIMITS=registration=1000/1m"),
 	servertest.Req("M5", "RFC 7591 §5",
-		"next to the name of a dynamically registered client is the host of its redirect URI, not the home page that it claims",
+		"pages show the host of a dynamically registered client's redirect URI, not the home page that it claims",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			r := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"client_name":"Sign-in","client_uri":"https://google.com/"}`)
@@ -200,7 +202,7 @@ var management = []servertest.Requirement{
 			}
 		}).WithSettings(openRegistration),
 	servertest.Req("M6", "RFC 7515 §7.1, OIDC Core §5.5",
-		"a string that no database can store is an error of the client and not of the server",
+		"a string that no database can store is an error of the client, not of the server",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			key := clientKey(t, "ES256", "1")
@@ -216,7 +218,7 @@ var management = []servertest.Requirement{
 			b.Follow(b.Open("/oauth2/authorize?"+url.Values{"client_id": {c.ClientID}, "request": {key.Sign(t, claims, nil)}, "response_type": {"code"}, "scope": {"openid"}}.Encode())).WantErrorPage(t, 400)
 		}),
 	servertest.Req("M7", "OIDC Registration §5, OIDC Core §10.1",
-		"a sector document is fetched again each time, and a cached JWKS of one client is not used for another with the same URL",
+		"a sector document is fetched each time, and a cached JWKS is used only for the client it was fetched for",
 		func(t *testing.T, s *servertest.Server) {
 			host := servertest.NewHost(t)
 			body := `{"redirect_uris":["` + servertest.Callback + `"],"subject_type":"pairwise","sector_identifier_uri":"` + host.URL + `/sector"}`

@@ -54,7 +54,7 @@ var requestObjects = []servertest.Requirement{
 			}
 		}),
 	servertest.Req("J2", "RFC 9101 §6.1, §6.2, §10.8; CVE-2026-9793",
-		"an object that is unsigned, signed by another or about another is invalid_request_object",
+		"an object that is unsigned, signed with another key or for another client is invalid_request_object",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			key, foreign := clientKey(t, jwt.RS256, "1"), clientKey(t, jwt.RS256, "1")
@@ -96,7 +96,7 @@ var requestObjects = []servertest.Requirement{
 			}
 		}),
 	servertest.Req("J3", "OIDC Core §6.2, CVE-2020-10770",
-		"request_uri is fetched only at URLs that the client registered, signed, without its fragment",
+		"request_uri is fetched only from URLs that the client registered, without fragment, and must be signed",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			host := servertest.NewHost(t)
@@ -129,7 +129,7 @@ var requestObjects = []servertest.Requirement{
 			}
 		}).WithSettings(loopbackHosts),
 	servertest.Req("J4", "RFC 9101 §4",
-		"an object that expires while the user signs in was valid when the request arrived",
+		"an object is checked when the request arrives, and may expire while the user signs in",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			key := clientKey(t, jwt.ES256, "1")

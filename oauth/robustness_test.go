@@ -21,7 +21,7 @@ func TestRobustness(t *testing.T) { servertest.Run(t, robustness) }
 
 var robustness = []servertest.Requirement{
 	servertest.Req("G1", "audit",
-		"header bytes that are not text neither stop the audit log nor undo a revocation",
+		"header bytes that are not UTF-8 neither stop the audit log nor undo a revocation",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			c, m := s.App(), s.Service("jobs")
@@ -46,7 +46,7 @@ var robustness = []servertest.Requirement{
 			}
 		}),
 	servertest.Req("G4", "hostile input",
-		"names that are not text are unknown, never an internal error",
+		"identifiers that are not UTF-8 are unknown, and cause no internal error",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			b := s.Browser()
@@ -87,7 +87,7 @@ var robustness = []servertest.Requirement{
 			}
 		}),
 	servertest.Req("G7", "consent",
-		"a consent that is withdrawn while a code is issued is requested again, not recreated",
+		"a consent that is withdrawn while a code is issued is requested again, not re-created",
 		func(t *testing.T, s *servertest.Server) {
 			u := s.User("alice")
 			c := s.App()
@@ -159,7 +159,7 @@ var robustness = []servertest.Requirement{
 			s.Refresh(c, r.Text("refresh_token")).OK(t)
 		}),
 	servertest.Req("G12", "[design](design.md)",
-		"signing out also ends what an expired session of the browser had bound to it",
+		"signing out also revokes the grants that are bound to an expired session of the browser",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			c := s.App()
@@ -173,7 +173,7 @@ var robustness = []servertest.Requirement{
 			s.Refresh(c, tokens.Text("refresh_token")).Want(t, 400, "invalid_grant")
 		}),
 	servertest.Req("G13", "audit",
-		"of several users in one browser each is signed out separately, and recorded",
+		"several users in one browser sign out separately, and each sign-out is recorded",
 		func(t *testing.T, s *servertest.Server) {
 			u := s.User("alice")
 			s.User("bob")
@@ -195,7 +195,8 @@ var robustness = []servertest.Requirement{
 			}
 		}),
 	servertest.Req("G13b", "[design](design.md)",
-		"one user's activity in a browser does not extend another user's session, and a user who returns after another signed in still signs out their own session",
+		"a user's activity in a browser does not extend the session of another user, "+
+			"and a user who returns after another signed in still signs out their own session",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			s.User("bob")
@@ -217,7 +218,7 @@ var robustness = []servertest.Requirement{
 			s.Refresh(c, tokens.Text("refresh_token")).Want(t, 400, "invalid_grant")
 		}),
 	servertest.Req("G14", "enumeration",
-		"brute force on the password of a disabled user learns no more than on any other",
+		"brute force on the password of a disabled user is limited as on any other",
 		func(t *testing.T, s *servertest.Server) {
 			u := s.User("alice")
 			storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID))
@@ -234,7 +235,7 @@ var robustness = []servertest.Requirement{
 			}
 		}),
 	servertest.Req("G15", "[design](design.md)",
-		"introspection is for servers: no other origin may call it",
+		"no page of another origin may call introspection",
 		func(t *testing.T, s *servertest.Server) {
 			r := s.Post("/oauth2/introspect", s.Service("jobs"), url.Values{"token": {"x"}}).OK(t)
 			if got := r.Header.Get("Access-Control-Allow-Origin"); got != "" {

@@ -48,7 +48,7 @@ func withParameters(form url.Values, changes ...string) url.Values {
 
 var tokenEndpoint = []servertest.Requirement{
 	servertest.Req("P38", "RFC 6749 §3.2",
-		"only a POST form works, never the query string",
+		"the token endpoint reads parameters only from a POST form, never from the query string",
 		func(t *testing.T, s *servertest.Server) {
 			c := s.Service("jobs")
 			q := withParameters(clientCredentialsForm, "client_id", c.ClientID, "client_secret", c.ClientSecret).Encode()
@@ -68,7 +68,7 @@ var tokenEndpoint = []servertest.Requirement{
 			s.Do(req).Want(t, 400, "invalid_request")
 		}),
 	servertest.Req("P39", "RFC 6749 §5.1",
-		"responses are JSON, not cached, and have token type, lifetime and scope",
+		"responses are JSON, must not be cached, and have token type, lifetime and scope",
 		func(t *testing.T, s *servertest.Server) {
 			c := s.Service("jobs other")
 			r := s.Token(c, withParameters(clientCredentialsForm, "scope", "jobs")).OK(t)
@@ -176,7 +176,8 @@ var tokenEndpoint = []servertest.Requirement{
 			s.Do(dup).Want(t, 400, "invalid_request")
 		}),
 	servertest.Req("P46", "RFC 6749 §4.4, RFC 9700 §4.15",
-		"client_credentials: confidential clients only, no refresh token, allowed scopes only, sub is the client and no user",
+		"client_credentials: only a confidential client gets a token, only with its own scopes, with the client as sub, "+
+			"and without a refresh token",
 		func(t *testing.T, s *servertest.Server) {
 			c := s.Service("jobs offline_access")
 			r := s.Token(c, clientCredentialsForm).OK(t)
@@ -200,7 +201,7 @@ var tokenEndpoint = []servertest.Requirement{
 				t.Error("a public client was registered for client_credentials")
 			}
 		}),
-	servertest.Req("P47", "RFC 9700 §2.4", "the password grant does not exist", func(t *testing.T, s *servertest.Server) {
+	servertest.Req("P47", "RFC 9700 §2.4", "the password grant is not supported", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		s.Token(s.App(), url.Values{"grant_type": {"password"}, "username": {"alice"}, "password": {servertest.Password}}).Want(t, 400, "unsupported_grant_type")
 	}),
