@@ -36,7 +36,7 @@ func sentFrom(s *servertest.Server, address string, req *http.Request) servertes
 // recorded waits until there are so many audit rows of an event, and returns them.
 func recorded(t *testing.T, s *servertest.Server, event string, n int) (events []audit.Row) {
 	t.Helper()
-	eventually(t, fmt.Sprint(n, " rows of ", event), func() bool {
+	storagetest.Eventually(t, fmt.Sprintf("there are %d rows of %s", n, event), func() bool {
 		var err error
 		events, err = s.Store.Audit.Rows(t.Context(), audit.Filter{Event: event, Limit: 1000})
 		storagetest.Must(t, err)
@@ -87,7 +87,7 @@ var loadLimits = []servertest.Requirement{
 		c := s.App()
 		refresh := s.Tokens(c, "alice").Text("refresh_token")
 		hurried := s.StartAnotherWith("GATEHOUSE_REQUEST_TIMEOUT=1s")
-		eventually(t, "the process with the short limit has read the client", func() bool {
+		storagetest.Eventually(t, "the process with the short limit has read the client", func() bool {
 			return hurried.Refresh(c, "unknown").Status == http.StatusBadRequest
 		})
 		release := storagetest.Lock(t, s.Store, s.DB, "grants")

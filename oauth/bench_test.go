@@ -40,7 +40,10 @@ func eachEngine(b *testing.B, fn func(b *testing.B, s *servertest.Server)) {
 		b.Run(engine, func(b *testing.B) {
 			clock := storagetest.NewClock()
 			s := servertest.Start(b, storagetest.URL(b, engine), servertest.Options{Clock: clock, Env: map[string]string{"GATEHOUSE_RATE_LIMITS": wideLimits}})
-			eventually(b, "the caches are in use", func() bool { _, fresh := s.Store.CacheGeneration(); return fresh })
+			storagetest.Eventually(b, "the caches are in use", func() bool {
+				_, fresh := s.Store.CacheGeneration()
+				return fresh
+			})
 			fn(b, s)
 		})
 	}

@@ -179,8 +179,12 @@ func TestClockSkewEndsReadiness(t *testing.T) {
 			t.Errorf("the others: %d %s", r.Status, r.Body)
 		}
 		off.Clock.Advance(-2 * time.Second)
-		eventually(t, "the clock is right again", func() bool { return off.Get("/readyz").Status == http.StatusOK })
+		storagetest.Eventually(t, "the clock is right again", func() bool {
+			return off.Get("/readyz").Status == http.StatusOK
+		})
 		off.Clock.Advance(-time.Hour)
-		eventually(t, "a step is noticed", func() bool { return off.Get("/readyz").Status == http.StatusServiceUnavailable })
+		storagetest.Eventually(t, "a step is noticed", func() bool {
+			return off.Get("/readyz").Status == http.StatusServiceUnavailable
+		})
 	})
 }

@@ -70,7 +70,7 @@ func TestChangeReachesEveryProcessWithinASecond(t *testing.T) {
 			change()
 			changed := time.Now()
 			for i, other := range all {
-				eventually(t, what, func() bool {
+				storagetest.Eventually(t, what, func() bool {
 					called := time.Now()
 					is := done(other)
 					if !is && (called.Sub(changed) > time.Second || i == 0) {
@@ -83,7 +83,7 @@ func TestChangeReachesEveryProcessWithinASecond(t *testing.T) {
 		c := s.Service("jobs")
 		old := c
 		for _, other := range all {
-			eventually(t, "every process sees the client", func() bool { return other.Token(c, clientCredentialsForm).Status == 200 })
+			storagetest.Eventually(t, "every process sees the client", func() bool { return other.Token(c, clientCredentialsForm).Status == 200 })
 		}
 		within("a new secret", func() {
 			fresh, err := s.OAuth.Clients.RotateSecret(t.Context(), c.ClientID, 0)
@@ -112,7 +112,7 @@ func TestChangeReachesEveryProcessWithinASecond(t *testing.T) {
 			func(o *servertest.Server) bool { return !o.Active(c, token) })
 		token = s.ServiceToken(c)
 		for _, other := range all {
-			eventually(t, "every process sees the new key", func() bool { return other.Active(c, token) })
+			storagetest.Eventually(t, "every process sees the new key", func() bool { return other.Active(c, token) })
 		}
 		s.Post("/oauth2/revoke", c, map[string][]string{"token": {token}}).OK(t)
 		for i, other := range all {

@@ -32,7 +32,7 @@ func logged(t *testing.T, s *servertest.Server, r servertest.Response) map[strin
 // refusedWith returns the one audit event of the type that the request left.
 func refusedWith(t *testing.T, s *servertest.Server, event string, r servertest.Response) (e audit.Row, detail map[string]any) {
 	t.Helper()
-	eventually(t, event+" is recorded", func() bool {
+	storagetest.Eventually(t, event+" is recorded", func() bool {
 		events, err := s.Store.Audit.Rows(t.Context(), audit.Filter{Event: event, RequestID: r.Header.Get("X-Request-Id"), Limit: 2})
 		storagetest.Must(t, err)
 		if len(events) > 0 {

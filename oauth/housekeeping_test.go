@@ -152,14 +152,14 @@ var housekeeping = []servertest.Requirement{
 		other := s.StartAnother()
 		c := s.Service("jobs")
 		s.ServiceToken(c)
-		eventually(t, "the other process sees the client", func() bool { return other.Token(c, clientCredentialsForm).Status == 200 })
+		storagetest.Eventually(t, "the other process sees the client", func() bool { return other.Token(c, clientCredentialsForm).Status == 200 })
 		token := other.ServiceToken(c)
 		storagetest.Must(t, s.Store.DisableClient(t.Context(), c.ClientID))
 		s.Token(c, clientCredentialsForm).Want(t, 401, "invalid_client")
 		if other.Post("/oauth2/introspect", other.Service("jobs"), url.Values{"token": {token}}).JSON["active"] == true {
 			t.Error("introspection is late")
 		}
-		eventually(t, "the other process refuses the client", func() bool { return other.Token(c, clientCredentialsForm).Status == http.StatusUnauthorized })
+		storagetest.Eventually(t, "the other process refuses the client", func() bool { return other.Token(c, clientCredentialsForm).Status == http.StatusUnauthorized })
 	}),
 }
 

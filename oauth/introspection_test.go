@@ -293,7 +293,7 @@ var metadataAndKeys = []servertest.Requirement{
 		first := kids(s)[0]
 		old := s.ServiceToken(c)
 		storagetest.Must(t, s.OAuth.Keyring.Rotate(t.Context(), false))
-		eventually(t, "the other process publishes the new key", func() bool { return len(kids(other)) == 2 })
+		storagetest.Eventually(t, "the other process publishes the new key", func() bool { return len(kids(other)) == 2 })
 		if kid(s) != first || kid(other) != first {
 			t.Error("the new key signs before every verifier can have it")
 		}
@@ -316,13 +316,13 @@ var metadataAndKeys = []servertest.Requirement{
 		if s.Active(c, token) || len(kids(s)) != 1 {
 			t.Error("a token of the leaked key is active")
 		}
-		eventually(t, "the other process refuses the leaked key", func() bool { return !other.Active(c, token) })
+		storagetest.Eventually(t, "the other process refuses the leaked key", func() bool { return !other.Active(c, token) })
 		if !s.Active(c, s.ServiceToken(c)) {
 			t.Error("no valid token after the leak")
 		}
 		s.Clock.Advance(2160 * time.Hour)
 		storagetest.Must(t, s.OAuth.Keyring.RotateDue(t.Context()))
-		eventually(t, "rotation by schedule", func() bool { return len(kids(s)) == 2 })
+		storagetest.Eventually(t, "the keys have rotated by schedule", func() bool { return len(kids(s)) == 2 })
 		algs := map[any]int{}
 		for _, k := range s.Get("/.well-known/jwks.json").OK(t).JSON["keys"].([]any) {
 			algs[k.(map[string]any)["alg"]]++
@@ -333,20 +333,6 @@ var metadataAndKeys = []servertest.Requirement{
 			}
 		}
 	}),
-}
-
-// eventually polls ok until it returns true, such as for a change that another process sees within a second.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline, tick := time.After(time.Minute), time.NewTicker(5*time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("timed out: %s", what)
-		}
-	}
 }
 
 // TestCachedSignatureVerifiesOnlyItsToken: a token that was verified before is refused like any other once it is revoked,
@@ -391,6 +377,6 @@ func TestCachedSignatureVerifiesOnlyItsToken(t *testing.T) {
 		if s.Active(c, leaked) {
 			t.Error("active although its key leaked")
 		}
-		eventually(t, "the other process refuses the leaked key", func() bool { return !other.Active(c, leaked) })
+		storagetest.Eventually(t, "the other process refuses the leaked key", func() bool { return !other.Active(c, leaked) })
 	})
 }

@@ -57,13 +57,13 @@ func scansOfHotTables(t *testing.T, s *servertest.Server) (scans int64, which st
 	}
 	// Each index was created by a scan on another connection.
 	indexes := number("SELECT count(*) FROM pg_stat_user_indexes WHERE schemaname = current_schema() AND relname IN " + hot)
-	eventually(t, "the scans that created the indexes are in the statistics", func() bool {
+	storagetest.Eventually(t, "the scans that created the indexes are in the statistics", func() bool {
 		return number("SELECT sum(seq_scan) FROM pg_stat_user_tables WHERE schemaname = current_schema() AND relname IN "+hot) >= indexes
 	})
 	// No flow reads the registration tokens.
 	const marker = "SELECT seq_scan + coalesce(idx_scan, 0) FROM pg_stat_user_tables WHERE schemaname = current_schema() AND relname = 'registration_tokens'"
 	before := number(marker)
-	eventually(t, "the statistics are complete", func() bool {
+	storagetest.Eventually(t, "the statistics are complete", func() bool {
 		_, err := s.Store.RegistrationTokens(t.Context())
 		storagetest.Must(t, err)
 		return number(marker) > before
@@ -109,7 +109,7 @@ func TestJobsScanNoTable(t *testing.T) {
 		// consents: after one more lookup there, everything before it is reported.
 		settled := func() (int64, string) {
 			_, before, _ := count("relname = 'consents'")
-			eventually(t, "the statistics are there", func() bool {
+			storagetest.Eventually(t, "the statistics have the table", func() bool {
 				_, err := s.Store.Consent(t.Context(), u.ID, c.ClientID)
 				storagetest.Must(t, err)
 				_, now, _ := count("relname = 'consents'")
@@ -141,7 +141,10 @@ func TestStatementsOfEachOperation(t *testing.T) {
 		tokens := s.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t)
 		serviceToken := s.ServiceToken(m)
 		s.Active(m, serviceToken)
-		eventually(t, "the caches are in use", func() bool { _, fresh := s.Store.CacheGeneration(); return fresh })
+		storagetest.Eventually(t, "the caches are in use", func() bool {
+			_, fresh := s.Store.CacheGeneration()
+			return fresh
+		})
 		var code *url.URL
 		for _, op := range []struct {
 			name             string

@@ -56,13 +56,13 @@ func TestRefreshRetryAfterFailoverReturnsSameSuccessor(t *testing.T) {
 			if r := s.Refresh(c, old); r.Status != http.StatusServiceUnavailable {
 				t.Fatalf("without the database: %d %s", r.Status, r.Body)
 			}
-			eventually(t, "the process notices", func() bool { return !s.Store.Stats().DatabaseUp })
+			storagetest.Eventually(t, "the process notices", func() bool { return !s.Store.Stats().DatabaseUp })
 			s.Clock.Advance(16 * time.Second)
 			proxy.Up()
 			if waits {
-				eventually(t, "the process notices the end", func() bool { return s.Store.Stats().DatabaseUp })
+				storagetest.Eventually(t, "the process notices the end", func() bool { return s.Store.Stats().DatabaseUp })
 			}
-			eventually(t, "it is ready again", func() bool { return s.Get("/readyz").Status == http.StatusOK })
+			storagetest.Eventually(t, "it is ready again", func() bool { return s.Get("/readyz").Status == http.StatusOK })
 			processes := []*servertest.Server{s}
 			if waits {
 				processes = append(processes, other) // it reads of the outage in the database
@@ -76,7 +76,7 @@ func TestRefreshRetryAfterFailoverReturnsSameSuccessor(t *testing.T) {
 // wantRetryDetail fails unless the audit log has the reason why a retry succeeded.
 func wantRetryDetail(t *testing.T, s *servertest.Server, outage time.Duration) {
 	t.Helper()
-	eventually(t, "the retry is in the audit log", func() bool {
+	storagetest.Eventually(t, "the retry is in the audit log", func() bool {
 		found := false
 		for line := range strings.SplitSeq(storagetest.Dump(t, s.Store, s.DB), "\n") {
 			if _, detail, ok := strings.Cut(line, `{"outage_ms":`); ok && strings.Contains(line, audit.TokenIssued) {

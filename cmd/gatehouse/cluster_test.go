@@ -132,7 +132,7 @@ func rollingRestart(t *testing.T, db string) {
 		b.add(t, "http://"+env["GATEHOUSE_LISTEN"])
 	}
 	for _, one := range b.backends {
-		eventually(t, one.url+" is ready", one.ready.Load)
+		storagetest.Eventually(t, one.url+" is ready", one.ready.Load)
 	}
 	journals, callers := make([]journal, 6), make([]*caller, 6)
 	for i := range callers {
@@ -149,13 +149,13 @@ func rollingRestart(t *testing.T, db string) {
 	})
 	for i := range nodes {
 		from := responses.Load()
-		eventually(t, "there is load", func() bool { return responses.Load() > from+100 })
+		storagetest.Eventually(t, "there is load", func() bool { return responses.Load() > from+100 })
 		nodes[i].signal(syscall.SIGTERM)
 		if code := nodes[i].wait(t); code != exitOK {
 			t.Errorf("process %d ended with %d:\n%s", i, code, nodes[i].stderr.tail())
 		}
 		nodes[i] = serveChild(t, envs[i])
-		eventually(t, "it is back", b.backends[i].ready.Load)
+		storagetest.Eventually(t, "it is back", b.backends[i].ready.Load)
 	}
 	close(stop)
 	done()

@@ -36,7 +36,7 @@ func TestSilentConnectionsDoNotStopJobs(t *testing.T) {
 	// What succeeded before the silence does not count: two of the jobs succeed for up to 15 s after it.
 	from := float64(time.Now().Unix()) + 20
 	for _, name := range []string{"seal the audit log", "deliver logouts", "follow changes", "write the audit queue"} {
-		eventually(t, name+" succeeds on new connections", func() bool { return last(name) > from })
+		storagetest.Eventually(t, name+" succeeds on new connections", func() bool { return last(name) > from })
 	}
 	ready(t, w.issuer, http.StatusOK)
 	// Silent connections may still be idle in the pool. A request that gets one fails at its timeout and closes it, so

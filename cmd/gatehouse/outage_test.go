@@ -17,7 +17,7 @@ import (
 // ready waits until a server is ready, or is not.
 func ready(t *testing.T, issuer string, want int) {
 	t.Helper()
-	eventually(t, fmt.Sprint("/readyz is ", want), func() bool {
+	storagetest.Eventually(t, fmt.Sprint("/readyz is ", want), func() bool {
 		res, err := http.Get(issuer + "/readyz")
 		if err != nil {
 			return false
@@ -114,15 +114,15 @@ func goesAndComesBack(t *testing.T, pg *postgresServer, db string) *child {
 		from := n.Load()
 		return func() bool { return n.Load() >= from+by }
 	}
-	eventually(t, "it works", more(&worked, 50))
+	storagetest.Eventually(t, "it works", more(&worked, 50))
 	for range rounds(1, 5) {
 		away.Store(1)
 		pg.run(t, "down")
-		eventually(t, "it responds 503", more(&failed, 50))
+		storagetest.Eventually(t, "it responds 503", more(&failed, 50))
 		ready(t, w.issuer, http.StatusServiceUnavailable)
 		pg.run(t, "up")
 		ready(t, w.issuer, http.StatusOK)
-		eventually(t, "it works again", more(&worked, 200))
+		storagetest.Eventually(t, "it works again", more(&worked, 200))
 		away.Store(0)
 	}
 	close(stop)
@@ -170,7 +170,9 @@ func TestSlowDatabaseShedsLoad(t *testing.T) {
 		t.Errorf("shed %d, too slow %d, served %d", shed.Load(), slow.Load(), good.Load())
 	}
 	proxy.Delay(0)
-	eventually(t, "it responds as before", func() bool { return first.introspect(tokens[0]).body["active"] == true })
+	storagetest.Eventually(t, "it responds as before", func() bool {
+		return first.introspect(tokens[0]).body["active"] == true
+	})
 	for i := range 20 {
 		if a := first.introspect(tokens[i]); a.body["active"] != true {
 			t.Errorf("after the slow time: %s", a)

@@ -50,20 +50,6 @@ func (o *output) tail() string {
 
 func (o *output) contains(text string) bool { return strings.Contains(o.String(), text) }
 
-// eventually polls for something that another process or goroutine does without a signal.
-func eventually(t testing.TB, what string, is func() bool) {
-	t.Helper()
-	deadline, tick := time.After(2*time.Minute), time.NewTicker(5*time.Millisecond)
-	defer tick.Stop()
-	for !is() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("timed out waiting until %s", what)
-		}
-	}
-}
-
 // waitFor waits until the text was printed.
 func (o *output) waitFor(t testing.TB, text string, ended <-chan struct{}) {
 	t.Helper()
@@ -202,7 +188,7 @@ func startProgram(t *testing.T, cmd *exec.Cmd, address string) (out *output) {
 		_ = cmd.Process.Kill() // it may have ended
 		<-ended
 	})
-	eventually(t, cmd.Path+" listens on "+address, func() bool {
+	storagetest.Eventually(t, cmd.Path+" listens on "+address, func() bool {
 		select {
 		case <-ended:
 			t.Fatalf("%s ended:\n%s", cmd.Path, out)

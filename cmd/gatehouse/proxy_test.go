@@ -99,7 +99,7 @@ func TestClientAddressThroughNginx(t *testing.T) {
 	if res.StatusCode != http.StatusOK {
 		t.Fatal(res.Status)
 	}
-	eventually(t, "the audit row is written", func() bool {
+	storagetest.Eventually(t, "the audit row is written", func() bool {
 		events, err := s.Store.Audit.Rows(t.Context(), audit.Filter{Event: "access_token.issued", Limit: 1})
 		storagetest.Must(t, err)
 		if len(events) == 1 && events[0].Address != "127.0.0.2" {

@@ -78,14 +78,14 @@ func TestTLS(t *testing.T) {
 		return conn.ConnectionState().PeerCertificates[0]
 	}
 	storagetest.Must(t, os.WriteFile(p.cert, []byte("half a file"), 0o600))
-	eventually(t, "the log reports the broken file", func() bool {
+	storagetest.Eventually(t, "the log reports the broken file", func() bool {
 		if !presented().Equal(first) {
 			t.Fatal("another certificate")
 		}
 		return p.server.stderr.contains("changed TLS certificate is unusable")
 	})
 	selfSigned(t, p.cert, p.key)
-	eventually(t, "the new certificate is in force", func() bool { return !presented().Equal(first) })
+	storagetest.Eventually(t, "the new certificate is in force", func() bool { return !presented().Equal(first) })
 	if _, err := get(); err != nil {
 		t.Errorf("with the new certificate: %v", err)
 	}
