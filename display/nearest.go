@@ -29,8 +29,8 @@ func DidYouMean(name string, candidates []string) string {
 	return ""
 }
 
-// editDistance counts the insertions, deletions, substitutions and swaps of adjacent characters that change a to b. Names whose
-// lengths differ by limit or more are not compared.
+// editDistance returns the number of insertions, deletions, substitutions and swaps of adjacent characters that change
+// a to b. Names whose lengths differ by limit or more are not compared.
 func editDistance(a, b string, limit int) int {
 	if max(len(a), len(b))-min(len(a), len(b)) >= limit {
 		return limit

@@ -1,4 +1,5 @@
-// Package loopback decides which hosts are the local host; what is allowed there, such as http, is decided by the callers.
+// Package loopback decides which hosts are the local host. What is allowed there, such as http, is decided by the
+// callers.
 package loopback
 
 import "net/netip"

@@ -38,16 +38,15 @@ func pathCommand(executable string, lookPath func(string) (string, error)) strin
 	return "export PATH=" + shellQuote(filepath.Dir(executable)) + `:"$PATH"`
 }
 
-// devPage returns the text that dev prints: the URLs to open and the commands to try. onPath is the command of
-// pathCommand.
-func devPage(cfg config.Config, d devData, sampleURL, onPath string) string {
-	if onPath != "" {
-		onPath = "  Add gatehouse to PATH " + onPath + "\n"
+// devPage returns what dev prints: the URLs to open and the commands to try. addToPath is the result of pathCommand.
+func devPage(cfg config.Config, d devData, sampleURL, addToPath string) string {
+	if addToPath != "" {
+		addToPath = "  Add gatehouse to PATH " + addToPath + "\n"
 	}
 	basic := "-u '" + d.ServiceID + ":" + d.ServiceSecret + "'"
 	return strings.NewReplacer(
 		"{issuer}", cfg.Issuer, "{sample}", sampleURL, "{user}", d.Username, "{password}", d.Password, "{basic}", basic,
-		"{where}", devDatabase(cfg), "{path}", onPath,
+		"{where}", devDatabase(cfg), "{path}", addToPath,
 	).Replace(`
 Gatehouse is running for development. Stop it with Ctrl-C; the next start has the same data.
 --log-level info shows every request.
@@ -64,7 +63,8 @@ Get an access token:
 
 Store one in TOKEN, and introspect it:
 
-  TOKEN=$(curl -s {basic} -d grant_type=client_credentials {issuer}/oauth2/token | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
+  TOKEN=$(curl -s {basic} -d grant_type=client_credentials {issuer}/oauth2/token | ` +
+		`sed 's/.*"access_token":"\([^"]*\)".*/\1/')
   curl -sw '\n' {basic} -d token="$TOKEN" {issuer}/oauth2/introspect
 
 Revoke it, and introspect it again:
@@ -74,13 +74,15 @@ Revoke it, and introspect it again:
 
 Next steps, in a second terminal{where}:
 
-{path}  Register an app       gatehouse client create --name 'My app' --redirect-uri http://127.0.0.1:3000/callback --scope 'openid email'
+{path}  Register an app       gatehouse client create --name 'My app' ` +
+		`--redirect-uri http://127.0.0.1:3000/callback --scope 'openid email'
                         docs/relying-parties: what to type in common apps and libraries
   Register a service    gatehouse client create --name 'My service' --grant-type client_credentials --scope reports.read
   Register an API       gatehouse resource create http://127.0.0.1:4000 --name 'My API' --scope my.read
                         docs/apis.md: how it verifies tokens in Spring Boot, Node.js, Go and Python
   Administer            gatehouse client list, gatehouse user list, gatehouse audit list, gatehouse --help
-  Go to production      docs/operate.md; start with a separate empty database, ` + "`gatehouse serve`" + ` and ` + "`gatehouse user create`" + `
+  Go to production      docs/operate.md; start with a separate empty database, ` +
+		"`gatehouse serve`" + ` and ` + "`gatehouse user create`" + `
 
 `)
 }

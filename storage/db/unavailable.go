@@ -1,6 +1,7 @@
 package db
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -76,12 +77,11 @@ func Remedy(err error) string {
 	if !errors.Is(err, ErrUnavailable) {
 		return ""
 	}
-	if remedy := tlsRemedy(err); remedy != "" {
-		return remedy
-	}
-	if remedy := poolerRemedy(err); remedy != "" {
-		return remedy
-	}
+	return cmp.Or(tlsRemedy(err), poolerRemedy(err), postgresRemedy(err), sqliteRemedy(err), systemRemedy(err))
+}
+
+// postgresRemedy returns what to do about a code of PostgreSQL, or "".
+func postgresRemedy(err error) string {
 	switch SQLState(err) {
 	case "28P01":
 		return "check the user and the password in GATEHOUSE_DATABASE_URL"
@@ -100,6 +100,11 @@ func Remedy(err error) string {
 	case "53100":
 		return "free space on the disk of the PostgreSQL server"
 	}
+	return ""
+}
+
+// sqliteRemedy returns what to do about a result code of SQLite, or "".
+func sqliteRemedy(err error) string {
 	switch sqliteCode(err) {
 	case sqliteReadOnly, sqliteCantOpen:
 		return "let the user that runs gatehouse write the database and its directory: check their owner, their mode and " +
@@ -111,6 +116,11 @@ func Remedy(err error) string {
 	case sqliteNotADB:
 		return "GATEHOUSE_DATABASE_URL names a file that is not a SQLite database; name another path, or restore a backup"
 	}
+	return ""
+}
+
+// systemRemedy returns what to do about an error of the operating system, or "".
+func systemRemedy(err error) string {
 	switch {
 	case errors.As(err, new(*pgconn.ConnectError)):
 		if errors.Is(err, fs.ErrPermission) {
@@ -152,8 +162,8 @@ func tlsRemedy(err error) string {
 	return ""
 }
 
-// poolerRemedy returns what to do about a permanent error of PgBouncer, or "". PgBouncer has one code for
-// nearly all errors, including an unavailable PostgreSQL.
+// poolerRemedy returns what to do about a permanent error of PgBouncer, or "". PgBouncer has one code for nearly all
+// errors, including an unavailable PostgreSQL.
 func poolerRemedy(err error) string {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) || !strings.HasPrefix(pg.Code, "08") {

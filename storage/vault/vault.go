@@ -42,9 +42,9 @@ func (v *Vault) WithTx(tx *db.DB) *Vault { return &Vault{tx, v.state} }
 
 // UseRootKey ties the database to its root key and reads the master secret, which is sealed under it. The
 // fingerprint of the first root key used is stored in the database; any other is refused with ErrOtherKey, before
-// anything is generated or sealed under it. While the root key is being replaced there is a previous one too: either may open what
-// is stored, and new values are sealed under the one whose fingerprint the database has, so that processes that only
-// have that one keep running.
+// anything is generated or sealed under it. While the root key is being replaced there is a previous one too: either
+// may open what is stored, and new values are sealed under the one whose fingerprint the database has, so that
+// processes that only have that one keep running.
 func (v *Vault) UseRootKey(ctx context.Context, root RootKey, previous ...RootKey) error {
 	if !v.db.ReadOnly() { // a read-only database already has the fingerprint
 		const query = "UPDATE installation SET key_fingerprint = ? WHERE id = 1 AND key_fingerprint IS NULL"
