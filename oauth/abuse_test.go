@@ -48,109 +48,117 @@ func recorded(t *testing.T, s *servertest.Server, event string, n int) (events [
 var abuseProtection = slices.Concat(rateLimits, failureRecords, loadLimits)
 
 var loadLimits = []servertest.Requirement{
-	servertest.Req("D12", "RFC 9110 §15.6.4", "beyond its capacity the server refuses immediately, and slow senders occupy no slot", func(t *testing.T, s *servertest.Server) {
-		entered, release := make(chan struct{}), make(chan struct{})
-		slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			entered <- struct{}{}
-			<-release
-			_, _ = w.Write([]byte(`["https://app.example/callback"]`))
-		}))
-		defer slow.Close()
-		c := s.Service("jobs")
-		half, write := slowBody(t, s) // it has begun to send, and holds nothing
-		done := make(chan servertest.Response)
-		go func() {
-			done <- s.Do(jsonRequest(s, "/oauth2/register", `{"redirect_uris":["https://app.example/callback"],"sector_identifier_uri":"`+slow.URL+`"}`))
-		}()
-		<-entered
-		r := s.Token(c, clientCredentialsForm) // served while the first request still has the only slot
-		r.Want(t, 503, "temporarily_unavailable")
-		if r.Header.Get("Retry-After") == "" {
-			t.Errorf("no Retry-After in %v", r.Header)
-		}
-		if p := s.Browser().Open("/login"); p.Status != http.StatusServiceUnavailable || p.Header.Get("Retry-After") == "" {
-			t.Errorf("a page: %d", p.Status)
-		}
-		if r := s.Get("/healthz"); r.Status != 200 {
-			t.Errorf("/healthz: %d", r.Status)
-		}
-		close(release)
-		<-done
-		s.Token(c, clientCredentialsForm).OK(t)
-		write()
-		if r := <-half; r != http.StatusBadRequest {
-			t.Errorf("the slow request: %d", r)
-		}
-	}).WithSettings("GATEHOUSE_MAX_REQUESTS=1", "GATEHOUSE_REGISTRATION=open", "GATEHOUSE_FETCH_ALLOW_HOSTS=127.0.0.1"),
-	servertest.Req("D13", "RFC 9110 §15.6.4", "a slow database is 503, and no request waits for it longer than its timeout", func(t *testing.T, s *servertest.Server) {
-		s.User("alice")
-		c := s.App()
-		refresh := s.Tokens(c, "alice").Text("refresh_token")
-		hurried := s.StartAnotherWith("GATEHOUSE_REQUEST_TIMEOUT=1s")
-		storagetest.Eventually(t, "the process with the short limit has read the client", func() bool {
-			return hurried.Refresh(c, "unknown").Status == http.StatusBadRequest
-		})
-		release := storagetest.Lock(t, s.Store, s.DB, "grants")
-		hurried.Refresh(c, refresh).Want(t, 503, "temporarily_unavailable") // while the table is still locked
-		release()
-		s.Refresh(c, refresh).OK(t)
-	}),
-	servertest.Req("D14", "RFC 6749 §10.10, [design](design.md)", "what third parties make this server store is bounded in total", func(t *testing.T, s *servertest.Server) {
-		s.User("alice")
-		c := s.App()
-		send := func(address, state string) servertest.Response {
-			return sentFrom(s, address, s.Request(http.MethodGet, "/oauth2/authorize?"+servertest.AuthorizeForm(c, "state", state).Encode(), nil))
-		}
-		stored := func(address, state string) int { return send(address, state).Status }
-		if got := stored("192.0.2.1", "x"); got != http.StatusSeeOther {
-			t.Fatalf("the first request: %d", got)
-		}
-		if got := stored("192.0.2.2", strings.Repeat("x", 7000)); got != http.StatusTooManyRequests { // counts as four
-			t.Errorf("a large one: %d", got)
-		}
-		if got := send("192.0.2.3", "x"); got.Status != http.StatusTooManyRequests || !strings.Contains(got.Body, "Too many people are signing in") {
-			t.Errorf("another when all are used: %d %s", got.Status, got.Body)
-		}
-		b := s.Browser()
-		page := b.Open("/login")
-		for i := range 4 {
-			form := url.Values{"username": {fmt.Sprint("unregistered", i)}, "password": {"x"}}
-			for name, values := range page.Fields() {
-				if form.Get(name) == "" {
-					form[name] = values
+	servertest.Req("D12", "RFC 9110 §15.6.4",
+		"beyond its capacity the server refuses immediately, and slow senders occupy no slot",
+		func(t *testing.T, s *servertest.Server) {
+			entered, release := make(chan struct{}), make(chan struct{})
+			slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				entered <- struct{}{}
+				<-release
+				_, _ = w.Write([]byte(`["https://app.example/callback"]`))
+			}))
+			defer slow.Close()
+			c := s.Service("jobs")
+			half, write := slowBody(t, s) // it has begun to send, and holds nothing
+			done := make(chan servertest.Response)
+			go func() {
+				done <- s.Do(jsonRequest(s, "/oauth2/register", `{"redirect_uris":["https://app.example/callback"],"sector_identifier_uri":"`+slow.URL+`"}`))
+			}()
+			<-entered
+			r := s.Token(c, clientCredentialsForm) // served while the first request still has the only slot
+			r.Want(t, 503, "temporarily_unavailable")
+			if r.Header.Get("Retry-After") == "" {
+				t.Errorf("no Retry-After in %v", r.Header)
+			}
+			if p := s.Browser().Open("/login"); p.Status != http.StatusServiceUnavailable || p.Header.Get("Retry-After") == "" {
+				t.Errorf("a page: %d", p.Status)
+			}
+			if r := s.Get("/healthz"); r.Status != 200 {
+				t.Errorf("/healthz: %d", r.Status)
+			}
+			close(release)
+			<-done
+			s.Token(c, clientCredentialsForm).OK(t)
+			write()
+			if r := <-half; r != http.StatusBadRequest {
+				t.Errorf("the slow request: %d", r)
+			}
+		}).WithSettings("GATEHOUSE_MAX_REQUESTS=1", "GATEHOUSE_REGISTRATION=open", "GATEHOUSE_FETCH_ALLOW_HOSTS=127.0.0.1"),
+	servertest.Req("D13", "RFC 9110 §15.6.4",
+		"a slow database is 503, and no request waits for it longer than its timeout",
+		func(t *testing.T, s *servertest.Server) {
+			s.User("alice")
+			c := s.App()
+			refresh := s.Tokens(c, "alice").Text("refresh_token")
+			hurried := s.StartAnotherWith("GATEHOUSE_REQUEST_TIMEOUT=1s")
+			storagetest.Eventually(t, "the process with the short limit has read the client", func() bool {
+				return hurried.Refresh(c, "unknown").Status == http.StatusBadRequest
+			})
+			release := storagetest.Lock(t, s.Store, s.DB, "grants")
+			hurried.Refresh(c, refresh).Want(t, 503, "temporarily_unavailable") // while the table is still locked
+			release()
+			s.Refresh(c, refresh).OK(t)
+		}),
+	servertest.Req("D14", "RFC 6749 §10.10, [design](design.md)",
+		"what third parties make this server store is bounded in total",
+		func(t *testing.T, s *servertest.Server) {
+			s.User("alice")
+			c := s.App()
+			send := func(address, state string) servertest.Response {
+				return sentFrom(s, address, s.Request(http.MethodGet, "/oauth2/authorize?"+servertest.AuthorizeForm(c, "state", state).Encode(), nil))
+			}
+			stored := func(address, state string) int { return send(address, state).Status }
+			if got := stored("192.0.2.1", "x"); got != http.StatusSeeOther {
+				t.Fatalf("the first request: %d", got)
+			}
+			if got := stored("192.0.2.2", strings.Repeat("x", 7000)); got != http.StatusTooManyRequests { // counts as four
+				t.Errorf("a large one: %d", got)
+			}
+			if got := send("192.0.2.3", "x"); got.Status != http.StatusTooManyRequests || !strings.Contains(got.Body, "Too many people are signing in") {
+				t.Errorf("another when all are used: %d %s", got.Status, got.Body)
+			}
+			b := s.Browser()
+			page := b.Open("/login")
+			for i := range 4 {
+				form := url.Values{"username": {fmt.Sprint("unregistered", i)}, "password": {"x"}}
+				for name, values := range page.Fields() {
+					if form.Get(name) == "" {
+						form[name] = values
+					}
+				}
+				req := s.Request(http.MethodPost, "/login", form)
+				for _, cookie := range b.Cookies() {
+					req.AddCookie(cookie)
+				}
+				req.Header.Set("Sec-Fetch-Site", "same-origin")
+				if r := sentFrom(s, fmt.Sprintf("198.51.100.%d", i), req); r.Status == http.StatusTooManyRequests || !strings.Contains(r.Body, "password") {
+					t.Fatalf("a wrong password: %d %.300s", r.Status, r.Body)
 				}
 			}
-			req := s.Request(http.MethodPost, "/login", form)
-			for _, cookie := range b.Cookies() {
-				req.AddCookie(cookie)
+			if n := len(recorded(t, s, audit.UserSignInFailed, 2)); n != 2 || s.Counted(audit.UserSignInFailed) != 4 {
+				t.Errorf("%d rows, %d counted", n, s.Counted(audit.UserSignInFailed))
 			}
-			req.Header.Set("Sec-Fetch-Site", "same-origin")
-			if r := sentFrom(s, fmt.Sprintf("198.51.100.%d", i), req); r.Status == http.StatusTooManyRequests || !strings.Contains(r.Body, "password") {
-				t.Fatalf("a wrong password: %d %.300s", r.Status, r.Body)
+		}).WithSettings(behindProxy, "GATEHOUSE_RATE_LIMITS=stored_requests=4/1h,recorded_failures=2/1h"),
+	servertest.Req("D15", "RFC 9700 §4.14.2",
+		"an attacker who refreshes as fast as the client is still detected",
+		func(t *testing.T, s *servertest.Server) {
+			s.User("alice")
+			c := s.App()
+			first := s.Token(c, servertest.CodeForm(s.Browser().Code(c, "alice"), c)).OK(t)
+			owners := first.Text("refresh_token")
+			thiefs := owners
+			for range 2 {
+				thiefs = s.Refresh(c, thiefs).OK(t).Text("refresh_token")
 			}
-		}
-		if n := len(recorded(t, s, audit.UserSignInFailed, 2)); n != 2 || s.Counted(audit.UserSignInFailed) != 4 {
-			t.Errorf("%d rows, %d counted", n, s.Counted(audit.UserSignInFailed))
-		}
-	}).WithSettings(behindProxy, "GATEHOUSE_RATE_LIMITS=stored_requests=4/1h,recorded_failures=2/1h"),
-	servertest.Req("D15", "RFC 9700 §4.14.2", "an attacker who refreshes as fast as the client is still detected", func(t *testing.T, s *servertest.Server) {
-		s.User("alice")
-		c := s.App()
-		first := s.Token(c, servertest.CodeForm(s.Browser().Code(c, "alice"), c)).OK(t)
-		owners := first.Text("refresh_token")
-		thiefs := owners
-		for range 2 {
-			thiefs = s.Refresh(c, thiefs).OK(t).Text("refresh_token")
-		}
-		wantLimited(t, s.Refresh(c, thiefs), "token_person")
-		s.Refresh(c, owners).Want(t, http.StatusBadRequest, "invalid_grant")
-		if s.Active(c, first.Text("access_token")) {
-			t.Error("the stolen grant is active")
-		}
-		if n := s.Counted("refresh_token.reused"); n != 1 {
-			t.Errorf("%d reuses", n)
-		}
-	}).WithSettings("GATEHOUSE_RATE_LIMITS=token_person=2/1m"),
+			wantLimited(t, s.Refresh(c, thiefs), "token_person")
+			s.Refresh(c, owners).Want(t, http.StatusBadRequest, "invalid_grant")
+			if s.Active(c, first.Text("access_token")) {
+				t.Error("the stolen grant is active")
+			}
+			if n := s.Counted("refresh_token.reused"); n != 1 {
+				t.Errorf("%d reuses", n)
+			}
+		}).WithSettings("GATEHOUSE_RATE_LIMITS=token_person=2/1m"),
 }
 
 // jsonRequest is a POST of JSON.

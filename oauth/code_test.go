@@ -18,75 +18,87 @@ import (
 func TestCodes(t *testing.T) { servertest.Run(t, codes) }
 
 var codes = []servertest.Requirement{
-	servertest.Req("P9", "RFC 7636 §4.6, fosite#883, CVE-2026-123545, CVE-2026-123542", "a challenge is enforced, also after a failed attempt", func(t *testing.T, s *servertest.Server) {
-		s.User("alice")
-		for _, c := range []client.Information{s.App(), s.Public(), s.Client(`{"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_require_pkce":false}`)} {
+	servertest.Req("P9", "RFC 7636 §4.6, fosite#883, CVE-2026-123545, CVE-2026-123542",
+		"a challenge is enforced, also after a failed attempt",
+		func(t *testing.T, s *servertest.Server) {
+			s.User("alice")
+			for _, c := range []client.Information{s.App(), s.Public(), s.Client(`{"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_require_pkce":false}`)} {
+				to := s.Browser().Code(c, "alice")
+				s.Token(c, servertest.CodeForm(to, c, "code_verifier", "")).Want(t, 400, "invalid_grant")
+				s.Token(c, servertest.CodeForm(to, c, "code_verifier", strings.Repeat("w", 43))).Want(t, 400, "invalid_grant")
+				s.Token(c, servertest.CodeForm(to, c, "code_verifier", "")).Want(t, 400, "invalid_grant")
+				s.Token(c, servertest.CodeForm(to, c)).OK(t)
+			}
+		}),
+	servertest.Req("P10", "RFC 9700 §4.8.2",
+		"a verifier without a challenge is refused",
+		func(t *testing.T, s *servertest.Server) {
+			s.User("alice")
+			c := s.Client(`{"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_require_pkce":false}`)
+			to := s.Browser().Code(c, "alice", "code_challenge", "", "code_challenge_method", "")
+			s.Token(c, servertest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
+			s.Token(c, servertest.CodeForm(to, c, "code_verifier", "")).OK(t)
+		}),
+	servertest.Req("P11", "RFC 7636 §4.6",
+		"an invalid or malformed verifier is invalid_grant and does not consume the code",
+		func(t *testing.T, s *servertest.Server) {
+			s.User("alice")
+			c := s.Public()
 			to := s.Browser().Code(c, "alice")
-			s.Token(c, servertest.CodeForm(to, c, "code_verifier", "")).Want(t, 400, "invalid_grant")
-			s.Token(c, servertest.CodeForm(to, c, "code_verifier", strings.Repeat("w", 43))).Want(t, 400, "invalid_grant")
-			s.Token(c, servertest.CodeForm(to, c, "code_verifier", "")).Want(t, 400, "invalid_grant")
+			for _, verifier := range []string{strings.Repeat("w", 43), servertest.Verifier[:42], strings.Repeat("a", 129), servertest.Verifier + "+", servertest.Challenge(servertest.Verifier), "é" + strings.Repeat("a", 45)} {
+				s.Token(c, servertest.CodeForm(to, c, "code_verifier", verifier)).Want(t, 400, "invalid_grant")
+			}
 			s.Token(c, servertest.CodeForm(to, c)).OK(t)
-		}
-	}),
-	servertest.Req("P10", "RFC 9700 §4.8.2", "a verifier without a challenge is refused", func(t *testing.T, s *servertest.Server) {
-		s.User("alice")
-		c := s.Client(`{"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_require_pkce":false}`)
-		to := s.Browser().Code(c, "alice", "code_challenge", "", "code_challenge_method", "")
-		s.Token(c, servertest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
-		s.Token(c, servertest.CodeForm(to, c, "code_verifier", "")).OK(t)
-	}),
-	servertest.Req("P11", "RFC 7636 §4.6", "an invalid or malformed verifier is invalid_grant and does not consume the code", func(t *testing.T, s *servertest.Server) {
-		s.User("alice")
-		c := s.Public()
-		to := s.Browser().Code(c, "alice")
-		for _, verifier := range []string{strings.Repeat("w", 43), servertest.Verifier[:42], strings.Repeat("a", 129), servertest.Verifier + "+", servertest.Challenge(servertest.Verifier), "é" + strings.Repeat("a", 45)} {
-			s.Token(c, servertest.CodeForm(to, c, "code_verifier", verifier)).Want(t, 400, "invalid_grant")
-		}
-		s.Token(c, servertest.CodeForm(to, c)).OK(t)
-	}),
-	servertest.Req("P31", "RFC 6749 §4.1.2", "a code is single use, and a valid replay revokes the tokens of the first use", func(t *testing.T, s *servertest.Server) {
-		s.User("alice")
-		c := s.App()
-		to := s.Browser().Code(c, "alice")
-		first := s.Token(c, servertest.CodeForm(to, c)).OK(t)
-		if !s.Active(c, first.Text("access_token")) {
-			t.Fatal("the first token is not active")
-		}
-		s.Token(c, servertest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
-		if s.Active(c, first.Text("access_token")) || s.Active(c, first.Text("refresh_token")) {
-			t.Error("the tokens of the first use live on")
-		}
-		s.Refresh(c, first.Text("refresh_token")).Want(t, 400, "invalid_grant")
-		wantEvent(t, s, audit.CodeReplayed)
-	}),
-	servertest.Req("P32", "RFC 9700 §4.5", "a replay by another client or with an invalid verifier changes nothing", func(t *testing.T, s *servertest.Server) {
-		s.User("alice")
-		c, other := s.App(), s.App()
-		to := s.Browser().Code(c, "alice")
-		first := s.Token(c, servertest.CodeForm(to, c)).OK(t)
-		s.Token(other, servertest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
-		s.Token(c, servertest.CodeForm(to, c, "code_verifier", strings.Repeat("w", 43))).Want(t, 400, "invalid_grant")
-		s.Token(c, servertest.CodeForm(to, c, "redirect_uri", "https://app.example/other")).Want(t, 400, "invalid_grant")
-		broken := c
-		broken.ClientSecret = other.ClientSecret
-		s.Token(broken, servertest.CodeForm(to, c)).Want(t, 401, "invalid_client")
-		if !s.Active(c, first.Text("access_token")) {
-			t.Error("a foreign client revoked the token")
-		}
-	}),
-	servertest.Req("P33", "RFC 6749 §4.1.2, two processes", "of 50 concurrent redemptions on two processes one succeeds, and its tokens are revoked afterwards", func(t *testing.T, s *servertest.Server) {
-		s.User("alice")
-		c := s.App()
-		to := s.Browser().Code(c, "alice")
-		nodes := []*servertest.Server{s, s.StartAnother()}
-		won := concurrently(t, 50, func(i int) servertest.Response { return nodes[i%2].Token(c, servertest.CodeForm(to, c)) })
-		if len(won) != 1 {
-			t.Fatalf("%d winners, want 1", len(won))
-		}
-		if s.Active(c, won[0].Text("access_token")) || nodes[1].Active(c, won[0].Text("refresh_token")) {
-			t.Error("the winner's tokens are active although 49 replays were seen")
-		}
-	}),
+		}),
+	servertest.Req("P31", "RFC 6749 §4.1.2",
+		"a code is single use, and a valid replay revokes the tokens of the first use",
+		func(t *testing.T, s *servertest.Server) {
+			s.User("alice")
+			c := s.App()
+			to := s.Browser().Code(c, "alice")
+			first := s.Token(c, servertest.CodeForm(to, c)).OK(t)
+			if !s.Active(c, first.Text("access_token")) {
+				t.Fatal("the first token is not active")
+			}
+			s.Token(c, servertest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
+			if s.Active(c, first.Text("access_token")) || s.Active(c, first.Text("refresh_token")) {
+				t.Error("the tokens of the first use live on")
+			}
+			s.Refresh(c, first.Text("refresh_token")).Want(t, 400, "invalid_grant")
+			wantEvent(t, s, audit.CodeReplayed)
+		}),
+	servertest.Req("P32", "RFC 9700 §4.5",
+		"a replay by another client or with an invalid verifier changes nothing",
+		func(t *testing.T, s *servertest.Server) {
+			s.User("alice")
+			c, other := s.App(), s.App()
+			to := s.Browser().Code(c, "alice")
+			first := s.Token(c, servertest.CodeForm(to, c)).OK(t)
+			s.Token(other, servertest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
+			s.Token(c, servertest.CodeForm(to, c, "code_verifier", strings.Repeat("w", 43))).Want(t, 400, "invalid_grant")
+			s.Token(c, servertest.CodeForm(to, c, "redirect_uri", "https://app.example/other")).Want(t, 400, "invalid_grant")
+			broken := c
+			broken.ClientSecret = other.ClientSecret
+			s.Token(broken, servertest.CodeForm(to, c)).Want(t, 401, "invalid_client")
+			if !s.Active(c, first.Text("access_token")) {
+				t.Error("a foreign client revoked the token")
+			}
+		}),
+	servertest.Req("P33", "RFC 6749 §4.1.2, two processes",
+		"of 50 concurrent redemptions on two processes one succeeds, and its tokens are revoked afterwards",
+		func(t *testing.T, s *servertest.Server) {
+			s.User("alice")
+			c := s.App()
+			to := s.Browser().Code(c, "alice")
+			nodes := []*servertest.Server{s, s.StartAnother()}
+			won := concurrently(t, 50, func(i int) servertest.Response { return nodes[i%2].Token(c, servertest.CodeForm(to, c)) })
+			if len(won) != 1 {
+				t.Fatalf("%d winners, want 1", len(won))
+			}
+			if s.Active(c, won[0].Text("access_token")) || nodes[1].Active(c, won[0].Text("refresh_token")) {
+				t.Error("the winner's tokens are active although 49 replays were seen")
+			}
+		}),
 	servertest.Req("P34", "RFC 6749 §4.1.2", "an expired code is invalid_grant", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		c := s.App()
@@ -102,30 +114,34 @@ var codes = []servertest.Requirement{
 		s.Token(s.Public(), servertest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
 		s.Token(c, servertest.CodeForm(to, c)).OK(t)
 	}),
-	servertest.Req("P36", "RFC 6749 §4.1.3, OAuth 2.1", "redirect_uri must match when sent; a PKCE client may omit it", func(t *testing.T, s *servertest.Server) {
-		s.User("alice")
-		c := s.App()
-		to := s.Browser().Code(c, "alice")
-		s.Token(c, servertest.CodeForm(to, c, "redirect_uri", servertest.Callback+"/")).Want(t, 400, "invalid_grant")
-		s.Token(c, servertest.CodeForm(to, c, "redirect_uri", "")).OK(t)
-		old := s.Client(`{"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_require_pkce":false}`)
-		to = s.Browser().Code(old, "alice", "code_challenge", "", "code_challenge_method", "")
-		s.Token(old, servertest.CodeForm(to, old, "code_verifier", "", "redirect_uri", "")).Want(t, 400, "invalid_grant")
-		s.Token(old, servertest.CodeForm(to, old, "code_verifier", "")).OK(t)
-	}),
-	servertest.Req("P37", "RFC 9700 §4.14", "a code is invalid after the end of its user, consent, client or session", func(t *testing.T, s *servertest.Server) {
-		for name, end := range endings(s) {
-			u := s.User(name)
+	servertest.Req("P36", "RFC 6749 §4.1.3, OAuth 2.1",
+		"redirect_uri must match when sent; a PKCE client may omit it",
+		func(t *testing.T, s *servertest.Server) {
+			s.User("alice")
 			c := s.App()
-			b := s.Browser()
-			to := b.Code(c, name)
-			end(t, u, c, b)
-			r := s.Token(c, servertest.CodeForm(to, c))
-			if r.Status == 200 {
-				t.Errorf("%s: the code still works", name)
+			to := s.Browser().Code(c, "alice")
+			s.Token(c, servertest.CodeForm(to, c, "redirect_uri", servertest.Callback+"/")).Want(t, 400, "invalid_grant")
+			s.Token(c, servertest.CodeForm(to, c, "redirect_uri", "")).OK(t)
+			old := s.Client(`{"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_require_pkce":false}`)
+			to = s.Browser().Code(old, "alice", "code_challenge", "", "code_challenge_method", "")
+			s.Token(old, servertest.CodeForm(to, old, "code_verifier", "", "redirect_uri", "")).Want(t, 400, "invalid_grant")
+			s.Token(old, servertest.CodeForm(to, old, "code_verifier", "")).OK(t)
+		}),
+	servertest.Req("P37", "RFC 9700 §4.14",
+		"a code is invalid after the end of its user, consent, client or session",
+		func(t *testing.T, s *servertest.Server) {
+			for name, end := range endings(s) {
+				u := s.User(name)
+				c := s.App()
+				b := s.Browser()
+				to := b.Code(c, name)
+				end(t, u, c, b)
+				r := s.Token(c, servertest.CodeForm(to, c))
+				if r.Status == 200 {
+					t.Errorf("%s: the code still works", name)
+				}
 			}
-		}
-	}),
+		}),
 }
 
 // endings are the actions that end everything a user allowed a client.
