@@ -27,14 +27,14 @@ func wantLimited(t *testing.T, r servertest.Response, limit string) {
 	}
 }
 
-// sentFrom sends a request as from an address, through the trusted proxy.
-func sentFrom(s *servertest.Server, address string, req *http.Request) servertest.Response {
+// sendFrom sends a request through the trusted proxy, which reports the address as that of the caller.
+func sendFrom(s *servertest.Server, address string, req *http.Request) servertest.Response {
 	req.Header.Set("X-Forwarded-For", address)
 	return s.Do(req)
 }
 
-// recorded waits until there are so many audit rows of an event, and returns them.
-func recorded(t *testing.T, s *servertest.Server, event string, n int) (events []audit.Row) {
+// waitForRows waits until the audit log has n rows of an event or more, and returns them.
+func waitForRows(t *testing.T, s *servertest.Server, event string, n int) (events []audit.Row) {
 	t.Helper()
 	storagetest.Eventually(t, fmt.Sprintf("there are %d rows of %s", n, event), func() bool {
 		var err error
@@ -105,7 +105,7 @@ var loadLimits = []servertest.Requirement{
 			s.User("alice")
 			c := s.App()
 			send := func(address, state string) servertest.Response {
-				return sentFrom(s, address, s.Request(http.MethodGet, "/oauth2/authorize?"+servertest.AuthorizeForm(c, "state", state).Encode(), nil))
+				return sendFrom(s, address, s.Request(http.MethodGet, "/oauth2/authorize?"+servertest.AuthorizeForm(c, "state", state).Encode(), nil))
 			}
 			stored := func(address, state string) int { return send(address, state).Status }
 			if got := stored("192.0.2.1", "x"); got != http.StatusSeeOther {
@@ -131,11 +131,11 @@ var loadLimits = []servertest.Requirement{
 					req.AddCookie(cookie)
 				}
 				req.Header.Set("Sec-Fetch-Site", "same-origin")
-				if r := sentFrom(s, fmt.Sprintf("198.51.100.%d", i), req); r.Status == http.StatusTooManyRequests || !strings.Contains(r.Body, "password") {
+				if r := sendFrom(s, fmt.Sprintf("198.51.100.%d", i), req); r.Status == http.StatusTooManyRequests || !strings.Contains(r.Body, "password") {
 					t.Fatalf("a wrong password: %d %.300s", r.Status, r.Body)
 				}
 			}
-			if n := len(recorded(t, s, audit.UserSignInFailed, 2)); n != 2 || s.Counted(audit.UserSignInFailed) != 4 {
+			if n := len(waitForRows(t, s, audit.UserSignInFailed, 2)); n != 2 || s.Counted(audit.UserSignInFailed) != 4 {
 				t.Errorf("%d rows, %d counted", n, s.Counted(audit.UserSignInFailed))
 			}
 		}).WithSettings(behindProxy, "GATEHOUSE_RATE_LIMITS=stored_requests=4/1h,recorded_failures=2/1h"),

@@ -22,23 +22,23 @@ var failureRecords = []servertest.Requirement{
 		req.Header.Set("X-Forwarded-For", "192.0.2.44")
 		r := s.Do(req)
 		r.Want(t, 401, "invalid_client")
-		e := recorded(t, s, audit.AuthenticationFailed, 1)[0]
+		e := waitForRows(t, s, audit.AuthenticationFailed, 1)[0]
 		if e.ClientID != c.ClientID || e.Address != "192.0.2.44" || e.UserAgent != "Guesser/1.0" || e.RequestID != r.Header.Get("X-Request-Id") || !strings.Contains(e.Detail, "invalid secret") || !e.At.Equal(s.Clock.Now()) || e.Actor != "anonymous" { // who failed to authenticate is not the client
 			t.Errorf("failed authentication: %+v", e)
 		}
 		s.Token(c, withParameters(clientCredentialsForm, "scope", "admin")).Want(t, 400, "invalid_scope")
-		if e := recorded(t, s, audit.ScopeRefused, 1)[0]; e.ClientID != c.ClientID || !strings.Contains(e.Detail, "admin") {
+		if e := waitForRows(t, s, audit.ScopeRefused, 1)[0]; e.ClientID != c.ClientID || !strings.Contains(e.Detail, "admin") {
 			t.Errorf("refused scope: %+v", e)
 		}
 		app := s.App()
 		s.Browser().Authorize(app, "scope", "everything")
-		if e := recorded(t, s, audit.ScopeRefused, 2)[0]; e.ClientID != app.ClientID {
+		if e := waitForRows(t, s, audit.ScopeRefused, 2)[0]; e.ClientID != app.ClientID {
 			t.Errorf("refused scope of an authorization request: %+v", e)
 		}
 		token := s.ServiceToken(other)
 		s.Introspect(c, token)
 		s.Introspect(c, "rubbish")
-		for _, e := range recorded(t, s, audit.IntrospectionFailed, 2) {
+		for _, e := range waitForRows(t, s, audit.IntrospectionFailed, 2) {
 			if e.ClientID != c.ClientID || e.Token != audit.TokenReference(token) && e.Token != audit.TokenReference("rubbish") || !strings.Contains(e.Detail, "reason") {
 				t.Errorf("failed introspection: %+v", e)
 			}
@@ -51,11 +51,11 @@ var failureRecords = []servertest.Requirement{
 			s.Token(servertest.UnregisteredClient(fmt.Sprint("gcmadeup", i)), clientCredentialsForm)
 		}
 		s.ServiceToken(c) // queued after them
-		recorded(t, s, audit.TokenIssued, 1)
-		if events := recorded(t, s, audit.IntrospectionFailed, 60); len(events) != 60 {
+		waitForRows(t, s, audit.TokenIssued, 1)
+		if events := waitForRows(t, s, audit.IntrospectionFailed, 60); len(events) != 60 {
 			t.Errorf("%d rows", len(events))
 		}
-		if events := recorded(t, s, audit.AuthenticationFailed, 60); len(events) != 60 {
+		if events := waitForRows(t, s, audit.AuthenticationFailed, 60); len(events) != 60 {
 			t.Errorf("%d rows of names that were made up", len(events))
 		}
 	}),
@@ -71,7 +71,7 @@ var failureRecords = []servertest.Requirement{
 			to.Query().Get("code"): {audit.CodeIssued, audit.CodeRedeemed}, fresh.Text("refresh_token"): {audit.RefreshRotated}, serviceToken: {audit.TokenIssued, audit.TokenRevoked},
 		} {
 			for _, event := range want {
-				recorded(t, s, event, 1)
+				waitForRows(t, s, event, 1)
 				events, err := s.Store.Audit.Rows(t.Context(), audit.Filter{Event: event, Token: audit.TokenReference(token)})
 				storagetest.Must(t, err)
 				if len(events) != 1 {

@@ -36,7 +36,7 @@ var rateLimits = []servertest.Requirement{
 		func(t *testing.T, s *servertest.Server) {
 			c := s.Service("jobs")
 			token := func(address string) servertest.Response {
-				return sentFrom(s, address, s.AsClient("/oauth2/token", c, clientCredentialsForm))
+				return sendFrom(s, address, s.AsClient("/oauth2/token", c, clientCredentialsForm))
 			}
 			token("2001:db8:1:2::1").OK(t)
 			token("2001:db8:1:2:ffff::9").OK(t)
@@ -86,7 +86,7 @@ var rateLimits = []servertest.Requirement{
 			c := s.Public()
 			refresh := s.Tokens(c, "alice").Text("refresh_token")
 			send := func(address, token string) servertest.Response {
-				return sentFrom(s, address, s.AsClient("/oauth2/token", c, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}}))
+				return sendFrom(s, address, s.AsClient("/oauth2/token", c, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}}))
 			}
 			for range 5 {
 				send("198.51.100.1", "gate_rt_live_x")
@@ -100,7 +100,7 @@ var rateLimits = []servertest.Requirement{
 			s.User("alice")
 			c := s.App()
 			open := func(address string) servertest.Response {
-				return sentFrom(s, address, s.Request(http.MethodGet, "/oauth2/authorize?"+servertest.AuthorizeForm(c).Encode(), nil))
+				return sendFrom(s, address, s.Request(http.MethodGet, "/oauth2/authorize?"+servertest.AuthorizeForm(c).Encode(), nil))
 			}
 			for range 3 {
 				if r := open("192.0.2.1"); r.Status != http.StatusSeeOther {
@@ -127,7 +127,7 @@ var rateLimits = []servertest.Requirement{
 				req.AddCookie(k)
 			}
 			req.Header.Set("Origin", s.Issuer)
-			if r := sentFrom(s, "192.0.2.3", req); r.Status != http.StatusSeeOther {
+			if r := sendFrom(s, "192.0.2.3", req); r.Status != http.StatusSeeOther {
 				t.Errorf("the right password from another network: %d %s", r.Status, r.Body)
 			}
 		}).WithSettings("GATEHOUSE_RATE_LIMITS=authorize=3/1m,sign_in=2/1m", behindProxy),
@@ -138,7 +138,7 @@ var rateLimits = []servertest.Requirement{
 			wrong := c
 			wrong.ClientSecret = "gate_cs_live_x"
 			from := func(address, path string, c client.Information, form url.Values) servertest.Response {
-				return sentFrom(s, address, s.AsClient(path, c, form))
+				return sendFrom(s, address, s.AsClient(path, c, form))
 			}
 			token := from("192.0.2.200", "/oauth2/token", c, clientCredentialsForm).OK(t).Text("access_token")
 			from("2001:db8:9::1", "/oauth2/token", c, clientCredentialsForm).OK(t)
@@ -150,13 +150,13 @@ var rateLimits = []servertest.Requirement{
 					t.Errorf("%s: the response discloses whether the secret is correct, or not the cause:\n%s\n%s", path, right.Body, guessed.Body)
 				}
 			}
-			recorded(t, s, audit.AuthenticationFailed, 3) // the attempts: none forges a stolen secret
-			e := recorded(t, s, audit.AddressRefused, 3)[0]
+			waitForRows(t, s, audit.AuthenticationFailed, 3) // the attempts: none forges a stolen secret
+			e := waitForRows(t, s, audit.AddressRefused, 3)[0]
 			if e.ClientID != c.ClientID || e.Address != "198.51.100.7" || e.RequestID == "" {
 				t.Errorf("the record is %+v", e)
 			}
 			for _, event := range []string{audit.AuthenticationFailed, audit.AddressRefused} {
-				for _, e := range recorded(t, s, event, 3) {
+				for _, e := range waitForRows(t, s, event, 3) {
 					if e.Actor != "anonymous" || e.ClientID != c.ClientID {
 						t.Errorf("%s has the actor %s and the client %s, want anonymous and the claimed client %s", event, e.Actor, e.ClientID, c.ClientID)
 					}
@@ -165,10 +165,10 @@ var rateLimits = []servertest.Requirement{
 			unregistered := c
 			unregistered.ClientID = "gcUnregistered"
 			for i := range 5 { // third parties fail from many networks, and hide nothing by it
-				sentFrom(s, fmt.Sprintf("203.0.113.%d", i), s.AsClient("/oauth2/token", unregistered, clientCredentialsForm)).Want(t, 401, "invalid_client")
+				sendFrom(s, fmt.Sprintf("203.0.113.%d", i), s.AsClient("/oauth2/token", unregistered, clientCredentialsForm)).Want(t, 401, "invalid_client")
 			}
 			from("198.51.100.8", "/oauth2/token", c, clientCredentialsForm).Want(t, 401, "invalid_client")
-			recorded(t, s, audit.AddressRefused, 4)
+			waitForRows(t, s, audit.AddressRefused, 4)
 			if n := s.Counted(audit.AddressRefused); n != 4 || !strings.Contains(s.Logs(), `"level":"WARN","msg":"valid client secret from a network that is not allowed`) {
 				t.Errorf("the counter is %d", n)
 			}
@@ -188,7 +188,7 @@ var rateLimits = []servertest.Requirement{
 				t.Errorf("%v", info.AllowedNetworks)
 			}
 			from("198.51.100.7", "/oauth2/token", c, clientCredentialsForm).OK(t)
-			if e := recorded(t, s, audit.ClientUpdated, 1)[0]; e.Detail != `{"changed":["gatehouse_allowed_networks"],"now":{"gatehouse_allowed_networks":["198.51.100.7/32"]},"was":{"gatehouse_allowed_networks":["192.0.2.0/24","2001:db8::/32"]}}` {
+			if e := waitForRows(t, s, audit.ClientUpdated, 1)[0]; e.Detail != `{"changed":["gatehouse_allowed_networks"],"now":{"gatehouse_allowed_networks":["198.51.100.7/32"]},"was":{"gatehouse_allowed_networks":["192.0.2.0/24","2001:db8::/32"]}}` {
 				t.Errorf("the record of the change is %s", e.Detail)
 			}
 		}).WithSettings(behindProxy, "GATEHOUSE_RATE_LIMITS=recorded_failures=3/1m"),
