@@ -12,7 +12,8 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-func numbered(n int, format, separator string) string {
+// numberedList returns n items of a format with their numbers, with a separator between them.
+func numberedList(n int, format, separator string) string {
 	items := make([]string, n)
 	for i := range items {
 		items[i] = fmt.Sprintf(format, i)
@@ -20,50 +21,85 @@ func numbered(n int, format, separator string) string {
 	return strings.Join(items, separator)
 }
 
+// startUnlimited starts a server that has no rate limits, and open registration.
+func startUnlimited(t *testing.T, db string) *servertest.Server {
+	t.Helper()
+	return servertest.Start(t, db, servertest.Options{Env: map[string]string{
+		"GATEHOUSE_RATE_LIMITS": "off", "GATEHOUSE_REGISTRATION": "open",
+	}})
+}
+
 // TestLongListsAreRefusedBeforeParsing sends lists without credentials, or with invalid ones: the error is about the
 // list, so that the check came before client authentication and before any library.
 func TestLongListsAreRefusedBeforeParsing(t *testing.T) {
 	t.Parallel()
+	lists := map[string]string{
+		"scope": "invalid_scope", "audience": "invalid_request", "prompt": "invalid_request",
+		"acr_values": "invalid_request", "ui_locales": "invalid_request", "claims_locales": "invalid_request",
+	}
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "off", "GATEHOUSE_REGISTRATION": "open"}})
-		many, most := numbered(16_000, "%d", " "), numbered(100, "%d", " ")
-		lists := map[string]string{"scope": "invalid_scope", "audience": "invalid_request", "prompt": "invalid_request", "acr_values": "invalid_request", "ui_locales": "invalid_request", "claims_locales": "invalid_request"}
+		s := startUnlimited(t, db)
 		for name, code := range lists {
-			for _, list := range []string{many[:60_000], numbered(101, "%d", " "), strings.Repeat(" ", 100), numbered(101, "%d", "\t")} {
-				for path, form := range map[string]url.Values{
-					"/oauth2/token": {"grant_type": {"client_credentials"}}, "/oauth2/introspect": {"token": {"x"}}, "/oauth2/revoke": {"token": {"x"}},
-				} {
-					form.Set(name, list)
-					r := s.Post(path, servertest.UnregisteredClient("gcunknown"), form)
-					r.Want(t, 400, code)
-					if want := "The parameter " + name + " has more than 100 values."; r.Text("error_description") != want {
-						t.Errorf("%s: %q, want %q", path, r.Text("error_description"), want)
-					}
-				}
-			}
-			s.Post("/oauth2/token", servertest.UnregisteredClient("gcunknown"), url.Values{"grant_type": {"client_credentials"}, name: {most}}).Want(t, 401, "invalid_client")
-			c := s.Public()
-			p := s.Browser().Authorize(c, name, numbered(101, "%d", " "))
+			wantLongFormListsRefused(t, s, name, code)
+			form := url.Values{"grant_type": {"client_credentials"}, name: {numberedList(100, "%d", " ")}}
+			s.Post("/oauth2/token", servertest.UnregisteredClient("gcunknown"), form).Want(t, 401, "invalid_client")
+			p := s.Browser().Authorize(s.Public(), name, numberedList(101, "%d", " "))
 			p.WantRedirectError(t, s, code)
-			if got := p.Location().Query().Get("error_description"); got != "The parameter "+name+" has more than 100 values." {
-				t.Error(got)
+			got, want := p.Location().Query().Get("error_description"), "The parameter "+name+" has more than 100 values."
+			if got != want {
+				t.Errorf("error_description = %q, want %q", got, want)
 			}
 		}
-		key := clientKey(t, jwt.ES256, "1")
-		c := s.RelyingParty(`"jwks":` + servertest.JWKS(t, key))
-		object := func(changes ...any) servertest.Page {
-			return openWithObject(s.Browser(), "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c, changes...), nil), "redirect_uri", servertest.Callback, "response_type", "code", "state", "the state")
-		}
-		object("scope", numbered(101, "%d", " "), "state", "the state").WantRedirectError(t, s, "invalid_scope")
-		object("resource", strings.Split(numbered(101, "https://%d.example", " "), " ")).WantRedirectError(t, s, "invalid_request_object")
-		object("deep", nested(21)).WantRedirectError(t, s, "invalid_request_object")
-		claims := `{"userinfo":{` + numbered(101, `"c%d":null`, ",") + `}}`
-		s.Browser().Authorize(c, "scope", "openid", "claims", claims).WantRedirectError(t, s, "invalid_request")
-		s.Browser().Authorize(c, "scope", "openid", "claims", strings.Repeat(`{"a":`, 21)+"1"+strings.Repeat("}", 21)).WantRedirectError(t, s, "invalid_request")
 	})
 }
 
-func nested(depth int) any {
+// wantLongFormListsRefused fails unless each endpoint that reads a form refuses long lists in the parameter.
+func wantLongFormListsRefused(t *testing.T, s *servertest.Server, name, code string) {
+	t.Helper()
+	for _, list := range []string{
+		numberedList(16_000, "%d", " ")[:60_000], numberedList(101, "%d", " "), numberedList(101, "%d", "\t"),
+		strings.Repeat(" ", 100),
+	} {
+		for path, form := range map[string]url.Values{
+			"/oauth2/token":      {"grant_type": {"client_credentials"}},
+			"/oauth2/introspect": {"token": {"x"}},
+			"/oauth2/revoke":     {"token": {"x"}},
+		} {
+			form.Set(name, list)
+			r := s.Post(path, servertest.UnregisteredClient("gcunknown"), form)
+			r.Want(t, 400, code)
+			got, want := r.Text("error_description"), "The parameter "+name+" has more than 100 values."
+			if got != want {
+				t.Errorf("%s: error_description = %q, want %q", path, got, want)
+			}
+		}
+	}
+}
+
+func TestLongListsInRequestObjectsAndClaimsAreRefused(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		s := startUnlimited(t, db)
+		key := clientKey(t, jwt.ES256, "1")
+		c := s.RelyingParty(`"jwks":` + servertest.JWKS(t, key))
+		openObject := func(changes ...any) servertest.Page {
+			return openObjectOf(s.Browser(), c, key.Sign(t, objectClaims(s, c, changes...), nil))
+		}
+		openObject("scope", numberedList(101, "%d", " "), "state", "the state").WantRedirectError(t, s, "invalid_scope")
+		resources := strings.Split(numberedList(101, "https://%d.example", " "), " ")
+		openObject("resource", resources).WantRedirectError(t, s, "invalid_request_object")
+		openObject("deep", nestedArray(21)).WantRedirectError(t, s, "invalid_request_object")
+		for _, claims := range []string{
+			`{"userinfo":{` + numberedList(101, `"c%d":null`, ",") + `}}`,
+			strings.Repeat(`{"a":`, 21) + "1" + strings.Repeat("}", 21),
+		} {
+			s.Browser().Authorize(c, "scope", "openid", "claims", claims).WantRedirectError(t, s, "invalid_request")
+		}
+	})
+}
+
+// nestedArray returns arrays in one another, so many levels deep.
+func nestedArray(depth int) any {
 	var v any = 1
 	for range depth {
 		v = []any{v}
@@ -74,31 +110,33 @@ func nested(depth int) any {
 func TestRequestsWithManyParametersAreRefused(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "off", "GATEHOUSE_REGISTRATION": "open"}})
-		many := numbered(101, "p%d=v", "&")
-		post := func(path, body string) servertest.Response {
-			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+path, strings.NewReader(body))
-			storagetest.Must(t, err)
-			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-			return s.Do(req)
-		}
+		s := startUnlimited(t, db)
+		many := numberedList(101, "p%d=v", "&")
 		for _, path := range []string{"/oauth2/token", "/oauth2/introspect", "/oauth2/revoke", "/oauth2/userinfo"} {
-			for _, r := range []servertest.Response{post(path, many), post(path, strings.Repeat("&", 100)), post(path+"?"+many, "token=x"), post(path, numbered(101, "resource=https://%d.example", "&"))} {
+			for _, r := range []servertest.Response{
+				postBody(s, path, many), postBody(s, path, strings.Repeat("&", 100)), postBody(s, path+"?"+many, "token=x"),
+				postBody(s, path, numberedList(101, "resource=https://%d.example", "&")),
+			} {
 				r.Want(t, 400, "invalid_request")
-				if r.Text("error_description") != "The request has more than 100 parameters." {
-					t.Errorf("%s: %s", path, r.Body)
+				const want = "The request has more than 100 parameters."
+				if got := r.Text("error_description"); got != want {
+					t.Errorf("%s: error_description = %q, want %q", path, got, want)
 				}
 			}
-			if r := post(path, numbered(100, "p%d=v", "&")); strings.Contains(r.Body, "more than") {
-				t.Errorf("%s: 100 parameters: %s", path, r.Body)
+			if r := postBody(s, path, numberedList(100, "p%d=v", "&")); strings.Contains(r.Body, "more than") {
+				t.Errorf("%s with 100 parameters: %s, want no error about their number", path, r.Body)
 			}
 		}
-		for _, path := range []string{"/login", "/consent", "/oauth2/authorize", "/oauth2/logout", "/account", "/select"} {
+		for _, path := range []string{
+			"/login", "/consent", "/oauth2/authorize", "/oauth2/logout", "/account", "/select",
+		} {
 			s.Browser().Open(path+"?"+many).WantErrorPage(t, 400)
 		}
-		for _, path := range []string{"/login", "/consent", "/oauth2/authorize", "/oauth2/logout/confirm", "/select", "/account/sign-out"} {
+		for _, path := range []string{
+			"/login", "/consent", "/oauth2/authorize", "/oauth2/logout/confirm", "/select", "/account/sign-out",
+		} {
 			form, n := url.Values{}, 101
-			if path == "/consent" { // which has a field for each scope and claim
+			if path == "/consent" { // it has a field for each scope and claim
 				n = 301
 			}
 			for i := range n {
@@ -107,6 +145,15 @@ func TestRequestsWithManyParametersAreRefused(t *testing.T) {
 			s.Browser().Submit(path, form).WantErrorPage(t, 400)
 		}
 	})
+}
+
+// postBody sends a body as a form, whatever it contains.
+func postBody(s *servertest.Server, path, body string) servertest.Response {
+	s.T.Helper()
+	req, err := http.NewRequestWithContext(s.T.Context(), http.MethodPost, s.URL+path, strings.NewReader(body))
+	storagetest.Must(s.T, err)
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	return s.Do(req)
 }
 
 func TestLargeHeadersAreRefused(t *testing.T) {
@@ -121,11 +168,11 @@ func TestLargeHeadersAreRefused(t *testing.T) {
 		want   int
 		change func(h http.Header)
 	}{
-		"200 cookies": {200, func(h http.Header) { h.Set("Cookie", numbered(200, "c%d=v", "; ")) }},
-		"201 cookies": {431, func(h http.Header) { h.Set("Cookie", numbered(201, "c%d=v", "; ")) }},
+		"200 cookies": {200, func(h http.Header) { h.Set("Cookie", numberedList(200, "c%d=v", "; ")) }},
+		"201 cookies": {431, func(h http.Header) { h.Set("Cookie", numberedList(201, "c%d=v", "; ")) }},
 		"cookies in two fields": {431, func(h http.Header) {
-			h.Add("Cookie", numbered(150, "c%d=v", "; "))
-			h.Add("Cookie", numbered(150, "d%d=v", "; "))
+			h.Add("Cookie", numberedList(150, "c%d=v", "; "))
+			h.Add("Cookie", numberedList(150, "d%d=v", "; "))
 		}},
 		"90 fields": {200, func(h http.Header) {
 			for i := range 90 {
@@ -137,10 +184,12 @@ func TestLargeHeadersAreRefused(t *testing.T) {
 				h.Add("X-A", fmt.Sprint(i))
 			}
 		}},
-		"a long media type": {431, func(h http.Header) { h.Set("Content-Type", "text/plain; "+numbered(100, "p%d=v", "; ")) }},
+		"a long media type": {431, func(h http.Header) {
+			h.Set("Content-Type", "text/plain; "+numberedList(100, "p%d=v", "; "))
+		}},
 	} {
 		if got := get(x.change); got != x.want {
-			t.Errorf("%s: %d, want %d", name, got, x.want)
+			t.Errorf("%s: status = %d, want %d", name, got, x.want)
 		}
 	}
 }
@@ -148,21 +197,36 @@ func TestLargeHeadersAreRefused(t *testing.T) {
 func TestLongListsInClientMetadataAreRefused(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "off", "GATEHOUSE_REGISTRATION": "open"}})
-		for name, body := range map[string]string{
-			"scope must have at most 100 items.":                                     `{"scope":"` + numbered(101, "%d", " ") + `"}`,
-			"redirect_uris must have at most 200 items.":                             `{"redirect_uris":"` + numbered(201, "https://%d.example", `\t`) + `"}`,
-			"contacts must have at most 20 items.":                                   `{"contacts":["` + numbered(21, "%d", `","`) + `"]}`,
-			"request_uris must have at most 20 items.":                               `{"request_uris":["` + numbered(21, "https://%d.example", `","`) + `"]}`,
-			"grant_types must have at most 20 items.":                                `{"grant_types":["` + numbered(21, "%d", `","`) + `"]}`,
-			"The client metadata has an object or array with more than 200 members.": `{` + numbered(201, `"m%d":1`, ",") + `}`,
-			"The client metadata is nested deeper than 20.":                          `{"a":` + strings.Repeat("[", 20) + strings.Repeat("]", 20) + `}`,
-			"The client metadata has more than 2000 members in total.":               `{` + numbered(20, `"m%d":[`+numbered(150, "%d", ",")+`]`, ",") + `}`,
+		s := startUnlimited(t, db)
+		for _, x := range []struct{ body, want string }{
+			{`{"scope":"` + numberedList(101, "%d", " ") + `"}`, "scope must have at most 100 items."},
+			{
+				`{"redirect_uris":"` + numberedList(201, "https://%d.example", `\t`) + `"}`,
+				"redirect_uris must have at most 200 items.",
+			},
+			{`{"contacts":["` + numberedList(21, "%d", `","`) + `"]}`, "contacts must have at most 20 items."},
+			{
+				`{"request_uris":["` + numberedList(21, "https://%d.example", `","`) + `"]}`,
+				"request_uris must have at most 20 items.",
+			},
+			{`{"grant_types":["` + numberedList(21, "%d", `","`) + `"]}`, "grant_types must have at most 20 items."},
+			{
+				`{` + numberedList(201, `"m%d":1`, ",") + `}`,
+				"The client metadata has an object or array with more than 200 members.",
+			},
+			{
+				`{"a":` + strings.Repeat("[", 20) + strings.Repeat("]", 20) + `}`,
+				"The client metadata is nested deeper than 20.",
+			},
+			{
+				`{` + numberedList(20, `"m%d":[`+numberedList(150, "%d", ",")+`]`, ",") + `}`,
+				"The client metadata has more than 2000 members in total.",
+			},
 		} {
-			r := selfRegister(s, body)
+			r := selfRegister(s, x.body)
 			r.Want(t, 400, "invalid_client_metadata")
-			if r.Text("error_description") != name {
-				t.Errorf("%q, want %q", r.Text("error_description"), name)
+			if got := r.Text("error_description"); got != x.want {
+				t.Errorf("error_description = %q, want %q", got, x.want)
 			}
 		}
 	})

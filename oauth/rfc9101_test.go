@@ -15,13 +15,20 @@ import (
 
 func TestRequestObjects(t *testing.T) { servertest.Run(t, requestObjects) }
 
-// objectClaims are a good authorization request as claims with the changes; nil takes one away.
+// objectClaims returns a valid authorization request as claims with the changes; nil removes a claim.
 func objectClaims(s *servertest.Server, c clientInformation, changes ...any) map[string]any {
 	claims := map[string]any{"iss": c.ClientID, "aud": s.Issuer}
 	for name, v := range servertest.AuthorizeForm(c, "scope", "openid") {
 		claims[name] = v[0]
 	}
 	return withClaims(claims, changes)
+}
+
+// openObjectOf opens the authorization endpoint with a request object of the client, and outside it the parameters that
+// an error response needs.
+func openObjectOf(b *servertest.Browser, c clientInformation, object string) servertest.Page {
+	return openWithObject(b, "client_id", c.ClientID, "request", object, "redirect_uri", servertest.Callback,
+		"state", "the state", "response_type", "code")
 }
 
 // openWithObject opens the authorization endpoint with parameters outside the object.
