@@ -11,8 +11,8 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// TestHotPathsScanNoTable: with statistics of tiny tables, for which a full scan looks cheap, no
-// request of the hot paths scans a table. Otherwise the plan would remain when they have grown.
+// TestHotPathsScanNoTable checks with statistics of tiny tables, for which a full scan looks cheap, that no request of
+// the hot paths scans a table. Otherwise the plan would remain after the tables have grown.
 func TestHotPathsScanNoTable(t *testing.T) {
 	t.Parallel()
 	// The planner of SQLite depends on the existing indexes only
@@ -25,29 +25,32 @@ func TestHotPathsScanNoTable(t *testing.T) {
 			tokens := s.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t)
 			tokens = s.Refresh(c, tokens.Text("refresh_token")).OK(t)
 			serviceToken := s.ServiceToken(m)
-			if !s.Active(c, tokens.Text("access_token")) || !s.Active(c, tokens.Text("refresh_token")) || !s.Active(m, serviceToken) {
-				t.Error("a token is not active")
+			active := s.Active(c, tokens.Text("access_token")) && s.Active(c, tokens.Text("refresh_token"))
+			if !active || !s.Active(m, serviceToken) {
+				t.Error("an issued token is not active")
 			}
 			s.Post("/oauth2/revoke", m, url.Values{"token": {serviceToken}}).OK(t)
 		}
 		flow()
 		storagetest.Exec(t, s.Store, s.DB, "ANALYZE")
 		before, _ := scansOfHotTables(t, s)
-		const flows = 12 // a prepared statement gets its lasting plan at the sixth run
+		const flows = 12 // PostgreSQL chooses the generic plan of a prepared statement at the sixth run
 		for range flows {
 			flow()
 		}
 		if after, which := scansOfHotTables(t, s); after != before {
-			t.Errorf("%d scans of whole tables in %d flows: %s", after-before, flows, which)
+			t.Errorf("%d full table scans in %d flows, want none: %s", after-before, flows, which)
 		}
 	})
 }
 
-// scansOfHotTables returns how often the tables of the hot paths were scanned as a whole, once the statistics have all that
-// the server's one connection has done: they arrive later, in the order of its statements.
+// scansOfHotTables returns the number of full scans of the tables of the hot paths, as soon as the statistics contain
+// everything that the server's one connection has done: they arrive later, in the order of its statements.
 func scansOfHotTables(t *testing.T, s *servertest.Server) (scans int64, which string) {
 	t.Helper()
-	const hot = `('clients', 'client_secrets', 'users', 'browser_sessions', 'consents', 'grants', 'authorization_codes', 'revoked_tokens')`
+	const hot = `relname IN ('clients', 'client_secrets', 'users', 'browser_sessions', 'consents', 'grants',
+		'authorization_codes', 'revoked_tokens')`
+	const tables = " FROM pg_stat_user_tables WHERE schemaname = current_schema() AND "
 	db, err := sql.Open("pgx", s.DB)
 	storagetest.Must(t, err)
 	defer func() { storagetest.Must(t, db.Close()) }()
@@ -56,24 +59,25 @@ func scansOfHotTables(t *testing.T, s *servertest.Server) (scans int64, which st
 		return n
 	}
 	// Each index was created by a scan on another connection.
-	indexes := number("SELECT count(*) FROM pg_stat_user_indexes WHERE schemaname = current_schema() AND relname IN " + hot)
+	indexes := number("SELECT count(*) FROM pg_stat_user_indexes WHERE schemaname = current_schema() AND " + hot)
 	storagetest.Eventually(t, "the scans that created the indexes are in the statistics", func() bool {
-		return number("SELECT sum(seq_scan) FROM pg_stat_user_tables WHERE schemaname = current_schema() AND relname IN "+hot) >= indexes
+		return number("SELECT sum(seq_scan)"+tables+hot) >= indexes
 	})
 	// No flow reads the registration tokens.
-	const marker = "SELECT seq_scan + coalesce(idx_scan, 0) FROM pg_stat_user_tables WHERE schemaname = current_schema() AND relname = 'registration_tokens'"
+	const marker = "SELECT seq_scan + coalesce(idx_scan, 0)" + tables + "relname = 'registration_tokens'"
 	before := number(marker)
 	storagetest.Eventually(t, "the statistics are complete", func() bool {
 		_, err := s.Store.RegistrationTokens(t.Context())
 		storagetest.Must(t, err)
 		return number(marker) > before
 	})
-	storagetest.Must(t, db.QueryRowContext(t.Context(), `SELECT sum(seq_scan), string_agg(relname || ' ' || seq_scan, ', ' ORDER BY relname)
-		FROM pg_stat_user_tables WHERE schemaname = current_schema() AND relname IN `+hot).Scan(&scans, &which))
+	const query = "SELECT sum(seq_scan), string_agg(relname || ' ' || seq_scan, ', ' ORDER BY relname)" + tables + hot
+	storagetest.Must(t, db.QueryRowContext(t.Context(), query).Scan(&scans, &which))
 	return scans, which
 }
 
-// TestJobsScanNoTable: nor does what every process does each second, minute and hour read a table whole that grows.
+// TestJobsScanNoTable checks that the jobs that each process runs every second, minute and hour do not scan a table
+// that grows.
 func TestJobsScanNoTable(t *testing.T) {
 	t.Parallel()
 	// The planner of SQLite depends on the existing indexes only
@@ -101,13 +105,14 @@ func TestJobsScanNoTable(t *testing.T) {
 		storagetest.Must(t, err)
 		t.Cleanup(func() { storagetest.Must(t, direct.Close()) })
 		count := func(where string) (scans, lookups int64, which string) {
-			storagetest.Must(t, direct.QueryRowContext(t.Context(), `SELECT sum(seq_scan), sum(coalesce(idx_scan, 0)), string_agg(relname || ' ' || seq_scan, ', ' ORDER BY relname) FROM pg_stat_user_tables
-				WHERE schemaname = current_schema() AND `+where).Scan(&scans, &lookups, &which))
+			storagetest.Must(t, direct.QueryRowContext(t.Context(), `SELECT sum(seq_scan), sum(coalesce(idx_scan, 0)),
+				string_agg(relname || ' ' || seq_scan, ', ' ORDER BY relname)
+				FROM pg_stat_user_tables WHERE schemaname = current_schema() AND `+where).Scan(&scans, &lookups, &which))
 			return scans, lookups, which
 		}
 		// The statistics of the only connection are reported in the order of its statements, with a delay. No job reads
-		// consents: after one more lookup there, everything before it is reported.
-		settled := func() (int64, string) {
+		// consents: after another lookup there, everything before it is reported.
+		completeScans := func() (int64, string) {
 			_, before, _ := count("relname = 'consents'")
 			storagetest.Eventually(t, "the statistics have the table", func() bool {
 				_, err := s.Store.Consent(t.Context(), u.ID, c.ClientID)
@@ -115,24 +120,24 @@ func TestJobsScanNoTable(t *testing.T) {
 				_, now, _ := count("relname = 'consents'")
 				return now > before
 			})
-			// What an operator makes by hand stays small.
+			// Tables whose rows only an operator creates stay small.
 			scans, _, which := count("relname NOT IN ('installation', 'secrets', 'signing_keys', 'scopes', 'resources', " +
 				"'goose_db_version', 'migration_checksums')")
 			return scans, which
 		}
-		before, _ := settled()
+		before, _ := completeScans()
 		for range 6 {
 			clock.Advance(time.Hour)
 			jobs()
 		}
-		if after, which := settled(); after != before {
-			t.Errorf("%d scans of whole tables: %s", after-before, which)
+		if after, which := completeScans(); after != before {
+			t.Errorf("%d full table scans by jobs, want none: %s", after-before, which)
 		}
 	})
 }
 
-// TestStatementsOfEachOperation: the number of statements of a request does not grow by accident.
-func TestStatementsOfEachOperation(t *testing.T) {
+// TestOperationsHaveFixedNumberOfStatements prevents that the statements of a request become more by accident.
+func TestOperationsHaveFixedNumberOfStatements(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{})
@@ -146,43 +151,54 @@ func TestStatementsOfEachOperation(t *testing.T) {
 			return fresh
 		})
 		var code *url.URL
-		for _, op := range []struct {
-			name             string
-			postgres, sqlite uint64
-			do, first        func() // first is not counted
-		}{
+		authorize := func() { code = b.Authorize(c).Location() }
+		revoke := func() { s.Post("/oauth2/revoke", m, url.Values{"token": {serviceToken}}).OK(t) }
+		for _, op := range []countedOperation{
 			{"client credentials", 0, 0, func() { s.ServiceToken(m) }, nil},
 			{"introspection of a service's token", 1, 1, func() { s.Active(m, serviceToken) }, nil},
 			{"introspection of a user's token", 1, 1, func() { s.Active(c, tokens.Text("access_token")) }, nil},
-			{"authorize, signed in and allowed before", 3, 5, func() { code = b.Authorize(c).Location() }, nil},
-			{"exchange of the code", 1, 3, func() { s.Token(c, servertest.CodeForm(code, c)).OK(t) }, func() { code = b.Authorize(c).Location() }},
+			{"authorize, signed in and allowed before", 3, 5, authorize, nil},
+			{"exchange of the code", 1, 3, func() { s.Token(c, servertest.CodeForm(code, c)).OK(t) }, authorize},
 			{"refresh", 1, 2, func() { tokens = s.Refresh(c, tokens.Text("refresh_token")).OK(t) }, nil},
-			{"revocation of an access token", 1, 2, func() { s.Post("/oauth2/revoke", m, url.Values{"token": {serviceToken}}).OK(t) }, func() { serviceToken = s.ServiceToken(m) }},
+			{"revocation of an access token", 1, 2, revoke, func() { serviceToken = s.ServiceToken(m) }},
 			{"the JWKS", 0, 0, func() { s.Get("/.well-known/jwks.json").OK(t) }, nil},
 		} {
-			want := op.postgres
-			if s.Store.Engine() == storage.SQLite {
-				want = op.sqlite
-			}
-			count := func() uint64 {
-				if op.first != nil {
-					op.first()
-				}
-				before := s.Store.Stats().Database.Statements
-				op.do()
-				return s.Store.Stats().Database.Statements - before
-			}
-			count() // whatever is done once
-			n := count()
-			for range 20 { // a host so busy that the changes were not read for a second has no use of its caches
-				if n == want {
-					break
-				}
-				n = count()
-			}
-			if n != want {
-				t.Errorf("%s: %d statements, not %d", op.name, n, want)
-			}
+			op.checkStatements(t, s)
 		}
 	})
+}
+
+// A countedOperation is a request with the number of statements that it needs on each engine.
+type countedOperation struct {
+	name             string
+	postgres, sqlite uint64
+	do, first        func() // first prepares do and is not counted
+}
+
+// checkStatements fails unless the operation executes exactly its number of statements.
+func (op countedOperation) checkStatements(t *testing.T, s *servertest.Server) {
+	t.Helper()
+	want := op.postgres
+	if s.Store.Engine() == storage.SQLite {
+		want = op.sqlite
+	}
+	count := func() uint64 {
+		if op.first != nil {
+			op.first()
+		}
+		before := s.Store.Stats().Database.Statements
+		op.do()
+		return s.Store.Stats().Database.Statements - before
+	}
+	count() // the first run also fills caches
+	n := count()
+	for range 20 { // on a host so busy that the changes were not read for a second, the caches are not used
+		if n == want {
+			break
+		}
+		n = count()
+	}
+	if n != want {
+		t.Errorf("%s: %d statements, want %d", op.name, n, want)
+	}
 }
