@@ -3,7 +3,6 @@ package identity
 import (
 	"context"
 	"crypto/rand"
-	"crypto/subtle"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -12,6 +11,8 @@ import (
 
 	"golang.org/x/crypto/argon2"
 	"golang.org/x/text/unicode/norm"
+
+	"gatehouse/keyed"
 )
 
 // PasswordCost is the cost of new Argon2id hashes. Stored hashes have their own.
@@ -136,5 +137,5 @@ func (h *hasher) verify(hash, password string) (bool, error) {
 		password = "" // never matches, and takes no longer than any other
 	}
 	got := argon2Hash(password, salt, time, memory, lanes, uint32(len(want))) //nolint:gosec // at most 64
-	return subtle.ConstantTimeCompare(got, want) == 1 && hasHash && password != "", nil
+	return keyed.Equal(got, want) && hasHash && password != "", nil
 }

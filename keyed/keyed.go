@@ -55,7 +55,7 @@ func MAC(key []byte, parts ...string) []byte {
 	return h.Sum(nil)
 }
 
-// Equal compares two MACs in constant time.
+// Equal compares two MACs, hashes or secrets in a time that depends only on their lengths.
 func Equal(a, b []byte) bool { return hmac.Equal(a, b) }
 
 // Hash computes the MAC of parts that are not all in memory.

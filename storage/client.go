@@ -2,12 +2,12 @@ package storage
 
 import (
 	"context"
-	"crypto/subtle"
 	"errors"
 	"slices"
 	"time"
 
 	"gatehouse/display"
+	"gatehouse/keyed"
 	"gatehouse/storage/audit"
 	"gatehouse/storage/db"
 )
@@ -338,8 +338,7 @@ func (s *Store) AddClientSecret(
 func (c *Client) HasSecret(hash []byte, now time.Time) bool {
 	ok := false
 	for _, s := range c.Secrets {
-		if len(hash) == 32 && subtle.ConstantTimeCompare(s.Hash, hash) == 1 &&
-			(s.ExpiresAt == nil || now.Before(*s.ExpiresAt)) {
+		if len(hash) == 32 && keyed.Equal(s.Hash, hash) && (s.ExpiresAt == nil || now.Before(*s.ExpiresAt)) {
 			ok = true
 		}
 	}

@@ -2,10 +2,10 @@ package storage
 
 import (
 	"context"
-	"crypto/subtle"
 	"errors"
 	"time"
 
+	"gatehouse/keyed"
 	"gatehouse/storage/audit"
 	"gatehouse/storage/db"
 )
@@ -302,7 +302,7 @@ func (r Redemption) matches(c AuthorizationCode) bool {
 	if c.Challenge == nil {
 		return r.Challenge == ""
 	}
-	return subtle.ConstantTimeCompare([]byte(*c.Challenge), []byte(r.Challenge)) == 1
+	return keyed.Equal([]byte(*c.Challenge), []byte(r.Challenge))
 }
 
 // classifyCode returns why a redemption changed no row, from a read on the writer, and revokes the grant on a replay.

@@ -2,10 +2,10 @@ package storage
 
 import (
 	"context"
-	"crypto/subtle"
 	"errors"
 	"time"
 
+	"gatehouse/keyed"
 	"gatehouse/storage/audit"
 	"gatehouse/storage/db"
 )
@@ -55,7 +55,7 @@ func (s *Store) ClaimedRequest(ctx context.Context, id string, browserHash []byt
 	if err != nil {
 		return AuthorizationRequest{}, db.Wrap("read authorization request", err)
 	}
-	if len(browserHash) == 0 || subtle.ConstantTimeCompare(r.BrowserHash, browserHash) != 1 {
+	if len(browserHash) == 0 || !keyed.Equal(r.BrowserHash, browserHash) {
 		return AuthorizationRequest{ClientID: r.ClientID}, ErrOtherBrowser
 	}
 	return r, nil

@@ -99,6 +99,9 @@ var pendingImports = map[string][]string{}
 // libraryOwners are the packages that may import a library, by the prefix of its path. A family is named by its first
 // package with /….
 var libraryOwners = map[string][]string{
+	"crypto/cipher":                       {"keyed", "cmd/gatehouse/sample"},
+	"crypto/hmac":                         {"keyed"},
+	"crypto/subtle":                       {"cmd/gatehouse/sample", "cmd/oauthbench/bench"}, // others: keyed.Equal
 	"github.com/coreos/go-oidc":           {"cmd/gatehouse/sample", "cmd/gatehouse/server/servertest"},
 	"github.com/glebarez/":                {"storage/db"},
 	"github.com/gomodule/redigo":          {"ratelimit"},

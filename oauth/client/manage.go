@@ -1,12 +1,12 @@
 package client
 
 import (
-	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
 
+	"gatehouse/keyed"
 	"gatehouse/oauth/credential"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
@@ -74,7 +74,7 @@ func (g *Registry) authenticateRegistration(r *http.Request) (*storage.Client, s
 		return nil, "", protocol.Unavailable(err)
 	}
 	if c.RegistrationHash == nil || c.DisabledAt != nil ||
-		subtle.ConstantTimeCompare(c.RegistrationHash, credential.Hash(token)) != 1 {
+		!keyed.Equal(c.RegistrationHash, credential.Hash(token)) {
 		return nil, "", refusal
 	}
 	reqevent.FromContext(r.Context()).ClientID = c.ID

@@ -3,7 +3,6 @@ package audit
 import (
 	"cmp"
 	"context"
-	"crypto/hmac"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -278,7 +277,7 @@ func (l *Log) verifySeal(ctx context.Context, seal Seal) ([]byte, error) {
 	for i := range rows {
 		mac.add(&rows[i])
 	}
-	if int64(len(rows)) != seal.RowCount || !hmac.Equal(mac.Sum(nil), seal.MAC) {
+	if int64(len(rows)) != seal.RowCount || !keyed.Equal(mac.Sum(nil), seal.MAC) {
 		return nil, fmt.Errorf("seal %d: %w", seal.ID, ErrTampered)
 	}
 	return previous.MAC, nil

@@ -2,7 +2,6 @@ package audit
 
 import (
 	"context"
-	"crypto/hmac"
 	"database/sql"
 	"encoding/hex"
 	"errors"
@@ -10,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse/keyed"
 	"gatehouse/storage/db"
 )
 
@@ -173,7 +173,7 @@ func (v *verification) compare(seal Seal, rows int64, mac []byte) {
 	switch {
 	case seal.RetiredAt != nil:
 		r.Retired++
-		if !hmac.Equal(seal.RetiredMAC, v.log.retiredMAC(seal, v.previous)) {
+		if !keyed.Equal(seal.RetiredMAC, v.log.retiredMAC(seal, v.previous)) {
 			r.addProblem("seal %d: it is marked as retired, but without the root key, or it or the previous seal was changed "+
 				"since", seal.ID)
 		}
@@ -183,11 +183,11 @@ func (v *verification) compare(seal Seal, rows int64, mac []byte) {
 	case rows != seal.RowCount:
 		r.addProblem("seal %d of %s: it has %d rows, but sealed %d", seal.ID, seal.SealedAt.Format(time.RFC3339), rows,
 			seal.RowCount)
-	case !hmac.Equal(mac, seal.MAC):
+	case !keyed.Equal(mac, seal.MAC):
 		r.addProblem("seal %d of %s: one of its %d rows, or the previous seal, was changed", seal.ID,
 			seal.SealedAt.Format(time.RFC3339), rows)
 	}
-	if seal.ID == v.known.ID && !hmac.Equal(seal.MAC, v.known.MAC) {
+	if seal.ID == v.known.ID && !keyed.Equal(seal.MAC, v.known.MAC) {
 		r.addProblem("seal %d differs from the one that was stored elsewhere: the log was re-created", seal.ID)
 	}
 	v.previous, r.Last, r.Head = seal.MAC, seal.ID, hex.EncodeToString(seal.MAC)
