@@ -277,8 +277,8 @@ func TestLogNamesClientOfMalformedAuthorizationRequest(t *testing.T) {
 		s := servertest.Start(t, db, servertest.Options{})
 		r := s.Get("/oauth2/authorize?client_id=example&scope=a&scope=b")
 		line := logged(t, s, r)
-		if r.Status != http.StatusBadRequest || line["client_id"] != "example" || line["error"] != protocol.InvalidRequest ||
-			line["description"] != "The parameter scope is repeated." {
+		if r.Status != http.StatusBadRequest || line["claimed_client_id"] != "example" ||
+			line["error"] != protocol.InvalidRequest || line["description"] != "The parameter scope is repeated." {
 			t.Errorf("status %d, log %v", r.Status, line)
 		}
 	})

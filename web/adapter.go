@@ -36,13 +36,19 @@ func (s *Server) serve(rt route) http.Handler {
 		if err == nil {
 			err = s.runInSlot(rt, rec, r)
 		}
-		err = s.writeError(rt, rec, r, err)
-		s.send(rec, r)
+		aborted := errors.Is(err, http.ErrAbortHandler)
+		if !aborted {
+			err = s.writeError(rt, rec, r, err)
+			s.send(rec, r)
+		}
 		fillEvent(event, r, rec.status, err, time.Since(started))
 		end(event)
 		if rt.kind != kindHealth {
 			s.metrics.count(r.Method, event)
 			s.logRequest(r, event)
+		}
+		if aborted {
+			panic(http.ErrAbortHandler) // net/http closes the connection without a response
 		}
 	})
 }
@@ -80,22 +86,28 @@ func (s *Server) runInSlot(rt route, rec *recorder, r *http.Request) error {
 	return s.run(rt, rec, r)
 }
 
-// run calls the handler after the checks of its kind. A panic becomes an error, and the process continues.
+// run calls the handler after the checks of its kind. A panic becomes an error, and the process continues. That of
+// http.ErrAbortHandler becomes this error.
 func (s *Server) run(rt route, rec *recorder, r *http.Request) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
+			rec.discard()
 			if p == http.ErrAbortHandler { //nolint:errorlint // the sentinel itself is what net/http panics with
-				panic(p)
+				err = http.ErrAbortHandler
+				return
 			}
 			s.log.ErrorContext(r.Context(), "panic", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
 			err = errors.New("panic in a handler")
-			rec.discard()
 		}
 	}()
 	switch rt.kind {
 	case kindPublic, kindAPI:
-		if allowAnyOrigin(rt.kind, rec, r) {
-			return nil
+		allowAnyOrigin(rec.Header(), rt.kind)
+		switch {
+		case r.Method == http.MethodOptions:
+			return allowRequest(rec, r)
+		case rt.kind == kindPublic && r.Method != http.MethodGet && r.Method != http.MethodHead:
+			return protocol.MethodNotAllowed("GET", "This document can only be read, with GET.")
 		}
 	case kindPage:
 		if err := s.crossOrigin.Check(r); err != nil {
@@ -111,28 +123,23 @@ func (s *Server) run(rt route, rec *recorder, r *http.Request) (err error) {
 	return rt.handler(rec, r)
 }
 
-// allowAnyOrigin lets any origin read the response (CORS). It reports whether it has already written the response: to a
-// preflight request, or to a method that public documents do not have.
-func allowAnyOrigin(kind kind, w http.ResponseWriter, r *http.Request) (written bool) {
-	h := w.Header()
+// allowAnyOrigin lets any origin read the response (CORS).
+func allowAnyOrigin(h http.Header, kind kind) {
 	h.Set("Access-Control-Allow-Origin", "*")
 	h.Set("Vary", "Origin")
 	if kind == kindAPI {
 		h.Set("Access-Control-Expose-Headers", "WWW-Authenticate, Retry-After, RateLimit, RateLimit-Policy")
 	}
-	if r.Method == http.MethodOptions {
-		h.Set("Access-Control-Allow-Methods", "GET, POST")
-		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
-		h.Set("Access-Control-Max-Age", "3600")
-		w.WriteHeader(http.StatusNoContent)
-		return true
-	}
-	if kind == kindPublic && r.Method != http.MethodGet && r.Method != http.MethodHead {
-		h.Set("Allow", "GET")
-		http.Error(w, "only GET", http.StatusMethodNotAllowed)
-		return true
-	}
-	return false
+}
+
+// allowRequest serves OPTIONS: a preflight request (CORS), by which a browser finds out what another origin may send.
+func allowRequest(w http.ResponseWriter, _ *http.Request) error {
+	h := w.Header()
+	h.Set("Access-Control-Allow-Methods", "GET, POST")
+	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
+	h.Set("Access-Control-Max-Age", "3600")
+	w.WriteHeader(http.StatusNoContent)
+	return nil
 }
 
 // setCurrentActor sets the actor of the request to the current user of the browser.
@@ -151,9 +158,10 @@ func (s *Server) setCurrentActor(r *http.Request) error {
 
 // writeError writes the error or redirect that a handler returned, and returns the error that was written.
 func (s *Server) writeError(rt route, rec *recorder, r *http.Request, err error) error {
-	if err == nil || rec.status != 0 {
-		return err
+	if err == nil {
+		return nil
 	}
+	rec.discard() // a handler that returns an error has written nothing that the client may see
 	if redirect := (*page.Redirect)(nil); errors.As(err, &redirect) {
 		s.pages.WriteRedirect(rec, redirect)
 		return nil
@@ -163,15 +171,21 @@ func (s *Server) writeError(rt route, rec *recorder, r *http.Request, err error)
 		s.writePageError(rec, r, err)
 		return err
 	case kindHealth:
-		http.Error(rec, notReady, http.StatusServiceUnavailable)
+		writeNotReady(rec, err)
 		return err
 	case kindStatic:
-		if errors.Is(err, storage.ErrNotFound) {
+		if isNotFound(err) {
 			http.NotFound(rec, r)
 			return err
 		}
 	}
 	return s.writeJSONError(rec, r, err)
+}
+
+// isNotFound reports whether the error means that there is no such record or file.
+func isNotFound(err error) bool {
+	e := (*page.Error)(nil)
+	return errors.Is(err, storage.ErrNotFound) || errors.As(err, &e) && e.Status == http.StatusNotFound
 }
 
 // writeJSONError writes a protocol error. Failed client authentication counts against the client and the network, and

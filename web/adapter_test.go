@@ -8,6 +8,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
 	"gatehouse/storage/reqevent"
 	"gatehouse/web/page"
 )
@@ -49,6 +53,60 @@ func TestPanicIsInternalServerError(t *testing.T) {
 	}
 	if !strings.Contains(log.String(), "a secret cause") || !strings.Contains(log.String(), "the-id") {
 		t.Errorf("the log lacks the cause or the request ID: %s", log.String())
+	}
+}
+
+// TestAbortedRequestIsLogged checks that a handler that aborts its response, as net/http lets it, also ends the request
+// event, the trace and the slot.
+func TestAbortedRequestIsLogged(t *testing.T) {
+	t.Parallel()
+	var log strings.Builder
+	spans := tracetest.NewSpanRecorder()
+	s := &Server{
+		log: slog.New(slog.NewTextHandler(&log, nil)), proxyCheck: &proxyCheck{},
+		tracer: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)).Tracer("test"),
+	}
+	registry := prometheus.NewRegistry()
+	var err error
+	if s.metrics, err = newMetrics(s, registry); err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	func() {
+		defer func() {
+			if p := recover(); p != http.ErrAbortHandler { //nolint:errorlint // net/http compares the value as well
+				t.Errorf("panic = %v, want http.ErrAbortHandler", p)
+			}
+		}()
+		s.serve(route{kind: kindAPI, handler: func(w http.ResponseWriter, _ *http.Request) error {
+			_, _ = w.Write([]byte("part of a response"))
+			panic(http.ErrAbortHandler)
+		}}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+	}()
+	if w.Body.Len() > 0 {
+		t.Errorf("body = %q, want none", w.Body)
+	}
+	if n := strings.Count(log.String(), "msg=request "); n != 1 || strings.Contains(log.String(), "level=ERROR") {
+		t.Errorf("log = %q, want one request without an error of the server", log.String())
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted := 0.0
+	for _, family := range families {
+		if family.GetName() == "gatehouse_http_requests_total" {
+			counted = family.GetMetric()[0].GetCounter().GetValue()
+		}
+	}
+	if counted != 1 {
+		t.Errorf("gatehouse_http_requests_total = %v, want 1", counted)
+	}
+	if n := len(spans.Ended()); n != 1 {
+		t.Errorf("%d spans have ended, want 1", n)
+	}
+	if n := s.inFlight.Load(); n != 0 {
+		t.Errorf("%d slots are still acquired, want 0", n)
 	}
 }
 

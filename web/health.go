@@ -24,19 +24,30 @@ func (s *Server) Drain() { s.draining.Store(true) }
 
 // live serves GET /healthz.
 func (s *Server) live(w http.ResponseWriter, _ *http.Request) error {
-	_, err := w.Write([]byte("ok\n"))
-	return err
+	_, _ = w.Write([]byte("ok\n")) // fails when the caller has disconnected
+	return nil
 }
+
+// errStopping is returned by ready while the process is about to stop.
+var errStopping = errors.New("stopping")
 
 const notReady = "not ready: the database is unavailable, the signing keys cannot be read, " +
 	"a background job is stalled, or the clock is wrong; the log has the cause"
+
+// writeNotReady writes the response to a health check that failed. The log has the cause.
+func writeNotReady(w http.ResponseWriter, err error) {
+	message := notReady
+	if errors.Is(err, errStopping) {
+		message = errStopping.Error()
+	}
+	http.Error(w, message, http.StatusServiceUnavailable)
+}
 
 // ready serves GET /readyz. A process is ready when it reaches the database, has signing keys, has no stalled
 // background job, has about the database's time and is not about to stop.
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) error {
 	if s.draining.Load() {
-		http.Error(w, "stopping", http.StatusServiceUnavailable)
-		return nil
+		return errStopping
 	}
 	if err := s.readiness.check(r.Context(), s); err != nil {
 		return err

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -44,7 +43,10 @@ func (s *Server) logRequest(r *http.Request, event *reqevent.Event) {
 	attrs = append(attrs,
 		slog.String("method", r.Method), slog.String("route", event.Route), slog.Int("status", event.Status),
 		slog.Float64("took_ms", float64(event.Duration.Microseconds())/1000), slog.String("address", event.Address))
-	add("client_id", cmp.Or(event.ClientID, loggable(event.ClaimedClientID)))
+	add("client_id", event.ClientID)
+	if event.ClientID == "" {
+		add("claimed_client_id", loggable(event.ClaimedClientID))
+	}
 	add("user_id", event.UserID)
 	add("grant_type", event.GrantType)
 	level := slog.LevelInfo

@@ -92,11 +92,11 @@ func TestRequestLogHasClientAndUser(t *testing.T) {
 			{"revocation", s.Post("/oauth2/revoke", app, url.Values{"token": {access}}), app.ClientID, user, "", ""},
 			{
 				"incorrect secret", s.Token(servertest.UnregisteredClient("unknown-client"), serviceForm),
-				"unknown-client", "", "client_credentials", "invalid_client",
+				"", "", "client_credentials", "invalid_client",
 			},
 			{
 				"unregistered client", s.Get("/oauth2/authorize?client_id=gate_cs_live_x"),
-				"(a credential)", "", "", "invalid_request",
+				"", "", "", "invalid_request",
 			},
 		} {
 			line := requestLine(t, s, c.response)
@@ -109,6 +109,34 @@ func TestRequestLogHasClientAndUser(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestLogKeepsClaimedClientApart: client_id is in the log only when the client was authenticated or found; what any
+// caller can send has its own attribute.
+func TestLogKeepsClaimedClientApart(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, storagetest.URL(t, "sqlite"), servertest.Options{})
+	c := s.Service("jobs")
+	form := url.Values{"grant_type": {"client_credentials"}}
+	incorrect := c
+	incorrect.ClientSecret += "x"
+	for _, test := range []struct {
+		name                string
+		response            servertest.Response
+		verified, unchecked string
+	}{
+		{"valid secret", s.Token(c, form).OK(t), c.ClientID, ""},
+		{"incorrect secret", s.Token(incorrect, form), "", c.ClientID},
+		{"unregistered client", s.Token(servertest.UnregisteredClient("unknown-client"), form), "", "unknown-client"},
+		{"credential", s.Get("/oauth2/authorize?client_id=gate_cs_live_x"), "", "(a credential)"},
+	} {
+		line := requestLine(t, s, test.response)
+		for attribute, want := range map[string]string{"client_id": test.verified, "claimed_client_id": test.unchecked} {
+			if got, _ := line[attribute].(string); got != want {
+				t.Errorf("%s: the request log has %s %q, want %q: %v", test.name, attribute, got, want, line)
+			}
+		}
+	}
 }
 
 // TestLogEscapesUnprintableParameters checks that a log line has no control character, because logs are read on

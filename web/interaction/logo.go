@@ -13,6 +13,6 @@ func (p *Pages) ShowLogo(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Cache-Control", "public, max-age=3600")
 	h.Set("Content-Security-Policy", "default-src 'none'; sandbox")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	_, err = w.Write(picture) //nolint:gosec // it is a PNG, JPEG, GIF or WebP file, and sandboxed
-	return err
+	_, _ = w.Write(picture) //nolint:gosec // it is a PNG, JPEG, GIF or WebP file, and sandboxed
+	return nil
 }

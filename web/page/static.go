@@ -30,13 +30,12 @@ func (p *Renderer) ServeStatic(w http.ResponseWriter, r *http.Request) error {
 	case p.script.name:
 		file = p.script
 	default:
-		http.NotFound(w, r)
-		return nil
+		return p.NotFound()
 	}
 	h := w.Header()
 	h.Set("Content-Type", file.contentType)
 	h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	h.Set("Content-Length", strconv.Itoa(len(file.content)))
-	_, err := w.Write(file.content)
-	return err
+	_, _ = w.Write(file.content) // fails when the browser has disconnected
+	return nil
 }
