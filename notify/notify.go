@@ -15,7 +15,6 @@ import (
 
 	"gatehouse/oauth/fetch"
 	"gatehouse/storage"
-	"gatehouse/storage/audit"
 )
 
 const (
@@ -38,8 +37,7 @@ type Kind struct {
 	// such messages.
 	Build func(ctx context.Context, c *storage.Client, d storage.Delivery) (url string, form url.Values, err error)
 
-	Delivered, GivenUp string // types of the audit events
-	FailedMessage      string // of the log, for a failed attempt
+	FailedMessage string // of the log, for a failed attempt
 }
 
 // Sender sends deliveries. Every process has one.
@@ -111,14 +109,14 @@ func (s *Sender) attempt(parent context.Context, d storage.Delivery) error {
 	}
 	c, err := s.Store.Client(ctx, d.ClientID)
 	if errors.Is(err, storage.ErrNotFound) || err == nil && c.DisabledAt != nil {
-		return s.finishUnwanted(ctx, d, kind)
+		return s.abandonUnwanted(ctx, d)
 	}
 	if err != nil {
 		return err
 	}
 	target, form, failure := kind.Build(ctx, c, d)
 	if failure == nil && target == "" {
-		return s.finishUnwanted(ctx, d, kind)
+		return s.abandonUnwanted(ctx, d)
 	}
 	if failure == nil {
 		failure = s.post(ctx, target, form)
@@ -128,21 +126,20 @@ func (s *Sender) attempt(parent context.Context, d storage.Delivery) error {
 	}
 	attempts := map[string]any{"attempts": d.Attempts}
 	if failure == nil {
-		return s.Store.FinishDelivery(ctx, d, audit.Event{Type: kind.Delivered, Detail: attempts})
+		return s.Store.FinishDelivery(ctx, d, attempts)
 	}
 	s.Log.WarnContext(ctx, kind.FailedMessage, slog.String("client_id", d.ClientID), slog.Int64("attempt", d.Attempts),
 		slog.Any("cause", failure))
 	now := s.Store.Now()
 	if now.Sub(d.CreatedAt) >= lifetime && d.Attempts >= minAttempts {
-		return s.Store.FinishDelivery(ctx, d, audit.Event{Type: kind.GivenUp, Detail: attempts})
+		return s.Store.AbandonDelivery(ctx, d, attempts)
 	}
 	return s.Store.PostponeDelivery(ctx, d.ID, now.Add(backoff(d.Attempts)))
 }
 
-// finishUnwanted finishes a delivery without sending it.
-func (s *Sender) finishUnwanted(ctx context.Context, d storage.Delivery, kind Kind) error {
-	detail := map[string]any{"reason": "the client no longer accepts these messages"}
-	return s.Store.FinishDelivery(ctx, d, audit.Event{Type: kind.GivenUp, Detail: detail})
+// abandonUnwanted removes a delivery without sending it.
+func (s *Sender) abandonUnwanted(ctx context.Context, d storage.Delivery) error {
+	return s.Store.AbandonDelivery(ctx, d, map[string]any{"reason": "the client no longer accepts these messages"})
 }
 
 func (s *Sender) post(ctx context.Context, target string, form url.Values) error {

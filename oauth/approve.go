@@ -5,14 +5,12 @@ import (
 	"errors"
 	"net/url"
 	"slices"
-	"strings"
 
 	"gatehouse/identity"
 	"gatehouse/oauth/claims"
 	"gatehouse/oauth/grant"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
-	"gatehouse/storage/audit"
 )
 
 // Consent returns what the user allowed the client before, or nil when there is no user or no consent.
@@ -143,11 +141,11 @@ func (s *Server) RecordApproval(
 
 // Deny decides the request and returns the response to the client: access_denied.
 func (s *Server) Deny(ctx context.Context, a *AuthorizationRequest, user *identity.SignedInUser) (Response, error) {
-	event := audit.Event{Type: audit.ConsentDenied, ClientID: a.Client.ID, Scopes: strings.Join(a.Scopes, " ")}
+	denial := storage.Denial{RequestID: a.ID, ClientID: a.Client.ID, Scopes: a.Scopes}
 	if user != nil {
-		event.UserID = user.User.ID
+		denial.UserID = user.User.ID
 	}
-	err := s.store.DecideRequest(ctx, a.ID, &event)
+	err := s.store.DenyRequest(ctx, denial)
 	if errors.Is(err, storage.ErrConsumed) {
 		return Response{}, &RequestExpiredError{Client: a.Client, Decided: true}
 	}

@@ -27,9 +27,9 @@ var deceptiveHosts = []string{
 // editClient changes the stored record of a client without the checks of an update.
 func editClient(t *testing.T, s *servertest.Server, id string, change func(c *storage.Client)) {
 	t.Helper()
-	storagetest.Must(t, s.Store.UpdateClient(t.Context(), id, storagetest.Event("edit"), func(c *storage.Client) (bool, error) {
+	storagetest.Must(t, s.Store.UpdateClient(t.Context(), id, func(c *storage.Client) (update storage.ClientUpdate, err error) {
 		change(c)
-		return false, nil
+		return update, nil
 	}))
 }
 

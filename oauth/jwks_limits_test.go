@@ -45,9 +45,9 @@ func TestLargeJWKSAreRefusedFromEverySource(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "more than 16 keys") {
 			t.Errorf("client of the operator: %v", err)
 		}
-		storagetest.Must(t, s.Store.UpdateClient(t.Context(), c.ClientID, storagetest.Event("client"), func(c *storage.Client) (bool, error) {
+		storagetest.Must(t, s.Store.UpdateClient(t.Context(), c.ClientID, func(c *storage.Client) (update storage.ClientUpdate, err error) {
 			c.JWKS = tooMany
-			return false, nil
+			return update, nil
 		}))
 		r = tokenByAssertion(s, key.Sign(t, assertionClaims(s, c), nil))
 		r.Want(t, 401, "invalid_client")

@@ -58,8 +58,7 @@ func (s *Server) revokeToken(ctx context.Context, c *storage.Client, token strin
 		return nil // expired by every clock; its row would be deleted immediately
 	}
 	event := audit.Event{
-		Type: audit.TokenRevoked, ClientID: c.ID, GrantID: claims.GrantID, Scopes: claims.Scope,
-		Token: audit.TokenReference(token),
+		ClientID: c.ID, GrantID: claims.GrantID, Scopes: claims.Scope, Token: audit.TokenReference(token),
 	}
 	if claims.GrantID != "" {
 		grant, err := s.store.Grant(ctx, claims.GrantID)
@@ -80,7 +79,7 @@ func (s *Server) revokeRefreshToken(ctx context.Context, c *storage.Client, toke
 	}
 	reqevent.FromContext(ctx).UserID = grant.UserID
 	return ignoreNotFound(s.store.RevokeGrant(ctx, grant.ID, "revoked_by_client", audit.Event{
-		Type: audit.GrantRevoked, ClientID: c.ID, UserID: grant.UserID, Token: audit.TokenReference(token),
+		ClientID: c.ID, UserID: grant.UserID, Token: audit.TokenReference(token),
 	}))
 }
 

@@ -26,7 +26,7 @@ func (w *world) another(t *testing.T, id string) *storage.Client {
 	t.Helper()
 	c := *w.client
 	c.ID, c.Secrets = id, nil
-	storagetest.Must(t, w.CreateClient(t.Context(), &c, storagetest.Event("client")))
+	storagetest.Must(t, w.CreateClient(t.Context(), &c, nil))
 	return &c
 }
 
@@ -62,7 +62,7 @@ func TestChangeOfOneClientLeavesOthersCached(t *testing.T) {
 		all("after a registration", map[string]bool{"gc1": true, "gc2": true})
 		storagetest.Must(t, first.DisableClient(t.Context(), "gc1"))
 		all("after a change", map[string]bool{"gc1": false, "gc2": true})
-		storagetest.Must(t, first.AddClientSecret(t.Context(), &storage.ClientSecret{ID: "s2", ClientID: "gc2", Hash: make([]byte, 32), CreatedAt: w.clock.Now()}, nil, false, storagetest.Event("secret")))
+		storagetest.Must(t, first.AddClientSecret(t.Context(), &storage.ClientSecret{ID: "s2", ClientID: "gc2", Hash: make([]byte, 32), CreatedAt: w.clock.Now()}, time.Hour))
 		all("after a new secret", map[string]bool{"gc1": true, "gc2": false})
 		storagetest.Must(t, first.CreateScope(t.Context(), storage.Scope{Name: "x", CreatedAt: w.clock.Now()}))
 		all("after a new scope", map[string]bool{"gc1": false, "gc2": false})
@@ -107,10 +107,10 @@ func TestOpenTransactionDelaysNoOtherChange(t *testing.T) {
 	for what, change := range map[string]func() error{
 		"disable a client": func() error { return other.DisableClient(limited, "gc2") },
 		"rotate a secret": func() error {
-			return other.AddClientSecret(limited, &storage.ClientSecret{ID: "s2", ClientID: "gc2", Hash: make([]byte, 32), CreatedAt: w.clock.Now()}, nil, true, storagetest.Event("secret"))
+			return other.AddClientSecret(limited, &storage.ClientSecret{ID: "s2", ClientID: "gc2", Hash: make([]byte, 32), CreatedAt: w.clock.Now()}, 0)
 		},
 		"rotate keys": func() error {
-			return other.UpdateSigningKeys(limited, storagetest.Event("keys"), func([]storage.SigningKey) (add, changed []storage.SigningKey, err error) {
+			return other.RotateSigningKeys(limited, func([]storage.SigningKey) (add, changed []storage.SigningKey, err error) {
 				return []storage.SigningKey{{ID: "k1", Algorithm: "ES256", Sealed: []byte("sealed"), CreatedAt: w.clock.Now(), ActiveAt: w.clock.Now()}}, nil, nil
 			})
 		},
@@ -249,7 +249,7 @@ func TestClientCacheIsBoundedInBytes(t *testing.T) {
 			for i := range clients {
 				c := *w.client
 				c.ID, c.Secrets, c.JWKS = fmt.Sprint("large", i), nil, strings.Repeat("x", size)
-				if err := tx.CreateClient(t.Context(), &c, storagetest.Event("client")); err != nil {
+				if err := tx.CreateClient(t.Context(), &c, nil); err != nil {
 					return err
 				}
 			}

@@ -168,9 +168,12 @@ func (s *Store) ClientsByName(ctx context.Context, name string) ([]Client, error
 	return out, db.Wrap("find clients by name", err)
 }
 
-// CreateClient adds a client and its secrets.
-func (s *Store) CreateClient(ctx context.Context, c *Client, e audit.Event) error {
-	e.ClientID = c.ID
+// CreateClient adds a client and its secrets. detail is what the audit event has in addition.
+func (s *Store) CreateClient(ctx context.Context, c *Client, detail map[string]any) error {
+	e := audit.Event{Type: audit.ClientCreated, ClientID: c.ID, Scopes: c.Scopes.String(), Detail: detail}
+	if c.IsSelfRegistered() {
+		e.Type = audit.ClientRegistered
+	}
 	if len(c.Secrets) > 0 {
 		e.Token = audit.HashReference(c.Secrets[0].Hash)
 	}
@@ -188,12 +191,15 @@ func (s *Store) CreateClient(ctx context.Context, c *Client, e audit.Event) erro
 	}))
 }
 
+// ClientUpdate is what UpdateClient does in addition to storing the client.
+type ClientUpdate struct {
+	RevokeTokens bool           // whether every token and grant of the client is revoked
+	Detail       map[string]any // of the audit event
+}
+
 // UpdateClient calls change with the stored client and stores the result. change may refuse by returning an error,
-// which UpdateClient returns as it is. When it returns bumpEpoch, every token and grant of the client is revoked.
-func (s *Store) UpdateClient(
-	ctx context.Context, id string, e audit.Event, change func(c *Client) (bumpEpoch bool, err error),
-) error {
-	e.ClientID = id
+// which UpdateClient returns as it is.
+func (s *Store) UpdateClient(ctx context.Context, id string, change func(c *Client) (ClientUpdate, error)) error {
 	var refused error // by change
 	err := s.Tx(ctx, func(tx *Store) error {
 		refused = nil
@@ -205,19 +211,19 @@ func (s *Store) UpdateClient(
 			return err
 		}
 		epoch, disabled := c.Epoch, c.DisabledAt
-		bump := false
-		if bump, refused = change(&c); refused != nil {
+		var update ClientUpdate
+		if update, refused = change(&c); refused != nil {
 			return refused
 		}
 		c.ID, c.Epoch, c.DisabledAt, c.UpdatedAt = id, epoch, disabled, s.Now()
-		if bump {
+		if update.RevokeTokens {
 			c.Epoch++
 		}
 		if err := db.UpdateAll(ctx, tx.Write, &c, []string{"id", "created_at"}, "id = ?", id); err != nil {
 			return err
 		}
 		tx.recordClientChange(id)
-		return tx.Audit.Record(ctx, e)
+		return tx.Audit.Record(ctx, audit.Event{Type: audit.ClientUpdated, ClientID: id, Detail: update.Detail})
 	})
 	if refused != nil {
 		return refused
@@ -302,25 +308,24 @@ func (s *Store) changeClient(ctx context.Context, id, event, query string, args 
 	}))
 }
 
-// AddClientSecret adds a secret. The others stay valid until expireOthersAt, or unchanged when it is nil. With
-// bumpEpoch, which must be set when a secret is removed early, every token of the client is revoked.
-func (s *Store) AddClientSecret(
-	ctx context.Context, secret *ClientSecret, expireOthersAt *time.Time, bumpEpoch bool, e audit.Event,
-) error {
-	e.ClientID, e.Token = secret.ClientID, audit.HashReference(secret.Hash)
+// AddClientSecret adds a secret. The others stay valid for overlap from its creation; without an overlap they become
+// invalid immediately, and every token of the client is revoked.
+func (s *Store) AddClientSecret(ctx context.Context, secret *ClientSecret, overlap time.Duration) error {
+	e := audit.Event{
+		Type: audit.ClientSecretAdded, ClientID: secret.ClientID, Token: audit.HashReference(secret.Hash),
+		Detail: map[string]any{"overlap_seconds": int64(overlap / time.Second)},
+	}
 	return db.Wrap("add client secret", s.Tx(ctx, func(tx *Store) error {
 		if err := db.Lock(ctx, tx.Write, "clients", secret.ClientID); err != nil {
 			return err
 		}
-		if expireOthersAt != nil {
-			at := db.Millis(*expireOthersAt)
-			if err := db.Exec(ctx, tx.Write,
-				"UPDATE client_secrets SET expires_at = ? WHERE client_id = ? AND (expires_at IS NULL OR expires_at > ?)",
-				at, secret.ClientID, at); err != nil {
-				return err
-			}
+		expiry := db.Millis(secret.CreatedAt.Add(overlap))
+		if err := db.Exec(ctx, tx.Write,
+			"UPDATE client_secrets SET expires_at = ? WHERE client_id = ? AND (expires_at IS NULL OR expires_at > ?)",
+			expiry, secret.ClientID, expiry); err != nil {
+			return err
 		}
-		if bumpEpoch {
+		if overlap <= 0 {
 			if err := db.Exec(ctx, tx.Write, "UPDATE clients SET epoch = epoch + 1 WHERE id = ?", secret.ClientID); err != nil {
 				return err
 			}

@@ -86,7 +86,7 @@ func (s *Store) IssueCode(ctx context.Context, a Approval) error {
 	issue := func() error {
 		return s.Tx(ctx, func(tx *Store) error {
 			if a.RequestID != "" {
-				if err := tx.DecideRequest(ctx, a.RequestID, nil); err != nil {
+				if err := tx.decideRequest(ctx, a.RequestID); err != nil {
 					return err
 				}
 			}
@@ -320,18 +320,10 @@ func (s *Store) classifyCode(ctx context.Context, r Redemption) error {
 	// Also when the caller has disconnected: an attacker must not avoid the revocation that way.
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
 	defer cancel()
-	err = s.RevokeGrant(
-		limited,
-		*c.GrantID,
-		"code_replayed",
-		audit.Event{
-			Type:     audit.CodeReplayed,
-			ClientID: c.ClientID,
-			UserID:   c.UserID,
-			Scopes:   c.Scopes.String(),
-			Token:    audit.HashReference(r.Hash),
-		},
-	)
+	err = s.revokeGrant(limited, *c.GrantID, "code_replayed", audit.Event{
+		Type: audit.CodeReplayed, ClientID: c.ClientID, UserID: c.UserID, Scopes: c.Scopes.String(),
+		Token: audit.HashReference(r.Hash),
+	})
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}

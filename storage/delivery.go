@@ -14,6 +14,11 @@ import (
 // BackchannelLogout is the kind of delivery of a logout token (OIDC Back-Channel Logout §2.5).
 const BackchannelLogout = "backchannel_logout"
 
+// deliveryEvents are the types of the audit events by the kind of the delivery.
+var deliveryEvents = map[string]struct{ delivered, abandoned string }{
+	BackchannelLogout: {audit.LogoutDelivered, audit.LogoutUndelivered},
+}
+
 // Delivery is a notification that a client must receive. It is inserted in the transaction of the change and deleted
 // once it was delivered, so that a crash loses none.
 type Delivery struct {
@@ -93,9 +98,18 @@ func (s *Store) PostponeDelivery(ctx context.Context, id string, next time.Time)
 	)
 }
 
-// FinishDelivery removes a delivery that was delivered or abandoned, and records the event.
-func (s *Store) FinishDelivery(ctx context.Context, d Delivery, e audit.Event) error {
-	e.ClientID, e.UserID = d.ClientID, d.UserID
+// FinishDelivery removes a delivery that was delivered. detail is what its audit event has in addition.
+func (s *Store) FinishDelivery(ctx context.Context, d Delivery, detail map[string]any) error {
+	return s.deleteDelivery(ctx, d, deliveryEvents[d.Kind].delivered, detail)
+}
+
+// AbandonDelivery removes a delivery that is not attempted again, although it was not delivered.
+func (s *Store) AbandonDelivery(ctx context.Context, d Delivery, detail map[string]any) error {
+	return s.deleteDelivery(ctx, d, deliveryEvents[d.Kind].abandoned, detail)
+}
+
+func (s *Store) deleteDelivery(ctx context.Context, d Delivery, event string, detail map[string]any) error {
+	e := audit.Event{Type: event, ClientID: d.ClientID, UserID: d.UserID, Detail: detail}
 	return db.Wrap("finish a delivery", s.Tx(ctx, func(tx *Store) error {
 		err := db.ExecOne(ctx, tx.Write, "DELETE FROM deliveries WHERE id = ?", d.ID)
 		if errors.Is(err, ErrNotFound) {

@@ -186,18 +186,10 @@ func (s *Store) classifyFailedRotation(ctx context.Context, r Rotation, arrived 
 	// Also when the caller has disconnected: an attacker must not avoid the revocation that way.
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
 	defer cancel()
-	err = s.RevokeGrant(
-		limited,
-		g.ID,
-		"refresh_token_reused",
-		audit.Event{
-			Type:     audit.RefreshReused,
-			ClientID: g.ClientID,
-			UserID:   g.UserID,
-			Scopes:   g.Scopes.String(),
-			Token:    audit.HashReference(r.Hash),
-		},
-	)
+	err = s.revokeGrant(limited, g.ID, "refresh_token_reused", audit.Event{
+		Type: audit.RefreshReused, ClientID: g.ClientID, UserID: g.UserID, Scopes: g.Scopes.String(),
+		Token: audit.HashReference(r.Hash),
+	})
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return RotationResult{}, err
 	}
@@ -239,8 +231,14 @@ func (s *Store) RevokeReusedAboveLimit(ctx context.Context, r Rotation) error {
 	return nil
 }
 
-// RevokeGrant ends a grant with all its tokens. It returns ErrNotFound when there is none or it is already revoked.
+// RevokeGrant ends a grant with all its tokens. It returns ErrNotFound when there is none or it is already revoked. It
+// sets the type of the event.
 func (s *Store) RevokeGrant(ctx context.Context, id, reason string, e audit.Event) error {
+	e.Type = audit.GrantRevoked
+	return s.revokeGrant(ctx, id, reason, e)
+}
+
+func (s *Store) revokeGrant(ctx context.Context, id, reason string, e audit.Event) error {
 	e.GrantID = id
 	return db.Wrap("revoke grant", s.Tx(ctx, func(tx *Store) error {
 		if err := db.ExecOne(ctx, tx.Write,

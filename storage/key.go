@@ -17,7 +17,7 @@ type SigningKey struct {
 	Algorithm string     // JWS alg
 	Public    string     // JWK as JSON
 	Sealed    []byte     // the private key, PKCS #8, sealed under the root key
-	Private   []byte     `gorm:"-" json:"-"` // the same in clear, in keys that UpdateSigningKeys adds
+	Private   []byte     `gorm:"-" json:"-"` // the same in clear, in keys that are to be added
 	CreatedAt time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
 	ActiveAt  time.Time  `gorm:"serializer:millis"`
 	RetiresAt *time.Time `gorm:"serializer:millis"`
@@ -32,12 +32,27 @@ func (s *Store) SigningKeys(ctx context.Context) ([]SigningKey, error) {
 	return out, db.Wrap("list signing keys", err)
 }
 
-// UpdateSigningKeys calls change with the keys that are not removed yet, under a lock that all processes use, and
-// stores what it returns: keys to add, and keys whose RetiresAt or RemovedAt it set. When it returns neither, nothing
-// is stored and no event is written.
-func (s *Store) UpdateSigningKeys(
-	ctx context.Context, e audit.Event, change func(keys []SigningKey) (add, changed []SigningKey, err error),
-) error {
+// KeyChange returns, from the keys that are not removed yet, the keys to add and those whose RetiresAt or RemovedAt it
+// set. When it returns neither, nothing is stored and no event is written.
+type KeyChange func(keys []SigningKey) (add, changed []SigningKey, err error)
+
+// CreateSigningKeys stores a change that adds keys where there are none, under a lock that all processes use.
+func (s *Store) CreateSigningKeys(ctx context.Context, change KeyChange) error {
+	return s.updateSigningKeys(ctx, audit.KeyCreated, change)
+}
+
+// RotateSigningKeys stores a change in which new keys replace others in stages, under the same lock.
+func (s *Store) RotateSigningKeys(ctx context.Context, change KeyChange) error {
+	return s.updateSigningKeys(ctx, audit.KeyRotated, change)
+}
+
+// RevokeSigningKeys stores a change that removes keys immediately, under the same lock.
+func (s *Store) RevokeSigningKeys(ctx context.Context, change KeyChange) error {
+	return s.updateSigningKeys(ctx, audit.KeyRevoked, change)
+}
+
+func (s *Store) updateSigningKeys(ctx context.Context, event string, change KeyChange) error {
+	e := audit.Event{Type: event}
 	return db.Wrap("change signing keys", s.Tx(ctx, func(tx *Store) error {
 		if err := db.Lock(ctx, tx.Write, "installation", 1); err != nil {
 			return err

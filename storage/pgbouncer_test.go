@@ -33,7 +33,7 @@ func TestPgBouncerNeedsNoSetting(t *testing.T) {
 				id := fmt.Sprint("client", i, ".", n)
 				c := *w.client
 				c.ID, c.Secrets = id, []storage.ClientSecret{{ID: "s" + id, ClientID: id, Hash: []byte("hash"), CreatedAt: w.clock.Now()}}
-				if err := s.CreateClient(ctx, &c, storagetest.Event("client")); err != nil {
+				if err := s.CreateClient(ctx, &c, nil); err != nil {
 					t.Error(err)
 					return
 				}

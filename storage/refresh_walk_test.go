@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
 )
 
@@ -115,7 +116,7 @@ var modelSteps = []modelStep{
 	}},
 	{"revocation", func(l *family) (outcome, int8) { l.revoked = true; return pending, 0 },
 		func(r *realLine) (outcome, error) {
-			err := r.RevokeGrant(r.ctx, r.grant, "model", storagetest.Event("revoke"))
+			err := r.RevokeGrant(r.ctx, r.grant, "model", audit.Event{})
 			if errors.Is(err, storage.ErrNotFound) {
 				err = nil
 			}

@@ -21,8 +21,8 @@ func TestRefusedChangeIsNoDatabaseFailure(t *testing.T) {
 		storagetest.Must(t, w.CreateResource(t.Context(), storage.Resource{Identifier: resource}))
 		for name, change := range map[string]func() error{
 			"UpdateClient": func() error {
-				return w.UpdateClient(t.Context(), w.client.ID, storagetest.Event("client"),
-					func(*storage.Client) (bool, error) { return false, reason })
+				return w.UpdateClient(t.Context(), w.client.ID,
+					func(*storage.Client) (update storage.ClientUpdate, err error) { return update, reason })
 			},
 			"UpdateUser": func() error {
 				_, err := w.UpdateUser(t.Context(), w.user.ID, func(*storage.User) error { return reason })

@@ -36,7 +36,7 @@ func withKeys(t *testing.T, url string, keys ...vault.RootKey) (*storage.Store, 
 }
 
 func addKey(ctx context.Context, s *storage.Store, id string) error {
-	return s.UpdateSigningKeys(ctx, storagetest.Event("key"), func([]storage.SigningKey) (add, changed []storage.SigningKey, err error) {
+	return s.CreateSigningKeys(ctx, func([]storage.SigningKey) (add, changed []storage.SigningKey, err error) {
 		return []storage.SigningKey{{ID: id, Algorithm: "ES256", Public: "{}", Private: []byte("private " + id), CreatedAt: s.Now(), ActiveAt: s.Now()}}, nil, nil
 	})
 }

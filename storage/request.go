@@ -79,20 +79,33 @@ func (s *Store) RecordSignIn(ctx context.Context, id string, browserHash []byte,
 	)
 }
 
-// DecideRequest marks a request as decided, once: the second call returns ErrConsumed. The event is that of a denial;
-// an approval is recorded with its code.
-func (s *Store) DecideRequest(ctx context.Context, id string, e *audit.Event) error {
-	return db.Wrap("decide authorization request", s.Tx(ctx, func(tx *Store) error {
-		err := db.ExecOne(
-			ctx, tx.Write, "UPDATE authorization_requests SET decided_at = ? WHERE id = ? AND decided_at IS NULL",
-			db.Millis(s.Now()), id,
-		)
-		if errors.Is(err, ErrNotFound) {
-			return ErrConsumed
-		}
-		if err != nil || e == nil {
+// Denial is a user's decision to refuse a client access.
+type Denial struct {
+	RequestID string
+	ClientID  string
+	UserID    string // empty when no user is signed in
+	Scopes    Strings
+}
+
+// DenyRequest records a denial. A request is decided once: the second decision returns ErrConsumed.
+func (s *Store) DenyRequest(ctx context.Context, d Denial) error {
+	e := audit.Event{Type: audit.ConsentDenied, ClientID: d.ClientID, UserID: d.UserID, Scopes: d.Scopes.String()}
+	return db.Wrap("deny authorization request", s.Tx(ctx, func(tx *Store) error {
+		if err := tx.decideRequest(ctx, d.RequestID); err != nil {
 			return err
 		}
-		return tx.Audit.Record(ctx, *e)
+		return tx.Audit.Record(ctx, e)
 	}))
+}
+
+// decideRequest marks a request as decided, or returns ErrConsumed when it was decided before.
+func (s *Store) decideRequest(ctx context.Context, id string) error {
+	err := db.ExecOne(
+		ctx, s.Write, "UPDATE authorization_requests SET decided_at = ? WHERE id = ? AND decided_at IS NULL",
+		db.Millis(s.Now()), id,
+	)
+	if errors.Is(err, ErrNotFound) {
+		err = ErrConsumed
+	}
+	return err
 }

@@ -6,6 +6,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 
@@ -137,6 +138,15 @@ func (s *Store) RequireSchema(ctx context.Context) (ahead bool, err error) {
 		err = s.checkGranted(ctx)
 	}
 	return ahead, err
+}
+
+// Backup does the same as db.DB.Backup, and records the backup unless the database is read-only.
+func (s *Store) Backup(ctx context.Context, path string) error {
+	if err := s.DB.Backup(ctx, path); err != nil || s.ReadOnly() {
+		return err
+	}
+	detail := map[string]any{"file": filepath.Base(path)}
+	return s.Audit.Record(ctx, audit.Event{Type: audit.BackupMade, Detail: detail})
 }
 
 // CheckChangesFollowed returns ErrUnavailable when this process has not read the changes of other processes for a

@@ -62,8 +62,10 @@ func (s *Store) UserByToken(ctx context.Context, t TokenRef) (User, GrantedClaim
 	return u, claims, db.Wrap("check token", err)
 }
 
-// RevokeToken revokes one access token. Revoking it again changes nothing and writes no event.
+// RevokeToken revokes one access token. Revoking it again changes nothing and writes no event. It sets the type of the
+// event.
 func (s *Store) RevokeToken(ctx context.Context, t RevokedToken, e audit.Event) error {
+	e.Type = audit.TokenRevoked
 	if s.Engine() == Postgres {
 		return db.Wrap("revoke token", s.revokeTokenInOneStatement(ctx, t, e))
 	}

@@ -89,9 +89,7 @@ func (p *program) exportAudit(
 		p.notice("the audit log has no record of this export: the database is read-only")
 		return nil
 	}
-	return store.Audit.Record(ctx, audit.Event{
-		Type: audit.AuditExported, ClientID: f.ClientID, UserID: f.UserID, Detail: map[string]any{"rows": n},
-	})
+	return store.Audit.RecordExport(ctx, f, n)
 }
 
 // eventWriter writes events in one format.

@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/cmd/gatehouse/server"
-	"gatehouse/storage/audit"
 )
 
 func (p *program) backupCommand() *cobra.Command {
@@ -32,10 +31,6 @@ func (p *program) backupCommand() *cobra.Command {
 				}
 				if s.Store.ReadOnly() {
 					p.notice("the audit log has no record of this backup: the database is read-only")
-				} else if err := s.Store.Audit.Record(ctx, audit.Event{
-					Type: audit.BackupMade, Detail: map[string]any{"file": filepath.Base(path)},
-				}); err != nil {
-					return err
 				}
 				_, err = fmt.Fprintln(p.stdout, "wrote "+path)
 				return err

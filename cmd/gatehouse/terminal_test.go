@@ -37,11 +37,9 @@ func TestTerminalOutputIsPrintable(t *testing.T) {
 	storagetest.Must(t, err)
 	store := s.Store
 	ctx := reqevent.NewContext(t.Context(), &reqevent.Event{Actor: evil, UserAgent: evil, Address: evil, RequestID: evil})
-	event := storagetest.Event("edit")
-	event.Detail = map[string]any{"note": evil}
-	storagetest.Must(t, store.UpdateClient(ctx, id, event, func(c *storage.Client) (bool, error) {
+	storagetest.Must(t, store.UpdateClient(ctx, id, func(c *storage.Client) (update storage.ClientUpdate, err error) {
 		c.Name, c.Owner, c.SoftwareID, c.Contacts = evil, evil, evil, storage.Strings{"x\u202e"}
-		return false, nil
+		return storage.ClientUpdate{Detail: map[string]any{"note": evil}}, nil
 	}))
 	alice, err := store.UserByKey(ctx, "alice")
 	storagetest.Must(t, err)

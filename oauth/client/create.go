@@ -8,7 +8,6 @@ import (
 
 	"gatehouse/oauth/credential"
 	"gatehouse/storage"
-	"gatehouse/storage/audit"
 )
 
 // Create registers a client with a generated ID and, if it authenticates by one, a generated secret, which is in the
@@ -28,7 +27,7 @@ func (g *Registry) Create(ctx context.Context, m Metadata) (Information, []strin
 		if added, err = tx.CreateMissingScopes(ctx, c.Scopes); err != nil {
 			return err
 		}
-		return tx.CreateClient(ctx, c, audit.Event{Type: audit.ClientCreated, Scopes: c.Scopes.String()})
+		return tx.CreateClient(ctx, c, nil)
 	})
 	if err != nil {
 		return Information{}, nil, err
@@ -68,11 +67,7 @@ func (g *Registry) RotateSecret(ctx context.Context, id string, overlap time.Dur
 	now := g.store.Now()
 	secret := g.format.New(credential.ClientSecret)
 	row := &storage.ClientSecret{ID: uuid.NewString(), ClientID: id, Hash: credential.Hash(secret), CreatedAt: now}
-	event := audit.Event{
-		Type:   audit.ClientSecretAdded,
-		Detail: map[string]any{"overlap_seconds": int64(overlap / time.Second)},
-	}
-	if err := g.store.AddClientSecret(ctx, row, ptr(now.Add(overlap)), overlap <= 0, event); err != nil {
+	if err := g.store.AddClientSecret(ctx, row, overlap); err != nil {
 		return Information{}, err
 	}
 	return InformationOf(c).withSecret(secret), nil

@@ -20,7 +20,6 @@ import (
 	"gatehouse/oauth/protocol"
 	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
-	"gatehouse/storage/audit"
 	"gatehouse/storage/reqevent"
 )
 
@@ -83,16 +82,16 @@ func (g *Registry) Register(w http.ResponseWriter, r *http.Request) error {
 // createRegistered stores the client and, if there is one, consumes a use of the initial access token.
 func (g *Registry) createRegistered(ctx context.Context, c *storage.Client, initialAccess []byte) error {
 	err := g.store.Tx(ctx, func(tx *storage.Store) error {
-		event := audit.Event{Type: audit.ClientRegistered, Scopes: c.Scopes.String()}
+		var detail map[string]any
 		if initialAccess != nil {
 			id, err := tx.ConsumeRegistrationToken(ctx, initialAccess)
 			if err != nil {
 				return err
 			}
-			event.Detail = map[string]any{"registration_token": id}
+			detail = map[string]any{"registration_token": id}
 			c.LastUsedAt = &c.CreatedAt // the operator allowed the registration, so it may stay unused for longer
 		}
-		return tx.CreateClient(ctx, c, event)
+		return tx.CreateClient(ctx, c, detail)
 	})
 	if errors.Is(err, storage.ErrNotFound) {
 		return protocol.BearerError(protocol.InvalidToken, invalidInitialAccessDescription)

@@ -11,7 +11,6 @@ import (
 	"gatehouse/oauth/protocol"
 	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
-	"gatehouse/storage/audit"
 )
 
 // Update changes the members of the patch (RFC 7396). Removing scopes or resources from the client revokes its tokens
@@ -80,15 +79,14 @@ func (g *Registry) update(ctx context.Context, id string, u metadataChange) (Inf
 func (g *Registry) writeUpdate(
 	ctx context.Context, id string, u metadataChange, checked *Metadata, sector string,
 ) (info Information, added []string, err error) {
-	event := audit.Event{Type: audit.ClientUpdated, Detail: map[string]any{}} // the detail is set in the transaction
 	err = g.store.Tx(ctx, func(tx *storage.Store) error {
-		return tx.UpdateClient(ctx, id, event, func(c *storage.Client) (bool, error) {
+		return tx.UpdateClient(ctx, id, func(c *storage.Client) (update storage.ClientUpdate, err error) {
 			m, err := u.metadata(c)
 			if err != nil {
-				return false, err
+				return update, err
 			}
 			if !slices.Equal(m.sectorInputs(), checked.sectorInputs()) {
-				return false, errConcurrentChange
+				return update, errConcurrentChange
 			}
 			before := *c
 			copyToRecord(c, &m)
@@ -99,28 +97,29 @@ func (g *Registry) writeUpdate(
 				added, err = tx.CreateMissingScopes(ctx, c.Scopes)
 			}
 			if err != nil {
-				return false, err
+				return update, err
 			}
 			if c.IsSelfRegistered() && isDescribedDifferently(&before, c) {
 				c.DescribedAt = ptr(g.store.Now())
 			}
 			info = InformationOf(c)
-			clear(event.Detail)
-			return isNarrowed(&before, c), recordChanges(event.Detail, InformationOf(&before).Metadata, info.Metadata)
+			update.RevokeTokens = isNarrowed(&before, c)
+			update.Detail, err = changedMembers(InformationOf(&before).Metadata, info.Metadata)
+			return update, err
 		})
 	})
 	return info, added, err
 }
 
-// recordChanges sets in the detail of an audit event the names of the members that changed, and the values of some.
-func recordChanges(detail map[string]any, before, after Metadata) error {
+// changedMembers returns the detail of an audit event: the names of the members that changed, and the values of some.
+func changedMembers(before, after Metadata) (map[string]any, error) {
 	old, err := jsonObject(before)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	current, err := jsonObject(after)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	changed, was, now := []string{}, map[string]json.RawMessage{}, map[string]json.RawMessage{}
 	for _, m := range members() {
@@ -132,11 +131,11 @@ func recordChanges(detail map[string]any, before, after Metadata) error {
 			was[m.name], now[m.name] = old[m.name], current[m.name] // nil: absent
 		}
 	}
-	detail["changed"] = changed
+	detail := map[string]any{"changed": changed}
 	if len(was) > 0 {
 		detail["was"], detail["now"] = was, now
 	}
-	return nil
+	return detail, nil
 }
 
 // restrictSelfUpdate restricts what a client may change in its own registration. It cannot move to another sector,

@@ -14,7 +14,6 @@ import (
 
 	"gatehouse/oauth/jwt"
 	"gatehouse/storage"
-	"gatehouse/storage/audit"
 )
 
 const (
@@ -66,7 +65,7 @@ func (k *Keyring) createMissing(ctx context.Context) error {
 		}
 		return added, nil, nil
 	}
-	return k.store.UpdateSigningKeys(ctx, audit.Event{Type: audit.KeyCreated}, missing)
+	return k.store.CreateSigningKeys(ctx, missing)
 }
 
 // Rotate creates a key for every algorithm. They are published immediately and sign after ten minutes, when every cache
@@ -94,10 +93,6 @@ func (k *Keyring) rotate(ctx context.Context, leaked bool, due func(newest stora
 		return err
 	}
 	retention := max(longest, k.options.MaxTokenAge) + clockSkew
-	event := audit.Event{Type: audit.KeyRotated}
-	if leaked {
-		event.Type = audit.KeyRevoked
-	}
 	replace := func(keys []storage.SigningKey) (added, changed []storage.SigningKey, err error) {
 		now := k.store.Now()
 		activeAt := now
@@ -126,7 +121,10 @@ func (k *Keyring) rotate(ctx context.Context, leaked bool, due func(newest stora
 		}
 		return added, changed, nil
 	}
-	return k.store.UpdateSigningKeys(ctx, event, replace)
+	if leaked {
+		return k.store.RevokeSigningKeys(ctx, replace)
+	}
+	return k.store.RotateSigningKeys(ctx, replace)
 }
 
 // removeAll returns the keys as removed from now on.

@@ -19,7 +19,7 @@ import (
 	"gatehouse/storage/vault"
 )
 
-// ErrNoEvent is returned by a changing method that was passed no audit event.
+// ErrNoEvent is returned for an audit event without a type.
 var ErrNoEvent error = db.Outcome("a change without an audit event")
 
 // Log is the audit log of one database. Within a transaction, use WithTx.
@@ -58,8 +58,7 @@ func (l *Log) Close(ctx context.Context) error { return l.batch.close(ctx) }
 // CheckWritten returns ErrUnavailable when this process has not written its queued rows for a while.
 func (l *Log) CheckWritten() error { return l.batch.written.Check("write queued audit rows") }
 
-// Event is what an audit row contains in addition to its request and time. Every changing method takes one, so that no
-// change is without one.
+// Event is what an audit row contains in addition to its request and time. The method that makes a change sets Type.
 type Event struct {
 	Type     string
 	ClientID string

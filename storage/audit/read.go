@@ -91,3 +91,10 @@ func (l *Log) EachRow(ctx context.Context, f Filter, fn func(Row) error) error {
 		id = page[len(page)-1].ID
 	}
 }
+
+// RecordExport records that the operator exported the rows that match the filter.
+func (l *Log) RecordExport(ctx context.Context, f Filter, rows int64) error {
+	return l.Record(ctx, Event{
+		Type: AuditExported, ClientID: f.ClientID, UserID: f.UserID, Detail: map[string]any{"rows": rows},
+	})
+}

@@ -141,8 +141,7 @@ func TestVerifyDetectsTruncationAtEitherEnd(t *testing.T) {
 		create := func(id string) {
 			t.Helper()
 			now := clock.Now()
-			storagetest.Must(t, s.CreateClient(t.Context(), &storage.Client{ID: id, CreatedAt: now, UpdatedAt: now},
-				audit.Event{Type: audit.ClientCreated}))
+			storagetest.Must(t, s.CreateClient(t.Context(), &storage.Client{ID: id, CreatedAt: now, UpdatedAt: now}, nil))
 			clock.Advance(time.Hour)
 		}
 		seal := func() {
@@ -184,8 +183,7 @@ func TestVerifyAcceptsRetiredBeginning(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, url string) {
 		s, clock := sealedLog(t, url)
 		now := clock.Now()
-		storagetest.Must(t, s.CreateClient(t.Context(), &storage.Client{ID: "old", CreatedAt: now, UpdatedAt: now},
-			audit.Event{Type: audit.ClientCreated}))
+		storagetest.Must(t, s.CreateClient(t.Context(), &storage.Client{ID: "old", CreatedAt: now, UpdatedAt: now}, nil))
 		if _, err := s.Audit.SealRows(t.Context()); err != nil {
 			t.Fatal(err)
 		}

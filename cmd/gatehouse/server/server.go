@@ -24,7 +24,6 @@ import (
 	"gatehouse/oauth/fetch"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
-	"gatehouse/storage/audit"
 	"gatehouse/storage/db"
 	"gatehouse/web"
 )
@@ -166,8 +165,7 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 	s.Notify = &notify.Sender{
 		Store: store, Fetch: fetch.New(cfg.FetchAllowHosts, store.Now), Log: s.log,
 		Kinds: map[string]notify.Kind{storage.BackchannelLogout: {
-			Build: s.OAuth.Logout.Message, Delivered: audit.LogoutDelivered, GivenUp: audit.LogoutUndelivered,
-			FailedMessage: "back-channel logout delivery failed",
+			Build: s.OAuth.Logout.Message, FailedMessage: "back-channel logout delivery failed",
 		}},
 	}
 	return s, nil

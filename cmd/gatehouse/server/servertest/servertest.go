@@ -27,7 +27,6 @@ import (
 	"gatehouse/oauth"
 	"gatehouse/oauth/client"
 	"gatehouse/storage"
-	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
 	"gatehouse/web"
 )
@@ -156,7 +155,7 @@ func insertKeys(t testing.TB, store *storage.Store) {
 		}
 		return add, nil, nil
 	}
-	storagetest.Must(t, store.UpdateSigningKeys(context.Background(), audit.Event{Type: audit.KeyCreated}, insert))
+	storagetest.Must(t, store.CreateSigningKeys(context.Background(), insert))
 }
 
 // cacheKeys caches the keys of the first server.
