@@ -22,8 +22,11 @@ const behindProxy = "GATEHOUSE_TRUSTED_PROXIES=127.0.0.1"
 // wantLimited fails the test unless the response is 429 of that limit with Retry-After.
 func wantLimited(t *testing.T, r servertest.Response, limit string) {
 	t.Helper()
-	if r.Status != http.StatusTooManyRequests || r.Header.Get("Retry-After") == "" || !strings.HasPrefix(r.Header.Get("RateLimit"), `"`+limit+`";r=0;t=`) || !strings.HasPrefix(r.Header.Get("RateLimit-Policy"), `"`+limit+`";q=`) {
-		t.Errorf("got %d, Retry-After %q, RateLimit %q, want 429 of %s: %.200s", r.Status, r.Header.Get("Retry-After"), r.Header.Get("RateLimit"), limit, r.Body)
+	retryAfter, rate, policy := r.Header.Get("Retry-After"), r.Header.Get("RateLimit"), r.Header.Get("RateLimit-Policy")
+	limited := r.Status == http.StatusTooManyRequests && retryAfter != ""
+	if !limited || !strings.HasPrefix(rate, `"`+limit+`";r=0;t=`) || !strings.HasPrefix(policy, `"`+limit+`";q=`) {
+		t.Errorf("got %d, Retry-After %q, RateLimit %q, RateLimit-Policy %q, want 429 of %s: %.200s",
+			r.Status, retryAfter, rate, policy, limit, r.Body)
 	}
 }
 
@@ -59,29 +62,31 @@ var loadLimits = []servertest.Requirement{
 			}))
 			defer slow.Close()
 			c := s.Service("jobs")
-			half, write := slowBody(t, s) // it has begun to send, and holds nothing
+			slowStatus, sendRest := slowBody(t, s) // it has begun to send, and occupies no slot
 			done := make(chan servertest.Response)
 			go func() {
-				done <- s.Do(jsonRequest(s, "/oauth2/register", `{"redirect_uris":["https://app.example/callback"],"sector_identifier_uri":"`+slow.URL+`"}`))
+				done <- s.Do(jsonRequest(s, "/oauth2/register",
+					`{"redirect_uris":["https://app.example/callback"],"sector_identifier_uri":"`+slow.URL+`"}`))
 			}()
 			<-entered
-			r := s.Token(c, clientCredentialsForm) // served while the first request still has the only slot
+			r := s.Token(c, clientCredentialsForm) // while the first request still has the only slot
 			r.Want(t, 503, "temporarily_unavailable")
 			if r.Header.Get("Retry-After") == "" {
-				t.Errorf("no Retry-After in %v", r.Header)
+				t.Errorf("headers of the refused token request = %v, want Retry-After", r.Header)
 			}
-			if p := s.Browser().Open("/login"); p.Status != http.StatusServiceUnavailable || p.Header.Get("Retry-After") == "" {
-				t.Errorf("a page: %d", p.Status)
+			p := s.Browser().Open("/login")
+			if retryAfter := p.Header.Get("Retry-After"); p.Status != http.StatusServiceUnavailable || retryAfter == "" {
+				t.Errorf("/login: got %d, Retry-After %q, want 503 with Retry-After", p.Status, retryAfter)
 			}
 			if r := s.Get("/healthz"); r.Status != 200 {
-				t.Errorf("/healthz: %d", r.Status)
+				t.Errorf("/healthz: got %d, want 200", r.Status)
 			}
 			close(release)
 			<-done
 			s.Token(c, clientCredentialsForm).OK(t)
-			write()
-			if r := <-half; r != http.StatusBadRequest {
-				t.Errorf("the slow request: %d", r)
+			sendRest()
+			if got := <-slowStatus; got != http.StatusBadRequest {
+				t.Errorf("the slow request: got %d, want 400", got)
 			}
 		}).WithSettings("GATEHOUSE_MAX_REQUESTS=1", "GATEHOUSE_REGISTRATION=open", "GATEHOUSE_FETCH_ALLOW_HOSTS=127.0.0.1"),
 	servertest.Req("D13", "RFC 9110 §15.6.4",
@@ -90,12 +95,12 @@ var loadLimits = []servertest.Requirement{
 			s.User("alice")
 			c := s.App()
 			refresh := s.Tokens(c, "alice").Text("refresh_token")
-			hurried := s.StartAnotherWith("GATEHOUSE_REQUEST_TIMEOUT=1s")
-			storagetest.Eventually(t, "the process with the short limit has read the client", func() bool {
-				return hurried.Refresh(c, "unknown").Status == http.StatusBadRequest
+			other := s.StartAnotherWith("GATEHOUSE_REQUEST_TIMEOUT=1s")
+			storagetest.Eventually(t, "the process with the short timeout has read the client", func() bool {
+				return other.Refresh(c, "unknown").Status == http.StatusBadRequest
 			})
 			release := storagetest.Lock(t, s.Store, s.DB, "grants")
-			hurried.Refresh(c, refresh).Want(t, 503, "temporarily_unavailable") // while the table is still locked
+			other.Refresh(c, refresh).Want(t, 503, "temporarily_unavailable") // while the table is still locked
 			release()
 			s.Refresh(c, refresh).OK(t)
 		}),
@@ -104,18 +109,21 @@ var loadLimits = []servertest.Requirement{
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			c := s.App()
-			send := func(address, state string) servertest.Response {
-				return sendFrom(s, address, s.Request(http.MethodGet, "/oauth2/authorize?"+servertest.AuthorizeForm(c, "state", state).Encode(), nil))
+			authorize := func(address, state string) servertest.Response {
+				path := "/oauth2/authorize?" + servertest.AuthorizeForm(c, "state", state).Encode()
+				return sendFrom(s, address, s.Request(http.MethodGet, path, nil))
 			}
-			stored := func(address, state string) int { return send(address, state).Status }
-			if got := stored("192.0.2.1", "x"); got != http.StatusSeeOther {
-				t.Fatalf("the first request: %d", got)
+			if r := authorize("192.0.2.1", "x"); r.Status != http.StatusSeeOther {
+				t.Fatalf("the first request: got %d, want 303", r.Status)
 			}
-			if got := stored("192.0.2.2", strings.Repeat("x", 7000)); got != http.StatusTooManyRequests { // counts as four
-				t.Errorf("a large one: %d", got)
+			// A request of this size counts as four.
+			if r := authorize("192.0.2.2", strings.Repeat("x", 7000)); r.Status != http.StatusTooManyRequests {
+				t.Errorf("a large request: got %d, want 429", r.Status)
 			}
-			if got := send("192.0.2.3", "x"); got.Status != http.StatusTooManyRequests || !strings.Contains(got.Body, "Too many people are signing in") {
-				t.Errorf("another when all are used: %d %s", got.Status, got.Body)
+			const message = "Too many people are signing in"
+			r := authorize("192.0.2.3", "x")
+			if r.Status != http.StatusTooManyRequests || !strings.Contains(r.Body, message) {
+				t.Errorf("a request after the limit: got %d %s, want 429 with %q", r.Status, r.Body, message)
 			}
 			b := s.Browser()
 			page := b.Open("/login")
@@ -131,12 +139,14 @@ var loadLimits = []servertest.Requirement{
 					req.AddCookie(cookie)
 				}
 				req.Header.Set("Sec-Fetch-Site", "same-origin")
-				if r := sendFrom(s, fmt.Sprintf("198.51.100.%d", i), req); r.Status == http.StatusTooManyRequests || !strings.Contains(r.Body, "password") {
-					t.Fatalf("a wrong password: %d %.300s", r.Status, r.Body)
+				r := sendFrom(s, fmt.Sprintf("198.51.100.%d", i), req)
+				if r.Status == http.StatusTooManyRequests || !strings.Contains(r.Body, "password") {
+					t.Fatalf("a wrong password: got %d %.300s, want the sign-in page, not 429", r.Status, r.Body)
 				}
 			}
-			if n := len(waitForRows(t, s, audit.UserSignInFailed, 2)); n != 2 || s.Counted(audit.UserSignInFailed) != 4 {
-				t.Errorf("%d rows, %d counted", n, s.Counted(audit.UserSignInFailed))
+			n, counted := len(waitForRows(t, s, audit.UserSignInFailed, 2)), s.Counted(audit.UserSignInFailed)
+			if n != 2 || counted != 4 {
+				t.Errorf("failed sign-ins: %d rows, %d counted, want 2 rows, 4 counted", n, counted)
 			}
 		}).WithSettings(behindProxy, "GATEHOUSE_RATE_LIMITS=stored_requests=4/1h,recorded_failures=2/1h"),
 	servertest.Req("D15", "RFC 9700 §4.14.2",
@@ -145,23 +155,23 @@ var loadLimits = []servertest.Requirement{
 			s.User("alice")
 			c := s.App()
 			first := s.Token(c, servertest.CodeForm(s.Browser().Code(c, "alice"), c)).OK(t)
-			owners := first.Text("refresh_token")
-			thiefs := owners
+			clientToken := first.Text("refresh_token")
+			attackerToken := clientToken
 			for range 2 {
-				thiefs = s.Refresh(c, thiefs).OK(t).Text("refresh_token")
+				attackerToken = s.Refresh(c, attackerToken).OK(t).Text("refresh_token")
 			}
-			wantLimited(t, s.Refresh(c, thiefs), "token_person")
-			s.Refresh(c, owners).Want(t, http.StatusBadRequest, "invalid_grant")
+			wantLimited(t, s.Refresh(c, attackerToken), "token_person")
+			s.Refresh(c, clientToken).Want(t, http.StatusBadRequest, "invalid_grant")
 			if s.Active(c, first.Text("access_token")) {
 				t.Error("the stolen grant is active")
 			}
 			if n := s.Counted("refresh_token.reused"); n != 1 {
-				t.Errorf("%d reuses", n)
+				t.Errorf("refresh_token.reused was counted %d times, want once", n)
 			}
 		}).WithSettings("GATEHOUSE_RATE_LIMITS=token_person=2/1m"),
 }
 
-// jsonRequest is a POST of JSON.
+// jsonRequest returns a POST of JSON.
 func jsonRequest(s *servertest.Server, path, body string) *http.Request {
 	req, err := http.NewRequest(http.MethodPost, s.URL+path, strings.NewReader(body))
 	storagetest.Must(s.T, err)
@@ -169,8 +179,9 @@ func jsonRequest(s *servertest.Server, path, body string) *http.Request {
 	return req
 }
 
-// slowBody sends the head of a token request and one byte of its body. write sends the rest; the channel gives the status.
-func slowBody(t *testing.T, s *servertest.Server) (status <-chan int, write func()) {
+// slowBody sends the headers of a token request and one byte of its body. sendRest ends the body; the channel then
+// receives the status, or 0 without a response.
+func slowBody(t *testing.T, s *servertest.Server) (status <-chan int, sendRest func()) {
 	t.Helper()
 	reader, writer := io.Pipe()
 	req, err := http.NewRequest(http.MethodPost, s.URL+"/oauth2/token", reader)

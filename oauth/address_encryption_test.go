@@ -9,7 +9,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// fromAddress sends every request as a trusted proxy would for a caller with that address.
+// fromAddress sends every request as a trusted proxy does for a caller with that address.
 type fromAddress struct {
 	next    http.RoundTripper
 	address string
@@ -21,19 +21,22 @@ func (f fromAddress) RoundTrip(r *http.Request) (*http.Response, error) {
 	return f.next.RoundTrip(r)
 }
 
-// TestDatabaseContainsNoPlainIPAddress goes through every flow and looks for the caller's address, network and user
-// agent in every column of every table.
+// TestDatabaseContainsNoPlainIPAddress runs every flow and searches every column of every table for the caller's
+// address, network and user agent.
 func TestDatabaseContainsNoPlainIPAddress(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct{ name, address, network string }{{"IPv4", "203.0.113.77", "203.0.113."}, {"IPv6", "2001:db8:7:7::77", "2001:db8:7:7:"}} {
+	for _, c := range []struct{ name, address, network string }{
+		{"IPv4", "203.0.113.77", "203.0.113."},
+		{"IPv6", "2001:db8:7:7::77", "2001:db8:7:7:"},
+	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			storagetest.Each(t, func(t *testing.T, db string) { findInClear(t, db, c.address, c.network) })
+			storagetest.Each(t, func(t *testing.T, db string) { checkNoPlainAddress(t, db, c.address, c.network) })
 		})
 	}
 }
 
-func findInClear(t *testing.T, db, address, network string) {
+func checkNoPlainAddress(t *testing.T, db, address, network string) {
 	t.Helper()
 	s := servertest.Start(t, db, servertest.Options{Env: map[string]string{
 		"GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1", "GATEHOUSE_FETCH_ALLOW_HOSTS": "127.0.0.1",
@@ -45,11 +48,11 @@ func findInClear(t *testing.T, db, address, network string) {
 		t.Errorf("the account page does not show the address %s of the session:\n%s", address, text)
 	}
 	storagetest.Must(t, s.Store.Close(t.Context())) // writes the batched rows
-	again := storagetest.Open(t, s.DB, s.Clock)
-	for row := range strings.Lines(storagetest.Dump(t, again, s.DB)) {
-		for _, clear := range []string{address, network, "Chrome/150.0"} {
-			if strings.Contains(row, clear) {
-				t.Errorf("%q is in clear in the row %.300q", clear, row)
+	reopened := storagetest.Open(t, s.DB, s.Clock)
+	for row := range strings.Lines(storagetest.Dump(t, reopened, s.DB)) {
+		for _, plain := range []string{address, network, "Chrome/150.0"} {
+			if strings.Contains(row, plain) {
+				t.Errorf("the row %.300q contains %q unencrypted", row, plain)
 			}
 		}
 	}
