@@ -14,37 +14,37 @@ import (
 
 var userAdvisories = []servertest.Requirement{
 	servertest.Req("A24", "CVE-2026-33544 (Tinyauth)",
-		"concurrent sign-ins of two users never mix",
+		"after concurrent sign-ins of two users each client has a token of its own user",
 		func(t *testing.T, s *servertest.Server) {
 			ids := map[string]string{"alice": s.User("alice").ID, "bob": s.User("bob").ID}
 			c := s.App()
 			var mu sync.Mutex
-			var wrong []string
+			var mixedUp []string
 			storagetest.Concurrently(40, func(i int) {
 				name := []string{"alice", "bob"}[i%2]
 				tokens := s.Tokens(c, name)
 				if sub := claims(t, tokens.Text("access_token"))["sub"]; sub != ids[name] {
 					mu.Lock()
-					wrong = append(wrong, name)
+					mixedUp = append(mixedUp, name)
 					mu.Unlock()
 				}
 			})
-			if wrong != nil {
-				t.Errorf("mixed up: %v", wrong)
+			if mixedUp != nil {
+				t.Errorf("these sign-ins returned a token of another user: %v", mixedUp)
 			}
 		}),
 	servertest.Req("A25", "CVE-2025-12390 (Keycloak), CVE-2026-7507",
-		"a cookie planted before the sign-in is invalid after it",
+		"a session cookie that an attacker set before the sign-in does not become the session of the user",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			s.User("mallory")
-			m := s.Browser()
-			m.SignIn(m.Open("/login"), "mallory")
-			planted := m.Cookie("session")
+			attacker := s.Browser()
+			attacker.SignIn(attacker.Open("/login"), "mallory")
+			planted := attacker.Cookie("session")
 			victim := s.Browser()
 			victim.SetCookie("session", planted)
 			victim.SignIn(victim.Open("/login"), "alice")
-			if strings.Contains(m.Open("/account").Text(), "alice@") || victim.Cookie("session") == planted {
+			if strings.Contains(attacker.Open("/account").Text(), "alice@") || victim.Cookie("session") == planted {
 				t.Error("the planted session became alice's")
 			}
 		}),
@@ -54,10 +54,10 @@ var userAdvisories = []servertest.Requirement{
 		"a disabled user or client loses all access immediately",
 		func(t *testing.T, s *servertest.Server) {
 			u := s.User("alice")
-			c, m := s.App(), s.Service("jobs")
+			c, service := s.App(), s.Service("jobs")
 			b := s.Browser()
 			tokens := s.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t)
-			serviceToken := s.ServiceToken(m)
+			serviceToken := s.ServiceToken(service)
 			storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID))
 			if s.Active(c, tokens.Text("access_token")) || b.Open("/account").Status == 200 {
 				t.Error("the disabled user still has access")
@@ -67,18 +67,18 @@ var userAdvisories = []servertest.Requirement{
 			form.Set("username", "alice")
 			form.Set("password", servertest.Password)
 			if p := b.Submit("/login", form); p.Status != http.StatusUnauthorized {
-				t.Errorf("sign-in of a disabled user: %d", p.Status)
+				t.Errorf("sign-in of a disabled user: got %d, want 401", p.Status)
 			}
 			if p := b.Authorize(c, "prompt", "none"); p.Location().Query().Get("error") != "login_required" {
-				t.Errorf("%s", p.Header.Get("Location"))
+				t.Errorf("prompt=none of a disabled user: redirected to %q, want login_required", p.Header.Get("Location"))
 			}
 			introspector := s.Service("jobs")
-			storagetest.Must(t, s.Store.DisableClient(t.Context(), m.ClientID))
-			s.Token(m, clientCredentialsForm).Want(t, 401, "invalid_client")
+			storagetest.Must(t, s.Store.DisableClient(t.Context(), service.ClientID))
+			s.Token(service, clientCredentialsForm).Want(t, 401, "invalid_client")
 			if s.Introspect(introspector, serviceToken).JSON["active"] == true {
-				t.Error("a disabled service's token is active")
+				t.Error("the token of a disabled client is active")
 			}
-			s.Post("/oauth2/introspect", m, url.Values{"token": {serviceToken}}).Want(t, 401, "invalid_client")
+			s.Post("/oauth2/introspect", service, url.Values{"token": {serviceToken}}).Want(t, 401, "invalid_client")
 		}),
 	servertest.Req("A29", "CVE-2022-3916, CVE-2026-1486 (Keycloak)",
 		"the next user of a browser gets no access of the previous one",
@@ -92,33 +92,36 @@ var userAdvisories = []servertest.Requirement{
 			s.Clock.Advance(time.Second)
 			page = b.SignIn(page, "bob")
 			if !strings.Contains(page.URL, "/consent") {
-				t.Fatalf("alice's consent counted for bob: %s", page.URL)
+				t.Fatalf("after bob signed in: got %s, want the consent page", page.URL)
 			}
 			to := b.Decide(page, "approve").Location()
-			if got := claims(t, s.Token(c, servertest.CodeForm(to, c)).OK(t).Text("access_token"))["sub"]; got != bob.ID {
-				t.Errorf("sub is %v", got)
+			tokens := s.Token(c, servertest.CodeForm(to, c)).OK(t)
+			if got := claims(t, tokens.Text("access_token"))["sub"]; got != bob.ID {
+				t.Errorf("sub = %v, want that of bob, %s", got, bob.ID)
 			}
 			if strings.Contains(b.Open("/account").Text(), "alice") {
-				t.Error("bob sees alice's account")
+				t.Error("the account page of bob contains alice's name")
 			}
 		}),
 	servertest.Req("A37", "CVE-2026-119128, CVE-2026-109373 (Zitadel)",
-		"an edited cookie is no session",
+		"a modified session cookie is not accepted",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			b := s.Browser()
 			b.SignIn(b.Open("/login"), "alice")
-			good := b.Cookie("session")
-			for _, bad := range []string{good[:len(good)-1], good + "A", otherCharacter(good[0]) + good[1:], strings.ToUpper(good), "", "null"} {
-				x := s.Browser()
-				x.SetCookie("session", bad)
-				if p := x.Open("/account"); p.Status == 200 {
-					t.Errorf("%q is a session", bad)
+			valid := b.Cookie("session")
+			for _, modified := range []string{
+				valid[:len(valid)-1], valid + "A", otherCharacter(valid[0]) + valid[1:], strings.ToUpper(valid), "", "null",
+			} {
+				attacker := s.Browser()
+				attacker.SetCookie("session", modified)
+				if p := attacker.Open("/account"); p.Status == 200 {
+					t.Errorf("the session cookie %q is accepted", modified)
 				}
 			}
 		}),
 	servertest.Req("A41", "CVE-2025-24358, CVE-2025-47909 (gorilla/csrf)",
-		"a form sent from another site is 403",
+		"a form that is submitted from another site gets 403",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			b := s.Browser()
@@ -127,77 +130,85 @@ var userAdvisories = []servertest.Requirement{
 			form.Set("username", "alice")
 			form.Set("password", servertest.Password)
 			account := b.Open("/account").Fields()
-			for _, site := range []string{"https://evil.example", "http://evil.example", "null", strings.Replace(s.URL, "http:", "https:", 1) + "0"} {
+			similar := strings.Replace(s.URL, "http:", "https:", 1) + "0"
+			for _, site := range []string{"https://evil.example", "http://evil.example", "null", similar} {
 				for path, f := range map[string]url.Values{"/login": form, "/account/sign-out": account, "/consent": form} {
 					if p := b.SubmitFrom(site, path, f); p.Status != http.StatusForbidden {
-						t.Errorf("%s from %s: %d", path, site, p.Status)
+						t.Errorf("%s from %s: got %d, want 403", path, site, p.Status)
 					}
 				}
 			}
 			if b.Open("/account").Status != 200 {
-				t.Error("alice was signed out nevertheless")
+				t.Error("a form of another site signed alice out")
 			}
 		}),
 	servertest.Req("A42", "CVE-2019-8400 (Hydra), CVE-2026-33525 (Authelia)",
-		"no script in an error is executed by a page",
+		"an error page contains no script from a parameter",
 		func(t *testing.T, s *servertest.Server) {
 			const script = "<script>alert(1)</script>"
-			for _, name := range []string{"client_id", "error", "error_hint", "error_description", "redirect_uri", "scope", "state", "login_hint"} {
+			for _, name := range []string{
+				"client_id", "error", "error_hint", "error_description", "redirect_uri", "scope", "state", "login_hint",
+			} {
 				q := servertest.AuthorizeForm(s.App(), name, script)
 				if p := s.Browser().Open("/oauth2/authorize?" + q.Encode()); strings.Contains(p.Body, script) {
-					t.Errorf("%s is reflected", name)
+					t.Errorf("the page contains the script from the parameter %s", name)
 				}
 			}
 		}),
 	servertest.Req("A45",
 		"CVE-2026-18963 (Keycloak), CVE-2026-9090 (Casdoor), CVE-2026-32246 (Tinyauth), Pocket ID GHSA-hp74-gm6m-2qm5, "+
 			"see P27 too",
-		"an incomplete sign-in leads to no code",
+		"an incomplete sign-in gets no code",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			c := s.App()
 			b := s.Browser()
 			page := b.Authorize(c)
 			id := page.Fields().Get("request")
-			wrong := page.Fields()
-			wrong.Set("username", "alice")
-			wrong.Set("password", "not the password")
-			if p := b.Submit("/login", wrong); p.Status != http.StatusUnauthorized || b.Cookie("session") != "" {
-				t.Errorf("wrong password: %d, cookie %q", p.Status, b.Cookie("session"))
+			form := page.Fields()
+			form.Set("username", "alice")
+			form.Set("password", "not the password")
+			if p := b.Submit("/login", form); p.Status != http.StatusUnauthorized || b.Cookie("session") != "" {
+				t.Errorf("wrong password: got %d, cookie %q, want 401 without a cookie", p.Status, b.Cookie("session"))
 			}
-			for _, p := range []servertest.Page{b.Follow(b.Open("/consent?request=" + id)), b.Follow(b.Open("/oauth2/authorize/" + id)), b.Follow(b.Submit("/consent", url.Values{"request": {id}, "decision": {"approve"}}))} {
+			for _, p := range []servertest.Page{
+				b.Follow(b.Open("/consent?request=" + id)), b.Follow(b.Open("/oauth2/authorize/" + id)),
+				b.Follow(b.Submit("/consent", url.Values{"request": {id}, "decision": {"approve"}})),
+			} {
 				if !strings.Contains(p.URL, "/login") {
-					t.Errorf("reached %s", p.URL)
+					t.Errorf("before the sign-in: got %s, want the sign-in page", p.URL)
 				}
 			}
 		}),
 	servertest.Req("A46", "CVE-2025-64102 (Zitadel), CVE-2025-24806 (Authelia), CVE-2026-9798 (Keycloak)",
-		"failed attempts count per account, by whatever name, and lock out no other user",
+		"failed sign-ins count per account, under every name of it, and do not lock the user out of a known browser",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			known := s.Browser()
 			known.SignIn(known.Open("/login"), "alice")
 			b := s.Browser()
 			form := b.Open("/login").Fields()
-			guess := func(name, password string, want int) {
+			signIn := func(name, password string, want int) {
 				t.Helper()
 				form.Set("username", name)
 				form.Set("password", password)
 				p := b.Submit("/login", form)
-				if p.Status != want || want == http.StatusTooManyRequests && p.Header.Get("Retry-After") == "" {
-					t.Errorf("%s with %q: %d, Retry-After %q, want %d", name, password, p.Status, p.Header.Get("Retry-After"), want)
+				retryAfter := p.Header.Get("Retry-After")
+				if p.Status != want || want == http.StatusTooManyRequests && retryAfter == "" {
+					t.Errorf("%s with %q: got %d, Retry-After %q, want %d", name, password, p.Status, retryAfter, want)
 				}
 			}
+			spellings := []string{"alice", "ALICE", "alice@example.com", " Alice@Example.com"}
 			for i := range 8 { // four of each name, in two spellings
-				guess([]string{"alice", "ALICE", "alice@example.com", " Alice@Example.com"}[i%4], "guess", http.StatusUnauthorized)
+				signIn(spellings[i%4], "guess", http.StatusUnauthorized)
 			}
-			// The account has had too many, though no name has: the response does not disclose it, and the correct password is
-			// not accepted.
-			guess("alice@example.com", servertest.Password, http.StatusUnauthorized)
-			guess("alice", servertest.Password, http.StatusUnauthorized)
-			guess("Alice", servertest.Password, http.StatusTooManyRequests)
-			guess("alice@EXAMPLE.com", servertest.Password, http.StatusTooManyRequests)
-			// The user, in a browser of an earlier sign-in, in the same network.
+			// The account has reached its limit, and neither name has: the response does not disclose the limit, and the
+			// correct password is not accepted.
+			signIn("alice@example.com", servertest.Password, http.StatusUnauthorized)
+			signIn("alice", servertest.Password, http.StatusUnauthorized)
+			signIn("Alice", servertest.Password, http.StatusTooManyRequests)
+			signIn("alice@EXAMPLE.com", servertest.Password, http.StatusTooManyRequests)
+			// The user can sign in with a browser of an earlier sign-in, in the same network.
 			known.SignIn(known.Open("/login"), "alice")
 			s.Clock.Advance(15 * time.Minute)
 			b.SignIn(b.Open("/login"), "alice")
@@ -206,25 +217,26 @@ var userAdvisories = []servertest.Requirement{
 		"an unknown user and a wrong password get the same response, also from the limits",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
-			try := func(name string) []string {
+			signInRepeatedly := func(name string) (responses []string) {
 				b := s.Browser()
 				form := b.Open("/login").Fields()
-				var out []string
 				for range 7 {
 					form.Set("username", name)
 					form.Set("password", "guess")
 					p := b.Submit("/login", form)
 					text := strings.NewReplacer(name, "NAME").Replace(p.Text())
 					text, _, _ = strings.Cut(text, " Request ")
-					out = append(out, http.StatusText(p.Status)+" "+p.Header.Get("Retry-After")+" "+text)
+					responses = append(responses, http.StatusText(p.Status)+" "+p.Header.Get("Retry-After")+" "+text)
 				}
-				return out
+				return responses
 			}
-			known, unknown := try("alice"), try("nobody")
-			known, unknown = append(known, try("alice@example.com")...), append(unknown, try("unknown@example.com")...) // of one account, and not
+			known, unknown := signInRepeatedly("alice"), signInRepeatedly("nobody")
+			// The email address of the same account, and another unknown name.
+			known = append(known, signInRepeatedly("alice@example.com")...)
+			unknown = append(unknown, signInRepeatedly("unknown@example.com")...)
 			for i := range known {
 				if known[i] != unknown[i] {
-					t.Errorf("attempt %d: %q and %q", i+1, known[i], unknown[i])
+					t.Errorf("attempt %d: got %q for a known user and %q for an unknown one, want the same", i+1, known[i], unknown[i])
 				}
 			}
 		}),

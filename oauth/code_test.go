@@ -19,14 +19,14 @@ func TestCodes(t *testing.T) { servertest.Run(t, codes) }
 
 var codes = []servertest.Requirement{
 	servertest.Req("P9", "RFC 7636 §4.6, fosite#883, CVE-2026-123545, CVE-2026-123542",
-		"a challenge is enforced, also after a failed attempt",
+		"a code with a challenge requires its verifier, also after a failed attempt",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
-			for _, c := range []client.Information{s.App(), s.Public(), s.Client(`{"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_require_pkce":false}`)} {
+			for _, c := range []client.Information{s.App(), s.Public(), clientWithOptionalPKCE(s)} {
 				to := s.Browser().Code(c, "alice")
-				s.Token(c, servertest.CodeForm(to, c, "code_verifier", "")).Want(t, 400, "invalid_grant")
-				s.Token(c, servertest.CodeForm(to, c, "code_verifier", strings.Repeat("w", 43))).Want(t, 400, "invalid_grant")
-				s.Token(c, servertest.CodeForm(to, c, "code_verifier", "")).Want(t, 400, "invalid_grant")
+				for _, verifier := range []string{"", strings.Repeat("w", 43), ""} {
+					s.Token(c, servertest.CodeForm(to, c, "code_verifier", verifier)).Want(t, 400, "invalid_grant")
+				}
 				s.Token(c, servertest.CodeForm(to, c)).OK(t)
 			}
 		}),
@@ -34,7 +34,7 @@ var codes = []servertest.Requirement{
 		"a verifier without a challenge is refused",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
-			c := s.Client(`{"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_require_pkce":false}`)
+			c := clientWithOptionalPKCE(s)
 			to := s.Browser().Code(c, "alice", "code_challenge", "", "code_challenge_method", "")
 			s.Token(c, servertest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
 			s.Token(c, servertest.CodeForm(to, c, "code_verifier", "")).OK(t)
@@ -45,7 +45,11 @@ var codes = []servertest.Requirement{
 			s.User("alice")
 			c := s.Public()
 			to := s.Browser().Code(c, "alice")
-			for _, verifier := range []string{strings.Repeat("w", 43), servertest.Verifier[:42], strings.Repeat("a", 129), servertest.Verifier + "+", servertest.Challenge(servertest.Verifier), "é" + strings.Repeat("a", 45)} {
+			const valid = servertest.Verifier
+			for _, verifier := range []string{
+				strings.Repeat("w", 43), valid[:42], strings.Repeat("a", 129), valid + "+",
+				servertest.Challenge(valid), "é" + strings.Repeat("a", 45),
+			} {
 				s.Token(c, servertest.CodeForm(to, c, "code_verifier", verifier)).Want(t, 400, "invalid_grant")
 			}
 			s.Token(c, servertest.CodeForm(to, c)).OK(t)
@@ -62,7 +66,7 @@ var codes = []servertest.Requirement{
 			}
 			s.Token(c, servertest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
 			if s.Active(c, first.Text("access_token")) || s.Active(c, first.Text("refresh_token")) {
-				t.Error("the tokens of the first use live on")
+				t.Error("the tokens of the first use are active after the replay")
 			}
 			s.Refresh(c, first.Text("refresh_token")).Want(t, 400, "invalid_grant")
 			wantEvent(t, s, audit.CodeReplayed)
@@ -75,28 +79,34 @@ var codes = []servertest.Requirement{
 			to := s.Browser().Code(c, "alice")
 			first := s.Token(c, servertest.CodeForm(to, c)).OK(t)
 			s.Token(other, servertest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
-			s.Token(c, servertest.CodeForm(to, c, "code_verifier", strings.Repeat("w", 43))).Want(t, 400, "invalid_grant")
-			s.Token(c, servertest.CodeForm(to, c, "redirect_uri", "https://app.example/other")).Want(t, 400, "invalid_grant")
-			broken := c
-			broken.ClientSecret = other.ClientSecret
-			s.Token(broken, servertest.CodeForm(to, c)).Want(t, 401, "invalid_client")
+			for name, value := range map[string]string{
+				"code_verifier": strings.Repeat("w", 43), "redirect_uri": "https://app.example/other",
+			} {
+				s.Token(c, servertest.CodeForm(to, c, name, value)).Want(t, 400, "invalid_grant")
+			}
+			unauthenticated := c
+			unauthenticated.ClientSecret = other.ClientSecret
+			s.Token(unauthenticated, servertest.CodeForm(to, c)).Want(t, 401, "invalid_client")
 			if !s.Active(c, first.Text("access_token")) {
-				t.Error("a foreign client revoked the token")
+				t.Error("a replay that did not match the code revoked its token")
 			}
 		}),
 	servertest.Req("P33", "RFC 6749 §4.1.2, two processes",
-		"of 50 concurrent redemptions on two processes one succeeds, and its tokens are revoked afterwards",
+		"of 50 concurrent redemptions on two processes one succeeds, and the others revoke its tokens",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			c := s.App()
 			to := s.Browser().Code(c, "alice")
-			nodes := []*servertest.Server{s, s.StartAnother()}
-			won := concurrently(t, 50, func(i int) servertest.Response { return nodes[i%2].Token(c, servertest.CodeForm(to, c)) })
-			if len(won) != 1 {
-				t.Fatalf("%d winners, want 1", len(won))
+			processes := []*servertest.Server{s, s.StartAnother()}
+			succeeded := concurrently(t, 50, func(i int) servertest.Response {
+				return processes[i%2].Token(c, servertest.CodeForm(to, c))
+			})
+			if len(succeeded) != 1 {
+				t.Fatalf("%d redemptions succeeded, want 1", len(succeeded))
 			}
-			if s.Active(c, won[0].Text("access_token")) || nodes[1].Active(c, won[0].Text("refresh_token")) {
-				t.Error("the winner's tokens are active although 49 replays were seen")
+			first := succeeded[0]
+			if s.Active(c, first.Text("access_token")) || processes[1].Active(c, first.Text("refresh_token")) {
+				t.Error("the tokens are active after 49 replays of their code")
 			}
 		}),
 	servertest.Req("P34", "RFC 6749 §4.1.2", "an expired code is invalid_grant", func(t *testing.T, s *servertest.Server) {
@@ -115,20 +125,20 @@ var codes = []servertest.Requirement{
 		s.Token(c, servertest.CodeForm(to, c)).OK(t)
 	}),
 	servertest.Req("P36", "RFC 6749 §4.1.3, OAuth 2.1",
-		"redirect_uri must match when sent; a PKCE client may omit it",
+		"a redirect_uri that is sent must match; a client that uses PKCE may omit it",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			c := s.App()
 			to := s.Browser().Code(c, "alice")
 			s.Token(c, servertest.CodeForm(to, c, "redirect_uri", servertest.Callback+"/")).Want(t, 400, "invalid_grant")
 			s.Token(c, servertest.CodeForm(to, c, "redirect_uri", "")).OK(t)
-			old := s.Client(`{"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_require_pkce":false}`)
-			to = s.Browser().Code(old, "alice", "code_challenge", "", "code_challenge_method", "")
-			s.Token(old, servertest.CodeForm(to, old, "code_verifier", "", "redirect_uri", "")).Want(t, 400, "invalid_grant")
-			s.Token(old, servertest.CodeForm(to, old, "code_verifier", "")).OK(t)
+			other := clientWithOptionalPKCE(s)
+			to = s.Browser().Code(other, "alice", "code_challenge", "", "code_challenge_method", "")
+			s.Token(other, servertest.CodeForm(to, other, "code_verifier", "", "redirect_uri", "")).Want(t, 400, "invalid_grant")
+			s.Token(other, servertest.CodeForm(to, other, "code_verifier", "")).OK(t)
 		}),
 	servertest.Req("P37", "RFC 9700 §4.14",
-		"a code is invalid after the end of its user, consent, client or session",
+		"a code is invalid after its user, consent, client or session has ended",
 		func(t *testing.T, s *servertest.Server) {
 			for name, end := range endings(s) {
 				u := s.User(name)
@@ -138,15 +148,24 @@ var codes = []servertest.Requirement{
 				end(t, u, c, b)
 				r := s.Token(c, servertest.CodeForm(to, c))
 				if r.Status == 200 {
-					t.Errorf("%s: the code still works", name)
+					t.Errorf("%s: the code is accepted, want an error", name)
 				}
 			}
 		}),
 }
 
-// endings are the actions that end everything a user allowed a client.
-func endings(s *servertest.Server) map[string]func(t *testing.T, u storage.User, c client.Information, b *servertest.Browser) {
-	return map[string]func(t *testing.T, u storage.User, c client.Information, b *servertest.Browser){
+// clientWithOptionalPKCE creates a client that may leave out the code_challenge.
+func clientWithOptionalPKCE(s *servertest.Server) client.Information {
+	return s.Client(`{"redirect_uris":["` + servertest.Callback + `"],"scope":"read write",
+		"gatehouse_require_pkce":false}`)
+}
+
+// An ending is an action that ends what a user allowed a client: of the user, the client or the browser's session.
+type ending func(t *testing.T, u storage.User, c client.Information, b *servertest.Browser)
+
+// endings returns the actions after which nothing that was issued before is accepted.
+func endings(s *servertest.Server) map[string]ending {
+	return map[string]ending{
 		"user-disabled": func(t *testing.T, u storage.User, _ client.Information, _ *servertest.Browser) {
 			storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID))
 		},
@@ -183,8 +202,9 @@ func endings(s *servertest.Server) map[string]func(t *testing.T, u storage.User,
 		},
 		"session-ended": func(t *testing.T, _ storage.User, _ client.Information, b *servertest.Browser) {
 			form := b.Open("/account").Fields()
-			if p := b.Submit("/account/sign-out", url.Values{"form_token": form["form_token"][:1]}); p.Status != http.StatusSeeOther {
-				t.Fatalf("sign-out: %d %s", p.Status, p.Text())
+			p := b.Submit("/account/sign-out", url.Values{"form_token": form["form_token"][:1]})
+			if p.Status != http.StatusSeeOther {
+				t.Fatalf("sign-out: got %d %s, want 303", p.Status, p.Text())
 			}
 		},
 	}
@@ -195,24 +215,25 @@ func wantEvent(t *testing.T, s *servertest.Server, event string) {
 	events, err := s.Store.Audit.Rows(t.Context(), audit.Filter{Event: event})
 	storagetest.Must(t, err)
 	if len(events) == 0 {
-		t.Errorf("no audit event %s", event)
+		t.Errorf("the audit log has no event %s", event)
 	}
 }
 
-// concurrently runs n requests concurrently and returns those that succeeded; every other must be invalid_grant.
+// concurrently sends n concurrent requests and returns the responses of those that succeeded. Every other response must
+// be invalid_grant.
 func concurrently(t *testing.T, n int, request func(i int) servertest.Response) []servertest.Response {
 	t.Helper()
 	var mu sync.Mutex
-	var won []servertest.Response
+	var succeeded []servertest.Response
 	storagetest.Concurrently(n, func(i int) {
 		r := request(i)
 		mu.Lock()
 		defer mu.Unlock()
 		if r.Status == http.StatusOK {
-			won = append(won, r)
+			succeeded = append(succeeded, r)
 		} else if r.Text("error") != "invalid_grant" {
-			t.Errorf("a loser got %d %s", r.Status, r.Body)
+			t.Errorf("got %d %s, want 200 or invalid_grant", r.Status, r.Body)
 		}
 	})
-	return won
+	return succeeded
 }
