@@ -1,6 +1,7 @@
 package oauth_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -16,128 +17,179 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// logged returns the log line of the request with this response.
-func logged(t *testing.T, s *servertest.Server, r servertest.Response) map[string]any {
+// logLine returns the log line of the request with this response.
+func logLine(t *testing.T, s *servertest.Server, r servertest.Response) map[string]any {
 	t.Helper()
+	id := r.Header.Get("X-Request-Id")
 	for line := range strings.Lines(s.Log.String()) {
 		var e map[string]any
-		if json.Unmarshal([]byte(line), &e) == nil && e["msg"] == "request" && e["request_id"] == r.Header.Get("X-Request-Id") {
+		if json.Unmarshal([]byte(line), &e) == nil && e["msg"] == "request" && e["request_id"] == id {
 			return e
 		}
 	}
-	t.Fatalf("no log line for the request %s", r.Header.Get("X-Request-Id"))
+	t.Fatalf("no log line for the request %s", id)
 	return nil
 }
 
-// refusedWith returns the one audit event of the type that the request left.
-func refusedWith(t *testing.T, s *servertest.Server, event string, r servertest.Response) (e audit.Row, detail map[string]any) {
+// auditRow waits until the request with this response has one audit row of the event, and returns it.
+func auditRow(
+	t *testing.T, s *servertest.Server, event string, r servertest.Response,
+) (row audit.Row, detail map[string]any) {
 	t.Helper()
+	filter := audit.Filter{Event: event, RequestID: r.Header.Get("X-Request-Id"), Limit: 2}
 	storagetest.Eventually(t, event+" is recorded", func() bool {
-		events, err := s.Store.Audit.Rows(t.Context(), audit.Filter{Event: event, RequestID: r.Header.Get("X-Request-Id"), Limit: 2})
+		rows, err := s.Store.Audit.Rows(t.Context(), filter)
 		storagetest.Must(t, err)
-		if len(events) > 0 {
-			e = events[0]
+		if len(rows) > 0 {
+			row = rows[0]
 		}
-		return len(events) == 1
+		return len(rows) == 1
 	})
-	storagetest.Must(t, json.Unmarshal([]byte(e.Detail), &detail))
-	return e, detail
+	storagetest.Must(t, json.Unmarshal([]byte(row.Detail), &detail))
+	return row, detail
 }
 
-// TestRefusedCodeNamesTheFailedCheck: the log and the audit log have the check and what was sent, without secrets. The
-// client learns what it can correct, always as invalid_grant.
-func TestRefusedCodeNamesTheFailedCheck(t *testing.T) {
+// A codeRefusal is a token request with a code that is refused.
+type codeRefusal struct {
+	name, cause  string
+	description  string // in the response; empty for the one that does not disclose the cause
+	withoutPKCE  bool   // the client is exempt from PKCE, and its authorization request had no challenge
+	anotherSends bool   // the client that sends the code is not the one that it was issued to
+	userUnknown  bool   // the request is refused before the code identifies a user
+	change       func(form url.Values)
+	prepare      func(t *testing.T, s *servertest.Server, userID string)
+}
+
+// codeRefusals returns the ways to refuse a code. What is sent and must not be logged contains "planted".
+func codeRefusals() []codeRefusal {
+	setting := func(name, value string) func(url.Values) {
+		return func(form url.Values) { form.Set(name, value) }
+	}
+	removing := func(name string) func(url.Values) {
+		return func(form url.Values) { form.Del(name) }
+	}
+	long := strings.Repeat("x", 50)
+	unknown := credential.Format{Env: "live"}.New(credential.Code)
+	return []codeRefusal{
+		{name: "no verifier", cause: "code_verifier is missing", description: "code_verifier is missing",
+			change: removing("code_verifier")},
+		{name: "wrong verifier", cause: "code_verifier does not match", description: "code_verifier does not match",
+			change: setting("code_verifier", long)},
+		{name: "malformed verifier", cause: "malformed code_verifier", description: "43 to 128",
+			change: setting("code_verifier", "short-secret"), userUnknown: true},
+		{name: "verifier without challenge", cause: "code_verifier was sent", description: "code_verifier was sent",
+			change: setting("code_verifier", long), withoutPKCE: true},
+		{name: "no redirect URI", cause: "redirect_uri is missing", description: "redirect_uri is missing",
+			change: removing("redirect_uri"), withoutPKCE: true},
+		{name: "other redirect URI",
+			cause:       "redirect_uri differs from the authorization request: https://evil.example/cb",
+			description: "redirect_uri must be identical",
+			change:      setting("redirect_uri", "https://user:planted1@evil.example/cb?token=planted2#planted3")},
+		{name: "other client", cause: "issued to another client", anotherSends: true},
+		{name: "unknown code", cause: "an unknown code", change: setting("code", unknown), userUnknown: true},
+		{name: "malformed code", cause: "malformed code", change: setting("code", "planted4"), userUnknown: true},
+		{name: "expired", cause: "the code has expired",
+			prepare: func(_ *testing.T, s *servertest.Server, _ string) { s.Clock.Advance(2 * time.Minute) }},
+		{name: "disabled user", cause: "the user is disabled",
+			prepare: func(t *testing.T, s *servertest.Server, userID string) {
+				storagetest.Must(t, s.Store.DisableUser(t.Context(), userID))
+			}},
+	}
+}
+
+// TestRefusedCodeNamesFailedCheck: the log and the audit log have the check and what was sent, without secrets. The
+// description has what the client can correct, and the error is always invalid_grant.
+func TestRefusedCodeNamesFailedCheck(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "recorded_failure=1000/1m"}})
+		s := servertest.Start(t, db, servertest.Options{
+			Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "recorded_failure=1000/1m"},
+		})
 		alice := s.User("alice")
-		b := s.Browser()
 		c, other := s.App(), s.App()
-		b.Code(c, "alice")
-		exempt := s.Client(`{"client_name":"No PKCE","grant_types":["authorization_code"],"redirect_uris":["` + servertest.Callback + `"],"scope":"read write","gatehouse_require_pkce":false}`)
-		generic := "The code is unknown, expired or already used"
-		for _, test := range []struct {
-			name, cause, description string
-			client                   client.Information
-			change                   func(form url.Values)
-			before                   func() (after func())
-		}{
-			{name: "no verifier", cause: "code_verifier is missing", description: "code_verifier is missing", change: func(form url.Values) { form.Del("code_verifier") }},
-			{name: "wrong verifier", cause: "code_verifier does not match", description: "code_verifier does not match", change: func(form url.Values) { form.Set("code_verifier", strings.Repeat("x", 50)) }},
-			{name: "malformed verifier", cause: "malformed code_verifier", description: "43 to 128", change: func(form url.Values) { form.Set("code_verifier", "short-secret") }},
-			{name: "verifier without challenge", client: exempt, cause: "code_verifier was sent", description: "code_verifier was sent", change: func(form url.Values) { form.Set("code_verifier", strings.Repeat("x", 50)) }},
-			{name: "no redirect URI", client: exempt, cause: "redirect_uri is missing", description: "redirect_uri is missing", change: func(form url.Values) { form.Del("redirect_uri") }},
-			{name: "other redirect URI", cause: "redirect_uri differs from the authorization request: https://evil.example/cb", description: "redirect_uri must be identical", change: func(form url.Values) {
-				form.Set("redirect_uri", "https://user:planted1@evil.example/cb?token=planted2#planted3")
-			}},
-			{name: "other client", cause: "issued to another client", description: generic, change: func(url.Values) {}},
-			{name: "unknown code", cause: "an unknown code", description: generic, change: func(form url.Values) { form.Set("code", credential.Format{Env: "live"}.New(credential.Code)) }},
-			{name: "malformed code", cause: "malformed code", description: generic, change: func(form url.Values) { form.Set("code", "planted4") }},
-			{name: "expired", cause: "the code has expired", description: generic, before: func() func() { s.Clock.Advance(2 * time.Minute); return func() {} }},
-			{name: "disabled user", cause: "the user is disabled", description: generic, before: func() func() {
-				storagetest.Must(t, s.Store.DisableUser(t.Context(), alice.ID))
-				return func() {
-					storagetest.Must(t, s.Store.EnableUser(t.Context(), alice.ID))
-				}
-			}},
-		} {
-			app := test.client
-			var form url.Values
-			if app.ClientID == "" {
-				app = c
-				form = servertest.CodeForm(s.Browser().Code(app, "alice"), app)
-			} else {
-				to := s.Browser().Code(app, "alice", "code_challenge", "", "code_challenge_method", "")
-				form = servertest.CodeForm(to, app)
+		s.Browser().Code(c, "alice")
+		exempt := s.Client(`{"client_name":"No PKCE","grant_types":["authorization_code"],
+			"redirect_uris":["` + servertest.Callback + `"],"scope":"read write","gatehouse_require_pkce":false}`)
+		for _, refusal := range codeRefusals() {
+			owner, sender := c, c
+			var changes []string
+			if refusal.withoutPKCE {
+				owner, sender = exempt, exempt
+				changes = []string{"code_challenge", "", "code_challenge_method", ""}
+			}
+			if refusal.anotherSends {
+				sender = other
+			}
+			form := servertest.CodeForm(s.Browser().Code(owner, "alice", changes...), owner)
+			if refusal.withoutPKCE {
 				form.Del("code_verifier")
 			}
 			code := form.Get("code")
-			if test.change != nil {
-				test.change(form)
+			if refusal.change != nil {
+				refusal.change(form)
 			}
-			after := func() {}
-			if test.before != nil {
-				after = test.before()
+			if refusal.prepare != nil {
+				refusal.prepare(t, s, alice.ID)
 			}
-			caller := app
-			if test.name == "other client" {
-				caller = other
-			}
-			r := s.Token(caller, form)
-			after()
-			r.Want(t, 400, "invalid_grant")
-			if !strings.Contains(r.Text("error_description"), test.description) {
-				t.Errorf("%s: the client gets %q, want %q", test.name, r.Text("error_description"), test.description)
-			}
-			line := logged(t, s, r)
-			if cause, _ := line["cause"].(string); !strings.Contains(cause, test.cause) {
-				t.Errorf("%s: the log has the cause %q, want %q", test.name, cause, test.cause)
-			}
-			e, detail := refusedWith(t, s, audit.CodeRefused, r)
-			if reason, _ := detail["reason"].(string); !strings.Contains(test.cause, reason) && !strings.Contains(reason, test.cause) {
-				t.Errorf("%s: the audit log has the reason %q, want %q", test.name, reason, test.cause)
-			}
-			if e.ClientID != caller.ClientID || e.Actor != "client:"+caller.ClientID || test.name != "unknown code" && test.name != "malformed code" && test.name != "malformed verifier" && e.UserID != alice.ID {
-				t.Errorf("%s: the audit event is %+v", test.name, e)
-			}
-			if want := detail["redirect_uri"] != nil; want != (test.name == "other redirect URI") || want && detail["redirect_uri"] != "https://evil.example/cb" {
-				t.Errorf("%s: the audit log has the redirect URI %v", test.name, detail["redirect_uri"])
-			}
-			if strings.Contains(s.Log.String(), code) || strings.Contains(s.Log.String(), "planted") || strings.Contains(e.Detail, "planted") {
-				t.Errorf("%s: the log has a secret", test.name)
+			r := s.Token(sender, form)
+			storagetest.Must(t, s.Store.EnableUser(t.Context(), alice.ID))
+			checkRefusedCode(t, s, refusal, sender.ClientID, alice.ID, r)
+			if strings.Contains(s.Log.String(), code) {
+				t.Errorf("%s: the log has the code", refusal.name)
 			}
 		}
 		public := s.Public()
 		form := servertest.CodeForm(s.Browser().Code(public, "alice"), public)
 		form.Del("code_verifier")
-		if e, _ := refusedWith(t, s, audit.CodeRefused, s.Token(public, form)); e.Actor != "anonymous" || e.ClientID != public.ClientID {
-			t.Errorf("event of a public client, whose identity is not proven: actor %q, client %q", e.Actor, e.ClientID)
+		row, _ := auditRow(t, s, audit.CodeRefused, s.Token(public, form))
+		if row.Actor != "anonymous" || row.ClientID != public.ClientID {
+			t.Errorf("audit row of a public client, which is not authenticated: actor %q, client %q, want anonymous and %q",
+				row.Actor, row.ClientID, public.ClientID)
 		}
 	})
 }
 
-// TestRefusedRefreshTokenNamesTheFailedCheck is the same for refresh tokens; the client learns no more than before.
-func TestRefusedRefreshTokenNamesTheFailedCheck(t *testing.T) {
+// checkRefusedCode checks the response to a refused code, its log line and its audit row.
+func checkRefusedCode(
+	t *testing.T, s *servertest.Server, refusal codeRefusal, senderID, userID string, r servertest.Response,
+) {
+	t.Helper()
+	name := refusal.name
+	r.Want(t, 400, "invalid_grant")
+	description := cmp.Or(refusal.description, "The code is unknown, expired or already used")
+	if got := r.Text("error_description"); !strings.Contains(got, description) {
+		t.Errorf("%s: error_description = %q, want %q in it", name, got, description)
+	}
+	if cause, _ := logLine(t, s, r)["cause"].(string); !strings.Contains(cause, refusal.cause) {
+		t.Errorf("%s: the log has the cause %q, want %q in it", name, cause, refusal.cause)
+	}
+	row, detail := auditRow(t, s, audit.CodeRefused, r)
+	reason, _ := detail["reason"].(string)
+	if !strings.Contains(refusal.cause, reason) && !strings.Contains(reason, refusal.cause) {
+		t.Errorf("%s: the audit log has the reason %q, want %q", name, reason, refusal.cause)
+	}
+	if row.ClientID != senderID || row.Actor != "client:"+senderID {
+		t.Errorf("%s: the audit row has the client %q and the actor %q, want %s and client:%[4]s",
+			name, row.ClientID, row.Actor, senderID)
+	}
+	if row.UserID != userID && !refusal.userUnknown {
+		t.Errorf("%s: the audit row has the user %q, want %s", name, row.UserID, userID)
+	}
+	var redirectURI any
+	if name == "other redirect URI" {
+		redirectURI = "https://evil.example/cb"
+	}
+	if detail["redirect_uri"] != redirectURI {
+		t.Errorf("%s: the audit log has the redirect URI %v, want %v", name, detail["redirect_uri"], redirectURI)
+	}
+	if strings.Contains(s.Log.String(), "planted") || strings.Contains(row.Detail, "planted") {
+		t.Errorf("%s: the log or the audit log has a secret", name)
+	}
+}
+
+// TestRefusedRefreshTokenNamesFailedCheck: the log and the audit log have the check, the response always has the same
+// description.
+func TestRefusedRefreshTokenNamesFailedCheck(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{})
@@ -162,64 +214,75 @@ func TestRefusedRefreshTokenNamesTheFailedCheck(t *testing.T) {
 				return c, token
 			},
 		} {
-			token := s.Token(c, servertest.CodeForm(s.Browser().Code(c, "alice"), c)).OK(t).Text("refresh_token")
+			token := s.Redeem(c, s.Browser().Code(c, "alice")).Text("refresh_token")
 			caller, sent := prepare(token)
 			r := s.Refresh(caller, sent)
 			r.Want(t, 400, "invalid_grant")
-			if !strings.HasPrefix(r.Text("error_description"), "The refresh token is unknown, expired, revoked") {
-				t.Errorf("%s: the client learns %q", cause, r.Text("error_description"))
+			const description = "The refresh token is unknown, expired, revoked"
+			if got := r.Text("error_description"); !strings.HasPrefix(got, description) {
+				t.Errorf("%s: error_description = %q, want one that begins with %q", cause, got, description)
 			}
-			if got, _ := logged(t, s, r)["cause"].(string); !strings.Contains(got, cause) {
-				t.Errorf("the log has the cause %q, want %q", got, cause)
+			if got, _ := logLine(t, s, r)["cause"].(string); !strings.Contains(got, cause) {
+				t.Errorf("the log has the cause %q, want %q in it", got, cause)
 			}
-			if _, detail := refusedWith(t, s, audit.RefreshRefused, r); !strings.Contains(detail["reason"].(string), cause) {
-				t.Errorf("the audit log has the reason %q, want %q", detail["reason"], cause)
+			_, detail := auditRow(t, s, audit.RefreshRefused, r)
+			if reason, _ := detail["reason"].(string); !strings.Contains(reason, cause) {
+				t.Errorf("the audit log has the reason %q, want %q in it", detail["reason"], cause)
 			}
 		}
 	})
 }
 
-// TestRefusedRedirectURIIsRecorded: what was sent is in the log and the audit log, at the authorization and the logout
-// endpoint.
+// TestRefusedRedirectURIIsRecorded: the log and the audit log have the URI that was sent to the authorization or the
+// logout endpoint, without the parts that may be secret.
 func TestRefusedRedirectURIIsRecorded(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{})
 		c := s.App()
 		const sent = "https://user:planted@app.example/callback/?token=planted#planted"
+		const shown = "https://app.example/callback/"
 		for name, path := range map[string]string{
-			"redirect_uri":             "/oauth2/authorize?" + url.Values{"client_id": {c.ClientID}, "response_type": {"code"}, "redirect_uri": {sent}}.Encode(),
-			"post_logout_redirect_uri": "/oauth2/logout?" + url.Values{"client_id": {c.ClientID}, "post_logout_redirect_uri": {sent}}.Encode(),
+			"redirect_uri":             "/oauth2/authorize?" + servertest.AuthorizeForm(c, "redirect_uri", sent).Encode(),
+			"post_logout_redirect_uri": logoutPath("client_id", c.ClientID, "post_logout_redirect_uri", sent),
 		} {
 			r := s.Get(path)
 			if r.Status != http.StatusBadRequest {
-				t.Fatalf("%s: %d", name, r.Status)
+				t.Fatalf("%s: status = %d, want 400", name, r.Status)
 			}
-			if cause, _ := logged(t, s, r)["cause"].(string); !strings.Contains(cause, name+" is not registered: https://app.example/callback/") {
-				t.Errorf("%s: the log has the cause %q", name, cause)
+			want := name + " is not registered: " + shown
+			if cause, _ := logLine(t, s, r)["cause"].(string); !strings.Contains(cause, want) {
+				t.Errorf("%s: the log has the cause %q, want %q in it", name, cause, want)
 			}
-			e, detail := refusedWith(t, s, audit.RedirectRefused, r)
-			if detail["sent"] != "https://app.example/callback/" || detail["parameter"] != name || e.ClientID != c.ClientID || e.Actor != "anonymous" {
-				t.Errorf("%s: the audit event is %+v", name, e)
+			row, detail := auditRow(t, s, audit.RedirectRefused, r)
+			if detail["sent"] != shown || detail["parameter"] != name {
+				t.Errorf("%s: the audit log has the details %v, want %s as sent and the parameter", name, detail, shown)
+			}
+			if row.ClientID != c.ClientID || row.Actor != "anonymous" {
+				t.Errorf("%s: the audit row has the client %q and the actor %q, want %s and anonymous",
+					name, row.ClientID, row.Actor, c.ClientID)
 			}
 		}
 		if strings.Contains(s.Log.String(), "planted") {
 			t.Error("the log has a part of the URI that may be secret")
 		}
 		for sent, want := range map[string]string{
-			"http://[::1": "(not a URI)", "https://app.example/" + strings.Repeat("x", 500): "https://app.example/" + strings.Repeat("x", 180),
-			"https://app.example/\u202e": "https://app.example/%E2%80%AE", "com.example.app:/cb?code=planted": "com.example.app:/cb",
+			"http://[::1":                "(not a URI)",
+			"https://app.example/\u202e": "https://app.example/%E2%80%AE",
+			"https://app.example/" + strings.Repeat("x", 500): "https://app.example/" + strings.Repeat("x", 180),
+			"com.example.app:/cb?code=planted":                "com.example.app:/cb",
 		} {
-			r := s.Get("/oauth2/authorize?" + url.Values{"client_id": {c.ClientID}, "response_type": {"code"}, "redirect_uri": {sent}}.Encode())
-			if _, detail := refusedWith(t, s, audit.RedirectRefused, r); detail["sent"] != want {
+			r := s.Get("/oauth2/authorize?" + servertest.AuthorizeForm(c, "redirect_uri", sent).Encode())
+			if _, detail := auditRow(t, s, audit.RedirectRefused, r); detail["sent"] != want {
 				t.Errorf("the redirect URI %q is recorded as %q, want %q", sent, detail["sent"], want)
 			}
 		}
 	})
 }
 
-// TestOperatorSeesDisabledClientsAndUsers: to a caller they are like unknown ones.
-func TestOperatorSeesDisabledClientsAndUsers(t *testing.T) {
+// TestLogDistinguishesDisabledClientsAndUsers: the response is that for an unknown client or user, the log has the
+// difference.
+func TestLogDistinguishesDisabledClientsAndUsers(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{})
@@ -228,7 +291,7 @@ func TestOperatorSeesDisabledClientsAndUsers(t *testing.T) {
 		for id, want := range map[string]string{c.ClientID: "the client is disabled", "gcunknown": "unknown client"} {
 			for _, path := range []string{"/oauth2/authorize?response_type=code&client_id=", "/oauth2/logout?client_id="} {
 				r := s.Get(path + id)
-				if cause, _ := logged(t, s, r)["cause"].(string); cause != want {
+				if cause, _ := logLine(t, s, r)["cause"].(string); cause != want {
 					t.Errorf("%s%s: the log has the cause %q, want %q", path, id, cause, want)
 				}
 			}
@@ -240,7 +303,8 @@ func TestOperatorSeesDisabledClientsAndUsers(t *testing.T) {
 			form.Set("username", name)
 			form.Set("password", servertest.Password)
 			p := b.Submit("/login", form)
-			if _, detail := refusedWith(t, s, audit.UserSignInFailed, servertest.Response{Header: p.Header}); detail["reason"] != want {
+			_, detail := auditRow(t, s, audit.UserSignInFailed, p.Response)
+			if detail["reason"] != want {
 				t.Errorf("sign-in as %s: the audit log has the reason %q, want %q", name, detail["reason"], want)
 			}
 		}
@@ -256,15 +320,15 @@ func TestLogExplainsRequestsWithoutAccessToken(t *testing.T) {
 			s.Do(s.Request(http.MethodPost, "/oauth2/register", nil)),
 		} {
 			if r.Status != http.StatusUnauthorized {
-				t.Errorf("status %d without an access token, want 401", r.Status)
+				t.Errorf("status = %d without an access token, want 401", r.Status)
 			}
-			line := logged(t, s, r)
-			if line["cause"] != "the request has no access token" {
-				t.Errorf("cause %q in the log of %v", line["cause"], line["route"])
+			line := logLine(t, s, r)
+			if want := "the request has no access token"; line["cause"] != want {
+				t.Errorf("%v: the log has the cause %q, want %q", line["route"], line["cause"], want)
 			}
 			for _, key := range []string{"error", "description"} {
 				if value, ok := line[key]; ok {
-					t.Errorf("%s %q in the log of %v, want no such attribute", key, value, line["route"])
+					t.Errorf("%v: the log has the %s %q, want no such attribute", line["route"], key, value)
 				}
 			}
 		}
@@ -276,10 +340,16 @@ func TestLogNamesClientOfMalformedAuthorizationRequest(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{})
 		r := s.Get("/oauth2/authorize?client_id=example&scope=a&scope=b")
-		line := logged(t, s, r)
-		if r.Status != http.StatusBadRequest || line["claimed_client_id"] != "example" ||
-			line["error"] != protocol.InvalidRequest || line["description"] != "The parameter scope is repeated." {
-			t.Errorf("status %d, log %v", r.Status, line)
+		if r.Status != http.StatusBadRequest {
+			t.Errorf("status = %d, want 400", r.Status)
+		}
+		line := logLine(t, s, r)
+		for key, want := range map[string]string{
+			"claimed_client_id": "example", "error": protocol.InvalidRequest, "description": "The parameter scope is repeated.",
+		} {
+			if line[key] != want {
+				t.Errorf("the log has the %s %v, want %q", key, line[key], want)
+			}
 		}
 	})
 }
