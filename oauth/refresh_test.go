@@ -14,6 +14,13 @@ import (
 
 func TestRefresh(t *testing.T) { servertest.Run(t, refresh) }
 
+// registerRefreshClient registers a client that may use refresh tokens, with more members of its metadata.
+func registerRefreshClient(s *servertest.Server, members string) client.Information {
+	s.T.Helper()
+	return s.Client(`{"grant_types":["authorization_code","refresh_token"],"redirect_uris":["` + servertest.Callback + `"],
+		"scope":"read write",` + members + `}`)
+}
+
 var refresh = []servertest.Requirement{
 	servertest.Req("P51", "RFC 9700 §2.2.2, §4.14.2",
 		"a refresh token rotates on every use",
@@ -25,7 +32,7 @@ var refresh = []servertest.Requirement{
 				for range 5 {
 					token = s.Refresh(c, token).OK(t).Text("refresh_token")
 					if seen[token] || !strings.HasPrefix(token, "gate_rt_live_") {
-						t.Fatalf("got %q again", token)
+						t.Fatalf("the new refresh token is %q, want one that was not issued before", token)
 					}
 					seen[token] = true
 				}
@@ -41,13 +48,16 @@ var refresh = []servertest.Requirement{
 			s.Clock.Advance(59 * time.Second)
 			again := s.Refresh(c, old).OK(t)
 			if first.Text("refresh_token") != again.Text("refresh_token") {
-				t.Error("the retry forked the line")
+				t.Error("the retry got another successor")
 			}
-			if first.Text("access_token") == again.Text("access_token") || !s.Active(c, again.Text("access_token")) || !s.Active(c, first.Text("access_token")) {
-				t.Error("the retry's access token is not a fresh live one")
+			if first.Text("access_token") == again.Text("access_token") {
+				t.Error("the retry got the access token of the first response, not a new one")
+			}
+			if !s.Active(c, again.Text("access_token")) || !s.Active(c, first.Text("access_token")) {
+				t.Error("the access token of the first response or of the retry is not active")
 			}
 			if s.Active(c, old) || !s.Active(c, first.Text("refresh_token")) {
-				t.Error("not exactly the successor is live")
+				t.Error("the rotated token is active, or its successor is not")
 			}
 			s.Refresh(c, first.Text("refresh_token")).OK(t)
 		}),
@@ -62,11 +72,11 @@ var refresh = []servertest.Requirement{
 			s.Refresh(c, old).Want(t, 400, "invalid_grant")
 			s.Refresh(c, fresh.Text("refresh_token")).Want(t, 400, "invalid_grant")
 			if s.Active(c, fresh.Text("access_token")) || s.Active(c, fresh.Text("refresh_token")) {
-				t.Error("tokens of the family live on")
+				t.Error("a token of the family is still active")
 			}
 			wantEvent(t, s, audit.RefreshReused)
 			if !strings.Contains(s.Log.String(), "refresh_token_reuse") {
-				t.Error("no alert in the log")
+				t.Error("the log has no refresh_token_reuse")
 			}
 		}),
 	servertest.Req("P53b", "RFC 9700 §4.14.2",
@@ -103,29 +113,31 @@ var refresh = []servertest.Requirement{
 			c := s.App()
 			old := s.Tokens(c, "alice").Text("refresh_token")
 			nodes := []*servertest.Server{s, s.StartAnother()}
-			won := concurrently(t, 50, func(i int) servertest.Response { return nodes[i%2].Refresh(c, old) })
+			succeeded := concurrently(t, 50, func(i int) servertest.Response { return nodes[i%2].Refresh(c, old) })
 			successors := map[string]bool{}
-			for _, r := range won {
+			for _, r := range succeeded {
 				successors[r.Text("refresh_token")] = true
 			}
-			if len(won) != 50 || len(successors) != 1 {
-				t.Errorf("%d responses with %d successors, want 50 with 1", len(won), len(successors))
+			if len(succeeded) != 50 || len(successors) != 1 {
+				t.Errorf("%d responses with %d successors, want 50 with 1", len(succeeded), len(successors))
 			}
-			s.Refresh(c, won[0].Text("refresh_token")).OK(t)
+			s.Refresh(c, succeeded[0].Text("refresh_token")).OK(t)
 		}),
 	servertest.Req("P55b", "RFC 9700 §4.14.2, two processes",
 		"without a retry window one of 50 concurrent refreshes succeeds, and reuse is detected",
 		func(t *testing.T, s *servertest.Server) {
-			strict := servertest.Start(t, s.DB, servertest.Options{Issuer: s.Issuer, Clock: s.Clock, Env: map[string]string{"GATEHOUSE_REFRESH_GRACE": "0s"}})
+			strict := servertest.Start(t, s.DB, servertest.Options{
+				Issuer: s.Issuer, Clock: s.Clock, Env: map[string]string{"GATEHOUSE_REFRESH_GRACE": "0s"},
+			})
 			s.User("alice")
 			c := s.App()
 			old := s.Tokens(c, "alice").Text("refresh_token")
-			won := concurrently(t, 50, func(int) servertest.Response { return strict.Refresh(c, old) })
-			if len(won) != 1 {
-				t.Fatalf("%d winners, want 1", len(won))
+			succeeded := concurrently(t, 50, func(int) servertest.Response { return strict.Refresh(c, old) })
+			if len(succeeded) != 1 {
+				t.Fatalf("%d refreshes succeeded, want 1", len(succeeded))
 			}
-			if s.Active(c, won[0].Text("access_token")) {
-				t.Error("the reuse was not seen")
+			if s.Active(c, succeeded[0].Text("access_token")) {
+				t.Error("the access token is active: the reuse was not detected")
 			}
 		}),
 	servertest.Req("P56", "RFC 6749 §6",
@@ -148,17 +160,17 @@ var refresh = []servertest.Requirement{
 			s.Refresh(c, token, "scope", "read nothing").Want(t, 400, "invalid_scope")
 			narrow := s.Refresh(c, token, "scope", "read").OK(t)
 			if narrow.Text("scope") != "read" || claims(t, narrow.Text("access_token"))["scope"] != "read" {
-				t.Error(narrow.Body)
+				t.Errorf("the response to a refresh with scope read is %s, want scope read in it and its token", narrow.Body)
 			}
 			if wide := s.Refresh(c, narrow.Text("refresh_token")).OK(t); wide.Text("scope") != "read write" {
-				t.Errorf("the grant was narrowed: %s", wide.Body)
+				t.Errorf("the next refresh has scope %q, want that of the grant, read write", wide.Text("scope"))
 			}
 		}),
 	servertest.Req("P58", "RFC 9700 §4.14.2",
 		"the idle timeout and the absolute lifetime both end the grant",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
-			c := s.Client(`{"grant_types":["authorization_code","refresh_token"],"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_refresh_idle_ttl":"1h","gatehouse_refresh_max_ttl":"3h"}`)
+			c := registerRefreshClient(s, `"gatehouse_refresh_idle_ttl":"1h","gatehouse_refresh_max_ttl":"3h"`)
 			token := s.Tokens(c, "alice").Text("refresh_token")
 			s.Clock.Advance(time.Hour)
 			s.Refresh(c, token).Want(t, 400, "invalid_grant")
@@ -170,7 +182,7 @@ var refresh = []servertest.Requirement{
 			s.Clock.Advance(2 * time.Minute)
 			last := s.Refresh(c, token).OK(t)
 			if got := last.JSON["expires_in"].(float64); got > 60 {
-				t.Errorf("an access token outlives its grant: %v s", got)
+				t.Errorf("expires_in = %v, want at most 60, the remaining lifetime of the grant", got)
 			}
 			s.Clock.Advance(time.Minute)
 			s.Refresh(c, last.Text("refresh_token")).Want(t, 400, "invalid_grant")
@@ -179,7 +191,10 @@ var refresh = []servertest.Requirement{
 		"when a user's access ends, for whatever reason, refresh fails and introspection is inactive immediately",
 		func(t *testing.T, s *servertest.Server) {
 			api := s.Service("jobs")
-			storagetest.Must(t, s.Store.CreateResource(t.Context(), storage.Resource{Identifier: "https://api.example", Scopes: storage.Strings{"read"}, Introspectors: storage.Strings{api.ClientID}, CreatedAt: s.Clock.Now()}))
+			storagetest.Must(t, s.Store.CreateResource(t.Context(), storage.Resource{
+				Identifier: "https://api.example", Scopes: storage.Strings{"read"},
+				Introspectors: storage.Strings{api.ClientID}, CreatedAt: s.Clock.Now(),
+			}))
 			other := s.StartAnother()
 			for name, end := range endings(s) {
 				u := s.User(name)
@@ -187,14 +202,15 @@ var refresh = []servertest.Requirement{
 				b := s.Browser()
 				tokens := s.Token(c, servertest.CodeForm(b.Code(c, name), c)).OK(t)
 				if !s.Active(api, tokens.Text("access_token")) {
-					t.Fatalf("%s: not active before", name)
+					t.Fatalf("%s: the access token is not active before", name)
 				}
 				end(t, u, c, b)
 				if s.Active(api, tokens.Text("access_token")) || other.Active(api, tokens.Text("access_token")) {
-					t.Errorf("%s: the access token is active", name)
+					t.Errorf("%s: the access token is still active", name)
 				}
-				if r := s.Refresh(c, tokens.Text("refresh_token")); r.Status == 200 || r.Text("error") != "invalid_grant" && r.Text("error") != "invalid_client" {
-					t.Errorf("%s: refresh: %d %s", name, r.Status, r.Body)
+				r := s.Refresh(c, tokens.Text("refresh_token"))
+				if code := r.Text("error"); r.Status == 200 || code != "invalid_grant" && code != "invalid_client" {
+					t.Errorf("%s: refresh: %d %s, want invalid_grant or invalid_client", name, r.Status, r.Body)
 				}
 			}
 		}),
@@ -207,7 +223,7 @@ var refresh = []servertest.Requirement{
 			tokens := s.Token(c, servertest.CodeForm(b.Code(c, "alice", "scope", "read offline_access"), c)).OK(t)
 			endings(s)["session-ended"](t, u, c, b)
 			if !s.Active(c, tokens.Text("access_token")) {
-				t.Error("the access token died with the session")
+				t.Error("the access token was revoked with the session")
 			}
 			fresh := s.Refresh(c, tokens.Text("refresh_token")).OK(t)
 			endings(s)["consent-withdrawn"](t, u, c, b)
@@ -242,26 +258,31 @@ var refresh = []servertest.Requirement{
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			c := s.Client(`{"redirect_uris":["https://app.example/callback"],"scope":"read write offline_access"}`)
-			if r := s.Tokens(c, "alice", "scope", "read offline_access"); r.Text("refresh_token") != "" || r.Text("scope") != "read" {
-				t.Error(r.Body)
+			r := s.Tokens(c, "alice", "scope", "read offline_access")
+			if r.Text("refresh_token") != "" || r.Text("scope") != "read" {
+				t.Errorf("a client without the grant type got %s, want scope read and no refresh token", r.Body)
 			}
 			if r := s.Token(s.Service("jobs"), clientCredentialsForm).OK(t); r.Text("refresh_token") != "" {
-				t.Error(r.Body)
+				t.Errorf("client credentials got %s, want no refresh token", r.Body)
 			}
 		}),
 	servertest.Req("P61b", "FAPI 2.0 §5.3.2.1",
 		"rotation can be disabled only for a confidential client",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
-			c := s.Client(`{"grant_types":["authorization_code","refresh_token"],"redirect_uris":["https://app.example/callback"],"scope":"read write","gatehouse_refresh_rotation":false}`)
+			c := registerRefreshClient(s, `"gatehouse_refresh_rotation":false`)
 			token := s.Tokens(c, "alice").Text("refresh_token")
 			for range 3 {
 				s.Clock.Advance(time.Minute)
 				if r := s.Refresh(c, token).OK(t); r.Text("refresh_token") != "" {
-					t.Errorf("it rotated: %s", r.Body)
+					t.Errorf("the response has a new refresh token, want none: %s", r.Body)
 				}
 			}
-			if _, _, err := s.OAuth.Clients.Create(t.Context(), client.Metadata{TokenEndpointAuthMethod: "none", RedirectURIs: client.List{servertest.Callback}, OperatorMetadata: client.OperatorMetadata{RefreshRotation: new(bool)}}); err == nil {
+			_, _, err := s.OAuth.Clients.Create(t.Context(), client.Metadata{
+				TokenEndpointAuthMethod: "none", RedirectURIs: client.List{servertest.Callback},
+				OperatorMetadata: client.OperatorMetadata{RefreshRotation: new(bool)},
+			})
+			if err == nil {
 				t.Error("a public client was registered without rotation")
 			}
 		}),

@@ -201,10 +201,12 @@ var tokenEndpoint = []servertest.Requirement{
 				t.Error("a public client was registered for client_credentials")
 			}
 		}),
-	servertest.Req("P47", "RFC 9700 §2.4", "the password grant is not supported", func(t *testing.T, s *servertest.Server) {
-		s.User("alice")
-		s.Token(s.App(), url.Values{"grant_type": {"password"}, "username": {"alice"}, "password": {servertest.Password}}).Want(t, 400, "unsupported_grant_type")
-	}),
+	servertest.Req("P47", "RFC 9700 §2.4",
+		"the password grant is not supported",
+		func(t *testing.T, s *servertest.Server) {
+			s.User("alice")
+			s.Token(s.App(), url.Values{"grant_type": {"password"}, "username": {"alice"}, "password": {servertest.Password}}).Want(t, 400, "unsupported_grant_type")
+		}),
 	servertest.Req("P48", "RFC 6749 §5.2",
 		"error codes are registered, and descriptions have only allowed characters",
 		func(t *testing.T, s *servertest.Server) {
