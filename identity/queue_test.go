@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"sync"
 	"testing"
 
@@ -35,11 +34,10 @@ func knownDevice(t *testing.T, p *identity.Users, u storage.User) identity.Devic
 	return p.Device(next)
 }
 
-// waitFor returns as soon as n attempts wait for a slot.
-func waitFor(p *identity.Users, n int) {
-	for p.QueueLength() < n {
-		runtime.Gosched()
-	}
+// waitForQueue waits until n attempts wait for a slot.
+func waitForQueue(t *testing.T, p *identity.Users, n int) {
+	t.Helper()
+	storagetest.Eventually(t, fmt.Sprintf("%d attempts wait for a slot", n), func() bool { return p.QueueLength() >= n })
 }
 
 // TestKnownBrowserSignsInDuringFlood fills the queue with attempts from many networks. Another unknown browser is
@@ -47,9 +45,7 @@ func waitFor(p *identity.Users, n int) {
 func TestKnownBrowserSignsInDuringFlood(t *testing.T) {
 	t.Parallel()
 	p, _, _ := newUsers(t, storagetest.URL(t, storage.SQLite))
-	u, err := p.Create(t.Context(), identity.NewUser{Username: "alice", Email: "alice@example.com", Password: "correct horse"})
-	storagetest.Must(t, err)
-	device := knownDevice(t, p, u)
+	device := knownDevice(t, p, user(t, p, "alice"))
 	release := p.AcquireAllSlots()
 	flood, stop := context.WithCancel(t.Context())
 	var wait sync.WaitGroup
@@ -57,22 +53,23 @@ func TestKnownBrowserSignsInDuringFlood(t *testing.T) {
 	for i := range networks * each {
 		ctx := reqevent.NewContext(flood, &reqevent.Event{Address: fmt.Sprintf("192.0.%d.1", i%networks)})
 		wait.Go(func() {
-			_, _ = p.SignIn(ctx, fmt.Sprint("unknown ", i), "wrong password", identity.Device{})
+			_, _ = p.SignIn(ctx, fmt.Sprint("unknown ", i), "an incorrect password", identity.Device{})
 		})
 	}
-	waitFor(p, networks*each)
-	if _, err := p.SignIn(requestFrom(t, "198.51.100.1"), "alice", "correct horse", identity.Device{}); !errors.Is(err, identity.ErrBusy) {
-		t.Errorf("an unknown browser with a full queue: %v, want ErrBusy", err)
+	waitForQueue(t, p, networks*each)
+	_, err := p.SignIn(requestFrom(t, "198.51.100.1"), "alice", password, identity.Device{})
+	if !errors.Is(err, identity.ErrBusy) {
+		t.Errorf("SignIn in an unknown browser with a full queue = %v, want ErrBusy", err)
 	}
 	signedIn := make(chan error, 1)
 	go func() {
-		_, err := p.SignIn(requestFrom(t, "192.0.1.1"), "alice", "correct horse", device)
+		_, err := p.SignIn(requestFrom(t, "192.0.1.1"), "alice", password, device)
 		signedIn <- err
 	}()
-	waitFor(p, networks*each+1)
+	waitForQueue(t, p, networks*each+1)
 	release()
 	if err := <-signedIn; err != nil {
-		t.Errorf("known browser with the correct password: %v", err)
+		t.Errorf("SignIn in a known browser with the correct password = %v, want no error", err)
 	}
 	stop()
 	wait.Wait()
@@ -83,17 +80,20 @@ func TestThrottledSignInDoesNotQueue(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		p, _, _ := newUsers(t, url)
-		_, err := p.Create(t.Context(), identity.NewUser{Username: "alice", Email: "alice@example.com", Password: "correct horse"})
-		storagetest.Must(t, err)
+		user(t, p, "alice")
+		signIn := func() error {
+			_, err := p.SignIn(requestFrom(t, "192.0.2.1"), "alice", "an incorrect password", identity.Device{})
+			return err
+		}
 		for range 5 {
-			if _, err := p.SignIn(requestFrom(t, "192.0.2.1"), "alice", "wrong password", identity.Device{}); !errors.Is(err, identity.ErrInvalidCredentials) {
-				t.Fatalf("sign-in with a wrong password: %v, want ErrInvalidCredentials", err)
+			if err := signIn(); !errors.Is(err, identity.ErrInvalidCredentials) {
+				t.Fatalf("SignIn with an incorrect password = %v, want ErrInvalidCredentials", err)
 			}
 		}
 		p.AcquireAllSlots()
 		var throttled *identity.ThrottledError
-		if _, err := p.SignIn(requestFrom(t, "192.0.2.1"), "alice", "wrong password", identity.Device{}); !errors.As(err, &throttled) {
-			t.Errorf("throttled sign-in: %v, want *ThrottledError", err)
+		if err := signIn(); !errors.As(err, &throttled) {
+			t.Errorf("SignIn after 5 failures = %v, want *ThrottledError", err)
 		}
 	})
 }

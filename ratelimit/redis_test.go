@@ -130,13 +130,10 @@ func TestProcessCountsAloneWithoutRedis(t *testing.T) {
 		t.Errorf("the log reports the failure %d times, want once:\n%s", n, log.String())
 	}
 	r.Restart()
-	deadline := time.Now().Add(20 * time.Second)
-	for l.Stats().Degraded {
-		if time.Now().After(deadline) {
-			t.Fatal("Redis is not used within 20 s of its restart")
-		}
+	storagetest.Eventually(t, "Redis is used after its restart", func() bool {
 		count(l, "x", "b")
-	}
+		return !l.Stats().Degraded
+	})
 	if log.count("Redis reachable again") != 1 {
 		t.Errorf("the log does not report once that Redis is reachable:\n%s", log.String())
 	}

@@ -22,7 +22,7 @@ func follower(t *testing.T, url string, clock *storagetest.Clock) *storage.Store
 	return s
 }
 
-func (w *world) another(t *testing.T, id string) *storage.Client {
+func (w *fixture) another(t *testing.T, id string) *storage.Client {
 	t.Helper()
 	c := *w.client
 	c.ID, c.Secrets = id, nil
@@ -42,7 +42,7 @@ func cachedClient(t *testing.T, s *storage.Store, id string) bool {
 func TestChangeOfOneClientLeavesOthersCached(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newWorld(t, url)
+		w := newFixture(t, url)
 		w.another(t, "gc2")
 		processes := []*storage.Store{follower(t, url, w.clock), follower(t, url, w.clock), follower(t, url, w.clock)}
 		all := func(what string, want map[string]bool) {
@@ -80,7 +80,7 @@ func TestChangeOfOneClientLeavesOthersCached(t *testing.T) {
 func TestOpenTransactionDelaysNoOtherChange(t *testing.T) {
 	t.Parallel()
 	url := storagetest.URL(t, storage.Postgres)
-	w := newWorld(t, url)
+	w := newFixture(t, url)
 	w.another(t, "gc2")
 	storagetest.Must(t, w.CreateResource(t.Context(), storage.Resource{Identifier: "https://a.example", CreatedAt: w.clock.Now()}))
 	storagetest.Must(t, w.CreateResource(t.Context(), storage.Resource{Identifier: "https://b.example", CreatedAt: w.clock.Now()}))
@@ -146,7 +146,7 @@ func TestOpenTransactionDelaysNoOtherChange(t *testing.T) {
 func TestNoChangeIsMissed(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newWorld(t, url)
+		w := newFixture(t, url)
 		const clients, changes = 4, 30
 		for i := range clients {
 			w.another(t, fmt.Sprint("c", i))
@@ -181,7 +181,7 @@ func TestNoChangeIsMissed(t *testing.T) {
 func TestGapInReadingDropsCompleteCache(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newWorld(t, url)
+		w := newFixture(t, url)
 		reader := follower(t, url, w.clock)
 		cachedClient(t, reader, "gc1")
 		storagetest.Must(t, w.DisableClient(t.Context(), "gc1"))
@@ -198,7 +198,7 @@ func TestGapInReadingDropsCompleteCache(t *testing.T) {
 func TestOldChangesAreDeleted(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newWorld(t, url)
+		w := newFixture(t, url)
 		for range 3 {
 			storagetest.Must(t, w.RevokeClientTokens(t.Context(), "gc1"))
 		}
@@ -229,7 +229,7 @@ func TestOldChangesAreDeleted(t *testing.T) {
 func TestRowsOfAnotherClusterDropNothing(t *testing.T) {
 	t.Parallel()
 	url := storagetest.URL(t, storage.Postgres)
-	w := newWorld(t, url)
+	w := newFixture(t, url)
 	storagetest.Exec(t, w.Store, url, "INSERT INTO changes VALUES (1000000000000, '*', 0)")
 	reader := follower(t, url, w.clock)
 	cachedClient(t, reader, "gc1")
@@ -243,7 +243,7 @@ func TestRowsOfAnotherClusterDropNothing(t *testing.T) {
 func TestClientCacheIsBoundedInBytes(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newWorld(t, url)
+		w := newFixture(t, url)
 		const clients, size, bound = 1500, 40 << 10, 32 << 20
 		storagetest.Must(t, w.Tx(t.Context(), func(tx *storage.Store) error {
 			for i := range clients {

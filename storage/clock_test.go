@@ -1,4 +1,4 @@
-package storage
+package storage_test
 
 import (
 	"context"
@@ -7,120 +7,110 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/storage"
 	"gatehouse/storage/db"
+	"gatehouse/storage/storagetest"
 )
 
-// manualClock is a clock that tests set.
-type manualClock struct{ at time.Time }
-
-func (m *manualClock) now() time.Time { return m.at }
+// openMigrated opens a migrated store without background work and a root key.
+func openMigrated(t *testing.T, o storage.Options) *storage.Store {
+	t.Helper()
+	o.Pool = 2
+	s, err := storage.Open(t.Context(), o)
+	storagetest.Must(t, err)
+	t.Cleanup(func() { storagetest.Must(t, s.Close(context.Background())) })
+	_, err = s.Migrate(t.Context())
+	storagetest.Must(t, err)
+	return s
+}
 
 // TestStoreUsesTheDatabaseTime reads the clock of PostgreSQL.
 func TestStoreUsesTheDatabaseTime(t *testing.T) {
 	t.Parallel()
-	for _, engine := range engines(t) {
-		for _, ahead := range []time.Duration{20 * time.Minute, -20 * time.Minute, 100 * 24 * time.Hour} {
-			t.Run(fmt.Sprint(engine, ahead), func(t *testing.T) {
-				t.Parallel()
-				s, err := Open(t.Context(), Options{URL: testURL(t, engine), Pool: 2, Now: func() time.Time { return time.Now().Add(ahead) }})
-				if err != nil {
-					t.Fatal(err)
-				}
-				t.Cleanup(func() { _ = s.ClosePools() })
-				if _, err := s.Migrate(t.Context()); err != nil {
-					t.Fatal(err)
-				}
-				off, err := time.Since(s.Now()).Abs() < 2*time.Minute, s.CheckClock()
-				if engine == SQLite {
-					if off || err != nil {
-						t.Errorf("SQLite does not use the clock of this host: %s, %v", s.Now(), err)
+	for _, ahead := range []time.Duration{20 * time.Minute, -20 * time.Minute, 100 * 24 * time.Hour} {
+		t.Run(ahead.String(), func(t *testing.T) {
+			t.Parallel()
+			storagetest.Each(t, func(t *testing.T, url string) {
+				host := func() time.Time { return time.Now().Add(ahead) }
+				s := openMigrated(t, storage.Options{URL: url, Now: host})
+				isCorrect, err := time.Since(s.Now()).Abs() < 2*time.Minute, s.CheckClock()
+				if s.Engine() == storage.SQLite {
+					if isCorrect || err != nil {
+						t.Errorf("Now = %s, CheckClock = %v, want the time of this host and no error", s.Now(), err)
 					}
 					return
 				}
-				if !off {
-					t.Errorf("the time is %s", s.Now())
+				if !isCorrect {
+					t.Errorf("Now = %s, want the time of the database, %s", s.Now(), time.Now())
 				}
 				if !errors.Is(err, db.ErrClockSkew) {
-					t.Errorf("a clock that is wrong by %s: %v", ahead, err)
+					t.Errorf("CheckClock with a host ahead by %s = %v, want ErrClockSkew", ahead, err)
 				}
 				at, err := s.AdvanceCleanupTime(t.Context())
 				if err != nil || time.Since(at).Abs() > 2*time.Minute {
-					t.Errorf("rows are deleted by %s (%v)", at, err)
+					t.Errorf("AdvanceCleanupTime = %s, %v, want the time of the database, %s", at, err, time.Now())
 				}
 			})
-		}
+		})
 	}
 }
 
 func TestCleanupTimeAdvancesByAnHourAtMost(t *testing.T) {
 	t.Parallel()
-	for _, engine := range engines(t) {
-		t.Run(engine, func(t *testing.T) {
-			t.Parallel()
-			host := &manualClock{at: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
-			s, err := Open(t.Context(), Options{URL: testURL(t, engine), Pool: 2, Now: host.now, DatabaseNow: host.now})
-			if err != nil {
-				t.Fatal(err)
+	storagetest.Each(t, func(t *testing.T, url string) {
+		clock := storagetest.NewClock()
+		s := openMigrated(t, storage.Options{URL: url, Now: clock.Now, DatabaseNow: clock.Database})
+		want := func(when string, lag time.Duration) {
+			t.Helper()
+			at, err := s.AdvanceCleanupTime(context.Background())
+			if behind := s.Stats().CleanupBehind; err != nil || clock.Now().Sub(at) != lag || behind != lag {
+				t.Errorf("%s: AdvanceCleanupTime at %s = %s, %v, CleanupBehind = %s, want a lag of %s",
+					when, clock.Now(), at, err, behind, lag)
 			}
-			t.Cleanup(func() { _ = s.ClosePools() })
-			if _, err := s.Migrate(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			want := func(what string, lag time.Duration) {
-				t.Helper()
-				at, err := s.AdvanceCleanupTime(context.Background())
-				if err != nil || host.at.Sub(at) != lag || s.Stats().CleanupBehind != lag {
-					t.Errorf("%s: rows are deleted by %s (%v), the clock is %s, behind by %s", what, at, err, host.at, s.Stats().CleanupBehind)
-				}
-			}
-			want("at first", 0)
-			host.at = host.at.Add(time.Minute)
-			want("a minute later", 0)
-			host.at = host.at.Add(100 * 24 * time.Hour)
-			want("a clock that jumped", 100*24*time.Hour-time.Hour)
-			host.at = host.at.Add(-100*24*time.Hour + 4*time.Second)
-			want("a clock that was set right", 0)
-			host.at = host.at.Add(3 * time.Hour)
-			want("after a long stop", 2*time.Hour)
-			want("the next time", time.Hour)
-			want("the third time", 0)
-		})
-	}
+		}
+		want("at first", 0)
+		clock.Advance(time.Minute)
+		want("a minute later", 0)
+		clock.Advance(100 * 24 * time.Hour)
+		want("after a jump of the clock", 100*24*time.Hour-time.Hour)
+		clock.Advance(-100*24*time.Hour + 4*time.Second)
+		want("after the clock was corrected", 0)
+		clock.Advance(3 * time.Hour)
+		want("after a pause of three hours", 2*time.Hour)
+		want("in the next run", time.Hour)
+		want("in the third run", 0)
+	})
 }
 
-// TestLargeDeletionIsReported lets nine of ten rows expire together, as a wrong clock would.
+// TestLargeDeletionIsReported lets nine of ten rows expire together, as an incorrect clock would.
 func TestLargeDeletionIsReported(t *testing.T) {
 	t.Parallel()
-	for _, engine := range engines(t) {
-		t.Run(engine, func(t *testing.T) {
-			t.Parallel()
-			s := migrated(t, engine)
-			ctx := t.Context()
-			add := func(n int, expires time.Time) {
-				t.Helper()
-				rows := make([]RevokedToken, n)
-				for i := range rows {
-					rows[i] = RevokedToken{JTI: fmt.Sprint(expires.UnixNano(), " ", i), RevokedAt: expires, ExpiresAt: expires}
-				}
-				if err := db.InsertMissing(ctx, s.Write, rows); err != nil {
-					t.Fatal(err)
-				}
+	storagetest.Each(t, func(t *testing.T, url string) {
+		s := openMigrated(t, storage.Options{URL: url})
+		add := func(n int, expires time.Time) {
+			t.Helper()
+			rows := make([]storage.RevokedToken, n)
+			for i := range rows {
+				id := fmt.Sprint(expires.UnixNano(), " ", i)
+				rows[i] = storage.RevokedToken{JTI: id, RevokedAt: expires, ExpiresAt: expires}
 			}
-			expired := func() time.Time { return time.Now().Add(-48 * time.Hour) }
-			add(db.LargeDeletion-1, expired())
-			if n, err := s.DeleteExpired(ctx); n != db.LargeDeletion-1 || err != nil || s.Stats().Database.LargeDeletions != 0 {
-				t.Fatalf("%d rows, %v, %d reports", n, err, s.Stats().Database.LargeDeletions)
+			storagetest.Must(t, db.InsertMissing(t.Context(), s.Write, rows))
+		}
+		wantDeleted := func(rows int64, reports uint64) {
+			t.Helper()
+			n, err := s.DeleteExpired(t.Context())
+			if got := s.Stats().Database.LargeDeletions; n != rows || err != nil || got != reports {
+				t.Fatalf("DeleteExpired = %d, %v with %d reports, want %d with %d", n, err, got, rows, reports)
 			}
-			add(db.LargeDeletion, expired())
-			add(db.LargeDeletion, time.Now())
-			if n, err := s.DeleteExpired(ctx); n != db.LargeDeletion || err != nil || s.Stats().Database.LargeDeletions != 1 {
-				t.Fatalf("%d rows, %v, %d reports", n, err, s.Stats().Database.LargeDeletions)
-			}
-			add(9*db.LargeDeletion, time.Now())
-			add(db.LargeDeletion, expired())
-			if n, err := s.DeleteExpired(ctx); n != db.LargeDeletion || err != nil || s.Stats().Database.LargeDeletions != 1 {
-				t.Fatalf("%d rows, %v, %d reports", n, err, s.Stats().Database.LargeDeletions)
-			}
-		})
-	}
+		}
+		expired := func() time.Time { return time.Now().Add(-48 * time.Hour) }
+		add(db.LargeDeletion-1, expired())
+		wantDeleted(db.LargeDeletion-1, 0)
+		add(db.LargeDeletion, expired())
+		add(db.LargeDeletion, time.Now())
+		wantDeleted(db.LargeDeletion, 1)
+		add(9*db.LargeDeletion, time.Now())
+		add(db.LargeDeletion, expired())
+		wantDeleted(db.LargeDeletion, 1)
+	})
 }

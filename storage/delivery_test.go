@@ -13,7 +13,7 @@ import (
 func TestNoMoreDeliveriesAreLeasedThanRequested(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newWorld(t, url)
+		w := newFixture(t, url)
 		now := w.clock.Now().UnixMilli()
 		add := func(id string, next int64) {
 			storagetest.Exec(t, w.Store, url, fmt.Sprintf(`INSERT INTO deliveries (id, kind, client_id, user_id, session_id, attempts, created_at, next_at)
@@ -51,7 +51,7 @@ func TestNoMoreDeliveriesAreLeasedThanRequested(t *testing.T) {
 func TestDeliveryPostponedByWrongClockIsDueAgain(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newWorld(t, url)
+		w := newFixture(t, url)
 		for id, ahead := range map[string]time.Duration{"backs off": time.Hour, "postponed": 100 * 24 * time.Hour} {
 			at := w.clock.Now().Add(ahead).UnixMilli()
 			storagetest.Exec(t, w.Store, url, fmt.Sprintf(`INSERT INTO deliveries (id, kind, client_id, user_id, session_id, attempts, created_at, next_at)

@@ -20,8 +20,15 @@ func (s *Store) ResetCleanupTime(ctx context.Context) error {
 	return db.Exec(ctx, s.Write, "UPDATE liveness SET cleanup_at = NULL, seen_at = NULL")
 }
 
-// Fill makes SQLite find its disk full: the file may not grow any more. free lifts the limit.
-func (s *Store) Fill(ctx context.Context) (free func() error, err error) {
+// FollowChanges reads the changes until the context ends, as Start does, but without the time that Start allows for the
+// first success.
+func (s *Store) FollowChanges(ctx context.Context) { s.followChanges(ctx) }
+
+// RecordChangesFollowed records a successful read of the changes.
+func (s *Store) RecordChangesFollowed() { s.followed.Beat() }
+
+// SimulateFullDisk prevents SQLite's file from growing until free is called.
+func (s *Store) SimulateFullDisk(ctx context.Context) (free func() error, err error) {
 	var pages int64
 	if err := db.QueryRow(ctx, s.Write, []any{&pages}, "PRAGMA page_count"); err != nil {
 		return nil, err
@@ -33,16 +40,10 @@ func (s *Store) Fill(ctx context.Context) (free func() error, err error) {
 	return func() error { return limit(1 << 30) }, limit(pages)
 }
 
-// Freeze makes SQLite find its file read-only. thaw undoes it.
-func (s *Store) Freeze(ctx context.Context) (thaw func() error, err error) {
+// SimulateReadOnlyDisk makes SQLite refuse every write until restore is called.
+func (s *Store) SimulateReadOnlyDisk(ctx context.Context) (restore func() error, err error) {
 	set := func(value string) error { return db.Exec(ctx, s.Write, "PRAGMA query_only = "+value) }
 	return func() error { return set("0") }, set("1")
-}
-
-// Setting returns a setting of PostgreSQL on any connection.
-func (s *Store) Setting(ctx context.Context, name string) (value string, err error) {
-	err = db.QueryRow(ctx, s.Write, []any{&value}, "SELECT current_setting(?)", name)
-	return value, err
 }
 
 // Execute executes one statement.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gatehouse/cmd/gatehouse/server/servertest"
+	"gatehouse/oauth/client"
 	"gatehouse/storage"
 	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
@@ -17,13 +18,15 @@ import (
 
 var clientCredentialsForm = url.Values{"grant_type": {"client_credentials"}}
 
-// TestFullOrReadOnlyDiskIsAFailure: what writes is 503, what only reads continues, and afterwards all is as it
-// was: nothing is damaged, and nothing happened by halves.
-func TestFullOrReadOnlyDiskIsAFailure(t *testing.T) {
+// TestFullOrReadOnlyDiskIs503 checks that requests that write get 503 and requests that only read succeed. After the
+// repair the database is intact, and no refused request has changed a part of it.
+func TestFullOrReadOnlyDiskIs503(t *testing.T) {
 	t.Parallel()
 	for name, damage := range map[string]func(*storage.Store, *testing.T) (func() error, error){
-		"full":      func(s *storage.Store, t *testing.T) (func() error, error) { return s.Fill(t.Context()) },
-		"read-only": func(s *storage.Store, t *testing.T) (func() error, error) { return s.Freeze(t.Context()) },
+		"full": func(s *storage.Store, t *testing.T) (func() error, error) { return s.SimulateFullDisk(t.Context()) },
+		"read-only": func(s *storage.Store, t *testing.T) (func() error, error) {
+			return s.SimulateReadOnlyDisk(t.Context())
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -37,50 +40,64 @@ func TestFullOrReadOnlyDiskIsAFailure(t *testing.T) {
 			repair, err := damage(s.Store, t)
 			storagetest.Must(t, err)
 
-			refused := map[string]int{}
-			for i := range 400 { // small writes use existing pages, until they are full too
-				for what, r := range map[string]servertest.Response{
-					"refresh": s.Refresh(c, tokens.Text("refresh_token")), "revoke": s.Post("/oauth2/revoke", m, url.Values{"token": {s.ServiceToken(m)}}),
-				} {
-					switch {
-					case r.Status == http.StatusServiceUnavailable:
-						r.Want(t, 503, "temporarily_unavailable")
-						refused[what]++
-					case r.Status != http.StatusOK:
-						t.Fatalf("%s: %d %s", what, r.Status, r.Body)
-					case what == "refresh":
-						tokens = r
-					}
-				}
-				if refused["refresh"] > 2 && refused["revoke"] > 2 {
-					break
-				}
-				if i == 399 {
-					t.Fatalf("nothing was refused: %v", refused)
-				}
-			}
+			tokens = writeUntilRefused(t, s, c, m, tokens)
 			if r := s.Token(c, servertest.CodeForm(code, c)); r.Status != http.StatusServiceUnavailable {
-				t.Errorf("a code: %d %s", r.Status, r.Body)
+				t.Errorf("code exchange: status %d, want 503: %s", r.Status, r.Body)
 			}
-			if !s.Active(m, serviceToken) || s.Get("/.well-known/jwks.json").Status != http.StatusOK {
-				t.Error("what needs only reading does not work either")
+			if !s.Active(m, serviceToken) {
+				t.Error("introspection, which only reads, does not return an active token as active")
+			}
+			if r := s.Get("/.well-known/jwks.json"); r.Status != http.StatusOK {
+				t.Errorf("GET /.well-known/jwks.json: status %d, want 200: %s", r.Status, r.Body)
 			}
 			storagetest.Must(t, repair())
 			s.Token(c, servertest.CodeForm(code, c)).OK(t)
 			s.Refresh(c, tokens.Text("refresh_token")).OK(t)
 			s.Post("/oauth2/revoke", m, url.Values{"token": {serviceToken}}).OK(t)
 			if s.Active(m, serviceToken) {
-				t.Error("the token is still active")
+				t.Error("the token is active after its revocation")
 			}
-			if n := storagetest.Count(t, s.Store, s.DB, "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'"); n != 0 {
-				t.Errorf("the database is damaged in %d places", n)
+			n := storagetest.Count(t, s.Store, s.DB,
+				"SELECT count(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'")
+			if n != 0 {
+				t.Errorf("the integrity check of the database found %d problems, want none", n)
 			}
 		})
 	}
 }
 
+// writeUntilRefused refreshes and revokes tokens until both are refused with 503, and returns the response with the
+// latest refresh token. Small writes use existing pages, until those are full too.
+func writeUntilRefused(
+	t *testing.T, s *servertest.Server, app, service client.Information, tokens servertest.Response,
+) servertest.Response {
+	t.Helper()
+	refused := map[string]int{}
+	for range 400 {
+		for what, r := range map[string]servertest.Response{
+			"refresh": s.Refresh(app, tokens.Text("refresh_token")),
+			"revoke":  s.Post("/oauth2/revoke", service, url.Values{"token": {s.ServiceToken(service)}}),
+		} {
+			switch {
+			case r.Status == http.StatusServiceUnavailable:
+				r.Want(t, 503, "temporarily_unavailable")
+				refused[what]++
+			case r.Status != http.StatusOK:
+				t.Fatalf("%s: status %d, want 200 or 503: %s", what, r.Status, r.Body)
+			case what == "refresh":
+				tokens = r
+			}
+		}
+		if refused["refresh"] > 2 && refused["revoke"] > 2 {
+			return tokens
+		}
+	}
+	t.Fatalf("refused are %v of 400 requests each, want more than 2", refused)
+	return tokens
+}
+
 // TestRemovedDatabaseFileStopsWrites removes the file, to which SQLite would continue to write although all of it is
-// lost at the restart. No write is acknowledged until the file is back.
+// lost at the restart. No write is acknowledged until the file is put back.
 func TestRemovedDatabaseFileStopsWrites(t *testing.T) {
 	t.Parallel()
 	for name, remove := range map[string]func(path string) error{
@@ -108,14 +125,14 @@ func TestRemovedDatabaseFileStopsWrites(t *testing.T) {
 				"revocation":         s.Post("/oauth2/revoke", m, url.Values{"token": {serviceToken}}),
 			} {
 				if r.Status != http.StatusServiceUnavailable || r.Text("error") != "temporarily_unavailable" {
-					t.Errorf("%s: %d %s, want 503", what, r.Status, r.Body)
+					t.Errorf("%s: status %d, want 503 temporarily_unavailable: %s", what, r.Status, r.Body)
 				}
 			}
 			if r := s.Get("/readyz"); r.Status != http.StatusServiceUnavailable {
-				t.Errorf("/readyz: %d, want 503", r.Status)
+				t.Errorf("GET /readyz: status %d, want 503", r.Status)
 			}
 			if r := s.Get("/healthz"); r.Status != http.StatusOK {
-				t.Errorf("/healthz: %d, want 200", r.Status)
+				t.Errorf("GET /healthz: status %d, want 200", r.Status)
 			}
 			if name == "directory renamed" {
 				storagetest.Must(t, os.Rename(filepath.Dir(path)+".old", filepath.Dir(path)))
@@ -129,25 +146,8 @@ func TestRemovedDatabaseFileStopsWrites(t *testing.T) {
 	}
 }
 
-// TestRemovedDatabaseFileBeginsNoTransaction: what a transaction commits to a file without a name is refused, and would be there
-// nevertheless when the file is back: a code would be consumed without tokens.
-func TestRemovedDatabaseFileBeginsNoTransaction(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "gatehouse.db")
-	s := storagetest.Open(t, "sqlite:"+path, storagetest.NewClock())
-	storagetest.Must(t, os.Rename(path, path+".old"))
-	err := s.Tx(t.Context(), func(*storage.Store) error {
-		t.Error("a transaction began")
-		return nil
-	})
-	if !errors.Is(err, storage.ErrUnavailable) {
-		t.Errorf("%v, want ErrUnavailable", err)
-	}
-	storagetest.Must(t, os.Rename(path+".old", path))
-	storagetest.Must(t, s.Tx(t.Context(), func(*storage.Store) error { return nil }))
-}
-
-// TestDecisionsSurviveClockJumps: set forward, everything ages; set back, nothing that ended becomes active again and no user is locked out.
+// TestDecisionsSurviveClockJumps sets the clock back and forward. After it was set back, no ended token or session
+// becomes active again and no user is locked out. After it was set forward, everything is older.
 func TestDecisionsSurviveClockJumps(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
@@ -164,18 +164,18 @@ func TestDecisionsSurviveClockJumps(t *testing.T) {
 		s.Clock.Advance(-time.Hour) // by hand, or by a time server that was wrong before
 		s.Token(m, clientCredentialsForm).OK(t)
 		if s.Active(m, revoked) {
-			t.Error("a revoked token is back")
+			t.Error("a revoked token is active after the clock was set back")
 		}
 		second := s.Refresh(c, tokens.Text("refresh_token")).OK(t)
 		if r := s.Refresh(c, second.Text("refresh_token")); r.Status != http.StatusOK {
-			t.Errorf("a refresh after the clock was set back: %d %s", r.Status, r.Body)
+			t.Errorf("refresh after the clock was set back: status %d, want 200: %s", r.Status, r.Body)
 		} else {
 			tokens = r
 		}
-		wrong := m
-		wrong.ClientSecret = s.Service("jobs").ClientSecret
+		invalid := m
+		invalid.ClientSecret = s.Service("jobs").ClientSecret
 		for range 30 {
-			s.Token(wrong, clientCredentialsForm)
+			s.Token(invalid, clientCredentialsForm)
 		}
 		s.Token(m, clientCredentialsForm).OK(t)
 		if _, err := s.Store.DeleteExpired(t.Context()); err != nil {
@@ -191,12 +191,12 @@ func TestDecisionsSurviveClockJumps(t *testing.T) {
 
 		s.Clock.Advance(26 * time.Hour)
 		if s.Active(m, serviceToken) {
-			t.Error("a token does not expire when the clock is set forward")
+			t.Error("a token is active after its lifetime: the clock was set forward by 26 hours")
 		}
 		s.Token(m, clientCredentialsForm).OK(t)
 		s.Refresh(c, tokens.Text("refresh_token")).OK(t)
 		if p := b.Open("/account"); p.Status != http.StatusSeeOther {
-			t.Errorf("a session of yesterday: %d", p.Status)
+			t.Errorf("GET /account with a session of yesterday: status %d, want 303", p.Status)
 		}
 	})
 }

@@ -41,7 +41,7 @@ func wantOrigin(t *testing.T, s *storage.Store, token, address, userAgent string
 func TestSessionOriginIsSealedAndErasable(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newWorld(t, url)
+		w := newFixture(t, url)
 		b := session(t, w.Store, w.clock, w.user.ID, "a token")
 		if b.Address != "203.0.113.77" || b.UserAgent != "Browser/77" {
 			t.Errorf("creating the session changed the caller's record: %+v", b)

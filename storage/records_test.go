@@ -1,4 +1,4 @@
-package storage
+package storage_test
 
 import (
 	"reflect"
@@ -7,10 +7,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"gatehouse/storage"
 	"gatehouse/storage/db"
+	"gatehouse/storage/storagetest"
 )
 
-// fill sets every column of a record to a value of its own.
+// fill sets every column of a record to a different value.
 func fill(v reflect.Value) {
 	at := time.UnixMilli(1_790_000_000_123).UTC()
 	for i := range v.NumField() {
@@ -34,10 +36,10 @@ func fill(v reflect.Value) {
 			*p = new(bool)
 		case *[]byte:
 			*p = []byte(name)
-		case *Strings:
-			*p = Strings{name, "b"}
-		case **Strings:
-			*p = &Strings{name}
+		case *storage.Strings:
+			*p = storage.Strings{name, "b"}
+		case **storage.Strings:
+			*p = &storage.Strings{name}
 		case *time.Time:
 			*p = at
 		case **time.Time:
@@ -52,8 +54,8 @@ func fill(v reflect.Value) {
 }
 
 // roundTrip stores a filled record with gorm and reads it with the mapping that the statements of the hot paths use.
-func roundTrip[T any](table, id string) func(t *testing.T, s *Store) {
-	return func(t *testing.T, s *Store) {
+func roundTrip[T any](table, id string) func(t *testing.T, s *storage.Store) {
+	return func(t *testing.T, s *storage.Store) {
 		t.Helper()
 		var want T
 		fill(reflect.ValueOf(&want).Elem())
@@ -61,7 +63,7 @@ func roundTrip[T any](table, id string) func(t *testing.T, s *Store) {
 			reflect.ValueOf(&want).Elem().FieldByName("ID").SetString(id)
 		}
 		if err := db.Insert(t.Context(), s.Write, &want); err != nil {
-			t.Fatalf("%s: %v", table, err)
+			t.Fatalf("insert into %s: %v", table, err)
 		}
 		var got []T
 		err := db.NewRecord[T](table).Query(t.Context(), s.Read, func(v *T) error {
@@ -71,7 +73,7 @@ func roundTrip[T any](table, id string) func(t *testing.T, s *Store) {
 			return nil
 		}, "")
 		if err != nil {
-			t.Fatalf("%s: %v", table, err)
+			t.Fatalf("read %s: %v", table, err)
 		}
 		for _, v := range got {
 			if cmp.Equal(want, v) {
@@ -82,26 +84,32 @@ func roundTrip[T any](table, id string) func(t *testing.T, s *Store) {
 	}
 }
 
-// TestEveryRecordIsReadAsStored fails when a field has a type that the mapping does not support, or a column that the
-// mapping reads or writes in another form than gorm.
+// TestEveryRecordIsReadAsStored fails when the mapping does not support the type of a field, or reads or writes a column
+// in another form than gorm.
 func TestEveryRecordIsReadAsStored(t *testing.T) {
 	t.Parallel()
-	for _, engine := range engines(t) {
-		t.Run(engine, func(t *testing.T) {
-			t.Parallel()
-			s := migrated(t, engine)
-			for _, check := range []func(t *testing.T, s *Store){
-				roundTrip[Client]("clients", "ClientID"), roundTrip[ClientSecret]("client_secrets", ""),
-				roundTrip[User]("users", "UserID"), roundTrip[Password]("passwords", ""),
-				roundTrip[BrowserSession]("browser_sessions", ""), roundTrip[SignInAttempt]("sign_in_attempts", ""),
-				roundTrip[Scope]("scopes", ""), roundTrip[Resource]("resources", ""), roundTrip[Consent]("consents", ""),
-				roundTrip[Grant]("grants", ""), roundTrip[AuthorizationRequest]("authorization_requests", ""),
-				roundTrip[AuthorizationCode]("authorization_codes", ""), roundTrip[RevokedToken]("revoked_tokens", ""),
-				roundTrip[SigningKey]("signing_keys", ""), roundTrip[UsedAssertion]("used_assertions", ""),
-				roundTrip[RegistrationToken]("registration_tokens", ""), roundTrip[Delivery]("deliveries", ""),
-			} {
-				check(t, s)
-			}
-		})
-	}
+	storagetest.Each(t, func(t *testing.T, url string) {
+		s := openMigrated(t, storage.Options{URL: url})
+		for _, check := range []func(t *testing.T, s *storage.Store){
+			roundTrip[storage.Client]("clients", "ClientID"),
+			roundTrip[storage.ClientSecret]("client_secrets", ""),
+			roundTrip[storage.User]("users", "UserID"),
+			roundTrip[storage.Password]("passwords", ""),
+			roundTrip[storage.BrowserSession]("browser_sessions", ""),
+			roundTrip[storage.SignInAttempt]("sign_in_attempts", ""),
+			roundTrip[storage.Scope]("scopes", ""),
+			roundTrip[storage.Resource]("resources", ""),
+			roundTrip[storage.Consent]("consents", ""),
+			roundTrip[storage.Grant]("grants", ""),
+			roundTrip[storage.AuthorizationRequest]("authorization_requests", ""),
+			roundTrip[storage.AuthorizationCode]("authorization_codes", ""),
+			roundTrip[storage.RevokedToken]("revoked_tokens", ""),
+			roundTrip[storage.SigningKey]("signing_keys", ""),
+			roundTrip[storage.UsedAssertion]("used_assertions", ""),
+			roundTrip[storage.RegistrationToken]("registration_tokens", ""),
+			roundTrip[storage.Delivery]("deliveries", ""),
+		} {
+			check(t, s)
+		}
+	})
 }

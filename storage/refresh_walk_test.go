@@ -25,7 +25,7 @@ type modelStep struct {
 
 // realLine is a grant in a store.
 type realLine struct {
-	*world
+	*fixture
 
 	grant  string
 	tokens []string // in the order in which they were made
@@ -132,7 +132,7 @@ func TestStoreMatchesRefreshModel(t *testing.T) {
 		depth = 4
 	}
 	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newWorld(t, url)
+		w := newFixture(t, url)
 		w.ctx = t.Context()
 		n := 0
 		var walk func(path []int)
@@ -153,9 +153,9 @@ func TestStoreMatchesRefreshModel(t *testing.T) {
 	})
 }
 
-func walkOnce(t *testing.T, w *world, name string, path []int) {
+func walkOnce(t *testing.T, w *fixture, name string, path []int) {
 	t.Helper()
-	r := &realLine{world: w, grant: name, tokens: []string{"0"}}
+	r := &realLine{fixture: w, grant: name, tokens: []string{"0"}}
 	redemption := w.code(t, "code of "+name)
 	redemption.GrantID, redemption.RefreshHash = name, r.hash(0)
 	redemption.GrantExpiresAt, redemption.RefreshExpiresAt = w.clock.Now().Add(720*time.Hour), w.clock.Now().Add(720*time.Hour)

@@ -15,7 +15,7 @@ import (
 func TestRefusedChangeIsNoDatabaseFailure(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newWorld(t, url)
+		w := newFixture(t, url)
 		reason := errors.New("the value is not accepted")
 		const resource = "https://api.example"
 		storagetest.Must(t, w.CreateResource(t.Context(), storage.Resource{Identifier: resource}))
@@ -54,7 +54,7 @@ func TestRefusedChangeIsNoDatabaseFailure(t *testing.T) {
 func TestRequestOfOtherBrowserIsNoDatabaseFailure(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newWorld(t, url)
+		w := newFixture(t, url)
 		now := w.Now()
 		r := storage.AuthorizationRequest{
 			ID: "a request", ClientID: w.client.ID, CreatedAt: now, ExpiresAt: now.Add(time.Hour),

@@ -16,8 +16,8 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// world is a store with a user, a client and a live consent.
-type world struct {
+// fixture is a store with a user and a client.
+type fixture struct {
 	*storage.Store
 
 	clock  *storagetest.Clock
@@ -26,10 +26,10 @@ type world struct {
 	client *storage.Client
 }
 
-func newWorld(t testing.TB, url string) *world {
+func newFixture(t testing.TB, url string) *fixture {
 	t.Helper()
 	clock := storagetest.NewClock()
-	w := &world{Store: storagetest.Open(t, url, clock), clock: clock}
+	w := &fixture{Store: storagetest.Open(t, url, clock), clock: clock}
 	now := clock.Now()
 	w.user = storage.User{ID: uuid.NewString(), Username: "alice", UsernameKey: "alice", Email: "a@example.com", EmailKey: "a@example.com", Epoch: 1, CreatedAt: now, UpdatedAt: now}
 	storagetest.Must(t, w.CreateUser(t.Context(), &w.user, "hash"))
@@ -43,7 +43,7 @@ func newWorld(t testing.TB, url string) *world {
 }
 
 // code stores a code with the given hash and returns the redemption that matches it.
-func (w *world) code(t testing.TB, hash string) storage.Redemption {
+func (w *fixture) code(t testing.TB, hash string) storage.Redemption {
 	t.Helper()
 	now := w.clock.Now()
 	challenge := "the challenge"
@@ -68,7 +68,7 @@ func (w *world) code(t testing.TB, hash string) storage.Redemption {
 func TestCodeNeedsConsentForEveryResource(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newWorld(t, url)
+		w := newFixture(t, url)
 		w.code(t, "the first code")
 		issue := func(prompted bool, consentID string, words ...string) error {
 			code, err := w.Code(t.Context(), []byte("the first code"))
@@ -96,7 +96,7 @@ func TestCodeNeedsConsentForEveryResource(t *testing.T) {
 func TestCodeIsRedeemedOnce(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newWorld(t, url)
+		w := newFixture(t, url)
 		r := w.code(t, "a code")
 		var won, replayed atomic.Int64
 		storagetest.Concurrently(50, func(i int) {
@@ -121,7 +121,7 @@ func TestCodeIsRedeemedOnce(t *testing.T) {
 func TestRefreshTokenRotatesOnce(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newWorld(t, url)
+		w := newFixture(t, url)
 		r := w.code(t, "a code")
 		_, err := w.RedeemCode(t.Context(), r)
 		storagetest.Must(t, err)
@@ -158,7 +158,7 @@ func TestRefreshTokenRotatesOnce(t *testing.T) {
 func TestLaggingClockIsWithinTheWindow(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newWorld(t, url)
+		w := newFixture(t, url)
 		r := w.code(t, "a code")
 		_, err := w.RedeemCode(t.Context(), r)
 		storagetest.Must(t, err)
@@ -178,7 +178,7 @@ func TestLaggingClockIsWithinTheWindow(t *testing.T) {
 func TestChangesRecordTheirEvent(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newWorld(t, url)
+		w := newFixture(t, url)
 		ctx, id, user, now := t.Context(), w.client.ID, w.user.ID, w.clock.Now()
 		api := storage.Resource{Identifier: "https://api.example", CreatedAt: now}
 		token := storage.RegistrationToken{ID: "t", Hash: []byte("h"), CreatedAt: now, ExpiresAt: now.Add(time.Hour)}
@@ -228,7 +228,7 @@ func TestChangesRecordTheirEvent(t *testing.T) {
 func TestChangeWithoutEventIsRefused(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newWorld(t, url)
+		w := newFixture(t, url)
 		for name, err := range map[string]error{
 			"record": w.Tx(t.Context(), func(tx *storage.Store) error {
 				storagetest.Must(t, tx.CreateScope(t.Context(), storage.Scope{Name: "x", CreatedAt: w.clock.Now()}))
@@ -248,70 +248,10 @@ func TestChangeWithoutEventIsRefused(t *testing.T) {
 	})
 }
 
-// TestTransactionUsesOnlyItsStore would wait indefinitely on SQLite's one writer if a method inside a transaction took
-// the store outside. It runs with production's pools.
-func TestTransactionUsesOnlyItsStore(t *testing.T) {
-	t.Parallel()
-	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newWorld(t, url)
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		defer cancel()
-		storagetest.Concurrently(8, func(int) {
-			err := w.Tx(ctx, func(tx *storage.Store) error {
-				if _, err := tx.Client(ctx, w.client.ID); err != nil {
-					return err
-				}
-				if _, err := tx.CreateMissingScopes(ctx, []string{"read", "new"}); err != nil {
-					return err
-				}
-				if err := tx.UpdateClient(ctx, w.client.ID, func(*storage.Client) (update storage.ClientUpdate, err error) { return update, nil }); err != nil {
-					return err
-				}
-				if err := tx.SetPassword(ctx, w.user.ID, "hash"); err != nil {
-					return err
-				}
-				return tx.Audit.Record(ctx, storagetest.Event("inside"))
-			})
-			if err != nil {
-				t.Error(err)
-			}
-		})
-	})
-}
-
-func TestFailedTransactionLeavesNothing(t *testing.T) {
-	t.Parallel()
-	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newWorld(t, url)
-		rows := func() int64 { return storagetest.Count(t, w.Store, url, "SELECT count(*) FROM changes") }
-		before := rows()
-		wrong := errors.New("wrong")
-		err := w.Tx(t.Context(), func(tx *storage.Store) error {
-			storagetest.Must(t, tx.CreateScope(t.Context(), storage.Scope{Name: "x", CreatedAt: w.clock.Now()}))
-			return wrong
-		})
-		if !errors.Is(err, wrong) {
-			t.Error(err)
-		}
-		func() {
-			defer func() { _ = recover() }()
-			_ = w.Tx(t.Context(), func(tx *storage.Store) error {
-				storagetest.Must(t, tx.CreateScope(t.Context(), storage.Scope{Name: "y", CreatedAt: w.clock.Now()}))
-				panic("in a transaction")
-			})
-		}()
-		known, err := w.Scopes(t.Context())
-		storagetest.Must(t, err)
-		if _, there := known["y"]; there || known["x"].Name != "" || rows() != before {
-			t.Errorf("%v, %d changes and then %d", known, before, rows())
-		}
-	})
-}
-
 func TestBatchedRecordsSurviveAClose(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newWorld(t, url)
+		w := newFixture(t, url)
 		const n = 1234
 		for range n {
 			storagetest.Must(t, w.Audit.RecordLater(t.Context(), storagetest.Event("issue")))
@@ -332,7 +272,7 @@ func TestBatchedRecordsSurviveAClose(t *testing.T) {
 func TestLaterVersionMayAddColumns(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newWorld(t, url)
+		w := newFixture(t, url)
 		everything := func() {
 			t.Helper()
 			ctx := t.Context()

@@ -10,17 +10,6 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// migrated returns an empty database with the current schema.
-func migrated(t *testing.T, url string) *db.DB {
-	t.Helper()
-	d, err := db.Open(t.Context(), db.Options{URL: url, Pool: 2})
-	storagetest.Must(t, err)
-	t.Cleanup(func() { storagetest.Must(t, d.ClosePools()) })
-	_, err = d.Migrate(t.Context())
-	storagetest.Must(t, err)
-	return d
-}
-
 // TestChangedMigrationIsRefusedByName changes the stored checksum, as if another file had been applied.
 func TestChangedMigrationIsRefusedByName(t *testing.T) {
 	t.Parallel()
@@ -35,8 +24,9 @@ func TestChangedMigrationIsRefusedByName(t *testing.T) {
 			"Migrate":       func(ctx context.Context) error { _, err := d.Migrate(ctx); return err },
 			"Migrations":    func(ctx context.Context) error { _, err := d.Migrations(ctx); return err },
 		} {
-			if err := start(t.Context()); !errors.Is(err, db.ErrMigrationChanged) || !strings.Contains(err.Error(), "0001_initial.sql") {
-				t.Errorf("%s: got %v, want ErrMigrationChanged with the file", name, err)
+			err := start(t.Context())
+			if !errors.Is(err, db.ErrMigrationChanged) || !strings.Contains(err.Error(), "0001_initial.sql") {
+				t.Errorf("%s = %v, want ErrMigrationChanged with the name of the file", name, err)
 			}
 		}
 	})

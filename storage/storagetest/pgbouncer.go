@@ -23,6 +23,17 @@ import (
 // PoolModes are the modes of PgBouncer that Gatehouse supports.
 var PoolModes = []string{"transaction", "session"}
 
+// ThroughPgBouncer runs fn as a subtest in each pool mode, in parallel, with a PgBouncer in front of an empty database.
+func ThroughPgBouncer(t *testing.T, fn func(t *testing.T, b *PgBouncer)) {
+	t.Helper()
+	for _, mode := range PoolModes {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			fn(t, StartPgBouncer(t, mode))
+		})
+	}
+}
+
 // PgBouncer is a running PgBouncer in front of a separate empty database.
 type PgBouncer struct {
 	URL    string // through PgBouncer

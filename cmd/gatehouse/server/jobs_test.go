@@ -101,21 +101,12 @@ func TestStalledJobMakesProcessUnreadyButHealthy(t *testing.T) {
 // wantStatus waits until a GET responds with the status.
 func wantStatus(t *testing.T, url string, want int) {
 	t.Helper()
-	deadline, tick := time.After(time.Minute), time.NewTicker(5*time.Millisecond)
-	defer tick.Stop()
-	for {
+	storagetest.Eventually(t, fmt.Sprintf("GET %s responds %d", url, want), func() bool {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 		storagetest.Must(t, err)
 		res, err := http.DefaultClient.Do(req)
 		storagetest.Must(t, err)
 		storagetest.Must(t, res.Body.Close())
-		if res.StatusCode == want {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("GET %s: %d, want %d", url, res.StatusCode, want)
-		}
-	}
+		return res.StatusCode == want
+	})
 }
