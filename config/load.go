@@ -12,8 +12,9 @@ import (
 // Errors has every error in a set of settings, each with what to write instead.
 type Errors []string
 
-func (m Errors) Error() string {
-	return "invalid settings:\n  - " + strings.Join(m, "\n  - ")
+// Error returns all errors, one per line.
+func (e Errors) Error() string {
+	return "invalid settings:\n  - " + strings.Join(e, "\n  - ")
 }
 
 // MissingSecretKey is the error for a PostgreSQL database without a root key. Load cannot check whether the database is

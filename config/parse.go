@@ -112,7 +112,7 @@ func setDatabaseURL(c *Config, v string) error {
 			return fmt.Errorf("is not a valid postgres:// URL; percent-encode special characters in the password")
 		}
 	default:
-		return fmt.Errorf("names no known database; write sqlite:PATH or postgres://user:password@host/database")
+		return fmt.Errorf("names no supported database; write sqlite:PATH or postgres://user:password@host/database")
 	}
 	c.DatabaseURL = v
 	return nil

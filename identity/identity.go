@@ -48,6 +48,7 @@ func New(store *storage.Store, o Options) *Users {
 // InputError is returned when a value that a user or operator entered is not accepted. Its message is for them.
 type InputError struct{ Message string }
 
+// Error returns the message.
 func (e *InputError) Error() string { return e.Message }
 
 // key returns the form of a username or email address by which it is unique and looked up: width, case and Unicode

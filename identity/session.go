@@ -111,8 +111,8 @@ func (s sessionStore) Save(_ *http.Request, w http.ResponseWriter, session *sess
 	for _, user := range signedIn {
 		tokens = append(tokens, user.token)
 	}
-	for _, d := range expired {
-		tokens = append(tokens, d.token)
+	for _, e := range expired {
+		tokens = append(tokens, e.token)
 	}
 	ttl := u.options.SessionMaxTTL
 	if len(tokens) == 0 {
@@ -170,8 +170,8 @@ func (u *Users) expiredSessions(r *http.Request) ([]expiredSession, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, _ := session.Values[expiredKey].([]expiredSession)
-	return slices.Clone(d), nil
+	expired, _ := session.Values[expiredKey].([]expiredSession)
+	return slices.Clone(expired), nil
 }
 
 // StartSession signs a user in to the browser after the user authenticated by the given methods (RFC 8176). The token
@@ -190,9 +190,9 @@ func (u *Users) StartSession(
 		return nil, err
 	}
 	before := ""
-	for _, d := range expired {
-		if d.userID == user.ID {
-			before = d.sessionID
+	for _, e := range expired {
+		if e.userID == user.ID {
+			before = e.sessionID
 		}
 	}
 	for _, o := range others {
@@ -225,7 +225,7 @@ func (u *Users) StartSession(
 		return o.User.ID == user.ID
 	})...)
 	u.addToDevice(w, r, user)
-	expired = slices.DeleteFunc(expired, func(d expiredSession) bool { return d.userID == user.ID })
+	expired = slices.DeleteFunc(expired, func(e expiredSession) bool { return e.userID == user.ID })
 	return started, u.save(w, r, signedIn, expired)
 }
 

@@ -42,6 +42,7 @@ type ThrottledError struct {
 	Network bool
 }
 
+// Error returns the reason, for the log.
 func (t *ThrottledError) Error() string {
 	if t.Network {
 		return "too many names failed to sign in from this network"

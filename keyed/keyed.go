@@ -55,7 +55,7 @@ func MAC(key []byte, parts ...string) []byte {
 	return h.Sum(nil)
 }
 
-// Equal compares two MACs, hashes or secrets in a time that depends only on their lengths.
+// Equal reports whether two MACs, hashes or secrets are equal, in a time that depends only on their lengths.
 func Equal(a, b []byte) bool { return hmac.Equal(a, b) }
 
 // Hash computes the MAC of parts that are not all in memory.
@@ -70,7 +70,7 @@ func NewHash(key []byte) *Hash { return &Hash{Hash: hmac.New(sha256.New, key)} }
 
 // AddString adds a string with its length.
 func (h *Hash) AddString(s string) {
-	h.buffer = append(length(h.buffer[:0], len(s)), s...)
+	h.buffer = append(appendLength(h.buffer[:0], len(s)), s...)
 	_, _ = h.Write(h.buffer) // a hash never fails
 }
 
@@ -80,6 +80,6 @@ func (h *Hash) AddNumber(n int64) {
 	_, _ = h.Write(h.buffer)
 }
 
-func length(b []byte, n int) []byte {
+func appendLength(b []byte, n int) []byte {
 	return binary.BigEndian.AppendUint64(b, uint64(n)) //nolint:gosec // never negative
 }

@@ -188,12 +188,12 @@ func (s *Server) visiblePart(
 	if claims.ClientID == caller.ID {
 		return claims.Audience, claims.Scope, nil
 	}
-	known, err := s.store.Resources(ctx)
+	resources, err := s.store.Resources(ctx)
 	if err != nil {
 		return nil, "", protocol.Unavailable(err)
 	}
 	for _, identifier := range claims.Audience {
-		if known[identifier].Introspectors.Has(caller.ID) {
+		if resources[identifier].Introspectors.Has(caller.ID) {
 			aud = append(aud, identifier)
 		}
 	}
@@ -201,13 +201,13 @@ func (s *Server) visiblePart(
 		return nil, "", nil
 	}
 	scopes := slices.DeleteFunc(strings.Fields(claims.Scope), func(name string) bool {
-		if slices.ContainsFunc(aud, func(identifier string) bool { return known[identifier].Scopes.Has(name) }) {
+		if slices.ContainsFunc(aud, func(identifier string) bool { return resources[identifier].Scopes.Has(name) }) {
 			return false
 		}
 		if protocol.IsStandardScope(name) {
 			return true
 		}
-		for _, r := range known {
+		for _, r := range resources {
 			if r.Scopes.Has(name) {
 				return true
 			}

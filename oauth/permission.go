@@ -32,27 +32,27 @@ func (p Permission) consentValues() storage.Strings {
 
 // allowedBy reports whether the consent covers the permission at every API that it is for.
 func (p Permission) allowedBy(c *storage.Consent) bool {
-	return c != nil && !slices.ContainsFunc(p.consentValues(), func(w string) bool { return !c.ResourceScopes.Has(w) })
+	return c != nil && !slices.ContainsFunc(p.consentValues(), func(v string) bool { return !c.ResourceScopes.Has(v) })
 }
 
 // refusedBy reports whether the user refused the permission and has not allowed it since. It is false for a permission
 // that is no longer optional.
 func (p Permission) refusedBy(c *storage.Consent) bool {
 	return c != nil && p.Optional && !p.allowedBy(c) &&
-		!slices.ContainsFunc(p.consentValues(), func(w string) bool { return !c.ResourceScopes.Has(w) && !c.Refused.Has(w) })
+		!slices.ContainsFunc(p.consentValues(), func(v string) bool { return !c.ResourceScopes.Has(v) && !c.Refused.Has(v) })
 }
 
 // resolvePermissions decides which APIs the requested scopes are for, by the rules of audience, and what the user is
 // prompted to allow.
 func (s *Server) resolvePermissions(ctx context.Context, a *AuthorizationRequest) error {
-	known, err := s.store.Resources(ctx)
+	resources, err := s.store.Resources(ctx)
 	if err != nil {
 		return protocol.Unavailable(err)
 	}
-	identifiers := slices.Sorted(maps.Keys(known))
+	identifiers := slices.Sorted(maps.Keys(resources))
 	intended := slices.Sorted(slices.Values(a.Resources)) // what the token is for
 	for _, identifier := range identifiers {
-		if r := known[identifier]; len(a.Resources) == 0 && client.CanUseResource(a.Client, r) &&
+		if r := resources[identifier]; len(a.Resources) == 0 && client.CanUseResource(a.Client, r) &&
 			slices.ContainsFunc(a.Scopes, r.Scopes.Has) {
 			intended = append(intended, identifier)
 		}
@@ -62,7 +62,7 @@ func (s *Server) resolvePermissions(ctx context.Context, a *AuthorizationRequest
 		p := Permission{Name: name, Optional: a.Client.OptionalScopes.Has(name)}
 		owned := false
 		for _, identifier := range identifiers {
-			if !known[identifier].Scopes.Has(name) {
+			if !resources[identifier].Scopes.Has(name) {
 				continue
 			}
 			owned = true
@@ -104,8 +104,8 @@ func (a *AuthorizationRequest) WasRefused(p Permission, c *storage.Consent) bool
 	return c != nil && slices.ContainsFunc(p.consentValues(), c.Refused.Has)
 }
 
-// IsSelected reports whether an optional permission is initially ticked on the consent page: as the user last left it,
-// or as the operator set for the client.
+// IsSelected reports whether an optional permission is initially selected on the consent page: as the user last left
+// it, or as the operator set for the client.
 func (a *AuthorizationRequest) IsSelected(p Permission, c *storage.Consent) bool {
 	switch {
 	case a.IsAllowed(p, c):

@@ -56,6 +56,7 @@ type RequestExpiredError struct {
 	Decided bool
 }
 
+// Error implements error.
 func (e *RequestExpiredError) Error() string {
 	return "authorization request expired or already decided"
 }

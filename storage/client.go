@@ -49,8 +49,8 @@ type Client struct {
 	RedirectURIs          Strings  `gorm:"column:redirect_uris"`
 	Scopes                Strings  // those it may request
 	DefaultScopes         *Strings // granted when it requests none; nil: all of Scopes except offline_access
-	OptionalScopes        Strings  // those that a user may untick
-	// Whether they are initially ticked on the consent page; nil: yes unless the client is self-registered.
+	OptionalScopes        Strings  // those that a user may deselect
+	// Whether they are initially selected on the consent page; nil: yes unless the client is self-registered.
 	OptionalScopesSelected *bool
 	Audience               Strings  // aud when no resource applies
 	Resources              *Strings // those it may request; nil: every resource with one of its scopes
@@ -106,8 +106,8 @@ func (c *Client) IsSelfRegistered() bool { return c.RegistrationHash != nil }
 // DisplayName returns the name of the client for users, or its client_id when the name cannot be displayed.
 func (c *Client) DisplayName() string { return display.NameOr(c.Name, c.ID) }
 
-// SelectsOptionalScopes reports whether optional scopes are initially ticked on the consent page: as the operator set
-// it, or by default for every client that is not self-registered.
+// SelectsOptionalScopes reports whether optional scopes are initially selected on the consent page: as the operator
+// set it, or by default for every client that is not self-registered.
 func (c *Client) SelectsOptionalScopes() bool {
 	if c.OptionalScopesSelected != nil {
 		return *c.OptionalScopesSelected

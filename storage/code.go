@@ -68,7 +68,7 @@ func activeCondition(table string) string {
 type Approval struct {
 	RequestID       string  // of the stored request, empty when none was stored
 	Allowed         Strings // the ResourceScope values that the code needs from the consent
-	Refused         Strings // optional ResourceScope values that the user unticked
+	Refused         Strings // optional ResourceScope values that the user deselected
 	Code            AuthorizationCode
 	FromConsentPage bool       // whether the user decided on the consent page now; only then is the consent changed
 	DescribedAt     *time.Time // the DescribedAt of the client that the user was shown

@@ -21,7 +21,7 @@ type Consent struct {
 	ClientID       string
 	Scopes         Strings // of all approvals, with "claim:NAME" for a claim requested by name
 	ResourceScopes Strings // ResourceScope values: what the scopes cover
-	Refused        Strings // optional ResourceScope values that the user unticked
+	Refused        Strings // optional ResourceScope values that the user deselected
 	// Destination of the last approved response; empty when the operator skips consent.
 	RedirectURI string     `gorm:"column:redirect_uri"`
 	CreatedAt   time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
@@ -51,10 +51,10 @@ func SplitResourceScope(value string) (resource, scope string) {
 }
 
 // scopesOf returns the distinct scopes in the ResourceScope values of a consent.
-func scopesOf(words Strings) Strings {
+func scopesOf(values Strings) Strings {
 	out := Strings{}
-	for _, w := range words {
-		if _, scope := SplitResourceScope(w); scope != "" && !out.Has(scope) {
+	for _, v := range values {
+		if _, scope := SplitResourceScope(v); scope != "" && !out.Has(scope) {
 			out = append(out, scope)
 		}
 	}
@@ -114,7 +114,7 @@ func (s *Store) storeConsent(ctx context.Context, a Approval) (string, error) {
 	switch {
 	case len(found) == 1 && !a.FromConsentPage:
 		if a.ConsentID != "" &&
-			slices.ContainsFunc(a.Allowed, func(w string) bool { return !found[0].ResourceScopes.Has(w) }) {
+			slices.ContainsFunc(a.Allowed, func(v string) bool { return !found[0].ResourceScopes.Has(v) }) {
 			return "", ErrConsentWithdrawn // a part of it was withdrawn in the meantime
 		}
 		return found[0].ID, nil
@@ -158,9 +158,9 @@ func (s *Store) mergeConsent(ctx context.Context, c Consent, a Approval) error {
 	}
 	add := func(values, earlier, opposite Strings) Strings {
 		values = slices.Clone(values)
-		for _, w := range earlier {
-			if !values.Has(w) && !opposite.Has(w) {
-				values = append(values, w)
+		for _, v := range earlier {
+			if !values.Has(v) && !opposite.Has(v) {
+				values = append(values, v)
 			}
 		}
 		return values

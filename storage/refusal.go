@@ -15,7 +15,10 @@ type RefusalError struct {
 	GrantID string
 }
 
+// Error returns the reason.
 func (r *RefusalError) Error() string { return r.Reason }
+
+// Unwrap returns ErrNotFound.
 func (r *RefusalError) Unwrap() error { return ErrNotFound }
 
 // The reasons of a RefusalError that the client can fix. They are in the error response.

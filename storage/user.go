@@ -245,7 +245,7 @@ func (s *Store) endSessions(ctx context.Context, userID string) error {
 	return s.queueUserLogouts(ctx, userID)
 }
 
-// changeUser executes one statement on a user and then also, which may be nil, in one transaction with the audit row.
+// changeUser executes one statement on a user and calls then, unless it is nil, in one transaction with the audit row.
 // It returns ErrNotFound when there is no such user. When the user is already in that state, it changes nothing and
 // writes no event. Users are never cached, so no change is recorded.
 func (s *Store) changeUser(

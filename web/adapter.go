@@ -193,9 +193,9 @@ func isNotFound(err error) bool {
 func (s *Server) writeJSONError(w http.ResponseWriter, r *http.Request, err error) error {
 	e := oauth.AsError(err)
 	if e.Code == protocol.InvalidClient {
-		if over := (*protocol.Error)(nil); errors.As(s.oauth.Clients.CountFailure(r.Context(), e.ClientID), &over) {
-			over.Err, over.ClientID = err, e.ClientID
-			e = over
+		if limited := (*protocol.Error)(nil); errors.As(s.oauth.Clients.CountFailure(r.Context(), e.ClientID), &limited) {
+			limited.Err, limited.ClientID = err, e.ClientID
+			e = limited
 		}
 	}
 	protocol.WriteError(w, e)

@@ -22,13 +22,13 @@ func (s *Server) Health() http.Handler {
 // Drain makes /readyz report that this process is about to stop. It keeps serving requests.
 func (s *Server) Drain() { s.draining.Store(true) }
 
-// live serves GET /healthz.
-func (s *Server) live(w http.ResponseWriter, _ *http.Request) error {
+// healthz serves GET /healthz.
+func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) error {
 	_, _ = w.Write([]byte("ok\n")) // fails when the caller has disconnected
 	return nil
 }
 
-// errStopping is returned by ready while the process is about to stop.
+// errStopping is returned by readyz while the process is about to stop.
 var errStopping = errors.New("stopping")
 
 const notReady = "not ready: the database is unavailable, the signing keys cannot be read, " +
@@ -43,16 +43,16 @@ func writeNotReady(w http.ResponseWriter, err error) {
 	http.Error(w, message, http.StatusServiceUnavailable)
 }
 
-// ready serves GET /readyz. A process is ready when it reaches the database, has signing keys, has no stalled
+// readyz serves GET /readyz. A process is ready when it reaches the database, has signing keys, has no stalled
 // background job, has about the database's time and is not about to stop.
-func (s *Server) ready(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 	if s.draining.Load() {
 		return errStopping
 	}
 	if err := s.readiness.check(r.Context(), s); err != nil {
 		return err
 	}
-	return s.live(w, r)
+	return s.healthz(w, r)
 }
 
 // readiness is the result of the last readiness check. One request at a time repeats it, a few times per second at

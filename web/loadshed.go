@@ -57,6 +57,7 @@ type body struct {
 	unread io.ReadCloser
 }
 
+// Read implements io.Reader.
 func (b *body) Read(p []byte) (int, error) {
 	if b.read.Len() > 0 {
 		return b.read.Read(p)
@@ -67,6 +68,7 @@ func (b *body) Read(p []byte) (int, error) {
 	return b.unread.Read(p)
 }
 
+// Close implements io.Closer.
 func (b *body) Close() error { return b.unread.Close() }
 
 // overloadError returns the error of a request that is refused because of too many others.
@@ -105,6 +107,7 @@ func (r *recorder) WriteHeader(status int) {
 	}
 }
 
+// Write records a part of the body.
 func (r *recorder) Write(b []byte) (int, error) {
 	r.WriteHeader(http.StatusOK)
 	return r.body.Write(b)

@@ -14,6 +14,7 @@ func LogHandler(h slog.Handler) slog.Handler { return requestHandler{h} }
 
 type requestHandler struct{ slog.Handler }
 
+// Handle implements slog.Handler.
 func (h requestHandler) Handle(ctx context.Context, r slog.Record) error {
 	if id := reqevent.FromContext(ctx).RequestID; id != "" {
 		r.AddAttrs(slog.String("request_id", id))
@@ -24,9 +25,12 @@ func (h requestHandler) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, r)
 }
 
+// WithAttrs implements slog.Handler.
 func (h requestHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return requestHandler{h.Handler.WithAttrs(attrs)}
 }
+
+// WithGroup implements slog.Handler.
 func (h requestHandler) WithGroup(name string) slog.Handler {
 	return requestHandler{h.Handler.WithGroup(name)}
 }

@@ -64,8 +64,8 @@ var methods = []string{
 	http.MethodPatch,
 }
 
-// knownMethod returns the method, or "other" for any other.
-func knownMethod(method string) string {
+// methodLabel returns a method that is supported, and "other" for any other.
+func methodLabel(method string) string {
 	if slices.Contains(methods, method) {
 		return method
 	}
@@ -74,7 +74,7 @@ func knownMethod(method string) string {
 
 // count counts a request. Finding the series by labels costs more than counting, so they are cached.
 func (m *metrics) count(method string, event *reqevent.Event) {
-	key := seriesKey{route: event.Route, method: knownMethod(method), status: event.Status, code: event.ErrorCode}
+	key := seriesKey{route: event.Route, method: methodLabel(method), status: event.Status, code: event.ErrorCode}
 	m.mu.RLock()
 	found, ok := m.series[key]
 	m.mu.RUnlock()

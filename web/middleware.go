@@ -43,7 +43,7 @@ func (s *Server) checkRequest(r *http.Request) *page.Error {
 	switch {
 	case len(r.RequestURI) > maxURL:
 		return &page.Error{Status: http.StatusRequestURITooLong, Key: "error.malformed"}
-	case largeHeader(r.Header):
+	case isLargeHeader(r.Header):
 		return &page.Error{Status: http.StatusRequestHeaderFieldsTooLarge, Key: "error.header"}
 	case s.strictHost && r.Host != s.issuer.Host && !strings.HasPrefix(r.URL.Path, s.pages.Path("/static/")):
 		// The stylesheet is served, for the error page.
@@ -55,8 +55,9 @@ func (s *Server) checkRequest(r *http.Request) *page.Error {
 	return nil
 }
 
-// largeHeader reports whether a header has more fields, cookies or media type parameters than legitimate clients send.
-func largeHeader(h http.Header) bool {
+// isLargeHeader reports whether a header has more fields, cookies or media type parameters than legitimate clients
+// send.
+func isLargeHeader(h http.Header) bool {
 	fields, cookies := 0, 0
 	for _, values := range h {
 		fields += len(values)

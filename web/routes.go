@@ -39,8 +39,8 @@ const (
 // routes returns every route of the server.
 func (s *Server) routes() []route {
 	return []route{
-		{"GET /healthz", kindHealth, s.live},
-		{"GET /readyz", kindHealth, s.ready},
+		{"GET /healthz", kindHealth, s.healthz},
+		{"GET /readyz", kindHealth, s.readyz},
 
 		{metadataPath, kindPublic, s.oauth.Metadata},
 		{openidPath, kindPublic, s.oauth.Metadata},

@@ -23,7 +23,7 @@ func (s *Server) startSpan(ctx context.Context, r *http.Request) (context.Contex
 	if err == nil && (s.isTrustedProxy(peer.Addr().Unmap()) || s.proxyCheck.localIssuer) {
 		ctx = propagation.TraceContext{}.Extract(ctx, propagation.HeaderCarrier(r.Header))
 	}
-	route, method := routeOf(r), knownMethod(r.Method)
+	route, method := routeOf(r), methodLabel(r.Method)
 	return s.tracer.Start(ctx, method+" "+route, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
 		attribute.String("http.request.method", method), attribute.String("http.route", route),
 		attribute.String("gatehouse.request_id", reqevent.FromContext(ctx).RequestID)))

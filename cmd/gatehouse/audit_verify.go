@@ -31,13 +31,13 @@ func (p *program) auditVerify() *cobra.Command {
 	head := cmd.Flags().String("head", "", "an earlier seal, as NUMBER:HEAD")
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		known, err := parseHead(*head)
+		earlier, err := parseHead(*head)
 		if err != nil {
 			return usageError{err}
 		}
 		return p.withServer(cmd, func(ctx context.Context, s *server.Server) error {
 			show, end := p.progress("verifying")
-			report, err := s.Store.Audit.Verify(ctx, known, show)
+			report, err := s.Store.Audit.Verify(ctx, earlier, show)
 			end()
 			if err != nil {
 				return err

@@ -6,8 +6,9 @@ import (
 	"github.com/schollz/progressbar/v3"
 )
 
-// progress shows a progress bar on standard error, if that is a terminal. end removes it.
-func (p *program) progress(description string) (done func(now, total int64), end func()) {
+// progress returns functions for a progress bar on standard error, if that is a terminal: show draws it, end removes
+// it.
+func (p *program) progress(description string) (show func(now, total int64), end func()) {
 	if !isTerminal(p.stderr) {
 		return func(int64, int64) {}, func() {}
 	}

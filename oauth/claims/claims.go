@@ -1,6 +1,6 @@
-// Package claims has what clients learn about users: subjects, the claims parameter, ID tokens, id_token_hint and the
-// userinfo endpoint. It decides which claims a token with given scopes discloses; whether the user consented is decided
-// before, by the permissions that a grant stores.
+// Package claims provides what clients receive about users: subjects, the claims parameter, ID tokens, id_token_hint
+// and the userinfo endpoint. It decides which claims a token with given scopes discloses; whether the user consented is
+// decided before, by the permissions that a grant stores.
 package claims
 
 import (

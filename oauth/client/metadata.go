@@ -63,7 +63,7 @@ type OperatorMetadata struct {
 	SkipConsent    bool   `json:"gatehouse_skip_consent,omitempty" audit:"values"`
 	DefaultScopes  *List  `json:"gatehouse_default_scopes,omitempty"`
 	OptionalScopes List   `json:"gatehouse_optional_scopes,omitempty"`
-	// Whether optional scopes are initially ticked on the consent page; absent: unless the client is self-registered.
+	// Whether optional scopes are initially selected on the consent page; absent: unless the client is self-registered.
 	OptionalScopesSelected *bool `json:"gatehouse_optional_scopes_selected,omitempty"`
 
 	Audience        List     `json:"gatehouse_audience,omitempty"`

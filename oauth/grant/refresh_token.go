@@ -112,12 +112,12 @@ func (h RefreshToken) checkNarrowing(ctx context.Context, request *Request, r st
 	if err != nil {
 		return h.rotationError(ctx, request.Client, r, err)
 	}
-	known, err := h.Store.Scopes(ctx)
+	existing, err := h.Store.Scopes(ctx)
 	if err != nil {
 		return err
 	}
 	for _, name := range scopes {
-		if _, ok := known[name]; !ok || !grant.Scopes.Has(name) {
+		if _, ok := existing[name]; !ok || !grant.Scopes.Has(name) {
 			return protocol.NewError(protocol.InvalidScope, "scope must be among the granted scopes that still exist.")
 		}
 	}

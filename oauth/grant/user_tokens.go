@@ -63,21 +63,21 @@ func (t UserTokens) newResult(
 func (t UserTokens) removeDeleted(
 	ctx context.Context, c *storage.Client, grant storage.Grant, scopes, resources []string,
 ) ([]string, []string, error) {
-	knownScopes, err := t.Store.Scopes(ctx)
+	existingScopes, err := t.Store.Scopes(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	knownResources, err := t.Store.Resources(ctx)
+	existingResources, err := t.Store.Resources(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	existed := func(created time.Time) bool { return !created.After(grant.CreatedAt.Add(creationSkew)) }
 	scopes = slices.DeleteFunc(slices.Clone(scopes), func(name string) bool {
-		scope, ok := knownScopes[name]
+		scope, ok := existingScopes[name]
 		return !ok || !existed(scope.CreatedAt)
 	})
 	resources = slices.DeleteFunc(slices.Clone(resources), func(identifier string) bool {
-		resource, ok := knownResources[identifier]
+		resource, ok := existingResources[identifier]
 		return !ok || !existed(resource.CreatedAt) || !client.CanUseResource(c, resource)
 	})
 	return scopes, resources, nil

@@ -37,6 +37,7 @@ type Error struct {
 	Description string
 }
 
+// Error returns the description.
 func (e *Error) Error() string { return e.Description }
 
 // DescriptionOf returns the description of an *Error in err, or a general one if there is none.

@@ -30,10 +30,10 @@ type batch struct {
 	once    sync.Once
 	started bool
 
-	failed   atomic.Uint64 // attempts
-	taken    atomic.Int64  // rows that left the queue and are not written yet
-	failures lograte.Limiter
-	written  db.Heartbeat
+	failed    atomic.Uint64 // attempts
+	unwritten atomic.Int64  // rows that left the queue and are not written yet
+	failures  lograte.Limiter
+	written   db.Heartbeat
 }
 
 func newBatch(l *Log) *batch {
@@ -76,7 +76,7 @@ func (b *batch) run(ctx context.Context) {
 		select {
 		case row := <-rows:
 			pending = append(pending, row)
-			b.taken.Store(int64(len(pending)))
+			b.unwritten.Store(int64(len(pending)))
 			if len(pending) < batchRows {
 				continue
 			}
@@ -96,7 +96,7 @@ func (b *batch) drain(ctx context.Context, pending []Row) {
 	for ctx.Err() == nil {
 		for len(pending) < batchRows && len(b.rows) > 0 {
 			pending = append(pending, <-b.rows)
-			b.taken.Store(int64(len(pending)))
+			b.unwritten.Store(int64(len(pending)))
 		}
 		if len(pending) == 0 {
 			return
@@ -125,27 +125,26 @@ func (b *batch) flush(ctx context.Context, rows []Row) []Row {
 	if err != nil && len(rows) > 0 && refusedData(err) {
 		rows, err = b.insertEach(limited, rows)
 	}
-	b.taken.Store(int64(len(rows)))
+	b.unwritten.Store(int64(len(rows)))
+	if err != nil && ctx.Err() != nil {
+		return rows
+	}
 	if err != nil {
-		if ctx.Err() == nil {
-			b.failed.Add(1)
+		b.failed.Add(1)
+		if b.failures.Allow() {
+			b.log.db.Log.ErrorContext(ctx, "cannot write audit rows, will retry",
+				slog.Int("rows", len(rows)), slog.Any("error", err))
 		}
-		if ctx.Err() == nil && b.failures.Allow() {
-			b.log.db.Log.ErrorContext(ctx, "cannot write audit rows, will retry", slog.Int("rows", len(rows)), slog.Any("error",
-				err))
-		}
-		if ctx.Err() == nil {
-			select {
-			case <-time.After(batchInterval):
-			case <-ctx.Done():
-			}
+		select {
+		case <-time.After(batchInterval):
+		case <-ctx.Done():
 		}
 		return rows
 	}
 	if b.failures.Reset() {
 		b.log.db.Log.InfoContext(ctx, "writing audit rows again")
 	}
-	b.taken.Store(0)
+	b.unwritten.Store(0)
 	b.written.Beat()
 	return rows[:0]
 }
@@ -178,7 +177,7 @@ func refusedData(err error) bool {
 }
 
 // waiting returns how many rows are not written yet.
-func (b *batch) waiting() int { return len(b.rows) + int(b.taken.Load()) }
+func (b *batch) waiting() int { return len(b.rows) + int(b.unwritten.Load()) }
 
 // close writes what is queued, for no longer than ctx allows.
 func (b *batch) close(ctx context.Context) error {

@@ -9,7 +9,7 @@ import (
 	"gatehouse/storage/db"
 )
 
-// Filter selects rows. Empty fields choose all.
+// Filter selects rows. An empty field selects all.
 type Filter struct {
 	Event                            string // a type, or a prefix of types and *
 	Actor, ClientID, UserID, GrantID string
@@ -29,12 +29,12 @@ func (f Filter) where() (string, []any) {
 	} else if f.Event != "" {
 		add("event = ?", f.Event)
 	}
-	for _, is := range [][2]string{
-		{"actor", f.Actor}, {"client_id", f.ClientID}, {"user_id", f.UserID}, {"grant_id", f.GrantID}, {"request_id",
-			f.RequestID}, {"token", f.Token},
+	for _, c := range []struct{ column, value string }{
+		{"actor", f.Actor}, {"client_id", f.ClientID}, {"user_id", f.UserID}, {"grant_id", f.GrantID},
+		{"request_id", f.RequestID}, {"token", f.Token},
 	} {
-		if is[1] != "" {
-			add(is[0]+" = ?", is[1])
+		if c.value != "" {
+			add(c.column+" = ?", c.value)
 		}
 	}
 	if !f.Since.IsZero() {

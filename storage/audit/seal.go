@@ -132,11 +132,11 @@ func (l *Log) sealBatch(ctx context.Context) (n int64, err error) {
 			return err
 		}
 		if len(last) == 0 {
-			var there int64
-			if err := db.QueryRow(ctx, tx.Write, []any{&there}, "SELECT count(*) FROM audit_seals"); err != nil {
+			var seals int64
+			if err := db.QueryRow(ctx, tx.Write, []any{&seals}, "SELECT count(*) FROM audit_seals"); err != nil {
 				return err
 			}
-			if there == 0 {
+			if seals == 0 {
 				return errors.New("the first seal of the chain is missing: the log was emptied")
 			}
 			return db.ErrNotFound // another process seals
@@ -162,7 +162,7 @@ func (l *Log) sealBatch(ctx context.Context) (n int64, err error) {
 	return n, err
 }
 
-// assignSeal gives rows without a seal this one, and returns them.
+// assignSeal assigns the seal to rows that have none, and returns them.
 func (l *Log) assignSeal(ctx context.Context, seal int64) (out []Row, err error) {
 	err = rowRecord.QueryColumns(ctx, l.db.Write, func(row *Row) error {
 		out = append(out, *row)

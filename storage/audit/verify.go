@@ -33,13 +33,13 @@ func (r *Report) addProblem(format string, args ...any) {
 	}
 }
 
-// Verify checks every seal with its rows, in one snapshot of the database. A known head that was stored elsewhere
-// shows that nothing was removed from the end since; its number is 0 when there is none. done is called with the
+// Verify checks every seal with its rows, in one snapshot of the database. earlier is a head that was stored elsewhere:
+// it shows that nothing was removed from the end since. Its number is 0 when there is none. done is called with the
 // progress in seals.
-func (l *Log) Verify(ctx context.Context, known Seal, done func(now, total int64)) (Report, error) {
-	report := Report{Problems: []string{}, Compared: known.ID > 0}
+func (l *Log) Verify(ctx context.Context, earlier Seal, done func(now, total int64)) (Report, error) {
+	report := Report{Problems: []string{}, Compared: earlier.ID > 0}
 	err := l.db.Snapshot(ctx, func(snapshot db.Conn) error {
-		return (&verification{log: l, snapshot: snapshot, report: &report, known: known, done: done}).run(ctx)
+		return (&verification{log: l, snapshot: snapshot, report: &report, earlier: earlier, done: done}).run(ctx)
 	})
 	return report, db.Wrap("verify the audit log", err)
 }
@@ -48,7 +48,7 @@ type verification struct {
 	log      *Log
 	snapshot db.Conn
 	report   *Report
-	known    Seal
+	earlier  Seal
 	done     func(now, total int64)
 	previous []byte // the MAC of the previous seal
 
@@ -89,9 +89,9 @@ func (v *verification) run(ctx context.Context) error {
 		next = seals[len(seals)-1].ID + 1
 		v.done(v.report.Seals, total)
 	}
-	if v.known.ID > v.report.Last {
+	if v.earlier.ID > v.report.Last {
 		v.report.addProblem("the log ends with seal %d, but seal %d was stored elsewhere: the end was removed", v.report.Last,
-			v.known.ID)
+			v.earlier.ID)
 	}
 	return errors.Join(v.checkUnsealed(ctx), v.compareRecords(ctx))
 }
@@ -187,7 +187,7 @@ func (v *verification) compare(seal Seal, rows int64, mac []byte) {
 		r.addProblem("seal %d of %s: one of its %d rows, or the previous seal, was changed", seal.ID,
 			seal.SealedAt.Format(time.RFC3339), rows)
 	}
-	if seal.ID == v.known.ID && !keyed.Equal(seal.MAC, v.known.MAC) {
+	if seal.ID == v.earlier.ID && !keyed.Equal(seal.MAC, v.earlier.MAC) {
 		r.addProblem("seal %d differs from the one that was stored elsewhere: the log was re-created", seal.ID)
 	}
 	v.previous, r.Last, r.Head = seal.MAC, seal.ID, hex.EncodeToString(seal.MAC)

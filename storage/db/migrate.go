@@ -120,7 +120,7 @@ func (d *DB) RequireSchema(ctx context.Context) (ahead bool, err error) {
 	}
 	behind, ahead, err := d.Schema(ctx)
 	if err != nil {
-		return false, fmt.Errorf("%w", err)
+		return false, err
 	}
 	if behind && d.readOnly {
 		return false, errors.New("the database is read-only and its schema is behind this version of gatehouse; use the " +

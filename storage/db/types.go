@@ -18,9 +18,9 @@ type Strings []string
 
 // Value implements driver.Valuer.
 func (s Strings) Value() (driver.Value, error) {
-	for _, w := range s {
-		if w == "" || strings.ContainsAny(w, " \t\r\n") {
-			return nil, fmt.Errorf("%q is not a value without spaces", w)
+	for _, v := range s {
+		if v == "" || strings.ContainsAny(v, " \t\r\n") {
+			return nil, fmt.Errorf("%q is not a value without spaces", v)
 		}
 	}
 	return strings.Join(s, " "), nil
@@ -70,7 +70,7 @@ func (millis) Scan(ctx context.Context, field *schema.Field, dst reflect.Value, 
 	}
 	n, ok := v.(int64)
 	if !ok {
-		return fmt.Errorf("column %s holds %T, not milliseconds", field.DBName, v)
+		return fmt.Errorf("column %s has a %T, not milliseconds", field.DBName, v)
 	}
 	var out any
 	switch field.FieldType {

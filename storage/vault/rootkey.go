@@ -13,7 +13,7 @@ import (
 // a key derived by HKDF-SHA256 (RFC 5869), so that one use reveals nothing about another.
 type RootKey struct{ key []byte }
 
-// NewRootKey wraps 32 bytes.
+// NewRootKey returns the root key of 32 bytes, or an error for another length.
 func NewRootKey(key []byte) (RootKey, error) {
 	if len(key) != 32 {
 		return RootKey{}, errors.New("the root key is not 32 bytes")

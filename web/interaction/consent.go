@@ -35,7 +35,7 @@ type consentGroup struct {
 
 type consentScope struct {
 	Name, Description string
-	New, Ticked       bool
+	New, Selected     bool
 }
 
 // pendingConsent is a request whose next step is the consent page.
@@ -91,7 +91,7 @@ func (p *Pages) ShowConsent(w http.ResponseWriter, r *http.Request) error {
 	for _, item := range pending.Permissions {
 		row := consentScope{
 			Name: item.Name, Description: p.pages.DescribeScope(page.NewScope(item.Name, registered[item.Name].Description)),
-			Ticked: pending.IsSelected(item, pending.before),
+			Selected: pending.IsSelected(item, pending.before),
 			New: pending.before != nil && !pending.IsAllowed(item, pending.before) &&
 				!pending.WasRefused(item, pending.before),
 		}
@@ -116,7 +116,7 @@ func (p *Pages) consentWarnings(a *oauth.AuthorizationRequest) []string {
 		warnings = append(warnings, unverified)
 	}
 	if redirect.AllowsImpersonation(a.RedirectURI) && a.Client.IsPublic() {
-		warnings = append(warnings, p.pages.Message("consent.impersonable"))
+		warnings = append(warnings, p.pages.Message("consent.impersonation"))
 	}
 	return warnings
 }
@@ -160,7 +160,8 @@ func (c pendingConsent) tokenParts() []string {
 	return parts
 }
 
-// DecideConsent serves POST /consent. It grants the required scopes and the ticked optional ones of this request.
+// DecideConsent serves POST /consent. It grants the required scopes and the selected optional ones of this
+// request.
 func (p *Pages) DecideConsent(w http.ResponseWriter, r *http.Request) error {
 	form, err := params.FormWithLists(r, MaxConsentFields, "scope")
 	if err != nil {
@@ -188,10 +189,10 @@ func (p *Pages) DecideConsent(w http.ResponseWriter, r *http.Request) error {
 }
 
 // approve records the approval and issues a code, unless the user has to sign in again first.
-func (p *Pages) approve(w http.ResponseWriter, r *http.Request, pending pendingConsent, ticked []string) error {
+func (p *Pages) approve(w http.ResponseWriter, r *http.Request, pending pendingConsent, selected []string) error {
 	a, decision := pending.AuthorizationRequest, oauth.ConsentDecision{Prompted: true}
 	for _, item := range a.Permissions {
-		if item.Optional && !slices.Contains(ticked, item.Name) {
+		if item.Optional && !slices.Contains(selected, item.Name) {
 			decision.Refused = append(decision.Refused, item.Name)
 		}
 	}

@@ -73,13 +73,15 @@ func (p *Pages) newClientView(a *oauth.AuthorizationRequest) clientView {
 // userView is a signed-in user on a page.
 type userView struct {
 	Session, Name, Email string
-	Ticked               bool
+	Selected             bool
 }
 
 func userViews(users []*identity.SignedInUser) []userView {
 	views := make([]userView, 0, len(users))
 	for _, user := range users {
-		views = append(views, userView{Session: user.Session.ID, Name: userName(user), Email: user.User.Email, Ticked: true})
+		views = append(views, userView{
+			Session: user.Session.ID, Name: userName(user), Email: user.User.Email, Selected: true,
+		})
 	}
 	return views
 }

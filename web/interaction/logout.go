@@ -120,7 +120,7 @@ func (p *Pages) showLogoutConfirmation(
 	}
 	if slices.ContainsFunc(users, func(user *identity.SignedInUser) bool { return p.oauth.Logout.HintMatches(l, user) }) {
 		for i, user := range users {
-			data.Users[i].Ticked = p.oauth.Logout.HintMatches(l, user)
+			data.Users[i].Selected = p.oauth.Logout.HintMatches(l, user)
 		}
 	}
 	if l.RedirectURI != "" {

@@ -15,10 +15,8 @@ import (
 	"gatehouse/storage/reqevent"
 )
 
-const (
-	// retryAfter is the maximum wait after a failure of a job that /readyz depends on.
-	retryAfter = 5 * time.Second
-)
+// retryAfter is the maximum wait after a failure of a job that /readyz depends on.
+const retryAfter = 5 * time.Second
 
 // jobStatus is what /metrics and /readyz report about the jobs.
 type jobStatus struct {

@@ -157,7 +157,7 @@ func (f *form) read(n *html.Node) {
 			}
 		case kind == "" || kind == "text" || kind == "email":
 			f.username = name
-		case name != "": // hidden, and boxes to tick
+		case name != "": // hidden fields and checkboxes
 			if value == "" && kind == "checkbox" {
 				value = "on"
 			}

@@ -156,12 +156,12 @@ func (p Page) elements(name string) (out []map[string]string) {
 	return out
 }
 
-// Fields returns the values of the page's form: hidden fields, and boxes that are ticked.
+// Fields returns the values of the page's form: hidden fields, and checkboxes that are checked.
 func (p Page) Fields() url.Values {
 	out := url.Values{}
 	for _, at := range p.elements("input") {
-		_, ticked := at["checked"]
-		if at["type"] == "hidden" || at["type"] == "checkbox" && ticked {
+		_, checked := at["checked"]
+		if at["type"] == "hidden" || at["type"] == "checkbox" && checked {
 			out.Add(at["name"], at["value"])
 		}
 	}
