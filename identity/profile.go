@@ -7,6 +7,7 @@ import (
 	"net/mail"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	_ "time/tzdata" // the empty base of the container has no time zones
@@ -23,44 +24,110 @@ var (
 	phoneNumber = regexp.MustCompile(`^\+[0-9][0-9 ().-]{4,30}(;ext=[0-9]{1,10})?$`)
 )
 
+// ProfileClaim is a claim of storage.Profile, with what its values must be.
+type ProfileClaim struct {
+	Name  string                   // OIDC Core §5.1
+	Usage string                   // what it is, for the operator
+	check func(value string) error // returns an *InputError; the value is not empty
+}
+
+var profileClaims = []ProfileClaim{
+	{"given_name", "given name", shortText("given name")},
+	{"family_name", "family name", shortText("family name")},
+	{"middle_name", "middle name", shortText("middle name")},
+	{"nickname", "nickname", shortText("nickname")},
+	{"profile", "URL of a page about the user", webAddress("profile page")},
+	{"picture", "URL of a picture of the user", webAddress("picture")},
+	{"website", "URL of the user's web site", webAddress("website")},
+	{"gender", "gender", shortText("gender")},
+	{"birthdate", "like 1990-12-31, 1990 or 0000-12-31", checkBirthdate},
+	{"zoneinfo", "time zone, like Europe/Paris", checkZoneinfo},
+	{"locale", "language, like en or de-CH", checkLocale},
+	{"phone_number", "like '+1 604 555 1234'", checkPhoneNumber},
+	{"street_address", "street and number", checkStreet},
+	{"locality", "city", shortText("town")},
+	{"region", "state or region", shortText("region")},
+	{"postal_code", "postal code", shortText("postal code")},
+	{"country", "country", shortText("country")},
+}
+
+// ProfileClaims returns the claims of a profile.
+func ProfileClaims() []ProfileClaim { return slices.Clone(profileClaims) }
+
 // checkProfile returns an *InputError for the first value that does not have the form of OIDC Core §5.1.
 func checkProfile(name string, p *storage.Profile) error {
-	for what, s := range map[string]string{
-		"name": name, "given name": p.GivenName, "family name": p.FamilyName, "middle name": p.MiddleName,
-		"nickname": p.Nickname, "gender": p.Gender, "town": p.Address.Locality, "region": p.Address.Region,
-		"postal code": p.Address.PostalCode, "country": p.Address.Country,
-	} {
-		if utf8.RuneCountInString(s) > 200 {
+	if err := shortText("name")(name); name != "" && err != nil {
+		return err
+	}
+	for _, c := range profileClaims {
+		if value := *p.Field(c.Name); value != "" {
+			if err := c.check(value); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// shortText returns the check of a name or a word.
+func shortText(what string) func(value string) error {
+	return func(value string) error {
+		if utf8.RuneCountInString(value) > 200 {
 			return &InputError{"the " + what + " is longer than 200 characters"}
 		}
-		if err := display.CheckName(s); s != "" && err != nil {
+		if err := display.CheckName(value); err != nil {
 			return &InputError{"the " + what + " " + err.Error()}
 		}
+		return nil
 	}
-	if len(p.Address.Street) > 500 {
+}
+
+// webAddress returns the check of a URL.
+func webAddress(what string) func(value string) error {
+	return func(value string) error {
+		if u, err := url.Parse(value); err != nil || display.CheckName(value) != nil ||
+			u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || len(value) > 500 {
+			return &InputError{"the " + what + " must be a web address like https://example.com/me"}
+		}
+		return nil
+	}
+}
+
+func checkStreet(value string) error {
+	if len(value) > 500 {
 		return &InputError{"the street is longer than 500 bytes"}
 	}
-	for line := range strings.SplitSeq(p.Address.Street, "\n") {
+	for line := range strings.SplitSeq(value, "\n") {
 		if err := display.CheckName(line); line != "" && err != nil {
 			return &InputError{"the street " + err.Error()}
 		}
 	}
-	for what, s := range map[string]string{"profile page": p.Profile, "picture": p.Picture, "website": p.Website} {
-		if u, err := url.Parse(s); s != "" && (err != nil || display.CheckName(s) != nil ||
-			u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || len(s) > 500) {
-			return &InputError{"the " + what + " must be a web address like https://example.com/me"}
-		}
-	}
-	if m := birthdate.FindStringSubmatch(p.Birthdate); p.Birthdate != "" && (m == nil || !isDate(m[1], m[2])) {
+	return nil
+}
+
+func checkBirthdate(value string) error {
+	if m := birthdate.FindStringSubmatch(value); m == nil || !isDate(m[1], m[2]) {
 		return &InputError{"the birthdate must be a date like 1990-12-31, a year like 1990, or 0000-12-31 without the year"}
 	}
-	if _, err := time.LoadLocation(p.Zoneinfo); p.Zoneinfo != "" && (err != nil || p.Zoneinfo == "Local") {
+	return nil
+}
+
+func checkZoneinfo(value string) error {
+	if _, err := time.LoadLocation(value); err != nil || value == "Local" {
 		return &InputError{"the time zone must be one like Europe/Paris"}
 	}
-	if _, err := language.Parse(p.Locale); p.Locale != "" && err != nil {
+	return nil
+}
+
+func checkLocale(value string) error {
+	if _, err := language.Parse(value); err != nil {
 		return &InputError{"the language must be a tag like en, de-CH or pt-BR"}
 	}
-	if p.PhoneNumber != "" && !phoneNumber.MatchString(p.PhoneNumber) {
+	return nil
+}
+
+func checkPhoneNumber(value string) error {
+	if !phoneNumber.MatchString(value) {
 		return &InputError{"the phone number must begin with + and the country, like +1 604 555 1234"}
 	}
 	return nil

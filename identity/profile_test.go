@@ -21,6 +21,11 @@ func TestEveryProfileClaimIsChecked(t *testing.T) {
 			t.Errorf("%s with a control character: %v, want an *InputError", claim, err)
 		}
 	}
+	for _, c := range ProfileClaims() {
+		if (&storage.Profile{}).Field(c.Name) == nil {
+			t.Errorf("the profile has no field for the claim %s", c.Name)
+		}
+	}
 	if (&storage.Profile{}).Field("no_such_claim") != nil {
 		t.Error("the profile has a field for a claim that it does not have")
 	}

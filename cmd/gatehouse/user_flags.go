@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"gatehouse/identity"
 	"gatehouse/storage"
 )
 
@@ -47,53 +48,31 @@ func (p *program) readPassword(fromStdin bool) (string, error) {
 	return typed[0], nil
 }
 
-// profileFlags are the members of a user's profile as flags.
+// profileFlags are the values of the flags for a user's profile.
 type profileFlags struct {
-	values                       map[string]*string
+	values                       map[string]*string // by claim
 	emailVerified, phoneVerified bool
 }
 
-// profileMembers lists the flags, each with the name of the claim that it sets (OIDC Core §5.1).
-var profileMembers = []struct {
-	flag, usage string
-}{
-	{"given-name", "given name"},
-	{"family-name", "family name"},
-	{"middle-name", "middle name"},
-	{"nickname", "nickname"},
-	{"profile", "URL of a page about the user"},
-	{"picture", "URL of a picture of the user"},
-	{"website", "URL of the user's web site"},
-	{"gender", "gender"},
-	{"birthdate", "like 1990-12-31, 1990 or 0000-12-31"},
-	{"zoneinfo", "time zone, like Europe/Paris"},
-	{"locale", "language, like en or de-CH"},
-	{"phone-number", "like '+1 604 555 1234'"},
-	{"street-address", "street and number"},
-	{"locality", "city"},
-	{"region", "state or region"},
-	{"postal-code", "postal code"},
-	{"country", "country"},
-}
-
+// addProfileFlags adds a flag for every claim of a profile.
 func addProfileFlags(cmd *cobra.Command) *profileFlags {
 	f := &profileFlags{values: map[string]*string{}}
-	for _, m := range profileMembers {
-		f.values[m.flag] = cmd.Flags().String(m.flag, "", m.usage)
+	for _, c := range identity.ProfileClaims() {
+		f.values[c.Name] = cmd.Flags().String(flagOfClaim(c.Name), "", c.Usage)
 	}
 	cmd.Flags().BoolVar(&f.emailVerified, "email-verified", false, "the email address was verified to be the user's")
 	cmd.Flags().BoolVar(&f.phoneVerified, "phone-number-verified", false, "the phone number was verified to be the user's")
 	return f
 }
 
-// claimOfFlag returns the claim that a flag sets.
-func claimOfFlag(flag string) string { return strings.ReplaceAll(flag, "-", "_") }
+// flagOfClaim returns the name of the flag that sets a claim.
+func flagOfClaim(claim string) string { return strings.ReplaceAll(claim, "_", "-") }
 
 // copyTo copies the flags that were passed to a profile.
 func (f *profileFlags) copyTo(cmd *cobra.Command, p *storage.Profile) {
-	for _, m := range profileMembers {
-		if cmd.Flags().Changed(m.flag) {
-			*p.Field(claimOfFlag(m.flag)) = *f.values[m.flag]
+	for claim, value := range f.values {
+		if cmd.Flags().Changed(flagOfClaim(claim)) {
+			*p.Field(claim) = *value
 		}
 	}
 }

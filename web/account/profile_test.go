@@ -1,12 +1,16 @@
 package account
 
 import (
+	"net/url"
 	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"gatehouse/oauth/claims"
 	"gatehouse/storage"
+	"gatehouse/storage/storagetest"
+	"gatehouse/web/page"
 )
 
 func TestEveryProfileClaimHasInput(t *testing.T) {
@@ -21,5 +25,19 @@ func TestEveryProfileClaimHasInput(t *testing.T) {
 	want := slices.Sorted(slices.Values(append(storage.ProfileClaims(), "name")))
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("inputs of the profile form (-want +got):\n%s", diff)
+	}
+}
+
+// TestEveryClaimHasMessages checks what the consent page and the profile page show for a claim.
+func TestEveryClaimHasMessages(t *testing.T) {
+	t.Parallel()
+	pages, err := page.New(&url.URL{Scheme: "https", Host: "id.example"}, make([]byte, 32))
+	storagetest.Must(t, err)
+	for prefix, names := range map[string][]string{"claim.": claims.Names(), "profile.": storage.ProfileClaims()} {
+		for _, name := range names {
+			if pages.Message(prefix+name) == "" {
+				t.Errorf("templates/en.json has no message %s", prefix+name)
+			}
+		}
 	}
 }
