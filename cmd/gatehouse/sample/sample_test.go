@@ -43,23 +43,24 @@ func TestFullSessionStoreEvictsNoUser(t *testing.T) {
 		}
 	}
 	if _, err := signInAs(a, "another"); !errors.Is(err, errFull) {
-		t.Errorf("storeSession in a full store: %v, want %v", err, errFull)
+		t.Errorf("storeSession in a full store = %v, want %v", err, errFull)
 	}
 	if len(a.sessions) != maxSessions || a.sessions[first] == nil {
-		t.Errorf("%d sessions, first present: %t, want no session evicted", len(a.sessions), a.sessions[first] != nil)
+		t.Errorf("%d sessions, the first is stored: %t, want all %d", len(a.sessions), a.sessions[first] != nil, maxSessions)
 	}
-	// A user who is signed in can sign in again, and an expired session gives its place to another user.
+	// A signed-in user can sign in again, and an expired session is replaced.
 	again, err := signInAs(a, "user 0", &http.Cookie{Name: "__Host-" + sessionCookie, Value: first})
 	if err != nil || again == first || a.sessions[first] != nil {
-		t.Errorf("storeSession that replaces a session of the browser: %v", err)
+		t.Errorf("storeSession with the cookie of a session: %v, old session stored: %t, want it replaced",
+			err, a.sessions[first] != nil)
 	}
 	a.sessions[again].created = time.Now().Add(-sessionLifetime)
 	if _, err := signInAs(a, "another"); err != nil {
-		t.Errorf("storeSession after one has expired: %v", err)
+		t.Errorf("storeSession after a session expired = %v, want nil", err)
 	}
 }
 
-func TestManySessionsOfOneUserEvictTheOldest(t *testing.T) {
+func TestManySessionsOfUserEvictOldest(t *testing.T) {
 	t.Parallel()
 	a := newApp(t)
 	other, err := signInAs(a, "other")
@@ -75,13 +76,10 @@ func TestManySessionsOfOneUserEvictTheOldest(t *testing.T) {
 		a.sessions[id].created = time.Now().Add(time.Duration(i-100) * time.Second)
 		ids = append(ids, id)
 	}
-	if len(a.sessions) != maxUserSessions+1 || a.sessions[other] == nil || a.sessions[ids[2]] != nil ||
-		a.sessions[ids[3]] == nil {
-		t.Errorf(
-			"%d sessions, of another user: %t, want only the oldest of the user evicted",
-			len(a.sessions),
-			a.sessions[other] != nil,
-		)
+	evicted, stored := a.sessions[ids[2]] == nil, a.sessions[ids[3]] != nil && a.sessions[other] != nil
+	if len(a.sessions) != maxUserSessions+1 || !evicted || !stored {
+		t.Errorf("%d sessions, that of another user is stored: %t, want %d, with only the oldest of the user evicted",
+			len(a.sessions), a.sessions[other] != nil, maxUserSessions+1)
 	}
 }
 
@@ -93,14 +91,14 @@ func TestSealedCookieIsBoundToItsName(t *testing.T) {
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
 	r.AddCookie(&http.Cookie{Name: "__Host-" + pendingCookie, Value: w.Result().Cookies()[0].Value})
 	if got := a.pendingOf(r); len(got) != 0 {
-		t.Errorf("readSealed of the value of another cookie = %v, want none", got)
+		t.Errorf("pendingOf with the value of another cookie = %v, want none", got)
 	}
 }
 
 func TestAPIChallengesAreOneHeaderLine(t *testing.T) {
 	t.Parallel()
 	a := newApp(t)
-	a.server = &provider{} // malformed tokens are refused without its keys
+	a.server = &provider{} // a malformed token is refused before the JWKS is needed
 	for authorization, want := range map[string]string{
 		"": `Bearer realm="notes"`,
 		"Bearer abc": `Bearer realm="notes", error="invalid_token", ` +

@@ -25,18 +25,18 @@ func TestListenerLogsAcceptFailureOnceAMinute(t *testing.T) {
 	storagetest.Must(t, err)
 	var log bytes.Buffer
 	b := newBoundedListener(exhaustedListener{listener}, 1, slog.New(slog.NewTextHandler(&log, nil)))
-	for range 3 { // each gives its slot back
+	for range 3 { // each failed Accept releases its slot
 		if _, err := b.Accept(); !errors.Is(err, syscall.EMFILE) {
-			t.Fatalf("Accept: %v, want too many open files", err)
+			t.Fatalf("Accept = %v, want %v", err, syscall.EMFILE)
 		}
 	}
 	if n := strings.Count(log.String(), "level=ERROR"); n != 1 || !strings.Contains(log.String(), "too many open files") {
-		t.Errorf("the log has the error %d times, want once:\n%s", n, log.String())
+		t.Errorf("the log has %d errors, want one with %q:\n%s", n, "too many open files", log.String())
 	}
 	storagetest.Must(t, b.Close())
 }
 
-// TestWaitingAcceptEndsWithItsListener: a listener whose slots are all taken can be closed.
+// TestWaitingAcceptEndsWithItsListener closes a listener without a free slot.
 func TestWaitingAcceptEndsWithItsListener(t *testing.T) {
 	t.Parallel()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -53,7 +53,7 @@ func TestWaitingAcceptEndsWithItsListener(t *testing.T) {
 	}()
 	storagetest.Must(t, b.Close())
 	if err := <-ended; !errors.Is(err, net.ErrClosed) {
-		t.Errorf("Accept after Close: %v, want net.ErrClosed", err)
+		t.Errorf("Accept after Close = %v, want %v", err, net.ErrClosed)
 	}
 	storagetest.Must(t, errors.Join(first.Close(), client.Close()))
 }

@@ -28,48 +28,59 @@ func TestHangingJobEndsAtItsTimeLimit(t *testing.T) {
 	var offset atomic.Int64
 	s.jobs.now = func() time.Time { return began.Add(time.Duration(offset.Load())) }
 	var result error
-	j := job{name: "hang", interval: time.Second, limit: time.Millisecond, ready: true, run: func(ctx context.Context) error {
+	run := func(ctx context.Context) error {
 		if result != nil {
 			return result
 		}
 		<-ctx.Done()
 		return ctx.Err()
-	}}
+	}
+	j := job{name: "hang", interval: time.Second, limit: time.Millisecond, ready: true, run: run}
 	s.jobs.begin(j)
 	var failures lograte.Limiter
 	s.runJob(t.Context(), j, &failures)
-	if !failures.Logged() || !strings.Contains(log.String(), "context deadline exceeded") || !strings.Contains(log.String(), "job=hang") {
-		t.Errorf("the log of a job that hangs is %q", log.String())
+	for _, want := range []string{"context deadline exceeded", "job=hang"} {
+		if !failures.Logged() || !strings.Contains(log.String(), want) {
+			t.Errorf("log after a job reached its limit = %q, want an error with %q", log.String(), want)
+		}
 	}
 	if err := s.jobs.stalled(); err != nil {
-		t.Errorf("after one failure: %v", err)
+		t.Errorf("stalled after one failure = %v, want nil", err)
 	}
 	offset.Store(int64(j.maxAge() + time.Second))
 	if err := s.jobs.stalled(); err == nil || !strings.Contains(err.Error(), `"hang"`) {
-		t.Errorf("without a success for %s: %v, want an error that names the job", j.maxAge(), err)
+		t.Errorf("stalled without a success for %s = %v, want an error with the name of the job", j.maxAge(), err)
 	}
-	result = fmt.Errorf("rows wait: %w", audit.ErrSealLocked)
+	result = fmt.Errorf("rows are not sealed: %w", audit.ErrSealLocked)
 	s.runJob(t.Context(), j, &failures)
 	if err := s.jobs.stalled(); err != nil {
-		t.Errorf("because another session holds the seal, this process is not ready: %v", err)
-	}
-	if err := ignoreTimeout(t.Context(), 1, errors.New("another")); err == nil {
-		t.Error("an error before the limit is none")
-	}
-	late, cancel := context.WithTimeout(t.Context(), 0)
-	defer cancel()
-	if ignoreTimeout(late, 0, late.Err()) == nil || ignoreTimeout(late, 1, late.Err()) != nil {
-		t.Error("a run that its limit ended must be a failure without progress, and none with it")
+		t.Errorf("stalled while another session has the lock of the seal = %v, want nil", err)
 	}
 }
 
-// TestStalledJobMakesProcessUnreadyButHealthy: a load balancer sends requests elsewhere, and no supervisor restarts the
-// process.
+func TestTimeoutIsIgnoredOnlyAfterProgress(t *testing.T) {
+	t.Parallel()
+	if err := ignoreTimeout(t.Context(), 1, errors.New("another")); err == nil {
+		t.Error("ignoreTimeout ignored an error before the limit")
+	}
+	ended, cancel := context.WithTimeout(t.Context(), 0)
+	defer cancel()
+	if ignoreTimeout(ended, 0, ended.Err()) == nil {
+		t.Error("ignoreTimeout ignored a timeout without progress")
+	}
+	if err := ignoreTimeout(ended, 1, ended.Err()); err != nil {
+		t.Errorf("ignoreTimeout after progress = %v, want nil", err)
+	}
+}
+
+// TestStalledJobMakesProcessUnreadyButHealthy checks that a load balancer stops sending requests, while no supervisor
+// restarts the process.
 func TestStalledJobMakesProcessUnreadyButHealthy(t *testing.T) {
 	t.Parallel()
-	cfg, _, err := config.Load(func(name string) string {
-		return map[string]string{"GATEHOUSE_DATABASE_URL": "sqlite:" + t.TempDir() + "/gatehouse.db", "GATEHOUSE_LISTEN": "127.0.0.1:0"}[name]
-	}, nil)
+	env := map[string]string{
+		"GATEHOUSE_DATABASE_URL": "sqlite:" + t.TempDir() + "/gatehouse.db", "GATEHOUSE_LISTEN": "127.0.0.1:0",
+	}
+	cfg, _, err := config.Load(func(name string) string { return env[name] }, nil)
 	storagetest.Must(t, err)
 	s, err := Open(t.Context(), Options{Config: cfg, Log: slog.New(slog.DiscardHandler)})
 	storagetest.Must(t, err)
@@ -83,23 +94,23 @@ func TestStalledJobMakesProcessUnreadyButHealthy(t *testing.T) {
 		})
 	}()
 	url := <-listening
-	wantStatus(t, url+"/readyz", http.StatusOK)
-	stuck := job{name: "stuck", interval: time.Hour, limit: time.Minute, ready: true}
-	s.jobs.begin(stuck)
-	wantStatus(t, url+"/readyz", http.StatusOK)
+	waitForStatus(t, url+"/readyz", http.StatusOK)
+	stalled := job{name: "stalled", interval: time.Hour, limit: time.Minute, ready: true}
+	s.jobs.begin(stalled)
+	waitForStatus(t, url+"/readyz", http.StatusOK)
 	s.jobs.mu.Lock()
-	s.jobs.required[stuck.name] = requiredJob{stuck, time.Now().Add(-4 * time.Hour)}
+	s.jobs.required[stalled.name] = requiredJob{stalled, time.Now().Add(-4 * time.Hour)}
 	s.jobs.mu.Unlock()
-	wantStatus(t, url+"/readyz", http.StatusServiceUnavailable)
-	wantStatus(t, url+"/healthz", http.StatusOK)
-	s.jobs.succeeded(stuck)
-	wantStatus(t, url+"/readyz", http.StatusOK)
+	waitForStatus(t, url+"/readyz", http.StatusServiceUnavailable)
+	waitForStatus(t, url+"/healthz", http.StatusOK)
+	s.jobs.succeeded(stalled)
+	waitForStatus(t, url+"/readyz", http.StatusOK)
 	stop()
 	storagetest.Must(t, <-ended)
 }
 
-// wantStatus waits until a GET responds with the status.
-func wantStatus(t *testing.T, url string, want int) {
+// waitForStatus waits until a GET responds with the status.
+func waitForStatus(t *testing.T, url string, want int) {
 	t.Helper()
 	storagetest.Eventually(t, fmt.Sprintf("GET %s responds %d", url, want), func() bool {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)

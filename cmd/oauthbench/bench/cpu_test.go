@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"io"
 	"os"
 	"os/exec"
 	"runtime"
@@ -9,13 +10,31 @@ import (
 	"time"
 )
 
-// TestCPUMeterCountsChildrenOfDatabase burns processor time in a child process, while it runs and after its end.
-func TestCPUMeterCountsChildrenOfDatabase(t *testing.T) {
-	t.Parallel()
-	if runtime.GOOS != "linux" {
-		t.Skip("processor times are read from /proc")
+// waitFor reads the processor times until the condition is met, and returns them.
+func (m cpuMeter) waitFor(t *testing.T, what string, condition func(cpuTimes) bool) cpuTimes {
+	t.Helper()
+	deadline, poll := time.After(time.Minute), time.NewTicker(5*time.Millisecond)
+	defer poll.Stop()
+	for {
+		times, err := m.read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if condition(times) {
+			return times
+		}
+		select {
+		case <-poll.C:
+		case <-deadline:
+			t.Fatalf("timed out waiting until %s; the processor times are %+v", what, times)
+		}
 	}
-	// The shell ends with its standard input, and its child with the shell's pipe to it.
+}
+
+// startBusyShell starts a shell with a child that uses processor time. A line on stdin ends the child.
+func startBusyShell(t *testing.T) (pid int, stdin io.Writer) {
+	t.Helper()
+	// The shell ends when its standard input is closed. Before that it ends its child.
 	const script = "sh -c 'while :; do :; done' & echo started; read -r _; kill $!; wait; read -r _"
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", script)
 	in, err := cmd.StdinPipe()
@@ -36,40 +55,45 @@ func TestCPUMeterCountsChildrenOfDatabase(t *testing.T) {
 	if _, err := out.Read(make([]byte, 8)); err != nil {
 		t.Fatal(err)
 	}
-	meter := cpuMeter{server: os.Getpid(), database: cmd.Process.Pid}
-	waitFor := func(what string, done func(cpuTimes) bool) cpuTimes {
-		t.Helper()
-		deadline, poll := time.After(time.Minute), time.NewTicker(5*time.Millisecond)
-		defer poll.Stop()
-		for {
-			times, err := meter.read()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if done(times) {
-				return times
-			}
-			select {
-			case <-poll.C:
-			case <-deadline:
-				t.Fatalf("timed out waiting until %s; the times are %+v", what, times)
-			}
-		}
+	return cmd.Process.Pid, in
+}
+
+// TestCPUMeterCountsChildrenOfDatabase uses processor time in a child process, and reads it while the child runs and
+// after its end.
+func TestCPUMeterCountsChildrenOfDatabase(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("processor times are read from /proc")
 	}
-	running := waitFor("a running child is counted", func(c cpuTimes) bool { return c.database >= 200*time.Millisecond })
-	if _, err := in.Write([]byte("\n")); err != nil {
+	pid, stdin := startBusyShell(t)
+	meter := cpuMeter{server: os.Getpid(), database: pid}
+	running := meter.waitFor(t, "a running child is counted", func(c cpuTimes) bool {
+		return c.database >= 200*time.Millisecond
+	})
+	if _, err := io.WriteString(stdin, "\n"); err != nil {
 		t.Fatal(err)
 	}
-	ended := waitFor("the child ended", func(cpuTimes) bool { return len(children(cmd.Process.Pid)) == 0 })
+	ended := meter.waitFor(t, "the child has ended", func(cpuTimes) bool { return len(children(pid)) == 0 })
 	if ended.database < running.database {
 		t.Errorf("database time after the child ended = %s, want at least %s", ended.database, running.database)
 	}
+}
+
+func TestCPUMeterWithoutProcessIDsReturnsZero(t *testing.T) {
+	t.Parallel()
 	server, database, err := cpuMeter{}.perOperation(t.Context(), cpuTimes{}, 10)
 	if server != 0 || database != 0 || err != nil {
-		t.Errorf("without process IDs: %v, %v, %v, want zeros", server, database, err)
+		t.Errorf("perOperation without process IDs = %v, %v, %v, want 0, 0, nil", server, database, err)
 	}
-	meter = cpuMeter{server: 1 << 30}
-	if _, err := meter.read(); err == nil || !strings.Contains(err.Error(), "1073741824") {
-		t.Errorf("read of an unknown process: %v, want an error with its ID", err)
+}
+
+func TestCPUMeterOfUnknownProcessFails(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("processor times are read from /proc")
+	}
+	_, err := cpuMeter{server: 1 << 30}.read()
+	if err == nil || !strings.Contains(err.Error(), "1073741824") {
+		t.Errorf("read of an unknown process = %v, want an error with its ID", err)
 	}
 }
