@@ -15,7 +15,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// Browser stores cookies and follows redirects by hand, like a user's browser without JavaScript.
+// Browser stores cookies like a user's browser without JavaScript. It follows redirects only when a test calls Follow.
 type Browser struct {
 	*Server
 
@@ -126,7 +126,7 @@ func (b *Browser) Follow(p Page) Page {
 		}
 		p = b.Open(next.String())
 	}
-	b.T.Fatal("too many redirects")
+	b.T.Fatalf("more than 10 redirects, the last to %s", p.URL)
 	return p
 }
 
@@ -186,7 +186,7 @@ func (p Page) Buttons(name string) (out []string) {
 	return out
 }
 
-// Text returns what a user reads: the page without tags, spaces folded.
+// Text returns the text of the page, with single spaces.
 func (p Page) Text() string {
 	doc, err := html.Parse(strings.NewReader(p.Body))
 	if err != nil {
@@ -201,7 +201,7 @@ func (p Page) Text() string {
 	return strings.Join(strings.Fields(b.String()), " ")
 }
 
-// SignIn fills in the sign-in form that the page shows and follows where it leads.
+// SignIn submits the sign-in form of the page and follows the redirects.
 func (b *Browser) SignIn(p Page, username string) Page {
 	b.T.Helper()
 	form := p.Fields()
@@ -209,7 +209,7 @@ func (b *Browser) SignIn(p Page, username string) Page {
 	form.Set("password", Password)
 	response := b.Submit("/login", form)
 	if response.Status != http.StatusSeeOther {
-		b.T.Fatalf("sign-in: %d %s", response.Status, response.Text())
+		b.T.Fatalf("sign-in of %s: %d %s, want 303", username, response.Status, response.Text())
 	}
 	return b.Follow(response)
 }
@@ -251,13 +251,13 @@ func AuthorizeForm(c client.Information, changes ...string) url.Values {
 	return v
 }
 
-// Authorize opens the authorization endpoint and follows it to the first page or to the app.
+// Authorize opens an authorization request and follows its redirects to the first page or to the client.
 func (b *Browser) Authorize(c client.Information, changes ...string) Page {
 	b.T.Helper()
 	return b.Follow(b.Open("/oauth2/authorize?" + AuthorizeForm(c, changes...).Encode()))
 }
 
-// Code takes the browser through sign-in and consent, as needed, and returns the redirect to the client.
+// Code opens an authorization request, signs in and consents as needed, and returns the redirect to the client.
 func (b *Browser) Code(c client.Information, username string, changes ...string) *url.URL {
 	b.T.Helper()
 	p := b.Authorize(c, changes...)
@@ -269,7 +269,7 @@ func (b *Browser) Code(c client.Information, username string, changes ...string)
 	}
 	to := p.Location()
 	if p.Status != http.StatusSeeOther || to.Query().Get("code") == "" {
-		b.T.Fatalf("no code: %d %s %s", p.Status, p.Header.Get("Location"), p.Text())
+		b.T.Fatalf("got %d, Location %q, want a redirect with a code: %s", p.Status, p.Header.Get("Location"), p.Text())
 	}
 	return to
 }
@@ -296,7 +296,7 @@ func (s *Server) Tokens(c client.Information, username string, changes ...string
 	s.T.Helper()
 	r := s.Token(c, CodeForm(s.Browser().Code(c, username, changes...), c))
 	if r.Status != http.StatusOK {
-		s.T.Fatalf("code exchange: %d %s", r.Status, r.Body)
+		s.T.Fatalf("code exchange: %d %s, want 200", r.Status, r.Body)
 	}
 	return r
 }

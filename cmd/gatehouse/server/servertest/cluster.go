@@ -23,10 +23,10 @@ func Cluster(t testing.TB, db string, n int, o Options) *Server {
 		*httputil.ReverseProxy
 	}
 	var backends []backend
-	var turn atomic.Uint64
+	var requests atomic.Uint64
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		b := backends[turn.Add(1)%uint64(len(backends))]
-		// Otherwise it takes up to a second. That it does not take longer is a test of its own.
+		b := backends[requests.Add(1)%uint64(len(backends))]
+		// Otherwise the changes of other processes apply within a second, which a separate test checks.
 		if err := b.Store.ApplyChanges(r.Context()); err != nil && r.Context().Err() == nil {
 			t.Errorf("read the changes of other processes: %v", err)
 		}
@@ -85,7 +85,7 @@ func RunOnThreeProcesses(t *testing.T, table []Requirement, database func(t *tes
 		if slices.Contains(except, r.ID) {
 			continue
 		}
-		t.Run(name(r), func(t *testing.T) {
+		t.Run(testName(r), func(t *testing.T) {
 			t.Parallel()
 			env := map[string]string{"GATEHOUSE_REDIS_URL": redistest.Start(t).URL}
 			maps.Copy(env, r.Env)

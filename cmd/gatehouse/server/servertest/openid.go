@@ -69,10 +69,10 @@ func (s *Server) IDToken(c client.Information, r Response) map[string]any {
 	s.T.Helper()
 	token, err := s.Verifier(c).Verify(s.T.Context(), r.Text("id_token"))
 	if err != nil {
-		s.T.Fatalf("the ID token: %v in %s", err, r.Body)
+		s.T.Fatalf("invalid ID token: %v: %s", err, r.Body)
 	}
 	if err := token.VerifyAccessToken(r.Text("access_token")); err != nil {
-		s.T.Errorf("at_hash: %v", err)
+		s.T.Errorf("at_hash does not match the access token: %v", err)
 	}
 	claims := map[string]any{}
 	storagetest.Must(s.T, token.Claims(&claims))
@@ -127,7 +127,7 @@ func JWKS(t testing.TB, keys ...ClientKey) string {
 	return string(b)
 }
 
-// Host is a server of a client: documents by path, and what was posted to it.
+// Host is a web server of a client. It serves documents and stores posted forms.
 type Host struct {
 	URL string
 
@@ -135,7 +135,7 @@ type Host struct {
 	docs     map[string]Document
 	requests map[string]int
 	posted   []url.Values
-	statuses []int // of posts to come; 200 when there are no more
+	statuses []int // of the next posts; then 200
 }
 
 // Document is what a Host serves.
@@ -195,7 +195,7 @@ func (h *Host) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer h.mu.Unlock()
 	h.requests[r.URL.Path]++
 	if r.Method == http.MethodPost {
-		_ = r.ParseForm() // what cannot be read stays empty, and the test sees it
+		_ = r.ParseForm() // an invalid form is empty, which the test checks
 		h.posted = append(h.posted, r.PostForm)
 		status := http.StatusOK
 		if len(h.statuses) > 0 {

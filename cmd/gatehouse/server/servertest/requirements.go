@@ -32,19 +32,20 @@ func (r Requirement) WithSettings(settings ...string) Requirement {
 	return r
 }
 
-// Run tests every requirement on both engines, each on a server of its own.
+// Run tests every requirement on both engines, each on a separate server.
 func Run(t *testing.T, table []Requirement) {
 	t.Helper()
 	t.Parallel()
 	for _, r := range table {
-		t.Run(name(r), func(t *testing.T) {
+		t.Run(testName(r), func(t *testing.T) {
 			t.Parallel()
 			storagetest.Each(t, func(t *testing.T, db string) { r.Test(t, Start(t, db, Options{Env: r.Env})) })
 		})
 	}
 }
 
-func name(r Requirement) string {
+// testName returns the name of the subtest of a requirement.
+func testName(r Requirement) string {
 	return strings.NewReplacer(" ", "_", "/", "_").Replace(r.ID + " " + r.Text)
 }
 
@@ -65,7 +66,7 @@ func (r Response) Want(t testing.TB, status int, code string) {
 	if r.Status != status || r.Text("error") != code {
 		t.Errorf("got %d %q (%s), want %d %q", r.Status, r.Text("error"), clip(r.Body), status, code)
 	}
-	r.wantClean(t)
+	r.checkErrorResponse(t)
 }
 
 // OK fails the test unless the response is a success.
@@ -77,19 +78,19 @@ func (r Response) OK(t testing.TB) Response {
 	return r
 }
 
-// wantClean checks what holds for every protocol error (RFC 6749 §5.2).
-func (r Response) wantClean(t testing.TB) {
+// checkErrorResponse checks the requirements on every protocol error (RFC 6749 §5.2).
+func (r Response) checkErrorResponse(t testing.TB) {
 	t.Helper()
 	if got := r.Header.Get("Cache-Control"); got != "no-store" {
 		t.Errorf("Cache-Control is %q, want no-store", got)
 	}
 	for _, c := range r.Text("error_description") {
 		if c < 0x20 || c > 0x7e || c == '"' || c == '\\' {
-			t.Errorf("error_description has %q: %s", c, r.Text("error_description"))
+			t.Errorf("error_description %q contains %q, which RFC 6749 does not allow", r.Text("error_description"), c)
 		}
 	}
 	if r.Text("error_description") == "" {
-		t.Errorf("no error_description: %s", r.Body)
+		t.Errorf("the response has no error_description: %s", r.Body)
 	}
 	for _, leak := range []string{"sql", "SQL", "gorm", "fosite", "storage", "pgx", "goroutine", ".go:"} {
 		if strings.Contains(r.Body, leak) {
@@ -120,6 +121,7 @@ func (p Page) WantErrorPage(t testing.TB, status int) {
 	}
 }
 
+// clip returns the beginning of a text for a failure message.
 func clip(s string) string {
 	if len(s) > 300 {
 		return s[:300] + "…"

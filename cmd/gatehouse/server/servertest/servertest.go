@@ -34,8 +34,8 @@ import (
 // Server is one running process of Gatehouse.
 type Server struct {
 	T       testing.TB
-	URL     string // where it listens
-	Issuer  string // the same, except for a second process
+	URL     string // of the listener
+	Issuer  string // equals URL, except for a second process
 	DB      string
 	Store   *storage.Store
 	OAuth   *oauth.Server
@@ -43,7 +43,7 @@ type Server struct {
 	Clock   *storagetest.Clock
 	Log     *Buffer
 	Config  config.Config
-	HTTP    *http.Client // follows no redirects and keeps no cookies
+	HTTP    *http.Client // follows no redirects and stores no cookies
 	Handler http.Handler // serves without a network
 
 	env    map[string]string
@@ -73,7 +73,7 @@ func (b *Buffer) String() string {
 
 // Options are the settings of a test server.
 type Options struct {
-	Issuer string // of another process; empty: this one's own URL
+	Issuer string // of another process; by default the URL of this one
 	Env    map[string]string
 	Clock  *storagetest.Clock
 	Path   string // the issuer's path
@@ -230,11 +230,11 @@ func send(c *http.Client, req *http.Request) (Response, error) {
 		return Response{}, err
 	}
 	out := Response{Status: res.StatusCode, Header: res.Header, Body: string(body)}
-	_ = json.Unmarshal(body, &out.JSON) // a page stays without
+	_ = json.Unmarshal(body, &out.JSON) // a page has no JSON
 	return out, nil
 }
 
-// Request makes a request to a path of the server. A form is sent as the body.
+// Request returns a request for a path of the server. A form is the body.
 func (s *Server) Request(method, path string, form url.Values) *http.Request {
 	s.T.Helper()
 	var body io.Reader
@@ -252,7 +252,7 @@ func (s *Server) Request(method, path string, form url.Values) *http.Request {
 // Get requests a path.
 func (s *Server) Get(path string) Response { return s.Do(s.Request(http.MethodGet, path, nil)) }
 
-// Post posts a form as the client, by the method it is registered for; a zero client posts the form alone.
+// Post posts a form as the client, with its registered authentication method. A zero client is not authenticated.
 func (s *Server) Post(path string, c client.Information, form url.Values) Response {
 	s.T.Helper()
 	return s.Do(s.AsClient(path, c, form))
@@ -289,7 +289,7 @@ func (s *Server) Introspect(c client.Information, token string) Response {
 	s.T.Helper()
 	r := s.Post("/oauth2/introspect", c, url.Values{"token": {token}})
 	if r.Status != http.StatusOK {
-		s.T.Fatalf("introspection: %d %s", r.Status, r.Body)
+		s.T.Fatalf("introspection: %d %s, want 200", r.Status, r.Body)
 	}
 	return r
 }
@@ -353,7 +353,7 @@ func (s *Server) ServiceToken(c client.Information) string {
 	s.T.Helper()
 	r := s.Token(c, url.Values{"grant_type": {"client_credentials"}})
 	if r.Status != http.StatusOK {
-		s.T.Fatalf("client credentials: %d %s", r.Status, r.Body)
+		s.T.Fatalf("client credentials: %d %s, want 200", r.Status, r.Body)
 	}
 	return r.Text("access_token")
 }
