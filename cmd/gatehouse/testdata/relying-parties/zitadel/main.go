@@ -1,6 +1,7 @@
-// Command relying-party drives Gatehouse with the relying party of github.com/zitadel/oidc. It is a module of its own so
-// that its dependencies are not in Gatehouse's module graph. Its arguments are the issuer, a client and its secret. It
-// prints the authorization URL, reads the callback from standard input, and fails if the library refuses anything.
+// Command relying-party uses Gatehouse with the relying party of github.com/zitadel/oidc. It is a separate module so
+// that its dependencies are not in Gatehouse's module graph. Its arguments are the issuer, a client, its secret and its
+// redirect URI. It prints the authorization URL, reads the callback from standard input, and fails if the library
+// returns an error.
 package main
 
 import (
@@ -31,7 +32,8 @@ func run(ctx context.Context, args []string) error {
 	if len(args) != 4 {
 		return errors.New("usage: relying-party ISSUER CLIENT_ID CLIENT_SECRET REDIRECT_URI")
 	}
-	party, err := rp.NewRelyingPartyOIDC(ctx, args[0], args[1], args[2], args[3], []string{oidc.ScopeOpenID, oidc.ScopeEmail, oidc.ScopeOfflineAccess},
+	scopes := []string{oidc.ScopeOpenID, oidc.ScopeEmail, oidc.ScopeOfflineAccess}
+	party, err := rp.NewRelyingPartyOIDC(ctx, args[0], args[1], args[2], args[3], scopes,
 		rp.WithAuthStyle(oauth2.AuthStyleInHeader), rp.WithSigningAlgsFromDiscovery(),
 		rp.WithVerifierOpts(rp.WithIssuedAtOffset(5*time.Second), rp.WithAuthTimeMaxAge(time.Hour),
 			rp.WithNonce(func(ctx context.Context) string { s, _ := ctx.Value(nonce{}).(string); return s })))
@@ -39,7 +41,8 @@ func run(ctx context.Context, args []string) error {
 		return fmt.Errorf("discovery: %w", err)
 	}
 	verifier := oauth2.GenerateVerifier()
-	fmt.Println(rp.AuthURL("the state", party, rp.WithCodeChallenge(oidc.NewSHACodeChallenge(verifier)), rp.AuthURLOpt(rp.WithURLParam("nonce", "the nonce"))))
+	fmt.Println(rp.AuthURL("the state", party, rp.WithCodeChallenge(oidc.NewSHACodeChallenge(verifier)),
+		rp.AuthURLOpt(rp.WithURLParam("nonce", "the nonce"))))
 	line, err := bufio.NewReader(os.Stdin).ReadString('\n')
 	if err != nil {
 		return err
@@ -48,25 +51,27 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	tokens, err := rp.CodeExchange[*oidc.IDTokenClaims](context.WithValue(ctx, nonce{}, "the nonce"), callback.Query().Get("code"), party, rp.WithCodeVerifier(verifier))
+	tokens, err := rp.CodeExchange[*oidc.IDTokenClaims](context.WithValue(ctx, nonce{}, "the nonce"),
+		callback.Query().Get("code"), party, rp.WithCodeVerifier(verifier))
 	if err != nil {
 		return fmt.Errorf("code exchange: %w", err)
 	}
-	info, err := rp.Userinfo[*oidc.UserInfo](ctx, tokens.AccessToken, tokens.TokenType, tokens.IDTokenClaims.Subject, party)
+	subject := tokens.IDTokenClaims.Subject
+	info, err := rp.Userinfo[*oidc.UserInfo](ctx, tokens.AccessToken, tokens.TokenType, subject, party)
 	if err != nil {
 		return fmt.Errorf("userinfo: %w", err)
 	}
-	fresh, err := rp.RefreshTokens[*oidc.IDTokenClaims](ctx, party, tokens.RefreshToken, "", "")
+	refreshed, err := rp.RefreshTokens[*oidc.IDTokenClaims](ctx, party, tokens.RefreshToken, "", "")
 	if err != nil {
 		return fmt.Errorf("refresh: %w", err)
 	}
-	if err := rp.RevokeToken(ctx, party, fresh.RefreshToken, "refresh_token"); err != nil {
+	if err := rp.RevokeToken(ctx, party, refreshed.RefreshToken, "refresh_token"); err != nil {
 		return fmt.Errorf("revocation: %w", err)
 	}
-	to, err := rp.EndSession(ctx, party, tokens.IDToken, "https://app.example/bye", "the state", "", nil)
+	location, err := rp.EndSession(ctx, party, tokens.IDToken, "https://app.example/bye", "the state", "", nil)
 	if err != nil {
 		return fmt.Errorf("end session: %w", err)
 	}
-	fmt.Println("ok", info.Email, to)
+	fmt.Println("ok", info.Email, location)
 	return nil
 }
