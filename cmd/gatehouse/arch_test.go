@@ -30,8 +30,8 @@ var (
 	everythingAbove = []string{"*"}
 )
 
-// allowedImports lists the packages of Gatehouse in the order of the table in docs/design.md, each with the packages that
-// it may import besides foundation. They must be in earlier rows, so that there is no cycle.
+// allowedImports lists the packages of Gatehouse in the order of the table in docs/design.md, each with the packages
+// that it may import in addition to foundation. They must be in earlier rows, so that there is no cycle.
 var allowedImports = []struct {
 	name    string
 	imports []string
@@ -96,8 +96,8 @@ var testOnly = []string{"ratelimit/redistest", "storage/storagetest", "cmd/gateh
 // pendingImports are outside the table until their code has moved. The list only shrinks.
 var pendingImports = map[string][]string{}
 
-// libraryOwners are the packages that may import a library, by the prefix of its path. A family is named by its first
-// package with /….
+// libraryOwners are the packages that may import a library, by the prefix of its path. A name with /… includes the
+// packages below it.
 var libraryOwners = map[string][]string{
 	"crypto/cipher":                       {"keyed", "cmd/gatehouse/sample"},
 	"crypto/hmac":                         {"keyed"},
@@ -138,8 +138,8 @@ type goPackage struct {
 
 const modulePath = "gatehouse/"
 
-// packages reads the packages of the module from their files; unlike `go list` this allows go test to cache the result until
-// one of the files changes.
+// packages reads the packages of the module from their files. Unlike `go list` this allows go test to cache the result
+// until one of the files changes.
 func packages(t *testing.T) []goPackage {
 	t.Helper()
 	byName := map[string]*goPackage{}
@@ -262,7 +262,7 @@ func TestImportsAreAllowed(t *testing.T) {
 	}
 }
 
-// TestImportRowsHaveNoCycle: what a row allows is in earlier rows.
+// TestImportRowsHaveNoCycle checks that each row allows only imports of earlier rows.
 func TestImportRowsHaveNoCycle(t *testing.T) {
 	t.Parallel()
 	var earlier []string
@@ -276,7 +276,7 @@ func TestImportRowsHaveNoCycle(t *testing.T) {
 	}
 }
 
-// TestImportRowsMatchDesignDocument: the table in docs/design.md has the same packages in the same order.
+// TestImportRowsMatchDesignDocument checks that the table in docs/design.md has the same packages in the same order.
 func TestImportRowsMatchDesignDocument(t *testing.T) {
 	t.Parallel()
 	b, err := os.ReadFile("../../docs/design.md")
@@ -295,12 +295,12 @@ func TestImportRowsMatchDesignDocument(t *testing.T) {
 	}
 }
 
-func TestLibrariesStayInTheirPackages(t *testing.T) {
+func TestLibrariesAreImportedByTheirOwnersOnly(t *testing.T) {
 	t.Parallel()
 	owns := func(owners []string, name string) bool {
 		return slices.ContainsFunc(owners, func(owner string) bool {
-			family, isFamily := strings.CutSuffix(owner, "/…")
-			return name == family || isFamily && strings.HasPrefix(name, family+"/")
+			parent, includesChildren := strings.CutSuffix(owner, "/…")
+			return name == parent || includesChildren && strings.HasPrefix(name, parent+"/")
 		})
 	}
 	all := packages(t)
@@ -323,7 +323,7 @@ func TestLibrariesStayInTheirPackages(t *testing.T) {
 	}
 }
 
-// TestExportedNamesHideFosite: callers of oauth do not depend on fosite.
+// TestExportedNamesHideFosite checks that callers of oauth do not depend on fosite.
 func TestExportedNamesHideFosite(t *testing.T) {
 	t.Parallel()
 	out, err := exec.CommandContext(t.Context(), "go", "doc", "-all", "gatehouse/oauth").Output()
@@ -331,7 +331,7 @@ func TestExportedNamesHideFosite(t *testing.T) {
 		t.Fatal(err)
 	}
 	if found := regexp.MustCompile(`.*\bfosite\.[A-Z]\w*.*`).Find(out); found != nil {
-		t.Errorf("an exported declaration of oauth has a type of fosite: %s", found)
+		t.Errorf("exported declaration of oauth with a type of fosite: %s, want none", found)
 	}
 }
 

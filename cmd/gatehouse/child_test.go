@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -23,7 +24,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// child is a process of its own, which a signal can kill: this test binary, run under the name of the command.
+// child is a separate process, which a signal can kill: this test binary, run under the name of the command.
 type child struct {
 	cmd            *exec.Cmd
 	stdout, stderr *output
@@ -54,7 +55,7 @@ func runChild(t testing.TB, env map[string]string, cmd *exec.Cmd, unprivileged b
 	}
 	storagetest.Must(t, c.cmd.Start())
 	go func() {
-		_ = c.cmd.Wait() // how it ended is in cmd.ProcessState
+		_ = c.cmd.Wait() // the exit code is in cmd.ProcessState
 		close(c.ended)
 	}()
 	t.Cleanup(func() { c.signal(syscall.SIGKILL) })
@@ -71,7 +72,7 @@ func readableDir(t testing.TB) string {
 	return dir
 }
 
-// publicProgram returns the path of a gatehouse that every user of this host can run.
+// publicProgram returns the path of a copy of gatehouse that every user of this host can run.
 func publicProgram(t testing.TB) string {
 	t.Helper()
 	self, err := os.Executable()
@@ -83,7 +84,7 @@ func publicProgram(t testing.TB) string {
 	return name
 }
 
-// serveChild returns when it listens.
+// serveChild starts serve and returns when it listens.
 func serveChild(t testing.TB, env map[string]string) *child {
 	t.Helper()
 	c := startChild(t, env, "serve")
@@ -91,28 +92,38 @@ func serveChild(t testing.TB, env map[string]string) *child {
 	return c
 }
 
-// signal sends a signal; with SIGKILL it returns when the process is gone.
+// signal sends a signal; with SIGKILL it returns when the process has ended.
 func (c *child) signal(s syscall.Signal) {
-	_ = c.cmd.Process.Signal(s) // it may be gone
+	_ = c.cmd.Process.Signal(s) // the process may have ended
 	if s == syscall.SIGKILL {
 		<-c.ended
 	}
 }
 
-// wait returns the exit code.
+// wait returns the exit code when the process has ended.
 func (c *child) wait(t testing.TB) int {
 	t.Helper()
 	select {
 	case <-c.ended:
 	case <-time.After(60 * time.Second):
-		t.Errorf("it does not end:\n%s", c.stderr)
+		t.Errorf("the process did not end within a minute:\n%s", c.stderr)
 		c.signal(syscall.SIGKILL)
 	}
 	return c.cmd.ProcessState.ExitCode()
 }
 
-// world is what clients of a server need: its address, a service, a client with users, and a user.
-type world struct {
+// terminate sends SIGTERM. The process must end with exit code 0.
+func (c *child) terminate(t testing.TB) {
+	t.Helper()
+	c.signal(syscall.SIGTERM)
+	if code := c.wait(t); code != exitOK {
+		t.Errorf("exit code after SIGTERM = %d, want 0:\n%s", code, c.stderr.tail())
+	}
+}
+
+// fixture is the settings of a server, with a service, a client that signs users in, an API, and a user in its
+// database.
+type fixture struct {
 	env                     map[string]string
 	issuer                  string
 	serviceID, serviceKey   string
@@ -120,60 +131,62 @@ type world struct {
 	resourceID, resourceKey string // a client that may introspect every token
 }
 
-const worldPassword = "a password of the world"
+const userPassword = "the password of alice"
 
-// newWorld migrates a database and registers its users and clients.
-func newWorld(t *testing.T, db string, more map[string]string) *world {
+// Metadata of clients.
+const (
+	serviceMetadata = `{"client_name":"Service","grant_types":["client_credentials"],"scope":"jobs"}`
+	appMetadata     = `{"client_name":"App","grant_types":["authorization_code","refresh_token"],
+		"redirect_uris":["https://app.example/cb"],"scope":"read offline_access"}`
+)
+
+// newFixture migrates a database and creates the user and the clients.
+func newFixture(t *testing.T, db string, more map[string]string) *fixture {
 	t.Helper()
 	address := storagetest.FreeAddress(t)
-	w := &world{issuer: "http://" + address, env: map[string]string{
-		"GATEHOUSE_ISSUER": "http://" + address, "GATEHOUSE_LISTEN": address, "GATEHOUSE_DATABASE_URL": db, "GATEHOUSE_SECRET_KEY": keyText,
+	f := &fixture{issuer: "http://" + address, env: map[string]string{
+		"GATEHOUSE_ISSUER": "http://" + address, "GATEHOUSE_LISTEN": address, "GATEHOUSE_DATABASE_URL": db,
+		"GATEHOUSE_SECRET_KEY": keyText,
 	}}
-	for k, v := range more {
-		w.env[k] = v
-	}
-	c := &cluster{env: w.env}
-	for _, args := range [][]string{{"migrate", "up"}, {"user", "create", "--username", "alice", "--email", "alice@example.com", "--password-stdin"}} {
-		if _, stderr, code := command(t, w.env, worldPassword+"\n", args...); code != exitOK {
-			t.Fatal(stderr)
-		}
-	}
-	w.serviceID, w.serviceKey = c.client(t, `{"client_name":"Service","grant_types":["client_credentials"],"scope":"jobs"}`)
-	w.appID, w.appKey = c.client(t, `{"client_name":"App","grant_types":["authorization_code","refresh_token"],"redirect_uris":["https://app.example/cb"],"scope":"read offline_access"}`)
-	w.resourceID, w.resourceKey = c.client(t, `{"client_name":"API","grant_types":["client_credentials"],"scope":"jobs"}`)
-	if _, stderr, code := command(t, w.env, "", "resource", "create", "https://api.example", "--scope", "read", "--scope", "jobs", "--introspector", w.resourceID); code != exitOK {
-		t.Fatal(stderr)
-	}
-	return w
+	maps.Copy(f.env, more)
+	mustRun(t, f.env, "", "migrate", "up")
+	createUser(t, f.env, "alice", userPassword)
+	f.serviceID, f.serviceKey = createClient(t, f.env, serviceMetadata)
+	f.appID, f.appKey = createClient(t, f.env, appMetadata)
+	f.resourceID, f.resourceKey = createClient(t, f.env,
+		`{"client_name":"API","grant_types":["client_credentials"],"scope":"jobs"}`)
+	mustRun(t, f.env, "", "resource", "create", "https://api.example", "--scope", "read", "--scope", "jobs",
+		"--introspector", f.resourceID)
+	return f
 }
 
-// caller is one client of a server, with connections of its own.
+// caller is one client of a server, with separate connections.
 type caller struct {
-	*world
+	*fixture
 
-	at   string // where it calls, the issuer by default
+	url  string // of the server that it calls; the issuer by default
 	http *http.Client
 	jar  http.CookieJar
 }
 
-func (w *world) caller(t testing.TB) *caller {
+func (f *fixture) caller(t testing.TB) *caller {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	storagetest.Must(t, err)
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &caller{world: w, at: w.issuer, jar: jar, http: &http.Client{
+	return &caller{fixture: f, url: f.issuer, jar: jar, http: &http.Client{
 		Transport: transport, Jar: jar, Timeout: 2 * time.Minute,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
 
-// response is a JSON response. err is set when there was none.
+// response is a JSON response. err is set when there was no response.
 type response struct {
 	status int
 	body   map[string]any
 	header http.Header
-	last   bool // the server closes the connection after it
+	last   bool // the server closes the connection after this response
 	err    error
 }
 
@@ -182,7 +195,7 @@ func (a response) text(name string) string { s, _ := a.body[name].(string); retu
 func (a response) String() string { return fmt.Sprint(a.status, " ", a.body, " ", a.err) }
 
 func (c *caller) post(path, id, secret string, form url.Values) response {
-	req, err := http.NewRequest(http.MethodPost, c.at+path, strings.NewReader(form.Encode()))
+	req, err := http.NewRequest(http.MethodPost, c.url+path, strings.NewReader(form.Encode()))
 	if err != nil {
 		return response{err: err}
 	}
@@ -208,11 +221,15 @@ func (c *caller) serviceToken() response {
 }
 
 func (c *caller) refresh(token string) response {
-	return c.post("/oauth2/token", c.appID, c.appKey, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}})
+	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}}
+	return c.post("/oauth2/token", c.appID, c.appKey, form)
 }
 
 func (c *caller) exchange(code string) response {
-	return c.post("/oauth2/token", c.appID, c.appKey, url.Values{"grant_type": {"authorization_code"}, "code": {code}, "redirect_uri": {"https://app.example/cb"}, "code_verifier": {verifier}})
+	return c.post("/oauth2/token", c.appID, c.appKey, url.Values{
+		"grant_type": {"authorization_code"}, "code": {code}, "code_verifier": {verifier},
+		"redirect_uri": {"https://app.example/cb"},
+	})
 }
 
 func (c *caller) introspect(token string) response {
@@ -226,18 +243,22 @@ func (c *caller) revoke(id, secret, token string) response {
 const verifier = "a-verifier-that-is-long-enough-for-rfc-7636-to-take"
 
 func (c *caller) authorizeURL() string {
-	app := oauth2.Config{ClientID: c.appID, RedirectURL: "https://app.example/cb", Scopes: []string{"read", "offline_access"}, Endpoint: oauth2.Endpoint{AuthURL: c.at + "/oauth2/authorize"}}
+	app := oauth2.Config{
+		ClientID: c.appID, RedirectURL: "https://app.example/cb", Scopes: []string{"read", "offline_access"},
+		Endpoint: oauth2.Endpoint{AuthURL: c.url + "/oauth2/authorize"},
+	}
 	return app.AuthCodeURL("state", oauth2.S256ChallengeOption(verifier))
 }
 
-// signIn goes through the pages; the caller's jar has the session afterwards, and the consent is remembered.
+// signIn signs in and consents on the pages. Afterwards the caller's jar has the session, and the consent is stored.
 func (c *caller) signIn(t testing.TB) (code string) {
 	t.Helper()
-	return throughPages(t, c.http, c.authorizeURL(), "alice", worldPassword).Query().Get("code")
+	return signInAndConsent(t, c.http, c.authorizeURL(), "alice", userPassword).Query().Get("code")
 }
 
-// code gets one by the stored consent.
-func (c *caller) code() (string, error) {
+// requestCode returns an authorization code that the server issues without a page, by the session and the stored
+// consent.
+func (c *caller) requestCode() (string, error) {
 	req, err := http.NewRequest(http.MethodGet, c.authorizeURL(), nil)
 	if err != nil {
 		return "", err
@@ -256,8 +277,8 @@ func (c *caller) code() (string, error) {
 
 var errNoCode = errors.New("no code")
 
-// load runs the function in n goroutines repeatedly until stop, and returns when all are done.
-func load(n int, stop <-chan struct{}, fn func(i int)) (done func()) {
+// runLoad starts n goroutines that call the function repeatedly until stop is closed. wait returns when all have ended.
+func runLoad(n int, stop <-chan struct{}, fn func(i int)) (wait func()) {
 	var running sync.WaitGroup
 	for i := range n {
 		running.Go(func() {

@@ -20,13 +20,15 @@ type tab struct {
 	t testing.TB
 }
 
-// openBrowser starts Chromium with a profile of its own.
+// openBrowser starts Chromium with a new profile.
 func openBrowser(t testing.TB, more ...chromedp.ExecAllocatorOption) *tab {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(needs(t, "CHROME")), chromedp.UserDataDir(t.TempDir()), chromedp.NoSandbox,
-		chromedp.Flag("disable-gpu", true), chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
-		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true), chromedp.WSURLReadTimeout(time.Minute))
+		chromedp.ExecPath(requireEnv(t, "CHROME")), chromedp.UserDataDir(t.TempDir()), chromedp.NoSandbox,
+		chromedp.WSURLReadTimeout(time.Minute))
+	for _, disabled := range []string{"gpu", "quic", "background-networking", "component-update", "sync"} {
+		options = append(options, chromedp.Flag("disable-"+disabled, true))
+	}
 	options = append(options, more...)
 	allocator, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(cancel)
@@ -34,14 +36,14 @@ func openBrowser(t testing.TB, more ...chromedp.ExecAllocatorOption) *tab {
 	t.Cleanup(cancel)
 	ctx, cancel = context.WithTimeout(ctx, 2*time.Minute)
 	t.Cleanup(cancel)
-	if err := chromedp.Do(ctx); err != nil { // the first call starts it and must not have a limit of its own
+	if err := chromedp.Do(ctx); err != nil { // starts Chromium, which ends with the context of this call
 		t.Fatal(err)
 	}
 	return &tab{ctx, t}
 }
 
-// another opens a second tab of the same browser.
-func (b *tab) another() *tab {
+// openTab opens another tab of the same browser.
+func (b *tab) openTab() *tab {
 	ctx, cancel := chromedp.NewContext(b.Context)
 	b.t.Cleanup(cancel)
 	if err := chromedp.Do(ctx); err != nil {
@@ -50,14 +52,14 @@ func (b *tab) another() *tab {
 	return &tab{ctx, b.t}
 }
 
-// do runs actions. When they fail it stores a screenshot and the page's HTML in the directory SCREENSHOTS.
+// do runs actions. When they fail, it saves the page.
 func (b *tab) do(what string, actions ...step) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.Context, 40*time.Second)
 	defer cancel()
 	if err := chromedp.Do(ctx, actions...); err != nil {
 		b.save("failed-"+strings.ReplaceAll(b.t.Name(), "/", "-"), true)
-		b.t.Fatalf("%s: %v\non the page: %s", what, err, b.text())
+		b.t.Fatalf("%s: %v; the page is %s", what, err, b.text())
 	}
 }
 
@@ -85,6 +87,26 @@ func button(label string) string { return `//button[normalize-space(.)="` + labe
 
 func press(label string) step { return chromedp.Click(button(label)) }
 
+// followLink clicks the link with the text.
+func followLink(text string) step { return chromedp.Click(`//a[normalize-space(.)="` + text + `"]`) }
+
+// fill types a value into the field with the id.
+func fill(id, value string) step { return chromedp.SendKeys(chromedp.CSS("#"+id), value) }
+
+// callStep returns a step that calls a method of the DevTools protocol.
+func callStep[P any](method cdp.Command[P, cdp.Empty], params P) step {
+	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, method, params)
+		return err
+	})
+}
+
+// disableJavaScript returns a step that disables scripts in the tab.
+func disableJavaScript() step {
+	return callStep(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+}
+
+// text returns the URL and the text of the page.
 func (b *tab) text() string {
 	ctx, cancel := context.WithTimeout(b.Context, 5*time.Second)
 	defer cancel()
@@ -99,7 +121,7 @@ func (b *tab) text() string {
 	return url + "\n" + text
 }
 
-// save stores a screenshot, and the HTML, in the directory SCREENSHOTS.
+// save stores a screenshot, and on request the HTML, in the directory SCREENSHOTS.
 func (b *tab) save(name string, withHTML bool) {
 	b.t.Helper()
 	dir := os.Getenv("SCREENSHOTS")
@@ -127,20 +149,20 @@ func (b *tab) save(name string, withHTML bool) {
 	}
 }
 
-// looks saves the page on a narrow and an ordinary phone and a desktop, light and dark, and leaves the desktop's light
-// one.
-func (b *tab) looks(name string) {
+// checkLayout checks that the page does not scroll sideways, and saves it, at the widths of a narrow phone, an ordinary
+// phone and a desktop, dark and light. Afterwards the tab has the desktop's width and is light.
+func (b *tab) checkLayout(name string) {
 	b.t.Helper()
 	for _, scheme := range []string{"dark", "light"} {
+		features := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}
+		media := callStep(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: features})
 		for _, width := range []int64{320, 375, 1280} {
-			b.do("measure it", chromedp.EmulateViewport(width, 800), chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
-				_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
-				return err
-			}))
+			b.do("set width and color scheme", chromedp.EmulateViewport(width, 800), media)
 			if evaluate[bool](b, `document.documentElement.scrollWidth > document.documentElement.clientWidth`) {
-				b.t.Errorf("%s scrolls sideways at %d pixels", name, width)
+				b.t.Errorf("page %s scrolls sideways at %d pixels", name, width)
 			}
-			b.save(name+"-"+scheme+"-"+map[int64]string{320: "narrow", 375: "phone", 1280: "desktop"}[width], false)
+			device := map[int64]string{320: "narrow", 375: "phone", 1280: "desktop"}[width]
+			b.save(name+"-"+scheme+"-"+device, false)
 		}
 	}
 }

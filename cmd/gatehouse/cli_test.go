@@ -7,12 +7,13 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestMain lets testscript, and tests that send signals, run this very program as the command gatehouse.
+// TestMain lets testscript, and tests that send signals, run the test binary as the command gatehouse.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"gatehouse": main})
 }
 
-func TestCommandLine(t *testing.T) {
+// TestCommandsPassScripts runs the scripts of testdata/script.
+func TestCommandsPassScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",

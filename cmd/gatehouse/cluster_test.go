@@ -8,7 +8,6 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -16,11 +15,11 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// balancer gives requests to processes in turn, and to none that is not ready.
+// balancer distributes requests round-robin to the processes that are ready.
 type balancer struct {
 	*httptest.Server
 
-	turn     atomic.Uint64
+	requests atomic.Uint64
 	backends []*backend
 }
 
@@ -38,30 +37,31 @@ func newBalancer(t *testing.T) *balancer {
 	return b
 }
 
-func (b *balancer) add(t *testing.T, address string) {
+// add adds a process, and checks until the test ends whether it is ready, as every load balancer does.
+func (b *balancer) add(t *testing.T, serverURL string) {
 	t.Helper()
-	to, err := url.Parse(address)
+	target, err := url.Parse(serverURL)
 	storagetest.Must(t, err)
-	one := &backend{url: address, proxy: &httputil.ReverseProxy{
+	added := &backend{url: serverURL, proxy: &httputil.ReverseProxy{
 		Transport: &http.Transport{MaxIdleConnsPerHost: 16},
 		Rewrite: func(r *httputil.ProxyRequest) {
-			r.SetURL(to)
+			r.SetURL(target)
 			r.Out.Host = r.In.Host
 			r.SetXForwarded()
 		},
-		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
-			t.Errorf("a request was lost at %s: %v", address, err)
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			t.Errorf("%s %s at %s got no response: %v", r.Method, r.URL.Path, serverURL, err)
 			w.WriteHeader(http.StatusBadGateway)
 		},
 	}}
-	b.backends = append(b.backends, one)
+	b.backends = append(b.backends, added)
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	go func() { // the health check of every load balancer
+	go func() {
 		tick := time.NewTicker(25 * time.Millisecond)
 		defer tick.Stop()
 		for {
-			one.ready.Store(healthy(ctx, address))
+			added.ready.Store(isReady(ctx, serverURL))
 			select {
 			case <-tick.C:
 			case <-ctx.Done():
@@ -71,10 +71,10 @@ func (b *balancer) add(t *testing.T, address string) {
 	}()
 }
 
-func healthy(ctx context.Context, address string) bool {
+func isReady(ctx context.Context, serverURL string) bool {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address+"/readyz", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, serverURL+"/readyz", nil)
 	if err != nil {
 		return false
 	}
@@ -89,8 +89,9 @@ func healthy(ctx context.Context, address string) bool {
 // ServeHTTP implements http.Handler.
 func (b *balancer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for range 3 * len(b.backends) {
-		if one := b.backends[b.turn.Add(1)%uint64(len(b.backends))]; one.ready.Load() {
-			one.proxy.ServeHTTP(w, r)
+		next := b.backends[b.requests.Add(1)%uint64(len(b.backends))]
+		if next.ready.Load() {
+			next.proxy.ServeHTTP(w, r)
 			return
 		}
 	}
@@ -100,48 +101,49 @@ func (b *balancer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // TestRollingRestartLosesNothing restarts three processes one after the other, under load through a balancer.
 func TestRollingRestartLosesNothing(t *testing.T) {
 	t.Parallel()
-	needs(t, "TEST_POSTGRES_DSN")
-	rollingRestart(t, storagetest.URL(t, storage.Postgres))
+	requireEnv(t, "TEST_POSTGRES_DSN")
+	testRollingRestart(t, storagetest.URL(t, storage.Postgres))
 }
 
-// TestRollingRestartThroughPgBouncer is the same with PgBouncer between, which needs no setting.
-func TestRollingRestartThroughPgBouncer(t *testing.T) {
+// TestRollingRestartThroughPgBouncerLosesNothing does the same through PgBouncer, which needs no setting.
+func TestRollingRestartThroughPgBouncerLosesNothing(t *testing.T) {
 	t.Parallel()
 	for _, mode := range storagetest.PoolModes {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
-			rollingRestart(t, storagetest.StartPgBouncer(t, mode).URL)
+			testRollingRestart(t, storagetest.StartPgBouncer(t, mode).URL)
 		})
 	}
 }
 
-func rollingRestart(t *testing.T, db string) {
+func testRollingRestart(t *testing.T, db string) {
 	t.Helper()
 	b := newBalancer(t)
-	w := newWorld(t, db, map[string]string{
-		"GATEHOUSE_ISSUER": b.URL, "GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1", "GATEHOUSE_SHUTDOWN_DELAY": "4s", "GATEHOUSE_DATABASE_POOL": "4",
+	f := newFixture(t, db, map[string]string{
+		"GATEHOUSE_ISSUER": b.URL, "GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1", "GATEHOUSE_SHUTDOWN_DELAY": "4s",
+		"GATEHOUSE_DATABASE_POOL": "4",
 	})
-	w.issuer = b.URL
+	f.issuer = b.URL
 	var nodes []*child
 	var envs []map[string]string
 	for range 3 {
-		env := maps.Clone(w.env)
+		env := maps.Clone(f.env)
 		env["GATEHOUSE_LISTEN"] = storagetest.FreeAddress(t)
 		envs = append(envs, env)
 		nodes = append(nodes, serveChild(t, env))
 		b.add(t, "http://"+env["GATEHOUSE_LISTEN"])
 	}
-	for _, one := range b.backends {
-		storagetest.Eventually(t, one.url+" is ready", one.ready.Load)
+	for _, added := range b.backends {
+		storagetest.Eventually(t, added.url+" is ready", added.ready.Load)
 	}
 	journals, callers := make([]journal, 6), make([]*caller, 6)
 	for i := range callers {
-		callers[i] = w.caller(t)
+		callers[i] = f.caller(t)
 		callers[i].exchange(callers[i].signIn(t))
 	}
 	stop := make(chan struct{})
 	var responses atomic.Int64
-	done := load(len(callers), stop, func(i int) {
+	wait := runLoad(len(callers), stop, func(i int) {
 		if !journals[i].work(t, callers[i]) {
 			t.Error("a request got no response")
 		}
@@ -149,21 +151,17 @@ func rollingRestart(t *testing.T, db string) {
 	})
 	for i := range nodes {
 		from := responses.Load()
-		storagetest.Eventually(t, "there is load", func() bool { return responses.Load() > from+100 })
-		nodes[i].signal(syscall.SIGTERM)
-		if code := nodes[i].wait(t); code != exitOK {
-			t.Errorf("process %d ended with %d:\n%s", i, code, nodes[i].stderr.tail())
-		}
+		storagetest.Eventually(t, "100 requests got a response", func() bool { return responses.Load() > from+100 })
+		nodes[i].terminate(t)
 		nodes[i] = serveChild(t, envs[i])
-		storagetest.Eventually(t, "it is back", b.backends[i].ready.Load)
+		storagetest.Eventually(t, "the restarted process is ready", b.backends[i].ready.Load)
 	}
 	close(stop)
-	done()
+	wait()
 	for i := range journals {
 		journals[i].check(t, callers[i])
 	}
 	for _, n := range nodes {
-		n.signal(syscall.SIGTERM)
-		n.wait(t)
+		n.terminate(t)
 	}
 }

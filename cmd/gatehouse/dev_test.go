@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/base64"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,17 +22,14 @@ func TestDevRefusesForeignDatabase(t *testing.T) {
 		if path, embedded := strings.CutPrefix(url, "sqlite:"); embedded {
 			dir = filepath.Dir(path)
 		}
-		key := base64.StdEncoding.EncodeToString(storagetest.Key[:])
-		env := map[string]string{"GATEHOUSE_DATABASE_URL": url, "GATEHOUSE_SECRET_KEY": key, "GATEHOUSE_LISTEN": "127.0.0.1:0"}
+		env := map[string]string{
+			"GATEHOUSE_DATABASE_URL": url, "GATEHOUSE_SECRET_KEY": keyText, "GATEHOUSE_LISTEN": "127.0.0.1:0",
+		}
 		if strings.HasPrefix(url, "postgres") {
-			if _, stderr, code := command(t, env, "", "migrate", "up"); code != exitOK {
-				t.Fatal(stderr)
-			}
+			mustRun(t, env, "", "migrate", "up")
 		}
-		const password = "the password of a real user\n"
-		if _, stderr, code := command(t, env, password, "user", "create", "--username", "demo", "--email", "real@example.com", "--password-stdin"); code != exitOK {
-			t.Fatal(stderr)
-		}
+		mustRun(t, env, "the password of a real user\n", "user", "create", "--username", "demo",
+			"--email", "real@example.com", "--password-stdin")
 		store := storagetest.Open(t, url, storagetest.NewClock())
 		// The row with the time when a process last used the database is written by the store of this test too.
 		dump := func() []string {
@@ -42,19 +38,21 @@ func TestDevRefusesForeignDatabase(t *testing.T) {
 		}
 		before := dump()
 		stdout, stderr, code := command(t, env, "", "dev", "--sample-listen", "127.0.0.1:0")
-		if code != exitFailed || stdout != "" || !strings.Contains(stderr, "was not created by `gatehouse dev`") || !strings.Contains(stderr, "--database-url sqlite:") {
-			t.Errorf("exit %d, want %d with what to do:\n%s%s", code, exitFailed, stdout, stderr)
+		for _, want := range []string{"was not created by `gatehouse dev`", "--database-url sqlite:"} {
+			if code != exitFailed || stdout != "" || !strings.Contains(stderr, want) {
+				t.Errorf("gatehouse dev: exit %d, want %d with %q:\n%s%s", code, exitFailed, want, stdout, stderr)
+			}
 		}
 		if diff := cmp.Diff(before, dump()); diff != "" {
-			t.Errorf("dev changed a database that it did not create:\n%s", diff)
+			t.Errorf("gatehouse dev changed a database that it did not create (-before +after):\n%s", diff)
 		}
 		if exists(filepath.Join(dir, devFile)) {
-			t.Errorf("dev left a %s", devFile)
+			t.Errorf("gatehouse dev created %s", devFile)
 		}
 	})
 }
 
-// It is not parallel: with PostgreSQL dev.json is below the working directory.
+// TestDevRestartsOnItsDatabase is not parallel: with PostgreSQL dev.json is below the working directory.
 func TestDevRestartsOnItsDatabase(t *testing.T) {
 	for _, engine := range storagetest.Engines(t) {
 		url := storagetest.URL(t, engine)
@@ -64,20 +62,20 @@ func TestDevRestartsOnItsDatabase(t *testing.T) {
 		if path, embedded := strings.CutPrefix(url, "sqlite:"); embedded {
 			data = filepath.Join(filepath.Dir(path), devFile)
 		}
-		more := map[string]string{"GATEHOUSE_SECRET_KEY": base64.StdEncoding.EncodeToString(storagetest.Key[:]), "GATEHOUSE_DATABASE_URL": url}
-		first := startDev(t, dir, more)
+		settings := map[string]string{"GATEHOUSE_SECRET_KEY": keyText, "GATEHOUSE_DATABASE_URL": url}
+		first := startDev(t, dir, settings)
 		first.stop(t)
-		second := startDev(t, dir, more)
+		second := startDev(t, dir, settings)
 		second.stop(t)
 		if second.password != first.password {
-			t.Error("the second start has another password")
+			t.Errorf("password after a restart = %q, want that of the first start, %q", second.password, first.password)
 		}
-		// Without dev.json the demo user of its own database gets a new password.
+		// Without dev.json the demo user gets a new password.
 		storagetest.Must(t, os.Remove(data))
-		third := startDev(t, dir, more)
+		third := startDev(t, dir, settings)
 		third.stop(t)
 		if third.password == first.password {
-			t.Error("the password is the same without dev.json")
+			t.Errorf("password after a restart without dev.json = %q, want a new one", third.password)
 		}
 	}
 }
@@ -88,7 +86,7 @@ func TestDevShowsWhatToDoNext(t *testing.T) {
 	page := d.stdout.String()
 	for _, document := range regexp.MustCompile(`docs/[a-z-]+(\.md)?`).FindAllString(page, -1) {
 		if !exists("../../" + document) {
-			t.Errorf("the page names %s, which does not exist", document)
+			t.Errorf("the printed page names %s, which does not exist", document)
 		}
 	}
 	// Every command on the page runs as it is printed, on the database that the page names.
@@ -96,28 +94,30 @@ func TestDevShowsWhatToDoNext(t *testing.T) {
 	if database == nil {
 		t.Fatalf("the page does not show the path of the database:\n%s", page)
 	}
-	ran := 0
-	for _, m := range regexp.MustCompile(`(?m)  gatehouse ((?:client|resource) create .*)$`).FindAllStringSubmatch(page, -1) {
+	env := map[string]string{"GATEHOUSE_DATABASE_URL": database[1]}
+	commands := regexp.MustCompile(`(?m)  gatehouse ((?:client|resource) create .*)$`).FindAllStringSubmatch(page, -1)
+	for _, m := range commands {
 		var args []string
 		for _, quoted := range regexp.MustCompile(`'([^']*)'|(\S+)`).FindAllStringSubmatch(m[1], -1) {
 			args = append(args, quoted[1]+quoted[2])
 		}
-		if _, stderr, code := command(t, map[string]string{"GATEHOUSE_DATABASE_URL": database[1]}, "", args...); code != exitOK {
-			t.Errorf("gatehouse %s: %s", m[1], stderr)
-		}
-		ran++
+		mustRun(t, env, "", args...)
 	}
-	if ran != 3 {
-		t.Errorf("%d commands on the page, want 3: an app, a service and an API\n%s", ran, page)
+	if len(commands) != 3 {
+		t.Errorf("the page has %d commands, want 3: for a client, a service and an API\n%s", len(commands), page)
 	}
-	for _, text := range []string{"gatehouse client list", "gatehouse user list", "gatehouse audit list", "gatehouse serve", "docs/apis.md", "docs/operate.md", "docs/relying-parties"} {
-		if !strings.Contains(page, text) {
-			t.Errorf("the page does not have %q", text)
+	for _, want := range []string{
+		"gatehouse client list", "gatehouse user list", "gatehouse audit list", "gatehouse serve",
+		"docs/apis.md", "docs/operate.md", "docs/relying-parties",
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page does not contain %q:\n%s", want, page)
 		}
 	}
 }
 
-// The commands of the page must reach the database that dev serves, and not the default one in the same directory.
+// TestDevNamesItsDatabaseForOtherCommands checks that the commands on the page use the database of gatehouse dev, and
+// not the default one in the same directory.
 func TestDevNamesItsDatabaseForOtherCommands(t *testing.T) {
 	t.Parallel()
 	for url, want := range map[string]string{
@@ -144,10 +144,11 @@ func TestDevShowsHowToFindTheCommand(t *testing.T) {
 		}
 		page := devPage(config.Config{DatabaseURL: config.DefaultDatabaseURL}, devData{}, "", want)
 		if at := strings.Index(page, want); at < 0 || at > strings.Index(page, "gatehouse client create") {
-			t.Errorf("the page does not show %q before the first command:\n%s", want, page)
+			t.Errorf("the page does not contain %q before the first command:\n%s", want, page)
 		}
 	}
-	if got := pathCommand("/opt/gatehouse", func(string) (string, error) { return "/usr/bin/gatehouse", nil }); got != "" {
-		t.Errorf("with gatehouse on the PATH pathCommand = %q, want nothing", got)
+	installed := func(string) (string, error) { return "/usr/bin/gatehouse", nil }
+	if got := pathCommand("/opt/gatehouse", installed); got != "" {
+		t.Errorf("with gatehouse on the PATH pathCommand = %q, want no command", got)
 	}
 }

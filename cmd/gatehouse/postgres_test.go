@@ -12,12 +12,13 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// postgresServer is a PostgreSQL of a test's own, which it may stop.
+// postgresServer is a separate PostgreSQL that a test may stop.
 type postgresServer struct{ url, dir string }
 
-func ownPostgres(t *testing.T) *postgresServer {
+// startPostgres starts a PostgreSQL and stops it when the test ends.
+func startPostgres(t *testing.T) *postgresServer {
 	t.Helper()
-	// Not below t.TempDir: the server runs under another account, which may not look into that.
+	// Not below t.TempDir: the server runs under another account, which may not read that directory.
 	dir, err := os.MkdirTemp("", "gatehouse-pg-")
 	storagetest.Must(t, err)
 	p := &postgresServer{dir: filepath.Join(dir, "server")}
@@ -26,11 +27,11 @@ func ownPostgres(t *testing.T) *postgresServer {
 		p.run(t, "stop")
 		storagetest.Must(t, os.RemoveAll(dir))
 	})
-	out := p.run(t, "start")
-	p.url = strings.TrimSpace(out)
+	p.url = strings.TrimSpace(p.run(t, "start"))
 	return p
 }
 
+// run runs a command of scripts/postgres.sh: start, down, up or stop.
 func (p *postgresServer) run(t *testing.T, command string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)

@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -16,7 +18,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// output is what a command printed, and signals new output.
+// output stores what a command prints, and signals new output.
 type output struct {
 	mu   sync.Mutex
 	b    bytes.Buffer
@@ -42,7 +44,7 @@ func (o *output) String() string {
 	return o.b.String()
 }
 
-// tail is the end of it, for a failure that needs no more.
+// tail returns the last lines, for failure messages.
 func (o *output) tail() string {
 	lines := strings.Split(strings.TrimSpace(o.String()), "\n")
 	return strings.Join(lines[max(0, len(lines)-12):], "\n")
@@ -58,9 +60,9 @@ func (o *output) waitFor(t testing.TB, text string, ended <-chan struct{}) {
 		select {
 		case <-o.more:
 		case <-ended:
-			t.Fatalf("it ended before it printed %q:\n%s", text, o)
+			t.Fatalf("the process ended before it printed %q:\n%s", text, o)
 		case <-deadline:
-			t.Fatalf("timed out waiting for %q in:\n%s", text, o)
+			t.Fatalf("timed out waiting until the process prints %q; output:\n%s", text, o)
 		}
 	}
 }
@@ -73,7 +75,7 @@ type process struct {
 	cancel         context.CancelFunc
 }
 
-// start runs a command the way main does, with an environment of its own.
+// start runs a command as main does, with a separate environment.
 func start(t testing.TB, env map[string]string, args ...string) *process {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -86,19 +88,27 @@ func start(t testing.TB, env map[string]string, args ...string) *process {
 	return p
 }
 
-// stop sends what SIGTERM sends and waits for the end.
+// startServe runs serve and returns when it listens.
+func startServe(t testing.TB, env map[string]string, flags ...string) *process {
+	t.Helper()
+	p := start(t, env, append([]string{"serve"}, flags...)...)
+	p.stderr.waitFor(t, `"msg":"listening"`, p.ended)
+	return p
+}
+
+// stop cancels the context as SIGTERM does, and returns the exit code when the process has ended.
 func (p *process) stop(t testing.TB) int {
 	t.Helper()
 	p.cancel()
 	select {
 	case <-p.ended:
 	case <-time.After(60 * time.Second):
-		t.Errorf("it does not stop:\n%s", p.stderr)
+		t.Errorf("the process did not end within a minute after it was stopped:\n%s", p.stderr)
 	}
 	return p.code
 }
 
-// command runs a command to its end.
+// command runs a command and returns when it has ended.
 func command(t testing.TB, env map[string]string, stdin string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	var out, errs bytes.Buffer
@@ -106,9 +116,38 @@ func command(t testing.TB, env map[string]string, stdin string, args ...string) 
 	return out.String(), errs.String(), code
 }
 
-// needs returns a setting of the test environment. Without it the test is skipped in a developer's environment and fails in
-// CI, where nothing may skip.
-func needs(t testing.TB, name string) string {
+// mustRun runs a command, which must succeed, and returns its standard output.
+func mustRun(t testing.TB, env map[string]string, stdin string, args ...string) string {
+	t.Helper()
+	stdout, stderr, code := command(t, env, stdin, args...)
+	if code != exitOK {
+		t.Fatalf("gatehouse %s: exit %d, want 0: %s", strings.Join(args, " "), code, stderr)
+	}
+	return stdout
+}
+
+// createUser creates a user with the email address username@example.com.
+func createUser(t testing.TB, env map[string]string, username, password string, flags ...string) {
+	t.Helper()
+	args := []string{"user", "create", "--username", username, "--email", username + "@example.com", "--password-stdin"}
+	mustRun(t, env, password+"\n", append(args, flags...)...)
+}
+
+// createClient registers a client from metadata in JSON.
+func createClient(t testing.TB, env map[string]string, metadata string) (id, secret string) {
+	t.Helper()
+	stdout := mustRun(t, env, metadata, "client", "create", "--metadata", "-")
+	var info struct {
+		ID     string `json:"client_id"`
+		Secret string `json:"client_secret"`
+	}
+	storagetest.Must(t, json.Unmarshal([]byte(stdout), &info))
+	return info.ID, info.Secret
+}
+
+// requireEnv returns a variable of the test environment. Without it the test is skipped in a developer's environment
+// and fails in CI, where no test may be skipped.
+func requireEnv(t testing.TB, name string) string {
 	t.Helper()
 	v := os.Getenv(name)
 	if v == "" {
@@ -123,22 +162,16 @@ func needs(t testing.TB, name string) string {
 func get(t testing.TB, url string) (int, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	storagetest.Must(t, err)
 	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
+	storagetest.Must(t, err)
 	defer func() { _ = res.Body.Close() }()
 	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	storagetest.Must(t, err)
 	return res.StatusCode, string(b)
 }
 
-// dev starts `gatehouse dev` on free ports and returns it with the environment its commands need.
+// devServer is a running `gatehouse dev`, with the environment of commands on its database.
 type devServer struct {
 	*process
 
@@ -146,19 +179,17 @@ type devServer struct {
 	env                      map[string]string
 }
 
+// startDev starts `gatehouse dev` on free ports.
 func startDev(t testing.TB, dir string, more map[string]string) *devServer {
 	t.Helper()
 	listen, sample := storagetest.FreeAddress(t), storagetest.FreeAddress(t)
 	_, port, err := net.SplitHostPort(listen)
-	if err != nil {
-		t.Fatal(err)
-	}
+	storagetest.Must(t, err)
 	d := &devServer{issuer: "http://localhost:" + port, sample: "http://" + sample, env: map[string]string{
-		"GATEHOUSE_ISSUER": "http://localhost:" + port, "GATEHOUSE_LISTEN": listen, "GATEHOUSE_DATABASE_URL": "sqlite:" + dir + "/gatehouse.db",
+		"GATEHOUSE_ISSUER": "http://localhost:" + port, "GATEHOUSE_LISTEN": listen,
+		"GATEHOUSE_DATABASE_URL": "sqlite:" + dir + "/gatehouse.db",
 	}}
-	for k, v := range more {
-		d.env[k] = v
-	}
+	maps.Copy(d.env, more)
 	d.process = start(t, d.env, "dev", "--sample-listen", sample)
 	d.stdout.waitFor(t, "introspect it again", d.ended)
 	for line := range strings.Lines(d.stdout.String()) {
@@ -167,13 +198,13 @@ func startDev(t testing.TB, dir string, more map[string]string) *devServer {
 		}
 	}
 	if d.password == "" {
-		t.Fatalf("no password in:\n%s", d.stdout)
+		t.Fatalf("gatehouse dev printed no password:\n%s", d.stdout)
 	}
 	return d
 }
 
-// startProgram starts a program of another project, which listens on an address, and returns when it accepts connections.
-// It is killed when the test ends. out is what it writes.
+// startProgram starts a program of another project that listens on an address, and returns its output when it accepts
+// connections. The program is killed when the test ends.
 func startProgram(t *testing.T, cmd *exec.Cmd, address string) (out *output) {
 	t.Helper()
 	out = newOutput()
@@ -188,10 +219,10 @@ func startProgram(t *testing.T, cmd *exec.Cmd, address string) (out *output) {
 		_ = cmd.Process.Kill() // it may have ended
 		<-ended
 	})
-	storagetest.Eventually(t, cmd.Path+" listens on "+address, func() bool {
+	listens := func() bool {
 		select {
 		case <-ended:
-			t.Fatalf("%s ended:\n%s", cmd.Path, out)
+			t.Fatalf("%s ended before it listened on %s:\n%s", cmd.Path, address, out)
 		default:
 		}
 		c, err := (&net.Dialer{Timeout: time.Second}).DialContext(t.Context(), "tcp", address)
@@ -199,6 +230,7 @@ func startProgram(t *testing.T, cmd *exec.Cmd, address string) (out *output) {
 			_ = c.Close() // nothing was sent
 		}
 		return err == nil
-	})
+	}
+	storagetest.Eventually(t, cmd.Path+" listens on "+address, listens)
 	return out
 }

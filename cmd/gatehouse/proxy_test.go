@@ -17,7 +17,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// startNginx runs a real nginx with the server block of docs/reverse-proxies.md on an address of its own.
+// startNginx runs nginx with a server block of docs/reverse-proxies.md on the address.
 func startNginx(t *testing.T, server, address, upstream string) {
 	t.Helper()
 	nginx, err := exec.LookPath("nginx")
@@ -26,7 +26,7 @@ func startNginx(t *testing.T, server, address, upstream string) {
 	}
 	if !exists(nginx) {
 		if os.Getenv("CI") != "" {
-			t.Fatal("nginx is not installed, and in CI nothing may skip")
+			t.Fatal("nginx is not installed; `make setup` installs it")
 		}
 		t.Skip("nginx is not installed")
 	}
@@ -34,17 +34,18 @@ func startNginx(t *testing.T, server, address, upstream string) {
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	selfSigned(t, cert, key)
 	changed := strings.NewReplacer(
-		"server 127.0.0.1:8080;", "server "+upstream+";", "listen 443 ssl;", "listen "+address+" ssl;", "server_name id.example.com;", "",
-		"/etc/ssl/id.example.com.pem", cert, "/etc/ssl/id.example.com.key", key, "/var/log/nginx/gatehouse.log", filepath.Join(dir, "access.log"),
+		"server 127.0.0.1:8080;", "server "+upstream+";", "listen 443 ssl;", "listen "+address+" ssl;",
+		"server_name id.example.com;", "", "/etc/ssl/id.example.com.pem", cert, "/etc/ssl/id.example.com.key", key,
+		"/var/log/nginx/gatehouse.log", filepath.Join(dir, "access.log"),
 		"proxy_set_header Host $host;", "proxy_set_header Host $http_host;", // the test's port is not 443
 	).Replace(server)
-	temporary := ""
+	log := filepath.Join(dir, "error.log")
+	conf := "daemon off;\nmaster_process off;\npid " + dir + "/pid;\nerror_log " + log + ";\nevents {}\nhttp {\n"
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
-		temporary += kind + "_temp_path " + filepath.Join(dir, kind) + ";\n"
+		conf += kind + "_temp_path " + filepath.Join(dir, kind) + ";\n"
 	}
 	file := filepath.Join(dir, "nginx.conf")
-	storagetest.Must(t, os.WriteFile(file, []byte("daemon off;\nmaster_process off;\npid "+dir+"/pid;\nerror_log "+dir+"/error.log;\nevents {}\nhttp {\n"+temporary+changed+"}\n"), 0o600))
-	log := filepath.Join(dir, "error.log")
+	storagetest.Must(t, os.WriteFile(file, []byte(conf+changed+"}\n"), 0o600))
 	t.Cleanup(func() {
 		if b, err := os.ReadFile(log); err == nil && t.Failed() {
 			t.Logf("nginx:\n%s", b)
@@ -53,12 +54,13 @@ func startNginx(t *testing.T, server, address, upstream string) {
 	startProgram(t, exec.Command(nginx, "-p", dir, "-e", log, "-c", file), address)
 }
 
-// behindNginx is a Gatehouse behind nginx with the issuer's path, and a client that trusts any certificate.
-func behindNginx(t *testing.T, conf, path string) (s *servertest.Server, client *http.Client) {
+// startBehindNginx starts a Gatehouse behind nginx. path is that of the issuer. The client trusts any certificate.
+func startBehindNginx(t *testing.T, conf, path string) (s *servertest.Server, client *http.Client) {
 	t.Helper()
 	address := storagetest.FreeAddress(t)
 	s = servertest.Start(t, storagetest.URL(t, storagetest.Engines(t)[0]), servertest.Options{
-		Issuer: "https://" + address + path, Path: path, Env: map[string]string{"GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1/32"},
+		Issuer: "https://" + address + path, Path: path,
+		Env: map[string]string{"GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1/32"},
 	})
 	u, err := url.Parse(s.URL)
 	storagetest.Must(t, err)
@@ -74,22 +76,22 @@ func behindNginx(t *testing.T, conf, path string) (s *servertest.Server, client 
 	return s, s.HTTP
 }
 
-func TestSignInWithLargeStateThroughNginx(t *testing.T) {
+func TestLargeStatePassesThroughNginx(t *testing.T) {
 	t.Parallel()
-	s, _ := behindNginx(t, documentFiles(t, "../../docs/reverse-proxies.md")["nginx.conf"], "")
+	s, _ := startBehindNginx(t, documentFiles(t, "../../docs/reverse-proxies.md")["nginx.conf"], "")
 	s.User("alice")
 	app := s.App()
 	for _, size := range []int{4 << 10, 8 << 10, 12 << 10} {
 		state := strings.Repeat("s", size)
-		if to := s.Browser().Code(app, "alice", "state", state); to.Query().Get("state") != state {
-			t.Errorf("a state of %d bytes came back with %d", size, len(to.Query().Get("state")))
+		if got := s.Browser().Code(app, "alice", "state", state).Query().Get("state"); got != state {
+			t.Errorf("the redirect has a state of %d bytes, want the %d bytes of the request", len(got), size)
 		}
 	}
 }
 
-func TestClientAddressThroughNginx(t *testing.T) {
+func TestClientAddressPassesThroughNginx(t *testing.T) {
 	t.Parallel()
-	s, client := behindNginx(t, documentFiles(t, "../../docs/reverse-proxies.md")["nginx.conf"], "")
+	s, client := startBehindNginx(t, documentFiles(t, "../../docs/reverse-proxies.md")["nginx.conf"], "")
 	service := s.Service("jobs")
 	req := s.AsClient("/oauth2/token", service, url.Values{"grant_type": {"client_credentials"}})
 	req.Header.Set("X-Forwarded-For", "203.0.113.7") // forged
@@ -97,19 +99,19 @@ func TestClientAddressThroughNginx(t *testing.T) {
 	storagetest.Must(t, err)
 	storagetest.Must(t, res.Body.Close())
 	if res.StatusCode != http.StatusOK {
-		t.Fatal(res.Status)
+		t.Fatalf("token request: %s, want 200", res.Status)
 	}
 	storagetest.Eventually(t, "the audit row is written", func() bool {
 		events, err := s.Store.Audit.Rows(t.Context(), audit.Filter{Event: "access_token.issued", Limit: 1})
 		storagetest.Must(t, err)
 		if len(events) == 1 && events[0].Address != "127.0.0.2" {
-			t.Fatalf("the address is %s, want 127.0.0.2", events[0].Address)
+			t.Fatalf("the audit row has the address %s, want 127.0.0.2", events[0].Address)
 		}
 		return len(events) == 1
 	})
 }
 
-func TestIssuerWithPathThroughNginx(t *testing.T) {
+func TestIssuerWithPathWorksThroughNginx(t *testing.T) {
 	t.Parallel()
 	files := documentFiles(t, "../../docs/reverse-proxies.md")
 	server, locations := files["nginx.conf"], files["nginx-path.conf"]
@@ -117,21 +119,23 @@ func TestIssuerWithPathThroughNginx(t *testing.T) {
 	if begin < 0 || locations == "" {
 		t.Fatal("docs/reverse-proxies.md has no location block")
 	}
-	s, client := behindNginx(t, server[:begin]+locations+"}\n", "/auth")
+	s, client := startBehindNginx(t, server[:begin]+locations+"}\n", "/auth")
 	host := strings.TrimSuffix(s.Issuer, "/auth")
-	for _, path := range []string{"/auth/.well-known/openid-configuration", "/.well-known/oauth-authorization-server/auth", "/.well-known/openid-configuration/auth"} {
+	for _, path := range []string{
+		"/auth/.well-known/openid-configuration", "/.well-known/oauth-authorization-server/auth",
+		"/.well-known/openid-configuration/auth",
+	} {
 		res, err := client.Get(host + path)
 		storagetest.Must(t, err)
 		body, err := io.ReadAll(res.Body)
 		storagetest.Must(t, err)
 		storagetest.Must(t, res.Body.Close())
-		if res.StatusCode != http.StatusOK || !strings.Contains(string(body), `"issuer":"`+s.Issuer+`"`) {
-			t.Errorf("%s: %s %s", path, res.Status, body)
+		want := `"issuer":"` + s.Issuer + `"`
+		if res.StatusCode != http.StatusOK || !strings.Contains(string(body), want) {
+			t.Errorf("GET %s: %s %s, want 200 with %s", path, res.Status, body, want)
 		}
 	}
 	s.User("alice")
 	app := s.App()
-	if r := s.Token(app, servertest.CodeForm(s.Browser().Code(app, "alice"), app)); r.Status != http.StatusOK {
-		t.Errorf("code exchange: %d %s", r.Status, r.Body)
-	}
+	s.Token(app, servertest.CodeForm(s.Browser().Code(app, "alice"), app)).OK(t)
 }

@@ -3,14 +3,12 @@ package main
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
-	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -34,73 +32,51 @@ type cluster struct {
 func startCluster(t *testing.T, db string) *cluster {
 	t.Helper()
 	c := &cluster{env: map[string]string{
-		"GATEHOUSE_DATABASE_URL": db, "GATEHOUSE_SECRET_KEY": base64.StdEncoding.EncodeToString(storagetest.Key[:]), "GATEHOUSE_DATABASE_POOL": "4",
+		"GATEHOUSE_DATABASE_URL": db, "GATEHOUSE_SECRET_KEY": keyText, "GATEHOUSE_DATABASE_POOL": "4",
 	}}
 	addresses := []string{storagetest.FreeAddress(t), storagetest.FreeAddress(t)}
 	c.issuer = "http://" + addresses[0]
 	c.env["GATEHOUSE_ISSUER"] = c.issuer
-	if _, stderr, code := command(t, c.env, "", "migrate", "up"); code != exitOK {
-		t.Fatalf("migrate: %s", stderr)
-	}
+	mustRun(t, c.env, "", "migrate", "up")
 	for _, address := range addresses {
-		env := map[string]string{"GATEHOUSE_LISTEN": address}
-		for k, v := range c.env {
-			env[k] = v
-		}
-		p := start(t, env, "serve")
-		p.stderr.waitFor(t, `"msg":"listening"`, p.ended)
-		c.nodes, c.urls = append(c.nodes, p), append(c.urls, "http://"+address)
+		env := maps.Clone(c.env)
+		env["GATEHOUSE_LISTEN"] = address
+		c.nodes, c.urls = append(c.nodes, startServe(t, env)), append(c.urls, "http://"+address)
 	}
 	return c
 }
 
-// client registers a client by the command line, while the processes run.
-func (c *cluster) client(t *testing.T, metadata string) (id, secret string) {
-	t.Helper()
-	stdout, stderr, code := command(t, c.env, metadata, "client", "create", "--metadata", "-")
-	if code != exitOK {
-		t.Fatal(stderr)
-	}
-	var info struct {
-		ID     string `json:"client_id"`
-		Secret string `json:"client_secret"`
-	}
-	if err := json.Unmarshal([]byte(stdout), &info); err != nil {
-		t.Fatal(err)
-	}
-	return info.ID, info.Secret
-}
+// formField matches a hidden field of the forms.
+var formField = regexp.MustCompile(`name="(request|form_token)" value="([^"]*)"`)
 
-var hidden = regexp.MustCompile(`name="(request|form_token)" value="([^"]*)"`)
-
-// consentedCode goes through sign-in and consent with a cookie jar, as a browser would, and returns the callback. It
-// trusts the certificates in the files.
-func consentedCode(t *testing.T, address, username, password string, trusted ...string) *url.URL {
+// consentInNewBrowser signs in and consents in a new browser, and returns the callback. The browser trusts the
+// certificates in the files.
+func consentInNewBrowser(t *testing.T, authorize, username, password string, trusted ...string) *url.URL {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	storagetest.Must(t, err)
 	roots := x509.NewCertPool()
 	for _, file := range trusted {
-		b, err := os.ReadFile(file)
-		storagetest.Must(t, err)
-		roots.AppendCertsFromPEM(b)
+		roots.AppendCertsFromPEM([]byte(readFile(t, file)))
 	}
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
 	defer transport.CloseIdleConnections()
-	return throughPages(t, &http.Client{Transport: transport, Jar: jar}, address, username, password)
+	return signInAndConsent(t, &http.Client{Transport: transport, Jar: jar}, authorize, username, password)
 }
 
-// throughPages signs in and consents in a browser that keeps cookies.
-func throughPages(t testing.TB, client *http.Client, address, username, password string) *url.URL {
+// signInAndConsent opens an authorization request in a browser with cookies, signs in, consents as needed, and returns
+// the callback.
+func signInAndConsent(t testing.TB, client *http.Client, authorize, username, password string) *url.URL {
 	t.Helper()
 	var callback *url.URL
-	browser := &http.Client{Transport: client.Transport, Jar: client.Jar, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
+	follow := func(r *http.Request, _ []*http.Request) error {
 		if r.URL.Host == "app.example" {
 			callback = r.URL
 			return http.ErrUseLastResponse
 		}
 		return nil
-	}}
+	}
+	browser := &http.Client{Transport: client.Transport, Jar: client.Jar, CheckRedirect: follow}
 	do := func(method, to string, form url.Values) string {
 		t.Helper()
 		req, err := http.NewRequestWithContext(t.Context(), method, to, strings.NewReader(form.Encode()))
@@ -115,118 +91,149 @@ func throughPages(t testing.TB, client *http.Client, address, username, password
 		storagetest.Must(t, err)
 		return string(b)
 	}
-	fields := func(page string, more ...string) url.Values {
-		v := url.Values{}
-		for _, m := range hidden.FindAllStringSubmatch(page, -1) {
-			v.Set(m[1], m[2])
-		}
-		for i := 0; i < len(more); i += 2 {
-			v.Set(more[i], more[i+1])
-		}
-		return v
-	}
-	u, err := url.Parse(address)
+	u, err := url.Parse(authorize)
 	storagetest.Must(t, err)
 	root := u.Scheme + "://" + u.Host
-	page := do(http.MethodGet, address, nil)
-	page = do(http.MethodPost, root+"/login", fields(page, "username", username, "password", password))
+	page := do(http.MethodGet, authorize, nil)
+	page = do(http.MethodPost, root+"/login", formFields(page, "username", username, "password", password))
 	if callback == nil {
-		do(http.MethodPost, root+"/consent", fields(page, "decision", "approve"))
+		do(http.MethodPost, root+"/consent", formFields(page, "decision", "approve"))
 	}
 	if callback == nil || callback.Query().Get("code") == "" {
-		t.Fatalf("no code: %v\n%s", callback, page)
+		t.Fatalf("the callback is %v, want one with a code:\n%s", callback, page)
 	}
 	return callback
 }
 
-// TestTwoProcessesServeOrdinaryClients runs the complete flow with golang.org/x/oauth2 and the remote JWKS of
-// coreos/go-oidc, each step at the other process.
+// formFields returns the hidden fields of the form on a page, and others as names and values.
+func formFields(page string, others ...string) url.Values {
+	v := url.Values{}
+	for _, m := range formField.FindAllStringSubmatch(page, -1) {
+		v.Set(m[1], m[2])
+	}
+	for i := 0; i < len(others); i += 2 {
+		v.Set(others[i], others[i+1])
+	}
+	return v
+}
+
+// post posts a token to a process and returns the status and the body.
+func (c *cluster) post(t *testing.T, node int, path, clientID, secret, token string) string {
+	t.Helper()
+	form := strings.NewReader(url.Values{"token": {token}}.Encode())
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, c.urls[node]+path, form)
+	storagetest.Must(t, err)
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.SetBasicAuth(clientID, secret)
+	res, err := http.DefaultClient.Do(req)
+	storagetest.Must(t, err)
+	defer func() { _ = res.Body.Close() }()
+	b, err := io.ReadAll(res.Body)
+	storagetest.Must(t, err)
+	return fmt.Sprint(res.StatusCode, " ", string(b))
+}
+
+// TestTwoProcessesServeOrdinaryClients uses golang.org/x/oauth2 and the remote JWKS of coreos/go-oidc for every
+// operation, each at the other process. Afterwards no secret is in the audit log, the database or the logs.
 func TestTwoProcessesServeOrdinaryClients(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		c := startCluster(t, db)
-		serviceID, serviceSecret := c.client(t, `{"client_name":"Service","grant_types":["client_credentials"],"scope":"jobs"}`)
-		appID, appSecret := c.client(t, `{"client_name":"App","grant_types":["authorization_code","refresh_token"],"redirect_uris":["https://app.example/cb"],"scope":"read offline_access"}`)
-		const password = "a password of the journey"
-		if _, stderr, code := command(t, c.env, password+"\n", "user", "create", "--username", "alice", "--email", "alice@example.com", "--password-stdin"); code != exitOK {
-			t.Fatal(stderr)
-		}
-
-		ctx := t.Context()
-		service := clientcredentials.Config{ClientID: serviceID, ClientSecret: serviceSecret, TokenURL: c.urls[1] + "/oauth2/token", Scopes: []string{"jobs"}}
-		serviceToken, err := service.Token(ctx)
-		storagetest.Must(t, err)
-		keys := oidc.NewRemoteKeySet(ctx, c.urls[0]+"/.well-known/jwks.json")
-		if _, err := keys.VerifySignature(ctx, serviceToken.AccessToken); err != nil {
-			t.Errorf("the service's token: %v", err)
-		}
-
-		app := oauth2.Config{
-			ClientID: appID, ClientSecret: appSecret, RedirectURL: "https://app.example/cb", Scopes: []string{"read", "offline_access"},
-			Endpoint: oauth2.Endpoint{AuthURL: c.urls[0] + "/oauth2/authorize", TokenURL: c.urls[1] + "/oauth2/token"}, // the library finds the method
-		}
-		verifier := oauth2.GenerateVerifier()
-		callback := consentedCode(t, app.AuthCodeURL("state", oauth2.S256ChallengeOption(verifier)), "alice", password)
-		if callback.Query().Get("iss") != c.issuer || callback.Query().Get("state") != "state" {
-			t.Errorf("the callback is %s", callback)
-		}
-		token, err := app.Exchange(ctx, callback.Query().Get("code"), oauth2.VerifierOption(verifier))
-		storagetest.Must(t, err)
-		payload, err := keys.VerifySignature(ctx, token.AccessToken)
-		if err != nil || !strings.Contains(string(payload), c.issuer) {
-			t.Errorf("the user's token: %v %s", err, payload)
-		}
-		app.Endpoint.TokenURL = c.urls[0] + "/oauth2/token"
-		fresh, err := app.TokenSource(ctx, &oauth2.Token{RefreshToken: token.RefreshToken}).Token()
-		storagetest.Must(t, err)
-		if fresh.RefreshToken == token.RefreshToken {
-			t.Error("the refresh token did not rotate")
-		}
-		post := func(node int, path, id, secret, value string) string {
-			t.Helper()
-			req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.urls[node]+path, strings.NewReader(url.Values{"token": {value}}.Encode()))
-			storagetest.Must(t, err)
-			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-			req.SetBasicAuth(id, secret)
-			res, err := http.DefaultClient.Do(req)
-			storagetest.Must(t, err)
-			defer func() { _ = res.Body.Close() }()
-			b, err := io.ReadAll(res.Body)
-			storagetest.Must(t, err)
-			return fmt.Sprint(res.StatusCode, " ", string(b))
-		}
-		if got := post(1, "/oauth2/introspect", appID, appSecret, fresh.AccessToken); !strings.Contains(got, `"active":true`) {
-			t.Errorf("introspection: %s", got)
-		}
-		if got := post(0, "/oauth2/revoke", appID, appSecret, fresh.RefreshToken); !strings.HasPrefix(got, "200") {
-			t.Errorf("revocation: %s", got)
-		}
-		if got := post(1, "/oauth2/introspect", appID, appSecret, fresh.AccessToken); got != `200 {"active":false}` {
-			t.Errorf("after revocation at the other process: %s", got)
-		}
-
+		keys := oidc.NewRemoteKeySet(t.Context(), c.urls[0]+"/.well-known/jwks.json")
+		secrets := map[string]string{"the root key": c.env["GATEHOUSE_SECRET_KEY"]}
+		c.useService(t, keys, secrets)
+		c.useApp(t, keys, secrets)
 		for _, p := range c.nodes {
 			if code := p.stop(t); code != exitOK {
-				t.Errorf("serve ended with %d:\n%s", code, p.stderr)
+				t.Errorf("exit code of serve = %d, want 0:\n%s", code, p.stderr)
 			}
 		}
-		// What the run leaves behind has none of its secrets.
-		stdout, _, _ := command(t, c.env, "", "audit", "list", "--json", "--limit", "1000")
-		if !strings.Contains(stdout, audit.TokenIssued) || !strings.Contains(stdout, audit.RefreshRotated) {
-			t.Errorf("the audit log misses issues that were queued when the processes stopped:\n%s", stdout)
-		}
-		s := storagetest.Open(t, db, storagetest.NewClock())
-		left := map[string]string{"the audit log": stdout, "the database": storagetest.Dump(t, s, db), "a log": c.nodes[0].stderr.String() + c.nodes[1].stderr.String()}
-		for where, text := range left {
-			for name, secret := range map[string]string{
-				"the service's secret": serviceSecret, "the app's secret": appSecret, "the password": password, "the verifier": verifier, "the code": callback.Query().Get("code"),
-				"an access token": token.AccessToken, "the refresh token": token.RefreshToken, "its successor": fresh.RefreshToken, "the service's token": serviceToken.AccessToken,
-				"the root key": c.env["GATEHOUSE_SECRET_KEY"],
-			} {
-				if strings.Contains(text, secret) {
-					t.Errorf("%s has %s", where, name)
-				}
-			}
-		}
+		c.checkSecrets(t, db, secrets)
 	})
+}
+
+// useService requests a client credentials token, and adds its secrets.
+func (c *cluster) useService(t *testing.T, keys oidc.KeySet, secrets map[string]string) {
+	t.Helper()
+	id, secret := createClient(t, c.env, serviceMetadata)
+	service := clientcredentials.Config{
+		ClientID: id, ClientSecret: secret, TokenURL: c.urls[1] + "/oauth2/token", Scopes: []string{"jobs"},
+	}
+	token, err := service.Token(t.Context())
+	storagetest.Must(t, err)
+	if _, err := keys.VerifySignature(t.Context(), token.AccessToken); err != nil {
+		t.Errorf("signature of the service's access token: %v", err)
+	}
+	secrets["the secret of the service"], secrets["the token of the service"] = secret, token.AccessToken
+}
+
+// useApp signs a user in to an app, refreshes, introspects and revokes its tokens, and adds its secrets.
+func (c *cluster) useApp(t *testing.T, keys oidc.KeySet, secrets map[string]string) {
+	t.Helper()
+	ctx := t.Context()
+	const password = "the password of alice"
+	createUser(t, c.env, "alice", password)
+	id, secret := createClient(t, c.env, appMetadata)
+	app := oauth2.Config{
+		ClientID: id, ClientSecret: secret, RedirectURL: "https://app.example/cb",
+		Scopes: []string{"read", "offline_access"},
+		// The library detects the client authentication method.
+		Endpoint: oauth2.Endpoint{AuthURL: c.urls[0] + "/oauth2/authorize", TokenURL: c.urls[1] + "/oauth2/token"},
+	}
+	verifier := oauth2.GenerateVerifier()
+	authorize := app.AuthCodeURL("state", oauth2.S256ChallengeOption(verifier))
+	response := consentInNewBrowser(t, authorize, "alice", password).Query()
+	if response.Get("iss") != c.issuer || response.Get("state") != "state" {
+		t.Errorf("authorization response = %v, want iss %s and state %q", response, c.issuer, "state")
+	}
+	token, err := app.Exchange(ctx, response.Get("code"), oauth2.VerifierOption(verifier))
+	storagetest.Must(t, err)
+	payload, err := keys.VerifySignature(ctx, token.AccessToken)
+	if err != nil || !strings.Contains(string(payload), c.issuer) {
+		t.Errorf("claims of the user's access token = %s, %v, want the issuer %s", payload, err, c.issuer)
+	}
+	app.Endpoint.TokenURL = c.urls[0] + "/oauth2/token"
+	refreshed, err := app.TokenSource(ctx, &oauth2.Token{RefreshToken: token.RefreshToken}).Token()
+	storagetest.Must(t, err)
+	if refreshed.RefreshToken == token.RefreshToken {
+		t.Error("the refresh token did not rotate")
+	}
+	got := c.post(t, 1, "/oauth2/introspect", id, secret, refreshed.AccessToken)
+	if !strings.Contains(got, `"active":true`) {
+		t.Errorf("introspection of an issued token = %s, want it active", got)
+	}
+	if got := c.post(t, 0, "/oauth2/revoke", id, secret, refreshed.RefreshToken); !strings.HasPrefix(got, "200") {
+		t.Errorf("revocation = %s, want 200", got)
+	}
+	const inactive = `200 {"active":false}`
+	if got := c.post(t, 1, "/oauth2/introspect", id, secret, refreshed.AccessToken); got != inactive {
+		t.Errorf("introspection after the revocation at the other process = %s, want %s", got, inactive)
+	}
+	maps.Copy(secrets, map[string]string{
+		"the secret of the app": secret, "the password": password, "the verifier": verifier,
+		"the code": response.Get("code"), "an access token": token.AccessToken,
+		"the refresh token": token.RefreshToken, "its successor": refreshed.RefreshToken,
+	})
+}
+
+// checkSecrets checks that the audit log, the database and the logs contain none of the secrets.
+func (c *cluster) checkSecrets(t *testing.T, db string, secrets map[string]string) {
+	t.Helper()
+	events := mustRun(t, c.env, "", "audit", "list", "--json", "--limit", "1000")
+	for _, want := range []string{audit.TokenIssued, audit.RefreshRotated} {
+		if !strings.Contains(events, want) {
+			t.Errorf("the audit log has no row of %s, which was queued when the processes stopped:\n%s", want, events)
+		}
+	}
+	s := storagetest.Open(t, db, storagetest.NewClock())
+	for where, text := range map[string]string{
+		"the audit log": events, "the database": storagetest.Dump(t, s, db),
+		"a log": c.nodes[0].stderr.String() + c.nodes[1].stderr.String(),
+	} {
+		for name, secret := range secrets {
+			if strings.Contains(text, secret) {
+				t.Errorf("%s contains %s", where, name)
+			}
+		}
+	}
 }

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
+	"maps"
 	"net"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,7 +19,7 @@ import (
 // unwritableDirectory returns the path of a directory in which this user cannot create a file.
 func unwritableDirectory(t *testing.T) string {
 	t.Helper()
-	if os.Geteuid() == 0 { // root writes everywhere but in a file system of the kernel
+	if os.Geteuid() == 0 { // root can create files everywhere except in a file system of the kernel
 		return "/sys"
 	}
 	dir := filepath.Join(t.TempDir(), "unwritable")
@@ -24,45 +27,69 @@ func unwritableDirectory(t *testing.T) string {
 	return dir
 }
 
-// TestPermanentDatabaseErrorsEndEveryCommand covers the errors that do not end on their own: serve must not wait for
-// them.
-func TestPermanentDatabaseErrorsEndEveryCommand(t *testing.T) {
-	t.Parallel()
+// databaseError is a database URL that does not work, and a part of the error message.
+type databaseError struct{ url, want string }
+
+// sqliteErrors returns the errors of paths.
+func sqliteErrors(t *testing.T) map[string]databaseError {
+	t.Helper()
 	dir := t.TempDir()
 	text := filepath.Join(dir, "notes.db")
-	storagetest.Must(t, os.WriteFile(text, []byte(strings.Repeat("these are notes, not a database\n", 200)), 0o600))
-	cases := map[string]struct{ url, want string }{
+	content := strings.Repeat("these are notes, not a database\n", 200)
+	storagetest.Must(t, os.WriteFile(text, []byte(content), 0o600))
+	return map[string]databaseError{
 		"unwritable directory":       {"sqlite:" + unwritableDirectory(t) + "/gatehouse.db", "can write"},
 		"directory below unwritable": {"sqlite:" + unwritableDirectory(t) + "/data/gatehouse.db", "can write"},
 		"a directory":                {"sqlite:" + dir, "names a directory"},
 		"below a file":               {"sqlite:" + text + "/gatehouse.db", "is a file, not a directory"},
 		"not a database":             {"sqlite:" + text, "not a SQLite database"},
 	}
-	for _, engine := range storagetest.Engines(t) {
-		if engine != storage.Postgres {
-			continue
-		}
-		direct, through := storagetest.URL(t, engine), storagetest.StartPgBouncer(t, "transaction").URL
-		changed := func(db string, fn func(u *url.URL, q url.Values)) string {
-			u, err := url.Parse(db)
-			storagetest.Must(t, err)
+}
+
+// postgresErrors returns the errors of URLs of PostgreSQL and PgBouncer.
+func postgresErrors(t *testing.T) map[string]databaseError {
+	t.Helper()
+	change := func(db string, fn func(u *url.URL)) string {
+		u, err := url.Parse(db)
+		storagetest.Must(t, err)
+		fn(u)
+		return u.String()
+	}
+	unknownDatabase := func(u *url.URL) { u.Path = "/nowhere" }
+	unknownUser := func(u *url.URL) { u.User = url.User("nobody_here") }
+	set := func(name, value string) func(u *url.URL) {
+		return func(u *url.URL) {
 			q := u.Query()
-			fn(u, q)
+			q.Set(name, value)
 			u.RawQuery = q.Encode()
-			return u.String()
 		}
-		change := func(fn func(u *url.URL, q url.Values)) string { return changed(direct, fn) }
-		cases["PgBouncer, unknown database"] = struct{ url, want string }{changed(through, func(u *url.URL, _ url.Values) { u.Path = "/nowhere" }), "name of the database"}
-		cases["PgBouncer, unknown user"] = struct{ url, want string }{changed(through, func(u *url.URL, _ url.Values) { u.User = url.User("nobody_here") }), "check the user"}
-		cases["PgBouncer, refused parameter"] = struct{ url, want string }{changed(through, func(_ *url.URL, q url.Values) { q.Set("search_path", "x") }), "ignore_startup_parameters"}
-		cases["unknown database"] = struct{ url, want string }{change(func(u *url.URL, _ url.Values) { u.Path = "/nowhere" }), "createdb"}
-		cases["unknown role"] = struct{ url, want string }{change(func(u *url.URL, _ url.Values) { u.User = url.User("nobody_here") }), "check the user"}
-		cases["unknown parameter"] = struct{ url, want string }{change(func(_ *url.URL, q url.Values) { q.Set("no_such_parameter", "1") }), "unknown parameter"}
-		cases["TLS switched off"] = struct{ url, want string }{change(func(_ *url.URL, q url.Values) { q.Set("sslmode", "require") }), "sslmode"}
-		cases["untrusted certificate"] = struct{ url, want string }{"postgres://gatehouse@" + untrustedTLS(t) + "/gatehouse?sslmode=verify-full", "sslrootcert"}
+	}
+	direct, bouncer := storagetest.URL(t, storage.Postgres), storagetest.StartPgBouncer(t, "transaction").URL
+	untrusted := "postgres://gatehouse@" + startUntrustedTLS(t) + "/gatehouse?sslmode=verify-full"
+	return map[string]databaseError{
+		"PgBouncer, unknown database":  {change(bouncer, unknownDatabase), "name of the database"},
+		"PgBouncer, unknown user":      {change(bouncer, unknownUser), "check the user"},
+		"PgBouncer, refused parameter": {change(bouncer, set("search_path", "x")), "ignore_startup_parameters"},
+		"unknown database":             {change(direct, unknownDatabase), "createdb"},
+		"unknown role":                 {change(direct, unknownUser), "check the user"},
+		"unknown parameter":            {change(direct, set("no_such_parameter", "1")), "unknown parameter"},
+		"TLS switched off":             {change(direct, set("sslmode", "require")), "sslmode"},
+		"untrusted certificate":        {untrusted, "sslrootcert"},
+	}
+}
+
+// TestPermanentDatabaseErrorsEndEveryCommand covers the errors that do not end on their own: serve must not retry them.
+func TestPermanentDatabaseErrorsEndEveryCommand(t *testing.T) {
+	t.Parallel()
+	cases := sqliteErrors(t)
+	if slices.Contains(storagetest.Engines(t), storage.Postgres) {
+		maps.Copy(cases, postgresErrors(t))
 	}
 	for name, c := range cases {
-		for _, args := range [][]string{{"serve"}, {"dev", "--sample-listen", "127.0.0.1:0"}, {"migrate", "up"}, {"user", "create", "--username", "u", "--email", "u@example.com", "--password-stdin"}} {
+		for _, args := range [][]string{
+			{"serve"}, {"dev", "--sample-listen", "127.0.0.1:0"}, {"migrate", "up"},
+			{"user", "create", "--username", "u", "--email", "u@example.com", "--password-stdin"},
+		} {
 			t.Run(name+"/"+args[0], func(t *testing.T) {
 				t.Parallel()
 				_, stderr, code := command(t, map[string]string{
@@ -72,14 +99,14 @@ func TestPermanentDatabaseErrorsEndEveryCommand(t *testing.T) {
 					t.Errorf("%v on %s: exit %d, want %d and %q in:\n%s", args, c.url, code, exitFailed, c.want, stderr)
 				}
 				if strings.Contains(stderr, "retrying") {
-					t.Errorf("%v on %s: retried an error that stays:\n%s", args, c.url, stderr)
+					t.Errorf("%v on %s retried a permanent error:\n%s", args, c.url, stderr)
 				}
 			})
 		}
 	}
 }
 
-// serve waits for such a database; a command ends.
+// TestUnreachableDatabaseEndsCommandWithFix runs a command on a host that does not respond, which serve waits for.
 func TestUnreachableDatabaseEndsCommandWithFix(t *testing.T) {
 	t.Parallel()
 	for _, host := range []string{storagetest.FreeAddress(t), "no-such-host.invalid"} {
@@ -93,8 +120,8 @@ func TestUnreachableDatabaseEndsCommandWithFix(t *testing.T) {
 	}
 }
 
-// untrustedTLS listens like a PostgreSQL whose certificate no CA has signed.
-func untrustedTLS(t *testing.T) string {
+// startUntrustedTLS listens like a PostgreSQL with a self-signed certificate, and returns its address.
+func startUntrustedTLS(t *testing.T) string {
 	t.Helper()
 	cert, key := filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
 	selfSigned(t, cert, key)
@@ -109,17 +136,20 @@ func untrustedTLS(t *testing.T) string {
 			if err != nil {
 				return
 			}
-			go func() {
-				defer func() { _ = conn.Close() }()
-				if _, err := conn.Read(make([]byte, 8)); err != nil { // SSLRequest
-					return
-				}
-				if _, err := conn.Write([]byte("S")); err != nil {
-					return
-				}
-				_ = tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{pair}}).HandshakeContext(t.Context()) // the client refuses it
-			}()
+			go refuseTLS(t.Context(), conn, pair)
 		}
 	}()
 	return listener.Addr().String()
+}
+
+// refuseTLS starts TLS on a connection of a PostgreSQL client, which refuses the certificate.
+func refuseTLS(ctx context.Context, conn net.Conn, pair tls.Certificate) {
+	defer func() { _ = conn.Close() }()
+	if _, err := conn.Read(make([]byte, 8)); err != nil { // SSLRequest
+		return
+	}
+	if _, err := conn.Write([]byte("S")); err != nil {
+		return
+	}
+	_ = tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{pair}}).HandshakeContext(ctx)
 }

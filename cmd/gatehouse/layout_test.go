@@ -1,0 +1,212 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/chromedp"
+	"golang.org/x/oauth2"
+
+	"gatehouse/storage/storagetest"
+	"gatehouse/templates"
+)
+
+// The names of a wideServer are the longest that are accepted. A browser cannot break a line within them.
+var (
+	wideHost  = strings.Repeat(strings.Repeat("w", 63)+".", 3) + "example" // 199 characters
+	wideScope = "long." + strings.Repeat("w", 90)
+)
+
+const widePassword = "a password of the test"
+
+// wideText returns a text of n characters, which would be markup if a page did not escape it.
+func wideText(n int) string { return "<b>" + strings.Repeat("W", n-3) }
+
+// wideEmail returns the email address of the user whose names begin with a letter.
+func wideEmail(letter string) string {
+	return letter + strings.Repeat("w", 63) + "@" + strings.Repeat(strings.Repeat("w", 40)+".", 4) + "example"
+}
+
+// wideServer is a server whose users, scope and client have the longest names that are accepted.
+type wideServer struct {
+	*devServer
+
+	clientID string
+}
+
+func startWideServer(t *testing.T) *wideServer {
+	t.Helper()
+	d := startDev(t, t.TempDir(), map[string]string{
+		"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid,profile,email," + wideScope,
+	})
+	mustRun(t, d.env, "", "scope", "create", wideScope, "--description", wideText(300))
+	for letter, name := range map[string]string{"a": wideText(200), "b": strings.Repeat("M", 200)} {
+		mustRun(t, d.env, widePassword+"\n", "user", "create", "--username", letter+strings.Repeat("w", 63),
+			"--email", wideEmail(letter), "--name", name, "--given-name", wideText(200),
+			"--website", "https://"+wideHost+"/", "--password-stdin")
+	}
+	metadata, err := json.Marshal(map[string]any{
+		"client_name": wideText(100), "token_endpoint_auth_method": "none", "scope": "openid " + wideScope,
+		"redirect_uris":             []string{"https://" + wideHost + "/cb"},
+		"post_logout_redirect_uris": []string{"https://" + wideHost + "/out"},
+		"policy_uri":                "https://" + wideHost + "/policy", "tos_uri": "https://" + wideHost + "/tos",
+		"initiate_login_uri": "https://" + wideHost + "/start",
+	})
+	storagetest.Must(t, err)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, d.issuer+"/oauth2/register",
+		bytes.NewReader(metadata))
+	storagetest.Must(t, err)
+	req.Header.Set("Content-Type", "application/json")
+	res, err := http.DefaultClient.Do(req)
+	storagetest.Must(t, err)
+	defer func() { _ = res.Body.Close() }()
+	var registered struct {
+		ID          string `json:"client_id"`
+		Description string `json:"error_description"`
+	}
+	storagetest.Must(t, json.NewDecoder(res.Body).Decode(&registered))
+	if registered.ID == "" {
+		t.Fatalf("registration: %d %q, want a client_id", res.StatusCode, registered.Description)
+	}
+	return &wideServer{d, registered.ID}
+}
+
+// authorize returns a step that opens an authorization request, with parameters as names and values.
+func (d *wideServer) authorize(parameters ...string) step {
+	app := &oauth2.Config{
+		ClientID: d.clientID, RedirectURL: "https://" + wideHost + "/cb", Scopes: []string{"openid", wideScope},
+		Endpoint: oauth2.Endpoint{AuthURL: d.issuer + "/oauth2/authorize"},
+	}
+	options := []oauth2.AuthCodeOption{oauth2.S256ChallengeOption(oauth2.GenerateVerifier())}
+	for i := 0; i < len(parameters); i += 2 {
+		options = append(options, oauth2.SetAuthURLParam(parameters[i], parameters[i+1]))
+	}
+	return chromedp.Navigate(app.AuthCodeURL("state", options...))
+}
+
+// layoutTest opens pages of a wideServer, and stores which ones it opened.
+type layoutTest struct {
+	*tab
+
+	d      *wideServer
+	opened map[string]bool
+}
+
+func (l *layoutTest) signIn(letter string) {
+	l.t.Helper()
+	l.do("sign in", chromedp.SetValue(chromedp.CSS("#username"), wideEmail(letter)), fill("password", widePassword),
+		press("Sign in"))
+}
+
+// check checks the layout of a page when it shows the text.
+func (l *layoutTest) check(page, text string) {
+	l.t.Helper()
+	l.do("open "+page, visible(text))
+	l.checkLayout("narrow-" + page)
+	l.opened[page] = true
+}
+
+// TestNoPageScrollsSideways opens every page at 320 pixels with the longest names that are accepted. A new template
+// fails the test until it is opened here.
+func TestNoPageScrollsSideways(t *testing.T) {
+	requireEnv(t, "CHROME")
+	t.Parallel()
+	l := &layoutTest{tab: openBrowser(t), d: startWideServer(t), opened: map[string]bool{}}
+	// With scripts the form of form_post would submit itself.
+	l.do("disable JavaScript", disableJavaScript(), chromedp.EmulateViewport(320, 800))
+	l.checkRequestPages()
+	l.checkAccountPages()
+	names, err := fs.Glob(templates.FS, "*.html")
+	storagetest.Must(t, err)
+	for _, name := range names {
+		if page := strings.TrimSuffix(name, ".html"); page != "layout" && !l.opened[page] {
+			t.Errorf("the test does not open the page %s", page)
+		}
+	}
+}
+
+// checkRequestPages opens the pages of an authorization request.
+func (l *layoutTest) checkRequestPages() {
+	l.t.Helper()
+	l.do("open an authorization request", l.d.authorize("login_hint", wideEmail("a")))
+	l.check("login", "to continue to")
+	l.signIn("a")
+	l.check("consent", "wants access to your account")
+	blocked := []*network.BlockPattern{{URLPattern: "https://*:*/*", Block: true}}
+	l.do("allow, without a request to the app",
+		callStep(network.SetBlockedURLs, network.SetBlockedURLsParams{URLPatterns: blocked}),
+		l.d.authorize("prompt", "consent", "response_mode", "form_post"), visible("wants access"), press("Allow"))
+	l.check("form_post", "JavaScript is off in this browser")
+	l.do("add an account", chromedp.Navigate(l.d.issuer+"/login?another=1"), visible("stays signed in here"))
+	l.signIn("b")
+	l.check("account", "Where you are signed in")
+	l.do("open the account chooser", l.d.authorize("prompt", "select_account"))
+	l.check("select", "Choose an account")
+	l.do("open a request with an error",
+		chromedp.Navigate(l.d.issuer+"/oauth2/authorize?client_id="+strings.Repeat("w", 60)))
+	l.check("error", "For the app’s developer")
+}
+
+// checkAccountPages opens the pages of the two users that are signed in.
+func (l *layoutTest) checkAccountPages() {
+	l.t.Helper()
+	l.do("open the profile", chromedp.Navigate(l.d.issuer+"/account/profile"))
+	l.check("profile", "Contact")
+	logout := url.Values{"client_id": {l.d.clientID}, "post_logout_redirect_uri": {"https://" + wideHost + "/out"}}
+	l.do("open the sign-out page", chromedp.Navigate(l.d.issuer+"/oauth2/logout?"+logout.Encode()))
+	l.check("logout", "Sign out?")
+	chooser := chromedp.Navigate(l.d.issuer + "/select")
+	l.do("switch to the first user of the list", chooser, chromedp.Click(chromedp.CSS("button.account")),
+		visible("Connected apps"))
+	if !strings.Contains(l.text(), "Withdraw access") {
+		l.do("switch to the other user", chooser, chromedp.Click(`(//button[@class="account"])[2]`),
+			visible("Connected apps"))
+	}
+	l.checkLayout("narrow-account-app")
+	l.do("open the page to withdraw access", followLink("Withdraw access"))
+	l.check("withdraw", "Withdraw the access of")
+	l.do("sign out", chromedp.Navigate(l.d.issuer+"/account"), press("Sign out"))
+	l.check("signed_out", "These accounts are still signed in")
+}
+
+// TestDevAtAnotherHostShowsStyledLinkToIssuer opens http://127.0.0.1, which is the same server under another host.
+func TestDevAtAnotherHostShowsStyledLinkToIssuer(t *testing.T) {
+	requireEnv(t, "CHROME")
+	t.Parallel()
+	d := startDev(t, t.TempDir(), nil)
+	b := openBrowser(t)
+	b.do("open a page by IP address", chromedp.Navigate("http://"+d.env["GATEHOUSE_LISTEN"]+"/account"),
+		visible("Wrong address"))
+	b.checkLayout("wrong-host")
+	rules := evaluate[int](b, `document.styleSheets.length && document.styleSheets[0].cssRules.length`)
+	if rules == 0 {
+		t.Error("the page has no style sheet with rules")
+	}
+	b.do("follow the link to the issuer", chromedp.Click(`//a[contains(., "Open `+d.issuer+`")]`),
+		visible("to see your connected apps"))
+}
+
+// TestReloadedSignInTabContinues reloads sign-in pages after the user has signed in in another tab of the same browser.
+func TestReloadedSignInTabContinues(t *testing.T) {
+	requireEnv(t, "CHROME")
+	t.Parallel()
+	d := startDev(t, t.TempDir(), nil)
+	first := openBrowser(t)
+	first.startSignIn(d)
+	second, third := first.openTab(), first.openTab()
+	third.do("open the account in a third tab", chromedp.Navigate(d.issuer+"/account"),
+		visible("to see your connected apps"))
+	second.startSignIn(d)
+	second.signIn(d)
+	second.do("wait for the consent page", visible("wants access"))
+	first.do("reload the first tab", chromedp.Reload(), visible("wants access"), press("Allow"),
+		visible("You are signed in"))
+	third.do("reload the third tab", chromedp.Reload(), visible("Connected apps"))
+	third.do("open the sign-in page for another account", followLink("Add an account"), visible("stays signed in here"))
+}
