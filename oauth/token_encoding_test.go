@@ -16,12 +16,12 @@ import (
 func otherEncodings(t *testing.T, token string) []string {
 	t.Helper()
 	last := token[len(token)-1]
-	next := token[:len(token)-1] + string(last+1) // canonical endings are A, Q, g and w, so the next has an unused bit set
+	next := token[:len(token)-1] + string(last+1) // canonical endings are A, Q, g and w: the next has an unused bit set
 	signature := func(s string) string { return s[strings.LastIndexByte(s, '.')+1:] }
 	a, errA := base64.RawURLEncoding.DecodeString(signature(token))
 	b, errB := base64.RawURLEncoding.DecodeString(signature(next))
 	if errA != nil || errB != nil || string(a) != string(b) {
-		t.Fatalf("%s is no other spelling", next)
+		t.Fatalf("%s is not another encoding of the signature of %s", next, token)
 	}
 	return []string{next, token[:30] + "\n" + token[30:], token + "\r\n", " " + token}
 }
@@ -37,37 +37,36 @@ func TestOtherEncodingsOfTokensAreRefused(t *testing.T) {
 		tokens := s.Redeem(c, b.Code(c, "alice", "scope", "openid"))
 		token, idToken := tokens.Text("access_token"), tokens.Text("id_token")
 		if !s.Active(c, token) {
-			t.Fatal("the token is not active")
+			t.Fatal("the issued token is not active")
 		}
 		for i, other := range otherEncodings(t, token) {
 			if s.Active(c, other) {
-				t.Errorf("spelling %d is active", i)
+				t.Errorf("encoding %d of the token is active", i)
 			}
 			s.Post("/oauth2/revoke", c, url.Values{"token": {other}}).OK(t)
 			form := s.Request(http.MethodPost, "/oauth2/userinfo", url.Values{"access_token": {other}})
 			s.Do(form).Want(t, 401, "invalid_token")
 		}
 		if !s.Active(c, token) {
-			t.Error("another spelling revoked the token")
+			t.Error("another encoding of the token revoked it")
 		}
 		service := keyClient(t, s, "", key)
 		for _, other := range otherEncodings(t, key.Sign(t, assertionClaims(s, service), nil)) {
 			tokenByAssertion(s, other).Want(t, 401, "invalid_client")
 		}
 		for _, other := range otherEncodings(t, key.Sign(t, objectClaims(s, c), nil)) {
-			openWithObject(s.Browser(), "client_id", c.ClientID, "request", other, "redirect_uri", servertest.Callback, "state", "the state", "response_type", "code").
-				WantRedirectError(t, s, "invalid_request_object")
+			openObjectOf(s.Browser(), c, other).WantRedirectError(t, s, "invalid_request_object")
 		}
-		hints := idToken
 		if len(idToken[strings.LastIndexByte(idToken, '.')+1:])%4 == 0 {
 			t.Fatal("the signature has no unused bits")
 		}
-		for i, other := range otherEncodings(t, hints) {
-			b.Authorize(c, "scope", "openid", "prompt", "none", "id_token_hint", other).WantRedirectError(t, s, "invalid_request")
+		for i, other := range otherEncodings(t, idToken) {
+			p := b.Authorize(c, "scope", "openid", "prompt", "none", "id_token_hint", other)
+			p.WantRedirectError(t, s, "invalid_request")
 			l, err := s.OAuth.Logout.Begin(t.Context(), url.Values{"id_token_hint": {other}})
 			storagetest.Must(t, err)
 			if l.HasValidHint() {
-				t.Errorf("spelling %d of an ID token is a hint at sign-out", i)
+				t.Errorf("encoding %d of an ID token is a valid id_token_hint at sign-out", i)
 			}
 		}
 	})
@@ -82,7 +81,7 @@ func TestCodeChallengeHasOneEncoding(t *testing.T) {
 		other := challenge[:42] + string(challenge[42]+1)
 		s.Browser().Authorize(c, "code_challenge", other).WantRedirectError(t, s, "invalid_request")
 		if p := s.Browser().Authorize(c, "code_challenge", challenge); p.Status != 200 {
-			t.Errorf("%d %s", p.Status, p.Text())
+			t.Errorf("the canonical challenge: %d %s, want 200", p.Status, p.Text())
 		}
 	})
 }

@@ -18,23 +18,28 @@ func TestAssertionsOfAnotherTypeAreRefused(t *testing.T) {
 		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_RATE_LIMITS": "off"}})
 		key := clientKey(t, jwt.ES256, "1")
 		c := keyClient(t, s, "", key)
-		for _, typ := range []string{"JWT", "jwt", "application/jwt", "client-authentication+jwt", "application/client-authentication+jwt", "Client-Authentication+JWT"} {
-			tokenByAssertion(s, key.Sign(t, assertionClaims(s, c), map[jose.HeaderKey]any{"typ": typ})).OK(t)
+		send := func(typ any) servertest.Response {
+			return tokenByAssertion(s, key.Sign(t, assertionClaims(s, c), map[jose.HeaderKey]any{"typ": typ}))
+		}
+		for _, typ := range []string{
+			"JWT", "jwt", "application/jwt", "client-authentication+jwt", "application/client-authentication+jwt",
+			"Client-Authentication+JWT",
+		} {
+			send(typ).OK(t)
 		}
 		tokenByAssertion(s, key.Sign(t, assertionClaims(s, c), nil)).OK(t)
 		for _, typ := range []any{
-			"at+jwt", "oauth-authz-req+jwt", "logout+jwt", "dpop+jwt", "secevent+jwt", "JOSE", "", " ", "application/", "application/application/jwt",
-			"text/jwt", "JWT ", 7, true, []string{"JWT"}, map[string]string{"typ": "JWT"},
+			"at+jwt", "oauth-authz-req+jwt", "logout+jwt", "dpop+jwt", "secevent+jwt", "JOSE", "", " ", "application/",
+			"application/application/jwt", "text/jwt", "JWT ", 7, true, []string{"JWT"}, map[string]string{"typ": "JWT"},
 		} {
-			r := tokenByAssertion(s, key.Sign(t, assertionClaims(s, c), map[jose.HeaderKey]any{"typ": typ}))
-			r.Want(t, 401, "invalid_client")
+			send(typ).Want(t, 401, "invalid_client")
 			if t.Failed() {
-				t.Fatalf("typ %#v", typ)
+				t.Fatalf("an assertion with typ %#v is not refused as expected", typ)
 			}
 		}
-		r := tokenByAssertion(s, key.Sign(t, assertionClaims(s, c), map[jose.HeaderKey]any{"typ": "at+jwt"}))
-		if !strings.Contains(r.Text("error_description"), "typ must be client-authentication+jwt, JWT or absent") {
-			t.Error(r.Body)
+		const want = "typ must be client-authentication+jwt, JWT or absent"
+		if got := send("at+jwt").Text("error_description"); !strings.Contains(got, want) {
+			t.Errorf("error_description = %q, want it to contain %q", got, want)
 		}
 	})
 }
@@ -51,23 +56,25 @@ func TestTokensOfAnotherTypeAreRefusedEverywhere(t *testing.T) {
 		req := s.Request("GET", "/oauth2/userinfo", nil)
 		req.Header.Set("Authorization", "Bearer "+tokens.Text("access_token"))
 		userinfo := s.Do(req).OK(t).Body
-		for name, hint := range map[string]string{"an access token": tokens.Text("access_token"), "signed userinfo": userinfo} {
-			b.Authorize(c, "scope", "openid", "prompt", "none", "id_token_hint", hint).WantRedirectError(t, s, "invalid_request")
+		for name, hint := range map[string]string{
+			"an access token": tokens.Text("access_token"), "signed userinfo": userinfo,
+		} {
+			p := b.Authorize(c, "scope", "openid", "prompt", "none", "id_token_hint", hint)
+			p.WantRedirectError(t, s, "invalid_request")
 			if t.Failed() {
-				t.Fatal(name)
+				t.Fatalf("%s as id_token_hint is not refused as expected", name)
 			}
 		}
 		for name, token := range map[string]string{"an ID token": tokens.Text("id_token"), "signed userinfo": userinfo} {
 			if s.Active(c, token) {
-				t.Errorf("%s is an access token", name)
+				t.Errorf("%s is active as an access token", name)
 			}
 		}
 		for _, typ := range []any{"client-authentication+jwt", "at+jwt", "logout+jwt", "", 7} {
 			object := key.Sign(t, objectClaims(s, c), map[jose.HeaderKey]any{"typ": typ})
-			openWithObject(s.Browser(), "client_id", c.ClientID, "request", object, "redirect_uri", servertest.Callback, "state", "the state", "response_type", "code").
-				WantRedirectError(t, s, "invalid_request_object")
+			openObjectOf(s.Browser(), c, object).WantRedirectError(t, s, "invalid_request_object")
 			if t.Failed() {
-				t.Fatalf("typ %#v", typ)
+				t.Fatalf("a request object with typ %#v is not refused as expected", typ)
 			}
 		}
 	})
@@ -76,22 +83,27 @@ func TestTokensOfAnotherTypeAreRefusedEverywhere(t *testing.T) {
 func TestClientCanRequireSignedRequestObjects(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid"}})
-		if got := s.Get("/.well-known/openid-configuration"); got.JSON["require_signed_request_object"] != false {
-			t.Errorf("the metadata has %v", got.JSON["require_signed_request_object"])
+		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{
+			"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid",
+		}})
+		metadata := s.Get("/.well-known/openid-configuration").JSON
+		if got := metadata["require_signed_request_object"]; got != false {
+			t.Errorf("require_signed_request_object in the server metadata = %v, want false", got)
 		}
 		s.User("alice")
 		key := clientKey(t, jwt.ES256, "1")
-		c := s.RelyingParty(`"jwks":`+servertest.JWKS(t, key), `"require_signed_request_object":true`, `"request_object_signing_alg":"ES256"`)
+		c := s.RelyingParty(`"jwks":`+servertest.JWKS(t, key), `"require_signed_request_object":true`,
+			`"request_object_signing_alg":"ES256"`)
 		if !c.RequireSignedRequestObject {
 			t.Error("the registration response does not have the member")
 		}
 		b := s.Browser()
 		b.Authorize(c, "scope", "openid").WantRedirectError(t, s, "invalid_request")
-		b.SubmitFrom("https://app.example", "/oauth2/authorize", servertest.AuthorizeForm(c, "scope", "openid")).WantRedirectError(t, s, "invalid_request")
+		form := servertest.AuthorizeForm(c, "scope", "openid")
+		b.SubmitFrom("https://app.example", "/oauth2/authorize", form).WantRedirectError(t, s, "invalid_request")
 		unsigned := forge(t, key.Sign(t, objectClaims(s, c), nil), map[string]any{"alg": "none"}, nil)
-		openWithObject(b, "client_id", c.ClientID, "request", unsigned, "redirect_uri", servertest.Callback, "state", "the state", "response_type", "code").WantRedirectError(t, s, "invalid_request_object")
-		// A signed one works through every page, which come back to what was stored of it.
+		openObjectOf(b, c, unsigned).WantRedirectError(t, s, "invalid_request_object")
+		// A signed object is still valid after every page, each of which reads the stored request.
 		page := openWithObject(b, "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c), nil))
 		s.Clock.Advance(time.Second)
 		s.Redeem(c, b.Decide(b.SignIn(page, "alice"), "approve").Location())
@@ -101,9 +113,10 @@ func TestClientCanRequireSignedRequestObjects(t *testing.T) {
 
 		r := selfRegister(s, `{"redirect_uris":["https://app.example/callback"],"require_signed_request_object":true}`)
 		r.Want(t, 400, "invalid_client_metadata")
-		r = selfRegister(s, `{"redirect_uris":["https://app.example/callback"],"require_signed_request_object":true,"jwks":`+servertest.JWKS(t, key)+`}`)
+		r = selfRegister(s, `{"redirect_uris":["https://app.example/callback"],"require_signed_request_object":true,
+			"jwks":`+servertest.JWKS(t, key)+`}`)
 		if r.Status != 201 || r.JSON["require_signed_request_object"] != true {
-			t.Errorf("%d %s", r.Status, r.Body)
+			t.Errorf("a registration with keys: %d %s, want 201 with the member", r.Status, r.Body)
 		}
 	})
 }
