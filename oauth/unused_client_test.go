@@ -3,7 +3,10 @@ package oauth_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,8 +30,29 @@ func advanceAndExpire(t *testing.T, s *servertest.Server, d time.Duration) {
 	storagetest.Must(t, err)
 }
 
-// exists reports whether the client is there, in the database and for a request.
-func exists(t *testing.T, s *servertest.Server, c clientInformation) bool {
+// startWithRegistration starts a server without rate limits where clients register themselves, with these settings.
+func startWithRegistration(t *testing.T, db string, settings map[string]string) *servertest.Server {
+	t.Helper()
+	env := map[string]string{
+		"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid,offline_access",
+		"GATEHOUSE_RATE_LIMITS": "off",
+	}
+	maps.Copy(env, settings)
+	return servertest.Start(t, db, servertest.Options{Env: env})
+}
+
+// registerWith registers a client with the metadata, as an untrusted client does.
+func registerWith(t *testing.T, s *servertest.Server, metadata string) clientInformation {
+	t.Helper()
+	r := selfRegister(s, metadata)
+	if r.Status != http.StatusCreated {
+		t.Fatalf("registration: %d %s, want 201", r.Status, r.Body)
+	}
+	return clientOf(r)
+}
+
+// clientExists reports whether the client is in the database, and fails if the cache differs.
+func clientExists(t *testing.T, s *servertest.Server, c clientInformation) bool {
 	t.Helper()
 	n := storagetest.Count(t, s.Store, s.DB, "SELECT count(*) FROM clients WHERE id = '"+c.ClientID+"'")
 	_, err := s.Store.Client(t.Context(), c.ClientID)
@@ -36,7 +60,7 @@ func exists(t *testing.T, s *servertest.Server, c clientInformation) bool {
 		t.Fatal(err)
 	}
 	if (n == 1) != (err == nil) {
-		t.Errorf("the database has %d, and the cache: %v", n, err)
+		t.Errorf("the database has %d rows of the client, but the error of the lookup is %v", n, err)
 	}
 	return n == 1
 }
@@ -44,43 +68,38 @@ func exists(t *testing.T, s *servertest.Server, c clientInformation) bool {
 func TestDynamicallyRegisteredClientsExpireUnused(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid,offline_access", "GATEHOUSE_RATE_LIMITS": "off"}})
+		s := startWithRegistration(t, db, nil)
 		s.User("alice")
-		operators := s.App()
-		var clients []clientInformation
-		for range 8 {
-			r := selfRegister(s, refreshMetadata)
-			if r.Status != 201 {
-				t.Fatal(r.Body)
-			}
-			clients = append(clients, clientOf(r))
-		}
-		unused, opened, signedIn, disabled, introspects, refreshes, removed, loses := clients[0], clients[1], clients[2], clients[3], clients[4], clients[5], clients[6], clients[7]
+		byOperator := s.App()
+		register := func() clientInformation { return registerWith(t, s, refreshMetadata) }
+		unused, opened, disabled, introspects := register(), register(), register(), register()
 		s.Browser().Authorize(opened, "scope", "openid") // no user is signed in
-		s.Redeem(signedIn, s.Browser().Code(signedIn, "alice", "scope", "openid"))
 		storagetest.Must(t, s.Store.DisableClient(t.Context(), disabled.ClientID))
 		storagetest.Must(t, s.Store.CreateResource(t.Context(), storage.Resource{
-			Identifier: "https://api.example", Name: "API", Introspectors: storage.Strings{introspects.ClientID}, CreatedAt: s.Clock.Now(),
+			Identifier: "https://api.example", Name: "API",
+			Introspectors: storage.Strings{introspects.ClientID}, CreatedAt: s.Clock.Now(),
 		}))
-		s.Redeem(refreshes, s.Browser().Code(refreshes, "alice", "scope", "openid"))
-		s.Redeem(removed, s.Browser().Code(removed, "alice", "scope", "openid"))
-		s.Redeem(loses, s.Browser().Code(loses, "alice", "scope", "openid"))
-		want := func(when string, stays ...clientInformation) {
+		clients := map[string]clientInformation{
+			"unused": unused, "opened": opened, "disabled": disabled, "introspects": introspects,
+			"by the operator": byOperator,
+		}
+		for i := range 4 {
+			c := register()
+			s.Redeem(c, s.Browser().Code(c, "alice", "scope", "openid"))
+			clients[fmt.Sprint("signed in ", i)] = c
+		}
+		want := func(when string, deleted ...string) {
 			t.Helper()
-			for i, c := range append(clients, operators) {
-				expected := c.ClientID == operators.ClientID
-				for _, other := range stays {
-					expected = expected || other.ClientID == c.ClientID
-				}
-				if exists(t, s, c) != expected {
-					t.Errorf("%s: client %d exists: %v", when, i, !expected)
+			for name, c := range clients {
+				if got, want := clientExists(t, s, c), !slices.Contains(deleted, name); got != want {
+					t.Errorf("%s: client %q exists = %v, want %v", when, name, got, want)
 				}
 			}
 		}
 		advanceAndExpire(t, s, 23*time.Hour)
-		want("before a day", clients...)
+		want("before a day")
 		advanceAndExpire(t, s, 2*time.Hour)
-		want("after a day", signedIn, disabled, introspects, refreshes, removed, loses)
+		want("after a day", "unused", "opened")
 		s.Browser().Authorize(unused, "scope", "openid").WantErrorPage(t, http.StatusBadRequest)
 	})
 }
@@ -88,43 +107,41 @@ func TestDynamicallyRegisteredClientsExpireUnused(t *testing.T) {
 func TestUsedClientsExpireAfterNinetyUnusedDays(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{
-			"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid,offline_access", "GATEHOUSE_RATE_LIMITS": "off",
+		s := startWithRegistration(t, db, map[string]string{
 			"GATEHOUSE_REFRESH_IDLE_TTL": "720h", "GATEHOUSE_REFRESH_MAX_TTL": "8760h",
-		}})
+		})
 		s.User("alice")
-		register := func() clientInformation {
-			r := selfRegister(s, strings.Replace(refreshMetadata, `"openid"`, `"openid offline_access"`, 1))
-			if r.Status != 201 {
-				t.Fatal(r.Body)
-			}
-			return clientOf(r)
-		}
+		metadata := strings.Replace(refreshMetadata, `"openid"`, `"openid offline_access"`, 1)
+		register := func() clientInformation { return registerWith(t, s, metadata) }
 		once, again, refreshes := register(), register(), register()
 		for _, c := range []clientInformation{once, again} {
-			s.Browser().Code(c, "alice", "scope", "openid") // a code that is not even redeemed
+			s.Browser().Code(c, "alice", "scope", "openid") // an issued code is a use, also if it is not redeemed
 		}
-		token := s.Redeem(refreshes, s.Browser().Code(refreshes, "alice", "scope", "openid offline_access")).Text("refresh_token")
+		code := s.Browser().Code(refreshes, "alice", "scope", "openid offline_access")
+		token := s.Redeem(refreshes, code).Text("refresh_token")
 		for range 4 { // 88 days
 			advanceAndExpire(t, s, 22*24*time.Hour)
 			token = s.Refresh(refreshes, token).OK(t).Text("refresh_token")
 		}
-		s.Browser().Code(again, "alice", "scope", "openid") // allowed before: no consent page
-		if !exists(t, s, once) {
-			t.Error("deleted before 90 days")
+		s.Browser().Code(again, "alice", "scope", "openid") // with the consent of before: no page
+		if !clientExists(t, s, once) {
+			t.Error("a client was deleted before 90 days")
 		}
 		advanceAndExpire(t, s, 3*24*time.Hour)
-		if exists(t, s, once) || !exists(t, s, again) || !exists(t, s, refreshes) {
-			t.Errorf("after 91 days: once %v, again %v, refreshes %v", exists(t, s, once), exists(t, s, again), exists(t, s, refreshes))
+		if clientExists(t, s, once) {
+			t.Error("a client without use for 91 days was not deleted")
+		}
+		if !clientExists(t, s, again) || !clientExists(t, s, refreshes) {
+			t.Error("a client that was used within 90 days was deleted")
 		}
 		wantEvent(t, s, audit.ClientDeleted)
 		advanceAndExpire(t, s, 87*24*time.Hour)
-		if !exists(t, s, again) {
-			t.Error("deleted before 90 days after the last use")
+		if !clientExists(t, s, again) {
+			t.Error("a client was deleted before 90 days after its last use")
 		}
 		advanceAndExpire(t, s, 2*24*time.Hour)
-		if exists(t, s, again) || exists(t, s, refreshes) {
-			t.Error("not deleted 90 days after the last use, or after the refresh token expired")
+		if clientExists(t, s, again) || clientExists(t, s, refreshes) {
+			t.Error("a client was not deleted 90 days after its last use, or after its refresh token expired")
 		}
 	})
 }
@@ -132,44 +149,43 @@ func TestUsedClientsExpireAfterNinetyUnusedDays(t *testing.T) {
 func TestClientOfInitialAccessTokenExpiresLater(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "token", "GATEHOUSE_REGISTRATION_SCOPES": "openid"}})
+		s := startWithRegistration(t, db, map[string]string{"GATEHOUSE_REGISTRATION": "token"})
 		token, _, err := s.OAuth.Clients.CreateInitialAccessToken(t.Context(), "", 1, time.Hour)
 		storagetest.Must(t, err)
 		r := registrationRequest(s, http.MethodPost, s.URL+"/oauth2/register", token, refreshMetadata)
 		if r.Status != 201 {
-			t.Fatal(r.Body)
+			t.Fatalf("registration with an initial access token: %d %s, want 201", r.Status, r.Body)
 		}
 		advanceAndExpire(t, s, 89*24*time.Hour)
-		if !exists(t, s, clientOf(r)) {
-			t.Error("deleted before 90 days")
+		if !clientExists(t, s, clientOf(r)) {
+			t.Error("the client was deleted before 90 days")
 		}
 		advanceAndExpire(t, s, 2*24*time.Hour)
-		if exists(t, s, clientOf(r)) {
-			t.Error("not deleted after 91 days")
+		if clientExists(t, s, clientOf(r)) {
+			t.Error("the client was not deleted after 91 days")
 		}
 	})
 }
 
-// TestClientCredentialsClientDoesNotExpire: only the operator allows client_credentials, and its tokens are no
-// authorization by which a use is stored.
+// TestClientCredentialsClientDoesNotExpire checks clients with the grant type client_credentials, which only the
+// operator allows: only an authorization stores a use, and their token requests are none.
 func TestClientCredentialsClientDoesNotExpire(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid"}})
+		s := startWithRegistration(t, db, nil)
 		s.User("alice")
-		c, used := clientOf(selfRegister(s, refreshMetadata)), clientOf(selfRegister(s, refreshMetadata))
+		c, used := registerWith(t, s, refreshMetadata), registerWith(t, s, refreshMetadata)
 		s.Browser().Code(used, "alice", "scope", "openid")
 		for _, id := range []string{c.ClientID, used.ClientID} {
-			_, _, err := s.OAuth.Clients.Update(t.Context(), id, []byte(`{"grant_types":["authorization_code","client_credentials"],"scope":"openid jobs"}`))
-			storagetest.Must(t, err)
+			updateClient(t, s, id, `{"grant_types":["authorization_code","client_credentials"],"scope":"openid jobs"}`)
 		}
 		advanceAndExpire(t, s, 25*time.Hour)
-		if !exists(t, s, c) {
-			t.Fatal("deleted after a day")
+		if !clientExists(t, s, c) {
+			t.Fatal("a client without use was deleted after a day")
 		}
 		advanceAndExpire(t, s, 100*24*time.Hour)
-		if !exists(t, s, used) {
-			t.Error("deleted after 100 days")
+		if !clientExists(t, s, used) {
+			t.Error("a used client was deleted after 100 days")
 		}
 		s.ServiceToken(c)
 	})
@@ -178,9 +194,9 @@ func TestClientCredentialsClientDoesNotExpire(t *testing.T) {
 func TestClientUseIsStoredOnceADay(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid"}})
+		s := startWithRegistration(t, db, nil)
 		s.User("alice")
-		c := clientOf(selfRegister(s, refreshMetadata))
+		c := registerWith(t, s, refreshMetadata)
 		used := func() time.Time {
 			stored, err := s.Store.Client(t.Context(), c.ClientID)
 			storagetest.Must(t, err)
@@ -205,15 +221,18 @@ func TestClientUseIsStoredOnceADay(t *testing.T) {
 	})
 }
 
-// TestClientInUseIsNotDeleted has many approvals race the deletion: none of a client that got a code is deleted.
+// TestClientInUseIsNotDeleted runs many approvals concurrently with the deletion: no client that got a code is deleted.
 func TestClientInUseIsNotDeleted(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid", "GATEHOUSE_RATE_LIMITS": "off"}})
+		s := startWithRegistration(t, db, nil)
 		const n = 60
 		ids := make([]string, n)
 		for i := range ids {
-			ids[i] = clientOf(selfRegister(s, refreshMetadata)).ClientID
+			ids[i] = registerWith(t, s, refreshMetadata).ClientID
+		}
+		count := func(id, condition string) int64 {
+			return storagetest.Count(t, s.Store, s.DB, "SELECT count(*) FROM clients WHERE id = '"+id+"' AND "+condition)
 		}
 		s.Clock.Advance(25 * time.Hour)
 		storagetest.ResetCleanupTime(t, s.Store, s.DB)
@@ -228,11 +247,11 @@ func TestClientInUseIsNotDeleted(t *testing.T) {
 				return
 			}
 			storagetest.Must(t, s.Store.RecordClientUse(context.Background(), ids[i]))
-			used[i] = storagetest.Count(t, s.Store, s.DB, "SELECT count(*) FROM clients WHERE last_used_at IS NOT NULL AND id = '"+ids[i]+"'") == 1
+			used[i] = count(ids[i], "last_used_at IS NOT NULL") == 1
 		})
 		for i, id := range ids {
-			if left := storagetest.Count(t, s.Store, s.DB, "SELECT count(*) FROM clients WHERE id = '"+id+"'") == 1; left != used[i] {
-				t.Errorf("client %d: used %v, there %v", i, used[i], left)
+			if exists := count(id, "true") == 1; exists != used[i] {
+				t.Errorf("client %d: exists = %v, want %v, as its use was stored", i, exists, used[i])
 			}
 		}
 	})
