@@ -1,7 +1,10 @@
 package oauth_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
+	"maps"
+	"strings"
 	"testing"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -14,7 +17,7 @@ import (
 
 type clientInformation = client.Information
 
-// register registers a client as the operator does and returns the code of the error.
+// register registers a client as the operator does. It returns the error and its code, both empty on success.
 func register(t *testing.T, s *servertest.Server, metadata string) (string, error) {
 	t.Helper()
 	m, err := client.ParseMetadata([]byte(metadata))
@@ -46,10 +49,29 @@ func withChangedSignature(token string) string {
 	return token[:i] + otherCharacter(token[i]) + token[i+1:]
 }
 
+// forge returns the token with another header and changed claims, with its old signature. Without changes the payload
+// stays byte for byte.
+func forge(t testing.TB, token string, header, changes map[string]any) string {
+	t.Helper()
+	encode := func(v any) string {
+		b, err := json.Marshal(v)
+		storagetest.Must(t, err)
+		return base64.RawURLEncoding.EncodeToString(b)
+	}
+	parts := strings.Split(token, ".")
+	if changes != nil {
+		body := claims(t, token)
+		maps.Copy(body, changes)
+		parts[1] = encode(body)
+	}
+	return encode(header) + "." + parts[1] + "." + parts[2]
+}
+
 // verifiedClaims returns the claims of a JWT that the server signed.
 func verifiedClaims(t *testing.T, s *servertest.Server, token string) map[string]any {
 	t.Helper()
-	payload, err := oidc.NewRemoteKeySet(t.Context(), s.URL+"/.well-known/jwks.json").VerifySignature(t.Context(), token)
+	keys := oidc.NewRemoteKeySet(t.Context(), s.URL+"/.well-known/jwks.json")
+	payload, err := keys.VerifySignature(t.Context(), token)
 	storagetest.Must(t, err)
 	out := map[string]any{}
 	storagetest.Must(t, json.Unmarshal(payload, &out))
