@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 )
 
-var allSizes = flag.Bool("sizes", false, "list every file, function and line that is too long in TestSizes, also those that are still allowed")
+var allSizes = flag.Bool("sizes", false, "TestSizes lists everything that is too long, also what is still allowed")
 
 // The limits of CONTRIBUTING.md. Nested function literals count for the function around them.
 const (
@@ -24,8 +24,8 @@ const (
 // allowedSizes are the numbers of files, functions and lines that are still too long. They only shrink.
 var allowedSizes = map[string]int{
 	"files": 0, "test files": 0,
-	"functions": 0, "test functions": 12,
-	"lines": 0, "test lines": 575, "other lines": 0,
+	"functions": 0, "test functions": 11,
+	"lines": 0, "test lines": 446, "other lines": 0,
 }
 
 func TestSizes(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,9 +18,9 @@ func repositoryFiles(t *testing.T) map[string]string {
 	t.Helper()
 	skip := []string{
 		".git", "bin", "node_modules", "gatehouse-data", "target",
-		"oauth/internal/oryx",               // not written here
-		"cmd/gatehouse/wordlist_test.go",    // the list itself
-		"CHANGELOG.md", "LICENSE", "go.sum", // history quotes old words
+		"oauth/internal/oryx",            // third-party code
+		"cmd/gatehouse/wordlist_test.go", // the list itself
+		"LICENSE", "go.sum",
 	}
 	files := map[string]string{}
 	root := filepath.Join("..", "..")
@@ -110,71 +109,82 @@ const longestPhrase = 4 // words
 
 // isTest reports whether a file is a test or belongs to a package for tests.
 func isTest(name string) bool {
-	return strings.HasSuffix(name, "_test.go") || strings.Contains(name, "testdata/") ||
-		strings.Contains(name, "storagetest/") || strings.Contains(name, "servertest/") || strings.Contains(name, "redistest/")
+	forTests := []string{"testdata/", "storagetest/", "servertest/", "redistest/"}
+	return strings.HasSuffix(name, "_test.go") ||
+		slices.ContainsFunc(forTests, func(dir string) bool { return strings.Contains(name, dir) })
+}
+
+// wordRules returns every rule, and the index of the rule of each phrase.
+func wordRules() (rules []wordRule, indexOf map[string]int) {
+	rules = slices.Concat(wordsEverywhere, wordsTechnical, wordsInCode, wordsInProduct)
+	indexOf = map[string]int{}
+	for i, r := range rules {
+		for _, phrase := range expandPhrases(r.phrases) {
+			indexOf[phrase] = i
+		}
+	}
+	return rules, indexOf
+}
+
+// applicableRules returns how many rules apply to a file: the first ones.
+func applicableRules(name string) int {
+	switch {
+	case strings.HasPrefix(name, "templates/") && !strings.HasSuffix(name, ".go"):
+		return len(wordsEverywhere)
+	case strings.HasSuffix(name, ".md"):
+		return len(wordsEverywhere) + len(wordsTechnical)
+	case isTest(name):
+		return len(wordsEverywhere) + len(wordsTechnical) + len(wordsInCode)
+	default:
+		return len(wordsEverywhere) + len(wordsTechnical) + len(wordsInCode) + len(wordsInProduct)
+	}
+}
+
+// findPhrases returns the phrases of a line that have one of the first rules.
+func findPhrases(line string, indexOf map[string]int, applicable int) (found []string) {
+	words := splitWords(line)
+	for i := range words {
+		phrase := ""
+		for j := i; j < min(i+longestPhrase, len(words)) && (j == i || !words[j].starts); j++ {
+			phrase = strings.TrimSpace(phrase + " " + words[j].text)
+			if rule, ok := indexOf[phrase]; ok && rule < applicable {
+				found = append(found, phrase)
+			}
+		}
+	}
+	return found
+}
+
+// removeExceptions replaces the exceptions of a file in a line.
+func removeExceptions(name, line string) string {
+	for _, e := range wordExceptions {
+		if e.file.MatchString(name) {
+			line = e.text.ReplaceAllString(line, "*")
+		}
+	}
+	return line
 }
 
 func TestWords(t *testing.T) {
 	t.Parallel()
-	rules := slices.Concat(wordsEverywhere, wordsTechnical, wordsInCode, wordsInProduct)
-	ruleOf := map[string]int{}
-	for i, r := range rules {
-		for _, phrase := range expandPhrases(r.phrases) {
-			ruleOf[phrase] = i
-		}
-	}
-	type exception struct{ file, text *regexp.Regexp }
-	var exceptions []exception
-	for _, e := range wordExceptions {
-		exceptions = append(exceptions, exception{regexp.MustCompile(e.file), regexp.MustCompile(e.text)})
-	}
+	rules, indexOf := wordRules()
 	found := make([][]string, len(rules))
-	// check returns whether the line has a discouraged phrase, and adds it to found when report is set.
-	check := func(applicable int, position, line string, report bool) bool {
-		words, has := splitWords(line), false
-		for i := range words {
-			phrase := ""
-			for j := i; j < min(i+longestPhrase, len(words)) && (j == i || !words[j].starts); j++ {
-				phrase = strings.TrimSpace(phrase + " " + words[j].text)
-				if rule, ok := ruleOf[phrase]; ok && rule < applicable {
-					has = true
-					if report {
-						found[rule] = append(found[rule], fmt.Sprintf("%s: %q, write: %s", position, phrase, rules[rule].write))
-					}
-				}
-			}
-		}
-		return has
-	}
 	for name, content := range repositoryFiles(t) {
-		applicable := len(rules)
-		switch {
-		case strings.HasPrefix(name, "templates/") && !strings.HasSuffix(name, ".go"):
-			applicable = len(wordsEverywhere)
-		case strings.HasSuffix(name, ".md"):
-			applicable -= len(wordsInCode) + len(wordsInProduct)
-		case isTest(name):
-			applicable -= len(wordsInProduct)
-		}
-		path := strings.NewReplacer("-", " ", "_", " ").Replace(name)
-		for _, e := range exceptions {
-			if e.file.MatchString(name) {
-				path = e.text.ReplaceAllString(path, "*")
+		applicable := applicableRules(name)
+		check := func(position, line string) {
+			if findPhrases(line, indexOf, applicable) == nil {
+				return
+			}
+			for _, phrase := range findPhrases(removeExceptions(name, line), indexOf, applicable) {
+				i := indexOf[phrase]
+				found[i] = append(found[i], fmt.Sprintf("%s: %q, write: %s", position, phrase, rules[i].write))
 			}
 		}
-		check(applicable, name, path, true)
+		check(name, strings.NewReplacer("-", " ", "_", " ").Replace(name))
 		n := 0
 		for line := range strings.Lines(content) {
 			n++
-			if !check(applicable, "", line, false) {
-				continue
-			}
-			for _, e := range exceptions {
-				if e.file.MatchString(name) {
-					line = e.text.ReplaceAllString(line, "*")
-				}
-			}
-			check(applicable, name+":"+strconv.Itoa(n), line, true)
+			check(name+":"+strconv.Itoa(n), line)
 		}
 	}
 	for i, r := range rules {
