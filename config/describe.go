@@ -52,13 +52,10 @@ func (c Config) RedactedValues() map[string]string {
 func Markdown() string {
 	var b strings.Builder
 	b.WriteString("# Settings\n\n<!-- Generated from package config by `make golden`; do not edit. -->\n\n" +
-		"Every setting is an environment variable and a flag; the flag overrides the variable. Settings marked *file* " +
-		"can also\n" +
-		"be read from the file that `…_FILE` names. Settings marked *secret* are redacted by `gatehouse config print`; " +
-		"their\n" +
-		"flags work with a warning, because every user of the host can read a command line. `gatehouse config check` " +
-		"reports\n" +
-		"all errors together.\n\n" +
+		"Every setting is an environment variable and a flag; the flag overrides the variable. Settings marked *file*\n" +
+		"can also be read from the file that `…_FILE` names. Settings marked *secret* are redacted by `gatehouse config\n" +
+		"print`; their flags work with a warning, because every user of the host can read a command line. `gatehouse\n" +
+		"config check` reports all errors together.\n\n" +
 		"| Environment | Flag | Default | Meaning |\n|---|---|---|---|\n")
 	for _, s := range settings {
 		name, flag, def, doc := "`"+s.env+"`", "`--"+s.flag()+"`", "", s.doc

@@ -113,8 +113,7 @@ func (s setting) containsSecret(value string) bool {
 
 // read returns the value of the setting and its source: the name of the flag, variable or file variable.
 func (s setting) read(
-	getenv func(string) string,
-	flags map[string]string,
+	getenv func(string) string, flags map[string]string,
 ) (value, source string, isSet bool, err error) {
 	if v, ok := flags[s.flag()]; ok {
 		return v, "--" + s.flag(), true, nil

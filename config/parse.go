@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -58,7 +59,7 @@ func keyField(field func(*Config) *[]byte) func(*Config, string) error {
 		}
 		k, ok := DecodeKey(v)
 		if !ok {
-			return fmt.Errorf("is not base64 of 32 bytes; copy the complete key of this database. " +
+			return errors.New("is not base64 of 32 bytes; copy the complete key of this database. " +
 				"Only for a new database, create one with: openssl rand -base64 32")
 		}
 		*field(c) = k
@@ -105,14 +106,14 @@ func setDatabaseURL(c *Config, v string) error {
 	switch {
 	case strings.HasPrefix(v, "sqlite:") && len(v) > len("sqlite:"):
 		if strings.ContainsAny(v, "?#") {
-			return fmt.Errorf("sqlite: must be followed by a plain path; remove ? and #")
+			return errors.New("sqlite: must be followed by a plain path; remove ? and #")
 		}
 	case strings.HasPrefix(v, "postgres://") || strings.HasPrefix(v, "postgresql://"):
 		if u, err := url.Parse(v); err != nil || u.Fragment != "" {
-			return fmt.Errorf("is not a valid postgres:// URL; percent-encode special characters in the password")
+			return errors.New("is not a valid postgres:// URL; percent-encode special characters in the password")
 		}
 	default:
-		return fmt.Errorf("names no supported database; write sqlite:PATH or postgres://user:password@host/database")
+		return errors.New("names no supported database; write sqlite:PATH or postgres://user:password@host/database")
 	}
 	c.DatabaseURL = v
 	return nil
@@ -120,7 +121,7 @@ func setDatabaseURL(c *Config, v string) error {
 
 func setRedisURL(c *Config, v string) error {
 	if v != "" && !strings.HasPrefix(v, "redis://") && !strings.HasPrefix(v, "rediss://") {
-		return fmt.Errorf("is not a Redis URL; write redis://host:6379")
+		return errors.New("is not a Redis URL; write redis://host:6379")
 	}
 	c.RedisURL = v
 	return nil
@@ -148,10 +149,8 @@ func setHosts(c *Config, v string) error {
 	c.FetchAllowHosts = splitList(v)
 	for _, h := range c.FetchAllowHosts {
 		if strings.ContainsAny(h, "/*@ ") {
-			return fmt.Errorf(
-				"%q is not a host; write a name or IP address, optionally with a port, like app.internal or 127.0.0.1:9000",
-				h,
-			)
+			return fmt.Errorf("%q is not a host; write a name or IP address, optionally with a port, "+
+				"like app.internal or 127.0.0.1:9000", h)
 		}
 	}
 	return nil

@@ -95,129 +95,56 @@ var settings = []setting{
 		set: enumField(func(c *Config) *string { return &c.Environment }, "live", "test"),
 		get: func(c *Config) string { return c.Environment }},
 
-	durationSetting(
-		"GATEHOUSE_ACCESS_TOKEN_TTL",
-		"15m",
-		time.Second,
-		24*time.Hour,
-		"",
+	durationSetting("GATEHOUSE_ACCESS_TOKEN_TTL", "15m", time.Second, 24*time.Hour, "",
 		"Lifetime of access tokens. A value outside 5 to 60 minutes causes a warning: an API that only checks "+
 			"signatures accepts a revoked token until it expires.",
-		func(c *Config) *time.Duration { return &c.AccessTokenTTL },
-	),
+		func(c *Config) *time.Duration { return &c.AccessTokenTTL }),
 	durationSetting("GATEHOUSE_CODE_TTL", "60s", time.Second, 10*time.Minute, "",
 		"Lifetime of authorization codes.", func(c *Config) *time.Duration { return &c.CodeTTL }),
-	durationSetting(
-		"GATEHOUSE_REFRESH_IDLE_TTL",
-		"720h",
-		time.Second,
-		10*365*24*time.Hour,
-		"",
+	durationSetting("GATEHOUSE_REFRESH_IDLE_TTL", "720h", time.Second, 10*365*24*time.Hour, "",
 		"A refresh token that is not used for this long expires.",
-		func(c *Config) *time.Duration { return &c.RefreshIdleTTL },
-	),
-	durationSetting(
-		"GATEHOUSE_REFRESH_MAX_TTL",
-		"2160h",
-		time.Second,
-		10*365*24*time.Hour,
-		"",
+		func(c *Config) *time.Duration { return &c.RefreshIdleTTL }),
+	durationSetting("GATEHOUSE_REFRESH_MAX_TTL", "2160h", time.Second, 10*365*24*time.Hour, "",
 		"A grant expires this long after sign-in, however often it is refreshed.",
-		func(c *Config) *time.Duration { return &c.RefreshMaxTTL },
-	),
-	durationSetting(
-		"GATEHOUSE_REFRESH_GRACE",
-		"60s",
-		0,
-		10*time.Minute,
-		"",
+		func(c *Config) *time.Duration { return &c.RefreshMaxTTL }),
+	durationSetting("GATEHOUSE_REFRESH_GRACE", "60s", 0, 10*time.Minute, "",
 		"How long a client that lost the response to a refresh can retry it and get the same new token, unless that was "+
 			"used. Database outages are added; `gatehouse_refresh_grace` sets it for one client. 0 disables it.",
-		func(c *Config) *time.Duration { return &c.RefreshGrace },
-	),
+		func(c *Config) *time.Duration { return &c.RefreshGrace }),
 	durationSetting("GATEHOUSE_DEVICE_CODE_TTL", "5m", time.Second, time.Hour, "the device grant",
 		"Lifetime of device codes.", func(c *Config) *time.Duration { return &c.DeviceCodeTTL }),
-	durationSetting(
-		"GATEHOUSE_SESSION_IDLE_TTL",
-		"2h",
-		time.Minute,
-		90*24*time.Hour,
-		"",
+	durationSetting("GATEHOUSE_SESSION_IDLE_TTL", "2h", time.Minute, 90*24*time.Hour, "",
 		"A browser session that is not used for this long expires.",
-		func(c *Config) *time.Duration { return &c.SessionIdleTTL },
-	),
+		func(c *Config) *time.Duration { return &c.SessionIdleTTL }),
 	durationSetting("GATEHOUSE_SESSION_MAX_TTL", "24h", time.Minute, 365*24*time.Hour, "",
 		"Maximum lifetime of a browser session.", func(c *Config) *time.Duration { return &c.SessionMaxTTL }),
-	durationSetting(
-		"GATEHOUSE_REQUEST_TTL",
-		"1h",
-		time.Minute,
-		24*time.Hour,
-		"",
+	durationSetting("GATEHOUSE_REQUEST_TTL", "1h", time.Minute, 24*time.Hour, "",
 		"How long an authorization request is stored while the user signs in and consents.",
-		func(c *Config) *time.Duration { return &c.RequestTTL },
-	),
-	durationSetting(
-		"GATEHOUSE_KEY_ROTATION_PERIOD",
-		"2160h",
-		24*time.Hour,
-		10*365*24*time.Hour,
-		"",
+		func(c *Config) *time.Duration { return &c.RequestTTL }),
+	durationSetting("GATEHOUSE_KEY_ROTATION_PERIOD", "2160h", 24*time.Hour, 10*365*24*time.Hour, "",
 		"Age at which a signing key is replaced automatically.",
-		func(c *Config) *time.Duration { return &c.KeyRotationPeriod },
-	),
-	durationSetting(
-		"GATEHOUSE_ID_TOKEN_TTL",
-		"1h",
-		time.Minute,
-		24*time.Hour,
-		"",
+		func(c *Config) *time.Duration { return &c.KeyRotationPeriod }),
+	durationSetting("GATEHOUSE_ID_TOKEN_TTL", "1h", time.Minute, 24*time.Hour, "",
 		"Lifetime of ID tokens: how long a client may take to read one. An ID token does not grant access.",
-		func(c *Config) *time.Duration { return &c.IDTokenTTL },
-	),
-	durationSetting(
-		"GATEHOUSE_SHUTDOWN_TIMEOUT",
-		"15s",
-		time.Second,
-		10*time.Minute,
-		"",
+		func(c *Config) *time.Duration { return &c.IDTokenTTL }),
+	durationSetting("GATEHOUSE_SHUTDOWN_TIMEOUT", "15s", time.Second, 10*time.Minute, "",
 		"How long `serve` waits for requests in flight on shutdown.",
-		func(c *Config) *time.Duration { return &c.ShutdownTimeout },
-	),
-
-	durationSetting(
-		"GATEHOUSE_SHUTDOWN_DELAY",
-		"0s",
-		0,
-		5*time.Minute,
-		"",
+		func(c *Config) *time.Duration { return &c.ShutdownTimeout }),
+	durationSetting("GATEHOUSE_SHUTDOWN_DELAY", "0s", 0, 5*time.Minute, "",
 		"How long `serve` keeps accepting requests after a shutdown signal, while `/readyz` fails, so that a load "+
 			"balancer removes it first.",
-		func(c *Config) *time.Duration { return &c.ShutdownDelay },
-	),
-	durationSetting(
-		"GATEHOUSE_REQUEST_TIMEOUT",
-		"30s",
-		time.Second,
-		5*time.Minute,
-		"",
+		func(c *Config) *time.Duration { return &c.ShutdownDelay }),
+	durationSetting("GATEHOUSE_REQUEST_TIMEOUT", "30s", time.Second, 5*time.Minute, "",
 		"A request that takes longer, for example because the database is slow, fails with 503.",
-		func(c *Config) *time.Duration { return &c.RequestTimeout },
-	),
+		func(c *Config) *time.Duration { return &c.RequestTimeout }),
 	{env: "GATEHOUSE_MAX_REQUESTS", def: "1024",
 		doc: "Maximum number of requests in flight, 0 to 100000. More fail with 503 immediately. 0 means no limit.",
 		set: integerField(func(c *Config) *int { return &c.MaxRequests }, 0, 100_000),
 		get: func(c *Config) string { return strconv.Itoa(c.MaxRequests) }},
-	durationSetting(
-		"GATEHOUSE_AUDIT_RETENTION",
-		"0s",
-		0,
-		50*365*24*time.Hour,
-		"",
+	durationSetting("GATEHOUSE_AUDIT_RETENTION", "0s", 0, 50*365*24*time.Hour, "",
 		"How long audit rows are retained; their seals are never deleted. 0 retains the rows indefinitely. If the database "+
 			"role may not delete them, use `gatehouse audit retire`.",
-		func(c *Config) *time.Duration { return &c.AuditRetention },
-	),
+		func(c *Config) *time.Duration { return &c.AuditRetention }),
 
 	{env: "GATEHOUSE_PASSWORD_MIN_LENGTH", def: "10",
 		doc: "Minimum length of a new password in characters, 8 to 64.",
@@ -252,11 +179,9 @@ var settings = []setting{
 		get: func(c *Config) string { return strconv.FormatBool(c.RegistrationRequirePKCE) }},
 }
 
+// durationSetting returns the row of a duration from low to high.
 func durationSetting(
-	env, def string,
-	low, high time.Duration,
-	pending, doc string,
-	field func(*Config) *time.Duration,
+	env, def string, low, high time.Duration, pending, doc string, field func(*Config) *time.Duration,
 ) setting {
 	return setting{env: env, def: def, pending: pending,
 		doc: doc + " From " + duration.Format(low) + " to " + duration.Format(high) + ".",
@@ -266,12 +191,8 @@ func durationSetting(
 				return fmt.Errorf("%q is not a duration; write a number and a unit, like 15m, 12h or 30d", v)
 			}
 			if d < low || d > high {
-				return fmt.Errorf(
-					"%s is out of bounds; write a duration from %s to %s",
-					v,
-					duration.Format(low),
-					duration.Format(high),
-				)
+				return fmt.Errorf("%s is out of bounds; write a duration from %s to %s",
+					v, duration.Format(low), duration.Format(high))
 			}
 			*field(c) = d
 			return nil

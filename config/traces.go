@@ -43,11 +43,8 @@ func LoadTraces(getenv func(string) string) (Traces, error) {
 	}
 	if p := get("PROTOCOL"); p != "" && p != "http/protobuf" {
 		return Traces{}, Errors{
-			fmt.Sprintf(
-				"OTEL_EXPORTER_OTLP_PROTOCOL: %q is not supported; write http/protobuf, and use the collector's port for it, "+
-					"usually 4318",
-				p,
-			),
+			fmt.Sprintf("OTEL_EXPORTER_OTLP_PROTOCOL: %q is not supported; write http/protobuf, and use the collector's "+
+				"port for it, usually 4318", p),
 		}
 	}
 	for _, item := range splitList(get("HEADERS")) {

@@ -53,83 +53,37 @@ type limit struct {
 var limits = []limit{
 	{Authorize, Rate{3000, time.Minute}, false, "authorization requests, per network"},
 	{SignIn, Rate{300, time.Minute}, false, "passwords sent, per network; failed ones are also slowed down per account"},
-	{SignInNames, Rate{20, time.Hour}, false, "different names that failed to sign in, per network (/24 or /64), in the " +
-		"database; above it, browsers in which the user has not signed in before wait, with exponential backoff per " +
-		"further " +
-		"name, up to 15 minutes; each account that signs in from the network offsets two names"},
-	{
-		StoredRequest,
-		Rate{300, time.Minute},
-		false,
-		"authorization requests that are stored until the user responds, per network",
-	},
-	{
-		AllStoredRequests,
-		Rate{30_000, time.Minute},
-		false,
-		"the same for the whole server, one for each 2 KiB of a request, so " +
-			"that an attacker with many networks cannot fill the disk",
-	},
+	{SignInNames, Rate{20, time.Hour}, false,
+		"different names that failed to sign in, per network (/24 or /64), in the database; above it, browsers in which " +
+			"the user has not signed in before wait, with exponential backoff per further name, up to 15 minutes; each " +
+			"account that signs in from the network offsets two names"},
+	{StoredRequest, Rate{300, time.Minute}, false,
+		"authorization requests that are stored until the user responds, per network"},
+	{AllStoredRequests, Rate{30_000, time.Minute}, false,
+		"the same for the whole server, one for each 2 KiB of a request, so that an attacker with many networks cannot " +
+			"fill the disk"},
 	{TokenAddress, Rate{300_000, time.Minute}, false, "authenticated token requests, per network"},
-	{
-		TokenClient,
-		Rate{300_000, time.Minute},
-		false,
-		"the same per client; of a public client, whose identity is not proven, per " +
-			"client and network",
-	},
-	{
-		TokenUser,
-		Rate{6000, time.Minute},
-		false,
-		"authorization codes per user and client, and refreshes per grant, so that one " +
-			"misbehaving device does not affect the others",
-	},
+	{TokenClient, Rate{300_000, time.Minute}, false,
+		"the same per client; of a public client, whose identity is not proven, per client and network"},
+	{TokenUser, Rate{6000, time.Minute}, false,
+		"authorization codes per user and client, and refreshes per grant, so that one misbehaving device does not " +
+			"affect the others"},
 	{Introspection, Rate{600_000, time.Minute}, false, "introspections, per client"},
 	{Revocation, Rate{60_000, time.Minute}, false, "revocations, per client (of a public client, per client and network)"},
-	{
-		Registration,
-		Rate{100, time.Minute},
-		false,
-		"requests to the registration endpoints, per network, one for each 4 KiB",
-	},
-	{
-		ClientFailure,
-		Rate{20, time.Minute},
-		true,
-		"failed client authentication, per client and network; above it a failure is " +
-			"429, the wait starts at the period and about doubles with each further failure, up to 15 minutes; a valid " +
-			"secret is " +
-			"never refused; an assertion is refused before its signature is verified, because verifying costs more than sending",
-	},
-	{
-		AddressFailure,
-		Rate{60, time.Minute},
-		true,
-		"the same, per network; it also refuses assertions of dynamically registered " +
-			"clients",
-	},
-	{
-		RequestObjectFailure,
-		Rate{60, time.Minute},
-		false,
-		"request objects with an invalid signature, per client and network; " +
-			"above it none is verified",
-	},
-	{
-		RecordedFailure,
-		Rate{60, time.Minute},
-		false,
-		"failures of one kind that get an audit row, per network; others are only " +
-			"in the log and the metrics",
-	},
-	{
-		AllRecordedFailures,
-		Rate{3000, time.Minute},
-		false,
-		"the same for the whole server, so that an attacker with many networks " +
-			"cannot fill the disk",
-	},
+	{Registration, Rate{100, time.Minute}, false,
+		"requests to the registration endpoints, per network, one for each 4 KiB"},
+	{ClientFailure, Rate{20, time.Minute}, true,
+		"failed client authentication, per client and network; above it a failure is 429, the wait starts at the period " +
+			"and about doubles with each further failure, up to 15 minutes; a valid secret is never refused; an assertion " +
+			"is refused before its signature is verified, because verifying costs more than sending"},
+	{AddressFailure, Rate{60, time.Minute}, true,
+		"the same, per network; it also refuses assertions of dynamically registered clients"},
+	{RequestObjectFailure, Rate{60, time.Minute}, false,
+		"request objects with an invalid signature, per client and network; above it none is verified"},
+	{RecordedFailure, Rate{60, time.Minute}, false,
+		"failures of one kind that get an audit row, per network; others are only in the log and the metrics"},
+	{AllRecordedFailures, Rate{3000, time.Minute}, false,
+		"the same for the whole server, so that an attacker with many networks cannot fill the disk"},
 }
 
 // Defaults returns a new map of the limits that apply unless GATEHOUSE_RATE_LIMITS sets others.

@@ -112,8 +112,7 @@ func readBody(r *http.Request) ([]byte, error) {
 // listParameters has the parameters with a space-separated list as value, and the error code if the list is too long.
 var listParameters = []struct{ name, code string }{
 	{"scope", "invalid_scope"}, {"audience", ""}, {"prompt", ""}, {"acr_values", ""}, {"ui_locales", ""},
-	{"claims_locales", ""},
-	{"response_type", ""}, {"grant_type", ""},
+	{"claims_locales", ""}, {"response_type", ""}, {"grant_type", ""},
 }
 
 // CheckListLengths returns an *Error if a list parameter has more than MaxValues values.

@@ -140,12 +140,8 @@ func (a *app) signOut(w http.ResponseWriter, r *http.Request) {
 	}
 	_, p, perr := a.oauth(r.Context())
 	if err = errors.Join(err, perr); err != nil {
-		a.redirectWithNotice(
-			w,
-			r,
-			fmt.Errorf("you are signed out of this app, but perhaps not at %s: %w", a.config.Issuer, err),
-			"",
-		)
+		err = fmt.Errorf("you are signed out of this app, but perhaps not at %s: %w", a.config.Issuer, err)
+		a.redirectWithNotice(w, r, err, "")
 		return
 	}
 	a.setSealed(w, noticeCookie, notice{Text: done}, noticeLifetime)
@@ -170,10 +166,8 @@ func (a *app) backchannelLogout(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.mu.Lock()
-	all := slices.Collect(
-		maps.Values(a.sessions),
-	) // sessions lock the app while they are locked, so it must not be locked here
-	a.mu.Unlock()
+	all := slices.Collect(maps.Values(a.sessions))
+	a.mu.Unlock() // sessions lock the app while they are locked, so it must not be locked below
 	for _, s := range all {
 		s.mu.Lock()
 		if logout.SessionID != "" && s.sid == logout.SessionID || logout.SessionID == "" && s.sub == logout.Subject {

@@ -78,10 +78,8 @@ func (a *app) show(w http.ResponseWriter, r *http.Request, status int, n notice)
 	h.Set("Cache-Control", "no-store")
 	// Without form-action: Chromium applies it to every redirect that follows a form, and the app cannot list all
 	// hosts that the issuer redirects to, for example another identity provider.
-	h.Set(
-		"Content-Security-Policy",
-		"default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'",
-	)
+	h.Set("Content-Security-Policy",
+		"default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'")
 	h.Set("Referrer-Policy", "no-referrer")
 	w.WriteHeader(status)
 	if err := a.page.Execute(w, v); err != nil {

@@ -39,12 +39,7 @@ func (a *app) signIn(w http.ResponseWriter, r *http.Request) {
 		options = append(options, oauth2.SetAuthURLParam("login_hint", hint))
 	}
 	to := conf.AuthCodeURL(p.State, options...)
-	http.Redirect( //nolint:gosec // to the discovered endpoint; the hint is a parameter of it
-		w,
-		r,
-		to,
-		http.StatusSeeOther,
-	)
+	http.Redirect(w, r, to, http.StatusSeeOther) //nolint:gosec // the discovered endpoint; the hint is a parameter
 }
 
 // callback handles the authorization response: it must have the state of a sign-in of this browser and the iss of the
