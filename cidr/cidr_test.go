@@ -11,7 +11,8 @@ func TestParseAcceptsNetworksAndAddresses(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
 		"10.0.0.0/8": "10.0.0.0/8", "10.0.0.5/8": "10.0.0.5/8", "192.0.2.1": "192.0.2.1/32", "2001:db8::1": "2001:db8::1/128",
-		"": "", "everywhere": "", "10.0.0.0/33": "", "0/0": "", "fe80::1%eth0": "", "::ffff:10.0.0.0/104": "", "::ffff:1.2.3.4": "",
+		"": "", "everywhere": "", "10.0.0.0/33": "", "0/0": "", "fe80::1%eth0": "", "::ffff:10.0.0.0/104": "",
+		"::ffff:1.2.3.4": "",
 	} {
 		p, err := cidr.Parse(in)
 		if got := p.String(); err == nil && got != want || (err != nil) != (want == "") {

@@ -8,7 +8,7 @@ import (
 	"gatehouse/storage"
 )
 
-// FuzzKey: a name in its normal form stays what it is, so that two names belong to the same user or not.
+// FuzzKey checks that normalizing a normalized name does not change it.
 func FuzzKey(f *testing.F) {
 	for _, s := range []string{"alice", "ALICE", "ａｌｉｃｅ", "a@Example.COM", "İ", "ǅ", "\u212b", " x ", ""} {
 		f.Add(s)
@@ -19,12 +19,12 @@ func FuzzKey(f *testing.F) {
 			return
 		}
 		if again, err := key(k); err != nil || again != k {
-			t.Errorf("%q gives %q, and that %q %v", name, k, again, err)
+			t.Errorf("key(%q) = %q, and key of that = %q, %v, want it unchanged", name, k, again, err)
 		}
 	})
 }
 
-// FuzzProfile: a profile that is accepted is accepted again, as it is.
+// FuzzProfile checks that an accepted profile is accepted again without a change.
 func FuzzProfile(f *testing.F) {
 	f.Add("Alice", "https://a.example", "1990-02-30", "Europe/Berlin", "de-CH", "+491234")
 	f.Add("\u202e", "javascript:x", "0000-12-31", "../etc", "xx-", "")
@@ -35,15 +35,15 @@ func FuzzProfile(f *testing.F) {
 		}
 		again := p
 		if err := checkProfile(name, &again); err != nil || again != p {
-			t.Errorf("%+v and then %+v: %v", p, again, err)
+			t.Errorf("checkProfile changes %+v to %+v, %v, want no change", p, again, err)
 		}
 		if strings.HasPrefix(strings.ToLower(strings.TrimSpace(p.Website)), "javascript:") {
-			t.Errorf("a website of %q", p.Website)
+			t.Errorf("checkProfile accepts the website %q", p.Website)
 		}
 	})
 }
 
-// FuzzDeviceCookie: an invented cookie identifies no user.
+// FuzzDeviceCookie checks that an invented cookie identifies no user.
 func FuzzDeviceCookie(f *testing.F) {
 	f.Add(strings.Repeat("a", 43) + ".mark")
 	f.Add("....")
@@ -54,7 +54,7 @@ func FuzzDeviceCookie(f *testing.F) {
 		d := p.Device(r)
 		d.mac = func(parts ...string) string { return "the mac of " + strings.Join(parts, ".") }
 		if d.HasSignedIn(storage.User{ID: "user", Epoch: 1}) {
-			t.Errorf("%q identifies a user", value)
+			t.Errorf("the device cookie %q identifies a user", value)
 		}
 	})
 }

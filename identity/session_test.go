@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 	"time"
 
@@ -32,60 +33,100 @@ func (b browser) visit(t *testing.T, fn func(w http.ResponseWriter, r *http.Requ
 	}
 }
 
+// start signs a user in and returns the session.
+func (b browser) start(t *testing.T, p *identity.Users, u storage.User) (out *identity.SignedInUser) {
+	t.Helper()
+	b.visit(t, func(w http.ResponseWriter, r *http.Request) (err error) {
+		out, err = p.StartSession(w, r, u, "pwd")
+		return err
+	})
+	return out
+}
+
+// wantSignedIn fails the test unless exactly these users are signed in, the first of them as the current user.
+func (b browser) wantSignedIn(t *testing.T, p *identity.Users, want ...string) {
+	t.Helper()
+	b.visit(t, func(_ http.ResponseWriter, r *http.Request) error {
+		users, err := p.SignedIn(r)
+		var got []string
+		for _, u := range users {
+			got = append(got, u.User.Username)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("signed in are %v, want %v", got, want)
+			return err
+		}
+		current, err := p.CurrentUser(r)
+		if (current == nil) != (len(want) == 0) || current != nil && current.User.Username != want[0] {
+			t.Errorf("the current user is %+v, want the first of %v", current, want)
+		}
+		return err
+	})
+}
+
 func TestBrowserSessionsFollowTheirCookie(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		p, s, clock := newUsers(t, url)
+		p, s, _ := newUsers(t, url)
 		alice, bob, b := user(t, p, "alice"), user(t, p, "bob"), browser{}
-		start := func(u storage.User) (out *identity.SignedInUser) {
-			b.visit(t, func(w http.ResponseWriter, r *http.Request) (err error) {
-				out, err = p.StartSession(w, r, u, "pwd")
-				return err
-			})
-			return out
-		}
-		wantSignedIn := func(b browser, want ...string) {
-			t.Helper()
-			b.visit(t, func(_ http.ResponseWriter, r *http.Request) error {
-				users, err := p.SignedIn(r)
-				if len(users) != len(want) {
-					t.Errorf("%d users are signed in, want %v", len(users), want)
-					return err
-				}
-				for i, u := range users {
-					if u.User.Username != want[i] {
-						t.Errorf("user %d is %s, want %s", i, u.User.Username, want[i])
-					}
-				}
-				current, err := p.CurrentUser(r)
-				if (current == nil) != (len(want) == 0) || current != nil && current.User.Username != want[0] {
-					t.Errorf("the current user is %+v, want the first of %v", current, want)
-				}
-				return err
-			})
-		}
-		wantSignedIn(b)
-		ofAlice := start(alice)
+		b.wantSignedIn(t, p)
+		ofAlice := b.start(t, p, alice)
 		stolen := maps.Clone(b) // a cookie from before the next sign-in
-		start(bob)
-		wantSignedIn(b, "bob", "alice")
+		b.start(t, p, bob)
+		b.wantSignedIn(t, p, "bob", "alice")
 
 		b.visit(t, func(w http.ResponseWriter, r *http.Request) error {
 			if _, err := p.SelectSession(w, r, "no such session"); !errors.Is(err, storage.ErrNotFound) {
-				t.Errorf("selecting an unknown session: %v, want ErrNotFound", err)
+				t.Errorf("SelectSession of an unknown session = %v, want ErrNotFound", err)
 			}
 			_, err := p.SelectSession(w, r, ofAlice.Session.ID)
 			return err
 		})
-		wantSignedIn(b, "alice", "bob")
+		b.wantSignedIn(t, p, "alice", "bob")
 
 		// The session continues under a new token; the old one is invalid.
-		if again := start(alice); again.Session.ID != ofAlice.Session.ID {
-			t.Error("signing in again started another session")
+		if next := b.start(t, p, alice); next.Session.ID != ofAlice.Session.ID {
+			t.Errorf("the session after another sign-in is %s, want %s", next.Session.ID, ofAlice.Session.ID)
 		}
-		wantSignedIn(stolen)
+		stolen.wantSignedIn(t, p)
 
-		// Use extends a session, at most once a minute.
+		storagetest.Must(t, p.EndSession(t.Context(), alice.ID, ofAlice.Session.ID))
+		if err := p.EndSession(t.Context(), bob.ID, ofAlice.Session.ID); !errors.Is(err, storage.ErrNotFound) {
+			t.Errorf("EndSession of a session of another user = %v, want ErrNotFound", err)
+		}
+		b.wantSignedIn(t, p, "bob")
+		b.visit(t, func(w http.ResponseWriter, r *http.Request) error {
+			users, err := p.SignedIn(r)
+			storagetest.Must(t, err)
+			storagetest.Must(t, p.SignOut(w, r, users...))
+			return p.SignOut(w, r, users...)
+		})
+		b.wantSignedIn(t, p)
+		if n := storagetest.Count(t, s, url, "SELECT count(*) FROM browser_sessions WHERE ended_at IS NULL"); n != 0 {
+			t.Errorf("%d sessions are active after the sign-out, want 0", n)
+		}
+	})
+}
+
+func TestNewPasswordEndsSessions(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		p, _, _ := newUsers(t, url)
+		alice, b := user(t, p, "alice"), browser{}
+		b.start(t, p, alice)
+		b.wantSignedIn(t, p, "alice")
+		storagetest.Must(t, p.SetPassword(t.Context(), alice, "another good password"))
+		b.wantSignedIn(t, p)
+	})
+}
+
+// TestUseExtendsSession uses a session twice within a minute, in which it is extended once.
+func TestUseExtendsSession(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		p, _, clock := newUsers(t, url)
+		alice, b := user(t, p, "alice"), browser{}
+		b.start(t, p, alice)
 		clock.Advance(2 * time.Minute)
 		b.visit(t, func(_ http.ResponseWriter, r *http.Request) error {
 			current, err := p.CurrentUser(r)
@@ -94,36 +135,16 @@ func TestBrowserSessionsFollowTheirCookie(t *testing.T) {
 			storagetest.Must(t, p.TouchSession(r, current))
 			touched := current.Session.LastSeenAt
 			storagetest.Must(t, p.TouchSession(r, current))
-			if !touched.After(before) || !current.Session.LastSeenAt.Equal(touched) {
-				t.Errorf("last seen at %s, then %s, then %s", before, touched, current.Session.LastSeenAt)
+			if last := current.Session.LastSeenAt; !touched.After(before) || !last.Equal(touched) {
+				t.Errorf("the session was last seen at %s, then %s, then %s, want only the first use to count",
+					before, touched, last)
 			}
 			sessions, err := p.Sessions(r, alice)
 			if len(sessions) != 1 || sessions[0].Address != "192.0.2.1" {
-				t.Errorf("the sessions of alice are %+v", sessions)
+				t.Errorf("the sessions of alice are %+v, want one from 192.0.2.1", sessions)
 			}
 			return err
 		})
-
-		storagetest.Must(t, p.EndSession(t.Context(), alice.ID, ofAlice.Session.ID))
-		if err := p.EndSession(t.Context(), bob.ID, ofAlice.Session.ID); !errors.Is(err, storage.ErrNotFound) {
-			t.Errorf("ending a session of another user: %v, want ErrNotFound", err)
-		}
-		wantSignedIn(b, "bob")
-		b.visit(t, func(w http.ResponseWriter, r *http.Request) error {
-			users, err := p.SignedIn(r)
-			storagetest.Must(t, err)
-			storagetest.Must(t, p.SignOut(w, r, users...))
-			return p.SignOut(w, r, users...)
-		})
-		wantSignedIn(b)
-		if n := storagetest.Count(t, s, url, "SELECT count(*) FROM browser_sessions WHERE ended_at IS NULL"); n != 0 {
-			t.Errorf("%d sessions are active after the sign-out", n)
-		}
-
-		// A new password ends every session of the user.
-		start(alice)
-		storagetest.Must(t, p.SetPassword(t.Context(), alice, "another good password"))
-		wantSignedIn(b)
 	})
 }
 
@@ -133,7 +154,7 @@ func TestBrowserCookieIsSetOnce(t *testing.T) {
 	b := browser{}
 	b.visit(t, func(w http.ResponseWriter, r *http.Request) error {
 		if h := p.Browser(r); h != nil {
-			t.Errorf("a browser without the cookie has the hash %x", h)
+			t.Errorf("the hash of a browser without the cookie = %x, want none", h)
 		}
 		if first := p.EnsureBrowser(w, r); len(first) != 32 {
 			t.Errorf("the hash has %d bytes, want 32", len(first))
@@ -141,9 +162,9 @@ func TestBrowserCookieIsSetOnce(t *testing.T) {
 		return nil
 	})
 	b.visit(t, func(w http.ResponseWriter, r *http.Request) error {
-		known := p.Browser(r)
-		if known == nil || string(p.EnsureBrowser(w, r)) != string(known) {
-			t.Error("the second request of the browser has another hash")
+		hash := p.Browser(r)
+		if next := p.EnsureBrowser(w, r); hash == nil || string(next) != string(hash) {
+			t.Errorf("EnsureBrowser in the second request = %x, want %x", next, hash)
 		}
 		if len(w.Header()) != 0 {
 			t.Errorf("the cookie was set again: %v", w.Header())

@@ -32,14 +32,16 @@ func user(t *testing.T, p *identity.Users, name string) storage.User {
 }
 
 // resultOf returns what the response to a sign-in shows.
-func resultOf(ctx context.Context, p *identity.Users, s *storage.Store, name, password string, device identity.Device) string {
+func resultOf(
+	ctx context.Context, p *identity.Users, s *storage.Store, name, password string, device identity.Device,
+) string {
 	_, err := p.SignIn(ctx, name, password, device)
 	var throttled *identity.ThrottledError
 	switch {
 	case err == nil:
 		return "signed in"
 	case errors.Is(err, identity.ErrInvalidCredentials):
-		return "wrong"
+		return "invalid credentials"
 	case errors.As(err, &throttled) && throttled.Network:
 		return "network waits " + throttled.RetryAt.Sub(s.Now()).String()
 	case errors.As(err, &throttled):
@@ -63,32 +65,34 @@ func TestThrottlingOfAccountIsNotVisible(t *testing.T) {
 			storagetest.Must(t, p.CountFailure(ctx, "unknown"))
 		}
 		fresh := requestFrom(t, "198.51.100.1")
-		for _, names := range [][2]string{{"alice", "unknown"}, {"ALICE", "Unknown"}, {"alice@example.com", "unknown@example.com"}} {
+		for _, names := range [][2]string{
+			{"alice", "unknown"}, {"ALICE", "Unknown"}, {"alice@example.com", "unknown@example.com"},
+		} {
 			for range 6 {
-				one, other := resultOf(fresh, p, s, names[0], "a guess", identity.Device{}), resultOf(fresh, p, s, names[1], "a guess", identity.Device{})
-				if one != other {
-					t.Errorf("%s: %s, %s: %s", names[0], one, names[1], other)
+				attacked := resultOf(fresh, p, s, names[0], "a guess", identity.Device{})
+				unknown := resultOf(fresh, p, s, names[1], "a guess", identity.Device{})
+				if attacked != unknown {
+					t.Errorf("sign-in as %s: %s, as %s: %s, want equal results", names[0], attacked, names[1], unknown)
 				}
 			}
 		}
-		if got := resultOf(requestFrom(t, "198.51.101.1"), p, s, "alice", password, identity.Device{}); got != "waits 1m0s" {
-			t.Errorf("sign-in with the attacked name: %s", got)
+		wantResult := func(when, address, name string, device identity.Device, want string) {
+			t.Helper()
+			if got := resultOf(requestFrom(t, address), p, s, name, password, device); got != want {
+				t.Errorf("%s: %s, want %s", when, got, want)
+			}
 		}
-		if got := resultOf(requestFrom(t, "198.51.101.1"), p, s, "alice@example.com", password, identity.Device{}); got != "wrong" {
-			t.Errorf("correct password with the other name during the attack: %s, want wrong", got)
-		}
+		wantResult("sign-in with the attacked name", "198.51.101.1", "alice", identity.Device{}, "waits 1m0s")
+		wantResult("correct password with the other name during the attack", "198.51.101.1", "alice@example.com",
+			identity.Device{}, "invalid credentials")
 		events, err := s.Audit.Rows(t.Context(), audit.Filter{Event: audit.UserSignInFailed, UserID: alice.ID, Limit: 1})
 		storagetest.Must(t, err)
 		if len(events) != 1 || events[0].Detail != `{"reason":"too many failed sign-ins on the account"}` {
-			t.Errorf("the audit log does not give the reason: %+v", events)
+			t.Errorf("the audit rows are %+v, want one with the reason", events)
 		}
-		if got := resultOf(requestFrom(t, "198.51.102.1"), p, s, "alice@example.com", password, device); got != "signed in" {
-			t.Errorf("sign-in in a browser known to the account: %s", got)
-		}
+		wantResult("sign-in in a browser known to the account", "198.51.102.1", "alice@example.com", device, "signed in")
 		clock.Advance(time.Minute)
-		if got := resultOf(requestFrom(t, "198.51.101.1"), p, s, "alice@example.com", password, identity.Device{}); got != "signed in" {
-			t.Errorf("sign-in after the wait: %s", got)
-		}
+		wantResult("sign-in after the wait", "198.51.101.1", "alice@example.com", identity.Device{}, "signed in")
 	})
 }
 
@@ -100,19 +104,21 @@ func TestSprayingFromOneNetworkIsSlowed(t *testing.T) {
 		p := limited(s, 3)
 		alice := user(t, p, "alice")
 		device := knownDevice(t, p, alice)
-		network, sameNetwork, elsewhere := requestFrom(t, "192.0.2.1"), requestFrom(t, "192.0.2.200"), requestFrom(t, "198.51.100.1")
+		network, sameNetwork := requestFrom(t, "192.0.2.1"), requestFrom(t, "192.0.2.200")
+		elsewhere := requestFrom(t, "198.51.100.1")
 		for range 2 { // a name counts once
 			for i := range 3 {
-				if got := resultOf(network, p, s, fmt.Sprint("user", min(i, 1)), "Spring2026!", identity.Device{}); got != "wrong" {
-					t.Errorf("attempt within the limit: %s", got)
+				got := resultOf(network, p, s, fmt.Sprint("user", min(i, 1)), "Spring2026!", identity.Device{})
+				if got != "invalid credentials" {
+					t.Errorf("attempt within the limit: %s, want invalid credentials", got)
 				}
 			}
 		}
-		if got := resultOf(network, p, s, "alice", "Spring2026!", identity.Device{}); got != "wrong" {
-			t.Errorf("attempt with the third name: %s", got)
+		if got := resultOf(network, p, s, "alice", "Spring2026!", identity.Device{}); got != "invalid credentials" {
+			t.Errorf("attempt with the third name: %s, want invalid credentials", got)
 		}
 		for _, c := range []struct {
-			where  string
+			when   string
 			ctx    context.Context
 			p      *identity.Users
 			device identity.Device
@@ -127,7 +133,7 @@ func TestSprayingFromOneNetworkIsSlowed(t *testing.T) {
 			{"in the network in which a user signed in", network, p, identity.Device{}, "signed in"},
 		} {
 			if got := resultOf(c.ctx, c.p, s, "alice", password, c.device); got != c.want {
-				t.Errorf("%s: %s, want %s", c.where, got, c.want)
+				t.Errorf("%s: %s, want %s", c.when, got, c.want)
 			}
 		}
 
@@ -168,12 +174,12 @@ func TestUsersBehindOneAddressAreNotSlowed(t *testing.T) {
 			if i >= 2 {
 				name = fmt.Sprint("user", i-2)
 				if got := resultOf(office, p, s, name, password, identity.Device{}); got != "signed in" {
-					t.Errorf("%s: %s", name, got)
+					t.Errorf("sign-in of %s: %s, want signed in", name, got)
 				}
 				name = fmt.Sprint("user", i)
 			}
-			if got := resultOf(office, p, s, name, "a typo in it", identity.Device{}); got != "wrong" {
-				t.Errorf("%s: %s", name, got)
+			if got := resultOf(office, p, s, name, "a typo in it", identity.Device{}); got != "invalid credentials" {
+				t.Errorf("mistyped password of %s: %s, want invalid credentials", name, got)
 			}
 		}
 	})

@@ -52,7 +52,7 @@ func TestKnownBrowserAcquiresNextSlotOfFullQueue(t *testing.T) {
 	known := mustEnqueue(t, q, caller{"alice", true})
 	q.release()
 	if !isReady(known) {
-		t.Error("the known browser waits for the attempts of others")
+		t.Error("the known browser did not get the released slot")
 	}
 }
 
@@ -122,17 +122,17 @@ func TestAbandonedSlotIsPassedOn(t *testing.T) {
 func TestFullQueueRefusesImmediately(t *testing.T) {
 	t.Parallel()
 	h := newHasher(1, PasswordCost{})
-	mustEnqueue(t, h.slots, caller{name: "holds the only slot"})
+	mustEnqueue(t, h.slots, caller{name: "has the only slot"})
 	fill(h.slots, caller{name: "network"})
 	// The context never ends, and no slot is released: if it waited, the test would not end.
 	err := h.runInSlot(context.Background(), caller{name: "network"}, func() error { return errors.New("it ran") })
 	if !errors.Is(err, ErrBusy) {
-		t.Errorf("got %v, want ErrBusy", err)
+		t.Errorf("runInSlot with a full queue = %v, want ErrBusy", err)
 	}
 	ended, end := context.WithCancel(context.Background())
 	end()
 	if err := h.runInSlot(ended, caller{name: "other"}, func() error { return nil }); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v, want the context's error", err)
+		t.Errorf("runInSlot with a canceled context = %v, want the context's error", err)
 	}
 	if n := h.slots.waiting(); n != maxWaitingPerNetwork {
 		t.Errorf("%d wait after one has left, want %d", n, maxWaitingPerNetwork)

@@ -25,7 +25,7 @@ func TestOpenReversesSeal(t *testing.T) {
 	}
 }
 
-func TestOpenRefusesWhatWasNotSealedSo(t *testing.T) {
+func TestOpenRefusesOtherKeysContextsAndValues(t *testing.T) {
 	t.Parallel()
 	sealed, err := keyed.Seal(key, []byte("a secret"), "row 1")
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,12 +21,19 @@ func follower(t *testing.T, url string, clock *storagetest.Clock) *storage.Store
 	return s
 }
 
-func (w *fixture) another(t *testing.T, id string) *storage.Client {
+// addClient creates a client like the one of the fixture, without a secret.
+func (f *fixture) addClient(t *testing.T, id string) *storage.Client {
 	t.Helper()
-	c := *w.client
+	c := *f.client
 	c.ID, c.Secrets = id, nil
-	storagetest.Must(t, w.CreateClient(t.Context(), &c, nil))
+	storagetest.Must(t, f.CreateClient(t.Context(), &c, nil))
 	return &c
+}
+
+// addSecret adds a secret to the client gc2.
+func addSecret(ctx context.Context, s *storage.Store, overlap time.Duration) error {
+	secret := storage.ClientSecret{ID: "s2", ClientID: "gc2", Hash: make([]byte, 32), CreatedAt: s.Now()}
+	return s.AddClientSecret(ctx, &secret, overlap)
 }
 
 // cachedClient reads a client and reports whether it came from the cache.
@@ -42,35 +48,35 @@ func cachedClient(t *testing.T, s *storage.Store, id string) bool {
 func TestChangeOfOneClientLeavesOthersCached(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newFixture(t, url)
-		w.another(t, "gc2")
-		processes := []*storage.Store{follower(t, url, w.clock), follower(t, url, w.clock), follower(t, url, w.clock)}
-		all := func(what string, want map[string]bool) {
+		f := newFixture(t, url)
+		f.addClient(t, "gc2")
+		processes := []*storage.Store{follower(t, url, f.clock), follower(t, url, f.clock), follower(t, url, f.clock)}
+		wantCached := func(when string, want map[string]bool) {
 			t.Helper()
 			for i, p := range processes {
 				storagetest.Must(t, p.ApplyChanges(t.Context()))
 				for id, cached := range want {
 					if got := cachedClient(t, p, id); got != cached {
-						t.Errorf("%s: process %d has client %s cached: %t, want %t", what, i, id, got, cached)
+						t.Errorf("%s: process %d has client %s cached = %t, want %t", when, i, id, got, cached)
 					}
 				}
 			}
 		}
 		first := processes[0]
-		all("at first", map[string]bool{"gc1": false, "gc2": false})
-		w.another(t, "gc3")
-		all("after a registration", map[string]bool{"gc1": true, "gc2": true})
+		wantCached("at first", map[string]bool{"gc1": false, "gc2": false})
+		f.addClient(t, "gc3")
+		wantCached("after a registration", map[string]bool{"gc1": true, "gc2": true})
 		storagetest.Must(t, first.DisableClient(t.Context(), "gc1"))
-		all("after a change", map[string]bool{"gc1": false, "gc2": true})
-		storagetest.Must(t, first.AddClientSecret(t.Context(), &storage.ClientSecret{ID: "s2", ClientID: "gc2", Hash: make([]byte, 32), CreatedAt: w.clock.Now()}, time.Hour))
-		all("after a new secret", map[string]bool{"gc1": true, "gc2": false})
-		storagetest.Must(t, first.CreateScope(t.Context(), storage.Scope{Name: "x", CreatedAt: w.clock.Now()}))
-		all("after a new scope", map[string]bool{"gc1": false, "gc2": false})
+		wantCached("after a change", map[string]bool{"gc1": false, "gc2": true})
+		storagetest.Must(t, addSecret(t.Context(), first, time.Hour))
+		wantCached("after a new secret", map[string]bool{"gc1": true, "gc2": false})
+		storagetest.Must(t, first.CreateScope(t.Context(), storage.Scope{Name: "x", CreatedAt: f.clock.Now()}))
+		wantCached("after a new scope", map[string]bool{"gc1": false, "gc2": false})
 		generation, _ := first.CacheGeneration()
 		storagetest.Must(t, first.DeleteClient(t.Context(), "gc3"))
-		all("after another client was deleted", map[string]bool{"gc1": true, "gc2": true})
+		wantCached("after another client was deleted", map[string]bool{"gc1": true, "gc2": true})
 		if now, _ := first.CacheGeneration(); now != generation {
-			t.Error("a client was deleted: the signing keys are read again")
+			t.Errorf("CacheGeneration after a client was deleted = %d, want %d: nothing else is read again", now, generation)
 		}
 	})
 }
@@ -80,51 +86,14 @@ func TestChangeOfOneClientLeavesOthersCached(t *testing.T) {
 func TestOpenTransactionDelaysNoOtherChange(t *testing.T) {
 	t.Parallel()
 	url := storagetest.URL(t, storage.Postgres)
-	w := newFixture(t, url)
-	w.another(t, "gc2")
-	storagetest.Must(t, w.CreateResource(t.Context(), storage.Resource{Identifier: "https://a.example", CreatedAt: w.clock.Now()}))
-	storagetest.Must(t, w.CreateResource(t.Context(), storage.Resource{Identifier: "https://b.example", CreatedAt: w.clock.Now()}))
-	other, reader := follower(t, url, w.clock), follower(t, url, w.clock)
-	open, commit := make(chan struct{}), make(chan struct{})
-	var stopped sync.WaitGroup
-	var err error
-	stopped.Go(func() {
-		err = w.Tx(context.Background(), func(tx *storage.Store) error {
-			if err := tx.DisableClient(context.Background(), "gc1"); err != nil {
-				return err
-			}
-			if err := tx.UpdateResource(context.Background(), "https://a.example", func(*storage.Resource) error { return nil }); err != nil {
-				return err
-			}
-			close(open)
-			<-commit
-			return nil
-		})
-	})
-	<-open
-	limited, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	for what, change := range map[string]func() error{
-		"disable a client": func() error { return other.DisableClient(limited, "gc2") },
-		"rotate a secret": func() error {
-			return other.AddClientSecret(limited, &storage.ClientSecret{ID: "s2", ClientID: "gc2", Hash: make([]byte, 32), CreatedAt: w.clock.Now()}, 0)
-		},
-		"rotate keys": func() error {
-			return other.RotateSigningKeys(limited, func([]storage.SigningKey) (add, changed []storage.SigningKey, err error) {
-				return []storage.SigningKey{{ID: "k1", Algorithm: "ES256", Sealed: []byte("sealed"), CreatedAt: w.clock.Now(), ActiveAt: w.clock.Now()}}, nil, nil
-			})
-		},
-		"add a scope": func() error {
-			return other.CreateScope(limited, storage.Scope{Name: "x", CreatedAt: w.clock.Now()})
-		},
-		"update a resource": func() error {
-			return other.UpdateResource(limited, "https://b.example", func(*storage.Resource) error { return nil })
-		},
-	} {
-		if err := change(); err != nil {
-			t.Errorf("%s while another process's transaction is open: %v", what, err)
-		}
+	f := newFixture(t, url)
+	f.addClient(t, "gc2")
+	for _, id := range []string{"https://a.example", "https://b.example"} {
+		storagetest.Must(t, f.CreateResource(t.Context(), storage.Resource{Identifier: id, CreatedAt: f.clock.Now()}))
 	}
+	other, reader := follower(t, url, f.clock), follower(t, url, f.clock)
+	commit := openTransaction(t, f.Store)
+	changeOtherRecords(t, other)
 	storagetest.Must(t, reader.ApplyChanges(t.Context()))
 	cachedClient(t, reader, "gc1")
 	cachedClient(t, reader, "gc2")
@@ -132,12 +101,69 @@ func TestOpenTransactionDelaysNoOtherChange(t *testing.T) {
 	if !cachedClient(t, reader, "gc1") || !cachedClient(t, reader, "gc2") {
 		t.Error("clients are not cached while a transaction is open")
 	}
-	close(commit)
-	stopped.Wait()
-	storagetest.Must(t, err)
+	storagetest.Must(t, commit())
 	storagetest.Must(t, reader.ApplyChanges(t.Context()))
 	if c, err := reader.Client(t.Context(), "gc1"); err != nil || c.DisabledAt == nil {
-		t.Errorf("a change that committed late was missed: %+v, %v", c, err)
+		t.Errorf("Client after the late commit = %+v, %v, want it disabled", c, err)
+	}
+}
+
+// openTransaction changes the client gc1 and the resource https://a.example in a transaction, which stays open until
+// commit is called. commit returns its error.
+func openTransaction(t *testing.T, s *storage.Store) (commit func() error) {
+	t.Helper()
+	changed, commits, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		ctx := context.Background()
+		ended <- s.Tx(ctx, func(tx *storage.Store) error {
+			if err := tx.DisableClient(ctx, "gc1"); err != nil {
+				return err
+			}
+			err := tx.UpdateResource(ctx, "https://a.example", func(*storage.Resource) error { return nil })
+			if err != nil {
+				return err
+			}
+			close(changed)
+			<-commits
+			return nil
+		})
+	}()
+	select {
+	case <-changed:
+	case err := <-ended:
+		t.Fatalf("the transaction ended early: %v", err)
+	}
+	return func() error {
+		close(commits)
+		return <-ended
+	}
+}
+
+// changeOtherRecords changes records of every kind that openTransaction does not.
+func changeOtherRecords(t *testing.T, s *storage.Store) {
+	t.Helper()
+	limited, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for what, change := range map[string]func() error{
+		"disable a client": func() error { return s.DisableClient(limited, "gc2") },
+		"rotate a secret":  func() error { return addSecret(limited, s, 0) },
+		"rotate keys": func() error {
+			return s.RotateSigningKeys(limited, func([]storage.SigningKey) (add, changed []storage.SigningKey, err error) {
+				now := s.Now()
+				add = []storage.SigningKey{
+					{ID: "k1", Algorithm: "ES256", Sealed: []byte("sealed"), CreatedAt: now, ActiveAt: now},
+				}
+				return add, nil, nil
+			})
+		},
+		"add a scope": func() error { return s.CreateScope(limited, storage.Scope{Name: "x", CreatedAt: s.Now()}) },
+		"update a resource": func() error {
+			return s.UpdateResource(limited, "https://b.example", func(*storage.Resource) error { return nil })
+		},
+	} {
+		if err := change(); err != nil {
+			t.Errorf("%s while another process's transaction is open: %v, want no error", what, err)
+		}
 	}
 }
 
@@ -146,28 +172,28 @@ func TestOpenTransactionDelaysNoOtherChange(t *testing.T) {
 func TestNoChangeIsMissed(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newFixture(t, url)
+		f := newFixture(t, url)
 		const clients, changes = 4, 30
 		for i := range clients {
-			w.another(t, fmt.Sprint("c", i))
+			f.addClient(t, fmt.Sprint("c", i))
 		}
-		reader := follower(t, url, w.clock)
+		reader := follower(t, url, f.clock)
 		storagetest.Concurrently(clients, func(i int) {
 			id := fmt.Sprint("c", i)
-			writer := w.Store
+			writer := f.Store
 			for n := range changes {
 				if err := writer.RevokeClientTokens(context.Background(), id); err != nil {
-					t.Error(err)
+					t.Errorf("RevokeClientTokens = %v, want no error", err)
 					return
 				}
 				if err := reader.ApplyChanges(context.Background()); err != nil {
-					t.Error(err)
+					t.Errorf("ApplyChanges = %v, want no error", err)
 					return
 				}
 				for other := range clients {
 					c, err := reader.Client(context.Background(), fmt.Sprint("c", other))
 					if err != nil || other == i && c.Epoch != int64(n+2) {
-						t.Errorf("client %s after %d changes: %+v, %v", id, n+1, c, err)
+						t.Errorf("Client(%s) after %d changes = %+v, %v, want epoch %d", id, n+1, c, err, n+2)
 						return
 					}
 				}
@@ -181,15 +207,15 @@ func TestNoChangeIsMissed(t *testing.T) {
 func TestGapInReadingDropsCompleteCache(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newFixture(t, url)
-		reader := follower(t, url, w.clock)
+		f := newFixture(t, url)
+		reader := follower(t, url, f.clock)
 		cachedClient(t, reader, "gc1")
-		storagetest.Must(t, w.DisableClient(t.Context(), "gc1"))
-		storagetest.Exec(t, w.Store, url, "DELETE FROM changes")
-		w.clock.Advance(1500 * time.Millisecond)
+		storagetest.Must(t, f.DisableClient(t.Context(), "gc1"))
+		storagetest.Exec(t, f.Store, url, "DELETE FROM changes")
+		f.clock.Advance(1500 * time.Millisecond)
 		storagetest.Must(t, reader.ApplyChanges(t.Context()))
 		if c, err := reader.Client(t.Context(), "gc1"); err != nil || c.DisabledAt == nil {
-			t.Errorf("%+v, %v", c, err)
+			t.Errorf("Client after a gap in reading = %+v, %v, want it disabled", c, err)
 		}
 	})
 }
@@ -198,26 +224,26 @@ func TestGapInReadingDropsCompleteCache(t *testing.T) {
 func TestOldChangesAreDeleted(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newFixture(t, url)
+		f := newFixture(t, url)
 		for range 3 {
-			storagetest.Must(t, w.RevokeClientTokens(t.Context(), "gc1"))
+			storagetest.Must(t, f.RevokeClientTokens(t.Context(), "gc1"))
 		}
-		count := func() int64 { return storagetest.Count(t, w.Store, url, "SELECT count(*) FROM changes") }
+		count := func() int64 { return storagetest.Count(t, f.Store, url, "SELECT count(*) FROM changes") }
 		before := count()
-		_, err := w.DeleteExpired(t.Context())
+		_, err := f.DeleteExpired(t.Context())
 		storagetest.Must(t, err)
 		if count() != before {
-			t.Errorf("%d new rows, %d after deleting old ones", before, count())
+			t.Errorf("%d changes are stored after old ones were deleted, want all %d new ones", count(), before)
 		}
-		reader := follower(t, url, w.clock)
-		storagetest.Exec(t, w.Store, url, "UPDATE changes SET at = at - 25 * 3600 * 1000")
-		_, err = w.DeleteExpired(t.Context())
+		reader := follower(t, url, f.clock)
+		storagetest.Exec(t, f.Store, url, "UPDATE changes SET at = at - 25 * 3600 * 1000")
+		_, err = f.DeleteExpired(t.Context())
 		storagetest.Must(t, err)
 		if n := count(); n > 1 {
-			t.Errorf("%d rows of yesterday are left", n)
+			t.Errorf("%d changes of yesterday are stored after the cleanup, want at most 1", n)
 		}
 		cachedClient(t, reader, "gc1")
-		storagetest.Must(t, w.RevokeClientTokens(t.Context(), "gc1"))
+		storagetest.Must(t, f.RevokeClientTokens(t.Context(), "gc1"))
 		storagetest.Must(t, reader.ApplyChanges(t.Context()))
 		if cachedClient(t, reader, "gc1") {
 			t.Error("a change after the deletion was missed")
@@ -229,13 +255,13 @@ func TestOldChangesAreDeleted(t *testing.T) {
 func TestRowsOfAnotherClusterDropNothing(t *testing.T) {
 	t.Parallel()
 	url := storagetest.URL(t, storage.Postgres)
-	w := newFixture(t, url)
-	storagetest.Exec(t, w.Store, url, "INSERT INTO changes VALUES (1000000000000, '*', 0)")
-	reader := follower(t, url, w.clock)
+	f := newFixture(t, url)
+	storagetest.Exec(t, f.Store, url, "INSERT INTO changes VALUES (1000000000000, '*', 0)")
+	reader := follower(t, url, f.clock)
 	cachedClient(t, reader, "gc1")
 	storagetest.Must(t, reader.ApplyChanges(t.Context()))
 	if !cachedClient(t, reader, "gc1") {
-		t.Error("the cache is emptied at every read")
+		t.Error("a read of the changes dropped the client from the cache because of a row of another cluster")
 	}
 }
 
@@ -243,11 +269,11 @@ func TestRowsOfAnotherClusterDropNothing(t *testing.T) {
 func TestClientCacheIsBoundedInBytes(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newFixture(t, url)
+		f := newFixture(t, url)
 		const clients, size, bound = 1500, 40 << 10, 32 << 20
-		storagetest.Must(t, w.Tx(t.Context(), func(tx *storage.Store) error {
+		storagetest.Must(t, f.Tx(t.Context(), func(tx *storage.Store) error {
 			for i := range clients {
-				c := *w.client
+				c := *f.client
 				c.ID, c.Secrets, c.JWKS = fmt.Sprint("large", i), nil, strings.Repeat("x", size)
 				if err := tx.CreateClient(t.Context(), &c, nil); err != nil {
 					return err
@@ -255,27 +281,28 @@ func TestClientCacheIsBoundedInBytes(t *testing.T) {
 			}
 			return nil
 		}))
-		reader := follower(t, url, w.clock)
+		reader := follower(t, url, f.clock)
 		for i := range clients {
 			_, err := reader.Client(t.Context(), fmt.Sprint("large", i))
 			storagetest.Must(t, err)
 		}
 		stats := reader.Stats()
 		if stats.CacheBytes > bound || stats.Cached*size > bound || stats.Cached*size < bound/2 {
-			t.Errorf("%d clients of %d bytes are cached, counted as %d bytes; the bound is %d", stats.Cached, size, stats.CacheBytes, bound)
+			t.Errorf("%d clients of %d bytes are cached, counted as %d bytes, want at most %d bytes and at least half of that",
+				stats.Cached, size, stats.CacheBytes, bound)
 		}
-		storagetest.Must(t, w.CreateScope(t.Context(), storage.Scope{Name: "x", CreatedAt: w.clock.Now()}))
+		storagetest.Must(t, f.CreateScope(t.Context(), storage.Scope{Name: "x", CreatedAt: f.clock.Now()}))
 		storagetest.Must(t, reader.ApplyChanges(t.Context()))
 		if stats := reader.Stats(); stats.Cached != 0 || stats.CacheBytes != 0 {
-			t.Errorf("%d clients, %d bytes after everything was dropped", stats.Cached, stats.CacheBytes)
+			t.Errorf("%d clients, %d bytes are cached after everything was dropped, want 0", stats.Cached, stats.CacheBytes)
 		}
 		for range 3 { // what is dropped and stored again counts once
 			cachedClient(t, reader, "gc1")
-			storagetest.Must(t, w.RevokeClientTokens(t.Context(), "gc1"))
+			storagetest.Must(t, f.RevokeClientTokens(t.Context(), "gc1"))
 			storagetest.Must(t, reader.ApplyChanges(t.Context()))
 		}
 		if stats := reader.Stats(); stats.Cached != 0 || stats.CacheBytes != 0 {
-			t.Errorf("%d clients, %d bytes", stats.Cached, stats.CacheBytes)
+			t.Errorf("%d clients, %d bytes are cached after repeated drops, want 0", stats.Cached, stats.CacheBytes)
 		}
 	})
 }

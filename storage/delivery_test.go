@@ -9,40 +9,46 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// TestNoMoreDeliveriesAreLeasedThanRequested: not even where the planner expects a single one, as after a client was unreachable.
+// addDelivery inserts a delivery for the fixture's client that is due at the time.
+func addDelivery(t *testing.T, f *fixture, url, id string, attempts int, at time.Time) {
+	t.Helper()
+	storagetest.Exec(t, f.Store, url, fmt.Sprintf(`INSERT INTO deliveries
+		(id, kind, client_id, user_id, session_id, attempts, created_at, next_at)
+		VALUES ('%s', 'backchannel_logout', '%s', '%s', 'session', %d, 1, %d)`,
+		id, f.client.ID, f.user.ID, attempts, at.UnixMilli()))
+}
+
+// TestNoMoreDeliveriesAreLeasedThanRequested also covers a plan for a table with a single row, as after a client was
+// unreachable.
 func TestNoMoreDeliveriesAreLeasedThanRequested(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newFixture(t, url)
-		now := w.clock.Now().UnixMilli()
-		add := func(id string, next int64) {
-			storagetest.Exec(t, w.Store, url, fmt.Sprintf(`INSERT INTO deliveries (id, kind, client_id, user_id, session_id, attempts, created_at, next_at)
-				VALUES ('%s', 'backchannel_logout', '%s', '%s', 'session', 0, %d, %d)`, id, w.client.ID, w.user.ID, now, next))
-		}
-		add("waits", now+3_600_000)
-		if w.Engine() == storage.Postgres {
-			storagetest.Exec(t, w.Store, url, "VACUUM ANALYZE deliveries") // as autovacuum does
+		f := newFixture(t, url)
+		now := f.clock.Now()
+		addDelivery(t, f, url, "waits", 0, now.Add(time.Hour))
+		if f.Engine() == storage.Postgres {
+			storagetest.Exec(t, f.Store, url, "VACUUM ANALYZE deliveries") // as autovacuum does
 		}
 		const all = 30
 		for i := range all {
-			add(fmt.Sprint("due ", i), now-1)
+			addDelivery(t, f, url, fmt.Sprint("due ", i), 0, now.Add(-time.Millisecond))
 		}
-		taken := map[string]bool{}
+		leased := map[string]bool{}
 		for range all / 3 {
-			due, err := w.LeaseDeliveries(t.Context(), 3, time.Minute)
+			due, err := f.LeaseDeliveries(t.Context(), 3, time.Minute)
 			storagetest.Must(t, err)
 			if len(due) != 3 {
-				t.Fatalf("%d were leased together", len(due))
+				t.Fatalf("LeaseDeliveries(3) returned %d deliveries, want 3", len(due))
 			}
 			for _, d := range due {
-				taken[d.ID] = true
+				leased[d.ID] = true
 			}
 		}
-		if len(taken) != all || taken["waits"] {
-			t.Errorf("taken are %d: %v", len(taken), taken)
+		if len(leased) != all || leased["waits"] {
+			t.Errorf("%d deliveries were leased, want the %d that are due: %v", len(leased), all, leased)
 		}
-		if due, err := w.LeaseDeliveries(t.Context(), 3, time.Minute); err != nil || len(due) != 0 {
-			t.Errorf("%d are taken twice: %v", len(due), err)
+		if due, err := f.LeaseDeliveries(t.Context(), 3, time.Minute); err != nil || len(due) != 0 {
+			t.Errorf("LeaseDeliveries during the leases = %d deliveries, %v, want none", len(due), err)
 		}
 	})
 }
@@ -51,17 +57,15 @@ func TestNoMoreDeliveriesAreLeasedThanRequested(t *testing.T) {
 func TestDeliveryPostponedByWrongClockIsDueAgain(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newFixture(t, url)
+		f := newFixture(t, url)
 		for id, ahead := range map[string]time.Duration{"backs off": time.Hour, "postponed": 100 * 24 * time.Hour} {
-			at := w.clock.Now().Add(ahead).UnixMilli()
-			storagetest.Exec(t, w.Store, url, fmt.Sprintf(`INSERT INTO deliveries (id, kind, client_id, user_id, session_id, attempts, created_at, next_at)
-				VALUES ('%s', 'backchannel_logout', '%s', '%s', 'session', 1, 1, %d)`, id, w.client.ID, w.user.ID, at))
+			addDelivery(t, f, url, id, 1, f.clock.Now().Add(ahead))
 		}
-		_, err := w.DeleteExpired(t.Context())
+		_, err := f.DeleteExpired(t.Context())
 		storagetest.Must(t, err)
-		due, err := w.LeaseDeliveries(t.Context(), 10, time.Minute)
+		due, err := f.LeaseDeliveries(t.Context(), 10, time.Minute)
 		if err != nil || len(due) != 1 || due[0].ID != "postponed" {
-			t.Errorf("due are %v (%v)", due, err)
+			t.Errorf("LeaseDeliveries = %v, %v, want only the postponed delivery", due, err)
 		}
 	})
 }

@@ -185,8 +185,9 @@ func TestDecisionsSurviveClockJumps(t *testing.T) {
 		if _, err := s.Store.Audit.SealRows(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if report, err := s.Store.Audit.Verify(t.Context(), audit.Seal{}, func(int64, int64) {}); err != nil || report.Count != 0 {
-			t.Errorf("verify: got %+v, %v, want no problem", report, err)
+		report, err := s.Store.Audit.Verify(t.Context(), audit.Seal{}, func(int64, int64) {})
+		if err != nil || report.Count != 0 {
+			t.Errorf("Verify = %+v, %v, want no problem", report, err)
 		}
 
 		s.Clock.Advance(26 * time.Hour)

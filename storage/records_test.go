@@ -84,8 +84,8 @@ func roundTrip[T any](table, id string) func(t *testing.T, s *storage.Store) {
 	}
 }
 
-// TestEveryRecordIsReadAsStored fails when the mapping does not support the type of a field, or reads or writes a column
-// in another form than gorm.
+// TestEveryRecordIsReadAsStored fails when the mapping does not support the type of a field, or reads or writes a
+// column in another form than gorm.
 func TestEveryRecordIsReadAsStored(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {

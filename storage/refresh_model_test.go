@@ -8,47 +8,51 @@ import (
 )
 
 // This file has the rotation of refresh tokens as a small state model, checked exhaustively: every interleaving of the
-// statements of the store, by two processes, with lost responses, replays by an attacker, revocation, expiry and cleanup.
+// statements of the store, by concurrent requests, with lost responses, replays by an attacker, revocation, expiry and
+// cleanup.
 //
-// What must hold, in every state that can be reached:
+// These invariants hold in every state that can be reached:
 //
-//	one      At most one token of a grant can be rotated. (The grant row is the refresh state, so this is structural; the model
-//	         checks that no response ever issues another.)
+//	one      At most one token of a grant can be rotated. (The grant row is the refresh state, so this is structural; the
+//	         model checks that no response issues another.)
 //	same     Every use of the same token gets the same successor, or none.
 //	ended    A grant that is revoked or expired never rotates, and never becomes active again.
-//	replay   A replay outside the window that completes leaves no live token: the grant is revoked.
-//	used     Once the successor was used, the previous token is refused: the window has ended.
-//	honest   A client that sends its token again inside the window, because the response was lost or it sent it twice, never
-//	         loses its grant. An honest client uses a successor only when no request with the previous token is in flight.
-//	outage   A time in which the database was unavailable does not count: a client whose window it covers keeps its grant.
+//	replay   A replay outside the grace period that completes leaves no active token: the grant is revoked.
+//	used     After the successor was used, the previous token is refused: the grace period has ended.
+//	honest   A client that sends its token again inside the grace period, because the response was lost or it sent the
+//	         token twice, never loses its grant. An honest client uses a successor only when no request with the previous
+//	         token is in flight.
+//	outage   A time in which the database was unavailable does not count: a client whose grace period it covers keeps its
+//	         grant.
 //	bound    However long the outage, a retry after the limit gets no successor.
 //	invalid  A request that is otherwise invalid changes nothing. (It fails in the WHERE of every statement; the walk of
 //	         the real store below has it among its steps.)
 //
-// TestStoreMatchesRefreshModel walks the real store, on both engines, through every sequence of steps and finds it in the
-// state of the model after each.
+// TestStoreMatchesRefreshModel walks the real store, on both engines, through every sequence of steps and compares its
+// state with that of the model after each.
 
-// The model's time goes in steps of half a window.
+// The model's time advances in steps of half a grace period.
 const (
-	windowSteps  = 2
-	patience     = 2 // a request that takes longer is given up (GATEHOUSE_REQUEST_TIMEOUT)
-	limitSteps   = windowSteps + 1
-	clearSteps   = limitSteps + patience // cleanup clears the sealed successor of a rotation longer ago than that
-	tokensAtMost = 3
+	graceSteps          = 2
+	requestTimeoutSteps = 2 // a request that takes longer times out (GATEHOUSE_REQUEST_TIMEOUT)
+	limitSteps          = graceSteps + 1
+	// Cleanup clears the sealed successor of a rotation longer ago than that.
+	clearSteps = limitSteps + requestTimeoutSteps
+	maxTokens  = 3
 )
 
-// family is the grant's row. Tokens are numbers in the order in which they were made; 0 is the first.
+// family is the grant's row. Tokens are numbers in the order in which they were issued; 0 is the first.
 type family struct {
 	current, previous int8 // previous -1: none
-	made              int8 // tokens made so far
+	issued            int8 // tokens issued so far
 	age               int8 // steps since the rotation
 	outage            int8 // of those, steps in which the database was unavailable
-	sealed            bool // the successor can still be read with the previous token
+	sealed            bool // the successor can still be decrypted with the previous token
 	revoked, expired  bool
 	limit             int8 // maximum steps after a rotation in which a retry gets the successor, including outages
 }
 
-func (l family) live() bool { return !l.revoked && !l.expired }
+func (l family) active() bool { return !l.revoked && !l.expired }
 
 // outcome is how a use of a token ended.
 type outcome int8
@@ -66,25 +70,25 @@ type request struct {
 	token    int8
 	at       int8 // 0 not sent, 1 UPDATE, 2 read on the writer, 3 revocation, 4 done
 	out      outcome
-	given    int8
-	waited   int8 // how long ago it arrived
+	received int8
+	waited   int8 // steps since it arrived
 	lost     bool // the response never arrives
 	attacker bool
 }
 
 // update is the first statement of storage.RotateRefreshToken.
-func (l *family) update(token int8) (won bool) {
-	if !l.live() || l.current != token {
+func (l *family) update(token int8) (updated bool) {
+	if !l.active() || l.current != token {
 		return false
 	}
-	l.previous, l.current, l.made, l.age, l.outage, l.sealed = l.current, l.made, l.made+1, 0, 0, true
+	l.previous, l.current, l.issued, l.age, l.outage, l.sealed = l.current, l.issued, l.issued+1, 0, 0, true
 	return true
 }
 
-// classify is the read that finds out why the update changed nothing, for a request that arrived so long ago.
+// classify is the read that determines why the update changed nothing. The request arrived waited steps ago.
 func (l family) classify(token, waited int8) outcome {
 	switch {
-	case !l.live() || l.current == token:
+	case !l.active() || l.current == token:
 		return refused
 	case l.previous == token && l.sealed && !l.late(waited):
 		return retried
@@ -92,10 +96,10 @@ func (l family) classify(token, waited int8) outcome {
 	return reused
 }
 
-// late reports whether a retry is outside the window.
+// late reports whether a retry is outside the grace period.
 func (l family) late(waited int8) bool {
 	age := l.age - waited
-	return age >= l.limit || age-l.outage >= windowSteps
+	return age >= l.limit || age-l.outage >= graceSteps
 }
 
 // clear is storage.ClearSealedSuccessors.
@@ -105,30 +109,30 @@ func (l *family) clear() {
 	}
 }
 
-// world is everything at one moment: the row, the requests under way, and what the client has.
-type modelWorld struct {
-	family   family
-	requests [3]request
-	hand     int8 // the token that the honest client holds
-	ticks    int8
-	honest   bool // there is no attacker, no revocation, and nothing expires
-	late     bool // the client repeated itself outside the window
+// modelState is the complete state at one time: the row, the requests in flight, and the token that the client has.
+type modelState struct {
+	family      family
+	requests    [3]request
+	clientToken int8 // the token that the honest client holds
+	ticks       int8 // steps so far
+	honest      bool // there is no attacker, no revocation, and nothing expires
+	late        bool // the client repeated a request outside the grace period
 }
 
 // step advances one request by one statement.
-func (w modelWorld) step(i int) modelWorld {
+func (w modelState) step(i int) modelState {
 	r := &w.requests[i]
 	switch r.at {
 	case 1:
 		if w.family.update(r.token) {
-			r.out, r.given, r.at = rotated, w.family.current, 4
+			r.out, r.received, r.at = rotated, w.family.current, 4
 		} else {
 			r.at = 2
 		}
 	case 2:
 		switch r.out = w.family.classify(r.token, r.waited); r.out {
 		case retried:
-			r.given, r.at = w.family.current, 4
+			r.received, r.at = w.family.current, 4
 		case reused:
 			r.at = 3
 		default:
@@ -141,23 +145,23 @@ func (w modelWorld) step(i int) modelWorld {
 	return w
 }
 
-// successors are all worlds one event later.
-func (w modelWorld) successors() (out []modelWorld) {
-	for i, r := range w.requests[:w.places()] {
+// successors returns all states one event later.
+func (w modelState) successors() (out []modelState) {
+	for i, r := range w.requests[:w.slots()] {
 		switch {
-		case r.at == 0: // sent: by the client with the token it has, by an attacker with any token
-			if w.mayUse(w.hand) {
+		case r.at == 0: // the client may send its token, an attacker any token
+			if w.clientMaySend(w.clientToken) {
 				for _, lost := range []bool{false, true} {
 					n := w
-					n.requests[i] = request{token: w.hand, at: 1, lost: lost}
-					if w.family.previous == w.hand && w.family.late(0) {
-						n.late = true // the client waited for longer than the window: no promise holds
+					n.requests[i] = request{token: w.clientToken, at: 1, lost: lost}
+					if w.family.previous == w.clientToken && w.family.late(0) {
+						n.late = true // the client waited for longer than the grace period: no guarantee holds
 					}
 					out = append(out, n)
 				}
 			}
 			if !w.honest {
-				for token := range min(w.family.made, tokensAtMost) {
+				for token := range min(w.family.issued, maxTokens) {
 					n := w
 					n.requests[i] = request{token: token, at: 1, attacker: true}
 					out = append(out, n)
@@ -165,11 +169,11 @@ func (w modelWorld) successors() (out []modelWorld) {
 			}
 		case r.at < 4:
 			out = append(out, w.step(i))
-		default: // the response arrives, or does not, and the slot is free again
+		default: // the response arrives or is lost, and the slot is free again
 			n := w
 			n.requests[i] = request{}
-			if !r.attacker && !r.lost && (r.out == rotated || r.out == retried) && r.token == w.hand {
-				n.hand = r.given
+			if !r.attacker && !r.lost && (r.out == rotated || r.out == retried) && r.token == w.clientToken {
+				n.clientToken = r.received
 			}
 			out = append(out, n)
 		}
@@ -187,7 +191,7 @@ func (w modelWorld) successors() (out []modelWorld) {
 			if r.at == 0 || r.at == 4 {
 				continue
 			}
-			if r.waited++; r.waited > patience || outage > 0 { // without the database the response is 503
+			if r.waited++; r.waited > requestTimeoutSteps || outage > 0 { // without the database the response is 503
 				r.at, r.out, r.lost = 4, pending, true
 			}
 		}
@@ -207,10 +211,10 @@ func (w modelWorld) successors() (out []modelWorld) {
 	return out
 }
 
-// plain gives worlds that do not differ in anything that matters one form.
-func (w modelWorld) plain() modelWorld {
+// canonical returns the same state for all that differ only in irrelevant values.
+func (w modelState) canonical() modelState {
 	w.family.age = min(w.family.age, clearSteps+1)
-	if w.family.age-patience >= limitSteps {
+	if w.family.age-requestTimeoutSteps >= limitSteps {
 		w.family.outage = 0 // no longer relevant
 	}
 	for i := range w.requests {
@@ -218,12 +222,12 @@ func (w modelWorld) plain() modelWorld {
 			w.requests[i].waited = 0
 		}
 	}
-	slices.SortFunc(w.requests[:w.places()], func(a, b request) int { return cmp.Compare(a.key(), b.key()) })
+	slices.SortFunc(w.requests[:w.slots()], func(a, b request) int { return cmp.Compare(a.key(), b.key()) })
 	return w
 }
 
 func (r request) key() (n int) {
-	for _, part := range []int8{r.at, r.token, int8(r.out), r.given, r.waited} {
+	for _, part := range []int8{r.at, r.token, int8(r.out), r.received, r.waited} {
 		n = n<<4 | int(part)
 	}
 	for _, is := range []bool{r.lost, r.attacker} {
@@ -235,19 +239,18 @@ func (r request) key() (n int) {
 	return n
 }
 
-// places returns the number of concurrent requests: with an attacker there is one of the client and one of the attacker, or two of
-// either.
-func (w modelWorld) places() int {
+// slots returns the maximum number of concurrent requests: with an attacker two, of the client, the attacker or both.
+func (w modelState) slots() int {
 	if w.honest {
 		return 3
 	}
 	return 2
 }
 
-// mayUse reports whether an honest client would send the token: it is not too many, and no request with an older one is under
-// way.
-func (w modelWorld) mayUse(token int8) bool {
-	if w.family.made >= tokensAtMost {
+// clientMaySend reports whether an honest client would send the token: fewer than maxTokens were issued, and no request
+// with another token is in flight.
+func (w modelState) clientMaySend(token int8) bool {
+	if w.family.issued >= maxTokens {
 		return false
 	}
 	for _, r := range w.requests {
@@ -258,36 +261,40 @@ func (w modelWorld) mayUse(token int8) bool {
 	return true
 }
 
-// broken returns the invariant that does not hold after an event, or "".
-func broken(before, after modelWorld) string {
+// violation returns the invariant that does not hold after an event, or "".
+func violation(before, after modelState) string {
 	switch {
 	case before.family.revoked && !after.family.revoked, before.family.expired && !after.family.expired:
 		return "ended: a grant became active again"
-	case !before.family.live() && after.family.current != before.family.current:
+	case !before.family.active() && after.family.current != before.family.current:
 		return "ended: an ended grant was rotated"
 	case after.honest && !after.late && after.family.revoked:
-		return "honest: a client that repeated inside the window lost its grant"
+		return "honest: a client that retried inside the grace period lost its grant"
 	}
 	for i, r := range after.requests {
 		if r.at != 4 {
 			continue
 		}
-		if retry := r.out == retried && !slices.Contains(before.requests[:], r); retry && before.family.current != r.token+1 {
+		isRetry := r.out == retried && !slices.Contains(before.requests[:], r)
+		if isRetry && before.family.current != r.token+1 {
 			return "used: a token was accepted although its successor was used"
-		} else if retry && before.family.age-r.waited >= before.family.limit {
+		} else if isRetry && before.family.age-r.waited >= before.family.limit {
 			return "bound: a rotation was repeated after the limit"
 		}
 		if r.out == reused && !after.family.revoked {
-			return "replay: it was detected, and the grant is active"
+			return "replay: reuse was detected, but the grant is active"
 		}
-		if (r.out == rotated || r.out == retried) && r.given != r.token+1 {
+		if (r.out == rotated || r.out == retried) && r.received != r.token+1 {
 			return "one: a response has a token that is not the successor"
 		}
-		if before.family.live() && !slices.Contains(before.requests[:], r) && r.attacker && r.token != before.family.current && r.token != before.family.previous && !after.family.revoked && r.out != pending {
-			return "replay: an old token was used, and the grant is active"
+		isOld := r.token != before.family.current && r.token != before.family.previous
+		isNew := !slices.Contains(before.requests[:], r)
+		if before.family.active() && isNew && r.attacker && isOld && !after.family.revoked && r.out != pending {
+			return "replay: an old token was used, but the grant is active"
 		}
 		for j, other := range after.requests {
-			if j != i && other.at == 4 && other.token == r.token && other.given != r.given && r.given > 0 && other.given > 0 {
+			differs := other.received != r.received && r.received > 0 && other.received > 0
+			if j != i && other.at == 4 && other.token == r.token && differs {
 				return "same: one token has two successors"
 			}
 		}
@@ -298,40 +305,53 @@ func broken(before, after modelWorld) string {
 // TestRefreshModelHoldsInEveryInterleaving explores every state that can be reached, with and without an attacker.
 func TestRefreshModelHoldsInEveryInterleaving(t *testing.T) {
 	t.Parallel()
-	for _, honest := range []bool{true, false} {
-		start := modelWorld{family: family{previous: -1, made: 1, limit: limitSteps}, honest: honest}
-		seen := map[modelWorld]modelWorld{start: start} // by which state each was reached
-		queue := []modelWorld{start}
-		outcomes := map[outcome]int{}
-		for len(queue) > 0 {
-			w := queue[0]
-			queue = queue[1:]
-			for _, next := range w.successors() {
-				why := broken(w, next)
-				next = next.plain()
-				if why != "" {
-					t.Fatalf("honest alone: %t: %s\n%s", honest, why, history(seen, w)+fmt.Sprintf("%+v\n", next))
-				}
-				if len(seen) > 3_000_000 {
-					t.Fatal("there are more states than this test supports; make the model smaller")
-				}
-				if _, known := seen[next]; !known {
-					seen[next] = w
-					queue = append(queue, next)
-					for _, r := range next.requests {
-						outcomes[r.out]++
-					}
-				}
+	for name, honest := range map[string]bool{"honest client": true, "attacker": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			outcomes := exploreModel(t, honest)
+			t.Logf("requests by outcome: rotated %d, retried %d, refused %d, reused %d",
+				outcomes[rotated], outcomes[retried], outcomes[refused], outcomes[reused])
+			if outcomes[rotated] == 0 || outcomes[retried] == 0 || !honest && outcomes[reused] == 0 {
+				t.Error("the model does not reach every outcome")
 			}
-		}
-		t.Logf("honest alone: %t: %d states, ends: rotated %d, retried %d, refused %d, reused %d", honest, len(seen), outcomes[rotated], outcomes[retried], outcomes[refused], outcomes[reused])
-		if outcomes[rotated] == 0 || outcomes[retried] == 0 || !honest && outcomes[reused] == 0 {
-			t.Error("the model does not get anywhere")
-		}
+		})
 	}
 }
 
-func history(seen map[modelWorld]modelWorld, w modelWorld) (out string) {
+// exploreModel checks the invariants in every state that can be reached, and returns how often each outcome occurs.
+func exploreModel(t *testing.T, honest bool) map[outcome]int {
+	t.Helper()
+	start := modelState{family: family{previous: -1, issued: 1, limit: limitSteps}, honest: honest}
+	seen := map[modelState]modelState{start: start} // the value is the state from which each was reached
+	queue := []modelState{start}
+	outcomes := map[outcome]int{}
+	for len(queue) > 0 {
+		w := queue[0]
+		queue = queue[1:]
+		for _, next := range w.successors() {
+			violated := violation(w, next)
+			next = next.canonical()
+			if violated != "" {
+				t.Fatalf("violated invariant %s\n%s%+v\n", violated, history(seen, w), next)
+			}
+			if len(seen) > 3_000_000 {
+				t.Fatalf("the model has %d states, want at most 3000000; make it smaller", len(seen))
+			}
+			if _, found := seen[next]; !found {
+				seen[next] = w
+				queue = append(queue, next)
+				for _, r := range next.requests {
+					outcomes[r.out]++
+				}
+			}
+		}
+	}
+	t.Logf("%d states", len(seen))
+	return outcomes
+}
+
+// history returns the states from the first to w, one per line.
+func history(seen map[modelState]modelState, w modelState) (out string) {
 	for {
 		out = fmt.Sprintf("%+v\n", w) + out
 		before := seen[w]

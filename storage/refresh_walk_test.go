@@ -12,33 +12,31 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// A walk of the real store compared with the model of refresh_model_test.go.
+// This file compares the real store with the model of refresh_model_test.go.
 
-// A step of the walk through the real store.
+// modelStep is a step on the model and on the store.
 type modelStep struct {
-	name string
-	// on the model, by which token is used where one is
-	model func(l *family) (out outcome, given int8)
-	// on the store
-	store func(r *realLine) (out outcome, err error)
+	name  string
+	model func(l *family) outcome
+	store func(r *storedFamily) (out outcome, err error)
 }
 
-// realLine is a grant in a store.
-type realLine struct {
+// storedFamily is the token family of a grant in a store.
+type storedFamily struct {
 	*fixture
 
 	grant  string
-	tokens []string // in the order in which they were made
+	tokens []string // in the order in which they were issued
 }
 
-func (r *realLine) hash(i int8) []byte { return []byte(r.grant + " token " + r.tokens[i]) }
+func (r *storedFamily) hash(i int8) []byte { return []byte(r.grant + " token " + r.tokens[i]) }
 
 // use presents a token as the client, or as another.
-func (r *realLine) use(i int8, client string) (outcome, error) {
+func (r *storedFamily) use(i int8, client string) (outcome, error) {
 	next := fmt.Sprint(len(r.tokens))
 	rotation := storage.Rotation{
-		GrantID: r.grant, ClientID: client, Hash: r.hash(i), NextHash: []byte(r.grant + " token " + next), SealedSuccessor: []byte("sealed " + next),
-		IdleTTL: 720 * time.Hour, Grace: windowSteps * stepTime,
+		GrantID: r.grant, ClientID: client, Hash: r.hash(i), NextHash: []byte(r.grant + " token " + next),
+		SealedSuccessor: []byte("sealed " + next), IdleTTL: 720 * time.Hour, Grace: graceSteps * stepTime,
 	}
 	got, err := r.RotateRefreshToken(r.ctx, rotation)
 	switch {
@@ -50,7 +48,7 @@ func (r *realLine) use(i int8, client string) (outcome, error) {
 		return pending, err
 	case got.SealedSuccessor != nil:
 		if string(got.SealedSuccessor) != "sealed "+r.tokens[len(r.tokens)-1] {
-			return pending, fmt.Errorf("the retry gives %q", got.SealedSuccessor)
+			return pending, fmt.Errorf("the retry returns %q, want the latest successor", got.SealedSuccessor)
 		}
 		return retried, nil
 	}
@@ -60,62 +58,62 @@ func (r *realLine) use(i int8, client string) (outcome, error) {
 
 const stepTime = 5 * time.Second
 
-// hours is an age beyond every window and clean-up.
+// hours is an age after the grace period, the limit and the time of cleanup.
 const hours = 100
 
 func useOf(name string, which func(l family) int8) modelStep {
 	return modelStep{name,
-		func(l *family) (outcome, int8) {
+		func(l *family) outcome {
 			token := which(*l)
 			if l.update(token) {
-				return rotated, l.current
+				return rotated
 			}
 			out := l.classify(token, 0)
 			if out == reused {
 				l.revoked = true
 			}
-			return out, l.current
+			return out
 		},
-		func(r *realLine) (outcome, error) { return r.use(which(r.asModel()), "gc1") },
+		func(r *storedFamily) (outcome, error) { return r.use(which(r.model()), "gc1") },
 	}
 }
 
-// asModel is as much of the family as choosing a token needs.
-func (r *realLine) asModel() family {
+// model returns the part of the family that determines which token a step uses.
+func (r *storedFamily) model() family {
 	n := int8(len(r.tokens))
-	return family{current: n - 1, previous: max(n-2, 0), made: n}
+	return family{current: n - 1, previous: max(n-2, 0), issued: n}
 }
 
 var modelSteps = []modelStep{
 	useOf("the current token", func(l family) int8 { return l.current }),
-	useOf("the one before", func(l family) int8 { return max(l.previous, 0) }),
-	useOf("the first", func(family) int8 { return 0 }),
-	{"another client with the current token", func(*family) (outcome, int8) { return refused, 0 },
-		func(r *realLine) (outcome, error) { return r.use(int8(len(r.tokens)-1), "gc2") }},
-	{"half a window passes", func(l *family) (outcome, int8) { l.age++; return pending, 0 },
-		func(r *realLine) (outcome, error) { r.clock.Advance(stepTime); return pending, nil }},
-	{"an outage of two windows passes", func(l *family) (outcome, int8) {
-		l.age += 2 * windowSteps
-		l.outage += 2 * windowSteps
-		return pending, 0
+	useOf("the previous token", func(l family) int8 { return max(l.previous, 0) }),
+	useOf("the first token", func(family) int8 { return 0 }),
+	{"another client with the current token", func(*family) outcome { return refused },
+		func(r *storedFamily) (outcome, error) { return r.use(int8(len(r.tokens)-1), "gc2") }},
+	{"half a grace period passes", func(l *family) outcome { l.age++; return pending },
+		func(r *storedFamily) (outcome, error) { r.clock.Advance(stepTime); return pending, nil }},
+	{"an outage of two grace periods passes", func(l *family) outcome {
+		l.age += 2 * graceSteps
+		l.outage += 2 * graceSteps
+		return pending
 	},
-		func(r *realLine) (outcome, error) {
+		func(r *storedFamily) (outcome, error) {
 			from := r.clock.Now()
-			r.clock.Advance(2 * windowSteps * stepTime)
+			r.clock.Advance(2 * graceSteps * stepTime)
 			return pending, r.RecordOutage(r.ctx, from, r.clock.Now())
 		}},
-	{"hours pass", func(l *family) (outcome, int8) { l.age = hours; return pending, 0 },
-		func(r *realLine) (outcome, error) { r.clock.Advance(25 * time.Hour); return pending, nil }},
-	{"clean-up", func(l *family) (outcome, int8) {
-		if l.age >= hours { // the store waits for a day, longer than any window
+	{"hours pass", func(l *family) outcome { l.age = hours; return pending },
+		func(r *storedFamily) (outcome, error) { r.clock.Advance(25 * time.Hour); return pending, nil }},
+	{"cleanup", func(l *family) outcome {
+		if l.age >= hours { // the store waits for a day, longer than any grace period
 			l.sealed = false
 		}
-		return pending, 0
-	}, func(r *realLine) (outcome, error) {
+		return pending
+	}, func(r *storedFamily) (outcome, error) {
 		return pending, errors.Join(r.ResetCleanupTime(r.ctx), r.ClearSealedSuccessors(r.ctx))
 	}},
-	{"revocation", func(l *family) (outcome, int8) { l.revoked = true; return pending, 0 },
-		func(r *realLine) (outcome, error) {
+	{"revocation", func(l *family) outcome { l.revoked = true; return pending },
+		func(r *storedFamily) (outcome, error) {
 			err := r.RevokeGrant(r.ctx, r.grant, "model", audit.Event{})
 			if errors.Is(err, storage.ErrNotFound) {
 				err = nil
@@ -124,7 +122,7 @@ var modelSteps = []modelStep{
 		}},
 }
 
-// TestStoreMatchesRefreshModel walks both engines through every sequence of steps and compares.
+// TestStoreMatchesRefreshModel runs every sequence of steps on both engines and compares the store with the model.
 func TestStoreMatchesRefreshModel(t *testing.T) {
 	t.Parallel()
 	depth := 3
@@ -132,14 +130,14 @@ func TestStoreMatchesRefreshModel(t *testing.T) {
 		depth = 4
 	}
 	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newFixture(t, url)
-		w.ctx = t.Context()
+		f := newFixture(t, url)
+		f.ctx = t.Context()
 		n := 0
 		var walk func(path []int)
 		walk = func(path []int) {
 			if len(path) == depth {
 				n++
-				walkOnce(t, w, fmt.Sprint("g", n), path)
+				runSteps(t, f, fmt.Sprint("g", n), path)
 				return
 			}
 			for i := range modelSteps {
@@ -153,28 +151,33 @@ func TestStoreMatchesRefreshModel(t *testing.T) {
 	})
 }
 
-func walkOnce(t *testing.T, w *fixture, name string, path []int) {
+// runSteps runs the steps of a path on a new grant and compares the store with the model after each.
+func runSteps(t *testing.T, f *fixture, name string, path []int) {
 	t.Helper()
-	r := &realLine{fixture: w, grant: name, tokens: []string{"0"}}
-	redemption := w.code(t, "code of "+name)
+	r := &storedFamily{fixture: f, grant: name, tokens: []string{"0"}}
+	redemption := f.code(t, "code of "+name)
 	redemption.GrantID, redemption.RefreshHash = name, r.hash(0)
-	redemption.GrantExpiresAt, redemption.RefreshExpiresAt = w.clock.Now().Add(720*time.Hour), w.clock.Now().Add(720*time.Hour)
-	_, err := w.RedeemCode(t.Context(), redemption)
+	expiry := f.clock.Now().Add(720 * time.Hour)
+	redemption.GrantExpiresAt, redemption.RefreshExpiresAt = expiry, expiry
+	_, err := f.RedeemCode(t.Context(), redemption)
 	storagetest.Must(t, err)
-	model := family{previous: -1, made: 1, limit: hours} // ten minutes in the store: no path comes near but by hours
+	// The limit is ten minutes in the store: only the step of hours exceeds it.
+	model := family{previous: -1, issued: 1, limit: hours}
 	steps := ""
 	for _, i := range path {
 		step := modelSteps[i]
 		steps += step.name + "; "
-		want, _ := step.model(&model)
+		want := step.model(&model)
 		got, err := step.store(r)
 		if err != nil || got != want {
-			t.Fatalf("after %s the store returns %d (%v), the model %d", steps, got, err, want)
+			t.Fatalf("after %s the store returns outcome %d, %v, want %d as in the model", steps, got, err, want)
 		}
-		g, err := w.Grant(t.Context(), name)
+		g, err := f.Grant(t.Context(), name)
 		storagetest.Must(t, err)
-		if (g.RevokedAt != nil) != model.revoked || string(g.CurrentHash) != string(r.hash(model.current)) || (len(g.SuccessorSealed) > 0) != model.sealed {
-			t.Fatalf("after %s the row is %+v, the model %+v", steps, g, model)
+		isRevoked, isSealed := g.RevokedAt != nil, len(g.SuccessorSealed) > 0
+		current := string(r.hash(model.current))
+		if isRevoked != model.revoked || string(g.CurrentHash) != current || isSealed != model.sealed {
+			t.Fatalf("after %s the row is %+v, want the state of the model, %+v", steps, g, model)
 		}
 	}
 }

@@ -15,35 +15,35 @@ import (
 func TestRefusedChangeIsNoDatabaseFailure(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newFixture(t, url)
+		f := newFixture(t, url)
 		reason := errors.New("the value is not accepted")
 		const resource = "https://api.example"
-		storagetest.Must(t, w.CreateResource(t.Context(), storage.Resource{Identifier: resource}))
+		storagetest.Must(t, f.CreateResource(t.Context(), storage.Resource{Identifier: resource}))
 		for name, change := range map[string]func() error{
 			"UpdateClient": func() error {
-				return w.UpdateClient(t.Context(), w.client.ID,
+				return f.UpdateClient(t.Context(), f.client.ID,
 					func(*storage.Client) (update storage.ClientUpdate, err error) { return update, reason })
 			},
 			"UpdateUser": func() error {
-				_, err := w.UpdateUser(t.Context(), w.user.ID, func(*storage.User) error { return reason })
+				_, err := f.UpdateUser(t.Context(), f.user.ID, func(*storage.User) error { return reason })
 				return err
 			},
 			"UpdateResource": func() error {
-				return w.UpdateResource(t.Context(), resource, func(*storage.Resource) error { return reason })
+				return f.UpdateResource(t.Context(), resource, func(*storage.Resource) error { return reason })
 			},
 		} {
 			if err := change(); err != reason { //nolint:errorlint // it must not even be wrapped
 				t.Errorf("%s = %v, want exactly %v", name, err, reason)
 			}
 		}
-		w.code(t, "the first code")
-		consent, err := w.Consent(t.Context(), w.user.ID, w.client.ID)
+		f.code(t, "the first code")
+		consent, err := f.Consent(t.Context(), f.user.ID, f.client.ID)
 		storagetest.Must(t, err)
-		storagetest.Must(t, w.WithdrawConsent(t.Context(), w.user.ID, consent.ID))
-		code, err := w.Code(t.Context(), []byte("the first code"))
+		storagetest.Must(t, f.WithdrawConsent(t.Context(), f.user.ID, consent.ID))
+		code, err := f.Code(t.Context(), []byte("the first code"))
 		storagetest.Must(t, err)
 		code.Hash = []byte("the second code")
-		err = w.IssueCode(t.Context(), storage.Approval{Code: code, ConsentID: consent.ID})
+		err = f.IssueCode(t.Context(), storage.Approval{Code: code, ConsentID: consent.ID})
 		if !errors.Is(err, storage.ErrConsentWithdrawn) || errors.Is(err, storage.ErrUnavailable) {
 			t.Errorf("IssueCode after the consent was withdrawn = %v, want ErrConsentWithdrawn and not ErrUnavailable", err)
 		}
@@ -54,16 +54,16 @@ func TestRefusedChangeIsNoDatabaseFailure(t *testing.T) {
 func TestRequestOfOtherBrowserIsNoDatabaseFailure(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newFixture(t, url)
-		now := w.Now()
+		f := newFixture(t, url)
+		now := f.Now()
 		r := storage.AuthorizationRequest{
-			ID: "a request", ClientID: w.client.ID, CreatedAt: now, ExpiresAt: now.Add(time.Hour),
+			ID: "a request", ClientID: f.client.ID, CreatedAt: now, ExpiresAt: now.Add(time.Hour),
 		}
-		storagetest.Must(t, w.CreateRequest(t.Context(), &r))
-		_, err := w.ClaimRequest(t.Context(), r.ID, []byte("one browser"))
+		storagetest.Must(t, f.CreateRequest(t.Context(), &r))
+		_, err := f.ClaimRequest(t.Context(), r.ID, []byte("one browser"))
 		storagetest.Must(t, err)
 		for name, read := range map[string]func(context.Context, string, []byte) (storage.AuthorizationRequest, error){
-			"ClaimRequest": w.ClaimRequest, "ClaimedRequest": w.ClaimedRequest,
+			"ClaimRequest": f.ClaimRequest, "ClaimedRequest": f.ClaimedRequest,
 		} {
 			_, err := read(t.Context(), r.ID, []byte("another browser"))
 			if !errors.Is(err, storage.ErrOtherBrowser) || errors.Is(err, storage.ErrUnavailable) {

@@ -8,6 +8,20 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
+// wantWait fails the test unless a sign-in with the counts is blocked for the time from now, or not at all for 0.
+func wantWait(t *testing.T, s *storage.Store, when string, want time.Duration, counts ...storage.SignInCount) {
+	t.Helper()
+	until, err := s.SignInBlockedUntil(t.Context(), counts...)
+	storagetest.Must(t, err)
+	got := time.Duration(0)
+	if until != nil {
+		got = until.Sub(s.Now())
+	}
+	if got != want || until != nil && want == 0 {
+		t.Errorf("%s: blocked for %s, want %s", when, got, want)
+	}
+}
+
 func TestFailedSignInsSlowTheNextAttempt(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
@@ -16,36 +30,23 @@ func TestFailedSignInsSlowTheNextAttempt(t *testing.T) {
 		limit := storage.SignInLimit{FreeFailures: 3, MaxWait: 30 * time.Second, Period: time.Hour}
 		count := storage.SignInCount{Account: []byte("an account"), Network: "net", Limit: limit}
 		other := storage.SignInCount{Account: count.Account, Network: "another net", Limit: limit}
-		one := func() error {
+		countOne := func() error {
 			_, err := s.CountSignInFailures(t.Context(), []storage.SignInCount{count}, nil)
 			return err
 		}
 		fail := func(want time.Duration) {
 			t.Helper()
-			storagetest.Must(t, one())
-			until, err := s.SignInBlockedUntil(t.Context(), count)
-			storagetest.Must(t, err)
-			if got := time.Duration(0); until != nil || want != 0 {
-				if until != nil {
-					got = until.Sub(clock.Now())
-				}
-				if got != want {
-					t.Errorf("wait %v, want %v", got, want)
-				}
-			}
-			if until, err := s.SignInBlockedUntil(t.Context(), other); until != nil || err != nil {
-				t.Errorf("another network waits until %v (%v)", until, err)
-			}
+			storagetest.Must(t, countOne())
+			wantWait(t, s, "after a failure", want, count)
+			wantWait(t, s, "in another network", 0, other)
 			clock.Advance(want)
-			if until, err := s.SignInBlockedUntil(t.Context(), count); until != nil || err != nil {
-				t.Errorf("blocked after the wait until %v (%v)", until, err)
-			}
+			wantWait(t, s, "after the wait", 0, count)
 		}
 		for _, want := range []time.Duration{0, 0, 1, 2, 4, 8, 16, 30, 30} {
 			fail(want * time.Second)
 		}
-		for range 30 { // far beyond what a shift can hold
-			storagetest.Must(t, one())
+		for range 30 { // more than the bits of the duration, if the wait were computed by a shift
+			storagetest.Must(t, countOne())
 		}
 		fail(30 * time.Second)
 		clock.Advance(2 * time.Hour)
@@ -62,29 +63,18 @@ func TestSignInIsBlockedUntilTheLatestCount(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, url string) {
 		clock := storagetest.NewClock()
 		s := storagetest.Open(t, url, clock)
-		count := func(account string, longest time.Duration) storage.SignInCount {
-			return storage.SignInCount{Account: []byte(account), Network: "net", Limit: storage.SignInLimit{FreeFailures: 1, MaxWait: longest, Period: time.Hour}}
+		count := func(account string, maxWait time.Duration) storage.SignInCount {
+			limit := storage.SignInLimit{FreeFailures: 1, MaxWait: maxWait, Period: time.Hour}
+			return storage.SignInCount{Account: []byte(account), Network: "net", Limit: limit}
 		}
 		short, long, none := count("a", time.Second), count("b", time.Minute), count("c", time.Minute)
 		for range 8 {
 			_, err := s.CountSignInFailures(t.Context(), []storage.SignInCount{short, long}, nil)
 			storagetest.Must(t, err)
 		}
-		for _, c := range []struct {
-			counts []storage.SignInCount
-			want   time.Duration
-		}{{[]storage.SignInCount{short}, time.Second}, {[]storage.SignInCount{short, none, long}, time.Minute}, {[]storage.SignInCount{none}, 0}} {
-			until, err := s.SignInBlockedUntil(t.Context(), c.counts...)
-			storagetest.Must(t, err)
-			if got := time.Duration(0); until != nil || c.want != 0 {
-				if until != nil {
-					got = until.Sub(clock.Now())
-				}
-				if got != c.want {
-					t.Errorf("%d counts: wait %v, want %v", len(c.counts), got, c.want)
-				}
-			}
-		}
+		wantWait(t, s, "with the short wait", time.Second, short)
+		wantWait(t, s, "with all counts", time.Minute, short, none, long)
+		wantWait(t, s, "without failures", 0, none)
 	})
 }
 
@@ -97,42 +87,48 @@ func TestFailedNamesCountOnceAndSuccessesSubtract(t *testing.T) {
 		names := storage.SignInCount{Account: []byte("names"), Network: "net", Limit: limit}
 		fail := func(name string) storage.NetworkFailures {
 			t.Helper()
-			found, err := s.CountSignInFailures(t.Context(), []storage.SignInCount{{Account: []byte(name), Network: "net", Limit: limit}}, &names)
+			account := storage.SignInCount{Account: []byte(name), Network: "net", Limit: limit}
+			found, err := s.CountSignInFailures(t.Context(), []storage.SignInCount{account}, &names)
 			storagetest.Must(t, err)
 			return found
 		}
 		succeed := func(name string) {
 			t.Helper()
-			storagetest.Must(t, s.CreditSignIn(t.Context(), names, storage.SignInCount{Account: []byte(name), Network: "success"}, 2))
+			account := storage.SignInCount{Account: []byte(name), Network: "success"}
+			storagetest.Must(t, s.CreditSignIn(t.Context(), names, account, 2))
+		}
+		wantBlocked := func(name string, count int64, wait time.Duration) {
+			t.Helper()
+			found := fail(name)
+			until := clock.Now().Add(wait)
+			if found.Names != count || found.BlockedUntil == nil || !found.BlockedUntil.Equal(until) {
+				t.Errorf("failure of %s: %+v, want %d names and a block until %s", name, found, count, until)
+			}
+		}
+		wantNames := func(when, name string, count int64) {
+			t.Helper()
+			if found := fail(name); found.Names != count {
+				t.Errorf("%s: %+v, want %d names", when, found, count)
+			}
 		}
 		succeed("before any failure")
 		for range 5 {
-			if fail("alice").BlockedUntil != nil {
-				t.Error("one failed name blocks the network")
+			if found := fail("alice"); found.BlockedUntil != nil {
+				t.Errorf("failure of the only name: %+v, want no block", found)
 			}
 		}
 		fail("bob")
-		if found := fail("carol"); found.Names != 3 || found.BlockedUntil == nil || !found.BlockedUntil.Equal(clock.Now().Add(time.Second)) {
-			t.Errorf("the third name: %+v", found)
-		}
-		if found := fail("dave"); found.Names != 4 || found.BlockedUntil == nil || !found.BlockedUntil.Equal(clock.Now().Add(2*time.Second)) {
-			t.Errorf("the fourth name: %+v", found)
-		}
+		wantBlocked("carol", 3, time.Second)
+		wantBlocked("dave", 4, 2*time.Second)
 		succeed("erin")
-		if until, err := s.SignInBlockedUntil(t.Context(), names); until != nil || err != nil {
-			t.Errorf("after a sign-in: %v (%v)", until, err)
-		}
-		succeed("erin") // the second time changes nothing
-		if found := fail("frank"); found.Names != 3 {
-			t.Errorf("after a sign-in and a failure: %+v, want 3", found)
-		}
+		wantWait(t, s, "after a sign-in", 0, names)
+		succeed("erin") // the second sign-in of a user changes nothing
+		wantNames("after a sign-in and a failure", "frank", 3)
 		clock.Advance(61 * time.Minute)
 		fail("frank")
 		fail("grace")
 		succeed("erin")
-		if found := fail("heidi"); found.Names != 1 {
-			t.Errorf("an hour later: %+v, want 1", found)
-		}
+		wantNames("an hour later", "heidi", 1)
 	})
 }
 
@@ -143,21 +139,20 @@ func TestClockSetBackEndsSignInBlock(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, url string) {
 		clock := storagetest.NewClock()
 		s := storagetest.Open(t, url, clock)
-		count := storage.SignInCount{Account: []byte("an account"), Network: "net", Limit: storage.SignInLimit{FreeFailures: 1, MaxWait: 30 * time.Second, Period: time.Hour}}
+		limit := storage.SignInLimit{FreeFailures: 1, MaxWait: 30 * time.Second, Period: time.Hour}
+		count := storage.SignInCount{Account: []byte("an account"), Network: "net", Limit: limit}
 		fail := func() {
 			t.Helper()
 			_, err := s.CountSignInFailures(t.Context(), []storage.SignInCount{count}, nil)
 			storagetest.Must(t, err)
 			if until, err := s.SignInBlockedUntil(t.Context(), count); err != nil || until == nil {
-				t.Errorf("blocked until %v (%v)", until, err)
+				t.Errorf("SignInBlockedUntil after a failure = %v, %v, want a time", until, err)
 			}
 		}
 		clock.Advance(100 * 24 * time.Hour)
 		fail()
 		clock.Advance(-100 * 24 * time.Hour)
-		if until, err := s.SignInBlockedUntil(t.Context(), count); until != nil || err != nil {
-			t.Errorf("blocked until %s (%v)", until, err)
-		}
+		wantWait(t, s, "after the clock was set back", 0, count)
 		fail()
 	})
 }

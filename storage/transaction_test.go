@@ -11,35 +11,35 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// TestTransactionUsesOnlyItsStore would wait indefinitely on SQLite's one writer if a method inside a transaction took
+// TestTransactionUsesOnlyItsStore would wait indefinitely for SQLite's one writer if a method inside a transaction used
 // the store outside. It runs with production's pools.
 func TestTransactionUsesOnlyItsStore(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newFixture(t, url)
+		f := newFixture(t, url)
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		storagetest.Concurrently(8, func(int) {
-			err := w.Tx(ctx, func(tx *storage.Store) error {
-				if _, err := tx.Client(ctx, w.client.ID); err != nil {
+			err := f.Tx(ctx, func(tx *storage.Store) error {
+				if _, err := tx.Client(ctx, f.client.ID); err != nil {
 					return err
 				}
 				if _, err := tx.CreateMissingScopes(ctx, []string{"read", "new"}); err != nil {
 					return err
 				}
-				err := tx.UpdateClient(ctx, w.client.ID, func(*storage.Client) (update storage.ClientUpdate, err error) {
+				err := tx.UpdateClient(ctx, f.client.ID, func(*storage.Client) (update storage.ClientUpdate, err error) {
 					return update, nil
 				})
 				if err != nil {
 					return err
 				}
-				if err := tx.SetPassword(ctx, w.user.ID, "hash"); err != nil {
+				if err := tx.SetPassword(ctx, f.user.ID, "hash"); err != nil {
 					return err
 				}
 				return tx.Audit.Record(ctx, storagetest.Event("inside"))
 			})
 			if err != nil {
-				t.Error(err)
+				t.Errorf("Tx = %v, want no error", err)
 			}
 		})
 	})
@@ -48,28 +48,29 @@ func TestTransactionUsesOnlyItsStore(t *testing.T) {
 func TestFailedTransactionLeavesNothing(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		w := newFixture(t, url)
-		rows := func() int64 { return storagetest.Count(t, w.Store, url, "SELECT count(*) FROM changes") }
+		f := newFixture(t, url)
+		rows := func() int64 { return storagetest.Count(t, f.Store, url, "SELECT count(*) FROM changes") }
 		before := rows()
-		wrong := errors.New("wrong")
-		err := w.Tx(t.Context(), func(tx *storage.Store) error {
-			storagetest.Must(t, tx.CreateScope(t.Context(), storage.Scope{Name: "x", CreatedAt: w.clock.Now()}))
-			return wrong
+		failure := errors.New("the transaction fails")
+		err := f.Tx(t.Context(), func(tx *storage.Store) error {
+			storagetest.Must(t, tx.CreateScope(t.Context(), storage.Scope{Name: "x", CreatedAt: f.clock.Now()}))
+			return failure
 		})
-		if !errors.Is(err, wrong) {
-			t.Error(err)
+		if !errors.Is(err, failure) {
+			t.Errorf("Tx = %v, want the error of the function", err)
 		}
 		func() {
 			defer func() { _ = recover() }()
-			_ = w.Tx(t.Context(), func(tx *storage.Store) error {
-				storagetest.Must(t, tx.CreateScope(t.Context(), storage.Scope{Name: "y", CreatedAt: w.clock.Now()}))
+			_ = f.Tx(t.Context(), func(tx *storage.Store) error {
+				storagetest.Must(t, tx.CreateScope(t.Context(), storage.Scope{Name: "y", CreatedAt: f.clock.Now()}))
 				panic("in a transaction")
 			})
 		}()
-		known, err := w.Scopes(t.Context())
+		scopes, err := f.Scopes(t.Context())
 		storagetest.Must(t, err)
-		if _, there := known["y"]; there || known["x"].Name != "" || rows() != before {
-			t.Errorf("%v, %d changes and then %d", known, before, rows())
+		if _, found := scopes["y"]; found || scopes["x"].Name != "" || rows() != before {
+			t.Errorf("after failed transactions the scopes are %v and %d changes are stored, want no new scope and %d changes",
+				scopes, rows(), before)
 		}
 	})
 }

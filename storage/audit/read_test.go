@@ -14,12 +14,12 @@ func TestExportReturnsAllRowsInOrder(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, url string) {
 		clock := storagetest.NewClock()
 		s := storagetest.Open(t, url, clock)
-		for i := range 2300 { // over two pages, many of the same time
+		for i := range 2300 { // more than two pages, many rows of the same time
 			if i%700 == 0 {
 				clock.Advance(time.Second)
 			}
-			storagetest.Must(t, s.Audit.RecordLater(withRequest(t.Context()), audit.Event{Type: "test.exported",
-				ClientID: fmt.Sprint(i % 2)}))
+			e := audit.Event{Type: "test.exported", ClientID: fmt.Sprint(i % 2)}
+			storagetest.Must(t, s.Audit.RecordLater(withRequest(t.Context()), e))
 		}
 		storagetest.Must(t, s.Close(t.Context()))
 		s = storagetest.Open(t, url, clock)
@@ -30,11 +30,11 @@ func TestExportReturnsAllRowsInOrder(t *testing.T) {
 				return nil
 			}))
 		if len(seen) != 1150 {
-			t.Fatalf("%d events", len(seen))
+			t.Fatalf("EachRow returned %d rows, want 1150", len(seen))
 		}
 		for i := 1; i < len(seen); i++ {
 			if seen[i].At.Before(seen[i-1].At) || seen[i].ID == seen[i-1].ID {
-				t.Fatalf("%+v comes after %+v", seen[i], seen[i-1])
+				t.Fatalf("row %d, %+v, follows %+v, want another row that is not older", i, seen[i], seen[i-1])
 			}
 		}
 	})

@@ -26,22 +26,28 @@ func TestNewColumnIsInEveryStatement(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, url string) {
 		s := storagetest.Open(t, url, storagetest.NewClock())
 		ctx := t.Context()
-		storagetest.Must(t, db.Exec(ctx, s.Write, "ALTER TABLE audit_events ADD COLUMN country TEXT NOT "+
-			"NULL"+map[string]string{db.SQLite: " DEFAULT ''"}[s.Engine()]))
+		country := "ALTER TABLE audit_events ADD COLUMN country TEXT NOT NULL"
+		if s.Engine() == db.SQLite {
+			country += " DEFAULT ''"
+		}
+		storagetest.Must(t, db.Exec(ctx, s.Write, country))
 		storagetest.Must(t, db.Exec(ctx, s.Write, "ALTER TABLE audit_events ADD COLUMN seen_at BIGINT"))
 		record := db.NewRecord[grownRow]("audit_events")
 		now := s.Now()
 		row := func(id string) grownRow {
-			return grownRow{audit.Row{ID: id, At: now, Event: "test.grown", ClientID: "c", UserID: "u", GrantID: "g",
-				Scopes: "s", Personal: []byte("p")}, "NL", &now}
+			r := audit.Row{
+				ID: id, At: now, Event: "test.grown", ClientID: "c", UserID: "u", GrantID: "g", Scopes: "s",
+				Personal: []byte("p"),
+			}
+			return grownRow{r, "NL", &now}
 		}
 		want := []grownRow{row("many 1"), row("many 2")}
 		storagetest.Must(t, record.InsertMissing(ctx, s.Write, want))
 		if s.Engine() == db.Postgres { // a change and its row are one statement
 			changed := row("one")
 			from := map[string]string{"client_id": "client_id", "user_id": "user_id", "grant_id": "'g'", "scopes": "scopes"}
-			query := "WITH changed AS (SELECT 'c' AS client_id, 'u' AS user_id, 's' AS scopes) " + record.InsertFrom("changed",
-				from)
+			query := "WITH changed AS (SELECT 'c' AS client_id, 'u' AS user_id, 's' AS scopes) " +
+				record.InsertFrom("changed", from)
 			storagetest.Must(t, db.Exec(ctx, s.Write, query, record.Values(&changed, from)...))
 			want = append(want, changed)
 		}
@@ -63,16 +69,14 @@ func TestEveryColumnIsSealed(t *testing.T) {
 	s := storagetest.Open(t, storagetest.URL(t, db.SQLite), storagetest.NewClock())
 	ctx := t.Context()
 	storagetest.Must(t, s.Audit.Record(ctx, audit.Event{Type: audit.TokenIssued, ClientID: "c"}))
-	if _, err := s.Audit.SealRows(ctx); err != nil {
-		t.Fatal(err)
-	}
+	sealRows(t, s)
 	problems := func() int {
 		report, err := s.Audit.Verify(ctx, audit.Seal{}, func(int64, int64) {})
 		storagetest.Must(t, err)
 		return report.Count
 	}
 	if n := problems(); n != 0 {
-		t.Fatalf("an unchanged log: got %d problems, want 0", n)
+		t.Fatalf("Verify of an unchanged log reports %d problems, want 0", n)
 	}
 	for _, column := range db.NewRecord[audit.Row]("audit_events").Names() {
 		if column == "personal_key" { // it may be erased
@@ -85,7 +89,7 @@ func TestEveryColumnIsSealed(t *testing.T) {
 		storagetest.Must(t, db.Exec(ctx, s.Write, "CREATE TABLE copy AS SELECT * FROM audit_events"))
 		storagetest.Must(t, db.Exec(ctx, s.Write, "UPDATE audit_events SET "+column+" = "+other))
 		if n := problems(); n == 0 {
-			t.Errorf("with another value of %s: got no problem", column)
+			t.Errorf("Verify with another value of %s reports no problem, want one", column)
 		}
 		storagetest.Must(t, db.Exec(ctx, s.Write, "DELETE FROM audit_events"))
 		storagetest.Must(t, db.Exec(ctx, s.Write, "INSERT INTO audit_events SELECT * FROM copy"))
@@ -98,16 +102,18 @@ func TestEventTypesAreDistinct(t *testing.T) {
 	seen := map[string]bool{}
 	for _, name := range audit.Types() {
 		if seen[name] || !audit.IsType(name) {
-			t.Errorf("type %q is declared twice or not found by a filter", name)
+			t.Errorf("the type %q is declared twice or not found by a filter", name)
 		}
 		seen[name] = true
 	}
 	if len(seen) < 40 {
-		t.Errorf("got %d types, want at least 40", len(seen))
+		t.Errorf("Types returns %d types, want at least 40", len(seen))
 	}
-	for filter, want := range map[string]bool{"": true, "client.*": true, "*": true, "client.none": false, "none*": false} {
+	for filter, want := range map[string]bool{
+		"": true, "client.*": true, "*": true, "client.none": false, "none*": false,
+	} {
 		if got := audit.IsType(filter); got != want {
-			t.Errorf("IsType(%q): got %t, want %t", filter, got, want)
+			t.Errorf("IsType(%q) = %t, want %t", filter, got, want)
 		}
 	}
 }

@@ -16,7 +16,7 @@ func TestClockFollowsTheDatabase(t *testing.T) {
 	host := &manualClock{at: start}
 	c := clock{local: host.now}
 	if got := c.now(); !got.Equal(start) {
-		t.Errorf("before the first reading the time is %s", got)
+		t.Errorf("before the first reading the time is %s, want that of the host, %s", got, start)
 	}
 	read := func(roundTrip, ahead time.Duration) {
 		before := host.at
@@ -42,6 +42,6 @@ func TestClockFollowsTheDatabase(t *testing.T) {
 	read(time.Millisecond, -time.Minute)
 	want("a slow host", -time.Minute)
 	if skew := time.Duration(c.skew.Load()); skew != -time.Minute {
-		t.Errorf("the skew is %s", skew)
+		t.Errorf("the skew is %s, want %s", skew, -time.Minute)
 	}
 }

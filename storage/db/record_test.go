@@ -29,7 +29,7 @@ type OldThing struct {
 
 type profile struct{ Nickname string }
 
-// Thing is the record with one more column. Nothing but the field is written for it.
+// Thing is the record with one more column, for which only the field was added.
 type Thing struct {
 	OldThing
 	Added string
@@ -40,12 +40,12 @@ func TestRecordCoversAddedColumn(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, url string) {
 		s := storagetest.Open(t, url, storagetest.NewClock())
 		bytes := map[string]string{db.SQLite: "BLOB", db.Postgres: "BYTEA"}[s.Engine()]
-		storagetest.Exec(t, s, url, `CREATE TABLE things (id TEXT NOT NULL PRIMARY KEY, number BIGINT NOT NULL, flag BOOLEAN NOT NULL,
-			optional TEXT, choice BOOLEAN, hash `+bytes+`, list TEXT NOT NULL, maybe TEXT, ttl BIGINT, created_at BIGINT NOT NULL,
-			ended_at BIGINT, profile TEXT NOT NULL, added TEXT NOT NULL)`)
+		storagetest.Exec(t, s, url, `CREATE TABLE things (id TEXT NOT NULL PRIMARY KEY, number BIGINT NOT NULL,
+			flag BOOLEAN NOT NULL, optional TEXT, choice BOOLEAN, hash `+bytes+`, list TEXT NOT NULL, maybe TEXT, ttl BIGINT,
+			created_at BIGINT NOT NULL, ended_at BIGINT, profile TEXT NOT NULL, added TEXT NOT NULL)`)
 		row := db.NewRecord[Thing]("things")
 		if got, want := len(row.Names()), len(db.NewRecord[OldThing]("things").Names())+1; got != want {
-			t.Fatalf("%d columns %v, want %d", got, row.Names(), want)
+			t.Fatalf("the record has the %d columns %v, want %d", got, row.Names(), want)
 		}
 
 		text, yes, ttl, at := "text", true, 90*time.Minute, time.UnixMilli(1_790_000_000_123).UTC()
@@ -63,7 +63,7 @@ func TestRecordCoversAddedColumn(t *testing.T) {
 			for _, v := range []Thing{full, empty} {
 				query := row.InsertFrom("(SELECT ?::text AS id) AS copied", from)
 				v.ID += " copied"
-				// The argument of the relation stands after those of the columns.
+				// The argument of the relation follows those of the columns.
 				storagetest.Must(t, db.Exec(t.Context(), s.Write, query, append(row.Values(&v, from), v.ID)...))
 				want = append(want, v)
 			}
@@ -78,10 +78,10 @@ func TestRecordCoversAddedColumn(t *testing.T) {
 			t.Errorf("records read (-want +got):\n%s", diff)
 		}
 
-		// What is left out by name does not hide a later column.
+		// Leaving columns out by name does not hide a later column.
 		short := row.Without("hash", "list")
 		if !slices.Contains(short.Names(), "added") || slices.Contains(short.Names(), "hash") {
-			t.Errorf("Without(hash, list) has the columns %v", short.Names())
+			t.Errorf("Without(hash, list) has the columns %v, want added and not hash", short.Names())
 		}
 	})
 }
@@ -96,7 +96,7 @@ func TestRecordRefusesUnknownColumnAndType(t *testing.T) {
 			t.Parallel()
 			defer func() {
 				if recover() == nil {
-					t.Error("no panic at start")
+					t.Error("the declaration did not panic")
 				}
 			}()
 			start()

@@ -34,8 +34,9 @@ func TestUnreachableHostsAreDetected(t *testing.T) {
 		{syscall.IPPROTO_TCP, tcpUserTimeout}:        30_000,
 	} {
 		var got int
-		if cerr := raw.Control(func(fd uintptr) { got, err = syscall.GetsockoptInt(int(fd), name[0], name[1]) }); cerr != nil || err != nil || got != want {
-			t.Errorf("socket option %v is %d, want %d, %v %v", name, got, want, cerr, err)
+		controlErr := raw.Control(func(fd uintptr) { got, err = syscall.GetsockoptInt(int(fd), name[0], name[1]) })
+		if controlErr != nil || err != nil || got != want {
+			t.Errorf("socket option %v = %d, %v, %v, want %d", name, got, controlErr, err, want)
 		}
 	}
 }

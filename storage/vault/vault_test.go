@@ -18,25 +18,23 @@ func TestSealedValuesOpenOnlyInTheirRow(t *testing.T) {
 	sealed, err := root.Seal("purpose", "row", []byte("a secret"))
 	storagetest.Must(t, err)
 	if got, err := root.Open("purpose", "row", sealed); err != nil || string(got) != "a secret" {
-		t.Errorf("%q %v", got, err)
+		t.Errorf("Open = %q, %v, want %q", got, err, "a secret")
 	}
 	other, err := vault.NewRootKey(make([]byte, 32))
 	storagetest.Must(t, err)
 	for name, open := range map[string]func() ([]byte, error){
 		"another row":     func() ([]byte, error) { return root.Open("purpose", "other", sealed) },
 		"another purpose": func() ([]byte, error) { return root.Open("other", "row", sealed) },
-		"another key":     func() ([]byte, error) { return other.Open("purpose", "row", sealed) }, "cut": func() ([]byte,
-			error) {
-			return root.Open("purpose", "row", sealed[:10])
-		},
-		"changed": func() ([]byte, error) {
-			bad := append([]byte{}, sealed...)
-			bad[len(bad)-1] ^= 1
-			return root.Open("purpose", "row", bad)
+		"another key":     func() ([]byte, error) { return other.Open("purpose", "row", sealed) },
+		"truncated":       func() ([]byte, error) { return root.Open("purpose", "row", sealed[:10]) },
+		"altered": func() ([]byte, error) {
+			altered := append([]byte{}, sealed...)
+			altered[len(altered)-1] ^= 1
+			return root.Open("purpose", "row", altered)
 		},
 	} {
 		if got, err := open(); err == nil {
-			t.Errorf("%s: opened as %q", name, got)
+			t.Errorf("%s: Open = %q, nil, want an error", name, got)
 		}
 	}
 }
@@ -63,7 +61,7 @@ func TestKeysAreTheSameInEveryProcess(t *testing.T) {
 				err = errors.Join(err, s.ClosePools())
 			}
 			if err != nil {
-				t.Error(err)
+				t.Errorf("process %d: %v, want no error", i, err)
 			}
 		})
 		for i, key := range keys {
