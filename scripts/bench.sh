@@ -17,7 +17,7 @@ finish() {
 trap finish EXIT
 
 # A separate durable PostgreSQL, and the settings of all processes. Limits, log, metrics and audit are enabled; the
-# limits are wide enough for one client with the traffic of thousands.
+# limits are high enough for one client with the traffic of thousands.
 DSN=$(OWN=1 DURABLE=1 scripts/postgres.sh start "$work/pg")
 export GATEHOUSE_DATABASE_URL=$DSN TEST_POSTGRES_DSN=$DSN
 export GATEHOUSE_SECRET_KEY=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
@@ -35,7 +35,7 @@ milliseconds() { echo $(($(date +%s%N) / 1000000)); }
 # database in $processes.
 serve() {
 	if curl -s -o /dev/null "http://127.0.0.1:$1/"; then
-		echo "something else listens on port $1" >&2
+		echo "another process listens on port $1" >&2
 		exit 1
 	fi
 	GATEHOUSE_LISTEN=127.0.0.1:$1 GATEHOUSE_ADMIN_LISTEN=127.0.0.1:$(($1 + 1000)) "$gatehouse" serve 2>"$work/log.$1" &
@@ -153,8 +153,8 @@ overload() {
 	kill "$server" && wait "$server" || true
 }
 
-# costs measures processor time and write-ahead log per operation. Two workloads also write the log of the tokens that
-# they consume, which is subtracted.
+# costs measures processor time and write-ahead log per operation. Two workloads first request the tokens that they
+# consume; that part of the log is subtracted.
 costs() {
 	serve 18080
 	echo '| operation | server µs | PostgreSQL µs | WAL bytes |'
@@ -266,7 +266,7 @@ statements() {
 	kill "$server" && wait "$server" || true
 }
 
-# replace puts the text of a part between its marks.
+# replace PART FILE replaces the text between the marks of a part in the document.
 replace() {
 	[ "$1" != scale ] || document=docs/scale.md
 	awk -v part="$1" -v file="$2" '

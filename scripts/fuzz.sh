@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every fuzz target for FUZZ_TIME each (30s). `fuzz.sh list` names them.
+# Runs every fuzz target for FUZZ_TIME each (30s). `fuzz.sh list` lists them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 grep -rl '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u | while read -r package; do

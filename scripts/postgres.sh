@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Provides a PostgreSQL for tests: prints TEST_POSTGRES_DSN if that is set; otherwise creates a temporary cluster from
 # local binaries, never as root; otherwise starts a container. `postgres.sh start DIR` prints the URL, `postgres.sh stop
-# DIR` stops the server and removes DIR; between the two `down DIR` and `up DIR` stop and start it as an operator would.
+# DIR` stops the server and removes DIR; between the two `down DIR` and `up DIR` stop and start it as an operator does.
 # `start` with OWN=1 creates a cluster even when TEST_POSTGRES_DSN is set. Commits are not durable, which makes tests
 # faster; with DURABLE=1 they are, as benchmarks need.
 set -euo pipefail
@@ -11,8 +11,9 @@ if [ -z "$command" ] || [ -z "$dir" ]; then
 	exit 2
 fi
 
-# PostgreSQL refuses to run as root, so as root the cluster belongs to another account.
-as() {
+# run_as_owner runs a command as the owner of the cluster. PostgreSQL refuses to run as root, so for root the owner is
+# another account.
+run_as_owner() {
 	if [ "$(id -u)" = 0 ]; then
 		runuser -u "$(cat "$dir/account")" -- "$@"
 	else
@@ -20,7 +21,7 @@ as() {
 	fi
 }
 
-binaries() {
+find_binaries() {
 	local found
 	found=$(command -v pg_ctl || true)
 	if [ -z "$found" ]; then
@@ -38,11 +39,11 @@ start_local() {
 		chown "$(cat "$dir/account")" "$dir"
 	fi
 	chmod 711 "$dir"
-	as mkdir -p "$socket"
-	as "$bin/initdb" -D "$dir/data" -U gatehouse -A trust -E UTF8 --no-sync >"$dir/initdb.log" 2>&1 ||
+	run_as_owner mkdir -p "$socket"
+	run_as_owner "$bin/initdb" -D "$dir/data" -U gatehouse -A trust -E UTF8 --no-sync >"$dir/initdb.log" 2>&1 ||
 		{ cat "$dir/initdb.log" >&2; exit 1; }
 	for port in $(shuf -i 20000-29999 -n 20 2>/dev/null || seq 20432 20452); do
-		if as "$bin/pg_ctl" -D "$dir/data" -w -t 60 -l "$dir/data/server.log" \
+		if run_as_owner "$bin/pg_ctl" -D "$dir/data" -w -t 60 -l "$dir/data/server.log" \
 			-o "-p $port -k $socket -c listen_addresses=127.0.0.1 -c max_connections=300 $fast" \
 			start >"$dir/start.log" 2>&1; then
 			echo "$bin" >"$dir/bin"
@@ -79,14 +80,14 @@ start)
 		exit 0
 	fi
 	mkdir -p "$dir"
-	if bin=$(binaries) && [ -n "$bin" ]; then
+	if bin=$(find_binaries) && [ -n "$bin" ]; then
 		start_local "$bin"
 	elif docker info >/dev/null 2>&1; then
 		start_docker
 	else
 		cat >&2 <<-'HELP'
-			The tests need PostgreSQL and found none. "make test" installs one on Debian and Ubuntu; elsewhere install it, start
-			Docker, or use an existing server, in which each test creates and drops a schema:
+			The tests need PostgreSQL, which is not installed. "make test" installs it on Debian and Ubuntu; elsewhere install
+			it, start Docker, or use an existing server, in which each test creates and drops a schema:
 			  export TEST_POSTGRES_DSN='postgres://user:password@127.0.0.1:5432/database?sslmode=disable'
 		HELP
 		exit 1
@@ -96,14 +97,14 @@ down)
 	if [ -f "$dir/container" ]; then
 		docker stop "$(cat "$dir/container")" >/dev/null
 	else
-		as "$(cat "$dir/bin")/pg_ctl" -D "$dir/data" -m fast -w stop >/dev/null
+		run_as_owner "$(cat "$dir/bin")/pg_ctl" -D "$dir/data" -m fast -w stop >/dev/null
 	fi
 	;;
 up)
 	if [ -f "$dir/container" ]; then
 		docker start "$(cat "$dir/container")" >/dev/null
 	else
-		as "$(cat "$dir/bin")/pg_ctl" -D "$dir/data" -w -t 60 -l "$dir/data/server.log" \
+		run_as_owner "$(cat "$dir/bin")/pg_ctl" -D "$dir/data" -w -t 60 -l "$dir/data/server.log" \
 			-o "$(cat "$dir/options")" start >/dev/null
 	fi
 	;;
@@ -111,7 +112,7 @@ stop)
 	if [ -f "$dir/container" ]; then
 		docker rm -f "$(cat "$dir/container")" >/dev/null
 	elif [ -f "$dir/bin" ]; then
-		as "$(cat "$dir/bin")/pg_ctl" -D "$dir/data" -m immediate -w stop >/dev/null || true
+		run_as_owner "$(cat "$dir/bin")/pg_ctl" -D "$dir/data" -m immediate -w stop >/dev/null || true
 	fi
 	rm -rf "$dir"
 	;;

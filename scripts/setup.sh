@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the tools that the tests need and this host lacks, and prints the environment in which they run:
+# Installs the tools that the tests need and that are missing on this host, and prints the environment of the tests:
 #
 #   eval "$(scripts/setup.sh)"
 #
@@ -31,7 +31,7 @@ has_postgres() {
 
 has_node() { has node && [ "$(node -p 'process.versions.node.split(".")[0]')" -ge "$node_major" ]; }
 
-# Each line: what the test is for, the Debian packages, the name for other systems.
+# missing_tools prints a line per missing tool: its purpose, the Debian packages, the name for other systems.
 missing_tools() {
 	has gcc || has clang || echo "race detector|gcc libc6-dev|a C compiler"
 	has_postgres || echo "database|postgresql|PostgreSQL 14 or newer (or set TEST_POSTGRES_DSN, or start Docker)"
@@ -47,8 +47,8 @@ missing_tools() {
 	{ has node && has npm; } || echo "relying parties|nodejs npm|Node.js $node_major or newer with npm"
 }
 
-# chromium_package prints the package that contains a browser. That of Ubuntu only installs a snap, which needs a
-# running snapd.
+# chromium_package prints the name of the browser package. On Ubuntu it only installs a snap, which needs a running
+# snapd.
 chromium_package() {
 	if grep -qs '^ID=ubuntu' /etc/os-release; then echo chromium-browser; else echo chromium; fi
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs every test: both engines, the race detector, the browser journeys in Chromium. scripts/setup.sh installs what is
-# missing; PostgreSQL and the other servers that the tests need are started and stopped here.
+# Runs every test: both engines, the race detector, the browser tests in Chromium. scripts/setup.sh installs what is
+# missing. This script starts and stops PostgreSQL; the tests start the other servers that they need.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
