@@ -24,7 +24,7 @@ func (b *tab) signIn(d *devServer) {
 	b.do("sign in", visible("to continue to"), fill("username", "demo"), fill("password", d.password), press("Sign in"))
 }
 
-// startSignIn goes from the sample app to the sign-in page.
+// startSignIn starts a sign-in at the sample app and waits for the sign-in page.
 func (b *tab) startSignIn(d *devServer) {
 	b.t.Helper()
 	b.do("start a sign-in at the app", chromedp.Navigate(d.sample), press("Sign in with Gatehouse"),
@@ -55,11 +55,11 @@ func withdrawConsent(d *devServer) step {
 	})
 }
 
-// TestBrowserJourneys uses one server for all journeys, one after the other: each leaves the demo user's consent.
-func TestBrowserJourneys(t *testing.T) {
+// TestFlowsWorkInBrowser runs all flows on one server, one after the other: the consent of the demo user stays stored.
+func TestFlowsWorkInBrowser(t *testing.T) {
 	requireEnv(t, "CHROME")
 	d := startDev(t, t.TempDir(), nil)
-	for _, journey := range []struct {
+	for _, flow := range []struct {
 		name string
 		run  func(t *testing.T, d *devServer)
 	}{
@@ -69,14 +69,14 @@ func TestBrowserJourneys(t *testing.T) {
 		{"a response by form, with and without JavaScript", testFormPostInBrowser},
 		{"open the app from the account page", testAppFromAccountPage},
 		{"deny", testDenyInBrowser},
-		{"untick a scope", testOptionalScopeInBrowser},
+		{"deselect a scope", testOptionalScopeInBrowser},
 		{"withdraw on the account page", testWithdrawInBrowser},
 		{"two tabs", testTwoTabs},
 		{"without JavaScript", testWithoutJavaScript},
-		{"by keyboard alone", testKeyboard},
+		{"by keyboard", testKeyboard},
 		{"wrong password and error pages", testErrorPagesInBrowser},
 	} {
-		t.Run(journey.name, func(t *testing.T) { journey.run(t, d) })
+		t.Run(flow.name, func(t *testing.T) { flow.run(t, d) })
 	}
 }
 
@@ -219,7 +219,7 @@ func testOptionalScopeInBrowser(t *testing.T, d *devServer) {
 	b := openBrowser(t)
 	b.startSignIn(d)
 	b.signIn(d)
-	b.do("untick a scope", visible("wants access"),
+	b.do("deselect a scope", visible("wants access"),
 		chromedp.Click(chromedp.CSS(`input[name=scope][value="notes.write"]`)), press("Allow"),
 		visible("You are signed in"))
 	checkScopes := func(when string) {
@@ -228,7 +228,7 @@ func testOptionalScopeInBrowser(t *testing.T, d *devServer) {
 			t.Errorf("%s the app has the page %s, want the scope notes.read without notes.write", when, text)
 		}
 	}
-	checkScopes("after the scope was unticked")
+	checkScopes("after the scope was deselected")
 	b.do("sign out", chromedp.Navigate(d.sample), press("Sign out"), visible("You are not signed in"),
 		press("Sign in with Gatehouse"))
 	b.signIn(d)

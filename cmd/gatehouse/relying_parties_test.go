@@ -185,13 +185,13 @@ func testSinglePageApp(t *testing.T, dir string, p *provider) {
 	if in["email"] != "alice@example.com" || in["rotated"] != true || in["same"] != true || state["deep"] == nil {
 		t.Errorf("result of the sign-in = %v, want the email address, rotated, the same user, and the state", in)
 	}
-	b.do("revoke the tokens and sign out", chromedp.Navigate(app+"/leave"))
+	b.do("revoke the tokens and sign out", chromedp.Navigate(app+"/sign-out"))
 	if out := result("out"); fmt.Sprint(out["state"]) != "map[left:true]" {
 		t.Errorf("result of the sign-out = %v, want the state left: true", out)
 	}
-	b.do("sign in silently in a frame", chromedp.Navigate(app+"/gone"))
-	if gone := result("gone"); gone["error"] != "login_required" {
-		t.Errorf("result of the silent sign-in after the sign-out = %v, want login_required", gone)
+	b.do("sign in silently in a frame", chromedp.Navigate(app+"/frame"))
+	if frame := result("frame"); frame["error"] != "login_required" {
+		t.Errorf("result of the silent sign-in after the sign-out = %v, want login_required", frame)
 	}
 }
 

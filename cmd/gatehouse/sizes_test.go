@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 )
 
-var allSizes = flag.Bool("sizes", false, "TestSizes lists everything that is too long, also what is still allowed")
+var allSizes = flag.Bool("sizes", false, "TestSizes lists everything that is too long, also what is allowed")
 
 // The limits of CONTRIBUTING.md. Nested function literals count for the function around them.
 const (

@@ -16,8 +16,8 @@ import (
 // unprintable is a name with control sequences of terminals, and with invisible and direction characters.
 const unprintable = "\x1b]0;owned\x07\u202e\u009b2J\u200b\u0085\n\tback"
 
-// createUnprintableRecords fills every table of a database with unprintable names, which the store does not refuse. It returns
-// the settings of commands, and the id of a client.
+// createUnprintableRecords fills every table of a database with unprintable names, which the store does not refuse. It
+// returns the settings of commands, and the id of a client.
 func createUnprintableRecords(t *testing.T) (env map[string]string, clientID string) {
 	t.Helper()
 	env = map[string]string{"GATEHOUSE_DATABASE_URL": "sqlite:" + t.TempDir() + "/gatehouse.db"}

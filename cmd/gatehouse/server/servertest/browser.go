@@ -108,7 +108,7 @@ func (b *Browser) send(method, target string, form url.Values, headers map[strin
 	return Page{Response: r, URL: target}
 }
 
-// Follow follows redirects as long as they stay on the issuer, and returns the last response: a page, or the redirect
+// Follow follows redirects within the host of the issuer, and returns the last response: a page, or the redirect
 // to another host.
 func (b *Browser) Follow(p Page) Page {
 	b.T.Helper()
