@@ -49,14 +49,16 @@ var requestObjects = []servertest.Requirement{
 				key := clientKey(t, alg, "1")
 				c := s.RelyingParty(`"jwks":` + servertest.JWKS(t, key))
 				b := s.Browser()
-				object := key.Sign(t, objectClaims(s, c, "nonce", "inside", "state", "the state", "max_age", 3600, "claims", map[string]any{"id_token": map[string]any{"auth_time": nil}}), nil)
-				page := openWithObject(b, "client_id", c.ClientID, "request", object, "scope", "openid admin", "state", "outside", "redirect_uri", "https://evil.example/", "prompt", "none", "nonce", "outside")
+				object := key.Sign(t, objectClaims(s, c, "nonce", "inside", "state", "the state", "max_age", 3600,
+					"claims", map[string]any{"id_token": map[string]any{"auth_time": nil}}), nil)
+				page := openWithObject(b, "client_id", c.ClientID, "request", object, "scope", "openid admin",
+					"state", "outside", "redirect_uri", "https://evil.example/", "prompt", "none", "nonce", "outside")
 				to := b.Decide(b.SignIn(page, "alice"), "approve").Location()
 				if to.Host != "app.example" || to.Query().Get("state") != "the state" {
-					t.Fatalf("%s: went to %s", alg, to)
+					t.Fatalf("%s: redirect to %s, want the redirect URI and state of the object", alg, to)
 				}
 				if got := s.IDToken(c, s.Redeem(c, to)); got["nonce"] != "inside" {
-					t.Errorf("%s: nonce %v", alg, got["nonce"])
+					t.Errorf("%s: nonce = %v, want inside", alg, got["nonce"])
 				}
 			}
 		}),
@@ -70,35 +72,58 @@ var requestObjects = []servertest.Requirement{
 			keyless := s.RelyingParty()
 			now := s.Clock.Now().Unix()
 			b := s.Browser()
-			good := key.Sign(t, objectClaims(s, c), nil)
+			sign := func(changes ...any) string { return key.Sign(t, objectClaims(s, c, changes...), nil) }
+			valid := sign()
 			idToken := s.Redeem(c, b.Code(c, "alice", "scope", "openid")).Text("id_token")
 			for name, x := range map[string]struct {
 				c      clientInformation
 				object string
 			}{
-				"alg none": {c, forge(t, good, map[string]any{"alg": "none"}, nil)}, "a foreign key": {c, foreign.Sign(t, objectClaims(s, c), nil)}, "flipped": {c, withChangedSignature(good)}, "garbage": {c, "x"},
-				"another client's": {other, good}, "no client_id": {c, key.Sign(t, objectClaims(s, c, "client_id", nil), nil)}, "another iss": {c, key.Sign(t, objectClaims(s, c, "iss", "x"), nil)},
-				"another aud": {c, key.Sign(t, objectClaims(s, c, "aud", "https://evil.example"), nil)}, "sub is the client": {c, key.Sign(t, objectClaims(s, c, "sub", c.ClientID), nil)},
-				"a client assertion": {c, key.Sign(t, assertionClaims(s, c), nil)}, "our ID token": {c, idToken}, "expired": {c, key.Sign(t, objectClaims(s, c, "exp", now-31), nil)}, "not yet": {c, key.Sign(t, objectClaims(s, c, "nbf", now+120), nil)},
-				"nested": {c, key.Sign(t, objectClaims(s, c, "request", good), nil)}, "request_uri inside": {c, key.Sign(t, objectClaims(s, c, "request_uri", "https://app.example/r"), nil)},
-				"another alg than registered": {pinned, key.Sign(t, objectClaims(s, pinned), nil)}, "no keys": {keyless, key.Sign(t, objectClaims(s, keyless), nil)},
-				"client_id twice": {c, key.Sign(t, objectClaims(s, other, "iss", c.ClientID, "CLIENT_ID", c.ClientID), nil)},
-				"another typ":     {c, key.Sign(t, objectClaims(s, c), map[jose.HeaderKey]any{"typ": "at+jwt"})},
+				"alg none":                    {c, forge(t, valid, map[string]any{"alg": "none"}, nil)},
+				"a foreign key":               {c, foreign.Sign(t, objectClaims(s, c), nil)},
+				"a changed signature":         {c, withChangedSignature(valid)},
+				"garbage":                     {c, "x"},
+				"another client's":            {other, valid},
+				"no client_id":                {c, sign("client_id", nil)},
+				"another iss":                 {c, sign("iss", "x")},
+				"another aud":                 {c, sign("aud", "https://evil.example")},
+				"the client as sub":           {c, sign("sub", c.ClientID)},
+				"a client assertion":          {c, key.Sign(t, assertionClaims(s, c), nil)},
+				"an ID token":                 {c, idToken},
+				"expired":                     {c, sign("exp", now-31)},
+				"not yet valid":               {c, sign("nbf", now+120)},
+				"an object inside":            {c, sign("request", valid)},
+				"request_uri inside":          {c, sign("request_uri", "https://app.example/r")},
+				"another alg than registered": {pinned, key.Sign(t, objectClaims(s, pinned), nil)},
+				"no keys":                     {keyless, key.Sign(t, objectClaims(s, keyless), nil)},
+				"client_id twice": {
+					c, key.Sign(t, objectClaims(s, other, "iss", c.ClientID, "CLIENT_ID", c.ClientID), nil),
+				},
+				"another typ": {c, key.Sign(t, objectClaims(s, c), map[jose.HeaderKey]any{"typ": "at+jwt"})},
 			} {
-				openWithObject(b, "client_id", x.c.ClientID, "request", x.object, "redirect_uri", servertest.Callback, "state", "the state", "response_type", "code").WantRedirectError(t, s, "invalid_request_object")
+				openObjectOf(b, x.c, x.object).WantRedirectError(t, s, "invalid_request_object")
 				if t.Failed() {
-					t.Fatalf("it was: %s", name)
+					t.Fatalf("the object %q is not refused as expected", name)
 				}
 			}
+			open := func(outside ...string) servertest.Page {
+				return openWithObject(b, append([]string{"client_id", c.ClientID}, outside...)...)
+			}
 			// The error can be returned only to a registered redirect URI.
-			openWithObject(b, "client_id", c.ClientID, "request", "x", "redirect_uri", "https://evil.example/").WantErrorPage(t, http.StatusBadRequest)
-			openWithObject(b, "request", good).WantErrorPage(t, http.StatusBadRequest)
-			openWithObject(b, "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c, "redirect_uri", "https://evil.example/"), nil)).WantErrorPage(t, http.StatusBadRequest)
-			openWithObject(b, "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c, "response_type", nil), nil), "response_type", "code").WantRedirectError(t, s, "invalid_request")
-			openWithObject(b, "client_id", c.ClientID, "request", good, "request_uri", "https://app.example/r", "redirect_uri", servertest.Callback, "state", "the state").WantRedirectError(t, s, "invalid_request")
+			const evil = "https://evil.example/"
+			open("request", "x", "redirect_uri", evil).WantErrorPage(t, http.StatusBadRequest)
+			openWithObject(b, "request", valid).WantErrorPage(t, http.StatusBadRequest)
+			open("request", sign("redirect_uri", evil)).WantErrorPage(t, http.StatusBadRequest)
+			withoutType := open("request", sign("response_type", nil), "response_type", "code")
+			withoutType.WantRedirectError(t, s, "invalid_request")
+			withBoth := open("request", valid, "request_uri", "https://app.example/r",
+				"redirect_uri", servertest.Callback, "state", "the state")
+			withBoth.WantRedirectError(t, s, "invalid_request")
 			for _, typ := range []string{"oauth-authz-req+jwt", "JWT", "application/oauth-authz-req+jwt"} {
-				if p := openWithObject(b, "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c, "exp", now+60), map[jose.HeaderKey]any{"typ": typ})); p.Location().Query().Get("code") == "" {
-					t.Errorf("%s: %s", typ, p.Header.Get("Location"))
+				header := map[jose.HeaderKey]any{"typ": typ}
+				p := open("request", key.Sign(t, objectClaims(s, c, "exp", now+60), header))
+				if p.Location().Query().Get("code") == "" {
+					t.Errorf("an object with typ %s: redirect to %s, want a code", typ, p.Header.Get("Location"))
 				}
 			}
 		}),
@@ -106,22 +131,29 @@ var requestObjects = []servertest.Requirement{
 		"request_uri is fetched only from URLs that the client registered, without fragment, and must be signed",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
+			const object = "/object#GkurKxf5T0Y-mnPFCHqWOMiZi4VS138cQO_V7PZHAdM"
 			host := servertest.NewHost(t)
 			key := servertest.ClientKey{Private: clientKey(t, jwt.RS256, "").Private, Alg: jwt.RS256}
 			c := s.RelyingParty(`"jwks":`+servertest.JWKS(t, key), `"request_object_signing_alg":"RS256"`,
-				`"request_uris":["`+host.URL+`/object#GkurKxf5T0Y-mnPFCHqWOMiZi4VS138cQO_V7PZHAdM","`+host.URL+`/none","`+host.URL+`/moved","`+host.URL+`/large"]`)
-			host.Serve("/object", "application/jwt", key.Sign(t, objectClaims(s, c), nil)+"\n")
-			host.Serve("/none", "application/jwt", forge(t, key.Sign(t, objectClaims(s, c), nil), map[string]any{"alg": "none"}, nil))
-			host.Serve("/unregistered", "application/jwt", key.Sign(t, objectClaims(s, c), nil))
+				`"request_uris":["`+host.URL+object+`","`+host.URL+`/none","`+host.URL+`/moved","`+host.URL+`/large"]`)
+			valid := key.Sign(t, objectClaims(s, c), nil)
+			host.Serve("/object", "application/jwt", valid+"\n")
+			host.Serve("/none", "application/jwt", forge(t, valid, map[string]any{"alg": "none"}, nil))
+			host.Serve("/unregistered", "application/jwt", valid)
 			host.Serve("/large", "application/jwt", strings.Repeat("x", 100<<10))
 			host.Redirect("/moved", "http://169.254.169.254/latest/meta-data")
 			b := s.Browser()
-			to := b.Decide(b.SignIn(openWithObject(b, "client_id", c.ClientID, "response_type", "code", "scope", "openid", "request_uri", host.URL+"/object#GkurKxf5T0Y-mnPFCHqWOMiZi4VS138cQO_V7PZHAdM"), "alice"), "approve").Location()
-			s.IDToken(c, s.Redeem(c, to))
+			page := openWithObject(b, "client_id", c.ClientID, "response_type", "code", "scope", "openid",
+				"request_uri", host.URL+object)
+			s.IDToken(c, s.Redeem(c, b.Decide(b.SignIn(page, "alice"), "approve").Location()))
 			open := func(uri string) servertest.Page {
-				return openWithObject(b, "client_id", c.ClientID, "redirect_uri", servertest.Callback, "state", "the state", "response_type", "code", "request_uri", uri)
+				return openWithObject(b, "client_id", c.ClientID, "redirect_uri", servertest.Callback,
+					"state", "the state", "response_type", "code", "request_uri", uri)
 			}
-			for _, uri := range []string{host.URL + "/unregistered", host.URL + "/object/", "https://evil.example/r", "file:///etc/passwd", "urn:ietf:params:oauth:request_uri:x", host.URL + "/moved", host.URL + "/large"} {
+			for _, uri := range []string{
+				host.URL + "/unregistered", host.URL + "/object/", "https://evil.example/r", "file:///etc/passwd",
+				"urn:ietf:params:oauth:request_uri:x", host.URL + "/moved", host.URL + "/large",
+			} {
 				open(uri).WantRedirectError(t, s, "invalid_request_uri")
 			}
 			open(host.URL+"/none").WantRedirectError(t, s, "invalid_request_object")
@@ -129,7 +161,7 @@ var requestObjects = []servertest.Requirement{
 				open(host.URL + "/object#" + strings.Repeat("x", i))
 			}
 			if n := host.Requests("/object"); n != 1 {
-				t.Errorf("fragments made it open %d times", n)
+				t.Errorf("%d fetches of URIs that differ in their fragment, want 1", n)
 			}
 			if host.Requests("/unregistered") != 0 {
 				t.Error("an unregistered URL was fetched")
@@ -142,7 +174,8 @@ var requestObjects = []servertest.Requirement{
 			key := clientKey(t, jwt.ES256, "1")
 			c := s.RelyingParty(`"jwks":` + servertest.JWKS(t, key))
 			b := s.Browser()
-			page := openWithObject(b, "client_id", c.ClientID, "request", key.Sign(t, objectClaims(s, c, "exp", s.Clock.Now().Unix()+10), nil))
+			object := key.Sign(t, objectClaims(s, c, "exp", s.Clock.Now().Unix()+10), nil)
+			page := openWithObject(b, "client_id", c.ClientID, "request", object)
 			s.Clock.Advance(5 * time.Minute)
 			s.Redeem(c, b.Decide(b.SignIn(page, "alice"), "approve").Location())
 		}),
@@ -155,16 +188,18 @@ var requestObjects = []servertest.Requirement{
 			b := s.Browser()
 			b.Code(c, "alice", "scope", "openid")
 			send := func(name string, v any) servertest.Page {
-				return openWithObject(b, "client_id", c.ClientID, "redirect_uri", servertest.Callback, "state", "the state", "request", key.Sign(t, objectClaims(s, c, name, v), nil))
+				return openWithObject(b, "client_id", c.ClientID, "redirect_uri", servertest.Callback,
+					"state", "the state", "request", key.Sign(t, objectClaims(s, c, name, v), nil))
 			}
 			for _, name := range []string{
-				"response_type", "response_mode", "redirect_uri", "scope", "state", "nonce", "prompt", "display", "login_hint", "id_token_hint", "acr_values", "ui_locales", "claims_locales",
-				"code_challenge", "code_challenge_method",
+				"response_type", "response_mode", "redirect_uri", "scope", "state", "nonce", "prompt", "display",
+				"login_hint", "id_token_hint", "acr_values", "ui_locales", "claims_locales", "code_challenge",
+				"code_challenge_method",
 			} {
 				for _, wrong := range []any{7, true, []string{"openid"}, map[string]any{"a": 1}} {
 					send(name, wrong).WantRedirectError(t, s, "invalid_request_object")
 					if t.Failed() {
-						t.Fatalf("%s: %v", name, wrong)
+						t.Fatalf("%s with the value %v is not refused as expected", name, wrong)
 					}
 				}
 			}
@@ -174,9 +209,11 @@ var requestObjects = []servertest.Requirement{
 			for _, wrong := range []any{7, []any{7}, []any{nil}, map[string]any{}} {
 				send("resource", wrong).WantRedirectError(t, s, "invalid_target")
 			}
-			for name, right := range map[string]any{"max_age": 3600, "extension": []any{1}, "resource": []string{}, "display": nil} {
-				if p := send(name, right); p.Location().Query().Get("code") == "" {
-					t.Errorf("%s %v: %s", name, right, p.Header.Get("Location"))
+			for name, valid := range map[string]any{
+				"max_age": 3600, "extension": []any{1}, "resource": []string{}, "display": nil,
+			} {
+				if p := send(name, valid); p.Location().Query().Get("code") == "" {
+					t.Errorf("%s with the value %v: redirect to %s, want a code", name, valid, p.Header.Get("Location"))
 				}
 			}
 		}),
