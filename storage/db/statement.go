@@ -49,15 +49,15 @@ func QueryRow(ctx context.Context, c Conn, dest []any, query string, args ...any
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	if !rows.Next() {
-		if err := rows.Err(); err != nil {
-			return err
-		}
-		return ErrNotFound
+	if rows.Next() {
+		found = 1
+		err = rows.Scan(dest...)
 	}
-	found = 1
-	return rows.Scan(dest...)
+	// A fault must not look like a row that does not exist: it decides before ErrNotFound.
+	if err = errors.Join(err, rows.Err(), rows.Close()); err == nil && found == 0 {
+		err = ErrNotFound
+	}
+	return err
 }
 
 // Query calls row for each row of the result, until it returns an error.
