@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 
 	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/database"
 
 	"gatehouse/migrations"
 )
@@ -28,16 +30,44 @@ func (d *DB) checksum(file string) (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// storedChecksums returns the checksums of the applied migrations by version, or nil for an empty database. It returns
-// ErrMigrationChanged when migrations were applied that created no table of checksums: the first one that this program
-// has does.
-func (d *DB) storedChecksums(ctx context.Context, p *goose.Provider) (map[int64]string, error) {
+// migrationStore is goose's table of applied migrations. It stores the checksum of a migration with its version, which
+// goose does in the transaction of the migration.
+type migrationStore struct {
+	database.StoreExtender
+	db *DB
+}
+
+// Insert stores that a migration was applied. A migration without a transaction stores its checksum first, so that it
+// never counts as applied without one.
+func (s migrationStore) Insert(ctx context.Context, conn database.DBTxConn, r database.InsertRequest) error {
+	if r.Version > 0 { // 0 stands for the empty database, which has no table of checksums
+		files, err := fs.Glob(migrations.FS, fmt.Sprintf("%s/%04d_*.sql", s.db.engine, r.Version))
+		if err != nil || len(files) != 1 {
+			return errors.Join(err, fmt.Errorf("migration %d has %d files", r.Version, len(files)))
+		}
+		sum, err := s.db.checksum(path.Base(files[0]))
+		if err != nil {
+			return err
+		}
+		args := []any{r.Version, sum}
+		const insert = "INSERT INTO migration_checksums (version, sha256) VALUES (?, ?) ON CONFLICT (version) DO NOTHING"
+		if _, err := conn.ExecContext(ctx, s.db.Write.rebind(insert, args), args...); err != nil {
+			return err
+		}
+	}
+	return s.StoreExtender.Insert(ctx, conn, r)
+}
+
+// storedChecksums returns the version of the schema and the checksums of the applied migrations by version, none for
+// an empty database. It returns ErrMigrationChanged when migrations were applied that created no table of checksums:
+// the first one that this program has does.
+func (d *DB) storedChecksums(ctx context.Context, p *goose.Provider) (int64, map[int64]string, error) {
 	current, err := p.GetDBVersion(ctx)
 	if err != nil || current == 0 { // an empty database has no table of checksums
-		return nil, err
+		return 0, nil, err
 	}
 	if !d.Write.gorm.WithContext(ctx).Migrator().HasTable("migration_checksums") {
-		return nil, fmt.Errorf("%s: %w", p.ListSources()[0].Path, ErrMigrationChanged)
+		return 0, nil, fmt.Errorf("%s: %w", p.ListSources()[0].Path, ErrMigrationChanged)
 	}
 	type row struct {
 		Version int64
@@ -48,13 +78,13 @@ func (d *DB) storedChecksums(ctx context.Context, p *goose.Provider) (map[int64]
 	for _, r := range rows {
 		stored[r.Version] = r.Sha256
 	}
-	return stored, err
+	return current, stored, err
 }
 
-// checkChecksums returns ErrMigrationChanged with the file when an applied migration was changed. It ignores
-// migrations that this program does not have, which a later version has applied during a rolling upgrade.
+// checkChecksums returns ErrMigrationChanged with the file when an applied migration was changed or has no checksum. It
+// ignores migrations that this program does not have, which a later version has applied during a rolling upgrade.
 func (d *DB) checkChecksums(ctx context.Context, p *goose.Provider) error {
-	stored, err := d.storedChecksums(ctx, p)
+	current, stored, err := d.storedChecksums(ctx, p)
 	if errors.Is(err, ErrMigrationChanged) {
 		return err
 	}
@@ -66,36 +96,8 @@ func (d *DB) checkChecksums(ctx context.Context, p *goose.Provider) error {
 		if err != nil {
 			return err
 		}
-		if applied, ok := stored[source.Version]; ok && applied != sum {
+		if applied, ok := stored[source.Version]; applied != sum && (ok || source.Version <= current) {
 			return fmt.Errorf("%s: %w", source.Path, ErrMigrationChanged)
-		}
-	}
-	return nil
-}
-
-// storeChecksums stores the checksums of applied migrations that have none: those applied just now, and those of a
-// process that stopped before it stored them.
-func (d *DB) storeChecksums(ctx context.Context, p *goose.Provider) error {
-	stored, err := d.storedChecksums(ctx, p)
-	if err != nil {
-		return err
-	}
-	current, err := p.GetDBVersion(ctx)
-	if err != nil {
-		return err
-	}
-	for _, source := range p.ListSources() {
-		if stored[source.Version] != "" || source.Version > current {
-			continue
-		}
-		sum, err := d.checksum(source.Path)
-		if err != nil {
-			return err
-		}
-		err = Exec(ctx, d.Write, "INSERT INTO migration_checksums (version, sha256) VALUES (?, ?) ON CONFLICT (version) "+
-			"DO NOTHING", source.Version, sum)
-		if err != nil {
-			return err
 		}
 	}
 	return nil

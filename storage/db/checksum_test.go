@@ -48,18 +48,41 @@ func TestSchemaOfOtherMigrationsIsRefused(t *testing.T) {
 	})
 }
 
-// TestMissingChecksumIsStored covers a process that stopped between a migration and its checksum.
-func TestMissingChecksumIsStored(t *testing.T) {
+func TestEveryMigrationStoresItsChecksum(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		d := migrated(t, url)
-		storagetest.Must(t, db.Exec(t.Context(), d.Write, "DELETE FROM migration_checksums"))
-		_, err := d.Migrate(t.Context())
-		storagetest.Must(t, err)
 		var n int64
 		storagetest.Must(t, db.QueryRow(t.Context(), d.Write, []any{&n}, "SELECT count(*) FROM migration_checksums"))
 		if all, err := d.Migrations(t.Context()); err != nil || n != int64(len(all)) {
 			t.Errorf("checksums: got %d, want %d, %v", n, len(all), err)
+		}
+	})
+}
+
+// TestChecksumIsStoredInTransactionOfMigration compares the transactions that wrote the version and its checksum.
+func TestChecksumIsStoredInTransactionOfMigration(t *testing.T) {
+	t.Parallel()
+	storagetest.OnPostgres(t, func(t *testing.T, url string) {
+		d := migrated(t, url)
+		var applied, together int64
+		storagetest.Must(t, db.QueryRow(t.Context(), d.Write, []any{&applied, &together},
+			"SELECT count(*), count(CASE WHEN versions.xmin = sums.xmin THEN 1 END) FROM goose_db_version versions "+
+				"JOIN migration_checksums sums ON sums.version = versions.version_id"))
+		if applied == 0 || applied != together {
+			t.Errorf("%d of %d checksums were stored with their version, want all", together, applied)
+		}
+	})
+}
+
+// TestMissingChecksumIsRefused removes the checksum of an applied migration, which then cannot be compared.
+func TestMissingChecksumIsRefused(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		d := migrated(t, url)
+		storagetest.Must(t, db.Exec(t.Context(), d.Write, "DELETE FROM migration_checksums"))
+		if _, err := d.RequireSchema(t.Context()); !errors.Is(err, db.ErrMigrationChanged) {
+			t.Errorf("RequireSchema: got %v, want ErrMigrationChanged", err)
 		}
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 
 	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/database"
 
 	"gatehouse/migrations"
 )
@@ -21,15 +22,24 @@ type Migration struct {
 
 // goose returns the provider of the migrations of the engine.
 func (d *DB) goose(db *sql.DB, options ...goose.ProviderOption) (*goose.Provider, error) {
-	dialect := goose.DialectSQLite3
+	dialect := database.DialectSQLite3
 	if d.engine == Postgres {
-		dialect = goose.DialectPostgres
+		dialect = database.DialectPostgres
+	}
+	store, err := database.NewStore(dialect, goose.DefaultTablename)
+	if err != nil {
+		return nil, err
+	}
+	extended, ok := store.(database.StoreExtender)
+	if !ok {
+		return nil, fmt.Errorf("goose's store for %s has no TableExists", dialect)
 	}
 	files, err := fs.Sub(migrations.FS, d.engine)
 	if err != nil {
 		return nil, err
 	}
-	return goose.NewProvider(dialect, db, files, append(options, goose.WithDisableGlobalRegistry(true))...)
+	options = append(options, goose.WithStore(migrationStore{extended, d}), goose.WithDisableGlobalRegistry(true))
+	return goose.NewProvider(goose.DialectCustom, db, files, options...)
 }
 
 // Migrate applies the migrations that the database lacks, each in a transaction of its own, and returns their files.
@@ -57,9 +67,6 @@ func (d *DB) Migrate(ctx context.Context) (files []string, err error) {
 			return nil, nil
 		}
 		return nil, Wrap("migrate", err)
-	}
-	if err := d.storeChecksums(ctx, p); err != nil {
-		return nil, Wrap("store the checksums of migrations", err)
 	}
 	for _, r := range results {
 		files = append(files, r.Source.Path)
