@@ -25,7 +25,7 @@ const (
 var allowedSizes = map[string]int{
 	"files": 0, "test files": 0,
 	"functions": 0, "test functions": 7,
-	"lines": 0, "test lines": 270, "other lines": 0,
+	"lines": 0, "test lines": 261, "other lines": 0,
 }
 
 func TestSizes(t *testing.T) {
