@@ -56,7 +56,7 @@ func TestKillUnderLoadLosesNothing(t *testing.T) {
 	})
 }
 
-// killUnderLoad starts load of the callers, kills the server after a number of responses, and returns when it has ended.
+// killUnderLoad starts the load, kills the server after a number of responses, and returns when it has ended.
 func killUnderLoad(t *testing.T, server *child, after int64, journals []journal, callers []*caller) {
 	t.Helper()
 	stop := make(chan struct{})

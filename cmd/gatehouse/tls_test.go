@@ -28,13 +28,13 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// clientTrusting returns a client that trusts the certificate in a file and negotiates HTTP/2 as browsers do.
-func clientTrusting(t *testing.T, cert string) *http.Client {
+// clientTrusting returns a client that trusts the certificates in the files and negotiates HTTP/2 as browsers do.
+func clientTrusting(t *testing.T, files ...string) *http.Client {
 	t.Helper()
-	b, err := os.ReadFile(cert)
-	storagetest.Must(t, err)
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(b)
+	for _, file := range files {
+		roots.AppendCertsFromPEM([]byte(readFile(t, file)))
+	}
 	transport := &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true,
 	}

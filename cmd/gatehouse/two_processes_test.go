@@ -1,8 +1,6 @@
 package main
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"io"
 	"maps"
@@ -55,13 +53,9 @@ func consentInNewBrowser(t *testing.T, authorize, username, password string, tru
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	storagetest.Must(t, err)
-	roots := x509.NewCertPool()
-	for _, file := range trusted {
-		roots.AppendCertsFromPEM([]byte(readFile(t, file)))
-	}
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
-	defer transport.CloseIdleConnections()
-	return signInAndConsent(t, &http.Client{Transport: transport, Jar: jar}, authorize, username, password)
+	client := clientTrusting(t, trusted...)
+	client.Jar = jar
+	return signInAndConsent(t, client, authorize, username, password)
 }
 
 // signInAndConsent opens an authorization request in a browser with cookies, signs in, consents as needed, and returns
