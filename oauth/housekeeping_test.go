@@ -133,7 +133,7 @@ var housekeeping = []servertest.Requirement{
 				return n
 			}
 			if n := deleteExpired(); n != 0 {
-				t.Errorf("%d rows were deleted although none had expired", n)
+				t.Errorf("%d rows were deleted, want none: none had expired", n)
 			}
 			storagetest.Must(t, s.Store.ClearSealedSuccessors(t.Context()))
 			s.Clock.Advance(48 * time.Hour)
@@ -177,7 +177,7 @@ var housekeeping = []servertest.Requirement{
 		}),
 }
 
-// useEverything goes through every flow and returns each secret that was in it, by name.
+// useEverything runs every flow and returns each secret that was sent or issued, by name.
 func useEverything(t *testing.T, s *servertest.Server) map[string]string {
 	t.Helper()
 	s.User("alice")

@@ -254,7 +254,7 @@ func (request unprovenLogout) check(t *testing.T, s *servertest.Server) {
 	form := p.Fields()
 	form.Set("decision", "stay")
 	if q := b.Follow(b.Submit("/oauth2/logout/confirm", form)); !strings.Contains(q.URL, "/account") || !signedIn(b) {
-		t.Errorf("%s: decision=stay leads to %s, want /account and the user signed in", name, q.URL)
+		t.Errorf("%s: decision=stay redirects to %s, want /account and the user signed in", name, q.URL)
 	}
 	form.Set("decision", "sign-out")
 	q := b.SubmitFrom("https://evil.example", "/oauth2/logout/confirm", form)

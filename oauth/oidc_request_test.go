@@ -60,7 +60,7 @@ var userSelection = []servertest.Requirement{
 			// A user who signs in instead of the user of the hint is not the subject.
 			page := b.Authorize(c, "scope", "openid", "id_token_hint", bobsHint)
 			if !strings.Contains(page.URL, "/login") {
-				t.Fatalf("a hint of bob while alice is signed in leads to %s, want /login", page.URL)
+				t.Fatalf("a hint of bob while alice is signed in redirects to %s, want /login", page.URL)
 			}
 			b.SignIn(page, "alice").WantRedirectError(t, s, "login_required")
 			page = b.Authorize(c, "scope", "openid", "id_token_hint", bobsHint)
@@ -104,7 +104,7 @@ var userSelection = []servertest.Requirement{
 			single := s.Browser()
 			single.SignIn(single.Open("/login"), "alice")
 			if p := single.Authorize(c, "scope", "openid", "prompt", "select_account"); !strings.Contains(p.URL, "/select") {
-				t.Errorf("prompt=select_account with one user leads to %s, want /select", p.URL)
+				t.Errorf("prompt=select_account with one user redirects to %s, want /select", p.URL)
 			}
 		}),
 	servertest.Req("C11b", "OIDC Core §3.1.2.1, §3.1.2.6",
@@ -243,13 +243,13 @@ var requestParameters = []servertest.Requirement{
 				"default_max_age": b.Authorize(strict, "scope", "openid"),
 			} {
 				if !strings.Contains(p.URL, "/login") || !strings.Contains(p.Body, `value="alice"`) {
-					t.Errorf("%s leads to %s: %s, want /login with the name alice filled in", name, p.URL, p.Text())
+					t.Errorf("%s redirects to %s: %s, want /login with the name alice filled in", name, p.URL, p.Text())
 				}
 			}
 			wantCode(t, "max_age, which overrides default_max_age", b.Authorize(strict, "scope", "openid", "max_age", "3600"))
 			p := s.Browser().Authorize(c, "scope", "openid", "login_hint", "buffy@app.example")
 			if !strings.Contains(p.Body, `value="buffy@app.example"`) {
-				t.Errorf("login_hint: the page %s does not have the name filled in", p.Text())
+				t.Errorf("login_hint: the page is %s, want the name filled in", p.Text())
 			}
 			for _, change := range [][]string{
 				{"display", "popup"}, {"ui_locales", "se xx"}, {"claims_locales", "se"}, {"acr_values", "1 2"},

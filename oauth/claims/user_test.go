@@ -22,7 +22,7 @@ func TestEveryProfileClaimIsDisclosed(t *testing.T) {
 			}
 		}
 		if !found {
-			t.Errorf("no claim has the value of the profile field %s", name)
+			t.Errorf("no claim has the value of the profile field %s, want one", name)
 		}
 	}
 }

@@ -26,7 +26,7 @@ func FuzzBasic(f *testing.F) {
 		}
 		again := "Basic " + base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(id)+":"+url.QueryEscape(secret)))
 		if id2, secret2, ok := parseBasic(again); !ok || id2 != id || secret2 != secret {
-			t.Errorf("parseBasic(%q) = %q, %q, but of their encoding %q, %q", header, id, secret, id2, secret2)
+			t.Errorf("parseBasic(%q) = %q, %q, want %q, %q", again, id2, secret2, id, secret)
 		}
 	})
 }
@@ -70,7 +70,8 @@ func FuzzReadCredentials(f *testing.F) {
 // refused with a code.
 func FuzzMetadata(f *testing.F) {
 	for _, s := range []string{
-		`{"redirect_uris":["https://a.example/cb"],"scope":"openid profile","grant_types":"authorization_code refresh_token"}`,
+		`{"redirect_uris":["https://a.example/cb"],"scope":"openid profile",` +
+			`"grant_types":"authorization_code refresh_token"}`,
 		`{"gatehouse_access_token_ttl":"15m","gatehouse_allowed_networks":["10.0.0.0/8","::1"]}`,
 		`{"jwks":{"keys":[]}}`, `{"default_max_age":1e400}`, `{"redirect_uris":null}`, `7`,
 	} {

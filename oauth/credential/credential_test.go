@@ -20,7 +20,7 @@ func TestKindsAndEnvironmentsAreDistinguished(t *testing.T) {
 	for _, kind := range kinds {
 		s := live.New(kind)
 		if !pattern.MatchString(s) {
-			t.Errorf("New(%s) = %q, which does not match the published pattern", kind, s)
+			t.Errorf("New(%s) = %q, want it to match the published pattern %s", kind, s, pattern)
 		}
 		for _, other := range kinds {
 			if got := live.Valid(other, s); got != (kind == other) {

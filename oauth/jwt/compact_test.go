@@ -65,7 +65,7 @@ func TestTokenHasOneEncoding(t *testing.T) {
 			}
 		}
 		if err := parse(token, jwt.Algorithms, k.JWK()); err != nil {
-			t.Errorf("Parse of an %s token: %v", alg, err)
+			t.Errorf("Parse of an %s token: error %v, want none", alg, err)
 		}
 	}
 }

@@ -170,7 +170,7 @@ func FuzzParseJWKS(f *testing.F) {
 		keys, err := jwt.ParseJWKS(raw)
 		for _, k := range keys {
 			if err == nil && !k.IsPublic() {
-				t.Errorf("ParseJWKS(%s) returned a private key", raw)
+				t.Errorf("ParseJWKS(%s) returned a private key, want an error", raw)
 			}
 		}
 	})

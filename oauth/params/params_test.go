@@ -89,7 +89,7 @@ func FuzzSanitize(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		for _, c := range params.Sanitize(s) {
 			if c < 0x20 || c > 0x7e || c == '"' || c == '\\' {
-				t.Errorf("Sanitize(%q) contains %q", s, c)
+				t.Errorf("Sanitize(%q) contains %q, want only characters of RFC 6749 §5.2", s, c)
 			}
 		}
 	})
