@@ -128,7 +128,7 @@ var codeAdvisories = []servertest.Requirement{
 				"http://localhost:8000/cb", "https://127.0.0.1:8000/cb", "http://127.0.0.1:8000//cb", "http://[::1]:8000/cb",
 			} {
 				form := servertest.AuthorizeForm(c, "redirect_uri", uri, "scope", "read")
-				s.Browser().Open("/oauth2/authorize?"+form.Encode()).WantErrorPage(t, http.StatusBadRequest)
+				openAuthorize(s, form).WantErrorPage(t, http.StatusBadRequest)
 			}
 		}),
 	servertest.Req("A14", "CVE-2026-9689 (Keycloak)",
