@@ -1,7 +1,6 @@
 package oauth_test
 
 import (
-	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -33,29 +32,36 @@ func BenchmarkCode(b *testing.B) {
 				s.Handler.ServeHTTP(w, r)
 				to, err := url.Parse(w.Header().Get("Location"))
 				if err != nil || to.Query().Get("code") == "" {
-					b.Fatalf("%v %d %s", err, w.Code, w.Body)
+					b.Fatalf("authorize: got %v, %d %s, want a redirect with a code", err, w.Code, w.Body)
 				}
 				w, r = httptest.NewRecorder(), post(servertest.CodeForm(to, c), c.ClientID, c.ClientSecret)
-				mustServe(b, s.OAuth.Token(w, r), w)
+				checkServed(b, s.OAuth.Token(w, r), w)
 			}
 		})
 		b.Run("bare", func(b *testing.B) { bareCode(b, s, c.ClientID, c.ClientSecret) })
 	})
 }
 
-// bareCode stores a code, redeems it, makes the grant and an audit row, and signs an access token.
+// bareCode stores a code, redeems it, inserts the grant and an audit row, and signs an access token.
 func bareCode(b *testing.B, s *servertest.Server, id, secret string) {
 	b.Helper()
 	db, key, hash := bareDB(b, s), newBareKey(b), credential.Hash(secret)
 	const (
-		issue = `INSERT INTO authorization_codes (hash, consent_id, client_id, user_id, client_epoch, user_epoch, scopes, resources, session_id, offline, auth_time, acr, amr, redirect_uri, redirect_sent, nonce, claims, created_at, expires_at)
-			SELECT $1, 'bare', id, 'bare', epoch, 1, 'read write', '', 'bare', true, $2, '', 'pwd', 'https://app.example/callback', true, '', '', $2, $3 FROM clients WHERE id = $4`
-		redeem = "UPDATE authorization_codes SET consumed_at = $1 WHERE hash = $2 AND consumed_at IS NULL AND expires_at > $1 AND client_id = $3"
-		grant  = `INSERT INTO grants (id, consent_id, client_id, user_id, client_epoch, user_epoch, scopes, resources, claims, session_id, offline, auth_time, acr, amr, created_at, expires_at, current_hash)
+		issue = `INSERT INTO authorization_codes (hash, consent_id, client_id, user_id, client_epoch, user_epoch, scopes,
+			resources, session_id, offline, auth_time, acr, amr, redirect_uri, redirect_sent, nonce, claims, created_at,
+			expires_at)
+			SELECT $1, 'bare', id, 'bare', epoch, 1, 'read write', '', 'bare', true, $2, '', 'pwd',
+			'https://app.example/callback', true, '', '', $2, $3 FROM clients WHERE id = $4`
+		redeem = `UPDATE authorization_codes SET consumed_at = $1
+			WHERE hash = $2 AND consumed_at IS NULL AND expires_at > $1 AND client_id = $3`
+		grant = `INSERT INTO grants (id, consent_id, client_id, user_id, client_epoch, user_epoch, scopes, resources,
+			claims, session_id, offline, auth_time, acr, amr, created_at, expires_at, current_hash)
 			VALUES ($1, 'bare', $2, 'bare', 1, 1, 'read write', '', '', 'bare', true, $3, '', 'pwd', $3, $4, $5)`
-		audit = "INSERT INTO audit_events (id, at, event, actor, client_id, user_id, grant_id, scopes, token, detail, request_id) VALUES ($1, $2, 'bare', '', '', '', '', '', '', '', '')"
 	)
-	form := url.Values{"grant_type": {"authorization_code"}, "code": {"code"}, "redirect_uri": {servertest.Callback}, "code_verifier": {servertest.Verifier}}
+	form := url.Values{
+		"grant_type": {"authorization_code"}, "code": {"code"},
+		"redirect_uri": {servertest.Callback}, "code_verifier": {servertest.Verifier},
+	}
 	b.ReportAllocs()
 	for b.Loop() {
 		now := time.Now()
@@ -70,18 +76,19 @@ func bareCode(b *testing.B, s *servertest.Server, id, secret string) {
 		storagetest.Must(b, err)
 		_, err = tx.ExecContext(b.Context(), redeem, now.UnixMilli(), code, id)
 		storagetest.Must(b, err)
-		_, err = tx.ExecContext(b.Context(), grant, credential.GrantID(name), id, now.UnixMilli(), now.Add(time.Hour).UnixMilli(), credential.Hash(token))
+		_, err = tx.ExecContext(b.Context(), grant, credential.GrantID(name), id, now.UnixMilli(),
+			now.Add(time.Hour).UnixMilli(), credential.Hash(token))
 		storagetest.Must(b, err)
-		_, err = tx.ExecContext(b.Context(), audit, uuid.NewString(), now.UnixMilli())
+		_, err = tx.ExecContext(b.Context(), bareAudit, uuid.NewString(), now.UnixMilli())
 		storagetest.Must(b, err)
 		storagetest.Must(b, tx.Commit())
 		signed, err := key.Sign(bareClaims(now))
 		storagetest.Must(b, err)
-		storagetest.Must(b, json.NewEncoder(w).Encode(map[string]any{"access_token": signed, "refresh_token": token, "token_type": "Bearer", "expires_in": 900}))
+		writeTokens(b, w, map[string]any{"access_token": signed, "refresh_token": token})
 	}
 }
 
-// BenchmarkMetadata is a public document, through all of the middleware.
+// BenchmarkMetadata measures a public document, with all of the middleware.
 func BenchmarkMetadata(b *testing.B) {
 	s := servertest.Start(b, storagetest.URL(b, storage.SQLite), servertest.Options{})
 	const path = "/.well-known/openid-configuration"
@@ -92,7 +99,7 @@ func BenchmarkMetadata(b *testing.B) {
 			w := httptest.NewRecorder()
 			s.Handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 			if w.Code != http.StatusOK {
-				b.Fatal(w.Code)
+				b.Fatalf("%s: got %d, want 200", path, w.Code)
 			}
 		}
 	})

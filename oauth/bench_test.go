@@ -11,10 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,19 +24,27 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// The benchmarks measure a handler without the network, next to a bare one that does only the unavoidable work: parse
-// the form, compare a SHA-256 secret, sign or verify ES256, or run the one SQL statement. `make bench` puts both and
-// their ratio into docs/performance.md.
+// The benchmarks measure a handler without the network, and a bare handler that does only the unavoidable work: it
+// parses the form, compares the SHA-256 hash of the secret, signs or verifies ES256, and runs the SQL statements. `make
+// bench` writes both and their ratio to docs/performance.md.
 
-// wideLimits are on, and wide enough for a clock that stands still.
-const wideLimits = "authorize=1000000/1s,token_address=1000000/1s,token_client=1000000/1s,token_person=1000000/1s,introspection=1000000/1s,revocation=1000000/1s"
+// highLimits are enabled, and no benchmark reaches them, although its clock does not advance.
+const highLimits = "authorize=1000000/1s,token_address=1000000/1s,token_client=1000000/1s,token_person=1000000/1s," +
+	"introspection=1000000/1s,revocation=1000000/1s"
 
+// bareAudit inserts the audit row of a bare handler.
+const bareAudit = `INSERT INTO audit_events
+	(id, at, event, actor, client_id, user_id, grant_id, scopes, token, detail, request_id)
+	VALUES ($1, $2, 'bare', '', '', '', '', '', '', '', '')`
+
+// eachEngine runs a benchmark on a server on each engine.
 func eachEngine(b *testing.B, fn func(b *testing.B, s *servertest.Server)) {
 	b.Helper()
 	for _, engine := range storagetest.Engines(b) {
 		b.Run(engine, func(b *testing.B) {
 			clock := storagetest.NewClock()
-			s := servertest.Start(b, storagetest.URL(b, engine), servertest.Options{Clock: clock, Env: map[string]string{"GATEHOUSE_RATE_LIMITS": wideLimits}})
+			s := servertest.Start(b, storagetest.URL(b, engine),
+				servertest.Options{Clock: clock, Env: map[string]string{"GATEHOUSE_RATE_LIMITS": highLimits}})
 			storagetest.Eventually(b, "the caches are in use", func() bool {
 				_, fresh := s.Store.CacheGeneration()
 				return fresh
@@ -49,7 +54,7 @@ func eachEngine(b *testing.B, fn func(b *testing.B, s *servertest.Server)) {
 	}
 }
 
-// post makes a request for a handler.
+// post returns a POST of a form for a handler, with the credentials of a client if it has a secret.
 func post(form url.Values, id, secret string) *http.Request {
 	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(form.Encode()))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -59,14 +64,22 @@ func post(form url.Values, id, secret string) *http.Request {
 	return r
 }
 
-func mustServe(b *testing.B, err error, w *httptest.ResponseRecorder) {
+// checkServed stops the benchmark unless the handler returned no error and wrote 200.
+func checkServed(b *testing.B, err error, w *httptest.ResponseRecorder) {
 	b.Helper()
 	if err != nil || w.Code != http.StatusOK {
-		b.Fatalf("%v %d %s", err, w.Code, w.Body)
+		b.Fatalf("got %v, %d %s, want 200", err, w.Code, w.Body)
 	}
 }
 
-// bareSecret is the client check of a bare handler.
+// writeTokens writes the response of a bare token endpoint.
+func writeTokens(b *testing.B, w *httptest.ResponseRecorder, members map[string]any) {
+	b.Helper()
+	members["token_type"], members["expires_in"] = "Bearer", 900
+	storagetest.Must(b, json.NewEncoder(w).Encode(members))
+}
+
+// bareSecret is the client authentication of a bare handler.
 func bareSecret(b *testing.B, r *http.Request, hash []byte) {
 	b.Helper()
 	_, secret, _ := r.BasicAuth()
@@ -87,9 +100,20 @@ func newBareKey(b *testing.B) *accesstoken.Key {
 
 func bareClaims(now time.Time) *accesstoken.Claims {
 	return &accesstoken.Claims{
-		Issuer: "https://id.example", Subject: "gcAAAAAAAAAAAAAAAAAAAA", Audience: []string{"https://id.example"}, ClientID: "gcAAAAAAAAAAAAAAAAAAAA",
+		Issuer: "https://id.example", Audience: []string{"https://id.example"},
+		Subject: "gcAAAAAAAAAAAAAAAAAAAA", ClientID: "gcAAAAAAAAAAAAAAAAAAAA",
 		Scope: "jobs", JTI: uuid.NewString(), IssuedAt: now.Unix(), ExpiresAt: now.Unix() + 900, ClientEpoch: 1,
 	}
+}
+
+// bareVerify verifies the access token of a request.
+func bareVerify(b *testing.B, r *http.Request, key *accesstoken.Key) *accesstoken.Claims {
+	b.Helper()
+	keys := func(string) *accesstoken.Key { return key }
+	claims, err := accesstoken.Parse(r.PostForm.Get("token"), "https://id.example", keys)
+	storagetest.Must(b, err)
+	storagetest.Must(b, claims.CheckTimes(time.Now()))
+	return claims
 }
 
 func BenchmarkClientCredentials(b *testing.B) {
@@ -100,7 +124,7 @@ func BenchmarkClientCredentials(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				w := httptest.NewRecorder()
-				mustServe(b, s.OAuth.Token(w, post(clientCredentialsForm, c.ClientID, c.ClientSecret)), w)
+				checkServed(b, s.OAuth.Token(w, post(clientCredentialsForm, c.ClientID, c.ClientSecret)), w)
 			}
 		})
 		b.Run("bare", func(b *testing.B) {
@@ -111,7 +135,7 @@ func BenchmarkClientCredentials(b *testing.B) {
 				bareSecret(b, r, hash)
 				token, err := key.Sign(bareClaims(time.Now()))
 				storagetest.Must(b, err)
-				storagetest.Must(b, json.NewEncoder(w).Encode(map[string]any{"access_token": token, "token_type": "Bearer", "expires_in": 900}))
+				writeTokens(b, w, map[string]any{"access_token": token})
 			}
 		})
 	})
@@ -125,7 +149,7 @@ func BenchmarkIntrospection(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				w := httptest.NewRecorder()
-				mustServe(b, s.OAuth.Introspect(w, post(form, c.ClientID, c.ClientSecret)), w)
+				checkServed(b, s.OAuth.Introspect(w, post(form, c.ClientID, c.ClientSecret)), w)
 			}
 		})
 		b.Run("bare", func(b *testing.B) {
@@ -134,17 +158,18 @@ func BenchmarkIntrospection(b *testing.B) {
 			token, err := key.Sign(bareClaims(time.Now()))
 			storagetest.Must(b, err)
 			form := url.Values{"token": {token}}
-			query := "SELECT 1 FROM clients WHERE id = $1 AND epoch = $2 AND disabled_at IS NULL AND NOT EXISTS (SELECT 1 FROM revoked_tokens WHERE jti = $3)"
+			query := `SELECT 1 FROM clients WHERE id = $1 AND epoch = $2 AND disabled_at IS NULL
+				AND NOT EXISTS (SELECT 1 FROM revoked_tokens WHERE jti = $3)`
 			b.ReportAllocs()
 			for b.Loop() {
 				w, r := httptest.NewRecorder(), post(form, c.ClientID, c.ClientSecret)
 				bareSecret(b, r, hash)
-				claims, err := accesstoken.Parse(r.PostForm.Get("token"), "https://id.example", func(string) *accesstoken.Key { return key })
-				storagetest.Must(b, err)
-				storagetest.Must(b, claims.CheckTimes(time.Now()))
+				claims := bareVerify(b, r, key)
 				var one int
 				storagetest.Must(b, db.QueryRowContext(b.Context(), query, c.ClientID, 1, claims.JTI).Scan(&one))
-				storagetest.Must(b, json.NewEncoder(w).Encode(map[string]any{"active": true, "client_id": claims.ClientID, "scope": claims.Scope, "exp": claims.ExpiresAt}))
+				storagetest.Must(b, json.NewEncoder(w).Encode(map[string]any{
+					"active": true, "client_id": claims.ClientID, "scope": claims.Scope, "exp": claims.ExpiresAt,
+				}))
 			}
 		})
 	})
@@ -160,7 +185,7 @@ func BenchmarkRefresh(b *testing.B) {
 			for b.Loop() {
 				w := httptest.NewRecorder()
 				form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}}
-				mustServe(b, s.OAuth.Token(w, post(form, c.ClientID, c.ClientSecret)), w)
+				checkServed(b, s.OAuth.Token(w, post(form, c.ClientID, c.ClientSecret)), w)
 				var body struct {
 					RefreshToken string `json:"refresh_token"`
 				}
@@ -168,33 +193,36 @@ func BenchmarkRefresh(b *testing.B) {
 				token = body.RefreshToken
 			}
 		})
-		b.Run("bare", func(b *testing.B) {
-			db := bareDB(b, s)
-			key, hash := newBareKey(b), credential.Hash(c.ClientSecret)
-			form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}}
-			id, previous := credential.GrantID(credential.Format{Env: "live"}.GrantName(token)), credential.Hash(token)
-			update := "UPDATE grants SET previous_hash = current_hash, current_hash = $1, rotated_at = $2 WHERE id = $3 AND current_hash = $4"
-			insert := "INSERT INTO audit_events (id, at, event, actor, client_id, user_id, grant_id, scopes, token, detail, request_id) VALUES ($1, $2, 'bare', '', '', '', '', '', '', '', '')"
-			b.ReportAllocs()
-			for b.Loop() {
-				w, r := httptest.NewRecorder(), post(form, c.ClientID, c.ClientSecret)
-				bareSecret(b, r, hash)
-				next := credential.Format{Env: "live"}.NewRefreshToken(credential.NewGrantName(time.Now()))
-				nextHash := credential.Hash(next)
-				tx, err := db.BeginTx(b.Context(), nil)
-				storagetest.Must(b, err)
-				_, err = tx.ExecContext(b.Context(), update, nextHash, time.Now().UnixMilli(), id, previous)
-				storagetest.Must(b, err)
-				_, err = tx.ExecContext(b.Context(), insert, uuid.NewString(), time.Now().UnixMilli())
-				storagetest.Must(b, err)
-				storagetest.Must(b, tx.Commit())
-				previous = nextHash
-				signed, err := key.Sign(bareClaims(time.Now()))
-				storagetest.Must(b, err)
-				storagetest.Must(b, json.NewEncoder(w).Encode(map[string]any{"access_token": signed, "refresh_token": next, "token_type": "Bearer", "expires_in": 900}))
-			}
-		})
+		b.Run("bare", func(b *testing.B) { bareRefresh(b, s, c.ClientID, c.ClientSecret, token) })
 	})
+}
+
+// bareRefresh rotates the refresh token of a grant, inserts an audit row, and signs an access token.
+func bareRefresh(b *testing.B, s *servertest.Server, id, secret, token string) {
+	b.Helper()
+	db, key, hash := bareDB(b, s), newBareKey(b), credential.Hash(secret)
+	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}}
+	grant, previous := credential.GrantID(credential.Format{Env: "live"}.GrantName(token)), credential.Hash(token)
+	update := `UPDATE grants SET previous_hash = current_hash, current_hash = $1, rotated_at = $2
+				WHERE id = $3 AND current_hash = $4`
+	b.ReportAllocs()
+	for b.Loop() {
+		w, r := httptest.NewRecorder(), post(form, id, secret)
+		bareSecret(b, r, hash)
+		next := credential.Format{Env: "live"}.NewRefreshToken(credential.NewGrantName(time.Now()))
+		nextHash := credential.Hash(next)
+		tx, err := db.BeginTx(b.Context(), nil)
+		storagetest.Must(b, err)
+		_, err = tx.ExecContext(b.Context(), update, nextHash, time.Now().UnixMilli(), grant, previous)
+		storagetest.Must(b, err)
+		_, err = tx.ExecContext(b.Context(), bareAudit, uuid.NewString(), time.Now().UnixMilli())
+		storagetest.Must(b, err)
+		storagetest.Must(b, tx.Commit())
+		previous = nextHash
+		signed, err := key.Sign(bareClaims(time.Now()))
+		storagetest.Must(b, err)
+		writeTokens(b, w, map[string]any{"access_token": signed, "refresh_token": next})
+	}
 }
 
 func BenchmarkRevocation(b *testing.B) {
@@ -207,7 +235,7 @@ func BenchmarkRevocation(b *testing.B) {
 				form := url.Values{"token": {s.ServiceToken(c)}}
 				b.StartTimer()
 				w := httptest.NewRecorder()
-				mustServe(b, s.OAuth.Revoke(w, post(form, c.ClientID, c.ClientSecret)), w)
+				checkServed(b, s.OAuth.Revoke(w, post(form, c.ClientID, c.ClientSecret)), w)
 			}
 		})
 		b.Run("bare", func(b *testing.B) {
@@ -217,19 +245,17 @@ func BenchmarkRevocation(b *testing.B) {
 			storagetest.Must(b, err)
 			form := url.Values{"token": {signed}}
 			insert := "INSERT INTO revoked_tokens (jti, revoked_at, expires_at) VALUES ($1, $2, $3)"
-			record := "INSERT INTO audit_events (id, at, event, actor, client_id, user_id, grant_id, scopes, token, detail, request_id) VALUES ($1, $2, 'bare', '', '', '', '', '', '', '', '')"
 			b.ReportAllocs()
 			for b.Loop() {
 				r := post(form, c.ClientID, c.ClientSecret)
 				bareSecret(b, r, hash)
-				claims, err := accesstoken.Parse(r.PostForm.Get("token"), "https://id.example", func(string) *accesstoken.Key { return key })
-				storagetest.Must(b, err)
-				storagetest.Must(b, claims.CheckTimes(time.Now()))
+				bareVerify(b, r, key)
 				tx, err := db.BeginTx(b.Context(), nil)
 				storagetest.Must(b, err)
-				_, err = tx.ExecContext(b.Context(), insert, uuid.NewString(), time.Now().UnixMilli(), time.Now().UnixMilli()+900_000)
+				now := time.Now().UnixMilli()
+				_, err = tx.ExecContext(b.Context(), insert, uuid.NewString(), now, now+900_000)
 				storagetest.Must(b, err)
-				_, err = tx.ExecContext(b.Context(), record, uuid.NewString(), time.Now().UnixMilli())
+				_, err = tx.ExecContext(b.Context(), bareAudit, uuid.NewString(), time.Now().UnixMilli())
 				storagetest.Must(b, err)
 				storagetest.Must(b, tx.Commit())
 			}
@@ -237,96 +263,18 @@ func BenchmarkRevocation(b *testing.B) {
 	})
 }
 
-// bareDB is a connection to the server's database by the driver alone, with the same durability.
+// bareDB returns a connection to the server's database that uses only the driver, with the same durability.
 func bareDB(b *testing.B, s *servertest.Server) *sql.DB {
 	b.Helper()
 	driver, dsn := "pgx", s.DB
 	if s.Store.Engine() == storage.SQLite {
 		driver = "sqlite"
-		dsn = "file:" + strings.TrimPrefix(s.DB, "sqlite:") + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"
+		dsn = "file:" + strings.TrimPrefix(s.DB, "sqlite:") +
+			"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"
 	}
 	db, err := sql.Open(driver, dsn)
 	storagetest.Must(b, err)
 	db.SetMaxOpenConns(1)
 	b.Cleanup(func() { storagetest.Must(b, db.Close()) })
 	return db
-}
-
-// BenchmarkCleanUp measures the 99th percentile of refreshes, by four concurrent clients, before and while a million
-// expired rows are deleted. It runs once: -benchtime 1x.
-func BenchmarkCleanUp(b *testing.B) {
-	eachEngine(b, func(b *testing.B, s *servertest.Server) {
-		s.User("alice")
-		c := s.App()
-		refresh := make([]string, 4)
-		for i := range refresh {
-			refresh[i] = s.Tokens(c, "alice").Text("refresh_token")
-		}
-		measure := func(until func() bool) (p99 time.Duration) {
-			var mu sync.Mutex
-			var took []time.Duration
-			storagetest.Concurrently(len(refresh), func(i int) {
-				var mine []time.Duration
-				for !until() {
-					w := httptest.NewRecorder()
-					r := post(url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refresh[i]}}, c.ClientID, c.ClientSecret)
-					began := time.Now()
-					err := s.OAuth.Token(w, r)
-					mine = append(mine, time.Since(began))
-					var body struct {
-						RefreshToken string `json:"refresh_token"`
-					}
-					if err != nil || json.Unmarshal(w.Body.Bytes(), &body) != nil {
-						b.Errorf("%v %d %s", err, w.Code, w.Body)
-						return
-					}
-					refresh[i] = body.RefreshToken
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				took = append(took, mine...)
-			})
-			slices.Sort(took)
-			return took[len(took)*99/100]
-		}
-		const rows = 1_000_000
-		for range b.N {
-			series := "SELECT n FROM generate_series(1, 250000) AS n"
-			if s.Store.Engine() == storage.SQLite {
-				series = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 250000) SELECT n FROM numbers"
-			}
-			storagetest.Exec(b, s.Store, s.DB,
-				"INSERT INTO revoked_tokens (jti, revoked_at, expires_at) SELECT 'old' || n, 1, 1 FROM ("+series+") AS x",
-				"INSERT INTO authorization_requests (id, client_id, client_epoch, parameters, hint_subject, session_id, created_at, expires_at) SELECT 'old' || n, 'gc', 1, 'response_type=code&state=abcdef', '', '', 1, 1 FROM ("+series+") AS x",
-				"INSERT INTO used_assertions (client_id, jti_hash, expires_at) SELECT 'old' || n, "+blob(s)+", 1 FROM ("+series+") AS x",
-				`INSERT INTO grants (id, consent_id, client_id, user_id, client_epoch, user_epoch, scopes, resources, claims, session_id, offline, auth_time, acr, amr, created_at, expires_at)
-					SELECT 'old' || n, 'c', 'gc', 'u', 1, 1, 'read write', '', '', 's', true, 1, '', 'pwd', 1, 1 FROM (`+series+`) AS x`)
-			began := time.Now()
-			before := measure(func() bool { return time.Since(began) > 5*time.Second })
-			var deleted atomic.Int64
-			began = time.Now()
-			go func() {
-				n, err := s.Store.DeleteExpired(b.Context())
-				if err != nil {
-					b.Error(err)
-				}
-				deleted.Store(max(n, 1))
-			}()
-			cleaning := measure(func() bool { return deleted.Load() > 0 })
-			if deleted.Load() < rows {
-				b.Errorf("%d of %d rows are gone", deleted.Load(), rows)
-			}
-			b.ReportMetric(float64(before.Microseconds()), "before-p99-µs")
-			b.ReportMetric(float64(cleaning.Microseconds()), "cleaning-p99-µs")
-			b.ReportMetric(float64(cleaning)/float64(before), "times")
-			b.ReportMetric(float64(deleted.Load())/time.Since(began).Seconds(), "rows/s")
-		}
-	})
-}
-
-func blob(s *servertest.Server) string {
-	if s.Store.Engine() == storage.SQLite {
-		return "CAST('old' AS BLOB)"
-	}
-	return "'old'::bytea"
 }
