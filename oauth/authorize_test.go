@@ -192,7 +192,7 @@ var authorizationRequests = []servertest.Requirement{
 	servertest.Req("P15", "RFC 6749 §3.1", "unknown parameters are ignored", func(t *testing.T, s *servertest.Server) {
 		s.User("alice")
 		unknown := []string{"utm_source", "x", "audience", "https://evil.example", "nonce", "n", "claims", "{}"}
-			s.Browser().Code(s.App(), "alice", unknown...)
+		s.Browser().Code(s.App(), "alice", unknown...)
 	}),
 	servertest.Req("P16", "RFC 6749 §3.1", "a repeated parameter is refused", func(t *testing.T, s *servertest.Server) {
 		c := s.App()

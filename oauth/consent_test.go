@@ -2,7 +2,6 @@ package oauth_test
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -19,11 +18,12 @@ const (
 	filesAPI = "https://files.example"
 )
 
-// addAPI registers a resource.
+// addAPI registers a resource with these scopes.
 func addAPI(t *testing.T, s *servertest.Server, identifier, name string, scopes ...string) {
 	t.Helper()
-	r := storage.Resource{Identifier: identifier, Name: name, Scopes: scopes, Introspectors: storage.Strings{}, CreatedAt: s.Clock.Now()}
-	storagetest.Must(t, s.Store.CreateResource(t.Context(), r))
+	storagetest.Must(t, s.Store.CreateResource(t.Context(), storage.Resource{
+		Identifier: identifier, Name: name, Scopes: scopes, Introspectors: storage.Strings{}, CreatedAt: s.Clock.Now(),
+	}))
 }
 
 // setScopes changes the scopes of a resource.
@@ -35,7 +35,7 @@ func setScopes(t *testing.T, s *servertest.Server, identifier string, scopes ...
 	}))
 }
 
-// hasCode reports whether the page is a redirect to the app with a code.
+// hasCode reports whether the page is a redirect to the client with a code.
 func hasCode(p servertest.Page) bool { return p.Location().Query().Get("code") != "" }
 
 var consents = []servertest.Requirement{
@@ -48,40 +48,47 @@ var consents = []servertest.Requirement{
 			addAPI(t, s, filesAPI, "", "read")
 			b := s.Browser()
 			page := b.SignIn(b.Authorize(c, "scope", "openid read", "resource", notesAPI), "alice")
-			if text := page.Text(); !strings.Contains(text, "At Notes API notes.example read") || strings.Contains(text, "files.example") {
-				t.Errorf("the page does not name the API: %s", text)
+			text := page.Text()
+			if !strings.Contains(text, "At Notes API notes.example read") || strings.Contains(text, "files.example") {
+				t.Errorf("the consent page does not name the Notes API alone: %s", text)
 			}
-			if !hasCode(b.Decide(page, "approve")) || !hasCode(b.Authorize(c, "scope", "openid read", "resource", notesAPI, "prompt", "none")) {
+			silent := func(scope string, changes ...string) servertest.Page {
+				return b.Authorize(c, append([]string{"prompt", "none", "scope", scope}, changes...)...)
+			}
+			if !hasCode(b.Decide(page, "approve")) || !hasCode(silent("openid read", "resource", notesAPI)) {
 				t.Fatal("the allowed scope needs consent again")
 			}
-			b.Authorize(c, "scope", "openid read", "resource", filesAPI, "prompt", "none").WantRedirectError(t, s, "consent_required")
-			b.Authorize(c, "scope", "openid read", "prompt", "none").WantRedirectError(t, s, "consent_required") // is for both
+			silent("openid read", "resource", filesAPI).WantRedirectError(t, s, "consent_required")
+			silent("openid read").WantRedirectError(t, s, "consent_required") // the token would be for both APIs
 			page = b.Authorize(c, "scope", "openid read")
-			if text := page.Text(); !strings.Contains(page.URL, "/consent") || !strings.Contains(text, "At files.example , Notes API notes.example read new") {
-				t.Fatalf("%s %s", page.URL, text)
+			const both = "At files.example , Notes API notes.example read new"
+			if text := page.Text(); !strings.Contains(page.URL, "/consent") || !strings.Contains(text, both) {
+				t.Fatalf("without resource: got %s %s, want the consent page with %q", page.URL, text, both)
 			}
-			if !hasCode(b.Decide(page, "approve")) || !hasCode(b.Authorize(c, "scope", "read", "resource", filesAPI, "prompt", "none")) || !hasCode(b.Authorize(c, "scope", "openid read", "prompt", "none")) {
+			approved := b.Decide(page, "approve")
+			if !hasCode(approved) || !hasCode(silent("read", "resource", filesAPI)) || !hasCode(silent("openid read")) {
 				t.Error("the scope that was allowed at both APIs needs consent again")
 			}
-			b.Authorize(c, "scope", "write", "resource", notesAPI, "prompt", "none").WantRedirectError(t, s, "consent_required")
-			if text := b.Open("/account").Text(); !strings.Contains(text, "read (Notes API)") || !strings.Contains(text, "read (files.example)") {
-				t.Errorf("the account page: %s", text)
+			silent("write", "resource", notesAPI).WantRedirectError(t, s, "consent_required")
+			text = b.Open("/account").Text()
+			if !strings.Contains(text, "read (Notes API)") || !strings.Contains(text, "read (files.example)") {
+				t.Errorf("the account page does not show the scope at both APIs: %s", text)
 			}
-			// A form from before the operator changed the API is refused.
+			// The operator changes an API while a consent page is open: the form is refused if the page is about that API.
 			page = b.Authorize(c, "scope", "write", "resource", notesAPI)
 			setScopes(t, s, filesAPI, "read", "write")
 			if p := b.Decide(page, "approve"); !hasCode(p) {
-				t.Errorf("after a change of another API: %d", p.Status)
+				t.Errorf("approval after a change of another API: got %d, want a code", p.Status)
 			}
 			page = b.Authorize(c, "scope", "write")
 			setScopes(t, s, notesAPI, "read")
 			if p := b.Decide(page, "approve"); p.Status != http.StatusForbidden {
-				t.Errorf("a page about two APIs, one of which lost the scope: %d %s", p.Status, p.Header.Get("Location"))
+				t.Errorf("approval after one of two APIs lost the scope: got %d %s, want 403", p.Status, p.Header.Get("Location"))
 			}
 		}),
 	servertest.Req("N2", "RFC 8707 §2, [decision 23](decisions/0023-consent-per-resource.md)",
-		"consent is per API, whether the scopes belong to it, to none or to another, and is required again when a "+
-			"scope moves",
+		"consent is per API, whether the scopes belong to it, to none or to another, and is required again when the "+
+			"operator assigns a scope to another API",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			c := s.RelyingParty(`"gatehouse_resources":["` + notesAPI + `","` + filesAPI + `"]`)
@@ -90,37 +97,38 @@ var consents = []servertest.Requirement{
 			b := s.Browser()
 			silent := func(changes ...string) servertest.Page { return b.Authorize(c, append(changes, "prompt", "none")...) }
 			b.Code(c, "alice", "scope", "openid read")
-			// The scope belongs to no API: each that is named is another right.
+			// The scope belongs to no API: at each requested API it is a permission of its own.
 			silent("scope", "openid read", "resource", notesAPI).WantRedirectError(t, s, "consent_required")
 			b.Code(c, "alice", "scope", "openid read", "resource", notesAPI)
 			if !hasCode(silent("scope", "openid read", "resource", notesAPI)) {
-				t.Error("consent is required again")
+				t.Error("a scope that was allowed at this API needs consent again")
 			}
 			silent("scope", "openid read", "resource", filesAPI).WantRedirectError(t, s, "consent_required")
 			// Without a scope of the API, access to the API itself is requested.
 			silent("scope", "openid", "resource", filesAPI).WantRedirectError(t, s, "consent_required")
 			page := b.Authorize(c, "scope", "openid", "resource", filesAPI)
-			if !strings.Contains(page.Text(), "At Files API files.example Send requests on your behalf") {
-				t.Errorf("%s", page.Text())
+			const itself = "At Files API files.example Send requests on your behalf"
+			if text := page.Text(); !strings.Contains(text, itself) {
+				t.Errorf("the consent page for an API without a scope = %s, want %q in it", text, itself)
 			}
 			if !hasCode(b.Decide(page, "approve")) || !hasCode(silent("scope", "openid", "resource", filesAPI)) {
-				t.Error("consent for the API itself is required again")
+				t.Error("access to the API itself needs consent again")
 			}
 			silent("scope", "openid read", "resource", filesAPI).WantRedirectError(t, s, "consent_required")
-			// Now the operator gives the scope to an API, then to another: without resource it is for that one.
+			// The operator assigns the scope to an API, then to another: without resource the token is for that API.
 			if !hasCode(silent("scope", "openid read")) {
-				t.Error("scope of no API: consent is required again")
+				t.Error("a scope of no API needs consent again")
 			}
 			setScopes(t, s, notesAPI, "read")
 			if !hasCode(silent("scope", "openid read")) {
-				t.Error("alice allowed it at this API, but consent is required again")
+				t.Error("a scope needs consent again at an API where the user allowed it before the API had it")
 			}
 			setScopes(t, s, notesAPI)
 			setScopes(t, s, filesAPI, "read")
 			silent("scope", "openid read").WantRedirectError(t, s, "consent_required")
 			setScopes(t, s, notesAPI, "read")
 			silent("scope", "openid read").WantRedirectError(t, s, "consent_required")
-			// A scope of another API than the one named goes nowhere and is remembered as that.
+			// A scope of another API than the requested one is stored as allowed at the requested API only.
 			b.Code(c, "alice", "scope", "openid write", "resource", notesAPI)
 			setScopes(t, s, filesAPI, "read", "write")
 			silent("scope", "openid write", "resource", filesAPI).WantRedirectError(t, s, "consent_required")
@@ -133,77 +141,75 @@ var consents = []servertest.Requirement{
 			addAPI(t, s, notesAPI, "Notes API", "read", "write")
 			addAPI(t, s, filesAPI, "Files API", "read")
 			b := s.Browser()
-			notes := func(scope string, changes ...string) servertest.Page {
+			authorize := func(scope string, changes ...string) servertest.Page {
 				return b.Authorize(c, append([]string{"scope", scope, "resource", notesAPI}, changes...)...)
 			}
-			granted := func(p servertest.Page) string { return s.Redeem(c, p.Location()).Text("scope") }
-			page := b.SignIn(notes("openid read write"), "alice")
+			wantGranted := func(when string, p servertest.Page, want string) {
+				t.Helper()
+				if got := s.Redeem(c, p.Location()).Text("scope"); got != want {
+					t.Errorf("%s: granted %q, want %q", when, got, want)
+				}
+			}
+			approve := func(p servertest.Page, scopes ...string) servertest.Page {
+				form := p.Fields()
+				form["scope"] = scopes
+				form.Set("decision", "approve")
+				return b.Submit("/consent", form)
+			}
+			page := b.SignIn(authorize("openid read write"), "alice")
 			if got := page.Fields()["scope"]; len(got) != 2 {
-				t.Fatalf("ticked are %v", got)
+				t.Fatalf("first page: ticked are %v, want both scopes", got)
 			}
-			form := page.Fields()
-			form["scope"] = []string{"read"}
-			form.Set("decision", "approve")
-			if got := granted(b.Submit("/consent", form)); got != "openid read" {
-				t.Fatalf("granted is %q", got)
-			}
-			if got := granted(notes("openid read write", "prompt", "none")); got != "openid read" {
-				t.Errorf("the second time, without a page, granted is %q", got)
-			}
-			page = notes("openid read write", "prompt", "consent")
+			wantGranted("after a refusal of write", approve(page, "read"), "openid read")
+			wantGranted("without a page", authorize("openid read write", "prompt", "none"), "openid read")
+			page = authorize("openid read write", "prompt", "consent")
 			if got := page.Fields()["scope"]; len(got) != 1 || got[0] != "read" {
-				t.Errorf("with prompt=consent ticked are %v", got)
+				t.Errorf("with prompt=consent: ticked are %v, want read", got)
 			}
-			// Something new brings the page back; what was refused is unticked there too, and not new.
-			page = notes("openid email write")
-			if got := page.Fields()["scope"]; !strings.Contains(page.URL, "/consent") || len(got) != 0 || strings.Count(page.Text(), "new") != 1 {
-				t.Errorf("with another scope: %s, ticked %v: %s", page.URL, got, page.Text())
+			// A new scope needs consent; the refused one is unticked on its page, and not marked as new.
+			page = authorize("openid email write")
+			selected, marks := page.Fields()["scope"], strings.Count(page.Text(), "new")
+			if !strings.Contains(page.URL, "/consent") || len(selected) != 0 || marks != 1 {
+				t.Errorf("with a new scope: got %s, ticked %v, want a consent page without ticks and one new scope: %s",
+					page.URL, selected, page.Text())
 			}
-			// Alone it would leave nothing to grant, so the user is prompted.
-			if page = notes("write"); !strings.Contains(page.URL, "/consent") {
-				t.Errorf("alone: %s %s", page.URL, page.Header.Get("Location"))
+			// With the refused scope alone there is nothing to grant, so the user is prompted.
+			if page = authorize("write"); !strings.Contains(page.URL, "/consent") {
+				t.Errorf("with write alone: got %s %s, want the consent page", page.URL, page.Header.Get("Location"))
 			}
-			// Allowed after all.
-			form = notes("openid read write", "prompt", "consent").Fields()
-			form["scope"] = []string{"read", "write"}
-			form.Set("decision", "approve")
-			if got := granted(b.Submit("/consent", form)); got != "openid read write" {
-				t.Errorf("allowed after all, granted is %q", got)
-			}
-			if got := granted(notes("openid read write", "prompt", "none")); got != "openid read write" {
-				t.Errorf("and then without a page, granted is %q", got)
-			}
-			// Refusing it again withdraws what was allowed; it does not affect another API.
-			form = notes("openid read", "prompt", "consent").Fields()
-			form.Del("scope")
-			form.Set("decision", "approve")
-			if got := granted(b.Submit("/consent", form)); got != "openid" {
-				t.Errorf("taken back, granted is %q", got)
-			}
-			b.Authorize(c, "scope", "openid read", "resource", filesAPI, "prompt", "none").WantRedirectError(t, s, "consent_required")
+			page = authorize("openid read write", "prompt", "consent")
+			wantGranted("after write was allowed", approve(page, "read", "write"), "openid read write")
+			wantGranted("then without a page", authorize("openid read write", "prompt", "none"), "openid read write")
+			// Refusing a scope withdraws what was allowed, without effect on another API.
+			page = authorize("openid read", "prompt", "consent")
+			wantGranted("after a refusal of read", approve(page), "openid")
+			silent := b.Authorize(c, "scope", "openid read", "resource", filesAPI, "prompt", "none")
+			silent.WantRedirectError(t, s, "consent_required")
 			page = b.Authorize(c, "scope", "openid read", "resource", filesAPI)
 			if got := page.Fields()["scope"]; len(got) != 1 {
-				t.Errorf("at another API ticked are %v", got)
+				t.Errorf("at another API: ticked are %v, want read", got)
 			}
 			// A scope that the operator makes required is requested again.
 			_, _, err := s.OAuth.Clients.Update(t.Context(), c.ClientID, []byte(`{"gatehouse_optional_scopes":["write"]}`))
 			storagetest.Must(t, err)
-			notes("openid read", "prompt", "none").WantRedirectError(t, s, "consent_required")
+			authorize("openid read", "prompt", "none").WantRedirectError(t, s, "consent_required")
 		}),
 	servertest.Req("N5", "RFC 7591 §2, [decision 23](decisions/0023-consent-per-resource.md)",
-		"the operator sets whether optional scopes are initially ticked; for a self-registered client they are not",
+		"the operator sets whether optional scopes are initially ticked; for a self-registered client the default is no",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
-			ticked := func(id string) []string {
+			wantTicked := func(when, id string, want int) {
 				t.Helper()
 				c := clientInformation{ClientID: id}
 				c.RedirectURIs = []string{servertest.Callback}
 				b := s.Browser()
 				page := b.SignIn(b.Authorize(c, "scope", "openid email", "claims", `{"userinfo":{"name":null}}`), "alice")
 				if !strings.Contains(page.Body, `value="email"`) || !strings.Contains(page.Body, `value="claim:name"`) {
-					t.Fatalf("%d %s", page.Status, page.Text())
+					t.Fatalf("%s: got %d %s, want boxes for email and name", when, page.Status, page.Text())
 				}
-				return page.Fields()["scope"]
+				if got := page.Fields()["scope"]; len(got) != want {
+					t.Errorf("%s: ticked are %v, want %d boxes", when, got, want)
+				}
 			}
 			set := func(id, metadata string) {
 				t.Helper()
@@ -211,28 +217,19 @@ var consents = []servertest.Requirement{
 				storagetest.Must(t, err)
 			}
 			const optional = `"gatehouse_optional_scopes":["email","profile"]`
-			if got := ticked(s.RelyingParty(optional).ClientID); len(got) != 2 {
-				t.Errorf("by default ticked are %v", got)
-			}
-			if got := ticked(s.RelyingParty(optional, `"gatehouse_optional_scopes_selected":false`).ClientID); len(got) != 0 {
-				t.Errorf("set to false, ticked are %v", got)
-			}
-			req := s.Request(http.MethodPost, "/oauth2/register", nil)
-			req.Header.Set("Content-Type", "application/json")
-			req.Body = io.NopCloser(strings.NewReader(`{"redirect_uris":["` + servertest.Callback + `"],"scope":"openid email profile",` + optional + `,"gatehouse_optional_scopes_selected":true}`))
-			registered := s.Do(req)
+			wantTicked("by default", s.RelyingParty(optional).ClientID, 2)
+			unselected := s.RelyingParty(optional, `"gatehouse_optional_scopes_selected":false`)
+			wantTicked("set to false", unselected.ClientID, 0)
+			registered := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"scope":"openid email profile",`+
+				optional+`,"gatehouse_optional_scopes_selected":true}`)
 			id := registered.Text("client_id")
 			if registered.Status != http.StatusCreated || strings.Contains(registered.Body, "gatehouse_") {
-				t.Fatalf("%d %s", registered.Status, registered.Body)
+				t.Fatalf("registration: got %d %s, want 201 without members of operators", registered.Status, registered.Body)
 			}
 			set(id, "{"+optional+"}")
-			if got := ticked(id); len(got) != 0 {
-				t.Errorf("self-registered, ticked are %v", got)
-			}
+			wantTicked("self-registered", id, 0)
 			set(id, `{"gatehouse_optional_scopes_selected":true}`)
-			if got := ticked(id); len(got) != 2 {
-				t.Errorf("self-registered and set to true, ticked are %v", got)
-			}
+			wantTicked("self-registered and set to true", id, 2)
 		}).WithSettings("GATEHOUSE_REGISTRATION=open"),
 	servertest.Req("N6", "RFC 8707 §2, [decision 23](decisions/0023-consent-per-resource.md)",
 		"a scope of no API is allowed only at the APIs that the token is for, also when no resource is named",
@@ -247,17 +244,17 @@ var consents = []servertest.Requirement{
 			if !hasCode(silent("openid read")) {
 				t.Fatal("the allowed scope needs consent again")
 			}
-			// Together with the scope of an API the token is for that API.
+			// With a scope of an API in the request, the token is for that API.
 			b.Code(c, "alice", "scope", "openid notes")
 			b.Code(c, "alice", "scope", "openid files")
 			silent("openid read files").WantRedirectError(t, s, "consent_required")
 			silent("openid read notes").WantRedirectError(t, s, "consent_required")
 			page := b.Authorize(c, "scope", "openid read notes")
 			if !strings.Contains(page.Text(), "At Notes API notes.example read") {
-				t.Errorf("the page does not name the API: %s", page.Text())
+				t.Errorf("the consent page does not name the Notes API: %s", page.Text())
 			}
 			if !hasCode(b.Decide(page, "approve")) || !hasCode(silent("openid read notes")) {
-				t.Error("consent is required again")
+				t.Error("the scopes that were allowed at this API need consent again")
 			}
 			silent("openid read files").WantRedirectError(t, s, "consent_required")
 			silent("openid read files notes").WantRedirectError(t, s, "consent_required")
@@ -273,14 +270,19 @@ var consents = []servertest.Requirement{
 			b := s.Browser()
 			page := b.SignIn(b.Authorize(c, "scope", "read", "resource", notesAPI), "alice")
 			if text := page.Text(); !strings.Contains(text, "At notes.example/api read") {
-				t.Errorf("the page does not distinguish the API: %s", text)
+				t.Errorf("the consent page does not contain the path of the API: %s", text)
 			}
 			b.Decide(page, "approve")
-			if text := b.Authorize(c, "scope", "read files").Text(); !strings.Contains(text, "At notes.example/admin?all , notes.example/api read") || !strings.Contains(text, "At files.example files") {
-				t.Errorf("the page does not distinguish the APIs: %s", text)
+			text := b.Authorize(c, "scope", "read files").Text()
+			for _, want := range []string{
+				"At notes.example/admin?all , notes.example/api read", "At files.example files",
+			} {
+				if !strings.Contains(text, want) {
+					t.Errorf("the consent page for three APIs = %s, want %q in it", text, want)
+				}
 			}
 			if text := b.Open("/account").Text(); !strings.Contains(text, "read (notes.example/api)") {
-				t.Errorf("the account page: %s", text)
+				t.Errorf("the account page does not contain the path of the API: %s", text)
 			}
 		}),
 	servertest.Req("N9", "[design](design.md)",
@@ -292,12 +294,13 @@ var consents = []servertest.Requirement{
 				scopes[i] = fmt.Sprint("scope.", i)
 			}
 			all := strings.Join(scopes, " ")
-			c := s.Client(`{"client_name":"Notes","grant_types":["authorization_code"],"redirect_uris":["` + servertest.Callback + `"],
-			"scope":"` + all + `","gatehouse_optional_scopes":["` + strings.Join(scopes, `","`) + `"]}`)
+			c := s.Client(`{"client_name":"Notes","grant_types":["authorization_code"],
+				"redirect_uris":["` + servertest.Callback + `"],
+				"scope":"` + all + `","gatehouse_optional_scopes":["` + strings.Join(scopes, `","`) + `"]}`)
 			b := s.Browser()
 			page := b.Decide(b.SignIn(b.Authorize(c, "scope", all), "alice"), "approve")
 			if got := s.Redeem(c, page.Location()).Text("scope"); len(strings.Fields(got)) != len(scopes) {
-				t.Errorf("granted are %q, want %d scopes", got, len(scopes))
+				t.Errorf("granted %q, want %d scopes", got, len(scopes))
 			}
 		}),
 }
