@@ -14,11 +14,11 @@ const conformanceIntroduction = `# Conformance
 
 <!-- Generated from the tables in oauth/*_test.go by "make golden"; do not edit. -->
 
-Each row is a black-box test over HTTP, which ` + "`make test`" + ` runs on PostgreSQL and on SQLite. The first letter of its
-number is the subject: P OAuth 2.0, C OpenID Connect, N consent, L logout, R registration, M registration management, K
-client assertions, J request objects, D protection against abuse, A published vulnerabilities, G review findings, U what
-users see. Under each heading is the command that runs one of them. Departures from a specification are in
-[divergences.md](divergences.md).
+Each row is a black-box test over HTTP, which ` + "`make test`" + ` runs on PostgreSQL and on SQLite. The first letter
+of its number is the subject: P OAuth 2.0, C OpenID Connect, N consent, L logout, R registration, M registration
+management, K client assertions, J request objects, D protection against abuse, A published vulnerabilities, G review
+findings, U what users see. Under each heading is the command that runs one of them. Departures from a specification are
+in [divergences.md](divergences.md).
 `
 
 // conformance lists the tables of requirements in the order of the document.
@@ -50,7 +50,7 @@ var conformance = []struct {
 	{"Names and destinations that users see", "TestDisplayedNames", displayedNames},
 }
 
-// TestConformanceDocument keeps docs/conformance.md in step with the tables of requirements.
+// TestConformanceDocument checks that docs/conformance.md matches the tables of requirements; -update writes it.
 func TestConformanceDocument(t *testing.T) {
 	t.Parallel()
 	want := conformanceIntroduction
