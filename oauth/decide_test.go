@@ -11,7 +11,7 @@ import (
 	"gatehouse/storage"
 )
 
-// consentTo is a consent to scopes, and claims, that belong to no API.
+// consentTo returns a consent to scopes, and claims, that belong to no API.
 func consentTo(names ...string) *storage.Consent {
 	c := &storage.Consent{Scopes: names}
 	for _, name := range names {
@@ -20,7 +20,7 @@ func consentTo(names ...string) *storage.Consent {
 	return c
 }
 
-// permissionsOf are the scopes and claims of a request, where no API has any of them.
+// permissionsOf returns the scopes and claims of a request, where no API has any of them.
 func permissionsOf(a oauth.AuthorizationRequest) (out []oauth.Permission) {
 	for _, name := range slices.Concat(a.Scopes, a.Claims) {
 		out = append(out, oauth.Permission{Name: name})
@@ -28,110 +28,140 @@ func permissionsOf(a oauth.AuthorizationRequest) (out []oauth.Permission) {
 	return out
 }
 
+// decisionTime is the time of the decisions; the requests were created a minute before.
+var decisionTime = time.Unix(1_800_000_000, 0)
+
+// checkDecision compares the step for a request, and the error code of a refusal.
+func checkDecision(t *testing.T, name string, a oauth.AuthorizationRequest, in oauth.DecisionInput,
+	want oauth.Step, wantCode string) {
+	t.Helper()
+	a.CreatedAt = decisionTime.Add(-time.Minute)
+	a.Permissions = permissionsOf(a)
+	got, refusal := oauth.Decide(&a, in, decisionTime)
+	code := ""
+	if refusal != nil {
+		code = refusal.Code
+	}
+	if got != want || code != wantCode {
+		t.Errorf("%s: got %d %q, want %d %q", name, got, code, want, wantCode)
+	}
+}
+
 func TestDecide(t *testing.T) {
 	t.Parallel()
-	now := time.Unix(1_800_000_000, 0)
-	made := now.Add(-time.Minute)
+	type request = oauth.AuthorizationRequest
 	signedIn := func(ago time.Duration) *identity.SignedInUser {
-		return &identity.SignedInUser{Session: storage.BrowserSession{AuthTime: now.Add(-ago)}}
+		return &identity.SignedInUser{Session: storage.BrowserSession{AuthTime: decisionTime.Add(-ago)}}
 	}
-	allowed := func(scopes ...string) *storage.Consent { return consentTo(scopes...) }
 	maxAge := func(d time.Duration) *time.Duration { return &d }
-	web := &storage.Client{AuthMethod: storage.AuthBasic}
 	own := &storage.Client{AuthMethod: storage.AuthBasic, SkipConsent: true}
 	ownPublic := &storage.Client{AuthMethod: storage.AuthNone, SkipConsent: true}
-	const https, loopback = "https://app.example/cb", "http://127.0.0.1:5000/cb"
+	const loopback = "http://127.0.0.1:5000/cb"
+	none, login, consent := []string{"none"}, []string{"login"}, []string{"consent"}
+	read, readWrite := []string{"read"}, []string{"read", "write"}
 	for _, c := range []struct {
 		name    string
-		a       oauth.AuthorizationRequest
-		who     *identity.SignedInUser
+		a       request // of another confidential client with an https redirect URI, unless it has its own
+		user    *identity.SignedInUser
 		consent *storage.Consent
 		want    oauth.Step
 		code    string
 	}{
-		{"nobody", oauth.AuthorizationRequest{Client: web, RedirectURI: https}, nil, nil, oauth.Login, ""},
-		{"no user, silently", oauth.AuthorizationRequest{Client: web, RedirectURI: https, Prompt: []string{"none"}}, nil, nil, oauth.Refuse, protocol.LoginRequired},
-		{"first time", oauth.AuthorizationRequest{Client: web, RedirectURI: https, Scopes: []string{"read"}}, signedIn(time.Hour), nil, oauth.Consent, ""},
-		{"first time, silently", oauth.AuthorizationRequest{Client: web, RedirectURI: https, Prompt: []string{"none"}}, signedIn(time.Hour), nil, oauth.Refuse, protocol.ConsentRequired},
-		{"remembered", oauth.AuthorizationRequest{Client: web, RedirectURI: https, Scopes: []string{"read"}}, signedIn(time.Hour), allowed("read", "write"), oauth.Issue, ""},
-		{"something new", oauth.AuthorizationRequest{Client: web, RedirectURI: https, Scopes: []string{"read", "write"}}, signedIn(time.Hour), allowed("read"), oauth.Consent, ""},
-		{"without consent", oauth.AuthorizationRequest{Client: web, RedirectURI: https}, signedIn(time.Hour), allowed(), oauth.Consent, ""},
-		{"prompt=consent", oauth.AuthorizationRequest{Client: web, RedirectURI: https, Prompt: []string{"consent"}}, signedIn(time.Hour), allowed("read"), oauth.Consent, ""},
-		{"vouched for", oauth.AuthorizationRequest{Client: own, RedirectURI: https, Scopes: []string{"read"}}, signedIn(time.Hour), nil, oauth.Issue, ""},
-		{"skip consent, prompt=consent", oauth.AuthorizationRequest{Client: own, RedirectURI: https, Prompt: []string{"consent"}}, signedIn(time.Hour), nil, oauth.Consent, ""},
-		{"vouched for, public, https", oauth.AuthorizationRequest{Client: ownPublic, RedirectURI: https}, signedIn(time.Hour), nil, oauth.Issue, ""},
-		{"vouched for, public, loopback", oauth.AuthorizationRequest{Client: ownPublic, RedirectURI: loopback}, signedIn(time.Hour), allowed("read"), oauth.Consent, ""},
-		{"public app scheme, silently", oauth.AuthorizationRequest{Client: ownPublic, RedirectURI: "com.example:/cb", Prompt: []string{"none"}}, signedIn(time.Hour), allowed("read"), oauth.Refuse, protocol.ConsentRequired},
-		{"confidential on loopback", oauth.AuthorizationRequest{Client: web, RedirectURI: loopback}, signedIn(time.Hour), allowed("read"), oauth.Issue, ""},
-		{"login wanted", oauth.AuthorizationRequest{Client: web, RedirectURI: https, Prompt: []string{"login"}, CreatedAt: made}, signedIn(time.Hour), allowed("read"), oauth.Login, ""},
-		{"signed in for something else", oauth.AuthorizationRequest{Client: web, RedirectURI: https, Prompt: []string{"login"}, CreatedAt: made}, signedIn(time.Second), allowed("read"), oauth.Login, ""},
-		{"login done", oauth.AuthorizationRequest{Client: web, RedirectURI: https, Prompt: []string{"login"}, CreatedAt: made, SignedIn: true}, signedIn(time.Second), allowed("read"), oauth.Issue, ""},
-		{"too old", oauth.AuthorizationRequest{Client: web, RedirectURI: https, MaxAge: maxAge(time.Minute), CreatedAt: made}, signedIn(time.Hour), allowed("read"), oauth.Login, ""},
-		{"young enough", oauth.AuthorizationRequest{Client: web, RedirectURI: https, MaxAge: maxAge(2 * time.Hour), CreatedAt: made}, signedIn(time.Hour), allowed("read"), oauth.Issue, ""},
-		{"max_age 0, before", oauth.AuthorizationRequest{Client: web, RedirectURI: https, MaxAge: maxAge(0), CreatedAt: made}, signedIn(time.Minute), allowed("read"), oauth.Login, ""},
-		{"max_age 0, after", oauth.AuthorizationRequest{Client: web, RedirectURI: https, MaxAge: maxAge(0), CreatedAt: made, SignedIn: true}, signedIn(time.Second), allowed("read"), oauth.Issue, ""},
-		{"max_age 3, signed in for it, consent first", oauth.AuthorizationRequest{Client: web, RedirectURI: https, MaxAge: maxAge(3 * time.Second), CreatedAt: made, SignedIn: true}, signedIn(6 * time.Second), nil, oauth.Consent, ""},
-		{"max_age 3, signed in for it, too long ago", oauth.AuthorizationRequest{Client: web, RedirectURI: https, MaxAge: maxAge(3 * time.Second), CreatedAt: made, SignedIn: true}, signedIn(6 * time.Second), allowed("read"), oauth.Login, ""},
-		{"max_age 3, signed in for something else in time", oauth.AuthorizationRequest{Client: web, RedirectURI: https, MaxAge: maxAge(3 * time.Second), CreatedAt: made}, signedIn(time.Second), allowed("read"), oauth.Issue, ""},
-		{"max_age 3 after prompt=consent", oauth.AuthorizationRequest{Client: web, RedirectURI: https, MaxAge: maxAge(3 * time.Second), Prompt: []string{"consent"}, CreatedAt: made, SignedIn: true, Approved: true}, signedIn(time.Second), allowed("read"), oauth.Issue, ""},
-		{"too old, silently", oauth.AuthorizationRequest{Client: web, RedirectURI: https, MaxAge: maxAge(time.Minute), Prompt: []string{"none"}, CreatedAt: made}, signedIn(time.Hour), allowed("read"), oauth.Refuse, protocol.LoginRequired},
+		{"no user", request{}, nil, nil, oauth.Login, ""},
+		{"no user, prompt=none", request{Prompt: none}, nil, nil, oauth.Refuse, protocol.LoginRequired},
+		{"no consent", request{Scopes: read}, signedIn(time.Hour), nil, oauth.Consent, ""},
+		{"no consent, prompt=none", request{Prompt: none},
+			signedIn(time.Hour), nil, oauth.Refuse, protocol.ConsentRequired},
+		{"consent", request{Scopes: read}, signedIn(time.Hour), consentTo("read", "write"), oauth.Issue, ""},
+		{"a new scope", request{Scopes: readWrite}, signedIn(time.Hour), consentTo("read"), oauth.Consent, ""},
+		{"consent to nothing", request{}, signedIn(time.Hour), consentTo(), oauth.Consent, ""},
+		{"prompt=consent", request{Prompt: consent}, signedIn(time.Hour), consentTo("read"), oauth.Consent, ""},
+		{"skip consent", request{Client: own, Scopes: read}, signedIn(time.Hour), nil, oauth.Issue, ""},
+		{"skip consent, prompt=consent", request{Client: own, Prompt: consent},
+			signedIn(time.Hour), nil, oauth.Consent, ""},
+		{"skip consent, public, https", request{Client: ownPublic}, signedIn(time.Hour), nil, oauth.Issue, ""},
+		{"skip consent, public, loopback", request{Client: ownPublic, RedirectURI: loopback},
+			signedIn(time.Hour), consentTo("read"), oauth.Consent, ""},
+		{"public, private-use scheme, prompt=none",
+			request{Client: ownPublic, RedirectURI: "com.example:/cb", Prompt: none},
+			signedIn(time.Hour), consentTo("read"), oauth.Refuse, protocol.ConsentRequired},
+		{"confidential, loopback", request{RedirectURI: loopback},
+			signedIn(time.Hour), consentTo("read"), oauth.Issue, ""},
+		{"prompt=login", request{Prompt: login}, signedIn(time.Hour), consentTo("read"), oauth.Login, ""},
+		{"prompt=login, signed in for another request", request{Prompt: login},
+			signedIn(time.Second), consentTo("read"), oauth.Login, ""},
+		{"prompt=login, signed in for this request", request{Prompt: login, SignedIn: true},
+			signedIn(time.Second), consentTo("read"), oauth.Issue, ""},
+		{"max_age exceeded", request{MaxAge: maxAge(time.Minute)},
+			signedIn(time.Hour), consentTo("read"), oauth.Login, ""},
+		{"max_age not exceeded", request{MaxAge: maxAge(2 * time.Hour)},
+			signedIn(time.Hour), consentTo("read"), oauth.Issue, ""},
+		{"max_age 0, signed in before", request{MaxAge: maxAge(0)},
+			signedIn(time.Minute), consentTo("read"), oauth.Login, ""},
+		{"max_age 0, signed in for this request", request{MaxAge: maxAge(0), SignedIn: true},
+			signedIn(time.Second), consentTo("read"), oauth.Issue, ""},
+		{"max_age 3, signed in for this request, no consent", request{MaxAge: maxAge(3 * time.Second), SignedIn: true},
+			signedIn(6 * time.Second), nil, oauth.Consent, ""},
+		{"max_age 3, signed in for this request, exceeded", request{MaxAge: maxAge(3 * time.Second), SignedIn: true},
+			signedIn(6 * time.Second), consentTo("read"), oauth.Login, ""},
+		{"max_age 3, signed in for another request, not exceeded", request{MaxAge: maxAge(3 * time.Second)},
+			signedIn(time.Second), consentTo("read"), oauth.Issue, ""},
+		{"max_age 3 after prompt=consent",
+			request{MaxAge: maxAge(3 * time.Second), Prompt: consent, SignedIn: true, Approved: true},
+			signedIn(time.Second), consentTo("read"), oauth.Issue, ""},
+		{"max_age exceeded, prompt=none", request{MaxAge: maxAge(time.Minute), Prompt: none},
+			signedIn(time.Hour), consentTo("read"), oauth.Refuse, protocol.LoginRequired},
 	} {
-		in := oauth.DecisionInput{Candidate: c.who, Consent: c.consent}
-		if c.who != nil {
+		in := oauth.DecisionInput{Candidate: c.user, Consent: c.consent}
+		if c.user != nil {
 			in.Users = 1
 		}
-		c.a.Permissions = permissionsOf(c.a)
-		got, refusal := oauth.Decide(&c.a, in, now)
-		code := ""
-		if refusal != nil {
-			code = refusal.Code
+		if c.a.Client == nil {
+			c.a.Client = &storage.Client{AuthMethod: storage.AuthBasic}
 		}
-		if got != c.want || code != c.code {
-			t.Errorf("%s: got %d %q, want %d %q", c.name, got, code, c.want, c.code)
+		if c.a.RedirectURI == "" {
+			c.a.RedirectURI = "https://app.example/cb"
 		}
+		checkDecision(t, c.name, c.a, in, c.want, c.code)
 	}
 }
 
-func TestDecideAmongSeveral(t *testing.T) {
+func TestDecideAmongSeveralUsers(t *testing.T) {
 	t.Parallel()
-	now := time.Unix(1_800_000_000, 0)
-	who := &identity.SignedInUser{Session: storage.BrowserSession{AuthTime: now.Add(-time.Hour)}}
+	type (
+		request = oauth.AuthorizationRequest
+		input   = oauth.DecisionInput
+	)
+	user := &identity.SignedInUser{Session: storage.BrowserSession{AuthTime: decisionTime.Add(-time.Hour)}}
 	allowed := consentTo("openid", "claim:email")
-	web := &storage.Client{AuthMethod: storage.AuthBasic}
-	request := func(a oauth.AuthorizationRequest) oauth.AuthorizationRequest {
-		a.Client, a.RedirectURI, a.Scopes, a.CreatedAt = web, "https://app.example/cb", []string{"openid"}, now.Add(-time.Minute)
-		return a
-	}
+	one, oneOfTwo := input{Users: 1, Candidate: user, Consent: allowed}, input{Users: 2, Candidate: user, Consent: allowed}
+	none, selectAccount := []string{"none"}, []string{"select_account"}
 	for _, c := range []struct {
 		name string
-		a    oauth.AuthorizationRequest
-		in   oauth.DecisionInput
+		a    request
+		in   input
 		want oauth.Step
 		code string
 	}{
-		{"which of two", oauth.AuthorizationRequest{}, oauth.DecisionInput{Users: 2}, oauth.SelectAccount, ""},
-		{"which of two, silently", oauth.AuthorizationRequest{Prompt: []string{"none"}}, oauth.DecisionInput{Users: 2}, oauth.Refuse, protocol.AccountSelectionRequired},
-		{"one of two by a hint", oauth.AuthorizationRequest{Prompt: []string{"none"}}, oauth.DecisionInput{Users: 2, Candidate: who, Consent: allowed}, oauth.Issue, ""},
-		{"the named one is not here", oauth.AuthorizationRequest{RequiredSubject: "x"}, oauth.DecisionInput{Users: 2}, oauth.Login, ""},
-		{"the named one is not here, silently", oauth.AuthorizationRequest{RequiredSubject: "x", Prompt: []string{"none"}}, oauth.DecisionInput{Users: 2}, oauth.Refuse, protocol.LoginRequired},
-		{"another signed in", oauth.AuthorizationRequest{RequiredSubject: "x", SessionID: "s"}, oauth.DecisionInput{Users: 1, Candidate: who, SubjectMismatch: true}, oauth.Refuse, protocol.LoginRequired},
-		{"select_account, one user", oauth.AuthorizationRequest{Prompt: []string{"select_account"}}, oauth.DecisionInput{Users: 1, Candidate: who, Consent: allowed}, oauth.SelectAccount, ""},
-		{"select_account, no user", oauth.AuthorizationRequest{Prompt: []string{"select_account"}}, oauth.DecisionInput{}, oauth.Login, ""},
-		{"chosen", oauth.AuthorizationRequest{Prompt: []string{"select_account"}, SessionID: "s"}, oauth.DecisionInput{Users: 2, Candidate: who, Consent: allowed}, oauth.Issue, ""},
-		{"chosen, and signed out since", oauth.AuthorizationRequest{SessionID: "s"}, oauth.DecisionInput{Users: 1}, oauth.Login, ""},
-		{"login wanted, two here", oauth.AuthorizationRequest{Prompt: []string{"login"}}, oauth.DecisionInput{Users: 2}, oauth.Login, ""},
-		{"a claim that was allowed", oauth.AuthorizationRequest{Claims: []string{"claim:email"}}, oauth.DecisionInput{Users: 1, Candidate: who, Consent: allowed}, oauth.Issue, ""},
-		{"a claim that was not", oauth.AuthorizationRequest{Claims: []string{"claim:name"}}, oauth.DecisionInput{Users: 1, Candidate: who, Consent: allowed}, oauth.Consent, ""},
+		{"two users", request{}, input{Users: 2}, oauth.SelectAccount, ""},
+		{"two users, prompt=none", request{Prompt: none},
+			input{Users: 2}, oauth.Refuse, protocol.AccountSelectionRequired},
+		{"one of two by a hint", request{Prompt: none}, oneOfTwo, oauth.Issue, ""},
+		{"the required user is not signed in", request{RequiredSubject: "x"}, input{Users: 2}, oauth.Login, ""},
+		{"the required user is not signed in, prompt=none", request{RequiredSubject: "x", Prompt: none},
+			input{Users: 2}, oauth.Refuse, protocol.LoginRequired},
+		{"another user than the required one signed in", request{RequiredSubject: "x", SessionID: "s"},
+			input{Users: 1, Candidate: user, SubjectMismatch: true}, oauth.Refuse, protocol.LoginRequired},
+		{"select_account, one user", request{Prompt: selectAccount}, one, oauth.SelectAccount, ""},
+		{"select_account, no user", request{Prompt: selectAccount}, input{}, oauth.Login, ""},
+		{"selected", request{Prompt: selectAccount, SessionID: "s"}, oneOfTwo, oauth.Issue, ""},
+		{"selected, then signed out", request{SessionID: "s"}, input{Users: 1}, oauth.Login, ""},
+		{"prompt=login, two users", request{Prompt: []string{"login"}}, input{Users: 2}, oauth.Login, ""},
+		{"a claim that was allowed", request{Claims: []string{"claim:email"}}, one, oauth.Issue, ""},
+		{"a claim that was not allowed", request{Claims: []string{"claim:name"}}, one, oauth.Consent, ""},
 	} {
-		a := request(c.a)
-		a.Permissions = permissionsOf(a)
-		got, refusal := oauth.Decide(&a, c.in, now)
-		code := ""
-		if refusal != nil {
-			code = refusal.Code
-		}
-		if got != c.want || code != c.code {
-			t.Errorf("%s: got %d %q, want %d %q", c.name, got, code, c.want, c.code)
-		}
+		c.a.Client = &storage.Client{AuthMethod: storage.AuthBasic}
+		c.a.RedirectURI, c.a.Scopes = "https://app.example/cb", []string{"openid"}
+		checkDecision(t, c.name, c.a, c.in, c.want, c.code)
 	}
 }

@@ -26,7 +26,8 @@ type issued struct {
 func issueEverything(t *testing.T, s *servertest.Server, username string) issued {
 	t.Helper()
 	i := issued{s: s, app: s.App(), browser: s.Browser()}
-	i.tokens = s.Token(i.app, servertest.CodeForm(i.browser.Code(i.app, username, "scope", "read offline_access"), i.app)).OK(t)
+	code := i.browser.Code(i.app, username, "scope", "read offline_access")
+	i.tokens = s.Token(i.app, servertest.CodeForm(code, i.app)).OK(t)
 	i.code = i.browser.Authorize(i.app, "scope", "read offline_access").Response
 	if i.code.Location().Query().Get("code") == "" {
 		t.Fatalf("got %d %s, want a code", i.code.Status, i.code.Header.Get("Location"))
@@ -36,11 +37,11 @@ func issueEverything(t *testing.T, s *servertest.Server, username string) issued
 	return i
 }
 
-// wantInvalid fails the test when anything from before is accepted.
+// wantInvalid fails the test when a token or code that was issued before is accepted.
 func (i issued) wantInvalid(t *testing.T) {
 	t.Helper()
 	if i.s.Active(i.app, i.tokens.Text("access_token")) {
-		t.Error("the access token of before is active again")
+		t.Error("the earlier access token is active again")
 	}
 	i.s.Refresh(i.app, i.tokens.Text("refresh_token")).Want(t, http.StatusBadRequest, "invalid_grant")
 	i.s.Token(i.app, servertest.CodeForm(i.code.Location(), i.app)).Want(t, http.StatusBadRequest, "invalid_grant")
@@ -64,19 +65,19 @@ func TestEnablingUserRestoresNoTokens(t *testing.T) {
 
 		had.wantInvalid(t)
 		if p := had.browser.Open("/account"); p.Status == http.StatusOK {
-			t.Error("the session of before is live again")
+			t.Error("the earlier session is active again")
 		}
 		if p := had.browser.Follow(had.browser.Open(had.pending)); !strings.Contains(p.URL, "/login") {
-			t.Errorf("the pending request continued to %s without a sign-in", p.URL)
+			t.Errorf("the pending request continued to %s, want the sign-in page", p.URL)
 		}
 		if n := storagetest.Count(t, s.Store, s.DB, "SELECT count(*) FROM browser_sessions WHERE ended_at IS NULL"); n != 0 {
-			t.Errorf("%d sessions have no ended_at", n)
+			t.Errorf("%d sessions have no ended_at, want 0", n)
 		}
 		s.Deliver()
 		if n := len(host.Posted()); n != 1 {
 			t.Errorf("%d logout tokens were sent, want 1", n)
 		}
-		// Signing in again begins a session of its own.
+		// The next sign-in begins a new session.
 		had.browser.SignIn(had.browser.Open("/login"), "alice")
 		u, err = s.Store.User(t.Context(), u.ID)
 		storagetest.Must(t, err)
@@ -124,20 +125,23 @@ func TestEnablingClientRestoresNoTokens(t *testing.T) {
 			storagetest.Must(t, s.Store.EnableClient(t.Context(), id))
 		}
 		had.wantInvalid(t)
-		if s.Introspect(service, token).JSON["active"] == true || s.Introspect(introspector, token).JSON["active"] == true {
-			t.Error("the service's token of before is active again")
+		for _, caller := range []client.Information{service, introspector} {
+			if s.Introspect(caller, token).JSON["active"] == true {
+				t.Error("the earlier token of the service is active again")
+			}
 		}
-		if p := had.browser.Follow(had.browser.Open(had.pending)); p.Status == http.StatusOK || strings.Contains(p.URL, "code=") {
-			t.Errorf("the earlier pending request continued: %d %s", p.Status, p.URL)
+		p := had.browser.Follow(had.browser.Open(had.pending))
+		if p.Status == http.StatusOK || strings.Contains(p.URL, "code=") {
+			t.Errorf("the pending request continued: got %d %s, want an error without a code", p.Status, p.URL)
 		}
-		s.ServiceToken(service) // its secret is as before
+		s.ServiceToken(service) // its secret is still valid
 		if code := had.browser.Code(had.app, "alice"); code.Query().Get("code") == "" {
-			t.Errorf("a new authorization request: %s", code)
+			t.Errorf("a new authorization request: redirected to %s, want a code", code)
 		}
 	})
 }
 
-// TestRecreatedScopeIsNotInOldGrants covers scopes and resources, which have a name that can be used again.
+// TestRecreatedScopeIsNotInOldGrants covers scopes and resources, whose names can be used again after a deletion.
 func TestRecreatedScopeIsNotInOldGrants(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
@@ -154,7 +158,8 @@ func TestRecreatedScopeIsNotInOldGrants(t *testing.T) {
 		s.Clock.Advance(time.Minute)
 		storagetest.Must(t, s.Store.DeleteScope(t.Context(), "write"))
 		storagetest.Must(t, s.Store.DeleteResource(t.Context(), api))
-		storagetest.Must(t, s.Store.CreateScope(t.Context(), storage.Scope{Name: "write", Description: "Something else", CreatedAt: s.Clock.Now()}))
+		other := storage.Scope{Name: "write", Description: "Something else", CreatedAt: s.Clock.Now()}
+		storagetest.Must(t, s.Store.CreateScope(t.Context(), other))
 		storagetest.Must(t, s.Store.CreateResource(t.Context(), resource()))
 
 		if scope := s.Refresh(app, ofScope.Text("refresh_token")).OK(t).Text("scope"); scope != "read offline_access" {
