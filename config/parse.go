@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"gatehouse/cidr"
+	"gatehouse/display"
 	"gatehouse/loopback"
 	"gatehouse/ratelimit"
 )
@@ -159,7 +160,7 @@ func setHosts(c *Config, v string) error {
 func setScopes(c *Config, v string) error {
 	c.RegistrationScopes = splitList(v)
 	for _, name := range c.RegistrationScopes {
-		if strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
+		if !display.IsVisibleASCII(name) || strings.ContainsAny(name, `"\`) {
 			return fmt.Errorf("%q is not a scope; separate scopes with commas", name)
 		}
 	}

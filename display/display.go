@@ -62,6 +62,14 @@ func IsPrintable(r rune) bool {
 	return unicode.IsPrint(r) && !unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r)
 }
 
+// IsVisibleASCII reports whether every character of s is a visible one of ASCII: neither a space nor a control character.
+func IsVisibleASCII(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return !IsVisibleASCIIRune(r) })
+}
+
+// IsVisibleASCIIRune does the same for one character.
+func IsVisibleASCIIRune(r rune) bool { return r > ' ' && r <= '~' }
+
 // Escape returns s with every unprintable character, including line breaks, as \uXXXX. Applied to a line of JSON it
 // yields the same JSON value, because JSON has such characters only inside strings.
 func Escape(s string) string {

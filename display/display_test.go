@@ -33,6 +33,17 @@ func TestNamesAreVisibleAndPrintable(t *testing.T) {
 	}
 }
 
+func TestVisibleASCII(t *testing.T) {
+	t.Parallel()
+	for s, want := range map[string]bool{
+		"": true, "!~": true, "a b": false, "a\tb": false, "a\x7f": false, "\x00": false, "é": false, "\xff": false,
+	} {
+		if got := display.IsVisibleASCII(s); got != want {
+			t.Errorf("IsVisibleASCII(%q) = %v, want %v", s, got, want)
+		}
+	}
+}
+
 // invisible lists names that cannot be read, or that look like another name.
 var invisible = []string{
 	"", " ", "\u00a0", "\u3000", "\u200b", "\u200b\u200b", "Not\u200bes", "Not\u200des", "\u2060", "\ufeffNotes",

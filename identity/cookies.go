@@ -106,8 +106,8 @@ func (d Device) userTag(u storage.User) string {
 	return d.mac(d.nonce, u.ID, strconv.FormatInt(u.Epoch, 10))
 }
 
-// HasSignedIn reports whether the user signed in with this browser before, in the user's current epoch.
-func (d Device) HasSignedIn(u storage.User) bool {
+// hasSignedIn reports whether the user signed in with this browser before, in the user's current epoch.
+func (d Device) hasSignedIn(u storage.User) bool {
 	if d.nonce == "" || u.ID == "" {
 		return false
 	}
@@ -123,7 +123,7 @@ func (d Device) id() string { return hex.EncodeToString(hash(d.nonce)[:8]) }
 // addToDevice adds the user to the device cookie of the browser.
 func (u *Users) addToDevice(w http.ResponseWriter, r *http.Request, user storage.User) {
 	d := u.Device(r)
-	if d.HasSignedIn(user) {
+	if d.hasSignedIn(user) {
 		return
 	}
 	if d.nonce == "" {

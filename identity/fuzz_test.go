@@ -53,7 +53,7 @@ func FuzzDeviceCookie(f *testing.F) {
 		r.AddCookie(&http.Cookie{Name: "gatehouse_device", Value: value})
 		d := p.Device(r)
 		d.mac = func(parts ...string) string { return "the mac of " + strings.Join(parts, ".") }
-		if d.HasSignedIn(storage.User{ID: "user", Epoch: 1}) {
+		if d.hasSignedIn(storage.User{ID: "user", Epoch: 1}) {
 			t.Errorf("the device cookie %q identifies a user", value)
 		}
 	})

@@ -149,7 +149,7 @@ func (u *Users) attempt(ctx context.Context, typed string, user storage.User, de
 		names := count("names", origin, limit)
 		a.names = &names
 	}
-	if device.HasSignedIn(user) {
+	if device.hasSignedIn(user) {
 		a.caller = caller{name: user.ID, known: true}
 		a.visible = []storage.SignInCount{count(account, "device "+device.id(), networkLimit)}
 		a.clear = a.visible

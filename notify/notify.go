@@ -1,6 +1,6 @@
 // Package notify sends deliveries: messages that clients must get even if the process crashes or the client is down for
 // a while. A delivery is a row, inserted in the transaction of the change that it reports; this package decides when it
-// is attempted, retried and given up. What a message contains is decided by the functions that are passed to it.
+// is attempted, retried and abandoned. What a message contains is decided by the functions that are passed to it.
 package notify
 
 import (
@@ -27,7 +27,7 @@ const (
 	// lifetime is how long a client can be down and still get its messages.
 	lifetime   = 24 * time.Hour
 	maxBackoff = time.Hour
-	// minAttempts is the number of attempts before a delivery is given up, even by a process with a clock that is ahead.
+	// minAttempts is the number of attempts before a delivery is abandoned, even by a process with a clock that is ahead.
 	minAttempts = 12
 )
 

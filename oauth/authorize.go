@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse/identity"
 	"gatehouse/oauth/claims"
 	"gatehouse/oauth/client"
 	"gatehouse/oauth/jwt"
@@ -50,8 +51,8 @@ func (a *AuthorizationRequest) asRedirectError(e *protocol.Error) *protocol.Erro
 	return e.WithRedirect(protocol.Redirect{URI: a.RedirectURI, State: a.State, ResponseMode: a.responseMode})
 }
 
-// IsOpenID reports whether this is an OpenID Connect request.
-func (a *AuthorizationRequest) IsOpenID() bool {
+// isOpenID reports whether this is an OpenID Connect request.
+func (a *AuthorizationRequest) isOpenID() bool {
 	return slices.Contains(a.Scopes, protocol.ScopeOpenID)
 }
 
@@ -177,7 +178,7 @@ func (s *Server) checkParameters(ctx context.Context, a *AuthorizationRequest) e
 	if a.claims, err = claims.ParseRequest(form.Get("claims")); err != nil {
 		return err
 	}
-	if a.IsOpenID() {
+	if a.isOpenID() {
 		if err := s.checkOpenID(ctx, a); err != nil {
 			return err
 		}
@@ -235,13 +236,10 @@ func (a *AuthorizationRequest) checkPrompt() error {
 	return nil
 }
 
-// acrPassword is the only authentication context class: a password.
-const acrPassword = "1"
-
 // checkOpenID validates the parameters of OpenID Connect alone: claims and id_token_hint. Both may require a user.
 func (s *Server) checkOpenID(ctx context.Context, a *AuthorizationRequest) error {
 	a.Claims = a.claims.ConsentValues(a.Client, a.Scopes)
-	if !a.claims.AcceptsACR(acrPassword) {
+	if !a.claims.AcceptsACR(identity.ACRPassword) {
 		return protocol.NewError(protocol.UnmetAuthenticationRequirements,
 			"No essential acr value is supported; the metadata lists the supported ones.")
 	}

@@ -50,5 +50,5 @@ func AgreedRedirectURI(c *storage.Client, consent storage.Consent) string {
 // HasChangedDescription reports whether a self-registered client has changed the description that users see since the
 // user agreed.
 func HasChangedDescription(c *storage.Client, consent storage.Consent) bool {
-	return c.DescribedAt != nil && consent.UpdatedAt.Before(*c.DescribedAt)
+	return consent.PredatesDescription(c.DescribedAt)
 }

@@ -3,6 +3,7 @@ package oauth
 import (
 	"net/http"
 
+	"gatehouse/identity"
 	"gatehouse/oauth/claims"
 	"gatehouse/oauth/jwt"
 	"gatehouse/oauth/protocol"
@@ -75,7 +76,7 @@ func (s *Server) serverMetadata() metadataDocument {
 		ResponseTypes:         []string{"code"},
 		ResponseModes:         []string{modeQuery, modeFormPost},
 		GrantTypes:            protocol.GrantTypes(),
-		ACRValues:             []string{acrPassword},
+		ACRValues:             []string{identity.ACRPassword},
 		SubjectTypes:          []string{storage.SubjectPublic, storage.SubjectPairwise},
 		IDTokenAlgs:           jwt.Algorithms,
 		UserinfoAlgs:          jwt.Algorithms,

@@ -61,6 +61,12 @@ func scopesOf(values Strings) Strings {
 	return out
 }
 
+// PredatesDescription reports whether the user last agreed before the client had a description of that time, which is
+// nil for a client that never changed it.
+func (c *Consent) PredatesDescription(describedAt *time.Time) bool {
+	return describedAt != nil && c.UpdatedAt.Before(*describedAt)
+}
+
 // Consents returns the active consents of a user, the last changed one first.
 func (s *Store) Consents(ctx context.Context, userID string) ([]Consent, error) {
 	out, err := db.List[Consent](ctx, s.Read, "updated_at DESC", "user_id = ? AND ended_at IS NULL", userID)
@@ -153,7 +159,7 @@ func (s *Store) checkDescription(ctx context.Context, a Approval) error {
 
 // mergeConsent adds an approval to the stored consent of the user.
 func (s *Store) mergeConsent(ctx context.Context, c Consent, a Approval) error {
-	if a.DescribedAt != nil && c.UpdatedAt.Before(*a.DescribedAt) {
+	if c.PredatesDescription(a.DescribedAt) {
 		c.ResourceScopes = nil // the client had another description then
 	}
 	add := func(values, earlier, opposite Strings) Strings {

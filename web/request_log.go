@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gatehouse/display"
+	"gatehouse/oauth/credential"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage/reqevent"
 	"gatehouse/web/page"
@@ -81,7 +82,7 @@ func causeOf(err error) error {
 // loggable returns the parts of a parameter that the log may contain: not a secret that was sent in the wrong
 // parameter, and no control character beyond ASCII, which JSON does not escape and which a terminal would interpret.
 func loggable(s string) string {
-	if strings.HasPrefix(s, "gate_") {
+	if strings.HasPrefix(s, credential.Prefix) {
 		return "(a credential)"
 	}
 	return display.Escape(s[:min(len(s), maxLoggedParameter)])

@@ -11,9 +11,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"gatehouse/cmd/gatehouse/server"
 	"gatehouse/config"
 	"gatehouse/storage/storagetest"
 )
+
+var fileExists = server.FileExists
 
 func TestDevRefusesForeignDatabase(t *testing.T) {
 	t.Parallel()
@@ -46,7 +49,7 @@ func TestDevRefusesForeignDatabase(t *testing.T) {
 		if diff := cmp.Diff(before, dump()); diff != "" {
 			t.Errorf("gatehouse dev changed a database that it did not create (-before +after):\n%s", diff)
 		}
-		if exists(filepath.Join(dir, devFile)) {
+		if fileExists(filepath.Join(dir, devFile)) {
 			t.Errorf("gatehouse dev created %s", devFile)
 		}
 	})
@@ -85,7 +88,7 @@ func TestDevShowsWhatToDoNext(t *testing.T) {
 	d := startDev(t, t.TempDir(), nil)
 	page := d.stdout.String()
 	for _, document := range regexp.MustCompile(`docs/[a-z-]+(\.md)?`).FindAllString(page, -1) {
-		if !exists("../../" + document) {
+		if !fileExists("../../" + document) {
 			t.Errorf("the printed page names %s, which does not exist", document)
 		}
 	}

@@ -175,7 +175,7 @@ func TestRemovedDatabaseIsReportedAndNotRecreated(t *testing.T) {
 					strings.Join(args, " "), code, exitFailed, message, stderr)
 			}
 		}
-		if exists(path) {
+		if fileExists(path) {
 			t.Fatalf("gatehouse %s created a database", strings.Join(args, " "))
 		}
 	}
@@ -208,7 +208,7 @@ func testReadOnlyDatabase(t *testing.T, program string, end syscall.Signal) {
 	}
 	server.signal(end)
 	<-server.ended
-	hasLog, want := exists(path+"-wal"), end == syscall.SIGKILL
+	hasLog, want := fileExists(path+"-wal"), end == syscall.SIGKILL
 	if hasLog != want {
 		t.Fatalf("the server left a write-ahead log: %t, want %t", hasLog, want)
 	}

@@ -24,7 +24,7 @@ func startNginx(t *testing.T, server, address, upstream string) {
 	if err != nil {
 		nginx = "/usr/sbin/nginx"
 	}
-	if !exists(nginx) {
+	if !fileExists(nginx) {
 		if os.Getenv("CI") != "" {
 			t.Fatal("nginx is not installed; `make setup` installs it")
 		}

@@ -38,7 +38,7 @@ func (p *program) rekeyCommand() *cobra.Command {
 		path, embedded := cfg.SQLitePath()
 		keyFile := "" // without one the keys are in the environment
 		switch {
-		case embedded && !exists(path):
+		case embedded && !server.FileExists(path):
 			return fmt.Errorf("no database at %s", path)
 		case cfg.SecretKeyPrevious != nil:
 		case embedded && cfg.SecretKey == nil:

@@ -42,7 +42,7 @@ func (p *program) serveCommand() *cobra.Command {
 			log.Warn(w)
 		}
 		ctx := reqevent.NewContext(cmd.Context(), &reqevent.Event{Actor: "system"})
-		if path, embedded := cfg.SQLitePath(); embedded && exists(filepath.Join(filepath.Dir(path), devFile)) {
+		if path, embedded := cfg.SQLitePath(); embedded && server.FileExists(filepath.Join(filepath.Dir(path), devFile)) {
 			log.Warn("this database was created by `gatehouse dev`: its demo user and demo clients work here too; " +
 				"for production set GATEHOUSE_DATABASE_URL to a new file")
 		}

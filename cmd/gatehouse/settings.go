@@ -90,7 +90,7 @@ func (p *program) withServer(cmd *cobra.Command, fn func(ctx context.Context, s 
 	if err != nil {
 		return err
 	}
-	if path, embedded := cfg.SQLitePath(); embedded && cmd.Name() != "create" && !exists(path) {
+	if path, embedded := cfg.SQLitePath(); embedded && cmd.Name() != "create" && !server.FileExists(path) {
 		return fmt.Errorf("no database at %s; run this where `gatehouse serve` runs, or set --database-url", path)
 	}
 	ctx := reqevent.NewContext(cmd.Context(), &reqevent.Event{Actor: operator()})
@@ -119,9 +119,4 @@ func operator() string {
 		return "cli:" + u.Username
 	}
 	return "cli"
-}
-
-func exists(name string) bool {
-	_, err := os.Stat(name)
-	return err == nil
 }

@@ -26,7 +26,7 @@ func FuzzClaims(f *testing.F) {
 			}
 			return
 		}
-		permissions := []string{ConsentValue("email"), ConsentValue("name")}
+		permissions := []string{consentValue("email"), consentValue("name")}
 		stored := c.Granted(nil, permissions)
 		again := storedRequest(stored)
 		if second := again.Granted(nil, permissions); second != stored {

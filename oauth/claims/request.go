@@ -179,8 +179,8 @@ func (r Request) AcceptsACR(acr string) bool {
 	return c == nil || !c.Essential || c.accepts(acr)
 }
 
-// ConsentValue returns what a consent stores for a claim that was requested by name.
-func ConsentValue(name string) string { return protocol.ClaimPrefix + name }
+// consentValue returns what a consent stores for a claim that was requested by name.
+func consentValue(name string) string { return protocol.ClaimPrefix + name }
 
 // ClaimName returns the claim that a permission of a consent is for.
 func ClaimName(permission string) (name string, ok bool) {
@@ -203,7 +203,7 @@ func (r Request) ConsentValues(client *storage.Client, scopes []string) []string
 		_, userinfo := r.Userinfo[s.name]
 		_, idToken := r.IDToken[s.name]
 		if (userinfo || idToken) && client.Scopes.Has(s.scope) && !slices.Contains(scopes, s.scope) {
-			out = append(out, ConsentValue(s.name))
+			out = append(out, consentValue(s.name))
 		}
 	}
 	return out
@@ -216,7 +216,7 @@ func (r Request) Granted(scopes, permissions []string) string {
 		out := map[string]*requestedClaim{}
 		for _, s := range standardClaims {
 			if c, ok := requested[s.name]; ok &&
-				(slices.Contains(scopes, s.scope) || slices.Contains(permissions, ConsentValue(s.name))) {
+				(slices.Contains(scopes, s.scope) || slices.Contains(permissions, consentValue(s.name))) {
 				out[s.name] = c
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"gatehouse/display"
 	"gatehouse/oauth/credential"
 	"gatehouse/oauth/fetch"
 	"gatehouse/ratelimit"
@@ -31,21 +32,20 @@ type Options struct {
 
 // RegistrationPolicy decides who may register clients dynamically (RFC 7591) and what those clients may do.
 type RegistrationPolicy struct {
-	Mode        string   // RegistrationOff, RegistrationToken or RegistrationOpen
+	Mode        string   // off, token or open
 	Scopes      []string // that such a client may request
 	RequirePKCE bool     // also of confidential clients
 }
 
-// The modes of dynamic registration.
+// The modes of dynamic registration; any other is off.
 const (
-	RegistrationOff   = "off"
-	RegistrationToken = "token" // with an initial access token
-	RegistrationOpen  = "open"
+	registrationToken = "token" // with an initial access token
+	registrationOpen  = "open"
 )
 
 // IsEnabled reports whether clients can register dynamically.
 func (p RegistrationPolicy) IsEnabled() bool {
-	return p.Mode == RegistrationToken || p.Mode == RegistrationOpen
+	return p.Mode == registrationToken || p.Mode == registrationOpen
 }
 
 // Registry creates, changes and authenticates the clients of one store.
@@ -72,8 +72,7 @@ func New(store *storage.Store, o Options) *Registry {
 // IsWellFormedID reports whether id has the form of an ID that this server generates: short, printable ASCII, and not a
 // credential that was sent in the wrong parameter. Anything else must reach neither the database nor a limit or a log.
 func IsWellFormedID(id string) bool {
-	return id != "" && !strings.HasPrefix(id, "gate_") && len(id) <= 100 &&
-		!strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' })
+	return id != "" && !strings.HasPrefix(id, credential.Prefix) && len(id) <= 100 && display.IsVisibleASCII(id)
 }
 
 // UnusableCause returns the reason, for the log, why an endpoint handles a client like an unknown one. c and err are

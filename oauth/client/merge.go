@@ -21,14 +21,14 @@ const operatorPrefix = "gatehouse_"
 // unknown gatehouse_ member is an error, because the operator would not notice a misspelt one.
 func ParseMetadata(b []byte) (Metadata, error) {
 	var m Metadata
-	if err := m.Merge(b); err != nil {
+	if err := m.merge(b); err != nil {
 		return Metadata{}, err
 	}
 	return m, nil
 }
 
-// Merge changes the members that the JSON object has; null removes a member (RFC 7396).
-func (m *Metadata) Merge(patch []byte) error {
+// merge changes the members that the JSON object has; null removes a member (RFC 7396).
+func (m *Metadata) merge(patch []byte) error {
 	var changes map[string]json.RawMessage
 	if err := json.Unmarshal(patch, &changes); err != nil {
 		return protocol.NewError(protocol.InvalidClientMetadata, "The client metadata must be a JSON object.")

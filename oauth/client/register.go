@@ -48,7 +48,7 @@ func (g *Registry) Register(w http.ResponseWriter, r *http.Request) error {
 		return protocol.MethodNotAllowed(http.MethodPost, "Use POST.")
 	}
 	ctx, initialAccess := r.Context(), []byte(nil)
-	if policy.Mode == RegistrationToken {
+	if policy.Mode == registrationToken {
 		var err error
 		if initialAccess, err = g.checkInitialAccess(r); err != nil {
 			return err

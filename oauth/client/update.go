@@ -19,7 +19,7 @@ import (
 func (g *Registry) Update(ctx context.Context, id string, patch []byte) (Information, []string, error) {
 	return g.update(ctx, id, metadataChange{newMetadata: func(c *storage.Client) (Metadata, error) {
 		m := InformationOf(c).Metadata
-		if err := m.Merge(patch); err != nil {
+		if err := m.merge(patch); err != nil {
 			return Metadata{}, err
 		}
 		if m.usesCodes() != c.GrantTypes.Has(protocol.GrantAuthorizationCode) &&

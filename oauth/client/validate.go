@@ -296,14 +296,14 @@ func invalid(format string, args ...any) error {
 // values that a consent stores for a claim.
 func IsValidScope(name string) bool {
 	return name != "" && len(name) <= 100 && !strings.HasPrefix(name, protocol.ClaimPrefix) &&
-		!strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' })
+		display.IsVisibleASCII(name) && !strings.ContainsAny(name, `"\`)
 }
 
 // CheckResource returns the reason why identifier cannot name a resource (RFC 8707 §2), or nil.
 func CheckResource(identifier string) error {
 	u, err := url.Parse(identifier)
 	if err != nil || !u.IsAbs() || strings.Contains(identifier, "#") ||
-		strings.ContainsFunc(identifier, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		!display.IsVisibleASCII(identifier) {
 		return errors.New("must be an absolute URI without a fragment and spaces")
 	}
 	return nil

@@ -99,7 +99,10 @@ func Hash(s string) []byte {
 	return sum[:]
 }
 
-func (f Format) prefix(kind Kind) string { return "gate_" + string(kind) + "_" + f.Env + "_" }
+// Prefix is the start of every credential. A value with it belongs in no log and in no other parameter.
+const Prefix = "gate_"
+
+func (f Format) prefix(kind Kind) string { return Prefix + string(kind) + "_" + f.Env + "_" }
 
 func (f Format) withChecksum(kind Kind, random string) string {
 	body := f.prefix(kind) + random

@@ -18,6 +18,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"gatehouse/display"
 )
 
 const (
@@ -93,15 +95,13 @@ func (c *Client) isAllowed(host string) bool {
 func (c *Client) checkURL(u *url.URL) error {
 	switch {
 	case u.Host == "" || u.User != nil || u.Opaque != "" || len(u.String()) > maxURL,
-		strings.ContainsFunc(u.String(), isNotPrintableASCII):
+		!display.IsVisibleASCII(u.String()):
 		return fmt.Errorf("%w: not an absolute URL with a host", ErrRefused)
 	case u.Scheme == "https", u.Scheme == "http" && c.isAllowed(u.Host):
 		return nil
 	}
 	return fmt.Errorf("%w: the URL must be https", ErrRefused)
 }
-
-func isNotPrintableASCII(r rune) bool { return r <= ' ' || r > '~' }
 
 // Check returns ErrRefused for a URL that will never be fetched, without resolving its name. It is for registration.
 func (c *Client) Check(raw string) error {

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"gatehouse/display"
 )
 
 // FormType is the media type of every form.
@@ -209,7 +211,7 @@ func Sanitize(s string) string {
 		if len(out) == 60 {
 			break
 		}
-		if r < 0x20 || r > 0x7e || r == '"' || r == '\\' {
+		if r != ' ' && !display.IsVisibleASCIIRune(r) || r == '"' || r == '\\' {
 			r = '?'
 		}
 		out = append(out, string(r)...)

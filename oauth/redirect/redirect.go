@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"gatehouse/display"
 	"gatehouse/loopback"
 )
 
@@ -58,7 +59,7 @@ func Validate(uri string) error {
 
 // mustBeEncoded reports whether a URI cannot contain the character unencoded (RFC 3986 §2).
 func mustBeEncoded(r rune) bool {
-	return r <= ' ' || r >= 0x7f || strings.ContainsRune("\\\"<>^`{|}", r)
+	return !display.IsVisibleASCIIRune(r) || strings.ContainsRune("\\\"<>^`{|}", r)
 }
 
 func validateScheme(u *url.URL) error {

@@ -3,6 +3,9 @@ package redirect
 import (
 	"net/url"
 	"strings"
+
+	"gatehouse/display"
+	"gatehouse/oauth/credential"
 )
 
 // maxLogLength is the maximum length of a URI in a log.
@@ -17,13 +20,13 @@ func SanitizeForLog(raw string) string {
 	}
 	u.User, u.RawQuery, u.ForceQuery, u.Fragment, u.RawFragment = nil, "", false, "", ""
 	s := u.String()
-	if strings.Contains(s, "gate_") {
+	if strings.Contains(s, credential.Prefix) {
 		return "(contains a credential)"
 	}
 	return strings.Map(func(r rune) rune {
-		if r <= ' ' || r > '~' {
-			return '?'
+		if display.IsVisibleASCIIRune(r) {
+			return r
 		}
-		return r
+		return '?'
 	}, s[:min(len(s), maxLogLength)])
 }

@@ -1,6 +1,7 @@
 package audit_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -78,7 +79,7 @@ func TestEveryColumnIsSealed(t *testing.T) {
 	if n := problems(); n != 0 {
 		t.Fatalf("Verify of an unchanged log reports %d problems, want 0", n)
 	}
-	for _, column := range db.NewRecord[audit.Row]("audit_events").Names() {
+	for _, column := range strings.Split(db.NewRecord[audit.Row]("audit_events").Columns(), ", ") {
 		if column == "personal_key" { // it may be erased
 			continue
 		}

@@ -63,7 +63,7 @@ func (d *DB) Migrate(ctx context.Context) (files []string, err error) {
 	results, err := p.Up(ctx)
 	if err != nil {
 		// Two processes on one new SQLite file: the other one may have migrated it concurrently.
-		if behind, _, serr := d.Schema(ctx); serr == nil && !behind {
+		if behind, _, serr := d.compareSchema(ctx); serr == nil && !behind {
 			return nil, nil
 		}
 		return nil, Wrap("migrate", err)
@@ -74,9 +74,9 @@ func (d *DB) Migrate(ctx context.Context) (files []string, err error) {
 	return files, nil
 }
 
-// Schema reports whether the database lacks migrations that this program has, or has some that this program lacks. It
+// compareSchema reports whether the database lacks migrations that this program has, or has some that this program lacks. It
 // returns ErrMigrationChanged when an applied migration was changed.
-func (d *DB) Schema(ctx context.Context) (behind, ahead bool, err error) {
+func (d *DB) compareSchema(ctx context.Context) (behind, ahead bool, err error) {
 	p, err := d.goose(d.pool())
 	if err != nil {
 		return false, false, Wrap("read the schema version", err)
@@ -125,7 +125,7 @@ func (d *DB) RequireSchema(ctx context.Context) (ahead bool, err error) {
 			return false, err
 		}
 	}
-	behind, ahead, err := d.Schema(ctx)
+	behind, ahead, err := d.compareSchema(ctx)
 	if err != nil {
 		return false, err
 	}

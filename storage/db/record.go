@@ -101,9 +101,6 @@ func (r *Record[T]) Columns() string { return r.columns }
 // QualifiedColumns returns Columns, each with the name of the table.
 func (r *Record[T]) QualifiedColumns() string { return r.qualified }
 
-// Names returns the names of the columns.
-func (r *Record[T]) Names() []string { return r.names }
-
 // Targets returns the scan targets of Columns in v.
 func (r *Record[T]) Targets(v *T) []any {
 	out := make([]any, len(r.fields))
@@ -112,7 +109,7 @@ func (r *Record[T]) Targets(v *T) []any {
 		p := record.FieldByIndex(f.index).Addr().Interface()
 		switch p := p.(type) {
 		case *time.Time:
-			out[i] = ScanTime(p)
+			out[i] = scanTime(p)
 		case **time.Time:
 			out[i] = ScanNullTime(p)
 		case **time.Duration:

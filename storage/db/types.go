@@ -113,10 +113,10 @@ type (
 	nullTimeScanner struct{ at **time.Time }
 )
 
-// ScanTime returns a scan target that stores a column of milliseconds in at.
-func ScanTime(at *time.Time) sql.Scanner { return timeScanner{at} }
+// scanTime returns a scan target that stores a column of milliseconds in at.
+func scanTime(at *time.Time) sql.Scanner { return timeScanner{at} }
 
-// ScanNullTime does the same as ScanTime for a column that may be NULL, which is stored as nil.
+// ScanNullTime does the same as scanTime for a column that may be NULL, which is stored as nil.
 func ScanNullTime(at **time.Time) sql.Scanner { return nullTimeScanner{at} }
 
 // Scan implements sql.Scanner.

@@ -72,7 +72,7 @@ func (p *Pages) continueRequest(w http.ResponseWriter, r *http.Request, a *oauth
 		if err != nil {
 			return err
 		}
-		return p.WriteResponse(w, r, response)
+		return p.writeResponse(w, r, response)
 	}
 	if a.ID == "" {
 		return p.storeRequest(r, a)
@@ -137,9 +137,9 @@ type formPostPage struct {
 	Fields                      url.Values
 }
 
-// WriteResponse sends an authorization response to the client: by a redirect, or by a form that submits itself (OAuth
+// writeResponse sends an authorization response to the client: by a redirect, or by a form that submits itself (OAuth
 // 2.0 Form Post Response Mode).
-func (p *Pages) WriteResponse(w http.ResponseWriter, r *http.Request, response oauth.Response) error {
+func (p *Pages) writeResponse(w http.ResponseWriter, r *http.Request, response oauth.Response) error {
 	if !response.FormPost {
 		page.SeeOther(w, response.Location())
 		return nil
@@ -155,5 +155,5 @@ func (p *Pages) WriteResponse(w http.ResponseWriter, r *http.Request, response o
 
 // WriteErrorResponse sends the error of an authorization request to the client.
 func (p *Pages) WriteErrorResponse(w http.ResponseWriter, r *http.Request, e *protocol.Error) error {
-	return p.WriteResponse(w, r, p.oauth.ErrorResponse(e))
+	return p.writeResponse(w, r, p.oauth.ErrorResponse(e))
 }

@@ -183,7 +183,7 @@ func (p *Pages) DecideConsent(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		return p.WriteResponse(w, r, response)
+		return p.writeResponse(w, r, response)
 	}
 	return &page.Error{Status: http.StatusBadRequest, Key: "error.form"}
 }
@@ -210,7 +210,7 @@ func (p *Pages) approve(w http.ResponseWriter, r *http.Request, pending pendingC
 	if err != nil {
 		return err
 	}
-	return p.WriteResponse(w, r, response)
+	return p.writeResponse(w, r, response)
 }
 
 // invalidForm returns the error of a form that cannot be read.

@@ -32,9 +32,9 @@ func useRootKey(ctx context.Context, cfg config.Config, store *storage.Store, no
 	}
 	if cfg.SecretKeyPrevious == nil {
 		err = store.Vault.UseRootKey(ctx, root)
-		if embedded && errors.Is(err, vault.ErrOtherKey) && exists(NewKeyFile(path)) {
+		if embedded && errors.Is(err, vault.ErrOtherKey) && FileExists(newKeyFile(path)) {
 			return fmt.Errorf("%w; there is a %s next to it: a rekey was not finished, run `gatehouse rekey`",
-				err, filepath.Base(NewKeyFile(path)))
+				err, filepath.Base(newKeyFile(path)))
 		}
 		return err
 	}
@@ -106,8 +106,8 @@ func CreateKeyFile(path string) (content []byte, created bool, err error) {
 // KeyFile returns the path of the root key next to an embedded database.
 func KeyFile(database string) string { return filepath.Join(filepath.Dir(database), "secret.key") }
 
-// NewKeyFile returns the path of the new root key of an unfinished rekey of an embedded database.
-func NewKeyFile(database string) string { return KeyFile(database) + ".new" }
+// newKeyFile returns the path of the new root key of an unfinished rekey of an embedded database.
+func newKeyFile(database string) string { return KeyFile(database) + ".new" }
 
 // createFile writes a file that only its owner can read, completely or not at all. It returns an error that is
 // fs.ErrExist when there is a file of that name.

@@ -135,7 +135,7 @@ func checkDatabaseMayBeCreated(cfg config.Config) error {
 		return info.Size()
 	}
 	key := KeyFile(path)
-	if size(path) > 0 || size(path+"-wal") > 0 || !exists(key) {
+	if size(path) > 0 || size(path+"-wal") > 0 || !FileExists(key) {
 		return nil
 	}
 	return fmt.Errorf("no database at %s, but there is a root key, %s; put a backup of the database there to "+
@@ -230,7 +230,8 @@ func (s *Server) Close(ctx context.Context) error {
 	return errors.Join(s.Store.Close(ctx), s.limiter.Close())
 }
 
-func exists(name string) bool {
+// FileExists reports whether a file or directory exists.
+func FileExists(name string) bool {
 	_, err := os.Stat(name) //nolint:gosec // a file next to the database that the operator chose
 	return err == nil
 }

@@ -51,9 +51,9 @@ type Options struct {
 
 // Bounds on a run, so that every loop ends.
 const (
-	MaxConnections = 1024
-	MaxTime        = 10 * time.Minute
-	MaxCount       = 10_000_000
+	maxConnections = 1024
+	maxTime        = 10 * time.Minute
+	maxCount       = 10_000_000
 )
 
 // Result is one workload at one number of connections.
@@ -108,17 +108,17 @@ func (o Options) Check() error {
 		}
 	}
 	for _, n := range o.Connections {
-		if n < 1 || n > MaxConnections {
-			return fmt.Errorf("connections must be 1 to %d", MaxConnections)
+		if n < 1 || n > maxConnections {
+			return fmt.Errorf("connections must be 1 to %d", maxConnections)
 		}
 	}
 	switch {
 	case len(o.Workloads) == 0 || len(o.Connections) == 0:
 		return errors.New("at least one workload and one number of connections are required")
-	case o.Time <= 0 || o.Time > MaxTime || o.WarmUp < 0 || o.WarmUp > MaxTime:
-		return fmt.Errorf("times must not exceed %s", MaxTime)
-	case o.Count < 0 || o.Count > MaxCount:
-		return fmt.Errorf("the count must not exceed %d", MaxCount)
+	case o.Time <= 0 || o.Time > maxTime || o.WarmUp < 0 || o.WarmUp > maxTime:
+		return fmt.Errorf("times must not exceed %s", maxTime)
+	case o.Count < 0 || o.Count > maxCount:
+		return fmt.Errorf("the count must not exceed %d", maxCount)
 	case o.Rounds < 1 || o.Rounds > 100:
 		return errors.New("rounds must be 1 to 100")
 	}

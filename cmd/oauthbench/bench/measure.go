@@ -34,7 +34,7 @@ func (d *driver) measure(ctx context.Context, w workload, connections int, o Opt
 			c.transport.CloseIdleConnections()
 		}
 	}()
-	maximum := MaxCount
+	maximum := maxCount
 	if o.Count > 0 {
 		maximum = o.Count
 	}
@@ -46,7 +46,7 @@ func (d *driver) measure(ctx context.Context, w workload, connections int, o Opt
 		maximum = min(maximum, prepared)
 	}
 	if w.repeatable {
-		warm, err := drive(ctx, operations, o.WarmUp, MaxCount)
+		warm, err := drive(ctx, operations, o.WarmUp, maxCount)
 		if err == nil && len(warm.latency) == 0 {
 			err = warm.first // no operation succeeds
 		}
