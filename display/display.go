@@ -62,7 +62,7 @@ func IsPrintable(r rune) bool {
 	return unicode.IsPrint(r) && !unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r)
 }
 
-// IsVisibleASCII reports whether every character of s is a visible one of ASCII: neither a space nor a control character.
+// IsVisibleASCII reports whether every character of s is a visible one of ASCII: no space and no control character.
 func IsVisibleASCII(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return !IsVisibleASCIIRune(r) })
 }

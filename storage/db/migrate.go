@@ -74,8 +74,8 @@ func (d *DB) Migrate(ctx context.Context) (files []string, err error) {
 	return files, nil
 }
 
-// compareSchema reports whether the database lacks migrations that this program has, or has some that this program lacks. It
-// returns ErrMigrationChanged when an applied migration was changed.
+// compareSchema reports whether the database lacks migrations that this program has, or has some that this program
+// lacks. It returns ErrMigrationChanged when an applied migration was changed.
 func (d *DB) compareSchema(ctx context.Context) (behind, ahead bool, err error) {
 	p, err := d.goose(d.pool())
 	if err != nil {
