@@ -123,7 +123,7 @@ func TestUsedClientsExpireAfterNinetyUnusedDays(t *testing.T) {
 			advanceAndExpire(t, s, 22*24*time.Hour)
 			token = s.Refresh(refreshes, token).OK(t).Text("refresh_token")
 		}
-		s.Browser().Code(again, "alice", "scope", "openid") // with the consent of before: no page
+		s.Browser().Code(again, "alice", "scope", "openid") // without a page, by the stored consent
 		if !clientExists(t, s, once) {
 			t.Error("a client was deleted before 90 days")
 		}
