@@ -32,8 +32,9 @@ func permissionsOf(a oauth.AuthorizationRequest) (out []oauth.Permission) {
 var decisionTime = time.Unix(1_800_000_000, 0)
 
 // checkDecision compares the step for a request, and the error code of a refusal.
-func checkDecision(t *testing.T, name string, a oauth.AuthorizationRequest, in oauth.DecisionInput,
-	want oauth.Step, wantCode string) {
+func checkDecision(
+	t *testing.T, name string, a oauth.AuthorizationRequest, in oauth.DecisionInput, want oauth.Step, wantCode string,
+) {
 	t.Helper()
 	a.CreatedAt = decisionTime.Add(-time.Minute)
 	a.Permissions = permissionsOf(a)
@@ -47,71 +48,19 @@ func checkDecision(t *testing.T, name string, a oauth.AuthorizationRequest, in o
 	}
 }
 
-func TestDecide(t *testing.T) {
-	t.Parallel()
-	type request = oauth.AuthorizationRequest
-	signedIn := func(ago time.Duration) *identity.SignedInUser {
-		return &identity.SignedInUser{Session: storage.BrowserSession{AuthTime: decisionTime.Add(-ago)}}
-	}
-	maxAge := func(d time.Duration) *time.Duration { return &d }
-	own := &storage.Client{AuthMethod: storage.AuthBasic, SkipConsent: true}
-	ownPublic := &storage.Client{AuthMethod: storage.AuthNone, SkipConsent: true}
-	const loopback = "http://127.0.0.1:5000/cb"
-	none, login, consent := []string{"none"}, []string{"login"}, []string{"consent"}
-	read, readWrite := []string{"read"}, []string{"read", "write"}
-	for _, c := range []struct {
-		name    string
-		a       request // of another confidential client with an https redirect URI, unless it has its own
-		user    *identity.SignedInUser
-		consent *storage.Consent
-		want    oauth.Step
-		code    string
-	}{
-		{"no user", request{}, nil, nil, oauth.Login, ""},
-		{"no user, prompt=none", request{Prompt: none}, nil, nil, oauth.Refuse, protocol.LoginRequired},
-		{"no consent", request{Scopes: read}, signedIn(time.Hour), nil, oauth.Consent, ""},
-		{"no consent, prompt=none", request{Prompt: none},
-			signedIn(time.Hour), nil, oauth.Refuse, protocol.ConsentRequired},
-		{"consent", request{Scopes: read}, signedIn(time.Hour), consentTo("read", "write"), oauth.Issue, ""},
-		{"a new scope", request{Scopes: readWrite}, signedIn(time.Hour), consentTo("read"), oauth.Consent, ""},
-		{"consent to nothing", request{}, signedIn(time.Hour), consentTo(), oauth.Consent, ""},
-		{"prompt=consent", request{Prompt: consent}, signedIn(time.Hour), consentTo("read"), oauth.Consent, ""},
-		{"skip consent", request{Client: own, Scopes: read}, signedIn(time.Hour), nil, oauth.Issue, ""},
-		{"skip consent, prompt=consent", request{Client: own, Prompt: consent},
-			signedIn(time.Hour), nil, oauth.Consent, ""},
-		{"skip consent, public, https", request{Client: ownPublic}, signedIn(time.Hour), nil, oauth.Issue, ""},
-		{"skip consent, public, loopback", request{Client: ownPublic, RedirectURI: loopback},
-			signedIn(time.Hour), consentTo("read"), oauth.Consent, ""},
-		{"public, private-use scheme, prompt=none",
-			request{Client: ownPublic, RedirectURI: "com.example:/cb", Prompt: none},
-			signedIn(time.Hour), consentTo("read"), oauth.Refuse, protocol.ConsentRequired},
-		{"confidential, loopback", request{RedirectURI: loopback},
-			signedIn(time.Hour), consentTo("read"), oauth.Issue, ""},
-		{"prompt=login", request{Prompt: login}, signedIn(time.Hour), consentTo("read"), oauth.Login, ""},
-		{"prompt=login, signed in for another request", request{Prompt: login},
-			signedIn(time.Second), consentTo("read"), oauth.Login, ""},
-		{"prompt=login, signed in for this request", request{Prompt: login, SignedIn: true},
-			signedIn(time.Second), consentTo("read"), oauth.Issue, ""},
-		{"max_age exceeded", request{MaxAge: maxAge(time.Minute)},
-			signedIn(time.Hour), consentTo("read"), oauth.Login, ""},
-		{"max_age not exceeded", request{MaxAge: maxAge(2 * time.Hour)},
-			signedIn(time.Hour), consentTo("read"), oauth.Issue, ""},
-		{"max_age 0, signed in before", request{MaxAge: maxAge(0)},
-			signedIn(time.Minute), consentTo("read"), oauth.Login, ""},
-		{"max_age 0, signed in for this request", request{MaxAge: maxAge(0), SignedIn: true},
-			signedIn(time.Second), consentTo("read"), oauth.Issue, ""},
-		{"max_age 3, signed in for this request, no consent", request{MaxAge: maxAge(3 * time.Second), SignedIn: true},
-			signedIn(6 * time.Second), nil, oauth.Consent, ""},
-		{"max_age 3, signed in for this request, exceeded", request{MaxAge: maxAge(3 * time.Second), SignedIn: true},
-			signedIn(6 * time.Second), consentTo("read"), oauth.Login, ""},
-		{"max_age 3, signed in for another request, not exceeded", request{MaxAge: maxAge(3 * time.Second)},
-			signedIn(time.Second), consentTo("read"), oauth.Issue, ""},
-		{"max_age 3 after prompt=consent",
-			request{MaxAge: maxAge(3 * time.Second), Prompt: consent, SignedIn: true, Approved: true},
-			signedIn(time.Second), consentTo("read"), oauth.Issue, ""},
-		{"max_age exceeded, prompt=none", request{MaxAge: maxAge(time.Minute), Prompt: none},
-			signedIn(time.Hour), consentTo("read"), oauth.Refuse, protocol.LoginRequired},
-	} {
+// A decisionCase is a request in a browser with one user, or none.
+type decisionCase struct {
+	name    string
+	a       oauth.AuthorizationRequest // of a confidential client with an https redirect URI, unless it has its own
+	user    *identity.SignedInUser
+	consent *storage.Consent
+	want    oauth.Step
+	code    string
+}
+
+func checkDecisions(t *testing.T, cases []decisionCase) {
+	t.Helper()
+	for _, c := range cases {
 		in := oauth.DecisionInput{Candidate: c.user, Consent: c.consent}
 		if c.user != nil {
 			in.Users = 1
@@ -126,13 +75,83 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+// userSignedIn returns a user who signed in that long ago.
+func userSignedIn(ago time.Duration) *identity.SignedInUser {
+	return &identity.SignedInUser{Session: storage.BrowserSession{AuthTime: decisionTime.Add(-ago)}}
+}
+
+func TestDecideOnConsent(t *testing.T) {
+	t.Parallel()
+	type request = oauth.AuthorizationRequest
+	own := &storage.Client{AuthMethod: storage.AuthBasic, SkipConsent: true}
+	ownPublic := &storage.Client{AuthMethod: storage.AuthNone, SkipConsent: true}
+	const loopback = "http://127.0.0.1:5000/cb"
+	none, consent := []string{"none"}, []string{"consent"}
+	read, readWrite := []string{"read"}, []string{"read", "write"}
+	checkDecisions(t, []decisionCase{
+		{"no user", request{}, nil, nil, oauth.Login, ""},
+		{"no user, prompt=none", request{Prompt: none}, nil, nil, oauth.Refuse, protocol.LoginRequired},
+		{"no consent", request{Scopes: read}, userSignedIn(time.Hour), nil, oauth.Consent, ""},
+		{"no consent, prompt=none", request{Prompt: none},
+			userSignedIn(time.Hour), nil, oauth.Refuse, protocol.ConsentRequired},
+		{"consent", request{Scopes: read}, userSignedIn(time.Hour), consentTo("read", "write"), oauth.Issue, ""},
+		{"a new scope", request{Scopes: readWrite}, userSignedIn(time.Hour), consentTo("read"), oauth.Consent, ""},
+		{"consent to nothing", request{}, userSignedIn(time.Hour), consentTo(), oauth.Consent, ""},
+		{"prompt=consent", request{Prompt: consent}, userSignedIn(time.Hour), consentTo("read"), oauth.Consent, ""},
+		{"skip consent", request{Client: own, Scopes: read}, userSignedIn(time.Hour), nil, oauth.Issue, ""},
+		{"skip consent, prompt=consent", request{Client: own, Prompt: consent},
+			userSignedIn(time.Hour), nil, oauth.Consent, ""},
+		{"skip consent, public, https", request{Client: ownPublic}, userSignedIn(time.Hour), nil, oauth.Issue, ""},
+		{"skip consent, public, loopback", request{Client: ownPublic, RedirectURI: loopback},
+			userSignedIn(time.Hour), consentTo("read"), oauth.Consent, ""},
+		{"public, private-use scheme, prompt=none",
+			request{Client: ownPublic, RedirectURI: "com.example:/cb", Prompt: none},
+			userSignedIn(time.Hour), consentTo("read"), oauth.Refuse, protocol.ConsentRequired},
+		{"confidential, loopback", request{RedirectURI: loopback},
+			userSignedIn(time.Hour), consentTo("read"), oauth.Issue, ""},
+	})
+}
+
+func TestDecideOnSignIn(t *testing.T) {
+	t.Parallel()
+	type request = oauth.AuthorizationRequest
+	maxAge := func(d time.Duration) *time.Duration { return &d }
+	none, login, consent := []string{"none"}, []string{"login"}, []string{"consent"}
+	checkDecisions(t, []decisionCase{
+		{"prompt=login", request{Prompt: login}, userSignedIn(time.Hour), consentTo("read"), oauth.Login, ""},
+		{"prompt=login, signed in for another request", request{Prompt: login},
+			userSignedIn(time.Second), consentTo("read"), oauth.Login, ""},
+		{"prompt=login, signed in for this request", request{Prompt: login, SignedIn: true},
+			userSignedIn(time.Second), consentTo("read"), oauth.Issue, ""},
+		{"max_age exceeded", request{MaxAge: maxAge(time.Minute)},
+			userSignedIn(time.Hour), consentTo("read"), oauth.Login, ""},
+		{"max_age not exceeded", request{MaxAge: maxAge(2 * time.Hour)},
+			userSignedIn(time.Hour), consentTo("read"), oauth.Issue, ""},
+		{"max_age 0, signed in before", request{MaxAge: maxAge(0)},
+			userSignedIn(time.Minute), consentTo("read"), oauth.Login, ""},
+		{"max_age 0, signed in for this request", request{MaxAge: maxAge(0), SignedIn: true},
+			userSignedIn(time.Second), consentTo("read"), oauth.Issue, ""},
+		{"max_age 3, signed in for this request, no consent", request{MaxAge: maxAge(3 * time.Second), SignedIn: true},
+			userSignedIn(6 * time.Second), nil, oauth.Consent, ""},
+		{"max_age 3, signed in for this request, exceeded", request{MaxAge: maxAge(3 * time.Second), SignedIn: true},
+			userSignedIn(6 * time.Second), consentTo("read"), oauth.Login, ""},
+		{"max_age 3, signed in for another request, not exceeded", request{MaxAge: maxAge(3 * time.Second)},
+			userSignedIn(time.Second), consentTo("read"), oauth.Issue, ""},
+		{"max_age 3 after prompt=consent",
+			request{MaxAge: maxAge(3 * time.Second), Prompt: consent, SignedIn: true, Approved: true},
+			userSignedIn(time.Second), consentTo("read"), oauth.Issue, ""},
+		{"max_age exceeded, prompt=none", request{MaxAge: maxAge(time.Minute), Prompt: none},
+			userSignedIn(time.Hour), consentTo("read"), oauth.Refuse, protocol.LoginRequired},
+	})
+}
+
 func TestDecideAmongSeveralUsers(t *testing.T) {
 	t.Parallel()
 	type (
 		request = oauth.AuthorizationRequest
 		input   = oauth.DecisionInput
 	)
-	user := &identity.SignedInUser{Session: storage.BrowserSession{AuthTime: decisionTime.Add(-time.Hour)}}
+	user := userSignedIn(time.Hour)
 	allowed := consentTo("openid", "claim:email")
 	one, oneOfTwo := input{Users: 1, Candidate: user, Consent: allowed}, input{Users: 2, Candidate: user, Consent: allowed}
 	none, selectAccount := []string{"none"}, []string{"select_account"}
