@@ -24,8 +24,8 @@ const (
 // allowedSizes are the numbers of files, functions and lines that are still too long. They only shrink.
 var allowedSizes = map[string]int{
 	"files": 0, "test files": 0,
-	"functions": 0, "test functions": 5,
-	"lines": 0, "test lines": 87, "other lines": 0,
+	"functions": 0, "test functions": 4,
+	"lines": 0, "test lines": 85, "other lines": 0,
 }
 
 func TestSizes(t *testing.T) {
