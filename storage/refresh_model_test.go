@@ -178,6 +178,23 @@ func (w modelState) successors() (out []modelState) {
 			out = append(out, n)
 		}
 	}
+	out = append(out, w.afterStep()...)
+	n := w
+	n.family.clear()
+	out = append(out, n)
+	if !w.honest {
+		n = w
+		n.family.revoked = true
+		out = append(out, n)
+		n = w
+		n.family.expired = true
+		out = append(out, n)
+	}
+	return out
+}
+
+// afterStep returns the states one step of time later, with the database available or not.
+func (w modelState) afterStep() (out []modelState) {
 	for _, outage := range []int8{0, 1} {
 		if w.ticks >= 6 || w.family.outage+outage > 1 {
 			break
@@ -195,17 +212,6 @@ func (w modelState) successors() (out []modelState) {
 				r.at, r.out, r.lost = 4, pending, true
 			}
 		}
-		out = append(out, n)
-	}
-	n := w
-	n.family.clear()
-	out = append(out, n)
-	if !w.honest {
-		n = w
-		n.family.revoked = true
-		out = append(out, n)
-		n = w
-		n.family.expired = true
 		out = append(out, n)
 	}
 	return out

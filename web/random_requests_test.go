@@ -92,29 +92,40 @@ func (g *requestGenerator) request() *http.Request {
 			path += "&" + g.pick([]string{"%", "a=%zz", ";", "&&&", "=", "scope=a&scope=b"})
 		}
 	}
-	var body io.Reader
-	kind := "application/x-www-form-urlencoded"
-	if method != "GET" && method != "HEAD" {
-		text := g.form().Encode()
-		switch g.IntN(8) {
-		case 0:
-			kind = "application/json"
-			text = fmt.Sprintf(`{"redirect_uris":[%q],%q:%q,"scope":%q}`, g.value(), g.pick(fields), g.value(), g.value())
-		case 1:
-			kind = g.pick([]string{"", "text/plain", "multipart/form-data", "application/json; charset=x", "\x01"})
-			text = g.value()
-		case 2:
-			text += g.pick([]string{"&", "%", "&a=%f", "\x00"})
-		}
-		body = strings.NewReader(text)
-	}
+	contentType, body := g.body(method)
 	req, err := http.NewRequest(method, g.s.URL+path, body)
 	if err != nil {
 		return nil
 	}
-	if kind != "" && !strings.Contains(kind, "\x01") {
-		req.Header.Set("Content-Type", kind)
+	if contentType != "" && !strings.Contains(contentType, "\x01") {
+		req.Header.Set("Content-Type", contentType)
 	}
+	g.addHeaderFields(req)
+	return req
+}
+
+// body returns a body for the method, or nil, and its type.
+func (g *requestGenerator) body(method string) (contentType string, body io.Reader) {
+	contentType = "application/x-www-form-urlencoded"
+	if method == "GET" || method == "HEAD" {
+		return contentType, nil
+	}
+	text := g.form().Encode()
+	switch g.IntN(8) {
+	case 0:
+		contentType = "application/json"
+		text = fmt.Sprintf(`{"redirect_uris":[%q],%q:%q,"scope":%q}`, g.value(), g.pick(fields), g.value(), g.value())
+	case 1:
+		contentType = g.pick([]string{"", "text/plain", "multipart/form-data", "application/json; charset=x", "\x01"})
+		text = g.value()
+	case 2:
+		text += g.pick([]string{"&", "%", "&a=%f", "\x00"})
+	}
+	return contentType, strings.NewReader(text)
+}
+
+// addHeaderFields adds credentials, an origin, cookies and other fields to some requests.
+func (g *requestGenerator) addHeaderFields(req *http.Request) {
 	switch g.IntN(6) {
 	case 0:
 		req.SetBasicAuth(url.QueryEscape(g.app.ClientID), url.QueryEscape(g.app.ClientSecret))
@@ -142,7 +153,6 @@ func (g *requestGenerator) request() *http.Request {
 			req.Header.Set(name, strings.Map(printable, g.value()))
 		}
 	}
-	return req
 }
 
 func printable(r rune) rune {

@@ -45,32 +45,56 @@ func repeated(n int, value, separator string) string {
 	return b.String()
 }
 
-func loads() []load {
-	const form, object = "application/x-www-form-urlencoded", "application/json"
-	const tokenRequest = "grant_type=client_credentials&" +
-		"client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer&"
-	var out []load
-	add := func(name string, most int, fill func(r *shape, n int)) { out = append(out, load{name, most, fill}) }
+const formType = "application/x-www-form-urlencoded"
+
+// tokenRequest is the start of a token request with an assertion.
+const tokenRequest = "grant_type=client_credentials&" +
+	"client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer&"
+
+// loadList collects loads.
+type loadList []load
+
+func (l *loadList) add(name string, most int, fill func(r *shape, n int)) {
+	*l = append(*l, load{name, most, fill})
+}
+
+func loads() (l loadList) {
+	l.addParameters()
+	l.addTokens()
+	l.addJSON()
+	l.addHeaderFields()
+	return l
+}
+
+// addParameters adds loads of parameters in queries and forms.
+func (l *loadList) addParameters() {
 	for _, p := range []string{
 		"scope", "audience", "prompt", "acr_values", "ui_locales", "claims_locales", "response_type", "grant_type",
 	} {
-		add("query "+p, 5000, func(r *shape, n int) { r.query = p + "=" + repeated(n, "w%d", "+") })
-		add("form "+p, 8000, func(r *shape, n int) { r.body, r.kind = p+"="+repeated(n, "w%d", "+"), form })
+		l.add("query "+p, 5000, func(r *shape, n int) { r.query = p + "=" + repeated(n, "w%d", "+") })
+		l.add("form "+p, 8000, func(r *shape, n int) { r.body, r.kind = p+"="+repeated(n, "w%d", "+"), formType })
 	}
 	for _, p := range []string{"scope=w%d", "resource=https://%d.example", "p%d=v", "session=%d", "="} {
-		add("query repeated "+p, 1000, func(r *shape, n int) { r.query = repeated(n, p, "&") })
-		add("form repeated "+p, 2000, func(r *shape, n int) { r.body, r.kind = repeated(n, p, "&"), form })
+		l.add("query repeated "+p, 1000, func(r *shape, n int) { r.query = repeated(n, p, "&") })
+		l.add("form repeated "+p, 2000, func(r *shape, n int) { r.body, r.kind = repeated(n, p, "&"), formType })
 	}
 	for _, p := range []string{
 		"client_id", "redirect_uri", "state", "nonce", "login_hint", "claims", "request", "request_uri", "id_token_hint",
 		"token", "client_assertion", "code", "code_verifier", "refresh_token",
 		"username", "password", "form_token", "decision", "logout_hint", "name",
 	} {
-		add("query long "+p, 30_000, func(r *shape, n int) { r.query = p + "=" + strings.Repeat("x", n) })
-		add("form long "+p, 60_000, func(r *shape, n int) {
-			r.body, r.kind = tokenRequest+p+"="+strings.Repeat("x", n), form
+		l.add("query long "+p, 30_000, func(r *shape, n int) { r.query = p + "=" + strings.Repeat("x", n) })
+		l.add("form long "+p, 60_000, func(r *shape, n int) {
+			r.body, r.kind = tokenRequest+p+"="+strings.Repeat("x", n), formType
 		})
 	}
+	claims := func(n int) string { return `{"userinfo":{` + repeated(n, `"c%d":null`, ",") + `}}` }
+	l.add("query claims members", 200, func(r *shape, n int) { r.query = "claims=" + claims(n) })
+	l.add("form claims members", 200, func(r *shape, n int) { r.body, r.kind = "claims="+claims(n), formType })
+}
+
+// addTokens adds loads of tokens with many or nested members.
+func (l *loadList) addTokens() {
 	jws := func(header, payload string) string {
 		enc := base64.RawURLEncoding.EncodeToString
 		return enc([]byte(header)) + "." + enc([]byte(payload)) + "." + enc(make([]byte, 64))
@@ -87,16 +111,17 @@ func loads() []load {
 		},
 	} {
 		for _, p := range []string{"client_assertion", "request", "id_token_hint", "token", "access_token"} {
-			add("query "+p+" with "+name, 1500, func(r *shape, n int) { r.query = p + "=" + token(n) })
-			add("form "+p+" with "+name, 2000, func(r *shape, n int) {
-				r.body, r.kind = tokenRequest+p+"="+token(n), form
+			l.add("query "+p+" with "+name, 1500, func(r *shape, n int) { r.query = p + "=" + token(n) })
+			l.add("form "+p+" with "+name, 2000, func(r *shape, n int) {
+				r.body, r.kind = tokenRequest+p+"="+token(n), formType
 			})
 		}
-		add("bearer with "+name, 1000, func(r *shape, n int) { r.header.Set("Authorization", "Bearer "+token(n)) })
+		l.add("bearer with "+name, 1000, func(r *shape, n int) { r.header.Set("Authorization", "Bearer "+token(n)) })
 	}
-	claims := func(n int) string { return `{"userinfo":{` + repeated(n, `"c%d":null`, ",") + `}}` }
-	add("query claims members", 200, func(r *shape, n int) { r.query = "claims=" + claims(n) })
-	add("form claims members", 200, func(r *shape, n int) { r.body, r.kind = "claims="+claims(n), form })
+}
+
+// addJSON adds loads of JSON bodies.
+func (l *loadList) addJSON() {
 	for name, body := range map[string]func(n int) string{
 		"members":            func(n int) string { return `{` + repeated(n, `"m%d":1`, ",") + `}` },
 		"nested":             func(n int) string { return `{"a":` + strings.Repeat("[", n) + strings.Repeat("]", n) + `}` },
@@ -112,10 +137,14 @@ func loads() []load {
 			return `{"redirect_uris":["https://a.example/"],"jwks":{"keys":[` + repeated(n, `{"kty":"%d"}`, ",") + `]}}`
 		},
 	} {
-		add("JSON "+name, 2000, func(r *shape, n int) { r.body, r.kind = body(n), object })
+		l.add("JSON "+name, 2000, func(r *shape, n int) { r.body, r.kind = body(n), "application/json" })
 	}
+}
+
+// addHeaderFields adds loads of header fields.
+func (l *loadList) addHeaderFields() {
 	header := func(name, value, separator string, most int) {
-		add("header "+name, most, func(r *shape, n int) { r.header.Set(name, repeated(n, value, separator)) })
+		l.add("header "+name, most, func(r *shape, n int) { r.header.Set(name, repeated(n, value, separator)) })
 	}
 	header("X-Forwarded-For", "192.0.2.1", ",", 5000)
 	header("X-Forwarded-For", "127.0.0.1", ", ", 5000)
@@ -127,16 +156,15 @@ func loads() []load {
 	header("User-Agent", "a%d/1", " ", 6000)
 	header("Traceparent", "%d", "-", 6000)
 	header("Forwarded", "for=192.0.2.%d", ",", 3000)
-	add("many header fields", 2000, func(r *shape, n int) {
+	l.add("many header fields", 2000, func(r *shape, n int) {
 		for i := range n {
 			r.header.Add("X-Forwarded-For", fmt.Sprint("192.0.2.", i%250))
 		}
 	})
-	add("long Basic", 40_000, func(r *shape, n int) {
-		r.body, r.kind = "grant_type=client_credentials", form
+	l.add("long Basic", 40_000, func(r *shape, n int) {
+		r.body, r.kind = "grant_type=client_credentials", formType
 		r.header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("id:"+strings.Repeat("s", n))))
 	})
-	return out
 }
 
 // withDefaults adds to a non-empty encoded form the parameters of base that it does not have.

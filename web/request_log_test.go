@@ -45,6 +45,26 @@ func assertionForm(t *testing.T, s *servertest.Server, key servertest.ClientKey,
 	}
 }
 
+// loggedRequest is a request with the attributes that its log line must have.
+type loggedRequest struct {
+	name             string
+	response         servertest.Response
+	client, user     string
+	grantType, error string
+}
+
+func (c loggedRequest) check(t *testing.T, s *servertest.Server) {
+	t.Helper()
+	line := requestLine(t, s, c.response)
+	for attribute, want := range map[string]string{
+		"client_id": c.client, "user_id": c.user, "grant_type": c.grantType, "error": c.error,
+	} {
+		if got, _ := line[attribute].(string); got != want {
+			t.Errorf("%s: the request log has %s %q, want %q: %v", c.name, attribute, got, want, line)
+		}
+	}
+}
+
 // TestRequestLogHasClientAndUser sends a request to each kind of endpoint and expects the IDs that it determined in its
 // log line, wherever the client was named.
 func TestRequestLogHasClientAndUser(t *testing.T) {
@@ -68,12 +88,7 @@ func TestRequestLogHasClientAndUser(t *testing.T) {
 		ownID := registered.Text("client_id")
 		consent := b.Follow(b.Authorize(app, "prompt", "consent"))
 
-		for _, c := range []struct {
-			name             string
-			response         servertest.Response
-			client, user     string
-			grantType, error string
-		}{
+		for _, c := range []loggedRequest{
 			{"code exchange", exchange, app.ClientID, user, "authorization_code", ""},
 			{"refresh", s.Refresh(app, refresh).OK(t), app.ClientID, user, "refresh_token", ""},
 			{"client credentials", s.Token(api, serviceForm), api.ClientID, "", "client_credentials", ""},
@@ -99,14 +114,7 @@ func TestRequestLogHasClientAndUser(t *testing.T) {
 				"", "", "", "invalid_request",
 			},
 		} {
-			line := requestLine(t, s, c.response)
-			for attribute, want := range map[string]string{
-				"client_id": c.client, "user_id": c.user, "grant_type": c.grantType, "error": c.error,
-			} {
-				if got, _ := line[attribute].(string); got != want {
-					t.Errorf("%s: the request log has %s %q, want %q: %v", c.name, attribute, got, want, line)
-				}
-			}
+			c.check(t, s)
 		}
 	})
 }

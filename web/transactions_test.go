@@ -55,7 +55,8 @@ var failingTransactions = map[string]func(t *testing.T, s *servertest.Server) (f
 	},
 }
 
-// TestFailedTransactionIs503OnEveryRoute: neither an internal error nor a success, and nothing is changed by halves.
+// TestFailedTransactionIs503OnEveryRoute: a failed transaction is neither an internal error nor a success, and leaves no
+// partial change.
 func TestFailedTransactionIs503OnEveryRoute(t *testing.T) {
 	t.Parallel()
 	for how, prepare := range failingTransactions {
@@ -77,17 +78,18 @@ func TestFailedTransactionIs503OnEveryRoute(t *testing.T) {
 						isPage := strings.HasPrefix(r.Header.Get("Content-Type"), "text/html")
 						isJSON := r.Text("error") == protocol.TemporarilyUnavailable
 						if r.Header.Get("Retry-After") == "" || isPage == one.json || isJSON != one.json {
-							t.Errorf("%s: %v %s", one.name, r.Header, r.Body)
+							t.Errorf("%s: 503 with %v, want Retry-After and JSON = %t: %s",
+								one.name, r.Header, one.json, r.Body)
 						}
 					case r.Status >= 500:
-						t.Errorf("%s: %d %s", one.name, r.Status, r.Body)
+						t.Errorf("%s: status %d, want 503 or a redirect: %s", one.name, r.Status, r.Body)
 					case redirected:
 					case one.always, how == "commit" && one.changes:
 						t.Errorf("%s succeeded: %d %s %s", one.name, r.Status, r.Header.Get("Location"), r.Body)
 					}
 				}
 				if after := stored(t, s); how == "commit" && !slices.Equal(before, after) {
-					t.Errorf("something was changed:\n%s\nbefore:\n%s", strings.Join(after, ""), strings.Join(before, ""))
+					t.Errorf("the rows are\n%s\nwant no change from\n%s", strings.Join(after, ""), strings.Join(before, ""))
 				}
 				for _, pattern := range web.Patterns() {
 					if !seen[pattern] {
