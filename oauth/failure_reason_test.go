@@ -17,20 +17,6 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// logLine returns the log line of the request with this response.
-func logLine(t *testing.T, s *servertest.Server, r servertest.Response) map[string]any {
-	t.Helper()
-	id := r.Header.Get("X-Request-Id")
-	for line := range strings.Lines(s.Log.String()) {
-		var e map[string]any
-		if json.Unmarshal([]byte(line), &e) == nil && e["msg"] == "request" && e["request_id"] == id {
-			return e
-		}
-	}
-	t.Fatalf("no log line for the request %s", id)
-	return nil
-}
-
 // auditRow waits until the request with this response has one audit row of the event, and returns it.
 func auditRow(
 	t *testing.T, s *servertest.Server, event string, r servertest.Response,
@@ -160,7 +146,7 @@ func checkRefusedCode(
 	if got := r.Text("error_description"); !strings.Contains(got, description) {
 		t.Errorf("%s: error_description = %q, want %q in it", name, got, description)
 	}
-	if cause, _ := logLine(t, s, r)["cause"].(string); !strings.Contains(cause, refusal.cause) {
+	if cause, _ := s.LogLine(r)["cause"].(string); !strings.Contains(cause, refusal.cause) {
 		t.Errorf("%s: the log has the cause %q, want %q in it", name, cause, refusal.cause)
 	}
 	row, detail := auditRow(t, s, audit.CodeRefused, r)
@@ -222,7 +208,7 @@ func TestRefusedRefreshTokenNamesFailedCheck(t *testing.T) {
 			if got := r.Text("error_description"); !strings.HasPrefix(got, description) {
 				t.Errorf("%s: error_description = %q, want one that begins with %q", cause, got, description)
 			}
-			if got, _ := logLine(t, s, r)["cause"].(string); !strings.Contains(got, cause) {
+			if got, _ := s.LogLine(r)["cause"].(string); !strings.Contains(got, cause) {
 				t.Errorf("the log has the cause %q, want %q in it", got, cause)
 			}
 			_, detail := auditRow(t, s, audit.RefreshRefused, r)
@@ -251,7 +237,7 @@ func TestRefusedRedirectURIIsRecorded(t *testing.T) {
 				t.Fatalf("%s: status = %d, want 400", name, r.Status)
 			}
 			want := name + " is not registered: " + shown
-			if cause, _ := logLine(t, s, r)["cause"].(string); !strings.Contains(cause, want) {
+			if cause, _ := s.LogLine(r)["cause"].(string); !strings.Contains(cause, want) {
 				t.Errorf("%s: the log has the cause %q, want %q in it", name, cause, want)
 			}
 			row, detail := auditRow(t, s, audit.RedirectRefused, r)
@@ -291,7 +277,7 @@ func TestLogDistinguishesDisabledClientsAndUsers(t *testing.T) {
 		for id, want := range map[string]string{c.ClientID: "the client is disabled", "gcunknown": "unknown client"} {
 			for _, path := range []string{"/oauth2/authorize?response_type=code&client_id=", "/oauth2/logout?client_id="} {
 				r := s.Get(path + id)
-				if cause, _ := logLine(t, s, r)["cause"].(string); cause != want {
+				if cause, _ := s.LogLine(r)["cause"].(string); cause != want {
 					t.Errorf("%s%s: the log has the cause %q, want %q", path, id, cause, want)
 				}
 			}
@@ -322,7 +308,7 @@ func TestLogExplainsRequestsWithoutAccessToken(t *testing.T) {
 			if r.Status != http.StatusUnauthorized {
 				t.Errorf("status = %d without an access token, want 401", r.Status)
 			}
-			line := logLine(t, s, r)
+			line := s.LogLine(r)
 			if want := "the request has no access token"; line["cause"] != want {
 				t.Errorf("%v: the log has the cause %q, want %q", line["route"], line["cause"], want)
 			}
@@ -343,7 +329,7 @@ func TestLogNamesClientOfMalformedAuthorizationRequest(t *testing.T) {
 		if r.Status != http.StatusBadRequest {
 			t.Errorf("status = %d, want 400", r.Status)
 		}
-		line := logLine(t, s, r)
+		line := s.LogLine(r)
 		for key, want := range map[string]string{
 			"claimed_client_id": "example", "error": protocol.InvalidRequest, "description": "The parameter scope is repeated.",
 		} {

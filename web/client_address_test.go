@@ -16,7 +16,7 @@ func TestOnlyTrustedProxiesForwardAddresses(t *testing.T) {
 	address := func(s *servertest.Server, forwarded string) string {
 		req := s.Request(http.MethodGet, "/login", nil)
 		req.Header["X-Forwarded-For"] = strings.Split(forwarded, "\n")
-		address, _ := requestLine(t, s, s.Do(req))["address"].(string)
+		address, _ := s.LogLine(s.Do(req))["address"].(string)
 		return address
 	}
 	for _, c := range []struct {

@@ -4,7 +4,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"strings"
@@ -16,20 +15,6 @@ import (
 	"gatehouse/oauth/client"
 	"gatehouse/storage/storagetest"
 )
-
-// requestLine returns the attributes of the log line of the request that has the response r.
-func requestLine(t *testing.T, s *servertest.Server, r servertest.Response) map[string]any {
-	t.Helper()
-	id := r.Header.Get("X-Request-Id")
-	for line := range strings.Lines(s.Log.String()) {
-		var attrs map[string]any
-		if json.Unmarshal([]byte(line), &attrs) == nil && attrs["msg"] == "request" && attrs["request_id"] == id {
-			return attrs
-		}
-	}
-	t.Fatalf("no log line for request %s in:\n%s", id, s.Log)
-	return nil
-}
 
 // assertionForm returns a token request that authenticates the client with private_key_jwt and no client_id.
 func assertionForm(t *testing.T, s *servertest.Server, key servertest.ClientKey, clientID string) url.Values {
@@ -55,7 +40,7 @@ type loggedRequest struct {
 
 func (c loggedRequest) check(t *testing.T, s *servertest.Server) {
 	t.Helper()
-	line := requestLine(t, s, c.response)
+	line := s.LogLine(c.response)
 	for attribute, want := range map[string]string{
 		"client_id": c.client, "user_id": c.user, "grant_type": c.grantType, "error": c.error,
 	} {
@@ -138,7 +123,7 @@ func TestLogKeepsClaimedClientApart(t *testing.T) {
 		{"unregistered client", s.Token(servertest.UnregisteredClient("unknown-client"), form), "", "unknown-client"},
 		{"credential", s.Get("/oauth2/authorize?client_id=gate_cs_live_x"), "", "(a credential)"},
 	} {
-		line := requestLine(t, s, test.response)
+		line := s.LogLine(test.response)
 		for attribute, want := range map[string]string{"client_id": test.verified, "claimed_client_id": test.unchecked} {
 			if got, _ := line[attribute].(string); got != want {
 				t.Errorf("%s: the request log has %s %q, want %q: %v", test.name, attribute, got, want, line)
@@ -186,7 +171,7 @@ func TestRequestLogHasRule(t *testing.T) {
 		{s.Token(servertest.UnregisteredClient("unknown-client"), service), "client.authentication_failed"},
 		{b.Submit("/login", form).Response, "user.sign_in_failed"},
 	} {
-		if got := requestLine(t, s, c.response)["rule_id"]; got != c.want {
+		if got := s.LogLine(c.response)["rule_id"]; got != c.want {
 			t.Errorf("status %d: the request log has rule_id %v, want %s", c.response.Status, got, c.want)
 		}
 	}

@@ -284,6 +284,20 @@ func (s *Server) Token(c client.Information, form url.Values) Response {
 	return s.Post("/oauth2/token", c, form)
 }
 
+// LogLine returns the attributes of the log line of the request with this response.
+func (s *Server) LogLine(r Response) map[string]any {
+	s.T.Helper()
+	id := r.Header.Get("X-Request-Id")
+	for line := range strings.Lines(s.Log.String()) {
+		var attrs map[string]any
+		if json.Unmarshal([]byte(line), &attrs) == nil && attrs["msg"] == "request" && attrs["request_id"] == id {
+			return attrs
+		}
+	}
+	s.T.Fatalf("no log line for request %s in:\n%s", id, s.Log)
+	return nil
+}
+
 // Introspect introspects a token.
 func (s *Server) Introspect(c client.Information, token string) Response {
 	s.T.Helper()
