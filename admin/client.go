@@ -89,11 +89,6 @@ func (a *Admin) EnableClient(ctx context.Context, id string) error {
 	return a.store.EnableClient(ctx, id)
 }
 
-// RevokeClientTokens revokes every token and grant of the client.
-func (a *Admin) RevokeClientTokens(ctx context.Context, id string) error {
-	return a.store.RevokeClientTokens(ctx, id)
-}
-
 // DeleteClient deletes the client with its secrets and consents.
 func (a *Admin) DeleteClient(ctx context.Context, id string) error {
 	return a.store.DeleteClient(ctx, id)

@@ -71,11 +71,6 @@ func (a *Admin) EnableUser(ctx context.Context, id string) error {
 	return a.store.EnableUser(ctx, id)
 }
 
-// RevokeUserTokens ends every session, grant and token of the user.
-func (a *Admin) RevokeUserTokens(ctx context.Context, id string) error {
-	return a.store.RevokeUserTokens(ctx, id)
-}
-
 // DeleteUser deletes the user with its sessions and consents. Audit rows stay.
 func (a *Admin) DeleteUser(ctx context.Context, id string) error {
 	return a.store.DeleteUser(ctx, id)
