@@ -72,8 +72,7 @@ func replaceMetadata(
 	t.Helper()
 	raw, err := json.Marshal(metadata)
 	storagetest.Must(t, err)
-	uri, token := self.Text("registration_client_uri"), self.Text("registration_access_token")
-	return registrationRequest(s, http.MethodPut, uri, token, string(raw))
+	return putMetadata(s, self, string(raw))
 }
 
 // displayedNames are in two files: names and hosts, here, and links and descriptions.
