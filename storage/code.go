@@ -42,6 +42,12 @@ type AuthorizationCode struct {
 	GrantID      *string    // the grant that the first use created
 }
 
+// issuedRow and redeemedRow write the audit row in the statement of its change (PostgreSQL).
+var (
+	issuedRow   = audit.NewChangeRow("issued", "''")
+	redeemedRow = audit.NewChangeRow("redeemed", "grant_id")
+)
+
 var (
 	codeRow = db.NewRecord[AuthorizationCode]("authorization_codes")
 	// codeFromConsent are the columns of a code that issueCodeInOneStatement takes from the consent.
@@ -127,10 +133,7 @@ func (s *Store) IssueCode(ctx context.Context, a Approval) error {
 // and ErrConsentWithdrawn when the description of the client is no longer the one that the user was shown.
 func (s *Store) RecordApproval(ctx context.Context, a Approval) error {
 	consentEvent := audit.Event{
-		Type:     audit.ConsentGiven,
-		ClientID: a.Code.ClientID,
-		UserID:   a.Code.UserID,
-		Scopes:   a.Code.Scopes.String(),
+		Type: audit.ConsentGiven, ClientID: a.Code.ClientID, UserID: a.Code.UserID, Scopes: a.Code.Scopes.String(),
 	}
 	return db.Wrap("record approval", s.Tx(ctx, func(tx *Store) error {
 		err := db.ExecOne(
@@ -210,7 +213,7 @@ func (s *Store) RedeemCode(ctx context.Context, r Redemption) (Grant, error) {
 		return grant, db.Wrap("redeem code", err)
 	}
 	var grant Grant
-	won := false
+	redeemed := false
 	err := s.Tx(ctx, func(tx *Store) error {
 		args := append([]any{db.Millis(now), r.GrantID, r.Hash, r.ClientID, db.Millis(now)}, args...)
 		codes, err := db.Select[AuthorizationCode](
@@ -221,7 +224,7 @@ func (s *Store) RedeemCode(ctx context.Context, r Redemption) (Grant, error) {
 		if err != nil {
 			return err
 		}
-		if won = len(codes) == 1; !won {
+		if redeemed = len(codes) == 1; !redeemed {
 			return nil
 		}
 		grant = newGrant(codes[0], r, now)
@@ -235,7 +238,7 @@ func (s *Store) RedeemCode(ctx context.Context, r Redemption) (Grant, error) {
 	if err != nil {
 		return Grant{}, db.Wrap("redeem code", err)
 	}
-	if !won {
+	if !redeemed {
 		return Grant{}, s.classifyCode(ctx, r)
 	}
 	return grant, nil

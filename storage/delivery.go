@@ -53,13 +53,8 @@ func (s *Store) queueLogouts(ctx context.Context, where string, arg any) error {
 	now := s.Now()
 	for _, f := range found {
 		d := Delivery{
-			ID:        uuid.NewString(),
-			Kind:      BackchannelLogout,
-			ClientID:  f.ClientID,
-			UserID:    f.UserID,
-			SessionID: f.SessionID,
-			CreatedAt: now,
-			NextAt:    now,
+			ID: uuid.NewString(), Kind: BackchannelLogout, ClientID: f.ClientID, UserID: f.UserID, SessionID: f.SessionID,
+			CreatedAt: now, NextAt: now,
 		}
 		if err := db.Insert(ctx, s.Write, &d); err != nil {
 			return err

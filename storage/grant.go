@@ -66,6 +66,9 @@ type RotationResult struct {
 	Outage time.Duration
 }
 
+// changedGrantRow writes the audit row in the statement that changes a grant (PostgreSQL).
+var changedGrantRow = audit.NewChangeRow("changed", "id")
+
 // rotatedRow has the columns of a grant that a rotation returns: all but the state of its refresh token.
 var rotatedRow = db.NewRecord[Grant]("grants").Without("revoked_at", "revoke_reason", "current_hash", "previous_hash",
 	"rotated_at", "refresh_expires_at", "successor_sealed")
@@ -149,17 +152,8 @@ func scanRotated(ctx context.Context, conn db.Conn, query string, args []any) (G
 // the window, so that a slow database does not turn it into reuse.
 func (s *Store) classifyFailedRotation(ctx context.Context, r Rotation, arrived time.Time) (RotationResult, error) {
 	now := s.Now()
-	g, err := db.Take[Grant](
-		ctx,
-		s.Write,
-		"id = ? AND client_id = ? AND revoked_at IS NULL AND expires_at > ? AND refresh_expires_at > ? AND "+activeCondition(
-			"grants",
-		),
-		r.GrantID,
-		r.ClientID,
-		db.Millis(now),
-		db.Millis(now),
-	)
+	g, err := db.Take[Grant](ctx, s.Write, "id = ? AND client_id = ? AND revoked_at IS NULL AND expires_at > ? "+
+		"AND refresh_expires_at > ? AND "+activeCondition("grants"), r.GrantID, r.ClientID, db.Millis(now), db.Millis(now))
 	if errors.Is(err, ErrNotFound) {
 		err = s.GrantRefusal(ctx, r.GrantID, r.ClientID)
 	}
@@ -176,10 +170,7 @@ func (s *Store) classifyFailedRotation(ctx context.Context, r Rotation, arrived 
 		}
 		if allowed {
 			return RotationResult{
-				Grant:           g,
-				SealedSuccessor: g.SuccessorSealed,
-				Age:             arrived.Sub(*g.RotatedAt),
-				Outage:          outage,
+				Grant: g, SealedSuccessor: g.SuccessorSealed, Age: arrived.Sub(*g.RotatedAt), Outage: outage,
 			}, nil
 		}
 	}

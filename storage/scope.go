@@ -16,15 +16,6 @@ type Scope struct {
 	CreatedAt   time.Time `json:"created_at" gorm:"serializer:millis;autoCreateTime:false"`
 }
 
-// Resource is an API that accepts access tokens of this server (RFC 8707).
-type Resource struct {
-	Identifier    string    `json:"identifier" gorm:"primaryKey"` // its URI, the aud of its tokens
-	Name          string    `json:"name"`
-	Scopes        Strings   `json:"scopes"`
-	Introspectors Strings   `json:"introspectors"` // clients that may introspect tokens with it in aud
-	CreatedAt     time.Time `json:"created_at" gorm:"serializer:millis;autoCreateTime:false"`
-}
-
 // Scopes returns every scope by its name. The map is shared: do not change it.
 func (s *Store) Scopes(ctx context.Context) (map[string]Scope, error) {
 	return cached(s,
@@ -38,21 +29,6 @@ func (s *Store) Scopes(ctx context.Context) (map[string]Scope, error) {
 			return out, db.Wrap("list scopes", err)
 		},
 		func(c *cache, v map[string]Scope) { c.scopes = v })
-}
-
-// Resources returns every resource by its identifier. The map is shared: do not change it.
-func (s *Store) Resources(ctx context.Context) (map[string]Resource, error) {
-	return cached(s,
-		func(c *cache) (map[string]Resource, bool) { return c.resources, c.resources != nil },
-		func() (map[string]Resource, error) {
-			all, err := db.List[Resource](ctx, s.Read, "identifier", "1 = 1")
-			out := make(map[string]Resource, len(all))
-			for _, v := range all {
-				out[v.Identifier] = v
-			}
-			return out, db.Wrap("list resources", err)
-		},
-		func(c *cache, v map[string]Resource) { c.resources = v })
 }
 
 // CreateScope adds a scope, or returns ErrConflict.
@@ -74,55 +50,6 @@ func (s *Store) DeleteScope(ctx context.Context, name string) error {
 	e := audit.Event{Type: audit.ScopeDeleted, Scopes: name}
 	return db.Wrap("delete scope", s.changeShared(ctx, e, func(tx *Store) error {
 		return db.ExecOne(ctx, tx.Write, "DELETE FROM scopes WHERE name = ?", name)
-	}))
-}
-
-// CreateResource adds a resource, or returns ErrConflict.
-func (s *Store) CreateResource(ctx context.Context, v Resource) error {
-	e := audit.Event{Type: audit.ResourceCreated, Detail: map[string]any{"resource": v.Identifier}}
-	return db.Wrap(
-		"create resource", s.changeShared(ctx, e, func(tx *Store) error { return db.Insert(ctx, tx.Write, &v) }),
-	)
-}
-
-// UpdateResource calls change with the stored resource and stores the result, or returns ErrNotFound. change may refuse
-// by returning an error, which UpdateResource returns as it is.
-func (s *Store) UpdateResource(ctx context.Context, identifier string, change func(r *Resource) error) error {
-	e := audit.Event{Type: audit.ResourceUpdated, Detail: map[string]any{"resource": identifier}}
-	var refused error // by change
-	err := s.changeShared(ctx, e, func(tx *Store) error {
-		refused = nil
-		if err := tx.lockResources(ctx, "identifier = ?", identifier); err != nil {
-			return err
-		}
-		r, err := db.Take[Resource](ctx, tx.Write, "identifier = ?", identifier)
-		if err != nil {
-			return err
-		}
-		if refused = change(&r); refused != nil {
-			return refused
-		}
-		return db.Update(ctx, tx.Write, &r, []string{"name", "scopes", "introspectors"}, "identifier = ?", identifier)
-	})
-	if refused != nil {
-		return refused
-	}
-	return db.Wrap("update resource", err)
-}
-
-// lockResources serializes changes that read a list and write it back.
-func (s *Store) lockResources(ctx context.Context, where string, args ...any) error {
-	if s.Engine() != Postgres {
-		return nil // the transaction holds the only lock
-	}
-	return db.Exec(ctx, s.Write, "SELECT 1 FROM resources WHERE "+where+" FOR UPDATE", args...)
-}
-
-// DeleteResource removes a resource, or returns ErrNotFound. No new token has it in aud.
-func (s *Store) DeleteResource(ctx context.Context, identifier string) error {
-	e := audit.Event{Type: audit.ResourceDeleted, Detail: map[string]any{"resource": identifier}}
-	return db.Wrap("delete resource", s.changeShared(ctx, e, func(tx *Store) error {
-		return db.ExecOne(ctx, tx.Write, "DELETE FROM resources WHERE identifier = ?", identifier)
 	}))
 }
 

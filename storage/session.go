@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"gatehouse/storage/audit"
@@ -110,13 +111,9 @@ func (s *Store) RenewSession(ctx context.Context, b *BrowserSession) error {
 
 // TouchSession stores that the session is used now. Callers do so at most once a minute.
 func (s *Store) TouchSession(ctx context.Context, id string) error {
-	return db.Wrap(
-		"touch session",
-		db.Exec(
-			ctx, s.Write, "UPDATE browser_sessions SET last_seen_at = ? WHERE id = ? AND ended_at IS NULL", db.Millis(s.Now()),
-			id,
-		),
-	)
+	err := db.Exec(ctx, s.Write, "UPDATE browser_sessions SET last_seen_at = ? WHERE id = ? AND ended_at IS NULL",
+		db.Millis(s.Now()), id)
+	return db.Wrap("touch session", err)
 }
 
 // EndSession ends a session of the user, and with it every grant bound to it that has no offline_access. It queues
@@ -135,4 +132,36 @@ func (s *Store) EndSession(ctx context.Context, userID, id string) error {
 		}
 		return tx.Audit.Record(ctx, e)
 	}))
+}
+
+// seal seals the session's address and user agent for storing.
+func (b *BrowserSession) seal(s *Store) (err error) {
+	b.PersonalKey, b.Personal, err = s.Audit.SealAddress(b.ID, b.Address, b.UserAgent)
+	return err
+}
+
+// open fills in the session's address and user agent, unless they were erased or cannot be read.
+func (b *BrowserSession) open(s *Store) {
+	b.Address, b.UserAgent = s.Audit.OpenAddress(b.ID, b.PersonalKey, b.Personal)
+}
+
+// EraseAddresses makes the addresses and user agents in a user's audit rows and browser sessions permanently
+// unreadable. It returns the number of rows and sessions.
+func (s *Store) EraseAddresses(ctx context.Context, userID string) (int64, error) {
+	rows, err := s.Audit.Erase(ctx, userID)
+	if err != nil {
+		return rows, err
+	}
+	due := "SELECT id FROM browser_sessions WHERE user_id = ? AND personal_key IS NOT NULL LIMIT " +
+		strconv.Itoa(db.BatchRows)
+	query := "UPDATE browser_sessions SET personal = NULL, personal_key = NULL WHERE " + s.SkipLocked("id", due)
+	sessions, err := db.ExecBatches(ctx, s.Write, query, userID)
+	if err != nil {
+		return rows, db.Wrap("erase personal data", err)
+	}
+	if rows+sessions == 0 {
+		return 0, nil
+	}
+	detail := map[string]any{"rows": rows, "sessions": sessions}
+	return rows + sessions, s.Audit.Record(ctx, audit.Event{Type: audit.AuditErased, UserID: userID, Detail: detail})
 }

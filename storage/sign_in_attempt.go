@@ -45,13 +45,9 @@ func (s *Store) SignInBlockedUntil(ctx context.Context, counts ...SignInCount) (
 	}
 	var until *time.Time
 	// Read on the writer connection, which sees a failure that was counted a moment ago.
-	err := db.QueryRow(
-		ctx,
-		s.Write,
-		[]any{db.ScanNullTime(&until)},
+	err := db.QueryRow(ctx, s.Write, []any{db.ScanNullTime(&until)},
 		"SELECT max(blocked_until) FROM sign_in_attempts WHERE blocked_until > ? AND last_at <= ? AND ("+
-			strings.Join(where, " OR ")+")",
-		args...)
+			strings.Join(where, " OR ")+")", args...)
 	return until, db.Wrap("read sign-in attempts", err)
 }
 

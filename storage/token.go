@@ -85,6 +85,9 @@ func (s *Store) RevokeToken(ctx context.Context, t RevokedToken, e audit.Event) 
 	}))
 }
 
+// revokedTokenRow writes the audit row in the statement of a revocation (PostgreSQL).
+var revokedTokenRow = audit.NewChangeRow("token", "grant_id")
+
 // revokeTokenInOneStatement does the same as RevokeToken.
 func (s *Store) revokeTokenInOneStatement(ctx context.Context, t RevokedToken, e audit.Event) error {
 	row, err := s.Audit.NewRow(ctx, e)
@@ -92,19 +95,13 @@ func (s *Store) revokeTokenInOneStatement(ctx context.Context, t RevokedToken, e
 		return err
 	}
 	var one int
-	err = db.QueryRow(
-		ctx,
-		s.Write,
-		[]any{&one},
-		`WITH revoked AS (
+	args := []any{t.JTI, db.Millis(s.Now()), db.Millis(t.ExpiresAt), row.ClientID, row.UserID, row.GrantID, row.Scopes}
+	err = db.QueryRow(ctx, s.Write, []any{&one}, `WITH revoked AS (
 			INSERT INTO revoked_tokens (jti, revoked_at, expires_at) VALUES (?, ?, ?) ON CONFLICT (jti) DO NOTHING
 				RETURNING jti),
 		token AS (SELECT ?::text AS client_id, ?::text AS user_id, ?::text AS grant_id, ?::text AS scopes FROM revoked),
 		recorded AS (`+revokedTokenRow.Query+`)
-		SELECT 1 FROM revoked`,
-		append(
-			[]any{t.JTI, db.Millis(s.Now()), db.Millis(t.ExpiresAt), row.ClientID, row.UserID, row.GrantID, row.Scopes},
-			revokedTokenRow.Args(&row)...)...)
+		SELECT 1 FROM revoked`, append(args, revokedTokenRow.Args(&row)...)...)
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}

@@ -126,14 +126,8 @@ func (s *Store) deleteUnusedClient(ctx context.Context, x expiry, id string, due
 		}
 		n = 1
 		tx.recordClientChange(id)
-		return tx.Audit.Record(
-			ctx,
-			audit.Event{
-				Type:     audit.ClientDeleted,
-				ClientID: id,
-				Detail:   map[string]any{"reason": "unused", "unused_hours": int64(x.after / time.Hour)},
-			},
-		)
+		detail := map[string]any{"reason": "unused", "unused_hours": int64(x.after / time.Hour)}
+		return tx.Audit.Record(ctx, audit.Event{Type: audit.ClientDeleted, ClientID: id, Detail: detail})
 	})
 	return n, db.Wrap("delete unused client", err)
 }
