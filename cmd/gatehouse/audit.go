@@ -19,7 +19,7 @@ import (
 )
 
 func (p *program) auditCommand() *cobra.Command {
-	return p.group("audit", "Read, verify and retire the audit log", "",
+	return group("audit", "Read, verify and retire the audit log", "",
 		p.auditList(), p.auditExport(), p.auditVerify(), p.auditRetire(), p.auditErase())
 }
 

@@ -19,7 +19,7 @@ import (
 const clientArgument = "ID is a client_id, or the name of a client that an operator registered when no other has it."
 
 func (p *program) clientCommand() *cobra.Command {
-	return p.group("client", "Manage clients", "",
+	return group("client", "Manage clients", "",
 		p.clientCreate(), p.clientList(), p.clientShow(), p.clientUpdate(), p.clientDisable(), p.clientEnable(),
 		p.clientDelete(), p.clientRotate(), p.clientRevoke())
 }

@@ -33,5 +33,5 @@ func (p *program) configCommand() *cobra.Command {
 		}
 		return cfg.WriteRedacted(p.stdout)
 	}
-	return p.group("config", "Check and print the settings", "", showSettingsInHelp(check), showSettingsInHelp(show))
+	return group("config", "Check and print the settings", "", showSettingsInHelp(check), showSettingsInHelp(show))
 }

@@ -12,7 +12,7 @@ import (
 )
 
 func (p *program) keyCommand() *cobra.Command {
-	return p.group("key", "Manage signing keys", "", p.keyList(), p.keyRotate())
+	return group("key", "Manage signing keys", "", p.keyList(), p.keyRotate())
 }
 
 func (p *program) keyList() *cobra.Command {

@@ -15,7 +15,7 @@ import (
 )
 
 func (p *program) migrateCommand() *cobra.Command {
-	return p.group("migrate", "Manage the database schema", "", p.migrateUp(), p.migrateStatus())
+	return group("migrate", "Manage the database schema", "", p.migrateUp(), p.migrateStatus())
 }
 
 func (p *program) migrateUp() *cobra.Command {

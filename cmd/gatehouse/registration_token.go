@@ -15,7 +15,7 @@ import (
 )
 
 func (p *program) registrationTokenCommand() *cobra.Command {
-	return p.group("registration-token", "Manage initial access tokens for client registration",
+	return group("registration-token", "Manage initial access tokens for client registration",
 		"With GATEHOUSE_REGISTRATION=token, a client with an initial access token may register itself at /oauth2/register\n"+
 			"(RFC 7591).",
 		p.registrationTokenCreate(), p.registrationTokenList(), p.registrationTokenDelete())

@@ -13,7 +13,7 @@ import (
 )
 
 func (p *program) resourceCommand() *cobra.Command {
-	return p.group("resource", "Manage APIs that accept access tokens", "",
+	return group("resource", "Manage APIs that accept access tokens", "",
 		p.resourceCreate(), p.resourceUpdate(), p.resourceList(), p.resourceDelete())
 }
 

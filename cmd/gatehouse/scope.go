@@ -11,7 +11,7 @@ import (
 )
 
 func (p *program) scopeCommand() *cobra.Command {
-	return p.group("scope", "Manage scopes", "", p.scopeCreate(), p.scopeUpdate(), p.scopeList(), p.scopeDelete())
+	return group("scope", "Manage scopes", "", p.scopeCreate(), p.scopeUpdate(), p.scopeList(), p.scopeDelete())
 }
 
 const scopeDescriptionUsage = "what it lets an app do, in everyday words"

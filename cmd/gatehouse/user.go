@@ -18,7 +18,7 @@ import (
 const userArgument = "USER is a username, email address or sub."
 
 func (p *program) userCommand() *cobra.Command {
-	return p.group("user", "Manage users", "", p.userCreate(), p.userList(), p.userShow(), p.userUpdate(),
+	return group("user", "Manage users", "", p.userCreate(), p.userList(), p.userShow(), p.userUpdate(),
 		p.userSetPassword(), p.userDisable(), p.userEnable(), p.userRevoke(), p.userDelete())
 }
 

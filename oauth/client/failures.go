@@ -2,10 +2,13 @@ package client
 
 import (
 	"context"
+	"fmt"
 
 	"gatehouse/oauth/protocol"
+	"gatehouse/oauth/redirect"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/reqevent"
 )
 
@@ -36,4 +39,14 @@ func (g *Registry) checkAssertionLimits(ctx context.Context, c *storage.Client) 
 		counts = []ratelimit.Count{address, client}
 	}
 	return protocol.LimitError(g.options.Limiter.Check(ctx, counts...), manyFailuresDescription)
+}
+
+// RecordRefusedRedirect records an unregistered redirect URI in the audit log and returns the cause for the log.
+func (g *Registry) RecordRefusedRedirect(ctx context.Context, clientID, parameter, uri string) error {
+	sent := redirect.SanitizeForLog(uri)
+	g.options.RecordFailure(ctx, audit.Event{
+		Type: audit.RedirectRefused, ClientID: clientID, Claimed: true,
+		Detail: map[string]any{"parameter": parameter, "sent": sent},
+	})
+	return fmt.Errorf("%s is not registered: %s", parameter, sent)
 }

@@ -107,7 +107,7 @@ func (g *Registry) replaceRegistration(
 		m.OperatorMetadata = InformationOf(c).OperatorMetadata
 		m.OptionalScopes = onlyRegistered(m.OptionalScopes, m.Scope)
 		if m.DefaultScopes != nil {
-			m.DefaultScopes = ptr(onlyRegistered(*m.DefaultScopes, m.Scope))
+			m.DefaultScopes = new(onlyRegistered(*m.DefaultScopes, m.Scope))
 		}
 		return m, nil
 	}}

@@ -193,7 +193,7 @@ func (g *Registry) parseSelfRegistration(body []byte, allowedScopes []string) (M
 	}
 	m.Scope = slices.DeleteFunc(m.Scope, func(name string) bool { return !slices.Contains(allowedScopes, name) })
 	m.OperatorMetadata = OperatorMetadata{
-		RequirePKCE:           ptr(g.options.Registration.RequirePKCE || m.isPublic()),
+		RequirePKCE:           new(g.options.Registration.RequirePKCE || m.isPublic()),
 		TokenEndpointAudience: true, // OIDC Core §9, which is all that such a client may implement, has it
 	}
 	return m, nil

@@ -100,7 +100,7 @@ func (g *Registry) writeUpdate(
 				return update, err
 			}
 			if c.IsSelfRegistered() && isDescribedDifferently(&before, c) {
-				c.DescribedAt = ptr(g.store.Now())
+				c.DescribedAt = new(g.store.Now())
 			}
 			info = InformationOf(c)
 			update.RevokeTokens = isNarrowed(&before, c)

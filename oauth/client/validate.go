@@ -63,10 +63,10 @@ func (m *Metadata) applyDefaults() {
 		m.SubjectType = storage.SubjectPublic
 	}
 	if m.RequirePKCE == nil {
-		m.RequirePKCE = ptr(true)
+		m.RequirePKCE = new(true)
 	}
 	if m.RefreshRotation == nil {
-		m.RefreshRotation = ptr(true)
+		m.RefreshRotation = new(true)
 	}
 }
 
@@ -312,8 +312,6 @@ func CheckResource(identifier string) error {
 func isOutside(s *Seconds, low, high time.Duration) bool {
 	return s != nil && (time.Duration(*s) < low || time.Duration(*s) > high)
 }
-
-func ptr[T any](v T) *T { return &v }
 
 // valueOf returns what v points to, or the zero value.
 func valueOf[T any](v *T) T {

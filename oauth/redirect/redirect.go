@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/display"
 	"gatehouse/loopback"
+	"gatehouse/oauth/credential"
 )
 
 // reserved lists the parameters of an authorization response. A redirect URI with one of these could override the
@@ -148,4 +149,42 @@ func IsSameOrigin(a, b string) bool {
 	host := DestinationOf(a).Host
 	return host != "" && host == DestinationOf(b).Host && strings.HasPrefix(a, "https://") &&
 		strings.HasPrefix(b, "https://")
+}
+
+// AddQuery returns the URI with parameters appended to its query, which is otherwise unchanged.
+func AddQuery(uri string, parameters url.Values) string {
+	if len(parameters) == 0 {
+		return uri
+	}
+	separator := "?"
+	if strings.Contains(uri, "?") {
+		separator = "&"
+		if strings.HasSuffix(uri, "?") || strings.HasSuffix(uri, "&") {
+			separator = ""
+		}
+	}
+	return uri + separator + parameters.Encode()
+}
+
+// maxLogLength is the maximum length of a URI in a log.
+const maxLogLength = 200
+
+// SanitizeForLog returns the parts of a URI that the log and the audit log may contain, in printable ASCII: not the
+// query, fragment and user, which may be secrets.
+func SanitizeForLog(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "(not a URI)"
+	}
+	u.User, u.RawQuery, u.ForceQuery, u.Fragment, u.RawFragment = nil, "", false, "", ""
+	s := u.String()
+	if strings.Contains(s, credential.Prefix) {
+		return "(contains a credential)"
+	}
+	return strings.Map(func(r rune) rune {
+		if display.IsVisibleASCIIRune(r) {
+			return r
+		}
+		return '?'
+	}, s[:min(len(s), maxLogLength)])
 }

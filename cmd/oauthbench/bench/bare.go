@@ -143,7 +143,7 @@ func (b *bareServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var err error
 	switch r.URL.Path {
 	case "/jwks":
-		b.json(w, b.jwks)
+		writeJSON(w, b.jwks)
 	case "/token":
 		err = b.token(w, r)
 	case "/introspect":
@@ -153,14 +153,14 @@ func (b *bareServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/authorize":
 		err = b.authorize(w, r)
 	default:
-		b.json(w, b.metadata)
+		writeJSON(w, b.metadata)
 	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 	}
 }
 
-func (b *bareServer) json(w http.ResponseWriter, body []byte) {
+func writeJSON(w http.ResponseWriter, body []byte) {
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write(body) // the client closed the connection
 }
@@ -205,7 +205,7 @@ func (b *bareServer) token(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	body, err := json.Marshal(response)
-	b.json(w, body)
+	writeJSON(w, body)
 	return err
 }
 
@@ -229,7 +229,7 @@ func (b *bareServer) introspect(w http.ResponseWriter, r *http.Request) error {
 		Active bool `json:"active"`
 		claims
 	}{true, found})
-	b.json(w, body)
+	writeJSON(w, body)
 	return err
 }
 
