@@ -106,7 +106,7 @@ var wordExceptions = []wordException{
 	except(``, `["=]everyone\b`, "an invalid value in tests"),
 	except(``, `(?i)(Remote|Web)?KeySet\b|set jose\.`, "names of go-oidc and go-jose"),
 	except(``, `app\.(internal|invalid|example)|example\.app\b`, "hosts and schemes"),
-	except(`^(cmd/gatehouse/(dev|dev_page|run|scope|client|client_flags)\.go|oauth/logout/seal\.go)$`,
+	except(`^(cmd/gatehouse/(dev|dev_page|main|scope|client|client_flags)\.go|oauth/logout/seal\.go)$`,
 		`(?i)\bapps?\b`, "help and messages for users"),
 	except(`^web/page_error\.go$`, `\.app\b`, "keys of messages"),
 	except(`^(config|docs)/`, `(?i)anyone (can|who)|\(everyone\)`, "the setting is open to everyone"),
