@@ -25,7 +25,7 @@ func (s *Server) Consent(
 		return nil, nil //nolint:nilnil // as above
 	}
 	if err != nil {
-		return nil, protocol.Unavailable(err)
+		return nil, protocol.UnavailableError(err)
 	}
 	return &c, nil
 }
@@ -71,7 +71,7 @@ func (s *Server) recordClientUse(ctx context.Context, c *storage.Client) error {
 		return nil
 	}
 	if err := s.store.RecordClientUse(ctx, c.ID); err != nil {
-		return protocol.Unavailable(err)
+		return protocol.UnavailableError(err)
 	}
 	return nil
 }
@@ -134,7 +134,7 @@ func (s *Server) RecordApproval(
 	case errors.Is(err, storage.ErrConsentWithdrawn):
 		return ErrConsentStale
 	case err != nil:
-		return protocol.Unavailable(err)
+		return protocol.UnavailableError(err)
 	}
 	return nil
 }
@@ -150,7 +150,7 @@ func (s *Server) Deny(ctx context.Context, a *AuthorizationRequest, user *identi
 		return Response{}, &RequestExpiredError{Client: a.Client, Decided: true}
 	}
 	if err != nil {
-		return Response{}, protocol.Unavailable(err)
+		return Response{}, protocol.UnavailableError(err)
 	}
 	denied := protocol.NewError(protocol.AccessDenied, "The user denied the request.")
 	return s.ErrorResponse(a.asRedirectError(denied)), nil

@@ -112,7 +112,7 @@ func (s *Server) resolveClient(ctx context.Context, form url.Values) (*Authoriza
 		return nil, e.WithCause(cause)
 	}
 	if err != nil {
-		return nil, protocol.Unavailable(err)
+		return nil, protocol.UnavailableError(err)
 	}
 	reqevent.FromContext(ctx).ClientID = c.ID
 	a := &AuthorizationRequest{

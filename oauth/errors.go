@@ -24,7 +24,7 @@ func AsError(err error) *protocol.Error {
 	}
 	if errors.Is(err, storage.ErrUnavailable) || errors.Is(err, storage.ErrBusy) ||
 		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return protocol.Unavailable(err)
+		return protocol.UnavailableError(err)
 	}
 	return fromFosite(err)
 }
@@ -34,7 +34,7 @@ func AsError(err error) *protocol.Error {
 func fromFosite(err error) *protocol.Error {
 	var f *fosite.RFC6749Error
 	if !errors.As(err, &f) {
-		return protocol.Internal(err)
+		return protocol.InternalError(err)
 	}
 	code := f.ErrorField
 	switch code {
@@ -44,7 +44,7 @@ func fromFosite(err error) *protocol.Error {
 	case "invalid_state", "insufficient_entropy", "unsupported_response_mode":
 		code = protocol.InvalidRequest
 	default:
-		return protocol.Internal(err)
+		return protocol.InternalError(err)
 	}
 	return protocol.NewError(code, "The request is not valid.").WithCause(err)
 }

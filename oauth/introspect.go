@@ -93,7 +93,7 @@ func (s *Server) introspect(ctx context.Context, caller *storage.Client, token s
 		return s.inactive(ctx, caller, token, claims, s.revokedReason(ctx, claims))
 	}
 	if err != nil {
-		return introspection{}, protocol.Unavailable(err)
+		return introspection{}, protocol.UnavailableError(err)
 	}
 	s.recordTokenUser(ctx, claims)
 	if username != "" && !slices.Contains(strings.Fields(claims.Scope), usernameScope) {
@@ -166,7 +166,7 @@ func (s *Server) introspectionUsername(ctx context.Context, clientID, username s
 	}
 	c, err := s.store.Client(ctx, clientID)
 	if err != nil {
-		return "", protocol.Unavailable(err)
+		return "", protocol.UnavailableError(err)
 	}
 	if c.IsPairwise() {
 		return "", nil
@@ -190,7 +190,7 @@ func (s *Server) visiblePart(
 	}
 	resources, err := s.store.Resources(ctx)
 	if err != nil {
-		return nil, "", protocol.Unavailable(err)
+		return nil, "", protocol.UnavailableError(err)
 	}
 	for _, identifier := range claims.Audience {
 		if resources[identifier].Introspectors.Has(caller.ID) {
@@ -224,7 +224,7 @@ func (s *Server) introspectRefresh(ctx context.Context, caller *storage.Client, 
 		return s.inactive(ctx, caller, token, nil, "unknown, revoked or expired")
 	}
 	if err != nil {
-		return introspection{}, protocol.Unavailable(err)
+		return introspection{}, protocol.UnavailableError(err)
 	}
 	if grant.ClientID != caller.ID || !slices.Equal(grant.CurrentHash, credential.Hash(token)) ||
 		grant.RefreshExpiresAt == nil || !s.store.Now().Before(*grant.RefreshExpiresAt) {

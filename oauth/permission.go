@@ -47,7 +47,7 @@ func (p Permission) refusedBy(c *storage.Consent) bool {
 func (s *Server) resolvePermissions(ctx context.Context, a *AuthorizationRequest) error {
 	resources, err := s.store.Resources(ctx)
 	if err != nil {
-		return protocol.Unavailable(err)
+		return protocol.UnavailableError(err)
 	}
 	identifiers := slices.Sorted(maps.Keys(resources))
 	intended := slices.Sorted(slices.Values(a.Resources)) // what the token is for

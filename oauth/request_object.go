@@ -42,7 +42,7 @@ func (s *Server) requestObject(ctx context.Context, form url.Values) (url.Values
 		return nil, e.WithCause(cause)
 	}
 	if err != nil {
-		return nil, protocol.Unavailable(err)
+		return nil, protocol.UnavailableError(err)
 	}
 	network := reqevent.FromContext(ctx).Network()
 	failures := ratelimit.Count{Limit: ratelimit.RequestObjectFailure, Key: c.ID + " " + network}
@@ -62,7 +62,7 @@ func (s *Server) requestObject(ctx context.Context, form url.Values) (url.Values
 	}
 	t, err := s.Clients.VerifyJWT(ctx, c, c.RequestObjectAlg, token)
 	if fetch.IsOverloaded(ctx, err) {
-		return nil, protocol.Unavailable(err)
+		return nil, protocol.UnavailableError(err)
 	}
 	if errors.Is(err, jwt.ErrInvalid) {
 		s.options.Limiter.Count(ctx, failures)
@@ -102,7 +102,7 @@ func (s *Server) fetchRequestObject(ctx context.Context, c *storage.Client, uri 
 	withoutFragment, _, _ := strings.Cut(uri, "#") // otherwise each fragment would be fetched and cached separately
 	doc, err := s.fetch.Get(ctx, c.ID, withoutFragment, maxRequestObject)
 	if fetch.IsOverloaded(ctx, err) {
-		return "", protocol.Unavailable(err)
+		return "", protocol.UnavailableError(err)
 	}
 	if err != nil {
 		return "", protocol.NewError(protocol.InvalidRequestURI,

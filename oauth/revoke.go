@@ -88,5 +88,5 @@ func ignoreNotFound(err error) error {
 	if err == nil || errors.Is(err, storage.ErrNotFound) {
 		return nil
 	}
-	return protocol.Unavailable(err)
+	return protocol.UnavailableError(err)
 }

@@ -44,7 +44,7 @@ func (s *Server) StoreRequest(ctx context.Context, a *AuthorizationRequest) erro
 		HintSubject: a.RequiredSubject, ClientEpoch: a.Client.Epoch,
 	}
 	if err := s.store.CreateRequest(ctx, &r); err != nil {
-		return protocol.Unavailable(err)
+		return protocol.UnavailableError(err)
 	}
 	return nil
 }

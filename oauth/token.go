@@ -109,7 +109,7 @@ func (s *Server) issueTokens(ctx context.Context, c *storage.Client, result *gra
 			Token: audit.TokenReference(response.AccessToken), Detail: result.AuditDetail,
 		}
 		if err := s.store.Audit.RecordLater(ctx, event); err != nil {
-			return tokenResponse{}, protocol.Unavailable(err)
+			return tokenResponse{}, protocol.UnavailableError(err)
 		}
 	}
 	if result.HasUser() && slices.Contains(result.Scopes, protocol.ScopeOpenID) {

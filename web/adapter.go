@@ -107,7 +107,7 @@ func (s *Server) run(rt route, rec *recorder, r *http.Request) (err error) {
 		case r.Method == http.MethodOptions:
 			return allowRequest(rec, r)
 		case rt.kind == kindPublic && r.Method != http.MethodGet && r.Method != http.MethodHead:
-			return protocol.MethodNotAllowed("GET", "This document can only be read, with GET.")
+			return protocol.MethodNotAllowedError("GET", "This document can only be read, with GET.")
 		}
 	case kindPage:
 		if err := s.crossOrigin.Check(r); err != nil {

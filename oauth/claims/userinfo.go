@@ -17,7 +17,7 @@ import (
 // the body of a form (RFC 6750 §2.1, §2.2), never in the URL.
 func (p *Provider) Userinfo(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
-		return protocol.MethodNotAllowed("GET, POST", "Use GET or POST.").WithChallenge(protocol.Bearer)
+		return protocol.MethodNotAllowedError("GET, POST", "Use GET or POST.").WithChallenge(protocol.Bearer)
 	}
 	token, err := protocol.AccessToken(r)
 	if err != nil {
@@ -69,7 +69,7 @@ func (p *Provider) userinfo(ctx context.Context, token string) (*storage.Client,
 		return nil, nil, refusal
 	}
 	if err != nil {
-		return nil, nil, protocol.Unavailable(err)
+		return nil, nil, protocol.UnavailableError(err)
 	}
 	event.UserID = u.ID
 	if !slices.Contains(scopes, protocol.ScopeOpenID) {
@@ -77,7 +77,7 @@ func (p *Provider) userinfo(ctx context.Context, token string) (*storage.Client,
 	}
 	c, err := p.store.Client(ctx, claims.ClientID)
 	if err != nil {
-		return nil, nil, protocol.Unavailable(err)
+		return nil, nil, protocol.UnavailableError(err)
 	}
 	out := userClaims(&u, scopes, grant.Scopes, storedRequest(grant.Claims).Userinfo)
 	out["sub"] = p.Subject(c, u.ID)

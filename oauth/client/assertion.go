@@ -86,7 +86,7 @@ func (g *Registry) verifyAssertion(ctx context.Context, c *storage.Client, token
 		return "it was already used; each assertion needs a new jti", err
 	}
 	if err != nil {
-		return "", protocol.Unavailable(err)
+		return "", protocol.UnavailableError(err)
 	}
 	return "", nil
 }
@@ -98,7 +98,7 @@ func signatureFailure(ctx context.Context, err error) (reason string, _ error) {
 	case errors.Is(err, errNoJWKS):
 		return "the client has neither jwks nor jwks_uri", err
 	case fetch.IsOverloaded(ctx, err):
-		return "", protocol.Unavailable(err)
+		return "", protocol.UnavailableError(err)
 	case errors.Is(err, jwt.ErrTooManyCandidates):
 		return fmt.Sprintf("more than %d keys of the JWKS are candidates; send the kid of the key", jwt.MaxCandidates), err
 	case errors.Is(err, jwt.ErrInvalid):

@@ -97,7 +97,7 @@ func (g *Registry) verifyCredentials(
 		return nil, "unknown client", refusal
 	}
 	if err != nil {
-		return nil, "", protocol.Unavailable(err) // an unreachable database does not make a secret invalid
+		return nil, "", protocol.UnavailableError(err) // an unreachable database does not make a secret invalid
 	}
 	switch {
 	case c.DisabledAt != nil:

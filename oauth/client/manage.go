@@ -49,7 +49,7 @@ func (g *Registry) Manage(w http.ResponseWriter, r *http.Request) error {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	return protocol.MethodNotAllowed("GET, PUT, DELETE", "Use GET, PUT or DELETE.")
+	return protocol.MethodNotAllowedError("GET, PUT, DELETE", "Use GET, PUT or DELETE.")
 }
 
 // authenticateRegistration returns the client of the path if the token belongs to it. An unknown client and an invalid
@@ -71,7 +71,7 @@ func (g *Registry) authenticateRegistration(r *http.Request) (*storage.Client, s
 		return nil, "", refusal
 	}
 	if err != nil {
-		return nil, "", protocol.Unavailable(err)
+		return nil, "", protocol.UnavailableError(err)
 	}
 	if c.RegistrationHash == nil || c.DisabledAt != nil ||
 		!keyed.Equal(c.RegistrationHash, credential.Hash(token)) {

@@ -45,7 +45,7 @@ func (g *Registry) Register(w http.ResponseWriter, r *http.Request) error {
 			"Dynamic client registration is disabled; contact the operator of this server.").WithStatus(http.StatusNotFound)
 	}
 	if r.Method != http.MethodPost {
-		return protocol.MethodNotAllowed(http.MethodPost, "Use POST.")
+		return protocol.MethodNotAllowedError(http.MethodPost, "Use POST.")
 	}
 	ctx, initialAccess := r.Context(), []byte(nil)
 	if policy.Mode == registrationToken {
@@ -110,7 +110,7 @@ func (g *Registry) checkInitialAccess(r *http.Request) ([]byte, error) {
 	hash := credential.Hash(token)
 	ok, err := g.store.HasRegistrationToken(r.Context(), hash)
 	if err != nil {
-		return nil, protocol.Unavailable(err)
+		return nil, protocol.UnavailableError(err)
 	}
 	if !ok {
 		return nil, protocol.BearerError(protocol.InvalidToken, invalidInitialAccessDescription)

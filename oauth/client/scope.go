@@ -16,7 +16,7 @@ import (
 func (g *Registry) Scopes(ctx context.Context, c *storage.Client, parameter string) ([]string, error) {
 	scopes, err := g.store.Scopes(ctx)
 	if err != nil {
-		return nil, protocol.Unavailable(err)
+		return nil, protocol.UnavailableError(err)
 	}
 	var requested []string
 	if parameter == "" {
@@ -59,7 +59,7 @@ func (g *Registry) Resources(ctx context.Context, c *storage.Client, requested [
 	}
 	resources, err := g.store.Resources(ctx)
 	if err != nil {
-		return nil, protocol.Unavailable(err)
+		return nil, protocol.UnavailableError(err)
 	}
 	var out []string
 	for _, identifier := range requested {
@@ -101,7 +101,7 @@ func (g *Registry) Audience(
 ) (aud, remaining []string, err error) {
 	resources, err := g.store.Resources(ctx)
 	if err != nil {
-		return nil, nil, protocol.Unavailable(err)
+		return nil, nil, protocol.UnavailableError(err)
 	}
 	if len(requested) > 0 {
 		remaining = scopesOf(requested, scopes, resources)

@@ -67,7 +67,7 @@ func (g *Registry) checkSectorDocument(ctx context.Context, m *Metadata) (string
 	owner := "registration from " + reqevent.FromContext(ctx).Address
 	doc, err := g.options.Documents.GetUncached(ctx, owner, m.SectorIdentifierURI, maxSectorDocument)
 	if fetch.IsOverloaded(ctx, err) {
-		return "", protocol.Unavailable(err)
+		return "", protocol.UnavailableError(err)
 	}
 	if err != nil {
 		return "", protocol.NewError(protocol.InvalidClientMetadata, "sector_identifier_uri could not be fetched.").

@@ -72,7 +72,7 @@ func (g *Registry) update(ctx context.Context, id string, u metadataChange) (Inf
 			return info, added, err
 		}
 	}
-	return Information{}, nil, protocol.Unavailable(errConcurrentChange)
+	return Information{}, nil, protocol.UnavailableError(errConcurrentChange)
 }
 
 // writeUpdate stores the update in one transaction. checked is the metadata that sector was found for.

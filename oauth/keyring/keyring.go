@@ -167,7 +167,7 @@ func (k *Keyring) open(row storage.SigningKey) (key, error) {
 // activeKey returns the key that signs with the algorithm now.
 func (k *Keyring) activeKey(ctx context.Context, algorithm string) (key, error) {
 	if err := k.Load(ctx); err != nil {
-		return key{}, protocol.Unavailable(err)
+		return key{}, protocol.UnavailableError(err)
 	}
 	now := k.store.Now()
 	k.mu.RLock()
@@ -183,7 +183,7 @@ func (k *Keyring) activeKey(ctx context.Context, algorithm string) (key, error) 
 			return r, nil
 		}
 	}
-	return key{}, protocol.Unavailable(errors.New("no active signing key for " + algorithm))
+	return key{}, protocol.UnavailableError(errors.New("no active signing key for " + algorithm))
 }
 
 // verificationKey returns the key with that ID if it may still verify, or nil.
@@ -205,7 +205,7 @@ func (k *Keyring) JWKS(w http.ResponseWriter, r *http.Request) error {
 	jwks := k.jwks
 	k.mu.RUnlock()
 	if err != nil && jwks.IsEmpty() {
-		return protocol.Unavailable(err)
+		return protocol.UnavailableError(err)
 	}
 	jwks.ServeHTTP(w, r)
 	return nil

@@ -33,7 +33,7 @@ func (k *Keyring) SignJWT(ctx context.Context, algorithm, typ string, claims any
 // jwt.ErrInvalid or an internal error. The caller checks the claims.
 func (k *Keyring) VerifyJWT(ctx context.Context, token string) (jwt.Token, error) {
 	if err := k.Load(ctx); err != nil {
-		return jwt.Token{}, protocol.Unavailable(err)
+		return jwt.Token{}, protocol.UnavailableError(err)
 	}
 	return jwt.Parse(token, jwt.Algorithms, func(kid, _ string) ([]jose.JSONWebKey, error) {
 		if r := k.verificationKey(kid); r != nil {
@@ -60,7 +60,7 @@ func (k *Keyring) VerifyAccessToken(ctx context.Context, token string) (*accesst
 // and checks every time that the key may still verify.
 func (k *Keyring) ParseAccessToken(ctx context.Context, token string) (*accesstoken.Claims, error) {
 	if err := k.Load(ctx); err != nil {
-		return nil, protocol.Unavailable(err)
+		return nil, protocol.UnavailableError(err)
 	}
 	find := func(kid string) *accesstoken.Key {
 		if r := k.verificationKey(kid); r != nil {

@@ -104,7 +104,7 @@ func (p *Provider) client(ctx context.Context, id string) (*storage.Client, erro
 		return nil, unknown.WithCause(cause)
 	}
 	if err != nil {
-		return nil, protocol.Unavailable(err)
+		return nil, protocol.UnavailableError(err)
 	}
 	return c, nil
 }
@@ -129,7 +129,7 @@ func (p *Provider) TargetSession(
 		return nil, nil //nolint:nilnil // the user withdrew the consent
 	}
 	if err != nil {
-		return nil, protocol.Unavailable(err)
+		return nil, protocol.UnavailableError(err)
 	}
 	return users[i], nil
 }

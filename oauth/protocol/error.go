@@ -83,20 +83,21 @@ func NewError(code, description string) *Error {
 	return &Error{Code: code, Description: description}
 }
 
-// Unavailable returns the error of a fault, such as an unreachable database or a full queue. The client can retry.
-func Unavailable(cause error) *Error {
+// UnavailableError returns the error of a fault, such as an unreachable database or a full queue. The client can
+// retry.
+func UnavailableError(cause error) *Error {
 	e := NewError(TemporarilyUnavailable, "The server is temporarily unavailable. Retry shortly.").WithCause(cause)
 	e.RetryAfter = time.Second
 	return e
 }
 
-// Internal returns the error of an unexpected failure, about which the client learns nothing.
-func Internal(cause error) *Error {
+// InternalError returns the error of an unexpected failure, of which the client gets no details.
+func InternalError(cause error) *Error {
 	return NewError(ServerError, "Internal server error.").WithCause(cause)
 }
 
-// MethodNotAllowed returns the error of a request whose HTTP method is none of methods, the value of Allow.
-func MethodNotAllowed(methods, description string) *Error {
+// MethodNotAllowedError returns the error of a request whose HTTP method is none of methods, the value of Allow.
+func MethodNotAllowedError(methods, description string) *Error {
 	e := NewError(InvalidRequest, description).WithStatus(http.StatusMethodNotAllowed)
 	e.allow = methods
 	return e

@@ -42,13 +42,13 @@ func TestWriteErrorSetsStatusAndHeaders(t *testing.T) {
 			"insufficient_scope", "The access token does not have the scope a.",
 		},
 		"method": {
-			protocol.MethodNotAllowed("GET, PUT", "x"), 405, http.Header{"Allow": {"GET, PUT"}}, "invalid_request", "x",
+			protocol.MethodNotAllowedError("GET, PUT", "x"), 405, http.Header{"Allow": {"GET, PUT"}}, "invalid_request", "x",
 		},
 		"unavailable": {
-			protocol.Unavailable(errors.New("secret")), 503, http.Header{"Retry-After": {"1"}},
+			protocol.UnavailableError(errors.New("secret")), 503, http.Header{"Retry-After": {"1"}},
 			"temporarily_unavailable", "The server is temporarily unavailable. Retry shortly.",
 		},
-		"internal": {protocol.Internal(errors.New("secret")), 500, nil, "server_error", "Internal server error."},
+		"internal": {protocol.InternalError(errors.New("secret")), 500, nil, "server_error", "Internal server error."},
 	} {
 		w := httptest.NewRecorder()
 		protocol.WriteError(w, c.err)
