@@ -23,7 +23,7 @@ const (
 
 // allowedSizes are the numbers of files, functions and lines that are still too long, by kind. A kind without a number
 // has no exceptions. The numbers only shrink.
-var allowedSizes = map[string]int{"test lines": 0}
+var allowedSizes = map[string]int{}
 
 func TestSizes(t *testing.T) {
 	t.Parallel()
