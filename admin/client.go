@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gatehouse/oauth/client"
+	"gatehouse/oauth/granttype"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
 )
@@ -114,7 +115,7 @@ func (a *Admin) ClientWarnings(
 		warnings = append(warnings, ClientWithoutName)
 	}
 	if len(info.Scope) == 0 {
-		if protocol.HasUsers(info.GrantTypes) {
+		if granttype.HasUsers(info.GrantTypes) {
 			warnings = append(warnings, SignInWithoutScope)
 		} else {
 			warnings = append(warnings, ClientWithoutScope)
@@ -125,7 +126,7 @@ func (a *Admin) ClientWarnings(
 	if hasClaimScope && !slices.Contains(info.Scope, protocol.ScopeOpenID) {
 		warnings = append(warnings, ClaimScopesWithoutOpenID)
 	}
-	canRefresh := slices.Contains(info.GrantTypes, protocol.GrantRefreshToken)
+	canRefresh := slices.Contains(info.GrantTypes, granttype.RefreshToken)
 	if slices.Contains(info.Scope, protocol.ScopeOfflineAccess) && !canRefresh {
 		warnings = append(warnings, OfflineAccessWithoutRefresh)
 	}

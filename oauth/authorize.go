@@ -12,6 +12,7 @@ import (
 	"gatehouse/identity"
 	"gatehouse/oauth/claims"
 	"gatehouse/oauth/client"
+	"gatehouse/oauth/granttype"
 	"gatehouse/oauth/jwt"
 	"gatehouse/oauth/params"
 	"gatehouse/oauth/protocol"
@@ -152,7 +153,7 @@ func (s *Server) checkParameters(ctx context.Context, a *AuthorizationRequest) e
 	case form.Has("response_mode") && form.Get("response_mode") != modeQuery && a.responseMode == "":
 		return protocol.NewError(protocol.InvalidRequest,
 			"response_mode must be query, or form_post with an http or https redirect_uri.")
-	case !c.GrantTypes.Has(protocol.GrantAuthorizationCode):
+	case !c.GrantTypes.Has(granttype.AuthorizationCode):
 		return protocol.NewError(protocol.UnauthorizedClient,
 			"The client is not registered for the grant type authorization_code.")
 	case len(a.nonce) > 1000:
@@ -168,7 +169,7 @@ func (s *Server) checkParameters(ctx context.Context, a *AuthorizationRequest) e
 	if a.Scopes, err = s.Clients.Scopes(ctx, c, form.Get("scope")); err != nil {
 		return err
 	}
-	if !c.GrantTypes.Has(protocol.GrantRefreshToken) { // no refresh token that could be used offline
+	if !c.GrantTypes.Has(granttype.RefreshToken) { // no refresh token that could be used offline
 		isOffline := func(name string) bool { return name == protocol.ScopeOfflineAccess }
 		a.Scopes = slices.DeleteFunc(slices.Clone(a.Scopes), isOffline)
 	}

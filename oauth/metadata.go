@@ -5,6 +5,7 @@ import (
 
 	"gatehouse/identity"
 	"gatehouse/oauth/claims"
+	"gatehouse/oauth/granttype"
 	"gatehouse/oauth/jwt"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
@@ -75,7 +76,7 @@ func (s *Server) serverMetadata() metadataDocument {
 		Scopes:                protocol.StandardScopes(),
 		ResponseTypes:         []string{"code"},
 		ResponseModes:         []string{modeQuery, modeFormPost},
-		GrantTypes:            protocol.GrantTypes(),
+		GrantTypes:            granttype.All(),
 		ACRValues:             []string{identity.ACRPassword},
 		SubjectTypes:          []string{storage.SubjectPublic, storage.SubjectPairwise},
 		IDTokenAlgs:           jwt.Algorithms,

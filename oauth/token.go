@@ -12,6 +12,7 @@ import (
 
 	"gatehouse/oauth/accesstoken"
 	"gatehouse/oauth/grant"
+	"gatehouse/oauth/granttype"
 	"gatehouse/oauth/protocol"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
@@ -59,14 +60,14 @@ func (s *Server) grantHandlers() map[string]grant.Handler {
 	}
 	tokens := grant.UserTokens{Store: s.store, Clients: s.Clients, Issuer: o.Issuer, Lifetimes: lifetimes}
 	return map[string]grant.Handler{
-		protocol.GrantAuthorizationCode: grant.AuthorizationCode{
+		granttype.AuthorizationCode: grant.AuthorizationCode{
 			Store: s.store, Tokens: tokens, Format: s.format, Lifetimes: lifetimes, RecordFailure: s.recordFailure,
 		},
-		protocol.GrantRefreshToken: grant.RefreshToken{
+		granttype.RefreshToken: grant.RefreshToken{
 			Store: s.store, Tokens: tokens, Format: s.format, Lifetimes: lifetimes, Limiter: o.Limiter,
 			Successors: o.Keys.RefreshSuccessor, RecordFailure: s.recordFailure, Log: o.Log,
 		},
-		protocol.GrantClientCredentials: grant.ClientCredentials{Clients: s.Clients, Lifetimes: lifetimes},
+		granttype.ClientCredentials: grant.ClientCredentials{Clients: s.Clients, Lifetimes: lifetimes},
 	}
 }
 

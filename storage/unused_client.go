@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse/oauth/granttype"
 	"gatehouse/storage/audit"
 	"gatehouse/storage/db"
 )
@@ -24,16 +25,18 @@ const (
 )
 
 // unusedClients are the dynamically registered clients that expire. Clients that the operator disabled or
-// allowed client_credentials, or that introspect for a resource, do not.
+// allowed a grant type that only the operator can allow, or that introspect for a resource, do not.
 var unusedClients = func() []expiry {
-	const dynamic, notIntrospector = "registration_hash IS NOT NULL AND disabled_at IS NULL AND ",
-		" AND grant_types NOT LIKE '%client_credentials%' AND NOT EXISTS (SELECT 1 FROM resources " +
-			"WHERE resources.introspectors LIKE '%' || clients.id || '%')"
+	const dynamic = "registration_hash IS NOT NULL AND disabled_at IS NULL AND "
+	notExempt := " AND NOT EXISTS (SELECT 1 FROM resources WHERE resources.introspectors LIKE '%' || clients.id || '%')"
+	for _, g := range granttype.OperatorOnly() {
+		notExempt += " AND grant_types NOT LIKE '%" + g + "%'"
+	}
 	return []expiry{
 		{
 			"clients",
 			dynamic + "last_used_at IS NULL AND created_at < ? " +
-				"AND NOT EXISTS (SELECT 1 FROM consents WHERE consents.client_id = clients.id)" + notIntrospector,
+				"AND NOT EXISTS (SELECT 1 FROM consents WHERE consents.client_id = clients.id)" + notExempt,
 			neverUsedTTL,
 		},
 		{
@@ -42,7 +45,7 @@ var unusedClients = func() []expiry {
 				`last_used_at < ? AND NOT EXISTS (SELECT 1 FROM consents JOIN grants ON grants.consent_id = consents.id
 			WHERE consents.client_id = clients.id AND (coalesce(rotated_at, grants.created_at) >= ?
 				OR grants.revoked_at IS NULL AND coalesce(refresh_expires_at, expires_at) >= ? + %d))`, unusedTTL.Milliseconds(),
-			) + notIntrospector,
+			) + notExempt,
 			unusedTTL,
 		},
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 // foundation packages have one small job and import nothing; every package may import them.
-var foundation = []string{"cidr", "loopback", "keyed", "lograte", "display", "duration"}
+var foundation = []string{"cidr", "loopback", "keyed", "lograte", "display", "duration", "oauth/granttype"}
 
 // allowedImports lists the packages of Gatehouse in the order of the table in docs/design.md, each with the packages
 // that it imports in addition to foundation. They must be in earlier rows, so that there is no cycle. The reasons for
@@ -34,6 +34,7 @@ var allowedImports = []struct {
 	{"lograte", nil},
 	{"display", nil},
 	{"duration", nil},
+	{"oauth/granttype", nil},
 	{"ratelimit", nil},
 	{"config", []string{"ratelimit"}},
 	{"oauth/jwt", nil},

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"gatehouse/oauth/protocol"
+	"gatehouse/oauth/granttype"
 )
 
 // A metadataFlag is a flag for a member of the client metadata.
@@ -36,7 +36,7 @@ var metadataFlags = []metadataFlag{
 	{"uri", "client_uri", "the client's home page", textFlag},
 	{"owner", "gatehouse_owner", "who is responsible for the client; users see it", textFlag},
 	{"redirect-uri", "redirect_uris", "where authorization responses may be sent (repeat for several)", listFlag},
-	{"grant-type", "grant_types", strings.Join(protocol.GrantTypes(), ", ") + " (repeat for several)", wordsFlag},
+	{"grant-type", "grant_types", strings.Join(granttype.All(), ", ") + " (repeat for several)", wordsFlag},
 	{"auth-method", "token_endpoint_auth_method",
 		"client_secret_basic, client_secret_post, private_key_jwt or none (a public client)", textFlag},
 	{"jwks-uri", "jwks_uri", "URL of the client's public keys", textFlag},
@@ -81,7 +81,7 @@ var metadataChoices = map[string][]string{
 	"auth-method":  {"client_secret_basic", "client_secret_post", "private_key_jwt", "none"},
 	"id-token-alg": {"RS256", "PS256", "ES256", "EdDSA"},
 	"subject-type": {"public", "pairwise"},
-	"grant-type":   protocol.GrantTypes(),
+	"grant-type":   granttype.All(),
 }
 
 // addMetadataFlags adds --metadata and a flag for each member of metadataFlags. The function that it returns combines

@@ -17,6 +17,7 @@ import (
 	"gatehouse/identity"
 	"gatehouse/oauth/client"
 	"gatehouse/oauth/credential"
+	"gatehouse/oauth/granttype"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
 )
@@ -168,6 +169,6 @@ func isCurrentDevClient(ctx context.Context, store *storage.Store, id, sampleURL
 	if err != nil {
 		return false, err
 	}
-	isService := !protocol.HasUsers(c.GrantTypes)
+	isService := !granttype.HasUsers(c.GrantTypes)
 	return isService || c.RedirectURIs.Has(sampleURL+"/callback") && c.Scopes.Has(protocol.ScopeOpenID), nil
 }

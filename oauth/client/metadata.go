@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"gatehouse/duration"
-	"gatehouse/oauth/protocol"
+	"gatehouse/oauth/granttype"
 	"gatehouse/storage"
 )
 
@@ -95,7 +95,7 @@ type Information struct {
 func InformationOf(c *storage.Client) Information {
 	var m Metadata
 	copyFromRecord(&m, c)
-	if c.GrantTypes.Has(protocol.GrantAuthorizationCode) {
+	if c.GrantTypes.Has(granttype.AuthorizationCode) {
 		m.ResponseTypes = List{"code"}
 	}
 	return Information{

@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"gatehouse/oauth/credential"
+	"gatehouse/oauth/granttype"
 	"gatehouse/oauth/jwt"
 	"gatehouse/oauth/params"
 	"gatehouse/oauth/protocol"
@@ -178,8 +179,10 @@ func (g *Registry) parseSelfRegistration(body []byte, allowedScopes []string) (M
 	if err != nil {
 		return Metadata{}, err
 	}
-	if i := slices.IndexFunc(m.GrantTypes, protocol.IsOperatorOnly); i >= 0 {
-		return Metadata{}, invalid("The grant type %s is only for clients that the operator registers.", m.GrantTypes[i])
+	for _, g := range granttype.OperatorOnly() {
+		if slices.Contains(m.GrantTypes, g) {
+			return Metadata{}, invalid("The grant type %s is only for clients that the operator registers.", g)
+		}
 	}
 	if uri := m.InitiateLoginURI; uri != "" && !strings.HasPrefix(uri, "https://") {
 		return Metadata{}, invalid("initiate_login_uri must use https.")

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"gatehouse/oauth/granttype"
 	"gatehouse/oauth/protocol"
 	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
@@ -22,7 +23,7 @@ func (g *Registry) Update(ctx context.Context, id string, patch []byte) (Informa
 		if err := m.merge(patch); err != nil {
 			return Metadata{}, err
 		}
-		if m.usesCodes() != c.GrantTypes.Has(protocol.GrantAuthorizationCode) &&
+		if m.usesCodes() != c.GrantTypes.Has(granttype.AuthorizationCode) &&
 			!bytes.Contains(patch, []byte(`"response_types"`)) {
 			m.ResponseTypes = nil
 		}

@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/display"
 	"gatehouse/loopback"
+	"gatehouse/oauth/granttype"
 	"gatehouse/oauth/jwt"
 	"gatehouse/oauth/params"
 	"gatehouse/oauth/protocol"
@@ -48,7 +49,7 @@ func (m *Metadata) applyDefaults() {
 		m.TokenEndpointAuthMethod = storage.AuthBasic
 	}
 	if len(m.GrantTypes) == 0 {
-		m.GrantTypes = List{protocol.GrantAuthorizationCode}
+		m.GrantTypes = List{granttype.AuthorizationCode}
 	}
 	if len(m.ResponseTypes) == 0 && m.usesCodes() {
 		m.ResponseTypes = List{"code"}
@@ -72,7 +73,7 @@ func (m *Metadata) applyDefaults() {
 
 // usesCodes reports whether the client uses the authorization endpoint.
 func (m *Metadata) usesCodes() bool {
-	return slices.Contains(m.GrantTypes, protocol.GrantAuthorizationCode)
+	return slices.Contains(m.GrantTypes, granttype.AuthorizationCode)
 }
 
 func (m *Metadata) isPublic() bool { return m.TokenEndpointAuthMethod == storage.AuthNone }
@@ -99,21 +100,22 @@ func (m *Metadata) authenticationRules() []rule {
 }
 
 func (m *Metadata) grantRules() []rule {
-	unsupported := func(g string) bool { return !slices.Contains(protocol.GrantTypes(), g) }
+	unsupported := func(g string) bool { return !slices.Contains(granttype.All(), g) }
+	uses := func(g string) bool { return slices.Contains(m.GrantTypes, g) }
 	return []rule{
 		{
 			slices.ContainsFunc(m.GrantTypes, unsupported),
-			"grant_types must be among " + joinWith(protocol.GrantTypes(), "and"),
+			"grant_types must be among " + joinWith(granttype.All(), "and"),
 		},
 		{slices.ContainsFunc(m.ResponseTypes, func(r string) bool { return r != "code" }), "response_types must be code"},
 		{!m.usesCodes() && len(m.ResponseTypes) > 0, "response_types requires the grant type authorization_code"},
 		{
-			!protocol.HasUsers(m.GrantTypes) && slices.Contains(m.GrantTypes, protocol.GrantRefreshToken),
-			"the grant type refresh_token requires " + oneOf(protocol.UserGrantTypes()),
+			!granttype.HasUsers(m.GrantTypes) && slices.Contains(m.GrantTypes, granttype.RefreshToken),
+			"the grant type refresh_token requires " + oneOf(granttype.OfUsers()),
 		},
 		{
-			m.isPublic() && slices.Contains(m.GrantTypes, protocol.GrantClientCredentials),
-			"a public client (token_endpoint_auth_method none) cannot use client_credentials",
+			m.isPublic() && slices.ContainsFunc(granttype.ConfidentialOnly(), uses),
+			"a public client (token_endpoint_auth_method none) cannot use " + oneOf(granttype.ConfidentialOnly()),
 		},
 		{m.usesCodes() && len(m.RedirectURIs) == 0, "authorization_code requires at least one of redirect_uris"},
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gatehouse/oauth/credential"
+	"gatehouse/oauth/granttype"
 	"gatehouse/oauth/protocol"
 	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
@@ -47,7 +48,7 @@ func (h AuthorizationCode) Authorize(ctx context.Context, request *Request) (*Re
 	redemption.GrantID = credential.GrantID(name)
 	redemption.GrantExpiresAt = now.Add(h.Lifetimes.accessToken(c) + time.Minute)
 	refreshToken := ""
-	if c.GrantTypes.Has(protocol.GrantRefreshToken) {
+	if c.GrantTypes.Has(granttype.RefreshToken) {
 		refreshToken = h.Format.NewRefreshToken(name)
 		redemption.RefreshHash = credential.Hash(refreshToken)
 		redemption.GrantExpiresAt = now.Add(h.Lifetimes.refreshMax(c))

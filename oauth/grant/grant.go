@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"gatehouse/oauth/granttype"
 	"gatehouse/oauth/params"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
@@ -49,7 +50,7 @@ type Handler interface {
 }
 
 // ParseRequest reads the form of a token request strictly. It returns unsupported_grant_type unless grant_type is one
-// of protocol.GrantTypes. The client is not authenticated yet.
+// of granttype.All. The client is not authenticated yet.
 func ParseRequest(r *http.Request) (*Request, error) {
 	form, err := params.Form(r)
 	if err != nil {
@@ -59,7 +60,7 @@ func ParseRequest(r *http.Request) (*Request, error) {
 	switch {
 	case grantType == "":
 		return nil, protocol.NewError(protocol.InvalidRequest, "grant_type is missing.")
-	case !slices.Contains(protocol.GrantTypes(), grantType):
+	case !slices.Contains(granttype.All(), grantType):
 		return nil, protocol.NewError(protocol.UnsupportedGrantType,
 			"grant_type is not supported; the metadata lists the supported ones.")
 	}

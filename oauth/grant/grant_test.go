@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gatehouse/keyed"
+	"gatehouse/oauth/granttype"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
 	"gatehouse/storage/reqevent"
@@ -38,9 +39,9 @@ func TestParseRequestReadsGrantType(t *testing.T) {
 		if code != test.code {
 			t.Errorf("ParseRequest(%q): error %v, want the code %q", test.body, err, test.code)
 		}
-		if err == nil && (request.GrantType != protocol.GrantClientCredentials || event.GrantType != request.GrantType) {
+		if err == nil && (request.GrantType != granttype.ClientCredentials || event.GrantType != request.GrantType) {
 			t.Errorf("ParseRequest(%q): grant type %q, in the request event %q, want %q for both",
-				test.body, request.GrantType, event.GrantType, protocol.GrantClientCredentials)
+				test.body, request.GrantType, event.GrantType, granttype.ClientCredentials)
 		}
 		if want := strings.Count(test.body, "resource="); err == nil && len(request.Resources) != want {
 			t.Errorf("ParseRequest(%q): resources %q, want %d", test.body, request.Resources, want)

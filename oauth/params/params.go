@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"gatehouse/display"
+	"gatehouse/oauth/granttype"
 )
 
 // FormType is the media type of every form.
@@ -55,11 +56,9 @@ func badRequest(description string) error {
 }
 
 // sensitive lists the parameters that must not be in a URL, which logs and histories store (RFC 6749 §2.3.1,
-// RFC 9700 §4.3.2).
-var sensitive = []string{
-	"client_secret", "client_assertion", "password", "code", "code_verifier", "refresh_token", "token", "access_token",
-	"subject_token", "device_code",
-}
+// RFC 9700 §4.3.2): those of the grant types, and those of several endpoints.
+var sensitive = append(granttype.Credentials(),
+	"client_secret", "client_assertion", "password", "token", "access_token", "subject_token", "device_code")
 
 // Form parses the body of a POST. It ignores parameters of the query string, except that credentials there are an
 // error.
