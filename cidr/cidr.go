@@ -1,5 +1,5 @@
-// Package cidr parses the IP networks of settings and client metadata, all by the same rules. What a list of networks
-// is for, and whether a network may have bits set beyond its prefix length, is decided by its owner.
+// Package cidr parses the CIDR ranges of settings and client metadata, all by the same rules. The owner of a list
+// decides what it is for and whether a range may have bits set beyond its prefix length.
 package cidr
 
 import (
@@ -7,7 +7,7 @@ import (
 	"net/netip"
 )
 
-// Parse returns the network of a CIDR, or of a single address. It returns an error for a network in IPv4-mapped form:
+// Parse returns the range of a CIDR, or of a single address. It returns an error for a range in IPv4-mapped form:
 // addresses are compared in IPv4 form, so it would contain none.
 func Parse(s string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(s)
@@ -19,14 +19,14 @@ func Parse(s string) (netip.Prefix, error) {
 		p = netip.PrefixFrom(a, a.BitLen())
 	}
 	if p.Addr().Is4In6() {
-		return netip.Prefix{}, errors.New("is an IPv4 network in IPv6 form; write it like 192.0.2.0/24")
+		return netip.Prefix{}, errors.New("is an IPv4 range in IPv6 form; write it like 192.0.2.0/24")
 	}
 	return p, nil
 }
 
-// Contains reports whether one of the networks contains the address.
-func Contains(networks []netip.Prefix, a netip.Addr) bool {
-	for _, p := range networks {
+// Contains reports whether one of the ranges contains the address.
+func Contains(ranges []netip.Prefix, a netip.Addr) bool {
+	for _, p := range ranges {
 		if p.Contains(a) {
 			return true
 		}

@@ -7,7 +7,7 @@ import (
 	"gatehouse/cidr"
 )
 
-func TestParseAcceptsNetworksAndAddresses(t *testing.T) {
+func TestParseAcceptsRangesAndAddresses(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
 		"10.0.0.0/8": "10.0.0.0/8", "10.0.0.5/8": "10.0.0.5/8", "192.0.2.1": "192.0.2.1/32", "2001:db8::1": "2001:db8::1/128",
@@ -21,11 +21,11 @@ func TestParseAcceptsNetworksAndAddresses(t *testing.T) {
 	}
 }
 
-func TestContainsChecksEveryNetwork(t *testing.T) {
+func TestContainsChecksEveryRange(t *testing.T) {
 	t.Parallel()
-	networks := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}
+	ranges := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}
 	for in, want := range map[string]bool{"10.1.2.3": true, "2001:db8::7": true, "11.0.0.1": false, "::1": false} {
-		if got := cidr.Contains(networks, netip.MustParseAddr(in)); got != want {
+		if got := cidr.Contains(ranges, netip.MustParseAddr(in)); got != want {
 			t.Errorf("Contains(%q) = %v, want %v", in, got, want)
 		}
 	}

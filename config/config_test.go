@@ -104,8 +104,8 @@ func TestInvalidValuesAreRefused(t *testing.T) {
 		{"GATEHOUSE_SESSION_IDLE_TTL", "25h", "at most 24h"},
 		{"GATEHOUSE_SECRET_KEY_FILE", "/nonexistent", "cannot read the file"},
 		// Such a range would match no request, because addresses are compared in IPv4 form.
-		{"GATEHOUSE_TRUSTED_PROXIES", "::ffff:10.0.0.1", "IPv4 network in IPv6 form"},
-		{"GATEHOUSE_TRUSTED_PROXIES", "::ffff:10.0.0.0/104", "IPv4 network in IPv6 form"},
+		{"GATEHOUSE_TRUSTED_PROXIES", "::ffff:10.0.0.1", "IPv4 range in IPv6 form"},
+		{"GATEHOUSE_TRUSTED_PROXIES", "::ffff:10.0.0.0/104", "IPv4 range in IPv6 form"},
 		{"GATEHOUSE_TRUSTED_PROXIES", "fe80::1%eth0", "neither a CIDR"},
 		{"GATEHOUSE_TRUSTED_PROXIES", "10.0.0.1:80", "neither a CIDR"},
 		{"GATEHOUSE_TRUSTED_PROXIES", "10.0.0.0/33", "neither a CIDR"},

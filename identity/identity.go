@@ -35,8 +35,8 @@ type Options struct {
 	Concurrency       int                // concurrent password hashes, 0 for half the cores
 	PasswordCost      PasswordCost       // of new hashes; zero for the default
 	Limiter           *ratelimit.Limiter // nil: nothing is limited
-	NamesLimit        ratelimit.Rate     // how many names may fail to sign in from one network; zero: no limit
-	SignInKey         []byte             // of the hashes of account names and networks with failed sign-ins
+	NamesLimit        ratelimit.Rate     // how many names may fail to sign in from one subnet; zero: no limit
+	SignInKey         []byte             // of the hashes of account names and subnets with failed sign-ins
 	DeviceKey         []byte             // of the device cookies of browsers in which a user signed in
 }
 

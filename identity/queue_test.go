@@ -40,7 +40,7 @@ func waitForQueue(t *testing.T, p *identity.Users, n int) {
 	storagetest.Eventually(t, fmt.Sprintf("%d attempts wait for a slot", n), func() bool { return p.QueueLength() >= n })
 }
 
-// TestKnownBrowserSignsInDuringFlood fills the queue with attempts from many networks. Another unknown browser is
+// TestKnownBrowserSignsInDuringFlood fills the queue with attempts from many subnets. Another unknown browser is
 // refused immediately; a browser known to the account gets the next slot.
 func TestKnownBrowserSignsInDuringFlood(t *testing.T) {
 	t.Parallel()
@@ -49,14 +49,14 @@ func TestKnownBrowserSignsInDuringFlood(t *testing.T) {
 	release := p.AcquireAllSlots()
 	flood, stop := context.WithCancel(t.Context())
 	var wait sync.WaitGroup
-	const networks, each = 8, 64
-	for i := range networks * each {
-		ctx := reqevent.NewContext(flood, &reqevent.Event{Address: fmt.Sprintf("192.0.%d.1", i%networks)})
+	const subnets, each = 8, 64
+	for i := range subnets * each {
+		ctx := reqevent.NewContext(flood, &reqevent.Event{Address: fmt.Sprintf("192.0.%d.1", i%subnets)})
 		wait.Go(func() {
 			_, _ = p.SignIn(ctx, fmt.Sprint("unknown ", i), "an incorrect password", identity.Device{})
 		})
 	}
-	waitForQueue(t, p, networks*each)
+	waitForQueue(t, p, subnets*each)
 	_, err := p.SignIn(requestFrom(t, "198.51.100.1"), "alice", password, identity.Device{})
 	if !errors.Is(err, identity.ErrBusy) {
 		t.Errorf("SignIn in an unknown browser with a full queue = %v, want ErrBusy", err)
@@ -66,7 +66,7 @@ func TestKnownBrowserSignsInDuringFlood(t *testing.T) {
 		_, err := p.SignIn(requestFrom(t, "192.0.1.1"), "alice", password, device)
 		signedIn <- err
 	}()
-	waitForQueue(t, p, networks*each+1)
+	waitForQueue(t, p, subnets*each+1)
 	release()
 	if err := <-signedIn; err != nil {
 		t.Errorf("SignIn in a known browser with the correct password = %v, want no error", err)

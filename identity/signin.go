@@ -16,15 +16,15 @@ import (
 	"gatehouse/storage/reqevent"
 )
 
-// The limits on failed sign-ins: strict per name or account and network, so that no other network is locked out;
-// and a wide one per name and account over all networks, against brute force from many of them.
+// The limits on failed sign-ins: strict per name or account and subnet, so that no other subnet is locked out;
+// and a wide one per name and account over all subnets, against brute force from many of them.
 var (
-	networkLimit = storage.SignInLimit{FreeFailures: 5, MaxWait: 15 * time.Minute, Period: time.Hour}
+	subnetLimit  = storage.SignInLimit{FreeFailures: 5, MaxWait: 15 * time.Minute, Period: time.Hour}
 	accountLimit = storage.SignInLimit{FreeFailures: 100, MaxWait: time.Minute, Period: time.Hour}
 )
 
 const (
-	maxNamesWait = 15 * time.Minute // maximum wait of a network from which many names failed
+	maxNamesWait = 15 * time.Minute // maximum wait of a subnet from which many names failed
 	signInCredit = 2                // failed names that one successful account offsets
 )
 
@@ -35,17 +35,17 @@ var ErrInvalidCredentials = errors.New("incorrect name or password")
 // the difference.
 var errNotChecked = fmt.Errorf("%w: not checked because too many sign-ins to the account failed", ErrInvalidCredentials)
 
-// ThrottledError is returned when too many sign-ins failed: with the same name or, if Network is set, with many names
-// from the network.
+// ThrottledError is returned when too many sign-ins failed: with the same name or, if Subnet is set, with many names
+// from the subnet.
 type ThrottledError struct {
 	RetryAt time.Time
-	Network bool
+	Subnet  bool
 }
 
 // Error returns the reason, for the log.
 func (t *ThrottledError) Error() string {
-	if t.Network {
-		return "too many names failed to sign in from this network"
+	if t.Subnet {
+		return "too many names failed to sign in from this subnet"
 	}
 	return "too many failed sign-ins"
 }
@@ -54,7 +54,7 @@ func (t *ThrottledError) Error() string {
 // returns ErrInvalidCredentials, a *ThrottledError, or ErrBusy.
 //
 // The work and the results are the same for registered and unregistered names. Whether an attempt from an unknown
-// browser returns a *ThrottledError depends only on the name as typed and on the network, so that it does not reveal
+// browser returns a *ThrottledError depends only on the name as typed and on the subnet, so that it does not reveal
 // which names belong to one account.
 func (u *Users) SignIn(ctx context.Context, name, password string, device Device) (storage.User, error) {
 	k, err := key(name)
@@ -79,7 +79,7 @@ func (u *Users) SignIn(ctx context.Context, name, password string, device Device
 	if err := u.checkLimits(ctx, a); err != nil {
 		return storage.User{}, err
 	}
-	correct, blocked, names := false, false, storage.NetworkFailures{}
+	correct, blocked, names := false, false, storage.SubnetFailures{}
 	// The limits are checked again and the failure is counted while this attempt has its slot, so that no more
 	// concurrent attempts pass the limits than there are slots.
 	err = u.hasher.runInSlot(ctx, a.caller, func() error {
@@ -121,7 +121,7 @@ type attempt struct {
 	visible     []storage.SignInCount // each refuses the attempt with a *ThrottledError
 	hidden      []storage.SignInCount // each makes the attempt fail like one with an incorrect password
 	clear       []storage.SignInCount // deleted when the sign-in succeeds
-	names       *storage.SignInCount  // names that failed from the network; nil when that is not limited
+	names       *storage.SignInCount  // names that failed from the subnet; nil when that is not limited
 	checksNames bool                  // names refuses the attempt: false in a browser known to the account
 	success     storage.SignInCount   // the row of a successful sign-in, for CreditSignIn
 }
@@ -131,11 +131,11 @@ type attempt struct {
 // the response shows, and by the account, so that alternating between its names gains nothing.
 func (u *Users) attempt(ctx context.Context, typed string, user storage.User, device Device) attempt {
 	key := u.options.SignInKey
-	origin := signInNetwork(reqevent.FromContext(ctx).Address)
+	subnet := signInSubnet(reqevent.FromContext(ctx).Address)
 	count := func(account, from string, limit storage.SignInLimit) storage.SignInCount {
-		c := storage.SignInCount{Account: keyed.MAC(key, account), Network: "*", Limit: limit}
+		c := storage.SignInCount{Account: keyed.MAC(key, account), Subnet: "*", Limit: limit}
 		if from != "*" { // hashed, because it is only compared, like the account
-			c.Network = base64.RawURLEncoding.EncodeToString(keyed.MAC(key, "network", account, from)[:16])
+			c.Subnet = base64.RawURLEncoding.EncodeToString(keyed.MAC(key, "network", account, from)[:16])
 		}
 		return c
 	}
@@ -143,24 +143,24 @@ func (u *Users) attempt(ctx context.Context, typed string, user storage.User, de
 	if user.ID == "" {
 		account = "unknown\x00" + typed // so that the work is the same
 	}
-	a := attempt{caller: caller{name: origin}, success: count(account, "success "+origin, networkLimit)}
+	a := attempt{caller: caller{name: subnet}, success: count(account, "success "+subnet, subnetLimit)}
 	if r := u.options.NamesLimit; r.Count > 0 {
 		limit := storage.SignInLimit{FreeFailures: int64(r.Count), MaxWait: maxNamesWait, Period: r.Period}
-		names := count("names", origin, limit)
+		names := count("names", subnet, limit)
 		a.names = &names
 	}
 	if device.hasSignedIn(user) {
 		a.caller = caller{name: user.ID, known: true}
-		a.visible = []storage.SignInCount{count(account, "device "+device.id(), networkLimit)}
+		a.visible = []storage.SignInCount{count(account, "device "+device.id(), subnetLimit)}
 		a.clear = a.visible
 		return a
 	}
 	a.checksNames = a.names != nil
 	a.visible = []storage.SignInCount{
-		count("typed\x00"+typed, origin, networkLimit),
+		count("typed\x00"+typed, subnet, subnetLimit),
 		count("typed\x00"+typed, "*", accountLimit),
 	}
-	a.hidden = []storage.SignInCount{count(account, origin, networkLimit), count(account, "*", accountLimit)}
+	a.hidden = []storage.SignInCount{count(account, subnet, subnetLimit), count(account, "*", accountLimit)}
 	a.clear = []storage.SignInCount{a.visible[0], a.hidden[0]}
 	return a
 }
@@ -180,7 +180,7 @@ func (u *Users) checkLimits(ctx context.Context, a attempt) error {
 	if until, err = u.store.SignInBlockedUntil(ctx, *a.names); err != nil || until == nil {
 		return err
 	}
-	return &ThrottledError{RetryAt: *until, Network: true}
+	return &ThrottledError{RetryAt: *until, Subnet: true}
 }
 
 // accountBlocked reports whether so many sign-ins to the account failed that the password from an unknown browser is
@@ -193,10 +193,10 @@ func (u *Users) accountBlocked(ctx context.Context, a attempt) (bool, error) {
 	return until != nil, err
 }
 
-// recordFailed writes the audit row of a failed sign-in, and one for the network if it now has to wait. It returns the
+// recordFailed writes the audit row of a failed sign-in, and one for the subnet if it now has to wait. It returns the
 // error of the sign-in.
 func (u *Users) recordFailed(
-	ctx context.Context, user storage.User, hash string, blocked bool, names storage.NetworkFailures,
+	ctx context.Context, user storage.User, hash string, blocked bool, names storage.SubnetFailures,
 ) error {
 	reason, result := "incorrect password", ErrInvalidCredentials
 	switch {
@@ -225,8 +225,8 @@ func (u *Users) recordFailed(
 	return result
 }
 
-// signInNetwork returns the part of an address that failed sign-ins are counted by: /24 of IPv4, /64 of IPv6.
-func signInNetwork(address string) string {
+// signInSubnet returns the subnet of an address by which failed sign-ins are counted: an IPv4 /24 or IPv6 /64.
+func signInSubnet(address string) string {
 	a, err := netip.ParseAddr(address)
 	if err != nil {
 		return "unknown"

@@ -16,7 +16,7 @@ import (
 
 const password = "correct horse"
 
-// limited returns a Users with a limit on the names that fail from one network.
+// limited returns a Users with a limit on the names that fail from one subnet.
 func limited(s *storage.Store, names int) *identity.Users {
 	return identity.New(s, identity.Options{
 		SessionIdleTTL: time.Hour, SessionMaxTTL: 24 * time.Hour, PasswordMinLength: 10, Concurrency: 1,
@@ -42,15 +42,15 @@ func resultOf(
 		return "signed in"
 	case errors.Is(err, identity.ErrInvalidCredentials):
 		return "invalid credentials"
-	case errors.As(err, &throttled) && throttled.Network:
-		return "network waits " + throttled.RetryAt.Sub(s.Now()).String()
+	case errors.As(err, &throttled) && throttled.Subnet:
+		return "subnet waits " + throttled.RetryAt.Sub(s.Now()).String()
 	case errors.As(err, &throttled):
 		return "waits " + throttled.RetryAt.Sub(s.Now()).String()
 	}
 	return err.Error()
 }
 
-// TestThrottlingOfAccountIsNotVisible fails sign-ins with the username from many networks. The responses for the
+// TestThrottlingOfAccountIsNotVisible fails sign-ins with the username from many subnets. The responses for the
 // email address do not change, which would reveal that both names belong to one account, but the account is
 // protected.
 func TestThrottlingOfAccountIsNotVisible(t *testing.T) {
@@ -96,7 +96,7 @@ func TestThrottlingOfAccountIsNotVisible(t *testing.T) {
 	})
 }
 
-func TestSprayingFromOneNetworkIsSlowed(t *testing.T) {
+func TestSprayingFromOneSubnetIsSlowed(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		clock := storagetest.NewClock()
@@ -104,17 +104,17 @@ func TestSprayingFromOneNetworkIsSlowed(t *testing.T) {
 		p := limited(s, 3)
 		alice := user(t, p, "alice")
 		device := knownDevice(t, p, alice)
-		network, sameNetwork := requestFrom(t, "192.0.2.1"), requestFrom(t, "192.0.2.200")
+		subnet, sameSubnet := requestFrom(t, "192.0.2.1"), requestFrom(t, "192.0.2.200")
 		elsewhere := requestFrom(t, "198.51.100.1")
 		for range 2 { // a name counts once
 			for i := range 3 {
-				got := resultOf(network, p, s, fmt.Sprint("user", min(i, 1)), "Spring2026!", identity.Device{})
+				got := resultOf(subnet, p, s, fmt.Sprint("user", min(i, 1)), "Spring2026!", identity.Device{})
 				if got != "invalid credentials" {
 					t.Errorf("attempt within the limit: %s, want invalid credentials", got)
 				}
 			}
 		}
-		if got := resultOf(network, p, s, "alice", "Spring2026!", identity.Device{}); got != "invalid credentials" {
+		if got := resultOf(subnet, p, s, "alice", "Spring2026!", identity.Device{}); got != "invalid credentials" {
 			t.Errorf("attempt with the third name: %s, want invalid credentials", got)
 		}
 		for _, c := range []struct {
@@ -124,13 +124,13 @@ func TestSprayingFromOneNetworkIsSlowed(t *testing.T) {
 			device identity.Device
 			want   string
 		}{
-			{"in the same network", network, p, identity.Device{}, "network waits 1s"},
-			{"in the same /24", sameNetwork, p, identity.Device{}, "network waits 1s"},
-			{"in another process", network, limited(another, 3), identity.Device{}, "network waits 1s"},
-			{"with the limit off", network, limited(s, 0), identity.Device{}, "signed in"},
-			{"in another network", elsewhere, p, identity.Device{}, "signed in"},
-			{"in a known browser", network, p, device, "signed in"}, // which ends the wait
-			{"in the network in which a user signed in", network, p, identity.Device{}, "signed in"},
+			{"in the same subnet", subnet, p, identity.Device{}, "subnet waits 1s"},
+			{"in the same /24", sameSubnet, p, identity.Device{}, "subnet waits 1s"},
+			{"in another process", subnet, limited(another, 3), identity.Device{}, "subnet waits 1s"},
+			{"with the limit off", subnet, limited(s, 0), identity.Device{}, "signed in"},
+			{"in another subnet", elsewhere, p, identity.Device{}, "signed in"},
+			{"in a known browser", subnet, p, device, "signed in"}, // which ends the wait
+			{"in the subnet in which a user signed in", subnet, p, identity.Device{}, "signed in"},
 		} {
 			if got := resultOf(c.ctx, c.p, s, "alice", password, c.device); got != c.want {
 				t.Errorf("%s: %s, want %s", c.when, got, c.want)
@@ -145,7 +145,7 @@ func TestSprayingFromOneNetworkIsSlowed(t *testing.T) {
 			if want == "" {
 				continue
 			}
-			if got := resultOf(flood, p, s, "alice", password, identity.Device{}); got != "network waits "+want {
+			if got := resultOf(flood, p, s, "alice", password, identity.Device{}); got != "subnet waits "+want {
 				t.Errorf("after %d names: %s, want %s", i+1, got, want)
 			}
 		}

@@ -7,15 +7,15 @@ import (
 
 // The maximum numbers of attempts that wait for a slot. A waiting attempt costs no more than its request.
 const (
-	maxWaiting           = 512 // of browsers that are not known to the account
-	maxWaitingPerNetwork = 64  // of those, from one network
-	maxWaitingKnown      = 128 // of browsers in which the user signed in before
-	maxKnownPerAccount   = 8   // of those, for one account
+	maxWaiting          = 512 // of browsers that are not known to the account
+	maxWaitingPerSubnet = 64  // of those, from one subnet
+	maxWaitingKnown     = 128 // of browsers in which the user signed in before
+	maxKnownPerAccount  = 8   // of those, for one account
 )
 
 // caller identifies the queue and the share of it that an attempt belongs to.
 type caller struct {
-	name  string // the network or, of a known browser, the account
+	name  string // the subnet or, of a known browser, the account
 	known bool   // the user signed in with this browser before
 }
 
@@ -41,7 +41,7 @@ func newSlots(n int) *slots {
 	return &slots{
 		free:   n,
 		known:  queue{max: maxWaitingKnown, maxPerCaller: maxKnownPerAccount, attempts: map[string][]*waiter{}},
-		others: queue{max: maxWaiting, maxPerCaller: maxWaitingPerNetwork, attempts: map[string][]*waiter{}},
+		others: queue{max: maxWaiting, maxPerCaller: maxWaitingPerSubnet, attempts: map[string][]*waiter{}},
 	}
 }
 

@@ -44,9 +44,9 @@ func TestKnownBrowserAcquiresNextSlotOfFullQueue(t *testing.T) {
 		t.Fatal("a free slot was not granted")
 	}
 	for i := 0; q.waiting() < maxWaiting; i++ {
-		fill(q, caller{name: fmt.Sprint("network ", i)})
+		fill(q, caller{name: fmt.Sprint("subnet ", i)})
 	}
-	if _, ok := q.enqueue(caller{name: "one more network"}); ok {
+	if _, ok := q.enqueue(caller{name: "one more subnet"}); ok {
 		t.Errorf("%d wait, want no more than %d", q.waiting(), maxWaiting)
 	}
 	known := mustEnqueue(t, q, caller{"alice", true})
@@ -60,9 +60,9 @@ func TestKnownAndNewBrowsersAlternate(t *testing.T) {
 	t.Parallel()
 	q := newSlots(1)
 	mustEnqueue(t, q, caller{name: "first"})
-	known, others := fill(q, caller{"mallory", true}), fill(q, caller{name: "network"})
-	if len(known) != maxKnownPerAccount || len(others) != maxWaitingPerNetwork {
-		t.Fatalf("%d and %d wait, want %d and %d", len(known), len(others), maxKnownPerAccount, maxWaitingPerNetwork)
+	known, others := fill(q, caller{"mallory", true}), fill(q, caller{name: "subnet"})
+	if len(known) != maxKnownPerAccount || len(others) != maxWaitingPerSubnet {
+		t.Fatalf("%d and %d wait, want %d and %d", len(known), len(others), maxKnownPerAccount, maxWaitingPerSubnet)
 	}
 	for i := range 2 * maxKnownPerAccount {
 		q.release()
@@ -79,27 +79,27 @@ func TestKnownAndNewBrowsersAlternate(t *testing.T) {
 	}
 }
 
-func TestNetworkWaitsOnlyForItsAttempts(t *testing.T) {
+func TestSubnetWaitsOnlyForItsAttempts(t *testing.T) {
 	t.Parallel()
 	q := newSlots(1)
 	mustEnqueue(t, q, caller{name: "first"})
 	flood := fill(q, caller{name: "flood"})
-	if len(flood) != maxWaitingPerNetwork {
-		t.Fatalf("one network has %d waiting, want %d", len(flood), maxWaitingPerNetwork)
+	if len(flood) != maxWaitingPerSubnet {
+		t.Fatalf("one subnet has %d waiting, want %d", len(flood), maxWaitingPerSubnet)
 	}
-	one := mustEnqueue(t, q, caller{name: "other network"})
+	one := mustEnqueue(t, q, caller{name: "other subnet"})
 	q.release()
 	q.release()
 	if !isReady(one) {
-		t.Error("the other network waits for more than one attempt of the first")
+		t.Error("the other subnet waits for more than one attempt of the first")
 	}
 	if !isReady(flood[0]) || isReady(flood[1]) {
-		t.Error("the first network did not get exactly one slot")
+		t.Error("the first subnet did not get exactly one slot")
 	}
 	// An attempt leaves capacity for another.
 	mustEnqueue(t, q, caller{name: "flood"})
 	if _, ok := q.enqueue(caller{name: "flood"}); ok {
-		t.Error("one network has more than its share")
+		t.Error("one subnet has more than its share")
 	}
 }
 
@@ -123,9 +123,9 @@ func TestFullQueueRefusesImmediately(t *testing.T) {
 	t.Parallel()
 	h := newHasher(1, PasswordCost{})
 	mustEnqueue(t, h.slots, caller{name: "has the only slot"})
-	fill(h.slots, caller{name: "network"})
+	fill(h.slots, caller{name: "subnet"})
 	// The context never ends, and no slot is released: if it waited, the test would not end.
-	err := h.runInSlot(context.Background(), caller{name: "network"}, func() error { return errors.New("it ran") })
+	err := h.runInSlot(context.Background(), caller{name: "subnet"}, func() error { return errors.New("it ran") })
 	if !errors.Is(err, ErrBusy) {
 		t.Errorf("runInSlot with a full queue = %v, want ErrBusy", err)
 	}
@@ -134,7 +134,7 @@ func TestFullQueueRefusesImmediately(t *testing.T) {
 	if err := h.runInSlot(ended, caller{name: "other"}, func() error { return nil }); !errors.Is(err, context.Canceled) {
 		t.Errorf("runInSlot with a canceled context = %v, want the context's error", err)
 	}
-	if n := h.slots.waiting(); n != maxWaitingPerNetwork {
-		t.Errorf("%d wait after one has left, want %d", n, maxWaitingPerNetwork)
+	if n := h.slots.waiting(); n != maxWaitingPerSubnet {
+		t.Errorf("%d wait after one has left, want %d", n, maxWaitingPerSubnet)
 	}
 }

@@ -22,21 +22,21 @@ func (f fromAddress) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // TestDatabaseContainsNoPlainIPAddress runs every flow and searches every column of every table for the caller's
-// address, network and user agent.
+// address, subnet and user agent.
 func TestDatabaseContainsNoPlainIPAddress(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct{ name, address, network string }{
+	for _, c := range []struct{ name, address, subnet string }{
 		{"IPv4", "203.0.113.77", "203.0.113."},
 		{"IPv6", "2001:db8:7:7::77", "2001:db8:7:7:"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			storagetest.Each(t, func(t *testing.T, db string) { checkNoPlainAddress(t, db, c.address, c.network) })
+			storagetest.Each(t, func(t *testing.T, db string) { checkNoPlainAddress(t, db, c.address, c.subnet) })
 		})
 	}
 }
 
-func checkNoPlainAddress(t *testing.T, db, address, network string) {
+func checkNoPlainAddress(t *testing.T, db, address, subnet string) {
 	t.Helper()
 	s := servertest.Start(t, db, servertest.Options{Env: map[string]string{
 		"GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1", "GATEHOUSE_FETCH_ALLOW_HOSTS": "127.0.0.1",
@@ -50,7 +50,7 @@ func checkNoPlainAddress(t *testing.T, db, address, network string) {
 	storagetest.Must(t, s.Store.Close(t.Context())) // writes the batched rows
 	reopened := storagetest.Open(t, s.DB, s.Clock)
 	for row := range strings.Lines(storagetest.Dump(t, reopened, s.DB)) {
-		for _, plain := range []string{address, network, "Chrome/150.0"} {
+		for _, plain := range []string{address, subnet, "Chrome/150.0"} {
 			if strings.Contains(row, plain) {
 				t.Errorf("the row %.300q contains %q unencrypted", row, plain)
 			}

@@ -208,7 +208,7 @@ var userAdvisories = []servertest.Requirement{
 			signIn("alice", servertest.Password, http.StatusUnauthorized)
 			signIn("Alice", servertest.Password, http.StatusTooManyRequests)
 			signIn("alice@EXAMPLE.com", servertest.Password, http.StatusTooManyRequests)
-			// The user can sign in with a browser of an earlier sign-in, in the same network.
+			// The user can sign in with a browser of an earlier sign-in, in the same subnet.
 			known.SignIn(known.Open("/login"), "alice")
 			s.Clock.Advance(15 * time.Minute)
 			b.SignIn(b.Open("/login"), "alice")

@@ -54,9 +54,9 @@ var limits = []limit{
 	{Authorize, Rate{3000, time.Minute}, false, "authorization requests, per network"},
 	{SignIn, Rate{300, time.Minute}, false, "passwords sent, per network; failed ones are also slowed down per account"},
 	{SignInNames, Rate{20, time.Hour}, false,
-		"different names that failed to sign in, per network (/24 or /64), in the database; above it, browsers in which " +
-			"the user has not signed in before wait, with exponential backoff per further name, up to 15 minutes; each " +
-			"account that signs in from the network offsets two names"},
+		"different names that failed to sign in, per subnet (IPv4 /24 or IPv6 /64), in the database; above it, browsers " +
+			"in which the user has not signed in before wait, with exponential backoff per further name, up to 15 minutes; " +
+			"each account that signs in from the subnet offsets two names"},
 	{StoredRequest, Rate{300, time.Minute}, false,
 		"authorization requests that are stored until the user responds, per network"},
 	{AllStoredRequests, Rate{30_000, time.Minute}, false,

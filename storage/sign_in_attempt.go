@@ -9,11 +9,11 @@ import (
 	"gatehouse/storage/db"
 )
 
-// SignInAttempt counts the failed sign-ins on one account from one network; network "*" is the account as a whole.
+// SignInAttempt counts the failed sign-ins on one account from one subnet or device; "*" is the account as a whole.
 // Both are HMACs, because they are only compared. Statements read and write single columns; only tests use the struct.
 type SignInAttempt struct {
 	Account      []byte `gorm:"primaryKey"`
-	Network      string `gorm:"primaryKey"`
+	Subnet       string `gorm:"primaryKey;column:network"`
 	Failures     int64
 	LastAt       time.Time  `gorm:"serializer:millis"`
 	BlockedUntil *time.Time `gorm:"serializer:millis"`
@@ -29,7 +29,7 @@ type SignInLimit struct {
 // SignInCount is one count of failed sign-ins and the limit on it.
 type SignInCount struct {
 	Account []byte // an HMAC of the account or name
-	Network string // an HMAC of the network or device, or "*" for all
+	Subnet  string // an HMAC of the subnet or device, or "*" for all
 	Limit   SignInLimit
 }
 
@@ -41,7 +41,7 @@ func (s *Store) SignInBlockedUntil(ctx context.Context, counts ...SignInCount) (
 	where := make([]string, 0, len(counts))
 	for _, c := range counts {
 		where = append(where, "account = ? AND network = ?")
-		args = append(args, c.Account, c.Network)
+		args = append(args, c.Account, c.Subnet)
 	}
 	var until *time.Time
 	// Read on the writer connection, which sees a failure that was counted a moment ago.
@@ -51,20 +51,20 @@ func (s *Store) SignInBlockedUntil(ctx context.Context, counts ...SignInCount) (
 	return until, db.Wrap("read sign-in attempts", err)
 }
 
-// NetworkFailures is the state of a network after CountSignInFailures.
-type NetworkFailures struct {
+// SubnetFailures is the state of a subnet after CountSignInFailures.
+type SubnetFailures struct {
 	Names        int64      // how many names failed to sign in
 	BlockedUntil *time.Time // nil when that is within the limit
 }
 
 // CountSignInFailures increments each of the counts and sets how long the next sign-in must wait, in one transaction.
-// The first count is that of the name and network. If names is not nil and this is the first failure of the name, it
+// The first count is that of the name and subnet. If names is not nil and this is the first failure of the name, it
 // also increments names.
 func (s *Store) CountSignInFailures(
 	ctx context.Context, counts []SignInCount, names *SignInCount,
-) (found NetworkFailures, err error) {
+) (found SubnetFailures, err error) {
 	return found, db.Wrap("count sign-in failure", s.Tx(ctx, func(tx *Store) error {
-		found = NetworkFailures{}
+		found = SubnetFailures{}
 		first := false
 		for i, c := range counts {
 			failures, _, err := tx.countSignInFailure(ctx, c)
@@ -97,7 +97,7 @@ func (s *Store) countSignInFailure(ctx context.Context, c SignInCount) (failures
 				WHEN `+counted+` < CAST(? AS BIGINT) THEN NULL
 				WHEN `+counted+` - CAST(? AS BIGINT) > 20 OR `+wait+` > CAST(? AS BIGINT) THEN CAST(? AS BIGINT)
 				ELSE CAST(? AS BIGINT) + `+wait+` END
-		RETURNING failures, blocked_until`, c.Network, c.Account, at, limit.FreeFailures, at+1000, stale, stale,
+		RETURNING failures, blocked_until`, c.Subnet, c.Account, at, limit.FreeFailures, at+1000, stale, stale,
 		limit.FreeFailures, stale, limit.FreeFailures, stale, limit.FreeFailures, longest, at+longest, at, stale,
 		limit.FreeFailures,
 	)
@@ -108,22 +108,22 @@ func (s *Store) countSignInFailure(ctx context.Context, c SignInCount) (failures
 func (s *Store) ClearSignInFailures(ctx context.Context, counts ...SignInCount) error {
 	for _, c := range counts {
 		if err := db.Exec(ctx, s.Write,
-			"DELETE FROM sign_in_attempts WHERE account = ? AND network = ?", c.Account, c.Network); err != nil {
+			"DELETE FROM sign_in_attempts WHERE account = ? AND network = ?", c.Account, c.Subnet); err != nil {
 			return db.Wrap("clear sign-in failures", err)
 		}
 	}
 	return nil
 }
 
-// CreditSignIn subtracts a sign-in from the names that failed in its network, and ends a wait. It does so once for
-// each account and network within the limit's Period, so that repeated sign-ins have no effect. success is the row
+// CreditSignIn subtracts a sign-in from the names that failed in its subnet, and ends a wait. It does so once for
+// each account and subnet within the limit's Period, so that repeated sign-ins have no effect. success is the row
 // that records it.
 func (s *Store) CreditSignIn(ctx context.Context, names, success SignInCount, credit int64) error {
 	var failures int64
 	err := db.QueryRow(
 		ctx, s.Write, []any{&failures},
 		"SELECT failures FROM sign_in_attempts WHERE account = ? AND network = ? AND failures > 0", names.Account,
-		names.Network,
+		names.Subnet,
 	)
 	if errors.Is(err, ErrNotFound) {
 		return nil // nothing to subtract from
@@ -136,7 +136,7 @@ func (s *Store) CreditSignIn(ctx context.Context, names, success SignInCount, cr
 		err := db.ExecOne(
 			ctx, tx.Write, `INSERT INTO sign_in_attempts (account, network, failures, last_at) VALUES (?, ?, 0, ?)
 			ON CONFLICT (account, network) DO UPDATE SET last_at = excluded.last_at WHERE sign_in_attempts.last_at < ?`,
-			success.Account, success.Network, db.Millis(now), db.Millis(now.Add(-names.Limit.Period)),
+			success.Account, success.Subnet, db.Millis(now), db.Millis(now.Add(-names.Limit.Period)),
 		)
 		if errors.Is(err, ErrNotFound) {
 			return nil // already credited
@@ -147,7 +147,7 @@ func (s *Store) CreditSignIn(ctx context.Context, names, success SignInCount, cr
 		return db.Exec(
 			ctx, tx.Write,
 			`UPDATE sign_in_attempts SET failures = CASE WHEN failures > ? THEN failures - ? ELSE 0 END, blocked_until = NULL
-			WHERE account = ? AND network = ?`, credit, credit, names.Account, names.Network,
+			WHERE account = ? AND network = ?`, credit, credit, names.Account, names.Subnet,
 		)
 	}))
 }

@@ -28,8 +28,8 @@ func TestFailedSignInsSlowTheNextAttempt(t *testing.T) {
 		clock := storagetest.NewClock()
 		s := storagetest.Open(t, url, clock)
 		limit := storage.SignInLimit{FreeFailures: 3, MaxWait: 30 * time.Second, Period: time.Hour}
-		count := storage.SignInCount{Account: []byte("an account"), Network: "net", Limit: limit}
-		other := storage.SignInCount{Account: count.Account, Network: "another net", Limit: limit}
+		count := storage.SignInCount{Account: []byte("an account"), Subnet: "net", Limit: limit}
+		other := storage.SignInCount{Account: count.Account, Subnet: "another net", Limit: limit}
 		countOne := func() error {
 			_, err := s.CountSignInFailures(t.Context(), []storage.SignInCount{count}, nil)
 			return err
@@ -38,7 +38,7 @@ func TestFailedSignInsSlowTheNextAttempt(t *testing.T) {
 			t.Helper()
 			storagetest.Must(t, countOne())
 			wantWait(t, s, "after a failure", want, count)
-			wantWait(t, s, "in another network", 0, other)
+			wantWait(t, s, "in another subnet", 0, other)
 			clock.Advance(want)
 			wantWait(t, s, "after the wait", 0, count)
 		}
@@ -65,7 +65,7 @@ func TestSignInIsBlockedUntilTheLatestCount(t *testing.T) {
 		s := storagetest.Open(t, url, clock)
 		count := func(account string, maxWait time.Duration) storage.SignInCount {
 			limit := storage.SignInLimit{FreeFailures: 1, MaxWait: maxWait, Period: time.Hour}
-			return storage.SignInCount{Account: []byte(account), Network: "net", Limit: limit}
+			return storage.SignInCount{Account: []byte(account), Subnet: "net", Limit: limit}
 		}
 		short, long, none := count("a", time.Second), count("b", time.Minute), count("c", time.Minute)
 		for range 8 {
@@ -84,17 +84,17 @@ func TestFailedNamesCountOnceAndSuccessesSubtract(t *testing.T) {
 		clock := storagetest.NewClock()
 		s := storagetest.Open(t, url, clock)
 		limit := storage.SignInLimit{FreeFailures: 3, MaxWait: time.Minute, Period: time.Hour}
-		names := storage.SignInCount{Account: []byte("names"), Network: "net", Limit: limit}
-		fail := func(name string) storage.NetworkFailures {
+		names := storage.SignInCount{Account: []byte("names"), Subnet: "net", Limit: limit}
+		fail := func(name string) storage.SubnetFailures {
 			t.Helper()
-			account := storage.SignInCount{Account: []byte(name), Network: "net", Limit: limit}
+			account := storage.SignInCount{Account: []byte(name), Subnet: "net", Limit: limit}
 			found, err := s.CountSignInFailures(t.Context(), []storage.SignInCount{account}, &names)
 			storagetest.Must(t, err)
 			return found
 		}
 		succeed := func(name string) {
 			t.Helper()
-			account := storage.SignInCount{Account: []byte(name), Network: "success"}
+			account := storage.SignInCount{Account: []byte(name), Subnet: "success"}
 			storagetest.Must(t, s.CreditSignIn(t.Context(), names, account, 2))
 		}
 		wantBlocked := func(name string, count int64, wait time.Duration) {
@@ -140,7 +140,7 @@ func TestClockSetBackEndsSignInBlock(t *testing.T) {
 		clock := storagetest.NewClock()
 		s := storagetest.Open(t, url, clock)
 		limit := storage.SignInLimit{FreeFailures: 1, MaxWait: 30 * time.Second, Period: time.Hour}
-		count := storage.SignInCount{Account: []byte("an account"), Network: "net", Limit: limit}
+		count := storage.SignInCount{Account: []byte("an account"), Subnet: "net", Limit: limit}
 		fail := func() {
 			t.Helper()
 			_, err := s.CountSignInFailures(t.Context(), []storage.SignInCount{count}, nil)

@@ -19,8 +19,8 @@ func isAllowedNetwork(ctx context.Context, c *storage.Client) bool {
 	if err != nil {
 		return false
 	}
-	for _, network := range c.AllowedNetworks {
-		if p, err := cidr.Parse(network); err == nil && p.Contains(address) {
+	for _, item := range c.AllowedNetworks {
+		if p, err := cidr.Parse(item); err == nil && p.Contains(address) {
 			return true
 		}
 	}

@@ -172,8 +172,8 @@ func (p *Pages) loginFailed(w http.ResponseWriter, r *http.Request, attempt logi
 		wait := max(time.Second, throttled.RetryAt.Sub(p.store.Now()).Round(time.Second))
 		w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())))
 		message := "login.throttled"
-		if throttled.Network {
-			message = "login.throttled_network"
+		if throttled.Subnet {
+			message = "login.throttled_subnet"
 		}
 		attempt.status, attempt.problem = http.StatusTooManyRequests, p.pages.Message(message, p.formatWait(wait))
 	case errors.Is(err, identity.ErrBusy):

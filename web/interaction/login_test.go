@@ -9,7 +9,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-func TestThrottledNetworkSeesWaitOnLoginPage(t *testing.T) {
+func TestLoginPageShowsWaitOfThrottledSubnet(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		env := map[string]string{"GATEHOUSE_RATE_LIMITS": "sign_in_names=2/1h"}
@@ -34,7 +34,7 @@ func TestThrottledNetworkSeesWaitOnLoginPage(t *testing.T) {
 			wait, text := p.Header.Get("Retry-After"), p.Text()
 			shown := strings.Contains(text, "on your network. Wait 1 second")
 			if p.Status != http.StatusTooManyRequests || wait != "1" || !shown {
-				t.Errorf("sign-in from the throttled network: status %d, Retry-After %q, want 429 and 1: %s", p.Status, wait, text)
+				t.Errorf("sign-in from the throttled subnet: status %d, Retry-After %q, want 429 and 1: %s", p.Status, wait, text)
 			}
 		}
 		known.SignIn(known.Open("/login"), "alice")
