@@ -110,6 +110,25 @@ func TestAbortedRequestIsLogged(t *testing.T) {
 	}
 }
 
+func TestEmptyResponseIsLoggedWithItsStatus(t *testing.T) {
+	t.Parallel()
+	var log strings.Builder
+	s := &Server{log: slog.New(slog.NewTextHandler(&log, nil)), proxyCheck: &proxyCheck{}}
+	var err error
+	if s.metrics, err = newMetrics(s, nil); err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	s.serve(route{kind: kindAPI, handler: func(http.ResponseWriter, *http.Request) error { return nil }}).
+		ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+	if w.Code != http.StatusOK {
+		t.Errorf("status = %d, want 200", w.Code)
+	}
+	if !strings.Contains(log.String(), " status=200 ") {
+		t.Errorf("log = %q, want status 200", log.String())
+	}
+}
+
 // TestUnreadResponsesAreBounded shows that a response becomes 503 when too many bytes of responses are being sent.
 func TestUnreadResponsesAreBounded(t *testing.T) {
 	t.Parallel()

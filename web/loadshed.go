@@ -2,7 +2,6 @@ package web
 
 import (
 	"bytes"
-	"cmp"
 	"io"
 	"net/http"
 	"strconv"
@@ -161,6 +160,7 @@ func (s *Server) send(r *recorder, req *http.Request) {
 	if n := r.body.Len(); n > 0 { // or it would be sent in chunks
 		r.Header().Set("Content-Length", strconv.Itoa(n))
 	}
-	r.ResponseWriter.WriteHeader(cmp.Or(r.status, http.StatusOK))
+	r.WriteHeader(http.StatusOK) // if the handler has set no status, as net/http does
+	r.ResponseWriter.WriteHeader(r.status)
 	_, _ = r.ResponseWriter.Write(r.body.Bytes()) // fails when the client has disconnected
 }
