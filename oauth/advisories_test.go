@@ -79,7 +79,7 @@ var codeAdvisories = []servertest.Requirement{
 		"the audience of a grant cannot change at redemption or refresh",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
-			api(t, s)
+			registerDefaultAPI(t, s)
 			const second = "https://second.example"
 			addAPI(t, s, second, "", "read")
 			c := s.App()

@@ -128,7 +128,7 @@ var tokenAdvisories = []servertest.Requirement{
 		"the response to one caller is never returned to another",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
-			caller, c := api(t, s), s.App()
+			caller, c := registerDefaultAPI(t, s), s.App()
 			token := s.Tokens(c, "alice").Text("access_token")
 			other := s.Service("jobs")
 			for range 3 {

@@ -15,9 +15,9 @@ import (
 
 func TestIntrospection(t *testing.T) { servertest.Run(t, introspection) }
 
-// api registers the resource https://api.example with the scopes read and write, and returns the client that may
-// introspect for it.
-func api(t testing.TB, s *servertest.Server) client.Information {
+// registerDefaultAPI registers the resource https://api.example with the scopes read and write, and returns the client
+// that may introspect for it.
+func registerDefaultAPI(t testing.TB, s *servertest.Server) client.Information {
 	t.Helper()
 	return registerAPI(t, s, "https://api.example", "read", "write")
 }
@@ -50,7 +50,7 @@ var introspection = []servertest.Requirement{
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			c := s.App()
-			caller := api(t, s)
+			caller := registerDefaultAPI(t, s)
 			tokens := s.Tokens(c, "alice")
 			s.Clock.Advance(20 * time.Minute)
 			for name, token := range map[string]string{
@@ -73,7 +73,7 @@ var introspection = []servertest.Requirement{
 		"a client can introspect only tokens intended for it or issued to it",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
-			caller, c := api(t, s), s.App()
+			caller, c := registerDefaultAPI(t, s), s.App()
 			token := s.Tokens(c, "alice").Text("access_token")
 			if s.Active(s.App(), token) || s.Active(s.Service("jobs"), token) {
 				t.Error("the token of another client is active, want inactive")
@@ -92,7 +92,7 @@ var introspection = []servertest.Requirement{
 		"a revoked token is inactive immediately on every process",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
-			caller, c := api(t, s), s.App()
+			caller, c := registerDefaultAPI(t, s), s.App()
 			other := s.StartAnother()
 			tokens := s.Tokens(c, "alice")
 			if !other.Active(caller, tokens.Text("access_token")) {

@@ -30,8 +30,8 @@ func logoutPath(pairs ...string) string {
 	return "/oauth2/logout?" + v.Encode()
 }
 
-// signedIn reports whether a user is signed in to the browser.
-func signedIn(b *servertest.Browser) bool { return b.Open("/account").Status == http.StatusOK }
+// isSignedIn reports whether a user is signed in to the browser.
+func isSignedIn(b *servertest.Browser) bool { return b.Open("/account").Status == http.StatusOK }
 
 // isPrompt reports whether the page prompts the user to sign out.
 func isPrompt(p servertest.Page) bool {
@@ -63,7 +63,7 @@ var rpInitiatedLogout = []servertest.Requirement{
 					t.Errorf("sign-out with state %q: %d to %s, want 303 to %s with the query %s",
 						state, p.Status, to, postLogoutURI, want.Encode())
 				}
-				if signedIn(b) {
+				if isSignedIn(b) {
 					t.Errorf("sign-out with state %q: the user is still signed in", state)
 				}
 				b.Authorize(c, "scope", "openid", "prompt", "none").WantRedirectError(t, s, "login_required")
@@ -79,7 +79,7 @@ var rpInitiatedLogout = []servertest.Requirement{
 			s.Clock.Advance(100 * time.Minute)
 			b.Open("/account")
 			p := b.Follow(b.Open(logoutPath("id_token_hint", hint, "state", "x")))
-			if p.Status != 200 || !strings.Contains(p.URL, "/signed-out") || signedIn(b) {
+			if p.Status != 200 || !strings.Contains(p.URL, "/signed-out") || isSignedIn(b) {
 				t.Errorf("sign-out with an expired hint: %d at %s, want 200 at /signed-out and no user signed in",
 					p.Status, p.URL)
 			}
@@ -118,7 +118,7 @@ var rpInitiatedLogout = []servertest.Requirement{
 			ended := s.Browser()
 			endedHint := s.Redeem(c, ended.Code(c, "alice", "scope", "openid")).Text("id_token")
 			ended.Follow(ended.Open(logoutPath("id_token_hint", endedHint)))
-			if signedIn(ended) {
+			if isSignedIn(ended) {
 				t.Fatal("the session did not end")
 			}
 			otherHint := s.Redeem(c, s.Browser().Code(c, "alice", "scope", "openid")).Text("id_token")
@@ -161,7 +161,7 @@ var rpInitiatedLogout = []servertest.Requirement{
 				"another client_id": {"id_token_hint", hint, "client_id", s.RelyingParty().ClientID},
 			} {
 				b.Open(logoutPath(parameters...)).WantErrorPage(t, http.StatusBadRequest)
-				if !signedIn(b) {
+				if !isSignedIn(b) {
 					t.Fatalf("%s: the user was signed out", name)
 				}
 			}
@@ -185,7 +185,7 @@ var rpInitiatedLogout = []servertest.Requirement{
 				t.Errorf("in a browser without user: %d to %q, want a redirect to the client",
 					q.Status, q.Header.Get("Location"))
 			}
-			if to := b.Follow(p).Location(); to.String() != postLogoutURI+"?state=st+ate" || signedIn(b) {
+			if to := b.Follow(p).Location(); to.String() != postLogoutURI+"?state=st+ate" || isSignedIn(b) {
 				t.Errorf("redirected to %s, want %s?state=st+ate and the user signed out", to, postLogoutURI)
 			}
 			b.Open(location[:len(location)-4]+"AAAA").WantErrorPage(t, http.StatusBadRequest)
@@ -244,7 +244,7 @@ func (request unprovenLogout) check(t *testing.T, s *servertest.Server) {
 	b := s.Browser()
 	b.SignIn(b.Open("/login"), "alice")
 	p := b.Open(request.path)
-	if !isPrompt(p) || !signedIn(b) {
+	if !isPrompt(p) || !isSignedIn(b) {
 		t.Errorf("%s: %d %s, want the page that prompts", name, p.Status, p.Text())
 		return
 	}
@@ -253,22 +253,22 @@ func (request unprovenLogout) check(t *testing.T, s *servertest.Server) {
 	}
 	form := p.Fields()
 	form.Set("decision", "stay")
-	if q := b.Follow(b.Submit("/oauth2/logout/confirm", form)); !strings.Contains(q.URL, "/account") || !signedIn(b) {
+	if q := b.Follow(b.Submit("/oauth2/logout/confirm", form)); !strings.Contains(q.URL, "/account") || !isSignedIn(b) {
 		t.Errorf("%s: decision=stay redirects to %s, want /account and the user signed in", name, q.URL)
 	}
 	form.Set("decision", "sign-out")
 	q := b.SubmitFrom("https://evil.example", "/oauth2/logout/confirm", form)
-	if q.Status != http.StatusForbidden || !signedIn(b) {
+	if q.Status != http.StatusForbidden || !isSignedIn(b) {
 		t.Errorf("%s: the form sent from another site: %d, want 403 and the user signed in", name, q.Status)
 	}
 	forged := url.Values{
 		"decision": {"sign-out"}, "request": form["request"], "session": form["session"], "form_token": {"x"},
 	}
-	if q := b.Submit("/oauth2/logout/confirm", forged); q.Status != http.StatusForbidden || !signedIn(b) {
+	if q := b.Submit("/oauth2/logout/confirm", forged); q.Status != http.StatusForbidden || !isSignedIn(b) {
 		t.Errorf("%s: a forged form: %d, want 403 and the user signed in", name, q.Status)
 	}
 	q = b.Follow(b.Submit("/oauth2/logout/confirm", form))
-	if signedIn(b) {
+	if isSignedIn(b) {
 		t.Errorf("%s: the user is signed in after decision=sign-out", name)
 	}
 	if redirectsToClient(q) != request.redirects {
@@ -287,12 +287,12 @@ func wantLogoutPrompt(t *testing.T, name string, b *servertest.Browser, hint str
 	t.Helper()
 	for _, uri := range []string{"", postLogoutURI} {
 		p := b.Open(logoutPath("id_token_hint", hint, "post_logout_redirect_uri", uri))
-		if !isPrompt(p) || !signedIn(b) {
+		if !isPrompt(p) || !isSignedIn(b) {
 			t.Errorf("hint of %s: %d to %q, want the page that prompts", name, p.Status, p.Header.Get("Location"))
 		}
 	}
 	posted := b.SubmitFrom("https://app.example", "/oauth2/logout", url.Values{"id_token_hint": {hint}})
-	if p := b.Follow(posted); !strings.Contains(p.Text(), "Sign out?") || !signedIn(b) {
+	if p := b.Follow(posted); !strings.Contains(p.Text(), "Sign out?") || !isSignedIn(b) {
 		t.Errorf("hint of %s, by POST: %d to %q, want the page that prompts", name, p.Status, p.Header.Get("Location"))
 	}
 }
@@ -306,18 +306,18 @@ func checkHintsOfUnavailableClient(
 	path := logoutPath("id_token_hint", s.Redeem(c, b.Code(c, "alice", "scope", "openid")).Text("id_token"))
 	storagetest.Must(t, s.Store.DisableClient(t.Context(), c.ClientID))
 	b.Open(path).WantErrorPage(t, http.StatusBadRequest)
-	if !signedIn(b) {
+	if !isSignedIn(b) {
 		t.Error("the hint of a disabled client signed alice out")
 	}
 	storagetest.Must(t, s.Store.EnableClient(t.Context(), c.ClientID))
 	b.Open(path)
-	if signedIn(b) {
+	if isSignedIn(b) {
 		t.Error("the hint of a client with a new consent did not sign alice out")
 	}
 	b.SignIn(b.Open("/login"), "alice")
 	storagetest.Must(t, s.Store.DeleteClient(t.Context(), c.ClientID))
 	b.Open(path).WantErrorPage(t, http.StatusBadRequest)
-	if !signedIn(b) {
+	if !isSignedIn(b) {
 		t.Error("the hint of a deleted client signed alice out")
 	}
 }

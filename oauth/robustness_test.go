@@ -144,7 +144,7 @@ var robustness = []servertest.Requirement{
 		"no new token has a deleted scope or resource, and no client is locked out because of one",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
-			api(t, s)
+			registerDefaultAPI(t, s)
 			c := s.App()
 			b := s.Browser()
 			code := b.Code(c, "alice", "resource", "https://api.example")
