@@ -1,5 +1,5 @@
 # Daily commands. `make help` lists them.
-.PHONY: help setup run check test torture e2e parties apis fuzz bench golden migration db words lint build image
+.PHONY: help setup run check test torture e2e parties apis mcp fuzz bench golden migration db words lint build image
 
 LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZ_TIME ?= 30s
@@ -33,6 +33,9 @@ parties: ## only the relying parties built with third-party libraries
 
 apis: ## only the programs of docs/apis.md
 	scripts/apis.sh
+
+mcp: ## only the MCP conformance suite
+	scripts/mcp.sh
 
 fuzz: ## every fuzz target for FUZZ_TIME
 	FUZZ_TIME=$(FUZZ_TIME) scripts/fuzz.sh

@@ -10,11 +10,14 @@ eval "$tools"
 dir=$(mktemp -d)
 parties=$(mktemp -d)
 apis=$(mktemp -d)
-trap 'scripts/postgres.sh stop "$dir"; rm -rf "$parties" "$apis"' EXIT
+mcp=$(mktemp -d)
+trap 'scripts/postgres.sh stop "$dir"; rm -rf "$parties" "$apis" "$mcp"' EXIT
 scripts/relying-parties.sh prepare "$parties"
 export RELYING_PARTIES=$parties
 scripts/apis.sh prepare "$apis"
 export APIS=$apis
+scripts/mcp.sh prepare "$mcp"
+export MCP=$mcp
 TEST_POSTGRES_DSN=$(scripts/postgres.sh start "$dir")
 export TEST_POSTGRES_DSN
 # All tools are installed, so no test may be skipped.

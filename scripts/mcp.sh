@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Runs the authorization server tests of the MCP conformance suite (npm) against Gatehouse, with Chromium as the user's
+# browser. `mcp.sh prepare DIR` only installs the suite into DIR, for MCP=DIR of the tests in cmd/gatehouse.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+node_major=22 # of the suite
+
+prepare() {
+	local dir=$1 omit=()
+	cp -R cmd/gatehouse/testdata/mcp/. "$dir/"
+	if [ "$(node -p 'process.versions.node.split(".")[0]')" -ge "$node_major" ]; then
+		omit=(--omit=optional) # the system's Node.js runs it
+	fi
+	(cd "$dir/conformance" && npm ci --silent --ignore-scripts "${omit[@]}" >&2)
+}
+
+case ${1:-run} in
+prepare)
+	prepare "$2"
+	;;
+run)
+	tools=$(scripts/setup.sh)
+	eval "$tools"
+	dir=$(mktemp -d)
+	trap 'rm -rf "$dir"' EXIT
+	prepare "$dir"
+	MCP=$dir CI=true go test -count=1 -v -run 'TestMCP' ./cmd/gatehouse
+	;;
+*)
+	echo "usage: mcp.sh [run | prepare DIR]" >&2
+	exit 2
+	;;
+esac
