@@ -22,7 +22,7 @@ var (
 	otherKey = base64.StdEncoding.EncodeToString([]byte("0123456789abcdef0123456789abcdeg"))
 )
 
-func TestDefaultsMatchTheContract(t *testing.T) {
+func TestDefaultsMatchContract(t *testing.T) {
 	t.Parallel()
 	c, warnings, err := load(nil, nil)
 	if err != nil || len(warnings) > 0 {
@@ -54,7 +54,7 @@ func TestDefaultsMatchTheContract(t *testing.T) {
 	}
 }
 
-func TestFlagsOverrideTheEnvironment(t *testing.T) {
+func TestFlagsOverrideEnvironment(t *testing.T) {
 	t.Parallel()
 	c, _, err := load(map[string]string{"GATEHOUSE_CODE_TTL": "30s"}, map[string]string{"code-ttl": "45s"})
 	if err != nil || c.CodeTTL != 45*time.Second {

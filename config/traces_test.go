@@ -9,7 +9,7 @@ import (
 	"gatehouse/config"
 )
 
-func TestTracesFollowTheStandardVariables(t *testing.T) {
+func TestTracesFollowStandardVariables(t *testing.T) {
 	t.Parallel()
 	off := config.Traces{Headers: map[string]string{}, Timeout: 10 * time.Second}
 	to := func(endpoint string) config.Traces {

@@ -8,7 +8,7 @@ import (
 	"gatehouse/config"
 )
 
-func TestUnknownSettingsSuggestTheNearestName(t *testing.T) {
+func TestUnknownSettingsSuggestNearestName(t *testing.T) {
 	t.Parallel()
 	got := config.UnknownSettingWarnings([]string{
 		"GATEHOUSE_ISUER=x", "GATEHOUSE_SECRETKEY_FILE=x", "GATEHOUSE_COLOUR=x", "GATEHOUSE_SERVICE_HOST=x", "PATH=x",

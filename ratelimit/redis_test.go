@@ -36,7 +36,7 @@ func TestRedisCountsByRedisClock(t *testing.T) {
 	}
 }
 
-func TestRedisKeysHideTheCountedKey(t *testing.T) {
+func TestRedisKeysHideCountedKey(t *testing.T) {
 	t.Parallel()
 	r := redistest.Start(t)
 	const address = "203.0.113.77"

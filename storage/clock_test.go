@@ -24,8 +24,8 @@ func openMigrated(t *testing.T, o storage.Options) *storage.Store {
 	return s
 }
 
-// TestStoreUsesTheDatabaseTime reads the clock of PostgreSQL.
-func TestStoreUsesTheDatabaseTime(t *testing.T) {
+// TestStoreUsesDatabaseTime reads the clock of PostgreSQL.
+func TestStoreUsesDatabaseTime(t *testing.T) {
 	t.Parallel()
 	for _, ahead := range []time.Duration{20 * time.Minute, -20 * time.Minute, 100 * 24 * time.Hour} {
 		t.Run(ahead.String(), func(t *testing.T) {

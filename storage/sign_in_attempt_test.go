@@ -22,7 +22,7 @@ func wantWait(t *testing.T, s *storage.Store, when string, want time.Duration, c
 	}
 }
 
-func TestFailedSignInsSlowTheNextAttempt(t *testing.T) {
+func TestFailedSignInsSlowNextAttempt(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		clock := storagetest.NewClock()
@@ -58,7 +58,7 @@ func TestFailedSignInsSlowTheNextAttempt(t *testing.T) {
 	})
 }
 
-func TestSignInIsBlockedUntilTheLatestCount(t *testing.T) {
+func TestSignInIsBlockedUntilLatestCount(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		clock := storagetest.NewClock()

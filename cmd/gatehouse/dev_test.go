@@ -135,7 +135,7 @@ func TestDevNamesItsDatabaseForOtherCommands(t *testing.T) {
 	}
 }
 
-func TestDevShowsHowToFindTheCommand(t *testing.T) {
+func TestDevShowsHowToFindCommand(t *testing.T) {
 	t.Parallel()
 	missing := func(string) (string, error) { return "", exec.ErrNotFound }
 	for executable, want := range map[string]string{

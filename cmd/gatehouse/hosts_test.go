@@ -26,9 +26,9 @@ var shownURIs = []string{
 	"https:evil.example", "https://bank.example\t.evil.example/",
 }
 
-// TestShownHostIsTheHostThatChromiumOpens compares the host that pages show with the host that the URL parser of
+// TestShownHostIsHostThatChromiumOpens compares the host that pages show with the host that the URL parser of
 // Chromium returns.
-func TestShownHostIsTheHostThatChromiumOpens(t *testing.T) {
+func TestShownHostIsHostThatChromiumOpens(t *testing.T) {
 	b := openBrowser(t)
 	b.do("open an empty page", chromedp.Navigate("about:blank"))
 	shown := 0

@@ -96,8 +96,8 @@ func TestManyProcessesSealOneChain(t *testing.T) {
 	})
 }
 
-// TestBlockedSealingIsAFailure: a session that keeps the last seal locked prevents all sealing, which the job reports.
-func TestBlockedSealingIsAFailure(t *testing.T) {
+// TestBlockedSealingFails: a session that keeps the last seal locked prevents all sealing, which the job reports.
+func TestBlockedSealingFails(t *testing.T) {
 	t.Parallel()
 	// SQLite does not lock single rows.
 	storagetest.OnPostgres(t, func(t *testing.T, dsn string) {

@@ -75,9 +75,9 @@ func TestStoredHeadDetectsTruncatedLog(t *testing.T) {
 	})
 }
 
-// TestVerifyDoesNotScanTheAuditLog: one statement over a log of 100 million rows takes longer than the statement
+// TestVerifyDoesNotScanAuditLog: one statement over a log of 100 million rows takes longer than the statement
 // timeout of PostgreSQL, while the seals are verified in parts.
-func TestVerifyDoesNotScanTheAuditLog(t *testing.T) {
+func TestVerifyDoesNotScanAuditLog(t *testing.T) {
 	t.Parallel()
 	storagetest.OnPostgres(t, func(t *testing.T, url string) {
 		statistics, err := sql.Open("pgx", url)

@@ -10,7 +10,7 @@ type manualClock struct{ at time.Time }
 
 func (m *manualClock) now() time.Time { return m.at }
 
-func TestClockFollowsTheDatabase(t *testing.T) {
+func TestClockFollowsDatabase(t *testing.T) {
 	t.Parallel()
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	host := &manualClock{at: start}

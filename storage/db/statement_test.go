@@ -33,7 +33,7 @@ func (emptyRows) Columns() []string         { return []string{"one"} }
 func (emptyRows) Next([]driver.Value) error { return io.EOF }
 func (emptyRows) Close() error              { return errClose }
 
-func TestFaultOfCloseIsNotAMissingRow(t *testing.T) {
+func TestCloseFaultIsNotErrNotFound(t *testing.T) {
 	t.Parallel()
 	pool := sql.OpenDB(brokenRows{})
 	t.Cleanup(func() { _ = pool.Close() })

@@ -39,8 +39,8 @@ func TestSealedValuesOpenOnlyInTheirRow(t *testing.T) {
 	}
 }
 
-// TestKeysAreTheSameInEveryProcess creates the master secret in several processes concurrently.
-func TestKeysAreTheSameInEveryProcess(t *testing.T) {
+// TestKeysAreEqualInEveryProcess creates the master secret in several processes concurrently.
+func TestKeysAreEqualInEveryProcess(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		clock := storagetest.NewClock()
