@@ -144,8 +144,8 @@ func TestPasswordsMatchInEveryUnicodeForm(t *testing.T) {
 	})
 }
 
-// TestBurstOfSignInsIsBounded: of many concurrent attempts only one computes a hash at a time, the others wait or are
-// refused, and the memory is that of one.
+// TestBurstOfSignInsIsBounded checks that of many concurrent attempts only one computes a hash at a time, that the
+// others wait or are refused, and that the memory is that of one.
 func TestBurstOfSignInsIsBounded(t *testing.T) {
 	t.Parallel()
 	p, _, _ := newUsers(t, storagetest.URL(t, storage.SQLite))

@@ -83,8 +83,8 @@ func codeRefusals() []codeRefusal {
 	}
 }
 
-// TestRefusedCodeNamesFailedCheck: the log and the audit log have the check and what was sent, without secrets. The
-// description has what the client can correct, and the error is always invalid_grant.
+// TestRefusedCodeNamesFailedCheck checks that the log and the audit log have the check and what was sent, without
+// secrets. The description has what the client can correct, and the error is always invalid_grant.
 func TestRefusedCodeNamesFailedCheck(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
@@ -173,8 +173,8 @@ func checkRefusedCode(
 	}
 }
 
-// TestRefusedRefreshTokenNamesFailedCheck: the log and the audit log have the check, the response always has the same
-// description.
+// TestRefusedRefreshTokenNamesFailedCheck checks that the log and the audit log have the check, while the response
+// always has the same description.
 func TestRefusedRefreshTokenNamesFailedCheck(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
@@ -219,8 +219,8 @@ func TestRefusedRefreshTokenNamesFailedCheck(t *testing.T) {
 	})
 }
 
-// TestRefusedRedirectURIIsRecorded: the log and the audit log have the URI that was sent to the authorization or the
-// logout endpoint, without the parts that may be secret.
+// TestRefusedRedirectURIIsRecorded checks that the log and the audit log have the URI that was sent to the
+// authorization or the logout endpoint, without the parts that may be secret.
 func TestRefusedRedirectURIIsRecorded(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
@@ -266,8 +266,8 @@ func TestRefusedRedirectURIIsRecorded(t *testing.T) {
 	})
 }
 
-// TestLogDistinguishesDisabledClientsAndUsers: the response is that for an unknown client or user, the log has the
-// difference.
+// TestLogDistinguishesDisabledClientsAndUsers checks that a disabled client or user gets the response for an unknown
+// one, and that the log has the difference.
 func TestLogDistinguishesDisabledClientsAndUsers(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {

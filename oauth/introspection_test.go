@@ -134,8 +134,8 @@ var introspection = []servertest.Requirement{
 		}),
 }
 
-// TestCachedSignatureVerifiesOnlyItsToken: a token that was verified before is inactive like any other once it is
-// revoked, has expired or its key leaked, and its signature is invalid with any other header or payload.
+// TestCachedSignatureVerifiesOnlyItsToken checks that a token that was verified before is inactive like any other once
+// it is revoked, has expired or its key leaked, and that its signature is invalid with any other header or payload.
 func TestCachedSignatureVerifiesOnlyItsToken(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// TestMemoryTruncatesLongKeys: a client chooses some keys, such as the client_id that it claims.
+// TestMemoryTruncatesLongKeys covers keys that a client chooses, such as the client_id that it claims.
 func TestMemoryTruncatesLongKeys(t *testing.T) {
 	hourly := rate{Rate: Rate{Count: 1, Period: time.Hour}, interval: time.Hour, maxAhead: time.Hour}
 	m := newMemory(time.Now)

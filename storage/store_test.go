@@ -288,7 +288,8 @@ func TestCloseWritesQueuedAuditRows(t *testing.T) {
 	})
 }
 
-// TestLaterVersionMayAddColumns: a process that runs while the schema grows responds as before, on every connection.
+// TestLaterVersionMayAddColumns checks that a process that runs while the schema grows responds as before, on every
+// connection.
 func TestLaterVersionMayAddColumns(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {

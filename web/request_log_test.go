@@ -104,8 +104,8 @@ func TestRequestLogHasClientAndUser(t *testing.T) {
 	})
 }
 
-// TestLogKeepsClaimedClientApart: client_id is in the log only when the client was authenticated or found; what any
-// caller can send has its own attribute.
+// TestLogKeepsClaimedClientApart checks that client_id is in the log only when the client was authenticated or found.
+// What any caller can send has its own attribute.
 func TestLogKeepsClaimedClientApart(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, storagetest.URL(t, "sqlite"), servertest.Options{})

@@ -55,8 +55,8 @@ var failingTransactions = map[string]func(t *testing.T, s *servertest.Server) (f
 	},
 }
 
-// TestFailedTransactionIs503OnEveryRoute: a failed transaction is neither an internal error nor a success, and leaves
-// no partial change.
+// TestFailedTransactionIs503OnEveryRoute checks that a failed transaction is neither an internal error nor a success,
+// and leaves no partial change.
 func TestFailedTransactionIs503OnEveryRoute(t *testing.T) {
 	t.Parallel()
 	for how, prepare := range failingTransactions {

@@ -84,8 +84,8 @@ func TestGrantStoresOnlyGrantedClaims(t *testing.T) {
 	}
 }
 
-// TestUserClaimsFollowScopesOfToken: a narrowed token must not disclose a claim that was requested by name if the grant
-// has the scope of the claim and the token does not.
+// TestUserClaimsFollowScopesOfToken checks that a narrowed token does not disclose a claim that was requested by name
+// if the grant has the scope of the claim and the token does not.
 func TestUserClaimsFollowScopesOfToken(t *testing.T) {
 	t.Parallel()
 	u := &storage.User{Name: "Alice", Username: "alice", Email: "alice@example.com", UpdatedAt: time.Unix(1, 0)}

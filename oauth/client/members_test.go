@@ -41,8 +41,8 @@ func fillDistinct(t *testing.T, m *Metadata) {
 	}
 }
 
-// TestRecordStoresEveryMember: a response of the registration endpoint, which is made from the record, has every member
-// of Metadata.
+// TestRecordStoresEveryMember checks that a response of the registration endpoint, which is derived from the record,
+// has every member of Metadata.
 func TestRecordStoresEveryMember(t *testing.T) {
 	t.Parallel()
 	var want Metadata

@@ -195,8 +195,8 @@ func (s *documentServer) wantRequests(want int32, expectation string) {
 	}
 }
 
-// TestOneOwnerDoesNotDelayOthers: an owner whose host stalls, or that needs many documents, gets ErrBusy. The documents
-// of others stay in the cache and are fetched immediately.
+// TestOneOwnerDoesNotDelayOthers checks that an owner whose host stalls, or that needs many documents, gets ErrBusy.
+// The documents of others stay in the cache and are fetched immediately.
 func TestOneOwnerDoesNotDelayOthers(t *testing.T) {
 	t.Parallel()
 	hold := make(chan struct{})
@@ -256,8 +256,8 @@ func TestOneOwnerDoesNotDelayOthers(t *testing.T) {
 	}
 }
 
-// TestStaleDocumentIsServedAtLimits: at the limits on fetches of one owner and of all owners, a cached document is
-// served although it is stale.
+// TestStaleDocumentIsServedAtLimits checks that a cached document is served although it is stale, at the limits on
+// fetches of one owner and of all owners.
 func TestStaleDocumentIsServedAtLimits(t *testing.T) {
 	t.Parallel()
 	hold := make(chan struct{})
@@ -316,7 +316,7 @@ func TestStaleDocumentIsServedAtLimits(t *testing.T) {
 	wait.Wait()
 }
 
-// TestMemoryIsBounded: a fetch counts with the maximum size of its document.
+// TestMemoryIsBounded checks that a fetch counts with the maximum size of its document.
 func TestMemoryIsBounded(t *testing.T) {
 	t.Parallel()
 	hold := make(chan struct{})
@@ -349,7 +349,8 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
-// TestRequestsWaitingForSlowDocumentAreLimited: above the limit, requests immediately get ErrBusy or the last document.
+// TestRequestsWaitingForSlowDocumentAreLimited checks that requests above the limit immediately get ErrBusy or the last
+// document.
 func TestRequestsWaitingForSlowDocumentAreLimited(t *testing.T) {
 	t.Parallel()
 	hold := make(chan struct{})

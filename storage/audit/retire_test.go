@@ -77,7 +77,8 @@ func TestRetiringPreservesSeals(t *testing.T) {
 	})
 }
 
-// TestRetirementDestroysNoEvidence: a seal whose time or rows were changed is not retired, whatever its time is.
+// TestRetirementDestroysNoEvidence checks that a seal whose time or rows were changed is not retired, whatever its time
+// is.
 func TestRetirementDestroysNoEvidence(t *testing.T) {
 	t.Parallel()
 	for name, tamper := range map[string]string{
@@ -102,8 +103,8 @@ func TestRetirementDestroysNoEvidence(t *testing.T) {
 	}
 }
 
-// TestRetiredSealCoversNoRows: verification detects rows that were assigned to a retired seal, and changes of the seal.
-// The database refuses a seal with the largest possible number, after which there could be no other.
+// TestRetiredSealCoversNoRows checks that verification detects rows that were assigned to a retired seal, and changes
+// of the seal. The database refuses a seal with the largest possible number, after which there could be no other.
 func TestRetiredSealCoversNoRows(t *testing.T) {
 	t.Parallel()
 	for name, tamper := range map[string]string{

@@ -55,7 +55,8 @@ func verify(t *testing.T, s *storage.Store, known audit.Seal) audit.Report {
 	return report
 }
 
-// TestManyProcessesSealOneChain: four processes write and seal rows concurrently, and every row is in one seal.
+// TestManyProcessesSealOneChain lets four processes write and seal rows concurrently, and checks that every row is in
+// one seal.
 func TestManyProcessesSealOneChain(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
@@ -96,7 +97,8 @@ func TestManyProcessesSealOneChain(t *testing.T) {
 	})
 }
 
-// TestBlockedSealingFails: a session that keeps the last seal locked prevents all sealing, which the job reports.
+// TestBlockedSealingFails checks that the job reports a session that keeps the last seal locked, which prevents all
+// sealing.
 func TestBlockedSealingFails(t *testing.T) {
 	t.Parallel()
 	// SQLite does not lock single rows.

@@ -75,8 +75,8 @@ func TestStoredHeadDetectsTruncatedLog(t *testing.T) {
 	})
 }
 
-// TestVerifyDoesNotScanAuditLog: one statement over a log of 100 million rows takes longer than the statement
-// timeout of PostgreSQL, while the seals are verified in parts.
+// TestVerifyDoesNotScanAuditLog checks that the seals are verified in parts: one statement over a log of 100 million
+// rows takes longer than the statement timeout of PostgreSQL.
 func TestVerifyDoesNotScanAuditLog(t *testing.T) {
 	t.Parallel()
 	storagetest.OnPostgres(t, func(t *testing.T, url string) {

@@ -10,8 +10,8 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// TestServerWaitsForWritingCommand: while a server runs, a command may write for longer than the connection waits
-// inside SQLite. No statement of the server fails because of that, and none waits past its own deadline.
+// TestServerWaitsForWritingCommand lets a command write for longer than a connection of the running server waits inside
+// SQLite. No statement of the server fails because of that, and none waits past its own deadline.
 func TestServerWaitsForWritingCommand(t *testing.T) {
 	t.Parallel()
 	url := storagetest.URL(t, storage.SQLite)

@@ -10,8 +10,8 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// TestRemovedDatabaseFileBeginsNoTransaction: what a transaction commits to a file without a name is refused. It would
-// still be stored when the file is put back: a code would be consumed without tokens.
+// TestRemovedDatabaseFileBeginsNoTransaction checks that a transaction on a file without a name is refused. What it
+// commits would still be stored when the file is put back: a code would be consumed without tokens.
 func TestRemovedDatabaseFileBeginsNoTransaction(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "gatehouse.db")

@@ -42,8 +42,8 @@ func TestConnectionsHaveTimeLimits(t *testing.T) {
 	})
 }
 
-// TestCommandsHaveNoStatementLimit: `audit erase`, and `audit list` and `audit export` with a filter, read the complete
-// audit log in one statement, which takes minutes when it is long.
+// TestCommandsHaveNoStatementLimit is needed because `audit erase`, and `audit list` and `audit export` with a filter,
+// read the complete audit log in one statement, which takes minutes when it is long.
 func TestCommandsHaveNoStatementLimit(t *testing.T) {
 	t.Parallel()
 	storagetest.OnPostgres(t, func(t *testing.T, dsn string) {
