@@ -87,10 +87,10 @@ func TestSubnetWaitsOnlyForItsAttempts(t *testing.T) {
 	if len(flood) != maxWaitingPerSubnet {
 		t.Fatalf("one subnet has %d waiting, want %d", len(flood), maxWaitingPerSubnet)
 	}
-	one := mustEnqueue(t, q, caller{name: "other subnet"})
+	other := mustEnqueue(t, q, caller{name: "other subnet"})
 	q.release()
 	q.release()
-	if !isReady(one) {
+	if !isReady(other) {
 		t.Error("the other subnet waits for more than one attempt of the first")
 	}
 	if !isReady(flood[0]) || isReady(flood[1]) {

@@ -98,11 +98,11 @@ var accessTokens = []servertest.Requirement{
 			} {
 				s.Token(m, withParameters(clientCredentialsForm, "resource", bad)).Want(t, 400, "invalid_target")
 			}
-			one := s.Token(m, withParameters(clientCredentialsForm, "resource", "https://api.example")).OK(t)
-			got := claims(t, one.Text("access_token"))
-			if got["aud"] != "https://api.example" || got["scope"] != "read plain" || one.Text("scope") != "read plain" {
+			narrowed := s.Token(m, withParameters(clientCredentialsForm, "resource", "https://api.example")).OK(t)
+			got := claims(t, narrowed.Text("access_token"))
+			if got["aud"] != "https://api.example" || got["scope"] != "read plain" || narrowed.Text("scope") != "read plain" {
 				t.Errorf("aud = %v, scope = %v and %q in the response, want https://api.example and read plain",
-					got["aud"], got["scope"], one.Text("scope"))
+					got["aud"], got["scope"], narrowed.Text("scope"))
 			}
 			plain := s.Token(m, withParameters(clientCredentialsForm, "scope", "plain")).OK(t)
 			if aud := claims(t, plain.Text("access_token"))["aud"]; aud != s.Issuer {

@@ -20,10 +20,10 @@ var authorizationPages = []servertest.Requirement{
 			form := page.Fields()
 			form.Set("username", "alice")
 			form.Set("password", servertest.Password)
-			signedIn := b.Submit("/login", form)
-			decided := b.Decide(b.Follow(signedIn), "approve")
-			if signedIn.Status != http.StatusSeeOther || decided.Status != http.StatusSeeOther {
-				t.Errorf("got %d after the sign-in and %d after the decision, want 303", signedIn.Status, decided.Status)
+			response := b.Submit("/login", form)
+			decided := b.Decide(b.Follow(response), "approve")
+			if response.Status != http.StatusSeeOther || decided.Status != http.StatusSeeOther {
+				t.Errorf("got %d after the sign-in and %d after the decision, want 303", response.Status, decided.Status)
 			}
 		}),
 	servertest.Req("P22", "RFC 9700 §4.2.4, §4.16",

@@ -22,13 +22,13 @@ var backchannelLogout = []servertest.Requirement{
 				return s.RelyingParty(`"backchannel_logout_uri":"`+host.URL+path+`"`,
 					`"backchannel_logout_session_required":true`, `"id_token_signed_response_alg":"`+alg+`"`)
 			}
-			one, two, withoutURI := clientFor("/one", "RS256"), clientFor("/two", "EdDSA"), s.RelyingParty()
+			c1, c2, withoutURI := clientFor("/one", "RS256"), clientFor("/two", "EdDSA"), s.RelyingParty()
 			b, elsewhere := s.Browser(), s.Browser()
-			first := s.IDToken(one, s.Redeem(one, b.Code(one, "alice", "scope", "openid offline_access")))
-			s.Redeem(one, b.Code(one, "alice", "scope", "openid"))
-			second := s.IDToken(two, s.Redeem(two, b.Code(two, "alice", "scope", "openid")))
+			first := s.IDToken(c1, s.Redeem(c1, b.Code(c1, "alice", "scope", "openid offline_access")))
+			s.Redeem(c1, b.Code(c1, "alice", "scope", "openid"))
+			second := s.IDToken(c2, s.Redeem(c2, b.Code(c2, "alice", "scope", "openid")))
 			s.Redeem(withoutURI, b.Code(withoutURI, "alice", "scope", "openid"))
-			s.Redeem(two, elsewhere.Code(two, "alice", "scope", "openid"))
+			s.Redeem(c2, elsewhere.Code(c2, "alice", "scope", "openid"))
 			s.Deliver()
 			if len(host.Posted()) != 0 {
 				t.Fatal("a logout token was sent before a session ended")
@@ -46,9 +46,9 @@ var backchannelLogout = []servertest.Requirement{
 			}
 			for _, form := range posted {
 				token := form.Get("logout_token")
-				c, id := one, first
-				if decodePart(t, token, 1)["aud"] == two.ClientID {
-					c, id = two, second
+				c, id := c1, first
+				if decodePart(t, token, 1)["aud"] == c2.ClientID {
+					c, id = c2, second
 				}
 				got, err := s.Verifier(c).VerifyLogout(t.Context(), token)
 				storagetest.Must(t, err)

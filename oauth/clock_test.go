@@ -18,23 +18,23 @@ import (
 
 // startWithSkew starts three processes on one database. The clock of the last is ahead by d. With afterStart, it is set
 // ahead only after the start, when no reading of the database's clock has corrected it yet.
-func startWithSkew(t *testing.T, db string, d time.Duration, afterStart bool) (one, two, skewed *servertest.Server) {
+func startWithSkew(t *testing.T, db string, d time.Duration, afterStart bool) (s1, s2, skewed *servertest.Server) {
 	t.Helper()
-	one = servertest.Start(t, db, servertest.Options{})
-	two = one.StartAnother()
-	clock := one.Clock.Skewed(d)
+	s1 = servertest.Start(t, db, servertest.Options{})
+	s2 = s1.StartAnother()
+	clock := s1.Clock.Skewed(d)
 	if afterStart {
-		clock = one.Clock.Skewed(0)
+		clock = s1.Clock.Skewed(0)
 	}
-	skewed = servertest.Start(t, db, servertest.Options{Issuer: one.Issuer, Clock: clock})
+	skewed = servertest.Start(t, db, servertest.Options{Issuer: s1.Issuer, Clock: clock})
 	if afterStart {
 		clock.Advance(d)
 	}
-	return one, two, skewed
+	return s1, s2, skewed
 }
 
 // testWithSkews runs a test on both engines with each of the skews, from the start and after it.
-func testWithSkews(t *testing.T, skews []time.Duration, test func(t *testing.T, one, two, skewed *servertest.Server)) {
+func testWithSkews(t *testing.T, skews []time.Duration, test func(t *testing.T, s1, s2, skewed *servertest.Server)) {
 	t.Helper()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		for _, d := range skews {
@@ -44,8 +44,8 @@ func testWithSkews(t *testing.T, skews []time.Duration, test func(t *testing.T, 
 					if !strings.HasPrefix(db, "sqlite:") {
 						engine = storage.Postgres
 					}
-					one, two, skewed := startWithSkew(t, storagetest.URL(t, engine), d, afterStart)
-					test(t, one, two, skewed)
+					s1, s2, skewed := startWithSkew(t, storagetest.URL(t, engine), d, afterStart)
+					test(t, s1, s2, skewed)
 				})
 			}
 		}
@@ -56,21 +56,21 @@ func testWithSkews(t *testing.T, skews []time.Duration, test func(t *testing.T, 
 func TestRevocationIgnoresClockSkew(t *testing.T) {
 	t.Parallel()
 	skews := []time.Duration{-6 * time.Second, -20 * time.Minute, 20 * time.Minute}
-	testWithSkews(t, skews, func(t *testing.T, one, two, skewed *servertest.Server) {
-		one.User("alice")
-		service, c := one.Service("jobs"), one.App()
-		serviceToken := one.ServiceToken(service)
-		accessToken := one.Tokens(c, "alice").Text("access_token")
-		grant := one.Tokens(c, "alice")
+	testWithSkews(t, skews, func(t *testing.T, s1, s2, skewed *servertest.Server) {
+		s1.User("alice")
+		service, c := s1.Service("jobs"), s1.App()
+		serviceToken := s1.ServiceToken(service)
+		accessToken := s1.Tokens(c, "alice").Text("access_token")
+		grant := s1.Tokens(c, "alice")
 		skewed.Post("/oauth2/revoke", service, url.Values{"token": {serviceToken}}).OK(t)
 		skewed.Post("/oauth2/revoke", c, url.Values{"token": {accessToken}}).OK(t)
 		skewed.Post("/oauth2/revoke", c, url.Values{"token": {grant.Text("refresh_token")}}).OK(t)
-		for i, s := range []*servertest.Server{one, two} {
+		for i, s := range []*servertest.Server{s1, s2} {
 			if s.Active(service, serviceToken) || s.Active(c, accessToken) || s.Active(c, grant.Text("access_token")) {
 				t.Errorf("process %d accepts a token that another process revoked", i)
 			}
 		}
-		one.Refresh(c, grant.Text("refresh_token")).Want(t, 400, "invalid_grant")
+		s1.Refresh(c, grant.Text("refresh_token")).Want(t, 400, "invalid_grant")
 	})
 }
 
@@ -79,10 +79,10 @@ func TestRevocationIgnoresClockSkew(t *testing.T) {
 func TestClockSkewOfThirtySecondsIsTolerated(t *testing.T) {
 	t.Parallel()
 	skews := []time.Duration{-30 * time.Second, 30 * time.Second}
-	testWithSkews(t, skews, func(t *testing.T, one, two, skewed *servertest.Server) {
-		one.User("alice")
-		c, service := one.App(), one.Service("jobs")
-		for _, order := range [][]*servertest.Server{{one, skewed}, {skewed, one}} {
+	testWithSkews(t, skews, func(t *testing.T, s1, s2, skewed *servertest.Server) {
+		s1.User("alice")
+		c, service := s1.App(), s1.Service("jobs")
+		for _, order := range [][]*servertest.Server{{s1, skewed}, {skewed, s1}} {
 			from, to := order[0], order[1]
 			b := from.Browser()
 			tokens := to.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t)
@@ -92,14 +92,14 @@ func TestClockSkewOfThirtySecondsIsTolerated(t *testing.T) {
 				t.Error("the retry returned another successor than the first request")
 			}
 			second := to.Refresh(c, first.Text("refresh_token")).OK(t)
-			for i, s := range []*servertest.Server{one, two, skewed} {
+			for i, s := range []*servertest.Server{s1, s2, skewed} {
 				if !s.Active(c, second.Text("access_token")) ||
 					!s.Active(service, from.ServiceToken(service)) || !s.Active(service, to.ServiceToken(service)) {
 					t.Errorf("process %d does not accept a token that was just issued", i)
 				}
 			}
 		}
-		for i, s := range []*servertest.Server{one, two, skewed} {
+		for i, s := range []*servertest.Server{s1, s2, skewed} {
 			if n := s.Counted(audit.RefreshReused); n != 0 {
 				t.Errorf("process %d counted %d reused refresh tokens, want 0", i, n)
 			}
@@ -112,47 +112,47 @@ func TestClockSkewOfThirtySecondsIsTolerated(t *testing.T) {
 func TestCleanupWithWrongClockDeletesNothingNeeded(t *testing.T) {
 	t.Parallel()
 	skews := []time.Duration{20 * time.Minute, 100 * 24 * time.Hour}
-	testWithSkews(t, skews, func(t *testing.T, one, two, skewed *servertest.Server) {
-		one.User("alice")
-		c, service := one.App(), one.Service("jobs")
+	testWithSkews(t, skews, func(t *testing.T, s1, s2, skewed *servertest.Server) {
+		s1.User("alice")
+		c, service := s1.App(), s1.Service("jobs")
 		key := clientKey(t, jwt.ES256, "1")
 		assertion := url.Values{
 			"grant_type":            {"client_credentials"},
 			"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"},
-			"client_assertion":      {key.Sign(t, assertionClaims(one, keyClient(t, one, "", key)), nil)},
+			"client_assertion":      {key.Sign(t, assertionClaims(s1, keyClient(t, s1, "", key)), nil)},
 		}
-		one.Do(one.Request(http.MethodPost, "/oauth2/token", assertion)).OK(t)
-		revoked := one.ServiceToken(service)
-		one.Post("/oauth2/revoke", service, url.Values{"token": {revoked}}).OK(t)
-		b := one.Browser()
+		s1.Do(s1.Request(http.MethodPost, "/oauth2/token", assertion)).OK(t)
+		revoked := s1.ServiceToken(service)
+		s1.Post("/oauth2/revoke", service, url.Values{"token": {revoked}}).OK(t)
+		b := s1.Browser()
 		to := b.Code(c, "alice")
-		tokens := one.Token(c, servertest.CodeForm(to, c)).OK(t)
-		rotated := one.Refresh(c, tokens.Text("refresh_token")).OK(t)
-		_, err := one.Store.Audit.SealRows(t.Context())
+		tokens := s1.Token(c, servertest.CodeForm(to, c)).OK(t)
+		rotated := s1.Refresh(c, tokens.Text("refresh_token")).OK(t)
+		_, err := s1.Store.Audit.SealRows(t.Context())
 		storagetest.Must(t, err)
-		_, err = two.Store.DeleteExpired(t.Context()) // as every process does each minute
+		_, err = s2.Store.DeleteExpired(t.Context()) // as every process does each minute
 		storagetest.Must(t, err)
-		rows := storagetest.Count(t, one.Store, one.DB, "SELECT count(*) FROM audit_events")
+		rows := storagetest.Count(t, s1.Store, s1.DB, "SELECT count(*) FROM audit_events")
 
 		runCleanup(t, skewed)
 
-		if one.Active(service, revoked) || two.Active(service, revoked) {
+		if s1.Active(service, revoked) || s2.Active(service, revoked) {
 			t.Error("a revoked token is active again")
 		}
-		one.Do(one.Request(http.MethodPost, "/oauth2/token", assertion)).Want(t, 401, "invalid_client")
-		retry := one.Refresh(c, tokens.Text("refresh_token")).OK(t)
+		s1.Do(s1.Request(http.MethodPost, "/oauth2/token", assertion)).Want(t, 401, "invalid_client")
+		retry := s1.Refresh(c, tokens.Text("refresh_token")).OK(t)
 		if retry.Text("refresh_token") != rotated.Text("refresh_token") {
 			t.Error("the retry of a refresh returned another successor than the first request")
 		}
-		two.Refresh(c, rotated.Text("refresh_token")).OK(t)
-		one.Token(c, servertest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
-		if one.Counted(audit.CodeReplayed) != 1 {
-			t.Errorf("%d replays of the code were counted, want 1", one.Counted(audit.CodeReplayed))
+		s2.Refresh(c, rotated.Text("refresh_token")).OK(t)
+		s1.Token(c, servertest.CodeForm(to, c)).Want(t, 400, "invalid_grant")
+		if s1.Counted(audit.CodeReplayed) != 1 {
+			t.Errorf("%d replays of the code were counted, want 1", s1.Counted(audit.CodeReplayed))
 		}
 		if p := b.Open("/account"); p.Status != http.StatusOK {
 			t.Errorf("/account: got %d, want 200, as signed in before", p.Status)
 		}
-		if n := storagetest.Count(t, one.Store, one.DB, "SELECT count(*) FROM audit_events"); n < rows {
+		if n := storagetest.Count(t, s1.Store, s1.DB, "SELECT count(*) FROM audit_events"); n < rows {
 			t.Errorf("%d audit rows, want at least %d as before", n, rows)
 		}
 	})
@@ -183,18 +183,18 @@ func TestClockSkewEndsReadiness(t *testing.T) {
 			}
 			return
 		}
-		one, _, skewed := startWithSkew(t, url, db.MaxClockSkew+time.Second, false)
+		s1, _, skewed := startWithSkew(t, url, db.MaxClockSkew+time.Second, false)
 		if r := skewed.Get("/readyz"); r.Status != http.StatusServiceUnavailable || !strings.Contains(r.Body, "clock") {
 			t.Errorf("/readyz with a wrong clock: got %d %s, want 503 because of the clock", r.Status, r.Body)
 		}
-		if d := skewed.Store.Now().Sub(one.Store.Now()); d.Abs() > time.Second {
+		if d := skewed.Store.Now().Sub(s1.Store.Now()); d.Abs() > time.Second {
 			t.Errorf("the corrected times of two processes differ by %s, want at most 1s", d)
 		}
-		if r := one.Get("/readyz"); r.Status != http.StatusOK {
+		if r := s1.Get("/readyz"); r.Status != http.StatusOK {
 			t.Errorf("/readyz of another process: got %d %s, want 200", r.Status, r.Body)
 		}
 		skewed.Clock.Advance(-2 * time.Second)
-		storagetest.Eventually(t, "the clock is right again", func() bool {
+		storagetest.Eventually(t, "the clock is correct again", func() bool {
 			return skewed.Get("/readyz").Status == http.StatusOK
 		})
 		skewed.Clock.Advance(-time.Hour)

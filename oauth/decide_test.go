@@ -153,7 +153,8 @@ func TestDecideAmongSeveralUsers(t *testing.T) {
 	)
 	user := userSignedIn(time.Hour)
 	allowed := consentTo("openid", "claim:email")
-	one, oneOfTwo := input{Users: 1, Candidate: user, Consent: allowed}, input{Users: 2, Candidate: user, Consent: allowed}
+	oneUser := input{Users: 1, Candidate: user, Consent: allowed}
+	oneOfTwo := input{Users: 2, Candidate: user, Consent: allowed}
 	none, selectAccount := []string{"none"}, []string{"select_account"}
 	for _, c := range []struct {
 		name string
@@ -171,13 +172,13 @@ func TestDecideAmongSeveralUsers(t *testing.T) {
 			input{Users: 2}, oauth.Refuse, protocol.LoginRequired},
 		{"another user than the required one signed in", request{RequiredSubject: "x", SessionID: "s"},
 			input{Users: 1, Candidate: user, SubjectMismatch: true}, oauth.Refuse, protocol.LoginRequired},
-		{"select_account, one user", request{Prompt: selectAccount}, one, oauth.SelectAccount, ""},
+		{"select_account, one user", request{Prompt: selectAccount}, oneUser, oauth.SelectAccount, ""},
 		{"select_account, no user", request{Prompt: selectAccount}, input{}, oauth.Login, ""},
 		{"selected", request{Prompt: selectAccount, SessionID: "s"}, oneOfTwo, oauth.Issue, ""},
 		{"selected, then signed out", request{SessionID: "s"}, input{Users: 1}, oauth.Login, ""},
 		{"prompt=login, two users", request{Prompt: []string{"login"}}, input{Users: 2}, oauth.Login, ""},
-		{"a claim that was allowed", request{Claims: []string{"claim:email"}}, one, oauth.Issue, ""},
-		{"a claim that was not allowed", request{Claims: []string{"claim:name"}}, one, oauth.Consent, ""},
+		{"a claim that was allowed", request{Claims: []string{"claim:email"}}, oneUser, oauth.Issue, ""},
+		{"a claim that was not allowed", request{Claims: []string{"claim:name"}}, oneUser, oauth.Consent, ""},
 	} {
 		c.a.Client = &storage.Client{AuthMethod: storage.AuthBasic}
 		c.a.RedirectURI, c.a.Scopes = "https://app.example/cb", []string{"openid"}

@@ -16,30 +16,30 @@ var pairwiseSubjects = []servertest.Requirement{
 				return s.Client(`{"client_name":"` + host + `","grant_types":["authorization_code","refresh_token"],
 					"redirect_uris":["https://` + host + `/callback"],"subject_type":"pairwise","scope":"openid email read"}`)
 			}
-			one, same, other := newClient("app.example"), newClient("app.example"), newClient("other.example")
+			c, same, other := newClient("app.example"), newClient("app.example"), newClient("other.example")
 			b := s.Browser()
 			signIn := func(c clientInformation) (servertest.Response, map[string]any) {
 				r := s.Redeem(c, b.Code(c, "alice", "scope", "openid read"))
 				return r, s.IDToken(c, r)
 			}
-			tokens, ofOne := signIn(one)
+			tokens, claimsOfC := signIn(c)
 			_, ofSame := signIn(same)
 			_, ofOther := signIn(other)
-			sub := ofOne["sub"]
+			sub := claimsOfC["sub"]
 			if sub == u.ID || sub != ofSame["sub"] || sub == ofOther["sub"] {
 				t.Errorf("subjects = %v, %v in the same sector and %v in another, want the first two equal and not %s",
 					sub, ofSame["sub"], ofOther["sub"], u.ID)
 			}
-			if ofOne["sid"] == ofOther["sid"] || ofOne["sid"] == ofSame["sid"] {
-				t.Errorf("sid = %v, %v and %v, want one per client", ofOne["sid"], ofSame["sid"], ofOther["sid"])
+			if claimsOfC["sid"] == ofOther["sid"] || claimsOfC["sid"] == ofSame["sid"] {
+				t.Errorf("sid = %v, %v and %v, want one per client", claimsOfC["sid"], ofSame["sid"], ofOther["sid"])
 			}
-			checkSubject(t, s, one, tokens, sub)
-			hinted := b.Authorize(one, "scope", "openid read", "prompt", "none", "id_token_hint", tokens.Text("id_token"))
+			checkSubject(t, s, c, tokens, sub)
+			hinted := b.Authorize(c, "scope", "openid read", "prompt", "none", "id_token_hint", tokens.Text("id_token"))
 			if !hasCode(hinted) {
 				t.Errorf("the client's ID token as a hint redirects to %s, want a code", hinted.Header.Get("Location"))
 			}
-			s.Post("/oauth2/revoke", one, url.Values{"token": {tokens.Text("access_token")}}).OK(t)
-			if s.Active(one, tokens.Text("access_token")) {
+			s.Post("/oauth2/revoke", c, url.Values{"token": {tokens.Text("access_token")}}).OK(t)
+			if s.Active(c, tokens.Text("access_token")) {
 				t.Error("the access token is active after it was revoked")
 			}
 			for _, uris := range []string{

@@ -54,8 +54,8 @@ var rateLimits = []servertest.Requirement{
 			s.User("alice")
 			c := s.App()
 			b := s.Browser()
-			one := s.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t)
-			two := s.Token(c, servertest.CodeForm(b.Authorize(c).Location(), c)).OK(t)
+			first := s.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t)
+			second := s.Token(c, servertest.CodeForm(b.Authorize(c).Location(), c)).OK(t)
 			p := b.Authorize(c)
 			if p.Status != http.StatusTooManyRequests || p.Header.Get("Retry-After") == "" {
 				t.Errorf("a third code: status = %d, headers %v, want 429 with Retry-After", p.Status, p.Header)
@@ -63,12 +63,12 @@ var rateLimits = []servertest.Requirement{
 			if !strings.Contains(p.Text(), "Too many sign-ins to this app") {
 				t.Errorf("a third code: the page does not explain the limit: %s", p.Text())
 			}
-			refresh := one.Text("refresh_token")
+			refresh := first.Text("refresh_token")
 			for range 2 {
 				refresh = s.Refresh(c, refresh).OK(t).Text("refresh_token")
 			}
 			wantLimited(t, s.Refresh(c, refresh), "token_person")
-			s.Refresh(c, two.Text("refresh_token")).OK(t)
+			s.Refresh(c, second.Text("refresh_token")).OK(t)
 			s.Clock.Advance(time.Minute)
 			s.Refresh(c, refresh).OK(t)
 		}).WithSettings("GATEHOUSE_RATE_LIMITS=token_person=2/1m"),
@@ -149,8 +149,8 @@ var rateLimits = []servertest.Requirement{
 func testAllowedNetworks(t *testing.T, s *servertest.Server) {
 	c := s.Client(`{"grant_types":["client_credentials"],"scope":"jobs",
 		"gatehouse_allowed_networks":["192.0.2.0/24","2001:db8::/32"]}`)
-	wrong := c
-	wrong.ClientSecret = "gate_cs_live_x"
+	otherSecret := c
+	otherSecret.ClientSecret = "gate_cs_live_x"
 	from := func(address, path string, c client.Information, form url.Values) servertest.Response {
 		return sendFrom(s, address, s.AsClient(path, c, form))
 	}
@@ -158,7 +158,7 @@ func testAllowedNetworks(t *testing.T, s *servertest.Server) {
 	from("2001:db8:9::1", "/oauth2/token", c, clientCredentialsForm).OK(t)
 	for _, path := range []string{"/oauth2/token", "/oauth2/introspect", "/oauth2/revoke"} {
 		form := url.Values{"grant_type": {"client_credentials"}, "token": {token}}
-		valid, invalid := from("198.51.100.7", path, c, form), from("198.51.100.7", path, wrong, form)
+		valid, invalid := from("198.51.100.7", path, c, form), from("198.51.100.7", path, otherSecret, form)
 		valid.Want(t, 401, "invalid_client")
 		if valid.Body != invalid.Body {
 			t.Errorf("%s: the response discloses whether the secret is valid: %s, and with an invalid secret %s",

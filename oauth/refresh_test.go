@@ -84,11 +84,11 @@ var refresh = []servertest.Requirement{
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			c := s.App()
-			one := s.Tokens(c, "alice").Text("refresh_token")
-			two := s.Refresh(c, one).OK(t).Text("refresh_token")
-			three := s.Refresh(c, two).OK(t).Text("refresh_token")
-			s.Refresh(c, one).Want(t, 400, "invalid_grant")
-			s.Refresh(c, three).Want(t, 400, "invalid_grant")
+			first := s.Tokens(c, "alice").Text("refresh_token")
+			second := s.Refresh(c, first).OK(t).Text("refresh_token")
+			third := s.Refresh(c, second).OK(t).Text("refresh_token")
+			s.Refresh(c, first).Want(t, 400, "invalid_grant")
+			s.Refresh(c, third).Want(t, 400, "invalid_grant")
 		}),
 	servertest.Req("P54", "RFC 9700 §4.14.2",
 		"a replay by another client, or without authentication, changes nothing",

@@ -196,18 +196,18 @@ var requestObjects = []servertest.Requirement{
 				"login_hint", "id_token_hint", "acr_values", "ui_locales", "claims_locales", "code_challenge",
 				"code_challenge_method",
 			} {
-				for _, wrong := range []any{7, true, []string{"openid"}, map[string]any{"a": 1}} {
-					send(name, wrong).WantRedirectError(t, s, "invalid_request_object")
+				for _, invalid := range []any{7, true, []string{"openid"}, map[string]any{"a": 1}} {
+					send(name, invalid).WantRedirectError(t, s, "invalid_request_object")
 					if t.Failed() {
-						t.Fatalf("%s with the value %v is not refused as expected", name, wrong)
+						t.Fatalf("%s with the value %v is not refused as expected", name, invalid)
 					}
 				}
 			}
-			for _, wrong := range []any{true, []int{1}, 1.5, "soon"} {
-				send("max_age", wrong).WantRedirectError(t, s, "invalid_request")
+			for _, invalid := range []any{true, []int{1}, 1.5, "soon"} {
+				send("max_age", invalid).WantRedirectError(t, s, "invalid_request")
 			}
-			for _, wrong := range []any{7, []any{7}, []any{nil}, map[string]any{}} {
-				send("resource", wrong).WantRedirectError(t, s, "invalid_target")
+			for _, invalid := range []any{7, []any{7}, []any{nil}, map[string]any{}} {
+				send("resource", invalid).WantRedirectError(t, s, "invalid_target")
 			}
 			for name, valid := range map[string]any{
 				"max_age": 3600, "extension": []any{1}, "resource": []string{}, "display": nil,

@@ -86,15 +86,15 @@ var tokenEndpoint = []servertest.Requirement{
 		"failed client authentication is 401 invalid_client, with a challenge when the header was used",
 		func(t *testing.T, s *servertest.Server) {
 			c := s.Service("jobs")
-			wrong := c
-			wrong.ClientSecret = s.Service("jobs").ClientSecret
-			r := s.Token(wrong, clientCredentialsForm)
+			otherSecret := c
+			otherSecret.ClientSecret = s.Service("jobs").ClientSecret
+			r := s.Token(otherSecret, clientCredentialsForm)
 			r.Want(t, 401, "invalid_client")
 			if !strings.HasPrefix(r.Header.Get("WWW-Authenticate"), "Basic ") {
 				t.Errorf("WWW-Authenticate = %q, want a Basic challenge", r.Header.Get("WWW-Authenticate"))
 			}
-			wrong.TokenEndpointAuthMethod = storage.AuthPost
-			r = s.Token(wrong, clientCredentialsForm)
+			otherSecret.TokenEndpointAuthMethod = storage.AuthPost
+			r = s.Token(otherSecret, clientCredentialsForm)
 			r.Want(t, 401, "invalid_client")
 			if r.Header.Get("WWW-Authenticate") != "" {
 				t.Error("the response to client_secret_post has a challenge")
@@ -113,10 +113,10 @@ var tokenEndpoint = []servertest.Requirement{
 		"an unknown client and an invalid secret get the same response",
 		func(t *testing.T, s *servertest.Server) {
 			c := s.Service("jobs")
-			wrong, unknown := c, c
-			wrong.ClientSecret = s.Service("jobs").ClientSecret
+			otherSecret, unknown := c, c
+			otherSecret.ClientSecret = s.Service("jobs").ClientSecret
 			unknown.ClientID = "gcAAAAAAAAAAAAAAAAAAAA"
-			a, b := s.Token(wrong, clientCredentialsForm), s.Token(unknown, clientCredentialsForm)
+			a, b := s.Token(otherSecret, clientCredentialsForm), s.Token(unknown, clientCredentialsForm)
 			if a.Body != b.Body || a.Status != b.Status {
 				t.Errorf("an invalid secret: %d %s, and an unknown client: %d %s, want the same",
 					a.Status, a.Body, b.Status, b.Body)
@@ -248,11 +248,11 @@ var tokenEndpoint = []servertest.Requirement{
 		"repeated failures are 429 with Retry-After, and do not affect a client with the correct secret",
 		func(t *testing.T, s *servertest.Server) {
 			c := s.Service("jobs")
-			wrong := c
-			wrong.ClientSecret = s.Service("jobs").ClientSecret
+			otherSecret := c
+			otherSecret.ClientSecret = s.Service("jobs").ClientSecret
 			var last servertest.Response
 			for range 25 {
-				last = s.Token(wrong, clientCredentialsForm)
+				last = s.Token(otherSecret, clientCredentialsForm)
 			}
 			if last.Status != http.StatusTooManyRequests || last.Header.Get("Retry-After") == "" {
 				t.Errorf("after 25 failures: status = %d, headers %v, want 429 with Retry-After", last.Status, last.Header)
@@ -266,12 +266,12 @@ var tokenEndpoint = []servertest.Requirement{
 			}
 			s.Token(c, clientCredentialsForm).OK(t)
 			s.Clock.Advance(time.Minute)
-			s.Token(wrong, clientCredentialsForm).Want(t, 429, "rate_limited") // exponential backoff for further failures
+			s.Token(otherSecret, clientCredentialsForm).Want(t, 429, "rate_limited") // exponential backoff for further failures
 			s.Clock.Advance(20 * time.Minute)
-			s.Token(wrong, clientCredentialsForm).Want(t, 401, "invalid_client")
+			s.Token(otherSecret, clientCredentialsForm).Want(t, 401, "invalid_client")
 			for i := range 80 { // many client identifiers from one network
-				wrong.ClientID = fmt.Sprintf("gc%020d", i)
-				last = s.Token(wrong, clientCredentialsForm)
+				otherSecret.ClientID = fmt.Sprintf("gc%020d", i)
+				last = s.Token(otherSecret, clientCredentialsForm)
 			}
 			if last.Status != http.StatusTooManyRequests {
 				t.Errorf("after failures of 80 client identifiers: status = %d, want 429", last.Status)

@@ -71,13 +71,13 @@ func TestRedisKeysHideCountedKey(t *testing.T) {
 func TestRedisIsSharedAndDecidesAsMemoryDoes(t *testing.T) {
 	t.Parallel()
 	r, c := redistest.Start(t), storagetest.NewClock()
-	one, two := open(t, r.URL, c.Now, nil), open(t, r.URL, c.Now, nil)
+	first, second := open(t, r.URL, c.Now, nil), open(t, r.URL, c.Now, nil)
 	var allowed atomic.Int64
 	var wait sync.WaitGroup
 	for i := range 40 {
-		l := one
+		l := first
 		if i%2 == 0 {
-			l = two
+			l = second
 		}
 		wait.Go(func() {
 			if !count(l, "x", "a").Refused {
@@ -91,12 +91,12 @@ func TestRedisIsSharedAndDecidesAsMemoryDoes(t *testing.T) {
 	}
 	memory := open(t, "", c.Now, nil)
 	for i := range 12 {
-		a, b := count(one, ratelimit.ClientFailure, "same"), count(memory, ratelimit.ClientFailure, "same")
+		a, b := count(first, ratelimit.ClientFailure, "same"), count(memory, ratelimit.ClientFailure, "same")
 		if a != b {
 			t.Errorf("event %d: Redis decides %+v, memory %+v, want equal", i+1, a, b)
 		}
 	}
-	if s := one.Stats(); !s.Shared || s.Degraded || s.Failures > 0 {
+	if s := first.Stats(); !s.Shared || s.Degraded || s.Failures > 0 {
 		t.Errorf("Stats() = %+v, want shared, not degraded and no failures", s)
 	}
 }

@@ -68,24 +68,24 @@ func TestFailedTransactionIs503OnEveryRoute(t *testing.T) {
 				arm()
 				before := stored(t, s)
 				seen := map[string]bool{}
-				for _, one := range requests {
-					r := one.send()
-					seen[one.route] = true
+				for _, req := range requests {
+					r := req.send()
+					seen[req.route] = true
 					located, _ := url.Parse(r.Header.Get("Location"))
 					redirected := located != nil && located.Query().Get("error") == protocol.TemporarilyUnavailable
 					switch {
 					case r.Status == http.StatusServiceUnavailable:
 						isPage := strings.HasPrefix(r.Header.Get("Content-Type"), "text/html")
 						isJSON := r.Text("error") == protocol.TemporarilyUnavailable
-						if r.Header.Get("Retry-After") == "" || isPage == one.json || isJSON != one.json {
+						if r.Header.Get("Retry-After") == "" || isPage == req.json || isJSON != req.json {
 							t.Errorf("%s: 503 with %v, want Retry-After and JSON = %t: %s",
-								one.name, r.Header, one.json, r.Body)
+								req.name, r.Header, req.json, r.Body)
 						}
 					case r.Status >= 500:
-						t.Errorf("%s: status %d, want 503 or a redirect: %s", one.name, r.Status, r.Body)
+						t.Errorf("%s: status %d, want 503 or a redirect: %s", req.name, r.Status, r.Body)
 					case redirected:
-					case one.always, how == "commit" && one.changes:
-						t.Errorf("%s succeeded: %d %s %s", one.name, r.Status, r.Header.Get("Location"), r.Body)
+					case req.always, how == "commit" && req.changes:
+						t.Errorf("%s succeeded: %d %s %s", req.name, r.Status, r.Header.Get("Location"), r.Body)
 					}
 				}
 				if after := stored(t, s); how == "commit" && !slices.Equal(before, after) {

@@ -36,13 +36,13 @@ func TestKindsAndEnvironmentsAreDistinguished(t *testing.T) {
 func TestRefreshTokensOfGrantShareOnlyItsName(t *testing.T) {
 	t.Parallel()
 	name := credential.NewGrantName(time.Unix(1_790_000_000, 0))
-	one, two := live.NewRefreshToken(name), live.NewRefreshToken(name)
-	if live.GrantName(one) != name || live.GrantName(two) != name || one == two ||
-		!live.Valid(credential.RefreshToken, two) {
-		t.Errorf("refresh tokens %q and %q, want two valid ones with the grant name %q", one, two, name)
+	first, second := live.NewRefreshToken(name), live.NewRefreshToken(name)
+	if live.GrantName(first) != name || live.GrantName(second) != name || first == second ||
+		!live.Valid(credential.RefreshToken, second) {
+		t.Errorf("refresh tokens %q and %q, want two valid ones with the grant name %q", first, second, name)
 	}
 	if id := credential.GrantID(name); strings.Contains(id, name[5:]) || len(id) != 23 ||
-		id != credential.GrantID(live.GrantName(two)) {
+		id != credential.GrantID(live.GrantName(second)) {
 		t.Errorf("GrantID(%q) = %q, want 23 characters without the random part of the name", name, id)
 	}
 }
@@ -50,12 +50,12 @@ func TestRefreshTokensOfGrantShareOnlyItsName(t *testing.T) {
 func TestGrantNamesAndIDsAreOrderedByTime(t *testing.T) {
 	t.Parallel()
 	at := time.Unix(1_790_000_000, 0)
-	one, two := credential.NewGrantName(at), credential.NewGrantName(at.Add(999*time.Millisecond))
+	first, second := credential.NewGrantName(at), credential.NewGrantName(at.Add(999*time.Millisecond))
 	later := credential.NewGrantName(at.Add(time.Second))
-	if one == two || one[:5] != two[:5] || later[:5] <= one[:5] {
-		t.Errorf("names %q and %q of one second, then %q, want them ordered by time", one, two, later)
+	if first == second || first[:5] != second[:5] || later[:5] <= first[:5] {
+		t.Errorf("names %q and %q of one second, then %q, want them ordered by time", first, second, later)
 	}
-	a, b, c := credential.GrantID(one), credential.GrantID(two), credential.GrantID(later)
+	a, b, c := credential.GrantID(first), credential.GrantID(second), credential.GrantID(later)
 	if a == b || a[:5] != b[:5] || c[:5] <= a[:5] {
 		t.Errorf("ids %q and %q of one second, then %q, want them ordered by time", a, b, c)
 	}

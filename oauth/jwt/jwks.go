@@ -63,9 +63,9 @@ func ParseJWKS(raw []byte) ([]jose.JSONWebKey, error) {
 		return nil, JWKSError(fmt.Sprintf("has more than %d keys", MaxKeys))
 	}
 	var keys []jose.JSONWebKey
-	for _, one := range set.Keys {
+	for _, encoded := range set.Keys {
 		var members map[string]json.RawMessage
-		if err := json.Unmarshal(one, &members); err != nil || members == nil {
+		if err := json.Unmarshal(encoded, &members); err != nil || members == nil {
 			return nil, JWKSError("has a key that is not a JSON object")
 		}
 		for name := range members {

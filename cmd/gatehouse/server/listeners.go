@@ -73,24 +73,24 @@ func (l *Listeners) listen(ctx context.Context, address string) error {
 	if public {
 		maximum = maxConnections(l.config)
 	}
-	one := &listener{listener: newBoundedListener(inner, maximum, l.log)}
-	one.server = &http.Server{
-		Handler: one, ReadHeaderTimeout: headerTimeout, ReadTimeout: ReadTimeout,
+	added := &listener{listener: newBoundedListener(inner, maximum, l.log)}
+	added.server = &http.Server{
+		Handler: added, ReadHeaderTimeout: headerTimeout, ReadTimeout: ReadTimeout,
 		WriteTimeout: l.config.RequestTimeout + time.Minute, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		ErrorLog: slog.NewLogLogger(l.log.Handler(), slog.LevelDebug),
 	}
 	if l.config.TLSCertFile != "" && public {
 		if l.certificate, err = loadCertificate(l.config.TLSCertFile, l.config.TLSKeyFile, l.log); err != nil {
-			return errors.Join(err, one.listener.Close())
+			return errors.Join(err, added.listener.Close())
 		}
-		one.server.TLSConfig = &tls.Config{
+		added.server.TLSConfig = &tls.Config{
 			MinVersion: tls.VersionTLS12, CipherSuites: fetch.TLS12CipherSuites(), GetCertificate: l.certificate.get,
 		}
 	}
-	l.listeners[address] = one
+	l.listeners[address] = added
 	go func() {
-		if err := one.serve(); !errors.Is(err, http.ErrServerClosed) {
+		if err := added.serve(); !errors.Is(err, http.ErrServerClosed) {
 			l.failed <- err
 		}
 	}()
@@ -144,8 +144,8 @@ func (l *Listeners) Address(address string) net.Addr { return l.listeners[addres
 
 // drain continues to serve for a duration and makes every client use another connection afterwards.
 func (l *Listeners) drain(d time.Duration) {
-	for _, one := range l.listeners {
-		one.draining.Store(true)
+	for _, each := range l.listeners {
+		each.draining.Store(true)
 	}
 	if d > 0 {
 		<-time.After(d)
@@ -157,9 +157,9 @@ func (l *Listeners) Shutdown(ctx context.Context, limit time.Duration) error {
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	var errs []error
-	for _, one := range l.listeners {
-		if err := one.server.Shutdown(limited); err != nil {
-			errs = append(errs, fmt.Errorf("requests were still in flight: %w", err), one.server.Close())
+	for _, each := range l.listeners {
+		if err := each.server.Shutdown(limited); err != nil {
+			errs = append(errs, fmt.Errorf("requests were still in flight: %w", err), each.server.Close())
 		}
 	}
 	return errors.Join(errs...)

@@ -79,12 +79,12 @@ func drive(ctx context.Context, operations []operation, limit time.Duration, max
 	rounds := make([]round, len(operations))
 	var running sync.WaitGroup
 	start := time.Now()
-	for i, one := range operations {
+	for i, run := range operations {
 		running.Go(func() {
 			r := &rounds[i]
 			for limited.Err() == nil && left.Add(-1) >= 0 && failures.Load() < maxErrors {
 				began := time.Now()
-				err := one(ctx) // not the limited context: the last operations would all fail
+				err := run(ctx) // not the limited context: the last operations would all fail
 				switch took := time.Since(began); {
 				case err == nil:
 					r.latency = append(r.latency, took)
