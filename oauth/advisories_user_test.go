@@ -157,7 +157,7 @@ var userAdvisories = []servertest.Requirement{
 		}),
 	servertest.Req("A45",
 		"CVE-2026-18963 (Keycloak), CVE-2026-9090 (Casdoor), CVE-2026-32246 (Tinyauth), Pocket ID GHSA-hp74-gm6m-2qm5, "+
-			"see P27 too",
+			"see also P27",
 		"an incomplete sign-in gets no code",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")

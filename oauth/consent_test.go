@@ -134,7 +134,7 @@ var consents = []servertest.Requirement{
 			silent("scope", "openid write", "resource", filesAPI).WantRedirectError(t, s, "consent_required")
 		}),
 	servertest.Req("N4", "RFC 6749 §3.3, [decision 23](decisions/0023-consent-per-resource.md)",
-		"a refused optional scope stays refused without a page, is unticked on the next page, and can be allowed there",
+		"a refused optional scope stays refused without a page, is not selected on the next page, and can be allowed there",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			c := s.RelyingParty(`"gatehouse_optional_scopes":["read","write"]`)
@@ -158,19 +158,19 @@ var consents = []servertest.Requirement{
 			}
 			page := b.SignIn(authorize("openid read write"), "alice")
 			if got := page.Fields()["scope"]; len(got) != 2 {
-				t.Fatalf("first page: ticked are %v, want both scopes", got)
+				t.Fatalf("first page: selected = %v, want both scopes", got)
 			}
 			wantGranted("after a refusal of write", approve(page, "read"), "openid read")
 			wantGranted("without a page", authorize("openid read write", "prompt", "none"), "openid read")
 			page = authorize("openid read write", "prompt", "consent")
 			if got := page.Fields()["scope"]; len(got) != 1 || got[0] != "read" {
-				t.Errorf("with prompt=consent: ticked are %v, want read", got)
+				t.Errorf("with prompt=consent: selected = %v, want read", got)
 			}
-			// A new scope needs consent; the refused one is unticked on its page, and not marked as new.
+			// A new scope needs consent; the refused one is not selected on its page, and not marked as new.
 			page = authorize("openid email write")
 			selected, marks := page.Fields()["scope"], strings.Count(page.Text(), "new")
 			if !strings.Contains(page.URL, "/consent") || len(selected) != 0 || marks != 1 {
-				t.Errorf("with a new scope: got %s, ticked %v, want a consent page without ticks and one new scope: %s",
+				t.Errorf("with a new scope: got %s, selected %v, want a consent page with nothing selected and one new scope: %s",
 					page.URL, selected, page.Text())
 			}
 			// With the refused scope alone there is nothing to grant, so the user is prompted.
@@ -187,7 +187,7 @@ var consents = []servertest.Requirement{
 			silent.WantRedirectError(t, s, "consent_required")
 			page = b.Authorize(c, "scope", "openid read", "resource", filesAPI)
 			if got := page.Fields()["scope"]; len(got) != 1 {
-				t.Errorf("at another API: ticked are %v, want read", got)
+				t.Errorf("at another API: selected = %v, want read", got)
 			}
 			// A scope that the operator makes required is requested again.
 			_, _, err := s.OAuth.Clients.Update(t.Context(), c.ClientID, []byte(`{"gatehouse_optional_scopes":["write"]}`))
@@ -195,10 +195,10 @@ var consents = []servertest.Requirement{
 			authorize("openid read", "prompt", "none").WantRedirectError(t, s, "consent_required")
 		}),
 	servertest.Req("N5", "RFC 7591 §2, [decision 23](decisions/0023-consent-per-resource.md)",
-		"the operator sets whether optional scopes are initially ticked; for a self-registered client the default is no",
+		"the operator sets whether optional scopes are initially selected; for a self-registered client the default is no",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
-			wantTicked := func(when, id string, want int) {
+			wantSelected := func(when, id string, want int) {
 				t.Helper()
 				c := clientInformation{ClientID: id}
 				c.RedirectURIs = []string{servertest.Callback}
@@ -208,7 +208,7 @@ var consents = []servertest.Requirement{
 					t.Fatalf("%s: got %d %s, want boxes for email and name", when, page.Status, page.Text())
 				}
 				if got := page.Fields()["scope"]; len(got) != want {
-					t.Errorf("%s: ticked are %v, want %d boxes", when, got, want)
+					t.Errorf("%s: selected = %v, want %d boxes", when, got, want)
 				}
 			}
 			set := func(id, metadata string) {
@@ -217,9 +217,9 @@ var consents = []servertest.Requirement{
 				storagetest.Must(t, err)
 			}
 			const optional = `"gatehouse_optional_scopes":["email","profile"]`
-			wantTicked("by default", s.RelyingParty(optional).ClientID, 2)
+			wantSelected("by default", s.RelyingParty(optional).ClientID, 2)
 			unselected := s.RelyingParty(optional, `"gatehouse_optional_scopes_selected":false`)
-			wantTicked("set to false", unselected.ClientID, 0)
+			wantSelected("set to false", unselected.ClientID, 0)
 			registered := selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],"scope":"openid email profile",`+
 				optional+`,"gatehouse_optional_scopes_selected":true}`)
 			id := registered.Text("client_id")
@@ -227,9 +227,9 @@ var consents = []servertest.Requirement{
 				t.Fatalf("registration: got %d %s, want 201 without members of operators", registered.Status, registered.Body)
 			}
 			set(id, "{"+optional+"}")
-			wantTicked("self-registered", id, 0)
+			wantSelected("self-registered", id, 0)
 			set(id, `{"gatehouse_optional_scopes_selected":true}`)
-			wantTicked("self-registered and set to true", id, 2)
+			wantSelected("self-registered and set to true", id, 2)
 		}).WithSettings("GATEHOUSE_REGISTRATION=open"),
 	servertest.Req("N6", "RFC 8707 §2, [decision 23](decisions/0023-consent-per-resource.md)",
 		"a scope of no API is allowed only at the APIs that the token is for, also when no resource is named",
@@ -286,7 +286,7 @@ var consents = []servertest.Requirement{
 			}
 		}),
 	servertest.Req("N9", "[design](design.md)",
-		"all boxes of the longest consent page can be ticked",
+		"all boxes of the longest consent page can be selected",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			scopes := make([]string, 100) // as many as a request can have

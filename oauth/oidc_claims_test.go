@@ -12,7 +12,7 @@ import (
 
 var openidClaims = slices.Concat(scopeClaims, pairwiseSubjects)
 
-// approveWithoutOptional approves the consent page with every optional box unticked.
+// approveWithoutOptional approves the consent page with no optional box selected.
 func approveWithoutOptional(b *servertest.Browser, page servertest.Page) servertest.Page {
 	form := page.Fields()
 	form.Del("scope")
@@ -132,7 +132,7 @@ var scopeClaims = []servertest.Requirement{
 			wantClaims(t, "ID token of the narrowed token", s.IDToken(c, narrowed), map[string]any{"email": nil})
 		}),
 	servertest.Req("C8d", "OIDC Core §5.5",
-		"the user can also untick a claim of an optional scope that was requested only by name",
+		"the user can also deselect a claim of an optional scope that was requested only by name",
 		func(t *testing.T, s *servertest.Server) {
 			s.UserWithClaims("alice")
 			c := s.RelyingParty(`"gatehouse_optional_scopes":["email"]`)
@@ -147,14 +147,14 @@ var scopeClaims = []servertest.Requirement{
 			if got := page.Fields()["scope"]; len(got) != 1 || got[0] != "claim:email" {
 				t.Fatalf("boxes = %v, want claim:email", got)
 			}
-			wantClaims(t, "userinfo without the unticked claim", userinfo(approveWithoutOptional(b, page)),
+			wantClaims(t, "userinfo without the deselected claim", userinfo(approveWithoutOptional(b, page)),
 				map[string]any{"email": nil, "name": "Alice Example"})
 			// The refusal is stored: the next request succeeds without the claim and without a page.
 			const email = `{"userinfo":{"email":null}}`
 			wantClaims(t, "userinfo after a second request", userinfo(authorize(email, "prompt", "none")),
 				map[string]any{"email": nil})
 			if got := authorize(email, "prompt", "consent").Fields()["scope"]; len(got) != 0 {
-				t.Errorf("ticked boxes = %v after the refusal, want none", got)
+				t.Errorf("selected boxes = %v after the refusal, want none", got)
 			}
 		}),
 	servertest.Req("C8e", "OIDC Core §5.5, §5.5.1",
@@ -203,7 +203,7 @@ var scopeClaims = []servertest.Requirement{
 			}
 		}),
 	servertest.Req("C8b", "OIDC Core §5.5",
-		"a claim of a scope that the user unticked is not returned by name either",
+		"a claim of a scope that the user deselected is not returned by name either",
 		func(t *testing.T, s *servertest.Server) {
 			s.UserWithClaims("alice")
 			c := s.RelyingParty(`"gatehouse_optional_scopes":["email"]`)
