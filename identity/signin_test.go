@@ -16,8 +16,8 @@ import (
 
 const password = "correct horse"
 
-// limited returns a Users with a limit on the names that fail from one subnet.
-func limited(s *storage.Store, names int) *identity.Users {
+// newLimitedUsers returns a Users with a limit on the names that fail from one subnet.
+func newLimitedUsers(s *storage.Store, names int) *identity.Users {
 	return identity.New(s, identity.Options{
 		SessionIdleTTL: time.Hour, SessionMaxTTL: 24 * time.Hour, PasswordMinLength: 10, Concurrency: 1,
 		NamesLimit: ratelimit.Rate{Count: names, Period: time.Hour},
@@ -101,7 +101,7 @@ func TestSprayingFromOneSubnetIsSlowed(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, url string) {
 		clock := storagetest.NewClock()
 		s, another := storagetest.Open(t, url, clock), storagetest.Open(t, url, clock)
-		p := limited(s, 3)
+		p := newLimitedUsers(s, 3)
 		alice := user(t, p, "alice")
 		device := knownDevice(t, p, alice)
 		subnet, sameSubnet := requestFrom(t, "192.0.2.1"), requestFrom(t, "192.0.2.200")
@@ -126,8 +126,8 @@ func TestSprayingFromOneSubnetIsSlowed(t *testing.T) {
 		}{
 			{"in the same subnet", subnet, p, identity.Device{}, "subnet waits 1s"},
 			{"in the same /24", sameSubnet, p, identity.Device{}, "subnet waits 1s"},
-			{"in another process", subnet, limited(another, 3), identity.Device{}, "subnet waits 1s"},
-			{"with the limit off", subnet, limited(s, 0), identity.Device{}, "signed in"},
+			{"in another process", subnet, newLimitedUsers(another, 3), identity.Device{}, "subnet waits 1s"},
+			{"with the limit off", subnet, newLimitedUsers(s, 0), identity.Device{}, "signed in"},
 			{"in another subnet", elsewhere, p, identity.Device{}, "signed in"},
 			{"in a known browser", subnet, p, device, "signed in"}, // which ends the wait
 			{"in the subnet in which a user signed in", subnet, p, identity.Device{}, "signed in"},
@@ -163,7 +163,7 @@ func TestUsersBehindOneAddressAreNotSlowed(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		s := storagetest.Open(t, url, storagetest.NewClock())
-		p := limited(s, 3)
+		p := newLimitedUsers(s, 3)
 		office := requestFrom(t, "192.0.2.1")
 		const users = 8
 		for i := range users {

@@ -46,7 +46,7 @@ func TestMetricsCoverAlertsWithoutCallerInput(t *testing.T) {
 	p.env["GATEHOUSE_ADMIN_LISTEN"], p.env["GATEHOUSE_REDIS_URL"] = admin, "redis://"+storagetest.FreeAddress(t)
 	id, secret := createClient(t, p.env, serviceMetadata)
 	server := p.serve(t)
-	client := clientTrusting(t, p.cert)
+	client := newTrustingClient(t, p.cert)
 	// Redis is unreachable: the process counts for the rate limits on its own.
 	if res := send(t, client, serviceTokenRequest(t, p.issuer, id, secret)); res.StatusCode != http.StatusOK {
 		t.Fatalf("token request: %s, want 200\n%s", res.Status, server.stderr)

@@ -159,7 +159,7 @@ func locationOf(t *testing.T, requestURL, cert string) string {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, requestURL, nil)
 	storagetest.Must(t, err)
-	res, err := clientTrusting(t, cert).Transport.RoundTrip(req)
+	res, err := newTrustingClient(t, cert).Transport.RoundTrip(req)
 	storagetest.Must(t, err)
 	defer func() { _ = res.Body.Close() }()
 	return res.Header.Get("Location")

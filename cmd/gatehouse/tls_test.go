@@ -28,8 +28,8 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// clientTrusting returns a client that trusts the certificates in the files and negotiates HTTP/2 as browsers do.
-func clientTrusting(t *testing.T, files ...string) *http.Client {
+// newTrustingClient returns a client that trusts the certificates in the files and negotiates HTTP/2 as browsers do.
+func newTrustingClient(t *testing.T, files ...string) *http.Client {
 	t.Helper()
 	roots := x509.NewCertPool()
 	for _, file := range files {
@@ -72,7 +72,7 @@ func getHealth(t *testing.T, p *provider) *http.Response {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.issuer+"/healthz", nil)
 	storagetest.Must(t, err)
-	return send(t, clientTrusting(t, p.cert), req)
+	return send(t, newTrustingClient(t, p.cert), req)
 }
 
 // TestChangedCertificateIsServedWithoutRestart also writes an unusable file, which must not replace the certificate.
@@ -157,7 +157,7 @@ func TestSlowReadersOccupyNoSlot(t *testing.T) {
 		t.Helper()
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.issuer+"/login", nil)
 		storagetest.Must(t, err)
-		res, err := clientTrusting(t, p.cert).Do(req)
+		res, err := newTrustingClient(t, p.cert).Do(req)
 		storagetest.Must(t, err)
 		defer func() { _ = res.Body.Close() }()
 		b, err := io.ReadAll(res.Body)

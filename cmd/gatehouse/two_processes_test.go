@@ -53,7 +53,7 @@ func consentInNewBrowser(t *testing.T, authorize, username, password string, tru
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	storagetest.Must(t, err)
-	client := clientTrusting(t, trusted...)
+	client := newTrustingClient(t, trusted...)
 	client.Jar = jar
 	return signInAndConsent(t, client, authorize, username, password)
 }

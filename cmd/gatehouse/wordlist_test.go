@@ -89,39 +89,39 @@ var wordsInProduct = []wordRule{
 // A wordException is a text that TestWords does not check in files whose path matches.
 type wordException struct{ file, text *regexp.Regexp }
 
-// except returns an exception. The last argument is the reason.
-func except(file, text, _ string) wordException {
+// exception returns an exception. The last argument is the reason.
+func exception(file, text, _ string) wordException {
 	return wordException{regexp.MustCompile(file), regexp.MustCompile(text)}
 }
 
 var wordExceptions = []wordException{
-	except(``, `(?i)open[-_ ]?to[-_ ]?apps`, "a flag, and a member of resources"),
-	except(``, `android-app|itms-apps`, "URI schemes"),
-	except(``, `(?i)keep[- ]?alives?`, "the HTTP and TCP term"),
-	except(``, `(?i)state machines?|machine[- ]readable|(this|one|each|another|other|same) machines?`,
+	exception(``, `(?i)open[-_ ]?to[-_ ]?apps`, "a flag, and a member of resources"),
+	exception(``, `android-app|itms-apps`, "URI schemes"),
+	exception(``, `(?i)keep[- ]?alives?`, "the HTTP and TCP term"),
+	exception(``, `(?i)state machines?|machine[- ]readable|(this|one|each|another|other|same) machines?`,
 		"a state machine; a host"),
-	except(``, `(?i)(native|sample|demo|web|mobile|desktop|single-page|connected|browser|client) apps?`,
+	exception(``, `(?i)(native|sample|demo|web|mobile|desktop|single-page|connected|browser|client) apps?`,
 		"terms of RFC 8252 and of the product"),
-	except(``, `/account/apps|account\.apps?`, "the path of a page, and its messages"),
-	except(``, `reuid=nobody|User(: |=| )nobody|echo nobody|"nobody["=]|nobody@`,
+	exception(``, `/account/apps|account\.apps?`, "the path of a page, and its messages"),
+	exception(``, `reuid=nobody|User(: |=| )nobody|echo nobody|"nobody["=]|nobody@`,
 		"the account of Unix; an unknown name in tests"),
-	except(``, `["=]everyone\b`, "an invalid value in tests"),
-	except(``, `(?i)(Remote|Web)?KeySet\b|set jose\.`, "names of go-oidc and go-jose"),
-	except(``, `app\.(internal|invalid|example)|example\.app\b`, "hosts and schemes"),
-	except(`^(cmd/gatehouse/(dev|dev_page|main|scope|client|client_flags)\.go|oauth/logout/seal\.go)$`,
+	exception(``, `["=]everyone\b`, "an invalid value in tests"),
+	exception(``, `(?i)(Remote|Web)?KeySet\b|set jose\.`, "names of go-oidc and go-jose"),
+	exception(``, `app\.(internal|invalid|example)|example\.app\b`, "hosts and schemes"),
+	exception(`^(cmd/gatehouse/(dev|dev_page|main|scope|client|client_flags)\.go|oauth/logout/seal\.go)$`,
 		`(?i)\bapps?\b`, "help and messages for users"),
-	except(`^web/page_error\.go$`, `\.app\b`, "keys of messages"),
-	except(`^(config|docs)/`, `(?i)anyone (can|who)|\(everyone\)`, "the setting is open to everyone"),
-	except(``, `"asked"`, "a member of audit details"),
-	except(`_test\.go$`, `\bgate\b`, "a path in tests"),
-	except(`^web/`, `\b(Apps?|AppHost|People|Person|connectedApps?|apps)\b`,
+	exception(`^web/page_error\.go$`, `\.app\b`, "keys of messages"),
+	exception(`^(config|docs)/`, `(?i)anyone (can|who)|\(everyone\)`, "the setting is open to everyone"),
+	exception(``, `"asked"`, "a member of audit details"),
+	exception(`_test\.go$`, `\bgate\b`, "a path in tests"),
+	exception(`^web/`, `\b(Apps?|AppHost|People|Person|connectedApps?|apps)\b`,
 		"fields of pages, in the words that users see"),
-	except(`^cmd/oauthbench/`, `(?i)\bapps?\b`, "a member of the profile"),
-	except(``, `Too many people are signing in|Know that it is you`, "pages for users"),
-	except(`^scripts/setup.sh$`, `Chrome\.app`, "a path"),
-	except(``, `(?i)time spent|seconds spent`, "literal"),
-	except(``, `(?i)fits? (in|into|on|within)\b`, "literal: size"),
-	except(`^cmd/gatehouse/(sample|testdata/(apis|relying-parties))/`, `(?i)\bapps?\b`, "they are applications"),
-	except(`^CHANGELOG\.md$`, `^ *\|.*`, "a table of changed messages"),
-	except(`^CHANGELOG\.md$`, "`GatehouseGuessing`|`a wrong secret`", "changed names"),
+	exception(`^cmd/oauthbench/`, `(?i)\bapps?\b`, "a member of the profile"),
+	exception(``, `Too many people are signing in|Know that it is you`, "pages for users"),
+	exception(`^scripts/setup.sh$`, `Chrome\.app`, "a path"),
+	exception(``, `(?i)time spent|seconds spent`, "literal"),
+	exception(``, `(?i)fits? (in|into|on|within)\b`, "literal: size"),
+	exception(`^cmd/gatehouse/(sample|testdata/(apis|relying-parties))/`, `(?i)\bapps?\b`, "they are applications"),
+	exception(`^CHANGELOG\.md$`, `^ *\|.*`, "a table of changed messages"),
+	exception(`^CHANGELOG\.md$`, "`GatehouseGuessing`|`a wrong secret`", "changed names"),
 }

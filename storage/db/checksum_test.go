@@ -14,7 +14,7 @@ import (
 func TestChangedMigrationIsRefusedByName(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		d := migrated(t, url)
+		d := newMigratedDB(t, url)
 		_, err := d.RequireSchema(t.Context())
 		storagetest.Must(t, err)
 		storagetest.Must(t, db.Exec(t.Context(), d.Write, "UPDATE migration_checksums SET sha256 = 'of another file' "+
@@ -37,7 +37,7 @@ func TestChangedMigrationIsRefusedByName(t *testing.T) {
 func TestSchemaOfOtherMigrationsIsRefused(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		d := migrated(t, url)
+		d := newMigratedDB(t, url)
 		storagetest.Must(t, db.Exec(t.Context(), d.Write, "DROP TABLE migration_checksums"))
 		if _, err := d.RequireSchema(t.Context()); !errors.Is(err, db.ErrMigrationChanged) {
 			t.Errorf("RequireSchema: got %v, want ErrMigrationChanged", err)
@@ -51,7 +51,7 @@ func TestSchemaOfOtherMigrationsIsRefused(t *testing.T) {
 func TestEveryMigrationStoresItsChecksum(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		d := migrated(t, url)
+		d := newMigratedDB(t, url)
 		var n int64
 		storagetest.Must(t, db.QueryRow(t.Context(), d.Write, []any{&n}, "SELECT count(*) FROM migration_checksums"))
 		if all, err := d.Migrations(t.Context()); err != nil || n != int64(len(all)) {
@@ -64,7 +64,7 @@ func TestEveryMigrationStoresItsChecksum(t *testing.T) {
 func TestChecksumIsStoredInTransactionOfMigration(t *testing.T) {
 	t.Parallel()
 	storagetest.OnPostgres(t, func(t *testing.T, url string) {
-		d := migrated(t, url)
+		d := newMigratedDB(t, url)
 		var applied, together int64
 		storagetest.Must(t, db.QueryRow(t.Context(), d.Write, []any{&applied, &together},
 			"SELECT count(*), count(CASE WHEN versions.xmin = sums.xmin THEN 1 END) FROM goose_db_version versions "+
@@ -79,7 +79,7 @@ func TestChecksumIsStoredInTransactionOfMigration(t *testing.T) {
 func TestMissingChecksumIsRefused(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		d := migrated(t, url)
+		d := newMigratedDB(t, url)
 		storagetest.Must(t, db.Exec(t.Context(), d.Write, "DELETE FROM migration_checksums"))
 		if _, err := d.RequireSchema(t.Context()); !errors.Is(err, db.ErrMigrationChanged) {
 			t.Errorf("RequireSchema: got %v, want ErrMigrationChanged", err)
@@ -91,7 +91,7 @@ func TestMissingChecksumIsRefused(t *testing.T) {
 func TestChecksumOfLaterVersionIsIgnored(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
-		d := migrated(t, url)
+		d := newMigratedDB(t, url)
 		storagetest.Must(t, db.Exec(t.Context(), d.Write, "INSERT INTO migration_checksums (version, sha256) VALUES "+
 			"(9999, 'of a later version')"))
 		if _, err := d.RequireSchema(t.Context()); err != nil {

@@ -15,7 +15,7 @@ import (
 func TestRemovedDatabaseFileBeginsNoTransaction(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "gatehouse.db")
-	d := migrated(t, "sqlite:"+path)
+	d := newMigratedDB(t, "sqlite:"+path)
 	storagetest.Must(t, os.Rename(path, path+".old"))
 	err := d.Tx(t.Context(), func(*db.DB) error {
 		t.Error("a transaction began")

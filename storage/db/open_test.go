@@ -16,8 +16,8 @@ func open(t *testing.T, o db.Options) *db.DB {
 	return d
 }
 
-// migrated returns an empty database with the current schema.
-func migrated(t *testing.T, url string) *db.DB {
+// newMigratedDB returns an empty database with the current schema.
+func newMigratedDB(t *testing.T, url string) *db.DB {
 	t.Helper()
 	d := open(t, db.Options{URL: url, Pool: 2})
 	_, err := d.Migrate(t.Context())

@@ -13,7 +13,7 @@ import (
 func TestSettingsAreNotLeftOnSharedConnections(t *testing.T) {
 	t.Parallel()
 	storagetest.ThroughPgBouncer(t, func(t *testing.T, b *storagetest.PgBouncer) {
-		d := migrated(t, b.URL)
+		d := newMigratedDB(t, b.URL)
 		inTx := ""
 		storagetest.Must(t, d.Tx(t.Context(), func(tx *db.DB) (err error) {
 			inTx, err = setting(t.Context(), tx, "lock_timeout")
