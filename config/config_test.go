@@ -50,7 +50,8 @@ func TestDefaultsMatchContract(t *testing.T) {
 	}
 	if path, ok := c.SQLitePath(); !ok || path != "gatehouse-data/gatehouse.db" || c.IsHTTPS() ||
 		c.IssuerURL().Port() != "8080" {
-		t.Errorf("SQLitePath() = %q, %t, IsHTTPS() = %t, IssuerURL() = %s", path, ok, c.IsHTTPS(), c.IssuerURL())
+		t.Errorf("SQLitePath() = %q, %t, IsHTTPS() = %t, IssuerURL() = %s, want the default path, true, false and port 8080",
+			path, ok, c.IsHTTPS(), c.IssuerURL())
 	}
 }
 

@@ -28,7 +28,7 @@ func TestDurationSettingsAcceptDaysAndWeeks(t *testing.T) {
 	const day = 24 * time.Hour
 	if err != nil || c.RefreshIdleTTL != 30*day || c.AuditRetention != 364*day ||
 		c.RateLimits["registration"].Period != day {
-		t.Errorf("Load of 30d, 52w and 5/1d = %v, %v and %v, error %v",
+		t.Errorf("Load of 30d, 52w and 5/1d = %v, %v and %v, error %v, want 30, 364 and 1 days",
 			c.RefreshIdleTTL, c.AuditRetention, c.RateLimits["registration"], err)
 	}
 }

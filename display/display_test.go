@@ -95,7 +95,7 @@ func FuzzEscape(f *testing.F) {
 			t.Fatal(err)
 		}
 		if err := json.Unmarshal([]byte(display.Escape(string(plain))), &b); err != nil || a != b {
-			t.Errorf("%s is %q in JSON, escaped %q (%v)", plain, a, b, err)
+			t.Errorf("%s is %q in JSON, and escaped %q (%v), want the same value", plain, a, b, err)
 		}
 		if err := display.CheckName(s); err == nil && display.Escape(s) != s {
 			t.Errorf("Escape(%q) changes a valid name", s)

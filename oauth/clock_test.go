@@ -198,7 +198,7 @@ func TestClockSkewEndsReadiness(t *testing.T) {
 			return skewed.Get("/readyz").Status == http.StatusOK
 		})
 		skewed.Clock.Advance(-time.Hour)
-		storagetest.Eventually(t, "a step is noticed", func() bool {
+		storagetest.Eventually(t, "the process has detected the step", func() bool {
 			return skewed.Get("/readyz").Status == http.StatusServiceUnavailable
 		})
 	})

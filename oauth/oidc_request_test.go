@@ -212,8 +212,8 @@ func (r silentRequest) check(t *testing.T, c clientInformation, browsers []userB
 	}
 }
 
-// checkClientWithConsent lets alice allow the client, and checks that the client then learns that alice is signed in,
-// but not that alice must sign in again or consent. sub is a claims parameter that requests alice.
+// checkClientWithConsent lets alice allow the client, and checks that a response then discloses that alice is signed
+// in, but not that alice must sign in again or consent. sub is a claims parameter that requests alice.
 func checkClientWithConsent(
 	t *testing.T, s *servertest.Server, c clientInformation, b, bobs *servertest.Browser, sub string,
 ) {

@@ -58,11 +58,11 @@ func TestRefreshRetryAfterFailoverReturnsSameSuccessor(t *testing.T) {
 			if r := s.Refresh(c, old); r.Status != http.StatusServiceUnavailable {
 				t.Fatalf("a refresh without the database: %d %s, want 503", r.Status, r.Body)
 			}
-			storagetest.Eventually(t, "the process notices the outage", func() bool { return !s.Store.Stats().DatabaseUp })
+			storagetest.Eventually(t, "the process has detected the outage", func() bool { return !s.Store.Stats().DatabaseUp })
 			s.Clock.Advance(16 * time.Second)
 			proxy.Up()
 			if waits {
-				storagetest.Eventually(t, "the process notices the end of the outage", func() bool {
+				storagetest.Eventually(t, "the process has detected the end of the outage", func() bool {
 					return s.Store.Stats().DatabaseUp
 				})
 			}

@@ -103,7 +103,7 @@ var requestObjects = []servertest.Requirement{
 			} {
 				openObjectOf(b, x.c, x.object).WantRedirectError(t, s, "invalid_request_object")
 				if t.Failed() {
-					t.Fatalf("the object %q is not refused as expected", name)
+					t.Fatalf("the response to the object %q is not the error invalid_request_object", name)
 				}
 			}
 			open := func(outside ...string) servertest.Page {
@@ -199,7 +199,7 @@ var requestObjects = []servertest.Requirement{
 				for _, invalid := range []any{7, true, []string{"openid"}, map[string]any{"a": 1}} {
 					send(name, invalid).WantRedirectError(t, s, "invalid_request_object")
 					if t.Failed() {
-						t.Fatalf("%s with the value %v is not refused as expected", name, invalid)
+						t.Fatalf("the response to %s with the value %v is not the error invalid_request_object", name, invalid)
 					}
 				}
 			}

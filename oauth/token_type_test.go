@@ -34,7 +34,7 @@ func TestAssertionsOfAnotherTypeAreRefused(t *testing.T) {
 		} {
 			send(typ).Want(t, 401, "invalid_client")
 			if t.Failed() {
-				t.Fatalf("an assertion with typ %#v is not refused as expected", typ)
+				t.Fatalf("the response to an assertion with typ %#v is not invalid_client", typ)
 			}
 		}
 		const want = "typ must be client-authentication+jwt, JWT or absent"
@@ -62,7 +62,7 @@ func TestTokensOfAnotherTypeAreRefusedEverywhere(t *testing.T) {
 			p := b.Authorize(c, "scope", "openid", "prompt", "none", "id_token_hint", hint)
 			p.WantRedirectError(t, s, "invalid_request")
 			if t.Failed() {
-				t.Fatalf("%s as id_token_hint is not refused as expected", name)
+				t.Fatalf("the response to %s as id_token_hint is not the error invalid_request", name)
 			}
 		}
 		for name, token := range map[string]string{"an ID token": tokens.Text("id_token"), "signed userinfo": userinfo} {
@@ -74,7 +74,7 @@ func TestTokensOfAnotherTypeAreRefusedEverywhere(t *testing.T) {
 			object := key.Sign(t, objectClaims(s, c), map[jose.HeaderKey]any{"typ": typ})
 			openObjectOf(s.Browser(), c, object).WantRedirectError(t, s, "invalid_request_object")
 			if t.Failed() {
-				t.Fatalf("a request object with typ %#v is not refused as expected", typ)
+				t.Fatalf("the response to a request object with typ %#v is not the error invalid_request_object", typ)
 			}
 		}
 	})

@@ -108,7 +108,8 @@ func TestProcessCountsAloneWithoutRedis(t *testing.T) {
 	var log lockedBuffer
 	l := open(t, r.URL, storagetest.NewClock().Now, slog.New(slog.NewTextHandler(&log, nil)))
 	if l.PingRedis(t.Context()); log.count("sharing rate limits through Redis") != 1 || l.Stats().Degraded {
-		t.Errorf("with Redis at start, the log is %q and Stats() = %+v", log.String(), l.Stats())
+		t.Errorf("with Redis at start: the log is %q and Stats() = %+v, want one message and not degraded",
+			log.String(), l.Stats())
 	}
 	count(l, "x", "a")
 	r.Kill()

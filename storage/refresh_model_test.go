@@ -25,11 +25,8 @@ import (
 //	outage   A time in which the database was unavailable does not count: a client whose grace period it covers keeps its
 //	         grant.
 //	bound    However long the outage, a retry after the limit gets no successor.
-//	invalid  A request that is otherwise invalid changes nothing. (It fails in the WHERE of every statement; the walk of
-//	         the real store below has it among its steps.)
-//
-// TestStoreMatchesRefreshModel walks the real store, on both engines, through every sequence of steps and compares its
-// state with that of the model after each.
+//	invalid  A request that is otherwise invalid changes nothing. (It fails in the WHERE of every statement; it is
+//	         one of the steps of TestStoreMatchesRefreshModel, which compares the real store with the model.)
 
 // The model's time advances in steps of half a grace period.
 const (
@@ -113,8 +110,8 @@ func (l *family) clear() {
 type modelState struct {
 	family      family
 	requests    [3]request
-	clientToken int8 // the token that the honest client holds
-	ticks       int8 // steps so far
+	clientToken int8 // the token that the honest client has
+	elapsed     int8 // steps so far
 	honest      bool // there is no attacker, no revocation, and nothing expires
 	late        bool // the client repeated a request outside the grace period
 }
@@ -196,11 +193,11 @@ func (w modelState) successors() (out []modelState) {
 // afterStep returns the states one step of time later, with the database available or not.
 func (w modelState) afterStep() (out []modelState) {
 	for _, outage := range []int8{0, 1} {
-		if w.ticks >= 6 || w.family.outage+outage > 1 {
+		if w.elapsed >= 6 || w.family.outage+outage > 1 {
 			break
 		}
 		n := w
-		n.ticks++
+		n.elapsed++
 		n.family.age++
 		n.family.outage += outage
 		for i := range n.requests {

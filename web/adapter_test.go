@@ -46,7 +46,7 @@ func TestPanicIsInternalServerError(t *testing.T) {
 		panic("in the middle")
 	}}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
 	if w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "half") {
-		t.Errorf("after half a response: %d %s", w.Code, w.Body)
+		t.Errorf("after half of a response: %d %s, want 500 without that half", w.Code, w.Body)
 	}
 	if n := s.inFlight.Load(); n != 0 {
 		t.Errorf("%d slots are still acquired, want 0", n)
@@ -150,7 +150,8 @@ func TestUnreadResponsesAreBounded(t *testing.T) {
 			w.Header().Get("Content-Length") == "" && w.Body.Len() == 0
 		complete := w.Code == http.StatusOK && w.Header().Get("Content-Length") == "1000" && w.Body.Len() == 1000
 		if full := sending == maxSending-999; full != refused || full == complete {
-			t.Errorf("with %d bytes being sent: status %d, %d bytes", sending, w.Code, w.Body.Len())
+			t.Errorf("with %d bytes being sent: status %d with %d bytes, want it refused = %t",
+				sending, w.Code, w.Body.Len(), full)
 		}
 		if n := s.sending.Load(); n != sending {
 			t.Errorf("%d bytes are counted afterwards, want %d", n, sending)

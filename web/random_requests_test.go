@@ -210,10 +210,12 @@ func TestEveryRouteSurvivesMalformedRequests(t *testing.T) {
 				body, _ := io.ReadAll(res.Body)
 				_ = res.Body.Close()
 				if res.StatusCode >= 500 {
-					t.Errorf("seed %d, request %d: %s %s status %d: %.300s", seed, i, req.Method, req.URL, res.StatusCode, body)
+					t.Errorf("seed %d, request %d: %s %s: status %d, want one below 500: %.300s",
+						seed, i, req.Method, req.URL, res.StatusCode, body)
 				}
 				if text := internals.Find(body); text != nil {
-					t.Errorf("seed %d, request %d: %s %s the response has %q: %.300s", seed, i, req.Method, req.URL, text, body)
+					t.Errorf("seed %d, request %d: %s %s: the response has the internal %q: %.300s",
+						seed, i, req.Method, req.URL, text, body)
 				}
 				if res.Header.Get("X-Injected") != "" || strings.Contains(string(body), "<script>alert") {
 					t.Errorf("seed %d, request %d: %s %s injects content: %.300s", seed, i, req.Method, req.URL, body)

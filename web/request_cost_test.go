@@ -242,12 +242,12 @@ func TestWorkPerRouteIsBoundedForManyValues(t *testing.T) {
 				long = work{min(long.allocations, again.allocations), min(long.bytes, again.bytes)}
 			}
 			if !long.within(short, size) {
-				t.Errorf("%s, %s (%d bytes): %+v, for a short one %+v: status %d, %.200s",
+				t.Errorf("%s, %s (%d bytes): %+v, want about as much as for a short one, %+v: status %d, %.200s",
 					pattern, l.name, size, long, short, res.Code, res.Body)
 			}
 		}
 	}
 	if measured < 1000 {
-		t.Errorf("only %d requests were measured", measured)
+		t.Errorf("%d requests were measured, want at least 1000", measured)
 	}
 }

@@ -85,7 +85,7 @@ func TestFailedTransactionIs503OnEveryRoute(t *testing.T) {
 						t.Errorf("%s: status %d, want 503 or a redirect: %s", req.name, r.Status, r.Body)
 					case redirected:
 					case req.always, how == "commit" && req.changes:
-						t.Errorf("%s succeeded: %d %s %s", req.name, r.Status, r.Header.Get("Location"), r.Body)
+						t.Errorf("%s: %d %s %s, want 503", req.name, r.Status, r.Header.Get("Location"), r.Body)
 					}
 				}
 				if after := stored(t, s); how == "commit" && !slices.Equal(before, after) {

@@ -29,7 +29,7 @@ func TestConsentFormIsReadStrictly(t *testing.T) {
 		change(form)
 		b.Submit("/consent", form).WantErrorPage(t, http.StatusBadRequest)
 		if t.Failed() {
-			t.Fatalf("with a repeated %s", name)
+			t.Fatalf("the response to a form that repeats %s is not an error page with status 400", name)
 		}
 	}
 	consent.Add("scope", "read")

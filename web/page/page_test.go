@@ -64,7 +64,7 @@ func TestRenderFailureWritesNothing(t *testing.T) {
 		t.Error("rendering a page without its data succeeded")
 	}
 	if w.Body.Len() > 0 || len(w.Header()) > 0 {
-		t.Errorf("a failed page wrote %v %q", w.Header(), w.Body)
+		t.Errorf("a page that cannot be rendered wrote the headers %v and the body %q, want none", w.Header(), w.Body)
 	}
 }
 
