@@ -77,7 +77,7 @@ func registerMCPClient(t *testing.T, p *provider) string {
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, endpoint, bytes.NewReader(body))
 	storagetest.Must(t, err)
 	req.Header.Set("Content-Type", "application/json")
-	res, err := clientTrusting(t, p.cert).Do(req)
+	res, err := newTrustingClient(t, p.cert).Do(req)
 	storagetest.Must(t, err)
 	defer func() { _ = res.Body.Close() }()
 	var registered struct {
