@@ -116,9 +116,11 @@ var promptRequests = []servertest.Requirement{
 			for _, session := range b.Open("/select?request=" + id).Buttons("session") {
 				form.Set("session", session)
 				p := b.Follow(b.Submit("/select", form))
-				isAlice := strings.Contains(b.Open("/login?another=1&request="+id).Body, `value="alice"`)
-				if isAlice && !strings.Contains(p.URL, "/login") {
-					t.Errorf("alice, chosen after a sign-in of bob: got %s, want the sign-in page", p.URL)
+				aliceSignsIn := strings.Contains(p.URL, "/login") && strings.Contains(p.Body, `value="alice"`)
+				bobConsents := strings.Contains(p.URL, "/consent") && strings.Contains(p.Text(), "bob")
+				if !aliceSignsIn && !bobConsents {
+					t.Errorf("a user chosen after a sign-in of bob: got %s, want the sign-in page for alice "+
+						"or the consent page for bob: %s", p.URL, p.Text())
 				}
 			}
 			// A request that requires no sign-in continues with the user who signed in in another tab.

@@ -23,6 +23,7 @@ type loginPage struct {
 	clientView
 	Request, FormToken, Username, Problem string
 	Reauthenticate                        bool // a signed-in user must authenticate again
+	Another                               bool // the user wants to sign in with another account
 	OtherUsers                            bool // the account chooser has users to choose from
 	SignedInAs                            string
 }
@@ -40,11 +41,11 @@ func (p *Pages) ShowLogin(w http.ResponseWriter, r *http.Request) error {
 	if next != "" {
 		return page.RedirectTo(next)
 	}
-	return p.renderLogin(w, r, loginAttempt{status: http.StatusOK, request: form.Get("request")})
+	return p.renderLogin(w, r, newLoginAttempt(form))
 }
 
 // afterLogin returns where a reloaded sign-in page continues when the user has signed in concurrently, in another tab,
-// and "" when the form must be shown. With the parameter another, the user wants to sign in with another account.
+// and "" when the form must be shown. With the parameter another it always is.
 func (p *Pages) afterLogin(w http.ResponseWriter, r *http.Request, form url.Values) (string, error) {
 	request := form.Get("request")
 	switch {
@@ -73,6 +74,15 @@ func (p *Pages) afterLogin(w http.ResponseWriter, r *http.Request, form url.Valu
 type loginAttempt struct {
 	status                     int
 	request, username, problem string
+	another                    bool // the user wants to sign in with an account that is not signed in
+}
+
+// newLoginAttempt reads the parameters of the sign-in page and of its form.
+func newLoginAttempt(form url.Values) loginAttempt {
+	return loginAttempt{
+		status: http.StatusOK, request: form.Get("request"), username: form.Get("username"),
+		another: form.Get("another") != "",
+	}
 }
 
 func (p *Pages) renderLogin(w http.ResponseWriter, r *http.Request, attempt loginAttempt) error {
@@ -80,7 +90,7 @@ func (p *Pages) renderLogin(w http.ResponseWriter, r *http.Request, attempt logi
 	data := loginPage{
 		Layout: p.pages.NewLayout(r, p.pages.Message("login.title")), Request: attempt.request,
 		FormToken: p.pages.FormToken(loginTokenParts(browser, attempt.request)...),
-		Username:  attempt.username, Problem: attempt.problem,
+		Username:  attempt.username, Problem: attempt.problem, Another: attempt.another,
 	}
 	if attempt.request == "" {
 		user, err := p.users.CurrentUser(r)
@@ -102,11 +112,13 @@ func (p *Pages) renderLogin(w http.ResponseWriter, r *http.Request, attempt logi
 		return err
 	}
 	data.OtherUsers = len(users) > 0 && a.RequiredSubject == ""
-	if user := p.oauth.SelectSubject(a, users); user != nil {
-		data.Reauthenticate = true
-		data.Username = cmp.Or(data.Username, user.User.Username)
+	if !attempt.another {
+		if user := p.oauth.SelectSubject(a, users); user != nil {
+			data.Reauthenticate = true
+			data.Username = cmp.Or(data.Username, user.User.Username)
+		}
+		data.Username = cmp.Or(data.Username, a.LoginHint)
 	}
-	data.Username = cmp.Or(data.Username, a.LoginHint)
 	page.AllowFormRedirects(w.Header())
 	return p.pages.Render(w, attempt.status, "login", data)
 }
@@ -121,7 +133,7 @@ func (p *Pages) Login(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	attempt := loginAttempt{request: form.Get("request"), username: form.Get("username")}
+	attempt := newLoginAttempt(form)
 	browser := p.users.Browser(r)
 	if browser == nil || !p.pages.HasFormToken(form, loginTokenParts(browser, attempt.request)...) {
 		attempt.status, attempt.problem = http.StatusForbidden, p.pages.Message("login.expired")

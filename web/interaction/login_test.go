@@ -43,3 +43,39 @@ func TestLoginPageShowsWaitOfThrottledSubnet(t *testing.T) {
 		}
 	})
 }
+
+// TestAnotherAccountSignsInOnEmptyForm checks the sign-in page that the account chooser links to: it does not suggest
+// the user who is signed in, also after a failed attempt.
+func TestAnotherAccountSignsInOnEmptyForm(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		s := servertest.Start(t, db, servertest.Options{})
+		s.User("alice")
+		s.User("bob")
+		c, b := s.App(), s.Browser()
+		b.SignIn(b.Open("/login"), "alice")
+		request := b.Authorize(c, "prompt", "select_account", "login_hint", "alice").Fields().Get("request")
+		p := b.Open("/login?another=1&request=" + request)
+		if strings.Contains(p.Body, `value="alice"`) || strings.Contains(p.Text(), "Sign in again") || !focusesUsername(p) {
+			t.Errorf("sign-in page for another account: want an empty focused username and no \"Sign in again\": %s", p.Body)
+		}
+		form := p.Fields()
+		form.Set("username", "bob")
+		form.Set("password", "incorrect")
+		p = b.Submit("/login", form)
+		if p.Status != http.StatusUnauthorized || !strings.Contains(p.Body, `value="bob"`) ||
+			strings.Contains(p.Text(), "Sign in again") {
+			t.Errorf("incorrect password: status %d, want 401, the username bob and no \"Sign in again\": %s", p.Status, p.Text())
+		}
+		if p = b.SignIn(p, "bob"); !strings.Contains(p.URL, "/consent") || !strings.Contains(p.Text(), "bob") {
+			t.Errorf("sign-in of bob: got %s %s, want his consent page", p.URL, p.Text())
+		}
+	})
+}
+
+// focusesUsername reports whether the page moves the focus to the username.
+func focusesUsername(p servertest.Page) bool {
+	_, input, _ := strings.Cut(p.Body, `<input id="username"`)
+	input, _, _ = strings.Cut(input, ">")
+	return strings.Contains(input, " autofocus")
+}
