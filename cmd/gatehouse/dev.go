@@ -81,7 +81,7 @@ func (p *program) devSettings(cmd *cobra.Command, sampleListen string) (config.C
 func (p *program) runDev(ctx context.Context, cfg config.Config, sampleListen string) error {
 	log, end := server.NewLog(p.stderr, isTerminal(p.stderr), cfg)
 	defer end()
-	ctx = reqevent.NewContext(ctx, &reqevent.Event{Actor: operator()})
+	ctx = reqevent.NewContext(ctx, &reqevent.Event{Actor: "system"})
 	var data devData
 	s, err := server.Open(ctx, server.Options{
 		Config: cfg, Version: version, Log: log, Migrate: true, Notice: p.notice,
@@ -96,7 +96,9 @@ func (p *program) runDev(ctx context.Context, cfg config.Config, sampleListen st
 		return err
 	}
 	sampleURL := httpURL(sampleListen)
-	if data, err = prepareDev(ctx, s, data, sampleURL); err != nil {
+	// The demo records are the operator's; everything else is the work of the server itself, as under serve.
+	operatorCtx := reqevent.NewContext(ctx, &reqevent.Event{Actor: operator()})
+	if data, err = prepareDev(operatorCtx, s, data, sampleURL); err != nil {
 		return errors.Join(err, s.Close(ctx))
 	}
 	app, err := sample.New(sample.Config{

@@ -13,6 +13,7 @@ import (
 
 	"gatehouse/cmd/gatehouse/server"
 	"gatehouse/config"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
 )
 
@@ -131,6 +132,28 @@ func TestDevNamesItsDatabaseForOtherCommands(t *testing.T) {
 	} {
 		if got := devDatabase(config.Config{DatabaseURL: url}); got != want {
 			t.Errorf("devDatabase(%q) = %q, want %q", url, got, want)
+		}
+	}
+}
+
+// TestDevActorIsSystemForTheServer checks the audit rows of a start: the operator created the demo records, and the
+// server its signing keys.
+func TestDevActorIsSystemForTheServer(t *testing.T) {
+	t.Parallel()
+	d := startDev(t, t.TempDir(), nil)
+	d.stop(t)
+	for event, want := range map[string]string{
+		audit.KeyCreated: "system", audit.ClientCreated: operator(), audit.UserCreated: operator(),
+	} {
+		rows := mustRun(t, d.env, "", "audit", "list", "--event", event, "--json")
+		actors := regexp.MustCompile(`"actor": ?"([^"]*)"`).FindAllStringSubmatch(rows, -1)
+		if len(actors) == 0 {
+			t.Errorf("no audit row of %s:\n%s", event, rows)
+		}
+		for _, actor := range actors {
+			if actor[1] != want {
+				t.Errorf("actor of %s = %q, want %q", event, actor[1], want)
+			}
 		}
 	}
 }
