@@ -57,7 +57,7 @@ func TestAnotherAccountSignsInOnEmptyForm(t *testing.T) {
 		request := b.Authorize(c, "prompt", "select_account", "login_hint", "alice").Fields().Get("request")
 		p := b.Open("/login?another=1&request=" + request)
 		if strings.Contains(p.Body, `value="alice"`) || strings.Contains(p.Text(), "Sign in again") || !focusesUsername(p) {
-			t.Errorf("sign-in page for another account: want an empty focused username and no \"Sign in again\": %s", p.Body)
+			t.Errorf("sign-in with another account: want an empty focused username and no \"Sign in again\": %s", p.Body)
 		}
 		form := p.Fields()
 		form.Set("username", "bob")
@@ -65,7 +65,8 @@ func TestAnotherAccountSignsInOnEmptyForm(t *testing.T) {
 		p = b.Submit("/login", form)
 		if p.Status != http.StatusUnauthorized || !strings.Contains(p.Body, `value="bob"`) ||
 			strings.Contains(p.Text(), "Sign in again") {
-			t.Errorf("incorrect password: status %d, want 401, the username bob and no \"Sign in again\": %s", p.Status, p.Text())
+			t.Errorf("incorrect password: status %d, want 401, the username bob and no \"Sign in again\": %s",
+				p.Status, p.Text())
 		}
 		if p = b.SignIn(p, "bob"); !strings.Contains(p.URL, "/consent") || !strings.Contains(p.Text(), "bob") {
 			t.Errorf("sign-in of bob: got %s %s, want his consent page", p.URL, p.Text())
