@@ -21,7 +21,7 @@ var foundation = []string{"cidr", "loopback", "keyed", "lograte", "display", "du
 
 // allowedImports lists the packages of Gatehouse in the order of the table in docs/design.md, each with the packages
 // that it imports in addition to foundation. They must be in earlier rows, so that there is no cycle. The reasons for
-// those that are not obvious are in docs/decisions/0044-imports.md.
+// those that are not obvious are in docs/decisions/0046-imports.md.
 var allowedImports = []struct {
 	name    string
 	imports []string
