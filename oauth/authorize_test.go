@@ -35,7 +35,7 @@ var authorizationRequests = []servertest.Requirement{
 			}
 		}),
 	servertest.Req("P2", "RFC 8252 §7.3",
-		"only the port of a loopback IP literal may differ",
+		"the port of a loopback IP literal may differ, and that of localhost only for the clients of MC27",
 		func(t *testing.T, s *servertest.Server) {
 			c := s.Client(`{"client_name":"CLI","token_endpoint_auth_method":"none","scope":"read",
 				"redirect_uris":["http://127.0.0.1/cb","http://[::1]/cb","http://localhost:7000/cb"]}`)

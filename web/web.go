@@ -116,15 +116,15 @@ func (s *Server) Handler() http.Handler {
 		mux.Handle(openidPath+s.issuer.Path, s.serve(route{kind: kindPublic, handler: s.oauth.Metadata}))
 	}
 	for _, path := range slices.Compact([]string{"", s.issuer.Path}) { // clients try several and parse the response
-		mux.Handle(path+"/.well-known/", s.serve(route{kind: kindPublic, handler: noDocument}))
+		mux.Handle(path+"/.well-known/", s.serve(route{kind: kindPublic, handler: refuseUnknownDocument}))
 	}
 	notFound := func(http.ResponseWriter, *http.Request) error { return s.pages.NotFound() }
 	mux.Handle("/", s.serve(route{kind: kindPage, handler: notFound}))
 	return s.withEvent(mux)
 }
 
-// noDocument refuses a request for a well-known URL (RFC 8615) that does not exist.
-func noDocument(http.ResponseWriter, *http.Request) error {
+// refuseUnknownDocument refuses a request for a well-known URL (RFC 8615) that does not exist.
+func refuseUnknownDocument(http.ResponseWriter, *http.Request) error {
 	return protocol.NewError(protocol.InvalidRequest, "There is no document at this URL.").WithStatus(http.StatusNotFound)
 }
 

@@ -186,7 +186,7 @@ func (g *Registry) parseSelfRegistration(body []byte, allowed, open []string) (M
 	if err != nil {
 		return Metadata{}, err
 	}
-	if err := m.keepSupported(); err != nil {
+	if err := m.removeUnsupported(); err != nil {
 		return Metadata{}, err
 	}
 	if uri := m.InitiateLoginURI; uri != "" && !strings.HasPrefix(uri, "https://") {
@@ -207,9 +207,9 @@ func (g *Registry) parseSelfRegistration(body []byte, allowed, open []string) (M
 	return m, nil
 }
 
-// keepSupported leaves the grant types and response types out that a self-registered client cannot have. It returns
+// removeUnsupported removes the grant types and response types that a self-registered client cannot have. It returns
 // invalid_client_metadata if none of a list remains.
-func (m *Metadata) keepSupported() error {
+func (m *Metadata) removeUnsupported() error {
 	grantTypes := slices.DeleteFunc(slices.Clone(m.GrantTypes), func(name string) bool {
 		return !slices.Contains(granttype.All(), name) || slices.Contains(granttype.OperatorOnly(), name)
 	})

@@ -90,7 +90,7 @@ func (a allowedScopes) isOpen(name string) bool {
 }
 
 // defaultScopes returns the scopes of a request without any: those that the operator set for the client, otherwise all
-// that are registered for it but offline_access, and those of the open resources that it requests.
+// that are registered for it except offline_access, and those of the open resources that it requests.
 func defaultScopes(c *storage.Client, allowed allowedScopes, resources []string) []string {
 	if c.DefaultScopes != nil {
 		return slices.Clone(*c.DefaultScopes)
