@@ -8,8 +8,8 @@ import (
 	"gatehouse/storage"
 )
 
-// UserInformation is a user as commands print it and the admin API returns it; members that OpenID Connect defines have
-// the names of its claims.
+// UserInformation is a user as commands print it and a later admin API returns it; members that OpenID Connect defines
+// have the names of its claims.
 type UserInformation struct {
 	Sub        string     `json:"sub"`
 	Username   string     `json:"username"`

@@ -67,7 +67,7 @@ func IsVisibleASCII(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return !IsVisibleASCIIRune(r) })
 }
 
-// IsVisibleASCIIRune does the same for one character.
+// IsVisibleASCIIRune reports whether r is a visible character of ASCII.
 func IsVisibleASCIIRune(r rune) bool { return r > ' ' && r <= '~' }
 
 // Escape returns s with every unprintable character, including line breaks, as \uXXXX. Applied to a line of JSON it

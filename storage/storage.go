@@ -141,7 +141,7 @@ func (s *Store) RequireSchema(ctx context.Context) (ahead bool, err error) {
 	return ahead, err
 }
 
-// Backup does the same as db.DB.Backup, and records the backup unless the database is read-only.
+// Backup calls db.DB.Backup, and records the backup unless the database is read-only.
 func (s *Store) Backup(ctx context.Context, path string) error {
 	if err := s.DB.Backup(ctx, path); err != nil || s.ReadOnly() {
 		return err

@@ -86,8 +86,8 @@ func (s *Server) runInSlot(rt route, rec *recorder, r *http.Request) error {
 	return s.run(rt, rec, r)
 }
 
-// run calls the handler after the checks of its kind. A panic becomes an error, and the process continues. That of
-// http.ErrAbortHandler becomes this error.
+// run calls the handler after the checks of its kind. A panic becomes an error, and the process continues. A
+// panic with http.ErrAbortHandler becomes that error.
 func (s *Server) run(rt route, rec *recorder, r *http.Request) (err error) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -51,8 +51,8 @@ func (e *Event) SetUser(id string) {
 
 type key struct{}
 
-// NewContext returns a context that carries e. It replaces in e what the caller wrote into its headers by valid text of
-// bounded length, once: PostgreSQL refuses anything else, and with the audit row the change that the row belongs to.
+// NewContext returns a context that carries e. It makes the strings of e that come from headers valid text of bounded
+// length: PostgreSQL would refuse other text, and with the audit row also the change in the same transaction.
 func NewContext(ctx context.Context, e *Event) context.Context {
 	e.UserAgent, e.Address = CleanString(e.UserAgent), CleanString(e.Address)
 	return context.WithValue(ctx, key{}, e)
