@@ -15,6 +15,8 @@ type ResourceChanges struct {
 	Scopes        *[]string // those that do not exist are registered
 	Introspectors *[]string // client_ids or names
 	OpenToApps    *bool     // whether clients that registered dynamically may request it
+	// Whether this server serves its metadata (RFC 9728).
+	PublishMetadata *bool
 }
 
 // UnknownClientError is returned for an introspector that is not registered.
@@ -98,6 +100,12 @@ func (c ResourceChanges) apply(
 	if c.OpenToApps != nil {
 		r.OpenToApps = *c.OpenToApps
 	}
+	if c.PublishMetadata != nil {
+		if err := client.CheckPublished(r.Identifier); *c.PublishMetadata && err != nil {
+			return nil, fmt.Errorf("%q %w", r.Identifier, err)
+		}
+		r.PublishMetadata = *c.PublishMetadata
+	}
 	if c.Introspectors != nil {
 		introspectors := storage.Strings{}
 		for _, idOrName := range *c.Introspectors {
@@ -122,6 +130,30 @@ func (c ResourceChanges) apply(
 	}
 	r.Scopes = *c.Scopes
 	return tx.CreateMissingScopes(ctx, r.Scopes)
+}
+
+// PublishedResource is a resource with what its API needs to name this server as its authorization server (RFC 9728).
+type PublishedResource struct {
+	storage.Resource
+
+	Metadata    *client.ResourceMetadata `json:"metadata,omitempty"`     // of an identifier that can have it
+	MetadataURL string                   `json:"metadata_url,omitempty"` // where this server serves it
+	// The WWW-Authenticate header that the API sends with status 401, when this server serves its metadata.
+	Challenge string `json:"www_authenticate,omitempty"`
+}
+
+// Published returns the resource with its metadata.
+func (a *Admin) Published(r storage.Resource) PublishedResource {
+	p := PublishedResource{Resource: r}
+	if client.CheckPublished(r.Identifier) == nil {
+		m := a.clients.MetadataOf(r)
+		p.Metadata = &m
+	}
+	if r.PublishMetadata {
+		p.MetadataURL = a.clients.MetadataURL(r)
+		p.Challenge = `Bearer resource_metadata="` + p.MetadataURL + `"`
+	}
+	return p
 }
 
 // SharedScopes returns the scopes of a resource that other resources also have: without the parameter resource, a token

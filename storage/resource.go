@@ -17,8 +17,10 @@ type Resource struct {
 	Scopes        Strings `json:"scopes"`
 	Introspectors Strings `json:"introspectors"` // clients that may introspect tokens with it in aud
 	// Whether clients that registered dynamically may request it and its scopes.
-	OpenToApps bool      `json:"open_to_apps"`
-	CreatedAt  time.Time `json:"created_at" gorm:"serializer:millis;autoCreateTime:false"`
+	OpenToApps bool `json:"open_to_apps"`
+	// Whether this server serves its metadata (RFC 9728), so that the API need not.
+	PublishMetadata bool      `json:"publish_metadata"`
+	CreatedAt       time.Time `json:"created_at" gorm:"serializer:millis;autoCreateTime:false"`
 
 	Canonical string `json:"-" gorm:"-"` // CanonicalResource(Identifier)
 }
@@ -83,7 +85,7 @@ func (s *Store) UpdateResource(ctx context.Context, identifier string, change fu
 		if refused = change(&r); refused != nil {
 			return refused
 		}
-		changed := []string{"name", "scopes", "introspectors", "open_to_apps"}
+		changed := []string{"name", "scopes", "introspectors", "open_to_apps", "publish_metadata"}
 		return db.Update(ctx, tx.Write, &r, changed, "identifier = ?", identifier)
 	})
 	if refused != nil {

@@ -34,6 +34,7 @@ type route struct {
 const (
 	metadataPath = "/.well-known/oauth-authorization-server"
 	openidPath   = "/.well-known/openid-configuration"
+	resourcePath = "/.well-known/oauth-protected-resource"
 )
 
 // routes returns every route of the server.
@@ -44,6 +45,8 @@ func (s *Server) routes() []route {
 
 		{metadataPath, kindPublic, s.oauth.Metadata},
 		{openidPath, kindPublic, s.oauth.Metadata},
+		{resourcePath, kindPublic, s.oauth.Clients.ResourceMetadata},
+		{resourcePath + "/", kindPublic, s.oauth.Clients.ResourceMetadata},
 		{"/.well-known/jwks.json", kindPublic, s.oauth.Keyring.JWKS},
 
 		{"/oauth2/token", kindAPI, s.oauth.Token},

@@ -154,6 +154,7 @@ func protocolRequests(t *testing.T, s, failing *servertest.Server) (out []routed
 	}
 	for _, path := range []string{
 		"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration", "/.well-known/jwks.json",
+		"/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/",
 	} {
 		add(path, path, false, false, func() servertest.Response { return failing.Get(path) })
 	}

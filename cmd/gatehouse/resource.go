@@ -23,6 +23,7 @@ type resourceFlags struct {
 	name                  *string
 	scopes, introspectors *[]string
 	openToApps            *bool
+	publishMetadata       *bool
 }
 
 func addResourceFlags(cmd *cobra.Command) resourceFlags {
@@ -34,6 +35,8 @@ func addResourceFlags(cmd *cobra.Command) resourceFlags {
 			"client of the API (client_id or name), which may introspect tokens intended for it (repeat for several)"),
 		openToApps: cmd.Flags().Bool("open-to-apps", false,
 			"clients that registered themselves may request it and its scopes"),
+		publishMetadata: cmd.Flags().Bool("publish-metadata", false,
+			"serve the metadata by which clients of the API find this server (RFC 9728)"),
 	}
 }
 
@@ -47,6 +50,9 @@ func (f resourceFlags) changes() (c admin.ResourceChanges, err error) {
 	}
 	if f.cmd.Flags().Changed("open-to-apps") {
 		c.OpenToApps = f.openToApps
+	}
+	if f.cmd.Flags().Changed("publish-metadata") {
+		c.PublishMetadata = f.publishMetadata
 	}
 	if f.cmd.Flags().Changed("introspector") {
 		for _, id := range *f.introspectors {
@@ -86,14 +92,26 @@ func (p *program) resourceCreate() *cobra.Command {
 		Use: "create URI", Short: "Register an API",
 		Long: "Register an API by its identifier, an absolute URI: the aud of tokens intended for it (RFC 8707).\n" +
 			"Tokens with one of its scopes have it as audience automatically. A scope that also belongs to\n" +
-			"another API is reported on stderr: consent is per API.",
+			"another API is reported on stderr: consent is per API.\n\n" +
+			"With --mcp, for an MCP server: clients that registered themselves may request it, and this server\n" +
+			"serves its metadata (--open-to-apps --publish-metadata). The MCP server then sends one header with\n" +
+			"status 401, which is printed on stderr.",
 		Example: "  gatehouse resource create https://api.example.com --name 'Notes API' --scope notes.read " +
-			"--scope notes.write --introspector CLIENT_ID",
+			"--scope notes.write --introspector CLIENT_ID\n" +
+			"  gatehouse resource create --mcp https://mcp.example.com/mcp --name 'Notes (MCP)' --scope notes.read",
 		Args: exactArgs("URI"),
 	}
 	flags := addResourceFlags(cmd)
+	mcp := cmd.Flags().Bool("mcp", false, "the API is an MCP server: the same as --open-to-apps --publish-metadata")
 	jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		for _, implied := range []string{"open-to-apps", "publish-metadata"} {
+			if *mcp && !cmd.Flags().Changed(implied) {
+				if err := cmd.Flags().Set(implied, "true"); err != nil {
+					return err
+				}
+			}
+		}
 		if err := admin.CheckResource(args[0]); err != nil {
 			return usageError{fmt.Errorf("%q %w", args[0], err)}
 		}
@@ -128,7 +146,11 @@ func (p *program) changeResource(cmd *cobra.Command, flags resourceFlags, identi
 			return resourceError(err, identifier)
 		}
 		p.reportNewScopes(newScopes)
-		return errors.Join(p.reportSharedScopes(ctx, a, r), p.printJSON(r))
+		published := a.Published(r)
+		if published.Challenge != "" {
+			p.notice("the API sends this header with status 401: WWW-Authenticate: " + published.Challenge)
+		}
+		return errors.Join(p.reportSharedScopes(ctx, a, r), p.printJSON(published))
 	})
 }
 
