@@ -49,7 +49,7 @@ type family struct {
 	limit             int8 // maximum steps after a rotation in which a retry gets the successor, including outages
 }
 
-func (l family) active() bool { return !l.revoked && !l.expired }
+func (f family) active() bool { return !f.revoked && !f.expired }
 
 // outcome is how a use of a token ended.
 type outcome int8
@@ -74,35 +74,35 @@ type request struct {
 }
 
 // update is the first statement of storage.RotateRefreshToken.
-func (l *family) update(token int8) (updated bool) {
-	if !l.active() || l.current != token {
+func (f *family) update(token int8) (updated bool) {
+	if !f.active() || f.current != token {
 		return false
 	}
-	l.previous, l.current, l.issued, l.age, l.outage, l.sealed = l.current, l.issued, l.issued+1, 0, 0, true
+	f.previous, f.current, f.issued, f.age, f.outage, f.sealed = f.current, f.issued, f.issued+1, 0, 0, true
 	return true
 }
 
 // classify is the read that determines why the update changed nothing. The request arrived waited steps ago.
-func (l family) classify(token, waited int8) outcome {
+func (f family) classify(token, waited int8) outcome {
 	switch {
-	case !l.active() || l.current == token:
+	case !f.active() || f.current == token:
 		return refused
-	case l.previous == token && l.sealed && !l.late(waited):
+	case f.previous == token && f.sealed && !f.late(waited):
 		return retried
 	}
 	return reused
 }
 
 // late reports whether a retry is outside the grace period.
-func (l family) late(waited int8) bool {
-	age := l.age - waited
-	return age >= l.limit || age-l.outage >= graceSteps
+func (f family) late(waited int8) bool {
+	age := f.age - waited
+	return age >= f.limit || age-f.outage >= graceSteps
 }
 
 // clear is storage.ClearSealedSuccessors.
-func (l *family) clear() {
-	if l.age > clearSteps {
-		l.sealed = false
+func (f *family) clear() {
+	if f.age > clearSteps {
+		f.sealed = false
 	}
 }
 
@@ -117,73 +117,73 @@ type modelState struct {
 }
 
 // step advances one request by one statement.
-func (w modelState) step(i int) modelState {
-	r := &w.requests[i]
+func (s modelState) step(i int) modelState {
+	r := &s.requests[i]
 	switch r.at {
 	case 1:
-		if w.family.update(r.token) {
-			r.out, r.received, r.at = rotated, w.family.current, 4
+		if s.family.update(r.token) {
+			r.out, r.received, r.at = rotated, s.family.current, 4
 		} else {
 			r.at = 2
 		}
 	case 2:
-		switch r.out = w.family.classify(r.token, r.waited); r.out {
+		switch r.out = s.family.classify(r.token, r.waited); r.out {
 		case retried:
-			r.received, r.at = w.family.current, 4
+			r.received, r.at = s.family.current, 4
 		case reused:
 			r.at = 3
 		default:
 			r.at = 4
 		}
 	case 3:
-		w.family.revoked = true
+		s.family.revoked = true
 		r.at = 4
 	}
-	return w
+	return s
 }
 
 // successors returns all states one event later.
-func (w modelState) successors() (out []modelState) {
-	for i, r := range w.requests[:w.slots()] {
+func (s modelState) successors() (out []modelState) {
+	for i, r := range s.requests[:s.slots()] {
 		switch {
 		case r.at == 0: // the client may send its token, an attacker any token
-			if w.clientMaySend(w.clientToken) {
+			if s.clientMaySend(s.clientToken) {
 				for _, lost := range []bool{false, true} {
-					n := w
-					n.requests[i] = request{token: w.clientToken, at: 1, lost: lost}
-					if w.family.previous == w.clientToken && w.family.late(0) {
+					n := s
+					n.requests[i] = request{token: s.clientToken, at: 1, lost: lost}
+					if s.family.previous == s.clientToken && s.family.late(0) {
 						n.late = true // the client waited for longer than the grace period: no guarantee holds
 					}
 					out = append(out, n)
 				}
 			}
-			if !w.honest {
-				for token := range min(w.family.issued, maxTokens) {
-					n := w
+			if !s.honest {
+				for token := range min(s.family.issued, maxTokens) {
+					n := s
 					n.requests[i] = request{token: token, at: 1, attacker: true}
 					out = append(out, n)
 				}
 			}
 		case r.at < 4:
-			out = append(out, w.step(i))
+			out = append(out, s.step(i))
 		default: // the response arrives or is lost, and the slot is free again
-			n := w
+			n := s
 			n.requests[i] = request{}
-			if !r.attacker && !r.lost && (r.out == rotated || r.out == retried) && r.token == w.clientToken {
+			if !r.attacker && !r.lost && (r.out == rotated || r.out == retried) && r.token == s.clientToken {
 				n.clientToken = r.received
 			}
 			out = append(out, n)
 		}
 	}
-	out = append(out, w.afterStep()...)
-	n := w
+	out = append(out, s.afterStep()...)
+	n := s
 	n.family.clear()
 	out = append(out, n)
-	if !w.honest {
-		n = w
+	if !s.honest {
+		n = s
 		n.family.revoked = true
 		out = append(out, n)
-		n = w
+		n = s
 		n.family.expired = true
 		out = append(out, n)
 	}
@@ -191,12 +191,12 @@ func (w modelState) successors() (out []modelState) {
 }
 
 // afterStep returns the states one step of time later, with the database available or not.
-func (w modelState) afterStep() (out []modelState) {
+func (s modelState) afterStep() (out []modelState) {
 	for _, outage := range []int8{0, 1} {
-		if w.elapsed >= 6 || w.family.outage+outage > 1 {
+		if s.elapsed >= 6 || s.family.outage+outage > 1 {
 			break
 		}
-		n := w
+		n := s
 		n.elapsed++
 		n.family.age++
 		n.family.outage += outage
@@ -215,18 +215,18 @@ func (w modelState) afterStep() (out []modelState) {
 }
 
 // canonical returns the same state for all that differ only in irrelevant values.
-func (w modelState) canonical() modelState {
-	w.family.age = min(w.family.age, clearSteps+1)
-	if w.family.age-requestTimeoutSteps >= limitSteps {
-		w.family.outage = 0 // no longer relevant
+func (s modelState) canonical() modelState {
+	s.family.age = min(s.family.age, clearSteps+1)
+	if s.family.age-requestTimeoutSteps >= limitSteps {
+		s.family.outage = 0 // no longer relevant
 	}
-	for i := range w.requests {
-		if w.requests[i].at == 4 {
-			w.requests[i].waited = 0
+	for i := range s.requests {
+		if s.requests[i].at == 4 {
+			s.requests[i].waited = 0
 		}
 	}
-	slices.SortFunc(w.requests[:w.slots()], func(a, b request) int { return cmp.Compare(a.key(), b.key()) })
-	return w
+	slices.SortFunc(s.requests[:s.slots()], func(a, b request) int { return cmp.Compare(a.key(), b.key()) })
+	return s
 }
 
 func (r request) key() (n int) {
@@ -243,8 +243,8 @@ func (r request) key() (n int) {
 }
 
 // slots returns the maximum number of concurrent requests: with an attacker two, of the client, the attacker or both.
-func (w modelState) slots() int {
-	if w.honest {
+func (s modelState) slots() int {
+	if s.honest {
 		return 3
 	}
 	return 2
@@ -252,11 +252,11 @@ func (w modelState) slots() int {
 
 // clientMaySend reports whether an honest client would send the token: fewer than maxTokens were issued, and no request
 // with another token is in flight.
-func (w modelState) clientMaySend(token int8) bool {
-	if w.family.issued >= maxTokens {
+func (s modelState) clientMaySend(token int8) bool {
+	if s.family.issued >= maxTokens {
 		return false
 	}
-	for _, r := range w.requests {
+	for _, r := range s.requests {
 		if r.at > 0 && !r.attacker && r.token != token {
 			return false
 		}

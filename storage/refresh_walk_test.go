@@ -29,16 +29,16 @@ type storedFamily struct {
 	tokens []string // in the order in which they were issued
 }
 
-func (r *storedFamily) hash(i int8) []byte { return []byte(r.grant + " token " + r.tokens[i]) }
+func (f *storedFamily) hash(i int8) []byte { return []byte(f.grant + " token " + f.tokens[i]) }
 
 // use presents a token as the client, or as another.
-func (r *storedFamily) use(i int8, client string) (outcome, error) {
-	next := fmt.Sprint(len(r.tokens))
+func (f *storedFamily) use(i int8, client string) (outcome, error) {
+	next := fmt.Sprint(len(f.tokens))
 	rotation := storage.Rotation{
-		GrantID: r.grant, ClientID: client, Hash: r.hash(i), NextHash: []byte(r.grant + " token " + next),
+		GrantID: f.grant, ClientID: client, Hash: f.hash(i), NextHash: []byte(f.grant + " token " + next),
 		SealedSuccessor: []byte("sealed " + next), IdleTTL: 720 * time.Hour, Grace: graceSteps * stepTime,
 	}
-	got, err := r.RotateRefreshToken(r.ctx, rotation)
+	got, err := f.RotateRefreshToken(f.ctx, rotation)
 	switch {
 	case errors.Is(err, storage.ErrReused):
 		return reused, nil
@@ -47,12 +47,12 @@ func (r *storedFamily) use(i int8, client string) (outcome, error) {
 	case err != nil:
 		return pending, err
 	case got.SealedSuccessor != nil:
-		if string(got.SealedSuccessor) != "sealed "+r.tokens[len(r.tokens)-1] {
+		if string(got.SealedSuccessor) != "sealed "+f.tokens[len(f.tokens)-1] {
 			return pending, fmt.Errorf("the retry returns %q, want the latest successor", got.SealedSuccessor)
 		}
 		return retried, nil
 	}
-	r.tokens = append(r.tokens, next)
+	f.tokens = append(f.tokens, next)
 	return rotated, nil
 }
 
@@ -79,8 +79,8 @@ func useOf(name string, which func(l family) int8) modelStep {
 }
 
 // model returns the part of the family that determines which token a step uses.
-func (r *storedFamily) model() family {
-	n := int8(len(r.tokens))
+func (f *storedFamily) model() family {
+	n := int8(len(f.tokens))
 	return family{current: n - 1, previous: max(n-2, 0), issued: n}
 }
 

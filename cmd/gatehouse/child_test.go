@@ -190,9 +190,9 @@ type response struct {
 	err    error
 }
 
-func (a response) text(name string) string { s, _ := a.body[name].(string); return s }
+func (r response) text(name string) string { s, _ := r.body[name].(string); return s }
 
-func (a response) String() string { return fmt.Sprint(a.status, " ", a.body, " ", a.err) }
+func (r response) String() string { return fmt.Sprint(r.status, " ", r.body, " ", r.err) }
 
 func (c *caller) post(path, id, secret string, form url.Values) response {
 	req, err := http.NewRequest(http.MethodPost, c.url+path, strings.NewReader(form.Encode()))

@@ -78,10 +78,10 @@ func startWideServer(t *testing.T) *wideServer {
 }
 
 // authorize returns a step that opens an authorization request, with parameters as names and values.
-func (d *wideServer) authorize(parameters ...string) step {
+func (w *wideServer) authorize(parameters ...string) step {
 	app := &oauth2.Config{
-		ClientID: d.clientID, RedirectURL: "https://" + wideHost + "/cb", Scopes: []string{"openid", wideScope},
-		Endpoint: oauth2.Endpoint{AuthURL: d.issuer + "/oauth2/authorize"},
+		ClientID: w.clientID, RedirectURL: "https://" + wideHost + "/cb", Scopes: []string{"openid", wideScope},
+		Endpoint: oauth2.Endpoint{AuthURL: w.issuer + "/oauth2/authorize"},
 	}
 	options := []oauth2.AuthCodeOption{oauth2.S256ChallengeOption(oauth2.GenerateVerifier())}
 	for i := 0; i < len(parameters); i += 2 {

@@ -130,21 +130,21 @@ func (t timeScanner) Scan(v any) error {
 }
 
 // Scan implements sql.Scanner.
-func (t nullTimeScanner) Scan(v any) error {
+func (s nullTimeScanner) Scan(v any) error {
 	if v == nil {
-		*t.at = nil
+		*s.at = nil
 		return nil
 	}
-	*t.at = new(time.Time)
-	return timeScanner{*t.at}.Scan(v)
+	*s.at = new(time.Time)
+	return timeScanner{*s.at}.Scan(v)
 }
 
 // nullDurationScanner scans a duration that may be NULL from a column of milliseconds.
 type nullDurationScanner struct{ at **time.Duration }
 
 // Scan implements sql.Scanner.
-func (d nullDurationScanner) Scan(v any) error {
-	*d.at = nil
+func (s nullDurationScanner) Scan(v any) error {
+	*s.at = nil
 	if v == nil {
 		return nil
 	}
@@ -153,7 +153,7 @@ func (d nullDurationScanner) Scan(v any) error {
 		return fmt.Errorf("%T is not milliseconds", v)
 	}
 	duration := time.Duration(n) * time.Millisecond
-	*d.at = &duration
+	*s.at = &duration
 	return nil
 }
 
