@@ -110,7 +110,7 @@ func profileChanges(value string) map[string]identity.Changes {
 		"gender":      {Gender: value},
 		"website":     {Website: "https://a.example/" + value + "x"},
 		"street":      {Address: storage.Address{Street: value}},
-		"town":        {Address: storage.Address{Locality: value}},
+		"city":        {Address: storage.Address{Locality: value}},
 		"address": {Address: storage.Address{
 			Street: value, Locality: value, Region: value, PostalCode: value, Country: value,
 		}},

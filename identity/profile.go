@@ -45,7 +45,7 @@ var profileClaims = []ProfileClaim{
 	{"locale", "language, like en or de-CH", checkLocale},
 	{"phone_number", "like '+1 604 555 1234'", checkPhoneNumber},
 	{"street_address", "street and number", checkStreet},
-	{"locality", "city", shortText("town")},
+	{"locality", "city", shortText("city")},
 	{"region", "state or region", shortText("region")},
 	{"postal_code", "postal code", shortText("postal code")},
 	{"country", "country", shortText("country")},
@@ -107,7 +107,7 @@ func checkStreet(value string) error {
 
 func checkBirthdate(value string) error {
 	if m := birthdate.FindStringSubmatch(value); m == nil || !isDate(m[1], m[2]) {
-		return &InputError{"the birthdate must be a date like 1990-12-31, a year like 1990, or 0000-12-31 without the year"}
+		return &InputError{"the date of birth must be a date like 1990-12-31, a year like 1990, or 0000-12-31 without the year"}
 	}
 	return nil
 }
