@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -31,9 +30,14 @@ const (
 // ErrInvalidCredentials is returned for an unknown name and for an incorrect password alike.
 var ErrInvalidCredentials = errors.New("incorrect name or password")
 
-// errNotChecked is ErrInvalidCredentials for an attempt whose password was not checked. The response does not show
-// the difference.
-var errNotChecked = fmt.Errorf("%w: not checked because too many sign-ins to the account failed", ErrInvalidCredentials)
+// failedSignIn is ErrInvalidCredentials with the reason for the log. The response does not show the difference.
+type failedSignIn string
+
+// Error returns the reason, which the audit log has too.
+func (f failedSignIn) Error() string { return string(f) }
+
+// Unwrap returns ErrInvalidCredentials.
+func (f failedSignIn) Unwrap() error { return ErrInvalidCredentials }
 
 // ThrottledError is returned when too many sign-ins failed: with the same name or, if Subnet is set, with many names
 // from the subnet.
@@ -198,10 +202,10 @@ func (u *Users) accountBlocked(ctx context.Context, a attempt) (bool, error) {
 func (u *Users) recordFailed(
 	ctx context.Context, user storage.User, hash string, blocked bool, names storage.SubnetFailures,
 ) error {
-	reason, result := "incorrect password", ErrInvalidCredentials
+	reason := "incorrect password"
 	switch {
 	case blocked:
-		reason, result = "too many failed sign-ins on the account", errNotChecked
+		reason = "too many failed sign-ins on the account"
 	case user.ID == "":
 		reason = "unknown user"
 	case user.DisabledAt != nil:
@@ -222,7 +226,7 @@ func (u *Users) recordFailed(
 			return err
 		}
 	}
-	return result
+	return failedSignIn(reason)
 }
 
 // signInSubnet returns the subnet of an address by which failed sign-ins are counted: an IPv4 /24 or IPv6 /64.

@@ -208,12 +208,16 @@ func TestRefusedRefreshTokenNamesFailedCheck(t *testing.T) {
 			if got := r.Text("error_description"); !strings.HasPrefix(got, description) {
 				t.Errorf("%s: error_description = %q, want one that begins with %q", cause, got, description)
 			}
-			if got, _ := s.LogLine(r)["cause"].(string); !strings.Contains(got, cause) {
-				t.Errorf("the log has the cause %q, want %q in it", got, cause)
-			}
-			_, detail := auditRow(t, s, audit.RefreshRefused, r)
+			row, detail := auditRow(t, s, audit.RefreshRefused, r)
 			if reason, _ := detail["reason"].(string); !strings.Contains(reason, cause) {
 				t.Errorf("the audit log has the reason %q, want %q in it", detail["reason"], cause)
+			}
+			line := s.LogLine(r)
+			if line["cause"] != detail["reason"] {
+				t.Errorf("the log has the cause %q, want the reason in the audit log, %q", line["cause"], detail["reason"])
+			}
+			if userID, _ := line["user_id"].(string); userID != row.UserID {
+				t.Errorf("%s: the log has the user_id %q, want that of the audit log, %q", cause, userID, row.UserID)
 			}
 		}
 	})
@@ -283,12 +287,21 @@ func TestLogDistinguishesDisabledClientsAndUsers(t *testing.T) {
 			}
 		}
 		storagetest.Must(t, s.Store.DisableUser(t.Context(), alice.ID))
-		for name, want := range map[string]string{"alice": "the user is disabled", "nobody": "unknown user"} {
+		s.User("bob")
+		for name, want := range map[string]string{
+			"alice": "the user is disabled", "nobody": "unknown user", "bob": "incorrect password",
+		} {
 			b := s.Browser()
 			form := b.Open("/login").Fields()
 			form.Set("username", name)
 			form.Set("password", servertest.Password)
+			if name == "bob" {
+				form.Set("password", "incorrect")
+			}
 			p := b.Submit("/login", form)
+			if cause := s.LogLine(p.Response)["cause"]; cause != want {
+				t.Errorf("sign-in as %s: the log has the cause %q, want %q", name, cause, want)
+			}
 			_, detail := auditRow(t, s, audit.UserSignInFailed, p.Response)
 			if detail["reason"] != want {
 				t.Errorf("sign-in as %s: the audit log has the reason %q, want %q", name, detail["reason"], want)
@@ -335,6 +348,45 @@ func TestLogNamesClientOfMalformedAuthorizationRequest(t *testing.T) {
 		} {
 			if line[key] != want {
 				t.Errorf("the log has the %s %v, want %q", key, line[key], want)
+			}
+		}
+	})
+}
+
+// TestLogExplainsRefusedAccessTokens: the response does not disclose why an access token was refused, the log does.
+func TestLogExplainsRefusedAccessTokens(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		s := servertest.Start(t, db, servertest.Options{})
+		alice, c, service := s.User("alice"), appWithScopes(s, "openid read"), s.Service("read introspect")
+		registerDefaultAPI(t, s)
+		revoked := s.Redeem(c, s.Browser().Code(c, "alice", "scope", "openid read"))
+		s.Post("/oauth2/revoke", c, url.Values{"token": {revoked.Text("refresh_token")}}).OK(t)
+		forAPI := s.Redeem(c, s.Browser().Code(c, "alice", "scope", "openid read", "resource", "https://api.example"))
+		for _, x := range []struct{ token, cause, userID string }{
+			{revoked.Text("access_token"), "the token or its grant was revoked", alice.ID},
+			{forAPI.Text("access_token"), "aud of the token does not have this server", alice.ID},
+			{s.ServiceToken(service), "the token was issued to the client itself, without a user", ""},
+		} {
+			r := s.Userinfo(x.token)
+			if r.Status != http.StatusUnauthorized {
+				t.Errorf("%s: status = %d, want 401", x.cause, r.Status)
+			}
+			line := s.LogLine(r)
+			if cause, _ := line["cause"].(string); !strings.HasPrefix(cause, x.cause) {
+				t.Errorf("the log has the cause %q, want one that begins with %q", cause, x.cause)
+			}
+			if userID, _ := line["user_id"].(string); userID != x.userID {
+				t.Errorf("%s: the log has the user_id %q, want %q", x.cause, userID, x.userID)
+			}
+		}
+		for token, want := range map[string]string{
+			revoked.Text("access_token"): "the grant was revoked", "unknown": "unknown, forged or expired",
+		} {
+			r := s.Introspect(c, token)
+			if line := s.LogLine(r); r.JSON["active"] != false || line["cause"] != want || line["status"] != 200.0 {
+				t.Errorf("introspection returned %s, logged as %v, want active false, status 200 and the cause %q",
+					r.Body, line, want)
 			}
 		}
 	})

@@ -133,13 +133,12 @@ func (s *Server) inactive(
 		event.Detail["token_client"] = claims.ClientID
 	}
 	s.recordFailure(ctx, event)
-	s.options.Log.DebugContext(ctx, "introspected token is not active", slog.String("client_id", caller.ID),
-		slog.String("reason", reason))
+	reqevent.FromContext(ctx).InactiveReason = reason
 	return introspection{}, nil
 }
 
-// revokedReason returns why a valid access token is not active. It makes additional queries only if the reason is
-// logged.
+// revokedReason returns why a valid access token is not active. It makes additional queries only at the log
+// level debug.
 func (s *Server) revokedReason(ctx context.Context, claims *accesstoken.Claims) string {
 	if !s.options.Log.Enabled(ctx, slog.LevelDebug) {
 		return "revoked"

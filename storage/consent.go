@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/storage/audit"
 	"gatehouse/storage/db"
+	"gatehouse/storage/reqevent"
 )
 
 // Consent is what one user allowed one client. Withdrawing ends it, and with it every grant under it. Allowing the
@@ -87,6 +88,7 @@ func (s *Store) WithdrawConsent(ctx context.Context, userID, id string) error {
 			return err
 		}
 		e.ClientID = c.ClientID
+		reqevent.FromContext(ctx).ClientID = c.ClientID
 		return tx.Audit.Record(ctx, e)
 	}))
 }

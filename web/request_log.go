@@ -50,6 +50,7 @@ func (s *Server) logRequest(r *http.Request, event *reqevent.Event) {
 	}
 	add("user_id", event.UserID)
 	add("grant_type", event.GrantType)
+	add("cause", event.InactiveReason) // of a successful response
 	level := slog.LevelInfo
 	if err := event.Err; err != nil {
 		add("error", event.ErrorCode)

@@ -135,11 +135,12 @@ func (h AuthorizationCode) redemptionError(
 	if !errors.As(err, &refusal) {
 		return e
 	}
+	e.Err = refusal // without the operation, so that the cause in the log is the reason in the audit log
 	var detail map[string]any
 	if refusal.Reason == storage.RefusedRedirectURI {
 		sent := redirect.SanitizeForLog(*r.RedirectURI)
 		detail = map[string]any{"redirect_uri": sent}
-		e.Err = fmt.Errorf("%w: %s", err, sent)
+		e.Err = fmt.Errorf("%w: %s", refusal, sent)
 	}
 	if description, ok := codeDescriptions[refusal.Reason]; ok {
 		e.Description = description

@@ -152,6 +152,7 @@ func (h RefreshToken) rotationError(ctx context.Context, c *storage.Client, r st
 	}
 	if refusal := (*storage.RefusalError)(nil); errors.As(err, &refusal) {
 		h.RecordFailure.recordRefusal(ctx, audit.RefreshRefused, c, refusal, r.Hash, nil)
+		err = refusal // without the operation, so that the cause in the log is the reason in the audit log
 	}
 	if !isRefusal(err) {
 		return err

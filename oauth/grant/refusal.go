@@ -6,6 +6,7 @@ import (
 
 	"gatehouse/storage"
 	"gatehouse/storage/audit"
+	"gatehouse/storage/reqevent"
 )
 
 // FailureRecorder records a refused code or refresh token in the audit log.
@@ -16,6 +17,9 @@ func (f FailureRecorder) recordRefusal(
 	ctx context.Context, event string, c *storage.Client, reason *storage.RefusalError, token []byte,
 	detail map[string]any,
 ) {
+	if reason.UserID != "" {
+		reqevent.FromContext(ctx).UserID = reason.UserID
+	}
 	if detail == nil {
 		detail = map[string]any{}
 	}

@@ -31,7 +31,8 @@ type Event struct {
 	Limit           string // the rate limit that refused the request
 	Status          int
 	Duration        time.Duration
-	Err             error // why the request failed, for the log only
+	InactiveReason  string // why an introspected token is not active, for the log only
+	Err             error  // why the request failed, for the log only
 }
 
 // NewRequestID returns a random RequestID.

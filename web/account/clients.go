@@ -11,6 +11,7 @@ import (
 	"gatehouse/oauth"
 	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
 	"gatehouse/web/page"
 )
 
@@ -108,6 +109,7 @@ func (p *Pages) ShowWithdraw(w http.ResponseWriter, r *http.Request) error {
 	if i < 0 {
 		return p.pages.NotFound()
 	}
+	reqevent.FromContext(r.Context()).ClientID = consents[i].ClientID
 	connected, err := p.connectedClient(r, consents[i], user.User.Username)
 	if err != nil {
 		return err

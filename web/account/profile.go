@@ -7,6 +7,7 @@ import (
 
 	"gatehouse/identity"
 	"gatehouse/storage"
+	"gatehouse/storage/reqevent"
 	"gatehouse/web/page"
 )
 
@@ -107,6 +108,7 @@ func (p *Pages) UpdateProfile(w http.ResponseWriter, r *http.Request) error {
 	_, err = p.users.Update(r.Context(), user.User, identity.Changes{Name: &input.name, Profile: &input.profile})
 	var problem *identity.InputError
 	if errors.As(err, &problem) {
+		reqevent.FromContext(r.Context()).Err = problem
 		input.problem = p.pages.Message("profile.problem", problem.Message)
 		return p.renderProfile(w, r, user, input)
 	}
