@@ -107,7 +107,9 @@ func checkStreet(value string) error {
 
 func checkBirthdate(value string) error {
 	if m := birthdate.FindStringSubmatch(value); m == nil || !isDate(m[1], m[2]) {
-		return &InputError{"the date of birth must be a date like 1990-12-31, a year like 1990, or 0000-12-31 without the year"}
+		return &InputError{
+			"the date of birth must be a date like 1990-12-31, a year like 1990, or 0000-12-31 without the year",
+		}
 	}
 	return nil
 }

@@ -35,7 +35,8 @@ func addAuditFlags(cmd *cobra.Command) *auditFlags {
 	flags := cmd.Flags()
 	flags.StringVar(&f.filter.Event, "event", "",
 		"only this type, like user.signed_in, or all types with a prefix, like 'key.*'")
-	flags.StringVar(&f.filter.Actor, "actor", "", "only events of this actor, like client:ID, user:SUB, cli:NAME, system or anonymous")
+	flags.StringVar(&f.filter.Actor, "actor", "",
+		"only events of this actor, like client:ID, user:SUB, cli:NAME, system or anonymous")
 	flags.StringVar(&f.client, "client", "", "only this client: client_id or name")
 	flags.StringVar(&f.user, "user", "", "only this user: username, email address or sub")
 	flags.StringVar(&f.filter.GrantID, "grant", "", "only this grant (gid)")
