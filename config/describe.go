@@ -19,8 +19,14 @@ func Flags() []Flag {
 	var out []Flag
 	for _, s := range settings {
 		doc := strings.ReplaceAll(s.doc, " in [operate.md](operate.md)", " "+strings.Join(ratelimit.Names(), ", "))
-		doc, _, _ = strings.Cut(doc, ". ")
-		doc = strings.ReplaceAll(strings.TrimSuffix(doc, "."), "`", "")
+		sentences := strings.Split(strings.TrimSuffix(doc, "."), ". ")
+		doc = sentences[0]
+		for _, sentence := range sentences[1:] {
+			if strings.HasPrefix(sentence, "0 ") { // what 0 means
+				doc += "; " + sentence
+			}
+		}
+		doc = strings.ReplaceAll(doc, "`", "")
 		if s.pending != "" {
 			doc += "; has no effect in this version"
 		}

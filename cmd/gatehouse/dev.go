@@ -38,7 +38,13 @@ func (p *program) devCommand() *cobra.Command {
 		}
 		return p.runDev(cmd.Context(), cfg, *sampleListen)
 	}
-	return showSettingsInHelp(cmd)
+	showSettingsInHelp(cmd)
+	help := cmd.HelpFunc()
+	cmd.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		cmd.InheritedFlags().Lookup("log-level").DefValue = "warn" // see devSettings
+		help(cmd, args)
+	})
+	return cmd
 }
 
 // devSettings reads the settings, refuses those that leave loopback, and replaces some defaults.

@@ -158,6 +158,23 @@ func TestDevActorIsSystemForTheServer(t *testing.T) {
 	}
 }
 
+func TestHelpShowsDefaultsAndMeaningOfZero(t *testing.T) {
+	t.Parallel()
+	dev, serve := mustRun(t, nil, "", "dev", "--help"), mustRun(t, nil, "", "serve", "--help")
+	for _, x := range []struct{ help, flag, want string }{
+		{dev, "--log-level", `(default "warn")`},
+		{serve, "--log-level", `(default "info")`},
+		{serve, "--audit-retention", "0 retains the rows indefinitely"},
+		{serve, "--database-pool", "0 means four per core"},
+		{serve, "--password-concurrency", "0 means half the cores"},
+	} {
+		_, line, _ := strings.Cut(x.help, x.flag+" ")
+		if line, _, _ = strings.Cut(line, "\n"); !strings.Contains(line, x.want) {
+			t.Errorf("help of %s = %q, want %q in it", x.flag, line, x.want)
+		}
+	}
+}
+
 func TestDevShowsHowToFindCommand(t *testing.T) {
 	t.Parallel()
 	missing := func(string) (string, error) { return "", exec.ErrNotFound }
