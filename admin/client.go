@@ -80,6 +80,23 @@ func (a *Admin) RotateClientSecret(ctx context.Context, id string, overlap time.
 	return a.clients.RotateSecret(ctx, id, overlap)
 }
 
+// VouchForClient marks a client that registered itself as checked by the operator. It returns ErrNotSelfRegistered for
+// another client.
+func (a *Admin) VouchForClient(ctx context.Context, id string) error {
+	c, err := a.store.Client(ctx, id)
+	if err != nil {
+		return err
+	}
+	if !c.IsSelfRegistered() {
+		return ErrNotSelfRegistered
+	}
+	_, _, err = a.clients.Update(ctx, id, []byte(`{"gatehouse_vouched":true}`))
+	return err
+}
+
+// ErrNotSelfRegistered is returned when the operator vouches for a client that did not register itself.
+var ErrNotSelfRegistered = errors.New("the operator registered this client, so users are not warned of it")
+
 // DisableClient refuses the client until it is enabled, and revokes its tokens and grants permanently.
 func (a *Admin) DisableClient(ctx context.Context, id string) error {
 	return a.store.DisableClient(ctx, id)

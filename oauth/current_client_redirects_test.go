@@ -7,6 +7,7 @@ import (
 
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth/client"
+	"gatehouse/storage/storagetest"
 )
 
 var clientRedirects = []servertest.Requirement{
@@ -118,6 +119,40 @@ var clientRedirects = []servertest.Requirement{
 			for _, member := range []string{`"grant_types":["implicit"]`, `"response_types":["token"]`} {
 				selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],`+member+`}`).
 					Want(t, 400, "invalid_client_metadata")
+			}
+		}).WithSettings(openRegistration),
+	servertest.Req("MC40b", "RFC 7591 §5",
+		"the operator vouches for a self-registered client, which ends the warning until the client changes its description",
+		func(t *testing.T, s *servertest.Server) {
+			s.User("alice")
+			r := selfRegister(s, minimalMetadata)
+			c := clientOf(r)
+			warns := func() bool {
+				b := s.Browser()
+				page := b.SignIn(b.Authorize(c, "scope", "openid"), "alice")
+				if !strings.Contains(page.URL, "/consent") {
+					t.Fatalf("the page is %s, want the consent page", page.URL)
+				}
+				return strings.Contains(page.Text(), "This app is not verified")
+			}
+			if !warns() {
+				t.Error("the consent page of a self-registered client does not warn")
+			}
+			_, _, err := s.OAuth.Clients.Update(t.Context(), c.ClientID, []byte(`{"gatehouse_vouched":true}`))
+			storagetest.Must(t, err)
+			if warns() {
+				t.Error("the consent page warns although the operator vouched for the client")
+			}
+			renamed := `{"client_id":"` + c.ClientID + `","client_name":"Your Bank",` + minimalMetadata[1:]
+			registrationRequest(s, "PUT", r.Text("registration_client_uri"), r.Text("registration_access_token"), renamed).OK(t)
+			if !warns() {
+				t.Error("the consent page does not warn after the client changed its name")
+			}
+			self := selfRegister(s, `{"gatehouse_vouched":true,`+minimalMetadata[1:])
+			record, err := s.Store.Client(t.Context(), self.Text("client_id"))
+			storagetest.Must(t, err)
+			if record.Vouched {
+				t.Error("a client vouched for itself")
 			}
 		}).WithSettings(openRegistration),
 }

@@ -134,6 +134,22 @@ var clientResources = []servertest.Requirement{
 			}))
 			s.Browser().Authorize(c, "scope", "mcp.read").WantRedirectError(t, s, "invalid_scope")
 		}).WithSettings(openRegistration),
+	servertest.Req("MC11", "RFC 8707 §2",
+		"gatehouse_default_resource is the resource of requests that name none",
+		func(t *testing.T, s *servertest.Server) {
+			s.User("alice")
+			createResource(s, mcpServer, false, "mcp.read")
+			c := s.Client(`{"redirect_uris":["` + servertest.Callback + `"],"scope":"openid mcp.read",
+				"gatehouse_default_resource":"` + mcpServer + `"}`)
+			r := s.Tokens(c, "alice", "scope", "openid mcp.read")
+			if got := audienceOf(t, r.Text("access_token")); !slices.Equal(got, []string{mcpServer}) {
+				t.Errorf("aud = %q, want the default resource", got)
+			}
+			explicit := s.Tokens(c, "alice", "scope", "openid", "resource", s.Issuer)
+			if got := audienceOf(t, explicit.Text("access_token")); !slices.Equal(got, []string{s.Issuer}) {
+				t.Errorf("aud with an explicit resource = %q, want that resource", got)
+			}
+		}),
 	servertest.Req("MC12", "RFC 6749 §3.3",
 		"a self-registered client gets those of its requested scopes that it can have, and the response lists them; "+
 			"a client of the operator gets invalid_scope",

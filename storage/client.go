@@ -53,9 +53,11 @@ type Client struct {
 	// Whether they are initially selected on the consent page; nil: yes unless the client is self-registered.
 	OptionalScopesSelected *bool
 	Audience               Strings  // aud when no resource applies
+	DefaultResource        string   // the resource of requests that name none
 	Resources              *Strings // those it may request; nil: every resource with one of its scopes
 	RequirePKCE            bool     `gorm:"column:require_pkce"`
 	SkipConsent            bool
+	Vouched                bool // the operator has checked a client that registered itself
 	RefreshRotation        bool
 	AccessTokenTTL         *time.Duration `gorm:"column:access_token_ttl;serializer:millis"`
 	RefreshIdleTTL         *time.Duration `gorm:"column:refresh_idle_ttl;serializer:millis"`

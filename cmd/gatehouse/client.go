@@ -20,7 +20,7 @@ const clientArgument = "ID is a client_id, or the name of a client that an opera
 
 func (p *program) clientCommand() *cobra.Command {
 	return group("client", "Manage clients", "",
-		p.clientCreate(), p.clientList(), p.clientShow(), p.clientUpdate(), p.clientDisable(), p.clientEnable(),
+		p.clientCreate(), p.clientList(), p.clientShow(), p.clientUpdate(), p.clientVouch(), p.clientDisable(), p.clientEnable(),
 		p.clientDelete(), p.clientRotate(), p.clientRevoke())
 }
 
@@ -230,6 +230,17 @@ func (p *program) clientChangeCommand(c clientChange) *cobra.Command {
 		})
 	}
 	return cmd
+}
+
+func (p *program) clientVouch() *cobra.Command {
+	return p.clientChangeCommand(clientChange{
+		use: "vouch", short: "Mark a client that registered itself as checked",
+		long: "State that you have checked a client that registered itself: the consent page and the account\n" +
+			"page no longer warn users of it. This ends when the client changes its name, pages, logo or the\n" +
+			"host of a redirect URI. Undo it with `client update ID --vouch=false`.\n",
+		question: "Stop warning users of client %s?",
+		done:     "client %s is marked as checked", change: (*admin.Admin).VouchForClient,
+	})
 }
 
 func (p *program) clientDisable() *cobra.Command {

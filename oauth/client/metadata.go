@@ -61,12 +61,14 @@ type OperatorMetadata struct {
 	Owner          string `json:"gatehouse_owner,omitempty"`
 	RequirePKCE    *bool  `json:"gatehouse_require_pkce,omitempty" audit:"values"`
 	SkipConsent    bool   `json:"gatehouse_skip_consent,omitempty" audit:"values"`
+	Vouched        bool   `json:"gatehouse_vouched,omitempty" audit:"values"`
 	DefaultScopes  *List  `json:"gatehouse_default_scopes,omitempty"`
 	OptionalScopes List   `json:"gatehouse_optional_scopes,omitempty"`
 	// Whether optional scopes are initially selected on the consent page; absent: unless the client is self-registered.
 	OptionalScopesSelected *bool `json:"gatehouse_optional_scopes_selected,omitempty"`
 
 	Audience        List     `json:"gatehouse_audience,omitempty"`
+	DefaultResource string   `json:"gatehouse_default_resource,omitempty"`
 	Resources       *List    `json:"gatehouse_resources,omitempty"`
 	AccessTokenTTL  *Seconds `json:"gatehouse_access_token_ttl,omitempty"`
 	RefreshIdleTTL  *Seconds `json:"gatehouse_refresh_idle_ttl,omitempty"`

@@ -109,8 +109,12 @@ func defaultScopes(c *storage.Client, allowed allowedScopes, resources []string)
 
 // Resources returns the identifiers of the resource parameters of a request as they are registered, each once (RFC 8707
 // §2). It returns invalid_target unless each is an absolute URI without fragment, registered, and one that the client
-// can use. The issuer is the identifier of userinfo, for clients with openid.
+// can use. The issuer is the identifier of userinfo, for clients with openid. Without resource parameters it returns the
+// default resource of the client, if it has one.
 func (g *Registry) Resources(ctx context.Context, c *storage.Client, requested []string) ([]string, error) {
+	if len(requested) == 0 && c.DefaultResource != "" {
+		requested = []string{c.DefaultResource}
+	}
 	if len(requested) == 0 {
 		return nil, nil
 	}
@@ -157,13 +161,14 @@ func (g *Registry) registeredResource(resources map[string]storage.Resource, ide
 }
 
 // CanUseResource reports whether the client may request the resource: it is on the client's list or, if there is none,
-// the client has one of its scopes, names it as its audience, or registered dynamically and the resource is open.
+// the client has one of its scopes, names it as its audience or default, or registered dynamically and the resource is
+// open.
 func CanUseResource(c *storage.Client, r storage.Resource) bool {
 	if c.Resources != nil {
 		return c.Resources.Has(r.Identifier)
 	}
 	return r.OpenToApps && c.IsSelfRegistered() ||
-		c.Audience.Has(r.Identifier) || slices.ContainsFunc(r.Scopes, c.Scopes.Has)
+		c.Audience.Has(r.Identifier) || c.DefaultResource == r.Identifier || slices.ContainsFunc(r.Scopes, c.Scopes.Has)
 }
 
 // Audience returns the aud of a token: the requested resources; otherwise those of its scopes; otherwise the client's

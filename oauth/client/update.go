@@ -141,7 +141,7 @@ func changedMembers(before, after Metadata) (map[string]any, error) {
 
 // restrictSelfUpdate restricts what a client may change in its own registration. It cannot move to another sector,
 // where it would learn the subjects of that sector's users; it cannot have scopes that were deleted; and the consent
-// page is skipped only for the description that the operator trusted.
+// page is skipped, and does not warn, only for the description that the operator trusted.
 func restrictSelfUpdate(ctx context.Context, tx *storage.Store, before, after *storage.Client) error {
 	if changesSubjects(before, after) {
 		return invalid(
@@ -157,7 +157,9 @@ func restrictSelfUpdate(ctx context.Context, tx *storage.Store, before, after *s
 			*list = slices.DeleteFunc(slices.Clone(*list), func(name string) bool { _, ok := scopes[name]; return !ok })
 		}
 	}
-	after.SkipConsent = after.SkipConsent && !isDescribedDifferently(before, after)
+	if isDescribedDifferently(before, after) {
+		after.SkipConsent, after.Vouched = false, false
+	}
 	return nil
 }
 

@@ -230,7 +230,11 @@ func (m *Metadata) checkScopesAndResources() error {
 			)
 		}
 	}
-	for _, identifier := range append(slices.Clone(m.Audience), valueOf(m.Resources)...) {
+	identifiers := append(slices.Clone(m.Audience), valueOf(m.Resources)...)
+	if m.DefaultResource != "" {
+		identifiers = append(identifiers, m.DefaultResource)
+	}
+	for _, identifier := range identifiers {
 		if err := CheckResource(identifier); err != nil {
 			return invalid("The audience or resource %s %w.", params.Sanitize(identifier), err)
 		}

@@ -55,7 +55,8 @@ func (p *Pages) connectedClient(r *http.Request, consent storage.Consent, loginH
 		return connectedClient{}, err
 	}
 	if client.IsSelfRegistered() { // its home page is unverified; only the destination that the user agreed to is known
-		connected.Unverified, connected.Changed, connected.Host = true, oauth.HasChangedDescription(client, consent), ""
+		connected.Unverified, connected.Host = !client.Vouched, ""
+		connected.Changed = oauth.HasChangedDescription(client, consent)
 		if agreed := oauth.AgreedRedirectURI(client, consent); agreed != "" {
 			connected.Host = p.pages.Destination(agreed)
 		}

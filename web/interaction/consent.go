@@ -108,7 +108,7 @@ func (p *Pages) ShowConsent(w http.ResponseWriter, r *http.Request) error {
 // consentWarnings returns the warnings about a client that the operator has not checked.
 func (p *Pages) consentWarnings(a *oauth.AuthorizationRequest) []string {
 	var warnings []string
-	if a.Client.IsSelfRegistered() {
+	if a.Client.IsSelfRegistered() && !a.Client.Vouched {
 		unverified := p.pages.Message("consent.unverified", p.pages.Destination(a.RedirectURI))
 		if redirect.DestinationOf(a.RedirectURI).Scheme != "" {
 			unverified = p.pages.Message("consent.unverified.device")
