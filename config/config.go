@@ -61,6 +61,7 @@ type Config struct {
 	Registration            string   // "off", "token" or "open"
 	RegistrationScopes      []string // the scopes that dynamically registered clients may request
 	RegistrationRequirePKCE bool
+	RegistrationUnusedTTL   time.Duration // after the last use of a dynamically registered client
 }
 
 // SQLitePath returns the path of the database file, and whether the database is SQLite.

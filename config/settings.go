@@ -177,6 +177,10 @@ var settings = []setting{
 		doc: "Whether dynamically registered confidential clients must use PKCE.",
 		set: boolField(func(c *Config) *bool { return &c.RegistrationRequirePKCE }),
 		get: func(c *Config) string { return strconv.FormatBool(c.RegistrationRequirePKCE) }},
+	durationSetting("GATEHOUSE_REGISTRATION_UNUSED_TTL", "2160h", 48*time.Hour, 10*365*24*time.Hour, "",
+		"A dynamically registered client is deleted when it was not used for this time and has no valid refresh token; one "+
+			"that never got an authorization is deleted after a day.",
+		func(c *Config) *time.Duration { return &c.RegistrationUnusedTTL }),
 }
 
 // durationSetting returns the row of a duration from low to high.

@@ -35,7 +35,7 @@ var backchannelLogout = []servertest.Requirement{
 			}
 			s.Clock.Advance(48 * time.Hour) // the grants without a refresh have expired, but are still stored
 			storagetest.ResetCleanupTime(t, s.Store, s.DB)
-			_, err := s.Store.DeleteExpired(t.Context())
+			_, err := s.Store.DeleteExpired(t.Context(), storagetest.UnusedClientTTL)
 			storagetest.Must(t, err)
 			b.SignIn(b.Open("/login"), "alice")
 			b.Submit("/account/sign-out", url.Values{"form_token": b.Open("/account").Fields()["form_token"][:1]})

@@ -32,7 +32,7 @@ func BenchmarkCleanUp(b *testing.B) {
 			var deleted atomic.Int64
 			began = time.Now()
 			go func() {
-				n, err := s.Store.DeleteExpired(b.Context())
+				n, err := s.Store.DeleteExpired(b.Context(), storagetest.UnusedClientTTL)
 				if err != nil {
 					b.Error(err)
 				}

@@ -130,7 +130,7 @@ func TestCleanupWithWrongClockDeletesNothingNeeded(t *testing.T) {
 		rotated := s1.Refresh(c, tokens.Text("refresh_token")).OK(t)
 		_, err := s1.Store.Audit.SealRows(t.Context())
 		storagetest.Must(t, err)
-		_, err = s2.Store.DeleteExpired(t.Context()) // as every process does each minute
+		_, err = s2.Store.DeleteExpired(t.Context(), storagetest.UnusedClientTTL) // as every process does each minute
 		storagetest.Must(t, err)
 		rows := storagetest.Count(t, s1.Store, s1.DB, "SELECT count(*) FROM audit_events")
 
@@ -161,7 +161,7 @@ func TestCleanupWithWrongClockDeletesNothingNeeded(t *testing.T) {
 // runCleanup runs the jobs of every minute and hour that delete or clear what has expired.
 func runCleanup(t *testing.T, s *servertest.Server) {
 	t.Helper()
-	_, err := s.Store.DeleteExpired(t.Context())
+	_, err := s.Store.DeleteExpired(t.Context(), storagetest.UnusedClientTTL)
 	storagetest.Must(t, err)
 	storagetest.Must(t, s.Store.ClearSealedSuccessors(t.Context()))
 	storagetest.Must(t, s.OAuth.Keyring.RotateDue(t.Context()))

@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth/client"
@@ -119,6 +120,31 @@ var clientRedirects = []servertest.Requirement{
 			for _, member := range []string{`"grant_types":["implicit"]`, `"response_types":["token"]`} {
 				selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],`+member+`}`).
 					Want(t, 400, "invalid_client_metadata")
+			}
+		}).WithSettings(openRegistration),
+	servertest.Req("MC40", "RFC 7591 §5",
+		"a self-registered client without a completed sign-in is deleted after a day, and an unused one after the time that "+
+			"the operator sets",
+		func(t *testing.T, s *servertest.Server) {
+			s.User("alice")
+			used := selfRegisterPublic(s, servertest.Callback)
+			tokensFor(s, used, "scope", "openid")
+			neverUsed := selfRegisterPublic(s, servertest.Callback)
+			const unusedTTL = 10 * 24 * time.Hour
+			for _, step := range []struct {
+				after           time.Duration
+				used, neverUsed bool
+			}{{23 * time.Hour, true, true}, {2 * time.Hour, true, false}, {unusedTTL, false, false}} {
+				s.Clock.Advance(step.after)
+				storagetest.ResetCleanupTime(t, s.Store, s.DB)
+				_, err := s.Store.DeleteExpired(t.Context(), unusedTTL)
+				storagetest.Must(t, err)
+				for c, want := range map[string]bool{used.ClientID: step.used, neverUsed.ClientID: step.neverUsed} {
+					_, err := s.Store.Client(t.Context(), c)
+					if got := err == nil; got != want {
+						t.Errorf("%v later: client %s exists = %t, want %t (used is %s)", step.after, c, got, want, used.ClientID)
+					}
+				}
 			}
 		}).WithSettings(openRegistration),
 	servertest.Req("MC40b", "RFC 7591 §5",

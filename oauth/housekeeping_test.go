@@ -128,7 +128,7 @@ var housekeeping = []servertest.Requirement{
 			s.Post("/oauth2/revoke", c, url.Values{"token": {tokens.Text("access_token")}}).OK(t)
 			b.Authorize(c, "prompt", "login")
 			deleteExpired := func() int64 {
-				n, err := s.Store.DeleteExpired(t.Context())
+				n, err := s.Store.DeleteExpired(t.Context(), storagetest.UnusedClientTTL)
 				storagetest.Must(t, err)
 				return n
 			}

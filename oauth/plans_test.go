@@ -88,7 +88,7 @@ func TestJobsScanNoTable(t *testing.T) {
 		c, b := s.App(), s.Browser()
 		s.Refresh(c, s.Token(c, servertest.CodeForm(b.Code(c, "alice"), c)).OK(t).Text("refresh_token")).OK(t)
 		jobs := func() {
-			_, err := s.Store.DeleteExpired(t.Context())
+			_, err := s.Store.DeleteExpired(t.Context(), storagetest.UnusedClientTTL)
 			storagetest.Must(t, err)
 			storagetest.Must(t, s.Store.ClearSealedSuccessors(t.Context()))
 			storagetest.Must(t, s.OAuth.Keyring.RotateDue(t.Context()))

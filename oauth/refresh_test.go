@@ -237,7 +237,7 @@ var refresh = []servertest.Requirement{
 			tokens := s.Tokens(c, "alice")
 			s.Clock.Advance(48 * time.Hour)
 			storagetest.ResetCleanupTime(t, s.Store, s.DB)
-			_, err := s.Store.DeleteExpired(t.Context())
+			_, err := s.Store.DeleteExpired(t.Context(), storagetest.UnusedClientTTL)
 			storagetest.Must(t, err)
 			s.Refresh(c, tokens.Text("refresh_token")).OK(t)
 		}),

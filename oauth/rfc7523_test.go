@@ -160,7 +160,7 @@ var assertions = []servertest.Requirement{
 			tokenByAssertion(s, sameID).OK(t)
 			s.Clock.Advance(25 * time.Hour)
 			storagetest.ResetCleanupTime(t, s.Store, s.DB)
-			_, err := s.Store.DeleteExpired(t.Context())
+			_, err := s.Store.DeleteExpired(t.Context(), storagetest.UnusedClientTTL)
 			storagetest.Must(t, err)
 			if strings.Contains(storagetest.Dump(t, s.Store, s.DB), "used_assertions:") {
 				t.Error("used assertions are not deleted after they expire")

@@ -26,7 +26,7 @@ func advanceAndExpire(t *testing.T, s *servertest.Server, d time.Duration) {
 	t.Helper()
 	s.Clock.Advance(d)
 	storagetest.ResetCleanupTime(t, s.Store, s.DB)
-	_, err := s.Store.DeleteExpired(context.Background())
+	_, err := s.Store.DeleteExpired(context.Background(), storagetest.UnusedClientTTL)
 	storagetest.Must(t, err)
 }
 
@@ -239,7 +239,7 @@ func TestClientInUseIsNotDeleted(t *testing.T) {
 		used := make([]bool, n)
 		storagetest.Concurrently(n+4, func(i int) {
 			if i >= n {
-				_, err := s.Store.DeleteExpired(context.Background())
+				_, err := s.Store.DeleteExpired(context.Background(), storagetest.UnusedClientTTL)
 				storagetest.Must(t, err)
 				return
 			}

@@ -230,14 +230,14 @@ func TestOldChangesAreDeleted(t *testing.T) {
 		}
 		count := func() int64 { return storagetest.Count(t, f.Store, url, "SELECT count(*) FROM changes") }
 		before := count()
-		_, err := f.DeleteExpired(t.Context())
+		_, err := f.DeleteExpired(t.Context(), storagetest.UnusedClientTTL)
 		storagetest.Must(t, err)
 		if count() != before {
 			t.Errorf("%d changes are stored after old ones were deleted, want all %d new ones", count(), before)
 		}
 		reader := follower(t, url, f.clock)
 		storagetest.Exec(t, f.Store, url, "UPDATE changes SET at = at - 25 * 3600 * 1000")
-		_, err = f.DeleteExpired(t.Context())
+		_, err = f.DeleteExpired(t.Context(), storagetest.UnusedClientTTL)
 		storagetest.Must(t, err)
 		if n := count(); n > 1 {
 			t.Errorf("%d changes of yesterday are stored after the cleanup, want at most 1", n)

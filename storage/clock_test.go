@@ -98,7 +98,7 @@ func TestLargeDeletionIsReported(t *testing.T) {
 		}
 		wantDeleted := func(rows int64, reports uint64) {
 			t.Helper()
-			n, err := s.DeleteExpired(t.Context())
+			n, err := s.DeleteExpired(t.Context(), storagetest.UnusedClientTTL)
 			if got := s.Stats().Database.LargeDeletions; n != rows || err != nil || got != reports {
 				t.Fatalf("DeleteExpired = %d, %v with %d reports, want %d with %d", n, err, got, rows, reports)
 			}

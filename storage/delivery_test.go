@@ -61,7 +61,7 @@ func TestDeliveryPostponedByWrongClockIsDueAgain(t *testing.T) {
 		for id, ahead := range map[string]time.Duration{"backs off": time.Hour, "postponed": 100 * 24 * time.Hour} {
 			addDelivery(t, f, url, id, 1, f.clock.Now().Add(ahead))
 		}
-		_, err := f.DeleteExpired(t.Context())
+		_, err := f.DeleteExpired(t.Context(), storagetest.UnusedClientTTL)
 		storagetest.Must(t, err)
 		due, err := f.LeaseDeliveries(t.Context(), 10, time.Minute)
 		if err != nil || len(due) != 1 || due[0].ID != "postponed" {

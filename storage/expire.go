@@ -62,10 +62,11 @@ var expiries = []expiry{
 	{"outages", "ended_at < ?", replayRetention},
 }
 
-// DeleteExpired deletes expired rows, including unused dynamically registered clients, in batches of 500 until none
-// is left or ctx ends, and returns how many. Several processes may call it concurrently: on PostgreSQL they skip each
-// other's rows. AdvanceCleanupTime decides what has expired; deleting a large share of a table logs a warning.
-func (s *Store) DeleteExpired(ctx context.Context) (int64, error) {
+// DeleteExpired deletes expired rows, including dynamically registered clients that were not used for unusedTTL, in
+// batches of 500 until none is left or ctx ends, and returns how many. Several processes may call it concurrently: on
+// PostgreSQL they skip each other's rows. AdvanceCleanupTime decides what has expired; deleting a large share of a
+// table logs a warning.
+func (s *Store) DeleteExpired(ctx context.Context, unusedTTL time.Duration) (int64, error) {
 	now, err := s.AdvanceCleanupTime(ctx)
 	if err != nil {
 		return 0, err
@@ -89,7 +90,7 @@ func (s *Store) DeleteExpired(ctx context.Context) (int64, error) {
 			return total, db.Wrap("delete expired "+x.table, err)
 		}
 	}
-	n, err := s.deleteUnusedClients(ctx, now)
+	n, err := s.deleteUnusedClients(ctx, now, unusedTTL)
 	total += n
 	if err != nil {
 		return total, err

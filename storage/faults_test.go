@@ -178,7 +178,7 @@ func TestDecisionsSurviveClockJumps(t *testing.T) {
 			s.Token(invalid, clientCredentialsForm)
 		}
 		s.Token(m, clientCredentialsForm).OK(t)
-		if _, err := s.Store.DeleteExpired(t.Context()); err != nil {
+		if _, err := s.Store.DeleteExpired(t.Context(), storagetest.UnusedClientTTL); err != nil {
 			t.Error(err)
 		}
 		storagetest.Must(t, s.Store.Audit.Record(t.Context(), storagetest.Event("in_the_past")))

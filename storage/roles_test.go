@@ -85,7 +85,7 @@ func wantServing(t *testing.T, s *storage.Store) {
 	if n, err := s.Audit.SealRows(t.Context()); n == 0 || err != nil {
 		t.Errorf("SealRows = %d, %v, want some rows", n, err)
 	}
-	if _, err := s.DeleteExpired(t.Context()); err != nil {
+	if _, err := s.DeleteExpired(t.Context(), storagetest.UnusedClientTTL); err != nil {
 		t.Errorf("DeleteExpired = %v, want no error", err)
 	}
 }

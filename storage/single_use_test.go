@@ -120,7 +120,7 @@ func TestUnusedClientsAreDeleted(t *testing.T) {
 		want := func(when string, ids ...string) {
 			t.Helper()
 			storagetest.ResetCleanupTime(t, f.Store, url)
-			_, err := f.DeleteExpired(t.Context())
+			_, err := f.DeleteExpired(t.Context(), storagetest.UnusedClientTTL)
 			storagetest.Must(t, err)
 			clients, err := f.Clients(t.Context(), "", 10)
 			storagetest.Must(t, err)

@@ -14,19 +14,18 @@ import (
 )
 
 const (
-	// neverUsedTTL is the lifetime of a dynamically registered client that never got an authorization. unusedTTL is
-	// the time after the last use of one without valid refresh tokens.
+	// neverUsedTTL is the lifetime of a dynamically registered client that never got an authorization.
 	neverUsedTTL = 24 * time.Hour
-	unusedTTL    = 90 * 24 * time.Hour
 	// useInterval is the precision of the last use: a frequently used client is written once a day.
 	useInterval = 24 * time.Hour
 
 	unusedBatch = 50
 )
 
-// unusedClients are the dynamically registered clients that expire. Clients that the operator disabled or
+// unusedClients returns which dynamically registered clients expire: those that never got an authorization after a day,
+// others after unusedTTL since the last use if they have no valid refresh token. Clients that the operator disabled or
 // allowed a grant type that only the operator can allow, or that introspect for a resource, do not.
-var unusedClients = func() []expiry {
+func unusedClients(unusedTTL time.Duration) []expiry {
 	const dynamic = "registration_hash IS NOT NULL AND disabled_at IS NULL AND "
 	notExempt := " AND NOT EXISTS (SELECT 1 FROM resources WHERE resources.introspectors LIKE '%' || clients.id || '%')"
 	for _, g := range granttype.OperatorOnly() {
@@ -49,7 +48,7 @@ var unusedClients = func() []expiry {
 			unusedTTL,
 		},
 	}
-}()
+}
 
 // ShouldRecordUse reports whether a use of the client at now must be stored with RecordClientUse: the client
 // registered dynamically and would expire without it.
@@ -79,8 +78,10 @@ func (s *Store) RecordClientUse(ctx context.Context, id string) error {
 
 // deleteUnusedClients deletes the dynamically registered clients that expired unused at now, each with its audit row
 // in a separate transaction, and returns how many.
-func (s *Store) deleteUnusedClients(ctx context.Context, now time.Time) (total int64, err error) {
-	for _, x := range unusedClients {
+func (s *Store) deleteUnusedClients(
+	ctx context.Context, now time.Time, unusedTTL time.Duration,
+) (total int64, err error) {
+	for _, x := range unusedClients(unusedTTL) {
 		due := slices.Repeat([]any{db.Millis(now.Add(-x.after))}, strings.Count(x.where, "?"))
 		if err := s.warnOfLargeDeletion(ctx, x.table, x.where, due...); err != nil {
 			return total, db.Wrap("count unused clients", err)

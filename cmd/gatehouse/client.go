@@ -20,7 +20,8 @@ const clientArgument = "ID is a client_id, or the name of a client that an opera
 
 func (p *program) clientCommand() *cobra.Command {
 	return group("client", "Manage clients", "",
-		p.clientCreate(), p.clientList(), p.clientShow(), p.clientUpdate(), p.clientVouch(), p.clientDisable(), p.clientEnable(),
+		p.clientCreate(), p.clientList(), p.clientShow(), p.clientUpdate(), p.clientVouch(),
+		p.clientDisable(), p.clientEnable(),
 		p.clientDelete(), p.clientRotate(), p.clientRevoke())
 }
 

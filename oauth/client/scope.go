@@ -109,8 +109,8 @@ func defaultScopes(c *storage.Client, allowed allowedScopes, resources []string)
 
 // Resources returns the identifiers of the resource parameters of a request as they are registered, each once (RFC 8707
 // §2). It returns invalid_target unless each is an absolute URI without fragment, registered, and one that the client
-// can use. The issuer is the identifier of userinfo, for clients with openid. Without resource parameters it returns the
-// default resource of the client, if it has one.
+// can use. The issuer is the identifier of userinfo, for clients with openid. Without resource parameters it returns
+// the default resource of the client, if it has one.
 func (g *Registry) Resources(ctx context.Context, c *storage.Client, requested []string) ([]string, error) {
 	if len(requested) == 0 && c.DefaultResource != "" {
 		requested = []string{c.DefaultResource}

@@ -26,6 +26,9 @@ import (
 	"gatehouse/storage/vault"
 )
 
+// UnusedClientTTL is the default of GATEHOUSE_REGISTRATION_UNUSED_TTL.
+const UnusedClientTTL = 90 * 24 * time.Hour
+
 // Key is the root key of every test store.
 var Key = sha256.Sum256([]byte("a root key for tests"))
 

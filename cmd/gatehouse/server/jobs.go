@@ -52,7 +52,7 @@ func (s *Server) jobList() []job {
 }
 
 func (s *Server) deleteExpired(ctx context.Context) error {
-	n, err := s.Store.DeleteExpired(ctx)
+	n, err := s.Store.DeleteExpired(ctx, s.Config.RegistrationUnusedTTL)
 	return ignoreTimeout(ctx, n, err)
 }
 
