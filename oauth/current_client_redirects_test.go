@@ -127,7 +127,7 @@ var clientRedirects = []servertest.Requirement{
 			"the operator sets",
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
-			used := selfRegisterPublic(s, servertest.Callback)
+			used := clientOf(selfRegister(s, minimalMetadata)) // without refresh tokens
 			tokensFor(s, used, "scope", "openid")
 			neverUsed := selfRegisterPublic(s, servertest.Callback)
 			const unusedTTL = 10 * 24 * time.Hour

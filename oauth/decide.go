@@ -141,12 +141,19 @@ func (a *AuthorizationRequest) IsSignInTooOld(user *identity.SignedInUser, now t
 	return now.Sub(user.Session.AuthTime) >= *a.MaxAge
 }
 
+// CanBeImpersonated reports whether another application on the user's device could receive the response and redeem it
+// (RFC 8252 §8.6): that of a public client, or of any client with a private-use scheme, because a secret that every
+// copy of an application has is none (§8.5).
+func (a *AuthorizationRequest) CanBeImpersonated() bool {
+	scheme, _ := redirect.PrivateUseScheme(a.RedirectURI)
+	return scheme != "" || a.Client.IsPublic() && redirect.AllowsImpersonation(a.RedirectURI)
+}
+
 // needsConsent reports whether the consent page must be shown. It is skipped when the user allowed everything required
-// before, at the same APIs, or when the operator skips consent for the client. It is never skipped for a public client
-// whose response any application on the device could receive (RFC 8252 §8.6).
+// before, at the same APIs, or when the operator skips consent for the client. It is never skipped for a client that
+// another application on the device can impersonate.
 func needsConsent(a *AuthorizationRequest, consent *storage.Consent) bool {
-	impersonable := a.Client.IsPublic() && redirect.AllowsImpersonation(a.RedirectURI)
-	if !a.Approved && (impersonable || slices.Contains(a.Prompt, "consent")) {
+	if !a.Approved && (a.CanBeImpersonated() || slices.Contains(a.Prompt, "consent")) {
 		return true
 	}
 	if a.Client.SkipConsent {

@@ -53,7 +53,7 @@ func (s *Server) resolvePermissions(ctx context.Context, a *AuthorizationRequest
 	intended := slices.Sorted(slices.Values(a.Resources)) // what the token is for
 	for _, identifier := range identifiers {
 		if r := resources[identifier]; len(a.Resources) == 0 && client.CanUseResource(a.Client, r) &&
-			slices.ContainsFunc(a.Scopes, r.Scopes.Has) {
+			slices.ContainsFunc(a.Scopes, func(name string) bool { return client.HasScopeAt(a.Client, r, name) }) {
 			intended = append(intended, identifier)
 		}
 	}
@@ -66,7 +66,7 @@ func (s *Server) resolvePermissions(ctx context.Context, a *AuthorizationRequest
 				continue
 			}
 			owned = true
-			if slices.Contains(intended, identifier) {
+			if slices.Contains(intended, identifier) && client.HasScopeAt(a.Client, resources[identifier], name) {
 				p.Resources = append(p.Resources, identifier)
 			}
 		}
@@ -82,10 +82,19 @@ func (s *Server) resolvePermissions(ctx context.Context, a *AuthorizationRequest
 		a.Permissions = append(a.Permissions, Permission{Name: claim, Optional: claims.IsOptional(a.Client, claim)})
 	}
 	for _, identifier := range slices.Sorted(slices.Values(a.Resources)) {
-		isUserinfo := identifier == s.options.Issuer // allowed with the scope openid
+		_, isResource := resources[identifier]
+		isUserinfo := identifier == s.options.Issuer && !isResource // allowed with the scope openid
 		// The token is for that API even if the user refuses every optional scope.
 		if !required[identifier] && !isUserinfo {
 			a.Permissions = append(a.Permissions, Permission{Resources: []string{identifier}})
+		}
+	}
+	if len(a.Resources) == 0 && len(intended) > 0 && a.Client.IsSelfRegistered() {
+		// What the user allows, also when another resource is opened later. The token is for userinfo too, as if no
+		// resource was stored.
+		a.Resources = intended
+		if a.isOpenID() {
+			a.Resources = append(a.Resources, s.options.Issuer)
 		}
 	}
 	return nil

@@ -29,7 +29,8 @@ type Resource struct {
 // the default port is omitted, and an empty path is / (RFC 3986 §6.2.3). Nothing else is normalized: /api is not /api/.
 func CanonicalResource(identifier string) string {
 	u, err := url.Parse(identifier)
-	if err != nil || u.Host == "" {
+	isNotASCII := func(r rune) bool { return r > '~' } // some have an ASCII letter as lower case
+	if err != nil || u.Host == "" || u.User != nil || strings.ContainsFunc(identifier, isNotASCII) {
 		return identifier
 	}
 	host := strings.ToLower(u.Host)
@@ -63,6 +64,9 @@ func (s *Store) Resources(ctx context.Context) (map[string]Resource, error) {
 // CreateResource adds a resource, or returns ErrConflict.
 func (s *Store) CreateResource(ctx context.Context, v Resource) error {
 	e := audit.Event{Type: audit.ResourceCreated, Detail: map[string]any{"resource": v.Identifier}}
+	if v.OpenToApps {
+		e.Detail["open_to_apps"] = true
+	}
 	return db.Wrap(
 		"create resource", s.changeShared(ctx, e, func(tx *Store) error { return db.Insert(ctx, tx.Write, &v) }),
 	)
@@ -75,6 +79,7 @@ func (s *Store) UpdateResource(ctx context.Context, identifier string, change fu
 	var refused error // by change
 	err := s.changeShared(ctx, e, func(tx *Store) error {
 		refused = nil
+		delete(e.Detail, "open_to_apps") // of a transaction that was retried
 		if err := tx.lockResources(ctx, "identifier = ?", identifier); err != nil {
 			return err
 		}
@@ -82,8 +87,12 @@ func (s *Store) UpdateResource(ctx context.Context, identifier string, change fu
 		if err != nil {
 			return err
 		}
+		wasOpen := r.OpenToApps
 		if refused = change(&r); refused != nil {
 			return refused
+		}
+		if r.OpenToApps != wasOpen {
+			e.Detail["open_to_apps"] = r.OpenToApps
 		}
 		changed := []string{"name", "scopes", "introspectors", "open_to_apps", "publish_metadata"}
 		return db.Update(ctx, tx.Write, &r, changed, "identifier = ?", identifier)

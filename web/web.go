@@ -116,7 +116,9 @@ func (s *Server) Handler() http.Handler {
 		mux.Handle(openidPath+s.issuer.Path, s.serve(route{kind: kindPublic, handler: s.oauth.Metadata}))
 	}
 	for _, path := range slices.Compact([]string{"", s.issuer.Path}) { // clients try several and parse the response
-		mux.Handle(path+"/.well-known/", s.serve(route{kind: kindPublic, handler: refuseUnknownDocument}))
+		unknown := s.serve(route{kind: kindPublic, handler: refuseUnknownDocument})
+		mux.Handle(path+"/.well-known", unknown)
+		mux.Handle(path+"/.well-known/", unknown)
 	}
 	notFound := func(http.ResponseWriter, *http.Request) error { return s.pages.NotFound() }
 	mux.Handle("/", s.serve(route{kind: kindPage, handler: notFound}))

@@ -259,6 +259,7 @@ func (g *Registry) registrationResponse(
 ) registrationResponse {
 	info := InformationOf(c).withSecret(secret)
 	info.OperatorMetadata, info.DisabledAt, info.SelfRegistered = OperatorMetadata{}, nil, false
+	info.Scope = slices.Clone(info.Scope) // the cached record has the same array
 	for _, name := range open {
 		if !slices.Contains(info.Scope, name) {
 			info.Scope = append(info.Scope, name)

@@ -73,20 +73,10 @@ func (a allowedScopes) check(c *storage.Client, name string) string {
 	if _, ok := a.scopes[name]; !ok {
 		return " does not exist."
 	}
-	if !c.Scopes.Has(name) && !a.isOpen(name) {
+	if !CanHaveScope(c, a.resources, name) {
 		return " is not registered for this client."
 	}
 	return ""
-}
-
-// isOpen reports whether a resource that is open to self-registered clients has the scope.
-func (a allowedScopes) isOpen(name string) bool {
-	for _, r := range a.resources {
-		if r.OpenToApps && r.Scopes.Has(name) {
-			return true
-		}
-	}
-	return false
 }
 
 // defaultScopes returns the scopes of a request without any: those that the operator set for the client, otherwise all
@@ -98,8 +88,9 @@ func defaultScopes(c *storage.Client, allowed allowedScopes, resources []string)
 	isOffline := func(name string) bool { return name == protocol.ScopeOfflineAccess }
 	scopes := slices.DeleteFunc(slices.Clone(c.Scopes), isOffline)
 	for _, identifier := range resources {
-		for _, name := range allowed.resources[identifier].Scopes {
-			if !slices.Contains(scopes, name) {
+		r := allowed.resources[identifier]
+		for _, name := range r.Scopes {
+			if isOpenTo(c, r) && !slices.Contains(scopes, name) {
 				scopes = append(scopes, name)
 			}
 		}
@@ -135,7 +126,8 @@ func (g *Registry) Resources(ctx context.Context, c *storage.Client, requested [
 		case !ok:
 			return nil, invalidTarget(" is not registered.")
 		case registered == g.options.Issuer && c.Scopes.Has(protocol.ScopeOpenID):
-		case !CanUseResource(c, resources[registered]):
+		case registered == g.options.Issuer && resources[registered].Identifier == "",
+			!CanUseResource(c, resources[registered]):
 			return nil, invalidTarget(" is not allowed for this client.")
 		}
 		if !slices.Contains(out, registered) {
@@ -147,17 +139,22 @@ func (g *Registry) Resources(ctx context.Context, c *storage.Client, requested [
 
 // registeredResource returns the identifier of a resource as it is registered. Clients add or omit the slash of an
 // empty path (RFC 3986 §6.2.3).
-func (g *Registry) registeredResource(resources map[string]storage.Resource, identifier string) (string, bool) {
+func (g *Registry) registeredResource(
+	resources map[string]storage.Resource, identifier string,
+) (found string, ok bool) {
+	canonical := storage.CanonicalResource(identifier)
+	if canonical == storage.CanonicalResource(g.options.Issuer) {
+		return g.options.Issuer, true
+	}
 	if _, ok := resources[identifier]; ok {
 		return identifier, true
 	}
-	canonical := storage.CanonicalResource(identifier)
 	for _, r := range resources {
-		if r.Canonical == canonical {
-			return r.Identifier, true
+		if r.Canonical == canonical && (found == "" || r.Identifier < found) {
+			found = r.Identifier
 		}
 	}
-	return g.options.Issuer, canonical == storage.CanonicalResource(g.options.Issuer)
+	return found, found != ""
 }
 
 // CanUseResource reports whether the client may request the resource: it is on the client's list or, if there is none,
@@ -167,8 +164,35 @@ func CanUseResource(c *storage.Client, r storage.Resource) bool {
 	if c.Resources != nil {
 		return c.Resources.Has(r.Identifier)
 	}
-	return r.OpenToApps && c.IsSelfRegistered() ||
-		c.Audience.Has(r.Identifier) || c.DefaultResource == r.Identifier || slices.ContainsFunc(r.Scopes, c.Scopes.Has)
+	isDefault := c.DefaultResource != "" && c.DefaultResource == r.Identifier
+	return isDefault || isOpenTo(c, r) || c.Audience.Has(r.Identifier) ||
+		slices.ContainsFunc(r.Scopes, c.Scopes.Has)
+}
+
+// isOpenTo reports whether the resource is open to the client: it registered dynamically, and the operator did not
+// limit it to other resources.
+func isOpenTo(c *storage.Client, r storage.Resource) bool {
+	return r.OpenToApps && c.IsSelfRegistered() && (c.Resources == nil || c.Resources.Has(r.Identifier))
+}
+
+// HasScopeAt reports whether the resource has the scope and the client may have it there. A scope that is not
+// registered for the client is one of open resources alone, also when another resource has it.
+func HasScopeAt(c *storage.Client, r storage.Resource, name string) bool {
+	return r.Scopes.Has(name) && (c.Scopes.Has(name) || isOpenTo(c, r))
+}
+
+// CanHaveScope reports whether the client may have the scope at all: it is registered for the client, or a resource
+// that is open to the client has it.
+func CanHaveScope(c *storage.Client, resources map[string]storage.Resource, name string) bool {
+	if c.Scopes.Has(name) {
+		return true
+	}
+	for _, r := range resources {
+		if HasScopeAt(c, r, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // Audience returns the aud of a token: the requested resources; otherwise those of its scopes; otherwise the client's
@@ -182,14 +206,15 @@ func (g *Registry) Audience(
 		return nil, nil, protocol.UnavailableError(err)
 	}
 	if len(requested) > 0 {
-		remaining = scopesOf(requested, scopes, resources)
+		remaining = scopesOf(c, requested, scopes, resources)
 		if len(remaining) == 0 && len(scopes) > 0 {
 			return nil, nil, protocol.NewError(protocol.InvalidScope, "None of the scopes belongs to a requested resource.")
 		}
 		return requested, remaining, nil
 	}
 	for _, r := range resources {
-		if CanUseResource(c, r) && slices.ContainsFunc(scopes, r.Scopes.Has) {
+		hasScope := func(name string) bool { return HasScopeAt(c, r, name) }
+		if CanUseResource(c, r) && slices.ContainsFunc(scopes, hasScope) {
 			aud = append(aud, r.Identifier)
 		}
 	}
@@ -204,13 +229,16 @@ func (g *Registry) Audience(
 	return aud, scopes, nil
 }
 
-// scopesOf returns the scopes that belong to one of the requested resources or to no resource.
-func scopesOf(requested, scopes []string, resources map[string]storage.Resource) (out []string) {
+// scopesOf returns the scopes that the client may have at one of the requested resources, and those of no resource.
+func scopesOf(
+	c *storage.Client, requested, scopes []string, resources map[string]storage.Resource,
+) (out []string) {
 	for _, name := range scopes {
 		hasResource, isRequested := false, false
 		for _, r := range resources {
 			if r.Scopes.Has(name) {
-				hasResource, isRequested = true, isRequested || slices.Contains(requested, r.Identifier)
+				hasResource = true
+				isRequested = isRequested || slices.Contains(requested, r.Identifier) && HasScopeAt(c, r, name)
 			}
 		}
 		if !hasResource || isRequested {

@@ -6,6 +6,7 @@ package redirect
 import (
 	"errors"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -80,23 +81,31 @@ func validateScheme(u *url.URL) error {
 		}
 		return nil
 	}
-	if len(u.Scheme) == 1 || forbiddenSchemes[u.Scheme] {
+	if isForbiddenScheme(u.Scheme) {
 		return errors.New("has the scheme " + u.Scheme + ", which browsers or operating systems open themselves; " +
 			"use https, http on a loopback host, or a private-use scheme of the client (RFC 8252 section 7.1)")
 	}
 	return nil
 }
 
-// forbiddenSchemes are not those of a client: a browser runs or shows their content, or the operating system passes
-// them to a program of its own, some of which had vulnerabilities that a URI can reach.
+// isForbiddenScheme reports whether a scheme is not that of a client: a browser runs or shows its content, or the
+// operating system passes it to a program of its own, some of which had vulnerabilities that a URI can reach. A letter
+// is a drive on Windows.
+func isForbiddenScheme(scheme string) bool {
+	hasPrefix := func(prefix string) bool { return strings.HasPrefix(scheme, prefix) }
+	return len(scheme) == 1 || strings.HasPrefix(scheme, ".") || strings.HasSuffix(scheme, ".") ||
+		forbiddenSchemes[scheme] || slices.ContainsFunc(forbiddenPrefixes, hasPrefix)
+}
+
+var forbiddenPrefixes = []string{
+	"chrome", "googlechrome", "itms", "microsoft-edge", "moz-", "ms-", "safari-", "x-apple", "x-man-page", "x-safari",
+}
+
 var forbiddenSchemes = setOf(`
-	about blob cid content data dav file filesystem ftp ftps git gopher irc ircs jar javascript ldap ldaps mailto mid
-	news nfs nntp res resource rtsp sftp sip sips smb sms ssh svn tel telnet urn vbscript view-source ws wss xmpp
-	android-app brave chrome chrome-extension chrome-search chrome-untrusted devtools edge googlechrome intent
-	itms itms-apps itms-services market microsoft-edge moz-extension opera safari-extension safari-web-extension
-	vivaldi webcal x-apple-systempreferences x-safari-https
-	ms-appinstaller ms-cxh ms-cxh-full ms-excel ms-gamebarservices ms-msdt ms-officecmd ms-powerpoint ms-screenclip
-	ms-search ms-settings ms-windows-store ms-word onenote search search-ms shell
+	about afp android-app applescript blob brave callto cid content data dav devtools edge facetime feed file filesystem
+	ftp ftps git gopher hcp help intent irc ircs its jar javascript ldap ldaps livescript mailto market mhtml mid mk news
+	nfs nntp onenote opera res resource rtsp search search-ms sftp shell shortcuts sip sips smb sms ssh svn tel telnet
+	urn vbscript view-source vivaldi vnc webcal ws wss wyciwyg xmpp
 `)
 
 func setOf(names string) map[string]bool {
@@ -111,7 +120,7 @@ func setOf(names string) map[string]bool {
 // that the client controls, like com.example.app (RFC 8252 §7.1). Any application can use a scheme without a dot.
 func PrivateUseScheme(uri string) (scheme string, hasDomain bool) {
 	scheme = DestinationOf(uri).Scheme
-	return scheme, strings.Contains(scheme, ".")
+	return scheme, strings.Contains(strings.Trim(scheme, "."), ".")
 }
 
 func isValidPort(p string) bool {

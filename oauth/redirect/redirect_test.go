@@ -75,7 +75,8 @@ func TestValidateRefusesSchemesThatBrowsersAndSystemsOpenThemselves(t *testing.T
 		"javascript:alert(1)", "data:text/html,x", "blob:https://a.example/x", "file:///etc/passwd", "about:blank",
 		"vbscript:x", "view-source:https://a.example/", "chrome://settings", "ws://a.example/", "wss://a.example/",
 		"ftp://a.example/", "intent://x#Intent;end", "filesystem:https://a.example/x", "mailto:a@a.example",
-		"ms-msdt:/id", "search-ms:query=x", "c:/windows", "x:/cb",
+		"ms-msdt:/id", "search-ms:query=x", "c:/windows", "x:/cb", "x-apple.systempreferences:x", "ms-access:x",
+		"itmss://x", "feed:javascript:x", "chrome-native://x", "facetime:x",
 	} {
 		if err := redirect.Validate(uri); err == nil {
 			t.Errorf("Validate(%q) = nil, want an error", uri)

@@ -115,7 +115,7 @@ func (p *Pages) consentWarnings(a *oauth.AuthorizationRequest) []string {
 		}
 		warnings = append(warnings, unverified)
 	}
-	if redirect.AllowsImpersonation(a.RedirectURI) && a.Client.IsPublic() {
+	if a.CanBeImpersonated() {
 		warnings = append(warnings, p.pages.Message("consent.impersonation"))
 	}
 	return warnings
