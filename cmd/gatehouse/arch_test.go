@@ -47,7 +47,7 @@ var allowedImports = []struct {
 	{"storage/db", []string{"migrations", "storage/reqevent"}},
 	{"storage/vault", []string{"storage/db"}},
 	{"storage/audit", []string{"ratelimit", "storage/reqevent", "storage/db", "storage/vault"}},
-	{"storage", []string{"storage/db", "storage/vault", "storage/audit"}},
+	{"storage", []string{"storage/reqevent", "storage/db", "storage/vault", "storage/audit"}},
 	{"storage/storagetest", []string{"storage/vault", "storage/audit", "storage"}},
 	{"ratelimit/redistest", []string{"storage/storagetest"}},
 	{"identity", []string{"ratelimit", "storage/reqevent", "storage/audit", "storage"}},
@@ -81,7 +81,9 @@ var allowedImports = []struct {
 		"ratelimit", "oauth/params", "oauth/redirect", "storage/reqevent", "storage", "identity", "oauth/protocol",
 		"oauth/logout", "oauth", "web/page",
 	}},
-	{"web/account", []string{"oauth/params", "oauth/redirect", "storage", "identity", "oauth", "web/page"}},
+	{"web/account", []string{
+		"oauth/params", "oauth/redirect", "storage/reqevent", "storage", "identity", "oauth", "web/page",
+	}},
 	{"web", []string{
 		"ratelimit", "oauth/credential", "oauth/params", "storage/reqevent", "storage", "identity", "oauth/protocol",
 		"oauth", "web/page", "web/interaction", "web/account",
