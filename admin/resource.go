@@ -14,6 +14,7 @@ type ResourceChanges struct {
 	Name          *string
 	Scopes        *[]string // those that do not exist are registered
 	Introspectors *[]string // client_ids or names
+	OpenToApps    *bool     // whether clients that registered dynamically may request it
 }
 
 // UnknownClientError is returned for an introspector that is not registered.
@@ -41,7 +42,7 @@ func (a *Admin) Resources(ctx context.Context) ([]storage.Resource, error) {
 }
 
 // CreateResource registers a resource and the scopes of it that do not exist yet, which it returns. It returns
-// storage.ErrConflict when the resource exists.
+// storage.ErrConflict when the resource exists, also in another spelling (storage.CanonicalResource).
 func (a *Admin) CreateResource(
 	ctx context.Context, identifier string, c ResourceChanges,
 ) (r storage.Resource, newScopes []string, err error) {
@@ -51,6 +52,16 @@ func (a *Admin) CreateResource(
 	err = a.store.Tx(ctx, func(tx *storage.Store) (err error) {
 		r = storage.Resource{
 			Identifier: identifier, Scopes: storage.Strings{}, Introspectors: storage.Strings{}, CreatedAt: a.store.Now(),
+		}
+		registered, err := tx.Resources(ctx)
+		if err != nil {
+			return err
+		}
+		canonical := storage.CanonicalResource(identifier)
+		for _, other := range registered {
+			if other.Canonical == canonical {
+				return fmt.Errorf("create resource: %w with %s", storage.ErrConflict, other.Identifier)
+			}
 		}
 		if newScopes, err = c.apply(ctx, tx, &r); err != nil {
 			return err
@@ -83,6 +94,9 @@ func (c ResourceChanges) apply(
 			return nil, err
 		}
 		r.Name = *c.Name
+	}
+	if c.OpenToApps != nil {
+		r.OpenToApps = *c.OpenToApps
 	}
 	if c.Introspectors != nil {
 		introspectors := storage.Strings{}

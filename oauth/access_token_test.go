@@ -94,7 +94,7 @@ var accessTokens = []servertest.Requirement{
 			m := s.Service("read write plain")
 			for _, bad := range []string{
 				"https://unknown.example", "https://api.example#f", "/api", "api", "https://other.example",
-				"https://API.example",
+				"https://api.example/x",
 			} {
 				s.Token(m, withParameters(clientCredentialsForm, "resource", bad)).Want(t, 400, "invalid_target")
 			}

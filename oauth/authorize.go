@@ -15,7 +15,6 @@ import (
 	"gatehouse/oauth/jwt"
 	"gatehouse/oauth/params"
 	"gatehouse/oauth/protocol"
-	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
 	"gatehouse/storage/reqevent"
 )
@@ -125,7 +124,7 @@ func (s *Server) resolveClient(ctx context.Context, form url.Values) (*Authoriza
 		a.RedirectURI = c.RedirectURIs[0]
 	case uri == "":
 		return nil, protocol.NewError(protocol.InvalidRequest, "redirect_uri is missing.")
-	case !redirect.Match(c.RedirectURIs, uri):
+	case !client.MatchesRedirectURI(c, uri):
 		e := protocol.NewError(protocol.InvalidRequest, "redirect_uri must match a registered URI exactly.")
 		return nil, e.WithCause(s.Clients.RecordRefusedRedirect(ctx, id, "redirect_uri", uri))
 	}
@@ -165,15 +164,15 @@ func (s *Server) checkParameters(ctx context.Context, a *AuthorizationRequest) e
 		return err
 	}
 	var err error
-	if a.Scopes, err = s.Clients.Scopes(ctx, c, form.Get("scope")); err != nil {
+	if a.Resources, err = s.Clients.Resources(ctx, c, form["resource"]); err != nil {
+		return err
+	}
+	if a.Scopes, err = s.Clients.Scopes(ctx, c, form.Get("scope"), a.Resources); err != nil {
 		return err
 	}
 	if !c.GrantTypes.Has(protocol.GrantRefreshToken) { // no refresh token that could be used offline
 		isOffline := func(name string) bool { return name == protocol.ScopeOfflineAccess }
 		a.Scopes = slices.DeleteFunc(slices.Clone(a.Scopes), isOffline)
-	}
-	if a.Resources, err = s.Clients.Resources(ctx, c, form["resource"]); err != nil {
-		return err
 	}
 	if a.claims, err = claims.ParseRequest(form.Get("claims")); err != nil {
 		return err

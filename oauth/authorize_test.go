@@ -89,7 +89,7 @@ var authorizationRequests = []servertest.Requirement{
 				"https://u@app.example/cb", "https://u:p@app.example/cb",
 				"https://app.example;script-src/cb", "https://a,b.example/cb", "https://'self'/cb",
 				"javascript:alert(1)", "data:text/html,x", "vbscript:x", "file:///etc/passwd", "blob:https://app.example/x",
-				"http://app.example/cb", "myapp://cb", "myapp:/cb", "", "/cb", "app.example/cb", "https:///cb",
+				"http://app.example/cb", "x:/cb", "", "/cb", "app.example/cb", "https:///cb",
 				"https://app.example/cb?code=1", "https://app.example/cb?iss=x", "https://app.example/cb?a=1&state=x",
 				"https://app.example\\@evil.example/", "https://app.example/ cb", "HTTPS://app.example/cb",
 				"https://app.example:0/cb",
@@ -102,7 +102,7 @@ var authorizationRequests = []servertest.Requirement{
 			}
 			for _, uri := range []string{
 				"https://app.example/cb", "https://app.example:8443/cb?tenant=1", "http://127.0.0.1/cb",
-				"http://localhost:3000/cb", "com.example.app:/cb", "com.example.app://host/cb",
+				"http://localhost:3000/cb", "com.example.app:/cb", "com.example.app://host/cb", "myapp:/cb",
 			} {
 				if err := createWithRedirectURI(t, s, uri); err != nil {
 					t.Errorf("registering %q: got %v, want it accepted", uri, err)

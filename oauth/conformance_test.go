@@ -43,6 +43,7 @@ var conformance = []struct {
 	{"Registration management", "TestRegistrationManagement", management},
 	{"Client assertions", "TestAssertions", assertions},
 	{"Request objects", "TestRequestObjects", requestObjects},
+	{"Clients of today", "TestCurrentClients", currentClients},
 	{"Housekeeping", "TestHousekeeping", housekeeping},
 	{"Protection against abuse", "TestAbuseProtection", abuseProtection},
 	{"Published vulnerabilities", "TestAdvisories", advisories},

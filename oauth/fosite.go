@@ -115,7 +115,7 @@ func (s *Server) issueCode(ctx context.Context, a *AuthorizationRequest, approva
 		"scope": {strings.Join(a.Scopes, " ")}, "state": {"-"}, // fosite requires a state
 	}
 	client := *a.Client
-	client.RedirectURIs = storage.Strings{a.RedirectURI} // Begin has matched it
+	client.RedirectURIs, client.Scopes = storage.Strings{a.RedirectURI}, a.Scopes // Begin has checked them
 	provider := fosite.NewOAuth2Provider(oneClient{client: fositeClient{&client}}, s.fosite.Config)
 	request, err := provider.NewAuthorizeRequest(ctx, fositeRequest(form))
 	if err != nil {

@@ -82,7 +82,9 @@ func (s *Server) resolvePermissions(ctx context.Context, a *AuthorizationRequest
 		a.Permissions = append(a.Permissions, Permission{Name: claim, Optional: claims.IsOptional(a.Client, claim)})
 	}
 	for _, identifier := range slices.Sorted(slices.Values(a.Resources)) {
-		if !required[identifier] { // the token is for that API even if the user refuses every optional scope
+		isUserinfo := identifier == s.options.Issuer // allowed with the scope openid
+		// The token is for that API even if the user refuses every optional scope.
+		if !required[identifier] && !isUserinfo {
 			a.Permissions = append(a.Permissions, Permission{Resources: []string{identifier}})
 		}
 	}

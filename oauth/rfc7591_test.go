@@ -184,7 +184,7 @@ var registration = []servertest.Requirement{
 				t.Errorf("scope = %q, want openid notes", r.Text("scope"))
 			}
 			c := clientOf(r)
-			s.Browser().Authorize(c, "scope", "openid admin").WantRedirectError(t, s, "invalid_scope")
+			s.Browser().Authorize(c, "scope", "admin").WantRedirectError(t, s, "invalid_scope")
 			to := s.Browser().Code(c, "alice", "scope", "openid", "code_challenge", "", "code_challenge_method", "")
 			s.IDToken(c, s.Token(c, servertest.CodeForm(to, c, "code_verifier", "")).OK(t))
 			public := clientOf(selfRegister(s, `{"redirect_uris":["`+servertest.Callback+`"],

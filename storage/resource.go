@@ -2,6 +2,8 @@ package storage
 
 import (
 	"context"
+	"net/url"
+	"strings"
 	"time"
 
 	"gatehouse/storage/audit"
@@ -10,11 +12,34 @@ import (
 
 // Resource is an API that accepts access tokens of this server (RFC 8707).
 type Resource struct {
-	Identifier    string    `json:"identifier" gorm:"primaryKey"` // its URI, the aud of its tokens
-	Name          string    `json:"name"`
-	Scopes        Strings   `json:"scopes"`
-	Introspectors Strings   `json:"introspectors"` // clients that may introspect tokens with it in aud
-	CreatedAt     time.Time `json:"created_at" gorm:"serializer:millis;autoCreateTime:false"`
+	Identifier    string  `json:"identifier" gorm:"primaryKey"` // its URI, the aud of its tokens
+	Name          string  `json:"name"`
+	Scopes        Strings `json:"scopes"`
+	Introspectors Strings `json:"introspectors"` // clients that may introspect tokens with it in aud
+	// Whether clients that registered dynamically may request it and its scopes.
+	OpenToApps bool      `json:"open_to_apps"`
+	CreatedAt  time.Time `json:"created_at" gorm:"serializer:millis;autoCreateTime:false"`
+
+	Canonical string `json:"-" gorm:"-"` // CanonicalResource(Identifier)
+}
+
+// CanonicalResource returns the form in which identifiers of resources are compared: scheme and host are in lower case,
+// the default port is omitted, and an empty path is / (RFC 3986 §6.2.3). Nothing else is normalized: /api is not /api/.
+func CanonicalResource(identifier string) string {
+	u, err := url.Parse(identifier)
+	if err != nil || u.Host == "" {
+		return identifier
+	}
+	host := strings.ToLower(u.Host)
+	if port := u.Port(); u.Scheme == "https" && port == "443" || u.Scheme == "http" && port == "80" {
+		host = strings.TrimSuffix(host, ":"+port)
+	}
+	_, rest, _ := strings.Cut(identifier, "://")
+	rest = rest[strings.IndexAny(rest+"/", "/?"):] // path and query as they were written
+	if !strings.HasPrefix(rest, "/") {
+		rest = "/" + rest
+	}
+	return u.Scheme + "://" + host + rest
 }
 
 // Resources returns every resource by its identifier. The map is shared: do not change it.
@@ -25,6 +50,7 @@ func (s *Store) Resources(ctx context.Context) (map[string]Resource, error) {
 			all, err := db.List[Resource](ctx, s.Read, "identifier", "1 = 1")
 			out := make(map[string]Resource, len(all))
 			for _, v := range all {
+				v.Canonical = CanonicalResource(v.Identifier)
 				out[v.Identifier] = v
 			}
 			return out, db.Wrap("list resources", err)
@@ -57,7 +83,8 @@ func (s *Store) UpdateResource(ctx context.Context, identifier string, change fu
 		if refused = change(&r); refused != nil {
 			return refused
 		}
-		return db.Update(ctx, tx.Write, &r, []string{"name", "scopes", "introspectors"}, "identifier = ?", identifier)
+		changed := []string{"name", "scopes", "introspectors", "open_to_apps"}
+		return db.Update(ctx, tx.Write, &r, changed, "identifier = ?", identifier)
 	})
 	if refused != nil {
 		return refused

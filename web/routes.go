@@ -50,7 +50,7 @@ func (s *Server) routes() []route {
 		{"/oauth2/introspect", kindBackend, s.oauth.Introspect},
 		{"/oauth2/revoke", kindAPI, s.oauth.Revoke},
 		{"/oauth2/userinfo", kindAPI, s.oauth.Claims.Userinfo},
-		{"/oauth2/register", kindBackend, s.limitRegistration(s.oauth.Clients.Register)},
+		{"/oauth2/register", kindAPI, s.limitRegistration(s.oauth.Clients.Register)},
 		{"/oauth2/register/{id}", kindBackend, s.limitRegistration(s.oauth.Clients.Manage)},
 
 		{"GET /oauth2/authorize", kindCrossSitePage, s.interaction.Authorize},

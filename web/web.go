@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"gatehouse/identity"
 	"gatehouse/loopback"
 	"gatehouse/oauth"
+	"gatehouse/oauth/protocol"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
 	"gatehouse/web/account"
@@ -113,9 +115,17 @@ func (s *Server) Handler() http.Handler {
 	if s.issuer.Path != "" { // OAuth's rule for the same document (RFC 8414 §5)
 		mux.Handle(openidPath+s.issuer.Path, s.serve(route{kind: kindPublic, handler: s.oauth.Metadata}))
 	}
+	for _, path := range slices.Compact([]string{"", s.issuer.Path}) { // clients try several and parse the response
+		mux.Handle(path+"/.well-known/", s.serve(route{kind: kindPublic, handler: noDocument}))
+	}
 	notFound := func(http.ResponseWriter, *http.Request) error { return s.pages.NotFound() }
 	mux.Handle("/", s.serve(route{kind: kindPage, handler: notFound}))
 	return s.withEvent(mux)
+}
+
+// noDocument refuses a request for a well-known URL (RFC 8615) that does not exist.
+func noDocument(http.ResponseWriter, *http.Request) error {
+	return protocol.NewError(protocol.InvalidRequest, "There is no document at this URL.").WithStatus(http.StatusNotFound)
 }
 
 // mountPattern returns the pattern of a route below the issuer's path. OAuth's metadata goes before that path (RFC 8414

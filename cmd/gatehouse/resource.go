@@ -22,6 +22,7 @@ type resourceFlags struct {
 	cmd                   *cobra.Command
 	name                  *string
 	scopes, introspectors *[]string
+	openToApps            *bool
 }
 
 func addResourceFlags(cmd *cobra.Command) resourceFlags {
@@ -31,6 +32,8 @@ func addResourceFlags(cmd *cobra.Command) resourceFlags {
 		scopes: cmd.Flags().StringArray("scope", nil, "a scope of the API (repeat for several)"),
 		introspectors: cmd.Flags().StringArray("introspector", nil,
 			"client of the API (client_id or name), which may introspect tokens intended for it (repeat for several)"),
+		openToApps: cmd.Flags().Bool("open-to-apps", false,
+			"clients that registered themselves may request it and its scopes"),
 	}
 }
 
@@ -41,6 +44,9 @@ func (f resourceFlags) changes() (c admin.ResourceChanges, err error) {
 			return c, err
 		}
 		c.Name = f.name
+	}
+	if f.cmd.Flags().Changed("open-to-apps") {
+		c.OpenToApps = f.openToApps
 	}
 	if f.cmd.Flags().Changed("introspector") {
 		for _, id := range *f.introspectors {
@@ -140,10 +146,14 @@ func (p *program) resourceList() *cobra.Command {
 			}
 			var rows [][]string
 			for _, r := range all {
-				rows = append(rows, []string{r.Identifier, r.Name, r.Scopes.String(), r.Introspectors.String()})
+				open := ""
+				if r.OpenToApps {
+					open = "yes"
+				}
+				rows = append(rows, []string{r.Identifier, r.Name, r.Scopes.String(), r.Introspectors.String(), open})
 			}
 			return p.table("there are no resources; register one with `gatehouse resource create`",
-				[]string{"identifier", "name", "scopes", "introspectors"}, rows)
+				[]string{"identifier", "name", "scopes", "introspectors", "open to apps"}, rows)
 		})
 	}
 	return cmd

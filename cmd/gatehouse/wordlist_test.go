@@ -95,6 +95,8 @@ func except(file, text, _ string) wordException {
 }
 
 var wordExceptions = []wordException{
+	except(``, `(?i)open[-_ ]?to[-_ ]?apps`, "a flag, and a member of resources"),
+	except(``, `android-app|itms-apps`, "URI schemes"),
 	except(``, `(?i)keep[- ]?alives?`, "the HTTP and TCP term"),
 	except(``, `(?i)state machines?|machine[- ]readable|(this|one|each|another|other|same) machines?`,
 		"a state machine; a host"),

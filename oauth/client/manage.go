@@ -26,19 +26,23 @@ func (g *Registry) Manage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	open, err := g.openScopes(r.Context())
+	if err != nil {
+		return err
+	}
 	switch r.Method {
 	case http.MethodGet:
-		protocol.WriteJSON(w, http.StatusOK, g.registrationResponse(c, "", token))
+		protocol.WriteJSON(w, http.StatusOK, g.registrationResponse(c, open, "", token))
 		return nil
 	case http.MethodPut:
-		c, err = g.replaceRegistration(w, r, c)
+		c, err = g.replaceRegistration(w, r, c, open)
 		if errors.Is(err, storage.ErrNotFound) { // the client was deleted in the meantime
 			return protocol.BearerError(protocol.InvalidToken, invalidRegistrationAccessDescription)
 		}
 		if err != nil {
 			return err
 		}
-		protocol.WriteJSON(w, http.StatusOK, g.registrationResponse(c, "", token))
+		protocol.WriteJSON(w, http.StatusOK, g.registrationResponse(c, open, "", token))
 		return nil
 	case http.MethodDelete:
 		err := g.store.DeleteClient(r.Context(), c.ID)
@@ -84,7 +88,7 @@ func (g *Registry) authenticateRegistration(r *http.Request) (*storage.Client, s
 // replaceRegistration replaces the metadata of a client by the body: members that are absent are removed, and those of
 // the operator stay (RFC 7592 §2.2).
 func (g *Registry) replaceRegistration(
-	w http.ResponseWriter, r *http.Request, c *storage.Client,
+	w http.ResponseWriter, r *http.Request, c *storage.Client, open []string,
 ) (*storage.Client, error) {
 	body, err := readMetadata(w, r)
 	if err != nil {
@@ -94,7 +98,7 @@ func (g *Registry) replaceRegistration(
 		return nil, err
 	}
 	change := metadataChange{byClient: true, newMetadata: func(c *storage.Client) (Metadata, error) {
-		m, err := g.parseSelfRegistration(body, c.Scopes) // a scope that the operator removed stays removed
+		m, err := g.parseSelfRegistration(body, c.Scopes, open) // a scope that the operator removed stays removed
 		if err != nil {
 			return Metadata{}, err
 		}

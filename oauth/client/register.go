@@ -58,7 +58,11 @@ func (g *Registry) Register(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	m, err := g.parseSelfRegistration(body, policy.Scopes)
+	open, err := g.openScopes(ctx)
+	if err != nil {
+		return err
+	}
+	m, err := g.parseSelfRegistration(body, policy.Scopes, open)
 	if err != nil {
 		return err
 	}
@@ -75,7 +79,7 @@ func (g *Registry) Register(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	reqevent.FromContext(ctx).ClientID = c.ID
-	protocol.WriteJSON(w, http.StatusCreated, g.registrationResponse(c, secret, token))
+	protocol.WriteJSON(w, http.StatusCreated, g.registrationResponse(c, open, secret, token))
 	return nil
 }
 
@@ -159,8 +163,11 @@ func readMetadata(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 const maxArrayItems = 200
 
 // parseSelfRegistration reads the metadata that a client registers for itself. Members that only the operator may set
-// are ignored, scopes that it may not have are left out (RFC 7591 §2), and it may use only flows with users.
-func (g *Registry) parseSelfRegistration(body []byte, allowedScopes []string) (Metadata, error) {
+// are ignored, and what a self-registered client cannot have is left out of lists, so that the response shows what was
+// registered (RFC 7591 §2, §3.2.1).
+//
+// allowed are the scopes that it may register, and open those that every self-registered client may request.
+func (g *Registry) parseSelfRegistration(body []byte, allowed, open []string) (Metadata, error) {
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal(body, &object); err != nil {
 		return Metadata{}, wrongTypeError(err)
@@ -178,8 +185,8 @@ func (g *Registry) parseSelfRegistration(body []byte, allowedScopes []string) (M
 	if err != nil {
 		return Metadata{}, err
 	}
-	if i := slices.IndexFunc(m.GrantTypes, protocol.IsOperatorOnly); i >= 0 {
-		return Metadata{}, invalid("The grant type %s is only for clients that the operator registers.", m.GrantTypes[i])
+	if err := m.keepSupported(); err != nil {
+		return Metadata{}, err
 	}
 	if uri := m.InitiateLoginURI; uri != "" && !strings.HasPrefix(uri, "https://") {
 		return Metadata{}, invalid("initiate_login_uri must use https.")
@@ -188,10 +195,10 @@ func (g *Registry) parseSelfRegistration(body []byte, allowedScopes []string) (M
 		!slices.ContainsFunc(m.RedirectURIs, func(r string) bool { return redirect.IsSameOrigin(r, uri) }) {
 		return Metadata{}, invalid("initiate_login_uri must have the host and port of one of redirect_uris.")
 	}
-	if len(m.Scope) == 0 {
-		m.Scope = slices.Clone(allowedScopes)
+	if err := m.useNativeForPrivateSchemes(); err != nil {
+		return Metadata{}, err
 	}
-	m.Scope = slices.DeleteFunc(m.Scope, func(name string) bool { return !slices.Contains(allowedScopes, name) })
+	m.Scope = selectScopes(m.Scope, allowed, open)
 	m.OperatorMetadata = OperatorMetadata{
 		RequirePKCE:           new(g.options.Registration.RequirePKCE || m.isPublic()),
 		TokenEndpointAudience: true, // OIDC Core §9, which is all that such a client may implement, has it
@@ -199,10 +206,63 @@ func (g *Registry) parseSelfRegistration(body []byte, allowedScopes []string) (M
 	return m, nil
 }
 
-// registrationResponse returns the client in the form of RFC 7591 §3.2.1, without what only the operator sees.
-func (g *Registry) registrationResponse(c *storage.Client, secret, token string) registrationResponse {
+// keepSupported leaves the grant types and response types out that a self-registered client cannot have. It returns
+// invalid_client_metadata if none of a list remains.
+func (m *Metadata) keepSupported() error {
+	grantTypes := slices.DeleteFunc(slices.Clone(m.GrantTypes), func(name string) bool {
+		return !slices.Contains(protocol.GrantTypes(), name) || protocol.IsOperatorOnly(name)
+	})
+	if len(m.GrantTypes) > 0 && len(grantTypes) == 0 {
+		return invalid("None of grant_types is available to a client that registers itself; use %s.",
+			oneOf(protocol.UserGrantTypes()))
+	}
+	responseTypes := slices.DeleteFunc(slices.Clone(m.ResponseTypes), func(name string) bool { return name != "code" })
+	if len(m.ResponseTypes) > 0 && len(responseTypes) == 0 {
+		return invalid("None of response_types is supported; use code.")
+	}
+	m.GrantTypes, m.ResponseTypes = grantTypes, responseTypes
+	return nil
+}
+
+// selectScopes returns those of the requested scopes that a self-registered client may register: all allowed ones if it
+// requested none, or none that it can have.
+func selectScopes(requested ScopeList, allowed, open []string) ScopeList {
+	isIn := func(list []string) func(string) bool {
+		return func(name string) bool { return slices.Contains(list, name) }
+	}
+	if !slices.ContainsFunc(requested, isIn(allowed)) && !slices.ContainsFunc(requested, isIn(open)) {
+		return slices.Clone(allowed)
+	}
+	return slices.DeleteFunc(requested, func(name string) bool { return !slices.Contains(allowed, name) })
+}
+
+// openScopes returns the scopes of the resources that are open to self-registered clients, sorted.
+func (g *Registry) openScopes(ctx context.Context) (open []string, err error) {
+	resources, err := g.store.Resources(ctx)
+	if err != nil {
+		return nil, protocol.UnavailableError(err)
+	}
+	for _, r := range resources {
+		if r.OpenToApps {
+			open = append(open, r.Scopes...)
+		}
+	}
+	slices.Sort(open)
+	return slices.Compact(open), nil
+}
+
+// registrationResponse returns the client in the form of RFC 7591 §3.2.1, without what only the operator sees. Its
+// scope includes the open scopes: it lists what the client can request, because some clients request just that.
+func (g *Registry) registrationResponse(
+	c *storage.Client, open []string, secret, token string,
+) registrationResponse {
 	info := InformationOf(c).withSecret(secret)
 	info.OperatorMetadata, info.DisabledAt, info.SelfRegistered = OperatorMetadata{}, nil, false
+	for _, name := range open {
+		if !slices.Contains(info.Scope, name) {
+			info.Scope = append(info.Scope, name)
+		}
+	}
 	return registrationResponse{info, token, g.options.Issuer + "/oauth2/register/" + c.ID}
 }
 

@@ -11,48 +11,105 @@ import (
 	"gatehouse/storage"
 )
 
-// Scopes returns the scopes of a scope parameter, each once, or the client's default when the parameter is
-// absent. It returns invalid_scope unless every scope exists and is registered for the client (RFC 6749 §3.3).
-func (g *Registry) Scopes(ctx context.Context, c *storage.Client, parameter string) ([]string, error) {
-	scopes, err := g.store.Scopes(ctx)
+// Scopes returns the scopes of a scope parameter, each once, or the client's default when the parameter is absent. It
+// returns invalid_scope for a scope that does not exist or is not registered for the client (RFC 6749 §3.3).
+//
+// A client that registered dynamically often requests every scope that the metadata lists. What it cannot have is left
+// out of its request, and the response lists what was granted; it gets invalid_scope if none remains. offline_access is
+// left out for every client that cannot have it.
+func (g *Registry) Scopes(
+	ctx context.Context, c *storage.Client, parameter string, resources []string,
+) ([]string, error) {
+	allowed, err := g.allowedScopes(ctx, c)
 	if err != nil {
-		return nil, protocol.UnavailableError(err)
+		return nil, err
+	}
+	if parameter == "" {
+		return slices.DeleteFunc(defaultScopes(c, allowed, resources), func(name string) bool {
+			return allowed.check(c, name) != ""
+		}), nil
 	}
 	var requested []string
-	if parameter == "" {
-		for _, name := range defaultScopes(c) {
-			if _, ok := scopes[name]; ok && c.Scopes.Has(name) {
-				requested = append(requested, name)
-			}
-		}
-		return requested, nil
-	}
+	refused := ""
 	for name := range strings.SplitSeq(parameter, " ") {
 		if name == "" || slices.Contains(requested, name) {
 			continue
 		}
-		if _, ok := scopes[name]; !ok {
-			return nil, protocol.NewError(protocol.InvalidScope, "scope "+params.Sanitize(name)+" does not exist.")
+		reason := allowed.check(c, name)
+		switch {
+		case reason == "":
+			requested = append(requested, name)
+		case name == protocol.ScopeOfflineAccess:
+		case !c.IsSelfRegistered():
+			return nil, protocol.NewError(protocol.InvalidScope, "scope "+params.Sanitize(name)+reason)
+		case refused == "":
+			refused = "scope " + params.Sanitize(name) + reason
 		}
-		if !c.Scopes.Has(name) {
-			return nil, protocol.NewError(
-				protocol.InvalidScope, "scope "+params.Sanitize(name)+" is not registered for this client.",
-			)
-		}
-		requested = append(requested, name)
+	}
+	if len(requested) == 0 && refused != "" {
+		return nil, protocol.NewError(protocol.InvalidScope, refused)
 	}
 	return requested, nil
 }
 
-func defaultScopes(c *storage.Client) []string {
-	if c.DefaultScopes != nil {
-		return *c.DefaultScopes
-	}
-	return slices.DeleteFunc(slices.Clone(c.Scopes), func(name string) bool { return name == protocol.ScopeOfflineAccess })
+// allowedScopes are the scopes and resources that exist.
+type allowedScopes struct {
+	scopes    map[string]storage.Scope
+	resources map[string]storage.Resource
 }
 
-// Resources returns the resource parameters of a request, each once (RFC 8707 §2). It returns invalid_target
-// unless each is an absolute URI without fragment, registered, and one that the client can use.
+func (g *Registry) allowedScopes(ctx context.Context, c *storage.Client) (a allowedScopes, err error) {
+	if a.scopes, err = g.store.Scopes(ctx); err == nil && c.IsSelfRegistered() {
+		a.resources, err = g.store.Resources(ctx)
+	}
+	if err != nil {
+		return a, protocol.UnavailableError(err)
+	}
+	return a, nil
+}
+
+// check returns why the client cannot request a scope, as the end of a sentence, or "".
+func (a allowedScopes) check(c *storage.Client, name string) string {
+	if _, ok := a.scopes[name]; !ok {
+		return " does not exist."
+	}
+	if !c.Scopes.Has(name) && !a.isOpen(name) {
+		return " is not registered for this client."
+	}
+	return ""
+}
+
+// isOpen reports whether a resource that is open to self-registered clients has the scope.
+func (a allowedScopes) isOpen(name string) bool {
+	for _, r := range a.resources {
+		if r.OpenToApps && r.Scopes.Has(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// defaultScopes returns the scopes of a request without any: those that the operator set for the client, otherwise all
+// that are registered for it but offline_access, and those of the open resources that it requests.
+func defaultScopes(c *storage.Client, allowed allowedScopes, resources []string) []string {
+	if c.DefaultScopes != nil {
+		return slices.Clone(*c.DefaultScopes)
+	}
+	isOffline := func(name string) bool { return name == protocol.ScopeOfflineAccess }
+	scopes := slices.DeleteFunc(slices.Clone(c.Scopes), isOffline)
+	for _, identifier := range resources {
+		for _, name := range allowed.resources[identifier].Scopes {
+			if !slices.Contains(scopes, name) {
+				scopes = append(scopes, name)
+			}
+		}
+	}
+	return scopes
+}
+
+// Resources returns the identifiers of the resource parameters of a request as they are registered, each once (RFC 8707
+// §2). It returns invalid_target unless each is an absolute URI without fragment, registered, and one that the client
+// can use. The issuer is the identifier of userinfo, for clients with openid.
 func (g *Registry) Resources(ctx context.Context, c *storage.Client, requested []string) ([]string, error) {
 	if len(requested) == 0 {
 		return nil, nil
@@ -63,34 +120,50 @@ func (g *Registry) Resources(ctx context.Context, c *storage.Client, requested [
 	}
 	var out []string
 	for _, identifier := range requested {
+		invalidTarget := func(reason string) error {
+			return protocol.NewError(protocol.InvalidTarget, "resource "+params.Sanitize(identifier)+reason)
+		}
 		if u, err := url.Parse(identifier); err != nil || !u.IsAbs() || strings.Contains(identifier, "#") {
-			return nil, protocol.NewError(
-				protocol.InvalidTarget, "resource "+params.Sanitize(identifier)+" must be an absolute URI without a fragment.",
-			)
+			return nil, invalidTarget(" must be an absolute URI without a fragment.")
 		}
-		r, ok := resources[identifier]
-		if !ok {
-			return nil, protocol.NewError(protocol.InvalidTarget, "resource "+params.Sanitize(identifier)+" is not registered.")
+		registered, ok := g.registeredResource(resources, identifier)
+		switch {
+		case !ok:
+			return nil, invalidTarget(" is not registered.")
+		case registered == g.options.Issuer && c.Scopes.Has(protocol.ScopeOpenID):
+		case !CanUseResource(c, resources[registered]):
+			return nil, invalidTarget(" is not allowed for this client.")
 		}
-		if !CanUseResource(c, r) {
-			return nil, protocol.NewError(
-				protocol.InvalidTarget, "resource "+params.Sanitize(identifier)+" is not allowed for this client.",
-			)
-		}
-		if !slices.Contains(out, identifier) {
-			out = append(out, identifier)
+		if !slices.Contains(out, registered) {
+			out = append(out, registered)
 		}
 	}
 	return out, nil
 }
 
+// registeredResource returns the identifier of a resource as it is registered. Clients add or omit the slash of an
+// empty path (RFC 3986 §6.2.3).
+func (g *Registry) registeredResource(resources map[string]storage.Resource, identifier string) (string, bool) {
+	if _, ok := resources[identifier]; ok {
+		return identifier, true
+	}
+	canonical := storage.CanonicalResource(identifier)
+	for _, r := range resources {
+		if r.Canonical == canonical {
+			return r.Identifier, true
+		}
+	}
+	return g.options.Issuer, canonical == storage.CanonicalResource(g.options.Issuer)
+}
+
 // CanUseResource reports whether the client may request the resource: it is on the client's list or, if there is none,
-// the client has one of its scopes or names it as its audience.
+// the client has one of its scopes, names it as its audience, or registered dynamically and the resource is open.
 func CanUseResource(c *storage.Client, r storage.Resource) bool {
 	if c.Resources != nil {
 		return c.Resources.Has(r.Identifier)
 	}
-	return c.Audience.Has(r.Identifier) || slices.ContainsFunc(r.Scopes, c.Scopes.Has)
+	return r.OpenToApps && c.IsSelfRegistered() ||
+		c.Audience.Has(r.Identifier) || slices.ContainsFunc(r.Scopes, c.Scopes.Has)
 }
 
 // Audience returns the aud of a token: the requested resources; otherwise those of its scopes; otherwise the client's

@@ -54,7 +54,7 @@ func (m *Metadata) applyDefaults() {
 		m.ResponseTypes = List{"code"}
 	}
 	if m.ApplicationType == "" {
-		m.ApplicationType = "web"
+		m.ApplicationType = applicationWeb
 	}
 	if m.IDTokenAlg == "" {
 		m.IDTokenAlg = jwt.RS256
@@ -69,6 +69,12 @@ func (m *Metadata) applyDefaults() {
 		m.RefreshRotation = new(true)
 	}
 }
+
+// Values of application_type (OIDC Registration §2).
+const (
+	applicationWeb    = "web"
+	applicationNative = "native"
+)
 
 // usesCodes reports whether the client uses the authorization endpoint.
 func (m *Metadata) usesCodes() bool {
@@ -125,7 +131,10 @@ func (m *Metadata) openIDRules() []rule {
 		{isInvalidAlg(m.UserinfoAlg), "userinfo_signed_response_alg must be absent or " + oneOf(jwt.Algorithms)},
 		{isInvalidAlg(m.RequestObjectAlg), "request_object_signing_alg must be " + oneOf(jwt.Algorithms)},
 		{m.RequireSignedRequestObject && !m.hasKeys(), "require_signed_request_object requires jwks or jwks_uri"},
-		{m.ApplicationType != "web" && m.ApplicationType != "native", "application_type must be web or native"},
+		{
+			m.ApplicationType != applicationWeb && m.ApplicationType != applicationNative,
+			"application_type must be web or native",
+		},
 		{
 			m.SubjectType != storage.SubjectPublic && m.SubjectType != storage.SubjectPairwise,
 			"subject_type must be public or pairwise",

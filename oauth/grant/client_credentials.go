@@ -22,11 +22,11 @@ func (h ClientCredentials) Authorize(ctx context.Context, request *Request) (*Re
 	if c.IsPublic() {
 		return nil, protocol.NewError(protocol.UnauthorizedClient, "A public client cannot use client_credentials.")
 	}
-	scopes, err := h.Clients.Scopes(ctx, c, request.Scope)
+	resources, err := h.Clients.Resources(ctx, c, request.Resources)
 	if err != nil {
 		return nil, err
 	}
-	resources, err := h.Clients.Resources(ctx, c, request.Resources)
+	scopes, err := h.Clients.Scopes(ctx, c, request.Scope, resources)
 	if err != nil {
 		return nil, err
 	}

@@ -46,9 +46,9 @@ func (t UserTokens) newResult(
 		}
 		audience, scopes = []string{t.Issuer}, nil
 	}
-	// Userinfo is a resource of this server. A token request that names other resources gets a token for those alone.
-	narrowed := len(requested) > 0 && !slices.Equal(requested, grant.Resources)
-	if slices.Contains(scopes, protocol.ScopeOpenID) && !narrowed && !slices.Contains(audience, t.Issuer) {
+	// Userinfo is a resource of this server. A token for requested resources is for those alone: an API that receives it
+	// cannot use it at userinfo.
+	if len(requested) == 0 && slices.Contains(scopes, protocol.ScopeOpenID) && !slices.Contains(audience, t.Issuer) {
 		audience = append(slices.Clone(audience), t.Issuer)
 	}
 	untilExpiry := max(time.Second, grant.ExpiresAt.Sub(t.Store.Now()))
@@ -77,6 +77,9 @@ func (t UserTokens) removeDeleted(
 		return !ok || !existed(scope.CreatedAt)
 	})
 	resources = slices.DeleteFunc(slices.Clone(resources), func(identifier string) bool {
+		if identifier == t.Issuer {
+			return false
+		}
 		resource, ok := existingResources[identifier]
 		return !ok || !existed(resource.CreatedAt) || !client.CanUseResource(c, resource)
 	})
@@ -84,27 +87,28 @@ func (t UserTokens) removeDeleted(
 }
 
 // checkResources refuses requested resources beyond those granted with the granted scopes (RFC 8707 §2.2), and ones to
-// which none of the remaining scopes belongs.
+// which none of the remaining scopes belongs. It replaces the requested identifiers by the registered ones. The issuer
+// was granted with openid.
 func (t UserTokens) checkResources(
 	ctx context.Context, request *Request, granted, grantedScopes, remaining []string,
-) error {
+) (err error) {
 	if len(request.Resources) == 0 {
 		return nil
 	}
-	if _, err := t.Clients.Resources(ctx, request.Client, request.Resources); err != nil {
+	if request.Resources, err = t.Clients.Resources(ctx, request.Client, request.Resources); err != nil {
 		return err
 	}
 	if len(granted) == 0 {
-		var err error
 		if granted, _, err = t.Clients.Audience(ctx, request.Client, nil, grantedScopes); err != nil {
 			return err
 		}
 	}
 	for _, identifier := range request.Resources {
-		if !slices.Contains(granted, identifier) {
+		isUserinfo := identifier == t.Issuer && slices.Contains(grantedScopes, protocol.ScopeOpenID)
+		if !isUserinfo && !slices.Contains(granted, identifier) {
 			return protocol.NewError(protocol.InvalidTarget, "resource was not granted with this authorization.")
 		}
 	}
-	_, _, err := t.Clients.Audience(ctx, request.Client, request.Resources, remaining)
+	_, _, err = t.Clients.Audience(ctx, request.Client, request.Resources, remaining)
 	return err
 }

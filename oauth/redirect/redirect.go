@@ -1,6 +1,6 @@
 // Package redirect decides which redirect URIs may be registered, whether a requested one matches a registered one, and
-// which destination a page shows. There are no patterns: the strings must be equal, and only the port of a loopback IP
-// literal may differ (RFC 8252 §7.3, RFC 9700 §4.1.3).
+// which destination a page shows. There are no patterns: the strings must be equal, and only the port of a loopback
+// interface may differ (RFC 8252 §7.3, RFC 9700 §4.1.3).
 package redirect
 
 import (
@@ -80,13 +80,38 @@ func validateScheme(u *url.URL) error {
 		}
 		return nil
 	}
-	if !strings.Contains(u.Scheme, ".") || strings.HasPrefix(u.Scheme, ".") {
-		return errors.New(
-			"has the scheme " + u.Scheme + "; a private-use scheme must be a " +
-				"reversed domain name with a dot, like com.example.app (RFC 8252 section 7.1)",
-		)
+	if len(u.Scheme) == 1 || forbiddenSchemes[u.Scheme] {
+		return errors.New("has the scheme " + u.Scheme + ", which browsers or operating systems open themselves; " +
+			"use https, http on a loopback host, or a private-use scheme of the client (RFC 8252 section 7.1)")
 	}
 	return nil
+}
+
+// forbiddenSchemes are not those of a client: a browser runs or shows their content, or the operating system passes
+// them to a program of its own, some of which had vulnerabilities that a URI can reach.
+var forbiddenSchemes = setOf(`
+	about blob cid content data dav file filesystem ftp ftps git gopher irc ircs jar javascript ldap ldaps mailto mid
+	news nfs nntp res resource rtsp sftp sip sips smb sms ssh svn tel telnet urn vbscript view-source ws wss xmpp
+	android-app brave chrome chrome-extension chrome-search chrome-untrusted devtools edge googlechrome intent
+	itms itms-apps itms-services market microsoft-edge moz-extension opera safari-extension safari-web-extension
+	vivaldi webcal x-apple-systempreferences x-safari-https
+	ms-appinstaller ms-cxh ms-cxh-full ms-excel ms-gamebarservices ms-msdt ms-officecmd ms-powerpoint ms-screenclip
+	ms-search ms-settings ms-windows-store ms-word onenote search search-ms shell
+`)
+
+func setOf(names string) map[string]bool {
+	set := map[string]bool{}
+	for name := range strings.FieldsSeq(names) {
+		set[name] = true
+	}
+	return set
+}
+
+// PrivateUseScheme returns the scheme of a URI that is neither http nor https, and whether it is based on a domain name
+// that the client controls, like com.example.app (RFC 8252 §7.1). Any application can use a scheme without a dot.
+func PrivateUseScheme(uri string) (scheme string, hasDomain bool) {
+	scheme = DestinationOf(uri).Scheme
+	return scheme, strings.Contains(scheme, ".")
 }
 
 func isValidPort(p string) bool {
@@ -94,14 +119,16 @@ func isValidPort(p string) bool {
 	return err == nil && n > 0 && strconv.FormatUint(n, 10) == p
 }
 
-// Match reports whether the requested URI matches one of the registered URIs.
-func Match(registered []string, requested string) bool {
+// Match reports whether the requested URI matches one of the registered URIs. The port of http://127.0.0.1 and
+// http://[::1] may differ (RFC 8252 §7.3), and that of http://localhost if anyLocalhostPort is set. The three hosts do
+// not match each other.
+func Match(registered []string, requested string, anyLocalhostPort bool) bool {
 	for _, r := range registered {
 		if r == requested {
 			return true
 		}
-		if a, ok := withoutLoopbackPort(r); ok {
-			if b, ok := withoutLoopbackPort(requested); ok && a == b {
+		if a, ok := withoutLoopbackPort(r, anyLocalhostPort); ok {
+			if b, ok := withoutLoopbackPort(requested, anyLocalhostPort); ok && a == b {
 				return true
 			}
 		}
@@ -109,11 +136,11 @@ func Match(registered []string, requested string) bool {
 	return false
 }
 
-// withoutLoopbackPort removes the port of a URI on http://127.0.0.1 or http://[::1]. It decodes and normalizes nothing.
-func withoutLoopbackPort(uri string) (string, bool) {
-	for _, host := range []string{"http://127.0.0.1", "http://[::1]"} {
+// withoutLoopbackPort removes the port of an http URI on a loopback host. It decodes and normalizes nothing.
+func withoutLoopbackPort(uri string, includeLocalhost bool) (string, bool) {
+	for _, host := range []string{"http://127.0.0.1", "http://[::1]", "http://localhost"} {
 		rest, ok := strings.CutPrefix(uri, host)
-		if !ok {
+		if !ok || host == "http://localhost" && !includeLocalhost {
 			continue
 		}
 		if port, found := strings.CutPrefix(rest, ":"); found {

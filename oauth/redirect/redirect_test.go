@@ -36,8 +36,57 @@ func TestMatchIgnoresOnlyLoopbackPort(t *testing.T) {
 		{"com.example.app:/cb", "com.example.app:/cb", true},
 		{"com.example.app:/cb", "com.example.app:/CB", false},
 	} {
-		if got := redirect.Match([]string{"https://other.example/", c.registered}, c.requested); got != c.want {
-			t.Errorf("Match(%q, %q) = %t, want %t", c.registered, c.requested, got, c.want)
+		registered := []string{"https://other.example/", c.registered}
+		if got := redirect.Match(registered, c.requested, false); got != c.want {
+			t.Errorf("Match(%q, %q, false) = %t, want %t", c.registered, c.requested, got, c.want)
+		}
+	}
+}
+
+func TestMatchIgnoresThePortOfLocalhostOnlyIfAllowed(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		registered, requested string
+		want                  bool
+	}{
+		{"http://localhost/cb", "http://localhost:3334/cb", true},
+		{"http://localhost:3334/cb", "http://localhost:9/cb", true},
+		{"http://localhost:3334/cb", "http://localhost/cb", true},
+		{"http://127.0.0.1/cb", "http://127.0.0.1:9/cb", true},
+		{"http://localhost/cb", "http://127.0.0.1:9/cb", false},
+		{"http://127.0.0.1/cb", "http://localhost/cb", false},
+		{"http://[::1]/cb", "http://localhost:1/cb", false},
+		{"http://localhost/cb", "https://localhost:9/cb", false},
+		{"http://localhost/cb", "http://localhost:9/other", false},
+		{"http://localhost/cb", "http://localhost:9@evil.example/cb", false},
+		{"http://localhost/cb", "http://localhost.evil.example/cb", false},
+		{"http://localhost/cb", "http://localhost:0/cb", false},
+		{"http://localhost/cb", "http://LOCALHOST:9/cb", false},
+	} {
+		if got := redirect.Match([]string{c.registered}, c.requested, true); got != c.want {
+			t.Errorf("Match(%q, %q, true) = %t, want %t", c.registered, c.requested, got, c.want)
+		}
+	}
+}
+
+func TestValidateRefusesSchemesThatBrowsersAndSystemsOpenThemselves(t *testing.T) {
+	t.Parallel()
+	for _, uri := range []string{
+		"javascript:alert(1)", "data:text/html,x", "blob:https://a.example/x", "file:///etc/passwd", "about:blank",
+		"vbscript:x", "view-source:https://a.example/", "chrome://settings", "ws://a.example/", "wss://a.example/",
+		"ftp://a.example/", "intent://x#Intent;end", "filesystem:https://a.example/x", "mailto:a@a.example",
+		"ms-msdt:/id", "search-ms:query=x", "c:/windows", "x:/cb",
+	} {
+		if err := redirect.Validate(uri); err == nil {
+			t.Errorf("Validate(%q) = nil, want an error", uri)
+		}
+	}
+	for _, uri := range []string{
+		"cursor://anysphere.cursor-mcp/oauth/callback", "vscode://vscode.github-authentication/did-authenticate",
+		"myapp:/cb", "com.example.app:/cb",
+	} {
+		if err := redirect.Validate(uri); err != nil {
+			t.Errorf("Validate(%q) = %v, want nil", uri, err)
 		}
 	}
 }
@@ -120,7 +169,7 @@ func FuzzMatch(f *testing.F) {
 		f.Add("https://a.example/cb", s)
 	}
 	f.Fuzz(func(t *testing.T, registered, requested string) {
-		if redirect.Validate(registered) != nil || !redirect.Match([]string{registered}, requested) {
+		if redirect.Validate(registered) != nil || !redirect.Match([]string{registered}, requested, true) {
 			return
 		}
 		a, err := url.Parse(registered)
@@ -135,7 +184,7 @@ func FuzzMatch(f *testing.F) {
 			a.RawQuery != b.RawQuery || a.Fragment != b.Fragment || b.User != nil {
 			t.Errorf("Match(%q, %q) = true, want false", registered, requested)
 		}
-		if a.Port() != b.Port() && (!loopback.IsHost(a.Hostname()) || a.Hostname() == "localhost") {
+		if a.Port() != b.Port() && !loopback.IsHost(a.Hostname()) {
 			t.Errorf("Match(%q, %q) = true, want false: the port differs and the host is not a loopback address",
 				registered, requested)
 		}
