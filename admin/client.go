@@ -29,10 +29,10 @@ func findClient(ctx context.Context, store *storage.Store, idOrName string) (*st
 	if err != nil {
 		return nil, err
 	}
-	var byOperator, selfRegistered []string // client_ids
+	var byOperator, unverified []string // client_ids
 	for _, c := range named {
-		if c.IsSelfRegistered() {
-			selfRegistered = append(selfRegistered, c.ID)
+		if c.IsUnverified() {
+			unverified = append(unverified, c.ID)
 		} else {
 			byOperator = append(byOperator, c.ID)
 		}
@@ -43,9 +43,9 @@ func findClient(ctx context.Context, store *storage.Store, idOrName string) (*st
 	case len(byOperator) > 1:
 		return nil, fmt.Errorf("%d clients are named %q; pass a client_id: %s",
 			len(byOperator), idOrName, strings.Join(byOperator, ", "))
-	case len(selfRegistered) > 0:
+	case len(unverified) > 0:
 		return nil, fmt.Errorf("a self-registered client is not found by its name; pass its client_id: %s",
-			strings.Join(selfRegistered, ", "))
+			strings.Join(unverified, ", "))
 	}
 	return nil, storage.ErrNotFound
 }

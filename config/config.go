@@ -61,6 +61,8 @@ type Config struct {
 	Registration            string   // "off", "token" or "open"
 	RegistrationScopes      []string // the scopes that dynamically registered clients may request
 	RegistrationRequirePKCE bool
+	ClientDocuments         string   // "off", "list" or "open"
+	ClientDocumentHosts     []string // hosts or URL prefixes
 }
 
 // SQLitePath returns the path of the database file, and whether the database is SQLite.

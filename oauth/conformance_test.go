@@ -44,6 +44,7 @@ var conformance = []struct {
 	{"Client assertions", "TestAssertions", assertions},
 	{"Request objects", "TestRequestObjects", requestObjects},
 	{"Clients of today", "TestCurrentClients", currentClients},
+	{"Client ID metadata documents", "TestClientDocuments", clientDocuments},
 	{"Housekeeping", "TestHousekeeping", housekeeping},
 	{"Protection against abuse", "TestAbuseProtection", abuseProtection},
 	{"Published vulnerabilities", "TestAdvisories", advisories},

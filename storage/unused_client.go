@@ -23,22 +23,25 @@ const (
 	unusedBatch = 50
 )
 
-// unusedClients are the dynamically registered clients that expire. Clients that the operator disabled or
-// allowed client_credentials, or that introspect for a resource, do not.
-var unusedClients = func() []expiry {
-	const dynamic, notIntrospector = "registration_hash IS NOT NULL AND disabled_at IS NULL AND ",
-		" AND grant_types NOT LIKE '%client_credentials%' AND NOT EXISTS (SELECT 1 FROM resources " +
-			"WHERE resources.introspectors LIKE '%' || clients.id || '%')"
+// unusedClients are the clients that expire: those that registered dynamically or were made from a document. Clients that
+// the operator disabled or allowed client_credentials, or that introspect for a resource, do not.
+var unusedClients = append(unusedClientsWith("registration_hash"), unusedClientsWith("document_hash")...)
+
+// unusedClientsWith returns what expires of the clients that have a value in the column.
+func unusedClientsWith(column string) []expiry {
+	unverified := column + " IS NOT NULL AND disabled_at IS NULL AND "
+	const notIntrospector = " AND grant_types NOT LIKE '%client_credentials%' AND NOT EXISTS (SELECT 1 FROM resources " +
+		"WHERE resources.introspectors LIKE '%' || clients.id || '%')"
 	return []expiry{
 		{
 			"clients",
-			dynamic + "last_used_at IS NULL AND created_at < ? " +
+			unverified + "last_used_at IS NULL AND created_at < ? " +
 				"AND NOT EXISTS (SELECT 1 FROM consents WHERE consents.client_id = clients.id)" + notIntrospector,
 			neverUsedTTL,
 		},
 		{
 			"clients",
-			dynamic + fmt.Sprintf(
+			unverified + fmt.Sprintf(
 				`last_used_at < ? AND NOT EXISTS (SELECT 1 FROM consents JOIN grants ON grants.consent_id = consents.id
 			WHERE consents.client_id = clients.id AND (coalesce(rotated_at, grants.created_at) >= ?
 				OR grants.revoked_at IS NULL AND coalesce(refresh_expires_at, expires_at) >= ? + %d))`, unusedTTL.Milliseconds(),
@@ -46,12 +49,12 @@ var unusedClients = func() []expiry {
 			unusedTTL,
 		},
 	}
-}()
+}
 
 // ShouldRecordUse reports whether a use of the client at now must be stored with RecordClientUse: the client
-// registered dynamically and would expire without it.
+// is unverified and would expire without it.
 func (c *Client) ShouldRecordUse(now time.Time) bool {
-	return c.IsSelfRegistered() && (c.LastUsedAt == nil || now.Sub(*c.LastUsedAt) >= useInterval)
+	return c.IsUnverified() && (c.LastUsedAt == nil || now.Sub(*c.LastUsedAt) >= useInterval)
 }
 
 // RecordClientUse stores that a dynamically registered client is used now. Call it before the client gets an

@@ -130,7 +130,10 @@ func (p *program) clientList() *cobra.Command {
 }
 
 func registeredBy(c storage.Client) string {
-	if c.IsSelfRegistered() {
+	switch {
+	case c.IsDocument():
+		return "document"
+	case c.IsSelfRegistered():
 		return "itself"
 	}
 	return "operator"

@@ -9,10 +9,10 @@ import (
 
 // MatchesRedirectURI reports whether uri is one of the redirect URIs of the client (RFC 9700 §2.1). Command-line
 // clients listen on a free port and register http://localhost, although RFC 8252 §8.3 advises against it. So the port
-// of localhost may differ as that of an IP literal does, for native clients and for public clients that registered
-// dynamically.
+// of localhost may differ as that of an IP literal does, for native clients and for unverified public
+// clients.
 func MatchesRedirectURI(c *storage.Client, uri string) bool {
-	anyLocalhostPort := c.ApplicationType == applicationNative || c.IsPublic() && c.IsSelfRegistered()
+	anyLocalhostPort := c.ApplicationType == applicationNative || c.IsPublic() && c.IsUnverified()
 	return redirect.Match(c.RedirectURIs, uri, anyLocalhostPort)
 }
 

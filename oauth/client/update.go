@@ -99,7 +99,7 @@ func (g *Registry) writeUpdate(
 			if err != nil {
 				return update, err
 			}
-			if c.IsSelfRegistered() && isDescribedDifferently(&before, c) {
+			if c.IsUnverified() && isDescribedDifferently(&before, c) {
 				c.DescribedAt = new(g.store.Now())
 			}
 			info = InformationOf(c)
