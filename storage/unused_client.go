@@ -43,7 +43,8 @@ func unusedClients(unusedTTL time.Duration) []expiry {
 			dynamic + fmt.Sprintf(
 				`last_used_at < ? AND NOT EXISTS (SELECT 1 FROM consents JOIN grants ON grants.consent_id = consents.id
 			WHERE consents.client_id = clients.id AND (coalesce(rotated_at, grants.created_at) >= ?
-				OR grants.revoked_at IS NULL AND coalesce(refresh_expires_at, expires_at) >= ? + %d))`, unusedTTL.Milliseconds(),
+				OR grants.revoked_at IS NULL AND coalesce(refresh_expires_at, expires_at) >= ? + CAST(%d AS BIGINT)))`,
+				unusedTTL.Milliseconds(),
 			) + notExempt,
 			unusedTTL,
 		},
