@@ -211,7 +211,7 @@ func (g *Registry) parseSelfRegistration(body []byte, allowed, open []string) (M
 // invalid_client_metadata if none of a list remains.
 func (m *Metadata) removeUnsupported() error {
 	grantTypes := slices.DeleteFunc(slices.Clone(m.GrantTypes), func(name string) bool {
-		return !slices.Contains(granttype.All(), name) || slices.Contains(granttype.OperatorOnly(), name)
+		return !granttype.IsSupported(name) || slices.Contains(granttype.OperatorOnly(), name)
 	})
 	if len(m.GrantTypes) > 0 && len(grantTypes) == 0 {
 		return invalid("None of grant_types is available to a client that registers itself; use %s.",

@@ -106,7 +106,7 @@ func (m *Metadata) authenticationRules() []rule {
 }
 
 func (m *Metadata) grantRules() []rule {
-	unsupported := func(g string) bool { return !slices.Contains(granttype.All(), g) }
+	unsupported := func(g string) bool { return !granttype.IsSupported(g) }
 	uses := func(g string) bool { return slices.Contains(m.GrantTypes, g) }
 	return []rule{
 		{

@@ -7,7 +7,6 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"slices"
 	"time"
 
 	"gatehouse/oauth/granttype"
@@ -49,8 +48,8 @@ type Handler interface {
 	Authorize(ctx context.Context, request *Request) (*Result, error)
 }
 
-// ParseRequest reads the form of a token request strictly. It returns unsupported_grant_type unless grant_type is one
-// of granttype.All. The client is not authenticated yet.
+// ParseRequest reads the form of a token request strictly. It returns unsupported_grant_type unless the grant type is
+// supported. The client is not authenticated yet.
 func ParseRequest(r *http.Request) (*Request, error) {
 	form, err := params.Form(r)
 	if err != nil {
@@ -60,7 +59,7 @@ func ParseRequest(r *http.Request) (*Request, error) {
 	switch {
 	case grantType == "":
 		return nil, protocol.NewError(protocol.InvalidRequest, "grant_type is missing.")
-	case !slices.Contains(granttype.All(), grantType):
+	case !granttype.IsSupported(grantType):
 		return nil, protocol.NewError(protocol.UnsupportedGrantType,
 			"grant_type is not supported; the metadata lists the supported ones.")
 	}

@@ -33,6 +33,16 @@ func All() []string {
 	return out
 }
 
+// IsSupported reports whether the token endpoint has the grant type.
+func IsSupported(name string) bool {
+	for _, t := range types {
+		if t.name == name {
+			return true
+		}
+	}
+	return false
+}
+
 // OfUsers returns the grant types that start the grant of a user, which can have refresh tokens.
 func OfUsers() []string {
 	var out []string
