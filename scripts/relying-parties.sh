@@ -9,7 +9,7 @@ prepare() {
 	local dir=$1
 	cp -R cmd/gatehouse/testdata/relying-parties/. "$dir/"
 	(cd "$dir" && npm ci --silent --ignore-scripts >&2)
-	(cd "$dir/zitadel" && go build -o ../relying-party . >&2)
+	(cd "$dir/zitadel" && CGO_ENABLED=0 go build -o ../relying-party . >&2)
 }
 
 case ${1:-run} in

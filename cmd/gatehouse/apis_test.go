@@ -53,7 +53,7 @@ var apiPrograms = map[string][][]string{
 		{"java", "-XX:TieredStopAtLevel=1", "-cp", "classes:lib/*:.", "example.Api"},
 	},
 	"node":   {{"node", "api.mjs"}},
-	"go":     {{"go", "build", "-o", "api", "."}, {"./api"}},
+	"go":     {{"env", "CGO_ENABLED=0", "go", "build", "-o", "api", "."}, {"./api"}},
 	"python": {{"venv/bin/python", "api.py"}},
 }
 
