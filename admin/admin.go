@@ -1,7 +1,7 @@
-// Package admin has the operations of an operator on clients, users, scopes, resources, registration tokens, signing
-// keys and grants, for the commands and a later admin API. It finds records by the names that operators use, checks
-// what they enter, and refuses or reports changes with consequences elsewhere. It parses no flags and no requests, and
-// prints nothing.
+// Package admin has the operations of an operator on clients, users, groups, scopes, resources, registration tokens,
+// signing keys and grants, for the commands and a later admin API. It finds records by the names that operators use,
+// checks what they enter, and refuses or reports changes with consequences elsewhere. It parses no flags and no
+// requests, and prints nothing.
 package admin
 
 import (
@@ -81,13 +81,13 @@ func sortByName[T any](records []T, key func(T) (name, id string)) {
 	})
 }
 
-// InUseError is returned for a scope that cannot be deleted because clients or resources have it.
+// InUseError is returned for a scope or group that cannot be deleted because clients or resources have it.
 type InUseError struct {
-	Scope  string
+	Record string   // "scope NAME" or "group NAME"
 	UsedBy []string // "client ID (NAME)" or "resource URI"
 }
 
 // Error implements error.
 func (e *InUseError) Error() string {
-	return fmt.Sprintf("scope %s is in use by %s", e.Scope, strings.Join(e.UsedBy, ", "))
+	return fmt.Sprintf("%s is in use by %s", e.Record, strings.Join(e.UsedBy, ", "))
 }

@@ -9,8 +9,8 @@ import (
 	"gatehouse/storage"
 )
 
-// ErrStandardScope is returned for the deletion of a scope that OpenID Connect defines.
-var ErrStandardScope = errors.New("the scope is part of OpenID Connect and cannot be deleted")
+// ErrStandardScope is returned for the deletion of a scope that has a meaning to the server itself.
+var ErrStandardScope = errors.New("the scope is built in and cannot be deleted")
 
 // CheckScopeName returns an error when no scope can have the name.
 func CheckScopeName(name string) error {
@@ -67,7 +67,7 @@ func (a *Admin) DeleteScope(ctx context.Context, name string, force bool) error 
 			return err
 		}
 		if len(usedBy) > 0 {
-			return &InUseError{name, usedBy}
+			return &InUseError{"scope " + name, usedBy}
 		}
 	}
 	return a.store.DeleteScope(ctx, name)

@@ -30,6 +30,20 @@ func (s *Server) Consent(
 	return &c, nil
 }
 
+// LacksGroup reports whether there is a user who is in none of the groups that the client requires.
+func (s *Server) LacksGroup(
+	ctx context.Context, a *AuthorizationRequest, user *identity.SignedInUser,
+) (bool, error) {
+	if user == nil {
+		return false, nil
+	}
+	has, err := s.store.HasRequiredGroup(ctx, a.Client, user.User.ID)
+	if err != nil {
+		return false, protocol.UnavailableError(err)
+	}
+	return !has, nil
+}
+
 // ConsentDecision is the approval of an authorization request.
 type ConsentDecision struct {
 	Refused  []string         // names of the optional permissions that are not granted
@@ -141,7 +155,20 @@ func (s *Server) RecordApproval(
 
 // Deny decides the request and returns the response to the client: access_denied.
 func (s *Server) Deny(ctx context.Context, a *AuthorizationRequest, user *identity.SignedInUser) (Response, error) {
-	denial := storage.Denial{RequestID: a.ID, ClientID: a.Client.ID, Scopes: a.Scopes}
+	return s.deny(ctx, a, user, storage.Denial{}, "The user denied the request.")
+}
+
+// DenyWithoutGroup does the same as Deny for a user who is in none of the groups that the client requires.
+func (s *Server) DenyWithoutGroup(
+	ctx context.Context, a *AuthorizationRequest, user *identity.SignedInUser,
+) (Response, error) {
+	return s.deny(ctx, a, user, storage.Denial{Reason: "no required group"}, descriptionNoAccess)
+}
+
+func (s *Server) deny(
+	ctx context.Context, a *AuthorizationRequest, user *identity.SignedInUser, denial storage.Denial, description string,
+) (Response, error) {
+	denial.RequestID, denial.ClientID, denial.Scopes = a.ID, a.Client.ID, a.Scopes
 	if user != nil {
 		denial.UserID = user.User.ID
 	}
@@ -152,7 +179,7 @@ func (s *Server) Deny(ctx context.Context, a *AuthorizationRequest, user *identi
 	if err != nil {
 		return Response{}, protocol.UnavailableError(err)
 	}
-	denied := protocol.NewError(protocol.AccessDenied, "The user denied the request.")
+	denied := protocol.NewError(protocol.AccessDenied, description)
 	return s.ErrorResponse(a.asRedirectError(denied)), nil
 }
 

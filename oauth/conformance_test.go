@@ -44,6 +44,7 @@ var conformance = []struct {
 	{"Client assertions", "TestAssertions", assertions},
 	{"Request objects", "TestRequestObjects", requestObjects},
 	{"Current clients", "TestCurrentClients", currentClients},
+	{"Groups", "TestGroups", groupRequirements},
 	{"Housekeeping", "TestHousekeeping", housekeeping},
 	{"Protection against abuse", "TestAbuseProtection", abuseProtection},
 	{"Published vulnerabilities", "TestAdvisories", advisories},

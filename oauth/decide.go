@@ -18,6 +18,7 @@ type Step int
 const (
 	Login         Step = iota // the user signs in, or signs in again
 	SelectAccount             // the user chooses one of the accounts signed in to the browser
+	NoAccess                  // the user reads that a group is required, and returns to the client
 	Consent                   // the user decides on the consent page
 	Issue                     // a code is issued without a page
 	Refuse                    // the client gets an error
@@ -58,8 +59,12 @@ type DecisionInput struct {
 	Candidate       *identity.SignedInUser // the user that SelectSubject returned, or nil
 	SubjectMismatch bool                   // Candidate is not the user that the request requires
 	ByLoginHint     bool                   // Candidate is one of several, selected by login_hint, which is unauthenticated
+	LacksGroup      bool                   // Candidate is in none of the groups that the client requires
 	Consent         *storage.Consent       // what Candidate allowed the client before, or nil
 }
+
+// descriptionNoAccess is the error description for a user who is in none of the groups that the client requires.
+const descriptionNoAccess = "The user is in none of the groups that have access to this client."
 
 // Decide returns the next step of an authorization request, and with Refuse the error for the client. It is the only
 // place that chooses the step, and a pure function.
@@ -81,7 +86,7 @@ func Decide(a *AuthorizationRequest, in DecisionInput, now time.Time) (Step, *pr
 			return refuse(protocol.ConsentRequired,
 				"The user has not allowed this yet, and prompt=none forbids the consent page.")
 		}
-		if named && (refused || needsLogin(a, in.Candidate, now)) {
+		if named && (refused || in.LacksGroup || needsLogin(a, in.Candidate, now)) {
 			in.Candidate = nil
 		}
 	}
@@ -97,6 +102,12 @@ func Decide(a *AuthorizationRequest, in DecisionInput, now time.Time) (Step, *pr
 			return refuse(protocol.LoginRequired, "The user must sign in, and prompt=none forbids the sign-in page.")
 		}
 		return Login, nil
+	}
+	if in.LacksGroup {
+		if silent {
+			return refuse(protocol.AccessDenied, descriptionNoAccess)
+		}
+		return NoAccess, nil
 	}
 	if needsConsent(a, in.Consent) {
 		return Consent, nil

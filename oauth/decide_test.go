@@ -112,6 +112,34 @@ func TestDecideOnConsent(t *testing.T) {
 	})
 }
 
+func TestDecideOnRequiredGroups(t *testing.T) {
+	t.Parallel()
+	type request = oauth.AuthorizationRequest
+	none := []string{"none"}
+	consent, recent := consentTo("read"), userSignedIn(time.Minute)
+	for _, c := range []struct {
+		name string
+		a    request
+		in   oauth.DecisionInput
+		want oauth.Step
+		code string
+	}{
+		{"without consent", request{}, oauth.DecisionInput{Candidate: recent}, oauth.NoAccess, ""},
+		{"with consent", request{}, oauth.DecisionInput{Candidate: recent, Consent: consent}, oauth.NoAccess, ""},
+		{"not signed in", request{}, oauth.DecisionInput{}, oauth.Login, ""},
+		{"prompt=none without consent", request{Prompt: none}, oauth.DecisionInput{Candidate: recent},
+			oauth.Refuse, protocol.ConsentRequired},
+		{"prompt=none with consent", request{Prompt: none}, oauth.DecisionInput{Candidate: recent, Consent: consent},
+			oauth.Refuse, protocol.AccessDenied},
+		{"prompt=none for a named user", request{Prompt: none, RequiredSubject: "u"},
+			oauth.DecisionInput{Candidate: recent, Consent: consent}, oauth.Refuse, protocol.LoginRequired},
+	} {
+		c.a.Client, c.a.RedirectURI = &storage.Client{AuthMethod: storage.AuthBasic}, "https://app.example/cb"
+		c.a.Scopes, c.in.LacksGroup, c.in.Users = []string{"read"}, c.in.Candidate != nil, 1
+		checkDecision(t, c.name, c.a, c.in, c.want, c.code)
+	}
+}
+
 func TestDecideOnSignIn(t *testing.T) {
 	t.Parallel()
 	type request = oauth.AuthorizationRequest

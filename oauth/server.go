@@ -91,6 +91,7 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 	})
 	s.Claims = claims.New(store, s.Keyring, claims.Options{
 		Issuer: o.Issuer, IDTokenTTL: o.IDTokenTTL, PairwiseKey: o.Keys.PairwiseSubjects, SessionIDKey: o.Keys.SessionIDs,
+		Log: o.Log,
 	})
 	s.Logout = logout.New(o.Issuer, store, s.Keyring, s.Clients, s.Claims, o.Keys.Logout)
 	s.fosite = newFosite(s.grantHandlers(), codeIssuer{store, s.format})

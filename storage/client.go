@@ -93,6 +93,9 @@ type Client struct {
 	// SHA-256 of the registration access token (RFC 7592), NULL when the operator created it.
 	RegistrationHash []byte
 
+	ClaimGroups    Strings // the groups that it gets of those of a user; empty: all
+	RequiredGroups Strings // a user in none of them has no access; empty: every user has
+
 	AllowedNetworks Strings // CIDRs it may authenticate from; empty: anywhere
 
 	Secrets []ClientSecret `gorm:"-"`

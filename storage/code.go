@@ -57,15 +57,16 @@ var (
 )
 
 // activeCondition returns the condition that nothing has ended a code or grant of the table from outside: its
-// consent, client and user and, without offline_access, its browser session. Ending one of those changes that one
-// row.
+// consent, client and user, the membership in a group that the client requires and, without offline_access, its browser
+// session. Ending one of those changes that one row.
 func activeCondition(table string) string {
 	return `EXISTS (SELECT 1 FROM consents
 			JOIN clients ON clients.id = consents.client_id
 			JOIN users ON users.id = consents.user_id
 			WHERE consents.id = ` + table + `.consent_id AND consents.ended_at IS NULL
 			AND clients.disabled_at IS NULL AND clients.epoch = ` + table + `.client_epoch
-			AND users.disabled_at IS NULL AND users.epoch = ` + table + `.user_epoch)
+			AND users.disabled_at IS NULL AND users.epoch = ` + table + `.user_epoch
+			AND ` + hasRequiredGroup("users.id") + `)
 		AND (` + table + `.offline OR NOT EXISTS (SELECT 1 FROM browser_sessions
 			WHERE browser_sessions.id = ` + table + `.session_id AND browser_sessions.ended_at IS NOT NULL))`
 }

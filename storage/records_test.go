@@ -108,6 +108,12 @@ func TestEveryRecordIsReadAsStored(t *testing.T) {
 			roundTrip[storage.UsedAssertion]("used_assertions", ""),
 			roundTrip[storage.RegistrationToken]("registration_tokens", ""),
 			roundTrip[storage.Delivery]("deliveries", ""),
+			roundTrip[storage.Group]("groups", ""),
+			func(t *testing.T, s *storage.Store) {
+				t.Helper()
+				storagetest.Must(t, s.CreateGroup(t.Context(), storage.Group{Name: "GroupName"})) // for its member
+			},
+			roundTrip[storage.GroupMember]("group_members", ""),
 		} {
 			check(t, s)
 		}

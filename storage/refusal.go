@@ -35,12 +35,13 @@ const (
 func (s *Store) endReason(
 	ctx context.Context, consentID string, clientEpoch, userEpoch int64, sessionID string,
 ) (string, error) {
-	var consentEnded, clientDisabled, userDisabled bool
+	var consentEnded, clientDisabled, userDisabled, hasGroup bool
 	var client, user int64
 	err := db.QueryRow(
-		ctx, s.Write, []any{&consentEnded, &clientDisabled, &client, &userDisabled, &user},
+		ctx, s.Write, []any{&consentEnded, &clientDisabled, &client, &userDisabled, &user, &hasGroup},
 		`SELECT consents.ended_at IS NOT NULL,
-		clients.disabled_at IS NOT NULL, clients.epoch, users.disabled_at IS NOT NULL, users.epoch
+		clients.disabled_at IS NOT NULL, clients.epoch, users.disabled_at IS NOT NULL, users.epoch,
+		`+hasRequiredGroup("users.id")+`
 		FROM consents JOIN clients ON clients.id = consents.client_id JOIN users ON users.id = consents.user_id
 		WHERE consents.id = ?`,
 		consentID,
@@ -62,6 +63,8 @@ func (s *Store) endReason(
 		return "the tokens of the client were revoked", nil
 	case user != userEpoch:
 		return "the tokens of the user were revoked", nil
+	case !hasGroup:
+		return "the user is in none of the groups that the client requires", nil
 	}
 	var one int
 	err = db.QueryRow(

@@ -79,17 +79,21 @@ func (s *Store) RecordSignIn(ctx context.Context, id string, browserHash []byte,
 	)
 }
 
-// Denial is a user's decision to refuse a client access.
+// Denial is a refusal of access to a client.
 type Denial struct {
 	RequestID string
 	ClientID  string
 	UserID    string // empty when no user is signed in
 	Scopes    Strings
+	Reason    string // why the server refused; empty when the user did
 }
 
 // DenyRequest records a denial. A request is decided once: the second decision returns ErrConsumed.
 func (s *Store) DenyRequest(ctx context.Context, d Denial) error {
 	e := audit.Event{Type: audit.ConsentDenied, ClientID: d.ClientID, UserID: d.UserID, Scopes: d.Scopes.String()}
+	if d.Reason != "" {
+		e.Detail = map[string]any{"reason": d.Reason}
+	}
 	return db.Wrap("deny authorization request", s.Tx(ctx, func(tx *Store) error {
 		if err := tx.decideRequest(ctx, d.RequestID); err != nil {
 			return err

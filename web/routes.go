@@ -68,6 +68,8 @@ func (s *Server) routes() []route {
 		{"POST /select", kindPage, s.interaction.SelectAccount},
 		{"GET /login", kindPage, s.interaction.ShowLogin},
 		{"POST /login", kindPage, s.interaction.Login},
+		{"GET /no-access", kindPage, s.interaction.ShowNoAccess},
+		{"POST /no-access", kindPage, s.interaction.LeaveNoAccess},
 		{"GET /consent", kindPage, s.interaction.ShowConsent},
 		{"POST /consent", kindPage, s.interaction.DecideConsent},
 		{"GET /signed-out", kindPage, s.interaction.ShowSignedOut},

@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"gatehouse/cmd/gatehouse/server/servertest"
+	"gatehouse/oauth/client"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
@@ -206,18 +208,17 @@ func pageRequests(t *testing.T, s, failing *servertest.Server) (out []routed) {
 	withdraw := formAt(t, b.Open(linkTo(t, account, "/account/apps/")), "/account/apps/")
 	fresh := s.Browser()
 	login := fresh.Follow(fresh.Authorize(other)).Fields()
-	login.Set("username", "alice")
-	login.Set("password", servertest.Password)
+	maps.Copy(login, url.Values{"username": {"alice"}, "password": {servertest.Password}})
 	consent := b.Follow(b.Authorize(other)).Fields()
 	consent.Set("decision", "approve")
 	logout := b.Open("/oauth2/logout").Fields()
 	logout.Set("decision", "sign-out")
-
 	at := func(b *servertest.Browser) *servertest.Browser { // the same browser at the failing server
 		moved := *b
 		moved.Server = failing
 		return &moved
 	}
+	noAccess := b.Authorize(limitedApp(t, s)).Fields()
 	b, fresh = at(b), at(fresh)
 	open := func(route, path string, changes bool) {
 		send := func() servertest.Response { return b.Open(path).Response }
@@ -237,6 +238,8 @@ func pageRequests(t *testing.T, s, failing *servertest.Server) (out []routed) {
 	submit("POST /login", "/login", fresh, login, true)
 	open("GET /consent", "/consent?request="+consent.Get("request"), false)
 	submit("POST /consent", "/consent", b, consent, true)
+	open("GET /no-access", "/no-access?request="+noAccess.Get("request"), false)
+	submit("POST /no-access", "/no-access", b, noAccess, true)
 	open("GET /signed-out", "/signed-out", false)
 	open("GET /{$}", "/", false)
 	open("GET /account", "/account", false)
@@ -252,6 +255,14 @@ func pageRequests(t *testing.T, s, failing *servertest.Server) (out []routed) {
 	open("GET /static/{file}", "/static/style.css", false)
 	open("GET /logo/{id}", "/logo/"+app.ClientID, false)
 	return out
+}
+
+// limitedApp registers a client that requires a group without members.
+func limitedApp(t *testing.T, s *servertest.Server) client.Information {
+	t.Helper()
+	storagetest.Must(t, s.Store.CreateGroup(t.Context(), storage.Group{Name: "staff"}))
+	return s.Client(`{"redirect_uris":["` + servertest.Callback + `"],"scope":"read write",
+		"gatehouse_required_groups":["staff"]}`)
 }
 
 // pageForm is a form with a form token.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -61,6 +60,10 @@ var metadataFlags = []metadataFlag{
 	{"allowed-network", "gatehouse_allowed_networks",
 		"CIDR or address it may authenticate from (repeat for several; they replace the earlier ones; any: no restriction)",
 		wordsFlag},
+	{"claim-group", "gatehouse_claim_groups",
+		"groups that it gets in the claim groups, of those of a user (repeat for several; any: all of them)", wordsFlag},
+	{"required-group", "gatehouse_required_groups",
+		"only users in one of these groups have access (repeat for several; any: no restriction)", wordsFlag},
 	{"audience", "gatehouse_audience", "aud of its tokens when no resource applies", listFlag},
 	{"default-resource", "gatehouse_default_resource", "resource of requests that name none", textFlag},
 	{"resource", "gatehouse_resources", "resources it may request (default: those of its scopes)", listFlag},
@@ -117,7 +120,7 @@ func (p *program) addMetadataFlags(cmd *cobra.Command) func() ([]byte, error) {
 				members[f.member] = flagValue(cmd.Flags(), f)
 			}
 		}
-		if err := checkAllowedNetworks(members); err != nil {
+		if err := checkRestrictions(members); err != nil {
 			return nil, err
 		}
 		if len(members) == 0 {
@@ -150,17 +153,22 @@ func (p *program) readMetadata(file string) (map[string]any, error) {
 	return members, nil
 }
 
-// checkAllowedNetworks replaces the value any by null and refuses an empty one, because an unset shell variable must
-// not allow a client every network.
-func checkAllowedNetworks(members map[string]any) error {
-	list, ok := members["gatehouse_allowed_networks"].([]string)
-	switch {
-	case !ok:
-		return nil
-	case len(list) == 0 || slices.Contains(list, ""):
-		return usageError{errors.New("--allowed-network is empty; pass a network, or any for no restriction")}
-	case len(list) == 1 && list[0] == "any":
-		members["gatehouse_allowed_networks"] = nil
+// checkRestrictions replaces the value any of a list that restricts a client by null and refuses an empty one, because
+// an unset shell variable must not remove the restriction.
+func checkRestrictions(members map[string]any) error {
+	for _, f := range []struct{ flag, member, item string }{
+		{"allowed-network", "gatehouse_allowed_networks", "a network"},
+		{"claim-group", "gatehouse_claim_groups", "a group"},
+		{"required-group", "gatehouse_required_groups", "a group"},
+	} {
+		list, ok := members[f.member].([]string)
+		switch {
+		case !ok:
+		case len(list) == 0 || slices.Contains(list, ""):
+			return usageError{fmt.Errorf("--%s is empty; pass %s, or any for no restriction", f.flag, f.item)}
+		case len(list) == 1 && list[0] == "any":
+			members[f.member] = nil
+		}
 	}
 	return nil
 }

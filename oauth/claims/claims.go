@@ -5,6 +5,7 @@ package claims
 
 import (
 	"encoding/base64"
+	"log/slog"
 	"time"
 
 	"gatehouse/keyed"
@@ -26,6 +27,7 @@ type Options struct {
 	// The keys of pairwise subjects and of the sid of browser sessions. Neither may change: clients store what is derived
 	// from them.
 	PairwiseKey, SessionIDKey []byte
+	Log                       *slog.Logger
 }
 
 // New returns the provider of a store, which signs with the keyring.

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"slices"
 
 	"gatehouse/oauth/jwt"
+	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
 )
 
@@ -31,8 +33,9 @@ type idToken struct {
 	Nonce           string   `json:"nonce,omitempty"`
 }
 
-// IDToken returns a signed ID token of a grant, with the claims of the token's scopes if the client is registered for
-// that, and with the claims that were requested for ID tokens. It is bound to the access token of the same response.
+// IDToken returns a signed ID token of a grant, with the groups if the token has that scope, with the claims of its
+// other scopes if the client is registered for that, and with the claims that were requested for ID tokens. It is bound
+// to the access token of the same response.
 func (p *Provider) IDToken(
 	ctx context.Context, c *storage.Client, g storage.Grant, scopes []string, accessToken string,
 ) (string, error) {
@@ -65,16 +68,19 @@ func (p *Provider) idTokenUserClaims(
 	ctx context.Context, c *storage.Client, g storage.Grant, scopes []string,
 ) (map[string]any, error) {
 	requested := storedRequest(g.Claims).IDToken
-	if !c.IDTokenClaims && len(requested) == 0 {
+	if !c.IDTokenClaims && len(requested) == 0 && !slices.Contains(scopes, protocol.ScopeGroups) {
 		return nil, nil
 	}
 	u, err := p.store.User(ctx, g.UserID)
 	if err != nil {
 		return nil, err
 	}
-	out := userClaims(&u, scopes, g.Scopes, requested)
-	if !c.IDTokenClaims { // of the claims of the scopes only those that are requested for ID tokens
-		maps.DeleteFunc(out, func(name string, _ any) bool { _, ok := requested[name]; return !ok })
+	out, err := p.userClaims(ctx, c, &u, scopes, g.Scopes, requested)
+	if err != nil {
+		return nil, err
+	}
+	if !c.IDTokenClaims { // of the claims of the scopes only groups and those that are requested for ID tokens
+		maps.DeleteFunc(out, func(name string, _ any) bool { _, ok := requested[name]; return !ok && name != groupsClaim })
 	}
 	return out, nil
 }

@@ -101,7 +101,7 @@ func TestUserClaimsFollowScopesOfToken(t *testing.T) {
 		{[]string{"openid"}, []string{"openid", "email"}, map[string]any{"name": "Alice"}},
 		{[]string{"openid"}, []string{"openid"}, map[string]any{"email": u.Email, "name": "Alice"}},
 	} {
-		if diff := cmp.Diff(c.want, userClaims(u, c.scopes, c.granted, requested)); diff != "" {
+		if diff := cmp.Diff(c.want, selectClaims(&userData{User: u}, c.scopes, c.granted, requested)); diff != "" {
 			t.Errorf("claims of a token with %q of a grant with %q (-want +got):\n%s", c.scopes, c.granted, diff)
 		}
 	}

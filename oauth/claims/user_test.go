@@ -10,7 +10,7 @@ import (
 func TestEveryProfileClaimIsDisclosed(t *testing.T) {
 	t.Parallel()
 	for _, name := range storage.ProfileClaims() {
-		var u storage.User
+		u := userData{User: &storage.User{}}
 		*u.Profile.Field(name) = "the value"
 		found := false
 		for _, c := range standardClaims {

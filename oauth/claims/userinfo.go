@@ -91,7 +91,10 @@ func (p *Provider) userinfo(ctx context.Context, token string) (*storage.Client,
 	if !slices.Contains(scopes, protocol.ScopeOpenID) {
 		return nil, nil, protocol.InsufficientScopeError(protocol.ScopeOpenID)
 	}
-	out := userClaims(&u, scopes, grant.Scopes, storedRequest(grant.Claims).Userinfo)
+	out, err := p.userClaims(ctx, c, &u, scopes, grant.Scopes, storedRequest(grant.Claims).Userinfo)
+	if err != nil {
+		return nil, nil, protocol.UnavailableError(err)
+	}
 	out["sub"] = p.Subject(c, u.ID)
 	return c, out, nil
 }

@@ -27,6 +27,9 @@ func (g *Registry) Create(ctx context.Context, m Metadata) (Information, []strin
 		if added, err = tx.CreateMissingScopes(ctx, c.Scopes); err != nil {
 			return err
 		}
+		if err := checkNewGroups(ctx, tx, &storage.Client{}, c); err != nil {
+			return err
+		}
 		return tx.CreateClient(ctx, c, nil)
 	})
 	if err != nil {

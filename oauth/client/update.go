@@ -97,6 +97,9 @@ func (g *Registry) writeUpdate(
 			} else {
 				added, err = tx.CreateMissingScopes(ctx, c.Scopes)
 			}
+			if err == nil {
+				err = checkNewGroups(ctx, tx, &before, c)
+			}
 			if err != nil {
 				return update, err
 			}

@@ -290,6 +290,7 @@ func (m *Metadata) checkLists() error {
 	}{
 		{"contacts", m.Contacts}, {"redirect_uris", m.RedirectURIs}, {"request_uris", m.RequestURIs},
 		{"default_acr_values", m.DefaultACRValues}, {"post_logout_redirect_uris", m.PostLogoutRedirectURIs},
+		{"gatehouse_claim_groups", m.ClaimGroups}, {"gatehouse_required_groups", m.RequiredGroups},
 	} {
 		if limit := maxItems(f.member); len(f.items) > limit {
 			return tooManyItems(f.member, limit)

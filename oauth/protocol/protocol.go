@@ -12,15 +12,16 @@ const (
 	ScopeEmail         = "email"
 	ScopeAddress       = "address"
 	ScopePhone         = "phone"
+	ScopeGroups        = "groups"         // the groups of the user; not of OpenID Connect, but many clients request it
 	ScopeOfflineAccess = "offline_access" // lets a grant outlive its browser session (OIDC Core §11)
 )
 
 // ClaimPrefix is the start of what a consent stores for a claim that was requested by name. No scope begins with it.
 const ClaimPrefix = "claim:"
 
-// StandardScopes returns the scopes of OpenID Connect. They cannot be deleted.
+// StandardScopes returns the scopes of OpenID Connect and groups. They cannot be deleted.
 func StandardScopes() []string {
-	return []string{ScopeOpenID, ScopeProfile, ScopeEmail, ScopeAddress, ScopePhone, ScopeOfflineAccess}
+	return []string{ScopeOpenID, ScopeProfile, ScopeEmail, ScopeAddress, ScopePhone, ScopeGroups, ScopeOfflineAccess}
 }
 
 // IsStandardScope reports whether name is one of StandardScopes.

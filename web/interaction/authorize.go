@@ -82,6 +82,8 @@ func (p *Pages) continueRequest(w http.ResponseWriter, r *http.Request, a *oauth
 		return page.RedirectTo("/login?request=" + a.ID)
 	case oauth.SelectAccount:
 		return page.RedirectTo("/select?request=" + a.ID)
+	case oauth.NoAccess:
+		return page.RedirectTo("/no-access?request=" + a.ID)
 	case oauth.Consent:
 		return page.RedirectTo("/consent?request=" + a.ID)
 	}
@@ -98,6 +100,9 @@ func (p *Pages) decide(
 	}
 	in = p.oauth.DecisionInput(a, users)
 	if in.Consent, err = p.oauth.Consent(r.Context(), a, in.Candidate); err != nil {
+		return oauth.DecisionInput{}, 0, nil, err
+	}
+	if in.LacksGroup, err = p.oauth.LacksGroup(r.Context(), a, in.Candidate); err != nil {
 		return oauth.DecisionInput{}, 0, nil, err
 	}
 	if in.Candidate != nil {

@@ -1,0 +1,30 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"gatehouse/oauth/params"
+	"gatehouse/storage"
+)
+
+// checkNewGroups returns invalid_client_metadata when the client has a group that does not exist and that it did not
+// have before: with a misspelled group it would be closed to every user. A group that was deleted since does not
+// prevent other changes.
+func checkNewGroups(ctx context.Context, tx *storage.Store, before, after *storage.Client) error {
+	old := slices.Concat(before.ClaimGroups, before.RequiredGroups)
+	for _, name := range slices.Concat(after.ClaimGroups, after.RequiredGroups) {
+		if slices.Contains(old, name) {
+			continue
+		}
+		_, err := tx.Group(ctx, name)
+		if errors.Is(err, storage.ErrNotFound) {
+			return invalid("There is no group %s.", params.Sanitize(name))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

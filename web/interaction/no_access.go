@@ -1,0 +1,77 @@
+package interaction
+
+import (
+	"net/http"
+
+	"gatehouse/identity"
+	"gatehouse/oauth"
+	"gatehouse/oauth/params"
+	"gatehouse/web/page"
+)
+
+type noAccessPage struct {
+	page.Layout
+	clientView
+	UserName, Destination string
+	Request, FormToken    string
+}
+
+// withoutAccess returns the request that the page is about and its user, who is in none of the groups that the client
+// requires. When its next step is another one, it returns a redirect to the request.
+func (p *Pages) withoutAccess(r *http.Request, id string) (*oauth.AuthorizationRequest, *identity.SignedInUser, error) {
+	a, err := p.oauth.Resume(r.Context(), id, p.users.Browser(r), false)
+	if err != nil {
+		return nil, nil, err
+	}
+	in, next, _, err := p.decide(r, a)
+	if err != nil {
+		return nil, nil, err
+	}
+	if next != oauth.NoAccess {
+		return nil, nil, page.RedirectTo(requestPath(a))
+	}
+	return a, in.Candidate, nil
+}
+
+func noAccessTokenParts(a *oauth.AuthorizationRequest, user *identity.SignedInUser) []string {
+	return []string{"no-access", user.Session.ID, a.ID}
+}
+
+// ShowNoAccess serves GET /no-access: the user is in none of the groups that the client requires.
+func (p *Pages) ShowNoAccess(w http.ResponseWriter, r *http.Request) error {
+	form, err := params.Query(r)
+	if err != nil {
+		return err
+	}
+	a, user, err := p.withoutAccess(r, form.Get("request"))
+	if err != nil {
+		return err
+	}
+	page.AllowFormRedirects(w.Header())
+	return p.pages.Render(w, http.StatusForbidden, "no_access", noAccessPage{
+		Layout:     p.pages.NewLayout(r, p.pages.Message("no_access.title")+" "+a.Client.DisplayName()),
+		clientView: p.newClientView(a), UserName: userName(user), Destination: p.pages.Destination(a.RedirectURI),
+		Request: a.ID, FormToken: p.pages.FormToken(noAccessTokenParts(a, user)...),
+	})
+}
+
+// LeaveNoAccess serves POST /no-access: the client gets access_denied.
+func (p *Pages) LeaveNoAccess(w http.ResponseWriter, r *http.Request) error {
+	form, err := params.Form(r)
+	if err != nil {
+		return invalidForm(err)
+	}
+	a, user, err := p.withoutAccess(r, form.Get("request"))
+	if err != nil {
+		return err
+	}
+	page.AllowFormRedirects(w.Header())
+	if !p.pages.HasFormToken(form, noAccessTokenParts(a, user)...) {
+		return &page.Error{Status: http.StatusForbidden, Key: "error.form"}
+	}
+	response, err := p.oauth.DenyWithoutGroup(r.Context(), a, user)
+	if err != nil {
+		return err
+	}
+	return p.writeResponse(w, r, response)
+}
