@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"gatehouse/identity"
@@ -22,6 +23,8 @@ type UserInformation struct {
 	EmailVerified bool `json:"email_verified"`
 	PhoneVerified bool `json:"phone_number_verified"`
 	storage.Profile
+
+	Groups []string `json:"groups,omitempty"` // sorted; only UserDetail reads them
 }
 
 // UserInformationOf returns the information about a user.
@@ -31,6 +34,15 @@ func UserInformationOf(u storage.User) UserInformation {
 		DisabledAt: u.DisabledAt, EmailVerified: u.EmailVerifiedAt != nil, PhoneVerified: u.PhoneVerifiedAt != nil,
 		Profile: u.Profile,
 	}
+}
+
+// UserDetail returns the information about a user, with the groups.
+func (a *Admin) UserDetail(ctx context.Context, u storage.User) (UserInformation, error) {
+	out := UserInformationOf(u)
+	var err error
+	out.Groups, err = a.store.UserGroups(ctx, u.ID)
+	slices.Sort(out.Groups)
+	return out, err
 }
 
 // User returns the user with a username, email address or sub. It returns storage.ErrNotFound when there is none.

@@ -37,7 +37,7 @@ func wideEmail(letter string) string {
 type wideServer struct {
 	*devServer
 
-	clientID string
+	clientID, limitedID string // limitedID: a client that requires a group without members
 }
 
 func startWideServer(t *testing.T) *wideServer {
@@ -74,7 +74,11 @@ func startWideServer(t *testing.T) *wideServer {
 	if registered.ID == "" {
 		t.Fatalf("registration: %d %q, want a client_id", res.StatusCode, registered.Description)
 	}
-	return &wideServer{d, registered.ID}
+	group := strings.Repeat("w", 100)
+	mustRun(t, d.env, "", "group", "create", group)
+	limitedID, _ := createClient(t, d.env, `{"client_name":"`+wideText(100)+`","scope":"openid `+wideScope+
+		`","redirect_uris":["https://`+wideHost+`/cb"],"gatehouse_required_groups":["`+group+`"]}`)
+	return &wideServer{d, registered.ID, limitedID}
 }
 
 // authorize returns a step that opens an authorization request, with parameters as names and values.
@@ -148,6 +152,9 @@ func (l *layoutTest) checkRequestPages() {
 	l.check("account", "Where you are signed in")
 	l.do("open the account chooser", l.d.authorize("prompt", "select_account"))
 	l.check("select", "Choose an account")
+	l.do("open a client that requires a group",
+		l.d.authorize("client_id", l.d.limitedID, "login_hint", wideEmail("b")))
+	l.check("no_access", "You do not have access to")
 	l.do("open a request with an error",
 		chromedp.Navigate(l.d.issuer+"/oauth2/authorize?client_id="+strings.Repeat("w", 60)))
 	l.check("error", "For the app’s developer")

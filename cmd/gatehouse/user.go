@@ -112,8 +112,12 @@ func (p *program) userShow() *cobra.Command {
 	}
 	jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return p.withUser(cmd, args[0], func(_ context.Context, _ *admin.Admin, u storage.User) error {
-			return p.printJSON(admin.UserInformationOf(u))
+		return p.withUser(cmd, args[0], func(ctx context.Context, a *admin.Admin, u storage.User) error {
+			detail, err := a.UserDetail(ctx, u)
+			if err != nil {
+				return err
+			}
+			return p.printJSON(detail)
 		})
 	}
 	return cmd
