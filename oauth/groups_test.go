@@ -130,6 +130,10 @@ var groupRequirements = []servertest.Requirement{
 			b.Decide(b.Authorize(c, "scope", groupScopes), "approve")
 			storagetest.Must(t, s.Store.RemoveGroupMembers(t.Context(), "admins", []string{u.ID}))
 			b.Authorize(c, "scope", groupScopes, "prompt", "none").WantRedirectError(t, s, "access_denied")
+			request := b.Authorize(c, "scope", groupScopes).Fields().Get("request")
+			if p = b.SignIn(b.Open("/login?another=1&request="+request), "bob"); !hasCode(p) {
+				t.Errorf("another account in the same browser: %d %s, want a code", p.Status, p.Text())
+			}
 		}),
 	servertest.Req("PE49b", "RFC 7591 §2", "a required group must exist, and a client with it keeps it when it is deleted",
 		func(t *testing.T, s *servertest.Server) {
