@@ -25,18 +25,19 @@ func testOnThreeProcesses(t *testing.T, database func(t *testing.T) string, part
 	}
 }
 
-// TestEveryFlowOnThreeProcesses tests a part of the requirements on three processes; `make torture` tests all of them.
+// TestEveryFlowOnThreeProcesses tests a part of the requirements on three processes; `make torture` tests all of them,
+// and TestEveryFlowThroughPgBouncer others.
 func TestEveryFlowOnThreeProcesses(t *testing.T) {
 	t.Parallel()
-	parts := [][]servertest.Requirement{codes, refresh, revocation, logout}
+	parts := [][]servertest.Requirement{refresh}
 	if os.Getenv("TORTURE") != "" {
-		parts = append(parts, authorizationEndpoint, tokenEndpoint, accessTokens, introspection, metadataAndKeys,
-			openidCore, openidRequests, registration, management, assertions, requestObjects, housekeeping,
+		parts = append(parts, codes, revocation, logout, authorizationEndpoint, tokenEndpoint, accessTokens, introspection,
+			metadataAndKeys, openidCore, openidRequests, registration, management, assertions, requestObjects, housekeeping,
 			abuseProtection, advisories, robustness)
 	}
 	for _, engine := range storagetest.Engines(t) {
 		if engine == storage.Postgres {
-			testOnThreeProcesses(t, func(t *testing.T) string { return storagetest.URL(t, engine) }, parts...)
+			testOnThreeProcesses(t, func(t *testing.T) string { return storagetest.MigratedURL(t, engine) }, parts...)
 		}
 	}
 }
