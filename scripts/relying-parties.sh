@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Runs relying parties built with third-party libraries against Gatehouse: openid-client and oidc-client-ts from npm
-# (the latter in Chromium) and zitadel/oidc from Go. `relying-parties.sh` runs them all; `relying-parties.sh prepare
-# DIR` only installs them into DIR, for RELYING_PARTIES=DIR of the tests in cmd/gatehouse.
+# Runs relying parties by others against Gatehouse: openid-client and oidc-client-ts from npm (the latter in Chromium),
+# and from Go zitadel/oidc, oauth2-proxy and the authenticator of the Kubernetes API server. `relying-parties.sh` runs
+# them all; `relying-parties.sh prepare DIR` only installs them into DIR, for RELYING_PARTIES=DIR of the tests in
+# cmd/gatehouse.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,7 +10,10 @@ prepare() {
 	local dir=$1
 	cp -R cmd/gatehouse/testdata/relying-parties/. "$dir/"
 	(cd "$dir" && npm ci --silent --ignore-scripts >&2)
-	(cd "$dir/zitadel" && CGO_ENABLED=0 go build -o ../relying-party . >&2)
+	local -x CGO_ENABLED=0
+	(cd "$dir/zitadel" && go build -o ../relying-party . >&2)
+	(cd "$dir/oauth2-proxy" && go build -o oauth2-proxy github.com/oauth2-proxy/oauth2-proxy/v7 >&2)
+	(cd "$dir/kubernetes" && go build -o kubernetes . >&2)
 }
 
 case ${1:-run} in

@@ -105,6 +105,8 @@ func TestRelyingPartiesInteroperate(t *testing.T) {
 	t.Run("openid-client", func(t *testing.T) { testOpenIDClient(t, dir, p) })
 	t.Run("zitadel", func(t *testing.T) { testZitadel(t, dir, p) })
 	t.Run("oidc-client-ts", func(t *testing.T) { testSinglePageApp(t, dir, p) })
+	t.Run("oauth2-proxy", func(t *testing.T) { testOAuth2Proxy(t, dir, p) })
+	t.Run("kubernetes", func(t *testing.T) { testKubernetes(t, dir, p) })
 }
 
 // testOpenIDClient runs openid-client in Node.js.

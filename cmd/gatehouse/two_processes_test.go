@@ -62,9 +62,11 @@ func consentInNewBrowser(t *testing.T, authorize, username, password string, tru
 // the callback.
 func signInAndConsent(t testing.TB, client *http.Client, authorize, username, password string) *url.URL {
 	t.Helper()
+	u, err := url.Parse(authorize)
+	storagetest.Must(t, err)
 	var callback *url.URL
 	follow := func(r *http.Request, _ []*http.Request) error {
-		if r.URL.Host == "app.example" {
+		if r.URL.Host != u.Host {
 			callback = r.URL
 			return http.ErrUseLastResponse
 		}
@@ -85,8 +87,6 @@ func signInAndConsent(t testing.TB, client *http.Client, authorize, username, pa
 		storagetest.Must(t, err)
 		return string(b)
 	}
-	u, err := url.Parse(authorize)
-	storagetest.Must(t, err)
 	root := u.Scheme + "://" + u.Host
 	page := do(http.MethodGet, authorize, nil)
 	page = do(http.MethodPost, root+"/login", formFields(page, "username", username, "password", password))
