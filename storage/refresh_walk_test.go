@@ -138,6 +138,10 @@ func TestStoreMatchesRefreshModel(t *testing.T) {
 			if len(path) == depth {
 				n++
 				runSteps(t, f, fmt.Sprint("g", n), path)
+				if n%200 == 0 { // as a server does every second, so that closing the store has few rows to seal
+					_, err := f.Audit.SealRows(f.ctx)
+					storagetest.Must(t, err)
+				}
 				return
 			}
 			for i := range modelSteps {
