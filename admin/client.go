@@ -30,10 +30,10 @@ func findClient(ctx context.Context, store *storage.Store, idOrName string) (*st
 	if err != nil {
 		return nil, err
 	}
-	var byOperator, selfRegistered []string // client_ids
+	var byOperator, unverified []string // client_ids
 	for _, c := range named {
-		if c.IsSelfRegistered() {
-			selfRegistered = append(selfRegistered, c.ID)
+		if c.IsUnverified() {
+			unverified = append(unverified, c.ID)
 		} else {
 			byOperator = append(byOperator, c.ID)
 		}
@@ -44,9 +44,9 @@ func findClient(ctx context.Context, store *storage.Store, idOrName string) (*st
 	case len(byOperator) > 1:
 		return nil, fmt.Errorf("%d clients are named %q; pass a client_id: %s",
 			len(byOperator), idOrName, strings.Join(byOperator, ", "))
-	case len(selfRegistered) > 0:
+	case len(unverified) > 0:
 		return nil, fmt.Errorf("a self-registered client is not found by its name; pass its client_id: %s",
-			strings.Join(selfRegistered, ", "))
+			strings.Join(unverified, ", "))
 	}
 	return nil, storage.ErrNotFound
 }
@@ -80,21 +80,21 @@ func (a *Admin) RotateClientSecret(ctx context.Context, id string, overlap time.
 	return a.clients.RotateSecret(ctx, id, overlap)
 }
 
-// VouchForClient marks a client that registered itself as checked by the operator. It returns ErrNotSelfRegistered for
-// another client.
+// VouchForClient marks a client that registered itself or uses a document as checked by the operator. It returns
+// ErrNotSelfRegistered for another client.
 func (a *Admin) VouchForClient(ctx context.Context, id string) error {
 	c, err := a.store.Client(ctx, id)
 	if err != nil {
 		return err
 	}
-	if !c.IsSelfRegistered() {
+	if !c.IsUnverified() {
 		return ErrNotSelfRegistered
 	}
 	_, _, err = a.clients.Update(ctx, id, []byte(`{"gatehouse_vouched":true}`))
 	return err
 }
 
-// ErrNotSelfRegistered is returned when the operator vouches for a client that did not register itself.
+// ErrNotSelfRegistered is returned when the operator vouches for a client that the operator registered.
 var ErrNotSelfRegistered = errors.New("the operator registered this client, so users are not warned of it")
 
 // DisableClient refuses the client until it is enabled, and revokes its tokens and grants permanently.

@@ -62,6 +62,8 @@ type Config struct {
 	RegistrationScopes      []string // the scopes that dynamically registered clients may request
 	RegistrationRequirePKCE bool
 	RegistrationUnusedTTL   time.Duration // after the last use of a dynamically registered client
+	ClientDocuments         string        // "off", "list" or "open"
+	ClientDocumentHosts     []string      // hosts or URL prefixes
 }
 
 // SQLitePath returns the path of the database file, and whether the database is SQLite.

@@ -157,6 +157,34 @@ func setHosts(c *Config, v string) error {
 	return nil
 }
 
+// wellKnownDocumentHosts are the hosts of client ID metadata documents that well-known stands for.
+var wellKnownDocumentHosts = []string{
+	"claude.ai", "chatgpt.com", "vscode.dev", "cursor.com", "zed.dev", "opencode.ai",
+}
+
+func wellKnownList() string { return "`" + strings.Join(wellKnownDocumentHosts, "`, `") + "`" }
+
+// setDocumentHosts parses hosts and URLs of client ID metadata documents.
+func setDocumentHosts(c *Config, v string) error {
+	c.ClientDocumentHosts = nil
+	for _, item := range splitList(v) {
+		if item == "well-known" {
+			c.ClientDocumentHosts = append(c.ClientDocumentHosts, wellKnownDocumentHosts...)
+			continue
+		}
+		isHost := !strings.ContainsAny(item, "/*@?# ")
+		u, err := url.Parse(item)
+		isURL := err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil &&
+			u.Path != "" && !strings.ContainsAny(item, "*?# ")
+		if !isHost && !isURL {
+			return fmt.Errorf("%q is neither a host nor a URL with a path; write one like claude.ai or "+
+				"https://chatgpt.com/oauth/", item)
+		}
+		c.ClientDocumentHosts = append(c.ClientDocumentHosts, item)
+	}
+	return nil
+}
+
 func setScopes(c *Config, v string) error {
 	c.RegistrationScopes = splitList(v)
 	for _, name := range c.RegistrationScopes {

@@ -181,6 +181,17 @@ var settings = []setting{
 		"A dynamically registered client is deleted when it was not used for this time and has no valid refresh token; one "+
 			"that never got an authorization is deleted after a day.",
 		func(c *Config) *time.Duration { return &c.RegistrationUnusedTTL }),
+	{env: "GATEHOUSE_CLIENT_DOCUMENTS", def: "list",
+		doc: "Which clients may use the URL of a client ID metadata document as their `client_id` without registration: " +
+			"`off` (none), `list` (those of `GATEHOUSE_CLIENT_DOCUMENT_HOSTS`) or `open` (all, although an attacker can " +
+			"host a document too).",
+		set: enumField(func(c *Config) *string { return &c.ClientDocuments }, "off", "list", "open"),
+		get: func(c *Config) string { return c.ClientDocuments }},
+	{env: "GATEHOUSE_CLIENT_DOCUMENT_HOSTS",
+		doc: "Comma-separated hosts whose client ID metadata documents are trusted, such as `claude.ai`; a URL such as " +
+			"`https://chatgpt.com/oauth/` trusts the documents below it if it ends with `/`, otherwise only that document. " +
+			"`well-known` stands for " + wellKnownList() + ". The consent page shows logos of these clients only.",
+		set: setDocumentHosts, get: func(c *Config) string { return strings.Join(c.ClientDocumentHosts, ",") }},
 }
 
 // durationSetting returns the row of a duration from low to high.

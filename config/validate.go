@@ -76,6 +76,10 @@ func (c Config) warnings() (messages []string) {
 			"that makes this server send GET and POST requests to any path on ", strings.Join(c.FetchAllowHosts, ", "),
 			"; set only one of the two, unless such requests are harmless there")
 	}
+	if c.ClientDocuments == "open" && !loopback.IsHost(c.IssuerURL().Hostname()) {
+		warn("GATEHOUSE_CLIENT_DOCUMENTS is open: anyone can host the document of a client and make this server fetch it; ",
+			"their users always see a consent page, which warns that the client is not verified")
+	}
 	if c.RateLimits == nil {
 		warn("GATEHOUSE_RATE_LIMITS is off: nothing limits brute force of client secrets, ",
 			"or the share of this server that one caller can use")

@@ -105,14 +105,14 @@ func (s *Server) resolveClient(ctx context.Context, form url.Values) (*Authoriza
 	if !client.IsWellFormedID(id) {
 		return nil, protocol.NewError(protocol.InvalidRequest, "client_id is missing or not registered with this server.")
 	}
-	c, err := s.store.Client(ctx, id)
+	c, err := s.Clients.Client(ctx, id)
 	if cause := client.UnusableCause(c, err); cause != nil {
 		e := protocol.NewError(protocol.InvalidClient,
 			"client_id "+params.Sanitize(id)+" is not registered with this server.")
 		return nil, e.WithCause(cause)
 	}
 	if err != nil {
-		return nil, protocol.UnavailableError(err)
+		return nil, err
 	}
 	reqevent.FromContext(ctx).ClientID = c.ID
 	a := &AuthorizationRequest{

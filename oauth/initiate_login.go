@@ -12,14 +12,14 @@ import (
 // that. The URL has no login_hint for a client with pairwise subjects, because a username would identify the user, nor
 // for one whose scopes do not include it.
 //
-// The URL of a self-registered client must have the origin that the user agreed to, unchanged since.
+// The URL of an unverified client must have the origin that the user agreed to, unchanged since.
 func (s *Server) InitiateLoginURL(c *storage.Client, consent storage.Consent, loginHint string) string {
 	if c.InitiateLoginURI == "" {
 		return ""
 	}
 	agreed := !HasChangedDescription(c, consent) &&
 		redirect.IsSameOrigin(AgreedRedirectURI(c, consent), c.InitiateLoginURI)
-	if c.IsSelfRegistered() && !agreed {
+	if c.IsUnverified() && !agreed {
 		return ""
 	}
 	allowed := consent.Scopes
@@ -47,7 +47,7 @@ func AgreedRedirectURI(c *storage.Client, consent storage.Consent) string {
 	return c.RedirectURIs[0]
 }
 
-// HasChangedDescription reports whether a self-registered client has changed the description that users see since the
+// HasChangedDescription reports whether an unverified client has changed the description that users see since the
 // user agreed.
 func HasChangedDescription(c *storage.Client, consent storage.Consent) bool {
 	return consent.PredatesDescription(c.DescribedAt)

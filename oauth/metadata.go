@@ -26,6 +26,7 @@ type metadataDocument struct {
 	UserinfoEndpoint      string   `json:"userinfo_endpoint"`
 	JWKSURI               string   `json:"jwks_uri"`
 	RegistrationEndpoint  string   `json:"registration_endpoint,omitempty"`
+	ClientDocuments       bool     `json:"client_id_metadata_document_supported,omitempty"`
 	RevocationEndpoint    string   `json:"revocation_endpoint"`
 	IntrospectionEndpoint string   `json:"introspection_endpoint"`
 	EndSessionEndpoint    string   `json:"end_session_endpoint"`
@@ -101,6 +102,7 @@ func (s *Server) serverMetadata() metadataDocument {
 		PromptValues:          prompts,
 		BackchannelLogout:     true,
 		BackchannelSession:    true,
+		ClientDocuments:       s.options.ClientDocuments.IsEnabled(),
 	}
 	if s.options.Registration.IsEnabled() {
 		d.RegistrationEndpoint = iss + "/oauth2/register"

@@ -89,7 +89,7 @@ func (s *Server) resolvePermissions(ctx context.Context, a *AuthorizationRequest
 			a.Permissions = append(a.Permissions, Permission{Resources: []string{identifier}})
 		}
 	}
-	if len(a.Resources) == 0 && len(intended) > 0 && a.Client.IsSelfRegistered() {
+	if len(a.Resources) == 0 && len(intended) > 0 && a.Client.IsUnverified() {
 		// What the user allows, also when another resource is opened later. The token is for userinfo too, as if no
 		// resource was stored.
 		a.Resources = intended

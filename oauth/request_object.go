@@ -36,13 +36,13 @@ func (s *Server) requestObject(ctx context.Context, form url.Values) (url.Values
 		return nil, protocol.NewError(protocol.InvalidRequest,
 			"client_id is missing: it must also be sent outside the request object.")
 	}
-	c, err := s.store.Client(ctx, id)
+	c, err := s.Clients.Client(ctx, id)
 	if cause := client.UnusableCause(c, err); cause != nil {
 		e := protocol.NewError(protocol.InvalidClient, "client_id is not registered with this server.")
 		return nil, e.WithCause(cause)
 	}
 	if err != nil {
-		return nil, protocol.UnavailableError(err)
+		return nil, err
 	}
 	network := reqevent.FromContext(ctx).Network()
 	failures := ratelimit.Count{Limit: ratelimit.RequestObjectFailure, Key: c.ID + " " + network}

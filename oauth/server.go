@@ -36,6 +36,7 @@ type Options struct {
 	IDTokenTTL        time.Duration
 	HintTTL           time.Duration // how long an ID token must be recognized after its key was replaced
 	Registration      client.RegistrationPolicy
+	ClientDocuments   client.DocumentPolicy
 	FetchAllowHosts   []string           // hosts that may be fetched from although private or plain http
 	Limiter           *ratelimit.Limiter // nil: nothing is limited
 	Log               *slog.Logger       // alerts, discarded when nil
@@ -87,7 +88,8 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 	s.fetch = fetch.New(o.FetchAllowHosts, store.Now)
 	s.Clients = client.New(store, client.Options{
 		Issuer: o.Issuer, Environment: o.Environment, Registration: o.Registration, FetchAllowHosts: o.FetchAllowHosts,
-		Documents: s.fetch, Limiter: o.Limiter, Log: o.Log, RecordFailure: s.recordFailure,
+		ClientDocuments: o.ClientDocuments, Documents: s.fetch, Limiter: o.Limiter, Log: o.Log,
+		RecordFailure: s.recordFailure,
 	})
 	s.Claims = claims.New(store, s.Keyring, claims.Options{
 		Issuer: o.Issuer, IDTokenTTL: o.IDTokenTTL, PairwiseKey: o.Keys.PairwiseSubjects, SessionIDKey: o.Keys.SessionIDs,

@@ -18,22 +18,24 @@ import (
 
 // The names of the limits, as in GATEHOUSE_RATE_LIMITS, metrics and the header field RateLimit.
 const (
-	Authorize            = "authorize"
-	SignIn               = "sign_in"
-	SignInNames          = "sign_in_names"
-	StoredRequest        = "stored_request"
-	AllStoredRequests    = "stored_requests"
-	TokenAddress         = "token_address"
-	TokenClient          = "token_client"
-	TokenUser            = "token_person"
-	Introspection        = "introspection"
-	Revocation           = "revocation"
-	Registration         = "registration"
-	ClientFailure        = "client_failure"
-	AddressFailure       = "address_failure"
-	RequestObjectFailure = "request_object_failure"
-	RecordedFailure      = "recorded_failure"
-	AllRecordedFailures  = "recorded_failures"
+	Authorize             = "authorize"
+	SignIn                = "sign_in"
+	SignInNames           = "sign_in_names"
+	StoredRequest         = "stored_request"
+	AllStoredRequests     = "stored_requests"
+	TokenAddress          = "token_address"
+	TokenClient           = "token_client"
+	TokenUser             = "token_person"
+	Introspection         = "introspection"
+	Revocation            = "revocation"
+	Registration          = "registration"
+	ClientFailure         = "client_failure"
+	AddressFailure        = "address_failure"
+	RequestObjectFailure  = "request_object_failure"
+	ClientDocument        = "client_document"
+	ClientDocumentFailure = "client_document_failure"
+	RecordedFailure       = "recorded_failure"
+	AllRecordedFailures   = "recorded_failures"
 )
 
 // Rate is a number of events allowed in a period.
@@ -80,6 +82,10 @@ var limits = []limit{
 		"the same, per network; it also refuses assertions of dynamically registered clients"},
 	{RequestObjectFailure, Rate{60, time.Minute}, false,
 		"request objects with an invalid signature, per client and network; above it none is verified"},
+	{ClientDocument, Rate{60, time.Minute}, false, "client ID metadata documents fetched, per network"},
+	{ClientDocumentFailure, Rate{10, time.Minute}, true,
+		"client ID metadata documents that could not be fetched or used, per network; above it none is fetched for the " +
+			"network, and the wait about doubles with each further failure, up to 15 minutes"},
 	{RecordedFailure, Rate{60, time.Minute}, false,
 		"failures of one kind that get an audit row, per network; others are only in the log and the metrics"},
 	{AllRecordedFailures, Rate{3000, time.Minute}, false,

@@ -92,6 +92,8 @@ type Client struct {
 	LastUsedAt *time.Time `gorm:"serializer:millis"`
 	// SHA-256 of the registration access token (RFC 7592), NULL when the operator created it.
 	RegistrationHash []byte
+	// SHA-256 of the client ID metadata document that it was made from, NULL for other clients.
+	DocumentHash []byte
 
 	ClaimGroups    Strings // the groups that it gets of those of a user; empty: all
 	RequiredGroups Strings // a user in none of them has no access; empty: every user has
@@ -112,12 +114,12 @@ func (c *Client) IsSelfRegistered() bool { return c.RegistrationHash != nil }
 func (c *Client) DisplayName() string { return display.NameOr(c.Name, c.ID) }
 
 // SelectsOptionalScopes reports whether optional scopes are initially selected on the consent page: as the operator
-// set it, or by default for every client that is not self-registered.
+// set it, or by default for every client but unverified ones.
 func (c *Client) SelectsOptionalScopes() bool {
 	if c.OptionalScopesSelected != nil {
 		return *c.OptionalScopesSelected
 	}
-	return !c.IsSelfRegistered()
+	return !c.IsUnverified()
 }
 
 // IsPairwise reports whether subjects differ between the sectors of clients (OIDC Core §8.1).
@@ -176,7 +178,7 @@ func (s *Store) ClientsByName(ctx context.Context, name string) ([]Client, error
 // CreateClient adds a client and its secrets. detail is what the audit event has in addition.
 func (s *Store) CreateClient(ctx context.Context, c *Client, detail map[string]any) error {
 	e := audit.Event{Type: audit.ClientCreated, ClientID: c.ID, Scopes: c.Scopes.String(), Detail: detail}
-	if c.IsSelfRegistered() {
+	if c.IsUnverified() {
 		e.Type = audit.ClientRegistered
 	}
 	if len(c.Secrets) > 0 {

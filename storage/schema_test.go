@@ -25,7 +25,7 @@ var records = []any{
 	&storage.SignInAttempt{}, &storage.Scope{}, &storage.Resource{}, &storage.Consent{}, &storage.Grant{},
 	&storage.AuthorizationRequest{}, &storage.AuthorizationCode{}, &storage.RevokedToken{}, &storage.SigningKey{},
 	&audit.Row{}, &storage.UsedAssertion{}, &storage.RegistrationToken{}, &storage.Delivery{}, &vault.Secret{},
-	&audit.Seal{}, &storage.Outage{}, &storage.Group{}, &storage.GroupMember{},
+	&audit.Seal{}, &storage.Outage{}, &storage.Group{}, &storage.GroupMember{}, &storage.ClientDocument{},
 }
 
 // column has the properties of a column that both engines must have in common.

@@ -22,11 +22,17 @@ const (
 	unusedBatch = 50
 )
 
-// unusedClients returns which dynamically registered clients expire: those that never got an authorization after a day,
-// others after unusedTTL since the last use if they have no valid refresh token. Clients that the operator disabled or
-// allowed a grant type that only the operator can allow, or that introspect for a resource, do not.
+// unusedClients returns which clients expire, of those that registered dynamically or were made from a document: those
+// that never got an authorization after a day, others after unusedTTL since the last use if they have no valid refresh
+// token. Clients that the operator disabled or allowed a grant type that only the operator can allow, or that
+// introspect for a resource, do not.
 func unusedClients(unusedTTL time.Duration) []expiry {
-	const dynamic = "registration_hash IS NOT NULL AND disabled_at IS NULL AND "
+	return append(unusedClientsWith("registration_hash", unusedTTL), unusedClientsWith("document_hash", unusedTTL)...)
+}
+
+// unusedClientsWith returns which of the clients with a value in the column expire.
+func unusedClientsWith(column string, unusedTTL time.Duration) []expiry {
+	unverified := column + " IS NOT NULL AND disabled_at IS NULL AND "
 	notExempt := " AND NOT EXISTS (SELECT 1 FROM resources WHERE resources.introspectors LIKE '%' || clients.id || '%')"
 	for _, g := range granttype.OperatorOnly() {
 		notExempt += " AND grant_types NOT LIKE '%" + g + "%'"
@@ -34,13 +40,13 @@ func unusedClients(unusedTTL time.Duration) []expiry {
 	return []expiry{
 		{
 			"clients",
-			dynamic + "last_used_at IS NULL AND created_at < ? " +
+			unverified + "last_used_at IS NULL AND created_at < ? " +
 				"AND NOT EXISTS (SELECT 1 FROM consents WHERE consents.client_id = clients.id)" + notExempt,
 			neverUsedTTL,
 		},
 		{
 			"clients",
-			dynamic + fmt.Sprintf(
+			unverified + fmt.Sprintf(
 				`last_used_at < ? AND NOT EXISTS (SELECT 1 FROM consents JOIN grants ON grants.consent_id = consents.id
 			WHERE consents.client_id = clients.id AND (coalesce(rotated_at, grants.created_at) >= ?
 				OR grants.revoked_at IS NULL AND coalesce(refresh_expires_at, expires_at) >= ? + CAST(%d AS BIGINT)))`,
@@ -52,9 +58,9 @@ func unusedClients(unusedTTL time.Duration) []expiry {
 }
 
 // ShouldRecordUse reports whether a use of the client at now must be stored with RecordClientUse: the client
-// registered dynamically and would expire without it.
+// is unverified and would expire without it.
 func (c *Client) ShouldRecordUse(now time.Time) bool {
-	return c.IsSelfRegistered() && (c.LastUsedAt == nil || now.Sub(*c.LastUsedAt) >= useInterval)
+	return c.IsUnverified() && (c.LastUsedAt == nil || now.Sub(*c.LastUsedAt) >= useInterval)
 }
 
 // RecordClientUse stores that a dynamically registered client is used now. Call it before the client gets an

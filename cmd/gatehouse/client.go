@@ -131,7 +131,10 @@ func (p *program) clientList() *cobra.Command {
 }
 
 func registeredBy(c storage.Client) string {
-	if c.IsSelfRegistered() {
+	switch {
+	case c.IsDocument():
+		return "document"
+	case c.IsSelfRegistered():
 		return "itself"
 	}
 	return "operator"
@@ -235,10 +238,10 @@ func (p *program) clientChangeCommand(c clientChange) *cobra.Command {
 
 func (p *program) clientVouch() *cobra.Command {
 	return p.clientChangeCommand(clientChange{
-		use: "vouch", short: "Mark a client that registered itself as checked",
-		long: "State that you have checked a client that registered itself: the consent page and the account\n" +
-			"page no longer warn users of it. This ends when the client changes its name, pages, logo or the\n" +
-			"host of a redirect URI. Undo it with `client update ID --vouch=false`.\n",
+		use: "vouch", short: "Mark a client that you did not register as checked",
+		long: "State that you have checked a client that registered itself or uses a client ID metadata document:\n" +
+			"the consent page and the account page no longer warn users of it. This ends when the client\n" +
+			"changes its name, pages, logo or the host of a redirect URI. Undo it with `client update ID --vouch=false`.\n",
 		question: "Stop warning users of client %s?",
 		done:     "client %s is marked as checked", change: (*admin.Admin).VouchForClient,
 	})

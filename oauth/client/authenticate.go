@@ -99,10 +99,19 @@ func (g *Registry) verifyCredentials(
 	if err != nil {
 		return nil, "", protocol.UnavailableError(err) // an unreachable database does not make a secret invalid
 	}
+	if c.IsDocument() {
+		c, err = g.refreshedClient(ctx, c)
+		if isDocumentError(err) {
+			return nil, "its metadata document cannot be used", refusal.WithCause(err)
+		}
+		if err != nil {
+			return nil, "", err
+		}
+	}
 	switch {
 	case c.DisabledAt != nil:
 		return nil, "the client is disabled", refusal
-	case c.AuthMethod != sent.method:
+	case c.AuthMethod != sent.method && !canUseAssertion(c, sent.method):
 		return nil, "the client is registered for " + c.AuthMethod, refusal
 	case !isAllowedNetwork(ctx, c):
 		// The response does not depend on the secret, so that an attacker does not learn whether a stolen one is valid.

@@ -22,6 +22,7 @@ type Options struct {
 	Issuer          string
 	Environment     string // "live" or "test"
 	Registration    RegistrationPolicy
+	ClientDocuments DocumentPolicy
 	FetchAllowHosts []string           // hosts that may be fetched although they are private or plain http
 	Documents       *fetch.Client      // fetches sector documents and logos
 	Limiter         *ratelimit.Limiter // nil: nothing is limited
@@ -56,6 +57,9 @@ type Registry struct {
 	// jwks has separate capacity, so that documents that pages and authorization requests fetch never prevent a client
 	// from authenticating.
 	jwks *fetch.Client
+	// clientDocuments has separate capacity, because documents are fetched before a user has signed in.
+	clientDocuments *fetch.Client
+	fetches         fetches
 }
 
 // New returns the registry of a store.
@@ -66,13 +70,19 @@ func New(store *storage.Store, o Options) *Registry {
 	return &Registry{
 		store: store, options: o,
 		format: credential.Format{Env: o.Environment}, jwks: fetch.New(o.FetchAllowHosts, store.Now),
+		clientDocuments: fetch.New(o.FetchAllowHosts, store.Now), fetches: fetches{running: map[string]*documentFetch{}},
 	}
 }
 
-// IsWellFormedID reports whether id has the form of an ID that this server generates: short, printable ASCII, and not a
-// credential that was sent in the wrong parameter. Anything else must reach neither the database nor a limit or a log.
+// IsWellFormedID reports whether id has the form of an ID that this server generates, or of the URL of a document:
+// short, printable ASCII, and not a credential that was sent in the wrong parameter. Anything else must reach neither
+// the database nor a limit or a log.
 func IsWellFormedID(id string) bool {
-	return id != "" && !strings.HasPrefix(id, credential.Prefix) && len(id) <= 100 && display.IsVisibleASCII(id)
+	limit := 100
+	if isURL(id) {
+		limit = maxDocumentURL
+	}
+	return id != "" && !strings.HasPrefix(id, credential.Prefix) && len(id) <= limit && display.IsVisibleASCII(id)
 }
 
 // UnusableCause returns the reason, for the log, why an endpoint handles a client like an unknown one. c and err are

@@ -44,7 +44,7 @@ func (g *Registry) newClient(ctx context.Context, m *Metadata) (c *storage.Clien
 	now := g.store.Now()
 	c = &storage.Client{ID: "gc" + credential.Random(20), Epoch: 1, CreatedAt: now, UpdatedAt: now}
 	copyToRecord(c, m)
-	if c.Sector, err = g.resolveSector(ctx, c.ID, m); err != nil {
+	if c.Sector, err = g.resolveSector(ctx, c, m); err != nil {
 		return nil, "", err
 	}
 	if isSecretMethod(c.AuthMethod) {

@@ -29,13 +29,13 @@ func failureCounts(ctx context.Context, clientID string) (address, client rateli
 }
 
 // checkAssertionLimits refuses an assertion before its signature is verified when too many authentications of the
-// client from this network failed. For a dynamically registered client all failures of the network count, because an
+// client from this network failed. For an unverified client all failures of the network count, because an
 // attacker can register another client at any time. For a client that the operator registered, failures of other
 // clients do not count.
 func (g *Registry) checkAssertionLimits(ctx context.Context, c *storage.Client) error {
 	address, client := failureCounts(ctx, c.ID)
 	counts := []ratelimit.Count{client}
-	if c.IsSelfRegistered() {
+	if c.IsUnverified() {
 		counts = []ratelimit.Count{address, client}
 	}
 	return protocol.LimitError(g.options.Limiter.Check(ctx, counts...), manyFailuresDescription)

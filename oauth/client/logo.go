@@ -29,7 +29,7 @@ func (g *Registry) Logo(ctx context.Context, clientID string) (body []byte, medi
 	if err != nil {
 		return nil, "", err
 	}
-	if c.LogoURI == "" || c.DisabledAt != nil {
+	if c.LogoURI == "" || c.DisabledAt != nil || c.IsDocument() && !g.IsTrusted(c) {
 		return nil, "", storage.ErrNotFound
 	}
 	doc, err := g.options.Documents.Get(ctx, c.ID, c.LogoURI, maxLogo)

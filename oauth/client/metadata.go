@@ -94,6 +94,7 @@ type Information struct {
 	Metadata
 	DisabledAt     *time.Time `json:"gatehouse_disabled_at,omitempty"`
 	SelfRegistered bool       `json:"gatehouse_self_registered,omitempty"`
+	Document       bool       `json:"gatehouse_document,omitempty"` // made from a client ID metadata document
 }
 
 // InformationOf returns the record of a client in the form of RFC 7591 §3.2.1, without the secret.
@@ -105,7 +106,7 @@ func InformationOf(c *storage.Client) Information {
 	}
 	return Information{
 		ClientID: c.ID, IssuedAt: c.CreatedAt.Unix(), Metadata: m,
-		DisabledAt: c.DisabledAt, SelfRegistered: c.IsSelfRegistered(),
+		DisabledAt: c.DisabledAt, SelfRegistered: c.IsSelfRegistered(), Document: c.IsDocument(),
 	}
 }
 

@@ -9,9 +9,10 @@ import (
 
 // MatchesRedirectURI reports whether uri is one of the redirect URIs of the client (RFC 9700 §2.1). Command-line
 // clients listen on a free port and register http://localhost, although RFC 8252 §8.3 advises against it. So the port
-// of localhost may differ as that of an IP literal does, for public clients that are native or registered dynamically.
+// of localhost may differ as that of an IP literal does, for public clients that are native or that the operator did
+// not register.
 func MatchesRedirectURI(c *storage.Client, uri string) bool {
-	anyLocalhostPort := c.IsPublic() && (c.ApplicationType == applicationNative || c.IsSelfRegistered())
+	anyLocalhostPort := c.IsPublic() && (c.ApplicationType == applicationNative || c.IsUnverified())
 	return redirect.Match(c.RedirectURIs, uri, anyLocalhostPort)
 }
 

@@ -14,7 +14,7 @@ import (
 // Scopes returns the scopes of a scope parameter, each once, or the client's default when the parameter is absent. It
 // returns invalid_scope for a scope that does not exist or is not registered for the client (RFC 6749 §3.3).
 //
-// A client that registered dynamically often requests every scope that the metadata lists. What it cannot have is left
+// An unverified client often requests every scope that the metadata lists. What it cannot have is left
 // out of its request, and the response lists what was granted; it gets invalid_scope if none remains. offline_access is
 // left out for every client that cannot have it.
 func (g *Registry) Scopes(
@@ -40,7 +40,7 @@ func (g *Registry) Scopes(
 		case reason == "":
 			requested = append(requested, name)
 		case name == protocol.ScopeOfflineAccess:
-		case !c.IsSelfRegistered():
+		case !c.IsUnverified():
 			return nil, protocol.NewError(protocol.InvalidScope, "scope "+params.Sanitize(name)+reason)
 		case refused == "":
 			refused = "scope " + params.Sanitize(name) + reason
@@ -59,7 +59,7 @@ type allowedScopes struct {
 }
 
 func (g *Registry) allowedScopes(ctx context.Context, c *storage.Client) (a allowedScopes, err error) {
-	if a.scopes, err = g.store.Scopes(ctx); err == nil && c.IsSelfRegistered() {
+	if a.scopes, err = g.store.Scopes(ctx); err == nil && c.IsUnverified() {
 		a.resources, err = g.store.Resources(ctx)
 	}
 	if err != nil {
@@ -172,7 +172,7 @@ func CanUseResource(c *storage.Client, r storage.Resource) bool {
 // isOpenTo reports whether the resource is open to the client: it registered dynamically, and the operator did not
 // limit it to other resources.
 func isOpenTo(c *storage.Client, r storage.Resource) bool {
-	return r.OpenToApps && c.IsSelfRegistered() && (c.Resources == nil || c.Resources.Has(r.Identifier))
+	return r.OpenToApps && c.IsUnverified() && (c.Resources == nil || c.Resources.Has(r.Identifier))
 }
 
 // HasScopeAt reports whether the resource has the scope and the client may have it there. A scope that is not

@@ -18,9 +18,12 @@ const maxSectorDocument = 64 << 10
 
 // resolveSector checks that this server can fetch what it is to fetch, and returns the sector of the client's
 // pairwise subjects (OIDC Core §8.1): a host, or "" with public subjects.
-func (g *Registry) resolveSector(ctx context.Context, clientID string, m *Metadata) (string, error) {
+func (g *Registry) resolveSector(ctx context.Context, c *storage.Client, m *Metadata) (string, error) {
 	if err := g.checkFetchedURIs(m); err != nil {
 		return "", err
+	}
+	if c.IsDocument() {
+		return sectorOfDocument(c.ID, m), nil
 	}
 	if m.SectorIdentifierURI != "" {
 		return g.checkSectorDocument(ctx, m)
@@ -28,7 +31,7 @@ func (g *Registry) resolveSector(ctx context.Context, clientID string, m *Metada
 	if m.SubjectType != storage.SubjectPairwise {
 		return "", nil
 	}
-	return sectorOfRedirectURIs(clientID, m.RedirectURIs)
+	return sectorOfRedirectURIs(c.ID, m.RedirectURIs)
 }
 
 // checkFetchedURIs checks the URIs that this server itself sends requests to.

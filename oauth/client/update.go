@@ -64,7 +64,7 @@ func (g *Registry) update(ctx context.Context, id string, u metadataChange) (Inf
 		if err != nil {
 			return Information{}, nil, err
 		}
-		sector, err := g.resolveSector(ctx, id, &m)
+		sector, err := g.resolveSector(ctx, c, &m)
 		if err != nil {
 			return Information{}, nil, err
 		}
@@ -103,7 +103,7 @@ func (g *Registry) writeUpdate(
 			if err != nil {
 				return update, err
 			}
-			if c.IsSelfRegistered() && isDescribedDifferently(&before, c) {
+			if c.IsUnverified() && isDescribedDifferently(&before, c) {
 				c.DescribedAt = new(g.store.Now())
 			}
 			info = InformationOf(c)
@@ -160,10 +160,16 @@ func restrictSelfUpdate(ctx context.Context, tx *storage.Store, before, after *s
 			*list = slices.DeleteFunc(slices.Clone(*list), func(name string) bool { _, ok := scopes[name]; return !ok })
 		}
 	}
+	endTrustOfDescription(before, after)
+	return nil
+}
+
+// endTrustOfDescription shows the consent page and its warning again when the client, and not the operator, changed the
+// description that the operator trusted.
+func endTrustOfDescription(before, after *storage.Client) {
 	if isDescribedDifferently(before, after) {
 		after.SkipConsent, after.Vouched = false, false
 	}
-	return nil
 }
 
 // sectorInputs returns what the result of resolveSector depends on.

@@ -48,7 +48,9 @@ type cache struct {
 type cacheKey struct {
 	owner, url string
 	limit      int64
-	uncached   bool // for GetUncached: deleted when it is fetched
+	uncached   bool   // for GetUncached and Revalidate: deleted when it is fetched
+	direct     bool   // for Revalidate: a redirect is an error
+	etag       string // for Revalidate: of the document that the caller has
 }
 
 type entry struct {
@@ -93,6 +95,14 @@ func (c *Client) Refresh(ctx context.Context, owner, url string, limit int64) (D
 // GetUncached is like Get, but always fetches the document and does not store it.
 func (c *Client) GetUncached(ctx context.Context, owner, url string, limit int64) (Document, error) {
 	key := cacheKey{owner: owner, url: url, limit: limit, uncached: true}
+	return c.load(ctx, key, func(*entry) bool { return false })
+}
+
+// Revalidate fetches a document for a caller that stores it: from exactly this URL, without redirects and without the
+// cache. etag is that of the document that the caller has, or empty. It returns a StatusError for a status other than
+// 200, and ErrTooLarge.
+func (c *Client) Revalidate(ctx context.Context, owner, url string, limit int64, etag string) (Document, error) {
+	key := cacheKey{owner: owner, url: url, limit: limit, uncached: true, direct: true, etag: etag}
 	return c.load(ctx, key, func(*entry) bool { return false })
 }
 
@@ -170,7 +180,7 @@ func (c *Client) fetchInto(ctx context.Context, key cacheKey, e *entry) {
 	var err error
 	select {
 	case c.slots <- struct{}{}:
-		doc, ttl, err = c.get(ctx, key.url, key.limit)
+		doc, ttl, err = c.get(ctx, key)
 		<-c.slots
 	case <-ctx.Done():
 		err = ErrBusy
@@ -271,4 +281,25 @@ func ttlOf(h http.Header) time.Duration {
 		}
 	}
 	return defaultTTL
+}
+
+// maxAge returns how long a response may be cached by its max-age or, without it, its Expires header: 0 if it has
+// neither or must not be cached.
+func (c *Client) maxAge(h http.Header) time.Duration {
+	for directive := range strings.SplitSeq(h.Get("Cache-Control"), ",") {
+		directive = strings.ToLower(strings.TrimSpace(directive))
+		if directive == "no-store" || directive == "no-cache" {
+			return 0
+		}
+		if value, ok := strings.CutPrefix(directive, "max-age="); ok {
+			if n, err := strconv.ParseInt(value, 10, 32); err == nil {
+				return time.Duration(n) * time.Second
+			}
+		}
+	}
+	expires, err := http.ParseTime(h.Get("Expires"))
+	if err != nil {
+		return 0
+	}
+	return expires.Sub(c.cache.now())
 }

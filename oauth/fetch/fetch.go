@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -31,6 +32,15 @@ const (
 
 // ErrRefused is returned, wrapped with the reason, for a URL that must not be fetched or a document that is too large.
 var ErrRefused = errors.New("refused")
+
+// ErrTooLarge is returned, wrapped, for a document that is larger than the limit. It is an ErrRefused.
+var ErrTooLarge = fmt.Errorf("%w: too large", ErrRefused)
+
+// StatusError is returned for a response with another status than 200.
+type StatusError int
+
+// Error implements error.
+func (e StatusError) Error() string { return "status " + strconv.Itoa(int(e)) }
 
 // Client sends requests to public https servers and the hosts that the operator allows.
 type Client struct {
@@ -172,11 +182,16 @@ func checkPublic(a netip.Addr) error {
 type Document struct {
 	Body []byte
 	Type string // the Content-Type header, unchanged
+
+	// Of Revalidate only.
+	ETag        string
+	TTL         time.Duration // how long the response allows to cache the document
+	NotModified bool          // the document still has the ETag of the request; there is no body
 }
 
-// get fetches a document of at most limit bytes. It also returns how long the document may be cached.
-func (c *Client) get(ctx context.Context, raw string, limit int64) (Document, time.Duration, error) {
-	u, err := url.Parse(raw)
+// get fetches a document of at most key.limit bytes. It also returns how long the document may be cached.
+func (c *Client) get(ctx context.Context, key cacheKey) (Document, time.Duration, error) {
+	u, err := url.Parse(key.url)
 	if err != nil {
 		return Document{}, 0, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
@@ -189,22 +204,41 @@ func (c *Client) get(ctx context.Context, raw string, limit int64) (Document, ti
 		return Document{}, 0, err
 	}
 	req.Header.Set("User-Agent", "Gatehouse")
-	res, err := c.http.Do(req)
+	if key.etag != "" {
+		req.Header.Set("If-None-Match", key.etag)
+	}
+	getter := c.http
+	if key.direct {
+		getter = c.withoutRedirects()
+	}
+	res, err := getter.Do(req)
 	if err != nil {
 		return Document{}, 0, err
 	}
 	defer func() { _ = res.Body.Close() }()
-	if res.StatusCode != http.StatusOK {
-		return Document{}, 0, fmt.Errorf("status %d", res.StatusCode)
+	doc := Document{Type: res.Header.Get("Content-Type"), ETag: res.Header.Get("ETag"), TTL: c.maxAge(res.Header)}
+	if res.StatusCode == http.StatusNotModified && key.etag != "" {
+		doc.NotModified, doc.ETag = true, key.etag
+		return doc, 0, nil
 	}
-	body, err := io.ReadAll(io.LimitReader(res.Body, limit+1))
+	if res.StatusCode != http.StatusOK {
+		return Document{}, 0, StatusError(res.StatusCode)
+	}
+	doc.Body, err = io.ReadAll(io.LimitReader(res.Body, key.limit+1))
 	if err != nil {
 		return Document{}, 0, err
 	}
-	if int64(len(body)) > limit {
-		return Document{}, 0, fmt.Errorf("%w: larger than %d bytes", ErrRefused, limit)
+	if int64(len(doc.Body)) > key.limit {
+		return Document{}, 0, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, key.limit)
 	}
-	return Document{Body: body, Type: res.Header.Get("Content-Type")}, ttlOf(res.Header), nil
+	return doc, ttlOf(res.Header), nil
+}
+
+// withoutRedirects returns a client that returns a redirect as the response.
+func (c *Client) withoutRedirects() *http.Client {
+	direct := *c.http
+	direct.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &direct
 }
 
 // Post sends a form and returns the status. It does not follow redirects, because the form is intended only for the
@@ -223,9 +257,7 @@ func (c *Client) Post(ctx context.Context, raw string, form url.Values) (status 
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("User-Agent", "Gatehouse")
-	poster := *c.http
-	poster.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	res, err := poster.Do(req)
+	res, err := c.withoutRedirects().Do(req)
 	if err != nil {
 		return 0, err
 	}

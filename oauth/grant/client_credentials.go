@@ -22,9 +22,9 @@ func (h ClientCredentials) Authorize(ctx context.Context, request *Request) (*Re
 	if c.IsPublic() {
 		return nil, protocol.NewError(protocol.UnauthorizedClient, "A public client cannot use client_credentials.")
 	}
-	if c.IsSelfRegistered() { // without a user's consent, only what the operator registered for it counts
+	if c.IsUnverified() { // without a user's consent, only what the operator registered for it counts
 		registered := *c
-		registered.RegistrationHash = nil
+		registered.RegistrationHash, registered.DocumentHash = nil, nil
 		c = &registered
 	}
 	resources, err := h.Clients.Resources(ctx, c, request.Resources)

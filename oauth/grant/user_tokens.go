@@ -74,7 +74,7 @@ func (t UserTokens) removeDeleted(
 	existed := func(created time.Time) bool { return !created.After(grant.CreatedAt.Add(creationSkew)) }
 	scopes = slices.DeleteFunc(slices.Clone(scopes), func(name string) bool {
 		scope, ok := existingScopes[name]
-		return !ok || !existed(scope.CreatedAt) || c.IsSelfRegistered() && !client.CanHaveScope(c, existingResources, name)
+		return !ok || !existed(scope.CreatedAt) || c.IsUnverified() && !client.CanHaveScope(c, existingResources, name)
 	})
 	resources = slices.DeleteFunc(slices.Clone(resources), func(identifier string) bool {
 		if identifier == t.Issuer {

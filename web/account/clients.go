@@ -19,7 +19,7 @@ type connectedClient struct {
 	ID, Name, Host, Since, SinceText string
 	Scopes                           []string
 	LoginURL                         string // where the client starts a sign-in, "" when it has not registered it
-	Unverified, Changed              bool   // dynamically registered; changed its description since the user agreed
+	Unverified, Changed              bool   // not checked by the operator; changed its description since the user agreed
 }
 
 // connectedClients returns the clients that the user has allowed.
@@ -54,9 +54,13 @@ func (p *Pages) connectedClient(r *http.Request, consent storage.Consent, loginH
 	if connected.Scopes, err = p.scopeRows(r, consent); err != nil {
 		return connectedClient{}, err
 	}
-	if client.IsSelfRegistered() { // its home page is unverified; only the destination that the user agreed to is known
-		connected.Unverified, connected.Host = !client.Vouched, ""
+	connected.Unverified = !p.oauth.Clients.IsTrusted(client)
+	switch {
+	case client.IsDocument():
+		connected.Host = redirect.DestinationOf(client.ID).Host
 		connected.Changed = oauth.HasChangedDescription(client, consent)
+	case client.IsSelfRegistered(): // its home page is unverified; only the destination that the user agreed to is known
+		connected.Changed, connected.Host = oauth.HasChangedDescription(client, consent), ""
 		if agreed := oauth.AgreedRedirectURI(client, consent); agreed != "" {
 			connected.Host = p.pages.Destination(agreed)
 		}

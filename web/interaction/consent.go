@@ -108,7 +108,11 @@ func (p *Pages) ShowConsent(w http.ResponseWriter, r *http.Request) error {
 // consentWarnings returns the warnings about a client that the operator has not checked.
 func (p *Pages) consentWarnings(a *oauth.AuthorizationRequest) []string {
 	var warnings []string
-	if a.Client.IsSelfRegistered() && !a.Client.Vouched {
+	switch {
+	case p.oauth.Clients.IsTrusted(a.Client):
+	case a.Client.IsDocument():
+		warnings = append(warnings, p.pages.Message("consent.document", redirect.DestinationOf(a.Client.ID).Host))
+	default:
 		unverified := p.pages.Message("consent.unverified", p.pages.Destination(a.RedirectURI))
 		if redirect.DestinationOf(a.RedirectURI).Scheme != "" {
 			unverified = p.pages.Message("consent.unverified.device")

@@ -6,6 +6,7 @@ package interaction
 import (
 	"context"
 	"net/http"
+	"net/url"
 
 	"gatehouse/display"
 	"gatehouse/identity"
@@ -50,7 +51,8 @@ func requestPath(a *oauth.AuthorizationRequest) string { return "/oauth2/authori
 // clientView is the client on a page.
 type clientView struct {
 	ClientName, ClientHost, Logo, PolicyURI, TosURI string
-	PolicyHost, TosHost                             string // of a dynamically registered client
+	DocumentHost                                    string // of the client_id, if it is the URL of a document
+	PolicyHost, TosHost                             string // of an unverified client
 }
 
 func (p *Pages) newClientView(a *oauth.AuthorizationRequest) clientView {
@@ -59,13 +61,16 @@ func (p *Pages) newClientView(a *oauth.AuthorizationRequest) clientView {
 		ClientName: client.DisplayName(), ClientHost: redirect.DestinationOf(client.URI).Host,
 		PolicyURI: client.PolicyURI, TosURI: client.TosURI,
 	}
-	if client.IsSelfRegistered() { // its home page is unverified; only the destination of the response is known
+	if client.IsDocument() {
+		view.DocumentHost = redirect.DestinationOf(client.ID).Host
+	}
+	if client.IsUnverified() { // its home page is unverified; only the destination of the response is known
 		view.ClientHost = p.pages.Destination(a.RedirectURI)
 		view.PolicyHost = redirect.DestinationOf(client.PolicyURI).Host
 		view.TosHost = redirect.DestinationOf(client.TosURI).Host
 	}
-	if client.LogoURI != "" {
-		view.Logo = p.pages.Path("/logo/" + client.ID)
+	if client.LogoURI != "" && (!client.IsDocument() || p.oauth.Clients.IsTrusted(client)) {
+		view.Logo = p.pages.Path("/logo/" + url.PathEscape(client.ID))
 	}
 	return view
 }

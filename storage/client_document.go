@@ -1,0 +1,49 @@
+package storage
+
+import (
+	"context"
+	"time"
+
+	"gatehouse/storage/db"
+)
+
+// ClientDocument is the state of the client ID metadata document that a client was made from
+// (draft-ietf-oauth-client-id-metadata-document). The client_id is the URL of the document.
+type ClientDocument struct {
+	ClientID  string    `gorm:"primaryKey"`
+	ETag      string    `gorm:"column:etag"`
+	FetchedAt time.Time `gorm:"serializer:millis"`
+	ExpiresAt time.Time `gorm:"serializer:millis"`
+}
+
+// IsDocument reports whether the client was made from a client ID metadata document.
+func (c *Client) IsDocument() bool { return c.DocumentHash != nil }
+
+// IsUnverified reports whether the operator has not verified the metadata of the client: it registered itself, or was
+// made from a client ID metadata document.
+func (c *Client) IsUnverified() bool { return c.IsSelfRegistered() || c.IsDocument() }
+
+// ClientDocument returns the state of the document of a client, or ErrNotFound.
+func (s *Store) ClientDocument(ctx context.Context, id string) (ClientDocument, error) {
+	d, err := db.Take[ClientDocument](ctx, s.Read, "client_id = ?", id)
+	return d, db.Wrap("read client document", err)
+}
+
+// CreateDocumentClient adds a client that was made from a document. It returns ErrConflict when there is one already.
+func (s *Store) CreateDocumentClient(ctx context.Context, c *Client, d ClientDocument) error {
+	return s.Tx(ctx, func(tx *Store) error {
+		if err := tx.CreateClient(ctx, c, map[string]any{"document": true}); err != nil {
+			return err
+		}
+		return db.Wrap("create client document", db.Insert(ctx, tx.Write, &d))
+	})
+}
+
+// RenewClientDocument stores that the document of a client was fetched again. The client itself is stored with
+// UpdateClient when the document has changed. It does nothing for a client that was deleted.
+func (s *Store) RenewClientDocument(ctx context.Context, d ClientDocument) error {
+	return db.Wrap("renew client document", db.Exec(
+		ctx, s.Write, "UPDATE client_documents SET etag = ?, fetched_at = ?, expires_at = ? WHERE client_id = ?",
+		d.ETag, db.Millis(d.FetchedAt), db.Millis(d.ExpiresAt), d.ClientID,
+	))
+}
