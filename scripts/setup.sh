@@ -43,7 +43,8 @@ missing_tools() {
 	has nginx || [ -x /usr/sbin/nginx ] || echo "the configuration of docs/reverse-proxies.md|nginx|nginx"
 	{ has javac && has mvn; } ||
 		echo "the programs of docs/apis.md|default-jdk-headless maven|a JDK (17 or newer) and Maven"
-	python3 -c 'import venv, ensurepip' 2>/dev/null || echo "the programs of docs/apis.md|python3-venv|Python 3 with venv"
+	python3 -c 'import venv, ensurepip' 2>/dev/null ||
+		echo "the APIs and MCP servers of the documents|python3-venv|Python 3 with venv"
 	{ has node && has npm; } || echo "relying parties|nodejs npm|Node.js $node_major or newer with npm"
 }
 

@@ -11,13 +11,12 @@ dir=$(mktemp -d)
 parties=$(mktemp -d)
 apis=$(mktemp -d)
 mcp=$(mktemp -d)
-trap 'scripts/postgres.sh stop "$dir"; rm -rf "$parties" "$apis" "$mcp"' EXIT
-scripts/relying-parties.sh prepare "$parties"
-export RELYING_PARTIES=$parties
-scripts/apis.sh prepare "$apis"
-export APIS=$apis
-scripts/mcp.sh prepare "$mcp"
-export MCP=$mcp
+trap 'wait; scripts/postgres.sh stop "$dir"; rm -rf "$parties" "$apis" "$mcp"' EXIT
+# These wait for the network most of the time.
+scripts/relying-parties.sh prepare "$parties" & installs=($!)
+scripts/apis.sh prepare "$apis" & installs+=($!)
+scripts/mcp.sh prepare "$mcp" & installs+=($!)
+export RELYING_PARTIES=$parties APIS=$apis MCP=$mcp
 TEST_POSTGRES_DSN=$(scripts/postgres.sh start "$dir")
 export TEST_POSTGRES_DSN
 # All tools are installed, so no test may be skipped.
@@ -25,4 +24,5 @@ export CI=true
 
 # Without cgo, as the product is built: the tests that build it find the compiled packages. Only -race needs cgo.
 CGO_ENABLED=0 go vet ./...
+for install in "${installs[@]}"; do wait "$install"; done
 CGO_ENABLED=1 go test -race -timeout 45m "$@" ./...

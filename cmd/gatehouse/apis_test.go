@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -180,48 +181,55 @@ type apiProgram struct {
 	out     *output
 }
 
-// startAPIProgram writes the files of a program into the directory of its libraries, builds it and starts it.
-func startAPIProgram(t *testing.T, dir, name string, env []string) *apiProgram {
+// startDocumentProgram writes the files that a document has for a directory of libraries into that directory, builds
+// and starts the program: the last command runs it, with its port in PORT.
+func startDocumentProgram(t *testing.T, document, dir string, commands [][]string, env []string) *apiProgram {
 	t.Helper()
 	found := false
-	for file, content := range documentFiles(t, "../../docs/apis.md") {
-		if strings.HasPrefix(file, name+"/") {
+	for file, content := range documentFiles(t, document) {
+		if path.Dir(file) == filepath.Base(dir) {
 			found = true
-			storagetest.Must(t, os.WriteFile(filepath.Join(dir, file), []byte(content), 0o600))
+			storagetest.Must(t, os.WriteFile(filepath.Join(dir, path.Base(file)), []byte(content), 0o600))
 		}
 	}
 	if !found {
-		t.Fatalf("docs/apis.md has no file of the program %s", name)
+		t.Fatalf("%s has no file of a program in %s", document, filepath.Base(dir))
 	}
 	address := storagetest.FreeAddress(t)
 	_, port, err := net.SplitHostPort(address)
 	storagetest.Must(t, err)
 	env = append(env, "PORT="+port)
-	commands := apiPrograms[name]
 	for _, args := range commands[:len(commands)-1] {
 		cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
-		cmd.Dir, cmd.Env = filepath.Join(dir, name), env
+		cmd.Dir, cmd.Env = dir, env
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v\n%s", args, err, out)
 		}
 	}
 	args := commands[len(commands)-1]
 	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Dir, cmd.Env = filepath.Join(dir, name), env
+	cmd.Dir, cmd.Env = dir, env
 	return &apiProgram{address, startProgram(t, cmd, address)}
 }
 
 // call requests the notes.
 func (p *apiProgram) call(t *testing.T, authorization string) (status int, challenge, body string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+p.address+"/notes", nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url("/notes"), nil)
 	storagetest.Must(t, err)
 	if authorization != "" {
 		req.Header.Set("Authorization", authorization)
 	}
+	return p.send(t, req)
+}
+
+func (p *apiProgram) url(path string) string { return "http://" + p.address + path }
+
+func (p *apiProgram) send(t *testing.T, req *http.Request) (status int, challenge, body string) {
+	t.Helper()
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		t.Fatalf("GET /notes: %v\n%s", err, p.out.tail())
+		t.Fatalf("%s %s: %v\n%s", req.Method, req.URL.Path, err, p.out.tail())
 	}
 	defer func() { _ = res.Body.Close() }()
 	b, err := io.ReadAll(res.Body)
@@ -254,9 +262,10 @@ func TestAPIsVerifyAccessTokens(t *testing.T) {
 	storagetest.Must(t, i.Store.CreateResource(t.Context(), resource))
 	reader := i.ServiceToken(i.Service("notes.read"))
 	requests := apiRequests(t, i, audience, reader)
-	for name := range apiPrograms {
+	for name, commands := range apiPrograms {
 		t.Run(name, func(t *testing.T) {
-			p := startAPIProgram(t, dir, name, append(os.Environ(), "ISSUER="+i.Issuer, "AUDIENCE="+audience))
+			p := startDocumentProgram(t, "../../docs/apis.md", filepath.Join(dir, name), commands,
+				append(os.Environ(), "ISSUER="+i.Issuer, "AUDIENCE="+audience))
 			i.down.Store(true)
 			if status, _, body := p.call(t, "Bearer "+reader); status < 500 {
 				t.Errorf("GET /notes while the JWKS is unavailable: %d %s, want 5xx, as the token is valid", status, body)
@@ -272,18 +281,24 @@ func TestAPIsVerifyAccessTokens(t *testing.T) {
 // TestAPIsDocumentNamesTestedVersions compares the versions in docs/apis.md with those that the programs run with.
 func TestAPIsDocumentNamesTestedVersions(t *testing.T) {
 	t.Parallel()
-	document, err := os.ReadFile("../../docs/apis.md")
-	storagetest.Must(t, err)
-	for file, named := range map[string]*regexp.Regexp{
+	checkVersions(t, "../../docs/apis.md", "testdata/apis", map[string]*regexp.Regexp{
 		"spring/pom.xml":          regexp.MustCompile(`Spring Boot (\S+) `),
 		"node/package.json":       regexp.MustCompile("`jose` ([0-9.]+[0-9])"),
 		"go/go.mod":               regexp.MustCompile("`go-oidc` ([0-9.]+[0-9])"),
 		"python/requirements.txt": regexp.MustCompile("`PyJWT` ([0-9.]+[0-9])"),
-	} {
-		pinned, err := os.ReadFile(filepath.Join("testdata/apis", file))
+	})
+}
+
+// checkVersions checks that the files that pin versions have those that a document names.
+func checkVersions(t *testing.T, document, dir string, named map[string]*regexp.Regexp) {
+	t.Helper()
+	text, err := os.ReadFile(document)
+	storagetest.Must(t, err)
+	for file, name := range named {
+		pinned, err := os.ReadFile(filepath.Join(dir, file))
 		storagetest.Must(t, err)
-		if m := named.FindSubmatch(document); m == nil || !bytes.Contains(pinned, m[1]) {
-			t.Errorf("docs/apis.md has %q, want the version in %s:\n%s", m, file, pinned)
+		if m := name.FindSubmatch(text); m == nil || !bytes.Contains(pinned, m[1]) {
+			t.Errorf("%s has %q, want the version in %s", document, m, file)
 		}
 	}
 }
