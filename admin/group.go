@@ -18,12 +18,12 @@ type GroupInformation struct {
 }
 
 // CheckGroupName returns an error when no group can have the name. Lists of groups are separated by spaces and
-// commas, and in flags any is every group.
+// commas, an item with * is a pattern, and in flags any is every group.
 func CheckGroupName(name string) error {
-	isSeparator := func(r rune) bool { return unicode.IsSpace(r) || r == ',' }
+	isSeparator := func(r rune) bool { return unicode.IsSpace(r) || r == ',' || r == '*' }
 	if n := utf8.RuneCountInString(name); n == 0 || n > 100 || strings.ContainsFunc(name, isSeparator) ||
 		strings.EqualFold(name, "any") {
-		return errors.New("a group has 1 to 100 characters, without spaces and commas, and is not called any")
+		return errors.New("a group has 1 to 100 characters, without spaces, commas and asterisks, and is not called any")
 	}
 	return CheckDisplayable(name)
 }
@@ -96,8 +96,8 @@ func (a *Admin) changeMembers(
 	return change(ctx, name, ids)
 }
 
-// DeleteGroup deletes a group. It returns an InUseError when clients name it, unless force is set: a client that
-// requires no other group would be closed to every user.
+// DeleteGroup deletes a group. It returns an InUseError when clients or resources name it, unless force is set: a
+// client that requires no other group would be closed to every user.
 func (a *Admin) DeleteGroup(ctx context.Context, name string, force bool) error {
 	if _, err := a.store.Group(ctx, name); err != nil {
 		return err
@@ -114,12 +114,21 @@ func (a *Admin) DeleteGroup(ctx context.Context, name string, force bool) error 
 	return a.store.DeleteGroup(ctx, name)
 }
 
-// groupUsers returns the clients that name a group.
+// groupUsers returns the clients and resources that name a group.
 func (a *Admin) groupUsers(ctx context.Context, name string) (usedBy []string, err error) {
 	clients, err := a.Clients(ctx)
+	if err != nil {
+		return nil, err
+	}
 	for _, c := range clients {
 		if c.ClaimGroups.Has(name) || c.RequiredGroups.Has(name) {
 			usedBy = append(usedBy, "client "+c.ID+" ("+c.Name+")")
+		}
+	}
+	resources, err := a.Resources(ctx)
+	for _, r := range resources {
+		if r.ClaimGroups.Has(name) {
+			usedBy = append(usedBy, "resource "+r.Identifier)
 		}
 	}
 	return usedBy, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"gatehouse/oauth/client"
 	"gatehouse/storage"
@@ -17,6 +18,8 @@ type ResourceChanges struct {
 	OpenToApps    *bool     // whether clients that registered dynamically may request it
 	// Whether this server serves its metadata (RFC 9728).
 	PublishMetadata *bool
+	GroupsClaim     *bool     // whether its access tokens have the groups of the user
+	ClaimGroups     *[]string // which of them; those that end with * are patterns; empty: all
 }
 
 // UnknownClientError is returned for an introspector that is not registered.
@@ -24,6 +27,12 @@ type UnknownClientError struct{ Client string }
 
 // Error implements error.
 func (e *UnknownClientError) Error() string { return "there is no client " + e.Client }
+
+// UnknownGroupError is returned for a group that does not exist.
+type UnknownGroupError struct{ Group string }
+
+// Error implements error.
+func (e *UnknownGroupError) Error() string { return "there is no group " + e.Group }
 
 // SharedScope is a scope that several resources have.
 type SharedScope struct {
@@ -53,7 +62,8 @@ func (a *Admin) CreateResource(
 	}
 	err = a.store.Tx(ctx, func(tx *storage.Store) (err error) {
 		r = storage.Resource{
-			Identifier: identifier, Scopes: storage.Strings{}, Introspectors: storage.Strings{}, CreatedAt: a.store.Now(),
+			Identifier: identifier, Scopes: storage.Strings{}, Introspectors: storage.Strings{}, ClaimGroups: storage.Strings{},
+			CreatedAt: a.store.Now(),
 		}
 		registered, err := tx.Resources(ctx)
 		if err != nil {
@@ -106,6 +116,9 @@ func (c ResourceChanges) apply(
 		}
 		r.PublishMetadata = *c.PublishMetadata
 	}
+	if err := c.applyGroups(ctx, tx, r); err != nil {
+		return nil, err
+	}
 	if c.Introspectors != nil {
 		introspectors := storage.Strings{}
 		for _, idOrName := range *c.Introspectors {
@@ -130,6 +143,30 @@ func (c ResourceChanges) apply(
 	}
 	r.Scopes = *c.Scopes
 	return tx.CreateMissingScopes(ctx, r.Scopes)
+}
+
+// applyGroups sets which groups the access tokens of the resource have.
+func (c ResourceChanges) applyGroups(ctx context.Context, tx *storage.Store, r *storage.Resource) error {
+	if c.GroupsClaim != nil {
+		r.GroupsClaim = *c.GroupsClaim
+	}
+	if c.ClaimGroups == nil {
+		return nil
+	}
+	for _, name := range *c.ClaimGroups {
+		if strings.HasSuffix(name, storage.GroupPattern) || r.ClaimGroups.Has(name) {
+			continue
+		}
+		_, err := tx.Group(ctx, name)
+		if errors.Is(err, storage.ErrNotFound) {
+			return &UnknownGroupError{name}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	r.ClaimGroups = *c.ClaimGroups
+	return nil
 }
 
 // PublishedResource is a resource with what its API needs to name this server as its authorization server (RFC 9728).

@@ -45,6 +45,7 @@ var conformance = []struct {
 	{"Request objects", "TestRequestObjects", requestObjects},
 	{"Current clients", "TestCurrentClients", currentClients},
 	{"Groups", "TestGroups", groupRequirements},
+	{"Claims of groups", "TestGroupClaims", groupClaims},
 	{"Client ID metadata documents", "TestClientDocuments", clientDocuments},
 	{"Housekeeping", "TestHousekeeping", housekeeping},
 	{"Protection against abuse", "TestAbuseProtection", abuseProtection},

@@ -34,6 +34,7 @@ type introspection struct {
 	AuthTime  int64    `json:"auth_time,omitempty"`
 	ACR       string   `json:"acr,omitempty"`
 	AMR       []string `json:"amr,omitempty"`
+	Groups    []string `json:"groups,omitzero"`
 }
 
 // Introspect serves POST /oauth2/introspect (RFC 7662 §2) for confidential clients. A token that is unknown, expired,
@@ -78,7 +79,7 @@ func (s *Server) introspect(ctx context.Context, caller *storage.Client, token s
 	if err != nil {
 		return introspection{}, err
 	}
-	aud, scope, err := s.visiblePart(ctx, claims, caller)
+	aud, scope, groups, err := s.visiblePart(ctx, claims, caller)
 	if err != nil {
 		return introspection{}, err
 	}
@@ -105,7 +106,7 @@ func (s *Server) introspect(ctx context.Context, caller *storage.Client, token s
 	return introspection{
 		Active: true, Scope: scope, ClientID: claims.ClientID, Username: username, TokenType: protocol.Bearer,
 		Exp: claims.ExpiresAt, Iat: claims.IssuedAt, Sub: claims.Subject, Aud: aud, Iss: claims.Issuer,
-		JTI: claims.JTI, AuthTime: claims.AuthTime, ACR: claims.ACR, AMR: claims.AMR,
+		JTI: claims.JTI, AuthTime: claims.AuthTime, ACR: claims.ACR, AMR: claims.AMR, Groups: groups,
 	}, nil
 }
 
@@ -177,27 +178,30 @@ func (s *Server) introspectionUsername(ctx context.Context, clientID, username s
 // not disclose the username to the client or an API (RFC 7662 §4).
 const usernameScope = protocol.ScopeProfile
 
-// visiblePart returns the part of the token's aud and scope that the caller may see; without aud the token is not
-// intended for the caller. The client that the token was issued to sees everything. An introspector of resources in
-// aud sees only those resources. It does not see scopes that belong only to others, nor the standard scopes, which are
-// about the claims of this server (RFC 7662 §2.2, §4).
+// visiblePart returns the part of the token's aud, scope and groups that the caller may see; without aud the token is
+// not intended for the caller. The client that the token was issued to sees everything. An introspector of resources in
+// aud sees only those resources, and the groups if one of them gets them. It does not see scopes that belong only to
+// others, nor the standard scopes, which are about the claims of this server (RFC 7662 §2.2, §4).
 func (s *Server) visiblePart(
 	ctx context.Context, claims *accesstoken.Claims, caller *storage.Client,
-) (aud []string, scope string, err error) {
+) (aud []string, scope string, groups []string, err error) {
 	if claims.ClientID == caller.ID {
-		return claims.Audience, claims.Scope, nil
+		return claims.Audience, claims.Scope, claims.Groups, nil
 	}
 	resources, err := s.store.Resources(ctx)
 	if err != nil {
-		return nil, "", protocol.UnavailableError(err)
+		return nil, "", nil, protocol.UnavailableError(err)
 	}
 	for _, identifier := range claims.Audience {
 		if resources[identifier].Introspectors.Has(caller.ID) {
 			aud = append(aud, identifier)
+			if resources[identifier].GroupsClaim {
+				groups = claims.Groups
+			}
 		}
 	}
 	if len(aud) == 0 {
-		return nil, "", nil
+		return nil, "", nil, nil
 	}
 	scopes := slices.DeleteFunc(strings.Fields(claims.Scope), func(name string) bool {
 		if slices.ContainsFunc(aud, func(identifier string) bool { return resources[identifier].Scopes.Has(name) }) {
@@ -213,7 +217,7 @@ func (s *Server) visiblePart(
 		}
 		return false // a scope without a resource may be for any of them
 	})
-	return aud, strings.Join(scopes, " "), nil
+	return aud, strings.Join(scopes, " "), groups, nil
 }
 
 // introspectRefresh returns the response for a refresh token, which only its own client may introspect.

@@ -93,7 +93,7 @@ type tokenResponse struct {
 // issueTokens signs the tokens of a result. Access tokens are not stored; where no state change has recorded the token,
 // its audit row is queued.
 func (s *Server) issueTokens(ctx context.Context, c *storage.Client, result *grant.Result) (tokenResponse, error) {
-	claims, err := s.accessTokenClaims(c, result)
+	claims, err := s.accessTokenClaims(ctx, c, result)
 	if err != nil {
 		return tokenResponse{}, err
 	}
@@ -128,7 +128,9 @@ func (s *Server) issueTokens(ctx context.Context, c *storage.Client, result *gra
 
 // accessTokenClaims returns the claims of the access token (RFC 9068 §2.2): of a user's grant or, with client
 // credentials, of the client's epoch.
-func (s *Server) accessTokenClaims(c *storage.Client, result *grant.Result) (*accesstoken.Claims, error) {
+func (s *Server) accessTokenClaims(
+	ctx context.Context, c *storage.Client, result *grant.Result,
+) (*accesstoken.Claims, error) {
 	jti, err := uuid.NewV7()
 	if err != nil {
 		return nil, err
@@ -142,6 +144,9 @@ func (s *Server) accessTokenClaims(c *storage.Client, result *grant.Result) (*ac
 	if g := result.Grant; result.HasUser() {
 		claims.Subject = s.Claims.Subject(c, result.Subject)
 		claims.GrantID, claims.AuthTime, claims.ACR, claims.AMR = g.ID, g.AuthTime.Unix(), g.ACR, g.AMR
+		if claims.Groups, err = s.Claims.AccessTokenGroups(ctx, c, g.UserID, result.Audience, result.Scopes); err != nil {
+			return nil, protocol.UnavailableError(err)
+		}
 	} else {
 		claims.ClientEpoch = c.Epoch
 	}

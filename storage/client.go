@@ -95,8 +95,10 @@ type Client struct {
 	// SHA-256 of the client ID metadata document that it was made from, NULL for other clients.
 	DocumentHash []byte
 
-	ClaimGroups    Strings // the groups that it gets of those of a user; empty: all
-	RequiredGroups Strings // a user in none of them has no access; empty: every user has
+	ClaimGroups     Strings // the groups that it gets of those of a user, or patterns (MatchesGroup); empty: all
+	GroupsClaimName string  // the name of the claim of groups; empty: groups
+	GroupsPrefix    string  // what the names of groups begin with in the claim
+	RequiredGroups  Strings // a user in none of them has no access; empty: every user has
 
 	AllowedNetworks Strings // CIDRs it may authenticate from; empty: anywhere
 

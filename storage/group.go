@@ -26,6 +26,17 @@ type GroupMember struct {
 	CreatedAt time.Time `gorm:"serializer:millis;autoCreateTime:false"`
 }
 
+// GroupPattern is the end of an item of a list that stands for all groups whose names begin with the rest of it.
+const GroupPattern = "*"
+
+// MatchesGroup reports whether a list of groups, or of patterns, has the group.
+func MatchesGroup(list Strings, name string) bool {
+	return slices.ContainsFunc(list, func(item string) bool {
+		start, isPattern := strings.CutSuffix(item, GroupPattern)
+		return item == name || isPattern && strings.HasPrefix(name, start)
+	})
+}
+
 // groupEvent returns the event of a change of a group, or of the membership of a user in it.
 func groupEvent(event, name, userID string) audit.Event {
 	return audit.Event{Type: event, UserID: userID, Detail: map[string]any{"group": name}}

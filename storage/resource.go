@@ -19,8 +19,11 @@ type Resource struct {
 	// Whether clients that registered dynamically may request it and its scopes.
 	OpenToApps bool `json:"open_to_apps"`
 	// Whether this server serves its metadata (RFC 9728), so that the API need not.
-	PublishMetadata bool      `json:"publish_metadata"`
-	CreatedAt       time.Time `json:"created_at" gorm:"serializer:millis;autoCreateTime:false"`
+	PublishMetadata bool `json:"publish_metadata"`
+	// Whether its access tokens have the groups of the user, and which of them; empty: all.
+	GroupsClaim bool      `json:"groups_claim"`
+	ClaimGroups Strings   `json:"claim_groups"`
+	CreatedAt   time.Time `json:"created_at" gorm:"serializer:millis;autoCreateTime:false"`
 
 	Canonical string `json:"-" gorm:"-"` // CanonicalResource(Identifier)
 }
@@ -94,7 +97,9 @@ func (s *Store) UpdateResource(ctx context.Context, identifier string, change fu
 		if r.OpenToApps != wasOpen {
 			e.Detail["open_to_apps"] = r.OpenToApps
 		}
-		changed := []string{"name", "scopes", "introspectors", "open_to_apps", "publish_metadata"}
+		changed := []string{
+			"name", "scopes", "introspectors", "open_to_apps", "publish_metadata", "groups_claim", "claim_groups",
+		}
 		return db.Update(ctx, tx.Write, &r, changed, "identifier = ?", identifier)
 	})
 	if refused != nil {

@@ -61,7 +61,10 @@ var metadataFlags = []metadataFlag{
 		"CIDR or address it may authenticate from (repeat for several; they replace the earlier ones; any: no restriction)",
 		wordsFlag},
 	{"claim-group", "gatehouse_claim_groups",
-		"groups that it gets in the claim groups, of those of a user (repeat for several; any: all of them)", wordsFlag},
+		"groups that it gets, of those of a user; team-* is every group that begins with team- (repeat for several; " +
+			"any: all of them)", wordsFlag},
+	{"groups-claim-name", "gatehouse_groups_claim_name", "the name of the claim of groups (default groups)", textFlag},
+	{"groups-prefix", "gatehouse_groups_prefix", "what the names of groups begin with in the claim, like oidc:", textFlag},
 	{"required-group", "gatehouse_required_groups",
 		"only users in one of these groups have access (repeat for several; any: no restriction)", wordsFlag},
 	{"audience", "gatehouse_audience", "aud of its tokens when no resource applies", listFlag},

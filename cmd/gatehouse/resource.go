@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -24,6 +25,8 @@ type resourceFlags struct {
 	scopes, introspectors *[]string
 	openToApps            *bool
 	publishMetadata       *bool
+	groupsClaim           *bool
+	claimGroups           *[]string
 }
 
 func addResourceFlags(cmd *cobra.Command) resourceFlags {
@@ -37,6 +40,11 @@ func addResourceFlags(cmd *cobra.Command) resourceFlags {
 			"clients that registered themselves may request it and its scopes"),
 		publishMetadata: cmd.Flags().Bool("publish-metadata", false,
 			"serve the metadata by which clients of the API find this server (RFC 9728)"),
+		groupsClaim: cmd.Flags().Bool("groups-claim", false,
+			"its access tokens have the groups of the user, as the claim groups (RFC 9068)"),
+		claimGroups: cmd.Flags().StringSlice("claim-group", nil,
+			"groups that they have, of those of a user; team-* is every group that begins with team- (repeat for "+
+				"several; any: all of them)"),
 	}
 }
 
@@ -53,6 +61,19 @@ func (f resourceFlags) changes() (c admin.ResourceChanges, err error) {
 	}
 	if f.cmd.Flags().Changed("publish-metadata") {
 		c.PublishMetadata = f.publishMetadata
+	}
+	if f.cmd.Flags().Changed("groups-claim") {
+		c.GroupsClaim = f.groupsClaim
+	}
+	if f.cmd.Flags().Changed("claim-group") {
+		groups := *f.claimGroups
+		if len(groups) == 0 || slices.Contains(groups, "") {
+			return c, usageError{errors.New("--claim-group is empty; pass a group, or any for all groups")}
+		}
+		if len(groups) == 1 && groups[0] == "any" {
+			groups = []string{}
+		}
+		c.ClaimGroups = &groups
 	}
 	if f.cmd.Flags().Changed("introspector") {
 		for _, id := range *f.introspectors {
@@ -72,6 +93,9 @@ func (f resourceFlags) changes() (c admin.ResourceChanges, err error) {
 // resourceError translates the error of a change of a resource into a message for the operator.
 func resourceError(err error, identifier string) error {
 	if unknown := (*admin.UnknownClientError)(nil); errors.As(err, &unknown) {
+		return err
+	}
+	if unknown := (*admin.UnknownGroupError)(nil); errors.As(err, &unknown) {
 		return err
 	}
 	return operatorError(err, "resource "+identifier)

@@ -45,6 +45,7 @@ type Claims struct {
 	AuthTime  int64        `json:"auth_time,omitempty"` // when the user signed in; 0 in a client credentials token
 	ACR       string       `json:"acr,omitempty"`
 	AMR       []string     `json:"amr,omitempty"`
+	Groups    []string     `json:"groups,omitzero"` // of the user (RFC 9068 §2.2.3.1); nil: not intended for the APIs
 
 	GrantID     string `json:"gid,omitempty"` // of a user's token
 	ClientEpoch int64  `json:"-"`             // cep: the epoch of the client, in a client credentials token

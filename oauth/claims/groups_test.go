@@ -5,34 +5,31 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-
-	"gatehouse/storage"
 )
 
-func TestClientGroups(t *testing.T) {
+func TestSelectGroups(t *testing.T) {
 	t.Parallel()
 	var many []string
 	for i := range maxGroups {
 		many = append(many, fmt.Sprintf("g%03d", i))
 	}
+	tooMany := append([]string{"x"}, many...)
 	for _, c := range []struct {
-		name    string
-		client  storage.Client
-		all     []string
-		want    []string
-		limited bool
+		name                  string
+		all, assigned, needed []string
+		want                  []string
+		limited               bool
 	}{
-		{"none", storage.Client{}, nil, []string{}, false},
-		{"all, sorted", storage.Client{}, []string{"b", "a"}, []string{"a", "b"}, false},
-		{"assigned", storage.Client{ClaimGroups: storage.Strings{"a", "c"}}, []string{"b", "a"}, []string{"a"}, false},
-		{"as many as allowed", storage.Client{}, many, many, false},
-		{"too many", storage.Client{}, append([]string{"x"}, many...), []string{}, true},
-		{"too many, one required", storage.Client{RequiredGroups: storage.Strings{"x"}}, append([]string{"x"}, many...),
-			[]string{"x"}, true},
-		{"too many, all assigned", storage.Client{ClaimGroups: append([]string{"x"}, many...)},
-			append([]string{"x"}, many...), append(append([]string{}, many...), "x"), false},
+		{"none", nil, nil, nil, []string{}, false},
+		{"all, sorted", []string{"b", "a"}, nil, nil, []string{"a", "b"}, false},
+		{"assigned", []string{"b", "a"}, []string{"a", "c"}, []string{"b"}, []string{"a"}, false},
+		{"pattern", []string{"team-a", "team", "a-team-"}, []string{"team-*"}, nil, []string{"team-a"}, false},
+		{"as many as allowed", many, nil, nil, many, false},
+		{"too many", tooMany, nil, nil, []string{}, true},
+		{"too many, one needed", tooMany, nil, []string{"x"}, []string{"x"}, true},
+		{"too many, all assigned", tooMany, []string{"*"}, nil, append(append([]string{}, many...), "x"), false},
 	} {
-		got, limited := clientGroups(&c.client, c.all)
+		got, limited := selectGroups(c.all, c.assigned, c.needed)
 		if diff := cmp.Diff(c.want, got); diff != "" || limited != c.limited {
 			t.Errorf("%s: limited = %t, want %t (-want +got):\n%s", c.name, limited, c.limited, diff)
 		}

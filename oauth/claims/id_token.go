@@ -79,8 +79,9 @@ func (p *Provider) idTokenUserClaims(
 	if err != nil {
 		return nil, err
 	}
-	if !c.IDTokenClaims { // of the claims of the scopes only groups and those that are requested for ID tokens
-		maps.DeleteFunc(out, func(name string, _ any) bool { _, ok := requested[name]; return !ok && name != groupsClaim })
+	if groups := groupsClaimName(c); !c.IDTokenClaims {
+		// Of the claims of the scopes only groups and those that are requested for ID tokens.
+		maps.DeleteFunc(out, func(name string, _ any) bool { _, ok := requested[name]; return !ok && name != groups })
 	}
 	return out, nil
 }

@@ -98,7 +98,9 @@ func (p *Provider) userClaims(
 			return nil, err
 		}
 	}
-	return selectClaims(data, scopes, granted, requested), nil
+	out := selectClaims(data, scopes, granted, requested)
+	renameGroups(c, out)
+	return out, nil
 }
 
 // selectClaims returns the claims that discloses selects and that the user has.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"gatehouse/oauth/params"
 	"gatehouse/storage"
@@ -14,7 +15,9 @@ import (
 // prevent other changes.
 func checkNewGroups(ctx context.Context, tx *storage.Store, before, after *storage.Client) error {
 	old := slices.Concat(before.ClaimGroups, before.RequiredGroups)
-	for _, name := range slices.Concat(after.ClaimGroups, after.RequiredGroups) {
+	isPattern := func(item string) bool { return strings.HasSuffix(item, storage.GroupPattern) }
+	claimed := slices.DeleteFunc(slices.Clone(after.ClaimGroups), isPattern)
+	for _, name := range slices.Concat(claimed, after.RequiredGroups) {
 		if slices.Contains(old, name) {
 			continue
 		}

@@ -77,8 +77,10 @@ type OperatorMetadata struct {
 	RefreshRotation *bool    `json:"gatehouse_refresh_rotation,omitempty"`
 	IDTokenClaims   bool     `json:"gatehouse_id_token_claims,omitempty"`
 
-	ClaimGroups    List `json:"gatehouse_claim_groups,omitempty" max:"200" audit:"values"`
-	RequiredGroups List `json:"gatehouse_required_groups,omitempty" max:"50" audit:"values"`
+	ClaimGroups     List   `json:"gatehouse_claim_groups,omitempty" max:"200" audit:"values"`
+	GroupsClaimName string `json:"gatehouse_groups_claim_name,omitempty" audit:"values"`
+	GroupsPrefix    string `json:"gatehouse_groups_prefix,omitempty" audit:"values"`
+	RequiredGroups  List   `json:"gatehouse_required_groups,omitempty" max:"50" audit:"values"`
 
 	TokenEndpointAudience bool `json:"gatehouse_token_endpoint_audience,omitempty"`
 	AllowedNetworks       List `json:"gatehouse_allowed_networks,omitempty" audit:"values"`

@@ -156,6 +156,15 @@ func (m *Metadata) operatorRules() []rule {
 			utf8.RuneCountInString(m.ClientName) > 100 || utf8.RuneCountInString(m.Owner) > 100,
 			"client_name and gatehouse_owner must have at most 100 characters",
 		},
+		{
+			m.GroupsClaimName != "" && !isClaimName(m.GroupsClaimName),
+			"gatehouse_groups_claim_name must have at most 100 printable ASCII characters without quotation marks and " +
+				"backslashes, and must not be the name of another claim",
+		},
+		{
+			m.GroupsPrefix != "" && (len(m.GroupsPrefix) > 100 || display.CheckName(m.GroupsPrefix) != nil),
+			"gatehouse_groups_prefix must have at most 100 bytes, without invisible characters",
+		},
 		{m.isPublic() && !*m.RequirePKCE, "gatehouse_require_pkce can be false only for a confidential client"},
 		{m.isPublic() && !*m.RefreshRotation, "gatehouse_refresh_rotation can be false only for a confidential client"},
 		{m.isPublic() && len(m.AllowedNetworks) > 0, "gatehouse_allowed_networks requires a confidential client"},
@@ -306,6 +315,12 @@ func (m *Metadata) checkLists() error {
 // invalid returns invalid_client_metadata with a formatted description.
 func invalid(format string, args ...any) error {
 	return protocol.NewError(protocol.InvalidClientMetadata, fmt.Errorf(format, args...).Error())
+}
+
+// isClaimName reports whether a claim with a configurable name can have this one.
+func isClaimName(name string) bool {
+	return len(name) <= 100 && display.IsVisibleASCII(name) && !strings.ContainsAny(name, `"\`) &&
+		!protocol.IsReservedClaim(name)
 }
 
 // IsValidScope reports whether name is a scope-token (RFC 6749 §3.3) of at most 100 characters that is not one of the
