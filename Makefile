@@ -34,7 +34,7 @@ parties: ## only the relying parties built with third-party libraries
 apis: ## only the programs of docs/apis.md
 	scripts/apis.sh
 
-mcp: ## only the MCP conformance suite and the programs of docs/mcp.md
+mcp: ## only the MCP conformance suite, servers and clients
 	scripts/mcp.sh
 
 fuzz: ## every fuzz target for FUZZ_TIME

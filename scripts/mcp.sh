@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs the authorization server tests of the MCP conformance suite (npm) and the MCP servers of docs/mcp.md against
-# Gatehouse, with Chromium as the user's browser. `mcp.sh prepare DIR` only installs them into DIR, for MCP=DIR of the
-# tests in cmd/gatehouse.
+# Runs the authorization server tests of the MCP conformance suite (npm), the MCP servers of docs/mcp.md and MCP clients
+# (SDKs, FastMCP, mcp-remote) against Gatehouse, with Chromium as the user's browser. `mcp.sh prepare DIR` only installs
+# them into DIR, for MCP=DIR of the tests in cmd/gatehouse.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

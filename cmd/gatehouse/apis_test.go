@@ -183,7 +183,9 @@ type apiProgram struct {
 
 // startDocumentProgram writes the files that a document has for a directory of libraries into that directory, builds
 // and starts the program: the last command runs it, with its port in PORT.
-func startDocumentProgram(t *testing.T, document, dir string, commands [][]string, env []string) *apiProgram {
+func startDocumentProgram(
+	t *testing.T, document, dir string, commands [][]string, address string, env []string,
+) *apiProgram {
 	t.Helper()
 	found := false
 	for file, content := range documentFiles(t, document) {
@@ -195,7 +197,6 @@ func startDocumentProgram(t *testing.T, document, dir string, commands [][]strin
 	if !found {
 		t.Fatalf("%s has no file of a program in %s", document, filepath.Base(dir))
 	}
-	address := storagetest.FreeAddress(t)
 	_, port, err := net.SplitHostPort(address)
 	storagetest.Must(t, err)
 	env = append(env, "PORT="+port)
@@ -265,7 +266,7 @@ func TestAPIsVerifyAccessTokens(t *testing.T) {
 	for name, commands := range apiPrograms {
 		t.Run(name, func(t *testing.T) {
 			p := startDocumentProgram(t, "../../docs/apis.md", filepath.Join(dir, name), commands,
-				append(os.Environ(), "ISSUER="+i.Issuer, "AUDIENCE="+audience))
+				storagetest.FreeAddress(t), append(os.Environ(), "ISSUER="+i.Issuer, "AUDIENCE="+audience))
 			i.down.Store(true)
 			if status, _, body := p.call(t, "Bearer "+reader); status < 500 {
 				t.Errorf("GET /notes while the JWKS is unavailable: %d %s, want 5xx, as the token is valid", status, body)

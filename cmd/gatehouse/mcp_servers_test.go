@@ -39,11 +39,12 @@ func mcpServers(dir string) map[string]mcpServer {
 	}
 }
 
-// start starts the server for a resource, with the environment of its settings.
-func (s mcpServer) start(t *testing.T, dir string, env ...string) *apiProgram {
+// start starts the server at an address, with the environment of its settings.
+func (s mcpServer) start(t *testing.T, dir, address string, env ...string) *apiProgram {
 	t.Helper()
 	env = append(env, "CGO_ENABLED=0") // as scripts/mcp.sh compiled the library
-	return startDocumentProgram(t, mcpDocument, filepath.Join(dir, s.dir), s.commands, append(os.Environ(), env...))
+	dir = filepath.Join(dir, s.dir)
+	return startDocumentProgram(t, mcpDocument, dir, s.commands, address, append(os.Environ(), env...))
 }
 
 // createMCPResource registers an MCP server with the command of docs/mcp.md, and returns the URL of its metadata.
@@ -124,7 +125,8 @@ func TestMCPServersVerifyAccessTokens(t *testing.T) {
 			metadata := createMCPResource(t, map[string]string{
 				"GATEHOUSE_ISSUER": i.Issuer, "GATEHOUSE_DATABASE_URL": i.DB, "GATEHOUSE_SECRET_KEY": keyText,
 			}, mcpResource)
-			p := server.start(t, dir, "ISSUER="+i.Issuer, "RESOURCE="+mcpResource, "METADATA="+metadata)
+			p := server.start(t, dir, storagetest.FreeAddress(t),
+				"ISSUER="+i.Issuer, "RESOURCE="+mcpResource, "METADATA="+metadata)
 			if server.ownMetadata {
 				metadata = "https://" + mcpHost + "/.well-known/oauth-protected-resource/mcp"
 				p.checkMetadata(t, metadata, i.Issuer)
