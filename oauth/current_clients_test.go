@@ -87,7 +87,9 @@ type habits struct {
 	Granted      string            `json:"granted"`    // scope of the token response
 }
 
-var currentClients = slices.Concat(clientHabits, clientResources, openResources, clientRedirects, resourceMetadata)
+var currentClients = slices.Concat(
+	clientHabits, clientResources, openResources, clientRedirects, deletedClients, resourceMetadata,
+)
 
 var clientHabits = []servertest.Requirement{
 	servertest.Req("MC0", "RFC 7591 §3, RFC 6749 §4.1",

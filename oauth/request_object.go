@@ -38,8 +38,7 @@ func (s *Server) requestObject(ctx context.Context, form url.Values) (url.Values
 	}
 	c, err := s.Clients.Client(ctx, id)
 	if cause := client.UnusableCause(c, err); cause != nil {
-		e := protocol.NewError(protocol.InvalidClient, "client_id is not registered with this server.")
-		return nil, e.WithCause(cause)
+		return nil, s.unusableClientError(ctx, id, cause)
 	}
 	if err != nil {
 		return nil, err

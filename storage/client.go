@@ -274,6 +274,9 @@ func (s *Store) RevokeClientTokens(ctx context.Context, id string) error {
 // and tokens are then invalid.
 func (s *Store) DeleteClient(ctx context.Context, id string) error {
 	return s.Tx(ctx, func(tx *Store) error {
+		if err := tx.recordDeletedClient(ctx, id); err != nil {
+			return err
+		}
 		if err := tx.changeClient(ctx, id, audit.ClientDeleted, "DELETE FROM clients WHERE id = ?", id); err != nil {
 			return err
 		}

@@ -60,6 +60,7 @@ var expiries = []expiry{
 	{"client_secrets", "expires_at < ?", replayRetention},
 	{"signing_keys", "removed_at < ?", replayRetention},
 	{"outages", "ended_at < ?", replayRetention},
+	{"deleted_clients", "deleted_at < ?", deletedClientRetention},
 }
 
 // DeleteExpired deletes expired rows, including dynamically registered clients that were not used for unusedTTL, in

@@ -128,11 +128,11 @@ func (s *Store) unusedIDs(ctx context.Context, x expiry, due []any) (ids []strin
 func (s *Store) deleteUnusedClient(ctx context.Context, x expiry, id string, due []any) (n int64, err error) {
 	err = s.Tx(ctx, func(tx *Store) error {
 		n = 0
-		err := db.ExecOne(ctx, tx.Write, "DELETE FROM clients WHERE id = ? AND "+x.where, append([]any{id}, due...)...)
-		if errors.Is(err, ErrNotFound) {
-			return nil
+		if err := tx.recordDeletedClient(ctx, id); err != nil {
+			return err
 		}
-		if err != nil {
+		err := db.ExecOne(ctx, tx.Write, "DELETE FROM clients WHERE id = ? AND "+x.where, append([]any{id}, due...)...)
+		if err != nil { // ErrNotFound: it was used in the meantime
 			return err
 		}
 		n = 1
@@ -140,5 +140,8 @@ func (s *Store) deleteUnusedClient(ctx context.Context, x expiry, id string, due
 		detail := map[string]any{"reason": "unused", "unused_hours": int64(x.after / time.Hour)}
 		return tx.Audit.Record(ctx, audit.Event{Type: audit.ClientDeleted, ClientID: id, Detail: detail})
 	})
+	if errors.Is(err, ErrNotFound) {
+		return 0, nil
+	}
 	return n, db.Wrap("delete unused client", err)
 }

@@ -28,11 +28,17 @@ func (s *Server) writePageError(w http.ResponseWriter, r *http.Request, err erro
 func (s *Server) pageError(r *http.Request, err error) *page.Error {
 	var own *page.Error
 	var expired *oauth.RequestExpiredError
+	var deleted *oauth.DeletedClientError
 	switch {
 	case errors.As(err, &own):
 		return own
 	case errors.As(err, &expired):
 		return s.expiredPage(expired)
+	case errors.As(err, &deleted):
+		invalid := s.malformedPage(r, oauth.AsError(err))
+		invalid.Key = "error.deleted_client"
+		invalid.Message = s.pages.Message("error.deleted_client.message", deleted.Client.DisplayName())
+		return invalid
 	case errors.Is(err, storage.ErrOtherBrowser):
 		return &page.Error{Status: http.StatusForbidden, Key: "error.browser"}
 	case errors.Is(err, storage.ErrNotFound):
