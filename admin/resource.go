@@ -20,6 +20,8 @@ type ResourceChanges struct {
 	PublishMetadata *bool
 	GroupsClaim     *bool     // whether its access tokens have the groups of the user
 	ClaimGroups     *[]string // which of them; those that end with * are patterns; empty: all
+	TokenTyp        *string   // the header typ of its access tokens
+	TokenAlg        *string   // the header alg
 }
 
 // UnknownClientError is returned for an introspector that is not registered.
@@ -119,6 +121,9 @@ func (c ResourceChanges) apply(
 	if err := c.applyGroups(ctx, tx, r); err != nil {
 		return nil, err
 	}
+	if err := c.applyTokenFormat(r); err != nil {
+		return nil, err
+	}
 	if c.Introspectors != nil {
 		introspectors := storage.Strings{}
 		for _, idOrName := range *c.Introspectors {
@@ -166,6 +171,23 @@ func (c ResourceChanges) applyGroups(ctx context.Context, tx *storage.Store, r *
 		}
 	}
 	r.ClaimGroups = *c.ClaimGroups
+	return nil
+}
+
+// applyTokenFormat sets the format of the access tokens.
+func (c ResourceChanges) applyTokenFormat(r *storage.Resource) error {
+	if c.TokenTyp != nil {
+		if err := client.CheckTokenTyp(*c.TokenTyp); err != nil {
+			return fmt.Errorf("token_typ: %w", err)
+		}
+		r.TokenTyp = *c.TokenTyp
+	}
+	if c.TokenAlg != nil {
+		if err := client.CheckTokenAlg(*c.TokenAlg); err != nil {
+			return fmt.Errorf("token_alg: %w", err)
+		}
+		r.TokenAlg = *c.TokenAlg
+	}
 	return nil
 }
 

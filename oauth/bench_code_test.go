@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"gatehouse/cmd/gatehouse/server/servertest"
+	"gatehouse/oauth/accesstoken"
 	"gatehouse/oauth/credential"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
@@ -82,7 +83,7 @@ func bareCode(b *testing.B, s *servertest.Server, id, secret string) {
 		_, err = tx.ExecContext(b.Context(), bareAudit, uuid.NewString(), now.UnixMilli())
 		storagetest.Must(b, err)
 		storagetest.Must(b, tx.Commit())
-		signed, err := key.Sign(bareClaims(now))
+		signed, err := key.Sign(accesstoken.Type, bareClaims(now))
 		storagetest.Must(b, err)
 		writeTokens(b, w, map[string]any{"access_token": signed, "refresh_token": token})
 	}

@@ -1,9 +1,6 @@
 package oauth_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"database/sql"
@@ -20,6 +17,7 @@ import (
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth/accesstoken"
 	"gatehouse/oauth/credential"
+	"gatehouse/oauth/jwt"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 )
@@ -91,9 +89,9 @@ func bareSecret(b *testing.B, r *http.Request, hash []byte) {
 
 func newBareKey(b *testing.B) *accesstoken.Key {
 	b.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	private, err := jwt.Generate(jwt.ES256)
 	storagetest.Must(b, err)
-	key, err := accesstoken.NewKey("bare", private)
+	key, err := accesstoken.NewKey("bare", jwt.ES256, private)
 	storagetest.Must(b, err)
 	return key
 }
@@ -133,7 +131,7 @@ func BenchmarkClientCredentials(b *testing.B) {
 			for b.Loop() {
 				w, r := httptest.NewRecorder(), post(clientCredentialsForm, c.ClientID, c.ClientSecret)
 				bareSecret(b, r, hash)
-				token, err := key.Sign(bareClaims(time.Now()))
+				token, err := key.Sign(accesstoken.Type, bareClaims(time.Now()))
 				storagetest.Must(b, err)
 				writeTokens(b, w, map[string]any{"access_token": token})
 			}
@@ -155,7 +153,7 @@ func BenchmarkIntrospection(b *testing.B) {
 		b.Run("bare", func(b *testing.B) {
 			db := bareDB(b, s)
 			key, hash := newBareKey(b), credential.Hash(c.ClientSecret)
-			token, err := key.Sign(bareClaims(time.Now()))
+			token, err := key.Sign(accesstoken.Type, bareClaims(time.Now()))
 			storagetest.Must(b, err)
 			form := url.Values{"token": {token}}
 			query := `SELECT 1 FROM clients WHERE id = $1 AND epoch = $2 AND disabled_at IS NULL
@@ -219,7 +217,7 @@ func bareRefresh(b *testing.B, s *servertest.Server, id, secret, token string) {
 		storagetest.Must(b, err)
 		storagetest.Must(b, tx.Commit())
 		previous = nextHash
-		signed, err := key.Sign(bareClaims(time.Now()))
+		signed, err := key.Sign(accesstoken.Type, bareClaims(time.Now()))
 		storagetest.Must(b, err)
 		writeTokens(b, w, map[string]any{"access_token": signed, "refresh_token": next})
 	}
@@ -241,7 +239,7 @@ func BenchmarkRevocation(b *testing.B) {
 		b.Run("bare", func(b *testing.B) {
 			db := bareDB(b, s)
 			key, hash := newBareKey(b), credential.Hash(c.ClientSecret)
-			signed, err := key.Sign(bareClaims(time.Now()))
+			signed, err := key.Sign(accesstoken.Type, bareClaims(time.Now()))
 			storagetest.Must(b, err)
 			form := url.Values{"token": {signed}}
 			insert := "INSERT INTO revoked_tokens (jti, revoked_at, expires_at) VALUES ($1, $2, $3)"

@@ -32,6 +32,7 @@ var conformance = []struct {
 	{"Token endpoint", "TestTokenEndpoint", tokenEndpoint},
 	{"Refresh", "TestRefresh", refresh},
 	{"Access tokens", "TestAccessTokens", accessTokens},
+	{"Formats of access tokens", "TestTokenFormats", tokenFormats},
 	{"Introspection", "TestIntrospection", introspection},
 	{"Revocation", "TestRevocation", revocation},
 	{"Metadata and keys", "TestMetadataAndKeys", metadataAndKeys},

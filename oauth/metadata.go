@@ -37,6 +37,7 @@ type metadataDocument struct {
 	ACRValues             []string `json:"acr_values_supported"`
 	SubjectTypes          []string `json:"subject_types_supported"`
 	IDTokenAlgs           []string `json:"id_token_signing_alg_values_supported"`
+	AccessTokenAlgs       []string `json:"access_token_signing_alg_values_supported"` // set per resource
 	UserinfoAlgs          []string `json:"userinfo_signing_alg_values_supported"`
 	RequestObjectAlgs     []string `json:"request_object_signing_alg_values_supported"`
 	TokenAuthMethods      []string `json:"token_endpoint_auth_methods_supported"`
@@ -81,6 +82,7 @@ func (s *Server) serverMetadata() metadataDocument {
 		ACRValues:             []string{identity.ACRPassword},
 		SubjectTypes:          []string{storage.SubjectPublic, storage.SubjectPairwise},
 		IDTokenAlgs:           jwt.Algorithms,
+		AccessTokenAlgs:       jwt.Algorithms,
 		UserinfoAlgs:          jwt.Algorithms,
 		RequestObjectAlgs:     jwt.Algorithms,
 		TokenAuthMethods:      all,

@@ -57,6 +57,11 @@ func (s *Server) resolvePermissions(ctx context.Context, a *AuthorizationRequest
 			intended = append(intended, identifier)
 		}
 	}
+	if len(a.Resources) == 0 { // resources that were requested can each get a token
+		if err := s.Clients.CheckOneFormat(ctx, intended); err != nil {
+			return err
+		}
+	}
 	required := map[string]bool{} // resources that a required scope is for
 	for _, name := range a.Scopes {
 		p := Permission{Name: name, Optional: a.Client.OptionalScopes.Has(name)}

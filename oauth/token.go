@@ -101,7 +101,11 @@ func (s *Server) issueTokens(ctx context.Context, c *storage.Client, result *gra
 		TokenType: protocol.Bearer, ExpiresIn: int64(result.TTL / time.Second), RefreshToken: result.RefreshToken,
 		Scope: claims.Scope,
 	}
-	if response.AccessToken, err = s.Keyring.SignAccessToken(ctx, claims); err != nil {
+	format, err := s.Clients.TokenFormat(ctx, claims.Audience)
+	if err != nil {
+		return tokenResponse{}, err
+	}
+	if response.AccessToken, err = s.Keyring.SignAccessToken(ctx, format, claims); err != nil {
 		return tokenResponse{}, err
 	}
 	if !result.Recorded {

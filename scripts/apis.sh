@@ -25,7 +25,7 @@ run)
 	dir=$(mktemp -d)
 	trap 'rm -rf "$dir"' EXIT
 	prepare "$dir"
-	APIS=$dir CI=true go test -count=1 -v -run 'TestAPIs' ./cmd/gatehouse
+	APIS=$dir APIS_STOCK=true CI=true go test -count=1 -v -run 'TestAPIs' ./cmd/gatehouse
 	;;
 *)
 	echo "usage: apis.sh [run | prepare DIR]" >&2

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"maps"
 	"net/url"
 	"strings"
 	"time"
@@ -21,9 +22,12 @@ type Resource struct {
 	// Whether this server serves its metadata (RFC 9728), so that the API need not.
 	PublishMetadata bool `json:"publish_metadata"`
 	// Whether its access tokens have the groups of the user, and which of them; empty: all.
-	GroupsClaim bool      `json:"groups_claim"`
-	ClaimGroups Strings   `json:"claim_groups"`
-	CreatedAt   time.Time `json:"created_at" gorm:"serializer:millis;autoCreateTime:false"`
+	GroupsClaim bool    `json:"groups_claim"`
+	ClaimGroups Strings `json:"claim_groups"`
+	// The headers typ and alg of its access tokens; empty: the default.
+	TokenTyp  string    `json:"token_typ,omitempty"`
+	TokenAlg  string    `json:"token_alg,omitempty"`
+	CreatedAt time.Time `json:"created_at" gorm:"serializer:millis;autoCreateTime:false"`
 
 	Canonical string `json:"-" gorm:"-"` // CanonicalResource(Identifier)
 }
@@ -70,6 +74,7 @@ func (s *Store) CreateResource(ctx context.Context, v Resource) error {
 	if v.OpenToApps {
 		e.Detail["open_to_apps"] = true
 	}
+	recordTokenFormat(e, Resource{}, v)
 	return db.Wrap(
 		"create resource", s.changeShared(ctx, e, func(tx *Store) error { return db.Insert(ctx, tx.Write, &v) }),
 	)
@@ -82,7 +87,7 @@ func (s *Store) UpdateResource(ctx context.Context, identifier string, change fu
 	var refused error // by change
 	err := s.changeShared(ctx, e, func(tx *Store) error {
 		refused = nil
-		delete(e.Detail, "open_to_apps") // of a transaction that was retried
+		maps.DeleteFunc(e.Detail, func(name string, _ any) bool { return name != "resource" }) // of a retried transaction
 		if err := tx.lockResources(ctx, "identifier = ?", identifier); err != nil {
 			return err
 		}
@@ -90,15 +95,17 @@ func (s *Store) UpdateResource(ctx context.Context, identifier string, change fu
 		if err != nil {
 			return err
 		}
-		wasOpen := r.OpenToApps
+		before := r
 		if refused = change(&r); refused != nil {
 			return refused
 		}
-		if r.OpenToApps != wasOpen {
+		if r.OpenToApps != before.OpenToApps {
 			e.Detail["open_to_apps"] = r.OpenToApps
 		}
+		recordTokenFormat(e, before, r)
 		changed := []string{
 			"name", "scopes", "introspectors", "open_to_apps", "publish_metadata", "groups_claim", "claim_groups",
+			"token_typ", "token_alg",
 		}
 		return db.Update(ctx, tx.Write, &r, changed, "identifier = ?", identifier)
 	})
@@ -106,6 +113,16 @@ func (s *Store) UpdateResource(ctx context.Context, identifier string, change fu
 		return refused
 	}
 	return db.Wrap("update resource", err)
+}
+
+// recordTokenFormat adds what changed in the format of the access tokens to the event.
+func recordTokenFormat(e audit.Event, before, after Resource) {
+	if before.TokenTyp != after.TokenTyp {
+		e.Detail["token_typ"] = after.TokenTyp
+	}
+	if before.TokenAlg != after.TokenAlg {
+		e.Detail["token_alg"] = after.TokenAlg
+	}
 }
 
 // lockResources serializes changes that read a list and write it back.

@@ -187,15 +187,23 @@ func startDocumentProgram(
 	t *testing.T, document, dir string, commands [][]string, address string, env []string,
 ) *apiProgram {
 	t.Helper()
+	return startProgramFiles(t, documentFiles(t, document), dir, commands, address, env)
+}
+
+// startProgramFiles does the same with the files of a document.
+func startProgramFiles(
+	t *testing.T, files map[string]string, dir string, commands [][]string, address string, env []string,
+) *apiProgram {
+	t.Helper()
 	found := false
-	for file, content := range documentFiles(t, document) {
+	for file, content := range files {
 		if path.Dir(file) == filepath.Base(dir) {
 			found = true
 			storagetest.Must(t, os.WriteFile(filepath.Join(dir, path.Base(file)), []byte(content), 0o600))
 		}
 	}
 	if !found {
-		t.Fatalf("%s has no file of a program in %s", document, filepath.Base(dir))
+		t.Fatalf("the document has no file of a program in %s", filepath.Base(dir))
 	}
 	_, port, err := net.SplitHostPort(address)
 	storagetest.Must(t, err)
@@ -276,6 +284,48 @@ func TestAPIsVerifyAccessTokens(t *testing.T) {
 				p.check(t, r)
 			}
 		})
+	}
+}
+
+// decoderBean matches the bean that docs/apis.md describes as unnecessary for tokens with the typ JWT.
+var decoderBean = regexp.MustCompile(`(?s)    // Accepts what RFC 9068 describes.*\n    }\n}\n$`)
+
+// TestAPIsOfStockSpringBootAcceptTypeJWT compiles and starts another Spring application, which takes ten seconds; only
+// `make apis` runs it.
+func TestAPIsOfStockSpringBootAcceptTypeJWT(t *testing.T) {
+	if os.Getenv("APIS_STOCK") == "" {
+		t.Skip("APIS_STOCK is not set; `make apis` sets it")
+	}
+	dir := requireEnv(t, "APIS")
+	const audience = "https://api.example.com"
+	i := startTestIssuer(t)
+	resource := apiResource(audience, "notes.read", "notes.write")
+	storagetest.Must(t, i.Store.CreateResource(t.Context(), resource))
+	reader := i.Service("notes.read")
+	atJWT := i.ServiceToken(reader)
+	storagetest.Must(t, i.Store.UpdateResource(t.Context(), audience, func(r *storage.Resource) error {
+		r.TokenTyp, r.TokenAlg = "JWT", "RS256"
+		return nil
+	}))
+	i.User("alice")
+	idToken := i.Tokens(i.RelyingParty(), "alice", "scope", "openid").Text("id_token")
+	files := documentFiles(t, "../../docs/apis.md")
+	stock := decoderBean.ReplaceAllString(files["spring/Api.java"], "}\n")
+	if stock == files["spring/Api.java"] {
+		t.Fatal("docs/apis.md has no decoder bean to leave out")
+	}
+	files["spring/Api.java"] = stock
+	p := startProgramFiles(t, files, filepath.Join(dir, "spring"), apiPrograms["spring"],
+		storagetest.FreeAddress(t), append(os.Environ(), "ISSUER="+i.Issuer, "AUDIENCE="+audience))
+	storagetest.Must(t, i.Store.CreateResource(t.Context(), apiResource("https://other.example.com", "other")))
+	for _, r := range []apiRequest{
+		{"an access token with typ JWT", "Bearer " + i.ServiceToken(reader), 200, ""},
+		{"another scope", "Bearer " + i.ServiceToken(i.Service("notes.write")), 403, insufficientScope},
+		{"a token for another API", "Bearer " + i.ServiceToken(i.Service("other")), 401, invalidToken},
+		{"an ID token", "Bearer " + idToken, 401, invalidToken},
+		{"an access token with typ at+jwt", "Bearer " + atJWT, 401, invalidToken},
+	} {
+		p.check(t, r)
 	}
 }
 

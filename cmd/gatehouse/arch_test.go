@@ -54,8 +54,8 @@ var allowedImports = []struct {
 	{"oauth/protocol", []string{"ratelimit", "oauth/params"}},
 	{"oauth/keyring", []string{"oauth/jwt", "oauth/accesstoken", "storage", "oauth/protocol"}},
 	{"oauth/client", []string{
-		"ratelimit", "oauth/jwt", "oauth/credential", "oauth/params", "oauth/redirect", "oauth/fetch", "storage/reqevent",
-		"storage/audit", "storage", "oauth/protocol",
+		"ratelimit", "oauth/jwt", "oauth/accesstoken", "oauth/credential", "oauth/params", "oauth/redirect", "oauth/fetch",
+		"storage/reqevent", "storage/audit", "storage", "oauth/protocol",
 	}},
 	{"oauth/claims", []string{
 		"oauth/jwt", "oauth/accesstoken", "oauth/params", "storage/reqevent", "storage", "oauth/protocol",

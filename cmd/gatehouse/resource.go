@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/admin"
+	"gatehouse/oauth/client"
 	"gatehouse/storage"
 )
 
@@ -27,6 +28,7 @@ type resourceFlags struct {
 	publishMetadata       *bool
 	groupsClaim           *bool
 	claimGroups           *[]string
+	tokenTyp, tokenAlg    *string
 }
 
 func addResourceFlags(cmd *cobra.Command) resourceFlags {
@@ -45,6 +47,10 @@ func addResourceFlags(cmd *cobra.Command) resourceFlags {
 		claimGroups: cmd.Flags().StringSlice("claim-group", nil,
 			"groups that they have, of those of a user; team-* is every group that begins with team- (repeat for "+
 				"several; any: all of them)"),
+		tokenTyp: cmd.Flags().String("token-typ", "at+jwt",
+			"the header typ of its access tokens: at+jwt (RFC 9068), or JWT for libraries that refuse at+jwt"),
+		tokenAlg: cmd.Flags().String("token-alg", "ES256",
+			"the algorithm that signs its access tokens: ES256, RS256, PS256 or EdDSA"),
 	}
 }
 
@@ -74,6 +80,18 @@ func (f resourceFlags) changes() (c admin.ResourceChanges, err error) {
 			groups = []string{}
 		}
 		c.ClaimGroups = &groups
+	}
+	if f.cmd.Flags().Changed("token-typ") {
+		if err := client.CheckTokenTyp(*f.tokenTyp); err != nil {
+			return c, usageError{fmt.Errorf("--token-typ: %w", err)}
+		}
+		c.TokenTyp = f.tokenTyp
+	}
+	if f.cmd.Flags().Changed("token-alg") {
+		if err := client.CheckTokenAlg(*f.tokenAlg); err != nil {
+			return c, usageError{fmt.Errorf("--token-alg: %w", err)}
+		}
+		c.TokenAlg = f.tokenAlg
 	}
 	if f.cmd.Flags().Changed("introspector") {
 		for _, id := range *f.introspectors {
@@ -170,6 +188,9 @@ func (p *program) changeResource(cmd *cobra.Command, flags resourceFlags, identi
 			return resourceError(err, identifier)
 		}
 		p.reportNewScopes(newScopes)
+		if changes.TokenTyp != nil && *changes.TokenTyp == "JWT" {
+			p.notice("ID tokens have the typ JWT too: the API must check that aud contains " + identifier)
+		}
 		published := a.Published(r)
 		if published.Challenge != "" {
 			p.notice("the API sends this header with status 401: WWW-Authenticate: " + published.Challenge)
@@ -196,10 +217,13 @@ func (p *program) resourceList() *cobra.Command {
 				if r.OpenToApps {
 					open = "yes"
 				}
-				rows = append(rows, []string{r.Identifier, r.Name, r.Scopes.String(), r.Introspectors.String(), open})
+				format := strings.TrimSpace(r.TokenTyp + " " + r.TokenAlg)
+				rows = append(rows, []string{
+					r.Identifier, r.Name, r.Scopes.String(), r.Introspectors.String(), open, format,
+				})
 			}
 			return p.table("there are no resources; register one with `gatehouse resource create`",
-				[]string{"identifier", "name", "scopes", "introspectors", "open to apps"}, rows)
+				[]string{"identifier", "name", "scopes", "introspectors", "open to apps", "token format"}, rows)
 		})
 	}
 	return cmd

@@ -4,11 +4,10 @@ package accesstoken
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -16,9 +15,36 @@ import (
 	"gatehouse/oauth/jwt"
 )
 
-// Type is the typ header of every access token (RFC 9068 §2.1). No other JWT that Gatehouse signs has it, so that none
-// is accepted as an access token.
+// Type is the typ header of access tokens (RFC 9068 §2.1). No other JWT that Gatehouse signs has it, so that none is
+// accepted as an access token.
 const Type = "at+jwt"
+
+// Types lists the typ headers that access tokens can have. APIs whose library refuses Type accept jwt.TypeJWT, which ID
+// tokens have too. Those access tokens have the header parameter token_use, which distinguishes them.
+var Types = []string{Type, jwt.TypeJWT}
+
+// useAccess is the token_use of access tokens with the type JWT.
+const useAccess = "access"
+
+// Format is what APIs can choose about their access tokens.
+type Format struct {
+	Type      string // one of Types
+	Algorithm string // one of jwt.Algorithms
+}
+
+// DefaultFormat is the format of access tokens for APIs that have chosen none.
+var DefaultFormat = Format{Type: Type, Algorithm: jwt.ES256}
+
+// tokenUse returns the value of token_use in access tokens with the type.
+func tokenUse(typ string) string {
+	if typ == jwt.TypeJWT {
+		return useAccess
+	}
+	return ""
+}
+
+// IsAccessToken reports whether a JWT that this server signed is an access token, by its header.
+func IsAccessToken(t jwt.Token) bool { return t.HasType(Type) || t.TokenUse != "" }
 
 // MaxSize is the maximum size in bytes of a token that Parse accepts.
 const MaxSize = 16 << 10
@@ -57,34 +83,33 @@ type payload struct {
 	ClientEpoch *int64 `json:"cep,omitempty"`
 }
 
-// Key is a key pair that signs with ES256, or only its public key.
+// Key is a key pair that signs access tokens with one algorithm.
 type Key struct {
-	ID      string
-	Public  *ecdsa.PublicKey
-	private *ecdsa.PrivateKey
-	header  string // the encoded JOSE header, including its dot
+	ID, Algorithm string
+	Public        crypto.PublicKey
+	signers       map[string]*jwt.Signer // by typ
 }
 
-// NewKey returns a Key that signs. It returns an error for another curve than P-256.
-func NewKey(id string, private *ecdsa.PrivateKey) (*Key, error) {
-	if private.Curve != elliptic.P256() {
-		return nil, errors.New("ES256 requires a P-256 key")
+// NewKey returns a Key that signs. It returns an error if the private key does not match the algorithm.
+func NewKey(id, algorithm string, private crypto.Signer) (*Key, error) {
+	k := &Key{ID: id, Algorithm: algorithm, Public: private.Public(), signers: map[string]*jwt.Signer{}}
+	for _, typ := range Types {
+		header := jwt.Header{Algorithm: algorithm, KeyID: id, Type: typ, TokenUse: tokenUse(typ)}
+		signer, err := jwt.NewSigner(private, header)
+		if err != nil {
+			return nil, err
+		}
+		k.signers[typ] = signer
 	}
-	header, err := jwt.ES256Header(id, Type)
-	if err != nil {
-		return nil, err
+	return k, nil
+}
+
+// Sign returns the compact serialization of c with the type, one of Types.
+func (k *Key) Sign(typ string, c *Claims) (string, error) {
+	signer := k.signers[typ]
+	if signer == nil {
+		return "", fmt.Errorf("unsupported typ %q", typ)
 	}
-	return &Key{ID: id, Public: &private.PublicKey, private: private, header: header}, nil
-}
-
-// JWK returns the public key as a member of a JWKS (RFC 7517).
-func (k *Key) JWK() jose.JSONWebKey {
-	return jose.JSONWebKey{Key: crypto.PublicKey(k.Public), KeyID: k.ID, Algorithm: string(jose.ES256), Use: "sig"}
-}
-
-// Sign returns the compact serialization of c. The signature is not made by go-jose because that takes twice the
-// allocations (BenchmarkSign).
-func (k *Key) Sign(c *Claims) (string, error) {
 	if len(c.Audience) == 0 || c.Issuer == "" || c.Subject == "" || c.ClientID == "" || c.JTI == "" {
 		return "", errors.New("an access token requires iss, sub, aud, client_id and jti")
 	}
@@ -96,23 +121,26 @@ func (k *Key) Sign(c *Claims) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return jwt.SignES256(k.private, k.header, encoded)
+	return signer.Sign(encoded)
 }
 
+// algorithms are those that access tokens can be signed with.
+var algorithms = []jose.SignatureAlgorithm{jose.ES256, jose.RS256, jose.PS256, jose.EdDSA}
+
 // Parse returns the claims of a token that issuer signed with one of the keys. find returns the key with an id, or nil.
-// Parse does not check the times, see CheckTimes. It returns ErrInvalid for any other token.
+// Parse does not check the times, see CheckTimes. It returns ErrInvalid for any other token, such as an ID token.
 func Parse(token, issuer string, find func(kid string) *Key) (*Claims, error) {
-	jws, err := jwt.ParseCompact(token, MaxSize, []jose.SignatureAlgorithm{jose.ES256})
+	jws, err := jwt.ParseCompact(token, MaxSize, algorithms)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	header := jws.Signatures[0].Protected
-	if typ, ok := header.ExtraHeaders[jose.HeaderType].(string); !ok || typ != Type {
-		return nil, fmt.Errorf("%w: typ is not %s", ErrInvalid, Type)
+	if err := checkType(header); err != nil {
+		return nil, err
 	}
 	key := find(header.KeyID)
-	if key == nil {
-		return nil, fmt.Errorf("%w: no key has this kid", ErrInvalid)
+	if key == nil || key.Algorithm != header.Algorithm {
+		return nil, fmt.Errorf("%w: no key has this kid and alg", ErrInvalid)
 	}
 	verified, err := jws.Verify(key.Public)
 	if err != nil {
@@ -133,6 +161,19 @@ func Parse(token, issuer string, find func(kid string) *Key) (*Claims, error) {
 		return nil, fmt.Errorf("%w: a claim is missing, or iss is not this server", ErrInvalid)
 	}
 	return c, nil
+}
+
+// checkType returns ErrInvalid unless the header is one that Sign sets.
+func checkType(header jose.Header) error {
+	typ, ok := header.ExtraHeaders[jose.HeaderType].(string)
+	if !ok || !slices.Contains(Types, typ) {
+		return fmt.Errorf("%w: typ is none of %q", ErrInvalid, Types)
+	}
+	use := header.ExtraHeaders[jwt.HeaderTokenUse]
+	if want := tokenUse(typ); want == "" && use != nil || want != "" && use != want {
+		return fmt.Errorf("%w: token_use does not match typ", ErrInvalid)
+	}
+	return nil
 }
 
 // CheckTimes returns ErrInvalid unless the token is valid at now: not expired, and not issued in the future.

@@ -1,9 +1,6 @@
 package accesstoken_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -14,15 +11,16 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gatehouse/oauth/accesstoken"
+	"gatehouse/oauth/jwt"
 )
 
 func newKey(t testing.TB) *accesstoken.Key {
 	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	private, err := jwt.Generate(jwt.ES256)
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := accesstoken.NewKey("a-kid", private)
+	k, err := accesstoken.NewKey("a-kid", jwt.ES256, private)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +59,7 @@ func TestSignedClaimsAreReadBack(t *testing.T) {
 	t.Parallel()
 	k := newKey(t)
 	for _, want := range []*accesstoken.Claims{userClaims(), clientClaims(7), clientClaims(0)} {
-		token, err := k.Sign(want)
+		token, err := k.Sign(accesstoken.Type, want)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -76,7 +74,7 @@ func TestSignedClaimsAreReadBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		payload, err := jws.Verify(k.JWK())
+		payload, err := jws.Verify(k.Public)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -105,7 +103,7 @@ func TestInvalidTokensAreRefused(t *testing.T) {
 		}, at)
 		return err
 	}
-	valid, err := k.Sign(userClaims())
+	valid, err := k.Sign(accesstoken.Type, userClaims())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,11 +112,11 @@ func TestInvalidTokensAreRefused(t *testing.T) {
 	}
 	future := userClaims()
 	future.IssuedAt += 61 // one second more than the leeway
-	early, err := k.Sign(future)
+	early, err := k.Sign(accesstoken.Type, future)
 	if err != nil {
 		t.Fatal(err)
 	}
-	foreign, err := newKey(t).Sign(userClaims())
+	foreign, err := newKey(t).Sign(accesstoken.Type, userClaims())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,15 +135,93 @@ func TestInvalidTokensAreRefused(t *testing.T) {
 			t.Errorf("verify of a token that is %s: error %v, want ErrInvalid", name, err)
 		}
 	}
-	if _, err := k.Sign(&accesstoken.Claims{Issuer: "i", Subject: "s", ClientID: "c", JTI: "j"}); err == nil {
+	withoutAudience := &accesstoken.Claims{Issuer: "i", Subject: "s", ClientID: "c", JTI: "j"}
+	if _, err := k.Sign(accesstoken.Type, withoutAudience); err == nil {
 		t.Error("Sign without aud returned no error")
+	}
+}
+
+// TestTypeJWTIsDistinguishedByTokenUse checks what a header must have, with signatures of the key itself.
+func TestTypeJWTIsDistinguishedByTokenUse(t *testing.T) {
+	t.Parallel()
+	for _, algorithm := range []string{jwt.ES256, jwt.EdDSA} { // fast to generate
+		private, err := jwt.Generate(algorithm)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k, err := accesstoken.NewKey("a-kid", algorithm, private)
+		if err != nil {
+			t.Fatal(err)
+		}
+		payload, err := json.Marshal(userClaims())
+		if err != nil {
+			t.Fatal(err)
+		}
+		check := func(token string) error {
+			_, err := verify(token, "https://id.example", func(string) *accesstoken.Key { return k }, now)
+			return err
+		}
+		for _, typ := range accesstoken.Types {
+			token, err := k.Sign(typ, userClaims())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := check(token); err != nil {
+				t.Errorf("verify of a token with typ %s and alg %s: %v, want no error", typ, algorithm, err)
+			}
+		}
+		for _, header := range []jwt.Header{
+			{}, {TokenUse: "access"}, {Type: "JWT"}, {Type: "JWT", TokenUse: "id"}, {Type: "jwt", TokenUse: "access"},
+			{Type: "at+jwt", TokenUse: "access"}, {Type: "application/at+jwt"}, {Type: "logout+jwt", TokenUse: "access"},
+		} {
+			header.Algorithm, header.KeyID = algorithm, "a-kid"
+			signer, err := jwt.NewSigner(private, header)
+			if err != nil {
+				t.Fatal(err)
+			}
+			token, err := signer.Sign(payload)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := check(token); !errors.Is(err, accesstoken.ErrInvalid) {
+				t.Errorf("verify of a token with the header %+v: error %v, want ErrInvalid", header, err)
+			}
+		}
+	}
+	if _, err := newKey(t).Sign("logout+jwt", userClaims()); err == nil {
+		t.Error("Sign with the typ logout+jwt returned no error")
+	}
+}
+
+// TestAlgorithmMustBeTheOneOfTheKey checks that an RSA key for one algorithm does not verify the other.
+func TestAlgorithmMustBeTheOneOfTheKey(t *testing.T) {
+	t.Parallel()
+	private, err := jwt.Generate(jwt.RS256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rs, err := accesstoken.NewKey("a-kid", jwt.RS256, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ps, err := accesstoken.NewKey("a-kid", jwt.PS256, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := ps.Sign(accesstoken.Type, userClaims())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = verify(token, "https://id.example", func(string) *accesstoken.Key { return rs }, now)
+	if !errors.Is(err, accesstoken.ErrInvalid) {
+		t.Errorf("verify of a PS256 token with a key for RS256: error %v, want ErrInvalid", err)
 	}
 }
 
 // FuzzVerify checks that no string except the signed one verifies.
 func FuzzVerify(f *testing.F) {
 	k := newKey(f)
-	valid, err := k.Sign(userClaims())
+	valid, err := k.Sign(accesstoken.Type, userClaims())
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -40,5 +40,8 @@ func (h ClientCredentials) Authorize(ctx context.Context, request *Request) (*Re
 	if err != nil {
 		return nil, err
 	}
+	if err := h.Clients.CheckOneFormat(ctx, audience); err != nil {
+		return nil, err
+	}
 	return &Result{Subject: c.ID, Audience: audience, Scopes: scopes, TTL: h.Lifetimes.accessToken(c)}, nil
 }

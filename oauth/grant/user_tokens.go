@@ -39,7 +39,7 @@ func (t UserTokens) newResult(
 	if err != nil {
 		return nil, err
 	}
-	audience, scopes, err := t.Clients.Audience(ctx, request.Client, resources, scopes)
+	audience, scopes, err := t.audience(ctx, request.Client, resources, scopes)
 	if err != nil || len(requested) > 0 && len(resources) == 0 {
 		if e := (*protocol.Error)(nil); err != nil && (!errors.As(err, &e) || e.Code != protocol.InvalidScope) {
 			return nil, err
@@ -56,6 +56,22 @@ func (t UserTokens) newResult(
 		Subject: grant.UserID, Grant: grant, Audience: audience, Scopes: scopes,
 		TTL: min(t.Lifetimes.accessToken(request.Client), untilExpiry).Truncate(time.Second),
 	}, nil
+}
+
+// audience returns the aud and the scopes of a token. If the APIs accept different kinds of tokens, it is for some of
+// them: the client requests another token for the others (client.Registry.OneFormat).
+func (t UserTokens) audience(
+	ctx context.Context, c *storage.Client, resources, scopes []string,
+) (audience, remaining []string, err error) {
+	audience, remaining, err = t.Clients.Audience(ctx, c, resources, scopes)
+	if err != nil {
+		return nil, nil, err
+	}
+	one, err := t.Clients.OneFormat(ctx, audience)
+	if err != nil || len(one) == len(audience) {
+		return audience, remaining, err
+	}
+	return t.Clients.Audience(ctx, c, one, remaining)
 }
 
 // removeDeleted returns those scopes and resources that still exist and that the client may still use. One that was
@@ -108,6 +124,9 @@ func (t UserTokens) checkResources(
 		if !isUserinfo && !slices.Contains(granted, identifier) {
 			return protocol.NewError(protocol.InvalidTarget, "resource was not granted with this authorization.")
 		}
+	}
+	if err = t.Clients.CheckOneFormat(ctx, request.Resources); err != nil {
+		return err
 	}
 	_, _, err = t.Clients.Audience(ctx, request.Client, request.Resources, remaining)
 	return err

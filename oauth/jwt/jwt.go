@@ -45,7 +45,13 @@ type Token struct {
 	Type    string // the typ header, "" when there is none
 	KeyID   string
 	Payload []byte // a JSON object
+	// TokenUse is a private header parameter (RFC 7515 §4.3) of the tokens of this server that have the same type as
+	// tokens of another kind. No client and no claim can set it. "" when there is none.
+	TokenUse string
 }
+
+// HeaderTokenUse is the name of the header parameter in Token.TokenUse.
+const HeaderTokenUse jose.HeaderKey = "token_use"
 
 // HasType reports whether the typ header is one of the types, in any case and with or without the prefix application/
 // (RFC 7515 §4.1.9). The type "" matches a token without typ.
@@ -92,7 +98,8 @@ func Parse(token string, algorithms []string, find func(kid, alg string) ([]jose
 		if err := checkPayload(payload); err != nil {
 			return Token{}, err
 		}
-		return Token{Type: typ, KeyID: header.KeyID, Payload: payload}, nil
+		use, _ := header.ExtraHeaders[HeaderTokenUse].(string)
+		return Token{Type: typ, KeyID: header.KeyID, Payload: payload, TokenUse: use}, nil
 	}
 	return Token{}, fmt.Errorf("%w: no key matches, or the signature is invalid", ErrInvalid)
 }

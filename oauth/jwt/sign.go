@@ -26,8 +26,7 @@ const (
 type Key struct {
 	ID, Algorithm string
 	private       crypto.Signer
-	signers       map[string]jose.Signer // by typ, for every algorithm except ES256
-	headers       map[string]string      // by typ, for ES256: the result of ES256Header
+	signers       map[string]*Signer // by typ
 }
 
 // Generate returns a new private key for an algorithm.
@@ -46,34 +45,11 @@ func Generate(algorithm string) (crypto.Signer, error) {
 
 // NewKey returns a Key. It returns an error if the private key does not match the algorithm.
 func NewKey(id, algorithm string, private crypto.Signer) (*Key, error) {
-	if !isKeyFor(private.Public(), algorithm) {
-		return nil, fmt.Errorf("a %T cannot sign with %s", private, algorithm)
-	}
-	k := &Key{
-		ID:        id,
-		Algorithm: algorithm,
-		private:   private,
-		signers:   map[string]jose.Signer{},
-		headers:   map[string]string{},
-	}
+	k := &Key{ID: id, Algorithm: algorithm, private: private, signers: map[string]*Signer{}}
 	for _, typ := range []string{"", TypeJWT, TypeLogout} {
-		if algorithm == ES256 {
-			header, err := ES256Header(id, typ)
-			if err != nil {
-				return nil, err
-			}
-			k.headers[typ] = header
-			continue
-		}
-		options := &jose.SignerOptions{}
-		if typ != "" {
-			options = options.WithType(jose.ContentType(typ))
-		}
-		signer, err := jose.NewSigner(jose.SigningKey{
-			Algorithm: jose.SignatureAlgorithm(algorithm), Key: jose.JSONWebKey{Key: private, KeyID: id},
-		}, options)
+		signer, err := NewSigner(private, Header{Algorithm: algorithm, KeyID: id, Type: typ})
 		if err != nil {
-			return nil, fmt.Errorf("create signer: %w", err)
+			return nil, err
 		}
 		k.signers[typ] = signer
 	}
@@ -83,22 +59,15 @@ func NewKey(id, algorithm string, private crypto.Signer) (*Key, error) {
 // Sign returns the compact serialization of the claims, which must marshal to a JSON object. typ is "", TypeJWT or
 // TypeLogout.
 func (k *Key) Sign(typ string, claims any) (string, error) {
-	signer, header := k.signers[typ], k.headers[typ]
-	if signer == nil && header == "" {
+	signer := k.signers[typ]
+	if signer == nil {
 		return "", fmt.Errorf("unsupported typ %q", typ)
 	}
 	payload, err := json.Marshal(claims)
 	if err != nil {
 		return "", err
 	}
-	if ec, ok := k.private.(*ecdsa.PrivateKey); ok {
-		return SignES256(ec, header, payload)
-	}
-	jws, err := signer.Sign(payload)
-	if err != nil {
-		return "", fmt.Errorf("sign: %w", err)
-	}
-	return jws.CompactSerialize()
+	return signer.Sign(payload)
 }
 
 // JWK returns the public key as a member of a JWKS (RFC 7517).
@@ -106,34 +75,90 @@ func (k *Key) JWK() jose.JSONWebKey {
 	return jose.JSONWebKey{Key: k.private.Public(), KeyID: k.ID, Algorithm: k.Algorithm, Use: "sig"}
 }
 
-// ES256Header returns the encoded JOSE header of an ES256 signature, including the dot after it (RFC 7515 §4).
-func ES256Header(id, typ string) (string, error) {
-	header, err := json.Marshal(struct {
-		Algorithm string `json:"alg"`
-		KeyID     string `json:"kid"`
-		Type      string `json:"typ,omitempty"`
-	}{ES256, id, typ})
-	return base64.RawURLEncoding.EncodeToString(header) + ".", err
+// Header is the JOSE header of a signature (RFC 7515 §4.1).
+type Header struct {
+	Algorithm string `json:"alg"`
+	KeyID     string `json:"kid"`
+	Type      string `json:"typ,omitempty"`
+	TokenUse  string `json:"token_use,omitempty"` // see Token
 }
 
-// SignES256 returns the compact serialization of a payload signed with a P-256 key (RFC 7518 §3.4). header is the
-// result of ES256Header. It encodes and signs in one buffer, which takes half of the allocations of go-jose: 69 instead
-// of 130 for an access token (BenchmarkSign in oauth/accesstoken). The tests verify its signatures with go-jose.
-func SignES256(private *ecdsa.PrivateKey, header string, payload []byte) (string, error) {
+// Signer signs payloads with one key, algorithm and header. It encodes and signs in one buffer, which takes half of the
+// allocations of go-jose: 69 instead of 130 for an access token (BenchmarkSign in oauth/accesstoken). The tests verify
+// its signatures with go-jose.
+type Signer struct {
+	private   crypto.Signer
+	algorithm string
+	header    string // encoded, including the dot after it
+}
+
+// NewSigner returns a Signer. It returns an error if the private key does not match the algorithm of the header.
+func NewSigner(private crypto.Signer, header Header) (*Signer, error) {
+	if !isKeyFor(private.Public(), header.Algorithm) {
+		return nil, fmt.Errorf("a %T cannot sign with %s", private, header.Algorithm)
+	}
+	encoded, err := json.Marshal(header)
+	if err != nil {
+		return nil, err
+	}
+	return &Signer{private, header.Algorithm, base64.RawURLEncoding.EncodeToString(encoded) + "."}, nil
+}
+
+// maxSignature is the size of the largest signature in bytes, of an RSA key with maxRSA bits.
+const maxSignature = maxRSA / 8
+
+// Sign returns the compact serialization of the payload.
+func (s *Signer) Sign(payload []byte) (string, error) {
 	enc := base64.RawURLEncoding
-	out := make([]byte, 0, len(header)+enc.EncodedLen(len(payload))+1+enc.EncodedLen(64))
-	out = append(out, header...)
+	size := 64
+	if s.algorithm == RS256 || s.algorithm == PS256 {
+		size = maxSignature
+	}
+	out := make([]byte, 0, len(s.header)+enc.EncodedLen(len(payload))+1+enc.EncodedLen(size))
+	out = append(out, s.header...)
 	out = enc.AppendEncode(out, payload)
-	digest := sha256.Sum256(out)
-	r, s, err := ecdsa.Sign(rand.Reader, private, digest[:])
+	input := out
+	out, err := s.appendSignature(append(out, '.'), input)
 	if err != nil {
 		return "", fmt.Errorf("sign: %w", err)
+	}
+	return string(out), nil
+}
+
+// appendSignature appends the encoded JWS signature of the input to out (RFC 7518 §3.3 to §3.5, RFC 8037 §3.1).
+func (s *Signer) appendSignature(out, input []byte) ([]byte, error) {
+	if private, ok := s.private.(*ecdsa.PrivateKey); ok {
+		return appendES256(out, input, private)
+	}
+	var options crypto.SignerOpts = crypto.SHA256
+	switch s.algorithm {
+	case EdDSA: // signs the input itself
+		options = crypto.Hash(0)
+	case PS256:
+		options = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}
+	}
+	if options.HashFunc() != 0 {
+		digest := sha256.Sum256(input)
+		input = digest[:]
+	}
+	signature, err := s.private.Sign(rand.Reader, input, options)
+	if err != nil {
+		return nil, err
+	}
+	return base64.RawURLEncoding.AppendEncode(out, signature), nil
+}
+
+// appendES256 appends the encoded signature of a P-256 key.
+func appendES256(out, input []byte, private *ecdsa.PrivateKey) ([]byte, error) {
+	digest := sha256.Sum256(input)
+	r, s, err := ecdsa.Sign(rand.Reader, private, digest[:])
+	if err != nil {
+		return nil, err
 	}
 	var signature [64]byte
 	r.FillBytes(signature[:32])
 	s.FillBytes(signature[32:])
-	out = append(out, '.')
-	return string(enc.AppendEncode(out, signature[:])), nil
+	return base64.RawURLEncoding.AppendEncode(out, signature[:]), nil
 }
 
 // LeftHalfHash returns the left half of the hash of value, as in the claim at_hash (OIDC Core §3.1.3.6). The algorithm

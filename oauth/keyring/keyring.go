@@ -6,7 +6,6 @@ package keyring
 import (
 	"context"
 	"crypto"
-	"crypto/ecdsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"errors"
@@ -29,8 +28,6 @@ const (
 	jwksMaxAge = 5 * time.Minute
 	// loadTimeout bounds how long a request waits until the keys are read.
 	loadTimeout = 10 * time.Second
-	// accessTokenAlgorithm is the algorithm that APIs verify.
-	accessTokenAlgorithm = jwt.ES256
 )
 
 // Options are the settings of a Keyring.
@@ -56,8 +53,7 @@ type Keyring struct {
 	expiresAt  time.Time // when the keys must be read again, because one is removed then
 }
 
-// key is a signing key in clear: jwt signs for relying parties and, with the algorithm of access tokens, access signs
-// for APIs.
+// key is a signing key in clear: jwt signs for relying parties, access signs access tokens for APIs.
 type key struct {
 	storage.SigningKey
 	jwt    *jwt.Key
@@ -158,9 +154,7 @@ func (k *Keyring) open(row storage.SigningKey) (key, error) {
 	if opened.jwt, err = jwt.NewKey(row.ID, row.Algorithm, private); err != nil {
 		return key{}, fmt.Errorf("signing key %s: %w", row.ID, err)
 	}
-	if ec, ok := private.(*ecdsa.PrivateKey); ok {
-		opened.access, err = accesstoken.NewKey(row.ID, ec)
-	}
+	opened.access, err = accesstoken.NewKey(row.ID, row.Algorithm, private)
 	return opened, err
 }
 

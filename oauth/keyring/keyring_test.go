@@ -37,7 +37,7 @@ func TestLeakedKeyVerifiesNothing(t *testing.T) {
 		clock := storagetest.NewClock()
 		ring := open(t, url, clock)
 		now := clock.Now().Unix()
-		token, err := ring.SignAccessToken(t.Context(), &accesstoken.Claims{
+		token, err := ring.SignAccessToken(t.Context(), accesstoken.DefaultFormat, &accesstoken.Claims{
 			Issuer: issuer, Subject: "u", Audience: jwt.Audience{issuer}, ClientID: "c", JTI: "j",
 			IssuedAt: now, ExpiresAt: now + 60,
 		})
@@ -55,6 +55,25 @@ func TestLeakedKeyVerifiesNothing(t *testing.T) {
 			t.Errorf("an ID token of a leaked key: %v, want %v", err, jwt.ErrInvalid)
 		}
 	})
+}
+
+func TestAccessTokenIsNoOtherJWT(t *testing.T) {
+	t.Parallel()
+	ring := open(t, storagetest.URL(t, storage.SQLite), storagetest.NewClock())
+	for _, typ := range accesstoken.Types {
+		format := accesstoken.Format{Type: typ, Algorithm: jwt.RS256}
+		token, err := ring.SignAccessToken(t.Context(), format, &accesstoken.Claims{
+			Issuer: issuer, Subject: "u", Audience: jwt.Audience{"c"}, ClientID: "c", JTI: "j",
+			ExpiresAt: storagetest.NewClock().Now().Unix() + 60,
+		})
+		storagetest.Must(t, err)
+		if _, err := ring.VerifyJWT(t.Context(), token); !errors.Is(err, jwt.ErrInvalid) {
+			t.Errorf("VerifyJWT of an access token with typ %s: error %v, want %v", typ, err, jwt.ErrInvalid)
+		}
+		if _, err := ring.VerifyAccessToken(t.Context(), token); err != nil {
+			t.Errorf("VerifyAccessToken of a token with typ %s: %v", typ, err)
+		}
+	}
 }
 
 func TestRotationIsRefusedWhileKeyIsPublished(t *testing.T) {

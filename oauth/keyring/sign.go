@@ -3,6 +3,7 @@ package keyring
 import (
 	"context"
 	"crypto/sha256"
+	"fmt"
 
 	"github.com/go-jose/go-jose/v4"
 
@@ -11,13 +12,15 @@ import (
 	"gatehouse/oauth/protocol"
 )
 
-// SignAccessToken returns the signed access token with the claims.
-func (k *Keyring) SignAccessToken(ctx context.Context, c *accesstoken.Claims) (string, error) {
-	key, err := k.activeKey(ctx, accessTokenAlgorithm)
+// SignAccessToken returns the signed access token with the claims, in the format that its APIs accept.
+func (k *Keyring) SignAccessToken(
+	ctx context.Context, format accesstoken.Format, c *accesstoken.Claims,
+) (string, error) {
+	key, err := k.activeKey(ctx, format.Algorithm)
 	if err != nil {
 		return "", err
 	}
-	return key.access.Sign(c)
+	return key.access.Sign(format.Type, c)
 }
 
 // SignJWT returns a JWT for a relying party, signed with the algorithm that it registered.
@@ -35,12 +38,16 @@ func (k *Keyring) VerifyJWT(ctx context.Context, token string) (jwt.Token, error
 	if err := k.Load(ctx); err != nil {
 		return jwt.Token{}, protocol.UnavailableError(err)
 	}
-	return jwt.Parse(token, jwt.Algorithms, func(kid, _ string) ([]jose.JSONWebKey, error) {
+	t, err := jwt.Parse(token, jwt.Algorithms, func(kid, _ string) ([]jose.JSONWebKey, error) {
 		if r := k.verificationKey(kid); r != nil {
 			return []jose.JSONWebKey{r.jwt.JWK()}, nil
 		}
 		return nil, nil
 	})
+	if err == nil && accesstoken.IsAccessToken(t) {
+		return jwt.Token{}, fmt.Errorf("%w: it is an access token", jwt.ErrInvalid)
+	}
+	return t, err
 }
 
 // VerifyAccessToken returns the claims of an unexpired access token of this server, which the caller must not modify.
