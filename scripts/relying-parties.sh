@@ -12,8 +12,9 @@ prepare() {
 	(cd "$dir" && npm ci --silent --ignore-scripts >&2)
 	local -x CGO_ENABLED=0
 	(cd "$dir/zitadel" && go build -o ../relying-party . >&2)
-	(cd "$dir/oauth2-proxy" && go build -o oauth2-proxy github.com/oauth2-proxy/oauth2-proxy/v7 >&2)
-	(cd "$dir/kubernetes" && go build -o kubernetes . >&2)
+	# Their go.mod files have the same version of each module that both use, so that it is compiled once.
+	(cd "$dir/oauth2-proxy" && go build -ldflags='-s -w' -o oauth2-proxy github.com/oauth2-proxy/oauth2-proxy/v7 >&2)
+	(cd "$dir/kubernetes" && go build -ldflags='-s -w' -o kubernetes . >&2)
 }
 
 case ${1:-run} in
