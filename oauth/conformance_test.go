@@ -47,6 +47,7 @@ var conformance = []struct {
 	{"Current clients", "TestCurrentClients", currentClients},
 	{"Groups", "TestGroups", groupRequirements},
 	{"Claims of groups", "TestGroupClaims", groupClaims},
+	{"Roles", "TestRoles", roleRequirements},
 	{"Client ID metadata documents", "TestClientDocuments", clientDocuments},
 	{"Housekeeping", "TestHousekeeping", housekeeping},
 	{"Protection against abuse", "TestAbuseProtection", abuseProtection},

@@ -35,6 +35,7 @@ type introspection struct {
 	ACR       string   `json:"acr,omitempty"`
 	AMR       []string `json:"amr,omitempty"`
 	Groups    []string `json:"groups,omitzero"`
+	Roles     []string `json:"roles,omitzero"`
 }
 
 // Introspect serves POST /oauth2/introspect (RFC 7662 §2) for confidential clients. A token that is unknown, expired,
@@ -107,6 +108,7 @@ func (s *Server) introspect(ctx context.Context, caller *storage.Client, token s
 		Active: true, Scope: scope, ClientID: claims.ClientID, Username: username, TokenType: protocol.Bearer,
 		Exp: claims.ExpiresAt, Iat: claims.IssuedAt, Sub: claims.Subject, Aud: aud, Iss: claims.Issuer,
 		JTI: claims.JTI, AuthTime: claims.AuthTime, ACR: claims.ACR, AMR: claims.AMR, Groups: groups,
+		Roles: claims.Roles, // of the only API in aud
 	}, nil
 }
 

@@ -154,5 +154,8 @@ func (s *Server) accessTokenClaims(
 	} else {
 		claims.ClientEpoch = c.Epoch
 	}
+	if claims.Roles, err = s.Claims.AccessTokenRoles(ctx, c, result.Grant.UserID, result.Audience); err != nil {
+		return nil, protocol.UnavailableError(err)
+	}
 	return claims, nil
 }

@@ -112,8 +112,15 @@ func TestEveryRecordIsReadAsStored(t *testing.T) {
 			func(t *testing.T, s *storage.Store) {
 				t.Helper()
 				storagetest.Must(t, s.CreateGroup(t.Context(), storage.Group{Name: "GroupName"})) // for its member
+				// For the records of its holders.
+				storagetest.Must(t, s.CreateResource(t.Context(), storage.Resource{Identifier: "Resource"}))
+				storagetest.Must(t, s.CreateRole(t.Context(), storage.Role{Resource: "Resource", Name: "Role"}))
 			},
 			roundTrip[storage.GroupMember]("group_members", ""),
+			roundTrip[storage.Role]("roles", ""),
+			roundTrip[storage.RoleUser]("role_users", ""),
+			roundTrip[storage.RoleGroup]("role_groups", ""),
+			roundTrip[storage.RoleClient]("role_clients", ""),
 		} {
 			check(t, s)
 		}

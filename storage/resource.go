@@ -2,8 +2,8 @@ package storage
 
 import (
 	"context"
-	"maps"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,6 +30,7 @@ type Resource struct {
 	CreatedAt time.Time `json:"created_at" gorm:"serializer:millis;autoCreateTime:false"`
 
 	Canonical string `json:"-" gorm:"-"` // CanonicalResource(Identifier)
+	HasRoles  bool   `json:"-" gorm:"-"` // whether there are roles at it
 }
 
 // CanonicalResource returns the form in which identifiers of resources are compared: scheme and host are in lower case,
@@ -58,12 +59,16 @@ func (s *Store) Resources(ctx context.Context) (map[string]Resource, error) {
 		func(c *cache) (map[string]Resource, bool) { return c.resources, c.resources != nil },
 		func() (map[string]Resource, error) {
 			all, err := db.List[Resource](ctx, s.Read, "identifier", "1 = 1")
+			if err != nil {
+				return nil, db.Wrap("list resources", err)
+			}
+			withRoles, err := db.Select[string](ctx, s.Read, "SELECT DISTINCT resource FROM roles")
 			out := make(map[string]Resource, len(all))
 			for _, v := range all {
-				v.Canonical = CanonicalResource(v.Identifier)
+				v.Canonical, v.HasRoles = CanonicalResource(v.Identifier), slices.Contains(withRoles, v.Identifier)
 				out[v.Identifier] = v
 			}
-			return out, db.Wrap("list resources", err)
+			return out, db.Wrap("list resources with roles", err)
 		},
 		func(c *cache, v map[string]Resource) { c.resources = v })
 }
@@ -71,23 +76,35 @@ func (s *Store) Resources(ctx context.Context) (map[string]Resource, error) {
 // CreateResource adds a resource, or returns ErrConflict.
 func (s *Store) CreateResource(ctx context.Context, v Resource) error {
 	e := audit.Event{Type: audit.ResourceCreated, Detail: map[string]any{"resource": v.Identifier}}
-	if v.OpenToApps {
-		e.Detail["open_to_apps"] = true
-	}
+	v.recordDisclosure(e.Detail, Resource{})
 	recordTokenFormat(e, Resource{}, v)
 	return db.Wrap(
 		"create resource", s.changeShared(ctx, e, func(tx *Store) error { return db.Insert(ctx, tx.Write, &v) }),
 	)
 }
 
+// recordDisclosure adds to the detail of an event which clients and data of users the resource gets, if that changed.
+func (r *Resource) recordDisclosure(detail map[string]any, before Resource) {
+	if r.OpenToApps != before.OpenToApps {
+		detail["open_to_apps"] = r.OpenToApps
+	}
+	if r.GroupsClaim != before.GroupsClaim {
+		detail["groups_claim"] = r.GroupsClaim
+	}
+	if !slices.Equal(r.ClaimGroups, before.ClaimGroups) {
+		detail["claim_groups"] = r.ClaimGroups
+	}
+}
+
 // UpdateResource calls change with the stored resource and stores the result, or returns ErrNotFound. change may refuse
 // by returning an error, which UpdateResource returns as it is.
 func (s *Store) UpdateResource(ctx context.Context, identifier string, change func(r *Resource) error) error {
-	e := audit.Event{Type: audit.ResourceUpdated, Detail: map[string]any{"resource": identifier}}
+	e := audit.Event{Type: audit.ResourceUpdated, Detail: map[string]any{}}
 	var refused error // by change
 	err := s.changeShared(ctx, e, func(tx *Store) error {
 		refused = nil
-		maps.DeleteFunc(e.Detail, func(name string, _ any) bool { return name != "resource" }) // of a retried transaction
+		clear(e.Detail) // of a transaction that was retried
+		e.Detail["resource"] = identifier
 		if err := tx.lockResources(ctx, "identifier = ?", identifier); err != nil {
 			return err
 		}
@@ -99,9 +116,7 @@ func (s *Store) UpdateResource(ctx context.Context, identifier string, change fu
 		if refused = change(&r); refused != nil {
 			return refused
 		}
-		if r.OpenToApps != before.OpenToApps {
-			e.Detail["open_to_apps"] = r.OpenToApps
-		}
+		r.recordDisclosure(e.Detail, before)
 		recordTokenFormat(e, before, r)
 		changed := []string{
 			"name", "scopes", "introspectors", "open_to_apps", "publish_metadata", "groups_claim", "claim_groups",

@@ -26,7 +26,7 @@ var records = []any{
 	&storage.AuthorizationRequest{}, &storage.AuthorizationCode{}, &storage.RevokedToken{}, &storage.SigningKey{},
 	&audit.Row{}, &storage.UsedAssertion{}, &storage.RegistrationToken{}, &storage.Delivery{}, &vault.Secret{},
 	&audit.Seal{}, &storage.Outage{}, &storage.Group{}, &storage.GroupMember{}, &storage.ClientDocument{},
-	&storage.DeletedClient{},
+	&storage.DeletedClient{}, &storage.Role{}, &storage.RoleUser{}, &storage.RoleGroup{}, &storage.RoleClient{},
 }
 
 // column has the properties of a column that both engines must have in common.

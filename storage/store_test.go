@@ -200,6 +200,7 @@ func TestChangesRecordTheirEvent(t *testing.T) {
 		f := newFixture(t, url)
 		ctx, id, user, now := t.Context(), f.client.ID, f.user.ID, f.clock.Now()
 		api := storage.Resource{Identifier: "https://api.example", CreatedAt: now}
+		role, holder := storage.Role{Resource: api.Identifier, Name: "r"}, storage.Assignees{Groups: []string{"g"}}
 		token := storage.RegistrationToken{ID: "t", Hash: []byte("h"), CreatedAt: now, ExpiresAt: now.Add(time.Hour)}
 		b := session(t, f.Store, f.clock, user, "a token")
 		unchanged := func(*storage.User) error { return nil }
@@ -214,6 +215,14 @@ func TestChangesRecordTheirEvent(t *testing.T) {
 			{audit.ResourceUpdated, func() error {
 				return f.UpdateResource(ctx, api.Identifier, func(*storage.Resource) error { return nil })
 			}},
+			{audit.GroupCreated, func() error { return f.CreateGroup(ctx, storage.Group{Name: "g", CreatedAt: now}) }},
+			{audit.GroupMemberAdded, func() error { return f.AddGroupMembers(ctx, "g", []string{user}) }},
+			{audit.RoleCreated, func() error { return f.CreateRole(ctx, role) }},
+			{audit.RoleAssigned, func() error { return f.AssignRole(ctx, role.Resource, "r", holder) }},
+			{audit.RoleUnassigned, func() error { return f.UnassignRole(ctx, role.Resource, "r", holder) }},
+			{audit.RoleDeleted, func() error { return f.DeleteRole(ctx, role.Resource, "r") }},
+			{audit.GroupMemberRemoved, func() error { return f.RemoveGroupMembers(ctx, "g", []string{user}) }},
+			{audit.GroupDeleted, func() error { return f.DeleteGroup(ctx, "g") }},
 			{audit.ResourceDeleted, func() error { return f.DeleteResource(ctx, api.Identifier) }},
 			{audit.RegistrationTokenCreated, func() error { return f.CreateRegistrationToken(ctx, &token) }},
 			{audit.RegistrationTokenDeleted, func() error { return f.DeleteRegistrationToken(ctx, token.ID) }},

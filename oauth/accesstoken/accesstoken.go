@@ -72,6 +72,7 @@ type Claims struct {
 	ACR       string       `json:"acr,omitempty"`
 	AMR       []string     `json:"amr,omitempty"`
 	Groups    []string     `json:"groups,omitzero"` // of the user (RFC 9068 §2.2.3.1); nil: not intended for the APIs
+	Roles     []string     `json:"roles,omitzero"`  // of the user or client at the API; nil: there are none
 
 	GrantID     string `json:"gid,omitempty"` // of a user's token
 	ClientEpoch int64  `json:"-"`             // cep: the epoch of the client, in a client credentials token
