@@ -56,8 +56,8 @@ var groupClaims = []servertest.Requirement{
 			wantGroups(t, "of a user in none of them", claims(t, r.Text("access_token")), []string{}...)
 		}),
 	servertest.Req("PE46c", "RFC 9068 §6",
-		"an access token of a self-registered client has groups only with the scope groups, unless the operator vouched "+
-			"for it, and none above 4 KiB, with a warning",
+		"an access token of a client that registered itself or has a document has groups only with the scope groups, "+
+			"unless the operator vouched for it, and none above 4 KiB, with a warning",
 		func(t *testing.T, s *servertest.Server) {
 			u := s.User("alice")
 			addToGroups(s, u, "staff")
@@ -68,6 +68,8 @@ var groupClaims = []servertest.Requirement{
 				return claims(t, tokensFor(s, c, "scope", "x.read").Text("access_token"))
 			}
 			wantGroups(t, "without the scope", groupsOfToken())
+			document := tokensFor(s, newDocumentHost(t).client(), "scope", "x.read").Text("access_token")
+			wantGroups(t, "of a client with a document", claims(t, document))
 			changeClient(s, c, `{"gatehouse_vouched":true}`)
 			wantGroups(t, "of a client that was checked", groupsOfToken(), "staff")
 			for i := range 42 {
@@ -77,7 +79,7 @@ var groupClaims = []servertest.Requirement{
 			if !strings.Contains(s.Logs(), "too long for an access token") {
 				t.Error("no warning in the log, want one")
 			}
-		}).WithSettings(openRegistration),
+		}).WithSettings(append(slices.Clone(documentSettings), openRegistration)...),
 	servertest.Req("PE47b", "OIDC Core §5.1.2",
 		"a client gets its groups under another name, with a prefix and by patterns, in ID token and userinfo",
 		func(t *testing.T, s *servertest.Server) {
