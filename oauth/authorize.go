@@ -93,7 +93,7 @@ func (s *Server) validateRequest(
 		failure = s.checkParameters(ctx, a)
 	}
 	if failure != nil {
-		s.recordInvalidScope(ctx, a.Client.ID, parameters, failure)
+		s.recordRefusedRequest(ctx, a.Client.ID, parameters, failure)
 		return nil, a.asRedirectError(AsError(failure))
 	}
 	return a, nil

@@ -1,12 +1,14 @@
 package oauth_test
 
 import (
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
 
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/storage"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
 )
 
@@ -103,10 +105,23 @@ var clientResources = []servertest.Requirement{
 	servertest.Req("MC9", "RFC 8707 §2",
 		"an unknown resource is invalid_target with a description and a failure record that name it",
 		func(t *testing.T, s *servertest.Server) {
-			p := s.Browser().Authorize(s.App(), "resource", "https://unknown.example/mcp")
+			c := s.App()
+			p := s.Browser().Authorize(c, "resource", "https://unknown.example/mcp?key=secret")
 			p.WantRedirectError(t, s, "invalid_target")
 			if got := p.Location().Query().Get("error_description"); !strings.Contains(got, "https://unknown.example/mcp") {
 				t.Errorf("error_description = %q, want it to name the resource", got)
+			}
+			row := waitForRows(t, s, audit.ResourceRefused, 1)[0]
+			if row.ClientID != c.ClientID || !strings.Contains(row.Detail, `"https://unknown.example/mcp"`) {
+				t.Errorf("row of a refused resource = %+v, want the client %s and the resource without its query", row, c.ClientID)
+			}
+			service := s.Service("jobs")
+			s.Token(service, url.Values{
+				"grant_type": {"client_credentials"}, "resource": {"https://unknown.example/api", "https://other.example"},
+			}).Want(t, 400, "invalid_target")
+			row = waitForRows(t, s, audit.ResourceRefused, 2)[0]
+			if row.ClientID != service.ClientID || !strings.Contains(row.Detail, "https://other.example") {
+				t.Errorf("row of a refused token request = %+v, want the client %s and its resources", row, service.ClientID)
 			}
 		}),
 	servertest.Req("MC10", "RFC 8707 §2",

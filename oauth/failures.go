@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"gatehouse/oauth/protocol"
+	"gatehouse/oauth/redirect"
 	"gatehouse/storage"
 	"gatehouse/storage/audit"
 	"gatehouse/storage/reqevent"
@@ -29,15 +30,22 @@ func (s *Server) recordFailure(ctx context.Context, e audit.Event) {
 	}
 }
 
-// recordInvalidScope records a refused scope in the audit log, if that is the error.
-func (s *Server) recordInvalidScope(ctx context.Context, clientID string, form url.Values, err error) {
-	if err != nil && AsError(err).Code == protocol.InvalidScope {
-		scope := form.Get("scope")
-		if len(scope) > 500 {
-			scope = scope[:500]
+// recordRefusedRequest records refused scopes or resources in the audit log, if that is the error.
+func (s *Server) recordRefusedRequest(ctx context.Context, clientID string, form url.Values, err error) {
+	event := audit.Event{ClientID: clientID}
+	var requested string
+	switch AsError(err).Code {
+	case protocol.InvalidScope:
+		event.Type, requested = audit.ScopeRefused, form.Get("scope")
+	case protocol.InvalidTarget:
+		var resources []string
+		for _, resource := range form["resource"] {
+			resources = append(resources, redirect.SanitizeForLog(resource))
 		}
-		s.recordFailure(ctx, audit.Event{
-			Type: audit.ScopeRefused, ClientID: clientID, Detail: map[string]any{"asked": strings.ToValidUTF8(scope, "?")},
-		})
+		event.Type, requested = audit.ResourceRefused, strings.Join(resources, " ")
+	default:
+		return
 	}
+	event.Detail = map[string]any{"asked": strings.ToValidUTF8(requested[:min(len(requested), 500)], "?")}
+	s.recordFailure(ctx, event)
 }

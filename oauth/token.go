@@ -39,7 +39,7 @@ func (s *Server) Token(w http.ResponseWriter, r *http.Request) error {
 	}
 	result, err := s.authorizeGrant(ctx, request) // fosite dispatches to the handler of the grant type, in package grant
 	if err != nil {
-		s.recordInvalidScope(ctx, request.Client.ID, request.Form, err)
+		s.recordRefusedRequest(ctx, request.Client.ID, request.Form, err)
 		return err
 	}
 	response, err := s.issueTokens(ctx, request.Client, result)

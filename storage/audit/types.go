@@ -72,6 +72,7 @@ var (
 	AuthenticationFailed = newType("client.authentication_failed")
 	AddressRefused       = newType("client.address_refused")
 	ScopeRefused         = newType("client.scope_refused")
+	ResourceRefused      = newType("client.resource_refused")
 	RedirectRefused      = newType("client.redirect_uri_refused")
 	CodeRefused          = newType("code.refused")
 	RefreshRefused       = newType("refresh_token.refused")
