@@ -21,12 +21,16 @@ var documentPages = []servertest.Requirement{
 				"GATEHOUSE_CLIENT_DOCUMENT_HOSTS": host, "GATEHOUSE_FETCH_ALLOW_HOSTS": "127.0.0.1",
 				"GATEHOUSE_REGISTRATION_SCOPES": "read",
 			}})
+			shown := strings.ReplaceAll(host, ".", "<wbr>.") // where a line may break
 			for _, server := range []*servertest.Server{s, listed} {
 				signInWithScopes(server)
 				b := server.Browser()
-				p := b.SignIn(b.Follow(b.Authorize(h.client(), "scope", "read")), "alice")
-				p = b.Follow(p)
-				if want := `<h1><span class="document-host">` + host + `</span>`; !strings.Contains(p.Body, want) {
+				p := b.Follow(b.Authorize(h.client(), "scope", "read"))
+				if !strings.Contains(p.Body, `continue to <strong class="app-name">`+shown) {
+					t.Errorf("the sign-in page does not show the host of the client_id: %s", p.Text())
+				}
+				p = b.Follow(b.SignIn(p, "alice"))
+				if want := `<h1><span class="document-host">` + shown + `</span>`; !strings.Contains(p.Body, want) {
 					t.Errorf("the consent page does not show the host as its heading: %s", p.Body)
 				}
 				for _, want := range []string{"Claude", "app.example"} {

@@ -8,11 +8,13 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 	"golang.org/x/oauth2"
 
+	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 	"gatehouse/templates"
 )
@@ -38,12 +40,14 @@ type wideServer struct {
 	*devServer
 
 	clientID, limitedID string // limitedID: a client that requires a group without members
+	documentID          string // a client with a document at a long URL
 }
 
 func startWideServer(t *testing.T) *wideServer {
 	t.Helper()
 	d := startDev(t, t.TempDir(), map[string]string{
 		"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid,profile,email," + wideScope,
+		"GATEHOUSE_CLIENT_DOCUMENTS": "open", "GATEHOUSE_SECRET_KEY": keyText,
 	})
 	mustRun(t, d.env, "", "scope", "create", wideScope, "--description", wideText(300))
 	for letter, name := range map[string]string{"a": wideText(200), "b": strings.Repeat("M", 200)} {
@@ -78,7 +82,27 @@ func startWideServer(t *testing.T) *wideServer {
 	mustRun(t, d.env, "", "group", "create", group)
 	limitedID, _ := createClient(t, d.env, `{"client_name":"`+wideText(100)+`","scope":"openid `+wideScope+
 		`","redirect_uris":["https://`+wideHost+`/cb"],"gatehouse_required_groups":["`+group+`"]}`)
-	return &wideServer{d, registered.ID, limitedID}
+	documentID := "https://" + wideHost + "/oauth/client.json"
+	addDocumentClient(t, d, &storage.Client{
+		ID: documentID, Name: wideText(100), Scopes: storage.Strings{"openid", wideScope},
+		RedirectURIs: storage.Strings{"https://" + wideHost + "/cb"},
+		PolicyURI:    "https://" + wideHost + "/policy", TosURI: "https://" + wideHost + "/tos",
+	})
+	return &wideServer{d, registered.ID, limitedID, documentID}
+}
+
+// addDocumentClient stores a public client as if its document had just been fetched, which is impossible for a host
+// that does not exist.
+func addDocumentClient(t *testing.T, d *devServer, c *storage.Client) {
+	t.Helper()
+	store := storagetest.Open(t, d.env["GATEHOUSE_DATABASE_URL"], storagetest.NewClock())
+	now := time.Now()
+	c.Epoch, c.CreatedAt, c.UpdatedAt, c.DocumentHash = 1, now, now, []byte{1}
+	c.AuthMethod, c.SubjectType, c.RequirePKCE = storage.AuthNone, storage.SubjectPublic, true
+	c.GrantTypes = storage.Strings{"authorization_code"}
+	storagetest.Must(t, store.CreateDocumentClient(t.Context(), c, storage.ClientDocument{
+		ClientID: c.ID, FetchedAt: now, ExpiresAt: now.Add(time.Hour),
+	}))
 }
 
 // authorize returns a step that opens an authorization request, with parameters as names and values.
@@ -142,6 +166,8 @@ func (l *layoutTest) checkRequestPages() {
 	l.check("login", "to continue to")
 	l.signIn("a")
 	l.check("consent", "wants access to your account")
+	l.do("open a client with a document", l.d.authorize("client_id", l.d.documentID))
+	l.check("consent-document", "wants access to your account")
 	blocked := []*network.BlockPattern{{URLPattern: "https://*:*/*", Block: true}}
 	l.do("allow, without a request to the app",
 		callStep(network.SetBlockedURLs, network.SetBlockedURLsParams{URLPatterns: blocked}),

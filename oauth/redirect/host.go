@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/net/idna"
+
+	"gatehouse/loopback"
 )
 
 // Destination is the target of a redirect.
@@ -17,6 +19,9 @@ type Destination struct {
 	// Scheme is the private-use scheme of a client on the user's device (RFC 8252 §7.1). A page must not show it like
 	// a host: any client can use the scheme bank.example.
 	Scheme string
+	// OnDevice reports whether a program on the user's device gets the response: by a private-use scheme, or at a loopback
+	// address.
+	OnDevice bool
 }
 
 // DestinationOf returns the destination of a browser that is redirected to uri.
@@ -26,7 +31,7 @@ func DestinationOf(uri string) Destination {
 	case err != nil || u.Scheme == "":
 		return Destination{}
 	case u.Scheme != "http" && u.Scheme != "https":
-		return Destination{Scheme: u.Scheme}
+		return Destination{Scheme: u.Scheme, OnDevice: true}
 	case u.Opaque != "":
 		return Destination{}
 	}
@@ -34,10 +39,11 @@ func DestinationOf(uri string) Destination {
 	if !ok {
 		return Destination{}
 	}
+	d := Destination{Host: host, OnDevice: loopback.IsHost(strings.Trim(host, "[]"))}
 	if p := u.Port(); p != "" && (u.Scheme != "https" || p != "443") && (u.Scheme != "http" || p != "80") {
-		host += ":" + p
+		d.Host += ":" + p
 	}
-	return Destination{Host: host}
+	return d
 }
 
 // CheckHost returns an error unless the host of an http or https URL can be shown to users as it is written.

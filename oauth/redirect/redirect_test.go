@@ -110,15 +110,15 @@ func TestDestinationIsHostThatBrowsersOpen(t *testing.T) {
 		"https://a.example:443/cb":             {Host: "a.example"},
 		"https://a.example:8443/cb?x":          {Host: "a.example:8443"},
 		"https://my_app.example/":              {Host: "my_app.example"},
-		"http://127.0.0.1:9/cb":                {Host: "127.0.0.1:9"},
-		"http://[::1]:9/cb":                    {Host: "[::1]:9"},
+		"http://127.0.0.1:9/cb":                {Host: "127.0.0.1:9", OnDevice: true},
+		"http://[::1]:9/cb":                    {Host: "[::1]:9", OnDevice: true},
 		"https://%D0%B0pple.com/cb":            {Host: "xn--pple-43d.com"}, // Cyrillic a
 		"https://\u0430pple.com/cb":            {Host: "xn--pple-43d.com"},
 		"https://xn--pple-43d.com/cb":          {Host: "xn--pple-43d.com"},
 		"https://BANK.example/":                {Host: "bank.example"},
 		"https://stra%C3%9Fe.example/":         {Host: "xn--strae-oqa.example"},
 		"https://bank%E3%80%82example/":        {Host: "bank.example"}, // ideographic full stop
-		"https://127%E3%80%820%E3%80%820.1/":   {Host: "127.0.0.1"},
+		"https://127%E3%80%820%E3%80%820.1/":   {Host: "127.0.0.1", OnDevice: true},
 		"https://%EF%BC%91%EF%BC%92.example/":  {Host: "12.example"}, // full-width digits
 		"https://bank.example@evil.example/":   {Host: "evil.example"},
 		"https://bank.example%40evil.example/": {},
@@ -140,8 +140,8 @@ func TestDestinationIsHostThatBrowsersOpen(t *testing.T) {
 		"https:///evil.example/":               {},
 		"https:evil.example":                   {},
 		"":                                     {},
-		"com.example.app:/cb":                  {Scheme: "com.example.app"},
-		"bank.example://bank.example/cb":       {Scheme: "bank.example"},
+		"com.example.app:/cb":                  {Scheme: "com.example.app", OnDevice: true},
+		"bank.example://bank.example/cb":       {Scheme: "bank.example", OnDevice: true},
 	} {
 		if got := redirect.DestinationOf(uri); got != want {
 			t.Errorf("DestinationOf(%q) = %+v, want %+v", uri, got, want)

@@ -114,7 +114,7 @@ func (p *Pages) consentWarnings(a *oauth.AuthorizationRequest) []string {
 		warnings = append(warnings, p.pages.Message("consent.document", redirect.DestinationOf(a.Client.ID).Host))
 	default:
 		unverified := p.pages.Message("consent.unverified", p.pages.Destination(a.RedirectURI))
-		if redirect.DestinationOf(a.RedirectURI).Scheme != "" {
+		if redirect.DestinationOf(a.RedirectURI).OnDevice {
 			unverified = p.pages.Message("consent.unverified.device")
 		}
 		warnings = append(warnings, unverified)

@@ -52,7 +52,7 @@ func New(issuer *url.URL, formKey []byte) (*Renderer, error) {
 	if p.script, err = readStatic("form_post", ".js", "text/javascript; charset=utf-8"); err != nil {
 		return nil, err
 	}
-	functions := template.FuncMap{"text": p.lookup}
+	functions := template.FuncMap{"text": p.lookup, "labels": labels}
 	for _, name := range templateNames {
 		set, err := template.New(name).Funcs(functions).ParseFS(templates.FS, "layout.html", name+".html")
 		if err != nil {
@@ -129,6 +129,8 @@ func (p *Renderer) Path(path string) string { return p.issuer.Path + path }
 func (p *Renderer) Destination(uri string) string {
 	d := redirect.DestinationOf(uri)
 	switch {
+	case d.Host != "" && d.OnDevice:
+		return p.Message("destination.device", d.Host)
 	case d.Host != "":
 		return d.Host
 	case d.Scheme != "":
@@ -136,6 +138,9 @@ func (p *Renderer) Destination(uri string) string {
 	}
 	return p.Message("destination.unreadable")
 }
+
+// labels returns the labels of a host, between which a page breaks a line that is too long.
+func labels(host string) []string { return strings.Split(host, ".") }
 
 // FormatTime formats a time for users.
 func FormatTime(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") }
