@@ -97,6 +97,11 @@ func (a *Admin) VouchForClient(ctx context.Context, id string) error {
 // ErrNotSelfRegistered is returned when the operator vouches for a client that the operator registered.
 var ErrNotSelfRegistered = errors.New("the operator registered this client, so users are not warned of it")
 
+// RefreshClientDocument fetches the client ID metadata document of a client immediately.
+func (a *Admin) RefreshClientDocument(ctx context.Context, id string) error {
+	return a.clients.RefreshDocument(ctx, id)
+}
+
 // DisableClient refuses the client until it is enabled, and revokes its tokens and grants permanently.
 func (a *Admin) DisableClient(ctx context.Context, id string) error {
 	return a.store.DisableClient(ctx, id)

@@ -2,6 +2,7 @@ package oauth_test
 
 import (
 	"encoding/json"
+	"errors"
 	"maps"
 	"net/url"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"gatehouse/cmd/gatehouse/server/servertest"
+	"gatehouse/oauth/client"
 	"gatehouse/oauth/jwt"
 	"gatehouse/storage/storagetest"
 )
@@ -261,6 +263,29 @@ var documentCache = []servertest.Requirement{
 			form := assertionForm(key.Sign(t, assertionClaims(s, c), nil), "grant_type", "refresh_token",
 				"refresh_token", r.Text("refresh_token"))
 			s.Do(s.Request("POST", "/oauth2/token", form)).OK(t)
+		}).WithSettings(documentSettings...),
+	servertest.Req("MC26e", "CIMD §4.4",
+		"the operator fetches a document immediately, and a failure leaves the client as it is",
+		func(t *testing.T, s *servertest.Server) {
+			h := newDocumentHost(t)
+			h.header.Set("ETag", `"v1"`) // which the host does not change
+			if p := s.Browser().Authorize(h.client()); !isAccepted(p) {
+				t.Fatalf("status = %d, want a page or a redirect", p.Status)
+			}
+			h.set("client_secret", "x")
+			if err := s.OAuth.Clients.RefreshDocument(t.Context(), h.URL); err == nil {
+				t.Error("an invalid document is accepted")
+			}
+			if p := s.Browser().Authorize(h.client()); !isAccepted(p) {
+				t.Errorf("after a failed refresh: status = %d, want a page or a redirect", p.Status)
+			}
+			h.set("client_secret", nil, "redirect_uris", []string{"https://app.example/new"})
+			storagetest.Must(t, s.OAuth.Clients.RefreshDocument(t.Context(), h.URL))
+			s.Browser().Authorize(h.client()).WantErrorPage(t, 400)
+			app := s.App().ClientID
+			if err := s.OAuth.Clients.RefreshDocument(t.Context(), app); !errors.Is(err, client.ErrNoDocument) {
+				t.Errorf("a client of the operator: %v, want ErrNoDocument", err)
+			}
 		}).WithSettings(documentSettings...),
 	servertest.Req("MC30", "CIMD §6.5",
 		"concurrent first uses of a client_id cause one fetch, and failures limit the network that caused them only",

@@ -20,7 +20,7 @@ const clientArgument = "ID is a client_id, or the name of a client that an opera
 
 func (p *program) clientCommand() *cobra.Command {
 	return group("client", "Manage clients", "",
-		p.clientCreate(), p.clientList(), p.clientShow(), p.clientUpdate(), p.clientVouch(),
+		p.clientCreate(), p.clientList(), p.clientShow(), p.clientUpdate(), p.clientVouch(), p.clientRefreshDocument(),
 		p.clientDisable(), p.clientEnable(),
 		p.clientDelete(), p.clientRotate(), p.clientRevoke())
 }
@@ -244,6 +244,16 @@ func (p *program) clientVouch() *cobra.Command {
 			"changes its name, pages, logo or the host of a redirect URI. Undo it with `client update ID --vouch=false`.\n",
 		question: "Stop warning users of client %s?",
 		done:     "client %s is marked as checked", change: (*admin.Admin).VouchForClient,
+	})
+}
+
+func (p *program) clientRefreshDocument() *cobra.Command {
+	return p.clientChangeCommand(clientChange{
+		use: "refresh-document", short: "Fetch the metadata document of a client immediately",
+		long: "Fetch the client ID metadata document of a client that has one, although the stored document may\n" +
+			"be current for up to 24 hours. A change of redirect URIs, authentication method or keys applies\n" +
+			"immediately. When the document cannot be used, the client stays as it is.\n",
+		done: "the document of client %s is current", change: (*admin.Admin).RefreshClientDocument,
 	})
 }
 

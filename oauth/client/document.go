@@ -89,6 +89,27 @@ func (g *Registry) refreshedClient(ctx context.Context, c *storage.Client) (*sto
 	return nil, err
 }
 
+// ErrNoDocument is returned for a client that was not made from a client ID metadata document.
+var ErrNoDocument = errors.New("the client has no client ID metadata document")
+
+// RefreshDocument fetches the document of a client immediately, also while the stored one is current. It returns
+// storage.ErrNotFound, ErrNoDocument, or a protocol error when the document cannot be used; the client then stays as it
+// is.
+func (g *Registry) RefreshDocument(ctx context.Context, id string) error {
+	c, err := g.store.Client(ctx, id)
+	if err != nil {
+		return err
+	}
+	if !c.IsDocument() {
+		return ErrNoDocument
+	}
+	if err := g.checkDocumentURL(id); err != nil {
+		return err
+	}
+	_, err = g.loadDocument(ctx, id, storage.ClientDocument{}) // without the ETag, which an operator may mistrust
+	return err
+}
+
 // checkFetchLimits counts a fetch that the network of the request causes, and refuses it when too many of its fetches
 // failed. Failures of one network do not prevent another from using the same document.
 func (g *Registry) checkFetchLimits(ctx context.Context) error {
