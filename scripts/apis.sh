@@ -3,6 +3,7 @@
 # installs their libraries into DIR, for APIS=DIR of the tests in cmd/gatehouse.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/programs.sh
 
 prepare() {
 	local dir=$1
@@ -15,20 +16,4 @@ prepare() {
 		mvn --batch-mode --quiet dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=lib >&2)
 }
 
-case ${1:-run} in
-prepare)
-	prepare "$2"
-	;;
-run)
-	tools=$(scripts/setup.sh)
-	eval "$tools"
-	dir=$(mktemp -d)
-	trap 'rm -rf "$dir"' EXIT
-	prepare "$dir"
-	APIS=$dir APIS_STOCK=true CI=true go test -count=1 -v -run 'TestAPIs' ./cmd/gatehouse
-	;;
-*)
-	echo "usage: apis.sh [run | prepare DIR]" >&2
-	exit 2
-	;;
-esac
+run_programs APIS TestAPIs "$@"

@@ -4,6 +4,7 @@
 # them into DIR, for MCP=DIR of the tests in cmd/gatehouse.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/programs.sh
 
 node_major=22 # of the suite and the TypeScript server
 
@@ -23,20 +24,4 @@ prepare() {
 	for install in "${installs[@]}"; do wait "$install"; done
 }
 
-case ${1:-run} in
-prepare)
-	prepare "$2"
-	;;
-run)
-	tools=$(scripts/setup.sh)
-	eval "$tools"
-	dir=$(mktemp -d)
-	trap 'rm -rf "$dir"' EXIT
-	prepare "$dir"
-	MCP=$dir CI=true go test -count=1 -v -run 'TestMCP' ./cmd/gatehouse
-	;;
-*)
-	echo "usage: mcp.sh [run | prepare DIR]" >&2
-	exit 2
-	;;
-esac
+run_programs MCP TestMCP "$@"

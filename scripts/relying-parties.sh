@@ -5,6 +5,7 @@
 # cmd/gatehouse.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/programs.sh
 
 prepare() {
 	local dir=$1
@@ -17,21 +18,4 @@ prepare() {
 	(cd "$dir/kubernetes" && go build -ldflags='-s -w' -o kubernetes . >&2)
 }
 
-case ${1:-run} in
-prepare)
-	prepare "$2"
-	;;
-run)
-	tools=$(scripts/setup.sh)
-	eval "$tools"
-	dir=$(mktemp -d)
-	trap 'rm -rf "$dir"' EXIT
-	prepare "$dir"
-	RELYING_PARTIES=$dir CI=true \
-		go test -count=1 -v -run RelyingParties ./cmd/gatehouse
-	;;
-*)
-	echo "usage: relying-parties.sh [run | prepare DIR]" >&2
-	exit 2
-	;;
-esac
+run_programs RELYING_PARTIES RelyingParties "$@"
