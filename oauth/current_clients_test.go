@@ -88,7 +88,7 @@ type habits struct {
 }
 
 var currentClients = slices.Concat(
-	clientHabits, clientResources, openResources, clientRedirects, deletedClients, resourceMetadata,
+	clientHabits, clientResources, clientGrants, openResources, clientRedirects, deletedClients, resourceMetadata,
 )
 
 var clientHabits = []servertest.Requirement{

@@ -25,6 +25,7 @@ type consentPage struct {
 	Request, FormToken           string
 	Warnings                     []string
 	Required, Optional           []consentGroup
+	Existing                     []consentGroup // what the client can do already, when it requests more than that
 }
 
 // consentGroup is what a client requests at the same APIs, or at no API when APIs is empty.
@@ -36,6 +37,7 @@ type consentGroup struct {
 type consentScope struct {
 	Name, Description string
 	New, Selected     bool
+	Optional          bool
 }
 
 // pendingConsent is a request whose next step is the consent page.
@@ -88,21 +90,36 @@ func (p *Pages) ShowConsent(w http.ResponseWriter, r *http.Request) error {
 		Destination: p.pages.Destination(pending.RedirectURI), Request: pending.ID,
 		FormToken: p.pages.FormToken(pending.tokenParts()...), Warnings: p.consentWarnings(pending.AuthorizationRequest),
 	}
+	stepUp := pending.isStepUp()
 	for _, item := range pending.Permissions {
 		row := consentScope{
-			Name: item.Name, Description: p.pages.DescribeScope(page.NewScope(item.Name, registered[item.Name].Description)),
-			Selected: pending.IsSelected(item, pending.before),
-			New: pending.before != nil && !pending.IsAllowed(item, pending.before) &&
-				!pending.WasRefused(item, pending.before),
+			Name: item.Name, Optional: item.Optional,
+			Description: p.pages.DescribeScope(page.NewScope(item.Name, registered[item.Name].Description)),
+			Selected:    pending.IsSelected(item, pending.before),
+			New:         pending.isNew(item),
 		}
 		list := &data.Required
-		if item.Optional {
+		switch {
+		case stepUp && pending.IsAllowed(item, pending.before):
+			list = &data.Existing
+		case item.Optional:
 			list = &data.Optional
 		}
 		*list = addToGroup(*list, pending.apis(item), row)
 	}
 	page.AllowFormRedirects(w.Header())
 	return p.pages.Render(w, http.StatusOK, "consent", data)
+}
+
+// isNew reports whether the user was never prompted for the permission before.
+func (c pendingConsent) isNew(item oauth.Permission) bool {
+	return c.before != nil && !c.IsAllowed(item, c.before) && !c.WasRefused(item, c.before)
+}
+
+// isStepUp reports whether the client requests more than the user has allowed it. The page is then about what is new.
+// A client that requests the page again with prompt=consent lets the user change everything.
+func (c pendingConsent) isStepUp() bool {
+	return !slices.Contains(c.Prompt, "consent") && slices.ContainsFunc(c.Permissions, c.isNew)
 }
 
 // consentWarnings returns the warnings about a client that the operator has not checked.
