@@ -102,14 +102,14 @@ func (a *Admin) CreateRole(ctx context.Context, resource, name, description stri
 	return r, err
 }
 
-// AssignRole gives a role to users, groups and clients.
-func (a *Admin) AssignRole(ctx context.Context, resource, name string, to RoleHolders) error {
-	return a.changeHolders(ctx, resource, name, to, a.store.AssignRole)
+// GrantRole grants a role to users, groups and clients.
+func (a *Admin) GrantRole(ctx context.Context, resource, name string, to RoleHolders) error {
+	return a.changeHolders(ctx, resource, name, to, a.store.GrantRole)
 }
 
-// UnassignRole takes a role from users, groups and clients.
-func (a *Admin) UnassignRole(ctx context.Context, resource, name string, from RoleHolders) error {
-	return a.changeHolders(ctx, resource, name, from, a.store.UnassignRole)
+// RevokeRole revokes a role of users, groups and clients.
+func (a *Admin) RevokeRole(ctx context.Context, resource, name string, from RoleHolders) error {
+	return a.changeHolders(ctx, resource, name, from, a.store.RevokeRole)
 }
 
 // changeHolders finds the holders and calls change. It returns an UnknownUserError, UnknownGroupError or

@@ -46,8 +46,8 @@ var roleRequirements = []servertest.Requirement{
 			wantRoles(t, "of a user without roles", claims(t, accessToken("scope", "read")), []string{}...)
 			addToGroups(s, u, "staff")
 			ctx := t.Context()
-			storagetest.Must(t, s.Store.AssignRole(ctx, rolesAPI, "viewer", storage.Assignees{Users: []string{u.ID}}))
-			storagetest.Must(t, s.Store.AssignRole(ctx, rolesAPI, "editor",
+			storagetest.Must(t, s.Store.GrantRole(ctx, rolesAPI, "viewer", storage.Assignees{Users: []string{u.ID}}))
+			storagetest.Must(t, s.Store.GrantRole(ctx, rolesAPI, "editor",
 				storage.Assignees{Users: []string{u.ID}, Groups: []string{"staff"}}))
 			r := s.Tokens(c, "alice", "scope", "openid read")
 			token := r.Text("access_token")
@@ -66,8 +66,8 @@ var roleRequirements = []servertest.Requirement{
 			addToGroups(s, u, "staff")
 			ctx := t.Context()
 			user, group := storage.Assignees{Users: []string{u.ID}}, storage.Assignees{Groups: []string{"staff"}}
-			storagetest.Must(t, s.Store.AssignRole(ctx, rolesAPI, "editor", group))
-			storagetest.Must(t, s.Store.AssignRole(ctx, rolesAPI, "viewer", user))
+			storagetest.Must(t, s.Store.GrantRole(ctx, rolesAPI, "editor", group))
+			storagetest.Must(t, s.Store.GrantRole(ctx, rolesAPI, "viewer", user))
 			c := s.Client(`{"redirect_uris":["` + servertest.Callback + `"],"scope":"read offline_access",
 				"grant_types":["authorization_code","refresh_token"]}`)
 			r := s.Tokens(c, "alice", "scope", "read offline_access")
@@ -80,13 +80,13 @@ var roleRequirements = []servertest.Requirement{
 			storagetest.Must(t, s.Store.DeleteGroup(ctx, "staff"))
 			addToGroups(s, u, "staff")
 			refresh("after the group was deleted and created again", "viewer")
-			storagetest.Must(t, s.Store.UnassignRole(ctx, rolesAPI, "viewer", user))
-			storagetest.Must(t, s.Store.AssignRole(ctx, rolesAPI, "editor", user))
+			storagetest.Must(t, s.Store.RevokeRole(ctx, rolesAPI, "viewer", user))
+			storagetest.Must(t, s.Store.GrantRole(ctx, rolesAPI, "editor", user))
 			refresh("after an assignment", "editor")
 			storagetest.Must(t, s.Store.DeleteRole(ctx, rolesAPI, "editor"))
 			createRoles(s, rolesAPI, "editor")
 			refresh("after the role was deleted and created again", []string{}...)
-			storagetest.Must(t, s.Store.AssignRole(ctx, rolesAPI, "editor", user))
+			storagetest.Must(t, s.Store.GrantRole(ctx, rolesAPI, "editor", user))
 			storagetest.Must(t, s.Store.DeleteUser(ctx, u.ID))
 			if got, err := s.Store.RoleAssignees(ctx, rolesAPI, "editor"); err != nil || len(got.Users) != 0 {
 				t.Errorf("holders after the user was deleted: %v, %v, want none", got, err)
@@ -102,10 +102,10 @@ var roleRequirements = []servertest.Requirement{
 				"grant_types":["authorization_code","client_credentials"]}`)
 			holder := storage.Assignees{Clients: []string{c.ClientID}}
 			wantRoles(t, "without a role", claims(t, s.ServiceToken(c)), []string{}...)
-			storagetest.Must(t, s.Store.AssignRole(t.Context(), rolesAPI, "importer", holder))
+			storagetest.Must(t, s.Store.GrantRole(t.Context(), rolesAPI, "importer", holder))
 			wantRoles(t, "of the client", claims(t, s.ServiceToken(c)), "importer")
 			wantRoles(t, "of a user", claims(t, s.Tokens(c, "alice", "scope", "read").Text("access_token")), []string{}...)
-			storagetest.Must(t, s.Store.UnassignRole(t.Context(), rolesAPI, "importer", holder))
+			storagetest.Must(t, s.Store.RevokeRole(t.Context(), rolesAPI, "importer", holder))
 			wantRoles(t, "after it was removed", claims(t, s.ServiceToken(c)), []string{}...)
 		}),
 }

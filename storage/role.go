@@ -166,23 +166,23 @@ func (s *Store) DeleteRole(ctx context.Context, resource, name string) error {
 	}))
 }
 
-// AssignRole gives a role to users, groups and clients, in one transaction. A holder that has it keeps it, without an
+// GrantRole grants a role to users, groups and clients, in one transaction. A holder that has it keeps it, without an
 // event, and one that was deleted in the meantime gets nothing. It returns ErrNotFound when there is no such role.
-func (s *Store) AssignRole(ctx context.Context, resource, name string, to Assignees) error {
+func (s *Store) GrantRole(ctx context.Context, resource, name string, to Assignees) error {
 	return s.changeAssignees(ctx, resource, name, to, func(tx *Store, t roleTable, id string) error {
 		insert := "INSERT INTO " + t.table + " (" + t.column + ", resource, role, created_at) SELECT " + t.key +
 			", ?, ?, CAST(? AS BIGINT) FROM " + t.holders + " WHERE " + t.key + " = ? ON CONFLICT DO NOTHING"
 		return db.ExecOne(ctx, tx.Write, insert, resource, name, db.Millis(s.Now()), id)
-	}, audit.RoleAssigned)
+	}, audit.RoleGranted)
 }
 
-// UnassignRole takes a role from users, groups and clients, in one transaction. One that does not have it causes no
+// RevokeRole revokes a role of users, groups and clients, in one transaction. One that does not have it causes no
 // event. It returns ErrNotFound when there is no such role.
-func (s *Store) UnassignRole(ctx context.Context, resource, name string, from Assignees) error {
+func (s *Store) RevokeRole(ctx context.Context, resource, name string, from Assignees) error {
 	return s.changeAssignees(ctx, resource, name, from, func(tx *Store, t roleTable, id string) error {
 		return db.ExecOne(ctx, tx.Write,
 			"DELETE FROM "+t.table+" WHERE "+t.column+" = ? AND resource = ? AND role = ?", id, resource, name)
-	}, audit.RoleUnassigned)
+	}, audit.RoleRevoked)
 }
 
 // changeAssignees calls change for every holder and records the event, unless change returns ErrNotFound because it
@@ -191,7 +191,7 @@ func (s *Store) changeAssignees(
 	ctx context.Context, resource, name string, holders Assignees,
 	change func(tx *Store, t roleTable, id string) error, event string,
 ) error {
-	return db.Wrap("assign role", s.Tx(ctx, func(tx *Store) error {
+	return db.Wrap("change holders of a role", s.Tx(ctx, func(tx *Store) error {
 		r, err := db.Take[Role](ctx, tx.Write, "resource = ? AND name = ?", resource, name)
 		if err != nil {
 			return err

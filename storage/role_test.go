@@ -32,19 +32,19 @@ func TestRoleChangesAreRecordedOnce(t *testing.T) {
 			Clients: []string{f.client.ID, "deleted"},
 		}
 		for range 2 {
-			storagetest.Must(t, f.AssignRole(ctx, api, "editor", all))
+			storagetest.Must(t, f.GrantRole(ctx, api, "editor", all))
 		}
 		for range 2 {
-			storagetest.Must(t, f.UnassignRole(ctx, api, "editor", all))
+			storagetest.Must(t, f.RevokeRole(ctx, api, "editor", all))
 		}
-		for event, want := range map[string]int{audit.RoleCreated: 1, audit.RoleAssigned: 3, audit.RoleUnassigned: 3} {
+		for event, want := range map[string]int{audit.RoleCreated: 1, audit.RoleGranted: 3, audit.RoleRevoked: 3} {
 			rows, err := f.Audit.Rows(ctx, audit.Filter{Event: event, Limit: 10})
 			storagetest.Must(t, err)
 			if len(rows) != want {
 				t.Errorf("%d events %s, want %d", len(rows), event, want)
 			}
 		}
-		if err := f.AssignRole(ctx, api, "owner", all); !errors.Is(err, storage.ErrNotFound) {
+		if err := f.GrantRole(ctx, api, "owner", all); !errors.Is(err, storage.ErrNotFound) {
 			t.Errorf("unknown role: %v, want ErrNotFound", err)
 		}
 	})

@@ -14,7 +14,7 @@ import (
 func (p *program) roleCommand() *cobra.Command {
 	return group("role", "Manage roles at APIs",
 		"Roles of users, groups and clients at an API, which its access tokens have as the claim roles.",
-		p.roleCreate(), p.roleList(), p.roleShow(), p.roleAssign(), p.roleUnassign(), p.roleDelete())
+		p.roleCreate(), p.roleList(), p.roleShow(), p.roleGrant(), p.roleRevoke(), p.roleDelete())
 }
 
 // roleError translates the error of a change of a role into a message for the operator.
@@ -115,20 +115,20 @@ func (p *program) printRole(ctx context.Context, a *admin.Admin, resource, name 
 	return p.printJSON(r)
 }
 
-func (p *program) roleAssign() *cobra.Command {
+func (p *program) roleGrant() *cobra.Command {
 	return p.changeRole(&cobra.Command{
-		Use: "assign URI NAME", Short: "Assign a role to users, groups and clients",
-		Long: "Assign a role to users, to all members of groups, and to clients, and print it. A client has it in the\n" +
+		Use: "grant URI NAME", Short: "Grant a role to users, groups and clients",
+		Long: "Grant a role to users, to all members of groups, and to clients, and print it. A client has it in the\n" +
 			"tokens that it gets for itself with client_credentials. The next token has the change.",
-		Example: "  gatehouse role assign https://api.example.com editor --group staff --user alice --client Import",
-	}, (*admin.Admin).AssignRole)
+		Example: "  gatehouse role grant https://api.example.com editor --group staff --user alice --client Import",
+	}, (*admin.Admin).GrantRole)
 }
 
-func (p *program) roleUnassign() *cobra.Command {
+func (p *program) roleRevoke() *cobra.Command {
 	return p.changeRole(&cobra.Command{
-		Use: "unassign URI NAME", Short: "Remove a role from users, groups and clients",
-		Long: "Remove a role from users, groups and clients, and print it. Issued tokens have it until they expire.",
-	}, (*admin.Admin).UnassignRole)
+		Use: "revoke URI NAME", Short: "Revoke a role from users, groups and clients",
+		Long: "Revoke a role from users, groups and clients, and print it. Issued tokens have it until they expire.",
+	}, (*admin.Admin).RevokeRole)
 }
 
 func (p *program) changeRole(cmd *cobra.Command, change func(
