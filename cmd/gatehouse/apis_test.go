@@ -50,8 +50,8 @@ func documentFiles(t *testing.T, document string) map[string]string {
 // libraries.
 var apiPrograms = map[string][][]string{
 	"spring": {
-		{"javac", "-parameters", "-proc:none", "-cp", "lib/*", "-d", "classes", "Api.java"},
-		{"java", "-XX:TieredStopAtLevel=1", "-cp", "classes:lib/*:.", "example.Api"},
+		{"javac", "-parameters", "-proc:none", "-cp", "lib/*", "-d", "classes", "Api.java", "Stock.java"},
+		{"java", "-XX:TieredStopAtLevel=1", "-cp", "classes:lib/*:.", "stock.Stock"},
 	},
 	"node":   {{"node", "api.mjs"}},
 	"go":     {{"env", "CGO_ENABLED=0", "go", "build", "-o", "api", "."}, {"./api"}},
@@ -263,6 +263,8 @@ func (p *apiProgram) check(t *testing.T, r apiRequest) {
 	}
 }
 
+// TestAPIsVerifyAccessTokens sends the same requests to every program of docs/apis.md, and others to the Spring program
+// without the decoder bean.
 func TestAPIsVerifyAccessTokens(t *testing.T) {
 	dir := requireEnv(t, "APIS")
 	i := startTestIssuer(t)
@@ -271,10 +273,14 @@ func TestAPIsVerifyAccessTokens(t *testing.T) {
 	storagetest.Must(t, i.Store.CreateResource(t.Context(), resource))
 	reader := i.ServiceToken(i.Service("notes.read"))
 	requests := apiRequests(t, i, audience, reader)
+	stockRequests := stockAPIRequests(t, i, audience, reader)
+	files, stock := apiFiles(t), storagetest.FreeAddress(t)
+	_, stockPort, err := net.SplitHostPort(stock)
+	storagetest.Must(t, err)
+	env := append(os.Environ(), "ISSUER="+i.Issuer, "AUDIENCE="+audience, "STOCK_PORT="+stockPort)
 	for name, commands := range apiPrograms {
 		t.Run(name, func(t *testing.T) {
-			p := startDocumentProgram(t, "../../docs/apis.md", filepath.Join(dir, name), commands,
-				storagetest.FreeAddress(t), append(os.Environ(), "ISSUER="+i.Issuer, "AUDIENCE="+audience))
+			p := startProgramFiles(t, files, filepath.Join(dir, name), commands, storagetest.FreeAddress(t), env)
 			i.down.Store(true)
 			if status, _, body := p.call(t, "Bearer "+reader); status < 500 {
 				t.Errorf("GET /notes while the JWKS is unavailable: %d %s, want 5xx, as the token is valid", status, body)
@@ -283,49 +289,12 @@ func TestAPIsVerifyAccessTokens(t *testing.T) {
 			for _, r := range requests {
 				p.check(t, r)
 			}
+			if name == "spring" {
+				for _, r := range stockRequests {
+					(&apiProgram{stock, p.out}).check(t, r)
+				}
+			}
 		})
-	}
-}
-
-// decoderBean matches the bean that docs/apis.md describes as unnecessary for tokens with the typ JWT.
-var decoderBean = regexp.MustCompile(`(?s)    // Accepts what RFC 9068 describes.*\n    }\n}\n$`)
-
-// TestAPIsOfStockSpringBootAcceptTypeJWT compiles and starts another Spring application, which takes ten seconds; only
-// `make apis` runs it.
-func TestAPIsOfStockSpringBootAcceptTypeJWT(t *testing.T) {
-	if os.Getenv("APIS_STOCK") == "" {
-		t.Skip("APIS_STOCK is not set; `make apis` sets it")
-	}
-	dir := requireEnv(t, "APIS")
-	const audience = "https://api.example.com"
-	i := startTestIssuer(t)
-	resource := apiResource(audience, "notes.read", "notes.write")
-	storagetest.Must(t, i.Store.CreateResource(t.Context(), resource))
-	reader := i.Service("notes.read")
-	atJWT := i.ServiceToken(reader)
-	storagetest.Must(t, i.Store.UpdateResource(t.Context(), audience, func(r *storage.Resource) error {
-		r.TokenTyp, r.TokenAlg = "JWT", "RS256"
-		return nil
-	}))
-	i.User("alice")
-	idToken := i.Tokens(i.RelyingParty(), "alice", "scope", "openid").Text("id_token")
-	files := documentFiles(t, "../../docs/apis.md")
-	stock := decoderBean.ReplaceAllString(files["spring/Api.java"], "}\n")
-	if stock == files["spring/Api.java"] {
-		t.Fatal("docs/apis.md has no decoder bean to leave out")
-	}
-	files["spring/Api.java"] = stock
-	p := startProgramFiles(t, files, filepath.Join(dir, "spring"), apiPrograms["spring"],
-		storagetest.FreeAddress(t), append(os.Environ(), "ISSUER="+i.Issuer, "AUDIENCE="+audience))
-	storagetest.Must(t, i.Store.CreateResource(t.Context(), apiResource("https://other.example.com", "other")))
-	for _, r := range []apiRequest{
-		{"an access token with typ JWT", "Bearer " + i.ServiceToken(reader), 200, ""},
-		{"another scope", "Bearer " + i.ServiceToken(i.Service("notes.write")), 403, insufficientScope},
-		{"a token for another API", "Bearer " + i.ServiceToken(i.Service("other")), 401, invalidToken},
-		{"an ID token", "Bearer " + idToken, 401, invalidToken},
-		{"an access token with typ at+jwt", "Bearer " + atJWT, 401, invalidToken},
-	} {
-		p.check(t, r)
 	}
 }
 
