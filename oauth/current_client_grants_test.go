@@ -8,6 +8,7 @@ import (
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth/client"
 	"gatehouse/storage/audit"
+	"gatehouse/storage/storagetest"
 )
 
 // isStepUpPage reports whether the page has a closed list of what the user allowed the client before.
@@ -59,6 +60,34 @@ var clientGrants = []servertest.Requirement{
 				t.Error("the page for prompt=consent does not let the user change everything")
 			}
 		}),
+	servertest.Req("MC14b", "RFC 8252 §8.6",
+		"the page lists everything for a client that another application can impersonate, and nothing as already allowed "+
+			"that the user has withdrawn since",
+		func(t *testing.T, s *servertest.Server) {
+			alice := s.User("alice")
+			createResource(s, mcpServer, true, "mcp.read", "mcp.write")
+			native := selfRegisterPublic(s, "http://localhost/cb")
+			app := s.Client(`{"redirect_uris":["` + servertest.Callback + `"],"scope":"mcp.read mcp.write"}`)
+			for _, c := range []client.Information{native, app} {
+				b := s.Browser()
+				b.Code(c, "alice", "scope", "mcp.read", "resource", mcpServer)
+				page := b.Follow(b.Authorize(c, "scope", "mcp.read mcp.write", "resource", mcpServer))
+				if got, want := isStepUpPage(page), c.ClientID == app.ClientID; got != want {
+					t.Errorf("the page separates what is new: %v, want %v", got, want)
+				}
+				if c.ClientID == native.ClientID {
+					continue
+				}
+				consents, err := s.Store.Consents(t.Context(), alice.ID)
+				storagetest.Must(t, err)
+				for _, consent := range consents {
+					storagetest.Must(t, s.Store.WithdrawConsent(t.Context(), consent.UserID, consent.ID))
+				}
+				if p := b.Decide(page, "approve"); p.Status != 403 {
+					t.Errorf("approval of a page that is no longer true: status = %d, want 403", p.Status)
+				}
+			}
+		}).WithSettings(openRegistration),
 	servertest.Req("MC42", "RFC 9700 §4.14.2, [decision 26](decisions/0026-refresh-retry-window.md)",
 		"two processes of one public client that refresh within the window get the same successor, once as a rotation and "+
 			"once as a retry; its use ends the window; a token two generations old revokes the grant",

@@ -90,7 +90,6 @@ func (p *Pages) ShowConsent(w http.ResponseWriter, r *http.Request) error {
 		Destination: p.pages.Destination(pending.RedirectURI), Request: pending.ID,
 		FormToken: p.pages.FormToken(pending.tokenParts()...), Warnings: p.consentWarnings(pending.AuthorizationRequest),
 	}
-	stepUp := pending.isStepUp()
 	for _, item := range pending.Permissions {
 		row := consentScope{
 			Name: item.Name, Optional: item.Optional,
@@ -100,7 +99,7 @@ func (p *Pages) ShowConsent(w http.ResponseWriter, r *http.Request) error {
 		}
 		list := &data.Required
 		switch {
-		case stepUp && pending.IsAllowed(item, pending.before):
+		case pending.isExisting(item):
 			list = &data.Existing
 		case item.Optional:
 			list = &data.Optional
@@ -117,9 +116,16 @@ func (c pendingConsent) isNew(item oauth.Permission) bool {
 }
 
 // isStepUp reports whether the client requests more than the user has allowed it. The page is then about what is new.
-// A client that requests the page again with prompt=consent lets the user change everything.
+// A client that requests the page again with prompt=consent lets the user change everything, and for a client that
+// another application can impersonate the page has everything that this application would get.
 func (c pendingConsent) isStepUp() bool {
-	return !slices.Contains(c.Prompt, "consent") && slices.ContainsFunc(c.Permissions, c.isNew)
+	return !slices.Contains(c.Prompt, "consent") && !c.CanBeImpersonated() &&
+		slices.ContainsFunc(c.Permissions, c.isNew)
+}
+
+// isExisting reports whether the page shows the permission as one that the user has already given.
+func (c pendingConsent) isExisting(item oauth.Permission) bool {
+	return c.isStepUp() && c.IsAllowed(item, c.before)
 }
 
 // consentWarnings returns the warnings about a client that the operator has not checked.
@@ -173,7 +179,8 @@ func (c pendingConsent) tokenParts() []string {
 	}
 	parts := []string{"consent", c.user.Session.ID, c.ID, c.user.User.ID, described}
 	for _, item := range c.Permissions {
-		parts = append(parts, item.Name, strconv.FormatBool(item.Optional), strconv.Itoa(len(item.Resources)))
+		parts = append(parts, item.Name, strconv.FormatBool(item.Optional), strconv.FormatBool(c.isExisting(item)),
+			strconv.Itoa(len(item.Resources)))
 		for _, identifier := range item.Resources {
 			parts = append(parts, identifier, c.resources[identifier].Name)
 		}
