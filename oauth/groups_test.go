@@ -79,6 +79,19 @@ var groupRequirements = []servertest.Requirement{
 				}
 			}
 		}),
+	servertest.Req("PE46d", "OIDC Core §5.5.1",
+		"a requested value does not remove the claim groups, or the client would keep those that it stored before",
+		func(t *testing.T, s *servertest.Server) {
+			addToGroups(s, s.User("alice"), "staff")
+			c := groupsClient(s)
+			r := s.Tokens(c, "alice", "scope", groupScopes,
+				"claims", `{"id_token":{"groups":{"value":["x"]}},"userinfo":{"groups":{"values":[]}}}`)
+			for _, claims := range []map[string]any{s.IDToken(c, r), s.Userinfo(r.Text("access_token")).OK(t).JSON} {
+				if got := groupsOf(claims); !slices.Equal(got, []string{"staff"}) {
+					t.Errorf("groups = %v, want staff", claims["groups"])
+				}
+			}
+		}),
 	servertest.Req("PE47", "OIDC Core §16.17",
 		"a client with assigned groups gets only those; of more than 200 groups only assigned ones are sent, with a warning",
 		func(t *testing.T, s *servertest.Server) {

@@ -110,7 +110,8 @@ func selectClaims(u *userData, scopes, granted []string, requested map[string]*r
 		if !discloses(s.name, s.scope, scopes, granted, requested) {
 			continue
 		}
-		if v := s.value(u); v != nil && requested[s.name].accepts(v) {
+		// Groups are never left out because of a requested value: the client would keep those that it stored before.
+		if v := s.value(u); v != nil && (s.name == groupsClaim || requested[s.name].accepts(v)) {
 			out[s.name] = v
 		}
 	}
