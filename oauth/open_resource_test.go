@@ -66,6 +66,20 @@ var openResources = []servertest.Requirement{
 			s.Token(c, form).Want(t, 400, "invalid_target")
 			s.Token(c, url.Values{"grant_type": {"client_credentials"}, "scope": {"x.write"}}).Want(t, 400, "invalid_scope")
 		}).WithSettings(openRegistration),
+	servertest.Req("MC10e", "RFC 6749 §3.3",
+		"a standard scope of an open resource is not open: it gives claims about the user everywhere",
+		func(t *testing.T, s *servertest.Server) {
+			s.User("alice")
+			createResource(s, openAPI, true, "groups", "email", "x.read")
+			r := selfRegister(s, minimalMetadata)
+			if got := r.Text("scope"); !strings.Contains(got, "x.read") || strings.Contains(got, "groups") {
+				t.Errorf("registered scope = %q, want x.read and not groups", got)
+			}
+			tokens := tokensFor(s, clientOf(r), "scope", "openid groups email x.read", "resource", openAPI)
+			if got := tokens.Text("scope"); strings.Contains(got, "groups") || strings.Contains(got, "email") {
+				t.Errorf("scope = %q, want neither groups nor email", got)
+			}
+		}).WithSettings(openRegistration, "GATEHOUSE_REGISTRATION_SCOPES=openid"),
 	servertest.Req("MC10d", "RFC 8707 §2.2",
 		"opening another resource with the same scope adds nothing to an existing grant, and closing one removes its scopes",
 		func(t *testing.T, s *servertest.Server) {

@@ -248,6 +248,7 @@ func (g *Registry) openScopes(ctx context.Context) (open []string, err error) {
 			open = append(open, r.Scopes...)
 		}
 	}
+	open = slices.DeleteFunc(open, protocol.IsStandardScope)
 	slices.Sort(open)
 	return slices.Compact(open), nil
 }

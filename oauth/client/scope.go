@@ -90,7 +90,7 @@ func defaultScopes(c *storage.Client, allowed allowedScopes, resources []string)
 	for _, identifier := range resources {
 		r := allowed.resources[identifier]
 		for _, name := range r.Scopes {
-			if isOpenTo(c, r) && !slices.Contains(scopes, name) {
+			if !c.Scopes.Has(name) && HasScopeAt(c, r, name) && !slices.Contains(scopes, name) {
 				scopes = append(scopes, name)
 			}
 		}
@@ -176,9 +176,10 @@ func isOpenTo(c *storage.Client, r storage.Resource) bool {
 }
 
 // HasScopeAt reports whether the resource has the scope and the client may have it there. A scope that is not
-// registered for the client is one of open resources alone, also when another resource has it.
+// registered for the client is one of open resources alone, also when another resource has it. A standard scope is
+// always one of the client, because it gives claims about the user, wherever it is used.
 func HasScopeAt(c *storage.Client, r storage.Resource, name string) bool {
-	return r.Scopes.Has(name) && (c.Scopes.Has(name) || isOpenTo(c, r))
+	return r.Scopes.Has(name) && (c.Scopes.Has(name) || isOpenTo(c, r) && !protocol.IsStandardScope(name))
 }
 
 // CanHaveScope reports whether the client may have the scope at all: it is registered for the client, or a resource
