@@ -76,6 +76,11 @@ func (c Config) warnings() (messages []string) {
 			"that makes this server send GET and POST requests to any path on ", strings.Join(c.FetchAllowHosts, ", "),
 			"; set only one of the two, unless such requests are harmless there")
 	}
+	if c.ClientDocuments == "open" && len(c.FetchAllowHosts) > 0 {
+		warn("GATEHOUSE_CLIENT_DOCUMENTS is open and GATEHOUSE_FETCH_ALLOW_HOSTS lists hosts: anyone can make this server ",
+			"send GET requests to any path on ", strings.Join(c.FetchAllowHosts, ", "),
+			"; list the hosts of documents instead, unless such requests are harmless there")
+	}
 	if c.ClientDocuments == "open" && !loopback.IsHost(c.IssuerURL().Hostname()) {
 		warn("GATEHOUSE_CLIENT_DOCUMENTS is open: anyone can host the document of a client and make this server fetch it; ",
 			"their users always see a consent page, which warns that the client is not verified")
