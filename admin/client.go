@@ -112,10 +112,22 @@ func (a *Admin) EnableClient(ctx context.Context, id string) error {
 	return a.store.EnableClient(ctx, id)
 }
 
-// DeleteClient deletes the client with its secrets and consents.
+// DeleteClient deletes the client with its secrets and consents. It returns ErrDocumentAllowed for a client that would
+// be created again at the next request.
 func (a *Admin) DeleteClient(ctx context.Context, id string) error {
+	c, err := a.store.Client(ctx, id)
+	if err != nil {
+		return err
+	}
+	if c.IsDocument() && a.clients.AllowsDocument(c) {
+		return ErrDocumentAllowed
+	}
 	return a.store.DeleteClient(ctx, id)
 }
+
+// ErrDocumentAllowed is returned for the deletion of a client whose document the policy allows.
+var ErrDocumentAllowed = errors.New("the next request with this client_id would create the client again, without " +
+	"what you have set for it: disable it, or first take its host from GATEHOUSE_CLIENT_DOCUMENT_HOSTS")
 
 // A ClientWarning is a valid property of a client that is probably not intended.
 type ClientWarning int

@@ -67,14 +67,14 @@ var documentPages = []servertest.Requirement{
 				t.Errorf("sector after the update = %q, %v; want that of the client_id", c.Sector, err)
 			}
 			vouched := warns()
-			h.set("redirect_uris", []string{servertest.Callback, "https://other.example/second"})
+			h.set("redirect_uris", []string{servertest.Callback}, "contacts", []string{"app@example.com"})
 			s.Clock.Advance(6 * time.Minute)
-			otherPath := warns()
+			sameDescription := warns()
 			h.set("client_name", "Your Bank", "gatehouse_vouched", true)
 			s.Clock.Advance(6 * time.Minute)
-			if renamed := warns(); !before || vouched || otherPath || !renamed {
+			if renamed := warns(); !before || vouched || sameDescription || !renamed {
 				t.Errorf("warnings = %v, vouched %v, same description %v, renamed %v; want true, false, false, true",
-					before, vouched, otherPath, renamed)
+					before, vouched, sameDescription, renamed)
 			}
 		}).WithSettings(documentSettings...),
 	servertest.Req("MC36", "CIMD §6.7",

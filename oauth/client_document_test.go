@@ -17,7 +17,7 @@ import (
 
 func TestClientDocuments(t *testing.T) { servertest.Run(t, clientDocuments) }
 
-var clientDocuments = slices.Concat(documentURLs, documentContents, documentCache, documentPages)
+var clientDocuments = slices.Concat(documentURLs, documentContents, documentCache, documentPages, documentTrust)
 
 // documentSettings accept every document of a test, whose host is on loopback.
 var documentSettings = []string{
@@ -149,6 +149,8 @@ var documentURLs = []servertest.Requirement{
 				"https://u:p@app.example/c.json":                  "must not have a user name",
 				"https://app.example/a/../c.json":                 "path segments",
 				"https://app.example/a/%2E%2e/c.json":             "path segments",
+				"https://app.example/a/..%2fc.json":               "encoded slash",
+				"https://app.example/a/..%5Cc.json":               "encoded slash",
 				"https://app.example/" + strings.Repeat("a", 500): "not registered",
 				"http://app.example/c.json":                       "could not be fetched",
 				"https://0x7f000001/c.json":                       "has a host",

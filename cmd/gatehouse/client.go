@@ -251,8 +251,9 @@ func (p *program) clientRefreshDocument() *cobra.Command {
 	return p.clientChangeCommand(clientChange{
 		use: "refresh-document", short: "Fetch the metadata document of a client immediately",
 		long: "Fetch the client ID metadata document of a client that has one, although the stored document may\n" +
-			"be current for up to 24 hours. A change of redirect URIs, authentication method or keys applies\n" +
-			"immediately. When the document cannot be used, the client stays as it is.\n",
+			"be current for up to 24 hours. A change of its redirect URIs, authentication method or keys applies\n" +
+			"immediately; keys at a jwks_uri are cached as long as their response allows, at most a day. When the\n" +
+			"document cannot be used, the client stays as it is.\n",
 		done: "the document of client %s is current", change: (*admin.Admin).RefreshClientDocument,
 	})
 }

@@ -56,7 +56,7 @@ func (g *Registry) Client(ctx context.Context, id string) (*storage.Client, erro
 			return c, nil
 		}
 	}
-	if err := g.checkFetchLimits(ctx); err != nil {
+	if err := g.checkFetchLimits(ctx, c != nil); err != nil {
 		return nil, err
 	}
 	return g.fetchClient(ctx, id)
@@ -65,7 +65,7 @@ func (g *Registry) Client(ctx context.Context, id string) (*storage.Client, erro
 // refreshedClient returns the client that authenticates with its document, which is fetched again when it is no longer
 // current. While that fails, the client stays as it is for a day. It returns a protocol error otherwise.
 func (g *Registry) refreshedClient(ctx context.Context, c *storage.Client) (*storage.Client, error) {
-	if !g.options.ClientDocuments.allows(c.ID) {
+	if !g.AllowsDocument(c) {
 		return nil, documentError("The policy on client ID metadata documents no longer allows the client.")
 	}
 	d, err := g.store.ClientDocument(ctx, c.ID)
@@ -76,7 +76,7 @@ func (g *Registry) refreshedClient(ctx context.Context, c *storage.Client) (*sto
 	if now.Before(d.ExpiresAt) || c.DisabledAt != nil {
 		return c, nil
 	}
-	if err = g.checkFetchLimits(ctx); err == nil {
+	if err = g.checkFetchLimits(ctx, true); err == nil {
 		refreshed, fetchErr := g.fetchClient(ctx, c.ID)
 		if fetchErr == nil {
 			return refreshed, nil
@@ -111,13 +111,16 @@ func (g *Registry) RefreshDocument(ctx context.Context, id string) error {
 }
 
 // checkFetchLimits counts a fetch that the network of the request causes, and refuses it when too many of its fetches
-// failed. Failures of one network do not prevent another from using the same document.
-func (g *Registry) checkFetchLimits(ctx context.Context) error {
+// failed. Failures of one network do not prevent another from using the same document, nor the network itself from
+// using a stored one: any website can make its visitors request documents that fail.
+func (g *Registry) checkFetchLimits(ctx context.Context, isStored bool) error {
 	const description = "Too many client ID metadata documents were requested from your network. Retry later."
 	network := reqevent.FromContext(ctx).Network()
-	failures := ratelimit.Count{Limit: ratelimit.ClientDocumentFailure, Key: network}
-	if err := protocol.LimitError(g.options.Limiter.Check(ctx, failures), description); err != nil {
-		return err
+	if !isStored {
+		failures := ratelimit.Count{Limit: ratelimit.ClientDocumentFailure, Key: network}
+		if err := protocol.LimitError(g.options.Limiter.Check(ctx, failures), description); err != nil {
+			return err
+		}
 	}
 	fetches := ratelimit.Count{Limit: ratelimit.ClientDocument, Key: network}
 	return protocol.LimitError(g.options.Limiter.Count(ctx, fetches), description)
@@ -127,7 +130,8 @@ func (g *Registry) checkFetchLimits(ctx context.Context) error {
 // one fetch, and a document that another call has fetched in the meantime is used. A failure counts for the network of
 // each caller.
 func (g *Registry) fetchClient(ctx context.Context, id string) (*storage.Client, error) {
-	c, err := g.fetches.share(ctx, id, func(ctx context.Context) (*storage.Client, error) {
+	isListed := g.options.ClientDocuments.isListed(id)
+	c, err := g.fetches.share(ctx, id, isListed, func(ctx context.Context) (*storage.Client, error) {
 		d, err := g.store.ClientDocument(ctx, id)
 		if err != nil && !errors.Is(err, storage.ErrNotFound) {
 			return nil, protocol.UnavailableError(err)
@@ -219,7 +223,8 @@ func (g *Registry) storeDocument(
 	ctx context.Context, m *Metadata, hash []byte, d storage.ClientDocument,
 ) error {
 	now := g.store.Now()
-	c := &storage.Client{ID: d.ClientID, Epoch: 1, CreatedAt: now, UpdatedAt: now, DocumentHash: hash}
+	c := &storage.Client{ID: d.ClientID, CreatedAt: now, UpdatedAt: now, DocumentHash: hash}
+	c.Epoch = now.UnixMilli() // later than that of a deleted client with this URL, whose tokens stay revoked
 	copyToRecord(c, m)
 	c.Sector = sectorOfDocument(c.ID, m)
 	before, err := g.store.Client(ctx, d.ClientID)
@@ -260,7 +265,7 @@ func (g *Registry) applyDocument(c *storage.Client, m Metadata, hash []byte) (st
 		c.DescribedAt = new(g.store.Now())
 	}
 	endTrustOfDescription(&before, c)
-	detail, err := changedMembers(earlier, InformationOf(c).Metadata)
+	detail, err := changedMembers(earlier, InformationOf(c).Metadata, true)
 	if err != nil {
 		return storage.ClientUpdate{}, err
 	}

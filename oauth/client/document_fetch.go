@@ -10,13 +10,16 @@ import (
 	"gatehouse/storage"
 )
 
-// maxDocumentFetches is how many documents are fetched at a time.
+// maxDocumentFetches is how many documents are fetched at a time. Only half of it is for documents that are not on the
+// operator's list, so that an attacker's slow servers do not keep the listed ones out.
 const maxDocumentFetches = 32
 
 // fetches has the documents that are being fetched, so that concurrent first uses of a client_id cause one fetch.
 type fetches struct {
 	mu      sync.Mutex
 	running map[string]*documentFetch
+	// unlisted is how many of them are not on the operator's list.
+	unlisted int
 }
 
 type documentFetch struct {
@@ -28,7 +31,7 @@ type documentFetch struct {
 // share returns the result of a running fetch of the document, or runs it. It returns temporarily_unavailable when too
 // many are running.
 func (f *fetches) share(
-	ctx context.Context, id string, run func(context.Context) (*storage.Client, error),
+	ctx context.Context, id string, isListed bool, run func(context.Context) (*storage.Client, error),
 ) (*storage.Client, error) {
 	f.mu.Lock()
 	running, ok := f.running[id]
@@ -41,16 +44,22 @@ func (f *fetches) share(
 			return nil, protocol.UnavailableError(ctx.Err())
 		}
 	}
-	if len(f.running) >= maxDocumentFetches {
+	if len(f.running) >= maxDocumentFetches || !isListed && f.unlisted >= maxDocumentFetches/2 {
 		f.mu.Unlock()
 		return nil, protocol.UnavailableError(fetch.ErrBusy)
 	}
 	own := &documentFetch{done: make(chan struct{}), err: errors.New("the fetch did not end")}
 	f.running[id] = own
+	if !isListed {
+		f.unlisted++
+	}
 	f.mu.Unlock()
 	defer func() {
 		f.mu.Lock()
 		delete(f.running, id)
+		if !isListed {
+			f.unlisted--
+		}
 		f.mu.Unlock()
 		close(own.done)
 	}()

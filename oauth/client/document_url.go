@@ -57,6 +57,11 @@ func (g *Registry) IsTrusted(c *storage.Client) bool {
 	return !c.IsUnverified() || c.Vouched || c.IsDocument() && g.options.ClientDocuments.isListed(c.ID)
 }
 
+// AllowsDocument reports whether the policy still allows the document that the client was made from, if there is one.
+func (g *Registry) AllowsDocument(c *storage.Client) bool {
+	return !c.IsDocument() || g.options.ClientDocuments.allows(c.ID)
+}
+
 // isURL reports whether a client_id is meant to be the URL of a document. IDs that this server generates never are.
 func isURL(id string) bool {
 	return strings.HasPrefix(id, "https://") || strings.HasPrefix(id, "http://")
@@ -76,6 +81,8 @@ func (g *Registry) checkDocumentURL(id string) error {
 		return refuse("must not have a user name or password.")
 	case u.EscapedPath() == "":
 		return refuse("must have a path, like https://app.example/client.json.")
+	case hasEncodedSlash(u.EscapedPath()): // a server may decode it, and serve what is not below the prefix of the list
+		return refuse("must not have an encoded slash or backslash in its path.")
 	case hasDotSegment(u.EscapedPath()):
 		return refuse("must not have the path segments . and ..")
 	}
@@ -91,6 +98,11 @@ func (g *Registry) checkDocumentURL(id string) error {
 		return documentError(unreachableDescription)
 	}
 	return nil
+}
+
+func hasEncodedSlash(escapedPath string) bool {
+	path := strings.ToLower(escapedPath)
+	return strings.Contains(path, "%2f") || strings.Contains(path, "%5c")
 }
 
 func hasDotSegment(escapedPath string) bool {

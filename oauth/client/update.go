@@ -108,15 +108,19 @@ func (g *Registry) writeUpdate(
 			}
 			info = InformationOf(c)
 			update.RevokeTokens = isNarrowed(&before, c)
-			update.Detail, err = changedMembers(InformationOf(&before).Metadata, info.Metadata)
+			update.Detail, err = changedMembers(InformationOf(&before).Metadata, info.Metadata, u.byClient)
 			return update, err
 		})
 	})
 	return info, added, err
 }
 
+// maxOwnValues is how many bytes of values the audit event has of a change that a client made itself: the log grows
+// without a sign-in.
+const maxOwnValues = 1000
+
 // changedMembers returns the detail of an audit event: the names of the members that changed, and the values of some.
-func changedMembers(before, after Metadata) (map[string]any, error) {
+func changedMembers(before, after Metadata, byClient bool) (map[string]any, error) {
 	old, err := jsonObject(before)
 	if err != nil {
 		return nil, err
@@ -126,18 +130,27 @@ func changedMembers(before, after Metadata) (map[string]any, error) {
 		return nil, err
 	}
 	changed, was, now := []string{}, map[string]json.RawMessage{}, map[string]json.RawMessage{}
+	size, omitted := 0, []string{}
 	for _, m := range members() {
 		if bytes.Equal(old[m.name], current[m.name]) {
 			continue
 		}
 		changed = append(changed, m.name)
-		if m.auditsValues {
-			was[m.name], now[m.name] = old[m.name], current[m.name] // nil: absent
+		if !m.auditsValues {
+			continue
 		}
+		if size += len(old[m.name]) + len(current[m.name]); byClient && size > maxOwnValues {
+			omitted = append(omitted, m.name)
+			continue
+		}
+		was[m.name], now[m.name] = old[m.name], current[m.name] // nil: absent
 	}
 	detail := map[string]any{"changed": changed}
 	if len(was) > 0 {
 		detail["was"], detail["now"] = was, now
+	}
+	if len(omitted) > 0 {
+		detail["too_large"] = omitted
 	}
 	return detail, nil
 }
@@ -164,10 +177,12 @@ func restrictSelfUpdate(ctx context.Context, tx *storage.Store, before, after *s
 	return nil
 }
 
-// endTrustOfDescription shows the consent page and its warning again when the client, and not the operator, changed the
-// description that the operator trusted.
+// endTrustOfDescription shows the consent page and its warning again when the client, and not the operator, changed
+// what the operator trusted: its description, where responses can be sent, or how it authenticates.
 func endTrustOfDescription(before, after *storage.Client) {
-	if isDescribedDifferently(before, after) {
+	isNew := func(uri string) bool { return !slices.Contains(before.RedirectURIs, uri) }
+	if isDescribedDifferently(before, after) || before.AuthMethod != after.AuthMethod ||
+		slices.ContainsFunc(after.RedirectURIs, isNew) {
 		after.SkipConsent, after.Vouched = false, false
 	}
 }

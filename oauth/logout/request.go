@@ -106,6 +106,9 @@ func (p *Provider) client(ctx context.Context, id string) (*storage.Client, erro
 	if err != nil {
 		return nil, protocol.UnavailableError(err)
 	}
+	if !p.clients.AllowsDocument(c) {
+		return nil, unknown.WithCause(errors.New("the policy does not allow the document of the client"))
+	}
 	return c, nil
 }
 
