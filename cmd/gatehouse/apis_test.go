@@ -63,8 +63,9 @@ var apiPrograms = map[string][][]string{
 type testIssuer struct {
 	*servertest.Server
 
-	key  *ecdsa.PrivateKey
-	down atomic.Bool
+	key            *ecdsa.PrivateKey
+	down           atomic.Bool
+	introspections atomic.Int32 // requests to the introspection endpoint
 }
 
 const testKeyID = "test"
@@ -86,6 +87,9 @@ func startTestIssuer(t *testing.T) *testIssuer {
 		if i.down.Load() {
 			http.Error(w, "down", http.StatusServiceUnavailable)
 			return
+		}
+		if r.URL.Path == "/oauth2/introspect" {
+			i.introspections.Add(1)
 		}
 		proxy.ServeHTTP(w, r)
 	})

@@ -17,8 +17,9 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// startNginx runs nginx with a server block of docs/reverse-proxies.md on the address.
-func startNginx(t *testing.T, server, address, upstream string) {
+// startNginx runs nginx with the server block that a document has for a host, on the address. replace are further texts
+// of the block and what replaces them.
+func startNginx(t *testing.T, server, host, address string, replace ...string) {
 	t.Helper()
 	nginx, err := exec.LookPath("nginx")
 	if err != nil {
@@ -33,14 +34,15 @@ func startNginx(t *testing.T, server, address, upstream string) {
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	selfSigned(t, cert, key)
-	changed := strings.NewReplacer(
-		"server 127.0.0.1:8080;", "server "+upstream+";", "listen 443 ssl;", "listen "+address+" ssl;",
-		"server_name id.example.com;", "", "/etc/ssl/id.example.com.pem", cert, "/etc/ssl/id.example.com.key", key,
+	changed := strings.NewReplacer(append(replace,
+		"listen 443 ssl;", "listen "+address+" ssl;", "server_name "+host+";", "",
+		"/etc/ssl/"+host+".pem", cert, "/etc/ssl/"+host+".key", key,
 		"/var/log/nginx/gatehouse.log", filepath.Join(dir, "access.log"),
 		"proxy_set_header Host $host;", "proxy_set_header Host $http_host;", // the test's port is not 443
-	).Replace(server)
+	)...).Replace(server)
 	log := filepath.Join(dir, "error.log")
-	conf := "daemon off;\nmaster_process off;\npid " + dir + "/pid;\nerror_log " + log + ";\nevents {}\nhttp {\n"
+	conf := "daemon off;\nmaster_process off;\npid " + dir + "/pid;\nerror_log " + log + ";\nevents {}\nhttp {\n" +
+		"access_log off;\n"
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		conf += kind + "_temp_path " + filepath.Join(dir, kind) + ";\n"
 	}
@@ -64,7 +66,7 @@ func startBehindNginx(t *testing.T, conf, path string) (s *servertest.Server, cl
 	})
 	u, err := url.Parse(s.URL)
 	storagetest.Must(t, err)
-	startNginx(t, conf, address, u.Host)
+	startNginx(t, conf, "id.example.com", address, "server 127.0.0.1:8080;", "server "+u.Host+";")
 	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}} // not the address of the proxy
 	transport := &http.Transport{
 		DialContext: dialer.DialContext, DisableCompression: true,
