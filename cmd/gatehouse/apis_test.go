@@ -185,16 +185,8 @@ type apiProgram struct {
 	out     *output
 }
 
-// startDocumentProgram writes the files that a document has for a directory of libraries into that directory, builds
-// and starts the program: the last command runs it, with its port in PORT.
-func startDocumentProgram(
-	t *testing.T, document, dir string, commands [][]string, address string, env []string,
-) *apiProgram {
-	t.Helper()
-	return startProgramFiles(t, documentFiles(t, document), dir, commands, address, env)
-}
-
-// startProgramFiles does the same with the files of a document.
+// startProgramFiles writes the files that a document has for a directory of libraries into that directory, builds and
+// starts the program: the last command runs it, with its port in PORT.
 func startProgramFiles(
 	t *testing.T, files map[string]string, dir string, commands [][]string, address string, env []string,
 ) *apiProgram {

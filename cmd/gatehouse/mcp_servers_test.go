@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 )
 
@@ -43,9 +45,21 @@ func mcpServers(dir string) map[string]mcpServer {
 func (s mcpServer) start(t *testing.T, dir, address string, env ...string) *apiProgram {
 	t.Helper()
 	env = append(env, "CGO_ENABLED=0") // as scripts/mcp.sh compiled the library
-	dir = filepath.Join(dir, s.dir)
-	return startDocumentProgram(t, mcpDocument, dir, s.commands, address, append(os.Environ(), env...))
+	files := documentFiles(t, mcpDocument)
+	files["python/fastmcp_default.py"] = strings.Replace(
+		strings.Replace(files["python/fastmcp_server.py"], `, algorithm="ES256"`, "", 1), `"PORT"`, `"DEFAULT_PORT"`, 1)
+	files["python/fastmcp_both.py"] = fastMCPPrograms
+	return startProgramFiles(t, files, filepath.Join(dir, s.dir), s.commands, address, append(os.Environ(), env...))
 }
+
+// fastMCPPrograms runs the FastMCP program of docs/mcp.md, and alongside it the same with the default algorithm: a
+// second process would take seconds.
+const fastMCPPrograms = `import runpy
+import threading
+
+threading.Thread(target=runpy.run_path, args=["fastmcp_default.py"], daemon=True).start()
+runpy.run_path("fastmcp_server.py")
+`
 
 // createMCPResource registers an MCP server with the command of docs/mcp.md, and returns the URL of its metadata.
 func createMCPResource(t *testing.T, env map[string]string, identifier string) string {
@@ -122,11 +136,17 @@ func TestMCPServersVerifyAccessTokens(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			i := startTestIssuer(t)
-			metadata := createMCPResource(t, map[string]string{
+			env := map[string]string{
 				"GATEHOUSE_ISSUER": i.Issuer, "GATEHOUSE_DATABASE_URL": i.DB, "GATEHOUSE_SECRET_KEY": keyText,
-			}, mcpResource)
-			p := server.start(t, dir, storagetest.FreeAddress(t),
-				"ISSUER="+i.Issuer, "RESOURCE="+mcpResource, "METADATA="+metadata)
+			}
+			metadata, byDefault := createMCPResource(t, env, mcpResource), storagetest.FreeAddress(t)
+			_, port, err := net.SplitHostPort(byDefault)
+			storagetest.Must(t, err)
+			if name == "FastMCP" {
+				server.commands[0][1] = "fastmcp_both.py"
+			}
+			p := server.start(t, dir, storagetest.FreeAddress(t), "ISSUER="+i.Issuer, "RESOURCE="+mcpResource,
+				"METADATA="+metadata, "DEFAULT_PORT="+port)
 			if server.ownMetadata {
 				metadata = "https://" + mcpHost + "/.well-known/oauth-protected-resource/mcp"
 				p.checkMetadata(t, metadata, i.Issuer)
@@ -144,7 +164,34 @@ func TestMCPServersVerifyAccessTokens(t *testing.T) {
 					p.checkTool(t, r, metadata)
 				}
 			}
+			if name == "FastMCP" {
+				storagetest.Eventually(t, "FastMCP listens", func() bool { return isListening(t, byDefault) })
+				mustRun(t, env, "", "resource", "update", mcpResource, "--token-alg", "RS256")
+				checkFastMCPDefault(t, i, &apiProgram{byDefault, p.out}, reader, metadata)
+			}
 		})
+	}
+}
+
+// checkFastMCPDefault sends requests to FastMCP with its default algorithm, after `resource update --token-alg RS256`.
+// es256 is an access token that was issued before.
+func checkFastMCPDefault(t *testing.T, i *testIssuer, p *apiProgram, es256, metadata string) {
+	t.Helper()
+	storagetest.Must(t, i.Store.UpdateResource(t.Context(), "https://other.example.com", func(r *storage.Resource) error {
+		r.TokenAlg = "RS256"
+		return nil
+	}))
+	i.User("alice")
+	idToken := i.Tokens(i.RelyingParty(), "alice", "scope", "openid").Text("id_token")
+	for _, r := range []apiRequest{
+		{"an access token with RS256", "Bearer " + i.ServiceToken(i.Service("notes.read")), 200, ""},
+		{"no token", "", 401, ""},
+		{"another scope", "Bearer " + i.ServiceToken(i.Service("notes.write")), 403, ""},
+		{"a token for another API", "Bearer " + i.ServiceToken(i.Service("other")), 401, ""},
+		{"an ID token", "Bearer " + idToken, 401, ""},
+		{"an access token with ES256", "Bearer " + es256, 401, ""},
+	} {
+		p.checkTool(t, r, metadata)
 	}
 }
 

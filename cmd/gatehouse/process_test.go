@@ -225,12 +225,17 @@ func startProgram(t *testing.T, cmd *exec.Cmd, address string) (out *output) {
 			t.Fatalf("%s ended before it listened on %s:\n%s", cmd.Path, address, out)
 		default:
 		}
-		c, err := (&net.Dialer{Timeout: time.Second}).DialContext(t.Context(), "tcp", address)
-		if err == nil {
-			_ = c.Close() // nothing was sent
-		}
-		return err == nil
+		return isListening(t, address)
 	}
 	storagetest.Eventually(t, cmd.Path+" listens on "+address, listens)
 	return out
+}
+
+func isListening(t *testing.T, address string) bool {
+	t.Helper()
+	c, err := (&net.Dialer{Timeout: time.Second}).DialContext(t.Context(), "tcp", address)
+	if err == nil {
+		_ = c.Close() // nothing was sent
+	}
+	return err == nil
 }
