@@ -23,6 +23,7 @@ import (
 var (
 	wideHost  = strings.Repeat(strings.Repeat("w", 63)+".", 3) + "example" // 199 characters
 	wideScope = "long." + strings.Repeat("w", 90)
+	moreScope = "more." + strings.Repeat("w", 90) // which is requested later
 )
 
 const widePassword = "a password of the test"
@@ -46,17 +47,20 @@ type wideServer struct {
 func startWideServer(t *testing.T) *wideServer {
 	t.Helper()
 	d := startDev(t, t.TempDir(), map[string]string{
-		"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REGISTRATION_SCOPES": "openid,profile,email," + wideScope,
-		"GATEHOUSE_CLIENT_DOCUMENTS": "open", "GATEHOUSE_SECRET_KEY": keyText,
+		"GATEHOUSE_REGISTRATION":        "open",
+		"GATEHOUSE_REGISTRATION_SCOPES": "openid,profile,email," + wideScope + "," + moreScope,
+		"GATEHOUSE_CLIENT_DOCUMENTS":    "open", "GATEHOUSE_SECRET_KEY": keyText,
 	})
-	mustRun(t, d.env, "", "scope", "create", wideScope, "--description", wideText(300))
+	for _, scope := range []string{wideScope, moreScope} {
+		mustRun(t, d.env, "", "scope", "create", scope, "--description", wideText(300))
+	}
 	for letter, name := range map[string]string{"a": wideText(200), "b": strings.Repeat("M", 200)} {
 		mustRun(t, d.env, widePassword+"\n", "user", "create", "--username", letter+strings.Repeat("w", 63),
 			"--email", wideEmail(letter), "--name", name, "--given-name", wideText(200),
 			"--website", "https://"+wideHost+"/", "--password-stdin")
 	}
 	metadata, err := json.Marshal(map[string]any{
-		"client_name": wideText(100), "token_endpoint_auth_method": "none", "scope": "openid " + wideScope,
+		"client_name": wideText(100), "token_endpoint_auth_method": "none", "scope": "openid " + wideScope + " " + moreScope,
 		"redirect_uris":             []string{"https://" + wideHost + "/cb"},
 		"post_logout_redirect_uris": []string{"https://" + wideHost + "/out"},
 		"policy_uri":                "https://" + wideHost + "/policy", "tos_uri": "https://" + wideHost + "/tos",
@@ -173,6 +177,9 @@ func (l *layoutTest) checkRequestPages() {
 		callStep(network.SetBlockedURLs, network.SetBlockedURLsParams{URLPatterns: blocked}),
 		l.d.authorize("prompt", "consent", "response_mode", "form_post"), visible("wants access"), press("Allow"))
 	l.check("form_post", "JavaScript is off in this browser")
+	l.do("open a request for more than is allowed", l.d.authorize("scope", "openid "+wideScope+" "+moreScope),
+		visible("this app can also"), chromedp.Click(chromedp.CSS("details.existing > summary")))
+	l.check("consent-more", "What you have already allowed this app")
 	l.do("add an account", chromedp.Navigate(l.d.issuer+"/login?another=1"), visible("stays signed in here"))
 	l.signIn("b")
 	l.check("account", "Where you are signed in")
