@@ -40,6 +40,8 @@ func (e *UnknownGroupError) Error() string { return "there is no group " + e.Gro
 type SharedScope struct {
 	Scope  string
 	Others []string // identifiers of the other resources
+	// Whether they accept different formats of access tokens, so that no token is for all of them.
+	DifferentFormats bool
 }
 
 // CheckResource returns an error when no resource can have the identifier.
@@ -216,7 +218,7 @@ func (a *Admin) Published(r storage.Resource) PublishedResource {
 }
 
 // SharedScopes returns the scopes of a resource that other resources also have: without the parameter resource, a token
-// with one of them is for all these resources.
+// with one of them is for all these resources, or is refused when they accept different formats.
 func (a *Admin) SharedScopes(ctx context.Context, r storage.Resource) ([]SharedScope, error) {
 	all, err := a.Resources(ctx)
 	if err != nil {
@@ -224,14 +226,15 @@ func (a *Admin) SharedScopes(ctx context.Context, r storage.Resource) ([]SharedS
 	}
 	var shared []SharedScope
 	for _, scope := range r.Scopes {
-		var others []string
+		s := SharedScope{Scope: scope}
 		for _, other := range all {
 			if other.Identifier != r.Identifier && other.Scopes.Has(scope) {
-				others = append(others, other.Identifier)
+				s.Others = append(s.Others, other.Identifier)
+				s.DifferentFormats = s.DifferentFormats || !client.SameTokenFormat(r, other)
 			}
 		}
-		if len(others) > 0 {
-			shared = append(shared, SharedScope{scope, others})
+		if len(s.Others) > 0 {
+			shared = append(shared, s)
 		}
 	}
 	return shared, nil

@@ -123,8 +123,12 @@ func resourceError(err error, identifier string) error {
 func (p *program) reportSharedScopes(ctx context.Context, a *admin.Admin, r storage.Resource) error {
 	shared, err := a.SharedScopes(ctx, r)
 	for _, s := range shared {
-		p.notice(fmt.Sprintf("scope %s also belongs to %s; without the parameter resource a token is for all of them, "+
-			"and users are prompted for each", s.Scope, strings.Join(s.Others, ", ")))
+		consequence := "a token is for all of them, and users are prompted for each"
+		if s.DifferentFormats {
+			consequence = "requests with it are refused, because their access tokens have different formats"
+		}
+		p.notice(fmt.Sprintf("scope %s also belongs to %s; without the parameter resource %s", s.Scope,
+			strings.Join(s.Others, ", "), consequence))
 	}
 	return err
 }

@@ -40,6 +40,9 @@ func tokenFormat(r storage.Resource) accesstoken.Format {
 	return f
 }
 
+// SameTokenFormat reports whether two resources accept the same access tokens, except for their aud.
+func SameTokenFormat(r, other storage.Resource) bool { return tokenFormat(r) == tokenFormat(other) }
+
 // TokenFormat returns the format of an access token with the audience, which is a result of OneFormat or has passed
 // CheckOneFormat.
 func (g *Registry) TokenFormat(ctx context.Context, audience []string) (accesstoken.Format, error) {
