@@ -37,7 +37,7 @@ func TestEveryFlowOnThreeProcesses(t *testing.T) {
 	}
 	for _, engine := range storagetest.Engines(t) {
 		if engine == storage.Postgres {
-			testOnThreeProcesses(t, func(t *testing.T) string { return storagetest.MigratedURL(t, engine) }, parts...)
+			testOnThreeProcesses(t, func(t *testing.T) string { return storagetest.URL(t, engine) }, parts...)
 		}
 	}
 }

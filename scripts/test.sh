@@ -29,5 +29,4 @@ for install in "${installs[@]}"; do wait "$install"; done
 # three quarters of the time of the tests on SQLite.
 uninstrumented=()
 for package in sqlite/lib libc memory; do uninstrumented+=("-gcflags=modernc.org/$package=-race=false"); done
-# Fewer garbage collections: the tests have a small heap each.
-CGO_ENABLED=1 GOGC=200 go test -race "${uninstrumented[@]}" -timeout 45m "$@" ./...
+CGO_ENABLED=1 go test -race "${uninstrumented[@]}" -timeout 45m "$@" ./...

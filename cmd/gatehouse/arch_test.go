@@ -48,7 +48,7 @@ var allowedImports = []struct {
 	{"storage/vault", []string{"storage/db"}},
 	{"storage/audit", []string{"ratelimit", "storage/reqevent", "storage/db", "storage/vault"}},
 	{"storage", []string{"storage/reqevent", "storage/db", "storage/vault", "storage/audit"}},
-	{"storage/storagetest", []string{"migrations", "storage/vault", "storage/audit", "storage"}},
+	{"storage/storagetest", []string{"storage/vault", "storage/audit", "storage"}},
 	{"ratelimit/redistest", []string{"storage/storagetest"}},
 	{"identity", []string{"ratelimit", "storage/reqevent", "storage/audit", "storage"}},
 	{"oauth/protocol", []string{"ratelimit", "oauth/params"}},

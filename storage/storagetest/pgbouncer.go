@@ -2,6 +2,8 @@ package storagetest
 
 import (
 	"bytes"
+	"context"
+	"database/sql"
 	"fmt"
 	"net"
 	"net/url"
@@ -14,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // PoolModes are the modes of PgBouncer that Gatehouse supports.
@@ -41,10 +45,30 @@ type PgBouncer struct {
 // TEST_POSTGRES_DSN. Without pgbouncer the test is skipped, and fails when CI is set.
 func StartPgBouncer(t testing.TB, mode string) *PgBouncer {
 	t.Helper()
-	dsn := postgresDSN(t)
+	dsn := os.Getenv("TEST_POSTGRES_DSN")
+	if dsn == "" {
+		if os.Getenv("CI") != "" {
+			t.Fatal("TEST_POSTGRES_DSN is not set; `make test` sets it")
+		}
+		t.Skip("TEST_POSTGRES_DSN is not set; `make test` sets it")
+	}
 	pgBouncerBinary(t) // before a database is created
 	// A database, not a schema: PgBouncer refuses search_path as a parameter of a connection.
-	return PgBouncerFor(t, mode, createDatabase(t, dsn, ""))
+	db, err := sql.Open("pgx", dsn)
+	Must(t, err)
+	name := "t_" + strings.ReplaceAll(uuid.NewString()[:13], "-", "_")
+	_, err = db.ExecContext(t.Context(), "CREATE DATABASE "+name)
+	Must(t, err)
+	t.Cleanup(func() {
+		if _, err := db.ExecContext(context.Background(), "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
+			t.Errorf("drop the test's database: %v", err)
+		}
+		Must(t, db.Close())
+	})
+	u, err := url.Parse(dsn)
+	Must(t, err)
+	u.Path = "/" + name
+	return PgBouncerFor(t, mode, u.String())
 }
 
 func pgBouncerBinary(t testing.TB) string {

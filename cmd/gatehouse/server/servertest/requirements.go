@@ -39,12 +39,7 @@ func Run(t *testing.T, table []Requirement) {
 	for _, r := range table {
 		t.Run(testName(r), func(t *testing.T) {
 			t.Parallel()
-			for _, engine := range storagetest.Engines(t) {
-				t.Run(engine, func(t *testing.T) {
-					t.Parallel()
-					r.Test(t, Start(t, storagetest.MigratedURL(t, engine), Options{Env: r.Env}))
-				})
-			}
+			storagetest.Each(t, func(t *testing.T, db string) { r.Test(t, Start(t, db, Options{Env: r.Env})) })
 		})
 	}
 }
