@@ -20,6 +20,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -185,22 +186,38 @@ type apiProgram struct {
 	out     *output
 }
 
+// programFiles is locked while the files of a program are written: two programs that run concurrently may share their
+// directory.
+var programFiles sync.Mutex
+
+// writeProgramFiles writes the files that a document has for a directory, except those that exist with that content.
+func writeProgramFiles(t *testing.T, files map[string]string, dir string) {
+	t.Helper()
+	programFiles.Lock()
+	defer programFiles.Unlock()
+	found := false
+	for file, content := range files {
+		if path.Dir(file) != filepath.Base(dir) {
+			continue
+		}
+		found = true
+		name := filepath.Join(dir, path.Base(file))
+		if existing, err := os.ReadFile(name); err != nil || string(existing) != content {
+			storagetest.Must(t, os.WriteFile(name, []byte(content), 0o600))
+		}
+	}
+	if !found {
+		t.Fatalf("the document has no file of a program in %s", filepath.Base(dir))
+	}
+}
+
 // startProgramFiles writes the files that a document has for a directory of libraries into that directory, builds and
 // starts the program: the last command runs it, with its port in PORT.
 func startProgramFiles(
 	t *testing.T, files map[string]string, dir string, commands [][]string, address string, env []string,
 ) *apiProgram {
 	t.Helper()
-	found := false
-	for file, content := range files {
-		if path.Dir(file) == filepath.Base(dir) {
-			found = true
-			storagetest.Must(t, os.WriteFile(filepath.Join(dir, path.Base(file)), []byte(content), 0o600))
-		}
-	}
-	if !found {
-		t.Fatalf("the document has no file of a program in %s", filepath.Base(dir))
-	}
+	writeProgramFiles(t, files, dir)
 	_, port, err := net.SplitHostPort(address)
 	storagetest.Must(t, err)
 	env = append(env, "PORT="+port)

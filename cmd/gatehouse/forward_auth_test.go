@@ -94,7 +94,7 @@ func (f *forwardAuth) check(t *testing.T, r apiRequest) {
 	}
 }
 
-func TestForwardAuthChecksAccessTokens(t *testing.T) {
+func TestAPIsBehindForwardAuthGetOnlyValidTokens(t *testing.T) {
 	t.Parallel()
 	f := startForwardAuth(t)
 	i := f.issuer
