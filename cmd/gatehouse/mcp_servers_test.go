@@ -53,11 +53,21 @@ func (s mcpServer) start(t *testing.T, dir, address string, env ...string) *apiP
 }
 
 // fastMCPPrograms runs the FastMCP program of docs/mcp.md, and alongside it the same with the default algorithm: a
-// second process would take seconds.
-const fastMCPPrograms = `import runpy
+// second process would take seconds. The second program starts when the first has imported what both need.
+const fastMCPPrograms = `import os
+import runpy
+import socket
 import threading
+import time
 
-threading.Thread(target=runpy.run_path, args=["fastmcp_default.py"], daemon=True).start()
+
+def run_default():
+    while socket.socket().connect_ex(("127.0.0.1", int(os.environ["PORT"]))):
+        time.sleep(0.1)
+    runpy.run_path("fastmcp_default.py")
+
+
+threading.Thread(target=run_default, daemon=True).start()
 runpy.run_path("fastmcp_server.py")
 `
 
