@@ -335,4 +335,22 @@ var documentCache = []servertest.Requirement{
 				t.Errorf("after another use: %v", err)
 			}
 		}).WithSettings(documentSettings...),
+	servertest.Req("MC40d", "CIMD §6.5",
+		"a client with a document that the operator restricted is not deleted, or it would be added without the restriction",
+		func(t *testing.T, s *servertest.Server) {
+			addToGroups(s, s.User("alice"), "staff")
+			for _, restriction := range []string{
+				`{"gatehouse_required_groups":["staff"]}`, `{"gatehouse_default_scopes":[]}`,
+				`{"gatehouse_resources":[]}`,
+			} {
+				h := newDocumentHost(t)
+				s.Browser().Authorize(h.client())
+				_, _, err := s.OAuth.Clients.Update(t.Context(), h.URL, []byte(restriction))
+				storagetest.Must(t, err)
+				advanceAndExpire(t, s, 200*24*time.Hour)
+				if _, err := s.Store.Client(t.Context(), h.URL); err != nil {
+					t.Errorf("client with %s: %v, want it to exist", restriction, err)
+				}
+			}
+		}).WithSettings(documentSettings...),
 }

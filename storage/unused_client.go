@@ -27,12 +27,20 @@ const (
 // token. Clients that the operator disabled or allowed a grant type that only the operator can allow, or that
 // introspect for a resource, do not.
 func unusedClients(unusedTTL time.Duration) []expiry {
-	return append(unusedClientsWith("registration_hash", unusedTTL), unusedClientsWith("document_hash", unusedTTL)...)
+	return append(
+		unusedClientsWith("registration_hash IS NOT NULL", unusedTTL),
+		unusedClientsWith("document_hash IS NOT NULL AND "+unchanged, unusedTTL)...,
+	)
 }
 
-// unusedClientsWith returns which of the clients with a value in the column expire.
-func unusedClientsWith(column string, unusedTTL time.Duration) []expiry {
-	unverified := column + " IS NOT NULL AND disabled_at IS NULL AND "
+// unchanged is the condition that the operator has neither restricted nor trusted a client. Others do not expire if
+// they have a document: the next request would create them again without what the operator set.
+const unchanged = "required_groups = '' AND claim_groups = '' AND allowed_networks = '' AND resources IS NULL " +
+	"AND default_scopes IS NULL AND NOT skip_consent AND NOT vouched"
+
+// unusedClientsWith returns which of the clients that meet the condition expire.
+func unusedClientsWith(condition string, unusedTTL time.Duration) []expiry {
+	unverified := condition + " AND disabled_at IS NULL AND "
 	notExempt := " AND NOT EXISTS (SELECT 1 FROM resources WHERE resources.introspectors LIKE '%' || clients.id || '%')"
 	for _, g := range granttype.OperatorOnly() {
 		notExempt += " AND grant_types NOT LIKE '%" + g + "%'"
