@@ -21,9 +21,9 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// measurableProgram returns the path of a gatehouse without the race detector, so that its memory can be measured. It
-// is this program, unless it has the race detector: then the binary is built, which takes a minute with a cold cache.
-func measurableProgram(t *testing.T) string {
+// uninstrumentedProgram returns the path of a gatehouse without the race detector, whose memory can be measured and
+// which starts fast. It is this program, unless it has the race detector: then the binary is built.
+func uninstrumentedProgram(t *testing.T) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "gatehouse")
 	if !hasRaceDetector() {
@@ -68,7 +68,7 @@ func TestManyIdleAndSlowConnectionsDoNotBlockOthers(t *testing.T) {
 	t.Parallel()
 	const idle, slow, maxMemory = 9000, 1000, 250 // connections; MiB
 	f := newFixture(t, "sqlite:"+t.TempDir()+"/gatehouse.db", map[string]string{"GATEHOUSE_MAX_REQUESTS": "32"})
-	process := runChild(t, f.env, exec.Command(measurableProgram(t), "serve"), false)
+	process := runChild(t, f.env, exec.Command(uninstrumentedProgram(t), "serve"), false)
 	process.stderr.waitFor(t, `"msg":"listening"`, process.ended)
 	c := f.caller(t)
 	if a := c.serviceToken(); a.status != http.StatusOK {
