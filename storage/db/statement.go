@@ -54,7 +54,8 @@ func QueryRow(ctx context.Context, c Conn, dest []any, query string, args ...any
 		err = rows.Scan(dest...)
 	}
 	// A fault must not look like a row that does not exist: it decides before ErrNotFound.
-	if err = errors.Join(err, rows.Err(), rows.Close()); err == nil && found == 0 {
+	err = errors.Join(err, rows.Err(), rows.Close()) //nolint:sqlclosecheck // deferred, it would come too late
+	if err == nil && found == 0 {
 		err = ErrNotFound
 	}
 	return err
