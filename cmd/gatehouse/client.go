@@ -241,7 +241,8 @@ func (p *program) clientVouch() *cobra.Command {
 		use: "vouch", short: "Mark a client that you did not register as checked",
 		long: "State that you have checked a client that registered itself or uses a client ID metadata document:\n" +
 			"the consent page and the account page no longer warn users of it. This ends when the client\n" +
-			"changes its name, pages, logo or the host of a redirect URI. Undo it with `client update ID --vouch=false`.\n",
+			"changes its name, pages, logo or authentication method, or adds a redirect URI. Undo it with\n" +
+			"`client update ID --vouch=false`.\n",
 		question: "Stop warning users of client %s?",
 		done:     "client %s is marked as checked", change: (*admin.Admin).VouchForClient,
 	})
@@ -280,6 +281,8 @@ func (p *program) clientEnable() *cobra.Command {
 func (p *program) clientDelete() *cobra.Command {
 	return p.clientChangeCommand(clientChange{
 		use: "delete", short: "Delete a client with its secrets and consents", done: "client %s is deleted",
+		long: "Delete a client with its secrets and consents, and end its tokens. A client with a client ID metadata\n" +
+			"document can be deleted only when the settings no longer accept the document; disable it instead.\n",
 		question: "Delete client %s with its secrets and consents?", change: (*admin.Admin).DeleteClient,
 	})
 }
