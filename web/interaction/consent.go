@@ -46,6 +46,7 @@ type pendingConsent struct {
 	user      *identity.SignedInUser
 	before    *storage.Consent // what the user allowed the client before, or nil
 	resources map[string]storage.Resource
+	stepUp    bool // see isStepUp
 }
 
 // pendingConsent returns the request that a consent page is about. When its next step is another one, it returns a
@@ -66,7 +67,9 @@ func (p *Pages) pendingConsent(r *http.Request, id string) (pendingConsent, erro
 	if err != nil {
 		return pendingConsent{}, err
 	}
-	return pendingConsent{AuthorizationRequest: a, user: in.Candidate, before: in.Consent, resources: resources}, nil
+	c := pendingConsent{AuthorizationRequest: a, user: in.Candidate, before: in.Consent, resources: resources}
+	c.stepUp = c.isStepUp()
+	return c, nil
 }
 
 // ShowConsent serves GET /consent: which client requests what, and where the response goes. The permissions on the page
@@ -125,7 +128,7 @@ func (c pendingConsent) isStepUp() bool {
 
 // isExisting reports whether the page shows the permission as one that the user has already given.
 func (c pendingConsent) isExisting(item oauth.Permission) bool {
-	return c.isStepUp() && c.IsAllowed(item, c.before)
+	return c.stepUp && c.IsAllowed(item, c.before)
 }
 
 // consentWarnings returns the warnings about a client that the operator has not checked.
