@@ -112,7 +112,10 @@ func (p *process) stop(t testing.TB) int {
 func command(t testing.TB, env map[string]string, stdin string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	code = run(t.Context(), args, strings.NewReader(stdin), &out, &errs, func(name string) string { return env[name] })
+	// A `serve` that should fail and does not must not wait for the end of the tests.
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	code = run(ctx, args, strings.NewReader(stdin), &out, &errs, func(name string) string { return env[name] })
 	return out.String(), errs.String(), code
 }
 

@@ -86,7 +86,8 @@ func (d *DB) connectSQLite(path string, readers int, readOnlyAllowed bool) (err 
 	if d.readOnly {
 		name += readOnlyParameters(path)
 	} else {
-		name += "?" + pragmas.Encode()
+		// A connection never creates the file: when it is removed, an empty one would be the database of the next start.
+		name += "?mode=rw&" + pragmas.Encode()
 	}
 	// No statement cache on the one writer: gorm lets only one caller prepare a statement, and if that one waits for the
 	// connection while the transaction that uses it needs the same statement, both wait indefinitely.
