@@ -1,5 +1,5 @@
-// Package admin has the operations of an operator on clients, users, groups, scopes, resources, registration tokens,
-// signing keys and grants, for the commands and a later admin API. It finds records by the names that operators use,
+// Package admin has the operations of an operator on clients, users, groups, attributes, scopes, resources, registration
+// tokens, signing keys and grants, for the commands and a later admin API. It finds records by the names that operators use,
 // checks what they enter, and refuses or reports changes with consequences elsewhere. It parses no flags and no
 // requests, and prints nothing.
 package admin
@@ -81,10 +81,10 @@ func sortByName[T any](records []T, key func(T) (name, id string)) {
 	})
 }
 
-// InUseError is returned for a scope or group that cannot be deleted because clients or resources have it.
+// InUseError is returned for a scope or group that cannot be deleted because clients, resources or attributes have it.
 type InUseError struct {
 	Record string   // "scope NAME" or "group NAME"
-	UsedBy []string // "client ID (NAME)" or "resource URI"
+	UsedBy []string // "client ID (NAME)", "resource URI" or "attribute NAME"
 }
 
 // Error implements error.

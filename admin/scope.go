@@ -73,8 +73,17 @@ func (a *Admin) DeleteScope(ctx context.Context, name string, force bool) error 
 	return a.store.DeleteScope(ctx, name)
 }
 
-// scopeUsers returns the clients and resources that have a scope.
+// scopeUsers returns the clients and resources that have a scope, and the attributes whose claims it contains.
 func (a *Admin) scopeUsers(ctx context.Context, name string) (usedBy []string, err error) {
+	attributes, err := a.Attributes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range attributes {
+		if v.Scope == name {
+			usedBy = append(usedBy, "attribute "+v.Name)
+		}
+	}
 	resources, err := a.Resources(ctx)
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"time"
 
@@ -24,7 +25,9 @@ type UserInformation struct {
 	PhoneVerified bool `json:"phone_number_verified"`
 	storage.Profile
 
-	Groups []string `json:"groups,omitempty"` // sorted; only UserDetail reads them
+	// Only UserDetail reads these.
+	Groups     []string                   `json:"groups,omitempty"`     // sorted
+	Attributes map[string]json.RawMessage `json:"attributes,omitempty"` // by name, without constants
 }
 
 // UserInformationOf returns the information about a user.
@@ -36,12 +39,19 @@ func UserInformationOf(u storage.User) UserInformation {
 	}
 }
 
-// UserDetail returns the information about a user, with the groups.
+// UserDetail returns the information about a user, with the groups and the attributes.
 func (a *Admin) UserDetail(ctx context.Context, u storage.User) (UserInformation, error) {
 	out := UserInformationOf(u)
 	var err error
-	out.Groups, err = a.store.UserGroups(ctx, u.ID)
+	if out.Groups, err = a.store.UserGroups(ctx, u.ID); err != nil {
+		return out, err
+	}
 	slices.Sort(out.Groups)
+	values, err := a.store.UserAttributes(ctx, u.ID)
+	out.Attributes = make(map[string]json.RawMessage, len(values))
+	for name, value := range values {
+		out.Attributes[name] = json.RawMessage(value)
+	}
 	return out, err
 }
 
@@ -62,7 +72,7 @@ func (a *Admin) CreateUser(ctx context.Context, n identity.NewUser) (storage.Use
 	return a.users.Create(ctx, n)
 }
 
-// UpdateUser changes a user's name, email address or profile. A changed email address or phone number is not verified
+// UpdateUser changes a user's name, email address, profile or attributes. A changed email address or phone number is not verified
 // unless the changes set it.
 func (a *Admin) UpdateUser(ctx context.Context, u storage.User, c identity.Changes) (storage.User, error) {
 	return a.users.Update(ctx, u, c)

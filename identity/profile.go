@@ -156,12 +156,17 @@ type Changes struct {
 	Profile       *storage.Profile
 	EmailVerified *bool
 	PhoneVerified *bool
+	Attributes    map[string][]string // by name: the items of a list, or one text; empty removes the value
 }
 
-// Update changes the name, profile and email address of a user. A changed address or phone number is no longer
-// verified. It returns an *InputError when a value is not accepted or already taken.
+// Update changes the name, profile, email address and attributes of a user. A changed address or phone number is no
+// longer verified. It returns an *InputError when a value is not accepted or already taken.
 func (u *Users) Update(ctx context.Context, user storage.User, c Changes) (storage.User, error) {
-	updated, err := u.store.UpdateUser(ctx, user.ID, func(user *storage.User) error {
+	values, err := u.encodeAttributes(ctx, c.Attributes)
+	if err != nil {
+		return storage.User{}, err
+	}
+	updated, err := u.store.UpdateUserAttributes(ctx, user.ID, func(user *storage.User) error {
 		if c.Name != nil {
 			user.Name = strings.TrimSpace(*c.Name)
 		}
@@ -185,7 +190,7 @@ func (u *Users) Update(ctx context.Context, user storage.User, c Changes) (stora
 			return errNoPhone
 		}
 		return checkProfile(user.Name, &user.Profile)
-	})
+	}, values)
 	if errors.Is(err, storage.ErrConflict) {
 		return storage.User{}, &InputError{"a user with this email address already exists"}
 	}

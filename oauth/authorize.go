@@ -236,12 +236,15 @@ func (a *AuthorizationRequest) checkPrompt() error {
 
 // checkOpenID validates the parameters of OpenID Connect alone: claims and id_token_hint. Both may require a user.
 func (s *Server) checkOpenID(ctx context.Context, a *AuthorizationRequest) error {
+	var err error
+	if a.claims, err = s.Claims.WithAttributes(ctx, a.claims); err != nil {
+		return protocol.UnavailableError(err)
+	}
 	a.Claims = a.claims.ConsentValues(a.Client, a.Scopes)
 	if !a.claims.AcceptsACR(identity.ACRPassword) {
 		return protocol.NewError(protocol.UnmetAuthenticationRequirements,
 			"No essential acr value is supported; the metadata lists the supported ones.")
 	}
-	var err error
 	if a.RequiredSubject, err = a.claims.Subject(); err != nil {
 		return err
 	}

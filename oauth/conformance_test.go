@@ -48,6 +48,7 @@ var conformance = []struct {
 	{"Groups", "TestGroups", groupRequirements},
 	{"Claims of groups", "TestGroupClaims", groupClaims},
 	{"Roles", "TestRoles", roleRequirements},
+	{"Attributes of users", "TestAttributes", attributeRequirements},
 	{"Client ID metadata documents", "TestClientDocuments", clientDocuments},
 	{"Housekeeping", "TestHousekeeping", housekeeping},
 	{"Protection against abuse", "TestAbuseProtection", abuseProtection},

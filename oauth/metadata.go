@@ -1,7 +1,10 @@
 package oauth
 
 import (
+	"context"
 	"net/http"
+	"sync"
+	"time"
 
 	"gatehouse/identity"
 	"gatehouse/oauth/claims"
@@ -14,8 +17,42 @@ import (
 // Metadata serves the one metadata document at both of its URLs: GET /.well-known/oauth-authorization-server (RFC 8414
 // §3) and /.well-known/openid-configuration (OIDC Discovery §4).
 func (s *Server) Metadata(w http.ResponseWriter, r *http.Request) error {
-	s.metadata.ServeHTTP(w, r)
+	s.metadata.current(r.Context(), s).ServeHTTP(w, r)
 	return nil
+}
+
+// metadata is the metadata document with the claims that attributes of users are.
+type metadata struct {
+	mu         sync.Mutex
+	generation uint64 // of the cache that the attributes come from
+	document   protocol.Document
+}
+
+// metadataTimeout is how long a request for the metadata waits for the attributes.
+const metadataTimeout = 2 * time.Second
+
+// current returns the document. While the database fails it returns the last one, without waiting: clients need it to
+// verify tokens.
+func (m *metadata) current(ctx context.Context, s *Server) protocol.Document {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	generation, fresh := s.store.CacheGeneration()
+	if !m.document.IsEmpty() && (!fresh || generation == m.generation) {
+		return m.document
+	}
+	ctx, cancel := context.WithTimeout(ctx, metadataTimeout)
+	defer cancel()
+	attributes, err := s.Claims.AttributeNames(ctx)
+	if err != nil && !m.document.IsEmpty() {
+		return m.document
+	}
+	d := s.serverMetadata()
+	d.Claims = append(d.Claims, attributes...)
+	document := protocol.NewDocument(d, time.Hour)
+	if err == nil && fresh {
+		m.generation, m.document = generation, document
+	}
+	return document
 }
 
 // metadataDocument is the JSON of the metadata (RFC 8414 §2, OIDC Discovery §3). It lists exactly what works.

@@ -17,7 +17,6 @@ import (
 	"gatehouse/oauth/keyring"
 	"gatehouse/oauth/logout"
 	"gatehouse/oauth/params"
-	"gatehouse/oauth/protocol"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
 )
@@ -62,7 +61,7 @@ type Server struct {
 	store    *storage.Store
 	format   credential.Format
 	fosite   *fosite.Fosite
-	metadata protocol.Document
+	metadata metadata
 	fetch    *fetch.Client // documents of clients, except their JWKS
 }
 
@@ -97,7 +96,6 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 	})
 	s.Logout = logout.New(o.Issuer, store, s.Keyring, s.Clients, s.Claims, o.Keys.Logout)
 	s.fosite = newFosite(s.grantHandlers(), codeIssuer{store, s.format})
-	s.metadata = protocol.NewDocument(s.serverMetadata(), time.Hour)
 	return s, nil
 }
 

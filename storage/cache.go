@@ -11,8 +11,8 @@ import (
 // cacheBytes bounds the clients in the cache, by an estimate of their memory.
 const cacheBytes = 32 << 20
 
-// cache contains what hot paths read repeatedly: clients with their secrets, scopes and resources. followChanges drops
-// changed records. An entry is stored only if nothing was dropped while it was loaded, and nothing is returned from
+// cache contains what hot paths read repeatedly: clients with their secrets, scopes, resources and attributes.
+// followChanges drops changed records. An entry is stored only if nothing was dropped while it was loaded, and nothing is returned from
 // the cache when the changes were last read over a second ago.
 type cache struct {
 	mu         sync.RWMutex
@@ -23,6 +23,7 @@ type cache struct {
 	bytes      int64 // of clients
 	scopes     map[string]Scope
 	resources  map[string]Resource
+	attributes map[string]Attribute
 
 	hits, misses atomic.Uint64
 }
@@ -47,7 +48,7 @@ func (c *cache) dropLocked(ids []string) {
 	c.drops++
 	if slices.Contains(ids, everything) {
 		c.generation++
-		c.clients, c.bytes, c.scopes, c.resources = map[string]*Client{}, 0, nil, nil
+		c.clients, c.bytes, c.scopes, c.resources, c.attributes = map[string]*Client{}, 0, nil, nil, nil
 	}
 	for _, id := range ids {
 		c.remove(id)

@@ -121,6 +121,12 @@ func TestEveryRecordIsReadAsStored(t *testing.T) {
 			roundTrip[storage.RoleUser]("role_users", ""),
 			roundTrip[storage.RoleGroup]("role_groups", ""),
 			roundTrip[storage.RoleClient]("role_clients", ""),
+			roundTrip[storage.Attribute]("attributes", ""),
+			func(t *testing.T, s *storage.Store) { // for its value
+				t.Helper()
+				storagetest.Must(t, s.CreateAttribute(t.Context(), storage.Attribute{Name: "Attribute"}))
+			},
+			roundTrip[storage.UserAttribute]("user_attributes", ""),
 		} {
 			check(t, s)
 		}

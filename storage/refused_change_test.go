@@ -19,7 +19,11 @@ func TestRefusedChangeIsNoDatabaseFailure(t *testing.T) {
 		reason := errors.New("the value is not accepted")
 		const resource = "https://api.example"
 		storagetest.Must(t, f.CreateResource(t.Context(), storage.Resource{Identifier: resource}))
+		storagetest.Must(t, f.CreateAttribute(t.Context(), storage.Attribute{Name: "a", Claim: "a"}))
 		for name, change := range map[string]func() error{
+			"UpdateAttribute": func() error {
+				return f.UpdateAttribute(t.Context(), "a", func(*storage.Attribute) error { return reason })
+			},
 			"UpdateClient": func() error {
 				return f.UpdateClient(t.Context(), f.client.ID,
 					func(*storage.Client) (update storage.ClientUpdate, err error) { return update, reason })

@@ -223,6 +223,11 @@ func TestChangesRecordTheirEvent(t *testing.T) {
 			{audit.RoleDeleted, func() error { return f.DeleteRole(ctx, role.Resource, "r") }},
 			{audit.GroupMemberRemoved, func() error { return f.RemoveGroupMembers(ctx, "g", []string{user}) }},
 			{audit.GroupDeleted, func() error { return f.DeleteGroup(ctx, "g") }},
+			{audit.AttributeCreated, func() error { return f.CreateAttribute(ctx, storage.Attribute{Name: "a", Claim: "a"}) }},
+			{audit.AttributeUpdated, func() error {
+				return f.UpdateAttribute(ctx, "a", func(*storage.Attribute) error { return nil })
+			}},
+			{audit.AttributeDeleted, func() error { return f.DeleteAttribute(ctx, "a") }},
 			{audit.ResourceDeleted, func() error { return f.DeleteResource(ctx, api.Identifier) }},
 			{audit.RegistrationTokenCreated, func() error { return f.CreateRegistrationToken(ctx, &token) }},
 			{audit.RegistrationTokenDeleted, func() error { return f.DeleteRegistrationToken(ctx, token.ID) }},

@@ -162,7 +162,14 @@ func (s *Store) SetPassword(ctx context.Context, userID, hash string) error {
 // verified. change may refuse by returning an error, which UpdateUser returns as it is. It returns ErrNotFound, or
 // ErrConflict when the address is taken.
 func (s *Store) UpdateUser(ctx context.Context, id string, change func(u *User) error) (User, error) {
-	e := audit.Event{Type: audit.UserUpdated, UserID: id}
+	return s.UpdateUserAttributes(ctx, id, change, nil)
+}
+
+// UpdateUserAttributes does the same as UpdateUser, and stores the values of attributes, as JSON by their names; an
+// empty value is removed. The audit row has the names of those that changed.
+func (s *Store) UpdateUserAttributes(
+	ctx context.Context, id string, change func(u *User) error, values map[string]string,
+) (User, error) {
 	var u User
 	var refused error // by change
 	err := s.Tx(ctx, func(tx *Store) error {
@@ -181,6 +188,14 @@ func (s *Store) UpdateUser(ctx context.Context, id string, change func(u *User) 
 		columns := []string{"email", "email_key", "name", "profile", "email_verified_at", "phone_verified_at", "updated_at"}
 		if err := db.Update(ctx, tx.Write, &u, columns, "id = ?", id); err != nil {
 			return err
+		}
+		e := audit.Event{Type: audit.UserUpdated, UserID: id}
+		changed, err := tx.setUserAttributes(ctx, id, values)
+		if err != nil {
+			return err
+		}
+		if len(changed) > 0 {
+			e.Detail = map[string]any{"attributes": changed}
 		}
 		return tx.Audit.Record(ctx, e)
 	})

@@ -125,26 +125,33 @@ func (p *program) userShow() *cobra.Command {
 
 func (p *program) userUpdate() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "update USER", Short: "Change a user's name, email address or profile",
+		Use: "update USER", Short: "Change a user's name, email address, profile or attributes",
 		Long: "Change the properties whose flags are passed and print the user as JSON; an empty value removes a\n" +
 			"property. A changed email address or phone number is not verified unless a flag sets it. The\n" +
-			"username cannot be changed.\n" +
+			"username cannot be changed. Attributes are those of `gatehouse attribute list`.\n" +
 			userArgument,
-		Example: "  gatehouse user update alice --name 'Alice Example' --email-verified --locale en-GB",
-		Args:    exactArgs("USER"),
+		Example: "  gatehouse user update alice --name 'Alice Example' --email-verified --locale en-GB\n" +
+			"  gatehouse user update alice --attribute department=Sales --attribute office=",
+		Args: exactArgs("USER"),
 	}
 	email := cmd.Flags().String("email", "", "email address, also to sign in with")
 	name := cmd.Flags().String("name", "", "full name")
 	profile := addProfileFlags(cmd)
+	values := cmd.Flags().StringArray("attribute", nil,
+		"value of an attribute as NAME=VALUE (repeat for several, and for the items of a list); NAME= removes it")
 	jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if cmd.Flags().NFlag() == 0 {
 			return usageError{fmt.Errorf("no changes given; pass a flag; see `%s --help`", cmd.CommandPath())}
 		}
+		attributes, err := parseAttributeFlags(*values)
+		if err != nil {
+			return err
+		}
 		return p.withUser(cmd, args[0], func(ctx context.Context, a *admin.Admin, u storage.User) error {
 			changed := u.Profile
 			profile.copyTo(cmd, &changed)
-			c := identity.Changes{Profile: &changed}
+			c := identity.Changes{Profile: &changed, Attributes: attributes}
 			for flag, set := range map[string]func(){
 				"name": func() { c.Name = name }, "email": func() { c.Email = email },
 				"email-verified":        func() { c.EmailVerified = &profile.emailVerified },
@@ -158,7 +165,11 @@ func (p *program) userUpdate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return p.printJSON(admin.UserInformationOf(updated))
+			detail, err := a.UserDetail(ctx, updated)
+			if err != nil {
+				return err
+			}
+			return p.printJSON(detail)
 		})
 	}
 	return cmd

@@ -20,6 +20,8 @@ import (
 type Request struct {
 	Userinfo map[string]*requestedClaim `json:"userinfo,omitempty"`
 	IDToken  map[string]*requestedClaim `json:"id_token,omitempty"`
+
+	attributes map[string]string // the claims that attributes of users are, with their scopes
 }
 
 // requestedClaim is how a claim is requested; nil: in the default manner (§5.5.1).
@@ -218,6 +220,11 @@ func (r Request) Granted(scopes, permissions []string) string {
 			if c, ok := requested[s.name]; ok &&
 				(slices.Contains(scopes, s.scope) || slices.Contains(permissions, consentValue(s.name))) {
 				out[s.name] = c
+			}
+		}
+		for name, scope := range r.attributes {
+			if c, ok := requested[name]; ok && slices.Contains(scopes, scope) {
+				out[name] = c
 			}
 		}
 		return out

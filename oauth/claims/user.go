@@ -99,6 +99,9 @@ func (p *Provider) userClaims(
 		}
 	}
 	out := selectClaims(data, scopes, granted, requested)
+	if err := p.addAttributes(ctx, out, c, u.ID, scopes, requested); err != nil {
+		return nil, err
+	}
 	renameGroups(c, out)
 	return out, nil
 }

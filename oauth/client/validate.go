@@ -157,7 +157,7 @@ func (m *Metadata) operatorRules() []rule {
 			"client_name and gatehouse_owner must have at most 100 characters",
 		},
 		{
-			m.GroupsClaimName != "" && !isClaimName(m.GroupsClaimName),
+			m.GroupsClaimName != "" && !IsClaimName(m.GroupsClaimName),
 			"gatehouse_groups_claim_name must have at most 100 printable ASCII characters without quotation marks and " +
 				"backslashes, and must not be the name of another claim",
 		},
@@ -317,9 +317,9 @@ func invalid(format string, args ...any) error {
 	return protocol.NewError(protocol.InvalidClientMetadata, fmt.Errorf(format, args...).Error())
 }
 
-// isClaimName reports whether a claim with a configurable name can have this one.
-func isClaimName(name string) bool {
-	return len(name) <= 100 && display.IsVisibleASCII(name) && !strings.ContainsAny(name, `"\`) &&
+// IsClaimName reports whether a claim with a configurable name can have this one.
+func IsClaimName(name string) bool {
+	return name != "" && len(name) <= 100 && display.IsVisibleASCII(name) && !strings.ContainsAny(name, `"\`) &&
 		!protocol.IsReservedClaim(name)
 }
 

@@ -22,3 +22,9 @@ func IsReservedClaim(name string) bool {
 		"phone_number_verified", "address", "updated_at",
 	}, strings.ToLower(name))
 }
+
+// IsReservedAttribute reports whether no attribute of users can be the claim: one of IsReservedClaim, or one by which
+// clients and APIs authorize users (RFC 9068 §2.2.3.1).
+func IsReservedAttribute(claim string) bool {
+	return IsReservedClaim(claim) || slices.Contains([]string{"groups", "roles", "entitlements"}, strings.ToLower(claim))
+}

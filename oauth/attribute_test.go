@@ -1,0 +1,197 @@
+package oauth_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"gatehouse/admin"
+	"gatehouse/cmd/gatehouse/server/servertest"
+	"gatehouse/identity"
+	"gatehouse/oauth/client"
+	"gatehouse/storage"
+	"gatehouse/storage/storagetest"
+)
+
+func TestAttributes(t *testing.T) { servertest.Run(t, attributeRequirements) }
+
+// adminOf returns the operations of the operator of a server.
+func adminOf(s *servertest.Server) *admin.Admin {
+	return admin.New(s.Store, s.Users, s.OAuth.Clients, s.OAuth.Keyring)
+}
+
+// createAttribute creates an attribute in the scope company, which is created if there is none.
+func createAttribute(s *servertest.Server, name, attributeType, userAccess string, constant ...string) {
+	s.T.Helper()
+	_, err := s.Store.CreateMissingScopes(s.T.Context(), []string{"company"})
+	storagetest.Must(s.T, err)
+	scope := "company"
+	_, err = adminOf(s).CreateAttribute(s.T.Context(), name, attributeType,
+		admin.AttributeChanges{Scope: &scope, UserAccess: &userAccess, Constant: constant})
+	storagetest.Must(s.T, err)
+}
+
+// setAttribute sets the value of an attribute of a user.
+func setAttribute(s *servertest.Server, u storage.User, name string, value ...string) {
+	s.T.Helper()
+	_, err := s.Users.Update(s.T.Context(), u, identity.Changes{Attributes: map[string][]string{name: value}})
+	storagetest.Must(s.T, err)
+}
+
+// attributesClient registers a client that may request the scope company, with further members.
+func attributesClient(s *servertest.Server, more ...string) client.Information {
+	return s.Client(`{"redirect_uris":["` + servertest.Callback + `"],"scope":"openid company groups offline_access",
+		"grant_types":["authorization_code","refresh_token"]` + strings.Join(append([]string{""}, more...), ",") + `}`)
+}
+
+// wantAttributes checks the claims that are not the same for every user, sub included.
+func wantAttributes(t *testing.T, name string, got map[string]any, want map[string]string) {
+	t.Helper()
+	for claim, value := range want {
+		text := ""
+		if got[claim] != nil {
+			text = fmt.Sprintf("%T %v", got[claim], got[claim])
+		}
+		if text != value {
+			t.Errorf("%s: %s is %q, want %q", name, claim, text, value)
+		}
+	}
+}
+
+var attributeRequirements = []servertest.Requirement{
+	servertest.Req("PE50", "OIDC Core §5.1.2, §5.5",
+		"attributes of users and constants are claims of their scope, in their type: at userinfo, in ID tokens of clients "+
+			"registered for that, and where the claims parameter requests them with the scope",
+		func(t *testing.T, s *servertest.Server) {
+			u := s.User("alice")
+			c := attributesClient(s)
+			for name, attributeType := range map[string]string{
+				"department": storage.AttributeString, "level": storage.AttributeNumber,
+				"contractor": storage.AttributeBoolean, "sites": storage.AttributeStrings, "unset": storage.AttributeString,
+			} {
+				createAttribute(s, name, attributeType, storage.AccessNone)
+			}
+			createAttribute(s, "tenant", storage.AttributeString, storage.AccessNone, "example")
+			setAttribute(s, u, "department", "R&D <new>")
+			setAttribute(s, u, "level", "7.5")
+			setAttribute(s, u, "contractor", "false")
+			setAttribute(s, u, "sites", "Paris", "Rome")
+			all := map[string]string{
+				"department": "string R&D <new>", "level": "float64 7.5", "contractor": "bool false",
+				"sites": "[]interface {} [Paris Rome]", "tenant": "string example", "unset": "",
+			}
+			none := map[string]string{"department": "", "level": "", "contractor": "", "sites": "", "tenant": ""}
+			r := s.Tokens(c, "alice", "scope", "openid company offline_access")
+			wantAttributes(t, "userinfo", s.Userinfo(r.Text("access_token")).OK(t).JSON, all)
+			wantAttributes(t, "ID token", s.IDToken(c, r), none)
+			wantAttributes(t, "access token", claims(t, r.Text("access_token")), none)
+			small := s.Refresh(c, r.Text("refresh_token"), "scope", "openid").OK(t)
+			wantAttributes(t, "userinfo without the scope", s.Userinfo(small.Text("access_token")).OK(t).JSON, none)
+
+			const parameter = `{"id_token":{"department":null,"level":{"value":8},"tenant":{"value":"example"}},` +
+				`"userinfo":{"sites":{"values":[["Oslo"]]}}}`
+			r = s.Tokens(c, "alice", "scope", "openid company", "claims", parameter)
+			wantAttributes(t, "ID token with requested claims", s.IDToken(c, r), map[string]string{
+				"department": "string R&D <new>", "tenant": "string example", "level": "", "sites": "",
+			})
+			wantAttributes(t, "userinfo without the requested value", s.Userinfo(r.Text("access_token")).OK(t).JSON,
+				map[string]string{"sites": "", "level": "float64 7.5"})
+			r = s.Tokens(c, "alice", "scope", "openid", "claims", parameter)
+			wantAttributes(t, "ID token with requested claims without the scope", s.IDToken(c, r), none)
+			other := attributesClient(s, `"gatehouse_id_token_claims":true`)
+			wantAttributes(t, "ID token of a client registered for claims",
+				s.IDToken(other, s.Tokens(other, "alice", "scope", "openid company")), all)
+			storagetest.Eventually(t, "claims_supported has the attribute", func() bool {
+				list, _ := s.Get("/.well-known/openid-configuration").OK(t).JSON["claims_supported"].([]any)
+				return slices.Contains(list, any("department")) && slices.Contains(list, any("email"))
+			})
+		}),
+	servertest.Req("PE50b", "RFC 6749 §6",
+		"a change of a value is in the next response; a deleted attribute or user keeps no value",
+		func(t *testing.T, s *servertest.Server) {
+			u := s.User("alice")
+			c := attributesClient(s, `"gatehouse_id_token_claims":true`)
+			createAttribute(s, "department", storage.AttributeString, storage.AccessNone)
+			setAttribute(s, u, "department", "Sales")
+			r := s.Tokens(c, "alice", "scope", "openid company offline_access")
+			check := func(name, want string) {
+				t.Helper()
+				r = s.Refresh(c, r.Text("refresh_token")).OK(t)
+				for where, got := range map[string]map[string]any{
+					"ID token": s.IDToken(c, r), "userinfo": s.Userinfo(r.Text("access_token")).OK(t).JSON,
+				} {
+					wantAttributes(t, name+": "+where, got, map[string]string{"department": want})
+				}
+			}
+			check("at first", "string Sales")
+			setAttribute(s, u, "department", "Research")
+			check("changed", "string Research")
+			ctx := t.Context()
+			storagetest.Must(t, adminOf(s).DeleteAttribute(ctx, "department"))
+			check("deleted", "")
+			createAttribute(s, "department", storage.AttributeString, storage.AccessNone)
+			check("created again", "")
+			setAttribute(s, u, "department", "Sales")
+			setAttribute(s, u, "department")
+			check("removed", "")
+			setAttribute(s, u, "department", "Sales")
+			storagetest.Must(t, s.Store.DeleteUser(ctx, u.ID))
+			if values, err := s.Store.UserAttributes(ctx, u.ID); err != nil || len(values) > 0 {
+				t.Errorf("values of a deleted user: %v, %v, want none", values, err)
+			}
+		}),
+	servertest.Req("PE50c", "RFC 9068 §6",
+		"a client does not get an attribute as the claim in which it gets groups",
+		func(t *testing.T, s *servertest.Server) {
+			u := s.User("alice")
+			createAttribute(s, "teams", storage.AttributeStrings, storage.AccessEdit)
+			setAttribute(s, u, "teams", "admins")
+			addToGroups(s, u, "staff")
+			c := attributesClient(s, `"gatehouse_groups_claim_name":"Teams"`)
+			for scope, want := range map[string]string{"openid company": "", "openid company groups": "[staff]"} {
+				got := s.Userinfo(s.Tokens(c, "alice", "scope", scope).Text("access_token")).OK(t).JSON
+				wantAttributes(t, scope, got, map[string]string{"teams": ""})
+				if text := fmt.Sprint(got["Teams"]); want != "" && text != want {
+					t.Errorf("scope %s: Teams = %s, want %s", scope, text, want)
+				}
+			}
+		}),
+	servertest.Req("PE51b", "RFC 7519 §4.1, OIDC Core §5.1, RFC 9068 §2.2.3.1",
+		"an attribute is not a claim with a meaning of its own or for authorization, in any case, nor that of another one",
+		func(t *testing.T, s *servertest.Server) {
+			createAttribute(s, "department", storage.AttributeString, storage.AccessNone)
+			for _, claim := range slices.Concat([]string{
+				"sub", "Sub", "iss", "aud", "exp", "email", "Email_Verified", "nonce", "cnf", "client_id", "scope", "groups",
+				"Roles", "entitlements", "a b", "", "DEPARTMENT",
+			}, claimsOfProfile()) {
+				scope := "company"
+				_, err := adminOf(s).CreateAttribute(t.Context(), "other", storage.AttributeString,
+					admin.AttributeChanges{Scope: &scope, Claim: &claim})
+				if err == nil || !strings.Contains(err.Error(), "claim") {
+					t.Errorf("claim %q of an attribute: error %v, want a refusal", claim, err)
+				}
+			}
+			for _, scope := range []string{"openid", "offline_access", "unknown"} {
+				_, err := adminOf(s).CreateAttribute(t.Context(), "other", storage.AttributeString,
+					admin.AttributeChanges{Scope: &scope})
+				if err == nil || !strings.Contains(err.Error(), scope) {
+					t.Errorf("attribute in the scope %s: error %v, want a refusal", scope, err)
+				}
+			}
+			claim := "https://example.com/department"
+			_, err := adminOf(s).UpdateAttribute(t.Context(), "department", admin.AttributeChanges{Claim: &claim})
+			storagetest.Must(t, err)
+		}),
+}
+
+// claimsOfProfile returns the claims that users set on their profile page.
+func claimsOfProfile() []string {
+	var out []string
+	for _, c := range identity.ProfileClaims() {
+		if !slices.Contains([]string{"street_address", "locality", "region", "postal_code", "country"}, c.Name) {
+			out = append(out, c.Name) // the others are members of address
+		}
+	}
+	return out
+}

@@ -1,0 +1,235 @@
+package storage
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"gatehouse/storage/audit"
+	"gatehouse/storage/db"
+)
+
+// Attribute is a property of users that the operator defined. Clients get it as a claim with a scope.
+type Attribute struct {
+	Name       string    `gorm:"primaryKey"`
+	Label      string    // what pages call it
+	Type       string    // one of AttributeTypes; never changes
+	UserAccess string    // one of AttributeAccess
+	Claim      string    // the name of the claim, unique in lower case
+	ClaimKey   string    // the claim in lower case
+	Scope      string    // that contains the claim
+	Constant   string    // the value of every user, as JSON; empty: users have values of their own
+	CreatedAt  time.Time `gorm:"serializer:millis;autoCreateTime:false"`
+}
+
+// The types of attributes.
+const (
+	AttributeString  = "string"
+	AttributeNumber  = "number"
+	AttributeBoolean = "boolean"
+	AttributeStrings = "strings" // a list of strings
+)
+
+// What a user may do with an attribute.
+const (
+	AccessNone = "none" // it is for the operator and for clients
+	AccessRead = "read"
+	AccessEdit = "edit"
+)
+
+// AttributeTypes returns the types of attributes.
+func AttributeTypes() []string {
+	return []string{AttributeString, AttributeNumber, AttributeBoolean, AttributeStrings}
+}
+
+// AttributeAccess returns what a user may do with an attribute, in increasing order.
+func AttributeAccess() []string { return []string{AccessNone, AccessRead, AccessEdit} }
+
+// UserAttribute is the value of an attribute that a user has.
+type UserAttribute struct {
+	UserID    string `gorm:"primaryKey"`
+	Attribute string `gorm:"primaryKey"` // its name
+	Value     string // JSON
+}
+
+// MaxAttributes is the number of attributes that there can be, so that a user's values fit into a response.
+const MaxAttributes = 50
+
+// ErrTooManyAttributes is returned by CreateAttribute when there are MaxAttributes.
+var ErrTooManyAttributes = errors.New("there are at most 50 attributes")
+
+// Parse returns the value of a stored JSON text: a string, float64, bool or []string. It returns nil for one of another
+// type.
+func (a *Attribute) Parse(stored string) any {
+	switch a.Type {
+	case AttributeString:
+		return parseAs[string](stored)
+	case AttributeNumber:
+		return parseAs[float64](stored)
+	case AttributeBoolean:
+		return parseAs[bool](stored)
+	default:
+		return parseAs[[]string](stored)
+	}
+}
+
+func parseAs[T any](stored string) any {
+	var v T
+	if stored == "null" || json.Unmarshal([]byte(stored), &v) != nil {
+		return nil
+	}
+	return v
+}
+
+// Attributes returns every attribute by its name. The map is shared: do not change it.
+func (s *Store) Attributes(ctx context.Context) (map[string]Attribute, error) {
+	return cached(s,
+		func(c *cache) (map[string]Attribute, bool) { return c.attributes, c.attributes != nil },
+		func() (map[string]Attribute, error) {
+			all, err := db.List[Attribute](ctx, s.Read, "name", "1 = 1")
+			out := make(map[string]Attribute, len(all))
+			for _, a := range all {
+				out[a.Name] = a
+			}
+			return out, db.Wrap("list attributes", err)
+		},
+		func(c *cache, v map[string]Attribute) { c.attributes = v })
+}
+
+// UserAttributes returns the values that a user has, as JSON by the names of the attributes.
+func (s *Store) UserAttributes(ctx context.Context, userID string) (map[string]string, error) {
+	all, err := db.List[UserAttribute](ctx, s.Read, "attribute", "user_id = ?", userID)
+	return valuesByName(all), db.Wrap("read attributes of a user", err)
+}
+
+func valuesByName(all []UserAttribute) map[string]string {
+	out := make(map[string]string, len(all))
+	for _, v := range all {
+		out[v.Attribute] = v.Value
+	}
+	return out
+}
+
+func attributeEvent(event string, a Attribute) audit.Event {
+	return audit.Event{Type: event, Scopes: a.Scope, Detail: map[string]any{
+		"attribute": a.Name, "claim": a.Claim, "user_access": a.UserAccess,
+	}}
+}
+
+// changeAttribute calls change while it holds the lock of the installation, by which the number of attributes cannot
+// exceed MaxAttributes, and records the event with the attribute that change returns.
+func (s *Store) changeAttribute(
+	ctx context.Context, event string, change func(tx *Store) (Attribute, error),
+) error {
+	return s.Tx(ctx, func(tx *Store) error {
+		if err := db.Lock(ctx, tx.Write, "installation", 1); err != nil {
+			return err
+		}
+		a, err := change(tx)
+		if err != nil {
+			return err
+		}
+		tx.recordSharedChange()
+		return tx.Audit.Record(ctx, attributeEvent(event, a))
+	})
+}
+
+// CreateAttribute adds an attribute. It returns ErrConflict when there is one with the name or the claim, and
+// ErrTooManyAttributes when there can be no more.
+func (s *Store) CreateAttribute(ctx context.Context, a Attribute) error {
+	a.ClaimKey = strings.ToLower(a.Claim)
+	var refused error
+	err := s.changeAttribute(ctx, audit.AttributeCreated, func(tx *Store) (Attribute, error) {
+		refused = nil
+		var n int
+		if err := db.QueryRow(ctx, tx.Write, []any{&n}, "SELECT count(*) FROM attributes"); err != nil {
+			return a, err
+		}
+		if n >= MaxAttributes {
+			refused = ErrTooManyAttributes
+			return a, refused
+		}
+		return a, db.Insert(ctx, tx.Write, &a)
+	})
+	if refused != nil {
+		return refused
+	}
+	return db.Wrap("create attribute", err)
+}
+
+// UpdateAttribute calls change with the stored attribute and stores the result, except its name and type. It returns
+// ErrNotFound, or ErrConflict when another attribute has the claim. change may refuse by returning an error, which
+// UpdateAttribute returns as it is.
+func (s *Store) UpdateAttribute(ctx context.Context, name string, change func(a *Attribute) error) error {
+	var refused error // by change
+	err := s.changeAttribute(ctx, audit.AttributeUpdated, func(tx *Store) (Attribute, error) {
+		refused = nil
+		a, err := db.Take[Attribute](ctx, tx.Write, "name = ?", name)
+		if err != nil {
+			return a, err
+		}
+		if refused = change(&a); refused != nil {
+			return a, refused
+		}
+		a.ClaimKey = strings.ToLower(a.Claim)
+		changed := []string{"label", "user_access", "claim", "claim_key", "scope", "constant"}
+		return a, db.Update(ctx, tx.Write, &a, changed, "name = ?", name)
+	})
+	if refused != nil {
+		return refused
+	}
+	return db.Wrap("update attribute", err)
+}
+
+// DeleteAttribute removes an attribute with the values of all users, or returns ErrNotFound.
+func (s *Store) DeleteAttribute(ctx context.Context, name string) error {
+	return db.Wrap("delete attribute", s.changeAttribute(ctx, audit.AttributeDeleted, func(tx *Store) (Attribute, error) {
+		a, err := db.Take[Attribute](ctx, tx.Write, "name = ?", name)
+		if err != nil {
+			return a, err
+		}
+		return a, db.ExecOne(ctx, tx.Write, "DELETE FROM attributes WHERE name = ?", name)
+	}))
+}
+
+// setUserAttributes stores the values, as JSON by the names of the attributes, and removes those that are empty. It
+// returns the names of what changed, sorted. An attribute that was deleted in the meantime, or that is a constant, gets
+// no value.
+func (s *Store) setUserAttributes(
+	ctx context.Context, userID string, values map[string]string,
+) (changed []string, err error) {
+	if len(values) == 0 {
+		return nil, nil
+	}
+	stored, err := db.List[UserAttribute](ctx, s.Write, "attribute", "user_id = ?", userID)
+	if err != nil {
+		return nil, err
+	}
+	before := valuesByName(stored)
+	for name, value := range values {
+		switch {
+		case value == before[name]:
+			continue
+		case value == "":
+			err = db.ExecOne(
+				ctx, s.Write, "DELETE FROM user_attributes WHERE user_id = ? AND attribute = ?", userID, name,
+			)
+		default:
+			err = db.ExecOne(ctx, s.Write, `INSERT INTO user_attributes (user_id, attribute, value)
+				SELECT CAST(? AS TEXT), name, CAST(? AS TEXT) FROM attributes WHERE name = ? AND constant = ''
+				ON CONFLICT (user_id, attribute) DO UPDATE SET value = excluded.value`, userID, value, name)
+		}
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		changed = append(changed, name)
+	}
+	slices.Sort(changed)
+	return changed, nil
+}
