@@ -1,7 +1,7 @@
-// Package admin has the operations of an operator on clients, users, groups, attributes, scopes, resources, registration
-// tokens, signing keys and grants, for the commands and a later admin API. It finds records by the names that operators use,
-// checks what they enter, and refuses or reports changes with consequences elsewhere. It parses no flags and no
-// requests, and prints nothing.
+// Package admin has the operations of an operator on clients, users, groups, attributes, scopes, resources,
+// registration tokens, signing keys and grants, for the commands and a later admin API. It finds records by the names
+// that operators use, checks what they enter, and refuses or reports changes with consequences elsewhere. It parses no
+// flags and no requests, and prints nothing.
 package admin
 
 import (

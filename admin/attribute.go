@@ -141,7 +141,7 @@ func (c AttributeChanges) apply(v *storage.Attribute) error {
 		return fmt.Errorf("%q cannot be the claim of an attribute: "+
 			"a claim has 1 to 100 printable ASCII characters and not the name of another claim", v.Claim)
 	case protocol.IsReservedAttribute(v.Claim):
-		return fmt.Errorf("%q cannot be the claim of an attribute: apps and APIs authorize users by it", v.Claim)
+		return fmt.Errorf("%q cannot be the claim of an attribute: clients and APIs authorize users by it", v.Claim)
 	}
 	return nil
 }

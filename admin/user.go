@@ -72,8 +72,8 @@ func (a *Admin) CreateUser(ctx context.Context, n identity.NewUser) (storage.Use
 	return a.users.Create(ctx, n)
 }
 
-// UpdateUser changes a user's name, email address, profile or attributes. A changed email address or phone number is not verified
-// unless the changes set it.
+// UpdateUser changes a user's name, email address, profile or attributes. A changed email address or phone number
+// is not verified unless the changes set it.
 func (a *Admin) UpdateUser(ctx context.Context, u storage.User, c identity.Changes) (storage.User, error) {
 	return a.users.Update(ctx, u, c)
 }

@@ -2,6 +2,7 @@ package oauth_test
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -157,6 +158,10 @@ var attributeRequirements = []servertest.Requirement{
 				}
 			}
 		}),
+	servertest.Req("PE50d", "OIDC Core §5.1.2",
+		"a user sees on the profile page the attributes that are for users, changes those that users may edit and no "+
+			"others, and reads at the field what is wrong",
+		checkAttributesOnProfilePage),
 	servertest.Req("PE51b", "RFC 7519 §4.1, OIDC Core §5.1, RFC 9068 §2.2.3.1",
 		"an attribute is not a claim with a meaning of its own or for authorization, in any case, nor that of another one",
 		func(t *testing.T, s *servertest.Server) {
@@ -194,4 +199,65 @@ func claimsOfProfile() []string {
 		}
 	}
 	return out
+}
+
+func checkAttributesOnProfilePage(t *testing.T, s *servertest.Server) {
+	u := s.User("alice")
+	b := s.Browser()
+	b.SignIn(b.Follow(b.Open("/account/profile")), "alice")
+	createAttribute(s, "hidden", storage.AttributeString, storage.AccessNone)
+	createAttribute(s, "office", storage.AttributeString, storage.AccessRead)
+	createAttribute(s, "tenant", storage.AttributeString, storage.AccessRead, "Example & Co")
+	createAttribute(s, "level", storage.AttributeNumber, storage.AccessEdit)
+	createAttribute(s, "sites", storage.AttributeStrings, storage.AccessEdit)
+	createAttribute(s, "remote", storage.AttributeBoolean, storage.AccessEdit)
+	setAttribute(s, u, "hidden", "the hidden value")
+	setAttribute(s, u, "office", "Desk <7>")
+	setAttribute(s, u, "sites", "Paris", "Rome")
+	profile := b.Open("/account/profile")
+	for _, part := range []string{"Desk &lt;7&gt;", "Example &amp; Co", "Paris\nRome", `name="attribute.level"`} {
+		if !strings.Contains(profile.Body, part) {
+			t.Errorf("the profile page does not have %s", part)
+		}
+	}
+	if strings.Contains(profile.Body, "hidden value") || strings.Contains(profile.Body, "attribute.hidden") {
+		t.Error("the profile page has an attribute that is not for users")
+	}
+	// The form names attributes that the user may not edit.
+	form := profile.Fields()
+	form.Set("attributes", form.Get("attributes")+" hidden office tenant unknown")
+	for name, value := range map[string]string{
+		"hidden": "mine", "office": "mine", "tenant": "mine", "unknown": "mine", "level": "seven", "remote": "true",
+		"sites": "Oslo\r\n\r\nBern",
+	} {
+		form.Set("attribute."+name, value)
+	}
+	refused := b.Submit("/account/profile", form)
+	for _, part := range []string{
+		`aria-describedby="attribute.level-problem"`, `id="attribute.level-problem">level must be a number`, `value="seven"`,
+		"Oslo", `value="true" selected`, "Nothing was saved: level must be a number",
+	} {
+		if refused.Status != http.StatusBadRequest || !strings.Contains(refused.Body, part) {
+			t.Errorf("the refused form: %d %s, want 400 with %s", refused.Status, refused.Body, part)
+		}
+	}
+	form.Set("attribute.level", "7")
+	if p := b.Submit("/account/profile", form); p.Status != http.StatusSeeOther {
+		t.Fatalf("the changed attributes: %d %s, want 303", p.Status, p.Text())
+	}
+	form.Set("attributes", "remote") // the form of a page that was opened before the others were created
+	form.Set("attribute.remote", "")
+	if p := b.Submit("/account/profile", form); p.Status != http.StatusSeeOther {
+		t.Fatalf("the removed attribute: %d %s, want 303", p.Status, p.Text())
+	}
+	got, err := s.Store.UserAttributes(t.Context(), u.ID)
+	storagetest.Must(t, err)
+	want := `map[hidden:"the hidden value" level:7 office:"Desk \u003c7\u003e" sites:["Oslo","Bern"]]`
+	if text := fmt.Sprint(got); text != want {
+		t.Errorf("values of the user: %s, want %s", text, want)
+	}
+	form.Del("form_token")
+	if p := b.Submit("/account/profile", form); p.Status != http.StatusForbidden {
+		t.Errorf("without a form token: status = %d, want 403", p.Status)
+	}
 }

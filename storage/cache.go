@@ -12,8 +12,8 @@ import (
 const cacheBytes = 32 << 20
 
 // cache contains what hot paths read repeatedly: clients with their secrets, scopes, resources and attributes.
-// followChanges drops changed records. An entry is stored only if nothing was dropped while it was loaded, and nothing is returned from
-// the cache when the changes were last read over a second ago.
+// followChanges drops changed records. An entry is stored only if nothing was dropped while it was loaded, and nothing
+// is returned from the cache when the changes were last read over a second ago.
 type cache struct {
 	mu         sync.RWMutex
 	drops      uint64    // incremented when anything is dropped

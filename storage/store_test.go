@@ -203,7 +203,7 @@ func TestChangesRecordTheirEvent(t *testing.T) {
 		role, holder := storage.Role{Resource: api.Identifier, Name: "r"}, storage.Assignees{Groups: []string{"g"}}
 		token := storage.RegistrationToken{ID: "t", Hash: []byte("h"), CreatedAt: now, ExpiresAt: now.Add(time.Hour)}
 		b := session(t, f.Store, f.clock, user, "a token")
-		unchanged := func(*storage.User) error { return nil }
+		unchanged, same := func(*storage.User) error { return nil }, func(*storage.Attribute) error { return nil }
 		for _, step := range []struct {
 			event  string
 			change func() error
@@ -224,9 +224,7 @@ func TestChangesRecordTheirEvent(t *testing.T) {
 			{audit.GroupMemberRemoved, func() error { return f.RemoveGroupMembers(ctx, "g", []string{user}) }},
 			{audit.GroupDeleted, func() error { return f.DeleteGroup(ctx, "g") }},
 			{audit.AttributeCreated, func() error { return f.CreateAttribute(ctx, storage.Attribute{Name: "a", Claim: "a"}) }},
-			{audit.AttributeUpdated, func() error {
-				return f.UpdateAttribute(ctx, "a", func(*storage.Attribute) error { return nil })
-			}},
+			{audit.AttributeUpdated, func() error { return f.UpdateAttribute(ctx, "a", same) }},
 			{audit.AttributeDeleted, func() error { return f.DeleteAttribute(ctx, "a") }},
 			{audit.ResourceDeleted, func() error { return f.DeleteResource(ctx, api.Identifier) }},
 			{audit.RegistrationTokenCreated, func() error { return f.CreateRegistrationToken(ctx, &token) }},
@@ -245,8 +243,7 @@ func TestChangesRecordTheirEvent(t *testing.T) {
 			{audit.UserDeleted, func() error { return f.DeleteUser(ctx, user) }},
 		} {
 			before, err := f.Audit.CountRows(ctx, audit.Filter{})
-			storagetest.Must(t, err)
-			storagetest.Must(t, step.change())
+			storagetest.Must(t, errors.Join(err, step.change()))
 			after, err := f.Audit.CountRows(ctx, audit.Filter{})
 			storagetest.Must(t, err)
 			rows, err := f.Audit.Rows(ctx, audit.Filter{Limit: 1})

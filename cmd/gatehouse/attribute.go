@@ -59,9 +59,9 @@ func attributeError(err error, name string) error { return operatorError(err, "a
 func (p *program) attributeCreate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "create NAME --scope SCOPE", Short: "Create an attribute of users",
-		Long: "Create an attribute of users, which clients that are granted the scope get as a claim. Nobody but the\n" +
-			"operator sees it at Gatehouse unless --user-access is read or edit. With edit users set the value\n" +
-			"themselves, so that clients must not authorize users by it. The type and the name never change.",
+		Long: "Create an attribute of users, which clients that are granted the scope get as a claim. Users do not\n" +
+			"see it at Gatehouse unless --user-access is read or edit. With edit users set the value themselves,\n" +
+			"so that clients must not authorize users by it. The type and the name never change.",
 		Example: "  gatehouse scope create company --description 'See your position in the company'\n" +
 			"  gatehouse attribute create department --scope company --label Department --user-access read\n" +
 			"  gatehouse attribute create tenant --scope company --constant example",

@@ -9,11 +9,12 @@ CREATE TABLE attributes (
     type        TEXT   NOT NULL,
     user_access TEXT   NOT NULL,
     claim       TEXT   NOT NULL,
-    claim_key   TEXT   NOT NULL UNIQUE,
+    claim_key   TEXT   NOT NULL,
     scope       TEXT   NOT NULL,
     constant    TEXT   NOT NULL,
     created_at  BIGINT NOT NULL
 );
+CREATE UNIQUE INDEX attributes_claim_key ON attributes (claim_key);
 
 -- The values as JSON. Deleting an attribute or a user deletes them.
 CREATE TABLE user_attributes (

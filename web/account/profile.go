@@ -15,6 +15,7 @@ type profilePage struct {
 	page.Layout
 	FormToken, Email, Username, Problem string
 	Groups                              []profileGroup
+	Attributes                          attributeSection
 }
 
 type profileGroup struct {
@@ -64,9 +65,11 @@ func (p *Pages) ShowProfile(w http.ResponseWriter, r *http.Request) error {
 
 // profileInput is the content of the profile form, with what is wrong in it.
 type profileInput struct {
-	name    string
-	profile storage.Profile
-	problem string
+	name       string
+	profile    storage.Profile
+	attributes map[string][]string // what was entered
+	problem    string
+	attribute  string // that the problem is about, or ""
 }
 
 func (p *Pages) renderProfile(
@@ -74,7 +77,10 @@ func (p *Pages) renderProfile(
 ) error {
 	data := profilePage{
 		Layout: p.pages.NewLayout(r, p.pages.Message("profile.title")), FormToken: p.formToken(user, "profile", ""),
-		Email: user.User.Email, Username: user.User.Username, Problem: input.problem,
+		Email: user.User.Email, Username: user.User.Username,
+	}
+	if input.problem != "" {
+		data.Problem = p.pages.Message("profile.problem", input.problem)
 	}
 	for _, group := range profileForm {
 		fields := make([]profileField, 0, len(group.fields))
@@ -85,6 +91,10 @@ func (p *Pages) renderProfile(
 			})
 		}
 		data.Groups = append(data.Groups, profileGroup{Title: p.pages.Message(group.title), Fields: fields})
+	}
+	var err error
+	if data.Attributes, err = p.attributes(r.Context(), user.User.ID, input); err != nil {
+		return err
 	}
 	status := http.StatusOK
 	if input.problem != "" {
@@ -105,11 +115,19 @@ func (p *Pages) UpdateProfile(w http.ResponseWriter, r *http.Request) error {
 			*fieldOf(&input.name, &input.profile, f[0]) = strings.TrimSpace(form.Get(f[0]))
 		}
 	}
-	_, err = p.users.Update(r.Context(), user.User, identity.Changes{Name: &input.name, Profile: &input.profile})
+	if input.attributes, err = p.enteredAttributes(r.Context(), form); err != nil {
+		return err
+	}
+	_, err = p.users.Update(r.Context(), user.User, identity.Changes{
+		Name: &input.name, Profile: &input.profile, Attributes: input.attributes,
+	})
 	var problem *identity.InputError
 	if errors.As(err, &problem) {
 		reqevent.FromContext(r.Context()).Err = problem
-		input.problem = p.pages.Message("profile.problem", problem.Message)
+		input.problem = problem.Message
+		if ofAttribute := (*identity.AttributeError)(nil); errors.As(err, &ofAttribute) {
+			input.attribute = ofAttribute.Attribute
+		}
 		return p.renderProfile(w, r, user, input)
 	}
 	if err != nil {
