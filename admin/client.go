@@ -66,6 +66,14 @@ func (a *Admin) CreateClient(
 	return a.clients.Create(ctx, m)
 }
 
+// CreateClientFromDocument registers the client of the client ID metadata document at a URL in advance. The members of
+// the patch take precedence over the document.
+func (a *Admin) CreateClientFromDocument(
+	ctx context.Context, url string, patch []byte,
+) (info client.Information, newScopes []string, err error) {
+	return a.clients.CreateFromDocument(ctx, url, patch)
+}
+
 // UpdateClient changes the members of the client's metadata that are in the patch; null removes a member. It returns
 // the scopes that did not exist before. Removing scopes, resources or audiences revokes the client's tokens and grants.
 func (a *Admin) UpdateClient(
@@ -87,7 +95,7 @@ func (a *Admin) VouchForClient(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	if !c.IsUnverified() {
+	if !c.IsUnverified() || c.Preregistered {
 		return ErrNotSelfRegistered
 	}
 	_, _, err = a.clients.Update(ctx, id, []byte(`{"gatehouse_vouched":true}`))
@@ -119,7 +127,7 @@ func (a *Admin) DeleteClient(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	if c.IsDocument() && a.clients.AllowsDocument(c) {
+	if c.IsDocument() && a.clients.AllowsDocumentURL(c.ID) {
 		return ErrDocumentAllowed
 	}
 	return a.store.DeleteClient(ctx, id)
@@ -139,6 +147,7 @@ const (
 	SignInWithoutScope                               // so that it cannot request openid either
 	ClaimScopesWithoutOpenID                         // scopes of user claims have no effect
 	OfflineAccessWithoutRefresh                      // it has no grant type refresh_token
+	DocumentsNotAnnounced                            // clients do not learn from the server that they can use documents
 )
 
 // ClientWarnings returns the warnings about a client and its resources that are not registered.
@@ -163,6 +172,9 @@ func (a *Admin) ClientWarnings(
 	canRefresh := slices.Contains(info.GrantTypes, granttype.RefreshToken)
 	if slices.Contains(info.Scope, protocol.ScopeOfflineAccess) && !canRefresh {
 		warnings = append(warnings, OfflineAccessWithoutRefresh)
+	}
+	if info.Preregistered && !a.clients.AnnouncesDocuments() {
+		warnings = append(warnings, DocumentsNotAnnounced)
 	}
 	if info.Resources == nil {
 		return warnings, nil, nil

@@ -17,7 +17,8 @@ import (
 
 func TestClientDocuments(t *testing.T) { servertest.Run(t, clientDocuments) }
 
-var clientDocuments = slices.Concat(documentURLs, documentContents, documentCache, documentPages, documentTrust)
+var clientDocuments = slices.Concat(
+	documentURLs, documentContents, documentCache, documentPages, documentPreregistered, documentTrust)
 
 // documentSettings accept every document of a test, whose host is on loopback.
 var documentSettings = []string{

@@ -94,6 +94,10 @@ type Client struct {
 	RegistrationHash []byte
 	// SHA-256 of the client ID metadata document that it was made from, NULL for other clients.
 	DocumentHash []byte
+	// Whether the operator registered the client of a document in advance, and the members of the document that the
+	// operator has set, which stay when the document changes.
+	Preregistered   bool
+	OperatorMembers Strings
 
 	ClaimGroups     Strings // the groups that it gets of those of a user, or patterns (MatchesGroup); empty: all
 	GroupsClaimName string  // the name of the claim of groups; empty: groups
@@ -180,7 +184,7 @@ func (s *Store) ClientsByName(ctx context.Context, name string) ([]Client, error
 // CreateClient adds a client and its secrets. detail is what the audit event has in addition.
 func (s *Store) CreateClient(ctx context.Context, c *Client, detail map[string]any) error {
 	e := audit.Event{Type: audit.ClientCreated, ClientID: c.ID, Scopes: c.Scopes.String(), Detail: detail}
-	if c.IsUnverified() {
+	if c.IsUnverified() && !c.Preregistered {
 		e.Type = audit.ClientRegistered
 	}
 	if len(c.Secrets) > 0 {

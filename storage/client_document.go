@@ -39,6 +39,14 @@ func (s *Store) CreateDocumentClient(ctx context.Context, c *Client, d ClientDoc
 	})
 }
 
+// ExpireClientDocument ends the time for which the stored document of a client is current. The next use fetches it,
+// whether or not it has changed.
+func (s *Store) ExpireClientDocument(ctx context.Context, id string) error {
+	return db.Wrap("expire client document", db.Exec(
+		ctx, s.Write, "UPDATE client_documents SET etag = '', expires_at = ? WHERE client_id = ?", db.Millis(s.Now()), id,
+	))
+}
+
 // RenewClientDocument stores that the document of a client was fetched again. The client itself is stored with
 // UpdateClient when the document has changed. It does nothing for a client that was deleted.
 func (s *Store) RenewClientDocument(ctx context.Context, d ClientDocument) error {

@@ -24,8 +24,8 @@ const (
 
 // unusedClients returns which clients expire, of those that registered dynamically or were made from a document: those
 // that never got an authorization after a day, others after unusedTTL since the last use if they have no valid refresh
-// token. Clients that the operator disabled or allowed a grant type that only the operator can allow, or that
-// introspect for a resource, do not.
+// token. Clients that the operator registered in advance, disabled or allowed a grant type that only the operator can
+// allow, or that introspect for a resource, do not.
 func unusedClients(unusedTTL time.Duration) []expiry {
 	return append(
 		unusedClientsWith("registration_hash IS NOT NULL", unusedTTL),
@@ -36,7 +36,7 @@ func unusedClients(unusedTTL time.Duration) []expiry {
 // unchanged is the condition that the operator has neither restricted nor trusted a client. Others do not expire if
 // they have a document: the next request would create them again without what the operator set.
 const unchanged = "required_groups = '' AND claim_groups = '' AND allowed_networks = '' AND resources IS NULL " +
-	"AND default_scopes IS NULL AND NOT skip_consent AND NOT vouched"
+	"AND default_scopes IS NULL AND NOT skip_consent AND NOT vouched AND NOT preregistered AND operator_members = ''"
 
 // unusedClientsWith returns which of the clients that meet the condition expire.
 func unusedClientsWith(condition string, unusedTTL time.Duration) []expiry {
@@ -68,7 +68,7 @@ func unusedClientsWith(condition string, unusedTTL time.Duration) []expiry {
 // ShouldRecordUse reports whether a use of the client at now must be stored with RecordClientUse: the client
 // is unverified and would expire without it.
 func (c *Client) ShouldRecordUse(now time.Time) bool {
-	return c.IsUnverified() && (c.LastUsedAt == nil || now.Sub(*c.LastUsedAt) >= useInterval)
+	return c.IsUnverified() && !c.Preregistered && (c.LastUsedAt == nil || now.Sub(*c.LastUsedAt) >= useInterval)
 }
 
 // RecordClientUse stores that a dynamically registered client is used now. Call it before the client gets an

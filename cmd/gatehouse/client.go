@@ -31,20 +31,27 @@ func (p *program) clientCreate() *cobra.Command {
 		Long: "Register a client from RFC 7591 metadata or flags and print the RFC 7591 response, the\n" +
 			"client_secret only this once. Scopes that do not exist yet are registered. The members jwks,\n" +
 			"request_uris, sector_identifier_uri, userinfo_signed_response_alg, request_object_signing_alg,\n" +
-			"default_max_age and others have no flag; use --metadata.",
+			"default_max_age and others have no flag; use --metadata.\n\n" +
+			"With --id-url the client is the one whose client ID metadata document is at that URL, which is its\n" +
+			"client_id. The document is fetched; what the flags and the metadata set takes precedence over it, also\n" +
+			"when it changes. It need not be in GATEHOUSE_CLIENT_DOCUMENT_HOSTS. A client that already uses the\n" +
+			"document keeps its users.",
 		Example: "  gatehouse client create --name Notes --redirect-uri https://notes.example/callback " +
 			"--grant-type authorization_code --grant-type refresh_token --scope 'notes.read offline_access'\n" +
 			"  gatehouse client create --name 'Nightly report' --grant-type client_credentials --scope reports.read\n" +
-			"  gatehouse client create --metadata client.json",
+			"  gatehouse client create --metadata client.json\n" +
+			"  gatehouse client create --id-url https://app.example/client.json --scope 'notes.read offline_access'",
 		Args: exactArgs(),
 	}
 	metadata := p.addMetadataFlags(cmd)
+	idURL := cmd.Flags().String(idURLFlag, "", "the URL of its client ID metadata document, which is its client_id")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		raw, err := metadata()
 		if err != nil {
 			return err
 		}
-		if set := cmd.Flags().Changed; !set("metadata") && !set("redirect-uri") && !set("grant-type") {
+		set := cmd.Flags().Changed
+		if !set("metadata") && !set("redirect-uri") && !set("grant-type") && !set(idURLFlag) {
 			return usageError{errors.New("--redirect-uri is required for a client that signs users in; " +
 				"for a service without users pass --grant-type client_credentials")}
 		}
@@ -54,7 +61,16 @@ func (p *program) clientCreate() *cobra.Command {
 		}
 		p.reportIgnored(raw)
 		return p.withAdmin(cmd, func(ctx context.Context, a *admin.Admin) error {
-			info, newScopes, err := a.CreateClient(ctx, m)
+			var info client.Information
+			var newScopes []string
+			if set(idURLFlag) {
+				info, newScopes, err = a.CreateClientFromDocument(ctx, *idURL, raw)
+			} else {
+				info, newScopes, err = a.CreateClient(ctx, m)
+			}
+			if errors.Is(err, storage.ErrConflict) {
+				return fmt.Errorf("client %s is already registered; change it with `gatehouse client update`", *idURL)
+			}
 			if err != nil {
 				return operatorError(err, "client")
 			}
@@ -92,6 +108,8 @@ func (p *program) warnAboutClient(ctx context.Context, a *admin.Admin, info clie
 		admin.SignInWithoutScope:          "the client has no scope and cannot request any, not even openid" + addScopes,
 		admin.ClaimScopesWithoutOpenID:    "the scopes profile, email, address and phone have no effect without openid",
 		admin.OfflineAccessWithoutRefresh: "offline_access has no effect without the grant type refresh_token",
+		admin.DocumentsNotAnnounced: "the metadata of this server does not announce documents, and many clients " +
+			"then register themselves instead; list the document in GATEHOUSE_CLIENT_DOCUMENT_HOSTS to announce it",
 	}
 	warnings, unknownResources, err := a.ClientWarnings(ctx, info)
 	for _, w := range warnings {
@@ -132,6 +150,8 @@ func (p *program) clientList() *cobra.Command {
 
 func registeredBy(c storage.Client) string {
 	switch {
+	case c.Preregistered:
+		return "operator"
 	case c.IsDocument():
 		return "document"
 	case c.IsSelfRegistered():
@@ -178,7 +198,9 @@ func (p *program) clientUpdate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "update ID", Short: "Change a client",
 		Long: "Change the members that the flags or the metadata have; null in the metadata removes a member. Removing\n" +
-			"scopes, resources or audiences revokes all tokens and grants of the client.\n" + clientArgument,
+			"scopes, resources or audiences revokes all tokens and grants of the client. What you set for a client with\n" +
+			"a client ID metadata document takes precedence over the document; null returns the member to it.\n" +
+			clientArgument,
 		Args: exactArgs("ID"),
 	}
 	metadata := p.addMetadataFlags(cmd)

@@ -93,6 +93,9 @@ var metadataChoices = map[string][]string{
 	"grant-type":   granttype.All(),
 }
 
+// idURLFlag is a flag of `client create` with which no metadata is needed.
+const idURLFlag = "id-url"
+
 // addMetadataFlags adds --metadata and a flag for each member of metadataFlags. The function that it returns combines
 // them into one JSON object.
 func (p *program) addMetadataFlags(cmd *cobra.Command) func() ([]byte, error) {
@@ -126,7 +129,7 @@ func (p *program) addMetadataFlags(cmd *cobra.Command) func() ([]byte, error) {
 		if err := checkRestrictions(members); err != nil {
 			return nil, err
 		}
-		if len(members) == 0 {
+		if len(members) == 0 && !cmd.Flags().Changed(idURLFlag) {
 			return nil, usageError{fmt.Errorf("no client metadata given; pass flags or --metadata; see `%s --help`",
 				cmd.CommandPath())}
 		}

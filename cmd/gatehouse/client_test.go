@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -73,4 +75,45 @@ func TestMissingRootKeyOfUsedDatabaseAdvisesNoNewKey(t *testing.T) {
 				args, code, exitFailed, want, stderr)
 		}
 	}
+}
+
+func TestClientIsCreatedFromItsDocument(t *testing.T) {
+	t.Parallel()
+	var documentURL string
+	host := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(map[string]any{
+			"client_id": documentURL, "client_name": "Editor", "redirect_uris": []string{"https://editor.example/cb"},
+		})
+	}))
+	t.Cleanup(host.Close)
+	documentURL = host.URL + "/client.json"
+	env := map[string]string{
+		"GATEHOUSE_ISSUER": "http://localhost:8080", "GATEHOUSE_SECRET_KEY": keyText,
+		"GATEHOUSE_DATABASE_URL":      "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db"),
+		"GATEHOUSE_FETCH_ALLOW_HOSTS": "127.0.0.1",
+	}
+	create := []string{"client", "create", "--id-url", documentURL, "--name", "Our editor", "--scope", "read"}
+	stdout, stderr, code := command(t, env, "", create...)
+	var created client.Information
+	if err := json.Unmarshal([]byte(stdout), &created); err != nil || code != exitOK {
+		t.Fatalf("client create --id-url: exit %d, want %d: %s", code, exitOK, stderr)
+	}
+	if created.ClientID != documentURL || created.ClientName != "Our editor" || !created.Preregistered {
+		t.Errorf("created %s, want the client of the document with the name", stdout)
+	}
+	for _, want := range []string{"registered new scopes: read", "list the document in GATEHOUSE_CLIENT_DOCUMENT_HOSTS"} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("standard error %q, want %q in it", stderr, want)
+		}
+	}
+	if list := mustRun(t, env, "", "client", "list"); !strings.Contains(list, "operator") {
+		t.Errorf("client list:\n%s\nwant it registered by the operator", list)
+	}
+	want := "change it with `gatehouse client update`"
+	if _, stderr, code = command(t, env, "", create...); code != exitFailed || !strings.Contains(stderr, want) {
+		t.Errorf("second time: exit %d, want %d with %q: %s", code, exitFailed, want, stderr)
+	}
+	env["GATEHOUSE_CLIENT_DOCUMENT_HOSTS"] = "127.0.0.1"
+	mustRun(t, env, "", "client", "update", documentURL, "--uri", "https://editor.example")
 }

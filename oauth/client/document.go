@@ -44,7 +44,7 @@ func (g *Registry) Client(ctx context.Context, id string) (*storage.Client, erro
 	case !isURL(id), err == nil && (!c.IsDocument() || c.DisabledAt != nil):
 		return c, err
 	}
-	if err := g.checkDocumentURL(id); err != nil {
+	if err := g.checkDocumentURL(id, c != nil && c.Preregistered); err != nil {
 		return nil, err
 	}
 	if c != nil {
@@ -103,7 +103,7 @@ func (g *Registry) RefreshDocument(ctx context.Context, id string) error {
 	if !c.IsDocument() {
 		return ErrNoDocument
 	}
-	if err := g.checkDocumentURL(id); err != nil {
+	if err := g.checkDocumentURL(id, c.Preregistered); err != nil {
 		return err
 	}
 	_, err = g.loadDocument(ctx, id, storage.ClientDocument{}) // without the ETag, which an operator may mistrust
@@ -149,42 +149,61 @@ func (g *Registry) fetchClient(ctx context.Context, id string) (*storage.Client,
 	return c, err
 }
 
-// loadDocument fetches a document. stored is its stored state, empty if there is none.
+// loadDocument fetches a document, stores the client that it describes and returns it. stored is the stored state of
+// the document, empty if there is none.
 func (g *Registry) loadDocument(
 	ctx context.Context, id string, stored storage.ClientDocument,
 ) (*storage.Client, error) {
-	owner := reqevent.FromContext(ctx).Network()
-	doc, err := g.clientDocuments.Revalidate(ctx, owner, id, maxDocument, stored.ETag)
+	d, err := g.fetchDocument(ctx, id, stored.ETag)
 	if err != nil {
-		return nil, fetchError(ctx, err)
+		return nil, err
 	}
-	now := g.store.Now()
-	current := storage.ClientDocument{
-		ClientID: id, ETag: doc.ETag, FetchedAt: now,
-		ExpiresAt: now.Add(min(max(doc.TTL, minDocumentTTL), maxDocumentTTL)),
+	if d.hash == nil {
+		err = g.store.RenewClientDocument(ctx, d.state)
+	} else {
+		err = g.storeDocument(ctx, d)
 	}
-	if len(current.ETag) > 200 {
-		current.ETag = "" // fetched without a condition the next time
-	}
-	if doc.NotModified {
-		if err := g.store.RenewClientDocument(ctx, current); err != nil {
-			return nil, err
-		}
-		return g.store.Client(ctx, id)
-	}
-	if kind, _, err := mime.ParseMediaType(doc.Type); err != nil ||
-		kind != "application/json" && (!strings.HasPrefix(kind, "application/") || !strings.HasSuffix(kind, "+json")) {
-		return nil, documentError("The document at the client_id must have the Content-Type application/json.")
-	}
-	m, err := g.parseDocument(ctx, id, doc.Body)
 	if err != nil {
-		return nil, describeDocumentError(err)
-	}
-	hash := sha256.Sum256(doc.Body)
-	if err := g.storeDocument(ctx, &m, hash[:], current); err != nil {
 		return nil, err
 	}
 	return g.store.Client(ctx, id)
+}
+
+// document is a document that was fetched.
+type document struct {
+	state    storage.ClientDocument
+	hash     []byte // SHA-256; nil: the document has not changed
+	metadata Metadata
+}
+
+// fetchDocument fetches a document, with the condition that it differs from the one with the ETag.
+func (g *Registry) fetchDocument(ctx context.Context, id, etag string) (document, error) {
+	owner := reqevent.FromContext(ctx).Network()
+	doc, err := g.clientDocuments.Revalidate(ctx, owner, id, maxDocument, etag)
+	if err != nil {
+		return document{}, fetchError(ctx, err)
+	}
+	now := g.store.Now()
+	d := document{state: storage.ClientDocument{
+		ClientID: id, ETag: doc.ETag, FetchedAt: now,
+		ExpiresAt: now.Add(min(max(doc.TTL, minDocumentTTL), maxDocumentTTL)),
+	}}
+	if len(d.state.ETag) > 200 {
+		d.state.ETag = "" // fetched without a condition the next time
+	}
+	if doc.NotModified {
+		return d, nil
+	}
+	if kind, _, err := mime.ParseMediaType(doc.Type); err != nil ||
+		kind != "application/json" && (!strings.HasPrefix(kind, "application/") || !strings.HasSuffix(kind, "+json")) {
+		return document{}, documentError("The document at the client_id must have the Content-Type application/json.")
+	}
+	if d.metadata, err = g.parseDocument(ctx, id, doc.Body); err != nil {
+		return document{}, describeDocumentError(err, "is not valid")
+	}
+	hash := sha256.Sum256(doc.Body)
+	d.hash = hash[:]
+	return d, nil
 }
 
 // fetchError returns the protocol error of a failed fetch.
@@ -203,13 +222,14 @@ func fetchError(ctx context.Context, err error) error {
 	return documentError(unreachableDescription).WithCause(err)
 }
 
-// describeDocumentError returns the error of invalid metadata as one of the document.
-func describeDocumentError(err error) error {
+// describeDocumentError returns the error of invalid metadata as one of the document. problem continues a sentence
+// about the document.
+func describeDocumentError(err error, problem string) error {
 	e := (*protocol.Error)(nil)
 	if !errors.As(err, &e) || e.Code != protocol.InvalidClientMetadata && e.Code != protocol.InvalidRedirectURI {
 		return err
 	}
-	return documentError("The document at the client_id is not valid. " + e.Description).WithCause(e)
+	return documentError("The document at the client_id " + problem + ". " + e.Description).WithCause(e)
 }
 
 // isDocumentError reports whether a document cannot be used, and not a fault or a limit.
@@ -219,45 +239,52 @@ func isDocumentError(err error) bool {
 }
 
 // storeDocument stores the client that a document describes: a new one, or a change of the one made from it before.
-func (g *Registry) storeDocument(
-	ctx context.Context, m *Metadata, hash []byte, d storage.ClientDocument,
-) error {
-	now := g.store.Now()
-	c := &storage.Client{ID: d.ClientID, CreatedAt: now, UpdatedAt: now, DocumentHash: hash}
-	c.Epoch = now.UnixMilli() // later than that of a deleted client with this URL, whose tokens stay revoked
-	copyToRecord(c, m)
-	c.Sector = sectorOfDocument(c.ID, m)
-	before, err := g.store.Client(ctx, d.ClientID)
+func (g *Registry) storeDocument(ctx context.Context, d document) error {
+	id := d.state.ClientID
+	before, err := g.store.Client(ctx, id)
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
-		err = g.store.CreateDocumentClient(ctx, c, d)
+		err = g.store.CreateDocumentClient(ctx, g.newDocumentClient(d), d.state)
 		if errors.Is(err, storage.ErrConflict) {
 			return nil // another process has just stored it
 		}
 		return err
 	case err != nil:
 		return err
-	case bytes.Equal(before.DocumentHash, hash):
-		return g.store.RenewClientDocument(ctx, d)
+	case bytes.Equal(before.DocumentHash, d.hash):
+		return g.store.RenewClientDocument(ctx, d.state)
 	}
 	return g.store.Tx(ctx, func(tx *storage.Store) error {
-		err := tx.UpdateClient(ctx, d.ClientID, func(c *storage.Client) (storage.ClientUpdate, error) {
-			return g.applyDocument(c, *m, hash)
+		err := tx.UpdateClient(ctx, id, func(c *storage.Client) (storage.ClientUpdate, error) {
+			return g.applyDocument(c, d.metadata, d.hash)
 		})
 		if err != nil {
 			return err
 		}
-		return tx.RenewClientDocument(ctx, d)
+		return tx.RenewClientDocument(ctx, d.state)
 	})
 }
 
-// applyDocument changes a client to the metadata of its document. What only the operator can set, and the scopes, stay
-// as they are. After a change of what users agreed to, of the redirect URIs, of the authentication method or of the
-// keys, remembered consent no longer skips the consent page; grants stay valid.
+// newDocumentClient returns the record of a client that a document describes.
+func (g *Registry) newDocumentClient(d document) *storage.Client {
+	now := g.store.Now()
+	c := &storage.Client{ID: d.state.ClientID, CreatedAt: now, UpdatedAt: now, DocumentHash: d.hash}
+	c.Epoch = now.UnixMilli() // later than that of a deleted client with this URL, whose tokens stay revoked
+	copyToRecord(c, &d.metadata)
+	c.Sector = sectorOfDocument(c.ID, &d.metadata)
+	return c
+}
+
+// applyDocument changes a client to the metadata of its document. What only the operator can set, the scopes, and the
+// members that the operator has set stay as they are. After a change of what users agreed to, of the redirect URIs, of
+// the authentication method or of the keys, remembered consent no longer skips the consent page; grants stay valid.
 func (g *Registry) applyDocument(c *storage.Client, m Metadata, hash []byte) (storage.ClientUpdate, error) {
 	before := *c
 	earlier := InformationOf(&before).Metadata
 	m.OperatorMetadata, m.Scope = earlier.OperatorMetadata, earlier.Scope
+	if err := m.keep(c.OperatorMembers, &earlier); err != nil {
+		return storage.ClientUpdate{}, describeDocumentError(err, "conflicts with what the operator set for the client")
+	}
 	copyToRecord(c, &m)
 	c.DocumentHash, c.Sector = hash, sectorOfDocument(c.ID, &m)
 	if isDescribedDifferently(&before, c) || !slices.Equal(before.RedirectURIs, c.RedirectURIs) ||

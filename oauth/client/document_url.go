@@ -32,9 +32,10 @@ func (p DocumentPolicy) IsEnabled() bool {
 	return p.Mode == documentsOpen || p.Mode == documentsList && len(p.Hosts) > 0
 }
 
-// allows reports whether the document at the URL may be used.
-func (p DocumentPolicy) allows(id string) bool {
-	return p.Mode == documentsOpen || p.Mode == documentsList && p.isListed(id)
+// allows reports whether the document at the URL may be used. preregistered is whether the operator registered its
+// client in advance, which is equivalent to a place on the list.
+func (p DocumentPolicy) allows(id string, preregistered bool) bool {
+	return p.Mode == documentsOpen || p.Mode == documentsList && (preregistered || p.isListed(id))
 }
 
 // isListed reports whether the operator trusts the document at the URL.
@@ -54,13 +55,23 @@ func (p DocumentPolicy) isListed(id string) bool {
 // IsTrusted reports whether pages may show a client without a warning: the operator registered it, vouched for it, or
 // trusts the host of its document.
 func (g *Registry) IsTrusted(c *storage.Client) bool {
-	return !c.IsUnverified() || c.Vouched || c.IsDocument() && g.options.ClientDocuments.isListed(c.ID)
+	return !c.IsUnverified() || c.Vouched || c.Preregistered ||
+		c.IsDocument() && g.options.ClientDocuments.isListed(c.ID)
 }
 
 // AllowsDocument reports whether the policy still allows the document that the client was made from, if there is one.
 func (g *Registry) AllowsDocument(c *storage.Client) bool {
-	return !c.IsDocument() || g.options.ClientDocuments.allows(c.ID)
+	return !c.IsDocument() || g.options.ClientDocuments.allows(c.ID, c.Preregistered)
 }
+
+// AllowsDocumentURL reports whether a request with the URL of a document as its client_id can create a client.
+func (g *Registry) AllowsDocumentURL(id string) bool {
+	return g.options.ClientDocuments.allows(id, false)
+}
+
+// AnnouncesDocuments reports whether the metadata of the server announces that clients can use their documents. It
+// depends on the settings alone: a client that was registered in advance is no reason for others to send their URLs.
+func (g *Registry) AnnouncesDocuments() bool { return g.options.ClientDocuments.IsEnabled() }
 
 // isURL reports whether a client_id is meant to be the URL of a document. IDs that this server generates never are.
 func isURL(id string) bool {
@@ -69,7 +80,7 @@ func isURL(id string) bool {
 
 // checkDocumentURL returns invalid_client with the reason why a client_id cannot be the URL of a document
 // (draft-ietf-oauth-client-id-metadata-document §3), or the policy does not allow it. Nothing is fetched.
-func (g *Registry) checkDocumentURL(id string) error {
+func (g *Registry) checkDocumentURL(id string, preregistered bool) error {
 	refuse := func(reason string) error { return documentError("The client_id " + reason) }
 	u, err := url.Parse(id)
 	switch {
@@ -90,12 +101,12 @@ func (g *Registry) checkDocumentURL(id string) error {
 	if err := redirect.CheckHost(id); err != nil && notAddress != nil {
 		return refuse(err.Error() + ".")
 	}
-	if !g.options.ClientDocuments.allows(id) {
+	if !g.options.ClientDocuments.allows(id, preregistered) {
 		return refuse("is the URL of a client ID metadata document, and this server does not accept those of its host. " +
 			"The operator can allow it with GATEHOUSE_CLIENT_DOCUMENTS and GATEHOUSE_CLIENT_DOCUMENT_HOSTS.")
 	}
-	if g.clientDocuments.Check(id) != nil || redirect.CheckHost(id) != nil {
-		return documentError(unreachableDescription)
+	if err := g.clientDocuments.Check(id); err != nil || redirect.CheckHost(id) != nil {
+		return documentError(unreachableDescription).WithCause(err)
 	}
 	return nil
 }

@@ -97,6 +97,9 @@ type Information struct {
 	DisabledAt     *time.Time `json:"gatehouse_disabled_at,omitempty"`
 	SelfRegistered bool       `json:"gatehouse_self_registered,omitempty"`
 	Document       bool       `json:"gatehouse_document,omitempty"` // made from a client ID metadata document
+	// The operator registered it in advance, and the members that the operator set instead of the document.
+	Preregistered   bool `json:"gatehouse_preregistered,omitempty"`
+	OperatorMembers List `json:"gatehouse_operator_members,omitempty"`
 }
 
 // InformationOf returns the record of a client in the form of RFC 7591 §3.2.1, without the secret.
@@ -109,6 +112,7 @@ func InformationOf(c *storage.Client) Information {
 	return Information{
 		ClientID: c.ID, IssuedAt: c.CreatedAt.Unix(), Metadata: m,
 		DisabledAt: c.DisabledAt, SelfRegistered: c.IsSelfRegistered(), Document: c.IsDocument(),
+		Preregistered: c.Preregistered, OperatorMembers: List(c.OperatorMembers),
 	}
 }
 

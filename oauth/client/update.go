@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -18,9 +19,20 @@ import (
 // and grants. It returns scopes that were created, storage.ErrNotFound, or a protocol error when the metadata is
 // invalid.
 func (g *Registry) Update(ctx context.Context, id string, patch []byte) (Information, []string, error) {
-	return g.update(ctx, id, metadataChange{newMetadata: func(c *storage.Client) (Metadata, error) {
-		m := InformationOf(c).Metadata
-		if err := m.merge(patch); err != nil {
+	return g.update(ctx, id, operatorChange(patch))
+}
+
+// operatorChange returns the change of the members of a patch by the operator.
+func operatorChange(patch []byte) metadataChange {
+	return metadataChange{patch: patch, newMetadata: func(c *storage.Client) (Metadata, error) {
+		m, changes := InformationOf(c).Metadata, patch
+		if c.IsDocument() {
+			var err error
+			if changes, err = withoutReturned(patch); err != nil {
+				return Metadata{}, err
+			}
+		}
+		if err := m.merge(changes); err != nil {
 			return Metadata{}, err
 		}
 		if m.usesCodes() != c.GrantTypes.Has(granttype.AuthorizationCode) &&
@@ -28,13 +40,15 @@ func (g *Registry) Update(ctx context.Context, id string, patch []byte) (Informa
 			m.ResponseTypes = nil
 		}
 		return m, nil
-	}})
+	}}
 }
 
 // metadataChange is a change of a client.
 type metadataChange struct {
 	newMetadata func(c *storage.Client) (Metadata, error) // returns the new metadata
 	byClient    bool                                      // the client changes its own registration (RFC 7592)
+	patch       []byte                                    // of the operator
+	preregister bool                                      // the operator registers the client of a document in advance
 }
 
 // metadata returns the new metadata of the client, validated.
@@ -43,8 +57,11 @@ func (u metadataChange) metadata(c *storage.Client) (Metadata, error) {
 	if err == nil {
 		err = m.applyDefaultsAndValidate()
 	}
-	if err == nil && m.isPublic() != c.IsPublic() {
+	if err == nil && m.isPublic() != c.IsPublic() && !u.preregister {
 		err = invalid("A public client cannot become confidential, nor a confidential one public; register a new client.")
+	}
+	if err == nil && c.IsDocument() && isSecretMethod(m.TokenEndpointAuthMethod) {
+		err = invalid("A client with a document has no secret; token_endpoint_auth_method must be none or private_key_jwt.")
 	}
 	return m, err
 }
@@ -106,13 +123,37 @@ func (g *Registry) writeUpdate(
 			if c.IsUnverified() && isDescribedDifferently(&before, c) {
 				c.DescribedAt = new(g.store.Now())
 			}
+			if c.IsDocument() {
+				if err := u.setOperatorMembers(ctx, tx, c); err != nil {
+					return update, err
+				}
+			}
 			info = InformationOf(c)
 			update.RevokeTokens = isNarrowed(&before, c)
 			update.Detail, err = changedMembers(InformationOf(&before).Metadata, info.Metadata, u.byClient)
+			if u.preregister && err == nil {
+				update.Detail["preregistered"] = true
+			}
 			return update, err
 		})
 	})
 	return info, added, err
+}
+
+// setOperatorMembers stores which members of a client with a document are now the operator's. The document is fetched
+// at the next use when members return to it.
+func (u metadataChange) setOperatorMembers(ctx context.Context, tx *storage.Store, c *storage.Client) error {
+	if u.preregister && c.Preregistered {
+		return storage.ErrConflict
+	}
+	c.Preregistered = c.Preregistered || u.preregister
+	names, returned := operatorMembers(c, u.patch)
+	c.OperatorMembers = names
+	if !returned {
+		return nil
+	}
+	c.DocumentHash = make([]byte, sha256.Size) // that of no document
+	return tx.ExpireClientDocument(ctx, c.ID)
 }
 
 // maxOwnValues is how many bytes of values the audit event has of a change that a client made itself: the log grows

@@ -1,0 +1,146 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"reflect"
+	"slices"
+
+	"gatehouse/oauth/protocol"
+	"gatehouse/storage"
+)
+
+// CreateFromDocument registers the client of a client ID metadata document in advance. The members of the patch are
+// those of the operator, which take precedence over the document (draft-ietf-oauth-client-id-metadata-document §6.9).
+// The document may be outside the list of the policy. A client that was made from the document before stays, with its
+// consents and grants. It returns the scopes that were created, storage.ErrConflict when the client was registered in
+// advance before, or a protocol error when the document or the metadata cannot be used.
+func (g *Registry) CreateFromDocument(ctx context.Context, id string, patch []byte) (Information, []string, error) {
+	if !isURL(id) {
+		return Information{}, nil, documentError("The client_id must be an https URL.")
+	}
+	if err := g.checkDocumentURL(id, true); err != nil {
+		return Information{}, nil, err
+	}
+	_, err := g.store.Client(ctx, id)
+	if errors.Is(err, storage.ErrNotFound) {
+		info, added, err := g.createFromDocument(ctx, id, patch)
+		if !errors.Is(err, storage.ErrConflict) {
+			return info, added, err
+		}
+		// Another process has just made it from the document.
+	} else if err != nil {
+		return Information{}, nil, err
+	}
+	change := operatorChange(patch)
+	change.preregister = true
+	return g.update(ctx, id, change)
+}
+
+func (g *Registry) createFromDocument(
+	ctx context.Context, id string, patch []byte,
+) (info Information, added []string, err error) {
+	d, err := g.fetchDocument(ctx, id, "")
+	if err != nil {
+		return Information{}, nil, err
+	}
+	change := operatorChange(patch)
+	change.preregister = true
+	if d.metadata, err = change.metadata(g.newDocumentClient(d)); err != nil {
+		return Information{}, nil, err
+	}
+	if err := g.checkFetchedURIs(&d.metadata); err != nil {
+		return Information{}, nil, err
+	}
+	c := g.newDocumentClient(d)
+	c.Preregistered = true
+	c.OperatorMembers, _ = operatorMembers(c, patch)
+	err = g.store.Tx(ctx, func(tx *storage.Store) error {
+		var err error
+		if added, err = tx.CreateMissingScopes(ctx, c.Scopes); err != nil {
+			return err
+		}
+		if err := checkNewGroups(ctx, tx, &storage.Client{}, c); err != nil {
+			return err
+		}
+		return tx.CreateDocumentClient(ctx, c, d.state)
+	})
+	if err != nil {
+		return Information{}, nil, err
+	}
+	return InformationOf(c), added, nil
+}
+
+// isDocumentMember reports whether the value of a member is that of the document unless the operator sets it. Scopes
+// are the operator's from the beginning, like the members that no document can set.
+func isDocumentMember(name string) bool {
+	return slices.ContainsFunc(members(), func(m member) bool {
+		return m.name == name && !m.isOperator && m.record != nil && name != "scope"
+	})
+}
+
+// keyMembers are the members of keys, each with the one that it excludes, so that the operator sets or returns both.
+var keyMembers = [][2]string{{"jwks", "jwks_uri"}, {"jwks_uri", "jwks"}}
+
+// withoutReturned returns a patch of a client with a document without the members that it returns to the document: null
+// removes what the operator set, not the value of the document.
+func withoutReturned(patch []byte) ([]byte, error) {
+	changes := map[string]json.RawMessage{}
+	if err := json.Unmarshal(patch, &changes); err != nil {
+		return nil, protocol.NewError(protocol.InvalidClientMetadata, "The client metadata must be a JSON object.")
+	}
+	for name, value := range changes {
+		if isDocumentMember(name) && isNull(value) {
+			delete(changes, name)
+		}
+	}
+	for _, pair := range keyMembers {
+		if changes[pair[0]] != nil && changes[pair[1]] == nil {
+			changes[pair[1]] = json.RawMessage("null")
+		}
+	}
+	return json.Marshal(changes)
+}
+
+// operatorMembers returns which members of the document the operator sets after the patch, sorted, and whether the
+// patch returns members to the document.
+func operatorMembers(c *storage.Client, patch []byte) (names storage.Strings, returned bool) {
+	changes := map[string]json.RawMessage{}
+	if json.Unmarshal(patch, &changes) != nil {
+		return c.OperatorMembers, false
+	}
+	for _, pair := range keyMembers {
+		if value, ok := changes[pair[0]]; ok && changes[pair[1]] == nil {
+			changes[pair[1]] = value
+		}
+	}
+	names = slices.Clone(c.OperatorMembers)
+	for name, value := range changes {
+		i := slices.Index(names, name)
+		switch {
+		case !isDocumentMember(name):
+		case !isNull(value) && i < 0:
+			names = append(names, name)
+		case isNull(value) && i >= 0:
+			names, returned = slices.Delete(names, i, i+1), true
+		}
+	}
+	slices.Sort(names)
+	return names, returned
+}
+
+// keep replaces the members of a document that the operator has set, and validates the result.
+func (m *Metadata) keep(names []string, operator *Metadata) error {
+	if len(names) == 0 {
+		return nil
+	}
+	target, source := reflect.ValueOf(m).Elem(), reflect.ValueOf(operator).Elem()
+	for _, f := range members() {
+		if slices.Contains(names, f.name) {
+			target.FieldByIndex(f.index).Set(source.FieldByIndex(f.index))
+		}
+	}
+	m.ResponseTypes = nil // those of the grant types
+	return m.applyDefaultsAndValidate()
+}
