@@ -64,6 +64,9 @@ type Config struct {
 	RegistrationUnusedTTL   time.Duration // after the last use of a dynamically registered client
 	ClientDocuments         string        // "off", "list" or "open"
 	ClientDocumentHosts     []string      // hosts or URL prefixes
+
+	// How many users confirm that the client of a document is not verified.
+	ClientDocumentUnverifiedUsers int
 }
 
 // SQLitePath returns the path of the database file, and whether the database is SQLite.

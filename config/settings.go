@@ -192,6 +192,11 @@ var settings = []setting{
 			"`https://chatgpt.com/oauth/` trusts the documents below it if it ends with `/`, otherwise only that document. " +
 			"`well-known` stands for " + wellKnownList() + ". The consent page shows logos of these clients only.",
 		set: setDocumentHosts, get: func(c *Config) string { return strings.Join(c.ClientDocumentHosts, ",") }},
+	{env: "GATEHOUSE_CLIENT_DOCUMENT_UNVERIFIED_USERS", def: "20",
+		doc: "With `GATEHOUSE_CLIENT_DOCUMENTS=open`, the number of users of a client outside the list who read, before " +
+			"the consent page, that it is not verified, 0 to 10000.",
+		set: integerField(func(c *Config) *int { return &c.ClientDocumentUnverifiedUsers }, 0, 10_000),
+		get: func(c *Config) string { return strconv.Itoa(c.ClientDocumentUnverifiedUsers) }},
 }
 
 // durationSetting returns the row of a duration from low to high.

@@ -44,6 +44,26 @@ func (s *Server) LacksGroup(
 	return !has, nil
 }
 
+// IsNotVerified reports whether the user is one of the first to use a client that is not verified: its document is not
+// on the operator's list, the operator has not vouched for it, and too few users allow it as it is currently described,
+// not counting this one.
+func (s *Server) IsNotVerified(
+	ctx context.Context, a *AuthorizationRequest, user *identity.SignedInUser, consent *storage.Consent,
+) (bool, error) {
+	if user == nil || !a.Client.IsDocument() || s.Clients.IsTrusted(a.Client) {
+		return false, nil
+	}
+	if consent != nil && consent.RedirectURI != "" && !a.isStale(consent) { // this user confirmed it before
+		return false, nil
+	}
+	limit := s.options.UnverifiedUsers
+	n, err := s.store.CountConsents(ctx, a.Client, limit)
+	if err != nil {
+		return false, protocol.UnavailableError(err)
+	}
+	return n < limit, nil
+}
+
 // ConsentDecision is the approval of an authorization request.
 type ConsentDecision struct {
 	Refused  []string         // names of the optional permissions that are not granted

@@ -18,12 +18,13 @@ import (
 func TestClientDocuments(t *testing.T) { servertest.Run(t, clientDocuments) }
 
 var clientDocuments = slices.Concat(
-	documentURLs, documentContents, documentCache, documentPages, documentPreregistered, documentTrust)
+	documentURLs, documentContents, documentCache, documentPages, documentPreregistered, documentTrust,
+	documentConfirmation)
 
 // documentSettings accept every document of a test, whose host is on loopback.
 var documentSettings = []string{
 	"GATEHOUSE_CLIENT_DOCUMENTS=open", "GATEHOUSE_FETCH_ALLOW_HOSTS=127.0.0.1",
-	"GATEHOUSE_REGISTRATION_SCOPES=read,write,offline_access",
+	"GATEHOUSE_REGISTRATION_SCOPES=read,write,offline_access", "GATEHOUSE_CLIENT_DOCUMENT_UNVERIFIED_USERS=0",
 }
 
 // documentHost serves one client ID metadata document.

@@ -19,6 +19,7 @@ const (
 	Login         Step = iota // the user signs in, or signs in again
 	SelectAccount             // the user chooses one of the accounts signed in to the browser
 	NoAccess                  // the user reads that a group is required, and returns to the client
+	Confirm                   // the user reads that the client is not verified, and confirms or returns to it
 	Consent                   // the user decides on the consent page
 	Issue                     // a code is issued without a page
 	Refuse                    // the client gets an error
@@ -60,6 +61,7 @@ type DecisionInput struct {
 	SubjectMismatch bool                   // Candidate is not the user that the request requires
 	ByLoginHint     bool                   // Candidate is one of several, selected by login_hint, which is unauthenticated
 	LacksGroup      bool                   // Candidate is in none of the groups that the client requires
+	NotVerified     bool                   // Candidate is one of the first users of a client that is not verified
 	Consent         *storage.Consent       // what Candidate allowed the client before, or nil
 }
 
@@ -110,6 +112,9 @@ func Decide(a *AuthorizationRequest, in DecisionInput, now time.Time) (Step, *pr
 		return NoAccess, nil
 	}
 	if needsConsent(a, in.Consent) {
+		if in.NotVerified && !a.Confirmed {
+			return Confirm, nil
+		}
 		return Consent, nil
 	}
 	if a.IsSignInTooOld(in.Candidate, now) { // while a page was open

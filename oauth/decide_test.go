@@ -140,6 +140,36 @@ func TestDecideOnRequiredGroups(t *testing.T) {
 	}
 }
 
+func TestDecideOnClientsThatAreNotVerified(t *testing.T) {
+	t.Parallel()
+	recent, read := userSignedIn(time.Minute), []string{"read"}
+	for _, c := range []struct {
+		name string
+		a    oauth.AuthorizationRequest
+		in   oauth.DecisionInput
+		want oauth.Step
+		code string
+	}{
+		{"first", oauth.AuthorizationRequest{}, oauth.DecisionInput{}, oauth.Confirm, ""},
+		{"confirmed", oauth.AuthorizationRequest{Confirmed: true}, oauth.DecisionInput{}, oauth.Consent, ""},
+		{"without the group", oauth.AuthorizationRequest{}, oauth.DecisionInput{LacksGroup: true}, oauth.NoAccess, ""},
+		{"too old a sign-in", oauth.AuthorizationRequest{MaxAge: new(time.Second)},
+			oauth.DecisionInput{}, oauth.Login, ""},
+		{"prompt=none", oauth.AuthorizationRequest{Prompt: []string{"none"}},
+			oauth.DecisionInput{}, oauth.Refuse, protocol.ConsentRequired},
+		{"consent that the operator skips",
+			oauth.AuthorizationRequest{Client: &storage.Client{AuthMethod: storage.AuthBasic, SkipConsent: true}},
+			oauth.DecisionInput{}, oauth.Issue, ""},
+	} {
+		if c.a.Client == nil {
+			c.a.Client = &storage.Client{AuthMethod: storage.AuthBasic}
+		}
+		c.a.RedirectURI, c.a.Scopes = "https://app.example/cb", read
+		c.in.NotVerified, c.in.Candidate, c.in.Users = true, recent, 1
+		checkDecision(t, c.name, c.a, c.in, c.want, c.code)
+	}
+}
+
 func TestDecideOnSignIn(t *testing.T) {
 	t.Parallel()
 	type request = oauth.AuthorizationRequest

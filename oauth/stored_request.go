@@ -96,7 +96,7 @@ func (s *Server) Resume(ctx context.Context, id string, browser []byte, claim bo
 		return nil, &RequestExpiredError{Client: a.Client}
 	}
 	a.ID, a.CreatedAt, a.SessionID, a.RequiredSubject = r.ID, r.CreatedAt, r.SessionID, r.HintSubject
-	a.SignedIn, a.Approved = r.SignedInAt != nil, r.ApprovedAt != nil
+	a.SignedIn, a.Approved, a.Confirmed = r.SignedInAt != nil, r.ApprovedAt != nil, r.ConfirmedAt != nil
 	return a, nil
 }
 
@@ -108,7 +108,8 @@ func (s *Server) RecordSignIn(
 	if err := s.store.RecordSignIn(ctx, a.ID, browser, user.Session.ID); err != nil {
 		return err
 	}
-	a.Approved = a.Approved && a.SessionID == user.Session.ID
+	isSame := a.SessionID == user.Session.ID
+	a.Approved, a.Confirmed = a.Approved && isSame, a.Confirmed && isSame
 	a.SessionID, a.SignedIn = user.Session.ID, true
 	return nil
 }
@@ -118,4 +119,12 @@ func (s *Server) SelectSession(
 	ctx context.Context, a *AuthorizationRequest, browser []byte, user *identity.SignedInUser,
 ) error {
 	return s.store.SelectSession(ctx, a.ID, browser, user.Session.ID)
+}
+
+// Confirm records that the user confirmed to continue with a client that is not verified. It returns
+// storage.ErrNotFound when the request was decided, or another account selected, in the meantime.
+func (s *Server) Confirm(
+	ctx context.Context, a *AuthorizationRequest, browser []byte, user *identity.SignedInUser,
+) error {
+	return s.store.ConfirmRequest(ctx, a.ID, browser, user.Session.ID)
 }

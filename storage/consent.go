@@ -74,6 +74,19 @@ func (s *Store) Consents(ctx context.Context, userID string) ([]Consent, error) 
 	return out, db.Wrap("list consents", err)
 }
 
+// CountConsents returns how many users allow the client as it is currently described, at most limit.
+func (s *Store) CountConsents(ctx context.Context, c *Client, limit int) (n int, err error) {
+	described := int64(0)
+	if c.DescribedAt != nil {
+		described = db.Millis(*c.DescribedAt)
+	}
+	// Without a redirect URI the operator skipped the consent page.
+	err = db.QueryRow(ctx, s.Read, []any{&n}, `SELECT COUNT(*) FROM (SELECT 1 FROM consents
+		WHERE client_id = ? AND ended_at IS NULL AND updated_at >= ? AND redirect_uri <> '' LIMIT ?) AS allowed`,
+		c.ID, described, limit)
+	return n, db.Wrap("count consents", err)
+}
+
 // WithdrawConsent ends a consent and with it every grant and token under it. It returns ErrNotFound when the user has
 // no such active consent.
 func (s *Store) WithdrawConsent(ctx context.Context, userID, id string) error {

@@ -26,6 +26,8 @@ type AuthorizationRequest struct {
 	// When that user approved it although the sign-in was too old for a code.
 	ApprovedAt  *time.Time `gorm:"serializer:millis"`
 	ClientEpoch int64      // of the client when the request was stored
+	// When that user confirmed to continue with a client that is not verified.
+	ConfirmedAt *time.Time `gorm:"serializer:millis"`
 }
 
 // CreateRequest stores a request.
@@ -61,22 +63,37 @@ func (s *Store) ClaimedRequest(ctx context.Context, id string, browserHash []byt
 	return r, nil
 }
 
-// SelectSession sets which user signed in to the browser a request is for. It ignores a sign-in and an approval of
-// another session. It returns ErrNotFound when the request is not of that browser or is already decided.
+// SelectSession sets which user signed in to the browser a request is for. It ignores a sign-in, an approval and a
+// confirmation of another session. It returns ErrNotFound when the request is not of that browser or is already
+// decided.
 func (s *Store) SelectSession(ctx context.Context, id string, browserHash []byte, sessionID string) error {
 	return db.Wrap("choose a session", db.ExecOne(ctx, s.Write, `UPDATE authorization_requests SET session_id = ?,
 		signed_in_at = CASE WHEN session_id = ? THEN signed_in_at END,
-			approved_at = CASE WHEN session_id = ? THEN approved_at END
-		WHERE id = ? AND browser_hash = ? AND decided_at IS NULL`, sessionID, sessionID, sessionID, id, browserHash))
+		approved_at = CASE WHEN session_id = ? THEN approved_at END,
+		confirmed_at = CASE WHEN session_id = ? THEN confirmed_at END
+		WHERE id = ? AND browser_hash = ? AND decided_at IS NULL`,
+		sessionID, sessionID, sessionID, sessionID, id, browserHash))
 }
 
 // RecordSignIn does the same as SelectSession for a session that was just signed in for this request.
 func (s *Store) RecordSignIn(ctx context.Context, id string, browserHash []byte, sessionID string) error {
 	return db.Wrap(
 		"record a sign-in", db.ExecOne(ctx, s.Write, `UPDATE authorization_requests SET session_id = ?, signed_in_at = ?,
-		approved_at = CASE WHEN session_id = ? THEN approved_at END
-		WHERE id = ? AND browser_hash = ? AND decided_at IS NULL`, sessionID, db.Millis(s.Now()), sessionID, id, browserHash),
+		approved_at = CASE WHEN session_id = ? THEN approved_at END,
+		confirmed_at = CASE WHEN session_id = ? THEN confirmed_at END
+		WHERE id = ? AND browser_hash = ? AND decided_at IS NULL`,
+			sessionID, db.Millis(s.Now()), sessionID, sessionID, id, browserHash),
 	)
+}
+
+// ConfirmRequest records that the user of the session confirmed to continue with a client that is not verified. It
+// makes the session the one of the request. It returns ErrNotFound when the request is not of that browser, is already
+// decided, or is for another session.
+func (s *Store) ConfirmRequest(ctx context.Context, id string, browserHash []byte, sessionID string) error {
+	return db.Wrap("confirm a request", db.ExecOne(ctx, s.Write, `UPDATE authorization_requests
+		SET session_id = ?, confirmed_at = ?
+		WHERE id = ? AND browser_hash = ? AND decided_at IS NULL AND session_id IN ('', ?)`,
+		sessionID, db.Millis(s.Now()), id, browserHash, sessionID))
 }
 
 // Denial is a refusal of access to a client.

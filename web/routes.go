@@ -70,6 +70,8 @@ func (s *Server) routes() []route {
 		{"POST /login", kindPage, s.interaction.Login},
 		{"GET /no-access", kindPage, s.interaction.ShowNoAccess},
 		{"POST /no-access", kindPage, s.interaction.LeaveNoAccess},
+		{"GET /confirm", kindPage, s.interaction.ShowConfirm},
+		{"POST /confirm", kindPage, s.interaction.Confirm},
 		{"GET /consent", kindPage, s.interaction.ShowConsent},
 		{"POST /consent", kindPage, s.interaction.DecideConsent},
 		{"GET /signed-out", kindPage, s.interaction.ShowSignedOut},

@@ -17,6 +17,11 @@ import (
 	"gatehouse/web"
 )
 
+// everyRouteSettings are the settings with which every route has a request.
+func everyRouteSettings() map[string]string {
+	return map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_CLIENT_DOCUMENTS": "open"}
+}
+
 // failingTransactions are the ways in which a transaction fails as a whole. Each makes the server that it returns fail
 // from the call of arm on.
 var failingTransactions = map[string]func(t *testing.T, s *servertest.Server) (failing *servertest.Server, arm func()){
@@ -47,11 +52,12 @@ var failingTransactions = map[string]func(t *testing.T, s *servertest.Server) (f
 	"begin": func(t *testing.T, s *servertest.Server) (*servertest.Server, func()) {
 		if s.Store.Engine() == storage.Postgres {
 			proxy := storagetest.NewProxy(t, s.DB)
-			env := map[string]string{"GATEHOUSE_REGISTRATION": "open"}
-			failing := servertest.Start(t, proxy.URL, servertest.Options{Issuer: s.Issuer, Clock: s.Clock, Env: env})
+			options := servertest.Options{Issuer: s.Issuer, Clock: s.Clock, Env: everyRouteSettings()}
+			failing := servertest.Start(t, proxy.URL, options)
 			return failing, func() { proxy.CloseAt(t, "begin") }
 		}
-		env := map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_REQUEST_TIMEOUT": "1s"}
+		env := everyRouteSettings()
+		env["GATEHOUSE_REQUEST_TIMEOUT"] = "1s"
 		return servertest.Start(t, s.DB, servertest.Options{Issuer: s.Issuer, Clock: s.Clock, Env: env}),
 			func() { t.Cleanup(storagetest.Lock(t, s.Store, s.DB, "audit_events")) }
 	},
@@ -64,7 +70,7 @@ func TestFailedTransactionIs503OnEveryRoute(t *testing.T) {
 	for how, prepare := range failingTransactions {
 		t.Run(how, func(t *testing.T) {
 			storagetest.Each(t, func(t *testing.T, db string) {
-				s := servertest.Start(t, db, servertest.Options{Env: map[string]string{"GATEHOUSE_REGISTRATION": "open"}})
+				s := servertest.Start(t, db, servertest.Options{Env: everyRouteSettings()})
 				failing, arm := prepare(t, s)
 				requests := everyRoute(t, s, failing)
 				arm()
@@ -213,13 +219,10 @@ func pageRequests(t *testing.T, s, failing *servertest.Server) (out []routed) {
 	consent.Set("decision", "approve")
 	logout := b.Open("/oauth2/logout").Fields()
 	logout.Set("decision", "sign-out")
-	at := func(b *servertest.Browser) *servertest.Browser { // the same browser at the failing server
-		moved := *b
-		moved.Server = failing
-		return &moved
-	}
 	noAccess := b.Authorize(limitedApp(t, s)).Fields()
-	b, fresh = at(b), at(fresh)
+	confirm := b.Follow(b.Authorize(documentApp(t, s))).Fields()
+	confirm.Set("decision", "cancel")
+	b, fresh = atServer(b, failing), atServer(fresh, failing)
 	open := func(route, path string, changes bool) {
 		send := func() servertest.Response { return b.Open(path).Response }
 		out = append(out, routed{route, "GET " + path, false, changes, false, send})
@@ -240,6 +243,8 @@ func pageRequests(t *testing.T, s, failing *servertest.Server) (out []routed) {
 	submit("POST /consent", "/consent", b, consent, true)
 	open("GET /no-access", "/no-access?request="+noAccess.Get("request"), false)
 	submit("POST /no-access", "/no-access", b, noAccess, true)
+	open("GET /confirm", "/confirm?request="+confirm.Get("request"), false)
+	submit("POST /confirm", "/confirm", b, confirm, true)
 	open("GET /signed-out", "/signed-out", false)
 	open("GET /{$}", "/", false)
 	open("GET /account", "/account", false)
@@ -257,12 +262,30 @@ func pageRequests(t *testing.T, s, failing *servertest.Server) (out []routed) {
 	return out
 }
 
+// atServer returns the same browser at another server.
+func atServer(b *servertest.Browser, s *servertest.Server) *servertest.Browser {
+	moved := *b
+	moved.Server = s
+	return &moved
+}
+
 // limitedApp registers a client that requires a group without members.
 func limitedApp(t *testing.T, s *servertest.Server) client.Information {
 	t.Helper()
 	storagetest.Must(t, s.Store.CreateGroup(t.Context(), storage.Group{Name: "staff"}))
 	return s.Client(`{"redirect_uris":["` + servertest.Callback + `"],"scope":"read write",
 		"gatehouse_required_groups":["staff"]}`)
+}
+
+// documentApp returns a client with a document outside the list of the operator.
+func documentApp(t *testing.T, s *servertest.Server) client.Information {
+	t.Helper()
+	c := storage.Client{
+		ID: "https://app.example/client.json", RedirectURIs: storage.Strings{servertest.Callback},
+		Scopes: storage.Strings{"read", "write"},
+	}
+	storagetest.CreateDocumentClient(t, s.Store, &c)
+	return client.InformationOf(&c)
 }
 
 // pageForm is a form with a form token.

@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
@@ -87,26 +86,13 @@ func startWideServer(t *testing.T) *wideServer {
 	limitedID, _ := createClient(t, d.env, `{"client_name":"`+wideText(100)+`","scope":"openid `+wideScope+
 		`","redirect_uris":["https://`+wideHost+`/cb"],"gatehouse_required_groups":["`+group+`"]}`)
 	documentID := "https://" + wideHost + "/oauth/client.json"
-	addDocumentClient(t, d, &storage.Client{
+	store := storagetest.Open(t, d.env["GATEHOUSE_DATABASE_URL"], storagetest.NewClock())
+	storagetest.CreateDocumentClient(t, store, &storage.Client{
 		ID: documentID, Name: wideText(100), Scopes: storage.Strings{"openid", wideScope},
 		RedirectURIs: storage.Strings{"https://" + wideHost + "/cb"},
 		PolicyURI:    "https://" + wideHost + "/policy", TosURI: "https://" + wideHost + "/tos",
 	})
 	return &wideServer{d, registered.ID, limitedID, documentID}
-}
-
-// addDocumentClient stores a public client as if its document had just been fetched, which is impossible for a host
-// that does not exist.
-func addDocumentClient(t *testing.T, d *devServer, c *storage.Client) {
-	t.Helper()
-	store := storagetest.Open(t, d.env["GATEHOUSE_DATABASE_URL"], storagetest.NewClock())
-	now := time.Now()
-	c.Epoch, c.CreatedAt, c.UpdatedAt, c.DocumentHash = 1, now, now, []byte{1}
-	c.AuthMethod, c.SubjectType, c.RequirePKCE = storage.AuthNone, storage.SubjectPublic, true
-	c.GrantTypes = storage.Strings{"authorization_code"}
-	storagetest.Must(t, store.CreateDocumentClient(t.Context(), c, storage.ClientDocument{
-		ClientID: c.ID, FetchedAt: now, ExpiresAt: now.Add(time.Hour),
-	}))
 }
 
 // authorize returns a step that opens an authorization request, with parameters as names and values.
@@ -171,6 +157,8 @@ func (l *layoutTest) checkRequestPages() {
 	l.signIn("a")
 	l.check("consent", "wants access to your account")
 	l.do("open a client with a document", l.d.authorize("client_id", l.d.documentID))
+	l.check("confirm", "This app has not been verified")
+	l.do("continue", press("I trust this app, continue"))
 	l.check("consent-document", "wants access to your account")
 	blocked := []*network.BlockPattern{{URLPattern: "https://*:*/*", Block: true}}
 	l.do("allow, without a request to the app",

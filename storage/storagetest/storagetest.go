@@ -216,6 +216,19 @@ func Concurrently(n int, fn func(i int)) {
 	wait.Wait()
 }
 
+// CreateDocumentClient stores a public client as if its document had just been fetched, which is impossible for a host
+// that does not exist.
+func CreateDocumentClient(t testing.TB, s *storage.Store, c *storage.Client) {
+	t.Helper()
+	now := s.Now()
+	c.Epoch, c.CreatedAt, c.UpdatedAt, c.DocumentHash = 1, now, now, []byte{1}
+	c.AuthMethod, c.SubjectType, c.RequirePKCE = storage.AuthNone, storage.SubjectPublic, true
+	c.GrantTypes = storage.Strings{"authorization_code"}
+	Must(t, s.CreateDocumentClient(t.Context(), c, storage.ClientDocument{
+		ClientID: c.ID, FetchedAt: now, ExpiresAt: now.Add(time.Hour),
+	}))
+}
+
 // Event returns an audit event for tests that are not about it.
 func Event(name string) audit.Event { return audit.Event{Type: "test." + name} }
 

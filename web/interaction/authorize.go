@@ -84,6 +84,8 @@ func (p *Pages) continueRequest(w http.ResponseWriter, r *http.Request, a *oauth
 		return page.RedirectTo("/select?request=" + a.ID)
 	case oauth.NoAccess:
 		return page.RedirectTo("/no-access?request=" + a.ID)
+	case oauth.Confirm:
+		return page.RedirectTo("/confirm?request=" + a.ID)
 	case oauth.Consent:
 		return page.RedirectTo("/consent?request=" + a.ID)
 	}
@@ -103,6 +105,9 @@ func (p *Pages) decide(
 		return oauth.DecisionInput{}, 0, nil, err
 	}
 	if in.LacksGroup, err = p.oauth.LacksGroup(r.Context(), a, in.Candidate); err != nil {
+		return oauth.DecisionInput{}, 0, nil, err
+	}
+	if in.NotVerified, err = p.oauth.IsNotVerified(r.Context(), a, in.Candidate, in.Consent); err != nil {
 		return oauth.DecisionInput{}, 0, nil, err
 	}
 	if in.Candidate != nil {

@@ -176,11 +176,7 @@ func (c pendingConsent) apis(item oauth.Permission) []page.API {
 // tokenParts binds the form to the session, the request, the user, the scopes and APIs on the page and the description
 // of the client, so that a client cannot change them between the page and the decision.
 func (c pendingConsent) tokenParts() []string {
-	described := ""
-	if at := c.Client.DescribedAt; at != nil {
-		described = at.String()
-	}
-	parts := []string{"consent", c.user.Session.ID, c.ID, c.user.User.ID, described}
+	parts := []string{"consent", c.user.Session.ID, c.ID, c.user.User.ID, describedAt(c.Client)}
 	for _, item := range c.Permissions {
 		parts = append(parts, item.Name, strconv.FormatBool(item.Optional), strconv.FormatBool(c.isExisting(item)),
 			strconv.Itoa(len(item.Resources)))
@@ -189,6 +185,14 @@ func (c pendingConsent) tokenParts() []string {
 		}
 	}
 	return parts
+}
+
+// describedAt returns which description a client has, for a form token.
+func describedAt(c *storage.Client) string {
+	if c.DescribedAt == nil {
+		return ""
+	}
+	return c.DescribedAt.String()
 }
 
 // DecideConsent serves POST /consent. It grants the required scopes and the selected optional ones of this

@@ -31,8 +31,8 @@ type Renderer struct {
 }
 
 var templateNames = []string{
-	"login", "select", "no_access", "consent", "form_post", "error", "logout", "signed_out", "account", "profile",
-	"withdraw",
+	"login", "select", "no_access", "confirm", "consent", "form_post", "error", "logout", "signed_out", "account",
+	"profile", "withdraw",
 }
 
 // New returns a renderer for the pages of the issuer. formKey authenticates form tokens. It fails when a template or a

@@ -184,6 +184,7 @@ func (s *Server) oauthOptions() oauth.Options {
 			Mode: cfg.Registration, Scopes: cfg.RegistrationScopes, RequirePKCE: cfg.RegistrationRequirePKCE,
 		},
 		ClientDocuments: client.DocumentPolicy{Mode: cfg.ClientDocuments, Hosts: cfg.ClientDocumentHosts},
+		UnverifiedUsers: cfg.ClientDocumentUnverifiedUsers,
 		FetchAllowHosts: cfg.FetchAllowHosts, Limiter: s.limiter, Log: s.options.Log,
 		Keys: oauth.Keys{
 			PairwiseSubjects: key("pairwise-subjects"), SessionIDs: key("sid"), Logout: key("logout"),

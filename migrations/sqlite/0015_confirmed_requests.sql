@@ -1,0 +1,4 @@
+-- +goose Up
+
+-- confirmed_at: when the user of the session confirmed to continue with a client that is not verified.
+ALTER TABLE authorization_requests ADD COLUMN confirmed_at BIGINT;

@@ -1,0 +1,92 @@
+package interaction
+
+import (
+	"errors"
+	"net/http"
+
+	"gatehouse/identity"
+	"gatehouse/oauth"
+	"gatehouse/oauth/params"
+	"gatehouse/storage"
+	"gatehouse/web/page"
+)
+
+type confirmPage struct {
+	page.Layout
+	clientView
+	Advice, UserName, Destination string
+	Request, FormToken            string
+}
+
+// unconfirmed returns the request that the page is about and its user, who is one of the first to use a client that is
+// not verified. When its next step is another one, it returns a redirect to the request.
+func (p *Pages) unconfirmed(r *http.Request, id string) (*oauth.AuthorizationRequest, *identity.SignedInUser, error) {
+	a, err := p.oauth.Resume(r.Context(), id, p.users.Browser(r), false)
+	if err != nil {
+		return nil, nil, err
+	}
+	in, next, _, err := p.decide(r, a)
+	if err != nil {
+		return nil, nil, err
+	}
+	if next != oauth.Confirm {
+		return nil, nil, page.RedirectTo(requestPath(a))
+	}
+	return a, in.Candidate, nil
+}
+
+// confirmTokenParts binds the form to the session, the request and the description of the client on the page.
+func confirmTokenParts(a *oauth.AuthorizationRequest, user *identity.SignedInUser) []string {
+	return []string{"confirm", user.Session.ID, a.ID, describedAt(a.Client)}
+}
+
+// ShowConfirm serves GET /confirm: the client is not verified.
+func (p *Pages) ShowConfirm(w http.ResponseWriter, r *http.Request) error {
+	form, err := params.Query(r)
+	if err != nil {
+		return err
+	}
+	a, user, err := p.unconfirmed(r, form.Get("request"))
+	if err != nil {
+		return err
+	}
+	page.AllowFormRedirects(w.Header())
+	view := p.newClientView(a)
+	return p.pages.Render(w, http.StatusOK, "confirm", confirmPage{
+		Layout: p.pages.NewLayout(r, p.pages.Message("confirm.title")), clientView: view,
+		Advice: p.pages.Message("confirm.advice", view.DocumentHost), UserName: userName(user),
+		Destination: p.pages.Destination(a.RedirectURI), Request: a.ID,
+		FormToken: p.pages.FormToken(confirmTokenParts(a, user)...),
+	})
+}
+
+// Confirm serves POST /confirm: the user continues to the consent page, or the client gets access_denied.
+func (p *Pages) Confirm(w http.ResponseWriter, r *http.Request) error {
+	form, err := params.Form(r)
+	if err != nil {
+		return invalidForm(err)
+	}
+	a, user, err := p.unconfirmed(r, form.Get("request"))
+	if err != nil {
+		return err
+	}
+	page.AllowFormRedirects(w.Header())
+	if !p.pages.HasFormToken(form, confirmTokenParts(a, user)...) {
+		return &page.Error{Status: http.StatusForbidden, Key: "error.form"}
+	}
+	switch form.Get("decision") {
+	case "continue":
+		err := p.oauth.Confirm(r.Context(), a, p.users.Browser(r), user)
+		if err != nil && !errors.Is(err, storage.ErrNotFound) { // decided in the meantime
+			return err
+		}
+		return page.RedirectTo(requestPath(a))
+	case "cancel":
+		response, err := p.oauth.Deny(r.Context(), a, user)
+		if err != nil {
+			return err
+		}
+		return p.writeResponse(w, r, response)
+	}
+	return &page.Error{Status: http.StatusBadRequest, Key: "error.form"}
+}
