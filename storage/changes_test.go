@@ -142,7 +142,7 @@ func openTransaction(t *testing.T, s *storage.Store) (commit func() error) {
 // changeOtherRecords changes records of every kind that openTransaction does not.
 func changeOtherRecords(t *testing.T, s *storage.Store) {
 	t.Helper()
-	limited, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	limited, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	for what, change := range map[string]func() error{
 		"disable a client": func() error { return s.DisableClient(limited, "gc2") },

@@ -17,7 +17,7 @@ func TestTransactionUsesOnlyItsStore(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		f := newFixture(t, url)
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		storagetest.Concurrently(8, func(int) {
 			err := f.Tx(ctx, func(tx *storage.Store) error {

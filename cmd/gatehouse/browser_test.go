@@ -152,10 +152,10 @@ func testSeveralUsersInBrowser(t *testing.T, d *devServer) {
 	b.do("sign out at the server", press("Sign out"), visible("You are signed out"),
 		visible("These accounts are still signed in"), visible("second@example.com"))
 	b.checkLayout("signed-out-others")
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(waitTimeout)
 	for !strings.Contains(app.text(), "You were signed out at the server") {
 		if time.Now().After(deadline) {
-			t.Fatalf("the app did not receive the sign-out within 20 seconds; its page is %s", app.text())
+			t.Fatalf("the app did not receive the sign-out ; its page is %s", app.text())
 		}
 		app.do("reload the app", chromedp.Navigate(d.sample), visible("Sample Notes"))
 	}

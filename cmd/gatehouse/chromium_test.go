@@ -25,7 +25,7 @@ func openBrowser(t testing.TB, more ...chromedp.ExecAllocatorOption) *tab {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(requireEnv(t, "CHROME")), chromedp.UserDataDir(t.TempDir()), chromedp.NoSandbox,
-		chromedp.WSURLReadTimeout(time.Minute))
+		chromedp.WSURLReadTimeout(waitTimeout))
 	for _, disabled := range []string{"gpu", "quic", "background-networking", "component-update", "sync"} {
 		options = append(options, chromedp.Flag("disable-"+disabled, true))
 	}
@@ -33,8 +33,6 @@ func openBrowser(t testing.TB, more ...chromedp.ExecAllocatorOption) *tab {
 	allocator, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(cancel)
 	ctx, cancel := chromedp.NewContext(allocator)
-	t.Cleanup(cancel)
-	ctx, cancel = context.WithTimeout(ctx, 2*time.Minute)
 	t.Cleanup(cancel)
 	if err := chromedp.Do(ctx); err != nil { // starts Chromium, which ends with the context of this call
 		t.Fatal(err)
@@ -55,7 +53,7 @@ func (b *tab) openTab() *tab {
 // do runs actions. When they fail, it saves the page.
 func (b *tab) do(what string, actions ...step) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.Context, 40*time.Second)
+	ctx, cancel := context.WithTimeout(b.Context, waitTimeout)
 	defer cancel()
 	if err := chromedp.Do(ctx, actions...); err != nil {
 		b.save("failed-"+strings.ReplaceAll(b.t.Name(), "/", "-"), true)
@@ -66,7 +64,7 @@ func (b *tab) do(what string, actions ...step) {
 // evaluate runs JavaScript in the page.
 func evaluate[T any](b *tab, expression string) T {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.Context, 40*time.Second)
+	ctx, cancel := context.WithTimeout(b.Context, waitTimeout)
 	defer cancel()
 	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
 	if err != nil {
@@ -108,7 +106,7 @@ func disableJavaScript() step {
 
 // text returns the URL and the text of the page.
 func (b *tab) text() string {
-	ctx, cancel := context.WithTimeout(b.Context, 5*time.Second)
+	ctx, cancel := context.WithTimeout(b.Context, 10*time.Second)
 	defer cancel()
 	url, err := chromedp.Run(ctx, chromedp.Location())
 	if err != nil {

@@ -30,9 +30,7 @@ func rounds(few, many int) int {
 func TestKillUnderLoadLosesNothing(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
-		f := newFixture(t, db, map[string]string{
-			"GATEHOUSE_REFRESH_GRACE": "60s", "GATEHOUSE_SHUTDOWN_TIMEOUT": "5s",
-		})
+		f := newFixture(t, db, map[string]string{"GATEHOUSE_SHUTDOWN_TIMEOUT": "5s"})
 		const workers = 6
 		journals, callers := make([]journal, workers), make([]*caller, workers)
 		server := serveChild(t, f.env)

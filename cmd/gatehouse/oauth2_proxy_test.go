@@ -96,7 +96,7 @@ func showForwardedUser(w http.ResponseWriter, r *http.Request) {
 // reloadUntil opens a URL until the page has a text.
 func (a *proxiedApps) reloadUntil(what, to, text string) {
 	a.t.Helper()
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(waitTimeout)
 	for {
 		a.do("open "+to, chromedp.Navigate(to))
 		if strings.Contains(a.text(), text) {

@@ -18,6 +18,9 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
+// waitTimeout is how long the tests wait for a process or a page, on a busy host.
+const waitTimeout = 2 * time.Minute
+
 // output stores what a command prints, and signals new output.
 type output struct {
 	mu   sync.Mutex
@@ -55,7 +58,7 @@ func (o *output) contains(text string) bool { return strings.Contains(o.String()
 // waitFor waits until the text was printed.
 func (o *output) waitFor(t testing.TB, text string, ended <-chan struct{}) {
 	t.Helper()
-	deadline := time.After(60 * time.Second)
+	deadline := time.After(waitTimeout)
 	for !strings.Contains(o.String(), text) {
 		select {
 		case <-o.more:
@@ -102,8 +105,8 @@ func (p *process) stop(t testing.TB) int {
 	p.cancel()
 	select {
 	case <-p.ended:
-	case <-time.After(60 * time.Second):
-		t.Errorf("the process did not end within a minute after it was stopped:\n%s", p.stderr)
+	case <-time.After(waitTimeout):
+		t.Errorf("the process did not end within %v after it was stopped:\n%s", waitTimeout, p.stderr)
 	}
 	return p.code
 }

@@ -113,7 +113,7 @@ func openConnections(t *testing.T, address string, idle, slow int) []net.Conn {
 	const workers = 50
 	storagetest.Concurrently(workers, func(i int) {
 		for n := i; n < len(conns); n += workers {
-			conn, err := (&net.Dialer{Timeout: 20 * time.Second}).DialContext(t.Context(), "tcp", address)
+			conn, err := (&net.Dialer{Timeout: waitTimeout}).DialContext(t.Context(), "tcp", address)
 			if err != nil {
 				failed.Add(1)
 				continue
