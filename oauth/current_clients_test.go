@@ -14,6 +14,7 @@ import (
 
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth/client"
+	"gatehouse/oauth/jwt"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 )
@@ -82,9 +83,50 @@ type habits struct {
 	Client       string            `json:"client"`
 	Habits       string            `json:"habits"`
 	Registration json.RawMessage   `json:"registration"`
+	Document     map[string]any    `json:"document"`   // instead of a registration, without the client_id
 	Registered   map[string]any    `json:"registered"` // members that the response must have
 	Request      map[string]string `json:"request"`    // parameters of the authorization request
 	Granted      string            `json:"granted"`    // scope of the token response
+}
+
+// clientFixtures returns the files of testdata/clients of one kind.
+func clientFixtures(t testing.TB, isKind func(habits) bool) (out []habits) {
+	t.Helper()
+	files, err := filepath.Glob("testdata/clients/*.json")
+	storagetest.Must(t, err)
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		storagetest.Must(t, err)
+		var h habits
+		storagetest.Must(t, json.Unmarshal(b, &h))
+		if isKind(h) {
+			out = append(out, h)
+		}
+	}
+	if len(out) < 6 {
+		t.Fatalf("%d files, want one for each client", len(out))
+	}
+	return out
+}
+
+// request returns the parameters of the authorization request as names and values.
+func (h habits) request() []string {
+	request := []string{"scope", ""}
+	for _, name := range slices.Sorted(maps.Keys(h.Request)) {
+		request = append(request, name, h.Request[name])
+	}
+	return request
+}
+
+// check compares a token response with what the client needs.
+func (h habits) check(t testing.TB, tokens servertest.Response) {
+	t.Helper()
+	if got := tokens.Text("scope"); !equalScopes(got, h.Granted) {
+		t.Errorf("%s: granted scope = %q, want %q", h.Client, got, h.Granted)
+	}
+	if got, want := audienceOf(t, tokens.Text("access_token")), []string{mcpServer}; !slices.Equal(got, want) {
+		t.Errorf("%s: aud = %q, want %q", h.Client, got, want)
+	}
 }
 
 var currentClients = slices.Concat(
@@ -97,16 +139,7 @@ var clientHabits = []servertest.Requirement{
 		func(t *testing.T, s *servertest.Server) {
 			s.User("alice")
 			createResource(s, mcpServer, true, "mcp.read")
-			files, err := filepath.Glob("testdata/clients/*.json")
-			storagetest.Must(t, err)
-			if len(files) < 6 {
-				t.Fatalf("%d files, want one for each client", len(files))
-			}
-			for _, file := range files {
-				b, err := os.ReadFile(file)
-				storagetest.Must(t, err)
-				var h habits
-				storagetest.Must(t, json.Unmarshal(b, &h))
+			for _, h := range clientFixtures(t, func(h habits) bool { return h.Registration != nil }) {
 				r := selfRegister(s, string(h.Registration))
 				if r.Status != 201 {
 					t.Errorf("%s: registration: status = %d, want 201: %s", h.Client, r.Status, r.Body)
@@ -118,19 +151,42 @@ var clientHabits = []servertest.Requirement{
 					}
 				}
 				c := clientOf(r)
-				request := []string{"scope", ""}
-				for _, name := range slices.Sorted(maps.Keys(h.Request)) {
-					request = append(request, name, h.Request[name])
-				}
-				tokens := tokensFor(s, c, request...)
-				if got := tokens.Text("scope"); !equalScopes(got, h.Granted) {
-					t.Errorf("%s: granted scope = %q, want %q", h.Client, got, h.Granted)
-				}
-				if got, want := audienceOf(t, tokens.Text("access_token")), []string{mcpServer}; !slices.Equal(got, want) {
-					t.Errorf("%s: aud = %q, want %q", h.Client, got, want)
-				}
+				h.check(t, tokensFor(s, c, h.request()...))
 			}
 		}).WithSettings(openRegistration),
+	servertest.Req("MC0b", "CIMD §4, RFC 7523 §3",
+		"every client of testdata/clients with a document gets tokens with the requests that it really sends, and refreshes "+
+			"them without resource",
+		func(t *testing.T, s *servertest.Server) {
+			s.User("alice")
+			createResource(s, mcpServer, true, "mcp.read")
+			key := clientKey(t, jwt.RS256, "1")
+			keys := servertest.NewHost(t)
+			keys.Serve("/jwks.json", "application/json", servertest.JWKS(t, key))
+			for _, h := range clientFixtures(t, func(h habits) bool { return h.Document != nil }) {
+				host := newDocumentHost(t)
+				usesKey := h.Document["jwks_uri"] != nil
+				if usesKey {
+					h.Document["jwks_uri"] = keys.URL + "/jwks.json"
+				}
+				h.Document["client_id"], host.members = host.URL, h.Document
+				c := host.client()
+				send := func(form url.Values) servertest.Response {
+					if usesKey {
+						maps.Copy(form, assertionForm(key.Sign(t, assertionClaims(s, c), nil)))
+						return s.Do(s.Request(http.MethodPost, "/oauth2/token", form)).OK(t)
+					}
+					return s.Token(c, form).OK(t)
+				}
+				to := s.Browser().Code(c, "alice", h.request()...)
+				tokens := send(servertest.CodeForm(to, c, "redirect_uri", h.Request["redirect_uri"]))
+				h.check(t, tokens)
+				h.check(t, send(url.Values{
+					"grant_type": {"refresh_token"}, "refresh_token": {tokens.Text("refresh_token")},
+				}))
+			}
+		}).WithSettings("GATEHOUSE_CLIENT_DOCUMENTS=open", "GATEHOUSE_FETCH_ALLOW_HOSTS=127.0.0.1",
+		"GATEHOUSE_CLIENT_DOCUMENT_UNVERIFIED_USERS=0"),
 	servertest.Req("MC1", "RFC 8414 §3.1, OIDC Discovery §4",
 		"for an issuer with a path the three metadata URLs return the same document with the same issuer",
 		func(t *testing.T, s *servertest.Server) {
