@@ -1,9 +1,10 @@
 // A client of the MCP TypeScript SDK: `client.mjs 2 URL` with @modelcontextprotocol/client, `client.mjs 1 URL` with
 // @modelcontextprotocol/sdk. It prints the URL that it would open in the user's browser, calls the tool, and calls it
-// again with an access token that is no longer valid, so that the SDK refreshes it.
+// again with an access token that is no longer valid, so that the SDK refreshes it. With the URL of a client ID metadata
+// document as a third argument it does not register itself.
 import { createServer } from 'node:http'
 
-const [, , version, url] = process.argv
+const [, , version, url, clientMetadataUrl] = process.argv
 const { Client, StreamableHTTPClientTransport } = version === '2' ? await import('@modelcontextprotocol/client') : {
   ...await import('@modelcontextprotocol/sdk/client/index.js'),
   ...await import('@modelcontextprotocol/sdk/client/streamableHttp.js'),
@@ -18,6 +19,7 @@ await new Promise(resolve => callback.listen(0, 'localhost', resolve))
 
 const stored = {}
 const provider = {
+  clientMetadataUrl,
   redirectUrl: `http://localhost:${callback.address().port}/callback`,
   get clientMetadata() {
     return {

@@ -1,7 +1,8 @@
 """A client of the MCP Python SDK: `client.py URL`.
 
 It prints the URL that it would open in the user's browser, calls the tool, and calls it again after its access token
-has expired by its own clock, so that the SDK refreshes it.
+has expired by its own clock, so that the SDK refreshes it. With the URL of a client ID metadata document as a second
+argument it does not register itself.
 """
 
 import http.server
@@ -43,7 +44,7 @@ class Callback(http.server.BaseHTTPRequestHandler):
         pass
 
 
-async def main(url):
+async def main(url, document=None):
     listener = http.server.HTTPServer(("localhost", 0), Callback)
 
     async def redirect(authorization):
@@ -59,7 +60,7 @@ async def main(url):
         OAuthClientMetadata(
             client_name="Python SDK", redirect_uris=[f"http://localhost:{listener.server_port}/callback"],
             grant_types=["authorization_code", "refresh_token"], response_types=["code"]),
-        storage, redirect, callback)
+        storage, redirect, callback, client_metadata_url=document)
     async with httpx2.AsyncClient(auth=auth, timeout=60) as http_client:
         async with Client(streamable_http_client(url, http_client=http_client)) as client:
             result = await client.call_tool("read_notes", {})
@@ -71,4 +72,4 @@ async def main(url):
             assert storage.tokens.refresh_token != first, "the tokens were not refreshed"
 
 
-anyio.run(main, sys.argv[1])
+anyio.run(main, *sys.argv[1:])
