@@ -39,15 +39,16 @@ func attributeInformationOf(a storage.Attribute) AttributeInformation {
 // AttributeChanges are new properties of an attribute; nil leaves one unchanged.
 type AttributeChanges struct {
 	Label, Claim, Scope, UserAccess *string
-	Constant                        []string // the items of a list, or one text
+	Constant                        []string // the items of a list, or a single value
 }
 
 var attributeName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,49}$`)
 
-// CheckAttributeName returns an error when no attribute can have the name, which is in flags and forms.
+// CheckAttributeName returns an error unless an attribute can have the name, which is used in flags and form fields.
 func CheckAttributeName(name string) error {
 	if !attributeName.MatchString(name) {
-		return errors.New("an attribute has 1 to 50 lower-case letters, digits and underscores, and begins with a letter")
+		return errors.New("the name of an attribute must have 1 to 50 lower-case letters, digits and underscores, " +
+			"and begin with a letter")
 	}
 	return nil
 }
@@ -65,8 +66,8 @@ func (a *Admin) Attributes(ctx context.Context) ([]AttributeInformation, error) 
 	return out, nil
 }
 
-// CreateAttribute creates an attribute of a type. The name of its claim is its own unless the changes have another one.
-// It returns storage.ErrConflict when there is one with the name, and storage.ErrTooManyAttributes.
+// CreateAttribute creates an attribute of a type. The claim has the name of the attribute unless the changes set
+// another. It returns storage.ErrConflict when there is one with the name, and storage.ErrTooManyAttributes.
 func (a *Admin) CreateAttribute(
 	ctx context.Context, name, attributeType string, c AttributeChanges,
 ) (AttributeInformation, error) {
@@ -77,7 +78,7 @@ func (a *Admin) CreateAttribute(
 		return AttributeInformation{}, err
 	}
 	if !slices.Contains(storage.AttributeTypes(), attributeType) {
-		return AttributeInformation{}, oneOfError("the type", storage.AttributeTypes())
+		return AttributeInformation{}, oneOfError("--type", storage.AttributeTypes())
 	}
 	if err := cmp.Or(a.checkAttributeReferences(ctx, name, c), c.apply(&v)); err != nil {
 		return AttributeInformation{}, err
@@ -94,7 +95,8 @@ func (a *Admin) UpdateAttribute(ctx context.Context, name string, c AttributeCha
 	var updated storage.Attribute
 	err := a.store.UpdateAttribute(ctx, name, func(v *storage.Attribute) error {
 		if v.Constant == "" && len(c.Constant) > 0 {
-			return errors.New("the attribute has a value for each user and cannot become a constant")
+			return errors.New("an attribute with a value for each user cannot become a constant; create another attribute " +
+				"with --constant")
 		}
 		err := c.apply(v)
 		updated = *v
@@ -110,11 +112,11 @@ func (a *Admin) DeleteAttribute(ctx context.Context, name string) error {
 
 // apply changes an attribute and checks the result.
 func (c AttributeChanges) apply(v *storage.Attribute) error {
-	for to, changed := range map[*string]*string{
+	for field, changed := range map[*string]*string{
 		&v.Label: c.Label, &v.Claim: c.Claim, &v.Scope: c.Scope, &v.UserAccess: c.UserAccess,
 	} {
 		if changed != nil {
-			*to = *changed
+			*field = *changed
 		}
 	}
 	if len(c.Constant) > 0 {
@@ -123,31 +125,33 @@ func (c AttributeChanges) apply(v *storage.Attribute) error {
 			return err
 		}
 		if v.Constant == "" {
-			return errors.New("a constant has a value")
+			return errors.New("--constant must not be empty")
 		}
 	}
 	switch {
 	case CheckDisplayable(v.Label) != nil || len(v.Label) > 200:
-		return errors.New("a label has at most 200 bytes, without invisible characters")
+		return errors.New("--label must have at most 200 bytes and no invisible characters")
 	case !slices.Contains(storage.AttributeAccess(), v.UserAccess):
-		return oneOfError("the access of users", storage.AttributeAccess())
+		return oneOfError("--user-access", storage.AttributeAccess())
 	case v.Constant != "" && v.UserAccess == storage.AccessEdit:
-		return errors.New("users cannot edit a constant")
+		return errors.New("users cannot edit a constant; set --user-access to none or read")
 	case v.Scope == "":
-		return errors.New("an attribute has a scope")
+		return errors.New("--scope must not be empty")
 	case v.Scope == protocol.ScopeOpenID || v.Scope == protocol.ScopeOfflineAccess:
-		return fmt.Errorf("the scope %s has no claims; choose another one", v.Scope)
+		return fmt.Errorf("attributes cannot be claims of the scope %s; choose another scope", v.Scope)
 	case !client.IsClaimName(v.Claim):
 		return fmt.Errorf("%q cannot be the claim of an attribute: "+
-			"a claim has 1 to 100 printable ASCII characters and not the name of another claim", v.Claim)
+			"a claim must have 1 to 100 printable ASCII characters without spaces, double quotes and backslashes, "+
+			"and must not be the name of another claim", v.Claim)
 	case protocol.IsReservedAttribute(v.Claim):
-		return fmt.Errorf("%q cannot be the claim of an attribute: clients and APIs authorize users by it", v.Claim)
+		return fmt.Errorf("%q cannot be the claim of an attribute: "+
+			"clients and APIs authorize users by this claim; choose another name with --claim", v.Claim)
 	}
 	return nil
 }
 
-// checkAttributeReferences checks that the scope exists and that no other attribute has the claim in any case. It reads
-// them before the transaction of the change, in which unique keys have the last word.
+// checkAttributeReferences checks that the scope exists and that no other attribute has the claim in any case. It runs
+// before the transaction; a unique key refuses a claim that is created concurrently.
 func (a *Admin) checkAttributeReferences(ctx context.Context, name string, c AttributeChanges) error {
 	if c.Scope != nil {
 		scopes, err := a.store.Scopes(ctx)
@@ -167,12 +171,13 @@ func (a *Admin) checkAttributeReferences(ctx context.Context, name string, c Att
 	}
 	for _, other := range all {
 		if other.Name != name && strings.EqualFold(other.Claim, claim) {
-			return fmt.Errorf("the attribute %s has the claim %s already", other.Name, other.Claim)
+			return fmt.Errorf("the attribute %s already has the claim %s; choose another name with --claim",
+				other.Name, other.Claim)
 		}
 	}
 	return err
 }
 
 func oneOfError(what string, values []string) error {
-	return errors.New(what + " is one of " + strings.Join(values, ", "))
+	return errors.New(what + " must be one of " + strings.Join(values, ", "))
 }

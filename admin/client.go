@@ -133,7 +133,8 @@ func (a *Admin) DeleteClient(ctx context.Context, id string) error {
 	return a.store.DeleteClient(ctx, id)
 }
 
-// ErrDocumentAllowed is returned for the deletion of a client whose document the policy allows.
+// ErrDocumentAllowed is returned for the deletion of a client whose document the policy accepts without registration in
+// advance.
 var ErrDocumentAllowed = errors.New("the next request with this client_id would create the client again, without " +
 	"what you have set for it: disable it, or first take its host from GATEHOUSE_CLIENT_DOCUMENT_HOSTS")
 

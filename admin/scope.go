@@ -55,8 +55,8 @@ func CheckScopeDeletable(name string) error {
 	return nil
 }
 
-// DeleteScope deletes a scope. It returns an InUseError when clients or resources have it, unless force is set: they
-// would get invalid_scope.
+// DeleteScope deletes a scope. It returns an InUseError when clients, resources or attributes use it, unless force is
+// set.
 func (a *Admin) DeleteScope(ctx context.Context, name string, force bool) error {
 	if err := CheckScopeDeletable(name); err != nil {
 		return err

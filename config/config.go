@@ -65,7 +65,7 @@ type Config struct {
 	ClientDocuments         string        // "off", "list" or "open"
 	ClientDocumentHosts     []string      // hosts or URL prefixes
 
-	// How many users confirm that the client of a document is not verified.
+	// Number of users who must confirm that they trust a client with an unlisted document.
 	ClientDocumentUnverifiedUsers int
 }
 

@@ -190,11 +190,12 @@ var settings = []setting{
 	{env: "GATEHOUSE_CLIENT_DOCUMENT_HOSTS",
 		doc: "Comma-separated hosts whose client ID metadata documents are trusted, such as `claude.ai`; a URL such as " +
 			"`https://chatgpt.com/oauth/` trusts the documents below it if it ends with `/`, otherwise only that document. " +
-			"`well-known` stands for " + wellKnownList() + ". The consent page shows logos of these clients only.",
+			"`well-known` stands for " + wellKnownList() + ". Of clients with a document, the consent page " +
+			"shows the logo only if the document is listed, or you registered or vouched for the client.",
 		set: setDocumentHosts, get: func(c *Config) string { return strings.Join(c.ClientDocumentHosts, ",") }},
 	{env: "GATEHOUSE_CLIENT_DOCUMENT_UNVERIFIED_USERS", def: "20",
-		doc: "With `GATEHOUSE_CLIENT_DOCUMENTS=open`, the number of users of a client outside the list who read, before " +
-			"the consent page, that it is not verified, 0 to 10000.",
+		doc: "With `GATEHOUSE_CLIENT_DOCUMENTS=open`: before the consent page, users of a client outside the list must " +
+			"confirm that they trust it, until this many users have allowed it. 0 disables this page. From 0 to 10000.",
 		set: integerField(func(c *Config) *int { return &c.ClientDocumentUnverifiedUsers }, 0, 10_000),
 		get: func(c *Config) string { return strconv.Itoa(c.ClientDocumentUnverifiedUsers) }},
 }

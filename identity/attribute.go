@@ -15,11 +15,11 @@ import (
 
 // Bounds of the values of attributes.
 const (
-	maxAttributeText  = 500     // characters of a string
-	maxAttributeItem  = 200     // characters of an item of a list
-	maxAttributeItems = 50      // items of a list
-	maxAttributeBytes = 2 << 10 // of the JSON of a value
-	maxAttributeInt   = 1<<53 - 1
+	maxAttributeString = 500     // characters of a string
+	maxAttributeItem   = 200     // characters of an item of a list
+	maxAttributeItems  = 50      // items of a list
+	maxAttributeBytes  = 2 << 10 // of the JSON of a value
+	maxAttributeInt    = 1<<53 - 1
 )
 
 // AttributeError is an InputError about the value of an attribute.
@@ -37,25 +37,26 @@ func (e *AttributeError) Unwrap() error { return e.Err }
 // AttributeLabel returns what users see as the name of an attribute.
 func AttributeLabel(a storage.Attribute) string { return display.NameOr(a.Label, a.Name) }
 
-// EncodeAttribute returns the JSON of a value that a user or operator entered: the items of a list, or one text for any
-// other type. It returns "" for an empty value, and an *AttributeError for one that is not of the type or too long.
+// EncodeAttribute returns the JSON of a value that a user or operator entered: the items of a list, or a single value
+// of any other type. It returns "" for an empty value, and an *AttributeError for one that is not of the type or too
+// long.
 func EncodeAttribute(a storage.Attribute, entered []string) (string, error) {
-	texts := make([]string, 0, len(entered))
+	values := make([]string, 0, len(entered))
 	for _, text := range entered {
-		if text = strings.TrimSpace(text); text != "" && !slices.Contains(texts, text) {
-			texts = append(texts, text)
+		if text = strings.TrimSpace(text); text != "" && !slices.Contains(values, text) {
+			values = append(values, text)
 		}
 	}
-	if len(texts) == 0 {
+	if len(values) == 0 {
 		return "", nil
 	}
 	refuse := func(problem string) (string, error) {
 		return "", &AttributeError{a.Name, &InputError{AttributeLabel(a) + " " + problem}}
 	}
-	if len(texts) > 1 && a.Type != storage.AttributeStrings {
-		return refuse("has only one value")
+	if len(values) > 1 && a.Type != storage.AttributeStrings {
+		return refuse("must have only one value")
 	}
-	value, problem := attributeValue(a.Type, texts)
+	value, problem := attributeValue(a.Type, values)
 	if problem != "" {
 		return refuse(problem)
 	}
@@ -64,47 +65,47 @@ func EncodeAttribute(a storage.Attribute, entered []string) (string, error) {
 		return "", err
 	}
 	if len(b) > maxAttributeBytes {
-		return refuse("is longer than 2 KiB")
+		return refuse("is too long")
 	}
 	return string(b), nil
 }
 
-// attributeValue returns the value of one or more texts, or what is wrong with them.
-func attributeValue(attributeType string, texts []string) (value any, problem string) {
+// attributeValue returns the typed value of what was entered, or the problem with it.
+func attributeValue(attributeType string, values []string) (value any, problem string) {
 	switch attributeType {
 	case storage.AttributeString:
-		return texts[0], textProblem(texts[0], maxAttributeText)
+		return values[0], stringProblem(values[0], maxAttributeString)
 	case storage.AttributeBoolean:
-		v, err := strconv.ParseBool(texts[0])
+		v, err := strconv.ParseBool(values[0])
 		if err != nil {
 			return nil, "must be true or false"
 		}
 		return v, ""
 	case storage.AttributeNumber:
-		v, err := strconv.ParseFloat(texts[0], 64)
-		if err != nil || !json.Valid([]byte(texts[0])) {
+		v, err := strconv.ParseFloat(values[0], 64)
+		if err != nil || !json.Valid([]byte(values[0])) {
 			return nil, "must be a number like 7 or -1.5"
 		}
-		// The largest number that every parser of JSON reads exactly (RFC 8259 §6).
+		// Every JSON parser reads integers up to this magnitude exactly (RFC 8259 §6).
 		if math.Abs(v) > maxAttributeInt {
-			return nil, "must not be larger than 9007199254740991"
+			return nil, "must be between -9007199254740991 and 9007199254740991"
 		}
 		return v, ""
 	default:
-		if len(texts) > maxAttributeItems {
-			return nil, "has at most 50 items"
+		if len(values) > maxAttributeItems {
+			return nil, "must have at most 50 items"
 		}
-		for _, text := range texts {
-			if problem := textProblem(text, maxAttributeItem); problem != "" {
+		for _, text := range values {
+			if problem := stringProblem(text, maxAttributeItem); problem != "" {
 				return nil, problem
 			}
 		}
-		return texts, ""
+		return values, ""
 	}
 }
 
-// textProblem returns what is wrong with a string, or "".
-func textProblem(text string, limit int) string {
+// stringProblem returns what is wrong with a string, or "".
+func stringProblem(text string, limit int) string {
 	if utf8.RuneCountInString(text) > limit {
 		return "is longer than " + strconv.Itoa(limit) + " characters"
 	}
@@ -125,7 +126,7 @@ func (u *Users) encodeAttributes(ctx context.Context, entered map[string][]strin
 		return nil, err
 	}
 	values := make(map[string]string, len(entered))
-	for name, texts := range entered {
+	for name, list := range entered {
 		a, ok := attributes[name]
 		if !ok {
 			return nil, &InputError{"there is no attribute " + name}
@@ -133,7 +134,7 @@ func (u *Users) encodeAttributes(ctx context.Context, entered map[string][]strin
 		if a.Constant != "" {
 			return nil, &InputError{"the attribute " + name + " is a constant: it has the same value for every user"}
 		}
-		if values[name], err = EncodeAttribute(a, texts); err != nil {
+		if values[name], err = EncodeAttribute(a, list); err != nil {
 			return nil, err
 		}
 	}

@@ -156,7 +156,7 @@ type Changes struct {
 	Profile       *storage.Profile
 	EmailVerified *bool
 	PhoneVerified *bool
-	Attributes    map[string][]string // by name: the items of a list, or one text; empty removes the value
+	Attributes    map[string][]string // by name: the items of a list, or a single value; empty removes it
 }
 
 // Update changes the name, profile, email address and attributes of a user. A changed address or phone number is no
@@ -166,7 +166,7 @@ func (u *Users) Update(ctx context.Context, user storage.User, c Changes) (stora
 	if err != nil {
 		return storage.User{}, err
 	}
-	updated, err := u.store.UpdateUserAttributes(ctx, user.ID, func(user *storage.User) error {
+	updated, err := u.store.UpdateUserWithAttributes(ctx, user.ID, func(user *storage.User) error {
 		if c.Name != nil {
 			user.Name = strings.TrimSpace(*c.Name)
 		}

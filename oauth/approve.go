@@ -44,16 +44,17 @@ func (s *Server) LacksGroup(
 	return !has, nil
 }
 
-// IsNotVerified reports whether the user is one of the first to use a client that is not verified: its document is not
-// on the operator's list, the operator has not vouched for it, and too few users allow it as it is currently described,
-// not counting this one.
-func (s *Server) IsNotVerified(
+// NeedsConfirmation reports whether the user must confirm that they want to continue with a client that is not
+// verified: the operator has neither listed its document, nor registered it in advance, nor vouched for it, and fewer
+// users than the limit have allowed it as it is currently described. It is false for a user who has.
+func (s *Server) NeedsConfirmation(
 	ctx context.Context, a *AuthorizationRequest, user *identity.SignedInUser, consent *storage.Consent,
 ) (bool, error) {
 	if user == nil || !a.Client.IsDocument() || s.Clients.IsTrusted(a.Client) {
 		return false, nil
 	}
-	if consent != nil && consent.RedirectURI != "" && !a.isStale(consent) { // this user confirmed it before
+	// This user allowed it on the consent page before.
+	if consent != nil && consent.RedirectURI != "" && !a.isStale(consent) {
 		return false, nil
 	}
 	limit := s.options.UnverifiedUsers

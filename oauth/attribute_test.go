@@ -160,10 +160,11 @@ var attributeRequirements = []servertest.Requirement{
 		}),
 	servertest.Req("PE50d", "OIDC Core §5.1.2",
 		"a user sees on the profile page the attributes that are for users, changes those that users may edit and no "+
-			"others, and reads at the field what is wrong",
+			"others, and an error is shown next to its field",
 		checkAttributesOnProfilePage),
 	servertest.Req("PE51b", "RFC 7519 §4.1, OIDC Core §5.1, RFC 9068 §2.2.3.1",
-		"an attribute is not a claim with a meaning of its own or for authorization, in any case, nor that of another one",
+		"the claim of an attribute is not a reserved claim, a claim for authorization or the claim of another attribute, "+
+			"regardless of upper and lower case",
 		func(t *testing.T, s *servertest.Server) {
 			createAttribute(s, "department", storage.AttributeString, storage.AccessNone)
 			for _, claim := range slices.Concat([]string{

@@ -37,7 +37,7 @@ type AuthorizationRequest struct {
 	SessionID       string // of the user chosen or signed in on a page of this request; empty: none yet
 	SignedIn        bool   // that user signed in for this request
 	Approved        bool   // that user already allowed it on its consent page and only had to sign in again
-	Confirmed       bool   // that user confirmed to continue with a client that is not verified
+	Confirmed       bool   // that user confirmed that they want to continue with a client that is not verified
 	CreatedAt       time.Time
 	responseMode    string
 	nonce           string

@@ -10,7 +10,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// unverifiedSettings accept every document of a test, and let two users of its client confirm that it is not verified.
+// unverifiedSettings accept every document of a test, and require that two users confirm that they trust its client.
 var unverifiedSettings = append(documentSettings[:len(documentSettings)-1:len(documentSettings)-1],
 	"GATEHOUSE_CLIENT_DOCUMENT_UNVERIFIED_USERS=2")
 
@@ -36,8 +36,8 @@ func isConfirmPage(p servertest.Page) bool {
 
 var documentConfirmation = []servertest.Requirement{
 	servertest.Req("MC33", "[design](design.md)",
-		"with GATEHOUSE_CLIENT_DOCUMENTS=open the first users of a client confirm that it is not verified before they are "+
-			"prompted for consent; later ones and a user who allowed it do not, until its description changes",
+		"with GATEHOUSE_CLIENT_DOCUMENTS=open the first users of a client must confirm that they trust it before the "+
+			"consent page; later users, and users who have allowed it, do not, until its description changes",
 		func(t *testing.T, s *servertest.Server) {
 			signInWithScopes(s)
 			for _, name := range []string{"bob", "carol"} {
@@ -79,8 +79,8 @@ var documentConfirmation = []servertest.Requirement{
 			allow("carol", false)
 		}).WithSettings(unverifiedSettings...),
 	servertest.Req("MC33b", "[design](design.md)",
-		"the confirmation is of one user and one request, from a form of this server; who cancels sends access_denied, and "+
-			"consent is refused before it",
+		"a confirmation is valid for one user and one request, and needs the form token of the page; if the user cancels, "+
+			"the client gets access_denied; consent is refused before the confirmation",
 		func(t *testing.T, s *servertest.Server) {
 			signInWithScopes(s)
 			s.User("bob")

@@ -65,8 +65,9 @@ var documentPreregistered = []servertest.Requirement{
 			off.Refresh(c, r.Text("refresh_token")).Want(t, 401, "invalid_client")
 		}).WithSettings("GATEHOUSE_FETCH_ALLOW_HOSTS=127.0.0.1"),
 	servertest.Req("MC34b", "CIMD §6.9",
-		"a client that uses its document can be registered in advance, once, and keeps its users; the operator's members "+
-			"stay without that too, and a document that conflicts with them is refused",
+		"a client that already uses its document can be registered in advance, once, and its refresh tokens stay valid; "+
+			"values set by the operator also stay for a client that was not registered in advance; a document that conflicts "+
+			"with them is refused",
 		func(t *testing.T, s *servertest.Server) {
 			signInWithScopes(s)
 			h := newDocumentHost(t)

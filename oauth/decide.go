@@ -61,8 +61,9 @@ type DecisionInput struct {
 	SubjectMismatch bool                   // Candidate is not the user that the request requires
 	ByLoginHint     bool                   // Candidate is one of several, selected by login_hint, which is unauthenticated
 	LacksGroup      bool                   // Candidate is in none of the groups that the client requires
-	NotVerified     bool                   // Candidate is one of the first users of a client that is not verified
-	Consent         *storage.Consent       // what Candidate allowed the client before, or nil
+	// Candidate must confirm that they want to continue with a client that is not verified.
+	NeedsConfirmation bool
+	Consent           *storage.Consent // what Candidate allowed the client before, or nil
 }
 
 // descriptionNoAccess is the error description for a user who is in none of the groups that the client requires.
@@ -112,7 +113,7 @@ func Decide(a *AuthorizationRequest, in DecisionInput, now time.Time) (Step, *pr
 		return NoAccess, nil
 	}
 	if needsConsent(a, in.Consent) {
-		if in.NotVerified && !a.Confirmed {
+		if in.NeedsConfirmation && !a.Confirmed {
 			return Confirm, nil
 		}
 		return Consent, nil
@@ -159,7 +160,7 @@ func (a *AuthorizationRequest) IsSignInTooOld(user *identity.SignedInUser, now t
 
 // CanBeImpersonated reports whether another application on the user's device could receive the response and redeem it
 // (RFC 8252 §8.6): that of a public client, or of any client with a private-use scheme, because a secret that every
-// copy of an application has is none (§8.5).
+// copy of an application contains is not confidential (§8.5).
 func (a *AuthorizationRequest) CanBeImpersonated() bool {
 	scheme, _ := redirect.PrivateUseScheme(a.RedirectURI)
 	return scheme != "" || a.Client.IsPublic() && redirect.AllowsImpersonation(a.RedirectURI)

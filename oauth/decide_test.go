@@ -165,7 +165,7 @@ func TestDecideOnClientsThatAreNotVerified(t *testing.T) {
 			c.a.Client = &storage.Client{AuthMethod: storage.AuthBasic}
 		}
 		c.a.RedirectURI, c.a.Scopes = "https://app.example/cb", read
-		c.in.NotVerified, c.in.Candidate, c.in.Users = true, recent, 1
+		c.in.NeedsConfirmation, c.in.Candidate, c.in.Users = true, recent, 1
 		checkDecision(t, c.name, c.a, c.in, c.want, c.code)
 	}
 }

@@ -21,18 +21,19 @@ func (s *Server) Metadata(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// metadata is the metadata document with the claims that attributes of users are.
+// metadata is the metadata document, including the claims of attributes.
 type metadata struct {
 	mu         sync.Mutex
 	generation uint64 // of the cache that the attributes come from
 	document   protocol.Document
 }
 
-// metadataTimeout is how long a request for the metadata waits for the attributes.
+// metadataTimeout is how long one read of the attributes may take.
 const metadataTimeout = 2 * time.Second
 
-// current returns the document. While the database fails it returns the last one, without waiting: clients need it to
-// verify tokens.
+// current returns the document. While the attributes cannot be read it returns the last one, or one without their
+// claims, because clients need the metadata to verify tokens. It does not query a database that is already known to be
+// unavailable.
 func (m *metadata) current(ctx context.Context, s *Server) protocol.Document {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -42,7 +43,7 @@ func (m *metadata) current(ctx context.Context, s *Server) protocol.Document {
 	}
 	ctx, cancel := context.WithTimeout(ctx, metadataTimeout)
 	defer cancel()
-	attributes, err := s.Claims.AttributeNames(ctx)
+	attributes, err := s.Claims.AttributeClaims(ctx)
 	if err != nil && !m.document.IsEmpty() {
 		return m.document
 	}

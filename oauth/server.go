@@ -36,7 +36,7 @@ type Options struct {
 	HintTTL           time.Duration // how long an ID token must be recognized after its key was replaced
 	Registration      client.RegistrationPolicy
 	ClientDocuments   client.DocumentPolicy
-	UnverifiedUsers   int                // how many users confirm that the client of a document is not verified
+	UnverifiedUsers   int                // how many users confirm that they trust an unlisted document
 	FetchAllowHosts   []string           // hosts that may be fetched from although private or plain http
 	Limiter           *ratelimit.Limiter // nil: nothing is limited
 	Log               *slog.Logger       // alerts, discarded when nil

@@ -121,7 +121,7 @@ func (s *Server) SelectSession(
 	return s.store.SelectSession(ctx, a.ID, browser, user.Session.ID)
 }
 
-// Confirm records that the user confirmed to continue with a client that is not verified. It returns
+// Confirm records that the user confirmed that they want to continue with a client that is not verified. It returns
 // storage.ErrNotFound when the request was decided, or another account selected, in the meantime.
 func (s *Server) Confirm(
 	ctx context.Context, a *AuthorizationRequest, browser []byte, user *identity.SignedInUser,

@@ -59,9 +59,9 @@ type UserAttribute struct {
 const MaxAttributes = 50
 
 // ErrTooManyAttributes is returned by CreateAttribute when there are MaxAttributes.
-var ErrTooManyAttributes = errors.New("there are at most 50 attributes")
+var ErrTooManyAttributes = errors.New("there are already 50 attributes, which is the maximum; delete one first")
 
-// Parse returns the value of a stored JSON text: a string, float64, bool or []string. It returns nil for one of another
+// Parse returns the value of stored JSON: a string, float64, bool or []string. It returns nil for one of another
 // type.
 func (a *Attribute) Parse(stored string) any {
 	switch a.Type {
@@ -119,7 +119,7 @@ func attributeEvent(event string, a Attribute) audit.Event {
 	}}
 }
 
-// changeAttribute calls change while it holds the lock of the installation, by which the number of attributes cannot
+// changeAttribute holds the lock of the installation while it calls change, so that the number of attributes cannot
 // exceed MaxAttributes, and records the event with the attribute that change returns.
 func (s *Store) changeAttribute(
 	ctx context.Context, event string, change func(tx *Store) (Attribute, error),

@@ -94,9 +94,9 @@ type Client struct {
 	RegistrationHash []byte
 	// SHA-256 of the client ID metadata document that it was made from, NULL for other clients.
 	DocumentHash []byte
-	// Whether the operator registered the client of a document in advance, and the members of the document that the
-	// operator has set, which stay when the document changes.
-	Preregistered   bool
+	// Whether the operator registered the client of a document in advance.
+	Preregistered bool
+	// Names of the document's members that the operator has set; they stay when the document changes.
 	OperatorMembers Strings
 
 	ClaimGroups     Strings // the groups that it gets of those of a user, or patterns (MatchesGroup); empty: all

@@ -39,8 +39,8 @@ func (s *Store) CreateDocumentClient(ctx context.Context, c *Client, d ClientDoc
 	})
 }
 
-// ExpireClientDocument ends the time for which the stored document of a client is current. The next use fetches it,
-// whether or not it has changed.
+// ExpireClientDocument marks the stored document of a client as expired and clears its ETag, so that the next use
+// fetches it in full.
 func (s *Store) ExpireClientDocument(ctx context.Context, id string) error {
 	return db.Wrap("expire client document", db.Exec(
 		ctx, s.Write, "UPDATE client_documents SET etag = '', expires_at = ? WHERE client_id = ?", db.Millis(s.Now()), id,

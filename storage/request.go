@@ -26,7 +26,7 @@ type AuthorizationRequest struct {
 	// When that user approved it although the sign-in was too old for a code.
 	ApprovedAt  *time.Time `gorm:"serializer:millis"`
 	ClientEpoch int64      // of the client when the request was stored
-	// When that user confirmed to continue with a client that is not verified.
+	// When that user confirmed that they want to continue with a client that is not verified.
 	ConfirmedAt *time.Time `gorm:"serializer:millis"`
 }
 
@@ -86,9 +86,9 @@ func (s *Store) RecordSignIn(ctx context.Context, id string, browserHash []byte,
 	)
 }
 
-// ConfirmRequest records that the user of the session confirmed to continue with a client that is not verified. It
-// makes the session the one of the request. It returns ErrNotFound when the request is not of that browser, is already
-// decided, or is for another session.
+// ConfirmRequest records that the user of the session confirmed that they want to continue with a client that is not
+// verified. It also sets the session of the request. It returns ErrNotFound when the request is not of that browser, is
+// already decided, or is for another session.
 func (s *Store) ConfirmRequest(ctx context.Context, id string, browserHash []byte, sessionID string) error {
 	return db.Wrap("confirm a request", db.ExecOne(ctx, s.Write, `UPDATE authorization_requests
 		SET session_id = ?, confirmed_at = ?

@@ -33,8 +33,8 @@ func unusedClients(unusedTTL time.Duration) []expiry {
 	)
 }
 
-// unchanged is the condition that the operator has neither restricted nor trusted a client. Others do not expire if
-// they have a document: the next request would create them again without what the operator set.
+// unchanged is the condition that the operator has neither restricted, trusted nor changed a client. Other clients with
+// a document do not expire: the next request would create them again without what the operator set.
 const unchanged = "required_groups = '' AND claim_groups = '' AND allowed_networks = '' AND resources IS NULL " +
 	"AND default_scopes IS NULL AND NOT skip_consent AND NOT vouched AND NOT preregistered AND operator_members = ''"
 

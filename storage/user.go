@@ -162,12 +162,12 @@ func (s *Store) SetPassword(ctx context.Context, userID, hash string) error {
 // verified. change may refuse by returning an error, which UpdateUser returns as it is. It returns ErrNotFound, or
 // ErrConflict when the address is taken.
 func (s *Store) UpdateUser(ctx context.Context, id string, change func(u *User) error) (User, error) {
-	return s.UpdateUserAttributes(ctx, id, change, nil)
+	return s.UpdateUserWithAttributes(ctx, id, change, nil)
 }
 
-// UpdateUserAttributes does the same as UpdateUser, and stores the values of attributes, as JSON by their names; an
+// UpdateUserWithAttributes does the same as UpdateUser, and stores the values of attributes, as JSON by their names; an
 // empty value is removed. The audit row has the names of those that changed.
-func (s *Store) UpdateUserAttributes(
+func (s *Store) UpdateUserWithAttributes(
 	ctx context.Context, id string, change func(u *User) error, values map[string]string,
 ) (User, error) {
 	var u User

@@ -29,13 +29,13 @@ type attributeFlags struct {
 func addAttributeFlags(cmd *cobra.Command, access string) attributeFlags {
 	return attributeFlags{
 		cmd:   cmd,
-		label: cmd.Flags().String("label", "", "what users see as its name"),
+		label: cmd.Flags().String("label", "", "name that users see"),
 		claim: cmd.Flags().String("claim", "", "the name of the claim, by default the name of the attribute"),
-		scope: cmd.Flags().String("scope", "", "the scope with which clients get the claim"),
+		scope: cmd.Flags().String("scope", "", "scope that grants the claim to clients"),
 		userAccess: cmd.Flags().String("user-access", access,
 			"what users may do with it on their profile page: "+strings.Join(storage.AttributeAccess(), ", ")),
 		constant: cmd.Flags().StringArray("constant", nil,
-			"the value of every user (repeat for the items of a list); without it, each user has a value"),
+			"value that all users have (repeat for the items of a list); without it, each user has a separate value"),
 	}
 }
 
@@ -59,9 +59,9 @@ func attributeError(err error, name string) error { return operatorError(err, "a
 func (p *program) attributeCreate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "create NAME --scope SCOPE", Short: "Create an attribute of users",
-		Long: "Create an attribute of users, which clients that are granted the scope get as a claim. Users do not\n" +
-			"see it at Gatehouse unless --user-access is read or edit. With edit users set the value themselves,\n" +
-			"so that clients must not authorize users by it. The type and the name never change.",
+		Long: "Create an attribute of users. Clients that are granted its scope get it as a claim. Users do not see it\n" +
+			"on their profile page unless --user-access is read or edit. With edit, users set the value themselves:\n" +
+			"clients must not authorize users by it. The name and the type cannot be changed later.",
 		Example: "  gatehouse scope create company --description 'See your position in the company'\n" +
 			"  gatehouse attribute create department --scope company --label Department --user-access read\n" +
 			"  gatehouse attribute create tenant --scope company --constant example",
@@ -115,8 +115,8 @@ func (p *program) attributeList() *cobra.Command {
 func (p *program) attributeUpdate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "update NAME", Short: "Change an attribute of users",
-		Long: "Change the properties whose flags are passed and print the attribute as JSON. Clients get a change at\n" +
-			"the next request of userinfo, refresh or sign-in.",
+		Long: "Change the properties whose flags are passed and print the attribute as JSON. Clients get the change\n" +
+			"with the next userinfo request, refresh or sign-in.",
 		Example: "  gatehouse attribute update department --user-access edit",
 		Args:    exactArgs("NAME"),
 	}
@@ -140,7 +140,7 @@ func (p *program) attributeUpdate() *cobra.Command {
 func (p *program) attributeDelete() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "delete NAME", Short: "Delete an attribute of users", Args: exactArgs("NAME"),
-		Long: "Delete an attribute with the values of all users. Issued ID tokens have it until they expire.",
+		Long: "Delete an attribute and its values of all users. ID tokens that were already issued keep the claim.",
 	}
 	yes := yesFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -155,7 +155,7 @@ func testSeveralUsersInBrowser(t *testing.T, d *devServer) {
 	deadline := time.Now().Add(waitTimeout)
 	for !strings.Contains(app.text(), "You were signed out at the server") {
 		if time.Now().After(deadline) {
-			t.Fatalf("the app did not receive the sign-out ; its page is %s", app.text())
+			t.Fatalf("the app did not receive the sign-out within %v; its page is %s", waitTimeout, app.text())
 		}
 		app.do("reload the app", chromedp.Navigate(d.sample), visible("Sample Notes"))
 	}

@@ -32,10 +32,10 @@ func (p *program) clientCreate() *cobra.Command {
 			"client_secret only this once. Scopes that do not exist yet are registered. The members jwks,\n" +
 			"request_uris, sector_identifier_uri, userinfo_signed_response_alg, request_object_signing_alg,\n" +
 			"default_max_age and others have no flag; use --metadata.\n\n" +
-			"With --id-url the client is the one whose client ID metadata document is at that URL, which is its\n" +
-			"client_id. The document is fetched; what the flags and the metadata set takes precedence over it, also\n" +
-			"when it changes. It need not be in GATEHOUSE_CLIENT_DOCUMENT_HOSTS. A client that already uses the\n" +
-			"document keeps its users.",
+			"With --id-url, register the client of the client ID metadata document at that URL in advance; the URL\n" +
+			"is its client_id. The document is fetched now. What the flags and the metadata set takes precedence over\n" +
+			"it, even after it changes. It does not need to be in GATEHOUSE_CLIENT_DOCUMENT_HOSTS. If the client\n" +
+			"exists already, users stay connected, but removing scopes, resources or audiences revokes its tokens.",
 		Example: "  gatehouse client create --name Notes --redirect-uri https://notes.example/callback " +
 			"--grant-type authorization_code --grant-type refresh_token --scope 'notes.read offline_access'\n" +
 			"  gatehouse client create --name 'Nightly report' --grant-type client_credentials --scope reports.read\n" +
@@ -198,8 +198,9 @@ func (p *program) clientUpdate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "update ID", Short: "Change a client",
 		Long: "Change the members that the flags or the metadata have; null in the metadata removes a member. Removing\n" +
-			"scopes, resources or audiences revokes all tokens and grants of the client. What you set for a client with\n" +
-			"a client ID metadata document takes precedence over the document; null returns the member to it.\n" +
+			"scopes, resources or audiences revokes all tokens and grants of the client.\n" +
+			"For a client with a client ID metadata document, the values that you set take precedence over the\n" +
+			"document; null in the metadata restores the value of the document.\n" +
 			clientArgument,
 		Args: exactArgs("ID"),
 	}
@@ -260,13 +261,13 @@ func (p *program) clientChangeCommand(c clientChange) *cobra.Command {
 
 func (p *program) clientVouch() *cobra.Command {
 	return p.clientChangeCommand(clientChange{
-		use: "vouch", short: "Mark a client that you did not register as checked",
-		long: "State that you have checked a client that registered itself or uses a client ID metadata document:\n" +
+		use: "vouch", short: "Mark a client that you did not register as verified",
+		long: "State that you have verified a client that registered itself or uses a client ID metadata document:\n" +
 			"the consent page and the account page no longer warn users of it. This ends when the client\n" +
 			"changes its name, pages, logo or authentication method, or adds a redirect URI. Undo it with\n" +
 			"`client update ID --vouch=false`.\n",
 		question: "Stop warning users of client %s?",
-		done:     "client %s is marked as checked", change: (*admin.Admin).VouchForClient,
+		done:     "client %s is marked as verified", change: (*admin.Admin).VouchForClient,
 	})
 }
 

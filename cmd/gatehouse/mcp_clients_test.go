@@ -48,7 +48,8 @@ func mcpClients(dir string) map[string]mcpClient {
 // mcpAuthorization matches the URL that a client opens in the user's browser.
 var mcpAuthorization = regexp.MustCompile(`https://\S+/oauth2/authorize\?\S*code_challenge_method=S256\S*`)
 
-// run runs a client with more arguments until it has called the tool. When it prompts for authorization, allow is called with the URL.
+// run runs a client with more arguments until it has called the tool. When it prompts for authorization, allow is
+// called with the URL.
 func (c mcpClient) run(t *testing.T, dir string, env []string, allow func(string), more ...string) {
 	t.Helper()
 	args := append(c.command[1:len(c.command):len(c.command)], more...)
@@ -111,8 +112,8 @@ func TestMCPClientsConnect(t *testing.T) {
 	}
 }
 
-// TestMCPClientsConnectWithDocuments connects MCP clients that use the URL of a client ID metadata document, which a TLS
-// server serves, and do not register themselves.
+// TestMCPClientsConnectWithDocuments connects MCP clients that do not register themselves, but use the URL of a client
+// ID metadata document, which a TLS server serves.
 func TestMCPClientsConnectWithDocuments(t *testing.T) {
 	dir := requireEnv(t, "MCP")
 	requireEnv(t, "CHROME")

@@ -39,7 +39,7 @@ func addResourceFlags(cmd *cobra.Command) resourceFlags {
 		introspectors: cmd.Flags().StringArray("introspector", nil,
 			"client of the API (client_id or name), which may introspect tokens intended for it (repeat for several)"),
 		openToApps: cmd.Flags().Bool("open-to-apps", false,
-			"clients that registered themselves may request it and its scopes"),
+			"clients that registered themselves or use a metadata document may request it and its scopes"),
 		publishMetadata: cmd.Flags().Bool("publish-metadata", false,
 			"serve the metadata by which clients of the API find this server (RFC 9728)"),
 		groupsClaim: cmd.Flags().Bool("groups-claim", false,
@@ -139,9 +139,9 @@ func (p *program) resourceCreate() *cobra.Command {
 		Long: "Register an API by its identifier, an absolute URI: the aud of tokens intended for it (RFC 8707).\n" +
 			"Tokens with one of its scopes have it as audience automatically. A scope that also belongs to\n" +
 			"another API is reported on stderr: consent is per API.\n\n" +
-			"With --mcp, for an MCP server: clients that registered themselves may request it, and this server\n" +
-			"serves its metadata (--open-to-apps --publish-metadata). The MCP server then sends one header with\n" +
-			"status 401, which is printed on stderr.",
+			"With --mcp, for an MCP server: clients that registered themselves or use a metadata document may\n" +
+			"request it, and this server serves its metadata (--open-to-apps --publish-metadata). The MCP server\n" +
+			"then sends one header with status 401, which is printed on stderr.",
 		Example: "  gatehouse resource create https://api.example.com --name 'Notes API' --scope notes.read " +
 			"--scope notes.write --introspector CLIENT_ID\n" +
 			"  gatehouse resource create --mcp https://mcp.example.com/mcp --name 'Notes (MCP)' --scope notes.read",

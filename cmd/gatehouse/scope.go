@@ -96,10 +96,10 @@ func (p *program) scopeDelete() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "delete NAME", Short: "Delete a scope", Args: exactArgs("NAME"),
 		Long: "Delete a scope. New tokens do not have it; issued tokens have it until they expire. A scope that\n" +
-			"clients or resources have is not deleted, because they would get invalid_scope, unless --force\n" +
-			"is passed.",
+			"clients, resources or attributes use is not deleted unless --force is passed: clients would get\n" +
+			"invalid_scope, and no client would get the attributes.",
 	}
-	force := cmd.Flags().Bool("force", false, "also if clients or resources have it")
+	force := cmd.Flags().Bool("force", false, "delete it even if clients, resources or attributes use it")
 	yes := yesFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := admin.CheckScopeDeletable(args[0]); err != nil {

@@ -2,7 +2,7 @@
 
 -- Attributes of users that the operator defines, and that clients get as a claim with a scope. type: string, number,
 -- boolean or strings. user_access: what the user may do with it: none, read or edit. claim_key: the claim in lower
--- case. constant: the value of every user as JSON; empty: each user has another one.
+-- case. constant: the value of every user as JSON; empty: each user has a separate value.
 CREATE TABLE attributes (
     name        TEXT   NOT NULL PRIMARY KEY,
     label       TEXT   NOT NULL,

@@ -10,9 +10,9 @@ import (
 	"gatehouse/storage"
 )
 
-// addAttributes adds the attributes of a user that are claims of the scopes. It reads the user's values only if there
-// are any. No attribute is the claim under which the client gets groups, because the client would take what the user
-// entered for groups, or one that was not reserved when the attribute was created.
+// addAttributes adds the attributes whose scope is among scopes. It reads the user's values only if there is such an
+// attribute without a constant. It skips an attribute whose claim is reserved, possibly since a later version, or is
+// the claim in which the client gets groups: otherwise a user could enter groups.
 func (p *Provider) addAttributes(
 	ctx context.Context, out map[string]any, c *storage.Client, userID string, scopes []string,
 	requested map[string]*requestedClaim,
@@ -43,14 +43,14 @@ func (p *Provider) addAttributes(
 	return nil
 }
 
-// AttributeNames returns the names of the claims that attributes of users are, sorted.
-func (p *Provider) AttributeNames(ctx context.Context) ([]string, error) {
-	scopes, err := p.attributeScopes(ctx)
+// AttributeClaims returns the names of the claims of all attributes, sorted.
+func (p *Provider) AttributeClaims(ctx context.Context) ([]string, error) {
+	scopes, err := p.scopesByClaim(ctx)
 	return slices.Sorted(maps.Keys(scopes)), err
 }
 
-// attributeScopes returns the scopes of the claims that attributes of users are.
-func (p *Provider) attributeScopes(ctx context.Context) (map[string]string, error) {
+// scopesByClaim returns the scope of each attribute claim.
+func (p *Provider) scopesByClaim(ctx context.Context) (map[string]string, error) {
 	attributes, err := p.store.Attributes(ctx)
 	out := make(map[string]string, len(attributes))
 	for _, a := range attributes {
@@ -59,13 +59,13 @@ func (p *Provider) attributeScopes(ctx context.Context) (map[string]string, erro
 	return out, err
 }
 
-// WithAttributes returns the request with the claims that attributes of users are. They can only be requested together
-// with their scope, which the operator describes to the user.
+// WithAttributes returns the request with the attribute claims that exist. They can be requested only together with
+// their scope, because the consent page describes only the scope.
 func (p *Provider) WithAttributes(ctx context.Context, r Request) (Request, error) {
 	if len(r.Userinfo) == 0 && len(r.IDToken) == 0 {
 		return r, nil
 	}
 	var err error
-	r.attributes, err = p.attributeScopes(ctx)
+	r.attributes, err = p.scopesByClaim(ctx)
 	return r, err
 }

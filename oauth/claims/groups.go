@@ -84,8 +84,8 @@ func renameGroups(c *storage.Client, claims map[string]any) {
 }
 
 // AccessTokenGroups returns the groups of the user for an access token (RFC 9068 §2.2.3.1), sorted: those of each API
-// in aud that gets them, or nil when none does. A client that the operator has not checked could read them in the
-// token, so that its user must have granted it the scope groups.
+// in aud that gets them, or nil when none does. A client that the operator has not verified could read them in the
+// token, so its user must have granted it the scope groups.
 func (p *Provider) AccessTokenGroups(
 	ctx context.Context, c *storage.Client, userID string, audience, scopes []string,
 ) ([]string, error) {

@@ -21,7 +21,7 @@ type Request struct {
 	Userinfo map[string]*requestedClaim `json:"userinfo,omitempty"`
 	IDToken  map[string]*requestedClaim `json:"id_token,omitempty"`
 
-	attributes map[string]string // the claims that attributes of users are, with their scopes
+	attributes map[string]string // scopes of the attribute claims, by claim
 }
 
 // requestedClaim is how a claim is requested; nil: in the default manner (§5.5.1).

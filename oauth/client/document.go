@@ -176,7 +176,7 @@ type document struct {
 	metadata Metadata
 }
 
-// fetchDocument fetches a document, with the condition that it differs from the one with the ETag.
+// fetchDocument fetches a document, or returns no hash if it still has the ETag.
 func (g *Registry) fetchDocument(ctx context.Context, id, etag string) (document, error) {
 	owner := reqevent.FromContext(ctx).Network()
 	doc, err := g.clientDocuments.Revalidate(ctx, owner, id, maxDocument, etag)
@@ -277,12 +277,12 @@ func (g *Registry) newDocumentClient(d document) *storage.Client {
 
 // applyDocument changes a client to the metadata of its document. What only the operator can set, the scopes, and the
 // members that the operator has set stay as they are. After a change of what users agreed to, of the redirect URIs, of
-// the authentication method or of the keys, remembered consent no longer skips the consent page; grants stay valid.
+// the authentication method or of the keys, stored consent no longer skips the consent page; grants stay valid.
 func (g *Registry) applyDocument(c *storage.Client, m Metadata, hash []byte) (storage.ClientUpdate, error) {
 	before := *c
 	earlier := InformationOf(&before).Metadata
 	m.OperatorMetadata, m.Scope = earlier.OperatorMetadata, earlier.Scope
-	if err := m.keep(c.OperatorMembers, &earlier); err != nil {
+	if err := m.restoreOperatorMembers(c.OperatorMembers, &earlier); err != nil {
 		return storage.ClientUpdate{}, describeDocumentError(err, "conflicts with what the operator set for the client")
 	}
 	copyToRecord(c, &m)

@@ -27,13 +27,13 @@ const (
 	documentsOpen = "open"
 )
 
-// IsEnabled reports whether any document can be used.
+// IsEnabled reports whether a document can be used without registration in advance.
 func (p DocumentPolicy) IsEnabled() bool {
 	return p.Mode == documentsOpen || p.Mode == documentsList && len(p.Hosts) > 0
 }
 
-// allows reports whether the document at the URL may be used. preregistered is whether the operator registered its
-// client in advance, which is equivalent to a place on the list.
+// allows reports whether the document at the URL may be used. preregistered reports whether the operator registered
+// its client in advance, which has the same effect as listing its URL.
 func (p DocumentPolicy) allows(id string, preregistered bool) bool {
 	return p.Mode == documentsOpen || p.Mode == documentsList && (preregistered || p.isListed(id))
 }

@@ -97,8 +97,9 @@ type Information struct {
 	DisabledAt     *time.Time `json:"gatehouse_disabled_at,omitempty"`
 	SelfRegistered bool       `json:"gatehouse_self_registered,omitempty"`
 	Document       bool       `json:"gatehouse_document,omitempty"` // made from a client ID metadata document
-	// The operator registered it in advance, and the members that the operator set instead of the document.
-	Preregistered   bool `json:"gatehouse_preregistered,omitempty"`
+	// Whether the operator registered the client of a document in advance.
+	Preregistered bool `json:"gatehouse_preregistered,omitempty"`
+	// Names of the document's members that the operator has set; they stay when the document changes.
 	OperatorMembers List `json:"gatehouse_operator_members,omitempty"`
 }
 

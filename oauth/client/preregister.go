@@ -13,9 +13,10 @@ import (
 
 // CreateFromDocument registers the client of a client ID metadata document in advance. The members of the patch are
 // those of the operator, which take precedence over the document (draft-ietf-oauth-client-id-metadata-document §6.9).
-// The document may be outside the list of the policy. A client that was made from the document before stays, with its
-// consents and grants. It returns the scopes that were created, storage.ErrConflict when the client was registered in
-// advance before, or a protocol error when the document or the metadata cannot be used.
+// The document may be outside the list of the policy. A client that was already created from the document stays, with
+// its consents; a patch that removes scopes, resources or audiences revokes its tokens and grants. It returns the
+// scopes that were created, storage.ErrConflict when the client was registered in advance before, or a protocol error
+// when the document or the metadata cannot be used.
 func (g *Registry) CreateFromDocument(ctx context.Context, id string, patch []byte) (Information, []string, error) {
 	if !isURL(id) {
 		return Information{}, nil, documentError("The client_id must be an https URL.")
@@ -80,12 +81,12 @@ func isDocumentMember(name string) bool {
 	})
 }
 
-// keyMembers are the members of keys, each with the one that it excludes, so that the operator sets or returns both.
+// keyMembers pairs jwks and jwks_uri, which exclude each other: setting or restoring one applies to both.
 var keyMembers = [][2]string{{"jwks", "jwks_uri"}, {"jwks_uri", "jwks"}}
 
-// withoutReturned returns a patch of a client with a document without the members that it returns to the document: null
-// removes what the operator set, not the value of the document.
-func withoutReturned(patch []byte) ([]byte, error) {
+// withoutRestoredMembers returns the patch without the members that it sets to null to restore the value of the
+// document.
+func withoutRestoredMembers(patch []byte) ([]byte, error) {
 	changes := map[string]json.RawMessage{}
 	if err := json.Unmarshal(patch, &changes); err != nil {
 		return nil, protocol.NewError(protocol.InvalidClientMetadata, "The client metadata must be a JSON object.")
@@ -103,9 +104,9 @@ func withoutReturned(patch []byte) ([]byte, error) {
 	return json.Marshal(changes)
 }
 
-// operatorMembers returns which members of the document the operator sets after the patch, sorted, and whether the
-// patch returns members to the document.
-func operatorMembers(c *storage.Client, patch []byte) (names storage.Strings, returned bool) {
+// operatorMembers returns the members of the document that the operator has set after the patch, sorted. restored
+// reports whether the patch restores a value of the document.
+func operatorMembers(c *storage.Client, patch []byte) (names storage.Strings, restored bool) {
 	changes := map[string]json.RawMessage{}
 	if json.Unmarshal(patch, &changes) != nil {
 		return c.OperatorMembers, false
@@ -123,15 +124,16 @@ func operatorMembers(c *storage.Client, patch []byte) (names storage.Strings, re
 		case !isNull(value) && i < 0:
 			names = append(names, name)
 		case isNull(value) && i >= 0:
-			names, returned = slices.Delete(names, i, i+1), true
+			names, restored = slices.Delete(names, i, i+1), true
 		}
 	}
 	slices.Sort(names)
-	return names, returned
+	return names, restored
 }
 
-// keep replaces the members of a document that the operator has set, and validates the result.
-func (m *Metadata) keep(names []string, operator *Metadata) error {
+// restoreOperatorMembers replaces the members that the operator has set with the operator's values, and validates the
+// result.
+func (m *Metadata) restoreOperatorMembers(names []string, operator *Metadata) error {
 	if len(names) == 0 {
 		return nil
 	}

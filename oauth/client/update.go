@@ -28,7 +28,7 @@ func operatorChange(patch []byte) metadataChange {
 		m, changes := InformationOf(c).Metadata, patch
 		if c.IsDocument() {
 			var err error
-			if changes, err = withoutReturned(patch); err != nil {
+			if changes, err = withoutRestoredMembers(patch); err != nil {
 				return Metadata{}, err
 			}
 		}
@@ -140,16 +140,16 @@ func (g *Registry) writeUpdate(
 	return info, added, err
 }
 
-// setOperatorMembers stores which members of a client with a document are now the operator's. The document is fetched
-// at the next use when members return to it.
+// setOperatorMembers stores which members of a client with a document the operator has set. If the patch restores a
+// value of the document, the document is fetched again at the next use.
 func (u metadataChange) setOperatorMembers(ctx context.Context, tx *storage.Store, c *storage.Client) error {
 	if u.preregister && c.Preregistered {
 		return storage.ErrConflict
 	}
 	c.Preregistered = c.Preregistered || u.preregister
-	names, returned := operatorMembers(c, u.patch)
+	names, restored := operatorMembers(c, u.patch)
 	c.OperatorMembers = names
-	if !returned {
+	if !restored {
 		return nil
 	}
 	c.DocumentHash = make([]byte, sha256.Size) // that of no document

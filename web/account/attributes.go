@@ -49,7 +49,7 @@ func (p *Pages) attributes(
 		value, label := a.Parse(cmp.Or(a.Constant, values[name])), identity.AttributeLabel(a)
 		switch {
 		case isEditable(a):
-			text := strings.Join(attributeTexts(value), "\n")
+			text := strings.Join(enteredStrings(value), "\n")
 			if entered, ok := input.attributes[name]; ok {
 				text = strings.Join(entered, "\n")
 			}
@@ -75,11 +75,11 @@ func (p *Pages) attributeText(value any) string {
 	if v, ok := value.(bool); ok {
 		return p.pages.Message("profile." + strconv.FormatBool(v))
 	}
-	return strings.Join(attributeTexts(value), ", ")
+	return strings.Join(enteredStrings(value), ", ")
 }
 
-// attributeTexts returns the texts by which a value is entered.
-func attributeTexts(value any) []string {
+// enteredStrings returns a value as the strings that a user would enter.
+func enteredStrings(value any) []string {
 	switch v := value.(type) {
 	case nil:
 		return nil

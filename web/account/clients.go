@@ -19,7 +19,7 @@ type connectedClient struct {
 	ID, Name, Host, Since, SinceText string
 	Scopes                           []string
 	LoginURL                         string // where the client starts a sign-in, "" when it has not registered it
-	Unverified, Changed              bool   // not checked by the operator; changed its description since the user agreed
+	Unverified, Changed              bool   // not verified by the operator; changed its description since the user agreed
 }
 
 // connectedClients returns the clients that the user has allowed.

@@ -125,8 +125,8 @@ func (p *Pages) UpdateProfile(w http.ResponseWriter, r *http.Request) error {
 	if errors.As(err, &problem) {
 		reqevent.FromContext(r.Context()).Err = problem
 		input.problem = problem.Message
-		if ofAttribute := (*identity.AttributeError)(nil); errors.As(err, &ofAttribute) {
-			input.attribute = ofAttribute.Attribute
+		if attributeErr := (*identity.AttributeError)(nil); errors.As(err, &attributeErr) {
+			input.attribute = attributeErr.Attribute
 		}
 		return p.renderProfile(w, r, user, input)
 	}

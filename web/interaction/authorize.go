@@ -107,7 +107,7 @@ func (p *Pages) decide(
 	if in.LacksGroup, err = p.oauth.LacksGroup(r.Context(), a, in.Candidate); err != nil {
 		return oauth.DecisionInput{}, 0, nil, err
 	}
-	if in.NotVerified, err = p.oauth.IsNotVerified(r.Context(), a, in.Candidate, in.Consent); err != nil {
+	if in.NeedsConfirmation, err = p.oauth.NeedsConfirmation(r.Context(), a, in.Candidate, in.Consent); err != nil {
 		return oauth.DecisionInput{}, 0, nil, err
 	}
 	if in.Candidate != nil {

@@ -18,9 +18,11 @@ type confirmPage struct {
 	Request, FormToken            string
 }
 
-// unconfirmed returns the request that the page is about and its user, who is one of the first to use a client that is
-// not verified. When its next step is another one, it returns a redirect to the request.
-func (p *Pages) unconfirmed(r *http.Request, id string) (*oauth.AuthorizationRequest, *identity.SignedInUser, error) {
+// requestToConfirm returns the request that the page is about and its user, who is one of the first to use a client
+// that is not verified. When its next step is another one, it returns a redirect to the request.
+func (p *Pages) requestToConfirm(
+	r *http.Request, id string,
+) (*oauth.AuthorizationRequest, *identity.SignedInUser, error) {
 	a, err := p.oauth.Resume(r.Context(), id, p.users.Browser(r), false)
 	if err != nil {
 		return nil, nil, err
@@ -46,7 +48,7 @@ func (p *Pages) ShowConfirm(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	a, user, err := p.unconfirmed(r, form.Get("request"))
+	a, user, err := p.requestToConfirm(r, form.Get("request"))
 	if err != nil {
 		return err
 	}
@@ -66,7 +68,7 @@ func (p *Pages) Confirm(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return invalidForm(err)
 	}
-	a, user, err := p.unconfirmed(r, form.Get("request"))
+	a, user, err := p.requestToConfirm(r, form.Get("request"))
 	if err != nil {
 		return err
 	}
@@ -77,7 +79,7 @@ func (p *Pages) Confirm(w http.ResponseWriter, r *http.Request) error {
 	switch form.Get("decision") {
 	case "continue":
 		err := p.oauth.Confirm(r.Context(), a, p.users.Browser(r), user)
-		if err != nil && !errors.Is(err, storage.ErrNotFound) { // decided in the meantime
+		if err != nil && !errors.Is(err, storage.ErrNotFound) { // decided, or another account selected, in the meantime
 			return err
 		}
 		return page.RedirectTo(requestPath(a))

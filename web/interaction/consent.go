@@ -131,7 +131,7 @@ func (c pendingConsent) isExisting(item oauth.Permission) bool {
 	return c.stepUp && c.IsAllowed(item, c.before)
 }
 
-// consentWarnings returns the warnings about a client that the operator has not checked.
+// consentWarnings returns the warnings about a client that the operator has not verified.
 func (p *Pages) consentWarnings(a *oauth.AuthorizationRequest) []string {
 	var warnings []string
 	switch {
