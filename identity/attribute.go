@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"math"
 	"slices"
 	"strconv"
@@ -41,17 +42,20 @@ func AttributeLabel(a storage.Attribute) string { return display.NameOr(a.Label,
 // of any other type. It returns "" for an empty value, and an *AttributeError for one that is not of the type or too
 // long.
 func EncodeAttribute(a storage.Attribute, entered []string) (string, error) {
-	values := make([]string, 0, len(entered))
+	refuse := func(problem string) (string, error) {
+		return "", &AttributeError{a.Name, &InputError{AttributeLabel(a) + " " + problem}}
+	}
+	var values []string
 	for _, text := range entered {
-		if text = strings.TrimSpace(text); text != "" && !slices.Contains(values, text) {
-			values = append(values, text)
+		if text = strings.TrimSpace(text); text == "" || slices.Contains(values, text) {
+			continue
+		}
+		if values = append(values, text); len(values) > maxAttributeItems { // each is compared with all others
+			return refuse(fmt.Sprintf("must have at most %d items", maxAttributeItems))
 		}
 	}
 	if len(values) == 0 {
 		return "", nil
-	}
-	refuse := func(problem string) (string, error) {
-		return "", &AttributeError{a.Name, &InputError{AttributeLabel(a) + " " + problem}}
 	}
 	if len(values) > 1 && a.Type != storage.AttributeStrings {
 		return refuse("must have only one value")
@@ -92,9 +96,6 @@ func attributeValue(attributeType string, values []string) (value any, problem s
 		}
 		return v, ""
 	default:
-		if len(values) > maxAttributeItems {
-			return nil, "must have at most 50 items"
-		}
 		for _, text := range values {
 			if problem := stringProblem(text, maxAttributeItem); problem != "" {
 				return nil, problem

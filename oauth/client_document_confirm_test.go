@@ -84,7 +84,8 @@ var documentConfirmation = []servertest.Requirement{
 		func(t *testing.T, s *servertest.Server) {
 			signInWithScopes(s)
 			s.User("bob")
-			c := newDocumentHost(t).client()
+			h := newDocumentHost(t)
+			c := h.client()
 			b, p := pageOf(s, c, "alice", "scope", "read")
 			if to := submitDecision(b, "/consent", p, "approve").Header.Get("Location"); !strings.Contains(to, "/authorize/") {
 				t.Errorf("consent without the confirmation leads to %q, want back to the request", to)
@@ -107,6 +108,11 @@ var documentConfirmation = []servertest.Requirement{
 			consent := b.Follow(submitDecision(b, "/confirm", p, "continue"))
 			if !strings.Contains(consent.URL, "/consent") {
 				t.Fatalf("after the confirmation: %s, want the consent page", consent.URL)
+			}
+			h.set("client_name", "Your Bank")
+			s.Clock.Advance(6 * time.Minute)
+			if p := b.Follow(b.Open("/consent?request=" + p.Fields().Get("request"))); !isConfirmPage(p) {
+				t.Errorf("after the description changed: %s, want the page again", p.Text())
 			}
 			bob := b.SignIn(b.Open("/login?another=1&request="+p.Fields().Get("request")), "bob")
 			if bob = b.Follow(bob); !isConfirmPage(bob) {

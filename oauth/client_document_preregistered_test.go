@@ -1,6 +1,7 @@
 package oauth_test
 
 import (
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/oauth/client"
+	"gatehouse/oauth/jwt"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 )
@@ -35,7 +37,7 @@ var documentPreregistered = []servertest.Requirement{
 				"client_name":"Our editor","redirect_uris":["`+servertest.Callback+`"],
 				"scope":"read offline_access","jwks_uri":"https://app.example/own.json"}`))
 			storagetest.Must(t, err)
-			want := client.List{"client_name", "jwks", "jwks_uri", "redirect_uris"}
+			want := client.List{"client_name", "jwks", "jwks_uri", "redirect_uris", "token_endpoint_auth_method"}
 			if !info.Preregistered || !slices.Equal(info.OperatorMembers, want) ||
 				info.JWKSURI != "https://app.example/own.json" {
 				t.Errorf("registered %+v, want the members %q", info, want)
@@ -97,5 +99,57 @@ var documentPreregistered = []servertest.Requirement{
 			h.set("jwks_uri", nil)
 			s.Clock.Advance(6 * time.Minute)
 			wantDocumentError(t, s, c, "conflicts with what the operator set for the client")
+		}).WithSettings(documentSettings...),
+	servertest.Req("MC34c", "CIMD §6.9",
+		"a document cannot make keys that the operator set ineffective by changing the method, and the keys can be set with "+
+			"or without null for the member that they exclude",
+		func(t *testing.T, s *servertest.Server) {
+			signInWithScopes(s)
+			h := newDocumentHost(t)
+			key := servertest.JWKS(t, clientKey(t, jwt.RS256, "1"))
+			h.set("token_endpoint_auth_method", "private_key_jwt", "jwks", json.RawMessage(key))
+			_, _, err := s.OAuth.Clients.CreateFromDocument(t.Context(), h.URL, []byte(`{"jwks":`+key+`}`))
+			storagetest.Must(t, err)
+			h.set("token_endpoint_auth_method", "none", "jwks", nil)
+			storagetest.Must(t, s.OAuth.Clients.RefreshDocument(t.Context(), h.URL))
+			c := h.client()
+			to := s.Browser().Code(c, "alice", "scope", "read")
+			s.Token(c, servertest.CodeForm(to, c)).Want(t, 401, "invalid_client")
+			info := changeMembers(s, h.URL, `{"jwks":null,"jwks_uri":"https://app.example/keys.json"}`)
+			want := client.List{"jwks", "jwks_uri", "token_endpoint_auth_method"}
+			if !slices.Equal(info.OperatorMembers, want) {
+				t.Errorf("members of the operator = %q, want %q", info.OperatorMembers, want)
+			}
+			h.set("jwks", json.RawMessage(key))
+			storagetest.Must(t, s.OAuth.Clients.RefreshDocument(t.Context(), h.URL))
+		}).WithSettings(documentSettings...),
+	servertest.Req("MC34d", "CIMD §6.9",
+		"a fetch that is in progress while the operator restores a value of the document does not make it current",
+		func(t *testing.T, s *servertest.Server) {
+			signInWithScopes(s)
+			h := newDocumentHost(t)
+			h.header.Set("ETag", `"1"`)
+			c := h.client()
+			tokensFor(s, c, "scope", "read")
+			changeMembers(s, h.URL, `{"client_name":"Our editor"}`)
+			s.Clock.Advance(25 * time.Hour)
+			fetched := h.count()
+			release := make(chan struct{})
+			h.mu.Lock()
+			h.block = release
+			h.mu.Unlock()
+			ended := make(chan struct{})
+			go func() {
+				s.Browser().Authorize(c)
+				close(ended)
+			}()
+			storagetest.Eventually(t, "the fetch begins", func() bool { return h.count() > fetched })
+			changeMembers(s, h.URL, `{"client_name":null}`)
+			close(release)
+			<-ended
+			s.Browser().Authorize(c)
+			if stored, err := s.Store.Client(t.Context(), h.URL); err != nil || stored.Name != "Editor" {
+				t.Errorf("client_name = %q, %v, want that of the document", stored.Name, err)
+			}
 		}).WithSettings(documentSettings...),
 }

@@ -96,7 +96,10 @@ func (s *Server) Resume(ctx context.Context, id string, browser []byte, claim bo
 		return nil, &RequestExpiredError{Client: a.Client}
 	}
 	a.ID, a.CreatedAt, a.SessionID, a.RequiredSubject = r.ID, r.CreatedAt, r.SessionID, r.HintSubject
-	a.SignedIn, a.Approved, a.Confirmed = r.SignedInAt != nil, r.ApprovedAt != nil, r.ConfirmedAt != nil
+	a.SignedIn, a.Approved = r.SignedInAt != nil, r.ApprovedAt != nil
+	// The user confirmed a client as it was described then.
+	a.Confirmed = r.ConfirmedAt != nil &&
+		(a.Client.DescribedAt == nil || !r.ConfirmedAt.Before(*a.Client.DescribedAt))
 	return a, nil
 }
 

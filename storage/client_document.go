@@ -32,7 +32,11 @@ func (s *Store) ClientDocument(ctx context.Context, id string) (ClientDocument, 
 // CreateDocumentClient adds a client that was made from a document. It returns ErrConflict when there is one already.
 func (s *Store) CreateDocumentClient(ctx context.Context, c *Client, d ClientDocument) error {
 	return s.Tx(ctx, func(tx *Store) error {
-		if err := tx.CreateClient(ctx, c, map[string]any{"document": true}); err != nil {
+		detail := map[string]any{"document": true}
+		if c.Preregistered {
+			detail["preregistered"] = true
+		}
+		if err := tx.CreateClient(ctx, c, detail); err != nil {
 			return err
 		}
 		return db.Wrap("create client document", db.Insert(ctx, tx.Write, &d))
@@ -47,11 +51,14 @@ func (s *Store) ExpireClientDocument(ctx context.Context, id string) error {
 	))
 }
 
-// RenewClientDocument stores that the document of a client was fetched again. The client itself is stored with
-// UpdateClient when the document has changed. It does nothing for a client that was deleted.
-func (s *Store) RenewClientDocument(ctx context.Context, d ClientDocument) error {
+// RenewClientDocument stores that the document of a client was fetched again, unless its state is no longer the one
+// before the fetch: if the operator has changed the client since, the next use must fetch the document. The client itself
+// is stored with UpdateClient when the document has changed.
+func (s *Store) RenewClientDocument(ctx context.Context, before, d ClientDocument) error {
 	return db.Wrap("renew client document", db.Exec(
-		ctx, s.Write, "UPDATE client_documents SET etag = ?, fetched_at = ?, expires_at = ? WHERE client_id = ?",
-		d.ETag, db.Millis(d.FetchedAt), db.Millis(d.ExpiresAt), d.ClientID,
+		ctx, s.Write, `UPDATE client_documents SET etag = ?, fetched_at = ?, expires_at = ?
+			WHERE client_id = ? AND etag = ? AND fetched_at = ? AND expires_at = ?`,
+		d.ETag, db.Millis(d.FetchedAt), db.Millis(d.ExpiresAt),
+		d.ClientID, before.ETag, db.Millis(before.FetchedAt), db.Millis(before.ExpiresAt),
 	))
 }

@@ -100,7 +100,7 @@ func (p *Provider) AccessTokenGroups(
 			get, all, assigned = true, all || len(r.ClaimGroups) == 0, append(assigned, r.ClaimGroups...)
 		}
 	}
-	if !get || c.IsUnverified() && !c.Vouched && !c.Preregistered && !slices.Contains(scopes, protocol.ScopeGroups) {
+	if !get || c.IsUnverified() && !c.Vouched && !slices.Contains(scopes, protocol.ScopeGroups) {
 		return nil, nil
 	}
 	needed := assigned

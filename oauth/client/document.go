@@ -106,7 +106,11 @@ func (g *Registry) RefreshDocument(ctx context.Context, id string) error {
 	if err := g.checkDocumentURL(id, c.Preregistered); err != nil {
 		return err
 	}
-	_, err = g.loadDocument(ctx, id, storage.ClientDocument{}) // without the ETag, which an operator may mistrust
+	stored, err := g.store.ClientDocument(ctx, id)
+	if err != nil {
+		return err
+	}
+	_, err = g.loadDocument(ctx, id, stored, "") // without the ETag, which an operator may mistrust
 	return err
 }
 
@@ -139,7 +143,7 @@ func (g *Registry) fetchClient(ctx context.Context, id string) (*storage.Client,
 		if err == nil && g.store.Now().Before(d.ExpiresAt) {
 			return g.store.Client(ctx, id)
 		}
-		return g.loadDocument(ctx, id, d)
+		return g.loadDocument(ctx, id, d, d.ETag)
 	})
 	if isDocumentError(err) {
 		g.options.Limiter.Count(ctx, ratelimit.Count{
@@ -149,19 +153,19 @@ func (g *Registry) fetchClient(ctx context.Context, id string) (*storage.Client,
 	return c, err
 }
 
-// loadDocument fetches a document, stores the client that it describes and returns it. stored is the stored state of
-// the document, empty if there is none.
+// loadDocument fetches a document, unless it still has the ETag, stores the client that it describes and returns it.
+// stored is the stored state of the document, empty if there is none.
 func (g *Registry) loadDocument(
-	ctx context.Context, id string, stored storage.ClientDocument,
+	ctx context.Context, id string, stored storage.ClientDocument, etag string,
 ) (*storage.Client, error) {
-	d, err := g.fetchDocument(ctx, id, stored.ETag)
+	d, err := g.fetchDocument(ctx, id, etag)
 	if err != nil {
 		return nil, err
 	}
 	if d.hash == nil {
-		err = g.store.RenewClientDocument(ctx, d.state)
+		err = g.store.RenewClientDocument(ctx, stored, d.state)
 	} else {
-		err = g.storeDocument(ctx, d)
+		err = g.storeDocument(ctx, stored, d)
 	}
 	if err != nil {
 		return nil, err
@@ -239,7 +243,8 @@ func isDocumentError(err error) bool {
 }
 
 // storeDocument stores the client that a document describes: a new one, or a change of the one made from it before.
-func (g *Registry) storeDocument(ctx context.Context, d document) error {
+// stored is the state of the document before the fetch.
+func (g *Registry) storeDocument(ctx context.Context, stored storage.ClientDocument, d document) error {
 	id := d.state.ClientID
 	before, err := g.store.Client(ctx, id)
 	switch {
@@ -252,7 +257,7 @@ func (g *Registry) storeDocument(ctx context.Context, d document) error {
 	case err != nil:
 		return err
 	case bytes.Equal(before.DocumentHash, d.hash):
-		return g.store.RenewClientDocument(ctx, d.state)
+		return g.store.RenewClientDocument(ctx, stored, d.state)
 	}
 	return g.store.Tx(ctx, func(tx *storage.Store) error {
 		err := tx.UpdateClient(ctx, id, func(c *storage.Client) (storage.ClientUpdate, error) {
@@ -261,7 +266,7 @@ func (g *Registry) storeDocument(ctx context.Context, d document) error {
 		if err != nil {
 			return err
 		}
-		return tx.RenewClientDocument(ctx, d.state)
+		return tx.RenewClientDocument(ctx, stored, d.state)
 	})
 }
 

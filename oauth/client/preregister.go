@@ -81,8 +81,10 @@ func isDocumentMember(name string) bool {
 	})
 }
 
-// keyMembers pairs jwks and jwks_uri, which exclude each other: setting or restoring one applies to both.
-var keyMembers = [][2]string{{"jwks", "jwks_uri"}, {"jwks_uri", "jwks"}}
+// keyMembers exclude each other, so setting or restoring one applies to both.
+var keyMembers = []string{"jwks", "jwks_uri"}
+
+const methodMember = "token_endpoint_auth_method"
 
 // withoutRestoredMembers returns the patch without the members that it sets to null to restore the value of the
 // document.
@@ -96,12 +98,19 @@ func withoutRestoredMembers(patch []byte) ([]byte, error) {
 			delete(changes, name)
 		}
 	}
-	for _, pair := range keyMembers {
-		if changes[pair[0]] != nil && changes[pair[1]] == nil {
-			changes[pair[1]] = json.RawMessage("null")
+	if setsKeys(changes) {
+		for _, name := range keyMembers {
+			if changes[name] == nil {
+				changes[name] = json.RawMessage("null")
+			}
 		}
 	}
 	return json.Marshal(changes)
+}
+
+// setsKeys reports whether a patch has keys, or the URL of keys.
+func setsKeys(patch map[string]json.RawMessage) bool {
+	return slices.ContainsFunc(keyMembers, func(name string) bool { return patch[name] != nil && !isNull(patch[name]) })
 }
 
 // operatorMembers returns the members of the document that the operator has set after the patch, sorted. restored
@@ -111,9 +120,17 @@ func operatorMembers(c *storage.Client, patch []byte) (names storage.Strings, re
 	if json.Unmarshal(patch, &changes) != nil {
 		return c.OperatorMembers, false
 	}
-	for _, pair := range keyMembers {
-		if value, ok := changes[pair[0]]; ok && changes[pair[1]] == nil {
-			changes[pair[1]] = value
+	_, hasKeys := changes[keyMembers[0]]
+	_, hasURI := changes[keyMembers[1]]
+	switch {
+	case setsKeys(changes):
+		// With the method, or a document that changes to none would make the keys ineffective.
+		for _, name := range append(keyMembers, methodMember) {
+			changes[name] = json.RawMessage("true") // only whether it is null matters
+		}
+	case hasKeys || hasURI:
+		for _, name := range keyMembers {
+			changes[name] = json.RawMessage("null")
 		}
 	}
 	names = slices.Clone(c.OperatorMembers)

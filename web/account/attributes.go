@@ -101,7 +101,7 @@ func (p *Pages) enteredAttributes(ctx context.Context, form url.Values) (map[str
 	all, err := p.store.Attributes(ctx)
 	entered := map[string][]string{}
 	for _, name := range strings.Fields(form.Get(attributesInput)) {
-		if a := all[name]; isEditable(a) {
+		if a := all[name]; isEditable(a) && entered[name] == nil {
 			entered[name] = []string{form.Get(attributeInput(name))}
 			if a.Type == storage.AttributeStrings {
 				entered[name] = strings.Split(form.Get(attributeInput(name)), "\n")
