@@ -30,10 +30,10 @@ func findClient(ctx context.Context, store *storage.Store, idOrName string) (*st
 	if err != nil {
 		return nil, err
 	}
-	var byOperator, unverified []string // client_ids
+	var byOperator, bySelf []string // client_ids, by who set the name
 	for _, c := range named {
-		if c.IsUnverified() {
-			unverified = append(unverified, c.ID)
+		if c.IsUnverified() && !c.OperatorMembers.Has("client_name") {
+			bySelf = append(bySelf, c.ID)
 		} else {
 			byOperator = append(byOperator, c.ID)
 		}
@@ -44,9 +44,9 @@ func findClient(ctx context.Context, store *storage.Store, idOrName string) (*st
 	case len(byOperator) > 1:
 		return nil, fmt.Errorf("%d clients are named %q; pass a client_id: %s",
 			len(byOperator), idOrName, strings.Join(byOperator, ", "))
-	case len(unverified) > 0:
-		return nil, fmt.Errorf("a self-registered client is not found by its name; pass its client_id: %s",
-			strings.Join(unverified, ", "))
+	case len(bySelf) > 0:
+		return nil, fmt.Errorf("a client that set its name itself is not found by the name; pass its client_id: %s",
+			strings.Join(bySelf, ", "))
 	}
 	return nil, storage.ErrNotFound
 }
@@ -105,8 +105,9 @@ func (a *Admin) VouchForClient(ctx context.Context, id string) error {
 // ErrNotSelfRegistered is returned when the operator vouches for a client that the operator registered.
 var ErrNotSelfRegistered = errors.New("the operator registered this client, so users are not warned of it")
 
-// RefreshClientDocument fetches the client ID metadata document of a client immediately.
-func (a *Admin) RefreshClientDocument(ctx context.Context, id string) error {
+// RefreshClientDocument fetches the client ID metadata document of a client immediately. It returns the members of the
+// client that changed.
+func (a *Admin) RefreshClientDocument(ctx context.Context, id string) (changed []string, err error) {
 	return a.clients.RefreshDocument(ctx, id)
 }
 
@@ -136,7 +137,8 @@ func (a *Admin) DeleteClient(ctx context.Context, id string) error {
 // ErrDocumentAllowed is returned for the deletion of a client whose document the policy accepts without registration in
 // advance.
 var ErrDocumentAllowed = errors.New("the next request with this client_id would create the client again, without " +
-	"what you have set for it: disable it, or first take its host from GATEHOUSE_CLIENT_DOCUMENT_HOSTS")
+	"what you have set for it: disable it, or first change GATEHOUSE_CLIENT_DOCUMENT_HOSTS, or " +
+	"GATEHOUSE_CLIENT_DOCUMENTS if it is open")
 
 // A ClientWarning is a valid property of a client that is probably not intended.
 type ClientWarning int

@@ -161,8 +161,8 @@ var settings = []setting{
 		set: setRateLimits, get: func(c *Config) string { return ratelimit.FormatRates(c.RateLimits) }},
 	{env: "GATEHOUSE_FETCH_ALLOW_HOSTS",
 		doc: "Comma-separated hosts that may be reached although they are private or use http (tests, intranets); an " +
-			"entry with a port allows only that port. Otherwise JWKS, sector documents, logos, request objects and " +
-			"back-channel logouts use public https addresses only.",
+			"entry with a port allows only that port. Otherwise client ID metadata documents, JWKS, sector " +
+			"documents, logos, request objects and back-channel logouts use public https addresses only.",
 		set: setHosts, get: func(c *Config) string { return strings.Join(c.FetchAllowHosts, ",") }},
 	{env: "GATEHOUSE_REGISTRATION", def: "off",
 		doc: "Who may register clients at `/oauth2/register`: `off` (no one), `token` (callers with an initial access " +
@@ -188,7 +188,8 @@ var settings = []setting{
 		set: enumField(func(c *Config) *string { return &c.ClientDocuments }, "off", "list", "open"),
 		get: func(c *Config) string { return c.ClientDocuments }},
 	{env: "GATEHOUSE_CLIENT_DOCUMENT_HOSTS",
-		doc: "Comma-separated hosts whose client ID metadata documents are trusted, such as `claude.ai`; a URL such as " +
+		doc: "Comma-separated hosts, with the port if it is not 443, whose client ID metadata documents are trusted, such " +
+			"as `claude.ai`; a URL such as " +
 			"`https://chatgpt.com/oauth/` trusts the documents below it if it ends with `/`, otherwise only that document. " +
 			"`well-known` stands for " + wellKnownList() + ". Of clients with a document, the consent page " +
 			"shows the logo only if the document is listed, or you registered or vouched for the client.",

@@ -162,6 +162,21 @@ var attributeRequirements = []servertest.Requirement{
 		"a user sees on the profile page the attributes that are for users, changes those that users may edit and no "+
 			"others, and an error is shown next to its field",
 		checkAttributesOnProfilePage),
+	servertest.Req("PE50e", "[design](design.md)",
+		"a scope of attributes that belongs to no API is allowed once, and not for each API that the token is for",
+		func(t *testing.T, s *servertest.Server) {
+			u := s.User("alice")
+			createAttribute(s, "department", storage.AttributeString, storage.AccessNone)
+			createResource(s, "https://api.example", false, "read")
+			c := s.Client(`{"redirect_uris":["` + servertest.Callback + `"],"scope":"openid company read"}`)
+			s.Tokens(c, "alice", "scope", "openid company read")
+			consent, err := s.Store.Consent(t.Context(), u.ID, c.ClientID)
+			storagetest.Must(t, err)
+			want := storage.Strings{"#company", "#openid", "https://api.example#read"}
+			if got := slices.Sorted(slices.Values(consent.ResourceScopes)); !slices.Equal(got, want) {
+				t.Errorf("the consent covers %q, want %q", got, want)
+			}
+		}),
 	servertest.Req("PE51b", "RFC 7519 §4.1, OIDC Core §5.1, RFC 9068 §2.2.3.1",
 		"the claim of an attribute is not a reserved claim, a claim for authorization or the claim of another attribute, "+
 			"regardless of upper and lower case",

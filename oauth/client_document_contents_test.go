@@ -273,17 +273,17 @@ var documentCache = []servertest.Requirement{
 				t.Fatalf("status = %d, want a page or a redirect", p.Status)
 			}
 			h.set("client_secret", "x")
-			if err := s.OAuth.Clients.RefreshDocument(t.Context(), h.URL); err == nil {
+			if _, err := s.OAuth.Clients.RefreshDocument(t.Context(), h.URL); err == nil {
 				t.Error("an invalid document is accepted")
 			}
 			if p := s.Browser().Authorize(h.client()); !isAccepted(p) {
 				t.Errorf("after a failed refresh: status = %d, want a page or a redirect", p.Status)
 			}
 			h.set("client_secret", nil, "redirect_uris", []string{"https://app.example/new"})
-			storagetest.Must(t, s.OAuth.Clients.RefreshDocument(t.Context(), h.URL))
+			refreshDocument(s, h.URL)
 			s.Browser().Authorize(h.client()).WantErrorPage(t, 400)
 			app := s.App().ClientID
-			if err := s.OAuth.Clients.RefreshDocument(t.Context(), app); !errors.Is(err, client.ErrNoDocument) {
+			if _, err := s.OAuth.Clients.RefreshDocument(t.Context(), app); !errors.Is(err, client.ErrNoDocument) {
 				t.Errorf("a client of the operator: %v, want ErrNoDocument", err)
 			}
 		}).WithSettings(documentSettings...),

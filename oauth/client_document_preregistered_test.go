@@ -111,7 +111,7 @@ var documentPreregistered = []servertest.Requirement{
 			_, _, err := s.OAuth.Clients.CreateFromDocument(t.Context(), h.URL, []byte(`{"jwks":`+key+`}`))
 			storagetest.Must(t, err)
 			h.set("token_endpoint_auth_method", "none", "jwks", nil)
-			storagetest.Must(t, s.OAuth.Clients.RefreshDocument(t.Context(), h.URL))
+			refreshDocument(s, h.URL)
 			c := h.client()
 			to := s.Browser().Code(c, "alice", "scope", "read")
 			s.Token(c, servertest.CodeForm(to, c)).Want(t, 401, "invalid_client")
@@ -120,8 +120,14 @@ var documentPreregistered = []servertest.Requirement{
 			if !slices.Equal(info.OperatorMembers, want) {
 				t.Errorf("members of the operator = %q, want %q", info.OperatorMembers, want)
 			}
-			h.set("jwks", json.RawMessage(key))
-			storagetest.Must(t, s.OAuth.Clients.RefreshDocument(t.Context(), h.URL))
+			h.set("jwks", json.RawMessage(key), "policy_uri", "https://app.example/policy")
+			if changed := refreshDocument(s, h.URL); !slices.Equal(changed, []string{"policy_uri"}) {
+				t.Errorf("changed members = %q, want policy_uri", changed)
+			}
+			_, _, err = s.OAuth.Clients.Update(t.Context(), h.URL, []byte(`{"scope":null}`))
+			if err == nil || !strings.Contains(err.Error(), "scope must not be null") {
+				t.Errorf("scope null: %v, want an error", err)
+			}
 		}).WithSettings(documentSettings...),
 	servertest.Req("MC34d", "CIMD §6.9",
 		"a fetch that is in progress while the operator restores a value of the document does not make it current",

@@ -109,6 +109,14 @@ func (h *documentHost) client() client.Information {
 	}}
 }
 
+// refreshDocument fetches the document of a client as the operator does, and returns the members that changed.
+func refreshDocument(s *servertest.Server, id string) []string {
+	s.T.Helper()
+	changed, err := s.OAuth.Clients.RefreshDocument(s.T.Context(), id)
+	storagetest.Must(s.T, err)
+	return changed
+}
+
 // signInWithScopes creates alice and the scopes read and write.
 func signInWithScopes(s *servertest.Server) storage.User {
 	s.T.Helper()

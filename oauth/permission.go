@@ -42,6 +42,29 @@ func (p Permission) refusedBy(c *storage.Consent) bool {
 		!slices.ContainsFunc(p.consentValues(), func(v string) bool { return !c.ResourceScopes.Has(v) && !c.Refused.Has(v) })
 }
 
+// intendedResources returns the identifiers of the resources that the token is for, sorted: those of the request, or
+// without any those that have one of the scopes.
+func intendedResources(a *AuthorizationRequest, resources map[string]storage.Resource) []string {
+	intended := slices.Sorted(slices.Values(a.Resources))
+	for _, identifier := range slices.Sorted(maps.Keys(resources)) {
+		if r := resources[identifier]; len(a.Resources) == 0 && client.CanUseResource(a.Client, r) &&
+			slices.ContainsFunc(a.Scopes, func(name string) bool { return client.HasScopeAt(a.Client, r, name) }) {
+			intended = append(intended, identifier)
+		}
+	}
+	return intended
+}
+
+// isUserScope reports whether a scope that belongs to no API is about claims of the user, and not about APIs.
+func isUserScope(name string, attributes map[string]storage.Attribute) bool {
+	for _, a := range attributes {
+		if a.Scope == name {
+			return true
+		}
+	}
+	return protocol.IsStandardScope(name)
+}
+
 // resolvePermissions decides which APIs the requested scopes are for, by the rules of audience, and what the user is
 // prompted to allow.
 func (s *Server) resolvePermissions(ctx context.Context, a *AuthorizationRequest) error {
@@ -50,17 +73,15 @@ func (s *Server) resolvePermissions(ctx context.Context, a *AuthorizationRequest
 		return protocol.UnavailableError(err)
 	}
 	identifiers := slices.Sorted(maps.Keys(resources))
-	intended := slices.Sorted(slices.Values(a.Resources)) // what the token is for
-	for _, identifier := range identifiers {
-		if r := resources[identifier]; len(a.Resources) == 0 && client.CanUseResource(a.Client, r) &&
-			slices.ContainsFunc(a.Scopes, func(name string) bool { return client.HasScopeAt(a.Client, r, name) }) {
-			intended = append(intended, identifier)
-		}
-	}
+	intended := intendedResources(a, resources)
 	if len(a.Resources) == 0 { // resources that were requested can each get a token
 		if err := s.Clients.CheckOneFormat(ctx, intended); err != nil {
 			return err
 		}
+	}
+	attributes, err := s.store.Attributes(ctx)
+	if err != nil {
+		return protocol.UnavailableError(err)
 	}
 	required := map[string]bool{} // resources that a required scope is for
 	for _, name := range a.Scopes {
@@ -75,7 +96,7 @@ func (s *Server) resolvePermissions(ctx context.Context, a *AuthorizationRequest
 				p.Resources = append(p.Resources, identifier)
 			}
 		}
-		if !owned && !protocol.IsStandardScope(name) {
+		if !owned && !isUserScope(name, attributes) {
 			p.Resources = intended // every API that receives the token sees the scope
 		}
 		for _, identifier := range p.Resources {

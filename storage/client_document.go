@@ -52,8 +52,8 @@ func (s *Store) ExpireClientDocument(ctx context.Context, id string) error {
 }
 
 // RenewClientDocument stores that the document of a client was fetched again, unless its state is no longer the one
-// before the fetch: if the operator has changed the client since, the next use must fetch the document. The client itself
-// is stored with UpdateClient when the document has changed.
+// before the fetch: if the operator has changed the client since, the next use must fetch the document. The client
+// itself is stored with UpdateClient when the document has changed.
 func (s *Store) RenewClientDocument(ctx context.Context, before, d ClientDocument) error {
 	return db.Wrap("renew client document", db.Exec(
 		ctx, s.Write, `UPDATE client_documents SET etag = ?, fetched_at = ?, expires_at = ?

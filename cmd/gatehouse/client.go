@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -97,6 +100,23 @@ func (p *program) reportNewScopes(names []string) {
 		p.notice("registered new scopes: " + strings.Join(names, ", ") +
 			"; describe them for users with `gatehouse scope update NAME --description …`")
 	}
+}
+
+// reportRemovedScopes reports which scopes a client had and no longer has.
+func (p *program) reportRemovedScopes(before, after []string) {
+	removed := slices.DeleteFunc(slices.Clone(before), func(name string) bool { return slices.Contains(after, name) })
+	if len(removed) > 0 {
+		p.notice("removed scopes: " + strings.Join(removed, ", ") + "; all tokens and grants of the client are revoked")
+	}
+}
+
+// restoresMember reports whether a member of the patch is null.
+func restoresMember(patch []byte) bool {
+	var members map[string]any
+	if json.Unmarshal(patch, &members) != nil {
+		return false
+	}
+	return slices.Contains(slices.Collect(maps.Values(members)), nil)
 }
 
 // warnAboutClient reports what is valid and probably not intended.
@@ -218,6 +238,11 @@ func (p *program) clientUpdate() *cobra.Command {
 			}
 			p.reportIgnored(patch)
 			p.reportNewScopes(newScopes)
+			p.reportRemovedScopes(c.Scopes, info.Scope)
+			if info.Document && restoresMember(patch) {
+				p.notice("values of the document apply when it is next fetched; to fetch it now: " +
+					"gatehouse client refresh-document " + info.ClientID)
+			}
 			return p.printJSON(info)
 		})
 	}
@@ -272,14 +297,32 @@ func (p *program) clientVouch() *cobra.Command {
 }
 
 func (p *program) clientRefreshDocument() *cobra.Command {
-	return p.clientChangeCommand(clientChange{
-		use: "refresh-document", short: "Fetch the metadata document of a client immediately",
-		long: "Fetch the client ID metadata document of a client that has one, although the stored document may\n" +
+	cmd := &cobra.Command{
+		Use: "refresh-document ID", Short: "Fetch the metadata document of a client immediately",
+		Long: "Fetch the client ID metadata document of a client that has one, although the stored document may\n" +
 			"be current for up to 24 hours. A change of its redirect URIs, authentication method or keys applies\n" +
 			"immediately; keys at a jwks_uri are cached as long as their response allows, at most a day. When the\n" +
-			"document cannot be used, the client stays as it is.\n",
-		done: "the document of client %s is current", change: (*admin.Admin).RefreshClientDocument,
-	})
+			"document cannot be used, the client stays as it is. " + clientArgument,
+		Args: exactArgs("ID"),
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return p.withClient(cmd, args[0], func(ctx context.Context, a *admin.Admin, c *storage.Client) error {
+			changed, err := a.RefreshClientDocument(ctx, c.ID)
+			if err != nil {
+				return operatorError(err, "client "+c.ID)
+			}
+			if len(changed) == 0 {
+				_, err = fmt.Fprintf(p.stdout, "the document of client %s is unchanged\n", c.ID)
+				return err
+			}
+			_, err = fmt.Fprintf(p.stdout, "client %s changed: %s\n", c.ID, strings.Join(changed, ", "))
+			if slices.Contains(changed, "gatehouse_vouched") {
+				p.notice("the client is no longer marked as verified; check it and run `gatehouse client vouch` again")
+			}
+			return err
+		})
+	}
+	return cmd
 }
 
 func (p *program) clientDisable() *cobra.Command {

@@ -116,4 +116,16 @@ func TestClientIsCreatedFromItsDocument(t *testing.T) {
 	}
 	env["GATEHOUSE_CLIENT_DOCUMENT_HOSTS"] = "127.0.0.1"
 	mustRun(t, env, "", "client", "update", documentURL, "--uri", "https://editor.example")
+	_, stderr, _ = command(t, env, `{"client_name":null,"scope":"write"}`,
+		"client", "update", "Our editor", "--metadata", "-")
+	for _, want := range []string{"removed scopes: read; all tokens", "gatehouse client refresh-document " + documentURL} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("standard error of the update %q, want %q in it", stderr, want)
+		}
+	}
+	for _, want := range []string{"changed: client_name\n", "is unchanged\n"} {
+		if got := mustRun(t, env, "", "client", "refresh-document", documentURL); !strings.Contains(got, want) {
+			t.Errorf("client refresh-document: %q, want %q in it", got, want)
+		}
+	}
 }

@@ -123,7 +123,7 @@ func resourceError(err error, identifier string) error {
 func (p *program) reportSharedScopes(ctx context.Context, a *admin.Admin, r storage.Resource) error {
 	shared, err := a.SharedScopes(ctx, r)
 	for _, s := range shared {
-		consequence := "a token is for all of them, and users are prompted for each"
+		consequence := "a token is for all of them and has no roles, and users are prompted for each"
 		if s.DifferentFormats {
 			consequence = "requests with it are refused, because their access tokens have different formats"
 		}
@@ -174,6 +174,9 @@ func (p *program) resourceUpdate() *cobra.Command {
 	flags := addResourceFlags(cmd)
 	jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if cmd.Flags().NFlag() == 0 {
+			return usageError{fmt.Errorf("no changes given; pass a flag; see `%s --help`", cmd.CommandPath())}
+		}
 		return p.changeResource(cmd, flags, args[0], (*admin.Admin).UpdateResource)
 	}
 	return cmd

@@ -92,26 +92,33 @@ func (g *Registry) refreshedClient(ctx context.Context, c *storage.Client) (*sto
 // ErrNoDocument is returned for a client that was not made from a client ID metadata document.
 var ErrNoDocument = errors.New("the client has no client ID metadata document")
 
-// RefreshDocument fetches the document of a client immediately, also while the stored one is current. It returns
-// storage.ErrNotFound, ErrNoDocument, or a protocol error when the document cannot be used; the client then stays as it
-// is.
-func (g *Registry) RefreshDocument(ctx context.Context, id string) error {
-	c, err := g.store.Client(ctx, id)
+// RefreshDocument fetches the document of a client immediately, also while the stored one is current. It returns the
+// members of the client that changed, or storage.ErrNotFound, ErrNoDocument, or a protocol error when the document
+// cannot be used; the client then stays as it is.
+func (g *Registry) RefreshDocument(ctx context.Context, id string) (changed []string, err error) {
+	before, err := g.store.Client(ctx, id)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if !c.IsDocument() {
-		return ErrNoDocument
+	if !before.IsDocument() {
+		return nil, ErrNoDocument
 	}
-	if err := g.checkDocumentURL(id, c.Preregistered); err != nil {
-		return err
+	if err := g.checkDocumentURL(id, before.Preregistered); err != nil {
+		return nil, err
 	}
 	stored, err := g.store.ClientDocument(ctx, id)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = g.loadDocument(ctx, id, stored, "") // without the ETag, which an operator may mistrust
-	return err
+	after, err := g.loadDocument(ctx, id, stored, "") // without the ETag, which an operator may mistrust
+	if err != nil {
+		return nil, err
+	}
+	different, _, _, err := differentMembers(InformationOf(before).Metadata, InformationOf(after).Metadata)
+	for _, m := range different {
+		changed = append(changed, m.name)
+	}
+	return changed, err
 }
 
 // checkFetchLimits counts a fetch that the network of the request causes, and refuses it when too many of its fetches

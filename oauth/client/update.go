@@ -60,10 +60,21 @@ func (u metadataChange) metadata(c *storage.Client) (Metadata, error) {
 	if err == nil && m.isPublic() != c.IsPublic() && !u.preregister {
 		err = invalid("A public client cannot become confidential, nor a confidential one public; register a new client.")
 	}
+	if err == nil && c.IsDocument() && u.removesScope() {
+		err = invalid("The scopes of a client with a document are the operator's; scope must not be null.")
+	}
 	if err == nil && c.IsDocument() && isSecretMethod(m.TokenEndpointAuthMethod) {
 		err = invalid("A client with a document has no secret; token_endpoint_auth_method must be none or private_key_jwt.")
 	}
 	return m, err
+}
+
+// removesScope reports whether the patch removes the member scope, and not only scopes.
+func (u metadataChange) removesScope() bool {
+	var patch struct {
+		Scope json.RawMessage `json:"scope"`
+	}
+	return json.Unmarshal(u.patch, &patch) == nil && isNull(patch.Scope)
 }
 
 // errConcurrentChange is returned when a client's record changed between reading it and changing it.
@@ -160,22 +171,33 @@ func (u metadataChange) setOperatorMembers(ctx context.Context, tx *storage.Stor
 // without a sign-in.
 const maxOwnValues = 1000
 
+// differentMembers returns the members in which two descriptions differ, and all members of both in JSON.
+func differentMembers(before, after Metadata) (
+	different []member, old, current map[string]json.RawMessage, err error,
+) {
+	if old, err = jsonObject(before); err != nil {
+		return nil, nil, nil, err
+	}
+	if current, err = jsonObject(after); err != nil {
+		return nil, nil, nil, err
+	}
+	for _, m := range members() {
+		if !bytes.Equal(old[m.name], current[m.name]) {
+			different = append(different, m)
+		}
+	}
+	return different, old, current, nil
+}
+
 // changedMembers returns the detail of an audit event: the names of the members that changed, and the values of some.
 func changedMembers(before, after Metadata, byClient bool) (map[string]any, error) {
-	old, err := jsonObject(before)
-	if err != nil {
-		return nil, err
-	}
-	current, err := jsonObject(after)
+	different, old, current, err := differentMembers(before, after)
 	if err != nil {
 		return nil, err
 	}
 	changed, was, now := []string{}, map[string]json.RawMessage{}, map[string]json.RawMessage{}
 	size, omitted := 0, []string{}
-	for _, m := range members() {
-		if bytes.Equal(old[m.name], current[m.name]) {
-			continue
-		}
+	for _, m := range different {
 		changed = append(changed, m.name)
 		if !m.auditsValues {
 			continue
