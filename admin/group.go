@@ -62,6 +62,14 @@ func (a *Admin) CreateGroup(ctx context.Context, name, description string) (stor
 	return g, a.store.CreateGroup(ctx, g)
 }
 
+// UpdateGroup changes the description of a group. It returns storage.ErrNotFound when there is none.
+func (a *Admin) UpdateGroup(ctx context.Context, name, description string) error {
+	if err := CheckDisplayable(description); err != nil {
+		return err
+	}
+	return a.store.UpdateGroup(ctx, name, description)
+}
+
 // AddToGroup adds users, by username, email address or sub, to a group.
 func (a *Admin) AddToGroup(ctx context.Context, name string, users []string) error {
 	return a.changeMembers(ctx, name, users, a.store.AddGroupMembers)

@@ -102,6 +102,14 @@ func (a *Admin) CreateRole(ctx context.Context, resource, name, description stri
 	return r, err
 }
 
+// UpdateRole changes the description of a role. It returns storage.ErrNotFound when there is none.
+func (a *Admin) UpdateRole(ctx context.Context, resource, name, description string) error {
+	if err := CheckDisplayable(description); err != nil {
+		return err
+	}
+	return a.store.UpdateRole(ctx, resource, name, description)
+}
+
 // GrantRole grants a role to users, groups and clients.
 func (a *Admin) GrantRole(ctx context.Context, resource, name string, to RoleHolders) error {
 	return a.changeHolders(ctx, resource, name, to, a.store.GrantRole)

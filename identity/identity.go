@@ -65,6 +65,7 @@ type NewUser struct {
 	PhoneVerified         bool
 	Admin                 bool
 	Password              string
+	Attributes            map[string][]string // as in Changes
 }
 
 // Create adds a user. It returns an *InputError when a value is not accepted or already taken.
@@ -94,6 +95,10 @@ func (u *Users) Create(ctx context.Context, n NewUser) (storage.User, error) {
 	if err := u.checkPassword(n.Password, usernameKey, emailKey); err != nil {
 		return storage.User{}, err
 	}
+	values, err := u.encodeAttributes(ctx, n.Attributes)
+	if err != nil {
+		return storage.User{}, err
+	}
 	hash, err := u.hasher.hash(ctx, n.Password)
 	if err != nil {
 		return storage.User{}, err
@@ -105,7 +110,7 @@ func (u *Users) Create(ctx context.Context, n NewUser) (storage.User, error) {
 	}
 	setVerified(&user.EmailVerifiedAt, &n.EmailVerified, now)
 	setVerified(&user.PhoneVerifiedAt, &n.PhoneVerified, now)
-	err = u.store.CreateUser(ctx, &user, hash)
+	err = u.store.CreateUser(ctx, &user, hash, values)
 	if errors.Is(err, storage.ErrConflict) {
 		return storage.User{}, &InputError{"a user with this username or email address already exists"}
 	}

@@ -97,6 +97,18 @@ func (s *Store) CreateGroup(ctx context.Context, g Group) error {
 	}))
 }
 
+// UpdateGroup changes the description of a group, or returns ErrNotFound.
+func (s *Store) UpdateGroup(ctx context.Context, name, description string) error {
+	return db.Wrap("update group", s.Tx(ctx, func(tx *Store) error {
+		if err := db.ExecOne(
+			ctx, tx.Write, "UPDATE groups SET description = ? WHERE name = ?", description, name,
+		); err != nil {
+			return err
+		}
+		return tx.Audit.Record(ctx, groupEvent(audit.GroupUpdated, name, ""))
+	}))
+}
+
 // DeleteGroup removes a group with its memberships, or returns ErrNotFound.
 func (s *Store) DeleteGroup(ctx context.Context, name string) error {
 	return db.Wrap("delete group", s.Tx(ctx, func(tx *Store) error {

@@ -158,6 +158,16 @@ func (s *Store) CreateRole(ctx context.Context, r Role) error {
 	return db.Wrap("create role", err)
 }
 
+// UpdateRole changes the description of a role, or returns ErrNotFound.
+func (s *Store) UpdateRole(ctx context.Context, resource, name, description string) error {
+	e := roleEvent(audit.RoleUpdated, Role{Resource: resource, Name: name})
+	return db.Wrap("update role", s.changeShared(ctx, e, func(tx *Store) error {
+		return db.ExecOne(
+			ctx, tx.Write, "UPDATE roles SET description = ? WHERE resource = ? AND name = ?", description, resource, name,
+		)
+	}))
+}
+
 // DeleteRole removes a role with its assignments, or returns ErrNotFound.
 func (s *Store) DeleteRole(ctx context.Context, resource, name string) error {
 	e := roleEvent(audit.RoleDeleted, Role{Resource: resource, Name: name})

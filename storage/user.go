@@ -122,14 +122,18 @@ func (s *Store) Users(ctx context.Context, after string, limit int) ([]User, err
 	return out, db.Wrap("list users", err)
 }
 
-// CreateUser adds a user with a password, or returns ErrConflict when the username or email address is taken.
-func (s *Store) CreateUser(ctx context.Context, u *User, passwordHash string) error {
+// CreateUser adds a user with a password and values of attributes, as JSON by their names. It returns ErrConflict when
+// the username or email address is taken.
+func (s *Store) CreateUser(ctx context.Context, u *User, passwordHash string, values map[string]string) error {
 	e := audit.Event{Type: audit.UserCreated, UserID: u.ID}
 	return db.Wrap("create user", s.Tx(ctx, func(tx *Store) error {
 		if err := db.Insert(ctx, tx.Write, u); err != nil {
 			return err
 		}
 		if err := db.Insert(ctx, tx.Write, &Password{UserID: u.ID, Hash: passwordHash, ChangedAt: s.Now()}); err != nil {
+			return err
+		}
+		if _, err := tx.setUserAttributes(ctx, u.ID, values); err != nil {
 			return err
 		}
 		return tx.Audit.Record(ctx, e)

@@ -14,7 +14,7 @@ func (p *program) groupCommand() *cobra.Command {
 	return group("group", "Manage groups of users",
 		"Groups of users, which clients get as the claim groups with the scope groups, and to which access to a\n"+
 			"client can be limited (`gatehouse client update --required-group`).",
-		p.groupCreate(), p.groupList(), p.groupShow(), p.groupAdd(), p.groupRemove(), p.groupDelete())
+		p.groupCreate(), p.groupList(), p.groupShow(), p.groupUpdate(), p.groupAdd(), p.groupRemove(), p.groupDelete())
 }
 
 func (p *program) groupCreate() *cobra.Command {
@@ -85,6 +85,36 @@ func (p *program) printGroup(ctx context.Context, a *admin.Admin, name string) e
 		return operatorError(err, "group "+name)
 	}
 	return p.printJSON(g)
+}
+
+func (p *program) groupUpdate() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "update NAME --description DESCRIPTION", Short: "Change the description of a group",
+		Long: "Change the description of a group and print it with its members as JSON. Its name never changes.",
+		Args: exactArgs("NAME"),
+	}
+	description := cmd.Flags().String("description", "", "what the group is for")
+	jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := checkDescriptionFlag(cmd, *description); err != nil {
+			return err
+		}
+		return p.withAdmin(cmd, func(ctx context.Context, a *admin.Admin) error {
+			if err := a.UpdateGroup(ctx, args[0], *description); err != nil {
+				return operatorError(err, "group "+args[0])
+			}
+			return p.printGroup(ctx, a, args[0])
+		})
+	}
+	return cmd
+}
+
+// checkDescriptionFlag returns an error unless --description was passed, with what can be displayed.
+func checkDescriptionFlag(cmd *cobra.Command, description string) error {
+	if !cmd.Flags().Changed("description") {
+		return usageError{errors.New("--description is required")}
+	}
+	return checkDisplayable("--description", description)
 }
 
 func (p *program) groupAdd() *cobra.Command {

@@ -14,7 +14,7 @@ import (
 func (p *program) roleCommand() *cobra.Command {
 	return group("role", "Manage roles at APIs",
 		"Roles of users, groups and clients at an API, which its access tokens have as the claim roles.",
-		p.roleCreate(), p.roleList(), p.roleShow(), p.roleGrant(), p.roleRevoke(), p.roleDelete())
+		p.roleCreate(), p.roleList(), p.roleShow(), p.roleUpdate(), p.roleGrant(), p.roleRevoke(), p.roleDelete())
 }
 
 // roleError translates the error of a change of a role into a message for the operator.
@@ -101,6 +101,28 @@ func (p *program) roleShow() *cobra.Command {
 	jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return p.withAdmin(cmd, func(ctx context.Context, a *admin.Admin) error {
+			return p.printRole(ctx, a, args[0], args[1])
+		})
+	}
+	return cmd
+}
+
+func (p *program) roleUpdate() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "update URI NAME --description DESCRIPTION", Short: "Change the description of a role",
+		Long: "Change the description of a role and print it with its holders as JSON. Its name never changes.",
+		Args: exactArgs("URI", "NAME"),
+	}
+	description := cmd.Flags().String("description", "", "what the role is for")
+	jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := checkDescriptionFlag(cmd, *description); err != nil {
+			return err
+		}
+		return p.withAdmin(cmd, func(ctx context.Context, a *admin.Admin) error {
+			if err := a.UpdateRole(ctx, args[0], args[1], *description); err != nil {
+				return roleError(err, args[0], args[1])
+			}
 			return p.printRole(ctx, a, args[0], args[1])
 		})
 	}

@@ -51,6 +51,8 @@ func (p *program) userCreate() *cobra.Command {
 	cmd.Flags().BoolVar(&n.Admin, "admin", false,
 		"the user will administer this server; stored, without effect in this version")
 	profile := addProfileFlags(cmd)
+	values := cmd.Flags().StringArray("attribute", nil,
+		"value of an attribute as NAME=VALUE (repeat for several, and for the items of a list)")
 	fromStdin := passwordFlag(cmd)
 	jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -58,6 +60,9 @@ func (p *program) userCreate() *cobra.Command {
 			return usageError{errors.New("--username and --email are required")}
 		}
 		var err error
+		if n.Attributes, err = parseAttributeFlags(*values); err != nil {
+			return err
+		}
 		if n.Password, err = p.readPassword(*fromStdin); err != nil {
 			return err
 		}
@@ -68,7 +73,11 @@ func (p *program) userCreate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := p.printJSON(admin.UserInformationOf(u)); err != nil {
+			detail, err := a.UserDetail(ctx, u)
+			if err == nil {
+				err = p.printJSON(detail)
+			}
+			if err != nil {
 				return err
 			}
 			if u.Admin {
