@@ -18,9 +18,9 @@ func testOnThreeProcesses(t *testing.T, database func(t *testing.T) string, part
 	for _, part := range parts {
 		servertest.RunOnThreeProcesses(t, part, database,
 			"D1", "D3", "G6", "P49", // advance the clock of this process, while limits use that of Redis
-			"D11", "P53", // read the log of one process
+			"D11", "P53", "MC42", // read the log of one process
 			"D12", "P78", // fill or break one process
-			"C17", "J3", "K6", // count what one process fetches
+			"C17", "J3", "K6", "MC30", // count what one process fetches
 		)
 	}
 }
@@ -31,9 +31,10 @@ func TestEveryFlowOnThreeProcesses(t *testing.T) {
 	t.Parallel()
 	parts := [][]servertest.Requirement{refresh}
 	if os.Getenv("TORTURE") != "" {
-		parts = append(parts, codes, revocation, logout, authorizationEndpoint, tokenEndpoint, accessTokens, introspection,
-			metadataAndKeys, openidCore, openidRequests, registration, management, assertions, requestObjects, housekeeping,
-			abuseProtection, advisories, robustness)
+		parts = nil
+		for _, part := range conformance {
+			parts = append(parts, part.table)
+		}
 	}
 	for _, engine := range storagetest.Engines(t) {
 		if engine == storage.Postgres {
