@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -92,53 +90,6 @@ func (p *program) reportIgnored(metadata []byte) {
 	if unknown := client.UnknownMembers(metadata); len(unknown) > 0 {
 		p.notice("ignored unknown client metadata: " + display.Escape(strings.Join(unknown, ", ")))
 	}
-}
-
-// reportNewScopes reports the scopes that a command registered because they did not exist.
-func (p *program) reportNewScopes(names []string) {
-	if len(names) > 0 {
-		p.notice("registered new scopes: " + strings.Join(names, ", ") +
-			"; describe them for users with `gatehouse scope update NAME --description …`")
-	}
-}
-
-// reportRemovedScopes reports which scopes a client had and no longer has.
-func (p *program) reportRemovedScopes(before, after []string) {
-	removed := slices.DeleteFunc(slices.Clone(before), func(name string) bool { return slices.Contains(after, name) })
-	if len(removed) > 0 {
-		p.notice("removed scopes: " + strings.Join(removed, ", ") + "; all tokens and grants of the client are revoked")
-	}
-}
-
-// restoresMember reports whether a member of the patch is null.
-func restoresMember(patch []byte) bool {
-	var members map[string]any
-	if json.Unmarshal(patch, &members) != nil {
-		return false
-	}
-	return slices.Contains(slices.Collect(maps.Values(members)), nil)
-}
-
-// warnAboutClient reports what is valid and probably not intended.
-func (p *program) warnAboutClient(ctx context.Context, a *admin.Admin, info client.Information) error {
-	addScopes := "; to add scopes: gatehouse client update " + info.ClientID + " --scope …"
-	text := map[admin.ClientWarning]string{
-		admin.ClientWithoutName:           "the client has no client_name; users see its client_id",
-		admin.ClientWithoutScope:          "the client has no scope; as the introspector of an API it needs none" + addScopes,
-		admin.SignInWithoutScope:          "the client has no scope and cannot request any, not even openid" + addScopes,
-		admin.ClaimScopesWithoutOpenID:    "the scopes profile, email, address and phone have no effect without openid",
-		admin.OfflineAccessWithoutRefresh: "offline_access has no effect without the grant type refresh_token",
-		admin.DocumentsNotAnnounced: "the metadata of this server does not announce documents, and many clients " +
-			"then register themselves instead; list the document in GATEHOUSE_CLIENT_DOCUMENT_HOSTS to announce it",
-	}
-	warnings, unknownResources, err := a.ClientWarnings(ctx, info)
-	for _, w := range warnings {
-		p.notice(display.Escape(text[w]))
-	}
-	for _, id := range unknownResources {
-		p.notice(display.Escape("there is no resource " + id + " yet; register it with `gatehouse resource create`"))
-	}
-	return err
 }
 
 func (p *program) clientList() *cobra.Command {
@@ -252,8 +203,9 @@ func (p *program) clientUpdate() *cobra.Command {
 // clientChange describes a command that changes one client.
 type clientChange struct {
 	use, short, long string
-	done             string // printed afterwards; %s is the client_id
-	question         string // prompted before; %s is the client; "" does not prompt
+	done             string                         // printed afterwards; %s is the client_id
+	question         string                         // prompted before; %s is the client; "" does not prompt
+	describe         func(c *storage.Client) string // printed before the question; nil: nothing
 	change           func(a *admin.Admin, ctx context.Context, id string) error
 }
 
@@ -269,6 +221,9 @@ func (p *program) clientChangeCommand(c clientChange) *cobra.Command {
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return p.withClient(cmd, args[0], func(ctx context.Context, a *admin.Admin, found *storage.Client) error {
+			if c.describe != nil {
+				p.notice(c.describe(found))
+			}
 			if c.question != "" {
 				if err := p.confirm(*yes, fmt.Sprintf(c.question, fmt.Sprintf("%s (%q)", found.ID, found.Name))); err != nil {
 					return err
@@ -292,7 +247,11 @@ func (p *program) clientVouch() *cobra.Command {
 			"changes its name, pages, logo or authentication method, or adds a redirect URI. Undo it with\n" +
 			"`client update ID --vouch=false`.\n",
 		question: "Stop warning users of client %s?",
-		done:     "client %s is marked as verified", change: (*admin.Admin).VouchForClient,
+		describe: func(c *storage.Client) string {
+			return fmt.Sprintf("the client calls itself %s and redirects users to %s", display.Escape(c.Name),
+				display.Escape(strings.Join(c.RedirectURIs, ", ")))
+		},
+		done: "client %s is marked as verified", change: (*admin.Admin).VouchForClient,
 	})
 }
 

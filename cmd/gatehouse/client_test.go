@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"gatehouse/oauth/client"
+	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 )
 
@@ -127,5 +128,23 @@ func TestClientIsCreatedFromItsDocument(t *testing.T) {
 		if got := mustRun(t, env, "", "client", "refresh-document", documentURL); !strings.Contains(got, want) {
 			t.Errorf("client refresh-document: %q, want %q in it", got, want)
 		}
+	}
+}
+
+// TestVouchPrintsWhatIsVerified checks that the operator sees which client users are no longer warned of.
+func TestVouchPrintsWhatIsVerified(t *testing.T) {
+	t.Parallel()
+	env := map[string]string{
+		"GATEHOUSE_ISSUER": "http://localhost:8080", "GATEHOUSE_SECRET_KEY": keyText,
+		"GATEHOUSE_DATABASE_URL": "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db"),
+	}
+	mustRun(t, env, "", "migrate", "up")
+	const id = "https://editor.example/client.json"
+	storagetest.CreateDocumentClient(t, storagetest.Open(t, env["GATEHOUSE_DATABASE_URL"], storagetest.NewClock()),
+		&storage.Client{ID: id, Name: "Editor", RedirectURIs: storage.Strings{"https://editor.example/cb"}})
+	stdout, stderr, code := command(t, env, "", "client", "vouch", id)
+	if want := "the client calls itself Editor and redirects users to https://editor.example/cb"; code != exitOK ||
+		!strings.Contains(stderr, want) || !strings.Contains(stdout, "is marked as verified") {
+		t.Errorf("client vouch: exit %d, %q, %q; want %q", code, stdout, stderr, want)
 	}
 }

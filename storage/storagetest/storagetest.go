@@ -222,7 +222,7 @@ func CreateDocumentClient(t testing.TB, s *storage.Store, c *storage.Client) {
 	t.Helper()
 	now := s.Now()
 	c.Epoch, c.CreatedAt, c.UpdatedAt, c.DocumentHash = 1, now, now, []byte{1}
-	c.AuthMethod, c.SubjectType, c.RequirePKCE = storage.AuthNone, storage.SubjectPublic, true
+	c.AuthMethod, c.SubjectType, c.RequirePKCE, c.RefreshRotation = storage.AuthNone, storage.SubjectPublic, true, true
 	c.GrantTypes = storage.Strings{"authorization_code"}
 	Must(t, s.CreateDocumentClient(t.Context(), c, storage.ClientDocument{
 		ClientID: c.ID, FetchedAt: now, ExpiresAt: now.Add(time.Hour),
