@@ -58,6 +58,11 @@ func startWideServer(t *testing.T) *wideServer {
 			"--email", wideEmail(letter), "--name", name, "--given-name", wideText(200),
 			"--website", "https://"+wideHost+"/", "--password-stdin")
 	}
+	for _, access := range []string{"read", "edit"} {
+		mustRun(t, d.env, "", "attribute", "create", access, "--scope", moreScope, "--label", wideText(150),
+			"--type", "strings", "--user-access", access)
+		mustRun(t, d.env, "", "user", "update", "b"+strings.Repeat("w", 63), "--attribute", access+"="+wideText(150))
+	}
 	metadata, err := json.Marshal(map[string]any{
 		"client_name": wideText(100), "token_endpoint_auth_method": "none", "scope": "openid " + wideScope + " " + moreScope,
 		"redirect_uris":             []string{"https://" + wideHost + "/cb"},
