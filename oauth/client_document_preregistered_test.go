@@ -59,9 +59,9 @@ var documentPreregistered = []servertest.Requirement{
 				t.Errorf("client_name = %q before the document is fetched, want no change", info.ClientName)
 			}
 			wantPage("Your Bank", "not verified")
-			r := tokensFor(s, c, "scope", "read offline_access")
+			tokensFor(s, c, "scope", "read offline_access")
 			advanceAndExpire(t, s, 365*24*time.Hour)
-			r = tokensFor(s, c, "scope", "read offline_access")
+			r := tokensFor(s, c, "scope", "read offline_access")
 			off := s.StartAnotherWith("GATEHOUSE_CLIENT_DOCUMENTS=off")
 			wantDocumentError(t, off, c, "does not accept")
 			off.Refresh(c, r.Text("refresh_token")).Want(t, 401, "invalid_client")

@@ -210,10 +210,10 @@ func (s *Store) setUserAttributes(
 	}
 	before := valuesByName(stored)
 	for name, value := range values {
-		switch {
-		case value == before[name]:
+		switch value {
+		case before[name]:
 			continue
-		case value == "":
+		case "":
 			err = db.ExecOne(
 				ctx, s.Write, "DELETE FROM user_attributes WHERE user_id = ? AND attribute = ?", userID, name,
 			)
