@@ -26,20 +26,22 @@ type AttributeInformation struct {
 	Scope      string          `json:"scope"`
 	UserAccess string          `json:"user_access"`
 	Constant   json.RawMessage `json:"constant,omitempty"`
+	Template   string          `json:"template,omitempty"`
 	CreatedAt  time.Time       `json:"created_at"`
 }
 
 func attributeInformationOf(a storage.Attribute) AttributeInformation {
 	return AttributeInformation{
 		Name: a.Name, Label: a.Label, Type: a.Type, Claim: a.Claim, Scope: a.Scope, UserAccess: a.UserAccess,
-		Constant: json.RawMessage(a.Constant), CreatedAt: a.CreatedAt,
+		Constant: json.RawMessage(a.Constant), Template: a.Template, CreatedAt: a.CreatedAt,
 	}
 }
 
 // AttributeChanges are new properties of an attribute; nil leaves one unchanged.
 type AttributeChanges struct {
-	Label, Claim, Scope, UserAccess *string
-	Constant                        []string // the items of a list, or a single value
+	Label, Claim, Scope, UserAccess, Template *string
+
+	Constant []string // the items of a list, or a single value
 }
 
 var attributeName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,49}$`)
@@ -94,9 +96,9 @@ func (a *Admin) UpdateAttribute(ctx context.Context, name string, c AttributeCha
 	}
 	var updated storage.Attribute
 	err := a.store.UpdateAttribute(ctx, name, func(v *storage.Attribute) error {
-		if v.Constant == "" && len(c.Constant) > 0 {
-			return errors.New("an attribute with a value for each user cannot become a constant; create another attribute " +
-				"with --constant")
+		if v.HasUserValues() && (len(c.Constant) > 0 || c.Template != nil) {
+			return errors.New("an attribute with a value for each user cannot become a constant or a template; " +
+				"create another attribute with --constant or --template")
 		}
 		err := c.apply(v)
 		updated = *v
@@ -119,8 +121,16 @@ func (c AttributeChanges) apply(v *storage.Attribute) error {
 			*field = *changed
 		}
 	}
+	if c.Template != nil {
+		if err := c.applyTemplate(v); err != nil {
+			return err
+		}
+	}
 	if len(c.Constant) > 0 {
 		var err error
+		if v.Template != "" {
+			return errors.New("a template cannot become a constant; create another attribute with --constant")
+		}
 		if v.Constant, err = identity.EncodeAttribute(*v, c.Constant); err != nil {
 			return err
 		}
@@ -133,8 +143,8 @@ func (c AttributeChanges) apply(v *storage.Attribute) error {
 		return errors.New("--label must have at most 200 bytes and no invisible characters")
 	case !slices.Contains(storage.AttributeAccess(), v.UserAccess):
 		return oneOfError("--user-access", storage.AttributeAccess())
-	case v.Constant != "" && v.UserAccess == storage.AccessEdit:
-		return errors.New("users cannot edit a constant; set --user-access to none or read")
+	case !v.HasUserValues() && v.UserAccess == storage.AccessEdit:
+		return errors.New("users cannot edit a constant or a template; set --user-access to none or read")
 	case v.Scope == "":
 		return errors.New("--scope must not be empty")
 	case v.Scope == protocol.ScopeOpenID || v.Scope == protocol.ScopeOfflineAccess:
@@ -148,6 +158,20 @@ func (c AttributeChanges) apply(v *storage.Attribute) error {
 			"clients and APIs authorize users by this claim; choose another name with --claim", v.Claim)
 	}
 	return nil
+}
+
+// applyTemplate makes an attribute a template.
+func (c AttributeChanges) applyTemplate(v *storage.Attribute) error {
+	switch {
+	case len(c.Constant) > 0:
+		return errors.New("--template and --constant exclude each other")
+	case v.Type != storage.AttributeString:
+		return errors.New("--template needs the type string")
+	case v.Constant != "":
+		return errors.New("a constant cannot become a template; create another attribute with --template")
+	}
+	v.Template = *c.Template
+	return cmp.Or(storage.CheckTemplate(v.Template), CheckDisplayable(v.Template))
 }
 
 // checkAttributeReferences checks that the scope exists and that no other attribute has the claim in any case. It runs

@@ -117,7 +117,7 @@ func stringProblem(text string, limit int) string {
 }
 
 // encodeAttributes returns the JSON of what was entered for each attribute. It returns an *InputError for an unknown
-// attribute or one that is a constant.
+// attribute or one that is a constant or a template.
 func (u *Users) encodeAttributes(ctx context.Context, entered map[string][]string) (map[string]string, error) {
 	if len(entered) == 0 {
 		return nil, nil
@@ -132,8 +132,8 @@ func (u *Users) encodeAttributes(ctx context.Context, entered map[string][]strin
 		if !ok {
 			return nil, &InputError{"there is no attribute " + name}
 		}
-		if a.Constant != "" {
-			return nil, &InputError{"the attribute " + name + " is a constant: it has the same value for every user"}
+		if !a.HasUserValues() {
+			return nil, &InputError{"the attribute " + name + " is a constant or template: it has no separate value for a user"}
 		}
 		if values[name], err = EncodeAttribute(a, list); err != nil {
 			return nil, err

@@ -162,6 +162,51 @@ var attributeRequirements = []servertest.Requirement{
 		"a user sees on the profile page the attributes that are for users, changes those that users may edit and no "+
 			"others, and an error is shown next to its field",
 		checkAttributesOnProfilePage),
+	servertest.Req("PE50f", "[decision 59](decisions/0059-attributes-of-users.md)",
+		"a template is a claim made from properties of the user, which a user who lacks one of them does not have",
+		func(t *testing.T, s *servertest.Server) {
+			u := s.User("alice")
+			_, err := s.Store.CreateMissingScopes(t.Context(), []string{"company"})
+			storagetest.Must(t, err)
+			scope, read := "company", storage.AccessRead
+			for name, template := range map[string]string{
+				"login": "{username}@corp.example", "full_name": "{given_name} {family_name} ({username})",
+			} {
+				_, err := adminOf(s).CreateAttribute(t.Context(), name, storage.AttributeString,
+					admin.AttributeChanges{Scope: &scope, UserAccess: &read, Template: &template})
+				storagetest.Must(t, err)
+			}
+			c := attributesClient(s)
+			check := func(want map[string]string) {
+				t.Helper()
+				r := s.Tokens(c, "alice", "scope", "openid company")
+				wantAttributes(t, "userinfo", s.Userinfo(r.Text("access_token")).OK(t).JSON, want)
+			}
+			check(map[string]string{"login": "string alice@corp.example", "full_name": ""})
+			_, err = s.Users.Update(t.Context(), u, identity.Changes{
+				Profile: &storage.Profile{GivenName: "{email}", FamilyName: "Ng"},
+			})
+			storagetest.Must(t, err)
+			check(map[string]string{"login": "string alice@corp.example", "full_name": "string {email} Ng (alice)"})
+			b := s.Browser()
+			b.SignIn(b.Open("/login"), "alice")
+			if p := b.Open("/account/profile"); !strings.Contains(p.Text(), "alice@corp.example") {
+				t.Errorf("the profile page is %s, want the template in it", p.Text())
+			}
+			setsValue := identity.Changes{Attributes: map[string][]string{"login": {"root"}}}
+			if _, err := s.Users.Update(t.Context(), u, setsValue); err == nil {
+				t.Error("a user got a separate value of a template")
+			}
+			for _, template := range []string{
+				"", "none", "{sub}", "{password}", "{username", "{{username}}", "{username}}",
+				strings.Repeat("{email}", 6), strings.Repeat("x", 200) + "{email}",
+			} {
+				_, err := adminOf(s).UpdateAttribute(t.Context(), "login", admin.AttributeChanges{Template: &template})
+				if err == nil || !strings.Contains(err.Error(), "template") {
+					t.Errorf("template %q: %v, want an error", template, err)
+				}
+			}
+		}),
 	servertest.Req("PE50e", "[design](design.md)",
 		"a scope of attributes that belongs to no API is allowed once, and not for each API that the token is for",
 		func(t *testing.T, s *servertest.Server) {

@@ -1,12 +1,16 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"gatehouse/storage/audit"
 	"gatehouse/storage/db"
@@ -21,7 +25,8 @@ type Attribute struct {
 	Claim      string    // the name of the claim, unique in lower case
 	ClaimKey   string    // the claim in lower case
 	Scope      string    // that contains the claim
-	Constant   string    // the value of every user, as JSON; empty: users have values of their own
+	Constant   string    // the value of every user, as JSON; empty unless it is a constant
+	Template   string    // with properties of the user, such as {given_name}; empty unless it is a template
 	CreatedAt  time.Time `gorm:"serializer:millis;autoCreateTime:false"`
 }
 
@@ -74,6 +79,69 @@ func (a *Attribute) Parse(stored string) any {
 	default:
 		return parseAs[[]string](stored)
 	}
+}
+
+// HasUserValues reports whether each user has a separate value, which is stored.
+func (a *Attribute) HasUserValues() bool { return a.Constant == "" && a.Template == "" }
+
+// Value returns the value of a user in the types of Parse, or nil. stored has the values that are stored for the user,
+// as JSON by the names of the attributes.
+func (a *Attribute) Value(u *User, stored map[string]string) any {
+	if a.Template == "" {
+		return a.Parse(cmp.Or(a.Constant, stored[a.Name]))
+	}
+	missing := false
+	text := placeholder.ReplaceAllStringFunc(a.Template, func(name string) string {
+		value := u.property(name[1 : len(name)-1])
+		missing = missing || value == ""
+		return value
+	})
+	if missing {
+		return nil
+	}
+	return text
+}
+
+// placeholder matches the name of a property in a template.
+var placeholder = regexp.MustCompile(`\{[a-z_]*\}`)
+
+// CheckTemplate returns an error unless a template has 1 to 5 properties of users in braces, no other braces, and at
+// most 200 characters.
+func CheckTemplate(template string) error {
+	names := placeholder.FindAllString(template, -1)
+	switch {
+	case len(names) == 0 || len(names) > 5 || utf8.RuneCountInString(template) > 200:
+		return errors.New("a template must have at most 200 characters, and 1 to 5 properties such as {given_name}")
+	case strings.ContainsAny(placeholder.ReplaceAllString(template, ""), "{}"):
+		return errors.New("a template must have braces only around the names of properties, such as {given_name}")
+	}
+	for _, name := range names {
+		if properties := TemplateProperties(); !slices.Contains(properties, name[1:len(name)-1]) {
+			return errors.New("a template has no property " + name + "; the properties are " + strings.Join(properties, ", "))
+		}
+	}
+	return nil
+}
+
+// TemplateProperties returns the names of the properties of users that templates can have, sorted.
+func TemplateProperties() []string {
+	return slices.Sorted(slices.Values(append(slices.Collect(maps.Keys(profileFields)), "username", "name", "email")))
+}
+
+// property returns a property of TemplateProperties, or "" when the user has none.
+func (u *User) property(name string) string {
+	switch name {
+	case "username":
+		return u.Username
+	case "name":
+		return u.Name
+	case "email":
+		return u.Email
+	}
+	if field := u.Profile.Field(name); field != nil {
+		return *field
+	}
+	return ""
 }
 
 func parseAs[T any](stored string) any {
@@ -175,7 +243,7 @@ func (s *Store) UpdateAttribute(ctx context.Context, name string, change func(a 
 			return a, refused
 		}
 		a.ClaimKey = strings.ToLower(a.Claim)
-		changed := []string{"label", "user_access", "claim", "claim_key", "scope", "constant"}
+		changed := []string{"label", "user_access", "claim", "claim_key", "scope", "constant", "template"}
 		return a, db.Update(ctx, tx.Write, &a, changed, "name = ?", name)
 	})
 	if refused != nil {
@@ -196,8 +264,8 @@ func (s *Store) DeleteAttribute(ctx context.Context, name string) error {
 }
 
 // setUserAttributes stores the values, as JSON by the names of the attributes, and removes those that are empty. It
-// returns the names of what changed, sorted. An attribute that was deleted in the meantime, or that is a constant, gets
-// no value.
+// returns the names of what changed, sorted. An attribute that was deleted in the meantime, or that is a constant or a
+// template, gets no value.
 func (s *Store) setUserAttributes(
 	ctx context.Context, userID string, values map[string]string,
 ) (changed []string, err error) {
@@ -219,7 +287,8 @@ func (s *Store) setUserAttributes(
 			)
 		default:
 			err = db.ExecOne(ctx, s.Write, `INSERT INTO user_attributes (user_id, attribute, value)
-				SELECT CAST(? AS TEXT), name, CAST(? AS TEXT) FROM attributes WHERE name = ? AND constant = ''
+				SELECT CAST(? AS TEXT), name, CAST(? AS TEXT) FROM attributes
+				WHERE name = ? AND constant = '' AND template = ''
 				ON CONFLICT (user_id, attribute) DO UPDATE SET value = excluded.value`, userID, value, name)
 		}
 		if errors.Is(err, ErrNotFound) {

@@ -23,6 +23,7 @@ func (p *program) attributeCommand() *cobra.Command {
 type attributeFlags struct {
 	cmd                             *cobra.Command
 	label, claim, scope, userAccess *string
+	template                        *string
 	constant                        *[]string
 }
 
@@ -34,6 +35,9 @@ func addAttributeFlags(cmd *cobra.Command, access string) attributeFlags {
 		scope: cmd.Flags().String("scope", "", "scope that grants the claim to clients"),
 		userAccess: cmd.Flags().String("user-access", access,
 			"what users may do with it on their profile page: "+strings.Join(storage.AttributeAccess(), ", ")),
+		template: cmd.Flags().String("template", "",
+			"value made from properties of the user, such as '{given_name} {family_name}'; properties: "+
+				strings.Join(storage.TemplateProperties(), ", ")),
 		constant: cmd.Flags().StringArray("constant", nil,
 			"value that all users have (repeat for the items of a list); without it, each user has a separate value"),
 	}
@@ -44,7 +48,7 @@ func (f attributeFlags) changes() admin.AttributeChanges {
 	c := admin.AttributeChanges{Constant: *f.constant}
 	for flag, member := range map[string]struct{ value, to **string }{
 		"label": {&f.label, &c.Label}, "claim": {&f.claim, &c.Claim}, "scope": {&f.scope, &c.Scope},
-		"user-access": {&f.userAccess, &c.UserAccess},
+		"user-access": {&f.userAccess, &c.UserAccess}, "template": {&f.template, &c.Template},
 	} {
 		if f.cmd.Flags().Changed(flag) {
 			*member.to = *member.value
@@ -61,10 +65,13 @@ func (p *program) attributeCreate() *cobra.Command {
 		Use: "create NAME --scope SCOPE", Short: "Create an attribute of users",
 		Long: "Create an attribute of users. Clients that are granted its scope get it as a claim. Users do not see it\n" +
 			"on their profile page unless --user-access is read or edit. With edit, users set the value themselves:\n" +
-			"clients must not authorize users by it. The name and the type cannot be changed later.",
+			"clients must not authorize users by it, nor by a template with what users set in their profile. A user\n" +
+			"who lacks a property of a template does not have the attribute. The name and the type cannot be changed\n" +
+			"later.",
 		Example: "  gatehouse scope create company --description 'See your position in the company'\n" +
 			"  gatehouse attribute create department --scope company --label Department --user-access read\n" +
-			"  gatehouse attribute create tenant --scope company --constant example",
+			"  gatehouse attribute create tenant --scope company --constant example\n" +
+			"  gatehouse attribute create login --scope company --template '{username}@corp.example'",
 		Args: exactArgs("NAME"),
 	}
 	flags := addAttributeFlags(cmd, storage.AccessNone)
@@ -103,10 +110,11 @@ func (p *program) attributeList() *cobra.Command {
 			}
 			var rows [][]string
 			for _, v := range all {
-				rows = append(rows, []string{v.Name, v.Type, v.Claim, v.Scope, v.UserAccess, string(v.Constant)})
+				rows = append(rows, []string{v.Name, v.Type, v.Claim, v.Scope, v.UserAccess,
+					string(v.Constant) + v.Template})
 			}
 			return p.table("there are no attributes; create one with `gatehouse attribute create`",
-				[]string{"name", "type", "claim", "scope", "user access", "constant"}, rows)
+				[]string{"name", "type", "claim", "scope", "user access", "constant or template"}, rows)
 		})
 	}
 	return cmd

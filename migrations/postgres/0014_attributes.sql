@@ -2,7 +2,8 @@
 
 -- Attributes of users that the operator defines, and that clients get as a claim with a scope. type: string, number,
 -- boolean or strings. user_access: what the user may do with it: none, read or edit. claim_key: the claim in lower
--- case. constant: the value of every user as JSON; empty: each user has a separate value.
+-- case. constant: the value of every user as JSON. template: a string with properties of the user, such as {username}.
+-- Both empty: each user has a separate value.
 CREATE TABLE attributes (
     name        TEXT   NOT NULL PRIMARY KEY,
     label       TEXT   NOT NULL,
@@ -12,6 +13,7 @@ CREATE TABLE attributes (
     claim_key   TEXT   NOT NULL,
     scope       TEXT   NOT NULL,
     constant    TEXT   NOT NULL,
+    template    TEXT   NOT NULL,
     created_at  BIGINT NOT NULL
 );
 CREATE UNIQUE INDEX attributes_claim_key ON attributes (claim_key);

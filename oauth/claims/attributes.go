@@ -11,10 +11,10 @@ import (
 )
 
 // addAttributes adds the attributes whose scope is among scopes. It reads the user's values only if there is such an
-// attribute without a constant. It skips an attribute whose claim is reserved, possibly since a later version, or is
+// attribute that has them. It skips an attribute whose claim is reserved, possibly since a later version, or is
 // the claim in which the client gets groups: otherwise a user could enter groups.
 func (p *Provider) addAttributes(
-	ctx context.Context, out map[string]any, c *storage.Client, userID string, scopes []string,
+	ctx context.Context, out map[string]any, c *storage.Client, u *storage.User, scopes []string,
 	requested map[string]*requestedClaim,
 ) error {
 	attributes, err := p.store.Attributes(ctx)
@@ -27,16 +27,12 @@ func (p *Provider) addAttributes(
 			protocol.IsReservedAttribute(a.Claim) {
 			continue
 		}
-		stored := a.Constant
-		if stored == "" {
-			if values == nil {
-				if values, err = p.store.UserAttributes(ctx, userID); err != nil {
-					return err
-				}
+		if values == nil && a.HasUserValues() {
+			if values, err = p.store.UserAttributes(ctx, u.ID); err != nil {
+				return err
 			}
-			stored = values[a.Name]
 		}
-		if v := a.Parse(stored); v != nil && requested[a.Claim].accepts(v) {
+		if v := a.Value(u, values); v != nil && requested[a.Claim].accepts(v) {
 			out[a.Claim] = v
 		}
 	}

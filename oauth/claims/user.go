@@ -99,7 +99,7 @@ func (p *Provider) userClaims(
 		}
 	}
 	out := selectClaims(data, scopes, granted, requested)
-	if err := p.addAttributes(ctx, out, c, u.ID, scopes, requested); err != nil {
+	if err := p.addAttributes(ctx, out, c, u, scopes, requested); err != nil {
 		return nil, err
 	}
 	renameGroups(c, out)

@@ -1,7 +1,6 @@
 package account
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"maps"
@@ -36,17 +35,17 @@ type attributeFact struct{ Label, Value string }
 
 // attributes returns what the user may see of the attributes, with what was entered instead of stored values.
 func (p *Pages) attributes(
-	ctx context.Context, userID string, input profileInput,
+	ctx context.Context, user storage.User, input profileInput,
 ) (section attributeSection, err error) {
 	all, err := p.store.Attributes(ctx)
 	if err != nil || len(all) == 0 {
 		return section, err
 	}
-	values, err := p.store.UserAttributes(ctx, userID)
+	values, err := p.store.UserAttributes(ctx, user.ID)
 	var names []string
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		a := all[name]
-		value, label := a.Parse(cmp.Or(a.Constant, values[name])), identity.AttributeLabel(a)
+		value, label := a.Value(&user, values), identity.AttributeLabel(a)
 		switch {
 		case isEditable(a):
 			text := strings.Join(enteredStrings(value), "\n")
@@ -67,7 +66,7 @@ func (p *Pages) attributes(
 }
 
 func isEditable(a storage.Attribute) bool {
-	return a.UserAccess == storage.AccessEdit && a.Constant == ""
+	return a.UserAccess == storage.AccessEdit && a.HasUserValues()
 }
 
 // attributeText returns a value as users read it.

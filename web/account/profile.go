@@ -93,7 +93,7 @@ func (p *Pages) renderProfile(
 		data.Groups = append(data.Groups, profileGroup{Title: p.pages.Message(group.title), Fields: fields})
 	}
 	var err error
-	if data.Attributes, err = p.attributes(r.Context(), user.User.ID, input); err != nil {
+	if data.Attributes, err = p.attributes(r.Context(), user.User, input); err != nil {
 		return err
 	}
 	status := http.StatusOK
