@@ -92,6 +92,25 @@ func (p *Pages) continueRequest(w http.ResponseWriter, r *http.Request, a *oauth
 	return errors.New("unknown step of an authorization request")
 }
 
+// requestAt returns the stored request that the page of a step is about. When its next step is another one, it returns
+// a redirect to the request.
+func (p *Pages) requestAt(
+	r *http.Request, id string, step oauth.Step,
+) (*oauth.AuthorizationRequest, oauth.DecisionInput, error) {
+	a, err := p.oauth.Resume(r.Context(), id, p.users.Browser(r), false)
+	if err != nil {
+		return nil, oauth.DecisionInput{}, err
+	}
+	in, next, _, err := p.decide(r, a)
+	if err != nil {
+		return nil, oauth.DecisionInput{}, err
+	}
+	if next != step {
+		return nil, oauth.DecisionInput{}, page.RedirectTo(requestPath(a))
+	}
+	return a, in, nil
+}
+
 // decide finds the user that the request is about, who becomes its actor, and returns the next step.
 func (p *Pages) decide(
 	r *http.Request, a *oauth.AuthorizationRequest,

@@ -18,25 +18,6 @@ type confirmPage struct {
 	Request, FormToken            string
 }
 
-// requestToConfirm returns the request that the page is about and its user, who is one of the first to use a client
-// that is not verified. When its next step is another one, it returns a redirect to the request.
-func (p *Pages) requestToConfirm(
-	r *http.Request, id string,
-) (*oauth.AuthorizationRequest, *identity.SignedInUser, error) {
-	a, err := p.oauth.Resume(r.Context(), id, p.users.Browser(r), false)
-	if err != nil {
-		return nil, nil, err
-	}
-	in, next, _, err := p.decide(r, a)
-	if err != nil {
-		return nil, nil, err
-	}
-	if next != oauth.Confirm {
-		return nil, nil, page.RedirectTo(requestPath(a))
-	}
-	return a, in.Candidate, nil
-}
-
 // confirmTokenParts binds the form to the session, the request and the description of the client on the page.
 func confirmTokenParts(a *oauth.AuthorizationRequest, user *identity.SignedInUser) []string {
 	return []string{"confirm", user.Session.ID, a.ID, describedAt(a.Client)}
@@ -48,10 +29,11 @@ func (p *Pages) ShowConfirm(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	a, user, err := p.requestToConfirm(r, form.Get("request"))
+	a, in, err := p.requestAt(r, form.Get("request"), oauth.Confirm)
 	if err != nil {
 		return err
 	}
+	user := in.Candidate // one of the first users of a client that is not verified
 	page.AllowFormRedirects(w.Header())
 	view := p.newClientView(a)
 	return p.pages.Render(w, http.StatusOK, "confirm", confirmPage{
@@ -68,10 +50,11 @@ func (p *Pages) Confirm(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return invalidForm(err)
 	}
-	a, user, err := p.requestToConfirm(r, form.Get("request"))
+	a, in, err := p.requestAt(r, form.Get("request"), oauth.Confirm)
 	if err != nil {
 		return err
 	}
+	user := in.Candidate // one of the first users of a client that is not verified
 	page.AllowFormRedirects(w.Header())
 	if !p.pages.HasFormToken(form, confirmTokenParts(a, user)...) {
 		return &page.Error{Status: http.StatusForbidden, Key: "error.form"}

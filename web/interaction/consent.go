@@ -52,16 +52,9 @@ type pendingConsent struct {
 // pendingConsent returns the request that a consent page is about. When its next step is another one, it returns a
 // redirect to the request.
 func (p *Pages) pendingConsent(r *http.Request, id string) (pendingConsent, error) {
-	a, err := p.oauth.Resume(r.Context(), id, p.users.Browser(r), false)
+	a, in, err := p.requestAt(r, id, oauth.Consent)
 	if err != nil {
 		return pendingConsent{}, err
-	}
-	in, next, _, err := p.decide(r, a)
-	if err != nil {
-		return pendingConsent{}, err
-	}
-	if next != oauth.Consent {
-		return pendingConsent{}, page.RedirectTo(requestPath(a))
 	}
 	resources, err := p.store.Resources(r.Context())
 	if err != nil {

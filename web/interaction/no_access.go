@@ -16,23 +16,6 @@ type noAccessPage struct {
 	Request, FormToken    string
 }
 
-// withoutAccess returns the request that the page is about and its user, who is in none of the groups that the client
-// requires. When its next step is another one, it returns a redirect to the request.
-func (p *Pages) withoutAccess(r *http.Request, id string) (*oauth.AuthorizationRequest, *identity.SignedInUser, error) {
-	a, err := p.oauth.Resume(r.Context(), id, p.users.Browser(r), false)
-	if err != nil {
-		return nil, nil, err
-	}
-	in, next, _, err := p.decide(r, a)
-	if err != nil {
-		return nil, nil, err
-	}
-	if next != oauth.NoAccess {
-		return nil, nil, page.RedirectTo(requestPath(a))
-	}
-	return a, in.Candidate, nil
-}
-
 func noAccessTokenParts(a *oauth.AuthorizationRequest, user *identity.SignedInUser) []string {
 	return []string{"no-access", user.Session.ID, a.ID}
 }
@@ -43,10 +26,11 @@ func (p *Pages) ShowNoAccess(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	a, user, err := p.withoutAccess(r, form.Get("request"))
+	a, in, err := p.requestAt(r, form.Get("request"), oauth.NoAccess)
 	if err != nil {
 		return err
 	}
+	user := in.Candidate // in none of the groups that the client requires
 	page.AllowFormRedirects(w.Header())
 	return p.pages.Render(w, http.StatusForbidden, "no_access", noAccessPage{
 		Layout:     p.pages.NewLayout(r, p.pages.Message("no_access.title")+" "+a.Client.DisplayName()),
@@ -61,10 +45,11 @@ func (p *Pages) LeaveNoAccess(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return invalidForm(err)
 	}
-	a, user, err := p.withoutAccess(r, form.Get("request"))
+	a, in, err := p.requestAt(r, form.Get("request"), oauth.NoAccess)
 	if err != nil {
 		return err
 	}
+	user := in.Candidate // in none of the groups that the client requires
 	page.AllowFormRedirects(w.Header())
 	if !p.pages.HasFormToken(form, noAccessTokenParts(a, user)...) {
 		return &page.Error{Status: http.StatusForbidden, Key: "error.form"}
