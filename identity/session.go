@@ -174,9 +174,6 @@ func (u *Users) expiredSessions(r *http.Request) ([]expiredSession, error) {
 	return slices.Clone(expired), nil
 }
 
-// ACRPassword is the only authentication context class: a password (OIDC Core §2).
-const ACRPassword = "1"
-
 // StartSession signs a user in to the browser after the user authenticated by the given methods (RFC 8176). The token
 // in the cookie is always new. The user's session in this browser continues under it, expired or not, together with
 // the grants that are bound to it, so that signing out ends those too. Other users stay signed in, up to five in
