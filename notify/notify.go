@@ -72,7 +72,7 @@ func (s *Sender) Send(ctx context.Context) error {
 			}
 		}
 		limited, cancel := context.WithTimeout(ctx, queryTimeout)
-		due, err := s.Store.LeaseDeliveries(limited, free, leaseDuration)
+		due, err := s.Store.LeaseDeliveries(limited, false, free, leaseDuration)
 		cancel()
 		for range free - len(due) {
 			<-slots

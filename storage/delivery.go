@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/google/uuid"
@@ -11,16 +12,20 @@ import (
 	"gatehouse/storage/db"
 )
 
-// BackchannelLogout is the kind of delivery of a logout token (OIDC Back-Channel Logout §2.5).
-const BackchannelLogout = "backchannel_logout"
+// The kinds of deliveries.
+const (
+	BackchannelLogout = "backchannel_logout" // a logout token (OIDC Back-Channel Logout §2.5)
+	MailDelivery      = "mail"               // a mail to a user
+)
 
 // deliveryEvents are the types of the audit events by the kind of the delivery.
 var deliveryEvents = map[string]struct{ delivered, abandoned string }{
 	BackchannelLogout: {audit.LogoutDelivered, audit.LogoutUndelivered},
+	MailDelivery:      {audit.MailSent, audit.MailFailed},
 }
 
-// Delivery is a notification that a client must receive. It is inserted in the transaction of the change and deleted
-// once it was delivered, so that a crash loses none.
+// Delivery is a notification that a client or user must receive. It is inserted in the transaction of the change and
+// deleted once it was delivered, so that a crash loses none.
 type Delivery struct {
 	ID        string
 	Kind      string
@@ -30,6 +35,8 @@ type Delivery struct {
 	Attempts  int64
 	CreatedAt time.Time `gorm:"serializer:millis;autoCreateTime:false"`
 	NextAt    time.Time `gorm:"serializer:millis"`
+	Mail      string    // of a mail: one of the kinds of Mail
+	Sealed    []byte    // of a mail: its recipient and values
 }
 
 // queueUserLogouts queues the logout of every session in which the user used clients.
@@ -63,13 +70,19 @@ func (s *Store) queueLogouts(ctx context.Context, where string, arg any) error {
 	return nil
 }
 
-// LeaseDeliveries returns up to limit due deliveries, those with the fewest attempts first, and leases them: until
-// the lease ends, no other process gets them.
-func (s *Store) LeaseDeliveries(ctx context.Context, limit int, lease time.Duration) ([]Delivery, error) {
+// LeaseDeliveries returns up to limit due deliveries, mails or all others, those with the fewest attempts first, and
+// leases them: until the lease ends, no other process gets them.
+func (s *Store) LeaseDeliveries(
+	ctx context.Context, mails bool, limit int, lease time.Duration,
+) ([]Delivery, error) {
 	now := s.Now()
+	where := "next_at <= ? AND kind <> '" + MailDelivery + "'"
+	if mails {
+		where = "next_at <= ? AND kind = '" + MailDelivery + "'"
+	}
 	// Usually there are none, and this read takes no lock.
 	var one int
-	err := db.QueryRow(ctx, s.Read, []any{&one}, "SELECT 1 FROM deliveries WHERE next_at <= ? LIMIT 1", db.Millis(now))
+	err := db.QueryRow(ctx, s.Read, []any{&one}, "SELECT 1 FROM deliveries WHERE "+where+" LIMIT 1", db.Millis(now))
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil
 	}
@@ -78,7 +91,7 @@ func (s *Store) LeaseDeliveries(ctx context.Context, limit int, lease time.Durat
 	}
 	out, err := db.Select[Delivery](ctx, s.Write, "UPDATE deliveries SET attempts = attempts + 1, next_at = ? WHERE "+
 		s.SkipLocked(
-			"id", "SELECT id FROM deliveries WHERE next_at <= ? ORDER BY attempts, next_at LIMIT ?",
+			"id", "SELECT id FROM deliveries WHERE "+where+" ORDER BY attempts, next_at LIMIT ?",
 		)+" RETURNING "+deliveryRow.Columns(),
 		db.Millis(now.Add(lease)), db.Millis(now), limit)
 	return out, db.Wrap("lease deliveries", err)
@@ -104,6 +117,13 @@ func (s *Store) AbandonDelivery(ctx context.Context, d Delivery, detail map[stri
 }
 
 func (s *Store) deleteDelivery(ctx context.Context, d Delivery, event string, detail map[string]any) error {
+	if d.Mail != "" {
+		detail = maps.Clone(detail)
+		if detail == nil {
+			detail = map[string]any{}
+		}
+		detail["mail"] = d.Mail
+	}
 	e := audit.Event{Type: event, ClientID: d.ClientID, UserID: d.UserID, Detail: detail}
 	return db.Wrap("finish a delivery", s.Tx(ctx, func(tx *Store) error {
 		err := db.ExecOne(ctx, tx.Write, "DELETE FROM deliveries WHERE id = ?", d.ID)

@@ -35,7 +35,7 @@ func TestNoMoreDeliveriesAreLeasedThanRequested(t *testing.T) {
 		}
 		leased := map[string]bool{}
 		for range all / 3 {
-			due, err := f.LeaseDeliveries(t.Context(), 3, time.Minute)
+			due, err := f.LeaseDeliveries(t.Context(), false, 3, time.Minute)
 			storagetest.Must(t, err)
 			if len(due) != 3 {
 				t.Fatalf("LeaseDeliveries(3) returned %d deliveries, want 3", len(due))
@@ -47,7 +47,7 @@ func TestNoMoreDeliveriesAreLeasedThanRequested(t *testing.T) {
 		if len(leased) != all || leased["waits"] {
 			t.Errorf("%d deliveries were leased, want the %d that are due: %v", len(leased), all, leased)
 		}
-		if due, err := f.LeaseDeliveries(t.Context(), 3, time.Minute); err != nil || len(due) != 0 {
+		if due, err := f.LeaseDeliveries(t.Context(), false, 3, time.Minute); err != nil || len(due) != 0 {
 			t.Errorf("LeaseDeliveries during the leases = %d deliveries, %v, want none", len(due), err)
 		}
 	})
@@ -63,7 +63,7 @@ func TestDeliveryPostponedByWrongClockIsDueAgain(t *testing.T) {
 		}
 		_, err := f.DeleteExpired(t.Context(), storagetest.UnusedClientTTL)
 		storagetest.Must(t, err)
-		due, err := f.LeaseDeliveries(t.Context(), 10, time.Minute)
+		due, err := f.LeaseDeliveries(t.Context(), false, 10, time.Minute)
 		if err != nil || len(due) != 1 || due[0].ID != "postponed" {
 			t.Errorf("LeaseDeliveries = %v, %v, want only the postponed delivery", due, err)
 		}

@@ -60,6 +60,7 @@ var expiries = []expiry{
 	{"client_secrets", "expires_at < ?", replayRetention},
 	{"signing_keys", "removed_at < ?", replayRetention},
 	{"outages", "ended_at < ?", replayRetention},
+	{"mail_pauses", "until < ?", 0},
 	{"deleted_clients", "deleted_at < ?", deletedClientRetention},
 }
 

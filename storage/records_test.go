@@ -108,6 +108,7 @@ func TestEveryRecordIsReadAsStored(t *testing.T) {
 			roundTrip[storage.UsedAssertion]("used_assertions", ""),
 			roundTrip[storage.RegistrationToken]("registration_tokens", ""),
 			roundTrip[storage.Delivery]("deliveries", ""),
+			roundTrip[storage.MailPause]("mail_pauses", ""),
 			roundTrip[storage.Group]("groups", ""),
 			func(t *testing.T, s *storage.Store) {
 				t.Helper()

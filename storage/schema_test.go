@@ -27,7 +27,7 @@ var records = []any{
 	&audit.Row{}, &storage.UsedAssertion{}, &storage.RegistrationToken{}, &storage.Delivery{}, &vault.Secret{},
 	&audit.Seal{}, &storage.Outage{}, &storage.Group{}, &storage.GroupMember{}, &storage.ClientDocument{},
 	&storage.DeletedClient{}, &storage.Role{}, &storage.RoleUser{}, &storage.RoleGroup{}, &storage.RoleClient{},
-	&storage.Attribute{}, &storage.UserAttribute{},
+	&storage.Attribute{}, &storage.UserAttribute{}, &storage.MailPause{},
 }
 
 // column has the properties of a column that both engines must have in common.

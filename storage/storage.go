@@ -61,6 +61,8 @@ type shared struct {
 
 	followed db.Heartbeat // of followChanges
 
+	mailEnabled atomic.Bool // whether QueueMail queues
+
 	health        health
 	cleanupBehind atomic.Int64 // by how much AdvanceCleanupTime lags the clock, in nanoseconds
 

@@ -328,7 +328,7 @@ func TestLaterVersionMayAddColumns(t *testing.T) {
 				func() error {
 					return f.Tx(ctx, func(tx *storage.Store) error { _, err := tx.Client(ctx, f.client.ID); return err })
 				},
-				func() error { _, err := f.LeaseDeliveries(ctx, 1, time.Minute); return err },
+				func() error { _, err := f.LeaseDeliveries(ctx, false, 1, time.Minute); return err },
 			} {
 				storagetest.Must(t, read())
 			}

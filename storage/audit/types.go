@@ -72,6 +72,10 @@ var (
 	RegistrationTokenDeleted = newType("registration_token.deleted")
 	LogoutDelivered          = newType("logout.delivered")
 	LogoutUndelivered        = newType("logout.undelivered")
+	MailSent                 = newType("mail.sent")
+	MailFailed               = newType("mail.failed")
+	MailAddressPaused        = newType("mail.address_paused")
+	MailAddressResumed       = newType("mail.address_resumed")
 
 	// Failures, which changed nothing.
 	AuthenticationFailed = newType("client.authentication_failed")

@@ -1,0 +1,183 @@
+package storage
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"gatehouse/keyed"
+	"gatehouse/storage/audit"
+	"gatehouse/storage/db"
+)
+
+// The kinds of Mail.
+const (
+	MailVerifyEmail       = "verify_email"
+	MailResetPassword     = "reset_password"
+	MailEmailChanged      = "email_changed" // to the previous address
+	MailInvitation        = "invitation"
+	MailSignInCode        = "sign_in_code"
+	MailAccountExists     = "account_exists" // in response to a sign-up
+	MailNewDevice         = "new_device"
+	MailFactorsChanged    = "factors_changed"
+	MailPasswordChanged   = "password_changed"
+	MailClientConnected   = "app_connected"
+	MailDeletionScheduled = "deletion_scheduled"
+	MailTest              = "test"
+)
+
+// mailKinds are all kinds of Mail. The value reports whether it is a security notice, which disabled and deleted users
+// get too.
+var mailKinds = map[string]bool{
+	MailVerifyEmail: false, MailResetPassword: false, MailInvitation: false, MailSignInCode: false,
+	MailAccountExists: false, MailTest: false,
+	MailEmailChanged: true, MailNewDevice: true, MailFactorsChanged: true, MailPasswordChanged: true,
+	MailClientConnected: true, MailDeletionScheduled: true,
+}
+
+// The values of a Mail that every kind may have. Templates show them outside the text.
+const (
+	MailLink = "link" // path and query below the issuer, such as /reset?token=…
+	MailCode = "code" // that the user types
+)
+
+// Mail is a message to a user by e-mail.
+type Mail struct {
+	Kind     string            `json:"-"`
+	UserID   string            `json:"-"` // empty: the recipient is no user, as of an invitation
+	To       string            `json:"to"`
+	Language string            `json:"language,omitempty"` // BCP 47; empty: the default
+	Values   map[string]string `json:"values,omitempty"`   // of its template; they may be secrets
+	// ExpiresAt is when the link or code expires: the mail is not sent later. Zero: never.
+	ExpiresAt time.Time `json:"expires_at,omitzero"`
+}
+
+// IsMailKind reports whether it is a kind of Mail.
+func IsMailKind(kind string) bool {
+	_, ok := mailKinds[kind]
+	return ok
+}
+
+// EnableMail makes QueueMail queue mails, because this installation can send them.
+func (s *Store) EnableMail() { s.mailEnabled.Store(true) }
+
+// MailEnabled reports whether this installation sends mails.
+func (s *Store) MailEnabled() bool { return s.mailEnabled.Load() }
+
+// mailPurpose is the purpose of the key that mails are sealed with. It survives a change of the root key.
+const mailPurpose = "mail"
+
+// QueueMail queues a mail in the current transaction, so that it is sent if the transaction is committed. Recipient
+// and values are sealed. It does nothing unless MailEnabled.
+func (s *Store) QueueMail(ctx context.Context, m Mail) error {
+	if !s.MailEnabled() {
+		return nil
+	}
+	if !IsMailKind(m.Kind) {
+		return fmt.Errorf("unknown kind of mail: %q", m.Kind)
+	}
+	now := s.Now()
+	d := Delivery{
+		ID: uuid.NewString(), Kind: MailDelivery, Mail: m.Kind, UserID: m.UserID, CreatedAt: now, NextAt: now,
+	}
+	payload, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	if d.Sealed, err = keyed.Seal(s.Vault.Key(mailPurpose), payload, d.mailContext()); err != nil {
+		return err
+	}
+	return db.Wrap("queue mail", db.Insert(ctx, s.Write, &d))
+}
+
+// mailContext returns what Sealed is bound to: the row, the kind of the mail and its user.
+func (d *Delivery) mailContext() string { return d.ID + "\x00" + d.Mail + "\x00" + d.UserID }
+
+// OpenMail returns the mail of a delivery, and the reason why it must not be sent any more, which is empty if it may
+// be sent: it has expired, its address is paused, or the user is disabled and it is no security notice.
+func (s *Store) OpenMail(ctx context.Context, d Delivery) (m Mail, refusal string, err error) {
+	payload, err := keyed.Open(s.Vault.Key(mailPurpose), d.Sealed, d.mailContext())
+	if err != nil {
+		return Mail{}, "", fmt.Errorf("open mail %s: %w", d.ID, err)
+	}
+	if err := json.Unmarshal(payload, &m); err != nil {
+		return Mail{}, "", fmt.Errorf("open mail %s: %w", d.ID, err)
+	}
+	m.Kind, m.UserID = d.Mail, d.UserID
+	if !m.ExpiresAt.IsZero() && !s.Now().Before(m.ExpiresAt) {
+		return m, "it has expired", nil
+	}
+	if m.UserID != "" && !mailKinds[m.Kind] {
+		u, err := s.User(ctx, m.UserID)
+		if errors.Is(err, ErrNotFound) || err == nil && u.DisabledAt != nil {
+			return m, "the user is disabled or deleted", nil
+		}
+		if err != nil {
+			return m, "", err
+		}
+	}
+	paused, err := s.isMailPaused(ctx, m.To)
+	if paused {
+		refusal = "the address is paused"
+	}
+	return m, refusal, err
+}
+
+// MailPause is an address that the mail server rejected permanently.
+type MailPause struct {
+	AddressMAC []byte    `gorm:"primaryKey;column:address_mac"`
+	CreatedAt  time.Time `gorm:"serializer:millis;autoCreateTime:false"`
+	Until      time.Time `gorm:"serializer:millis"`
+}
+
+// addressMAC identifies an address without disclosing it, in any case.
+func (s *Store) addressMAC(address string) []byte {
+	return keyed.MAC(s.Vault.Key(mailPurpose), "address", strings.ToLower(address))
+}
+
+func (s *Store) isMailPaused(ctx context.Context, address string) (bool, error) {
+	_, err := db.Take[MailPause](ctx, s.Read, "address_mac = ? AND until > ?", s.addressMAC(address), db.Millis(s.Now()))
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, db.Wrap("read paused address", err)
+}
+
+// PauseMail abandons the delivery of a mail whose address was rejected permanently, and sends none to that address
+// before a time or ResumeMail.
+func (s *Store) PauseMail(
+	ctx context.Context, d Delivery, address string, until time.Time, detail map[string]any,
+) error {
+	e := audit.Event{Type: audit.MailAddressPaused, UserID: d.UserID, Detail: map[string]any{"until": until.Unix()}}
+	return db.Wrap("pause an address", s.Tx(ctx, func(tx *Store) error {
+		now := db.Millis(s.Now())
+		if err := db.Exec(ctx, tx.Write, `INSERT INTO mail_pauses (address_mac, created_at, until) VALUES (?, ?, ?)
+			ON CONFLICT (address_mac) DO UPDATE SET until = excluded.until`,
+			s.addressMAC(address), now, db.Millis(until)); err != nil {
+			return err
+		}
+		if err := tx.Audit.Record(ctx, e); err != nil {
+			return err
+		}
+		return tx.AbandonDelivery(ctx, d, detail)
+	}))
+}
+
+// ResumeMail ends the pause of an address, if there is one.
+func (s *Store) ResumeMail(ctx context.Context, address string) error {
+	return db.Wrap("resume an address", s.Tx(ctx, func(tx *Store) error {
+		err := db.ExecOne(ctx, tx.Write, "DELETE FROM mail_pauses WHERE address_mac = ?", s.addressMAC(address))
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return tx.Audit.Record(ctx, audit.Event{Type: audit.MailAddressResumed})
+	}))
+}

@@ -1,0 +1,165 @@
+package storage_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/storage"
+	"gatehouse/storage/audit"
+	"gatehouse/storage/storagetest"
+)
+
+// mailFixture is a fixture that sends mails.
+func mailFixture(t *testing.T, url string) *fixture {
+	t.Helper()
+	f := newFixture(t, url)
+	f.EnableMail()
+	return f
+}
+
+// lease queues a mail and returns its delivery.
+func (f *fixture) lease(t *testing.T, m storage.Mail) storage.Delivery {
+	t.Helper()
+	storagetest.Must(t, f.QueueMail(t.Context(), m))
+	due, err := f.LeaseDeliveries(t.Context(), true, 10, time.Minute)
+	storagetest.Must(t, err)
+	if len(due) != 1 {
+		t.Fatalf("LeaseDeliveries returned %d mails, want 1", len(due))
+	}
+	return due[0]
+}
+
+// reset returns a mail with a link to reset the password of the fixture's user.
+func (f *fixture) reset() storage.Mail {
+	return storage.Mail{
+		Kind: storage.MailResetPassword, UserID: f.user.ID, To: "Alice@example.com", Language: "de",
+		Values: map[string]string{storage.MailLink: "/reset?token=secret-of-the-link"},
+	}
+}
+
+func (f *fixture) wantRefusal(t *testing.T, when string, d storage.Delivery, want string) {
+	t.Helper()
+	if _, refusal, err := f.OpenMail(t.Context(), d); refusal != want || err != nil {
+		t.Errorf("%s: OpenMail = %q, %v, want %q", when, refusal, err, want)
+	}
+}
+
+// TestQueuedMailIsSealedAndBoundToItsRow tests PE20: a copy of the database has no link, code or address of a mail that
+// waits, and who can write to it cannot move a link into the mail of another user.
+func TestQueuedMailIsSealedAndBoundToItsRow(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		f := mailFixture(t, url)
+		failure := errors.New("the transaction fails")
+		if err := f.Tx(t.Context(), func(tx *storage.Store) error {
+			return errors.Join(tx.QueueMail(t.Context(), f.reset()), failure)
+		}); !errors.Is(err, failure) {
+			t.Fatalf("Tx = %v, want %v", err, failure)
+		}
+		want := f.reset()
+		d := f.lease(t, want) // and none of the transaction that failed
+		dump := storagetest.Dump(t, f.Store, url)
+		if strings.Contains(dump, "secret-of-the-link") || strings.Contains(dump, want.To) {
+			t.Error("the database contains the link or the recipient of a mail in clear")
+		}
+		got, refusal, err := f.OpenMail(t.Context(), d)
+		if err != nil || refusal != "" || got.To != want.To || got.Language != "de" || got.Kind != want.Kind ||
+			got.UserID != want.UserID || got.Values[storage.MailLink] != want.Values[storage.MailLink] {
+			t.Errorf("OpenMail = %+v, %q, %v, want %+v", got, refusal, err, want)
+		}
+		for name, moved := range map[string]storage.Delivery{
+			"another row":  {ID: "other", Mail: d.Mail, UserID: d.UserID, Sealed: d.Sealed},
+			"another user": {ID: d.ID, Mail: d.Mail, UserID: "other", Sealed: d.Sealed},
+			"another kind": {ID: d.ID, Mail: storage.MailTest, UserID: d.UserID, Sealed: d.Sealed},
+		} {
+			if m, _, err := f.OpenMail(t.Context(), moved); err == nil {
+				t.Errorf("OpenMail of a mail moved to %s = %+v, want an error", name, m)
+			}
+		}
+		logouts, err := f.LeaseDeliveries(t.Context(), false, 10, time.Minute)
+		if err != nil || len(logouts) != 0 {
+			t.Errorf("LeaseDeliveries of messages to clients = %v, %v, want no mail", logouts, err)
+		}
+		storagetest.Must(t, f.FinishDelivery(t.Context(), d, nil))
+		rows, err := f.Audit.Rows(t.Context(), audit.Filter{Event: audit.MailSent})
+		if err != nil || len(rows) != 1 || rows[0].UserID != f.user.ID || rows[0].Detail != `{"mail":"reset_password"}` {
+			t.Errorf("audit rows of the mail = %+v, %v, want one with its user and kind only", rows, err)
+		}
+	})
+}
+
+// TestDisabledUsersGetSecurityNoticesOnly tests PE26.
+func TestDisabledUsersGetSecurityNoticesOnly(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		f := mailFixture(t, url)
+		notice := f.reset()
+		notice.Kind = storage.MailPasswordChanged
+		reset, changed := f.lease(t, f.reset()), f.lease(t, notice)
+		f.wantRefusal(t, "reset of an active user", reset, "")
+		storagetest.Must(t, f.DisableUser(t.Context(), f.user.ID))
+		f.wantRefusal(t, "reset of a disabled user", reset, "the user is disabled or deleted")
+		f.wantRefusal(t, "notice to a disabled user", changed, "")
+		storagetest.Must(t, f.DeleteUser(t.Context(), f.user.ID))
+		f.wantRefusal(t, "reset of a deleted user", reset, "the user is disabled or deleted")
+		f.wantRefusal(t, "notice to a deleted user", changed, "")
+	})
+}
+
+// TestRejectedAddressIsPaused tests PE24: a bounce pauses its address, in any spelling, until the time has passed or
+// the operator resumes it.
+func TestRejectedAddressIsPaused(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		f := mailFixture(t, url)
+		for _, end := range []func(){
+			func() { storagetest.Must(t, f.ResumeMail(t.Context(), "aLice@example.com")) },
+			func() { f.clock.Advance(25 * time.Hour) },
+		} {
+			rejected := f.lease(t, f.reset())
+			until := f.clock.Now().Add(24 * time.Hour)
+			storagetest.Must(t, f.PauseMail(t.Context(), rejected, "ALICE@example.com", until, nil))
+			next := f.lease(t, f.reset())
+			f.wantRefusal(t, "during the pause", next, "the address is paused")
+			end()
+			f.wantRefusal(t, "after the pause", next, "")
+			storagetest.Must(t, f.FinishDelivery(t.Context(), next, nil))
+		}
+		for event, want := range map[string]int64{
+			audit.MailFailed: 2, audit.MailAddressPaused: 2, audit.MailAddressResumed: 1,
+		} {
+			if n, err := f.Audit.CountRows(t.Context(), audit.Filter{Event: event}); err != nil || n != want {
+				t.Errorf("%d rows of %s are stored, %v, want %d", n, event, err, want)
+			}
+		}
+	})
+}
+
+func TestExpiredMailIsNotSent(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		f := mailFixture(t, url)
+		m := f.reset()
+		m.ExpiresAt = f.clock.Now().Add(10 * time.Minute)
+		d := f.lease(t, m)
+		f.wantRefusal(t, "before", d, "")
+		f.clock.Advance(10 * time.Minute)
+		f.wantRefusal(t, "after", d, "it has expired")
+	})
+}
+
+func TestUnknownMailIsRefusedAndNoneQueuedWithoutServer(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, storagetest.URL(t, storage.SQLite))
+	storagetest.Must(t, f.QueueMail(t.Context(), f.reset()))
+	due, err := f.LeaseDeliveries(t.Context(), true, 10, time.Minute)
+	if err != nil || len(due) != 0 {
+		t.Errorf("LeaseDeliveries without a mail server = %v, %v, want none", due, err)
+	}
+	f.EnableMail()
+	if err := f.QueueMail(t.Context(), storage.Mail{Kind: "other"}); err == nil {
+		t.Error("QueueMail of an unknown kind = nil, want an error")
+	}
+}
