@@ -6,7 +6,6 @@ package identity
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -92,7 +91,9 @@ func (u *Users) Create(ctx context.Context, n NewUser) (storage.User, error) {
 	if err := checkProfile(n.Name, &n.Profile); err != nil {
 		return storage.User{}, err
 	}
-	if err := u.checkPassword(n.Password, usernameKey, emailKey); err != nil {
+	if err := u.checkPassword(n.Password, storage.User{
+		Username: n.Username, Email: n.Email, Name: n.Name, Profile: n.Profile,
+	}); err != nil {
 		return storage.User{}, err
 	}
 	values, err := u.encodeAttributes(ctx, n.Attributes)
@@ -117,28 +118,6 @@ func (u *Users) Create(ctx context.Context, n NewUser) (storage.User, error) {
 	return user, err
 }
 
-// checkPassword returns an *InputError when the password is not accepted.
-func (u *Users) checkPassword(password, usernameKey, emailKey string) error {
-	if n := utf8.RuneCountInString(password); n < u.options.PasswordMinLength {
-		return &InputError{
-			fmt.Sprintf("the password is too short: it has %d characters and needs at least %d", n, u.options.PasswordMinLength),
-		}
-	}
-	if len(password) > maxPassword {
-		return &InputError{fmt.Sprintf("the password is longer than %d bytes", maxPassword)}
-	}
-	if !utf8.ValidString(password) {
-		return &InputError{"the password is not valid UTF-8 text"}
-	}
-	if k, err := key(password); err == nil && (k == usernameKey || k == emailKey) {
-		return &InputError{"the password must not be the username or email address"}
-	}
-	if strings.Count(password, password[:1]) == len(password) {
-		return &InputError{"the password is one character repeated"}
-	}
-	return nil
-}
-
 // User returns a user by username, email address or id, or storage.ErrNotFound.
 func (u *Users) User(ctx context.Context, name string) (storage.User, error) {
 	if _, err := uuid.Parse(name); err == nil && len(name) == 36 {
@@ -154,7 +133,7 @@ func (u *Users) User(ctx context.Context, name string) (storage.User, error) {
 // SetPassword replaces the password of a user and ends the user's sessions and grants. It returns an *InputError when
 // the password is not accepted.
 func (u *Users) SetPassword(ctx context.Context, user storage.User, password string) error {
-	if err := u.checkPassword(password, user.UsernameKey, user.EmailKey); err != nil {
+	if err := u.checkPassword(password, user); err != nil {
 		return err
 	}
 	hash, err := u.hasher.hash(ctx, password)

@@ -57,8 +57,17 @@ func TestWeakPasswordsAreRefused(t *testing.T) {
 	p, _, _ := newUsers(t, storagetest.URL(t, storage.SQLite))
 	for _, password := range []string{
 		"short", "xxxxxxxxxxxx", "someusername", strings.Repeat("a b", 400), "bad\xffutf8 text",
+		"password123", "P4$$word-2026", "SomeUserName99", "s.smith@corp.example", "carolsmith!!", "Gatehouse2026",
 	} {
-		wantCreateRefused(t, p, identity.NewUser{Username: "someusername", Email: "s@example.com", Password: password})
+		wantCreateRefused(t, p, identity.NewUser{
+			Username: "someusername", Email: "s.smith@corp.example", Name: "Carol Smith", Password: password,
+		})
+	}
+	carol := user(t, p, "carol")
+	var refused *identity.PasswordError
+	if err := p.SetPassword(t.Context(), carol, "dragon2026"); !errors.As(err, &refused) ||
+		refused.Rule != identity.TooCommon || !strings.Contains(err.Error(), "choose several unrelated words") {
+		t.Errorf("SetPassword with a common password = %v, want an error with what to do", err)
 	}
 }
 

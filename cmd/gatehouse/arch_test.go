@@ -50,7 +50,8 @@ var allowedImports = []struct {
 	{"storage", []string{"storage/reqevent", "storage/db", "storage/vault", "storage/audit"}},
 	{"storage/storagetest", []string{"storage/vault", "storage/audit", "storage"}},
 	{"ratelimit/redistest", []string{"storage/storagetest"}},
-	{"identity", []string{"ratelimit", "storage/reqevent", "storage/audit", "storage"}},
+	{"identity/commonpassword", nil},
+	{"identity", []string{"ratelimit", "storage/reqevent", "storage/audit", "storage", "identity/commonpassword"}},
 	{"oauth/protocol", []string{"ratelimit", "oauth/params"}},
 	{"oauth/keyring", []string{"oauth/jwt", "oauth/accesstoken", "storage", "oauth/protocol"}},
 	{"oauth/client", []string{
