@@ -25,7 +25,7 @@ func requestFrom(t *testing.T, address string) context.Context {
 func knownDevice(t *testing.T, p *identity.Users, u storage.User) identity.Device {
 	t.Helper()
 	w, r := httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/login", nil)
-	_, err := p.StartSession(w, r, u, "pwd")
+	_, err := p.StartSession(w, r, u, identity.Authentication{ACR: identity.ACRPassword, AMR: []string{"pwd"}})
 	storagetest.Must(t, err)
 	next := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/login", nil)
 	for _, c := range w.Result().Cookies() {

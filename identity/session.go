@@ -174,12 +174,18 @@ func (u *Users) expiredSessions(r *http.Request) ([]expiredSession, error) {
 	return slices.Clone(expired), nil
 }
 
-// StartSession signs a user in to the browser after the user authenticated by the given methods (RFC 8176). The token
-// in the cookie is always new. The user's session in this browser continues under it, expired or not, together with
+// Authentication is how a user authenticated.
+type Authentication struct {
+	ACR string   // the authentication context class (OIDC Core §2)
+	AMR []string // the methods (RFC 8176)
+}
+
+// StartSession signs a user in to the browser after the user authenticated completely. The token in the cookie is
+// always new. The user's session in this browser continues under it, expired or not, together with
 // the grants that are bound to it, so that signing out ends those too. Other users stay signed in, up to five in
 // total.
 func (u *Users) StartSession(
-	w http.ResponseWriter, r *http.Request, user storage.User, methods ...string,
+	w http.ResponseWriter, r *http.Request, user storage.User, a Authentication,
 ) (*SignedInUser, error) {
 	others, err := u.SignedIn(r)
 	if err != nil {
@@ -203,7 +209,7 @@ func (u *Users) StartSession(
 	now, request, token := u.store.Now(), reqevent.FromContext(r.Context()), randomToken()
 	row := storage.BrowserSession{
 		ID: uuid.NewString(), TokenHash: hash(token), UserID: user.ID, UserEpoch: user.Epoch,
-		AuthTime: now, ACR: ACRPassword, AMR: methods, Address: request.Address, UserAgent: request.UserAgent,
+		AuthTime: now, ACR: a.ACR, AMR: a.AMR, Address: request.Address, UserAgent: request.UserAgent,
 		CreatedAt: now, LastSeenAt: now, ExpiresAt: now.Add(u.options.SessionMaxTTL),
 	}
 	err = storage.ErrNotFound

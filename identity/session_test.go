@@ -37,7 +37,7 @@ func (b browser) visit(t *testing.T, fn func(w http.ResponseWriter, r *http.Requ
 func (b browser) start(t *testing.T, p *identity.Users, u storage.User) (out *identity.SignedInUser) {
 	t.Helper()
 	b.visit(t, func(w http.ResponseWriter, r *http.Request) (err error) {
-		out, err = p.StartSession(w, r, u, "pwd")
+		out, err = p.StartSession(w, r, u, identity.Authentication{ACR: identity.ACRPassword, AMR: []string{"pwd"}})
 		return err
 	})
 	return out

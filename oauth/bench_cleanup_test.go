@@ -99,8 +99,8 @@ func insertExpired(b *testing.B, s *servertest.Server) int64 {
 		`INSERT INTO authorization_requests
 			(id, client_id, client_epoch, parameters, hint_subject, session_id, created_at, expires_at)
 			SELECT 'old' || n, 'gc', 1, 'response_type=code&state=abcdef', '', '', 1, 1 FROM (`+series+`) AS x`,
-		`INSERT INTO used_assertions (client_id, jti_hash, expires_at)
-			SELECT 'old' || n, `+blob+`, 1 FROM (`+series+`) AS x`,
+		`INSERT INTO used_once (kind, scope_hash, id_hash, expires_at)
+			SELECT 'old' || n, `+blob+`, `+blob+`, 1 FROM (`+series+`) AS x`,
 		`INSERT INTO grants (id, consent_id, client_id, user_id, client_epoch, user_epoch, scopes, resources, claims,
 			session_id, offline, auth_time, acr, amr, created_at, expires_at)
 			SELECT 'old' || n, 'c', 'gc', 'u', 1, 1, 'read write', '', '', 's', true, 1, '', 'pwd', 1, 1

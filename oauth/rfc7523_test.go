@@ -162,7 +162,7 @@ var assertions = []servertest.Requirement{
 			storagetest.ResetCleanupTime(t, s.Store, s.DB)
 			_, err := s.Store.DeleteExpired(t.Context(), storagetest.UnusedClientTTL)
 			storagetest.Must(t, err)
-			if strings.Contains(storagetest.Dump(t, s.Store, s.DB), "used_assertions:") {
+			if strings.Contains(storagetest.Dump(t, s.Store, s.DB), "used_once:") {
 				t.Error("used assertions are not deleted after they expire")
 			}
 		}).WithSettings("GATEHOUSE_RATE_LIMITS=client_failure=1000/1m,address_failure=1000/1m"),

@@ -20,7 +20,7 @@ const (
 	requestRetention = 2 * time.Hour
 	// replayRetention is how long codes and grants are stored after they expired, to detect replays and reuse.
 	replayRetention = 24 * time.Hour
-	// RevokedRetention is how long the row of a revoked token or a used assertion is stored after it expired, so that
+	// RevokedRetention is how long the row of a revoked token or of what was used once is stored after it expired, so that
 	// a process with a slow clock does not accept it again.
 	RevokedRetention = 24 * time.Hour
 	// successorRetention is far longer than a retry window: without its sealed successor a retry counts as reuse.
@@ -55,7 +55,10 @@ var expiries = []expiry{
 		replayRetention,
 	},
 	{"sign_in_attempts", "last_at < ?", 24 * time.Hour},
-	{"used_assertions", "expires_at < ?", RevokedRetention},
+	{"used_once", "expires_at < ?", RevokedRetention},
+	{"used_assertions", "expires_at < ?", RevokedRetention}, // rows of the previous version
+	{"remembered_devices", "expires_at < ?", replayRetention},
+	{"pending_sign_ins", "expires_at < ?", replayRetention},
 	{"registration_tokens", "expires_at < ?", replayRetention},
 	{"client_secrets", "expires_at < ?", replayRetention},
 	{"signing_keys", "removed_at < ?", replayRetention},

@@ -105,7 +105,7 @@ func TestEveryRecordIsReadAsStored(t *testing.T) {
 			roundTrip[storage.AuthorizationCode]("authorization_codes", ""),
 			roundTrip[storage.RevokedToken]("revoked_tokens", ""),
 			roundTrip[storage.SigningKey]("signing_keys", ""),
-			roundTrip[storage.UsedAssertion]("used_assertions", ""),
+			roundTrip[storage.UsedOnce]("used_once", ""),
 			roundTrip[storage.RegistrationToken]("registration_tokens", ""),
 			roundTrip[storage.Delivery]("deliveries", ""),
 			roundTrip[storage.MailPause]("mail_pauses", ""),
@@ -128,6 +128,11 @@ func TestEveryRecordIsReadAsStored(t *testing.T) {
 				storagetest.Must(t, s.CreateAttribute(t.Context(), storage.Attribute{Name: "Attribute"}))
 			},
 			roundTrip[storage.UserAttribute]("user_attributes", ""),
+			roundTrip[storage.Passkey]("passkeys", ""),
+			roundTrip[storage.TOTPSecret]("totp_secrets", "UserID"),
+			roundTrip[storage.RecoveryCode]("recovery_codes", ""),
+			roundTrip[storage.RememberedDevice]("remembered_devices", ""),
+			roundTrip[storage.PendingSignIn]("pending_sign_ins", ""),
 		} {
 			check(t, s)
 		}

@@ -11,7 +11,7 @@ import (
 
 // sealedTables have a column that is sealed under the root key, for the given purpose.
 var sealedTables = []struct{ table, purpose string }{
-	{"signing_keys", signingKeyPurpose}, {"secrets", vault.SecretPurpose},
+	{"signing_keys", signingKeyPurpose}, {"secrets", vault.SecretPurpose}, {"totp_secrets", totpPurpose},
 }
 
 // Rekey seals everything under the first of the two root keys that UseRootKey was passed, and then makes it the key of

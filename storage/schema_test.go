@@ -24,10 +24,11 @@ var records = []any{
 	&storage.Client{}, &storage.ClientSecret{}, &storage.User{}, &storage.Password{}, &storage.BrowserSession{},
 	&storage.SignInAttempt{}, &storage.Scope{}, &storage.Resource{}, &storage.Consent{}, &storage.Grant{},
 	&storage.AuthorizationRequest{}, &storage.AuthorizationCode{}, &storage.RevokedToken{}, &storage.SigningKey{},
-	&audit.Row{}, &storage.UsedAssertion{}, &storage.RegistrationToken{}, &storage.Delivery{}, &vault.Secret{},
+	&audit.Row{}, &storage.UsedOnce{}, &storage.RegistrationToken{}, &storage.Delivery{}, &vault.Secret{},
 	&audit.Seal{}, &storage.Outage{}, &storage.Group{}, &storage.GroupMember{}, &storage.ClientDocument{},
 	&storage.DeletedClient{}, &storage.Role{}, &storage.RoleUser{}, &storage.RoleGroup{}, &storage.RoleClient{},
-	&storage.Attribute{}, &storage.UserAttribute{}, &storage.MailPause{},
+	&storage.Attribute{}, &storage.UserAttribute{}, &storage.Passkey{}, &storage.TOTPSecret{}, &storage.RecoveryCode{},
+	&storage.RememberedDevice{}, &storage.PendingSignIn{}, &storage.MailPause{},
 }
 
 // column has the properties of a column that both engines must have in common.
@@ -140,6 +141,7 @@ func TestEveryFieldHasItsColumn(t *testing.T) {
 	for _, table := range []string{"installation", "changes", "liveness"} {
 		delete(have, table) // written and read without a record
 	}
+	delete(have, "used_assertions") // only the previous version uses it
 	for _, record := range records {
 		sch, err := schema.Parse(record, &sync.Map{}, schema.NamingStrategy{})
 		storagetest.Must(t, err)

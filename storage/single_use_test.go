@@ -10,26 +10,30 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-func TestAssertionIsConsumedOnce(t *testing.T) {
+// TestUseOnce uses something single use concurrently, and then the same id of another kind and scope (seams.md 2).
+func TestUseOnce(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		f := newFixture(t, url)
 		expires := f.clock.Now().Add(time.Minute)
-		var consumed atomic.Int64
+		var used atomic.Int64
 		storagetest.Concurrently(20, func(int) {
-			err := f.ConsumeAssertion(t.Context(), "gc1", "a jti", expires)
+			err := f.UseOnce(t.Context(), storage.UseOfAssertion, "gc1", "an id", expires)
 			if err == nil {
-				consumed.Add(1)
+				used.Add(1)
 			} else if !errors.Is(err, storage.ErrConsumed) {
-				t.Errorf("ConsumeAssertion = %v, want no error or ErrConsumed", err)
+				t.Errorf("UseOnce = %v, want no error or ErrConsumed", err)
 			}
 		})
-		if n := consumed.Load(); n != 1 {
-			t.Errorf("%d of 20 concurrent uses of an assertion succeeded, want 1", n)
+		if n := used.Load(); n != 1 {
+			t.Errorf("%d of 20 concurrent uses succeeded, want 1", n)
 		}
-		for _, c := range []struct{ clientID, jti string }{{"gc2", "a jti"}, {"gc1", "another jti"}} {
-			if err := f.ConsumeAssertion(t.Context(), c.clientID, c.jti, expires); err != nil {
-				t.Errorf("ConsumeAssertion(%s, %s) = %v, want no error", c.clientID, c.jti, err)
+		for _, c := range []struct{ kind, scope, id string }{
+			{storage.UseOfAssertion, "gc2", "an id"}, {storage.UseOfAssertion, "gc1", "another id"},
+			{storage.UseOfTOTPStep, "gc1", "an id"}, {storage.UseOfAssertion, "gc", "1an id"},
+		} {
+			if err := f.UseOnce(t.Context(), c.kind, c.scope, c.id, expires); err != nil {
+				t.Errorf("UseOnce(%s, %s, %s) = %v, want no error", c.kind, c.scope, c.id, err)
 			}
 		}
 	})

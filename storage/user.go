@@ -30,6 +30,8 @@ type User struct {
 
 	EmailVerifiedAt *time.Time `gorm:"serializer:millis"`
 	PhoneVerifiedAt *time.Time `gorm:"serializer:millis"`
+
+	PasskeyHandle []byte // the user handle of passkeys, random; nil before the first one
 }
 
 var userRow = db.NewRecord[User]("users")

@@ -81,7 +81,7 @@ func (g *Registry) verifyAssertion(ctx context.Context, c *storage.Client, token
 	if reason := g.checkAssertionClaims(c, a); reason != "" {
 		return reason, nil
 	}
-	err = g.store.ConsumeAssertion(ctx, c.ID, a.JTI, a.Expires.Time().Add(2*jwt.Leeway))
+	err = g.store.UseOnce(ctx, storage.UseOfAssertion, c.ID, a.JTI, a.Expires.Time().Add(2*jwt.Leeway))
 	if errors.Is(err, storage.ErrConsumed) {
 		return "it was already used; each assertion needs a new jti", err
 	}

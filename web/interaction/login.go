@@ -155,7 +155,8 @@ func (p *Pages) Login(w http.ResponseWriter, r *http.Request) error {
 		return p.loginFailed(w, r, attempt, err)
 	}
 	setActor(r.Context(), user)
-	signedIn, err := p.users.StartSession(w, r, user, "pwd")
+	password := identity.Authentication{ACR: identity.ACRPassword, AMR: []string{"pwd"}}
+	signedIn, err := p.users.StartSession(w, r, user, password)
 	if err != nil {
 		return err
 	}

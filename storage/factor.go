@@ -1,0 +1,120 @@
+package storage
+
+import (
+	"context"
+	"time"
+
+	"gatehouse/storage/audit"
+	"gatehouse/storage/db"
+)
+
+// Factors are the ways in which a user can authenticate.
+type Factors struct {
+	Password         bool
+	TOTP             bool // a TOTP authenticator
+	RecoveryCodes    int  // that are not used
+	Passkeys         int  // that sign in without a password
+	SecurityKeys     int  // passkeys that are only accepted after a password
+	HardwarePasskeys int  // of both, those that cannot leave their authenticator
+}
+
+// HasSecondFactor reports whether a sign-in with a password needs a second factor. A passkey signs in alone, so that
+// having one does not make the password insufficient.
+func (f Factors) HasSecondFactor() bool { return f.TOTP || f.SecurityKeys > 0 }
+
+// Factors returns the ways in which a user can authenticate.
+func (s *Store) Factors(ctx context.Context, userID string) (f Factors, err error) {
+	err = db.QueryRow(ctx, s.Write, []any{
+		&f.Password, &f.TOTP, &f.RecoveryCodes, &f.Passkeys, &f.SecurityKeys, &f.HardwarePasskeys,
+	}, `SELECT EXISTS (SELECT 1 FROM passwords WHERE user_id = ?), EXISTS (SELECT 1 FROM totp_secrets WHERE id = ?),
+		(SELECT count(*) FROM recovery_codes WHERE user_id = ? AND used_at IS NULL),
+		count(CASE WHEN second_factor THEN NULL ELSE 1 END), count(CASE WHEN second_factor THEN 1 END),
+		count(CASE WHEN backup_eligible THEN NULL ELSE 1 END) FROM passkeys WHERE user_id = ?`,
+		userID, userID, userID, userID)
+	return f, db.Wrap("read factors", err)
+}
+
+// ResetFactors removes every factor of a user but the password, and ends the sessions, grants and tokens of the user:
+// the lost device may be signed in. The audit row has the reason. It returns ErrNotFound when there
+// is no such user.
+func (s *Store) ResetFactors(ctx context.Context, userID, reason string) error {
+	return db.Wrap("reset factors", s.Tx(ctx, func(tx *Store) error {
+		if err := db.ExecOne(ctx, tx.Write,
+			"UPDATE users SET epoch = epoch + 1, updated_at = ? WHERE id = ?", db.Millis(s.Now()), userID); err != nil {
+			return err
+		}
+		removed, err := tx.Factors(ctx, userID)
+		if err != nil {
+			return err
+		}
+		for _, query := range []string{
+			"DELETE FROM totp_secrets WHERE id = ?",
+			"DELETE FROM recovery_codes WHERE user_id = ?",
+			"DELETE FROM passkeys WHERE user_id = ?",
+			"DELETE FROM remembered_devices WHERE user_id = ?",
+		} {
+			if err := db.Exec(ctx, tx.Write, query, userID); err != nil {
+				return err
+			}
+		}
+		if err := tx.endSessions(ctx, userID); err != nil {
+			return err
+		}
+		return tx.Audit.Record(ctx, audit.Event{Type: audit.UserFactorsReset, UserID: userID, Detail: map[string]any{
+			"reason": reason, "totp": removed.TOTP, "passkeys": removed.Passkeys + removed.SecurityKeys,
+			"recovery_codes": removed.RecoveryCodes,
+		}})
+	}))
+}
+
+// RememberedDevice is a browser in which a user is not prompted for the second factor.
+type RememberedDevice struct {
+	TokenHash []byte `gorm:"primaryKey"`
+	UserID    string
+	UserEpoch int64
+	CreatedAt time.Time `gorm:"serializer:millis;autoCreateTime:false"`
+	ExpiresAt time.Time `gorm:"serializer:millis"`
+}
+
+// CreateRememberedDevice adds a remembered device. Ending all sessions of the user ends it too, because that raises the
+// epoch.
+func (s *Store) CreateRememberedDevice(ctx context.Context, d RememberedDevice) error {
+	d.CreatedAt = s.Now()
+	return db.Wrap("create remembered device", s.Tx(ctx, func(tx *Store) error {
+		if err := db.Insert(ctx, tx.Write, &d); err != nil {
+			return err
+		}
+		return tx.Audit.Record(ctx, audit.Event{Type: audit.DeviceRemembered, UserID: d.UserID})
+	}))
+}
+
+// IsRemembered reports whether one of the cookie hashes belongs to a remembered device of the user in the current
+// epoch.
+func (s *Store) IsRemembered(ctx context.Context, u User, hashes ...[]byte) (bool, error) {
+	for _, hash := range hashes {
+		var n int64
+		err := db.QueryRow(ctx, s.Write, []any{&n}, `SELECT count(*) FROM remembered_devices
+			WHERE token_hash = ? AND user_id = ? AND user_epoch = ? AND expires_at > ?`,
+			hash, u.ID, u.Epoch, db.Millis(s.Now()))
+		if err != nil || n > 0 {
+			return n > 0, db.Wrap("read remembered device", err)
+		}
+	}
+	return false, nil
+}
+
+// DeleteRememberedDevices ends all remembered devices of a user, and returns how many there were.
+func (s *Store) DeleteRememberedDevices(ctx context.Context, userID string) (n int64, err error) {
+	return n, db.Wrap("delete remembered devices", s.Tx(ctx, func(tx *Store) error {
+		if n, err = tx.deleteRememberedDevices(ctx, userID); err != nil || n == 0 {
+			return err
+		}
+		e := audit.Event{Type: audit.DevicesRemoved, UserID: userID, Detail: map[string]any{"devices": n}}
+		return tx.Audit.Record(ctx, e)
+	}))
+}
+
+// deleteRememberedDevices runs in the transaction of a change of the factors: a device was remembered for the old ones.
+func (s *Store) deleteRememberedDevices(ctx context.Context, userID string) (int64, error) {
+	return db.ExecCount(ctx, s.Write, "DELETE FROM remembered_devices WHERE user_id = ?", userID)
+}

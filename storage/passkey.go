@@ -1,0 +1,140 @@
+package storage
+
+import (
+	"context"
+	"crypto/rand"
+	"time"
+
+	"gatehouse/storage/audit"
+	"gatehouse/storage/db"
+)
+
+// Passkey is a credential of WebAuthn with which a user signs in.
+type Passkey struct {
+	ID             string
+	UserID         string
+	CredentialID   []byte
+	PublicKey      []byte // COSE
+	SignCount      int64
+	AAGUID         string  `gorm:"column:aaguid"` // the model of the authenticator, or ""
+	Transports     Strings // how the authenticator is reached, as it reported
+	Attestation    string  // the format of the attestation that was verified, or none
+	UserVerified   bool    // at registration
+	Discoverable   bool    // it signs in without a username
+	SecondFactor   bool    // it is only accepted after a password
+	BackupEligible bool    // it can be synced to other devices
+	BackedUp       bool    // it is synced, as of its last use
+	Name           string
+	CreatedAt      time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
+	LastUsedAt     *time.Time `gorm:"serializer:millis"`
+}
+
+var passkeyRow = db.NewRecord[Passkey]("passkeys")
+
+// ErrLastFactor is returned when a change would leave a user no way to sign in.
+var ErrLastFactor error = db.Outcome("the last way to sign in")
+
+// maxPasskeys is how many passkeys a user can have.
+const maxPasskeys = 20
+
+// ErrTooManyPasskeys is returned when a user has as many passkeys as possible.
+var ErrTooManyPasskeys error = db.Outcome("too many passkeys")
+
+// Passkeys returns the passkeys of a user, the oldest first.
+func (s *Store) Passkeys(ctx context.Context, userID string) ([]Passkey, error) {
+	out, err := db.List[Passkey](ctx, s.Write, "created_at, id", "user_id = ?", userID)
+	return out, db.Wrap("list passkeys", err)
+}
+
+// PasskeyHandle returns the user handle of a user's passkeys, and generates it at the first call. It is random, so that
+// an authenticator discloses nothing about the user (WebAuthn §14.6.1).
+func (s *Store) PasskeyHandle(ctx context.Context, userID string) (handle []byte, err error) {
+	fresh := make([]byte, 32)
+	_, _ = rand.Read(fresh) // never fails: the runtime ends the program instead
+	err = db.Exec(ctx, s.Write,
+		"UPDATE users SET passkey_handle = ? WHERE id = ? AND passkey_handle IS NULL", fresh, userID)
+	if err == nil {
+		err = db.QueryRow(ctx, s.Write, []any{&handle}, "SELECT passkey_handle FROM users WHERE id = ?", userID)
+	}
+	return handle, db.Wrap("read passkey handle", err)
+}
+
+// CreatePasskey adds a passkey. It returns ErrConflict when the credential is registered, for any user, and
+// ErrTooManyPasskeys.
+func (s *Store) CreatePasskey(ctx context.Context, p Passkey) error {
+	return db.Wrap("create passkey", s.Tx(ctx, func(tx *Store) error {
+		if err := db.Lock(ctx, tx.Write, "users", p.UserID); err != nil {
+			return err
+		}
+		f, err := tx.Factors(ctx, p.UserID)
+		if err != nil {
+			return err
+		}
+		if f.Passkeys+f.SecurityKeys >= maxPasskeys {
+			return ErrTooManyPasskeys
+		}
+		if err := db.Insert(ctx, tx.Write, &p); err != nil {
+			return err
+		}
+		return tx.Audit.Record(ctx, passkeyEvent(audit.PasskeyCreated, p))
+	}))
+}
+
+// passkeyEvent returns an event of a passkey.
+func passkeyEvent(event string, p Passkey) audit.Event {
+	return audit.Event{Type: event, UserID: p.UserID, Detail: map[string]any{
+		"passkey": p.ID, "aaguid": p.AAGUID, "synced": p.BackupEligible, "second_factor": p.SecondFactor,
+	}}
+}
+
+// RenamePasskey changes the name of a passkey of a user. It returns ErrNotFound when the user has no such passkey.
+func (s *Store) RenamePasskey(ctx context.Context, userID, id, name string) error {
+	return db.Wrap("rename passkey", s.Tx(ctx, func(tx *Store) error {
+		p, err := db.Take[Passkey](ctx, tx.Write, "id = ? AND user_id = ?", id, userID)
+		if err != nil || p.Name == name {
+			return err
+		}
+		if err := db.ExecOne(ctx, tx.Write, "UPDATE passkeys SET name = ? WHERE id = ? AND user_id = ?",
+			name, id, userID); err != nil {
+			return err
+		}
+		return tx.Audit.Record(ctx, passkeyEvent(audit.PasskeyRenamed, p))
+	}))
+}
+
+// DeletePasskey removes a passkey of a user, and the recovery codes when no second factor is left. It returns
+// ErrNotFound when the user has no such passkey, and ErrLastFactor when the user could not sign in without it.
+func (s *Store) DeletePasskey(ctx context.Context, userID, id string) error {
+	return db.Wrap("delete passkey", s.Tx(ctx, func(tx *Store) error {
+		// The lock keeps two requests from deleting the last two passkeys.
+		if err := db.Lock(ctx, tx.Write, "users", userID); err != nil {
+			return err
+		}
+		p, err := db.Take[Passkey](ctx, tx.Write, "id = ? AND user_id = ?", id, userID)
+		if err != nil {
+			return err
+		}
+		f, err := tx.Factors(ctx, userID)
+		if err != nil {
+			return err
+		}
+		if !f.Password && !p.SecondFactor && f.Passkeys == 1 {
+			return ErrLastFactor
+		}
+		if err := db.ExecOne(ctx, tx.Write, "DELETE FROM passkeys WHERE id = ?", id); err != nil {
+			return err
+		}
+		if err := tx.deleteUnneededFactors(ctx, userID); err != nil {
+			return err
+		}
+		return tx.Audit.Record(ctx, passkeyEvent(audit.PasskeyDeleted, p))
+	}))
+}
+
+// PasskeyByCredential returns the passkey with a credential id and its user in one query, or ErrNotFound.
+func (s *Store) PasskeyByCredential(ctx context.Context, credentialID []byte) (p Passkey, u User, err error) {
+	dest := append(passkeyRow.Targets(&p), userRow.Targets(&u)...)
+	err = db.QueryRow(ctx, s.Write, dest, "SELECT "+passkeyRow.QualifiedColumns()+", "+userRow.QualifiedColumns()+
+		" FROM passkeys JOIN users ON users.id = passkeys.user_id WHERE credential_id = ?", credentialID)
+	return p, u, db.Wrap("read passkey", err)
+}

@@ -1,0 +1,58 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"gatehouse/storage/db"
+)
+
+// PendingSignIn is a sign-in that still needs a second factor. It belongs to one browser and is no session.
+type PendingSignIn struct {
+	ID          string
+	BrowserHash []byte // of the cookie of the browser in which it began
+	UserID      string
+	UserEpoch   int64
+	RequestID   string     // the authorization request, or ""
+	ACR         string     `gorm:"column:acr"` // of the first factor
+	AMR         Strings    `gorm:"column:amr"`
+	AuthTime    time.Time  `gorm:"serializer:millis"`
+	CreatedAt   time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
+	ExpiresAt   time.Time  `gorm:"serializer:millis"`
+	FinishedAt  *time.Time `gorm:"serializer:millis"`
+}
+
+var pendingSignInRow = db.NewRecord[PendingSignIn]("pending_sign_ins")
+
+// isPending is the condition that a sign-in of a browser can still be finished: it is neither finished nor expired, and
+// the user is neither disabled nor was signed out everywhere since it began.
+const isPending = `pending_sign_ins.id = ? AND browser_hash = ? AND finished_at IS NULL AND expires_at > ?
+	AND EXISTS (SELECT 1 FROM users WHERE users.id = pending_sign_ins.user_id AND users.disabled_at IS NULL
+		AND users.epoch = pending_sign_ins.user_epoch)`
+
+// CreatePendingSignIn stores a sign-in that still needs a second factor.
+func (s *Store) CreatePendingSignIn(ctx context.Context, p PendingSignIn) error {
+	p.CreatedAt = s.Now()
+	return db.Wrap("create pending sign-in", db.Insert(ctx, s.Write, &p))
+}
+
+// PendingSignIn returns a sign-in of a browser that can still be finished, and its user, or ErrNotFound.
+func (s *Store) PendingSignIn(ctx context.Context, id string, browser []byte) (p PendingSignIn, u User, err error) {
+	dest := append(pendingSignInRow.Targets(&p), userRow.Targets(&u)...)
+	err = db.QueryRow(ctx, s.Write, dest, "SELECT "+pendingSignInRow.QualifiedColumns()+", "+userRow.QualifiedColumns()+
+		" FROM pending_sign_ins JOIN users ON users.id = pending_sign_ins.user_id WHERE "+isPending,
+		id, browser, db.Millis(s.Now()))
+	return p, u, db.Wrap("read pending sign-in", err)
+}
+
+// FinishSignIn consumes a sign-in of a browser. It returns ErrConsumed when it was finished before, has expired, or
+// belongs to another browser. Of several concurrent calls, one succeeds.
+func (s *Store) FinishSignIn(ctx context.Context, id string, browser []byte) error {
+	now := db.Millis(s.Now())
+	err := db.ExecOne(ctx, s.Write, "UPDATE pending_sign_ins SET finished_at = ? WHERE "+isPending, now, id, browser, now)
+	if errors.Is(err, ErrNotFound) {
+		err = ErrConsumed
+	}
+	return db.Wrap("finish sign-in", err)
+}
