@@ -3,16 +3,13 @@ package identity
 import (
 	"context"
 	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"runtime"
-	"strings"
 
-	"golang.org/x/crypto/argon2"
 	"golang.org/x/text/unicode/norm"
 
-	"gatehouse/keyed"
+	"gatehouse/identity/passwordhash"
 )
 
 // PasswordCost is the cost of new Argon2id hashes. Stored hashes have their own.
@@ -79,10 +76,6 @@ func (h *hasher) runInSlot(ctx context.Context, caller caller, fn func() error) 
 // QueueLength returns how many passwords wait to be verified.
 func (u *Users) QueueLength() int { return u.hasher.slots.waiting() }
 
-func argon2Hash(password string, salt []byte, time, memory uint32, lanes uint8, size uint32) []byte {
-	return argon2.IDKey([]byte(norm.NFC.String(password)), salt, time, memory, lanes, size)
-}
-
 // hash returns the hash of a new password as a PHC string. It returns ErrBusy when too many wait.
 func (h *hasher) hash(ctx context.Context, password string) (string, error) {
 	salt := make([]byte, saltSize)
@@ -91,17 +84,20 @@ func (h *hasher) hash(ctx context.Context, password string) (string, error) {
 	}
 	var sum []byte
 	err := h.runInSlot(ctx, caller{name: "new password"}, func() error {
-		sum = argon2Hash(password, salt, h.cost.Passes, h.cost.Memory, argonLanes, hashSize)
+		sum = h.cost.argon2().Sum(norm.NFC.String(password), salt, hashSize)
 		return nil
 	})
 	return h.cost.phc(salt, sum), err
 }
 
+// argon2 returns the parameters of Argon2id.
+func (c PasswordCost) argon2() passwordhash.Argon2Cost {
+	return passwordhash.Argon2Cost{Memory: c.Memory, Passes: c.Passes, Lanes: argonLanes}
+}
+
 // phc returns the hash and its cost in PHC string format.
 func (c PasswordCost) phc(salt, sum []byte) string {
-	enc := base64.RawStdEncoding
-	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s",
-		argon2.Version, c.Memory, c.Passes, argonLanes, enc.EncodeToString(salt), enc.EncodeToString(sum))
+	return passwordhash.FormatArgon2id(c.argon2(), salt, sum)
 }
 
 // verify reports whether password has the hash. An empty hash, of a user who does not exist or has no password, takes
@@ -111,31 +107,12 @@ func (h *hasher) verify(hash, password string) (bool, error) {
 	if !hasHash {
 		hash = h.dummy
 	}
-	var version int
-	var memory, time uint32
-	var lanes uint8
-	parts := strings.Split(hash, "$")
-	if len(parts) != 6 || parts[1] != "argon2id" {
-		return false, errors.New("stored password hash: not argon2id")
-	}
-	if _, err := fmt.Sscanf(parts[2]+" "+parts[3], "v=%d m=%d,t=%d,p=%d", &version, &memory, &time, &lanes); err != nil {
-		return false, fmt.Errorf("stored password hash: %w", err)
-	}
-	salt, err := base64.RawStdEncoding.DecodeString(parts[4])
+	parsed, err := passwordhash.Parse(hash)
 	if err != nil {
 		return false, fmt.Errorf("stored password hash: %w", err)
-	}
-	want, err := base64.RawStdEncoding.DecodeString(parts[5])
-	if err != nil {
-		return false, fmt.Errorf("stored password hash: %w", err)
-	}
-	if version != argon2.Version || memory > 1<<20 || memory < 8 || time < 1 || time > 16 || lanes < 1 || len(want) < 16 ||
-		len(want) > 64 {
-		return false, errors.New("stored password hash: parameters out of bounds")
 	}
 	if len(password) > maxPassword {
 		password = "" // never matches, and takes no longer than any other
 	}
-	got := argon2Hash(password, salt, time, memory, lanes, uint32(len(want))) //nolint:gosec // at most 64
-	return keyed.Equal(got, want) && hasHash && password != "", nil
+	return parsed.Verify(norm.NFC.String(password)) && hasHash && password != "", nil
 }
