@@ -65,6 +65,9 @@ type Config struct {
 	ClientDocuments         string        // "off", "list" or "open"
 	ClientDocumentHosts     []string      // hosts or URL prefixes
 
+	Brand        Brand
+	TemplatesDir string
+
 	// Number of users who must confirm that they trust a client with an unlisted document.
 	ClientDocumentUnverifiedUsers int
 }

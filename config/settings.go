@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,7 +36,9 @@ func (s setting) isSecret() bool { return s.secret && s.env != "GATEHOUSE_DATABA
 // DefaultDatabaseURL is the value of GATEHOUSE_DATABASE_URL when it is not set: a path in the working directory.
 const DefaultDatabaseURL = "sqlite:gatehouse-data/gatehouse.db"
 
-var settings = []setting{
+var settings = slices.Concat(serverSettings, brandSettings)
+
+var serverSettings = []setting{
 	{env: "GATEHOUSE_ISSUER", def: "http://localhost:8080",
 		doc: "Issuer URL, part of every token and authorization response. It must be https unless the host is loopback. " +
 			"It is never derived from a request.",

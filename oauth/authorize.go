@@ -33,6 +33,7 @@ type AuthorizationRequest struct {
 	Prompt          []string
 	MaxAge          *time.Duration
 	LoginHint       string
+	UILocales       string // languages that the client prefers, separated by spaces
 	RequiredSubject string // the only user that may sign in, by the subject that the client has; empty: any
 	SessionID       string // of the user chosen or signed in on a page of this request; empty: none yet
 	SignedIn        bool   // that user signed in for this request
@@ -116,6 +117,7 @@ func (s *Server) resolveClient(ctx context.Context, form url.Values) (*Authoriza
 	reqevent.FromContext(ctx).ClientID = c.ID
 	a := &AuthorizationRequest{
 		Client: c, RedirectURI: uri, State: form.Get("state"), LoginHint: form.Get("login_hint"),
+		UILocales: form.Get("ui_locales"),
 		CreatedAt: s.store.Now(), redirectURISent: uri != "", form: form, nonce: form.Get("nonce"),
 	}
 	switch {

@@ -133,7 +133,7 @@ func (s *Server) serverMetadata() metadataDocument {
 		ClaimTypes:            []string{"normal"},
 		Claims:                append(claims.IDTokenClaims(), claims.Names()...),
 		ClaimsParameter:       true,
-		UILocales:             []string{"en"},
+		UILocales:             s.options.UILocales,
 		ChallengeMethods:      []string{"S256"},
 		IssParameter:          true,
 		RequestParameter:      true,

@@ -338,7 +338,7 @@ func checkFormPost(
 		t.Errorf("form_post: Content-Security-Policy %q and Cache-Control %q, want script-src 'self' and no-store",
 			policy, caching)
 	}
-	script := regexp.MustCompile(`/static/form_post\.[0-9a-f]{12}\.js`).FindString(page.Body)
+	script := regexp.MustCompile(`/static/page\.[0-9a-f]{12}\.js`).FindString(page.Body)
 	r := s.Get(script)
 	if contentType := r.Header.Get("Content-Type"); r.Status != 200 || !strings.HasPrefix(contentType, "text/javascript") {
 		t.Errorf("the script %s: %d with Content-Type %q, want 200 and text/javascript", script, r.Status, contentType)

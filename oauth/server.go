@@ -38,6 +38,7 @@ type Options struct {
 	ClientDocuments   client.DocumentPolicy
 	UnverifiedUsers   int                // how many users confirm that they trust an unlisted document
 	FetchAllowHosts   []string           // hosts that may be fetched from although private or plain http
+	UILocales         []string           // languages of the pages (OIDC Discovery §3)
 	Limiter           *ratelimit.Limiter // nil: nothing is limited
 	Log               *slog.Logger       // alerts, discarded when nil
 	Keys              Keys

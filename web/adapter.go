@@ -148,11 +148,12 @@ func (s *Server) setCurrentActor(r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	id := ""
+	event, id := reqevent.FromContext(r.Context()), ""
 	if user != nil {
 		id = user.User.ID
+		event.UserLocale, event.UserZone = user.User.Profile.Locale, user.User.Profile.Zoneinfo
 	}
-	reqevent.FromContext(r.Context()).SetUser(id)
+	event.SetUser(id)
 	return nil
 }
 

@@ -21,7 +21,7 @@ import (
 func TestPanicIsInternalServerError(t *testing.T) {
 	t.Parallel()
 	issuer := &url.URL{Scheme: "http", Host: "id.example"}
-	pages, err := page.New(issuer, nil)
+	pages, err := page.New(page.Options{Issuer: issuer})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,7 +49,7 @@ func (s *Server) checkRequest(r *http.Request) *page.Error {
 		// The stylesheet is served, for the error page.
 		return &page.Error{
 			Status: http.StatusMisdirectedRequest, Key: "error.host", Link: s.issuer.String(),
-			LinkText: s.pages.Message("error.host.open", s.issuer.String()),
+			LinkText: s.pages.Text(r, "error.host.open", s.issuer.String()),
 		}
 	}
 	return nil

@@ -33,11 +33,11 @@ func (s *Server) pageError(r *http.Request, err error) *page.Error {
 	case errors.As(err, &own):
 		return own
 	case errors.As(err, &expired):
-		return s.expiredPage(expired)
+		return s.expiredPage(r, expired)
 	case errors.As(err, &deleted):
 		invalid := s.malformedPage(r, oauth.AsError(err))
 		invalid.Key = "error.deleted_client"
-		invalid.Message = s.pages.Message("error.deleted_client.message", deleted.Client.DisplayName())
+		invalid.Message = s.pages.Text(r, "error.deleted_client.message", deleted.Client.DisplayName())
 		return invalid
 	case errors.Is(err, storage.ErrOtherBrowser):
 		return &page.Error{Status: http.StatusForbidden, Key: "error.browser"}
@@ -57,15 +57,15 @@ func (s *Server) pageError(r *http.Request, err error) *page.Error {
 }
 
 // expiredPage returns the page of an authorization request that expired or was decided.
-func (s *Server) expiredPage(e *oauth.RequestExpiredError) *page.Error {
+func (s *Server) expiredPage(r *http.Request, e *oauth.RequestExpiredError) *page.Error {
 	switch {
 	case e.Client == nil:
-		return &page.Error{Status: http.StatusGone, Key: "error.expired", Message: s.pages.Message("error.expired.unknown")}
+		return &page.Error{Status: http.StatusGone, Key: "error.expired", Message: s.pages.Text(r, "error.expired.unknown")}
 	case e.Decided:
-		message := s.pages.Message("error.decided.app", e.Client.DisplayName())
+		message := s.pages.Text(r, "error.decided.app", e.Client.DisplayName())
 		return &page.Error{Status: http.StatusGone, Key: "error.decided", Message: message}
 	}
-	message := s.pages.Message("error.expired.app", e.Client.DisplayName())
+	message := s.pages.Text(r, "error.expired.app", e.Client.DisplayName())
 	return &page.Error{Status: http.StatusGone, Key: "error.expired", Message: message}
 }
 

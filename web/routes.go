@@ -3,6 +3,7 @@ package web
 import (
 	"net/http"
 
+	"gatehouse/oauth/params"
 	"gatehouse/oauth/protocol"
 	"gatehouse/ratelimit"
 	"gatehouse/storage/reqevent"
@@ -85,9 +86,20 @@ func (s *Server) routes() []route {
 		{"POST /account/sessions/{id}/end", kindPage, s.account.EndSession},
 		{"POST /account/sign-out", kindPage, s.account.SignOut},
 
+		{"POST /language", kindPage, s.setLanguage},
+
 		{"GET /static/{file}", kindStatic, s.pages.ServeStatic},
 		{"GET /logo/{id}", kindStatic, s.interaction.ShowLogo},
 	}
+}
+
+// setLanguage serves POST /language, the list of languages on every page.
+func (s *Server) setLanguage(w http.ResponseWriter, r *http.Request) error {
+	form, err := params.Form(r)
+	if err != nil {
+		return err
+	}
+	return s.pages.SetLanguage(w, form.Get("language"), form.Get("to"))
 }
 
 // formFields is the largest number of form fields of the routes that allow more than params.MaxParameters.

@@ -70,7 +70,8 @@ type Options struct {
 	Ready   func() error          // an additional condition of /readyz; nil: none
 
 	Issuer         *url.URL
-	FormKey        []byte // of the form tokens
+	FormKey        []byte       // of the form tokens
+	Pages          page.Options // without the two above
 	TrustedProxies []netip.Prefix
 	MaxRequests    int           // in flight, 0: any number
 	RequestTimeout time.Duration // 0: none
@@ -81,15 +82,23 @@ type Options struct {
 
 // New returns a server. It fails when a template or a message is missing.
 func New(o Options) (*Server, error) {
-	pages, err := page.New(o.Issuer, o.FormKey)
+	o.Pages.Issuer, o.Pages.FormKey = o.Issuer, o.FormKey
+	pages, err := page.New(o.Pages)
+	if err != nil {
+		return nil, err
+	}
+	interactionPages, err := interaction.New(o.Store, o.Users, o.OAuth, o.Limiter, pages)
+	if err != nil {
+		return nil, err
+	}
+	accountPages, err := account.New(o.Store, o.Users, o.OAuth, pages)
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{
 		store: o.Store, users: o.Users, oauth: o.OAuth, limiter: o.Limiter, log: o.Log, pages: pages,
-		interaction: interaction.New(o.Store, o.Users, o.OAuth, o.Limiter, pages),
-		account:     account.New(o.Store, o.Users, o.OAuth, pages),
-		issuer:      o.Issuer, trustedProxies: o.TrustedProxies, strictHost: o.StrictHost,
+		interaction: interactionPages, account: accountPages,
+		issuer: o.Issuer, trustedProxies: o.TrustedProxies, strictHost: o.StrictHost,
 		crossOrigin: http.NewCrossOriginProtection(), tracer: o.Tracer,
 		maxInFlight: int64(o.MaxRequests), timeout: o.RequestTimeout, checkReady: o.Ready,
 	}

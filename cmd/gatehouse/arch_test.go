@@ -28,6 +28,7 @@ var allowedImports = []struct {
 }{
 	{"migrations", nil},
 	{"templates", nil},
+	{"message", []string{"templates"}},
 	{"cidr", nil},
 	{"loopback", nil},
 	{"keyed", nil},
@@ -80,7 +81,7 @@ var allowedImports = []struct {
 	}},
 	{"notify", []string{"oauth/fetch", "storage"}},
 	{"admin", []string{"storage", "identity", "oauth/protocol", "oauth/keyring", "oauth/client"}},
-	{"web/page", []string{"templates", "oauth/redirect", "storage/reqevent", "oauth/protocol"}},
+	{"web/page", []string{"templates", "message", "oauth/redirect", "storage/reqevent", "oauth/protocol"}},
 	{"web/interaction", []string{
 		"ratelimit", "oauth/params", "oauth/redirect", "storage/reqevent", "storage", "identity", "oauth/protocol",
 		"oauth/logout", "oauth", "web/page",
@@ -94,7 +95,7 @@ var allowedImports = []struct {
 	}},
 	{"cmd/gatehouse/server", []string{
 		"ratelimit", "config", "oauth/fetch", "storage/reqevent", "storage/db", "storage/vault", "storage/audit",
-		"storage", "identity", "oauth/client", "oauth", "notify", "admin", "web",
+		"storage", "identity", "oauth/client", "oauth", "notify", "admin", "templates", "message", "web/page", "web",
 	}},
 	{"cmd/gatehouse/server/servertest", []string{
 		"config", "storage", "storage/storagetest", "ratelimit/redistest", "identity", "oauth/client",

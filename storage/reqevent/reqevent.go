@@ -31,8 +31,12 @@ type Event struct {
 	Limit           string // the rate limit that refused the request
 	Status          int
 	Duration        time.Duration
-	InactiveReason  string // why an introspected token is not active, for the log only
-	Err             error  // why the request failed, for the log only
+	// The language of the pages, and what decides it besides the cookie and header of the browser.
+	Language, UserLocale, UILocales string
+	UserZone                        string // of the profile of the user who is signed in, such as Europe/Paris
+
+	InactiveReason string // why an introspected token is not active, for the log only
+	Err            error  // why the request failed, for the log only
 }
 
 // NewRequestID returns a random RequestID.

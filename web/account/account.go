@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"gatehouse/display"
 	"gatehouse/identity"
@@ -28,9 +27,18 @@ type Pages struct {
 	pages *page.Renderer
 }
 
-// New returns the account pages.
-func New(store *storage.Store, users *identity.Users, server *oauth.Server, renderer *page.Renderer) *Pages {
-	return &Pages{store: store, users: users, oauth: server, pages: renderer}
+// New returns the account pages. It fails when a template is invalid.
+func New(
+	store *storage.Store, users *identity.Users, server *oauth.Server, renderer *page.Renderer,
+) (*Pages, error) {
+	for name, data := range map[string]any{
+		"account": accountPage{}, "profile": profilePage{}, "withdraw": withdrawPage{},
+	} {
+		if err := renderer.Declare(name, data); err != nil {
+			return nil, err
+		}
+	}
+	return &Pages{store: store, users: users, oauth: server, pages: renderer}, nil
 }
 
 type accountPage struct {
@@ -42,8 +50,9 @@ type accountPage struct {
 }
 
 type sessionView struct {
-	ID, Browser, Address, Since, SinceText, FormToken string
-	Current                                           bool
+	ID, Browser, Address, FormToken string
+	Since                           page.Time
+	Current                         bool
 }
 
 // ShowHome serves GET /.
@@ -93,7 +102,7 @@ func (p *Pages) ShowAccount(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	data := accountPage{
-		Layout:   p.pages.NewLayout(r, p.pages.Message("account.title")),
+		Layout:   p.pages.NewLayout(r, "account.title"),
 		UserName: display.NameOr(user.User.Name, user.User.Username), Email: user.User.Email,
 		SignOutToken: p.formToken(user, "sign-out", ""),
 	}
@@ -105,7 +114,7 @@ func (p *Pages) ShowAccount(w http.ResponseWriter, r *http.Request) error {
 	data.OtherUsers = len(users) > 1
 	switch r.URL.RawQuery {
 	case "withdrawn", "ended", "saved":
-		data.Notice = p.pages.Message("account." + r.URL.RawQuery)
+		data.Notice = p.pages.Text(r, "account."+r.URL.RawQuery)
 	}
 	if data.Clients, err = p.connectedClients(r, user); err != nil {
 		return err
@@ -124,8 +133,8 @@ func (p *Pages) sessions(r *http.Request, user *identity.SignedInUser) ([]sessio
 	views := make([]sessionView, 0, len(rows))
 	for _, session := range rows {
 		views = append(views, sessionView{
-			ID: session.ID, Browser: p.browserName(session.UserAgent), Address: session.Address,
-			Since: session.AuthTime.Format(time.RFC3339), SinceText: page.FormatTime(session.AuthTime),
+			ID: session.ID, Browser: p.browserName(r, session.UserAgent), Address: session.Address,
+			Since:     p.pages.NewTime(r, session.AuthTime, p.store.Now()),
 			FormToken: p.formToken(user, "end", session.ID), Current: session.ID == user.Session.ID,
 		})
 	}
@@ -169,15 +178,15 @@ var (
 )
 
 // browserName returns a readable name for a user agent. It only helps users to distinguish their browsers.
-func (p *Pages) browserName(userAgent string) string {
+func (p *Pages) browserName(r *http.Request, userAgent string) string {
 	browser, system := firstName(browserNames, userAgent), firstName(systemNames, userAgent)
 	switch {
 	case browser == "":
-		return p.pages.Message("browser.unknown")
+		return p.pages.Text(r, "browser.unknown")
 	case system == "":
 		return browser
 	}
-	return p.pages.Message("browser.on", browser, system)
+	return p.pages.Text(r, "browser.on", browser, system)
 }
 
 // firstName returns the name of the first product whose token is in the user agent, or "".

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -35,8 +36,9 @@ type attributeFact struct{ Label, Value string }
 
 // attributes returns what the user may see of the attributes, with what was entered instead of stored values.
 func (p *Pages) attributes(
-	ctx context.Context, user storage.User, input profileInput,
+	r *http.Request, user storage.User, input profileInput,
 ) (section attributeSection, err error) {
+	ctx := r.Context()
 	all, err := p.store.Attributes(ctx)
 	if err != nil || len(all) == 0 {
 		return section, err
@@ -58,7 +60,7 @@ func (p *Pages) attributes(
 			}
 			names, section.Fields = append(names, name), append(section.Fields, field)
 		case a.UserAccess == storage.AccessRead && value != nil:
-			section.Facts = append(section.Facts, attributeFact{label, p.attributeText(value)})
+			section.Facts = append(section.Facts, attributeFact{label, p.attributeText(r, value)})
 		}
 	}
 	section.Names = strings.Join(names, " ")
@@ -70,9 +72,9 @@ func isEditable(a storage.Attribute) bool {
 }
 
 // attributeText returns a value as users read it.
-func (p *Pages) attributeText(value any) string {
+func (p *Pages) attributeText(r *http.Request, value any) string {
 	if v, ok := value.(bool); ok {
-		return p.pages.Message("profile." + strconv.FormatBool(v))
+		return p.pages.Text(r, "profile."+strconv.FormatBool(v))
 	}
 	return strings.Join(enteredStrings(value), ", ")
 }

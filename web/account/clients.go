@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"time"
 
 	"gatehouse/identity"
 	"gatehouse/oauth"
@@ -16,10 +15,11 @@ import (
 )
 
 type connectedClient struct {
-	ID, Name, Host, Since, SinceText string
-	Scopes                           []string
-	LoginURL                         string // where the client starts a sign-in, "" when it has not registered it
-	Unverified, Changed              bool   // not verified by the operator; changed its description since the user agreed
+	ID, Name, Host      string
+	Since               page.Time
+	Scopes              []string
+	LoginURL            string // where the client starts a sign-in, "" when it has not registered it
+	Unverified, Changed bool   // not verified by the operator; changed its description since the user agreed
 }
 
 // connectedClients returns the clients that the user has allowed.
@@ -49,7 +49,7 @@ func (p *Pages) connectedClient(r *http.Request, consent storage.Consent, loginH
 	}
 	connected := connectedClient{
 		ID: consent.ID, Name: client.DisplayName(), Host: redirect.DestinationOf(client.URI).Host,
-		Since: consent.CreatedAt.Format(time.RFC3339), SinceText: page.FormatTime(consent.CreatedAt),
+		Since: p.pages.NewTime(r, consent.CreatedAt, p.store.Now()),
 	}
 	if connected.Scopes, err = p.scopeRows(r, consent); err != nil {
 		return connectedClient{}, err
@@ -62,7 +62,7 @@ func (p *Pages) connectedClient(r *http.Request, consent storage.Consent, loginH
 	case client.IsSelfRegistered(): // its home page is unverified; only the destination that the user agreed to is known
 		connected.Changed, connected.Host = oauth.HasChangedDescription(client, consent), ""
 		if agreed := oauth.AgreedRedirectURI(client, consent); agreed != "" {
-			connected.Host = p.pages.Destination(agreed)
+			connected.Host = p.pages.Destination(r, agreed)
 		}
 	}
 	if client.DisabledAt == nil {
@@ -84,10 +84,10 @@ func (p *Pages) scopeRows(r *http.Request, consent storage.Consent) ([]string, e
 	var rows []string
 	for _, resourceScope := range consent.ResourceScopes {
 		identifier, name := storage.SplitResourceScope(resourceScope)
-		row := p.pages.DescribeScope(page.NewScope(name, scopes[name].Description))
+		row := p.pages.DescribeScope(r, page.NewScope(name, scopes[name].Description))
 		if identifier != "" {
 			api := page.NewAPI(identifier, resources[identifier].Name)
-			row = p.pages.Message("account.app_and_host", row, cmp.Or(api.Name, api.Host))
+			row = p.pages.Text(r, "account.app_and_host", row, cmp.Or(api.Name, api.Host))
 		}
 		rows = append(rows, row)
 	}
@@ -120,7 +120,7 @@ func (p *Pages) ShowWithdraw(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return p.pages.Render(w, http.StatusOK, "withdraw", withdrawPage{
-		Layout: p.pages.NewLayout(r, p.pages.Message("account.withdraw")), Client: connected,
+		Layout: p.pages.NewLayout(r, "account.withdraw"), Client: connected,
 		FormToken: p.formToken(user, "withdraw", connected.ID),
 	})
 }

@@ -76,24 +76,24 @@ func (p *Pages) renderProfile(
 	w http.ResponseWriter, r *http.Request, user *identity.SignedInUser, input profileInput,
 ) error {
 	data := profilePage{
-		Layout: p.pages.NewLayout(r, p.pages.Message("profile.title")), FormToken: p.formToken(user, "profile", ""),
+		Layout: p.pages.NewLayout(r, "profile.title"), FormToken: p.formToken(user, "profile", ""),
 		Email: user.User.Email, Username: user.User.Username,
 	}
 	if input.problem != "" {
-		data.Problem = p.pages.Message("profile.problem", input.problem)
+		data.Problem = p.pages.Text(r, "profile.problem", input.problem)
 	}
 	for _, group := range profileForm {
 		fields := make([]profileField, 0, len(group.fields))
 		for _, f := range group.fields {
 			fields = append(fields, profileField{
-				Name: f[0], Kind: f[1], Autocomplete: f[2], Label: p.pages.Message("profile." + f[0]),
-				Hint: p.pages.Message("profile." + f[0] + ".hint"), Value: *fieldOf(&input.name, &input.profile, f[0]),
+				Name: f[0], Kind: f[1], Autocomplete: f[2], Label: p.pages.Text(r, "profile."+f[0]),
+				Hint: p.pages.Text(r, "profile."+f[0]+".hint"), Value: *fieldOf(&input.name, &input.profile, f[0]),
 			})
 		}
-		data.Groups = append(data.Groups, profileGroup{Title: p.pages.Message(group.title), Fields: fields})
+		data.Groups = append(data.Groups, profileGroup{Title: p.pages.Text(r, group.title), Fields: fields})
 	}
 	var err error
-	if data.Attributes, err = p.attributes(r.Context(), user.User, input); err != nil {
+	if data.Attributes, err = p.attributes(r, user.User, input); err != nil {
 		return err
 	}
 	status := http.StatusOK

@@ -1,6 +1,8 @@
 package account
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"testing"
@@ -31,12 +33,12 @@ func TestEveryProfileClaimHasInput(t *testing.T) {
 // TestEveryClaimHasMessages checks what the consent page and the profile page show for a claim.
 func TestEveryClaimHasMessages(t *testing.T) {
 	t.Parallel()
-	pages, err := page.New(&url.URL{Scheme: "https", Host: "id.example"}, make([]byte, 32))
+	pages, err := page.New(page.Options{Issuer: &url.URL{Scheme: "https", Host: "id.example"}})
 	storagetest.Must(t, err)
 	for prefix, names := range map[string][]string{"claim.": claims.Names(), "profile.": storage.ProfileClaims()} {
 		for _, name := range names {
-			if pages.Message(prefix+name) == "" {
-				t.Errorf("templates/en.json has no message %s", prefix+name)
+			if pages.Text(httptest.NewRequest(http.MethodGet, "/", nil), prefix+name) == "" {
+				t.Errorf("there is no message %s", prefix+name)
 			}
 		}
 	}

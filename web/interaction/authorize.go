@@ -27,6 +27,7 @@ func (p *Pages) Authorize(w http.ResponseWriter, r *http.Request) error {
 		return oauth.AsError(err)
 	}
 	event.ClaimedClientID = form.Get("client_id")
+	page.SetUILocales(r, form.Get("ui_locales"))
 	a, err := p.oauth.Begin(r.Context(), form)
 	if err != nil {
 		return err
@@ -46,7 +47,7 @@ func authorizeForm(r *http.Request) (url.Values, error) {
 
 // ResumeRequest serves GET /oauth2/authorize/{id}, where the browser returns after every page.
 func (p *Pages) ResumeRequest(w http.ResponseWriter, r *http.Request) error {
-	a, err := p.oauth.Resume(r.Context(), r.PathValue("id"), p.users.EnsureBrowser(w, r), true)
+	a, err := p.resume(r, r.PathValue("id"), p.users.EnsureBrowser(w, r), true)
 	if err != nil {
 		return err
 	}
@@ -97,7 +98,7 @@ func (p *Pages) continueRequest(w http.ResponseWriter, r *http.Request, a *oauth
 func (p *Pages) requestAt(
 	r *http.Request, id string, step oauth.Step,
 ) (*oauth.AuthorizationRequest, oauth.DecisionInput, error) {
-	a, err := p.oauth.Resume(r.Context(), id, p.users.Browser(r), false)
+	a, err := p.resume(r, id, p.users.Browser(r), false)
 	if err != nil {
 		return nil, oauth.DecisionInput{}, err
 	}
@@ -162,8 +163,8 @@ func (p *Pages) storeRequest(r *http.Request, a *oauth.AuthorizationRequest) err
 // formPostPage is the data of the page that posts a response to the client.
 type formPostPage struct {
 	page.Layout
-	Destination, Action, Script string
-	Fields                      url.Values
+	Destination, Action string
+	Fields              url.Values
 }
 
 // writeResponse sends an authorization response to the client: by a redirect, or by a form that submits itself (OAuth
@@ -174,11 +175,11 @@ func (p *Pages) writeResponse(w http.ResponseWriter, r *http.Request, response o
 		return nil
 	}
 	page.SetHeaders(w.Header())
-	page.AllowScript(w.Header())
+	page.AllowFormRedirects(w.Header())
 	return p.pages.Render(w, http.StatusOK, "form_post", formPostPage{
-		Layout:      p.pages.NewLayout(r, p.pages.Message("form_post.title")),
-		Destination: p.pages.Destination(response.RedirectURI), Action: response.RedirectURI,
-		Script: p.pages.Script(), Fields: response.Parameters,
+		Layout:      p.pages.NewLayout(r, "form_post.title"),
+		Destination: p.pages.Destination(r, response.RedirectURI), Action: response.RedirectURI,
+		Fields: response.Parameters,
 	})
 }
 

@@ -35,11 +35,11 @@ func (p *Pages) ShowConfirm(w http.ResponseWriter, r *http.Request) error {
 	}
 	user := in.Candidate // one of the first users of a client that is not verified
 	page.AllowFormRedirects(w.Header())
-	view := p.newClientView(a)
+	view := p.newClientView(r, a)
 	return p.pages.Render(w, http.StatusOK, "confirm", confirmPage{
-		Layout: p.pages.NewLayout(r, p.pages.Message("confirm.title")), clientView: view,
-		Advice: p.pages.Message("confirm.advice", view.DocumentHost), UserName: userName(user),
-		Destination: p.pages.Destination(a.RedirectURI), Request: a.ID,
+		Layout: p.pages.NewLayout(r, "confirm.title"), clientView: view,
+		Advice: p.pages.Text(r, "confirm.advice", view.DocumentHost), UserName: userName(user),
+		Destination: p.pages.Destination(r, a.RedirectURI), Request: a.ID,
 		FormToken: p.pages.FormToken(confirmTokenParts(a, user)...),
 	})
 }

@@ -81,15 +81,16 @@ func (p *Pages) ShowConsent(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	data := consentPage{
-		Layout: p.pages.NewLayout(r, pending.Client.DisplayName()), clientView: p.newClientView(pending.AuthorizationRequest),
-		Owner: display.NameOr(pending.Client.Owner, ""), UserName: userName(pending.user),
-		Destination: p.pages.Destination(pending.RedirectURI), Request: pending.ID,
-		FormToken: p.pages.FormToken(pending.tokenParts()...), Warnings: p.consentWarnings(pending.AuthorizationRequest),
+		Layout:     p.pages.NewLayout(r, "consent.title", pending.Client.DisplayName()),
+		clientView: p.newClientView(r, pending.AuthorizationRequest),
+		Owner:      display.NameOr(pending.Client.Owner, ""), UserName: userName(pending.user),
+		Destination: p.pages.Destination(r, pending.RedirectURI), Request: pending.ID,
+		FormToken: p.pages.FormToken(pending.tokenParts()...), Warnings: p.consentWarnings(r, pending.AuthorizationRequest),
 	}
 	for _, item := range pending.Permissions {
 		row := consentScope{
 			Name: item.Name, Optional: item.Optional,
-			Description: p.pages.DescribeScope(page.NewScope(item.Name, registered[item.Name].Description)),
+			Description: p.pages.DescribeScope(r, page.NewScope(item.Name, registered[item.Name].Description)),
 			Selected:    pending.IsSelected(item, pending.before),
 			New:         pending.isNew(item),
 		}
@@ -125,21 +126,21 @@ func (c pendingConsent) isExisting(item oauth.Permission) bool {
 }
 
 // consentWarnings returns the warnings about a client that the operator has not verified.
-func (p *Pages) consentWarnings(a *oauth.AuthorizationRequest) []string {
+func (p *Pages) consentWarnings(r *http.Request, a *oauth.AuthorizationRequest) []string {
 	var warnings []string
 	switch {
 	case p.oauth.Clients.IsTrusted(a.Client):
 	case a.Client.IsDocument():
-		warnings = append(warnings, p.pages.Message("consent.document", redirect.DestinationOf(a.Client.ID).Host))
+		warnings = append(warnings, p.pages.Text(r, "consent.document", redirect.DestinationOf(a.Client.ID).Host))
 	default:
-		unverified := p.pages.Message("consent.unverified", p.pages.Destination(a.RedirectURI))
+		unverified := p.pages.Text(r, "consent.unverified", p.pages.Destination(r, a.RedirectURI))
 		if redirect.DestinationOf(a.RedirectURI).OnDevice {
-			unverified = p.pages.Message("consent.unverified.device")
+			unverified = p.pages.Text(r, "consent.unverified.device")
 		}
 		warnings = append(warnings, unverified)
 	}
 	if a.CanBeImpersonated() {
-		warnings = append(warnings, p.pages.Message("consent.impersonation"))
+		warnings = append(warnings, p.pages.Text(r, "consent.impersonation"))
 	}
 	return warnings
 }
@@ -201,7 +202,7 @@ func (p *Pages) DecideConsent(w http.ResponseWriter, r *http.Request) error {
 	}
 	page.AllowFormRedirects(w.Header())
 	if !p.pages.HasFormToken(form, pending.tokenParts()...) {
-		return &page.Error{Status: http.StatusForbidden, Key: "error.form", Message: p.pages.Message("consent.expired")}
+		return &page.Error{Status: http.StatusForbidden, Key: "error.form", Message: p.pages.Text(r, "consent.expired")}
 	}
 	switch form.Get("decision") {
 	case "approve":

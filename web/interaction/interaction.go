@@ -28,11 +28,30 @@ type Pages struct {
 	pages   *page.Renderer
 }
 
-// New returns the pages.
+// New returns the pages. It fails when a template is invalid.
 func New(
 	store *storage.Store, users *identity.Users, server *oauth.Server, limiter *ratelimit.Limiter, renderer *page.Renderer,
-) *Pages {
-	return &Pages{store: store, users: users, oauth: server, limiter: limiter, pages: renderer}
+) (*Pages, error) {
+	for name, data := range map[string]any{
+		"login": loginPage{}, "select": selectPage{}, "no_access": noAccessPage{}, "confirm": confirmPage{},
+		"consent": consentPage{}, "form_post": formPostPage{}, "logout": logoutPage{}, "signed_out": signedOutPage{},
+	} {
+		if err := renderer.Declare(name, data); err != nil {
+			return nil, err
+		}
+	}
+	return &Pages{store: store, users: users, oauth: server, limiter: limiter, pages: renderer}, nil
+}
+
+// resume returns the stored request with this ID, and makes the languages of its client a preference of the page.
+func (p *Pages) resume(
+	r *http.Request, id string, browser []byte, claim bool,
+) (*oauth.AuthorizationRequest, error) {
+	a, err := p.oauth.Resume(r.Context(), id, browser, claim)
+	if err == nil {
+		page.SetUILocales(r, a.UILocales)
+	}
+	return a, err
 }
 
 // checkLimit counts the request against a limit of its network.
@@ -55,7 +74,7 @@ type clientView struct {
 	PolicyHost, TosHost                             string // of an unverified client
 }
 
-func (p *Pages) newClientView(a *oauth.AuthorizationRequest) clientView {
+func (p *Pages) newClientView(r *http.Request, a *oauth.AuthorizationRequest) clientView {
 	client := a.Client
 	view := clientView{
 		ClientName: client.DisplayName(), ClientHost: redirect.DestinationOf(client.URI).Host,
@@ -65,7 +84,7 @@ func (p *Pages) newClientView(a *oauth.AuthorizationRequest) clientView {
 		view.DocumentHost = redirect.DestinationOf(client.ID).Host
 	}
 	if client.IsUnverified() { // its home page is unverified; only the destination of the response is known
-		view.ClientHost = p.pages.Destination(a.RedirectURI)
+		view.ClientHost = p.pages.Destination(r, a.RedirectURI)
 		view.PolicyHost = redirect.DestinationOf(client.PolicyURI).Host
 		view.TosHost = redirect.DestinationOf(client.TosURI).Host
 	}

@@ -59,7 +59,7 @@ func (p *Pages) afterLogin(w http.ResponseWriter, r *http.Request, form url.Valu
 	case request == "":
 		return "", nil
 	}
-	a, err := p.oauth.Resume(r.Context(), request, p.users.EnsureBrowser(w, r), false)
+	a, err := p.resume(r, request, p.users.EnsureBrowser(w, r), false)
 	if err != nil {
 		return "", err
 	}
@@ -88,10 +88,11 @@ func newLoginAttempt(form url.Values) loginAttempt {
 func (p *Pages) renderLogin(w http.ResponseWriter, r *http.Request, attempt loginAttempt) error {
 	browser := p.users.EnsureBrowser(w, r)
 	data := loginPage{
-		Layout: p.pages.NewLayout(r, p.pages.Message("login.title")), Request: attempt.request,
+		Layout: p.pages.NewLayout(r, "login.title"), Request: attempt.request,
 		FormToken: p.pages.FormToken(loginTokenParts(browser, attempt.request)...),
 		Username:  attempt.username, Problem: attempt.problem, Another: attempt.another,
 	}
+	data.Self = withRequest("/login", attempt.request)
 	if attempt.request == "" {
 		user, err := p.users.CurrentUser(r)
 		if err != nil {
@@ -102,11 +103,11 @@ func (p *Pages) renderLogin(w http.ResponseWriter, r *http.Request, attempt logi
 		}
 		return p.pages.Render(w, attempt.status, "login", data)
 	}
-	a, err := p.oauth.Resume(r.Context(), attempt.request, browser, false)
+	a, err := p.resume(r, attempt.request, browser, false)
 	if err != nil {
 		return err
 	}
-	data.clientView = p.newClientView(a)
+	data.clientView = p.newClientView(r, a)
 	users, err := p.users.SignedIn(r)
 	if err != nil {
 		return err
@@ -136,13 +137,13 @@ func (p *Pages) Login(w http.ResponseWriter, r *http.Request) error {
 	attempt := newLoginAttempt(form)
 	browser := p.users.Browser(r)
 	if browser == nil || !p.pages.HasFormToken(form, loginTokenParts(browser, attempt.request)...) {
-		attempt.status, attempt.problem = http.StatusForbidden, p.pages.Message("login.expired")
+		attempt.status, attempt.problem = http.StatusForbidden, p.pages.Text(r, "login.expired")
 		return p.renderLogin(w, r, attempt)
 	}
 	var a *oauth.AuthorizationRequest
 	if attempt.request != "" {
 		// Before the password: a request that is over needs none.
-		if a, err = p.oauth.Resume(r.Context(), attempt.request, browser, false); err != nil {
+		if a, err = p.resume(r, attempt.request, browser, false); err != nil {
 			return err
 		}
 	}
@@ -180,7 +181,7 @@ func (p *Pages) loginFailed(w http.ResponseWriter, r *http.Request, attempt logi
 	var throttled *identity.ThrottledError
 	switch {
 	case errors.Is(err, identity.ErrInvalidCredentials):
-		attempt.status, attempt.problem = http.StatusUnauthorized, p.pages.Message("login.incorrect")
+		attempt.status, attempt.problem = http.StatusUnauthorized, p.pages.Text(r, "login.incorrect")
 	case errors.As(err, &throttled):
 		wait := max(time.Second, throttled.RetryAt.Sub(p.store.Now()).Round(time.Second))
 		w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())))
@@ -188,10 +189,10 @@ func (p *Pages) loginFailed(w http.ResponseWriter, r *http.Request, attempt logi
 		if throttled.Subnet {
 			message = "login.throttled_subnet"
 		}
-		attempt.status, attempt.problem = http.StatusTooManyRequests, p.pages.Message(message, p.formatWait(wait))
+		attempt.status, attempt.problem = http.StatusTooManyRequests, p.pages.Text(r, message, p.formatWait(r, wait))
 	case errors.Is(err, identity.ErrBusy):
 		w.Header().Set("Retry-After", "5")
-		attempt.status, attempt.problem = http.StatusServiceUnavailable, p.pages.Message("login.busy")
+		attempt.status, attempt.problem = http.StatusServiceUnavailable, p.pages.Text(r, "login.busy")
 	default:
 		return err
 	}
@@ -200,12 +201,9 @@ func (p *Pages) loginFailed(w http.ResponseWriter, r *http.Request, attempt logi
 }
 
 // formatWait formats a wait for users.
-func (p *Pages) formatWait(d time.Duration) string {
-	switch {
-	case d == time.Second:
-		return p.pages.Message("wait.second")
-	case d < 90*time.Second:
-		return p.pages.Message("wait.seconds", int(d.Seconds()))
+func (p *Pages) formatWait(r *http.Request, d time.Duration) string {
+	if d < 90*time.Second {
+		return p.pages.Text(r, "wait.seconds", int(d.Seconds()))
 	}
-	return p.pages.Message("wait.minutes", int((d+time.Minute-1)/time.Minute))
+	return p.pages.Text(r, "wait.minutes", int((d+time.Minute-1)/time.Minute))
 }

@@ -115,7 +115,7 @@ func (p *Pages) showLogoutConfirmation(
 		return p.logoutError(r, err)
 	}
 	data := logoutPage{
-		Layout: p.pages.NewLayout(r, p.pages.Message("logout.title")), Request: sealed, Users: userViews(users),
+		Layout: p.pages.NewLayout(r, "logout.title"), Request: sealed, Users: userViews(users),
 		FormToken: p.pages.FormToken(logoutTokenParts(sealed, users)...), InvalidHint: l.InvalidHint,
 	}
 	if slices.ContainsFunc(users, func(user *identity.SignedInUser) bool { return p.oauth.Logout.HintMatches(l, user) }) {
@@ -124,7 +124,7 @@ func (p *Pages) showLogoutConfirmation(
 		}
 	}
 	if l.RedirectURI != "" {
-		data.Destination = p.pages.Destination(l.RedirectURI)
+		data.Destination = p.pages.Destination(r, l.RedirectURI)
 		page.AllowFormRedirects(w.Header())
 	}
 	if l.Client != nil {
@@ -208,6 +208,6 @@ func (p *Pages) ShowSignedOut(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return p.pages.Render(w, http.StatusOK, "signed_out", signedOutPage{
-		Layout: p.pages.NewLayout(r, p.pages.Message("signed_out.title")), StillSignedIn: userViews(users),
+		Layout: p.pages.NewLayout(r, "signed_out.title"), StillSignedIn: userViews(users),
 	})
 }

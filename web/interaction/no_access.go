@@ -33,8 +33,8 @@ func (p *Pages) ShowNoAccess(w http.ResponseWriter, r *http.Request) error {
 	user := in.Candidate // in none of the groups that the client requires
 	page.AllowFormRedirects(w.Header())
 	return p.pages.Render(w, http.StatusForbidden, "no_access", noAccessPage{
-		Layout:     p.pages.NewLayout(r, p.pages.Message("no_access.title")+" "+a.Client.DisplayName()),
-		clientView: p.newClientView(a), UserName: userName(user), Destination: p.pages.Destination(a.RedirectURI),
+		Layout:     p.pages.NewLayout(r, "no_access.title", a.Client.DisplayName()),
+		clientView: p.newClientView(r, a), UserName: userName(user), Destination: p.pages.Destination(r, a.RedirectURI),
 		Request: a.ID, FormToken: p.pages.FormToken(noAccessTokenParts(a, user)...),
 	})
 }

@@ -34,15 +34,15 @@ func (p *Pages) ShowSelect(w http.ResponseWriter, r *http.Request) error {
 	}
 	browser := p.users.EnsureBrowser(w, r)
 	data := selectPage{
-		Layout: p.pages.NewLayout(r, p.pages.Message("select.title")), Request: request, Users: userViews(users),
+		Layout: p.pages.NewLayout(r, "select.title"), Request: request, Users: userViews(users),
 		FormToken: p.pages.FormToken(selectTokenParts(browser, request)...),
 	}
 	if request != "" {
-		a, err := p.oauth.Resume(r.Context(), request, browser, false)
+		a, err := p.resume(r, request, browser, false)
 		if err != nil {
 			return err
 		}
-		data.clientView = p.newClientView(a)
+		data.clientView = p.newClientView(r, a)
 		page.AllowFormRedirects(w.Header())
 	}
 	return p.pages.Render(w, http.StatusOK, "select", data)
@@ -80,7 +80,7 @@ func (p *Pages) SelectAccount(w http.ResponseWriter, r *http.Request) error {
 	if request == "" {
 		return page.RedirectTo("/account")
 	}
-	a, err := p.oauth.Resume(r.Context(), request, browser, false)
+	a, err := p.resume(r, request, browser, false)
 	if err != nil {
 		return err
 	}

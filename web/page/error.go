@@ -44,13 +44,12 @@ type errorPage struct {
 // WriteError writes the page of an error.
 func (p *Renderer) WriteError(w http.ResponseWriter, r *http.Request, e *Error) {
 	SetHeaders(w.Header())
-	title := p.Message(e.Key + ".title")
+	layout := p.NewLayout(r, e.Key+".title")
 	data := errorPage{
-		Layout: p.NewLayout(r, title), Heading: title, Message: cmp.Or(e.Message, p.Message(e.Key+".message")),
-		Detail: e.Detail,
+		Layout: layout, Heading: layout.Title, Message: cmp.Or(e.Message, p.Text(r, e.Key+".message")), Detail: e.Detail,
 	}
 	if e.Link != "" {
-		data.Link, data.LinkText = e.Link, cmp.Or(e.LinkText, p.Message("error.account"))
+		data.Link, data.LinkText = e.Link, cmp.Or(e.LinkText, p.Text(r, "error.account"))
 	}
 	setRetryHeaders(w.Header(), e)
 	if err := p.Render(w, e.Status, "error", data); err != nil {

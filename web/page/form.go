@@ -10,7 +10,7 @@ import (
 // FormToken returns the token that binds a form to its action and to the session that it was shown to, so that another
 // site cannot make a browser submit it, or submit it for another action (RFC 9700 §4.7).
 func (p *Renderer) FormToken(parts ...string) string {
-	return hex.EncodeToString(keyed.MAC(p.formKey, parts...)[:16])
+	return hex.EncodeToString(keyed.MAC(p.options.FormKey, parts...)[:16])
 }
 
 // HasFormToken reports whether a submitted form has the token of these parts.

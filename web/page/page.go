@@ -1,104 +1,217 @@
-// Package page renders the pages of the server: layout, messages, headers, form tokens, error pages and the static
-// files. Which page is shown, and what it shows, is decided by the packages that have handlers.
+// Package page renders the pages of the server: layout, messages, branding, headers, form tokens, error pages and the
+// static files. Which page is shown, and what it shows, is decided by the packages that have handlers.
 package page
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"html/template"
+	"io/fs"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strings"
-	"time"
 
+	"gatehouse/message"
 	"gatehouse/oauth/redirect"
 	"gatehouse/storage/reqevent"
 	"gatehouse/templates"
 )
 
-// Renderer renders pages. Its templates are parsed once, at startup.
+// Options are what pages have in common.
+type Options struct {
+	Issuer    *url.URL
+	FormKey   []byte             // authenticates form tokens
+	Files     fs.FS              // an overlay of package templates; nil: the built-in ones
+	Catalogue *message.Catalogue // of those files; nil: it is loaded
+	Brand     Brand
+}
+
+// Renderer renders pages. Its templates are parsed once for each language, at startup.
 type Renderer struct {
-	templates map[string]*template.Template
-	messages  map[string]string
-	issuer    *url.URL
-	formKey   []byte
-
-	stylesheet, script staticFile
-	fallback           []byte // the error page when rendering fails
+	options   Options
+	catalogue *message.Catalogue
+	templates map[string]map[string]*template.Template // by language and name
+	site      *site
+	fixed     map[string]fixedParts // by language
+	files     map[string]staticFile // by name
+	fallback  []byte                // the error page when rendering fails
 }
 
-var templateNames = []string{
-	"login", "select", "no_access", "confirm", "consent", "form_post", "error", "logout", "signed_out", "account",
-	"profile", "withdraw",
-}
-
-// New returns a renderer for the pages of the issuer. formKey authenticates form tokens. It fails when a template or a
-// message of the error page is missing.
-func New(issuer *url.URL, formKey []byte) (*Renderer, error) {
-	p := &Renderer{templates: map[string]*template.Template{}, issuer: issuer, formKey: formKey}
-	catalogue, err := templates.FS.ReadFile("en.json")
-	if err != nil {
-		return nil, err
+// New returns a renderer for the pages of the issuer. It fails when a message, or a template or static file of the
+// layout, is missing or invalid.
+func New(o Options) (*Renderer, error) {
+	var err error
+	if o.Files == nil {
+		o.Files = templates.FS
 	}
-	if err := json.Unmarshal(catalogue, &p.messages); err != nil {
-		return nil, fmt.Errorf("en.json: %w", err)
-	}
-	if p.stylesheet, err = readStatic("style", ".css", "text/css; charset=utf-8"); err != nil {
-		return nil, err
-	}
-	if p.script, err = readStatic("form_post", ".js", "text/javascript; charset=utf-8"); err != nil {
-		return nil, err
-	}
-	functions := template.FuncMap{"text": p.lookup, "labels": labels}
-	for _, name := range templateNames {
-		set, err := template.New(name).Funcs(functions).ParseFS(templates.FS, "layout.html", name+".html")
-		if err != nil {
+	if o.Catalogue == nil {
+		if o.Catalogue, err = message.Load(o.Files); err != nil {
 			return nil, err
 		}
-		p.templates[name] = set
 	}
-	title := p.messages["error.server.title"]
+	p := &Renderer{
+		options: o, catalogue: o.Catalogue, templates: map[string]map[string]*template.Template{},
+		files: map[string]staticFile{}, fixed: map[string]fixedParts{},
+	}
+	for _, l := range p.catalogue.Languages() {
+		p.templates[l.Tag] = map[string]*template.Template{}
+	}
+	if p.site, err = p.newSite(); err != nil {
+		return nil, err
+	}
+	if err := p.Declare("error", errorPage{}); err != nil {
+		return nil, err
+	}
+	for _, l := range p.catalogue.Languages() {
+		if err := p.renderFixedParts(l); err != nil {
+			return nil, err
+		}
+	}
+	english := p.catalogue.Match()
+	title := english.Text("error.server.title")
 	p.fallback, err = p.execute("error", errorPage{
-		Layout: p.layout(title, ""), Heading: title, Message: p.messages["error.server.message"],
+		Layout: p.layout(english, title), Heading: title, Message: english.Text("error.server.message"),
 	})
 	return p, err
 }
 
-// lookup returns the message with a key. It is the template function text. It fails for an unknown key, so that no page
-// is sent without its message.
-func (p *Renderer) lookup(key string) (string, error) {
-	message, ok := p.messages[key]
-	if !ok {
-		return "", fmt.Errorf("no message %q in en.json", key)
+// Declare parses a template in every language. Its pages are rendered from values of the type of data, which embeds
+// Layout. It returns an error that names the file and line when the template is invalid, uses a message that does not
+// exist or something that data does not have.
+func (p *Renderer) Declare(name string, data any) error {
+	for _, l := range p.catalogue.Languages() {
+		set := template.New(name).Funcs(functions(l))
+		for _, file := range []string{"layout.html", name + ".html"} {
+			content, err := fs.ReadFile(p.options.Files, file)
+			if err != nil {
+				return err
+			}
+			if _, err := set.New(file).Parse(string(content)); err != nil {
+				return err
+			}
+		}
+		p.templates[l.Tag][name] = set
+		for _, sample := range []reflect.Value{reflect.New(reflect.TypeOf(data)).Elem(), filled(reflect.TypeOf(data), 0)} {
+			sample.FieldByName("Layout").Set(reflect.ValueOf(p.layout(l, "")))
+			if _, err := p.execute(name, sample.Interface()); err != nil {
+				return err
+			}
+		}
 	}
-	return message, nil
+	return nil
 }
 
-// Message returns a message with its values filled in, or "" when there is none with this key.
-func (p *Renderer) Message(key string, values ...any) string {
-	if len(values) == 0 {
-		return p.messages[key]
+// renderFixedParts renders the parts of the layout that are the same on all pages.
+func (p *Renderer) renderFixedParts(l *message.Language) error {
+	var fixed fixedParts
+	for name, part := range map[string]*template.HTML{
+		"head": &fixed.Head, "header": &fixed.Header, "footer": &fixed.Footer, "languages": &fixed.Languages,
+	} {
+		var b bytes.Buffer
+		if err := p.templates[l.Tag]["error"].ExecuteTemplate(&b, name, p.layout(l, "")); err != nil {
+			return err
+		}
+		*part = template.HTML(b.String()) //nolint:gosec // rendered by html/template
 	}
-	return fmt.Sprintf(p.messages[key], values...)
+	p.fixed[l.Tag] = fixed
+	return nil
+}
+
+// maxSampleDepth is how deeply nested the values of filled are.
+const maxSampleDepth = 6
+
+// filled returns a value in which everything is set, so that executing a template reaches most of it.
+func filled(t reflect.Type, depth int) reflect.Value {
+	v := reflect.New(t).Elem()
+	if depth > maxSampleDepth {
+		return v
+	}
+	switch t.Kind() {
+	case reflect.String:
+		v.SetString("x")
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		v.SetInt(1)
+	case reflect.Pointer:
+		v.Set(reflect.New(t.Elem()))
+		v.Elem().Set(filled(t.Elem(), depth+1))
+	case reflect.Slice:
+		v.Set(reflect.Append(v, filled(t.Elem(), depth+1)))
+	case reflect.Map:
+		v.Set(reflect.MakeMap(t))
+		v.SetMapIndex(filled(t.Key(), depth+1), filled(t.Elem(), depth+1))
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if t.Field(i).IsExported() || t.Field(i).Anonymous && v.Field(i).CanSet() {
+				v.Field(i).Set(filled(t.Field(i).Type, depth+1))
+			}
+		}
+	}
+	return v
+}
+
+// functions returns the functions of templates in a language.
+func functions(l *message.Language) template.FuncMap {
+	check := func(key string) error {
+		if !l.Has(key) {
+			return fmt.Errorf("there is no message %q", key)
+		}
+		return nil
+	}
+	return template.FuncMap{
+		"text":     func(key string, values ...any) (string, error) { return l.Text(key, values...), check(key) },
+		"before":   func(key string) (string, error) { return l.Before(key), check(key) },
+		"after":    func(key string) (string, error) { return l.After(key), check(key) },
+		"labels":   labels,
+		"monogram": monogram,
+		"tile":     tileColor,
+	}
+}
+
+// Text returns a message in the language of the request, with its values filled in, or "" when there is none with this
+// key.
+func (p *Renderer) Text(r *http.Request, key string, values ...any) string {
+	return p.Language(r).Text(key, values...)
 }
 
 // Layout is the data of the layout, which every page embeds.
 type Layout struct {
-	Title, Base, Host, Stylesheet, RequestID, Width string
+	Title, RequestID, Width string
+	// Self is the path and query of the page, below the path of the issuer, for users who choose another language. It is
+	// empty on the response to a form.
+	Self  string
+	Site  *site
+	Lang  *message.Language
+	Fixed fixedParts
 }
 
-// NewLayout returns the layout of a page with this title.
-func (p *Renderer) NewLayout(r *http.Request, title string) Layout {
-	return p.layout(title, reqevent.FromContext(r.Context()).RequestID)
-}
+// fixedParts are the parts of the layout that are the same on all pages in one language.
+type fixedParts struct{ Head, Header, Footer, Languages template.HTML }
 
-func (p *Renderer) layout(title, requestID string) Layout {
-	return Layout{
-		Title: title, Base: p.issuer.Path, Host: p.issuer.Host, Stylesheet: p.stylesheet.name, RequestID: requestID,
+// Base returns the path of the issuer.
+func (l Layout) Base() string { return l.Site.Base }
+
+// Host returns the host of the issuer.
+func (l Layout) Host() string { return l.Site.Host }
+
+// language returns the language in which the page is rendered.
+func (l Layout) language() *message.Language { return l.Lang }
+
+// NewLayout returns the layout of a page with the title that a message has.
+func (p *Renderer) NewLayout(r *http.Request, key string, values ...any) Layout {
+	l := p.Language(r)
+	layout := p.layout(l, l.Text(key, values...))
+	layout.RequestID = reqevent.FromContext(r.Context()).RequestID
+	if r.Method == http.MethodGet {
+		layout.Self = strings.TrimPrefix(r.URL.RequestURI(), p.site.Base)
 	}
+	return layout
+}
+
+func (p *Renderer) layout(l *message.Language, title string) Layout {
+	return Layout{Title: title, Lang: l, Site: p.site, Fixed: p.fixed[l.Tag]}
 }
 
 // Render writes the page that the named template makes of data. Nothing is written when rendering fails.
@@ -114,39 +227,38 @@ func (p *Renderer) Render(w http.ResponseWriter, status int, name string, data a
 }
 
 func (p *Renderer) execute(name string, data any) ([]byte, error) {
+	layout, ok := data.(interface{ language() *message.Language })
+	if !ok || layout.language() == nil {
+		return nil, fmt.Errorf("the data of the page %s has no layout", name)
+	}
+	set := p.templates[layout.language().Tag][name]
+	if set == nil {
+		return nil, fmt.Errorf("the page %s was not declared", name)
+	}
 	var b bytes.Buffer
-	if err := p.templates[name].ExecuteTemplate(&b, "layout", data); err != nil {
+	if err := set.ExecuteTemplate(&b, "layout", data); err != nil {
 		return nil, err
 	}
 	return b.Bytes(), nil
 }
 
 // Path returns the path of a page of this server, below the path of the issuer.
-func (p *Renderer) Path(path string) string { return p.issuer.Path + path }
+func (p *Renderer) Path(path string) string { return p.site.Base + path }
 
 // Destination returns the description of where the browser goes with uri. A private-use scheme is written with spaces,
 // so that it does not look like a host.
-func (p *Renderer) Destination(uri string) string {
+func (p *Renderer) Destination(r *http.Request, uri string) string {
 	d := redirect.DestinationOf(uri)
 	switch {
 	case d.Host != "" && d.OnDevice:
-		return p.Message("destination.device", d.Host)
+		return p.Text(r, "destination.device", d.Host)
 	case d.Host != "":
 		return d.Host
 	case d.Scheme != "":
-		return p.Message("destination.device", strings.ReplaceAll(d.Scheme, ".", " · "))
+		return p.Text(r, "destination.device", strings.ReplaceAll(d.Scheme, ".", " · "))
 	}
-	return p.Message("destination.unreadable")
+	return p.Text(r, "destination.unreadable")
 }
 
 // labels returns the labels of a host, between which a page breaks a line that is too long.
 func labels(host string) []string { return strings.Split(host, ".") }
-
-// FormatTime formats a time for users.
-func FormatTime(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") }
-
-// hashedName returns a file name that changes with the content.
-func hashedName(name string, content []byte, extension string) string {
-	sum := sha256.Sum256(content)
-	return name + "." + hex.EncodeToString(sum[:6]) + extension
-}

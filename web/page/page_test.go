@@ -8,13 +8,16 @@ import (
 	"strings"
 	"testing"
 
+	"gatehouse/storage/reqevent"
 	"gatehouse/storage/storagetest"
 	"gatehouse/web/page"
 )
 
 func newRenderer(t *testing.T) *page.Renderer {
 	t.Helper()
-	p, err := page.New(&url.URL{Scheme: "https", Host: "id.example", Path: "/auth"}, []byte("key"))
+	p, err := page.New(page.Options{
+		Issuer: &url.URL{Scheme: "https", Host: "id.example", Path: "/auth"}, FormKey: []byte("key"),
+	})
 	storagetest.Must(t, err)
 	return p
 }
@@ -80,5 +83,82 @@ func TestErrorPageEscapesDetail(t *testing.T) {
 	}
 	if policy := w.Header().Get("Content-Security-Policy"); !strings.Contains(policy, "form-action 'self'") {
 		t.Errorf("Content-Security-Policy %q, want form-action 'self'", policy)
+	}
+}
+
+func TestLanguageFormLeadsOnlyToOwnPages(t *testing.T) {
+	t.Parallel()
+	p := newRenderer(t)
+	for to, want := range map[string]string{
+		"/account/profile?x=1":      "/account/profile?x=1",
+		"/":                         "/",
+		"":                          "/",
+		"account":                   "/",
+		"//evil.example/":           "/",
+		"/\\evil.example":           "/",
+		"\\\\evil.example":          "/",
+		"https://evil.example/":     "/",
+		"https:evil.example":        "/",
+		"/%2f/evil.example":         "/",
+		"/a\r\nSet-Cookie: x=y":     "/",
+		"/\tevil":                   "/",
+		"javascript:alert(1)":       "/",
+		"/account#https://evil.exa": "/account",
+		"///evil.example":           "/",
+	} {
+		w := httptest.NewRecorder()
+		var redirect *page.Redirect
+		if err := p.SetLanguage(w, "de", to); !errors.As(err, &redirect) || redirect.Path != want {
+			t.Errorf("SetLanguage to %q: %v, want a redirect to %s", to, err, want)
+		}
+		const cookie = "__Host-gatehouse_language=de; Path=/; Max-Age=31536000"
+		if got := w.Header().Get("Set-Cookie"); !strings.HasPrefix(got, cookie) {
+			t.Errorf("Set-Cookie = %q, want %s", got, cookie)
+		}
+	}
+	w := httptest.NewRecorder()
+	var failed *page.Error
+	if err := p.SetLanguage(w, "xx", "/"); !errors.As(err, &failed) || w.Header().Get("Set-Cookie") != "" {
+		t.Errorf("SetLanguage of an unknown language: %v with %v, want an error without a cookie", err, w.Header())
+	}
+}
+
+// TestUserChoosesLanguage checks which preference decides.
+func TestUserChoosesLanguage(t *testing.T) {
+	t.Parallel()
+	p := newRenderer(t)
+	for _, test := range []struct{ cookie, user, client, browser, want string }{
+		{"", "", "", "", "en"},
+		{"", "", "", "de", "de"},
+		{"", "", "en", "de", "en"},
+		{"", "de", "en", "en", "de"},
+		{"en", "de", "de", "de", "en"},
+		{"xx", "", "", "de", "de"},
+		{"", "fr", "", "de", "de"},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		event := &reqevent.Event{UserLocale: test.user}
+		r = r.WithContext(reqevent.NewContext(r.Context(), event))
+		r.Header.Set("Accept-Language", test.browser)
+		if test.cookie != "" {
+			r.AddCookie(&http.Cookie{Name: "__Host-gatehouse_language", Value: test.cookie})
+		}
+		p.Language(r) // before the request of the client is read
+		page.SetUILocales(r, test.client)
+		if got := p.Language(r).Tag; got != test.want {
+			t.Errorf("the language with %+v is %s", test, got)
+		}
+	}
+}
+
+// TestAccentIsReadable checks the contrast of a brand color with what it is on, in light and dark.
+func TestAccentIsReadable(t *testing.T) {
+	t.Parallel()
+	for _, accent := range []string{
+		"#ffff00", "#000000", "#ffffff", "#ff0000", "#0000ff", "#808080", "#14634a", "#00ff7f",
+	} {
+		if low := page.LowestContrast(t, accent); low < 4.5 {
+			t.Errorf("the lowest contrast of text with the accent color %s is %.2f, want 4.5", accent, low)
+		}
 	}
 }

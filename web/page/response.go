@@ -3,7 +3,8 @@ package page
 import "net/http"
 
 // policy is the Content-Security-Policy of every page.
-const policy = "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
+const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; base-uri 'none'; " +
+	"frame-ancestors 'none'"
 
 // SetHeaders sets the headers of every page. The forms of a page can only be submitted to this server.
 func SetHeaders(h http.Header) {
@@ -18,9 +19,6 @@ func SetHeaders(h http.Header) {
 // applies form-action to every redirect that follows a form, including the client's, and their destinations are
 // unknown.
 func AllowFormRedirects(h http.Header) { h.Set("Content-Security-Policy", policy) }
-
-// AllowScript lets a page submit its form to a client with the script of this server.
-func AllowScript(h http.Header) { h.Set("Content-Security-Policy", policy+"; script-src 'self'") }
 
 // SeeOther sends status 303: the browser continues with GET, so that it never forwards a form with a password
 // (RFC 9700 §4.12).

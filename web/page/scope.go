@@ -1,6 +1,7 @@
 package page
 
 import (
+	"net/http"
 	"strings"
 
 	"gatehouse/display"
@@ -40,12 +41,16 @@ func NewScope(name, description string) Scope {
 }
 
 // DescribeScope returns what a scope lets a client do.
-func (p *Renderer) DescribeScope(s Scope) string {
+func (p *Renderer) DescribeScope(r *http.Request, s Scope) string {
 	switch {
 	case s.Claim != "":
-		return p.Message("claim." + s.Claim)
+		return p.Text(r, "claim."+s.Claim)
 	case s.Name == "":
-		return p.Message("consent.any_request")
+		return p.Text(r, "consent.any_request")
+	}
+	key := "scope." + s.Name
+	if s.Description != "" && s.Description == p.catalogue.Match().Text(key) { // the operator has not changed it
+		return p.Text(r, key)
 	}
 	return display.NameOr(s.Description, s.Name)
 }

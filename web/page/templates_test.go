@@ -14,16 +14,17 @@ import (
 )
 
 // composedKeys matches the keys of messages that the source composes of parts.
-var composedKeys = regexp.MustCompile(`^(claim\.\w+|account\.(withdrawn|ended|saved)|profile\.[a-z_]+(\.hint)?)$`)
+var composedKeys = regexp.MustCompile(`^(claim\.\w+|scope\.\w+|date\.month\.\d+|` +
+	`account\.(withdrawn|ended|saved)|profile\.[a-z_]+(\.hint)?)$`)
 
 // inlineScripts matches inline scripts and styles, which the Content-Security-Policy blocks.
 var inlineScripts = regexp.MustCompile(`(?i)<script>|<script [^s]|<style|\sstyle=|\son[a-z]+=|javascript:`)
 
 func TestTemplatesHaveNoInlineScriptsAndUseEveryMessage(t *testing.T) {
 	t.Parallel()
-	catalogue, err := templates.FS.ReadFile("en.json")
+	catalogue, err := templates.FS.ReadFile("messages/en.json")
 	storagetest.Must(t, err)
-	var messages map[string]string
+	var messages map[string]any
 	storagetest.Must(t, json.Unmarshal(catalogue, &messages))
 	names, err := fs.Glob(templates.FS, "*.html")
 	storagetest.Must(t, err)
@@ -36,7 +37,7 @@ func TestTemplatesHaveNoInlineScriptsAndUseEveryMessage(t *testing.T) {
 			t.Errorf("%s has an inline script or style: %q", name, found)
 		}
 	}
-	for _, pattern := range []string{"../*.go", "../*/*.go"} {
+	for _, pattern := range []string{"../*.go", "../*/*.go", "../../message/*.go"} {
 		sources, err := filepath.Glob(pattern)
 		storagetest.Must(t, err)
 		for _, name := range sources {

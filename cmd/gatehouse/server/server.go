@@ -26,6 +26,7 @@ import (
 	"gatehouse/storage"
 	"gatehouse/storage/db"
 	"gatehouse/web"
+	"gatehouse/web/page"
 )
 
 // Options are what a server is assembled from.
@@ -56,6 +57,7 @@ type Server struct {
 	options Options
 	log     *slog.Logger
 	limiter *ratelimit.Limiter
+	pages   page.Options
 	jobs    *jobStatus
 }
 
@@ -157,6 +159,9 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 	}); err != nil {
 		return nil, err
 	}
+	if err := s.loadPages(); err != nil {
+		return nil, err
+	}
 	if s.OAuth, err = oauth.New(ctx, store, s.oauthOptions()); err != nil {
 		return nil, errors.Join(err, s.limiter.Close())
 	}
@@ -185,7 +190,7 @@ func (s *Server) oauthOptions() oauth.Options {
 		},
 		ClientDocuments: client.DocumentPolicy{Mode: cfg.ClientDocuments, Hosts: cfg.ClientDocumentHosts},
 		UnverifiedUsers: cfg.ClientDocumentUnverifiedUsers,
-		FetchAllowHosts: cfg.FetchAllowHosts, Limiter: s.limiter, Log: s.options.Log,
+		UILocales:       s.uiLocales(), FetchAllowHosts: cfg.FetchAllowHosts, Limiter: s.limiter, Log: s.options.Log,
 		Keys: oauth.Keys{
 			PairwiseSubjects: key("pairwise-subjects"), SessionIDs: key("sid"), Logout: key("logout"),
 			RefreshSuccessor: key("refresh-successor"),
@@ -219,7 +224,7 @@ func (s *Server) Handler() (http.Handler, error) {
 func (s *Server) newWeb(registry *prometheus.Registry, tracer trace.Tracer, strictHost bool) (*web.Server, error) {
 	return web.New(web.Options{
 		Issuer: s.Config.IssuerURL(), FormKey: s.Store.Vault.Key("form"), TrustedProxies: s.Config.TrustedProxies,
-		MaxRequests: s.Config.MaxRequests, RequestTimeout: s.Config.RequestTimeout,
+		Pages: s.pages, MaxRequests: s.Config.MaxRequests, RequestTimeout: s.Config.RequestTimeout,
 		Store: s.Store, Users: s.Users, OAuth: s.OAuth, Log: s.log, Limiter: s.limiter,
 		Meters: registry, Tracer: tracer, StrictHost: strictHost, Ready: s.jobs.stalled,
 	})
