@@ -135,7 +135,8 @@ func (c *Client) IsPairwise() bool { return c.SubjectType == SubjectPairwise }
 type ClientSecret struct {
 	ID        string
 	ClientID  string
-	Hash      []byte     // SHA-256
+	Hash      []byte     // SHA-256; empty when there is a SlowHash
+	SlowHash  string     // the password hash of a secret that Gatehouse did not generate; else empty
 	CreatedAt time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
 	ExpiresAt *time.Time `gorm:"serializer:millis"`
 }

@@ -136,6 +136,7 @@ var libraryOwners = map[string][]string{
 	"github.com/prometheus/client_golang": {"web", "cmd/gatehouse/server"},
 	"github.com/spf13/":                   {"cmd/gatehouse"},
 	"golang.org/x/crypto":                 {"identity/passwordhash"},
+	"golang.org/x/sync":                   {"identity"},
 	"golang.org/x/oauth2":                 {"cmd/gatehouse/sample"},
 	"gorm.io/":                            {"storage/…"},
 }
