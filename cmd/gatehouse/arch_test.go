@@ -53,8 +53,10 @@ var allowedImports = []struct {
 	{"ratelimit/redistest", []string{"storage/storagetest"}},
 	{"identity/commonpassword", nil},
 	{"identity/passwordhash", nil},
+	{"identity/totp", nil},
 	{"identity", []string{
 		"ratelimit", "storage/reqevent", "storage/audit", "storage", "identity/commonpassword", "identity/passwordhash",
+		"identity/totp",
 	}},
 	{"oauth/protocol", []string{"ratelimit", "oauth/params"}},
 	{"oauth/keyring", []string{"oauth/jwt", "oauth/accesstoken", "storage", "oauth/protocol"}},
@@ -124,7 +126,7 @@ var testOnly = []string{"ratelimit/redistest", "storage/storagetest", "cmd/gateh
 // packages below it.
 var libraryOwners = map[string][]string{
 	"crypto/cipher":                       {"keyed", "cmd/gatehouse/sample", "identity/passwordhash"},
-	"crypto/hmac":                         {"keyed"},
+	"crypto/hmac":                         {"keyed", "identity/totp"},
 	"crypto/subtle":                       {"cmd/gatehouse/sample", "cmd/oauthbench/bench"}, // others: keyed.Equal
 	"github.com/coreos/go-oidc":           {"cmd/gatehouse/sample", "cmd/gatehouse/server/servertest"},
 	"github.com/glebarez/":                {"storage/db"},
@@ -139,6 +141,7 @@ var libraryOwners = map[string][]string{
 	"golang.org/x/sync":                   {"identity"},
 	"golang.org/x/oauth2":                 {"cmd/gatehouse/sample"},
 	"gorm.io/":                            {"storage/…"},
+	"rsc.io/qr":                           {"identity/totp"},
 }
 
 // goPackage is a package without its tests.
