@@ -81,7 +81,7 @@ type Client struct {
 	Sector                     string         // the host that pairwise subjects are derived from
 	DefaultMaxAge              *time.Duration `gorm:"serializer:millis"`
 	RequireAuthTime            bool           // only stored and returned
-	DefaultACRValues           Strings        `gorm:"column:default_acr_values"` // only stored and returned
+	DefaultACRValues           Strings        `gorm:"column:default_acr_values"` // of requests without acr_values
 	InitiateLoginURI           string         `gorm:"column:initiate_login_uri"`
 	PostLogoutRedirectURIs     Strings        `gorm:"column:post_logout_redirect_uris"`
 	BackchannelLogoutURI       string         `gorm:"column:backchannel_logout_uri"`
