@@ -49,7 +49,7 @@ var allowedImports = []struct {
 	{"storage/vault", []string{"storage/db"}},
 	{"storage/audit", []string{"ratelimit", "storage/reqevent", "storage/db", "storage/vault"}},
 	{"storage", []string{"storage/reqevent", "storage/db", "storage/vault", "storage/audit"}},
-	{"storage/storagetest", []string{"storage/vault", "storage/audit", "storage"}},
+	{"storage/storagetest", []string{"migrations", "storage/vault", "storage/audit", "storage"}},
 	{"ratelimit/redistest", []string{"storage/storagetest"}},
 	{"identity/commonpassword", nil},
 	{"identity/passwordhash", nil},
