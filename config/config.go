@@ -6,6 +6,7 @@ package config
 import (
 	"encoding/base64"
 	"log/slog"
+	"net/mail"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -29,6 +30,9 @@ type Config struct {
 	TLSKeyFile     string
 	TrustedProxies []netip.Prefix
 	RedisURL       string
+
+	SMTPURL  string        // smtp://… or smtps://…, empty: no mails
+	MailFrom *mail.Address // nil when empty
 
 	LogLevel  slog.Level
 	LogFormat string // "json", "text" or "auto": text on a terminal

@@ -111,6 +111,14 @@ func TestInvalidValuesAreRefused(t *testing.T) {
 		{"GATEHOUSE_TRUSTED_PROXIES", "10.0.0.1:80", "neither a CIDR"},
 		{"GATEHOUSE_TRUSTED_PROXIES", "10.0.0.0/33", "neither a CIDR"},
 		{"GATEHOUSE_RATE_LIMITS", "client_failure=0/1s", "whole number"},
+		{"GATEHOUSE_SMTP_URL", "mail.example.com:587", "write smtp://"},
+		{"GATEHOUSE_SMTP_URL", "smtp://user:pa#ss@mail.example.com", "percent-encode"},
+		{"GATEHOUSE_SMTP_URL", "smtp://user:pa%ss@mail.example.com", "percent-encode"},
+		{"GATEHOUSE_SMTP_URL", "smtp://mail.example.com/path", "must be a host"},
+		{"GATEHOUSE_SMTP_URL", "smtp://user@mail.example.com", "both a user name and a password"},
+		{"GATEHOUSE_SMTP_URL", "smtp://mail.example.com:0", "invalid port"},
+		{"GATEHOUSE_SMTP_URL", "smtp://mail.example.com", "GATEHOUSE_MAIL_FROM is required"},
+		{"GATEHOUSE_MAIL_FROM", "Example", "write one like no-reply@example.com"},
 	} {
 		if _, _, err := load(map[string]string{x.name: x.value}, nil); err == nil || !strings.Contains(err.Error(), x.want) {
 			t.Errorf("Load with %s=%s: error %v, want one with %q", x.name, x.value, err, x.want)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/mail"
 	"net/netip"
 	"net/url"
 	"strconv"
@@ -125,6 +126,44 @@ func setRedisURL(c *Config, v string) error {
 		return errors.New("is not a Redis URL; write redis://host:6379")
 	}
 	c.RedisURL = v
+	return nil
+}
+
+func setSMTPURL(c *Config, v string) error {
+	if v == "" {
+		return nil
+	}
+	u, err := url.Parse(v)
+	if err != nil {
+		return errors.New("is not a URL; percent-encode special characters in the user name and password")
+	}
+	password, hasPassword := u.User.Password()
+	switch {
+	case u.Scheme != "smtp" && u.Scheme != "smtps":
+		return errors.New("names no mail server; write smtp://user:password@host or smtps://user:password@host")
+	case u.Hostname() == "" || u.Path != "" || u.RawQuery != "" || u.Fragment != "":
+		return errors.New("must be a host with an optional user name, password and port; write it like " +
+			"smtp://user:password@host:587, and percent-encode special characters in the user name and password")
+	case u.User != nil && (u.User.Username() == "" || !hasPassword || password == ""):
+		return errors.New("needs both a user name and a password, or none; write it like smtp://user:password@host")
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return fmt.Errorf("has the invalid port %q; the usual ports are 587 and 465", port)
+		}
+	}
+	c.SMTPURL = v
+	return nil
+}
+
+func setMailFrom(c *Config, v string) (err error) {
+	if v == "" {
+		return nil
+	}
+	if c.MailFrom, err = mail.ParseAddress(v); err != nil {
+		return fmt.Errorf("%q is not an e-mail address; write one like no-reply@example.com or "+
+			"Example <no-reply@example.com>", v)
+	}
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,6 +13,7 @@ func TestSecretsAreRedacted(t *testing.T) {
 	c, _, err := load(map[string]string{
 		"GATEHOUSE_SECRET_KEY": key, "GATEHOUSE_SECRET_KEY_PREVIOUS": otherKey,
 		"GATEHOUSE_DATABASE_URL": "postgres://u:hunter2@h/d?password=hunter3", "GATEHOUSE_REDIS_URL": "redis://:hunter4@h",
+		"GATEHOUSE_SMTP_URL": "smtp://u:hunter5@h", "GATEHOUSE_MAIL_FROM": "a@b.c",
 	}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -20,13 +22,14 @@ func TestSecretsAreRedacted(t *testing.T) {
 	if err := c.WriteRedacted(&b); err != nil {
 		t.Fatal(err)
 	}
-	for _, secret := range []string{key, otherKey, "hunter2", "hunter3", "hunter4"} {
+	for _, secret := range []string{key, otherKey, "hunter2", "hunter3", "hunter4", "hunter5"} {
 		if strings.Contains(b.String(), secret) {
 			t.Errorf("WriteRedacted writes %s:\n%s", secret, b.String())
 		}
 	}
 	for _, f := range config.Flags() {
-		if want := f.Name == "secret-key" || f.Name == "secret-key-previous" || f.Name == "redis-url"; f.Hidden != want {
+		secrets := []string{"secret-key", "secret-key-previous", "redis-url", "smtp-url"}
+		if want := slices.Contains(secrets, f.Name); f.Hidden != want {
 			t.Errorf("flag %s: Hidden = %t, want %t", f.Name, f.Hidden, want)
 		}
 	}

@@ -85,6 +85,19 @@ var serverSettings = []setting{
 		doc: "`redis://…` or `rediss://…`: shares the rate limits between processes. While Redis is unreachable, each " +
 			"process counts on its own.",
 		set: setRedisURL, get: func(c *Config) string { return redactedURL(c.RedisURL) }},
+	{env: "GATEHOUSE_SMTP_URL", secret: true, file: true,
+		doc: "Mail server: `smtp://user:password@host` (port 587, with STARTTLS) or `smtps://user:password@host` (port " +
+			"465, with TLS from the start). TLS is required, except by `smtp` to a loopback host, which does not use it. " +
+			"Without it no mails are sent; `gatehouse dev` prints them.",
+		set: setSMTPURL, get: func(c *Config) string { return redactedURL(c.SMTPURL) }},
+	{env: "GATEHOUSE_MAIL_FROM",
+		doc: "Sender of mails, such as `Example <no-reply@example.com>`. Required with `GATEHOUSE_SMTP_URL`.",
+		set: setMailFrom, get: func(c *Config) string {
+			if c.MailFrom == nil {
+				return ""
+			}
+			return c.MailFrom.String()
+		}},
 	{env: "GATEHOUSE_LOG_LEVEL", def: "info",
 		doc: "`debug`, `info`, `warn` or `error`.",
 		set: setLogLevel, get: func(c *Config) string { return strings.ToLower(c.LogLevel.String()) }},

@@ -1,6 +1,7 @@
-// Package notify sends deliveries: messages that clients must get even if the process crashes or the client is down for
-// a while. A delivery is a row, inserted in the transaction of the change that it reports; this package decides when it
-// is attempted, retried and abandoned. What a message contains is decided by the functions that are passed to it.
+// Package notify sends deliveries: messages that clients and users must get even if the process crashes or the receiver
+// is down for a while. A delivery is a row, inserted in the transaction of the change that it reports; this package
+// decides when it is attempted, retried and abandoned. What a message contains and how one attempt is made is decided
+// by the functions that are passed to it.
 package notify
 
 import (
@@ -8,44 +9,52 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
-	"net/url"
 	"sync"
 	"time"
 
-	"gatehouse/oauth/fetch"
 	"gatehouse/storage"
 )
 
 const (
-	maxConcurrent = 64
-	batchSize     = 20
-	pollInterval  = 100 * time.Millisecond
-	queryTimeout  = 10 * time.Second
+	batchSize    = 20
+	pollInterval = 100 * time.Millisecond
+	queryTimeout = 10 * time.Second
 	// leaseDuration is longer than any attempt takes.
 	leaseDuration = 30 * time.Second
-	// lifetime is how long a client can be down and still get its messages.
-	lifetime   = 24 * time.Hour
-	maxBackoff = time.Hour
 	// minAttempts is the number of attempts before a delivery is abandoned, even by a process with a clock that is ahead.
 	minAttempts = 12
 )
 
 // Kind is a kind of delivery.
 type Kind struct {
-	// Build returns the URL and the form of a message to the client. An empty URL means that the client no longer wants
-	// such messages.
-	Build func(ctx context.Context, c *storage.Client, d storage.Delivery) (url string, form url.Values, err error)
+	// Deliver makes one attempt within the time of its context. It returns an Abandoned when no other attempt must follow.
+	Deliver func(ctx context.Context, d storage.Delivery) error
 
-	FailedMessage string // of the log, for a failed attempt
+	FailedMessage string        // of the log, for a failed attempt
+	Lifetime      time.Duration // how long the receiver can be down and still gets its messages
+	MaxBackoff    time.Duration
 }
 
-// Sender sends deliveries. Every process has one.
+// Abandoned is the error of a delivery that is not attempted again.
+type Abandoned struct {
+	Reason string
+	// PauseAddress is the address that rejected a mail permanently: none is sent to it for a day.
+	PauseAddress string
+}
+
+// Error returns the reason.
+func (a *Abandoned) Error() string { return a.Reason }
+
+// pauseDuration is how long an address is paused that rejected a mail.
+const pauseDuration = 24 * time.Hour
+
+// Sender sends deliveries. Every process has one for mails and one for all others, so that neither delays the other.
 type Sender struct {
-	Store *storage.Store
-	Fetch *fetch.Client
-	Kinds map[string]Kind // by the kind of the delivery
-	Log   *slog.Logger
+	Store      *storage.Store
+	Mails      bool            // whether it sends mails
+	Kinds      map[string]Kind // by the kind of the delivery
+	Concurrent int             // maximum number of attempts at the same time
+	Log        *slog.Logger
 }
 
 // Send sends all deliveries that are due and returns when none is left. Several processes may send concurrently. A
@@ -54,7 +63,7 @@ func (s *Sender) Send(ctx context.Context) error {
 	var wait sync.WaitGroup
 	var mu sync.Mutex
 	var errs []error
-	slots := make(chan struct{}, maxConcurrent)
+	slots := make(chan struct{}, s.Concurrent)
 	for {
 		select {
 		case slots <- struct{}{}: // wait until one is free
@@ -72,7 +81,7 @@ func (s *Sender) Send(ctx context.Context) error {
 			}
 		}
 		limited, cancel := context.WithTimeout(ctx, queryTimeout)
-		due, err := s.Store.LeaseDeliveries(limited, false, free, leaseDuration)
+		due, err := s.Store.LeaseDeliveries(limited, s.Mails, free, leaseDuration)
 		cancel()
 		for range free - len(due) {
 			<-slots
@@ -99,7 +108,7 @@ func (s *Sender) Send(ctx context.Context) error {
 	}
 }
 
-// attempt makes one attempt within its lease. A failed delivery is retried for a day with exponential backoff.
+// attempt makes one attempt within its lease. A failed delivery is retried with exponential backoff.
 func (s *Sender) attempt(parent context.Context, d storage.Delivery) error {
 	ctx, cancel := context.WithTimeout(parent, leaseDuration)
 	defer cancel()
@@ -107,56 +116,45 @@ func (s *Sender) attempt(parent context.Context, d storage.Delivery) error {
 	if !ok {
 		return fmt.Errorf("unknown kind of delivery: %q", d.Kind)
 	}
-	c, err := s.Store.Client(ctx, d.ClientID)
-	if errors.Is(err, storage.ErrNotFound) || err == nil && c.DisabledAt != nil {
-		return s.abandonUnwanted(ctx, d)
-	}
-	if err != nil {
-		return err
-	}
-	target, form, failure := kind.Build(ctx, c, d)
-	if failure == nil && target == "" {
-		return s.abandonUnwanted(ctx, d)
-	}
-	if failure == nil {
-		failure = s.post(ctx, target, form)
-	}
-	if parent.Err() != nil {
+	failure := kind.Deliver(ctx, d)
+	if parent.Err() != nil && failure != nil {
 		return nil //nolint:nilerr // the process stops; another attempt follows when the lease expires
 	}
-	attempts := map[string]any{"attempts": d.Attempts}
+	// A message that was delivered is finished even if the process stops: it must not be delivered twice.
+	ctx, cancel = context.WithTimeout(context.WithoutCancel(parent), queryTimeout)
+	defer cancel()
+	detail := map[string]any{"attempts": d.Attempts}
 	if failure == nil {
-		return s.Store.FinishDelivery(ctx, d, attempts)
+		return s.Store.FinishDelivery(ctx, d, detail)
 	}
-	s.Log.WarnContext(ctx, kind.FailedMessage, slog.String("client_id", d.ClientID), slog.Int64("attempt", d.Attempts),
-		slog.Any("cause", failure))
 	now := s.Store.Now()
-	if now.Sub(d.CreatedAt) >= lifetime && d.Attempts >= minAttempts {
-		return s.Store.AbandonDelivery(ctx, d, attempts)
+	var abandoned *Abandoned
+	if errors.As(failure, &abandoned) {
+		detail["reason"] = abandoned.Reason
+		if abandoned.PauseAddress != "" {
+			return s.Store.PauseMail(ctx, d, abandoned.PauseAddress, now.Add(pauseDuration), detail)
+		}
+		return s.Store.AbandonDelivery(ctx, d, detail)
 	}
-	return s.Store.PostponeDelivery(ctx, d.ID, now.Add(backoff(d.Attempts)))
+	s.Log.WarnContext(ctx, kind.FailedMessage, receiver(d), slog.Int64("attempt", d.Attempts), slog.Any("cause", failure))
+	if now.Sub(d.CreatedAt) >= kind.Lifetime && d.Attempts >= minAttempts {
+		return s.Store.AbandonDelivery(ctx, d, detail)
+	}
+	return s.Store.PostponeDelivery(ctx, d.ID, now.Add(min(backoff(d.Attempts), kind.MaxBackoff)))
 }
 
-// abandonUnwanted removes a delivery without sending it.
-func (s *Sender) abandonUnwanted(ctx context.Context, d storage.Delivery) error {
-	return s.Store.AbandonDelivery(ctx, d, map[string]any{"reason": "the client no longer accepts these messages"})
-}
-
-func (s *Sender) post(ctx context.Context, target string, form url.Values) error {
-	status, err := s.Fetch.Post(ctx, target, form)
-	if err != nil {
-		return err
+// receiver returns the attribute of the log that names who gets a delivery.
+func receiver(d storage.Delivery) slog.Attr {
+	if d.ClientID != "" {
+		return slog.String("client_id", d.ClientID)
 	}
-	if status != http.StatusOK && status != http.StatusNoContent {
-		return fmt.Errorf("responded with status %d", status)
-	}
-	return nil
+	return slog.String("user_id", d.UserID)
 }
 
 // backoff returns the delay after a failed attempt: 1, 2, 4 … seconds, at most an hour.
 func backoff(attempts int64) time.Duration {
 	if attempts > 12 {
-		return maxBackoff
+		return time.Hour
 	}
-	return min(time.Second<<max(0, attempts-1), maxBackoff)
+	return min(time.Second<<max(0, attempts-1), time.Hour)
 }

@@ -44,14 +44,14 @@ func newFixture(t *testing.T) *fixture {
 	store := storagetest.Open(t, f.url, f.clock)
 	now := f.clock.Now()
 	storagetest.Must(t, store.CreateClient(t.Context(), &storage.Client{ID: "gc1", CreatedAt: now, UpdatedAt: now}, nil))
+	build := func(_ context.Context, _ *storage.Client, d storage.Delivery) (string, url.Values, error) {
+		return host.URL, url.Values{"message": {"of the " + d.SessionID}}, nil
+	}
 	f.Sender = &notify.Sender{
-		Store: store, Fetch: fetch.New([]string{"127.0.0.1"}, f.clock.Now), Log: slog.New(slog.NewTextHandler(&f.log, nil)),
-		Kinds: map[string]notify.Kind{storage.BackchannelLogout: {
-			Build: func(_ context.Context, _ *storage.Client, d storage.Delivery) (string, url.Values, error) {
-				return host.URL, url.Values{"message": {"of the " + d.SessionID}}, nil
-			},
-			FailedMessage: "delivery failed",
-		}},
+		Store: store, Log: slog.New(slog.NewTextHandler(&f.log, nil)), Concurrent: notify.ConcurrentPosts,
+		Kinds: map[string]notify.Kind{storage.BackchannelLogout: notify.ToClient(
+			store, fetch.New([]string{"127.0.0.1"}, f.clock.Now), "delivery failed", build,
+		)},
 	}
 	return f
 }

@@ -16,6 +16,7 @@ trap 'wait; scripts/postgres.sh stop "$dir"; rm -rf "$parties" "$apis" "$mcp"' E
 scripts/relying-parties.sh prepare "$parties" & installs=($!)
 scripts/apis.sh prepare "$apis" & installs+=($!)
 scripts/mcp.sh prepare "$mcp" & installs+=($!)
+scripts/mailpit.sh >/dev/null & installs+=($!)
 export RELYING_PARTIES=$parties APIS=$apis MCP=$mcp
 TEST_POSTGRES_DSN=$(scripts/postgres.sh start "$dir")
 export TEST_POSTGRES_DSN
@@ -25,6 +26,8 @@ export CI=true
 # Without cgo, as the product is built: the tests that build it find the compiled packages. Only -race needs cgo.
 CGO_ENABLED=0 go vet ./...
 for install in "${installs[@]}"; do wait "$install"; done
+MAILPIT=$(scripts/mailpit.sh)
+export MAILPIT
 # The race detector does not instrument the C code of SQLite that is translated to Go: it has locks of its own, and took
 # three quarters of the time of the tests on SQLite.
 uninstrumented=()

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,6 +59,9 @@ type Mail struct {
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
 }
 
+// MailKinds returns all kinds of Mail in alphabetical order.
+func MailKinds() []string { return slices.Sorted(maps.Keys(mailKinds)) }
+
 // IsMailKind reports whether it is a kind of Mail.
 func IsMailKind(kind string) bool {
 	_, ok := mailKinds[kind]
@@ -98,34 +103,43 @@ func (s *Store) QueueMail(ctx context.Context, m Mail) error {
 // mailContext returns what Sealed is bound to: the row, the kind of the mail and its user.
 func (d *Delivery) mailContext() string { return d.ID + "\x00" + d.Mail + "\x00" + d.UserID }
 
-// OpenMail returns the mail of a delivery, and the reason why it must not be sent any more, which is empty if it may
-// be sent: it has expired, its address is paused, or the user is disabled and it is no security notice.
-func (s *Store) OpenMail(ctx context.Context, d Delivery) (m Mail, refusal string, err error) {
+// OpenedMail is a mail of a delivery with what decides how and whether it is sent.
+type OpenedMail struct {
+	Mail
+	User User // zero when there is none, or none any more
+	// Refusal is the reason why the mail must not be sent any more, empty when it may be sent: it has expired, its address
+	// is paused, or the user is disabled and it is no security notice.
+	Refusal string
+}
+
+// OpenMail returns the mail of a delivery.
+func (s *Store) OpenMail(ctx context.Context, d Delivery) (m OpenedMail, err error) {
 	payload, err := keyed.Open(s.Vault.Key(mailPurpose), d.Sealed, d.mailContext())
-	if err != nil {
-		return Mail{}, "", fmt.Errorf("open mail %s: %w", d.ID, err)
+	if err == nil {
+		err = json.Unmarshal(payload, &m.Mail)
 	}
-	if err := json.Unmarshal(payload, &m); err != nil {
-		return Mail{}, "", fmt.Errorf("open mail %s: %w", d.ID, err)
+	if err != nil {
+		return m, fmt.Errorf("open mail %s: %w", d.ID, err)
 	}
 	m.Kind, m.UserID = d.Mail, d.UserID
-	if !m.ExpiresAt.IsZero() && !s.Now().Before(m.ExpiresAt) {
-		return m, "it has expired", nil
-	}
-	if m.UserID != "" && !mailKinds[m.Kind] {
-		u, err := s.User(ctx, m.UserID)
-		if errors.Is(err, ErrNotFound) || err == nil && u.DisabledAt != nil {
-			return m, "the user is disabled or deleted", nil
-		}
-		if err != nil {
-			return m, "", err
+	if m.UserID != "" {
+		m.User, err = s.User(ctx, m.UserID)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return m, err
 		}
 	}
 	paused, err := s.isMailPaused(ctx, m.To)
-	if paused {
-		refusal = "the address is paused"
+	switch inactive := m.UserID != "" && (m.User.ID == "" || m.User.DisabledAt != nil); {
+	case err != nil:
+		return m, err
+	case !m.ExpiresAt.IsZero() && !s.Now().Before(m.ExpiresAt):
+		m.Refusal = "it has expired"
+	case inactive && !mailKinds[m.Kind]:
+		m.Refusal = "the user is disabled or deleted"
+	case paused:
+		m.Refusal = "the address is paused"
 	}
-	return m, refusal, err
+	return m, nil
 }
 
 // MailPause is an address that the mail server rejected permanently.

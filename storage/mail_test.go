@@ -41,8 +41,8 @@ func (f *fixture) reset() storage.Mail {
 
 func (f *fixture) wantRefusal(t *testing.T, when string, d storage.Delivery, want string) {
 	t.Helper()
-	if _, refusal, err := f.OpenMail(t.Context(), d); refusal != want || err != nil {
-		t.Errorf("%s: OpenMail = %q, %v, want %q", when, refusal, err, want)
+	if m, err := f.OpenMail(t.Context(), d); m.Refusal != want || err != nil {
+		t.Errorf("%s: OpenMail refuses with %q, %v, want %q", when, m.Refusal, err, want)
 	}
 }
 
@@ -64,17 +64,18 @@ func TestQueuedMailIsSealedAndBoundToItsRow(t *testing.T) {
 		if strings.Contains(dump, "secret-of-the-link") || strings.Contains(dump, want.To) {
 			t.Error("the database contains the link or the recipient of a mail in clear")
 		}
-		got, refusal, err := f.OpenMail(t.Context(), d)
-		if err != nil || refusal != "" || got.To != want.To || got.Language != "de" || got.Kind != want.Kind ||
-			got.UserID != want.UserID || got.Values[storage.MailLink] != want.Values[storage.MailLink] {
-			t.Errorf("OpenMail = %+v, %q, %v, want %+v", got, refusal, err, want)
+		got, err := f.OpenMail(t.Context(), d)
+		if err != nil || got.Refusal != "" || got.User.Username != "alice" || got.To != want.To ||
+			got.Language != "de" || got.Kind != want.Kind || got.UserID != want.UserID ||
+			got.Values[storage.MailLink] != want.Values[storage.MailLink] {
+			t.Errorf("OpenMail = %+v, %v, want %+v", got, err, want)
 		}
 		for name, moved := range map[string]storage.Delivery{
 			"another row":  {ID: "other", Mail: d.Mail, UserID: d.UserID, Sealed: d.Sealed},
 			"another user": {ID: d.ID, Mail: d.Mail, UserID: "other", Sealed: d.Sealed},
 			"another kind": {ID: d.ID, Mail: storage.MailTest, UserID: d.UserID, Sealed: d.Sealed},
 		} {
-			if m, _, err := f.OpenMail(t.Context(), moved); err == nil {
+			if m, err := f.OpenMail(t.Context(), moved); err == nil {
 				t.Errorf("OpenMail of a mail moved to %s = %+v, want an error", name, m)
 			}
 		}

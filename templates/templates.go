@@ -13,9 +13,9 @@ import (
 	"strings"
 )
 
-// FS has *.html, style.css, page.js and messages/*.json.
+// FS has *.html, mail.txt, style.css, page.js and messages/*.json.
 //
-//go:embed *.html style.css page.js messages/*.json
+//go:embed *.html mail.txt style.css page.js messages/*.json
 var FS embed.FS
 
 // Messages is the directory of the message files in FS.

@@ -49,14 +49,12 @@ var allowedImports = []struct {
 	{"storage/vault", []string{"storage/db"}},
 	{"storage/audit", []string{"ratelimit", "storage/reqevent", "storage/db", "storage/vault"}},
 	{"storage", []string{"storage/reqevent", "storage/db", "storage/vault", "storage/audit"}},
-	{"storage/storagetest", []string{"migrations", "storage/vault", "storage/audit", "storage"}},
+	{"storage/storagetest", []string{"storage/vault", "storage/audit", "storage"}},
 	{"ratelimit/redistest", []string{"storage/storagetest"}},
 	{"identity/commonpassword", nil},
 	{"identity/passwordhash", nil},
-	{"identity/totp", nil},
 	{"identity", []string{
 		"ratelimit", "storage/reqevent", "storage/audit", "storage", "identity/commonpassword", "identity/passwordhash",
-		"identity/totp",
 	}},
 	{"oauth/protocol", []string{"ratelimit", "oauth/params"}},
 	{"oauth/keyring", []string{"oauth/jwt", "oauth/accesstoken", "storage", "oauth/protocol"}},
@@ -82,6 +80,8 @@ var allowedImports = []struct {
 		"oauth/client", "oauth/claims", "oauth/grant", "oauth/logout",
 	}},
 	{"notify", []string{"oauth/fetch", "storage"}},
+	{"notify/mail", []string{"message", "storage", "notify"}},
+	{"notify/mail/mailtest", []string{"storage/storagetest"}},
 	{"admin", []string{"storage", "identity", "oauth/protocol", "oauth/keyring", "oauth/client"}},
 	{"web/page", []string{"templates", "message", "oauth/redirect", "storage/reqevent", "oauth/protocol"}},
 	{"web/interaction", []string{
@@ -97,7 +97,8 @@ var allowedImports = []struct {
 	}},
 	{"cmd/gatehouse/server", []string{
 		"ratelimit", "config", "oauth/fetch", "storage/reqevent", "storage/db", "storage/vault", "storage/audit",
-		"storage", "identity", "oauth/client", "oauth", "notify", "admin", "templates", "message", "web/page", "web",
+		"storage", "identity", "oauth/client", "oauth", "notify", "notify/mail", "admin", "templates", "message",
+		"web/page", "web",
 	}},
 	{"cmd/gatehouse/server/servertest", []string{
 		"config", "storage", "storage/storagetest", "ratelimit/redistest", "identity", "oauth/client",
@@ -106,8 +107,8 @@ var allowedImports = []struct {
 	{"cmd/gatehouse/sample", nil},
 	{"cmd/gatehouse", []string{
 		"config", "oauth/credential", "oauth/fetch", "storage/reqevent", "storage/db", "storage/vault", "storage/audit",
-		"storage", "identity", "oauth/protocol", "oauth/keyring", "oauth/client", "admin", "cmd/gatehouse/server",
-		"cmd/gatehouse/sample",
+		"storage", "identity", "oauth/protocol", "oauth/keyring", "oauth/client", "notify/mail", "admin",
+		"cmd/gatehouse/server", "cmd/gatehouse/sample",
 	}},
 	{"cmd/oauthbench/bench", nil},
 	{"cmd/oauthbench", []string{
@@ -120,13 +121,15 @@ var allowedImports = []struct {
 var independent = []string{"cmd/gatehouse/sample", "cmd/oauthbench/bench"}
 
 // testOnly packages start real servers for tests, and only tests import them.
-var testOnly = []string{"ratelimit/redistest", "storage/storagetest", "cmd/gatehouse/server/servertest"}
+var testOnly = []string{
+	"ratelimit/redistest", "storage/storagetest", "notify/mail/mailtest", "cmd/gatehouse/server/servertest",
+}
 
 // libraryOwners are the packages that may import a library, by the prefix of its path. A name with /… includes the
 // packages below it.
 var libraryOwners = map[string][]string{
 	"crypto/cipher":                       {"keyed", "cmd/gatehouse/sample", "identity/passwordhash"},
-	"crypto/hmac":                         {"keyed", "identity/totp"},
+	"crypto/hmac":                         {"keyed"},
 	"crypto/subtle":                       {"cmd/gatehouse/sample", "cmd/oauthbench/bench"}, // others: keyed.Equal
 	"github.com/coreos/go-oidc":           {"cmd/gatehouse/sample", "cmd/gatehouse/server/servertest"},
 	"github.com/glebarez/":                {"storage/db"},
@@ -137,11 +140,10 @@ var libraryOwners = map[string][]string{
 	"github.com/pressly/goose":            {"storage/db"},
 	"github.com/prometheus/client_golang": {"web", "cmd/gatehouse/server"},
 	"github.com/spf13/":                   {"cmd/gatehouse"},
+	"github.com/wneessen/go-mail":         {"notify/mail"},
 	"golang.org/x/crypto":                 {"identity/passwordhash"},
-	"golang.org/x/sync":                   {"identity"},
 	"golang.org/x/oauth2":                 {"cmd/gatehouse/sample"},
 	"gorm.io/":                            {"storage/…"},
-	"rsc.io/qr":                           {"identity/totp"},
 }
 
 // goPackage is a package without its tests.

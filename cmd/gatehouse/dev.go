@@ -90,7 +90,7 @@ func (p *program) runDev(ctx context.Context, cfg config.Config, sampleListen st
 	ctx = reqevent.NewContext(ctx, &reqevent.Event{Actor: "system"})
 	var data devData
 	s, err := server.Open(ctx, server.Options{
-		Config: cfg, Version: version, Log: log, Migrate: true, Notice: p.notice,
+		Config: cfg, Version: version, Log: log, Migrate: true, Notice: p.notice, PrintMail: p.stdout,
 		CheckDatabase: func(store *storage.Store) (err error) {
 			if data, err = readDevData(cfg); err != nil {
 				return err

@@ -15,7 +15,7 @@ import (
 
 // composedKeys matches the keys of messages that the source composes of parts.
 var composedKeys = regexp.MustCompile(`^(claim\.\w+|scope\.\w+|date\.month\.\d+|` +
-	`account\.(withdrawn|ended|saved)|profile\.[a-z_]+(\.hint)?)$`)
+	`mail\..+|account\.(withdrawn|ended|saved)|profile\.[a-z_]+(\.hint)?)$`)
 
 // inlineScripts matches inline scripts and styles, which the Content-Security-Policy blocks.
 var inlineScripts = regexp.MustCompile(`(?i)<script>|<script [^s]|<style|\sstyle=|\son[a-z]+=|javascript:`)
@@ -33,6 +33,9 @@ func TestTemplatesHaveNoInlineScriptsAndUseEveryMessage(t *testing.T) {
 		b, err := templates.FS.ReadFile(name)
 		storagetest.Must(t, err)
 		all.Write(b)
+		if name == "mail.html" { // programs that read mails support little else than inline styles
+			continue
+		}
 		if found := inlineScripts.Find(b); found != nil {
 			t.Errorf("%s has an inline script or style: %q", name, found)
 		}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -19,6 +20,7 @@ import (
 	"gatehouse/config"
 	"gatehouse/identity"
 	"gatehouse/notify"
+	"gatehouse/notify/mail"
 	"gatehouse/oauth"
 	"gatehouse/oauth/client"
 	"gatehouse/oauth/fetch"
@@ -41,6 +43,8 @@ type Options struct {
 	CheckDatabase func(*storage.Store) error
 	// LimitClock is the clock of the counters in Redis in tests; nil: the clock of Redis.
 	LimitClock func() time.Time
+	// PrintMail gets the mails when there is no mail server; nil: none are sent.
+	PrintMail io.Writer
 	// PasswordCost is a cheap one in tests; zero: the default.
 	PasswordCost identity.PasswordCost
 }
@@ -52,7 +56,11 @@ type Server struct {
 	Users  *identity.Users
 	OAuth  *oauth.Server
 	Notify *notify.Sender
+	Mail   *notify.Sender // nil when no mails are sent
 	Admin  *admin.Admin
+
+	mailServer   *mail.Server // nil without one
+	mailRenderer *mail.Renderer
 
 	options Options
 	log     *slog.Logger
@@ -162,16 +170,19 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 	if err := s.loadPages(); err != nil {
 		return nil, err
 	}
+	if err := s.openMail(); err != nil {
+		return nil, err
+	}
 	if s.OAuth, err = oauth.New(ctx, store, s.oauthOptions()); err != nil {
 		return nil, errors.Join(err, s.limiter.Close())
 	}
 	s.Users = identity.New(store, s.identityOptions())
 	s.Admin = admin.New(store, s.Users, s.OAuth.Clients, s.OAuth.Keyring)
 	s.Notify = &notify.Sender{
-		Store: store, Fetch: fetch.New(cfg.FetchAllowHosts, store.Now), Log: s.log,
-		Kinds: map[string]notify.Kind{storage.BackchannelLogout: {
-			Build: s.OAuth.Logout.Message, FailedMessage: "back-channel logout delivery failed",
-		}},
+		Store: store, Log: s.log, Concurrent: notify.ConcurrentPosts,
+		Kinds: map[string]notify.Kind{storage.BackchannelLogout: notify.ToClient(
+			store, fetch.New(cfg.FetchAllowHosts, store.Now), "back-channel logout delivery failed", s.OAuth.Logout.Message,
+		)},
 	}
 	return s, nil
 }
@@ -204,7 +215,7 @@ func (s *Server) identityOptions() identity.Options {
 		Secure: cfg.IsHTTPS(), SessionIdleTTL: cfg.SessionIdleTTL, SessionMaxTTL: cfg.SessionMaxTTL,
 		PasswordMinLength: cfg.PasswordMinLength, Concurrency: cfg.PasswordConcurrency, Limiter: s.limiter,
 		NamesLimit: cfg.RateLimits[ratelimit.SignInNames], PasswordCost: s.options.PasswordCost,
-		SignInKey: key("sign-in"), DeviceKey: key("device"), FactorKey: key("factor"),
+		SignInKey: key("sign-in"), DeviceKey: key("device"),
 	}
 }
 

@@ -1,0 +1,74 @@
+package server
+
+import (
+	"context"
+	"errors"
+	netmail "net/mail"
+
+	"gatehouse/notify"
+	"gatehouse/notify/mail"
+	"gatehouse/storage"
+	"gatehouse/storage/audit"
+)
+
+// openMail prepares sending mails, if the settings have a server or the options a writer for them. Templates and
+// messages are checked in any case.
+func (s *Server) openMail() error {
+	cfg, issuer := s.Config, s.Config.IssuerURL()
+	from := &netmail.Address{Address: "no-reply@" + issuer.Hostname()}
+	if cfg.MailFrom != nil {
+		from = &netmail.Address{Name: cfg.MailFrom.Name, Address: cfg.MailFrom.Address}
+	}
+	if from.Name == "" {
+		from.Name = cfg.Brand.Name
+	}
+	var err error
+	s.mailRenderer, err = mail.NewRenderer(mail.Options{
+		Files: s.pages.Files, Catalogue: s.pages.Catalogue, Issuer: issuer, From: from, Now: s.Store.Now,
+		Brand: cfg.Brand.Name, Accent: cfg.Brand.Accent, SupportURL: cfg.Brand.SupportURL,
+		ImprintURL: cfg.Brand.ImprintURL, PrivacyURL: cfg.Brand.PrivacyURL,
+	})
+	if err != nil {
+		return settingError("GATEHOUSE_TEMPLATES_DIR", err)
+	}
+	switch {
+	case cfg.SMTPURL != "":
+		if s.mailServer, err = mail.NewServer(cfg.SMTPURL, issuer.Hostname()); err != nil {
+			return settingError("GATEHOUSE_SMTP_URL", err)
+		}
+		s.startMail(s.mailServer.Send)
+	case s.options.PrintMail != nil:
+		s.startMail(mail.Print(s.options.PrintMail))
+	}
+	return nil
+}
+
+// startMail lets mails be queued and sent.
+func (s *Server) startMail(send mail.Send) {
+	s.Store.EnableMail()
+	s.Mail = &notify.Sender{
+		Store: s.Store, Log: s.log, Mails: true, Concurrent: mail.Concurrent,
+		Kinds: map[string]notify.Kind{storage.MailDelivery: mail.ToUser(s.Store, s.mailRenderer, send)},
+	}
+}
+
+// ErrNoMailServer is returned by SendTestMail without GATEHOUSE_SMTP_URL.
+var ErrNoMailServer = errors.New("GATEHOUSE_SMTP_URL is not set")
+
+// SendTestMail sends a test mail immediately, also to a paused address, and ends the pause when the server accepts it.
+func (s *Server) SendTestMail(ctx context.Context, to, language string) (mail.Report, error) {
+	if s.mailServer == nil {
+		return mail.Report{}, ErrNoMailServer
+	}
+	m := storage.OpenedMail{Mail: storage.Mail{Kind: storage.MailTest, To: to, Language: language}}
+	rendered, err := s.mailRenderer.Render(m, "test-"+s.Store.Now().Format("20060102150405.000000"))
+	if err != nil {
+		return mail.Report{}, err
+	}
+	report, err := s.mailServer.Send(ctx, rendered)
+	if err != nil {
+		return report, err
+	}
+	e := audit.Event{Type: audit.MailSent, Detail: map[string]any{"mail": storage.MailTest}}
+	return report, errors.Join(s.Store.ResumeMail(ctx, to), s.Store.Audit.Record(ctx, e))
+}

@@ -1,0 +1,102 @@
+package mail_test
+
+import (
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gatehouse/notify"
+	"gatehouse/notify/mail"
+	"gatehouse/notify/mail/mailtest"
+	"gatehouse/storage"
+	"gatehouse/storage/audit"
+	"gatehouse/storage/storagetest"
+)
+
+// process is one process that sends mails.
+type process struct {
+	*notify.Sender
+
+	log strings.Builder
+}
+
+func newProcess(t *testing.T, store *storage.Store, clock *storagetest.Clock, address string) *process {
+	t.Helper()
+	server, err := mail.NewServer("smtp://"+address, "localhost")
+	storagetest.Must(t, err)
+	r, err := newRenderer(t, "", clock.Now)
+	storagetest.Must(t, err)
+	store.EnableMail()
+	p := &process{}
+	p.Sender = &notify.Sender{
+		Store: store, Mails: true, Concurrent: mail.Concurrent, Log: slog.New(slog.NewTextHandler(&p.log, nil)),
+		Kinds: map[string]notify.Kind{storage.MailDelivery: mail.ToUser(store, r, server.Send)},
+	}
+	return p
+}
+
+func (p *process) queue(t *testing.T, to string) {
+	t.Helper()
+	m := storage.Mail{
+		Kind: storage.MailResetPassword, To: to, Values: map[string]string{storage.MailLink: "/reset?token=the-secret"},
+	}
+	storagetest.Must(t, p.Store.QueueMail(t.Context(), m))
+}
+
+// wantState fails the test unless this many mails wait, and this many events of the type are stored.
+func (p *process) wantState(t *testing.T, url, when string, waiting int64, event string, rows int64) {
+	t.Helper()
+	got := storagetest.Count(t, p.Store, url, "SELECT count(*) FROM deliveries")
+	n, err := p.Store.Audit.CountRows(t.Context(), audit.Filter{Event: event})
+	if err != nil || got != waiting || n != rows {
+		t.Errorf("%s: %d mails wait and %d rows of %s are stored, %v, want %d and %d",
+			when, got, n, event, err, waiting, rows)
+	}
+}
+
+// TestMailsWaitForServer tests PE24 and that no mail is lost while the mail server is unreachable: two processes send
+// it once when the server is back. An address that the server rejects is paused.
+func TestMailsWaitForServer(t *testing.T) {
+	t.Parallel()
+	server := mailtest.Start(t, "--smtp-allowed-recipients", `@example\.com$`)
+	for _, engine := range storagetest.Engines(t) { // one after the other, because they share the server
+		url := storagetest.URL(t, engine)
+		clock := storagetest.NewClock()
+		first := newProcess(t, storagetest.Open(t, url, clock), clock, server.Address)
+		second := newProcess(t, storagetest.Open(t, url, clock), clock, server.Address)
+		to := engine + "@example.com"
+		server.Stop()
+		first.queue(t, to)
+		storagetest.Must(t, first.Send(t.Context()))
+		first.wantState(t, url, "server stopped", 1, audit.MailSent, 0)
+		if log := first.log.String(); !strings.Contains(log, "mail delivery failed") || strings.Contains(log, to) ||
+			strings.Contains(log, "the-secret") {
+			t.Errorf("the log is %q, want the failure without address and link", log)
+		}
+		server.Restart()
+		storagetest.Must(t, first.Send(t.Context()))
+		first.wantState(t, url, "within the backoff", 1, audit.MailSent, 0)
+		clock.Advance(time.Second)
+		var wait sync.WaitGroup
+		for _, p := range []*process{first, second} {
+			wait.Go(func() {
+				if err := p.Send(t.Context()); err != nil {
+					t.Errorf("Send = %v, want no error", err)
+				}
+			})
+		}
+		wait.Wait()
+		first.wantState(t, url, "server restarted", 0, audit.MailSent, 1)
+		if mails := server.Mails(to); len(mails) != 1 || !strings.Contains(mails[0].Text, "/base/reset?token=the-secret") {
+			t.Errorf("the user got %+v, want one mail with the link", mails)
+		}
+		for range 2 { // the second one is refused because of the pause
+			first.queue(t, "unknown@other.example")
+			storagetest.Must(t, first.Send(t.Context()))
+		}
+		first.wantState(t, url, "rejected", 0, audit.MailFailed, 2)
+		first.wantState(t, url, "rejected", 0, audit.MailAddressPaused, 1)
+	}
+}

@@ -1,0 +1,261 @@
+package mail
+
+import (
+	"bytes"
+	"fmt"
+	htmltemplate "html/template"
+	"io"
+	"io/fs"
+	"net/mail"
+	"net/url"
+	"regexp"
+	"strings"
+	texttemplate "text/template"
+	"time"
+
+	"gatehouse/message"
+	"gatehouse/storage"
+)
+
+// Options are what a Renderer renders with.
+type Options struct {
+	Files     fs.FS // an overlay of package templates
+	Catalogue *message.Catalogue
+	Issuer    *url.URL
+	From      *mail.Address
+	Now       func() time.Time
+
+	Brand                              string
+	Accent                             string // #rrggbb, or empty
+	SupportURL, ImprintURL, PrivacyURL string
+}
+
+// Renderer renders mails.
+type Renderer struct {
+	options   Options
+	templates map[string]templatePair // by language
+}
+
+// templatePair is the layout of all mails in one language.
+type templatePair struct {
+	text *texttemplate.Template
+	html *htmltemplate.Template
+}
+
+// layout is what the templates show.
+type layout struct {
+	Language                           *message.Language
+	Brand, Host                        string
+	Accent                             htmltemplate.CSS
+	SupportURL, ImprintURL, PrivacyURL string
+
+	Subject      string
+	Paragraphs   [][]string // each with its lines
+	Code         string
+	Link, Button string
+	Expires      string // when the link or code expires
+	Account      string // username
+}
+
+// defaultAccent is the color of the product.
+const defaultAccent = "#14634a"
+
+// NewRenderer parses the templates and renders every kind of mail in every language, so that an invalid template or
+// message of the operator is an error at the start, which names its file and line.
+func NewRenderer(o Options) (*Renderer, error) {
+	if o.Brand == "" {
+		o.Brand = o.Catalogue.Match().Text("product")
+	}
+	if o.Accent == "" {
+		o.Accent = defaultAccent
+	}
+	r := &Renderer{options: o, templates: map[string]templatePair{}}
+	for _, l := range o.Catalogue.Languages() {
+		pair, err := parseTemplates(o.Files, l)
+		if err != nil {
+			return nil, err
+		}
+		r.templates[l.Tag] = pair
+		for _, name := range storage.MailKinds() {
+			if err := r.checkKind(name, l); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return r, nil
+}
+
+func parseTemplates(files fs.FS, l *message.Language) (pair templatePair, err error) {
+	functions := map[string]any{"text": func(key string, values ...any) (string, error) { return text(l, key, values...) }}
+	content, err := fs.ReadFile(files, "mail.txt")
+	if err != nil {
+		return pair, err
+	}
+	if pair.text, err = texttemplate.New("mail.txt").Funcs(functions).Parse(string(content)); err != nil {
+		return pair, err
+	}
+	if content, err = fs.ReadFile(files, "mail.html"); err != nil {
+		return pair, err
+	}
+	pair.html, err = htmltemplate.New("mail.html").Funcs(functions).Parse(string(content))
+	return pair, err
+}
+
+// text returns a message, or an error for one that does not exist.
+func text(l *message.Language, key string, values ...any) (string, error) {
+	if !l.Has(key) {
+		return "", fmt.Errorf("there is no message %q", key)
+	}
+	return l.Text(key, values...), nil
+}
+
+// unfilled matches what is left when a message does not have a placeholder for each value, or a value for each
+// placeholder.
+var unfilled = regexp.MustCompile(`%!.?\(|%s\b|%\[`)
+
+// checkKind renders a kind of mail with everything that it may have.
+func (r *Renderer) checkKind(name string, l *message.Language) error {
+	if _, ok := kinds[name]; !ok {
+		return fmt.Errorf("there is no text for mails of the kind %s", name)
+	}
+	now := r.options.Now()
+	sample := storage.OpenedMail{
+		Mail: storage.Mail{
+			Kind: name, To: "user@example.com", Language: l.Tag, ExpiresAt: now,
+			Values: map[string]string{
+				storage.MailLink: "/x", storage.MailCode: "123456", ValueTime: now.Format(time.RFC3339), ValueEmail: "x",
+				ValueBrowser: "x", ValueAddress: "x", ValueClient: "x",
+			},
+		},
+		User: storage.User{Username: "user"},
+	}
+	for _, change := range Changes {
+		sample.Values[ValueChange] = change
+		m, err := r.Render(sample, "id")
+		if err != nil {
+			return err
+		}
+		for file, content := range map[string]string{"messages": m.Subject, "mail.txt": m.Text, "mail.html": m.HTML} {
+			if found := unfilled.FindString(content); found != "" {
+				return fmt.Errorf("%s: a message of the mail %s in the language %s has not the values of its placeholders: "+
+					"it contains %q", file, name, l.Tag, found)
+			}
+		}
+	}
+	return nil
+}
+
+// Render renders a mail in its language or that of the user. id is the left part of its Message-ID.
+func (r *Renderer) Render(m storage.OpenedMail, id string) (Message, error) {
+	k, ok := kinds[m.Kind]
+	if !ok {
+		return Message{}, fmt.Errorf("unknown kind of mail: %q", m.Kind)
+	}
+	o := r.options
+	l := o.Catalogue.Match(m.Language, m.User.Profile.Locale)
+	view := layout{
+		Language: l, Brand: o.Brand, Host: o.Issuer.Host, Accent: htmltemplate.CSS(o.Accent), //nolint:gosec // a color
+		SupportURL: o.SupportURL, ImprintURL: o.ImprintURL, PrivacyURL: o.PrivacyURL,
+	}
+	if !k.unverified {
+		view.Account = m.User.Username
+	}
+	zone := location(m.User)
+	if !m.ExpiresAt.IsZero() {
+		view.Expires = timeText(l, m.ExpiresAt.In(zone))
+	}
+	if err := r.fill(&view, m, k, zone); err != nil {
+		return Message{}, err
+	}
+	out := Message{
+		ID: id + "@" + o.Issuer.Hostname(), From: o.From, To: m.To, Date: o.Now(), Language: l.Tag, Subject: view.Subject,
+	}
+	pair := r.templates[l.Tag]
+	var err error
+	if out.Text, err = execute(pair.text, view); err != nil {
+		return Message{}, err
+	}
+	out.HTML, err = execute(pair.html, view)
+	return out, err
+}
+
+// execute executes a template.
+func execute(t interface {
+	Execute(w io.Writer, data any) error
+}, view layout) (string, error) {
+	var b bytes.Buffer
+	err := t.Execute(&b, view)
+	return strings.TrimSpace(b.String()) + "\n", err
+}
+
+// fill sets what differs between the kinds of mails.
+func (r *Renderer) fill(view *layout, m storage.OpenedMail, k kind, zone *time.Location) (err error) {
+	l, prefix := view.Language, "mail."+m.Kind+"."
+	values := func(names []string) []any {
+		out := make([]any, 0, len(names))
+		for _, name := range names {
+			out = append(out, r.value(l, m, name, zone))
+		}
+		return out
+	}
+	if view.Subject, err = text(l, prefix+"subject", values(k.subject)...); err != nil {
+		return err
+	}
+	all, err := text(l, prefix+"text", values(k.text)...)
+	if err != nil {
+		return err
+	}
+	for paragraph := range strings.SplitSeq(all, "\n\n") {
+		view.Paragraphs = append(view.Paragraphs, strings.Split(paragraph, "\n"))
+	}
+	if k.code {
+		view.Code = m.Values[storage.MailCode]
+	}
+	if !k.link || m.Values[storage.MailLink] == "" {
+		return nil
+	}
+	if view.Link, err = r.link(m.Values[storage.MailLink]); err != nil {
+		return err
+	}
+	view.Button, err = text(l, prefix+"button")
+	return err
+}
+
+// link returns the URL of a path below the issuer. It is the only host that mails link to.
+func (r *Renderer) link(path string) (string, error) {
+	if _, err := url.ParseRequestURI(path); err != nil || !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") {
+		return "", fmt.Errorf("the link of a mail is not a path below the issuer") // without the path, which may be a secret
+	}
+	return strings.TrimSuffix(r.options.Issuer.String(), "/") + path, nil
+}
+
+// value returns a value of a mail as its text shows it, on one line.
+func (r *Renderer) value(l *message.Language, m storage.OpenedMail, name string, zone *time.Location) string {
+	value := m.Values[name]
+	switch name {
+	case valueBrand:
+		return r.options.Brand
+	case ValueChange:
+		return l.Text("mail.factors_changed." + value)
+	case ValueTime:
+		at, err := time.Parse(time.RFC3339, value)
+		if err != nil {
+			return ""
+		}
+		return timeText(l, at.In(zone))
+	}
+	return oneLine(value)
+}
+
+// location returns the time zone of a user.
+func location(u storage.User) *time.Location {
+	if zone, err := time.LoadLocation(u.Profile.Zoneinfo); err == nil {
+		return zone
+	}
+	return time.UTC
+}
+
+// timeText returns a time with its date and zone: a mail may be read days later.
+func timeText(l *message.Language, t time.Time) string {
+	return l.Text("date.time", l.Date(t), t.Format("15:04 MST"))
+}
