@@ -119,7 +119,7 @@ func OpenPool(t testing.TB, url string, clock *Clock, pool int) *storage.Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	Cleanup(t, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		if err := s.Close(ctx); err != nil {
@@ -139,6 +139,15 @@ func OpenPool(t testing.TB, url string, clock *Clock, pool int) *storage.Store {
 	}
 	s.Start()
 	return s
+}
+
+// Cleanup does the same as t.Cleanup and releases the memory that f refers to. Package testing refers to f and the test
+// until all parallel tests have ended, which was more than 5 MB for each server.
+func Cleanup(t testing.TB, f func()) {
+	t.Cleanup(func() {
+		defer func() { f = nil }()
+		f()
+	})
 }
 
 // copyTemplate creates the SQLite file of url, unless it exists, as a copy of a migrated database, and reports whether

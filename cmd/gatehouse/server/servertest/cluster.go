@@ -32,7 +32,7 @@ func Cluster(t testing.TB, db string, n int, o Options) *Server {
 		}
 		b.ServeHTTP(w, r)
 	}))
-	t.Cleanup(front.Close)
+	storagetest.Cleanup(t, front.Close)
 	env := map[string]string{"GATEHOUSE_TRUSTED_PROXIES": "127.0.0.1"}
 	maps.Copy(env, o.Env)
 	o.Env, o.Issuer = env, front.URL+o.Path

@@ -149,7 +149,7 @@ func NewHost(t testing.TB) *Host {
 	t.Helper()
 	h := &Host{docs: map[string]Document{}, requests: map[string]int{}}
 	server := httptest.NewServer(h)
-	t.Cleanup(server.Close)
+	storagetest.Cleanup(t, server.Close)
 	h.URL = server.URL
 	return h
 }

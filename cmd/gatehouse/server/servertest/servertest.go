@@ -117,19 +117,19 @@ func Start(t testing.TB, db string, o Options) *Server {
 		PasswordCost: identity.PasswordCost{Memory: 64, Passes: 1},
 	})
 	storagetest.Must(t, err)
-	t.Cleanup(func() { storagetest.Must(t, assembled.Close(context.Background())) })
+	storagetest.Cleanup(t, func() { storagetest.Must(t, assembled.Close(context.Background())) })
 	cacheKeys(t, s.Store)
 	s.OAuth, s.Users, s.notify = assembled.OAuth, assembled.Users, assembled.Notify
 	s.Handler, err = assembled.Handler()
 	storagetest.Must(t, err)
 	hs := &httptest.Server{Listener: listener, Config: &http.Server{Handler: s.Handler, ReadHeaderTimeout: time.Minute}}
 	hs.Start()
-	t.Cleanup(hs.Close)
+	storagetest.Cleanup(t, hs.Close)
 	s.HTTP = &http.Client{
 		Timeout: 5 * time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	t.Cleanup(s.HTTP.CloseIdleConnections)
+	storagetest.Cleanup(t, s.HTTP.CloseIdleConnections)
 	return s
 }
 
