@@ -270,6 +270,12 @@ func TestUserChangesTakeEffectAndAreAudited(t *testing.T) {
 	if s.Active(app, token) || b.Open("/account").Status != http.StatusSeeOther {
 		t.Error("a token or session of the user is active after RevokeUserTokens")
 	}
+	f.wantEvent(t, audit.UserFactorsReset, func(ctx context.Context) error {
+		return f.ResetFactors(ctx, u.ID, "lost phone")
+	})
+	if err := f.ResetFactors(t.Context(), u.ID, " "); err == nil {
+		t.Error("ResetFactors without a reason = nil, want an error")
+	}
 	f.wantEvent(t, audit.UserDisabled, func(ctx context.Context) error { return f.DisableUser(ctx, u.ID) })
 	signIn := func() error {
 		_, err := s.Users.SignIn(t.Context(), "alice", servertest.Password, identity.Device{})

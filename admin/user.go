@@ -3,8 +3,12 @@ package admin
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"gatehouse/identity"
 	"gatehouse/storage"
@@ -26,8 +30,27 @@ type UserInformation struct {
 	storage.Profile
 
 	// Only UserDetail reads these.
+	Factors    *FactorInformation         `json:"factors,omitempty"`
 	Groups     []string                   `json:"groups,omitempty"`     // sorted
 	Attributes map[string]json.RawMessage `json:"attributes,omitempty"` // by name, without constants
+}
+
+// FactorInformation describes how a user can authenticate.
+type FactorInformation struct {
+	Password      bool                 `json:"password"`
+	TOTP          bool                 `json:"totp"`
+	RecoveryCodes int                  `json:"recovery_codes"` // unused
+	Passkeys      []PasskeyInformation `json:"passkeys"`
+}
+
+// PasskeyInformation is a passkey of a user.
+type PasskeyInformation struct {
+	Name         string     `json:"name"`
+	AAGUID       string     `json:"aaguid,omitempty"` // the model of the authenticator
+	Synced       bool       `json:"synced"`           // it can be copied to other devices of the user
+	SecondFactor bool       `json:"second_factor"`    // it is only accepted after a password
+	CreatedAt    time.Time  `json:"created_at"`
+	LastUsedAt   *time.Time `json:"last_used_at,omitempty"`
 }
 
 // UserInformationOf returns the information about a user.
@@ -39,10 +62,13 @@ func UserInformationOf(u storage.User) UserInformation {
 	}
 }
 
-// UserDetail returns the information about a user, with the groups and the attributes.
+// UserDetail returns the information about a user, with the factors, groups and attributes.
 func (a *Admin) UserDetail(ctx context.Context, u storage.User) (UserInformation, error) {
 	out := UserInformationOf(u)
 	var err error
+	if out.Factors, err = a.factors(ctx, u.ID); err != nil {
+		return out, err
+	}
 	if out.Groups, err = a.store.UserGroups(ctx, u.ID); err != nil {
 		return out, err
 	}
@@ -51,6 +77,24 @@ func (a *Admin) UserDetail(ctx context.Context, u storage.User) (UserInformation
 	out.Attributes = make(map[string]json.RawMessage, len(values))
 	for name, value := range values {
 		out.Attributes[name] = json.RawMessage(value)
+	}
+	return out, err
+}
+
+func (a *Admin) factors(ctx context.Context, userID string) (*FactorInformation, error) {
+	f, err := a.store.Factors(ctx, userID)
+	if err != nil {
+		return nil, err
+	}
+	passkeys, err := a.store.Passkeys(ctx, userID)
+	out := &FactorInformation{
+		Password: f.Password, TOTP: f.TOTP, RecoveryCodes: f.RecoveryCodes, Passkeys: []PasskeyInformation{},
+	}
+	for _, p := range passkeys {
+		out.Passkeys = append(out.Passkeys, PasskeyInformation{
+			Name: p.Name, AAGUID: p.AAGUID, Synced: p.BackupEligible, SecondFactor: p.SecondFactor, CreatedAt: p.CreatedAt,
+			LastUsedAt: p.LastUsedAt,
+		})
 	}
 	return out, err
 }
@@ -81,6 +125,20 @@ func (a *Admin) UpdateUser(ctx context.Context, u storage.User, c identity.Chang
 // SetPassword replaces a user's password and ends every session, grant and token of the user.
 func (a *Admin) SetPassword(ctx context.Context, u storage.User, password string) error {
 	return a.users.SetPassword(ctx, u, password)
+}
+
+// ResetFactors removes every factor of a user but the password, ends every session, grant and token, and notifies the
+// user by e-mail. The reason is stored in the audit log; it must not be empty. It returns storage.ErrNotFound when
+// there is no such user.
+func (a *Admin) ResetFactors(ctx context.Context, id, reason string) error {
+	reason = strings.TrimSpace(reason)
+	if n := utf8.RuneCountInString(reason); n == 0 || n > 200 {
+		return errors.New("the reason must have 1 to 200 characters")
+	}
+	if err := CheckDisplayable(reason); err != nil {
+		return fmt.Errorf("the reason: %w", err)
+	}
+	return a.store.ResetFactors(ctx, id, reason)
 }
 
 // DisableUser refuses the user until it is enabled, and ends every session, grant and token permanently.

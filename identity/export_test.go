@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 
+	"gatehouse/identity/passwordhash"
 	"gatehouse/storage"
 )
 
@@ -35,4 +36,10 @@ func (u *Users) CountFailure(ctx context.Context, name string) error {
 	a := u.attempt(ctx, k, user, Device{})
 	_, err = u.store.CountSignInFailures(ctx, slices.Concat(a.visible, a.hidden), a.names)
 	return err
+}
+
+// AcquireAllMemory acquires the memory for computing password hashes; release releases it.
+func (u *Users) AcquireAllMemory(ctx context.Context) (release func(), err error) {
+	const all = passwordhash.MaxMemory // of the few slots of a test
+	return func() { u.hasher.memory.Release(all) }, u.hasher.memory.Acquire(ctx, all)
 }

@@ -37,6 +37,7 @@ type Options struct {
 	NamesLimit        ratelimit.Rate     // how many names may fail to sign in from one subnet; zero: no limit
 	SignInKey         []byte             // of the hashes of account names and subnets with failed sign-ins
 	DeviceKey         []byte             // of the device cookies of browsers in which a user signed in
+	FactorKey         []byte             // of forms and challenges of factors
 }
 
 // New returns the Users of a store.

@@ -20,6 +20,7 @@ func newUsers(t testing.TB, url string) (*identity.Users, *storage.Store, *stora
 	s := storagetest.Open(t, url, clock)
 	return identity.New(s, identity.Options{
 		SessionIdleTTL: time.Hour, SessionMaxTTL: 24 * time.Hour, PasswordMinLength: 10, Concurrency: 1,
+		FactorKey: s.Vault.Key("factor"),
 	}), s, clock
 }
 

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"runtime"
 
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/text/unicode/norm"
 
 	"gatehouse/identity/passwordhash"
+	"gatehouse/storage"
 )
 
 // PasswordCost is the cost of new Argon2id hashes. Stored hashes have their own.
@@ -32,11 +34,13 @@ const (
 var ErrBusy = errors.New("too many passwords wait to be verified")
 
 // hasher computes password hashes with bounded concurrency: a burst of sign-ins waits for slots instead of taking all
-// memory and cores from the token endpoints.
+// memory and cores from the token endpoints. A slot has the memory of a hash of Gatehouse; hashes of other systems may
+// need more, and wait for it too.
 type hasher struct {
-	slots *slots
-	cost  PasswordCost
-	dummy string // a hash that no password has, verified for users who do not exist
+	slots  *slots
+	memory *semaphore.Weighted // bytes
+	cost   PasswordCost
+	dummy  string // a hash that no password has, verified for users who do not exist
 }
 
 func newHasher(concurrency int, cost PasswordCost) *hasher {
@@ -50,7 +54,10 @@ func newHasher(concurrency int, cost PasswordCost) *hasher {
 	_, _ = rand.Read(salt) // never fails: the runtime ends the program instead
 	sum := make([]byte, hashSize)
 	_, _ = rand.Read(sum)
-	return &hasher{slots: newSlots(concurrency), cost: cost, dummy: cost.phc(salt, sum)}
+	memory := max(int64(concurrency)*cost.bytes(), passwordhash.MaxMemory)
+	return &hasher{
+		slots: newSlots(concurrency), memory: semaphore.NewWeighted(memory), cost: cost, dummy: cost.phc(salt, sum),
+	}
 }
 
 // runInSlot calls fn as soon as it has acquired a slot. It returns ErrBusy when that takes longer than the context's
@@ -77,17 +84,38 @@ func (h *hasher) runInSlot(ctx context.Context, caller caller, fn func() error) 
 func (u *Users) QueueLength() int { return u.hasher.slots.waiting() }
 
 // hash returns the hash of a new password as a PHC string. It returns ErrBusy when too many wait.
-func (h *hasher) hash(ctx context.Context, password string) (string, error) {
+func (h *hasher) hash(ctx context.Context, password string) (hash string, err error) {
+	err = h.runInSlot(ctx, caller{name: "new password"}, func() error {
+		hash, err = h.compute(ctx, password)
+		return err
+	})
+	return hash, err
+}
+
+// compute does the same as hash. Call it in a slot.
+func (h *hasher) compute(ctx context.Context, password string) (string, error) {
 	salt := make([]byte, saltSize)
 	if _, err := rand.Read(salt); err != nil {
 		return "", err
 	}
 	var sum []byte
-	err := h.runInSlot(ctx, caller{name: "new password"}, func() error {
+	err := h.withMemory(ctx, h.cost.bytes(), func() {
 		sum = h.cost.argon2().Sum(norm.NFC.String(password), salt, hashSize)
-		return nil
 	})
 	return h.cost.phc(salt, sum), err
+}
+
+// withMemory calls fn when that many bytes are free. It returns ErrBusy when that takes longer than the context's
+// deadline.
+func (h *hasher) withMemory(ctx context.Context, bytes int64, fn func()) error {
+	if err := h.memory.Acquire(ctx, bytes); errors.Is(err, context.DeadlineExceeded) {
+		return ErrBusy
+	} else if err != nil {
+		return err
+	}
+	defer h.memory.Release(bytes)
+	fn()
+	return nil
 }
 
 // argon2 returns the parameters of Argon2id.
@@ -95,16 +123,19 @@ func (c PasswordCost) argon2() passwordhash.Argon2Cost {
 	return passwordhash.Argon2Cost{Memory: c.Memory, Passes: c.Passes, Lanes: argonLanes}
 }
 
+// bytes returns how much memory the computation of a hash needs.
+func (c PasswordCost) bytes() int64 { return int64(c.Memory) << 10 }
+
 // phc returns the hash and its cost in PHC string format.
 func (c PasswordCost) phc(salt, sum []byte) string {
 	return passwordhash.FormatArgon2id(c.argon2(), salt, sum)
 }
 
-// verify reports whether password has the hash. An empty hash, of a user who does not exist or has no password, takes
-// the same time and never matches. Call it in a slot.
-func (h *hasher) verify(hash, password string) (bool, error) {
-	hasHash := hash != ""
-	if !hasHash {
+// verify reports whether password has the stored hash. An empty hash, of a user who does not exist or has no password,
+// takes the same time and never matches. Call it in a slot.
+func (h *hasher) verify(ctx context.Context, stored storage.Password, password string) (bool, error) {
+	hash := stored.Hash
+	if hash == "" {
 		hash = h.dummy
 	}
 	parsed, err := passwordhash.Parse(hash)
@@ -114,5 +145,44 @@ func (h *hasher) verify(hash, password string) (bool, error) {
 	if len(password) > maxPassword {
 		password = "" // never matches, and takes no longer than any other
 	}
-	return parsed.Verify(norm.NFC.String(password)) && hasHash && password != "", nil
+	if stored.Kind == "" { // other systems hash what the browser sends
+		password = norm.NFC.String(password)
+	}
+	matches := false
+	err = h.withMemory(ctx, int64(parsed.Memory()), func() { matches = parsed.Verify(password) })
+	return matches && stored.Hash != "" && password != "", err
+}
+
+// password returns the password hash of a user, the zero Password when there is none or it has expired.
+func (u *Users) password(ctx context.Context, userID string) (storage.Password, error) {
+	stored, err := u.store.Password(ctx, userID)
+	if errors.Is(err, storage.ErrNotFound) || stored.ExpiresAt != nil && !u.store.Now().Before(*stored.ExpiresAt) {
+		return storage.Password{}, nil
+	}
+	return stored, err
+}
+
+// verifyPassword reports whether a user may sign in with a password. The first time that it is correct, it replaces the
+// hash of another system. An incorrect password then costs a hash of Gatehouse too, so that a fast hash of another
+// system is not noticed. Call it in a slot.
+func (u *Users) verifyPassword(
+	ctx context.Context, user storage.User, stored storage.Password, password string,
+) (bool, error) {
+	for {
+		matches, err := u.hasher.verify(ctx, stored, password)
+		if err != nil || stored.Kind == "" {
+			return matches && user.DisabledAt == nil, err
+		}
+		hash, err := u.hasher.compute(ctx, password)
+		if err != nil || !matches || user.DisabledAt != nil {
+			return false, err
+		}
+		if err := u.store.UpgradePassword(ctx, stored, hash); !errors.Is(err, storage.ErrConflict) {
+			return err == nil, err
+		}
+		// The password has changed: by another sign-in, whose hash matches, or to another one.
+		if stored, err = u.password(ctx, user.ID); err != nil {
+			return false, err
+		}
+	}
 }

@@ -65,18 +65,16 @@ func (u *Users) SignIn(ctx context.Context, name, password string, device Device
 	if err != nil {
 		k = strings.ToLower(strings.TrimSpace(name))
 	}
-	user, hash := storage.User{}, ""
+	user, stored := storage.User{}, storage.Password{}
 	if err == nil {
 		if user, err = u.store.UserByKey(ctx, k); err != nil && !errors.Is(err, storage.ErrNotFound) {
 			return storage.User{}, err
 		}
 	}
 	if user.ID != "" {
-		stored, err := u.store.Password(ctx, user.ID)
-		if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		if stored, err = u.password(ctx, user.ID); err != nil {
 			return storage.User{}, err
 		}
-		hash = stored.Hash
 	}
 	a := u.attempt(ctx, k, user, device)
 	// Checked before queueing, so that an attempt that would be refused occupies no queue slot.
@@ -96,10 +94,9 @@ func (u *Users) SignIn(ctx context.Context, name, password string, device Device
 		counts := slices.Concat(a.visible, a.hidden)
 		if blocked {
 			// The response is the one to an incorrect password even if the password is correct; another would confirm it.
-			hash, counts = "", a.visible
+			stored, counts = storage.Password{}, a.visible
 		}
-		matches, err := u.hasher.verify(hash, password)
-		if correct = matches && user.DisabledAt == nil; err != nil || correct {
+		if correct, err = u.verifyPassword(ctx, user, stored, password); err != nil || correct {
 			return err
 		}
 		names, err = u.store.CountSignInFailures(ctx, counts, a.names)
@@ -109,7 +106,7 @@ func (u *Users) SignIn(ctx context.Context, name, password string, device Device
 		return storage.User{}, err
 	}
 	if !correct {
-		return storage.User{}, u.recordFailed(ctx, user, hash, blocked, names)
+		return storage.User{}, u.recordFailed(ctx, user, stored, blocked, names)
 	}
 	if a.names != nil {
 		if err := u.store.CreditSignIn(ctx, *a.names, a.success, signInCredit); err != nil {
@@ -200,7 +197,7 @@ func (u *Users) accountBlocked(ctx context.Context, a attempt) (bool, error) {
 // recordFailed writes the audit row of a failed sign-in, and one for the subnet if it now has to wait. It returns the
 // error of the sign-in.
 func (u *Users) recordFailed(
-	ctx context.Context, user storage.User, hash string, blocked bool, names storage.SubnetFailures,
+	ctx context.Context, user storage.User, stored storage.Password, blocked bool, names storage.SubnetFailures,
 ) error {
 	reason := "incorrect password"
 	switch {
@@ -210,7 +207,7 @@ func (u *Users) recordFailed(
 		reason = "unknown user"
 	case user.DisabledAt != nil:
 		reason = "the user is disabled"
-	case hash == "":
+	case stored.Hash == "":
 		reason = "the user has no password"
 	}
 	e := audit.Event{Type: audit.UserSignInFailed, UserID: user.ID, Detail: map[string]any{"reason": reason}}

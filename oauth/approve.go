@@ -77,10 +77,14 @@ type ConsentDecision struct {
 var ErrConsentStale = errors.New("consent withdrawn or client description changed")
 
 // Approve issues a code for the user and returns the response to the client. A stored request is decided once; the
-// second call returns *RequestExpiredError. It returns ErrConsentStale when the consent page must be shown first.
+// second call returns *RequestExpiredError. It returns ErrConsentStale when the consent page must be shown first, and
+// unmet_authentication_requirements when the user did not sign in with an acr that the client accepts.
 func (s *Server) Approve(
 	ctx context.Context, a *AuthorizationRequest, user *identity.SignedInUser, decision ConsentDecision,
 ) (Response, error) {
+	if err := a.checkACR(user); err != nil { // Decide prompts for consent first
+		return Response{}, err
+	}
 	if err := grant.CheckUserLimit(ctx, s.options.Limiter, user.User.ID+" "+a.Client.ID); err != nil {
 		return Response{}, err
 	}
@@ -124,7 +128,7 @@ func (s *Server) approvalRecord(
 			ClientID: a.Client.ID, UserID: user.User.ID, ClientEpoch: a.Client.Epoch, UserEpoch: user.User.Epoch,
 			Scopes: granted, Resources: a.Resources, SessionID: user.Session.ID,
 			Offline:  slices.Contains(granted, protocol.ScopeOfflineAccess),
-			AuthTime: user.Session.AuthTime, ACR: user.Session.ACR, AMR: user.Session.AMR,
+			AuthTime: user.Session.AuthTime, ACR: a.grantedACR(user.Session.ACR), AMR: user.Session.AMR,
 		},
 		RedirectURI: a.RedirectURI, RedirectSent: a.redirectURISent, CreatedAt: now, ExpiresAt: now.Add(s.options.CodeTTL),
 	}

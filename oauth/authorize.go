@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"gatehouse/identity"
 	"gatehouse/oauth/claims"
 	"gatehouse/oauth/client"
 	"gatehouse/oauth/granttype"
@@ -32,6 +31,8 @@ type AuthorizationRequest struct {
 	Permissions     []Permission // what the user is prompted to allow
 	Prompt          []string
 	MaxAge          *time.Duration
+	ACRValues       []string // supported acr values that the client requests, in order of preference
+	ACREssential    bool     // the client accepts no other acr
 	LoginHint       string
 	UILocales       string // languages that the client prefers, separated by spaces
 	RequiredSubject string // the only user that may sign in, by the subject that the client has; empty: any
@@ -184,6 +185,9 @@ func (s *Server) checkParameters(ctx context.Context, a *AuthorizationRequest) e
 			return err
 		}
 	}
+	if err := a.resolveACR(); err != nil {
+		return err
+	}
 	return s.resolvePermissions(ctx, a)
 }
 
@@ -244,10 +248,6 @@ func (s *Server) checkOpenID(ctx context.Context, a *AuthorizationRequest) error
 		return protocol.UnavailableError(err)
 	}
 	a.Claims = a.claims.ConsentValues(a.Client, a.Scopes)
-	if !a.claims.AcceptsACR(identity.ACRPassword) {
-		return protocol.NewError(protocol.UnmetAuthenticationRequirements,
-			"No essential acr value is supported; the metadata lists the supported ones.")
-	}
 	if a.RequiredSubject, err = a.claims.Subject(); err != nil {
 		return err
 	}

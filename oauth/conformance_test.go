@@ -17,8 +17,8 @@ const conformanceIntroduction = `# Conformance
 Each row is a black-box test over HTTP, which ` + "`make test`" + ` runs on PostgreSQL and on SQLite. The first letter
 of its number is the subject: P OAuth 2.0, C OpenID Connect, N consent, L logout, R registration, M registration
 management, K client assertions, J request objects, D protection against abuse, A published vulnerabilities, G review
-findings, U what users see, MC clients of today. Under each heading is the command that runs one of them. Departures
-from a specification are in [divergences.md](divergences.md).
+findings, U what users see, MC clients of today, PE users, GX authentication levels. Under each heading is the command
+that runs one of them. Departures from a specification are in [divergences.md](divergences.md).
 `
 
 // conformance lists the tables of requirements in the order of the document.
@@ -49,6 +49,7 @@ var conformance = []struct {
 	{"Claims of groups", "TestGroupClaims", groupClaims},
 	{"Roles", "TestRoles", roleRequirements},
 	{"Attributes of users", "TestAttributes", attributeRequirements},
+	{"Step-up authentication", "TestStepUp", stepUp},
 	{"Client ID metadata documents", "TestClientDocuments", clientDocuments},
 	{"Housekeeping", "TestHousekeeping", housekeeping},
 	{"Protection against abuse", "TestAbuseProtection", abuseProtection},

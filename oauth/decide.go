@@ -63,6 +63,7 @@ type DecisionInput struct {
 	LacksGroup      bool                   // Candidate is in none of the groups that the client requires
 	// Candidate must confirm that they want to continue with a client that is not verified.
 	NeedsConfirmation bool
+	StrongestACR      string           // the strongest acr that Candidate can sign in with
 	Consent           *storage.Consent // what Candidate allowed the client before, or nil
 }
 
@@ -72,45 +73,46 @@ const descriptionNoAccess = "The user is in none of the groups that have access 
 // Decide returns the next step of an authorization request, and with Refuse the error for the client. It is the only
 // place that chooses the step, and a pure function.
 func Decide(a *AuthorizationRequest, in DecisionInput, now time.Time) (Step, *protocol.Error) {
-	silent := slices.Contains(a.Prompt, "none")
-	refuse := func(code, description string) (Step, *protocol.Error) {
-		return Refuse, a.asRedirectError(protocol.NewError(code, description))
-	}
 	if in.SubjectMismatch { // chosen or signed in for this request: prompting again would be an infinite loop
-		return refuse(protocol.LoginRequired, "The user who signed in is not the one that the request requires.")
+		return a.refuse(protocol.LoginRequired, "The user who signed in is not the one that the request requires.")
 	}
-	if silent && in.Candidate != nil {
-		// Consent is checked first: a client that the user does not allow must not learn when the user signed in. Only
-		// a code discloses whether the user that the request names is signed in; otherwise the response is the same as
-		// without a session.
-		refused := needsConsent(a, in.Consent)
-		named := a.RequiredSubject != "" || in.ByLoginHint
+	// Consent is checked first: a client that the user does not allow must not learn when the user signed in.
+	if a.isSilent() && in.Candidate != nil {
+		refused, named := needsConsent(a, in.Consent), a.RequiredSubject != "" || in.ByLoginHint
 		if refused && !named {
-			return refuse(protocol.ConsentRequired,
+			return a.refuse(protocol.ConsentRequired,
 				"The user has not allowed this yet, and prompt=none forbids the consent page.")
 		}
-		if named && (refused || in.LacksGroup || needsLogin(a, in.Candidate, now)) {
+		// Only a code discloses whether the user that the request names is signed in; otherwise the response is the same
+		// as without a session.
+		if named && (refused || in.LacksGroup || needsLogin(a, in.Candidate, now) || a.authenticationStep(in) != Issue) {
 			in.Candidate = nil
 		}
 	}
 	if needsSelection(a, in) {
-		if silent {
-			return refuse(protocol.AccountSelectionRequired,
+		if a.isSilent() {
+			return a.refuse(protocol.AccountSelectionRequired,
 				"Several users are signed in. Send id_token_hint or login_hint to select one, or omit prompt=none.")
 		}
 		return SelectAccount, nil
 	}
 	if needsLogin(a, in.Candidate, now) {
-		if silent {
-			return refuse(protocol.LoginRequired, "The user must sign in, and prompt=none forbids the sign-in page.")
-		}
-		return Login, nil
+		return a.login("")
 	}
+	return a.decideForCandidate(in, now)
+}
+
+// decideForCandidate returns the next step for the user that the request is about.
+func (a *AuthorizationRequest) decideForCandidate(in DecisionInput, now time.Time) (Step, *protocol.Error) {
 	if in.LacksGroup {
-		if silent {
-			return refuse(protocol.AccessDenied, descriptionNoAccess)
+		if a.isSilent() {
+			return a.refuse(protocol.AccessDenied, descriptionNoAccess)
 		}
 		return NoAccess, nil
+	}
+	authentication := a.authenticationStep(in)
+	if authentication == Login {
+		return a.login(" with the acr " + a.SignInACR(in))
 	}
 	if needsConsent(a, in.Consent) {
 		if in.NeedsConfirmation && !a.Confirmed {
@@ -118,13 +120,28 @@ func Decide(a *AuthorizationRequest, in DecisionInput, now time.Time) (Step, *pr
 		}
 		return Consent, nil
 	}
+	if authentication == Refuse { // only now: it discloses that the user is signed in, and with which factors
+		return Refuse, a.unmetACRError()
+	}
 	if a.IsSignInTooOld(in.Candidate, now) { // while a page was open
-		if silent {
-			return refuse(protocol.LoginRequired, "The user must sign in, and prompt=none forbids the sign-in page.")
-		}
-		return Login, nil
+		return a.login("")
 	}
 	return Issue, nil
+}
+
+// isSilent reports whether the request forbids pages (OIDC Core §3.1.2.1).
+func (a *AuthorizationRequest) isSilent() bool { return slices.Contains(a.Prompt, "none") }
+
+// login returns the step Login or, of a silent request, its error.
+func (a *AuthorizationRequest) login(how string) (Step, *protocol.Error) {
+	if a.isSilent() {
+		return a.refuse(protocol.LoginRequired, "The user must sign in"+how+", and prompt=none forbids the sign-in page.")
+	}
+	return Login, nil
+}
+
+func (a *AuthorizationRequest) refuse(code, description string) (Step, *protocol.Error) {
+	return Refuse, a.asRedirectError(protocol.NewError(code, description))
 }
 
 // needsSelection reports whether the account chooser must be shown: no account was chosen for this request, and the
@@ -193,6 +210,9 @@ func needsConsent(a *AuthorizationRequest, consent *storage.Consent) bool {
 // DecisionInput returns the input of Decide for the users signed in to the browser, without the consent.
 func (s *Server) DecisionInput(a *AuthorizationRequest, users []*identity.SignedInUser) DecisionInput {
 	in := DecisionInput{Users: len(users), Candidate: s.SelectSubject(a, users)}
+	if in.Candidate != nil {
+		in.StrongestACR = identity.StrongerACR(identity.ACRPassword, in.Candidate.Session.ACR)
+	}
 	in.ByLoginHint = in.Candidate != nil && len(users) > 1 && a.SessionID == "" && a.RequiredSubject == ""
 	in.SubjectMismatch = in.Candidate != nil && a.RequiredSubject != "" && !s.isSubject(a, in.Candidate)
 	return in

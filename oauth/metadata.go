@@ -117,7 +117,7 @@ func (s *Server) serverMetadata() metadataDocument {
 		ResponseTypes:         []string{"code"},
 		ResponseModes:         []string{modeQuery, modeFormPost},
 		GrantTypes:            granttype.All(),
-		ACRValues:             []string{identity.ACRPassword},
+		ACRValues:             identity.ACRValues(),
 		SubjectTypes:          []string{storage.SubjectPublic, storage.SubjectPairwise},
 		IDTokenAlgs:           jwt.Algorithms,
 		AccessTokenAlgs:       jwt.Algorithms,

@@ -87,7 +87,8 @@ start)
 	else
 		cat >&2 <<-'HELP'
 			The tests need PostgreSQL, which is not installed. "make test" installs it on Debian and Ubuntu; elsewhere install
-			it, start Docker, or use an existing server, in which each test creates and drops a schema:
+			it, start Docker, or use an existing server. Each test has a schema there. Some of them remain, with names that
+			begin with spare_ and reference_, and the next run uses them:
 			  export TEST_POSTGRES_DSN='postgres://user:password@127.0.0.1:5432/database?sslmode=disable'
 		HELP
 		exit 1

@@ -81,7 +81,7 @@ type Client struct {
 	Sector                     string         // the host that pairwise subjects are derived from
 	DefaultMaxAge              *time.Duration `gorm:"serializer:millis"`
 	RequireAuthTime            bool           // only stored and returned
-	DefaultACRValues           Strings        `gorm:"column:default_acr_values"` // only stored and returned
+	DefaultACRValues           Strings        `gorm:"column:default_acr_values"` // of requests without acr_values
 	InitiateLoginURI           string         `gorm:"column:initiate_login_uri"`
 	PostLogoutRedirectURIs     Strings        `gorm:"column:post_logout_redirect_uris"`
 	BackchannelLogoutURI       string         `gorm:"column:backchannel_logout_uri"`
@@ -135,7 +135,8 @@ func (c *Client) IsPairwise() bool { return c.SubjectType == SubjectPairwise }
 type ClientSecret struct {
 	ID        string
 	ClientID  string
-	Hash      []byte     // SHA-256
+	Hash      []byte     // SHA-256; empty when there is a SlowHash
+	SlowHash  string     // the password hash of a secret that Gatehouse did not generate; else empty
 	CreatedAt time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
 	ExpiresAt *time.Time `gorm:"serializer:millis"`
 }

@@ -61,6 +61,7 @@ var expiries = []expiry{
 	{"pending_sign_ins", "expires_at < ?", replayRetention},
 	{"registration_tokens", "expires_at < ?", replayRetention},
 	{"client_secrets", "expires_at < ?", replayRetention},
+	{"passwords", "expires_at < ?", 0},
 	{"signing_keys", "removed_at < ?", replayRetention},
 	{"outages", "ended_at < ?", replayRetention},
 	{"mail_pauses", "until < ?", 0},

@@ -60,11 +60,27 @@ func (s *Store) ResetFactors(ctx context.Context, userID, reason string) error {
 		if err := tx.endSessions(ctx, userID); err != nil {
 			return err
 		}
-		return tx.Audit.Record(ctx, audit.Event{Type: audit.UserFactorsReset, UserID: userID, Detail: map[string]any{
+		return tx.factorsChanged(ctx, audit.Event{Type: audit.UserFactorsReset, UserID: userID, Detail: map[string]any{
 			"reason": reason, "totp": removed.TOTP, "passkeys": removed.Passkeys + removed.SecurityKeys,
 			"recovery_codes": removed.RecoveryCodes,
 		}})
 	}))
+}
+
+// factorsChanged records a change of the factors of a user and queues a notice to the user, in the transaction of the
+// change.
+func (s *Store) factorsChanged(ctx context.Context, e audit.Event) error {
+	u, err := db.Take[User](ctx, s.Write, "id = ?", e.UserID)
+	if err != nil {
+		return err
+	}
+	if err := s.QueueMail(ctx, Mail{
+		Kind: MailFactorsChanged, UserID: u.ID, To: u.Email, Language: u.Profile.Locale,
+		Values: map[string]string{"change": e.Type},
+	}); err != nil {
+		return err
+	}
+	return s.Audit.Record(ctx, e)
 }
 
 // RememberedDevice is a browser in which a user is not prompted for the second factor.

@@ -194,8 +194,8 @@ func TestSignInIsFinishedOnceInItsBrowser(t *testing.T) {
 			if _, _, err := f.PendingSignIn(t.Context(), id, browser); !errors.Is(err, storage.ErrNotFound) {
 				t.Errorf("PendingSignIn %s = %v, want ErrNotFound", why, err)
 			}
-			if err := f.FinishSignIn(t.Context(), id, browser); !errors.Is(err, storage.ErrConsumed) {
-				t.Errorf("FinishSignIn %s = %v, want ErrConsumed", why, err)
+			if err := f.FinishSignIn(t.Context(), id, browser, storage.FactorUse{}); !errors.Is(err, storage.ErrNotFound) {
+				t.Errorf("FinishSignIn %s = %v, want ErrNotFound", why, err)
 			}
 		}
 		begin("one")
@@ -206,10 +206,10 @@ func TestSignInIsFinishedOnceInItsBrowser(t *testing.T) {
 		}
 		var finished atomic.Int64
 		storagetest.Concurrently(10, func(int) {
-			if err := f.FinishSignIn(context.Background(), "one", browser); err == nil {
+			if err := f.FinishSignIn(context.Background(), "one", browser, storage.FactorUse{}); err == nil {
 				finished.Add(1)
-			} else if !errors.Is(err, storage.ErrConsumed) {
-				t.Errorf("FinishSignIn = %v, want no error or ErrConsumed", err)
+			} else if !errors.Is(err, storage.ErrNotFound) {
+				t.Errorf("FinishSignIn = %v, want no error or ErrNotFound", err)
 			}
 		})
 		if n := finished.Load(); n != 1 {

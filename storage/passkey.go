@@ -76,7 +76,7 @@ func (s *Store) CreatePasskey(ctx context.Context, p Passkey) error {
 		if err := db.Insert(ctx, tx.Write, &p); err != nil {
 			return err
 		}
-		return tx.Audit.Record(ctx, passkeyEvent(audit.PasskeyCreated, p))
+		return tx.factorsChanged(ctx, passkeyEvent(audit.PasskeyCreated, p))
 	}))
 }
 
@@ -98,7 +98,7 @@ func (s *Store) RenamePasskey(ctx context.Context, userID, id, name string) erro
 			name, id, userID); err != nil {
 			return err
 		}
-		return tx.Audit.Record(ctx, passkeyEvent(audit.PasskeyRenamed, p))
+		return tx.factorsChanged(ctx, passkeyEvent(audit.PasskeyRenamed, p))
 	}))
 }
 
@@ -127,7 +127,7 @@ func (s *Store) DeletePasskey(ctx context.Context, userID, id string) error {
 		if err := tx.deleteUnneededFactors(ctx, userID); err != nil {
 			return err
 		}
-		return tx.Audit.Record(ctx, passkeyEvent(audit.PasskeyDeleted, p))
+		return tx.factorsChanged(ctx, passkeyEvent(audit.PasskeyDeleted, p))
 	}))
 }
 

@@ -46,13 +46,35 @@ func (s *Store) PendingSignIn(ctx context.Context, id string, browser []byte) (p
 	return p, u, db.Wrap("read pending sign-in", err)
 }
 
-// FinishSignIn consumes a sign-in of a browser. It returns ErrConsumed when it was finished before, has expired, or
-// belongs to another browser. Of several concurrent calls, one succeeds.
-func (s *Store) FinishSignIn(ctx context.Context, id string, browser []byte) error {
-	now := db.Millis(s.Now())
-	err := db.ExecOne(ctx, s.Write, "UPDATE pending_sign_ins SET finished_at = ? WHERE "+isPending, now, id, browser, now)
-	if errors.Is(err, ErrNotFound) {
-		err = ErrConsumed
-	}
-	return db.Wrap("finish sign-in", err)
+// FactorUse is what a second factor consumes: a step of the TOTP authenticator, or a recovery code.
+type FactorUse struct {
+	UserID        string
+	RecoveryHash  []byte // nil: the step
+	TOTPStep      int64
+	StepExpiresAt time.Time
+}
+
+// FinishSignIn consumes a sign-in of a browser together with a second factor, or with none if use is empty because the
+// factor was consumed before. It returns ErrNotFound when the sign-in was finished before, has expired, or belongs to
+// another browser, and ErrConsumed when the factor was used before or does not exist. Of several concurrent calls, one
+// succeeds.
+func (s *Store) FinishSignIn(ctx context.Context, id string, browser []byte, use FactorUse) error {
+	return db.Wrap("finish sign-in", s.Tx(ctx, func(tx *Store) error {
+		now := db.Millis(s.Now())
+		if err := db.ExecOne(ctx, tx.Write, "UPDATE pending_sign_ins SET finished_at = ? WHERE "+isPending,
+			now, id, browser, now); err != nil {
+			return err
+		}
+		if use.UserID == "" {
+			return nil
+		}
+		if use.RecoveryHash == nil {
+			return tx.UseTOTPStep(ctx, use.UserID, use.TOTPStep, use.StepExpiresAt)
+		}
+		_, err := tx.UseRecoveryCode(ctx, use.UserID, use.RecoveryHash)
+		if errors.Is(err, ErrNotFound) {
+			err = ErrConsumed
+		}
+		return err
+	}))
 }

@@ -109,6 +109,7 @@ func TestEveryRecordIsReadAsStored(t *testing.T) {
 			roundTrip[storage.RegistrationToken]("registration_tokens", ""),
 			roundTrip[storage.Delivery]("deliveries", ""),
 			roundTrip[storage.MailPause]("mail_pauses", ""),
+			roundTrip[storage.ExternalID]("external_ids", ""),
 			roundTrip[storage.Group]("groups", ""),
 			func(t *testing.T, s *storage.Store) {
 				t.Helper()

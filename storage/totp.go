@@ -60,7 +60,7 @@ func (s *Store) SetTOTP(ctx context.Context, t TOTPSecret) error {
 		if _, err := tx.deleteRememberedDevices(ctx, t.ID); err != nil {
 			return err
 		}
-		return tx.Audit.Record(ctx, audit.Event{
+		return tx.factorsChanged(ctx, audit.Event{
 			Type: audit.UserTOTPSet, UserID: t.ID, Detail: map[string]any{"replaced": replaced > 0},
 		})
 	}))
@@ -76,7 +76,7 @@ func (s *Store) DeleteTOTP(ctx context.Context, userID string) error {
 		if err := tx.deleteUnneededFactors(ctx, userID); err != nil {
 			return err
 		}
-		return tx.Audit.Record(ctx, audit.Event{Type: audit.UserTOTPRemoved, UserID: userID})
+		return tx.factorsChanged(ctx, audit.Event{Type: audit.UserTOTPRemoved, UserID: userID})
 	}))
 }
 
@@ -122,7 +122,7 @@ func (s *Store) SetRecoveryCodes(ctx context.Context, userID string, hashes [][]
 				return err
 			}
 		}
-		return tx.Audit.Record(ctx, audit.Event{
+		return tx.factorsChanged(ctx, audit.Event{
 			Type: audit.RecoveryCodesCreated, UserID: userID, Detail: map[string]any{"codes": len(hashes)},
 		})
 	}))
@@ -142,7 +142,7 @@ func (s *Store) UseRecoveryCode(ctx context.Context, userID string, hash []byte)
 			return err
 		}
 		e := audit.Event{Type: audit.RecoveryCodeUsed, UserID: userID, Detail: map[string]any{"left": left}}
-		return tx.Audit.Record(ctx, e)
+		return tx.factorsChanged(ctx, e)
 	}))
 }
 

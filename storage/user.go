@@ -93,13 +93,6 @@ type Address struct {
 	Country    string `json:"country,omitempty"`
 }
 
-// Password is the Argon2id hash of a password, as a PHC string.
-type Password struct {
-	UserID    string `gorm:"primaryKey"`
-	Hash      string
-	ChangedAt time.Time `gorm:"serializer:millis"`
-}
-
 // User returns a user by id, or ErrNotFound.
 func (s *Store) User(ctx context.Context, id string) (User, error) {
 	u, err := db.Take[User](ctx, s.Read, "id = ?", id)
@@ -110,12 +103,6 @@ func (s *Store) User(ctx context.Context, id string) (User, error) {
 func (s *Store) UserByKey(ctx context.Context, key string) (User, error) {
 	u, err := db.Take[User](ctx, s.Read, "username_key = ? OR email_key = ?", key, key)
 	return u, db.Wrap("read user", err)
-}
-
-// Password returns the password hash of a user, or ErrNotFound when there is none.
-func (s *Store) Password(ctx context.Context, userID string) (Password, error) {
-	p, err := db.Take[Password](ctx, s.Read, "user_id = ?", userID)
-	return p, db.Wrap("read password", err)
 }
 
 // Users returns up to limit users by id, beginning after the given one.
@@ -136,28 +123,6 @@ func (s *Store) CreateUser(ctx context.Context, u *User, passwordHash string, va
 			return err
 		}
 		if _, err := tx.setUserAttributes(ctx, u.ID, values); err != nil {
-			return err
-		}
-		return tx.Audit.Record(ctx, e)
-	}))
-}
-
-// SetPassword replaces the password of a user. It ends the sessions and revokes the grants and tokens of the user, so
-// that nothing obtained with the old password stays valid.
-func (s *Store) SetPassword(ctx context.Context, userID, hash string) error {
-	e := audit.Event{Type: audit.UserPasswordSet, UserID: userID}
-	return db.Wrap("set password", s.Tx(ctx, func(tx *Store) error {
-		now := db.Millis(s.Now())
-		if err := db.ExecOne(ctx, tx.Write,
-			"UPDATE users SET epoch = epoch + 1, updated_at = ? WHERE id = ?", now, userID); err != nil {
-			return err
-		}
-		if err := tx.endSessions(ctx, userID); err != nil {
-			return err
-		}
-		if err := db.Exec(ctx, tx.Write, `INSERT INTO passwords (user_id, hash, changed_at) VALUES (?, ?, ?)
-			ON CONFLICT (user_id) DO UPDATE SET hash = excluded.hash, changed_at = excluded.changed_at`,
-			userID, hash, now); err != nil {
 			return err
 		}
 		return tx.Audit.Record(ctx, e)

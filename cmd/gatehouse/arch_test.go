@@ -49,12 +49,14 @@ var allowedImports = []struct {
 	{"storage/vault", []string{"storage/db"}},
 	{"storage/audit", []string{"ratelimit", "storage/reqevent", "storage/db", "storage/vault"}},
 	{"storage", []string{"storage/reqevent", "storage/db", "storage/vault", "storage/audit"}},
-	{"storage/storagetest", []string{"storage/vault", "storage/audit", "storage"}},
+	{"storage/storagetest", []string{"migrations", "storage/vault", "storage/audit", "storage"}},
 	{"ratelimit/redistest", []string{"storage/storagetest"}},
 	{"identity/commonpassword", nil},
 	{"identity/passwordhash", nil},
+	{"identity/totp", nil},
 	{"identity", []string{
 		"ratelimit", "storage/reqevent", "storage/audit", "storage", "identity/commonpassword", "identity/passwordhash",
+		"identity/totp",
 	}},
 	{"oauth/protocol", []string{"ratelimit", "oauth/params"}},
 	{"oauth/keyring", []string{"oauth/jwt", "oauth/accesstoken", "storage", "oauth/protocol"}},
@@ -129,7 +131,7 @@ var testOnly = []string{
 // packages below it.
 var libraryOwners = map[string][]string{
 	"crypto/cipher":                       {"keyed", "cmd/gatehouse/sample", "identity/passwordhash"},
-	"crypto/hmac":                         {"keyed"},
+	"crypto/hmac":                         {"keyed", "identity/totp"},
 	"crypto/subtle":                       {"cmd/gatehouse/sample", "cmd/oauthbench/bench"}, // others: keyed.Equal
 	"github.com/coreos/go-oidc":           {"cmd/gatehouse/sample", "cmd/gatehouse/server/servertest"},
 	"github.com/glebarez/":                {"storage/db"},
@@ -142,8 +144,10 @@ var libraryOwners = map[string][]string{
 	"github.com/spf13/":                   {"cmd/gatehouse"},
 	"github.com/wneessen/go-mail":         {"notify/mail"},
 	"golang.org/x/crypto":                 {"identity/passwordhash"},
+	"golang.org/x/sync":                   {"identity"},
 	"golang.org/x/oauth2":                 {"cmd/gatehouse/sample"},
 	"gorm.io/":                            {"storage/…"},
+	"rsc.io/qr":                           {"identity/totp"},
 }
 
 // goPackage is a package without its tests.

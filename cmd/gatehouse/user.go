@@ -19,7 +19,7 @@ const userArgument = "USER is a username, email address or sub."
 
 func (p *program) userCommand() *cobra.Command {
 	return group("user", "Manage users", "", p.userCreate(), p.userList(), p.userShow(), p.userUpdate(),
-		p.userSetPassword(), p.userDisable(), p.userEnable(), p.userRevoke(), p.userDelete())
+		p.userSetPassword(), p.userResetFactors(), p.userDisable(), p.userEnable(), p.userRevoke(), p.userDelete())
 }
 
 // withUser finds the user of a command.
@@ -201,6 +201,39 @@ func (p *program) userSetPassword() *cobra.Command {
 				return err
 			}
 			_, err := fmt.Fprintf(p.stdout, "the password of user %s is set; the user's sessions, grants and tokens are ended\n",
+				display.Escape(u.Username))
+			return err
+		})
+	}
+	return cmd
+}
+
+func (p *program) userResetFactors() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "reset-factors USER", Short: "Remove a user's passkeys, TOTP authenticator and recovery codes",
+		Long: "Remove every factor of a user but the password, for a user who lost them, and end every session,\n" +
+			"grant and token of the user. The user is notified by e-mail, and the reason is in the audit log.\n" +
+			"Verify first who requests this: it lets the password alone sign in. " + userArgument,
+		Example: "  gatehouse user reset-factors alice --reason 'lost phone, identity checked by phone call'",
+		Args:    exactArgs("USER"),
+	}
+	reason := cmd.Flags().String("reason", "", "why, for the audit log (required)")
+	yes := yesFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if strings.TrimSpace(*reason) == "" {
+			return usageError{errors.New("--reason is required")}
+		}
+		return p.withUser(cmd, args[0], func(ctx context.Context, a *admin.Admin, u storage.User) error {
+			question := fmt.Sprintf("Remove every factor of user %q <%s> but the password, and end all sessions?", u.Username,
+				u.Email)
+			if err := p.confirm(*yes, question); err != nil {
+				return err
+			}
+			if err := a.ResetFactors(ctx, u.ID, *reason); err != nil {
+				return operatorError(err, "user "+args[0])
+			}
+			_, err := fmt.Fprintf(p.stdout,
+				"the factors of user %s are removed; the user's sessions, grants and tokens are ended\n",
 				display.Escape(u.Username))
 			return err
 		})

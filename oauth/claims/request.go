@@ -175,10 +175,23 @@ func (r Request) Subject() (string, error) {
 	return strings.Join(required, ""), nil
 }
 
-// AcceptsACR reports whether an ID token with the acr satisfies the request.
-func (r Request) AcceptsACR(acr string) bool {
+// ACR returns the acr values that the request names for the ID token, and whether it accepts no other (OIDC Core
+// §5.5.1.1). A value that is no string is never met.
+func (r Request) ACR() (values []string, essential bool) {
 	c := r.IDToken["acr"]
-	return c == nil || !c.Essential || c.accepts(acr)
+	if c == nil {
+		return nil, false
+	}
+	raw := c.Values
+	if len(c.Value) > 0 {
+		raw = append([]json.RawMessage{c.Value}, raw...)
+	}
+	for _, v := range raw {
+		acr := ""
+		_ = json.Unmarshal(v, &acr) // leaves it empty, which is no acr
+		values = append(values, acr)
+	}
+	return values, c.Essential && len(values) > 0
 }
 
 // consentValue returns what a consent stores for a claim that was requested by name.

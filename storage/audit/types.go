@@ -31,6 +31,7 @@ var (
 	UserEnabled              = newType("user.enabled")
 	UserDeleted              = newType("user.deleted")
 	UserPasswordSet          = newType("user.password_set")
+	UserPasswordUpgraded     = newType("user.password_upgraded")
 	UserTokensRevoked        = newType("user.tokens_revoked")
 	UserSignedIn             = newType("user.signed_in")
 	UserSignInFailed         = newType("user.sign_in_failed")

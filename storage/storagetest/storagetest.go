@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 
@@ -72,35 +71,13 @@ func URL(t testing.TB, engine string) string {
 	if engine == storage.SQLite {
 		return "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db")
 	}
-	dsn := os.Getenv("TEST_POSTGRES_DSN")
-	if dsn == "" {
+	if os.Getenv("TEST_POSTGRES_DSN") == "" {
 		Engines(t) // fails in CI
 		t.Skip("needs PostgreSQL: TEST_POSTGRES_DSN is not set")
 	}
-	db, err := sql.Open("pgx", dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	name := "t_" + uuid.NewString()[:13]
-	if _, err := db.ExecContext(t.Context(), `CREATE SCHEMA "`+name+`"`); err != nil {
-		t.Fatalf("create a schema for the test: %v", err)
-	}
-	t.Cleanup(func() {
-		if _, err := db.ExecContext(context.Background(), `DROP SCHEMA "`+name+`" CASCADE`); err != nil {
-			t.Errorf("drop the test's schema: %v", err)
-		}
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	u, err := url.Parse(dsn)
-	if err != nil {
-		t.Fatalf("TEST_POSTGRES_DSN is not a postgres:// URL: %v", err)
-	}
-	q := u.Query()
-	q.Set("search_path", name)
-	u.RawQuery = q.Encode()
-	return u.String()
+	dsn, err := schemaURL(createSchema(t))
+	Must(t, err)
+	return dsn
 }
 
 // Open opens a migrated store with the tests' root key and production's pools (but fewer connections), and starts its
@@ -114,7 +91,7 @@ func Open(t testing.TB, url string, clock *Clock) *storage.Store {
 func OpenPool(t testing.TB, url string, clock *Clock, pool int) *storage.Store {
 	t.Helper()
 	ctx := context.Background()
-	isCopy := copyTemplate(t, url)
+	isMigrated := copyTemplate(t, url) || takeSchema(t, url)
 	s, err := storage.Open(ctx, storage.Options{URL: url, Pool: pool, Now: clock.Now, DatabaseNow: clock.Database})
 	if err != nil {
 		t.Fatal(err)
@@ -126,7 +103,7 @@ func OpenPool(t testing.TB, url string, clock *Clock, pool int) *storage.Store {
 			t.Errorf("close the store: %v", err)
 		}
 	})
-	if !isCopy { // parsing the migrations was a tenth of the processor time of the protocol tests
+	if !isMigrated { // parsing the migrations was a tenth of the processor time of the protocol tests
 		_, err = s.Migrate(ctx)
 		Must(t, err)
 	}

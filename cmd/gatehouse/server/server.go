@@ -215,7 +215,7 @@ func (s *Server) identityOptions() identity.Options {
 		Secure: cfg.IsHTTPS(), SessionIdleTTL: cfg.SessionIdleTTL, SessionMaxTTL: cfg.SessionMaxTTL,
 		PasswordMinLength: cfg.PasswordMinLength, Concurrency: cfg.PasswordConcurrency, Limiter: s.limiter,
 		NamesLimit: cfg.RateLimits[ratelimit.SignInNames], PasswordCost: s.options.PasswordCost,
-		SignInKey: key("sign-in"), DeviceKey: key("device"),
+		SignInKey: key("sign-in"), DeviceKey: key("device"), FactorKey: key("factor"),
 	}
 }
 

@@ -1,0 +1,155 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"gatehouse/storage"
+)
+
+// pendingTTL is how long a sign-in may wait for its second factor.
+const pendingTTL = 10 * time.Minute
+
+// SignInRequest is what a sign-in is for.
+type SignInRequest struct {
+	RequestID string // the authorization request, or "" for the account pages
+	ACR       string // the weakest acr that is sufficient, or "" for any
+}
+
+// BeginSignIn continues a sign-in after its first factor, such as a password, a code by e-mail or a new password. It
+// starts a session, unless a second factor is required: then it returns the id of a half-finished sign-in, which
+// FinishSignIn completes. Until then the browser has no session (CVE-2026-18963).
+func (u *Users) BeginSignIn(
+	w http.ResponseWriter, r *http.Request, user storage.User, a Authentication, request SignInRequest,
+) (signedIn *SignedInUser, pending string, err error) {
+	required, err := u.needsSecondFactor(r, user, a, request.ACR)
+	if err != nil {
+		return nil, "", err
+	}
+	if !required {
+		signedIn, err = u.StartSession(w, r, user, a)
+		return signedIn, "", err
+	}
+	now := u.store.Now()
+	p := storage.PendingSignIn{
+		ID: uuid.NewString(), BrowserHash: u.EnsureBrowser(w, r), UserID: user.ID, UserEpoch: user.Epoch,
+		RequestID: request.RequestID, ACR: a.ACR, AMR: a.AMR, AuthTime: now, ExpiresAt: now.Add(pendingTTL),
+	}
+	return nil, p.ID, u.store.CreatePendingSignIn(r.Context(), p)
+}
+
+// needsSecondFactor reports whether a user who authenticated must enter a second factor. A remembered device replaces
+// it, except where the request requires one.
+func (u *Users) needsSecondFactor(r *http.Request, user storage.User, a Authentication, acr string) (bool, error) {
+	if ACRSatisfies(a.ACR, ACRSecondFactor) {
+		return false, nil
+	}
+	f, err := u.store.Factors(r.Context(), user.ID)
+	if err != nil || !f.HasSecondFactor() {
+		return false, err
+	}
+	if !ACRSatisfies(a.ACR, acr) {
+		return true, nil
+	}
+	remembered, err := u.isRemembered(r, user)
+	return !remembered, err
+}
+
+// PendingSignIn returns a half-finished sign-in of the browser and its user, or ErrExpired.
+func (u *Users) PendingSignIn(r *http.Request, id string) (storage.PendingSignIn, storage.User, error) {
+	browser := u.Browser(r)
+	if browser == nil {
+		return storage.PendingSignIn{}, storage.User{}, ErrExpired
+	}
+	p, user, err := u.store.PendingSignIn(r.Context(), id, browser)
+	if errors.Is(err, storage.ErrNotFound) {
+		err = ErrExpired
+	}
+	return p, user, err
+}
+
+// FinishSignIn completes a half-finished sign-in of the browser with a TOTP or recovery code, and starts the session.
+// In a trusted browser the second factor is not required again for 30 days. It returns ErrExpired, ErrIncorrectCode or
+// a *ThrottledError.
+func (u *Users) FinishSignIn(
+	w http.ResponseWriter, r *http.Request, id, code string, trusted bool,
+) (*SignedInUser, storage.PendingSignIn, error) {
+	p, user, err := u.PendingSignIn(r, id)
+	if err != nil {
+		return nil, p, err
+	}
+	use, count, err := u.checkCode(r.Context(), user, u.Device(r), code)
+	if err == nil {
+		err = u.store.FinishSignIn(r.Context(), p.ID, p.BrowserHash, use)
+	}
+	switch {
+	case errors.Is(err, storage.ErrNotFound): // another sign-in has finished this one
+		return nil, p, ErrExpired
+	case errors.Is(err, storage.ErrConsumed), errors.Is(err, ErrIncorrectCode):
+		return nil, p, u.recordIncorrectCode(r.Context(), user)
+	case err != nil:
+		return nil, p, err
+	}
+	if err := u.store.ClearSignInFailures(r.Context(), count); err != nil {
+		return nil, p, err
+	}
+	signedIn, err := u.StartSession(w, r, user, secondFactor(p, "otp"))
+	if err == nil && trusted {
+		err = u.addRememberedDevice(w, r, user)
+	}
+	return signedIn, p, err
+}
+
+// secondFactor returns the authentication of a sign-in that was completed with a method (RFC 8176).
+func secondFactor(p storage.PendingSignIn, method string) Authentication {
+	return Authentication{ACR: ACRSecondFactor, AMR: append(slices.Clone([]string(p.AMR)), method, "mfa")}
+}
+
+const (
+	rememberedCookie = "remembered"
+	rememberedTTL    = 30 * 24 * time.Hour
+)
+
+// rememberedTokens returns the tokens of the users for whom the browser is remembered.
+func (u *Users) rememberedTokens(r *http.Request) []string {
+	v := u.cookieValue(r, rememberedCookie)
+	if v == "" {
+		return nil
+	}
+	tokens := strings.Split(v, ".")
+	return tokens[:min(len(tokens), maxSignedIn)]
+}
+
+func (u *Users) isRemembered(r *http.Request, user storage.User) (bool, error) {
+	var hashes [][]byte
+	for _, token := range u.rememberedTokens(r) {
+		hashes = append(hashes, hash(token))
+	}
+	return u.store.IsRemembered(r.Context(), user, hashes...)
+}
+
+// addRememberedDevice sets the cookie of a remembered device.
+func (u *Users) addRememberedDevice(w http.ResponseWriter, r *http.Request, user storage.User) error {
+	token := randomToken()
+	err := u.store.CreateRememberedDevice(r.Context(), storage.RememberedDevice{
+		TokenHash: hash(token), UserID: user.ID, UserEpoch: user.Epoch, ExpiresAt: u.store.Now().Add(rememberedTTL),
+	})
+	if err != nil {
+		return err
+	}
+	tokens := append([]string{token}, u.rememberedTokens(r)...)
+	tokens = tokens[:min(len(tokens), maxSignedIn)]
+	http.SetCookie(w, u.cookie(rememberedCookie, strings.Join(tokens, "."), rememberedTTL))
+	return nil
+}
+
+// DeleteRememberedDevices ends all remembered devices of a user, and returns how many there were.
+func (u *Users) DeleteRememberedDevices(ctx context.Context, userID string) (int64, error) {
+	return u.store.DeleteRememberedDevices(ctx, userID)
+}
