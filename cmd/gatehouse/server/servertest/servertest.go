@@ -15,6 +15,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
@@ -84,6 +86,7 @@ type Options struct {
 // Start runs a server on the database until the test ends.
 func Start(t testing.TB, db string, o Options) *Server {
 	t.Helper()
+	collectLess()
 	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	storagetest.Must(t, err)
 	s := &Server{
@@ -132,6 +135,14 @@ func Start(t testing.TB, db string, o Options) *Server {
 	storagetest.Cleanup(t, s.HTTP.CloseIdleConnections)
 	return s
 }
+
+// collectLess makes garbage collection of this process rarer: each server is garbage after its test, and collection was
+// a sixth of the processor time of the protocol tests. GOGC in the environment overrides it, as in a server.
+var collectLess = sync.OnceFunc(func() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
+	}
+})
 
 // signingKeys are the keys of the first server of this test run. RSA keys take seconds under the race detector, and
 // every test store has the same root key, so later servers get the same keys.
