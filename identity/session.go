@@ -221,7 +221,7 @@ func (u *Users) StartSession(
 		}
 	}
 	if errors.Is(err, storage.ErrNotFound) {
-		err = u.store.CreateSession(r.Context(), &row)
+		err = u.createSession(r, &row, user)
 	}
 	if err != nil {
 		return nil, err

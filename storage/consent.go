@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"gatehouse/display"
 	"gatehouse/storage/audit"
 	"gatehouse/storage/db"
 	"gatehouse/storage/reqevent"
@@ -151,7 +152,28 @@ func (s *Store) storeConsent(ctx context.Context, a Approval) (string, error) {
 	if a.FromConsentPage {
 		c.Scopes, c.ResourceScopes, c.Refused, c.RedirectURI = scopesOf(a.Allowed), a.Allowed, a.Refused, a.Code.RedirectURI
 	}
-	return c.ID, db.Insert(ctx, s.Write, &c)
+	if err := db.Insert(ctx, s.Write, &c); err != nil || !a.FromConsentPage {
+		return c.ID, err
+	}
+	return c.ID, s.queueConnectedNotice(ctx, c)
+}
+
+// queueConnectedNotice queues the mail to a user who allowed a client access for the first time.
+func (s *Store) queueConnectedNotice(ctx context.Context, c Consent) error {
+	if !s.MailEnabled() {
+		return nil
+	}
+	var name, email string
+	err := db.QueryRow(
+		ctx, s.Write, []any{&name, &email},
+		"SELECT clients.name, users.email FROM clients, users WHERE clients.id = ? AND users.id = ?", c.ClientID, c.UserID,
+	)
+	if err != nil {
+		return err
+	}
+	return s.QueueMail(ctx, Mail{Kind: MailClientConnected, UserID: c.UserID, To: email, Values: map[string]string{
+		MailValueClient: display.NameOr(name, c.ClientID),
+	}})
 }
 
 // checkDescription locks the client's description until the transaction ends. It returns ErrConsentWithdrawn when the

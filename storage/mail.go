@@ -42,11 +42,23 @@ var mailKinds = map[string]bool{
 	MailClientConnected: true, MailDeletionScheduled: true,
 }
 
-// The values of a Mail that every kind may have. Templates show them outside the text.
+// The values of a Mail. Link and code are shown outside the text.
 const (
-	MailLink = "link" // path and query below the issuer, such as /reset?token=…
-	MailCode = "code" // that the user types
+	MailLink         = "link"    // path and query below the issuer, such as /reset?token=…
+	MailCode         = "code"    // that the user types
+	MailValueEmail   = "email"   // the new address of the user
+	MailValueDate    = "date"    // of a deletion, RFC 3339
+	MailValueBrowser = "browser" // user agent of a sign-in
+	MailValueAddress = "address" // IP address of a sign-in
+	MailValueChange  = "change"  // of factors: one of FactorEvents
+	MailValueClient  = "client"  // the name of a client
 )
+
+// FactorEvents are the audit events of changed factors, each of which has a mail.
+var FactorEvents = []string{
+	audit.UserTOTPSet, audit.UserTOTPRemoved, audit.UserFactorsReset, audit.RecoveryCodesCreated, audit.RecoveryCodeUsed,
+	audit.PasskeyCreated, audit.PasskeyRenamed, audit.PasskeyDeleted,
+}
 
 // Mail is a message to a user by e-mail.
 type Mail struct {
@@ -106,7 +118,8 @@ func (d *Delivery) mailContext() string { return d.ID + "\x00" + d.Mail + "\x00"
 // OpenedMail is a mail of a delivery with what decides how and whether it is sent.
 type OpenedMail struct {
 	Mail
-	User User // zero when there is none, or none any more
+	QueuedAt time.Time
+	User     User // zero when there is none, or none any more
 	// Refusal is the reason why the mail must not be sent any more, empty when it may be sent: it has expired, its address
 	// is paused, or the user is disabled and it is no security notice.
 	Refusal string
@@ -121,7 +134,7 @@ func (s *Store) OpenMail(ctx context.Context, d Delivery) (m OpenedMail, err err
 	if err != nil {
 		return m, fmt.Errorf("open mail %s: %w", d.ID, err)
 	}
-	m.Kind, m.UserID = d.Mail, d.UserID
+	m.Kind, m.UserID, m.QueuedAt = d.Mail, d.UserID, d.CreatedAt
 	if m.UserID != "" {
 		m.User, err = s.User(ctx, m.UserID)
 		if err != nil && !errors.Is(err, ErrNotFound) {

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -66,6 +67,16 @@ func (s *Store) Sessions(ctx context.Context, u User, idle time.Duration) ([]Bro
 		out[i].open(s)
 	}
 	return out, db.Wrap("list sessions", err)
+}
+
+// HasHadSession reports whether a session of the user is stored, active or not. They are stored for a day at least.
+func (s *Store) HasHadSession(ctx context.Context, userID string) (bool, error) {
+	var one int
+	err := db.QueryRow(ctx, s.Write, []any{&one}, "SELECT 1 FROM browser_sessions WHERE user_id = ? LIMIT 1", userID)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, db.Wrap("read session", err)
 }
 
 // CreateSession adds a session at sign-in.

@@ -104,7 +104,7 @@ var allowedImports = []struct {
 	}},
 	{"cmd/gatehouse/server/servertest", []string{
 		"config", "storage", "storage/storagetest", "ratelimit/redistest", "identity", "oauth/client",
-		"oauth", "notify", "web", "cmd/gatehouse/server",
+		"oauth", "notify", "notify/mail/mailtest", "web", "cmd/gatehouse/server",
 	}},
 	{"cmd/gatehouse/sample", nil},
 	{"cmd/gatehouse", []string{

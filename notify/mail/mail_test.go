@@ -192,26 +192,26 @@ func TestMailsAreInLanguageOfUser(t *testing.T) {
 	t.Parallel()
 	r := renderer(t)
 	m := opened(storage.MailNewDevice, "", map[string]string{
-		storage.MailLink: "/account", mail.ValueTime: "2026-11-30T06:43:00Z", mail.ValueBrowser: "Firefox <b>",
-		mail.ValueAddress: "203.0.113.7",
+		storage.MailValueBrowser: "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0", storage.MailValueAddress: "<b>",
 	})
+	m.QueuedAt = time.Date(2026, 11, 30, 6, 43, 0, 0, time.UTC)
 	m.User = storage.User{
 		Username: "alice", Profile: storage.Profile{Locale: "de-CH", Zoneinfo: "Europe/Zurich"},
 	}
 	got, err := r.Render(m, "id")
 	storagetest.Must(t, err)
 	for _, want := range []string{
-		"30. November 2026, 07:43 CET", "Browser: Firefox <b>", "Konto: alice", "Acme (id.example)",
+		"30. November 2026, 07:43 CET", "Firefox", "Netzwerkadresse: <b>", "Konto: alice", "Acme (id.example)",
 	} {
 		if !strings.Contains(got.Text, want) {
 			t.Errorf("the text has not %q:\n%s", want, got.Text)
 		}
 	}
 	if got.Language != "de" || !strings.Contains(got.HTML, `lang="de" dir="ltr"`) ||
-		!strings.Contains(got.HTML, "Firefox &lt;b&gt;") || strings.Contains(got.HTML, "<img") {
+		!strings.Contains(got.HTML, "Netzwerkadresse: &lt;b&gt;") || strings.Contains(got.HTML, "<img") {
 		t.Errorf("the HTML is not German, not escaped or has an image:\n%s", got.HTML)
 	}
-	m.Language, m.Kind = "en", storage.MailVerifyEmail
+	m.Language, m.Kind, m.Values[storage.MailLink] = "en", storage.MailVerifyEmail, "/verify"
 	if got, err = r.Render(m, "id"); err != nil || strings.Contains(got.Text+got.HTML, "alice") {
 		t.Errorf("the mail to an unverified address has the username, which its owner did not choose:\n%s", got.Text)
 	}

@@ -2,6 +2,7 @@ package mail
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	htmltemplate "html/template"
 	"io"
@@ -123,14 +124,14 @@ func (r *Renderer) checkKind(name string, l *message.Language) error {
 		Mail: storage.Mail{
 			Kind: name, To: "user@example.com", Language: l.Tag, ExpiresAt: now,
 			Values: map[string]string{
-				storage.MailLink: "/x", storage.MailCode: "123456", ValueTime: now.Format(time.RFC3339), ValueEmail: "x",
-				ValueBrowser: "x", ValueAddress: "x", ValueClient: "x",
+				storage.MailLink: "/x", storage.MailCode: "123456", storage.MailValueEmail: "x", storage.MailValueAddress: "x",
+				storage.MailValueBrowser: "x", storage.MailValueClient: "x", storage.MailValueDate: now.Format(time.RFC3339),
 			},
 		},
-		User: storage.User{Username: "user"},
+		User: storage.User{Username: "user"}, QueuedAt: now,
 	}
-	for _, change := range Changes {
-		sample.Values[ValueChange] = change
+	for _, change := range storage.FactorEvents {
+		sample.Values[storage.MailValueChange] = change
 		m, err := r.Render(sample, "id")
 		if err != nil {
 			return err
@@ -211,10 +212,10 @@ func (r *Renderer) fill(view *layout, m storage.OpenedMail, k kind, zone *time.L
 	if k.code {
 		view.Code = m.Values[storage.MailCode]
 	}
-	if !k.link || m.Values[storage.MailLink] == "" {
+	if !k.link {
 		return nil
 	}
-	if view.Link, err = r.link(m.Values[storage.MailLink]); err != nil {
+	if view.Link, err = r.link(cmp.Or(m.Values[storage.MailLink], k.path)); err != nil {
 		return err
 	}
 	view.Button, err = text(l, prefix+"button")
@@ -235,14 +236,16 @@ func (r *Renderer) value(l *message.Language, m storage.OpenedMail, name string,
 	switch name {
 	case valueBrand:
 		return r.options.Brand
-	case ValueChange:
+	case valueQueued:
+		return timeText(l, m.QueuedAt.In(zone))
+	case storage.MailValueChange:
 		return l.Text("mail.factors_changed." + value)
-	case ValueTime:
-		at, err := time.Parse(time.RFC3339, value)
-		if err != nil {
-			return ""
+	case storage.MailValueBrowser:
+		return l.Browser(value)
+	case storage.MailValueDate:
+		if at, err := time.Parse(time.RFC3339, value); err == nil {
+			return timeText(l, at.In(zone))
 		}
-		return timeText(l, at.In(zone))
 	}
 	return oneLine(value)
 }

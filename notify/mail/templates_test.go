@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"gatehouse/notify/mail"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 	"gatehouse/templates"
@@ -55,7 +54,7 @@ func TestEveryMessageOfMailsIsUsed(t *testing.T) {
 	for _, kind := range storage.MailKinds() {
 		used = append(used, kind+".subject", kind+".text", kind+".button")
 	}
-	for _, change := range mail.Changes {
+	for _, change := range storage.FactorEvents {
 		used = append(used, storage.MailFactorsChanged+"."+change)
 	}
 	for key := range messages {

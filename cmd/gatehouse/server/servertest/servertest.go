@@ -50,7 +50,8 @@ type Server struct {
 
 	env    map[string]string
 	notify *notify.Sender
-	others []*Server // behind the same proxy
+	mail   *notify.Sender // nil without a mail server
+	others []*Server      // behind the same proxy
 }
 
 // Buffer is a log that a test reads while it is written.
@@ -122,7 +123,7 @@ func Start(t testing.TB, db string, o Options) *Server {
 	storagetest.Must(t, err)
 	storagetest.Cleanup(t, func() { storagetest.Must(t, assembled.Close(context.Background())) })
 	cacheKeys(t, s.Store)
-	s.OAuth, s.Users, s.notify = assembled.OAuth, assembled.Users, assembled.Notify
+	s.OAuth, s.Users, s.notify, s.mail = assembled.OAuth, assembled.Users, assembled.Notify, assembled.Mail
 	s.Handler, err = assembled.Handler()
 	storagetest.Must(t, err)
 	hs := &httptest.Server{Listener: listener, Config: &http.Server{Handler: s.Handler, ReadHeaderTimeout: time.Minute}}
