@@ -24,6 +24,7 @@ type UserInformation struct {
 	Admin      bool       `json:"admin"`
 	CreatedAt  time.Time  `json:"created_at"`
 	DisabledAt *time.Time `json:"disabled_at,omitempty"`
+	DeletionAt *time.Time `json:"deletion_at,omitempty"` // unless the user signs in before
 
 	EmailVerified bool `json:"email_verified"`
 	PhoneVerified bool `json:"phone_number_verified"`
@@ -57,7 +58,8 @@ type PasskeyInformation struct {
 func UserInformationOf(u storage.User) UserInformation {
 	return UserInformation{
 		Sub: u.ID, Username: u.Username, Email: u.Email, Name: u.Name, Admin: u.Admin, CreatedAt: u.CreatedAt,
-		DisabledAt: u.DisabledAt, EmailVerified: u.EmailVerifiedAt != nil, PhoneVerified: u.PhoneVerifiedAt != nil,
+		DisabledAt: u.DisabledAt, DeletionAt: u.DeletionAt,
+		EmailVerified: u.EmailVerifiedAt != nil, PhoneVerified: u.PhoneVerifiedAt != nil,
 		Profile: u.Profile,
 	}
 }
@@ -151,7 +153,32 @@ func (a *Admin) EnableUser(ctx context.Context, id string) error {
 	return a.store.EnableUser(ctx, id)
 }
 
-// DeleteUser deletes the user with its sessions and consents. Audit rows stay.
+// DeleteUser deletes the user with its sessions and consents. Audit rows stay, and the username stays reserved.
 func (a *Admin) DeleteUser(ctx context.Context, id string) error {
-	return a.store.DeleteUser(ctx, id)
+	return a.users.Delete(ctx, id)
+}
+
+// ScheduleUserDeletion deletes the user after a grace period, unless the user signs in before. It returns when.
+func (a *Admin) ScheduleUserDeletion(ctx context.Context, u storage.User, grace time.Duration) (time.Time, error) {
+	return a.users.ScheduleDeletion(ctx, u, grace, u.Profile.Locale)
+}
+
+// Invite creates an invitation and returns the path of its link, unless that is only in a mail.
+func (a *Admin) Invite(ctx context.Context, n identity.NewInvitation) (storage.Invitation, string, error) {
+	return a.users.Invite(ctx, n)
+}
+
+// Invitations returns the invitations, the newest first.
+func (a *Admin) Invitations(ctx context.Context) ([]storage.Invitation, error) {
+	return a.store.Invitations(ctx)
+}
+
+// RevokeInvitation revokes an invitation that was not used. It returns storage.ErrNotFound when there is none.
+func (a *Admin) RevokeInvitation(ctx context.Context, id string) error {
+	return a.store.DeleteInvitation(ctx, id)
+}
+
+// ExportUser returns everything that is stored about the user.
+func (a *Admin) ExportUser(ctx context.Context, u storage.User) (identity.Export, error) {
+	return a.users.Export(ctx, u)
 }

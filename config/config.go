@@ -68,6 +68,13 @@ type Config struct {
 	RegistrationUnusedTTL   time.Duration // after the last use of a dynamically registered client
 	ClientDocuments         string        // "off", "list" or "open"
 	ClientDocumentHosts     []string      // hosts or URL prefixes
+	SignUp                  string        // "off", "invite", "domains" or "open"
+	SignUpDomains           []string      // with "domains"
+	SignInCodes             bool          // whether users can sign in with a code in a mail
+	TermsURL                string
+	TermsVersion            string // that users must accept; empty: none
+	UserDeletionGrace       time.Duration
+	UsernameRetention       time.Duration // after the deletion of a user
 
 	Brand        Brand
 	TemplatesDir string

@@ -38,6 +38,7 @@ type Options struct {
 	SignInKey         []byte             // of the hashes of account names and subnets with failed sign-ins
 	DeviceKey         []byte             // of the device cookies of browsers in which a user signed in
 	FactorKey         []byte             // of forms and challenges of factors
+	SelfService       SelfService
 }
 
 // New returns the Users of a store.
@@ -70,53 +71,59 @@ type NewUser struct {
 
 // Create adds a user. It returns an *InputError when a value is not accepted or already taken.
 func (u *Users) Create(ctx context.Context, n NewUser) (storage.User, error) {
-	n.Username, n.Email, n.Name = strings.TrimSpace(n.Username), strings.TrimSpace(n.Email), strings.TrimSpace(n.Name)
-	usernameKey, err := key(n.Username)
-	switch {
-	case n.Username == "" || utf8.RuneCountInString(n.Username) > 64:
-		return storage.User{}, &InputError{"the username must have 1 to 64 characters"}
-	case strings.Contains(n.Username+usernameKey, "@"): // also what the normal form makes of other at signs
-		return storage.User{}, &InputError{"the username must not contain an @, or it could be taken for an email address"}
-	case err != nil || display.CheckName(n.Username) != nil:
-		return storage.User{}, &InputError{
-			"the username has a character that is not allowed, such as a space or an invisible one",
-		}
-	}
-	emailKey, err := checkEmail(n.Email)
+	user, hash, err := u.prepare(ctx, n)
 	if err != nil {
-		return storage.User{}, err
-	}
-	if n.PhoneVerified && n.Profile.PhoneNumber == "" {
-		return storage.User{}, errNoPhone
-	}
-	if err := checkProfile(n.Name, &n.Profile); err != nil {
-		return storage.User{}, err
-	}
-	if err := u.checkPassword(n.Password, storage.User{
-		Username: n.Username, Email: n.Email, Name: n.Name, Profile: n.Profile,
-	}); err != nil {
 		return storage.User{}, err
 	}
 	values, err := u.encodeAttributes(ctx, n.Attributes)
 	if err != nil {
 		return storage.User{}, err
 	}
-	hash, err := u.hasher.hash(ctx, n.Password)
+	err = u.store.CreateUser(ctx, &user, hash, values)
+	if errors.Is(err, storage.ErrConflict) {
+		return storage.User{}, errTaken
+	}
+	return user, err
+}
+
+var errTaken = &InputError{"a user with this username or email address already exists"}
+
+// prepare checks the values of a new user, and returns its record and the hash of its password.
+func (u *Users) prepare(ctx context.Context, n NewUser) (user storage.User, hash string, err error) {
+	n.Username, n.Email, n.Name = strings.TrimSpace(n.Username), strings.TrimSpace(n.Email), strings.TrimSpace(n.Name)
+	usernameKey, err := key(n.Username)
+	switch {
+	case n.Username == "" || utf8.RuneCountInString(n.Username) > 64:
+		return user, "", &InputError{"the username must have 1 to 64 characters"}
+	case strings.Contains(n.Username+usernameKey, "@"): // also what the normal form makes of other at signs
+		return user, "", &InputError{"the username must not contain an @, or it could be taken for an email address"}
+	case err != nil || display.CheckName(n.Username) != nil:
+		return user, "", &InputError{
+			"the username has a character that is not allowed, such as a space or an invisible one",
+		}
+	}
+	emailKey, err := checkEmail(n.Email)
 	if err != nil {
-		return storage.User{}, err
+		return user, "", err
+	}
+	if n.PhoneVerified && n.Profile.PhoneNumber == "" {
+		return user, "", errNoPhone
+	}
+	if err := checkProfile(n.Name, &n.Profile); err != nil {
+		return user, "", err
 	}
 	now := u.store.Now()
-	user := storage.User{
+	user = storage.User{
 		ID: uuid.NewString(), Username: n.Username, UsernameKey: usernameKey, Email: n.Email, EmailKey: emailKey,
 		Name: n.Name, Profile: n.Profile, Admin: n.Admin, Epoch: 1, CreatedAt: now, UpdatedAt: now,
 	}
+	if err := u.checkPassword(n.Password, user); err != nil {
+		return user, "", err
+	}
 	setVerified(&user.EmailVerifiedAt, &n.EmailVerified, now)
 	setVerified(&user.PhoneVerifiedAt, &n.PhoneVerified, now)
-	err = u.store.CreateUser(ctx, &user, hash, values)
-	if errors.Is(err, storage.ErrConflict) {
-		return storage.User{}, &InputError{"a user with this username or email address already exists"}
-	}
-	return user, err
+	hash, err = u.hasher.hash(ctx, n.Password)
+	return user, hash, err
 }
 
 // User returns a user by username, email address or id, or storage.ErrNotFound.
@@ -129,17 +136,4 @@ func (u *Users) User(ctx context.Context, name string) (storage.User, error) {
 		return storage.User{}, storage.ErrNotFound
 	}
 	return u.store.UserByKey(ctx, k)
-}
-
-// SetPassword replaces the password of a user and ends the user's sessions and grants. It returns an *InputError when
-// the password is not accepted.
-func (u *Users) SetPassword(ctx context.Context, user storage.User, password string) error {
-	if err := u.checkPassword(password, user); err != nil {
-		return err
-	}
-	hash, err := u.hasher.hash(ctx, password)
-	if err != nil {
-		return err
-	}
-	return u.store.SetPassword(ctx, user.ID, hash)
 }

@@ -206,6 +206,12 @@ func (u *Users) StartSession(
 			before = o.Session.ID
 		}
 	}
+	if user.DeletionAt != nil { // signing in cancels it
+		if err := u.store.CancelDeletion(r.Context(), user.ID); err != nil {
+			return nil, err
+		}
+		user.DeletionAt = nil
+	}
 	now, request, token := u.store.Now(), reqevent.FromContext(r.Context()), randomToken()
 	row := storage.BrowserSession{
 		ID: uuid.NewString(), TokenHash: hash(token), UserID: user.ID, UserEpoch: user.Epoch,

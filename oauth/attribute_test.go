@@ -137,7 +137,7 @@ var attributeRequirements = []servertest.Requirement{
 			setAttribute(s, u, "department")
 			check("removed", "")
 			setAttribute(s, u, "department", "Sales")
-			storagetest.Must(t, s.Store.DeleteUser(ctx, u.ID))
+			storagetest.Must(t, s.Store.DeleteUser(ctx, u.ID, 0))
 			if values, err := s.Store.UserAttributes(ctx, u.ID); err != nil || len(values) > 0 {
 				t.Errorf("values of a deleted user: %v, %v, want none", values, err)
 			}

@@ -159,7 +159,7 @@ var backchannelLogout = []servertest.Requirement{
 					return s.Store.RevokeUserTokens(t.Context(), u.ID)
 				},
 				func(u storage.User, _ *servertest.Browser) error {
-					return s.Store.DeleteUser(t.Context(), u.ID)
+					return s.Store.DeleteUser(t.Context(), u.ID, 0)
 				},
 			} {
 				u := s.User("user" + string(rune('a'+i)))

@@ -170,7 +170,7 @@ func endings(s *servertest.Server) map[string]ending {
 			storagetest.Must(t, s.Store.DisableUser(t.Context(), u.ID))
 		},
 		"user-deleted": func(t *testing.T, u storage.User, _ client.Information, _ *servertest.Browser) {
-			storagetest.Must(t, s.Store.DeleteUser(t.Context(), u.ID))
+			storagetest.Must(t, s.Store.DeleteUser(t.Context(), u.ID, 0))
 		},
 		"user-tokens-revoked": func(t *testing.T, u storage.User, _ client.Information, _ *servertest.Browser) {
 			storagetest.Must(t, s.Store.RevokeUserTokens(t.Context(), u.ID))

@@ -87,7 +87,7 @@ var roleRequirements = []servertest.Requirement{
 			createRoles(s, rolesAPI, "editor")
 			refresh("after the role was deleted and created again", []string{}...)
 			storagetest.Must(t, s.Store.GrantRole(ctx, rolesAPI, "editor", user))
-			storagetest.Must(t, s.Store.DeleteUser(ctx, u.ID))
+			storagetest.Must(t, s.Store.DeleteUser(ctx, u.ID, 0))
 			if got, err := s.Store.RoleAssignees(ctx, rolesAPI, "editor"); err != nil || len(got.Users) != 0 {
 				t.Errorf("holders after the user was deleted: %v, %v, want none", got, err)
 			}

@@ -34,6 +34,11 @@ const (
 	RequestObjectFailure  = "request_object_failure"
 	ClientDocument        = "client_document"
 	ClientDocumentFailure = "client_document_failure"
+	AccountMail           = "account_mail"
+	AccountRequest        = "account_request"
+	AccountLink           = "account_link"
+	SignUp                = "sign_up"
+	SignUpUnproven        = "sign_up_unproven"
 	RecordedFailure       = "recorded_failure"
 	AllRecordedFailures   = "recorded_failures"
 )
@@ -86,6 +91,15 @@ var limits = []limit{
 	{ClientDocumentFailure, Rate{10, time.Minute}, true,
 		"client ID metadata documents that could not be fetched or used, per network; above it none is fetched for the " +
 			"network, and the wait about doubles with each further failure, up to 15 minutes"},
+	{AccountMail, Rate{5, time.Hour}, false,
+		"mails with a link or code that are requested, per purpose and user, or address without an account; above it none " +
+			"is sent, and the page does not show that"},
+	{AccountRequest, Rate{30, 10 * time.Minute}, false,
+		"requests for mails to users: password resets, codes, changes of address, per network"},
+	{AccountLink, Rate{60, 10 * time.Minute}, false, "links and codes from mails that are opened or used, per network"},
+	{SignUp, Rate{30, time.Hour}, false, "sign-ups, per network"},
+	{SignUpUnproven, Rate{3, time.Hour}, false,
+		"sign-ups from browsers that sent no proof of work, such as those without JavaScript, per network"},
 	{RecordedFailure, Rate{60, time.Minute}, false,
 		"failures of one kind that get an audit row, per network; others are only in the log and the metrics"},
 	{AllRecordedFailures, Rate{3000, time.Minute}, false,

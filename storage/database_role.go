@@ -81,7 +81,8 @@ func (s *Store) checkGranted(ctx context.Context) error {
 		ctx, s.Read, []any{&granted},
 		`SELECT has_table_privilege('changes', 'INSERT') AND has_table_privilege('changes', 'SELECT')
 		AND has_table_privilege('liveness', 'UPDATE') AND has_table_privilege('outages', 'INSERT')
-		AND has_table_privilege('mail_pauses', 'INSERT') AND has_table_privilege('used_once', 'INSERT')`,
+		AND has_table_privilege('mail_pauses', 'INSERT') AND has_table_privilege('used_once', 'INSERT')
+		AND has_table_privilege('retired_names', 'INSERT')`,
 	)
 	if err == nil && !granted {
 		err = errNotGranted

@@ -48,11 +48,11 @@ func (s *Store) queueUserLogouts(ctx context.Context, userID string) error {
 
 // queueLogouts queues a logout for every client and session of the grants that match the condition, if the client has
 // a back-channel logout URI.
-func (s *Store) queueLogouts(ctx context.Context, where string, arg any) error {
+func (s *Store) queueLogouts(ctx context.Context, where string, args ...any) error {
 	found, err := db.Select[struct{ ClientID, UserID, SessionID string }](
 		ctx, s.Write, `SELECT DISTINCT grants.client_id, grants.user_id, grants.session_id
 		FROM grants JOIN clients ON clients.id = grants.client_id
-		WHERE clients.backchannel_logout_uri <> '' AND clients.disabled_at IS NULL AND `+where, arg,
+		WHERE clients.backchannel_logout_uri <> '' AND clients.disabled_at IS NULL AND `+where, args...,
 	)
 	if err != nil {
 		return err

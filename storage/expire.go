@@ -65,6 +65,10 @@ var expiries = []expiry{
 	{"signing_keys", "removed_at < ?", replayRetention},
 	{"outages", "ended_at < ?", replayRetention},
 	{"mail_pauses", "until < ?", 0},
+	{"email_tokens", "expires_at < ?", replayRetention},
+	{"sign_ups", "expires_at < ?", 0},
+	{"invitations", "expires_at < ?", replayRetention},
+	{"retired_names", "until < ?", 0},
 	{"deleted_clients", "deleted_at < ?", deletedClientRetention},
 }
 

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"time"
 
@@ -48,3 +49,8 @@ func (s *Store) SimulateReadOnlyDisk(ctx context.Context) (restore func() error,
 
 // Execute executes one statement.
 func (s *Store) Execute(ctx context.Context, query string) error { return db.Exec(ctx, s.Write, query) }
+
+// IsExported reports whether an export of a user has the rows of a table.
+func IsExported(table string) bool {
+	return slices.ContainsFunc(exported, func(e struct{ table, columns, user string }) bool { return e.table == table })
+}

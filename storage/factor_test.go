@@ -72,7 +72,7 @@ func TestFactorsAreResetAndDeleted(t *testing.T) {
 			t.Errorf("ResetFactors of an unknown user = %v, want ErrNotFound", err)
 		}
 		f.addFactors(t)
-		storagetest.Must(t, f.DeleteUser(t.Context(), f.user.ID))
+		storagetest.Must(t, f.DeleteUser(t.Context(), f.user.ID, 0))
 		f.wantFactors(t, "after the deletion", storage.Factors{})
 		for _, table := range []string{"totp_secrets", "passkeys", "recovery_codes", "remembered_devices"} {
 			if strings.Contains(storagetest.Dump(t, f.Store, url), table+":") {

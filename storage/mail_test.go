@@ -103,7 +103,7 @@ func TestDisabledUsersGetSecurityNoticesOnly(t *testing.T) {
 		storagetest.Must(t, f.DisableUser(t.Context(), f.user.ID))
 		f.wantRefusal(t, "reset of a disabled user", reset, "the user is disabled or deleted")
 		f.wantRefusal(t, "notice to a disabled user", changed, "")
-		storagetest.Must(t, f.DeleteUser(t.Context(), f.user.ID))
+		storagetest.Must(t, f.DeleteUser(t.Context(), f.user.ID, 0))
 		f.wantRefusal(t, "reset of a deleted user", reset, "the user is disabled or deleted")
 		f.wantRefusal(t, "notice to a deleted user", changed, "")
 	})

@@ -24,26 +24,17 @@ func (s *Store) Password(ctx context.Context, userID string) (Password, error) {
 	return p, db.Wrap("read password", err)
 }
 
-// SetPassword replaces the password of a user. It ends the sessions and revokes the grants and tokens of the user, so
-// that nothing obtained with the old password stays valid.
+// SetPassword replaces the password of a user, by the operator. It ends the sessions and revokes the grants and tokens
+// of the user, so that nothing obtained with the old password stays valid.
 func (s *Store) SetPassword(ctx context.Context, userID, hash string) error {
-	e := audit.Event{Type: audit.UserPasswordSet, UserID: userID}
 	return db.Wrap("set password", s.Tx(ctx, func(tx *Store) error {
-		now := db.Millis(s.Now())
-		if err := db.ExecOne(ctx, tx.Write,
-			"UPDATE users SET epoch = epoch + 1, updated_at = ? WHERE id = ?", now, userID); err != nil {
+		if err := tx.endEverything(ctx, userID); err != nil {
 			return err
 		}
-		if err := tx.endSessions(ctx, userID); err != nil {
+		if err := tx.storePassword(ctx, userID, hash); err != nil {
 			return err
 		}
-		if err := db.Exec(ctx, tx.Write, `INSERT INTO passwords (user_id, hash, changed_at) VALUES (?, ?, ?)
-			ON CONFLICT (user_id) DO UPDATE SET hash = excluded.hash, changed_at = excluded.changed_at,
-			kind = '', expires_at = NULL`,
-			userID, hash, now); err != nil {
-			return err
-		}
-		return tx.Audit.Record(ctx, e)
+		return tx.Audit.Record(ctx, audit.Event{Type: audit.UserPasswordSet, UserID: userID})
 	}))
 }
 

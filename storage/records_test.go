@@ -110,6 +110,10 @@ func TestEveryRecordIsReadAsStored(t *testing.T) {
 			roundTrip[storage.Delivery]("deliveries", ""),
 			roundTrip[storage.MailPause]("mail_pauses", ""),
 			roundTrip[storage.ExternalID]("external_ids", ""),
+			roundTrip[storage.EmailToken]("email_tokens", ""),
+			roundTrip[storage.SignUp]("sign_ups", ""),
+			roundTrip[storage.Invitation]("invitations", ""),
+			roundTrip[storage.RetiredName]("retired_names", ""),
 			roundTrip[storage.Group]("groups", ""),
 			func(t *testing.T, s *storage.Store) {
 				t.Helper()

@@ -64,7 +64,7 @@ func TestEndedAuthorizationIsRefusedWithReason(t *testing.T) {
 			return errors.Join(err, f.WithdrawConsent(ctx, f.user.ID, consent.ID))
 		},
 		"the client or the user was deleted": func(ctx context.Context, f *fixture) error {
-			return f.DeleteUser(ctx, f.user.ID)
+			return f.DeleteUser(ctx, f.user.ID, 0)
 		},
 	} {
 		t.Run(reason, func(t *testing.T) {

@@ -29,6 +29,8 @@ var records = []any{
 	&storage.DeletedClient{}, &storage.Role{}, &storage.RoleUser{}, &storage.RoleGroup{}, &storage.RoleClient{},
 	&storage.Attribute{}, &storage.UserAttribute{}, &storage.Passkey{}, &storage.TOTPSecret{}, &storage.RecoveryCode{},
 	&storage.RememberedDevice{}, &storage.PendingSignIn{}, &storage.MailPause{}, &storage.ExternalID{},
+	&storage.EmailToken{},
+	&storage.SignUp{}, &storage.Invitation{}, &storage.RetiredName{},
 }
 
 // column has the properties of a column that both engines must have in common.

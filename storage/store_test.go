@@ -242,7 +242,7 @@ func TestChangesRecordTheirEvent(t *testing.T) {
 			{audit.UserTokensRevoked, func() error { return f.RevokeUserTokens(ctx, user) }},
 			{audit.UserDisabled, func() error { return f.DisableUser(ctx, user) }},
 			{audit.UserEnabled, func() error { return f.EnableUser(ctx, user) }},
-			{audit.UserDeleted, func() error { return f.DeleteUser(ctx, user) }},
+			{audit.UserDeleted, func() error { return f.DeleteUser(ctx, user, 0) }},
 		} {
 			before, err := f.Audit.CountRows(ctx, audit.Filter{})
 			storagetest.Must(t, errors.Join(err, step.change()))

@@ -14,6 +14,7 @@ const (
 	UseOfAssertion        = "assertion"         // the jti of a client (RFC 7523 §3)
 	UseOfTOTPStep         = "totp_step"         // the time step of a user (RFC 6238 §5.2)
 	UseOfPasskeyChallenge = "passkey_challenge" // the challenge of a browser (WebAuthn §13.4.3)
+	UseOfProof            = "proof_of_work"     // the challenge of a form
 )
 
 // UsedOnce is something single use that was used.

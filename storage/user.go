@@ -32,6 +32,9 @@ type User struct {
 	PhoneVerifiedAt *time.Time `gorm:"serializer:millis"`
 
 	PasskeyHandle []byte // the user handle of passkeys, random; nil before the first one
+
+	TermsVersion string     // that the user accepted last; empty: none
+	DeletionAt   *time.Time `gorm:"serializer:millis"` // when the account is deleted, unless the user signs in before
 }
 
 var userRow = db.NewRecord[User]("users")
@@ -114,19 +117,26 @@ func (s *Store) Users(ctx context.Context, after string, limit int) ([]User, err
 // CreateUser adds a user with a password and values of attributes, as JSON by their names. It returns ErrConflict when
 // the username or email address is taken.
 func (s *Store) CreateUser(ctx context.Context, u *User, passwordHash string, values map[string]string) error {
-	e := audit.Event{Type: audit.UserCreated, UserID: u.ID}
 	return db.Wrap("create user", s.Tx(ctx, func(tx *Store) error {
-		if err := db.Insert(ctx, tx.Write, u); err != nil {
-			return err
-		}
-		if err := db.Insert(ctx, tx.Write, &Password{UserID: u.ID, Hash: passwordHash, ChangedAt: s.Now()}); err != nil {
+		if err := tx.insertUser(ctx, u, passwordHash); err != nil {
 			return err
 		}
 		if _, err := tx.setUserAttributes(ctx, u.ID, values); err != nil {
 			return err
 		}
-		return tx.Audit.Record(ctx, e)
+		return tx.Audit.Record(ctx, audit.Event{Type: audit.UserCreated, UserID: u.ID})
 	}))
+}
+
+// insertUser adds a user in the current transaction, or returns ErrConflict.
+func (s *Store) insertUser(ctx context.Context, u *User, passwordHash string) error {
+	if err := s.checkNamesFree(ctx, u.ID, u.UsernameKey, u.EmailKey); err != nil {
+		return err
+	}
+	if err := db.Insert(ctx, s.Write, u); err != nil {
+		return err
+	}
+	return db.Insert(ctx, s.Write, &Password{UserID: u.ID, Hash: passwordHash, ChangedAt: s.Now()})
 }
 
 // UpdateUser calls change with the stored user, and stores the name, the profile, the email address and what is
@@ -154,6 +164,9 @@ func (s *Store) UpdateUserWithAttributes(
 		}
 		if refused = change(&u); refused != nil {
 			return refused
+		}
+		if err := tx.checkNamesFree(ctx, id, u.EmailKey); err != nil {
+			return err
 		}
 		u.UpdatedAt = s.Now()
 		columns := []string{"email", "email_key", "name", "profile", "email_verified_at", "phone_verified_at", "updated_at"}
@@ -203,16 +216,6 @@ func (s *Store) RevokeUserTokens(ctx context.Context, id string) error {
 		ctx, id, audit.UserTokensRevoked, "UPDATE users SET epoch = epoch + 1, updated_at = ? WHERE id = ?",
 		db.Millis(s.Now()), id,
 	)
-}
-
-// DeleteUser removes a user with the password, sessions and consents. Grants and tokens of the user are then invalid.
-func (s *Store) DeleteUser(ctx context.Context, id string) error {
-	return s.Tx(ctx, func(tx *Store) error {
-		if err := tx.queueUserLogouts(ctx, id); err != nil { // before the consents that refer to the clients are deleted
-			return db.Wrap("queue logouts", err)
-		}
-		return tx.changeUser(ctx, id, audit.UserDeleted, nil, "DELETE FROM users WHERE id = ?", id)
-	})
 }
 
 // changeUserEndingSessions calls changeUser for a change that ends every session of the user.

@@ -55,8 +55,8 @@ var allowedImports = []struct {
 	{"identity/passwordhash", nil},
 	{"identity/totp", nil},
 	{"identity", []string{
-		"ratelimit", "storage/reqevent", "storage/audit", "storage", "identity/commonpassword", "identity/passwordhash",
-		"identity/totp",
+		"ratelimit", "oauth/credential", "storage/reqevent", "storage/audit", "storage", "identity/commonpassword",
+		"identity/passwordhash", "identity/totp",
 	}},
 	{"oauth/protocol", []string{"ratelimit", "oauth/params"}},
 	{"oauth/keyring", []string{"oauth/jwt", "oauth/accesstoken", "storage", "oauth/protocol"}},

@@ -74,10 +74,10 @@ func (p *program) rootCommand() *cobra.Command {
 		"Gatehouse signs users in to apps and issues access tokens to apps and services.\n\n"+
 			"Start with `gatehouse dev`: it runs the server and a sample app to sign in to on this host.\n"+
 			"Settings come from the environment (GATEHOUSE_…); flags override them. `gatehouse config print` shows them.",
-		p.devCommand(), p.serveCommand(), p.migrateCommand(), p.clientCommand(), p.userCommand(), p.groupCommand(),
-		p.attributeCommand(), p.scopeCommand(), p.resourceCommand(), p.roleCommand(), p.registrationTokenCommand(),
-		p.keyCommand(), p.mailCommand(), p.auditCommand(), p.backupCommand(), p.rekeyCommand(), p.configCommand(),
-		p.versionCommand())
+		p.devCommand(), p.serveCommand(), p.migrateCommand(), p.clientCommand(), p.userCommand(), p.inviteCommand(),
+		p.groupCommand(), p.attributeCommand(), p.scopeCommand(), p.resourceCommand(), p.roleCommand(),
+		p.registrationTokenCommand(), p.keyCommand(), p.mailCommand(), p.auditCommand(), p.backupCommand(),
+		p.rekeyCommand(), p.configCommand(), p.versionCommand())
 	root.SilenceErrors, root.SilenceUsage, root.Version = true, true, version
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		if unknown := (*pflag.NotExistError)(nil); errors.As(err, &unknown) {

@@ -19,7 +19,8 @@ const userArgument = "USER is a username, email address or sub."
 
 func (p *program) userCommand() *cobra.Command {
 	return group("user", "Manage users", "", p.userCreate(), p.userList(), p.userShow(), p.userUpdate(),
-		p.userSetPassword(), p.userResetFactors(), p.userDisable(), p.userEnable(), p.userRevoke(), p.userDelete())
+		p.userSetPassword(), p.userResetFactors(), p.userDisable(), p.userEnable(), p.userRevoke(),
+		p.userExport(), p.userDelete())
 }
 
 // withUser finds the user of a command.
@@ -270,9 +271,6 @@ func (p *program) userChangeCommand(c userChange) *cobra.Command {
 			if err := c.change(a, ctx, u.ID); err != nil {
 				return operatorError(err, "user "+args[0])
 			}
-			if c.notice != "" {
-				p.notice(fmt.Sprintf(c.notice, u.ID))
-			}
 			_, err := fmt.Fprintf(p.stdout, c.done+"\n", display.Escape(u.Username))
 			return err
 		})
@@ -303,13 +301,5 @@ func (p *program) userRevoke() *cobra.Command {
 		use: "revoke-tokens", short: "End every session, grant and token of a user",
 		done: "every session and token of user %s is revoked", question: "End every session, grant and token of user %s?",
 		change: (*admin.Admin).RevokeUserTokens,
-	})
-}
-
-func (p *program) userDelete() *cobra.Command {
-	return p.userChangeCommand(userChange{
-		use: "delete", short: "Delete a user with the user's sessions and consents", done: "user %s is deleted",
-		question: "Delete user %s with all sessions and consents?", change: (*admin.Admin).DeleteUser,
-		notice: "the sub of the user was %[1]s; `gatehouse audit erase %[1]s` erases the user's addresses from the audit log",
 	})
 }

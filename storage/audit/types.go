@@ -32,7 +32,20 @@ var (
 	UserDeleted              = newType("user.deleted")
 	UserPasswordSet          = newType("user.password_set")
 	UserPasswordUpgraded     = newType("user.password_upgraded")
+	UserPasswordChanged      = newType("user.password_changed")
+	UserPasswordReset        = newType("user.password_reset")
 	UserTokensRevoked        = newType("user.tokens_revoked")
+	UserSignUpRequested      = newType("user.sign_up_requested")
+	UserSignedUp             = newType("user.signed_up")
+	UserEmailVerified        = newType("user.email_verified")
+	UserEmailChanged         = newType("user.email_changed")
+	UserEmailChangeUndone    = newType("user.email_change_undone")
+	UserDeletionScheduled    = newType("user.deletion_scheduled")
+	UserDeletionCancelled    = newType("user.deletion_cancelled")
+	UserExported             = newType("user.exported")
+	UserTermsAccepted        = newType("user.terms_accepted")
+	InvitationCreated        = newType("invitation.created")
+	InvitationRevoked        = newType("invitation.revoked")
 	UserSignedIn             = newType("user.signed_in")
 	UserSignInFailed         = newType("user.sign_in_failed")
 	UserTOTPSet              = newType("user.totp_set")
@@ -88,6 +101,12 @@ var (
 	MailAddressPaused        = newType("mail.address_paused")
 	MailAddressResumed       = newType("mail.address_resumed")
 
+	// Requests for a mail with a link or code.
+	UserPasswordResetRequested     = newType("user.password_reset_requested")
+	UserEmailVerificationRequested = newType("user.email_verification_requested")
+	UserEmailChangeRequested       = newType("user.email_change_requested")
+	UserSignInCodeRequested        = newType("user.sign_in_code_requested")
+
 	// Failures, which changed nothing.
 	AuthenticationFailed = newType("client.authentication_failed")
 	AddressRefused       = newType("client.address_refused")
@@ -96,6 +115,8 @@ var (
 	RedirectRefused      = newType("client.redirect_uri_refused")
 	CodeRefused          = newType("code.refused")
 	RefreshRefused       = newType("refresh_token.refused")
+	LinkRefused          = newType("user.link_refused")
+	SignInCodeRefused    = newType("user.sign_in_code_refused")
 	SignInLimited        = newType("network.sign_in_limited")
 	IntrospectionFailed  = newType("introspection.failed")
 

@@ -31,6 +31,7 @@ func (j job) maxAge() time.Duration { return max(time.Minute, 3*j.interval+j.lim
 // jobList returns every job of this process.
 func (s *Server) jobList() []job {
 	jobs := []job{
+		{"delete users", time.Minute, 5 * time.Minute, false, s.deleteUsers},
 		{"delete expired rows", time.Minute, 5 * time.Minute, false, s.deleteExpired},
 		{"clear sealed successors", time.Hour, time.Hour, false, s.Store.ClearSealedSuccessors},
 		{"deliver logouts", time.Second, 5 * time.Minute, false, s.Notify.Send},
@@ -56,6 +57,12 @@ func (s *Server) jobList() []job {
 
 func (s *Server) deleteExpired(ctx context.Context) error {
 	n, err := s.Store.DeleteExpired(ctx, s.Config.RegistrationUnusedTTL)
+	return ignoreTimeout(ctx, n, err)
+}
+
+// deleteUsers deletes the users who deleted their account, after the grace period.
+func (s *Server) deleteUsers(ctx context.Context) error {
+	n, err := s.Users.DeleteDue(ctx)
 	return ignoreTimeout(ctx, n, err)
 }
 

@@ -216,6 +216,11 @@ func (s *Server) identityOptions() identity.Options {
 		PasswordMinLength: cfg.PasswordMinLength, Concurrency: cfg.PasswordConcurrency, Limiter: s.limiter,
 		NamesLimit: cfg.RateLimits[ratelimit.SignInNames], PasswordCost: s.options.PasswordCost,
 		SignInKey: key("sign-in"), DeviceKey: key("device"), FactorKey: key("factor"),
+		SelfService: identity.SelfService{
+			Environment: cfg.Environment, CodeKey: key("sign-in-code"), SignUp: cfg.SignUp, SignUpDomains: cfg.SignUpDomains,
+			SignInCodes: cfg.SignInCodes, DeletionGrace: cfg.UserDeletionGrace, UsernameRetention: cfg.UsernameRetention,
+			TermsVersion: cfg.TermsVersion,
+		},
 	}
 }
 

@@ -1,0 +1,88 @@
+package identity
+
+import (
+	"context"
+	"errors"
+
+	"gatehouse/oauth/credential"
+	"gatehouse/storage"
+)
+
+// RequestVerification sends a user a link that proves the address. It returns ErrNoMail when no mail can be sent.
+func (u *Users) RequestVerification(ctx context.Context, user storage.User, language string) error {
+	if user.EmailVerifiedAt != nil {
+		return nil
+	}
+	token, link := u.newLink(credential.EmailToken, "/verify")
+	return u.sendLink(ctx, user, storage.EmailToken{
+		Purpose: storage.VerifyEmail, Hash: credential.Hash(token), Email: user.Email, EmailKey: user.EmailKey,
+		ExpiresAt: u.store.Now().Add(verifyTTL),
+	}, storage.Mail{
+		Kind: storage.MailVerifyEmail, To: user.Email, Language: language,
+		Values: map[string]string{storage.MailLink: link},
+	})
+}
+
+// RequestEmailChange sends a link to a new address of a user, who has it once the link was used. If the address has an
+// account, nothing is sent, and the result is the same. It returns an *InputError for an invalid
+// address, and ErrNoMail when no mail can be sent.
+func (u *Users) RequestEmailChange(ctx context.Context, user storage.User, email, language string) error {
+	emailKey, err := checkEmail(email)
+	if err != nil {
+		return err
+	}
+	if emailKey == user.EmailKey {
+		return &InputError{"this is already your email address"}
+	}
+	if !u.store.MailEnabled() {
+		return ErrNoMail
+	}
+	other, err := u.userByTypedName(ctx, email)
+	if err != nil {
+		return err
+	}
+	if other.ID != "" {
+		return u.store.CreateNoEmailToken(ctx, storage.ChangeEmail)
+	}
+	token, link := u.newLink(credential.EmailToken, "/verify")
+	return u.sendLink(ctx, user, storage.EmailToken{
+		Purpose: storage.ChangeEmail, Hash: credential.Hash(token), Email: email, EmailKey: emailKey,
+		ExpiresAt: u.store.Now().Add(changeTTL),
+	}, storage.Mail{
+		Kind: storage.MailVerifyEmail, To: email, Language: language,
+		Values: map[string]string{storage.MailLink: link},
+	})
+}
+
+// ConfirmEmail uses a link that verifies, changes or restores an address, and returns its purpose and the user. It
+// returns ErrLinkRefused when the link cannot be used, and an *InputError when another user has the address by now.
+func (u *Users) ConfirmEmail(ctx context.Context, token, language string) (Link, error) {
+	link, err := u.linkFor(ctx, token, storage.VerifyEmail, storage.ChangeEmail, storage.UndoEmailChange)
+	if err != nil {
+		return Link{}, err
+	}
+	hash := credential.Hash(token)
+	switch link.Purpose {
+	case storage.VerifyEmail:
+		link.User, err = u.store.VerifyEmail(ctx, hash)
+	case storage.UndoEmailChange:
+		link.User, err = u.store.UndoEmailChange(ctx, hash)
+	default:
+		undo, path := u.newLink(credential.EmailToken, "/verify")
+		expires := u.store.Now().Add(undoTTL)
+		link.User, err = u.store.ChangeEmail(ctx, hash, storage.EmailChange{
+			UndoHash: credential.Hash(undo), UndoExpiresAt: expires,
+			Notice: func(previous storage.User) storage.Mail {
+				return storage.Mail{
+					Kind: storage.MailEmailChanged, UserID: previous.ID, To: previous.Email, Language: language,
+					ExpiresAt: expires,
+					Values:    map[string]string{"email": link.Email, storage.MailLink: path},
+				}
+			},
+		})
+	}
+	if errors.Is(err, storage.ErrConflict) {
+		return Link{}, &InputError{"another account has this email address"}
+	}
+	return link, u.linkRefused(ctx, hash, link.Purpose, err)
+}

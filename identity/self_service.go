@@ -1,0 +1,177 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"gatehouse/oauth/credential"
+	"gatehouse/ratelimit"
+	"gatehouse/storage"
+	"gatehouse/storage/audit"
+)
+
+// SelfService are the settings of what users do without the operator.
+type SelfService struct {
+	Environment       string   // of the tokens in links, "live" or "test"
+	CodeKey           []byte   // of the HMACs of sign-in codes and proofs of work
+	SignUp            string   // one of the constants SignUp…
+	SignUpDomains     []string // of SignUpDomains
+	SignInCodes       bool     // whether users can sign in with a code in a mail
+	DeletionGrace     time.Duration
+	UsernameRetention time.Duration
+	TermsVersion      string // that users must accept; empty: none
+}
+
+// Who can create an account.
+const (
+	SignUpOff     = "off"     // only the operator
+	SignUpInvite  = "invite"  // also users with an invitation
+	SignUpDomains = "domains" // also users with an address of one of the domains
+	SignUpOpen    = "open"    // also users with any other address
+)
+
+// The lifetimes of links and codes in mails.
+const (
+	resetTTL  = time.Hour
+	changeTTL = time.Hour
+	verifyTTL = 24 * time.Hour
+	signUpTTL = 24 * time.Hour
+	undoTTL   = 7 * 24 * time.Hour
+	codeTTL   = 10 * time.Minute
+	codeTries = 5
+)
+
+// ErrNoMail is returned when a flow needs a mail and this installation sends none.
+var ErrNoMail = errors.New("no mail server is configured")
+
+// ErrLinkRefused is returned for a link that is unknown, expired, used or replaced, or whose user is disabled. The
+// reason is in the log and the audit log only.
+var ErrLinkRefused = errors.New("the link cannot be used")
+
+// linkError is ErrLinkRefused with the reason.
+type linkError string
+
+// Error returns the reason.
+func (l linkError) Error() string { return string(l) }
+
+// Unwrap returns ErrLinkRefused.
+func (l linkError) Unwrap() error { return ErrLinkRefused }
+
+// The purposes of links without a user, in addition to those of storage.EmailToken.
+const (
+	LinkSignUp     = "sign_up"
+	LinkInvitation = "invitation"
+)
+
+// Link is what a link in a mail is for. Showing it uses nothing: mail scanners open links.
+type Link struct {
+	Purpose string       // of storage.EmailToken, LinkSignUp or LinkInvitation
+	User    storage.User // of a storage.EmailToken
+	Email   string       // that it confirms; empty: an invitation for any address
+}
+
+// Link returns what the link with a token is for. It returns ErrLinkRefused when it cannot be used.
+func (u *Users) Link(ctx context.Context, token string) (Link, error) {
+	format, hash := u.tokenFormat(), credential.Hash(token)
+	switch {
+	case format.Valid(credential.Invitation, token):
+		i, err := u.store.Invitation(ctx, hash)
+		return Link{Purpose: LinkInvitation, Email: i.Email}, u.linkRefused(ctx, hash, LinkInvitation, err)
+	case !format.Valid(credential.EmailToken, token):
+		return Link{}, u.linkRefused(ctx, hash, "", &storage.RefusalError{Reason: "no token of a link"})
+	}
+	t, err := u.store.EmailToken(ctx, hash)
+	if refusal := (*storage.RefusalError)(nil); errors.As(err, &refusal) && refusal.UserID == "" {
+		s, err := u.store.SignUp(ctx, hash)
+		return Link{Purpose: LinkSignUp, Email: s.Email}, u.linkRefused(ctx, hash, LinkSignUp, err)
+	}
+	if err != nil {
+		return Link{}, u.linkRefused(ctx, hash, t.Purpose, err)
+	}
+	user, err := u.store.User(ctx, t.UserID)
+	return Link{Purpose: t.Purpose, User: user, Email: t.Email}, err
+}
+
+func (u *Users) tokenFormat() credential.Format {
+	return credential.Format{Env: u.options.SelfService.Environment}
+}
+
+// linkRefused returns ErrLinkRefused for a refusal, after recording it, and any other error as it is.
+func (u *Users) linkRefused(ctx context.Context, hash []byte, purpose string, err error) error {
+	var refusal *storage.RefusalError
+	if !errors.As(err, &refusal) {
+		return err
+	}
+	e := audit.Event{
+		Type: audit.LinkRefused, UserID: refusal.UserID, Token: audit.HashReference(hash),
+		Detail: map[string]any{"reason": refusal.Reason},
+	}
+	if purpose != "" {
+		e.Detail["purpose"] = purpose
+	}
+	if err := u.store.Audit.RecordFailure(ctx, u.options.Limiter, e); err != nil {
+		return err
+	}
+	return linkError(refusal.Reason)
+}
+
+// newLink returns the token of a new link and the path with it.
+func (u *Users) newLink(kind credential.Kind, path string) (token, link string) {
+	token = u.tokenFormat().New(kind)
+	return token, path + "?" + url.Values{"token": {token}}.Encode()
+}
+
+// mayMail reports whether a user, or an address without one, may get another requested mail. The caller responds alike
+// in both cases.
+func (u *Users) mayMail(ctx context.Context, purpose, recipient string) bool {
+	count := ratelimit.Count{Limit: ratelimit.AccountMail, Key: purpose + " " + recipient}
+	return !u.options.Limiter.Count(ctx, count).Refused
+}
+
+// userByTypedName returns the user with a username or address that was typed, or an empty one.
+func (u *Users) userByTypedName(ctx context.Context, name string) (storage.User, error) {
+	k, err := key(name)
+	if err != nil {
+		return storage.User{}, nil //nolint:nilerr // no user has such a name
+	}
+	user, err := u.store.UserByKey(ctx, k)
+	if errors.Is(err, storage.ErrNotFound) {
+		return storage.User{}, nil
+	}
+	return user, err
+}
+
+// sendLink stores a token for a user and queues the mail with its link. Without a user, or when the user may get no
+// mail now, it does the same work and sends none.
+func (u *Users) sendLink(ctx context.Context, user storage.User, t storage.EmailToken, m storage.Mail) error {
+	if !u.store.MailEnabled() {
+		return ErrNoMail
+	}
+	if user.ID == "" || user.DisabledAt != nil || !u.mayMail(ctx, t.Purpose, user.ID) {
+		return u.store.CreateNoEmailToken(ctx, t.Purpose)
+	}
+	m.UserID, m.ExpiresAt = user.ID, t.ExpiresAt
+	return u.store.CreateEmailToken(ctx, user, t, m)
+}
+
+// MailAvailable reports whether flows that send a mail work.
+func (u *Users) MailAvailable() bool { return u.store.MailEnabled() }
+
+// SignUpPolicy returns who can create an account, one of the constants SignUp….
+func (u *Users) SignUpPolicy() string { return u.options.SelfService.SignUp }
+
+// SignInCodesAllowed reports whether users can sign in with a code in a mail.
+func (u *Users) SignInCodesAllowed() bool {
+	return u.options.SelfService.SignInCodes && u.store.MailEnabled()
+}
+
+// mayUseDomain reports whether the policy lets an address sign up without an invitation.
+func (s SelfService) mayUseDomain(email string) bool {
+	_, domain, _ := strings.Cut(email, "@")
+	return s.SignUp == SignUpOpen || s.SignUp == SignUpDomains && slices.ContainsFunc(s.SignUpDomains,
+		func(d string) bool { return strings.EqualFold(d, domain) })
+}

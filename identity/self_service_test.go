@@ -1,0 +1,337 @@
+package identity_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/identity"
+	"gatehouse/storage"
+	"gatehouse/storage/audit"
+	"gatehouse/storage/reqevent"
+	"gatehouse/storage/storagetest"
+)
+
+// selfService is a Users with every flow allowed, and the mails that it queued.
+type selfService struct {
+	*identity.Users
+
+	t     *testing.T
+	ctx   context.Context
+	store *storage.Store
+	clock *storagetest.Clock
+}
+
+func newSelfService(t *testing.T, url string, s identity.SelfService) *selfService {
+	t.Helper()
+	clock := storagetest.NewClock()
+	store := storagetest.Open(t, url, clock)
+	store.EnableMail()
+	s.Environment, s.CodeKey, s.SignInCodes = "test", []byte("key"), true
+	return &selfService{
+		Users: identity.New(store, identity.Options{
+			SessionIdleTTL: time.Hour, SessionMaxTTL: 24 * time.Hour, PasswordMinLength: 10, Concurrency: 1,
+			PasswordCost: identity.PasswordCost{Memory: 8, Passes: 1}, SelfService: s,
+		}),
+		t: t, ctx: t.Context(), store: store, clock: clock,
+	}
+}
+
+// mails returns the mails that were queued since the last call, and fails the test unless they are of these kinds.
+func (f *selfService) mails(kinds ...string) []storage.Mail {
+	f.t.Helper()
+	due, err := f.store.LeaseDeliveries(f.ctx, true, 100, 100*24*time.Hour)
+	storagetest.Must(f.t, err)
+	var mails []storage.Mail
+	var got []string
+	for _, d := range due {
+		m, err := f.store.OpenMail(f.ctx, d)
+		storagetest.Must(f.t, err)
+		if m.Refusal == "" {
+			mails, got = append(mails, m.Mail), append(got, m.Kind)
+		}
+	}
+	if strings.Join(got, " ") != strings.Join(kinds, " ") {
+		f.t.Fatalf("mails = %v, want %v", got, kinds)
+	}
+	return mails
+}
+
+// token returns the token of the only mail that was queued.
+func (f *selfService) token(kind string) string {
+	f.t.Helper()
+	_, token, _ := strings.Cut(f.mails(kind)[0].Values[storage.MailLink], "?token=")
+	return token
+}
+
+func (f *selfService) refused(what string, err, want error) {
+	f.t.Helper()
+	if !errors.Is(err, want) {
+		f.t.Errorf("%s = %v, want %v", what, err, want)
+	}
+}
+
+// TestPasswordReset covers PE20, PE22 and PE23: unknown names look the same, the link works once, ends the sessions
+// and signs no user in; another user's link and one of another purpose are refused.
+func TestPasswordReset(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		f := newSelfService(t, url, identity.SelfService{})
+		alice := user(t, f.Users, "alice")
+		storagetest.Must(t, f.RequestReset(f.ctx, "nobody@example.com", "en"))
+		storagetest.Must(t, f.RequestReset(f.ctx, "not a name\x00", "en"))
+		f.mails()
+		storagetest.Must(t, f.RequestReset(f.ctx, "ALICE@example.com", "en"))
+		token := f.token(storage.MailResetPassword)
+		storagetest.Must(t, f.RequestReset(f.ctx, "alice", "en"))
+		replaced, token := token, f.token(storage.MailResetPassword)
+		in := identity.PasswordInput{New: "ten-tiny-otters"}
+		_, err := f.ResetPassword(f.ctx, replaced, in)
+		f.refused("a replaced link", err, identity.ErrLinkRefused)
+		_, err = f.ConfirmEmail(f.ctx, token, "en")
+		f.refused("a link of another purpose", err, identity.ErrLinkRefused)
+		var weak *identity.PasswordError
+		if _, err = f.ResetPassword(f.ctx, token, identity.PasswordInput{New: "alice-2026!"}); !errors.As(err, &weak) {
+			t.Errorf("ResetPassword with a weak password = %v, want *PasswordError", err)
+		}
+		if link, err := f.Link(f.ctx, token); err != nil || link.User.ID != alice.ID {
+			t.Errorf("Link = %+v, %v, want that of alice, which is not used by looking", link, err)
+		}
+		_, err = f.ResetPassword(f.ctx, token, in)
+		storagetest.Must(t, err)
+		f.mails(storage.MailPasswordChanged)
+		_, err = f.ResetPassword(f.ctx, token, in)
+		f.refused("a used link", err, identity.ErrLinkRefused)
+		if got := resultOf(f.ctx, f.Users, f.store, "alice", "ten-tiny-otters", identity.Device{}); got != "signed in" {
+			t.Errorf("SignIn with the new password: %s", got)
+		}
+		storagetest.Must(t, f.store.DisableUser(f.ctx, alice.ID))
+		storagetest.Must(t, f.RequestReset(f.ctx, "alice", "en"))
+		f.mails() // PE26
+		rows, err := f.store.Audit.CountRows(f.ctx, audit.Filter{Event: audit.UserPasswordResetRequested})
+		if err != nil || rows != 5 {
+			t.Errorf("%d audit rows of requests, %v, want 5", rows, err)
+		}
+	})
+}
+
+// TestSignUpReservesNothing covers PE22, PE27 and, of the forms of account pre-hijacking (PE36), those that a server
+// without upstream sign-in can have: an attacker who starts a sign-up with the address of a victim reserves neither
+// address nor username, has no session or password that stays valid, and cannot finish it without the mail.
+func TestSignUpReservesNothing(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		f := newSelfService(t, url, identity.SelfService{
+			SignUp: identity.SignUpDomains, SignUpDomains: []string{"example.com"}, TermsVersion: "2026-11",
+		})
+		f.refused("another domain", f.RequestSignUp(f.ctx, "x@evil.example", "", "en"), identity.ErrSignUpClosed)
+		storagetest.Must(t, f.RequestSignUp(f.ctx, "victim@example.com", "", "en"))
+		attackers := f.token(storage.MailVerifyEmail) // which the attacker does not get
+		storagetest.Must(t, f.RequestSignUp(f.ctx, "Victim@example.com", "", "en"))
+		victims := f.token(storage.MailVerifyEmail)
+		evil := identity.NewAccount{Username: "evil", Password: password, AcceptsTerms: true}
+		_, err := f.CompleteSignUp(f.ctx, attackers, evil)
+		f.refused("a replaced link", err, identity.ErrLinkRefused)
+		_, err = f.CompleteSignUp(f.ctx, victims, identity.NewAccount{Username: "victim", Password: password})
+		f.refused("without the terms", err, identity.ErrTermsNotAccepted)
+		account := identity.NewAccount{Username: "victim", Password: password, AcceptsTerms: true}
+		u, err := f.CompleteSignUp(f.ctx, victims, account)
+		if err != nil || u.EmailVerifiedAt == nil || u.Email != "Victim@example.com" || u.TermsVersion != "2026-11" {
+			t.Errorf("CompleteSignUp = %+v, %v, want a user with a verified address", u, err)
+		}
+		_, err = f.CompleteSignUp(f.ctx, victims, account)
+		f.refused("a used link", err, identity.ErrLinkRefused)
+		storagetest.Must(t, f.RequestSignUp(f.ctx, "victim@example.com", "", "en"))
+		if m := f.mails(storage.MailAccountExists)[0]; m.UserID != u.ID {
+			t.Errorf("mail = %+v, want one to the user", m)
+		}
+		storagetest.Must(t, f.RequestSignUp(f.ctx, "late@example.com", "", "en"))
+		late := f.token(storage.MailVerifyEmail)
+		f.clock.Advance(24*time.Hour + time.Second)
+		_, err = f.CompleteSignUp(f.ctx, late, account)
+		f.refused("after 24 hours", err, identity.ErrLinkRefused)
+	})
+}
+
+// TestEmailChangeAttacks covers PE19 and the form of pre-hijacking with an unexpired change of address: a link that an
+// attacker requested before the owner took the account back no longer works.
+func TestEmailChangeAttacks(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		f := newSelfService(t, url, identity.SelfService{})
+		alice := user(t, f.Users, "alice")
+		user(t, f.Users, "bob")
+		storagetest.Must(t, f.RequestEmailChange(f.ctx, alice, "bob@example.com", "en"))
+		f.mails() // the address has an account
+		storagetest.Must(t, f.RequestEmailChange(f.ctx, alice, "evil@example.com", "en"))
+		pending := f.token(storage.MailVerifyEmail)
+		storagetest.Must(t, f.RequestReset(f.ctx, "alice", "en"))
+		_, err := f.ResetPassword(f.ctx, f.token(storage.MailResetPassword), identity.PasswordInput{New: "ten-tiny-otters"})
+		storagetest.Must(t, err)
+		f.mails(storage.MailPasswordChanged)
+		_, err = f.ConfirmEmail(f.ctx, pending, "en")
+		f.refused("a change from before the reset", err, identity.ErrLinkRefused)
+		storagetest.Must(t, f.RequestEmailChange(f.ctx, alice, "new@example.com", "en"))
+		link, err := f.ConfirmEmail(f.ctx, f.token(storage.MailVerifyEmail), "en")
+		if err != nil || link.User.Email != "new@example.com" || link.User.EmailVerifiedAt == nil {
+			t.Errorf("ConfirmEmail = %+v, %v, want the new address, verified", link, err)
+		}
+		m := f.mails(storage.MailEmailChanged)[0]
+		_, undo, _ := strings.Cut(m.Values[storage.MailLink], "?token=")
+		f.clock.Advance(7*24*time.Hour - time.Second)
+		link, err = f.ConfirmEmail(f.ctx, undo, "en")
+		if err != nil || m.To != "alice@example.com" || link.User.Email != "alice@example.com" {
+			t.Errorf("the link in the mail to %s: %+v, %v, want the previous address", m.To, link, err)
+		}
+	})
+}
+
+// TestSignInCodes covers PE19 and PE20: a code signs in once, in the browser that requested it; guesses are limited and
+// unknown names look the same.
+func TestSignInCodes(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		f := newSelfService(t, url, identity.SelfService{})
+		alice := user(t, f.Users, "alice")
+		browser, other := []byte("browser"), []byte("other browser")
+		storagetest.Must(t, f.RequestSignInCode(f.ctx, "nobody", browser, "en"))
+		f.mails()
+		request := func() string {
+			storagetest.Must(t, f.RequestSignInCode(f.ctx, "alice@example.com", browser, "en"))
+			return f.mails(storage.MailSignInCode)[0].Values[storage.MailCode]
+		}
+		code := request()
+		for what, try := range map[string]func() (storage.User, error){
+			"an unknown name":   func() (storage.User, error) { return f.SignInWithCode(f.ctx, "nobody", code, browser) },
+			"another browser":   func() (storage.User, error) { return f.SignInWithCode(f.ctx, "alice", code, other) },
+			"an incorrect code": func() (storage.User, error) { return f.SignInWithCode(f.ctx, "alice", "x"+code[1:], browser) },
+		} {
+			_, err := try()
+			f.refused(what, err, identity.ErrInvalidCredentials)
+		}
+		if u, err := f.SignInWithCode(f.ctx, "alice", code[:3]+" "+code[3:], browser); err != nil || u.ID != alice.ID ||
+			u.EmailVerifiedAt == nil {
+			t.Errorf("SignInWithCode = %+v, %v, want alice with a verified address", u, err)
+		}
+		_, err := f.SignInWithCode(f.ctx, "alice", code, browser)
+		f.refused("a used code", err, identity.ErrInvalidCredentials)
+		code = request()
+		for range 5 {
+			_, err = f.SignInWithCode(f.ctx, "alice", "", browser)
+			f.refused("an incorrect code", err, identity.ErrInvalidCredentials)
+		}
+		_, err = f.SignInWithCode(f.ctx, "alice", code, browser)
+		f.refused("the code after five tries", err, identity.ErrInvalidCredentials)
+		for range 2 * 5 {
+			_, _ = f.SignInWithCode(f.ctx, "alice", "", browser)
+		}
+		code = request()
+		_, err = f.SignInWithCode(f.ctx, "alice", code, browser)
+		f.refused("a correct code after many incorrect ones", err, identity.ErrInvalidCredentials)
+		f.clock.Advance(24 * time.Hour)
+		code = request()
+		f.clock.Advance(10*time.Minute + time.Second)
+		_, err = f.SignInWithCode(f.ctx, "alice", code, browser)
+		f.refused("a code after ten minutes", err, identity.ErrInvalidCredentials)
+	})
+}
+
+// TestPasswordChange covers the change of a password: it needs the current one and ends the other sessions.
+func TestPasswordChange(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		f := newSelfService(t, url, identity.SelfService{})
+		alice := user(t, f.Users, "alice")
+		session := func(id string) *identity.SignedInUser {
+			s := storage.BrowserSession{
+				ID: id, TokenHash: []byte(id), UserID: alice.ID, UserEpoch: 1, CreatedAt: f.store.Now(),
+				LastSeenAt: f.store.Now(), ExpiresAt: f.store.Now().Add(time.Hour),
+			}
+			storagetest.Must(t, f.store.CreateSession(f.ctx, &s))
+			return &identity.SignedInUser{Session: s, User: alice}
+		}
+		here := session("here")
+		session("there")
+		change := func(current, password string) error {
+			return f.ChangePassword(f.ctx, here, identity.PasswordInput{Current: current, New: password}, identity.Device{})
+		}
+		f.refused("the wrong current password", change("wrong", "ten-tiny-otters"), identity.ErrInvalidCredentials)
+		storagetest.Must(t, change(password, "ten-tiny-otters"))
+		f.mails(storage.MailPasswordChanged)
+		left, err := f.store.Sessions(f.ctx, alice, time.Hour)
+		if err != nil || len(left) != 1 || left[0].ID != "here" {
+			t.Errorf("Sessions = %+v, %v, want the one that changed the password", left, err)
+		}
+	})
+}
+
+// TestProofOfWork covers PE29: a challenge can be solved once, for its purpose, within an hour.
+func TestProofOfWork(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		f := newSelfService(t, url, identity.SelfService{})
+		challenge := f.NewProof("sign-up")
+		solve := func(challenge string) (nonce string) {
+			for n := 0; ; n++ {
+				nonce = fmt.Sprint(n)
+				if sum := sha256.Sum256([]byte(challenge + "." + nonce)); sum[0] == 0 && sum[1] == 0 {
+					return nonce
+				}
+			}
+		}
+		nonce := solve(challenge)
+		for what, err := range map[string]error{
+			"no proof":        f.CheckProof(f.ctx, "sign-up", "", ""),
+			"another purpose": f.CheckProof(f.ctx, "other", challenge, nonce),
+			"a wrong nonce":   f.CheckProof(f.ctx, "sign-up", challenge, nonce+"x"),
+			"fewer bits":      f.CheckProof(f.ctx, "sign-up", "0"+challenge[2:], nonce),
+		} {
+			f.refused(what, err, identity.ErrProofInvalid)
+		}
+		storagetest.Must(t, f.CheckProof(f.ctx, "sign-up", challenge, nonce))
+		f.refused("a used proof", f.CheckProof(f.ctx, "sign-up", challenge, nonce), identity.ErrProofInvalid)
+		challenge = f.NewProof("sign-up")
+		nonce = solve(challenge)
+		f.clock.Advance(time.Hour + time.Second)
+		f.refused("an expired proof", f.CheckProof(f.ctx, "sign-up", challenge, nonce), identity.ErrProofInvalid)
+	})
+}
+
+// TestExportHasEverything covers PE31: the export has the records of the user, with addresses, and no hash or secret.
+func TestExportHasEverything(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		f := newSelfService(t, url, identity.SelfService{})
+		f.ctx = reqevent.NewContext(f.ctx, &reqevent.Event{Address: "192.0.2.7"})
+		alice, err := f.Create(f.ctx, identity.NewUser{
+			Username: "alice", Email: "alice@example.com", Name: "Alice Liddell", Password: password,
+		})
+		storagetest.Must(t, err)
+		user(t, f.Users, "bob")
+		storagetest.Must(t, f.store.CreateGroup(f.ctx, storage.Group{Name: "staff"}))
+		storagetest.Must(t, f.store.AddGroupMembers(f.ctx, "staff", []string{alice.ID}))
+		storagetest.Must(t, f.RequestReset(f.ctx, "alice", "en"))
+		out, err := f.Export(f.ctx, alice)
+		storagetest.Must(t, err)
+		b, err := json.Marshal(out)
+		storagetest.Must(t, err)
+		for _, want := range []string{
+			alice.ID, "Alice Liddell", `"group_name":"staff"`, `"purpose":"reset_password"`, `"mail":"reset_password"`,
+			"192.0.2.7", `"changed_at":"20`, audit.UserCreated,
+		} {
+			if !strings.Contains(string(b), want) {
+				t.Errorf("the export has no %q: %s", want, b)
+			}
+		}
+		for _, secret := range []string{"argon2id", "hash", "sealed", "bob"} {
+			if strings.Contains(string(b), secret) {
+				t.Errorf("the export has %q: %s", secret, b)
+			}
+		}
+	})
+}

@@ -1,0 +1,203 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+
+	"gatehouse/keyed"
+	"gatehouse/storage/audit"
+	"gatehouse/storage/db"
+)
+
+// The purposes of an EmailToken.
+const (
+	ResetPassword   = "reset_password"
+	VerifyEmail     = "verify_email"
+	ChangeEmail     = "change_email"
+	UndoEmailChange = "undo_email_change"
+	SignInCode      = "sign_in_code"
+)
+
+// emailTokenEvents are the types of the audit events of a new token by its purpose.
+var emailTokenEvents = map[string]string{
+	ResetPassword: audit.UserPasswordResetRequested, VerifyEmail: audit.UserEmailVerificationRequested,
+	ChangeEmail: audit.UserEmailChangeRequested, SignInCode: audit.UserSignInCodeRequested,
+}
+
+// EmailToken is a token or code that a mail to a user contains. It is single use, and a new one replaces the previous
+// one of the user and purpose.
+type EmailToken struct {
+	UserID      string `gorm:"primaryKey"`
+	Purpose     string `gorm:"primaryKey"`
+	Slot        string `gorm:"primaryKey"` // of UndoEmailChange the key of the address, so that each has its own
+	Hash        []byte
+	Email       string // the address that it confirms
+	EmailKey    string
+	UserEpoch   int64
+	BrowserHash []byte     // the browser that may use it; nil: any
+	TriesLeft   int64      // of a code
+	CreatedAt   time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
+	ExpiresAt   time.Time  `gorm:"serializer:millis"`
+	UsedAt      *time.Time `gorm:"serializer:millis"`
+}
+
+var emailTokenRow = db.NewRecord[EmailToken]("email_tokens")
+
+// CreateEmailToken stores a token for a user and queues the mail with it, in one transaction.
+func (s *Store) CreateEmailToken(ctx context.Context, u User, t EmailToken, m Mail) error {
+	t.UserID, t.UserEpoch, t.CreatedAt = u.ID, u.Epoch, s.Now()
+	return db.Wrap("create e-mail token", s.Tx(ctx, func(tx *Store) error {
+		if err := tx.insertEmailToken(ctx, t); err != nil {
+			return err
+		}
+		if err := tx.QueueMail(ctx, m); err != nil {
+			return err
+		}
+		return tx.Audit.Record(ctx, audit.Event{Type: emailTokenEvents[t.Purpose], UserID: u.ID})
+	}))
+}
+
+func (s *Store) insertEmailToken(ctx context.Context, t EmailToken) error {
+	return db.Exec(
+		ctx, s.Write, `INSERT INTO email_tokens (user_id, purpose, slot, hash, email, email_key, user_epoch, browser_hash,
+			tries_left, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (user_id, purpose, slot) DO UPDATE SET hash = excluded.hash, email = excluded.email,
+			email_key = excluded.email_key, user_epoch = excluded.user_epoch, browser_hash = excluded.browser_hash,
+			tries_left = excluded.tries_left, created_at = excluded.created_at, expires_at = excluded.expires_at,
+			used_at = NULL`,
+		t.UserID, t.Purpose, t.Slot, t.Hash, t.Email, t.EmailKey, t.UserEpoch, t.BrowserHash, t.TriesLeft,
+		db.Millis(t.CreatedAt), db.Millis(t.ExpiresAt),
+	)
+}
+
+// CreateNoEmailToken does the same work as CreateEmailToken for a name without an account, so that the time of the
+// response does not disclose that. It records the request, and stores no token and no mail.
+func (s *Store) CreateNoEmailToken(ctx context.Context, purpose string) error {
+	return db.Wrap("create no e-mail token", s.Tx(ctx, func(tx *Store) error {
+		if err := db.Exec(ctx, tx.Write, "UPDATE email_tokens SET used_at = used_at WHERE user_id = '' AND purpose = ?",
+			purpose); err != nil {
+			return err
+		}
+		if s.MailEnabled() {
+			now, decoy := s.Now(), uuid.NewString()
+			d := Delivery{ID: decoy, Kind: MailDelivery, CreatedAt: now, NextAt: now.Add(leaseOfDecoy)}
+			var err error
+			if d.Sealed, err = keyed.Seal(s.Vault.Key(mailPurpose), []byte(decoy), d.mailContext()); err != nil {
+				return err
+			}
+			if err := db.Insert(ctx, tx.Write, &d); err != nil {
+				return err
+			}
+			if err := db.Exec(ctx, tx.Write, "DELETE FROM deliveries WHERE id = ?", decoy); err != nil {
+				return err
+			}
+		}
+		detail := map[string]any{"reason": "no account has this name"}
+		return tx.Audit.Record(ctx, audit.Event{Type: emailTokenEvents[purpose], Detail: detail})
+	}))
+}
+
+// leaseOfDecoy is in the future, although no process can read the row before it is deleted.
+const leaseOfDecoy = time.Hour
+
+// emailTokenUsable returns the condition that a token can be used, whose two question marks are its hash and the
+// current time. Undoing a change of address is possible after anything else that an attacker did to the account.
+const emailTokenUsable = `email_tokens.hash = ? AND email_tokens.used_at IS NULL AND email_tokens.expires_at > ?
+	AND EXISTS (SELECT 1 FROM users WHERE users.id = email_tokens.user_id AND (email_tokens.purpose = '` +
+	UndoEmailChange + `' OR users.disabled_at IS NULL AND users.epoch = email_tokens.user_epoch))`
+
+// EmailToken returns the token with a hash, which it does not use. It returns a *RefusalError, which is ErrNotFound,
+// when the token cannot be used.
+func (s *Store) EmailToken(ctx context.Context, hash []byte) (EmailToken, error) {
+	t, err := db.Take[EmailToken](ctx, s.Write, emailTokenUsable, hash, db.Millis(s.Now()))
+	if errors.Is(err, ErrNotFound) {
+		err = s.emailTokenRefusal(ctx, hash)
+	}
+	return t, db.Wrap("read e-mail token", err)
+}
+
+// useEmailToken consumes a token in the current transaction. It returns a *RefusalError when it cannot be used.
+func (s *Store) useEmailToken(ctx context.Context, purpose string, hash []byte) (EmailToken, error) {
+	now := db.Millis(s.Now())
+	var t EmailToken
+	err := db.QueryRow(ctx, s.Write, emailTokenRow.Targets(&t), "UPDATE email_tokens SET used_at = ? WHERE "+
+		emailTokenUsable+" AND purpose = ? RETURNING "+emailTokenRow.Columns(), now, hash, now, purpose)
+	if errors.Is(err, ErrNotFound) {
+		err = s.emailTokenRefusal(ctx, hash)
+	}
+	return t, err
+}
+
+// emailTokenRefusal returns why a token cannot be used.
+func (s *Store) emailTokenRefusal(ctx context.Context, hash []byte) error {
+	t, err := db.Take[EmailToken](ctx, s.Write, "hash = ?", hash)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return &RefusalError{Reason: "unknown, or replaced by a newer one"}
+	case err != nil:
+		return err
+	case t.UsedAt != nil:
+		return &RefusalError{Reason: "already used", UserID: t.UserID}
+	case !t.ExpiresAt.After(s.Now()):
+		return &RefusalError{Reason: "expired", UserID: t.UserID}
+	}
+	return &RefusalError{Reason: "the user is disabled, or ended everything since", UserID: t.UserID}
+}
+
+// deleteEmailTokens deletes the tokens and codes of a user, in the current transaction: those that were requested
+// before the password changed must not outlast it. Links that undo a change of address stay.
+func (s *Store) deleteEmailTokens(ctx context.Context, userID string) error {
+	return db.Exec(ctx, s.Write, "DELETE FROM email_tokens WHERE user_id = ? AND purpose <> ?", userID, UndoEmailChange)
+}
+
+// TryCode consumes a try of a user's sign-in code in a browser before it is compared, so that concurrent requests get
+// no more tries, and returns the hash of the code when correct reports true for it. Otherwise it counts a failure and
+// returns a *RefusalError. The work is the same when there is no such user or code.
+func (s *Store) TryCode(
+	ctx context.Context, userID string, browser []byte, failures SignInCount, correct func(hash []byte) bool,
+) (hash []byte, err error) {
+	var refusal *RefusalError
+	err = s.Tx(ctx, func(tx *Store) error {
+		refusal = nil
+		err := db.QueryRow(
+			ctx, tx.Write, []any{&hash}, `UPDATE email_tokens SET tries_left = tries_left - 1
+			WHERE user_id = ? AND purpose = ? AND browser_hash = ? AND used_at IS NULL AND expires_at > ? AND tries_left > 0
+			RETURNING hash`, userID, SignInCode, browser, db.Millis(s.Now()),
+		)
+		switch {
+		case errors.Is(err, ErrNotFound):
+			refusal = &RefusalError{Reason: "this browser has no valid code, or no tries left", UserID: userID}
+		case err != nil:
+			return err
+		case !correct(hash):
+			refusal = &RefusalError{Reason: "incorrect code", UserID: userID}
+		default:
+			return nil
+		}
+		_, _, err = tx.countSignInFailure(ctx, failures)
+		return err
+	})
+	if err == nil && refusal != nil {
+		err = refusal
+	}
+	return hash, db.Wrap("try a code", err)
+}
+
+// UseSignInCode consumes the sign-in code with a hash and returns its user. The code proves the address that it was
+// sent to, which becomes verified. It returns a *RefusalError when the code was used or replaced.
+func (s *Store) UseSignInCode(ctx context.Context, hash []byte) (u User, err error) {
+	return u, db.Wrap("use a sign-in code", s.Tx(ctx, func(tx *Store) error {
+		t, err := tx.useEmailToken(ctx, SignInCode, hash)
+		if err != nil {
+			return err
+		}
+		if err := tx.verifyEmail(ctx, t); err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		u, err = db.Take[User](ctx, tx.Write, "id = ?", t.UserID)
+		return err
+	}))
+}

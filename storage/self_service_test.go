@@ -1,0 +1,266 @@
+package storage_test
+
+import (
+	"errors"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"gatehouse/storage"
+	"gatehouse/storage/audit"
+	"gatehouse/storage/storagetest"
+)
+
+// newUser returns a user who is not stored yet.
+func (f *fixture) newUser(name string) *storage.User {
+	return &storage.User{
+		ID: uuid.NewString(), Username: name, UsernameKey: name, Email: name + "@example.com",
+		EmailKey: name + "@example.com", Epoch: 1, CreatedAt: f.Now(), UpdatedAt: f.Now(),
+	}
+}
+
+// token stores an e-mail token of the fixture's user that is valid for an hour.
+func (f *fixture) token(t *testing.T, purpose, hash, email string, browser []byte) {
+	t.Helper()
+	u, err := f.User(f.ctx, f.user.ID)
+	storagetest.Must(t, err)
+	storagetest.Must(t, f.CreateEmailToken(f.ctx, u, storage.EmailToken{
+		Purpose: purpose, Hash: []byte(hash), Email: email, EmailKey: email, BrowserHash: browser, TriesLeft: 5,
+		ExpiresAt: f.Now().Add(time.Hour),
+	}, storage.Mail{Kind: storage.MailVerifyEmail, UserID: u.ID, To: email}))
+}
+
+func wantLinkRefused(t *testing.T, what string, err error, reason string) {
+	t.Helper()
+	var refusal *storage.RefusalError
+	if !errors.As(err, &refusal) || refusal.Reason != reason {
+		t.Errorf("%s = %v, want a refusal: %s", what, err, reason)
+	}
+}
+
+// onlyOne calls fn 20 times concurrently and fails the test unless exactly one call succeeds.
+func onlyOne(t *testing.T, what string, fn func(i int) error) {
+	t.Helper()
+	var n atomic.Int64
+	storagetest.Concurrently(20, func(i int) {
+		if fn(i) == nil {
+			n.Add(1)
+		}
+	})
+	if n.Load() != 1 {
+		t.Errorf("%d of 20 concurrent uses of %s succeeded, want 1", n.Load(), what)
+	}
+}
+
+// TestEmailTokensAreSingleUse covers PE20: a token works once, until it expires, in its purpose, and only the newest
+// one.
+func TestEmailTokensAreSingleUse(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		f := newFixture(t, url)
+		f.ctx = t.Context()
+		f.token(t, storage.VerifyEmail, "first", f.user.Email, nil)
+		f.token(t, storage.VerifyEmail, "second", f.user.Email, nil)
+		_, err := f.VerifyEmail(f.ctx, []byte("first"))
+		wantLinkRefused(t, "a replaced token", err, "unknown, or replaced by a newer one")
+		if _, err := f.UseSignInCode(f.ctx, []byte("second")); !errors.Is(err, storage.ErrNotFound) {
+			t.Errorf("a token of another purpose = %v, want ErrNotFound", err)
+		}
+		onlyOne(t, "an e-mail token", func(int) error {
+			_, err := f.VerifyEmail(f.ctx, []byte("second"))
+			return err
+		})
+		_, err = f.EmailToken(f.ctx, []byte("second"))
+		wantLinkRefused(t, "a used token", err, "already used")
+		if u, err := f.User(f.ctx, f.user.ID); err != nil || u.EmailVerifiedAt == nil {
+			t.Errorf("User = %+v, %v, want a verified address", u, err)
+		}
+		f.token(t, storage.ResetPassword, "late", f.user.Email, nil)
+		f.clock.Advance(61 * time.Minute)
+		_, err = f.EmailToken(f.ctx, []byte("late"))
+		wantLinkRefused(t, "an expired token", err, "expired")
+		f.token(t, storage.ResetPassword, "before", f.user.Email, nil)
+		storagetest.Must(t, f.RevokeUserTokens(f.ctx, f.user.ID))
+		_, err = f.EmailToken(f.ctx, []byte("before"))
+		wantLinkRefused(t, "a token from before", err, "the user is disabled, or ended everything since")
+	})
+}
+
+// TestCodesHaveFiveTries covers PE20: a code has five tries, also concurrently, in the browser that requested it.
+func TestCodesHaveFiveTries(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		f := newFixture(t, url)
+		f.ctx = t.Context()
+		f.token(t, storage.SignInCode, "code", f.user.Email, []byte("browser"))
+		failures := storage.SignInCount{
+			Account: []byte("account"), Subnet: "*", Limit: storage.SignInLimit{FreeFailures: 100, Period: time.Hour},
+		}
+		if _, err := f.TryCode(f.ctx, f.user.ID, []byte("other"), failures, func([]byte) bool { return true }); !errors.Is(
+			err, storage.ErrNotFound) {
+			t.Errorf("TryCode in another browser = %v, want ErrNotFound", err)
+		}
+		var tries atomic.Int64
+		storagetest.Concurrently(20, func(int) {
+			_, err := f.TryCode(f.ctx, f.user.ID, []byte("browser"), failures, func([]byte) bool { return false })
+			if refusal := (*storage.RefusalError)(nil); errors.As(err, &refusal) && refusal.Reason == "incorrect code" {
+				tries.Add(1)
+			}
+		})
+		if tries.Load() != 5 {
+			t.Errorf("%d of 20 concurrent tries were allowed, want 5", tries.Load())
+		}
+		onlyOne(t, "a code", func(int) error {
+			_, err := f.UseSignInCode(f.ctx, []byte("code"))
+			return err
+		})
+	})
+}
+
+// TestInvitationIsUsedOnce covers PE28: of concurrent sign-ups with one invitation one succeeds and gets the groups; a
+// name that is taken consumes nothing.
+func TestInvitationIsUsedOnce(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		f := newFixture(t, url)
+		f.ctx = t.Context()
+		storagetest.Must(t, f.CreateGroup(f.ctx, storage.Group{Name: "staff"}))
+		invite := func(id, email string) {
+			storagetest.Must(t, f.CreateInvitation(f.ctx, &storage.Invitation{
+				ID: id, Hash: []byte(id), Email: email, Groups: storage.Strings{"staff"}, CreatedAt: f.Now(),
+				ExpiresAt: f.Now().Add(time.Hour),
+			}, storage.Mail{}))
+		}
+		invite("i1", "bob@example.com")
+		taken := f.newUser("bob")
+		taken.UsernameKey = "alice"
+		if err := f.AcceptInvitation(f.ctx, []byte("i1"), taken, "hash"); !errors.Is(err, storage.ErrConflict) {
+			t.Errorf("AcceptInvitation with a name that is taken = %v, want ErrConflict", err)
+		}
+		err := f.AcceptInvitation(f.ctx, []byte("i1"), f.newUser("carol"), "hash")
+		wantLinkRefused(t, "an invitation of another address", err, "for another address")
+		onlyOne(t, "an invitation", func(int) error {
+			return f.AcceptInvitation(f.ctx, []byte("i1"), f.newUser("bob"), "hash")
+		})
+		members, err := f.GroupMembers(f.ctx, "staff", "", 10)
+		if err != nil || len(members) != 1 || members[0].Username != "bob" {
+			t.Errorf("GroupMembers = %v, %v, want bob", members, err)
+		}
+		invite("i2", "")
+		for _, name := range []string{"carol", "dave"} {
+			storagetest.Must(t, f.CreateSignUp(f.ctx, &storage.SignUp{
+				Email: name + "@example.com", EmailKey: name + "@example.com", Hash: []byte(name), InvitationID: "i2",
+				CreatedAt: f.Now(), ExpiresAt: f.Now().Add(time.Hour),
+			}, storage.Mail{Kind: storage.MailVerifyEmail}))
+		}
+		onlyOne(t, "an invitation of any address", func(i int) error {
+			name := []string{"carol", "dave"}[i%2]
+			return f.CompleteSignUp(f.ctx, []byte(name), f.newUser(name), "hash")
+		})
+		invite("i3", "")
+		storagetest.Must(t, f.DeleteInvitation(f.ctx, "i3"))
+		_, err = f.Invitation(f.ctx, []byte("i3"))
+		wantLinkRefused(t, "a revoked invitation", err, "unknown, or replaced by a newer one")
+	})
+}
+
+// TestEmailChangeCanBeUndone covers PE19: the previous address gets a link that restores it and ends everything, also
+// after a second change and the end of all tokens; until then no other user can have the address.
+func TestEmailChangeCanBeUndone(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		f := newFixture(t, url)
+		f.ctx = t.Context()
+		change := func(hash, email, undo string) storage.User {
+			f.token(t, storage.ChangeEmail, hash, email, nil)
+			u, err := f.ChangeEmail(f.ctx, []byte(hash), storage.EmailChange{
+				UndoHash: []byte(undo), UndoExpiresAt: f.Now().Add(7 * 24 * time.Hour),
+				Notice: func(previous storage.User) storage.Mail {
+					return storage.Mail{Kind: storage.MailEmailChanged, UserID: previous.ID, To: previous.Email}
+				},
+			})
+			storagetest.Must(t, err)
+			return u
+		}
+		if u := change("c1", "evil@example.com", "u1"); u.Email != "evil@example.com" || u.EmailVerifiedAt == nil {
+			t.Errorf("ChangeEmail = %+v, want the new address, verified", u)
+		}
+		change("c2", "evil2@example.com", "u2")
+		storagetest.Must(t, f.RevokeUserTokens(f.ctx, f.user.ID))
+		attacker := f.newUser("attacker")
+		attacker.Email, attacker.EmailKey = "a@example.com", "a@example.com"
+		if err := f.CreateUser(f.ctx, attacker, "hash", nil); !errors.Is(err, storage.ErrConflict) {
+			t.Errorf("CreateUser with the previous address of another user = %v, want ErrConflict", err)
+		}
+		onlyOne(t, "a link to undo", func(int) error {
+			_, err := f.UndoEmailChange(f.ctx, []byte("u1"))
+			return err
+		})
+		u, err := f.User(f.ctx, f.user.ID)
+		if err != nil || u.Email != "a@example.com" || u.Epoch != 3 {
+			t.Errorf("User = %+v, %v, want the first address and the epoch 3", u, err)
+		}
+		_, err = f.UndoEmailChange(f.ctx, []byte("u2"))
+		wantLinkRefused(t, "the attacker's link to undo", err, "unknown, or replaced by a newer one")
+	})
+}
+
+// TestDeletedUsernameIsRetired covers PE32: a deletion that is due happens once, unless the user signed in, and the
+// username stays reserved; audit rows have the id alone.
+func TestDeletedUsernameIsRetired(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		f := newFixture(t, url)
+		f.ctx = t.Context()
+		due := func() time.Time { return f.Now().Add(30 * time.Minute) }
+		storagetest.Must(t, f.ScheduleDeletion(f.ctx, f.user.ID, due(), storage.Mail{Kind: storage.MailDeletionScheduled}))
+		storagetest.Must(t, f.CancelDeletion(f.ctx, f.user.ID))
+		f.clock.Advance(40 * time.Minute)
+		if n, err := f.DeleteDueUsers(f.ctx, time.Hour); err != nil || n != 0 {
+			t.Errorf("DeleteDueUsers after the user signed in = %d, %v, want 0", n, err)
+		}
+		storagetest.Must(t, f.ScheduleDeletion(f.ctx, f.user.ID, due(), storage.Mail{Kind: storage.MailDeletionScheduled}))
+		f.clock.Advance(31 * time.Minute)
+		var deleted atomic.Int64
+		storagetest.Concurrently(5, func(int) {
+			n, err := f.DeleteDueUsers(f.ctx, time.Hour)
+			storagetest.Must(t, err)
+			deleted.Add(n)
+		})
+		if deleted.Load() != 1 {
+			t.Errorf("%d users were deleted, want 1", deleted.Load())
+		}
+		rows, err := f.Audit.Rows(f.ctx, audit.Filter{Event: audit.UserDeleted})
+		if err != nil || len(rows) != 1 || rows[0].UserID != f.user.ID || rows[0].Detail != "" {
+			t.Errorf("audit rows = %+v, %v, want one with the id alone", rows, err)
+		}
+		again := f.newUser("alice")
+		if err := f.CreateUser(f.ctx, again, "hash", nil); !errors.Is(err, storage.ErrConflict) {
+			t.Errorf("CreateUser with a retired username = %v, want ErrConflict", err)
+		}
+		f.clock.Advance(61 * time.Minute)
+		if err := f.CreateUser(f.ctx, again, "hash", nil); err != nil {
+			t.Errorf("CreateUser after the retention = %v, want no error", err)
+		}
+	})
+}
+
+// TestExportHasEveryTable covers PE31: a new table with rows of users must be in the export.
+func TestExportHasEveryTable(t *testing.T) {
+	t.Parallel()
+	s := openMigrated(t, storage.Options{URL: storagetest.URL(t, storage.SQLite)})
+	rows, err := s.ExportRows(t.Context(), "nobody")
+	if err != nil || len(rows) != 0 {
+		t.Errorf("ExportRows of an unknown user = %v, %v, want none", rows, err)
+	}
+	// In the export on their own: the sessions and the audit events.
+	elsewhere := []string{"browser_sessions", "audit_events"}
+	for table, columns := range sqliteSchema(t, s) {
+		if _, ok := columns["user_id"]; ok && !slices.Contains(elsewhere, table) && !storage.IsExported(table) {
+			t.Errorf("the export of a user has no table %s", table)
+		}
+	}
+}
