@@ -69,6 +69,8 @@ func (s *Server) routes() []route {
 		{"POST /select", kindPage, s.interaction.SelectAccount},
 		{"GET /login", kindPage, s.interaction.ShowLogin},
 		{"POST /login", kindPage, s.interaction.Login},
+		{"GET /login/factor", kindPage, s.interaction.ShowFactor},
+		{"POST /login/factor", kindPage, s.interaction.FinishLogin},
 		{"GET /no-access", kindPage, s.interaction.ShowNoAccess},
 		{"POST /no-access", kindPage, s.interaction.LeaveNoAccess},
 		{"GET /confirm", kindPage, s.interaction.ShowConfirm},

@@ -142,6 +142,7 @@ func everyRoute(t *testing.T, s, failing *servertest.Server) []routed {
 	t.Helper()
 	s.User("alice")
 	requests := append(protocolRequests(t, s, failing), pageRequests(t, s, failing)...)
+	requests = append(requests, factorRequests(s, failing)...)
 	for _, path := range []string{"/healthz", "/readyz"} {
 		send := func() servertest.Response { return failing.Get(path) }
 		requests = append(requests, routed{"GET " + path, path, false, false, false, send})
@@ -261,6 +262,20 @@ func pageRequests(t *testing.T, s, failing *servertest.Server) (out []routed) {
 	open("GET /static/{file}", "/static/style.css", false)
 	open("GET /logo/{id}", "/logo/"+app.ClientID, false)
 	return out
+}
+
+// factorRequests prepares the requests that finish a sign-in with a second factor.
+func factorRequests(s, failing *servertest.Server) []routed {
+	b, authenticator := s.Browser(), s.TOTP(s.User("bob"))
+	form := b.BeginSignIn(b.Open("/login"), "bob").Fields()
+	form.Set("code", authenticator.Code())
+	b = atServer(b, failing)
+	open := func() servertest.Response { return b.Open("/login/factor?sign_in=" + form.Get("sign_in")).Response }
+	submit := func() servertest.Response { return b.Submit("/login/factor", form).Response }
+	return []routed{
+		{"GET /login/factor", "GET /login/factor", false, false, false, open},
+		{"POST /login/factor", "POST /login/factor", false, true, false, submit},
+	}
 }
 
 // atServer returns the same browser at another server.

@@ -103,7 +103,7 @@ var allowedImports = []struct {
 		"web/page", "web",
 	}},
 	{"cmd/gatehouse/server/servertest", []string{
-		"config", "storage", "storage/storagetest", "ratelimit/redistest", "identity", "oauth/client",
+		"config", "storage", "storage/storagetest", "ratelimit/redistest", "identity", "identity/totp", "oauth/client",
 		"oauth", "notify", "notify/mail/mailtest", "web", "cmd/gatehouse/server",
 	}},
 	{"cmd/gatehouse/sample", nil},

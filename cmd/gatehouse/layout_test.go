@@ -8,11 +8,13 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 	"golang.org/x/oauth2"
 
+	"gatehouse/identity/totp"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 	"gatehouse/templates"
@@ -41,6 +43,7 @@ type wideServer struct {
 
 	clientID, limitedID string // limitedID: a client that requires a group without members
 	documentID          string // a client with a document at a long URL
+	store               *storage.Store
 }
 
 func startWideServer(t *testing.T) *wideServer {
@@ -97,7 +100,7 @@ func startWideServer(t *testing.T) *wideServer {
 		RedirectURIs: storage.Strings{"https://" + wideHost + "/cb"},
 		PolicyURI:    "https://" + wideHost + "/policy", TosURI: "https://" + wideHost + "/tos",
 	})
-	return &wideServer{d, registered.ID, limitedID, documentID}
+	return &wideServer{d, registered.ID, limitedID, documentID, store}
 }
 
 // authorize returns a step that opens an authorization request, with parameters as names and values.
@@ -125,6 +128,20 @@ func (l *layoutTest) signIn(letter string) {
 	l.t.Helper()
 	l.do("sign in", chromedp.SetValue(chromedp.CSS("#username"), wideEmail(letter)), fill("password", widePassword),
 		press("Sign in"))
+}
+
+// signInWithFactor signs a user in who has a TOTP authenticator.
+func (l *layoutTest) signInWithFactor(letter string) {
+	l.t.Helper()
+	user, err := l.d.store.UserByKey(l.t.Context(), wideEmail(letter))
+	storagetest.Must(l.t, err)
+	k := totp.New()
+	storagetest.Must(l.t, l.d.store.SetTOTP(l.t.Context(), storage.TOTPSecret{
+		ID: user.ID, Secret: k.Secret, Algorithm: k.Algorithm, Digits: int64(k.Digits), Period: int64(k.Period / time.Second),
+	}))
+	l.signIn(letter)
+	l.check("factor", "Confirm that it is you")
+	l.do("enter the code", fill("code", k.Code(k.Step(time.Now()))), press("Continue"))
 }
 
 // check checks the layout of a page when it shows the text.
@@ -174,7 +191,7 @@ func (l *layoutTest) checkRequestPages() {
 		visible("this app can also"), chromedp.Click(chromedp.CSS("details.existing > summary")))
 	l.check("consent-more", "What you have already allowed this app")
 	l.do("add an account", chromedp.Navigate(l.d.issuer+"/login?another=1"), visible("stays signed in here"))
-	l.signIn("b")
+	l.signInWithFactor("b")
 	l.check("account", "Where you are signed in")
 	l.do("open the account chooser", l.d.authorize("prompt", "select_account"))
 	l.check("select", "Choose an account")

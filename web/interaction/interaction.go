@@ -33,8 +33,9 @@ func New(
 	store *storage.Store, users *identity.Users, server *oauth.Server, limiter *ratelimit.Limiter, renderer *page.Renderer,
 ) (*Pages, error) {
 	for name, data := range map[string]any{
-		"login": loginPage{}, "select": selectPage{}, "no_access": noAccessPage{}, "confirm": confirmPage{},
-		"consent": consentPage{}, "form_post": formPostPage{}, "logout": logoutPage{}, "signed_out": signedOutPage{},
+		"login": loginPage{}, "factor": factorPage{}, "select": selectPage{}, "no_access": noAccessPage{},
+		"confirm": confirmPage{}, "consent": consentPage{}, "form_post": formPostPage{}, "logout": logoutPage{},
+		"signed_out": signedOutPage{},
 	} {
 		if err := renderer.Declare(name, data); err != nil {
 			return nil, err

@@ -13,7 +13,6 @@ import (
 	"gatehouse/oauth"
 	"gatehouse/oauth/params"
 	"gatehouse/ratelimit"
-	"gatehouse/storage"
 	"gatehouse/storage/reqevent"
 	"gatehouse/web/page"
 )
@@ -157,22 +156,7 @@ func (p *Pages) Login(w http.ResponseWriter, r *http.Request) error {
 	}
 	setActor(r.Context(), user)
 	password := identity.Authentication{ACR: identity.ACRPassword, AMR: []string{"pwd"}}
-	signedIn, err := p.users.StartSession(w, r, user, password)
-	if err != nil {
-		return err
-	}
-	if a == nil {
-		return page.RedirectTo("/account")
-	}
-	err = p.oauth.RecordSignIn(r.Context(), a, browser, signedIn)
-	if errors.Is(err, storage.ErrNotFound) { // decided in another tab in the meantime, as the next page explains
-		return page.RedirectTo(requestPath(a))
-	}
-	if err != nil {
-		return err
-	}
-	// Without an additional redirect, so that max_age=1 can be satisfied on a slow network.
-	return p.continueRequest(w, r, a)
+	return p.completeLogin(w, r, user, password, a)
 }
 
 // loginFailed shows the form again and leaves the cause to the log. An unknown name and an incorrect password look the
@@ -183,13 +167,12 @@ func (p *Pages) loginFailed(w http.ResponseWriter, r *http.Request, attempt logi
 	case errors.Is(err, identity.ErrInvalidCredentials):
 		attempt.status, attempt.problem = http.StatusUnauthorized, p.pages.Text(r, "login.incorrect")
 	case errors.As(err, &throttled):
-		wait := max(time.Second, throttled.RetryAt.Sub(p.store.Now()).Round(time.Second))
-		w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())))
+		wait := p.retryAfter(w, r, throttled)
 		message := "login.throttled"
 		if throttled.Subnet {
 			message = "login.throttled_subnet"
 		}
-		attempt.status, attempt.problem = http.StatusTooManyRequests, p.pages.Text(r, message, p.formatWait(r, wait))
+		attempt.status, attempt.problem = http.StatusTooManyRequests, p.pages.Text(r, message, wait)
 	case errors.Is(err, identity.ErrBusy):
 		w.Header().Set("Retry-After", "5")
 		attempt.status, attempt.problem = http.StatusServiceUnavailable, p.pages.Text(r, "login.busy")
@@ -198,6 +181,13 @@ func (p *Pages) loginFailed(w http.ResponseWriter, r *http.Request, attempt logi
 	}
 	reqevent.FromContext(r.Context()).Err = err
 	return p.renderLogin(w, r, attempt)
+}
+
+// retryAfter sets the header for a wait and returns it for users.
+func (p *Pages) retryAfter(w http.ResponseWriter, r *http.Request, t *identity.ThrottledError) string {
+	wait := max(time.Second, t.RetryAt.Sub(p.store.Now()).Round(time.Second))
+	w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())))
+	return p.formatWait(r, wait)
 }
 
 // formatWait formats a wait for users.
