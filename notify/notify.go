@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"gatehouse/lograte"
 	"gatehouse/storage"
 )
 
@@ -55,6 +56,27 @@ type Sender struct {
 	Kinds      map[string]Kind // by the kind of the delivery
 	Concurrent int             // maximum number of attempts at the same time
 	Log        *slog.Logger
+
+	mu       sync.Mutex
+	failures lograte.Limiter // of mails: while their server is unreachable, all of them fail
+}
+
+// logFailure logs a failed attempt, of mails one a minute.
+func (s *Sender) logFailure(ctx context.Context, message string, d storage.Delivery, cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.Mails || s.failures.Allow() {
+		s.Log.WarnContext(ctx, message, receiver(d), slog.Int64("attempt", d.Attempts), slog.Any("cause", cause))
+	}
+}
+
+// logSuccess logs that mails are delivered again.
+func (s *Sender) logSuccess(ctx context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failures.Reset() {
+		s.Log.InfoContext(ctx, "mails are delivered again")
+	}
 }
 
 // Send sends all deliveries that are due and returns when none is left. Several processes may send concurrently. A
@@ -125,6 +147,7 @@ func (s *Sender) attempt(parent context.Context, d storage.Delivery) error {
 	defer cancel()
 	detail := map[string]any{"attempts": d.Attempts}
 	if failure == nil {
+		s.logSuccess(ctx)
 		return s.Store.FinishDelivery(ctx, d, detail)
 	}
 	now := s.Store.Now()
@@ -136,7 +159,7 @@ func (s *Sender) attempt(parent context.Context, d storage.Delivery) error {
 		}
 		return s.Store.AbandonDelivery(ctx, d, detail)
 	}
-	s.Log.WarnContext(ctx, kind.FailedMessage, receiver(d), slog.Int64("attempt", d.Attempts), slog.Any("cause", failure))
+	s.logFailure(ctx, kind.FailedMessage, d, failure)
 	if now.Sub(d.CreatedAt) >= kind.Lifetime && d.Attempts >= minAttempts {
 		return s.Store.AbandonDelivery(ctx, d, detail)
 	}

@@ -29,7 +29,7 @@ var metricSamples = []string{
 	`gatehouse_audit_events_total{event="client.authentication_failed"} 1`,
 	`gatehouse_audit_events_total{event="refresh_token.reused"} 0`,
 	`gatehouse_rate_limit_decisions_total{decision="allowed",limit="token_client"} 1`,
-	`gatehouse_redis_up 0`, `gatehouse_database_up 1`,
+	`gatehouse_redis_up 0`, `gatehouse_mail_up 1`, `gatehouse_database_up 1`,
 	`gatehouse_database_connections{pool="write",state="idle"}`, `gatehouse_cache_lookups_total{result="hit"}`,
 	`gatehouse_tls_certificate_expiry_timestamp_seconds`, `gatehouse_passwords_waiting 0`,
 	`gatehouse_job_failures_total{job="seal the audit log"} 0`, `gatehouse_clock_skew_seconds 0`,
@@ -44,6 +44,7 @@ func TestMetricsCoverAlertsWithoutCallerInput(t *testing.T) {
 	p := newProvider(t)
 	admin := storagetest.FreeAddress(t)
 	p.env["GATEHOUSE_ADMIN_LISTEN"], p.env["GATEHOUSE_REDIS_URL"] = admin, "redis://"+storagetest.FreeAddress(t)
+	p.env["GATEHOUSE_SMTP_URL"], p.env["GATEHOUSE_MAIL_FROM"] = "smtp://mail.example", "no-reply@id.example"
 	id, secret := createClient(t, p.env, serviceMetadata)
 	server := p.serve(t)
 	client := newTrustingClient(t, p.cert)

@@ -133,12 +133,18 @@ func TestPermanentRejectionOfAddressIsRecognized(t *testing.T) {
 	s := mailtest.Start(t, "--smtp-allowed-recipients", `@example\.com$`)
 	server, err := mail.NewServer("smtp://"+s.Address, "localhost")
 	storagetest.Must(t, err)
-	if failed := wantStep(t, "rejected", server, "a@other.example", mail.StepRecipient); !failed.RejectsRecipient() {
-		t.Errorf("RejectsRecipient of %v = false, want true", failed)
+	failed := wantStep(t, "rejected", server, "a@other.example", mail.StepRecipient)
+	if !failed.RejectsRecipient() || !server.Up() {
+		t.Errorf("RejectsRecipient of %v = %v, Up = %v, want true", failed, failed.RejectsRecipient(), server.Up())
 	}
 	s.Stop()
-	if failed := wantStep(t, "stopped", server, "a@example.com", mail.StepConnect); failed.RejectsRecipient() {
-		t.Error("RejectsRecipient of a server that is unreachable = true, want false")
+	failed = wantStep(t, "stopped", server, "a@example.com", mail.StepConnect)
+	if failed.RejectsRecipient() || server.Up() {
+		t.Errorf("RejectsRecipient of %v = %v, Up = %v, want false", failed, failed.RejectsRecipient(), server.Up())
+	}
+	s.Restart()
+	if _, err := server.Send(t.Context(), testMessage("a@example.com")); err != nil || !server.Up() {
+		t.Errorf("Send after the restart = %v, Up = %v, want no error and true", err, server.Up())
 	}
 }
 

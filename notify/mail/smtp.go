@@ -10,6 +10,7 @@ import (
 	"net/textproto"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/wneessen/go-mail/smtp"
@@ -34,7 +35,12 @@ type Server struct {
 
 	// Dial opens the connection. Nil: by TCP.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	down atomic.Bool
 }
+
+// Up reports whether the server accepted the last mail, or refused only that mail or its recipient.
+func (s *Server) Up() bool { return !s.down.Load() }
 
 // NewServer returns the server of GATEHOUSE_SMTP_URL. hello is the host name of the issuer.
 func NewServer(smtpURL, hello string) (*Server, error) {
@@ -128,19 +134,28 @@ func (s *Server) Send(ctx context.Context, m Message) (Report, error) {
 	if err != nil {
 		return report, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
+	limited, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
-	conn, client, err := s.connect(ctx, &report)
+	err = s.send(limited, m, content, &report)
+	failed := (*Error)(nil)
+	if ctx.Err() == nil { // otherwise this process stops
+		s.down.Store(errors.As(err, &failed) && !failed.RejectsRecipient() && !failed.RejectsContent())
+	}
+	return report, err
+}
+
+func (s *Server) send(ctx context.Context, m Message, content []byte, report *Report) error {
+	conn, client, err := s.connect(ctx, report)
 	if err != nil {
-		return report, withContext(ctx, err)
+		return withContext(ctx, err)
 	}
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
 	defer func() { _ = conn.Close() }()
-	err = s.dialogue(client, m, content, &report)
+	err = s.dialogue(client, m, content, report)
 	if err == nil {
 		_ = client.Quit() // the mail is accepted in any case
 	}
-	return report, withContext(ctx, err)
+	return withContext(ctx, err)
 }
 
 // withContext makes the end of ctx the cause of an error that it caused.

@@ -59,7 +59,10 @@ var (
 		"Whether the rate limits are shared: 1 while Redis responds, 0 while each process counts on its own. "+
 			"Absent without Redis.")
 	redisErrorsDesc = describe("redis_failures_total", "Commands that Redis did not respond to.")
-	passwordsDesc   = describe("passwords_waiting", "Sign-ins that wait for their password to be checked.")
+	mailDesc        = describe("mail_up",
+		"Whether the mail server accepted the last mail of this process, or refused only that mail or its recipient. "+
+			"Absent without a mail server.")
+	passwordsDesc = describe("passwords_waiting", "Sign-ins that wait for their password to be checked.")
 )
 
 // Describe implements prometheus.Collector.
@@ -114,6 +117,13 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 		}
 		gauge(redisDesc, up)
 		counter(redisErrorsDesc, float64(limits.Failures))
+	}
+	if mails := c.server.mailServer; mails != nil {
+		up := 0.0
+		if mails.Up() {
+			up = 1
+		}
+		gauge(mailDesc, up)
 	}
 	gauge(passwordsDesc, float64(c.server.Users.QueueLength()))
 }
