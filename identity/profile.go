@@ -28,45 +28,84 @@ var (
 type ProfileClaim struct {
 	Name  string                   // OIDC Core §5.1
 	Usage string                   // what it is, for the operator
+	kind  string                   // of its values, which ProfileError has
 	check func(value string) error // returns an *InputError; the value is not empty
 }
 
+// ProfileError is an invalid value of a profile.
+type ProfileError struct {
+	Claim string
+	Kind  string // of the value: text, url, street, birthdate, zoneinfo, locale or phone_number
+	Err   error  // an *InputError
+}
+
+// Error returns the message, for the operator.
+func (e *ProfileError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the *InputError.
+func (e *ProfileError) Unwrap() error { return e.Err }
+
+// ProfileErrors has every invalid value of a profile.
+type ProfileErrors []*ProfileError
+
+// Error returns all messages.
+func (e ProfileErrors) Error() string {
+	messages := make([]string, 0, len(e))
+	for _, p := range e {
+		messages = append(messages, p.Error())
+	}
+	return strings.Join(messages, "; ")
+}
+
+// Unwrap returns the errors of the values.
+func (e ProfileErrors) Unwrap() []error {
+	errs := make([]error, 0, len(e))
+	for _, p := range e {
+		errs = append(errs, p)
+	}
+	return errs
+}
+
 var profileClaims = []ProfileClaim{
-	{"given_name", "given name", shortText("given name")},
-	{"family_name", "family name", shortText("family name")},
-	{"middle_name", "middle name", shortText("middle name")},
-	{"nickname", "nickname", shortText("nickname")},
-	{"profile", "URL of a page about the user", webAddress("profile page")},
-	{"picture", "URL of a picture of the user", webAddress("picture")},
-	{"website", "URL of the user's web site", webAddress("website")},
-	{"gender", "gender", shortText("gender")},
-	{"birthdate", "like 1990-12-31, 1990 or 0000-12-31", checkBirthdate},
-	{"zoneinfo", "time zone, like Europe/Paris", checkZoneinfo},
-	{"locale", "language, like en or de-CH", checkLocale},
-	{"phone_number", "like '+1 604 555 1234'", checkPhoneNumber},
-	{"street_address", "street and number", checkStreet},
-	{"locality", "city", shortText("city")},
-	{"region", "state or region", shortText("region")},
-	{"postal_code", "postal code", shortText("postal code")},
-	{"country", "country", shortText("country")},
+	{"given_name", "given name", "text", shortText("given name")},
+	{"family_name", "family name", "text", shortText("family name")},
+	{"middle_name", "middle name", "text", shortText("middle name")},
+	{"nickname", "nickname", "text", shortText("nickname")},
+	{"profile", "URL of a page about the user", "url", webAddress("profile page")},
+	{"picture", "URL of a picture of the user", "url", webAddress("picture")},
+	{"website", "URL of the user's web site", "url", webAddress("website")},
+	{"gender", "gender", "text", shortText("gender")},
+	{"birthdate", "like 1990-12-31, 1990 or 0000-12-31", "birthdate", checkBirthdate},
+	{"zoneinfo", "time zone, like Europe/Paris", "zoneinfo", checkZoneinfo},
+	{"locale", "language, like en or de-CH", "locale", checkLocale},
+	{"phone_number", "like '+1 604 555 1234'", "phone_number", checkPhoneNumber},
+	{"street_address", "street and number", "street", checkStreet},
+	{"locality", "city", "text", shortText("city")},
+	{"region", "state or region", "text", shortText("region")},
+	{"postal_code", "postal code", "text", shortText("postal code")},
+	{"country", "country", "text", shortText("country")},
 }
 
 // ProfileClaims returns the claims of a profile.
 func ProfileClaims() []ProfileClaim { return slices.Clone(profileClaims) }
 
-// checkProfile returns an *InputError for the first value that does not have the form of OIDC Core §5.1.
+// checkProfile returns ProfileErrors with the values that do not have the form of OIDC Core §5.1.
 func checkProfile(name string, p *storage.Profile) error {
+	var invalid ProfileErrors
 	if err := shortText("name")(name); name != "" && err != nil {
-		return err
+		invalid = append(invalid, &ProfileError{"name", "text", err})
 	}
 	for _, c := range profileClaims {
 		if value := *p.Field(c.Name); value != "" {
 			if err := c.check(value); err != nil {
-				return err
+				invalid = append(invalid, &ProfileError{c.Name, c.kind, err})
 			}
 		}
 	}
-	return nil
+	if invalid == nil {
+		return nil
+	}
+	return invalid
 }
 
 // shortText returns the check of a name or a word.

@@ -295,8 +295,8 @@ func checkAttributesOnProfilePage(t *testing.T, s *servertest.Server) {
 	}
 	refused := b.Submit("/account/profile", form)
 	for _, part := range []string{
-		`aria-describedby="attribute.level-problem"`, `id="attribute.level-problem">level must be a number`, `value="seven"`,
-		"Oslo", `value="true" selected`, "Nothing was saved: level must be a number",
+		`aria-describedby="attribute.level-problem"`, `id="attribute.level-problem">Enter a number`, `value="seven"`,
+		"Oslo", `value="true" selected`, "Nothing was saved. Correct the marked fields.",
 	} {
 		if refused.Status != http.StatusBadRequest || !strings.Contains(refused.Body, part) {
 			t.Errorf("the refused form: %d %s, want 400 with %s", refused.Status, refused.Body, part)

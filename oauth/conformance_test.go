@@ -50,6 +50,7 @@ var conformance = []struct {
 	{"Roles", "TestRoles", roleRequirements},
 	{"Attributes of users", "TestAttributes", attributeRequirements},
 	{"Step-up authentication", "TestStepUp", stepUp},
+	{"Account pages", "TestAccountPages", accountPageRequirements},
 	{"Client ID metadata documents", "TestClientDocuments", clientDocuments},
 	{"Housekeeping", "TestHousekeeping", housekeeping},
 	{"Protection against abuse", "TestAbuseProtection", abuseProtection},

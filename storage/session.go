@@ -145,6 +145,38 @@ func (s *Store) EndSession(ctx context.Context, userID, id string) error {
 	}))
 }
 
+// EndOtherSessions ends the sessions of a user except one, as EndSession does, and the remembered devices. When the
+// user reports an event of the audit log that another caused, report is its id, otherwise empty. It returns the number
+// of sessions.
+func (s *Store) EndOtherSessions(ctx context.Context, userID, except, report string) (n int64, err error) {
+	return n, db.Wrap("end other sessions", s.Tx(ctx, func(tx *Store) error {
+		if err := tx.queueLogouts(ctx, `grants.session_id IN (SELECT id FROM browser_sessions
+			WHERE user_id = ? AND id <> ? AND ended_at IS NULL)`, userID, except); err != nil {
+			return err
+		}
+		if n, err = db.ExecCount(ctx, tx.Write,
+			"UPDATE browser_sessions SET ended_at = ? WHERE user_id = ? AND id <> ? AND ended_at IS NULL",
+			db.Millis(s.Now()), userID, except); err != nil {
+			return err
+		}
+		if _, err := tx.deleteRememberedDevices(ctx, userID); err != nil {
+			return err
+		}
+		e := audit.Event{Type: audit.SessionsEnded, UserID: userID, Detail: map[string]any{"sessions": n}}
+		if report != "" {
+			e.Type = audit.ActivityReported
+			e.Detail["reported"] = report
+		}
+		return tx.Audit.Record(ctx, e)
+	}))
+}
+
+// ConfirmActivity records that the user caused an event of the audit log, by its id.
+func (s *Store) ConfirmActivity(ctx context.Context, userID, id string) error {
+	e := audit.Event{Type: audit.ActivityConfirmed, UserID: userID, Detail: map[string]any{"confirmed": id}}
+	return db.Wrap("confirm activity", s.Audit.Record(ctx, e))
+}
+
 // seal seals the session's address and user agent for storing.
 func (b *BrowserSession) seal(s *Store) (err error) {
 	b.PersonalKey, b.Personal, err = s.Audit.SealAddress(b.ID, b.Address, b.UserAgent)

@@ -22,7 +22,20 @@ for (const button of document.querySelectorAll("[data-reveal]")) {
 }
 
 // Times of users who have set no time zone are shown in that of the browser.
+const language = document.documentElement.lang;
+const day = (date) => new Date(date.getFullYear(), date.getMonth(), date.getDate()).getTime();
 for (const time of document.querySelectorAll("time[data-local]")) {
-  const format = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "long", timeStyle: "short" });
-  time.textContent = format.format(new Date(time.dateTime));
+  const at = new Date(time.dateTime);
+  const days = Math.round((day(at) - day(new Date())) / 86400000);
+  const date = days === 0 || days === -1
+    ? new Intl.RelativeTimeFormat(language, { numeric: "auto" }).format(days, "day")
+    : new Intl.DateTimeFormat(language, { dateStyle: "long" }).format(at);
+  time.textContent = date + ", " + new Intl.DateTimeFormat(language, { timeStyle: "short", hourCycle: "h23" }).format(at);
+}
+
+// The time zones to choose from.
+for (const list of document.querySelectorAll("datalist[data-zones]")) {
+  for (const zone of Intl.supportedValuesOf ? Intl.supportedValuesOf("timeZone") : []) {
+    list.append(new Option(zone, zone));
+  }
 }

@@ -202,8 +202,24 @@ func protocolRequests(t *testing.T, s, failing *servertest.Server) (out []routed
 	return out
 }
 
+// pageList is a list of requests that a browser sends.
+type pageList struct {
+	browser *servertest.Browser
+	all     []routed
+}
+
+func (l *pageList) open(route, path string, changes bool) {
+	send := func() servertest.Response { return l.browser.Open(path).Response }
+	l.all = append(l.all, routed{route, "GET " + path, false, changes, false, send})
+}
+
+func (l *pageList) submit(route, path string, from *servertest.Browser, form url.Values, changes bool) {
+	send := func() servertest.Response { return from.Submit(path, form).Response }
+	l.all = append(l.all, routed{route, route, false, changes, false, send})
+}
+
 // pageRequests prepares the requests whose errors are pages.
-func pageRequests(t *testing.T, s, failing *servertest.Server) (out []routed) {
+func pageRequests(t *testing.T, s, failing *servertest.Server) []routed {
 	t.Helper()
 	app, other, b := s.App(), s.App(), s.Browser()
 	b.Code(app, "alice")
@@ -213,6 +229,8 @@ func pageRequests(t *testing.T, s, failing *servertest.Server) (out []routed) {
 	profile := b.Open("/account/profile").Fields()
 	profile.Set("name", "Another Name")
 	withdraw := formAt(t, b.Open(linkTo(t, account, "/account/apps/")), "/account/apps/")
+	activity := formAt(t, b.Open("/account/activity"), "/account/activity/")
+	endOthers := formAt(t, b.Open("/account/sessions"), "/account/sessions/end-others")
 	fresh := s.Browser()
 	login := fresh.Follow(fresh.Authorize(other)).Fields()
 	maps.Copy(login, url.Values{"username": {"alice"}, "password": {servertest.Password}})
@@ -224,14 +242,8 @@ func pageRequests(t *testing.T, s, failing *servertest.Server) (out []routed) {
 	confirm := b.Follow(b.Authorize(documentApp(t, s))).Fields()
 	confirm.Set("decision", "cancel")
 	b, fresh = atServer(b, failing), atServer(fresh, failing)
-	open := func(route, path string, changes bool) {
-		send := func() servertest.Response { return b.Open(path).Response }
-		out = append(out, routed{route, "GET " + path, false, changes, false, send})
-	}
-	submit := func(route, path string, from *servertest.Browser, form url.Values, changes bool) {
-		send := func() servertest.Response { return from.Submit(path, form).Response }
-		out = append(out, routed{route, route, false, changes, false, send})
-	}
+	requests := &pageList{browser: b}
+	open, submit := requests.open, requests.submit
 	form := servertest.AuthorizeForm(app)
 	open("GET /oauth2/authorize", "/oauth2/authorize?"+form.Encode(), true)
 	submit("POST /oauth2/authorize", "/oauth2/authorize", b, form, false)
@@ -239,7 +251,6 @@ func pageRequests(t *testing.T, s, failing *servertest.Server) (out []routed) {
 	open("GET /select", "/select?request="+consent.Get("request"), false)
 	submit("POST /language", "/language", b, url.Values{"language": {"de"}, "to": {"/account"}}, false)
 	submit("POST /select", "/select", b, url.Values{"request": {consent.Get("request")}}, false)
-	open("GET /login", "/login", false)
 	submit("POST /login", "/login", fresh, login, true)
 	open("GET /consent", "/consent?request="+consent.Get("request"), false)
 	submit("POST /consent", "/consent", b, consent, true)
@@ -247,13 +258,17 @@ func pageRequests(t *testing.T, s, failing *servertest.Server) (out []routed) {
 	submit("POST /no-access", "/no-access", b, noAccess, true)
 	open("GET /confirm", "/confirm?request="+confirm.Get("request"), false)
 	submit("POST /confirm", "/confirm", b, confirm, true)
-	open("GET /signed-out", "/signed-out", false)
 	open("GET /{$}", "/", false)
-	open("GET /account", "/account", false)
-	open("GET /account/profile", "/account/profile", false)
+	for _, path := range []string{
+		"/login", "/signed-out", "/account", "/account/profile", "/account/apps", "/account/sessions", "/account/activity",
+	} {
+		open("GET "+path, path, false)
+	}
 	submit("POST /account/profile", "/account/profile", b, profile, true)
 	open("GET /account/apps/{id}", strings.TrimSuffix(withdraw.path, "/withdraw"), false)
 	submit("POST /account/apps/{id}/withdraw", withdraw.path, b, withdraw.fields, true)
+	submit("POST /account/activity/{id}", activity.path, b, activity.fields, true)
+	submit("POST /account/sessions/end-others", "/account/sessions/end-others", b, endOthers.fields, true)
 	submit("POST /account/sessions/{id}/end", end.path, b, end.fields, true)
 	submit("POST /account/sign-out", signOut.path, b, signOut.fields, true)
 	open("GET /oauth2/logout", "/oauth2/logout", false)
@@ -261,7 +276,7 @@ func pageRequests(t *testing.T, s, failing *servertest.Server) (out []routed) {
 	submit("POST /oauth2/logout/confirm", "/oauth2/logout/confirm", b, logout, true)
 	open("GET /static/{file}", "/static/style.css", false)
 	open("GET /logo/{id}", "/logo/"+app.ClientID, false)
-	return out
+	return requests.all
 }
 
 // factorRequests prepares the requests that finish a sign-in with a second factor.

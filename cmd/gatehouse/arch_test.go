@@ -91,7 +91,7 @@ var allowedImports = []struct {
 		"oauth/logout", "oauth", "web/page",
 	}},
 	{"web/account", []string{
-		"oauth/params", "oauth/redirect", "storage/reqevent", "storage", "identity", "oauth", "web/page",
+		"oauth/params", "oauth/redirect", "storage/reqevent", "storage/audit", "storage", "identity", "oauth", "web/page",
 	}},
 	{"web", []string{
 		"ratelimit", "oauth/credential", "oauth/params", "storage/reqevent", "storage", "identity", "oauth/protocol",

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -46,9 +48,21 @@ type wideServer struct {
 	store               *storage.Store
 }
 
+// hebrewDirectory returns a directory of templates with a language that is written from right to left, in which every
+// message is English.
+func hebrewDirectory(t *testing.T) string {
+	t.Helper()
+	files := t.TempDir()
+	storagetest.Must(t, os.Mkdir(filepath.Join(files, "messages"), 0o700))
+	hebrew := `{"language.name": "עברית", "language.direction": "rtl", "product": "Gatehouse"}`
+	storagetest.Must(t, os.WriteFile(filepath.Join(files, "messages", "he.json"), []byte(hebrew), 0o600))
+	return files
+}
+
 func startWideServer(t *testing.T) *wideServer {
 	t.Helper()
 	d := startDev(t, t.TempDir(), map[string]string{
+		"GATEHOUSE_TEMPLATES_DIR": hebrewDirectory(t), "GATEHOUSE_BRAND_NAME": strings.Repeat("W", 60),
 		"GATEHOUSE_REGISTRATION":        "open",
 		"GATEHOUSE_REGISTRATION_SCOPES": "openid,profile,email," + wideScope + "," + moreScope,
 		"GATEHOUSE_CLIENT_DOCUMENTS":    "open", "GATEHOUSE_SECRET_KEY": keyText,
@@ -165,7 +179,7 @@ func TestNoPageScrollsSideways(t *testing.T) {
 	names, err := fs.Glob(templates.FS, "*.html")
 	storagetest.Must(t, err)
 	for _, name := range names {
-		if page := strings.TrimSuffix(name, ".html"); page != "layout" && !l.opened[page] {
+		if page := strings.TrimSuffix(name, ".html"); !strings.HasSuffix(page, "layout") && !l.opened[page] {
 			t.Errorf("the test does not open the page %s", page)
 		}
 	}
@@ -208,21 +222,47 @@ func (l *layoutTest) checkAccountPages() {
 	l.t.Helper()
 	l.do("open the profile", chromedp.Navigate(l.d.issuer+"/account/profile"))
 	l.check("profile", "Contact")
+	l.do("open the sessions", chromedp.Navigate(l.d.issuer+"/account/sessions"))
+	l.check("sessions", "If you do not recognize one")
+	l.do("open the activity", chromedp.Navigate(l.d.issuer+"/account/activity"))
+	l.check("activity", "This was not me")
 	logout := url.Values{"client_id": {l.d.clientID}, "post_logout_redirect_uri": {"https://" + wideHost + "/out"}}
 	l.do("open the sign-out page", chromedp.Navigate(l.d.issuer+"/oauth2/logout?"+logout.Encode()))
 	l.check("logout", "Sign out?")
 	chooser := chromedp.Navigate(l.d.issuer + "/select")
 	l.do("switch to the first user of the list", chooser, chromedp.Click(chromedp.CSS("button.account")),
 		visible("Connected apps"))
-	if !strings.Contains(l.text(), "Withdraw access") {
+	if !strings.Contains(l.text(), "Remove access") {
 		l.do("switch to the other user", chooser, chromedp.Click(`(//button[@class="account"])[2]`),
 			visible("Connected apps"))
 	}
 	l.checkLayout("narrow-account-app")
-	l.do("open the page to withdraw access", followLink("Withdraw access"))
-	l.check("withdraw", "Withdraw the access of")
+	l.do("open the apps", chromedp.Navigate(l.d.issuer+"/account/apps"))
+	l.check("clients", "These apps can use your account")
+	l.do("open the app", followLink("Remove access"))
+	l.check("client", "Keep access")
+	l.checkRightToLeft()
 	l.do("sign out", chromedp.Navigate(l.d.issuer+"/account"), press("Sign out"))
 	l.check("signed_out", "These accounts are still signed in")
+}
+
+// checkRightToLeft opens pages in a language that is written from right to left.
+func (l *layoutTest) checkRightToLeft() {
+	l.t.Helper()
+	l.do("choose the language", chromedp.Click(chromedp.CSS("details.languages > summary")), press("עברית"),
+		visible("Keep access"))
+	if dir := evaluate[string](l.tab, `getComputedStyle(document.body).direction`); dir != "rtl" {
+		l.t.Errorf("the direction of the page is %s, want rtl", dir)
+	}
+	for _, page := range [][3]string{
+		{"account", "/account", "Connected apps"}, {"profile", "/account/profile", "Contact"},
+		{"select", "/select", "Choose an account"},
+	} {
+		l.do("open "+page[1], chromedp.Navigate(l.d.issuer+page[1]), visible(page[2]))
+		l.checkLayout("rtl-" + page[0])
+	}
+	l.do("choose English", chromedp.Click(chromedp.CSS("details.languages > summary")), press("English"),
+		visible("Choose an account"))
 }
 
 // TestDevAtAnotherHostShowsStyledLinkToIssuer opens http://127.0.0.1, which is the same server under another host.

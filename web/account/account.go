@@ -3,10 +3,9 @@
 package account
 
 import (
-	"errors"
 	"net/http"
 	"net/url"
-	"strings"
+	"time"
 
 	"gatehouse/display"
 	"gatehouse/identity"
@@ -16,8 +15,14 @@ import (
 	"gatehouse/web/page"
 )
 
-// homePath is the path of the account page.
-const homePath = "/account"
+// The paths of the account pages.
+const (
+	homePath     = "/account"
+	clientsPath  = "/account/apps"
+	sessionsPath = "/account/sessions"
+	profilePath  = "/account/profile"
+	activityPath = "/account/activity"
+)
 
 // Pages are the account pages.
 type Pages struct {
@@ -32,27 +37,14 @@ func New(
 	store *storage.Store, users *identity.Users, server *oauth.Server, renderer *page.Renderer,
 ) (*Pages, error) {
 	for name, data := range map[string]any{
-		"account": accountPage{}, "profile": profilePage{}, "withdraw": withdrawPage{},
+		"account": overviewPage{}, "clients": clientsPage{}, "client": clientPage{}, "sessions": sessionsPage{},
+		"profile": profilePage{}, "activity": activityPage{},
 	} {
 		if err := renderer.Declare(name, data); err != nil {
 			return nil, err
 		}
 	}
 	return &Pages{store: store, users: users, oauth: server, pages: renderer}, nil
-}
-
-type accountPage struct {
-	page.Layout
-	UserName, Email, SignOutToken, Notice string
-	Clients                               []connectedClient
-	Sessions                              []sessionView
-	OtherUsers                            bool // other users are signed in to this browser too
-}
-
-type sessionView struct {
-	ID, Browser, Address, FormToken string
-	Since                           page.Time
-	Current                         bool
 }
 
 // ShowHome serves GET /.
@@ -95,64 +87,96 @@ func (p *Pages) readForm(r *http.Request, action, id string) (*identity.SignedIn
 	return user, form, nil
 }
 
-// ShowAccount serves GET /account: the clients that have access, and the sessions of the user.
+// accountLayout is the layout of the account pages: the user and the navigation above what a page shows.
+type accountLayout struct {
+	page.Layout
+	UserName, Email, Notice string
+	SignOutToken            string // of the form that signs out, which only the overview has
+	OtherUsers              bool   // other users are signed in to this browser too
+	Navigation              []navigationItem
+}
+
+type navigationItem struct {
+	Path, Label string
+	Current     bool
+}
+
+// navigation lists the account pages, with the key of their name.
+var navigation = [][2]string{
+	{homePath, "account.overview"}, {clientsPath, "account.apps_short"}, {sessionsPath, "account.sessions_short"},
+	{profilePath, "account.profile"}, {activityPath, "account.activity"},
+}
+
+// notices are the messages that a page shows after a change, by the query to which the change redirects.
+var notices = map[string]string{
+	"withdrawn": "account.withdrawn", "ended": "account.ended", "saved": "account.saved",
+	"others-ended": "account.others_ended", "confirmed": "activity.confirmed", "reported": "activity.reported",
+}
+
+// newLayout returns the layout of the account page at a path, with the title that a message has.
+func (p *Pages) newLayout(
+	r *http.Request, user *identity.SignedInUser, path, title string, values ...any,
+) (accountLayout, error) {
+	layout := accountLayout{
+		Layout:   p.pages.NewLayout(r, title, values...),
+		UserName: display.NameOr(user.User.Name, user.User.Username), Email: user.User.Email,
+	}
+	layout.Width = "wide"
+	if key, ok := notices[r.URL.RawQuery]; ok {
+		layout.Notice = p.pages.Text(r, key)
+	}
+	for _, item := range navigation {
+		layout.Navigation = append(layout.Navigation, navigationItem{
+			Path: p.pages.Path(item[0]), Label: p.pages.Text(r, item[1]), Current: item[0] == path,
+		})
+	}
+	users, err := p.users.SignedIn(r)
+	layout.OtherUsers = len(users) > 1
+	return layout, err
+}
+
+// maxOverview is how many clients and sessions the overview has.
+const maxOverview = 10
+
+type overviewPage struct {
+	accountLayout
+	Clients                   []connectedClient
+	Sessions                  []sessionView
+	Activity                  []activityView
+	MoreClients, MoreSessions int // how many there are in all, when the overview does not have all of them
+}
+
+// ShowAccount serves GET /account, the overview: the clients that have access, the sessions of the user, and what
+// happened last.
 func (p *Pages) ShowAccount(w http.ResponseWriter, r *http.Request) error {
 	user, err := p.currentUser(r)
 	if err != nil {
 		return err
 	}
-	data := accountPage{
-		Layout:   p.pages.NewLayout(r, "account.title"),
-		UserName: display.NameOr(user.User.Name, user.User.Username), Email: user.User.Email,
-		SignOutToken: p.formToken(user, "sign-out", ""),
-	}
-	data.Width = "wide"
-	users, err := p.users.SignedIn(r)
-	if err != nil {
+	var data overviewPage
+	if data.accountLayout, err = p.newLayout(r, user, homePath, "account.title"); err != nil {
 		return err
 	}
-	data.OtherUsers = len(users) > 1
-	switch r.URL.RawQuery {
-	case "withdrawn", "ended", "saved":
-		data.Notice = p.pages.Text(r, "account."+r.URL.RawQuery)
-	}
+	data.SignOutToken = p.formToken(user, "sign-out", "")
 	if data.Clients, err = p.connectedClients(r, user); err != nil {
 		return err
 	}
 	if data.Sessions, err = p.sessions(r, user); err != nil {
 		return err
 	}
+	if data.Activity, _, err = p.activity(r, user, time.Time{}, 3); err != nil {
+		return err
+	}
+	for i := range data.Activity {
+		data.Activity[i].Decidable = false // on the page of the activity
+	}
+	if n := len(data.Clients); n > maxOverview {
+		data.Clients, data.MoreClients = data.Clients[:maxOverview], n
+	}
+	if n := len(data.Sessions); n > maxOverview {
+		data.Sessions, data.MoreSessions = data.Sessions[:maxOverview], n
+	}
 	return p.pages.Render(w, http.StatusOK, "account", data)
-}
-
-func (p *Pages) sessions(r *http.Request, user *identity.SignedInUser) ([]sessionView, error) {
-	rows, err := p.users.Sessions(r, user.User)
-	if err != nil {
-		return nil, err
-	}
-	views := make([]sessionView, 0, len(rows))
-	for _, session := range rows {
-		views = append(views, sessionView{
-			ID: session.ID, Browser: p.browserName(r, session.UserAgent), Address: session.Address,
-			Since:     p.pages.NewTime(r, session.AuthTime, p.store.Now()),
-			FormToken: p.formToken(user, "end", session.ID), Current: session.ID == user.Session.ID,
-		})
-	}
-	return views, nil
-}
-
-// EndSession serves POST /account/sessions/{id}/end.
-func (p *Pages) EndSession(_ http.ResponseWriter, r *http.Request) error {
-	id := r.PathValue("id")
-	user, _, err := p.readForm(r, "end", id)
-	if err != nil {
-		return err
-	}
-	err = p.users.EndSession(r.Context(), user.User.ID, id)
-	if err != nil && !errors.Is(err, storage.ErrNotFound) { // it has ended already
-		return err
-	}
-	return page.RedirectTo(homePath + "?ended")
 }
 
 // SignOut serves POST /account/sign-out.
@@ -165,36 +189,4 @@ func (p *Pages) SignOut(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return page.RedirectTo("/signed-out")
-}
-
-var (
-	browserNames = [][2]string{
-		{"Edg/", "Edge"}, {"OPR/", "Opera"}, {"Firefox/", "Firefox"}, {"Chrome/", "Chrome"}, {"Safari/", "Safari"},
-	}
-	systemNames = [][2]string{
-		{"Android", "Android"}, {"iPhone", "iPhone"}, {"iPad", "iPad"}, {"Windows", "Windows"}, {"Mac OS X", "macOS"},
-		{"CrOS", "ChromeOS"}, {"Linux", "Linux"},
-	}
-)
-
-// browserName returns a readable name for a user agent. It only helps users to distinguish their browsers.
-func (p *Pages) browserName(r *http.Request, userAgent string) string {
-	browser, system := firstName(browserNames, userAgent), firstName(systemNames, userAgent)
-	switch {
-	case browser == "":
-		return p.pages.Text(r, "browser.unknown")
-	case system == "":
-		return browser
-	}
-	return p.pages.Text(r, "browser.on", browser, system)
-}
-
-// firstName returns the name of the first product whose token is in the user agent, or "".
-func firstName(products [][2]string, userAgent string) string {
-	for _, product := range products {
-		if strings.Contains(userAgent, product[0]) {
-			return product[1]
-		}
-	}
-	return ""
 }

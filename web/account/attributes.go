@@ -56,7 +56,7 @@ func (p *Pages) attributes(
 			}
 			field := attributeField{Input: attributeInput(name), Label: label, Type: a.Type, Value: text}
 			if name == input.attribute {
-				field.Problem = input.problem
+				field.Problem = input.attributeProblem
 			}
 			names, section.Fields = append(names, name), append(section.Fields, field)
 		case a.UserAccess == storage.AccessRead && value != nil:

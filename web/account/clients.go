@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"net/http"
+	"net/url"
 	"slices"
 
 	"gatehouse/identity"
@@ -16,6 +17,7 @@ import (
 
 type connectedClient struct {
 	ID, Name, Host      string
+	Path, Logo          string // Logo is empty when the client has none
 	Since               page.Time
 	Scopes              []string
 	LoginURL            string // where the client starts a sign-in, "" when it has not registered it
@@ -48,7 +50,8 @@ func (p *Pages) connectedClient(r *http.Request, consent storage.Consent, loginH
 		return connectedClient{}, err
 	}
 	connected := connectedClient{
-		ID: consent.ID, Name: client.DisplayName(), Host: redirect.DestinationOf(client.URI).Host,
+		ID: consent.ID, Path: p.pages.Path(clientsPath + "/" + consent.ID), Name: client.DisplayName(),
+		Host:  redirect.DestinationOf(client.URI).Host,
 		Since: p.pages.NewTime(r, consent.CreatedAt, p.store.Now()),
 	}
 	if connected.Scopes, err = p.scopeRows(r, consent); err != nil {
@@ -64,6 +67,9 @@ func (p *Pages) connectedClient(r *http.Request, consent storage.Consent, loginH
 		if agreed := oauth.AgreedRedirectURI(client, consent); agreed != "" {
 			connected.Host = p.pages.Destination(r, agreed)
 		}
+	}
+	if client.LogoURI != "" && (!client.IsDocument() || !connected.Unverified) {
+		connected.Logo = p.pages.Path("/logo/" + url.PathEscape(client.ID))
 	}
 	if client.DisabledAt == nil {
 		connected.LoginURL = p.oauth.InitiateLoginURL(client, consent, loginHint)
@@ -94,14 +100,35 @@ func (p *Pages) scopeRows(r *http.Request, consent storage.Consent) ([]string, e
 	return rows, nil
 }
 
-type withdrawPage struct {
-	page.Layout
+type clientsPage struct {
+	accountLayout
+	Clients []connectedClient
+}
+
+// ShowClients serves GET /account/apps: the clients that have access.
+func (p *Pages) ShowClients(w http.ResponseWriter, r *http.Request) error {
+	user, err := p.currentUser(r)
+	if err != nil {
+		return err
+	}
+	var data clientsPage
+	if data.accountLayout, err = p.newLayout(r, user, clientsPath, "account.apps"); err != nil {
+		return err
+	}
+	if data.Clients, err = p.connectedClients(r, user); err != nil {
+		return err
+	}
+	return p.pages.Render(w, http.StatusOK, "clients", data)
+}
+
+type clientPage struct {
+	accountLayout
 	Client    connectedClient
 	FormToken string
 }
 
-// ShowWithdraw serves GET /account/apps/{id}: what the client can do, before the user withdraws its access.
-func (p *Pages) ShowWithdraw(w http.ResponseWriter, r *http.Request) error {
+// ShowClient serves GET /account/apps/{id}: what the client can do, and the form that removes its access.
+func (p *Pages) ShowClient(w http.ResponseWriter, r *http.Request) error {
 	user, err := p.currentUser(r)
 	if err != nil {
 		return err
@@ -115,14 +142,15 @@ func (p *Pages) ShowWithdraw(w http.ResponseWriter, r *http.Request) error {
 		return p.pages.NotFound()
 	}
 	reqevent.FromContext(r.Context()).ClientID = consents[i].ClientID
-	connected, err := p.connectedClient(r, consents[i], user.User.Username)
-	if err != nil {
+	var data clientPage
+	if data.Client, err = p.connectedClient(r, consents[i], user.User.Username); err != nil {
 		return err
 	}
-	return p.pages.Render(w, http.StatusOK, "withdraw", withdrawPage{
-		Layout: p.pages.NewLayout(r, "account.withdraw"), Client: connected,
-		FormToken: p.formToken(user, "withdraw", connected.ID),
-	})
+	data.FormToken = p.formToken(user, "withdraw", data.Client.ID)
+	if data.accountLayout, err = p.newLayout(r, user, clientsPath, "client.title", data.Client.Name); err != nil {
+		return err
+	}
+	return p.pages.Render(w, http.StatusOK, "client", data)
 }
 
 // Withdraw serves POST /account/apps/{id}/withdraw. Afterwards every token of the client for this user is revoked.
@@ -139,5 +167,5 @@ func (p *Pages) Withdraw(_ http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return page.RedirectTo(homePath + "?withdrawn")
+	return page.RedirectTo(clientsPath + "?withdrawn")
 }

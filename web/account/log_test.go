@@ -19,7 +19,7 @@ func TestLogExplainsRefusedProfile(t *testing.T) {
 		form := b.Open("/account/profile").Fields()
 		form.Set("birthdate", "yesterday")
 		p := b.Submit("/account/profile", form)
-		if p.Status != http.StatusBadRequest || !strings.Contains(p.Text(), "the date of birth must be") {
+		if p.Status != http.StatusBadRequest || !strings.Contains(p.Text(), "Enter a date like 1990-12-31") {
 			t.Errorf("invalid date of birth: status %d, want 400 and what it must be: %s", p.Status, p.Text())
 		}
 		cause, _ := s.LogLine(p.Response)["cause"].(string)

@@ -12,10 +12,11 @@ import (
 )
 
 type profilePage struct {
-	page.Layout
-	FormToken, Email, Username, Problem string
-	Groups                              []profileGroup
-	Attributes                          attributeSection
+	accountLayout
+	FormToken, Username, Problem string
+	EmailVerified                bool
+	Groups                       []profileGroup
+	Attributes                   attributeSection
 }
 
 type profileGroup struct {
@@ -24,8 +25,11 @@ type profileGroup struct {
 }
 
 type profileField struct {
-	Name, Label, Value, Hint, Kind, Autocomplete string
+	Name, Label, Value, Hint, Kind, Autocomplete, Problem string
+	Options                                               []profileOption // of a select
 }
+
+type profileOption struct{ Value, Label string }
 
 // profileForm has the fields of the form. Their names are the claims of OIDC Core §5.1.
 var profileForm = []struct {
@@ -38,7 +42,7 @@ var profileForm = []struct {
 	}},
 	{"profile.about", [][3]string{
 		{"picture", "url", "photo"}, {"profile", "url", "url"}, {"website", "url", "off"}, {"gender", "text", "sex"},
-		{"birthdate", "text", "bday"}, {"zoneinfo", "text", "off"}, {"locale", "text", "language"},
+		{"birthdate", "text", "bday"}, {"zoneinfo", "zone", "off"}, {"locale", "select", "language"},
 	}},
 	{"profile.contact", [][3]string{
 		{"phone_number", "tel", "tel"}, {"street_address", "text", "street-address"}, {"postal_code", "text", "postal-code"},
@@ -68,19 +72,34 @@ type profileInput struct {
 	name       string
 	profile    storage.Profile
 	attributes map[string][]string // what was entered
-	problem    string
-	attribute  string // that the problem is about, or ""
+	problem    string              // what is wrong with no single field
+	problems   map[string]string   // by the name of the claim
+	attribute  string              // that attributeProblem is about, or ""
+
+	attributeProblem string
+}
+
+// isInvalid reports whether the form was refused.
+func (i profileInput) isInvalid() bool {
+	return i.problem != "" || len(i.problems) > 0 || i.attribute != ""
 }
 
 func (p *Pages) renderProfile(
 	w http.ResponseWriter, r *http.Request, user *identity.SignedInUser, input profileInput,
 ) error {
 	data := profilePage{
-		Layout: p.pages.NewLayout(r, "profile.title"), FormToken: p.formToken(user, "profile", ""),
-		Email: user.User.Email, Username: user.User.Username,
+		FormToken: p.formToken(user, "profile", ""), Username: user.User.Username,
+		EmailVerified: user.User.EmailVerifiedAt != nil,
 	}
-	if input.problem != "" {
-		data.Problem = p.pages.Text(r, "profile.problem", input.problem)
+	var err error
+	if data.accountLayout, err = p.newLayout(r, user, profilePath, "account.profile"); err != nil {
+		return err
+	}
+	if input.isInvalid() {
+		data.Problem = p.pages.Text(r, "profile.problem")
+		if input.problem != "" {
+			data.Problem += " " + input.problem
+		}
 	}
 	for _, group := range profileForm {
 		fields := make([]profileField, 0, len(group.fields))
@@ -88,16 +107,19 @@ func (p *Pages) renderProfile(
 			fields = append(fields, profileField{
 				Name: f[0], Kind: f[1], Autocomplete: f[2], Label: p.pages.Text(r, "profile."+f[0]),
 				Hint: p.pages.Text(r, "profile."+f[0]+".hint"), Value: *fieldOf(&input.name, &input.profile, f[0]),
+				Problem: input.problems[f[0]],
 			})
+			if f[0] == "locale" {
+				fields[len(fields)-1].Options = p.locales(input.profile.Locale)
+			}
 		}
 		data.Groups = append(data.Groups, profileGroup{Title: p.pages.Text(r, group.title), Fields: fields})
 	}
-	var err error
 	if data.Attributes, err = p.attributes(r, user.User, input); err != nil {
 		return err
 	}
 	status := http.StatusOK
-	if input.problem != "" {
+	if input.isInvalid() {
 		status = http.StatusBadRequest
 	}
 	return p.pages.Render(w, status, "profile", data)
@@ -123,15 +145,52 @@ func (p *Pages) UpdateProfile(w http.ResponseWriter, r *http.Request) error {
 	})
 	var problem *identity.InputError
 	if errors.As(err, &problem) {
-		reqevent.FromContext(r.Context()).Err = problem
-		input.problem = problem.Message
-		if attributeErr := (*identity.AttributeError)(nil); errors.As(err, &attributeErr) {
-			input.attribute = attributeErr.Attribute
+		reqevent.FromContext(r.Context()).Err = err
+		if err := p.explainProblem(r, &input, err); err != nil {
+			return err
 		}
 		return p.renderProfile(w, r, user, input)
 	}
 	if err != nil {
 		return err
 	}
-	return page.RedirectTo(homePath + "?saved")
+	return page.RedirectTo(profilePath + "?saved")
+}
+
+// explainProblem stores at each field what is wrong with it.
+func (p *Pages) explainProblem(r *http.Request, input *profileInput, err error) error {
+	var claims identity.ProfileErrors
+	var attribute *identity.AttributeError
+	switch {
+	case errors.As(err, &claims):
+		input.problems = map[string]string{}
+		for _, e := range claims {
+			input.problems[e.Claim] = p.pages.Text(r, "profile.problem."+e.Kind)
+		}
+	case errors.As(err, &attribute):
+		all, err := p.store.Attributes(r.Context())
+		if err != nil {
+			return err
+		}
+		input.attribute = attribute.Attribute
+		input.attributeProblem = p.pages.Text(r, "profile.problem."+all[attribute.Attribute].Type)
+	default:
+		input.problem = p.pages.Text(r, "profile.problem.other")
+	}
+	return nil
+}
+
+// locales returns the languages to choose from: those of the pages, and the one that is set.
+func (p *Pages) locales(current string) []profileOption {
+	options := []profileOption{}
+	for _, l := range p.pages.Languages() {
+		options = append(options, profileOption{l.Tag, l.Name})
+		if l.Tag == current {
+			current = ""
+		}
+	}
+	if current != "" {
+		options = append(options, profileOption{current, current})
+	}
+	return options
 }

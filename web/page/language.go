@@ -31,6 +31,9 @@ func (p *Renderer) Language(r *http.Request) *message.Language {
 	return l
 }
 
+// Languages returns the languages of the pages.
+func (p *Renderer) Languages() []*message.Language { return p.catalogue.Languages() }
+
 // SetUILocales makes the ui_locales of a client a preference of the request.
 func SetUILocales(r *http.Request, locales string) {
 	event := reqevent.FromContext(r.Context())

@@ -82,7 +82,7 @@ func New(o Options) (*Renderer, error) {
 func (p *Renderer) Declare(name string, data any) error {
 	for _, l := range p.catalogue.Languages() {
 		set := template.New(name).Funcs(functions(l))
-		for _, file := range []string{"layout.html", name + ".html"} {
+		for _, file := range []string{"layout.html", "account_layout.html", name + ".html"} {
 			content, err := fs.ReadFile(p.options.Files, file)
 			if err != nil {
 				return err
@@ -92,7 +92,11 @@ func (p *Renderer) Declare(name string, data any) error {
 			}
 		}
 		p.templates[l.Tag][name] = set
-		for _, sample := range []reflect.Value{reflect.New(reflect.TypeOf(data)).Elem(), filled(reflect.TypeOf(data), 0)} {
+		for _, isFilled := range []bool{false, true} {
+			sample := reflect.New(reflect.TypeOf(data)).Elem()
+			if isFilled {
+				fill(sample, 0)
+			}
 			sample.FieldByName("Layout").Set(reflect.ValueOf(p.layout(l, "")))
 			if _, err := p.execute(name, sample.Interface()); err != nil {
 				return err
@@ -118,16 +122,20 @@ func (p *Renderer) renderFixedParts(l *message.Language) error {
 	return nil
 }
 
-// maxSampleDepth is how deeply nested the values of filled are.
+// maxSampleDepth is how deeply nested the values that fill sets are.
 const maxSampleDepth = 6
 
-// filled returns a value in which everything is set, so that executing a template reaches most of it.
-func filled(t reflect.Type, depth int) reflect.Value {
-	v := reflect.New(t).Elem()
+// fill sets everything in a value, so that executing a template with it reaches most of the template.
+func fill(v reflect.Value, depth int) {
 	if depth > maxSampleDepth {
-		return v
+		return
 	}
-	switch t.Kind() {
+	element := func(t reflect.Type) reflect.Value {
+		e := reflect.New(t).Elem()
+		fill(e, depth+1)
+		return e
+	}
+	switch t := v.Type(); t.Kind() {
 	case reflect.String:
 		v.SetString("x")
 	case reflect.Bool:
@@ -136,20 +144,19 @@ func filled(t reflect.Type, depth int) reflect.Value {
 		v.SetInt(1)
 	case reflect.Pointer:
 		v.Set(reflect.New(t.Elem()))
-		v.Elem().Set(filled(t.Elem(), depth+1))
+		fill(v.Elem(), depth+1)
 	case reflect.Slice:
-		v.Set(reflect.Append(v, filled(t.Elem(), depth+1)))
+		v.Set(reflect.Append(v, element(t.Elem())))
 	case reflect.Map:
 		v.Set(reflect.MakeMap(t))
-		v.SetMapIndex(filled(t.Key(), depth+1), filled(t.Elem(), depth+1))
+		v.SetMapIndex(element(t.Key()), element(t.Elem()))
 	case reflect.Struct:
 		for i := range t.NumField() {
-			if t.Field(i).IsExported() || t.Field(i).Anonymous && v.Field(i).CanSet() {
-				v.Field(i).Set(filled(t.Field(i).Type, depth+1))
+			if t.Field(i).IsExported() || t.Field(i).Anonymous && t.Field(i).Type.Kind() == reflect.Struct {
+				fill(v.Field(i), depth+1)
 			}
 		}
 	}
-	return v
 }
 
 // functions returns the functions of templates in a language.

@@ -15,7 +15,7 @@ import (
 
 // composedKeys matches the keys of messages that the source composes of parts.
 var composedKeys = regexp.MustCompile(`^(claim\.\w+|scope\.\w+|date\.month\.\d+|` +
-	`mail\..+|account\.(withdrawn|ended|saved)|profile\.[a-z_]+(\.hint)?)$`)
+	`mail\..+|account\.(withdrawn|ended|saved)|activity\.\w+|profile\.problem\.\w+|profile\.[a-z_]+(\.hint)?)$`)
 
 // inlineScripts matches inline scripts and styles, which the Content-Security-Policy blocks.
 var inlineScripts = regexp.MustCompile(`(?i)<script>|<script [^s]|<style|\sstyle=|\son[a-z]+=|javascript:`)

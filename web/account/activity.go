@@ -1,0 +1,141 @@
+package account
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"gatehouse/display"
+	"gatehouse/identity"
+	"gatehouse/oauth/params"
+	"gatehouse/storage/audit"
+	"gatehouse/web/page"
+)
+
+// activityPageSize is how many events the page of activity has.
+const activityPageSize = 25
+
+// activityView is an event of the account.
+type activityView struct {
+	ID, Path, Text, Browser, Address, FormToken string
+	At                                          page.Time
+	Alarming                                    bool // an attack may have caused it
+	ByOther                                     bool // an operator or the server caused it
+	Decidable                                   bool // the user has not stated yet whether they caused it
+	Confirmed, Reported                         bool // the user has
+}
+
+type activityPage struct {
+	accountLayout
+	Activity []activityView
+	Next     string // the time before which the next page begins, or ""
+}
+
+// ShowActivity serves GET /account/activity: what happened to the account.
+func (p *Pages) ShowActivity(w http.ResponseWriter, r *http.Request) error {
+	form, err := params.Query(r)
+	if err != nil {
+		return err
+	}
+	user, err := p.currentUser(r)
+	if err != nil {
+		return err
+	}
+	var before time.Time
+	if ms, err := strconv.ParseInt(form.Get("before"), 10, 64); err == nil && ms > 0 {
+		before = time.UnixMilli(ms)
+	}
+	var data activityPage
+	if data.accountLayout, err = p.newLayout(r, user, activityPath, "account.activity"); err != nil {
+		return err
+	}
+	var next time.Time
+	if data.Activity, next, err = p.activity(r, user, before, activityPageSize); err != nil {
+		return err
+	}
+	if !next.IsZero() {
+		data.Next = strconv.FormatInt(next.UnixMilli(), 10)
+	}
+	return p.pages.Render(w, http.StatusOK, "activity", data)
+}
+
+// questionable are the events of which users can state whether they caused them.
+var questionable = map[string]bool{audit.UserSignedIn: true, audit.UserSignInFailed: true, audit.ConsentGiven: true}
+
+// activity returns the events of the account before a time, newest first, and the time before which there are more.
+func (p *Pages) activity(
+	r *http.Request, user *identity.SignedInUser, before time.Time, limit int,
+) (views []activityView, next time.Time, err error) {
+	rows, err := p.store.Audit.AccountRows(r.Context(), user.User.ID, before, limit)
+	if err != nil {
+		return nil, next, err
+	}
+	if len(rows) == limit {
+		next = rows[limit-1].At
+	}
+	decided := map[string]string{} // by the id of the event: the type of the event that has the user's statement
+	for _, row := range rows {
+		var detail struct{ Confirmed, Reported string }
+		if row.Event == audit.ActivityConfirmed || row.Event == audit.ActivityReported {
+			_ = json.Unmarshal([]byte(row.Detail), &detail) // no statement without an id
+			decided[detail.Confirmed+detail.Reported] = row.Event
+		}
+	}
+	now := p.store.Now()
+	for _, row := range rows {
+		text := p.activityText(r, row)
+		if text == "" {
+			continue
+		}
+		views = append(views, activityView{
+			ID: row.ID, Path: p.pages.Path(activityPath + "/" + row.ID), Text: text,
+			At: p.pages.NewTime(r, row.At, now), Address: row.Address,
+			Browser: p.browserName(r, row.UserAgent), Alarming: row.Event == audit.UserSignInFailed,
+			ByOther:   row.Actor != "user:"+user.User.ID && row.Actor != "anonymous",
+			Decidable: questionable[row.Event] && decided[row.ID] == "" && now.Sub(row.At) < decidableFor,
+			Confirmed: decided[row.ID] == audit.ActivityConfirmed,
+			Reported:  decided[row.ID] == audit.ActivityReported,
+			FormToken: p.formToken(user, "activity", row.ID),
+		})
+	}
+	return views, next, nil
+}
+
+// decidableFor is how long users can state whether they caused an event.
+const decidableFor = 30 * 24 * time.Hour
+
+// activityText returns the description of an event, or "" for one that users do not see.
+func (p *Pages) activityText(r *http.Request, row audit.Row) string {
+	key := "activity." + strings.ReplaceAll(row.Event, ".", "_")
+	text := p.pages.Text(r, key)
+	if !strings.Contains(text, "%s") {
+		return text
+	}
+	name := p.pages.Text(r, "activity.unknown_client")
+	if client, err := p.store.Client(r.Context(), row.ClientID); err == nil {
+		name = display.NameOr(client.DisplayName(), name)
+	}
+	return p.pages.Text(r, key, name)
+}
+
+// DecideActivity serves POST /account/activity/{id}: the user states whether they caused an event. If not, all other
+// browsers are signed out.
+func (p *Pages) DecideActivity(_ http.ResponseWriter, r *http.Request) error {
+	id := r.PathValue("id")
+	user, form, err := p.readForm(r, "activity", id)
+	if err != nil {
+		return err
+	}
+	if form.Get("decision") == "mine" {
+		if err := p.store.ConfirmActivity(r.Context(), user.User.ID, id); err != nil {
+			return err
+		}
+		return page.RedirectTo(activityPath + "?confirmed")
+	}
+	if err := p.users.EndOtherSessions(r.Context(), user, id); err != nil {
+		return err
+	}
+	return page.RedirectTo(activityPath + "?reported")
+}
