@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/text/feature/plural"
@@ -49,6 +50,16 @@ type entry struct {
 // built-in language may have some of the messages only. It returns an error that names the file and line of a message
 // that is unknown or whose placeholders are not those of the English one.
 func Load(files fs.FS) (*Catalogue, error) {
+	if files == fs.FS(templates.FS) {
+		return builtIn()
+	}
+	return load(files)
+}
+
+// builtIn returns the messages of the product, which never change in a process.
+var builtIn = sync.OnceValues(func() (*Catalogue, error) { return load(templates.FS) })
+
+func load(files fs.FS) (*Catalogue, error) {
 	entries, err := fs.ReadDir(files, templates.Messages)
 	if err != nil {
 		return nil, err

@@ -179,7 +179,7 @@ func TestNoPageScrollsSideways(t *testing.T) {
 	names, err := fs.Glob(templates.FS, "*.html")
 	storagetest.Must(t, err)
 	for _, name := range names {
-		if page := strings.TrimSuffix(name, ".html"); !strings.HasSuffix(page, "layout") && !l.opened[page] {
+		if page := strings.TrimSuffix(name, ".html"); !strings.HasSuffix(page, "layout") && page != "mail" && !l.opened[page] {
 			t.Errorf("the test does not open the page %s", page)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"reflect"
 	"strings"
+	"sync"
 
 	"gatehouse/message"
 	"gatehouse/oauth/redirect"
@@ -81,6 +82,11 @@ func New(o Options) (*Renderer, error) {
 // exist or something that data does not have.
 func (p *Renderer) Declare(name string, data any) error {
 	for _, l := range p.catalogue.Languages() {
+		key := builtInKey{l.Tag, name, reflect.TypeOf(data)}
+		if set, ok := builtIn.Load(key); ok && p.isBuiltIn() {
+			p.templates[l.Tag][name] = set.(*template.Template) //nolint:forcetypeassert // the only type that is stored
+			continue
+		}
 		set := template.New(name).Funcs(functions(l))
 		for _, file := range []string{"layout.html", "account_layout.html", name + ".html"} {
 			content, err := fs.ReadFile(p.options.Files, file)
@@ -102,9 +108,23 @@ func (p *Renderer) Declare(name string, data any) error {
 				return err
 			}
 		}
+		if p.isBuiltIn() {
+			builtIn.Store(key, set)
+		}
 	}
 	return nil
 }
+
+// builtIn has the built-in templates that were parsed and checked. They are the same for every server of a process, and
+// parsing them takes most of the time of starting one.
+var builtIn sync.Map
+
+type builtInKey struct {
+	language, name string
+	data           reflect.Type
+}
+
+func (p *Renderer) isBuiltIn() bool { return p.options.Files == fs.FS(templates.FS) }
 
 // renderFixedParts renders the parts of the layout that are the same on all pages.
 func (p *Renderer) renderFixedParts(l *message.Language) error {
