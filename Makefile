@@ -22,7 +22,8 @@ test: ## every test: both engines, race detector, browser
 	scripts/test.sh
 
 e2e: ## only the browser tests
-	@tools=$$(scripts/setup.sh) && eval "$$tools" && go test -count=1 \
+	@tools=$$(scripts/setup.sh) && eval "$$tools" && axe=$$(mktemp -d) && trap 'rm -rf "$$axe"' EXIT && \
+		scripts/axe.sh prepare "$$axe" && AXE=$$axe go test -count=1 \
 		-run 'Browser|FormsReach|PageScrolls|StyledLink|ReloadedSignIn|ThatChromiumOpens' ./cmd/gatehouse
 
 torture: ## longer fault tests: kill -9, database outages, many connections, every requirement on three processes

@@ -11,13 +11,15 @@ dir=$(mktemp -d)
 parties=$(mktemp -d)
 apis=$(mktemp -d)
 mcp=$(mktemp -d)
-trap 'wait; scripts/postgres.sh stop "$dir"; rm -rf "$parties" "$apis" "$mcp"' EXIT
+axe=$(mktemp -d)
+trap 'wait; scripts/postgres.sh stop "$dir"; rm -rf "$parties" "$apis" "$mcp" "$axe"' EXIT
 # These wait for the network most of the time.
 scripts/relying-parties.sh prepare "$parties" & installs=($!)
 scripts/apis.sh prepare "$apis" & installs+=($!)
 scripts/mcp.sh prepare "$mcp" & installs+=($!)
+scripts/axe.sh prepare "$axe" & installs+=($!)
 scripts/mailpit.sh >/dev/null & installs+=($!)
-export RELYING_PARTIES=$parties APIS=$apis MCP=$mcp
+export RELYING_PARTIES=$parties APIS=$apis MCP=$mcp AXE=$axe
 TEST_POSTGRES_DSN=$(scripts/postgres.sh start "$dir")
 export TEST_POSTGRES_DSN
 # All tools are installed, so no test may be skipped.

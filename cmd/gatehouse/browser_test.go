@@ -190,7 +190,8 @@ func testFormPostInBrowser(t *testing.T, d *devServer) {
 	b.signIn(d)
 	b.do("allow", visible("wants access"), press("Allow"), visible("the app has the response"))
 	checkResponse()
-	b.do("repeat the request without JavaScript", disableJavaScript(), chromedp.Navigate(request),
+	b.disableJavaScript()
+	b.do("repeat the request without JavaScript", chromedp.Navigate(request),
 		visible("JavaScript is off in this browser"))
 	b.checkLayout("form-post")
 	b.do("submit the form", press("Continue"), visible("the app has the response"))
@@ -272,7 +273,7 @@ func testTwoTabs(t *testing.T, d *devServer) {
 
 func testWithoutJavaScript(t *testing.T, d *devServer) {
 	b := openBrowser(t)
-	b.do("disable JavaScript", disableJavaScript())
+	b.disableJavaScript()
 	b.startSignIn(d)
 	b.signIn(d)
 	b.do("wait for the app", visible("You are signed in"), visible("notes.read"))

@@ -18,6 +18,8 @@ type tab struct {
 	context.Context
 
 	t testing.TB
+	// scriptsDisabled is set when the browser runs no JavaScript of pages, as if a user had disabled it.
+	scriptsDisabled bool
 }
 
 // openBrowser starts Chromium with a new profile.
@@ -37,7 +39,7 @@ func openBrowser(t testing.TB, more ...chromedp.ExecAllocatorOption) *tab {
 	if err := chromedp.Do(ctx); err != nil { // starts Chromium, which ends with the context of this call
 		t.Fatal(err)
 	}
-	return &tab{ctx, t}
+	return &tab{Context: ctx, t: t}
 }
 
 // openTab opens another tab of the same browser.
@@ -47,7 +49,7 @@ func (b *tab) openTab() *tab {
 	if err := chromedp.Do(ctx); err != nil {
 		b.t.Fatal(err)
 	}
-	return &tab{ctx, b.t}
+	return &tab{Context: ctx, t: b.t}
 }
 
 // do runs actions. When they fail, it saves the page.
@@ -99,9 +101,15 @@ func callStep[P any](method cdp.Command[P, cdp.Empty], params P) step {
 	})
 }
 
-// disableJavaScript returns a step that disables scripts in the tab.
-func disableJavaScript() step {
-	return callStep(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+// disableJavaScript disables the scripts of pages in the tab.
+func (b *tab) disableJavaScript() {
+	b.t.Helper()
+	b.do("disable JavaScript", setScriptsDisabled(true))
+	b.scriptsDisabled = true
+}
+
+func setScriptsDisabled(disabled bool) step {
+	return callStep(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: disabled})
 }
 
 // text returns the URL and the text of the page.
@@ -161,6 +169,61 @@ func (b *tab) checkLayout(name string) {
 			}
 			device := map[int64]string{320: "narrow", 375: "phone", 1280: "desktop"}[width]
 			b.save(name+"-"+scheme+"-"+device, false)
+		}
+		b.checkAccessibility(name + ", " + scheme)
+	}
+}
+
+// axeScript runs axe-core with the rules of WCAG 2.2 AA and returns its violations, one per line.
+const axeScript = `axe.run(document, {
+		runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+	}).then(r => r.violations.map(v => v.id + ": " + v.help + ": " + v.nodes.map(n => n.html).join(" ")).join("\n"))`
+
+// checkAccessibility checks a page with axe-core, when it is installed.
+func (b *tab) checkAccessibility(name string) {
+	b.t.Helper()
+	if violations := b.violations(); violations != "" {
+		b.t.Errorf("the page %s violates rules of axe-core:\n%s", name, violations)
+	}
+}
+
+// violations returns the rules of axe-core that the page violates.
+func (b *tab) violations() string {
+	b.t.Helper()
+	dir := os.Getenv("AXE")
+	if dir == "" && os.Getenv("CI") == "" {
+		return ""
+	}
+	axe, err := os.ReadFile(filepath.Join(dir, "node_modules", "axe-core", "axe.min.js"))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if b.scriptsDisabled {
+		b.do("enable JavaScript", setScriptsDisabled(false))
+		defer b.do("disable JavaScript", setScriptsDisabled(true))
+	}
+	evaluate[bool](b, string(axe)+";true")
+	ctx, cancel := context.WithTimeout(b.Context, waitTimeout)
+	defer cancel()
+	violations, err := chromedp.Run(ctx, chromedp.Evaluate[string](axeScript, chromedp.EvalAwaitPromise))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return violations
+}
+
+// TestAccessibilityCheckFindsViolationsInBrowser checks the check of pages.
+func TestAccessibilityCheckFindsViolationsInBrowser(t *testing.T) {
+	requireEnv(t, "CHROME")
+	requireEnv(t, "AXE")
+	t.Parallel()
+	b := openBrowser(t)
+	b.disableJavaScript()
+	b.do("open a page with faults", chromedp.Navigate(`data:text/html,<title>x</title><p>text<img src="x"><input>`))
+	violations := b.violations()
+	for _, rule := range []string{"html-has-lang", "image-alt", "label"} {
+		if !strings.Contains(violations, rule+":") {
+			t.Errorf("axe-core reports\n%s\nwant %s among them", violations, rule)
 		}
 	}
 }

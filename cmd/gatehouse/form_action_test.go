@@ -79,7 +79,7 @@ func TestFormsReachClientsThatRedirectToAnotherOrigin(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := openBrowser(t)
 			if !scripts {
-				b.do("disable JavaScript", disableJavaScript())
+				b.disableJavaScript()
 			}
 			b.do("open the request", open(prompt("consent")))
 			b.signIn(d)

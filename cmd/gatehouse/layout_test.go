@@ -173,13 +173,15 @@ func TestNoPageScrollsSideways(t *testing.T) {
 	t.Parallel()
 	l := &layoutTest{tab: openBrowser(t), d: startWideServer(t), opened: map[string]bool{}}
 	// With scripts the form of form_post would submit itself.
-	l.do("disable JavaScript", disableJavaScript(), chromedp.EmulateViewport(320, 800))
+	l.disableJavaScript()
+	l.do("set the width", chromedp.EmulateViewport(320, 800))
 	l.checkRequestPages()
 	l.checkAccountPages()
 	names, err := fs.Glob(templates.FS, "*.html")
 	storagetest.Must(t, err)
 	for _, name := range names {
-		if page := strings.TrimSuffix(name, ".html"); !strings.HasSuffix(page, "layout") && page != "mail" && !l.opened[page] {
+		page := strings.TrimSuffix(name, ".html")
+		if !strings.HasSuffix(page, "layout") && page != "mail" && !l.opened[page] {
 			t.Errorf("the test does not open the page %s", page)
 		}
 	}
