@@ -91,16 +91,9 @@ var errTaken = &InputError{"a user with this username or email address already e
 // prepare checks the values of a new user, and returns its record and the hash of its password.
 func (u *Users) prepare(ctx context.Context, n NewUser) (user storage.User, hash string, err error) {
 	n.Username, n.Email, n.Name = strings.TrimSpace(n.Username), strings.TrimSpace(n.Email), strings.TrimSpace(n.Name)
-	usernameKey, err := key(n.Username)
-	switch {
-	case n.Username == "" || utf8.RuneCountInString(n.Username) > 64:
-		return user, "", &InputError{"the username must have 1 to 64 characters"}
-	case strings.Contains(n.Username+usernameKey, "@"): // also what the normal form makes of other at signs
-		return user, "", &InputError{"the username must not contain an @, or it could be taken for an email address"}
-	case err != nil || display.CheckName(n.Username) != nil:
-		return user, "", &InputError{
-			"the username has a character that is not allowed, such as a space or an invisible one",
-		}
+	usernameKey, err := checkUsername(n.Username)
+	if err != nil {
+		return user, "", err
 	}
 	emailKey, err := checkEmail(n.Email)
 	if err != nil {
@@ -124,6 +117,20 @@ func (u *Users) prepare(ctx context.Context, n NewUser) (user storage.User, hash
 	setVerified(&user.PhoneVerifiedAt, &n.PhoneVerified, now)
 	hash, err = u.hasher.hash(ctx, n.Password)
 	return user, hash, err
+}
+
+// checkUsername returns the form of a username by which it is unique, or an *InputError.
+func checkUsername(name string) (string, error) {
+	usernameKey, err := key(name)
+	switch {
+	case name == "" || utf8.RuneCountInString(name) > 64:
+		return "", &InputError{"the username must have 1 to 64 characters"}
+	case strings.Contains(name+usernameKey, "@"): // also what the normal form makes of other at signs
+		return "", &InputError{"the username must not contain an @, or it could be taken for an email address"}
+	case err != nil || display.CheckName(name) != nil:
+		return "", &InputError{"the username has a character that is not allowed, such as a space or an invisible one"}
+	}
+	return usernameKey, nil
 }
 
 // User returns a user by username, email address or id, or storage.ErrNotFound.

@@ -1,6 +1,10 @@
 package storage
 
-import "time"
+import (
+	"time"
+
+	"gatehouse/storage/db"
+)
 
 // ExternalID is the id that an imported user has in another system.
 type ExternalID struct {
@@ -9,3 +13,5 @@ type ExternalID struct {
 	UserID     string    // of the user here
 	CreatedAt  time.Time `gorm:"serializer:millis;autoCreateTime:false"`
 }
+
+var externalIDRow = db.NewRecord[ExternalID]("external_ids")

@@ -85,6 +85,7 @@ var allowedImports = []struct {
 	{"notify/mail", []string{"message", "storage", "notify"}},
 	{"notify/mail/mailtest", []string{"storage/storagetest"}},
 	{"admin", []string{"storage", "identity", "oauth/protocol", "oauth/keyring", "oauth/client"}},
+	{"admin/importer", []string{"storage", "identity/passwordhash", "identity", "admin"}},
 	{"web/page", []string{"templates", "message", "oauth/redirect", "storage/reqevent", "oauth/protocol"}},
 	{"web/interaction", []string{
 		"ratelimit", "oauth/params", "oauth/redirect", "storage/reqevent", "storage", "identity", "oauth/protocol",
@@ -109,8 +110,8 @@ var allowedImports = []struct {
 	{"cmd/gatehouse/sample", nil},
 	{"cmd/gatehouse", []string{
 		"config", "oauth/credential", "oauth/fetch", "storage/reqevent", "storage/db", "storage/vault", "storage/audit",
-		"storage", "identity", "oauth/protocol", "oauth/keyring", "oauth/client", "notify/mail", "admin",
-		"cmd/gatehouse/server", "cmd/gatehouse/sample",
+		"storage", "identity/passwordhash", "identity", "oauth/protocol", "oauth/keyring", "oauth/client", "notify/mail",
+		"admin", "admin/importer", "cmd/gatehouse/server", "cmd/gatehouse/sample",
 	}},
 	{"cmd/oauthbench/bench", nil},
 	{"cmd/oauthbench", []string{
@@ -135,6 +136,7 @@ var libraryOwners = map[string][]string{
 	"crypto/subtle":                       {"cmd/gatehouse/sample", "cmd/oauthbench/bench"}, // others: keyed.Equal
 	"github.com/coreos/go-oidc":           {"cmd/gatehouse/sample", "cmd/gatehouse/server/servertest"},
 	"github.com/glebarez/":                {"storage/db"},
+	"github.com/goccy/go-yaml":            {"admin/importer"},
 	"github.com/gomodule/redigo":          {"ratelimit"},
 	"github.com/gorilla/sessions":         {"identity"},
 	"github.com/jackc/pgx":                {"storage/…", "cmd/oauthbench/bench"},

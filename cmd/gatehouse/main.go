@@ -77,7 +77,7 @@ func (p *program) rootCommand() *cobra.Command {
 		p.devCommand(), p.serveCommand(), p.migrateCommand(), p.clientCommand(), p.userCommand(), p.inviteCommand(),
 		p.groupCommand(), p.attributeCommand(), p.scopeCommand(), p.resourceCommand(), p.roleCommand(),
 		p.registrationTokenCommand(), p.keyCommand(), p.mailCommand(), p.auditCommand(), p.backupCommand(),
-		p.rekeyCommand(), p.configCommand(), p.versionCommand())
+		p.importCommand(), p.rekeyCommand(), p.configCommand(), p.versionCommand())
 	root.SilenceErrors, root.SilenceUsage, root.Version = true, true, version
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		if unknown := (*pflag.NotExistError)(nil); errors.As(err, &unknown) {

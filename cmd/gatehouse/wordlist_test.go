@@ -110,6 +110,7 @@ var wordExceptions = []wordException{
 	exception(``, `app\.(internal|invalid|example)|example\.app\b`, "hosts and schemes"),
 	exception(`^(cmd/gatehouse/(dev|dev_page|main|scope|client|client_flags)\.go|oauth/logout/seal\.go)$`,
 		`(?i)\bapps?\b`, "help and messages for users"),
+	exception(`^admin/importer/auth0\.go$`, `AppMetadata|app_metadata|App Metadata`, "a member of Auth0"),
 	exception(`^web/page_error\.go$`, `\.app\b`, "keys of messages"),
 	exception(`^(config|docs)/`, `(?i)anyone (can|who)|\(everyone\)`, "the setting is open to everyone"),
 	exception(``, `"asked"`, "a member of audit details"),

@@ -172,6 +172,24 @@ func (l *Log) Record(ctx context.Context, e Event) error {
 	return db.Wrap("record an event", l.Insert(ctx, &row))
 }
 
+// RecordAll does the same as Record for the events of one transaction.
+func (l *Log) RecordAll(ctx context.Context, events []Event) error {
+	rows := make([]Row, len(events))
+	for i, e := range events {
+		var err error
+		if rows[i], err = l.NewRow(ctx, e); err != nil {
+			return err
+		}
+	}
+	if err := rowRecord.InsertAll(ctx, l.db.Write, rows); err != nil {
+		return db.Wrap("record events", err)
+	}
+	for _, e := range events {
+		l.Count(e.Type)
+	}
+	return nil
+}
+
 // RecordLater queues the row of an issued token, so that the request does not wait for it. When the queue is full it
 // waits up to a second and then returns ErrBusy. A crash may lose the last second of these rows, and nothing else.
 func (l *Log) RecordLater(ctx context.Context, e Event) error {

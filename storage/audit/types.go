@@ -26,6 +26,7 @@ var (
 	ClientTokensRevoked      = newType("client.tokens_revoked")
 	ClientRegistered         = newType("client.registered")
 	UserCreated              = newType("user.created")
+	UserImported             = newType("user.imported")
 	UserUpdated              = newType("user.updated")
 	UserDisabled             = newType("user.disabled")
 	UserEnabled              = newType("user.enabled")

@@ -190,21 +190,58 @@ func (r *Record[T]) QueryColumns(ctx context.Context, c Conn, fn func(*T) error,
 	}, query, args...)
 }
 
+// insertRows is how many records one statement of InsertAll adds on SQLite, which limits the number of values.
+const insertRows = 100
+
+// InsertAll adds the records, or returns ErrConflict.
+func (r *Record[T]) InsertAll(ctx context.Context, c Conn, records []T) error {
+	if len(records) == 0 {
+		return nil
+	}
+	if c.gorm.Name() == Postgres {
+		query, arrays := r.unnest(records)
+		return c.translateError(Exec(ctx, c, query, arrays...))
+	}
+	row := "(?" + strings.Repeat(", ?", len(r.names)-1) + ")"
+	for chunk := range slices.Chunk(records, insertRows) {
+		values := make([]any, 0, len(chunk)*len(r.names))
+		for i := range chunk {
+			values = append(values, r.Values(&chunk[i], nil)...)
+		}
+		query := "INSERT INTO " + r.table + " (" + r.columns + ") VALUES " + row + strings.Repeat(", "+row, len(chunk)-1)
+		if err := Exec(ctx, c, query, values...); err != nil {
+			return c.translateError(err)
+		}
+	}
+	return nil
+}
+
 // InsertMissing adds the records whose key does not exist yet. On PostgreSQL the statement is the same for any number
 // of records, so that it is prepared once.
 func (r *Record[T]) InsertMissing(ctx context.Context, c Conn, records []T) error {
 	if c.gorm.Name() != Postgres {
 		return InsertMissing(ctx, c, records)
 	}
-	arrays, columns := make([]any, len(r.names)), make([]string, len(r.names))
+	query, arrays := r.unnest(records)
+	return Exec(ctx, c, query+" ON CONFLICT DO NOTHING", arrays...)
+}
+
+// unnest returns the statement for PostgreSQL that adds records, with an array for each column.
+func (r *Record[T]) unnest(records []T) (query string, arrays []any) {
+	columns := make([]string, len(r.names))
+	arrays = make([]any, len(r.names))
 	for i, t := range r.fields {
 		array := reflect.MakeSlice(reflect.SliceOf(t.value), len(records), len(records))
 		for j := range records {
-			array.Index(j).Set(reflect.ValueOf(r.value(&records[j], i)))
+			value := r.value(&records[j], i)
+			if v, ok := value.(jsonValue); ok {
+				text, _ := v.Value() // the records of Gatehouse can always be encoded
+				value = text
+			}
+			array.Index(j).Set(reflect.ValueOf(value))
 		}
 		arrays[i], columns[i] = array.Interface(), "?::"+t.postgres+"[]"
 	}
-	query := "INSERT INTO " + r.table + " (" + r.Columns() + ") SELECT * FROM unnest(" + strings.Join(columns, ", ") +
-		") ON CONFLICT DO NOTHING"
-	return Exec(ctx, c, query, arrays...)
+	query = "INSERT INTO " + r.table + " (" + r.Columns() + ") SELECT * FROM unnest(" + strings.Join(columns, ", ") + ")"
+	return query, arrays
 }

@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strconv"
 	"strings"
@@ -109,6 +110,26 @@ func (c Conn) rebind(query string, args []any) string {
 		out.WriteString(strconv.Itoa(n))
 		query = after
 	}
+}
+
+// In returns the condition that a column has one of the values, and its argument. The statement is the same for any
+// number of values.
+func (c Conn) In(column string, values []string) (condition string, arg any) {
+	if c.gorm.Name() == Postgres {
+		return column + " = ANY (?::text[])", values
+	}
+	list, _ := json.Marshal(values) // strings never fail
+	return column + " IN (SELECT value FROM json_each(?))", string(list)
+}
+
+// translateError returns ErrConflict for an error of a complete statement about a duplicate key, and any other error as
+// it is.
+func (c Conn) translateError(err error) error {
+	t, ok := c.gorm.Dialector.(gorm.ErrorTranslator)
+	if ok && err != nil && errors.Is(t.Translate(err), gorm.ErrDuplicatedKey) {
+		return ErrConflict
+	}
+	return err
 }
 
 // Insert adds one record, or returns ErrConflict.

@@ -1,0 +1,90 @@
+package importer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+)
+
+// authentikRecord is a record of `ak dumpdata authentik_core.user authentik_core.group`, in the format of Django.
+type authentikRecord struct {
+	Model  string          `json:"model"`
+	Key    any             `json:"pk"`
+	Fields json.RawMessage `json:"fields"`
+}
+
+type authentikGroup struct {
+	Name string `json:"name"`
+}
+
+type authentikUser struct {
+	UUID       string         `json:"uuid"`
+	Username   string         `json:"username"`
+	Name       string         `json:"name"`
+	Email      string         `json:"email"`
+	Password   string         `json:"password"`
+	IsActive   bool           `json:"is_active"`
+	Type       string         `json:"type"`
+	Attributes map[string]any `json:"attributes"`
+	Groups     []string       `json:"groups"`
+	OldGroups  []string       `json:"ak_groups"` // before 2025.12
+}
+
+// authentik imports `ak dumpdata`. Groups may follow the users that are in them, so the files are read twice. The sub
+// is the UUID of the user: by default authentik uses a hash instead, which another server cannot compute for new users.
+func (im *Importer) authentik(ctx context.Context, files []string) error {
+	p, err := im.newProgress(files, 2)
+	if err != nil {
+		return err
+	}
+	names := map[string]string{} // of groups by their ids
+	if err := im.eachFile(files, p, func(in *input) error {
+		return eachObject(in, "records", func(entry int, r authentikRecord) error {
+			var g authentikGroup
+			if id, ok := r.Key.(string); ok && r.Model == "authentik_core.group" {
+				if err := json.Unmarshal(r.Fields, &g); err != nil {
+					return errors.New(in.at("entry %d: %v", entry, err))
+				}
+				names[id] = g.Name
+			}
+			return nil
+		})
+	}); err != nil {
+		return err
+	}
+	return im.eachFile(files, p, func(in *input) error {
+		return eachObject(in, "records", func(entry int, r authentikRecord) error {
+			if r.Model != "authentik_core.user" {
+				return nil
+			}
+			var a authentikUser
+			if err := json.Unmarshal(r.Fields, &a); err != nil {
+				return errors.New(in.at("entry %d: %v", entry, err))
+			}
+			return im.addAuthentik(ctx, a, names, in.at("entry %d", entry))
+		})
+	})
+}
+
+func (im *Importer) addAuthentik(ctx context.Context, a authentikUser, names map[string]string, location string) error {
+	if a.Type == "service_account" || a.Type == "internal_service_account" {
+		im.report.Users.Read++
+		im.report.Users.Skipped++
+		im.report.lose("service account")
+		return nil
+	}
+	u := user{location: location, id: a.UUID, disabled: !a.IsActive, attributes: anyValues(a.Attributes)}
+	delete(u.attributes, "settings") // of authentik's own pages
+	u.new.Username, u.new.Email, u.new.Name = a.Username, a.Email, a.Name
+	if a.Password != "" && a.Password[0] != '!' { // Django's mark of an unusable password
+		u.parseHash(a.Password)
+	}
+	for _, id := range append(a.Groups, a.OldGroups...) {
+		if name, ok := names[id]; ok {
+			u.groups = append(u.groups, name)
+		} else {
+			im.report.lose("membership in a group that the file does not have")
+		}
+	}
+	return im.add(ctx, u)
+}

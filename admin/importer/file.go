@@ -1,0 +1,160 @@
+package importer
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+)
+
+// input is a file that is read as a stream, with the progress over all files.
+type input struct {
+	*bufio.Reader
+
+	name string // without its directory, for locations
+	file *os.File
+	read *progress
+}
+
+// progress is how much of all files was read, over all passes.
+type progress struct {
+	now, total int64
+	show       func(now, total int64)
+}
+
+// reader returns r, whose reads are counted.
+func (p *progress) reader(r io.Reader) io.Reader { return countingReader{r, p} }
+
+type countingReader struct {
+	io.Reader
+	progress *progress
+}
+
+func (c countingReader) Read(b []byte) (int, error) {
+	n, err := c.Reader.Read(b)
+	c.progress.now += int64(n)
+	c.progress.show(c.progress.now, c.progress.total)
+	return n, err
+}
+
+// eachFile calls fn with each file, which is opened for it, and reports the progress. passes is how often a format
+// reads its files.
+func (im *Importer) eachFile(files []string, p *progress, fn func(in *input) error) error {
+	for _, path := range files {
+		if err := readFile(path, p, fn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (im *Importer) newProgress(files []string, passes int64) (*progress, error) {
+	p := &progress{show: im.options.Progress}
+	for _, path := range files {
+		info, err := os.Stat(path)
+		if err != nil {
+			return nil, err
+		}
+		p.total += passes * info.Size()
+	}
+	return p, nil
+}
+
+func readFile(path string, p *progress, fn func(in *input) error) error {
+	file, err := os.Open(path) //nolint:gosec // the operator names the file
+	if err != nil {
+		return err
+	}
+	in := &input{bufio.NewReaderSize(p.reader(file), 1<<16), filepath.Base(path), file, p}
+	err = fn(in)
+	return errors.Join(err, file.Close())
+}
+
+// at returns the location of an entry.
+func (in *input) at(format string, args ...any) string {
+	return in.name + ": " + fmt.Sprintf(format, args...)
+}
+
+// jsonError returns an error of the decoder with the line in the file.
+func (in *input) jsonError(err error, offset int64) error {
+	var syntax *json.SyntaxError
+	var unmarshal *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &syntax):
+		return fmt.Errorf("%s:%d: the file is not valid JSON: %w", in.name, in.lineAt(offset), err)
+	case errors.As(err, &unmarshal):
+		return fmt.Errorf("%s:%d: %w", in.name, in.lineAt(offset), err)
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		return fmt.Errorf("%s: the file ends too early; it is not complete", in.name)
+	}
+	return err
+}
+
+// lineAt returns the number of the line at an offset.
+func (in *input) lineAt(offset int64) int {
+	line, buffer := 1, make([]byte, 1<<16)
+	r := io.NewSectionReader(in.file, 0, offset)
+	for {
+		n, err := r.Read(buffer)
+		line += bytes.Count(buffer[:n], []byte("\n"))
+		if err != nil {
+			return line
+		}
+	}
+}
+
+// skipBOM skips the byte order mark that some editors write.
+func (in *input) skipBOM() {
+	if b, err := in.Peek(3); err == nil && bytes.Equal(b, []byte("\xef\xbb\xbf")) {
+		_, _ = in.Discard(3)
+	}
+}
+
+// eachObject calls fn with the objects of a file, one after the other: those of an array, of the array that is the
+// member key of an object, or one object after the other.
+func eachObject[T any](in *input, key string, fn func(entry int, v T) error) error {
+	in.skipBOM()
+	start, err := in.Peek(1 << 10)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	d := json.NewDecoder(in)
+	start = bytes.TrimSpace(start)
+	wrapped := regexp.MustCompile(`^\{\s*"` + regexp.QuoteMeta(key) + `"\s*:\s*\[`)
+	tokens := 0 // that begin the array
+	switch {
+	case bytes.HasPrefix(start, []byte("[")):
+		tokens = 1
+	case wrapped.Match(start):
+		tokens = 3
+	}
+	for range tokens {
+		if _, err := d.Token(); err != nil {
+			return in.jsonError(err, d.InputOffset())
+		}
+	}
+	return decodeObjects(in, d, fn)
+}
+
+// decodeObjects calls fn with each object that the decoder has until the end of the array or file.
+func decodeObjects[T any](in *input, d *json.Decoder, fn func(entry int, v T) error) error {
+	for entry := 1; d.More(); entry++ {
+		var v T
+		if err := d.Decode(&v); err != nil {
+			return in.jsonError(err, d.InputOffset())
+		}
+		if err := fn(entry, v); err != nil {
+			return err
+		}
+	}
+	// More is false at the end of the input too.
+	if _, err := d.Token(); err != nil && !errors.Is(err, io.EOF) {
+		return in.jsonError(err, d.InputOffset())
+	}
+	return nil
+}

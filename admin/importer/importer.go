@@ -1,0 +1,174 @@
+// Package importer reads the exports of other identity providers and stores their users, groups, roles and clients. It
+// decides how each format maps to the records of Gatehouse and reports what is lost. It reads files as streams, so that
+// its memory does not depend on the number of users. Conflicts with existing users are decided by package storage;
+// flags and output are left to the commands.
+package importer
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"slices"
+	"time"
+
+	"gatehouse/identity/passwordhash"
+	"gatehouse/storage"
+)
+
+// Options specify an import.
+type Options struct {
+	Source string // the name of the other system in external_ids; empty: that of the format
+	DryRun bool   // whether only the report is made
+	// AllowWeak are the weak kinds of password hashes that are imported, until they expire.
+	AllowWeak []passwordhash.Kind
+	// MissingEmailDomain is the domain of the addresses that users without one get; empty: they are not imported.
+	MissingEmailDomain string
+	// RolePrefix begins the names of the groups that the roles of another system become.
+	RolePrefix string
+	// Resources has the identifiers of resources by the names of clients of the other system. Their roles become roles of
+	// the resource instead of groups.
+	Resources map[string]string
+	// AllowNoUsers imports a file without users.
+	AllowNoUsers bool
+	// Firebase has the password hash parameters of the Firebase project.
+	Firebase passwordhash.FirebaseParameters
+	// Identifiers is the path of an export of Authelia's opaque identifiers; empty: each user gets a new sub.
+	Identifiers string
+	// Progress is called with how many bytes of the files were read.
+	Progress func(now, total int64)
+}
+
+const (
+	// batchSize is how many users are stored in one transaction.
+	batchSize = 500
+	// weakHashLifetime is how long a weak password hash is valid.
+	weakHashLifetime = 90 * 24 * time.Hour
+)
+
+// Importer imports into one store.
+type Importer struct {
+	store   *storage.Store
+	options Options
+	report  *Report
+
+	attributes map[string]storage.Attribute
+	groups     map[string]string // the names of groups here by those in the other system; "" for one that is left out
+	groupKeys  map[string]string // the names of all groups by their names in lower case
+	resources  map[string]storage.Resource
+	roles      map[storage.Role]bool // all, with whether the report has counted it; nil until they are read
+
+	batch     []storage.ImportedUser
+	locations []string // of the users of the batch
+
+	seed maphash.Seed
+	seen map[uint64]bool // hashes of names of a dry run, which stores nothing that a later batch would conflict with
+}
+
+// New returns an Importer.
+func New(store *storage.Store, o Options) *Importer {
+	if o.Progress == nil {
+		o.Progress = func(int64, int64) {}
+	}
+	return &Importer{
+		store: store, options: o, report: newReport(o.DryRun), groups: map[string]string{},
+		groupKeys: map[string]string{}, seed: maphash.MakeSeed(), seen: map[uint64]bool{},
+	}
+}
+
+// formats are the functions that import files of a format.
+var formats = map[string]func(im *Importer, ctx context.Context, files []string) error{
+	"auth0":     (*Importer).auth0,
+	"authelia":  (*Importer).authelia,
+	"authentik": (*Importer).authentik,
+	"csv":       (*Importer).csv,
+	"firebase":  (*Importer).firebase,
+	"jsonl":     (*Importer).jsonLines,
+	"keycloak":  (*Importer).keycloak,
+}
+
+// Run imports files of a format. It returns the report also with an error, of what was imported before.
+func (im *Importer) Run(ctx context.Context, format string, files ...string) (*Report, error) {
+	run, ok := formats[format]
+	if !ok {
+		return im.report, fmt.Errorf("the format %q is not supported", format)
+	}
+	if im.options.Source == "" {
+		im.options.Source = format
+	}
+	var err error
+	if im.attributes, err = im.store.Attributes(ctx); err != nil {
+		return im.report, err
+	}
+	groups, err := im.store.Groups(ctx)
+	if err != nil {
+		return im.report, err
+	}
+	for _, g := range groups {
+		im.groupKeys[g.NameKey] = g.Name
+	}
+	if err := run(im, ctx, files); err != nil {
+		return im.report, err
+	}
+	if err := im.flush(ctx); err != nil {
+		return im.report, err
+	}
+	im.report.Source = im.options.Source
+	return im.report, nil
+}
+
+// flush stores the batch.
+func (im *Importer) flush(ctx context.Context) error {
+	if len(im.batch) == 0 {
+		return ctx.Err()
+	}
+	results, err := im.store.ImportUsers(ctx, im.options.Source, im.batch, im.options.DryRun)
+	if err != nil {
+		return err
+	}
+	for i, result := range results {
+		u := &im.batch[i]
+		if im.options.DryRun && result == storage.ImportCreated {
+			result = im.checkSeen(u)
+		}
+		switch result {
+		case storage.ImportCreated:
+			im.report.Users.Created++
+			im.countPassword(u.Password)
+		case storage.ImportUnchanged:
+			im.report.Users.Unchanged++
+		default:
+			im.report.Users.Conflicts++
+			im.report.problem(im.locations[i], string(result))
+		}
+	}
+	im.batch, im.locations = im.batch[:0], im.locations[:0]
+	return nil
+}
+
+// checkSeen returns the result for a user of a dry run, given those of earlier batches. It stores hashes of 64 bits
+// instead of names.
+func (im *Importer) checkSeen(u *storage.ImportedUser) storage.ImportResult {
+	hash := func(what, value string) uint64 { return maphash.String(im.seed, what+"\x00"+value) }
+	hashes := []uint64{
+		hash("external id", u.ExternalID), hash("id", u.User.ID), hash("username", u.User.UsernameKey),
+		hash("email", u.User.EmailKey),
+	}
+	i := slices.IndexFunc(hashes, func(h uint64) bool { return im.seen[h] })
+	if i >= 0 && !(i == 2 && u.OtherUsernameKey != "") {
+		return []storage.ImportResult{
+			storage.ImportUnchanged, storage.ImportIDTaken, storage.ImportUsernameTaken, storage.ImportEmailTaken,
+		}[i]
+	}
+	for _, h := range hashes {
+		im.seen[h] = true
+	}
+	return storage.ImportCreated
+}
+
+func (im *Importer) countPassword(p *storage.Password) {
+	kind := "none"
+	if p != nil {
+		kind = p.Kind
+	}
+	im.report.Passwords[kind]++
+}

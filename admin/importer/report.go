@@ -1,0 +1,86 @@
+package importer
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
+
+// maxListed is how many problems, and how many items to fix, a report lists; the rest is only counted.
+const maxListed = 100
+
+// Report is the result of an import.
+type Report struct {
+	Source    string           `json:"source"`
+	DryRun    bool             `json:"dry_run"`
+	Users     Counts           `json:"users"`
+	Passwords map[string]int64 `json:"passwords"` // of created users by their kind, or none
+	Groups    Counts           `json:"groups"`
+	Roles     Counts           `json:"roles"`
+	Clients   Counts           `json:"clients"`
+	Losses    []Loss           `json:"losses"`   // the most frequent first
+	Fix       []string         `json:"fix"`      // what the operator should change
+	Problems  []Problem        `json:"problems"` // records that were not imported
+	// ProblemCount includes those that are not listed.
+	ProblemCount int64 `json:"problem_count"`
+
+	losses map[string]int64
+}
+
+// Counts are numbers of records.
+type Counts struct {
+	Read      int64 `json:"read"`
+	Created   int64 `json:"created"`
+	Unchanged int64 `json:"unchanged"` // that existed: imported before, or a group with the name
+	Conflicts int64 `json:"conflicts"` // with other records
+	Invalid   int64 `json:"invalid"`
+	Skipped   int64 `json:"skipped"` // that have no counterpart, such as service accounts
+}
+
+// Loss is a kind of data that is not imported.
+type Loss struct {
+	What  string `json:"what"`
+	Count int64  `json:"count"`
+}
+
+// Problem is a record that was not imported.
+type Problem struct {
+	Location string `json:"location"` // the file with the line or entry
+	Reason   string `json:"reason"`
+}
+
+func newReport(dryRun bool) *Report {
+	return &Report{
+		DryRun: dryRun, Passwords: map[string]int64{}, Losses: []Loss{}, Fix: []string{}, Problems: []Problem{},
+		losses: map[string]int64{},
+	}
+}
+
+// lose counts something that is not imported.
+func (r *Report) lose(format string, args ...any) { r.losses[fmt.Sprintf(format, args...)]++ }
+
+// Finish sorts the losses. Call it before the report is printed.
+func (r *Report) Finish() {
+	r.Losses = r.Losses[:0]
+	for what, n := range r.losses {
+		r.Losses = append(r.Losses, Loss{what, n})
+	}
+	slices.SortFunc(r.Losses, func(a, b Loss) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.What, b.What))
+	})
+}
+
+// fix adds something that the operator should change.
+func (r *Report) fix(format string, args ...any) {
+	if item := fmt.Sprintf(format, args...); len(r.Fix) < maxListed && !slices.Contains(r.Fix, item) {
+		r.Fix = append(r.Fix, item)
+	}
+}
+
+// problem adds a record that is not imported.
+func (r *Report) problem(location, reason string) {
+	r.ProblemCount++
+	if len(r.Problems) < maxListed {
+		r.Problems = append(r.Problems, Problem{location, reason})
+	}
+}

@@ -1,0 +1,170 @@
+package importer
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"gatehouse/identity"
+	"gatehouse/identity/passwordhash"
+	"gatehouse/storage"
+)
+
+// user is a user as a format has it.
+type user struct {
+	location   string // the file with the line or entry
+	id         string // the sub if it is a UUID, and the external id
+	new        identity.NewUser
+	disabled   bool
+	hash       passwordhash.Hash // nil for none
+	hashError  error             // why the password is not imported
+	groups     []string          // names in the other system
+	roles      []storage.Role    // that exist
+	attributes map[string][]string
+}
+
+// add queues a user, after the checks that need no other users.
+func (im *Importer) add(ctx context.Context, u user) error {
+	im.report.Users.Read++
+	if u.id == "" {
+		u.id = u.new.Username
+	}
+	u.location += " (" + u.new.Username + ")"
+	imported := storage.ImportedUser{ExternalID: u.id, Roles: u.roles}
+	if u.new.Email == "" && strings.Contains(u.new.Username, "@") {
+		u.new.Email = u.new.Username
+	}
+	if u.new.Email == "" && im.options.MissingEmailDomain != "" {
+		u.new.Email = identity.UsernameFrom(u.new.Username) + "@" + im.options.MissingEmailDomain
+		im.report.lose("email address (a placeholder was stored)")
+	}
+	if err := im.nameUser(&u, &imported); err != nil {
+		return im.invalid(u, err)
+	}
+	record, dropped, err := identity.ImportedRecord(u.new, subOf(u.id), im.store.Now())
+	if err != nil {
+		return im.invalid(u, err)
+	}
+	for _, claim := range dropped {
+		im.report.lose("profile claim %s with a value that is not accepted", claim)
+	}
+	if record.ID != strings.ToLower(u.id) {
+		im.report.lose("sub (the id is no UUID; the user gets a new sub)")
+	}
+	if u.disabled {
+		at := im.store.Now()
+		record.DisabledAt = &at
+	}
+	imported.User = record
+	imported.Password = im.password(u)
+	imported.Attributes = im.encodeAttributes(u)
+	if imported.Groups, err = im.groupsOf(ctx, u.groups); err != nil {
+		return err
+	}
+	im.batch, im.locations = append(im.batch, imported), append(im.locations, u.location)
+	if len(im.batch) >= batchSize {
+		return im.flush(ctx)
+	}
+	return nil
+}
+
+// invalid reports a user that cannot be imported.
+func (im *Importer) invalid(u user, err error) error {
+	if !errors.As(err, new(*identity.InputError)) {
+		return err
+	}
+	im.report.Users.Invalid++
+	reason := err.Error()
+	if u.new.Email == "" {
+		reason = "the user has no email address; --missing-email-domain sets a placeholder"
+	}
+	im.report.problem(u.location, reason)
+	return nil
+}
+
+// nameUser replaces a username that Gatehouse does not accept. Users who have an email address as their name keep it
+// for the sign-in.
+func (im *Importer) nameUser(u *user, imported *storage.ImportedUser) error {
+	if _, err := identity.UsernameKey(strings.TrimSpace(u.new.Username)); err == nil {
+		return nil
+	}
+	derived := identity.UsernameFrom(u.new.Username)
+	if derived == "" {
+		derived = "user"
+	}
+	if !strings.EqualFold(u.new.Username, u.new.Email) {
+		im.report.lose("username (the user signs in with the email address, or with a name that is like it)")
+	}
+	sum := sha256.Sum256([]byte(u.id))
+	other := derived + "-" + hex.EncodeToString(sum[:4])
+	otherKey, err := identity.UsernameKey(other)
+	if err != nil {
+		return err
+	}
+	u.new.Username, imported.OtherUsername, imported.OtherUsernameKey = derived, other, otherKey
+	if _, err := identity.UsernameKey(derived); err != nil {
+		return err
+	}
+	return nil
+}
+
+// subOf returns an id that is a UUID, in lower case, or a new one.
+func subOf(id string) string {
+	if parsed, err := uuid.Parse(id); err == nil && len(id) == 36 {
+		return parsed.String()
+	}
+	return uuid.NewString()
+}
+
+// password returns the password of a user, or nil.
+func (im *Importer) password(u user) *storage.Password {
+	now := im.store.Now()
+	switch {
+	case u.hashError != nil:
+		im.report.lose("password: %v", u.hashError)
+		return nil
+	case u.hash == nil:
+		return nil
+	case u.hash.Kind().IsWeak() && !slices.Contains(im.options.AllowWeak, u.hash.Kind()):
+		im.report.lose("password: a hash of the weak kind %s; --allow-weak-hashes %[1]s imports it for 90 days",
+			u.hash.Kind())
+		return nil
+	}
+	p := &storage.Password{Hash: u.hash.String(), Kind: string(u.hash.Kind()), ChangedAt: now}
+	if u.hash.Kind().IsWeak() {
+		expires := now.Add(weakHashLifetime)
+		p.ExpiresAt = &expires
+	}
+	return p
+}
+
+// encodeAttributes returns the values of the attributes that are defined, as JSON.
+func (im *Importer) encodeAttributes(u user) map[string]string {
+	values := map[string]string{}
+	for name, list := range u.attributes {
+		if a, ok := im.attributes[name]; ok && a.HasUserValues() {
+			if value, err := identity.EncodeAttribute(a, list); err == nil {
+				if value != "" {
+					values[name] = value
+				}
+				continue
+			}
+			im.report.lose("attribute %s with a value that is not accepted", name)
+			continue
+		}
+		im.report.lose("attribute %s, which is not defined (`gatehouse attribute create`)", name)
+	}
+	return values
+}
+
+// parseHash sets the password of a user to a notation; an empty one is no password.
+func (u *user) parseHash(notation string) {
+	if notation = strings.TrimSpace(notation); notation != "" {
+		u.hash, u.hashError = passwordhash.Parse(notation)
+	}
+}
