@@ -17,7 +17,7 @@ func (u *Users) ScheduleDeletion(
 	return at, u.store.ScheduleDeletion(ctx, user.ID, at, storage.Mail{
 		Kind: storage.MailDeletionScheduled, UserID: user.ID, To: user.Email, Language: language,
 		Values: map[string]string{
-			"time": at.UTC().Format(time.RFC3339), storage.MailLink: "/login?to=account",
+			storage.MailValueDate: at.UTC().Format(time.RFC3339), storage.MailLink: "/login?to=account",
 		},
 	})
 }

@@ -42,7 +42,7 @@ func (u *Users) RequestEmailChange(ctx context.Context, user storage.User, email
 		return err
 	}
 	if other.ID != "" {
-		return u.store.CreateNoEmailToken(ctx, storage.ChangeEmail)
+		return u.store.CreateNoEmailToken(ctx, storage.ChangeEmail, "another account has the address")
 	}
 	token, link := u.newLink(credential.EmailToken, "/verify")
 	return u.sendLink(ctx, user, storage.EmailToken{
@@ -76,7 +76,7 @@ func (u *Users) ConfirmEmail(ctx context.Context, token, language string) (Link,
 				return storage.Mail{
 					Kind: storage.MailEmailChanged, UserID: previous.ID, To: previous.Email, Language: language,
 					ExpiresAt: expires,
-					Values:    map[string]string{"email": link.Email, storage.MailLink: path},
+					Values:    map[string]string{storage.MailValueEmail: link.Email, storage.MailLink: path},
 				}
 			},
 		})

@@ -3,7 +3,6 @@ package identity
 import (
 	"context"
 	"errors"
-	"time"
 
 	"gatehouse/oauth/credential"
 	"gatehouse/storage"
@@ -69,9 +68,6 @@ func (u *Users) passwordChange(user storage.User, hash string, in PasswordInput)
 		UserID: user.ID, Hash: hash, EndEverything: in.EndEverything,
 		Notice: storage.Mail{
 			Kind: storage.MailPasswordChanged, UserID: user.ID, To: user.Email, Language: in.Language,
-			Values: map[string]string{
-				"time": u.store.Now().UTC().Format(time.RFC3339), storage.MailLink: "/account/security",
-			},
 		},
 	}
 }

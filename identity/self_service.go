@@ -125,11 +125,14 @@ func (u *Users) newLink(kind credential.Kind, path string) (token, link string) 
 	return token, path + "?" + url.Values{"token": {token}}.Encode()
 }
 
-// mayMail reports whether a user, or an address without one, may get another requested mail. The caller responds alike
-// in both cases.
-func (u *Users) mayMail(ctx context.Context, purpose, recipient string) bool {
-	count := ratelimit.Count{Limit: ratelimit.AccountMail, Key: purpose + " " + recipient}
-	return !u.options.Limiter.Count(ctx, count).Refused
+// mayMail reports whether a user, or an address without one, may get another requested mail at an address. The caller
+// responds alike in both cases. What is refused to one recipient does not count against the limit of the server.
+func (u *Users) mayMail(ctx context.Context, purpose, recipient, address string) bool {
+	return !u.options.Limiter.Count(ctx,
+		ratelimit.Count{Limit: ratelimit.AccountMail, Key: purpose + " " + recipient},
+		ratelimit.Count{Limit: ratelimit.MailAddress, Key: strings.ToLower(address)},
+		ratelimit.Count{Limit: ratelimit.AllMails},
+	).Refused
 }
 
 // userByTypedName returns the user with a username or address that was typed, or an empty one.
@@ -151,8 +154,13 @@ func (u *Users) sendLink(ctx context.Context, user storage.User, t storage.Email
 	if !u.store.MailEnabled() {
 		return ErrNoMail
 	}
-	if user.ID == "" || user.DisabledAt != nil || !u.mayMail(ctx, t.Purpose, user.ID) {
-		return u.store.CreateNoEmailToken(ctx, t.Purpose)
+	switch {
+	case user.ID == "":
+		return u.store.CreateNoEmailToken(ctx, t.Purpose, "no account has this name")
+	case user.DisabledAt != nil:
+		return u.store.CreateNoEmailToken(ctx, t.Purpose, "the user is disabled")
+	case !u.mayMail(ctx, t.Purpose, user.ID, m.To):
+		return u.store.CreateNoEmailToken(ctx, t.Purpose, "too many mails")
 	}
 	m.UserID, m.ExpiresAt = user.ID, t.ExpiresAt
 	return u.store.CreateEmailToken(ctx, user, t, m)

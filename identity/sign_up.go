@@ -48,8 +48,8 @@ func (u *Users) RequestSignUp(ctx context.Context, email, invitation, language s
 	if err != nil {
 		return err
 	}
-	if !u.mayMail(ctx, LinkSignUp, emailKey) {
-		return u.store.CreateNoEmailToken(ctx, storage.VerifyEmail)
+	if !u.mayMail(ctx, LinkSignUp, emailKey, emailKey) {
+		return u.store.CreateNoEmailToken(ctx, storage.VerifyEmail, "too many mails")
 	}
 	now := u.store.Now()
 	m := storage.Mail{To: email, Language: language, ExpiresAt: now.Add(signUpTTL)}

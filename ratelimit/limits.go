@@ -35,6 +35,8 @@ const (
 	ClientDocument        = "client_document"
 	ClientDocumentFailure = "client_document_failure"
 	AccountMail           = "account_mail"
+	MailAddress           = "mail_address"
+	AllMails              = "mails"
 	AccountRequest        = "account_request"
 	AccountLink           = "account_link"
 	SignUp                = "sign_up"
@@ -94,6 +96,10 @@ var limits = []limit{
 	{AccountMail, Rate{5, time.Hour}, false,
 		"mails with a link or code that are requested, per purpose and user, or address without an account; above it none " +
 			"is sent, and the page does not show that"},
+	{MailAddress, Rate{10, time.Hour}, false, "the same per address, for all purposes and users"},
+	{AllMails, Rate{3000, time.Hour}, false,
+		"the same for the whole server, so that an attacker with many networks cannot make it send spam; notices are not " +
+			"counted"},
 	{AccountRequest, Rate{30, 10 * time.Minute}, false,
 		"requests for mails to users: password resets, codes, changes of address, per network"},
 	{AccountLink, Rate{60, 10 * time.Minute}, false, "links and codes from mails that are opened or used, per network"},

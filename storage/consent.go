@@ -163,17 +163,14 @@ func (s *Store) queueConnectedNotice(ctx context.Context, c Consent) error {
 	if !s.MailEnabled() {
 		return nil
 	}
-	var name, email string
-	err := db.QueryRow(
-		ctx, s.Write, []any{&name, &email},
-		"SELECT clients.name, users.email FROM clients, users WHERE clients.id = ? AND users.id = ?", c.ClientID, c.UserID,
-	)
+	var name string
+	err := db.QueryRow(ctx, s.Write, []any{&name}, "SELECT name FROM clients WHERE id = ?", c.ClientID)
 	if err != nil {
 		return err
 	}
-	return s.QueueMail(ctx, Mail{Kind: MailClientConnected, UserID: c.UserID, To: email, Values: map[string]string{
+	return s.queueNotice(ctx, MailClientConnected, c.UserID, map[string]string{
 		MailValueClient: display.NameOr(name, c.ClientID),
-	}})
+	})
 }
 
 // checkDescription locks the client's description until the transaction ends. It returns ErrConsentWithdrawn when the

@@ -73,9 +73,10 @@ func (s *Store) insertEmailToken(ctx context.Context, t EmailToken) error {
 	)
 }
 
-// CreateNoEmailToken does the same work as CreateEmailToken for a name without an account, so that the time of the
-// response does not disclose that. It records the request, and stores no token and no mail.
-func (s *Store) CreateNoEmailToken(ctx context.Context, purpose string) error {
+// CreateNoEmailToken does the same work as CreateEmailToken when no mail is sent, such as for a name without an
+// account, so that the time of the response does not disclose that. It records the request with the reason, and stores
+// no token and no mail.
+func (s *Store) CreateNoEmailToken(ctx context.Context, purpose, reason string) error {
 	return db.Wrap("create no e-mail token", s.Tx(ctx, func(tx *Store) error {
 		if err := db.Exec(ctx, tx.Write, "UPDATE email_tokens SET used_at = used_at WHERE user_id = '' AND purpose = ?",
 			purpose); err != nil {
@@ -95,8 +96,8 @@ func (s *Store) CreateNoEmailToken(ctx context.Context, purpose string) error {
 				return err
 			}
 		}
-		detail := map[string]any{"reason": "no account has this name"}
-		return tx.Audit.Record(ctx, audit.Event{Type: emailTokenEvents[purpose], Detail: detail})
+		e := audit.Event{Type: emailTokenEvents[purpose], Detail: map[string]any{"reason": reason}}
+		return tx.Audit.Record(ctx, e)
 	}))
 }
 

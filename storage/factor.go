@@ -70,14 +70,8 @@ func (s *Store) ResetFactors(ctx context.Context, userID, reason string) error {
 // factorsChanged records a change of the factors of a user and queues a notice to the user, in the transaction of the
 // change.
 func (s *Store) factorsChanged(ctx context.Context, e audit.Event) error {
-	u, err := db.Take[User](ctx, s.Write, "id = ?", e.UserID)
+	err := s.queueNotice(ctx, MailFactorsChanged, e.UserID, map[string]string{MailValueChange: e.Type})
 	if err != nil {
-		return err
-	}
-	if err := s.QueueMail(ctx, Mail{
-		Kind: MailFactorsChanged, UserID: u.ID, To: u.Email, Language: u.Profile.Locale,
-		Values: map[string]string{"change": e.Type},
-	}); err != nil {
 		return err
 	}
 	return s.Audit.Record(ctx, e)

@@ -112,6 +112,19 @@ func (s *Store) QueueMail(ctx context.Context, m Mail) error {
 	return db.Wrap("queue mail", db.Insert(ctx, s.Write, &d))
 }
 
+// queueNotice queues a notice to the address of a user, in the language of the user.
+func (s *Store) queueNotice(ctx context.Context, kind, userID string, values map[string]string) error {
+	if !s.MailEnabled() {
+		return nil
+	}
+	var address string
+	err := db.QueryRow(ctx, s.Write, []any{&address}, "SELECT email FROM users WHERE id = ?", userID)
+	if err != nil {
+		return err
+	}
+	return s.QueueMail(ctx, Mail{Kind: kind, UserID: userID, To: address, Values: values})
+}
+
 // mailContext returns what Sealed is bound to: the row, the kind of the mail and its user.
 func (d *Delivery) mailContext() string { return d.ID + "\x00" + d.Mail + "\x00" + d.UserID }
 

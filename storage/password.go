@@ -34,6 +34,9 @@ func (s *Store) SetPassword(ctx context.Context, userID, hash string) error {
 		if err := tx.storePassword(ctx, userID, hash); err != nil {
 			return err
 		}
+		if err := tx.queueNotice(ctx, MailPasswordChanged, userID, nil); err != nil {
+			return err
+		}
 		return tx.Audit.Record(ctx, audit.Event{Type: audit.UserPasswordSet, UserID: userID})
 	}))
 }

@@ -74,7 +74,7 @@ func TestNoticeArrives(t *testing.T) {
 	}
 	s.SendMails()
 	m := server.Wait("alice@example.com")
-	if m.Subject != "New sign-in to your account" || !strings.Contains(m.Text, s.Issuer+"/account\r\n") {
+	if m.Subject != "New sign-in to your account" || !strings.Contains(m.Text, s.Issuer+"/account/activity\r\n") {
 		t.Errorf("the mail is %q:\n%s\nwant the notice with a link to the account", m.Subject, m.Text)
 	}
 	if logs := s.Logs(); strings.Contains(logs, "alice@example.com") {

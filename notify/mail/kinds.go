@@ -24,16 +24,17 @@ var kinds = map[string]kind{
 	storage.MailInvitation:      {subject: []string{valueBrand}, text: []string{valueBrand}, link: true},
 	storage.MailSignInCode:      {code: true},
 	storage.MailAccountExists:   {text: []string{valueBrand}, link: true, path: "/account"},
-	storage.MailPasswordChanged: {text: []string{valueQueued}, link: true, path: "/account"},
+	storage.MailPasswordChanged: {text: []string{valueQueued}, link: true, path: "/account/activity"},
 	storage.MailTest:            {subject: []string{valueBrand}, text: []string{valueBrand}},
 	storage.MailNewDevice: {
-		text: []string{valueQueued, storage.MailValueBrowser, storage.MailValueAddress}, link: true, path: "/account",
+		text: []string{valueQueued, storage.MailValueBrowser, storage.MailValueAddress},
+		link: true, path: "/account/activity",
 	},
 	storage.MailFactorsChanged: {
-		text: []string{storage.MailValueChange, valueQueued}, link: true, path: "/account",
+		text: []string{storage.MailValueChange, valueQueued}, link: true, path: "/account/activity",
 	},
 	storage.MailClientConnected: {
-		text: []string{storage.MailValueClient, valueQueued}, link: true, path: "/account",
+		text: []string{storage.MailValueClient, valueQueued}, link: true, path: "/account/apps",
 	},
 	storage.MailDeletionScheduled: {text: []string{storage.MailValueDate}, link: true, path: "/account"},
 }

@@ -92,7 +92,7 @@ func (p *Pages) activity(
 		views = append(views, activityView{
 			ID: row.ID, Path: p.pages.Path(activityPath + "/" + row.ID), Text: text,
 			At: p.pages.NewTime(r, row.At, now), Address: row.Address,
-			Browser: p.browserName(r, row.UserAgent), Alarming: row.Event == audit.UserSignInFailed,
+			Browser: p.pages.Language(r).Browser(row.UserAgent), Alarming: row.Event == audit.UserSignInFailed,
 			ByOther:   row.Actor != "user:"+user.User.ID && row.Actor != "anonymous",
 			Decidable: questionable[row.Event] && decided[row.ID] == "" && now.Sub(row.At) < decidableFor,
 			Confirmed: decided[row.ID] == audit.ActivityConfirmed,

@@ -3,7 +3,6 @@ package account
 import (
 	"errors"
 	"net/http"
-	"strings"
 
 	"gatehouse/identity"
 	"gatehouse/storage"
@@ -49,7 +48,7 @@ func (p *Pages) sessions(r *http.Request, user *identity.SignedInUser) ([]sessio
 	for _, session := range rows {
 		view := sessionView{
 			ID: session.ID, Path: p.pages.Path(sessionsPath + "/" + session.ID + "/end"),
-			Browser: p.browserName(r, session.UserAgent), Address: session.Address,
+			Browser: p.pages.Language(r).Browser(session.UserAgent), Address: session.Address,
 			Since: p.pages.NewTime(r, session.AuthTime, now), LastSeen: p.pages.NewTime(r, session.LastSeenAt, now),
 			FormToken: p.formToken(user, "end", session.ID), Current: session.ID == user.Session.ID,
 		}
@@ -86,36 +85,4 @@ func (p *Pages) EndOtherSessions(_ http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return page.RedirectTo(sessionsPath + "?others-ended")
-}
-
-var (
-	browserNames = [][2]string{
-		{"Edg/", "Edge"}, {"OPR/", "Opera"}, {"Firefox/", "Firefox"}, {"Chrome/", "Chrome"}, {"Safari/", "Safari"},
-	}
-	systemNames = [][2]string{
-		{"Android", "Android"}, {"iPhone", "iPhone"}, {"iPad", "iPad"}, {"Windows", "Windows"}, {"Mac OS X", "macOS"},
-		{"CrOS", "ChromeOS"}, {"Linux", "Linux"},
-	}
-)
-
-// browserName returns a readable name for a user agent. It only helps users to distinguish their browsers.
-func (p *Pages) browserName(r *http.Request, userAgent string) string {
-	browser, system := firstName(browserNames, userAgent), firstName(systemNames, userAgent)
-	switch {
-	case browser == "":
-		return p.pages.Text(r, "browser.unknown")
-	case system == "":
-		return browser
-	}
-	return p.pages.Text(r, "browser.on", browser, system)
-}
-
-// firstName returns the name of the first product whose token is in the user agent, or "".
-func firstName(products [][2]string, userAgent string) string {
-	for _, product := range products {
-		if strings.Contains(userAgent, product[0]) {
-			return product[1]
-		}
-	}
-	return ""
 }

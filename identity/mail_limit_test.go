@@ -1,0 +1,96 @@
+package identity_test
+
+import (
+	"testing"
+	"time"
+
+	"gatehouse/identity"
+	"gatehouse/ratelimit"
+	"gatehouse/storage"
+	"gatehouse/storage/audit"
+	"gatehouse/storage/storagetest"
+)
+
+// TestRequestedMailsAreLimited tests PE24: mails that need no sign-in are limited per user and purpose, per address and
+// in total, without a visible difference. Notices are not limited, or an attacker could suppress them.
+func TestRequestedMailsAreLimited(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		f := newSelfService(t, url, identity.SelfService{SignUp: identity.SignUpOpen})
+		limiter, err := ratelimit.New(ratelimit.Options{Now: f.clock.Now, Rates: map[string]ratelimit.Rate{
+			ratelimit.AccountMail: {Count: 2, Period: time.Hour}, ratelimit.MailAddress: {Count: 3, Period: time.Hour},
+			ratelimit.AllMails: {Count: 5, Period: time.Hour},
+		}})
+		storagetest.Must(t, err)
+		f.Users = identity.New(f.store, identity.Options{
+			SessionIdleTTL: time.Hour, SessionMaxTTL: 24 * time.Hour, PasswordMinLength: 10, Concurrency: 1, Limiter: limiter,
+			PasswordCost: identity.PasswordCost{Memory: 8, Passes: 1},
+			SelfService: identity.SelfService{
+				Environment: "test", CodeKey: []byte("key"), SignInCodes: true, SignUp: identity.SignUpOpen,
+			},
+		})
+		alice, bob := user(t, f.Users, "alice"), user(t, f.Users, "bob")
+		request := func(name string, sends bool, request func() error) {
+			t.Helper()
+			storagetest.Must(t, request())
+			want := map[bool]int{true: 1}[sends]
+			due, err := f.store.LeaseDeliveries(f.ctx, true, 10, 100*24*time.Hour)
+			if err != nil || len(due) != want {
+				t.Errorf("%s: %d mails are queued, %v, want %d", name, len(due), err, want)
+			}
+		}
+		reset := func() error { return f.RequestReset(f.ctx, "alice", "en") }
+		code := func() error { return f.RequestSignInCode(f.ctx, "alice", []byte("browser"), "en") }
+		request("first", true, reset)
+		request("second", true, reset)
+		request("over the limit of the user", false, reset)
+		request("another purpose", true, code)
+		request("over the limit of the address", false, code)
+		request("notice", true, func() error { return f.store.SetPassword(f.ctx, alice.ID, "hash") })
+		for _, name := range []string{"a@example.org", "b@example.org"} {
+			request("sign-up", true, func() error { return f.RequestSignUp(f.ctx, name, "", "en") })
+		}
+		request("over the limit of the server", false, func() error { return f.RequestReset(f.ctx, bob.Email, "en") })
+		f.clock.Advance(time.Hour)
+		request("an hour later", true, reset)
+		rows, err := f.store.Audit.Rows(f.ctx, audit.Filter{Event: audit.UserPasswordResetRequested, Limit: 100})
+		storagetest.Must(t, err)
+		limited := 0
+		for _, row := range rows {
+			if row.Detail == `{"reason":"too many mails"}` {
+				limited++
+			}
+		}
+		if limited != 2 {
+			t.Errorf("%d audit rows have the reason that a limit was reached, want 2: %+v", limited, rows)
+		}
+	})
+}
+
+// TestFactorsAndPasswordChangesAreReported tests PE19: each change of the factors of a user, and a password that the
+// operator sets, queues a notice in its transaction.
+func TestFactorsAndPasswordChangesAreReported(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		f := newSelfService(t, url, identity.SelfService{})
+		alice := user(t, f.Users, "alice")
+		storagetest.Must(t, f.store.SetPassword(f.ctx, alice.ID, "hash"))
+		f.mails(storage.MailPasswordChanged)
+		for event, change := range map[string]func() error{
+			audit.UserTOTPSet: func() error {
+				return f.store.SetTOTP(f.ctx, storage.TOTPSecret{ID: alice.ID, Secret: []byte("secret")})
+			},
+			audit.RecoveryCodesCreated: func() error {
+				return f.store.SetRecoveryCodes(f.ctx, alice.ID, [][]byte{[]byte("code")})
+			},
+			audit.UserFactorsReset: func() error { return f.store.ResetFactors(f.ctx, alice.ID, "lost phone") },
+		} {
+			storagetest.Must(t, change())
+			for _, m := range f.mails(storage.MailFactorsChanged) {
+				if m.Values[storage.MailValueChange] != event || m.To != alice.Email {
+					t.Errorf("the notice is %+v, want %s to %s", m, event, alice.Email)
+				}
+			}
+		}
+	})
+}
