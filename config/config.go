@@ -59,6 +59,7 @@ type Config struct {
 
 	PasswordMinLength   int // characters
 	PasswordConcurrency int // concurrent password hashes, 0 for half the cores
+	Passkeys            Passkeys
 
 	RateLimits              map[string]ratelimit.Rate // of every limit; nil: off
 	FetchAllowHosts         []string

@@ -32,6 +32,9 @@ func (c Config) conflicts() (errs Errors) {
 	if c.SecretKey != nil && bytes.Equal(c.SecretKey, c.SecretKeyPrevious) {
 		report("GATEHOUSE_SECRET_KEY_PREVIOUS equals GATEHOUSE_SECRET_KEY; set it to the previous key, or remove it")
 	}
+	if !c.hasValidRPID() {
+		report("GATEHOUSE_PASSKEY_RP_ID is neither the host of GATEHOUSE_ISSUER nor a parent domain of it")
+	}
 	if c.AdminListen != "" && c.AdminListen == c.Listen {
 		report("GATEHOUSE_ADMIN_LISTEN is the address of the public listener; set another one, like 127.0.0.1:8081")
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/text/secure/precis"
 
 	"gatehouse/display"
+	"gatehouse/identity/passkey"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
 )
@@ -31,13 +32,14 @@ type Options struct {
 	SessionIdleTTL    time.Duration
 	SessionMaxTTL     time.Duration
 	PasswordMinLength int
-	Concurrency       int                // concurrent password hashes, 0 for half the cores
-	PasswordCost      PasswordCost       // of new hashes; zero for the default
-	Limiter           *ratelimit.Limiter // nil: nothing is limited
-	NamesLimit        ratelimit.Rate     // how many names may fail to sign in from one subnet; zero: no limit
-	SignInKey         []byte             // of the hashes of account names and subnets with failed sign-ins
-	DeviceKey         []byte             // of the device cookies of browsers in which a user signed in
-	FactorKey         []byte             // of forms and challenges of factors
+	Concurrency       int                   // concurrent password hashes, 0 for half the cores
+	PasswordCost      PasswordCost          // of new hashes; zero for the default
+	Limiter           *ratelimit.Limiter    // nil: nothing is limited
+	NamesLimit        ratelimit.Rate        // how many names may fail to sign in from one subnet; zero: no limit
+	SignInKey         []byte                // of the hashes of account names and subnets with failed sign-ins
+	DeviceKey         []byte                // of the device cookies of browsers in which a user signed in
+	FactorKey         []byte                // of forms and challenges of factors
+	Passkeys          *passkey.RelyingParty // nil: there are no passkeys
 	SelfService       SelfService
 }
 

@@ -3,6 +3,8 @@ package storage
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"errors"
 	"time"
 
 	"gatehouse/storage/audit"
@@ -131,10 +133,63 @@ func (s *Store) DeletePasskey(ctx context.Context, userID, id string) error {
 	}))
 }
 
-// PasskeyByCredential returns the passkey with a credential id and its user in one query, or ErrNotFound.
-func (s *Store) PasskeyByCredential(ctx context.Context, credentialID []byte) (p Passkey, u User, err error) {
-	dest := append(passkeyRow.Targets(&p), userRow.Targets(&u)...)
-	err = db.QueryRow(ctx, s.Write, dest, "SELECT "+passkeyRow.QualifiedColumns()+", "+userRow.QualifiedColumns()+
-		" FROM passkeys JOIN users ON users.id = passkeys.user_id WHERE credential_id = ?", credentialID)
-	return p, u, db.Wrap("read passkey", err)
+// PasskeySignIn is what a sign-in with a passkey needs.
+type PasskeySignIn struct {
+	Passkey      Passkey
+	User         User
+	BlockedUntil *time.Time // of the count
+}
+
+// PasskeySignIn returns the passkey with a credential id, its user, and the time until which the count refuses
+// sign-ins, in one query. It returns ErrNotFound for an unknown credential.
+func (s *Store) PasskeySignIn(ctx context.Context, credentialID []byte, c SignInCount) (out PasskeySignIn, err error) {
+	now := s.Now()
+	dest := append(passkeyRow.Targets(&out.Passkey), userRow.Targets(&out.User)...)
+	err = db.QueryRow(ctx, s.Write, append(dest, db.ScanNullTime(&out.BlockedUntil)),
+		"SELECT "+passkeyRow.QualifiedColumns()+", "+userRow.QualifiedColumns()+`, (SELECT max(blocked_until)
+			FROM sign_in_attempts WHERE account = ? AND network = ? AND blocked_until > ? AND last_at <= ?)
+		FROM passkeys JOIN users ON users.id = passkeys.user_id WHERE credential_id = ?`,
+		c.Account, c.Subnet, db.Millis(now), db.Millis(now.Add(db.MaxClockSkew)), credentialID)
+	return out, db.Wrap("read passkey", err)
+}
+
+// PasskeyUse is a use of a passkey.
+type PasskeyUse struct {
+	Passkey            Passkey
+	SignCount          int64
+	BackedUp           bool
+	Scope, Challenge   string // used once
+	ChallengeExpiresAt time.Time
+}
+
+// UsePasskey consumes the challenge and stores the use, on PostgreSQL in one statement. It returns ErrConsumed when the
+// challenge was used before or the passkey was deleted in the meantime.
+func (s *Store) UsePasskey(ctx context.Context, use PasskeyUse) error {
+	scope, id := sha256.Sum256([]byte(use.Scope)), sha256.Sum256([]byte(use.Challenge))
+	const insert = `INSERT INTO used_once (kind, scope_hash, id_hash, expires_at)
+		VALUES (?, ?, ?, ?) ON CONFLICT (kind, scope_hash, id_hash) DO NOTHING`
+	const update = "UPDATE passkeys SET sign_count = ?, backed_up = ?, last_used_at = ? WHERE id = ?"
+	used := []any{UseOfPasskeyChallenge, scope[:], id[:], db.Millis(use.ChallengeExpiresAt)}
+	changed := []any{use.SignCount, use.BackedUp, db.Millis(s.Now()), use.Passkey.ID}
+	var err error
+	if s.Engine() == Postgres {
+		query := "WITH used AS (" + insert + " RETURNING kind) " + update + " AND EXISTS (SELECT 1 FROM used)"
+		err = db.ExecOne(ctx, s.Write, query, append(used, changed...)...)
+	} else {
+		err = s.Tx(ctx, func(tx *Store) error {
+			if err := db.ExecOne(ctx, tx.Write, insert, used...); err != nil {
+				return err
+			}
+			return db.ExecOne(ctx, tx.Write, update, changed...)
+		})
+	}
+	if errors.Is(err, ErrNotFound) {
+		err = ErrConsumed
+	}
+	return db.Wrap("use passkey", err)
+}
+
+// RecordPasskeyCounter records that the signature counter of a passkey did not increase (WebAuthn §6.1.1).
+func (s *Store) RecordPasskeyCounter(ctx context.Context, p Passkey) error {
+	return s.Audit.Record(ctx, passkeyEvent(audit.PasskeyCounterDecreased, p))
 }

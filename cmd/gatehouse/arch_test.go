@@ -54,9 +54,11 @@ var allowedImports = []struct {
 	{"identity/commonpassword", nil},
 	{"identity/passwordhash", nil},
 	{"identity/totp", nil},
+	{"identity/passkey", []string{"storage"}},
+	{"identity/passkey/passkeytest", nil},
 	{"identity", []string{
 		"ratelimit", "oauth/credential", "storage/reqevent", "storage/audit", "storage", "identity/commonpassword",
-		"identity/passwordhash", "identity/totp",
+		"identity/passwordhash", "identity/totp", "identity/passkey",
 	}},
 	{"oauth/protocol", []string{"ratelimit", "oauth/params"}},
 	{"oauth/keyring", []string{"oauth/jwt", "oauth/accesstoken", "storage", "oauth/protocol"}},
@@ -100,8 +102,8 @@ var allowedImports = []struct {
 	}},
 	{"cmd/gatehouse/server", []string{
 		"ratelimit", "config", "oauth/fetch", "storage/reqevent", "storage/db", "storage/vault", "storage/audit",
-		"storage", "identity", "oauth/client", "oauth", "notify", "notify/mail", "admin", "templates", "message",
-		"web/page", "web",
+		"storage", "identity", "identity/passkey", "oauth/client", "oauth", "notify", "notify/mail", "admin", "templates",
+		"message", "web/page", "web",
 	}},
 	{"cmd/gatehouse/server/servertest", []string{
 		"config", "storage", "storage/storagetest", "ratelimit/redistest", "identity", "identity/totp", "oauth/client",
@@ -125,6 +127,7 @@ var independent = []string{"cmd/gatehouse/sample", "cmd/oauthbench/bench"}
 
 // testOnly packages start real servers for tests, and only tests import them.
 var testOnly = []string{
+	"identity/passkey/passkeytest",
 	"ratelimit/redistest", "storage/storagetest", "notify/mail/mailtest", "cmd/gatehouse/server/servertest",
 }
 
@@ -135,8 +138,10 @@ var libraryOwners = map[string][]string{
 	"crypto/hmac":                         {"keyed", "identity/totp"},
 	"crypto/subtle":                       {"cmd/gatehouse/sample", "cmd/oauthbench/bench"}, // others: keyed.Equal
 	"github.com/coreos/go-oidc":           {"cmd/gatehouse/sample", "cmd/gatehouse/server/servertest"},
+	"github.com/fxamacker/cbor":           {"identity/passkey/passkeytest"},
 	"github.com/glebarez/":                {"storage/db"},
 	"github.com/goccy/go-yaml":            {"admin/importer"},
+	"github.com/go-webauthn/webauthn":     {"identity/passkey"},
 	"github.com/gomodule/redigo":          {"ratelimit"},
 	"github.com/gorilla/sessions":         {"identity"},
 	"github.com/jackc/pgx":                {"storage/…", "cmd/oauthbench/bench"},

@@ -57,6 +57,7 @@ var (
 	PasskeyCreated           = newType("passkey.created")
 	PasskeyRenamed           = newType("passkey.renamed")
 	PasskeyDeleted           = newType("passkey.deleted")
+	PasskeyCounterDecreased  = newType("passkey.counter_decreased")
 	DeviceRemembered         = newType("device.remembered")
 	DevicesRemoved           = newType("device.removed")
 	SessionEnded             = newType("session.ended")

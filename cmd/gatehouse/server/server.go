@@ -19,6 +19,7 @@ import (
 	"gatehouse/admin"
 	"gatehouse/config"
 	"gatehouse/identity"
+	"gatehouse/identity/passkey"
 	"gatehouse/notify"
 	"gatehouse/notify/mail"
 	"gatehouse/oauth"
@@ -209,6 +210,21 @@ func (s *Server) oauthOptions() oauth.Options {
 	}
 }
 
+// relyingParty returns the relying party of passkeys, or nil when the issuer cannot have one because its host is an IP
+// address. The settings were validated.
+func (s *Server) relyingParty() *passkey.RelyingParty {
+	cfg := s.Config
+	p, err := passkey.New(passkey.Options{
+		Issuer: cfg.IssuerURL(), RPID: cfg.Passkeys.RPID, Name: cfg.Brand.Name, RelatedOrigins: cfg.Passkeys.Origins,
+		AllowedAAGUIDs: cfg.Passkeys.AAGUIDs, RefuseCounter: cfg.Passkeys.RefuseCounter,
+		Key: s.Store.Vault.Key("passkey"), Now: s.Store.Now,
+	})
+	if err != nil {
+		return nil
+	}
+	return p
+}
+
 func (s *Server) identityOptions() identity.Options {
 	cfg, key := s.Config, s.Store.Vault.Key
 	return identity.Options{
@@ -216,6 +232,7 @@ func (s *Server) identityOptions() identity.Options {
 		PasswordMinLength: cfg.PasswordMinLength, Concurrency: cfg.PasswordConcurrency, Limiter: s.limiter,
 		NamesLimit: cfg.RateLimits[ratelimit.SignInNames], PasswordCost: s.options.PasswordCost,
 		SignInKey: key("sign-in"), DeviceKey: key("device"), FactorKey: key("factor"),
+		Passkeys: s.relyingParty(),
 		SelfService: identity.SelfService{
 			Environment: cfg.Environment, CodeKey: key("sign-in-code"), SignUp: cfg.SignUp, SignUpDomains: cfg.SignUpDomains,
 			SignInCodes: cfg.SignInCodes, DeletionGrace: cfg.UserDeletionGrace, UsernameRetention: cfg.UsernameRetention,

@@ -1,0 +1,236 @@
+package identity
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"gatehouse/display"
+	"gatehouse/identity/passkey"
+	"gatehouse/keyed"
+	"gatehouse/storage"
+	"gatehouse/storage/audit"
+	"gatehouse/storage/reqevent"
+)
+
+// HasPasskeys reports whether users can have passkeys at this issuer.
+func (u *Users) HasPasskeys() bool { return u.options.Passkeys != nil }
+
+// PasskeyError is ErrInvalidCredentials for a sign-in with a passkey. Pages show the same message for every cause.
+type PasskeyError struct {
+	Reason  string // for the log
+	Unknown bool   // no user has the credential: the browser may remove it (WebAuthn Level 3 §5.1.10)
+}
+
+// Error returns the reason.
+func (e *PasskeyError) Error() string { return e.Reason }
+
+// Unwrap returns ErrInvalidCredentials.
+func (e *PasskeyError) Unwrap() error { return ErrInvalidCredentials }
+
+// passkeyLimit delays sign-ins with passkeys from a subnet. It bounds the work for invalid signatures, which cannot be
+// guessed.
+var passkeyLimit = storage.SignInLimit{FreeFailures: 20, MaxWait: 15 * time.Minute, Period: time.Hour}
+
+func (u *Users) passkeyCount(ctx context.Context) storage.SignInCount {
+	key, subnet := u.options.SignInKey, signInSubnet(reqevent.FromContext(ctx).Address)
+	return storage.SignInCount{
+		Account: keyed.MAC(key, "passkey"), Limit: passkeyLimit,
+		Subnet: base64.RawURLEncoding.EncodeToString(keyed.MAC(key, "network", "passkey", subnet)[:16]),
+	}
+}
+
+// PasskeyRequest returns the options with which a browser signs in with a passkey, as JSON. browser is the result of
+// EnsureBrowser. It returns "" when there are no passkeys.
+func (u *Users) PasskeyRequest(browser []byte) string {
+	if u.options.Passkeys == nil {
+		return ""
+	}
+	return u.options.Passkeys.RequestOptions(hex.EncodeToString(browser))
+}
+
+// SignInWithPasskey verifies the response of a browser to PasskeyRequest, and returns the user and how the user
+// authenticated. It queries the database twice. It returns a *PasskeyError or a *ThrottledError; a browser in which the
+// user signed in before is not delayed by failures of others.
+func (u *Users) SignInWithPasskey(
+	ctx context.Context, browser []byte, device Device, response []byte,
+) (storage.User, Authentication, error) {
+	if u.options.Passkeys == nil {
+		return storage.User{}, Authentication{}, &PasskeyError{Reason: "there are no passkeys at this issuer"}
+	}
+	count := u.passkeyCount(ctx)
+	fail := func(user storage.User, e *PasskeyError) (storage.User, Authentication, error) {
+		return storage.User{}, Authentication{}, u.passkeyFailed(ctx, count, user, device, e)
+	}
+	assertion, err := passkey.ParseAssertion(response)
+	if err != nil {
+		return fail(storage.User{}, &PasskeyError{Reason: "invalid response: " + err.Error()})
+	}
+	found, err := u.store.PasskeySignIn(ctx, assertion.CredentialID(), count)
+	if errors.Is(err, storage.ErrNotFound) {
+		return fail(storage.User{}, &PasskeyError{Reason: "unknown passkey", Unknown: true})
+	}
+	if err != nil {
+		return storage.User{}, Authentication{}, err
+	}
+	user, scope := found.User, hex.EncodeToString(browser)
+	if found.BlockedUntil != nil && !device.hasSignedIn(user) {
+		return storage.User{}, Authentication{}, &ThrottledError{RetryAt: *found.BlockedUntil}
+	}
+	use, err := u.options.Passkeys.Verify(assertion, found.Passkey, user, scope)
+	if use.CounterDecrease {
+		if err := u.store.RecordPasskeyCounter(ctx, found.Passkey); err != nil {
+			return storage.User{}, Authentication{}, err
+		}
+	}
+	switch {
+	case err != nil:
+		return fail(user, &PasskeyError{Reason: err.Error()})
+	case user.DisabledAt != nil:
+		return fail(user, &PasskeyError{Reason: "the user is disabled"})
+	case found.Passkey.SecondFactor:
+		return fail(user, &PasskeyError{Reason: "the passkey is a second factor only"})
+	}
+	err = u.store.UsePasskey(ctx, storage.PasskeyUse{
+		Passkey: found.Passkey, SignCount: use.SignCount, BackedUp: use.BackedUp, Scope: scope,
+		Challenge: use.Challenge.Value, ChallengeExpiresAt: use.Challenge.ExpiresAt,
+	})
+	if errors.Is(err, storage.ErrConsumed) {
+		return fail(user, &PasskeyError{Reason: "the challenge was used before"})
+	}
+	return user, passkeyAuthentication(found.Passkey), err
+}
+
+// passkeyAuthentication returns how a user authenticated with a passkey: it is in hardware if it cannot be synced, as
+// the authenticator reports (RFC 8176).
+func passkeyAuthentication(p storage.Passkey) Authentication {
+	if p.BackupEligible {
+		return Authentication{ACR: ACRPasskey, AMR: []string{"swk", "user", "mfa"}}
+	}
+	return Authentication{ACR: ACRHardwarePasskey, AMR: []string{"hwk", "user", "mfa"}}
+}
+
+// passkeyFailed counts and records a failed sign-in with a passkey, and returns its error.
+func (u *Users) passkeyFailed(
+	ctx context.Context, count storage.SignInCount, user storage.User, device Device, e *PasskeyError,
+) error {
+	until, err := u.store.SignInBlockedUntil(ctx, count)
+	if err != nil {
+		return err
+	}
+	if until != nil && !device.hasSignedIn(user) {
+		return &ThrottledError{RetryAt: *until}
+	}
+	if _, err := u.store.CountSignInFailures(ctx, []storage.SignInCount{count}, nil); err != nil {
+		return err
+	}
+	event := audit.Event{
+		Type: audit.UserSignInFailed, UserID: user.ID, Detail: map[string]any{"reason": "passkey: " + e.Reason},
+	}
+	if err := u.store.Audit.RecordSignInFailure(ctx, u.options.Limiter, event); err != nil {
+		return err
+	}
+	return e
+}
+
+// Passkeys returns the passkeys of a user, the oldest first.
+func (u *Users) Passkeys(ctx context.Context, userID string) ([]storage.Passkey, error) {
+	return u.store.Passkeys(ctx, userID)
+}
+
+// PasskeyProvider returns the name of the authenticator or password manager that has the passkey, or "".
+func PasskeyProvider(p storage.Passkey) string { return passkey.Provider(p.AAGUID) }
+
+// PasskeyCreation returns the options with which a browser creates a passkey of the user of a session, as JSON.
+func (u *Users) PasskeyCreation(ctx context.Context, signedIn *SignedInUser) (string, error) {
+	if u.options.Passkeys == nil {
+		return "", storage.ErrNotFound
+	}
+	handle, err := u.store.PasskeyHandle(ctx, signedIn.User.ID)
+	if err != nil {
+		return "", err
+	}
+	existing, err := u.store.Passkeys(ctx, signedIn.User.ID)
+	return u.options.Passkeys.CreationOptions(signedIn.User, handle, existing, signedIn.Session.ID), err
+}
+
+// AddPasskey verifies the response of a browser to PasskeyCreation and adds the passkey. It returns a *PasskeyError,
+// passkey.ErrModelRefused, storage.ErrTooManyPasskeys, or an *InputError for the name.
+func (u *Users) AddPasskey(ctx context.Context, signedIn *SignedInUser, name string, response []byte) error {
+	if u.options.Passkeys == nil {
+		return storage.ErrNotFound
+	}
+	user, scope := signedIn.User, signedIn.Session.ID
+	handle, err := u.store.PasskeyHandle(ctx, user.ID)
+	if err != nil {
+		return err
+	}
+	p, challenge, err := u.options.Passkeys.Register(user, handle, scope, response)
+	if errors.Is(err, passkey.ErrModelRefused) {
+		return err
+	}
+	if err != nil {
+		return &PasskeyError{Reason: err.Error()}
+	}
+	if name == "" {
+		name = passkey.Provider(p.AAGUID)
+	}
+	if p.Name, err = checkPasskeyName(name); err != nil {
+		return err
+	}
+	err = u.store.UseOnce(ctx, storage.UseOfPasskeyChallenge, scope, challenge.Value, challenge.ExpiresAt)
+	if errors.Is(err, storage.ErrConsumed) {
+		return &PasskeyError{Reason: "the challenge was used before"}
+	}
+	if err != nil {
+		return err
+	}
+	p.ID = uuid.NewString()
+	if err = u.store.CreatePasskey(ctx, p); errors.Is(err, storage.ErrConflict) {
+		return &PasskeyError{Reason: "the passkey is registered already"}
+	}
+	return err
+}
+
+// defaultPasskeyName is the name of a passkey whose provider is unknown.
+const defaultPasskeyName = "Passkey"
+
+func checkPasskeyName(name string) (string, error) {
+	name = strings.TrimSpace(name)
+	if name == "" {
+		return defaultPasskeyName, nil
+	}
+	if utf8.RuneCountInString(name) > 64 || display.CheckName(name) != nil {
+		return "", &InputError{"the name must have at most 64 characters and no invisible ones"}
+	}
+	return name, nil
+}
+
+// RenamePasskey changes the name of a passkey of a user. It returns storage.ErrNotFound or an *InputError.
+func (u *Users) RenamePasskey(ctx context.Context, userID, id, name string) error {
+	name, err := checkPasskeyName(name)
+	if err != nil {
+		return err
+	}
+	return u.store.RenamePasskey(ctx, userID, id, name)
+}
+
+// DeletePasskey removes a passkey of a user. It returns storage.ErrNotFound, or storage.ErrLastFactor when the user
+// could not sign in without it.
+func (u *Users) DeletePasskey(ctx context.Context, userID, id string) error {
+	return u.store.DeletePasskey(ctx, userID, id)
+}
+
+// PasskeyWellKnown returns the document with the related origins (WebAuthn Level 3 §5.11), or nil when there are none.
+func (u *Users) PasskeyWellKnown() []byte {
+	if u.options.Passkeys == nil {
+		return nil
+	}
+	return u.options.Passkeys.WellKnown()
+}
