@@ -88,4 +88,19 @@ var accountPageRequirements = []servertest.Requirement{
 				t.Error("a user sees the activity of another user")
 			}
 		}),
+	servertest.Req("U12", "[decision 65](decisions/0065-account-pages.md)",
+		"a page weighs less than 100 KB with everything that it loads",
+		func(t *testing.T, s *servertest.Server) {
+			b := signedIn(s, "alice")
+			for _, path := range []string{"/login?another=1", "/account", "/account/profile", "/account/activity"} {
+				p := b.Open(path)
+				size := len(p.Body)
+				for _, m := range regexp.MustCompile(`(?:href|src)="(/static/[^"]+)"`).FindAllStringSubmatch(p.Body, -1) {
+					size += len(s.Get(m[1]).Body)
+				}
+				if p.Status != http.StatusOK || size < 10_000 || size > 100_000 {
+					t.Errorf("%s: status %d, %d bytes, want 200 and at most 100 KB", path, p.Status, size)
+				}
+			}
+		}),
 }

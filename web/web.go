@@ -115,6 +115,19 @@ func New(o Options) (*Server, error) {
 	return s, nil
 }
 
+// CheckPages returns an error that names the file and line of an invalid template or message.
+func CheckPages(o page.Options) error {
+	pages, err := page.New(o)
+	if err != nil {
+		return err
+	}
+	if _, err := interaction.New(nil, nil, nil, nil, pages); err != nil {
+		return err
+	}
+	_, err = account.New(nil, nil, nil, pages)
+	return err
+}
+
 // Handler returns the handler of every route.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()

@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"gatehouse/cmd/gatehouse/server"
 )
 
 func (p *program) configCommand() *cobra.Command {
@@ -15,6 +17,9 @@ func (p *program) configCommand() *cobra.Command {
 				return err
 			}
 			if err := cfg.CheckFiles(); err != nil {
+				return err
+			}
+			if err := server.CheckPages(cfg); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintln(p.stdout, "the settings are valid")

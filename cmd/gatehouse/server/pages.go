@@ -6,8 +6,10 @@ import (
 	"log/slog"
 	"os"
 
+	"gatehouse/config"
 	"gatehouse/message"
 	"gatehouse/templates"
+	"gatehouse/web"
 	"gatehouse/web/page"
 )
 
@@ -36,6 +38,20 @@ func (s *Server) loadPages() error {
 	}
 	if s.pages.Brand.Favicon, err = readImage(b.FaviconFile); err != nil {
 		return settingError("GATEHOUSE_BRAND_FAVICON_FILE", err)
+	}
+	return nil
+}
+
+// CheckPages returns an error that names the setting, and the file and line, when templates, messages or images of the
+// settings are invalid.
+func CheckPages(cfg config.Config) error {
+	s := &Server{Config: cfg, log: slog.New(slog.DiscardHandler)}
+	if err := s.loadPages(); err != nil {
+		return err
+	}
+	s.pages.Issuer = cfg.IssuerURL()
+	if err := web.CheckPages(s.pages); err != nil {
+		return settingError("GATEHOUSE_TEMPLATES_DIR", err)
 	}
 	return nil
 }
