@@ -83,12 +83,24 @@ func (u *Users) Create(ctx context.Context, n NewUser) (storage.User, error) {
 	}
 	err = u.store.CreateUser(ctx, &user, hash, values)
 	if errors.Is(err, storage.ErrConflict) {
-		return storage.User{}, errTaken
+		return storage.User{}, ErrTaken
 	}
 	return user, err
 }
 
-var errTaken = &InputError{"a user with this username or email address already exists"}
+// UsernameError is an InputError about a username.
+type UsernameError struct{ Err *InputError }
+
+// Error implements error.
+func (e *UsernameError) Error() string { return e.Err.Message }
+
+// Unwrap returns the InputError.
+func (e *UsernameError) Unwrap() error { return e.Err }
+
+func usernameError(message string) error { return &UsernameError{&InputError{message}} }
+
+// ErrTaken is the InputError about a username or address that another user has.
+var ErrTaken = &InputError{"a user with this username or email address already exists"}
 
 // prepare checks the values of a new user, and returns its record and the hash of its password.
 func (u *Users) prepare(ctx context.Context, n NewUser) (user storage.User, hash string, err error) {
@@ -121,16 +133,18 @@ func (u *Users) prepare(ctx context.Context, n NewUser) (user storage.User, hash
 	return user, hash, err
 }
 
-// checkUsername returns the form of a username by which it is unique, or an *InputError.
+// checkUsername returns the form of a username by which it is unique, or a *UsernameError.
 func checkUsername(name string) (string, error) {
 	usernameKey, err := key(name)
 	switch {
 	case name == "" || utf8.RuneCountInString(name) > 64:
-		return "", &InputError{"the username must have 1 to 64 characters"}
+		return "", usernameError("the username must have 1 to 64 characters")
 	case strings.Contains(name+usernameKey, "@"): // also what the normal form makes of other at signs
-		return "", &InputError{"the username must not contain an @, or it could be taken for an email address"}
+		return "", usernameError("the username must not contain an @, or it could be taken for an email address")
 	case err != nil || display.CheckName(name) != nil:
-		return "", &InputError{"the username has a character that is not allowed, such as a space or an invisible one"}
+		return "", usernameError(
+			"the username has a character that is not allowed, such as a space or an invisible one",
+		)
 	}
 	return usernameKey, nil
 }

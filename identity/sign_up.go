@@ -109,7 +109,7 @@ func (u *Users) CompleteSignUp(ctx context.Context, token string, n NewAccount) 
 	user.TermsVersion = u.options.SelfService.TermsVersion
 	err = create(ctx, hash, &user, passwordHash)
 	if errors.Is(err, storage.ErrConflict) {
-		return storage.User{}, errTaken
+		return storage.User{}, ErrTaken
 	}
 	return user, u.linkRefused(ctx, hash, link.Purpose, err)
 }

@@ -39,3 +39,25 @@ for (const list of document.querySelectorAll("datalist[data-zones]")) {
     list.append(new Option(zone, zone));
   }
 }
+
+// A sign-up has a proof of work, which is computed while the user types.
+async function prove(challenge) {
+  const zeros = parseInt(challenge, 10);
+  const encoder = new TextEncoder();
+  for (let nonce = 0; ; nonce++) {
+    const hash = new DataView(await crypto.subtle.digest("SHA-256", encoder.encode(challenge + "." + nonce)));
+    if (Math.clz32(hash.getUint32(0)) >= zeros) {
+      return nonce;
+    }
+  }
+}
+for (const form of window.crypto.subtle ? document.querySelectorAll("[data-proof]") : []) {
+  const proof = prove(form.dataset.proof).then((nonce) => { form.elements.nonce.value = nonce; });
+  form.addEventListener("submit", async (event) => {
+    if (form.elements.nonce.value === "") {
+      event.preventDefault();
+      await proof;
+      form.submit();
+    }
+  });
+}

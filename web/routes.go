@@ -2,6 +2,7 @@ package web
 
 import (
 	"net/http"
+	"slices"
 
 	"gatehouse/oauth/params"
 	"gatehouse/oauth/protocol"
@@ -39,7 +40,26 @@ const (
 )
 
 // routes returns every route of the server.
-func (s *Server) routes() []route {
+func (s *Server) routes() []route { return slices.Concat(s.endpoints(), s.selfServiceRoutes()) }
+
+// selfServiceRoutes returns the pages of users who are not signed in, besides sign-in.
+func (s *Server) selfServiceRoutes() []route {
+	return []route{
+		{"GET /forgot", kindPage, s.selfService.ShowResetRequest},
+		{"POST /forgot", kindPage, s.selfService.RequestReset},
+		{"GET /reset", kindPage, s.selfService.ShowReset},
+		{"POST /reset", kindPage, s.selfService.Reset},
+		{"GET /verify", kindPage, s.selfService.ShowVerify},
+		{"POST /verify", kindPage, s.selfService.Verify},
+		{"GET /sign-up", kindPage, s.selfService.ShowSignUp},
+		{"POST /sign-up", kindPage, s.selfService.SignUp},
+		{"GET /invite", kindPage, s.selfService.ShowInvite},
+		{"POST /invite", kindPage, s.selfService.AcceptInvitation},
+	}
+}
+
+// endpoints returns all other routes.
+func (s *Server) endpoints() []route {
 	return []route{
 		{"GET /healthz", kindHealth, s.healthz},
 		{"GET /readyz", kindHealth, s.readyz},

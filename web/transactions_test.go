@@ -8,8 +8,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gatehouse/cmd/gatehouse/server/servertest"
+	"gatehouse/identity"
 	"gatehouse/oauth/client"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
@@ -19,7 +21,10 @@ import (
 
 // everyRouteSettings are the settings with which every route has a request.
 func everyRouteSettings() map[string]string {
-	return map[string]string{"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_CLIENT_DOCUMENTS": "open"}
+	return map[string]string{
+		"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_CLIENT_DOCUMENTS": "open",
+		"GATEHOUSE_SIGN_UP": "invite",
+	}
 }
 
 // failingTransactions are the ways in which a transaction fails as a whole. Each makes the server that it returns fail
@@ -143,6 +148,7 @@ func everyRoute(t *testing.T, s, failing *servertest.Server) []routed {
 	s.User("alice")
 	requests := append(protocolRequests(t, s, failing), pageRequests(t, s, failing)...)
 	requests = append(requests, factorRequests(s, failing)...)
+	requests = append(requests, selfServiceRequests(t, s, failing)...)
 	for _, path := range []string{"/healthz", "/readyz"} {
 		send := func() servertest.Response { return failing.Get(path) }
 		requests = append(requests, routed{"GET " + path, path, false, false, false, send})
@@ -276,6 +282,24 @@ func pageRequests(t *testing.T, s, failing *servertest.Server) []routed {
 	submit("POST /oauth2/logout/confirm", "/oauth2/logout/confirm", b, logout, true)
 	open("GET /static/{file}", "/static/style.css", false)
 	open("GET /logo/{id}", "/logo/"+app.ClientID, false)
+	return requests.all
+}
+
+// selfServiceRequests prepares the requests of users who are not signed in.
+func selfServiceRequests(t *testing.T, s, failing *servertest.Server) []routed {
+	t.Helper()
+	_, link, err := s.Users.Invite(t.Context(), identity.NewInvitation{Email: "carol@example.com", Lifetime: time.Hour})
+	storagetest.Must(t, err)
+	b := s.Browser()
+	invite := b.Open(link).Fields()
+	maps.Copy(invite, url.Values{"username": {"carol"}, "password": {servertest.Password}})
+	requests := &pageList{browser: atServer(b, failing)}
+	for _, path := range []string{"/forgot", "/reset", "/verify", "/sign-up"} {
+		requests.open("GET "+path, path, false)
+		requests.submit("POST "+path, path, requests.browser, url.Values{}, false)
+	}
+	requests.open("GET /invite", link, false)
+	requests.submit("POST /invite", "/invite", requests.browser, invite, true)
 	return requests.all
 }
 

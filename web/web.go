@@ -25,6 +25,7 @@ import (
 	"gatehouse/web/account"
 	"gatehouse/web/interaction"
 	"gatehouse/web/page"
+	"gatehouse/web/selfservice"
 )
 
 // Server serves every route.
@@ -38,6 +39,7 @@ type Server struct {
 	pages       *page.Renderer
 	interaction *interaction.Pages
 	account     *account.Pages
+	selfService *selfservice.Pages
 
 	issuer         *url.URL
 	trustedProxies []netip.Prefix
@@ -69,6 +71,7 @@ type Options struct {
 	Tracer  trace.Tracer          // nil: requests are not traced
 	Ready   func() error          // an additional condition of /readyz; nil: none
 
+	TermsURL       string // of the terms that users accept
 	Issuer         *url.URL
 	FormKey        []byte       // of the form tokens
 	Pages          page.Options // without the two above
@@ -95,9 +98,13 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	selfServicePages, err := selfservice.New(o.Users, o.Limiter, pages, o.TermsURL)
+	if err != nil {
+		return nil, err
+	}
 	s := &Server{
 		store: o.Store, users: o.Users, oauth: o.OAuth, limiter: o.Limiter, log: o.Log, pages: pages,
-		interaction: interactionPages, account: accountPages,
+		interaction: interactionPages, account: accountPages, selfService: selfServicePages,
 		issuer: o.Issuer, trustedProxies: o.TrustedProxies, strictHost: o.StrictHost,
 		crossOrigin: http.NewCrossOriginProtection(), tracer: o.Tracer,
 		maxInFlight: int64(o.MaxRequests), timeout: o.RequestTimeout, checkReady: o.Ready,

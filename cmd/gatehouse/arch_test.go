@@ -96,9 +96,12 @@ var allowedImports = []struct {
 	{"web/account", []string{
 		"oauth/params", "oauth/redirect", "storage/reqevent", "storage/audit", "storage", "identity", "oauth", "web/page",
 	}},
+	{"web/selfservice", []string{
+		"ratelimit", "oauth/params", "storage/reqevent", "storage", "identity", "oauth/protocol", "web/page",
+	}},
 	{"web", []string{
 		"ratelimit", "oauth/credential", "oauth/params", "storage/reqevent", "storage", "identity", "oauth/protocol",
-		"oauth", "web/page", "web/interaction", "web/account",
+		"oauth", "web/page", "web/interaction", "web/account", "web/selfservice",
 	}},
 	{"cmd/gatehouse/server", []string{
 		"ratelimit", "config", "oauth/fetch", "storage/reqevent", "storage/db", "storage/vault", "storage/audit",

@@ -24,6 +24,7 @@ type loginPage struct {
 	Reauthenticate                        bool // a signed-in user must authenticate again
 	Another                               bool // the user wants to sign in with another account
 	OtherUsers                            bool // the account chooser has users to choose from
+	SignUp                                bool // users can create an account
 	SignedInAs                            string
 }
 
@@ -92,6 +93,8 @@ func (p *Pages) renderLogin(w http.ResponseWriter, r *http.Request, attempt logi
 		Username:  attempt.username, Problem: attempt.problem, Another: attempt.another,
 	}
 	data.Self = withRequest("/login", attempt.request)
+	policy := p.users.SignUpPolicy()
+	data.SignUp = policy == identity.SignUpOpen || policy == identity.SignUpDomains
 	if attempt.request == "" {
 		user, err := p.users.CurrentUser(r)
 		if err != nil {

@@ -256,8 +256,9 @@ func (s *Server) Handler() (http.Handler, error) {
 
 func (s *Server) newWeb(registry *prometheus.Registry, tracer trace.Tracer, strictHost bool) (*web.Server, error) {
 	return web.New(web.Options{
-		Issuer: s.Config.IssuerURL(), FormKey: s.Store.Vault.Key("form"), TrustedProxies: s.Config.TrustedProxies,
-		Pages: s.pages, MaxRequests: s.Config.MaxRequests, RequestTimeout: s.Config.RequestTimeout,
+		TermsURL: s.Config.TermsURL, Issuer: s.Config.IssuerURL(), FormKey: s.Store.Vault.Key("form"),
+		TrustedProxies: s.Config.TrustedProxies,
+		Pages:          s.pages, MaxRequests: s.Config.MaxRequests, RequestTimeout: s.Config.RequestTimeout,
 		Store: s.Store, Users: s.Users, OAuth: s.OAuth, Log: s.log, Limiter: s.limiter,
 		Meters: registry, Tracer: tracer, StrictHost: strictHost, Ready: s.jobs.stalled,
 	})

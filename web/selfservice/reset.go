@@ -1,0 +1,143 @@
+package selfservice
+
+import (
+	"net/http"
+	"strings"
+
+	"gatehouse/identity"
+	"gatehouse/ratelimit"
+	"gatehouse/storage"
+)
+
+// ShowResetRequest serves GET /forgot: users who cannot sign in request a link.
+func (p *Pages) ShowResetRequest(w http.ResponseWriter, r *http.Request) error {
+	if !p.users.MailAvailable() {
+		return p.render(w, r, view{}, identity.ErrNoMail)
+	}
+	v := p.newView(r, "flow.forgot.title", "flow.forgot.lead")
+	p.form(w, r, &v, "/forgot", "", "flow.forgot.submit")
+	v.Fields = []field{{
+		Name: "username", Label: p.pages.Text(r, "login.username"), Kind: "text", Autocomplete: "username",
+	}}
+	v.Links = []link{{"/login?to=account", p.pages.Text(r, "flow.sign_in")}}
+	return p.render(w, r, v, nil)
+}
+
+// RequestReset serves POST /forgot. The page does not show whether there is an account.
+func (p *Pages) RequestReset(w http.ResponseWriter, r *http.Request) error {
+	form, err := p.readForm(r, "/forgot", ratelimit.AccountRequest)
+	if err != nil {
+		return err
+	}
+	if err := p.users.RequestReset(r.Context(), form.Get("username"), p.pages.Language(r).Tag); err != nil {
+		return p.render(w, r, view{}, err)
+	}
+	v := p.newView(r, "flow.sent.title", "flow.forgot.sent")
+	v.Links = []link{{"/login?to=account", p.pages.Text(r, "flow.sign_in")}}
+	return p.render(w, r, v, nil)
+}
+
+// ShowReset serves GET /reset.
+func (p *Pages) ShowReset(w http.ResponseWriter, r *http.Request) error {
+	token, found, err := p.readLink(r)
+	if err == nil && found.Purpose != storage.ResetPassword {
+		err = identity.ErrLinkRefused
+	}
+	if err != nil {
+		return p.render(w, r, view{}, err)
+	}
+	return p.render(w, r, p.resetView(w, r, token, found), nil)
+}
+
+func (p *Pages) resetView(w http.ResponseWriter, r *http.Request, token string, found identity.Link) view {
+	v := p.newView(r, "flow.reset.title", "flow.reset.lead")
+	p.form(w, r, &v, "/reset", token, "flow.reset.submit")
+	v.Fields = []field{
+		{
+			Name: "username", Label: p.pages.Text(r, "flow.username"), Kind: "text", Autocomplete: "username",
+			Value: found.User.Username, Fixed: true, // for password managers
+		},
+		p.newPasswordField(r),
+	}
+	v.Choice = choice{Name: "end_everything", Label: p.pages.Text(r, "flow.end_everything")}
+	return v
+}
+
+func (p *Pages) newPasswordField(r *http.Request) field {
+	return field{
+		Name: "password", Label: p.pages.Text(r, "flow.password"), Kind: "password", Autocomplete: "new-password",
+		Hint: p.pages.Text(r, "flow.password.hint"),
+	}
+}
+
+// Reset serves POST /reset. It signs no user in: the next sign-in needs the second factor as always.
+func (p *Pages) Reset(w http.ResponseWriter, r *http.Request) error {
+	form, err := p.readForm(r, "/reset", ratelimit.AccountLink)
+	if err != nil {
+		return err
+	}
+	token := form.Get("token")
+	found, err := p.users.Link(r.Context(), token)
+	if err != nil {
+		return p.render(w, r, view{}, err)
+	}
+	_, err = p.users.ResetPassword(r.Context(), token, identity.PasswordInput{
+		New: form.Get("password"), EndEverything: form.Get("end_everything") != "", Language: p.pages.Language(r).Tag,
+	})
+	if err != nil {
+		return p.render(w, r, p.resetView(w, r, token, found), err)
+	}
+	v := p.newView(r, "flow.reset.done.title", "flow.reset.done")
+	v.Links = []link{{"/login?to=account", p.pages.Text(r, "flow.sign_in")}}
+	return p.render(w, r, v, nil)
+}
+
+// ShowVerify serves GET /verify: the links that prove, change or restore an address, and those of sign-ups.
+func (p *Pages) ShowVerify(w http.ResponseWriter, r *http.Request) error {
+	token, found, err := p.readLink(r)
+	switch {
+	case err != nil:
+		return p.render(w, r, view{}, err)
+	case found.Purpose == identity.LinkSignUp:
+		return p.render(w, r, p.accountView(w, r, "/verify", token, found, identity.NewAccount{}), nil)
+	}
+	keys := map[string][2]string{
+		storage.VerifyEmail:     {"flow.verify.title", "flow.verify.submit"},
+		storage.ChangeEmail:     {"flow.verify.title", "flow.verify.submit"},
+		storage.UndoEmailChange: {"flow.undo.title", "flow.undo.submit"},
+	}[found.Purpose]
+	if keys[0] == "" {
+		return p.render(w, r, view{}, identity.ErrLinkRefused)
+	}
+	v := p.newView(r, keys[0], "")
+	v.Lead = found.Email
+	p.form(w, r, &v, "/verify", token, keys[1])
+	return p.render(w, r, v, nil)
+}
+
+// Verify serves POST /verify.
+func (p *Pages) Verify(w http.ResponseWriter, r *http.Request) error {
+	form, err := p.readForm(r, "/verify", ratelimit.AccountLink)
+	if err != nil {
+		return err
+	}
+	token := form.Get("token")
+	found, err := p.users.Link(r.Context(), token)
+	if err == nil && found.Purpose == identity.LinkSignUp {
+		return p.createAccount(w, r, "/verify", form, found)
+	}
+	if err == nil {
+		found, err = p.users.ConfirmEmail(r.Context(), token, p.pages.Language(r).Tag)
+	}
+	v := p.newView(r, "flow.verified.title", "flow.verified")
+	if err != nil {
+		v.Lead = strings.TrimSpace(found.Email)
+		return p.render(w, r, v, err)
+	}
+	v.Links = []link{{"/account", p.pages.Text(r, "flow.account")}}
+	if found.Purpose == storage.UndoEmailChange {
+		v = p.newView(r, "flow.undone.title", "flow.undone")
+		v.Links = []link{{"/forgot", p.pages.Text(r, "flow.forgot")}}
+	}
+	return p.render(w, r, v, nil)
+}

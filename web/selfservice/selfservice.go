@@ -1,0 +1,184 @@
+// Package selfservice serves the pages of users who are not signed in: to reset a password, to create an account, and
+// to use the links in mails. Opening a link uses nothing, because mail scanners open links: the page has a button.
+// Which values are accepted and what a link does is decided by identity.
+package selfservice
+
+import (
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"net/url"
+
+	"gatehouse/identity"
+	"gatehouse/oauth/params"
+	"gatehouse/oauth/protocol"
+	"gatehouse/ratelimit"
+	"gatehouse/storage/reqevent"
+	"gatehouse/web/page"
+)
+
+// Pages are the pages.
+type Pages struct {
+	users    *identity.Users
+	limiter  *ratelimit.Limiter
+	pages    *page.Renderer
+	termsURL string
+}
+
+// New returns the pages. termsURL is that of the terms that users accept. It fails when a template is invalid.
+func New(
+	users *identity.Users, limiter *ratelimit.Limiter, renderer *page.Renderer, termsURL string,
+) (*Pages, error) {
+	if err := renderer.Declare("self_service", view{}); err != nil {
+		return nil, err
+	}
+	return &Pages{users: users, limiter: limiter, pages: renderer, termsURL: termsURL}, nil
+}
+
+// view is the data of every page: what happened or what to do, and the form for it, if there is one.
+type view struct {
+	page.Layout
+	Lead, Problem, Done string
+	Action              string // path of the form; empty: none
+	Token, FormToken    string
+	Fields              []field
+	Choice              choice
+	Submit              string
+	Challenge           string // of a proof of work
+	Links               []link
+}
+
+type field struct {
+	Name, Label, Kind, Value, Autocomplete, Hint, Problem string
+	Fixed                                                 bool // shown, but not to be changed
+	Optional                                              bool
+}
+
+// choice is a checkbox.
+type choice struct {
+	Name, Label, Link, LinkText string
+	Required                    bool
+}
+
+type link struct{ Path, Text string }
+
+// newView returns a page with the title and lead of its messages, KEY.title and KEY.lead.
+func (p *Pages) newView(r *http.Request, title, lead string) view {
+	return view{Layout: p.pages.NewLayout(r, title), Lead: p.pages.Text(r, lead)}
+}
+
+// form adds a form to a page. Its token is bound to the browser, the path and the token of the link.
+func (p *Pages) form(w http.ResponseWriter, r *http.Request, v *view, path, token, submit string) {
+	v.Action, v.Token, v.Submit = path, token, p.pages.Text(r, submit)
+	v.FormToken = p.pages.FormToken(tokenParts(p.users.EnsureBrowser(w, r), path, token)...)
+}
+
+func tokenParts(browser []byte, path, token string) []string {
+	return []string{"self-service", hex.EncodeToString(browser), path, token}
+}
+
+// readForm reads the form of a page, and checks that this browser was shown it and that its network may send another
+// one of this kind.
+func (p *Pages) readForm(r *http.Request, path, limit string) (url.Values, error) {
+	form, err := params.Form(r)
+	if err != nil {
+		return nil, err
+	}
+	browser := p.users.Browser(r)
+	if browser == nil || !p.pages.HasFormToken(form, tokenParts(browser, path, form.Get("token"))...) {
+		return nil, &page.Error{
+			Status: http.StatusForbidden, Key: "error.form", Link: p.pages.Path(path), LinkText: p.pages.Text(r, "flow.again"),
+		}
+	}
+	return form, p.checkLimit(r, limit)
+}
+
+// checkLimit counts the request against a limit of its network.
+func (p *Pages) checkLimit(r *http.Request, limit string) error {
+	ctx := r.Context()
+	decision := p.limiter.Count(ctx, ratelimit.Count{Limit: limit, Key: reqevent.FromContext(ctx).Network()})
+	return protocol.LimitError(decision, "Too many requests from your network.")
+}
+
+// readLink reads the token of a link that was opened, which counts against the limit of its network.
+func (p *Pages) readLink(r *http.Request) (string, identity.Link, error) {
+	query, err := params.Query(r)
+	if err != nil {
+		return "", identity.Link{}, err
+	}
+	if err := p.checkLimit(r, ratelimit.AccountLink); err != nil {
+		return "", identity.Link{}, err
+	}
+	token := query.Get("token")
+	found, err := p.users.Link(r.Context(), token)
+	return token, found, err
+}
+
+// render writes a page, or that of a problem: a link that cannot be used, and a server that sends no mail, have the
+// same page in every flow. Other errors are returned.
+func (p *Pages) render(w http.ResponseWriter, r *http.Request, v view, problem error) error {
+	status := http.StatusOK
+	switch {
+	case problem == nil:
+	case errors.Is(problem, identity.ErrLinkRefused):
+		status = http.StatusBadRequest
+		v = p.newView(r, "flow.link.title", "flow.link.lead")
+		v.Links = []link{{"/forgot", p.pages.Text(r, "flow.forgot")}, {"/login?to=account", p.pages.Text(r, "flow.sign_in")}}
+	case errors.Is(problem, identity.ErrNoMail):
+		v = p.newView(r, "flow.no_mail.title", "flow.no_mail.lead")
+		v.Links = []link{{"/login?to=account", p.pages.Text(r, "flow.sign_in")}}
+	case errors.Is(problem, identity.ErrSignUpClosed):
+		status = http.StatusForbidden
+		v = p.newView(r, "flow.closed.title", "flow.closed.lead")
+		v.Links = []link{{"/login?to=account", p.pages.Text(r, "flow.sign_in")}}
+	case errors.Is(problem, identity.ErrBusy):
+		w.Header().Set("Retry-After", "5")
+		status, v.Problem = http.StatusServiceUnavailable, p.pages.Text(r, "login.busy")
+	default:
+		if input := (*identity.InputError)(nil); !errors.As(problem, &input) {
+			return problem
+		}
+		status = http.StatusBadRequest
+		p.showProblem(r, &v, problem)
+	}
+	reqevent.FromContext(r.Context()).Err = problem
+	return p.pages.Render(w, status, "self_service", v)
+}
+
+// showProblem shows an error about a value at its field, or above the form.
+func (p *Pages) showProblem(r *http.Request, v *view, problem error) {
+	at, message := "", problem.Error()
+	var password *identity.PasswordError
+	var username *identity.UsernameError
+	switch {
+	case errors.As(problem, &password):
+		at, message = "password", p.PasswordProblem(r, password)
+	case errors.As(problem, &username):
+		at, message = "username", p.pages.Text(r, "flow.username.problem")
+	case errors.Is(problem, identity.ErrTaken):
+		at, message = "username", p.pages.Text(r, "flow.username.taken")
+	case errors.Is(problem, identity.ErrTermsNotAccepted):
+		message = p.pages.Text(r, "flow.terms.problem")
+	case len(v.Fields) > 0 && v.Fields[0].Name == "email":
+		at, message = "email", p.pages.Text(r, "flow.email.problem")
+	}
+	for i := range v.Fields {
+		if v.Fields[i].Name == at {
+			v.Fields[i].Problem = message
+			return
+		}
+	}
+	v.Problem = message
+}
+
+// PasswordProblem returns the message about a password that is not accepted, in the language of the request.
+func (p *Pages) PasswordProblem(r *http.Request, e *identity.PasswordError) string {
+	key := map[identity.PasswordRule]string{
+		identity.TooShort: "password.short", identity.TooLong: "password.long", identity.NotText: "password.text",
+		identity.TooCommon: "password.common", identity.TooPersonal: "password.personal",
+	}[e.Rule]
+	if e.Value > 0 {
+		return p.pages.Text(r, key, e.Value)
+	}
+	return p.pages.Text(r, key)
+}
