@@ -1,7 +1,10 @@
 package mail_test
 
 import (
+	"context"
+	"errors"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -98,5 +101,53 @@ func TestMailsWaitForServer(t *testing.T) {
 		}
 		first.wantState(t, url, "rejected", 0, audit.MailFailed, 2)
 		first.wantState(t, url, "rejected", 0, audit.MailAddressPaused, 1)
+	}
+}
+
+// TestSendEndsWithProcess lets the process stop while the mail server does not respond: sending ends immediately, and
+// the mail is sent by another process when the lease has expired.
+func TestSendEndsWithProcess(t *testing.T) {
+	t.Parallel()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	storagetest.Must(t, err)
+	accepted := make(chan net.Conn, 1)
+	go func() {
+		if conn, err := listener.Accept(); err == nil {
+			accepted <- conn // and never respond
+		}
+	}()
+	url, clock := storagetest.URL(t, storage.SQLite), storagetest.NewClock()
+	p := newProcess(t, storagetest.Open(t, url, clock), clock, listener.Addr().String())
+	p.queue(t, "a@example.com")
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = p.Send(ctx) // the error is that of the context
+	}()
+	conn := <-accepted
+	stop()
+	<-ended
+	storagetest.Must(t, errors.Join(conn.Close(), listener.Close()))
+	p.wantState(t, url, "stopped", 1, audit.MailFailed, 0)
+	due, err := p.Store.LeaseDeliveries(t.Context(), true, 1, time.Minute)
+	if err != nil || len(due) != 0 {
+		t.Errorf("LeaseDeliveries = %v, %v, want none before the lease of the stopped process expires", due, err)
+	}
+	clock.Advance(time.Minute)
+	if due, err = p.Store.LeaseDeliveries(t.Context(), true, 1, time.Minute); err != nil || len(due) != 1 {
+		t.Errorf("LeaseDeliveries = %v, %v, want the mail after the lease", due, err)
+	}
+}
+
+func TestDevelopmentPrintsMails(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	m := testMessage("a@example.com")
+	m.Text = "Open the link:\nhttps://id.example/x\x1b[2J\n"
+	_, err := mail.Print(&out)(t.Context(), m)
+	want := "\n--- mail to a@example.com: A subject\nOpen the link:\nhttps://id.example/x\\u001b[2J\n---\n"
+	if err != nil || out.String() != want {
+		t.Errorf("Print wrote %q, %v, want %q", out.String(), err, want)
 	}
 }
