@@ -226,12 +226,15 @@ func (l Layout) Host() string { return l.Site.Host }
 // language returns the language in which the page is rendered.
 func (l Layout) language() *message.Language { return l.Lang }
 
+// maxSelf is how long the query of a page may be that repeats it. Those of Gatehouse's links are shorter.
+const maxSelf = 2 << 10
+
 // NewLayout returns the layout of a page with the title that a message has.
 func (p *Renderer) NewLayout(r *http.Request, key string, values ...any) Layout {
 	l := p.Language(r)
 	layout := p.layout(l, l.Text(key, values...))
 	layout.RequestID = reqevent.FromContext(r.Context()).RequestID
-	if r.Method == http.MethodGet {
+	if r.Method == http.MethodGet && len(r.URL.RawQuery) <= maxSelf {
 		layout.Self = strings.TrimPrefix(r.URL.RequestURI(), p.site.Base)
 	}
 	return layout
