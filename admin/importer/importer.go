@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gatehouse/identity/passwordhash"
+	"gatehouse/oauth/client"
 	"gatehouse/storage"
 )
 
@@ -34,6 +35,8 @@ type Options struct {
 	Firebase passwordhash.FirebaseParameters
 	// Identifiers is the path of an export of Authelia's opaque identifiers; empty: each user gets a new sub.
 	Identifiers string
+	// Clients imports the clients; nil: they are skipped.
+	Clients *client.Registry
 	// Progress is called with how many bytes of the files were read.
 	Progress func(now, total int64)
 }
@@ -60,6 +63,8 @@ type Importer struct {
 	batch     []storage.ImportedUser
 	locations []string // of the users of the batch
 
+	clientIDs map[string]bool // of the created clients, which a dry run does not store
+
 	seed maphash.Seed
 	seen map[uint64]bool // hashes of names of a dry run, which stores nothing that a later batch would conflict with
 }
@@ -71,7 +76,7 @@ func New(store *storage.Store, o Options) *Importer {
 	}
 	return &Importer{
 		store: store, options: o, report: newReport(o.DryRun), groups: map[string]string{},
-		groupKeys: map[string]string{}, seed: maphash.MakeSeed(), seen: map[uint64]bool{},
+		groupKeys: map[string]string{}, clientIDs: map[string]bool{}, seed: maphash.MakeSeed(), seen: map[uint64]bool{},
 	}
 }
 
@@ -82,6 +87,7 @@ var formats = map[string]func(im *Importer, ctx context.Context, files []string)
 	"authentik": (*Importer).authentik,
 	"csv":       (*Importer).csv,
 	"firebase":  (*Importer).firebase,
+	"hydra":     (*Importer).hydra,
 	"jsonl":     (*Importer).jsonLines,
 	"keycloak":  (*Importer).keycloak,
 }
@@ -148,6 +154,9 @@ func (im *Importer) flush(ctx context.Context) error {
 // checkSeen returns the result for a user of a dry run, given those of earlier batches. It stores hashes of 64 bits
 // instead of names.
 func (im *Importer) checkSeen(u *storage.ImportedUser) storage.ImportResult {
+	if im.clientIDs[u.User.ID] {
+		return storage.ImportIDOfClient
+	}
 	hash := func(what, value string) uint64 { return maphash.String(im.seed, what+"\x00"+value) }
 	hashes := []uint64{
 		hash("external id", u.ExternalID), hash("id", u.User.ID), hash("username", u.User.UsernameKey),

@@ -22,6 +22,7 @@ type keycloakRealm struct {
 	users      int64
 	groups     []keycloakGroup
 	roles      keycloakRoles
+	clients    []keycloakClient
 	composites map[roleRef]composites
 	groupRoles map[string][]roleRef // of a group and its parents, by path
 }
@@ -82,6 +83,9 @@ func (im *Importer) keycloak(ctx context.Context, files []string) error {
 	}
 	realm.index()
 	if err := im.keycloakGroups(ctx, realm); err != nil {
+		return err
+	}
+	if err := im.keycloakClients(ctx, realm.clients); err != nil {
 		return err
 	}
 	return im.eachFile(files, p, func(in *input) error {
@@ -165,6 +169,8 @@ func (k *keycloakRealm) read(key string, d *json.Decoder) error {
 		return d.Decode(&k.groups)
 	case "roles":
 		return d.Decode(&k.roles)
+	case "clients":
+		return d.Decode(&k.clients)
 	}
 	return skipValue(d)
 }

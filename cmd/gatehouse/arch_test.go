@@ -64,7 +64,7 @@ var allowedImports = []struct {
 	{"oauth/keyring", []string{"oauth/jwt", "oauth/accesstoken", "storage", "oauth/protocol"}},
 	{"oauth/client", []string{
 		"ratelimit", "oauth/jwt", "oauth/accesstoken", "oauth/credential", "oauth/params", "oauth/redirect", "oauth/fetch",
-		"storage/reqevent", "storage/audit", "storage", "oauth/protocol",
+		"storage/reqevent", "storage/audit", "storage", "identity/passwordhash", "oauth/protocol",
 	}},
 	{"oauth/claims", []string{
 		"oauth/jwt", "oauth/accesstoken", "oauth/params", "storage/reqevent", "storage", "oauth/protocol",
@@ -87,7 +87,9 @@ var allowedImports = []struct {
 	{"notify/mail", []string{"message", "storage", "notify"}},
 	{"notify/mail/mailtest", []string{"storage/storagetest"}},
 	{"admin", []string{"storage", "identity", "oauth/protocol", "oauth/keyring", "oauth/client"}},
-	{"admin/importer", []string{"storage", "identity/passwordhash", "identity", "admin"}},
+	{"admin/importer", []string{
+		"storage", "identity/passwordhash", "identity", "oauth/protocol", "oauth/client", "admin",
+	}},
 	{"web/page", []string{"templates", "message", "oauth/redirect", "storage/reqevent", "oauth/protocol"}},
 	{"web/interaction", []string{
 		"ratelimit", "oauth/params", "oauth/redirect", "storage/reqevent", "storage", "identity", "oauth/protocol",

@@ -52,6 +52,14 @@ var importFormats = []importFormat{
 		flags: keycloakFlags,
 	},
 	{
+		name: "hydra", short: "Import the clients of Ory Hydra",
+		long: "Import the clients of Ory Hydra with their ids. The API of Hydra does not return the hashes of secrets;\n" +
+			"export them from its database, one JSON object per line:\n" +
+			"  psql -At -c 'SELECT row_to_json(c) FROM hydra_client c' > clients.jsonl\n" +
+			"A secret is verified at its first use, and its hash is then replaced. Users are in another server.",
+		example: "  gatehouse import hydra clients.jsonl --dry-run",
+	},
+	{
 		name: "csv", short: "Import a CSV file",
 		long: "Import the users of a CSV file. The first line has the names of the columns: sub (an id), username, email,\n" +
 			"email_verified, name, the claims of a profile such as given_name, groups (separated by spaces or semicolons),\n" +
@@ -158,7 +166,7 @@ func (p *program) importFrom(f importFormat) *cobra.Command {
 		}
 		return p.withServer(cmd, func(ctx context.Context, s *server.Server) error {
 			show, end := p.progress("importing")
-			o.Progress = show
+			o.Progress, o.Clients = show, s.OAuth.Clients
 			report, err := importer.New(s.Store, o).Run(ctx, f.name, files...)
 			end()
 			report.Finish()

@@ -127,10 +127,14 @@ func (g *Registry) verifyCredentials(
 		}
 		refusal.Description, refusal.Err = "The client_assertion is invalid: "+reason+".", err
 		return nil, "client_assertion: " + reason, refusal
-	case sent.method != storage.AuthNone && !c.HasSecret(hash, g.store.Now()):
+	case sent.method == storage.AuthNone:
+		return c, "", nil
+	}
+	ok, err := g.hasSecret(ctx, c, sent.secret, hash)
+	if err == nil && !ok {
 		return nil, "invalid secret", refusal
 	}
-	return c, "", nil
+	return c, "", err
 }
 
 // readCredentials returns the credentials of a request, or an error when it uses more than one method.

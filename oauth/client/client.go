@@ -60,6 +60,7 @@ type Registry struct {
 	// clientDocuments has separate capacity, because documents are fetched before a user has signed in.
 	clientDocuments *fetch.Client
 	fetches         fetches
+	slow            *slowSecrets
 }
 
 // New returns the registry of a store.
@@ -71,6 +72,7 @@ func New(store *storage.Store, o Options) *Registry {
 		store: store, options: o,
 		format: credential.Format{Env: o.Environment}, jwks: fetch.New(o.FetchAllowHosts, store.Now),
 		clientDocuments: fetch.New(o.FetchAllowHosts, store.Now), fetches: fetches{running: map[string]*documentFetch{}},
+		slow: newSlowSecrets(),
 	}
 }
 

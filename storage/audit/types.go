@@ -23,6 +23,7 @@ var (
 	ClientEnabled            = newType("client.enabled")
 	ClientDeleted            = newType("client.deleted")
 	ClientSecretAdded        = newType("client.secret_added")
+	ClientSecretUpgraded     = newType("client.secret_upgraded")
 	ClientTokensRevoked      = newType("client.tokens_revoked")
 	ClientRegistered         = newType("client.registered")
 	UserCreated              = newType("user.created")
