@@ -294,7 +294,10 @@ func selfServiceRequests(t *testing.T, s, failing *servertest.Server) []routed {
 	invite := b.Open(link).Fields()
 	maps.Copy(invite, url.Values{"username": {"carol"}, "password": {servertest.Password}})
 	requests := &pageList{browser: atServer(b, failing)}
-	for _, path := range []string{"/forgot", "/reset", "/verify", "/sign-up"} {
+	for _, path := range []string{
+		"/forgot", "/reset", "/verify", "/sign-up", "/account/password", "/account/email", "/account/export",
+		"/account/delete",
+	} {
 		requests.open("GET "+path, path, false)
 		requests.submit("POST "+path, path, requests.browser, url.Values{}, false)
 	}

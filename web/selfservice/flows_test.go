@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"gatehouse/cmd/gatehouse/server/servertest"
 	"gatehouse/identity"
@@ -182,6 +183,50 @@ func TestInvitationPages(t *testing.T) {
 		f.want("the invitation again", b.Open(link), http.StatusBadRequest, "This link no longer works")
 		b.SetCookie("language", "de")
 		f.want("the invitation in German", b.Open(link), http.StatusBadRequest, "Dieser Link gilt nicht mehr")
+	})
+}
+
+// TestAccountForms covers PE17, PE31 and PE32 over HTTP, and the change of a password: the current one is needed, the
+// export is a download after a recent sign-in, and a deletion signs out and is cancelled by signing in.
+func TestAccountForms(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		f := newFixture(t, db)
+		alice, b, changed := f.User("alice"), f.Browser(), servertest.Password+" staple"
+		b.Follow(b.SignIn(b.Open("/login?to=account"), "alice"))
+		form := b.Open("/account/password")
+		f.want("an incorrect current password", submit(b, form, "/account/password", "current", "incorrect", "password",
+			changed), http.StatusUnauthorized, "not your current password")
+		f.want("a new password", submit(b, form, "/account/password", "current", servertest.Password, "password", changed),
+			http.StatusOK, "signed out everywhere else")
+		f.want("a new address", submit(b, b.Open("/account/email"), "/account/email", "email", "new@example.com"),
+			http.StatusOK, "Check your email")
+		f.want("the link", submit(b, b.Open(f.link(storage.MailVerifyEmail)), "/verify"), http.StatusOK, "is confirmed")
+		f.want("the export", submit(b, b.Open("/account/export"), "/account/export"), http.StatusOK, "new@example.com")
+		deletion := b.Open("/account/delete")
+		f.Clock.Advance(11 * time.Minute)
+		f.want("the export after eleven minutes", b.Open("/account/export"), http.StatusOK, "sign in again first")
+		f.want("a deletion after eleven minutes", submit(b, deletion, "/account/delete"), http.StatusOK,
+			"sign in again first")
+		signIn := func(path string) {
+			again := b.Open(path).Fields()
+			again.Set("username", "alice")
+			again.Set("password", changed)
+			b.Follow(b.Submit("/login", again))
+		}
+		signIn("/login?another=1")
+		f.want("the deletion", submit(b, b.Open("/account/delete"), "/account/delete"), http.StatusOK,
+			"Your account will be deleted")
+		if p := b.Open("/account"); p.Status != http.StatusSeeOther {
+			t.Errorf("the account page after the deletion: %d, want the sign-in page", p.Status)
+		}
+		if u, err := f.Store.User(t.Context(), alice.ID); err != nil || u.DeletionAt == nil {
+			t.Errorf("the user = %+v, %v, want one that is deleted later", u, err)
+		}
+		signIn("/login?to=account")
+		if u, err := f.Store.User(t.Context(), alice.ID); err != nil || u.DeletionAt != nil {
+			t.Errorf("the user after signing in = %+v, %v, want no deletion", u, err)
+		}
 	})
 }
 

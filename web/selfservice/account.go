@@ -1,0 +1,204 @@
+package selfservice
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"gatehouse/identity"
+	"gatehouse/ratelimit"
+	"gatehouse/web/page"
+)
+
+// accountPage is a page of a signed-in user with one form.
+type accountPage struct {
+	path, title, lead, submit string
+	recent                    bool // the sign-in must be recent
+}
+
+var (
+	passwordPage = accountPage{
+		path: "/account/password", title: "flow.change.title", lead: "flow.reset.lead", submit: "flow.reset.submit",
+	}
+	emailPage = accountPage{
+		path: "/account/email", title: "flow.email.title", lead: "flow.email.lead", submit: "flow.sign_up.submit",
+		recent: true,
+	}
+	exportPage = accountPage{
+		path: "/account/export", title: "flow.export.title", lead: "flow.export.lead", submit: "flow.export.submit",
+		recent: true,
+	}
+	deletePage = accountPage{
+		path: "/account/delete", title: "flow.delete.title", lead: "flow.delete.lead", submit: "flow.delete.submit",
+		recent: true,
+	}
+)
+
+// ShowPassword serves GET /account/password.
+func (p *Pages) ShowPassword(w http.ResponseWriter, r *http.Request) error {
+	return p.show(w, r, passwordPage)
+}
+
+// ShowEmail serves GET /account/email.
+func (p *Pages) ShowEmail(w http.ResponseWriter, r *http.Request) error {
+	return p.show(w, r, emailPage)
+}
+
+// ShowExport serves GET /account/export.
+func (p *Pages) ShowExport(w http.ResponseWriter, r *http.Request) error {
+	return p.show(w, r, exportPage)
+}
+
+// ShowDelete serves GET /account/delete.
+func (p *Pages) ShowDelete(w http.ResponseWriter, r *http.Request) error {
+	return p.show(w, r, deletePage)
+}
+
+func (p *Pages) show(w http.ResponseWriter, r *http.Request, a accountPage) error {
+	user, err := p.currentUser(r)
+	if err != nil {
+		return err
+	}
+	return p.renderAccount(w, r, a, user, nil)
+}
+
+// currentUser returns the current user of the browser, or a redirect to the sign-in page when there is none.
+func (p *Pages) currentUser(r *http.Request) (*identity.SignedInUser, error) {
+	user, err := p.users.CurrentUser(r)
+	if err == nil && user == nil {
+		err = page.RedirectTo("/login?to=account")
+	}
+	return user, err
+}
+
+// renderAccount writes the page, with what is wrong with the values that were entered.
+func (p *Pages) renderAccount(
+	w http.ResponseWriter, r *http.Request, a accountPage, user *identity.SignedInUser, problem error,
+) error {
+	v := p.newView(r, a.title, a.lead)
+	v.Links = []link{{"/account", p.pages.Text(r, "flow.account")}}
+	if a.recent && !p.users.SignedInRecently(user) {
+		v.Lead = p.pages.Text(r, "flow.recent")
+		v.Links = append([]link{{"/login?another=1", p.pages.Text(r, "flow.sign_in")}}, v.Links...)
+		return p.render(w, r, v, nil)
+	}
+	p.form(w, r, &v, a.path, user.Session.ID, a.submit)
+	switch a.path {
+	case passwordPage.path:
+		current := field{
+			Name: "current", Label: p.pages.Text(r, "flow.current"), Kind: "password", Autocomplete: "current-password",
+		}
+		v.Fields = []field{current, p.newPasswordField(r)}
+		v.Choice = choice{Name: "end_everything", Label: p.pages.Text(r, "flow.end_everything")}
+	case emailPage.path:
+		v.Fields = []field{{Name: "email", Label: p.pages.Text(r, "flow.email"), Kind: "email", Autocomplete: "email"}}
+	}
+	var throttled *identity.ThrottledError
+	if errors.Is(problem, identity.ErrInvalidCredentials) || errors.As(problem, &throttled) {
+		v.Fields[0].Problem, problem = p.pages.Text(r, "flow.current.problem"), nil
+		return p.pages.Render(w, http.StatusUnauthorized, "self_service", v)
+	}
+	return p.render(w, r, v, problem)
+}
+
+// readAccountForm reads the form of a page, and checks that the current user was shown it.
+func (p *Pages) readAccountForm(r *http.Request, a accountPage) (*identity.SignedInUser, url.Values, error) {
+	user, err := p.currentUser(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	form, err := p.readForm(r, a.path, ratelimit.AccountRequest)
+	if err == nil && form.Get("token") != user.Session.ID {
+		err = &page.Error{Status: http.StatusForbidden, Key: "error.form", Link: p.pages.Path(a.path)}
+	}
+	return user, form, err
+}
+
+// ChangePassword serves POST /account/password.
+func (p *Pages) ChangePassword(w http.ResponseWriter, r *http.Request) error {
+	user, form, err := p.readAccountForm(r, passwordPage)
+	if err != nil {
+		return err
+	}
+	err = p.users.ChangePassword(r.Context(), user, identity.PasswordInput{
+		Current: form.Get("current"), New: form.Get("password"), EndEverything: form.Get("end_everything") != "",
+		Language: p.pages.Language(r).Tag,
+	}, p.users.Device(r))
+	if err != nil {
+		return p.renderAccount(w, r, passwordPage, user, err)
+	}
+	return p.done(w, r, "flow.reset.done.title", "flow.change.done", "/account")
+}
+
+// ChangeEmail serves POST /account/email.
+func (p *Pages) ChangeEmail(w http.ResponseWriter, r *http.Request) error {
+	user, form, err := p.readAccountForm(r, emailPage)
+	if err != nil {
+		return err
+	}
+	if !p.users.SignedInRecently(user) {
+		return p.renderAccount(w, r, emailPage, user, nil)
+	}
+	email, language := strings.TrimSpace(form.Get("email")), p.pages.Language(r).Tag
+	if strings.EqualFold(email, user.User.Email) {
+		err = p.users.RequestVerification(r.Context(), user.User, language)
+	} else {
+		err = p.users.RequestEmailChange(r.Context(), user.User, email, language)
+	}
+	if err != nil {
+		return p.renderAccount(w, r, emailPage, user, err)
+	}
+	return p.done(w, r, "flow.sent.title", "flow.email.sent", "/account")
+}
+
+// Export serves POST /account/export: a download of everything that is stored about the user.
+func (p *Pages) Export(w http.ResponseWriter, r *http.Request) error {
+	user, _, err := p.readAccountForm(r, exportPage)
+	if err != nil {
+		return err
+	}
+	if !p.users.SignedInRecently(user) {
+		return p.renderAccount(w, r, exportPage, user, nil)
+	}
+	out, err := p.users.Export(r.Context(), user.User)
+	if err != nil {
+		return err
+	}
+	content, err := json.MarshalIndent(out, "", "  ")
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Disposition", `attachment; filename="account.json"`)
+	_, _ = w.Write(content) // fails when the browser has disconnected
+	return nil
+}
+
+// Delete serves POST /account/delete. The user is signed out, and keeps the account by signing in in the grace period.
+func (p *Pages) Delete(w http.ResponseWriter, r *http.Request) error {
+	user, _, err := p.readAccountForm(r, deletePage)
+	if err != nil {
+		return err
+	}
+	if !p.users.SignedInRecently(user) {
+		return p.renderAccount(w, r, deletePage, user, nil)
+	}
+	_, err = p.users.ScheduleDeletion(r.Context(), user.User, p.users.DeletionGrace(), p.pages.Language(r).Tag)
+	if err != nil {
+		return err
+	}
+	return p.done(w, r, "flow.delete.done.title", "flow.delete.done", "/login?to=account")
+}
+
+// done writes a page about something that is done, with a link.
+func (p *Pages) done(w http.ResponseWriter, r *http.Request, title, lead, path string) error {
+	v := p.newView(r, title, lead)
+	text := "flow.account"
+	if path != "/account" {
+		text = "flow.sign_in"
+	}
+	v.Links = []link{{path, p.pages.Text(r, text)}}
+	return p.render(w, r, v, nil)
+}
