@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
+	"gatehouse/identity"
 	"gatehouse/storage"
 )
 
@@ -62,12 +64,41 @@ func (a *Admin) CreateGroup(ctx context.Context, name, description string) (stor
 	return g, a.store.CreateGroup(ctx, g)
 }
 
-// UpdateGroup changes the description of a group. It returns storage.ErrNotFound when there is none.
-func (a *Admin) UpdateGroup(ctx context.Context, name, description string) error {
-	if err := CheckDisplayable(description); err != nil {
-		return err
+// GroupChanges are the properties of a group to set; nil leaves one unchanged.
+type GroupChanges struct {
+	Description *string
+	RequiredACR *string    // as an operator writes it
+	EnrolUntil  *time.Time // until when members may postpone adding the factors; zero: they may not
+}
+
+// UpdateGroup changes a group. It returns storage.ErrNotFound when there is none.
+func (a *Admin) UpdateGroup(ctx context.Context, name string, c GroupChanges) error {
+	if c.Description != nil {
+		if err := CheckDisplayable(*c.Description); err != nil {
+			return err
+		}
 	}
-	return a.store.UpdateGroup(ctx, name, description)
+	acr := ""
+	if c.RequiredACR != nil {
+		var err error
+		if acr, err = identity.ParseRequiredACR(*c.RequiredACR); err != nil {
+			return fmt.Errorf("required_acr: %w", err)
+		}
+	}
+	return a.store.UpdateGroup(ctx, name, func(g *storage.Group) {
+		if c.Description != nil {
+			g.Description = *c.Description
+		}
+		if c.RequiredACR != nil {
+			g.RequiredACR = acr
+		}
+		if c.EnrolUntil != nil {
+			g.EnrolUntil = nil
+			if !c.EnrolUntil.IsZero() {
+				g.EnrolUntil = c.EnrolUntil
+			}
+		}
+	})
 }
 
 // AddToGroup adds users, by username, email address or sub, to a group.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"gatehouse/identity"
 	"gatehouse/oauth/client"
 	"gatehouse/storage"
 )
@@ -22,6 +23,8 @@ type ResourceChanges struct {
 	ClaimGroups     *[]string // which of them; those that end with * are patterns; empty: all
 	TokenTyp        *string   // the header typ of its access tokens
 	TokenAlg        *string   // the header alg
+	RequiredACR     *string   // the acr of the sign-in that it requires, as an operator writes it
+	MaxAuthAge      *int64    // how many seconds ago that sign-in may have been, 0: any time
 }
 
 // UnknownClientError is returned for an introspector that is not registered.
@@ -125,6 +128,16 @@ func (c ResourceChanges) apply(
 	}
 	if err := c.applyTokenFormat(r); err != nil {
 		return nil, err
+	}
+	if c.RequiredACR != nil {
+		acr, err := identity.ParseRequiredACR(*c.RequiredACR)
+		if err != nil {
+			return nil, fmt.Errorf("required_acr: %w", err)
+		}
+		r.RequiredACR = acr
+	}
+	if c.MaxAuthAge != nil {
+		r.MaxAuthAge = *c.MaxAuthAge
 	}
 	if c.Introspectors != nil {
 		introspectors := storage.Strings{}

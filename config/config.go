@@ -61,6 +61,9 @@ type Config struct {
 	PasswordConcurrency int // concurrent password hashes, 0 for half the cores
 	Passkeys            Passkeys
 
+	AdminFactor      string     // "off", "warn", "require" or a date
+	AdminFactorSince *time.Time // from when administrators must have a second factor; nil: not decided
+
 	RateLimits              map[string]ratelimit.Rate // of every limit; nil: off
 	FetchAllowHosts         []string
 	Registration            string   // "off", "token" or "open"

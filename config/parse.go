@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"gatehouse/cidr"
 	"gatehouse/display"
@@ -231,6 +232,24 @@ func setScopes(c *Config, v string) error {
 			return fmt.Errorf("%q is not a scope; separate scopes with commas", name)
 		}
 	}
+	return nil
+}
+
+func setAdminFactor(c *Config, v string) error {
+	c.AdminFactor, c.AdminFactorSince = v, nil
+	switch v {
+	case "off", "warn":
+		return nil
+	case "require":
+		since := time.Unix(0, 0)
+		c.AdminFactorSince = &since
+		return nil
+	}
+	since, err := time.Parse(time.DateOnly, v)
+	if err != nil {
+		return fmt.Errorf("%q is not supported; write off, warn, require or a date such as 2027-01-31", v)
+	}
+	c.AdminFactorSince = &since
 	return nil
 }
 

@@ -41,6 +41,7 @@ type Options struct {
 	FactorKey         []byte                // of forms and challenges of factors
 	Passkeys          *passkey.RelyingParty // nil: there are no passkeys
 	SelfService       SelfService
+	AdminFactor       AdminFactor // whether administrators must have a second factor
 }
 
 // New returns the Users of a store.

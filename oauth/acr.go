@@ -1,8 +1,10 @@
 package oauth
 
 import (
+	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"gatehouse/identity"
 	"gatehouse/oauth/protocol"
@@ -56,35 +58,103 @@ func (a *AuthorizationRequest) grantedACR(acr string) string {
 	return acr
 }
 
+// resolveRequiredSignIn reads which sign-in the operator requires for the client and for the resources that the tokens
+// will be for: its acr, and how long ago it may have been (RFC 9470).
+func (s *Server) resolveRequiredSignIn(ctx context.Context, a *AuthorizationRequest) error {
+	resources, err := s.store.Resources(ctx)
+	if err != nil {
+		return protocol.UnavailableError(err)
+	}
+	intended := intendedResources(a, resources)
+	if a.isOpenID() && len(a.Resources) == 0 {
+		intended = append(intended, s.options.Issuer) // for userinfo
+	}
+	a.RequiredACR = a.Client.RequiredACR
+	for _, identifier := range intended {
+		r := resources[identifier]
+		a.RequiredACR = identity.StrongerACR(a.RequiredACR, r.RequiredACR)
+		if maxAge := r.AuthAge(); maxAge > 0 && (a.MaxAge == nil || *a.MaxAge > maxAge) {
+			a.MaxAge = &maxAge
+		}
+	}
+	a.ACRValues = slices.DeleteFunc(a.ACRValues, func(v string) bool { return !identity.ACRSatisfies(v, a.RequiredACR) })
+	if a.ACREssential && len(a.ACRValues) == 0 {
+		return protocol.NewError(protocol.UnmetAuthenticationRequirements,
+			"The client or a resource requires the acr "+a.RequiredACR+", which is not an essential one of the request.")
+	}
+	return nil
+}
+
+// requiredACR returns the weakest acr without which the user cannot continue.
+func (a *AuthorizationRequest) requiredACR(in DecisionInput) string {
+	return identity.StrongerACR(a.RequiredACR, in.Policy.Required)
+}
+
+// DependsOnFactors reports whether Decide needs the strongest acr of the candidate: the session does not have the acr
+// that is required, announced or requested.
+func (a *AuthorizationRequest) DependsOnFactors(in DecisionInput) bool {
+	if in.Candidate == nil {
+		return false
+	}
+	acr := in.Candidate.Session.ACR
+	return !identity.ACRSatisfies(acr, identity.StrongerACR(a.requiredACR(in), in.Policy.Announced)) ||
+		len(a.ACRValues) > 0 && a.requestedACR(acr) == ""
+}
+
 // authenticationStep returns the step by which the user reaches the acr that the request needs: Issue when the user
-// has it, Login, or Refuse.
+// has it, Login, Enrol, or Refuse.
 func (a *AuthorizationRequest) authenticationStep(in DecisionInput) Step {
+	acr, required := in.Candidate.Session.ACR, a.requiredACR(in)
 	switch {
-	case len(a.ACRValues) == 0 || a.requestedACR(in.Candidate.Session.ACR) != "":
-		return Issue
+	case !identity.ACRSatisfies(acr, required) && identity.ACRSatisfies(in.StrongestACR, required):
+		return Login
+	case !identity.ACRSatisfies(acr, required):
+		return Enrol
+	case len(a.ACRValues) == 0 || a.requestedACR(acr) != "":
 	case a.requestedACR(in.StrongestACR) != "":
 		return Login
 	case a.ACREssential:
 		return Refuse
+	} // voluntary acr values that the user cannot reach are ignored (OIDC Core §5.5.1.1)
+	announced := !identity.ACRSatisfies(identity.StrongerACR(in.StrongestACR, acr), in.Policy.Announced)
+	if announced && in.Candidate.Session.EnrolmentPostponedAt == nil && !a.isSilent() {
+		return Enrol
 	}
-	return Issue // voluntary acr values that the user cannot reach are ignored (OIDC Core §5.5.1.1)
+	return Issue
 }
 
-// SignInACR returns the acr that the sign-in of the candidate must have, the most preferred one that the user can
-// reach. It returns "" when any sign-in is enough.
+// SignInACR returns the acr that the sign-in of a user must have who can reach in.StrongestACR: the required one, or
+// the most preferred requested one within reach. It returns "" when any sign-in is enough.
 func (a *AuthorizationRequest) SignInACR(in DecisionInput) string {
-	return a.requestedACR(in.StrongestACR)
+	return identity.StrongerACR(a.requiredACR(in), a.requestedACR(in.StrongestACR))
 }
 
-// checkACR refuses to issue a code for a session whose acr the client does not accept.
+// Enrolment is what a user must add to the account, or will have to.
+type Enrolment struct {
+	ACR         string    // that the account must be able to reach
+	Postponable bool      // the user may do it later
+	Since       time.Time // from when it is required; zero: not decided
+}
+
+// Enrolment returns what the step Enrol is about.
+func (a *AuthorizationRequest) Enrolment(in DecisionInput) Enrolment {
+	if required := a.requiredACR(in); !identity.ACRSatisfies(in.StrongestACR, required) {
+		return Enrolment{ACR: required}
+	}
+	return Enrolment{ACR: in.Policy.Announced, Postponable: true, Since: in.Policy.Since}
+}
+
+// checkACR refuses to issue a code for a session whose acr is not enough for the operator or the client.
 func (a *AuthorizationRequest) checkACR(user *identity.SignedInUser) error {
-	if a.ACREssential && a.requestedACR(user.Session.ACR) == "" {
+	acr := user.Session.ACR
+	if !identity.ACRSatisfies(acr, a.RequiredACR) || a.ACREssential && a.requestedACR(acr) == "" {
 		return a.unmetACRError()
 	}
 	return nil
 }
 
 func (a *AuthorizationRequest) unmetACRError() *protocol.Error {
-	return a.asRedirectError(protocol.NewError(protocol.UnmetAuthenticationRequirements,
-		"The user did not and cannot sign in with one of the essential acr values "+strings.Join(a.ACRValues, " ")+"."))
+	return a.asRedirectError(protocol.NewError(
+		protocol.UnmetAuthenticationRequirements, "The user did not sign in with an acr that is required.",
+	))
 }

@@ -32,7 +32,9 @@ func essentialACR(t *testing.T, values ...string) string {
 	return `{"id_token":{"acr":{"essential":true,"values":` + string(b) + `}}}`
 }
 
-var stepUp = []servertest.Requirement{
+var stepUp = slices.Concat(requestedACR, requiredSignIns, userPolicy)
+
+var requestedACR = []servertest.Requirement{
 	servertest.Req("GX49a", "OIDC Core §3.1.2.1, §5.5.1.1, RFC 9470 §4, §5",
 		"tokens and introspection have the first of the requested acr values that the sign-in satisfies, otherwise the acr "+
 			"of the sign-in, with amr and auth_time",
@@ -146,4 +148,189 @@ func TestDecideOnACR(t *testing.T) {
 		}
 		checkDecision(t, c.name, c.a, in, c.want, c.code)
 	}
+}
+
+// requireACR makes the notes API require a sign-in of its users.
+func requireACR(s *servertest.Server, identifier, acr string, maxAge time.Duration) {
+	s.T.Helper()
+	storagetest.Must(s.T, s.Store.UpdateResource(s.T.Context(), identifier, func(r *storage.Resource) error {
+		r.RequiredACR, r.MaxAuthAge = acr, int64(maxAge/time.Second)
+		return nil
+	}))
+}
+
+// addTOTP gives the user a second factor.
+func addTOTP(s *servertest.Server, u storage.User) {
+	s.T.Helper()
+	storagetest.Must(s.T, s.Store.SetTOTP(s.T.Context(), storage.TOTPSecret{
+		ID: u.ID, Secret: []byte("12345678901234567890"), Algorithm: "SHA1", Digits: 6, Period: 30,
+	}))
+}
+
+// wantPage fails the test unless the page is at the path and has the text.
+func wantPage(t *testing.T, p servertest.Page, path, text string) {
+	t.Helper()
+	if !strings.Contains(p.URL, path) || !strings.Contains(p.Text(), text) {
+		t.Errorf("the page at %s: %s, want %s with %q", p.URL, p.Text(), path, text)
+	}
+}
+
+var requiredSignIns = []servertest.Requirement{
+	servertest.Req("GX50a", "RFC 9470 §5, RFC 8707 §2.2",
+		"tokens for a resource that requires an acr are issued only after that authentication, also at redemption and "+
+			"refresh; a refresh keeps auth_time and acr",
+		func(t *testing.T, s *servertest.Server) {
+			u := s.User("alice")
+			addAPI(t, s, notesAPI, "Notes API", "read")
+			addAPI(t, s, filesAPI, "Files API", "write")
+			c := s.RelyingParty()
+			b := s.Browser()
+			scopes := []string{"scope", "openid read write offline_access"}
+			weak := s.Redeem(c, b.Code(c, "alice", scopes...))
+			code := b.Code(c, "alice", "scope", "read", "resource", notesAPI)
+			requireACR(s, notesAPI, "2", 0)
+			s.Token(c, servertest.CodeForm(code, c)).Want(t, 400, "invalid_grant")
+			again := b.Code(c, "alice", "scope", "write", "resource", filesAPI)
+			s.Redeem(c, again)
+			s.Refresh(c, weak.Text("refresh_token"), "resource", notesAPI).Want(t, 400, "invalid_target")
+			r := s.Refresh(c, weak.Text("refresh_token")).OK(t)
+			got := claims(t, r.Text("access_token"))
+			if got["aud"] == notesAPI || got["scope"] != "openid write offline_access" {
+				t.Errorf("a refresh for two APIs, one of which requires more: %v, want a token for the other one", got)
+			}
+			addTOTP(s, u)
+			wantPage(t, b.Authorize(c, scopes...), "/login", "")
+			b.Authorize(c, append(scopes, "prompt", "none")...).WantRedirectError(t, s, "login_required")
+			b.Authorize(c, append(scopes, "claims", essentialACR(t, "1"))...).
+				WantRedirectError(t, s, "unmet_authentication_requirements")
+			setACR(s, "2", "pwd", "otp", "mfa")
+			strong := s.Redeem(c, b.Code(c, "alice", scopes...))
+			want := map[string]any{"acr": "2", "auth_time": claims(t, strong.Text("access_token"))["auth_time"]}
+			s.Clock.Advance(time.Minute)
+			r = s.Refresh(c, r.Text("refresh_token")).OK(t)
+			wantClaims(t, "a refresh of the old grant", claims(t, r.Text("access_token")), map[string]any{
+				"acr": "1", "auth_time": claims(t, weak.Text("access_token"))["auth_time"],
+			})
+			strong = s.Refresh(c, strong.Text("refresh_token"), "resource", notesAPI).OK(t)
+			wantClaims(t, "a refresh of the new grant", claims(t, strong.Text("access_token")), want)
+			requireACR(s, notesAPI, "2", time.Hour)
+			s.Clock.Advance(time.Hour)
+			s.Refresh(c, strong.Text("refresh_token"), "resource", notesAPI).Want(t, 400, "invalid_target")
+			wantPage(t, b.Authorize(c, "scope", "read"), "/login", "")
+		}),
+	servertest.Req("GX48a", "RFC 9470 §3",
+		"userinfo responds insufficient_user_authentication with acr_values or max_age when the sign-in of the token is "+
+			"not the one that the client or the issuer as a resource requires",
+		func(t *testing.T, s *servertest.Server) {
+			u := s.User("alice")
+			c := s.RelyingParty()
+			b := s.Browser()
+			weak := s.Redeem(c, b.Code(c, "alice", "scope", "openid"))
+			setACR(s, "2", "pwd", "otp", "mfa")
+			strong := s.Redeem(c, b.Code(c, "alice", "scope", "openid"))
+			check := func(name string, r servertest.Response, want string) {
+				t.Helper()
+				r.Want(t, 401, "insufficient_user_authentication")
+				if got := r.Header.Get("WWW-Authenticate"); !strings.HasSuffix(got, want) {
+					t.Errorf("%s: WWW-Authenticate: %s, want %s at its end", name, got, want)
+				}
+			}
+			addAPI(t, s, s.Issuer, "Userinfo")
+			requireACR(s, s.Issuer, "2", 10*time.Minute)
+			check("a token without the acr", s.Userinfo(weak.Text("access_token")), `, acr_values="2"`)
+			s.Userinfo(strong.Text("access_token")).OK(t)
+			s.Clock.Advance(10*time.Minute + time.Second)
+			check("an old token", s.Userinfo(strong.Text("access_token")), `, max_age="600"`)
+			check("both", s.Userinfo(weak.Text("access_token")), `, acr_values="2", max_age="600"`)
+			addTOTP(s, u)
+			wantPage(t, b.Authorize(c, "scope", "openid", "acr_values", "2", "max_age", "600"), "/login", "")
+		}),
+}
+
+const decision62 = "[decision 62](decisions/0062-step-up-authentication.md)"
+
+// userPolicy are the requirements that the operator has on how users sign in.
+var userPolicy = []servertest.Requirement{
+	servertest.Req("PE18a", decision62,
+		"a client with a required acr prompts users without the factor to add it, and they can only do that or return",
+		func(t *testing.T, s *servertest.Server) {
+			u := s.User("alice")
+			c := s.RelyingParty(`"gatehouse_required_acr":"mfa"`)
+			if c.RequiredACR != "2" {
+				t.Errorf("gatehouse_required_acr = %q, want 2", c.RequiredACR)
+			}
+			b := s.Browser()
+			p := b.SignIn(b.Authorize(c, "scope", "openid"), "alice")
+			wantPage(t, p, "/enrol", "requires a second factor")
+			form := p.Fields()
+			form.Set("decision", "later")
+			wantPage(t, b.Follow(b.Submit("/enrol", form)), "/enrol", "requires a second factor")
+			form.Set("form_token", "x")
+			b.Submit("/enrol", form).WantErrorPage(t, 403)
+			form = p.Fields()
+			form.Set("decision", "leave")
+			b.Submit("/enrol", form).WantRedirectError(t, s, "unmet_authentication_requirements")
+			b.Authorize(c, "scope", "openid", "prompt", "none").WantRedirectError(t, s, "consent_required")
+			addTOTP(s, u)
+			wantPage(t, b.Authorize(c, "scope", "openid"), "/login", "")
+			setACR(s, "2", "pwd", "otp", "mfa")
+			r := s.Redeem(c, b.Code(c, "alice", "scope", "openid"))
+			storagetest.Must(t, s.Store.UpdateClient(t.Context(), c.ClientID,
+				func(c *storage.Client) (storage.ClientUpdate, error) {
+					c.RequiredACR = "phr"
+					return storage.ClientUpdate{}, nil
+				}))
+			s.Refresh(c, r.Text("refresh_token")).Want(t, 400, "invalid_grant")
+			s.Userinfo(r.Text("access_token")).Want(t, 401, "insufficient_user_authentication")
+			wantPage(t, b.Authorize(c, "scope", "openid"), "/enrol", "requires a passkey")
+		}),
+	servertest.Req("PE18b", decision62,
+		"members of a group with a required acr can postpone adding the factor until a date, once per sign-in, and not "+
+			"afterwards",
+		func(t *testing.T, s *servertest.Server) {
+			u := s.User("alice")
+			addToGroups(s, u, "staff", "finance")
+			until := s.Clock.Now().Add(time.Hour)
+			storagetest.Must(t, s.Store.UpdateGroup(t.Context(), "staff", func(g *storage.Group) {
+				g.RequiredACR, g.EnrolUntil = "2", &until
+			}))
+			c := s.RelyingParty()
+			b := s.Browser()
+			p := b.SignIn(b.Authorize(c, "scope", "openid"), "alice")
+			wantPage(t, p, "/enrol", "your organization requires a second factor")
+			form := p.Fields()
+			form.Set("decision", "later")
+			p = b.Follow(b.Submit("/enrol", form))
+			wantPage(t, p, "/consent", "")
+			s.Redeem(c, b.Decide(p, "approve").Location())
+			wantCode(t, "postponed", b.Authorize(c, "scope", "openid"))
+			b = s.Browser()
+			p = b.SignIn(b.Authorize(c, "scope", "openid"), "alice")
+			wantPage(t, p, "/enrol", "Later")
+			wantCode(t, "prompt=none", b.Authorize(c, "scope", "openid", "prompt", "none"))
+			s.Clock.Advance(time.Hour)
+			p = b.Authorize(c, "scope", "openid")
+			wantPage(t, p, "/enrol", "Back to the app")
+			if strings.Contains(p.Text(), "Later") {
+				t.Errorf("after the date: %s", p.Text())
+			}
+			b.Authorize(c, "scope", "openid", "prompt", "none").WantRedirectError(t, s, "login_required")
+			storagetest.Must(t, s.Store.UpdateGroup(t.Context(), "finance", func(g *storage.Group) { g.RequiredACR = "phr" }))
+			wantPage(t, b.Authorize(c, "scope", "openid"), "/enrol", "requires a passkey")
+		}),
+	servertest.Req("PE18c", decision62,
+		"administrators without a second factor are warned, and from a date on cannot continue without it",
+		func(t *testing.T, s *servertest.Server) {
+			s.User("alice")
+			storagetest.Exec(t, s.Store, s.DB, "UPDATE users SET admin = true")
+			c := s.RelyingParty()
+			b := s.Browser()
+			wantPage(t, b.SignIn(b.Authorize(c, "scope", "openid"), "alice"), "/enrol", "You manage this server")
+			for setting, text := range map[string]string{"require": "Back to the app", "2999-01-31": "31 January 2999"} {
+				other := s.StartAnotherWith("GATEHOUSE_ADMIN_FACTOR=" + setting)
+				browser := other.Browser()
+				p := browser.SignIn(browser.Authorize(c, "scope", "openid"), "alice")
+				wantPage(t, p, "/enrol", text)
+			}
+		}),
 }

@@ -180,18 +180,27 @@ func (s *Server) RecordApproval(
 
 // Deny decides the request and returns the response to the client: access_denied.
 func (s *Server) Deny(ctx context.Context, a *AuthorizationRequest, user *identity.SignedInUser) (Response, error) {
-	return s.deny(ctx, a, user, storage.Denial{}, "The user denied the request.")
+	return s.deny(ctx, a, user, storage.Denial{}, protocol.NewError(protocol.AccessDenied, "The user denied the request."))
 }
 
 // DenyWithoutGroup does the same as Deny for a user who is in none of the groups that the client requires.
 func (s *Server) DenyWithoutGroup(
 	ctx context.Context, a *AuthorizationRequest, user *identity.SignedInUser,
 ) (Response, error) {
-	return s.deny(ctx, a, user, storage.Denial{Reason: "no required group"}, descriptionNoAccess)
+	return s.deny(ctx, a, user, storage.Denial{Reason: "no required group"},
+		protocol.NewError(protocol.AccessDenied, descriptionNoAccess))
+}
+
+// DenyWithoutFactor decides the request of a user who does not add the factor that the operator requires, and returns
+// the response to the client: unmet_authentication_requirements.
+func (s *Server) DenyWithoutFactor(
+	ctx context.Context, a *AuthorizationRequest, user *identity.SignedInUser,
+) (Response, error) {
+	return s.deny(ctx, a, user, storage.Denial{Reason: "no required factor"}, a.unmetACRError())
 }
 
 func (s *Server) deny(
-	ctx context.Context, a *AuthorizationRequest, user *identity.SignedInUser, denial storage.Denial, description string,
+	ctx context.Context, a *AuthorizationRequest, user *identity.SignedInUser, denial storage.Denial, e *protocol.Error,
 ) (Response, error) {
 	denial.RequestID, denial.ClientID, denial.Scopes = a.ID, a.Client.ID, a.Scopes
 	if user != nil {
@@ -204,8 +213,7 @@ func (s *Server) deny(
 	if err != nil {
 		return Response{}, protocol.UnavailableError(err)
 	}
-	denied := protocol.NewError(protocol.AccessDenied, description)
-	return s.ErrorResponse(a.asRedirectError(denied)), nil
+	return s.ErrorResponse(a.asRedirectError(e)), nil
 }
 
 // WithdrawConsent ends a user's consent, and with it every grant and token of the client for that user. It returns

@@ -33,6 +33,7 @@ type AuthorizationRequest struct {
 	MaxAge          *time.Duration
 	ACRValues       []string // supported acr values that the client requests, in order of preference
 	ACREssential    bool     // the client accepts no other acr
+	RequiredACR     string   // that the operator requires for the client and its resources; empty: any
 	LoginHint       string
 	UILocales       string // languages that the client prefers, separated by spaces
 	RequiredSubject string // the only user that may sign in, by the subject that the client has; empty: any
@@ -188,7 +189,10 @@ func (s *Server) checkParameters(ctx context.Context, a *AuthorizationRequest) e
 	if err := a.resolveACR(); err != nil {
 		return err
 	}
-	return s.resolvePermissions(ctx, a)
+	if err := s.resolvePermissions(ctx, a); err != nil {
+		return err
+	}
+	return s.resolveRequiredSignIn(ctx, a)
 }
 
 // checkPKCE refuses a missing challenge where PKCE is required, and any method but S256 (RFC 7636, RFC 9700 §2.1.1).

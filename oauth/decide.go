@@ -17,6 +17,7 @@ type Step int
 // The steps.
 const (
 	Login         Step = iota // the user signs in, or signs in again
+	Enrol                     // the user adds factors to the account, or postpones that
 	SelectAccount             // the user chooses one of the accounts signed in to the browser
 	NoAccess                  // the user reads that a group is required, and returns to the client
 	Confirm                   // the user reads that the client is not verified, and confirms or returns to it
@@ -63,8 +64,9 @@ type DecisionInput struct {
 	LacksGroup      bool                   // Candidate is in none of the groups that the client requires
 	// Candidate must confirm that they want to continue with a client that is not verified.
 	NeedsConfirmation bool
-	StrongestACR      string           // the strongest acr that Candidate can sign in with
-	Consent           *storage.Consent // what Candidate allowed the client before, or nil
+	StrongestACR      string             // the strongest acr that Candidate can sign in with; needed if DependsOnFactors
+	Policy            identity.ACRPolicy // of Candidate
+	Consent           *storage.Consent   // what Candidate allowed the client before, or nil
 }
 
 // descriptionNoAccess is the error description for a user who is in none of the groups that the client requires.
@@ -111,8 +113,11 @@ func (a *AuthorizationRequest) decideForCandidate(in DecisionInput, now time.Tim
 		return NoAccess, nil
 	}
 	authentication := a.authenticationStep(in)
-	if authentication == Login {
+	if authentication == Login || authentication == Enrol && a.isSilent() {
 		return a.login(" with the acr " + a.SignInACR(in))
+	}
+	if authentication == Enrol {
+		return Enrol, nil
 	}
 	if needsConsent(a, in.Consent) {
 		if in.NeedsConfirmation && !a.Confirmed {
@@ -210,9 +215,6 @@ func needsConsent(a *AuthorizationRequest, consent *storage.Consent) bool {
 // DecisionInput returns the input of Decide for the users signed in to the browser, without the consent.
 func (s *Server) DecisionInput(a *AuthorizationRequest, users []*identity.SignedInUser) DecisionInput {
 	in := DecisionInput{Users: len(users), Candidate: s.SelectSubject(a, users)}
-	if in.Candidate != nil {
-		in.StrongestACR = identity.StrongerACR(identity.ACRPassword, in.Candidate.Session.ACR)
-	}
 	in.ByLoginHint = in.Candidate != nil && len(users) > 1 && a.SessionID == "" && a.RequiredSubject == ""
 	in.SubjectMismatch = in.Candidate != nil && a.RequiredSubject != "" && !s.isSubject(a, in.Candidate)
 	return in

@@ -11,7 +11,8 @@ import (
 // cacheBytes bounds the clients in the cache, by an estimate of their memory.
 const cacheBytes = 32 << 20
 
-// cache contains what hot paths read repeatedly: clients with their secrets, scopes, resources and attributes.
+// cache contains what hot paths read repeatedly: clients with their secrets, scopes, resources, attributes and the
+// requirements of groups.
 // followChanges drops changed records. An entry is stored only if nothing was dropped while it was loaded, and nothing
 // is returned from the cache when the changes were last read over a second ago.
 type cache struct {
@@ -24,6 +25,7 @@ type cache struct {
 	scopes     map[string]Scope
 	resources  map[string]Resource
 	attributes map[string]Attribute
+	groups     map[string]Group // those with requirements
 
 	hits, misses atomic.Uint64
 }
@@ -48,7 +50,8 @@ func (c *cache) dropLocked(ids []string) {
 	c.drops++
 	if slices.Contains(ids, everything) {
 		c.generation++
-		c.clients, c.bytes, c.scopes, c.resources, c.attributes = map[string]*Client{}, 0, nil, nil, nil
+		c.clients, c.bytes, c.scopes, c.resources = map[string]*Client{}, 0, nil, nil
+		c.attributes, c.groups = nil, nil
 	}
 	for _, id := range ids {
 		c.remove(id)

@@ -103,6 +103,8 @@ type Client struct {
 	GroupsClaimName string  // the name of the claim of groups; empty: groups
 	GroupsPrefix    string  // what the names of groups begin with in the claim
 	RequiredGroups  Strings // a user in none of them has no access; empty: every user has
+	// The weakest acr of a sign-in that is enough; empty: any.
+	RequiredACR string `gorm:"column:required_acr"`
 
 	AllowedNetworks Strings // CIDRs it may authenticate from; empty: anywhere
 

@@ -13,10 +13,14 @@ import (
 
 // Group is a named set of users.
 type Group struct {
-	Name        string    `json:"name" gorm:"primaryKey"`
-	NameKey     string    `json:"-"` // the name in lower case, unique
-	Description string    `json:"description,omitempty"`
-	CreatedAt   time.Time `json:"created_at" gorm:"serializer:millis;autoCreateTime:false"`
+	Name        string `json:"name" gorm:"primaryKey"`
+	NameKey     string `json:"-"` // the name in lower case, unique
+	Description string `json:"description,omitempty"`
+	// The weakest acr with which members may sign in, empty: any; and until when members without the factors may
+	// postpone adding them, nil: they may not.
+	RequiredACR string     `json:"required_acr,omitempty" gorm:"column:required_acr"`
+	EnrolUntil  *time.Time `json:"enrol_until,omitempty" gorm:"serializer:millis"`
+	CreatedAt   time.Time  `json:"created_at" gorm:"serializer:millis;autoCreateTime:false"`
 }
 
 // GroupMember is the membership of a user in a group.
@@ -97,25 +101,47 @@ func (s *Store) CreateGroup(ctx context.Context, g Group) error {
 	}))
 }
 
-// UpdateGroup changes the description of a group, or returns ErrNotFound.
-func (s *Store) UpdateGroup(ctx context.Context, name, description string) error {
-	return db.Wrap("update group", s.Tx(ctx, func(tx *Store) error {
-		if err := db.ExecOne(
-			ctx, tx.Write, "UPDATE groups SET description = ? WHERE name = ?", description, name,
-		); err != nil {
+// GroupRequirements returns the groups that require an acr of their members, by name. The map is shared: do not change
+// it.
+func (s *Store) GroupRequirements(ctx context.Context) (map[string]Group, error) {
+	return cached(s,
+		func(c *cache) (map[string]Group, bool) { return c.groups, c.groups != nil },
+		func() (map[string]Group, error) {
+			all, err := db.List[Group](ctx, s.Read, "name", "required_acr <> ''")
+			out := make(map[string]Group, len(all))
+			for _, g := range all {
+				out[g.Name] = g
+			}
+			return out, db.Wrap("list groups with requirements", err)
+		},
+		func(c *cache, v map[string]Group) { c.groups = v })
+}
+
+// UpdateGroup calls change with the stored group and stores its description and requirement, or returns ErrNotFound.
+func (s *Store) UpdateGroup(ctx context.Context, name string, change func(g *Group)) error {
+	e := groupEvent(audit.GroupUpdated, name, "")
+	return db.Wrap("update group", s.changeShared(ctx, e, func(tx *Store) error {
+		g, err := db.Take[Group](ctx, tx.Write, "name = ?", name)
+		if err != nil {
 			return err
 		}
-		return tx.Audit.Record(ctx, groupEvent(audit.GroupUpdated, name, ""))
+		before := g.RequiredACR
+		if change(&g); g.RequiredACR == "" {
+			g.EnrolUntil = nil
+		}
+		if before != "" || g.RequiredACR != "" {
+			e.Detail["required_acr"], e.Detail["enrol_until"] = g.RequiredACR, g.EnrolUntil
+		}
+		return db.Update(
+			ctx, tx.Write, &g, []string{"description", "required_acr", "enrol_until"}, "name = ?", name,
+		)
 	}))
 }
 
 // DeleteGroup removes a group with its memberships, or returns ErrNotFound.
 func (s *Store) DeleteGroup(ctx context.Context, name string) error {
-	return db.Wrap("delete group", s.Tx(ctx, func(tx *Store) error {
-		if err := db.ExecOne(ctx, tx.Write, "DELETE FROM groups WHERE name = ?", name); err != nil {
-			return err
-		}
-		return tx.Audit.Record(ctx, groupEvent(audit.GroupDeleted, name, ""))
+	return db.Wrap("delete group", s.changeShared(ctx, groupEvent(audit.GroupDeleted, name, ""), func(tx *Store) error {
+		return db.ExecOne(ctx, tx.Write, "DELETE FROM groups WHERE name = ?", name)
 	}))
 }
 

@@ -25,9 +25,13 @@ type Resource struct {
 	GroupsClaim bool    `json:"groups_claim"`
 	ClaimGroups Strings `json:"claim_groups"`
 	// The headers typ and alg of its access tokens; empty: the default.
-	TokenTyp  string    `json:"token_typ,omitempty"`
-	TokenAlg  string    `json:"token_alg,omitempty"`
-	CreatedAt time.Time `json:"created_at" gorm:"serializer:millis;autoCreateTime:false"`
+	TokenTyp string `json:"token_typ,omitempty"`
+	TokenAlg string `json:"token_alg,omitempty"`
+	// The weakest acr of a sign-in that is enough for its tokens, empty: any; and how many seconds ago that sign-in
+	// may have been, 0: any time (RFC 9470).
+	RequiredACR string    `json:"required_acr,omitempty" gorm:"column:required_acr"`
+	MaxAuthAge  int64     `json:"max_auth_age,omitempty"`
+	CreatedAt   time.Time `json:"created_at" gorm:"serializer:millis;autoCreateTime:false"`
 
 	Canonical string `json:"-" gorm:"-"` // CanonicalResource(Identifier)
 	HasRoles  bool   `json:"-" gorm:"-"` // whether there are roles at it
@@ -78,6 +82,7 @@ func (s *Store) CreateResource(ctx context.Context, v Resource) error {
 	e := audit.Event{Type: audit.ResourceCreated, Detail: map[string]any{"resource": v.Identifier}}
 	v.recordDisclosure(e.Detail, Resource{})
 	recordTokenFormat(e, Resource{}, v)
+	recordRequiredSignIn(e, Resource{}, v)
 	return db.Wrap(
 		"create resource", s.changeShared(ctx, e, func(tx *Store) error { return db.Insert(ctx, tx.Write, &v) }),
 	)
@@ -118,9 +123,10 @@ func (s *Store) UpdateResource(ctx context.Context, identifier string, change fu
 		}
 		r.recordDisclosure(e.Detail, before)
 		recordTokenFormat(e, before, r)
+		recordRequiredSignIn(e, before, r)
 		changed := []string{
 			"name", "scopes", "introspectors", "open_to_apps", "publish_metadata", "groups_claim", "claim_groups",
-			"token_typ", "token_alg",
+			"token_typ", "token_alg", "required_acr", "max_auth_age",
 		}
 		return db.Update(ctx, tx.Write, &r, changed, "identifier = ?", identifier)
 	})
@@ -139,6 +145,19 @@ func recordTokenFormat(e audit.Event, before, after Resource) {
 		e.Detail["token_alg"] = after.TokenAlg
 	}
 }
+
+// recordRequiredSignIn adds what changed in the sign-in that the resource requires to the event.
+func recordRequiredSignIn(e audit.Event, before, after Resource) {
+	if before.RequiredACR != after.RequiredACR {
+		e.Detail["required_acr"] = after.RequiredACR
+	}
+	if before.MaxAuthAge != after.MaxAuthAge {
+		e.Detail["max_auth_age"] = after.MaxAuthAge
+	}
+}
+
+// AuthAge returns how long ago the user may have signed in for tokens of the resource, 0 for any time.
+func (r *Resource) AuthAge() time.Duration { return time.Duration(r.MaxAuthAge) * time.Second }
 
 // lockResources serializes changes that read a list and write it back.
 func (s *Store) lockResources(ctx context.Context, where string, args ...any) error {

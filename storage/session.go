@@ -26,6 +26,8 @@ type BrowserSession struct {
 	ExpiresAt  time.Time  `gorm:"serializer:millis"`
 	EndedAt    *time.Time `gorm:"serializer:millis"`
 
+	EnrolmentPostponedAt *time.Time `gorm:"serializer:millis"` // nil since the last sign-in
+
 	Personal    []byte // Address and UserAgent, sealed under a key derived from PersonalKey
 	PersonalKey []byte // random; NULL once erased
 }
@@ -110,13 +112,26 @@ func (s *Store) RenewSession(ctx context.Context, b *BrowserSession) error {
 		}
 		if err := db.ExecOne(ctx, tx.Write,
 			`UPDATE browser_sessions SET token_hash = ?, user_epoch = ?, auth_time = ?, acr = ?, amr = ?,
-			personal = ?, personal_key = ?, last_seen_at = ?, expires_at = ?
+			personal = ?, personal_key = ?, last_seen_at = ?, expires_at = ?, enrolment_postponed_at = NULL
 			WHERE id = ? AND user_id = ? AND ended_at IS NULL`,
 			b.TokenHash, b.UserEpoch, db.Millis(b.AuthTime), b.ACR, amr, row.Personal, row.PersonalKey, db.Millis(b.LastSeenAt),
 			db.Millis(b.ExpiresAt), b.ID, b.UserID); err != nil {
 			return err
 		}
 		return tx.Audit.Record(ctx, e)
+	}))
+}
+
+// PostponeEnrolment stores that the user of the session adds factors later. It returns ErrNotFound when the session was
+// ended.
+func (s *Store) PostponeEnrolment(ctx context.Context, userID, sessionID string) error {
+	return db.Wrap("postpone enrolment", s.Tx(ctx, func(tx *Store) error {
+		if err := db.ExecOne(ctx, tx.Write,
+			"UPDATE browser_sessions SET enrolment_postponed_at = ? WHERE id = ? AND user_id = ? AND ended_at IS NULL",
+			db.Millis(s.Now()), sessionID, userID); err != nil {
+			return err
+		}
+		return tx.Audit.Record(ctx, audit.Event{Type: audit.EnrolmentPostponed, UserID: userID})
 	}))
 }
 

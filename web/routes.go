@@ -99,6 +99,8 @@ func (s *Server) endpoints() []route {
 		{"POST /login", kindPage, s.interaction.Login},
 		{"GET /login/factor", kindPage, s.interaction.ShowFactor},
 		{"POST /login/factor", kindPage, s.interaction.FinishLogin},
+		{"GET /enrol", kindPage, s.interaction.ShowEnrol},
+		{"POST /enrol", kindPage, s.interaction.Enrol},
 		{"GET /no-access", kindPage, s.interaction.ShowNoAccess},
 		{"POST /no-access", kindPage, s.interaction.LeaveNoAccess},
 		{"GET /confirm", kindPage, s.interaction.ShowConfirm},

@@ -244,9 +244,7 @@ func pageRequests(t *testing.T, s, failing *servertest.Server) []routed {
 	consent.Set("decision", "approve")
 	logout := b.Open("/oauth2/logout").Fields()
 	logout.Set("decision", "sign-out")
-	noAccess := b.Authorize(limitedApp(t, s)).Fields()
-	confirm := b.Follow(b.Authorize(documentApp(t, s))).Fields()
-	confirm.Set("decision", "cancel")
+	noAccess, enrol, confirm := refusedForms(t, s, b)
 	b, fresh = atServer(b, failing), atServer(fresh, failing)
 	requests := &pageList{browser: b}
 	open, submit := requests.open, requests.submit
@@ -260,6 +258,8 @@ func pageRequests(t *testing.T, s, failing *servertest.Server) []routed {
 	submit("POST /login", "/login", fresh, login, true)
 	open("GET /consent", "/consent?request="+consent.Get("request"), false)
 	submit("POST /consent", "/consent", b, consent, true)
+	open("GET /enrol", "/enrol?request="+enrol.Get("request"), false)
+	submit("POST /enrol", "/enrol", b, enrol, true)
 	open("GET /no-access", "/no-access?request="+noAccess.Get("request"), false)
 	submit("POST /no-access", "/no-access", b, noAccess, true)
 	open("GET /confirm", "/confirm?request="+confirm.Get("request"), false)
@@ -333,6 +333,19 @@ func limitedApp(t *testing.T, s *servertest.Server) client.Information {
 	storagetest.Must(t, s.Store.CreateGroup(t.Context(), storage.Group{Name: "staff"}))
 	return s.Client(`{"redirect_uris":["` + servertest.Callback + `"],"scope":"read write",
 		"gatehouse_required_groups":["staff"]}`)
+}
+
+// refusedForms returns the forms by which a user returns to a client that requires a group, one that requires a second
+// factor, and one that is not verified.
+func refusedForms(t *testing.T, s *servertest.Server, b *servertest.Browser) (noAccess, enrol, confirm url.Values) {
+	t.Helper()
+	strict := s.Client(`{"redirect_uris":["` + servertest.Callback + `"],"scope":"read write",
+		"gatehouse_required_acr":"mfa"}`)
+	noAccess, enrol = b.Authorize(limitedApp(t, s)).Fields(), b.Authorize(strict).Fields()
+	enrol.Set("decision", "leave")
+	confirm = b.Follow(b.Authorize(documentApp(t, s))).Fields()
+	confirm.Set("decision", "cancel")
+	return noAccess, enrol, confirm
 }
 
 // documentApp returns a client with a document outside the list of the operator.

@@ -64,15 +64,15 @@ var allowedImports = []struct {
 	{"oauth/keyring", []string{"oauth/jwt", "oauth/accesstoken", "storage", "oauth/protocol"}},
 	{"oauth/client", []string{
 		"ratelimit", "oauth/jwt", "oauth/accesstoken", "oauth/credential", "oauth/params", "oauth/redirect", "oauth/fetch",
-		"storage/reqevent", "storage/audit", "storage", "identity/passwordhash", "oauth/protocol",
+		"storage/reqevent", "storage/audit", "storage", "identity/passwordhash", "identity", "oauth/protocol",
 	}},
 	{"oauth/claims", []string{
-		"oauth/jwt", "oauth/accesstoken", "oauth/params", "storage/reqevent", "storage", "oauth/protocol",
+		"oauth/jwt", "oauth/accesstoken", "oauth/params", "storage/reqevent", "storage", "identity", "oauth/protocol",
 		"oauth/keyring",
 	}},
 	{"oauth/grant", []string{
 		"ratelimit", "oauth/credential", "oauth/params", "oauth/redirect", "storage/reqevent", "storage/audit", "storage",
-		"oauth/protocol", "oauth/client",
+		"identity", "oauth/protocol", "oauth/client",
 	}},
 	{"oauth/logout", []string{
 		"oauth/jwt", "oauth/redirect", "storage", "identity", "oauth/protocol", "oauth/keyring", "oauth/client",

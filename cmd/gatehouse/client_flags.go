@@ -67,6 +67,8 @@ var metadataFlags = []metadataFlag{
 	{"groups-prefix", "gatehouse_groups_prefix", "what the names of groups begin with in the claim, like oidc:", textFlag},
 	{"required-group", "gatehouse_required_groups",
 		"only users in one of these groups have access (repeat for several; any: no restriction)", wordsFlag},
+	{"required-acr", "gatehouse_required_acr",
+		"users must sign in with a second factor (mfa) or a passkey (phr); none: no restriction", textFlag},
 	{"audience", "gatehouse_audience", "aud of its tokens when no resource applies", listFlag},
 	{"default-resource", "gatehouse_default_resource", "resource of requests that name none", textFlag},
 	{"resource", "gatehouse_resources", "resources it may request (default: those of its scopes)", listFlag},
@@ -91,6 +93,7 @@ var metadataChoices = map[string][]string{
 	"id-token-alg": {"RS256", "PS256", "ES256", "EdDSA"},
 	"subject-type": {"public", "pairwise"},
 	"grant-type":   granttype.All(),
+	"required-acr": {"none", "mfa", "phr"},
 }
 
 // idURLFlag is a flag of `client create` with which no metadata is needed.

@@ -44,6 +44,7 @@ type wideServer struct {
 	*devServer
 
 	clientID, limitedID string // limitedID: a client that requires a group without members
+	strictID            string // a client that requires a passkey
 	documentID          string // a client with a document at a long URL
 	store               *storage.Store
 }
@@ -107,6 +108,8 @@ func startWideServer(t *testing.T) *wideServer {
 	mustRun(t, d.env, "", "group", "create", group)
 	limitedID, _ := createClient(t, d.env, `{"client_name":"`+wideText(100)+`","scope":"openid `+wideScope+
 		`","redirect_uris":["https://`+wideHost+`/cb"],"gatehouse_required_groups":["`+group+`"]}`)
+	strictID, _ := createClient(t, d.env, `{"client_name":"`+wideText(100)+`","scope":"openid `+wideScope+
+		`","redirect_uris":["https://`+wideHost+`/cb"],"gatehouse_required_acr":"phr"}`)
 	documentID := "https://" + wideHost + "/oauth/client.json"
 	store := storagetest.Open(t, d.env["GATEHOUSE_DATABASE_URL"], storagetest.NewClock())
 	storagetest.CreateDocumentClient(t, store, &storage.Client{
@@ -114,7 +117,7 @@ func startWideServer(t *testing.T) *wideServer {
 		RedirectURIs: storage.Strings{"https://" + wideHost + "/cb"},
 		PolicyURI:    "https://" + wideHost + "/policy", TosURI: "https://" + wideHost + "/tos",
 	})
-	return &wideServer{d, registered.ID, limitedID, documentID, store}
+	return &wideServer{d, registered.ID, limitedID, strictID, documentID, store}
 }
 
 // authorize returns a step that opens an authorization request, with parameters as names and values.
@@ -214,6 +217,9 @@ func (l *layoutTest) checkRequestPages() {
 	l.do("open a client that requires a group",
 		l.d.authorize("client_id", l.d.limitedID, "login_hint", wideEmail("b")))
 	l.check("no_access", "You do not have access to")
+	l.do("open a client that requires a passkey",
+		l.d.authorize("client_id", l.d.strictID, "login_hint", wideEmail("b")))
+	l.check("enrol", "Add a passkey")
 	l.do("open a request with an error",
 		chromedp.Navigate(l.d.issuer+"/oauth2/authorize?client_id="+strings.Repeat("w", 60)))
 	l.check("error", "For the app’s developer")

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"gatehouse/admin"
+	"gatehouse/duration"
+	"gatehouse/identity"
 	"gatehouse/oauth/client"
 	"gatehouse/storage"
 )
@@ -29,6 +32,8 @@ type resourceFlags struct {
 	groupsClaim           *bool
 	claimGroups           *[]string
 	tokenTyp, tokenAlg    *string
+	requiredACR           *string
+	maxAuthAge            *string
 }
 
 func addResourceFlags(cmd *cobra.Command) resourceFlags {
@@ -51,6 +56,10 @@ func addResourceFlags(cmd *cobra.Command) resourceFlags {
 			"the header typ of its access tokens: at+jwt (RFC 9068), or JWT for libraries that refuse at+jwt"),
 		tokenAlg: cmd.Flags().String("token-alg", "ES256",
 			"the algorithm that signs its access tokens: ES256, RS256, PS256 or EdDSA"),
+		requiredACR: cmd.Flags().String("required-acr", "none",
+			"users must sign in with a second factor (mfa) or a passkey (phr) before a client gets its access tokens"),
+		maxAuthAge: cmd.Flags().String("max-auth-age", "0s",
+			"how long ago users may have signed in when a client gets its access tokens, like 15m; 0s: any time"),
 	}
 }
 
@@ -93,6 +102,9 @@ func (f resourceFlags) changes() (c admin.ResourceChanges, err error) {
 		}
 		c.TokenAlg = f.tokenAlg
 	}
+	if err := f.signInChanges(&c); err != nil {
+		return c, err
+	}
 	if f.cmd.Flags().Changed("introspector") {
 		for _, id := range *f.introspectors {
 			if id == "" {
@@ -106,6 +118,25 @@ func (f resourceFlags) changes() (c admin.ResourceChanges, err error) {
 		c.Scopes = &scopes
 	}
 	return c, nil
+}
+
+// signInChanges sets the requirements on sign-ins whose flags were passed.
+func (f resourceFlags) signInChanges(c *admin.ResourceChanges) error {
+	if f.cmd.Flags().Changed("required-acr") {
+		if _, err := identity.ParseRequiredACR(*f.requiredACR); err != nil {
+			return usageError{fmt.Errorf("--required-acr %w", err)}
+		}
+		c.RequiredACR = f.requiredACR
+	}
+	if f.cmd.Flags().Changed("max-auth-age") {
+		d, err := duration.Parse(*f.maxAuthAge)
+		if err != nil || d < 0 || d%time.Second != 0 {
+			return usageError{fmt.Errorf("--max-auth-age %q must be a duration of whole seconds, like 15m", *f.maxAuthAge)}
+		}
+		seconds := int64(d / time.Second)
+		c.MaxAuthAge = &seconds
+	}
+	return nil
 }
 
 // resourceError translates the error of a change of a resource into a message for the operator.

@@ -6,7 +6,9 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
+	"gatehouse/identity"
 	"gatehouse/oauth/accesstoken"
 	"gatehouse/oauth/protocol"
 	"gatehouse/storage"
@@ -91,10 +93,34 @@ func (p *Provider) userinfo(ctx context.Context, token string) (*storage.Client,
 	if !slices.Contains(scopes, protocol.ScopeOpenID) {
 		return nil, nil, protocol.InsufficientScopeError(protocol.ScopeOpenID)
 	}
+	if err := p.checkSignIn(ctx, c, claims); err != nil {
+		return nil, nil, err
+	}
 	out, err := p.userClaims(ctx, c, &u, scopes, grant.Scopes, storedRequest(grant.Claims).Userinfo)
 	if err != nil {
 		return nil, nil, protocol.UnavailableError(err)
 	}
 	out["sub"] = p.Subject(c, u.ID)
 	return c, out, nil
+}
+
+// checkSignIn returns insufficient_user_authentication when the sign-in of a token is weaker or older than the client,
+// or this server as a resource, requires (RFC 9470 §3).
+func (p *Provider) checkSignIn(ctx context.Context, c *storage.Client, claims *accesstoken.Claims) error {
+	resources, err := p.store.Resources(ctx)
+	if err != nil {
+		return protocol.UnavailableError(err)
+	}
+	r := resources[p.options.Issuer]
+	acr, maxAge := identity.StrongerACR(c.RequiredACR, r.RequiredACR), r.AuthAge()
+	if identity.ACRSatisfies(claims.ACR, acr) {
+		acr = ""
+	}
+	if p.store.Now().Sub(time.Unix(claims.AuthTime, 0)) <= maxAge {
+		maxAge = 0
+	}
+	if acr == "" && maxAge == 0 {
+		return nil
+	}
+	return protocol.InsufficientAuthenticationError(acr, maxAge)
 }

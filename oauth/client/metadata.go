@@ -81,6 +81,7 @@ type OperatorMetadata struct {
 	GroupsClaimName string `json:"gatehouse_groups_claim_name,omitempty" audit:"values"`
 	GroupsPrefix    string `json:"gatehouse_groups_prefix,omitempty" audit:"values"`
 	RequiredGroups  List   `json:"gatehouse_required_groups,omitempty" max:"50" audit:"values"`
+	RequiredACR     string `json:"gatehouse_required_acr,omitempty" audit:"values"`
 
 	TokenEndpointAudience bool `json:"gatehouse_token_endpoint_audience,omitempty"`
 	AllowedNetworks       List `json:"gatehouse_allowed_networks,omitempty" audit:"values"`

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"gatehouse/display"
+	"gatehouse/identity"
 	"gatehouse/loopback"
 	"gatehouse/oauth/granttype"
 	"gatehouse/oauth/jwt"
@@ -62,6 +63,9 @@ func (m *Metadata) applyDefaults() {
 	}
 	if m.SubjectType == "" {
 		m.SubjectType = storage.SubjectPublic
+	}
+	if acr, err := identity.ParseRequiredACR(m.RequiredACR); err == nil {
+		m.RequiredACR = acr
 	}
 	if m.RequirePKCE == nil {
 		m.RequirePKCE = new(true)
@@ -149,6 +153,11 @@ func (m *Metadata) openIDRules() []rule {
 	}
 }
 
+func isInvalidACR(acr string) bool {
+	_, err := identity.ParseRequiredACR(acr)
+	return err != nil
+}
+
 func (m *Metadata) operatorRules() []rule {
 	unregistered := func(name string) bool { return !slices.Contains(m.Scope, name) }
 	return []rule{
@@ -165,6 +174,7 @@ func (m *Metadata) operatorRules() []rule {
 			m.GroupsPrefix != "" && (len(m.GroupsPrefix) > 100 || display.CheckName(m.GroupsPrefix) != nil),
 			"gatehouse_groups_prefix must have at most 100 bytes, without invisible characters",
 		},
+		{isInvalidACR(m.RequiredACR), "gatehouse_required_acr must be mfa, phr or none"},
 		{m.isPublic() && !*m.RequirePKCE, "gatehouse_require_pkce can be false only for a confidential client"},
 		{m.isPublic() && !*m.RefreshRotation, "gatehouse_refresh_rotation can be false only for a confidential client"},
 		{m.isPublic() && len(m.AllowedNetworks) > 0, "gatehouse_allowed_networks requires a confidential client"},

@@ -62,7 +62,7 @@ func (h AuthorizationCode) Authorize(ctx context.Context, request *Request) (*Re
 		if err != nil {
 			return nil, h.redemptionError(ctx, c, redemption, err)
 		}
-		if err := h.Tokens.checkResources(ctx, request, code.Resources, code.Scopes, code.Scopes); err != nil {
+		if err := h.Tokens.checkResources(ctx, request, code.GrantTerms, code.Scopes); err != nil {
 			return nil, err
 		}
 	}

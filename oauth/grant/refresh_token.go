@@ -124,7 +124,7 @@ func (h RefreshToken) checkNarrowing(ctx context.Context, request *Request, r st
 	if len(scopes) == 0 {
 		scopes = grant.Scopes
 	}
-	return h.Tokens.checkResources(ctx, request, grant.Resources, grant.Scopes, scopes)
+	return h.Tokens.checkResources(ctx, request, grant.GrantTerms, scopes)
 }
 
 // repeatSuccessor returns the refresh token of the first response again to a client that retries: the response may have

@@ -51,6 +51,9 @@ func (t UserTokens) newResult(
 	if len(requested) == 0 && slices.Contains(scopes, protocol.ScopeOpenID) && !slices.Contains(audience, t.Issuer) {
 		audience = append(slices.Clone(audience), t.Issuer)
 	}
+	if audience, scopes, err = t.checkSignIn(ctx, request.Client, grant.GrantTerms, audience, scopes); err != nil {
+		return nil, err
+	}
 	untilExpiry := max(time.Second, grant.ExpiresAt.Sub(t.Store.Now()))
 	return &Result{
 		Subject: grant.UserID, Grant: grant, Audience: audience, Scopes: scopes,
@@ -102,15 +105,16 @@ func (t UserTokens) removeDeleted(
 	return scopes, resources, nil
 }
 
-// checkResources refuses requested resources beyond those granted with the granted scopes (RFC 8707 §2.2), and ones to
-// which none of the remaining scopes belongs. It replaces the requested identifiers by the registered ones. The issuer
-// was granted with openid.
+// checkResources refuses requested resources beyond those granted with the granted scopes (RFC 8707 §2.2), ones to
+// which none of the remaining scopes belongs, and ones that require another sign-in. It replaces the requested
+// identifiers by the registered ones. The issuer was granted with openid.
 func (t UserTokens) checkResources(
-	ctx context.Context, request *Request, granted, grantedScopes, remaining []string,
+	ctx context.Context, request *Request, terms storage.GrantTerms, remaining []string,
 ) (err error) {
 	if len(request.Resources) == 0 {
 		return nil
 	}
+	granted, grantedScopes := []string(terms.Resources), []string(terms.Scopes)
 	if request.Resources, err = t.Clients.Resources(ctx, request.Client, request.Resources); err != nil {
 		return err
 	}
@@ -128,6 +132,17 @@ func (t UserTokens) checkResources(
 	if err = t.Clients.CheckOneFormat(ctx, request.Resources); err != nil {
 		return err
 	}
-	_, _, err = t.Clients.Audience(ctx, request.Client, request.Resources, remaining)
-	return err
+	if _, _, err = t.Clients.Audience(ctx, request.Client, request.Resources, remaining); err != nil {
+		return err
+	}
+	resources, err := t.Store.Resources(ctx)
+	if err != nil {
+		return err
+	}
+	for _, identifier := range request.Resources {
+		if reason := t.insufficientSignIn(resources[identifier], terms); reason != "" {
+			return protocol.NewError(protocol.InvalidTarget, reason)
+		}
+	}
+	return nil
 }

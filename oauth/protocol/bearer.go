@@ -4,7 +4,9 @@ import (
 	"errors"
 	"mime"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 
 	"gatehouse/oauth/params"
 )
@@ -24,6 +26,15 @@ func InsufficientScopeError(scope string) *Error {
 	return e
 }
 
+// InsufficientAuthenticationError returns the error of a token whose user must sign in again for the protected
+// resource: with the acr if it is not empty, and at most maxAge ago if that is not 0 (RFC 9470 §3).
+func InsufficientAuthenticationError(acr string, maxAge time.Duration) *Error {
+	e := BearerError(InsufficientUserAuthentication,
+		"The sign-in of the user is not enough; send the user to the authorization endpoint with these parameters.")
+	e.acrValues, e.maxAge = acr, maxAge
+	return e
+}
+
 // MissingTokenError returns the error of a request without an access token, whose challenge has no code (RFC 6750
 // §3.1). An empty description means the usual one.
 func MissingTokenError(description string) *Error {
@@ -39,6 +50,12 @@ func (e *Error) bearerChallenge() string {
 	s += `, error="` + e.Code + `", error_description="` + e.Description + `"`
 	if e.scope != "" {
 		s += `, scope="` + e.scope + `"`
+	}
+	if e.acrValues != "" {
+		s += `, acr_values="` + e.acrValues + `"`
+	}
+	if e.maxAge > 0 {
+		s += `, max_age="` + strconv.FormatInt(int64(e.maxAge/time.Second), 10) + `"`
 	}
 	return s
 }

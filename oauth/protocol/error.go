@@ -38,6 +38,8 @@ const (
 	InvalidToken      = "invalid_token" // RFC 6750 §3.1
 	InsufficientScope = "insufficient_scope"
 
+	InsufficientUserAuthentication = "insufficient_user_authentication" // RFC 9470 §3
+
 	InvalidClientMetadata = "invalid_client_metadata" // RFC 7591 §3.2.2
 	InvalidRedirectURI    = "invalid_redirect_uri"
 
@@ -68,6 +70,8 @@ type Error struct {
 	status    int    // overrides the table
 	challenge string // the authentication scheme of WWW-Authenticate; empty: none
 	scope     string // that the protected resource requires
+	acrValues string // that the protected resource requires
+	maxAge    time.Duration
 	allow     string // the methods, with status 405
 }
 
@@ -146,7 +150,7 @@ func (e *Error) Status() int {
 		return e.status
 	}
 	switch e.Code {
-	case InvalidClient, InvalidToken, "":
+	case InvalidClient, InvalidToken, InsufficientUserAuthentication, "":
 		return http.StatusUnauthorized
 	case InsufficientScope:
 		return http.StatusForbidden

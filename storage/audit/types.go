@@ -59,6 +59,7 @@ var (
 	PasskeyRenamed           = newType("passkey.renamed")
 	PasskeyDeleted           = newType("passkey.deleted")
 	PasskeyCounterDecreased  = newType("passkey.counter_decreased")
+	EnrolmentPostponed       = newType("user.enrolment_postponed")
 	DeviceRemembered         = newType("device.remembered")
 	DevicesRemoved           = newType("device.removed")
 	SessionEnded             = newType("session.ended")

@@ -81,6 +81,8 @@ func (p *Pages) continueRequest(w http.ResponseWriter, r *http.Request, a *oauth
 	switch next {
 	case oauth.Login:
 		return page.RedirectTo("/login?request=" + a.ID)
+	case oauth.Enrol:
+		return page.RedirectTo("/enrol?request=" + a.ID)
 	case oauth.SelectAccount:
 		return page.RedirectTo("/select?request=" + a.ID)
 	case oauth.NoAccess:
@@ -132,7 +134,15 @@ func (p *Pages) decide(
 	}
 	if in.Candidate != nil {
 		setActor(r.Context(), in.Candidate.User)
+		if in.Policy, err = p.users.ACRPolicy(r.Context(), in.Candidate.User); err != nil {
+			return oauth.DecisionInput{}, 0, nil, err
+		}
 		if err := p.users.TouchSession(r, in.Candidate); err != nil {
+			return oauth.DecisionInput{}, 0, nil, err
+		}
+	}
+	if a.DependsOnFactors(in) {
+		if in.StrongestACR, err = p.users.StrongestACR(r.Context(), in.Candidate.User.ID); err != nil {
 			return oauth.DecisionInput{}, 0, nil, err
 		}
 	}

@@ -35,7 +35,7 @@ func New(
 	for name, data := range map[string]any{
 		"login": loginPage{}, "factor": factorPage{}, "select": selectPage{}, "no_access": noAccessPage{},
 		"confirm": confirmPage{}, "consent": consentPage{}, "form_post": formPostPage{}, "logout": logoutPage{},
-		"signed_out": signedOutPage{},
+		"signed_out": signedOutPage{}, "enrol": enrolPage{},
 	} {
 		if err := renderer.Declare(name, data); err != nil {
 			return nil, err

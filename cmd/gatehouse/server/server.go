@@ -238,6 +238,7 @@ func (s *Server) identityOptions() identity.Options {
 			SignInCodes: cfg.SignInCodes, DeletionGrace: cfg.UserDeletionGrace, UsernameRetention: cfg.UsernameRetention,
 			TermsVersion: cfg.TermsVersion,
 		},
+		AdminFactor: identity.AdminFactor{Announced: cfg.AdminFactor != "off", Since: cfg.AdminFactorSince},
 	}
 }
 

@@ -1,0 +1,127 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"gatehouse/storage"
+)
+
+// ParseRequiredACR returns the acr of a requirement as an operator writes it: none, mfa or 2 for a second factor, or
+// phr for a passkey.
+func ParseRequiredACR(s string) (string, error) {
+	switch s {
+	case "none", "":
+		return "", nil
+	case "mfa", ACRSecondFactor:
+		return ACRSecondFactor, nil
+	case ACRPasskey:
+		return ACRPasskey, nil
+	}
+	return "", errors.New("must be mfa (a second factor), phr (a passkey) or none")
+}
+
+// ACRPolicy is the acr with which a user must sign in, whatever the client.
+type ACRPolicy struct {
+	Required  string    // the weakest acr that is enough; empty: any
+	Announced string    // what will be required; until then the user may postpone adding the factors
+	Since     time.Time // from when Announced is required; zero: not decided
+}
+
+// AdminFactor is the requirement that administrators have a second factor.
+type AdminFactor struct {
+	Announced bool       // administrators without one are prompted to add one
+	Since     *time.Time // from when they must have one; nil: not decided
+}
+
+// add adds a requirement to the policy.
+func (p *ACRPolicy) add(acr string, postponable bool, since, now time.Time) {
+	switch {
+	case acr == "":
+	case !postponable || !since.IsZero() && !now.Before(since):
+		p.Required = StrongerACR(p.Required, acr)
+	default:
+		p.Announced = StrongerACR(p.Announced, acr)
+		if !since.IsZero() && (p.Since.IsZero() || since.Before(p.Since)) {
+			p.Since = since
+		}
+	}
+}
+
+// ACRPolicy returns the policy for a user: the requirements of the groups of the user, and that of administrators. It
+// reads the groups of the user only if a group has a requirement.
+func (u *Users) ACRPolicy(ctx context.Context, user storage.User) (p ACRPolicy, err error) {
+	now := u.store.Now()
+	if a := u.options.AdminFactor; user.Admin && a.Announced {
+		since := time.Time{}
+		if a.Since != nil {
+			since = *a.Since
+		}
+		p.add(ACRSecondFactor, true, since, now)
+	}
+	groups, err := u.store.GroupRequirements(ctx)
+	if err != nil || len(groups) == 0 {
+		return p, err
+	}
+	names, err := u.store.UserGroups(ctx, user.ID)
+	for _, name := range names {
+		g := groups[name]
+		until := time.Time{}
+		if g.EnrolUntil != nil {
+			until = *g.EnrolUntil
+		}
+		p.add(g.RequiredACR, g.EnrolUntil != nil, until, now)
+	}
+	return p, err
+}
+
+// StrongestACR returns the strongest acr that a user with the factors can sign in with.
+func StrongestACR(f storage.Factors) string {
+	switch {
+	case f.Passkeys > 0 && f.HardwarePasskeys > f.SecurityKeys: // at least one that signs in alone
+		return ACRHardwarePasskey
+	case f.Passkeys > 0:
+		return ACRPasskey
+	case f.Password && f.HasSecondFactor():
+		return ACRSecondFactor
+	case f.Password:
+		return ACRPassword
+	}
+	return ""
+}
+
+// StrongestACR returns the strongest acr that the user can sign in with.
+func (u *Users) StrongestACR(ctx context.Context, userID string) (string, error) {
+	f, err := u.store.Factors(ctx, userID)
+	return StrongestACR(f), err
+}
+
+// recentSignIn is how long after a sign-in sensitive actions are possible without another one.
+const recentSignIn = 10 * time.Minute
+
+// RequireRecent reports whether the session of a user with the factors allows a sensitive action on the account (PE17):
+// the user signed in within the last 10 minutes and, if the user has a second factor, with it or with a passkey.
+// Otherwise it returns the acr that the user must sign in with.
+func (u *Users) RequireRecent(user *SignedInUser, f storage.Factors) (acr string, ok bool) {
+	acr = ACRPassword
+	switch {
+	case f.HasSecondFactor():
+		acr = ACRSecondFactor
+	case !f.Password && f.Passkeys > 0:
+		acr = ACRPasskey
+	}
+	return acr, u.IsRecent(user) && ACRSatisfies(user.Session.ACR, acr)
+}
+
+// IsRecent reports whether the user signed in within the last 10 minutes.
+func (u *Users) IsRecent(user *SignedInUser) bool {
+	age := u.store.Now().Sub(user.Session.AuthTime)
+	return age >= 0 && age <= recentSignIn
+}
+
+// PostponeEnrolment stores that the user adds the announced factors later. The session prompts for them again at the
+// next sign-in.
+func (u *Users) PostponeEnrolment(ctx context.Context, user *SignedInUser) error {
+	return u.store.PostponeEnrolment(ctx, user.User.ID, user.Session.ID)
+}
