@@ -6,6 +6,7 @@ import (
 	"gatehouse/identity"
 	"gatehouse/oauth"
 	"gatehouse/oauth/params"
+	"gatehouse/storage"
 	"gatehouse/web/page"
 )
 
@@ -82,4 +83,26 @@ func (p *Pages) Enrol(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	return page.RedirectTo(requestPath(a))
+}
+
+// signInRequest returns what a sign-in of the user is for: the request, which is nil for the account pages, and the acr
+// that it needs.
+func (p *Pages) signInRequest(
+	r *http.Request, user storage.User, a *oauth.AuthorizationRequest,
+) (request identity.SignInRequest, err error) {
+	in := oauth.DecisionInput{}
+	if in.Policy, err = p.users.ACRPolicy(r.Context(), user); err != nil {
+		return request, err
+	}
+	if a == nil {
+		request.ACR = in.Policy.Required
+		return request, nil
+	}
+	if len(a.ACRValues) > 0 {
+		if in.StrongestACR, err = p.users.StrongestACR(r.Context(), user.ID); err != nil {
+			return request, err
+		}
+	}
+	request.RequestID, request.ACR = a.ID, a.SignInACR(in)
+	return request, nil
 }

@@ -24,9 +24,9 @@ func (p *Pages) completeLogin(
 	w http.ResponseWriter, r *http.Request, user storage.User, first identity.Authentication,
 	a *oauth.AuthorizationRequest,
 ) error {
-	request := identity.SignInRequest{}
-	if a != nil {
-		request.RequestID = a.ID
+	request, err := p.signInRequest(r, user, a)
+	if err != nil {
+		return err
 	}
 	signedIn, pending, err := p.users.BeginSignIn(w, r, user, first, request)
 	if err != nil {
