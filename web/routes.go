@@ -40,7 +40,9 @@ const (
 )
 
 // routes returns every route of the server.
-func (s *Server) routes() []route { return slices.Concat(s.endpoints(), s.selfServiceRoutes()) }
+func (s *Server) routes() []route {
+	return slices.Concat(s.endpoints(), s.decisions(), s.selfServiceRoutes())
+}
 
 // selfServiceRoutes returns the pages of users who are not signed in, besides sign-in.
 func (s *Server) selfServiceRoutes() []route {
@@ -63,6 +65,21 @@ func (s *Server) selfServiceRoutes() []route {
 		{"POST /account/delete", kindPage, s.selfService.Delete},
 		{"GET /invite", kindPage, s.selfService.ShowInvite},
 		{"POST /invite", kindPage, s.selfService.AcceptInvitation},
+	}
+}
+
+// decisions returns the routes of pages on which a user decides what happens with an authorization request.
+func (s *Server) decisions() []route {
+	return []route{
+		{"GET /enrol", kindPage, s.interaction.ShowEnrol},
+		{"POST /enrol", kindPage, s.interaction.Enrol},
+		{"GET /no-access", kindPage, s.interaction.ShowNoAccess},
+		{"POST /no-access", kindPage, s.interaction.LeaveNoAccess},
+		{"GET /confirm", kindPage, s.interaction.ShowConfirm},
+		{"POST /confirm", kindPage, s.interaction.Confirm},
+		{"GET /consent", kindPage, s.interaction.ShowConsent},
+		{"POST /consent", kindPage, s.interaction.DecideConsent},
+		{"GET /signed-out", kindPage, s.interaction.ShowSignedOut},
 	}
 }
 
@@ -99,15 +116,6 @@ func (s *Server) endpoints() []route {
 		{"POST /login", kindPage, s.interaction.Login},
 		{"GET /login/factor", kindPage, s.interaction.ShowFactor},
 		{"POST /login/factor", kindPage, s.interaction.FinishLogin},
-		{"GET /enrol", kindPage, s.interaction.ShowEnrol},
-		{"POST /enrol", kindPage, s.interaction.Enrol},
-		{"GET /no-access", kindPage, s.interaction.ShowNoAccess},
-		{"POST /no-access", kindPage, s.interaction.LeaveNoAccess},
-		{"GET /confirm", kindPage, s.interaction.ShowConfirm},
-		{"POST /confirm", kindPage, s.interaction.Confirm},
-		{"GET /consent", kindPage, s.interaction.ShowConsent},
-		{"POST /consent", kindPage, s.interaction.DecideConsent},
-		{"GET /signed-out", kindPage, s.interaction.ShowSignedOut},
 
 		{"GET /{$}", kindPage, s.account.ShowHome},
 		{"GET /account", kindPage, s.account.ShowAccount},
