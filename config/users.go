@@ -16,7 +16,7 @@ var userSettings = []setting{
 			"invite`), `domains:a.example,b.example` (also users with an email address of these domains) or `open` " +
 			"(everyone). Each needs `GATEHOUSE_SMTP_URL`, except an invitation for a fixed address.",
 		set: setSignUp, get: getSignUp},
-	{env: "GATEHOUSE_SIGN_IN_CODES", def: "false",
+	{env: "GATEHOUSE_SIGN_IN_CODES", def: "false", pending: "the page that prompts for a code",
 		doc: "Whether users can sign in with a code of six digits in a mail, in place of the password. A second factor is " +
 			"needed as after a password.",
 		set: boolField(func(c *Config) *bool { return &c.SignInCodes }),
@@ -25,8 +25,8 @@ var userSettings = []setting{
 		doc: "The terms of use: an `https://` URL. Users accept them when they create an account.",
 		set: setTermsURL, get: func(c *Config) string { return c.TermsURL }},
 	{env: "GATEHOUSE_TERMS_VERSION",
-		doc: "The version of the terms of use, such as `2026-11`. When it changes, users must accept the terms again " +
-			"before a client gets access. Requires `GATEHOUSE_TERMS_URL`.",
+		doc: "The version of the terms of use, such as `2026-11`, which is stored when a user accepts them. Requires " +
+			"`GATEHOUSE_TERMS_URL`.",
 		set: setTermsVersion, get: func(c *Config) string { return c.TermsVersion }},
 	durationSetting("GATEHOUSE_USER_DELETION_GRACE", "168h", 0, 365*24*time.Hour, "",
 		"How long after users delete their account they can keep it by signing in.",
