@@ -22,6 +22,14 @@ import (
 // HasPasskeys reports whether users can have passkeys at this issuer.
 func (u *Users) HasPasskeys() bool { return u.options.Passkeys != nil }
 
+// PasskeyRPID returns the RP ID of passkeys, or "".
+func (u *Users) PasskeyRPID() string {
+	if u.options.Passkeys == nil {
+		return ""
+	}
+	return u.options.Passkeys.RPID()
+}
+
 // PasskeyError is ErrInvalidCredentials for a sign-in with a passkey. Pages show the same message for every cause.
 type PasskeyError struct {
 	Reason  string // for the log
@@ -160,8 +168,11 @@ func (u *Users) PasskeyCreation(ctx context.Context, signedIn *SignedInUser) (st
 	return u.options.Passkeys.CreationOptions(signedIn.User, handle, existing, signedIn.Session.ID), err
 }
 
+// ErrPasskeyModel is returned for a passkey of an authenticator whose model is not allowed.
+var ErrPasskeyModel = passkey.ErrModelRefused
+
 // AddPasskey verifies the response of a browser to PasskeyCreation and adds the passkey. It returns a *PasskeyError,
-// passkey.ErrModelRefused, storage.ErrTooManyPasskeys, or an *InputError for the name.
+// ErrPasskeyModel, storage.ErrTooManyPasskeys, or an *InputError for the name.
 func (u *Users) AddPasskey(ctx context.Context, signedIn *SignedInUser, name string, response []byte) error {
 	if u.options.Passkeys == nil {
 		return storage.ErrNotFound

@@ -61,3 +61,78 @@ for (const form of window.crypto.subtle ? document.querySelectorAll("[data-proof
     }
   });
 }
+
+// Passkeys (WebAuthn). The options and the responses are JSON; browsers without the conversions get them here.
+const bytes = (text) => Uint8Array.from(atob(text.replace(/-/g, "+").replace(/_/g, "/")), (c) => c.charCodeAt(0));
+const base64url = (buffer) =>
+  btoa(String.fromCharCode(...new Uint8Array(buffer))).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
+const descriptors = (list) => (list || []).map((d) => ({ ...d, id: bytes(d.id) }));
+
+function creationOptions(o) {
+  if (PublicKeyCredential.parseCreationOptionsFromJSON) return PublicKeyCredential.parseCreationOptionsFromJSON(o);
+  return { ...o, challenge: bytes(o.challenge), user: { ...o.user, id: bytes(o.user.id) },
+    excludeCredentials: descriptors(o.excludeCredentials) };
+}
+
+function requestOptions(o) {
+  if (PublicKeyCredential.parseRequestOptionsFromJSON) return PublicKeyCredential.parseRequestOptionsFromJSON(o);
+  return { ...o, challenge: bytes(o.challenge), allowCredentials: descriptors(o.allowCredentials) };
+}
+
+function credentialJSON(c) {
+  if (c.toJSON) return c.toJSON();
+  const response = { clientDataJSON: base64url(c.response.clientDataJSON) };
+  for (const name of ["attestationObject", "authenticatorData", "signature", "userHandle"]) {
+    if (c.response[name]) response[name] = base64url(c.response[name]);
+  }
+  if (c.response.getTransports) response.transports = c.response.getTransports();
+  return { id: c.id, rawId: base64url(c.rawId), type: c.type, response,
+    clientExtensionResults: c.getClientExtensionResults() };
+}
+
+// send puts the passkey into the form of the page and submits it.
+function send(form, credential) {
+  form.elements.passkey.value = JSON.stringify(credentialJSON(credential));
+  form.submit();
+}
+
+// The user cancelled, or no passkey was found: the page stays as it is.
+const stay = () => {};
+
+if (window.PublicKeyCredential && navigator.credentials) {
+  for (const form of document.querySelectorAll("[data-passkey-create]")) {
+    const button = form.querySelector("button[hidden]");
+    button.hidden = false;
+    button.addEventListener("click", () => {
+      const publicKey = creationOptions(JSON.parse(form.dataset.passkeyCreate));
+      navigator.credentials.create({ publicKey }).then((c) => send(form, c)).catch(stay);
+    });
+  }
+  for (const form of document.querySelectorAll("[data-passkey-get]")) {
+    const button = document.querySelector("[data-passkey-sign-in]");
+    const publicKey = () => requestOptions(JSON.parse(form.dataset.passkeyGet));
+    let autofill = new AbortController();
+    button.hidden = false;
+    button.addEventListener("click", () => {
+      autofill.abort();
+      navigator.credentials.get({ publicKey: publicKey() }).then((c) => send(form, c)).catch(stay);
+    });
+    if (PublicKeyCredential.isConditionalMediationAvailable) {
+      PublicKeyCredential.isConditionalMediationAvailable().then((available) => available &&
+        navigator.credentials.get({ publicKey: publicKey(), mediation: "conditional", signal: autofill.signal })
+          .then((c) => send(form, c))).catch(stay);
+    }
+  }
+  // Password managers remove passkeys that no longer work.
+  for (const e of document.querySelectorAll("[data-passkeys-accepted]")) {
+    const accepted = JSON.parse(e.dataset.passkeysAccepted);
+    if (PublicKeyCredential.signalAllAcceptedCredentials) {
+      PublicKeyCredential.signalAllAcceptedCredentials(accepted).catch(stay);
+    }
+  }
+  for (const e of document.querySelectorAll("[data-passkey-unknown]")) {
+    if (PublicKeyCredential.signalUnknownCredential) {
+      PublicKeyCredential.signalUnknownCredential(JSON.parse(e.dataset.passkeyUnknown)).catch(stay);
+    }
+  }
+}

@@ -41,7 +41,7 @@ const (
 
 // routes returns every route of the server.
 func (s *Server) routes() []route {
-	return slices.Concat(s.endpoints(), s.decisions(), s.selfServiceRoutes())
+	return slices.Concat(s.endpoints(), s.decisions(), s.selfServiceRoutes(), s.factorRoutes())
 }
 
 // selfServiceRoutes returns the pages of users who are not signed in, besides sign-in.
@@ -136,6 +136,27 @@ func (s *Server) endpoints() []route {
 		{"GET /static/{file}", kindStatic, s.pages.ServeStatic},
 		{"GET /logo/{id}", kindStatic, s.interaction.ShowLogo},
 	}
+}
+
+// factorRoutes returns the routes of passkeys and second factors.
+func (s *Server) factorRoutes() []route {
+	return []route{
+		{"GET /.well-known/webauthn", kindPublic, s.relatedOrigins},
+		{"GET /account/security", kindPage, s.account.ShowSecurity},
+		{"POST /account/security/{action}", kindPage, s.account.ChangeSecurity},
+	}
+}
+
+// relatedOrigins serves GET /.well-known/webauthn: the origins that may use the passkeys (WebAuthn Level 3 §5.11).
+func (s *Server) relatedOrigins(w http.ResponseWriter, r *http.Request) error {
+	document := s.users.PasskeyWellKnown()
+	if document == nil {
+		http.NotFound(w, r)
+		return nil
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(document) // fails when the client has disconnected
+	return nil
 }
 
 // setLanguage serves POST /language, the list of languages on every page.

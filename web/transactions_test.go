@@ -305,20 +305,6 @@ func selfServiceRequests(t *testing.T, s, failing *servertest.Server) []routed {
 	return requests.all
 }
 
-// factorRequests prepares the requests that finish a sign-in with a second factor.
-func factorRequests(s, failing *servertest.Server) []routed {
-	b, authenticator := s.Browser(), s.TOTP(s.User("bob"))
-	form := b.BeginSignIn(b.Open("/login"), "bob").Fields()
-	form.Set("code", authenticator.Code())
-	b = atServer(b, failing)
-	open := func() servertest.Response { return b.Open("/login/factor?sign_in=" + form.Get("sign_in")).Response }
-	submit := func() servertest.Response { return b.Submit("/login/factor", form).Response }
-	return []routed{
-		{"GET /login/factor", "GET /login/factor", false, false, false, open},
-		{"POST /login/factor", "POST /login/factor", false, true, false, submit},
-	}
-}
-
 // atServer returns the same browser at another server.
 func atServer(b *servertest.Browser, s *servertest.Server) *servertest.Browser {
 	moved := *b

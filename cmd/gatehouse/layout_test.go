@@ -232,6 +232,10 @@ func (l *layoutTest) checkAccountPages() {
 	l.check("profile", "Contact")
 	l.do("open the sessions", chromedp.Navigate(l.d.issuer+"/account/sessions"))
 	l.check("sessions", "If you do not recognize one")
+	l.do("open the security page", chromedp.Navigate(l.d.issuer+"/account/security"))
+	l.check("security", "Authenticator app")
+	l.do("set up an app", press("Set up another app"))
+	l.check("security-enrolment", "Scan this code")
 	l.do("open the activity", chromedp.Navigate(l.d.issuer+"/account/activity"))
 	l.check("activity", "This was not me")
 	logout := url.Values{"client_id": {l.d.clientID}, "post_logout_redirect_uri": {"https://" + wideHost + "/out"}}

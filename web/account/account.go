@@ -39,6 +39,7 @@ func New(
 	for name, data := range map[string]any{
 		"account": overviewPage{}, "clients": clientsPage{}, "client": clientPage{}, "sessions": sessionsPage{},
 		"profile": profilePage{}, "activity": activityPage{},
+		"security": securityPage{},
 	} {
 		if err := renderer.Declare(name, data); err != nil {
 			return nil, err
@@ -104,13 +105,15 @@ type navigationItem struct {
 // navigation lists the account pages, with the key of their name.
 var navigation = [][2]string{
 	{homePath, "account.overview"}, {clientsPath, "account.apps_short"}, {sessionsPath, "account.sessions_short"},
-	{profilePath, "account.profile"}, {activityPath, "account.activity"},
+	{securityPath, "security.short"}, {profilePath, "account.profile"}, {activityPath, "account.activity"},
 }
 
 // notices are the messages that a page shows after a change, by the query to which the change redirects.
 var notices = map[string]string{
 	"withdrawn": "account.withdrawn", "ended": "account.ended", "saved": "account.saved",
-	"others-ended": "account.others_ended", "confirmed": "activity.confirmed", "reported": "activity.reported",
+	"totp-removed": "security.totp.removed", "passkey-added": "security.passkeys.added",
+	"passkey-removed": "security.passkeys.removed",
+	"others-ended":    "account.others_ended", "confirmed": "activity.confirmed", "reported": "activity.reported",
 }
 
 // newLayout returns the layout of the account page at a path, with the title that a message has.

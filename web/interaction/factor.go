@@ -18,15 +18,21 @@ import (
 // factorPath is the page of a sign-in that needs a second factor.
 const factorPath = "/login/factor"
 
+// toSecurity is the value of the parameter then of a sign-in that continues with the factors of the user.
+const toSecurity = "security"
+
 // completeLogin continues after the first factor of a user: with the second one if that is required, and otherwise with
 // the request, which is nil for the account pages.
 func (p *Pages) completeLogin(
 	w http.ResponseWriter, r *http.Request, user storage.User, first identity.Authentication,
-	a *oauth.AuthorizationRequest,
+	a *oauth.AuthorizationRequest, to string,
 ) error {
 	request, err := p.signInRequest(r, user, a)
 	if err != nil {
 		return err
+	}
+	if a == nil && to == toSecurity {
+		request.ACR = identity.ACRSecondFactor // of users who have one
 	}
 	signedIn, pending, err := p.users.BeginSignIn(w, r, user, first, request)
 	if err != nil {
@@ -34,18 +40,24 @@ func (p *Pages) completeLogin(
 	}
 	if pending != "" {
 		query := url.Values{"sign_in": {pending}}
+		if to != "" {
+			query.Set("then", to)
+		}
 		if a != nil {
 			query.Set("request", a.ID)
 		}
 		return page.RedirectTo(factorPath + "?" + query.Encode())
 	}
-	return p.afterSignIn(w, r, signedIn, a)
+	return p.afterSignIn(w, r, signedIn, a, to)
 }
 
 // afterSignIn continues with the request of a complete sign-in, or with the account pages.
 func (p *Pages) afterSignIn(
-	w http.ResponseWriter, r *http.Request, signedIn *identity.SignedInUser, a *oauth.AuthorizationRequest,
+	w http.ResponseWriter, r *http.Request, signedIn *identity.SignedInUser, a *oauth.AuthorizationRequest, to string,
 ) error {
+	if a == nil && to == toSecurity {
+		return page.RedirectTo("/account/security")
+	}
 	if a == nil {
 		return page.RedirectTo("/account")
 	}
@@ -63,8 +75,8 @@ func (p *Pages) afterSignIn(
 type factorPage struct {
 	page.Layout
 	clientView
-	SignIn, Request, FormToken, UserName, Problem string
-	Factors                                       storage.Factors
+	SignIn, Request, FormToken, UserName, Problem, To string
+	Factors                                           storage.Factors
 }
 
 // ShowFactor serves GET /login/factor: the second factor of a half-finished sign-in.
@@ -90,7 +102,7 @@ func (p *Pages) renderFactor(
 	data := factorPage{
 		Layout: p.pages.NewLayout(r, "factor.title"), SignIn: pending.ID, Request: pending.RequestID,
 		FormToken: p.pages.FormToken(factorTokenParts(pending.BrowserHash, pending.ID)...),
-		UserName:  user.Username, Problem: problem,
+		UserName:  user.Username, Problem: problem, To: form.Get("then"),
 	}
 	if data.Factors, err = p.users.Factors(r.Context(), user.ID); err != nil {
 		return err
@@ -113,7 +125,8 @@ func factorTokenParts(browser []byte, id string) []string {
 // factorExpired shows the sign-in page again.
 func (p *Pages) factorExpired(w http.ResponseWriter, r *http.Request, form url.Values) error {
 	attempt := loginAttempt{
-		status: http.StatusForbidden, request: form.Get("request"), problem: p.pages.Text(r, "factor.expired"),
+		status: http.StatusForbidden, request: form.Get("request"), to: form.Get("then"),
+		problem: p.pages.Text(r, "factor.expired"),
 	}
 	return p.renderLogin(w, r, attempt)
 }
@@ -159,5 +172,5 @@ func (p *Pages) FinishLogin(w http.ResponseWriter, r *http.Request) error {
 	case err != nil:
 		return err
 	}
-	return p.afterSignIn(w, r, signedIn, a)
+	return p.afterSignIn(w, r, signedIn, a, form.Get("then"))
 }

@@ -3,6 +3,7 @@ package interaction
 import (
 	"cmp"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
@@ -13,6 +14,7 @@ import (
 	"gatehouse/oauth"
 	"gatehouse/oauth/params"
 	"gatehouse/ratelimit"
+	"gatehouse/storage"
 	"gatehouse/storage/reqevent"
 	"gatehouse/web/page"
 )
@@ -26,6 +28,7 @@ type loginPage struct {
 	OtherUsers                            bool // the account chooser has users to choose from
 	SignUp                                bool // users can create an account
 	SignedInAs                            string
+	To, Passkey, UnknownPasskey           string // Passkey: request options, as JSON
 }
 
 // ShowLogin serves GET /login: for an authorization request, or for the account pages.
@@ -74,14 +77,16 @@ func (p *Pages) afterLogin(w http.ResponseWriter, r *http.Request, form url.Valu
 type loginAttempt struct {
 	status                     int
 	request, username, problem string
-	another                    bool // the user wants to sign in with an account that is not signed in
+	to                         string // where the browser continues without a request
+	unknownPasskey             string // what the browser signals to password managers, as JSON
+	another                    bool   // the user wants to sign in with an account that is not signed in
 }
 
 // newLoginAttempt reads the parameters of the sign-in page and of its form.
 func newLoginAttempt(form url.Values) loginAttempt {
 	return loginAttempt{
 		status: http.StatusOK, request: form.Get("request"), username: form.Get("username"),
-		another: form.Get("another") != "",
+		another: form.Get("another") != "", to: form.Get("then"),
 	}
 }
 
@@ -91,6 +96,7 @@ func (p *Pages) renderLogin(w http.ResponseWriter, r *http.Request, attempt logi
 		Layout: p.pages.NewLayout(r, "login.title"), Request: attempt.request,
 		FormToken: p.pages.FormToken(loginTokenParts(browser, attempt.request)...),
 		Username:  attempt.username, Problem: attempt.problem, Another: attempt.another,
+		To: attempt.to, Passkey: p.users.PasskeyRequest(browser), UnknownPasskey: attempt.unknownPasskey,
 	}
 	data.Self = withRequest("/login", attempt.request)
 	policy := p.users.SignUpPolicy()
@@ -153,13 +159,36 @@ func (p *Pages) Login(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	reqevent.FromContext(r.Context()).SetUser("") // another user who is signed in here is not the actor
-	user, err := p.users.SignIn(r.Context(), attempt.username, form.Get("password"), p.users.Device(r))
+	var user storage.User
+	how := identity.Authentication{ACR: identity.ACRPassword, AMR: []string{"pwd"}}
+	if response := form.Get("passkey"); response != "" {
+		user, how, err = p.users.SignInWithPasskey(r.Context(), browser, p.users.Device(r), []byte(response))
+		attempt.unknownPasskey = p.unknownPasskey(err, response)
+	} else {
+		user, err = p.users.SignIn(r.Context(), attempt.username, form.Get("password"), p.users.Device(r))
+	}
 	if err != nil {
 		return p.loginFailed(w, r, attempt, err)
 	}
 	setActor(r.Context(), user)
-	password := identity.Authentication{ACR: identity.ACRPassword, AMR: []string{"pwd"}}
-	return p.completeLogin(w, r, user, password, a)
+	return p.completeLogin(w, r, user, how, a, attempt.to)
+}
+
+// unknownPasskey returns what the browser signals to password managers when no user has the passkey of a response, as
+// JSON, or "" (WebAuthn Level 3 §5.1.10).
+func (p *Pages) unknownPasskey(err error, response string) string {
+	var failed *identity.PasskeyError
+	var credential struct {
+		ID string `json:"id"`
+	}
+	if !errors.As(err, &failed) || !failed.Unknown || json.Unmarshal([]byte(response), &credential) != nil {
+		return ""
+	}
+	out, err := json.Marshal(map[string]string{"rpId": p.users.PasskeyRPID(), "credentialId": credential.ID})
+	if err != nil {
+		return ""
+	}
+	return string(out)
 }
 
 // loginFailed shows the form again and leaves the cause to the log. An unknown name and an incorrect password look the
@@ -167,6 +196,8 @@ func (p *Pages) Login(w http.ResponseWriter, r *http.Request) error {
 func (p *Pages) loginFailed(w http.ResponseWriter, r *http.Request, attempt loginAttempt, err error) error {
 	var throttled *identity.ThrottledError
 	switch {
+	case errors.As(err, new(*identity.PasskeyError)):
+		attempt.status, attempt.problem = http.StatusUnauthorized, p.pages.Text(r, "login.passkey_failed")
 	case errors.Is(err, identity.ErrInvalidCredentials):
 		attempt.status, attempt.problem = http.StatusUnauthorized, p.pages.Text(r, "login.incorrect")
 	case errors.As(err, &throttled):

@@ -1,0 +1,237 @@
+package account
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"time"
+
+	"gatehouse/identity"
+	"gatehouse/storage"
+	"gatehouse/web/page"
+)
+
+const securityPath = "/account/security"
+
+// recentSignIn is how old the sign-in may be with which a user changes factors.
+const recentSignIn = 10 * time.Minute
+
+type passkeyView struct {
+	ID, Name, Provider string
+	Created            page.Time
+	LastUsed           *page.Time
+	Synced             bool
+}
+
+type securityPage struct {
+	accountLayout
+	FormToken, Problem string
+	Recent             bool // the user signed in a short time ago, with the second factor if there is one
+	Factors            storage.Factors
+	Passkeys           []passkeyView
+	Creation           string // options, as JSON; empty: the issuer has no passkeys
+	Accepted           string // what the browser signals to password managers, as JSON
+	Enrolment          *identity.Enrolment
+	RecoveryCodes      []string // new ones, shown once
+}
+
+// isRecent reports whether the user of a session may change factors: the sign-in is recent and, if the user has a
+// second factor, included one.
+func (p *Pages) isRecent(user *identity.SignedInUser, f storage.Factors) bool {
+	return p.store.Now().Sub(user.Session.AuthTime) < recentSignIn &&
+		(!f.HasSecondFactor() || identity.ACRSatisfies(user.Session.ACR, identity.ACRSecondFactor))
+}
+
+// ShowSecurity serves GET /account/security: the ways in which the user signs in.
+func (p *Pages) ShowSecurity(w http.ResponseWriter, r *http.Request) error {
+	user, err := p.currentUser(r)
+	if err != nil {
+		return err
+	}
+	return p.renderSecurity(w, r, user, http.StatusOK, securityPage{})
+}
+
+// renderSecurity shows the page with what data has already.
+func (p *Pages) renderSecurity(
+	w http.ResponseWriter, r *http.Request, user *identity.SignedInUser, status int, data securityPage,
+) (err error) {
+	if data.accountLayout, err = p.newLayout(r, user, securityPath, "security.title"); err != nil {
+		return err
+	}
+	data.FormToken = p.formToken(user, "security", "")
+	if data.Factors, err = p.users.Factors(r.Context(), user.User.ID); err != nil {
+		return err
+	}
+	data.Recent = p.isRecent(user, data.Factors)
+	passkeys, err := p.users.Passkeys(r.Context(), user.User.ID)
+	if err != nil {
+		return err
+	}
+	now := p.store.Now()
+	accepted := []string{}
+	for _, k := range passkeys {
+		view := passkeyView{
+			ID: k.ID, Name: k.Name, Provider: identity.PasskeyProvider(k), Synced: k.BackupEligible,
+			Created: p.pages.NewTime(r, k.CreatedAt, now),
+		}
+		if k.LastUsedAt != nil {
+			used := p.pages.NewTime(r, *k.LastUsedAt, now)
+			view.LastUsed = &used
+		}
+		data.Passkeys = append(data.Passkeys, view)
+		accepted = append(accepted, base64.RawURLEncoding.EncodeToString(k.CredentialID))
+	}
+	if p.users.HasPasskeys() && data.Recent {
+		if data.Creation, err = p.users.PasskeyCreation(r.Context(), user); err != nil {
+			return err
+		}
+	}
+	if data.Accepted, err = p.acceptedCredentials(user.User, accepted); err != nil {
+		return err
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	return p.pages.Render(w, status, "security", data)
+}
+
+// acceptedCredentials returns what the browser reports to password managers, so that they remove other passkeys
+// (WebAuthn Level 3 §5.1.10). It is empty before the first passkey.
+func (p *Pages) acceptedCredentials(user storage.User, ids []string) (string, error) {
+	if !p.users.HasPasskeys() || user.PasskeyHandle == nil {
+		return "", nil
+	}
+	out, err := json.Marshal(map[string]any{
+		"rpId": p.users.PasskeyRPID(), "userId": base64.RawURLEncoding.EncodeToString(user.PasskeyHandle),
+		"allAcceptedCredentialIds": ids,
+	})
+	return string(out), err
+}
+
+// ChangeSecurity serves POST /account/security/{action}.
+func (p *Pages) ChangeSecurity(w http.ResponseWriter, r *http.Request) error {
+	user, form, err := p.readForm(r, "security", "")
+	if err != nil {
+		return err
+	}
+	f, err := p.users.Factors(r.Context(), user.User.ID)
+	if err != nil {
+		return err
+	}
+	if !p.isRecent(user, f) {
+		return page.RedirectTo("/login?another=1&then=security")
+	}
+	change, ok := securityChanges[r.PathValue("action")]
+	if !ok {
+		return p.pages.NotFound()
+	}
+	data, notice, err := change(p, r, user, form)
+	var input *identity.InputError
+	switch {
+	case errors.As(err, &input):
+		data.Problem = p.pages.Text(r, "security.problem.name")
+	case err != nil:
+		key := securityProblem(err)
+		if key == "" {
+			return err
+		}
+		data.Problem = p.pages.Text(r, key)
+	case notice != "":
+		return page.RedirectTo(securityPath + "?" + notice)
+	}
+	status := http.StatusOK
+	if data.Problem != "" {
+		status = http.StatusUnprocessableEntity
+	}
+	return p.renderSecurity(w, r, user, status, data)
+}
+
+// securityProblem returns the key of the message for an error that the user can fix, or "".
+func securityProblem(err error) string {
+	for known, key := range map[error]string{
+		identity.ErrIncorrectCode: "security.problem.code", identity.ErrExpired: "security.problem.expired",
+		storage.ErrLastFactor: "security.problem.last", storage.ErrTooManyPasskeys: "security.problem.many",
+		identity.ErrPasskeyModel: "security.problem.model", identity.ErrInvalidCredentials: "security.problem.passkey",
+	} {
+		if errors.Is(err, known) {
+			return key
+		}
+	}
+	return ""
+}
+
+// securityChange makes a change and returns what the page shows in addition, or the notice of the page that follows.
+type securityChange func(
+	p *Pages, r *http.Request, user *identity.SignedInUser, form url.Values,
+) (data securityPage, notice string, err error)
+
+var securityChanges = map[string]securityChange{
+	"totp":           beginTOTP,
+	"totp-confirm":   confirmTOTP,
+	"totp-remove":    removeTOTP,
+	"recovery-codes": newRecoveryCodes,
+	"passkey-add":    addPasskey,
+	"passkey-rename": renamePasskey,
+	"passkey-delete": deletePasskey,
+}
+
+func beginTOTP(p *Pages, r *http.Request, user *identity.SignedInUser, _ url.Values) (securityPage, string, error) {
+	e, err := p.users.BeginTOTP(user.User, p.pages.Text(r, "product"))
+	return securityPage{Enrolment: &e}, "", err
+}
+
+func confirmTOTP(
+	p *Pages, r *http.Request, user *identity.SignedInUser, form url.Values,
+) (securityPage, string, error) {
+	err := p.users.ConfirmTOTP(r.Context(), user.User, form.Get("enrolment"), form.Get("code"))
+	if errors.Is(err, identity.ErrIncorrectCode) {
+		e, again := p.users.ContinueTOTP(user.User, p.pages.Text(r, "product"), form.Get("enrolment"))
+		return securityPage{Enrolment: &e}, "", errors.Join(again, err)
+	}
+	if err != nil {
+		return securityPage{}, "", err
+	}
+	return newRecoveryCodes(p, r, user, form)
+}
+
+func removeTOTP(p *Pages, r *http.Request, user *identity.SignedInUser, _ url.Values) (securityPage, string, error) {
+	err := p.users.RemoveTOTP(r.Context(), user.User.ID)
+	if errors.Is(err, storage.ErrNotFound) { // removed already
+		err = nil
+	}
+	return securityPage{}, "totp-removed", err
+}
+
+func newRecoveryCodes(
+	p *Pages, r *http.Request, user *identity.SignedInUser, _ url.Values,
+) (securityPage, string, error) {
+	codes, err := p.users.NewRecoveryCodes(r.Context(), user.User.ID)
+	return securityPage{RecoveryCodes: codes}, "", err
+}
+
+func addPasskey(
+	p *Pages, r *http.Request, user *identity.SignedInUser, form url.Values,
+) (securityPage, string, error) {
+	err := p.users.AddPasskey(r.Context(), user, form.Get("name"), []byte(form.Get("passkey")))
+	return securityPage{}, "passkey-added", err
+}
+
+func renamePasskey(
+	p *Pages, r *http.Request, user *identity.SignedInUser, form url.Values,
+) (securityPage, string, error) {
+	err := p.users.RenamePasskey(r.Context(), user.User.ID, form.Get("id"), form.Get("name"))
+	if errors.Is(err, storage.ErrNotFound) { // removed in another tab
+		err = nil
+	}
+	return securityPage{}, "saved", err
+}
+
+func deletePasskey(
+	p *Pages, r *http.Request, user *identity.SignedInUser, form url.Values,
+) (securityPage, string, error) {
+	err := p.users.DeletePasskey(r.Context(), user.User.ID, form.Get("id"))
+	if errors.Is(err, storage.ErrNotFound) {
+		err = nil
+	}
+	return securityPage{}, "passkey-removed", err
+}

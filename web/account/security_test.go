@@ -1,0 +1,79 @@
+package account_test
+
+import (
+	"encoding/base32"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/cmd/gatehouse/server/servertest"
+	"gatehouse/identity/totp"
+	"gatehouse/storage/storagetest"
+)
+
+const securityPath = "/account/security"
+
+// submitSecurity submits a form of the security page.
+func submitSecurity(b *servertest.Browser, p servertest.Page, action string, values ...string) servertest.Page {
+	form := url.Values{"form_token": {p.Fields().Get("form_token")}}
+	for i := 0; i+1 < len(values); i += 2 {
+		form.Set(values[i], values[i+1])
+	}
+	return b.Submit(securityPath+"/"+action, form)
+}
+
+// TestSecurityPage sets up a TOTP authenticator on the account page (PE11), sees the recovery codes once (PE13), and
+// must sign in again, with the code, after 10 minutes (PE17).
+func TestSecurityPage(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		s := servertest.Start(t, db, servertest.Options{})
+		s.User("alice")
+		b := s.Browser()
+		b.SignIn(b.Open("/login"), "alice")
+		page := submitSecurity(b, b.Open(securityPath), "totp")
+		k := totp.New()
+		shown := regexp.MustCompile(`[A-Z2-7]{4}( [A-Z2-7]{4}){7}`).FindString(page.Text())
+		var err error
+		k.Secret, err = base32.StdEncoding.DecodeString(strings.ReplaceAll(shown, " ", ""))
+		if err != nil || len(k.Secret) != 20 || !strings.Contains(page.Body, `<path class="qr-dark" d="M`) {
+			t.Fatalf("the page to set up an app: %d %s, want a QR code and the secret", page.Status, page.Text())
+		}
+		enrolment := page.Fields().Get("enrolment")
+		if p := submitSecurity(b, page, "totp-confirm", "enrolment", enrolment, "code", "12345"); p.Status !=
+			http.StatusUnprocessableEntity || !strings.Contains(p.Text(), shown) {
+			t.Errorf("an incorrect code: %d %s, want the form again", p.Status, p.Text())
+		}
+		code := k.Code(k.Step(s.Clock.Now()))
+		codes := submitSecurity(b, page, "totp-confirm", "enrolment", enrolment, "code", code)
+		recovery := regexp.MustCompile(`[0-9a-z]{4}(-[0-9a-z]{4}){3}`).FindAllString(codes.Text(), -1)
+		if len(recovery) != 10 || codes.Header.Get("Cache-Control") != "no-store" {
+			t.Fatalf("after the confirmation: %d %s, want 10 recovery codes", codes.Status, codes.Text())
+		}
+		// The session began without the new factor, so further changes need a sign-in with it.
+		again := submitSecurity(b, page, "recovery-codes")
+		to := again.Header.Get("Location")
+		if again.Status != http.StatusSeeOther || !strings.Contains(to, "/login?another=1&then=security") {
+			t.Fatalf("a change without the factor: %d %s, want the sign-in page", again.Status, to)
+		}
+		factor := b.BeginSignIn(b.Follow(again), "alice")
+		page = b.Follow(b.SubmitFactor(factor, recovery[0], "trusted", "1"))
+		if !strings.HasSuffix(page.URL, securityPath) || !strings.Contains(page.Text(), "You have 9 recovery codes") {
+			t.Errorf("after the sign-in: %s %s, want the security page", page.URL, page.Text())
+		}
+		s.Clock.Advance(10 * time.Minute)
+		if p := submitSecurity(b, page, "totp-remove"); !strings.Contains(p.Header.Get("Location"), "/login") {
+			t.Error("the factor is removed 10 minutes after the sign-in")
+		}
+		// The browser is remembered, but a sign-in to change factors needs the factor.
+		factor = b.BeginSignIn(b.Open("/login?another=1&then=security"), "alice")
+		page = b.Follow(b.SubmitFactor(factor, k.Code(k.Step(s.Clock.Now()))))
+		page = b.Follow(submitSecurity(b, page, "totp-remove"))
+		if !strings.Contains(page.Text(), "The app was removed") || strings.Contains(page.Text(), "recovery code") {
+			t.Errorf("after the removal: %s, want no app and no recovery codes", page.Text())
+		}
+	})
+}
