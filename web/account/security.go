@@ -176,7 +176,7 @@ var securityChanges = map[string]securityChange{
 }
 
 func beginTOTP(p *Pages, r *http.Request, user *identity.SignedInUser, _ url.Values) (securityPage, string, error) {
-	e, err := p.users.BeginTOTP(user.User, p.pages.Text(r, "product"))
+	e, err := p.users.BeginTOTP(user.User, p.pages.BrandName())
 	return securityPage{Enrolment: &e}, "", err
 }
 
@@ -185,7 +185,7 @@ func confirmTOTP(
 ) (securityPage, string, error) {
 	err := p.users.ConfirmTOTP(r.Context(), user.User, form.Get("enrolment"), form.Get("code"))
 	if errors.Is(err, identity.ErrIncorrectCode) {
-		e, again := p.users.ContinueTOTP(user.User, p.pages.Text(r, "product"), form.Get("enrolment"))
+		e, again := p.users.ContinueTOTP(user.User, p.pages.BrandName(), form.Get("enrolment"))
 		return securityPage{Enrolment: &e}, "", errors.Join(again, err)
 	}
 	if err != nil {

@@ -15,8 +15,7 @@ type enrolPage struct {
 	clientView
 	UserName, Destination string
 	Request, FormToken    string
-	Setup                 string // the path of the page where factors are added
-	Passkey               bool   // a passkey is required, otherwise a second factor
+	Passkey               bool // a passkey is required, otherwise a second factor
 	Postponable           bool
 	Since                 string // from when it is required; empty: not decided
 }
@@ -39,7 +38,7 @@ func (p *Pages) ShowEnrol(w http.ResponseWriter, r *http.Request) error {
 	e, user, title := a.Enrolment(in), in.Candidate, "enrol.title"
 	data := enrolPage{
 		clientView: p.newClientView(r, a), UserName: userName(user), Destination: p.pages.Destination(r, a.RedirectURI),
-		Request: a.ID, FormToken: p.pages.FormToken(enrolTokenParts(a, user)...), Setup: "/account",
+		Request: a.ID, FormToken: p.pages.FormToken(enrolTokenParts(a, user)...),
 		Passkey: identity.ACRSatisfies(e.ACR, identity.ACRPasskey), Postponable: e.Postponable,
 	}
 	if data.Passkey {

@@ -31,6 +31,9 @@ type site struct {
 	Languages                          []*message.Language
 }
 
+// BrandName returns the name of the service.
+func (p *Renderer) BrandName() string { return p.site.Name }
+
 func (p *Renderer) newSite() (*site, error) {
 	b, issuer := p.options.Brand, p.options.Issuer
 	s := &site{
