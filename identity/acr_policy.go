@@ -101,17 +101,28 @@ func (u *Users) StrongestACR(ctx context.Context, userID string) (string, error)
 const recentSignIn = 10 * time.Minute
 
 // RequireRecent reports whether the session of a user with the factors allows a sensitive action on the account (PE17):
-// the user signed in within the last 10 minutes and, if the user has a second factor, with it or with a passkey.
+// the user signed in within the last 10 minutes and, if the user has a second factor or a passkey, with it.
 // Otherwise it returns the acr that the user must sign in with.
 func (u *Users) RequireRecent(user *SignedInUser, f storage.Factors) (acr string, ok bool) {
 	acr = ACRPassword
 	switch {
 	case f.HasSecondFactor():
 		acr = ACRSecondFactor
-	case !f.Password && f.Passkeys > 0:
+	case f.Passkeys > 0: // the password alone must not add a passkey, which signs in with a higher acr
 		acr = ACRPasskey
 	}
 	return acr, u.IsRecent(user) && ACRSatisfies(user.Session.ACR, acr)
+}
+
+// MayChangeAccount reports whether the session of a user allows a sensitive action on the account, as RequireRecent
+// does.
+func (u *Users) MayChangeAccount(ctx context.Context, user *SignedInUser) (bool, error) {
+	f, err := u.store.Factors(ctx, user.User.ID)
+	if err != nil {
+		return false, err
+	}
+	_, ok := u.RequireRecent(user, f)
+	return ok, nil
 }
 
 // IsRecent reports whether the user signed in within the last 10 minutes.

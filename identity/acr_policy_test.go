@@ -56,6 +56,7 @@ func TestSensitiveActionsRequireRecentSignIn(t *testing.T) {
 		{"the second factor too long ago", "2", time.Hour, both, "2", false},
 		{"an account without a password", "1", 0, passkey, "phr", false},
 		{"an account without a password, passkey", "phr", 0, passkey, "phr", true},
+		{"the password of an account with a passkey", "1", 0, storage.Factors{Password: true, Passkeys: 1}, "phr", false},
 	} {
 		user := &identity.SignedInUser{Session: storage.BrowserSession{ACR: c.acr, AuthTime: clock.Now().Add(-c.age)}}
 		if acr, ok := users.RequireRecent(user, c.factors); acr != c.want || ok != c.ok {

@@ -48,12 +48,3 @@ func (u *Users) TermsVersion() string { return u.options.SelfService.TermsVersio
 func (u *Users) AcceptTerms(ctx context.Context, userID, version string) error {
 	return u.store.AcceptTerms(ctx, userID, version)
 }
-
-// maxSignInAge is the age up to which a sign-in counts as recent for sensitive actions.
-const maxSignInAge = 10 * time.Minute
-
-// SignedInRecently reports whether a user authenticated recently enough to change an address, export the data or delete
-// the account.
-func (u *Users) SignedInRecently(user *SignedInUser) bool {
-	return u.store.Now().Sub(user.Session.AuthTime) <= maxSignInAge
-}

@@ -93,7 +93,8 @@ func (s *Store) ChangeEmail(ctx context.Context, hash []byte, c EmailChange) (u 
 }
 
 // UndoEmailChange consumes a token of a mail to a previous address, and restores that address. Because the account may
-// have been taken over, it ends every session, grant and token of the user, and every other link. It returns a
+// have been taken over, it ends every session, grant and token of the user, and every other link but the undo
+// of an earlier change. It returns a
 // *RefusalError when the token cannot be used.
 func (s *Store) UndoEmailChange(ctx context.Context, hash []byte) (u User, err error) {
 	return u, db.Wrap("undo a change of an e-mail address", s.Tx(ctx, func(tx *Store) error {
@@ -111,8 +112,13 @@ func (s *Store) UndoEmailChange(ctx context.Context, hash []byte) (u User, err e
 		if err := tx.endEverything(ctx, u.ID); err != nil {
 			return err
 		}
-		if err := db.Exec(ctx, tx.Write, "DELETE FROM email_tokens WHERE user_id = ? AND hash <> ?", u.ID,
-			hash); err != nil {
+		// An attacker with the account may have changed the address twice, and have the undo of the second change: the
+		// undo of an earlier address stays valid.
+		if err := db.Exec(ctx, tx.Write, `DELETE FROM email_tokens WHERE user_id = ? AND hash <> ?
+			AND (purpose <> ? OR created_at >= ?)`, u.ID, hash, UndoEmailChange, db.Millis(t.CreatedAt)); err != nil {
+			return err
+		}
+		if err := db.Exec(ctx, tx.Write, "DELETE FROM pending_sign_ins WHERE user_id = ?", u.ID); err != nil {
 			return err
 		}
 		return tx.Audit.Record(ctx, audit.Event{Type: audit.UserEmailChangeUndone, UserID: u.ID})

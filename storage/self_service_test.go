@@ -205,6 +205,24 @@ func TestEmailChangeCanBeUndone(t *testing.T) {
 		}
 		_, err = f.UndoEmailChange(f.ctx, []byte("u2"))
 		wantLinkRefused(t, "the attacker's link to undo", err, "unknown, or replaced by a newer one")
+		// The attacker uses the link first that was sent to the attacker's own address.
+		change("c3", "evil3@example.com", "u3")
+		f.clock.Advance(time.Minute)
+		change("c4", "evil4@example.com", "u4")
+		_, err = f.UndoEmailChange(f.ctx, []byte("u4"))
+		storagetest.Must(t, err)
+		if u, err := f.UndoEmailChange(f.ctx, []byte("u3")); err != nil || u.Email != "a@example.com" {
+			t.Errorf("UndoEmailChange of the first change = %+v, %v, want the first address", u, err)
+		}
+		// An operator's change ends all links.
+		change("c5", "evil5@example.com", "u5")
+		_, err = f.UpdateUser(f.ctx, f.user.ID, func(u *storage.User) error {
+			u.Email, u.EmailKey = "repaired@example.com", "repaired@example.com"
+			return nil
+		})
+		storagetest.Must(t, err)
+		_, err = f.UndoEmailChange(f.ctx, []byte("u5"))
+		wantLinkRefused(t, "a link from before the operator's change", err, "unknown, or replaced by a newer one")
 	})
 }
 

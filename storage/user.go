@@ -162,11 +162,18 @@ func (s *Store) UpdateUserWithAttributes(
 		if u, err = db.Take[User](ctx, tx.Write, "id = ?", id); err != nil {
 			return err
 		}
+		before := u.EmailKey
 		if refused = change(&u); refused != nil {
 			return refused
 		}
 		if err := tx.checkNamesFree(ctx, id, u.EmailKey); err != nil {
 			return err
+		}
+		if u.EmailKey != before {
+			// The links in mails to the previous address, also those that change or restore an address, end.
+			if err := db.Exec(ctx, tx.Write, "DELETE FROM email_tokens WHERE user_id = ?", id); err != nil {
+				return err
+			}
 		}
 		u.UpdatedAt = s.Now()
 		columns := []string{"email", "email_key", "name", "profile", "email_verified_at", "phone_verified_at", "updated_at"}

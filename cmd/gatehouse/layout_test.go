@@ -220,6 +220,8 @@ func (l *layoutTest) checkRequestPages() {
 	l.do("open a client that requires a passkey",
 		l.d.authorize("client_id", l.d.strictID, "login_hint", wideEmail("b")))
 	l.check("enrol", "Add a passkey")
+	l.do("open the page for a new password", chromedp.Navigate(l.d.issuer+"/forgot"))
+	l.check("self_service", "We send you a link")
 	l.do("open a request with an error",
 		chromedp.Navigate(l.d.issuer+"/oauth2/authorize?client_id="+strings.Repeat("w", 60)))
 	l.check("error", "For the app’s developer")

@@ -11,3 +11,4 @@ CREATE TABLE mail_pauses (
     created_at  BIGINT NOT NULL,
     until       BIGINT NOT NULL
 );
+CREATE INDEX mail_pauses_until ON mail_pauses (until);

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"time"
 
 	"gatehouse/identity"
 	"gatehouse/storage"
@@ -14,9 +13,6 @@ import (
 )
 
 const securityPath = "/account/security"
-
-// recentSignIn is how old the sign-in may be with which a user changes factors.
-const recentSignIn = 10 * time.Minute
 
 type passkeyView struct {
 	ID, Name, Provider string
@@ -35,13 +31,6 @@ type securityPage struct {
 	Accepted           string // what the browser signals to password managers, as JSON
 	Enrolment          *identity.Enrolment
 	RecoveryCodes      []string // new ones, shown once
-}
-
-// isRecent reports whether the user of a session may change factors: the sign-in is recent and, if the user has a
-// second factor, included one.
-func (p *Pages) isRecent(user *identity.SignedInUser, f storage.Factors) bool {
-	return p.store.Now().Sub(user.Session.AuthTime) < recentSignIn &&
-		(!f.HasSecondFactor() || identity.ACRSatisfies(user.Session.ACR, identity.ACRSecondFactor))
 }
 
 // ShowSecurity serves GET /account/security: the ways in which the user signs in.
@@ -64,7 +53,7 @@ func (p *Pages) renderSecurity(
 	if data.Factors, err = p.users.Factors(r.Context(), user.User.ID); err != nil {
 		return err
 	}
-	data.Recent = p.isRecent(user, data.Factors)
+	_, data.Recent = p.users.RequireRecent(user, data.Factors)
 	passkeys, err := p.users.Passkeys(r.Context(), user.User.ID)
 	if err != nil {
 		return err
@@ -118,7 +107,7 @@ func (p *Pages) ChangeSecurity(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if !p.isRecent(user, f) {
+	if _, ok := p.users.RequireRecent(user, f); !ok {
 		return page.RedirectTo("/login?another=1&then=security")
 	}
 	change, ok := securityChanges[r.PathValue("action")]

@@ -79,9 +79,13 @@ func (p *Pages) renderAccount(
 ) error {
 	v := p.newView(r, a.title, a.lead)
 	v.Links = []link{{"/account", p.pages.Text(r, "flow.account")}}
-	if a.recent && !p.users.SignedInRecently(user) {
+	mayChange, err := p.users.MayChangeAccount(r.Context(), user)
+	if err != nil {
+		return err
+	}
+	if a.recent && !mayChange {
 		v.Lead = p.pages.Text(r, "flow.recent")
-		v.Links = append([]link{{"/login?another=1", p.pages.Text(r, "flow.sign_in")}}, v.Links...)
+		v.Links = append([]link{{"/login?another=1&then=security", p.pages.Text(r, "flow.sign_in")}}, v.Links...)
 		return p.render(w, r, v, nil)
 	}
 	p.form(w, r, &v, a.path, user.Session.ID, a.submit)
@@ -138,8 +142,8 @@ func (p *Pages) ChangeEmail(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if !p.users.SignedInRecently(user) {
-		return p.renderAccount(w, r, emailPage, user, nil)
+	if mayChange, err := p.users.MayChangeAccount(r.Context(), user); err != nil || !mayChange {
+		return errors.Join(err, p.renderAccount(w, r, emailPage, user, nil))
 	}
 	email, language := strings.TrimSpace(form.Get("email")), p.pages.Language(r).Tag
 	if strings.EqualFold(email, user.User.Email) {
@@ -159,8 +163,8 @@ func (p *Pages) Export(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if !p.users.SignedInRecently(user) {
-		return p.renderAccount(w, r, exportPage, user, nil)
+	if mayChange, err := p.users.MayChangeAccount(r.Context(), user); err != nil || !mayChange {
+		return errors.Join(err, p.renderAccount(w, r, exportPage, user, nil))
 	}
 	out, err := p.users.Export(r.Context(), user.User)
 	if err != nil {
@@ -182,8 +186,8 @@ func (p *Pages) Delete(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if !p.users.SignedInRecently(user) {
-		return p.renderAccount(w, r, deletePage, user, nil)
+	if mayChange, err := p.users.MayChangeAccount(r.Context(), user); err != nil || !mayChange {
+		return errors.Join(err, p.renderAccount(w, r, deletePage, user, nil))
 	}
 	_, err = p.users.ScheduleDeletion(r.Context(), user.User, p.users.DeletionGrace(), p.pages.Language(r).Tag)
 	if err != nil {

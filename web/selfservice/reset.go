@@ -1,6 +1,7 @@
 package selfservice
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 
@@ -101,6 +102,9 @@ func (p *Pages) ShowVerify(w http.ResponseWriter, r *http.Request) error {
 	case found.Purpose == identity.LinkSignUp:
 		return p.render(w, r, p.accountView(w, r, "/verify", token, found, identity.NewAccount{}), nil)
 	}
+	if isOwn, err := p.isOwnChange(r, found); err != nil || !isOwn {
+		return errors.Join(err, p.renderSignInFirst(w, r))
+	}
 	keys := map[string][2]string{
 		storage.VerifyEmail:     {"flow.verify.title", "flow.verify.submit"},
 		storage.ChangeEmail:     {"flow.verify.title", "flow.verify.submit"},
@@ -112,6 +116,24 @@ func (p *Pages) ShowVerify(w http.ResponseWriter, r *http.Request) error {
 	v := p.newView(r, keys[0], "")
 	v.Lead = found.Email
 	p.form(w, r, &v, "/verify", token, keys[1])
+	return p.render(w, r, v, nil)
+}
+
+// isOwnChange reports whether the browser may use a link. A link that changes the address of an account works only for
+// the user who requested the change: otherwise the owner of an address could confirm it for the account of an attacker,
+// or the owner of a misspelled address could take over the account.
+func (p *Pages) isOwnChange(r *http.Request, found identity.Link) (bool, error) {
+	if found.Purpose != storage.ChangeEmail {
+		return true, nil
+	}
+	user, err := p.users.CurrentUser(r)
+	return err == nil && user != nil && user.User.ID == found.User.ID, err
+}
+
+// renderSignInFirst shows that the link works only for the user who requested the change.
+func (p *Pages) renderSignInFirst(w http.ResponseWriter, r *http.Request) error {
+	v := p.newView(r, "flow.verify.title", "flow.verify.sign_in")
+	v.Links = []link{{"/login?to=account", p.pages.Text(r, "flow.sign_in")}}
 	return p.render(w, r, v, nil)
 }
 
@@ -127,6 +149,9 @@ func (p *Pages) Verify(w http.ResponseWriter, r *http.Request) error {
 		return p.createAccount(w, r, "/verify", form, found)
 	}
 	if err == nil {
+		if isOwn, err := p.isOwnChange(r, found); err != nil || !isOwn {
+			return errors.Join(err, p.renderSignInFirst(w, r))
+		}
 		found, err = p.users.ConfirmEmail(r.Context(), token, p.pages.Language(r).Tag)
 	}
 	v := p.newView(r, "flow.verified.title", "flow.verified")
