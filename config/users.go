@@ -22,7 +22,8 @@ var userSettings = []setting{
 		set: boolField(func(c *Config) *bool { return &c.SignInCodes }),
 		get: func(c *Config) string { return strconv.FormatBool(c.SignInCodes) }},
 	{env: "GATEHOUSE_TERMS_URL",
-		doc: "The terms of use: an `https://` URL. Users accept them when they create an account.",
+		doc: "The terms of use: an `https://` URL. Users accept them when they create an account, if " +
+			"`GATEHOUSE_TERMS_VERSION` is set.",
 		set: setTermsURL, get: func(c *Config) string { return c.TermsURL }},
 	{env: "GATEHOUSE_TERMS_VERSION",
 		doc: "The version of the terms of use, such as `2026-11`, which is stored when a user accepts them. Requires " +

@@ -35,7 +35,7 @@ func (u *Users) DeleteDue(ctx context.Context) (int64, error) {
 	return u.store.DeleteDueUsers(ctx, u.options.SelfService.UsernameRetention)
 }
 
-// MustAcceptTerms reports whether a user must accept the current version of the terms.
+// MustAcceptTerms reports whether a user has not accepted the current version of the terms.
 func (u *Users) MustAcceptTerms(user storage.User) bool {
 	version := u.options.SelfService.TermsVersion
 	return version != "" && user.TermsVersion != version

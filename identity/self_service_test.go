@@ -83,7 +83,7 @@ func TestPasswordReset(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, url string) {
 		f := newSelfService(t, url, identity.SelfService{})
 		alice := user(t, f.Users, "alice")
-		storagetest.Must(t, f.RequestReset(f.ctx, "nobody@example.com", "en"))
+		storagetest.Must(t, f.RequestReset(f.ctx, "unknown@example.com", "en"))
 		storagetest.Must(t, f.RequestReset(f.ctx, "not a name\x00", "en"))
 		f.mails()
 		storagetest.Must(t, f.RequestReset(f.ctx, "ALICE@example.com", "en"))
@@ -199,7 +199,7 @@ func TestSignInCodes(t *testing.T) {
 		f := newSelfService(t, url, identity.SelfService{})
 		alice := user(t, f.Users, "alice")
 		browser, other := []byte("browser"), []byte("other browser")
-		storagetest.Must(t, f.RequestSignInCode(f.ctx, "nobody", browser, "en"))
+		storagetest.Must(t, f.RequestSignInCode(f.ctx, "unknown", browser, "en"))
 		f.mails()
 		request := func() string {
 			storagetest.Must(t, f.RequestSignInCode(f.ctx, "alice@example.com", browser, "en"))
@@ -207,7 +207,7 @@ func TestSignInCodes(t *testing.T) {
 		}
 		code := request()
 		for what, try := range map[string]func() (storage.User, error){
-			"an unknown name":   func() (storage.User, error) { return f.SignInWithCode(f.ctx, "nobody", code, browser) },
+			"an unknown name":   func() (storage.User, error) { return f.SignInWithCode(f.ctx, "unknown", code, browser) },
 			"another browser":   func() (storage.User, error) { return f.SignInWithCode(f.ctx, "alice", code, other) },
 			"an incorrect code": func() (storage.User, error) { return f.SignInWithCode(f.ctx, "alice", "x"+code[1:], browser) },
 		} {

@@ -270,7 +270,7 @@ func TestDeletedUsernameIsRetired(t *testing.T) {
 func TestExportHasEveryTable(t *testing.T) {
 	t.Parallel()
 	s := openMigrated(t, storage.Options{URL: storagetest.URL(t, storage.SQLite)})
-	rows, err := s.ExportRows(t.Context(), "nobody")
+	rows, err := s.ExportRows(t.Context(), "unknown")
 	if err != nil || len(rows) != 0 {
 		t.Errorf("ExportRows of an unknown user = %v, %v, want none", rows, err)
 	}

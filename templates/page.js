@@ -1,4 +1,4 @@
-// What pages do with JavaScript. Every page works without it.
+// What pages do with JavaScript. Every page works without it, except for passkeys.
 "use strict";
 
 // The response to a client submits itself (OAuth 2.0 Form Post Response Mode). Without JavaScript the page has a button.

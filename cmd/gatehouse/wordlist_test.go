@@ -116,7 +116,6 @@ var wordExceptions = []wordException{
 	exception(``, `"asked"`, "a member of audit details"),
 	exception(`_test\.go$`, `\bgate\b`, "a path in tests"),
 	exception(``, `/forgot\b|flow\.forgot\b|"forgot"`, "the path of a page, and its messages"),
-	exception(`_test\.go$`, `"nobody"|nobody@example\.com`, "an unknown name in tests"),
 	exception(`^web/`, `\b(Apps?|AppHost|People|Person|connectedApps?|apps)\b`,
 		"fields of pages, in the words that users see"),
 	exception(`^cmd/oauthbench/`, `(?i)\bapps?\b`, "a member of the profile"),

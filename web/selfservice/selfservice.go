@@ -1,5 +1,6 @@
-// Package selfservice serves the pages of users who are not signed in: to reset a password, to create an account, and
-// to use the links in mails. Opening a link uses nothing, because mail scanners open links: the page has a button.
+// Package selfservice serves the pages on which users reset or change a password or address, create, export or delete
+// an account, and use the links in mails. Opening a link does not consume it, because mail scanners open links: the
+// page has a button.
 // Which values are accepted and what a link does is decided by identity.
 package selfservice
 
