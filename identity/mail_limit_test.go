@@ -39,7 +39,7 @@ func TestRequestedMailsAreLimited(t *testing.T) {
 				t.Errorf("%s: %d mails are queued, %v, want %d", name, len(due), err, want)
 			}
 		}
-		reset := func() error { return f.RequestReset(f.ctx, "alice", "en") }
+		reset := func() error { return f.RequestReset(f.ctx, "alice", english) }
 		code := func() error { return f.RequestSignInCode(f.ctx, "alice", []byte("browser"), "en") }
 		request("first", true, reset)
 		request("second", true, reset)
@@ -48,9 +48,9 @@ func TestRequestedMailsAreLimited(t *testing.T) {
 		request("over the limit of the address", false, code)
 		request("notice", true, func() error { return f.store.SetPassword(f.ctx, alice.ID, "hash") })
 		for _, name := range []string{"a@example.org", "b@example.org"} {
-			request("sign-up", true, func() error { return f.RequestSignUp(f.ctx, name, "", "en") })
+			request("sign-up", true, func() error { return f.RequestSignUp(f.ctx, name, "", english) })
 		}
-		request("over the limit of the server", false, func() error { return f.RequestReset(f.ctx, bob.Email, "en") })
+		request("over the limit of the server", false, func() error { return f.RequestReset(f.ctx, bob.Email, english) })
 		f.clock.Advance(time.Hour)
 		request("an hour later", true, reset)
 		rows, err := f.store.Audit.Rows(f.ctx, audit.Filter{Event: audit.UserPasswordResetRequested, Limit: 100})

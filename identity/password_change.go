@@ -74,7 +74,7 @@ func (u *Users) passwordChange(user storage.User, hash string, in PasswordInput)
 
 // RequestReset sends the user with a username or address a link to choose a new password. The result and the work are
 // the same for an unknown name. It returns ErrNoMail when no mail can be sent.
-func (u *Users) RequestReset(ctx context.Context, name, language string) error {
+func (u *Users) RequestReset(ctx context.Context, name string, from Origin) error {
 	user, err := u.userByTypedName(ctx, name)
 	if err != nil {
 		return err
@@ -82,9 +82,9 @@ func (u *Users) RequestReset(ctx context.Context, name, language string) error {
 	token, link := u.newLink(credential.EmailToken, "/reset")
 	return u.sendLink(ctx, user, storage.EmailToken{
 		Purpose: storage.ResetPassword, Hash: credential.Hash(token), Email: user.Email, EmailKey: user.EmailKey,
-		ExpiresAt: u.store.Now().Add(resetTTL),
+		RequestID: from.Request, ExpiresAt: u.store.Now().Add(resetTTL),
 	}, storage.Mail{
-		Kind: storage.MailResetPassword, To: user.Email, Language: language,
+		Kind: storage.MailResetPassword, To: user.Email, Language: from.Language,
 		Values: map[string]string{storage.MailLink: link},
 	})
 }

@@ -72,6 +72,10 @@ type Link struct {
 	Purpose string       // of storage.EmailToken, LinkSignUp or LinkInvitation
 	User    storage.User // of a storage.EmailToken
 	Email   string       // that it confirms; empty: an invitation for any address
+	Request string       // the authorization request in which it was requested; empty: none
+	// Unproven reports that the link does not prove the address: of an invitation for any address, and of one that the
+	// operator passed on although this installation sends mails. It is then proven by a mail, as in a sign-up.
+	Unproven bool
 }
 
 // Link returns what the link with a token is for. It returns ErrLinkRefused when it cannot be used.
@@ -80,20 +84,22 @@ func (u *Users) Link(ctx context.Context, token string) (Link, error) {
 	switch {
 	case format.Valid(credential.Invitation, token):
 		i, err := u.store.Invitation(ctx, hash)
-		return Link{Purpose: LinkInvitation, Email: i.Email}, u.linkRefused(ctx, hash, LinkInvitation, err)
+		unproven := i.Email == "" || !i.Mailed && u.store.MailEnabled()
+		link := Link{Purpose: LinkInvitation, Email: i.Email, Unproven: unproven}
+		return link, u.linkRefused(ctx, hash, LinkInvitation, err)
 	case !format.Valid(credential.EmailToken, token):
 		return Link{}, u.linkRefused(ctx, hash, "", &storage.RefusalError{Reason: "no token of a link"})
 	}
 	t, err := u.store.EmailToken(ctx, hash)
 	if refusal := (*storage.RefusalError)(nil); errors.As(err, &refusal) && refusal.UserID == "" {
 		s, err := u.store.SignUp(ctx, hash)
-		return Link{Purpose: LinkSignUp, Email: s.Email}, u.linkRefused(ctx, hash, LinkSignUp, err)
+		return Link{Purpose: LinkSignUp, Email: s.Email, Request: s.RequestID}, u.linkRefused(ctx, hash, LinkSignUp, err)
 	}
 	if err != nil {
 		return Link{}, u.linkRefused(ctx, hash, t.Purpose, err)
 	}
 	user, err := u.store.User(ctx, t.UserID)
-	return Link{Purpose: t.Purpose, User: user, Email: t.Email}, err
+	return Link{Purpose: t.Purpose, User: user, Email: t.Email, Request: t.RequestID}, err
 }
 
 func (u *Users) tokenFormat() credential.Format {
@@ -164,6 +170,30 @@ func (u *Users) sendLink(ctx context.Context, user storage.User, t storage.Email
 	}
 	m.UserID, m.ExpiresAt = user.ID, t.ExpiresAt
 	return u.store.CreateEmailToken(ctx, user, t, m)
+}
+
+// Origin is where a user requests a mail.
+type Origin struct {
+	Language string // BCP 47, of the mail
+	Request  string // of RequestOf; the mail does not contain it
+}
+
+// RequestOf returns the id of an authorization request if a browser has claimed it and it is waiting for a user, and ""
+// otherwise. A link in a mail can be opened in any browser, which must not continue the request of another one.
+func (u *Users) RequestOf(ctx context.Context, id string, browser []byte) (string, error) {
+	if id == "" || len(id) > 64 || browser == nil {
+		return "", nil
+	}
+	r, err := u.store.ClaimedRequest(ctx, id, browser)
+	switch {
+	case errors.Is(err, storage.ErrNotFound), errors.Is(err, storage.ErrOtherBrowser):
+		return "", nil
+	case err != nil:
+		return "", err
+	case r.DecidedAt != nil || !u.store.Now().Before(r.ExpiresAt):
+		return "", nil
+	}
+	return r.ID, nil
 }
 
 // MailAvailable reports whether flows that send a mail work.

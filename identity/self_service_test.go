@@ -17,6 +17,8 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
+var english = identity.Origin{Language: "en"}
+
 // selfService is a Users with every flow allowed, and the mails that it queued.
 type selfService struct {
 	*identity.Users
@@ -83,12 +85,12 @@ func TestPasswordReset(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, url string) {
 		f := newSelfService(t, url, identity.SelfService{})
 		alice := user(t, f.Users, "alice")
-		storagetest.Must(t, f.RequestReset(f.ctx, "unknown@example.com", "en"))
-		storagetest.Must(t, f.RequestReset(f.ctx, "not a name\x00", "en"))
+		storagetest.Must(t, f.RequestReset(f.ctx, "unknown@example.com", english))
+		storagetest.Must(t, f.RequestReset(f.ctx, "not a name\x00", english))
 		f.mails()
-		storagetest.Must(t, f.RequestReset(f.ctx, "ALICE@example.com", "en"))
+		storagetest.Must(t, f.RequestReset(f.ctx, "ALICE@example.com", english))
 		token := f.token(storage.MailResetPassword)
-		storagetest.Must(t, f.RequestReset(f.ctx, "alice", "en"))
+		storagetest.Must(t, f.RequestReset(f.ctx, "alice", english))
 		replaced, token := token, f.token(storage.MailResetPassword)
 		in := identity.PasswordInput{New: "ten-tiny-otters"}
 		_, err := f.ResetPassword(f.ctx, replaced, in)
@@ -111,7 +113,7 @@ func TestPasswordReset(t *testing.T) {
 			t.Errorf("SignIn with the new password: %s", got)
 		}
 		storagetest.Must(t, f.store.DisableUser(f.ctx, alice.ID))
-		storagetest.Must(t, f.RequestReset(f.ctx, "alice", "en"))
+		storagetest.Must(t, f.RequestReset(f.ctx, "alice", english))
 		f.mails() // PE26
 		rows, err := f.store.Audit.CountRows(f.ctx, audit.Filter{Event: audit.UserPasswordResetRequested})
 		if err != nil || rows != 5 {
@@ -129,10 +131,10 @@ func TestSignUpReservesNothing(t *testing.T) {
 		f := newSelfService(t, url, identity.SelfService{
 			SignUp: identity.SignUpDomains, SignUpDomains: []string{"example.com"}, TermsVersion: "2026-11",
 		})
-		f.refused("another domain", f.RequestSignUp(f.ctx, "x@evil.example", "", "en"), identity.ErrSignUpClosed)
-		storagetest.Must(t, f.RequestSignUp(f.ctx, "victim@example.com", "", "en"))
+		f.refused("another domain", f.RequestSignUp(f.ctx, "x@evil.example", "", english), identity.ErrSignUpClosed)
+		storagetest.Must(t, f.RequestSignUp(f.ctx, "victim@example.com", "", english))
 		attackers := f.token(storage.MailVerifyEmail) // which the attacker does not get
-		storagetest.Must(t, f.RequestSignUp(f.ctx, "Victim@example.com", "", "en"))
+		storagetest.Must(t, f.RequestSignUp(f.ctx, "Victim@example.com", "", english))
 		victims := f.token(storage.MailVerifyEmail)
 		evil := identity.NewAccount{Username: "evil", Password: password, AcceptsTerms: true}
 		_, err := f.CompleteSignUp(f.ctx, attackers, evil)
@@ -146,11 +148,11 @@ func TestSignUpReservesNothing(t *testing.T) {
 		}
 		_, err = f.CompleteSignUp(f.ctx, victims, account)
 		f.refused("a used link", err, identity.ErrLinkRefused)
-		storagetest.Must(t, f.RequestSignUp(f.ctx, "victim@example.com", "", "en"))
+		storagetest.Must(t, f.RequestSignUp(f.ctx, "victim@example.com", "", english))
 		if m := f.mails(storage.MailAccountExists)[0]; m.UserID != u.ID {
 			t.Errorf("mail = %+v, want one to the user", m)
 		}
-		storagetest.Must(t, f.RequestSignUp(f.ctx, "late@example.com", "", "en"))
+		storagetest.Must(t, f.RequestSignUp(f.ctx, "late@example.com", "", english))
 		late := f.token(storage.MailVerifyEmail)
 		f.clock.Advance(24*time.Hour + time.Second)
 		_, err = f.CompleteSignUp(f.ctx, late, account)
@@ -170,7 +172,7 @@ func TestEmailChangeAttacks(t *testing.T) {
 		f.mails() // the address has an account
 		storagetest.Must(t, f.RequestEmailChange(f.ctx, alice, "evil@example.com", "en"))
 		pending := f.token(storage.MailVerifyEmail)
-		storagetest.Must(t, f.RequestReset(f.ctx, "alice", "en"))
+		storagetest.Must(t, f.RequestReset(f.ctx, "alice", english))
 		_, err := f.ResetPassword(f.ctx, f.token(storage.MailResetPassword), identity.PasswordInput{New: "ten-tiny-otters"})
 		storagetest.Must(t, err)
 		f.mails(storage.MailPasswordChanged)
@@ -315,7 +317,7 @@ func TestExportHasEverything(t *testing.T) {
 		user(t, f.Users, "bob")
 		storagetest.Must(t, f.store.CreateGroup(f.ctx, storage.Group{Name: "staff"}))
 		storagetest.Must(t, f.store.AddGroupMembers(f.ctx, "staff", []string{alice.ID}))
-		storagetest.Must(t, f.RequestReset(f.ctx, "alice", "en"))
+		storagetest.Must(t, f.RequestReset(f.ctx, "alice", english))
 		out, err := f.Export(f.ctx, alice)
 		storagetest.Must(t, err)
 		b, err := json.Marshal(out)

@@ -17,9 +17,9 @@ var ErrSignUpClosed = errors.New("sign-up is not open to this address")
 
 // RequestSignUp sends an address a link to create an account with. Until it is used, nothing is reserved. An address
 // with an account gets a mail about that instead, and the result and the work are the same. invitation is the token of
-// an invitation for any address, or empty. It returns ErrSignUpClosed, ErrNoMail, ErrLinkRefused for the invitation, or
+// an invitation, or empty. It returns ErrSignUpClosed, ErrNoMail, ErrLinkRefused for the invitation, or
 // an *InputError for an invalid address.
-func (u *Users) RequestSignUp(ctx context.Context, email, invitation, language string) error {
+func (u *Users) RequestSignUp(ctx context.Context, email, invitation string, from Origin) error {
 	policy, email := u.options.SelfService, strings.TrimSpace(email)
 	emailKey, err := checkEmail(email)
 	if err != nil {
@@ -34,8 +34,8 @@ func (u *Users) RequestSignUp(ctx context.Context, email, invitation, language s
 		if err != nil {
 			return u.linkRefused(ctx, credential.Hash(invitation), LinkInvitation, err)
 		}
-		if i.Email != "" {
-			return ErrSignUpClosed // AcceptInvitation
+		if i.Email != "" && i.Email != email && i.EmailKey != emailKey {
+			return ErrSignUpClosed
 		}
 		invitationID = i.ID
 	} else if !policy.mayUseDomain(email) {
@@ -52,7 +52,7 @@ func (u *Users) RequestSignUp(ctx context.Context, email, invitation, language s
 		return u.store.CreateNoEmailToken(ctx, storage.VerifyEmail, "too many mails")
 	}
 	now := u.store.Now()
-	m := storage.Mail{To: email, Language: language, ExpiresAt: now.Add(signUpTTL)}
+	m := storage.Mail{To: email, Language: from.Language, ExpiresAt: now.Add(signUpTTL)}
 	if user.ID != "" {
 		m.Kind, m.UserID, m.To = storage.MailAccountExists, user.ID, user.Email
 		m.Values = map[string]string{storage.MailLink: "/login?to=account"}
@@ -61,8 +61,8 @@ func (u *Users) RequestSignUp(ctx context.Context, email, invitation, language s
 	token, link := u.newLink(credential.EmailToken, "/verify")
 	m.Kind, m.Values = storage.MailVerifyEmail, map[string]string{storage.MailLink: link}
 	return u.store.CreateSignUp(ctx, &storage.SignUp{
-		EmailKey: emailKey, Email: email, Hash: credential.Hash(token), InvitationID: invitationID, CreatedAt: now,
-		ExpiresAt: m.ExpiresAt,
+		EmailKey: emailKey, Email: email, Hash: credential.Hash(token), InvitationID: invitationID,
+		RequestID: from.Request, CreatedAt: now, ExpiresAt: m.ExpiresAt,
 	}, m)
 }
 
@@ -90,7 +90,7 @@ func (u *Users) CompleteSignUp(ctx context.Context, token string, n NewAccount) 
 		if err != nil {
 			return storage.User{}, u.linkRefused(ctx, hash, link.Purpose, err)
 		}
-		if i.Email == "" {
+		if link.Unproven {
 			return storage.User{}, ErrSignUpClosed // RequestSignUp
 		}
 		verified, create = i.Mailed, u.store.AcceptInvitation
@@ -127,8 +127,9 @@ type NewInvitation struct {
 // returns an *InputError for an invalid address or one with an account, ErrNoMail when no mail can be sent, and
 // storage.ErrNotFound when one of the groups does not exist.
 func (u *Users) Invite(ctx context.Context, n NewInvitation) (i storage.Invitation, link string, err error) {
+	emailKey := ""
 	if n.Email != "" {
-		if _, err := checkEmail(n.Email); err != nil {
+		if emailKey, err = checkEmail(n.Email); err != nil {
 			return i, "", err
 		}
 		user, err := u.userByTypedName(ctx, n.Email)
@@ -145,8 +146,8 @@ func (u *Users) Invite(ctx context.Context, n NewInvitation) (i storage.Invitati
 	token, link := u.newLink(credential.Invitation, "/invite")
 	now := u.store.Now()
 	i = storage.Invitation{
-		ID: uuid.NewString(), Hash: credential.Hash(token), Email: n.Email, Groups: n.Groups, Mailed: n.Mail,
-		CreatedAt: now, ExpiresAt: now.Add(n.Lifetime),
+		ID: uuid.NewString(), Hash: credential.Hash(token), Email: n.Email, EmailKey: emailKey,
+		Groups: n.Groups, Mailed: n.Mail, CreatedAt: now, ExpiresAt: now.Add(n.Lifetime),
 	}
 	err = u.store.CreateInvitation(ctx, &i, storage.Mail{
 		Kind: storage.MailInvitation, To: n.Email, Language: n.Language, ExpiresAt: i.ExpiresAt,

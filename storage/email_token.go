@@ -38,6 +38,7 @@ type EmailToken struct {
 	EmailKey    string
 	UserEpoch   int64
 	BrowserHash []byte     // the browser that may use it; nil: any
+	RequestID   string     // of the AuthorizationRequest in which it was requested; empty: none
 	TriesLeft   int64      // of a code
 	CreatedAt   time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
 	ExpiresAt   time.Time  `gorm:"serializer:millis"`
@@ -63,13 +64,13 @@ func (s *Store) CreateEmailToken(ctx context.Context, u User, t EmailToken, m Ma
 func (s *Store) insertEmailToken(ctx context.Context, t EmailToken) error {
 	return db.Exec(
 		ctx, s.Write, `INSERT INTO email_tokens (user_id, purpose, slot, hash, email, email_key, user_epoch, browser_hash,
-			tries_left, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+			request_id, tries_left, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (user_id, purpose, slot) DO UPDATE SET hash = excluded.hash, email = excluded.email,
 			email_key = excluded.email_key, user_epoch = excluded.user_epoch, browser_hash = excluded.browser_hash,
-			tries_left = excluded.tries_left, created_at = excluded.created_at, expires_at = excluded.expires_at,
-			used_at = NULL`,
-		t.UserID, t.Purpose, t.Slot, t.Hash, t.Email, t.EmailKey, t.UserEpoch, t.BrowserHash, t.TriesLeft,
-		db.Millis(t.CreatedAt), db.Millis(t.ExpiresAt),
+			request_id = excluded.request_id, tries_left = excluded.tries_left, created_at = excluded.created_at,
+			expires_at = excluded.expires_at, used_at = NULL`,
+		t.UserID, t.Purpose, t.Slot, t.Hash, t.Email, t.EmailKey, t.UserEpoch, t.BrowserHash, t.RequestID,
+		t.TriesLeft, db.Millis(t.CreatedAt), db.Millis(t.ExpiresAt),
 	)
 }
 

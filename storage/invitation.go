@@ -14,6 +14,7 @@ type Invitation struct {
 	ID        string     `json:"id"`
 	Hash      []byte     `json:"-"`               // SHA-256 of the token in the link
 	Email     string     `json:"email,omitempty"` // the only address that may use it; empty: any
+	EmailKey  string     `json:"-"`
 	Groups    Strings    `json:"groups,omitempty"`
 	Mailed    bool       `json:"mailed"` // only a mail to Email has the link, so that using it proves the address
 	CreatedAt time.Time  `json:"created_at" gorm:"serializer:millis;autoCreateTime:false"`
@@ -80,7 +81,7 @@ func (s *Store) Invitation(ctx context.Context, hash []byte) (Invitation, error)
 // invitation can then be used again.
 func (s *Store) AcceptInvitation(ctx context.Context, hash []byte, u *User, passwordHash string) error {
 	return db.Wrap("accept an invitation", s.Tx(ctx, func(tx *Store) error {
-		i, err := tx.useInvitation(ctx, "email <> '' AND hash = ?", hash, u)
+		i, err := tx.useInvitation(ctx, u, "email <> '' AND hash = ?", hash)
 		if errors.Is(err, ErrNotFound) {
 			return tx.linkRefusal(ctx, "invitations", hash)
 		}
@@ -92,10 +93,10 @@ func (s *Store) AcceptInvitation(ctx context.Context, hash []byte, u *User, pass
 }
 
 // useInvitation consumes an invitation in the current transaction, or returns ErrNotFound.
-func (s *Store) useInvitation(ctx context.Context, where string, arg any, u *User) (i Invitation, err error) {
+func (s *Store) useInvitation(ctx context.Context, u *User, where string, args ...any) (i Invitation, err error) {
 	now := db.Millis(s.Now())
 	err = db.QueryRow(ctx, s.Write, invitationRow.Targets(&i), `UPDATE invitations SET used_at = ?, user_id = ?
-		WHERE used_at IS NULL AND expires_at > ? AND email IN ('', ?) AND `+where+` RETURNING `+invitationRow.Columns(),
-		now, u.ID, now, u.Email, arg)
+		WHERE used_at IS NULL AND expires_at > ? AND (email IN ('', ?) OR email_key = ?) AND `+where+
+		` RETURNING `+invitationRow.Columns(), append([]any{now, u.ID, now, u.Email, u.EmailKey}, args...)...)
 	return i, err
 }

@@ -16,6 +16,7 @@ type SignUp struct {
 	Email        string
 	Hash         []byte     // SHA-256 of the token in the link
 	InvitationID string     // empty: none
+	RequestID    string     // of the AuthorizationRequest in which it was requested; empty: none
 	CreatedAt    time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
 	ExpiresAt    time.Time  `gorm:"serializer:millis"`
 	UsedAt       *time.Time `gorm:"serializer:millis"`
@@ -35,11 +36,11 @@ func (s *Store) CreateSignUp(ctx context.Context, signUp *SignUp, m Mail) error 
 		} else {
 			e.Token = audit.HashReference(signUp.Hash)
 			err = db.Exec(
-				ctx, tx.Write, `INSERT INTO sign_ups (email_key, email, hash, invitation_id, created_at, expires_at)
-				VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (email_key) DO UPDATE SET email = excluded.email, hash = excluded.hash,
-					invitation_id = excluded.invitation_id, created_at = excluded.created_at, expires_at = excluded.expires_at,
-					used_at = NULL`,
-				signUp.EmailKey, signUp.Email, signUp.Hash, signUp.InvitationID, db.Millis(signUp.CreatedAt),
+				ctx, tx.Write, `INSERT INTO sign_ups (email_key, email, hash, invitation_id, request_id, created_at,
+					expires_at) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (email_key) DO UPDATE SET email = excluded.email,
+					hash = excluded.hash, invitation_id = excluded.invitation_id, request_id = excluded.request_id,
+					created_at = excluded.created_at, expires_at = excluded.expires_at, used_at = NULL`,
+				signUp.EmailKey, signUp.Email, signUp.Hash, signUp.InvitationID, signUp.RequestID, db.Millis(signUp.CreatedAt),
 				db.Millis(signUp.ExpiresAt),
 			)
 		}
@@ -80,9 +81,9 @@ func (s *Store) linkRefusal(ctx context.Context, table string, hash []byte) erro
 	return &RefusalError{Reason: "for another address"}
 }
 
-// CompleteSignUp consumes a sign-up, and the invitation that it came with, and creates the user with the groups of the
-// invitation. It returns a *RefusalError when one of them cannot be used, and ErrConflict when the username or address
-// is taken; the link can then be used again.
+// CompleteSignUp consumes a sign-up, and the invitation that it began with or that names the address, and creates the
+// user with the groups of the invitation. It returns a *RefusalError when one of them cannot be used, and ErrConflict
+// when the username or address is taken; the link can then be used again.
 func (s *Store) CompleteSignUp(ctx context.Context, hash []byte, u *User, passwordHash string) error {
 	return db.Wrap("complete a sign-up", s.Tx(ctx, func(tx *Store) error {
 		now := db.Millis(s.Now())
@@ -96,18 +97,30 @@ func (s *Store) CompleteSignUp(ctx context.Context, hash []byte, u *User, passwo
 		if err != nil {
 			return err
 		}
-		if v.InvitationID == "" {
-			return tx.insertSignedUp(ctx, u, passwordHash, nil, "")
-		}
-		i, err := tx.useInvitation(ctx, "id = ?", v.InvitationID, u)
-		if errors.Is(err, ErrNotFound) {
-			return &RefusalError{Reason: "the invitation was used, revoked or has expired"}
-		}
+		i, err := tx.invitationOf(ctx, v, u)
 		if err != nil {
 			return err
 		}
 		return tx.insertSignedUp(ctx, u, passwordHash, i.Groups, i.ID)
 	}))
+}
+
+// invitationOf consumes the invitation of a sign-up in the current transaction: the one that it began with, or the
+// newest one of the address, which the link of the sign-up proved. Without either it returns an empty one.
+func (s *Store) invitationOf(ctx context.Context, v SignUp, u *User) (Invitation, error) {
+	if v.InvitationID != "" {
+		i, err := s.useInvitation(ctx, u, "id = ?", v.InvitationID)
+		if errors.Is(err, ErrNotFound) {
+			err = &RefusalError{Reason: "the invitation was used, revoked or has expired"}
+		}
+		return i, err
+	}
+	i, err := s.useInvitation(ctx, u, `id = (SELECT id FROM invitations WHERE email_key = ? AND email_key <> ''
+		AND used_at IS NULL AND expires_at > ? ORDER BY created_at DESC, id LIMIT 1)`, u.EmailKey, db.Millis(s.Now()))
+	if errors.Is(err, ErrNotFound) {
+		return Invitation{}, nil
+	}
+	return i, err
 }
 
 // insertSignedUp creates a user who signed up, in the current transaction. A group that was deleted since the

@@ -25,8 +25,8 @@ func (p *program) inviteCreate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "create", Short: "Create an invitation",
 		Long: "Create an invitation. With --email and a mail server, the link is sent to that address and not printed, so\n" +
-			"that using it proves the address; --print-link prints it instead. Without --email the link is printed, and\n" +
-			"the user enters an address and proves it by a second mail.",
+			"that using it proves the address; --print-link prints it instead, and the user proves the address by a second\n" +
+			"mail. Without --email the link is printed, and the user enters an address and proves it in the same way.",
 		Example: "  gatehouse invite create --email bob@example.com --group staff\n" +
 			"  gatehouse invite create --email bob@example.com --print-link --expires 24h",
 		Args: exactArgs(),

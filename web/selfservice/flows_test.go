@@ -249,3 +249,53 @@ func TestPagesWithoutMailServer(t *testing.T) {
 		}
 	}
 }
+
+// TestInvitationNeedsProvenAddress covers PE27 and PE28 over HTTP: a sign-up with an invited address, in any case, uses
+// the invitation once its mail proved the address; an invitation that the operator passed on grants nothing before.
+func TestInvitationNeedsProvenAddress(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		f := newFixture(t, db)
+		storagetest.Must(t, f.Store.CreateGroup(t.Context(), storage.Group{Name: "staff"}))
+		invite := func(email string) string {
+			t.Helper()
+			_, link, err := f.Users.Invite(t.Context(), identity.NewInvitation{
+				Email: email, Groups: []string{"staff"}, Lifetime: time.Hour,
+			})
+			storagetest.Must(t, err)
+			return link
+		}
+		wantGroups := func(username, email string, want int) {
+			t.Helper()
+			u, err := f.Users.User(t.Context(), username)
+			storagetest.Must(t, err)
+			groups, err := f.Store.UserGroups(t.Context(), u.ID)
+			if err != nil || len(groups) != want || u.Email != email || u.EmailVerifiedAt == nil {
+				t.Errorf("the user = %+v in %v, %v, want %d groups and the verified address", u, groups, err, want)
+			}
+		}
+		create := func(b *servertest.Browser, username string) {
+			t.Helper()
+			form := b.Open(f.link(storage.MailVerifyEmail))
+			f.want("an account", submit(b, form, "/verify", "username", username, "password", servertest.Password, "terms",
+				"1"), http.StatusOK, "Your account is ready")
+		}
+		b := f.Browser()
+		unused := invite("Dora@example.com")
+		submit(b, b.Open("/sign-up"), "/sign-up", "email", "dora@example.com")
+		create(b, "dora")
+		wantGroups("dora", "dora@example.com", 1)
+		f.want("the invitation after the sign-up", b.Open(unused), http.StatusBadRequest, "This link no longer works")
+		submit(b, b.Open("/sign-up"), "/sign-up", "email", "erik@example.com")
+		create(b, "erik")
+		wantGroups("erik", "erik@example.com", 0)
+		passedOn := b.Open(invite("fred@corp.example"))
+		if !strings.Contains(passedOn.Body, `value="fred@corp.example" readonly`) {
+			t.Errorf("an invitation that was passed on: %s, want a form with its address", passedOn.Text())
+		}
+		f.want("its mail", submit(b, passedOn, "/invite", "email", "evil@corp.example", "username", "evil", "password",
+			servertest.Password), http.StatusOK, "A message is on its way")
+		create(b, "fred")
+		wantGroups("fred", "fred@corp.example", 1)
+	})
+}

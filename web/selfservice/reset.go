@@ -6,21 +6,36 @@ import (
 	"strings"
 
 	"gatehouse/identity"
+	"gatehouse/oauth/params"
 	"gatehouse/ratelimit"
 	"gatehouse/storage"
 )
 
+// queriedRequest returns the authorization request from whose sign-in page the user came, if it is of this browser.
+func (p *Pages) queriedRequest(r *http.Request) (string, error) {
+	query, err := params.Query(r)
+	if err != nil {
+		return "", err
+	}
+	return p.ownRequest(r, query.Get("request"))
+}
+
 // ShowResetRequest serves GET /forgot: users who cannot sign in request a link.
 func (p *Pages) ShowResetRequest(w http.ResponseWriter, r *http.Request) error {
+	request, err := p.queriedRequest(r)
+	if err != nil {
+		return err
+	}
 	if !p.users.MailAvailable() {
-		return p.render(w, r, view{}, identity.ErrNoMail)
+		return p.render(w, r, view{Request: request}, identity.ErrNoMail)
 	}
 	v := p.newView(r, "flow.forgot.title", "flow.forgot.lead")
+	v.Request = request
 	p.form(w, r, &v, "/forgot", "", "flow.forgot.submit")
 	v.Fields = []field{{
 		Name: "username", Label: p.pages.Text(r, "login.username"), Kind: "text", Autocomplete: "username",
 	}}
-	v.Links = []link{{"/login?to=account", p.pages.Text(r, "flow.sign_in")}}
+	v.Links = []link{p.signIn(r, request)}
 	return p.render(w, r, v, nil)
 }
 
@@ -30,11 +45,15 @@ func (p *Pages) RequestReset(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := p.users.RequestReset(r.Context(), form.Get("username"), p.pages.Language(r).Tag); err != nil {
-		return p.render(w, r, view{}, err)
+	request, err := p.ownRequest(r, form.Get("request"))
+	if err != nil {
+		return err
+	}
+	if err := p.users.RequestReset(r.Context(), form.Get("username"), p.origin(r, request)); err != nil {
+		return p.render(w, r, view{Request: request}, err)
 	}
 	v := p.newView(r, "flow.sent.title", "flow.forgot.sent")
-	v.Links = []link{{"/login?to=account", p.pages.Text(r, "flow.sign_in")}}
+	v.Links = []link{p.signIn(r, request)}
 	return p.render(w, r, v, nil)
 }
 
@@ -88,8 +107,12 @@ func (p *Pages) Reset(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return p.render(w, r, p.resetView(w, r, token, found), err)
 	}
+	request, err := p.ownRequest(r, found.Request)
+	if err != nil {
+		return err
+	}
 	v := p.newView(r, "flow.reset.done.title", "flow.reset.done")
-	v.Links = []link{{"/login?to=account", p.pages.Text(r, "flow.sign_in")}}
+	v.Links = []link{p.signIn(r, request)}
 	return p.render(w, r, v, nil)
 }
 
@@ -133,7 +156,7 @@ func (p *Pages) isOwnChange(r *http.Request, found identity.Link) (bool, error) 
 // renderSignInFirst shows that the link works only for the user who requested the change.
 func (p *Pages) renderSignInFirst(w http.ResponseWriter, r *http.Request) error {
 	v := p.newView(r, "flow.verify.title", "flow.verify.sign_in")
-	v.Links = []link{{"/login?to=account", p.pages.Text(r, "flow.sign_in")}}
+	v.Links = []link{p.signIn(r, "")}
 	return p.render(w, r, v, nil)
 }
 

@@ -42,6 +42,7 @@ type view struct {
 	Lead, Problem, Done string
 	Action              string // path of the form; empty: none
 	Token, FormToken    string
+	Request             string // the authorization request to which the user returns; empty: none
 	Fields              []field
 	Choice              choice
 	Submit              string
@@ -62,6 +63,25 @@ type choice struct {
 }
 
 type link struct{ Path, Text string }
+
+// signIn returns the link to sign in: for an authorization request, or without one for the account page.
+func (p *Pages) signIn(r *http.Request, request string) link {
+	path := "/login?to=account"
+	if request != "" {
+		path = "/oauth2/authorize/" + request
+	}
+	return link{path, p.pages.Text(r, "flow.sign_in")}
+}
+
+// ownRequest returns the id of an authorization request if it belongs to this browser and waits for a user, or "".
+func (p *Pages) ownRequest(r *http.Request, id string) (string, error) {
+	return p.users.RequestOf(r.Context(), id, p.users.Browser(r))
+}
+
+// origin returns where a user requested a mail.
+func (p *Pages) origin(r *http.Request, request string) identity.Origin {
+	return identity.Origin{Language: p.pages.Language(r).Tag, Request: request}
+}
 
 // newView returns a page with the title and lead of its messages, KEY.title and KEY.lead.
 func (p *Pages) newView(r *http.Request, title, lead string) view {
@@ -124,14 +144,16 @@ func (p *Pages) render(w http.ResponseWriter, r *http.Request, v view, problem e
 	case errors.Is(problem, identity.ErrLinkRefused):
 		status = http.StatusBadRequest
 		v = p.newView(r, "flow.link.title", "flow.link.lead")
-		v.Links = []link{{"/forgot", p.pages.Text(r, "flow.forgot")}, {"/login?to=account", p.pages.Text(r, "flow.sign_in")}}
+		v.Links = []link{{"/forgot", p.pages.Text(r, "flow.forgot")}, p.signIn(r, "")}
 	case errors.Is(problem, identity.ErrNoMail):
+		request := v.Request
 		v = p.newView(r, "flow.no_mail.title", "flow.no_mail.lead")
-		v.Links = []link{{"/login?to=account", p.pages.Text(r, "flow.sign_in")}}
+		v.Links = []link{p.signIn(r, request)}
 	case errors.Is(problem, identity.ErrSignUpClosed):
 		status = http.StatusForbidden
+		request := v.Request
 		v = p.newView(r, "flow.closed.title", "flow.closed.lead")
-		v.Links = []link{{"/login?to=account", p.pages.Text(r, "flow.sign_in")}}
+		v.Links = []link{p.signIn(r, request)}
 	case errors.Is(problem, identity.ErrBusy):
 		w.Header().Set("Retry-After", "5")
 		status, v.Problem = http.StatusServiceUnavailable, p.pages.Text(r, "login.busy")

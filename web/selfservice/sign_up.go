@@ -13,24 +13,38 @@ const signUpProof = "sign-up"
 
 // ShowSignUp serves GET /sign-up.
 func (p *Pages) ShowSignUp(w http.ResponseWriter, r *http.Request) error {
+	request, err := p.queriedRequest(r)
+	if err != nil {
+		return err
+	}
 	if policy := p.users.SignUpPolicy(); policy == identity.SignUpOff || policy == identity.SignUpInvite {
-		return p.render(w, r, view{}, identity.ErrSignUpClosed)
+		return p.render(w, r, view{Request: request}, identity.ErrSignUpClosed)
 	}
 	if !p.users.MailAvailable() {
-		return p.render(w, r, view{}, identity.ErrNoMail)
+		return p.render(w, r, view{Request: request}, identity.ErrNoMail)
 	}
-	return p.render(w, r, p.emailView(w, r, "/sign-up", "", ""), nil)
+	return p.render(w, r, p.emailView(w, r, "/sign-up", emailInput{request: request}), nil)
+}
+
+// emailInput is what the form of emailView has.
+type emailInput struct {
+	token   string // of an invitation
+	email   string
+	request string
+	fixed   bool // the invitation is for this address
 }
 
 // emailView is the first step of a sign-up: an address that gets a link.
-func (p *Pages) emailView(w http.ResponseWriter, r *http.Request, path, token, email string) view {
+func (p *Pages) emailView(w http.ResponseWriter, r *http.Request, path string, in emailInput) view {
 	v := p.newView(r, "flow.sign_up.title", "flow.sign_up.lead")
-	p.form(w, r, &v, path, token, "flow.sign_up.submit")
+	v.Request = in.request
+	p.form(w, r, &v, path, in.token, "flow.sign_up.submit")
 	v.Fields = []field{{
-		Name: "email", Label: p.pages.Text(r, "profile.email"), Kind: "email", Autocomplete: "email", Value: email,
+		Name: "email", Label: p.pages.Text(r, "profile.email"), Kind: "email", Autocomplete: "email", Value: in.email,
+		Fixed: in.fixed,
 	}}
 	v.Challenge = p.users.NewProof(signUpProof)
-	v.Links = []link{{"/login?to=account", p.pages.Text(r, "flow.sign_in")}}
+	v.Links = []link{p.signIn(r, in.request)}
 	return v
 }
 
@@ -50,9 +64,13 @@ func (p *Pages) requestSignUp(w http.ResponseWriter, r *http.Request, path strin
 			return err
 		}
 	}
-	email, token := form.Get("email"), form.Get("token")
-	if err := p.users.RequestSignUp(r.Context(), email, token, p.pages.Language(r).Tag); err != nil {
-		return p.render(w, r, p.emailView(w, r, path, token, email), err)
+	request, err := p.ownRequest(r, form.Get("request"))
+	if err != nil {
+		return err
+	}
+	in := emailInput{token: form.Get("token"), email: form.Get("email"), request: request}
+	if err := p.users.RequestSignUp(r.Context(), in.email, in.token, p.origin(r, request)); err != nil {
+		return p.render(w, r, p.emailView(w, r, path, in), err)
 	}
 	return p.render(w, r, p.newView(r, "flow.sent.title", "flow.sign_up.sent"), nil)
 }
@@ -71,8 +89,10 @@ func (p *Pages) ShowInvite(w http.ResponseWriter, r *http.Request) error {
 	switch {
 	case err != nil:
 		return p.render(w, r, view{}, err)
-	case found.Email == "":
-		return p.render(w, r, p.emailView(w, r, "/invite", token, ""), nil)
+	case found.Unproven:
+		return p.render(w, r, p.emailView(w, r, "/invite", emailInput{
+			token: token, email: found.Email, fixed: found.Email != "",
+		}), nil)
 	}
 	return p.render(w, r, p.accountView(w, r, "/invite", token, found, identity.NewAccount{}), nil)
 }
@@ -89,7 +109,10 @@ func (p *Pages) AcceptInvitation(w http.ResponseWriter, r *http.Request) error {
 		return p.render(w, r, view{}, identity.ErrLinkRefused)
 	case err != nil:
 		return p.render(w, r, view{}, err)
-	case found.Email == "":
+	case found.Unproven:
+		if found.Email != "" {
+			form.Set("email", found.Email)
+		}
 		return p.requestSignUp(w, r, "/invite", form)
 	}
 	return p.createAccount(w, r, "/invite", form, found)
@@ -135,7 +158,11 @@ func (p *Pages) createAccount(
 	if _, err := p.users.CompleteSignUp(r.Context(), token, n); err != nil {
 		return p.render(w, r, p.accountView(w, r, path, token, found, n), err)
 	}
+	request, err := p.ownRequest(r, found.Request)
+	if err != nil {
+		return err
+	}
 	v := p.newView(r, "flow.created.title", "flow.created")
-	v.Links = []link{{"/login?to=account", p.pages.Text(r, "flow.sign_in")}}
+	v.Links = []link{p.signIn(r, request)}
 	return p.render(w, r, v, nil)
 }
