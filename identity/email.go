@@ -54,6 +54,9 @@ func (u *Users) RequestEmailChange(ctx context.Context, user storage.User, email
 	})
 }
 
+// ErrEmailTaken is the InputError about an address that another user got while its link was waiting.
+var ErrEmailTaken = &InputError{"another account has this email address"}
+
 // ConfirmEmail uses a link that verifies, changes or restores an address, and returns its purpose and the user. It
 // returns ErrLinkRefused when the link cannot be used, and an *InputError when another user has the address by now.
 func (u *Users) ConfirmEmail(ctx context.Context, token, language string) (Link, error) {
@@ -82,7 +85,7 @@ func (u *Users) ConfirmEmail(ctx context.Context, token, language string) (Link,
 		})
 	}
 	if errors.Is(err, storage.ErrConflict) {
-		return Link{}, &InputError{"another account has this email address"}
+		return Link{}, ErrEmailTaken
 	}
 	return link, u.linkRefused(ctx, hash, link.Purpose, err)
 }

@@ -134,9 +134,13 @@ func (u *Users) newLink(kind credential.Kind, path string) (token, link string) 
 // mayMail reports whether a user, or an address without one, may get another requested mail at an address. The caller
 // responds alike in both cases. What is refused to one recipient does not count against the limit of the server.
 func (u *Users) mayMail(ctx context.Context, purpose, recipient, address string) bool {
+	addressKey, err := key(address)
+	if err != nil {
+		addressKey = address // as an operator may have imported it
+	}
 	return !u.options.Limiter.Count(ctx,
 		ratelimit.Count{Limit: ratelimit.AccountMail, Key: purpose + " " + recipient},
-		ratelimit.Count{Limit: ratelimit.MailAddress, Key: strings.ToLower(address)},
+		ratelimit.Count{Limit: ratelimit.MailAddress, Key: addressKey},
 		ratelimit.Count{Limit: ratelimit.AllMails},
 	).Refused
 }

@@ -3,6 +3,7 @@ package web
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"gatehouse/oauth"
@@ -46,6 +47,12 @@ func (s *Server) pageError(r *http.Request, err error) *page.Error {
 	}
 	switch e := oauth.AsError(err); e.Code {
 	case protocol.RateLimited:
+		if slices.Contains(accountLimits, e.Limit.Limit) {
+			return &page.Error{
+				Status: http.StatusTooManyRequests, Key: "error.requests", Err: e,
+				Message: s.pages.Text(r, "error.requests.message", s.pages.Wait(r, e.RetryAfter)),
+			}
+		}
 		return &page.Error{Status: http.StatusTooManyRequests, Key: limitKey(e.Limit.Limit), Err: e}
 	case protocol.TemporarilyUnavailable:
 		return &page.Error{Status: http.StatusServiceUnavailable, Key: "error.unavailable"}
@@ -69,6 +76,11 @@ func (s *Server) expiredPage(r *http.Request, e *oauth.RequestExpiredError) *pag
 	return &page.Error{Status: http.StatusGone, Key: "error.expired", Message: message}
 }
 
+// accountLimits are the limits of the pages of selfservice.
+var accountLimits = []string{
+	ratelimit.AccountRequest, ratelimit.AccountLink, ratelimit.SignUp, ratelimit.SignUpUnproven,
+}
+
 // limitKey returns the key of the messages for a rate limit.
 func limitKey(limit string) string {
 	switch limit {
@@ -86,8 +98,11 @@ func (s *Server) malformedPage(r *http.Request, e *protocol.Error) *page.Error {
 	if e.Status() == http.StatusRequestEntityTooLarge {
 		invalid.Status = e.Status()
 	}
-	if strings.HasPrefix(r.URL.Path, s.pages.Path("/account")) { // no client sent the user to these pages
-		invalid.Key, invalid.Link = "error.malformed", s.pages.Path("/account")
+	// No client sent the user to these pages.
+	for _, path := range []string{"/account", "/forgot", "/reset", "/sign-up", "/verify", "/invite"} {
+		if strings.HasPrefix(r.URL.Path, s.pages.Path(path)) {
+			invalid.Key, invalid.Link, invalid.Detail = "error.malformed", s.pages.Path("/account"), ""
+		}
 	}
 	return invalid
 }

@@ -221,13 +221,5 @@ func (p *Pages) loginFailed(w http.ResponseWriter, r *http.Request, attempt logi
 func (p *Pages) retryAfter(w http.ResponseWriter, r *http.Request, t *identity.ThrottledError) string {
 	wait := max(time.Second, t.RetryAt.Sub(p.store.Now()).Round(time.Second))
 	w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())))
-	return p.formatWait(r, wait)
-}
-
-// formatWait formats a wait for users.
-func (p *Pages) formatWait(r *http.Request, d time.Duration) string {
-	if d < 90*time.Second {
-		return p.pages.Text(r, "wait.seconds", int(d.Seconds()))
-	}
-	return p.pages.Text(r, "wait.minutes", int((d+time.Minute-1)/time.Minute))
+	return p.pages.Wait(r, wait)
 }

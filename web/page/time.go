@@ -7,6 +7,14 @@ import (
 	"gatehouse/storage/reqevent"
 )
 
+// Wait returns how long a user must wait, in the language of the page.
+func (p *Renderer) Wait(r *http.Request, d time.Duration) string {
+	if d < 90*time.Second {
+		return p.Text(r, "wait.seconds", int((d+time.Second-1)/time.Second))
+	}
+	return p.Text(r, "wait.minutes", int((d+time.Minute-1)/time.Minute))
+}
+
 // Time is a time on a page.
 type Time struct {
 	ISO   string // RFC 3339

@@ -109,11 +109,11 @@ func (p *Pages) renderAccount(
 
 // readAccountForm reads the form of a page, and checks that the current user was shown it.
 func (p *Pages) readAccountForm(r *http.Request, a accountPage) (*identity.SignedInUser, url.Values, error) {
-	user, err := p.currentUser(r)
+	form, err := p.readForm(r, a.path, ratelimit.AccountRequest)
 	if err != nil {
 		return nil, nil, err
 	}
-	form, err := p.readForm(r, a.path, ratelimit.AccountRequest)
+	user, err := p.currentUser(r)
 	if err == nil && form.Get("token") != user.Session.ID {
 		err = &page.Error{Status: http.StatusForbidden, Key: "error.form", Link: p.pages.Path(a.path)}
 	}

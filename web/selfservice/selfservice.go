@@ -98,9 +98,12 @@ func tokenParts(browser []byte, path, token string) []string {
 	return []string{"self-service", hex.EncodeToString(browser), path, token}
 }
 
-// readForm reads the form of a page, and checks that this browser was shown it and that its network may send another
-// one of this kind.
+// readForm reads the form of a page, after it counted the request against a limit of its network, and checks that this
+// browser was shown it.
 func (p *Pages) readForm(r *http.Request, path, limit string) (url.Values, error) {
+	if err := p.checkLimit(r, limit); err != nil {
+		return nil, err
+	}
 	form, err := params.Form(r)
 	if err != nil {
 		return nil, err
@@ -111,7 +114,7 @@ func (p *Pages) readForm(r *http.Request, path, limit string) (url.Values, error
 			Status: http.StatusForbidden, Key: "error.form", Link: p.pages.Path(path), LinkText: p.pages.Text(r, "flow.again"),
 		}
 	}
-	return form, p.checkLimit(r, limit)
+	return form, nil
 }
 
 // checkLimit counts the request against a limit of its network.
@@ -123,11 +126,11 @@ func (p *Pages) checkLimit(r *http.Request, limit string) error {
 
 // readLink reads the token of a link that was opened, which counts against the limit of its network.
 func (p *Pages) readLink(r *http.Request) (string, identity.Link, error) {
-	query, err := params.Query(r)
-	if err != nil {
+	if err := p.checkLimit(r, ratelimit.AccountLink); err != nil {
 		return "", identity.Link{}, err
 	}
-	if err := p.checkLimit(r, ratelimit.AccountLink); err != nil {
+	query, err := params.Query(r)
+	if err != nil {
 		return "", identity.Link{}, err
 	}
 	token := query.Get("token")
@@ -143,8 +146,7 @@ func (p *Pages) render(w http.ResponseWriter, r *http.Request, v view, problem e
 	case problem == nil:
 	case errors.Is(problem, identity.ErrLinkRefused):
 		status = http.StatusBadRequest
-		v = p.newView(r, "flow.link.title", "flow.link.lead")
-		v.Links = []link{{"/forgot", p.pages.Text(r, "flow.forgot")}, p.signIn(r, "")}
+		v = p.refusedLinkView(r)
 	case errors.Is(problem, identity.ErrNoMail):
 		request := v.Request
 		v = p.newView(r, "flow.no_mail.title", "flow.no_mail.lead")
@@ -168,11 +170,31 @@ func (p *Pages) render(w http.ResponseWriter, r *http.Request, v view, problem e
 	return p.pages.Render(w, status, "self_service", v)
 }
 
-// showProblem shows an error about a value at its field, or above the form.
+// refusedLinkView is the page of a link that cannot be used, with how to get another one of its kind.
+func (p *Pages) refusedLinkView(r *http.Request) view {
+	lead, policy := "flow.link.lead", p.users.SignUpPolicy()
+	var again []link
+	switch r.URL.Path {
+	case p.pages.Path("/invite"):
+		lead = "flow.link.invitation"
+	case p.pages.Path("/reset"):
+		again = []link{{"/forgot", p.pages.Text(r, "flow.forgot")}}
+	default:
+		if policy == identity.SignUpOpen || policy == identity.SignUpDomains {
+			again = []link{{"/sign-up", p.pages.Text(r, "flow.sign_up.title")}}
+		}
+	}
+	v := p.newView(r, "flow.link.title", lead)
+	v.Links = append(again, p.signIn(r, ""))
+	return v
+}
+
+// showProblem shows an error about a value at its field, or above the form, in the language of the page.
 func (p *Pages) showProblem(r *http.Request, v *view, problem error) {
-	at, message := "", problem.Error()
+	at, message := "", p.pages.Text(r, "flow.problem")
 	var password *identity.PasswordError
 	var username *identity.UsernameError
+	var profile identity.ProfileErrors
 	switch {
 	case errors.As(problem, &password):
 		at, message = "password", p.PasswordProblem(r, password)
@@ -182,7 +204,11 @@ func (p *Pages) showProblem(r *http.Request, v *view, problem error) {
 		at, message = "username", p.pages.Text(r, "flow.username.taken")
 	case errors.Is(problem, identity.ErrTermsNotAccepted):
 		message = p.pages.Text(r, "flow.terms.problem")
-	case len(v.Fields) > 0 && v.Fields[0].Name == "email":
+	case errors.Is(problem, identity.ErrEmailTaken):
+		message = p.pages.Text(r, "flow.email.taken")
+	case errors.As(problem, &profile): // of a new account: only the name
+		at, message = "name", p.pages.Text(r, "profile.problem."+profile[0].Kind)
+	case len(v.Fields) > 0 && v.Fields[0].Name == "email" && !v.Fields[0].Fixed:
 		at, message = "email", p.pages.Text(r, "flow.email.problem")
 	}
 	for i := range v.Fields {
