@@ -66,7 +66,7 @@ func (im *Importer) newProgress(files []string, passes int64) (*progress, error)
 }
 
 func readFile(path string, p *progress, fn func(in *input) error) error {
-	file, err := os.Open(path) //nolint:gosec // the operator names the file
+	file, err := os.Open(path)
 	if err != nil {
 		return err
 	}

@@ -163,7 +163,7 @@ func (im *Importer) checkSeen(u *storage.ImportedUser) storage.ImportResult {
 		hash("email", u.User.EmailKey),
 	}
 	i := slices.IndexFunc(hashes, func(h uint64) bool { return im.seen[h] })
-	if i >= 0 && !(i == 2 && u.OtherUsernameKey != "") {
+	if i >= 0 && (i != 2 || u.OtherUsernameKey == "") {
 		return []storage.ImportResult{
 			storage.ImportUnchanged, storage.ImportIDTaken, storage.ImportUsernameTaken, storage.ImportEmailTaken,
 		}[i]

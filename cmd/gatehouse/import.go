@@ -205,7 +205,7 @@ var hashConfigItem = regexp.MustCompile(`([a-z0-9_]+)\s*:\s*([^,\s]+)`)
 
 // readHashConfig reads the password hash parameters as the Firebase console shows them.
 func readHashConfig(path string) (out passwordhash.FirebaseParameters, err error) {
-	b, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	b, err := os.ReadFile(path)
 	if err != nil {
 		return out, err
 	}

@@ -248,7 +248,6 @@ type userChange struct {
 	done             string // printed afterwards; %s is the username
 	question         string // prompted before; %s is the user; "" does not prompt
 	change           func(a *admin.Admin, ctx context.Context, id string) error
-	notice           string // printed afterwards; every %s is the sub; "" for none
 }
 
 func (p *program) userChangeCommand(c userChange) *cobra.Command {

@@ -83,7 +83,7 @@ func parseSHA512Crypt(s string) (Hash, error) {
 	if err := checkIterations(rounds); err != nil {
 		return nil, err
 	}
-	return &sha512CryptHash{max(int(rounds), cryptMin), salt, sum}, nil //nolint:gosec // at most MaxIterations
+	return &sha512CryptHash{max(int(rounds), cryptMin), salt, sum}, nil
 }
 
 func (h *sha512CryptHash) Kind() Kind  { return SHA512Crypt }

@@ -101,7 +101,7 @@ func (p *Pages) renderAccount(
 	}
 	var throttled *identity.ThrottledError
 	if errors.Is(problem, identity.ErrInvalidCredentials) || errors.As(problem, &throttled) {
-		v.Fields[0].Problem, problem = p.pages.Text(r, "flow.current.problem"), nil
+		v.Fields[0].Problem = p.pages.Text(r, "flow.current.problem")
 		return p.pages.Render(w, http.StatusUnauthorized, "self_service", v)
 	}
 	return p.render(w, r, v, problem)

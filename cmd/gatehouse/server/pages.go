@@ -66,7 +66,7 @@ func readImage(name string) ([]byte, error) {
 	if name == "" {
 		return nil, nil
 	}
-	file, err := os.Open(name) //nolint:gosec // a file that the operator chose
+	file, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}

@@ -111,7 +111,7 @@ func (a *Authenticator) Create(options string) []byte {
 	}
 	public := a.marshal(map[int]any{1: 2, 3: -7, -1: 1, -2: point[1:33], -3: point[33:]})
 	data := append(a.authenticatorData(flagAT), a.AAGUID[:]...)
-	data = binary.BigEndian.AppendUint16(data, uint16(len(a.id)))
+	data = binary.BigEndian.AppendUint16(data, uint16(len(a.id))) //nolint:gosec // 32
 	data = append(append(data, a.id...), public...)
 	object := a.marshal(map[string]any{"fmt": "none", "attStmt": map[string]any{}, "authData": data})
 	return a.response(map[string]any{

@@ -3,6 +3,7 @@ package mailtest
 
 import (
 	"cmp"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -90,7 +91,7 @@ func (s *Server) Restart() {
 	}
 	output, err := os.Create(s.file("output"))
 	storagetest.Must(s.t, err)
-	s.cmd = exec.Command(program, s.arg...) //nolint:gosec // the tests have the arguments
+	s.cmd = exec.CommandContext(context.Background(), program, s.arg...) //nolint:gosec // the tests have the arguments
 	s.cmd.Stdout, s.cmd.Stderr = output, output
 	storagetest.Must(s.t, s.cmd.Start())
 	storagetest.Must(s.t, output.Close())
