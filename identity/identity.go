@@ -32,6 +32,7 @@ type Options struct {
 	SessionIdleTTL    time.Duration
 	SessionMaxTTL     time.Duration
 	PasswordMinLength int
+	BrandName         string                // of this service; refused as a password
 	Concurrency       int                   // concurrent password hashes, 0 for half the cores
 	PasswordCost      PasswordCost          // of new hashes; zero for the default
 	Limiter           *ratelimit.Limiter    // nil: nothing is limited

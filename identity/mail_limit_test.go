@@ -11,23 +11,45 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
+// limit sets rate limits; without it there are none.
+func (f *selfService) limit(rates map[string]ratelimit.Rate) {
+	f.t.Helper()
+	limiter, err := ratelimit.New(ratelimit.Options{Now: f.clock.Now, Rates: rates})
+	storagetest.Must(f.t, err)
+	f.Users = identity.New(f.store, identity.Options{
+		SessionIdleTTL: time.Hour, SessionMaxTTL: 24 * time.Hour, PasswordMinLength: 10, Concurrency: 1, Limiter: limiter,
+		PasswordCost: identity.PasswordCost{Memory: 8, Passes: 1},
+		SelfService: identity.SelfService{
+			Environment: "test", CodeKey: []byte("key"), SignInCodes: true, SignUp: identity.SignUpOpen,
+		},
+	})
+}
+
+// TestAddressLimitIgnoresSpelling tests PE24: another spelling of an address counts as the same, also of another user.
+func TestAddressLimitIgnoresSpelling(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		f := newSelfService(t, url, identity.SelfService{})
+		f.limit(map[string]ratelimit.Rate{ratelimit.MailAddress: {Count: 1, Period: time.Hour}})
+		alice, bob := user(t, f.Users, "alice"), user(t, f.Users, "bob")
+		storagetest.Must(t, f.RequestEmailChange(f.ctx, alice, "victim@example.com", "en"))
+		f.mails(storage.MailVerifyEmail)
+		for _, spelling := range []string{"Victim@example.com", "\uff36ictim@example.com"} { // a full-width V
+			storagetest.Must(t, f.RequestEmailChange(f.ctx, bob, spelling, "en"))
+			f.mails()
+		}
+	})
+}
+
 // TestRequestedMailsAreLimited tests PE24: mails that need no sign-in are limited per user and purpose, per address and
 // in total, without a visible difference. Notices are not limited, or an attacker could suppress them.
 func TestRequestedMailsAreLimited(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		f := newSelfService(t, url, identity.SelfService{SignUp: identity.SignUpOpen})
-		limiter, err := ratelimit.New(ratelimit.Options{Now: f.clock.Now, Rates: map[string]ratelimit.Rate{
+		f.limit(map[string]ratelimit.Rate{
 			ratelimit.AccountMail: {Count: 2, Period: time.Hour}, ratelimit.MailAddress: {Count: 3, Period: time.Hour},
 			ratelimit.AllMails: {Count: 5, Period: time.Hour},
-		}})
-		storagetest.Must(t, err)
-		f.Users = identity.New(f.store, identity.Options{
-			SessionIdleTTL: time.Hour, SessionMaxTTL: 24 * time.Hour, PasswordMinLength: 10, Concurrency: 1, Limiter: limiter,
-			PasswordCost: identity.PasswordCost{Memory: 8, Passes: 1},
-			SelfService: identity.SelfService{
-				Environment: "test", CodeKey: []byte("key"), SignInCodes: true, SignUp: identity.SignUpOpen,
-			},
 		})
 		alice, bob := user(t, f.Users, "alice"), user(t, f.Users, "bob")
 		request := func(name string, sends bool, request func() error) {

@@ -34,7 +34,7 @@ func (e *PasswordError) Error() string { return e.Err.Message }
 // Unwrap returns the InputError.
 func (e *PasswordError) Unwrap() error { return e.Err }
 
-// productName is refused as a password, like the names of the user.
+// productName is refused as a password, like the name of the service and those of the user.
 const productName = "Gatehouse"
 
 // checkPassword returns a *PasswordError when the password is not accepted for the user. The checks are those of
@@ -51,7 +51,7 @@ func (u *Users) checkPassword(password string, user storage.User) error {
 		return refuse(TooLong, maxPassword, fmt.Sprintf("is longer than %d bytes", maxPassword))
 	case !utf8.ValidString(password):
 		return refuse(NotText, 0, "is not valid UTF-8 text")
-	case commonpassword.IsPersonal(password, namesOf(user)):
+	case commonpassword.IsPersonal(password, u.namesOf(user)):
 		return refuse(TooPersonal, 0, "consists of a name or address of yours or of this service, which others try first; "+
 			"choose several unrelated words, or let a password manager generate one")
 	case commonpassword.IsCommon(password):
@@ -61,10 +61,10 @@ func (u *Users) checkPassword(password string, user storage.User) error {
 	return nil
 }
 
-// namesOf returns the names that others can find out about a user, each also in its parts.
-func namesOf(user storage.User) []string {
+// namesOf returns the names that others can find out about a user and this service, each also in its parts.
+func (u *Users) namesOf(user storage.User) []string {
 	local, domain, _ := strings.Cut(user.Email, "@")
-	names := []string{productName, user.Username, user.Email, local, user.Name, user.Profile.Nickname}
+	names := []string{productName, u.options.BrandName, user.Username, user.Email, local, user.Name, user.Profile.Nickname}
 	if i := strings.LastIndexByte(domain, '.'); i > 0 {
 		domain = domain[:i] // without com, org and the like, which are parts of many words
 	}

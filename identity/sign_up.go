@@ -52,13 +52,13 @@ func (u *Users) RequestSignUp(ctx context.Context, email, invitation string, fro
 		return u.store.CreateNoEmailToken(ctx, storage.VerifyEmail, "too many mails")
 	}
 	now := u.store.Now()
+	token, link := u.newLink(credential.EmailToken, "/verify")
 	m := storage.Mail{To: email, Language: from.Language, ExpiresAt: now.Add(signUpTTL)}
 	if user.ID != "" {
 		m.Kind, m.UserID, m.To = storage.MailAccountExists, user.ID, user.Email
 		m.Values = map[string]string{storage.MailLink: "/login?to=account"}
 		return u.store.CreateSignUp(ctx, nil, m)
 	}
-	token, link := u.newLink(credential.EmailToken, "/verify")
 	m.Kind, m.Values = storage.MailVerifyEmail, map[string]string{storage.MailLink: link}
 	return u.store.CreateSignUp(ctx, &storage.SignUp{
 		EmailKey: emailKey, Email: email, Hash: credential.Hash(token), InvitationID: invitationID,

@@ -12,31 +12,34 @@ import (
 // exported are the tables with rows of a user, other than the user's own row, sessions and audit events, and their
 // columns in an export. Hashes, keys and sealed secrets are not in it.
 var exported = []struct{ table, columns, user string }{
-	{"passwords", "changed_at", "user_id"},
+	{"passwords", "changed_at, expires_at", "user_id"},
 	{"group_members", "group_name, created_at", "user_id"},
 	{"role_users", "resource, role, created_at", "user_id"},
 	{"user_attributes", "attribute, value", "user_id"},
 	{
-		"passkeys", "id, name, aaguid, transports, discoverable, second_factor, backed_up, created_at, last_used_at",
-		"user_id",
+		"passkeys", `id, name, aaguid, attestation, transports, discoverable, second_factor, user_verified, backup_eligible,
+		backed_up, sign_count, created_at, last_used_at`, "user_id",
 	},
 	{"external_ids", "source, external_id, created_at", "user_id"},
-	{"totp_secrets", "confirmed_at", "id"},
+	{"totp_secrets", "algorithm, digits, period, confirmed_at", "id"},
 	{"recovery_codes", "created_at, used_at", "user_id"},
 	{"remembered_devices", "created_at, expires_at", "user_id"},
 	{"pending_sign_ins", "acr, amr, auth_time, created_at, expires_at, finished_at", "user_id"},
-	{"consents", "id, client_id, scopes, resource_scopes, refused, created_at, updated_at, ended_at", "user_id"},
 	{
-		"grants", `id, consent_id, client_id, scopes, resources, claims, session_id, offline, auth_time, acr, amr,
-		created_at, expires_at, revoked_at, revoke_reason`, "user_id",
-	},
-	{
-		"authorization_codes", "consent_id, client_id, scopes, resources, claims, created_at, expires_at, consumed_at",
+		"consents", "id, client_id, redirect_uri, scopes, resource_scopes, refused, created_at, updated_at, ended_at",
 		"user_id",
 	},
+	{
+		"grants", `id, consent_id, client_id, scopes, resources, claims, session_id, offline, auth_time, acr, amr,
+		created_at, rotated_at, refresh_expires_at, expires_at, revoked_at, revoke_reason`, "user_id",
+	},
+	{
+		"authorization_codes", `grant_id, consent_id, client_id, redirect_uri, scopes, resources, claims, session_id, offline,
+		auth_time, acr, amr, created_at, expires_at, consumed_at`, "user_id",
+	},
 	{"email_tokens", "purpose, email, created_at, expires_at, used_at", "user_id"},
-	{"deliveries", "kind, mail, client_id, attempts, created_at, next_at", "user_id"},
-	{"invitations", "id, email, groups, created_at, used_at", "user_id"},
+	{"deliveries", "kind, mail, client_id, session_id, attempts, created_at, next_at", "user_id"},
+	{"invitations", "id, email, groups, mailed, created_at, expires_at, used_at", "user_id"},
 	{"retired_names", "until", "user_id"},
 }
 

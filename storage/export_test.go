@@ -2,8 +2,8 @@ package storage
 
 import (
 	"context"
-	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -50,7 +50,12 @@ func (s *Store) SimulateReadOnlyDisk(ctx context.Context) (restore func() error,
 // Execute executes one statement.
 func (s *Store) Execute(ctx context.Context, query string) error { return db.Exec(ctx, s.Write, query) }
 
-// IsExported reports whether an export of a user has the rows of a table.
-func IsExported(table string) bool {
-	return slices.ContainsFunc(exported, func(e struct{ table, columns, user string }) bool { return e.table == table })
+// ExportedColumns returns the columns of a table that the export of a user has; none: the table is not in it.
+func ExportedColumns(table string) []string {
+	for _, e := range exported {
+		if e.table == table {
+			return strings.FieldsFunc(e.columns, func(r rune) bool { return strings.ContainsRune(", \n\t", r) })
+		}
+	}
+	return nil
 }

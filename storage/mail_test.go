@@ -91,21 +91,41 @@ func TestQueuedMailIsSealedAndBoundToItsRow(t *testing.T) {
 	})
 }
 
-// TestDisabledUsersGetSecurityNoticesOnly tests PE26.
+// TestDisabledUsersGetSecurityNoticesOnly tests PE26 for every kind of mail.
 func TestDisabledUsersGetSecurityNoticesOnly(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		f := mailFixture(t, url)
-		notice := f.reset()
-		notice.Kind = storage.MailPasswordChanged
-		reset, changed := f.lease(t, f.reset()), f.lease(t, notice)
-		f.wantRefusal(t, "reset of an active user", reset, "")
+		isNotice := map[string]bool{
+			storage.MailVerifyEmail: false, storage.MailResetPassword: false, storage.MailInvitation: false,
+			storage.MailSignInCode: false, storage.MailAccountExists: false, storage.MailTest: false,
+			storage.MailEmailChanged: true, storage.MailNewDevice: true, storage.MailFactorsChanged: true,
+			storage.MailPasswordChanged: true, storage.MailClientConnected: true, storage.MailDeletionScheduled: true,
+		}
+		deliveries := map[string]storage.Delivery{}
+		for _, kind := range storage.MailKinds() {
+			m := f.reset()
+			m.Kind = kind
+			deliveries[kind] = f.lease(t, m)
+			if _, ok := isNotice[kind]; !ok {
+				t.Errorf("mails of the kind %s are not in this test", kind)
+			}
+		}
+		each := func(when, refusal string) {
+			t.Helper()
+			for kind, d := range deliveries {
+				want := refusal
+				if isNotice[kind] {
+					want = ""
+				}
+				f.wantRefusal(t, kind+" to "+when, d, want)
+			}
+		}
+		each("an active user", "")
 		storagetest.Must(t, f.DisableUser(t.Context(), f.user.ID))
-		f.wantRefusal(t, "reset of a disabled user", reset, "the user is disabled or deleted")
-		f.wantRefusal(t, "notice to a disabled user", changed, "")
+		each("a disabled user", "the user is disabled or deleted")
 		storagetest.Must(t, f.DeleteUser(t.Context(), f.user.ID, 0))
-		f.wantRefusal(t, "reset of a deleted user", reset, "the user is disabled or deleted")
-		f.wantRefusal(t, "notice to a deleted user", changed, "")
+		each("a deleted user", "the user is disabled or deleted")
 	})
 }
 

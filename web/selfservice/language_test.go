@@ -63,6 +63,7 @@ func TestProblemsAreInLanguageOfPage(t *testing.T) {
 			{"common", "password", "password", "password123"},
 			{"long", "password", "password", strings.Repeat("x", 1025)},
 			{"personal", "password", "password", "gatehouse-2026"},
+			{"brand", "password", "password", "zephyr-library-26"},
 			{"terms", "", "terms", ""},
 		} {
 			create(c[0], c[1], c[2:]...)

@@ -229,6 +229,7 @@ func (s *Server) identityOptions() identity.Options {
 	cfg, key := s.Config, s.Store.Vault.Key
 	return identity.Options{
 		Secure: cfg.IsHTTPS(), SessionIdleTTL: cfg.SessionIdleTTL, SessionMaxTTL: cfg.SessionMaxTTL,
+		BrandName:         cfg.Brand.Name,
 		PasswordMinLength: cfg.PasswordMinLength, Concurrency: cfg.PasswordConcurrency, Limiter: s.limiter,
 		NamesLimit: cfg.RateLimits[ratelimit.SignInNames], PasswordCost: s.options.PasswordCost,
 		SignInKey: key("sign-in"), DeviceKey: key("device"), FactorKey: key("factor"),
