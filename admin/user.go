@@ -130,7 +130,7 @@ func (a *Admin) SetPassword(ctx context.Context, u storage.User, password string
 }
 
 // ResetFactors removes every factor of a user but the password, ends every session, grant and token, and notifies the
-// user by e-mail. The reason is stored in the audit log; it must not be empty. It returns storage.ErrNotFound when
+// user by email. The reason is stored in the audit log; it must not be empty. It returns storage.ErrNotFound when
 // there is no such user.
 func (a *Admin) ResetFactors(ctx context.Context, id, reason string) error {
 	reason = strings.TrimSpace(reason)

@@ -10,7 +10,7 @@ import (
 	"gatehouse/display"
 )
 
-// Brand is what the operator changes about the look of all pages and mails.
+// Brand is what the operator changes about the look of all pages and emails.
 type Brand struct {
 	Name                               string
 	LogoFile, FaviconFile              string
@@ -20,7 +20,7 @@ type Brand struct {
 
 var brandSettings = []setting{
 	{env: "GATEHOUSE_BRAND_NAME", def: "Gatehouse",
-		doc: "The name of the service on pages and in mails, at most 60 characters.",
+		doc: "The name of the service on pages and in emails, at most 60 characters.",
 		set: setBrandName, get: func(c *Config) string { return c.Brand.Name }},
 	{env: "GATEHOUSE_BRAND_LOGO_FILE",
 		doc: "PNG, JPEG, GIF, WebP or SVG file of at most 64 KiB: the logo on pages, shown 32 pixels high. Read at startup.",

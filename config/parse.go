@@ -162,7 +162,7 @@ func setMailFrom(c *Config, v string) (err error) {
 		return nil
 	}
 	if c.MailFrom, err = mail.ParseAddress(v); err != nil {
-		return fmt.Errorf("%q is not an e-mail address; write one like no-reply@example.com or "+
+		return fmt.Errorf("%q is not an email address; write one like no-reply@example.com or "+
 			"Example <no-reply@example.com>", v)
 	}
 	return nil

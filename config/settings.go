@@ -88,10 +88,10 @@ var serverSettings = []setting{
 	{env: "GATEHOUSE_SMTP_URL", secret: true, file: true,
 		doc: "Mail server: `smtp://user:password@host` (port 587, with STARTTLS) or `smtps://user:password@host` (port " +
 			"465, with TLS from the start). TLS is required, except by `smtp` to a loopback host, which does not use it. " +
-			"Without it no mails are sent; `gatehouse dev` prints them.",
+			"Without it no emails are sent; `gatehouse dev` prints them.",
 		set: setSMTPURL, get: func(c *Config) string { return redactedURL(c.SMTPURL) }},
 	{env: "GATEHOUSE_MAIL_FROM",
-		doc: "Sender of mails, such as `Example <no-reply@example.com>`. Required with `GATEHOUSE_SMTP_URL`.",
+		doc: "Sender of emails, such as `Example <no-reply@example.com>`. Required with `GATEHOUSE_SMTP_URL`.",
 		set: setMailFrom, get: func(c *Config) string {
 			if c.MailFrom == nil {
 				return ""

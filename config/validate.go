@@ -50,7 +50,7 @@ func (c Config) conflicts() (errs Errors) {
 		report("GATEHOUSE_AUDIT_RETENTION is shorter than a day; write at least 24h, or 0 to retain audit rows indefinitely")
 	}
 	if c.SMTPURL != "" && c.MailFrom == nil {
-		report("GATEHOUSE_MAIL_FROM is required with GATEHOUSE_SMTP_URL; set it to the sender of mails, like ",
+		report("GATEHOUSE_MAIL_FROM is required with GATEHOUSE_SMTP_URL; set it to the sender of emails, like ",
 			"no-reply@", c.IssuerURL().Hostname())
 	}
 	if c.TermsVersion != "" && c.TermsURL == "" {

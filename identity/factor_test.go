@@ -19,7 +19,7 @@ import (
 
 var byPassword = identity.Authentication{ACR: identity.ACRPassword, AMR: []string{"pwd"}}
 
-// begin takes the first factor of a user and returns the id of the half-finished sign-in, or "" for a session.
+// begin takes the first factor of a user and returns the id of the pending sign-in, or "" for a session.
 func (b browser) begin(t *testing.T, p *identity.Users, u storage.User, acr string) (pending string) {
 	t.Helper()
 	b.visit(t, func(w http.ResponseWriter, r *http.Request) error {
@@ -105,7 +105,7 @@ func TestSecondFactorFinishesSignIn(t *testing.T) {
 		p, s, clock := newUsers(t, url)
 		alice, b := user(t, p, "alice"), browser{}
 		if id := b.begin(t, p, alice, ""); id != "" {
-			t.Errorf("without a second factor the sign-in is half finished: %s", id)
+			t.Errorf("without a second factor the sign-in is pending: %s", id)
 		}
 		k := enrol(t, p, alice, clock.Now())
 		code := func() string { return k.Code(k.Step(clock.Now())) }

@@ -22,8 +22,8 @@ type SignInRequest struct {
 	ACR       string // the weakest acr that is sufficient, or "" for any
 }
 
-// BeginSignIn continues a sign-in after its first factor, such as a password, a code by e-mail or a new password. It
-// starts a session, unless a second factor is required: then it returns the id of a half-finished sign-in, which
+// BeginSignIn continues a sign-in after its first factor, such as a password, a code by email or a new password. It
+// starts a session, unless a second factor is required: then it returns the id of a pending sign-in, which
 // FinishSignIn completes. Until then the browser has no session (CVE-2026-18963).
 func (u *Users) BeginSignIn(
 	w http.ResponseWriter, r *http.Request, user storage.User, a Authentication, request SignInRequest,
@@ -44,7 +44,7 @@ func (u *Users) BeginSignIn(
 	return nil, p.ID, u.store.CreatePendingSignIn(r.Context(), p)
 }
 
-// needsSecondFactor reports whether a user who authenticated must enter a second factor. A remembered device replaces
+// needsSecondFactor reports whether a user who authenticated must enter a second factor. A remembered browser replaces
 // it, except where the request requires one.
 func (u *Users) needsSecondFactor(r *http.Request, user storage.User, a Authentication, acr string) (bool, error) {
 	if ACRSatisfies(a.ACR, ACRSecondFactor) {
@@ -61,7 +61,7 @@ func (u *Users) needsSecondFactor(r *http.Request, user storage.User, a Authenti
 	return !remembered, err
 }
 
-// PendingSignIn returns a half-finished sign-in of the browser and its user, or ErrExpired.
+// PendingSignIn returns a pending sign-in of the browser and its user, or ErrExpired.
 func (u *Users) PendingSignIn(r *http.Request, id string) (storage.PendingSignIn, storage.User, error) {
 	browser := u.Browser(r)
 	if browser == nil {
@@ -74,9 +74,9 @@ func (u *Users) PendingSignIn(r *http.Request, id string) (storage.PendingSignIn
 	return p, user, err
 }
 
-// FinishSignIn completes a half-finished sign-in of the browser with a TOTP or recovery code, and starts the session.
-// In a trusted browser the second factor is not required again for 30 days. It returns ErrExpired, ErrIncorrectCode or
-// a *ThrottledError.
+// FinishSignIn completes a pending sign-in of the browser with a TOTP or recovery code, and starts the session. In a
+// remembered browser the second factor is not required again for 30 days. It returns ErrExpired, ErrIncorrectCode or a
+// *ThrottledError.
 func (u *Users) FinishSignIn(
 	w http.ResponseWriter, r *http.Request, id, code string, trusted bool,
 ) (*SignedInUser, storage.PendingSignIn, error) {
@@ -134,7 +134,7 @@ func (u *Users) isRemembered(r *http.Request, user storage.User) (bool, error) {
 	return u.store.IsRemembered(r.Context(), user, hashes...)
 }
 
-// addRememberedDevice sets the cookie of a remembered device.
+// addRememberedDevice sets the cookie of a remembered browser.
 func (u *Users) addRememberedDevice(w http.ResponseWriter, r *http.Request, user storage.User) error {
 	token := randomToken()
 	err := u.store.CreateRememberedDevice(r.Context(), storage.RememberedDevice{
@@ -149,7 +149,7 @@ func (u *Users) addRememberedDevice(w http.ResponseWriter, r *http.Request, user
 	return nil
 }
 
-// DeleteRememberedDevices ends all remembered devices of a user, and returns how many there were.
+// DeleteRememberedDevices ends all remembered browsers of a user, and returns how many there were.
 func (u *Users) DeleteRememberedDevices(ctx context.Context, userID string) (int64, error) {
 	return u.store.DeleteRememberedDevices(ctx, userID)
 }

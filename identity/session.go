@@ -304,7 +304,7 @@ func (u *Users) EndSession(ctx context.Context, userID, sessionID string) error 
 	return u.store.EndSession(ctx, userID, sessionID)
 }
 
-// EndOtherSessions ends every session of a user but this one, and every remembered device. report is the id of an
+// EndOtherSessions ends every session of a user but this one, and every remembered browser. report is the id of an
 // event of the audit log that the user did not cause, or empty.
 func (u *Users) EndOtherSessions(ctx context.Context, user *SignedInUser, report string) error {
 	_, err := u.store.EndOtherSessions(ctx, user.User.ID, user.Session.ID, report)

@@ -94,15 +94,15 @@ var limits = []limit{
 		"client ID metadata documents that could not be fetched or used, per network; above it none is fetched for the " +
 			"network, and the wait about doubles with each further failure, up to 15 minutes"},
 	{AccountMail, Rate{5, time.Hour}, false,
-		"mails with a link or code that are requested, per purpose and user, or address without an account; above it none " +
+		"emails with a link or code that are requested, per purpose and user, or address without an account; above it none " +
 			"is sent, and the page does not show that"},
 	{MailAddress, Rate{10, time.Hour}, false, "the same per address, for all purposes and users"},
 	{AllMails, Rate{3000, time.Hour}, false,
 		"the same for the whole server, so that an attacker with many networks cannot make it send spam; notices are not " +
 			"counted"},
 	{AccountRequest, Rate{30, 10 * time.Minute}, false,
-		"requests for mails to users: password resets, codes, changes of address, per network"},
-	{AccountLink, Rate{60, 10 * time.Minute}, false, "links and codes from mails that are opened or used, per network"},
+		"requests for emails to users: password resets, codes, changes of address, per network"},
+	{AccountLink, Rate{60, 10 * time.Minute}, false, "links and codes from emails that are opened or used, per network"},
 	{SignUp, Rate{30, time.Hour}, false, "sign-ups, per network"},
 	{SignUpUnproven, Rate{3, time.Hour}, false,
 		"sign-ups from browsers that sent no proof of work, such as those without JavaScript, per network"},

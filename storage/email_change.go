@@ -13,7 +13,7 @@ import (
 // VerifyEmail consumes a token that proves the address of its user. It returns a *RefusalError when the token cannot be
 // used or the address is no longer the user's.
 func (s *Store) VerifyEmail(ctx context.Context, hash []byte) (u User, err error) {
-	return u, db.Wrap("verify an e-mail address", s.Tx(ctx, func(tx *Store) error {
+	return u, db.Wrap("verify an email address", s.Tx(ctx, func(tx *Store) error {
 		t, err := tx.useEmailToken(ctx, VerifyEmail, hash)
 		if err != nil {
 			return err
@@ -57,7 +57,7 @@ type EmailChange struct {
 // has a link that undoes it; until that expires, no other user can have the previous address. It returns a
 // *RefusalError when the token cannot be used, and ErrConflict when another user has the address.
 func (s *Store) ChangeEmail(ctx context.Context, hash []byte, c EmailChange) (u User, err error) {
-	return u, db.Wrap("change an e-mail address", s.Tx(ctx, func(tx *Store) error {
+	return u, db.Wrap("change an email address", s.Tx(ctx, func(tx *Store) error {
 		t, err := tx.useEmailToken(ctx, ChangeEmail, hash)
 		if err != nil {
 			return err
@@ -97,7 +97,7 @@ func (s *Store) ChangeEmail(ctx context.Context, hash []byte, c EmailChange) (u 
 // of an earlier change. It returns a
 // *RefusalError when the token cannot be used.
 func (s *Store) UndoEmailChange(ctx context.Context, hash []byte) (u User, err error) {
-	return u, db.Wrap("undo a change of an e-mail address", s.Tx(ctx, func(tx *Store) error {
+	return u, db.Wrap("undo a change of an email address", s.Tx(ctx, func(tx *Store) error {
 		t, err := tx.useEmailToken(ctx, UndoEmailChange, hash)
 		if err != nil {
 			return err

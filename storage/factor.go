@@ -86,11 +86,11 @@ type RememberedDevice struct {
 	ExpiresAt time.Time `gorm:"serializer:millis"`
 }
 
-// CreateRememberedDevice adds a remembered device. Ending all sessions of the user ends it too, because that raises the
-// epoch.
+// CreateRememberedDevice adds a remembered browser. Ending all sessions of the user ends it too, because that raises
+// the epoch.
 func (s *Store) CreateRememberedDevice(ctx context.Context, d RememberedDevice) error {
 	d.CreatedAt = s.Now()
-	return db.Wrap("create remembered device", s.Tx(ctx, func(tx *Store) error {
+	return db.Wrap("create remembered browser", s.Tx(ctx, func(tx *Store) error {
 		if err := db.Insert(ctx, tx.Write, &d); err != nil {
 			return err
 		}
@@ -98,7 +98,7 @@ func (s *Store) CreateRememberedDevice(ctx context.Context, d RememberedDevice) 
 	}))
 }
 
-// IsRemembered reports whether one of the cookie hashes belongs to a remembered device of the user in the current
+// IsRemembered reports whether one of the cookie hashes belongs to a remembered browser of the user in the current
 // epoch.
 func (s *Store) IsRemembered(ctx context.Context, u User, hashes ...[]byte) (bool, error) {
 	for _, hash := range hashes {
@@ -107,15 +107,15 @@ func (s *Store) IsRemembered(ctx context.Context, u User, hashes ...[]byte) (boo
 			WHERE token_hash = ? AND user_id = ? AND user_epoch = ? AND expires_at > ?`,
 			hash, u.ID, u.Epoch, db.Millis(s.Now()))
 		if err != nil || n > 0 {
-			return n > 0, db.Wrap("read remembered device", err)
+			return n > 0, db.Wrap("read remembered browser", err)
 		}
 	}
 	return false, nil
 }
 
-// DeleteRememberedDevices ends all remembered devices of a user, and returns how many there were.
+// DeleteRememberedDevices ends all remembered browsers of a user, and returns how many there were.
 func (s *Store) DeleteRememberedDevices(ctx context.Context, userID string) (n int64, err error) {
-	return n, db.Wrap("delete remembered devices", s.Tx(ctx, func(tx *Store) error {
+	return n, db.Wrap("delete remembered browsers", s.Tx(ctx, func(tx *Store) error {
 		if n, err = tx.deleteRememberedDevices(ctx, userID); err != nil || n == 0 {
 			return err
 		}

@@ -176,7 +176,7 @@ func TestConcurrentAttemptsAreLimited(t *testing.T) {
 	})
 }
 
-// TestSignInIsFinishedOnceInItsBrowser finishes a half-finished sign-in concurrently, in another browser, after it has
+// TestSignInIsFinishedOnceInItsBrowser finishes a pending sign-in concurrently, in another browser, after it has
 // expired and after the user was signed out everywhere (PE14).
 func TestSignInIsFinishedOnceInItsBrowser(t *testing.T) {
 	t.Parallel()

@@ -160,7 +160,7 @@ func (s *Store) EndSession(ctx context.Context, userID, id string) error {
 	}))
 }
 
-// EndOtherSessions ends the sessions of a user except one, as EndSession does, and the remembered devices. When the
+// EndOtherSessions ends the sessions of a user except one, as EndSession does, and the remembered browsers. When the
 // user reports an event of the audit log that another caused, report is its id, otherwise empty; the links in mails and
 // sign-ins without a second factor end then, too. It returns the number
 // of sessions.

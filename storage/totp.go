@@ -39,7 +39,7 @@ func (s *Store) TOTP(ctx context.Context, userID string) (TOTPSecret, error) {
 }
 
 // SetTOTP stores the secret of a TOTP authenticator of which the user has confirmed a code, in place of another. It
-// ends the remembered devices.
+// ends the remembered browsers.
 func (s *Store) SetTOTP(ctx context.Context, t TOTPSecret) error {
 	return db.Wrap("set TOTP secret", s.Tx(ctx, func(tx *Store) error {
 		err := db.Lock(ctx, tx.Write, "installation", 1) // so that no rekey misses it

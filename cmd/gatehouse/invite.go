@@ -26,7 +26,7 @@ func (p *program) inviteCreate() *cobra.Command {
 		Use: "create", Short: "Create an invitation",
 		Long: "Create an invitation. With --email and a mail server, the link is sent to that address and not printed, so\n" +
 			"that using it proves the address; --print-link prints it instead, and the user proves the address by a second\n" +
-			"mail. Without --email the link is printed, and the user enters an address and proves it in the same way.",
+			"email. Without --email the link is printed, and the user enters an address and proves it in the same way.",
 		Example: "  gatehouse invite create --email bob@example.com --group staff\n" +
 			"  gatehouse invite create --email bob@example.com --print-link --expires 24h",
 		Args: exactArgs(),
@@ -34,7 +34,7 @@ func (p *program) inviteCreate() *cobra.Command {
 	var n identity.NewInvitation
 	cmd.Flags().StringVar(&n.Email, "email", "", "the only email address that may use it")
 	cmd.Flags().StringArrayVar(&n.Groups, "group", nil, "group of the account (repeat for several)")
-	cmd.Flags().StringVar(&n.Language, "language", "", "language of the mail, like en or de")
+	cmd.Flags().StringVar(&n.Language, "language", "", "language of the email, like en or de")
 	printLink := cmd.Flags().Bool("print-link", false,
 		"print the link instead of sending it; the address is then not verified")
 	expires := durationFlag(cmd, "expires", 7*24*time.Hour, "how long it is valid, like 72h or 7d")

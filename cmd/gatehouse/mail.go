@@ -12,20 +12,20 @@ import (
 )
 
 func (p *program) mailCommand() *cobra.Command {
-	return group("mail", "Check that mails are sent",
-		"Gatehouse sends mails to users through the mail server of GATEHOUSE_SMTP_URL.", p.mailTest())
+	return group("mail", "Check that emails are sent",
+		"Gatehouse sends emails to users through the mail server of GATEHOUSE_SMTP_URL.", p.mailTest())
 }
 
 func (p *program) mailTest() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "test --to ADDRESS", Short: "Send a test mail",
-		Long: "Send a test mail immediately and print what happened: the connection, TLS and the response of the\n" +
-			"mail server. An address that the server had rejected before gets mails again after a successful test.",
+		Use: "test --to ADDRESS", Short: "Send a test email",
+		Long: "Send a test email immediately and print what happened: the connection, TLS and the response of the\n" +
+			"mail server. An address that the server had rejected before gets emails again after a successful test.",
 		Example: "  gatehouse mail test --to you@example.com",
 		Args:    exactArgs(),
 	}
 	to := cmd.Flags().String("to", "", "address of the recipient")
-	language := cmd.Flags().String("language", "", "language of the mail, like de")
+	language := cmd.Flags().String("language", "", "language of the email, like de")
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *to == "" {
@@ -47,7 +47,7 @@ func (p *program) mailTest() *cobra.Command {
 				return err
 			}
 			if failed := (*mail.Error)(nil); errors.As(err, &failed) {
-				return fmt.Errorf("the mail was not sent: %w; %s", err, failed.Remedy())
+				return fmt.Errorf("the email was not sent: %w; %s", err, failed.Remedy())
 			}
 			return err
 		})

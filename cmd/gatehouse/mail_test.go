@@ -36,7 +36,7 @@ func TestMailTestReportsWhatHappened(t *testing.T) {
 			"TLS: ", "host name of the server's certificate",
 		}},
 		{"rejected", "smtp://" + user + "@" + server.Address, "a@b.c", "a@other.example", []string{"recipient: ", "550"}},
-		{"two addresses", "smtp://" + user + "@" + server.Address, "a@b.c", "a@b.c, d@e.f", []string{"is not an e-mail"}},
+		{"two addresses", "smtp://" + user + "@" + server.Address, "a@b.c", "a@b.c, d@e.f", []string{"is not an email"}},
 	} {
 		env["GATEHOUSE_SMTP_URL"], env["GATEHOUSE_MAIL_FROM"] = x.smtp, x.from
 		stdout, stderr, code := command(t, env, "", "mail", "test", "--to", x.to)

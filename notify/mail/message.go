@@ -30,7 +30,7 @@ type Message struct {
 func ParseRecipient(address string) (*mail.Address, error) {
 	parsed, err := mail.ParseAddress(address)
 	if err != nil || parsed.Name != "" || parsed.Address != address || strings.ContainsFunc(address, isControl) {
-		return nil, fmt.Errorf("%q is not an e-mail address", display.Escape(address))
+		return nil, fmt.Errorf("%q is not an email address", display.Escape(address))
 	}
 	return parsed, nil
 }

@@ -79,7 +79,7 @@ type factorPage struct {
 	Factors                                           storage.Factors
 }
 
-// ShowFactor serves GET /login/factor: the second factor of a half-finished sign-in.
+// ShowFactor serves GET /login/factor: the second factor of a pending sign-in.
 func (p *Pages) ShowFactor(w http.ResponseWriter, r *http.Request) error {
 	form, err := params.Query(r)
 	if err != nil {
@@ -88,7 +88,7 @@ func (p *Pages) ShowFactor(w http.ResponseWriter, r *http.Request) error {
 	return p.renderFactor(w, r, form, http.StatusOK, "")
 }
 
-// renderFactor shows the page of the half-finished sign-in in form, or the sign-in page when that has expired.
+// renderFactor shows the page of the pending sign-in in form, or the sign-in page when that has expired.
 func (p *Pages) renderFactor(
 	w http.ResponseWriter, r *http.Request, form url.Values, status int, problem string,
 ) error {

@@ -12,10 +12,10 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// TestHalfFinishedSignInReachesNothing signs in with a password and tries to continue without the second factor (PE14,
+// TestPendingSignInReachesNothing signs in with a password and tries to continue without the second factor (PE14,
 // A45): no consent page, no code and no account page, in this tab, in another one and in another browser. Then it
 // finishes the sign-in.
-func TestHalfFinishedSignInReachesNothing(t *testing.T) {
+func TestPendingSignInReachesNothing(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{})
@@ -35,11 +35,11 @@ func TestHalfFinishedSignInReachesNothing(t *testing.T) {
 			p := b.Follow(b.Open(path))
 			if p.Status == http.StatusOK && !strings.Contains(p.URL, "/login") ||
 				strings.Contains(p.Header.Get("Location"), "code=") {
-				t.Errorf("%s with a half-finished sign-in: %d %s %s, want the sign-in page", path, p.Status, p.URL, p.Text())
+				t.Errorf("%s with a pending sign-in: %d %s %s, want the sign-in page", path, p.Status, p.URL, p.Text())
 			}
 		}
 		if p := b.Authorize(c, "prompt", "none"); !strings.Contains(p.Header.Get("Location"), "error=login_required") {
-			t.Errorf("prompt=none with a half-finished sign-in: %s, want login_required", p.Header.Get("Location"))
+			t.Errorf("prompt=none with a pending sign-in: %s, want login_required", p.Header.Get("Location"))
 		}
 		if p := s.Browser().SubmitFactor(factor, authenticator.Code()); p.Status != http.StatusForbidden {
 			t.Errorf("the second factor in another browser: %d, want 403", p.Status)
