@@ -21,6 +21,7 @@ var wordsEverywhere = []wordRule{
 	{`lest/seldom/thereby`, "so that … not; rarely; rephrase"},
 	{`to the letter`, "exactly, byte for byte"},
 	{`used up, spent`, "consumed"},
+	{`half finished`, "pending sign-in"},
 	{`is/are/was/were/be/been/goes/went/stay/stays away`, "unavailable, unreachable"},
 	{`once more, again and again, over and over`, "retry, repeatedly, every minute"},
 	{`by itself/themselves`, "automatically, on its own; dynamically registered"},
