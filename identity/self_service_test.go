@@ -78,9 +78,9 @@ func (f *selfService) refused(what string, err, want error) {
 	}
 }
 
-// TestPasswordReset covers PE20, PE22 and PE23: unknown names look the same, the link works once, ends the sessions
-// and signs no user in; another user's link and one of another purpose are refused.
-func TestPasswordReset(t *testing.T) {
+// TestResetLinkWorksOnce covers PE20, PE22 and PE23: unknown names look the same, the link works once, ends the
+// sessions and signs no user in; another user's link and one of another purpose are refused.
+func TestResetLinkWorksOnce(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		f := newSelfService(t, url, identity.SelfService{})
@@ -160,9 +160,9 @@ func TestSignUpReservesNothing(t *testing.T) {
 	})
 }
 
-// TestEmailChangeAttacks covers PE19 and the form of pre-hijacking with an unexpired change of address: a link that an
-// attacker requested before the owner took the account back no longer works.
-func TestEmailChangeAttacks(t *testing.T) {
+// TestResetEndsPendingEmailChange covers PE19 and the form of pre-hijacking with an unexpired change of address: a
+// link that an attacker requested before the owner took the account back no longer works.
+func TestResetEndsPendingEmailChange(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		f := newSelfService(t, url, identity.SelfService{})
@@ -193,8 +193,8 @@ func TestEmailChangeAttacks(t *testing.T) {
 	})
 }
 
-// TestSignInCodes covers PE19 and PE20: a code signs in once, in the browser that requested it; guesses are limited and
-// unknown names look the same.
+// TestSignInCodes covers PE19 and PE20: a code signs in once, in the browser that requested it; guesses are limited
+// and unknown names look the same.
 func TestSignInCodes(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
@@ -243,8 +243,9 @@ func TestSignInCodes(t *testing.T) {
 	})
 }
 
-// TestPasswordChange covers the change of a password: it needs the current one and ends the other sessions.
-func TestPasswordChange(t *testing.T) {
+// TestPasswordChangeEndsOtherSessions covers the change of a password: it needs the current one and ends the other
+// sessions.
+func TestPasswordChangeEndsOtherSessions(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		f := newSelfService(t, url, identity.SelfService{})
@@ -272,8 +273,8 @@ func TestPasswordChange(t *testing.T) {
 	})
 }
 
-// TestProofOfWork covers PE29: a challenge can be solved once, for its purpose, within an hour.
-func TestProofOfWork(t *testing.T) {
+// TestProofOfWorkIsSingleUse covers PE29: a challenge can be solved once, for its purpose, within an hour.
+func TestProofOfWorkIsSingleUse(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		f := newSelfService(t, url, identity.SelfService{})

@@ -161,6 +161,10 @@ var backchannelLogout = []servertest.Requirement{
 				func(u storage.User, _ *servertest.Browser) error {
 					return s.Store.DeleteUser(t.Context(), u.ID, 0)
 				},
+				func(u storage.User, _ *servertest.Browser) error { // PE32, at the start of the grace period
+					_, err := s.Users.ScheduleDeletion(t.Context(), u, time.Hour, "en")
+					return err
+				},
 			} {
 				u := s.User("user" + string(rune('a'+i)))
 				b := s.Browser()

@@ -62,10 +62,10 @@ func (f *fixture) want(what string, p servertest.Page, status int, text string) 
 	}
 }
 
-// TestPasswordResetPages covers PE20, PE22 and PE23 over HTTP: the page is the same for an unknown name, opening the
-// link uses nothing, the form needs the browser that was shown it, and after the reset other sessions are signed out,
-// access with offline_access stays, and the user still has to sign in.
-func TestPasswordResetPages(t *testing.T) {
+// TestResetEndsOtherSessions covers PE20, PE22 and PE23 over HTTP: the page is the same for an unknown name, opening
+// the link uses nothing, the form needs the browser that was shown it, and after the reset other sessions are signed
+// out, access with offline_access stays, and the user still has to sign in.
+func TestResetEndsOtherSessions(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		f := newFixture(t, db)
@@ -113,9 +113,10 @@ func TestPasswordResetPages(t *testing.T) {
 	})
 }
 
-// TestSignUpPages covers PE22, PE27, PE29 and PE30 over HTTP: an address of another domain is refused, one with an
-// account looks the same as one without, and the account exists only after the link was used and the terms accepted.
-func TestSignUpPages(t *testing.T) {
+// TestSignUpCreatesVerifiedAccount covers PE22, PE27, PE29 and PE30 over HTTP: an address of another domain is
+// refused, one with an account looks the same as one without, and the account exists only after the link was used and
+// the terms accepted.
+func TestSignUpCreatesVerifiedAccount(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		f := newFixture(t, db)
@@ -158,9 +159,9 @@ func TestSignUpPages(t *testing.T) {
 	})
 }
 
-// TestInvitationPages covers PE28 over HTTP: the account has the groups of the invitation and its address, and the link
-// works once.
-func TestInvitationPages(t *testing.T) {
+// TestInvitationGivesGroupsOnce covers PE28 over HTTP: the account has the groups of the invitation and its address,
+// and the link works once.
+func TestInvitationGivesGroupsOnce(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		f := newFixture(t, db)
@@ -187,9 +188,10 @@ func TestInvitationPages(t *testing.T) {
 	})
 }
 
-// TestAccountForms covers PE17, PE31 and PE32 over HTTP, and the change of a password: the current one is needed, the
-// export is a download after a recent sign-in, and a deletion signs out and is cancelled by signing in.
-func TestAccountForms(t *testing.T) {
+// TestAccountFormsNeedRecentSignIn covers PE17, PE31 and PE32 over HTTP, and the change of a password: the current
+// one is needed, the export is a download after a recent sign-in, and a deletion signs out and is cancelled by
+// signing in.
+func TestAccountFormsNeedRecentSignIn(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		f := newFixture(t, db)
@@ -238,8 +240,8 @@ func TestAccountForms(t *testing.T) {
 	})
 }
 
-// TestPagesWithoutMailServer covers PE22: without a mail server the pages name the administrator.
-func TestPagesWithoutMailServer(t *testing.T) {
+// TestPagesWithoutMailServerNameAdministrator covers PE22: without a mail server the pages name the administrator.
+func TestPagesWithoutMailServerNameAdministrator(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, storagetest.URL(t, storage.SQLite), servertest.Options{Env: map[string]string{
 		"GATEHOUSE_SIGN_UP": "open",
@@ -251,8 +253,9 @@ func TestPagesWithoutMailServer(t *testing.T) {
 	}
 }
 
-// TestInvitationNeedsProvenAddress covers PE27 and PE28 over HTTP: a sign-up with an invited address, in any case, uses
-// the invitation once its mail proved the address; an invitation that the operator passed on grants nothing before.
+// TestInvitationNeedsProvenAddress covers PE27 and PE28 over HTTP: a sign-up with an invited address, in any case,
+// uses the invitation once its mail proved the address; an invitation that the operator passed on grants nothing
+// before.
 func TestInvitationNeedsProvenAddress(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
