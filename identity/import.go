@@ -6,6 +6,7 @@ import (
 	"unicode"
 
 	"gatehouse/display"
+	"gatehouse/identity/totp"
 	"gatehouse/storage"
 )
 
@@ -59,3 +60,28 @@ const maxDerivedUsername = 50
 
 // UsernameKey returns the form of a username by which it is unique, or an *InputError.
 func UsernameKey(name string) (string, error) { return checkUsername(name) }
+
+// CheckTOTP returns an error when the parameters of a TOTP authenticator are not supported.
+func CheckTOTP(t storage.TOTPSecret) error {
+	if t.Period < 0 || t.Period > maxTOTPPeriod {
+		t.Period = 0 // refused, instead of overflowing
+	}
+	return totp.Key{
+		Secret: t.Secret, Algorithm: t.Algorithm, Digits: int(t.Digits), Period: time.Duration(t.Period) * time.Second,
+	}.Check()
+}
+
+const maxTOTPPeriod = 3600 // seconds, more than any that is supported
+
+// ImportedPasskey returns the passkey of another system with the same RP ID as it is stored. It returns an error when
+// the public key or the model of the authenticator is not accepted.
+func (u *Users) ImportedPasskey(p storage.Passkey) (storage.Passkey, error) {
+	p, err := u.options.Passkeys.Imported(p)
+	if err != nil {
+		return p, err
+	}
+	if p.Name, err = checkPasskeyName(p.Name); err != nil {
+		p.Name = defaultPasskeyName
+	}
+	return p, nil
+}

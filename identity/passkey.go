@@ -91,6 +91,7 @@ func (u *Users) SignInWithPasskey(
 	if found.BlockedUntil != nil && !device.hasSignedIn(user) {
 		return storage.User{}, Authentication{}, &ThrottledError{RetryAt: *found.BlockedUntil}
 	}
+	assertion.CompleteImported(&found.Passkey)
 	use, err := u.options.Passkeys.Verify(assertion, found.Passkey, user, scope)
 	if use.CounterDecrease {
 		if err := u.store.RecordPasskeyCounter(ctx, found.Passkey); err != nil {

@@ -18,6 +18,8 @@ type ImportedUser struct {
 	Groups     []string          // names
 	Roles      []Role            // resources and names
 	Attributes map[string]string // as JSON by their names
+	TOTP       *TOTPSecret       // with the secret in clear, without ID; nil for none
+	Passkeys   []Passkey         // without UserID; the user handle is in User
 	// Another username, and its normal form, if that of User is taken; empty for none.
 	OtherUsername, OtherUsernameKey string
 }
@@ -33,6 +35,7 @@ const (
 	ImportIDOfClient    ImportResult = "the sub is the client_id of a client"
 	ImportUsernameTaken ImportResult = "the username is taken"
 	ImportEmailTaken    ImportResult = "the email address is taken"
+	ImportPasskeyTaken  ImportResult = "a WebAuthn credential is that of another user"
 )
 
 // maxImportAttempts is how often ImportUsers runs when other changes take a name between its check and its insert.
@@ -74,7 +77,7 @@ func (s *Store) ImportUsers(
 }
 
 // takenKeys are what users cannot have because others have it.
-type takenKeys struct{ externalIDs, ids, clients, usernames, emails map[string]bool }
+type takenKeys struct{ externalIDs, ids, clients, usernames, emails, passkeys map[string]bool }
 
 // takenBy returns which of the ids and names of users are taken.
 func (s *Store) takenBy(ctx context.Context, source string, users []ImportedUser) (takenKeys, error) {
@@ -112,6 +115,9 @@ func (s *Store) takenBy(ctx context.Context, source string, users []ImportedUser
 			return t, err
 		}
 		*q.found = found
+	}
+	if err := s.addTakenPasskeys(ctx, &t, users); err != nil {
+		return t, err
 	}
 	return t, s.addRetired(ctx, &t, users)
 }
@@ -161,7 +167,10 @@ func (t *takenKeys) add(u *ImportedUser) ImportResult {
 		return ImportUsernameTaken
 	case t.emails[u.User.EmailKey]:
 		return ImportEmailTaken
+	case t.hasPasskeyOf(u):
+		return ImportPasskeyTaken
 	}
+	t.addPasskeys(u)
 	t.externalIDs[u.ExternalID], t.ids[u.User.ID] = true, true
 	t.usernames[u.User.UsernameKey], t.emails[u.User.EmailKey] = true, true
 	return ImportCreated
@@ -213,6 +222,7 @@ func (s *Store) insertImported(ctx context.Context, source string, imported []Im
 		func() error { return groupMemberRow.InsertAll(ctx, s.Write, members) },
 		func() error { return roleUserRow.InsertAll(ctx, s.Write, roles) },
 		func() error { return userAttributeRow.InsertAll(ctx, s.Write, attributes) },
+		func() error { return s.insertImportedFactors(ctx, imported) },
 		func() error { return s.Audit.RecordAll(ctx, events) },
 	} {
 		if err := insert(); err != nil {
@@ -235,6 +245,12 @@ func importEvent(source string, u ImportedUser) audit.Event {
 		}
 		slices.Sort(names)
 		detail["roles"] = names
+	}
+	if u.TOTP != nil {
+		detail["totp"] = true
+	}
+	if len(u.Passkeys) > 0 {
+		detail["passkeys"] = len(u.Passkeys)
 	}
 	return audit.Event{Type: audit.UserImported, UserID: u.User.ID, Detail: detail}
 }

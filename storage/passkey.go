@@ -20,7 +20,7 @@ type Passkey struct {
 	SignCount      int64
 	AAGUID         string  `gorm:"column:aaguid"` // the model of the authenticator, or ""
 	Transports     Strings // how the authenticator is reached, as it reported
-	Attestation    string  // the format of the attestation that was verified, or none
+	Attestation    string  // the format of the attestation that was verified, none, or imported
 	UserVerified   bool    // at registration
 	Discoverable   bool    // it signs in without a username
 	SecondFactor   bool    // it is only accepted after a password
@@ -29,6 +29,15 @@ type Passkey struct {
 	Name           string
 	CreatedAt      time.Time  `gorm:"serializer:millis;autoCreateTime:false"`
 	LastUsedAt     *time.Time `gorm:"serializer:millis"`
+}
+
+// AttestationImported is the attestation of a passkey of another system, which did not store whether it can be synced.
+// Its first use decides that; until then BackupEligible is true, so that it does not count as one in hardware.
+const AttestationImported = "imported"
+
+// BackupUnknown reports whether the passkey was imported and not used since, so that BackupEligible has no meaning yet.
+func (p Passkey) BackupUnknown() bool {
+	return p.Attestation == AttestationImported && p.LastUsedAt == nil
 }
 
 var passkeyRow = db.NewRecord[Passkey]("passkeys")
@@ -168,9 +177,9 @@ func (s *Store) UsePasskey(ctx context.Context, use PasskeyUse) error {
 	scope, id := sha256.Sum256([]byte(use.Scope)), sha256.Sum256([]byte(use.Challenge))
 	const insert = `INSERT INTO used_once (kind, scope_hash, id_hash, expires_at)
 		VALUES (?, ?, ?, ?) ON CONFLICT (kind, scope_hash, id_hash) DO NOTHING`
-	const update = "UPDATE passkeys SET sign_count = ?, backed_up = ?, last_used_at = ? WHERE id = ?"
+	const update = "UPDATE passkeys SET sign_count = ?, backed_up = ?, backup_eligible = ?, last_used_at = ? WHERE id = ?"
 	used := []any{UseOfPasskeyChallenge, scope[:], id[:], db.Millis(use.ChallengeExpiresAt)}
-	changed := []any{use.SignCount, use.BackedUp, db.Millis(s.Now()), use.Passkey.ID}
+	changed := []any{use.SignCount, use.BackedUp, use.Passkey.BackupEligible, db.Millis(s.Now()), use.Passkey.ID}
 	var err error
 	if s.Engine() == Postgres {
 		query := "WITH used AS (" + insert + " RETURNING kind) " + update + " AND EXISTS (SELECT 1 FROM used)"

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"gatehouse/identity"
 	"gatehouse/identity/passwordhash"
 	"gatehouse/oauth/client"
 	"gatehouse/storage"
@@ -37,6 +38,10 @@ type Options struct {
 	Identifiers string
 	// Clients imports the clients; nil: they are skipped.
 	Clients *client.Registry
+	// Users checks the passkeys of users; nil: they are lost.
+	Users *identity.Users
+	// RPID is the RP ID of the WebAuthn credentials of a realm that sets none.
+	RPID string
 	// Progress is called with how many bytes of the files were read.
 	Progress func(now, total int64)
 }
@@ -139,7 +144,7 @@ func (im *Importer) flush(ctx context.Context) error {
 		switch result {
 		case storage.ImportCreated:
 			im.report.Users.Created++
-			im.countPassword(u.Password)
+			im.countFactors(u)
 		case storage.ImportUnchanged:
 			im.report.Users.Unchanged++
 		default:
@@ -162,11 +167,15 @@ func (im *Importer) checkSeen(u *storage.ImportedUser) storage.ImportResult {
 		hash("external id", u.ExternalID), hash("id", u.User.ID), hash("username", u.User.UsernameKey),
 		hash("email", u.User.EmailKey),
 	}
+	for _, p := range u.Passkeys {
+		hashes = append(hashes, hash("passkey", string(p.CredentialID)))
+	}
 	i := slices.IndexFunc(hashes, func(h uint64) bool { return im.seen[h] })
 	if i >= 0 && (i != 2 || u.OtherUsernameKey == "") {
 		return []storage.ImportResult{
 			storage.ImportUnchanged, storage.ImportIDTaken, storage.ImportUsernameTaken, storage.ImportEmailTaken,
-		}[i]
+			storage.ImportPasskeyTaken,
+		}[min(i, 5)]
 	}
 	for _, h := range hashes {
 		im.seen[h] = true
@@ -174,10 +183,21 @@ func (im *Importer) checkSeen(u *storage.ImportedUser) storage.ImportResult {
 	return storage.ImportCreated
 }
 
-func (im *Importer) countPassword(p *storage.Password) {
+// countFactors counts the ways in which a created user can authenticate.
+func (im *Importer) countFactors(u *storage.ImportedUser) {
 	kind := "none"
-	if p != nil {
-		kind = p.Kind
+	if u.Password != nil {
+		kind = u.Password.Kind
 	}
 	im.report.Passwords[kind]++
+	if u.TOTP != nil {
+		im.report.Factors[FactorTOTP]++
+	}
+	for _, p := range u.Passkeys {
+		if p.SecondFactor {
+			im.report.Factors[FactorSecurityKey]++
+		} else {
+			im.report.Factors[FactorPasskey]++
+		}
+	}
 }

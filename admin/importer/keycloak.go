@@ -25,6 +25,7 @@ type keycloakRealm struct {
 	clients    []keycloakClient
 	composites map[roleRef]composites
 	groupRoles map[string][]roleRef // of a group and its parents, by path
+	rpIDs      keycloakRPIDs
 }
 
 type keycloakUser struct {
@@ -53,6 +54,7 @@ type keycloakUser struct {
 type keycloakSecret struct {
 	Type           string `json:"type"`
 	UserLabel      string `json:"userLabel"`
+	CreatedDate    int64  `json:"createdDate"` // in milliseconds
 	SecretData     string `json:"secretData"`
 	CredentialData string `json:"credentialData"`
 
@@ -171,6 +173,10 @@ func (k *keycloakRealm) read(key string, d *json.Decoder) error {
 		return d.Decode(&k.roles)
 	case "clients":
 		return d.Decode(&k.clients)
+	case "webAuthnPolicyRpId":
+		return d.Decode(&k.rpIDs.securityKey)
+	case "webAuthnPolicyPasswordlessRpId":
+		return d.Decode(&k.rpIDs.passkey)
 	}
 	return skipValue(d)
 }
@@ -208,11 +214,7 @@ func (im *Importer) addKeycloak(ctx context.Context, realm *keycloakRealm, k key
 	}
 	im.keycloakLosses(k)
 	for _, c := range k.Credentials {
-		if c.Type != "password" {
-			im.report.lose("credential of the type %s", c.Type)
-			continue
-		}
-		u.hash, u.hashError = c.password()
+		im.addCredential(realm, &u, c)
 	}
 	var err error
 	if u.groups, u.roles, err = im.keycloakMemberships(ctx, realm, k); err != nil {

@@ -15,6 +15,7 @@ type Report struct {
 	DryRun    bool             `json:"dry_run"`
 	Users     Counts           `json:"users"`
 	Passwords map[string]int64 `json:"passwords"` // of created users by their kind, or none
+	Factors   map[string]int64 `json:"factors"`   // other than passwords of created users by their kind
 	Groups    Counts           `json:"groups"`
 	Roles     Counts           `json:"roles"`
 	Clients   Counts           `json:"clients"`
@@ -26,6 +27,13 @@ type Report struct {
 
 	losses map[string]int64
 }
+
+// The kinds of factors in a Report.
+const (
+	FactorTOTP        = "TOTP authenticator"
+	FactorPasskey     = "passkey"
+	FactorSecurityKey = "security key"
+)
 
 // Counts are numbers of records.
 type Counts struct {
@@ -51,8 +59,8 @@ type Problem struct {
 
 func newReport(dryRun bool) *Report {
 	return &Report{
-		DryRun: dryRun, Passwords: map[string]int64{}, Losses: []Loss{}, Fix: []string{}, Problems: []Problem{},
-		losses: map[string]int64{},
+		DryRun: dryRun, Passwords: map[string]int64{}, Factors: map[string]int64{}, losses: map[string]int64{},
+		Losses: []Loss{}, Fix: []string{}, Problems: []Problem{},
 	}
 }
 

@@ -26,6 +26,8 @@ type user struct {
 	groups     []string          // names in the other system
 	roles      []storage.Role    // that exist
 	attributes map[string][]string
+	totp       *storage.TOTPSecret // with the secret in clear; nil for none
+	passkeys   []storage.Passkey
 }
 
 // add queues a user, after the checks that need no other users.
@@ -60,7 +62,10 @@ func (im *Importer) add(ctx context.Context, u user) error {
 		at := im.store.Now()
 		record.DisabledAt = &at
 	}
-	imported.User = record
+	if len(u.passkeys) > 0 {
+		record.PasskeyHandle = []byte(u.id)
+	}
+	imported.User, imported.TOTP, imported.Passkeys = record, u.totp, u.passkeys
 	imported.Password = im.password(u)
 	imported.Attributes = im.encodeAttributes(u)
 	if imported.Groups, err = im.groupsOf(ctx, u.groups); err != nil {
@@ -113,9 +118,12 @@ func (im *Importer) nameUser(u *user, imported *storage.ImportedUser) error {
 	return nil
 }
 
+// uuidSize is the length of a UUID with hyphens only.
+const uuidSize = 36
+
 // subOf returns an id that is a UUID, in lower case, or a new one.
 func subOf(id string) string {
-	if parsed, err := uuid.Parse(id); err == nil && len(id) == 36 {
+	if parsed, err := uuid.Parse(id); err == nil && len(id) == uuidSize {
 		return parsed.String()
 	}
 	return uuid.NewString()

@@ -120,6 +120,8 @@ var importFormats = []importFormat{
 func keycloakFlags(cmd *cobra.Command, o *importer.Options) func() error {
 	cmd.Flags().BoolVar(&o.AllowNoUsers, "allow-no-users", false, "import a realm file without users")
 	cmd.Flags().StringVar(&o.RolePrefix, "role-prefix", "role:", "begin of the names of the groups of realm roles")
+	cmd.Flags().StringVar(&o.RPID, "rp-id", "",
+		"host of Keycloak, if the realm sets no RP ID for passkeys and security keys")
 	resources := cmd.Flags().StringArray("resource", nil,
 		"make the roles of a client of Keycloak roles of a resource, as CLIENT=URI (repeat for several)")
 	return func() error {
@@ -166,7 +168,7 @@ func (p *program) importFrom(f importFormat) *cobra.Command {
 		}
 		return p.withServer(cmd, func(ctx context.Context, s *server.Server) error {
 			show, end := p.progress("importing")
-			o.Progress, o.Clients = show, s.OAuth.Clients
+			o.Progress, o.Clients, o.Users = show, s.OAuth.Clients, s.Users
 			report, err := importer.New(s.Store, o).Run(ctx, f.name, files...)
 			end()
 			report.Finish()
@@ -258,6 +260,9 @@ func (p *program) printImport(r *importer.Report, asJSON bool) error {
 	}
 	for _, kind := range slices.Sorted(maps.Keys(r.Passwords)) {
 		fmt.Fprintf(&b, "  password hashes: %d %s\n", r.Passwords[kind], kind)
+	}
+	for _, kind := range slices.Sorted(maps.Keys(r.Factors)) {
+		fmt.Fprintf(&b, "  %ss: %d\n", kind, r.Factors[kind])
 	}
 	list(&b, "not imported:", r.Losses, func(l importer.Loss) string { return fmt.Sprintf("%d × %s", l.Count, l.What) })
 	list(&b, "fix these:", r.Fix, func(item string) string { return item })

@@ -109,7 +109,7 @@ func (a *Authenticator) Create(options string) []byte {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	public := a.marshal(map[int]any{1: 2, 3: -7, -1: 1, -2: point[1:33], -3: point[33:]})
+	public := a.cose(point)
 	data := append(a.authenticatorData(flagAT), a.AAGUID[:]...)
 	data = binary.BigEndian.AppendUint16(data, uint16(len(a.id))) //nolint:gosec // 32
 	data = append(append(data, a.id...), public...)
@@ -118,6 +118,22 @@ func (a *Authenticator) Create(options string) []byte {
 		"clientDataJSON": encode(a.clientData("webauthn.create", o.Challenge)), "attestationObject": encode(object),
 		"transports": []string{"internal"},
 	}, map[string]any{"credProps": map[string]any{"rk": true}})
+}
+
+func (a *Authenticator) cose(point []byte) []byte {
+	return a.marshal(map[int]any{1: 2, 3: -7, -1: 1, -2: point[1:33], -3: point[33:]})
+}
+
+// CreateElsewhere returns the credential id and COSE public key of a passkey with a user handle that another server
+// created.
+func (a *Authenticator) CreateElsewhere(handle []byte) (id, publicKey []byte) {
+	a.t.Helper()
+	a.handle = handle
+	point, err := a.key.PublicKey.Bytes()
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return a.id, a.cose(point)
 }
 
 // Get returns the response to request options, as JSON.
