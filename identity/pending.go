@@ -99,7 +99,10 @@ func (u *Users) FinishSignIn(
 	if err := u.store.ClearSignInFailures(r.Context(), count); err != nil {
 		return nil, p, err
 	}
-	signedIn, err := u.StartSession(w, r, user, secondFactor(p, "otp"))
+	signedIn, err := u.strongerSession(r, p)
+	if err == nil && signedIn == nil {
+		signedIn, err = u.StartSession(w, r, user, secondFactor(p, "otp"))
+	}
 	if err == nil && trusted {
 		err = u.addRememberedDevice(w, r, user)
 	}
@@ -108,7 +111,7 @@ func (u *Users) FinishSignIn(
 
 // secondFactor returns the authentication of a sign-in that was completed with a method (RFC 8176).
 func secondFactor(p storage.PendingSignIn, method string) Authentication {
-	return Authentication{ACR: ACRSecondFactor, AMR: append(slices.Clone([]string(p.AMR)), method, "mfa")}
+	return Authentication{ACR: ACRSecondFactor, AMR: slices.Compact(append(slices.Clone([]string(p.AMR)), method, "mfa"))}
 }
 
 const (

@@ -58,7 +58,7 @@ func (p *Pages) currentUser(r *http.Request) (*identity.SignedInUser, error) {
 		return nil, err
 	}
 	if user == nil {
-		return nil, page.RedirectTo("/login?to=account")
+		return nil, page.RedirectTo(page.SignIn(r.URL.Path))
 	}
 	return user, p.users.TouchSession(r, user)
 }

@@ -108,7 +108,7 @@ func (p *Pages) ChangeSecurity(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if _, ok := p.users.RequireRecent(user, f); !ok {
-		return page.RedirectTo("/login?another=1&then=security")
+		return page.RedirectTo(page.SignInAgain(securityPath))
 	}
 	change, ok := securityChanges[r.PathValue("action")]
 	if !ok {

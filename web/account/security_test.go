@@ -56,10 +56,10 @@ func TestSecurityPage(t *testing.T) {
 		// The session began without the new factor, so further changes need a sign-in with it.
 		again := submitSecurity(b, page, "recovery-codes")
 		to := again.Header.Get("Location")
-		if again.Status != http.StatusSeeOther || !strings.Contains(to, "/login?another=1&then=security") {
+		if again.Status != http.StatusSeeOther || !strings.Contains(to, "/login?again=1&then=security") {
 			t.Fatalf("a change without the factor: %d %s, want the sign-in page", again.Status, to)
 		}
-		factor := b.BeginSignIn(b.Follow(again), "alice")
+		factor := b.Follow(again) // the password is recent
 		page = b.Follow(b.SubmitFactor(factor, recovery[0], "trusted", "1"))
 		if !strings.HasSuffix(page.URL, securityPath) || !strings.Contains(page.Text(), "You have 9 recovery codes") {
 			t.Errorf("after the sign-in: %s %s, want the security page", page.URL, page.Text())
@@ -69,7 +69,7 @@ func TestSecurityPage(t *testing.T) {
 			t.Error("the factor is removed 10 minutes after the sign-in")
 		}
 		// The browser is remembered, but a sign-in to change factors needs the factor.
-		factor = b.BeginSignIn(b.Open("/login?another=1&then=security"), "alice")
+		factor = b.BeginSignIn(b.Open("/login?again=1&then=security"), "alice")
 		page = b.Follow(b.SubmitFactor(factor, k.Code(k.Step(s.Clock.Now()))))
 		page = b.Follow(submitSecurity(b, page, "totp-remove"))
 		if !strings.Contains(page.Text(), "The app was removed") || strings.Contains(page.Text(), "recovery code") {

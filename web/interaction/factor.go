@@ -18,9 +18,6 @@ import (
 // factorPath is the page of a sign-in that needs a second factor.
 const factorPath = "/login/factor"
 
-// toSecurity is the value of the parameter then of a sign-in that continues with the factors of the user.
-const toSecurity = "security"
-
 // completeLogin continues after the first factor of a user: with the second one if that is required, and otherwise with
 // the request, which is nil for the account pages.
 func (p *Pages) completeLogin(
@@ -31,7 +28,7 @@ func (p *Pages) completeLogin(
 	if err != nil {
 		return err
 	}
-	if a == nil && to == toSecurity {
+	if a == nil && page.IsSensitive(to) {
 		request.ACR = identity.ACRSecondFactor // of users who have one
 	}
 	signedIn, pending, err := p.users.BeginSignIn(w, r, user, first, request)
@@ -39,27 +36,29 @@ func (p *Pages) completeLogin(
 		return err
 	}
 	if pending != "" {
-		query := url.Values{"sign_in": {pending}}
-		if to != "" {
-			query.Set("then", to)
-		}
-		if a != nil {
-			query.Set("request", a.ID)
-		}
-		return page.RedirectTo(factorPath + "?" + query.Encode())
+		return toFactor(pending, request.RequestID, to)
 	}
 	return p.afterSignIn(w, r, signedIn, a, to)
+}
+
+// toFactor redirects to the page of a pending sign-in.
+func toFactor(pending, request, to string) error {
+	query := url.Values{"sign_in": {pending}}
+	if to != "" {
+		query.Set("then", to)
+	}
+	if request != "" {
+		query.Set("request", request)
+	}
+	return page.RedirectTo(factorPath + "?" + query.Encode())
 }
 
 // afterSignIn continues with the request of a complete sign-in, or with the account pages.
 func (p *Pages) afterSignIn(
 	w http.ResponseWriter, r *http.Request, signedIn *identity.SignedInUser, a *oauth.AuthorizationRequest, to string,
 ) error {
-	if a == nil && to == toSecurity {
-		return page.RedirectTo("/account/security")
-	}
 	if a == nil {
-		return page.RedirectTo("/account")
+		return page.RedirectTo(page.AccountPath(to))
 	}
 	err := p.oauth.RecordSignIn(r.Context(), a, p.users.EnsureBrowser(w, r), signedIn)
 	if errors.Is(err, storage.ErrNotFound) { // decided in another tab in the meantime, as the next page explains

@@ -24,6 +24,7 @@ type loginPage struct {
 	clientView
 	Request, FormToken, Username, Problem string
 	Reauthenticate                        bool // a signed-in user must authenticate again
+	Again                                 bool // the current user must sign in again, for an account page
 	Another                               bool // the user wants to sign in with another account
 	OtherUsers                            bool // the account chooser has users to choose from
 	SignUp                                bool // users can create an account
@@ -44,7 +45,11 @@ func (p *Pages) ShowLogin(w http.ResponseWriter, r *http.Request) error {
 	if next != "" {
 		return page.RedirectTo(next)
 	}
-	return p.renderLogin(w, r, newLoginAttempt(form))
+	attempt := newLoginAttempt(form)
+	if err := p.stepUp(w, r, attempt); err != nil {
+		return err
+	}
+	return p.renderLogin(w, r, attempt)
 }
 
 // afterLogin returns where a reloaded sign-in page continues when the user has signed in concurrently, in another tab,
@@ -58,7 +63,7 @@ func (p *Pages) afterLogin(w http.ResponseWriter, r *http.Request, form url.Valu
 		if user, err := p.users.CurrentUser(r); err != nil || user == nil {
 			return "", err
 		}
-		return "/account", nil
+		return page.AccountPath(form.Get("then")), nil
 	case request == "":
 		return "", nil
 	}
@@ -80,13 +85,14 @@ type loginAttempt struct {
 	to                         string // where the browser continues without a request
 	unknownPasskey             string // what the browser signals to password managers, as JSON
 	another                    bool   // the user wants to sign in with an account that is not signed in
+	again                      bool   // the current user must sign in again, for an account page
 }
 
 // newLoginAttempt reads the parameters of the sign-in page and of its form.
 func newLoginAttempt(form url.Values) loginAttempt {
 	return loginAttempt{
 		status: http.StatusOK, request: form.Get("request"), username: form.Get("username"),
-		another: form.Get("another") != "", to: form.Get("then"),
+		another: form.Get("another") != "", again: form.Get("again") != "", to: form.Get("then"),
 	}
 }
 
@@ -106,7 +112,12 @@ func (p *Pages) renderLogin(w http.ResponseWriter, r *http.Request, attempt logi
 		if err != nil {
 			return err
 		}
-		if user != nil {
+		switch {
+		case user == nil:
+		case attempt.again:
+			data.Again, data.Reauthenticate, data.Username = true, true, user.User.Username
+			data.Self = page.SignInAgain(page.AccountPath(attempt.to))
+		default:
 			data.SignedInAs = userName(user)
 		}
 		return p.pages.Render(w, attempt.status, "login", data)

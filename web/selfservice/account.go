@@ -68,7 +68,7 @@ func (p *Pages) show(w http.ResponseWriter, r *http.Request, a accountPage) erro
 func (p *Pages) currentUser(r *http.Request) (*identity.SignedInUser, error) {
 	user, err := p.users.CurrentUser(r)
 	if err == nil && user == nil {
-		err = page.RedirectTo("/login?to=account")
+		err = page.RedirectTo(page.SignIn(r.URL.Path))
 	}
 	return user, err
 }
@@ -85,7 +85,7 @@ func (p *Pages) renderAccount(
 	}
 	if a.recent && !mayChange {
 		v.Lead = p.pages.Text(r, "flow.recent")
-		v.Links = append([]link{{"/login?another=1&then=security", p.pages.Text(r, "flow.sign_in")}}, v.Links...)
+		v.Links = append([]link{{page.SignInAgain(a.path), p.pages.Text(r, "flow.sign_in")}}, v.Links...)
 		return p.render(w, r, v, nil)
 	}
 	p.form(w, r, &v, a.path, user.Session.ID, a.submit)

@@ -1,0 +1,24 @@
+package page
+
+import "testing"
+
+// TestSignInContinuesOnlyWithListedPages checks that no value of then leads anywhere but to an account page.
+func TestSignInContinuesOnlyWithListedPages(t *testing.T) {
+	t.Parallel()
+	for then, want := range map[string]string{
+		"": "/account", "security": "/account/security", "delete": "/account/delete", "/account/email": "/account",
+		"https://evil.example/": "/account", "//evil.example": "/account", "Security": "/account",
+	} {
+		if got := AccountPath(then); got != want {
+			t.Errorf("a sign-in with then=%q continues with %s, want %s", then, got, want)
+		}
+	}
+	for then, path := range accountPages {
+		if got, want := SignInAgain(path), "/login?again=1&then="+then; got != want {
+			t.Errorf("SignInAgain(%q) = %q, want %q", path, got, want)
+		}
+	}
+	if got := SignIn("/account/apps/x"); got != "/login?to=account" {
+		t.Errorf("a page with an id: %q, want no parameter then", got)
+	}
+}
