@@ -184,7 +184,8 @@ func (s *Store) ClientsByName(ctx context.Context, name string) ([]Client, error
 	return out, db.Wrap("find clients by name", err)
 }
 
-// CreateClient adds a client and its secrets. detail is what the audit event has in addition.
+// CreateClient adds a client and its secrets. detail is what the audit event has in addition. It returns ErrConflict or
+// ErrIDOfUser when the client_id is taken.
 func (s *Store) CreateClient(ctx context.Context, c *Client, detail map[string]any) error {
 	e := audit.Event{Type: audit.ClientCreated, ClientID: c.ID, Scopes: c.Scopes.String(), Detail: detail}
 	if c.IsUnverified() && !c.Preregistered {
@@ -194,6 +195,11 @@ func (s *Store) CreateClient(ctx context.Context, c *Client, detail map[string]a
 		e.Token = audit.HashReference(c.Secrets[0].Hash)
 	}
 	return db.Wrap("create client", s.Tx(ctx, func(tx *Store) error {
+		if _, err := db.Take[User](ctx, tx.Write, "id = ?", c.ID); err == nil {
+			return ErrIDOfUser
+		} else if !errors.Is(err, ErrNotFound) {
+			return err
+		}
 		if err := db.Insert(ctx, tx.Write, c); err != nil {
 			return err
 		}

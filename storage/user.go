@@ -114,8 +114,11 @@ func (s *Store) Users(ctx context.Context, after string, limit int) ([]User, err
 	return out, db.Wrap("list users", err)
 }
 
+// ErrIDOfClient is returned for a user with the client_id of a client.
+var ErrIDOfClient error = db.Outcome("the sub is the client_id of a client")
+
 // CreateUser adds a user with a password and values of attributes, as JSON by their names. It returns ErrConflict when
-// the username or email address is taken.
+// the username or email address is taken, and ErrIDOfClient.
 func (s *Store) CreateUser(ctx context.Context, u *User, passwordHash string, values map[string]string) error {
 	return db.Wrap("create user", s.Tx(ctx, func(tx *Store) error {
 		if err := tx.insertUser(ctx, u, passwordHash); err != nil {
@@ -128,8 +131,17 @@ func (s *Store) CreateUser(ctx context.Context, u *User, passwordHash string, va
 	}))
 }
 
-// insertUser adds a user in the current transaction, or returns ErrConflict.
+// insertUser adds a user in the current transaction. It returns ErrConflict when a name is taken, and ErrIDOfClient.
 func (s *Store) insertUser(ctx context.Context, u *User, passwordHash string) error {
+	// The id of a user and the client_id of a service are the sub of tokens, and must differ. Ids that are not imported
+	// are random, so no lock is needed.
+	_, err := db.Take[Client](ctx, s.Write, "id = ?", u.ID)
+	if err == nil {
+		return ErrIDOfClient
+	}
+	if !errors.Is(err, ErrNotFound) {
+		return err
+	}
 	if err := s.checkNamesFree(ctx, u.ID, u.UsernameKey, u.EmailKey); err != nil {
 		return err
 	}

@@ -2,9 +2,12 @@ package importer_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -63,8 +66,8 @@ func (f fixture) wantSecret(t *testing.T, method, id, secret string) {
 	}
 }
 
-// TestKeycloakClients imports the clients of a realm with their ids and secrets (PE53).
-func TestKeycloakClients(t *testing.T) {
+// TestKeycloakClientsKeepIDsAndSecrets imports the clients of a realm with their ids and secrets (PE53).
+func TestKeycloakClientsKeepIDsAndSecrets(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		f := newFixture(t, url)
@@ -110,8 +113,28 @@ func TestKeycloakClients(t *testing.T) {
 	})
 }
 
-// TestHydra imports clients of Hydra, whose secrets are verified at their first use and then hashed again (PE54).
-func TestHydra(t *testing.T) {
+// TestLongClientIDStays imports a client with an id as long as Keycloak allows, which authenticates (PE53, PE57).
+func TestLongClientIDStays(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, storagetest.URL(t, storage.SQLite))
+	id := strings.Repeat("a.", 127) + "z"
+	client := `{"clientId":%q,"secret":"R0pkSbXDp3v7mFMLRhOr0FpbzSdcJxbG","redirectUris":["https://app.example.com/cb"]}`
+	path := filepath.Join(t.TempDir(), "realm.json")
+	realm := fmt.Sprintf(`{"realm":"corp","clients":[`+client+`,`+client+`]}`, id, id+"z")
+	storagetest.Must(t, os.WriteFile(path, []byte(realm), 0o600))
+	report := f.run(t, "keycloak", importer.Options{AllowNoUsers: true, Clients: f.registry()}, path)
+	wantCounts(t, "clients", report.Clients, importer.Counts{Read: 2, Created: 1, Invalid: 1})
+	if len(report.Problems) != 1 || !strings.Contains(report.Problems[0].Reason, "1 to 255") {
+		t.Errorf("problems = %+v, want the client whose id has 256 characters", report.Problems)
+	}
+	if err := authenticate(t, f.registry(), storage.AuthBasic, id, "R0pkSbXDp3v7mFMLRhOr0FpbzSdcJxbG"); err != nil {
+		t.Errorf("client with an id of 255 characters = %v, want it authenticated", err)
+	}
+}
+
+// TestHydraSecretsAreHashedAgainAtFirstUse imports clients of Hydra, whose secrets are verified at their first use and
+// then hashed again (PE54).
+func TestHydraSecretsAreHashedAgainAtFirstUse(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		f := newFixture(t, url)

@@ -134,8 +134,9 @@ var keycloakLosses = []importer.Loss{
 	{What: "sign-in with google", Count: 1},
 }
 
-// TestKeycloak imports a realm: passwords, ids, groups, roles and what is lost (PE53, PE57).
-func TestKeycloak(t *testing.T) {
+// TestKeycloakImportKeepsPasswordsIDsAndRoles imports a realm: passwords, ids, groups, roles and what is lost (PE53,
+// PE57).
+func TestKeycloakImportKeepsPasswordsIDsAndRoles(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		f := newFixture(t, url)
@@ -196,8 +197,8 @@ func (f fixture) wantImportedOnce(t *testing.T, sub string) {
 	}
 }
 
-// TestKeycloakWithoutUsers refuses the realm file that Keycloak writes by default (PE53).
-func TestKeycloakWithoutUsers(t *testing.T) {
+// TestRealmWithoutUsersIsRefused refuses the realm file that Keycloak writes by default (PE53).
+func TestRealmWithoutUsersIsRefused(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, storagetest.URL(t, storage.SQLite))
 	path := filepath.Join(t.TempDir(), "realm.json")
@@ -211,8 +212,8 @@ func TestKeycloakWithoutUsers(t *testing.T) {
 	wantCounts(t, "groups", f.run(t, "keycloak", o, path).Groups, importer.Counts{Read: 1, Created: 1})
 }
 
-// TestFormats imports a file of each other format (PE55).
-func TestFormats(t *testing.T) {
+// TestImportedUsersSignInWithTheirPasswords imports a file of each other format (PE55).
+func TestImportedUsersSignInWithTheirPasswords(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		f := newFixture(t, url)
@@ -342,8 +343,8 @@ func TestWeakHashesNeedAFlag(t *testing.T) {
 	f.signIn(t, "bob", "test123", "")
 }
 
-// TestConflicts imports users whose ids and names others have.
-func TestConflicts(t *testing.T) {
+// TestTakenIDsAndNamesAreReported imports users whose ids and names others have.
+func TestTakenIDsAndNamesAreReported(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		f := newFixture(t, url)

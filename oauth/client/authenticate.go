@@ -179,7 +179,8 @@ func readCredentials(r *http.Request, form url.Values) (credentials, error) {
 	return credentials{storage.AuthBasic, id, secret}, nil
 }
 
-// maxBasic is the largest encoded Basic credential: an id and a secret have at most 100 characters each.
+// maxBasic is the largest encoded Basic credential: an id has at most 255 characters that are not escaped, and a secret
+// 200 bytes.
 const maxBasic = 2 << 10
 
 // parseBasic decodes the Basic scheme, whose two parts are form-encoded first (RFC 6749 §2.3.1).

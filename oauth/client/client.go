@@ -76,11 +76,14 @@ func New(store *storage.Store, o Options) *Registry {
 	}
 }
 
+// maxID is the size of a client_id that is not a URL: what Keycloak allows, so that imported clients keep theirs.
+const maxID = 255 // bytes
+
 // IsWellFormedID reports whether id has the form of an ID that this server generates, or of the URL of a document:
 // short, printable ASCII, and not a credential that was sent in the wrong parameter. Anything else must reach neither
 // the database nor a limit or a log.
 func IsWellFormedID(id string) bool {
-	limit := 100
+	limit := maxID
 	if isURL(id) {
 		limit = maxDocumentURL
 	}

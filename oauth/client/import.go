@@ -16,7 +16,7 @@ import (
 const maxSecret = 200 // bytes
 
 // importedID are the ids that an imported client can have: unreserved characters of URLs.
-var importedID = regexp.MustCompile(`^[A-Za-z0-9._~-]{1,100}$`)
+var importedID = regexp.MustCompile(`^[A-Za-z0-9._~-]{1,255}$`)
 
 // Imported is a client of another server. Only an import can supply the client_id and the secret.
 type Imported struct {
@@ -34,7 +34,7 @@ type Imported struct {
 func (g *Registry) Import(ctx context.Context, i Imported, dryRun bool) error {
 	m := i.Metadata
 	if !importedID.MatchString(i.ID) || strings.HasPrefix(i.ID, credential.Prefix) {
-		return invalid("the client_id must have 1 to 100 letters, digits and characters of -._~")
+		return invalid("the client_id must have 1 to 255 letters, digits and characters of -._~")
 	}
 	if err := m.applyDefaultsAndValidate(); err != nil {
 		return err
