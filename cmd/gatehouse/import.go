@@ -282,7 +282,7 @@ func list[T any](b *strings.Builder, title string, items []T, line func(T) strin
 	}
 	b.WriteString(title + "\n")
 	for _, item := range items {
-		b.WriteString("  " + line(item) + "\n")
+		b.WriteString("  " + display.Escape(line(item)) + "\n") // a name with a line break must not look like a line
 	}
 }
 
