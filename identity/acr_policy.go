@@ -101,9 +101,10 @@ func (u *Users) StrongestACR(ctx context.Context, userID string) (string, error)
 const recentSignIn = 10 * time.Minute
 
 // RequireRecent reports whether the session of a user with the factors allows a sensitive action on the account (PE17):
-// the user signed in within the last 10 minutes and, if the user has a second factor or a passkey, with it.
+// the user signed in within the last 10 minutes and, if the user has a second factor or a passkey, with it. Where the
+// policy requires a stronger one that the user has, such as a passkey in addition to a TOTP authenticator, that is needed.
 // Otherwise it returns the acr that the user must sign in with.
-func (u *Users) RequireRecent(user *SignedInUser, f storage.Factors) (acr string, ok bool) {
+func (u *Users) RequireRecent(user *SignedInUser, f storage.Factors, policy ACRPolicy) (acr string, ok bool) {
 	acr = ACRPassword
 	switch {
 	case f.HasSecondFactor():
@@ -111,17 +112,20 @@ func (u *Users) RequireRecent(user *SignedInUser, f storage.Factors) (acr string
 	case f.Passkeys > 0: // the password alone must not add a passkey, which signs in with a higher acr
 		acr = ACRPasskey
 	}
+	if ACRSatisfies(StrongestACR(f), policy.Required) {
+		acr = StrongerACR(acr, policy.Required)
+	}
 	return acr, u.IsRecent(user) && ACRSatisfies(user.Session.ACR, acr)
 }
 
-// MayChangeAccount reports whether the session of a user allows a sensitive action on the account, as RequireRecent
-// does.
-func (u *Users) MayChangeAccount(ctx context.Context, user *SignedInUser) (bool, error) {
-	f, err := u.store.Factors(ctx, user.User.ID)
+// MayChangeAccount reports whether the session of a user with the factors allows a sensitive action on the account, as
+// RequireRecent does with the policy for the user.
+func (u *Users) MayChangeAccount(ctx context.Context, user *SignedInUser, f storage.Factors) (bool, error) {
+	policy, err := u.ACRPolicy(ctx, user.User)
 	if err != nil {
 		return false, err
 	}
-	_, ok := u.RequireRecent(user, f)
+	_, ok := u.RequireRecent(user, f, policy)
 	return ok, nil
 }
 

@@ -59,9 +59,17 @@ func TestSensitiveActionsRequireRecentSignIn(t *testing.T) {
 		{"the password of an account with a passkey", "1", 0, storage.Factors{Password: true, Passkeys: 1}, "phr", false},
 	} {
 		user := &identity.SignedInUser{Session: storage.BrowserSession{ACR: c.acr, AuthTime: clock.Now().Add(-c.age)}}
-		if acr, ok := users.RequireRecent(user, c.factors); acr != c.want || ok != c.ok {
+		if acr, ok := users.RequireRecent(user, c.factors, identity.ACRPolicy{}); acr != c.want || ok != c.ok {
 			t.Errorf("%s: RequireRecent = %q, %t, want %q, %t", c.name, acr, ok, c.want, c.ok)
 		}
+	}
+	user := &identity.SignedInUser{Session: storage.BrowserSession{ACR: "2", AuthTime: clock.Now()}}
+	policy, three := identity.ACRPolicy{Required: "phr"}, storage.Factors{Password: true, TOTP: true, Passkeys: 1}
+	if acr, ok := users.RequireRecent(user, three, policy); acr != "phr" || ok {
+		t.Errorf("with a passkey that the policy requires: RequireRecent = %q, %t, want phr, false", acr, ok)
+	}
+	if acr, ok := users.RequireRecent(user, both, policy); acr != "2" || !ok { // so that the user can add one
+		t.Errorf("without a passkey that the policy requires: RequireRecent = %q, %t, want 2, true", acr, ok)
 	}
 }
 

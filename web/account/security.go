@@ -53,7 +53,9 @@ func (p *Pages) renderSecurity(
 	if data.Factors, err = p.users.Factors(r.Context(), user.User.ID); err != nil {
 		return err
 	}
-	_, data.Recent = p.users.RequireRecent(user, data.Factors)
+	if data.Recent, err = p.users.MayChangeAccount(r.Context(), user, data.Factors); err != nil {
+		return err
+	}
 	passkeys, err := p.users.Passkeys(r.Context(), user.User.ID)
 	if err != nil {
 		return err
@@ -107,7 +109,9 @@ func (p *Pages) ChangeSecurity(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if _, ok := p.users.RequireRecent(user, f); !ok {
+	if ok, err := p.users.MayChangeAccount(r.Context(), user, f); err != nil {
+		return err
+	} else if !ok {
 		return page.RedirectTo(page.SignInAgain(securityPath))
 	}
 	change, ok := securityChanges[r.PathValue("action")]

@@ -15,7 +15,7 @@ import (
 // accountPage is a page of a signed-in user with one form.
 type accountPage struct {
 	path, title, lead, submit string
-	recent                    bool // the sign-in must be recent
+	recent                    bool // the sign-in must be recent, whatever the form requires
 }
 
 var (
@@ -79,11 +79,11 @@ func (p *Pages) renderAccount(
 ) error {
 	v := p.newView(r, a.title, a.lead)
 	v.Links = []link{{"/account", p.pages.Text(r, "flow.account")}}
-	mayChange, err := p.users.MayChangeAccount(r.Context(), user)
+	mayChange, err := p.mayChange(r, a, user)
 	if err != nil {
 		return err
 	}
-	if a.recent && !mayChange {
+	if !mayChange {
 		v.Lead = p.pages.Text(r, "flow.recent")
 		v.Links = append([]link{{page.SignInAgain(a.path), p.pages.Text(r, "flow.sign_in")}}, v.Links...)
 		return p.render(w, r, v, nil)
@@ -107,6 +107,19 @@ func (p *Pages) renderAccount(
 	return p.render(w, r, v, problem)
 }
 
+// mayChange reports whether the session of a user allows the action of a page (PE17). The current password is proof
+// enough for a new one, unless the user has another factor, or no password.
+func (p *Pages) mayChange(r *http.Request, a accountPage, user *identity.SignedInUser) (bool, error) {
+	f, err := p.users.Factors(r.Context(), user.User.ID)
+	if err != nil {
+		return false, err
+	}
+	if !a.recent && f.Password && !f.HasSecondFactor() && f.Passkeys == 0 {
+		return true, nil
+	}
+	return p.users.MayChangeAccount(r.Context(), user, f)
+}
+
 // readAccountForm reads the form of a page, and checks that the current user was shown it.
 func (p *Pages) readAccountForm(r *http.Request, a accountPage) (*identity.SignedInUser, url.Values, error) {
 	form, err := p.readForm(r, a.path, ratelimit.AccountRequest)
@@ -126,6 +139,9 @@ func (p *Pages) ChangePassword(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if mayChange, err := p.mayChange(r, passwordPage, user); err != nil || !mayChange {
+		return errors.Join(err, p.renderAccount(w, r, passwordPage, user, nil))
+	}
 	err = p.users.ChangePassword(r.Context(), user, identity.PasswordInput{
 		Current: form.Get("current"), New: form.Get("password"), EndEverything: form.Get("end_everything") != "",
 		Language: p.pages.Language(r).Tag,
@@ -142,7 +158,7 @@ func (p *Pages) ChangeEmail(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if mayChange, err := p.users.MayChangeAccount(r.Context(), user); err != nil || !mayChange {
+	if mayChange, err := p.mayChange(r, emailPage, user); err != nil || !mayChange {
 		return errors.Join(err, p.renderAccount(w, r, emailPage, user, nil))
 	}
 	email, language := strings.TrimSpace(form.Get("email")), p.pages.Language(r).Tag
@@ -163,7 +179,7 @@ func (p *Pages) Export(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if mayChange, err := p.users.MayChangeAccount(r.Context(), user); err != nil || !mayChange {
+	if mayChange, err := p.mayChange(r, exportPage, user); err != nil || !mayChange {
 		return errors.Join(err, p.renderAccount(w, r, exportPage, user, nil))
 	}
 	out, err := p.users.Export(r.Context(), user.User)
@@ -186,7 +202,7 @@ func (p *Pages) Delete(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if mayChange, err := p.users.MayChangeAccount(r.Context(), user); err != nil || !mayChange {
+	if mayChange, err := p.mayChange(r, deletePage, user); err != nil || !mayChange {
 		return errors.Join(err, p.renderAccount(w, r, deletePage, user, nil))
 	}
 	_, err = p.users.ScheduleDeletion(r.Context(), user.User, p.users.DeletionGrace(), p.pages.Language(r).Tag)

@@ -224,7 +224,22 @@ func TestAccountFormsNeedRecentSignIn(t *testing.T) {
 			again.Set("password", changed)
 			b.Follow(b.Submit("/login", again))
 		}
-		signIn("/login?another=1")
+		for _, name := range []string{"security", "password", "email", "export", "delete", "unknown"} {
+			form, want := b.Open("/login?again=1&then="+name), "/account/"+name
+			if name == "unknown" {
+				want = "/account"
+			} else if !strings.Contains(form.Body, `value="alice"`) {
+				t.Errorf("the page to sign in again for %s does not have the username", name)
+			}
+			again := form.Fields()
+			again.Set("username", "alice")
+			again.Set("password", changed)
+			if got := b.Submit("/login", again); got.Header.Get("Location") != want {
+				t.Errorf("after a sign-in with then=%s: %s, want %s", name, got.Header.Get("Location"), want)
+			} else {
+				b.Follow(got)
+			}
+		}
 		f.want("the deletion", submit(b, b.Open("/account/delete"), "/account/delete"), http.StatusOK,
 			"Your account will be deleted")
 		if p := b.Open("/account"); p.Status != http.StatusSeeOther {
