@@ -15,8 +15,9 @@ import (
 	"gatehouse/storage/audit"
 )
 
-// codeLimit slows down brute force of a user's codes over all browsers and codes: beyond it, codes are not compared.
-var codeLimit = storage.SignInLimit{FreeFailures: 15, MaxWait: 24 * time.Hour, Period: 24 * time.Hour}
+// codeLimit limits brute force of a user's codes over all codes and browsers: beyond it, codes are not compared. A
+// browser in which the user signed in before has a count of its own, so that guesses elsewhere do not lock it out.
+var codeLimit = storage.SignInLimit{FreeFailures: 15, Period: 24 * time.Hour}
 
 // RequestSignInCode sends the user with a username or address a code of six digits, which signs in once, in this
 // browser only. The result and the work are the same for an unknown name. It returns ErrNoMail when no mail can be sent
@@ -47,10 +48,12 @@ func (u *Users) codeHash(user storage.User, browser []byte, code string) []byte 
 	return keyed.MAC(u.options.SelfService.CodeKey, "sign-in code", user.ID, hex.EncodeToString(browser), code)
 }
 
-// SignInWithCode returns the user with a username or address and the code that was sent for this browser. It returns
-// ErrInvalidCredentials for an unknown name and for a wrong, expired or used code alike. The user authenticated by
-// the method AMRCode; a second factor is needed as after a password.
-func (u *Users) SignInWithCode(ctx context.Context, name, code string, browser []byte) (storage.User, error) {
+// SignInWithCode returns the user with a username or address and the code that was sent for this browser. device is the
+// result of Device for it. It returns ErrInvalidCredentials for an unknown name and for a wrong, expired or used code
+// alike. The user authenticated by the method AMRCode; a second factor is needed as after a password.
+func (u *Users) SignInWithCode(
+	ctx context.Context, name, code string, browser []byte, device Device,
+) (storage.User, error) {
 	if !u.SignInCodesAllowed() {
 		return storage.User{}, ErrNoMail
 	}
@@ -64,24 +67,14 @@ func (u *Users) SignInWithCode(ctx context.Context, name, code string, browser [
 		}
 		return -1
 	}, code)
-	account := "code\x00" + user.ID
-	if user.ID == "" {
-		account = "unknown code\x00" + name // so that the work is the same
+	compared := u.codeCount("code\x00" + user.ID)
+	if device.hasSignedIn(user) {
+		compared = u.codeCount("code\x00" + user.ID + "\x00" + device.id())
 	}
-	failures := storage.SignInCount{Account: keyed.MAC(u.options.SignInKey, account), Subnet: "*", Limit: codeLimit}
-	until, err := u.store.SignInBlockedUntil(ctx, failures)
-	if err != nil {
-		return storage.User{}, err
-	}
-	hash, err := u.store.TryCode(ctx, user.ID, browser, failures, func(want []byte) bool {
-		return keyed.Equal(u.codeHash(user, browser, code), want) && until == nil
-	})
+	hash, err := u.store.TryCode(ctx, user.ID, browser, compared, u.codeCount("no code\x00"+hex.EncodeToString(browser)),
+		func(want []byte) bool { return keyed.Equal(u.codeHash(user, browser, code), want) })
 	if refusal := (*storage.RefusalError)(nil); errors.As(err, &refusal) {
-		reason := refusal.Reason
-		if until != nil {
-			reason = "too many incorrect codes"
-		}
-		return storage.User{}, u.codeRefused(ctx, user, reason)
+		return storage.User{}, u.codeRefused(ctx, user, refusal.Reason)
 	}
 	if err != nil {
 		return storage.User{}, err
@@ -91,6 +84,10 @@ func (u *Users) SignInWithCode(ctx context.Context, name, code string, browser [
 		return storage.User{}, u.codeRefused(ctx, user, refusal.Reason)
 	}
 	return user, err
+}
+
+func (u *Users) codeCount(account string) storage.SignInCount {
+	return storage.SignInCount{Account: keyed.MAC(u.options.SignInKey, account), Subnet: "*", Limit: codeLimit}
 }
 
 // AMRCode is the authentication method of a sign-in with a code (RFC 8176 §2: one-time password).

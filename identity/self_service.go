@@ -173,7 +173,11 @@ func (u *Users) sendLink(ctx context.Context, user storage.User, t storage.Email
 		return u.store.CreateNoEmailToken(ctx, t.Purpose, "too many mails")
 	}
 	m.UserID, m.ExpiresAt = user.ID, t.ExpiresAt
-	return u.store.CreateEmailToken(ctx, user, t, m)
+	err := u.store.CreateEmailToken(ctx, user, t, m)
+	if errors.Is(err, storage.ErrConflict) {
+		return u.store.CreateNoEmailToken(ctx, t.Purpose, "the user has codes in too many browsers")
+	}
+	return err
 }
 
 // Origin is where a user requests a mail.

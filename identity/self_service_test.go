@@ -193,53 +193,96 @@ func TestResetEndsPendingEmailChange(t *testing.T) {
 	})
 }
 
-// TestSignInCodes covers PE19 and PE20: a code signs in once, in the browser that requested it; guesses are limited
-// and unknown names look the same.
+// TestSignInCodes covers PE19 and PE20: a code signs in once, in the browser that requested it, and for its user only.
 func TestSignInCodes(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		f := newSelfService(t, url, identity.SelfService{})
 		alice := user(t, f.Users, "alice")
+		user(t, f.Users, "bob")
 		browser, other := []byte("browser"), []byte("other browser")
 		storagetest.Must(t, f.RequestSignInCode(f.ctx, "unknown", browser, "en"))
 		f.mails()
-		request := func() string {
-			storagetest.Must(t, f.RequestSignInCode(f.ctx, "alice@example.com", browser, "en"))
+		request := func(name string, browser []byte) string {
+			storagetest.Must(t, f.RequestSignInCode(f.ctx, name, browser, "en"))
 			return f.mails(storage.MailSignInCode)[0].Values[storage.MailCode]
 		}
-		code := request()
-		for what, try := range map[string]func() (storage.User, error){
-			"an unknown name":   func() (storage.User, error) { return f.SignInWithCode(f.ctx, "unknown", code, browser) },
-			"another browser":   func() (storage.User, error) { return f.SignInWithCode(f.ctx, "alice", code, other) },
-			"an incorrect code": func() (storage.User, error) { return f.SignInWithCode(f.ctx, "alice", "x"+code[1:], browser) },
+		try := func(name, code string, browser []byte) (storage.User, error) {
+			return f.SignInWithCode(f.ctx, name, code, browser, identity.Device{})
+		}
+		code := request("alice@example.com", browser)
+		request("alice", other) // replaces only a code of that browser
+		request("bob", browser)
+		wrong := string('0'+(code[0]-'0'+1)%10) + code[1:]
+		for what, in := range map[string]struct {
+			name, code string
+			browser    []byte
+		}{
+			"an unknown name": {"unknown", code, browser}, "another browser": {"alice", code, other},
+			"a browser without a code": {"alice", code, []byte("third")}, "another user": {"bob", code, browser},
+			"an incorrect code": {"alice", wrong, browser},
 		} {
-			_, err := try()
+			_, err := try(in.name, in.code, in.browser)
 			f.refused(what, err, identity.ErrInvalidCredentials)
 		}
-		if u, err := f.SignInWithCode(f.ctx, "alice", code[:3]+" "+code[3:], browser); err != nil || u.ID != alice.ID ||
+		if u, err := try("alice", code[:3]+" "+code[3:], browser); err != nil || u.ID != alice.ID ||
 			u.EmailVerifiedAt == nil {
 			t.Errorf("SignInWithCode = %+v, %v, want alice with a verified address", u, err)
 		}
-		_, err := f.SignInWithCode(f.ctx, "alice", code, browser)
+		_, err := try("alice", code, browser)
 		f.refused("a used code", err, identity.ErrInvalidCredentials)
-		code = request()
-		for range 5 {
-			_, err = f.SignInWithCode(f.ctx, "alice", "", browser)
-			f.refused("an incorrect code", err, identity.ErrInvalidCredentials)
+		replaced, code := request("alice", browser), request("alice", browser)
+		if replaced != code { // one time in a million
+			_, err = try("alice", replaced, browser)
+			f.refused("a replaced code", err, identity.ErrInvalidCredentials)
 		}
-		_, err = f.SignInWithCode(f.ctx, "alice", code, browser)
-		f.refused("the code after five tries", err, identity.ErrInvalidCredentials)
-		for range 2 * 5 {
-			_, _ = f.SignInWithCode(f.ctx, "alice", "", browser)
-		}
-		code = request()
-		_, err = f.SignInWithCode(f.ctx, "alice", code, browser)
-		f.refused("a correct code after many incorrect ones", err, identity.ErrInvalidCredentials)
-		f.clock.Advance(24 * time.Hour)
-		code = request()
 		f.clock.Advance(10*time.Minute + time.Second)
-		_, err = f.SignInWithCode(f.ctx, "alice", code, browser)
+		_, err = try("alice", code, browser)
 		f.refused("a code after ten minutes", err, identity.ErrInvalidCredentials)
+		for i := range 6 {
+			storagetest.Must(t, f.RequestSignInCode(f.ctx, "alice", []byte{byte(i)}, "en"))
+		}
+		five := []string{storage.MailSignInCode}
+		f.mails(append(five, five[0], five[0], five[0], five[0])...) // the sixth is refused, and replaces none
+	})
+}
+
+// TestGuessesOfSignInCodesAreLimited covers PE20: a code has five tries, and all codes of a user together have fifteen
+// in a day. Requests without a code cannot use these up.
+func TestGuessesOfSignInCodesAreLimited(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		f := newSelfService(t, url, identity.SelfService{})
+		user(t, f.Users, "alice")
+		browser, attacker := []byte("browser"), []byte("attacker")
+		request := func(browser []byte) string {
+			storagetest.Must(t, f.RequestSignInCode(f.ctx, "alice", browser, "en"))
+			return f.mails(storage.MailSignInCode)[0].Values[storage.MailCode]
+		}
+		try := func(code string, browser []byte) error {
+			_, err := f.SignInWithCode(f.ctx, "alice", code, browser, identity.Device{})
+			return err
+		}
+		code := request(browser)
+		for range 20 {
+			f.refused("a try without a code", try("", attacker), identity.ErrInvalidCredentials)
+		}
+		storagetest.Must(t, try(code, browser))
+		code = request(attacker)
+		for range 5 {
+			f.refused("an incorrect code", try("", attacker), identity.ErrInvalidCredentials)
+		}
+		f.refused("the code after five tries", try(code, attacker), identity.ErrInvalidCredentials)
+		for range 2 {
+			request(attacker)
+			for range 5 {
+				f.refused("an incorrect code", try("", attacker), identity.ErrInvalidCredentials)
+			}
+		}
+		f.refused("a correct code after many incorrect ones", try(request(browser), browser),
+			identity.ErrInvalidCredentials)
+		f.clock.Advance(24*time.Hour + time.Second)
+		storagetest.Must(t, try(request(browser), browser))
 	})
 }
 

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"time"
 
@@ -30,9 +31,10 @@ var emailTokenEvents = map[string]string{
 // EmailToken is a token or code that a mail to a user contains. It is single use, and a new one replaces the previous
 // one of the user and purpose.
 type EmailToken struct {
-	UserID      string `gorm:"primaryKey"`
-	Purpose     string `gorm:"primaryKey"`
-	Slot        string `gorm:"primaryKey"` // of UndoEmailChange the key of the address, so that each has its own
+	UserID  string `gorm:"primaryKey"`
+	Purpose string `gorm:"primaryKey"`
+	// Slot is the key of the address of UndoEmailChange, and the browser of SignInCode, so that each has its own.
+	Slot        string `gorm:"primaryKey"`
 	Hash        []byte
 	Email       string // the address that it confirms
 	EmailKey    string
@@ -47,7 +49,8 @@ type EmailToken struct {
 
 var emailTokenRow = db.NewRecord[EmailToken]("email_tokens")
 
-// CreateEmailToken stores a token for a user and queues the mail with it, in one transaction.
+// CreateEmailToken stores a token for a user and queues the mail with it, in one transaction. It returns ErrConflict
+// when the user has valid sign-in codes in too many other browsers.
 func (s *Store) CreateEmailToken(ctx context.Context, u User, t EmailToken, m Mail) error {
 	t.UserID, t.UserEpoch, t.CreatedAt = u.ID, u.Epoch, s.Now()
 	return db.Wrap("create e-mail token", s.Tx(ctx, func(tx *Store) error {
@@ -61,17 +64,36 @@ func (s *Store) CreateEmailToken(ctx context.Context, u User, t EmailToken, m Ma
 	}))
 }
 
+// maxSignInCodes is how many valid sign-in codes a user can have: one in each of so many browsers. Concurrent requests
+// can exceed it by a few, which gives no more tries: those are limited per user.
+const maxSignInCodes = 5
+
+// codeSlot returns the slot of the sign-in codes of a browser, so that a request in another browser replaces none.
+func codeSlot(browser []byte) string { return hex.EncodeToString(browser) }
+
+// insertEmailToken stores a token in place of the previous one of its slot. It returns ErrConflict when the user has
+// valid sign-in codes in too many other browsers.
 func (s *Store) insertEmailToken(ctx context.Context, t EmailToken) error {
-	return db.Exec(
+	if t.Purpose == SignInCode {
+		t.Slot = codeSlot(t.BrowserHash)
+	}
+	err := db.ExecOne(
 		ctx, s.Write, `INSERT INTO email_tokens (user_id, purpose, slot, hash, email, email_key, user_epoch, browser_hash,
-			request_id, tries_left, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+			request_id, tries_left, created_at, expires_at)
+		SELECT ?, ?, ?, ?, ?, ?, CAST(? AS BIGINT), ?, ?, CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT)
+		WHERE ? <> '`+SignInCode+`' OR (SELECT count(*) FROM email_tokens WHERE user_id = ? AND purpose = '`+SignInCode+`'
+			AND slot <> ? AND used_at IS NULL AND expires_at > ?) < ?
 		ON CONFLICT (user_id, purpose, slot) DO UPDATE SET hash = excluded.hash, email = excluded.email,
 			email_key = excluded.email_key, user_epoch = excluded.user_epoch, browser_hash = excluded.browser_hash,
 			request_id = excluded.request_id, tries_left = excluded.tries_left, created_at = excluded.created_at,
 			expires_at = excluded.expires_at, used_at = NULL`,
-		t.UserID, t.Purpose, t.Slot, t.Hash, t.Email, t.EmailKey, t.UserEpoch, t.BrowserHash, t.RequestID,
-		t.TriesLeft, db.Millis(t.CreatedAt), db.Millis(t.ExpiresAt),
+		t.UserID, t.Purpose, t.Slot, t.Hash, t.Email, t.EmailKey, t.UserEpoch, t.BrowserHash, t.RequestID, t.TriesLeft,
+		db.Millis(t.CreatedAt), db.Millis(t.ExpiresAt), t.Purpose, t.UserID, t.Slot, db.Millis(s.Now()), maxSignInCodes,
 	)
+	if errors.Is(err, ErrNotFound) {
+		return ErrConflict
+	}
+	return err
 }
 
 // CreateNoEmailToken does the same work as CreateEmailToken, with as many statements, when no mail is sent, such as for
@@ -152,36 +174,63 @@ func (s *Store) deleteEmailTokens(ctx context.Context, userID string) error {
 }
 
 // TryCode consumes a try of a user's sign-in code in a browser before it is compared, so that concurrent requests get
-// no more tries, and returns the hash of the code when correct reports true for it. Otherwise it counts a failure and
-// returns a *RefusalError. The work is the same when there is no such user or code.
+// no more tries, and returns the hash of the code when correct reports true for it. Otherwise it returns a
+// *RefusalError. Each comparison counts against compared, over all codes of the user, until it was correct: beyond
+// that limit correct is not called. A request without a valid code in its browser counts against other, so that
+// it cannot lock out the user, and that the work is the same.
 func (s *Store) TryCode(
-	ctx context.Context, userID string, browser []byte, failures SignInCount, correct func(hash []byte) bool,
+	ctx context.Context, userID string, browser []byte, compared, other SignInCount, correct func(hash []byte) bool,
 ) (hash []byte, err error) {
 	var refusal *RefusalError
 	err = s.Tx(ctx, func(tx *Store) error {
 		refusal = nil
+		count := compared
 		err := db.QueryRow(
 			ctx, tx.Write, []any{&hash}, `UPDATE email_tokens SET tries_left = tries_left - 1
-			WHERE user_id = ? AND purpose = ? AND browser_hash = ? AND used_at IS NULL AND expires_at > ? AND tries_left > 0
-			RETURNING hash`, userID, SignInCode, browser, db.Millis(s.Now()),
+			WHERE user_id = ? AND purpose = ? AND slot = ? AND used_at IS NULL AND expires_at > ? AND tries_left > 0
+			RETURNING hash`, userID, SignInCode, codeSlot(browser), db.Millis(s.Now()),
 		)
-		switch {
-		case errors.Is(err, ErrNotFound):
+		if errors.Is(err, ErrNotFound) {
 			refusal = &RefusalError{Reason: "this browser has no valid code, or no tries left", UserID: userID}
-		case err != nil:
+			count = other
+		} else if err != nil {
 			return err
-		case !correct(hash):
-			refusal = &RefusalError{Reason: "incorrect code", UserID: userID}
-		default:
-			return nil
 		}
-		_, _, err = tx.countSignInFailure(ctx, failures)
-		return err
+		err = tx.countComparison(ctx, count)
+		switch {
+		case errors.Is(err, ErrNotFound) && refusal == nil:
+			refusal = &RefusalError{Reason: "too many incorrect codes", UserID: userID}
+		case err != nil && !errors.Is(err, ErrNotFound):
+			return err
+		case refusal == nil && !correct(hash):
+			refusal = &RefusalError{Reason: "incorrect code", UserID: userID}
+		case refusal == nil:
+			return db.Exec(ctx, tx.Write, `UPDATE sign_in_attempts SET failures = failures - 1
+				WHERE account = ? AND network = ? AND failures > 0`, count.Account, count.Subnet)
+		}
+		return nil
 	})
 	if err == nil && refusal != nil {
 		err = refusal
 	}
 	return hash, db.Wrap("try a code", err)
+}
+
+// countComparison adds to a count in one statement. It returns ErrNotFound, and adds nothing, when the count has
+// reached its limit. The period begins with the first of the count, so that continued attempts do not extend it.
+func (s *Store) countComparison(ctx context.Context, c SignInCount) error {
+	now := s.Now()
+	// A period in the future began before the clock was set back.
+	const over = "(sign_in_attempts.last_at < ? OR sign_in_attempts.last_at > ?)"
+	begin, end := db.Millis(now.Add(-c.Limit.Period)), db.Millis(now.Add(db.MaxClockSkew))
+	return db.ExecOne(
+		ctx, s.Write, `INSERT INTO sign_in_attempts (account, network, failures, last_at) VALUES (?, ?, 1, ?)
+		ON CONFLICT (account, network) DO UPDATE SET
+			failures = CASE WHEN `+over+` THEN 1 ELSE sign_in_attempts.failures + 1 END,
+			last_at = CASE WHEN `+over+` THEN excluded.last_at ELSE sign_in_attempts.last_at END
+		WHERE sign_in_attempts.failures < ? OR `+over,
+		c.Account, c.Subnet, db.Millis(now), begin, end, begin, end, c.Limit.FreeFailures, begin, end,
+	)
 }
 
 // UseSignInCode consumes the sign-in code with a hash and returns its user. The code proves the address that it was

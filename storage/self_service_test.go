@@ -96,22 +96,45 @@ func TestCodesHaveFiveTries(t *testing.T) {
 		f := newFixture(t, url)
 		f.ctx = t.Context()
 		f.token(t, storage.SignInCode, "code", f.user.Email, []byte("browser"))
-		failures := storage.SignInCount{
-			Account: []byte("account"), Subnet: "*", Limit: storage.SignInLimit{FreeFailures: 100, Period: time.Hour},
+		counts := func(limit int64) (compared, other storage.SignInCount) {
+			l := storage.SignInLimit{FreeFailures: limit, Period: time.Hour}
+			return storage.SignInCount{Account: []byte("account"), Subnet: "*", Limit: l},
+				storage.SignInCount{Account: []byte("other"), Subnet: "*", Limit: l}
 		}
-		if _, err := f.TryCode(f.ctx, f.user.ID, []byte("other"), failures, func([]byte) bool { return true }); !errors.Is(
-			err, storage.ErrNotFound) {
-			t.Errorf("TryCode in another browser = %v, want ErrNotFound", err)
+		try := func(browser string, limit int64, correct bool) string {
+			compared, other := counts(limit)
+			_, err := f.TryCode(f.ctx, f.user.ID, []byte(browser), compared, other, func([]byte) bool { return correct })
+			if refusal := (*storage.RefusalError)(nil); errors.As(err, &refusal) {
+				return refusal.Reason
+			}
+			storagetest.Must(t, err)
+			return ""
 		}
-		var tries atomic.Int64
+		for range 3 {
+			if got := try("other", 2, true); got != "this browser has no valid code, or no tries left" {
+				t.Errorf("TryCode in another browser = %q, want no valid code", got)
+			}
+		}
+		if got := try("browser", 1, true); got != "" {
+			t.Errorf("TryCode after tries in another browser = %q, want success", got)
+		}
+		f.token(t, storage.SignInCode, "code", f.user.Email, []byte("browser")) // five tries again
+		var tries, limited atomic.Int64
 		storagetest.Concurrently(20, func(int) {
-			_, err := f.TryCode(f.ctx, f.user.ID, []byte("browser"), failures, func([]byte) bool { return false })
-			if refusal := (*storage.RefusalError)(nil); errors.As(err, &refusal) && refusal.Reason == "incorrect code" {
+			switch try("browser", 3, false) {
+			case "incorrect code":
 				tries.Add(1)
+			case "too many incorrect codes":
+				limited.Add(1)
 			}
 		})
-		if tries.Load() != 5 {
-			t.Errorf("%d of 20 concurrent tries were allowed, want 5", tries.Load())
+		if tries.Load() != 3 || limited.Load() != 2 {
+			t.Errorf("of 20 concurrent tries %d were compared and %d were over the limit of the user, want 3 and 2",
+				tries.Load(), limited.Load())
+		}
+		f.token(t, storage.SignInCode, "second", f.user.Email, []byte("second"))
+		if got := try("second", 3, true); got != "too many incorrect codes" {
+			t.Errorf("TryCode of another code over the limit of the user = %q, want too many incorrect codes", got)
 		}
 		onlyOne(t, "a code", func(int) error {
 			_, err := f.UseSignInCode(f.ctx, []byte("code"))
