@@ -16,9 +16,9 @@ var userSettings = []setting{
 			"invite`), `domains:a.example,b.example` (also users with an email address of these domains) or `open` " +
 			"(everyone). Each needs `GATEHOUSE_SMTP_URL`, except an invitation for a fixed address.",
 		set: setSignUp, get: getSignUp},
-	{env: "GATEHOUSE_SIGN_IN_CODES", def: "false", pending: "the page that prompts for a code",
-		doc: "Whether users can sign in with a code of six digits in a mail, in place of the password. A second factor is " +
-			"needed as after a password.",
+	{env: "GATEHOUSE_SIGN_IN_CODES", def: "false",
+		doc: "Whether users can sign in with a code of six digits in an email, in place of the password. A second factor is " +
+			"needed as after a password. Requires `GATEHOUSE_SMTP_URL`.",
 		set: boolField(func(c *Config) *bool { return &c.SignInCodes }),
 		get: func(c *Config) string { return strconv.FormatBool(c.SignInCodes) }},
 	{env: "GATEHOUSE_TERMS_URL",

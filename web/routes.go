@@ -114,6 +114,8 @@ func (s *Server) endpoints() []route {
 		{"POST /select", kindPage, s.interaction.SelectAccount},
 		{"GET /login", kindPage, s.interaction.ShowLogin},
 		{"POST /login", kindPage, s.interaction.Login},
+		{"GET /login/code", kindPage, s.interaction.ShowCode},
+		{"POST /login/code", kindPage, s.interaction.LoginWithCode},
 		{"GET /login/factor", kindPage, s.interaction.ShowFactor},
 		{"POST /login/factor", kindPage, s.interaction.FinishLogin},
 

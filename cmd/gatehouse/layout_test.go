@@ -64,7 +64,7 @@ func startWideServer(t *testing.T) *wideServer {
 	t.Helper()
 	d := startDev(t, t.TempDir(), map[string]string{
 		"GATEHOUSE_TEMPLATES_DIR": hebrewDirectory(t), "GATEHOUSE_BRAND_NAME": strings.Repeat("W", 60),
-		"GATEHOUSE_REGISTRATION":        "open",
+		"GATEHOUSE_REGISTRATION":        "open", "GATEHOUSE_SIGN_IN_CODES": "true",
 		"GATEHOUSE_REGISTRATION_SCOPES": "openid,profile,email," + wideScope + "," + moreScope,
 		"GATEHOUSE_CLIENT_DOCUMENTS":    "open", "GATEHOUSE_SECRET_KEY": keyText,
 	})
@@ -195,6 +195,11 @@ func (l *layoutTest) checkRequestPages() {
 	l.t.Helper()
 	l.do("open an authorization request", l.d.authorize("login_hint", wideEmail("a")))
 	l.check("login", "to continue to")
+	l.do("sign in with a code", followLink("Email me a code"))
+	l.check("login_code", "Enter your username or email address")
+	l.do("request a code", fill("username", "unknown"), press("Send code"))
+	l.check("login_code-sent", "If there is an account")
+	l.do("sign in with the password", followLink("Sign in another way"))
 	l.signIn("a")
 	l.check("consent", "wants access to your account")
 	l.do("open a client with a document", l.d.authorize("client_id", l.d.documentID))

@@ -33,7 +33,7 @@ func New(
 	store *storage.Store, users *identity.Users, server *oauth.Server, limiter *ratelimit.Limiter, renderer *page.Renderer,
 ) (*Pages, error) {
 	for name, data := range map[string]any{
-		"login": loginPage{}, "factor": factorPage{}, "select": selectPage{}, "no_access": noAccessPage{},
+		"login": loginPage{}, "login_code": codePage{}, "factor": factorPage{}, "select": selectPage{}, "no_access": noAccessPage{},
 		"confirm": confirmPage{}, "consent": consentPage{}, "form_post": formPostPage{}, "logout": logoutPage{},
 		"signed_out": signedOutPage{}, "enrol": enrolPage{},
 	} {

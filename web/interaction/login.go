@@ -28,6 +28,7 @@ type loginPage struct {
 	Another                               bool // the user wants to sign in with another account
 	OtherUsers                            bool // the account chooser has users to choose from
 	SignUp                                bool // users can create an account
+	Codes                                 bool // users can sign in with a code in an email
 	SignedInAs                            string
 	To, Passkey, UnknownPasskey           string // Passkey: request options, as JSON
 }
@@ -107,6 +108,7 @@ func (p *Pages) renderLogin(w http.ResponseWriter, r *http.Request, attempt logi
 	data.Self = withRequest("/login", attempt.request)
 	policy := p.users.SignUpPolicy()
 	data.SignUp = policy == identity.SignUpOpen || policy == identity.SignUpDomains
+	data.Codes = p.users.SignInCodesAllowed()
 	if attempt.request == "" {
 		user, err := p.users.CurrentUser(r)
 		if err != nil {
