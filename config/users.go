@@ -17,13 +17,13 @@ var userSettings = []setting{
 			"(everyone). Each needs `GATEHOUSE_SMTP_URL`, except an invitation for a fixed address.",
 		set: setSignUp, get: getSignUp},
 	{env: "GATEHOUSE_SIGN_IN_CODES", def: "false",
-		doc: "Whether users can sign in with a code of six digits in an email, in place of the password. A second factor is " +
-			"needed as after a password. Requires `GATEHOUSE_SMTP_URL`.",
+		doc: "Whether users can sign in with a code of six digits in an email, in place of the password. A second factor " +
+			"is needed as after a password. Requires `GATEHOUSE_SMTP_URL`.",
 		set: boolField(func(c *Config) *bool { return &c.SignInCodes }),
 		get: func(c *Config) string { return strconv.FormatBool(c.SignInCodes) }},
 	{env: "GATEHOUSE_TERMS_URL",
-		doc: "The terms of use: an `https://` URL. Users accept them when they create an account, if " +
-			"`GATEHOUSE_TERMS_VERSION` is set.",
+		doc: "The terms of use: an `https://` URL. If `GATEHOUSE_TERMS_VERSION` is set, users accept them when they create " +
+			"an account, and again at the next sign-in or request of a client after the version changed.",
 		set: setTermsURL, get: func(c *Config) string { return c.TermsURL }},
 	{env: "GATEHOUSE_TERMS_VERSION",
 		doc: "The version of the terms of use, such as `2026-11`, which is stored when a user accepts them. Requires " +

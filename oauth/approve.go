@@ -191,6 +191,14 @@ func (s *Server) DenyWithoutGroup(
 		protocol.NewError(protocol.AccessDenied, descriptionNoAccess))
 }
 
+// DenyWithoutTerms does the same as Deny for a user who does not accept the terms of use.
+func (s *Server) DenyWithoutTerms(
+	ctx context.Context, a *AuthorizationRequest, user *identity.SignedInUser,
+) (Response, error) {
+	return s.deny(ctx, a, user, storage.Denial{Reason: "terms not accepted"},
+		protocol.NewError(protocol.AccessDenied, "The user has not accepted the terms of use of this server."))
+}
+
 // DenyWithoutFactor decides the request of a user who does not add the factor that the operator requires, and returns
 // the response to the client: unmet_authentication_requirements.
 func (s *Server) DenyWithoutFactor(

@@ -17,6 +17,7 @@ type Step int
 // The steps.
 const (
 	Login         Step = iota // the user signs in, or signs in again
+	Terms                     // the user accepts the current terms of use, or returns to the client
 	Enrol                     // the user adds factors to the account, or postpones that
 	SelectAccount             // the user chooses one of the accounts signed in to the browser
 	NoAccess                  // the user reads that a group is required, and returns to the client
@@ -64,6 +65,7 @@ type DecisionInput struct {
 	LacksGroup      bool                   // Candidate is in none of the groups that the client requires
 	// Candidate must confirm that they want to continue with a client that is not verified.
 	NeedsConfirmation bool
+	MustAcceptTerms   bool               // Candidate has not accepted the current terms of use
 	StrongestACR      string             // the strongest acr that Candidate can sign in with; needed if DependsOnFactors
 	Policy            identity.ACRPolicy // of Candidate
 	Consent           *storage.Consent   // what Candidate allowed the client before, or nil
@@ -87,7 +89,8 @@ func Decide(a *AuthorizationRequest, in DecisionInput, now time.Time) (Step, *pr
 		}
 		// Only a code discloses whether the user that the request names is signed in; otherwise the response is the same
 		// as without a session.
-		if named && (refused || in.LacksGroup || needsLogin(a, in.Candidate, now) || a.authenticationStep(in) != Issue) {
+		if named && (refused || in.LacksGroup || in.MustAcceptTerms || needsLogin(a, in.Candidate, now) ||
+			a.authenticationStep(in) != Issue) {
 			in.Candidate = nil
 		}
 	}
@@ -113,6 +116,13 @@ func (a *AuthorizationRequest) decideForCandidate(in DecisionInput, now time.Tim
 		return NoAccess, nil
 	}
 	authentication := a.authenticationStep(in)
+	if in.MustAcceptTerms && authentication != Login { // after the sign-in that the request needs
+		if a.isSilent() {
+			return a.refuse(protocol.InteractionRequired,
+				"The user must accept the terms of use, and prompt=none forbids that page.")
+		}
+		return Terms, nil
+	}
 	if authentication == Login || authentication == Enrol && a.isSilent() {
 		return a.login(" with the acr " + a.SignInACR(in))
 	}

@@ -89,11 +89,14 @@ func (s *Store) DeleteDueUsers(ctx context.Context, retention time.Duration) (n 
 	}
 }
 
-// AcceptTerms stores that a user accepted a version of the terms. It returns ErrNotFound when there is no such user.
+// AcceptTerms stores that a user accepted a version of the terms. It returns ErrNotFound when there is no such user,
+// or the user has already accepted it.
 func (s *Store) AcceptTerms(ctx context.Context, userID, version string) error {
 	e := audit.Event{Type: audit.UserTermsAccepted, UserID: userID, Detail: map[string]any{"version": version}}
 	return db.Wrap("accept terms", s.Tx(ctx, func(tx *Store) error {
-		if err := db.ExecOne(ctx, tx.Write, "UPDATE users SET terms_version = ? WHERE id = ?", version, userID); err != nil {
+		err := db.ExecOne(ctx, tx.Write, "UPDATE users SET terms_version = ? WHERE id = ? AND terms_version <> ?", version,
+			userID, version)
+		if err != nil {
 			return err
 		}
 		return tx.Audit.Record(ctx, e)

@@ -73,6 +73,8 @@ func (s *Server) decisions() []route {
 	return []route{
 		{"GET /enrol", kindPage, s.interaction.ShowEnrol},
 		{"POST /enrol", kindPage, s.interaction.Enrol},
+		{"GET /terms", kindPage, s.interaction.ShowTerms},
+		{"POST /terms", kindPage, s.interaction.DecideTerms},
 		{"GET /no-access", kindPage, s.interaction.ShowNoAccess},
 		{"POST /no-access", kindPage, s.interaction.LeaveNoAccess},
 		{"GET /confirm", kindPage, s.interaction.ShowConfirm},

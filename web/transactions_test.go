@@ -294,7 +294,8 @@ func selfServiceRequests(t *testing.T, s, failing *servertest.Server) []routed {
 	maps.Copy(invite, url.Values{"username": {"carol"}, "password": {servertest.Password}})
 	requests := &pageList{browser: atServer(b, failing)}
 	for _, path := range []string{
-		"/login/code", "/forgot", "/reset", "/verify", "/sign-up", "/account/password", "/account/email", "/account/export",
+		"/login/code", "/terms",
+		"/forgot", "/reset", "/verify", "/sign-up", "/account/password", "/account/email", "/account/export",
 		"/account/delete",
 	} {
 		requests.open("GET "+path, path, false)

@@ -90,7 +90,7 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	interactionPages, err := interaction.New(o.Store, o.Users, o.OAuth, o.Limiter, pages)
+	interactionPages, err := interaction.New(o.Store, o.Users, o.OAuth, o.Limiter, pages, o.TermsURL)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +128,7 @@ func CheckPages(o page.Options) error {
 	if err != nil {
 		return err
 	}
-	if _, err := interaction.New(nil, nil, nil, nil, pages); err != nil {
+	if _, err := interaction.New(nil, nil, nil, nil, pages, ""); err != nil {
 		return err
 	}
 	_, err = account.New(nil, nil, nil, pages)

@@ -64,7 +64,8 @@ func startWideServer(t *testing.T) *wideServer {
 	t.Helper()
 	d := startDev(t, t.TempDir(), map[string]string{
 		"GATEHOUSE_TEMPLATES_DIR": hebrewDirectory(t), "GATEHOUSE_BRAND_NAME": strings.Repeat("W", 60),
-		"GATEHOUSE_REGISTRATION":        "open", "GATEHOUSE_SIGN_IN_CODES": "true",
+		"GATEHOUSE_REGISTRATION": "open", "GATEHOUSE_SIGN_IN_CODES": "true",
+		"GATEHOUSE_TERMS_URL": "https://" + wideHost + "/terms", "GATEHOUSE_TERMS_VERSION": "1",
 		"GATEHOUSE_REGISTRATION_SCOPES": "openid,profile,email," + wideScope + "," + moreScope,
 		"GATEHOUSE_CLIENT_DOCUMENTS":    "open", "GATEHOUSE_SECRET_KEY": keyText,
 	})
@@ -201,6 +202,8 @@ func (l *layoutTest) checkRequestPages() {
 	l.check("login_code-sent", "If there is an account")
 	l.do("sign in with the password", followLink("Sign in another way"))
 	l.signIn("a")
+	l.check("terms", "Our terms have changed")
+	l.do("accept the terms", press("Accept and continue"))
 	l.check("consent", "wants access to your account")
 	l.do("open a client with a document", l.d.authorize("client_id", l.d.documentID))
 	l.check("confirm", "This app has not been verified")
@@ -216,6 +219,7 @@ func (l *layoutTest) checkRequestPages() {
 	l.check("consent-more", "What you have already allowed this app")
 	l.do("add an account", chromedp.Navigate(l.d.issuer+"/login?another=1"), visible("stays signed in here"))
 	l.signInWithFactor("b")
+	l.do("accept the terms", visible("and are signed out"), press("Accept and continue"))
 	l.check("account", "Where you are signed in")
 	l.do("open the account chooser", l.d.authorize("prompt", "select_account"))
 	l.check("select", "Choose an account")

@@ -25,6 +25,7 @@ const (
 	InvalidTarget = "invalid_target" // RFC 8707 §2
 
 	LoginRequired            = "login_required" // OIDC Core §3.1.2.6
+	InteractionRequired      = "interaction_required"
 	ConsentRequired          = "consent_required"
 	AccountSelectionRequired = "account_selection_required"
 	RegistrationNotSupported = "registration_not_supported"

@@ -60,6 +60,9 @@ func (p *Pages) currentUser(r *http.Request) (*identity.SignedInUser, error) {
 	if user == nil {
 		return nil, page.RedirectTo(page.SignIn(r.URL.Path))
 	}
+	if p.users.MustAcceptTerms(user.User) {
+		return nil, page.RedirectTo("/terms")
+	}
 	return user, p.users.TouchSession(r, user)
 }
 

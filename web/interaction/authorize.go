@@ -81,6 +81,8 @@ func (p *Pages) continueRequest(w http.ResponseWriter, r *http.Request, a *oauth
 	switch next {
 	case oauth.Login:
 		return page.RedirectTo("/login?request=" + a.ID)
+	case oauth.Terms:
+		return page.RedirectTo(termsPath + "?request=" + a.ID)
 	case oauth.Enrol:
 		return page.RedirectTo("/enrol?request=" + a.ID)
 	case oauth.SelectAccount:
@@ -134,6 +136,7 @@ func (p *Pages) decide(
 	}
 	if in.Candidate != nil {
 		setActor(r.Context(), in.Candidate.User)
+		in.MustAcceptTerms = p.users.MustAcceptTerms(in.Candidate.User)
 		if in.Policy, err = p.users.ACRPolicy(r.Context(), in.Candidate.User); err != nil {
 			return oauth.DecisionInput{}, 0, nil, err
 		}

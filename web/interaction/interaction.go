@@ -26,14 +26,18 @@ type Pages struct {
 	oauth   *oauth.Server
 	limiter *ratelimit.Limiter
 	pages   *page.Renderer
+
+	termsURL string
 }
 
-// New returns the pages. It fails when a template is invalid.
+// New returns the pages. termsURL is that of the terms that users accept. It fails when a template is invalid.
 func New(
 	store *storage.Store, users *identity.Users, server *oauth.Server, limiter *ratelimit.Limiter, renderer *page.Renderer,
+	termsURL string,
 ) (*Pages, error) {
 	for name, data := range map[string]any{
-		"login": loginPage{}, "login_code": codePage{}, "factor": factorPage{}, "select": selectPage{}, "no_access": noAccessPage{},
+		"login": loginPage{}, "login_code": codePage{}, "terms": termsPage{},
+		"factor": factorPage{}, "select": selectPage{}, "no_access": noAccessPage{},
 		"confirm": confirmPage{}, "consent": consentPage{}, "form_post": formPostPage{}, "logout": logoutPage{},
 		"signed_out": signedOutPage{}, "enrol": enrolPage{},
 	} {
@@ -41,7 +45,7 @@ func New(
 			return nil, err
 		}
 	}
-	return &Pages{store: store, users: users, oauth: server, limiter: limiter, pages: renderer}, nil
+	return &Pages{store: store, users: users, oauth: server, limiter: limiter, pages: renderer, termsURL: termsURL}, nil
 }
 
 // resume returns the stored request with this ID, and makes the languages of its client a preference of the page.

@@ -70,6 +70,9 @@ func (p *Pages) currentUser(r *http.Request) (*identity.SignedInUser, error) {
 	if err == nil && user == nil {
 		err = page.RedirectTo(page.SignIn(r.URL.Path))
 	}
+	if err == nil && p.users.MustAcceptTerms(user.User) {
+		user, err = nil, page.RedirectTo("/terms")
+	}
 	return user, err
 }
 

@@ -31,6 +31,14 @@ func newFixture(t *testing.T, db string) *fixture {
 	}})}
 }
 
+// User creates a user who has accepted the terms.
+func (f *fixture) User(name string) storage.User {
+	f.t.Helper()
+	u := f.Server.User(name)
+	storagetest.Must(f.t, f.Users.AcceptTerms(f.t.Context(), u.ID, f.Users.TermsVersion()))
+	return u
+}
+
 // link returns the path in the only mail of the kind that was queued since the last call.
 func (f *fixture) link(kind string) string {
 	f.t.Helper()

@@ -1,0 +1,74 @@
+package interaction_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"gatehouse/cmd/gatehouse/server/servertest"
+	"gatehouse/storage/audit"
+	"gatehouse/storage/storagetest"
+)
+
+// TestChangedTermsMustBeAccepted covers PE30: after the version of the terms changed, neither an app nor the account
+// pages work before the user accepts it, also with prompt=none, in another tab or with the form of an earlier version.
+func TestChangedTermsMustBeAccepted(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, db string) {
+		old := servertest.Start(t, db, servertest.Options{})
+		old.User("alice")
+		c, b := old.App(), old.Browser()
+		b.Code(c, "alice") // there are no terms yet
+		at := func(version string) *servertest.Server {
+			return old.StartAnotherWith("GATEHOUSE_TERMS_URL=https://example.com/terms",
+				"GATEHOUSE_TERMS_VERSION="+version)
+		}
+		s, changed := at("1"), at("2")
+		b.Server = s
+		wantTerms := func(what string, p servertest.Page) {
+			t.Helper()
+			if p = b.Follow(p); p.Status != http.StatusOK || !strings.Contains(p.Text(), "Our terms have changed") {
+				t.Errorf("%s: %d %s, want the page of the terms", what, p.Status, p.Text())
+			}
+		}
+		for _, path := range []string{"/account", "/account/profile", "/account/password", "/account/security"} {
+			wantTerms(path, b.Open(path))
+		}
+		b.Authorize(c, "prompt", "none").WantRedirectError(t, s, "interaction_required")
+		terms := b.Follow(b.Authorize(c))
+		wantTerms("a request of an app", terms)
+		tab := b.Follow(b.Authorize(c))
+		id := terms.Fields().Get("request")
+		wantTerms("the consent page of the request", b.Open("/consent?request="+id))
+		if p := submit(s.Browser(), terms, "/terms", "decision", "accept"); p.Status != http.StatusForbidden {
+			t.Errorf("the form in another browser: %d, want 403", p.Status)
+		}
+		if p := submit(b, terms, "/terms", "decision", "accept", "version", "2"); p.Status != http.StatusForbidden {
+			t.Errorf("the form with another version: %d, want 403", p.Status)
+		}
+		submit(b, tab, "/terms", "decision", "cancel").WantRedirectError(t, s, "access_denied")
+		statuses := make([]int, 2)
+		storagetest.Concurrently(2, func(i int) {
+			statuses[i] = submit(b, terms, "/terms", "decision", "accept").Status
+		})
+		if statuses[0] != http.StatusSeeOther || statuses[1] != http.StatusSeeOther {
+			t.Errorf("two tabs accept: %v, want 303 twice", statuses)
+		}
+		rows, err := s.Store.Audit.CountRows(t.Context(), audit.Filter{Event: audit.UserTermsAccepted})
+		if err != nil || rows != 1 {
+			t.Errorf("%d audit rows, %v, want 1", rows, err)
+		}
+		if p := b.Open("/oauth2/authorize/" + id); p.Response.Location().Query().Get("code") == "" {
+			t.Errorf("the request after the terms were accepted: %d %s, want a code", p.Status, p.Text())
+		}
+		b.Server = changed
+		wantTerms("the account pages after a change", b.Open("/account"))
+		if p := submit(b, b.Open("/terms"), "/terms", "decision", "cancel"); p.Status != http.StatusSeeOther ||
+			!strings.HasSuffix(p.Header.Get("Location"), "/signed-out") {
+			t.Errorf("cancel on the account pages: %d %s, want signed out", p.Status, p.Header.Get("Location"))
+		}
+		if p := b.Open("/account"); !strings.Contains(p.Header.Get("Location"), "/login") {
+			t.Errorf("the account pages: %d %s, want the sign-in page", p.Status, p.Header.Get("Location"))
+		}
+	})
+}
