@@ -6,7 +6,7 @@ import "slices"
 // Gatehouse's; phr and phrh are those of the OpenID Connect Extended Authentication Profile ACR Values.
 const (
 	ACRPassword        = "1"    // a password
-	ACRSecondFactor    = "2"    // a password with a second factor: a TOTP or a recovery code
+	ACRSecondFactor    = "2"    // a password with a second factor: a TOTP, a recovery code or a security key
 	ACRPasskey         = "phr"  // a passkey with user verification, which is phishing-resistant
 	ACRHardwarePasskey = "phrh" // a passkey with user verification whose key cannot leave its hardware
 )

@@ -79,7 +79,7 @@ func (u *Users) ACRPolicy(ctx context.Context, user storage.User) (p ACRPolicy, 
 // StrongestACR returns the strongest acr that a user with the factors can sign in with.
 func StrongestACR(f storage.Factors) string {
 	switch {
-	case f.Passkeys > 0 && f.HardwarePasskeys > f.SecurityKeys: // at least one that signs in alone
+	case f.HardwarePasskeys > 0:
 		return ACRHardwarePasskey
 	case f.Passkeys > 0:
 		return ACRPasskey

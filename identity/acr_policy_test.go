@@ -15,12 +15,12 @@ func TestStrongestACROfFactors(t *testing.T) {
 	for want, factors := range map[string][]storage.Factors{
 		"":                       {{}, {TOTP: true}, {RecoveryCodes: 10}},
 		identity.ACRPassword:     {{Password: true}, {Password: true, RecoveryCodes: 10}},
-		identity.ACRSecondFactor: {{Password: true, TOTP: true}, {Password: true, SecurityKeys: 1, HardwarePasskeys: 1}},
+		identity.ACRSecondFactor: {{Password: true, TOTP: true}, {Password: true, SecurityKeys: 1}},
 		identity.ACRPasskey: {
-			{Passkeys: 1}, {Password: true, TOTP: true, Passkeys: 1, SecurityKeys: 1, HardwarePasskeys: 1},
+			{Passkeys: 1}, {Password: true, TOTP: true, Passkeys: 1, SecurityKeys: 1},
 		},
 		identity.ACRHardwarePasskey: {
-			{Passkeys: 2, HardwarePasskeys: 1}, {Passkeys: 1, SecurityKeys: 1, HardwarePasskeys: 2},
+			{Passkeys: 2, HardwarePasskeys: 1}, {Passkeys: 1, SecurityKeys: 1, HardwarePasskeys: 1},
 		},
 	} {
 		for _, f := range factors {

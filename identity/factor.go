@@ -200,13 +200,11 @@ func (u *Users) checkCode(
 	return use, count, nil
 }
 
-// recordIncorrectCode writes the audit row of an incorrect code, and returns ErrIncorrectCode.
-func (u *Users) recordIncorrectCode(ctx context.Context, user storage.User) error {
-	e := audit.Event{
-		Type: audit.UserSignInFailed, UserID: user.ID, Detail: map[string]any{"reason": "incorrect second factor"},
-	}
+// recordFailedFactor writes the audit row of a second factor that failed, and returns result.
+func (u *Users) recordFailedFactor(ctx context.Context, user storage.User, reason string, result error) error {
+	e := audit.Event{Type: audit.UserSignInFailed, UserID: user.ID, Detail: map[string]any{"reason": reason}}
 	if err := u.store.Audit.RecordSignInFailure(ctx, u.options.Limiter, e); err != nil {
 		return err
 	}
-	return ErrIncorrectCode
+	return result
 }

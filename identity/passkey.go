@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -93,11 +94,6 @@ func (u *Users) SignInWithPasskey(
 	}
 	assertion.CompleteImported(&found.Passkey)
 	use, err := u.options.Passkeys.Verify(assertion, found.Passkey, user, scope)
-	if use.CounterDecrease {
-		if err := u.store.RecordPasskeyCounter(ctx, found.Passkey); err != nil {
-			return storage.User{}, Authentication{}, err
-		}
-	}
 	switch {
 	case err != nil:
 		return fail(user, &PasskeyError{Reason: err.Error()})
@@ -106,23 +102,89 @@ func (u *Users) SignInWithPasskey(
 	case found.Passkey.SecondFactor:
 		return fail(user, &PasskeyError{Reason: "the passkey is a second factor only"})
 	}
-	err = u.store.UsePasskey(ctx, storage.PasskeyUse{
-		Passkey: found.Passkey, SignCount: use.SignCount, BackedUp: use.BackedUp, Scope: scope,
-		Challenge: use.Challenge.Value, ChallengeExpiresAt: use.Challenge.ExpiresAt,
-	})
-	if errors.Is(err, storage.ErrConsumed) {
-		return fail(user, &PasskeyError{Reason: "the challenge was used before"})
+	err = usePasskeyError(u.store.UsePasskey(ctx, u.newPasskeyUse(found.Passkey, use, scope)))
+	if failed := (*PasskeyError)(nil); errors.As(err, &failed) {
+		return fail(user, failed)
 	}
 	return user, passkeyAuthentication(found.Passkey), err
 }
 
-// passkeyAuthentication returns how a user authenticated with a passkey: it is in hardware if it cannot be synced, as
-// the authenticator reports (RFC 8176).
-func passkeyAuthentication(p storage.Passkey) Authentication {
-	if p.BackupEligible {
-		return Authentication{ACR: ACRPasskey, AMR: []string{"swk", "user", "mfa"}}
+// usePasskeyError returns a *PasskeyError for a use that the store refused, and other errors as they are.
+func usePasskeyError(err error) error {
+	switch {
+	case errors.Is(err, storage.ErrConsumed):
+		return &PasskeyError{Reason: "the challenge was used before"}
+	case errors.Is(err, storage.ErrCounter):
+		return &PasskeyError{Reason: err.Error()}
 	}
-	return Authentication{ACR: ACRHardwarePasskey, AMR: []string{"hwk", "user", "mfa"}}
+	return err
+}
+
+// passkeyAuthentication returns how a user authenticated with a passkey.
+func passkeyAuthentication(p storage.Passkey) Authentication {
+	a := Authentication{ACR: ACRHardwarePasskey, AMR: []string{passkeyMethod(p), "user", "mfa"}}
+	if p.BackupEligible {
+		a.ACR = ACRPasskey
+	}
+	return a
+}
+
+// passkeyMethod returns the authentication method of a passkey (RFC 8176): its key is in hardware if it cannot be
+// synced, as the authenticator reports.
+func passkeyMethod(p storage.Passkey) string {
+	if p.BackupEligible {
+		return "swk"
+	}
+	return "hwk"
+}
+
+// SecurityKeyRequest returns the options with which a browser finishes a pending sign-in with a security key of its
+// user, as JSON. It returns "" when the user has none.
+func (u *Users) SecurityKeyRequest(ctx context.Context, p storage.PendingSignIn) (string, error) {
+	if u.options.Passkeys == nil {
+		return "", nil
+	}
+	keys, err := u.store.Passkeys(ctx, p.UserID)
+	keys = slices.DeleteFunc(keys, func(k storage.Passkey) bool { return !k.SecondFactor })
+	if err != nil || len(keys) == 0 {
+		return "", err
+	}
+	return u.options.Passkeys.SecurityKeyOptions(keys, p.ID), nil
+}
+
+// checkSecurityKey verifies the response of a browser to SecurityKeyRequest, and returns what it consumes and the
+// method of RFC 8176. It returns a *PasskeyError. The attempt was counted.
+func (u *Users) checkSecurityKey(
+	ctx context.Context, p storage.PendingSignIn, user storage.User, response []byte,
+) (use storage.PasskeyUse, method string, err error) {
+	if u.options.Passkeys == nil {
+		return use, "", &PasskeyError{Reason: "there are no passkeys at this issuer"}
+	}
+	assertion, err := passkey.ParseAssertion(response)
+	if err != nil {
+		return use, "", &PasskeyError{Reason: "invalid response: " + err.Error()}
+	}
+	key, err := u.store.SecurityKey(ctx, user.ID, assertion.CredentialID())
+	if errors.Is(err, storage.ErrNotFound) {
+		return use, "", &PasskeyError{Reason: "the user has no such security key"}
+	}
+	if err != nil {
+		return use, "", err
+	}
+	assertion.CompleteImported(&key)
+	verified, err := u.options.Passkeys.VerifySecurityKey(assertion, key, user, p.ID)
+	if err != nil {
+		return use, "", &PasskeyError{Reason: err.Error()}
+	}
+	return u.newPasskeyUse(key, verified, p.ID), passkeyMethod(key), nil
+}
+
+// newPasskeyUse returns the use of a passkey that was verified.
+func (u *Users) newPasskeyUse(p storage.Passkey, use passkey.Use, scope string) storage.PasskeyUse {
+	return storage.PasskeyUse{
+		Passkey: p, SignCount: use.SignCount, BackedUp: use.BackedUp, Scope: scope, Challenge: use.Challenge.Value,
+		ChallengeExpiresAt: use.Challenge.ExpiresAt, RefuseCounter: u.options.Passkeys.RefusesCounter(),
+	}
 }
 
 // passkeyFailed counts and records a failed sign-in with a passkey, and returns its error.
@@ -156,17 +218,21 @@ func (u *Users) Passkeys(ctx context.Context, userID string) ([]storage.Passkey,
 // PasskeyProvider returns the name of the authenticator or password manager that has the passkey, or "".
 func PasskeyProvider(p storage.Passkey) string { return passkey.Provider(p.AAGUID) }
 
-// PasskeyCreation returns the options with which a browser creates a passkey of the user of a session, as JSON.
-func (u *Users) PasskeyCreation(ctx context.Context, signedIn *SignedInUser) (string, error) {
+// PasskeyCreation returns the options with which a browser creates a passkey of the user of a session, and those for a
+// security key, as JSON.
+func (u *Users) PasskeyCreation(ctx context.Context, signedIn *SignedInUser) (key, securityKey string, err error) {
 	if u.options.Passkeys == nil {
-		return "", storage.ErrNotFound
+		return "", "", storage.ErrNotFound
 	}
 	handle, err := u.store.PasskeyHandle(ctx, signedIn.User.ID)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	existing, err := u.store.Passkeys(ctx, signedIn.User.ID)
-	return u.options.Passkeys.CreationOptions(signedIn.User, handle, existing, signedIn.Session.ID), err
+	c := passkey.Creation{User: signedIn.User, Handle: handle, Scope: signedIn.Session.ID}
+	key = u.options.Passkeys.CreationOptions(c, existing)
+	c.SecurityKey = true
+	return key, u.options.Passkeys.CreationOptions(c, existing), err
 }
 
 // ErrPasskeyModel is returned for a passkey of an authenticator whose model is not allowed.
@@ -175,6 +241,17 @@ var ErrPasskeyModel = passkey.ErrModelRefused
 // AddPasskey verifies the response of a browser to PasskeyCreation and adds the passkey. It returns a *PasskeyError,
 // ErrPasskeyModel, storage.ErrTooManyPasskeys, or an *InputError for the name.
 func (u *Users) AddPasskey(ctx context.Context, signedIn *SignedInUser, name string, response []byte) error {
+	return u.addPasskey(ctx, signedIn, name, response, false)
+}
+
+// AddSecurityKey does the same for a security key, which is a second factor after a password.
+func (u *Users) AddSecurityKey(ctx context.Context, signedIn *SignedInUser, name string, response []byte) error {
+	return u.addPasskey(ctx, signedIn, name, response, true)
+}
+
+func (u *Users) addPasskey(
+	ctx context.Context, signedIn *SignedInUser, name string, response []byte, securityKey bool,
+) error {
 	if u.options.Passkeys == nil {
 		return storage.ErrNotFound
 	}
@@ -183,7 +260,8 @@ func (u *Users) AddPasskey(ctx context.Context, signedIn *SignedInUser, name str
 	if err != nil {
 		return err
 	}
-	p, challenge, err := u.options.Passkeys.Register(user, handle, scope, response)
+	creation := passkey.Creation{User: user, Handle: handle, Scope: scope, SecurityKey: securityKey}
+	p, challenge, err := u.options.Passkeys.Register(creation, response)
 	if errors.Is(err, passkey.ErrModelRefused) {
 		return err
 	}
@@ -192,6 +270,9 @@ func (u *Users) AddPasskey(ctx context.Context, signedIn *SignedInUser, name str
 	}
 	if name == "" {
 		name = passkey.Provider(p.AAGUID)
+	}
+	if name == "" && securityKey {
+		name = defaultSecurityKeyName
 	}
 	if p.Name, err = checkPasskeyName(name); err != nil {
 		return err
@@ -210,8 +291,11 @@ func (u *Users) AddPasskey(ctx context.Context, signedIn *SignedInUser, name str
 	return err
 }
 
-// defaultPasskeyName is the name of a passkey whose provider is unknown.
-const defaultPasskeyName = "Passkey"
+// The names of passkeys and security keys whose provider is unknown.
+const (
+	defaultPasskeyName     = "Passkey"
+	defaultSecurityKeyName = "Security key"
+)
 
 func checkPasskeyName(name string) (string, error) {
 	name = strings.TrimSpace(name)

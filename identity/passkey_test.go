@@ -60,7 +60,7 @@ func newPasskeyUsers(t *testing.T, db string, change func(o *passkey.Options)) *
 // add creates a passkey.
 func (p *passkeyUsers) add(t *testing.T, a *passkeytest.Authenticator, name string) error {
 	t.Helper()
-	options, err := p.PasskeyCreation(t.Context(), p.signedIn)
+	options, _, err := p.PasskeyCreation(t.Context(), p.signedIn)
 	storagetest.Must(t, err)
 	return p.AddPasskey(t.Context(), p.signedIn, name, a.Create(options))
 }
@@ -90,7 +90,7 @@ func TestPasskeyIsCreatedAndSignsIn(t *testing.T) {
 			identity.PasskeyProvider(list[0]) != "1Password" {
 			t.Errorf("the passkeys are %+v, %v, want two", list, err)
 		}
-		creation, err := p.PasskeyCreation(t.Context(), p.signedIn)
+		creation, _, err := p.PasskeyCreation(t.Context(), p.signedIn)
 		storagetest.Must(t, err)
 		o := passkeytest.ParseOptions(t, creation)
 		if len(o.ExcludeCredentials) != 2 || len(o.User.ID) != 43 || strings.Contains(creation, p.signedIn.User.ID) ||
@@ -171,7 +171,7 @@ func TestPasskeyFailuresLookTheSame(t *testing.T) {
 		storagetest.Must(t, err)
 		expired := a.Get(request())
 		p.clock.Advance(5 * time.Minute)
-		creation, err := p.PasskeyCreation(ctx, p.signedIn)
+		creation, _, err := p.PasskeyCreation(ctx, p.signedIn)
 		storagetest.Must(t, err)
 		valid := a.Get(request())
 		unknown := passkeytest.New(t, origin, "id.example.com")

@@ -92,21 +92,68 @@ func (u *Users) FinishSignIn(
 	case errors.Is(err, storage.ErrNotFound): // another sign-in has finished this one
 		return nil, p, ErrExpired
 	case errors.Is(err, storage.ErrConsumed), errors.Is(err, ErrIncorrectCode):
-		return nil, p, u.recordIncorrectCode(r.Context(), user)
+		return nil, p, u.recordFailedFactor(r.Context(), user, "incorrect second factor", ErrIncorrectCode)
 	case err != nil:
 		return nil, p, err
 	}
-	if err := u.store.ClearSignInFailures(r.Context(), count); err != nil {
+	signedIn, err := u.finished(w, r, p, user, secondFactor(p, "otp"), count, trusted)
+	return signedIn, p, err
+}
+
+// FinishSignInWithKey does the same with the response of a browser to SecurityKeyRequest. It returns ErrExpired, a
+// *PasskeyError or a *ThrottledError.
+func (u *Users) FinishSignInWithKey(
+	w http.ResponseWriter, r *http.Request, id string, response []byte, trusted bool,
+) (*SignedInUser, storage.PendingSignIn, error) {
+	p, user, err := u.PendingSignIn(r, id)
+	if err != nil {
 		return nil, p, err
+	}
+	count := u.factorCount(user, u.Device(r))
+	retryAt, err := u.store.CountFactorAttempt(r.Context(), count)
+	if err != nil {
+		return nil, p, err
+	}
+	if retryAt != nil {
+		return nil, p, &ThrottledError{RetryAt: *retryAt}
+	}
+	use, method, err := u.checkSecurityKey(r.Context(), p, user, response)
+	if err == nil {
+		err = usePasskeyError(u.store.UsePasskey(r.Context(), use))
+	}
+	var failed *PasskeyError
+	if errors.As(err, &failed) {
+		return nil, p, u.recordFailedFactor(r.Context(), user, "security key: "+failed.Reason, failed)
+	}
+	if err == nil {
+		err = u.store.FinishSignIn(r.Context(), p.ID, p.BrowserHash, storage.FactorUse{})
+	}
+	if errors.Is(err, storage.ErrNotFound) { // another sign-in has finished this one
+		err = ErrExpired
+	}
+	if err != nil {
+		return nil, p, err
+	}
+	signedIn, err := u.finished(w, r, p, user, secondFactor(p, method), count, trusted)
+	return signedIn, p, err
+}
+
+// finished starts the session of a sign-in whose second factor was consumed.
+func (u *Users) finished(
+	w http.ResponseWriter, r *http.Request, p storage.PendingSignIn, user storage.User, a Authentication,
+	count storage.SignInCount, trusted bool,
+) (*SignedInUser, error) {
+	if err := u.store.ClearSignInFailures(r.Context(), count); err != nil {
+		return nil, err
 	}
 	signedIn, err := u.strongerSession(r, p)
 	if err == nil && signedIn == nil {
-		signedIn, err = u.StartSession(w, r, user, secondFactor(p, "otp"))
+		signedIn, err = u.StartSession(w, r, user, a)
 	}
 	if err == nil && trusted {
 		err = u.addRememberedDevice(w, r, user)
 	}
-	return signedIn, p, err
+	return signedIn, err
 }
 
 // secondFactor returns the authentication of a sign-in that was completed with a method (RFC 8176).

@@ -15,7 +15,7 @@ type Factors struct {
 	RecoveryCodes    int  // that are not used
 	Passkeys         int  // that sign in without a password
 	SecurityKeys     int  // passkeys that are only accepted after a password
-	HardwarePasskeys int  // of both, those that cannot leave their authenticator
+	HardwarePasskeys int  // of Passkeys, those that cannot leave their authenticator
 }
 
 // HasSecondFactor reports whether a sign-in with a password needs a second factor. A passkey signs in alone, so that
@@ -29,7 +29,7 @@ func (s *Store) Factors(ctx context.Context, userID string) (f Factors, err erro
 	}, `SELECT EXISTS (SELECT 1 FROM passwords WHERE user_id = ?), EXISTS (SELECT 1 FROM totp_secrets WHERE id = ?),
 		(SELECT count(*) FROM recovery_codes WHERE user_id = ? AND used_at IS NULL),
 		count(CASE WHEN second_factor THEN NULL ELSE 1 END), count(CASE WHEN second_factor THEN 1 END),
-		count(CASE WHEN backup_eligible THEN NULL ELSE 1 END) FROM passkeys WHERE user_id = ?`,
+		count(CASE WHEN backup_eligible OR second_factor THEN NULL ELSE 1 END) FROM passkeys WHERE user_id = ?`,
 		userID, userID, userID, userID)
 	return f, db.Wrap("read factors", err)
 }

@@ -58,7 +58,7 @@ func TestFactorsAreResetAndDeleted(t *testing.T) {
 		f.wantFactors(t, "at first", storage.Factors{Password: true})
 		f.addFactors(t)
 		f.wantFactors(t, "with every factor", storage.Factors{
-			Password: true, TOTP: true, RecoveryCodes: 2, Passkeys: 2, SecurityKeys: 1, HardwarePasskeys: 2,
+			Password: true, TOTP: true, RecoveryCodes: 2, Passkeys: 2, SecurityKeys: 1, HardwarePasskeys: 1,
 		})
 		if dump := storagetest.Dump(t, f.Store, url); strings.Contains(dump, "the TOTP secret") {
 			t.Error("the TOTP secret is in the database in clear")

@@ -162,43 +162,89 @@ func (s *Store) PasskeySignIn(ctx context.Context, credentialID []byte, c SignIn
 	return out, db.Wrap("read passkey", err)
 }
 
+// SecurityKey returns the security key of a user with a credential id, or ErrNotFound.
+func (s *Store) SecurityKey(ctx context.Context, userID string, credentialID []byte) (Passkey, error) {
+	p, err := db.Take[Passkey](ctx, s.Write, "credential_id = ? AND user_id = ? AND second_factor", credentialID, userID)
+	return p, db.Wrap("read security key", err)
+}
+
 // PasskeyUse is a use of a passkey.
 type PasskeyUse struct {
 	Passkey            Passkey
 	SignCount          int64
+	RefuseCounter      bool // refuse a counter that does not increase
 	BackedUp           bool
 	Scope, Challenge   string // used once
 	ChallengeExpiresAt time.Time
 }
 
+// ErrCounter is returned for a signature counter that does not increase: the passkey may have been copied.
+var ErrCounter error = db.Outcome("the signature counter did not increase")
+
+const (
+	insertUsedOnce = `INSERT INTO used_once (kind, scope_hash, id_hash, expires_at)
+		VALUES (?, ?, ?, ?) ON CONFLICT (kind, scope_hash, id_hash) DO NOTHING`
+	// The counter only increases; an authenticator without one reports 0 (WebAuthn §6.1.1).
+	updateCounter = `UPDATE passkeys SET sign_count = ?, backed_up = ?, backup_eligible = ?, last_used_at = ?
+		WHERE id = ? AND (sign_count < ? OR sign_count = 0 AND ? = 0)`
+)
+
 // UsePasskey consumes the challenge and stores the use, on PostgreSQL in one statement. It returns ErrConsumed when the
-// challenge was used before or the passkey was deleted in the meantime.
+// challenge was used before or the passkey was deleted in the meantime. A signature counter that does not increase is
+// recorded, also after a concurrent use; the use is refused with ErrCounter, or stored without the counter.
 func (s *Store) UsePasskey(ctx context.Context, use PasskeyUse) error {
 	scope, id := sha256.Sum256([]byte(use.Scope)), sha256.Sum256([]byte(use.Challenge))
-	const insert = `INSERT INTO used_once (kind, scope_hash, id_hash, expires_at)
-		VALUES (?, ?, ?, ?) ON CONFLICT (kind, scope_hash, id_hash) DO NOTHING`
-	const update = "UPDATE passkeys SET sign_count = ?, backed_up = ?, backup_eligible = ?, last_used_at = ? WHERE id = ?"
 	used := []any{UseOfPasskeyChallenge, scope[:], id[:], db.Millis(use.ChallengeExpiresAt)}
-	changed := []any{use.SignCount, use.BackedUp, use.Passkey.BackupEligible, db.Millis(s.Now()), use.Passkey.ID}
+	changed := []any{
+		use.SignCount, use.BackedUp, use.Passkey.BackupEligible, db.Millis(s.Now()), use.Passkey.ID, use.SignCount,
+		use.SignCount,
+	}
+	var fresh, increased bool
 	var err error
 	if s.Engine() == Postgres {
-		query := "WITH used AS (" + insert + " RETURNING kind) " + update + " AND EXISTS (SELECT 1 FROM used)"
-		err = db.ExecOne(ctx, s.Write, query, append(used, changed...)...)
+		query := "WITH used AS (" + insertUsedOnce + " RETURNING kind), changed AS (" + updateCounter +
+			" AND EXISTS (SELECT 1 FROM used) RETURNING id) SELECT EXISTS (SELECT 1 FROM used), EXISTS (SELECT 1 FROM changed)"
+		err = db.QueryRow(ctx, s.Write, []any{&fresh, &increased}, query, append(used, changed...)...)
 	} else {
 		err = s.Tx(ctx, func(tx *Store) error {
-			if err := db.ExecOne(ctx, tx.Write, insert, used...); err != nil {
+			n, err := db.ExecCount(ctx, tx.Write, insertUsedOnce, used...)
+			if fresh = n > 0; err != nil || !fresh {
 				return err
 			}
-			return db.ExecOne(ctx, tx.Write, update, changed...)
+			n, err = db.ExecCount(ctx, tx.Write, updateCounter, changed...)
+			increased = n > 0
+			return err
 		})
 	}
-	if errors.Is(err, ErrNotFound) {
+	switch {
+	case err != nil:
+	case !fresh:
 		err = ErrConsumed
+	case !increased:
+		err = s.usePasskeyWithoutCounter(ctx, use)
 	}
 	return db.Wrap("use passkey", err)
 }
 
-// RecordPasskeyCounter records that the signature counter of a passkey did not increase (WebAuthn §6.1.1).
-func (s *Store) RecordPasskeyCounter(ctx context.Context, p Passkey) error {
-	return s.Audit.Record(ctx, passkeyEvent(audit.PasskeyCounterDecreased, p))
+// usePasskeyWithoutCounter records that the signature counter of a passkey did not increase (WebAuthn §6.1.1), and
+// stores or refuses the use.
+func (s *Store) usePasskeyWithoutCounter(ctx context.Context, use PasskeyUse) error {
+	err := s.Tx(ctx, func(tx *Store) error {
+		if !use.RefuseCounter {
+			err := db.ExecOne(ctx, tx.Write,
+				"UPDATE passkeys SET backed_up = ?, backup_eligible = ?, last_used_at = ? WHERE id = ?",
+				use.BackedUp, use.Passkey.BackupEligible, db.Millis(s.Now()), use.Passkey.ID)
+			if errors.Is(err, ErrNotFound) {
+				err = ErrConsumed
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return tx.Audit.Record(ctx, passkeyEvent(audit.PasskeyCounterDecreased, use.Passkey))
+	})
+	if err == nil && use.RefuseCounter {
+		err = ErrCounter
+	}
+	return err
 }

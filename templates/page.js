@@ -102,10 +102,13 @@ const stay = () => {};
 if (window.PublicKeyCredential && navigator.credentials) {
   for (const form of document.querySelectorAll("[data-passkey-create]")) {
     const button = form.querySelector("button[hidden]");
+    const registered = form.querySelector("[data-registered]");
     button.hidden = false;
     button.addEventListener("click", () => {
       const publicKey = creationOptions(JSON.parse(form.dataset.passkeyCreate));
-      navigator.credentials.create({ publicKey }).then((c) => send(form, c)).catch(stay);
+      registered.hidden = true;
+      navigator.credentials.create({ publicKey }).then((c) => send(form, c))
+        .catch((e) => { registered.hidden = e.name !== "InvalidStateError"; });
     });
   }
   for (const form of document.querySelectorAll("[data-passkey-get]")) {
@@ -122,6 +125,16 @@ if (window.PublicKeyCredential && navigator.credentials) {
         navigator.credentials.get({ publicKey: publicKey(), mediation: "conditional", signal: autofill.signal })
           .then((c) => send(form, c))).catch(stay);
     }
+  }
+  // A security key is used only when the user presses the button: the browser shows a dialog.
+  for (const form of document.querySelectorAll("[data-key-get]")) {
+    const button = form.querySelector("[data-key-use]");
+    button.hidden = false;
+    button.focus();
+    button.addEventListener("click", () => {
+      const publicKey = requestOptions(JSON.parse(form.dataset.keyGet));
+      navigator.credentials.get({ publicKey }).then((c) => send(form, c)).catch(stay);
+    });
   }
   // Password managers remove passkeys that no longer work.
   for (const e of document.querySelectorAll("[data-passkeys-accepted]")) {

@@ -12,15 +12,27 @@ import (
 
 // addAuthenticator returns a step that gives the tab an authenticator in software.
 func addAuthenticator() step {
+	return addVirtualAuthenticator(webauthn.VirtualAuthenticatorOptions{
+		Protocol: webauthn.AuthenticatorProtocolCtap2, Transport: webauthn.AuthenticatorTransportInternal,
+		HasResidentKey: true, HasUserVerification: true, IsUserVerified: true, AutomaticPresenceSimulation: true,
+	})
+}
+
+// addSecurityKey returns a step that gives the tab a security key that cannot verify the user.
+func addSecurityKey() step {
+	return addVirtualAuthenticator(webauthn.VirtualAuthenticatorOptions{
+		Protocol: webauthn.AuthenticatorProtocolCtap2, Transport: webauthn.AuthenticatorTransportUsb,
+		AutomaticPresenceSimulation: true,
+	})
+}
+
+func addVirtualAuthenticator(options webauthn.VirtualAuthenticatorOptions) step {
 	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
 		if _, err := cdp.Call(ctx, t, webauthn.Enable, webauthn.EnableParams{}); err != nil {
 			return err
 		}
 		_, err := cdp.Call(ctx, t, webauthn.AddVirtualAuthenticator, webauthn.AddVirtualAuthenticatorParams{
-			Options: &webauthn.VirtualAuthenticatorOptions{
-				Protocol: webauthn.AuthenticatorProtocolCtap2, Transport: webauthn.AuthenticatorTransportInternal,
-				HasResidentKey: true, HasUserVerification: true, IsUserVerified: true, AutomaticPresenceSimulation: true,
-			},
+			Options: &options,
 		})
 		return err
 	})
@@ -52,5 +64,24 @@ func TestPasskeyInBrowser(t *testing.T) {
 	b.do("sign out again", chromedp.Navigate(d.issuer+"/account"), press("Sign out"), visible("You are signed out"))
 	b.do("sign in by the button", withoutAutofill(), chromedp.Navigate(d.issuer+"/login?then=security"),
 		press("Sign in with a passkey"), visible("Authenticator app"))
-	b.do("remove the passkey", visible("last used"), press("Remove"), visible("The passkey was removed"))
+	b.do("remove the passkey", visible("last used"), press("Remove"), visible("It was removed"))
+}
+
+// TestSecurityKeyInBrowser adds a security key without user verification on the account page, sees recovery codes, and
+// signs in with the password and the key (PE1, PE8).
+func TestSecurityKeyInBrowser(t *testing.T) {
+	requireEnv(t, "CHROME")
+	t.Parallel()
+	d := startDev(t, t.TempDir(), nil)
+	b := openBrowser(t)
+	b.do("sign in with the password", addSecurityKey(), chromedp.Navigate(d.issuer+"/login?then=security"),
+		fill("username", "demo"), fill("password", d.password), press("Sign in"), visible("You have no security keys"))
+	b.do("add a security key", press("Add a security key"), visible("Save your recovery codes"))
+	b.do("sign out", chromedp.Navigate(d.issuer+"/account"), press("Sign out"), visible("You are signed out"))
+	b.do("sign in with the password again", chromedp.Navigate(d.issuer+"/login?then=security"),
+		fill("username", "demo"), fill("password", d.password), press("Sign in"), visible("Use your security key, or"))
+	b.checkLayout("factor-security-key")
+	b.do("use the security key", press("Use your security key"), visible("last used"))
+	b.checkLayout("security-key")
+	b.do("remove the security key", press("Remove"), visible("It was removed"), visible("You have no security keys"))
 }

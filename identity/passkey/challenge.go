@@ -15,8 +15,10 @@ const challengeTTL = 5 * time.Minute
 
 // The ceremonies. A challenge is valid for one of them.
 const (
-	create = "create"
-	get    = "get"
+	create    = "create"
+	get       = "get"
+	createKey = "create security key"
+	getKey    = "get security key"
 )
 
 // A challenge is its expiry, random bytes, and a MAC of both with the ceremony and scope. A page with a challenge

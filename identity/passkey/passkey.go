@@ -4,6 +4,7 @@
 package passkey
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -105,30 +106,50 @@ func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 // ceremonyTimeout is how long the browser waits for the user, in milliseconds.
 const ceremonyTimeout = int64(challengeTTL / time.Millisecond)
 
-// CreationOptions returns the options with which the browser creates a passkey of a user, as JSON (WebAuthn §5.4).
-// scope is what the challenge is bound to. handle is the user handle. existing are the user's passkeys, which are not
-// created again on the same authenticator.
-func (p *RelyingParty) CreationOptions(
-	user storage.User, handle []byte, existing []storage.Passkey, scope string,
-) string {
+// Creation is the creation of a passkey.
+type Creation struct {
+	User   storage.User
+	Handle []byte // the user handle
+	Scope  string // what the challenge is bound to
+	// SecurityKey: it is a second factor after a password, and its authenticator need not verify the user.
+	SecurityKey bool
+}
+
+// ceremony returns the ceremony of the challenge.
+func (c Creation) ceremony() string {
+	if c.SecurityKey {
+		return createKey
+	}
+	return create
+}
+
+// CreationOptions returns the options with which the browser creates a passkey, as JSON (WebAuthn §5.4). existing are
+// the user's passkeys, which are not created again on the same authenticator.
+func (p *RelyingParty) CreationOptions(c Creation, existing []storage.Passkey) string {
 	parameters := []map[string]any{}
 	for _, alg := range algorithms {
 		parameters = append(parameters, map[string]any{"type": "public-key", "alg": alg})
 	}
-	display := user.Name
-	if display == "" {
-		display = user.Username
-	}
-	return marshal(map[string]any{
-		"rp":               map[string]any{"id": p.options.RPID, "name": p.options.Name},
-		"user":             map[string]any{"id": encode(handle), "name": user.Username, "displayName": display},
-		"challenge":        encode(p.newChallenge(create, scope)),
+	options := map[string]any{
+		"rp": map[string]any{"id": p.options.RPID, "name": p.options.Name},
+		"user": map[string]any{
+			"id": encode(c.Handle), "name": c.User.Username, "displayName": cmp.Or(c.User.Name, c.User.Username),
+		},
+		"challenge":        encode(p.newChallenge(c.ceremony(), c.Scope)),
 		"pubKeyCredParams": parameters, "timeout": ceremonyTimeout, "excludeCredentials": descriptors(existing),
 		"authenticatorSelection": map[string]any{
 			"residentKey": "required", "requireResidentKey": true, "userVerification": "required",
 		},
 		"attestation": "none", "extensions": map[string]any{"credProps": true},
-	})
+	}
+	if c.SecurityKey {
+		options["authenticatorSelection"] = map[string]any{
+			"residentKey": "discouraged", "requireResidentKey": false, "userVerification": "preferred",
+			"authenticatorAttachment": "cross-platform",
+		}
+		options["hints"] = []string{"security-key"}
+	}
+	return marshal(options)
 }
 
 // RequestOptions returns the options with which the browser signs any user in, as JSON (WebAuthn §5.5).
@@ -136,6 +157,15 @@ func (p *RelyingParty) RequestOptions(scope string) string {
 	return marshal(map[string]any{
 		"challenge": encode(p.newChallenge(get, scope)), "timeout": ceremonyTimeout, "rpId": p.options.RPID,
 		"allowCredentials": []descriptor{}, "userVerification": "required",
+	})
+}
+
+// SecurityKeyOptions returns the options with which the browser uses one of the security keys of a user as a second
+// factor, as JSON (WebAuthn §5.5). The authenticator verifies the user if it can: the password was the first factor.
+func (p *RelyingParty) SecurityKeyOptions(keys []storage.Passkey, scope string) string {
+	return marshal(map[string]any{
+		"challenge": encode(p.newChallenge(getKey, scope)), "timeout": ceremonyTimeout, "rpId": p.options.RPID,
+		"allowCredentials": descriptors(keys), "userVerification": "preferred", "hints": []string{"security-key"},
 	})
 }
 
@@ -155,28 +185,30 @@ type Challenge struct {
 
 // Register verifies the response of a browser that created a passkey (WebAuthn §7.1). The passkey has no ID and name
 // yet. The error has the cause for the log.
-func (p *RelyingParty) Register(
-	user storage.User, handle []byte, scope string, response []byte,
-) (storage.Passkey, Challenge, error) {
+func (p *RelyingParty) Register(creation Creation, response []byte) (storage.Passkey, Challenge, error) {
 	parsed, err := protocol.ParseCredentialCreationResponseBytes(response)
 	if err != nil {
 		return storage.Passkey{}, Challenge{}, cause(err)
 	}
-	challenge, err := p.openChallenge(create, scope, parsed.Response.CollectedClientData.Challenge)
+	challenge, err := p.openChallenge(creation.ceremony(), creation.Scope, parsed.Response.CollectedClientData.Challenge)
 	if err != nil {
 		return storage.Passkey{}, challenge, err
 	}
 	session := webauthn.SessionData{
-		Challenge: challenge.Value, RelyingPartyID: p.options.RPID, UserID: handle,
+		Challenge: challenge.Value, RelyingPartyID: p.options.RPID, UserID: creation.Handle,
 		UserVerification: protocol.VerificationRequired, CredParams: credentialParameters(),
 		Extensions: protocol.SessionExtensions{Requested: []string{"credProps"}},
 	}
-	c, err := p.webauthn.CreateCredential(owner{handle: handle, user: user}, session, parsed)
+	if creation.SecurityKey {
+		session.UserVerification = protocol.VerificationPreferred
+	}
+	c, err := p.webauthn.CreateCredential(owner{handle: creation.Handle, user: creation.User}, session, parsed)
 	if err != nil {
 		return storage.Passkey{}, challenge, cause(err)
 	}
 	key := storage.Passkey{
-		UserID: user.ID, CredentialID: c.ID, PublicKey: c.PublicKey, SignCount: int64(c.Authenticator.SignCount),
+		UserID: creation.User.ID, SecondFactor: creation.SecurityKey,
+		CredentialID: c.ID, PublicKey: c.PublicKey, SignCount: int64(c.Authenticator.SignCount),
 		Transports: transports(c.Transport), Attestation: c.AttestationFormat, UserVerified: c.Flags.UserVerified,
 		Discoverable: c.Extensions.RK == nil || *c.Extensions.RK, BackupEligible: c.Flags.BackupEligible,
 		BackedUp: c.Flags.BackupState, CreatedAt: p.options.Now(),
@@ -187,7 +219,7 @@ func (p *RelyingParty) Register(
 	if allowed := p.options.AllowedAAGUIDs; len(allowed) > 0 && !slices.Contains(allowed, key.AAGUID) {
 		return key, challenge, fmt.Errorf("%w: AAGUID %q", ErrModelRefused, key.AAGUID)
 	}
-	if !key.Discoverable {
+	if !key.Discoverable && !key.SecondFactor {
 		return key, challenge, errors.New("the passkey is not discoverable")
 	}
 	return key, challenge, nil
@@ -237,14 +269,13 @@ func (a *Assertion) CredentialID() []byte { return a.parsed.RawID }
 
 // Use is what an authenticator reported when its passkey was used.
 type Use struct {
-	Challenge       Challenge
-	SignCount       int64
-	BackedUp        bool
-	CounterDecrease bool // the counter did not increase: the passkey may have been copied
+	Challenge Challenge
+	SignCount int64 // as reported: whether it increased is decided where it is stored
+	BackedUp  bool
 }
 
 // Verify verifies an assertion with the passkey that it names and the owner of that (WebAuthn §7.2). The error has the
-// cause for the log.
+// cause for the log. The authenticator must have verified the user.
 func (p *RelyingParty) Verify(a *Assertion, key storage.Passkey, user storage.User, scope string) (Use, error) {
 	challenge, err := p.openChallenge(get, scope, a.parsed.Response.CollectedClientData.Challenge)
 	if err != nil {
@@ -260,18 +291,38 @@ func (p *RelyingParty) Verify(a *Assertion, key storage.Passkey, user storage.Us
 	if err != nil {
 		return Use{}, cause(err)
 	}
-	use := Use{
-		Challenge: challenge, SignCount: int64(c.Authenticator.SignCount), BackedUp: c.Flags.BackupState,
-		CounterDecrease: c.Authenticator.CloneWarning,
-	}
-	if use.CounterDecrease {
-		use.SignCount = key.SignCount
-		if p.options.RefuseCounter {
-			return use, errors.New("the signature counter did not increase")
-		}
-	}
-	return use, nil
+	return a.use(challenge, c), nil
 }
+
+// VerifySecurityKey verifies an assertion with the security key of a user that it names, as Verify does. The
+// authenticator need not have verified the user.
+func (p *RelyingParty) VerifySecurityKey(
+	a *Assertion, key storage.Passkey, user storage.User, scope string,
+) (Use, error) {
+	challenge, err := p.openChallenge(getKey, scope, a.parsed.Response.CollectedClientData.Challenge)
+	if err != nil {
+		return Use{}, err
+	}
+	session := webauthn.SessionData{
+		Challenge: challenge.Value, RelyingPartyID: p.options.RPID, UserVerification: protocol.VerificationPreferred,
+		UserID: user.PasskeyHandle, AllowedCredentialIDs: [][]byte{key.CredentialID},
+	}
+	signer := owner{user.PasskeyHandle, user, []webauthn.Credential{credential(key)}}
+	c, err := p.webauthn.ValidateLogin(signer, session, a.parsed)
+	if err != nil {
+		return Use{}, cause(err)
+	}
+	return a.use(challenge, c), nil
+}
+
+func (a *Assertion) use(challenge Challenge, c *webauthn.Credential) Use {
+	return Use{
+		Challenge: challenge, SignCount: int64(a.parsed.Response.AuthenticatorData.Counter), BackedUp: c.Flags.BackupState,
+	}
+}
+
+// RefusesCounter reports whether a use with a signature counter that does not increase is refused.
+func (p *RelyingParty) RefusesCounter() bool { return p.options.RefuseCounter }
 
 func credential(p storage.Passkey) webauthn.Credential {
 	c := webauthn.Credential{ID: p.CredentialID, PublicKey: p.PublicKey, AttestationFormat: p.Attestation}

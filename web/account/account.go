@@ -115,8 +115,8 @@ var navigation = [][2]string{
 var notices = map[string]string{
 	"withdrawn": "account.withdrawn", "ended": "account.ended", "saved": "account.saved",
 	"totp-removed": "security.totp.removed", "passkey-added": "security.passkeys.added",
-	"passkey-removed": "security.passkeys.removed",
-	"others-ended":    "account.others_ended", "confirmed": "activity.confirmed", "reported": "activity.reported",
+	"passkey-removed": "security.passkeys.removed", "key-added": "security.keys.added",
+	"others-ended": "account.others_ended", "confirmed": "activity.confirmed", "reported": "activity.reported",
 }
 
 // newLayout returns the layout of the account page at a path, with the title that a message has.

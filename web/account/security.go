@@ -21,13 +21,22 @@ type passkeyView struct {
 	Synced             bool
 }
 
+// passkeyList is a list of passkeys, or of security keys, with the form that adds one.
+type passkeyList struct {
+	Base, FormToken string
+	Recent          bool
+	SecurityKeys    bool
+	Passkeys        []passkeyView
+	Creation        string // options, as JSON; empty: none can be added
+}
+
 type securityPage struct {
 	accountLayout
 	FormToken, Problem string
 	Recent             bool // the user signed in a short time ago, with the second factor if there is one
 	Factors            storage.Factors
-	Passkeys           []passkeyView
-	Creation           string // options, as JSON; empty: the issuer has no passkeys
+	PasskeyList        passkeyList
+	SecurityKeyList    passkeyList
 	Accepted           string // what the browser signals to password managers, as JSON
 	Enrolment          *identity.Enrolment
 	RecoveryCodes      []string // new ones, shown once
@@ -62,6 +71,9 @@ func (p *Pages) renderSecurity(
 	}
 	now := p.store.Now()
 	accepted := []string{}
+	data.PasskeyList = passkeyList{Base: data.Base(), FormToken: data.FormToken, Recent: data.Recent}
+	data.SecurityKeyList = data.PasskeyList
+	data.SecurityKeyList.SecurityKeys = true
 	for _, k := range passkeys {
 		view := passkeyView{
 			ID: k.ID, Name: k.Name, Provider: identity.PasskeyProvider(k), Synced: k.BackupEligible,
@@ -71,11 +83,16 @@ func (p *Pages) renderSecurity(
 			used := p.pages.NewTime(r, *k.LastUsedAt, now)
 			view.LastUsed = &used
 		}
-		data.Passkeys = append(data.Passkeys, view)
+		list := &data.PasskeyList
+		if k.SecondFactor {
+			list = &data.SecurityKeyList
+		}
+		list.Passkeys = append(list.Passkeys, view)
 		accepted = append(accepted, base64.RawURLEncoding.EncodeToString(k.CredentialID))
 	}
 	if p.users.HasPasskeys() && data.Recent {
-		if data.Creation, err = p.users.PasskeyCreation(r.Context(), user); err != nil {
+		data.PasskeyList.Creation, data.SecurityKeyList.Creation, err = p.users.PasskeyCreation(r.Context(), user)
+		if err != nil {
 			return err
 		}
 	}
@@ -166,6 +183,8 @@ var securityChanges = map[string]securityChange{
 	"passkey-add":    addPasskey,
 	"passkey-rename": renamePasskey,
 	"passkey-delete": deletePasskey,
+
+	"security-key-add": addSecurityKey,
 }
 
 func beginTOTP(p *Pages, r *http.Request, user *identity.SignedInUser, _ url.Values) (securityPage, string, error) {
@@ -207,6 +226,21 @@ func addPasskey(
 ) (securityPage, string, error) {
 	err := p.users.AddPasskey(r.Context(), user, form.Get("name"), []byte(form.Get("passkey")))
 	return securityPage{}, "passkey-added", err
+}
+
+// addSecurityKey shows recovery codes after it when the user has none: without the key, only they sign in.
+func addSecurityKey(
+	p *Pages, r *http.Request, user *identity.SignedInUser, form url.Values,
+) (securityPage, string, error) {
+	err := p.users.AddSecurityKey(r.Context(), user, form.Get("name"), []byte(form.Get("passkey")))
+	if err != nil {
+		return securityPage{}, "", err
+	}
+	f, err := p.users.Factors(r.Context(), user.User.ID)
+	if err != nil || f.RecoveryCodes > 0 {
+		return securityPage{}, "key-added", err
+	}
+	return newRecoveryCodes(p, r, user, form)
 }
 
 func renamePasskey(

@@ -76,6 +76,7 @@ type factorPage struct {
 	clientView
 	SignIn, Request, FormToken, UserName, Problem, To string
 	Factors                                           storage.Factors
+	SecurityKey                                       string // request options, as JSON
 }
 
 // ShowFactor serves GET /login/factor: the second factor of a pending sign-in.
@@ -104,6 +105,9 @@ func (p *Pages) renderFactor(
 		UserName:  user.Username, Problem: problem, To: form.Get("then"),
 	}
 	if data.Factors, err = p.users.Factors(r.Context(), user.ID); err != nil {
+		return err
+	}
+	if data.SecurityKey, err = p.users.SecurityKeyRequest(r.Context(), pending); err != nil {
 		return err
 	}
 	if pending.RequestID != "" {
@@ -156,7 +160,7 @@ func (p *Pages) FinishLogin(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	setActor(r.Context(), user)
-	signedIn, _, err := p.users.FinishSignIn(w, r, pending.ID, form.Get("code"), form.Get("trusted") != "")
+	signedIn, err := p.finishSignIn(w, r, pending, form)
 	var throttled *identity.ThrottledError
 	switch {
 	case errors.Is(err, identity.ErrExpired):
@@ -164,6 +168,9 @@ func (p *Pages) FinishLogin(w http.ResponseWriter, r *http.Request) error {
 	case errors.Is(err, identity.ErrIncorrectCode):
 		reqevent.FromContext(r.Context()).Err = err
 		return p.renderFactor(w, r, form, http.StatusUnauthorized, p.pages.Text(r, "factor.incorrect"))
+	case errors.As(err, new(*identity.PasskeyError)):
+		reqevent.FromContext(r.Context()).Err = err
+		return p.renderFactor(w, r, form, http.StatusUnauthorized, p.pages.Text(r, "factor.key_failed"))
 	case errors.As(err, &throttled):
 		reqevent.FromContext(r.Context()).Err = err
 		problem := p.pages.Text(r, "factor.throttled", p.retryAfter(w, r, throttled))
@@ -172,4 +179,17 @@ func (p *Pages) FinishLogin(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return p.afterSignIn(w, r, signedIn, a, form.Get("then"))
+}
+
+// finishSignIn completes a pending sign-in with the security key or the code in the form.
+func (p *Pages) finishSignIn(
+	w http.ResponseWriter, r *http.Request, pending storage.PendingSignIn, form url.Values,
+) (signedIn *identity.SignedInUser, err error) {
+	trusted := form.Get("trusted") != ""
+	if response := form.Get("passkey"); response != "" {
+		signedIn, _, err = p.users.FinishSignInWithKey(w, r, pending.ID, []byte(response), trusted)
+	} else {
+		signedIn, _, err = p.users.FinishSignIn(w, r, pending.ID, form.Get("code"), trusted)
+	}
+	return signedIn, err
 }
