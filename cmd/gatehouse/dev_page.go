@@ -55,6 +55,8 @@ Gatehouse is running for development. Stop it with Ctrl-C; the next start has th
                  sign in as   {user}
                  password     {password}
   Your account   {issuer}/account
+                 add a passkey or an authenticator app under Security
+  Emails         appear here; try "Forgot your password?" on the sign-in page
   Metadata       {issuer}/.well-known/openid-configuration
 
 Get an access token:
