@@ -5,10 +5,12 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"gatehouse/identity"
 	"gatehouse/ratelimit"
+	"gatehouse/storage"
 	"gatehouse/web/page"
 )
 
@@ -82,7 +84,11 @@ func (p *Pages) renderAccount(
 ) error {
 	v := p.newView(r, a.title, a.lead)
 	v.Links = []link{{"/account", p.pages.Text(r, "flow.account")}}
-	mayChange, err := p.mayChange(r, a, user)
+	f, err := p.users.Factors(r.Context(), user.User.ID)
+	if err != nil {
+		return err
+	}
+	mayChange, err := p.mayChange(r, a, user, f)
 	if err != nil {
 		return err
 	}
@@ -94,10 +100,12 @@ func (p *Pages) renderAccount(
 	p.form(w, r, &v, a.path, user.Session.ID, a.submit)
 	switch a.path {
 	case passwordPage.path:
-		current := field{
-			Name: "current", Label: p.pages.Text(r, "flow.current"), Kind: "password", Autocomplete: "current-password",
+		v.Fields = []field{p.newPasswordField(r)}
+		if f.Password {
+			v.Fields = slices.Insert(v.Fields, 0, field{
+				Name: "current", Label: p.pages.Text(r, "flow.current"), Kind: "password", Autocomplete: "current-password",
+			})
 		}
-		v.Fields = []field{current, p.newPasswordField(r)}
 		v.Choice = choice{Name: "end_everything", Label: p.pages.Text(r, "flow.end_everything")}
 	case emailPage.path:
 		v.Fields = []field{{Name: "email", Label: p.pages.Text(r, "flow.email"), Kind: "email", Autocomplete: "email"}}
@@ -112,15 +120,22 @@ func (p *Pages) renderAccount(
 
 // mayChange reports whether the session of a user allows the action of a page (PE17). The current password is proof
 // enough for a new one, unless the user has another factor, or no password.
-func (p *Pages) mayChange(r *http.Request, a accountPage, user *identity.SignedInUser) (bool, error) {
-	f, err := p.users.Factors(r.Context(), user.User.ID)
-	if err != nil {
-		return false, err
-	}
+func (p *Pages) mayChange(
+	r *http.Request, a accountPage, user *identity.SignedInUser, f storage.Factors,
+) (bool, error) {
 	if !a.recent && f.Password && !f.HasSecondFactor() && f.Passkeys == 0 {
 		return true, nil
 	}
 	return p.users.MayChangeAccount(r.Context(), user, f)
+}
+
+// mayChangeNow does the same for the form of a page.
+func (p *Pages) mayChangeNow(r *http.Request, a accountPage, user *identity.SignedInUser) (bool, error) {
+	f, err := p.users.Factors(r.Context(), user.User.ID)
+	if err != nil {
+		return false, err
+	}
+	return p.mayChange(r, a, user, f)
 }
 
 // readAccountForm reads the form of a page, and checks that the current user was shown it.
@@ -142,7 +157,7 @@ func (p *Pages) ChangePassword(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if mayChange, err := p.mayChange(r, passwordPage, user); err != nil || !mayChange {
+	if mayChange, err := p.mayChangeNow(r, passwordPage, user); err != nil || !mayChange {
 		return errors.Join(err, p.renderAccount(w, r, passwordPage, user, nil))
 	}
 	err = p.users.ChangePassword(r.Context(), user, identity.PasswordInput{
@@ -161,7 +176,7 @@ func (p *Pages) ChangeEmail(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if mayChange, err := p.mayChange(r, emailPage, user); err != nil || !mayChange {
+	if mayChange, err := p.mayChangeNow(r, emailPage, user); err != nil || !mayChange {
 		return errors.Join(err, p.renderAccount(w, r, emailPage, user, nil))
 	}
 	email, language := strings.TrimSpace(form.Get("email")), p.pages.Language(r).Tag
@@ -182,7 +197,7 @@ func (p *Pages) Export(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if mayChange, err := p.mayChange(r, exportPage, user); err != nil || !mayChange {
+	if mayChange, err := p.mayChangeNow(r, exportPage, user); err != nil || !mayChange {
 		return errors.Join(err, p.renderAccount(w, r, exportPage, user, nil))
 	}
 	out, err := p.users.Export(r.Context(), user.User)
@@ -205,7 +220,7 @@ func (p *Pages) Delete(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if mayChange, err := p.mayChange(r, deletePage, user); err != nil || !mayChange {
+	if mayChange, err := p.mayChangeNow(r, deletePage, user); err != nil || !mayChange {
 		return errors.Join(err, p.renderAccount(w, r, deletePage, user, nil))
 	}
 	_, err = p.users.ScheduleDeletion(r.Context(), user.User, p.users.DeletionGrace(), p.pages.Language(r).Tag)
