@@ -102,7 +102,7 @@ const recentSignIn = 10 * time.Minute
 
 // RequireRecent reports whether the session of a user with the factors allows a sensitive action on the account (PE17):
 // the user signed in within the last 10 minutes and, if the user has a second factor or a passkey, with it. Where the
-// policy requires a stronger one that the user has, such as a passkey in addition to a TOTP authenticator, that is needed.
+// policy requires a stronger one that the user has, such as a passkey in addition to TOTP, that one is needed.
 // Otherwise it returns the acr that the user must sign in with.
 func (u *Users) RequireRecent(user *SignedInUser, f storage.Factors, policy ACRPolicy) (acr string, ok bool) {
 	acr = ACRPassword

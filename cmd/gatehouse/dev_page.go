@@ -56,7 +56,7 @@ Gatehouse is running for development. Stop it with Ctrl-C; the next start has th
                  password     {password}
   Your account   {issuer}/account
                  add a passkey or an authenticator app under Security
-  Emails         appear here; try "Forgot your password?" on the sign-in page
+  Emails         appear here, unless GATEHOUSE_SMTP_URL is set
   Metadata       {issuer}/.well-known/openid-configuration
 
 Get an access token:

@@ -232,22 +232,7 @@ func TestAccountFormsNeedRecentSignIn(t *testing.T) {
 			again.Set("password", changed)
 			b.Follow(b.Submit("/login", again))
 		}
-		for _, name := range []string{"security", "password", "email", "export", "delete", "unknown"} {
-			form, want := b.Open("/login?again=1&then="+name), "/account/"+name
-			if name == "unknown" {
-				want = "/account"
-			} else if !strings.Contains(form.Body, `value="alice"`) {
-				t.Errorf("the page to sign in again for %s does not have the username", name)
-			}
-			again := form.Fields()
-			again.Set("username", "alice")
-			again.Set("password", changed)
-			if got := b.Submit("/login", again); got.Header.Get("Location") != want {
-				t.Errorf("after a sign-in with then=%s: %s, want %s", name, got.Header.Get("Location"), want)
-			} else {
-				b.Follow(got)
-			}
-		}
+		f.signInAgain(b, changed)
 		f.want("the deletion", submit(b, b.Open("/account/delete"), "/account/delete"), http.StatusOK,
 			"Your account will be deleted")
 		if p := b.Open("/account"); p.Status != http.StatusSeeOther {
@@ -261,6 +246,27 @@ func TestAccountFormsNeedRecentSignIn(t *testing.T) {
 			t.Errorf("the user after signing in = %+v, %v, want no deletion", u, err)
 		}
 	})
+}
+
+// signInAgain signs alice in again for each page that needs a recent sign-in, and checks that it returns to the page.
+func (f *fixture) signInAgain(b *servertest.Browser, password string) {
+	f.t.Helper()
+	for _, name := range []string{"security", "password", "email", "export", "delete", "unknown"} {
+		form, want := b.Open("/login?again=1&then="+name), "/account/"+name
+		if name == "unknown" {
+			want = "/account"
+		} else if !strings.Contains(form.Body, `value="alice"`) {
+			f.t.Errorf("the page to sign in again for %s does not have the username", name)
+		}
+		again := form.Fields()
+		again.Set("username", "alice")
+		again.Set("password", password)
+		if got := b.Submit("/login", again); got.Header.Get("Location") != want {
+			f.t.Errorf("after a sign-in with then=%s: %s, want %s", name, got.Header.Get("Location"), want)
+		} else {
+			b.Follow(got)
+		}
+	}
 }
 
 // TestPagesWithoutMailServerNameAdministrator covers PE22: without a mail server the pages name the administrator.
