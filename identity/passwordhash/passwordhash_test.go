@@ -199,6 +199,7 @@ func TestBounds(t *testing.T) {
 		{"$argon2i$v=19$m=1024,t=1,p=64" + tail, "$argon2i$v=19$m=4294967295,t=1,p=1" + tail},
 		{"$scrypt$ln=18,r=8,p=1" + tail, "$scrypt$ln=18,r=9,p=1" + tail},
 		{"$scrypt$ln=16,r=8,p=16" + tail, "$scrypt$ln=16,r=8,p=17" + tail},
+		{"$scrypt$ln=1,r=64,p=128" + tail, "$scrypt$ln=1,r=64,p=129" + tail},
 		{"$pbkdf2-sha512$i=2000000" + tail, "$pbkdf2-sha512$i=2000001" + tail},
 		{"pbkdf2_sha256$2000000" + tail, "pbkdf2_sha256$2000001" + tail},
 		{"$6$rounds=2000000" + crypt, "$6$rounds=2000001" + crypt},

@@ -17,6 +17,9 @@ import (
 // maxScryptWork is the memory multiplied by the parallelism, which Go computes one after the other.
 const maxScryptWork = 1 << 30
 
+// maxScryptBlocks is how many bytes PBKDF2 may derive from the password before the work with memory.
+const maxScryptBlocks = 1 << 20
+
 // scryptCost has the parameters of scrypt (RFC 7914 §2).
 type scryptCost struct {
 	logN uint64 // N = 2^logN
@@ -29,6 +32,9 @@ func (c scryptCost) check() error {
 	}
 	if err := checkMemory(c.memory()); err != nil {
 		return err
+	}
+	if 128*c.r*c.p > maxScryptBlocks {
+		return &BoundError{fmt.Sprintf("scrypt derives %d blocks of %d bytes", c.p, 128*c.r)}
 	}
 	if c.memory()*c.p > maxScryptWork {
 		return &BoundError{fmt.Sprintf("it computes scrypt %d times with %d MiB of memory", c.p, c.memory()>>20)}
