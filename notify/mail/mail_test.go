@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	netmail "net/mail"
+	"net/textproto"
 	"net/url"
 	"strings"
 	"testing"
@@ -145,6 +146,20 @@ func TestPermanentRejectionOfAddressIsRecognized(t *testing.T) {
 	s.Restart()
 	if _, err := server.Send(t.Context(), testMessage("a@example.com")); err != nil || !server.Up() {
 		t.Errorf("Send after the restart = %v, Up = %v, want no error and true", err, server.Up())
+	}
+}
+
+// TestOnlyBadAddressesArePaused covers PE24: a full mailbox, a refused sender and a blocked server are no bad address.
+func TestOnlyBadAddressesArePaused(t *testing.T) {
+	t.Parallel()
+	for msg, want := range map[string]bool{
+		"5.1.1 no such user": true, "5.1.10 null MX": true, "5.2.1 mailbox disabled": true, "no such user": true,
+		"5.2.2 mailbox full": false, "5.1.8 bad sender": false, "5.7.1 blocked": false,
+	} {
+		e := &mail.Error{Step: mail.StepRecipient, Err: &textproto.Error{Code: 550, Msg: msg}}
+		if e.RejectsRecipient() != want {
+			t.Errorf("RejectsRecipient of %q = %t, want %t", msg, !want, want)
+		}
 	}
 }
 

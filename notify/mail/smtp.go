@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/textproto"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -107,16 +108,19 @@ func (e *Error) Code() (code int, enhanced string) {
 	return reply.Code, enhanced
 }
 
+// badAddresses are the enhanced status codes of an address that does not exist or accepts no messages (RFC 3463 §3.2 and
+// §3.3, RFC 7505). A full mailbox is not one: whoever fills it must not stop the notices that matter.
+var badAddresses = []string{"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"}
+
 // RejectsRecipient reports whether the server has refused the address permanently: it does not exist or accepts no
-// mail. A refusal for another reason, such as a server that does not accept mails of this sender, is not one of the
-// address.
+// messages. A refusal for another reason, such as a server that accepts none of this sender, is not one of the address.
 func (e *Error) RejectsRecipient() bool {
 	code, enhanced := e.Code()
 	if e.Step != StepRecipient || code < 500 {
 		return false
 	}
 	if enhanced != "" {
-		return strings.HasPrefix(enhanced, "5.1.") || strings.HasPrefix(enhanced, "5.2.")
+		return slices.Contains(badAddresses, enhanced)
 	}
 	return code == 550 || code == 551 || code == 553
 }
