@@ -166,9 +166,12 @@ func (im *Importer) fromKeycloak(k keycloakClient) client.Imported {
 		m.TokenEndpointAuthMethod = storage.AuthNone
 	case k.Authenticator == "client-jwt" && k.Attributes["jwks.url"] != "":
 		m.TokenEndpointAuthMethod, m.JWKSURI = storage.AuthPrivateKey, k.Attributes["jwks.url"]
-	default:
+	case k.Authenticator == "" || k.Authenticator == "client-secret":
 		m.TokenEndpointAuthMethod = storage.AuthBasic
 		c.NoSecret = k.Secret == "" || k.Secret == "**********" // of an export of the administration pages
+	default: // a secret from before the client used keys must not be valid again
+		m.TokenEndpointAuthMethod, c.Secret, c.NoSecret = storage.AuthBasic, "", true
+		im.report.lose("authentication of a client by %s", k.Authenticator)
 	}
 	m.BackchannelLogoutURI = k.Attributes["backchannel.logout.url"]
 	logout := strings.Split(k.Attributes["post.logout.redirect.uris"], "##")

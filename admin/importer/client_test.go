@@ -132,6 +132,22 @@ func TestLongClientIDStays(t *testing.T) {
 	}
 }
 
+// TestSecretOfClientWithKeysIsNotImported covers PE53: an export keeps the secret of a client that was switched to a key.
+func TestSecretOfClientWithKeysIsNotImported(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, storagetest.URL(t, storage.SQLite))
+	path := filepath.Join(t.TempDir(), "realm.json")
+	storagetest.Must(t, os.WriteFile(path, []byte(`{"realm":"corp","clients":[{"clientId":"signer",
+		"clientAuthenticatorType":"client-jwt","secret":"R0pkSbXDp3v7mFMLRhOr0FpbzSdcJxbG",
+		"redirectUris":["https://signer.example.com/callback"]}]}`), 0o600))
+	report := f.run(t, "keycloak", importer.Options{AllowNoUsers: true, Clients: f.registry()}, path)
+	wantCounts(t, "clients", report.Clients, importer.Counts{Read: 1, Created: 1})
+	wantLosses(t, report, importer.Loss{What: "authentication of a client by client-jwt", Count: 1})
+	if err := authenticate(t, f.registry(), storage.AuthBasic, "signer", "R0pkSbXDp3v7mFMLRhOr0FpbzSdcJxbG"); err == nil {
+		t.Error("the secret that the client no longer used authenticates it")
+	}
+}
+
 // TestHydraSecretsAreHashedAgainAtFirstUse imports clients of Hydra, whose secrets are verified at their first use and
 // then hashed again (PE54).
 func TestHydraSecretsAreHashedAgainAtFirstUse(t *testing.T) {
