@@ -1,0 +1,249 @@
+package main
+
+import (
+	"encoding/base32"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"gatehouse/identity/totp"
+	"gatehouse/notify/mail/mailtest"
+	"gatehouse/storage/storagetest"
+)
+
+const journeyPassword = "correct horse of the journey"
+
+// journey is a user who reaches a goal by keyboard only.
+type journey struct {
+	*tab
+
+	d     *devServer
+	mails *mailtest.Server
+	name  string
+}
+
+// TestJourneysByKeyboardInBrowser runs the journeys of users on one server. Every page of a journey is checked light and
+// dark, on a desktop and on a phone.
+func TestJourneysByKeyboardInBrowser(t *testing.T) {
+	requireEnv(t, "CHROME")
+	mails := mailtest.Start(t)
+	d := startDev(t, t.TempDir(), map[string]string{
+		"GATEHOUSE_SMTP_URL": "smtp://" + mails.Address, "GATEHOUSE_MAIL_FROM": "no-reply@example.com",
+		"GATEHOUSE_SIGN_UP": "invite", "GATEHOUSE_SECRET_KEY": keyText,
+	})
+	b := openBrowser(t)
+	for _, x := range []struct {
+		name string
+		run  func(j *journey)
+	}{
+		{"lost-phone", (*journey).lostPhone},
+		{"forgotten", (*journey).forgottenPassword},
+		{"invitation", (*journey).invitation},
+		{"deletion", (*journey).deletion},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			mustRun(t, d.env, journeyPassword+"\n", "user", "create", "--username", x.name,
+				"--email", x.name+"@example.com", "--email-verified", "--name", "Lena Fischer", "--password-stdin")
+			j := &journey{tab: &tab{Context: b.Context, t: t}, d: d, mails: mails, name: x.name}
+			j.do("start without cookies", callStep(network.ClearBrowserCookies, cdp.Empty{}))
+			x.run(j)
+		})
+	}
+}
+
+// look waits for text and checks the page. axe-core runs once per color scheme, at one of the widths.
+func (j *journey) look(page, text string) {
+	j.t.Helper()
+	j.do("wait for "+page, visible(text))
+	for _, x := range []struct {
+		scheme, device string
+		width          int64
+		axe            bool
+	}{
+		{"dark", "desktop", 1280, false}, {"dark", "phone", 375, true},
+		{"light", "phone", 375, false}, {"light", "desktop", 1280, true},
+	} {
+		features := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: x.scheme}}
+		j.do("set width and color scheme", chromedp.EmulateViewport(x.width, 800),
+			callStep(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: features}))
+		name := j.name + "-" + page + "-" + x.scheme + "-" + x.device
+		if evaluate[bool](j.tab, `document.documentElement.scrollWidth > document.documentElement.clientWidth`) {
+			j.t.Errorf("page %s scrolls sideways", name)
+		}
+		j.save("journey-"+name, false)
+		if x.axe {
+			j.checkAccessibility(name)
+		}
+	}
+}
+
+// focusedName returns the accessible name of the focused element, when its focus can be seen.
+const focusedName = `(e => !e.matches(":focus-visible") || getComputedStyle(e).outlineStyle === "none" ? "" :
+	(e.ariaLabel || (e.labels && e.labels.length ? e.labels[0] : e).textContent).trim())(document.activeElement)`
+
+// focus presses Tab until the focus is on the element with the name.
+func (j *journey) focus(name string) {
+	j.t.Helper()
+	var seen []string
+	for range 60 {
+		focused := evaluate[string](j.tab, focusedName)
+		if focused == name {
+			return
+		}
+		seen = append(seen, focused)
+		j.do("press Tab", chromedp.KeyEvent(kb.Tab))
+	}
+	j.t.Fatalf("Tab never reaches %q, only %q; the page is %s", name, seen, j.text())
+}
+
+// enter types a value into the field with a label.
+func (j *journey) enter(label, value string) {
+	j.t.Helper()
+	j.focus(label)
+	j.do("type", chromedp.KeyEvent(value))
+}
+
+// press presses Enter on a button, link or summary.
+func (j *journey) press(name string) {
+	j.t.Helper()
+	j.focus(name)
+	j.do("press Enter on "+name, chromedp.KeyEvent(kb.Enter))
+}
+
+func (j *journey) open(path string) {
+	j.t.Helper()
+	j.do("open "+path, chromedp.Navigate(j.d.issuer+path))
+}
+
+func (j *journey) signIn(password string) {
+	j.t.Helper()
+	j.open("/login?then=security")
+	j.do("wait for the form", visible("to see your connected apps"))
+	j.enter("Username or email", j.name)
+	j.enter("Password", password)
+	j.press("Sign in")
+}
+
+func (j *journey) signOut() {
+	j.t.Helper()
+	j.open("/account")
+	j.do("wait for the account", visible("Connected apps"))
+	j.press("Sign out")
+	j.do("wait until the user is signed out", visible("You are signed out"))
+}
+
+var keyOfApp = regexp.MustCompile(`[A-Z2-7]{32,}`)
+
+// setUpApp sets up an authenticator app and returns the recovery codes.
+func (j *journey) setUpApp(page string) []string {
+	j.t.Helper()
+	j.press("Set up an app")
+	j.look(page, "Scan this code")
+	text := keyOfApp.FindString(strings.ReplaceAll(evaluate[string](j.tab,
+		`document.querySelector("#enrol").parentElement.querySelector("code").textContent`), " ", ""))
+	secret, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(text)
+	storagetest.Must(j.t, err)
+	k := totp.New()
+	k.Secret = secret
+	j.enter("Code that the app shows", k.Code(k.Step(time.Now()))+kb.Enter)
+	j.look(page+"-codes", "Save your recovery codes")
+	codes := strings.Fields(evaluate[string](j.tab,
+		`[...document.querySelectorAll("#codes ~ * code")].map(e => e.textContent).join(" ")`))
+	if len(codes) != 10 {
+		j.t.Fatalf("the page shows the recovery codes %q, want 10", codes)
+	}
+	return codes
+}
+
+// lostPhone signs in with a recovery code, removes the authenticator app and adds that of another phone.
+func (j *journey) lostPhone() {
+	j.signIn(journeyPassword)
+	j.look("security", "You have no passkeys")
+	codes := j.setUpApp("app")
+	j.signOut()
+	j.signIn(journeyPassword)
+	j.look("factor", "Confirm that it is you")
+	j.press("No access to your app?")
+	j.look("help", "Enter one of the recovery codes")
+	j.enter("Code from your app, or a recovery code", "000000"+kb.Enter)
+	j.look("wrong-code", "This code is incorrect")
+	j.enter("Code from your app, or a recovery code", codes[0]+kb.Enter)
+	j.look("signed-in", "You have 9 recovery codes")
+	j.press("Remove the app")
+	j.look("app-removed", "The app was removed")
+	j.setUpApp("new-app")
+}
+
+// link returns the path of the link in the last mail to an address.
+func (j *journey) link(to, subject string) string {
+	j.t.Helper()
+	var found string
+	storagetest.Eventually(j.t, "the mail "+subject+" arrives", func() bool {
+		for _, m := range j.mails.Mails(to) {
+			if m.Subject == subject {
+				found = regexp.MustCompile(regexp.QuoteMeta(j.d.issuer) + `(/\S+\?\S+)`).FindStringSubmatch(m.Text)[1]
+				return true
+			}
+		}
+		return false
+	})
+	return found
+}
+
+// forgottenPassword resets a password by email and signs in with it.
+func (j *journey) forgottenPassword() {
+	const changed = "seven purple lanterns drift"
+	j.open("/login?then=security")
+	j.look("login", "to see your connected apps")
+	j.press("Forgot your password?")
+	j.look("request", "We send you a link")
+	j.enter("Username or email", j.name+kb.Enter)
+	j.look("sent", "is on its way to its email address")
+	j.open(j.link(j.name+"@example.com", "Reset your password"))
+	j.look("reset", "You are then signed out everywhere else")
+	j.enter("New password", "qwertyuiop123"+kb.Enter)
+	j.look("common", "is used by many people")
+	j.enter("New password", changed+kb.Enter)
+	j.look("done", "You can now sign in with the new password")
+	j.signIn(changed)
+	j.look("signed-in", "You have no passkeys")
+}
+
+// invitation creates an account by an invitation, which has a group.
+func (j *journey) invitation() {
+	mustRun(j.t, j.d.env, "", "group", "create", "invited")
+	mustRun(j.t, j.d.env, "", "invite", "create", "--email", "new@example.com", "--group", "invited")
+	j.open(j.link("new@example.com", "Your invitation to Gatehouse"))
+	j.look("create", "Choose how you sign in")
+	j.enter("Username", j.name+kb.Tab+kb.Tab+journeyPassword+kb.Enter)
+	j.look("taken", "This username or email address is taken")
+	j.do("empty the field", chromedp.KeyEvent("a", chromedp.KeyModifiers(chromedp.ModifierCtrl)))
+	j.name = "invited-user"
+	j.enter("Username", j.name)
+	j.enter("New password", journeyPassword+kb.Enter)
+	j.look("created", "Your account is ready")
+	j.signIn(journeyPassword)
+	j.look("signed-in", "You have no passkeys")
+	if members := mustRun(j.t, j.d.env, "", "group", "show", "invited"); !strings.Contains(members, j.name) {
+		j.t.Errorf("members of the group of the invitation = %s, want %s", members, j.name)
+	}
+}
+
+// deletion schedules the deletion of an account, keeps it by signing in, and schedules it again.
+func (j *journey) deletion() {
+	for _, when := range []string{"first", "second"} {
+		j.signIn(journeyPassword)
+		j.do("wait for the account", visible("You have no passkeys"))
+		j.open("/account/delete")
+		j.look("delete-"+when, "You are signed out everywhere and apps lose access")
+		j.press("Delete my account")
+		j.look("scheduled-"+when, "Your account will be deleted")
+	}
+}
