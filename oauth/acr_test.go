@@ -265,6 +265,11 @@ var userPolicy = []servertest.Requirement{
 			form := p.Fields()
 			form.Set("decision", "later")
 			wantPage(t, b.Follow(b.Submit("/enrol", form)), "/enrol", "requires a second factor")
+			security := b.Open("/account/security?request=" + form.Get("request"))
+			if link := "/oauth2/authorize/" + form.Get("request"); !strings.Contains(p.Body, "/account/security?request=") ||
+				!strings.Contains(security.Body, `href="`+link+`"`) {
+				t.Errorf("pages without a link to add the factor or back to %s", link)
+			}
 			form.Set("form_token", "x")
 			b.Submit("/enrol", form).WantErrorPage(t, 403)
 			form = p.Fields()

@@ -5,6 +5,7 @@ package account
 import (
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"gatehouse/display"
@@ -128,7 +129,8 @@ func (p *Pages) newLayout(
 		UserName: display.NameOr(user.User.Name, user.User.Username), Email: user.User.Email,
 	}
 	layout.Width = "wide"
-	if key, ok := notices[r.URL.RawQuery]; ok {
+	notice, _, _ := strings.Cut(r.URL.RawQuery, "&")
+	if key, ok := notices[notice]; ok {
 		layout.Notice = p.pages.Text(r, key)
 	}
 	for _, item := range navigation {

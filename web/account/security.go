@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"regexp"
 
 	"gatehouse/identity"
 	"gatehouse/storage"
@@ -24,6 +25,7 @@ type passkeyView struct {
 // passkeyList is a list of passkeys, or of security keys, with the form that adds one.
 type passkeyList struct {
 	Base, FormToken string
+	Query           string // of the paths of forms
 	Recent          bool
 	SecurityKeys    bool
 	Passkeys        []passkeyView
@@ -33,7 +35,8 @@ type passkeyList struct {
 type securityPage struct {
 	accountLayout
 	FormToken, Problem string
-	Recent             bool // the user signed in a short time ago, with the second factor if there is one
+	Request, Query     string // the authorization request that continues afterwards, also as the query of paths
+	Recent             bool   // the user signed in a short time ago, with the second factor if there is one
 	Factors            storage.Factors
 	PasskeyList        passkeyList
 	SecurityKeyList    passkeyList
@@ -51,6 +54,18 @@ func (p *Pages) ShowSecurity(w http.ResponseWriter, r *http.Request) error {
 	return p.renderSecurity(w, r, user, http.StatusOK, securityPage{})
 }
 
+var requestID = regexp.MustCompile(`^[0-9A-Za-z_-]{1,64}$`)
+
+// requestOf returns the id of the authorization request for which the user adds a factor, or "". Its page checks that
+// it belongs to this browser.
+func requestOf(r *http.Request) string {
+	id := r.URL.Query().Get("request")
+	if !requestID.MatchString(id) {
+		return ""
+	}
+	return id
+}
+
 // renderSecurity shows the page with what data has already.
 func (p *Pages) renderSecurity(
 	w http.ResponseWriter, r *http.Request, user *identity.SignedInUser, status int, data securityPage,
@@ -59,6 +74,9 @@ func (p *Pages) renderSecurity(
 		return err
 	}
 	data.FormToken = p.formToken(user, "security", "")
+	if data.Request = requestOf(r); data.Request != "" {
+		data.Query = "?request=" + data.Request
+	}
 	if data.Factors, err = p.users.Factors(r.Context(), user.User.ID); err != nil {
 		return err
 	}
@@ -71,7 +89,9 @@ func (p *Pages) renderSecurity(
 	}
 	now := p.store.Now()
 	accepted := []string{}
-	data.PasskeyList = passkeyList{Base: data.Base(), FormToken: data.FormToken, Recent: data.Recent}
+	data.PasskeyList = passkeyList{
+		Base: data.Base(), FormToken: data.FormToken, Query: data.Query, Recent: data.Recent,
+	}
 	data.SecurityKeyList = data.PasskeyList
 	data.SecurityKeyList.SecurityKeys = true
 	for _, k := range passkeys {
@@ -147,6 +167,9 @@ func (p *Pages) ChangeSecurity(w http.ResponseWriter, r *http.Request) error {
 		}
 		data.Problem = p.pages.Text(r, key)
 	case notice != "":
+		if request := requestOf(r); request != "" {
+			notice += "&request=" + request
+		}
 		return page.RedirectTo(securityPath + "?" + notice)
 	}
 	status := http.StatusOK
