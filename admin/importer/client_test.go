@@ -132,7 +132,7 @@ func TestLongClientIDStays(t *testing.T) {
 	}
 }
 
-// TestSecretOfClientWithKeysIsNotImported covers PE53: an export keeps the secret of a client that was switched to a key.
+// TestSecretOfClientWithKeysIsNotImported covers PE53: an export keeps the secret of a client that now uses a key.
 func TestSecretOfClientWithKeysIsNotImported(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, storagetest.URL(t, storage.SQLite))
