@@ -98,6 +98,7 @@ func (p *Pages) renderAccount(
 		return p.render(w, r, v, nil)
 	}
 	p.form(w, r, &v, a.path, user.Session.ID, a.submit)
+	v.Danger = a.path == deletePage.path
 	switch a.path {
 	case passwordPage.path:
 		v.Fields = []field{p.newPasswordField(r)}

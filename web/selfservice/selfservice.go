@@ -46,6 +46,7 @@ type view struct {
 	Fields              []field
 	Choice              choice
 	Submit              string
+	Danger              bool   // the form destroys something
 	Challenge           string // of a proof of work
 	Links               []link
 }
