@@ -143,8 +143,9 @@ func (j *journey) signOut() {
 
 var keyOfApp = regexp.MustCompile(`[A-Z2-7]{32,}`)
 
-// setUpApp sets up an authenticator app and returns the recovery codes.
-func (j *journey) setUpApp(page string) []string {
+// setUpApp sets up an authenticator app and returns the recovery codes. The code is that of the current step or of the
+// next one: the codes of one step confirm one app.
+func (j *journey) setUpApp(page string, step int64) []string {
 	j.t.Helper()
 	j.press("Set up an app")
 	j.look(page, "Scan this code")
@@ -154,7 +155,7 @@ func (j *journey) setUpApp(page string) []string {
 	storagetest.Must(j.t, err)
 	k := totp.New()
 	k.Secret = secret
-	j.enter("Code that the app shows", k.Code(k.Step(time.Now()))+kb.Enter)
+	j.enter("Code that the app shows", k.Code(k.Step(time.Now())+step)+kb.Enter)
 	j.look(page+"-codes", "Save your recovery codes")
 	codes := strings.Fields(evaluate[string](j.tab,
 		`[...document.querySelectorAll("#codes ~ * code")].map(e => e.textContent).join(" ")`))
@@ -168,7 +169,7 @@ func (j *journey) setUpApp(page string) []string {
 func (j *journey) lostPhone() {
 	j.signIn(journeyPassword)
 	j.look("security", "You have no passkeys")
-	codes := j.setUpApp("app")
+	codes := j.setUpApp("app", 0)
 	j.signOut()
 	j.signIn(journeyPassword)
 	j.look("factor", "Confirm that it is you")
@@ -180,7 +181,7 @@ func (j *journey) lostPhone() {
 	j.look("signed-in", "You have 9 recovery codes")
 	j.press("Remove the app")
 	j.look("app-removed", "The app was removed")
-	j.setUpApp("new-app")
+	j.setUpApp("new-app", 1)
 }
 
 // link returns the path of the link in the last mail to an address.
