@@ -16,9 +16,6 @@ import (
 	"gatehouse/web/page"
 )
 
-// codePath is the page of a sign-in with a code in an email.
-const codePath = "/login/code"
-
 // codeWait is how long users wait before they request another code.
 const codeWait = time.Minute
 

@@ -74,7 +74,7 @@ func TestSignInWithCodeContinuesRequest(t *testing.T) {
 			}
 		}
 		consent := b.Follow(submit(b, sent, "/login/code", "code", code))
-		to := b.Decide(consent, "approve").Response.Location()
+		to := b.Decide(consent, "approve").Location()
 		claims := s.IDToken(c, s.Redeem(c, to))
 		if amr, _ := claims["amr"].([]any); len(amr) != 1 || amr[0] != "otp" || claims["acr"] != "1" ||
 			claims["sub"] != alice.ID {
