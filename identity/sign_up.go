@@ -17,8 +17,8 @@ var ErrSignUpClosed = errors.New("sign-up is not open to this address")
 
 // RequestSignUp sends an address a link to create an account with. Until it is used, nothing is reserved. An address
 // with an account gets a mail about that instead, and the result and the work are the same. invitation is the token of
-// an invitation, or empty. It returns ErrSignUpClosed, ErrNoMail, ErrLinkRefused for the invitation, or
-// an *InputError for an invalid address.
+// an invitation, or empty. It returns ErrSignUpClosed, ErrNoMail, ErrLinkRefused for the invitation, or an *InputError
+// for an invalid address.
 func (u *Users) RequestSignUp(ctx context.Context, email, invitation string, from Origin) error {
 	policy, email := u.options.SelfService, strings.TrimSpace(email)
 	emailKey, err := checkEmail(email)

@@ -50,7 +50,7 @@ func TestRequestedMailsDoNotDiscloseAccounts(t *testing.T) {
 				t.Errorf("%s: %d statements, want %d", what, got.statements, want.statements)
 			}
 		}
-		unknown := send("/forgot", "username", "nobody@example.com")
+		unknown := send("/forgot", "username", "unknown@example.com")
 		compare("a reset with an address", send("/forgot", "username", "alice@example.com"), unknown)
 		compare("a reset with a username", send("/forgot", "username", "alice"), unknown)
 		compare("a reset of a disabled user", send("/forgot", "username", "disabled"), unknown)
