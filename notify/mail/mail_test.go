@@ -153,7 +153,8 @@ func TestPermanentRejectionOfAddressIsRecognized(t *testing.T) {
 func TestOnlyBadAddressesArePaused(t *testing.T) {
 	t.Parallel()
 	for msg, want := range map[string]bool{
-		"5.1.1 no such user": true, "5.1.10 null MX": true, "5.2.1 mailbox disabled": true, "no such user": true,
+		"5.1.0 unavailable": true, "5.1.1 no such user": true, "5.1.10 null MX": true, "5.2.1 mailbox disabled": true,
+		"no such user":       true,
 		"5.2.2 mailbox full": false, "5.1.8 bad sender": false, "5.7.1 blocked": false,
 	} {
 		e := &mail.Error{Step: mail.StepRecipient, Err: &textproto.Error{Code: 550, Msg: msg}}

@@ -110,7 +110,7 @@ func (e *Error) Code() (code int, enhanced string) {
 
 // badAddresses are the enhanced status codes of an address that does not exist or accepts no messages (RFC 3463 §3.2
 // and §3.3, RFC 7505). A full mailbox is not one: an attacker who fills it must not stop the notices that matter.
-var badAddresses = []string{"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"}
+var badAddresses = []string{"5.1.0", "5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"}
 
 // RejectsRecipient reports whether the server has refused the address permanently: it does not exist or accepts no
 // messages. A refusal for another reason, such as a server that accepts none of this sender, is not one of the address.
