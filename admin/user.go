@@ -163,7 +163,7 @@ func (a *Admin) ScheduleUserDeletion(ctx context.Context, u storage.User, grace 
 	return a.users.ScheduleDeletion(ctx, u, grace, u.Profile.Locale)
 }
 
-// Invite creates an invitation and returns the path of its link, unless that is only in a mail.
+// Invite creates an invitation and returns the path of its link, unless that is only in an email.
 func (a *Admin) Invite(ctx context.Context, n identity.NewInvitation) (storage.Invitation, string, error) {
 	return a.users.Invite(ctx, n)
 }

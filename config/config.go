@@ -31,7 +31,7 @@ type Config struct {
 	TrustedProxies []netip.Prefix
 	RedisURL       string
 
-	SMTPURL  string        // smtp://… or smtps://…, empty: no mails
+	SMTPURL  string        // smtp://… or smtps://…, empty: no emails
 	MailFrom *mail.Address // nil when empty
 
 	LogLevel  slog.Level
@@ -74,7 +74,7 @@ type Config struct {
 	ClientDocumentHosts     []string      // hosts or URL prefixes
 	SignUp                  string        // "off", "invite", "domains" or "open"
 	SignUpDomains           []string      // with "domains"
-	SignInCodes             bool          // whether users can sign in with a code in a mail
+	SignInCodes             bool          // whether users can sign in with a code in an email
 	TermsURL                string
 	TermsVersion            string // that users must accept; empty: none
 	UserDeletionGrace       time.Duration

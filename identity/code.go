@@ -20,8 +20,8 @@ import (
 var codeLimit = storage.SignInLimit{FreeFailures: 15, Period: 24 * time.Hour}
 
 // RequestSignInCode sends the user with a username or address a code of six digits, which signs in once, in this
-// browser only. The result and the work are the same for an unknown name. It returns ErrNoMail when no mail can be sent
-// or the operator does not allow it.
+// browser only. The result and the work are the same for an unknown name. It returns ErrNoMail when no email can be
+// sent or the operator does not allow it.
 func (u *Users) RequestSignInCode(ctx context.Context, name string, browser []byte, language string) error {
 	if !u.SignInCodesAllowed() {
 		return ErrNoMail

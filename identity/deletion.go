@@ -8,7 +8,7 @@ import (
 )
 
 // ScheduleDeletion deletes a user after the grace period, unless the user signs in before. It ends every session, grant
-// and token immediately, notifies the clients that the user used by back-channel logout, and the user by mail. It
+// and token immediately, notifies the clients that the user used by back-channel logout, and the user by email. It
 // returns the time of the deletion.
 func (u *Users) ScheduleDeletion(
 	ctx context.Context, user storage.User, grace time.Duration, language string,

@@ -8,7 +8,7 @@ import (
 	"gatehouse/storage"
 )
 
-// RequestVerification sends a user a link that proves the address. It returns ErrNoMail when no mail can be sent.
+// RequestVerification sends a user a link that proves the address. It returns ErrNoMail when no email can be sent.
 func (u *Users) RequestVerification(ctx context.Context, user storage.User, language string) error {
 	if user.EmailVerifiedAt != nil {
 		return nil
@@ -25,7 +25,7 @@ func (u *Users) RequestVerification(ctx context.Context, user storage.User, lang
 
 // RequestEmailChange sends a link to a new address of a user, who has it once the link was used. If the address has an
 // account, nothing is sent, and the result is the same. It returns an *InputError for an invalid
-// address, and ErrNoMail when no mail can be sent.
+// address, and ErrNoMail when no email can be sent.
 func (u *Users) RequestEmailChange(ctx context.Context, user storage.User, email, language string) error {
 	emailKey, err := checkEmail(email)
 	if err != nil {

@@ -176,8 +176,9 @@ func TestIncorrectCodesMustWait(t *testing.T) {
 	})
 }
 
-// TestRecoveryCodes signs in with recovery codes (PE13): each once, in any spelling, and none of an earlier set.
-func TestRecoveryCodes(t *testing.T) {
+// TestRecoveryCodesWorkOnce signs in with recovery codes (PE13): each once, in any spelling, and none of an earlier
+// set.
+func TestRecoveryCodesWorkOnce(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		p, s, clock := newUsers(t, url)
@@ -215,9 +216,10 @@ func TestRecoveryCodes(t *testing.T) {
 	})
 }
 
-// TestRememberedDevice signs in without a code for 30 days (PE15): only the user, only in this browser, not where a
-// second factor is required, and not after the user was signed out everywhere or changed the factor.
-func TestRememberedDevice(t *testing.T) {
+// TestRememberedBrowserSignsInWithoutCode signs in without a code for 30 days (PE15): only the user, only in this
+// browser, not where a second factor is required, and not after the user was signed out everywhere or changed the
+// factor.
+func TestRememberedBrowserSignsInWithoutCode(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		p, s, clock := newUsers(t, url)

@@ -41,8 +41,8 @@ func TestAddressLimitIgnoresSpelling(t *testing.T) {
 	})
 }
 
-// TestRequestedMailsAreLimited tests PE24: mails that need no sign-in are limited per user and purpose, per address and
-// in total, without a visible difference. Notices are not limited, or an attacker could suppress them.
+// TestRequestedMailsAreLimited tests PE24: emails that need no sign-in are limited per user and purpose, per address
+// and in total, without a visible difference. Notices are not limited, or an attacker could suppress them.
 func TestRequestedMailsAreLimited(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
@@ -58,7 +58,7 @@ func TestRequestedMailsAreLimited(t *testing.T) {
 			want := map[bool]int{true: 1}[sends]
 			due, err := f.store.LeaseDeliveries(f.ctx, true, 10, 100*24*time.Hour)
 			if err != nil || len(due) != want {
-				t.Errorf("%s: %d mails are queued, %v, want %d", name, len(due), err, want)
+				t.Errorf("%s: %d emails are queued, %v, want %d", name, len(due), err, want)
 			}
 		}
 		reset := func() error { return f.RequestReset(f.ctx, "alice", english) }
@@ -79,7 +79,7 @@ func TestRequestedMailsAreLimited(t *testing.T) {
 		storagetest.Must(t, err)
 		limited := 0
 		for _, row := range rows {
-			if row.Detail == `{"reason":"too many mails"}` {
+			if row.Detail == `{"reason":"too many emails"}` {
 				limited++
 			}
 		}

@@ -30,12 +30,12 @@ type PasswordInput struct {
 	Current       string // of ChangePassword; ignored for a user without a password
 	New           string
 	EndEverything bool   // also this session, access that stays after sign-out, and every token
-	Language      string // BCP 47, of the mail
+	Language      string // BCP 47, of the email
 }
 
 // ChangePassword replaces the password of a signed-in user, ends the user's other sessions and their grants without
-// offline_access, and notifies the user by mail. It returns ErrInvalidCredentials or a *ThrottledError, as SignIn does,
-// for the current password, and an *InputError for the new one.
+// offline_access, and notifies the user by email. It returns ErrInvalidCredentials or a *ThrottledError, as SignIn
+// does, for the current password, and an *InputError for the new one.
 func (u *Users) ChangePassword(ctx context.Context, user *SignedInUser, in PasswordInput, device Device) error {
 	stored, err := u.store.Password(ctx, user.User.ID)
 	if err != nil && !errors.Is(err, storage.ErrNotFound) {
@@ -73,7 +73,7 @@ func (u *Users) passwordChange(user storage.User, hash string, in PasswordInput)
 }
 
 // RequestReset sends the user with a username or address a link to choose a new password. The result and the work are
-// the same for an unknown name. It returns ErrNoMail when no mail can be sent.
+// the same for an unknown name. It returns ErrNoMail when no email can be sent.
 func (u *Users) RequestReset(ctx context.Context, name string, from Origin) error {
 	user, err := u.userByTypedName(ctx, name)
 	if err != nil {

@@ -151,7 +151,7 @@ func (u *Users) finished(
 		signedIn, err = u.StartSession(w, r, user, a)
 	}
 	if err == nil && trusted {
-		err = u.addRememberedDevice(w, r, user)
+		err = u.addRememberedBrowser(w, r, user)
 	}
 	return signedIn, err
 }
@@ -184,10 +184,10 @@ func (u *Users) isRemembered(r *http.Request, user storage.User) (bool, error) {
 	return u.store.IsRemembered(r.Context(), user, hashes...)
 }
 
-// addRememberedDevice sets the cookie of a remembered browser.
-func (u *Users) addRememberedDevice(w http.ResponseWriter, r *http.Request, user storage.User) error {
+// addRememberedBrowser sets the cookie of a remembered browser.
+func (u *Users) addRememberedBrowser(w http.ResponseWriter, r *http.Request, user storage.User) error {
 	token := randomToken()
-	err := u.store.CreateRememberedDevice(r.Context(), storage.RememberedDevice{
+	err := u.store.CreateRememberedBrowser(r.Context(), storage.RememberedBrowser{
 		TokenHash: hash(token), UserID: user.ID, UserEpoch: user.Epoch, ExpiresAt: u.store.Now().Add(rememberedTTL),
 	})
 	if err != nil {
@@ -199,7 +199,7 @@ func (u *Users) addRememberedDevice(w http.ResponseWriter, r *http.Request, user
 	return nil
 }
 
-// DeleteRememberedDevices ends all remembered browsers of a user, and returns how many there were.
-func (u *Users) DeleteRememberedDevices(ctx context.Context, userID string) (int64, error) {
-	return u.store.DeleteRememberedDevices(ctx, userID)
+// DeleteRememberedBrowsers ends all remembered browsers of a user, and returns how many there were.
+func (u *Users) DeleteRememberedBrowsers(ctx context.Context, userID string) (int64, error) {
+	return u.store.DeleteRememberedBrowsers(ctx, userID)
 }

@@ -20,7 +20,7 @@ type SelfService struct {
 	CodeKey           []byte   // of the HMACs of sign-in codes and proofs of work
 	SignUp            string   // one of the constants SignUp…
 	SignUpDomains     []string // of SignUpDomains
-	SignInCodes       bool     // whether users can sign in with a code in a mail
+	SignInCodes       bool     // whether users can sign in with a code in an email
 	DeletionGrace     time.Duration
 	UsernameRetention time.Duration
 	TermsVersion      string // that users must accept; empty: none
@@ -34,7 +34,7 @@ const (
 	SignUpOpen    = "open"    // also users with any other address
 )
 
-// The lifetimes of links and codes in mails.
+// The lifetimes of links and codes in emails.
 const (
 	resetTTL  = time.Hour
 	changeTTL = time.Hour
@@ -45,7 +45,7 @@ const (
 	codeTries = 5
 )
 
-// ErrNoMail is returned when a flow needs a mail and this installation sends none.
+// ErrNoMail is returned when a flow needs an email and this installation sends none.
 var ErrNoMail = errors.New("no mail server is configured")
 
 // ErrLinkRefused is returned for a link that is unknown, expired, used or replaced, or whose user is disabled. The
@@ -67,14 +67,14 @@ const (
 	LinkInvitation = "invitation"
 )
 
-// Link is what a link in a mail is for. Showing it uses nothing: mail scanners open links.
+// Link is what a link in an email is for. Showing it uses nothing: mail scanners open links.
 type Link struct {
 	Purpose string       // of storage.EmailToken, LinkSignUp or LinkInvitation
 	User    storage.User // of a storage.EmailToken
 	Email   string       // that it confirms; empty: an invitation for any address
 	Request string       // the authorization request in which it was requested; empty: none
 	// Unproven reports that the link does not prove the address: of an invitation for any address, and of one that the
-	// operator passed on although this installation sends mails. It is then proven by a mail, as in a sign-up.
+	// operator passed on although this installation sends emails. It is then proven by an email, as in a sign-up.
 	Unproven bool
 }
 
@@ -131,7 +131,7 @@ func (u *Users) newLink(kind credential.Kind, path string) (token, link string) 
 	return token, path + "?" + url.Values{"token": {token}}.Encode()
 }
 
-// mayMail reports whether a user, or an address without one, may get another requested mail at an address. The caller
+// mayMail reports whether a user, or an address without one, may get another requested email at an address. The caller
 // responds alike in both cases. What is refused to one recipient does not count against the limit of the server.
 func (u *Users) mayMail(ctx context.Context, purpose, recipient, address string) bool {
 	addressKey, err := key(address)
@@ -158,8 +158,8 @@ func (u *Users) userByTypedName(ctx context.Context, name string) (storage.User,
 	return user, err
 }
 
-// sendLink stores a token for a user and queues the mail with its link. Without a user, or when the user may get no
-// mail now, it does the same work and sends none.
+// sendLink stores a token for a user and queues the email with its link. Without a user, or when the user may get no
+// email now, it does the same work and sends none.
 func (u *Users) sendLink(ctx context.Context, user storage.User, t storage.EmailToken, m storage.Mail) error {
 	if !u.store.MailEnabled() {
 		return ErrNoMail
@@ -170,7 +170,7 @@ func (u *Users) sendLink(ctx context.Context, user storage.User, t storage.Email
 	case user.DisabledAt != nil:
 		return u.store.CreateNoEmailToken(ctx, t.Purpose, "the user is disabled")
 	case !u.mayMail(ctx, t.Purpose, user.ID, m.To):
-		return u.store.CreateNoEmailToken(ctx, t.Purpose, "too many mails")
+		return u.store.CreateNoEmailToken(ctx, t.Purpose, "too many emails")
 	}
 	m.UserID, m.ExpiresAt = user.ID, t.ExpiresAt
 	err := u.store.CreateEmailToken(ctx, user, t, m)
@@ -180,14 +180,14 @@ func (u *Users) sendLink(ctx context.Context, user storage.User, t storage.Email
 	return err
 }
 
-// Origin is where a user requests a mail.
+// Origin is where a user requests an email.
 type Origin struct {
-	Language string // BCP 47, of the mail
-	Request  string // of RequestOf; the mail does not contain it
+	Language string // BCP 47, of the email
+	Request  string // of RequestOf; the email does not contain it
 }
 
 // RequestOf returns the id of an authorization request if a browser has claimed it and it is waiting for a user, and ""
-// otherwise. A link in a mail can be opened in any browser, which must not continue the request of another one.
+// otherwise. A link in an email can be opened in any browser, which must not continue the request of another one.
 func (u *Users) RequestOf(ctx context.Context, id string, browser []byte) (string, error) {
 	if id == "" || len(id) > 64 || browser == nil {
 		return "", nil
@@ -204,13 +204,13 @@ func (u *Users) RequestOf(ctx context.Context, id string, browser []byte) (strin
 	return r.ID, nil
 }
 
-// MailAvailable reports whether flows that send a mail work.
+// MailAvailable reports whether flows that send an email work.
 func (u *Users) MailAvailable() bool { return u.store.MailEnabled() }
 
 // SignUpPolicy returns who can create an account, one of the constants SignUp….
 func (u *Users) SignUpPolicy() string { return u.options.SelfService.SignUp }
 
-// SignInCodesAllowed reports whether users can sign in with a code in a mail.
+// SignInCodesAllowed reports whether users can sign in with a code in an email.
 func (u *Users) SignInCodesAllowed() bool {
 	return u.options.SelfService.SignInCodes && u.store.MailEnabled()
 }

@@ -19,7 +19,7 @@ import (
 
 var english = identity.Origin{Language: "en"}
 
-// selfService is a Users with every flow allowed, and the mails that it queued.
+// selfService is a Users with every flow allowed, and the emails that it queued.
 type selfService struct {
 	*identity.Users
 
@@ -44,7 +44,7 @@ func newSelfService(t *testing.T, url string, s identity.SelfService) *selfServi
 	}
 }
 
-// mails returns the mails that were queued since the last call, and fails the test unless they are of these kinds.
+// emails returns the emails that were queued since the last call, and fails the test unless they are of these kinds.
 func (f *selfService) mails(kinds ...string) []storage.Mail {
 	f.t.Helper()
 	due, err := f.store.LeaseDeliveries(f.ctx, true, 100, 100*24*time.Hour)
@@ -59,12 +59,12 @@ func (f *selfService) mails(kinds ...string) []storage.Mail {
 		}
 	}
 	if strings.Join(got, " ") != strings.Join(kinds, " ") {
-		f.t.Fatalf("mails = %v, want %v", got, kinds)
+		f.t.Fatalf("emails = %v, want %v", got, kinds)
 	}
 	return mails
 }
 
-// token returns the token of the only mail that was queued.
+// token returns the token of the only email that was queued.
 func (f *selfService) token(kind string) string {
 	f.t.Helper()
 	_, token, _ := strings.Cut(f.mails(kind)[0].Values[storage.MailLink], "?token=")
@@ -124,7 +124,7 @@ func TestResetLinkWorksOnce(t *testing.T) {
 
 // TestSignUpReservesNothing covers PE22, PE27 and, of the forms of account pre-hijacking (PE36), those that a server
 // without upstream sign-in can have: an attacker who starts a sign-up with the address of a victim reserves neither
-// address nor username, has no session or password that stays valid, and cannot finish it without the mail.
+// address nor username, has no session or password that stays valid, and cannot finish it without the email.
 func TestSignUpReservesNothing(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
@@ -188,7 +188,7 @@ func TestResetEndsPendingEmailChange(t *testing.T) {
 		f.clock.Advance(7*24*time.Hour - time.Second)
 		link, err = f.ConfirmEmail(f.ctx, undo, "en")
 		if err != nil || m.To != "alice@example.com" || link.User.Email != "alice@example.com" {
-			t.Errorf("the link in the mail to %s: %+v, %v, want the previous address", m.To, link, err)
+			t.Errorf("the link in the email to %s: %+v, %v, want the previous address", m.To, link, err)
 		}
 	})
 }

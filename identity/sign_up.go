@@ -16,9 +16,9 @@ import (
 var ErrSignUpClosed = errors.New("sign-up is not open to this address")
 
 // RequestSignUp sends an address a link to create an account with. Until it is used, nothing is reserved. An address
-// with an account gets a mail about that instead, and the result and the work are the same. invitation is the token of
-// an invitation, or empty. It returns ErrSignUpClosed, ErrNoMail, ErrLinkRefused for the invitation, or an *InputError
-// for an invalid address.
+// with an account gets an email about that instead, and the result and the work are the same. invitation is the token
+// of an invitation, or empty. It returns ErrSignUpClosed, ErrNoMail, ErrLinkRefused for the invitation, or an
+// *InputError for an invalid address.
 func (u *Users) RequestSignUp(ctx context.Context, email, invitation string, from Origin) error {
 	policy, email := u.options.SelfService, strings.TrimSpace(email)
 	emailKey, err := checkEmail(email)
@@ -49,7 +49,7 @@ func (u *Users) RequestSignUp(ctx context.Context, email, invitation string, fro
 		return err
 	}
 	if !u.mayMail(ctx, LinkSignUp, emailKey, emailKey) {
-		return u.store.CreateNoEmailToken(ctx, storage.VerifyEmail, "too many mails")
+		return u.store.CreateNoEmailToken(ctx, storage.VerifyEmail, "too many emails")
 	}
 	now := u.store.Now()
 	token, link := u.newLink(credential.EmailToken, "/verify")
@@ -119,12 +119,12 @@ type NewInvitation struct {
 	Email    string   // the only address that may use it; empty: any
 	Groups   []string // of the account
 	Lifetime time.Duration
-	Mail     bool // only a mail to Email gets the link, which then proves the address
+	Mail     bool // only an email to Email gets the link, which then proves the address
 	Language string
 }
 
-// Invite creates an invitation and returns the path of its link; it is empty when the link is only in the mail. It
-// returns an *InputError for an invalid address or one with an account, ErrNoMail when no mail can be sent, and
+// Invite creates an invitation and returns the path of its link; it is empty when the link is only in the email. It
+// returns an *InputError for an invalid address or one with an account, ErrNoMail when no email can be sent, and
 // storage.ErrNotFound when one of the groups does not exist.
 func (u *Users) Invite(ctx context.Context, n NewInvitation) (i storage.Invitation, link string, err error) {
 	emailKey := ""

@@ -1,4 +1,4 @@
-// Package message has the texts that users read, on pages and in mails, in several languages. A language is one JSON
+// Package message has the texts that users read, on pages and in emails, in several languages. A language is one JSON
 // file. The package decides which of the languages a user gets, and nothing about what a text is used for.
 package message
 

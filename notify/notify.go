@@ -39,20 +39,20 @@ type Kind struct {
 // Abandoned is the error of a delivery that is not attempted again.
 type Abandoned struct {
 	Reason string
-	// PauseAddress is the address that rejected a mail permanently: none is sent to it for a day.
+	// PauseAddress is the address that rejected an email permanently: none is sent to it for a day.
 	PauseAddress string
 }
 
 // Error returns the reason.
 func (a *Abandoned) Error() string { return a.Reason }
 
-// pauseDuration is how long an address is paused that rejected a mail.
+// pauseDuration is how long an address is paused that rejected an email.
 const pauseDuration = 24 * time.Hour
 
-// Sender sends deliveries. Every process has one for mails and one for all others, so that neither delays the other.
+// Sender sends deliveries. Every process has one for emails and one for all others, so that neither delays the other.
 type Sender struct {
 	Store      *storage.Store
-	Mails      bool            // whether it sends mails
+	Mails      bool            // whether it sends emails
 	Kinds      map[string]Kind // by the kind of the delivery
 	Concurrent int             // maximum number of attempts at the same time
 	Log        *slog.Logger
@@ -61,7 +61,7 @@ type Sender struct {
 	failures lograte.Limiter // of mails: while their server is unreachable, all of them fail
 }
 
-// logFailure logs a failed attempt, of mails one a minute.
+// logFailure logs a failed attempt, of emails one a minute.
 func (s *Sender) logFailure(ctx context.Context, message string, d storage.Delivery, cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -70,12 +70,12 @@ func (s *Sender) logFailure(ctx context.Context, message string, d storage.Deliv
 	}
 }
 
-// logSuccess logs that mails are delivered again.
+// logSuccess logs that emails are delivered again.
 func (s *Sender) logSuccess(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.failures.Reset() {
-		s.Log.InfoContext(ctx, "mails are delivered again")
+		s.Log.InfoContext(ctx, "emails are delivered again")
 	}
 }
 

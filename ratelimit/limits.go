@@ -36,7 +36,7 @@ const (
 	ClientDocumentFailure = "client_document_failure"
 	AccountMail           = "account_mail"
 	MailAddress           = "mail_address"
-	AllMails              = "mails"
+	AllMails              = "emails"
 	AccountRequest        = "account_request"
 	AccountLink           = "account_link"
 	SignUp                = "sign_up"

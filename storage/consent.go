@@ -158,7 +158,7 @@ func (s *Store) storeConsent(ctx context.Context, a Approval) (string, error) {
 	return c.ID, s.queueConnectedNotice(ctx, c)
 }
 
-// queueConnectedNotice queues the mail to a user who allowed a client access for the first time.
+// queueConnectedNotice queues the email to a user who allowed a client access for the first time.
 func (s *Store) queueConnectedNotice(ctx context.Context, c Consent) error {
 	if !s.MailEnabled() {
 		return nil

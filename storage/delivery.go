@@ -15,7 +15,7 @@ import (
 // The kinds of deliveries.
 const (
 	BackchannelLogout = "backchannel_logout" // a logout token (OIDC Back-Channel Logout §2.5)
-	MailDelivery      = "mail"               // a mail to a user
+	MailDelivery      = "mail"               // an email to a user
 )
 
 // deliveryEvents are the types of the audit events by the kind of the delivery.
@@ -35,8 +35,8 @@ type Delivery struct {
 	Attempts  int64
 	CreatedAt time.Time `gorm:"serializer:millis;autoCreateTime:false"`
 	NextAt    time.Time `gorm:"serializer:millis"`
-	Mail      string    // of a mail: one of the kinds of Mail
-	Sealed    []byte    // of a mail: its recipient and values
+	Mail      string    // of an email: one of the kinds of Mail
+	Sealed    []byte    // of an email: its recipient and values
 }
 
 // queueUserLogouts queues the logout of every session in which the user used clients.
@@ -70,7 +70,7 @@ func (s *Store) queueLogouts(ctx context.Context, where string, args ...any) err
 	return nil
 }
 
-// LeaseDeliveries returns up to limit due deliveries, mails or all others, those with the fewest attempts first, and
+// LeaseDeliveries returns up to limit due deliveries, emails or all others, those with the fewest attempts first, and
 // leases them: until the lease ends, no other process gets them.
 func (s *Store) LeaseDeliveries(
 	ctx context.Context, mails bool, limit int, lease time.Duration,

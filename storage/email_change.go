@@ -46,15 +46,15 @@ func (s *Store) verifyEmail(ctx context.Context, t EmailToken) error {
 	return s.Audit.Record(ctx, audit.Event{Type: audit.UserEmailVerified, UserID: t.UserID})
 }
 
-// EmailChange has what ChangeEmail stores in addition: the link that undoes it, in a mail to the previous address.
+// EmailChange has what ChangeEmail stores in addition: the link that undoes it, in an email to the previous address.
 type EmailChange struct {
 	UndoHash      []byte
 	UndoExpiresAt time.Time
 	Notice        func(previous User) Mail
 }
 
-// ChangeEmail consumes a token that proves a new address, and replaces that of its user. A mail to the previous address
-// has a link that undoes it; until that expires, no other user can have the previous address. It returns a
+// ChangeEmail consumes a token that proves a new address, and replaces that of its user. An email to the previous
+// address has a link that undoes it; until that expires, no other user can have the previous address. It returns a
 // *RefusalError when the token cannot be used, and ErrConflict when another user has the address.
 func (s *Store) ChangeEmail(ctx context.Context, hash []byte, c EmailChange) (u User, err error) {
 	return u, db.Wrap("change an email address", s.Tx(ctx, func(tx *Store) error {
@@ -92,10 +92,9 @@ func (s *Store) ChangeEmail(ctx context.Context, hash []byte, c EmailChange) (u 
 	}))
 }
 
-// UndoEmailChange consumes a token of a mail to a previous address, and restores that address. Because the account may
-// have been taken over, it ends every session, grant and token of the user, and every other link but the undo
-// of an earlier change. It returns a
-// *RefusalError when the token cannot be used.
+// UndoEmailChange consumes a token of an email to a previous address, and restores that address. Because the account
+// may have been taken over, it ends every session, grant and token of the user, and every other link but the undo of an
+// earlier change. It returns a *RefusalError when the token cannot be used.
 func (s *Store) UndoEmailChange(ctx context.Context, hash []byte) (u User, err error) {
 	return u, db.Wrap("undo a change of an email address", s.Tx(ctx, func(tx *Store) error {
 		t, err := tx.useEmailToken(ctx, UndoEmailChange, hash)

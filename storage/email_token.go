@@ -28,7 +28,7 @@ var emailTokenEvents = map[string]string{
 	ChangeEmail: audit.UserEmailChangeRequested, SignInCode: audit.UserSignInCodeRequested,
 }
 
-// EmailToken is a token or code that a mail to a user contains. It is single use, and a new one replaces the previous
+// EmailToken is a token or code that an email to a user contains. It is single use, and a new one replaces the previous
 // one of the user and purpose.
 type EmailToken struct {
 	UserID  string `gorm:"primaryKey"`
@@ -49,11 +49,11 @@ type EmailToken struct {
 
 var emailTokenRow = db.NewRecord[EmailToken]("email_tokens")
 
-// CreateEmailToken stores a token for a user and queues the mail with it, in one transaction. It returns ErrConflict
+// CreateEmailToken stores a token for a user and queues the email with it, in one transaction. It returns ErrConflict
 // when the user has valid sign-in codes in too many other browsers.
 func (s *Store) CreateEmailToken(ctx context.Context, u User, t EmailToken, m Mail) error {
 	t.UserID, t.UserEpoch, t.CreatedAt = u.ID, u.Epoch, s.Now()
-	return db.Wrap("create e-mail token", s.Tx(ctx, func(tx *Store) error {
+	return db.Wrap("create email token", s.Tx(ctx, func(tx *Store) error {
 		if err := tx.insertEmailToken(ctx, t); err != nil {
 			return err
 		}
@@ -96,11 +96,11 @@ func (s *Store) insertEmailToken(ctx context.Context, t EmailToken) error {
 	return err
 }
 
-// CreateNoEmailToken does the same work as CreateEmailToken, with as many statements, when no mail is sent, such as for
-// a name without an account, so that neither the response nor its duration discloses that. It records the request with
-// the reason, and stores no token and no mail.
+// CreateNoEmailToken does the same work as CreateEmailToken, with as many statements, when no email is sent, such as
+// for a name without an account, so that neither the response nor its duration discloses that. It records the request
+// with the reason, and stores no token and no email.
 func (s *Store) CreateNoEmailToken(ctx context.Context, purpose, reason string) error {
-	return db.Wrap("create no e-mail token", s.Tx(ctx, func(tx *Store) error {
+	return db.Wrap("create no email token", s.Tx(ctx, func(tx *Store) error {
 		if s.MailEnabled() {
 			now, decoy := s.Now(), uuid.NewString()
 			d := Delivery{ID: decoy, Kind: MailDelivery, CreatedAt: now, NextAt: now.Add(leaseOfDecoy)}
@@ -136,7 +136,7 @@ func (s *Store) EmailToken(ctx context.Context, hash []byte) (EmailToken, error)
 	if errors.Is(err, ErrNotFound) {
 		err = s.emailTokenRefusal(ctx, hash)
 	}
-	return t, db.Wrap("read e-mail token", err)
+	return t, db.Wrap("read email token", err)
 }
 
 // useEmailToken consumes a token in the current transaction. It returns a *RefusalError when it cannot be used.

@@ -77,8 +77,8 @@ func (s *Store) factorsChanged(ctx context.Context, e audit.Event) error {
 	return s.Audit.Record(ctx, e)
 }
 
-// RememberedDevice is a browser in which a user is not prompted for the second factor.
-type RememberedDevice struct {
+// RememberedBrowser is a browser in which a user is not prompted for the second factor.
+type RememberedBrowser struct {
 	TokenHash []byte `gorm:"primaryKey"`
 	UserID    string
 	UserEpoch int64
@@ -86,9 +86,12 @@ type RememberedDevice struct {
 	ExpiresAt time.Time `gorm:"serializer:millis"`
 }
 
-// CreateRememberedDevice adds a remembered browser. Ending all sessions of the user ends it too, because that raises
+// TableName implements schema.Tabler of gorm.
+func (RememberedBrowser) TableName() string { return "remembered_devices" }
+
+// CreateRememberedBrowser adds a remembered browser. Ending all sessions of the user ends it too, because that raises
 // the epoch.
-func (s *Store) CreateRememberedDevice(ctx context.Context, d RememberedDevice) error {
+func (s *Store) CreateRememberedBrowser(ctx context.Context, d RememberedBrowser) error {
 	d.CreatedAt = s.Now()
 	return db.Wrap("create remembered browser", s.Tx(ctx, func(tx *Store) error {
 		if err := db.Insert(ctx, tx.Write, &d); err != nil {
@@ -113,10 +116,10 @@ func (s *Store) IsRemembered(ctx context.Context, u User, hashes ...[]byte) (boo
 	return false, nil
 }
 
-// DeleteRememberedDevices ends all remembered browsers of a user, and returns how many there were.
-func (s *Store) DeleteRememberedDevices(ctx context.Context, userID string) (n int64, err error) {
+// DeleteRememberedBrowsers ends all remembered browsers of a user, and returns how many there were.
+func (s *Store) DeleteRememberedBrowsers(ctx context.Context, userID string) (n int64, err error) {
 	return n, db.Wrap("delete remembered browsers", s.Tx(ctx, func(tx *Store) error {
-		if n, err = tx.deleteRememberedDevices(ctx, userID); err != nil || n == 0 {
+		if n, err = tx.deleteRememberedBrowsers(ctx, userID); err != nil || n == 0 {
 			return err
 		}
 		e := audit.Event{Type: audit.DevicesRemoved, UserID: userID, Detail: map[string]any{"devices": n}}
@@ -124,7 +127,8 @@ func (s *Store) DeleteRememberedDevices(ctx context.Context, userID string) (n i
 	}))
 }
 
-// deleteRememberedDevices runs in the transaction of a change of the factors: a device was remembered for the old ones.
-func (s *Store) deleteRememberedDevices(ctx context.Context, userID string) (int64, error) {
+// deleteRememberedBrowsers runs in the transaction of a change of the factors: a browser was remembered for the old
+// ones.
+func (s *Store) deleteRememberedBrowsers(ctx context.Context, userID string) (int64, error) {
 	return db.ExecCount(ctx, s.Write, "DELETE FROM remembered_devices WHERE user_id = ?", userID)
 }

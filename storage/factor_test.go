@@ -36,7 +36,7 @@ func (f *fixture) addFactors(t *testing.T) {
 	for _, p := range []storage.Passkey{synced, f.passkey("hardware"), key} {
 		storagetest.Must(t, f.CreatePasskey(t.Context(), p))
 	}
-	storagetest.Must(t, f.CreateRememberedDevice(t.Context(), storage.RememberedDevice{
+	storagetest.Must(t, f.CreateRememberedBrowser(t.Context(), storage.RememberedBrowser{
 		TokenHash: []byte("token"), UserID: f.user.ID, UserEpoch: f.user.Epoch, ExpiresAt: f.clock.Now().Add(time.Hour),
 	}))
 }
@@ -228,8 +228,8 @@ func TestSignInIsFinishedOnceInItsBrowser(t *testing.T) {
 	})
 }
 
-// TestRememberedDeviceEndsWithEpoch signs a user out everywhere (PE15).
-func TestRememberedDeviceEndsWithEpoch(t *testing.T) {
+// TestRememberedBrowserEndsWithEpoch signs a user out everywhere (PE15).
+func TestRememberedBrowserEndsWithEpoch(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		f := newFixture(t, url)
@@ -251,8 +251,8 @@ func TestRememberedDeviceEndsWithEpoch(t *testing.T) {
 		}
 		storagetest.Must(t, f.RevokeUserTokens(t.Context(), f.user.ID))
 		want("signed out everywhere", false)
-		if n, err := f.DeleteRememberedDevices(t.Context(), f.user.ID); err != nil || n != 1 {
-			t.Errorf("DeleteRememberedDevices = %d, %v, want 1", n, err)
+		if n, err := f.DeleteRememberedBrowsers(t.Context(), f.user.ID); err != nil || n != 1 {
+			t.Errorf("DeleteRememberedBrowsers = %d, %v, want 1", n, err)
 		}
 	})
 }

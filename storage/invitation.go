@@ -16,7 +16,7 @@ type Invitation struct {
 	Email     string     `json:"email,omitempty"` // the only address that may use it; empty: any
 	EmailKey  string     `json:"-"`
 	Groups    Strings    `json:"groups,omitempty"`
-	Mailed    bool       `json:"mailed"` // only a mail to Email has the link, so that using it proves the address
+	Mailed    bool       `json:"mailed"` // only an email to Email has the link, so that using it proves the address
 	CreatedAt time.Time  `json:"created_at" gorm:"serializer:millis;autoCreateTime:false"`
 	ExpiresAt time.Time  `json:"expires_at" gorm:"serializer:millis"`
 	UsedAt    *time.Time `json:"used_at,omitempty" gorm:"serializer:millis"`
@@ -25,7 +25,7 @@ type Invitation struct {
 
 var invitationRow = db.NewRecord[Invitation]("invitations")
 
-// CreateInvitation stores an invitation and, if it is mailed, queues the mail. It returns ErrNotFound when there is no
+// CreateInvitation stores an invitation and, if it is mailed, queues the email. It returns ErrNotFound when there is no
 // group with one of the names.
 func (s *Store) CreateInvitation(ctx context.Context, i *Invitation, m Mail) error {
 	e := audit.Event{

@@ -54,20 +54,20 @@ const (
 	MailValueClient  = "client"  // the name of a client
 )
 
-// FactorEvents are the audit events of changed factors, each of which has a mail.
+// FactorEvents are the audit events of changed factors, each of which has an email.
 var FactorEvents = []string{
 	audit.UserTOTPSet, audit.UserTOTPRemoved, audit.UserFactorsReset, audit.RecoveryCodesCreated, audit.RecoveryCodeUsed,
 	audit.PasskeyCreated, audit.PasskeyRenamed, audit.PasskeyDeleted,
 }
 
-// Mail is a message to a user by e-mail.
+// Mail is a message to a user by email.
 type Mail struct {
 	Kind     string            `json:"-"`
 	UserID   string            `json:"-"` // empty: the recipient is no user, as of an invitation
 	To       string            `json:"to"`
 	Language string            `json:"language,omitempty"` // BCP 47; empty: the default
 	Values   map[string]string `json:"values,omitempty"`   // of its template; they may be secrets
-	// ExpiresAt is when the link or code expires: the mail is not sent later. Zero: never.
+	// ExpiresAt is when the link or code expires: the email is not sent later. Zero: never.
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
 }
 
@@ -80,23 +80,23 @@ func IsMailKind(kind string) bool {
 	return ok
 }
 
-// EnableMail makes QueueMail queue mails, because this installation can send them.
+// EnableMail makes QueueMail queue emails, because this installation can send them.
 func (s *Store) EnableMail() { s.mailEnabled.Store(true) }
 
-// MailEnabled reports whether this installation sends mails.
+// MailEnabled reports whether this installation sends emails.
 func (s *Store) MailEnabled() bool { return s.mailEnabled.Load() }
 
-// mailPurpose is the purpose of the key that mails are sealed with. It survives a change of the root key.
+// mailPurpose is the purpose of the key that emails are sealed with. It survives a change of the root key.
 const mailPurpose = "mail"
 
-// QueueMail queues a mail in the current transaction, so that it is sent if the transaction is committed. Recipient
+// QueueMail queues an email in the current transaction, so that it is sent if the transaction is committed. Recipient
 // and values are sealed. It does nothing unless MailEnabled.
 func (s *Store) QueueMail(ctx context.Context, m Mail) error {
 	if !s.MailEnabled() {
 		return nil
 	}
 	if !IsMailKind(m.Kind) {
-		return fmt.Errorf("unknown kind of mail: %q", m.Kind)
+		return fmt.Errorf("unknown kind of email: %q", m.Kind)
 	}
 	now := s.Now()
 	d := Delivery{
@@ -109,7 +109,7 @@ func (s *Store) QueueMail(ctx context.Context, m Mail) error {
 	if d.Sealed, err = keyed.Seal(s.Vault.Key(mailPurpose), payload, d.mailContext()); err != nil {
 		return err
 	}
-	return db.Wrap("queue mail", db.Insert(ctx, s.Write, &d))
+	return db.Wrap("queue email", db.Insert(ctx, s.Write, &d))
 }
 
 // queueNotice queues a notice to the address of a user, in the language of the user.
@@ -125,27 +125,27 @@ func (s *Store) queueNotice(ctx context.Context, kind, userID string, values map
 	return s.QueueMail(ctx, Mail{Kind: kind, UserID: userID, To: address, Values: values})
 }
 
-// mailContext returns what Sealed is bound to: the row, the kind of the mail and its user.
+// mailContext returns what Sealed is bound to: the row, the kind of the email and its user.
 func (d *Delivery) mailContext() string { return d.ID + "\x00" + d.Mail + "\x00" + d.UserID }
 
-// OpenedMail is a mail of a delivery with what decides how and whether it is sent.
+// OpenedMail is an email of a delivery with what decides how and whether it is sent.
 type OpenedMail struct {
 	Mail
 	QueuedAt time.Time
 	User     User // zero when there is none, or none any more
-	// Refusal is the reason why the mail must not be sent any more, empty when it may be sent: it has expired, its address
-	// is paused, or the user is disabled and it is no security notice.
+	// Refusal is the reason why the email must not be sent any more, empty when it may be sent: it has expired, its
+	// address is paused, or the user is disabled and it is no security notice.
 	Refusal string
 }
 
-// OpenMail returns the mail of a delivery.
+// OpenMail returns the email of a delivery.
 func (s *Store) OpenMail(ctx context.Context, d Delivery) (m OpenedMail, err error) {
 	payload, err := keyed.Open(s.Vault.Key(mailPurpose), d.Sealed, d.mailContext())
 	if err == nil {
 		err = json.Unmarshal(payload, &m.Mail)
 	}
 	if err != nil {
-		return m, fmt.Errorf("open mail %s: %w", d.ID, err)
+		return m, fmt.Errorf("open email %s: %w", d.ID, err)
 	}
 	m.Kind, m.UserID, m.QueuedAt = d.Mail, d.UserID, d.CreatedAt
 	if m.UserID != "" {
@@ -188,7 +188,7 @@ func (s *Store) isMailPaused(ctx context.Context, address string) (bool, error) 
 	return err == nil, db.Wrap("read paused address", err)
 }
 
-// PauseMail abandons the delivery of a mail whose address was rejected permanently, and sends none to that address
+// PauseMail abandons the delivery of an email whose address was rejected permanently, and sends none to that address
 // before a time or ResumeMail.
 func (s *Store) PauseMail(
 	ctx context.Context, d Delivery, address string, until time.Time, detail map[string]any,

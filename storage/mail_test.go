@@ -11,7 +11,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// mailFixture is a fixture that sends mails.
+// mailFixture is a fixture that sends emails.
 func mailFixture(t *testing.T, url string) *fixture {
 	t.Helper()
 	f := newFixture(t, url)
@@ -19,19 +19,19 @@ func mailFixture(t *testing.T, url string) *fixture {
 	return f
 }
 
-// lease queues a mail and returns its delivery.
+// lease queues an email and returns its delivery.
 func (f *fixture) lease(t *testing.T, m storage.Mail) storage.Delivery {
 	t.Helper()
 	storagetest.Must(t, f.QueueMail(t.Context(), m))
 	due, err := f.LeaseDeliveries(t.Context(), true, 10, time.Minute)
 	storagetest.Must(t, err)
 	if len(due) != 1 {
-		t.Fatalf("LeaseDeliveries returned %d mails, want 1", len(due))
+		t.Fatalf("LeaseDeliveries returned %d emails, want 1", len(due))
 	}
 	return due[0]
 }
 
-// reset returns a mail with a link to reset the password of the fixture's user.
+// reset returns an email with a link to reset the password of the fixture's user.
 func (f *fixture) reset() storage.Mail {
 	return storage.Mail{
 		Kind: storage.MailResetPassword, UserID: f.user.ID, To: "Alice@example.com", Language: "de",
@@ -46,8 +46,8 @@ func (f *fixture) wantRefusal(t *testing.T, when string, d storage.Delivery, wan
 	}
 }
 
-// TestQueuedMailIsSealedAndBoundToItsRow tests PE20: a copy of the database has no link, code or address of a mail that
-// waits, and who can write to it cannot move a link into the mail of another user.
+// TestQueuedMailIsSealedAndBoundToItsRow tests PE20: a copy of the database has no link, code or address of an email
+// that waits, and who can write to it cannot move a link into the email of another user.
 func TestQueuedMailIsSealedAndBoundToItsRow(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
@@ -62,7 +62,7 @@ func TestQueuedMailIsSealedAndBoundToItsRow(t *testing.T) {
 		d := f.lease(t, want) // and none of the transaction that failed
 		dump := storagetest.Dump(t, f.Store, url)
 		if strings.Contains(dump, "secret-of-the-link") || strings.Contains(dump, want.To) {
-			t.Error("the database contains the link or the recipient of a mail in clear")
+			t.Error("the database contains the link or the recipient of an email in clear")
 		}
 		got, err := f.OpenMail(t.Context(), d)
 		if err != nil || got.Refusal != "" || got.User.Username != "alice" || got.To != want.To ||
@@ -76,7 +76,7 @@ func TestQueuedMailIsSealedAndBoundToItsRow(t *testing.T) {
 			"another kind": {ID: d.ID, Mail: storage.MailTest, UserID: d.UserID, Sealed: d.Sealed},
 		} {
 			if m, err := f.OpenMail(t.Context(), moved); err == nil {
-				t.Errorf("OpenMail of a mail moved to %s = %+v, want an error", name, m)
+				t.Errorf("OpenMail of an email moved to %s = %+v, want an error", name, m)
 			}
 		}
 		logouts, err := f.LeaseDeliveries(t.Context(), false, 10, time.Minute)
@@ -86,12 +86,12 @@ func TestQueuedMailIsSealedAndBoundToItsRow(t *testing.T) {
 		storagetest.Must(t, f.FinishDelivery(t.Context(), d, nil))
 		rows, err := f.Audit.Rows(t.Context(), audit.Filter{Event: audit.MailSent})
 		if err != nil || len(rows) != 1 || rows[0].UserID != f.user.ID || rows[0].Detail != `{"mail":"reset_password"}` {
-			t.Errorf("audit rows of the mail = %+v, %v, want one with its user and kind only", rows, err)
+			t.Errorf("audit rows of the email = %+v, %v, want one with its user and kind only", rows, err)
 		}
 	})
 }
 
-// TestDisabledUsersGetSecurityNoticesOnly tests PE26 for every kind of mail.
+// TestDisabledUsersGetSecurityNoticesOnly tests PE26 for every kind of email.
 func TestDisabledUsersGetSecurityNoticesOnly(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
@@ -108,7 +108,7 @@ func TestDisabledUsersGetSecurityNoticesOnly(t *testing.T) {
 			m.Kind = kind
 			deliveries[kind] = f.lease(t, m)
 			if _, ok := isNotice[kind]; !ok {
-				t.Errorf("mails of the kind %s are not in this test", kind)
+				t.Errorf("emails of the kind %s are not in this test", kind)
 			}
 		}
 		each := func(when, refusal string) {

@@ -72,7 +72,7 @@ func (s *Store) replacePassword(ctx context.Context, c PasswordChange, event str
 	if err := db.Exec(ctx, s.Write, "DELETE FROM pending_sign_ins WHERE user_id = ?", c.UserID); err != nil {
 		return err
 	}
-	if _, err := s.deleteRememberedDevices(ctx, c.UserID); err != nil {
+	if _, err := s.deleteRememberedBrowsers(ctx, c.UserID); err != nil {
 		return err
 	}
 	if err := s.storePassword(ctx, c.UserID, c.Hash); err != nil {

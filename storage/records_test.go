@@ -136,7 +136,7 @@ func TestEveryRecordIsReadAsStored(t *testing.T) {
 			roundTrip[storage.Passkey]("passkeys", ""),
 			roundTrip[storage.TOTPSecret]("totp_secrets", "UserID"),
 			roundTrip[storage.RecoveryCode]("recovery_codes", ""),
-			roundTrip[storage.RememberedDevice]("remembered_devices", ""),
+			roundTrip[storage.RememberedBrowser]("remembered_devices", ""),
 			roundTrip[storage.PendingSignIn]("pending_sign_ins", ""),
 		} {
 			check(t, s)

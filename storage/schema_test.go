@@ -28,7 +28,7 @@ var records = []any{
 	&audit.Seal{}, &storage.Outage{}, &storage.Group{}, &storage.GroupMember{}, &storage.ClientDocument{},
 	&storage.DeletedClient{}, &storage.Role{}, &storage.RoleUser{}, &storage.RoleGroup{}, &storage.RoleClient{},
 	&storage.Attribute{}, &storage.UserAttribute{}, &storage.Passkey{}, &storage.TOTPSecret{}, &storage.RecoveryCode{},
-	&storage.RememberedDevice{}, &storage.PendingSignIn{}, &storage.MailPause{}, &storage.ExternalID{},
+	&storage.RememberedBrowser{}, &storage.PendingSignIn{}, &storage.MailPause{}, &storage.ExternalID{},
 	&storage.EmailToken{},
 	&storage.SignUp{}, &storage.Invitation{}, &storage.RetiredName{},
 }

@@ -22,7 +22,7 @@ func (f *fixture) newUser(name string) *storage.User {
 	}
 }
 
-// token stores an e-mail token of the fixture's user that is valid for an hour.
+// token stores an email token of the fixture's user that is valid for an hour.
 func (f *fixture) token(t *testing.T, purpose, hash, email string, browser []byte) {
 	t.Helper()
 	u, err := f.User(f.ctx, f.user.ID)
@@ -69,7 +69,7 @@ func TestEmailTokensAreSingleUse(t *testing.T) {
 		if _, err := f.UseSignInCode(f.ctx, []byte("second")); !errors.Is(err, storage.ErrNotFound) {
 			t.Errorf("a token of another purpose = %v, want ErrNotFound", err)
 		}
-		onlyOne(t, "an e-mail token", func(int) error {
+		onlyOne(t, "an email token", func(int) error {
 			_, err := f.VerifyEmail(f.ctx, []byte("second"))
 			return err
 		})

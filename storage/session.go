@@ -161,9 +161,8 @@ func (s *Store) EndSession(ctx context.Context, userID, id string) error {
 }
 
 // EndOtherSessions ends the sessions of a user except one, as EndSession does, and the remembered browsers. When the
-// user reports an event of the audit log that another caused, report is its id, otherwise empty; the links in mails and
-// sign-ins without a second factor end then, too. It returns the number
-// of sessions.
+// user reports an event of the audit log that another caused, report is its id, otherwise empty; the links in emails
+// and sign-ins without a second factor end then, too. It returns the number of sessions.
 func (s *Store) EndOtherSessions(ctx context.Context, userID, except, report string) (n int64, err error) {
 	return n, db.Wrap("end other sessions", s.Tx(ctx, func(tx *Store) error {
 		if err := tx.queueLogouts(ctx, `grants.session_id IN (SELECT id FROM browser_sessions
@@ -175,7 +174,7 @@ func (s *Store) EndOtherSessions(ctx context.Context, userID, except, report str
 			db.Millis(s.Now()), userID, except); err != nil {
 			return err
 		}
-		if _, err := tx.deleteRememberedDevices(ctx, userID); err != nil {
+		if _, err := tx.deleteRememberedBrowsers(ctx, userID); err != nil {
 			return err
 		}
 		e := audit.Event{Type: audit.SessionsEnded, UserID: userID, Detail: map[string]any{"sessions": n}}

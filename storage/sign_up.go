@@ -9,7 +9,7 @@ import (
 	"gatehouse/storage/db"
 )
 
-// SignUp is an address for which a sign-up was requested, until the link in the mail to it was used. It reserves
+// SignUp is an address for which a sign-up was requested, until the link in the email to it was used. It reserves
 // nothing.
 type SignUp struct {
 	EmailKey     string `gorm:"primaryKey"`
@@ -24,7 +24,7 @@ type SignUp struct {
 
 var signUpRow = db.NewRecord[SignUp]("sign_ups")
 
-// CreateSignUp stores a sign-up, replaces the previous one of the address, and queues the mail with the link. With no
+// CreateSignUp stores a sign-up, replaces the previous one of the address, and queues the email with the link. With no
 // sign-up, because the address has an account, it does the same work and stores nothing.
 func (s *Store) CreateSignUp(ctx context.Context, signUp *SignUp, m Mail) error {
 	e := audit.Event{Type: audit.UserSignUpRequested}

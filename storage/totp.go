@@ -57,7 +57,7 @@ func (s *Store) SetTOTP(ctx context.Context, t TOTPSecret) error {
 		if err := db.Insert(ctx, tx.Write, &t); err != nil {
 			return err
 		}
-		if _, err := tx.deleteRememberedDevices(ctx, t.ID); err != nil {
+		if _, err := tx.deleteRememberedBrowsers(ctx, t.ID); err != nil {
 			return err
 		}
 		return tx.factorsChanged(ctx, audit.Event{
@@ -83,7 +83,7 @@ func (s *Store) DeleteTOTP(ctx context.Context, userID string) error {
 // deleteUnneededFactors removes what replaces a second factor when no second factor is left, and ends the remembered
 // devices.
 func (s *Store) deleteUnneededFactors(ctx context.Context, userID string) error {
-	if _, err := s.deleteRememberedDevices(ctx, userID); err != nil {
+	if _, err := s.deleteRememberedBrowsers(ctx, userID); err != nil {
 		return err
 	}
 	f, err := s.Factors(ctx, userID)

@@ -182,7 +182,7 @@ func (s *Store) UpdateUserWithAttributes(
 			return err
 		}
 		if u.EmailKey != before {
-			// The links in mails to the previous address, also those that change or restore an address, end.
+			// The links in emails to the previous address, also those that change or restore an address, end.
 			if err := db.Exec(ctx, tx.Write, "DELETE FROM email_tokens WHERE user_id = ?", id); err != nil {
 				return err
 			}

@@ -26,11 +26,11 @@ func TestUsersAreNotifiedOfNewBrowsersAndApps(t *testing.T) {
 			for _, m := range mails {
 				got = append(got, m.Kind)
 				if m.UserID != alice.ID || m.To != alice.Email || m.Refusal != "" {
-					t.Errorf("%s: the mail %+v is not to alice", when, m)
+					t.Errorf("%s: the email %+v is not to alice", when, m)
 				}
 			}
 			if strings.Join(got, " ") != strings.Join(kinds, " ") {
-				t.Errorf("%s: the mails are %v, want %v", when, got, kinds)
+				t.Errorf("%s: the emails are %v, want %v", when, got, kinds)
 			}
 			return mails
 		}
@@ -75,7 +75,7 @@ func TestNoticeArrives(t *testing.T) {
 	s.SendMails()
 	m := server.Wait("alice@example.com")
 	if m.Subject != "New sign-in to your account" || !strings.Contains(m.Text, s.Issuer+"/account/activity\r\n") {
-		t.Errorf("the mail is %q:\n%s\nwant the notice with a link to the account", m.Subject, m.Text)
+		t.Errorf("the email is %q:\n%s\nwant the notice with a link to the account", m.Subject, m.Text)
 	}
 	if logs := s.Logs(); strings.Contains(logs, "alice@example.com") {
 		t.Errorf("the log has the address of the user:\n%s", logs)

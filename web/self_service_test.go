@@ -11,7 +11,7 @@ import (
 	"gatehouse/web"
 )
 
-// TestSelfServiceCountsLimitsFirst tests PE24: each form of a page with a mail, and each link, counts against a limit
+// TestSelfServiceCountsLimitsFirst tests PE24: each form of a page with an email, and each link, counts against a limit
 // of its network before anything else, so that even a request without session and form token is refused, with a page
 // that states how long to wait. Opening an empty form costs nothing and is not counted.
 func TestSelfServiceCountsLimitsFirst(t *testing.T) {

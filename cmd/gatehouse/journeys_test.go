@@ -191,11 +191,11 @@ func (j *journey) lostPhone() {
 	j.setUpApp("new-app", 1)
 }
 
-// link returns the path of the link in the last mail to an address.
+// link returns the path of the link in the last email to an address.
 func (j *journey) link(to, subject string) string {
 	j.t.Helper()
 	var found string
-	storagetest.Eventually(j.t, "the mail "+subject+" arrives", func() bool {
+	storagetest.Eventually(j.t, "the email "+subject+" arrives", func() bool {
 		for _, m := range j.mails.Mails(to) {
 			if m.Subject == subject {
 				found = regexp.MustCompile(regexp.QuoteMeta(j.d.issuer) + `(/\S+\?\S+)`).FindStringSubmatch(m.Text)[1]

@@ -10,7 +10,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// TestMailTestReportsWhatHappened tests PE25: the command sends a mail, or prints what to do.
+// TestMailTestReportsWhatHappened tests PE25: the command sends an email, or prints what to do.
 func TestMailTestReportsWhatHappened(t *testing.T) {
 	t.Parallel()
 	server := mailtest.Start(t, append(mailtest.RequireUser(t), "--smtp-allowed-recipients", `@example\.com$`)...)
@@ -56,7 +56,7 @@ func TestMailTestReportsWhatHappened(t *testing.T) {
 	}
 	if m := server.Wait("a@example.com"); m.Subject != "Testnachricht von Acme" ||
 		!strings.Contains(m.Raw, `From: "Acme" <no-reply@example.com>`) {
-		t.Errorf("the mail is %q, want the German subject and the name of the brand as sender:\n%s", m.Subject, m.Raw)
+		t.Errorf("the email is %q, want the German subject and the name of the brand as sender:\n%s", m.Subject, m.Raw)
 	}
 	if out := mustRun(t, env, "", "audit", "list", "--event", "mail.sent"); !strings.Contains(out, "mail.sent") {
 		t.Errorf("the audit log has no mail.sent: %s", out)

@@ -37,7 +37,7 @@ func (p *program) userDelete() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "delete USER", Short: "Delete a user with the user's sessions and consents",
 		Long: "Delete a user with the user's sessions and consents. With --grace, every session, grant and token ends\n" +
-			"now, the user is notified by mail and deleted later, unless the user signs in before. The username\n" +
+			"now, the user is notified by email and deleted later, unless the user signs in before. The username\n" +
 			"stays reserved for GATEHOUSE_USERNAME_RETENTION. " + userArgument,
 		Args: exactArgs("USER"),
 	}

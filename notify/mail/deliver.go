@@ -18,11 +18,11 @@ import (
 // Concurrent is the Sender.Concurrent of mails: servers accept few connections of one client.
 const Concurrent = 4
 
-// Send sends a rendered mail, as Server.Send does.
+// Send sends a rendered email, as Server.Send does.
 type Send func(ctx context.Context, m Message) (Report, error)
 
-// ToUser returns the kind of delivery of mails. One that cannot be sent is retried for five days (RFC 5321 §4.5.4.1),
-// at least every five minutes, so that users get their mails soon after the server is reachable again.
+// ToUser returns the kind of delivery of emails. One that cannot be sent is retried for five days (RFC 5321 §4.5.4.1),
+// at least every five minutes, so that users get their emails soon after the server is reachable again.
 func ToUser(store *storage.Store, r *Renderer, send Send) notify.Kind {
 	deliver := func(ctx context.Context, d storage.Delivery) error {
 		m, err := store.OpenMail(ctx, d)
@@ -46,7 +46,7 @@ func ToUser(store *storage.Store, r *Renderer, send Send) notify.Kind {
 		return outcome(err, m.To)
 	}
 	return notify.Kind{
-		Deliver: deliver, FailedMessage: "mail delivery failed", Lifetime: 5 * 24 * time.Hour, MaxBackoff: 5 * time.Minute,
+		Deliver: deliver, FailedMessage: "email delivery failed", Lifetime: 5 * 24 * time.Hour, MaxBackoff: 5 * time.Minute,
 	}
 }
 
@@ -68,13 +68,13 @@ func outcome(err error, address string) error {
 	return errors.New(strings.ReplaceAll(failed.Error(), address, "(recipient)"))
 }
 
-// Print returns a Send that writes mails to w, for development.
+// Print returns a Send that writes emails to w, for development.
 func Print(w io.Writer) Send {
 	var mu sync.Mutex
 	return func(_ context.Context, m Message) (Report, error) {
 		mu.Lock()
 		defer mu.Unlock()
-		content := fmt.Sprintf("\n--- mail to %s: %s\n%s---\n", m.To, m.Subject, m.Text)
+		content := fmt.Sprintf("\n--- email to %s: %s\n%s---\n", m.To, m.Subject, m.Text)
 		_, err := io.WriteString(w, display.EscapeLines(content))
 		return Report{}, err
 	}

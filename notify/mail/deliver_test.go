@@ -18,7 +18,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// process is one process that sends mails.
+// process is one process that sends emails.
 type process struct {
 	*notify.Sender
 
@@ -48,18 +48,18 @@ func (p *process) queue(t *testing.T, to string) {
 	storagetest.Must(t, p.Store.QueueMail(t.Context(), m))
 }
 
-// wantState fails the test unless this many mails wait, and this many events of the type are stored.
+// wantState fails the test unless this many emails wait, and this many events of the type are stored.
 func (p *process) wantState(t *testing.T, url, when string, waiting int64, event string, rows int64) {
 	t.Helper()
 	got := storagetest.Count(t, p.Store, url, "SELECT count(*) FROM deliveries")
 	n, err := p.Store.Audit.CountRows(t.Context(), audit.Filter{Event: event})
 	if err != nil || got != waiting || n != rows {
-		t.Errorf("%s: %d mails wait and %d rows of %s are stored, %v, want %d and %d",
+		t.Errorf("%s: %d emails wait and %d rows of %s are stored, %v, want %d and %d",
 			when, got, n, event, err, waiting, rows)
 	}
 }
 
-// TestMailsWaitForServer tests PE24 and that no mail is lost while the mail server is unreachable: two processes send
+// TestMailsWaitForServer tests PE24 and that no email is lost while the mail server is unreachable: two processes send
 // it once when the server is back. An address that the server rejects is paused.
 func TestMailsWaitForServer(t *testing.T) {
 	t.Parallel()
@@ -74,7 +74,7 @@ func TestMailsWaitForServer(t *testing.T) {
 		first.queue(t, to)
 		storagetest.Must(t, first.Send(t.Context()))
 		first.wantState(t, url, "server stopped", 1, audit.MailSent, 0)
-		if log := first.log.String(); !strings.Contains(log, "mail delivery failed") || strings.Contains(log, to) ||
+		if log := first.log.String(); !strings.Contains(log, "email delivery failed") || strings.Contains(log, to) ||
 			strings.Contains(log, "the-secret") {
 			t.Errorf("the log is %q, want the failure without address and link", log)
 		}
@@ -93,7 +93,7 @@ func TestMailsWaitForServer(t *testing.T) {
 		wait.Wait()
 		first.wantState(t, url, "server restarted", 0, audit.MailSent, 1)
 		if mails := server.Mails(to); len(mails) != 1 || !strings.Contains(mails[0].Text, "/base/reset?token=the-secret") {
-			t.Errorf("the user got %+v, want one mail with the link", mails)
+			t.Errorf("the user got %+v, want one email with the link", mails)
 		}
 		for range 2 { // the second one is refused because of the pause
 			first.queue(t, "unknown@other.example")
@@ -105,7 +105,7 @@ func TestMailsWaitForServer(t *testing.T) {
 }
 
 // TestSendEndsWithProcess lets the process stop while the mail server does not respond: sending ends immediately, and
-// the mail is sent by another process when the lease has expired.
+// the email is sent by another process when the lease has expired.
 func TestSendEndsWithProcess(t *testing.T) {
 	t.Parallel()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -136,7 +136,7 @@ func TestSendEndsWithProcess(t *testing.T) {
 	}
 	clock.Advance(time.Minute)
 	if due, err = p.Store.LeaseDeliveries(t.Context(), true, 1, time.Minute); err != nil || len(due) != 1 {
-		t.Errorf("LeaseDeliveries = %v, %v, want the mail after the lease", due, err)
+		t.Errorf("LeaseDeliveries = %v, %v, want the email after the lease", due, err)
 	}
 }
 
@@ -146,7 +146,7 @@ func TestDevelopmentPrintsMails(t *testing.T) {
 	m := testMessage("a@example.com")
 	m.Text = "Open the link:\nhttps://id.example/x\x1b[2J\n"
 	_, err := mail.Print(&out)(t.Context(), m)
-	want := "\n--- mail to a@example.com: A subject\nOpen the link:\nhttps://id.example/x\\u001b[2J\n---\n"
+	want := "\n--- email to a@example.com: A subject\nOpen the link:\nhttps://id.example/x\\u001b[2J\n---\n"
 	if err != nil || out.String() != want {
 		t.Errorf("Print wrote %q, %v, want %q", out.String(), err, want)
 	}

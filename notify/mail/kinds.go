@@ -2,13 +2,13 @@ package mail
 
 import "gatehouse/storage"
 
-// The values of a mail that only its renderer has.
+// The values of an email that only its renderer has.
 const (
 	valueBrand  = "brand"  // the name in the settings
-	valueQueued = "queued" // when the mail was queued: the time of the change that it reports
+	valueQueued = "queued" // when the email was queued: the time of the change that it reports
 )
 
-// kind is what a kind of mail shows.
+// kind is what a kind of email shows.
 type kind struct {
 	// subject and text are the values of the placeholders of these messages, in their order.
 	subject, text []string

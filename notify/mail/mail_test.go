@@ -67,7 +67,7 @@ func TestMailsAreSentWithTLSAndPassword(t *testing.T) {
 			t.Errorf("%s: Send = %+v, %v, want TLS 1.3, PLAIN and a response", scheme, report, err)
 		}
 		if got := s.Wait("a@example.com"); got.Subject != "A subject" || got.Text != "Some text\r\n.\r\n" {
-			t.Errorf("%s: the mail is %+v, want its subject and text", scheme, got)
+			t.Errorf("%s: the email is %+v, want its subject and text", scheme, got)
 		}
 		wrong := remote(t, s, scheme+"://gatehouse:wrong@"+name)
 		_ = wantStep(t, scheme+" with a wrong password", wrong, "b@example.com", mail.StepAuthenticate)
@@ -76,7 +76,7 @@ func TestMailsAreSentWithTLSAndPassword(t *testing.T) {
 		other := remote(t, s, scheme+"://"+user+"other.example")
 		_ = wantStep(t, scheme+" with the certificate of another name", other, "b@example.com", mail.StepTLS)
 		if mails := s.Mails("b@example.com"); len(mails) != 0 {
-			t.Errorf("%s: %d mails arrived despite the failures, want none", scheme, len(mails))
+			t.Errorf("%s: %d emails arrived despite the failures, want none", scheme, len(mails))
 		}
 	}
 	// The password must not be sent to a server without TLS.
@@ -124,7 +124,7 @@ func TestHeaderCannotBeInjected(t *testing.T) {
 	} {
 		m.To = to
 		if _, err := m.Bytes(); err == nil {
-			t.Errorf("Bytes of a mail to %q = nil, want an error", to)
+			t.Errorf("Bytes of an email to %q = nil, want an error", to)
 		}
 	}
 }
@@ -199,7 +199,7 @@ func TestLinksOfMailsAreBelowIssuer(t *testing.T) {
 	storagetest.Must(t, err)
 	const link = "https://id.example/base/reset?token=a"
 	if !strings.Contains(m.Text, link+"&b=c\n") || !strings.Contains(m.HTML, `href="`+link+`&amp;b=c"`) {
-		t.Errorf("the mail has not the link %s&b=c:\n%s\n%s", link, m.Text, m.HTML)
+		t.Errorf("the email has not the link %s&b=c:\n%s\n%s", link, m.Text, m.HTML)
 	}
 	for _, path := range []string{"//evil.example/reset", "https://evil.example/", "evil", "/\r\nx", "@evil.example"} {
 		values := map[string]string{storage.MailLink: path}
@@ -235,7 +235,7 @@ func TestMailsAreInLanguageOfUser(t *testing.T) {
 	}
 	m.Language, m.Kind, m.Values[storage.MailLink] = "en", storage.MailVerifyEmail, "/verify"
 	if got, err = r.Render(m, "id"); err != nil || strings.Contains(got.Text+got.HTML, "alice") {
-		t.Errorf("the mail to an unverified address has the username, which its owner did not choose:\n%s", got.Text)
+		t.Errorf("the email to an unverified address has the username, which its owner did not choose:\n%s", got.Text)
 	}
 	m.Kind = storage.MailNewDevice
 	if got, err = r.Render(m, "id"); err != nil || got.Subject != "New sign-in to your account" {
@@ -252,6 +252,6 @@ func TestCodeAndExpiryAreShown(t *testing.T) {
 	if !strings.Contains(got.Text, "    042042\n") ||
 		!strings.Contains(got.Text, "Valid until 30 November 2026, 06:53 UTC.") ||
 		strings.Contains(got.Text+got.HTML, "/ignored") || strings.Contains(got.Subject, "042042") {
-		t.Errorf("the mail is %q:\n%s\nwant the code and when it expires, and no link", got.Subject, got.Text)
+		t.Errorf("the email is %q:\n%s\nwant the code and when it expires, and no link", got.Subject, got.Text)
 	}
 }

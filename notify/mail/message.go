@@ -1,5 +1,5 @@
-// Package mail renders the mails of a delivery, in the language of their users, and sends them by SMTP. When an attempt
-// is made and repeated is decided by package notify, and what a mail reports by those that queue it.
+// Package mail renders the emails of a delivery, in the language of their users, and sends them by SMTP. When an
+// attempt is made and repeated is decided by package notify, and what an email reports by those that queue it.
 package mail
 
 import (
@@ -14,7 +14,7 @@ import (
 	"gatehouse/display"
 )
 
-// Message is a rendered mail.
+// Message is a rendered email.
 type Message struct {
 	ID       string // of the header Message-ID (RFC 5322 §3.6.4)
 	From     *mail.Address
@@ -26,7 +26,7 @@ type Message struct {
 	HTML     string
 }
 
-// ParseRecipient returns the address of a mail. It returns an error unless it is exactly one address, without a name.
+// ParseRecipient returns the address of an email. It returns an error unless it is exactly one address, without a name.
 func ParseRecipient(address string) (*mail.Address, error) {
 	parsed, err := mail.ParseAddress(address)
 	if err != nil || parsed.Name != "" || parsed.Address != address || strings.ContainsFunc(address, isControl) {
@@ -54,7 +54,7 @@ func (m Message) Bytes() ([]byte, error) {
 	msg.AddAlternativeString(gomail.TypeTextHTML, m.HTML)
 	var out bytes.Buffer
 	if _, err := msg.WriteTo(&out); err != nil {
-		return nil, fmt.Errorf("write the mail: %w", err)
+		return nil, fmt.Errorf("write the email: %w", err)
 	}
 	return out.Bytes(), nil
 }

@@ -31,13 +31,13 @@ type Options struct {
 	SupportURL, ImprintURL, PrivacyURL string
 }
 
-// Renderer renders mails.
+// Renderer renders emails.
 type Renderer struct {
 	options   Options
 	templates map[string]templatePair // by language
 }
 
-// templatePair is the layout of all mails in one language.
+// templatePair is the layout of all emails in one language.
 type templatePair struct {
 	text *texttemplate.Template
 	html *htmltemplate.Template
@@ -61,7 +61,7 @@ type layout struct {
 // defaultAccent is the color of the product.
 const defaultAccent = "#14634a"
 
-// NewRenderer parses the templates and renders every kind of mail in every language, so that an invalid template or
+// NewRenderer parses the templates and renders every kind of email in every language, so that an invalid template or
 // message of the operator is an error at the start, which names its file and line.
 func NewRenderer(o Options) (*Renderer, error) {
 	if o.Brand == "" {
@@ -114,10 +114,10 @@ func text(l *message.Language, key string, values ...any) (string, error) {
 // placeholder.
 var unfilled = regexp.MustCompile(`%!.?\(|%s\b|%\[`)
 
-// checkKind renders a kind of mail with everything that it may have.
+// checkKind renders a kind of email with everything that it may have.
 func (r *Renderer) checkKind(name string, l *message.Language) error {
 	if _, ok := kinds[name]; !ok {
-		return fmt.Errorf("there is no text for mails of the kind %s", name)
+		return fmt.Errorf("there is no text for emails of the kind %s", name)
 	}
 	now := r.options.Now()
 	sample := storage.OpenedMail{
@@ -138,7 +138,7 @@ func (r *Renderer) checkKind(name string, l *message.Language) error {
 		}
 		for file, content := range map[string]string{"messages": m.Subject, "mail.txt": m.Text, "mail.html": m.HTML} {
 			if found := unfilled.FindString(content); found != "" {
-				return fmt.Errorf("%s: a message of the mail %s in the language %s has not the values of its placeholders: "+
+				return fmt.Errorf("%s: a message of the email %s in the language %s has not the values of its placeholders: "+
 					"it contains %q", file, name, l.Tag, found)
 			}
 		}
@@ -146,11 +146,11 @@ func (r *Renderer) checkKind(name string, l *message.Language) error {
 	return nil
 }
 
-// Render renders a mail in its language or that of the user. id is the left part of its Message-ID.
+// Render renders an email in its language or that of the user. id is the left part of its Message-ID.
 func (r *Renderer) Render(m storage.OpenedMail, id string) (Message, error) {
 	k, ok := kinds[m.Kind]
 	if !ok {
-		return Message{}, fmt.Errorf("unknown kind of mail: %q", m.Kind)
+		return Message{}, fmt.Errorf("unknown kind of email: %q", m.Kind)
 	}
 	o := r.options
 	l := o.Catalogue.Match(m.Language, m.User.Profile.Locale)
@@ -189,7 +189,7 @@ func execute(t interface {
 	return strings.TrimSpace(b.String()) + "\n", err
 }
 
-// fill sets what differs between the kinds of mails.
+// fill sets what differs between the kinds of emails.
 func (r *Renderer) fill(view *layout, m storage.OpenedMail, k kind, zone *time.Location) (err error) {
 	l, prefix := view.Language, "mail."+m.Kind+"."
 	values := func(names []string) []any {
@@ -222,15 +222,16 @@ func (r *Renderer) fill(view *layout, m storage.OpenedMail, k kind, zone *time.L
 	return err
 }
 
-// link returns the URL of a path below the issuer. It is the only host that mails link to.
+// link returns the URL of a path below the issuer. It is the only host that emails link to.
 func (r *Renderer) link(path string) (string, error) {
 	if _, err := url.ParseRequestURI(path); err != nil || !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") {
-		return "", fmt.Errorf("the link of a mail is not a path below the issuer") // without the path, which may be a secret
+		// The path may be a secret.
+		return "", fmt.Errorf("the link of an email is not a path below the issuer")
 	}
 	return strings.TrimSuffix(r.options.Issuer.String(), "/") + path, nil
 }
 
-// value returns a value of a mail as its text shows it, on one line.
+// value returns a value of an email as its text shows it, on one line.
 func (r *Renderer) value(l *message.Language, m storage.OpenedMail, name string, zone *time.Location) string {
 	value := m.Values[name]
 	switch name {
@@ -258,7 +259,7 @@ func location(u storage.User) *time.Location {
 	return time.UTC
 }
 
-// timeText returns a time with its date and zone: a mail may be read days later.
+// timeText returns a time with its date and zone: an email may be read days later.
 func timeText(l *message.Language, t time.Time) string {
 	return l.Text("date.time", l.Date(t), t.Format("15:04 MST"))
 }

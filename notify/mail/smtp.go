@@ -22,7 +22,7 @@ import (
 // sendTimeout is how long the dialogue with the mail server may take.
 const sendTimeout = 25 * time.Second
 
-// Server is a mail server that accepts mails for others (RFC 6409).
+// Server is a mail server that accepts emails for others (RFC 6409).
 type Server struct {
 	Host string
 	Port string
@@ -40,7 +40,7 @@ type Server struct {
 	down atomic.Bool
 }
 
-// Up reports whether the server accepted the last mail, or refused only that mail or its recipient.
+// Up reports whether the server accepted the last email, or refused only that email or its recipient.
 func (s *Server) Up() bool { return !s.down.Load() }
 
 // NewServer returns the server of GATEHOUSE_SMTP_URL. hello is the host name of the issuer.
@@ -64,15 +64,15 @@ func NewServer(smtpURL, hello string) (*Server, error) {
 	return s, nil
 }
 
-// Report is what happened while a mail was sent, as far as it came.
+// Report is what happened while an email was sent, as far as it came.
 type Report struct {
 	Connected      string `json:"connected"`                // address of the server
 	TLS            string `json:"tls,omitempty"`            // version, empty without TLS
 	Authentication string `json:"authentication,omitempty"` // mechanism, empty without authentication
-	Response       string `json:"response"`                 // of the server to the mail
+	Response       string `json:"response"`                 // of the server to the email
 }
 
-// The steps of sending a mail.
+// The steps of sending an email.
 const (
 	StepConnect      = "connect"
 	StepTLS          = "TLS"
@@ -125,7 +125,7 @@ func (e *Error) RejectsRecipient() bool {
 	return code == 550 || code == 551 || code == 553
 }
 
-// RejectsContent reports whether the server has refused this mail permanently.
+// RejectsContent reports whether the server has refused this email permanently.
 func (e *Error) RejectsContent() bool {
 	code, _ := e.Code()
 	return e.Step == StepContent && code >= 500
@@ -157,7 +157,7 @@ func (s *Server) send(ctx context.Context, m Message, content []byte, report *Re
 	defer func() { _ = conn.Close() }()
 	err = s.dialogue(client, m, content, report)
 	if err == nil {
-		_ = client.Quit() // the mail is accepted in any case
+		_ = client.Quit() // the email is accepted in any case
 	}
 	return withContext(ctx, err)
 }
@@ -295,7 +295,7 @@ func (e *Error) Remedy() string {
 	case StepSender:
 		return "set GATEHOUSE_MAIL_FROM to an address that the server accepts from this user"
 	case StepRecipient:
-		return "check the address, and that the server accepts mails to it from this user"
+		return "check the address, and that the server accepts emails to it from this user"
 	}
 	return "see the log of the mail server"
 }

@@ -43,7 +43,7 @@ func TestOperatorReplacesTemplatesOfMails(t *testing.T) {
 	}
 }
 
-// TestEveryMessageOfMailsIsUsed also fails when a kind of mail lacks one.
+// TestEveryMessageOfMailsIsUsed also fails when a kind of email lacks one.
 func TestEveryMessageOfMailsIsUsed(t *testing.T) {
 	t.Parallel()
 	content, err := templates.FS.ReadFile("messages/en.json")

@@ -1,5 +1,5 @@
 // Package credential decides the format of the opaque credentials: authorization codes, refresh tokens, client secrets,
-// registration tokens, links in mails. Each contains its kind and a checksum, so that one kind is never accepted as
+// registration tokens, links in emails. Each contains its kind and a checksum, so that one kind is never accepted as
 // another, a mistyped credential is refused without a query, and a secret scanner finds a leaked one by the pattern
 //
 //	gate_[a-z]{2}_(live|test)_[0-9A-Za-z]{49}
@@ -28,7 +28,7 @@ const (
 	RegistrationAccess Kind = "ra" // registration access token (RFC 7592 §3)
 	InitialAccess      Kind = "ia" // initial access token of registration (RFC 7591 §3)
 
-	EmailToken Kind = "et" // in the link of a mail to a user
+	EmailToken Kind = "et" // in the link of an email to a user
 	Invitation Kind = "iv" // in the link of an invitation
 )
 

@@ -108,7 +108,7 @@ var (
 	MailAddressPaused        = newType("mail.address_paused")
 	MailAddressResumed       = newType("mail.address_resumed")
 
-	// Requests for a mail with a link or code.
+	// Requests for an email with a link or code.
 	UserPasswordResetRequested     = newType("user.password_reset_requested")
 	UserEmailVerificationRequested = newType("user.email_verification_requested")
 	UserEmailChangeRequested       = newType("user.email_change_requested")

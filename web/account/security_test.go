@@ -25,9 +25,9 @@ func submitSecurity(b *servertest.Browser, p servertest.Page, action string, val
 	return b.Submit(securityPath+"/"+action, form)
 }
 
-// TestSecurityPage sets up a TOTP authenticator on the account page (PE11), sees the recovery codes once (PE13), and
-// must sign in again, with the code, after 10 minutes (PE17).
-func TestSecurityPage(t *testing.T) {
+// TestSecurityPageSetsUpTOTPAndNeedsRecentSignIn sets up a TOTP authenticator on the account page (PE11), sees the
+// recovery codes once (PE13), and must sign in again, with the code, after 10 minutes (PE17).
+func TestSecurityPageSetsUpTOTPAndNeedsRecentSignIn(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
 		s := servertest.Start(t, db, servertest.Options{})

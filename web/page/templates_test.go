@@ -33,7 +33,7 @@ func TestTemplatesHaveNoInlineScriptsAndUseEveryMessage(t *testing.T) {
 		b, err := templates.FS.ReadFile(name)
 		storagetest.Must(t, err)
 		all.Write(b)
-		if name == "mail.html" { // programs that read mails support little else than inline styles
+		if name == "mail.html" { // programs that read emails support little else than inline styles
 			continue
 		}
 		if found := inlineScripts.Find(b); found != nil {

@@ -14,7 +14,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// fixture is a server that queues mails, which nothing sends.
+// fixture is a server that queues emails, which nothing sends.
 type fixture struct {
 	*servertest.Server
 
@@ -39,7 +39,7 @@ func (f *fixture) User(name string) storage.User {
 	return u
 }
 
-// link returns the path in the only mail of the kind that was queued since the last call.
+// link returns the path in the only email of the kind that was queued since the last call.
 func (f *fixture) link(kind string) string {
 	f.t.Helper()
 	var links []string
@@ -49,7 +49,7 @@ func (f *fixture) link(kind string) string {
 		}
 	}
 	if len(links) != 1 {
-		f.t.Fatalf("%d mails %s, want 1", len(links), kind)
+		f.t.Fatalf("%d emails %s, want 1", len(links), kind)
 	}
 	return links[0]
 }
@@ -283,7 +283,7 @@ func TestPagesWithoutMailServerNameAdministrator(t *testing.T) {
 }
 
 // TestInvitationNeedsProvenAddress covers PE27 and PE28 over HTTP: a sign-up with an invited address, in any case,
-// uses the invitation once its mail proved the address; an invitation that the operator passed on grants nothing
+// uses the invitation once its email proved the address; an invitation that the operator passed on grants nothing
 // before.
 func TestInvitationNeedsProvenAddress(t *testing.T) {
 	t.Parallel()

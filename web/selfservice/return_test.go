@@ -27,8 +27,8 @@ const (
 )
 
 // TestResetReturnsToItsRequest covers PE23: a reset that began on the sign-in page of an authorization request leads
-// back to it in the same browser, where the user signs in with the second factor. The request is not in the mail, and
-// another browser does not get it, also when an attacker requested the mail.
+// back to it in the same browser, where the user signs in with the second factor. The request is not in the email, and
+// another browser does not get it, also when an attacker requested the email.
 func TestResetReturnsToItsRequest(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
@@ -43,10 +43,10 @@ func TestResetReturnsToItsRequest(t *testing.T) {
 			sent := submit(b, form, resetPath, "username", "alice", "request", id)
 			f.want("the request", sent, http.StatusOK, "If there is an account")
 			if got := linkTo(sent, continues); got != "" && b != own || b == own && got != continues+id {
-				t.Errorf("the page after requesting the mail leads to %q, want the own request only", got)
+				t.Errorf("the page after requesting the email leads to %q, want the own request only", got)
 			}
 			if link = f.link(storage.MailResetPassword); strings.Contains(link, id) {
-				t.Errorf("the link in the mail has the authorization request: %s", link)
+				t.Errorf("the link in the email has the authorization request: %s", link)
 			}
 			return id, link
 		}

@@ -1,5 +1,5 @@
 // Package selfservice serves the pages on which users reset or change a password or address, create, export or delete
-// an account, and use the links in mails. Opening a link does not consume it, because mail scanners open links: the
+// an account, and use the links in emails. Opening a link does not consume it, because mail scanners open links: the
 // page has a button.
 // Which values are accepted and what a link does is decided by identity.
 package selfservice
@@ -79,7 +79,7 @@ func (p *Pages) ownRequest(r *http.Request, id string) (string, error) {
 	return p.users.RequestOf(r.Context(), id, p.users.Browser(r))
 }
 
-// origin returns where a user requested a mail.
+// origin returns where a user requested an email.
 func (p *Pages) origin(r *http.Request, request string) identity.Origin {
 	return identity.Origin{Language: p.pages.Language(r).Tag, Request: request}
 }
@@ -139,7 +139,7 @@ func (p *Pages) readLink(r *http.Request) (string, identity.Link, error) {
 	return token, found, err
 }
 
-// render writes a page, or that of a problem: a link that cannot be used, and a server that sends no mail, have the
+// render writes a page, or that of a problem: a link that cannot be used, and a server that sends no email, have the
 // same page in every flow. Other errors are returned.
 func (p *Pages) render(w http.ResponseWriter, r *http.Request, v view, problem error) error {
 	status := http.StatusOK

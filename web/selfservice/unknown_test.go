@@ -12,8 +12,8 @@ import (
 )
 
 // TestRequestedMailsDoNotDiscloseAccounts tests PE22: the response to a reset or sign-up has the same status, header
-// and body, and needs as many statements, whether there is an account, whether its user is disabled, and whether a mail
-// is sent.
+// and body, and needs as many statements, whether there is an account, whether its user is disabled, and whether an
+// email is sent.
 func TestRequestedMailsDoNotDiscloseAccounts(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, db string) {
@@ -59,7 +59,7 @@ func TestRequestedMailsDoNotDiscloseAccounts(t *testing.T) {
 			compare("a reset near the limit of the user", send("/forgot", "username", "alice"), unknown)
 		}
 		if mails := f.QueuedMails(); len(mails) != 0 {
-			t.Errorf("mails above the limit of the user: %v, want none", mails)
+			t.Errorf("emails above the limit of the user: %v, want none", mails)
 		}
 		newcomer := send("/sign-up", "email", "new@example.com")
 		compare("a sign-up with an account", send("/sign-up", "email", "alice@example.com"), newcomer)
@@ -68,7 +68,7 @@ func TestRequestedMailsDoNotDiscloseAccounts(t *testing.T) {
 			kinds = append(kinds, m.Kind)
 		}
 		if strings.Join(kinds, " ") != storage.MailVerifyEmail+" "+storage.MailAccountExists {
-			t.Errorf("mails of sign-ups: %v, want one to each address", kinds)
+			t.Errorf("emails of sign-ups: %v, want one to each address", kinds)
 		}
 	})
 }

@@ -47,7 +47,7 @@ func (s *Server) jobList() []job {
 		{"log the head of the audit log", time.Minute, shortLimit, false, s.auditHeadLogger()},
 	}
 	if s.Mail != nil {
-		jobs = append(jobs, job{"send mails", time.Second, 5 * time.Minute, false, s.Mail.Send})
+		jobs = append(jobs, job{"send emails", time.Second, 5 * time.Minute, false, s.Mail.Send})
 	}
 	if s.Config.AuditRetention > 0 {
 		jobs = append(jobs, job{"retire the audit log", time.Hour, 10 * time.Minute, false, s.retireAudit})

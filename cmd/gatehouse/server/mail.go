@@ -11,7 +11,7 @@ import (
 	"gatehouse/storage/audit"
 )
 
-// openMail prepares sending mails, if the settings have a server or the options a writer for them. Templates and
+// openMail prepares sending emails, if the settings have a server or the options a writer for them. Templates and
 // messages are checked in any case.
 func (s *Server) openMail() error {
 	cfg, issuer := s.Config, s.Config.IssuerURL()
@@ -43,7 +43,7 @@ func (s *Server) openMail() error {
 	return nil
 }
 
-// startMail lets mails be queued and sent.
+// startMail lets emails be queued and sent.
 func (s *Server) startMail(send mail.Send) {
 	s.Store.EnableMail()
 	s.Mail = &notify.Sender{
@@ -55,7 +55,7 @@ func (s *Server) startMail(send mail.Send) {
 // ErrNoMailServer is returned by SendTestMail without GATEHOUSE_SMTP_URL.
 var ErrNoMailServer = errors.New("GATEHOUSE_SMTP_URL is not set")
 
-// SendTestMail sends a test mail immediately, also to a paused address, and ends the pause when the server accepts it.
+// SendTestMail sends a test email immediately, also to a paused address, and ends the pause when the server accepts it.
 func (s *Server) SendTestMail(ctx context.Context, to, language string) (mail.Report, error) {
 	if s.mailServer == nil {
 		return mail.Report{}, ErrNoMailServer

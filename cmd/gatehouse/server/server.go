@@ -44,7 +44,7 @@ type Options struct {
 	CheckDatabase func(*storage.Store) error
 	// LimitClock is the clock of the counters in Redis in tests; nil: the clock of Redis.
 	LimitClock func() time.Time
-	// PrintMail gets the mails when there is no mail server; nil: none are sent.
+	// PrintMail gets the emails when there is no mail server; nil: none are sent.
 	PrintMail io.Writer
 	// PasswordCost is a cheap one in tests; zero: the default.
 	PasswordCost identity.PasswordCost
@@ -57,7 +57,7 @@ type Server struct {
 	Users  *identity.Users
 	OAuth  *oauth.Server
 	Notify *notify.Sender
-	Mail   *notify.Sender // nil when no mails are sent
+	Mail   *notify.Sender // nil when no emails are sent
 	Admin  *admin.Admin
 
 	mailServer   *mail.Server // nil without one

@@ -1,4 +1,4 @@
-// Package mailtest starts Mailpit, a mail server for tests, and reads the mails that it accepted.
+// Package mailtest starts Mailpit, a mail server for tests, and reads the emails that it accepted.
 package mailtest
 
 import (
@@ -79,7 +79,7 @@ func RequireUser(t testing.TB) []string {
 	return []string{"--smtp-auth-file", name}
 }
 
-// Restart runs the server on the same port and returns when it accepts mails.
+// Restart runs the server on the same port and returns when it accepts emails.
 func (s *Server) Restart() {
 	s.t.Helper()
 	program, err := exec.LookPath(cmp.Or(os.Getenv("MAILPIT"), "mailpit"))
@@ -111,7 +111,7 @@ func (s *Server) Restart() {
 		res, err := http.Get("http://" + s.api + "/readyz") //nolint:noctx // of a test server
 		return err == nil && res.Body.Close() == nil && res.StatusCode == http.StatusOK
 	})
-	storagetest.Eventually(s.t, "Mailpit accepts mails", func() bool {
+	storagetest.Eventually(s.t, "Mailpit accepts emails", func() bool {
 		conn, err := (&net.Dialer{}).DialContext(s.t.Context(), "tcp", s.Address)
 		return err == nil && conn.Close() == nil
 	})
@@ -153,7 +153,7 @@ func (s *Server) createCertificate() {
 	s.CA.AddCert(parsed)
 }
 
-// Mail is a mail that the server accepted.
+// Mail is an email that the server accepted.
 type Mail struct {
 	ID      string
 	Subject string
@@ -163,7 +163,7 @@ type Mail struct {
 	Header  map[string][]string `json:"-"`
 }
 
-// Mails returns the mails to an address, the last one first.
+// Emails returns the emails to an address, the last one first.
 func (s *Server) Mails(to string) []Mail {
 	s.t.Helper()
 	var found struct{ Messages []Mail }
@@ -176,11 +176,11 @@ func (s *Server) Mails(to string) []Mail {
 	return found.Messages
 }
 
-// Wait waits for a mail to an address and returns the last one.
+// Wait waits for an email to an address and returns the last one.
 func (s *Server) Wait(to string) Mail {
 	s.t.Helper()
 	var mails []Mail
-	storagetest.Eventually(s.t, "a mail to "+to+" arrives", func() bool {
+	storagetest.Eventually(s.t, "an email to "+to+" arrives", func() bool {
 		mails = s.Mails(to)
 		return len(mails) > 0
 	})

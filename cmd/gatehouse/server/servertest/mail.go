@@ -9,7 +9,7 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// MailSettings returns the settings with which a server sends mails to Mailpit, or to no server: then they wait.
+// MailSettings returns the settings with which a server sends emails to Mailpit, or to no server: then they wait.
 func MailSettings(to *mailtest.Server) map[string]string {
 	address := "127.0.0.1:1"
 	if to != nil {
@@ -18,13 +18,13 @@ func MailSettings(to *mailtest.Server) map[string]string {
 	return map[string]string{"GATEHOUSE_SMTP_URL": "smtp://" + address, "GATEHOUSE_MAIL_FROM": "no-reply@id.example"}
 }
 
-// SendMails sends the mails that are due.
+// SendMails sends the emails that are due.
 func (s *Server) SendMails() {
 	s.T.Helper()
 	storagetest.Must(s.T, s.mail.Send(context.Background()))
 }
 
-// QueuedMails returns the mails that wait, in the order in which they were queued, and removes them.
+// QueuedMails returns the emails that wait, in the order in which they were queued, and removes them.
 func (s *Server) QueuedMails() []storage.OpenedMail {
 	s.T.Helper()
 	ctx := context.Background()
