@@ -84,7 +84,7 @@ var allowedImports = []struct {
 		"oauth/client", "oauth/claims", "oauth/grant", "oauth/logout",
 	}},
 	{"notify", []string{"oauth/fetch", "storage"}},
-	{"notify/mail", []string{"message", "storage", "notify"}},
+	{"notify/mail", []string{"templates", "message", "storage", "notify"}},
 	{"notify/mail/mailtest", []string{"storage/storagetest"}},
 	{"admin", []string{"storage", "identity", "oauth/protocol", "oauth/keyring", "oauth/client"}},
 	{"admin/importer", []string{

@@ -10,12 +10,15 @@ import (
 	"net/mail"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	texttemplate "text/template"
 	"time"
 
 	"gatehouse/message"
 	"gatehouse/storage"
+	"gatehouse/templates"
 )
 
 // Options are what a Renderer renders with.
@@ -62,7 +65,8 @@ type layout struct {
 const defaultAccent = "#14634a"
 
 // NewRenderer parses the templates and renders every kind of email in every language, so that an invalid template or
-// message of the operator is an error at the start, which names its file and line.
+// message of the operator is an error at the start, which names its file and line. Without files of the operator it
+// renders none: the tests check what is built in.
 func NewRenderer(o Options) (*Renderer, error) {
 	if o.Brand == "" {
 		o.Brand = o.Catalogue.Match().Text("product")
@@ -70,20 +74,40 @@ func NewRenderer(o Options) (*Renderer, error) {
 	if o.Accent == "" {
 		o.Accent = defaultAccent
 	}
-	r := &Renderer{options: o, templates: map[string]templatePair{}}
-	for _, l := range o.Catalogue.Languages() {
-		pair, err := parseTemplates(o.Files, l)
+	r := &Renderer{options: o}
+	product, err := message.Load(templates.FS)
+	if err != nil {
+		return nil, err
+	}
+	if o.Files == fs.FS(templates.FS) && o.Catalogue == product {
+		r.templates, err = builtIn()
+		return r, err
+	}
+	if r.templates, err = parseLanguages(o.Files, o.Catalogue); err != nil {
+		return nil, err
+	}
+	return r, r.check()
+}
+
+// builtIn returns the templates of the product, which never change in a process.
+var builtIn = sync.OnceValues(func() (map[string]templatePair, error) {
+	product, err := message.Load(templates.FS)
+	if err != nil {
+		return nil, err
+	}
+	return parseLanguages(templates.FS, product)
+})
+
+func parseLanguages(files fs.FS, catalogue *message.Catalogue) (map[string]templatePair, error) {
+	pairs := map[string]templatePair{}
+	for _, l := range catalogue.Languages() {
+		pair, err := parseTemplates(files, l)
 		if err != nil {
 			return nil, err
 		}
-		r.templates[l.Tag] = pair
-		for _, name := range storage.MailKinds() {
-			if err := r.checkKind(name, l); err != nil {
-				return nil, err
-			}
-		}
+		pairs[l.Tag] = pair
 	}
-	return r, nil
+	return pairs, nil
 }
 
 func parseTemplates(files fs.FS, l *message.Language) (pair templatePair, err error) {
@@ -114,33 +138,49 @@ func text(l *message.Language, key string, values ...any) (string, error) {
 // placeholder.
 var unfilled = regexp.MustCompile(`%!.?\(|%s\b|%\[`)
 
-// checkKind renders a kind of email with everything that it may have.
-func (r *Renderer) checkKind(name string, l *message.Language) error {
-	if _, ok := kinds[name]; !ok {
-		return fmt.Errorf("there is no text for emails of the kind %s", name)
+// check renders every kind of email in every language, with everything that it may have.
+func (r *Renderer) check() error {
+	for _, l := range r.options.Catalogue.Languages() {
+		for _, name := range storage.MailKinds() {
+			k, ok := kinds[name]
+			if !ok {
+				return fmt.Errorf("there is no text for emails of the kind %s", name)
+			}
+			changes := storage.FactorEvents
+			if !slices.Contains(k.text, storage.MailValueChange) {
+				changes = changes[:1] // its emails do not differ
+			}
+			for _, change := range changes {
+				if err := r.checkKind(name, l, change); err != nil {
+					return err
+				}
+			}
+		}
 	}
+	return nil
+}
+
+// checkKind renders an email about a change.
+func (r *Renderer) checkKind(name string, l *message.Language, change string) error {
 	now := r.options.Now()
-	sample := storage.OpenedMail{
+	m, err := r.Render(storage.OpenedMail{
 		Mail: storage.Mail{
 			Kind: name, To: "user@example.com", Language: l.Tag, ExpiresAt: now,
 			Values: map[string]string{
 				storage.MailLink: "/x", storage.MailCode: "123456", storage.MailValueEmail: "x", storage.MailValueAddress: "x",
 				storage.MailValueBrowser: "x", storage.MailValueClient: "x", storage.MailValueDate: now.Format(time.RFC3339),
+				storage.MailValueChange: change,
 			},
 		},
 		User: storage.User{Username: "user"}, QueuedAt: now,
+	}, "id")
+	if err != nil {
+		return err
 	}
-	for _, change := range storage.FactorEvents {
-		sample.Values[storage.MailValueChange] = change
-		m, err := r.Render(sample, "id")
-		if err != nil {
-			return err
-		}
-		for file, content := range map[string]string{"messages": m.Subject, "mail.txt": m.Text, "mail.html": m.HTML} {
-			if found := unfilled.FindString(content); found != "" {
-				return fmt.Errorf("%s: a message of the email %s in the language %s has not the values of its placeholders: "+
-					"it contains %q", file, name, l.Tag, found)
-			}
+	for file, content := range map[string]string{"messages": m.Subject, "mail.txt": m.Text, "mail.html": m.HTML} {
+		if found := unfilled.FindString(content); found != "" {
+			return fmt.Errorf("%s: a message of the email %s in the language %s has not the values of its placeholders: "+
+				"it contains %q", file, name, l.Tag, found)
 		}
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/notify/mail"
 	"gatehouse/storage"
 	"gatehouse/storage/storagetest"
 	"gatehouse/templates"
@@ -40,6 +41,14 @@ func TestOperatorReplacesTemplatesOfMails(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), x.want) {
 			t.Errorf("%s: NewRenderer = %v, want an error with %q", name, err, x.want)
 		}
+	}
+}
+
+// TestMailsOfProductHaveEveryValue checks what NewRenderer checks only for the files of an operator.
+func TestMailsOfProductHaveEveryValue(t *testing.T) {
+	t.Parallel()
+	if err := mail.Check(renderer(t)); err != nil {
+		t.Error(err)
 	}
 }
 
