@@ -17,6 +17,9 @@ const maxBcryptCost = 15
 
 var bcryptFormat = regexp.MustCompile(`^([0-9]{2})\$[./A-Za-z0-9]{53}$`)
 
+// errFaultyBcrypt is returned for a hash of crypt_blowfish before 1.1 (CVE-2011-2483), which different passwords share.
+var errFaultyBcrypt = errors.New("the password hash is in bcrypt's faulty version 2x, which is not supported")
+
 // bcryptHash is the notation without its version: 2a, 2b and 2y name the same algorithm.
 type bcryptHash string
 

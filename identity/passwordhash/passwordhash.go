@@ -105,6 +105,8 @@ func Parse(s string) (Hash, error) {
 		return parseArgon2(Kind(name), rest)
 	case "2a", "2b", "2y":
 		return parseBcrypt(rest)
+	case "2x":
+		return nil, errFaultyBcrypt
 	case "6":
 		return parseSHA512Crypt(rest)
 	case "scrypt":

@@ -245,6 +245,35 @@ func TestInvalidHashes(t *testing.T) {
 	}
 }
 
+// TestBcryptReadsHighBitBytes checks bytes above 127 in passwords against crypt_blowfish 1.3, wrapper.c: the versions
+// 2a, 2b and 2y agree on them, and 2x is refused (PE55).
+func TestBcryptReadsHighBitBytes(t *testing.T) {
+	t.Parallel()
+	const salt = "/OK.fbVrR/bpIqNJ5ianF."
+	for _, v := range []struct{ password, sum string }{
+		{"\xa3", "Sa7shbm4.OzKpvFnX1pQLmQW96oUlCq"},
+		{"\xff\xff\xa3", "CE5elHaaO4EbggVDjb8P19RukzXSM3e"},
+		{"\xff\xa3345", "nRht2l/HRhr6zmCp9vYUvvsqynflf9e"},
+		{"\xa3ab", "6IflQkJytoRVc1yuaNtHfiuq.FRlSIS"},
+		{strings.Repeat("\xaa", 72) + "chars after 72 are ignored as usual", "swQOIzjOiJ9GHEPuhEkvqrUyvWhEMx6"},
+		{strings.Repeat("\xaaU", 36), "R9xrDjiycxMbQE2bp.vgqlYpW5wx2yy"},
+	} {
+		for _, version := range []string{"2a", "2b", "2y"} {
+			h, err := Parse("$" + version + "$05$" + salt + v.sum)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !h.Verify(v.password) || h.Verify(v.password[1:]) {
+				t.Errorf("Verify with the version %s and the password %q = false, or true for another one",
+					version, v.password)
+			}
+		}
+	}
+	if h, err := Parse("$2x$05$" + salt + "CE5elHaaO4EbggVDjb8P19RukzXSM3e"); !errors.Is(err, errFaultyBcrypt) {
+		t.Errorf("Parse of the version 2x = %v, %v, want errFaultyBcrypt", h, err)
+	}
+}
+
 // FuzzParse checks that every accepted hash is within the bounds and has one stored form.
 func FuzzParse(f *testing.F) {
 	for _, v := range vectors {
