@@ -80,6 +80,7 @@ type Config struct {
 	UserDeletionGrace       time.Duration
 	UsernameRetention       time.Duration // after the deletion of a user
 
+	Migration    Migration
 	Brand        Brand
 	TemplatesDir string
 

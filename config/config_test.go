@@ -119,11 +119,23 @@ func TestInvalidValuesAreRefused(t *testing.T) {
 		{"GATEHOUSE_SMTP_URL", "smtp://mail.example.com:0", "invalid port"},
 		{"GATEHOUSE_SMTP_URL", "smtp://mail.example.com", "GATEHOUSE_MAIL_FROM is required"},
 		{"GATEHOUSE_MAIL_FROM", "Example", "write one like no-reply@example.com"},
+		{"GATEHOUSE_MIGRATION", "on", "write off or password"},
+		{"GATEHOUSE_MIGRATION", "password", "GATEHOUSE_MIGRATION_UNTIL is required"},
+		{"GATEHOUSE_MIGRATION", "password", "GATEHOUSE_MIGRATION_USERINFO_URL is required"},
+		{"GATEHOUSE_MIGRATION", "webhook", "GATEHOUSE_MIGRATION_SECRET is required"},
+		{"GATEHOUSE_MIGRATION_URL", "http://old.example.com/token", "write https://"},
+		{"GATEHOUSE_MIGRATION_URL", "https://user:password@old.example.com/token", "remove it"},
+		{"GATEHOUSE_MIGRATION_UNTIL", "next year", "write one like 2027-06-30"},
+		{"GATEHOUSE_MIGRATION_SOURCE", "two words", "visible ASCII"},
 	} {
 		if _, _, err := load(map[string]string{x.name: x.value}, nil); err == nil || !strings.Contains(err.Error(), x.want) {
 			t.Errorf("Load with %s=%s: error %v, want one with %q", x.name, x.value, err, x.want)
 		}
 	}
+}
+
+func TestInvalidRootKeysAreRefused(t *testing.T) {
+	t.Parallel()
 	env := map[string]string{"GATEHOUSE_SECRET_KEY": key, "GATEHOUSE_SECRET_KEY_PREVIOUS": key}
 	if _, _, err := load(env, nil); err == nil || !strings.Contains(err.Error(), "equals GATEHOUSE_SECRET_KEY") {
 		t.Errorf("Load with the same key twice: error %v, want one", err)

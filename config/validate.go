@@ -56,6 +56,7 @@ func (c Config) conflicts() (errs Errors) {
 	if c.TermsVersion != "" && c.TermsURL == "" {
 		report("GATEHOUSE_TERMS_VERSION is set without GATEHOUSE_TERMS_URL; set the URL of the terms too")
 	}
+	c.Migration.conflicts(report)
 	return errs
 }
 
@@ -99,6 +100,7 @@ func (c Config) warnings() (messages []string) {
 		warn("GATEHOUSE_RATE_LIMITS is off: nothing limits brute force of client secrets, ",
 			"or the share of this server that one caller can use")
 	}
+	c.warnAboutMigration(warn)
 	c.warnAboutListeners(warn)
 	return messages
 }

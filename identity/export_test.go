@@ -23,6 +23,16 @@ func (u *Users) AcquireAllSlots() (release func()) {
 	}
 }
 
+// OldServerQueue returns how many sign-ins wait to call the old server.
+func (u *Users) OldServerQueue() int { return u.oldServer.slots.waiting() }
+
+// OldServerFree returns how many more sign-ins can call the old server.
+func (u *Users) OldServerFree() int {
+	u.oldServer.slots.mu.Lock()
+	defer u.oldServer.slots.mu.Unlock()
+	return u.oldServer.slots.free
+}
+
 // CountFailure counts a failed sign-in of an unknown browser without computing a password hash.
 func (u *Users) CountFailure(ctx context.Context, name string) error {
 	k, err := key(name)

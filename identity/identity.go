@@ -24,6 +24,8 @@ type Users struct {
 	store   *storage.Store
 	options Options
 	hasher  *hasher
+
+	oldServer oldServer
 }
 
 // Options are the settings of this package.
@@ -43,11 +45,15 @@ type Options struct {
 	Passkeys          *passkey.RelyingParty // nil: there are no passkeys
 	SelfService       SelfService
 	AdminFactor       AdminFactor // whether administrators must have a second factor
+	Migration         Migration
 }
 
 // New returns the Users of a store.
 func New(store *storage.Store, o Options) *Users {
-	return &Users{store: store, options: o, hasher: newHasher(o.Concurrency, o.PasswordCost)}
+	return &Users{
+		store: store, options: o, hasher: newHasher(o.Concurrency, o.PasswordCost),
+		oldServer: oldServer{slots: newSlots(maxOldServerCalls)},
+	}
 }
 
 // InputError is returned when a value that a user or operator entered is not accepted. Its message is for them.

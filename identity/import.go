@@ -1,9 +1,13 @@
 package identity
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/google/uuid"
 
 	"gatehouse/display"
 	"gatehouse/identity/totp"
@@ -58,8 +62,34 @@ func UsernameFrom(name string) string {
 // maxDerivedUsername leaves space for a suffix.
 const maxDerivedUsername = 50
 
-// UsernameKey returns the form of a username by which it is unique, or an *InputError.
-func UsernameKey(name string) (string, error) { return checkUsername(name) }
+// ImportedName returns the username of a user of another system with an id there, and a second one for the case that
+// the first is taken. A name that is accepted as a username stays, and has no second one: other is then empty.
+func ImportedName(name, id string) (username, other, otherKey string, err error) {
+	if _, err := checkUsername(strings.TrimSpace(name)); err == nil {
+		return name, "", "", nil
+	}
+	if username = UsernameFrom(name); username == "" {
+		username = "user"
+	}
+	sum := sha256.Sum256([]byte(id))
+	other = username + "-" + hex.EncodeToString(sum[:4])
+	if otherKey, err = checkUsername(other); err != nil {
+		return "", "", "", err
+	}
+	_, err = checkUsername(username)
+	return username, other, otherKey, err
+}
+
+// ImportedSub returns the id of a user of another system in lower case if it is a UUID, and otherwise a new one.
+func ImportedSub(id string) string {
+	if parsed, err := uuid.Parse(id); err == nil && len(id) == uuidSize {
+		return parsed.String()
+	}
+	return uuid.NewString()
+}
+
+// uuidSize is the length of a UUID with hyphens only.
+const uuidSize = 36
 
 // CheckTOTP returns an error when the parameters of a TOTP authenticator are not supported.
 func CheckTOTP(t storage.TOTPSecret) error {

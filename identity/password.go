@@ -60,24 +60,9 @@ func newHasher(concurrency int, cost PasswordCost) *hasher {
 	}
 }
 
-// runInSlot calls fn as soon as it has acquired a slot. It returns ErrBusy when that takes longer than the context's
-// deadline, and immediately when the queue or the caller's share of it is full.
+// runInSlot does the same as run of the slots.
 func (h *hasher) runInSlot(ctx context.Context, caller caller, fn func() error) error {
-	w, ok := h.slots.enqueue(caller)
-	if !ok {
-		return ErrBusy
-	}
-	select {
-	case <-w.ready:
-	case <-ctx.Done():
-		h.slots.abandon(w)
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return ErrBusy
-		}
-		return ctx.Err()
-	}
-	defer h.slots.release()
-	return fn()
+	return h.slots.run(ctx, caller, fn)
 }
 
 // QueueLength returns how many passwords wait to be verified.

@@ -55,7 +55,7 @@ func (t *ThrottledError) Error() string {
 }
 
 // SignIn verifies a name and password and returns the user. device is the result of Device for the browser. It
-// returns ErrInvalidCredentials, a *ThrottledError, or ErrBusy.
+// returns ErrInvalidCredentials, a *ThrottledError, ErrBusy or ErrOldServer.
 //
 // The work and the results are the same for registered and unregistered names. Whether an attempt from an unknown
 // browser returns a *ThrottledError depends only on the name as typed and on the subnet, so that it does not reveal
@@ -81,39 +81,61 @@ func (u *Users) SignIn(ctx context.Context, name, password string, device Device
 	if err := u.checkLimits(ctx, a); err != nil {
 		return storage.User{}, err
 	}
-	correct, blocked, names := false, false, storage.SubnetFailures{}
-	// The limits are checked again and the failure is counted while this attempt has its slot, so that no more
-	// concurrent attempts pass the limits than there are slots.
-	err = u.hasher.runInSlot(ctx, a.caller, func() error {
-		if err := u.checkLimits(ctx, a); err != nil {
-			return err
-		}
-		if blocked, err = u.accountBlocked(ctx, a); err != nil {
-			return err
-		}
-		counts := slices.Concat(a.visible, a.hidden)
-		if blocked {
-			// The response is the one to an incorrect password even if the password is correct; another would confirm it.
-			stored, counts = storage.Password{}, a.visible
-		}
-		if correct, err = u.verifyPassword(ctx, user, stored, password); err != nil || correct {
-			return err
-		}
-		names, err = u.store.CountSignInFailures(ctx, counts, a.names)
-		return err
-	})
+	result, err := u.verifyHere(ctx, a, user, stored, password)
+	if err == nil && !result.correct && a.callsOldServer {
+		result, err = u.verifyThere(ctx, a, user, name, password)
+	}
 	if err != nil {
 		return storage.User{}, err
 	}
-	if !correct {
-		return storage.User{}, u.recordFailed(ctx, user, stored, blocked, names)
+	if !result.correct {
+		return storage.User{}, u.recordFailed(ctx, user, stored, result)
 	}
 	if a.names != nil {
 		if err := u.store.CreditSignIn(ctx, *a.names, a.success, signInCredit); err != nil {
 			return storage.User{}, err
 		}
 	}
-	return user, u.store.ClearSignInFailures(ctx, a.clear...)
+	return result.user, u.store.ClearSignInFailures(ctx, a.clear...)
+}
+
+// verification is the result of a check of a password.
+type verification struct {
+	user    storage.User // if correct
+	correct bool
+	blocked bool   // the password was not checked, because too many sign-ins to the account failed
+	reason  string // why the old server's user cannot sign in; empty for the usual reasons
+	names   storage.SubnetFailures
+}
+
+// verifyHere checks a password of a user of this server. The limits are checked again and the failure is counted while
+// the attempt has its slot, so that no more concurrent attempts pass the limits than there are slots.
+func (u *Users) verifyHere(
+	ctx context.Context, a attempt, user storage.User, stored storage.Password, password string,
+) (result verification, err error) {
+	result.user = user
+	err = u.hasher.runInSlot(ctx, a.caller, func() error {
+		err := u.checkLimits(ctx, a)
+		if err != nil {
+			return err
+		}
+		if result.blocked, err = u.accountBlocked(ctx, a); err != nil {
+			return err
+		}
+		if result.blocked {
+			// The response is the one to an incorrect password even if the password is correct; another would confirm it.
+			stored = storage.Password{}
+		}
+		if result.correct, err = u.verifyPassword(ctx, user, stored, password); err != nil || result.correct {
+			return err
+		}
+		if a.callsOldServer {
+			return u.countBefore(ctx, a, result.blocked)
+		}
+		result.names, err = u.store.CountSignInFailures(ctx, a.counts(result.blocked), a.names)
+		return err
+	})
+	return result, err
 }
 
 // attempt contains the keys by which a sign-in is queued and counted.
@@ -125,6 +147,17 @@ type attempt struct {
 	names       *storage.SignInCount  // names that failed from the subnet; nil when that is not limited
 	checksNames bool                  // names refuses the attempt: false in a browser known to the account
 	success     storage.SignInCount   // the row of a successful sign-in, for CreditSignIn
+
+	callsOldServer bool                  // when the password is not correct here
+	before, after  []storage.SignInCount // of hidden: counted before and after the response of the old server
+}
+
+// counts returns what a failure counts. It does not extend the time for which an account is blocked.
+func (a attempt) counts(blocked bool) []storage.SignInCount {
+	if blocked {
+		return a.visible
+	}
+	return slices.Concat(a.visible, a.hidden)
 }
 
 // attempt returns the counts of a sign-in. A browser in which the user signed in before has a separate count, so that
@@ -163,6 +196,16 @@ func (u *Users) attempt(ctx context.Context, typed string, user storage.User, de
 	}
 	a.hidden = []storage.SignInCount{count(account, subnet, subnetLimit), count(account, "*", accountLimit)}
 	a.clear = []storage.SignInCount{a.visible[0], a.hidden[0]}
+	if a.callsOldServer = u.migrates(); a.callsOldServer {
+		// A failure of a user here is counted even if the old server does not respond. For other names the work is the
+		// same, with counts that nothing checks.
+		unused := []storage.SignInCount{
+			count("unused\x00"+account, subnet, subnetLimit), count("unused\x00"+account, "*", accountLimit),
+		}
+		if a.before, a.after = a.hidden, unused; user.ID == "" {
+			a.before, a.after = unused, a.hidden
+		}
+	}
 	return a
 }
 
@@ -197,11 +240,13 @@ func (u *Users) accountBlocked(ctx context.Context, a attempt) (bool, error) {
 // recordFailed writes the audit row of a failed sign-in, and one for the subnet if it now has to wait. It returns the
 // error of the sign-in.
 func (u *Users) recordFailed(
-	ctx context.Context, user storage.User, stored storage.Password, blocked bool, names storage.SubnetFailures,
+	ctx context.Context, user storage.User, stored storage.Password, result verification,
 ) error {
-	reason := "incorrect password"
+	reason, names := "incorrect password", result.names
 	switch {
-	case blocked:
+	case result.reason != "":
+		reason = result.reason
+	case result.blocked:
 		reason = "too many failed sign-ins on the account"
 	case user.ID == "":
 		reason = "unknown user"

@@ -1,6 +1,8 @@
 package identity
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"sync"
 )
@@ -19,9 +21,10 @@ type caller struct {
 	known bool   // the user signed in with this browser before
 }
 
-// slots limits how many password hashes are computed concurrently. Known browsers have a separate queue. It gets every
-// second free slot while attempts wait in both queues, so that a flood from unknown browsers does not keep known ones
-// waiting. Within a queue the callers are served in rotation, so that a caller with many attempts delays only its own.
+// slots limits how many password hashes are computed, or old servers called, concurrently. Known browsers have a
+// separate queue. It gets every second free slot while attempts wait in both queues, so that a flood from unknown
+// browsers does not keep known ones waiting. Within a queue the callers are served in rotation, so that a caller with
+// many attempts delays only its own.
 type slots struct {
 	mu        sync.Mutex
 	free      int // 0 while attempts wait
@@ -51,6 +54,26 @@ func (s *slots) queueOf(c caller) *queue {
 		return &s.known
 	}
 	return &s.others
+}
+
+// run calls fn as soon as it has acquired a slot. It returns ErrBusy when that takes longer than the context's
+// deadline, and immediately when the queue or the caller's share of it is full.
+func (s *slots) run(ctx context.Context, caller caller, fn func() error) error {
+	w, ok := s.enqueue(caller)
+	if !ok {
+		return ErrBusy
+	}
+	select {
+	case <-w.ready:
+	case <-ctx.Done():
+		s.abandon(w)
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return ErrBusy
+		}
+		return ctx.Err()
+	}
+	defer s.release()
+	return fn()
 }
 
 // enqueue acquires a slot when one is free and otherwise appends the attempt to the queue. ok is false when the queue

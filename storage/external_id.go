@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"time"
 
 	"gatehouse/storage/db"
@@ -15,3 +16,9 @@ type ExternalID struct {
 }
 
 var externalIDRow = db.NewRecord[ExternalID]("external_ids")
+
+// CountExternalIDs returns how many users come from a source, by imports and sign-ins.
+func (s *Store) CountExternalIDs(ctx context.Context, source string) (n int64, err error) {
+	err = db.QueryRow(ctx, s.Read, []any{&n}, "SELECT count(*) FROM external_ids WHERE source = ?", source)
+	return n, db.Wrap("count external ids", err)
+}

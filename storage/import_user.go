@@ -14,6 +14,7 @@ import (
 type ImportedUser struct {
 	User       User
 	ExternalID string
+	Migrated   bool              // by a sign-in, instead of an import
 	Password   *Password         // without UserID; nil for none
 	Groups     []string          // names
 	Roles      []Role            // resources and names
@@ -252,5 +253,9 @@ func importEvent(source string, u ImportedUser) audit.Event {
 	if len(u.Passkeys) > 0 {
 		detail["passkeys"] = len(u.Passkeys)
 	}
-	return audit.Event{Type: audit.UserImported, UserID: u.User.ID, Detail: detail}
+	e := audit.Event{Type: audit.UserImported, UserID: u.User.ID, Detail: detail}
+	if u.Migrated {
+		e.Type = audit.UserMigrated
+	}
+	return e
 }

@@ -120,7 +120,7 @@ func (im *Importer) addPasskey(realm *keycloakRealm, u *user, c keycloakSecret) 
 			users.PasskeyRPID())
 	case len(u.passkeys) >= maxImportedPasskeys:
 		return fmt.Errorf("a user can have %d", maxImportedPasskeys)
-	case uuid.Validate(u.id) != nil || len(u.id) != uuidSize:
+	case !strings.EqualFold(identity.ImportedSub(u.id), u.id):
 		return errors.New("the id of the user, which is the user handle, is no UUID")
 	}
 	var data struct {

@@ -2,13 +2,9 @@ package importer
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"slices"
 	"strings"
-
-	"github.com/google/uuid"
 
 	"gatehouse/identity"
 	"gatehouse/identity/passwordhash"
@@ -48,7 +44,7 @@ func (im *Importer) add(ctx context.Context, u user) error {
 	if err := im.nameUser(&u, &imported); err != nil {
 		return im.invalid(u, err)
 	}
-	record, dropped, err := identity.ImportedRecord(u.new, subOf(u.id), im.store.Now())
+	record, dropped, err := identity.ImportedRecord(u.new, identity.ImportedSub(u.id), im.store.Now())
 	if err != nil {
 		return im.invalid(u, err)
 	}
@@ -94,39 +90,13 @@ func (im *Importer) invalid(u user, err error) error {
 
 // nameUser replaces a username that Gatehouse does not accept. Users who have an email address as their name keep it
 // for the sign-in.
-func (im *Importer) nameUser(u *user, imported *storage.ImportedUser) error {
-	if _, err := identity.UsernameKey(strings.TrimSpace(u.new.Username)); err == nil {
-		return nil
-	}
-	derived := identity.UsernameFrom(u.new.Username)
-	if derived == "" {
-		derived = "user"
-	}
-	if !strings.EqualFold(u.new.Username, u.new.Email) {
+func (im *Importer) nameUser(u *user, imported *storage.ImportedUser) (err error) {
+	name := u.new.Username
+	u.new.Username, imported.OtherUsername, imported.OtherUsernameKey, err = identity.ImportedName(name, u.id)
+	if err == nil && imported.OtherUsername != "" && !strings.EqualFold(name, u.new.Email) {
 		im.report.lose("username (the user signs in with the email address, or with a name that is like it)")
 	}
-	sum := sha256.Sum256([]byte(u.id))
-	other := derived + "-" + hex.EncodeToString(sum[:4])
-	otherKey, err := identity.UsernameKey(other)
-	if err != nil {
-		return err
-	}
-	u.new.Username, imported.OtherUsername, imported.OtherUsernameKey = derived, other, otherKey
-	if _, err := identity.UsernameKey(derived); err != nil {
-		return err
-	}
-	return nil
-}
-
-// uuidSize is the length of a UUID with hyphens only.
-const uuidSize = 36
-
-// subOf returns an id that is a UUID, in lower case, or a new one.
-func subOf(id string) string {
-	if parsed, err := uuid.Parse(id); err == nil && len(id) == uuidSize {
-		return parsed.String()
-	}
-	return uuid.NewString()
+	return err
 }
 
 // password returns the password of a user, or nil.

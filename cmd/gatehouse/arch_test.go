@@ -56,9 +56,10 @@ var allowedImports = []struct {
 	{"identity/totp", nil},
 	{"identity/passkey", []string{"storage"}},
 	{"identity/passkey/passkeytest", nil},
+	{"identity/migration", []string{"storage"}},
 	{"identity", []string{
 		"ratelimit", "oauth/credential", "storage/reqevent", "storage/audit", "storage", "identity/commonpassword",
-		"identity/passwordhash", "identity/totp", "identity/passkey",
+		"identity/passwordhash", "identity/totp", "identity/passkey", "identity/migration",
 	}},
 	{"oauth/protocol", []string{"ratelimit", "oauth/params"}},
 	{"oauth/keyring", []string{"oauth/jwt", "oauth/accesstoken", "storage", "oauth/protocol"}},
@@ -107,8 +108,8 @@ var allowedImports = []struct {
 	}},
 	{"cmd/gatehouse/server", []string{
 		"ratelimit", "config", "oauth/fetch", "storage/reqevent", "storage/db", "storage/vault", "storage/audit",
-		"storage", "identity", "identity/passkey", "oauth/client", "oauth", "notify", "notify/mail", "admin", "templates",
-		"message", "web/page", "web",
+		"storage", "identity", "identity/passkey", "identity/migration", "oauth/client", "oauth", "notify", "notify/mail",
+		"admin", "templates", "message", "web/page", "web",
 	}},
 	{"cmd/gatehouse/server/servertest", []string{
 		"config", "storage", "storage/storagetest", "ratelimit/redistest", "identity", "identity/totp", "oauth/client",

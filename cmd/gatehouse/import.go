@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -286,29 +287,58 @@ func list[T any](b *strings.Builder, title string, items []T, line func(T) strin
 	}
 }
 
+// importStatus is the output of `gatehouse import status`.
+type importStatus struct {
+	Hashes    map[string]int64 `json:"password_hashes"` // of other systems, by their kind
+	OldServer *oldServerStatus `json:"old_server,omitempty"`
+}
+
+// oldServerStatus is what is known of the migration at the first sign-in.
+type oldServerStatus struct {
+	Source string `json:"source"`
+	Until  string `json:"until"`
+	Users  int64  `json:"users"` // that exist here, by imports and sign-ins
+}
+
 func (p *program) importStatus() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "status", Short: "Count the imported password hashes that are still in use",
+		Use: "status", Short: "Count the users for whom the old server is still needed",
 		Long: "Count the users who have not signed in since their password hash was imported, by the kind of the hash.\n" +
-			"The first sign-in replaces it.",
+			"The first sign-in replaces it. With GATEHOUSE_MIGRATION the users from the old server are counted too.",
 		Args: exactArgs(),
 	}
 	asJSON := jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return p.withServer(cmd, func(ctx context.Context, s *server.Server) error {
-			kinds, err := s.Store.PasswordKinds(ctx)
+			status, err := readImportStatus(ctx, s)
 			if err != nil {
 				return err
 			}
 			if *asJSON {
-				return p.printJSON(kinds)
+				return p.printJSON(status)
 			}
 			var rows [][]string
-			for _, kind := range slices.Sorted(maps.Keys(kinds)) {
-				rows = append(rows, []string{kind, strconv.FormatInt(kinds[kind], 10)})
+			for _, kind := range slices.Sorted(maps.Keys(status.Hashes)) {
+				rows = append(rows, []string{kind, strconv.FormatInt(status.Hashes[kind], 10)})
 			}
-			return p.table("no user has an imported password hash", []string{"kind", "users"}, rows)
+			err = p.table("no user has an imported password hash", []string{"kind", "users"}, rows)
+			if old := status.OldServer; old != nil && err == nil {
+				_, err = fmt.Fprintf(p.stdout, "%d users from the old server %s, which is called until %s\n", old.Users, old.Source,
+					old.Until)
+			}
+			return err
 		})
 	}
 	return cmd
+}
+
+func readImportStatus(ctx context.Context, s *server.Server) (status importStatus, err error) {
+	if status.Hashes, err = s.Store.PasswordKinds(ctx); err != nil {
+		return status, err
+	}
+	if m := s.Config.Migration; m.Until != nil {
+		status.OldServer = &oldServerStatus{Source: m.Source, Until: m.Until.Format(time.DateOnly)}
+		status.OldServer.Users, err = s.Store.CountExternalIDs(ctx, m.Source)
+	}
+	return status, err
 }

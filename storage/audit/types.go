@@ -28,6 +28,7 @@ var (
 	ClientRegistered         = newType("client.registered")
 	UserCreated              = newType("user.created")
 	UserImported             = newType("user.imported")
+	UserMigrated             = newType("user.migrated")
 	UserUpdated              = newType("user.updated")
 	UserDisabled             = newType("user.disabled")
 	UserEnabled              = newType("user.enabled")

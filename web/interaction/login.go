@@ -223,6 +223,9 @@ func (p *Pages) loginFailed(w http.ResponseWriter, r *http.Request, attempt logi
 	case errors.Is(err, identity.ErrBusy):
 		w.Header().Set("Retry-After", "5")
 		attempt.status, attempt.problem = http.StatusServiceUnavailable, p.pages.Text(r, "login.busy")
+	case errors.Is(err, identity.ErrOldServer):
+		w.Header().Set("Retry-After", "60")
+		attempt.status, attempt.problem = http.StatusServiceUnavailable, p.pages.Text(r, "login.unavailable")
 	default:
 		return err
 	}

@@ -62,6 +62,9 @@ var (
 	mailDesc        = describe("mail_up",
 		"Whether the mail server accepted the last mail of this process, or refused only that mail or its recipient. "+
 			"Absent without a mail server.")
+	oldServerDesc = describe("old_server_up",
+		"Whether the old server, which checks passwords of users who have not moved yet, responded to the last call of "+
+			"this process. Absent before the first call and without an old server.")
 	passwordsDesc = describe("passwords_waiting", "Sign-ins that wait for their password to be checked.")
 )
 
@@ -93,11 +96,7 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 		counter(waitsDesc, float64(s.WaitCount), pool)
 		counter(waitedDesc, s.WaitDuration.Seconds(), pool)
 	}
-	up := 0.0
-	if store.DatabaseUp {
-		up = 1
-	}
-	gauge(upDesc, up)
+	gauge(upDesc, oneIf(store.DatabaseUp))
 	gauge(skewDesc, store.Database.ClockSkew.Seconds())
 	gauge(behindDesc, store.CleanupBehind.Seconds())
 	counter(largeDesc, float64(store.Database.LargeDeletions))
@@ -111,19 +110,21 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(limitKeysDesc, float64(limits.Keys))
 	if limits.Shared {
-		up := 1.0
-		if limits.Degraded {
-			up = 0
-		}
-		gauge(redisDesc, up)
+		gauge(redisDesc, oneIf(!limits.Degraded))
 		counter(redisErrorsDesc, float64(limits.Failures))
 	}
 	if mails := c.server.mailServer; mails != nil {
-		up := 0.0
-		if mails.Up() {
-			up = 1
-		}
-		gauge(mailDesc, up)
+		gauge(mailDesc, oneIf(mails.Up()))
+	}
+	if up, called := c.server.Users.OldServerUp(); called {
+		gauge(oldServerDesc, oneIf(up))
 	}
 	gauge(passwordsDesc, float64(c.server.Users.QueueLength()))
+}
+
+func oneIf(condition bool) float64 {
+	if condition {
+		return 1
+	}
+	return 0
 }

@@ -177,7 +177,11 @@ func New(ctx context.Context, store *storage.Store, o Options) (*Server, error) 
 	if s.OAuth, err = oauth.New(ctx, store, s.oauthOptions()); err != nil {
 		return nil, errors.Join(err, s.limiter.Close())
 	}
-	s.Users = identity.New(store, s.identityOptions())
+	users := s.identityOptions()
+	if users.Migration, err = oldServer(cfg.Migration); err != nil {
+		return nil, errors.Join(err, s.limiter.Close())
+	}
+	s.Users = identity.New(store, users)
 	s.Admin = admin.New(store, s.Users, s.OAuth.Clients, s.OAuth.Keyring)
 	s.Notify = &notify.Sender{
 		Store: store, Log: s.log, Concurrent: notify.ConcurrentPosts,

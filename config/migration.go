@@ -1,0 +1,169 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"gatehouse/loopback"
+)
+
+// Migration are the settings of the old server whose users move to Gatehouse at their first sign-in.
+type Migration struct {
+	Kind        string // "off", "password" or "webhook"
+	URL         string
+	UserinfoURL string // with "password"
+	ClientID    string // with "password"
+	Secret      string
+	Until       *time.Time
+	Timeout     time.Duration
+	Source      string   // the name of the old server in external_ids
+	Groups      []string // that every user gets
+	// MatchedGroups are the groups that a user gets who has a group with the name at the old server.
+	MatchedGroups []string
+}
+
+var migrationSettings = []setting{
+	{env: "GATEHOUSE_MIGRATION", def: "off",
+		doc: "Whether the old server checks the passwords of users who have no account yet, and how: `off`, `password` " +
+			"(the resource owner password credentials grant) or `webhook`. See [migrate.md](migrate.md#at-the-first-sign-in).",
+		set: enumField(func(c *Config) *string { return &c.Migration.Kind }, "off", "password", "webhook"),
+		get: func(c *Config) string { return c.Migration.Kind }},
+	{env: "GATEHOUSE_MIGRATION_URL",
+		doc: "The token endpoint of the old server, or the webhook: an `https://` URL.",
+		set: endpointField(func(c *Config) *string { return &c.Migration.URL }),
+		get: func(c *Config) string { return redactedURL(c.Migration.URL) }},
+	{env: "GATEHOUSE_MIGRATION_USERINFO_URL",
+		doc: "The userinfo endpoint of the old server, with `GATEHOUSE_MIGRATION=password`.",
+		set: endpointField(func(c *Config) *string { return &c.Migration.UserinfoURL }),
+		get: func(c *Config) string { return c.Migration.UserinfoURL }},
+	{env: "GATEHOUSE_MIGRATION_CLIENT_ID",
+		doc: "The `client_id` of Gatehouse at the old server, with `GATEHOUSE_MIGRATION=password`.",
+		set: stringField(func(c *Config) *string { return &c.Migration.ClientID }),
+		get: func(c *Config) string { return c.Migration.ClientID }},
+	{env: "GATEHOUSE_MIGRATION_SECRET", secret: true, file: true,
+		doc: "The client secret of Gatehouse at the old server, empty for a public client, or the bearer token that the " +
+			"webhook requires.",
+		set: stringField(func(c *Config) *string { return &c.Migration.Secret }),
+		get: func(c *Config) string {
+			if c.Migration.Secret == "" {
+				return ""
+			}
+			return "(redacted)"
+		}},
+	{env: "GATEHOUSE_MIGRATION_UNTIL",
+		doc: "The day at whose beginning (UTC) the old server is called no more, such as `2027-06-30`. Required with " +
+			"`GATEHOUSE_MIGRATION`.",
+		set: setMigrationUntil, get: getMigrationUntil},
+	durationSetting("GATEHOUSE_MIGRATION_TIMEOUT", "5s", 500*time.Millisecond, 20*time.Second, "",
+		"How long a sign-in waits for the old server.", func(c *Config) *time.Duration { return &c.Migration.Timeout }),
+	{env: "GATEHOUSE_MIGRATION_SOURCE", def: "migration",
+		doc: "The name under which the ids of the old server are stored. With the name of an import (`--source`) a user " +
+			"who was imported is recognized.",
+		set: setMigrationSource, get: func(c *Config) string { return c.Migration.Source }},
+	{env: "GATEHOUSE_MIGRATION_GROUPS",
+		doc: "Groups of Gatehouse that every user from the old server gets, separated by commas.",
+		set: listField(func(c *Config) *[]string { return &c.Migration.Groups }),
+		get: func(c *Config) string { return strings.Join(c.Migration.Groups, ",") }},
+	{env: "GATEHOUSE_MIGRATION_MATCHED_GROUPS",
+		doc: "Groups of Gatehouse that a user from the old server gets who has a group with the same name there, separated " +
+			"by commas. Other groups of the old server are ignored.",
+		set: listField(func(c *Config) *[]string { return &c.Migration.MatchedGroups }),
+		get: func(c *Config) string { return strings.Join(c.Migration.MatchedGroups, ",") }},
+}
+
+func listField(field func(*Config) *[]string) func(*Config, string) error {
+	return func(c *Config, v string) error { *field(c) = splitList(v); return nil }
+}
+
+// endpointField accepts a URL of another server to which secrets are sent.
+func endpointField(field func(*Config) *string) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		u, err := url.Parse(v)
+		switch {
+		case v == "":
+		case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
+			return errors.New("is not a URL; write one like https://old.example.com/token")
+		case u.Scheme == "http" && !loopback.IsHost(u.Hostname()):
+			return errors.New("is http on a host that is not loopback; passwords are sent to it, so write https://")
+		case u.User != nil || u.Fragment != "":
+			return errors.New("has userinfo or a fragment; remove it")
+		}
+		*field(c) = v
+		return nil
+	}
+}
+
+func setMigrationUntil(c *Config, v string) error {
+	if v == "" {
+		return nil
+	}
+	until, err := time.Parse(time.DateOnly, v)
+	if err != nil {
+		return fmt.Errorf("%q is not a date; write one like 2027-06-30", v)
+	}
+	c.Migration.Until = &until
+	return nil
+}
+
+func getMigrationUntil(c *Config) string {
+	if c.Migration.Until == nil {
+		return ""
+	}
+	return c.Migration.Until.Format(time.DateOnly)
+}
+
+func setMigrationSource(c *Config, v string) error {
+	if v == "" || len(v) > maxSource || strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return fmt.Errorf("%q is not a name of 1 to %d visible ASCII characters", v, maxSource)
+	}
+	c.Migration.Source = v
+	return nil
+}
+
+const maxSource = 100
+
+// conflicts reports each setting of the old server that is missing.
+func (m Migration) conflicts(report func(message ...string)) {
+	if m.Kind == "off" || m.Kind == "" {
+		return
+	}
+	if m.Until == nil {
+		report("GATEHOUSE_MIGRATION_UNTIL is required with GATEHOUSE_MIGRATION; set it to the day at which the old server ",
+			"is called no more, like 2027-06-30")
+	}
+	if m.URL == "" {
+		report("GATEHOUSE_MIGRATION_URL is required with GATEHOUSE_MIGRATION")
+	}
+	switch m.Kind {
+	case "password":
+		if m.UserinfoURL == "" {
+			report("GATEHOUSE_MIGRATION_USERINFO_URL is required with GATEHOUSE_MIGRATION=password")
+		}
+		if m.ClientID == "" {
+			report("GATEHOUSE_MIGRATION_CLIENT_ID is required with GATEHOUSE_MIGRATION=password")
+		}
+	case "webhook":
+		if m.Secret == "" {
+			report("GATEHOUSE_MIGRATION_SECRET is required with GATEHOUSE_MIGRATION=webhook, so that the webhook can ",
+				"refuse other callers")
+		}
+	}
+}
+
+func (c Config) warnAboutMigration(warn func(message ...string)) {
+	m := c.Migration
+	if m.Kind == "off" || m.Until == nil {
+		return
+	}
+	if m.Until.Before(time.Now()) {
+		warn("GATEHOUSE_MIGRATION has ended at ", getMigrationUntil(&c), ": the old server is not called; remove the ",
+			"settings, and the client or account that it has for Gatehouse")
+	}
+	if c.SignUp == "open" || c.SignUp == "domains" {
+		warn("GATEHOUSE_SIGN_UP lets others take the usernames of users who have not moved from the old server yet; ",
+			"these then have to sign in with their email address")
+	}
+}
