@@ -123,6 +123,13 @@ func (a *AuthorizationRequest) authenticationStep(in DecisionInput) Step {
 	return Issue
 }
 
+// IsStepUp reports whether the step Login is only because of the acr of a user who is signed in. With any other reason,
+// such as prompt=login or max_age, the user signs in from the beginning.
+func (a *AuthorizationRequest) IsStepUp(in DecisionInput, now time.Time) bool {
+	return in.Candidate != nil && !in.SubjectMismatch && !needsLogin(a, in.Candidate, now) &&
+		a.authenticationStep(in) == Login
+}
+
 // SignInACR returns the acr that the sign-in of a user must have who can reach in.StrongestACR: the required one, or
 // the most preferred requested one within reach. It returns "" when any sign-in is enough.
 func (a *AuthorizationRequest) SignInACR(in DecisionInput) string {

@@ -32,7 +32,7 @@ func essentialACR(t *testing.T, values ...string) string {
 	return `{"id_token":{"acr":{"essential":true,"values":` + string(b) + `}}}`
 }
 
-var stepUp = slices.Concat(requestedACR, requiredSignIns, stepUpClient, userPolicy)
+var stepUp = slices.Concat(requestedACR, requiredSignIns, stepUpClient, stepUpPages, userPolicy)
 
 var requestedACR = []servertest.Requirement{
 	servertest.Req("GX49a", "OIDC Core §3.1.2.1, §5.5.1.1, RFC 9470 §4, §5",

@@ -68,7 +68,7 @@ var stepUpClient = []servertest.Requirement{
 				t.Helper()
 				p := b.Follow(b.Open(app.AuthCodeURL("s",
 					append(parameters, oauth2.S256ChallengeOption(servertest.Verifier))...)))
-				if strings.Contains(p.URL, "/login") {
+				if strings.Contains(p.URL, "/login?") {
 					p = b.BeginSignIn(p, "alice")
 				}
 				if strings.Contains(p.URL, "/login/factor") {

@@ -39,44 +39,47 @@ func (p *Pages) ShowLogin(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	next, err := p.afterLogin(w, r, form)
-	if err != nil {
-		return err
-	}
-	if next != "" {
-		return page.RedirectTo(next)
-	}
 	attempt := newLoginAttempt(form)
-	if err := p.stepUp(w, r, attempt); err != nil {
+	if err := p.skipLogin(w, r, attempt, form.Get("to") == "account"); err != nil {
 		return err
 	}
 	return p.renderLogin(w, r, attempt)
 }
 
-// afterLogin returns where a reloaded sign-in page continues when the user has signed in concurrently, in another tab,
-// and "" when the form must be shown. With the parameter another it always is.
-func (p *Pages) afterLogin(w http.ResponseWriter, r *http.Request, form url.Values) (string, error) {
-	request := form.Get("request")
-	switch {
-	case form.Get("another") != "":
-		return "", nil
-	case request == "" && form.Get("to") == "account":
-		if user, err := p.users.CurrentUser(r); err != nil || user == nil {
-			return "", err
+// skipLogin returns a redirect when the form of the sign-in page is not needed: to where a reloaded page continues when
+// the user has signed in concurrently, in another tab, or to the page of the second factor when only that is missing.
+// It returns nil when the form must be shown, as it always is with the parameter another. toAccount is set when any
+// user who is signed in continues with the account pages.
+func (p *Pages) skipLogin(w http.ResponseWriter, r *http.Request, attempt loginAttempt, toAccount bool) error {
+	if attempt.another {
+		return nil
+	}
+	if attempt.request == "" {
+		user, err := p.users.CurrentUser(r)
+		if err != nil || user == nil {
+			return err
 		}
-		return page.AccountPath(form.Get("then")), nil
-	case request == "":
-		return "", nil
+		if toAccount {
+			return page.RedirectTo(page.AccountPath(attempt.to))
+		}
+		return p.stepUpForAccount(w, r, user, attempt)
 	}
-	a, err := p.resume(r, request, p.users.EnsureBrowser(w, r), false)
+	a, err := p.resume(r, attempt.request, p.users.EnsureBrowser(w, r), false)
 	if err != nil {
-		return "", err
+		return err
 	}
-	_, next, _, err := p.decide(r, a)
-	if err != nil || next == oauth.Login {
-		return "", err
+	in, next, _, err := p.decide(r, a)
+	if err != nil {
+		return err
 	}
-	return requestPath(a), nil
+	if next != oauth.Login {
+		return page.RedirectTo(requestPath(a))
+	}
+	if !a.IsStepUp(in, p.store.Now()) {
+		return nil
+	}
+	request := identity.SignInRequest{RequestID: a.ID, ACR: a.SignInACR(in)}
+	return p.stepUp(w, r, in.Candidate, request, attempt.to)
 }
 
 // loginAttempt is the content of the sign-in form, with the problem of the last attempt and its status.

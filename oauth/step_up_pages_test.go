@@ -1,0 +1,101 @@
+package oauth_test
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"gatehouse/cmd/gatehouse/server/servertest"
+	"gatehouse/identity"
+	"gatehouse/oauth"
+	"gatehouse/storage/storagetest"
+)
+
+// stepUpPages are the pages that a user sees whose session lacks an acr.
+var stepUpPages = []servertest.Requirement{
+	servertest.Req("GX48c", "RFC 9470 §4, [decision 67](decisions/0067-signing-in-again.md)",
+		"a user whose recent session lacks only the acr of a request enters the second factor alone, and the request "+
+			"continues; after 10 minutes, with prompt=login or max_age, or as another user, the whole sign-in is required",
+		func(t *testing.T, s *servertest.Server) {
+			authenticator := s.TOTP(s.User("alice"))
+			s.User("bob")
+			c, b := s.RelyingParty(), s.Browser()
+			weak := func() {
+				s.Clock.Advance(time.Minute)
+				storagetest.Exec(t, s.Store, s.DB, "UPDATE browser_sessions SET acr = '1', amr = 'pwd'")
+			}
+			p := b.BeginSignIn(b.Authorize(c, "scope", "openid"), "alice")
+			b.Decide(b.Follow(b.SubmitFactor(p, authenticator.Code())), "approve")
+			weak()
+			wantStepUp := func(name string, want bool, parameters ...string) servertest.Page {
+				t.Helper()
+				p := b.Authorize(c, append(parameters, "scope", "openid")...)
+				path := "/login?request="
+				if want {
+					path = "/login/factor?"
+				}
+				wantPage(t, p, path, "to continue to")
+				if p.Status != http.StatusOK {
+					t.Errorf("%s: %d, want 200", name, p.Status)
+				}
+				return p
+			}
+			p = wantStepUp("an acr", true, "acr_values", "2")
+			if other := s.Browser().SubmitFactor(p, authenticator.Code()); other.Status == http.StatusSeeOther {
+				t.Error("the code in another browser completes the step-up")
+			}
+			wantPage(t, b.Open("/login?another=1&request="+p.Fields().Get("request")), "/login", "Password")
+			to := b.Follow(b.SubmitFactor(p, authenticator.Code()))
+			wantClaims(t, "the ID token after the step-up", s.IDToken(c, s.Redeem(c, to.Location())),
+				map[string]any{"acr": identity.ACRSecondFactor, "auth_time": float64(s.Clock.Now().Unix())})
+			wantCode(t, "after the step-up", b.Authorize(c, "scope", "openid", "acr_values", "2"))
+			weak()
+			wantStepUp("an essential acr", true, "claims", essentialACR(t, "2"))
+			wantStepUp("an acr and an age", true, "acr_values", "2", "max_age", "3600")
+			wantStepUp("prompt=login", false, "acr_values", "2", "prompt", "login")
+			wantStepUp("max_age=0", false, "acr_values", "2", "max_age", "0")
+			wantStepUp("a sign-in that is older than max_age", false, "acr_values", "2", "max_age", "59")
+			s.Clock.Advance(10 * time.Minute)
+			wantStepUp("an old session", false, "acr_values", "2")
+		}),
+}
+
+// TestStepUpIsOnlyForACR covers GX48: any other reason for the sign-in page requires the whole sign-in.
+func TestStepUpIsOnlyForACR(t *testing.T) {
+	t.Parallel()
+	hour, now := time.Hour, time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	session := func(acr string) *identity.SignedInUser {
+		u := &identity.SignedInUser{}
+		u.Session.ACR, u.Session.AuthTime = acr, now.Add(-time.Minute)
+		return u
+	}
+	second := []string{"2"}
+	values := oauth.AuthorizationRequest{ACRValues: second}
+	for name, x := range map[string]struct {
+		a    oauth.AuthorizationRequest
+		in   oauth.DecisionInput
+		want bool
+	}{
+		"acr":                   {values, oauth.DecisionInput{Candidate: session("1")}, true},
+		"acr that the user has": {values, oauth.DecisionInput{Candidate: session("2")}, false},
+		"no user":               {values, oauth.DecisionInput{}, false},
+		"another user": {values,
+			oauth.DecisionInput{Candidate: session("1"), SubjectMismatch: true}, false},
+		"prompt=login": {oauth.AuthorizationRequest{ACRValues: second, Prompt: []string{"login"}},
+			oauth.DecisionInput{Candidate: session("1")}, false},
+		"prompt=login, after that sign-in": {
+			oauth.AuthorizationRequest{ACRValues: second, Prompt: []string{"login"}, SignedIn: true},
+			oauth.DecisionInput{Candidate: session("1")}, true},
+		"max_age that is met": {oauth.AuthorizationRequest{ACRValues: second, MaxAge: &hour},
+			oauth.DecisionInput{Candidate: session("1")}, true},
+		"max_age": {oauth.AuthorizationRequest{ACRValues: second, MaxAge: new(time.Duration)},
+			oauth.DecisionInput{Candidate: session("1")}, false},
+		"policy": {oauth.AuthorizationRequest{},
+			oauth.DecisionInput{Candidate: session("1"), Policy: identity.ACRPolicy{Required: "2"}}, true},
+	} {
+		x.in.StrongestACR = "2"
+		if got := x.a.IsStepUp(x.in, now); got != x.want {
+			t.Errorf("%s: IsStepUp = %v, want %v", name, got, x.want)
+		}
+	}
+}
