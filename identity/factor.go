@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"net/http"
 	"strings"
 	"time"
 
@@ -86,9 +87,10 @@ func (u *Users) openEnrolment(user storage.User, token string) (totp.Key, time.T
 }
 
 // ConfirmTOTP makes the TOTP authenticator of an enrolment a factor of the user, in place of another, when the user
-// entered a code of it. It returns ErrIncorrectCode or ErrExpired.
-func (u *Users) ConfirmTOTP(ctx context.Context, user storage.User, token, code string) error {
-	k, _, err := u.openEnrolment(user, token)
+// entered a code of it. A recent session then has both factors, as raise describes. It returns ErrIncorrectCode or
+// ErrExpired.
+func (u *Users) ConfirmTOTP(w http.ResponseWriter, r *http.Request, user *SignedInUser, token, code string) error {
+	k, _, err := u.openEnrolment(user.User, token)
 	if err != nil {
 		return err
 	}
@@ -97,16 +99,19 @@ func (u *Users) ConfirmTOTP(ctx context.Context, user storage.User, token, code 
 		return ErrIncorrectCode
 	}
 	// The code that confirmed the factor must not sign in as well.
-	err = u.store.UseTOTPStep(ctx, user.ID, step, k.ExpiresAt(step))
+	err = u.store.UseTOTPStep(r.Context(), user.User.ID, step, k.ExpiresAt(step))
 	if errors.Is(err, storage.ErrConsumed) {
 		return ErrIncorrectCode
 	}
 	if err != nil {
 		return err
 	}
-	return u.store.SetTOTP(ctx, storage.TOTPSecret{
-		ID: user.ID, Secret: k.Secret, Algorithm: k.Algorithm, Digits: int64(k.Digits),
+	t := storage.TOTPSecret{
+		ID: user.User.ID, Secret: k.Secret, Algorithm: k.Algorithm, Digits: int64(k.Digits),
 		Period: int64(k.Period / time.Second),
+	}
+	return u.raise(w, r, user, "otp", func(s *storage.RaisedSession) (bool, error) {
+		return u.store.SetTOTPInSession(r.Context(), t, s)
 	})
 }
 

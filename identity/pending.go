@@ -96,7 +96,7 @@ func (u *Users) FinishSignIn(
 	case err != nil:
 		return nil, p, err
 	}
-	signedIn, err := u.finished(w, r, p, user, secondFactor(p, "otp"), count, trusted)
+	signedIn, err := u.finished(w, r, p, user, secondFactor(p.AMR, "otp"), count, trusted)
 	return signedIn, p, err
 }
 
@@ -134,7 +134,7 @@ func (u *Users) FinishSignInWithKey(
 	if err != nil {
 		return nil, p, err
 	}
-	signedIn, err := u.finished(w, r, p, user, secondFactor(p, method), count, trusted)
+	signedIn, err := u.finished(w, r, p, user, secondFactor(p.AMR, method), count, trusted)
 	return signedIn, p, err
 }
 
@@ -156,9 +156,10 @@ func (u *Users) finished(
 	return signedIn, err
 }
 
-// secondFactor returns the authentication of a sign-in that was completed with a method (RFC 8176).
-func secondFactor(p storage.PendingSignIn, method string) Authentication {
-	return Authentication{ACR: ACRSecondFactor, AMR: slices.Compact(append(slices.Clone([]string(p.AMR)), method, "mfa"))}
+// secondFactor returns the authentication of a sign-in with the methods of the first factor that was completed with
+// another method (RFC 8176).
+func secondFactor(first []string, method string) Authentication {
+	return Authentication{ACR: ACRSecondFactor, AMR: slices.Compact(append(slices.Clone(first), method, "mfa"))}
 }
 
 const (

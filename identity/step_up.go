@@ -32,6 +32,37 @@ func (u *Users) BeginStepUp(
 	return p.ID, u.store.CreatePendingSignIn(r.Context(), p)
 }
 
+// raise stores with set that the user has confirmed a second factor in this session, and raises the acr of the session
+// if a step-up could begin now: the first factor is at most 10 minutes old, and was a password or a code. The token is
+// new, so that a copy of the cookie from before is invalid and not raised as well; auth_time stays that of the first
+// factor.
+func (u *Users) raise(
+	w http.ResponseWriter, r *http.Request, user *SignedInUser, method string,
+	set func(s *storage.RaisedSession) (raised bool, err error),
+) error {
+	if !u.IsRecent(user) || ACRSatisfies(user.Session.ACR, ACRSecondFactor) {
+		_, err := set(nil)
+		return err
+	}
+	signedIn, err := u.SignedIn(r)
+	if err != nil {
+		return err
+	}
+	expired, err := u.expiredSessions(r)
+	if err != nil {
+		return err
+	}
+	a, token := secondFactor(user.Session.AMR, method), randomToken()
+	raised, err := set(&storage.RaisedSession{
+		ID: user.Session.ID, From: hash(user.token), TokenHash: hash(token), ACR: a.ACR, AMR: a.AMR,
+	})
+	if err != nil || !raised {
+		return err
+	}
+	user.token, user.Session.TokenHash, user.Session.ACR, user.Session.AMR = token, hash(token), a.ACR, a.AMR
+	return u.save(w, r, signedIn, expired)
+}
+
 // strongerSession returns the session of the user in this browser if it began after a pending sign-in and is stronger
 // than that can become. A sign-in with a passkey in another tab must not be lowered by a code.
 func (u *Users) strongerSession(r *http.Request, p storage.PendingSignIn) (*SignedInUser, error) {

@@ -1,11 +1,16 @@
 package identity_test
 
 import (
+	"encoding/base32"
+	"maps"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	"gatehouse/identity"
+	"gatehouse/identity/totp"
+	"gatehouse/storage/audit"
 	"gatehouse/storage/storagetest"
 )
 
@@ -71,6 +76,69 @@ func TestStepUpNeedsOnlyTheMissingFactor(t *testing.T) {
 		clock.Advance(10*time.Minute + time.Second)
 		if id := b.stepUp(t, p, identity.ACRSecondFactor); id != "" {
 			t.Error("a code is enough 10 minutes after the password")
+		}
+	})
+}
+
+// TestConfirmedTOTPRaisesRecentSession covers PE11 and PE17: the session in which the user sets up an authenticator has
+// both factors afterwards, under a new cookie and with the auth_time of the password. An old session, a stronger one
+// and one that ended in the meantime stay as they are.
+func TestConfirmedTOTPRaisesRecentSession(t *testing.T) {
+	t.Parallel()
+	storagetest.Each(t, func(t *testing.T, url string) {
+		p, store, clock := newUsers(t, url)
+		for _, x := range []struct {
+			name, acr string
+			age       time.Duration
+			ended     bool
+			want      string // the acr afterwards; empty: no session
+			raised    bool
+		}{
+			{"recent", identity.ACRPassword, 10 * time.Minute, false, identity.ACRSecondFactor, true},
+			{"old", identity.ACRPassword, 10*time.Minute + time.Second, false, identity.ACRPassword, false},
+			{"passkey", identity.ACRPasskey, time.Minute, false, identity.ACRPasskey, false},
+			{"ended", identity.ACRPassword, time.Minute, true, "", false},
+		} {
+			u, b := user(t, p, x.name), browser{}
+			var before *identity.SignedInUser
+			b.visit(t, func(w http.ResponseWriter, r *http.Request) (err error) {
+				before, err = p.StartSession(w, r, u, identity.Authentication{ACR: x.acr, AMR: []string{"pwd"}})
+				return err
+			})
+			stolen := maps.Clone(b)
+			clock.Advance(x.age)
+			e, err := p.BeginTOTP(u, "Gatehouse")
+			storagetest.Must(t, err)
+			k := totp.New()
+			k.Secret, err = base32.StdEncoding.DecodeString(strings.ReplaceAll(e.Secret, " ", ""))
+			storagetest.Must(t, err)
+			b.visit(t, func(w http.ResponseWriter, r *http.Request) error {
+				current, err := p.CurrentUser(r)
+				storagetest.Must(t, err)
+				if x.ended {
+					storagetest.Must(t, store.EndSession(t.Context(), u.ID, before.Session.ID))
+				}
+				return p.ConfirmTOTP(w, r, current, e.Token, k.Code(k.Step(clock.Now())))
+			})
+			for _, c := range []struct {
+				whose string
+				browser
+				want string
+			}{{"the user", b, x.want}, {"a copy of the cookie", stolen, map[bool]string{false: x.want}[x.raised]}} {
+				c.visit(t, func(_ http.ResponseWriter, r *http.Request) error {
+					got, err := p.CurrentUser(r)
+					if (got != nil) != (c.want != "") || got != nil && (got.Session.ACR != c.want ||
+						!got.Session.AuthTime.Equal(before.Session.AuthTime)) {
+						t.Errorf("%s session, %s: %+v, want the acr %q and the auth_time as before", x.name, c.whose, got, c.want)
+					}
+					return err
+				})
+			}
+			rows, err := store.Audit.Rows(t.Context(), audit.Filter{Event: audit.UserTOTPSet, UserID: u.ID})
+			const raised = `"session_raised":true`
+			if err != nil || len(rows) != 1 || strings.Contains(rows[0].Detail, raised) != x.raised {
+				t.Errorf("%s session: audit rows %+v, %v, want session_raised only if it was", x.name, rows, err)
+			}
 		}
 	})
 }

@@ -122,6 +122,28 @@ func (s *Store) RenewSession(ctx context.Context, b *BrowserSession) error {
 	}))
 }
 
+// RaisedSession is a session that gets a stronger acr, under a new token, without a sign-in.
+type RaisedSession struct {
+	ID        string
+	From      []byte // SHA-256 of the cookie before
+	TokenHash []byte // SHA-256 of the new cookie
+	ACR       string
+	AMR       Strings
+}
+
+// raiseSession raises the acr of an active session of the user. The hash of the cookie changes, so that a copy of the
+// cookie from before does not get the acr; auth_time stays. It reports false when the session has ended or changed.
+func (s *Store) raiseSession(ctx context.Context, userID string, b *RaisedSession) (bool, error) {
+	amr, err := b.AMR.Value()
+	if err != nil {
+		return false, err
+	}
+	n, err := db.ExecCount(ctx, s.Write, `UPDATE browser_sessions SET token_hash = ?, acr = ?, amr = ?
+		WHERE id = ? AND user_id = ? AND token_hash = ? AND ended_at IS NULL`,
+		b.TokenHash, b.ACR, amr, b.ID, userID, b.From)
+	return n > 0, err
+}
+
 // PostponeEnrolment stores that the user of the session adds factors later. It returns ErrNotFound when the session was
 // ended.
 func (s *Store) PostponeEnrolment(ctx context.Context, userID, sessionID string) error {

@@ -41,7 +41,14 @@ func (s *Store) TOTP(ctx context.Context, userID string) (TOTPSecret, error) {
 // SetTOTP stores the secret of a TOTP authenticator of which the user has confirmed a code, in place of another. It
 // ends the remembered browsers.
 func (s *Store) SetTOTP(ctx context.Context, t TOTPSecret) error {
-	return db.Wrap("set TOTP secret", s.Tx(ctx, func(tx *Store) error {
+	_, err := s.SetTOTPInSession(ctx, t, nil)
+	return err
+}
+
+// SetTOTPInSession does the same and raises the acr of the session in which the user confirmed the code, unless raise
+// is nil. It reports whether the session was raised: not if it has ended or changed since it was read.
+func (s *Store) SetTOTPInSession(ctx context.Context, t TOTPSecret, raise *RaisedSession) (raised bool, err error) {
+	return raised, db.Wrap("set TOTP secret", s.Tx(ctx, func(tx *Store) error {
 		err := db.Lock(ctx, tx.Write, "installation", 1) // so that no rekey misses it
 		if err != nil {
 			return err
@@ -60,9 +67,14 @@ func (s *Store) SetTOTP(ctx context.Context, t TOTPSecret) error {
 		if _, err := tx.deleteRememberedBrowsers(ctx, t.ID); err != nil {
 			return err
 		}
-		return tx.factorsChanged(ctx, audit.Event{
-			Type: audit.UserTOTPSet, UserID: t.ID, Detail: map[string]any{"replaced": replaced > 0},
-		})
+		e := audit.Event{Type: audit.UserTOTPSet, UserID: t.ID, Detail: map[string]any{"replaced": replaced > 0}}
+		if raise != nil {
+			if raised, err = tx.raiseSession(ctx, t.ID, raise); err != nil {
+				return err
+			}
+			e.Detail["session_raised"] = raised
+		}
+		return tx.factorsChanged(ctx, e)
 	}))
 }
 

@@ -155,7 +155,7 @@ func (p *Pages) ChangeSecurity(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return p.pages.NotFound()
 	}
-	data, notice, err := change(p, r, user, form)
+	data, notice, err := change(p, w, r, user, form)
 	var input *identity.InputError
 	switch {
 	case errors.As(err, &input):
@@ -195,7 +195,7 @@ func securityProblem(err error) string {
 
 // securityChange makes a change and returns what the page shows in addition, or the notice of the page that follows.
 type securityChange func(
-	p *Pages, r *http.Request, user *identity.SignedInUser, form url.Values,
+	p *Pages, w http.ResponseWriter, r *http.Request, user *identity.SignedInUser, form url.Values,
 ) (data securityPage, notice string, err error)
 
 var securityChanges = map[string]securityChange{
@@ -210,15 +210,17 @@ var securityChanges = map[string]securityChange{
 	"security-key-add": addSecurityKey,
 }
 
-func beginTOTP(p *Pages, r *http.Request, user *identity.SignedInUser, _ url.Values) (securityPage, string, error) {
+func beginTOTP(
+	p *Pages, _ http.ResponseWriter, r *http.Request, user *identity.SignedInUser, _ url.Values,
+) (securityPage, string, error) {
 	e, err := p.users.BeginTOTP(user.User, p.pages.BrandName())
 	return securityPage{Enrolment: &e}, "", err
 }
 
 func confirmTOTP(
-	p *Pages, r *http.Request, user *identity.SignedInUser, form url.Values,
+	p *Pages, w http.ResponseWriter, r *http.Request, user *identity.SignedInUser, form url.Values,
 ) (securityPage, string, error) {
-	err := p.users.ConfirmTOTP(r.Context(), user.User, form.Get("enrolment"), form.Get("code"))
+	err := p.users.ConfirmTOTP(w, r, user, form.Get("enrolment"), form.Get("code"))
 	if errors.Is(err, identity.ErrIncorrectCode) {
 		e, again := p.users.ContinueTOTP(user.User, p.pages.BrandName(), form.Get("enrolment"))
 		return securityPage{Enrolment: &e}, "", errors.Join(again, err)
@@ -226,10 +228,12 @@ func confirmTOTP(
 	if err != nil {
 		return securityPage{}, "", err
 	}
-	return newRecoveryCodes(p, r, user, form)
+	return newRecoveryCodes(p, w, r, user, form)
 }
 
-func removeTOTP(p *Pages, r *http.Request, user *identity.SignedInUser, _ url.Values) (securityPage, string, error) {
+func removeTOTP(
+	p *Pages, _ http.ResponseWriter, r *http.Request, user *identity.SignedInUser, _ url.Values,
+) (securityPage, string, error) {
 	err := p.users.RemoveTOTP(r.Context(), user.User.ID)
 	if errors.Is(err, storage.ErrNotFound) { // removed already
 		err = nil
@@ -238,14 +242,14 @@ func removeTOTP(p *Pages, r *http.Request, user *identity.SignedInUser, _ url.Va
 }
 
 func newRecoveryCodes(
-	p *Pages, r *http.Request, user *identity.SignedInUser, _ url.Values,
+	p *Pages, _ http.ResponseWriter, r *http.Request, user *identity.SignedInUser, _ url.Values,
 ) (securityPage, string, error) {
 	codes, err := p.users.NewRecoveryCodes(r.Context(), user.User.ID)
 	return securityPage{RecoveryCodes: codes}, "", err
 }
 
 func addPasskey(
-	p *Pages, r *http.Request, user *identity.SignedInUser, form url.Values,
+	p *Pages, _ http.ResponseWriter, r *http.Request, user *identity.SignedInUser, form url.Values,
 ) (securityPage, string, error) {
 	err := p.users.AddPasskey(r.Context(), user, form.Get("name"), []byte(form.Get("passkey")))
 	return securityPage{}, "passkey-added", err
@@ -253,7 +257,7 @@ func addPasskey(
 
 // addSecurityKey shows recovery codes after it when the user has none: without the key, only they sign in.
 func addSecurityKey(
-	p *Pages, r *http.Request, user *identity.SignedInUser, form url.Values,
+	p *Pages, w http.ResponseWriter, r *http.Request, user *identity.SignedInUser, form url.Values,
 ) (securityPage, string, error) {
 	err := p.users.AddSecurityKey(r.Context(), user, form.Get("name"), []byte(form.Get("passkey")))
 	if err != nil {
@@ -263,11 +267,11 @@ func addSecurityKey(
 	if err != nil || f.RecoveryCodes > 0 {
 		return securityPage{}, "key-added", err
 	}
-	return newRecoveryCodes(p, r, user, form)
+	return newRecoveryCodes(p, w, r, user, form)
 }
 
 func renamePasskey(
-	p *Pages, r *http.Request, user *identity.SignedInUser, form url.Values,
+	p *Pages, _ http.ResponseWriter, r *http.Request, user *identity.SignedInUser, form url.Values,
 ) (securityPage, string, error) {
 	err := p.users.RenamePasskey(r.Context(), user.User.ID, form.Get("id"), form.Get("name"))
 	if errors.Is(err, storage.ErrNotFound) { // removed in another tab
@@ -277,7 +281,7 @@ func renamePasskey(
 }
 
 func deletePasskey(
-	p *Pages, r *http.Request, user *identity.SignedInUser, form url.Values,
+	p *Pages, _ http.ResponseWriter, r *http.Request, user *identity.SignedInUser, form url.Values,
 ) (securityPage, string, error) {
 	err := p.users.DeletePasskey(r.Context(), user.User.ID, form.Get("id"))
 	if errors.Is(err, storage.ErrNotFound) {
