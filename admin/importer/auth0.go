@@ -80,7 +80,7 @@ func (im *Importer) auth0(ctx context.Context, files []string) error {
 					im.report.lose("sign-in with %s", i.Provider)
 				}
 			}
-			if len(a.MFAFactors) > 0 {
+			if u.lostFactor = len(a.MFAFactors) > 0; u.lostFactor {
 				im.report.lose("second factor")
 			}
 			return im.add(ctx, u)
@@ -132,7 +132,7 @@ func (im *Importer) firebase(ctx context.Context, files []string) error {
 			if f.CustomClaims != "" && f.CustomClaims != "{}" {
 				im.report.lose("custom claims")
 			}
-			if len(f.MFAInfo) > 0 {
+			if u.lostFactor = len(f.MFAInfo) > 0; u.lostFactor {
 				im.report.lose("second factor")
 			}
 			return im.add(ctx, u)

@@ -12,8 +12,9 @@ import (
 	"gatehouse/storage"
 )
 
-// maxYAML is the maximum size of a file of Authelia, which is not read as a stream.
-const maxYAML = 64 << 20
+// fixNoFactors is reported for a system whose export does not show who has a second factor.
+const fixNoFactors = "the export of %s has no second factors: users who had one sign in with the password alone. " +
+	"`gatehouse group update GROUP --required-acr mfa` requires one of the members of a group"
 
 // autheliaFile is users_database.yml.
 type autheliaFile struct {
@@ -78,6 +79,7 @@ func (im *Importer) authelia(ctx context.Context, files []string) error {
 			}
 		}
 	}
+	im.report.fix(fixNoFactors, "Authelia")
 	for _, path := range files {
 		var file autheliaFile
 		if err := im.readYAML(path, &file); err != nil {
@@ -86,7 +88,7 @@ func (im *Importer) authelia(ctx context.Context, files []string) error {
 		for _, name := range slices.Sorted(maps.Keys(file.Users)) {
 			a := file.Users[name]
 			u := user{
-				location: path + ": users." + name, id: subs[name], disabled: a.Disabled, groups: a.Groups,
+				location: path + ": users." + name, id: subs[name], disabled: a.Disabled, groups: groupsNamed(a.Groups),
 				attributes: anyValues(a.Extra),
 			}
 			u.new.Username, u.new.Email, u.new.Name, u.new.Profile = name, a.Email, a.DisplayName, a.profile()
@@ -118,12 +120,10 @@ func (im *Importer) readYAML(path string, v any) error {
 		return err
 	}
 	return readFile(path, p, func(in *input) error {
-		b, err := io.ReadAll(io.LimitReader(in, maxYAML+1))
+		in.bound.next(maxList)
+		b, err := io.ReadAll(in)
 		if err != nil {
-			return err
-		}
-		if len(b) > maxYAML {
-			return fmt.Errorf("%s is larger than %d MiB", in.name, maxYAML>>20)
+			return fmt.Errorf("%s: %w", in.name, err)
 		}
 		if err := yaml.Unmarshal(b, v); err != nil {
 			// The error would have lines of the file, which may be password hashes.

@@ -37,6 +37,7 @@ func (im *Importer) authentik(ctx context.Context, files []string) error {
 	if err != nil {
 		return err
 	}
+	im.report.fix(fixNoFactors, "authentik")
 	names := map[string]string{} // of groups by their ids
 	if err := im.eachFile(files, p, func(in *input) error {
 		return eachObject(in, "records", func(entry int, r authentikRecord) error {
@@ -81,7 +82,7 @@ func (im *Importer) addAuthentik(ctx context.Context, a authentikUser, names map
 	}
 	for _, id := range append(a.Groups, a.OldGroups...) {
 		if name, ok := names[id]; ok {
-			u.groups = append(u.groups, name)
+			u.groups = append(u.groups, sourceGroup{name: name})
 		} else {
 			im.report.lose("membership in a group that the file does not have")
 		}

@@ -21,6 +21,11 @@ func (im *Importer) addClient(ctx context.Context, location string, c client.Imp
 		return nil
 	}
 	m := &c.Metadata
+	if m.GrantTypes != nil && len(m.GrantTypes) == 0 { // an empty list would be that of authorization codes
+		im.report.Clients.Skipped++
+		im.report.fix("client %s was not imported: none of its grant types is supported", c.ID)
+		return nil
+	}
 	m.RedirectURIs = im.withoutWildcards(c.ID, "redirect URI", m.RedirectURIs)
 	m.PostLogoutRedirectURIs = im.withoutWildcards(c.ID, "post-logout redirect URI", m.PostLogoutRedirectURIs)
 	if granttype.HasUsers(m.GrantTypes) && len(m.RedirectURIs) == 0 {
@@ -62,8 +67,12 @@ func (im *Importer) withoutWildcards(id, what string, uris client.List) client.L
 	})
 }
 
-// grantTypes returns the supported ones, and counts the others as lost.
+// grantTypes returns the supported ones, and counts the others as lost. It returns nil for an empty list, for which the
+// default applies.
 func (im *Importer) grantTypes(names []string) (out client.List) {
+	if len(names) > 0 {
+		out = client.List{}
+	}
 	for _, name := range names {
 		switch name {
 		case granttype.AuthorizationCode, granttype.RefreshToken, granttype.ClientCredentials:
@@ -135,7 +144,7 @@ func (im *Importer) fromKeycloak(k keycloakClient) client.Imported {
 	if strings.HasPrefix(m.ClientName, "${") { // a message of Keycloak
 		m.ClientName = ""
 	}
-	m.RedirectURIs = absoluteURIs(k.RootURL, k.RedirectURIs)
+	m.RedirectURIs, m.GrantTypes = absoluteURIs(k.RootURL, k.RedirectURIs), client.List{}
 	if k.Standard == nil || *k.Standard {
 		m.GrantTypes = append(m.GrantTypes, granttype.AuthorizationCode, granttype.RefreshToken)
 	} else {

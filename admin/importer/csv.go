@@ -60,6 +60,7 @@ func (im *Importer) csv(ctx context.Context, files []string) error {
 			}
 		}
 		for {
+			in.bound.next(maxValue)
 			record, err := r.Read()
 			if errors.Is(err, io.EOF) {
 				return nil
@@ -110,7 +111,7 @@ func (im *Importer) addCSV(ctx context.Context, header, record []string, locatio
 		case columnHash:
 			u.parseHash(value)
 		case columnGroups:
-			u.groups = strings.FieldsFunc(value, func(r rune) bool { return r == ' ' || r == ';' })
+			u.groups = groupsNamed(strings.FieldsFunc(value, func(r rune) bool { return r == ' ' || r == ';' }))
 		case columnEmailVerified:
 			u.new.EmailVerified, invalid = strconv.ParseBool(strings.ToLower(value))
 		case columnPhoneVerified:
@@ -161,7 +162,8 @@ func (im *Importer) jsonLines(ctx context.Context, files []string) error {
 				return fmt.Errorf("%s: %w", location, errClearPassword)
 			}
 			u := user{
-				location: location, id: j.Sub, disabled: j.Disabled, groups: j.Groups, attributes: anyValues(j.Attributes),
+				location: location, id: j.Sub, disabled: j.Disabled, groups: groupsNamed(j.Groups),
+				attributes: anyValues(j.Attributes),
 			}
 			u.new.Username, u.new.Email, u.new.Name, u.new.Profile = j.Username, j.Email, j.Name, j.Profile
 			u.new.EmailVerified, u.new.PhoneVerified = j.EmailVerified, j.PhoneVerified

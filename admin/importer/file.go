@@ -16,10 +16,46 @@ import (
 type input struct {
 	*bufio.Reader
 
-	name string // without its directory, for locations
-	file *os.File
-	read *progress
+	name  string // without its directory, for locations
+	file  *os.File
+	bound *boundedReader
 }
+
+const (
+	// maxValue is the maximum size of a user, of a line, and of everything else that is decoded as one value.
+	maxValue = 4 << 20
+	// maxList is the maximum size of what is not read as a stream: the groups, roles or clients of a realm, or a file of
+	// Authelia.
+	maxList = 64 << 20
+)
+
+// boundedReader returns a *sizeError when more bytes are read for one value than it may have.
+type boundedReader struct {
+	io.Reader
+	left, max int
+}
+
+// Read implements io.Reader.
+func (b *boundedReader) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, &sizeError{b.max}
+	}
+	n, err := b.Reader.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
+}
+
+// next begins a value of at most so many bytes. What was read ahead does not count.
+func (b *boundedReader) next(size int) { b.left, b.max = size+readAhead, size }
+
+// readAhead is the buffer of an input.
+const readAhead = 1 << 16
+
+// sizeError is returned for a value that is too large.
+type sizeError struct{ max int }
+
+// Error implements error.
+func (e *sizeError) Error() string { return fmt.Sprintf("a value is larger than %d MiB", e.max>>20) }
 
 // progress is how much of all files was read, over all passes.
 type progress struct {
@@ -70,8 +106,9 @@ func readFile(path string, p *progress, fn func(in *input) error) error {
 	if err != nil {
 		return err
 	}
-	in := &input{bufio.NewReaderSize(p.reader(file), 1<<16), filepath.Base(path), file, p}
-	err = fn(in)
+	bound := &boundedReader{Reader: p.reader(file)}
+	bound.next(maxValue)
+	err = fn(&input{bufio.NewReaderSize(bound, readAhead), filepath.Base(path), file, bound})
 	return errors.Join(err, file.Close())
 }
 
@@ -84,7 +121,10 @@ func (in *input) at(format string, args ...any) string {
 func (in *input) jsonError(err error, offset int64) error {
 	var syntax *json.SyntaxError
 	var unmarshal *json.UnmarshalTypeError
+	var size *sizeError
 	switch {
+	case errors.As(err, &size):
+		return fmt.Errorf("%s:%d: %w", in.name, in.lineAt(offset), size)
 	case errors.As(err, &syntax):
 		return fmt.Errorf("%s:%d: the file is not valid JSON: %w", in.name, in.lineAt(offset), err)
 	case errors.As(err, &unmarshal):
@@ -144,6 +184,7 @@ func eachObject[T any](in *input, key string, fn func(entry int, v T) error) err
 // decodeObjects calls fn with each object that the decoder has until the end of the array or file.
 func decodeObjects[T any](in *input, d *json.Decoder, fn func(entry int, v T) error) error {
 	for entry := 1; d.More(); entry++ {
+		in.bound.next(maxValue)
 		var v T
 		if err := d.Decode(&v); err != nil {
 			return in.jsonError(err, d.InputOffset())

@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"hash/maphash"
+	"io"
 	"slices"
 	"time"
 
@@ -42,6 +43,11 @@ type Options struct {
 	Users *identity.Users
 	// RPID is the RP ID of the WebAuthn credentials of a realm that sets none.
 	RPID string
+	// AllowLostFactors imports the password of a user although no second factor of the user could be imported.
+	AllowLostFactors bool
+	// All gets a line for each record that was not imported and each item to fix, of which the report lists the first
+	// ones; nil: none.
+	All io.Writer
 	// Progress is called with how many bytes of the files were read.
 	Progress func(now, total int64)
 }
@@ -60,18 +66,26 @@ type Importer struct {
 	report  *Report
 
 	attributes map[string]storage.Attribute
-	groups     map[string]string // the names of groups here by those in the other system; "" for one that is left out
-	groupKeys  map[string]string // the names of all groups by their names in lower case
+	groups     map[sourceGroup]string // the names of groups here; "" for one that is left out
+	groupKeys  map[string]string      // the names of all groups by their names in lower case
+	origins    map[string]sourceGroup // what a group is in the other system, by its name here in lower case
+	joined     []string               // groups that existed before
 	resources  map[string]storage.Resource
 	roles      map[storage.Role]bool // all, with whether the report has counted it; nil until they are read
 
-	batch     []storage.ImportedUser
-	locations []string // of the users of the batch
+	batch  []storage.ImportedUser
+	queued []queued // for each user of the batch
 
 	clientIDs map[string]bool // of the created clients, which a dry run does not store
 
 	seed maphash.Seed
 	seen map[uint64]bool // hashes of names of a dry run, which stores nothing that a later batch would conflict with
+}
+
+// queued is what the report needs of a user of the batch.
+type queued struct {
+	location string
+	fix      string // what the operator should do if the user is created; empty for nothing
 }
 
 // New returns an Importer.
@@ -80,8 +94,9 @@ func New(store *storage.Store, o Options) *Importer {
 		o.Progress = func(int64, int64) {}
 	}
 	return &Importer{
-		store: store, options: o, report: newReport(o.DryRun), groups: map[string]string{},
-		groupKeys: map[string]string{}, clientIDs: map[string]bool{}, seed: maphash.MakeSeed(), seen: map[uint64]bool{},
+		store: store, options: o, report: newReport(o.DryRun, o.All), groups: map[sourceGroup]string{},
+		origins: map[string]sourceGroup{}, groupKeys: map[string]string{}, clientIDs: map[string]bool{},
+		seed: maphash.MakeSeed(), seen: map[uint64]bool{},
 	}
 }
 
@@ -123,8 +138,9 @@ func (im *Importer) Run(ctx context.Context, format string, files ...string) (*R
 	if err := im.flush(ctx); err != nil {
 		return im.report, err
 	}
+	im.listJoined()
 	im.report.Source = im.options.Source
-	return im.report, nil
+	return im.report, im.report.err
 }
 
 // flush stores the batch.
@@ -145,14 +161,17 @@ func (im *Importer) flush(ctx context.Context) error {
 		case storage.ImportCreated:
 			im.report.Users.Created++
 			im.countFactors(u)
+			if fix := im.queued[i].fix; fix != "" {
+				im.report.fix("%s", fix)
+			}
 		case storage.ImportUnchanged:
 			im.report.Users.Unchanged++
 		default:
 			im.report.Users.Conflicts++
-			im.report.problem(im.locations[i], string(result))
+			im.report.problem(im.queued[i].location, string(result))
 		}
 	}
-	im.batch, im.locations = im.batch[:0], im.locations[:0]
+	im.batch, im.queued = im.batch[:0], im.queued[:0]
 	return nil
 }
 

@@ -73,7 +73,7 @@ func (im *Importer) keycloak(ctx context.Context, files []string) error {
 	}
 	realm := &keycloakRealm{}
 	if err := im.eachFile(files, p, func(in *input) error {
-		return in.eachMember(func(key string, d *json.Decoder) error { return realm.read(key, d) })
+		return in.eachMember(func(key string, d *json.Decoder) error { return realm.read(in, key, d) })
 	}); err != nil {
 		return err
 	}
@@ -93,9 +93,9 @@ func (im *Importer) keycloak(ctx context.Context, files []string) error {
 	return im.eachFile(files, p, func(in *input) error {
 		return in.eachMember(func(key string, d *json.Decoder) error {
 			if key != "users" {
-				return skipValue(d)
+				return in.skipValue(d)
 			}
-			return eachElement(d, func(entry int, k keycloakUser) error {
+			return eachElement(in, d, func(entry int, k keycloakUser) error {
 				return im.addKeycloak(ctx, realm, k, in.at("user %d", entry))
 			})
 		})
@@ -113,6 +113,7 @@ func (in *input) eachMember(fn func(key string, d *json.Decoder) error) error {
 	for err == nil && d.More() {
 		var key json.Token
 		if key, err = d.Token(); err == nil {
+			in.bound.next(maxList)
 			err = fn(key.(string), d)
 		}
 	}
@@ -122,13 +123,28 @@ func (in *input) eachMember(fn func(key string, d *json.Decoder) error) error {
 	return in.jsonError(err, d.InputOffset())
 }
 
-func skipValue(d *json.Decoder) error {
-	var skipped json.RawMessage
-	return d.Decode(&skipped)
+// skipValue reads a value without storing it.
+func (in *input) skipValue(d *json.Decoder) error {
+	for depth := 0; ; {
+		in.bound.next(maxValue)
+		token, err := d.Token()
+		if err != nil {
+			return err
+		}
+		switch token {
+		case json.Delim('['), json.Delim('{'):
+			depth++
+		case json.Delim(']'), json.Delim('}'):
+			depth--
+		}
+		if depth == 0 {
+			return nil
+		}
+	}
 }
 
 // eachElement calls fn with each element of an array, or never for null.
-func eachElement[T any](d *json.Decoder, fn func(entry int, v T) error) error {
+func eachElement[T any](in *input, d *json.Decoder, fn func(entry int, v T) error) error {
 	start, err := d.Token()
 	if err != nil || start == nil {
 		return err
@@ -137,6 +153,7 @@ func eachElement[T any](d *json.Decoder, fn func(entry int, v T) error) error {
 		return errors.New("a member that must be an array is none")
 	}
 	for entry := 1; d.More(); entry++ {
+		in.bound.next(maxValue)
 		var v T
 		if err := d.Decode(&v); err != nil {
 			return err
@@ -150,7 +167,7 @@ func eachElement[T any](d *json.Decoder, fn func(entry int, v T) error) error {
 }
 
 // read decodes a member of a realm in the first pass.
-func (k *keycloakRealm) read(key string, d *json.Decoder) error {
+func (k *keycloakRealm) read(in *input, key string, d *json.Decoder) error {
 	switch key {
 	case "realm":
 		var name string
@@ -163,7 +180,7 @@ func (k *keycloakRealm) read(key string, d *json.Decoder) error {
 		k.name = name
 		return nil
 	case "users":
-		return eachElement(d, func(int, json.RawMessage) error {
+		return eachElement(in, d, func(int, json.RawMessage) error {
 			k.users++
 			return nil
 		})
@@ -178,7 +195,7 @@ func (k *keycloakRealm) read(key string, d *json.Decoder) error {
 	case "webAuthnPolicyPasswordlessRpId":
 		return d.Decode(&k.rpIDs.passkey)
 	}
-	return skipValue(d)
+	return in.skipValue(d)
 }
 
 // keycloakClaims are the attributes that are claims of a profile here, and their claims.

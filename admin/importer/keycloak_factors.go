@@ -49,15 +49,18 @@ func (im *Importer) addCredential(realm *keycloakRealm, u *user, c keycloakSecre
 			return
 		}
 		if u.totp, err = c.totp(); err != nil {
+			u.lostFactor = true
 			im.report.lose("TOTP authenticator: %v", err)
 		}
 	case keycloakSecurityKey, keycloakPasskey:
 		if err = im.addPasskey(realm, u, c); err != nil {
+			u.lostFactor = u.lostFactor || c.Type == keycloakSecurityKey
 			im.report.lose("WebAuthn credential: %v", err)
 		}
 	case keycloakRecoveryCodes:
 		im.report.lose("recovery codes (users can create new ones)")
 	default:
+		u.lostFactor = true // what it may be
 		im.report.lose("credential of the type %.40s", c.Type)
 	}
 }

@@ -110,7 +110,7 @@ func (im *Importer) keycloakGroups(ctx context.Context, realm *keycloakRealm) er
 			if len(g.Attributes) > 0 {
 				im.report.lose("attributes of a group")
 			}
-			if _, err := im.groupsOf(ctx, []string{groupOfPath(g.Path)}); err != nil {
+			if _, err := im.groupsOf(ctx, groupsNamed([]string{groupOfPath(g.Path)})); err != nil {
 				return err
 			}
 			if err := walk(g.SubGroups); err != nil {
@@ -139,10 +139,10 @@ func groupOfPath(path string) string { return strings.TrimPrefix(path, "/") }
 // one, and otherwise a group, because only the members of a group are visible to every client.
 func (im *Importer) keycloakMemberships(
 	ctx context.Context, realm *keycloakRealm, k keycloakUser,
-) (groups []string, roles []storage.Role, err error) {
+) (groups []sourceGroup, roles []storage.Role, err error) {
 	direct := refs(k.RealmRoles, k.ClientRoles)
 	for _, path := range k.Groups {
-		groups = append(groups, groupOfPath(path))
+		groups = append(groups, sourceGroup{name: groupOfPath(path)})
 		direct = append(direct, realm.groupRoles[path]...)
 	}
 	for _, r := range realm.effective(direct) {
@@ -153,7 +153,7 @@ func (im *Importer) keycloakMemberships(
 			}
 		case r.client == "" && (slices.Contains(keycloakOwnRoles, r.name) || strings.HasPrefix(r.name, "default-roles-")):
 		case r.client == "":
-			groups = append(groups, im.options.RolePrefix+r.name)
+			groups = append(groups, sourceGroup{"role of the realm", im.options.RolePrefix + r.name})
 		case im.options.Resources[r.client] != "":
 			role, err := im.role(ctx, im.options.Resources[r.client], r.name, "")
 			if err != nil {
@@ -161,7 +161,7 @@ func (im *Importer) keycloakMemberships(
 			}
 			roles = append(roles, role)
 		default:
-			groups = append(groups, r.client+":"+r.name)
+			groups = append(groups, sourceGroup{"role of the client " + r.client, r.client + ":" + r.name})
 		}
 	}
 	return groups, roles, nil

@@ -3,11 +3,21 @@ package importer
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"slices"
+	"strings"
+
+	"gatehouse/display"
 )
 
-// maxListed is how many problems, and how many items to fix, a report lists; the rest is only counted.
-const maxListed = 100
+const (
+	// maxListed is how many problems, and how many items to fix, a report lists; the rest is only counted.
+	maxListed = 100
+	// maxLosses is how many kinds of losses a report has; they may have names of the file.
+	maxLosses = 500
+	// maxText is how many characters of a line are reported.
+	maxText = 400
+)
 
 // Report is the result of an import.
 type Report struct {
@@ -22,10 +32,13 @@ type Report struct {
 	Losses    []Loss           `json:"losses"`   // the most frequent first
 	Fix       []string         `json:"fix"`      // what the operator should change
 	Problems  []Problem        `json:"problems"` // records that were not imported
-	// ProblemCount includes those that are not listed.
+	// The counts include those that are not listed.
+	FixCount     int64 `json:"fix_count"`
 	ProblemCount int64 `json:"problem_count"`
 
 	losses map[string]int64
+	all    io.Writer // gets all of Fix and Problems; nil for none
+	err    error     // of all
 }
 
 // The kinds of factors in a Report.
@@ -57,15 +70,35 @@ type Problem struct {
 	Reason   string `json:"reason"`
 }
 
-func newReport(dryRun bool) *Report {
+func newReport(dryRun bool, all io.Writer) *Report {
 	return &Report{
-		DryRun: dryRun, Passwords: map[string]int64{}, Factors: map[string]int64{}, losses: map[string]int64{},
+		all: all, DryRun: dryRun, Passwords: map[string]int64{}, Factors: map[string]int64{}, losses: map[string]int64{},
 		Losses: []Loss{}, Fix: []string{}, Problems: []Problem{},
 	}
 }
 
 // lose counts something that is not imported.
-func (r *Report) lose(format string, args ...any) { r.losses[fmt.Sprintf(format, args...)]++ }
+func (r *Report) lose(format string, args ...any) {
+	what := shorten(fmt.Sprintf(format, args...))
+	if _, ok := r.losses[what]; !ok && len(r.losses) >= maxLosses {
+		what = "other data"
+	}
+	r.losses[what]++
+}
+
+func shorten(s string) string {
+	if len(s) <= maxText {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxText], "") + "…"
+}
+
+// write adds a line to the list of all items.
+func (r *Report) write(item string) {
+	if r.all != nil && r.err == nil {
+		_, r.err = fmt.Fprintln(r.all, display.Escape(item))
+	}
+}
 
 // Finish sorts the losses. Call it before the report is printed.
 func (r *Report) Finish() {
@@ -80,14 +113,22 @@ func (r *Report) Finish() {
 
 // fix adds something that the operator should change.
 func (r *Report) fix(format string, args ...any) {
-	if item := fmt.Sprintf(format, args...); len(r.Fix) < maxListed && !slices.Contains(r.Fix, item) {
+	item := shorten(fmt.Sprintf(format, args...))
+	if slices.Contains(r.Fix, item) {
+		return
+	}
+	r.FixCount++
+	r.write("fix: " + item)
+	if len(r.Fix) < maxListed {
 		r.Fix = append(r.Fix, item)
 	}
 }
 
 // problem adds a record that is not imported.
 func (r *Report) problem(location, reason string) {
+	location, reason = shorten(location), shorten(reason)
 	r.ProblemCount++
+	r.write("not imported: " + location + ": " + reason)
 	if len(r.Problems) < maxListed {
 		r.Problems = append(r.Problems, Problem{location, reason})
 	}

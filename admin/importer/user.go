@@ -3,6 +3,7 @@ package importer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -19,11 +20,12 @@ type user struct {
 	disabled   bool
 	hash       passwordhash.Hash // nil for none
 	hashError  error             // why the password is not imported
-	groups     []string          // names in the other system
-	roles      []storage.Role    // that exist
+	groups     []sourceGroup
+	roles      []storage.Role // that exist
 	attributes map[string][]string
 	totp       *storage.TOTPSecret // with the secret in clear; nil for none
 	passkeys   []storage.Passkey
+	lostFactor bool // the user has a second factor that is not imported
 }
 
 // add queues a user, after the checks that need no other users.
@@ -63,15 +65,35 @@ func (im *Importer) add(ctx context.Context, u user) error {
 	}
 	imported.User, imported.TOTP, imported.Passkeys = record, u.totp, u.passkeys
 	imported.Password = im.password(u)
+	q := queued{location: u.location}
+	if imported.Password != nil && u.lostFactor && !u.hasSecondFactor() {
+		q.fix = im.withoutFactor(&imported)
+	}
 	imported.Attributes = im.encodeAttributes(u)
 	if imported.Groups, err = im.groupsOf(ctx, u.groups); err != nil {
 		return err
 	}
-	im.batch, im.locations = append(im.batch, imported), append(im.locations, u.location)
+	im.batch, im.queued = append(im.batch, imported), append(im.queued, q)
 	if len(im.batch) >= batchSize {
 		return im.flush(ctx)
 	}
 	return nil
+}
+
+// hasSecondFactor reports whether a second factor is imported.
+func (u user) hasSecondFactor() bool {
+	return u.totp != nil || slices.ContainsFunc(u.passkeys, func(p storage.Passkey) bool { return p.SecondFactor })
+}
+
+// withoutFactor removes the password of a user whose second factors are lost, unless the options allow it: an attacker
+// who has the password could sign in after the import, and could not before. It returns what to do.
+func (im *Importer) withoutFactor(u *storage.ImportedUser) string {
+	if im.options.AllowLostFactors {
+		return fmt.Sprintf("user %s: no second factor was imported; the password alone signs in", u.User.Username)
+	}
+	u.Password = nil
+	return fmt.Sprintf("user %s: no second factor was imported, so the password was not either: the user resets it by "+
+		"email (--allow-lost-factors imports it)", u.User.Username)
 }
 
 // invalid reports a user that cannot be imported.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -152,6 +153,10 @@ func (p *program) importFrom(f importFormat) *cobra.Command {
 		"name under which the ids of users are stored (default the format, for Keycloak with the realm)")
 	cmd.Flags().StringVar(&o.MissingEmailDomain, "missing-email-domain", "",
 		"domain of the placeholder addresses of users without an email address, such as users.invalid")
+	cmd.Flags().BoolVar(&o.AllowLostFactors, "allow-lost-factors", false,
+		"import the passwords of users whose second factor cannot be imported, so that the password alone signs in")
+	all := cmd.Flags().String("report", "",
+		"new file for all records that were not imported and all items to fix; the output lists the first 100 of each")
 	weak := cmd.Flags().StringSlice("allow-weak-hashes", nil,
 		"import password hashes of these weak kinds, which expire after 90 days: "+weakKinds())
 	checks := []func() error{func() error { return parseWeakKinds(*weak, &o) }}
@@ -167,7 +172,12 @@ func (p *program) importFrom(f importFormat) *cobra.Command {
 				return usageError{err}
 			}
 		}
-		return p.withServer(cmd, func(ctx context.Context, s *server.Server) error {
+		return p.withServer(cmd, func(ctx context.Context, s *server.Server) (err error) {
+			closeAll, err := createReport(*all, &o)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, closeAll()) }()
 			show, end := p.progress("importing")
 			o.Progress, o.Clients, o.Users = show, s.OAuth.Clients, s.Users
 			report, err := importer.New(s.Store, o).Run(ctx, f.name, files...)
@@ -183,6 +193,20 @@ func (p *program) importFrom(f importFormat) *cobra.Command {
 		})
 	}
 	return cmd
+}
+
+// createReport creates the file for everything that an import reports; with no path it does nothing.
+func createReport(path string, o *importer.Options) (closeFile func() error, err error) {
+	if path == "" {
+		return func() error { return nil }, nil
+	}
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	lines := bufio.NewWriter(file)
+	o.All = lines
+	return func() error { return errors.Join(lines.Flush(), file.Close()) }, nil
 }
 
 func weakKinds() string {
@@ -267,11 +291,14 @@ func (p *program) printImport(r *importer.Report, asJSON bool) error {
 	}
 	list(&b, "not imported:", r.Losses, func(l importer.Loss) string { return fmt.Sprintf("%d × %s", l.Count, l.What) })
 	list(&b, "fix these:", r.Fix, func(item string) string { return item })
+	if more := r.FixCount - int64(len(r.Fix)); more > 0 {
+		fmt.Fprintf(&b, "  and %d more (--report)\n", more)
+	}
 	list(&b, "problems:", r.Problems, func(problem importer.Problem) string {
 		return problem.Location + ": " + problem.Reason
 	})
 	if more := r.ProblemCount - int64(len(r.Problems)); more > 0 {
-		fmt.Fprintf(&b, "  and %d more\n", more)
+		fmt.Fprintf(&b, "  and %d more (--report)\n", more)
 	}
 	_, err := fmt.Fprint(p.stdout, display.EscapeLines(b.String()))
 	return err
