@@ -1,10 +1,12 @@
 package oauth_test
 
 import (
+	"crypto"
 	"crypto/x509"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,12 +22,25 @@ func TestAssertions(t *testing.T) { servertest.Run(t, assertions) }
 
 const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
-// clientKey returns a new key of a client.
+// clientKey returns a key of a client that no other test has until this one ends.
 func clientKey(t *testing.T, alg, id string) servertest.ClientKey {
 	t.Helper()
-	private, err := jwt.Generate(alg)
-	storagetest.Must(t, err)
+	private, ok := spareKeys(alg).Get().(crypto.Signer)
+	if !ok {
+		var err error
+		private, err = jwt.Generate(alg)
+		storagetest.Must(t, err)
+	}
+	t.Cleanup(func() { spareKeys(alg).Put(private) })
 	return servertest.ClientKey{Private: private, ID: id, Alg: alg}
+}
+
+// sparesOf has the keys of tests that have ended, by algorithm: to generate an RSA key takes longer than most tests.
+var sparesOf sync.Map
+
+func spareKeys(alg string) *sync.Pool {
+	pool, _ := sparesOf.LoadOrStore(alg, &sync.Pool{})
+	return pool.(*sync.Pool)
 }
 
 // keyClient registers a client credentials client that authenticates with its keys.

@@ -112,6 +112,7 @@ func (d *DB) openPool(dialector gorm.Dialector, prepare bool) (Conn, error) {
 		SkipDefaultTransaction: true,
 		// Columns by their names, never *: PostgreSQL refuses a prepared * once a later version has added a column.
 		QueryFields:          true,
+		NamingStrategy:       names{},
 		TranslateError:       true,
 		PrepareStmt:          prepare,
 		PrepareStmtMaxSize:   256,
@@ -129,6 +130,22 @@ func (d *DB) openPool(dialector gorm.Dialector, prepare bool) (Conn, error) {
 	}
 	d.pools = append(d.pools, pool)
 	return Conn{g}, nil
+}
+
+// names is gorm's default naming of tables and columns, with the names of tables cached for the process: gorm parses
+// the records again for each pool, and matches the name of each with dozens of regular expressions to find its plural.
+type names struct{ schema.NamingStrategy }
+
+var tableNames sync.Map // by the name of the record
+
+// TableName implements schema.Namer.
+func (n names) TableName(record string) string {
+	if name, ok := tableNames.Load(record); ok {
+		return name.(string)
+	}
+	name := n.NamingStrategy.TableName(record)
+	tableNames.Store(record, name)
+	return name
 }
 
 // statementLog is gorm's logger. It logs slow statements without their arguments, which are hashes and personal data.

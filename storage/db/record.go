@@ -38,7 +38,8 @@ type columnType struct {
 // NewRecord returns the mapping of T. It panics when a field has a type that is not supported.
 func NewRecord[T any](table string) *Record[T] {
 	registerMillis()
-	sch, err := schema.Parse(new(T), &sync.Map{}, schema.NamingStrategy{})
+	// With the name of the table, gorm does not search for the plural of T, which makes each start of a process slower.
+	sch, err := schema.ParseWithSpecialTableName(new(T), &sync.Map{}, schema.NamingStrategy{}, table)
 	if err != nil {
 		panic("parse a record: " + err.Error()) // the structs of Gatehouse always parse
 	}
