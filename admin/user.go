@@ -129,8 +129,8 @@ func (a *Admin) SetPassword(ctx context.Context, u storage.User, password string
 	return a.users.SetPassword(ctx, u, password)
 }
 
-// ResetFactors removes every factor of a user but the password, ends every session, grant and token, and notifies the
-// user by email. The reason is stored in the audit log; it must not be empty. It returns storage.ErrNotFound when
+// ResetFactors removes every factor of a user except the password, ends every session, grant and token, and notifies
+// the user by email. The reason is stored in the audit log; it must not be empty. It returns storage.ErrNotFound when
 // there is no such user.
 func (a *Admin) ResetFactors(ctx context.Context, id, reason string) error {
 	reason = strings.TrimSpace(reason)

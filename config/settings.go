@@ -173,8 +173,8 @@ var serverSettings = []setting{
 		get: func(c *Config) string { return strconv.Itoa(c.PasswordConcurrency) }},
 	{env: "GATEHOUSE_ADMIN_FACTOR", def: "warn",
 		doc: "Whether administrators (`user create --admin`) must sign in with a second factor or a passkey: `off`, " +
-			"`warn` (they are prompted to add one at each sign-in), `require`, or a date such as `2027-01-31`, from which " +
-			"on it is required and until which it warns.",
+			"`warn` (they are prompted to add one at each sign-in), `require`, or a date such as `2027-01-31`: `warn` " +
+			"before that date, `require` from it on.",
 		set: setAdminFactor, get: func(c *Config) string { return c.AdminFactor }},
 	{env: "GATEHOUSE_RATE_LIMITS", def: "default",
 		doc: "`default`, `off` (with a warning), or `name=count/period,…`, which overrides the defaults: counts from 1 " +

@@ -14,7 +14,7 @@ var userSettings = []setting{
 	{env: "GATEHOUSE_SIGN_UP", def: "off",
 		doc: "Who can create an account: `off` (only the operator), `invite` (also users with an invitation of `gatehouse " +
 			"invite`), `domains:a.example,b.example` (also users with an email address of these domains) or `open` " +
-			"(everyone). Each needs `GATEHOUSE_SMTP_URL`, except an invitation for a fixed address.",
+			"(everyone). `domains`, `open` and invitations without a fixed address need `GATEHOUSE_SMTP_URL`.",
 		set: setSignUp, get: getSignUp},
 	{env: "GATEHOUSE_SIGN_IN_CODES", def: "false",
 		doc: "Whether users can sign in with a code of six digits in an email, in place of the password. A second factor " +
@@ -64,7 +64,7 @@ func getSignUp(c *Config) string {
 
 func setTermsURL(c *Config, v string) error {
 	if u, err := url.Parse(v); v != "" && (err != nil || u.Scheme != "https" || u.Host == "") {
-		return fmt.Errorf("%q is not a URL; write one like https://example.com/terms", v)
+		return fmt.Errorf("%q must be an https URL, like https://example.com/terms", v)
 	}
 	c.TermsURL = v
 	return nil

@@ -49,8 +49,8 @@ func (u *Users) codeHash(user storage.User, browser []byte, code string) []byte 
 }
 
 // SignInWithCode returns the user with a username or address and the code that was sent for this browser. device is the
-// result of Device for it. It returns ErrInvalidCredentials for an unknown name and for a wrong, expired or used code
-// alike. The user authenticated by the method AMRCode; a second factor is needed as after a password.
+// result of Device for it. It returns ErrInvalidCredentials for an unknown name and for an incorrect, expired or used
+// code alike. The user authenticated by the method AMRCode; a second factor is needed as after a password.
 func (u *Users) SignInWithCode(
 	ctx context.Context, name, code string, browser []byte, device Device,
 ) (storage.User, error) {

@@ -58,7 +58,7 @@ func (u *Users) RequestEmailChange(ctx context.Context, user storage.User, email
 var ErrEmailTaken = &InputError{"another account has this email address"}
 
 // ConfirmEmail uses a link that verifies, changes or restores an address, and returns its purpose and the user. It
-// returns ErrLinkRefused when the link cannot be used, and an *InputError when another user has the address by now.
+// returns ErrLinkRefused when the link cannot be used, and an *InputError when another user now has the address.
 func (u *Users) ConfirmEmail(ctx context.Context, token, language string) (Link, error) {
 	link, err := u.linkFor(ctx, token, storage.VerifyEmail, storage.ChangeEmail, storage.UndoEmailChange)
 	if err != nil {

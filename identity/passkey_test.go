@@ -145,7 +145,7 @@ func (p *passkeyUsers) wantCounterLogged(t *testing.T, a *passkeytest.Authentica
 	t.Helper()
 	a.Counter = 1
 	_, err := p.signIn(t.Context(), "browser", a.Get(p.PasskeyRequest([]byte("browser"))))
-	rows, countErr := p.store.Audit.CountRows(t.Context(), audit.Filter{Event: audit.PasskeyCounterDecreased})
+	rows, countErr := p.store.Audit.CountRows(t.Context(), audit.Filter{Event: audit.PasskeyCounterInvalid})
 	if err != nil || countErr != nil || rows != 1 {
 		t.Errorf("a counter that decreased: %v with %d rows, %v, want no error and 1 row", err, rows, countErr)
 	}

@@ -191,7 +191,7 @@ func wantIncreasingCounter(t *testing.T, db string, refuse bool) {
 	if err != nil || list[0].SignCount != 13 {
 		t.Errorf("the counter is %d, %v, want the highest, 13", list[0].SignCount, err)
 	}
-	rows, err := p.store.Audit.CountRows(t.Context(), audit.Filter{Event: audit.PasskeyCounterDecreased})
+	rows, err := p.store.Audit.CountRows(t.Context(), audit.Filter{Event: audit.PasskeyCounterInvalid})
 	if err != nil || rows == 0 {
 		t.Errorf("%d counters that did not increase are in the audit log, %v, want at least 1", rows, err)
 	}

@@ -19,7 +19,7 @@ import (
 	"gatehouse/templates"
 )
 
-// base is the language whose file decides which messages exist, and in which a message is that another language lacks.
+// base is the language whose file defines which messages exist. A message that another language lacks is shown in it.
 const base = "en"
 
 // Catalogue has the messages of every language.
@@ -167,9 +167,8 @@ func (c *Catalogue) Language(tag string) *Language {
 // maxPreferences is how many bytes of a preference are read. Browsers send less.
 const maxPreferences = 256
 
-// Match returns the language that matches the first preference best that names any of the languages, or else English. A
-// preference is a tag, a list of them separated by spaces (ui_locales of OIDC Core §3.1.2.1) or an Accept-Language
-// header.
+// Match returns the language for the first preference that names an available language, otherwise English. A preference
+// is a tag, a list of tags separated by spaces (ui_locales of OIDC Core §3.1.2.1) or an Accept-Language header.
 func (c *Catalogue) Match(preferences ...string) *Language {
 	for _, preference := range preferences {
 		if preference == "" || len(preference) > maxPreferences {

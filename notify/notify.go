@@ -75,7 +75,7 @@ func (s *Sender) logSuccess(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.failures.Reset() {
-		s.Log.InfoContext(ctx, "emails are delivered again")
+		s.Log.InfoContext(ctx, "email delivery resumed")
 	}
 }
 

@@ -80,7 +80,7 @@ func (s *Server) resolveRequiredSignIn(ctx context.Context, a *AuthorizationRequ
 	a.ACRValues = slices.DeleteFunc(a.ACRValues, func(v string) bool { return !identity.ACRSatisfies(v, a.RequiredACR) })
 	if a.ACREssential && len(a.ACRValues) == 0 {
 		return protocol.NewError(protocol.UnmetAuthenticationRequirements,
-			"The client or a resource requires the acr "+a.RequiredACR+", which is not an essential one of the request.")
+			"The client or a resource requires the acr "+a.RequiredACR+"; the essential acr of the request must include it.")
 	}
 	return nil
 }

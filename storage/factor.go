@@ -34,9 +34,9 @@ func (s *Store) Factors(ctx context.Context, userID string) (f Factors, err erro
 	return f, db.Wrap("read factors", err)
 }
 
-// ResetFactors removes every factor of a user but the password, and ends the sessions, grants and tokens of the user:
-// the lost device may be signed in. The audit row has the reason. It returns ErrNotFound when there
-// is no such user.
+// ResetFactors removes every factor of a user except the password, and ends the sessions, grants and tokens of the
+// user: the lost device may be signed in. The audit row has the reason. It returns ErrNotFound when there is no such
+// user.
 func (s *Store) ResetFactors(ctx context.Context, userID, reason string) error {
 	return db.Wrap("reset factors", s.Tx(ctx, func(tx *Store) error {
 		if err := db.ExecOne(ctx, tx.Write,
@@ -97,7 +97,7 @@ func (s *Store) CreateRememberedBrowser(ctx context.Context, d RememberedBrowser
 		if err := db.Insert(ctx, tx.Write, &d); err != nil {
 			return err
 		}
-		return tx.Audit.Record(ctx, audit.Event{Type: audit.DeviceRemembered, UserID: d.UserID})
+		return tx.Audit.Record(ctx, audit.Event{Type: audit.BrowserRemembered, UserID: d.UserID})
 	}))
 }
 
@@ -122,7 +122,7 @@ func (s *Store) DeleteRememberedBrowsers(ctx context.Context, userID string) (n 
 		if n, err = tx.deleteRememberedBrowsers(ctx, userID); err != nil || n == 0 {
 			return err
 		}
-		e := audit.Event{Type: audit.DevicesRemoved, UserID: userID, Detail: map[string]any{"devices": n}}
+		e := audit.Event{Type: audit.BrowsersRemoved, UserID: userID, Detail: map[string]any{"devices": n}}
 		return tx.Audit.Record(ctx, e)
 	}))
 }

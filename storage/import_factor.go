@@ -9,7 +9,7 @@ import (
 
 var totpRow = db.NewRecord[TOTPSecret]("totp_secrets")
 
-// addTakenPasskeys adds the credentials of users that others have.
+// addTakenPasskeys adds the credentials of the imported users that are already registered.
 func (s *Store) addTakenPasskeys(ctx context.Context, t *takenKeys, users []ImportedUser) error {
 	t.passkeys = map[string]bool{}
 	var ids []any

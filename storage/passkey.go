@@ -241,7 +241,7 @@ func (s *Store) usePasskeyWithoutCounter(ctx context.Context, use PasskeyUse) er
 				return err
 			}
 		}
-		return tx.Audit.Record(ctx, passkeyEvent(audit.PasskeyCounterDecreased, use.Passkey))
+		return tx.Audit.Record(ctx, passkeyEvent(audit.PasskeyCounterInvalid, use.Passkey))
 	})
 	if err == nil && use.RefuseCounter {
 		err = ErrCounter

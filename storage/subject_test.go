@@ -8,9 +8,9 @@ import (
 	"gatehouse/storage/storagetest"
 )
 
-// TestUserAndClientNeverHaveOneID refuses a user with the id of a client and a client with that of a user: both are the
+// TestUserAndClientNeverShareID refuses a user with the id of a client and a client with that of a user: both are the
 // sub of tokens (RFC 9068 §5; PE57).
-func TestUserAndClientNeverHaveOneID(t *testing.T) {
+func TestUserAndClientNeverShareID(t *testing.T) {
 	t.Parallel()
 	storagetest.Each(t, func(t *testing.T, url string) {
 		s := storagetest.Open(t, url, storagetest.NewClock())

@@ -43,7 +43,7 @@ type auth0ID struct {
 	OID string `json:"$oid"`
 }
 
-// auth0 imports exports of Auth0. The id of a user there, such as auth0|507f1f77bcf86cd799439011, is no UUID.
+// auth0 imports exports of Auth0. The id of a user there, such as auth0|507f1f77bcf86cd799439011, is not a UUID.
 func (im *Importer) auth0(ctx context.Context, files []string) error {
 	p, err := im.newProgress(files, 1)
 	if err != nil {
@@ -106,7 +106,7 @@ type firebaseUser struct {
 	MFAInfo []any `json:"mfaInfo"`
 }
 
-// firebase imports the JSON file of `firebase auth:export`. The id of a user there is no UUID.
+// firebase imports the JSON file of `firebase auth:export`. The id of a user there is not a UUID.
 func (im *Importer) firebase(ctx context.Context, files []string) error {
 	p, err := im.newProgress(files, 1)
 	if err != nil {

@@ -248,7 +248,7 @@ func (f fixture) ownFormats(t *testing.T) []formatCase {
 			f.want(t, "alice", []string{"admins", "staff"}, nil, map[string]string{"department": `"Sales"`})
 			f.signIn(t, "carol", "a very much longer text to encrypt.  This one even stretches over morethan one line.", "")
 			wantLosses(t, r,
-				importer.Loss{What: "sub (the id is no UUID; the user gets a new sub)", Count: 2},
+				importer.Loss{What: "sub (the id is not a UUID; the user gets a new sub)", Count: 2},
 				importer.Loss{
 					What:  "password: a hash of the weak kind ssha; --allow-weak-hashes ssha imports it for 90 days",
 					Count: 1,

@@ -124,7 +124,7 @@ func (im *Importer) addPasskey(realm *keycloakRealm, u *user, c keycloakSecret) 
 	case len(u.passkeys) >= maxImportedPasskeys:
 		return fmt.Errorf("a user can have %d", maxImportedPasskeys)
 	case !strings.EqualFold(identity.ImportedSub(u.id), u.id):
-		return errors.New("the id of the user, which is the user handle, is no UUID")
+		return errors.New("the id of the user, which is the user handle, is not a UUID")
 	}
 	var data struct {
 		AAGUID     string   `json:"aaguid"`

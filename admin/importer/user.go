@@ -54,7 +54,7 @@ func (im *Importer) add(ctx context.Context, u user) error {
 		im.report.lose("profile claim %s with a value that is not accepted", claim)
 	}
 	if record.ID != strings.ToLower(u.id) {
-		im.report.lose("sub (the id is no UUID; the user gets a new sub)")
+		im.report.lose("sub (the id is not a UUID; the user gets a new sub)")
 	}
 	if u.disabled {
 		at := im.store.Now()

@@ -58,7 +58,7 @@ var importFormats = []importFormat{
 		long: "Import the clients of Ory Hydra with their ids. The API of Hydra does not return the hashes of secrets;\n" +
 			"export them from its database, one JSON object per line:\n" +
 			"  psql -At -c 'SELECT row_to_json(c) FROM hydra_client c' > clients.jsonl\n" +
-			"A secret is verified at its first use, and its hash is then replaced. Users are in another server.",
+			"A secret is verified at its first use, and its hash is then replaced. Hydra stores no users.",
 		example: "  gatehouse import hydra clients.jsonl --dry-run",
 	},
 	{
@@ -121,11 +121,12 @@ var importFormats = []importFormat{
 
 func keycloakFlags(cmd *cobra.Command, o *importer.Options) func() error {
 	cmd.Flags().BoolVar(&o.AllowNoUsers, "allow-no-users", false, "import a realm file without users")
-	cmd.Flags().StringVar(&o.RolePrefix, "role-prefix", "role:", "begin of the names of the groups of realm roles")
+	cmd.Flags().StringVar(&o.RolePrefix, "role-prefix", "role:",
+		"prefix of the names of the groups that realm roles become")
 	cmd.Flags().StringVar(&o.RPID, "rp-id", "",
 		"host of Keycloak, if the realm sets no RP ID for passkeys and security keys")
 	resources := cmd.Flags().StringArray("resource", nil,
-		"make the roles of a client of Keycloak roles of a resource, as CLIENT=URI (repeat for several)")
+		"import the roles of this Keycloak client as roles of a resource, as CLIENT=URI (repeat for several)")
 	return func() error {
 		o.Resources = map[string]string{}
 		for _, item := range *resources {

@@ -17,7 +17,8 @@ import (
 
 func (p *program) inviteCommand() *cobra.Command {
 	return group("invite", "Invite users to create an account",
-		"An invitation is a link with which one user creates an account, once, unless GATEHOUSE_SIGN_UP is off.",
+		"An invitation is a link with which one user can create an account, once. It has no effect while\n"+
+			"GATEHOUSE_SIGN_UP is off.",
 		p.inviteCreate(), p.inviteList(), p.inviteRevoke())
 }
 
@@ -36,7 +37,7 @@ func (p *program) inviteCreate() *cobra.Command {
 	cmd.Flags().StringArrayVar(&n.Groups, "group", nil, "group of the account (repeat for several)")
 	cmd.Flags().StringVar(&n.Language, "language", "", "language of the email, like en or de")
 	printLink := cmd.Flags().Bool("print-link", false,
-		"print the link instead of sending it; the address is then not verified")
+		"print the link instead of sending it; the user then proves the address by a second email")
 	expires := durationFlag(cmd, "expires", 7*24*time.Hour, "how long it is valid, like 72h or 7d")
 	jsonFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -59,7 +59,7 @@ func addResourceFlags(cmd *cobra.Command) resourceFlags {
 		requiredACR: cmd.Flags().String("required-acr", "none",
 			"users must sign in with a second factor (mfa) or a passkey (phr) before a client gets its access tokens"),
 		maxAuthAge: cmd.Flags().String("max-auth-age", "0s",
-			"how long ago users may have signed in when a client gets its access tokens, like 15m; 0s: any time"),
+			"maximum age of the sign-in when a client gets its access tokens, like 15m; 0s: no maximum"),
 	}
 }
 

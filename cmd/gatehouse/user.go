@@ -212,9 +212,9 @@ func (p *program) userSetPassword() *cobra.Command {
 func (p *program) userResetFactors() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "reset-factors USER", Short: "Remove a user's passkeys, TOTP authenticator and recovery codes",
-		Long: "Remove every factor of a user but the password, for a user who lost them, and end every session,\n" +
+		Long: "Remove every factor of a user except the password, for a user who lost them, and end every session,\n" +
 			"grant and token of the user. The user is notified by email, and the reason is in the audit log.\n" +
-			"Verify first who requests this: it lets the password alone sign in. " + userArgument,
+			"First verify the requester: after the reset, the password alone is enough to sign in. " + userArgument,
 		Example: "  gatehouse user reset-factors alice --reason 'lost phone, identity checked by phone call'",
 		Args:    exactArgs("USER"),
 	}

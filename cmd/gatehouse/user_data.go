@@ -41,7 +41,8 @@ func (p *program) userDelete() *cobra.Command {
 			"stays reserved for GATEHOUSE_USERNAME_RETENTION. " + userArgument,
 		Args: exactArgs("USER"),
 	}
-	grace := durationFlag(cmd, "grace", 0, "how long signing in keeps the user, like 7d; 0 deletes now")
+	grace := durationFlag(cmd, "grace", 0,
+		"how long the user can cancel the deletion by signing in, like 7d; 0 deletes immediately")
 	yes := yesFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if *grace < 0 || *grace > 365*24*time.Hour {
@@ -55,7 +56,7 @@ func (p *program) userDelete() *cobra.Command {
 			if *grace > 0 {
 				at, err := a.ScheduleUserDeletion(ctx, u, *grace)
 				if err == nil {
-					_, err = fmt.Fprintf(p.stdout, "user %s is deleted at %s, unless the user signs in before\n",
+					_, err = fmt.Fprintf(p.stdout, "user %s will be deleted at %s, unless the user signs in before\n",
 						display.Escape(u.Username), formatTime(&at))
 				}
 				return operatorError(err, "user "+args[0])

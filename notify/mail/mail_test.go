@@ -223,14 +223,14 @@ func TestMailsAreInLanguageOfUser(t *testing.T) {
 	got, err := r.Render(m, "id")
 	storagetest.Must(t, err)
 	for _, want := range []string{
-		"30. November 2026, 07:43 CET", "Firefox", "Netzwerkadresse: <b>", "Konto: alice", "Acme (id.example)",
+		"30. November 2026, 07:43 CET", "Firefox", "IP-Adresse: <b>", "Konto: alice", "Acme (id.example)",
 	} {
 		if !strings.Contains(got.Text, want) {
 			t.Errorf("the text has not %q:\n%s", want, got.Text)
 		}
 	}
 	if got.Language != "de" || !strings.Contains(got.HTML, `lang="de" dir="ltr"`) ||
-		!strings.Contains(got.HTML, "Netzwerkadresse: &lt;b&gt;") || strings.Contains(got.HTML, "<img") {
+		!strings.Contains(got.HTML, "IP-Adresse: &lt;b&gt;") || strings.Contains(got.HTML, "<img") {
 		t.Errorf("the HTML is not German, not escaped or has an image:\n%s", got.HTML)
 	}
 	m.Language, m.Kind, m.Values[storage.MailLink] = "en", storage.MailVerifyEmail, "/verify"

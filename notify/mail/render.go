@@ -179,8 +179,8 @@ func (r *Renderer) checkKind(name string, l *message.Language, change string) er
 	}
 	for file, content := range map[string]string{"messages": m.Subject, "mail.txt": m.Text, "mail.html": m.HTML} {
 		if found := unfilled.FindString(content); found != "" {
-			return fmt.Errorf("%s: a message of the email %s in the language %s has not the values of its placeholders: "+
-				"it contains %q", file, name, l.Tag, found)
+			return fmt.Errorf("%s: a message of the email %s in the language %s has placeholders "+
+				"that do not match its values: with values it contains %q", file, name, l.Tag, found)
 		}
 	}
 	return nil

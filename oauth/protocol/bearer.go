@@ -30,7 +30,7 @@ func InsufficientScopeError(scope string) *Error {
 // resource: with the acr if it is not empty, and at most maxAge ago if that is not 0 (RFC 9470 §3).
 func InsufficientAuthenticationError(acr string, maxAge time.Duration) *Error {
 	e := BearerError(InsufficientUserAuthentication,
-		"The sign-in of the user is not enough; send the user to the authorization endpoint with these parameters.")
+		"The sign-in of the user is too weak or too old; send an authorization request with these parameters.")
 	e.acrValues, e.maxAge = acr, maxAge
 	return e
 }

@@ -27,7 +27,7 @@ func TestChangedTermsMustBeAccepted(t *testing.T) {
 		b.Server = s
 		wantTerms := func(what string, p servertest.Page) {
 			t.Helper()
-			if p = b.Follow(p); p.Status != http.StatusOK || !strings.Contains(p.Text(), "Our terms have changed") {
+			if p = b.Follow(p); p.Status != http.StatusOK || !strings.Contains(p.Text(), "Please accept our terms of use") {
 				t.Errorf("%s: %d %s, want the page of the terms", what, p.Status, p.Text())
 			}
 		}

@@ -26,14 +26,14 @@ func AccountPath(then string) string {
 func IsSensitive(then string) bool { return sensitivePages[then] }
 
 // SignIn returns the path of the sign-in page that continues with an account page.
-func SignIn(path string) string { return "/login?to=account" + andThen(path) }
+func SignIn(path string) string { return "/login?to=account" + thenQuery(path) }
 
 // SignInAgain returns the path of the sign-in page on which the current user confirms a sign-in, and which then
 // continues with an account page.
-func SignInAgain(path string) string { return "/login?again=1" + andThen(path) }
+func SignInAgain(path string) string { return "/login?again=1" + thenQuery(path) }
 
-// andThen returns the parameter then for an account page, or "" for a path that is none of the list.
-func andThen(path string) string {
+// thenQuery returns the parameter then for an account page, or "" for a path that is none of the list.
+func thenQuery(path string) string {
 	for then, p := range accountPages {
 		if p == path {
 			return "&then=" + url.QueryEscape(then)

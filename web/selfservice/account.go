@@ -22,7 +22,7 @@ type accountPage struct {
 
 var (
 	passwordPage = accountPage{
-		path: "/account/password", title: "flow.change.title", lead: "flow.reset.lead", submit: "flow.reset.submit",
+		path: "/account/password", title: "flow.change.title", lead: "flow.change.lead", submit: "flow.reset.submit",
 	}
 	emailPage = accountPage{
 		path: "/account/email", title: "flow.email.title", lead: "flow.email.lead", submit: "flow.sign_up.submit",

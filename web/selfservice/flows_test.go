@@ -276,7 +276,8 @@ func TestPagesWithoutMailServerNameAdministrator(t *testing.T) {
 		"GATEHOUSE_SIGN_UP": "open",
 	}})
 	for _, path := range []string{"/forgot", "/sign-up"} {
-		if p := s.Browser().Open(path); p.Status != http.StatusOK || !strings.Contains(p.Text(), "your administrator") {
+		if p := s.Browser().Open(path); p.Status != http.StatusOK ||
+			!strings.Contains(p.Text(), "the administrator of this service") {
 			t.Errorf("%s: %d %s, want what to do instead", path, p.Status, p.Text())
 		}
 	}

@@ -185,7 +185,7 @@ func (p *Pages) Verify(w http.ResponseWriter, r *http.Request) error {
 	v.Links = []link{{"/account", p.pages.Text(r, "flow.account")}}
 	if found.Purpose == storage.UndoEmailChange {
 		v = p.newView(r, "flow.undone.title", "flow.undone")
-		v.Links = []link{{"/forgot", p.pages.Text(r, "flow.forgot")}}
+		v.Links = []link{{"/forgot", p.pages.Text(r, "flow.reset.title")}}
 	}
 	return p.render(w, r, v, nil)
 }

@@ -60,7 +60,7 @@ var (
 			"Absent without Redis.")
 	redisErrorsDesc = describe("redis_failures_total", "Commands that Redis did not respond to.")
 	mailDesc        = describe("mail_up",
-		"Whether the mail server accepted the last mail of this process, or refused only that mail or its recipient. "+
+		"Whether the mail server accepted the last email of this process, or refused only that email or its recipient. "+
 			"Absent without a mail server.")
 	oldServerDesc = describe("old_server_up",
 		"Whether the old server, which checks passwords of users who have not moved yet, responded to the last call of "+

@@ -163,7 +163,7 @@ type Mail struct {
 	Header  map[string][]string `json:"-"`
 }
 
-// Emails returns the emails to an address, the last one first.
+// Mails returns the emails to an address, the last one first.
 func (s *Server) Mails(to string) []Mail {
 	s.t.Helper()
 	var found struct{ Messages []Mail }
