@@ -107,7 +107,7 @@ func (w *pageWalk) requestPages(u storage.User, app servertest.TOTP) {
 	factor := w.show("factor/key", w.b.BeginSignIn(w.b.Authorize(w.app, request...), u.Username), "Use your security key")
 	w.submit("factor/incorrect", factor, "/login/factor", "This code is incorrect", "code", "000000")
 	w.Clock.Advance(time.Minute)
-	terms := w.show("terms", w.b.SubmitFactor(factor, app.Code()), "Our terms have changed")
+	terms := w.show("terms", w.b.SubmitFactor(factor, app.Code()), "Please accept our terms of use")
 	w.submit("consent", terms, "/terms", "wants access to your account", "decision", "accept")
 	confirm := w.show("confirm", w.b.Authorize(w.document, "scope", "openid "+w.scope), "This app has not been verified")
 	w.submit("consent/document", confirm, "/confirm", "wants access to your account", "decision", "continue")
@@ -130,7 +130,7 @@ func (w *pageWalk) enrolPages(u storage.User) {
 		g.RequiredACR, g.EnrolUntil = identity.ACRSecondFactor, &until
 	}))
 	storagetest.Must(w.T, w.Store.AddGroupMembers(ctx, group, []string{u.ID}))
-	terms := w.show("terms/account", w.b.SignIn(w.b.Open("/login?to=account"), u.Username), "and are signed out")
+	terms := w.show("terms/account", w.b.SignIn(w.b.Open("/login?to=account"), u.Username), "will be signed out")
 	w.submit("account/empty", terms, "/terms", "No app has access to your account", "decision", "accept")
 	w.open("clients/empty", "/account/apps", "No app has access to your account")
 	w.open("security/empty", "/account/security", "You have no passkeys")
@@ -215,7 +215,7 @@ func (w *pageWalk) signOut() {
 func (w *pageWalk) linkPages(u storage.User) {
 	w.T.Helper()
 	ctx := w.T.Context()
-	request := w.open("self_service/request", "/forgot", "We send you a link")
+	request := w.open("self_service/request", "/forgot", "We will send you a link")
 	w.submit("self_service/sent", request, "/forgot", "is on its way to its email address", "username", u.Username)
 	reset := w.open("self_service/reset", w.link(storage.MailResetPassword), "Choose a new password")
 	w.submit("self_service/common", reset, "/reset", "tried first by attackers", "password", "password123")
@@ -227,7 +227,7 @@ func (w *pageWalk) linkPages(u storage.User) {
 	for _, path := range []string{"reset", "verify", "invite"} {
 		w.open("self_service/refused_"+path, "/"+path+"?token=x", "This link no longer works")
 	}
-	signUp := w.open("self_service/sign_up", "/sign-up", "We send you a link to continue")
+	signUp := w.open("self_service/sign_up", "/sign-up", "We will send you a link to continue")
 	w.submit("self_service/sign_up_invalid", signUp, "/sign-up", "Enter an email address", "email", "x")
 	w.submit("self_service/sign_up_sent", signUp, "/sign-up", "A message is on its way", "email",
 		w.word(60, "kim")+w.language+"@example.org")
