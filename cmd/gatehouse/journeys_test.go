@@ -87,7 +87,7 @@ func (j *journey) look(page, text string) {
 		}
 		j.save("journey-"+name, false)
 		if x.axe {
-			j.checkAccessibility(name)
+			j.checkAccessibility(name, wcagRules...)
 		}
 	}
 }
