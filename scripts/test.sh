@@ -4,6 +4,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# This needs none of the tools, and compiles while they are downloaded. It is without cgo, as the product is built: the
+# tests that build it find the compiled packages. Only -race needs cgo.
+CGO_ENABLED=0 go vet ./... & vet=$!
+trap 'wait' EXIT
 tools=$(scripts/setup.sh)
 eval "$tools"
 
@@ -25,13 +29,17 @@ export TEST_POSTGRES_DSN
 # All tools are installed, so no test may be skipped.
 export CI=true
 
-# Without cgo, as the product is built: the tests that build it find the compiled packages. Only -race needs cgo.
-CGO_ENABLED=0 go vet ./...
-for install in "${installs[@]}"; do wait "$install"; done
-MAILPIT=$(scripts/mailpit.sh)
-export MAILPIT
+wait "$vet"
 # The race detector does not instrument the C code of SQLite that is translated to Go: it has locks of its own, and took
 # three quarters of the time of the tests on SQLite.
 uninstrumented=()
 for package in sqlite/lib libc memory; do uninstrumented+=("-gcflags=modernc.org/$package=-race=false"); done
-CGO_ENABLED=1 go test -race "${uninstrumented[@]}" -timeout 45m "$@" ./...
+export CGO_ENABLED=1
+# This compiles what the tests need, and links nothing, while the programs of others are installed.
+go list -race "${uninstrumented[@]}" -export -deps -test ./... >/dev/null
+for install in "${installs[@]}"; do wait "$install"; done
+MAILPIT=$(scripts/mailpit.sh)
+export MAILPIT
+# A test that waits, such as for a process or a page, leaves the processor to another one.
+parallel=$((2 * $(getconf _NPROCESSORS_ONLN)))
+go test -race "${uninstrumented[@]}" -parallel "$parallel" -timeout 45m "$@" ./...
