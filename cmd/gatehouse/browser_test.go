@@ -58,10 +58,10 @@ func withdrawConsent(d *devServer) step {
 // TestFlowsWorkInBrowser runs all flows on one server, one after the other: the consent of the demo user stays stored.
 func TestFlowsWorkInBrowser(t *testing.T) {
 	requireEnv(t, "CHROME")
-	d := startDev(t, t.TempDir(), nil)
+	d, browser := startDev(t, t.TempDir(), nil), openBrowser(t)
 	for _, flow := range []struct {
 		name string
-		run  func(t *testing.T, d *devServer)
+		run  func(t *testing.T, b *tab, d *devServer)
 	}{
 		{"sign in, use, refresh, revoke and sign out", testTokensInBrowser},
 		{"profile in ID token and userinfo", testProfileInBrowser},
@@ -76,12 +76,11 @@ func TestFlowsWorkInBrowser(t *testing.T) {
 		{"by keyboard", testKeyboard},
 		{"wrong password and error pages", testErrorPagesInBrowser},
 	} {
-		t.Run(flow.name, func(t *testing.T) { flow.run(t, d) })
+		t.Run(flow.name, func(t *testing.T) { flow.run(t, browser.openProfile(t), d) })
 	}
 }
 
-func testTokensInBrowser(t *testing.T, d *devServer) {
-	b := openBrowser(t)
+func testTokensInBrowser(t *testing.T, b *tab, d *devServer) {
 	b.startSignIn(d)
 	b.checkLayout("login")
 	b.signIn(d)
@@ -106,8 +105,7 @@ func testTokensInBrowser(t *testing.T, d *devServer) {
 		visible("You are signed in"))
 }
 
-func testProfileInBrowser(t *testing.T, d *devServer) {
-	b := openBrowser(t)
+func testProfileInBrowser(t *testing.T, b *tab, d *devServer) {
 	b.startSignIn(d)
 	b.signIn(d)
 	b.do("wait for the app", visible("You are signed in as Demo User"))
@@ -130,9 +128,8 @@ func testProfileInBrowser(t *testing.T, d *devServer) {
 		visible("1990-12-31"))
 }
 
-func testSeveralUsersInBrowser(t *testing.T, d *devServer) {
+func testSeveralUsersInBrowser(t *testing.T, b *tab, d *devServer) {
 	createUser(t, d.env, "second", "a second password", "--name", "Second User")
-	b := openBrowser(t)
 	b.startSignIn(d)
 	b.signIn(d)
 	b.do("wait for the app", visible("You are signed in as Demo User"))
@@ -167,7 +164,7 @@ func testSeveralUsersInBrowser(t *testing.T, d *devServer) {
 	b.do("sign out", chromedp.Navigate(d.issuer+"/oauth2/logout"), press("Sign out"), visible("You are signed out"))
 }
 
-func testFormPostInBrowser(t *testing.T, d *devServer) {
+func testFormPostInBrowser(t *testing.T, b *tab, d *devServer) {
 	posted := make(chan url.Values, 1)
 	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost && r.ParseForm() == nil {
@@ -185,7 +182,6 @@ func testFormPostInBrowser(t *testing.T, d *devServer) {
 			t.Errorf("posted form = %v, want a code, state %q and iss %q", form, "the state", d.issuer)
 		}
 	}
-	b := openBrowser(t)
 	b.do("open the authorization request", chromedp.Navigate(request))
 	b.signIn(d)
 	b.do("allow", visible("wants access"), press("Allow"), visible("the app has the response"))
@@ -198,8 +194,7 @@ func testFormPostInBrowser(t *testing.T, d *devServer) {
 	checkResponse()
 }
 
-func testAppFromAccountPage(t *testing.T, d *devServer) {
-	b := openBrowser(t)
+func testAppFromAccountPage(t *testing.T, b *tab, d *devServer) {
 	b.startSignIn(d)
 	b.signIn(d)
 	b.do("wait for the app", visible("You are signed in"))
@@ -207,8 +202,7 @@ func testAppFromAccountPage(t *testing.T, d *devServer) {
 		followLink("Open"), visible("You are signed in as Demo User"))
 }
 
-func testDenyInBrowser(t *testing.T, d *devServer) {
-	b := openBrowser(t)
+func testDenyInBrowser(t *testing.T, b *tab, d *devServer) {
 	b.startSignIn(d)
 	b.do("withdraw the consent", withdrawConsent(d))
 	b.signIn(d)
@@ -216,8 +210,7 @@ func testDenyInBrowser(t *testing.T, d *devServer) {
 		visible("You are not signed in"))
 }
 
-func testOptionalScopeInBrowser(t *testing.T, d *devServer) {
-	b := openBrowser(t)
+func testOptionalScopeInBrowser(t *testing.T, b *tab, d *devServer) {
 	b.startSignIn(d)
 	b.signIn(d)
 	b.do("deselect a scope", visible("wants access"),
@@ -243,8 +236,7 @@ func testOptionalScopeInBrowser(t *testing.T, d *devServer) {
 		visible("notes.write"))
 }
 
-func testWithdrawInBrowser(t *testing.T, d *devServer) {
-	b := openBrowser(t)
+func testWithdrawInBrowser(t *testing.T, b *tab, d *devServer) {
 	b.startSignIn(d)
 	b.signIn(d)
 	b.do("wait for the app", visible("You are signed in"))
@@ -260,8 +252,7 @@ func testWithdrawInBrowser(t *testing.T, d *devServer) {
 	b.checkLayout("signed-out")
 }
 
-func testTwoTabs(t *testing.T, d *devServer) {
-	b := openBrowser(t)
+func testTwoTabs(t *testing.T, b *tab, d *devServer) {
 	b.startSignIn(d)
 	second := b.openTab()
 	second.do("open the sign-in page in another tab", chromedp.Navigate(d.issuer+"/login"), visible("Sign in"))
@@ -271,16 +262,14 @@ func testTwoTabs(t *testing.T, d *devServer) {
 	b.do("continue in the first tab", visible("wants access"), press("Allow"), visible("You are signed in"))
 }
 
-func testWithoutJavaScript(t *testing.T, d *devServer) {
-	b := openBrowser(t)
+func testWithoutJavaScript(t *testing.T, b *tab, d *devServer) {
 	b.disableJavaScript()
 	b.startSignIn(d)
 	b.signIn(d)
 	b.do("wait for the app", visible("You are signed in"), visible("notes.read"))
 }
 
-func testKeyboard(t *testing.T, d *devServer) {
-	b := openBrowser(t)
+func testKeyboard(t *testing.T, b *tab, d *devServer) {
 	b.startSignIn(d)
 	b.do("type into the focused field", withdrawConsent(d), chromedp.KeyEvent("demo"+kb.Tab+d.password+kb.Enter),
 		visible("wants access"))
@@ -299,8 +288,7 @@ func testKeyboard(t *testing.T, d *devServer) {
 		visible("You are signed in"))
 }
 
-func testErrorPagesInBrowser(t *testing.T, d *devServer) {
-	b := openBrowser(t)
+func testErrorPagesInBrowser(t *testing.T, b *tab, d *devServer) {
 	b.startSignIn(d)
 	b.do("enter a wrong password", fill("username", "demo"), fill("password", "wrong"), press("Sign in"),
 		visible("is incorrect"))

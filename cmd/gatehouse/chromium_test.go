@@ -45,13 +45,20 @@ func openBrowser(t testing.TB, more ...chromedp.ExecAllocatorOption) *tab {
 }
 
 // openTab opens another tab of the same browser.
-func (b *tab) openTab() *tab {
-	ctx, cancel := chromedp.NewContext(b.Context)
-	b.t.Cleanup(cancel)
+func (b *tab) openTab() *tab { return b.open(b.t) }
+
+// openProfile opens a tab with a new profile, without cookies, in the Chromium of another test. To start Chromium takes
+// as long as most flows.
+func (b *tab) openProfile(t testing.TB) *tab { return b.open(t, chromedp.WithNewBrowserContext()) }
+
+func (b *tab) open(t testing.TB, options ...chromedp.ContextOption) *tab {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(b.Context, options...)
+	t.Cleanup(cancel)
 	if err := chromedp.Do(ctx); err != nil {
-		b.t.Fatal(err)
+		t.Fatal(err)
 	}
-	return &tab{Context: ctx, t: b.t}
+	return &tab{Context: ctx, t: t}
 }
 
 // do runs actions. When they fail, it saves the page.
