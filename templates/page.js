@@ -21,6 +21,26 @@ for (const button of document.querySelectorAll("[data-reveal]")) {
   field.form.addEventListener("submit", () => { field.type = "password"; });
 }
 
+// Recovery codes are copied and downloaded.
+for (const list of document.querySelectorAll("[data-codes]")) {
+  const text = [...list.querySelectorAll("code")].map((code) => code.textContent).join("\n") + "\n";
+  const actions = document.querySelector("[data-codes-actions]");
+  actions.hidden = false;
+  actions.querySelector("a").href =
+    "data:text/plain;charset=utf-8," + encodeURIComponent(list.dataset.codes + "\n\n" + text);
+  const button = actions.querySelector("button");
+  button.hidden = !navigator.clipboard;
+  button.addEventListener("click", () => navigator.clipboard.writeText(text).then(
+    () => { button.textContent = button.dataset.codesCopy; },
+    () => getSelection().selectAllChildren(list)));
+}
+
+// The strip of tabs begins with the page that is shown.
+const tab = document.querySelector(".tabs [aria-current]");
+if (tab) {
+  tab.scrollIntoView({ block: "nearest", inline: "center" });
+}
+
 // Times of users who have set no time zone are shown in that of the browser.
 const language = document.documentElement.lang;
 const day = (date) => new Date(date.getFullYear(), date.getMonth(), date.getDate()).getTime();

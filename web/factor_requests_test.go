@@ -23,6 +23,9 @@ func factorRequests(s, failing *servertest.Server) []routed {
 		{"GET /login/factor", "GET /login/factor", false, false, false, open},
 		{"POST /login/factor", "POST /login/factor", false, true, false, submit},
 		{"GET /account/security", "GET /account/security", false, false, false, show},
+		{"GET /account/security/{action}", "GET totp-remove", false, false, false, func() servertest.Response {
+			return account.Open("/account/security/totp-remove").Response
+		}},
 		{"POST /account/security/{action}", "POST recovery-codes", false, true, false, func() servertest.Response {
 			return account.Submit("/account/security/recovery-codes", security).Response
 		}},

@@ -147,6 +147,7 @@ func (s *Server) factorRoutes() []route {
 	return []route{
 		{"GET /.well-known/webauthn", kindPublic, s.relatedOrigins},
 		{"GET /account/security", kindPage, s.account.ShowSecurity},
+		{"GET /account/security/{action}", kindPage, s.account.ConfirmSecurity},
 		{"POST /account/security/{action}", kindPage, s.account.ChangeSecurity},
 	}
 }

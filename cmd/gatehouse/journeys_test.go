@@ -187,6 +187,8 @@ func (j *journey) lostPhone() {
 	j.enter("Code from your app, or a recovery code", codes[0]+kb.Enter)
 	j.look("signed-in", "You have 9 recovery codes")
 	j.press("Remove the app")
+	j.look("remove-app", "Remove the authenticator app?")
+	j.press("Remove")
 	j.look("app-removed", "The app was removed")
 	j.setUpApp("new-app", 1)
 }

@@ -34,7 +34,7 @@ func layoutPages(s *layoutServer, language string) []layoutPage {
 	w.requestPages(lena, s.TOTP(lena))
 	w.enrolPages(ida)
 	w.severalUsers(ida, max)
-	w.changePages()
+	w.changePages(max)
 	w.recentPages()
 	w.signOut()
 	w.linkPages(max)
@@ -169,13 +169,18 @@ func (w *pageWalk) severalUsers(first, second storage.User) {
 }
 
 // changePages opens the pages on which a user changes the account.
-func (w *pageWalk) changePages() {
+func (w *pageWalk) changePages(u storage.User) {
 	w.T.Helper()
 	security := w.b.Open("/account/security")
 	enrolment := w.submit("security/enrolment", security, "/account/security/totp", "Scan this code")
 	w.submit("security/incorrect", enrolment, "/account/security/totp-confirm", "This code is incorrect", "code", "1")
 	w.submit("security/codes", security, "/account/security/recovery-codes", "Save your recovery codes")
-	w.open("security/request", "/account/security?request=x", "An app is waiting for you")
+	const confirm = "/account/security/"
+	w.open("security_confirm", confirm+"totp-remove", "Remove the authenticator app?")
+	w.open("security_confirm/codes", confirm+"recovery-codes", "Create new recovery codes?")
+	w.open("security_confirm/passkey", confirm+"passkey-delete?id=0"+u.ID, "Remove “")
+	w.open("security_confirm/key", confirm+"passkey-delete?id=1"+u.ID, "no longer accepted after your password")
+	w.open("security/request", "/account/security?request=x", "Before you continue")
 	w.open("security/notice", "/account/security?passkey-added", "The passkey was added")
 
 	password := w.open("self_service/password", "/account/password", "Current password")
@@ -194,7 +199,7 @@ func (w *pageWalk) changePages() {
 func (w *pageWalk) recentPages() {
 	w.T.Helper()
 	w.Clock.Advance(11 * time.Minute)
-	w.open("security/recent", "/account/security", "sign in again")
+	w.open("security/recent", "/account/security", "Sign in again to make changes")
 	w.open("self_service/recent", "/account/export", "sign in again")
 	w.open("login/again", "/login?again=1&then=security", "to continue as")
 	logout := url.Values{"client_id": {w.app.ClientID}, "post_logout_redirect_uri": {"https://" + w.host + "/out"}}

@@ -118,6 +118,9 @@ func (b *tab) checkPages(prefix string, s *layoutServer, pages []layoutPage, pas
 			b.t.Errorf("the page %s scrolls sideways", name)
 		}
 		b.save(strings.ReplaceAll(name, "/", "-"), false)
+		if p.name == "security/codes" && p.language == "en" {
+			b.checkRecoveryCodes()
+		}
 		template, _, _ := strings.Cut(p.name, "/")
 		if pass.axe != nil && (!pass.eachTemplate || !checked[template]) {
 			checked[template] = true
@@ -126,6 +129,28 @@ func (b *tab) checkPages(prefix string, s *layoutServer, pages []layoutPage, pas
 			}
 		}
 	}
+}
+
+// checkRecoveryCodes checks that recovery codes can be copied and downloaded, and that a print has only them.
+func (b *tab) checkRecoveryCodes() {
+	b.t.Helper()
+	codes := evaluate[string](b,
+		`[...document.querySelectorAll(".codes code")].map(e => e.textContent).join("\n") + "\n"`)
+	file := evaluate[string](b, `decodeURIComponent(document.querySelector("a[download]").href)`)
+	if strings.Count(codes, "\n") != 10 || !strings.HasPrefix(file, "data:text/plain;charset=utf-8,") ||
+		!strings.HasSuffix(file, "\n\n"+codes) {
+		b.t.Errorf("the download of the recovery codes %q is %q", codes, file)
+	}
+	b.do("copy the codes", press("Copy"), visible("Copied"))
+	media := emulation.SetEmulatedMediaParams{Media: "print"}
+	b.do("print the page", callStep(emulation.SetEmulatedMedia, media))
+	printed := evaluate[string](b, `document.body.innerText`)
+	if !strings.Contains(printed, strings.Fields(codes)[9]) || strings.Contains(printed, "Sign out") ||
+		strings.Contains(printed, "Copied") || strings.Contains(printed, "Help") {
+		b.t.Errorf("a print of the page of the recovery codes has %q", printed)
+	}
+	media.Media = ""
+	b.do("show the page again", callStep(emulation.SetEmulatedMedia, media))
 }
 
 // TestDevAtAnotherHostShowsStyledLinkToIssuer opens http://127.0.0.1, which is the same server under another host.

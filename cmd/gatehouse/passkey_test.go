@@ -64,7 +64,8 @@ func TestPasskeyInBrowser(t *testing.T) {
 	b.do("sign out again", chromedp.Navigate(d.issuer+"/account"), press("Sign out"), visible("You are signed out"))
 	b.do("sign in by the button", withoutAutofill(), chromedp.Navigate(d.issuer+"/login?then=security"),
 		press("Sign in with a passkey"), visible("Authenticator app"))
-	b.do("remove the passkey", visible("last used"), press("Remove"), visible("It was removed"))
+	b.do("remove the passkey", visible("last used"), followLink("Remove"), visible("can then no longer sign in"),
+		press("Remove"), visible("It was removed"))
 }
 
 // TestSecurityKeyInBrowser adds a security key without user verification on the account page, sees recovery codes, and
@@ -83,5 +84,6 @@ func TestSecurityKeyInBrowser(t *testing.T) {
 	b.checkLayout("factor-security-key")
 	b.do("use the security key", press("Use your security key"), visible("last used"))
 	b.checkLayout("security-key")
-	b.do("remove the security key", press("Remove"), visible("It was removed"), visible("You have no security keys"))
+	b.do("remove the security key", followLink("Remove"), visible("no longer accepted"), press("Remove"),
+		visible("It was removed"), visible("You have no security keys"))
 }

@@ -40,7 +40,7 @@ func New(
 	for name, data := range map[string]any{
 		"account": overviewPage{}, "clients": clientsPage{}, "client": clientPage{}, "sessions": sessionsPage{},
 		"profile": profilePage{}, "activity": activityPage{},
-		"security": securityPage{},
+		"security": securityPage{}, "security_confirm": confirmPage{},
 	} {
 		if err := renderer.Declare(name, data); err != nil {
 			return nil, err
@@ -96,8 +96,9 @@ func (p *Pages) readForm(r *http.Request, action, id string) (*identity.SignedIn
 type accountLayout struct {
 	page.Layout
 	UserName, Email, Notice string
-	SignOutToken            string // of the form that signs out, which only the overview has
-	OtherUsers              bool   // other users are signed in to this browser too
+	SignOutToken            string // of the form that signs out
+	IsOverview              bool
+	OtherUsers              bool // other users are signed in to this browser too
 	Navigation              []navigationItem
 }
 
@@ -127,6 +128,7 @@ func (p *Pages) newLayout(
 	layout := accountLayout{
 		Layout:   p.pages.NewLayout(r, title, values...),
 		UserName: display.NameOr(user.User.Name, user.User.Username), Email: user.User.Email,
+		SignOutToken: p.formToken(user, "sign-out", ""),
 	}
 	layout.Width = "wide"
 	notice, _, _ := strings.Cut(r.URL.RawQuery, "&")
@@ -165,7 +167,7 @@ func (p *Pages) ShowAccount(w http.ResponseWriter, r *http.Request) error {
 	if data.accountLayout, err = p.newLayout(r, user, homePath, "account.title"); err != nil {
 		return err
 	}
-	data.SignOutToken = p.formToken(user, "sign-out", "")
+	data.IsOverview = true
 	if data.Clients, err = p.connectedClients(r, user); err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ type passkeyView struct {
 // passkeyList is a list of passkeys, or of security keys, with the form that adds one.
 type passkeyList struct {
 	Base, FormToken string
-	Query           string // of the paths of forms
+	Request, Query  string // the authorization request, also as the query of paths
 	Recent          bool
 	SecurityKeys    bool
 	Passkeys        []passkeyView
@@ -36,6 +36,7 @@ type securityPage struct {
 	accountLayout
 	FormToken, Problem string
 	Request, Query     string // the authorization request that continues afterwards, also as the query of paths
+	SignInAgain        string // the path of the sign-in page
 	Recent             bool   // the user signed in a short time ago, with the second factor if there is one
 	Factors            storage.Factors
 	PasskeyList        passkeyList
@@ -73,7 +74,7 @@ func (p *Pages) renderSecurity(
 	if data.accountLayout, err = p.newLayout(r, user, securityPath, "security.title"); err != nil {
 		return err
 	}
-	data.FormToken = p.formToken(user, "security", "")
+	data.FormToken, data.SignInAgain = p.formToken(user, "security", ""), page.SignInAgain(securityPath)
 	if data.Request = requestOf(r); data.Request != "" {
 		data.Query = "?request=" + data.Request
 	}
@@ -90,7 +91,7 @@ func (p *Pages) renderSecurity(
 	now := p.store.Now()
 	accepted := []string{}
 	data.PasskeyList = passkeyList{
-		Base: data.Base(), FormToken: data.FormToken, Query: data.Query, Recent: data.Recent,
+		Base: data.Base(), FormToken: data.FormToken, Request: data.Request, Query: data.Query, Recent: data.Recent,
 	}
 	data.SecurityKeyList = data.PasskeyList
 	data.SecurityKeyList.SecurityKeys = true

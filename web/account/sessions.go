@@ -28,7 +28,7 @@ func (p *Pages) ShowSessions(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	data := sessionsPage{OthersToken: p.formToken(user, "end-others", "")}
-	if data.accountLayout, err = p.newLayout(r, user, sessionsPath, "account.sessions"); err != nil {
+	if data.accountLayout, err = p.newLayout(r, user, sessionsPath, "account.sessions_short"); err != nil {
 		return err
 	}
 	if data.Sessions, err = p.sessions(r, user); err != nil {

@@ -74,9 +74,10 @@ func (p *Pages) afterSignIn(
 type factorPage struct {
 	page.Layout
 	clientView
-	SignIn, Request, FormToken, UserName, Problem, To string
-	Factors                                           storage.Factors
-	SecurityKey                                       string // request options, as JSON
+	SignIn, Request, FormToken, UserName, To string
+	Problem, KeyProblem                      string // of the code, and of the security key
+	Factors                                  storage.Factors
+	SecurityKey                              string // request options, as JSON
 }
 
 // ShowFactor serves GET /login/factor: the second factor of a pending sign-in.
@@ -103,6 +104,9 @@ func (p *Pages) renderFactor(
 		Layout: p.pages.NewLayout(r, "factor.title"), SignIn: pending.ID, Request: pending.RequestID,
 		FormToken: p.pages.FormToken(factorTokenParts(pending.BrowserHash, pending.ID)...),
 		UserName:  user.Username, Problem: problem, To: form.Get("then"),
+	}
+	if form.Get("passkey") != "" {
+		data.Problem, data.KeyProblem = "", problem
 	}
 	if data.Factors, err = p.users.Factors(r.Context(), user.ID); err != nil {
 		return err
